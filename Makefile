@@ -1,0 +1,61 @@
+# gridcast: `make` lists what there is.
+EXPERIMENT ?= experiments/retail_daily.yaml
+PYTHON ?= python3
+BIN := .venv/bin
+GRIDCAST := $(BIN)/gridcast
+
+.DEFAULT_GOAL := help
+.PHONY: help grid validate plan report test lint format ui lock clean
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo "  EXPERIMENT=path chooses the experiment (default $(EXPERIMENT))"
+
+grid: .venv/.run ## train the experiment's grid and record it in MLflow; goes on where it stopped
+	@$(GRIDCAST) run $(EXPERIMENT)
+
+validate: .venv/.run ## check the experiment and its data, train nothing
+	@$(GRIDCAST) validate $(EXPERIMENT)
+
+plan: .venv/.run ## list the runs with their estimated time
+	@$(GRIDCAST) plan $(EXPERIMENT)
+
+ui: .venv/.run ## browse the runs at http://127.0.0.1:5000
+	@$(BIN)/mlflow ui
+
+test: .venv/.test ## run the tests (at most six minutes on two cores)
+	@$(BIN)/python -m pytest
+
+lint: .venv/.test ## check style (ruff) and types (mypy)
+	@$(BIN)/ruff check src tests
+	@$(BIN)/ruff format --check src tests
+	@$(BIN)/mypy
+
+format: .venv/.test ## put the code into shape
+	@$(BIN)/ruff check --fix src tests
+	@$(BIN)/ruff format src tests
+
+lock: ## pin every package anew (needs uv)
+	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
+		--no-annotate --no-header pyproject.toml -o requirements.txt
+	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
+		--no-annotate --no-header pyproject.toml --group dev -c requirements.txt -o requirements-dev.txt
+
+clean: ## remove what can be made again; runs (mlflow.db, mlruns), data and .venv stay
+	rm -rf .gridcast reports .mypy_cache .ruff_cache .pytest_cache
+	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
+
+# The pinned files name every package, so pip need not resolve anything: --no-deps saves minutes.
+.venv/.run: requirements.txt pyproject.toml
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@echo "installing into .venv, once; some minutes"
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.txt
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@touch $@
+
+.venv/.test: requirements-dev.txt pyproject.toml
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@echo "installing into .venv, once; some minutes"
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements-dev.txt
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@touch .venv/.run $@

@@ -1,0 +1,1 @@
+"""From MLflow runs to a decision: tables, statistics, pictures, report."""

@@ -1,0 +1,291 @@
+"""The experiment file, typed and frozen."""
+
+from __future__ import annotations
+
+import math
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from gridcast.errors import ConfigError, suggest
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
+Columns = tuple[str, ...]
+
+
+class Section(BaseModel):
+    """A part of the experiment file: no unknown keys, no change once read, no silent conversion."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class Select(Section):
+    """Which part of the data is used; `top` ranks series by their total over the training span."""
+
+    top: Annotated[int, Field(ge=1)] | None = None
+    only: Annotated[Columns | None, Field(strict=False)] = None
+    start: str | None = None
+    end: str | None = None
+
+
+class Data(Section):
+    """Where the series come from and what their columns mean."""
+
+    source: str
+    time: str
+    series: Annotated[Columns, Field(strict=False)] = ()
+    target: str
+    past: Annotated[Columns, Field(strict=False)] = ()
+    future: Annotated[Columns, Field(strict=False)] = ()
+    static: Annotated[Columns, Field(strict=False)] = ()
+    frequency: str = "D"
+    period: Annotated[int, Field(ge=2)] | None = None
+    calendar: Literal["observed", "regular"] = "observed"
+    gaps: Literal["error", "zero", "ffill", "interpolate"] = "error"
+    dates: Literal["auto", "iso", "day-first", "month-first"] = "auto"
+    constant: Literal["keep", "drop"] = "keep"
+    select: Select = Select()
+
+    @field_validator("series", mode="before")
+    @classmethod
+    def _one_column(cls, value: object) -> object:
+        return (value,) if isinstance(value, str) else value
+
+
+class Window(Section):
+    """`lookback` steps in, `horizon` steps out, origins `stride` steps apart."""
+
+    lookback: Annotated[int, Field(ge=1)]
+    horizon: Annotated[int, Field(ge=1)] = 1
+    stride: Annotated[int, Field(ge=1)] = 1
+
+
+Share = Annotated[float, Field(gt=0, lt=1)]
+
+
+class Split(Section):
+    """Chronological shares of the time axis."""
+
+    train: Share = 0.8
+    validation: Share = 0.1
+    test: Share = 0.1
+
+    @model_validator(mode="after")
+    def _whole(self) -> Split:
+        total = self.train + self.validation + self.test
+        if not math.isclose(total, 1.0, abs_tol=1e-9):
+            raise ValueError(f"train + validation + test must be 1, they are {total:g}")
+        return self
+
+
+class Transform(Section):
+    """How the target is brought to a range that networks like; fitted on the training span."""
+
+    log1p: bool = False
+    scale: Literal["minmax", "standard", "mean-abs", "none"] = "minmax"
+
+
+class Configuration(Section):
+    """The settings of one network: each of them can be an axis of the grid."""
+
+    layer: Literal["GRU", "LSTM"] = "LSTM"
+    bidirectional: bool = False
+    attention: bool = False
+    layers: Annotated[int, Field(ge=1, le=8)] = 1
+    units: Annotated[int, Field(ge=1, le=4096)] = 64
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
+    learning_rate: Annotated[float, Field(gt=0, le=1)] = 0.001
+    batch_size: Annotated[int, Field(ge=1, le=65536)] = 32
+    lookback: Annotated[int, Field(ge=1)]
+    optimizer: Literal["adam", "rmsprop"] = "adam"
+    loss: Literal["mse", "mae", "huber"] = "mse"
+
+
+AXES = tuple(Configuration.model_fields)
+
+
+class Training(Section):
+    """How long and how often each configuration is trained."""
+
+    epochs: Annotated[int, Field(ge=1)] = 50
+    patience: Annotated[int, Field(ge=1)] = 10
+    loss: Literal["mse", "mae", "huber"] = "mse"
+    seeds: Annotated[tuple[Annotated[int, Field(ge=0, lt=2**32)], ...], Field(strict=False, min_length=1)] = (0,)
+    engine: Literal["auto", "stock"] = "auto"
+
+
+class Search(Section):
+    """Which part of the declared grid is trained."""
+
+    strategy: Literal["grid"] = "grid"
+
+
+class Selection(Section):
+    """How the winner is chosen, and when it may become champion."""
+
+    metric: Literal["best_val_loss", "best_val_mae"] = "best_val_loss"
+    promote_to: Name | None = None
+    margin: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    when_beaten: Literal["refuse", "warn"] = "refuse"
+
+
+class Experiment(Section):
+    """One YAML file in `experiments/`, and the MLflow experiment of the same name."""
+
+    version: Literal[1]
+    name: Name
+    data: Data
+    task: Literal["forecast"] = "forecast"
+    mode: Literal["global"] = "global"
+    window: Window
+    split: Split = Split()
+    transform: Transform = Transform()
+    baseline: dict[str, Any] = {}
+    grid: Annotated[tuple[dict[str, tuple[Any, ...]], ...], Field(strict=False)] = ({},)
+    training: Training = Training()
+    search: Search = Search()
+    selection: Selection = Selection()
+
+    @field_validator("grid", mode="before")
+    @classmethod
+    def _united(cls, value: object) -> object:
+        grids: list[Any] = value if isinstance(value, list) else [value]
+        for number, grid in enumerate(grids):
+            where = f"grid[{number}]" if isinstance(value, list) else "grid"
+            if not isinstance(grid, dict):
+                raise ValueError(f"{where}: expected axes with lists of values, got {grid!r}")
+            for axis, values in grid.items():
+                _axis(f"{where}.{axis}", axis)
+                if not isinstance(values, list) or not values:
+                    raise ValueError(f"{where}.{axis}: expected a list of values, got {values!r}; write [{values}]")
+                for position, item in enumerate(values):
+                    _setting(f"{where}.{axis}[{position}]", axis, item)
+        return [{axis: tuple(values) for axis, values in grid.items()} for grid in grids]
+
+    @field_validator("baseline", mode="before")
+    @classmethod
+    def _known_settings(cls, value: object) -> object:
+        if not isinstance(value, dict):
+            raise ValueError(f"baseline: expected settings, got {value!r}")
+        for axis, item in value.items():
+            _axis(f"baseline.{axis}", axis)
+            _setting(f"baseline.{axis}", axis, item)
+        return value
+
+    @model_validator(mode="after")
+    def _comparable(self) -> Experiment:
+        losses = {value for grid in self.grid for value in grid.get("loss", ())}
+        if len(losses) > 1 and self.selection.metric == "best_val_loss":
+            raise ValueError(
+                "selection.metric: best_val_loss cannot compare runs trained on different losses "
+                f"({', '.join(sorted(losses))}); write best_val_mae"
+            )
+        return self
+
+    def configuration(self, **settings: Any) -> Configuration:
+        """The experiment's own `baseline` with `settings` in place of its values."""
+        own: dict[str, Any] = {"lookback": self.window.lookback, "loss": self.training.loss}
+        return Configuration(**(own | self.baseline | settings))
+
+
+def _axis(where: str, axis: object) -> None:
+    if axis not in AXES:
+        raise ValueError(f"{where}: unknown key{suggest(str(axis), AXES)} (allowed: {', '.join(AXES)})")
+
+
+def _setting(where: str, axis: str, value: object) -> None:
+    lookback = {} if axis == "lookback" else {"lookback": 1}
+    try:
+        Configuration.model_validate({**lookback, axis: value})
+    except ValidationError as error:
+        raise ValueError(f"{where}: {_told(error.errors()[0], Configuration)}") from None
+
+
+class _Loader(yaml.SafeLoader):
+    """SafeLoader that reads 1e-3 as a number (YAML 1.1 wants 1.0e-3) and refuses a key given twice."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if key.value in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key '{key.value}' stands twice; keep one of them", key.start_mark
+                )
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
+)
+# A date in YAML would become a date object; here it is text until the data say how to read it.
+_Loader.yaml_implicit_resolvers = {
+    first: [pair for pair in pairs if pair[0] != "tag:yaml.org,2002:timestamp"]
+    for first, pairs in _Loader.yaml_implicit_resolvers.items()
+}
+
+
+def read(path: Path | str) -> Experiment:
+    """The experiment in the YAML file `path`. Raises ConfigError, every fault in one message."""
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        near = suggest(Path(path).name, (p.name for p in Path(path).parent.glob("*.y*ml")))
+        raise ConfigError(f"{path}: no such experiment file{near}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read as UTF-8 text: {error}") from None
+    return parse(text, str(path))
+
+
+def parse(text: str, origin: str = "experiment") -> Experiment:
+    """The experiment in the YAML `text`; `origin` names it in errors. Raises ConfigError."""
+    try:
+        content = yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader: data, no code
+    except yaml.MarkedYAMLError as error:
+        line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise ConfigError(f"{origin}{line}: not valid YAML: {error.problem}") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{origin}: not valid YAML: {error}") from None
+    if not isinstance(content, dict):
+        raise ConfigError(f"{origin}: expected keys such as name, data, window and grid; the file holds none")
+    try:
+        return Experiment.model_validate(content)
+    except ValidationError as error:
+        lines = [f"{origin}: {_line(fault)}" for fault in error.errors()]
+        raise ConfigError("\n".join(lines)) from None
+
+
+def _line(fault: Any) -> str:
+    path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in fault["loc"]).lstrip(".")
+    if fault["type"] == "value_error":
+        said = str(fault["ctx"]["error"])
+        return said if said.startswith((path or " ", "selection")) else f"{path}: {said}"
+    return f"{path}: {_told(fault, _section(fault['loc'][:-1]))}"
+
+
+def _section(path: tuple[Any, ...]) -> type[BaseModel]:
+    section: type[BaseModel] = Experiment
+    for part in path:
+        field = section.model_fields.get(part)
+        if field is None or not isinstance(field.annotation, type) or not issubclass(field.annotation, BaseModel):
+            break
+        section = field.annotation
+    return section
+
+
+def _told(fault: Any, section: type[BaseModel]) -> str:
+    value = fault["input"]
+    if fault["type"] == "extra_forbidden":
+        keys = section.model_fields
+        return f"unknown key{suggest(str(fault['loc'][-1]), keys)} (allowed: {', '.join(keys)})"
+    if fault["type"] == "missing":
+        return "is missing; add it"
+    if fault["type"] == "literal_error":
+        allowed = fault["ctx"]["expected"]
+        names = re.findall(r"'([^']+)'", allowed)
+        return f"{value!r} is not allowed{suggest(str(value), names)} (allowed: {allowed.replace(' or ', ', ')})"
+    message = fault["msg"].replace("Input should be", "must be").replace("a valid ", "a ")
+    return f"{message} (got {value!r})"

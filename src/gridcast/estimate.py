@@ -1,0 +1,48 @@
+"""How long a sweep may take, from timing one epoch of a few of its shapes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from gridcast import execution
+from gridcast.config import Configuration
+from gridcast.execution import Place
+from gridcast.grid import Run
+from gridcast.plan import Plan, cost
+from gridcast.training.material import Material
+
+SHAPES = 4
+
+
+def seconds(plan: Plan, place: Place) -> dict[str, float]:
+    """Seconds of each run, by run key, if it takes all its epochs; measured on the workers of `place`.
+
+    The cheapest and the dearest shape and two between them are timed for one compiled epoch; the
+    others are placed between them by their arithmetic. Raises GridcastError through the pool.
+    """
+    windows = len(plan.material.origins("train", plan.experiment.window.lookback))
+    ranked = sorted(plan.runs.values(), key=lambda run: cost(run.configuration, windows))
+    at = np.unique(np.linspace(0, len(ranked) - 1, SHAPES).astype(int))
+    probes = [ranked[k] for k in at]
+    measured: dict[float, tuple[float, float]] = {}
+    with execution.Pool(place) as pool:
+        for position, found in pool.execute(_probe, plan.material, probes):
+            if not isinstance(found, execution.Failure):
+                measured[cost(probes[position].configuration, windows)] = found
+    costs = sorted(measured)
+    firsts, others = ([measured[c][k] for c in costs] for k in (0, 1))
+
+    def of(configuration: Configuration) -> float:
+        here = cost(configuration, windows)
+        first, other = (float(np.interp(here, costs, values)) for values in (firsts, others))
+        return first + (plan.experiment.training.epochs - 1) * other
+
+    return {key: of(run.configuration) for key, run in plan.runs.items()}
+
+
+def _probe(material: Material, run: Run) -> Any:
+    from gridcast.training import fit
+
+    return fit.epoch_seconds(material, run)

@@ -1,0 +1,84 @@
+"""The MLflow model folder, made from files that a worker wrote: one artifact with two doors.
+
+`mlflow.keras.load_model` gives the network, `mlflow.pyfunc.load_model` the forecaster. No network
+is loaded to log one, and nothing is pickled.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import gridcast
+from gridcast.data.preprocessing import Preprocessing
+from gridcast.forecaster import FORECAST, ROLLED
+
+CARRIED = (
+    "errors.py",
+    "forecaster.py",
+    "data/__init__.py",
+    "data/axis.py",
+    "data/features.py",
+    "data/gaps.py",
+    "data/preprocessing.py",
+    "data/scaling.py",
+    "data/windows.py",
+)
+"""Modules of gridcast that a model needs in use; they import each other by relative paths only."""
+
+
+def package() -> tuple[str, dict[str, bytes]]:
+    """Name and files of the package that travels with a model.
+
+    The name follows from the content, so that models of several versions of gridcast, and
+    gridcast itself, live in one process without taking each other's place.
+    """
+    root = Path(gridcast.__file__).parent
+    files = {name: (root / name).read_bytes() for name in CARRIED}
+    digest = hashlib.sha256(b"".join(files.values())).hexdigest()[:12]
+    return f"gridcast_model_{digest}", {"__init__.py": b"", **files}
+
+
+def save_model(
+    path: str, mlflow_model: Any, files: dict[str, bytes], preprocessing: Preprocessing, backend: str
+) -> None:
+    """Write the model folder `path`: MLmodel, data/, code/ and requirements. Called by `Model.log`."""
+    from mlflow import pyfunc
+
+    root = Path(path)
+    (root / "data").mkdir(parents=True)
+    for name, content in files.items():
+        (root / "data" / name).write_bytes(content)
+    name, modules = package()
+    for module, content in modules.items():
+        target = root / "code" / name / module
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(content)
+    requirements = [f"{needed}=={version(needed)}" for needed in ("mlflow", "keras", "jax", "numpy", "pandas")]
+    (root / "requirements.txt").write_text("\n".join(requirements) + "\n")
+    (root / "python_env.yaml").write_text("python: '3.11'\ndependencies:\n- -r requirements.txt\n")
+    mlflow_model.signature = signature(preprocessing)
+    mlflow_model.add_flavor(
+        "keras", data="data", keras_version=version("keras"), keras_backend=backend, save_exported_model=False
+    )
+    pyfunc.add_to_model(
+        mlflow_model, loader_module=f"{name}.forecaster", data="data", code="code", python_env="python_env.yaml"
+    )
+    mlflow_model.save(str(root / "MLmodel"))
+
+
+def signature(preprocessing: Preprocessing) -> Any:
+    """Columns of the history table and of the forecasts, in the experiment's own names."""
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema
+    from mlflow.types.schema import AnyType
+
+    own = preprocessing
+    # Ids and stamps come as text or as numbers and datetimes: the forecaster reads either.
+    labels = [ColSpec(AnyType(), column, required=True) for column in (*own.keys, own.time)]
+    numbers = [ColSpec("double", column, required=True) for column in (own.target, *own.past, *own.future_columns)]
+    outputs = [*labels, ColSpec("double", FORECAST), ColSpec("boolean", ROLLED)]
+    params = ParamSchema([ParamSpec("horizon", "integer", own.horizon)])
+    return ModelSignature(Schema(labels + numbers), Schema(outputs), params)

@@ -1,0 +1,235 @@
+"""The deployable whole: preprocessing, network, postprocessing.
+
+This module and what it imports travel inside every logged model, so they import numpy, pandas and
+Keras only, each other by relative paths, and Keras only once a network is needed.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from .data import axis, gaps, windows
+from .data.preprocessing import Preprocessing
+from .errors import DataError, suggest
+
+NETWORK, SETTINGS = "model.keras", "forecaster.json"
+FORECAST, ROLLED = "forecast", "rolled_forward"
+CHUNK = 4096
+"""Windows that go through the network at once."""
+
+
+def inputs(
+    preprocessing: Preprocessing, channels: np.ndarray, index: np.ndarray, series: np.ndarray
+) -> dict[str, np.ndarray]:
+    """What the network reads for each window of `index` (n, 2), under the names of its inputs.
+
+    `channels` is (rows, steps, channels); `series` (rows,) gives the code of the series in each row.
+    """
+    known = preprocessing.known_ahead
+    found = {"history": windows.inputs(channels, index, preprocessing.lookback)}
+    if channels.shape[2] > known:
+        found["ahead"] = windows.ahead(channels[:, :, known:], index, preprocessing.horizon)
+    codes = series[index[:, 0]]
+    if len(preprocessing.series) > 1:
+        found["series"] = codes.astype(np.int32)
+    if preprocessing.static and preprocessing.static[0]:
+        found["static"] = np.array(preprocessing.static, np.int32)[codes]
+    return found
+
+
+@dataclass(frozen=True)
+class Forecaster:
+    """A trained network with everything needed to turn a table into forecasts in data units."""
+
+    preprocessing: Preprocessing
+    network: Any
+
+    def scaled(self, channels: np.ndarray, index: np.ndarray, series: np.ndarray) -> np.ndarray:
+        """Forecasts (n, horizon) in scaled units of the windows `index` (n, 2)."""
+        done = []
+        for start in range(0, len(index), CHUNK):
+            part = index[start : start + CHUNK]
+            read = inputs(self.preprocessing, channels, part, series)
+            done.append(np.asarray(self.network.predict_on_batch(read), float))
+        return np.concatenate(done) if done else np.zeros((0, self.preprocessing.horizon))
+
+    def forecast(self, channels: np.ndarray, index: np.ndarray, series: np.ndarray) -> np.ndarray:
+        """Forecasts (n, horizon) in data units of the windows `index` (n, 2)."""
+        scaler = self.preprocessing.target_scaler
+        return scaler.inverse(self.scaled(channels, index, series), series[index[:, 0]])
+
+    def predict(self, table: pd.DataFrame, params: Mapping[str, Any] | None = None) -> pd.DataFrame:
+        """Forecasts in data units from a tidy table with the experiment's own column names.
+
+        Rows with a target are history, at least `lookback` steps per series; rows after them
+        without one bring the future columns. `params["horizon"]` (default: as trained) may go
+        beyond the trained horizon: the forecast is then fed back, past columns keep their last
+        value, and such steps are marked. Returns one row per series and step: the key columns,
+        the time column, `forecast`, `rolled_forward`. Raises DataError.
+        """
+        own = self.preprocessing
+        horizon = int((params or {}).get("horizon") or own.horizon)
+        if horizon < 1:
+            raise DataError(f"horizon: must be at least 1 (got {horizon})")
+        rows, ids = _checked(table, own)
+        codes = np.array([own.series.index(name) for name in ids])
+        matrix = _Matrices.of(rows, ids, own, horizon)
+        origin = matrix.origins()
+        _long_enough(matrix.target, origin, ids, own)
+        columns = _known(matrix, origin, ids, codes, own, horizon)
+        target = matrix.target
+        for step in range(0, horizon, own.horizon):
+            index = np.stack([np.arange(len(ids)), origin + step], axis=1)
+            # NaN beyond the origin is never read: windows end before it.
+            channels = own.channels(target, columns, matrix.times, codes)
+            ahead = self.forecast(channels, index, codes)
+            for k in range(own.horizon):
+                at = origin + step + k
+                fits = at < target.shape[1]
+                target[np.flatnonzero(fits), at[fits]] = ahead[fits, k]
+        series, steps = np.divmod(np.arange(len(ids) * horizon), horizon)
+        at = origin[series] + steps
+        found: dict[str, Any] = {key: _part([ids[i] for i in series], own.keys, key) for key in own.keys}
+        found |= {own.time: matrix.times[at], FORECAST: target[series, at], ROLLED: steps >= own.horizon}
+        return pd.DataFrame(found)
+
+    def attention_weights(self, channels: np.ndarray, index: np.ndarray, series: np.ndarray) -> np.ndarray:
+        """Share of each time step (n, lookback) in the context. ValueError: a network without attention."""
+        import keras
+
+        names = [layer.name for layer in self.network.layers]
+        if "attention_weights" not in names:
+            raise ValueError("the network has no attention; train one with attention: true")
+        shares = keras.Model(self.network.inputs, self.network.get_layer("attention_weights").output)
+        read = inputs(self.preprocessing, channels, index, series)
+        return np.asarray(shares.predict_on_batch([read[tensor.name] for tensor in shares.inputs]))[:, :, 0]
+
+
+def load(folder: Path | str) -> Forecaster:
+    """The forecaster kept in `folder` as `model.keras` and `forecaster.json`."""
+    import keras
+
+    content = json.loads(Path(folder, SETTINGS).read_text(encoding="utf-8"))
+    network = keras.saving.load_model(Path(folder, NETWORK), compile=False)
+    return Forecaster(Preprocessing.from_json(content), network)
+
+
+def _load_pyfunc(path: str) -> Forecaster:
+    """Door for `mlflow.pyfunc.load_model`, which calls it by this name."""
+    return load(path)
+
+
+def _checked(table: pd.DataFrame, own: Preprocessing) -> tuple[pd.DataFrame, list[str]]:
+    """Rows sorted by series and time with the columns series, time, target and covariates."""
+    wanted = [*own.keys, own.time, own.target, *own.past, *own.future_columns]
+    for column in wanted:
+        if column not in table.columns:
+            near = suggest(column, map(str, table.columns))
+            raise DataError(f"no column '{column}'{near} (needed: {', '.join(wanted)})")
+    keys = [table[column].astype(str) for column in own.keys]
+    name = keys[0] if keys else pd.Series(own.series[0], index=table.index)
+    for key in keys[1:]:
+        name = name + "/" + key
+    try:
+        times = pd.to_datetime(table[own.time], format="ISO8601" if table[own.time].dtype.kind not in "Mm" else None)
+    except (ValueError, TypeError) as error:
+        raise DataError(f"column '{own.time}': {error}") from None
+    rows = pd.DataFrame({"series": name, "time": times})
+    for column in (own.target, *own.past, *own.future_columns):
+        try:
+            rows[column] = pd.to_numeric(table[column]).astype(float)
+        except (ValueError, TypeError) as error:
+            raise DataError(f"column '{column}': {error}") from None
+        if np.isinf(rows[column]).any():
+            raise DataError(f"column '{column}', row {int(np.flatnonzero(np.isinf(rows[column]))[0])}: infinite value")
+    if not len(rows):
+        raise DataError("the table has no rows")
+    for found in pd.unique(rows["series"]):
+        if found not in own.series:
+            raise DataError(f"series '{found}' was not in the training data{suggest(found, own.series)}")
+    again = rows.duplicated(["series", "time"]).to_numpy()
+    if again.any():
+        row = int(np.flatnonzero(again)[0])
+        raise DataError(f"row {row}: series '{rows['series'].iloc[row]}' at {rows['time'].iloc[row]} stands twice")
+    return rows, [str(found) for found in pd.unique(rows["series"])]
+
+
+@dataclass(frozen=True)
+class _Matrices:
+    """The table placed on an axis that goes on `horizon` steps beyond the last history."""
+
+    times: pd.DatetimeIndex
+    target: np.ndarray
+    columns: np.ndarray
+    steps: int
+
+    @classmethod
+    def of(cls, rows: pd.DataFrame, ids: list[str], own: Preprocessing, horizon: int) -> _Matrices:
+        history = rows[rows[own.target].notna()]
+        if not len(history):
+            raise DataError(f"column '{own.target}': no value; history needs {own.lookback} steps per series")
+        seen = pd.DatetimeIndex(np.unique(history["time"].to_numpy()))
+        if own.calendar == "regular":
+            seen = axis.regular(seen, own.frequency)
+        times = pd.DatetimeIndex(seen.append(axis.following(seen[-1], horizon, own.frequency, own.weekdays)))
+        # Rows on stamps that are no steps of the axis would vanish in silence.
+        off = ~rows["time"].isin(times) & (rows["time"] <= times[-1])
+        if off.any() and own.calendar == "regular":
+            raise DataError(f"time {rows['time'][off].iloc[0]} is off the axis of frequency {own.frequency}")
+        rows = rows[rows["time"].isin(times)]
+        where = pd.Index(ids).get_indexer(pd.Index(rows["series"])), times.get_indexer(pd.DatetimeIndex(rows["time"]))
+        names = (own.target, *own.past, *own.future_columns)
+        values = np.full((len(names), len(ids), len(times)), np.nan)
+        for k, column in enumerate(names):
+            values[k][where] = rows[column].to_numpy(float)
+        target = values[0]
+        target[:, : len(seen)] = gaps.fill(target[:, : len(seen)], own.gaps)
+        return cls(times, target, np.moveaxis(values[1:], 0, 2), len(seen))
+
+    def origins(self) -> np.ndarray:
+        """First step to forecast of each series (series,)."""
+        known = np.isfinite(self.target[:, : self.steps])
+        return self.steps - np.argmax(known[:, ::-1], axis=1)
+
+
+def _long_enough(target: np.ndarray, origin: np.ndarray, ids: list[str], own: Preprocessing) -> None:
+    for row, name in enumerate(ids):
+        recent = target[row, max(0, origin[row] - own.lookback) : origin[row]]
+        if len(recent) < own.lookback or np.isnan(recent).any():
+            named = f"series '{name}'" if own.keys else "the series"
+            raise DataError(
+                f"{named}: {int(np.isfinite(recent).sum())} of the last {own.lookback} steps of history have a value; "
+                f"the model reads {own.lookback}"
+            )
+
+
+def _known(
+    matrix: _Matrices, origin: np.ndarray, ids: list[str], codes: np.ndarray, own: Preprocessing, horizon: int
+) -> np.ndarray:
+    """Covariate columns without NaN: history carried forward, the future as given."""
+    columns = matrix.columns.copy()
+    fallback = np.array(own.fallback)[codes] if own.fallback else np.zeros((len(ids), 0))
+    for k, name in enumerate((*own.past, *own.future_columns)):
+        if name in own.future_columns:
+            for row, start in enumerate(origin):
+                gap = np.isnan(columns[row, start : start + horizon, k])
+                if gap.any():
+                    stamp = matrix.times[start + int(np.argmax(gap))]
+                    raise DataError(
+                        f"column '{name}': series '{ids[row]}' has no value at {stamp}; a future column must be "
+                        f"known for each of the {horizon} steps ahead: add rows with it and an empty '{own.target}'"
+                    )
+        values = gaps.forward(columns[:, :, k])
+        columns[:, :, k] = np.where(np.isnan(values), fallback[:, k, None], values)
+    return columns
+
+
+def _part(ids: list[str], keys: tuple[str, ...], key: str) -> list[str]:
+    return [name.split("/")[keys.index(key)] for name in ids] if len(keys) > 1 else ids

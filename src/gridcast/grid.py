@@ -1,0 +1,65 @@
+"""From an experiment to its runs: pure, and stable in order."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from gridcast.config import AXES, Configuration, Experiment
+
+SEMANTICS = 1
+"""Version of what training means: raise it when the same settings would give other weights."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One configuration with one seed."""
+
+    configuration: Configuration
+    seed: int
+
+
+def configurations(experiment: Experiment) -> tuple[Configuration, ...]:
+    """Every configuration of the united grids, in the order of the file, duplicates removed."""
+    found = {
+        experiment.configuration(**dict(zip(grid, values, strict=True))): None
+        for grid in experiment.grid
+        for values in itertools.product(*grid.values())
+    }
+    return tuple(found)
+
+
+def expand(experiment: Experiment) -> tuple[Run, ...]:
+    """Every run of `experiment`: each configuration with each seed."""
+    seeds = dict.fromkeys(experiment.training.seeds)
+    return tuple(Run(c, seed) for c in configurations(experiment) for seed in seeds)
+
+
+def axes(experiment: Experiment) -> tuple[str, ...]:
+    """The settings that take more than one value somewhere in the grid, in the order of `AXES`."""
+    found = configurations(experiment)
+    return tuple(axis for axis in AXES if len({getattr(c, axis) for c in found}) > 1)
+
+
+def run_key(experiment: Experiment, run: Run, fingerprint: str, backend: str) -> str:
+    """SHA-256 over all that decides the weights of `run`: same key, same work.
+
+    `fingerprint` is the digest of the panel; names of series, files and the experiment itself do
+    not count, so a renamed experiment file finds its old runs.
+    """
+    settings: dict[str, Any] = {
+        "semantics": SEMANTICS,
+        "fingerprint": fingerprint,
+        "backend": backend,
+        "seed": run.seed,
+        "configuration": run.configuration.model_dump(),
+        "window": experiment.window.model_dump(exclude={"lookback"}),
+        "split": experiment.split.model_dump(),
+        "transform": experiment.transform.model_dump(),
+        "covariates": experiment.data.model_dump(include={"past", "future", "static"}),
+        "training": experiment.training.model_dump(include={"epochs", "patience"}),
+    }
+    return hashlib.sha256(json.dumps(settings, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

@@ -1,0 +1,64 @@
+"""Additive attention over time steps."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+from keras import ops
+
+
+@keras.saving.register_keras_serializable(package="gridcast")
+class AdditiveAttention(keras.layers.Layer):
+    """Weighs the time steps of a sequence and returns their weighted mean, the context vector.
+
+    score(h) = vᵀ tanh(W h + b), weights = softmax over time, context = Σ weights · h
+    (n, lookback, features) -> (n, features)
+
+    Source: Bahdanau, Cho, Bengio (2015), "Neural Machine Translation by Jointly Learning to Align
+    and Translate", equations 5 and 6. A forecast has no decoder state to compare with, so the
+    query is left out, as in Yang et al. (2016), "Hierarchical Attention Networks".
+    """
+
+    def __init__(self, units: int, seed: int | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.units, self.seed = units, seed
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        """Weights W (features, units), b (units), v (units, 1)."""
+        draw = keras.initializers.GlorotUniform
+        self.kernel = self.add_weight(shape=(input_shape[-1], self.units), initializer=draw(self.seed), name="kernel")
+        self.bias = self.add_weight(shape=(self.units,), initializer="zeros", name="bias")
+        other = None if self.seed is None else self.seed + 1
+        self.score = self.add_weight(shape=(self.units, 1), initializer=draw(other), name="score")
+
+    def weights_of(self, sequence: Any) -> Any:
+        """Share of each time step (n, lookback), each row adding up to 1."""
+        scores = ops.matmul(ops.tanh(ops.matmul(sequence, self.kernel) + self.bias), self.score)
+        return ops.softmax(ops.squeeze(scores, axis=-1), axis=-1)
+
+    def call(self, sequence: Any) -> Any:
+        """The context vector (n, features)."""
+        return ops.sum(sequence * ops.expand_dims(self.weights_of(sequence), axis=-1), axis=1)
+
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        """(n, lookback, features) -> (n, features)."""
+        return (input_shape[0], input_shape[-1])
+
+    def get_config(self) -> dict[str, Any]:
+        """What a saved file needs to build the layer again."""
+        return {**super().get_config(), "units": self.units, "seed": self.seed}
+
+
+def stock_attention(sequence: Any, units: int) -> Any:
+    """The same computation out of Keras's own layers: (n, lookback, features) -> (n, features).
+
+    A file that names only Keras's own layers loads wherever Keras does, without gridcast. The
+    weights come in the same order and shapes as those of `AdditiveAttention`; the layer named
+    `attention_weights` gives the shares (n, lookback, 1).
+    """
+    hidden = keras.layers.Dense(units, activation="tanh", name="attention_hidden")(sequence)
+    scores = keras.layers.Dense(1, use_bias=False, name="attention_scores")(hidden)
+    shares = keras.layers.Softmax(axis=1, name="attention_weights")(scores)
+    context = keras.layers.Dot(axes=1, name="attention_context")([shares, sequence])
+    return keras.layers.Reshape((sequence.shape[-1],), name="attention")(context)

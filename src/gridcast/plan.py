@@ -1,0 +1,136 @@
+"""An experiment on its data: everything that can be known before the first epoch."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from gridcast import grid
+from gridcast.config import Configuration, Experiment
+from gridcast.data import panel as panels
+from gridcast.data import sources
+from gridcast.data.panel import Panel
+from gridcast.grid import Run
+from gridcast.models import baselines
+from gridcast.training.material import Material, prepare
+
+OWN = "own settings"
+"""Name of the baseline made of the experiment's own `baseline` settings."""
+PACKAGES = ("gridcast", "keras", "jax", "tensorflow", "mlflow", "numpy", "pandas", "scikit-learn", "statsmodels")
+SPANS = ("train", "validation", "test")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """An experiment on its data: everything that can be known before the first epoch."""
+
+    experiment: Experiment
+    text: str
+    panel: Panel
+    material: Material
+    runs: dict[str, Run]
+    own: tuple[str, Run]
+    backend: str
+
+    @property
+    def sweep_key(self) -> str:
+        """The same for every start of the same work, whatever was finished before."""
+        return _digest("".join(sorted(self.runs)))
+
+    def windows(self, lookback: int) -> dict[str, int]:
+        """Number of windows in each span."""
+        return {span: len(self.material.origins(span, lookback)) for span in SPANS}
+
+    @property
+    def fingerprint(self) -> str:
+        """Digest of the panel."""
+        return self.panel.fingerprint
+
+    @property
+    def baseline_keys(self) -> dict[str, str]:
+        """Key of each baseline's record, by name: it follows from data and windows, not from the grid."""
+        return {name: _digest(f"{self.own[0]}/{name}") for name in (OWN, *baselines.BASELINES)}
+
+    def params(self, run: Run) -> dict[str, Any]:
+        """Every setting of `run`, one per grid axis and the fixed ones."""
+        experiment = self.experiment
+        return {
+            **run.configuration.model_dump(),
+            "seed": run.seed,
+            "horizon": experiment.window.horizon,
+            "stride": experiment.window.stride,
+            "scale": experiment.transform.scale,
+            "log1p": experiment.transform.log1p,
+            "epochs": experiment.training.epochs,
+            "patience": experiment.training.patience,
+            "backend": self.backend,
+        }
+
+    def tags(self) -> dict[str, str]:
+        """Tags of the sweep's parent run."""
+        return {
+            "gridcast.fingerprint": self.fingerprint,
+            "gridcast.version": version("gridcast"),
+            "mlflow.note.content": f"Sweep of {len(self.runs)} runs, its children with gridcast.kind = run.",
+        }
+
+    def texts(self) -> dict[str, str]:
+        """Text artifacts of the parent run: the YAML as given, and what a report needs to know."""
+        panel = self.panel
+        spans = {}
+        for span in SPANS:
+            first, end = panel.spans[span]
+            spans[span] = [str(panel.times[first]), str(panel.times[end - 1])]
+        about = {
+            "run_keys": list(self.runs),
+            "axes": list(grid.axes(self.experiment)),
+            "own_key": self.own[0],
+            "baseline_keys": self.baseline_keys,
+            "series": list(panel.series),
+            "spans": spans,
+            "windows": self.windows(self.experiment.window.lookback),
+            "period": self.material.period,
+            "notes": list(panel.notes),
+            "fingerprint": self.fingerprint,
+            "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
+            "backend": self.backend,
+            "machine": f"{platform.system()} {platform.machine()}",
+            "selection": self.experiment.selection.model_dump(),
+        }
+        return {"experiment.yaml": self.text, "sweep.json": json.dumps(about, indent=1)}
+
+
+def make(experiment: Experiment, text: str, backend: str, cache: Path = Path("data")) -> Plan:
+    """Read the data and simulate the splits. Raises InputError."""
+    panel = panels.build(sources.load(experiment.data, cache), experiment)
+    fingerprint = panel.fingerprint
+    runs = {grid.run_key(experiment, run, fingerprint, backend): run for run in grid.expand(experiment)}
+    own = Run(experiment.configuration(), experiment.training.seeds[0])
+    own_key = grid.run_key(experiment, own, fingerprint, backend)
+    return Plan(experiment, text, panel, prepare(panel, experiment), runs, (own_key, own), backend)
+
+
+def describe(configuration: Configuration, seed: int | None = None) -> str:
+    """A short name such as `GRU-64 b32 lr0.001 d0.1 attention`."""
+    c = configuration
+    parts = [f"{'Bi' if c.bidirectional else ''}{c.layer}-{c.units}{f'x{c.layers}' if c.layers > 1 else ''}"]
+    parts += [f"b{c.batch_size}", f"lr{c.learning_rate:g}", f"d{c.dropout:g}"]
+    parts += ["attention"] if c.attention else []
+    parts += [f"seed{seed}"] if seed else []
+    return " ".join(parts)
+
+
+def cost(configuration: Configuration, windows: int) -> float:
+    """Relative time of one epoch: arithmetic of the recurrence plus a fixed share per step of the optimizer."""
+    c = configuration
+    gates = {"GRU": 3, "LSTM": 4}[c.layer] * c.layers * (1 + c.bidirectional)
+    return windows * (c.lookback * gates * c.units * (c.units + 16) * 4e-10 + 1e-3 / c.batch_size)
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()

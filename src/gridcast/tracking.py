@@ -1,0 +1,225 @@
+"""MLflow: the sweep as a parent run, each finished run as a child, looked up by run key."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import tempfile
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gridcast.data.preprocessing import Preprocessing
+from gridcast.errors import TrackingError
+from gridcast.forecaster import SETTINGS
+
+KIND, KEY, SEED, SWEEP = "gridcast.kind", "gridcast.run_key", "gridcast.seed", "gridcast.sweep_key"
+CONFIGURATION, FINGERPRINT, ERROR = "gridcast.configuration", "gridcast.fingerprint", "gridcast.error"
+BY_ORIGIN = "val_loss_by_origin"
+DEFAULT_URI = "sqlite:///mlflow.db"
+MODEL = "model"
+PAGE = 1000
+BATCH = 1000
+
+
+@dataclass(frozen=True)
+class Store:
+    """One MLflow experiment on one tracking server."""
+
+    client: Any
+    uri: str
+    experiment: str
+
+
+def open_store(name: str, uri: str | None = None) -> Store:
+    """The MLflow experiment `name`, made where it is missing.
+
+    The tracking URI is `uri`, else MLFLOW_TRACKING_URI, else `sqlite:///mlflow.db` in the working
+    directory, so that a plain `mlflow ui` shows it. Raises TrackingError.
+    """
+    client, uri = connect(uri)
+    from mlflow.exceptions import MlflowException
+
+    try:
+        found = client.get_experiment_by_name(name)
+        if found is None:
+            return Store(client, uri, client.create_experiment(name))
+        if found.lifecycle_stage == "deleted":
+            raise TrackingError(f"the MLflow experiment '{name}' is deleted; restore it, or rename the experiment")
+        return Store(client, uri, found.experiment_id)
+    except MlflowException as error:
+        raise TrackingError(f"{uri}: {_first_line(error)}") from None
+
+
+def connect(uri: str | None = None) -> tuple[Any, str]:
+    """An MLflow client and its tracking URI. Raises TrackingError when the store cannot be opened."""
+    # MLflow reads these when it is imported; a dead server must not hang a sweep for minutes.
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    import mlflow
+    from mlflow.exceptions import MlflowException
+
+    for noisy in ("alembic", "mlflow.store.db.utils"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    uri = uri or os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_URI
+    try:
+        mlflow.set_tracking_uri(uri)
+        client = mlflow.MlflowClient(uri)
+        client.search_experiments(max_results=1)
+    except MlflowException as error:
+        raise TrackingError(f"{uri}: the MLflow store cannot be used: {_first_line(error)}") from None
+    except Exception as error:  # noqa: BLE001 - SQLAlchemy and file errors come as they are
+        raise TrackingError(f"{uri}: the MLflow store cannot be opened: {_first_line(error)}") from None
+    return client, uri
+
+
+def search(store: Store, condition: str) -> list[Any]:
+    """Every run of the experiment under `condition`, all pages, newest first."""
+    found: list[Any] = []
+    token = None
+    while True:
+        page = store.client.search_runs(
+            [store.experiment], condition, max_results=PAGE, order_by=["attributes.start_time DESC"], page_token=token
+        )
+        found += page
+        token = page.token
+        if not token:
+            return found
+
+
+def finished(store: Store, keys: Iterable[str], kind: str = "run") -> dict[str, Any]:
+    """The FINISHED child run of each of `keys` that has one."""
+    wanted = set(keys)
+    runs = search(store, f"tags.`{KIND}` = '{kind}' and attributes.status = 'FINISHED'")
+    return {run.data.tags[KEY]: run for run in runs if run.data.tags.get(KEY) in wanted}
+
+
+def open_sweep(store: Store, sweep_key: str, name: str, tags: Mapping[str, str], texts: Mapping[str, str]) -> str:
+    """Id of the parent run of this sweep: the one that was begun before, else a new one.
+
+    `texts` are artifacts of the parent (file name -> content).
+    """
+    begun = search(store, f"tags.`{KIND}` = 'sweep' and tags.`{SWEEP}` = '{sweep_key}'")
+    if begun:
+        return str(begun[0].info.run_id)
+    run = store.client.create_run(store.experiment, run_name=name, tags={KIND: "sweep", SWEEP: sweep_key, **tags})
+    for file, text in texts.items():
+        store.client.log_text(run.info.run_id, text, file)
+    return str(run.info.run_id)
+
+
+def set_status(store: Store, run_id: str, status: str) -> None:
+    """Close or reopen a run: FINISHED, FAILED, KILLED or RUNNING."""
+    if status == "RUNNING":
+        store.client.update_run(run_id, status=status)
+    else:
+        store.client.set_terminated(run_id, status)
+
+
+def record(
+    store: Store,
+    parent: str,
+    name: str,
+    *,
+    kind: str,
+    key: str,
+    tags: Mapping[str, str],
+    params: Mapping[str, Any],
+    metrics: Mapping[str, float],
+    curves: Mapping[str, Iterable[tuple[int, float]]] | None = None,
+    files: dict[str, bytes] | None = None,
+    artifacts: Mapping[str, bytes] | None = None,
+    backend: str = "",
+) -> str:
+    """Write one whole child run and close it FINISHED, last of all; returns its id.
+
+    `curves` are pairs of step and value. `files` is the forecaster, logged as the model `model`.
+    """
+    now = int(time.time() * 1000)
+    client = store.client
+    own = {KIND: kind, KEY: key, "mlflow.parentRunId": parent, **tags}
+    run_id = str(client.create_run(store.experiment, run_name=name, tags=own, start_time=now).info.run_id)
+    from mlflow.entities import Metric, Param
+
+    try:
+        settings = {name: _text(value) for name, value in params.items()}
+        client.log_batch(run_id, params=[Param(name, value) for name, value in settings.items()])
+        _log_artifacts(store, run_id, artifacts or {})
+        if files:
+            _log_model(store, run_id, settings, files, backend)
+        points = [Metric(k, float(v), now, 0) for k, v in metrics.items()]
+        points += [Metric(k, v, now, step) for k, curve in (curves or {}).items() for step, v in curve]
+        for start in range(0, len(points), BATCH):
+            client.log_batch(run_id, metrics=points[start : start + BATCH])
+    except BaseException:
+        client.set_terminated(run_id, "KILLED")
+        raise
+    client.set_terminated(run_id, "FINISHED")
+    return run_id
+
+
+def record_failure(
+    store: Store, parent: str, name: str, *, kind: str, key: str, params: Mapping[str, Any], reason: str
+) -> None:
+    """Write a child run that FAILED, with its reason as a tag."""
+    from mlflow.entities import Param
+
+    own = {KIND: kind, KEY: key, "mlflow.parentRunId": parent, ERROR: reason[:5000]}
+    run_id = store.client.create_run(store.experiment, run_name=name, tags=own).info.run_id
+    store.client.log_batch(run_id, params=[Param(k, _text(v)) for k, v in params.items()])
+    store.client.set_terminated(run_id, "FAILED")
+
+
+def name(run: Any) -> str:
+    """The name of an MLflow run."""
+    return str(run.data.tags["mlflow.runName"])
+
+
+def _log_artifacts(store: Store, run_id: str, artifacts: Mapping[str, bytes]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        for name, content in artifacts.items():
+            path = Path(folder, name)
+            path.write_bytes(content)
+            store.client.log_artifact(run_id, str(path))
+
+
+def _log_model(store: Store, run_id: str, params: Mapping[str, str], files: dict[str, bytes], backend: str) -> None:
+    """What `Model.log` does, less its global state: it would put the model into the default experiment."""
+    from mlflow.entities import LoggedModelOutput, LoggedModelStatus
+    from mlflow.models import Model
+
+    from gridcast import flavor
+
+    client = store.client
+    logged = client.create_logged_model(store.experiment, name=MODEL, source_run_id=run_id, params=dict(params))
+    client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=0)])
+    about = Model(
+        artifact_path=logged.artifact_location, model_uuid=logged.model_id, run_id=run_id, model_id=logged.model_id
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        path = str(Path(folder, MODEL))
+        flavor.save_model(path, about, files, Preprocessing.from_json(json.loads(files[SETTINGS])), backend)
+        client.log_model_artifacts(logged.model_id, path)
+    client.finalize_logged_model(logged.model_id, LoggedModelStatus.READY)
+
+
+def model_files(run_id: str) -> dict[str, bytes]:
+    """The forecaster files of a recorded run, read back from its artifact."""
+    from mlflow.artifacts import download_artifacts
+
+    with tempfile.TemporaryDirectory() as folder:
+        data = Path(download_artifacts(artifact_uri=f"runs:/{run_id}/{MODEL}", dst_path=folder), "data")
+        return {path.name: path.read_bytes() for path in data.iterdir()}
+
+
+def _text(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -1,0 +1,1 @@
+"""Training one run on stock Keras."""

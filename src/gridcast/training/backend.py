@@ -1,0 +1,49 @@
+"""Bring up Keras on its backend, quietly and with compiled programs kept on disk."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+
+def start(backend: str, cache: Path, *, alone: bool = False) -> None:
+    """Import Keras on `backend` (jax or tensorflow); JAX keeps its compiled programs under `cache`.
+
+    `alone` says that the process does nothing but train: on JAX it then never imports TensorFlow.
+    """
+    os.environ["KERAS_BACKEND"] = backend
+    if alone and backend == "jax":
+        # Keras looks for TensorFlow whenever it writes a file; finding it costs three seconds.
+        sys.modules.setdefault("tensorflow", None)  # type: ignore[arg-type]
+    with _quiet():
+        import keras  # noqa: F401 - the import is the work
+
+        if backend == "jax":
+            import jax
+
+            jax.config.update("jax_compilation_cache_dir", str(cache.absolute() / "jax"))
+            jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+            jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+        else:
+            import tensorflow
+
+            tensorflow.config.threading.set_inter_op_parallelism_threads(1)
+            tensorflow.config.threading.set_intra_op_parallelism_threads(1)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Nothing reaches standard error while compiled libraries announce themselves."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    sys.stderr.flush()
+    kept, nothing = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nothing, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nothing)

@@ -1,0 +1,81 @@
+"""What all runs of a sweep share: made once, sent once to each worker."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from gridcast.config import Experiment
+from gridcast.data import windows
+from gridcast.data.panel import Panel, preprocessing
+from gridcast.data.preprocessing import Preprocessing
+from gridcast.data.splits import Spans
+from gridcast.models import baselines
+
+
+@dataclass(frozen=True)
+class Material:
+    """The panel in network units, with the windows of each span.
+
+    `channels` (series, steps, channels) float32; `target` (series, steps) in data units;
+    `categories` counts the codes of each static column, the unseen one included.
+    """
+
+    preprocessing: Preprocessing
+    channels: np.ndarray
+    target: np.ndarray
+    spans: Spans
+    stride: int
+    period: int | None
+    categories: tuple[int, ...]
+    epochs: int
+    patience: int
+
+    def origins(self, span: str, lookback: int) -> np.ndarray:
+        """Windows (n, 2) whose targets lie in `span`."""
+        start, end = self.spans[span]
+        return windows.origins(np.isfinite(self.target), lookback, self.preprocessing.horizon, self.stride, start, end)
+
+    def of(self, lookback: int) -> Preprocessing:
+        """The preprocessing for a network that reads `lookback` steps."""
+        return replace(self.preprocessing, lookback=lookback)
+
+    def actual(self, index: np.ndarray) -> np.ndarray:
+        """Targets (n, horizon) of the windows `index`, in data units."""
+        return windows.ahead(self.target, index, self.preprocessing.horizon)
+
+    def baseline(self, lookback: int) -> baselines.Task:
+        """What a baseline needs to forecast the windows of the test span."""
+        return baselines.Task(
+            target=self.target,
+            channels=self.channels,
+            train=self.spans.train,
+            lookback=lookback,
+            horizon=self.preprocessing.horizon,
+            period=self.period,
+            training_index=self.origins("train", lookback),
+            index=self.origins("test", lookback),
+            inverse=self.preprocessing.target_scaler.inverse,
+        )
+
+    @property
+    def codes(self) -> np.ndarray:
+        """Code of the series in each row (series,)."""
+        return np.arange(len(self.target))
+
+
+def prepare(panel: Panel, experiment: Experiment) -> Material:
+    """The material of `experiment` on `panel`."""
+    own = preprocessing(panel, experiment, experiment.window.lookback)
+    return Material(
+        preprocessing=own,
+        channels=own.channels(panel.target, panel.columns, panel.times),
+        target=panel.target,
+        spans=panel.spans,
+        stride=experiment.window.stride,
+        period=experiment.data.period or baselines.find_period(panel.training_target, experiment.data.frequency),
+        categories=tuple(len(vocabulary) + 1 for vocabulary in panel.vocabularies),
+        epochs=experiment.training.epochs,
+        patience=experiment.training.patience,
+    )

@@ -1,0 +1,18 @@
+"""What a trained run brings home; no Keras, so that a parent can read it without."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a finished run leaves: curves by epoch, final metrics, validation loss by origin, files.
+
+    `origin_losses` are pairs of time step and mean loss over the series; `files` the forecaster.
+    """
+
+    curves: dict[str, tuple[float, ...]]
+    metrics: dict[str, float]
+    origin_losses: tuple[tuple[int, float], ...]
+    files: dict[str, bytes]
