@@ -1,0 +1,1 @@
+"""From files to windows: sources, panel, splits, scaling, features, windows."""

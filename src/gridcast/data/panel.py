@@ -1,0 +1,296 @@
+"""The validated data: many series on one time axis."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+
+from gridcast.config import Experiment
+from gridcast.data import axis, gaps, scaling, splits
+from gridcast.data.features import calendar, is_column
+from gridcast.data.preprocessing import Preprocessing
+from gridcast.data.sources import ONLY_SERIES, SERIES, TARGET, TIME, Table
+from gridcast.errors import ConfigError, DataError
+
+
+@dataclass(frozen=True)
+class Panel:
+    """All series on one axis of `times`, in data units.
+
+    `target` is (series, steps); NaN before a series begins and after it ends, never between.
+    `past` and `future` are (series, steps, columns), without NaN where the target has none.
+    `static` is (series, columns), codes into `vocabularies`. `notes` tells what was done.
+    """
+
+    series: tuple[str, ...]
+    times: pd.DatetimeIndex
+    target: np.ndarray
+    past: np.ndarray
+    future: np.ndarray
+    static: np.ndarray
+    vocabularies: tuple[tuple[str, ...], ...]
+    spans: splits.Spans
+    notes: tuple[str, ...] = ()
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 over the names, the axis and every value."""
+        digest = hashlib.sha256()
+        for names in (self.series, *self.vocabularies):
+            digest.update("\0".join(names).encode() + b"\1")
+        digest.update(self.times.to_numpy("datetime64[us]").tobytes())
+        for values in (self.target, self.past, self.future, self.static):
+            digest.update(str(values.shape).encode())
+            digest.update(np.ascontiguousarray(values).tobytes())
+        return digest.hexdigest()
+
+    @property
+    def columns(self) -> np.ndarray:
+        """Past and future columns side by side (series, steps, columns)."""
+        return np.concatenate([self.past, self.future], axis=2)
+
+    @property
+    def training_target(self) -> np.ndarray:
+        """The target over the training span (series, training steps)."""
+        return self.target[:, : self.spans.train]
+
+    def take(self, keep: np.ndarray) -> Panel:
+        """The same panel with the series at positions `keep` only."""
+        return replace(
+            self,
+            series=tuple(self.series[i] for i in keep),
+            target=self.target[keep],
+            past=self.past[keep],
+            future=self.future[keep],
+            static=self.static[keep],
+        )
+
+
+def build(table: Table, experiment: Experiment) -> Panel:
+    """The panel of `table`: placed on its axis, gaps filled as told, series selected, checked.
+
+    Raises DataError that names file, line and remedy: a (series, time) given twice, stamps off a
+    regular axis, steps missing under `gaps: error`, a series too short for windows in each span.
+    """
+    data, rows = experiment.data, table.rows
+    _calendar_names(experiment)
+    ids, series_code = np.unique(rows[SERIES].to_numpy(str), return_inverse=True)
+    _no_duplicates(table, series_code)
+    times = _times(table, experiment)
+    time_code = times.get_indexer(pd.DatetimeIndex(rows[TIME]))
+    shape = len(ids), len(times)
+    future = tuple(filter(is_column, data.future))
+    panel = Panel(
+        series=tuple(map(str, ids)),
+        times=times,
+        target=_matrix(rows[TARGET], series_code, time_code, shape),
+        past=_cube(rows, data.past, series_code, time_code, shape),
+        future=_cube(rows, future, series_code, time_code, shape),
+        static=np.zeros((len(ids), 0), np.int32),
+        vocabularies=(),
+        spans=splits.spans(len(times), experiment.split.train, experiment.split.validation),
+        notes=table.notes,
+    )
+    if data.select.top is not None:
+        panel = _top(panel, data.select.top, experiment)
+    panel = _gaps(panel, table, experiment)
+    train = panel.spans.train
+    panel = replace(panel, past=_complete(panel.past, train), future=_complete(panel.future, train))
+    panel = _static(panel, table, data.static)
+    panel = _constant(panel, experiment)
+    _long_enough(panel, experiment)
+    if experiment.transform.log1p and np.nanmin(panel.target) <= -1:
+        where, when = map(int, np.unravel_index(np.nanargmin(panel.target), panel.target.shape))
+        raise DataError(
+            f"transform.log1p: series '{panel.series[where]}' is {panel.target[where, when]:g} at "
+            f"{panel.times[when]:%Y-%m-%d %H:%M}, and log1p needs values above -1; write log1p: false"
+        )
+    return panel
+
+
+def _calendar_names(experiment: Experiment) -> None:
+    try:
+        calendar(pd.DatetimeIndex([]), experiment.data.future)
+    except ValueError as error:
+        raise ConfigError(f"data.future: {error}") from None
+
+
+def _no_duplicates(table: Table, series_code: np.ndarray) -> None:
+    keys = pd.DataFrame({"series": series_code, "time": table.rows[TIME]})
+    again = np.flatnonzero(keys.duplicated())
+    if len(again):
+        second = int(again[0])
+        first = int(np.flatnonzero((keys == keys.iloc[second]).all(axis=1))[0])
+        name = table.rows[SERIES].iloc[second]
+        named = "" if name == ONLY_SERIES else f"series '{name}' at "
+        raise DataError(
+            f"{table.place(second)}: {named}{table.rows[TIME].iloc[second]} stands already in "
+            f"{table.place(first)} ({len(again):,} such rows in all); keep one row per series and time, "
+            "or name every column that tells series apart in data.series"
+        )
+
+
+def _times(table: Table, experiment: Experiment) -> pd.DatetimeIndex:
+    stamps = pd.DatetimeIndex(np.unique(table.rows[TIME].to_numpy()))
+    data = experiment.data
+    try:
+        steps = axis.regular(stamps, data.frequency)
+    except ValueError:
+        raise ConfigError(
+            f"data.frequency: '{data.frequency}' is unknown (such as min, 15min, h, D, B, W, M, Q)"
+        ) from None
+    if data.calendar == "observed":
+        return stamps
+    off = ~table.rows[TIME].isin(steps).to_numpy()
+    if off.any():
+        row = int(np.flatnonzero(off)[0])
+        raise DataError(
+            f"{table.place(row)}: {table.rows[TIME].iloc[row]} is off the regular axis of frequency "
+            f"{data.frequency} that starts at {stamps[0]}; correct data.frequency, or write data.calendar: observed"
+        )
+    return steps
+
+
+def _matrix(values: pd.Series, series: np.ndarray, time: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    matrix = np.full(shape, np.nan)
+    matrix[series, time] = values.to_numpy(float)
+    return matrix
+
+
+def _cube(
+    rows: pd.DataFrame, columns: tuple[str, ...], series: np.ndarray, time: np.ndarray, shape: tuple[int, int]
+) -> np.ndarray:
+    if not columns:
+        return np.zeros((*shape, 0))
+    return np.stack([_matrix(rows[column], series, time, shape) for column in columns], axis=2)
+
+
+def _top(panel: Panel, top: int, experiment: Experiment) -> Panel:
+    """The `top` series by their total over the training span: a ranking over the whole would look ahead."""
+    if top > len(panel.series):
+        raise DataError(f"data.select.top: {top} series wanted, {experiment.data.source} has {len(panel.series)}")
+    totals = np.nansum(panel.training_target, axis=1)
+    return panel.take(np.argsort(-totals, kind="stable")[:top])
+
+
+def _gaps(panel: Panel, table: Table, experiment: Experiment) -> Panel:
+    policy, broken = experiment.data.gaps, gaps.inner(panel.target)
+    if policy == "error" and broken.any():
+        where, when = np.argwhere(broken)[0]
+        name, rows = panel.series[where], table.rows
+        before = int(np.flatnonzero((rows[SERIES] == name) & (rows[TIME] == panel.times[int(when) - 1]))[0])
+        named = "" if name == ONLY_SERIES else f"series '{name}' "
+        raise DataError(
+            f"{table.place(before)}: after this line {named}misses {panel.times[when]} "
+            f"({int(broken.sum()):,} steps missing in all); add them, or say with data.gaps how to fill them "
+            "(zero, ffill, interpolate)"
+        )
+    target = gaps.fill(panel.target, policy)
+    filled = int(np.isnan(panel.target).sum() - np.isnan(target).sum())
+    notes = (f"{filled:,} missing steps of {target.size:,} filled (gaps: {policy})",) if filled else ()
+    return replace(panel, target=target, notes=panel.notes + notes)
+
+
+def preprocessing(panel: Panel, experiment: Experiment, lookback: int) -> Preprocessing:
+    """Everything about `panel` that a model needs in use, fitted on the training span."""
+    data, options, train = experiment.data, experiment.transform, panel.spans.train
+    columns = panel.columns[:, :train]
+    # Covariates are always scaled: `none` speaks of the target.
+    method = "standard" if options.scale == "none" else options.scale
+    return Preprocessing(
+        time=data.time,
+        keys=data.series,
+        target=data.target,
+        past=data.past,
+        future=data.future,
+        frequency=data.frequency,
+        calendar=data.calendar,
+        gaps=data.gaps,
+        weekdays=axis.weekdays(panel.times[:train], data.frequency, data.calendar),
+        series=panel.series,
+        lookback=lookback,
+        horizon=experiment.window.horizon,
+        target_scaler=scaling.fit(panel.training_target, options.scale, options.log1p),
+        scalers=tuple(scaling.fit(columns[:, :, k], method) for k in range(columns.shape[2])),
+        static=tuple(map(tuple, panel.static.tolist())),
+        fallback=tuple(map(tuple, np.median(columns, axis=1).tolist())),
+    )
+
+
+def _complete(cube: np.ndarray, train: int) -> np.ndarray:
+    """Covariates without NaN: the last known value; before the first one the median over training."""
+    if not cube.shape[2]:
+        return cube
+    values = np.moveaxis(cube, 2, 1)
+    early = values[:, :, :train]
+    known = np.isfinite(early).any(axis=2, keepdims=True)
+    median = np.nanmedian(np.where(known, early, 0.0), axis=2, keepdims=True)
+    values = gaps.forward(values)
+    return np.ascontiguousarray(np.moveaxis(np.where(np.isnan(values), median, values), 1, 2))
+
+
+def _static(panel: Panel, table: Table, columns: tuple[str, ...]) -> Panel:
+    """Codes of each series' categories; 0 is kept for a category unseen in training."""
+    if not columns:
+        return panel
+    rows = table.rows
+    codes, vocabularies = [], []
+    for column in columns:
+        several = rows.groupby(SERIES)[column].nunique()
+        if (several > 1).any():
+            name = several[several > 1].index[0]
+            found = ", ".join(map(str, rows.loc[rows[SERIES] == name, column].unique()[:3]))
+            raise DataError(
+                f"data.static: column '{column}' changes within series '{name}' ({found}); "
+                "a static category has one value per series"
+            )
+        of_series = rows.groupby(SERIES)[column].first().astype(str)
+        values = of_series[list(panel.series)]
+        vocabulary = tuple(sorted(set(values)))
+        vocabularies.append(vocabulary)
+        codes.append([vocabulary.index(value) + 1 for value in values])
+    return replace(panel, static=np.array(codes, np.int32).T, vocabularies=tuple(vocabularies))
+
+
+def _constant(panel: Panel, experiment: Experiment) -> Panel:
+    train = panel.training_target
+    seen = np.isfinite(train).any(axis=1)
+    low = np.min(train, axis=1, where=np.isfinite(train), initial=np.inf)
+    high = np.max(train, axis=1, where=np.isfinite(train), initial=-np.inf)
+    flat = seen & (low == high)
+    if not flat.any():
+        return panel
+    names = ", ".join(panel.series[i] for i in np.flatnonzero(flat)[:5])
+    told = f"{int(flat.sum())} series constant over the training span ({names})"
+    if experiment.data.constant == "drop":
+        if flat.all():
+            raise DataError(
+                f"data.constant: every series is constant over the training span ({names}); nothing is left"
+            )
+        kept = panel.take(np.flatnonzero(~flat))
+        return replace(kept, notes=(*panel.notes, f"{told}: dropped"))
+    return replace(panel, notes=(*panel.notes, f"warning: {told}: kept; data.constant: drop leaves them out"))
+
+
+def _long_enough(panel: Panel, experiment: Experiment) -> None:
+    lookback = max((c for grid in experiment.grid for c in grid.get("lookback", ())), default=0)
+    lookback = max(lookback, experiment.configuration().lookback)
+    horizon, spans = experiment.window.horizon, panel.spans
+    observed = np.isfinite(panel.target)
+    for name, needed in (("train", lookback + horizon), ("validation", horizon), ("test", horizon)):
+        start, end = spans[name]
+        got = observed[:, start:end].sum(axis=1)
+        short = np.flatnonzero(got < needed)
+        if len(short):
+            worst = short[np.argmin(got[short])]
+            others = f" and {len(short) - 1} other series" if len(short) > 1 else ""
+            named = "the series" if panel.series[worst] == ONLY_SERIES else f"series '{panel.series[worst]}'"
+            raise DataError(
+                f"{experiment.data.source}: {named}{others} too short: {int(got[worst])} observed steps in the "
+                f"{name} span of {end - start}, {needed} needed (lookback {lookback} + horizon {horizon}"
+                f"{'' if name == 'train' else ', whose inputs may lie in the span before'}); give a longer series, "
+                "a shorter window, another split, or leave it out with data.select.only"
+            )

@@ -1,0 +1,94 @@
+"""From data units to the network's channels and back, the same in training and in use.
+
+Everything here was fixed on the training span and travels with the model as JSON.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from .features import calendar, is_column
+from .scaling import Scaler
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """What a table means and how its numbers are scaled.
+
+    `scalers` holds one Scaler for each past and future column, in that order; `static` the
+    category codes of each series (series, columns); `fallback` the value (series, columns) that
+    stands for a past or future column before its first observation, in data units.
+    """
+
+    time: str
+    keys: tuple[str, ...]
+    target: str
+    past: tuple[str, ...]
+    future: tuple[str, ...]
+    frequency: str
+    calendar: str
+    gaps: str
+    weekdays: tuple[int, ...]
+    series: tuple[str, ...]
+    lookback: int
+    horizon: int
+    target_scaler: Scaler
+    scalers: tuple[Scaler, ...]
+    static: tuple[tuple[int, ...], ...]
+    fallback: tuple[tuple[float, ...], ...]
+
+    @property
+    def future_columns(self) -> tuple[str, ...]:
+        """Future covariates that the table must bring, the others follow from the time stamp."""
+        return tuple(filter(is_column, self.future))
+
+    def channels(
+        self, target: np.ndarray, columns: np.ndarray, times: pd.DatetimeIndex, series: Any = slice(None)
+    ) -> np.ndarray:
+        """Network channels (n, steps, channels), float32: target, past, future columns, calendar.
+
+        `target` (n, steps) and `columns` (n, steps, past + future columns) are in data units; row
+        i belongs to `series[i]`.
+        """
+        scaled = [self.target_scaler.transform(target, series)[:, :, None]]
+        scaled += [scaler.transform(columns[:, :, k], series)[:, :, None] for k, scaler in enumerate(self.scalers)]
+        stamps = calendar(times, self.future)
+        scaled.append(np.broadcast_to(stamps, (len(target), *stamps.shape)))
+        return np.concatenate(scaled, axis=2, dtype=np.float32)
+
+    @property
+    def known_ahead(self) -> int:
+        """Position of the first channel that is known ahead; those before it end at the origin."""
+        return 1 + len(self.past)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain lists, numbers and strings."""
+        return {key: _plain(value) for key, value in asdict(self).items()}
+
+    @classmethod
+    def from_json(cls, content: dict[str, Any]) -> Preprocessing:
+        """The reverse of `to_json`."""
+        fields = {key: _frozen(value) for key, value in content.items()}
+        fields["target_scaler"] = _scaler(content["target_scaler"])
+        fields["scalers"] = tuple(map(_scaler, content["scalers"]))
+        return cls(**fields)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, (tuple, list)) else value
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(_frozen(item) for item in value) if isinstance(value, list) else value
+
+
+def _scaler(content: dict[str, Any]) -> Scaler:
+    return Scaler(np.array(content["offset"]), np.array(content["scale"]), content["log1p"])

@@ -1,0 +1,119 @@
+"""From `data.source` to one tidy table: built-in sets, or any CSV and Parquet files."""
+
+from __future__ import annotations
+
+import glob
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from gridcast.config import Data
+from gridcast.data import builtin, files
+from gridcast.errors import DataError, suggest
+
+SERIES, TIME, TARGET, LINE, FILE = "series", "time", "target", "line", "file"
+ONLY_SERIES = "all"
+"""The id of the series in a table that has no series column."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """Tidy rows with where each came from.
+
+    `rows` has the columns series (str), time (datetime64, no time zone), target (float), one per
+    covariate under its own name (float; static ones str), file (index into `files`) and line.
+    `notes` tells what was done to each file, in plain sentences.
+    """
+
+    rows: pd.DataFrame
+    files: tuple[str, ...]
+    notes: tuple[str, ...]
+
+    def place(self, row: int) -> str:
+        """`file, line N` of a row, by its position."""
+        at = self.rows.iloc[row]
+        unit = "row" if self.files[int(at[FILE])].endswith(".parquet") else "line"
+        return f"{self.files[int(at[FILE])]}, {unit} {int(at[LINE])}"
+
+
+def load(data: Data, cache: Path = Path("data")) -> Table:
+    """The table named by `data.source`; built-in sets are kept under `cache`.
+
+    Raises DataError that names file, line, column and remedy.
+    """
+    notes: list[str] = []
+    if data.source in builtin.SETS:
+        kept, told = builtin.fetch(data.source, cache)
+        notes += told
+        paths = [str(kept)]
+    else:
+        paths = sorted(glob.glob(data.source, recursive=True))  # noqa: PTH207 - the pattern may be absolute
+        if not paths:
+            near = suggest(data.source, [*builtin.SETS, *map(str, Path().glob("**/*.csv"))])
+            raise DataError(
+                f"data.source: no file matches '{data.source}'{near} "
+                f"(a built-in set: {', '.join(builtin.SETS)}; or a path or glob of CSV or Parquet files)"
+            )
+    tables = []
+    for number, path in enumerate(paths):
+        rows, note = files.read(path, data)
+        tables.append(_tidy(rows, data, path).assign(**{FILE: np.int32(number)}))
+        if data.source not in builtin.SETS:
+            notes.append(f"{path}: {note}")
+    rows = pd.concat(tables, ignore_index=True)
+    table = Table(rows, tuple(paths), tuple(notes))
+    if not len(rows):
+        raise DataError(f"{data.source}: no rows; the file holds a header and nothing else")
+    return _cut(table, data)
+
+
+def _tidy(rows: pd.DataFrame, data: Data, path: str) -> pd.DataFrame:
+    keys = [rows[column].astype(str) for column in data.series]
+    ids = keys[0] if keys else pd.Series(ONLY_SERIES, index=rows.index)
+    for key in keys[1:]:
+        ids = ids + "/" + key
+    tidy = pd.DataFrame({SERIES: ids, TIME: rows[data.time], TARGET: rows[data.target]})
+    for column in (*data.past, *_columns(data.future, rows), *data.static):
+        tidy[column] = rows[column]
+    tidy[LINE] = rows[files.LINE].astype(np.int32)
+    for column in map(str, tidy.select_dtypes("number").columns):
+        bad = np.flatnonzero(np.isinf(tidy[column].to_numpy(float)))
+        if len(bad):
+            name = data.target if column == TARGET else column
+            raise DataError(
+                f"{path}, line {tidy[LINE].iloc[bad[0]]}, column '{name}': infinite value; "
+                "give a number, or leave the field empty for a missing one"
+            )
+    return tidy
+
+
+def _columns(names: tuple[str, ...], rows: pd.DataFrame) -> list[str]:
+    return [name for name in names if name in rows.columns]
+
+
+def _cut(table: Table, data: Data) -> Table:
+    rows = table.rows
+    for bound in ("start", "end"):
+        text = getattr(data.select, bound)
+        if text is not None:
+            try:
+                stamp = pd.Timestamp(text)
+            except ValueError:
+                raise DataError(f"data.select.{bound}: '{text}' is no date; write it as 2011-12-31") from None
+            rows = rows[rows[TIME] >= stamp if bound == "start" else rows[TIME] <= stamp]
+    if data.select.only is not None:
+        known = pd.unique(rows[SERIES])
+        for name in data.select.only:
+            if name not in known:
+                raise DataError(f"data.select.only: no series '{name}' in {data.source}{suggest(name, known)}")
+        rows = rows[rows[SERIES].isin(data.select.only)]
+    if not len(rows):
+        raise DataError(f"{data.source}: no rows are left after data.select {_told(data.select.model_dump())}")
+    return Table(rows.reset_index(drop=True), table.files, table.notes)
+
+
+def _told(options: Mapping[str, object]) -> str:
+    return ", ".join(f"{key}: {value}" for key, value in options.items() if value is not None)

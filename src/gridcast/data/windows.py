@@ -1,0 +1,34 @@
+"""Windows as indices into the panel: pure, and never `lookback` copies of it."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+
+
+def origins(usable: np.ndarray, lookback: int, horizon: int, stride: int, start: int, end: int) -> np.ndarray:
+    """Index pairs (n, 2) of series and origin whose targets lie whole within steps [start, end).
+
+    The window at origin o reads steps [o - lookback, o) and forecasts [o, o + horizon); its inputs
+    may reach back over `start`, its targets never over either bound. `usable` (series, steps) is
+    False where a value is missing: no window touches such a step. Origins are `stride` apart,
+    counted from the first possible one of the span; ordered by series, then by time.
+    """
+    first, last = max(start, lookback), end - horizon
+    if last < first:
+        return np.zeros((0, 2), np.int32)
+    whole = np.asarray(sliding_window_view(usable[:, first - lookback : end], lookback + horizon, axis=1).all(axis=2))
+    series, offset = np.nonzero(whole[:, ::stride])
+    return np.stack([series, offset * stride + first], axis=1).astype(np.int32)
+
+
+def inputs(channels: np.ndarray, index: np.ndarray, lookback: int) -> np.ndarray:
+    """Past of each window (n, lookback, channels), gathered from `channels` (series, steps, channels)."""
+    steps = index[:, 1, None] + np.arange(-lookback, 0)
+    return channels[index[:, 0, None], steps]
+
+
+def ahead(channels: np.ndarray, index: np.ndarray, horizon: int) -> np.ndarray:
+    """Future of each window (n, horizon, ...), gathered from `channels` (series, steps, ...)."""
+    steps = index[:, 1, None] + np.arange(horizon)
+    return channels[index[:, 0, None], steps]
