@@ -5,7 +5,7 @@ BIN := .venv/bin
 GRIDCAST := $(BIN)/gridcast
 
 .DEFAULT_GOAL := help
-.PHONY: help grid validate plan report test lint format ui lock clean
+.PHONY: help grid validate plan report promote bench test lint format ui lock clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -19,6 +19,15 @@ validate: .venv/.run ## check the experiment and its data, train nothing
 
 plan: .venv/.run ## list the runs with their estimated time
 	@$(GRIDCAST) plan $(EXPERIMENT)
+
+report: .venv/.run ## build the experiment's report again, from MLflow alone
+	@$(GRIDCAST) report $(EXPERIMENT)
+
+promote: .venv/.run ## make the best run champion, if it passes the gates
+	@$(GRIDCAST) promote $(EXPERIMENT)
+
+bench: .venv/.run ## measure how long the report of a large store takes (no test)
+	@$(BIN)/python benchmarks/report_scale.py
 
 ui: .venv/.run ## browse the runs at http://127.0.0.1:5000
 	@$(BIN)/mlflow ui

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -15,21 +16,27 @@ from rich.console import Console
 from rich.table import Table
 
 from gridcast import __version__, config
-from gridcast.errors import ConfigError, GridcastError, Interrupted
+from gridcast.errors import ConfigError, DataError, GridcastError, Interrupted, PromotionRefused
 
 # What a verb needs is imported when it is called: MLflow and pandas take seconds to load.
 if TYPE_CHECKING:
+    import pandas as pd
+
     from gridcast.plan import Plan
+    from gridcast.registry import Promotion
     from gridcast.sweep import Result
+    from gridcast.tracking import Store
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
-CACHE = Path(".gridcast")
+CACHE, REPORTS = Path(".gridcast"), Path("reports")
 File = Annotated[Path, typer.Argument(help="the experiment, a YAML file")]
 Backend = Annotated[str, typer.Option(help="Keras backend: jax or tensorflow")]
-Workers = Annotated[int | None, typer.Option(help="worker processes (default: one per core; 1: in this process)")]
+Workers = Annotated[
+    int | None, typer.Option(min=1, help="worker processes (default: one per core; 1: in this process)")
+]
 
 
 def main() -> NoReturn:
@@ -81,7 +88,6 @@ def validate(experiment: File, backend: Backend = "jax") -> None:
 def plan(experiment: File, backend: Backend = "jax", workers: Workers = None) -> None:
     """Show every run with its estimated time, from timing one epoch of a few shapes."""
     from gridcast import estimate
-    from gridcast.plan import describe
     from gridcast.progress import duration
 
     planned = _plan(experiment, backend)
@@ -90,7 +96,7 @@ def plan(experiment: File, backend: Backend = "jax", workers: Workers = None) ->
         seconds = estimate.seconds(planned, place)
     table = Table("#", "run", "seconds at most", box=None, header_style="bold")
     for number, (key, run) in enumerate(planned.runs.items(), start=1):
-        table.add_row(str(number), describe(run.configuration, run.seed), f"{seconds[key]:.0f}")
+        table.add_row(str(number), planned.name(run), f"{seconds[key]:.0f}")
     out.print(table)
     total = sum(seconds.values()) / min(place.workers, len(seconds))
     out.print(
@@ -103,7 +109,7 @@ def plan(experiment: File, backend: Backend = "jax", workers: Workers = None) ->
 def run(experiment: File, backend: Backend = "jax", workers: Workers = None) -> None:
     """Train every run of the experiment that is not finished yet, and record it in MLflow."""
     from gridcast import sweep, tracking
-    from gridcast.progress import Progress
+    from gridcast.progress import Progress, duration
 
     planned = _plan(experiment, backend)
     store = tracking.open_store(planned.experiment.name)
@@ -116,11 +122,187 @@ def run(experiment: File, backend: Backend = "jax", workers: Workers = None) -> 
         raise Interrupted(
             f"interrupted with {done} of {len(planned.runs)} runs finished; the same command goes on with the rest"
         ) from None
-    _tell(planned, result, time.perf_counter() - started)
+    counts = f"{result.trained} runs trained, {result.skipped} finished before, {result.failed} failed"
+    out.print(f"{counts}, in {duration(time.perf_counter() - started)}.")
+    _table(result)
+    name, before = planned.experiment.name, tracking.tags(store, result.parent)
+    told = before.get(tracking.PROMOTION)
+    # A start that trains nothing leaves the registry alone: somebody may have rolled back since.
+    if planned.experiment.selection.promote_to and (result.trained or told is None):
+        told = _promote(planned, store, result)
+    page, verdict = REPORTS / name / "report.html", before.get(tracking.VERDICT)
+    if result.trained or told != before.get(tracking.PROMOTION) or verdict is None or not page.exists():
+        verdict = _report(name, store)
+    out.print(f"Report: {page}", markup=False)
+    out.print(f'Load it: mlflow.pyfunc.load_model("runs:/{result.winner.info.run_id}/model")', markup=False)
+    out.print(verdict, markup=False)
     if result.failed:
         raise GridcastError(
             f"{result.failed} of {len(planned.runs)} runs failed; their reasons stand above and in MLflow"
         )
+
+
+@app.command()
+def report(
+    experiment: Annotated[str, typer.Argument(help="the experiment: its name in MLflow, or its YAML file")],
+) -> None:
+    """Build the report again from MLflow alone, for a finished or half-finished sweep."""
+    from gridcast import tracking
+
+    name = config.read(experiment).name if experiment.endswith((".yaml", ".yml")) else experiment
+    verdict = _report(name, tracking.open_store(name, create=False))
+    out.print(f"Report: {REPORTS / name / 'report.html'}", markup=False)
+    out.print(verdict, markup=False)
+
+
+@app.command()
+def promote(
+    experiment: File,
+    force: Annotated[
+        str | None, typer.Option(metavar="REASON", help="promote whatever the gates say; the reason is kept")
+    ] = None,
+    backend: Backend = "jax",
+) -> None:
+    """Make the best run champion of the registered model `selection.promote_to`, if every gate lets it pass."""
+    from gridcast import evaluation, registry, tracking
+
+    planned = _plan(experiment, backend)
+    store = tracking.open_store(planned.experiment.name, create=False)
+    done = tracking.finished(store, planned.runs)
+    if not done:
+        raise GridcastError(f"no run of {experiment} on these data is finished yet; train them: gridcast run")
+    winner = evaluation.best(list(done.values()), planned.experiment.selection.metric)
+    out.print(f"Best of {len(done)} finished runs ({len(planned.runs)} planned): {tracking.name(winner)}", markup=False)
+    tested = registry.test_record(store, winner, planned.baseline_keys)
+    _promoted(registry.promote(planned.experiment, store, winner, tested, _champion_on(planned), force))
+
+
+@app.command()
+def rollback(name: Annotated[str, typer.Argument(help="the registered model")]) -> None:
+    """Let the champion and the previous champion change places."""
+    from gridcast import registry, tracking
+
+    _promoted(registry.rollback(tracking.connect()[0], name))
+
+
+@app.command()
+def predict(
+    model: Annotated[str, typer.Argument(help="a registered model (its champion), or a runs:/ or models:/ URI")],
+    history: Annotated[Path, typer.Argument(help="CSV or Parquet file with the columns of the experiment")],
+    horizon: Annotated[int | None, typer.Option(help="steps ahead (default: as trained)")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="CSV or Parquet file (default: CSV to standard output)")
+    ] = None,
+) -> None:
+    """Forecast from a table of history; steps beyond the trained horizon are rolled forward and marked."""
+    if horizon is not None and horizon < 1:
+        raise ConfigError(f"--horizon: must be at least 1 (got {horizon})")
+    if output and (output.suffix not in (".csv", ".parquet") or not output.absolute().parent.is_dir()):
+        raise ConfigError(f"--output: '{output}' must be a .csv or .parquet file in a folder that exists")
+    from gridcast import registry
+    from gridcast.training import backend
+
+    found = registry.find(model)
+    backend.start("jax", CACHE)
+    loaded = registry.load(found.uri)
+    table = _history(history, loaded.forecaster.preprocessing)
+    try:
+        forecasts = loaded.predict(table, horizon)
+    except DataError as error:
+        raise DataError(f"{history}: {error}") from None
+    if output is None:
+        typer.echo(forecasts.to_csv(index=False), nl=False)
+        return
+    _write(forecasts, output)
+    rolled = int(forecasts["rolled_forward"].sum())
+    told = f", {rolled} of them rolled forward beyond the trained horizon" if rolled else ""
+    named = f"{found.name} version {found.version}" if found.name else found.uri
+    out.print(f"{output}: {len(forecasts)} forecasts by {named}{told}", markup=False)
+
+
+def _promote(planned: Plan, store: Store, result: Result) -> str:
+    """Let the winner stand at the gates; what came of it is kept with the sweep, for the report."""
+    from gridcast import registry, tracking
+
+    try:
+        promotion = registry.promote(planned.experiment, store, result.winner, result.tested, _champion_on(planned))
+        _promoted(promotion)
+        told = f"It is the champion: {promotion.name} version {promotion.version}"
+        told += f", marked as beaten by {promotion.beaten_by}." if promotion.beaten_by else "."
+    except PromotionRefused as refusal:
+        out.print(str(refusal), markup=False)
+        told = f"It was not promoted: {refusal}"
+    tracking.set_tag(store, result.parent, tracking.PROMOTION, told)
+    return told
+
+
+def _champion_on(planned: Plan) -> Callable[[dict[str, bytes]], dict[str, float]]:
+    """What measures a champion, given its files, on the test span of `planned`."""
+
+    def evaluate(files: dict[str, bytes]) -> dict[str, float]:
+        from gridcast import registry
+        from gridcast.training import backend
+
+        backend.start(planned.backend, CACHE)
+        from gridcast.training import fit
+
+        try:
+            return registry.on_test_span(fit.restore(files), planned)
+        finally:
+            backend.release()
+
+    return evaluate
+
+
+def _promoted(promotion: Promotion) -> None:
+    p = promotion
+    previous = f", version {p.previous} is the previous one" if p.previous else ""
+    state = "is the champion already, nothing changed" if p.already else f"is the champion{previous}"
+    out.print(f"{p.name}: version {p.version} {state}.", markup=False)
+    if p.beaten_by:
+        out.print(f"It is marked as beaten by a baseline on the test span: {p.beaten_by}.", markup=False)
+    if p.note:
+        out.print(f"Note: {p.note}.", markup=False)
+
+
+def _history(path: Path, own: Any) -> pd.DataFrame:
+    """The rows of `path` with a target, and those without one that bring future columns."""
+    import pandas as pd
+
+    from gridcast.config import Data
+    from gridcast.data import files
+
+    ahead = tuple(own.future_columns)
+    names = {"source": str(path), "time": own.time, "series": own.keys, "frequency": own.frequency}
+    rows, _ = files.read(str(path), Data(**names, target=own.target, past=own.past, future=ahead))
+    if ahead:
+        known, _ = files.read(str(path), Data(**names, target=ahead[0], future=ahead[1:]))
+        rows = pd.concat([rows, known[~known[files.LINE].isin(rows[files.LINE])]], ignore_index=True)
+    return rows.drop(columns=files.LINE)
+
+
+def _write(table: pd.DataFrame, path: Path) -> None:
+    """Write a CSV or Parquet file whole or not at all."""
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        if path.suffix == ".parquet":
+            table.to_parquet(aside, index=False)
+        else:
+            table.to_csv(aside, index=False)
+        aside.replace(path)
+    except OSError as error:
+        raise GridcastError(f"{path}: cannot be written: {error}") from None
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def _report(name: str, store: Store) -> str:
+    """Write the report and return its verdict, a sentence a line."""
+    from gridcast.analysis import record
+    from gridcast.analysis import report as reports
+
+    _, findings = reports.write(record.read(store, name), store, REPORTS)
+    return findings.verdict
 
 
 def _plan(path: Path, backend: str) -> Plan:
@@ -152,33 +334,11 @@ def _place(backend: str, workers: int | None) -> Any:
     return execution.Place(workers or execution.cores(), backend, CACHE)
 
 
-def _tell(planned: Plan, result: Result, seconds: float) -> None:
-    from gridcast.progress import duration
-
-    counts = f"{result.trained} runs trained, {result.skipped} finished before, {result.failed} failed"
-    out.print(f"{counts}, in {duration(seconds)}.")
-    winner, metric = result.winner, planned.experiment.selection.metric
-    winner_name = winner.data.tags["mlflow.runName"]
-    out.print(f"Best run: {winner_name}, {metric} {winner.data.metrics[metric]:.5f}")
-    table = Table("on the test span", "MASE", "MAE", "RMSE", box=None, header_style="bold")
-    for tested, measures in result.tested.items():
-        table.add_row(tested, *(f"{measures[m]:.4g}" if m in measures else "-" for m in ("mase", "mae", "rmse")))
+def _table(result: Result) -> None:
+    table = Table("on data never seen", "MASE", "MAE", "RMSE", box=None, header_style="bold")
+    for name, measures in result.tested.items():
+        table.add_row(name, *(f"{measures[m]:.4g}" if m in measures else "-" for m in ("mase", "mae", "rmse")))
     out.print(table)
-    out.print(_verdict(winner_name, result.tested), markup=False)
-    out.print(f'Load it: mlflow.pyfunc.load_model("runs:/{winner.info.run_id}/model")', markup=False)
-    out.print("Browse the runs: make ui")
-
-
-def _verdict(winner: str, tested: Mapping[str, Mapping[str, float]]) -> str:
-    own = tested[winner]["mase"]
-    others = {name: measures["mase"] for name, measures in tested.items() if name != winner and "mase" in measures}
-    last, nearest = others["last value"], min(others, key=lambda name: others[name])
-    against = f"It {'beats' if own < last else 'does not beat'} the last value ({own:.3f} against {last:.3f})."
-    if others[nearest] <= own:
-        told = f"the winner is beaten by {nearest} (MASE {own:.3f} against {others[nearest]:.3f})"
-    else:
-        told = f"the winner beats every baseline (MASE {own:.3f})"
-    return f"On unseen data {told}. {against}"
 
 
 if __name__ == "__main__":

@@ -160,7 +160,8 @@ class Experiment(Section):
             for axis, values in grid.items():
                 _axis(f"{where}.{axis}", axis)
                 if not isinstance(values, list) or not values:
-                    raise ValueError(f"{where}.{axis}: expected a list of values, got {values!r}; write [{values}]")
+                    remedy = "give one at least" if values == [] else f"write [{values}]"
+                    raise ValueError(f"{where}.{axis}: expected a list of values, got {values!r}; {remedy}")
                 for position, item in enumerate(values):
                     _setting(f"{where}.{axis}[{position}]", axis, item)
         return [{axis: tuple(values) for axis, values in grid.items()} for grid in grids]
@@ -177,7 +178,8 @@ class Experiment(Section):
 
     @model_validator(mode="after")
     def _comparable(self) -> Experiment:
-        losses = {value for grid in self.grid for value in grid.get("loss", ())}
+        unsaid = self.baseline.get("loss", self.training.loss)
+        losses = {value for grid in self.grid for value in grid.get("loss", (unsaid,))}
         if len(losses) > 1 and self.selection.metric == "best_val_loss":
             raise ValueError(
                 "selection.metric: best_val_loss cannot compare runs trained on different losses "
@@ -210,6 +212,8 @@ class _Loader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[str] = set()
         for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                raise yaml.constructor.ConstructorError(None, None, "a key must be a plain word", key.start_mark)
             if key.value in seen:
                 raise yaml.constructor.ConstructorError(
                     None, None, f"the key '{key.value}' stands twice; keep one of them", key.start_mark
@@ -288,4 +292,5 @@ def _told(fault: Any, section: type[BaseModel]) -> str:
         names = re.findall(r"'([^']+)'", allowed)
         return f"{value!r} is not allowed{suggest(str(value), names)} (allowed: {allowed.replace(' or ', ', ')})"
     message = fault["msg"].replace("Input should be", "must be").replace("a valid ", "a ")
-    return f"{message} (got {value!r})"
+    message = message.replace("a integer", "an integer").replace("a tuple", "a list").replace("Tuple should", "must")
+    return f"{message.replace(' after validation, not 0', '').replace('String should', 'must')} (got {value!r})"

@@ -27,8 +27,8 @@ def seconds(plan: Plan, place: Place) -> dict[str, float]:
     at = np.unique(np.linspace(0, len(ranked) - 1, SHAPES).astype(int))
     probes = [ranked[k] for k in at]
     measured: dict[float, tuple[float, float]] = {}
-    with execution.Pool(place) as pool:
-        for position, found in pool.execute(_probe, plan.material, probes):
+    with execution.Pool(place, plan.material) as pool:
+        for position, found in pool.execute(_probe, probes):
             if not isinstance(found, execution.Failure):
                 measured[cost(probes[position].configuration, windows)] = found
     costs = sorted(measured)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import sys
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,7 +36,8 @@ def best(runs: list[Any], metric: str) -> Any:
     """
     groups: dict[str, list[Any]] = {}
     for run in runs:
-        if np.isfinite(run.data.metrics.get(metric, np.nan)):
+        # SQL stores keep an infinite value as the largest number there is.
+        if abs(run.data.metrics.get(metric, np.nan)) < sys.float_info.max:
             groups.setdefault(run.data.tags[CONFIGURATION], []).append(run)
     if not groups:
         raise GridcastError(f"no run has a finite {metric}")
@@ -81,3 +83,8 @@ def to_bytes(table: pd.DataFrame) -> bytes:
     buffer = io.BytesIO()
     table.to_parquet(buffer, index=False)
     return buffer.getvalue()
+
+
+def from_bytes(content: bytes) -> pd.DataFrame:
+    """The reverse of `to_bytes`."""
+    return pd.read_parquet(io.BytesIO(content))

@@ -45,13 +45,16 @@ def cores() -> int:
 
 
 class Pool:
-    """Executes tasks at a `Place`; workers start with the first task and live until `close`."""
+    """Executes tasks at a `Place`; workers start with the first task and live until the end of the block.
 
-    def __init__(self, place: Place) -> None:
-        self.place = place
+    `shared` is what all tasks read. It reaches each worker process once, when that starts, also one
+    that takes the place of a killed one.
+    """
+
+    def __init__(self, place: Place, shared: Any) -> None:
+        self.place, self.shared = place, shared
         self._stack = contextlib.ExitStack()
         self._client: Any = None
-        self._held: dict[int, Any] = {}
 
     def __enter__(self) -> Pool:
         return self
@@ -59,42 +62,37 @@ class Pool:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
-    def execute(
-        self, function: Callable[[Any, Any], Any], shared: Any, tasks: Sequence[Any]
-    ) -> Iterator[tuple[int, Any]]:
+    def execute(self, function: Callable[[Any, Any], Any], tasks: Sequence[Any]) -> Iterator[tuple[int, Any]]:
         """Position and result, or Failure, of each task as it ends; `function(shared, task)` does the work.
 
         With one worker the tasks run in this process. Else each worker is a single-threaded
-        process pinned to its core, and `shared` travels to each of them once.
+        process pinned to its core; the tasks of a killed one go to another.
         """
         if not tasks:
             return iter(())
         self.place.cache.mkdir(parents=True, exist_ok=True)
-        return (self._here if self.place.workers == 1 else self._spread)(function, shared, tasks)
+        return (self._here if self.place.workers == 1 else self._spread)(function, tasks)
 
-    def _here(
-        self, function: Callable[[Any, Any], Any], shared: Any, tasks: Sequence[Any]
-    ) -> Iterator[tuple[int, Any]]:
+    def _here(self, function: Callable[[Any, Any], Any], tasks: Sequence[Any]) -> Iterator[tuple[int, Any]]:
         from gridcast.training import backend
 
         backend.start(self.place.backend, self.place.cache)
-        for position, task in enumerate(tasks):
-            try:
-                result = function(shared, task)
-            except Exception as error:  # noqa: BLE001 - any fault of one run is that run's alone
-                result = Failure(_reason(error))
-            yield position, result
+        try:
+            for position, task in enumerate(tasks):
+                try:
+                    result = function(self.shared, task)
+                except Exception as error:  # noqa: BLE001 - any fault of one run is that run's alone
+                    result = Failure(_reason(error))
+                yield position, result
+        finally:
+            backend.release()
 
-    def _spread(
-        self, function: Callable[[Any, Any], Any], shared: Any, tasks: Sequence[Any]
-    ) -> Iterator[tuple[int, Any]]:
+    def _spread(self, function: Callable[[Any, Any], Any], tasks: Sequence[Any]) -> Iterator[tuple[int, Any]]:
         from distributed import as_completed
 
         client = self._start()
-        if id(shared) not in self._held:
-            self._held[id(shared)] = client.scatter(shared, broadcast=True, hash=False)
         futures = {
-            client.submit(function, self._held[id(shared)], task, pure=False, priority=-position): position
+            client.submit(_call, function, task, pure=False, priority=-position): position
             for position, task in enumerate(tasks)
         }
         for future in as_completed(list(futures), loop=client.loop):
@@ -114,28 +112,38 @@ class Pool:
                     threads_per_worker=1,
                     processes=True,
                     memory_limit=0,
-                    dashboard_address=None,
+                    dashboard_address="127.0.0.1:0",
                     silence_logs=logging.CRITICAL,
                     local_directory=str(self.place.cache),
                 )
             self._stack.enter_context(cluster)
             self._client = self._stack.enter_context(Client(cluster, set_as_default=False))
-            self._client.register_plugin(_plugin(self.place))
+            self._client.register_plugin(_plugin(self.place, self.shared))
         return self._client
 
 
-def _plugin(place: Place) -> Any:
+def _plugin(place: Place, shared: Any) -> Any:
     from distributed import WorkerPlugin
 
     class Start(WorkerPlugin):
-        """Makes a fresh worker ready: deaf to Ctrl-C, pinned, quiet, Keras imported."""
+        """Makes a fresh worker ready: deaf to Ctrl-C, pinned, quiet, Keras imported, data at hand."""
 
         name = "gridcast"
+
+        def __init__(self) -> None:
+            self.shared = shared
 
         def setup(self, worker: Any) -> None:
             begin(worker.name, place)
 
     return Start()
+
+
+def _call(function: Callable[[Any, Any], Any], task: Any) -> Any:
+    """What a worker runs: data that lived in Dask's own memory would be lost with a killed worker."""
+    from distributed import get_worker
+
+    return function(get_worker().plugins["gridcast"].shared, task)
 
 
 def begin(name: Any, place: Place) -> None:
@@ -149,7 +157,7 @@ def begin(name: Any, place: Place) -> None:
     os.close(log)
     from gridcast.training import backend
 
-    backend.start(place.backend, place.cache, alone=True)
+    backend.start(place.backend, place.cache)
 
 
 def _reason(error: BaseException) -> str:

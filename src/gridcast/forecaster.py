@@ -21,6 +21,8 @@ from .errors import DataError, suggest
 
 NETWORK, SETTINGS = "model.keras", "forecaster.json"
 FORECAST, ROLLED = "forecast", "rolled_forward"
+SERIES, TIME = "__series__", "__time__"
+"""Marked, since a covariate may well be called `time`."""
 CHUNK = 4096
 """Windows that go through the network at once."""
 
@@ -75,15 +77,17 @@ class Forecaster:
         the time column, `forecast`, `rolled_forward`. Raises DataError.
         """
         own = self.preprocessing
-        horizon = int((params or {}).get("horizon") or own.horizon)
+        asked = (params or {}).get("horizon")
+        horizon = own.horizon if asked is None else int(asked)
         if horizon < 1:
             raise DataError(f"horizon: must be at least 1 (got {horizon})")
-        rows, ids = _checked(table, own)
+        rows, ids, keys = _checked(table, own)
         codes = np.array([own.series.index(name) for name in ids])
-        matrix = _Matrices.of(rows, ids, own, horizon)
+        whole = -(-horizon // own.horizon) * own.horizon  # the network forecasts whole horizons
+        matrix = _Matrices.of(rows, ids, own, whole)
         origin = matrix.origins()
         _long_enough(matrix.target, origin, ids, own)
-        columns = _known(matrix, origin, ids, codes, own, horizon)
+        columns = _known(matrix, origin, ids, codes, own, whole)
         target = matrix.target
         for step in range(0, horizon, own.horizon):
             index = np.stack([np.arange(len(ids)), origin + step], axis=1)
@@ -91,25 +95,25 @@ class Forecaster:
             channels = own.channels(target, columns, matrix.times, codes)
             ahead = self.forecast(channels, index, codes)
             for k in range(own.horizon):
-                at = origin + step + k
-                fits = at < target.shape[1]
-                target[np.flatnonzero(fits), at[fits]] = ahead[fits, k]
+                target[np.arange(len(ids)), origin + step + k] = ahead[:, k]
         series, steps = np.divmod(np.arange(len(ids) * horizon), horizon)
         at = origin[series] + steps
-        found: dict[str, Any] = {key: _part([ids[i] for i in series], own.keys, key) for key in own.keys}
+        found: dict[str, Any] = {key: [values[i] for i in series] for key, values in keys.items()}
         found |= {own.time: matrix.times[at], FORECAST: target[series, at], ROLLED: steps >= own.horizon}
         return pd.DataFrame(found)
 
-    def attention_weights(self, channels: np.ndarray, index: np.ndarray, series: np.ndarray) -> np.ndarray:
-        """Share of each time step (n, lookback) in the context. ValueError: a network without attention."""
+    def attention_weights(self, window: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Share of each time step (n, lookback) in the context of each window; rows add up to 1.
+
+        `window` holds the network's inputs by name, as `inputs` makes them. Raises ValueError for a
+        network without attention.
+        """
         import keras
 
-        names = [layer.name for layer in self.network.layers]
-        if "attention_weights" not in names:
+        if "attention_weights" not in [layer.name for layer in self.network.layers]:
             raise ValueError("the network has no attention; train one with attention: true")
-        shares = keras.Model(self.network.inputs, self.network.get_layer("attention_weights").output)
-        read = inputs(self.preprocessing, channels, index, series)
-        return np.asarray(shares.predict_on_batch([read[tensor.name] for tensor in shares.inputs]))[:, :, 0]
+        shares = keras.Model(self.network.input, self.network.get_layer("attention_weights").output)
+        return np.asarray(shares.predict_on_batch(dict(window)))[:, :, 0]
 
 
 def load(folder: Path | str) -> Forecaster:
@@ -126,22 +130,19 @@ def _load_pyfunc(path: str) -> Forecaster:
     return load(path)
 
 
-def _checked(table: pd.DataFrame, own: Preprocessing) -> tuple[pd.DataFrame, list[str]]:
-    """Rows sorted by series and time with the columns series, time, target and covariates."""
+def _checked(table: pd.DataFrame, own: Preprocessing) -> tuple[pd.DataFrame, list[str], dict[str, list[str]]]:
+    """Rows with the columns SERIES, TIME, target and covariates; the ids found; and their key columns."""
     wanted = [*own.keys, own.time, own.target, *own.past, *own.future_columns]
     for column in wanted:
         if column not in table.columns:
             near = suggest(column, map(str, table.columns))
             raise DataError(f"no column '{column}'{near} (needed: {', '.join(wanted)})")
+    table = table.reset_index(drop=True)
     keys = [table[column].astype(str) for column in own.keys]
     name = keys[0] if keys else pd.Series(own.series[0], index=table.index)
     for key in keys[1:]:
         name = name + "/" + key
-    try:
-        times = pd.to_datetime(table[own.time], format="ISO8601" if table[own.time].dtype.kind not in "Mm" else None)
-    except (ValueError, TypeError) as error:
-        raise DataError(f"column '{own.time}': {error}") from None
-    rows = pd.DataFrame({"series": name, "time": times})
+    rows = pd.DataFrame({SERIES: name, TIME: _stamps(table[own.time], own.time)})
     for column in (own.target, *own.past, *own.future_columns):
         try:
             rows[column] = pd.to_numeric(table[column]).astype(float)
@@ -151,14 +152,26 @@ def _checked(table: pd.DataFrame, own: Preprocessing) -> tuple[pd.DataFrame, lis
             raise DataError(f"column '{column}', row {int(np.flatnonzero(np.isinf(rows[column]))[0])}: infinite value")
     if not len(rows):
         raise DataError("the table has no rows")
-    for found in pd.unique(rows["series"]):
+    firsts = rows.drop_duplicates(SERIES).index
+    ids = [str(found) for found in rows[SERIES][firsts]]
+    for found in ids:
         if found not in own.series:
             raise DataError(f"series '{found}' was not in the training data{suggest(found, own.series)}")
-    again = rows.duplicated(["series", "time"]).to_numpy()
+    again = rows.duplicated([SERIES, TIME]).to_numpy()
     if again.any():
         row = int(np.flatnonzero(again)[0])
-        raise DataError(f"row {row}: series '{rows['series'].iloc[row]}' at {rows['time'].iloc[row]} stands twice")
-    return rows, [str(found) for found in pd.unique(rows["series"])]
+        raise DataError(f"row {row}: series '{rows[SERIES].iloc[row]}' at {rows[TIME].iloc[row]} stands twice")
+    return rows, ids, {column: key[firsts].tolist() for column, key in zip(own.keys, keys, strict=True)}
+
+
+def _stamps(given: pd.Series, column: str) -> pd.Series:
+    """Time stamps without a time zone, in UTC where they came with one, as in training."""
+    kind = None if given.dtype.kind in "Mm" else "ISO8601"
+    times = pd.to_datetime(given, format=kind, utc=True, errors="coerce")
+    if times.isna().any():
+        row = int(np.flatnonzero(times.isna())[0])
+        raise DataError(f"column '{column}', row {row}: '{given.iloc[row]}' is no date such as 2011-12-31")
+    return times.dt.tz_localize(None)
 
 
 @dataclass(frozen=True)
@@ -175,16 +188,16 @@ class _Matrices:
         history = rows[rows[own.target].notna()]
         if not len(history):
             raise DataError(f"column '{own.target}': no value; history needs {own.lookback} steps per series")
-        seen = pd.DatetimeIndex(np.unique(history["time"].to_numpy()))
+        seen = pd.DatetimeIndex(np.unique(history[TIME].to_numpy()))
         if own.calendar == "regular":
             seen = axis.regular(seen, own.frequency)
         times = pd.DatetimeIndex(seen.append(axis.following(seen[-1], horizon, own.frequency, own.weekdays)))
         # Rows on stamps that are no steps of the axis would vanish in silence.
-        off = ~rows["time"].isin(times) & (rows["time"] <= times[-1])
+        off = ~rows[TIME].isin(times) & (rows[TIME] <= times[-1])
         if off.any() and own.calendar == "regular":
-            raise DataError(f"time {rows['time'][off].iloc[0]} is off the axis of frequency {own.frequency}")
-        rows = rows[rows["time"].isin(times)]
-        where = pd.Index(ids).get_indexer(pd.Index(rows["series"])), times.get_indexer(pd.DatetimeIndex(rows["time"]))
+            raise DataError(f"time {rows[TIME][off].iloc[0]} is off the axis of frequency {own.frequency}")
+        rows = rows[rows[TIME].isin(times)]
+        where = pd.Index(ids).get_indexer(pd.Index(rows[SERIES])), times.get_indexer(pd.DatetimeIndex(rows[TIME]))
         names = (own.target, *own.past, *own.future_columns)
         values = np.full((len(names), len(ids), len(times)), np.nan)
         for k, column in enumerate(names):
@@ -229,7 +242,3 @@ def _known(
         values = gaps.forward(columns[:, :, k])
         columns[:, :, k] = np.where(np.isnan(values), fallback[:, k, None], values)
     return columns
-
-
-def _part(ids: list[str], keys: tuple[str, ...], key: str) -> list[str]:
-    return [name.split("/")[keys.index(key)] for name in ids] if len(keys) > 1 else ids

@@ -6,6 +6,7 @@ import hashlib
 import json
 import platform
 from dataclasses import dataclass
+from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -46,7 +47,19 @@ class Plan:
         """Number of windows in each span."""
         return {span: len(self.material.origins(span, lookback)) for span in SPANS}
 
-    @property
+    def name(self, run: Run) -> str:
+        """A short name that tells `run` from every other of the grid."""
+        untold = [axis for axis in ("lookback", "optimizer", "loss") if axis in self.axes]
+        return " ".join(
+            [describe(run.configuration, run.seed), *(f"{a} {getattr(run.configuration, a)}" for a in untold)]
+        )
+
+    @cached_property
+    def axes(self) -> tuple[str, ...]:
+        """The settings that vary in the grid."""
+        return grid.axes(self.experiment)
+
+    @cached_property
     def fingerprint(self) -> str:
         """Digest of the panel."""
         return self.panel.fingerprint
@@ -54,7 +67,9 @@ class Plan:
     @property
     def baseline_keys(self) -> dict[str, str]:
         """Key of each baseline's record, by name: it follows from data and windows, not from the grid."""
-        return {name: _digest(f"{self.own[0]}/{name}") for name in (OWN, *baselines.BASELINES)}
+        with_period = dict.fromkeys(baselines.SEASONAL, f"/{self.material.period}")
+        names = (OWN, *baselines.BASELINES)
+        return {name: _digest(f"{self.own[0]}/{name}{with_period.get(name, '')}") for name in names}
 
     def params(self, run: Run) -> dict[str, Any]:
         """Every setting of `run`, one per grid axis and the fixed ones."""
@@ -88,10 +103,13 @@ class Plan:
             spans[span] = [str(panel.times[first]), str(panel.times[end - 1])]
         about = {
             "run_keys": list(self.runs),
-            "axes": list(grid.axes(self.experiment)),
+            "axes": list(self.axes),
             "own_key": self.own[0],
             "baseline_keys": self.baseline_keys,
             "series": list(panel.series),
+            "target": self.experiment.data.target,
+            "horizon": self.experiment.window.horizon,
+            "stride": self.experiment.window.stride,
             "spans": spans,
             "windows": self.windows(self.experiment.window.lookback),
             "period": self.material.period,

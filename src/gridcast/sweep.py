@@ -11,7 +11,7 @@ from gridcast import evaluation, execution, tracking
 from gridcast.errors import GridcastError
 from gridcast.grid import Run
 from gridcast.models import baselines
-from gridcast.plan import OWN, Plan, cost, describe
+from gridcast.plan import OWN, Plan, cost
 from gridcast.tracking import Store
 from gridcast.training.material import Material
 from gridcast.training.outcome import Outcome
@@ -72,7 +72,7 @@ def run(plan: Plan, store: Store, place: execution.Place, events: Events) -> Res
     tracking.set_status(store, parent, "RUNNING")
     status = "FAILED"
     try:
-        with execution.Pool(place) as pool:
+        with execution.Pool(place, plan.material) as pool:
             result = _run(_Session(plan, store, parent, pool), events)
         status = "FAILED" if result.failed else "FINISHED"
         return result
@@ -91,7 +91,7 @@ def _run(session: _Session, events: Events) -> Result:
     events.started(len(done), sum(task.run is not None for task in tasks), sum(task.cost for task in tasks))
     trained = failed = 0
     own: Outcome | None = None
-    for position, outcome in session.pool.execute(_work, plan.material, tasks):
+    for position, outcome in session.pool.execute(_work, tasks):
         task = tasks[position]
         if isinstance(outcome, execution.Failure):
             failed += task.kind == "run"
@@ -120,7 +120,7 @@ def _tasks(plan: Plan, done: Mapping[str, Any], known: Mapping[str, Any]) -> lis
     """What is left to do, longest first, so that no worker ends with a long run alone."""
     windows = len(plan.material.origins("train", plan.experiment.window.lookback))
     tasks = [
-        _Task("run", describe(run.configuration, run.seed), key, run, cost=cost(run.configuration, windows))
+        _Task("run", plan.name(run), key, run, cost=cost(run.configuration, windows))
         for key, run in plan.runs.items()
         if key not in done
     ]
@@ -159,7 +159,7 @@ def _untested(
 
 
 def _test(session: _Session, tasks: list[_Task], winner: Any) -> None:
-    for position, outcome in session.pool.execute(_work, session.plan.material, tasks):
+    for position, outcome in session.pool.execute(_work, tasks):
         task = tasks[position]
         if isinstance(outcome, execution.Failure):
             raise GridcastError(f"the test of {task.name} failed: {outcome.reason}")
@@ -221,7 +221,7 @@ def _record_test(
         kind=kind,
         key=task.key,
         tags={tracking.FINGERPRINT: plan.fingerprint, **(tags or {})},
-        params={"period": plan.material.period} if task.name in ("seasonal naive", "ETS") else {},
+        params={"period": plan.material.period} if task.name in baselines.SEASONAL else {},
         metrics=evaluation.measures(table),
         artifacts={evaluation.FORECASTS: evaluation.to_bytes(table)},
     )

@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from gridcast.data.preprocessing import Preprocessing
-from gridcast.errors import TrackingError
+from gridcast.errors import TrackingError, suggest
 from gridcast.forecaster import SETTINGS
 
 KIND, KEY, SEED, SWEEP = "gridcast.kind", "gridcast.run_key", "gridcast.seed", "gridcast.sweep_key"
 CONFIGURATION, FINGERPRINT, ERROR = "gridcast.configuration", "gridcast.fingerprint", "gridcast.error"
 BY_ORIGIN = "val_loss_by_origin"
+PROMOTION, VERDICT = "gridcast.promotion", "gridcast.verdict"
 DEFAULT_URI = "sqlite:///mlflow.db"
 MODEL = "model"
 PAGE = 1000
@@ -34,8 +35,8 @@ class Store:
     experiment: str
 
 
-def open_store(name: str, uri: str | None = None) -> Store:
-    """The MLflow experiment `name`, made where it is missing.
+def open_store(name: str, uri: str | None = None, *, create: bool = True) -> Store:
+    """The MLflow experiment `name`, made where it is missing unless `create` is False.
 
     The tracking URI is `uri`, else MLFLOW_TRACKING_URI, else `sqlite:///mlflow.db` in the working
     directory, so that a plain `mlflow ui` shows it. Raises TrackingError.
@@ -45,8 +46,13 @@ def open_store(name: str, uri: str | None = None) -> Store:
 
     try:
         found = client.get_experiment_by_name(name)
+        if found is None and not create:
+            names = [known.name for known in client.search_experiments()]
+            raise TrackingError(f"{uri}: no MLflow experiment '{name}'{suggest(name, names)}")
         if found is None:
-            return Store(client, uri, client.create_experiment(name))
+            # The tag makes the web page open on runs rather than on traces of language models.
+            kind = {"mlflow.experimentKind": "custom_model_development"}
+            return Store(client, uri, client.create_experiment(name, tags=kind))
         if found.lifecycle_stage == "deleted":
             raise TrackingError(f"the MLflow experiment '{name}' is deleted; restore it, or rename the experiment")
         return Store(client, uri, found.experiment_id)
@@ -61,6 +67,7 @@ def connect(uri: str | None = None) -> tuple[Any, str]:
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     import mlflow
     from mlflow.exceptions import MlflowException
 
@@ -76,6 +83,16 @@ def connect(uri: str | None = None) -> tuple[Any, str]:
     except Exception as error:  # noqa: BLE001 - SQLAlchemy and file errors come as they are
         raise TrackingError(f"{uri}: the MLflow store cannot be opened: {_first_line(error)}") from None
     return client, uri
+
+
+def tags(store: Store, run_id: str) -> dict[str, str]:
+    """The tags of a run."""
+    return dict(store.client.get_run(run_id).data.tags)
+
+
+def set_tag(store: Store, run_id: str, tag: str, text: str) -> None:
+    """Set a tag of a run."""
+    store.client.set_tag(run_id, tag, text[:5000])
 
 
 def search(store: Store, condition: str) -> list[Any]:
@@ -206,6 +223,27 @@ def _log_model(store: Store, run_id: str, params: Mapping[str, str], files: dict
         flavor.save_model(path, about, files, Preprocessing.from_json(json.loads(files[SETTINGS])), backend)
         client.log_model_artifacts(logged.model_id, path)
     client.finalize_logged_model(logged.model_id, LoggedModelStatus.READY)
+
+
+def artifact(store: Store, run_id: str, name: str) -> bytes:
+    """Content of one artifact of a run. Raises TrackingError when it is not there."""
+    from mlflow.exceptions import MlflowException
+
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            return Path(store.client.download_artifacts(run_id, name, folder)).read_bytes()
+        except (MlflowException, OSError) as error:
+            raise TrackingError(f"{store.uri}: run {run_id} has no artifact '{name}': {_first_line(error)}") from None
+
+
+def log_folder(store: Store, run_id: str, folder: Path, path: str) -> None:
+    """Log every file of `folder` as artifacts of a run under `path`."""
+    store.client.log_artifacts(run_id, str(folder), path)
+
+
+def history(store: Store, run_id: str, metric: str) -> dict[int, float]:
+    """Every recorded value of a metric, by step."""
+    return {point.step: point.value for point in store.client.get_metric_history(run_id, metric)}
 
 
 def model_files(run_id: str) -> dict[str, bytes]:

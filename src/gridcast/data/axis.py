@@ -28,7 +28,7 @@ def weekdays(times: pd.DatetimeIndex, frequency: str, calendar: str) -> tuple[in
     """
     if calendar != "observed" or frequency != "D":
         return ()
-    counts = np.bincount(times.dayofweek, minlength=7)
+    counts = np.bincount(times.day_of_week, minlength=7)
     return tuple(int(day) for day in np.flatnonzero(counts * 5 >= counts.max()))
 
 
@@ -38,5 +38,5 @@ def following(last: pd.Timestamp, steps: int, frequency: str, days: tuple[int, .
     ahead = pd.date_range(last, periods=(steps + 7) * every + 1, freq=anchored(frequency, last))
     ahead = ahead[ahead > last]
     if days:
-        ahead = ahead[np.isin(ahead.dayofweek, days)]
+        ahead = ahead[np.isin(ahead.day_of_week, days)]
     return ahead[:steps]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime as dt
+
 import numpy as np
 import pandas as pd
 
@@ -55,11 +57,10 @@ def _position(times: pd.DatetimeIndex, name: str) -> np.ndarray:
 
 
 def _interval(name: str) -> tuple[pd.Timestamp, pd.Timestamp]:
-    parts = name.removeprefix(BETWEEN).split(":")
     try:
-        start, end = (pd.Timestamp(part) for part in parts)
+        start, end = (dt.date.fromisoformat(part) for part in name.removeprefix(BETWEEN).split(":"))
     except ValueError:
         raise ValueError(f"'{name}': expected between:2023-09-10:2023-11-02") from None
     if end < start:
         raise ValueError(f"'{name}': ends before it starts")
-    return start, end
+    return pd.Timestamp(start), pd.Timestamp(end)

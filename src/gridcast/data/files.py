@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import csv
 import gzip
 import io
 import lzma
 import re
+import zlib
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -18,6 +20,8 @@ from gridcast.errors import DataError, suggest
 
 LINE = "__line__"
 MISSING = ("", "NA", "N/A", "NaN", "nan", "null", "NULL", "None")
+WITH_COMMA = re.compile(r"^[-+]?(\d+|\d{1,3}(\.\d{3})+)?(,\d*)?([eE][-+]?\d+)?$")
+"""A number with a decimal comma; points stand between thousands only."""
 SLASHED = re.compile(r"^\s*(\d{1,2})[./-](\d{1,2})[./-](\d{4})\b(.*)$")
 OPENERS = {".gz": gzip.open, ".xz": lzma.open}
 
@@ -33,15 +37,17 @@ def read(path: str, data: Data) -> tuple[pd.DataFrame, str]:
         return _parquet(path, data)
     text, encoding = _text(path)
     lines = text.split("\n", 1)
-    header = lines[0].rstrip("\r")
+    header = lines[0]
     if not text.strip():
-        raise DataError(f"{path}: the file is empty")
+        raise DataError(f"{path}: the file is empty; give one with a header and rows")
     separator = max(",;\t", key=header.count)
-    names = _header(header, separator)
+    names = _header(header, separator, path)
     wanted = _wanted(names, data, path)
+    _no_more_fields(text, separator, names, path)
     rows = _rows(text, separator, names, wanted, path)
     rows[LINE] = _lines(text, rows)
     rows = rows[rows[wanted].notna().any(axis=1)].reset_index(drop=True)  # blank lines
+    _any_rows(rows, path)
     rows[data.time], dates = _dates(rows, data, path)
     comma = False
     for column in _numbers(data):
@@ -61,19 +67,21 @@ def _text(path: str) -> tuple[str, str]:
     try:
         with cast("IO[bytes]", opener(path, "rb")) as file:
             raw = file.read()
-    except (OSError, EOFError, lzma.LZMAError) as error:
+    except (OSError, EOFError, lzma.LZMAError, zlib.error) as error:
         raise DataError(f"{path}: cannot be read: {error}") from None
     if b"\0" in raw[:4096]:
         raise DataError(f"{path}: holds binary data; give a CSV or Parquet file")
     try:
-        return raw.decode("utf-8-sig").replace("\r\n", "\n"), "UTF-8"
+        text, encoding = raw.decode("utf-8-sig"), "UTF-8"
     except UnicodeDecodeError:
-        return raw.decode("latin-1").replace("\r\n", "\n"), "Latin-1"
+        text, encoding = raw.decode("latin-1"), "Latin-1"
+    return text.replace("\r\n", "\n").replace("\r", "\n"), encoding
 
 
-def _header(header: str, separator: str) -> list[str]:
-    frame = pd.read_csv(io.StringIO(header + "\n"), sep=separator, header=None, dtype=str, keep_default_na=False)
-    return [str(name).strip() for name in frame.iloc[0]]
+def _header(header: str, separator: str, path: str) -> list[str]:
+    if not header.strip():
+        raise DataError(f"{path}, line 1: blank; the first line must name the columns")
+    return [name.strip() for name in next(csv.reader([header], delimiter=separator))]
 
 
 def _wanted(names: list[str], data: Data, path: str) -> list[str]:
@@ -101,7 +109,29 @@ def _numbers(data: Data) -> list[str]:
     return list(dict.fromkeys((data.target, *data.past, *(name for name in data.future if is_column(name)))))
 
 
+def _no_more_fields(text: str, separator: str, names: list[str], path: str) -> None:
+    """Refuse a line with more fields than the header: pandas would pass over what is too much."""
+    most = len(names) - 1
+    if all(line.count(separator) <= most for line in text.split("\n")):
+        return
+    reader, line = csv.reader(io.StringIO(text, newline=""), delimiter=separator), 1
+    for fields in reader:
+        if any(fields[len(names) :]):
+            raise DataError(
+                f"{path}, line {line}: {len(fields)} fields where the header has {len(names)}; "
+                f"quote fields that contain '{separator}'"
+            )
+        line = reader.line_num + 1
+
+
+def _any_rows(rows: pd.DataFrame, path: str) -> None:
+    if not len(rows):
+        raise DataError(f"{path}: no rows; the file holds a header and nothing else; add rows, or leave the file out")
+
+
 def _rows(text: str, separator: str, names: list[str], wanted: list[str], path: str) -> pd.DataFrame:
+    # Columns that nobody asked for may share a name.
+    names = [name if name in wanted else f"__{position}__" for position, name in enumerate(names)]
     try:
         return pd.read_csv(
             io.StringIO(text),
@@ -116,14 +146,7 @@ def _rows(text: str, separator: str, names: list[str], wanted: list[str], path: 
             skip_blank_lines=False,
         )
     except pd.errors.ParserError as error:
-        found = re.search(r"Expected (\d+) fields in line (\d+), saw (\d+)", str(error))
-        if found:
-            expected, line, saw = found.groups()
-            raise DataError(
-                f"{path}, line {line}: {saw} fields where the header has {expected}; "
-                f"quote fields that contain '{separator}'"
-            ) from None
-        raise DataError(f"{path}: not a table: {error}") from None
+        raise DataError(f"{path}: not a table: {str(error).strip()}; look for a quote that is not closed") from None
 
 
 def _lines(text: str, rows: pd.DataFrame) -> np.ndarray:
@@ -147,6 +170,7 @@ def _floats(rows: pd.DataFrame, column: str, separator: str, path: str) -> tuple
     text = rows[column].str.strip()
     comma = separator != "," and bool(text.str.contains(",", regex=False, na=False).any())
     if comma:
+        text = text.where(text.str.match(WITH_COMMA, na=True), "not a number")
         text = text.str.replace(".", "", regex=False).str.replace(",", ".", regex=False)
     values = pd.to_numeric(text, errors="coerce").astype(float)
     bad = np.flatnonzero(values.isna() & text.notna())
@@ -179,7 +203,8 @@ def _dates(rows: pd.DataFrame, data: Data, path: str) -> tuple[pd.Series, str]:
     bad = np.flatnonzero(values.isna())
     if len(bad):
         example = {"iso": "2011-12-31", "day-first": "31/12/2011", "month-first": "12/31/2011"}[order]
-        raise _refuse(rows, bad[0], column, path, f"is no date; the file's other dates are {order}, such as {example}")
+        problem = f"is no date; this file's are read as {order}, such as {example}: correct it, or see data.dates"
+        raise _refuse(rows, bad[0], column, path, problem)
     return values, {"iso": "ISO"}.get(order, order)
 
 
@@ -196,7 +221,11 @@ def _order(rows: pd.DataFrame, stamps: pd.Series, data: Data, path: str) -> str:
         rarer = day_first if day_first.sum() < month_first.sum() else month_first
         position = int(np.flatnonzero(rows[data.time] == stamps.loc[rarer[rarer].index[0]])[0])
         raise _refuse(
-            rows, position, data.time, path, "has day and month the other way round than the file's other dates"
+            rows,
+            position,
+            data.time,
+            path,
+            "has day and month the other way round than the file's other dates; correct it",
         )
     if day_first.any() or month_first.any():
         return "day-first" if day_first.any() else "month-first"
@@ -215,6 +244,7 @@ def _parquet(path: str, data: Data) -> tuple[pd.DataFrame, str]:
     except (OSError, ValueError) as error:
         raise DataError(f"{path}: not a Parquet file: {error}") from None
     rows = rows.reset_index(drop=True)
+    _any_rows(rows, path)
     rows[LINE] = np.arange(1, len(rows) + 1)
     if pd.api.types.is_datetime64_any_dtype(rows[data.time]):
         stamps = rows[data.time]

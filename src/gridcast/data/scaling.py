@@ -54,5 +54,5 @@ def fit(train: np.ndarray, method: str, log1p: bool = False) -> Scaler:
     else:
         offset, scale = zero, one
     # A spread lost in the rounding of the level is no spread: dividing by it would blow noise up.
-    flat = scale <= 1e-9 * np.maximum(1.0, np.abs(offset)) if method != "mean-abs" else scale == 0
+    flat = scale <= 1e-9 * np.abs(offset)
     return Scaler(offset, np.where(flat, 1.0, scale), log1p)

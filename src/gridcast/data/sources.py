@@ -14,7 +14,8 @@ from gridcast.config import Data
 from gridcast.data import builtin, files
 from gridcast.errors import DataError, suggest
 
-SERIES, TIME, TARGET, LINE, FILE = "series", "time", "target", "line", "file"
+SERIES, TIME, TARGET, LINE, FILE = "__series__", "__time__", "__target__", "__line__", "__file__"
+"""Columns of a Table: marked, since a covariate may well be called `time` or `target`."""
 ONLY_SERIES = "all"
 """The id of the series in a table that has no series column."""
 
@@ -23,8 +24,8 @@ ONLY_SERIES = "all"
 class Table:
     """Tidy rows with where each came from.
 
-    `rows` has the columns series (str), time (datetime64, no time zone), target (float), one per
-    covariate under its own name (float; static ones str), file (index into `files`) and line.
+    `rows` has the columns SERIES (str), TIME (datetime64, no time zone), TARGET (float), one per
+    covariate under its own name (float; static ones str), FILE (index into `files`) and LINE.
     `notes` tells what was done to each file, in plain sentences.
     """
 
@@ -66,7 +67,7 @@ def load(data: Data, cache: Path = Path("data")) -> Table:
     rows = pd.concat(tables, ignore_index=True)
     table = Table(rows, tuple(paths), tuple(notes))
     if not len(rows):
-        raise DataError(f"{data.source}: no rows; the file holds a header and nothing else")
+        raise DataError(f"{data.source}, column '{data.target}': empty in every row; fill it in, or name another")
     return _cut(table, data)
 
 
@@ -83,8 +84,9 @@ def _tidy(rows: pd.DataFrame, data: Data, path: str) -> pd.DataFrame:
         bad = np.flatnonzero(np.isinf(tidy[column].to_numpy(float)))
         if len(bad):
             name = data.target if column == TARGET else column
+            unit = "row" if path.endswith(".parquet") else "line"
             raise DataError(
-                f"{path}, line {tidy[LINE].iloc[bad[0]]}, column '{name}': infinite value; "
+                f"{path}, {unit} {tidy[LINE].iloc[bad[0]]}, column '{name}': infinite value; "
                 "give a number, or leave the field empty for a missing one"
             )
     return tidy

@@ -56,7 +56,7 @@ def seasonal_naive(task: Task) -> np.ndarray:
     series, origin = task.index.T
     steps = origin[:, None] - period + np.arange(task.horizon) % period
     values = task.target[series[:, None], np.maximum(steps, 0)]
-    return np.where(np.isfinite(values), values, last_value(task))
+    return np.where(np.isfinite(values) & (steps >= 0), values, last_value(task))
 
 
 def training_mean(task: Task) -> np.ndarray:
@@ -120,6 +120,8 @@ BASELINES: dict[str, Callable[[Task], np.ndarray]] = {
     "ETS": ets,
     "ridge": ridge,
 }
+SEASONAL = ("seasonal naive", "ETS")
+"""Baselines that use the period."""
 NAIVE = ("last value", "seasonal naive", "training mean", "training median")
 """Baselines that know nothing: a model that loses to one of them is not worth its keep."""
 

@@ -9,14 +9,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 
-def start(backend: str, cache: Path, *, alone: bool = False) -> None:
+def start(backend: str, cache: Path) -> None:
     """Import Keras on `backend` (jax or tensorflow); JAX keeps its compiled programs under `cache`.
 
-    `alone` says that the process does nothing but train: on JAX it then never imports TensorFlow.
+    On JAX the process cannot import TensorFlow from here on, until `release`.
     """
     os.environ["KERAS_BACKEND"] = backend
-    if alone and backend == "jax":
-        # Keras looks for TensorFlow whenever it writes a file; finding it costs three seconds.
+    if backend == "jax":
+        # Keras looks for TensorFlow whenever it writes a file; finding it costs three seconds and a
+        # screenful of banners.
         sys.modules.setdefault("tensorflow", None)  # type: ignore[arg-type]
     with _quiet():
         import keras  # noqa: F401 - the import is the work
@@ -32,6 +33,23 @@ def start(backend: str, cache: Path, *, alone: bool = False) -> None:
 
             tensorflow.config.threading.set_inter_op_parallelism_threads(1)
             tensorflow.config.threading.set_intra_op_parallelism_threads(1)
+
+
+def forget() -> None:
+    """Give back what Keras and JAX keep of networks that are no longer used: some 15 MB each."""
+    import keras
+
+    keras.utils.clear_session()
+    if keras.backend.backend() == "jax":
+        import jax
+
+        jax.clear_caches()
+
+
+def release() -> None:
+    """Let this process import TensorFlow again."""
+    if sys.modules.get("tensorflow", ...) is None:
+        del sys.modules["tensorflow"]
 
 
 @contextlib.contextmanager

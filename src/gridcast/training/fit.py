@@ -17,6 +17,7 @@ from gridcast.evaluation import Forecasts
 from gridcast.forecaster import NETWORK, SETTINGS, Forecaster, inputs, load
 from gridcast.grid import Run
 from gridcast.models.recurrent import Shape, build
+from gridcast.training import backend
 from gridcast.training.material import Material
 from gridcast.training.outcome import Outcome
 
@@ -55,8 +56,7 @@ class Batches(keras.utils.PyDataset):
         weight = len(self) * self.size / len(self.index) if self.exact else self.size / real
         weights = np.where(np.arange(self.size) < real, weight, 0.0).astype(np.float32)
         read = inputs(self.preprocessing, self.material.channels, index, self.material.codes)
-        steps = index[:, 1, None] + np.arange(self.preprocessing.horizon)
-        return read, self.material.channels[index[:, 0, None], steps, 0], weights
+        return read, self.material.scaled(index), weights
 
     def on_epoch_end(self) -> None:
         """A new order for the next epoch, from the run's own seed."""
@@ -96,6 +96,7 @@ def compiled(material: Material, run: Run) -> keras.Model:
 
 def train(material: Material, run: Run) -> Outcome:
     """Train `run` on `material`. Raises GridcastError when the loss is no longer finite."""
+    backend.forget()
     started = time.perf_counter()
     network = compiled(material, run)
     training, validation = batches(material, run)
@@ -124,7 +125,7 @@ def train(material: Material, run: Run) -> Outcome:
     index = validation.index
     scaled = forecaster.scaled(material.channels, index, material.codes)
     forecast = forecaster.preprocessing.target_scaler.inverse(scaled, index[:, 0])
-    losses = metrics.point_losses(run.configuration.loss, _targets(material, index), scaled).mean(axis=1)
+    losses = metrics.point_losses(run.configuration.loss, material.scaled(index), scaled).mean(axis=1)
     best = int(np.argmin(curves["val_loss"]))
     return Outcome(
         curves=curves,
@@ -139,11 +140,6 @@ def train(material: Material, run: Run) -> Outcome:
         origin_losses=tuple((int(step), float(losses[index[:, 1] == step].mean())) for step in np.unique(index[:, 1])),
         files=files,
     )
-
-
-def _targets(material: Material, index: np.ndarray) -> np.ndarray:
-    steps = index[:, 1, None] + np.arange(material.preprocessing.horizon)
-    return material.channels[index[:, 0, None], steps, 0].astype(float)
 
 
 def _files(network: keras.Model, material: Material, run: Run) -> dict[str, bytes]:

@@ -45,6 +45,10 @@ class Material:
         """Targets (n, horizon) of the windows `index`, in data units."""
         return windows.ahead(self.target, index, self.preprocessing.horizon)
 
+    def scaled(self, index: np.ndarray) -> np.ndarray:
+        """Targets (n, horizon) of the windows `index`, in network units."""
+        return windows.ahead(self.channels[:, :, 0], index, self.preprocessing.horizon)
+
     def baseline(self, lookback: int) -> baselines.Task:
         """What a baseline needs to forecast the windows of the test span."""
         return baselines.Task(

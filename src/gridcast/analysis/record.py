@@ -1,0 +1,118 @@
+"""What MLflow holds of a sweep, as frames: all that a report is made of, from any tracking server."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from gridcast import evaluation, tracking
+from gridcast.config import AXES
+from gridcast.errors import GridcastError
+from gridcast.tracking import Store
+
+METRICS = ("best_val_loss", "best_val_mae", "best_epoch", "epochs_trained", "fit_seconds", "parameters")
+COMPARED = 20
+"""Leading runs whose validation loss by origin is read, to tell which of them are tied."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """One sweep as MLflow holds it.
+
+    `about` is sweep.json; `runs` has one row per finished run with its settings and final metrics;
+    `failures` name and reason; `curves` epoch, loss and val_loss of the winner; `tests` the table
+    of the test span by name, winner first (empty while the test span is untouched); `by_origin`
+    (origins, run ids) the validation loss of the leading runs at each time step.
+    """
+
+    name: str
+    parent: Any
+    about: dict[str, Any]
+    experiment: str
+    runs: pd.DataFrame
+    failures: pd.DataFrame
+    winner: str
+    curves: pd.DataFrame
+    tests: dict[str, pd.DataFrame]
+    by_origin: pd.DataFrame
+
+    @property
+    def axes(self) -> tuple[str, ...]:
+        """The settings that vary in the grid."""
+        return tuple(self.about["axes"])
+
+    @property
+    def metric(self) -> str:
+        """The metric by which the winner is chosen; lower is better."""
+        return str(self.about["selection"]["metric"])
+
+    @property
+    def leader(self) -> pd.Series:
+        """The winner's row of `runs`."""
+        return self.runs[self.runs["run_id"] == self.winner].iloc[0]
+
+
+def read(store: Store, name: str) -> Record:
+    """The newest sweep of the experiment `name`. Raises GridcastError when it has no finished run."""
+    parents = tracking.search(store, f"tags.`{tracking.KIND}` = 'sweep'")
+    if not parents:
+        raise GridcastError(f"'{name}' has no sweep in {store.uri}; train one with: gridcast run")
+    parent = max(parents, key=lambda run: (run.info.end_time or 2**62, run.info.start_time))
+    about = json.loads(tracking.artifact(store, parent.info.run_id, "sweep.json"))
+    keys = set(about["run_keys"])
+    children = tracking.search(store, f"tags.`{tracking.KIND}` = 'run' and attributes.status != 'RUNNING'")
+    children = [run for run in children if run.data.tags.get(tracking.KEY) in keys]
+    done = {run.data.tags[tracking.KEY]: run for run in children if run.info.status == "FINISHED"}
+    if not done:
+        raise GridcastError(f"'{name}' has no finished run in {store.uri} yet; go on with: gridcast run")
+    failed = [run for run in children if run.info.status == "FAILED" and run.data.tags[tracking.KEY] not in done]
+    winner = evaluation.best(list(done.values()), about["selection"]["metric"])
+    runs = pd.DataFrame([_row(run) for run in done.values()])
+    leading = runs.nsmallest(COMPARED, about["selection"]["metric"])["run_id"]
+    curves = {
+        metric: tracking.history(store, winner.info.run_id, metric) for metric in ("loss", "val_loss", "mae", "val_mae")
+    }
+    return Record(
+        name=name,
+        parent=parent,
+        about=about,
+        experiment=tracking.artifact(store, parent.info.run_id, "experiment.yaml").decode(),
+        runs=runs,
+        failures=pd.DataFrame(
+            [{"name": tracking.name(run), "reason": run.data.tags.get(tracking.ERROR, "")} for run in failed],
+            columns=["name", "reason"],
+        ).drop_duplicates(),
+        winner=str(winner.info.run_id),
+        curves=pd.DataFrame(curves).rename_axis("epoch").reset_index(),
+        tests=_tests(store, winner, about),
+        by_origin=pd.DataFrame({run_id: tracking.history(store, run_id, tracking.BY_ORIGIN) for run_id in leading}),
+    )
+
+
+def _row(run: Any) -> dict[str, Any]:
+    settings = json.loads(run.data.tags[tracking.CONFIGURATION])
+    return {
+        "run_id": run.info.run_id,
+        "key": run.data.tags[tracking.KEY],
+        "name": tracking.name(run),
+        "seed": int(run.data.tags[tracking.SEED]),
+        "configuration": run.data.tags[tracking.CONFIGURATION],
+        **{axis: settings[axis] for axis in AXES},
+        **{metric: run.data.metrics.get(metric, float("nan")) for metric in METRICS},
+    }
+
+
+def _tests(store: Store, winner: Any, about: dict[str, Any]) -> dict[str, pd.DataFrame]:
+    key = winner.data.tags[tracking.KEY]
+    own = tracking.finished(store, [key], "test")
+    if not own:
+        return {}
+    known = tracking.finished(store, about["baseline_keys"].values(), "baseline")
+    found = [own[key], *(known[key] for key in about["baseline_keys"].values() if key in known)]
+    return {
+        tracking.name(run): evaluation.from_bytes(tracking.artifact(store, run.info.run_id, evaluation.FORECASTS))
+        for run in found
+    }

@@ -1,0 +1,314 @@
+"""The report: everything a person needs to decide, written to `reports/<name>/` from MLflow alone."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import re
+import shutil
+import tempfile
+import time
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+from matplotlib.figure import Figure
+
+from gridcast import tracking
+from gridcast.analysis import plots, statistics, tables, verdict
+from gridcast.analysis.record import Record
+from gridcast.models.baselines import NAIVE
+from gridcast.tracking import Store
+
+TITLES = {
+    "model_comparison": "The winner against the baselines, on the test span",
+    "best_model_evaluation": "The winner's forecasts of the test span",
+    "grid_search_analysis": "The grid at a glance",
+    "hyperparameter_importance": "Which settings mattered",
+    "interactions": "Settings together",
+    "cost_quality": "Cost against quality",
+    "parallel_coordinates": "Every run",
+}
+SHOWN = 10
+
+
+@dataclass(frozen=True)
+class Findings:
+    """Every number of the report, before anything is drawn or written.
+
+    `against` compares the winner with each baseline (empty while the test span is untouched);
+    `missing` says what this sweep cannot show, and why.
+    """
+
+    leaders: pd.DataFrame
+    configurations: pd.DataFrame
+    effects: pd.DataFrame
+    importance: pd.DataFrame
+    pivots: dict[tuple[str, str], pd.DataFrame]
+    strengths: dict[tuple[str, str], float]
+    fronts: dict[str, np.ndarray]
+    tied: list[str]
+    compared_over: str
+    tested: pd.DataFrame
+    by_series: pd.DataFrame
+    against: pd.DataFrame
+    sentences: list[str]
+    honest: str
+    missing: list[str]
+
+    @property
+    def verdict(self) -> str:
+        """All that the report opens with, a sentence a line."""
+        return "\n".join([*self.sentences, self.honest])
+
+
+def find(record: Record) -> Findings:
+    """Compute the findings of `record`."""
+    axes, metric = record.axes, record.metric
+    runs = record.runs[np.isfinite(record.runs[metric])]
+    leaders = tables.leaderboard(runs, axes, metric)
+    configurations = tables.by_configuration(runs, axes, metric)
+    contrasts = [tables.contrast(runs, axis, metric) for axis in axes]
+    tied, over = _tied(record)
+    known = configurations.set_index("configuration")
+    simplest = tables.simplest(configurations, tied) if tied else str(record.leader["configuration"])
+    names = runs.drop_duplicates("configuration").set_index("configuration")["name"]
+    own, horizon = str(record.leader["name"]), _horizon(record)
+    tested = tables.test_table(record.tests) if record.tests else pd.DataFrame()
+    by_series = tables.by_series({own: record.tests[own]}) if record.tests else pd.DataFrame()
+    against = tables.against_baselines(record.tests, own, horizon) if record.tests else pd.DataFrame()
+    mase = float(tested.loc[tested["name"] == own, "mase"].iloc[0]) if len(tested) else float("nan")
+    standing = verdict.Standing(
+        winner=own,
+        metric=metric,
+        value=float(record.leader[metric]),
+        runs=len(runs),
+        planned=len(record.about["run_keys"]),
+        failed=len(record.failures),
+        tied=len(set(tied) & set(known.index)),
+        simplest=str(names[simplest]),
+        compared_over=over,
+    )
+    honest = verdict.honest(against, mase, NAIVE)
+    return Findings(
+        leaders=leaders,
+        configurations=configurations,
+        effects=tables.main_effects(runs, axes, metric),
+        importance=tables.importance(runs, axes, metric),
+        pivots={(a, b): tables.interaction(runs, a, b, metric) for k, a in enumerate(axes) for b in axes[k + 1 :]},
+        strengths=tables.interaction_strength(runs, axes, metric),
+        fronts={cost: tables.pareto(runs, cost, metric) for cost in ("fit_seconds", "parameters")},
+        tied=tied,
+        compared_over=over,
+        tested=tested,
+        by_series=by_series,
+        against=against,
+        sentences=[
+            *verdict.standing(standing),
+            *verdict.against(against, mase),
+            *([promotion] if (promotion := record.parent.data.tags.get(tracking.PROMOTION)) else []),
+            *verdict.settings(contrasts, axes, metric),
+        ],
+        honest=honest,
+        missing=_missing(record),
+    )
+
+
+def _horizon(record: Record) -> int:
+    """How many neighbouring origins share a step to forecast, by which their errors depend on each other."""
+    return math.ceil(record.about.get("horizon", 1) / record.about.get("stride", 1))
+
+
+def _tied(record: Record) -> tuple[list[str], str]:
+    """Configurations tied with the best, and over what they were compared."""
+    seeds = record.runs.pivot_table(index="seed", columns="configuration", values=record.metric).dropna(axis=1)
+    if len(seeds) > 1:
+        return statistics.tied_with_best(
+            seeds, over="seeds"
+        ), f"paired over {len(seeds)} seeds, 5 % with Holm's correction"
+    leading = record.by_origin.dropna(axis=1)
+    if leading.shape[1] < 2 or len(leading) < 8:
+        return [str(record.leader["configuration"])], "too few runs or validation steps to compare"
+    of = record.runs.set_index("run_id")["configuration"]
+    losses = leading.rename(columns=of.to_dict())
+    over = f"Diebold-Mariano over {len(leading)} validation steps, 5 % with Holm, among the best {losses.shape[1]}"
+    tied = statistics.tied_with_best(losses, _horizon(record), over="origins")
+    leader = str(record.leader["configuration"])
+    return [leader, *(configuration for configuration in tied if configuration != leader)], over
+
+
+def _missing(record: Record) -> list[str]:
+    said = []
+    runs, planned = len(record.runs), len(record.about["run_keys"])
+    if runs < planned:
+        said.append(f"{planned - runs} of {planned} runs are not finished; what follows speaks of the finished ones.")
+    if not record.tests:
+        said.append("The winner has not met the test span yet, so there is no comparison with baselines.")
+    if len(set(record.runs["seed"])) == 1:
+        said.append("One seed was trained: the spread between seeds is unknown (training.seeds: [0, 1, 2] shows it).")
+    if len(record.axes) < 2:
+        said.append("Fewer than two settings were varied, so nothing can be said of settings together.")
+    if runs < 4:
+        said.append(f"With {runs} finished run{'s' if runs > 1 else ''} the importance of settings cannot be told.")
+    return said
+
+
+def draw(record: Record, findings: Findings) -> dict[str, Figure]:
+    """The pictures of the report by name; those that cannot be drawn are left out."""
+    runs, axes, metric = record.runs, record.axes, record.metric
+    runs = runs[np.isfinite(runs[metric])]
+    target = "actual" if not record.tests else str(record.about.get("target", "value"))
+    figures: dict[str, Figure] = {}
+    with plots.style(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about glyphs and layouts, seen by eye
+        if record.tests:
+            own = str(record.leader["name"])
+            figures["model_comparison"] = plots.model_comparison(findings.tested, own)
+            figures["best_model_evaluation"] = plots.best_model_evaluation(
+                record.tests[own], findings.by_series, target
+            )
+        figures["grid_search_analysis"] = plots.grid_search_analysis(
+            runs, findings.leaders, axes, metric, record.curves
+        )
+        figures["hyperparameter_importance"] = plots.hyperparameter_importance(findings.importance)
+        figures["interactions"] = plots.interactions(findings.pivots, findings.strengths)
+        figures["cost_quality"] = plots.cost_quality(runs, findings.fronts, metric)
+        figures["parallel_coordinates"] = plots.parallel_coordinates(runs, axes, metric)
+    return figures
+
+
+def write(record: Record, store: Store, folder: Path = Path("reports")) -> tuple[Path, Findings]:
+    """Write the report of `record` under `folder`/<name>, log it on the parent run, return its path.
+
+    All files are made aside and moved into place together. Raises OSError when the folder cannot
+    be written.
+    """
+    findings = find(record)
+    figures = draw(record, findings)
+    target = folder / record.name
+    folder.mkdir(parents=True, exist_ok=True)
+    aside = Path(tempfile.mkdtemp(dir=folder, prefix=f".{record.name}-"))
+    try:
+        vectors = {name: _save(figure, aside / name) for name, figure in figures.items()}
+        findings.leaders.to_csv(aside / "leaderboard.csv", index=False)
+        _workbook(findings, aside / "leaderboard.xlsx")
+        (aside / "report.html").write_text(page(record, findings, vectors), encoding="utf-8")
+        aside.chmod(0o755)
+        if target.exists():
+            shutil.rmtree(target)
+        aside.rename(target)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+    tracking.log_folder(store, record.parent.info.run_id, target, "report")
+    tracking.set_tag(store, record.parent.info.run_id, tracking.VERDICT, findings.verdict)
+    return target / "report.html", findings
+
+
+def _save(figure: Figure, path: Path) -> str:
+    """Write PNG (on white) and SVG; return the SVG for the page."""
+    with plots.style():
+        figure.savefig(path.with_suffix(".png"), dpi=120, facecolor="white")
+        figure.set_layout_engine("none")  # laid out by now, and that is half of the work
+        buffer = io.StringIO()
+        figure.savefig(buffer, format="svg", metadata={"Date": None})
+    path.with_suffix(".svg").write_text(buffer.getvalue(), encoding="utf-8")
+    return buffer.getvalue()
+
+
+def _workbook(findings: Findings, path: Path) -> None:
+    sheets = {
+        "leaderboard": findings.leaders,
+        "configurations": findings.configurations.drop(columns="configuration", errors="ignore"),
+        "main effects": findings.effects,
+        "importance": findings.importance,
+        "test span": findings.tested,
+        "by series": findings.by_series,
+    }
+    with pd.ExcelWriter(path, engine="openpyxl") as book:
+        for name, sheet in sheets.items():
+            if len(sheet):
+                sheet.to_excel(book, sheet_name=name, index=False, freeze_panes=(1, 0))
+                for column, cells in zip(sheet.columns, book.sheets[name].columns, strict=True):
+                    widest = max([len(str(column)), *(len(f"{value}") for value in sheet[column].head(50))])
+                    book.sheets[name].column_dimensions[cells[0].column_letter].width = min(40, widest + 2)
+
+
+def _inline(name: str, svg: str) -> Markup:
+    """An SVG that takes the page's colours, with ids of its own so that several can share a page."""
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r'\bid="([^"]+)"', rf'id="{name}-\1"', svg)
+    svg = re.sub(r"url\(#([^)]+)\)", rf"url(#{name}-\1)", svg)
+    svg = re.sub(r'xlink:href="#([^"]+)"', rf'xlink:href="#{name}-\1"', svg)
+    svg = re.sub(r"<svg[^>]*?viewBox", '<svg role="img" viewBox', svg, count=1)
+    svg = svg.replace(plots.INK, "var(--ink)").replace(plots.LINE, "var(--line)")
+    return Markup(svg)  # noqa: S704 - our own drawing
+
+
+def page(record: Record, findings: Findings, vectors: Mapping[str, str]) -> str:
+    """The report as one self-contained HTML page; `vectors` are the pictures as SVG, by name."""
+    environment = Environment(
+        loader=PackageLoader("gridcast.analysis"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    environment.filters["number"] = _number
+    about = record.about
+    leader = record.leader
+    settings = {axis.replace("_", " "): leader[axis] for axis in record.axes} or {"run": leader["name"]}
+    columns = [axis for axis in record.axes if axis in findings.leaders.columns]
+    return environment.get_template("report.html").render(
+        name=record.name,
+        record=record,
+        about=about,
+        findings=findings,
+        leader=leader,
+        settings=settings,
+        columns=columns,
+        top=findings.leaders.head(SHOWN).to_dict("records"),
+        tested=findings.tested.to_dict("records"),
+        against={row["name"]: row for row in findings.against.to_dict("records")},
+        figures=[(name, TITLES[name], _inline(name, svg)) for name, svg in vectors.items()],
+        configurations=findings.configurations.head(SHOWN).to_dict("records"),
+        seeds=sorted(map(int, record.runs["seed"].unique())),
+        seconds=float(record.runs["fit_seconds"].sum()),
+        failures=record.failures.to_dict("records"),
+        lines=json.dumps(_lines(record)).replace("</", "<\\/"),
+        written=time.strftime("%Y-%m-%d %H:%M"),
+    )
+
+
+def _lines(record: Record) -> dict[str, Any]:
+    """What the interactive picture needs: the axes with their values, and each run as places on them."""
+    runs = record.runs[np.isfinite(record.runs[record.metric])].sort_values(record.metric, ascending=False)
+    axes = []
+    for axis in record.axes:
+        values = sorted(runs[axis].unique())
+        axes.append({"name": axis.replace("_", " "), "values": [_number(value) for value in values]})
+    codes = {axis: {value: k for k, value in enumerate(sorted(runs[axis].unique()))} for axis in record.axes}
+    return {
+        "axes": axes,
+        "metric": plots.LABELS[record.metric],
+        "runs": [
+            {
+                "name": run["name"],
+                "at": [codes[axis][run[axis]] for axis in record.axes],
+                "loss": float(run[record.metric]),
+            }
+            for run in runs.to_dict("records")
+        ],
+    }
+
+
+def _number(value: Any) -> str:
+    if isinstance(value, (bool, np.bool_)):
+        return "yes" if value else "no"
+    if isinstance(value, (int, np.integer)):
+        return f"{value:,}"
+    if isinstance(value, (float, np.floating)):
+        return "-" if not np.isfinite(value) else f"{value:.4g}"
+    return str(value)

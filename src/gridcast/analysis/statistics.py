@@ -1,0 +1,194 @@
+"""Intervals and tests on losses: pure functions on arrays, two-sided, with Student's t."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+from scipy.special import stdtr, stdtrit
+
+NOISE = 1e-12
+"""Relative difference of two losses up to which they are the same number, computed in another order."""
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean with its confidence interval, in the unit of the values; `count` values went in."""
+
+    mean: float
+    low: float
+    high: float
+    count: int
+
+
+@dataclass(frozen=True)
+class Paired:
+    """Mean of a - b with its confidence interval, in the unit of both; p value of "no difference"."""
+
+    mean: float
+    low: float
+    high: float
+    p_value: float
+    count: int
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Diebold-Mariano statistic and p value; `mean_difference` of loss a - loss b is below 0 where a is better."""
+
+    statistic: float
+    p_value: float
+    mean_difference: float
+
+
+def mean_interval(values: ArrayLike, confidence: float = 0.95) -> Interval:
+    """Mean of independent `values` (n,) and its interval by Student's t with n - 1 degrees of freedom.
+
+    With one value low and high are NaN, with none the mean is too. Raises ValueError when a value is
+    not finite.
+    """
+    known = _finite("values", values)
+    n = len(known)
+    mean = float(known.mean()) if n else float("nan")
+    half = _half_width(known, confidence)
+    return Interval(mean, mean - half, mean + half, n)
+
+
+def paired(a: ArrayLike, b: ArrayLike, confidence: float = 0.95) -> Paired:
+    """Mean of a - b over matched samples (n,), its interval and the p value of Student's paired t test.
+
+    The pairs must be independent of each other: seeds, or configurations alike in all but one setting.
+    With one pair low, high and p are NaN, with none the mean is too. Where all differences are the same, the
+    interval has no width and p is 1 when they are 0, else 0. Raises ValueError when the lengths differ
+    or a value is not finite.
+    """
+    difference = _difference(a, b)
+    n = len(difference)
+    found = mean_interval(difference, confidence)
+    if n < 2:
+        return Paired(found.mean, found.low, found.high, float("nan"), n)
+    statistic = _ratio(found.mean, _spread(difference) / math.sqrt(n))
+    return Paired(found.mean, found.low, found.high, _p_value(statistic, n - 1), n)
+
+
+def diebold_mariano(loss_a: ArrayLike, loss_b: ArrayLike, horizon: int = 1) -> Comparison:
+    """Test of equal accuracy of two forecasters from their losses (n,) at the same origins, in the order of time.
+
+    Statistic of Diebold and Mariano (1995), the variance of the mean difference from its
+    autocovariances up to lag horizon - 1 with equal weights, with the small-sample correction and
+    the t distribution with n - 1 degrees of freedom of Harvey, Leybourne and Newbold (1997).
+    `horizon` counts origins: with a stride pass ceil(horizon / stride), how many forecasts overlap.
+
+    Where the variance so estimated is not above 0, which equal weights allow, lag k gets the weight
+    1 - k / horizon (Newey and West 1987), which does not. Where all differences are 0 the statistic
+    is 0 and p is 1; where they are all the same and not 0, infinite and 0. Fewer than two origins, or not more than
+    `horizon`, tell nothing: both are NaN unless all differences are 0. Raises ValueError when the
+    lengths differ, a loss is not finite or `horizon` is below 1.
+    """
+    if horizon < 1:
+        raise ValueError(f"horizon: must be at least 1, got {horizon}")
+    difference = _difference(loss_a, loss_b)
+    n = len(difference)
+    mean = float(difference.mean()) if n else float("nan")
+    if n and not difference.any():
+        return Comparison(0.0, 1.0, 0.0)
+    if n < 2 or n <= horizon:
+        return Comparison(float("nan"), float("nan"), mean)
+    centred = difference - mean if np.ptp(difference) > 0 else np.zeros(n)
+    covariance = np.array([centred[lag:] @ centred[: n - lag] for lag in range(horizon)]) / n
+    variance = covariance[0] + 2 * covariance[1:].sum()
+    if variance <= NOISE * covariance[0]:
+        variance = covariance[0] + 2 * (1 - np.arange(1, horizon) / horizon) @ covariance[1:]
+    correction = math.sqrt((n + 1 - 2 * horizon + horizon * (horizon - 1) / n) / n)
+    statistic = correction * _ratio(mean, math.sqrt(max(variance, 0.0) / n))
+    return Comparison(statistic, _p_value(statistic, n - 1), mean)
+
+
+def tied_with_best(
+    losses: pd.DataFrame, horizon: int = 1, alpha: float = 0.05, over: Literal["seeds", "origins"] = "seeds"
+) -> list[str]:
+    """Columns of `losses` whose mean is not significantly above the smallest mean, best first.
+
+    Rows are replicates, columns configurations. Each column is compared with the best one over the rows both
+    have: over seeds by the paired t test, over origins (rows in the order of time) by `diebold_mariano` with
+    `horizon`. The p values are two-sided and corrected by Holm's step-down method (1979), so that the chance to
+    exclude any column that is as good as a best one named beforehand is at most `alpha`; that the best is chosen
+    by the same losses is not corrected for. With few replicates little can be told apart, and the set is large;
+    with one it is the best column alone.
+
+    A column with fewer finite values than the fullest one is left out, since a mean over few replicates is
+    luck, and so is one that cannot be tested against the best (fewer than two rows in common, or not more than
+    `horizon`). Raises ValueError when `over` is neither word or two columns have one name.
+    """
+    if over not in ("seeds", "origins"):
+        raise ValueError(f"over: must be 'seeds' or 'origins', got {over!r}")
+    if not losses.columns.is_unique:
+        raise ValueError(f"losses: column {losses.columns[losses.columns.duplicated()][0]!r} stands twice")
+    known = losses.where(np.isfinite(losses))
+    counts = known.count()
+    if not counts.any():
+        return []
+    known = known.loc[:, counts == counts.max()]
+    means = known.mean().sort_values(kind="stable")
+    best = known[means.index[0]]
+    p_values = {}
+    for name in means.index[1:]:
+        shared = pd.concat([known[name], best], axis=1).dropna().to_numpy()
+        own, other = shared.T
+        test = paired(own, other) if over == "seeds" else diebold_mariano(own, other, horizon)
+        if len(shared) > 1 and not math.isnan(test.p_value):
+            p_values[name] = test.p_value
+    worse = _holm(p_values, alpha)
+    return [means.index[0], *(name for name in p_values if name not in worse)]
+
+
+def _holm(p_values: dict[str, float], alpha: float) -> set[str]:
+    """Names whose hypothesis the step-down method of Holm (1979) rejects."""
+    rejected: set[str] = set()
+    for name, p_value in sorted(p_values.items(), key=lambda item: item[1]):
+        if p_value > alpha / (len(p_values) - len(rejected)):
+            break
+        rejected.add(name)
+    return rejected
+
+
+def _finite(name: str, values: ArrayLike) -> np.ndarray:
+    known = np.asarray(values, dtype=float)
+    if not np.isfinite(known).all():
+        raise ValueError(f"{name}: must be finite, got {known[~np.isfinite(known)][0]}; leave such values out before")
+    return known
+
+
+def _difference(a: ArrayLike, b: ArrayLike) -> np.ndarray:
+    """The differences a - b, with rounding errors set to 0."""
+    first, second = _finite("first sample", a), _finite("second sample", b)
+    if first.shape != second.shape:
+        raise ValueError(f"samples must be matched, got {len(first)} and {len(second)} values")
+    return np.where(np.isclose(first, second, rtol=NOISE, atol=0), 0.0, first - second)
+
+
+def _half_width(values: np.ndarray, confidence: float) -> float:
+    n = len(values)
+    if n < 2:
+        return float("nan")
+    return float(stdtrit(n - 1, (1 + confidence) / 2)) * _spread(values) / math.sqrt(n)
+
+
+def _spread(values: np.ndarray) -> float:
+    """Standard deviation (n - 1), exactly 0 where all values are the same."""
+    return float(values.std(ddof=1)) if np.ptp(values) > 0 else 0.0
+
+
+def _ratio(mean: float, error: float) -> float:
+    """Mean over its standard error, 0 for 0 / 0 and infinite for other / 0."""
+    if error > 0:
+        return mean / error
+    return math.copysign(math.inf, mean) if mean else 0.0
+
+
+def _p_value(statistic: float, degrees: int) -> float:
+    return float(2 * stdtr(degrees, -abs(statistic)))

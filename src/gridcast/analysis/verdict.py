@@ -1,0 +1,134 @@
+"""The verdict of a sweep in plain sentences, made from its numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from gridcast.analysis.tables import Contrast
+
+MANY = 4
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How the winner stands: `tied` counts configurations, itself included; `simplest` names one."""
+
+    winner: str
+    metric: str
+    value: float
+    runs: int
+    planned: int
+    failed: int
+    tied: int
+    simplest: str
+    compared_over: str
+
+
+def settings(contrasts: Sequence[Contrast | None], axes: Sequence[str], metric: str) -> list[str]:
+    """Which settings mattered and by how much, strongest first; which made no difference."""
+    found = [c for c in contrasts if c is not None]
+    clear = sorted((c for c in found if c.matters), key=lambda c: -c.percent)
+    sentences = [
+        f"{_capital(_value(c.axis, c.best))} beat {_value(c.axis, c.worst)} by {c.percent:.1f} % ± {c.half_width:.1f} "
+        f"in {_metric(metric)} ({c.pairs} matched pairs)."
+        for c in clear
+    ]
+    idle = [_words(c.axis) for c in found if not c.matters]
+    if idle:
+        sentences.append(f"{_capital(_list(idle))} made no difference that could be told from chance.")
+    unknown = [_words(axis) for axis, c in zip(axes, contrasts, strict=True) if c is None]
+    if unknown:
+        sentences.append(f"Nothing can be said yet about {_list(unknown)}: no two runs differ in it alone.")
+    if not axes:
+        sentences.append("The grid varies no setting, so there is nothing to say about settings.")
+    return sentences
+
+
+def standing(s: Standing) -> list[str]:
+    """What was trained, which run won, and which others are as good."""
+    counted = f"{s.runs} of {s.planned} runs finished" if s.runs < s.planned else f"All {s.planned} runs finished"
+    failed = f", {s.failed} failed" if s.failed else ""
+    sentences = [f"{counted}{failed}. The best is {s.winner} ({_metric(s.metric)} {s.value:.4g})."]
+    if s.tied > 1:
+        others = s.tied - 1
+        simplest = "itself" if s.simplest == s.winner else s.simplest
+        sentences.append(
+            f"{others} other configuration{'s are' if others > 1 else ' is'} statistically tied with it "
+            f"({s.compared_over}); the simplest of them all is {simplest}."
+        )
+    elif s.runs > 1:
+        sentences.append(f"No other configuration is statistically tied with it ({s.compared_over}).")
+    return sentences
+
+
+def against(table: pd.DataFrame, winner_mase: float) -> list[str]:
+    """The winner against each baseline on the test span; `table` as `tables.against_baselines` gives it."""
+    if not len(table):
+        return ["The test span has not been touched yet: it will be, once, when the sweep is finished."]
+    groups = {verdict: table[table["verdict"] == verdict] for verdict in ("better", "tied", "worse")}
+    parts = []
+    if len(groups["better"]):
+        ranked = groups["better"].sort_values("percent")
+        told = [
+            f"{-percent:.0f} % below {name}" for name, percent in zip(ranked["name"], ranked["percent"], strict=True)
+        ]
+        parts.append(_list(told))
+    if len(groups["tied"]):
+        parts.append(f"statistically tied with {_list(list(groups['tied']['name']))}")
+    if len(groups["worse"]):
+        ranked = groups["worse"].sort_values("percent", ascending=False)
+        told = [
+            f"{percent:.0f} % above {name}" for name, percent in zip(ranked["name"], ranked["percent"], strict=True)
+        ]
+        parts.append(_list(told))
+    return [f"On data never seen, the winner's error (MASE {winner_mase:.3f}) is {'; '.join(parts)}."]
+
+
+def honest(table: pd.DataFrame, winner_mase: float, naive: Sequence[str]) -> str:
+    """One sentence that says whether the winner is worth its keep, the last value named in any case."""
+    if not len(table):
+        return "Whether the winner beats simple baselines is not known yet."
+    ahead = table[table["mase"] <= winner_mase].sort_values("mase")
+    simple = [name for name in ahead["name"] if name in naive]
+    if "last value" in simple:
+        return (
+            "The winner does not beat the last value on data never seen: repeat that value instead, it costs nothing."
+        )
+    if simple:
+        return f"The winner beats the last value, but not {_list(simple)}: use that instead, it costs nothing."
+    if len(ahead):
+        first = ahead.iloc[0]
+        return (
+            "The winner beats the last value and every other naive baseline, yet "
+            f"{first['name']} has the lower error (MASE {first['mase']:.3f} against {winner_mase:.3f})."
+        )
+    return "The winner beats the last value and every other baseline."
+
+
+def _list(words: Sequence[str]) -> str:
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def _words(axis: str) -> str:
+    return axis.replace("_", " ")
+
+
+def _metric(metric: str) -> str:
+    return {"best_val_loss": "validation loss", "best_val_mae": "validation MAE"}[metric]
+
+
+def _value(axis: str, value: str) -> str:
+    if value.lower() in ("true", "false"):
+        return _words(axis) if value.lower() == "true" else f"no {_words(axis)}"
+    if axis in ("layer", "loss", "optimizer"):
+        return value
+    if axis in ("units", "layers"):
+        return f"{value} {axis}"
+    return f"{_words(axis)} {value}"

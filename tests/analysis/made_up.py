@@ -1,0 +1,139 @@
+"""A made-up sweep in a real MLflow store: losses drawn around the effects of the settings."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from gridcast import evaluation, tracking
+from gridcast.config import Configuration
+from gridcast.models.baselines import BASELINES
+
+EPOCHS = 6
+GRID = {"layer": ["GRU", "LSTM"], "attention": [False, True], "units": [8, 64], "dropout": [0.1, 0.2]}
+
+
+def sweep(
+    folder: Path,
+    grid: dict[str, list[Any]] | None = None,
+    *,
+    seeds: tuple[int, ...] = (0,),
+    tested: bool = True,
+    failed: int = 0,
+    unfinished: int = 0,
+) -> tracking.Store:
+    """Write a sweep named `made-up` into an SQLite store in `folder`; 64 units are better by a tenth."""
+    store = tracking.open_store("made-up", f"sqlite:///{folder / 'mlflow.db'}")
+    grid = GRID if grid is None else grid
+    random = np.random.default_rng(0)
+    runs = list(itertools.product(itertools.product(*grid.values()), seeds))
+    keys = [f"key-{number:03d}" for number in range(len(runs))]
+    baseline_keys = {name: f"baseline-{name}" for name in BASELINES}
+    axes = [axis for axis, values in grid.items() if len(values) > 1]
+    texts = {
+        "sweep.json": json.dumps(about(keys, axes, baseline_keys)),
+        "experiment.yaml": "name: made-up\n# <script>alert('no')</script>\n",
+    }
+    parent = tracking.open_sweep(store, "made-up", "made-up", {}, texts)
+    done = []
+    for number, ((point, seed), key) in enumerate(zip(runs, keys, strict=True)):
+        settings = dict(zip(grid, point, strict=True))
+        configuration = Configuration(lookback=7, **settings).model_dump()
+        name = f"{' '.join(map(str, point))} seed{seed}"
+        if number < failed:
+            tracking.record_failure(
+                store, parent, name, kind="run", key=key, params=configuration, reason="GridcastError: no longer finite"
+            )
+            continue
+        if number >= len(runs) - unfinished:
+            continue
+        loss = 0.05 * (1.1 if configuration["units"] < 64 else 1.0) + random.normal(0, 1e-4)
+        done.append((loss, key, name))
+        curve = list(enumerate((loss + 0.05 * np.exp(-np.arange(EPOCHS))).tolist(), start=1))
+        tracking.record(
+            store,
+            parent,
+            name,
+            kind="run",
+            key=key,
+            tags={
+                tracking.SEED: str(seed),
+                tracking.CONFIGURATION: json.dumps(configuration, sort_keys=True),
+            },
+            params=configuration,
+            metrics={
+                "best_val_loss": loss,
+                "best_val_mae": 100 * loss,
+                "best_epoch": EPOCHS,
+                "epochs_trained": EPOCHS,
+                "fit_seconds": 1 + configuration["units"] / 16,
+                "parameters": configuration["units"] ** 2,
+            },
+            curves={
+                **dict.fromkeys(("loss", "val_loss", "mae", "val_mae"), curve),
+                tracking.BY_ORIGIN: list(enumerate(np.abs(random.normal(loss, 0.01, 30)).tolist())),
+            },
+        )
+    if tested and done:
+        _, key, name = min(done)
+        _test(store, parent, name, "test", key, forecasts(random, 4.0))
+        for baseline, spread in zip(BASELINES, (9.0, 7.0, 8.0, 8.0, 4.0, 3.0), strict=True):
+            _test(store, parent, baseline, "baseline", baseline_keys[baseline], forecasts(random, spread))
+    tracking.set_status(store, parent, "FINISHED")
+    return store
+
+
+def about(keys: list[str], axes: list[str], baseline_keys: dict[str, str]) -> dict[str, Any]:
+    """What a plan writes as sweep.json."""
+    return {
+        "run_keys": keys,
+        "axes": axes,
+        "own_key": keys[0],
+        "baseline_keys": baseline_keys,
+        "series": ["a", "b", "c"],
+        "target": "pieces",
+        "spans": {span: ["2020-01-01 00:00:00", "2020-12-31 00:00:00"] for span in ("train", "validation", "test")},
+        "windows": {"train": 900, "validation": 90, "test": 120},
+        "period": 7,
+        "notes": ["made up"],
+        "fingerprint": "f" * 64,
+        "versions": {"python": "3"},
+        "backend": "jax",
+        "machine": "test",
+        "selection": {"metric": "best_val_loss", "promote_to": None},
+    }
+
+
+def forecasts(random: np.random.Generator, spread: float, steps: int = 40) -> pd.DataFrame:
+    """A table of the test span of three series, errors of standard deviation `spread`."""
+    times = pd.date_range("2021-01-01", periods=steps)
+    actual = 100 + 10 * np.sin(np.arange(3 * steps) / 7)
+    return pd.DataFrame(
+        {
+            "series": np.repeat(["a", "b", "c"], steps),
+            "time": np.tile(times.to_numpy(), 3),
+            "step": 1,
+            "actual": actual,
+            "forecast": actual + random.normal(0, spread, 3 * steps),
+            "scale": 6.0,
+        }
+    )
+
+
+def _test(store: tracking.Store, parent: str, name: str, kind: str, key: str, table: pd.DataFrame) -> None:
+    tracking.record(
+        store,
+        parent,
+        name,
+        kind=kind,
+        key=key,
+        tags={},
+        params={},
+        metrics=evaluation.measures(table),
+        artifacts={evaluation.FORECASTS: evaluation.to_bytes(table)},
+    )

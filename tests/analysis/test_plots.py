@@ -1,0 +1,109 @@
+"""Pictures are judged by what is drawn: values, order, labels that do not lie on each other."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from gridcast.analysis import plots, tables
+
+METRIC = "best_val_loss"
+
+
+def runs(units: list[int]) -> pd.DataFrame:
+    random = np.random.default_rng(1)
+    rows = []
+    for layer, size, rate in itertools.product(["GRU", "LSTM"], units, [0.01, 0.001]):
+        rows.append(
+            {
+                "name": f"{layer}-{size} b32 lr{rate:g} d0.1 attention",
+                "layer": layer,
+                "units": size,
+                "dropout": 0.1,
+                "learning_rate": rate,
+                "fit_seconds": float(size),
+                "parameters": size**2,
+                METRIC: (0.04 if layer == "LSTM" else 0.05) + 0.01 / size + random.normal(0, 1e-5),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def drawn(figure: Figure) -> Figure:
+    FigureCanvasAgg(figure).draw()
+    return figure
+
+
+def overlaps(ax: Axes) -> int:
+    boxes = [label.get_window_extent() for label in ax.get_yticklabels() if label.get_text()]
+    boxes.sort(key=lambda box: box.y0)
+    return sum(lower.y1 > upper.y0 + 1 for lower, upper in itertools.pairwise(boxes))
+
+
+@pytest.mark.parametrize("count", [2, 12])
+def test_six_panels_with_labels_apart_for_two_values_and_for_twelve(count: int) -> None:
+    frame = runs([8 * (k + 1) for k in range(count)])
+    curves = pd.DataFrame({"epoch": [1, 2, 3], "loss": [0.2, 0.1, 0.05], "val_loss": [0.2, 0.08, 0.09]})
+    with plots.style():
+        leaders = frame.sort_values(METRIC)
+        axes = ("layer", "units", "learning_rate")
+        figure = drawn(plots.grid_search_analysis(frame, leaders, axes, METRIC, curves))
+    assert len(figure.axes) == 6
+    assert [overlaps(ax) for ax in figure.axes] == [0] * 6
+    by_layer, by_axis, rate, top, _, training = figure.axes
+    # The best median stands on top, which matplotlib counts last.
+    assert [label.get_text() for label in by_layer.get_yticklabels()] == ["GRU", "LSTM"]
+    assert len(by_axis.get_yticklabels()) == count + 2
+    assert rate.get_xscale() == "log"
+    assert top.get_yticklabels()[-1].get_text() == leaders["name"].iloc[0]
+    assert training.get_legend_handles_labels()[1][-1] == "kept: epoch 2"
+
+
+def test_a_panel_whose_axis_was_not_varied_says_so() -> None:
+    frame = runs([8])
+    frame = frame[(frame["layer"] == "GRU") & (frame["learning_rate"] == 0.01)]
+    with plots.style():
+        figure = drawn(plots.grid_search_analysis(frame, frame, (), METRIC, pd.DataFrame(columns=["epoch", "loss"])))
+    said = [" ".join(text.get_text().split()) for ax in figure.axes for text in ax.texts]
+    assert "Every run used GRU layers." in said
+    assert "Every run used the learning rate 0.01." in said
+    assert "No other axis was varied." in said
+
+
+def test_the_comparison_puts_the_best_model_on_top_and_shares_add_up() -> None:
+    shares = {"share_excellent": 10.0, "share_good": 20.0, "share_acceptable": 30.0, "share_needs_improvement": 40.0}
+    table = pd.DataFrame(
+        [{"name": name, "mase": mase, **shares} for name, mase in (("a", 0.9), ("b", 0.5), ("c", 0.7))]
+    )
+    with plots.style():
+        figure = drawn(plots.model_comparison(table, "b"))
+    left, right = figure.axes
+    assert [label.get_text() for label in left.get_yticklabels()] == ["a", "c", "b"]
+    assert [bar.get_width() for bar in left.patches] == [0.9, 0.7, 0.5]
+    ends = [bar.get_x() + bar.get_width() for bar in right.patches]
+    assert max(ends) == pytest.approx(100)
+
+
+def test_the_pareto_line_joins_the_runs_that_nothing_beats() -> None:
+    frame = runs([8, 16, 32])
+    front = tables.pareto(frame, "parameters", METRIC)
+    with plots.style():
+        figure = drawn(plots.cost_quality(frame, {"parameters": front}, METRIC))
+    line = figure.axes[0].lines[0]
+    assert list(line.get_xdata()) == sorted(frame.loc[front, "parameters"])
+    assert list(line.get_ydata()) == sorted(frame.loc[front, METRIC], reverse=True)
+
+
+def test_the_look_of_other_pictures_is_left_alone() -> None:
+    from matplotlib import rcParams
+
+    before = dict(rcParams)
+    with plots.style():
+        plots.hyperparameter_importance(pd.DataFrame({"axis": ["units"], "fanova": [0.5], "variance_share": [0.4]}))
+    assert dict(rcParams) == before

@@ -1,0 +1,32 @@
+"""Set-up that the tests share."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from gridcast import execution
+
+# Both test processes train: one thread each, as in the workers of a sweep.
+os.environ |= execution.ENVIRONMENT | {"KERAS_BACKEND": "jax"}
+
+
+@pytest.fixture(scope="session")
+def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of compiled programs, one for all test processes, so that none compiles a shape anew."""
+    base = tmp_path_factory.getbasetemp()
+    return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+
+@pytest.fixture(scope="session")
+def jax_backend(programs: Path) -> None:
+    """Keras on JAX in this process as a worker has it, without TensorFlow: its import takes seconds."""
+    from gridcast.training import backend
+
+    backend.start("jax", programs)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _elsewhere(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Work in a scratch folder: MLflow makes its folders where it stands."""
+    os.chdir(tmp_path_factory.mktemp("cwd"))

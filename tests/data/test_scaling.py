@@ -1,0 +1,76 @@
+"""Per-series scaling, fitted on the training span."""
+
+import numpy as np
+import pytest
+from sklearn.preprocessing import MaxAbsScaler, MinMaxScaler, StandardScaler
+
+from gridcast.data import scaling
+
+TRAIN = np.random.default_rng(0).gamma(2.0, 10.0, size=(3, 50))
+METHODS = ("minmax", "standard", "mean-abs", "none")
+
+
+@pytest.mark.parametrize(("method", "reference"), [("minmax", MinMaxScaler()), ("standard", StandardScaler())])
+def test_scalers_agree_with_scikit_learn(method, reference):
+    expected = reference.fit_transform(TRAIN.T).T
+    np.testing.assert_allclose(scaling.fit(TRAIN, method).transform(TRAIN), expected, atol=1e-12)
+
+
+def test_mean_abs_divides_by_the_mean_size_and_none_leaves_values_alone():
+    signed = TRAIN * np.where(np.arange(50) % 2, 1, -1)
+    scaled = scaling.fit(signed, "mean-abs").transform(signed)
+    np.testing.assert_allclose(np.abs(scaled).mean(axis=1), 1)
+    assert not np.allclose(MaxAbsScaler().fit_transform(signed.T).T, scaled)
+    np.testing.assert_array_equal(scaling.fit(TRAIN, "none").transform(TRAIN), TRAIN)
+
+
+@pytest.mark.parametrize("log1p", [False, True])
+@pytest.mark.parametrize("method", METHODS)
+def test_inverse_gives_back_the_data_units(method, log1p):
+    scaler = scaling.fit(TRAIN, method, log1p)
+    beyond = TRAIN * 3
+    np.testing.assert_allclose(scaler.inverse(scaler.transform(beyond)), beyond)
+
+
+def test_log1p_comes_before_the_scale():
+    np.testing.assert_allclose(
+        scaling.fit(TRAIN, "minmax", log1p=True).transform(TRAIN),
+        scaling.fit(np.log1p(TRAIN), "minmax").transform(np.log1p(TRAIN)),
+    )
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_rows_are_scaled_by_the_series_they_belong_to(method):
+    scaler, series = scaling.fit(TRAIN, method), np.array([2, 0, 2, 1])
+    whole = scaler.transform(TRAIN)
+    np.testing.assert_array_equal(scaler.transform(TRAIN[series], series), whole[series])
+    cube = np.stack([TRAIN, TRAIN + 1], axis=2)
+    np.testing.assert_array_equal(scaler.transform(cube)[:, :, 0], whole)
+    np.testing.assert_allclose(scaler.inverse(whole[series], series), TRAIN[series])
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_missing_values_do_not_count(method):
+    holes = np.full((3, 60), np.nan)
+    holes[:, 5:55] = TRAIN
+    whole, broken = scaling.fit(TRAIN, method), scaling.fit(holes, method)
+    np.testing.assert_allclose(broken.offset, whole.offset)
+    np.testing.assert_allclose(broken.scale, whole.scale)
+    assert np.isnan(broken.transform(holes)).sum() == 30
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("level", [0.0, 5.0, 1e9, np.nan])
+def test_a_constant_or_unseen_series_is_not_divided_by_nothing(method, level):
+    scaler = scaling.fit(np.full((1, 10), level), method)
+    scaled = scaler.transform(np.array([[5.0, 6.0]]))
+    assert np.isfinite(scaled).all()
+    if method != "mean-abs" or not level > 0:
+        assert scaled[0, 1] - scaled[0, 0] == 1
+
+
+@pytest.mark.parametrize("method", ["minmax", "standard"])
+@pytest.mark.parametrize("factor", [1e-12, 1e12])
+def test_the_unit_of_the_data_does_not_matter(method, factor):
+    expected = scaling.fit(TRAIN, method).transform(TRAIN)
+    np.testing.assert_allclose(scaling.fit(TRAIN * factor, method).transform(TRAIN * factor), expected)

@@ -1,0 +1,147 @@
+"""From `data.source` to one tidy table."""
+
+import pandas as pd
+import pytest
+
+from gridcast.data import panel, sources
+from gridcast.data.sources import LINE, SERIES, TARGET, TIME
+from gridcast.errors import DataError
+from samples import experiment, sales
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def load(source, **data):
+    return sources.load(experiment(source, data=data).data)
+
+
+def refusal(source, **data):
+    with pytest.raises(DataError) as caught:
+        load(source, **data)
+    return str(caught.value)
+
+
+def dialect(year, separator, dates, decimal):
+    rows = [
+        separator.join([stamp.strftime(dates), product, f"{stamp.day_of_year + half:.1f}".replace(".", decimal)])
+        for stamp in pd.date_range(f"{year}-01-01", f"{year}-12-31")
+        for product, half in (("apple", 0.5), ("pear", 1.25))
+    ]
+    return "\n".join([separator.join(["date", "product", "quantity"]), *rows]) + "\n"
+
+
+def test_a_yearly_set_in_several_dialects_becomes_one_panel_with_a_note_for_each_file(folder):
+    (folder / "sales_2023.csv").write_text(dialect(2023, ";", "%d/%m/%Y", ","))
+    (folder / "sales_2024.csv").write_text(dialect(2024, ",", "%Y-%m-%d", "."))
+    (folder / "sales_2025.csv").write_text(dialect(2025, ",", "%Y-%m-%d", "."))
+    table = load("sales_*.csv", calendar="regular")
+    assert table.files == ("sales_2023.csv", "sales_2024.csv", "sales_2025.csv")
+    assert table.notes == (
+        "sales_2023.csv: 730 rows, UTF-8, semicolons, decimal comma, day-first dates",
+        "sales_2024.csv: 732 rows, UTF-8, commas, ISO dates",
+        "sales_2025.csv: 730 rows, UTF-8, commas, ISO dates",
+    )
+    found = panel.build(table, experiment("sales_*.csv", data={"calendar": "regular"}))
+    assert found.series == ("apple", "pear")
+    assert found.times.tolist() == pd.date_range("2023-01-01", "2025-12-31").tolist()
+    assert found.target[:, 0].tolist() == [1.5, 2.2]
+    assert found.target[0].tolist() == (found.times.day_of_year + 0.5).tolist()
+
+
+def test_a_row_knows_its_file_and_line(folder):
+    for year in (2023, 2024):
+        (folder / f"sales_{year}.csv").write_text(dialect(year, ",", "%Y-%m-%d", "."))
+    table = load("sales_*.csv")
+    assert table.place(0) == "sales_2023.csv, line 2"
+    assert table.place(730 + 5) == "sales_2024.csv, line 7"
+
+
+def test_csv_and_parquet_files_of_one_glob_are_merged(folder):
+    first, second = sales(20), sales(30).query("date > '2023-01-21'")
+    first.to_csv(folder / "sales_1.csv", index=False)
+    second.to_parquet(folder / "sales_2.parquet")
+    table = load("sales_*")
+    assert table.rows[TIME].nunique() == 30
+    assert table.place(len(first)) == "sales_2.parquet, row 1"
+
+
+def test_the_table_is_tidy_whatever_the_columns_are_called(folder):
+    """Covariates may bear any name, those of the table's own columns among them."""
+    names = {"time": 1.0, "target": 2.0, "series": 3.0, "line": 4.0, "file": 5.0}
+    frame = pd.DataFrame({"date": ["2023-01-01"], "product": "apple", "quantity": 7.0} | names)
+    frame.to_csv(folder / "sales.csv", index=False)
+    row = load("sales.csv", past=list(names)).rows.iloc[0]
+    assert {name: row[name] for name in names} == names
+    assert (row[SERIES], row[TIME], row[TARGET], row[LINE]) == ("apple", pd.Timestamp("2023-01-01"), 7.0, 2)
+
+
+def test_several_series_columns_make_a_composite_id(folder):
+    sales(5).assign(shop=[1, 2] * 5).to_csv(folder / "sales.csv", index=False)
+    assert load("sales.csv", series=["shop", "product"]).rows[SERIES].unique().tolist() == [
+        "1/apple",
+        "2/apple",
+        "2/pear",
+        "1/pear",
+    ]
+
+
+def test_a_table_without_a_series_column_is_one_series(folder):
+    sales(5, ("apple",)).to_csv(folder / "sales.csv", index=False)
+    assert load("sales.csv", series=[]).rows[SERIES].unique().tolist() == [sources.ONLY_SERIES]
+
+
+def test_select_cuts_time_at_both_bounds_and_keeps_the_named_series(folder):
+    sales(20).to_csv(folder / "sales.csv", index=False)
+    rows = load("sales.csv", select={"start": "2023-01-05", "end": "2023-01-08", "only": ["pear"]}).rows
+    assert rows[TIME].dt.day.tolist() == [5, 6, 7, 8]
+    assert rows[SERIES].unique().tolist() == ["pear"]
+
+
+@pytest.mark.parametrize(
+    ("select", "told"),
+    [
+        ({"only": ["aple"]}, "data.select.only: no series 'aple' in sales.csv; did you mean 'apple'?"),
+        ({"start": "soon"}, "data.select.start: 'soon' is no date; write it as 2011-12-31"),
+        ({"end": "2022-01-01"}, "sales.csv: no rows are left after data.select end: 2022-01-01"),
+    ],
+)
+def test_a_selection_of_what_is_not_there_is_refused(folder, select, told):
+    sales(20).to_csv(folder / "sales.csv", index=False)
+    assert refusal("sales.csv", select=select) == told
+
+
+@pytest.mark.parametrize(
+    ("source", "near"),
+    [
+        ("sale.csv", "; did you mean 'sales.csv'?"),
+        ("online-retial", "; did you mean 'online-retail'?"),
+        ("zzz/*.csv", ""),
+    ],
+)
+def test_a_source_that_is_nowhere_is_refused_with_a_near_miss(folder, source, near):
+    sales(5).to_csv(folder / "sales.csv", index=False)
+    assert refusal(source) == (
+        f"data.source: no file matches '{source}'{near} "
+        "(a built-in set: online-retail, daily-stocks; or a path or glob of CSV or Parquet files)"
+    )
+
+
+@pytest.mark.parametrize("value", ["inf", "-inf", "Infinity", "1e999"])
+@pytest.mark.parametrize("column", ["quantity", "price"])
+def test_an_infinite_value_is_refused_with_its_place(folder, column, value):
+    frame = sales(20).astype({column: object})
+    frame.loc[3, column] = value
+    frame.to_csv(folder / "sales.csv", index=False)
+    assert refusal("sales.csv", past=["price"]) == (
+        f"sales.csv, line 5, column '{column}': infinite value; "
+        "give a number, or leave the field empty for a missing one"
+    )
+
+
+def test_a_target_that_is_empty_everywhere_is_refused(folder):
+    sales(20).assign(quantity=None).to_csv(folder / "sales.csv", index=False)
+    assert refusal("sales.csv") == ("sales.csv, column 'quantity': empty in every row; fill it in, or name another")

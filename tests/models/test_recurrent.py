@@ -1,0 +1,161 @@
+"""The recurrent forecaster in every form that the grid can ask for."""
+
+import itertools
+import json
+import zipfile
+
+import numpy as np
+import pytest
+
+from gridcast.config import Configuration
+
+pytestmark = pytest.mark.usefixtures("jax_backend")
+
+FORMS = list(itertools.product(["GRU", "LSTM"], [False, True], [False, True], [1, 2]))
+N, LOOKBACK, CHANNELS, HORIZON, AHEAD = 3, 5, 4, 2, 3
+
+
+def configuration(layer="GRU", bidirectional=False, attention=True, layers=1):
+    return Configuration(
+        layer=layer, bidirectional=bidirectional, attention=attention, layers=layers, units=6, lookback=LOOKBACK
+    )
+
+
+def full_shape():
+    from gridcast.models.recurrent import Shape
+
+    return Shape(LOOKBACK, CHANNELS, HORIZON, AHEAD, series=4, categories=(3, 2))
+
+
+def windows(seed=0):
+    random = np.random.default_rng(seed)
+    return {
+        "history": random.normal(size=(N, LOOKBACK, CHANNELS)).astype(np.float32),
+        "ahead": random.normal(size=(N, HORIZON, AHEAD)).astype(np.float32),
+        "series": np.array([0, 3, 1], np.int32),
+        "static": np.array([[0, 1], [2, 0], [1, 1]], np.int32),
+    }
+
+
+def parameters(form, shape):
+    """How many weights the network must have, from the equations of its layers."""
+    layer, bidirectional, attention, layers = form
+    units, width, total = 6, shape.channels, 0
+    for _ in range(layers):
+        gates, biases = {"GRU": (3, 2), "LSTM": (4, 1)}[layer]  # Keras's GRU has two biases a gate
+        total += (1 + bidirectional) * gates * (width * units + units**2 + biases * units)
+        width = units * (1 + bidirectional)
+    if attention:
+        total += width * units + units + units
+    context = width + shape.horizon * shape.ahead
+    embedded = ([shape.series] if shape.series > 1 else []) + list(shape.categories)
+    for codes in embedded:
+        total += codes * int(np.ceil(np.sqrt(codes)))
+        context += int(np.ceil(np.sqrt(codes)))
+    return total + (context + 1) * shape.horizon
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_form_has_the_shapes_and_weights_of_its_equations(form):
+    from gridcast.models.recurrent import build
+
+    network = build(configuration(*form), full_shape())
+    assert {tensor.name: tensor.shape for tensor in network.inputs} == {
+        "history": (None, LOOKBACK, CHANNELS),
+        "ahead": (None, HORIZON, AHEAD),
+        "series": (None,),
+        "static": (None, 2),
+    }
+    assert network.output_shape == (None, HORIZON)
+    assert network.count_params() == parameters(form, full_shape())
+    twin = build(configuration(*form), full_shape(), portable=True)
+    assert [w.shape for w in twin.weights] == [w.shape for w in network.weights]
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        ("GRU", False, False, 1),
+        ("LSTM", False, True, 1),
+        ("GRU", True, False, 1),
+        ("GRU", False, True, 2),
+        ("LSTM", True, True, 2),
+    ],
+)
+def test_a_saved_network_and_its_portable_twin_forecast_the_same(form, tmp_path):
+    import keras
+
+    from gridcast.models.recurrent import build
+
+    network = build(configuration(*form), full_shape(), seed=3)
+    forecast = network.predict_on_batch(windows())
+    assert forecast.shape == (N, HORIZON)
+
+    network.save(tmp_path / "network.keras")
+    again = keras.saving.load_model(tmp_path / "network.keras")
+    np.testing.assert_array_equal(again.predict_on_batch(windows()), forecast)
+
+    twin = build(configuration(*form), full_shape(), portable=True)
+    twin.set_weights(network.get_weights())
+    np.testing.assert_allclose(twin.predict_on_batch(windows()), forecast, atol=1e-6)
+    twin.save(tmp_path / "twin.keras")
+    with zipfile.ZipFile(tmp_path / "twin.keras") as file:
+        saved = file.read("config.json").decode()
+    assert "gridcast" not in saved
+    assert json.loads(saved)["class_name"] == "Functional"
+
+
+@pytest.mark.parametrize(
+    ("sizes", "names"),
+    [
+        ({}, {"history"}),
+        ({"ahead": 2}, {"history", "ahead"}),
+        ({"series": 3}, {"history", "series"}),
+        ({"categories": (2,)}, {"history", "static"}),
+    ],
+)
+def test_only_what_there_is_goes_in(sizes, names):
+    from gridcast.models.recurrent import Shape, build
+
+    shape = Shape(LOOKBACK, CHANNELS, HORIZON, **sizes)
+    network = build(configuration(attention=False), shape)
+    assert {tensor.name for tensor in network.inputs} == names
+    assert network.output_shape == (None, HORIZON)
+    assert network.count_params() == parameters(("GRU", False, False, 1), shape)
+
+
+def test_every_input_reaches_the_forecast():
+    from gridcast.models.recurrent import build
+
+    network = build(configuration(), full_shape(), seed=3)
+    forecast = network.predict_on_batch(windows())
+    for name, values in windows().items():
+        changed = network.predict_on_batch(windows() | {name: values[::-1].copy()}) != forecast
+        assert changed[[0, 2]].all()  # the middle row stays where it is
+
+
+@pytest.mark.parametrize("attention", [False, True])
+def test_the_seed_decides_the_weights(attention):
+    from gridcast.models.recurrent import build
+
+    drawn = [build(configuration(attention=attention), full_shape(), seed).get_weights() for seed in (1, 1, 2)]
+    assert all(np.array_equal(a, b) for a, b in zip(drawn[0], drawn[1], strict=True))
+    different = [not np.array_equal(a, b) for a, b in zip(drawn[0], drawn[2], strict=True) if np.any(a)]
+    assert all(different)
+    assert len(different) > 5
+
+
+def test_stacked_layers_draw_differently():
+    from gridcast.models.recurrent import build
+
+    network = build(configuration(layers=3, attention=False), full_shape(), 1)
+    second, third = (network.get_layer(f"recurrent_{depth}").get_weights()[1] for depth in (2, 3))
+    assert second.shape == third.shape
+    assert not np.allclose(second, third)
+
+
+def test_the_dropout_of_the_grid_acts_after_every_recurrent_layer():
+    from gridcast.models.recurrent import build
+
+    network = build(configuration(layers=3).model_copy(update={"dropout": 0.35}), full_shape())
+    assert [layer.rate for layer in network.layers if layer.name.startswith("dropout")] == [0.35] * 3

@@ -1,0 +1,63 @@
+"""Small experiments and tables that the tests share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import yaml
+
+from gridcast import config, plan
+from gridcast.config import Experiment
+from gridcast.plan import Plan
+
+EXPERIMENTS = Path(__file__).parent.parent / "experiments"
+
+
+def settings(source: str = "sales.csv", **sections: Any) -> dict[str, Any]:
+    """An experiment file's content: a small one, with `sections` in place of or within its own."""
+    own: dict[str, Any] = {
+        "version": 1,
+        "name": "small",
+        "data": {"source": source, "time": "date", "series": "product", "target": "quantity"},
+        "window": {"lookback": 7, "horizon": 1},
+        "baseline": {"layer": "GRU", "units": 4, "dropout": 0.1, "learning_rate": 0.01, "batch_size": 32},
+        "training": {"epochs": 2, "patience": 2},
+    }
+    for name, section in sections.items():
+        both = isinstance(section, dict) and isinstance(own.get(name), dict)
+        own[name] = own[name] | section if both else section
+    return own
+
+
+def experiment(source: str = "sales.csv", **sections: Any) -> Experiment:
+    """The same, typed."""
+    return config.parse(yaml.safe_dump(settings(source, **sections), sort_keys=False))
+
+
+def write_experiment(path: Path, source: str = "sales.csv", **sections: Any) -> Path:
+    """The same, as a YAML file at `path`."""
+    path.write_text(yaml.safe_dump(settings(source, **sections), sort_keys=False))
+    return path
+
+
+def sales(days: int = 120, products: tuple[str, ...] = ("apple", "pear"), seed: int = 0) -> pd.DataFrame:
+    """Columns date (text), product, quantity and price: a weekly cycle with noise, every day of every product."""
+    random = np.random.default_rng(seed)
+    dates = pd.date_range("2023-01-02", periods=days).strftime("%Y-%m-%d")
+    weekly = 10 + 4 * np.sin(2 * np.pi * np.arange(days) / 7)
+    tables = []
+    for number, product in enumerate(products, start=1):
+        noise = random.normal(size=days)
+        quantity = np.round(number * weekly + noise, 2)
+        price = np.round(5 + number - noise / 4, 2)
+        tables.append(pd.DataFrame({"date": dates, "product": product, "quantity": quantity, "price": price}))
+    return pd.concat(tables, ignore_index=True)
+
+
+def planned(folder: Path, frame: pd.DataFrame, *, backend: str = "jax", **sections: Any) -> Plan:
+    """The plan of an experiment on `frame`, kept as sales.csv in `folder`."""
+    frame.to_csv(folder / "sales.csv", index=False)
+    return plan.make(experiment(str(folder / "sales.csv"), **sections), "", backend)

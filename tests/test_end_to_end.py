@@ -1,0 +1,328 @@
+"""One small experiment through the real command, from a CSV file to a network loaded by strangers.
+
+The tests tell one story in the order of the file: a sweep is interrupted, goes on, has nothing left
+to do, and loses a run. Each start happens once, in a fixture.
+"""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from gridcast import config, flavor, plan
+from gridcast.forecaster import inputs
+from samples import sales, write_experiment
+
+pytestmark = pytest.mark.xdist_group("end to end")
+
+DAYS = 200
+FRAME = sales(DAYS)
+SECTIONS = {
+    "data": {"past": ["price"], "calendar": "regular"},
+    "window": {"horizon": 2},
+    "transform": {"log1p": True},
+    "baseline": {"attention": True},
+    "grid": {"layer": ["GRU", "LSTM"], "learning_rate": [0.01, 0.001]},
+}
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a start of the command ended, and every run that the store knew afterwards, newest first."""
+
+    code: int
+    out: str
+    err: str
+    runs: list
+
+    def of(self, kind, status="FINISHED"):
+        return [run for run in self.runs if run.data.tags["gridcast.kind"] == kind and run.info.status == status]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("end_to_end")
+    FRAME.to_csv(folder / "sales.csv", index=False)
+    write_experiment(folder / "small.yaml", "sales.csv", **SECTIONS)
+    return folder
+
+
+def environment(**variables):
+    own = {name: value for name, value in os.environ.items() if name not in ("MLFLOW_TRACKING_URI", "KERAS_BACKEND")}
+    return own | variables
+
+
+def client_of(uri):
+    import mlflow
+
+    return mlflow.MlflowClient(uri)
+
+
+def stored(uri, experiment):
+    client = client_of(uri)
+    return list(client.search_runs([client.get_experiment_by_name(experiment).experiment_id], max_results=1000))
+
+
+def start(folder, *arguments, experiment="small", uri=None, stop_after=None):
+    """Run the command in `folder`; once a line begins with `stop_after` it gets a Ctrl-C."""
+    command = [sys.executable, "-m", "gridcast.cli", "run", f"{experiment}.yaml", *arguments]
+    variables = environment(**({"MLFLOW_TRACKING_URI": uri} if uri else {}))
+    with (folder / "stderr").open("w+") as err:
+        process = subprocess.Popen(
+            command, cwd=folder, env=variables, stdout=subprocess.PIPE, stderr=err, text=True, start_new_session=True
+        )
+        lines = []
+        with process:
+            for line in process.stdout:
+                lines.append(line)
+                if stop_after and line.startswith(stop_after):
+                    os.killpg(process.pid, signal.SIGINT)  # as a terminal does, the workers included
+        err.seek(0)
+        return Ended(
+            process.returncode, "".join(lines), err.read(), stored(uri or f"sqlite:///{folder}/mlflow.db", experiment)
+        )
+
+
+@pytest.fixture(scope="module")
+def interrupted(folder):
+    return start(folder, "--workers", "2", stop_after="  1/4 ")
+
+
+@pytest.fixture(scope="module")
+def finished(folder, interrupted):
+    assert interrupted.runs
+    return start(folder, "--workers", "2")
+
+
+@pytest.fixture(scope="module")
+def repeated(folder, finished):
+    assert finished.runs
+    return start(folder, "--workers", "2")
+
+
+@pytest.fixture(scope="module")
+def repaired(folder, repeated):
+    client = client_of(f"sqlite:///{folder}/mlflow.db")
+    lost = repeated.of("run")[0]
+    client.delete_run(lost.info.run_id)
+    return lost, start(folder, "--workers", "1")
+
+
+@pytest.fixture(scope="module")
+def planned(folder):
+    with contextlib.chdir(folder):
+        text = Path("small.yaml").read_text()
+        return plan.make(config.read("small.yaml"), text, "jax")
+
+
+def test_ctrl_c_ends_with_130_and_keeps_what_is_finished(interrupted):
+    done = len(interrupted.of("run"))
+    assert interrupted.code == 130
+    assert 1 <= done < 4
+    assert interrupted.err == (
+        f"error: interrupted with {done} of 4 runs finished; the same command goes on with the rest\n"
+    )
+    assert len(interrupted.of("sweep", "KILLED")) == 1
+
+
+def test_the_next_start_goes_on_and_finishes_the_sweep(interrupted, finished):
+    before = len(interrupted.of("run"))
+    assert (finished.code, finished.err) == (0, "")
+    assert f"  {before} runs are finished already, {4 - before} to go\n" in finished.out
+    assert f"{4 - before} runs trained, {before} finished before, 0 failed, in " in finished.out
+    assert {run.info.run_id for run in interrupted.of("run")} < {run.info.run_id for run in finished.of("run")}
+
+
+def test_there_is_one_finished_parent_with_the_experiment_in_it(folder, finished, planned):
+    (parent,) = finished.of("sweep")
+    assert parent.data.tags["gridcast.fingerprint"] == planned.fingerprint
+    client = client_of(f"sqlite:///{folder}/mlflow.db")
+    kept = Path(client.download_artifacts(parent.info.run_id, "", str(folder / "parent")))
+    assert (kept / "experiment.yaml").read_text() == (folder / "small.yaml").read_text()
+    assert json.loads((kept / "sweep.json").read_text())["run_keys"] == list(planned.runs)
+
+
+def test_every_run_of_the_grid_has_one_finished_child_with_all_that_the_contract_says(folder, finished, planned):
+    (parent,) = finished.of("sweep")
+    children = finished.of("run")
+    client = client_of(f"sqlite:///{folder}/mlflow.db")
+    assert sorted(run.data.tags["gridcast.run_key"] for run in children) == sorted(planned.runs)
+    for child in children:
+        tags, metrics = child.data.tags, child.data.metrics
+        run = planned.runs[tags["gridcast.run_key"]]
+        assert tags["mlflow.parentRunId"] == parent.info.run_id
+        assert tags["gridcast.seed"] == "0"
+        assert child.data.params == {
+            name: str(value).lower() if isinstance(value, bool) else str(value)
+            for name, value in planned.params(run).items()
+        }
+        curves = {
+            name: [point.value for point in client.get_metric_history(child.info.run_id, name)]
+            for name in ("loss", "val_loss", "mae", "val_mae")
+        }
+        assert {len(curve) for curve in curves.values()} == {2}
+        assert metrics["epochs_trained"] == 2
+        assert metrics["best_val_loss"] == min(curves["val_loss"]) == curves["val_loss"][int(metrics["best_epoch"]) - 1]
+        assert metrics["best_val_mae"] > 10 * metrics["val_mae"]  # pieces, not scaled units
+        assert metrics["fit_seconds"] > 0
+
+
+def test_winner_and_baselines_and_nobody_else_meet_the_test_span(finished, planned):
+    (tested,) = finished.of("test")
+    winner = min(finished.of("run"), key=lambda run: run.data.metrics["best_val_loss"])
+    assert tested.data.tags["gridcast.run_key"] == winner.data.tags["gridcast.run_key"]
+    baselines = finished.of("baseline")
+    assert {run.data.tags["mlflow.runName"]: run.data.tags["gridcast.run_key"] for run in baselines} == {
+        **planned.baseline_keys
+    }
+    last = next(run for run in baselines if run.data.tags["mlflow.runName"] == "last value")
+    index = planned.material.origins("test", 7)
+    actual, known = planned.material.actual(index), planned.panel.target[index[:, 0], index[:, 1] - 1]
+    assert last.data.metrics["test_mae"] == pytest.approx(np.abs(actual - known[:, None]).mean())
+    assert f"{last.data.metrics['test_mase']:.4g}" in finished.out
+    assert not any(name.startswith("test_") for run in finished.of("run") for name in run.data.metrics)
+
+
+def test_a_report_is_written(folder, finished):
+    assert "Report: reports/small/report.html\n" in finished.out
+    assert (folder / "reports" / "small" / "report.html").is_file()
+
+
+def test_the_command_writes_nowhere_else(folder, finished):
+    assert finished.code == 0
+    known = {"sales.csv", "small.yaml", "stderr", "mlflow.db", "mlruns", ".gridcast", "reports", "parent"}
+    assert {path.name for path in folder.iterdir()} <= known
+
+
+def test_a_second_start_trains_nothing_and_adds_no_run(finished, repeated):
+    assert (repeated.code, repeated.err) == (0, "")
+    assert "0 runs trained, 4 finished before, 0 failed, in " in repeated.out
+    assert {run.info.run_id for run in repeated.runs} == {run.info.run_id for run in finished.runs}
+
+
+def test_a_deleted_run_is_trained_again_and_it_alone(repeated, repaired):
+    lost, ended = repaired
+    assert (ended.code, ended.err) == (0, "")
+    assert "1 runs trained, 3 finished before, 0 failed, in " in ended.out
+    before, after = ({run.info.run_id: run for run in found.of("run")} for found in (repeated, ended))
+    (new,) = set(after) - set(before)
+    assert set(before) - set(after) == {lost.info.run_id}
+    assert after[new].data.tags["gridcast.run_key"] == lost.data.tags["gridcast.run_key"]
+    # One process alone gives the very weights that a worker gave.
+    assert after[new].data.metrics["best_val_loss"] == lost.data.metrics["best_val_loss"]
+
+
+DOORS = """
+import json, sys
+from importlib.abc import MetaPathFinder
+
+class Blocked(MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] == "gridcast":
+            raise ModuleNotFoundError(f"{name} is not installed here")
+
+sys.meta_path.insert(0, Blocked())
+import mlflow, numpy, pandas
+uri = sys.argv[1]
+network = mlflow.keras.load_model(uri)
+windows = dict(numpy.load("windows.npz"))
+scaled = numpy.asarray(network.predict_on_batch(windows)).tolist()
+table = mlflow.pyfunc.load_model(uri).predict(pandas.read_csv("sales.csv"), params={"horizon": 3})
+import keras
+print(json.dumps([keras.backend.backend(), scaled, table.assign(date=table["date"].astype(str)).to_dict("list")]))
+"""
+
+
+@pytest.fixture(scope="module")
+def doors(folder, finished, planned):
+    """What both doors of the winner's artifact give in fresh processes without gridcast, by backend."""
+    own, material = planned.material.preprocessing, planned.material
+    index = np.stack([np.arange(2), np.full(2, DAYS)], axis=1)
+    np.savez(folder / "windows.npz", **inputs(own, material.channels, index, material.codes))
+    winner = min(finished.of("run"), key=lambda run: run.data.metrics["best_val_loss"])
+    found = {}
+    for backend in ("jax", "tensorflow"):
+        variables = environment(KERAS_BACKEND=backend, MLFLOW_TRACKING_URI=f"sqlite:///{folder}/mlflow.db")
+        command = [sys.executable, "-c", DOORS, f"runs:/{winner.info.run_id}/model"]
+        done = subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True, check=True)
+        named, scaled, table = json.loads(done.stdout.splitlines()[-1])
+        assert named == backend
+        found[backend] = np.array(scaled), pd.DataFrame(table)
+    return found
+
+
+def test_both_doors_give_the_same_on_both_backends_where_gridcast_is_not_installed(doors):
+    (networks, tables) = zip(*doors.values(), strict=True)
+    np.testing.assert_allclose(networks[0], networks[1], atol=1e-5)
+    np.testing.assert_allclose(tables[0]["forecast"], tables[1]["forecast"], rtol=1e-5)
+    pd.testing.assert_frame_equal(tables[0].drop(columns="forecast"), tables[1].drop(columns="forecast"))
+
+
+def test_both_doors_lead_to_the_same_forecast(doors, planned):
+    scaled, table = doors["jax"]
+    expected = planned.material.preprocessing.target_scaler.inverse(scaled)
+    np.testing.assert_allclose(table["forecast"].to_numpy().reshape(2, 3)[:, :2], expected, rtol=1e-5)
+    assert table["product"].tolist() == ["apple"] * 3 + ["pear"] * 3
+    assert table["date"].tolist() == ["2023-07-21", "2023-07-22", "2023-07-23"] * 2
+    assert table["rolled_forward"].tolist() == [False, False, True] * 2
+
+
+def test_the_artifact_holds_what_it_needs_and_no_pickle(folder, finished):
+    client = client_of(f"sqlite:///{folder}/mlflow.db")
+    for run in finished.of("run"):
+        (model,) = run.outputs.model_outputs
+        root = Path(client.get_logged_model(model.model_id).artifact_location.removeprefix("file://"))
+        files = {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+        package, modules = flavor.package()
+        assert {"MLmodel", "requirements.txt", "python_env.yaml", "data/model.keras", "data/forecaster.json"} | {
+            f"code/{package}/{module}" for module in modules
+        } == set(files)
+        with zipfile.ZipFile(root / "data" / "model.keras") as network:
+            files |= {name: network.read(name) for name in network.namelist()}
+        assert not [name for name, content in files.items() if content.startswith(b"\x80")]  # as every pickle does
+        assert b"gridcast" not in files["config.json"]
+
+
+@pytest.fixture(scope="module")
+def failing(folder):
+    """A sweep in another store: squares of such numbers are no floats any more, their sizes are."""
+    FRAME.assign(quantity=FRAME["quantity"] * 1e22).to_csv(folder / "large.csv", index=False)
+    write_experiment(
+        folder / "large.yaml",
+        "large.csv",
+        name="large",
+        transform={"scale": "none"},
+        grid={"loss": ["mse", "mae"]},
+        selection={"metric": "best_val_mae"},
+    )
+    (folder / "elsewhere").mkdir()
+    return start(folder, "--workers", "1", experiment="large", uri=f"sqlite:///{folder}/elsewhere/other.db")
+
+
+def test_a_run_that_fails_is_recorded_with_its_reason_and_the_sweep_goes_on(failing):
+    reason = "GridcastError: the loss is no longer finite in epoch 1; a lower learning rate may help"
+    (failed,) = failing.of("run", "FAILED")
+    (done,) = failing.of("run")
+    assert (failed.data.params["loss"], done.data.params["loss"]) == ("mse", "mae")
+    assert failed.data.tags["gridcast.error"] == reason
+    assert failed.data.tags["mlflow.parentRunId"] == done.data.tags["mlflow.parentRunId"]
+    assert len(failing.of("sweep", "FAILED")) == 1
+    assert failing.code == 1
+    assert failing.err == "error: 1 of 2 runs failed; their reasons stand above and in MLflow\n"
+    assert f": {reason}\n" in failing.out
+    assert "1 runs trained, 0 finished before, 1 failed, in " in failing.out
+
+
+def test_the_tracking_uri_of_the_environment_is_used(folder, failing):
+    assert failing.runs
+    client = client_of(f"sqlite:///{folder}/mlflow.db")
+    assert client.get_experiment_by_name("large") is None

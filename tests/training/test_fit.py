@@ -1,0 +1,203 @@
+"""Training one run on stock Keras."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from gridcast import metrics
+from gridcast.errors import GridcastError
+from gridcast.grid import Run
+from samples import EXPERIMENTS, planned, sales
+
+pytestmark = pytest.mark.usefixtures("jax_backend")
+
+SECTIONS = {
+    "data": {"past": ["price"], "future": ["day_of_week"]},
+    "window": {"horizon": 2},
+    "transform": {"scale": "standard"},
+    "training": {"epochs": 4, "patience": 2},
+}
+
+
+@pytest.fixture(scope="module")
+def plan(tmp_path_factory):
+    return planned(tmp_path_factory.mktemp("fit"), sales(130), **SECTIONS)
+
+
+@pytest.fixture(scope="module")
+def outcome(plan):
+    from gridcast.training import fit
+
+    return fit.train(plan.material, plan.own[1])
+
+
+def weights(outcome):
+    from gridcast.training import fit
+
+    return fit.restore(outcome.files).network.get_weights()
+
+
+def validation(material, run, forecaster):
+    """Windows of the validation span with their scaled targets and forecasts."""
+    index = material.origins("validation", run.configuration.lookback)
+    steps = index[:, 1, None] + np.arange(forecaster.preprocessing.horizon)
+    actual = material.channels[index[:, 0, None], steps, 0].astype(float)
+    return index, actual, forecaster.scaled(material.channels, index, material.codes)
+
+
+def test_the_same_run_gives_the_same_bits(plan, outcome):
+    from gridcast.training import fit
+
+    again = fit.train(plan.material, plan.own[1])
+    timeless = [{k: v for k, v in found.metrics.items() if k != "fit_seconds"} for found in (outcome, again)]
+    assert timeless[0] == timeless[1]
+    assert again.curves == outcome.curves
+    assert again.origin_losses == outcome.origin_losses
+    for one, other in zip(weights(outcome), weights(again), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_another_seed_gives_another_network(plan, outcome):
+    from gridcast.training import fit
+
+    other = fit.train(replace(plan.material, epochs=1), Run(plan.own[1].configuration, seed=1))
+    assert other.curves["loss"][0] != outcome.curves["loss"][0]
+
+
+def test_curves_and_metrics_belong_together(plan, outcome):
+    found = outcome.metrics
+    assert set(outcome.curves) == {"loss", "val_loss", "mae", "val_mae"}
+    assert {len(curve) for curve in outcome.curves.values()} == {found["epochs_trained"]}
+    assert found["best_val_loss"] == min(outcome.curves["val_loss"])
+    assert outcome.curves["val_loss"][found["best_epoch"] - 1] == found["best_val_loss"]
+    assert found["epochs_trained"] == min(plan.material.epochs, found["best_epoch"] + plan.material.patience)
+    assert found["best_val_loss"] < outcome.curves["val_loss"][0]
+
+
+def test_training_stops_when_patience_is_at_its_end(plan):
+    from gridcast.training import fit
+
+    settings = plan.own[1].configuration.model_copy(update={"learning_rate": 1.0})
+    found = fit.train(replace(plan.material, epochs=60, patience=1), Run(settings, 0)).metrics
+    assert found["epochs_trained"] == found["best_epoch"] + 1 < 60
+
+
+def test_the_files_hold_the_best_network_of_all_epochs(plan, outcome):
+    from gridcast.training import fit
+
+    material, run = plan.material, plan.own[1]
+    forecaster = fit.restore(outcome.files)
+    index, actual, scaled = validation(material, run, forecaster)
+    losses = metrics.point_losses("mse", actual, scaled)
+    assert losses.mean() == pytest.approx(outcome.metrics["best_val_loss"], rel=1e-6)
+    forecast = forecaster.forecast(material.channels, index, material.codes)
+    assert metrics.mae(material.actual(index), forecast) == pytest.approx(outcome.metrics["best_val_mae"], rel=1e-6)
+    by_origin = {int(step): losses[index[:, 1] == step].mean() for step in np.unique(index[:, 1])}
+    assert dict(outcome.origin_losses) == pytest.approx(by_origin, rel=1e-6)
+
+
+@pytest.mark.parametrize("loss", ["mse", "mae", "huber"])
+def test_the_mean_over_padded_batches_is_the_mean_over_windows(plan, loss):
+    from gridcast.forecaster import Forecaster
+    from gridcast.training import fit
+
+    material = plan.material
+    run = Run(plan.own[1].configuration.model_copy(update={"loss": loss}), 0)
+    network = fit.compiled(material, run)
+    index, actual, scaled = validation(material, run, Forecaster(material.preprocessing, network))
+    assert len(index) % 7  # the last of several batches is padded
+    padded = fit.Batches(material, index, 7, 7, exact=True, shuffle=None)
+    found = network.evaluate(padded, verbose=0, return_dict=True)
+    assert found["loss"] == pytest.approx(metrics.point_losses(loss, actual, scaled).mean(), rel=1e-6)
+    assert found["mae"] == pytest.approx(metrics.mae(actual, scaled), rel=1e-6)
+
+
+def test_batches_are_of_one_size_and_hold_each_window_once(plan):
+    from gridcast.training import fit
+
+    material = plan.material
+    index = material.origins("train", 7)
+    for exact in (False, True):
+        batches = fit.Batches(material, index, 7, 50, exact=exact, shuffle=0)
+        given = [batches[number] for number in range(len(batches))]
+        assert {len(weights) for _, _, weights in given} == {50}
+        assert all(values.shape[0] == 50 for inputs, _, _ in given for values in inputs.values())
+        seen = np.concatenate([targets[weights > 0] for _, targets, weights in given])
+        expected = material.channels[index[:, :1], index[:, 1:] + np.arange(2), 0]
+        np.testing.assert_array_equal(np.sort(seen, axis=0), np.sort(expected, axis=0))
+        sums = [float(weights.sum()) for _, _, weights in given]
+        assert sum(sums) == pytest.approx(50 * len(given))
+        assert (max(sums) - min(sums) > 1) == exact  # training batches weigh the same, the short one too
+
+
+def test_the_order_of_windows_changes_with_epoch_and_seed(plan):
+    from gridcast.training import fit
+
+    def orders(seed):
+        batches = fit.Batches(plan.material, plan.material.origins("train", 7), 7, 32, exact=False, shuffle=seed)
+        first = batches.order.tolist()
+        batches.on_epoch_end()
+        return first, batches.order.tolist()
+
+    assert orders(0) == orders(0)
+    drawn = [*orders(0), *orders(1)]
+    assert len({tuple(order) for order in drawn}) == 4
+    assert all(sorted(order) == list(range(len(order))) for order in drawn)
+
+
+def test_a_batch_larger_than_the_training_span_is_cut_to_it(plan):
+    from gridcast.training import fit
+
+    run = Run(plan.own[1].configuration.model_copy(update={"batch_size": 65536}), 0)
+    training, _ = fit.batches(plan.material, run)
+    assert training.size == len(plan.material.origins("train", 7))
+
+
+@pytest.mark.parametrize("rate", [1e38, float("nan")])
+def test_a_learning_rate_that_breaks_the_network_is_a_plain_error(plan, rate):
+    from gridcast.training import fit
+
+    run = Run(plan.own[1].configuration.model_copy(update={"learning_rate": rate}), 0)
+    with pytest.raises(GridcastError, match=r"^the loss is no longer finite in epoch \d; a lower learning rate may"):
+        fit.train(plan.material, run)
+
+
+def test_the_test_span_is_forecast_by_the_restored_network(plan, outcome):
+    from gridcast.training import fit
+
+    found = fit.evaluate(plan.material, outcome.files)
+    assert found.index.tolist() == plan.material.origins("test", 7).tolist()
+    again = fit.restore(outcome.files).forecast(plan.material.channels, found.index, plan.material.codes)
+    np.testing.assert_array_equal(found.forecast, again)
+
+
+ON_TENSORFLOW = """
+import json, pathlib, sys
+sys.path.insert(0, sys.argv[1])
+from gridcast.training import backend
+backend.start("tensorflow", pathlib.Path("cache"))
+import keras
+from samples import planned, sales
+from gridcast.training import fit
+plan = planned(pathlib.Path(), sales(500), backend="tensorflow", **json.loads(sys.argv[2]))
+print(json.dumps([keras.backend.backend(), fit.train(plan.material, plan.own[1]).metrics]))
+"""
+
+
+def test_tensorflow_agrees_within_five_percent_after_the_same_number_of_epochs(tmp_path):
+    from gridcast.training import fit
+
+    sections = SECTIONS | {"baseline": {"units": 8, "dropout": 0.0}, "training": {"epochs": 10, "patience": 10}}
+    command = [sys.executable, "-c", ON_TENSORFLOW, str(EXPERIMENTS.parent / "tests"), json.dumps(sections)]
+    done = subprocess.run(command, cwd=tmp_path, env=os.environ, capture_output=True, text=True, check=True)
+    backend, theirs = json.loads(done.stdout.splitlines()[-1])
+    plan = planned(tmp_path, sales(500), **sections)
+    ours = fit.train(plan.material, plan.own[1]).metrics
+    assert backend == "tensorflow"
+    assert theirs["epochs_trained"] == ours["epochs_trained"] == 10
+    assert theirs["best_val_loss"] == pytest.approx(ours["best_val_loss"], rel=0.05)
