@@ -15,6 +15,14 @@ from gridcast.plan import Plan
 
 EXPERIMENTS = Path(__file__).parent.parent / "experiments"
 
+SMALL: dict[str, Any] = {
+    "data": {"past": ["price"], "future": ["day_of_week"]},
+    "window": {"horizon": 2},
+    "transform": {"scale": "standard"},
+    "training": {"epochs": 4, "patience": 2},
+}
+"""What several modules train on `sales(130)`: a program compiled for one serves the others."""
+
 
 def settings(source: str = "sales.csv", **sections: Any) -> dict[str, Any]:
     """An experiment file's content: a small one, with `sections` in place of or within its own."""

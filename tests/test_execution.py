@@ -10,7 +10,7 @@ import pytest
 
 from gridcast import execution
 from gridcast.execution import Failure, Place, Pool
-from samples import planned, sales
+from samples import SMALL, planned, sales
 
 
 def work(shared, task):
@@ -37,7 +37,7 @@ def die_once(marker):
 def results(tmp_path_factory, programs):
     """What becomes of the same tasks here and in two workers, by position."""
     folder = tmp_path_factory.mktemp("execution")
-    plan = planned(folder, sales(100))
+    plan = planned(folder, sales(130), **SMALL)
     marker = folder / "died"
     marker.touch()
     found = {}

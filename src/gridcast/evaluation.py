@@ -43,7 +43,12 @@ def best(runs: list[Any], metric: str) -> Any:
         raise GridcastError(f"no run has a finite {metric}")
     most = max(map(len, groups.values()))
     whole = [group for group in groups.values() if len(group) == most]
-    winners = min(whole, key=lambda group: float(np.mean([run.data.metrics[metric] for run in group])))
+
+    def rank(group: list[Any]) -> tuple[float, str]:
+        """The mean; among equals the smaller key, whichever was recorded first."""
+        return float(np.mean([run.data.metrics[metric] for run in group])), min(run.data.tags[KEY] for run in group)
+
+    winners = min(whole, key=rank)
     return min(winners, key=lambda run: (run.data.metrics[metric], run.data.tags[KEY]))
 
 

@@ -12,21 +12,14 @@ import pytest
 from gridcast import metrics
 from gridcast.errors import GridcastError
 from gridcast.grid import Run
-from samples import EXPERIMENTS, planned, sales
+from samples import EXPERIMENTS, SMALL, planned, sales
 
 pytestmark = pytest.mark.usefixtures("jax_backend")
-
-SECTIONS = {
-    "data": {"past": ["price"], "future": ["day_of_week"]},
-    "window": {"horizon": 2},
-    "transform": {"scale": "standard"},
-    "training": {"epochs": 4, "patience": 2},
-}
 
 
 @pytest.fixture(scope="module")
 def plan(tmp_path_factory):
-    return planned(tmp_path_factory.mktemp("fit"), sales(130), **SECTIONS)
+    return planned(tmp_path_factory.mktemp("fit"), sales(130), **SMALL)
 
 
 @pytest.fixture(scope="module")
@@ -192,7 +185,7 @@ print(json.dumps([keras.backend.backend(), fit.train(plan.material, plan.own[1])
 def test_tensorflow_agrees_within_five_percent_after_the_same_number_of_epochs(tmp_path):
     from gridcast.training import fit
 
-    sections = SECTIONS | {"baseline": {"units": 8, "dropout": 0.0}, "training": {"epochs": 10, "patience": 10}}
+    sections = SMALL | {"baseline": {"units": 8, "dropout": 0.0}, "training": {"epochs": 10, "patience": 10}}
     command = [sys.executable, "-c", ON_TENSORFLOW, str(EXPERIMENTS.parent / "tests"), json.dumps(sections)]
     done = subprocess.run(command, cwd=tmp_path, env=os.environ, capture_output=True, text=True, check=True)
     backend, theirs = json.loads(done.stdout.splitlines()[-1])
