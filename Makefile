@@ -5,7 +5,7 @@ BIN := .venv/bin
 GRIDCAST := $(BIN)/gridcast
 
 .DEFAULT_GOAL := help
-.PHONY: help grid validate plan report promote bench test lint format ui lock clean
+.PHONY: help grid validate plan report promote doctor bench storm hosts test lint format ui lock clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,6 +26,9 @@ report: .venv/.run ## build the experiment's report again, from MLflow alone
 promote: .venv/.run ## make the best run champion, if it passes the gates
 	@$(GRIDCAST) promote $(EXPERIMENT)
 
+doctor: .venv/.run ## check installation, store, cache and disk (FIX=--fix mends what is safe)
+	@$(GRIDCAST) doctor $(FIX)
+
 bench: .venv/.run ## measure how long the report of a large store takes (no test)
 	@$(BIN)/python benchmarks/report_scale.py
 
@@ -34,6 +37,13 @@ ui: .venv/.run ## browse the runs at http://127.0.0.1:5000
 
 test: .venv/.test ## run the tests (at most six minutes on two cores)
 	@$(BIN)/python -m pytest
+
+SEED ?= 1
+storm: .venv/.test ## kill, cut off and double a sweep some forty times, compare with an undisturbed one (SEED=1)
+	@$(BIN)/python tests/storm.py $(SEED)
+
+hosts: .venv/.test ## sweeps over hosts of their own (network namespaces, needs root), MLflow on SQLite and PostgreSQL
+	@$(BIN)/python -m pytest tests/test_hosts.py -m "slow or not slow"
 
 lint: .venv/.test ## check style (ruff) and types (mypy)
 	@$(BIN)/ruff check src tests
@@ -50,8 +60,9 @@ lock: ## pin every package anew (needs uv)
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
 		--no-annotate --no-header pyproject.toml --group dev -c requirements.txt -o requirements-dev.txt
 
-clean: ## remove what can be made again; runs (mlflow.db, mlruns), data and .venv stay
-	rm -rf .gridcast reports .mypy_cache .ruff_cache .pytest_cache
+clean: ## remove what can be made again; runs (mlflow.db, mlruns), results on their way there, data and .venv stay
+	rm -rf reports .mypy_cache .ruff_cache .pytest_cache
+	test ! -d .gridcast || find .gridcast -mindepth 1 -maxdepth 1 -not -name spool -exec rm -rf {} +
 	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
 
 # The pinned files name every package, so pip need not resolve anything: --no-deps saves minutes.

@@ -30,3 +30,9 @@ def jax_backend(programs: Path) -> None:
 def _elsewhere(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Work in a scratch folder: MLflow makes its folders where it stands."""
     os.chdir(tmp_path_factory.mktemp("cwd"))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files first, so that none of the test processes ends with one of them alone."""
+    longest = ("test_storm.py", "test_hosts.py", "test_faults.py", "test_end_to_end.py", "test_execution.py")
+    items.sort(key=lambda item: longest.index(item.path.name) if item.path.name in longest else len(longest))

@@ -54,6 +54,17 @@ def test_unknown_key_like_no_other_gets_no_suggestion():
         ({"split": {"train": 1}}, "split.train: must be less than 1 (got 1)"),
         ({"training": {"seeds": 3}}, "training.seeds: must be a list (got 3)"),
         ({"training": {"seeds": []}}, "training.seeds: must have at least 1 item (got [])"),
+        ({"training": {"seeds": [-1]}}, "training.seeds[0]: must be greater than or equal to 0 (got -1)"),
+        ({"training": {"max_minutes": 0}}, "training.max_minutes: must be greater than 0 (got 0)"),
+        ({"training": {"max_minutes": "2h"}}, "training.max_minutes: must be a number (got '2h')"),
+        ({"training": {"max_minutes": float("nan")}}, "training.max_minutes: must be greater than 0 (got nan)"),
+        ({"training": {"retries": 11}}, "training.retries: must be less than or equal to 10 (got 11)"),
+        ({"training": {"retries": -1}}, "training.retries: must be greater than or equal to 0 (got -1)"),
+        ({"training": {"retries": 1.5}}, "training.retries: must be an integer (got 1.5)"),
+        (
+            {"training": {"checkpoint_seconds": -0.5}},
+            "training.checkpoint_seconds: must be greater than or equal to 0 (got -0.5)",
+        ),
         ({"baseline": {"units": "64"}}, "baseline.units: must be an integer (got '64')"),
         ({"baseline": 3}, "baseline: expected settings, got 3"),
         ({"name": "a b"}, "name: must match pattern '^[A-Za-z0-9][A-Za-z0-9_.-]*$' (got 'a b')"),
@@ -198,6 +209,13 @@ def test_the_projects_own_experiments_are_there():
 def test_an_experiment_cannot_be_changed_once_read():
     with pytest.raises(ValidationError, match="frozen"):
         experiment().name = "other"
+
+
+def test_how_a_run_may_be_cut_short_tried_again_and_saved():
+    found = experiment(training={"max_minutes": 90, "retries": 0, "checkpoint_seconds": 0}).training
+    assert (found.max_minutes, found.retries, found.checkpoint_seconds) == (90, 0, 0)
+    unsaid = experiment().training
+    assert (unsaid.max_minutes, unsaid.retries, unsaid.checkpoint_seconds) == (None, 2, 30)
 
 
 def test_what_the_grid_leaves_unsaid_comes_from_baseline_then_window_and_training():

@@ -7,6 +7,7 @@ to do, and loses a run. Each start happens once, in a fixture.
 import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -139,9 +140,13 @@ def test_ctrl_c_ends_with_130_and_keeps_what_is_finished(interrupted):
     done = len(interrupted.of("run"))
     assert interrupted.code == 130
     assert 1 <= done < 4
-    assert interrupted.err == (
-        f"error: interrupted with {done} of 4 runs finished; the same command goes on with the rest\n"
+    told = re.fullmatch(
+        r"interrupted with (\d) of 4 runs finished(; \d of them wait in \S+ for MLflow)?"
+        r"; the same command goes on with the rest\n",
+        interrupted.err,
     )
+    assert told
+    assert done <= int(told[1]) < 4
     assert len(interrupted.of("sweep", "KILLED")) == 1
 
 
@@ -322,7 +327,7 @@ def failing(folder):
 
 
 def test_a_run_that_fails_is_recorded_with_its_reason_and_the_sweep_goes_on(failing):
-    reason = "GridcastError: the loss is no longer finite in epoch 1; a lower learning rate may help"
+    reason = "the loss is no longer finite in epoch 1; a lower learning rate may help"
     (failed,) = failing.of("run", "FAILED")
     (done,) = failing.of("run")
     assert (failed.data.params["loss"], done.data.params["loss"]) == ("mse", "mae")

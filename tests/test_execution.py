@@ -1,8 +1,11 @@
 """Where runs are executed: in this process, or in worker processes."""
 
+import errno
 import os
+import re
 import signal
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +16,7 @@ from gridcast.execution import Failure, Place, Pool
 from samples import SMALL, planned, sales
 
 
-def work(shared, task):
+def work(shared, task, cache):
     """Trains a run; or does whatever else a test wants to see done by a worker."""
     if task == "fail":
         raise ValueError("this run is no good\nand here is why")
@@ -21,9 +24,24 @@ def work(shared, task):
         return os.getpid(), execution.cores(), [name for name in ("mlflow", "tensorflow") if sys.modules.get(name)]
     if isinstance(task, Path):
         return die_once(task)
+    if task == "gluttony":
+        hoard = np.ones(400_000_000)
+        time.sleep(60)
+        return hoard
+    if task == "no space once":
+        if not (cache / "full").exists():
+            (cache / "full").touch()
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return "written"
     from gridcast.training import fit
 
     return fit.train(shared, task)
+
+
+def die(shared, task, cache):
+    if isinstance(task, Path):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return "alive"
 
 
 def die_once(marker):
@@ -45,8 +63,9 @@ def results(tmp_path_factory, programs):
         if workers == 2:
             marker.unlink()
         with Pool(Place(workers, "jax", programs), plan.material) as pool:
-            tasks = ["fail", *plan.runs.values(), "look around", marker]
-            found[workers] = dict(pool.execute(work, tasks))
+            (programs / "full").unlink(missing_ok=True)
+            tasks = ["fail", *plan.runs.values(), "look around", marker, "no space once"]
+            found[workers] = dict(pool.execute(work, tasks, retries=1))
             again = dict(pool.execute(work, ["fail"]))
         assert again == {0: found[workers][0]}
     return found
@@ -54,7 +73,7 @@ def results(tmp_path_factory, programs):
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_task_that_raises_becomes_a_failure_and_the_rest_goes_on(results, workers):
-    assert sorted(results[workers]) == [0, 1, 2, 3]
+    assert sorted(results[workers]) == [0, 1, 2, 3, 4]
     assert results[workers][0] == Failure("ValueError: this run is no good")
     assert not any(isinstance(results[workers][position], Failure) for position in (1, 2, 3))
 
@@ -79,6 +98,35 @@ def test_a_worker_is_a_process_of_its_own_pinned_and_without_mlflow(results):
 
 def test_the_task_of_a_killed_worker_is_done_by_another(results):
     assert results[2][3] == "alive"
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_task_that_could_not_write_is_tried_again(results, workers):
+    assert results[workers][4] == "written"
+
+
+def test_a_worker_over_its_memory_limit_fails_its_task_alone(programs):
+    with Pool(Place(2, "jax", programs, memory=2 * 2**30), None) as pool:
+        found = dict(pool.execute(work, ["gluttony", "look around"]))
+    assert re.fullmatch(
+        r"its worker used [2-4]\.\d GiB, more than its memory limit \(--memory-limit\)", found[0].reason
+    )
+    assert not isinstance(found[1], Failure)
+
+
+def test_a_task_that_kills_its_worker_is_tried_as_often_as_told_and_fails_alone(programs, tmp_path, caplog):
+    with Pool(Place(2, "jax", programs), None) as pool, caplog.at_level("WARNING", "gridcast"):
+        found = dict(pool.execute(die, [tmp_path, "look around"], retries=1))
+    assert "died" in found[0].reason
+    assert caplog.text.count("tried again (1 of 1)") == 1
+    assert found[1] == "alive"
+
+
+def test_workers_start_afresh_after_some_tasks(programs, monkeypatch):
+    monkeypatch.setattr(execution, "RECYCLED", 1)
+    with Pool(Place(2, "jax", programs), None) as pool:
+        found = dict(pool.execute(work, ["look around"] * 4))
+    assert len({process for process, _, _ in found.values()}) >= 3
 
 
 def test_what_workers_have_to_say_goes_to_a_log(results, programs):

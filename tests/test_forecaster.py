@@ -1,12 +1,15 @@
 """The deployable whole: forecasts in data units from a tidy table."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from gridcast import cli
 from gridcast.data import gaps
+from gridcast.data.preprocessing import Preprocessing
 from gridcast.errors import DataError
 from gridcast.forecaster import Forecaster, inputs, load
 from samples import planned, sales
@@ -33,7 +36,7 @@ def plan(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def files(plan, jax_backend):  # noqa: ARG001 - module fixtures do not see the mark above
+def files(plan, jax_backend):
     from gridcast.training import fit
 
     return fit.train(plan.material, plan.own[1]).files
@@ -142,11 +145,73 @@ def test_gaps_are_filled_as_in_training(forecaster, policy):
     given.loc[missing, ["quantity", "price"]] = np.nan
     past = product & (given["date"] < DATES[80])
     filled = given.copy()
-    for column, how in (("quantity", policy), ("price", "ffill")):
-        filled.loc[past, column] = gaps.fill(given.loc[past, column].to_numpy()[None], how)[0]
+    filled.loc[missing, "promotion"] = np.nan  # in training a row without a target is no row
+    for column, how in (("quantity", policy), ("price", "ffill"), ("promotion", "ffill")):
+        filled.loc[past, column] = gaps.fill(filled.loc[past, column].to_numpy()[None], how)[0]
     np.testing.assert_allclose(wide(own.predict(given)), wide(own.predict(filled)), rtol=1e-5)
     with pytest.raises(DataError, match=r"^series '202': 5 of the last 7 steps of history have a value; the model"):
         forecaster.predict(given)
+
+
+def test_a_row_without_a_target_is_no_row_within_history_as_in_training(forecaster):
+    own = replace(forecaster, preprocessing=replace(forecaster.preprocessing, gaps="ffill"))
+    given = history(80)
+    missing = (given["product"] == "202") & given["date"].isin([DATES[75], DATES[76]])
+    given.loc[missing, "quantity"] = np.nan
+    told = given.assign(
+        price=given["price"].where(~missing, 99.0).where(given["date"] < DATES[80], 99.0),
+        promotion=given["promotion"].mask(missing, 1 - given["promotion"]),
+    )
+    expected = own.predict(given[~missing])
+    for table in (given, told):
+        pd.testing.assert_frame_equal(own.predict(table), expected)
+
+
+OFF = [DATES[25], DATES[60]]
+
+
+def shop():
+    """No Sundays and two more days off; each product misses days on which the others are sold."""
+    dates = pd.to_datetime(FRAME["date"])
+    missed = dates.dt.day_of_year % 3 == FRAME["product"].map(PRODUCTS.index)
+    return FRAME[(dates.dt.day_of_week != 6) & ~FRAME["date"].isin(OFF) & ~missed]
+
+
+class Sum:
+    """A network that answers with a sum in which each number that it reads has another weight."""
+
+    def predict_on_batch(self, read):
+        history = read["history"].reshape(len(read["history"]), -1)
+        return np.repeat(history @ np.arange(1, history.shape[1] + 1)[:, None], HORIZON, axis=1)
+
+
+@pytest.mark.parametrize("policy", ["zero", "ffill", "interpolate"])
+def test_a_table_of_one_series_is_read_on_the_calendar_of_all(tmp_path, policy):
+    data = {"past": ["price"], "calendar": "observed", "gaps": policy}
+    found = planned(tmp_path, shop(), data=data, window=SECTIONS["window"])
+    own, panel, channels = found.material.preprocessing, found.panel, found.material.channels
+    assert (own.weekdays, own.closed) == ((0, 1, 2, 3, 4, 5), tuple(OFF))
+    own = Preprocessing.from_json(json.loads(json.dumps(own.to_json())))
+    for code, product in enumerate(PRODUCTS):
+        sold = shop()[shop()["product"] == product]
+        for until in (30, 65, DAYS):
+            table = sold[sold["date"] < DATES[until - 1]]
+            origin = panel.times.get_loc(pd.Timestamp(table["date"].max())) + 1
+            expected = Forecaster(own, Sum()).forecast(channels, np.array([[code, origin]]), found.material.codes)
+            forecast = Forecaster(own, Sum()).predict(table)["forecast"].to_numpy()
+            np.testing.assert_allclose(forecast, expected[0], rtol=1e-5)
+
+
+def test_without_gaps_to_fill_the_table_alone_shows_an_observed_calendar(tmp_path):
+    found = planned(tmp_path, FRAME[~FRAME["date"].isin(OFF)], data={"calendar": "observed"})
+    assert found.material.preprocessing.closed is None
+
+
+def test_dates_that_a_history_file_does_not_explain_are_refused_with_a_remedy_at_hand(plan, tmp_path):
+    path = tmp_path / "history.csv"
+    FRAME.assign(date="01/02/2023").to_csv(path, index=False)
+    with pytest.raises(DataError, match=r"dates such as '01/02/2023' do not tell day from month; write them as 2011-"):
+        cli._history(path, plan.material.preprocessing)
 
 
 def test_a_past_column_never_seen_falls_back_on_its_training_median(forecaster):

@@ -79,6 +79,12 @@ def key(fingerprint="f", backend="jax", run=0, **sections):
         {"data": {"past": ["price"]}},
         {"data": {"future": ["day_of_week"]}},
         {"data": {"static": ["colour"]}},
+        {"data": {"time": "day"}},
+        {"data": {"series": ["shop", "product"]}},
+        {"data": {"target": "pieces"}},
+        {"data": {"frequency": "B"}},
+        {"data": {"calendar": "regular"}},
+        {"data": {"gaps": "zero"}},
         {"grid": {"layer": ["LSTM"]}},
         {"grid": {"bidirectional": [True]}},
         {"grid": {"attention": [True]}},
@@ -92,7 +98,7 @@ def key(fingerprint="f", backend="jax", run=0, **sections):
         {"grid": {"loss": ["huber"]}},
     ],
 )
-def test_the_run_key_changes_with_whatever_decides_the_weights(change):
+def test_the_run_key_changes_with_whatever_decides_the_weights_or_how_the_model_reads_a_table(change):
     assert key(**change) != key()
 
 
@@ -101,13 +107,15 @@ def test_the_run_key_changes_with_whatever_decides_the_weights(change):
     [
         {"name": "other"},
         {"data": {"source": "elsewhere.csv"}},
+        {"data": {"dates": "iso"}},
+        {"data": {"select": {"top": 1}}},  # which the fingerprint tells
         {"selection": {"metric": "best_val_mae"}},
         {"selection": {"promote_to": "shop"}},
         {"grid": {"units": [4, 8]}},  # the first run of it is the same
         {"training": {"seeds": [0, 1]}},
     ],
 )
-def test_the_run_key_stays_when_the_weights_would_be_the_same(change):
+def test_the_run_key_stays_when_the_model_would_be_the_same(change):
     assert key(**change) == key()
 
 

@@ -23,7 +23,7 @@ from gridcast.errors import ConfigError, GridcastError, PromotionRefused, Tracki
 from gridcast.models.baselines import NAIVE
 from gridcast.plan import Plan
 from gridcast.registry import BEATEN, CHAMPION, FORCED, PREVIOUS
-from gridcast.tracking import Store
+from gridcast.tracking import Entry, Store
 from samples import settings
 
 pytestmark = [
@@ -116,14 +116,16 @@ def record(
     run_id = tracking.record(
         store,
         parent,
-        plan.describe(run.configuration),
-        kind="run",
-        key=key,
-        tags=tags | {tracking.SEED: "0", tracking.CONFIGURATION: configuration},
-        params=planned.params(run),
-        metrics={"best_val_loss": metrics.get("best_val_loss", rate), "best_val_mae": 1.0},
-        files=files,
-        backend="jax",
+        Entry(
+            plan.describe(run.configuration),
+            kind="run",
+            key=key,
+            tags=tags | {tracking.SEED: "0", tracking.CONFIGURATION: configuration},
+            params=planned.params(run),
+            metrics={"best_val_loss": metrics.get("best_val_loss", rate), "best_val_mae": 1.0},
+            files=files,
+            backend="jax",
+        ),
     )
 
     def tested(
@@ -132,9 +134,8 @@ def record(
         table = evaluation.table(found, planned.material, planned.panel)
         measures = evaluation.measures(table) | other
         artifacts = {evaluation.FORECASTS: evaluation.to_bytes(table)}
-        tracking.record(
-            store, parent, name, kind=kind, key=key, tags=tags | own, params={}, metrics=measures, artifacts=artifacts
-        )
+        entry = Entry(name, kind, key, tags=tags | own, metrics=measures, artifacts=artifacts)
+        tracking.record(store, parent, entry)
 
     other = {name: value for name, value in metrics.items() if name.startswith("test_")}
     forecasts = fit.evaluate(planned.material, files)
@@ -148,7 +149,7 @@ def record(
 
 
 @pytest.fixture(scope="module")
-def shop(tmp_path_factory: pytest.TempPathFactory, jax_backend: None) -> Shop:  # noqa: ARG001 - Keras is up
+def shop(tmp_path_factory: pytest.TempPathFactory, jax_backend: None) -> Shop:
     from gridcast.training import fit
 
     folder = tmp_path_factory.mktemp("shop")

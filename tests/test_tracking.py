@@ -1,31 +1,30 @@
 """MLflow on a real store: what is written whole, found again, and told when it cannot be."""
 
 import math
+from pathlib import Path
 
 import pytest
 
 from gridcast import evaluation, tracking
 from gridcast.errors import GridcastError, TrackingError
-from gridcast.tracking import KEY, KIND
+from gridcast.tracking import KEY, KIND, Entry
 
 
 @pytest.fixture(scope="module")
 def uri(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tracking")
-    (folder / "mlruns").mkdir()
     return f"sqlite:///{folder}/mlflow.db"
 
 
 @pytest.fixture
-def store(uri, request, tmp_path, monkeypatch):
+def store(uri, request, monkeypatch):
     """An experiment of the test's own."""
-    monkeypatch.chdir(tmp_path)
+    monkeypatch.chdir(Path(uri.removeprefix("sqlite:///")).parent)
     return tracking.open_store(request.node.name, uri)
 
 
-def record(store, key, *, kind="run", metrics=None, **about):
-    about = {"tags": {}, "params": {}} | about
-    return tracking.record(store, "parent", f"run {key}", kind=kind, key=key, metrics=metrics or {}, **about)
+def record(store, key, *, kind="run", **about):
+    return tracking.record(store, "parent", Entry(f"run {key}", kind, key, **about))
 
 
 def test_an_experiment_is_made_once(store, uri):
@@ -99,7 +98,7 @@ def test_a_run_that_could_not_be_written_whole_is_not_finished(store):
 
 
 def test_a_failure_keeps_its_reason(store):
-    tracking.record_failure(store, "parent", "run", kind="run", key="k1", params={"units": 4}, reason="no good")
+    record(store, "k1", params={"units": 4}, error="no good")
     (run,) = tracking.search(store, "attributes.status = 'FAILED'")
     assert run.data.tags[tracking.ERROR] == "no good"
     assert run.data.params == {"units": "4"}

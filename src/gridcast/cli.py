@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import logging
 import os
+import re
 import signal
 import sys
 import time
@@ -11,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
+import psutil
 import typer
 from rich.console import Console
 from rich.table import Table
@@ -31,6 +35,14 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=N
 out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
+_GO_ON = "then the same command goes on where it stopped"
+BLOCKED = {
+    errno.ENOSPC: f"free some space, {_GO_ON}",
+    errno.EDQUOT: f"free some space, {_GO_ON}",
+    errno.EROFS: f"make it writable, {_GO_ON}",
+    errno.EACCES: f"make it writable, {_GO_ON}",
+    errno.EPERM: f"make it writable, {_GO_ON}",
+}
 CACHE, REPORTS = Path(".gridcast"), Path("reports")
 File = Annotated[Path, typer.Argument(help="the experiment, a YAML file")]
 Backend = Annotated[str, typer.Option(help="Keras backend: jax or tensorflow")]
@@ -41,15 +53,23 @@ Workers = Annotated[
 
 def main() -> NoReturn:
     """Entry point of the `gridcast` command; ends with 0, 1, 2 or 130 (see the README)."""
-    signal.signal(signal.SIGTERM, _interrupt)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupt)
+    logging.getLogger("gridcast").addHandler(_Warnings())
     try:
-        app(standalone_mode=False)
+        if app(standalone_mode=False) == 130:  # what typer makes of KeyboardInterrupt
+            raise Interrupted("interrupted")
+    except (KeyboardInterrupt, Interrupted, typer.Abort) as error:
+        err.print(str(error) or "interrupted", markup=False)
+        _leave()
     except GridcastError as error:
         err.print(f"error: {error}", markup=False)
         sys.exit(error.exit_code)
-    except (KeyboardInterrupt, typer.Abort):
-        err.print("interrupted")
-        sys.exit(130)
+    except OSError as error:
+        if error.errno not in BLOCKED:
+            raise
+        err.print(f"error: {error.filename or 'writing'}: {error.strerror}; {BLOCKED[error.errno]}", markup=False)
+        sys.exit(1)
     except Exception as error:
         if type(error).__module__.startswith(("click", "typer")) and hasattr(error, "format_message"):
             err.print(f"error: {error.format_message()}", markup=False)
@@ -59,7 +79,26 @@ def main() -> NoReturn:
 
 
 def _interrupt(*_: object) -> NoReturn:
+    """The first Ctrl-C lets the sweep stop in order, the second one ends the process and so its workers."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _leave)
     raise KeyboardInterrupt
+
+
+def _leave(*_: object) -> NoReturn:
+    """End this process and its workers at once, with nothing closed: all that counts is on disk already."""
+    for child in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            child.kill()
+    sys.stdout.flush()
+    os._exit(130)
+
+
+class _Warnings(logging.Handler):
+    """Shows what gridcast warns of above the progress bar."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        err.print(f"  {record.levelname.lower()}: {record.getMessage()}", markup=False, style="yellow")
 
 
 def _version(wanted: bool) -> None:
@@ -106,7 +145,20 @@ def plan(experiment: File, backend: Backend = "jax", workers: Workers = None) ->
 
 
 @app.command()
-def run(experiment: File, backend: Backend = "jax", workers: Workers = None) -> None:
+def run(
+    experiment: File,
+    backend: Backend = "jax",
+    workers: Workers = None,
+    memory_limit: Annotated[
+        float | None, typer.Option(metavar="GIB", min=0.5, help="memory of each worker (default: its share of all)")
+    ] = None,
+    scheduler: Annotated[
+        str | None,
+        typer.Option(
+            envvar="DASK_SCHEDULER_ADDRESS", help="Dask scheduler, such as tcp://host:8786, instead of workers here"
+        ),
+    ] = None,
+) -> None:
     """Train every run of the experiment that is not finished yet, and record it in MLflow."""
     from gridcast import sweep, tracking
     from gridcast.progress import Progress, duration
@@ -114,24 +166,19 @@ def run(experiment: File, backend: Backend = "jax", workers: Workers = None) -> 
     planned = _plan(experiment, backend)
     store = tracking.open_store(planned.experiment.name)
     started = time.perf_counter()
-    try:
-        with Progress(out) as progress:
-            result = sweep.run(planned, store, _place(backend, workers), progress)
-    except KeyboardInterrupt:
-        done = len(tracking.finished(store, planned.runs))
-        raise Interrupted(
-            f"interrupted with {done} of {len(planned.runs)} runs finished; the same command goes on with the rest"
-        ) from None
+    place = _place(backend, workers, memory_limit, scheduler)
+    with Progress(out) as progress:
+        result = sweep.run(planned, store, place, progress)
     counts = f"{result.trained} runs trained, {result.skipped} finished before, {result.failed} failed"
     out.print(f"{counts}, in {duration(time.perf_counter() - started)}.")
     _table(result)
     name, before = planned.experiment.name, tracking.tags(store, result.parent)
     told = before.get(tracking.PROMOTION)
     # A start that trains nothing leaves the registry alone: somebody may have rolled back since.
-    if planned.experiment.selection.promote_to and (result.trained or told is None):
+    if planned.experiment.selection.promote_to and (result.trained or not told):
         told = _promote(planned, store, result)
     page, verdict = REPORTS / name / "report.html", before.get(tracking.VERDICT)
-    if result.trained or told != before.get(tracking.PROMOTION) or verdict is None or not page.exists():
+    if result.trained or told != before.get(tracking.PROMOTION) or not verdict or not page.exists():
         verdict = _report(name, store)
     out.print(f"Report: {page}", markup=False)
     out.print(f'Load it: mlflow.pyfunc.load_model("runs:/{result.winner.info.run_id}/model")', markup=False)
@@ -220,6 +267,32 @@ def predict(
     out.print(f"{output}: {len(forecasts)} forecasts by {named}{told}", markup=False)
 
 
+@app.command()
+def doctor(fix: Annotated[bool, typer.Option("--fix", help="mend what is safe to mend")] = False) -> None:
+    """Check installation, disk, store and cache; say what is wrong and how to mend it."""
+    from gridcast.doctor import examine, mend
+
+    wrong = mendable = 0
+    for finding in examine(folder=CACHE, reports=REPORTS):
+        out.print(f"{'ok   ' if finding.ok else 'wrong'}  {finding.about}: {finding.text}", markup=False)
+        if finding.ok:
+            continue
+        if fix and finding.mend:
+            try:
+                out.print(f"       mended: {mend(finding)}", markup=False)
+                continue
+            except GridcastError as error:
+                out.print(f"       not mended: {error}", markup=False)
+        else:
+            out.print(f"       remedy: {finding.remedy}", markup=False)
+        wrong += 1
+        mendable += not fix and finding.mend is not None
+    if wrong:
+        told = f"; `gridcast doctor --fix` mends {mendable} of them" if mendable else ""
+        raise GridcastError(f"wrong: {wrong}{told}")
+    out.print("All is well.")
+
+
 def _promote(planned: Plan, store: Store, result: Result) -> str:
     """Let the winner stand at the gates; what came of it is kept with the sweep, for the report."""
     from gridcast import registry, tracking
@@ -274,9 +347,9 @@ def _history(path: Path, own: Any) -> pd.DataFrame:
 
     ahead = tuple(own.future_columns)
     names = {"source": str(path), "time": own.time, "series": own.keys, "frequency": own.frequency}
-    rows, _ = files.read(str(path), Data(**names, target=own.target, past=own.past, future=ahead))
+    rows, _ = files.read(str(path), Data(**names, target=own.target, past=own.past, future=ahead), settable=False)
     if ahead:
-        known, _ = files.read(str(path), Data(**names, target=ahead[0], future=ahead[1:]))
+        known, _ = files.read(str(path), Data(**names, target=ahead[0], future=ahead[1:]), settable=False)
         rows = pd.concat([rows, known[~known[files.LINE].isin(rows[files.LINE])]], ignore_index=True)
     return rows.drop(columns=files.LINE)
 
@@ -326,12 +399,15 @@ def _plan(path: Path, backend: str) -> Plan:
     return planned
 
 
-def _place(backend: str, workers: int | None) -> Any:
+def _place(backend: str, workers: int | None, memory: float | None = None, scheduler: str | None = None) -> Any:
     from gridcast import execution
 
     if workers is not None and workers < 1:
         raise ConfigError(f"--workers: must be at least 1 (got {workers})")
-    return execution.Place(workers or execution.cores(), backend, CACHE)
+    if scheduler is not None and not re.fullmatch(r"\w+://[^\s/]+:\d+/?", scheduler):
+        raise ConfigError(f"--scheduler: '{scheduler}' is no address such as tcp://host:8786")
+    limit = None if memory is None else int(memory * 2**30)
+    return execution.Place(workers or execution.cores(), backend, CACHE, limit, scheduler)
 
 
 def _table(result: Result) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -108,13 +109,20 @@ AXES = tuple(Configuration.model_fields)
 
 
 class Training(Section):
-    """How long and how often each configuration is trained."""
+    """How long and how often each configuration is trained.
+
+    `max_minutes` is the training time that one run may take, `retries` how often it is tried again
+    where that can help, `checkpoint_seconds` how often its state is saved (0: after every epoch).
+    """
 
     epochs: Annotated[int, Field(ge=1)] = 50
     patience: Annotated[int, Field(ge=1)] = 10
     loss: Literal["mse", "mae", "huber"] = "mse"
     seeds: Annotated[tuple[Annotated[int, Field(ge=0, lt=2**32)], ...], Field(strict=False, min_length=1)] = (0,)
     engine: Literal["auto", "stock"] = "auto"
+    max_minutes: Annotated[float, Field(gt=0)] | None = None
+    retries: Annotated[int, Field(ge=0, le=10)] = 2
+    checkpoint_seconds: Annotated[float, Field(ge=0)] = 30.0
 
 
 class Search(Section):
@@ -258,8 +266,14 @@ def parse(text: str, origin: str = "experiment") -> Experiment:
     try:
         return Experiment.model_validate(content)
     except ValidationError as error:
-        lines = [f"{origin}: {_line(fault)}" for fault in error.errors()]
+        faults = error.errors()
+        lines = [f"{origin}: {_line(fault)}" for fault in faults if not _told_by_its_items(fault, faults)]
         raise ConfigError("\n".join(lines)) from None
+
+
+def _told_by_its_items(fault: Any, faults: Sequence[Any]) -> bool:
+    """A list is found too short when its items were refused, whose own faults say enough."""
+    return fault["type"] == "too_short" and any(other["loc"][:-1] == fault["loc"] for other in faults)
 
 
 def _line(fault: Any) -> str:

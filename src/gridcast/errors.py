@@ -30,6 +30,18 @@ class TrackingError(GridcastError):
     """The MLflow store or server cannot be used."""
 
 
+class Unreachable(TrackingError):
+    """The MLflow store or server gives no answer now; it may later."""
+
+
+class LeaseLost(TrackingError):
+    """Another process sweeps this experiment now."""
+
+
+class Diverged(GridcastError):
+    """Training left the finite numbers; the same settings would do so again."""
+
+
 class PromotionRefused(GridcastError):
     """A promotion gate said no; the registry is as it was."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -42,7 +43,7 @@ def seconds(plan: Plan, place: Place) -> dict[str, float]:
     return {key: of(run.configuration) for key, run in plan.runs.items()}
 
 
-def _probe(material: Material, run: Run) -> Any:
+def _probe(material: Material, run: Run, _: Path) -> Any:
     from gridcast.training import fit
 
     return fit.epoch_seconds(material, run)

@@ -1,15 +1,23 @@
-"""Where runs are executed: in this process, or in local worker processes (Dask)."""
+"""Where runs are executed: in this process, in local worker processes, or on any Dask cluster."""
 
 from __future__ import annotations
 
 import contextlib
 import logging
 import os
+import platform
+import queue
 import signal
+import time
+import uuid
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+
+from gridcast.errors import ConfigError, GridcastError, Interrupted
 
 ENVIRONMENT = {
     # Training frees and takes the same megabytes at every step: giving them back costs a third of the time.
@@ -21,6 +29,14 @@ ENVIRONMENT = {
     "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1",
     "TF_CPP_MIN_LOG_LEVEL": "3",
 }
+SAME = ("gridcast", "keras", "jax", "numpy", "dask", "distributed")
+"""Packages of which a cluster's workers must have the version that the parent has."""
+RETRIED = (OSError, MemoryError)
+"""Faults of a task that may not come again; all others would."""
+RECYCLED = 100
+"""Tasks after which a local worker starts afresh, so that no leak of any library grows for hours."""
+NO_WORKERS = 120
+"""Seconds that a pool waits for a worker before it gives up."""
 
 
 @dataclass(frozen=True)
@@ -32,11 +48,17 @@ class Failure:
 
 @dataclass(frozen=True)
 class Place:
-    """How many workers, on which Keras backend, with compiled programs and logs under `cache`."""
+    """Where tasks are executed, on which Keras backend, with compiled programs and logs under `cache`.
+
+    `workers` processes here, each with `memory` bytes at most (None: its share of the machine); or
+    the Dask cluster whose scheduler listens at `scheduler`, whatever workers that has.
+    """
 
     workers: int
     backend: str
     cache: Path
+    memory: int | None = None
+    scheduler: str | None = None
 
 
 def cores() -> int:
@@ -44,82 +66,255 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+Work = Callable[[Any, Any, Path], Any]
+
+
 class Pool:
     """Executes tasks at a `Place`; workers start with the first task and live until the end of the block.
 
     `shared` is what all tasks read. It reaches each worker process once, when that starts, also one
-    that takes the place of a killed one.
+    that takes the place of a killed one or joins a cluster late.
     """
 
     def __init__(self, place: Place, shared: Any) -> None:
         self.place, self.shared = place, shared
+        # A name of its own: sweeps that share a cluster have different data.
+        self._plugin = f"gridcast-{uuid.uuid4().hex}"
+        self._refused: set[str] = set()
+        self._done: Counter[str] = Counter()
+        self._seen = time.monotonic()
         self._stack = contextlib.ExitStack()
         self._client: Any = None
 
     def __enter__(self) -> Pool:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None and issubclass(kind, (KeyboardInterrupt, Interrupted)):
+            # Dask would wait for every task at hand. The process ends now, and its workers with it.
+            self._stack.pop_all()
         self._stack.close()
 
-    def execute(self, function: Callable[[Any, Any], Any], tasks: Sequence[Any]) -> Iterator[tuple[int, Any]]:
-        """Position and result, or Failure, of each task as it ends; `function(shared, task)` does the work.
+    def execute(
+        self, function: Work, tasks: Sequence[Any], *, retries: int = 0, pulse: Callable[[], None] = lambda: None
+    ) -> Iterator[tuple[int, Any]]:
+        """Position and result, or Failure, of each task as it ends.
+
+        `function(shared, task, cache)` does the work; `cache` is a folder of the worker's own host
+        that outlives it. A task whose worker died, or that could not write a file, is tried again
+        `retries` times. `pulse` is called about once a second and may raise to end the waiting.
 
         With one worker the tasks run in this process. Else each worker is a single-threaded
-        process pinned to its core; the tasks of a killed one go to another.
+        process pinned to its core, with one task at a time: only what it worked at is blamed for
+        its death.
         """
         if not tasks:
             return iter(())
-        self.place.cache.mkdir(parents=True, exist_ok=True)
-        return (self._here if self.place.workers == 1 else self._spread)(function, tasks)
+        here = self.place.workers == 1 and self.place.scheduler is None
+        return (self._here if here else self._spread)(function, tasks, retries, pulse)
 
-    def _here(self, function: Callable[[Any, Any], Any], tasks: Sequence[Any]) -> Iterator[tuple[int, Any]]:
+    def _here(
+        self, function: Work, tasks: Sequence[Any], retries: int, pulse: Callable[[], None]
+    ) -> Iterator[tuple[int, Any]]:
         from gridcast.training import backend
 
+        self.place.cache.mkdir(parents=True, exist_ok=True)
         backend.start(self.place.backend, self.place.cache)
         try:
             for position, task in enumerate(tasks):
-                try:
-                    result = function(self.shared, task)
-                except Exception as error:  # noqa: BLE001 - any fault of one run is that run's alone
-                    result = Failure(_reason(error))
+                for attempt in range(retries + 1):
+                    pulse()
+                    try:
+                        result = function(self.shared, task, self.place.cache)
+                        break
+                    except Exception as error:  # noqa: BLE001 - any fault of one run is that run's alone
+                        result = Failure(_reason(error))
+                        if attempt == retries or not isinstance(error, RETRIED):
+                            break
+                        _retried(task, result.reason, attempt, retries)
                 yield position, result
         finally:
             backend.release()
 
-    def _spread(self, function: Callable[[Any, Any], Any], tasks: Sequence[Any]) -> Iterator[tuple[int, Any]]:
-        from distributed import as_completed
-
+    def _spread(
+        self, function: Work, tasks: Sequence[Any], retries: int, pulse: Callable[[], None]
+    ) -> Iterator[tuple[int, Any]]:
         client = self._start()
-        futures = {
-            client.submit(_call, function, task, pure=False, priority=-position): position
-            for position, task in enumerate(tasks)
-        }
-        for future in as_completed(list(futures), loop=client.loop):
-            position = futures.pop(future)
-            error = future.exception()
-            yield position, future.result() if error is None else Failure(_reason(error))
+        waiting = deque(range(len(tasks)))
+        attempts = [0] * len(tasks)
+        running: dict[Any, _Sent] = {}
+        ended: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        try:
+            while waiting or running:
+                pulse()
+                threads = self._threads(client)
+                for address in _free(threads, running):
+                    if waiting:
+                        position = waiting.popleft()
+                        future = client.submit(
+                            _call, self._plugin, function, tasks[position], pure=False, workers=[address]
+                        )
+                        running[future] = _Sent(position, address, time.monotonic())
+                        future.add_done_callback(ended.put)
+                future = _next(ended, running, threads)
+                if future is None:
+                    continue
+                sent = running.pop(future)
+                result, again = self._outcome(client, future, sent)
+                if again and attempts[sent.position] < retries:
+                    _retried(tasks[sent.position], result.reason, attempts[sent.position], retries)
+                    attempts[sent.position] += 1
+                    waiting.appendleft(sent.position)
+                elif result is None:
+                    waiting.appendleft(sent.position)
+                else:
+                    yield sent.position, result
+                    self._recycle(client, sent.address)
+        finally:
+            client.cancel(list(running), force=True)
+
+    def _outcome(self, client: Any, future: Any, sent: _Sent) -> tuple[Any, bool]:
+        """Result or Failure of a task, and whether another try may help; None where its worker may not do it."""
+        from distributed.scheduler import KilledWorker
+
+        if future.status in ("cancelled", "lost"):
+            raise GridcastError(f"{self._name}: the scheduler is gone; the same command goes on when it is back")
+        if future.status == "finished":
+            result = future.result()
             future.release()
+            return result, False
+        # Still pending, it has no error: its worker is gone.
+        error = future.exception() if future.status == "error" else KilledWorker("", None, 0)
+        future.cancel(force=True)
+        if isinstance(error, WrongWorker):
+            self._refused.add(sent.address)
+            logging.getLogger("gridcast").warning("%s", error)
+            return None, False
+        if isinstance(error, KilledWorker):
+            return Failure(_killed(client, sent.address)), True
+        return Failure(_reason(error)), isinstance(error, RETRIED)
+
+    def _threads(self, client: Any) -> dict[str, int]:
+        """Threads of each worker that is there now, by address. Raises GridcastError when there is none for long."""
+        try:
+            found = {worker: n for worker, n in client.nthreads().items() if worker not in self._refused}
+        except OSError:
+            found = {}
+        if found:
+            self._seen = time.monotonic()
+        elif time.monotonic() - self._seen > NO_WORKERS:
+            raise GridcastError(f"{self._name}: no worker for {NO_WORKERS} s; start some, then run again")
+        return found
+
+    def _recycle(self, client: Any, address: str) -> None:
+        """Start a local worker afresh that has done its share."""
+        self._done[address] += 1
+        if self._done[address] >= RECYCLED and self.place.scheduler is None:
+            client.restart_workers([address], raise_for_error=False)
+
+    @property
+    def _name(self) -> str:
+        return self.place.scheduler or "the local workers"
 
     def _start(self) -> Any:
         if self._client is None:
-            import dask
-            from distributed import Client, LocalCluster
+            from distributed import Client
 
-            with dask.config.set({"distributed.nanny.pre-spawn-environ": ENVIRONMENT}):
-                cluster = LocalCluster(
-                    n_workers=self.place.workers,
-                    threads_per_worker=1,
-                    processes=True,
-                    memory_limit=0,
-                    dashboard_address="127.0.0.1:0",
-                    silence_logs=logging.CRITICAL,
-                    local_directory=str(self.place.cache),
-                )
-            self._stack.enter_context(cluster)
-            self._client = self._stack.enter_context(Client(cluster, set_as_default=False))
-            self._client.register_plugin(_plugin(self.place, self.shared))
+            # What Dask has to say of workers that died and connections that broke, the pool says itself.
+            loud = [name for name in logging.root.manager.loggerDict if name.startswith("distributed")]
+            for name in (*loud, "asyncio", "tornado.application"):
+                logging.getLogger(name).setLevel(logging.CRITICAL)
+            address = self._stack.enter_context(_cluster(self.place)) if self.place.scheduler is None else self._name
+            try:
+                self._client = self._stack.enter_context(Client(address, set_as_default=False, timeout=10))
+            except (OSError, ValueError) as error:
+                raise ConfigError(f"--scheduler: no Dask scheduler answers at '{self._name}': {error}") from None
+            self._stack.callback(self._unregister)
+            self._register()
         return self._client
+
+    def _register(self) -> None:
+        """Send the data to all workers; one that has just died is a worker until the scheduler misses it."""
+        end = time.monotonic() + NO_WORKERS
+        while True:
+            try:
+                self._client.register_plugin(_plugin(self.place, self.shared), name=self._plugin)
+                return
+            except OSError as error:
+                if time.monotonic() > end:
+                    raise GridcastError(f"{self._name}: a worker does not answer: {error}") from None
+                time.sleep(1)
+
+    def _unregister(self) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            self._client.unregister_worker_plugin(self._plugin)
+
+
+class WrongWorker(GridcastError):
+    """A worker that cannot do the work of this sweep."""
+
+
+@dataclass(frozen=True)
+class _Sent:
+    """Where the task at `position` was sent, and when."""
+
+    position: int
+    address: str
+    sent: float
+
+    @property
+    def age(self) -> float:
+        """Seconds since then."""
+        return time.monotonic() - self.sent
+
+
+def _free(threads: dict[str, int], running: dict[Any, _Sent]) -> Iterator[str]:
+    """The address of each thread that has nothing to do."""
+    busy = Counter(sent.address for sent in running.values())
+    for address, count in threads.items():
+        yield from [address] * (count - busy[address])
+
+
+def _next(ended: queue.SimpleQueue[Any], running: dict[Any, _Sent], threads: dict[str, int]) -> Any:
+    """The next task of `running` that ended, or None after a second."""
+    try:
+        future = ended.get(timeout=1)
+        return future if future in running else None
+    except queue.Empty:
+        # A task that was sent to a worker in the moment of its death would wait for it forever.
+        return next((f for f, sent in running.items() if sent.address not in threads and sent.age > 5), None)
+
+
+def _cluster(place: Place) -> Any:
+    """Worker processes of this machine."""
+    import dask
+    from distributed import LocalCluster
+    from distributed.system import MEMORY_LIMIT
+
+    place.cache.mkdir(parents=True, exist_ok=True)
+    settings = {
+        "distributed.nanny.pre-spawn-environ": ENVIRONMENT,
+        "distributed.scheduler.allowed-failures": 0,  # the pool itself counts and tries again
+        # A worker over its limit is ended, never slowed down: nothing in it can be put off.
+        "distributed.worker.memory.target": False,
+        "distributed.worker.memory.spill": False,
+        "distributed.worker.memory.pause": False,
+        "distributed.worker.memory.terminate": 1.0,
+    }
+    with dask.config.set(settings):
+        return LocalCluster(
+            n_workers=place.workers,
+            threads_per_worker=1,
+            processes=True,
+            memory_limit=place.memory or MEMORY_LIMIT // place.workers,
+            dashboard_address="127.0.0.1:0",
+            silence_logs=logging.CRITICAL,
+            local_directory=str(place.cache),
+        )
+
+
+def _versions() -> dict[str, str]:
+    return {"python": ".".join(platform.python_version_tuple()[:2]), **{name: version(name) for name in SAME}}
 
 
 def _plugin(place: Place, shared: Any) -> Any:
@@ -128,38 +323,70 @@ def _plugin(place: Place, shared: Any) -> Any:
     class Start(WorkerPlugin):
         """Makes a fresh worker ready: deaf to Ctrl-C, pinned, quiet, Keras imported, data at hand."""
 
-        name = "gridcast"
-
         def __init__(self) -> None:
-            self.shared = shared
+            self.shared, self.versions, self.refusal = shared, _versions(), ""
 
         def setup(self, worker: Any) -> None:
-            begin(worker.name, place)
+            for package, theirs in _versions().items():
+                if theirs != self.versions[package]:
+                    # Dask listens to what is raised here only where the worker was there before the sweep.
+                    self.refusal = (
+                        f"--scheduler: worker {worker.address} has {package} {theirs}, the sweep has "
+                        f"{self.versions[package]}; other versions train other weights, install the same"
+                    )
+                    raise ConfigError(self.refusal)
+            if place.scheduler is None:
+                self.cache = place.cache.absolute()
+                begin(worker.name, self.cache)
+            else:
+                self.cache = Path(worker.local_directory).parent / "gridcast"
+            self.cache.mkdir(parents=True, exist_ok=True)
+            from gridcast.training import backend
+
+            backend.start(place.backend, self.cache)
 
     return Start()
 
 
-def _call(function: Callable[[Any, Any], Any], task: Any) -> Any:
-    """What a worker runs: data that lived in Dask's own memory would be lost with a killed worker."""
+def _call(name: str, function: Work, task: Any) -> Any:
+    """What a worker runs.
+
+    Data that lived in Dask's own memory would be lost with a killed worker, so they come with the plugin.
+    """
     from distributed import get_worker
 
-    return function(get_worker().plugins["gridcast"].shared, task)
+    plugin = get_worker().plugins[name]
+    if plugin.refusal:
+        raise WrongWorker(plugin.refusal)
+    return function(plugin.shared, task, plugin.cache)
 
 
-def begin(name: Any, place: Place) -> None:
-    """What a worker process does first; the parent alone decides when it ends."""
+def begin(name: Any, cache: Path) -> None:
+    """What a worker process of this machine does first; the parent alone decides when it ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(os, "sched_setaffinity"):
         allowed = sorted(os.sched_getaffinity(0))
         os.sched_setaffinity(0, {allowed[int(name) % len(allowed)]})
-    log = os.open(place.cache / "worker.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    log = os.open(cache / "worker.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(log, 2)
     os.close(log)
-    from gridcast.training import backend
 
-    backend.start(place.backend, place.cache)
+
+def _killed(client: Any, address: str) -> str:
+    """Why a worker died, as far as its nanny told."""
+    told = [event for _, event in client.get_events("worker-restart-memory") if event["worker"] == address]
+    if told:
+        return f"its worker used {told[-1]['rss'] / 2**30:.1f} GiB, more than its memory limit (--memory-limit)"
+    return f"its worker {address} died"
+
+
+def _retried(task: Any, reason: str, attempt: int, retries: int) -> None:
+    name = getattr(task, "name", task)
+    logging.getLogger("gridcast").warning("%s: %s; tried again (%d of %d)", name, reason, attempt + 1, retries)
 
 
 def _reason(error: BaseException) -> str:
+    if isinstance(error, GridcastError):
+        return str(error)
     text = str(error).strip() or "no message"
     return f"{type(error).__name__}: {text.splitlines()[0]}"

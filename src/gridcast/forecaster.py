@@ -71,10 +71,15 @@ class Forecaster:
         """Forecasts in data units from a tidy table with the experiment's own column names.
 
         Rows with a target are history, at least `lookback` steps per series; rows after them
-        without one bring the future columns. `params["horizon"]` (default: as trained) may go
-        beyond the trained horizon: the forecast is then fed back, past columns keep their last
-        value, and such steps are marked. Returns one row per series and step: the key columns,
-        the time column, `forecast`, `rolled_forward`. Raises DataError.
+        without one bring the future columns. Gaps are filled as in training. `params["horizon"]`
+        (default: as trained) may go beyond the trained horizon: the forecast is then fed back, past
+        columns keep their last value, and such steps are marked. Returns one row per series and
+        step: the key columns, the time column, `forecast`, `rolled_forward`. Raises DataError.
+
+        An observed calendar has the steps that the table shows. A table of some series may lack days
+        on which others alone were seen, so in daily data with filled gaps every date of a usual
+        weekday is a step too, but for the days off known from the data; a later day off is then
+        filled like a gap.
         """
         own = self.preprocessing
         asked = (params or {}).get("horizon")
@@ -85,7 +90,7 @@ class Forecaster:
         codes = np.array([own.series.index(name) for name in ids])
         whole = -(-horizon // own.horizon) * own.horizon  # the network forecasts whole horizons
         matrix = _Matrices.of(rows, ids, own, whole)
-        origin = matrix.origins()
+        origin = matrix.origin
         _long_enough(matrix.target, origin, ids, own)
         columns = _known(matrix, origin, ids, codes, own, whole)
         target = matrix.target
@@ -176,12 +181,16 @@ def _stamps(given: pd.Series, column: str) -> pd.Series:
 
 @dataclass(frozen=True)
 class _Matrices:
-    """The table placed on an axis that goes on `horizon` steps beyond the last history."""
+    """The table placed on an axis that goes on `horizon` steps beyond the last history.
+
+    `target` is (series, steps), its gaps filled, `columns` (series, steps, columns), `origin` the
+    first step to forecast of each series.
+    """
 
     times: pd.DatetimeIndex
     target: np.ndarray
     columns: np.ndarray
-    steps: int
+    origin: np.ndarray
 
     @classmethod
     def of(cls, rows: pd.DataFrame, ids: list[str], own: Preprocessing, horizon: int) -> _Matrices:
@@ -191,6 +200,8 @@ class _Matrices:
         seen = pd.DatetimeIndex(np.unique(history[TIME].to_numpy()))
         if own.calendar == "regular":
             seen = axis.regular(seen, own.frequency)
+        elif own.closed is not None:
+            seen = axis.opened(seen, own.weekdays, own.closed)
         times = pd.DatetimeIndex(seen.append(axis.following(seen[-1], horizon, own.frequency, own.weekdays)))
         # Rows on stamps that are no steps of the axis would vanish in silence.
         off = ~rows[TIME].isin(times) & (rows[TIME] <= times[-1])
@@ -203,13 +214,13 @@ class _Matrices:
         for k, column in enumerate(names):
             values[k][where] = rows[column].to_numpy(float)
         target = values[0]
+        missing = np.isnan(target)
         target[:, : len(seen)] = gaps.fill(target[:, : len(seen)], own.gaps)
-        return cls(times, target, np.moveaxis(values[1:], 0, 2), len(seen))
-
-    def origins(self) -> np.ndarray:
-        """First step to forecast of each series (series,)."""
-        known = np.isfinite(self.target[:, : self.steps])
-        return self.steps - np.argmax(known[:, ::-1], axis=1)
+        origin = len(seen) - np.argmax(np.isfinite(target[:, : len(seen)])[:, ::-1], axis=1)
+        # As in training, a row without a target brings nothing but the future of its future columns.
+        values[1 : 1 + len(own.past), missing] = np.nan
+        values[1:, missing & (np.arange(len(times)) < origin[:, None])] = np.nan
+        return cls(times, target, np.moveaxis(values[1:], 0, 2), origin)
 
 
 def _long_enough(target: np.ndarray, origin: np.ndarray, ids: list[str], own: Preprocessing) -> None:

@@ -10,8 +10,13 @@ from typing import Any
 
 from gridcast.config import AXES, Configuration, Experiment
 
-SEMANTICS = 1
-"""Version of what training means: raise it when the same settings would give other weights."""
+SEMANTICS = 2
+"""Version of what training means: raise it when the same settings would give other weights.
+
+2: steps filled by `gaps: ffill` or `interpolate` are no targets and count for no scaler.
+"""
+MEANING = ("time", "series", "target", "past", "future", "static", "frequency", "calendar", "gaps")
+"""What the model carries of `data`, to read the tables that it is given in use."""
 
 
 @dataclass(frozen=True)
@@ -45,10 +50,10 @@ def axes(experiment: Experiment) -> tuple[str, ...]:
 
 
 def run_key(experiment: Experiment, run: Run, fingerprint: str, backend: str) -> str:
-    """SHA-256 over all that decides the weights of `run`: same key, same work.
+    """SHA-256 over all that decides the model of `run`, its weights and how it reads a table: same key, same work.
 
-    `fingerprint` is the digest of the panel; names of series, files and the experiment itself do
-    not count, so a renamed experiment file finds its old runs.
+    `fingerprint` is the digest of the panel, names of series included. Names of files and of the
+    experiment itself do not count, so a renamed experiment file finds its old runs.
     """
     settings: dict[str, Any] = {
         "semantics": SEMANTICS,
@@ -59,7 +64,7 @@ def run_key(experiment: Experiment, run: Run, fingerprint: str, backend: str) ->
         "window": experiment.window.model_dump(exclude={"lookback"}),
         "split": experiment.split.model_dump(),
         "transform": experiment.transform.model_dump(),
-        "covariates": experiment.data.model_dump(include={"past", "future", "static"}),
+        "data": experiment.data.model_dump(include=set(MEANING)),
         "training": experiment.training.model_dump(include={"epochs", "patience"}),
     }
     return hashlib.sha256(json.dumps(settings, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

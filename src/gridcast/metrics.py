@@ -42,7 +42,10 @@ def mase(actual: np.ndarray, forecast: np.ndarray, scale: float) -> float:
 
 
 def naive_scale(training: np.ndarray) -> np.ndarray:
-    """Mean absolute one-step difference of each series (series,) over the training span (series, steps)."""
+    """Mean absolute one-step difference of each series (series,) over the training span (series, steps).
+
+    Steps whose value or the one before is NaN, since it was not observed, do not count; 0 where none does.
+    """
     steps = np.abs(np.diff(training, axis=1))
     known = np.isfinite(steps)
     return np.sum(steps, axis=1, where=known) / np.maximum(known.sum(axis=1), 1)
@@ -74,7 +77,10 @@ def per_series(
 
 
 def overall(actual: np.ndarray, forecast: np.ndarray, series: np.ndarray, scale: np.ndarray) -> dict[str, float]:
-    """Every measure over all points; MASE is the mean over series, since each has its own scale."""
+    """Every measure over all points; MASE is the mean over series, since each has its own scale.
+
+    A series without a finite MASE is left out of that mean; the verdict tells of it.
+    """
     each = [own["mase"] for own in per_series(actual, forecast, series, scale).values() if np.isfinite(own["mase"])]
     return _all(actual, forecast) | {"mase": float(np.mean(each)) if each else float("nan")}
 

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bar
 
+from gridcast.lease import Claim
 from gridcast.sweep import Events
 
 
@@ -31,6 +32,12 @@ class Progress(Events):
 
     def __exit__(self, *_: object) -> None:
         self.bar.stop()
+
+    def waits(self, other: Claim) -> None:
+        """Say for whom; nothing is lost by stopping this one."""
+        told = f"{other.name} runs this experiment already"
+        self.bar.update(self.task, description=f"waiting: {told}")
+        self.out.print(f"  {told}; waiting for it to end", markup=False)
 
     def started(self, done: int, todo: int, cost: float) -> None:
         """Set the scale of the bar."""

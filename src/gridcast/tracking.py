@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import json
 import logging
 import os
 import tempfile
 import time
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
+from gridcast import database, locations
 from gridcast.data.preprocessing import Preprocessing
-from gridcast.errors import TrackingError, suggest
+from gridcast.errors import TrackingError, Unreachable, suggest
 from gridcast.forecaster import SETTINGS
 
 KIND, KEY, SEED, SWEEP = "gridcast.kind", "gridcast.run_key", "gridcast.seed", "gridcast.sweep_key"
@@ -24,6 +27,10 @@ DEFAULT_URI = "sqlite:///mlflow.db"
 MODEL = "model"
 PAGE = 1000
 BATCH = 1000
+PASSING = ("INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED", "DEADLINE_EXCEEDED", "ABORTED")
+"""What a server says, or MLflow for it, when the same question may be answered later."""
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -35,6 +42,57 @@ class Store:
     experiment: str
 
 
+@dataclass(frozen=True)
+class Entry:
+    """One child run, as it is to stand in MLflow.
+
+    `curves` are pairs of step and value; `files` the forecaster, logged as the model `model`;
+    `artifacts` other files by name; `error` the reason of a run that failed.
+    """
+
+    name: str
+    kind: str
+    key: str
+    tags: Mapping[str, str] = field(default_factory=dict)
+    params: Mapping[str, Any] = field(default_factory=dict)
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    curves: Mapping[str, Sequence[tuple[int, float]]] = field(default_factory=dict)
+    files: Mapping[str, bytes] = field(default_factory=dict)
+    artifacts: Mapping[str, bytes] = field(default_factory=dict)
+    backend: str = ""
+    error: str = ""
+
+
+def asking(function: Callable[Concatenate[Store, P], T]) -> Callable[Concatenate[Store, P], T]:
+    """Let `function(store, …)` raise what a user can read: TrackingError, Unreachable where waiting may help."""
+
+    @functools.wraps(function)
+    def asked(store: Store, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        from mlflow.exceptions import MlflowException
+        from requests import RequestException
+        from sqlalchemy.exc import SQLAlchemyError
+
+        try:
+            return function(store, *args, **kwargs)
+        except (MlflowException, RequestException, SQLAlchemyError) as error:
+            raise _told(store.uri, error) from error
+
+    return asked
+
+
+def _told(uri: str, error: Exception) -> TrackingError:
+    text = f"{uri}: {_first_line(error)}"
+    whole = str(error).lower()
+    if "disk is full" in whole or "no space left" in whole:
+        return TrackingError(f"{text}; free some space there, then the same command goes on")
+    if "readonly database" in whole or "disk i/o error" in whole:
+        return TrackingError(f"{text}; make it writable, then the same command goes on")
+    if "malformed" in whole or "not a database" in whole:
+        return TrackingError(f"{text}; the file is damaged: gridcast doctor tells what can be done")
+    waiting = isinstance(error, OSError) or getattr(error, "error_code", "") in PASSING or "is locked" in whole
+    return (Unreachable if waiting else TrackingError)(text)
+
+
 def open_store(name: str, uri: str | None = None, *, create: bool = True) -> Store:
     """The MLflow experiment `name`, made where it is missing unless `create` is False.
 
@@ -42,6 +100,8 @@ def open_store(name: str, uri: str | None = None, *, create: bool = True) -> Sto
     directory, so that a plain `mlflow ui` shows it. Raises TrackingError.
     """
     client, uri = connect(uri)
+    if moved := locations.moved(uri, name):
+        raise TrackingError(moved)
     from mlflow.exceptions import MlflowException
 
     try:
@@ -63,7 +123,8 @@ def open_store(name: str, uri: str | None = None, *, create: bool = True) -> Sto
 def connect(uri: str | None = None) -> tuple[Any, str]:
     """An MLflow client and its tracking URI. Raises TrackingError when the store cannot be opened."""
     # MLflow reads these when it is imported; a dead server must not hang a sweep for minutes.
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "1")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
@@ -71,10 +132,16 @@ def connect(uri: str | None = None) -> tuple[Any, str]:
     import mlflow
     from mlflow.exceptions import MlflowException
 
-    for noisy in ("alembic", "mlflow.store.db.utils"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    # What these have to say of a lost server or a full disk, our own errors say in a line.
+    for noisy in ("mlflow.store.db.utils", "urllib3.connectionpool"):
+        logging.getLogger(noisy).setLevel(logging.CRITICAL)
     uri = uri or os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_URI
+    database.check_file(uri)
+    path = database.path_of(uri)
     try:
+        if path is not None and not path.exists():
+            database.create(path, lambda aside: mlflow.MlflowClient(aside).search_experiments(max_results=1))
         mlflow.set_tracking_uri(uri)
         client = mlflow.MlflowClient(uri)
         client.search_experiments(max_results=1)
@@ -85,16 +152,19 @@ def connect(uri: str | None = None) -> tuple[Any, str]:
     return client, uri
 
 
+@asking
 def tags(store: Store, run_id: str) -> dict[str, str]:
     """The tags of a run."""
     return dict(store.client.get_run(run_id).data.tags)
 
 
+@asking
 def set_tag(store: Store, run_id: str, tag: str, text: str) -> None:
     """Set a tag of a run."""
     store.client.set_tag(run_id, tag, text[:5000])
 
 
+@asking
 def search(store: Store, condition: str) -> list[Any]:
     """Every run of the experiment under `condition`, all pages, newest first."""
     found: list[Any] = []
@@ -110,12 +180,56 @@ def search(store: Store, condition: str) -> list[Any]:
 
 
 def finished(store: Store, keys: Iterable[str], kind: str = "run") -> dict[str, Any]:
-    """The FINISHED child run of each of `keys` that has one."""
+    """The FINISHED child run of each of `keys` that has one, the first where there are two."""
     wanted = set(keys)
-    runs = search(store, f"tags.`{KIND}` = '{kind}' and attributes.status = 'FINISHED'")
+    condition = f"tags.`{KIND}` = '{kind}' and attributes.status = 'FINISHED'"
+    if len(wanted) == 1:
+        condition += f" and tags.`{KEY}` = '{next(iter(wanted))}'"
+    runs = search(store, condition)
     return {run.data.tags[KEY]: run for run in runs if run.data.tags.get(KEY) in wanted}
 
 
+def tidy(store: Store) -> None:
+    """Close what dead parents left behind; only for who holds the lease of the experiment.
+
+    A run that is still RUNNING becomes KILLED, and of two FINISHED runs with one key, which a parent
+    that had lost its lease unknowing may have left, the later one.
+    """
+    for run in search(store, f"tags.`{KIND}` like '%' and attributes.status = 'RUNNING'"):
+        set_status(store, run.info.run_id, "KILLED")
+    first: dict[tuple[str, str], str] = {}
+    for run in reversed(search(store, f"tags.`{KIND}` != 'sweep' and attributes.status = 'FINISHED'")):
+        known = first.setdefault((run.data.tags[KIND], run.data.tags[KEY]), run.info.run_id)
+        if known != run.info.run_id:
+            set_tag(store, run.info.run_id, ERROR, f"the same work was recorded before, as run {known}")
+            set_status(store, run.info.run_id, "KILLED")
+
+
+@asking
+def experiment_tags(store: Store) -> dict[str, str]:
+    """The tags of the experiment."""
+    return dict(store.client.get_experiment(store.experiment).tags)
+
+
+@asking
+def set_experiment_tag(store: Store, tag: str, text: str) -> None:
+    """Set a tag of the experiment."""
+    store.client.set_experiment_tag(store.experiment, tag, text)
+
+
+@asking
+def delete_experiment_tag(store: Store, tag: str) -> None:
+    """Remove a tag of the experiment, if it is there."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        store.client.delete_experiment_tag(store.experiment, tag)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+
+
+@asking
 def open_sweep(store: Store, sweep_key: str, name: str, tags: Mapping[str, str], texts: Mapping[str, str]) -> str:
     """Id of the parent run of this sweep: the one that was begun before, else a new one.
 
@@ -130,6 +244,7 @@ def open_sweep(store: Store, sweep_key: str, name: str, tags: Mapping[str, str],
     return str(run.info.run_id)
 
 
+@asking
 def set_status(store: Store, run_id: str, status: str) -> None:
     """Close or reopen a run: FINISHED, FAILED, KILLED or RUNNING."""
     if status == "RUNNING":
@@ -138,58 +253,34 @@ def set_status(store: Store, run_id: str, status: str) -> None:
         store.client.set_terminated(run_id, status)
 
 
-def record(
-    store: Store,
-    parent: str,
-    name: str,
-    *,
-    kind: str,
-    key: str,
-    tags: Mapping[str, str],
-    params: Mapping[str, Any],
-    metrics: Mapping[str, float],
-    curves: Mapping[str, Iterable[tuple[int, float]]] | None = None,
-    files: dict[str, bytes] | None = None,
-    artifacts: Mapping[str, bytes] | None = None,
-    backend: str = "",
-) -> str:
-    """Write one whole child run and close it FINISHED, last of all; returns its id.
-
-    `curves` are pairs of step and value. `files` is the forecaster, logged as the model `model`.
-    """
+@asking
+def record(store: Store, parent: str, entry: Entry) -> str:
+    """Write one whole child run and close it FINISHED (FAILED where it has an `error`), last of all; returns its id."""
     now = int(time.time() * 1000)
     client = store.client
-    own = {KIND: kind, KEY: key, "mlflow.parentRunId": parent, **tags}
-    run_id = str(client.create_run(store.experiment, run_name=name, tags=own, start_time=now).info.run_id)
+    own = {KIND: entry.kind, KEY: entry.key, "mlflow.parentRunId": parent, **entry.tags}
+    if entry.error:
+        own[ERROR] = entry.error[:5000]
+    run_id = str(client.create_run(store.experiment, run_name=entry.name, tags=own, start_time=now).info.run_id)
     from mlflow.entities import Metric, Param
 
     try:
-        settings = {name: _text(value) for name, value in params.items()}
-        client.log_batch(run_id, params=[Param(name, value) for name, value in settings.items()])
-        _log_artifacts(store, run_id, artifacts or {})
-        if files:
-            _log_model(store, run_id, settings, files, backend)
-        points = [Metric(k, float(v), now, 0) for k, v in metrics.items()]
-        points += [Metric(k, v, now, step) for k, curve in (curves or {}).items() for step, v in curve]
+        params = {name: _text(value) for name, value in entry.params.items()}
+        client.log_batch(run_id, params=[Param(name, value) for name, value in params.items()])
+        _log_artifacts(store, run_id, entry.artifacts)
+        if entry.files:
+            _log_model(store, run_id, params, entry)
+        points = [Metric(k, float(v), now, 0) for k, v in entry.metrics.items()]
+        points += [Metric(k, v, now, step) for k, curve in entry.curves.items() for step, v in curve]
         for start in range(0, len(points), BATCH):
             client.log_batch(run_id, metrics=points[start : start + BATCH])
     except BaseException:
-        client.set_terminated(run_id, "KILLED")
+        # What cannot be closed now, on a full disk or without a server, the next start closes.
+        with contextlib.suppress(Exception):
+            client.set_terminated(run_id, "KILLED")
         raise
-    client.set_terminated(run_id, "FINISHED")
+    client.set_terminated(run_id, "FAILED" if entry.error else "FINISHED")
     return run_id
-
-
-def record_failure(
-    store: Store, parent: str, name: str, *, kind: str, key: str, params: Mapping[str, Any], reason: str
-) -> None:
-    """Write a child run that FAILED, with its reason as a tag."""
-    from mlflow.entities import Param
-
-    own = {KIND: kind, KEY: key, "mlflow.parentRunId": parent, ERROR: reason[:5000]}
-    run_id = store.client.create_run(store.experiment, run_name=name, tags=own).info.run_id
-    store.client.log_batch(run_id, params=[Param(k, _text(v)) for k, v in params.items()])
-    store.client.set_terminated(run_id, "FAILED")
 
 
 def name(run: Any) -> str:
@@ -205,7 +296,7 @@ def _log_artifacts(store: Store, run_id: str, artifacts: Mapping[str, bytes]) ->
             store.client.log_artifact(run_id, str(path))
 
 
-def _log_model(store: Store, run_id: str, params: Mapping[str, str], files: dict[str, bytes], backend: str) -> None:
+def _log_model(store: Store, run_id: str, params: Mapping[str, str], entry: Entry) -> None:
     """What `Model.log` does, less its global state: it would put the model into the default experiment."""
     from mlflow.entities import LoggedModelOutput, LoggedModelStatus
     from mlflow.models import Model
@@ -220,7 +311,8 @@ def _log_model(store: Store, run_id: str, params: Mapping[str, str], files: dict
     )
     with tempfile.TemporaryDirectory() as folder:
         path = str(Path(folder, MODEL))
-        flavor.save_model(path, about, files, Preprocessing.from_json(json.loads(files[SETTINGS])), backend)
+        preprocessing = Preprocessing.from_json(json.loads(entry.files[SETTINGS]))
+        flavor.save_model(path, about, dict(entry.files), preprocessing, entry.backend)
         client.log_model_artifacts(logged.model_id, path)
     client.finalize_logged_model(logged.model_id, LoggedModelStatus.READY)
 
@@ -236,22 +328,26 @@ def artifact(store: Store, run_id: str, name: str) -> bytes:
             raise TrackingError(f"{store.uri}: run {run_id} has no artifact '{name}': {_first_line(error)}") from None
 
 
+@asking
 def log_folder(store: Store, run_id: str, folder: Path, path: str) -> None:
     """Log every file of `folder` as artifacts of a run under `path`."""
     store.client.log_artifacts(run_id, str(folder), path)
 
 
+@asking
 def history(store: Store, run_id: str, metric: str) -> dict[int, float]:
     """Every recorded value of a metric, by step."""
     return {point.step: point.value for point in store.client.get_metric_history(run_id, metric)}
 
 
-def model_files(run_id: str) -> dict[str, bytes]:
+@asking
+def model_files(store: Store, run_id: str) -> dict[str, bytes]:
     """The forecaster files of a recorded run, read back from its artifact."""
     from mlflow.artifacts import download_artifacts
 
     with tempfile.TemporaryDirectory() as folder:
-        data = Path(download_artifacts(artifact_uri=f"runs:/{run_id}/{MODEL}", dst_path=folder), "data")
+        path = download_artifacts(artifact_uri=f"runs:/{run_id}/{MODEL}", dst_path=folder, tracking_uri=store.uri)
+        data = Path(path, "data")
         return {path.name: path.read_bytes() for path in data.iterdir()}
 
 

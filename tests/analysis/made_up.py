@@ -13,6 +13,7 @@ import pandas as pd
 from gridcast import evaluation, tracking
 from gridcast.config import Configuration
 from gridcast.models.baselines import BASELINES
+from gridcast.tracking import Entry
 
 EPOCHS = 6
 GRID = {"layer": ["GRU", "LSTM"], "attention": [False, True], "units": [8, 64], "dropout": [0.1, 0.2]}
@@ -46,8 +47,8 @@ def sweep(
         configuration = Configuration(lookback=7, **settings).model_dump()
         name = f"{' '.join(map(str, point))} seed{seed}"
         if number < failed:
-            tracking.record_failure(
-                store, parent, name, kind="run", key=key, params=configuration, reason="GridcastError: no longer finite"
+            tracking.record(
+                store, parent, Entry(name, "run", key, params=configuration, error="GridcastError: no longer finite")
             )
             continue
         if number >= len(runs) - unfinished:
@@ -58,26 +59,28 @@ def sweep(
         tracking.record(
             store,
             parent,
-            name,
-            kind="run",
-            key=key,
-            tags={
-                tracking.SEED: str(seed),
-                tracking.CONFIGURATION: json.dumps(configuration, sort_keys=True),
-            },
-            params=configuration,
-            metrics={
-                "best_val_loss": loss,
-                "best_val_mae": 100 * loss,
-                "best_epoch": EPOCHS,
-                "epochs_trained": EPOCHS,
-                "fit_seconds": 1 + configuration["units"] / 16,
-                "parameters": configuration["units"] ** 2,
-            },
-            curves={
-                **dict.fromkeys(("loss", "val_loss", "mae", "val_mae"), curve),
-                tracking.BY_ORIGIN: list(enumerate(np.abs(random.normal(loss, 0.01, 30)).tolist())),
-            },
+            Entry(
+                name,
+                kind="run",
+                key=key,
+                tags={
+                    tracking.SEED: str(seed),
+                    tracking.CONFIGURATION: json.dumps(configuration, sort_keys=True),
+                },
+                params=configuration,
+                metrics={
+                    "best_val_loss": loss,
+                    "best_val_mae": 100 * loss,
+                    "best_epoch": EPOCHS,
+                    "epochs_trained": EPOCHS,
+                    "fit_seconds": 1 + configuration["units"] / 16,
+                    "parameters": configuration["units"] ** 2,
+                },
+                curves={
+                    **dict.fromkeys(("loss", "val_loss", "mae", "val_mae"), curve),
+                    tracking.BY_ORIGIN: list(enumerate(np.abs(random.normal(loss, 0.01, 30)).tolist())),
+                },
+            ),
         )
     if tested and done:
         _, key, name = min(done)
@@ -129,11 +132,13 @@ def _test(store: tracking.Store, parent: str, name: str, kind: str, key: str, ta
     tracking.record(
         store,
         parent,
-        name,
-        kind=kind,
-        key=key,
-        tags={},
-        params={},
-        metrics=evaluation.measures(table),
-        artifacts={evaluation.FORECASTS: evaluation.to_bytes(table)},
+        Entry(
+            name,
+            kind=kind,
+            key=key,
+            tags={},
+            params={},
+            metrics=evaluation.measures(table),
+            artifacts={evaluation.FORECASTS: evaluation.to_bytes(table)},
+        ),
     )

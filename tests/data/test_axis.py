@@ -66,3 +66,34 @@ def test_weekdays_matter_on_an_observed_daily_axis_only():
     assert axis.weekdays(days, "D", "regular") == ()
     assert axis.weekdays(days, "B", "observed") == ()
     assert axis.weekdays(days, "D", "observed") == (0, 1, 2, 3, 4)
+
+
+CHRISTMAS = pd.DatetimeIndex(["2023-12-25", "2023-12-26"])
+
+
+def trading_days(start, end):
+    """Mondays to Fridays but for Christmas, and one Saturday."""
+    days = pd.date_range(start, end)
+    return days[((days.day_of_week < 5) & ~days.isin(CHRISTMAS)) | (days == "2023-12-23")]
+
+
+def test_usual_weekdays_without_a_step_are_days_off():
+    assert axis.closed(trading_days("2023-11-01", "2024-01-31"), (0, 1, 2, 3, 4)) == ("2023-12-25", "2023-12-26")
+    assert axis.closed(pd.date_range("2023-11-01", "2024-01-31"), ()) is None
+
+
+def test_weekdays_that_do_not_tell_the_calendar_tell_no_days_off():
+    every_second = pd.date_range("2023-11-01", "2024-01-31", freq="2D")
+    assert axis.closed(every_second, tuple(range(7))) is None
+
+
+@pytest.mark.parametrize("hour", [0, 12])
+def test_a_table_that_lacks_days_is_opened_on_the_usual_ones(hour):
+    whole = trading_days("2023-12-01", "2024-01-31") + pd.Timedelta(hours=hour)
+    off = axis.closed(whole, (0, 1, 2, 3, 4))
+    some = whole[[0, 3, 4, 16, 25, -1]]  # the Saturday among them
+    assert pd.Timestamp("2023-12-23") in some.normalize()
+    assert axis.opened(some, (0, 1, 2, 3, 4), off).tolist() == whole.tolist()
+    # A day off is known from the data alone: in another year it is a step like any other.
+    later = axis.opened(pd.DatetimeIndex(["2024-12-24", "2024-12-27"]), (0, 1, 2, 3, 4), off)
+    assert later.day.tolist() == [24, 25, 26, 27]

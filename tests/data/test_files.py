@@ -136,6 +136,28 @@ def test_ambiguous_dates_are_refused_until_the_experiment_says_how_to_read_them(
     assert stamps(read(text, dates="month-first")[0]) == ["2023-01-02 00:00:00", "2023-02-03 00:00:00"]
 
 
+@pytest.mark.parametrize(
+    ("rows", "told"),
+    [
+        (
+            "01/02/2023,apple,1\n",
+            "sales.csv, column 'date': dates such as '01/02/2023' do not tell day from month; write them as 2011-12-31",
+        ),
+        (
+            "2023-02-30,apple,1\n",
+            "sales.csv, line 2, column 'date': '2023-02-30' is no date; this file's are read as iso, "
+            "such as 2011-12-31: correct it",
+        ),
+    ],
+)
+def test_without_an_experiment_file_the_remedy_names_none_of_its_keys(tmp_path, monkeypatch, rows, told):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "sales.csv").write_text(HEADER + rows)
+    with pytest.raises(DataError) as caught:
+        files.read("sales.csv", experiment("sales.csv").data, settable=False)
+    assert str(caught.value) == told
+
+
 def test_dates_in_both_orders_are_refused_at_the_rarer_one(refusal):
     assert refusal(HEADER + "31/01/2023,a,1\n30/01/2023,a,1\n01/29/2023,a,1\n") == (
         "sales.csv, line 4, column 'date': '01/29/2023' has day and month the other way round "

@@ -38,3 +38,19 @@ def test_forward_carries_the_last_value_and_invents_none():
     np.testing.assert_array_equal(
         gaps.forward(np.array([[N, 1.0, N, 3.0, N], [N] * 5])), [[N, 1.0, 1.0, 3.0, 3.0], [N] * 5]
     )
+
+
+@pytest.mark.parametrize(
+    ("policy", "expected"),
+    [("error", "·XX··X·"), ("ffill", "·XX··X·"), ("interpolate", "·XX··X·"), ("zero", "XXXXXXX")],
+)
+def test_a_filled_step_counts_as_observed_only_where_nothing_recorded_means_zero(policy, expected):
+    assert gaps.observed(BROKEN, policy).tolist() == [[mark == "X" for mark in expected], [True] * 7]
+
+
+@pytest.mark.parametrize(
+    ("policy", "expected"), [("ffill", "·XXXXX·"), ("interpolate", "·XX··X·"), ("zero", "XXXXXXX")]
+)
+def test_only_an_interpolated_step_owes_something_to_a_later_one(policy, expected):
+    filled, observed = gaps.fill(BROKEN, policy), gaps.observed(BROKEN, policy)
+    assert gaps.settled(filled, observed, policy).tolist() == [[mark == "X" for mark in expected], [True] * 7]

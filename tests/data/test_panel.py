@@ -6,13 +6,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from gridcast.data import panel, scaling, sources
+from gridcast.data import panel, scaling, sources, windows
 from gridcast.data.preprocessing import Preprocessing
 from gridcast.errors import ConfigError, DataError
 from gridcast.training.material import prepare
 from samples import experiment, sales
 
 DAYS = 50  # of which 40 train
+DATES = sorted(sales(DAYS)["date"].unique())
 N = np.nan
 
 
@@ -114,7 +115,8 @@ def test_missing_steps_are_refused_unless_the_experiment_says_how_to_fill_them(r
     for policy, filled in expected.items():
         found = build(frame, data={"gaps": policy})
         np.testing.assert_allclose(found.target[1, 20:22], filled)
-        assert found.notes[-1] == f"3 missing steps of 100 filled (gaps: {policy})"
+        scored = "" if policy == "zero" else ", never forecast or scored"
+        assert found.notes[-1] == f"3 missing steps of 100 filled (gaps: {policy}){scored}"
 
 
 def test_a_step_that_no_series_has_is_a_gap_on_a_regular_axis_only(build, refusal):
@@ -272,3 +274,126 @@ def test_the_preprocessing_survives_the_way_through_json(build):
     np.testing.assert_array_equal(
         again.channels(found.target, found.columns, found.times), own.channels(found.target, found.columns, found.times)
     )
+
+
+def windows_of(build, frame, span="train", **sections):
+    """Origins of the second series, pear."""
+    material = prepare(build(frame, **sections), experiment(**sections))
+    index = material.origins(span, 3)
+    return index[index[:, 0] == 1, 1].tolist()
+
+
+GAP = {"window": {"lookback": 3, "horizon": 2}}
+
+
+@pytest.mark.parametrize(
+    ("policy", "blocked"),
+    [
+        ("zero", []),
+        ("ffill", [19, 20, 21]),  # 20 or 21 among the two targets
+        ("interpolate", [19, 20, 21, 22]),  # and 22, whose last input was made from the value at 22
+    ],
+)
+def test_filled_steps_are_no_targets_and_inputs_do_not_end_on_a_value_that_knows_the_next(build, policy, blocked):
+    sections = GAP | {"data": {"gaps": policy}}
+    expected = [origin for origin in range(3, 39) if origin not in blocked]
+    assert windows_of(build, without(sales(DAYS), "pear", 20, 21), **sections) == expected
+    assert windows_of(build, sales(DAYS), **sections) == list(range(3, 39))
+
+
+def test_a_gap_over_the_end_of_a_span_is_in_the_targets_of_neither(build):
+    frame = without(sales(DAYS), "pear", 39, 40)
+    for policy, first in (("ffill", 41), ("interpolate", 42)):
+        sections = {"window": {"lookback": 3}, "data": {"gaps": policy}}
+        assert windows_of(build, frame, **sections)[-1] == 38
+        assert windows_of(build, frame, "validation", **sections) == list(range(first, 45))
+
+
+def test_what_training_knows_does_not_tell_of_a_value_beyond_the_gap_at_its_end(build):
+    frame = without(sales(DAYS), "pear", 37, 38, 39, 40)
+    sections = OPTIONS | {"data": OPTIONS["data"] | {"gaps": "interpolate"}}
+    before, after = (build(given, **sections) for given in (frame, changed(frame, "pear", 41, 1e6)))
+    assert not np.array_equal(after.target[:, :40], before.target[:, :40])
+    np.testing.assert_array_equal(after.training_target, before.training_target)
+    first, second = (panel.preprocessing(found, experiment(**sections), 7) for found in (before, after))
+    assert first.to_json() == second.to_json()
+    first, second = (prepare(found, experiment(**sections)) for found in (before, after))
+    index = first.origins("train", 7)
+    assert second.origins("train", 7).tolist() == index.tolist()
+    for steps in (windows.inputs(first.channels, index, 7), first.scaled(index)):
+        assert np.isfinite(steps).all()
+    np.testing.assert_array_equal(windows.inputs(second.channels, index, 7), windows.inputs(first.channels, index, 7))
+    np.testing.assert_array_equal(second.scaled(index), first.scaled(index))
+
+
+@pytest.mark.parametrize("policy", ["zero", "ffill", "interpolate"])
+@pytest.mark.parametrize("seed", range(4))
+def test_no_input_depends_on_what_comes_after_its_origin(build, policy, seed):
+    """Whatever is missing: change all later values, and the inputs of a window stay as they were."""
+    random = np.random.default_rng(seed)
+    frame = sales(DAYS)
+    frame = frame[random.random(len(frame)) > 0.3]
+    frame = frame.assign(price=frame["price"].where(random.random(len(frame)) > 0.3))
+    sections = {"data": {"gaps": policy, "calendar": "regular", "past": ["price"]}, "window": {"lookback": 3}}
+    start = max(frame.groupby("product")["date"].min())  # before its first price a series has the training median
+    start = max([start, *frame.dropna().groupby("product")["date"].min()])
+    before = build(frame, **sections)
+    material = prepare(before, experiment(**sections))
+    index = np.concatenate([material.origins(span, 3) for span in ("train", "validation", "test")])
+    assert len(index) > 20
+    for origin in np.unique(index[:, 1]):
+        later = frame["date"] >= f"{before.times[origin]:%Y-%m-%d}"
+        after = build(frame.assign(quantity=frame["quantity"] + 50 * later, price=frame["price"] - later), **sections)
+        here = index[(index[:, 1] == origin) & (before.times[origin - 3] >= pd.Timestamp(start))]
+        for values in ("target", "past"):
+            past = [windows.inputs(getattr(found, values), here, 3) for found in (before, after)]
+            np.testing.assert_array_equal(past[1], past[0])
+
+
+@pytest.mark.parametrize("policy", ["ffill", "interpolate"])
+@pytest.mark.parametrize("seed", range(3))
+def test_every_target_was_in_the_table(build, policy, seed):
+    frame = sales(120)
+    frame = frame[np.random.default_rng(seed).random(len(frame)) > 0.3]
+    sections = {"data": {"gaps": policy, "calendar": "regular"}, "window": {"lookback": 3, "horizon": 2}}
+    found = build(frame, **sections)
+    material = prepare(found, experiment(**sections))
+    given = {(row.product, row.date): row.quantity for row in frame.itertuples()}
+    for span in ("train", "validation", "test"):
+        index = material.origins(span, 3)
+        for (series, origin), actual in zip(index, material.actual(index), strict=True):
+            days = found.times[origin : origin + 2].strftime("%Y-%m-%d")
+            assert [given[found.series[series], day] for day in days] == actual.tolist()
+
+
+def test_the_fingerprint_tells_a_given_value_from_a_filled_one(build):
+    frame = sales(DAYS)
+    flat = frame.assign(quantity=np.where(frame["date"].isin(DATES[19:23]), 3.0, frame["quantity"]))
+    broken = without(flat, "pear", 20, 21)
+    whole, filled = build(flat, data={"gaps": "ffill"}), build(broken, data={"gaps": "ffill"})
+    np.testing.assert_array_equal(whole.target, filled.target)
+    assert whole.fingerprint != filled.fingerprint
+
+
+def test_a_series_whose_gaps_leave_no_window_is_refused(refusal, build):
+    frame = without(sales(DAYS), "pear", *range(1, DAYS - 1, 2))
+    sections = {"window": {"lookback": 3}}
+    assert refusal(frame, data={"gaps": "interpolate"}, **sections) == (
+        "sales.csv: series 'pear' too broken: 24 of its 50 steps are filled (gaps: interpolate), which leaves no "
+        "window in the train span whose targets (horizon 1) were all observed and whose inputs end on an observed "
+        "step; give the missing steps, a coarser data.frequency or a shorter horizon, write gaps: zero if nothing "
+        "happened then, or leave it out with data.select.only"
+    )
+    assert build(frame, data={"gaps": "ffill"}, **sections).series == ("apple", "pear")
+    told = refusal(frame, data={"gaps": "ffill"}, window={"lookback": 3, "horizon": 2})
+    assert "no window in the train span whose targets (horizon 2) were all observed; give the missing" in told
+
+
+def test_a_series_that_gaps_leave_out_of_a_later_span_is_told_unless_it_is_the_last_one(refusal, build):
+    frame = without(sales(DAYS), "pear", 45, 46, 47, 48)
+    sections = {"data": {"gaps": "interpolate", "calendar": "regular"}}
+    told = "warning: 1 series without a window in the test span for filled gaps (pear)"
+    assert build(frame, **sections).notes[-1] == told
+    assert windows_of(build, frame, "test", **sections) == []
+    both = refusal(without(frame, "apple", 45, 46, 47, 48), **sections)
+    assert both.startswith("sales.csv: series 'apple' and 1 other series too broken: 4 of its 50 steps are filled")

@@ -106,6 +106,7 @@ def test_select_cuts_time_at_both_bounds_and_keeps_the_named_series(folder):
     [
         ({"only": ["aple"]}, "data.select.only: no series 'aple' in sales.csv; did you mean 'apple'?"),
         ({"start": "soon"}, "data.select.start: 'soon' is no date; write it as 2011-12-31"),
+        ({"end": ""}, "data.select.end: '' is no date; write it as 2011-12-31"),
         ({"end": "2022-01-01"}, "sales.csv: no rows are left after data.select end: 2022-01-01"),
     ],
 )
@@ -145,3 +146,20 @@ def test_an_infinite_value_is_refused_with_its_place(folder, column, value):
 def test_a_target_that_is_empty_everywhere_is_refused(folder):
     sales(20).assign(quantity=None).to_csv(folder / "sales.csv", index=False)
     assert refusal("sales.csv") == ("sales.csv, column 'quantity': empty in every row; fill it in, or name another")
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "first", "last"),
+    [
+        ("2023-01-02", "2023-01-03", "2023-01-02 00:00", "2023-01-03 23:00"),
+        ("2023-01-02 05:00", "2023-01-03 00:00", "2023-01-02 05:00", "2023-01-03 00:00"),
+        ("2023-01-02T05", "2023-01-03T07", "2023-01-02 05:00", "2023-01-03 07:00"),
+        ("2023-01-02T05:00+02:00", "2023-01-03T07:00Z", "2023-01-02 03:00", "2023-01-03 07:00"),
+        ("2023-01", "2023-01", "2023-01-01 00:00", "2023-01-31 23:00"),
+    ],
+)
+def test_a_date_is_its_whole_day_and_a_stamp_with_a_time_is_exact(folder, start, end, first, last):
+    hours = pd.date_range("2022-12-30", "2023-02-03", freq="h", inclusive="left")
+    pd.DataFrame({"date": hours, "quantity": 1.0}).to_csv(folder / "sales.csv", index=False)
+    times = load("sales.csv", series=[], frequency="h", select={"start": start, "end": end}).rows[TIME]
+    assert times.tolist() == pd.date_range(first, last, freq="h").tolist()

@@ -6,13 +6,16 @@ import pytest
 from gridcast.data import windows
 
 
-def naive_origins(usable, lookback, horizon, stride, start, end):
+def naive_origins(usable, lookback, horizon, stride, start, end, settled=None, observed=None):
+    settled, observed = settled or usable, observed or usable
     first = max(start, lookback)
     return [
         [series, origin]
         for series in range(len(usable))
         for origin in range(first, end - horizon + 1, stride)
         if all(usable[series][step] for step in range(origin - lookback, origin + horizon))
+        and settled[series][origin - 1]
+        and all(observed[series][step] for step in range(origin, origin + horizon))
     ]
 
 
@@ -23,6 +26,17 @@ def test_origins_are_those_of_a_naive_loop(lookback, horizon, stride, start, end
     usable = np.random.default_rng(lookback).random((3, 40)) > 0.05
     found = windows.origins(usable, lookback, horizon, stride, start, end)
     assert found.tolist() == naive_origins(usable.tolist(), lookback, horizon, stride, start, end)
+
+
+@pytest.mark.parametrize("stride", [1, 3])
+@pytest.mark.parametrize(("lookback", "horizon"), [(1, 1), (3, 2), (7, 4)])
+@pytest.mark.parametrize(("start", "end"), [(0, 60), (24, 34), (5, 12)])
+def test_inputs_end_on_settled_steps_and_targets_are_observed(lookback, horizon, stride, start, end):
+    random = np.random.default_rng(horizon)
+    usable, settled, observed = (random.random((3, 60)) > share for share in (0.02, 0.2, 0.1))
+    found = windows.origins(usable, lookback, horizon, stride, start, end, settled=settled, observed=observed)
+    masks = {"settled": settled.tolist(), "observed": observed.tolist()}
+    assert found.tolist() == naive_origins(usable.tolist(), lookback, horizon, stride, start, end, **masks)
 
 
 def test_targets_never_cross_a_boundary_while_inputs_reach_back_over_it():

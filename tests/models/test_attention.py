@@ -9,7 +9,7 @@ UNITS = 4
 
 
 @pytest.fixture(scope="module")
-def network(jax_backend):  # noqa: ARG001 - module fixtures do not see the mark above
+def network(jax_backend):
     """The context of a sequence, with a bias (zero at first) that would tell a mistake."""
     import keras
 

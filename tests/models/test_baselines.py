@@ -13,12 +13,14 @@ N = np.nan
 TRAIN, STEPS, LOOKBACK = 60, 90, 7
 
 
-def task(target, index, horizon=1, period=None, train=None, lookback=3):
+def task(target, index, horizon=1, period=None, train=None, lookback=3, observed=None):
     """A task on `target` (series, steps); the channel is the target itself, unscaled."""
     target = np.asarray(target, float)
+    observed = np.isfinite(target) if observed is None else np.asarray(observed, bool)
     train = target.shape[1] if train is None else train
     return baselines.Task(
         target=target,
+        observed=observed,
         channels=target[:, :, None],
         train=train,
         lookback=lookback,
@@ -61,6 +63,19 @@ def test_training_mean_and_median_by_hand():
     given = task([[N, 1, 2, 9, 100, 100], [5, 5, 5, 8, 0, 0]], [[1, 4], [0, 5]], horizon=2, train=4)
     assert baselines.training_mean(given).tolist() == [[5.75, 5.75], [4, 4]]
     assert baselines.training_median(given).tolist() == [[5, 5], [2, 2]]
+
+
+@pytest.mark.parametrize("name", ["training mean", "training median", "ETS"])
+def test_what_is_fitted_knows_no_filled_value(name):
+    """One at the end of training may have been interpolated from a value of the test span."""
+    given = weekly()
+    observed = np.ones((2, STEPS), bool)
+    observed[:, [20, 21, TRAIN - 2, TRAIN - 1, TRAIN]] = False
+    first = replace(given, observed=observed, target=np.where(observed, given.target, 15.0))
+    second = replace(first, target=np.where(observed, given.target, 1e3))
+    before, after = (baselines.BASELINES[name](asked) for asked in (first, second))
+    np.testing.assert_array_equal(after, before)
+    assert not np.allclose(before, baselines.BASELINES[name](replace(first, observed=np.ones((2, STEPS), bool))))
 
 
 def test_ridge_solves_its_normal_equations_and_answers_in_data_units():
@@ -153,6 +168,14 @@ def test_missing_values_and_flat_series_do_not_hide_the_period():
 )
 def test_no_period_is_found_where_there_is_none(training):
     assert baselines.find_period(training, "D") is None
+
+
+def test_a_series_without_two_neighbouring_values_has_no_say_in_the_period():
+    training = np.concatenate([repeating(7), np.full((1, 200), 3.0)])
+    training[2, ::2] = N
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert baselines.find_period(training, "D") == 7
 
 
 def test_a_frequency_without_a_usual_period_has_none():

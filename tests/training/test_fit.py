@@ -152,12 +152,26 @@ def test_a_batch_larger_than_the_training_span_is_cut_to_it(plan):
 
 
 @pytest.mark.parametrize("rate", [1e38, float("nan")])
-def test_a_learning_rate_that_breaks_the_network_is_a_plain_error(plan, rate):
+def test_a_learning_rate_that_breaks_the_network_is_a_plain_error(plan, rate, capfd):
     from gridcast.training import fit
 
     run = Run(plan.own[1].configuration.model_copy(update={"learning_rate": rate}), 0)
     with pytest.raises(GridcastError, match=r"^the loss is no longer finite in epoch \d; a lower learning rate may"):
         fit.train(plan.material, run)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_run_that_takes_too_long_is_ended_within_its_epoch(plan):
+    from gridcast.training import fit
+
+    limited = replace(plan.material, max_minutes=1e-5)
+    told = r"^exceeded training\.max_minutes \(1e-05\) in epoch 1; raise it, or make the network smaller$"
+    with pytest.raises(GridcastError, match=told):
+        fit.train(limited, plan.own[1])
+    network = fit.compiled(limited, plan.own[1])
+    _, validation = fit.batches(limited, plan.own[1])
+    with pytest.raises(GridcastError, match=r"^exceeded training\.max_minutes"):
+        network.evaluate(validation, callbacks=[fit.Watch(fit.Clock(1e-5))], verbose=0)
 
 
 def test_the_test_span_is_forecast_by_the_restored_network(plan, outcome):

@@ -113,6 +113,7 @@ def find(record: Record) -> Findings:
         sentences=[
             *verdict.standing(standing),
             *verdict.against(against, mase),
+            *verdict.counted(by_series),
             *([promotion] if (promotion := record.parent.data.tags.get(tracking.PROMOTION)) else []),
             *verdict.settings(contrasts, axes, metric),
         ],

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 
 from gridcast.analysis.tables import Contrast
@@ -85,6 +86,19 @@ def against(table: pd.DataFrame, winner_mase: float) -> list[str]:
         ]
         parts.append(_list(told))
     return [f"On data never seen, the winner's error (MASE {winner_mase:.3f}) is {'; '.join(parts)}."]
+
+
+def counted(by_series: pd.DataFrame) -> list[str]:
+    """Of how many series the winner's MASE is the mean, where it is not of all; as `tables.by_series` of the winner."""
+    without = [] if not len(by_series) else list(by_series.loc[~np.isfinite(by_series["mase"]), "series"])
+    if not without:
+        return []
+    others = [f"{len(without) - MANY} more"] if len(without) > MANY else []
+    return [
+        f"That MASE is the mean over {len(by_series) - len(without)} of {len(by_series)} series: "
+        f"{_list([*without[:MANY], *others])} {'has' if len(without) == 1 else 'have'} none that is finite, since "
+        "nothing changed from one step to the next in training, or the forecast is out of all bounds."
+    ]
 
 
 def honest(table: pd.DataFrame, winner_mase: float, naive: Sequence[str]) -> str:

@@ -32,6 +32,28 @@ def weekdays(times: pd.DatetimeIndex, frequency: str, calendar: str) -> tuple[in
     return tuple(int(day) for day in np.flatnonzero(counts * 5 >= counts.max()))
 
 
+def closed(times: pd.DatetimeIndex, days: tuple[int, ...]) -> tuple[str, ...] | None:
+    """Dates between the first and the last of `times` whose weekday is one of `days`, and that have no step.
+
+    None where they are more than a fifth of such dates: the weekdays do not tell the calendar then.
+    """
+    usual = _usual(times, days)
+    missing = usual[~usual.isin(times.normalize())]
+    return tuple(missing.strftime("%Y-%m-%d")) if days and len(missing) * 5 <= len(usual) else None
+
+
+def opened(times: pd.DatetimeIndex, days: tuple[int, ...], closed: tuple[str, ...]) -> pd.DatetimeIndex:
+    """`times` and every date between the first and the last of them on `days` that is not `closed`."""
+    usual = _usual(times, days)
+    missing = usual[~usual.isin(times.normalize()) & ~usual.isin(pd.DatetimeIndex(closed))]
+    return times.union(missing + (times[0] - times[0].normalize()))
+
+
+def _usual(times: pd.DatetimeIndex, days: tuple[int, ...]) -> pd.DatetimeIndex:
+    dates = pd.date_range(times[0].normalize(), times[-1].normalize())
+    return dates[np.isin(dates.day_of_week, days)]
+
+
 def following(last: pd.Timestamp, steps: int, frequency: str, days: tuple[int, ...] = ()) -> pd.DatetimeIndex:
     """The `steps` stamps after `last`, on the given weekdays only where there are any."""
     every = max(1, -(-7 // len(days))) if days else 1

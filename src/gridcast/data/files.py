@@ -26,15 +26,16 @@ SLASHED = re.compile(r"^\s*(\d{1,2})[./-](\d{1,2})[./-](\d{4})\b(.*)$")
 OPENERS = {".gz": gzip.open, ".xz": lzma.open}
 
 
-def read(path: str, data: Data) -> tuple[pd.DataFrame, str]:
+def read(path: str, data: Data, *, settable: bool = True) -> tuple[pd.DataFrame, str]:
     """The columns of `path` that the experiment names, with `LINE`, and a note of what was done.
 
     The time column comes as datetime64 without a time zone, the target and covariates as floats,
     series and static columns as text. Rows without a target are left out: their step is a gap.
-    Raises DataError that names file, line, column, value and remedy.
+    `settable` tells that there is an experiment file, in which `data.dates` is a remedy. Raises
+    DataError that names file, line, column, value and remedy.
     """
     if path.endswith(".parquet"):
-        return _parquet(path, data)
+        return _parquet(path, data, settable)
     text, encoding = _text(path)
     lines = text.split("\n", 1)
     header = lines[0]
@@ -48,7 +49,7 @@ def read(path: str, data: Data) -> tuple[pd.DataFrame, str]:
     rows[LINE] = _lines(text, rows)
     rows = rows[rows[wanted].notna().any(axis=1)].reset_index(drop=True)  # blank lines
     _any_rows(rows, path)
-    rows[data.time], dates = _dates(rows, data, path)
+    rows[data.time], dates = _dates(rows, data, path, settable)
     comma = False
     for column in _numbers(data):
         rows[column], with_comma = _floats(rows, column, separator, path)
@@ -187,10 +188,10 @@ def _filled(rows: pd.DataFrame, columns: tuple[str, ...], path: str) -> None:
             raise _refuse(rows, bad[0], column, path, "is no name; fill it in, or delete the line")
 
 
-def _dates(rows: pd.DataFrame, data: Data, path: str) -> tuple[pd.Series, str]:
+def _dates(rows: pd.DataFrame, data: Data, path: str, settable: bool) -> tuple[pd.Series, str]:
     column = data.time
     stamps = pd.Series(rows[column].unique()).dropna()
-    order = _order(rows, stamps, data, path)
+    order = _order(rows, stamps, data, path, settable)
     if order == "iso":
         parsed = pd.to_datetime(stamps.str.strip(), format="ISO8601", errors="coerce", utc=True).dt.tz_localize(None)
     else:
@@ -203,12 +204,13 @@ def _dates(rows: pd.DataFrame, data: Data, path: str) -> tuple[pd.Series, str]:
     bad = np.flatnonzero(values.isna())
     if len(bad):
         example = {"iso": "2011-12-31", "day-first": "31/12/2011", "month-first": "12/31/2011"}[order]
-        problem = f"is no date; this file's are read as {order}, such as {example}: correct it, or see data.dates"
+        remedy = "correct it, or see data.dates" if settable else "correct it"
+        problem = f"is no date; this file's are read as {order}, such as {example}: {remedy}"
         raise _refuse(rows, bad[0], column, path, problem)
     return values, {"iso": "ISO"}.get(order, order)
 
 
-def _order(rows: pd.DataFrame, stamps: pd.Series, data: Data, path: str) -> str:
+def _order(rows: pd.DataFrame, stamps: pd.Series, data: Data, path: str, settable: bool) -> str:
     """`iso`, `day-first` or `month-first`, told from the dates of this one file."""
     if data.dates != "auto":
         return data.dates
@@ -229,13 +231,13 @@ def _order(rows: pd.DataFrame, stamps: pd.Series, data: Data, path: str) -> str:
         )
     if day_first.any() or month_first.any():
         return "day-first" if day_first.any() else "month-first"
+    remedy = "data.dates: day-first or month-first" if settable else "them as 2011-12-31"
     raise DataError(
-        f"{path}, column '{data.time}': dates such as '{stamps.iloc[0]}' do not tell day from month; "
-        "write data.dates: day-first or month-first"
+        f"{path}, column '{data.time}': dates such as '{stamps.iloc[0]}' do not tell day from month; write {remedy}"
     )
 
 
-def _parquet(path: str, data: Data) -> tuple[pd.DataFrame, str]:
+def _parquet(path: str, data: Data, settable: bool) -> tuple[pd.DataFrame, str]:
     try:
         import pyarrow.parquet as pq
 
@@ -253,7 +255,7 @@ def _parquet(path: str, data: Data) -> tuple[pd.DataFrame, str]:
         _filled(rows, (data.time,), path)
     else:
         rows[data.time] = rows[data.time].astype("string")
-        rows[data.time], _ = _dates(rows, data, path)
+        rows[data.time], _ = _dates(rows, data, path, settable)
     for column in _numbers(data):
         if not pd.api.types.is_numeric_dtype(rows[column]):
             raise DataError(f"{path}, column '{column}': holds {rows[column].dtype}, not numbers")

@@ -17,7 +17,10 @@ def inner(target: np.ndarray) -> np.ndarray:
 
 
 def fill(target: np.ndarray, policy: str) -> np.ndarray:
-    """`target` with its gaps filled: zero (also where the series is absent), ffill or interpolate."""
+    """`target` with its gaps filled: zero (also where the series is absent), ffill or interpolate.
+
+    `interpolate` reads the value after the gap, see `settled`.
+    """
     missing = np.isnan(target)
     if policy == "zero":
         return np.where(missing, 0.0, target)
@@ -31,6 +34,24 @@ def fill(target: np.ndarray, policy: str) -> np.ndarray:
         gap, known = broken[series], ~missing[series]
         filled[series, gap] = np.interp(steps[gap], steps[known], target[series, known])
     return filled
+
+
+def observed(target: np.ndarray, policy: str) -> np.ndarray:
+    """True where `target`, not filled yet, holds a value to learn and to score.
+
+    `zero` declares that nothing recorded means nothing happened, a day without a sale is a true 0:
+    such steps count. What `ffill` and `interpolate` put in is made up, to be read and no more.
+    """
+    return np.ones(target.shape, bool) if policy == "zero" else np.isfinite(target)
+
+
+def settled(filled: np.ndarray, observed: np.ndarray, policy: str) -> np.ndarray:
+    """True where a step of the `filled` target owes nothing to later steps: only there may inputs end.
+
+    An interpolated value tells of the first value after its gap. Inputs that reach that value
+    themselves learn nothing from it; inputs that end within the gap would know their future.
+    """
+    return observed if policy == "interpolate" else np.isfinite(filled)
 
 
 def forward(values: np.ndarray) -> np.ndarray:

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from gridcast.config import Experiment
-from gridcast.data import axis, gaps, scaling, splits
+from gridcast.data import axis, gaps, scaling, splits, windows
 from gridcast.data.features import calendar, is_column
 from gridcast.data.preprocessing import Preprocessing
 from gridcast.data.sources import ONLY_SERIES, SERIES, TARGET, TIME, Table
@@ -21,6 +21,7 @@ class Panel:
     """All series on one axis of `times`, in data units.
 
     `target` is (series, steps); NaN before a series begins and after it ends, never between.
+    `observed` (series, steps) is False there and where a gap was filled with a made-up value.
     `past` and `future` are (series, steps, columns), without NaN where the target has none.
     `static` is (series, columns), codes into `vocabularies`. `notes` tells what was done.
     """
@@ -28,6 +29,7 @@ class Panel:
     series: tuple[str, ...]
     times: pd.DatetimeIndex
     target: np.ndarray
+    observed: np.ndarray
     past: np.ndarray
     future: np.ndarray
     static: np.ndarray
@@ -42,7 +44,7 @@ class Panel:
         for names in (self.series, *self.vocabularies):
             digest.update("\0".join(names).encode() + b"\1")
         digest.update(self.times.to_numpy("datetime64[us]").tobytes())
-        for values in (self.target, self.past, self.future, self.static):
+        for values in (self.target, self.observed, self.past, self.future, self.static):
             digest.update(str(values.shape).encode())
             digest.update(np.ascontiguousarray(values).tobytes())
         return digest.hexdigest()
@@ -54,8 +56,13 @@ class Panel:
 
     @property
     def training_target(self) -> np.ndarray:
-        """The target over the training span (series, training steps)."""
-        return self.target[:, : self.spans.train]
+        """The target over the training span (series, training steps), NaN where it was not observed.
+
+        What is fitted or counted on it knows no filled value: one interpolated at the end of the
+        span would tell of the span after.
+        """
+        train = self.spans.train
+        return np.where(self.observed[:, :train], self.target[:, :train], np.nan)
 
     def take(self, keep: np.ndarray) -> Panel:
         """The same panel with the series at positions `keep` only."""
@@ -63,6 +70,7 @@ class Panel:
             self,
             series=tuple(self.series[i] for i in keep),
             target=self.target[keep],
+            observed=self.observed[keep],
             past=self.past[keep],
             future=self.future[keep],
             static=self.static[keep],
@@ -83,10 +91,12 @@ def build(table: Table, experiment: Experiment) -> Panel:
     time_code = times.get_indexer(pd.DatetimeIndex(rows[TIME]))
     shape = len(ids), len(times)
     future = tuple(filter(is_column, data.future))
+    target = _matrix(rows[TARGET], series_code, time_code, shape)
     panel = Panel(
         series=tuple(map(str, ids)),
         times=times,
-        target=_matrix(rows[TARGET], series_code, time_code, shape),
+        target=target,
+        observed=np.isfinite(target),
         past=_cube(rows, data.past, series_code, time_code, shape),
         future=_cube(rows, future, series_code, time_code, shape),
         static=np.zeros((len(ids), 0), np.int32),
@@ -102,6 +112,7 @@ def build(table: Table, experiment: Experiment) -> Panel:
     panel = _static(panel, table, data.static)
     panel = _constant(panel, experiment)
     _long_enough(panel, experiment)
+    panel = _whole_enough(panel, experiment)
     if experiment.transform.log1p and np.nanmin(panel.target) <= -1:
         where, when = map(int, np.unravel_index(np.nanargmin(panel.target), panel.target.shape))
         raise DataError(
@@ -190,8 +201,10 @@ def _gaps(panel: Panel, table: Table, experiment: Experiment) -> Panel:
         )
     target = gaps.fill(panel.target, policy)
     filled = int(np.isnan(panel.target).sum() - np.isnan(target).sum())
-    notes = (f"{filled:,} missing steps of {target.size:,} filled (gaps: {policy})",) if filled else ()
-    return replace(panel, target=target, notes=panel.notes + notes)
+    told = f"{filled:,} missing steps of {target.size:,} filled (gaps: {policy})"
+    told += ", never forecast or scored" if policy != "zero" else ""
+    observed = gaps.observed(panel.target, policy)
+    return replace(panel, target=target, observed=observed, notes=panel.notes + ((told,) if filled else ()))
 
 
 def preprocessing(panel: Panel, experiment: Experiment, lookback: int) -> Preprocessing:
@@ -200,6 +213,7 @@ def preprocessing(panel: Panel, experiment: Experiment, lookback: int) -> Prepro
     columns = panel.columns[:, :train]
     # Covariates are always scaled: `none` speaks of the target.
     method = "standard" if options.scale == "none" else options.scale
+    weekdays = axis.weekdays(panel.times[:train], data.frequency, data.calendar)
     return Preprocessing(
         time=data.time,
         keys=data.series,
@@ -209,7 +223,7 @@ def preprocessing(panel: Panel, experiment: Experiment, lookback: int) -> Prepro
         frequency=data.frequency,
         calendar=data.calendar,
         gaps=data.gaps,
-        weekdays=axis.weekdays(panel.times[:train], data.frequency, data.calendar),
+        weekdays=weekdays,
         series=panel.series,
         lookback=lookback,
         horizon=experiment.window.horizon,
@@ -217,6 +231,8 @@ def preprocessing(panel: Panel, experiment: Experiment, lookback: int) -> Prepro
         scalers=tuple(scaling.fit(columns[:, :, k], method) for k in range(columns.shape[2])),
         static=tuple(map(tuple, panel.static.tolist())),
         fallback=tuple(map(tuple, np.median(columns, axis=1).tolist())),
+        # Where every step is given for every series, each table shows the whole calendar.
+        closed=None if data.gaps == "error" else axis.closed(panel.times, weekdays),
     )
 
 
@@ -276,21 +292,56 @@ def _constant(panel: Panel, experiment: Experiment) -> Panel:
 
 
 def _long_enough(panel: Panel, experiment: Experiment) -> None:
-    lookback = max((c for grid in experiment.grid for c in grid.get("lookback", ())), default=0)
-    lookback = max(lookback, experiment.configuration().lookback)
-    horizon, spans = experiment.window.horizon, panel.spans
-    observed = np.isfinite(panel.target)
+    lookback, horizon, spans = _longest_lookback(experiment), experiment.window.horizon, panel.spans
     for name, needed in (("train", lookback + horizon), ("validation", horizon), ("test", horizon)):
         start, end = spans[name]
-        got = observed[:, start:end].sum(axis=1)
+        got = np.isfinite(panel.target[:, start:end]).sum(axis=1)
         short = np.flatnonzero(got < needed)
         if len(short):
             worst = short[np.argmin(got[short])]
-            others = f" and {len(short) - 1} other series" if len(short) > 1 else ""
-            named = "the series" if panel.series[worst] == ONLY_SERIES else f"series '{panel.series[worst]}'"
             raise DataError(
-                f"{experiment.data.source}: {named}{others} too short: {int(got[worst])} observed steps in the "
-                f"{name} span of {end - start}, {needed} needed (lookback {lookback} + horizon {horizon}"
+                f"{experiment.data.source}: {_named(panel, worst, len(short))} too short: {int(got[worst])} observed "
+                f"steps in the {name} span of {end - start}, {needed} needed (lookback {lookback} + horizon {horizon}"
                 f"{'' if name == 'train' else ', whose inputs may lie in the span before'}); give a longer series, "
                 "a shorter window, another split, or leave it out with data.select.only"
             )
+
+
+def _whole_enough(panel: Panel, experiment: Experiment) -> Panel:
+    """Filled gaps may leave a series, however long, without a window of some span: told, or refused.
+
+    Refused is a series that could not be trained on, and a span in which no series is left.
+    """
+    window, policy, usable = experiment.window, experiment.data.gaps, np.isfinite(panel.target)
+    settled = gaps.settled(panel.target, panel.observed, policy)
+    notes = panel.notes
+    for span in ("train", "validation", "test"):
+        shape = _longest_lookback(experiment), window.horizon, window.stride, *panel.spans[span]
+        whole = windows.origins(usable, *shape)
+        honest = windows.origins(usable, *shape, settled=settled, observed=panel.observed)
+        none = np.setdiff1d(whole[:, 0], honest[:, 0])
+        if len(none) and (span == "train" or not len(honest)):
+            filled = int((usable & ~panel.observed)[none[0]].sum())
+            ends = " and whose inputs end on an observed step" if policy == "interpolate" else ""
+            raise DataError(
+                f"{experiment.data.source}: {_named(panel, none[0], len(none))} too broken: {filled} of its "
+                f"{len(panel.times)} steps are filled (gaps: {policy}), which leaves no window in the {span} span "
+                f"whose targets (horizon {window.horizon}) were all observed{ends}; give the missing steps, a coarser "
+                "data.frequency or a shorter horizon, write gaps: zero if nothing happened then, or leave it out with "
+                "data.select.only"
+            )
+        if len(none):
+            names = ", ".join(panel.series[i] for i in none[:5])
+            notes += (f"warning: {len(none)} series without a window in the {span} span for filled gaps ({names})",)
+    return replace(panel, notes=notes)
+
+
+def _longest_lookback(experiment: Experiment) -> int:
+    tried = (c for grid in experiment.grid for c in grid.get("lookback", ()))
+    return max([experiment.configuration().lookback, *tried])
+
+
+def _named(panel: Panel, one: int, several: int) -> str:
+    """`series 'pear' and 2 other series`, of the `several` of which the one at position `one` is told."""
+    others = f" and {several - 1} other series" if several > 1 else ""
+    return ("the series" if panel.series[one] == ONLY_SERIES else f"series '{panel.series[one]}'") + others

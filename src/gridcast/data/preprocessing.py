@@ -21,7 +21,9 @@ class Preprocessing:
 
     `scalers` holds one Scaler for each past and future column, in that order; `static` the
     category codes of each series (series, columns); `fallback` the value (series, columns) that
-    stands for a past or future column before its first observation, in data units.
+    stands for a past or future column before its first observation, in data units. `closed` are
+    the dates of the data on which an observed calendar has no step though its weekday has as a
+    rule; None where a table alone shows which steps there are.
     """
 
     time: str
@@ -40,6 +42,7 @@ class Preprocessing:
     scalers: tuple[Scaler, ...]
     static: tuple[tuple[int, ...], ...]
     fallback: tuple[tuple[float, ...], ...]
+    closed: tuple[str, ...] | None = None
 
     @property
     def future_columns(self) -> tuple[str, ...]:

@@ -102,10 +102,10 @@ def _cut(table: Table, data: Data) -> Table:
         text = getattr(data.select, bound)
         if text is not None:
             try:
-                stamp = pd.Timestamp(text)
+                first, last = _interval(text)
             except ValueError:
                 raise DataError(f"data.select.{bound}: '{text}' is no date; write it as 2011-12-31") from None
-            rows = rows[rows[TIME] >= stamp if bound == "start" else rows[TIME] <= stamp]
+            rows = rows[rows[TIME] >= first if bound == "start" else rows[TIME] <= last]
     if data.select.only is not None:
         known = pd.unique(rows[SERIES])
         for name in data.select.only:
@@ -115,6 +115,18 @@ def _cut(table: Table, data: Data) -> Table:
     if not len(rows):
         raise DataError(f"{data.source}: no rows are left after data.select {_told(data.select.model_dump())}")
     return Table(rows.reset_index(drop=True), table.files, table.notes)
+
+
+def _interval(text: str) -> tuple[pd.Timestamp, pd.Timestamp]:
+    """First and last moment that `text` means: a date is its whole day, a stamp with a time itself alone.
+
+    Without a time zone, in UTC where it has one, as the stamps of the table. Raises ValueError.
+    """
+    stamp, meant = pd.to_datetime(text, utc=True).tz_localize(None), pd.Period(text)
+    if pd.isna(stamp):
+        raise ValueError(text)
+    exact = meant.freqstr in ("h", "min", "s", "ms", "us", "ns")
+    return stamp, stamp if exact else meant.end_time
 
 
 def _told(options: Mapping[str, object]) -> str:

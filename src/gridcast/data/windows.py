@@ -6,18 +6,34 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 
-def origins(usable: np.ndarray, lookback: int, horizon: int, stride: int, start: int, end: int) -> np.ndarray:
+def origins(
+    usable: np.ndarray,
+    lookback: int,
+    horizon: int,
+    stride: int,
+    start: int,
+    end: int,
+    *,
+    settled: np.ndarray | None = None,
+    observed: np.ndarray | None = None,
+) -> np.ndarray:
     """Index pairs (n, 2) of series and origin whose targets lie whole within steps [start, end).
 
     The window at origin o reads steps [o - lookback, o) and forecasts [o, o + horizon); its inputs
     may reach back over `start`, its targets never over either bound. `usable` (series, steps) is
-    False where a value is missing: no window touches such a step. Origins are `stride` apart,
-    counted from the first possible one of the span; ordered by series, then by time.
+    False where a value is missing: no window touches such a step. Inputs end on a step that is
+    `settled`, targets are `observed` throughout, both (series, steps) and True where not given.
+    Origins are `stride` apart, counted from the first possible one of the span; ordered by series,
+    then by time.
     """
     first, last = max(start, lookback), end - horizon
     if last < first:
         return np.zeros((0, 2), np.int32)
     whole = np.asarray(sliding_window_view(usable[:, first - lookback : end], lookback + horizon, axis=1).all(axis=2))
+    if settled is not None:
+        whole &= settled[:, first - 1 : last]
+    if observed is not None:
+        whole &= sliding_window_view(observed[:, first:end], horizon, axis=1).all(axis=2)
     series, offset = np.nonzero(whole[:, ::stride])
     return np.stack([series, offset * stride + first], axis=1).astype(np.int32)
 

@@ -1,7 +1,8 @@
 """Honest baselines: forecasts (n, horizon) in data units for the windows `index` (n, 2), no network.
 
-`target` is (series, steps) in data units and `train` the number of training steps: nothing is
-fitted beyond them, and no forecast reads at or after its origin.
+`target` is (series, steps) in data units, `observed` where it was not filled, and `train` the number
+of training steps: nothing is fitted beyond them, and no forecast reads at or after its origin. What
+is fitted takes observed values alone, since an interpolated one may tell of the span after.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ class Task:
     """What a baseline may know: the past of each window, and channels (series, steps, channels) for ridge."""
 
     target: np.ndarray
+    observed: np.ndarray
     channels: np.ndarray
     train: int
     lookback: int
@@ -42,6 +44,11 @@ class Task:
     training_index: np.ndarray
     index: np.ndarray
     inverse: Callable[[np.ndarray, np.ndarray], np.ndarray]
+
+    @property
+    def known(self) -> np.ndarray:
+        """The target (series, steps), NaN where it was not observed."""
+        return np.where(self.observed, self.target, np.nan)
 
 
 def last_value(task: Task) -> np.ndarray:
@@ -61,12 +68,12 @@ def seasonal_naive(task: Task) -> np.ndarray:
 
 def training_mean(task: Task) -> np.ndarray:
     """The mean of the series over the training span."""
-    return np.repeat(np.nanmean(task.target[:, : task.train], axis=1)[task.index[:, 0], None], task.horizon, axis=1)
+    return np.repeat(np.nanmean(task.known[:, : task.train], axis=1)[task.index[:, 0], None], task.horizon, axis=1)
 
 
 def training_median(task: Task) -> np.ndarray:
     """The median of the series over the training span."""
-    return np.repeat(np.nanmedian(task.target[:, : task.train], axis=1)[task.index[:, 0], None], task.horizon, axis=1)
+    return np.repeat(np.nanmedian(task.known[:, : task.train], axis=1)[task.index[:, 0], None], task.horizon, axis=1)
 
 
 def ridge(task: Task) -> np.ndarray:
@@ -85,7 +92,7 @@ def _flat(task: Task, index: np.ndarray) -> np.ndarray:
 
 
 def ets(task: Task) -> np.ndarray:
-    """Exponential smoothing of each series (additive; seasonal where a period is known).
+    """Exponential smoothing of each series (additive; seasonal where a period is known; gaps repeat the last value).
 
     Fitted by maximum likelihood on the training span, then filtered through the rest with fixed
     parameters: each forecast starts from the state before its origin. Source: Hyndman, Koehler,
@@ -93,10 +100,10 @@ def ets(task: Task) -> np.ndarray:
     """
     from statsmodels.tsa.statespace.exponential_smoothing import ExponentialSmoothing
 
-    forecasts = np.empty((len(task.index), task.horizon))
+    forecasts, known = np.empty((len(task.index), task.horizon)), task.known
     for series in np.unique(task.index[:, 0]):
         rows = np.flatnonzero(task.index[:, 0] == series)
-        values = gaps.forward(task.target[series : series + 1])[0]
+        values = gaps.forward(known[series])
         start = int(np.argmax(np.isfinite(values)))
         train = values[start : task.train]
         seasonal = task.period if task.period and len(train) >= 3 * task.period else None
@@ -146,7 +153,8 @@ def find_period(training: np.ndarray, frequency: str) -> int | None:
     steps = training.shape[1]
     values = np.diff(training, axis=1)
     known = np.isfinite(values)
-    centred = np.where(known, values - np.nanmean(np.where(known, values, np.nan), axis=1, keepdims=True), 0.0)
+    means = np.sum(values, axis=1, where=known) / np.maximum(known.sum(axis=1), 1)
+    centred = np.where(known, values - means[:, None], 0.0)
     power = np.sum(centred**2, axis=1)
     alive = power > 0
     best: tuple[float, int] | None = None

@@ -8,13 +8,21 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from gridcast.errors import GridcastError
+
 
 def start(backend: str, cache: Path) -> None:
     """Import Keras on `backend` (jax or tensorflow); JAX keeps its compiled programs under `cache`.
 
     On JAX the process cannot import TensorFlow from here on, until `release`.
     """
+    loaded = sys.modules.get("keras")
+    if loaded is not None and loaded.backend.backend() != backend:
+        there = loaded.backend.backend()
+        raise GridcastError(f"this process has Keras on {there} already; start it anew for {backend}")
     os.environ["KERAS_BACKEND"] = backend
+    # XLA divides work by the cores that it sees, and the last bits of a sum follow.
+    os.environ.setdefault("NPROC", "1")
     if backend == "jax":
         # Keras looks for TensorFlow whenever it writes a file; finding it costs three seconds and a
         # screenful of banners.

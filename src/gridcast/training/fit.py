@@ -7,17 +7,19 @@ import math
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
 
 from gridcast import metrics
-from gridcast.errors import GridcastError
+from gridcast.errors import Diverged, GridcastError
 from gridcast.evaluation import Forecasts
 from gridcast.forecaster import NETWORK, SETTINGS, Forecaster, inputs, load
 from gridcast.grid import Run
 from gridcast.models.recurrent import Shape, build
 from gridcast.training import backend
+from gridcast.training.checkpoint import BEST, Checkpoint, Clock
 from gridcast.training.material import Material
 from gridcast.training.outcome import Outcome
 
@@ -64,6 +66,39 @@ class Batches(keras.utils.PyDataset):
             self.generator.shuffle(self.order)
 
 
+class Watch(keras.callbacks.Callback):
+    """Ends a run as soon as its loss is no longer finite or its time is over.
+
+    Raises Diverged or GridcastError out of `fit`. Keras hands the loss over as a float at every
+    batch anyway; the look at it and at the clock takes a microsecond.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__()
+        self.clock, self.epoch = clock, 0
+
+    def on_epoch_begin(self, epoch: int, *_: Any) -> None:
+        """Note the epoch that errors name."""
+        self.epoch = epoch + 1
+
+    def on_train_batch_begin(self, *_: Any, **__: Any) -> None:
+        """Stop when the time is over."""
+        if self.clock.left() < 0:
+            raise GridcastError(
+                f"exceeded training.max_minutes ({self.clock.max_minutes:g}) in epoch {self.epoch}; "
+                "raise it, or make the network smaller"
+            )
+
+    on_test_batch_begin = on_train_batch_begin
+
+    def on_train_batch_end(self, _: int, logs: dict[str, float]) -> None:
+        """Stop at the first loss, or other number in `logs`, that is not finite."""
+        if not all(map(math.isfinite, logs.values())):
+            raise Diverged(f"the loss is no longer finite in epoch {self.epoch}; a lower learning rate may help")
+
+    on_epoch_end = on_train_batch_end
+
+
 def shape(material: Material, lookback: int) -> Shape:
     """Sizes of the network that fits `material`."""
     own = material.preprocessing
@@ -94,32 +129,40 @@ def compiled(material: Material, run: Run) -> keras.Model:
     return network
 
 
-def train(material: Material, run: Run) -> Outcome:
-    """Train `run` on `material`. Raises GridcastError when the loss is no longer finite."""
+def train(material: Material, run: Run, keep: Path | None = None) -> Outcome:
+    """Train `run` on `material`; a run that was interrupted while it kept its state at `keep` goes on there.
+
+    Either way the same weights come out, to the bit on JAX. Raises GridcastError when the loss is no
+    longer finite, and when the run takes more than `material.max_minutes`; its state then stays at
+    `keep` for a start with more time.
+    """
     backend.forget()
-    started = time.perf_counter()
+    clock = Clock(material.max_minutes)
     network = compiled(material, run)
     training, validation = batches(material, run)
     with tempfile.TemporaryDirectory() as folder:
-        checkpoint = Path(folder, "best.keras")
-        callbacks = [
-            keras.callbacks.TerminateOnNaN(raise_error=False),
-            keras.callbacks.EarlyStopping(patience=material.patience, restore_best_weights=True),
-            keras.callbacks.ModelCheckpoint(checkpoint, save_best_only=True),
-        ]
-        done = network.fit(
-            training, validation_data=validation, epochs=material.epochs, callbacks=callbacks, shuffle=False, verbose=0
-        )
-        curves = {
-            name: tuple(map(float, done.history[name]))
-            for name in ("loss", "val_loss", "mae", "val_mae")
-            if name in done.history
-        }
-        if not all(np.isfinite(curve).all() for curve in curves.values()) or len(curves) < 4:
-            epoch = len(curves["loss"])
-            raise GridcastError(f"the loss is no longer finite in epoch {epoch}; a lower learning rate may help")
-        network.load_weights(checkpoint)
-    seconds = time.perf_counter() - started
+        # The best weights come back from the file below, so EarlyStopping need not keep them too.
+        stopping = keras.callbacks.EarlyStopping(patience=material.patience, restore_best_weights=False)
+        best_so_far = keras.callbacks.ModelCheckpoint(Path(folder, BEST), save_best_only=True)
+        progress = Checkpoint(keep, material.checkpoint_seconds, clock, network, training, stopping, best_so_far)
+        progress.resume()
+        try:
+            if not progress.over:
+                network.fit(
+                    training,
+                    validation_data=validation,
+                    initial_epoch=progress.epochs,
+                    epochs=material.epochs,
+                    callbacks=[Watch(clock), stopping, best_so_far, progress],
+                    shuffle=False,
+                    verbose=0,
+                )
+        except Diverged:
+            progress.remove()
+            raise
+        network.load_weights(best_so_far.filepath)
+    curves = {name: tuple(curve) for name, curve in progress.curves.items()}
+    seconds = clock.spent()
     files = _files(network, material, run)
     forecaster = Forecaster(material.of(run.configuration.lookback), network)
     index = validation.index
@@ -127,7 +170,7 @@ def train(material: Material, run: Run) -> Outcome:
     forecast = forecaster.preprocessing.target_scaler.inverse(scaled, index[:, 0])
     losses = metrics.point_losses(run.configuration.loss, material.scaled(index), scaled).mean(axis=1)
     best = int(np.argmin(curves["val_loss"]))
-    return Outcome(
+    outcome = Outcome(
         curves=curves,
         metrics={
             "best_val_loss": curves["val_loss"][best],
@@ -140,6 +183,8 @@ def train(material: Material, run: Run) -> Outcome:
         origin_losses=tuple((int(step), float(losses[index[:, 1] == step].mean())) for step in np.unique(index[:, 1])),
         files=files,
     )
+    progress.remove()
+    return outcome
 
 
 def _files(network: keras.Model, material: Material, run: Run) -> dict[str, bytes]:

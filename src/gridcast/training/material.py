@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from gridcast.config import Experiment
-from gridcast.data import windows
+from gridcast.data import gaps, windows
 from gridcast.data.panel import Panel, preprocessing
 from gridcast.data.preprocessing import Preprocessing
 from gridcast.data.splits import Spans
@@ -18,24 +18,36 @@ from gridcast.models import baselines
 class Material:
     """The panel in network units, with the windows of each span.
 
-    `channels` (series, steps, channels) float32; `target` (series, steps) in data units;
+    `channels` (series, steps, channels) float32; `target` (series, steps) in data units, and its
+    mask `observed`: False where a value is missing or made up, which is never forecast or scored;
     `categories` counts the codes of each static column, the unseen one included.
     """
 
     preprocessing: Preprocessing
     channels: np.ndarray
     target: np.ndarray
+    observed: np.ndarray
     spans: Spans
     stride: int
     period: int | None
     categories: tuple[int, ...]
     epochs: int
     patience: int
+    max_minutes: float | None
+    checkpoint_seconds: float
 
     def origins(self, span: str, lookback: int) -> np.ndarray:
-        """Windows (n, 2) whose targets lie in `span`."""
-        start, end = self.spans[span]
-        return windows.origins(np.isfinite(self.target), lookback, self.preprocessing.horizon, self.stride, start, end)
+        """Windows (n, 2) whose targets lie in `span`, observed all; their inputs know nothing of their future."""
+        own = self.preprocessing
+        return windows.origins(
+            np.isfinite(self.target),
+            lookback,
+            own.horizon,
+            self.stride,
+            *self.spans[span],
+            settled=gaps.settled(self.target, self.observed, own.gaps),
+            observed=self.observed,
+        )
 
     def of(self, lookback: int) -> Preprocessing:
         """The preprocessing for a network that reads `lookback` steps."""
@@ -53,6 +65,7 @@ class Material:
         """What a baseline needs to forecast the windows of the test span."""
         return baselines.Task(
             target=self.target,
+            observed=self.observed,
             channels=self.channels,
             train=self.spans.train,
             lookback=lookback,
@@ -76,10 +89,13 @@ def prepare(panel: Panel, experiment: Experiment) -> Material:
         preprocessing=own,
         channels=own.channels(panel.target, panel.columns, panel.times),
         target=panel.target,
+        observed=panel.observed,
         spans=panel.spans,
         stride=experiment.window.stride,
         period=experiment.data.period or baselines.find_period(panel.training_target, experiment.data.frequency),
         categories=tuple(len(vocabulary) + 1 for vocabulary in panel.vocabularies),
         epochs=experiment.training.epochs,
         patience=experiment.training.patience,
+        max_minutes=experiment.training.max_minutes,
+        checkpoint_seconds=experiment.training.checkpoint_seconds,
     )

@@ -1,0 +1,179 @@
+"""State of a run that is under way, kept on disk: what is interrupted goes on to the same bits."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import math
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import keras
+import numpy as np
+
+from gridcast import bundle
+from gridcast.bundle import DamagedError
+
+if TYPE_CHECKING:
+    from gridcast.training.fit import Batches
+
+CURVES = ("loss", "val_loss", "mae", "val_mae")
+STATE, BEST = "state.json", "best.keras"
+FORMAT = 1
+"""To be raised when something else is kept than before: what an older gridcast left is then not taken up."""
+_LOG = logging.getLogger("gridcast")
+
+
+class Clock:
+    """Seconds that a run has taken, those before an interruption included."""
+
+    def __init__(self, max_minutes: float | None = None) -> None:
+        self.max_minutes, self.before, self.started = max_minutes, 0.0, time.perf_counter()
+
+    def spent(self) -> float:
+        """Seconds taken so far."""
+        return self.before + time.perf_counter() - self.started
+
+    def left(self) -> float:
+        """Seconds that the run may still take; infinite without `max_minutes`."""
+        return math.inf if self.max_minutes is None else 60 * self.max_minutes - self.spent()
+
+
+class Checkpoint(keras.callbacks.Callback):
+    """Collects the curves of a run, and keeps all of its state at `path` so that `resume` can go on with it.
+
+    Saved at the first end of an epoch that comes `seconds` or more after the last time. This
+    callback must be the last one: what `stopping` and `best` know of an epoch is then settled, and
+    what Keras resets when training begins is put in place after that.
+    """
+
+    def __init__(
+        self,
+        path: Path | None,
+        seconds: float,
+        clock: Clock,
+        network: keras.Model,
+        batches: Batches,
+        stopping: keras.callbacks.EarlyStopping,
+        best: keras.callbacks.ModelCheckpoint,
+    ) -> None:
+        super().__init__()
+        assert batches.generator is not None
+        self.generator = batches.generator
+        self.path, self.seconds, self.clock = path, seconds, clock
+        self.network, self.batches, self.stopping, self.best = network, batches, stopping, best
+        self.curves: dict[str, list[float]] = {name: [] for name in CURVES}
+        self.over = False
+        self._kept: tuple[dict[str, Any], dict[str, np.ndarray]] | None = None
+        self._last = clock.spent()
+        self._warned = False
+
+    @property
+    def epochs(self) -> int:
+        """How many epochs are trained."""
+        return len(self.curves["loss"])
+
+    def resume(self) -> None:
+        """Take up the run kept at `path`, if there is one; one that is damaged is removed, with a warning.
+
+        Afterwards `epochs` are trained already, and all that shall be if the run is `over`.
+        """
+        if self.path is None:
+            return
+        self.network.optimizer.build(self.network.trainable_variables)
+        try:
+            files = bundle.read(self.path)
+            state, arrays = self._fitting(files)
+        except FileNotFoundError:
+            return
+        except (DamagedError, OSError) as error:
+            _LOG.warning("%s; the run starts over", error)
+            self.remove()
+            return
+        Path(self.best.filepath).write_bytes(files[BEST])
+        self.curves, self.over = state["curves"], state["over"]
+        self.clock.before += state["seconds"]
+        self._last = self.clock.spent()
+        self._kept = state, arrays
+
+    def _fitting(self, files: dict[str, bytes]) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        """Scalars and arrays in `files`. Raises DamagedError when they are not those of this run."""
+        own = self._arrays()
+        try:
+            state = json.loads(files[STATE])
+            arrays = {name: np.load(io.BytesIO(files[f"{name}.npy"]), allow_pickle=False) for name in own}
+            fits = state["format"] == FORMAT and all(
+                arrays[name].shape == array.shape and arrays[name].dtype == array.dtype for name, array in own.items()
+            )
+        except (KeyError, ValueError):
+            fits = False
+        if not fits:
+            raise DamagedError(f"{self.path}: is not the state of this run")
+        return state, arrays
+
+    def _arrays(self) -> dict[str, np.ndarray]:
+        """All that training changes: weights, states of the random generators, optimizer, order of the windows."""
+        found = {name: keras.ops.convert_to_numpy(variable) for name, variable in self._variables().items()}
+        return found | {"order": self.batches.order}
+
+    def _variables(self) -> dict[str, Any]:
+        both = [*self.network.variables, *self.network.optimizer.variables]
+        return {f"variable-{number}": variable for number, variable in enumerate(both)}
+
+    def on_train_begin(self, *_: Any) -> None:
+        """Put the state that was taken up in place: by now Keras has shuffled, and reset EarlyStopping."""
+        if self._kept is None:
+            return
+        state, arrays = self._kept
+        for name, variable in self._variables().items():
+            variable.assign(arrays[name])
+        self.batches.order = arrays["order"]
+        self.generator.bit_generator.state = state["generator"]
+        for name, value in state["stopping"].items():
+            setattr(self.stopping, name, value)
+        self.best.best = state["best"]
+        self._kept = None
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
+        """Add to the curves; save when it is time."""
+        for name, curve in self.curves.items():
+            curve.append(float(logs[name]))
+        self.over = self.network.stop_training or epoch + 1 == self.params["epochs"]
+        if self.path is not None and self.clock.spent() - self._last >= self.seconds:
+            self._save(self.path)
+            self._last = self.clock.spent()
+
+    def _save(self, path: Path) -> None:
+        stopping = {name: getattr(self.stopping, name) for name in ("wait", "best", "best_epoch", "stopped_epoch")}
+        state = {
+            "format": FORMAT,
+            "curves": self.curves,
+            "over": self.over,
+            "seconds": self.clock.spent(),
+            "stopping": stopping,
+            "best": self.best.best,
+            "generator": self.generator.bit_generator.state,
+        }
+        files = {STATE: json.dumps(state).encode(), BEST: Path(self.best.filepath).read_bytes()}
+        for name, array in self._arrays().items():
+            content = io.BytesIO()
+            np.save(content, array, allow_pickle=False)
+            files[f"{name}.npy"] = content.getvalue()
+        try:
+            bundle.write(path, files)
+        except OSError as error:
+            if not self._warned:
+                _LOG.warning("%s: the state of the run cannot be saved (%s); training goes on", path, error)
+            self._warned = True
+
+    def remove(self) -> None:
+        """Leave nothing at `path`, nor what a killed process was writing there."""
+        if self.path is None:
+            return
+        with suppress(OSError):
+            for left in self.path.parent.glob(f".{self.path.name}.*"):
+                left.unlink(missing_ok=True)
+            self.path.unlink(missing_ok=True)

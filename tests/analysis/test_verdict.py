@@ -1,0 +1,30 @@
+"""Sentences of the verdict that the report's tests do not reach."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from gridcast.analysis import tables, verdict
+
+SINCE = "since nothing changed from one step to the next in training, or the forecast is out of all bounds."
+
+
+@pytest.mark.parametrize(
+    ("without", "told"),
+    [
+        ([], []),
+        ([1], [f"That MASE is the mean over 6 of 7 series: b has none that is finite, {SINCE}"]),
+        (
+            range(1, 7),
+            [f"That MASE is the mean over 1 of 7 series: b, c, d, e and 2 more have none that is finite, {SINCE}"],
+        ),
+    ],
+)
+def test_series_without_a_mase_are_told(without, told):
+    scale = np.where(np.isin(np.arange(7), list(without)), 0.0, 1.0)
+    table = pd.DataFrame({"series": list("abcdefg"), "actual": 1.0, "forecast": 2.0, "scale": scale})
+    assert verdict.counted(tables.by_series({"GRU": table})) == told
+
+
+def test_before_the_test_span_is_touched_there_is_nothing_to_count():
+    assert verdict.counted(pd.DataFrame()) == []

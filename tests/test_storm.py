@@ -1,0 +1,54 @@
+"""A small storm: one sweep, disturbed in six ways, that ends as if nothing had happened; outages: test_faults.py."""
+
+import os
+
+import pytest
+
+import storm
+from gridcast import execution
+
+PLANNED = ("worker", "parent", "double", "workers", "group", "interrupt")
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    """The storm, and its tally: `weather` compares what it left with an undisturbed sweep."""
+    os.environ |= execution.ENVIRONMENT
+    grid = {"units": [4, 8], "learning_rate": [0.01, 0.003]}
+    return storm.weather(1, tmp_path_factory.mktemp("storm"), grid, 120, 0, PLANNED)
+
+
+def test_every_run_key_is_finished_once_with_the_metrics_of_an_undisturbed_sweep(small):
+    assert "4 run keys, 4 FINISHED, 0 duplicates, 0 RUNNING, metrics and curves" in small[1]
+    assert set(small[0].seen) == set(PLANNED)
+
+
+def test_a_killed_worker_does_not_end_the_sweep(small):
+    assert small[0].seen["worker"] == [1]
+    assert "died; tried again (1 of 2)" in small[0].output(None)
+
+
+def test_a_kill_of_all_workers_does_not_end_the_sweep(small):
+    assert small[0].seen["workers"][0] >= 1
+
+
+def test_the_workers_of_a_killed_parent_end_by_themselves(small):
+    assert small[0].seen["parent"] == [2]
+
+
+def test_a_killed_process_group_goes_on_with_the_next_start(small):
+    assert len(small[0].seen["group"]) == 1
+    assert small[0].codes[-9] >= 2 or small[0].counts["starts"] >= 3
+
+
+def test_an_interrupt_ends_within_five_seconds_with_130_and_tells_how_to_go_on(small):
+    ((seconds, said),) = small[0].seen["interrupt"]
+    assert seconds < 5
+    assert "of 4 runs finished" in said
+    assert "the same command goes on with the rest" in said
+    assert "Traceback" not in small[0].output(None)
+
+
+def test_of_two_starts_the_second_waits_for_the_first(small):
+    (said,) = small[0].seen["double"]
+    assert storm.WAITS in said

@@ -1,0 +1,283 @@
+"""Interrupted runs go on where they were, to the same bits."""
+
+import io
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from gridcast import bundle
+from gridcast.errors import GridcastError
+from gridcast.grid import Run
+from gridcast.training.material import Material
+from samples import SMALL, planned, sales
+
+pytestmark = pytest.mark.usefixtures("jax_backend")
+
+
+class Broken(Exception):
+    """Something outside stopped the run."""
+
+
+@dataclass(frozen=True)
+class Breaking(Material):
+    """Material that cannot be read any more some `batches` after `epochs` epochs have been kept at `path`."""
+
+    path: Path
+    epochs_kept: int
+    batches: list[int]
+
+    def scaled(self, index):
+        if kept_epochs(self.path) >= self.epochs_kept:
+            self.batches[0] -= 1
+            if self.batches[0] < 0:
+                raise Broken
+        return super().scaled(index)
+
+
+def kept_epochs(path):
+    return len(state(path)["curves"]["loss"]) if path.exists() else 0
+
+
+def state(path):
+    return json.loads(bundle.read(path)["state.json"])
+
+
+@pytest.fixture(scope="module")
+def plan(tmp_path_factory):
+    return planned(tmp_path_factory.mktemp("fit"), sales(130), **SMALL)
+
+
+@pytest.fixture(scope="module")
+def material(plan):
+    return replace(plan.material, checkpoint_seconds=0.0)
+
+
+@pytest.fixture(scope="module")
+def run(plan):
+    return plan.own[1]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(material, run):
+    from gridcast.training import fit
+
+    return fit.train(material, run)
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "state" / "run"
+
+
+def interrupt(material, run, path, epochs, batches=0):
+    """Train until some `batches` after `epochs` epochs."""
+    from gridcast.training import fit
+
+    with pytest.raises(Broken):
+        fit.train(Breaking(**vars(material), path=path, epochs_kept=epochs, batches=[batches]), run, path)
+    assert kept_epochs(path) == epochs
+
+
+def same(one, other):
+    """Whether two outcomes agree in everything but the time they took, weights and forecasts to the bit."""
+    from gridcast.training import fit
+
+    assert one.curves == other.curves
+    assert one.metrics | {"fit_seconds": 0} == other.metrics | {"fit_seconds": 0}
+    assert one.origin_losses == other.origin_losses
+    for left, right in zip(*(fit.restore(found.files).network.get_weights() for found in (one, other)), strict=True):
+        np.testing.assert_array_equal(left, right)
+    return True
+
+
+@pytest.fixture(scope="module")
+def kept(material, run, tmp_path_factory):
+    """What is on the disk of a run that was interrupted after two epochs."""
+    path = tmp_path_factory.mktemp("kept") / "run"
+    interrupt(material, run, path, epochs=2)
+    return path.read_bytes()
+
+
+def put(path, kept):
+    path.parent.mkdir()
+    path.write_bytes(kept)
+
+
+def change(path, **files):
+    """Exchange some of the files in the state at `path`."""
+    bundle.write(path, bundle.read(path) | files)
+
+
+def array(values):
+    content = io.BytesIO()
+    np.save(content, values)
+    return content.getvalue()
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"layer": "GRU", "optimizer": "rmsprop"},
+        {"layer": "LSTM", "optimizer": "adam"},
+        {"layer": "LSTM", "optimizer": "rmsprop"},
+        {"layer": "GRU", "bidirectional": True, "attention": True, "layers": 2},
+    ],
+    ids=lambda settings: "-".join(map(str, settings.values())),
+)
+def test_a_run_on_any_layer_and_optimizer_ends_with_the_same_bits(material, run, path, settings):
+    from gridcast.training import fit
+
+    own = Run(run.configuration.model_copy(update=settings | {"dropout": 0.3}), 0)
+    interrupt(material, own, path, epochs=2, batches=3)
+    resumed = fit.train(material, own, path)
+    assert resumed.metrics["epochs_trained"] == 4
+    assert same(resumed, fit.train(material, own))
+    assert not any(path.parent.iterdir())
+
+
+def test_a_run_may_be_interrupted_in_every_epoch_and_after_the_last(material, run, undisturbed, path):
+    from gridcast.training import fit
+
+    for epochs, batches in ((1, 0), (2, 2), (3, 5), (4, 0)):
+        interrupt(material, run, path, epochs, batches)
+    trained = Breaking(**vars(material), path=path, epochs_kept=4, batches=[1])  # one look at the validation span
+    assert same(fit.train(trained, run, path), undisturbed)
+
+
+def test_a_run_interrupted_around_its_early_stop_trains_not_one_epoch_more(material, run, path):
+    from gridcast.training import fit
+
+    patient = replace(material, epochs=60, patience=2)
+    wild = Run(run.configuration.model_copy(update={"learning_rate": 1.0}), 0)
+    undisturbed = fit.train(patient, wild)
+    last = undisturbed.metrics["epochs_trained"]
+    assert undisturbed.metrics["best_epoch"] + 2 == last < 60
+    interrupt(patient, wild, path, last - 1, batches=2)
+    assert state(path)["stopping"]["wait"] == 1
+    interrupt(patient, wild, path, last)
+    stopped = Breaking(**vars(patient), path=path, epochs_kept=last, batches=[1])
+    assert same(fit.train(stopped, wild, path), undisturbed)
+
+
+KILLED = """
+import os, pathlib, signal, sys
+sys.path[:0] = sys.argv[1:3]
+from gridcast.training import backend
+backend.start("jax", pathlib.Path(sys.argv[3]))
+from dataclasses import replace
+from samples import SMALL, planned, sales
+from test_checkpoint import Breaking
+from gridcast.training import fit
+plan = planned(pathlib.Path(), sales(130), **SMALL)
+path = pathlib.Path(sys.argv[4])
+fields = vars(replace(plan.material, checkpoint_seconds=0.0))
+try:
+    fit.train(Breaking(**fields, path=path, epochs_kept=3, batches=[1]), plan.own[1], path)
+except BaseException:
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_killed_process_is_followed_up_by_another(material, run, undisturbed, path, tmp_path, programs):
+    from gridcast.training import fit
+
+    here = Path(__file__).parent
+    command = [sys.executable, "-c", KILLED, str(here.parent), str(here), str(programs), str(path)]
+    done = subprocess.run(command, cwd=tmp_path, env=os.environ, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGKILL, "", "")
+    assert kept_epochs(path) == 3
+    path.with_name(f".{path.name}.4711").touch()  # as if it was just writing
+    assert same(fit.train(material, run, path), undisturbed)
+    assert not any(path.parent.iterdir())
+
+
+def flipped(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[:-1000])
+
+
+@pytest.mark.parametrize(
+    ("damage", "told"),
+    [
+        (flipped, "damaged, its checksum does not fit"),
+        (cut, "damaged, its checksum does not fit"),
+        (lambda path: change(path, **{"variable-0.npy": array(np.zeros((2, 3), np.float32))}), "is not the state of"),
+        (lambda path: change(path, **{"state.json": json.dumps(state(path) | {"format": 0}).encode()}), "is not the"),
+    ],
+    ids=["flipped", "cut", "shape", "format"],
+)
+def test_a_damaged_state_is_told_and_the_run_starts_over(material, run, undisturbed, path, kept, damage, told, caplog):
+    from gridcast.training import fit
+
+    put(path, kept)
+    damage(path)
+    assert same(fit.train(material, run, path), undisturbed)
+    (warning,) = caplog.records
+    assert (warning.name, warning.levelno) == ("gridcast", logging.WARNING)
+    assert warning.message.startswith(f"{path}: {told}")
+    assert warning.message.endswith("; the run starts over")
+    assert not any(path.parent.iterdir())
+
+
+def test_a_state_that_cannot_be_saved_is_told_once_and_training_goes_on(material, run, undisturbed, tmp_path, caplog):
+    from gridcast.training import fit
+
+    folder = tmp_path / "folder"
+    folder.symlink_to(tmp_path / "nowhere")  # neither there nor to be made, on any file system and for any user
+    path = folder / "run"
+    assert same(fit.train(material, run, path), undisturbed)
+    (warning,) = caplog.records
+    assert warning.message.startswith(f"{path}: the state of the run cannot be saved ([Errno ")
+    assert warning.message.endswith("); training goes on")
+    assert [*tmp_path.iterdir()] == [folder]
+
+
+def test_nothing_is_saved_before_it_is_time(material, run, path):
+    from gridcast.training import fit
+
+    rare = replace(material, checkpoint_seconds=3600.0)
+    broken = Breaking(**vars(rare), path=path, epochs_kept=0, batches=[20])
+    with pytest.raises(Broken):
+        fit.train(broken, run, path)
+    assert not path.parent.exists()
+
+
+def test_a_run_out_of_time_fails_at_once_and_goes_on_when_it_is_given_more(material, run, undisturbed, path, kept):
+    from gridcast.training import fit
+
+    put(path, kept)
+    change(path, **{"state.json": json.dumps(state(path) | {"seconds": 121.0}).encode()})
+    before = path.read_bytes()
+    limited = Breaking(**vars(replace(material, max_minutes=2.0)), path=path, epochs_kept=2, batches=[2])
+    told = r"^exceeded training\.max_minutes \(2\) in epoch 3; raise it, or make the network smaller$"
+    with pytest.raises(GridcastError, match=told):
+        fit.train(limited, run, path)
+    assert path.read_bytes() == before
+    resumed = fit.train(replace(material, max_minutes=60.0), run, path)
+    assert same(resumed, undisturbed)
+    assert resumed.metrics["fit_seconds"] > 121
+
+
+def test_numbers_that_are_no_longer_finite_leave_no_state(material, run, path, kept, capfd):
+    from gridcast.training import fit
+
+    put(path, kept)
+    own = np.load(io.BytesIO(bundle.read(path)["variable-0.npy"]))
+    change(path, **{"variable-0.npy": array(np.full_like(own, np.nan))})
+    with pytest.raises(GridcastError, match=r"^the loss is no longer finite in epoch 3; a lower learning rate may"):
+        fit.train(material, run, path)
+    assert not any(path.parent.iterdir())
+    assert capfd.readouterr() == ("", "")
