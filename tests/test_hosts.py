@@ -39,7 +39,7 @@ SECTIONS = {
     "window": {"stride": 5},
     "transform": {"scale": "standard"},
     "baseline": {"batch_size": 64},
-    "grid": {"learning_rate": [0.01, 0.003, 0.001, 0.0003]},
+    "grid": {"units": [4, 5, 6, 7]},
     "training": {"epochs": 30, "patience": 30, "seeds": [0, 1]},
 }
 TWO = {"one": WIDE.assign(quantity=WIDE["quantity"] ** 2), "two": WIDE.assign(quantity=WIDE["c0"] + 5)}

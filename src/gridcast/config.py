@@ -113,13 +113,15 @@ class Training(Section):
 
     `max_minutes` is the training time that one run may take, `retries` how often it is tried again
     where that can help, `checkpoint_seconds` how often its state is saved (0: after every epoch).
+    `engine` is how runs train: `fused`, siblings abreast in one compiled program, or `stock` Keras,
+    one by one; `auto` is fused where the backend can (JAX).
     """
 
     epochs: Annotated[int, Field(ge=1)] = 50
     patience: Annotated[int, Field(ge=1)] = 10
     loss: Literal["mse", "mae", "huber"] = "mse"
     seeds: Annotated[tuple[Annotated[int, Field(ge=0, lt=2**32)], ...], Field(strict=False, min_length=1)] = (0,)
-    engine: Literal["auto", "stock"] = "auto"
+    engine: Literal["auto", "stock", "fused"] = "auto"
     max_minutes: Annotated[float, Field(gt=0)] | None = None
     retries: Annotated[int, Field(ge=0, le=10)] = 2
     checkpoint_seconds: Annotated[float, Field(ge=0)] = 30.0

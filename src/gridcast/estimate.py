@@ -13,6 +13,7 @@ from gridcast.execution import Place
 from gridcast.grid import Run
 from gridcast.plan import Plan, cost
 from gridcast.training.material import Material
+from gridcast.work import TOGETHER
 
 SHAPES = 4
 
@@ -29,7 +30,7 @@ def seconds(plan: Plan, place: Place) -> dict[str, float]:
     probes = [ranked[k] for k in at]
     measured: dict[float, tuple[float, float]] = {}
     with execution.Pool(place, plan.material) as pool:
-        for position, found in pool.execute(_probe, probes):
+        for position, found in pool.execute(_fused if plan.engine == "fused" else _stock, probes):
             if not isinstance(found, execution.Failure):
                 measured[cost(probes[position].configuration, windows)] = found
     costs = sorted(measured)
@@ -43,7 +44,13 @@ def seconds(plan: Plan, place: Place) -> dict[str, float]:
     return {key: of(run.configuration) for key, run in plan.runs.items()}
 
 
-def _probe(material: Material, run: Run, _: Path) -> Any:
+def _stock(material: Material, run: Run, _: Path) -> Any:
     from gridcast.training import fit
 
     return fit.epoch_seconds(material, run)
+
+
+def _fused(material: Material, run: Run, _: Path) -> Any:
+    from gridcast.training import fused
+
+    return fused.epoch_seconds(material, run, TOGETHER)

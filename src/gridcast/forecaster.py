@@ -27,12 +27,11 @@ CHUNK = 4096
 """Windows that go through the network at once."""
 
 
-def inputs(
-    preprocessing: Preprocessing, channels: np.ndarray, index: np.ndarray, series: np.ndarray
-) -> dict[str, np.ndarray]:
+def inputs(preprocessing: Preprocessing, channels: Any, index: Any, series: Any, arrays: Any = np) -> dict[str, Any]:
     """What the network reads for each window of `index` (n, 2), under the names of its inputs.
 
     `channels` is (rows, steps, channels); `series` (rows,) gives the code of the series in each row.
+    `arrays` is the library that all of them belong to: numpy, or jax.numpy inside a compiled program.
     """
     known = preprocessing.known_ahead
     found = {"history": windows.inputs(channels, index, preprocessing.lookback)}
@@ -42,7 +41,7 @@ def inputs(
     if len(preprocessing.series) > 1:
         found["series"] = codes.astype(np.int32)
     if preprocessing.static and preprocessing.static[0]:
-        found["static"] = np.array(preprocessing.static, np.int32)[codes]
+        found["static"] = arrays.asarray(preprocessing.static, np.int32)[codes]
     return found
 
 

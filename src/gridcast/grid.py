@@ -10,10 +10,11 @@ from typing import Any
 
 from gridcast.config import AXES, Configuration, Experiment
 
-SEMANTICS = 2
+SEMANTICS = 3
 """Version of what training means: raise it when the same settings would give other weights.
 
 2: steps filled by `gaps: ffill` or `interpolate` are no targets and count for no scaler.
+3: dropout draws by itself, so that its rate is a value of the program.
 """
 MEANING = ("time", "series", "target", "past", "future", "static", "frequency", "calendar", "gaps")
 """What the model carries of `data`, to read the tables that it is given in use."""
@@ -41,6 +42,14 @@ def expand(experiment: Experiment) -> tuple[Run, ...]:
     """Every run of `experiment`: each configuration with each seed."""
     seeds = dict.fromkeys(experiment.training.seeds)
     return tuple(Run(c, seed) for c in configurations(experiment) for seed in seeds)
+
+
+def program(run: Run) -> Configuration:
+    """What of `run` makes its compiled program: siblings, which have it in common, can train abreast.
+
+    Learning rate, dropout and seed are values in the program, here set to any.
+    """
+    return run.configuration.model_copy(update={"learning_rate": 1.0, "dropout": 0.0})
 
 
 def axes(experiment: Experiment) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ from gridcast.config import Configuration, Experiment
 from gridcast.data import panel as panels
 from gridcast.data import sources
 from gridcast.data.panel import Panel
+from gridcast.errors import ConfigError
 from gridcast.grid import Run
 from gridcast.models import baselines
 from gridcast.training.material import Material, prepare
@@ -37,6 +38,12 @@ class Plan:
     runs: dict[str, Run]
     own: tuple[str, Run]
     backend: str
+
+    @property
+    def engine(self) -> str:
+        """How runs train: `fused` or `stock`."""
+        engine = self.experiment.training.engine
+        return ("fused" if self.backend == "jax" else "stock") if engine == "auto" else engine
 
     @property
     def sweep_key(self) -> str:
@@ -125,6 +132,8 @@ class Plan:
 
 def make(experiment: Experiment, text: str, backend: str, cache: Path = Path("data")) -> Plan:
     """Read the data and simulate the splits. Raises InputError."""
+    if experiment.training.engine == "fused" and backend != "jax":
+        raise ConfigError(f"training.engine: 'fused' needs the jax backend (got {backend}); use auto or stock")
     panel = panels.build(sources.load(experiment.data, cache), experiment)
     fingerprint = panel.fingerprint
     runs = {grid.run_key(experiment, run, fingerprint, backend): run for run in grid.expand(experiment)}

@@ -6,19 +6,18 @@ import contextlib
 import hashlib
 import json
 import threading
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from gridcast import evaluation, execution, lease, spool, tracking
+from gridcast import evaluation, execution, lease, spool, tracking, work
 from gridcast.errors import GridcastError, Interrupted
-from gridcast.grid import Run
 from gridcast.models import baselines
-from gridcast.plan import OWN, Plan, cost
+from gridcast.plan import OWN, Plan
 from gridcast.tracking import Entry, Store
-from gridcast.training.material import Material
 from gridcast.training.outcome import Outcome
+from gridcast.work import Group, Task
 
 GOODBYE = 2.0
 """Seconds that the end of a sweep waits for a server that does not answer."""
@@ -50,18 +49,6 @@ class Result:
     failed: int
     winner: Any
     tested: dict[str, dict[str, float]]
-
-
-@dataclass(frozen=True)
-class _Task:
-    """One piece of work: a grid `run`, the `own` settings, a `baseline`, or the `test` of a network."""
-
-    kind: str
-    name: str
-    key: str
-    run: Run | None = None
-    files: dict[str, bytes] | None = None
-    cost: float = 0.01
 
 
 @dataclass
@@ -140,7 +127,7 @@ def _run(session: _Session, events: Events) -> Result:
     done = tracking.finished(store, plan.runs)
     known = tracking.finished(store, plan.baseline_keys.values(), "baseline")
     session.done |= done.keys()
-    tasks = _tasks(plan, done, known)
+    tasks = work.left(plan, done, known)
     if len(done) < len(plan.runs):
         # Promotion and verdict of an earlier end no longer hold, whatever becomes of this start.
         for tag in (tracking.PROMOTION, tracking.VERDICT):
@@ -148,9 +135,7 @@ def _run(session: _Session, events: Events) -> Result:
     events.started(len(done), sum(task.run is not None for task in tasks), sum(task.cost for task in tasks))
     trained = failed = 0
     own: Outcome | None = None
-    retries = plan.experiment.training.retries
-    for position, outcome in session.pool.execute(_work, tasks, retries=retries, pulse=recorder.check):
-        task = tasks[position]
+    for task, outcome in _trained(session, tasks):
         if isinstance(outcome, execution.Failure):
             failed += task.kind == "run"
             recorder.add(_failure_entry(plan, task, outcome.reason))
@@ -176,61 +161,50 @@ def _run(session: _Session, events: Events) -> Result:
     return Result(session.parent, trained, len(plan.runs) - trained - failed, failed, winner, tested)
 
 
-def _tasks(plan: Plan, done: Mapping[str, Any], known: Mapping[str, Any]) -> list[_Task]:
-    """What is left to do, longest first, so that no worker ends with a long run alone."""
-    windows = len(plan.material.origins("train", plan.experiment.window.lookback))
-    tasks = [
-        _Task("run", plan.name(run), key, run, cost=cost(run.configuration, windows))
-        for key, run in plan.runs.items()
-        if key not in done
-    ]
-    own_key, own = plan.own
-    if own_key not in plan.runs and plan.baseline_keys[OWN] not in known:
-        tasks.append(_Task("own", OWN, own_key, own, cost=cost(own.configuration, windows)))
-    names = baselines.possible(len(plan.panel.series), plan.material.period)
-    keys = {name: plan.baseline_keys[name] for name in names}
-    tasks += [_Task("baseline", name, key) for name, key in keys.items() if key not in known]
-    return sorted(tasks, key=lambda task: -task.cost)
+def _trained(session: _Session, tasks: list[Task]) -> Iterator[tuple[Task, Any]]:
+    """Each of `tasks` with its result or Failure.
 
-
-def _work(material: Material, task: _Task, cache: Path) -> Any:
-    """What a worker does; Keras is imported there, never in a parent that has workers."""
-    if task.run is None and task.files is None:
-        own = material.baseline(material.preprocessing.lookback)
-        return evaluation.Forecasts(own.index, baselines.BASELINES[task.name](own))
-    from gridcast.training import fit
-
-    if task.run is None:
-        return fit.evaluate(material, task.files or {})
-    return fit.train(material, task.run, cache / "checkpoints" / task.key)
+    A group whose worker died too often is taken apart: only what killed it may fail.
+    """
+    plan, pulse, retries = session.plan, session.recorder.check, session.plan.experiment.training.retries
+    waiting = work.groups(plan, tasks, session.pool.place.workers)
+    while waiting:
+        apart: list[Group] = []
+        for position, outcomes in session.pool.execute(work.do, waiting, retries=retries, pulse=pulse):
+            group = waiting[position]
+            if not isinstance(outcomes, execution.Failure):
+                yield from zip(group.tasks, outcomes, strict=True)
+            elif len(group.tasks) == 1:
+                yield group.tasks[0], outcomes
+            else:
+                apart += [replace(group, tasks=(task,)) for task in group.tasks]
+        waiting = apart
 
 
 def _untested(
     session: _Session, winner: Any, done: Mapping[str, Any], known: Mapping[str, Any], own: Outcome | None
-) -> list[_Task]:
+) -> list[Task]:
     """Networks that have not met the test span yet: the winner, and the experiment's own settings."""
     plan, key = session.plan, winner.data.tags[tracking.KEY]
     tasks = []
     if key not in tracking.finished(session.store, [key], "test"):
         tasks.append(
-            _Task("test", tracking.name(winner), key, files=tracking.model_files(session.store, winner.info.run_id))
+            Task("test", tracking.name(winner), key, files=tracking.model_files(session.store, winner.info.run_id))
         )
     own_key, _ = plan.own
     if plan.baseline_keys[OWN] not in known and (own or own_key in done):
         files = own.files if own else tracking.model_files(session.store, done[own_key].info.run_id)
-        tasks.append(_Task("baseline", OWN, plan.baseline_keys[OWN], files=files))
+        tasks.append(Task("baseline", OWN, plan.baseline_keys[OWN], files=files))
     return tasks
 
 
-def _test(session: _Session, tasks: list[_Task], winner: Any) -> None:
-    recorder, retries = session.recorder, session.plan.experiment.training.retries
-    for position, outcome in session.pool.execute(_work, tasks, retries=retries, pulse=recorder.check):
-        task = tasks[position]
+def _test(session: _Session, tasks: list[Task], winner: Any) -> None:
+    for task, outcome in _trained(session, tasks):
         if isinstance(outcome, execution.Failure):
             raise GridcastError(f"the test of {task.name} failed: {outcome.reason}")
         tags = {"gridcast.winner": str(winner.info.run_id)} if task.kind == "test" else {}
-        recorder.add(_test_entry(session.plan, task, task.kind, outcome, tags))
-    recorder.flush()
+        session.recorder.add(_test_entry(session.plan, task, task.kind, outcome, tags))
+    session.recorder.flush()
 
 
 def _tests(session: _Session, winner: Any) -> list[Any]:
@@ -240,7 +214,7 @@ def _tests(session: _Session, winner: Any) -> list[Any]:
     return [tracking.finished(session.store, [key], "test")[key], *(known[key] for key in keys if key in known)]
 
 
-def _run_entry(plan: Plan, task: _Task, outcome: Outcome) -> Entry:
+def _run_entry(plan: Plan, task: Task, outcome: Outcome) -> Entry:
     assert task.run is not None
     curves = {name: list(enumerate(values, start=1)) for name, values in outcome.curves.items()}
     configuration = json.dumps(task.run.configuration.model_dump(), sort_keys=True)
@@ -252,6 +226,7 @@ def _run_entry(plan: Plan, task: _Task, outcome: Outcome) -> Entry:
             tracking.SEED: str(task.run.seed),
             tracking.CONFIGURATION: configuration,
             tracking.FINGERPRINT: plan.fingerprint,
+            "gridcast.engine": plan.engine,
         },
         params=plan.params(task.run),
         metrics=outcome.metrics,
@@ -261,7 +236,7 @@ def _run_entry(plan: Plan, task: _Task, outcome: Outcome) -> Entry:
     )
 
 
-def _failure_entry(plan: Plan, task: _Task, reason: str) -> Entry:
+def _failure_entry(plan: Plan, task: Task, reason: str) -> Entry:
     return Entry(
         name=task.name,
         kind="run" if task.kind == "run" else "baseline",
@@ -272,7 +247,7 @@ def _failure_entry(plan: Plan, task: _Task, reason: str) -> Entry:
 
 
 def _test_entry(
-    plan: Plan, task: _Task, kind: str, outcome: evaluation.Forecasts, tags: Mapping[str, str] | None = None
+    plan: Plan, task: Task, kind: str, outcome: evaluation.Forecasts, tags: Mapping[str, str] | None = None
 ) -> Entry:
     table = evaluation.table(outcome, plan.material, plan.panel)
     return Entry(

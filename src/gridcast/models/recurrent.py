@@ -10,9 +10,11 @@ import keras
 import numpy as np
 
 from gridcast.config import Configuration
+from gridcast.models import cells, dropout
 from gridcast.models.attention import AdditiveAttention, stock_attention
 
-CELLS = {"GRU": keras.layers.GRU, "LSTM": keras.layers.LSTM}
+CELLS = {"GRU": cells.GRU, "LSTM": cells.LSTM}
+STOCK = {"GRU": keras.layers.GRU, "LSTM": keras.layers.LSTM}
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,7 @@ def build(configuration: Configuration, shape: Shape, seed: int = 0, *, portable
     history (n, lookback, channels) goes through the recurrent stack; the context joined with
     ahead (n, horizon, ahead), an embedding of series (n,) and of static (n, categories) goes
     through one Dense head. All values are scaled. `portable` builds the same network, with the
-    same weights in the same order, out of Keras's own layers only.
+    same trainable weights in the same order, out of Keras's own layers only.
 
     Every layer draws from a number that follows from `seed`: Keras's default, Python's global
     generator, is shared with the other threads of a worker, which would change the draws.
@@ -44,7 +46,8 @@ def build(configuration: Configuration, shape: Shape, seed: int = 0, *, portable
     signal = history
     for depth in range(configuration.layers):
         last = depth == configuration.layers - 1
-        cell = CELLS[configuration.layer](
+        layers = STOCK if portable else CELLS
+        cell: Any = layers[configuration.layer](
             configuration.units,
             return_sequences=configuration.attention or not last,
             kernel_initializer=keras.initializers.GlorotUniform(next(draws)),
@@ -55,7 +58,8 @@ def build(configuration: Configuration, shape: Shape, seed: int = 0, *, portable
         if configuration.bidirectional:
             cell = keras.layers.Bidirectional(cell, name=f"bidirectional_{depth + 1}")
         signal = cell(signal)
-        signal = keras.layers.Dropout(configuration.dropout, seed=next(draws), name=f"dropout_{depth + 1}")(signal)
+        drop = keras.layers.Dropout if portable else dropout.Dropout
+        signal = drop(configuration.dropout, seed=next(draws), name=f"dropout_{depth + 1}")(signal)
     if configuration.attention:
         units = configuration.units
         own = AdditiveAttention(units, seed=next(draws), name="attention")

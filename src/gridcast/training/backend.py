@@ -10,6 +10,9 @@ from pathlib import Path
 
 from gridcast.errors import GridcastError
 
+CACHED = 2**28
+"""Bytes of compiled programs that are kept, those used last; the programs of a network take 140,000."""
+
 
 def start(backend: str, cache: Path) -> None:
     """Import Keras on `backend` (jax or tensorflow); JAX keeps its compiled programs under `cache`.
@@ -36,11 +39,29 @@ def start(backend: str, cache: Path) -> None:
             jax.config.update("jax_compilation_cache_dir", str(cache.absolute() / "jax"))
             jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
             jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+            # XLA's own caches are a GPU's; named, their path is part of every key: a moved project compiled anew.
+            jax.config.update("jax_persistent_cache_enable_xla_caches", "none")
+            trim(cache.absolute() / "jax", CACHED)
         else:
             import tensorflow
 
             tensorflow.config.threading.set_inter_op_parallelism_threads(1)
             tensorflow.config.threading.set_intra_op_parallelism_threads(1)
+
+
+def trim(folder: Path, most: int) -> None:
+    """Remove the files of `folder` that were not used for longest, until all have `most` bytes."""
+    found = []
+    for path in folder.glob("*"):
+        with contextlib.suppress(OSError):  # another worker may do the same
+            known = path.stat()
+            found.append((max(known.st_atime, known.st_mtime), known.st_size, path))
+    size = sum(size for _, size, _ in found)
+    for _, freed, path in sorted(found):
+        if size <= most:
+            return
+        path.unlink(missing_ok=True)
+        size -= freed
 
 
 def forget() -> None:

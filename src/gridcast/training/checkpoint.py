@@ -7,6 +7,7 @@ import json
 import logging
 import math
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 CURVES = ("loss", "val_loss", "mae", "val_mae")
 STATE, BEST = "state.json", "best.keras"
-FORMAT = 1
+FORMAT = "stock-1"
 """To be raised when something else is kept than before: what an older gridcast left is then not taken up."""
 _LOG = logging.getLogger("gridcast")
 
@@ -40,6 +41,44 @@ class Clock:
     def left(self) -> float:
         """Seconds that the run may still take; infinite without `max_minutes`."""
         return math.inf if self.max_minutes is None else 60 * self.max_minutes - self.spent()
+
+
+def read(path: Path, form: str, like: Mapping[str, np.ndarray]) -> tuple[dict[str, Any], dict[str, np.ndarray], bytes]:
+    """State, arrays and best network (empty where arrays hold that) that were written at `path`.
+
+    `form` tells who wrote it, `like` which arrays a run has. Raises FileNotFoundError where nothing
+    was kept, and DamagedError when it is not the state of such a run.
+    """
+    files = bundle.read(path)
+    try:
+        state = json.loads(files[STATE])
+        arrays = {name: np.load(io.BytesIO(files[f"{name}.npy"]), allow_pickle=False) for name in like}
+        fits = state["format"] == form and all(
+            arrays[name].shape == array.shape and arrays[name].dtype == array.dtype for name, array in like.items()
+        )
+    except (KeyError, ValueError):
+        fits = False
+    if not fits:
+        raise DamagedError(f"{path}: is not the state of this run")
+    return state, arrays, files.get(BEST, b"")
+
+
+def write(path: Path, form: str, state: dict[str, Any], arrays: Mapping[str, np.ndarray], best: bytes = b"") -> None:
+    """Keep the state of a run at `path`, whole or not at all. Raises OSError."""
+    files = {STATE: json.dumps({"format": form, **state}).encode(), BEST: best}
+    for name, array in arrays.items():
+        content = io.BytesIO()
+        np.save(content, array, allow_pickle=False)
+        files[f"{name}.npy"] = content.getvalue()
+    bundle.write(path, files)
+
+
+def remove(path: Path) -> None:
+    """Leave nothing at `path`, nor what a killed process was writing there."""
+    with suppress(OSError):
+        for left in path.parent.glob(f".{path.name}.*"):
+            left.unlink(missing_ok=True)
+        path.unlink(missing_ok=True)
 
 
 class Checkpoint(keras.callbacks.Callback):
@@ -85,34 +124,18 @@ class Checkpoint(keras.callbacks.Callback):
             return
         self.network.optimizer.build(self.network.trainable_variables)
         try:
-            files = bundle.read(self.path)
-            state, arrays = self._fitting(files)
+            state, arrays, best = read(self.path, FORMAT, self._arrays())
         except FileNotFoundError:
             return
         except (DamagedError, OSError) as error:
             _LOG.warning("%s; the run starts over", error)
             self.remove()
             return
-        Path(self.best.filepath).write_bytes(files[BEST])
+        Path(self.best.filepath).write_bytes(best)
         self.curves, self.over = state["curves"], state["over"]
         self.clock.before += state["seconds"]
         self._last = self.clock.spent()
         self._kept = state, arrays
-
-    def _fitting(self, files: dict[str, bytes]) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-        """Scalars and arrays in `files`. Raises DamagedError when they are not those of this run."""
-        own = self._arrays()
-        try:
-            state = json.loads(files[STATE])
-            arrays = {name: np.load(io.BytesIO(files[f"{name}.npy"]), allow_pickle=False) for name in own}
-            fits = state["format"] == FORMAT and all(
-                arrays[name].shape == array.shape and arrays[name].dtype == array.dtype for name, array in own.items()
-            )
-        except (KeyError, ValueError):
-            fits = False
-        if not fits:
-            raise DamagedError(f"{self.path}: is not the state of this run")
-        return state, arrays
 
     def _arrays(self) -> dict[str, np.ndarray]:
         """All that training changes: weights, states of the random generators, optimizer, order of the windows."""
@@ -149,7 +172,6 @@ class Checkpoint(keras.callbacks.Callback):
     def _save(self, path: Path) -> None:
         stopping = {name: getattr(self.stopping, name) for name in ("wait", "best", "best_epoch", "stopped_epoch")}
         state = {
-            "format": FORMAT,
             "curves": self.curves,
             "over": self.over,
             "seconds": self.clock.spent(),
@@ -157,23 +179,14 @@ class Checkpoint(keras.callbacks.Callback):
             "best": self.best.best,
             "generator": self.generator.bit_generator.state,
         }
-        files = {STATE: json.dumps(state).encode(), BEST: Path(self.best.filepath).read_bytes()}
-        for name, array in self._arrays().items():
-            content = io.BytesIO()
-            np.save(content, array, allow_pickle=False)
-            files[f"{name}.npy"] = content.getvalue()
         try:
-            bundle.write(path, files)
+            write(path, FORMAT, state, self._arrays(), Path(self.best.filepath).read_bytes())
         except OSError as error:
             if not self._warned:
                 _LOG.warning("%s: the state of the run cannot be saved (%s); training goes on", path, error)
             self._warned = True
 
     def remove(self) -> None:
-        """Leave nothing at `path`, nor what a killed process was writing there."""
-        if self.path is None:
-            return
-        with suppress(OSError):
-            for left in self.path.parent.glob(f".{self.path.name}.*"):
-                left.unlink(missing_ok=True)
-            self.path.unlink(missing_ok=True)
+        """Leave nothing of the run's state."""
+        if self.path is not None:
+            remove(self.path)

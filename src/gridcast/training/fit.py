@@ -6,6 +6,7 @@ import json
 import math
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -163,39 +164,51 @@ def train(material: Material, run: Run, keep: Path | None = None) -> Outcome:
         network.load_weights(best_so_far.filepath)
     curves = {name: tuple(curve) for name, curve in progress.curves.items()}
     seconds = clock.spent()
-    files = _files(network, material, run)
     forecaster = Forecaster(material.of(run.configuration.lookback), network)
-    index = validation.index
-    scaled = forecaster.scaled(material.channels, index, material.codes)
-    forecast = forecaster.preprocessing.target_scaler.inverse(scaled, index[:, 0])
-    losses = metrics.point_losses(run.configuration.loss, material.scaled(index), scaled).mean(axis=1)
-    best = int(np.argmin(curves["val_loss"]))
-    outcome = Outcome(
+    scaled = forecaster.scaled(material.channels, validation.index, material.codes)
+    best = [np.array(variable) for variable in network.trainable_variables]
+    outcome = finish(material, run, best, scaled, curves, seconds)
+    progress.remove()
+    return outcome
+
+
+def finish(
+    material: Material,
+    run: Run,
+    best: Sequence[np.ndarray],
+    scaled: np.ndarray,
+    curves: dict[str, tuple[float, ...]],
+    seconds: float,
+) -> Outcome:
+    """What `run` leaves, from its `best` trainable weights and their `scaled` forecasts of the validation span."""
+    settings = run.configuration
+    preprocessing = material.of(settings.lookback)
+    index = material.origins("validation", settings.lookback)
+    forecast = preprocessing.target_scaler.inverse(np.asarray(scaled, float), index[:, 0])
+    losses = metrics.point_losses(settings.loss, material.scaled(index), scaled).mean(axis=1)
+    network = build(settings, shape(material, settings.lookback), portable=True)
+    network.set_weights(best)
+    at = int(np.argmin(curves["val_loss"]))
+    return Outcome(
         curves=curves,
         metrics={
-            "best_val_loss": curves["val_loss"][best],
+            "best_val_loss": curves["val_loss"][at],
             "best_val_mae": metrics.mae(material.actual(index), forecast),
-            "best_epoch": best + 1,
+            "best_epoch": at + 1,
             "epochs_trained": len(curves["loss"]),
             "fit_seconds": seconds,
             "parameters": network.count_params(),
         },
         origin_losses=tuple((int(step), float(losses[index[:, 1] == step].mean())) for step in np.unique(index[:, 1])),
-        files=files,
+        files={NETWORK: _saved(network), SETTINGS: json.dumps(preprocessing.to_json()).encode()},
     )
-    progress.remove()
-    return outcome
 
 
-def _files(network: keras.Model, material: Material, run: Run) -> dict[str, bytes]:
-    settings = run.configuration
-    portable = build(settings, shape(material, settings.lookback), portable=True)
-    portable.set_weights(network.get_weights())
+def _saved(network: keras.Model) -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, NETWORK)
-        portable.save(path)
-        content = path.read_bytes()
-    return {NETWORK: content, SETTINGS: json.dumps(material.of(settings.lookback).to_json()).encode()}
+        network.save(path)
+        return path.read_bytes()
 
 
 def restore(files: dict[str, bytes]) -> Forecaster:

@@ -1,0 +1,53 @@
+"""What every peer is given, read from its folder, and what it hands back."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+INPUTS = ("history", "ahead", "series")
+NETWORK = ("layer", "units", "dropout", "learning_rate", "attention")
+"""The settings that `network.build` takes; `batch_size` belongs to the fit."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """The grid and its windows.
+
+    `axes` maps a setting to its values, `fixed` to its only one. `train` and `validation` hold the
+    network's inputs by name; `train_target` and `validation_target` are (n, horizon), scaled.
+    """
+
+    name: str
+    axes: dict[str, list[Any]]
+    fixed: dict[str, Any]
+    sizes: dict[str, int]
+    epochs: int
+    patience: int
+    train: dict[str, np.ndarray]
+    train_target: np.ndarray
+    validation: dict[str, np.ndarray]
+    validation_target: np.ndarray
+
+
+def read(folder: Path) -> Task:
+    """The task that `windows.write` left in `folder`."""
+    about = json.loads((folder / "grid.json").read_text())
+    with np.load(folder / "windows.npz") as windows:
+        arrays = dict(windows)
+    return Task(
+        **about,
+        train={name: arrays[f"train_{name}"] for name in INPUTS},
+        train_target=arrays["train_target"],
+        validation={name: arrays[f"validation_{name}"] for name in INPUTS},
+        validation_target=arrays["validation_target"],
+    )
+
+
+def write(folder: Path, best: float, trained: int) -> None:
+    """Hand back the lowest validation loss, and how many runs were trained."""
+    (folder / "result.json").write_text(json.dumps({"best_val_loss": float(best), "trained": trained}))

@@ -1,0 +1,70 @@
+"""The windows that gridcast itself would train on, for every peer to read.
+
+.venv/bin/python benchmarks/peers/windows.py EXPERIMENT FOLDER
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from gridcast import config, plan
+from gridcast.config import Configuration, Experiment
+from gridcast.forecaster import inputs
+
+DATA = Path(__file__).parent.parent / ".data"
+"""Where the built-in data sets are kept, so that no contender has to fetch them."""
+BUILT = ("layer", "units", "dropout", "learning_rate", "batch_size", "attention")
+"""The settings that the peers' network knows; the others must stay at their defaults."""
+
+
+def write(path: Path, folder: Path) -> int:
+    """Write `windows.npz` and `grid.json` for the experiment at `path` into `folder`; returns the number of runs."""
+    experiment = config.read(path)
+    planned = plan.make(experiment, path.read_text(encoding="utf-8"), "jax", DATA)
+    axes, fixed = _grid(experiment)
+    material, lookback = planned.material, experiment.window.lookback
+    arrays = {}
+    for span in ("train", "validation"):
+        index = material.origins(span, lookback)
+        read = inputs(material.of(lookback), material.channels, index, material.codes)
+        arrays |= {f"{span}_{name}": array for name, array in read.items()}
+        arrays[f"{span}_target"] = material.scaled(index)
+    np.savez(folder / "windows.npz", **arrays)
+    channels, ahead = arrays["train_history"].shape[2], arrays["train_ahead"].shape[2]
+    about = {
+        "name": experiment.name,
+        "axes": axes,
+        "fixed": fixed,
+        "sizes": {
+            "lookback": lookback,
+            "channels": channels,
+            "horizon": experiment.window.horizon,
+            "ahead": ahead,
+            "series": len(material.preprocessing.series),
+        },
+        "epochs": experiment.training.epochs,
+        "patience": experiment.training.patience,
+    }
+    (folder / "grid.json").write_text(json.dumps(about, indent=1))
+    return len(planned.runs)
+
+
+def _grid(experiment: Experiment) -> tuple[dict[str, list[object]], dict[str, object]]:
+    """The axes with their values, and the settings that stay the same. Raises SystemExit on what no peer can do."""
+    if len(experiment.grid) > 1:
+        raise SystemExit("grid: the peers know one mapping of axes, not a union of several")
+    axes = {axis: list(values) for axis, values in experiment.grid[0].items()}
+    fixed = experiment.configuration().model_dump()
+    defaults = Configuration(lookback=experiment.window.lookback).model_dump()
+    for name, value in fixed.items():
+        if name not in BUILT and (name in axes or value != defaults[name]):
+            raise SystemExit(f"{name}: the peers' network has the default only ({defaults[name]})")
+    return axes, {name: fixed[name] for name in BUILT if name not in axes}
+
+
+if __name__ == "__main__":
+    print(write(Path(sys.argv[1]), Path(sys.argv[2])), "runs")

@@ -1,0 +1,265 @@
+"""gridcast against the loops that people write today: the same grid, windows, epochs and early stopping.
+
+    .venv/bin/python benchmarks/sweep.py [--quick | --medium | --full] [--peers NAME ...] [--repeats N]
+
+Every contender starts in a fresh process and a fresh folder, imports its tools, trains the grid and
+records what its own documentation has it record. gridcast is started as a user would start it, first
+with no compiled programs on disk and once more, in a new project, with those that the first start left. Prints a table
+and writes benchmarks/results/sweep-GRID.json; a peer's virtual environment is made
+when it is first needed, outside the measured time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import math
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import environments
+import measure
+import psutil
+from peers import windows
+
+from gridcast.execution import cores
+
+HERE = Path(__file__).parent.absolute()
+GRIDS = {
+    "quick": HERE / "grids" / "quick.yaml",
+    "medium": HERE / "grids" / "medium.yaml",
+    "full": HERE.parent / "experiments" / "retail_daily.yaml",
+}
+COLD, WARM = "gridcast", "gridcast, warm cache"
+ENVIRONMENT = {"MLFLOW_DISABLE_TELEMETRY": "true", "RAY_USAGE_STATS_ENABLED": "0"}
+"""Nobody's time should go into calls to the makers of the tools."""
+CACHE, SPOOL = ".gridcast", "spool"
+"""Where gridcast keeps compiled programs, and the only part of it that holds results."""
+
+
+@dataclass(frozen=True)
+class Peer:
+    """A script in `peers/`, the Keras backend that it runs on, and what the table says of it."""
+
+    script: str
+    backend: str
+    title: str
+
+
+PEERS = {
+    "plain": Peer("plain_loop.py", "tensorflow", "plain Keras loop"),
+    "keras_tuner_tensorflow": Peer("keras_tuner_grid.py", "tensorflow", "KerasTuner, TensorFlow"),
+    "keras_tuner_jax": Peer("keras_tuner_grid.py", "jax", "KerasTuner, JAX"),
+    "optuna": Peer("optuna_grid.py", "tensorflow", "Optuna"),
+    "ray": Peer("ray_grid.py", "tensorflow", "Ray Tune"),
+    "sklearn": Peer("sklearn_grid.py", "tensorflow", "scikit-learn GridSearchCV"),
+}
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One contender in one repeat: what it cost, what it found, and what it left in MLflow.
+
+    `failed` is the end of its output where it did not come to its own end.
+    """
+
+    contender: str
+    repeat: int
+    wall_seconds: float
+    cpu_seconds: float
+    peak_megabytes: float
+    best_val_loss: float | None
+    trained: int
+    runs: int
+    curves: int
+    models: int
+    failed: str | None
+
+
+MEASURES = ("wall_seconds", "cpu_seconds", "peak_megabytes", "best_val_loss", "runs", "curves", "models")
+
+
+def main() -> None:
+    """Measure what the command line asks for."""
+    arguments = _arguments()
+    interpreters = {name: environments.python(name) for name in arguments.peers}
+    about = {
+        "grid": arguments.grid,
+        "experiment": GRIDS[arguments.grid].read_text(encoding="utf-8"),
+        "machine": _machine(),
+        "versions": {name: environments.versions(path) for name, path in _all(interpreters).items()},
+        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+    }
+    measurements: list[Measurement] = []
+    with tempfile.TemporaryDirectory(prefix="gridcast-benchmark-") as given:
+        count = windows.write(GRIDS[arguments.grid], Path(given))
+        print(f"{arguments.grid} grid: {count} runs, {arguments.repeats} repeats", flush=True)
+        for repeat in range(1, arguments.repeats + 1):
+            for done in _repeat(arguments.grid, repeat, Path(given), interpreters):
+                told = f"{done.wall_seconds:7.1f} s" if done.failed is None else "failed:\n" + done.failed
+                print(f"  {repeat}  {_title(done.contender):<26}{told}", flush=True)
+                measurements.append(done)
+                _write(about, measurements)
+    print(table(summary(measurements)))
+    failed = dict.fromkeys(_title(done.contender) for done in measurements if done.failed is not None)
+    if failed:
+        sys.exit(f"failed: {', '.join(failed)}")
+
+
+def summary(measurements: list[Measurement]) -> dict[str, dict[str, Any]]:
+    """By contender: the median of each measure, and how many times gridcast's wall time it takes.
+
+    `ratio` compares with gridcast's cold start and `ratio_warm` with its warm one, each within the
+    same repeat: median, least and most over the repeats. Repeats that failed are left out.
+    """
+    good = [done for done in measurements if done.failed is None]
+    wall = {(done.contender, done.repeat): done.wall_seconds for done in good}
+    told = {}
+    for contender in dict.fromkeys(done.contender for done in good):
+        own = [done for done in good if done.contender == contender]
+        told[contender] = {
+            "repeats": len(own),
+            **{name: statistics.median(getattr(done, name) for done in own) for name in MEASURES},
+            "wall_seconds_spread": [min(done.wall_seconds for done in own), max(done.wall_seconds for done in own)],
+        }
+        for name, reference in (("ratio", COLD), ("ratio_warm", WARM)):
+            pairs = [(done.wall_seconds, wall.get((reference, done.repeat))) for done in own]
+            ratios = [seconds / other for seconds, other in pairs if other]
+            told[contender][name] = [statistics.median(ratios), min(ratios), max(ratios)] if ratios else None
+    return told
+
+
+def _repeat(grid: str, repeat: int, given: Path, interpreters: dict[str, Path]) -> Iterator[Measurement]:
+    """Each contender in turn, in a folder of its own that is gone afterwards."""
+    with tempfile.TemporaryDirectory(prefix="gridcast-benchmark-") as name:
+        axes = json.loads((given / "grid.json").read_text())["axes"]
+        project, kept = Path(name, "project"), Path(name, "kept")
+        yield _gridcast(COLD, repeat, GRIDS[grid], project, axes)
+        # A new project that has the cache alone, at the same path: the names of JAX's cached programs follow from it.
+        (project / CACHE).mkdir(exist_ok=True)
+        shutil.copytree(project / CACHE, kept, ignore=shutil.ignore_patterns(SPOOL))
+        shutil.rmtree(project)
+        shutil.copytree(kept, project / CACHE)
+        yield _gridcast(WARM, repeat, GRIDS[grid], project, axes)
+        shutil.rmtree(project)
+        for peer, interpreter in interpreters.items():
+            folder = Path(name, peer)
+            shutil.copytree(given, folder)
+            command = [str(interpreter), str(HERE / "peers" / PEERS[peer].script), str(folder)]
+            cost = measure.run(command, folder, ENVIRONMENT | {"KERAS_BACKEND": PEERS[peer].backend})
+            yield _measurement(peer, repeat, cost, folder, axes)
+            shutil.rmtree(folder)
+
+
+def _gridcast(name: str, repeat: int, experiment: Path, folder: Path, axes: dict[str, Any]) -> Measurement:
+    """`gridcast run` in the project `folder`, which is new or has a cache and nothing else."""
+    shutil.copytree(windows.DATA, folder / "data")
+    shutil.copy(experiment, folder / "experiment.yaml")
+    command = [str(Path(sys.executable).with_name("gridcast")), "run", "experiment.yaml"]
+    cost = measure.run(command, folder, ENVIRONMENT)
+    return _measurement(name, repeat, cost, folder, axes)
+
+
+def _measurement(name: str, repeat: int, cost: measure.Cost, folder: Path, axes: dict[str, Any]) -> Measurement:
+    """`cost` with what lies in `folder`: the store, and the result that a peer hands back."""
+    done = subprocess.run(
+        [sys.executable, HERE / "recorded.py", folder, *axes], check=True, capture_output=True, text=True
+    )
+    kept, result = json.loads(done.stdout), folder / "result.json"
+    found = {"trained": kept["runs"], **kept, **(json.loads(result.read_text()) if result.exists() else {})}
+    failed, count = None, math.prod(map(len, axes.values()))
+    if cost.code or found["best_val_loss"] is None or found["trained"] != count:
+        lines = (folder / "output.txt").read_text(encoding="utf-8", errors="replace").splitlines()
+        failed = "\n".join([*lines[-20:], f"exit code {cost.code}, {found['trained']} of {count} runs"])
+    return Measurement(
+        contender=name,
+        repeat=repeat,
+        wall_seconds=cost.wall_seconds,
+        cpu_seconds=cost.cpu_seconds,
+        peak_megabytes=cost.peak_megabytes,
+        failed=failed,
+        **found,
+    )
+
+
+def _write(about: dict[str, Any], measurements: list[Measurement]) -> None:
+    results = HERE / "results"
+    results.mkdir(exist_ok=True)
+    content = {
+        **about,
+        "summary": summary(measurements),
+        "measurements": [dataclasses.asdict(done) for done in measurements],
+    }
+    (results / f"sweep-{about['grid']}.json").write_text(json.dumps(content, indent=1) + "\n")
+
+
+def table(told: dict[str, dict[str, Any]]) -> str:
+    """The summary as aligned text."""
+    columns = ("wall s", "ratio", "CPU s", "peak MB", "val loss", "runs", "curves", "models")
+    lines = [("contender", *columns)]
+    for contender, row in told.items():
+        ratio = "{:.2f} ({:.2f}-{:.2f})".format(*row["ratio"]) if row["ratio"] else "-"
+        seconds = f"{row['wall_seconds']:.1f}", ratio, f"{row['cpu_seconds']:.1f}"
+        found = f"{row['peak_megabytes']:.0f}", f"{row['best_val_loss']:.5f}"
+        lines.append((_title(contender), *seconds, *found, *(f"{row[name]:.0f}" for name in columns[-3:])))
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    # The first column stands left, the figures right.
+    signs = ["<", *[">"] * len(columns)]
+    rows = ["  ".join(map(_aligned, line, signs, widths)) for line in lines]
+    rows.append("Medians. Ratio: wall time over that of gridcast in the same repeat, with least and most.")
+    rows.append("The last three: runs of the grid that MLflow holds, those with a curve, those with a model.")
+    return "\n".join(rows)
+
+
+def _aligned(text: str, sign: str, width: int) -> str:
+    return f"{text:{sign}{width}}"
+
+
+def _title(contender: str) -> str:
+    return PEERS[contender].title if contender in PEERS else contender
+
+
+def _all(interpreters: dict[str, Path]) -> dict[str, Path]:
+    return {COLD: Path(sys.executable), **interpreters}
+
+
+def _machine() -> dict[str, Any]:
+    """What the measurements were made on, and how busy it was before them."""
+    cpuinfo = Path("/proc/cpuinfo")
+    names = [line.split(":")[1].strip() for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]
+    return {
+        "cpu": names[0] if names else platform.processor(),
+        "cores": cores(),
+        "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
+        "system": platform.platform(),
+        "load_before": psutil.getloadavg()[0],
+    }
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="gridcast against the loops that people write today")
+    grid = parser.add_mutually_exclusive_group()
+    for name in GRIDS:
+        grid.add_argument(f"--{name}", dest="grid", action="store_const", const=name, help=f"the {name} grid")
+    parser.add_argument("--peers", nargs="*", choices=PEERS, metavar="NAME", help=", ".join(PEERS))
+    parser.add_argument("--repeats", type=int, default=1)
+    parser.set_defaults(grid="quick")
+    arguments = parser.parse_args()
+    if arguments.peers is None:
+        # The full grid takes some peers hours: they want to be asked for.
+        arguments.peers = [] if arguments.grid == "full" else list(PEERS)
+    return arguments
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,379 @@
+"""Sibling runs, trained abreast in one compiled program; what each of them learns, it would have learnt alone."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import keras
+import numpy as np
+
+from gridcast.bundle import DamagedError
+from gridcast.config import Configuration
+from gridcast.data import windows
+from gridcast.errors import Diverged, GridcastError
+from gridcast.forecaster import inputs
+from gridcast.grid import Run
+from gridcast.training import backend, checkpoint, fit
+from gridcast.training.material import Material
+from gridcast.training.outcome import Outcome
+
+ABREAST = ((16, 4), (32, 2))
+"""Lanes on a CPU, by the most units: it gains where operations are short, and loses its cache where they are not."""
+ABREAST_ELSEWHERE = 32
+PAUSE = 0.5
+"""Seconds of training between two looks at the clock, at Ctrl-C and at the losses."""
+FORMAT = "fused-1"
+POINT_LOSSES = {
+    "mse": keras.losses.mean_squared_error,
+    "mae": keras.losses.mean_absolute_error,
+    "huber": keras.losses.huber,
+}
+_LOG = logging.getLogger("gridcast")
+State = tuple[list[Any], list[Any], list[Any]]
+"""Values of a network's trainable variables, of its others, of its optimizer; in a program, of all lanes."""
+
+
+def lanes(configuration: Configuration, siblings: int) -> int:
+    """How many of so many siblings train abreast on this machine; the last bits of their weights follow from it.
+
+    The numbers are those of benchmarks/fused.py. They hang on nothing that is measured in the sweep:
+    a run gives the same bits whenever and beside whomever it is trained.
+    """
+    if jax.default_backend() != "cpu":
+        return min(siblings, ABREAST_ELSEWHERE)
+    return min(siblings, next((width for units, width in ABREAST if configuration.units <= units), 1))
+
+
+def train(
+    material: Material, runs: Sequence[Run], keep: Sequence[Path | None], siblings: int
+) -> list[Outcome | GridcastError]:
+    """What became of each of `runs`, which differ in learning rate, dropout and seed alone.
+
+    A run that was interrupted while it kept its state at its path in `keep` goes on there, to the
+    same bits whatever is trained beside it. `siblings` counts the runs of the whole grid that share
+    the program. The error is that of a loss that is no longer finite, or of a run that takes more than
+    `material.max_minutes`, of which the lanes that train abreast have equal shares.
+    """
+    backend.forget()
+    program = Program(material, runs[0], lanes(runs[0].configuration, siblings))
+    starts: dict[int, State] = {}
+    waiting = deque(Lane(program, run, path) for run, path in zip(runs, keep, strict=True))
+    everyone = list(waiting)
+    active: dict[int, Lane] = {}
+    while waiting or active:
+        for slot in range(program.width):
+            while slot not in active and waiting:
+                lane = waiting.popleft()
+                own = lane.begin(starts)
+                if not lane.over:
+                    active[slot] = lane
+                    program.put(slot, own)
+        if active:
+            program.epoch(active)
+        active = {slot: lane for slot, lane in active.items() if not lane.over}
+    found = [lane.outcome() for lane in everyone]
+    for lane in everyone:
+        if lane.path is not None and lane.error is None:
+            checkpoint.remove(lane.path)
+    return found
+
+
+@dataclass
+class Lane:
+    """One run on its way through a program: its curves, its best weights, its EarlyStopping."""
+
+    program: Program
+    run: Run
+    path: Path | None
+    curves: dict[str, list[float]] = field(default_factory=lambda: {name: [] for name in checkpoint.CURVES})
+    seconds: float = 0.0
+    over: bool = False
+    error: GridcastError | None = None
+    stop_training: bool = False  # EarlyStopping takes the lane for its model
+    best: list[np.ndarray] = field(default_factory=list)
+    forecasts: np.ndarray | None = None
+    saved: float = 0.0
+    warned: bool = False
+
+    def __post_init__(self) -> None:
+        self.stopping = keras.callbacks.EarlyStopping(mode="min", patience=self.program.material.patience)
+        self.stopping.set_model(self)
+        self.stopping.on_train_begin()
+        self.generator = np.random.default_rng(self.run.seed)
+        self.order = np.arange(len(self.program.training))
+        for _ in range(2):  # stock Keras looks at a batch before the first epoch, and then shuffles once more
+            self.generator.shuffle(self.order)
+
+    def begin(self, starts: dict[int, State]) -> State:
+        """The state to go on from: what was kept, else the first one of the run's seed, drawn once for all lanes."""
+        self.saved = time.perf_counter()
+        own = self.program.start(self.run, starts)
+        if self.path is None:
+            return own
+        blank = self._arrays(own, own[0], np.zeros(self.program.forecast_shape, np.float32))
+        try:
+            state, arrays, _ = checkpoint.read(self.path, FORMAT, blank)
+        except FileNotFoundError:
+            return own
+        except (DamagedError, OSError) as error:
+            _LOG.warning("%s; the run starts over", error)
+            checkpoint.remove(self.path)
+            return own
+        self.curves, self.over, self.seconds = state["curves"], state["over"], state["seconds"]
+        self.order, self.forecasts = arrays["order"], arrays["forecasts"]
+        self.generator.bit_generator.state = state["generator"]
+        for name, value in state["stopping"].items():
+            setattr(self.stopping, name, value)
+        parts: dict[str, list[np.ndarray]] = {"best": [], "trainable": [], "fixed": [], "slots": []}
+        for name, array in arrays.items():
+            if "-" in name:
+                parts[name.partition("-")[0]].append(array)
+        self.best = parts["best"]
+        return parts["trainable"], parts["fixed"], parts["slots"]
+
+    @property
+    def epoch(self) -> int:
+        """The epoch under way, from 1."""
+        return len(self.curves["loss"]) + 1
+
+    def spend(self, seconds: float, loss: float) -> None:
+        """Count `seconds` of training; fail when there were too many, or when the `loss` so far is not finite."""
+        self.seconds += seconds
+        limit = self.program.material.max_minutes
+        if not math.isfinite(loss):
+            self.fail(Diverged(f"the loss is no longer finite in epoch {self.epoch}; a lower learning rate may help"))
+            if self.path is not None:
+                checkpoint.remove(self.path)
+        elif limit is not None and self.seconds > 60 * limit:
+            told = f"exceeded training.max_minutes ({limit:g}) in epoch {self.epoch}"
+            self.fail(GridcastError(f"{told}; raise it, or make the network smaller"))
+
+    def fail(self, error: GridcastError) -> None:
+        """End the run without a result."""
+        self.error, self.over = error, True
+
+    def end_epoch(self, logs: dict[str, float], own: State, forecasts: np.ndarray) -> None:
+        """Add to the curves, keep what is best, stop when patience is at its end, save when it is time."""
+        for name, curve in self.curves.items():
+            curve.append(logs[name])
+        number = self.epoch - 2
+        self.stopping.on_epoch_end(number, logs)
+        if self.stopping.best_epoch == number:
+            self.best, self.forecasts = [value.copy() for value in own[0]], forecasts.copy()
+        self.over = self.stop_training or number + 1 == self.program.material.epochs
+        self.generator.shuffle(self.order)
+        if self.path is None:
+            return
+        # What is over waits for its siblings: it is not to be lost with them.
+        if self.over or time.perf_counter() - self.saved >= self.program.material.checkpoint_seconds:
+            self._save(self.path, own)
+            self.saved = time.perf_counter()
+
+    def _arrays(self, own: State, best: list[np.ndarray], forecasts: np.ndarray) -> dict[str, np.ndarray]:
+        named = zip(("best", "trainable", "fixed", "slots"), (best, *own), strict=True)
+        found = {f"{part}-{number}": array for part, arrays in named for number, array in enumerate(arrays)}
+        return found | {"order": self.order, "forecasts": forecasts}
+
+    def _save(self, path: Path, own: State) -> None:
+        assert self.forecasts is not None
+        state = {
+            "curves": self.curves,
+            "over": self.over,
+            "seconds": self.seconds,
+            "stopping": {name: getattr(self.stopping, name) for name in ("wait", "best", "best_epoch")},
+            "generator": self.generator.bit_generator.state,
+        }
+        try:
+            checkpoint.write(path, FORMAT, state, self._arrays(own, self.best, self.forecasts))
+        except OSError as error:
+            if not self.warned:
+                _LOG.warning("%s: the state of the run cannot be saved (%s); training goes on", path, error)
+            self.warned = True
+
+    def outcome(self) -> Outcome | GridcastError:
+        """What the finished run leaves, or why it failed; its state on disk is then no longer needed."""
+        if self.error is not None:
+            return self.error
+        assert self.forecasts is not None
+        curves = {name: tuple(curve) for name, curve in self.curves.items()}
+        return fit.finish(self.program.material, self.run, self.best, self.forecasts, curves, self.seconds)
+
+
+class Program:
+    """An epoch of `width` siblings of `run`, compiled once; holds the state of its lanes."""
+
+    def __init__(self, material: Material, run: Run, width: int) -> None:
+        self.material, self.width = material, width
+        self.network = fit.compiled(material, run)
+        self.loss = POINT_LOSSES[run.configuration.loss]
+        self.lookback = run.configuration.lookback
+        self.preprocessing = material.of(self.lookback)
+        self.training, self.validation = (material.origins(span, self.lookback) for span in ("train", "validation"))
+        self.size = min(run.configuration.batch_size, len(self.training))
+        self.steps = -(-len(self.training) // self.size)
+        self.forecast_shape = (len(self.validation), material.preprocessing.horizon)
+        parts = -(-len(self.validation) // fit.EVALUATION_BATCH)
+        size = -(-len(self.validation) // parts)
+        # Arguments, not constants: the compiled program then serves other data of the same shape.
+        self.data = {
+            "channels": jnp.asarray(material.channels),
+            "codes": jnp.asarray(material.codes.astype(np.int32)),
+            "training": jnp.asarray(self.training),
+            "validation": jnp.asarray(np.resize(self.validation, (parts, size, 2))),
+        }
+        self.state: Any = None
+        self.pace = 0.0
+        self._advance = jax.jit(self._abreast(self._steps, (0, 0, 0, None, None, None)), donate_argnums=(0, 1))
+        self._validate = jax.jit(self._abreast(self._forecast, (0, None)))
+
+    def _abreast(self, function: Any, axes: tuple[int | None, ...]) -> Any:
+        """`function` of one lane, for all of them; with a batch axis of one XLA would multiply slowly."""
+        if self.width > 1:
+            return jax.vmap(function, in_axes=axes)
+
+        def alone(*arguments: Any) -> Any:
+            own = [
+                a if axis is None else jax.tree.map(lambda v: v[0], a) for a, axis in zip(arguments, axes, strict=True)
+            ]
+            return jax.tree.map(lambda value: value[None], function(*own))
+
+        return alone
+
+    def start(self, run: Run, known: dict[int, State]) -> State:
+        """The state from which `run` begins; `known` by seed, as learning rate and dropout draw nothing."""
+        if run.seed not in known:
+            network = fit.compiled(self.material, run)
+            network.optimizer.build(network.trainable_variables)
+            known[run.seed] = (
+                [np.array(variable.value) for variable in network.trainable_variables],
+                [np.array(variable.value) for variable in network.non_trainable_variables],
+                [np.array(variable.value) for variable in network.optimizer.variables],
+            )
+        trainable, fixed, slots = known[run.seed]
+        settings, network = run.configuration, self.network
+        network.optimizer.build(network.trainable_variables)
+        return (
+            trainable,
+            _replaced(fixed, network.non_trainable_variables, "rate", settings.dropout),
+            _replaced(slots, network.optimizer.variables, "learning_rate", settings.learning_rate),
+        )
+
+    def put(self, slot: int, own: State) -> None:
+        """Let a run with the state `own` train in lane `slot`."""
+        if self.state is None:
+            self.state = jax.tree.map(lambda array: jnp.asarray(np.stack([array] * self.width)), own)
+            return
+        whole = jax.tree.map(np.array, self.state)
+        for into, array in zip(jax.tree.leaves(whole), jax.tree.leaves(own), strict=True):
+            into[slot] = array
+        self.state = jax.tree.map(jnp.asarray, whole)
+
+    def epoch(self, active: dict[int, Lane]) -> None:
+        """Train every lane of `active` for an epoch and validate it; the other lanes idle."""
+        started = time.perf_counter()
+        positions = np.zeros((self.width, self.steps, self.size), np.int32)
+        for slot, lane in active.items():
+            positions[slot] = np.resize(lane.order, (self.steps, self.size))
+        sums, done = jnp.zeros((self.width, 2)), 0
+        placed = jnp.asarray(positions)
+        while done < self.steps and not all(lane.over for lane in active.values()):
+            # The first call compiles and tells nothing of the pace.
+            todo = max(1, int(PAUSE / self.pace)) if self.pace else 1
+            until = min(self.steps, done + todo)
+            begun = time.perf_counter()
+            self.state, sums = self._advance(self.state, sums, placed, done, until, self.data)
+            losses = np.asarray(sums)[:, 0]
+            self.pace = (time.perf_counter() - begun) / (until - done) if done else self.pace or PAUSE
+            done = until
+            self._spend(active, started, losses)
+            started = time.perf_counter()
+        forecasts, val_losses, val_errors = (np.asarray(found) for found in self._validate(self.state, self.data))
+        self._spend(active, started, val_losses)
+        means = np.asarray(sums) / self.steps
+        whole = jax.tree.map(np.asarray, self.state)
+        for slot, lane in active.items():
+            if not lane.over:
+                values = *means[slot], val_losses[slot], val_errors[slot]
+                logs = dict(zip(("loss", "mae", "val_loss", "val_mae"), map(float, values), strict=True))
+                own = jax.tree.map(lambda array, slot=slot: array[slot], whole)
+                lane.end_epoch(logs, own, forecasts[slot])
+
+    @staticmethod
+    def _spend(active: dict[int, Lane], started: float, losses: np.ndarray) -> None:
+        running = {slot: lane for slot, lane in active.items() if not lane.over}
+        seconds = time.perf_counter() - started
+        for slot, lane in running.items():
+            lane.spend(seconds / len(running), float(losses[slot]))
+
+    def _read(self, index: Any, data: dict[str, Any]) -> tuple[dict[str, Any], Any]:
+        """Inputs and scaled targets (n, horizon) of the windows `index` (n, 2)."""
+        read = inputs(self.preprocessing, data["channels"], index, data["codes"], jnp)
+        return read, windows.ahead(data["channels"][:, :, 0], index, self.preprocessing.horizon)
+
+    def _steps(self, state: State, sums: Any, positions: Any, start: Any, stop: Any, data: dict[str, Any]) -> Any:
+        """One lane after the batches [start, stop) of `positions` (steps, size), and its sums of loss and error.
+
+        The last batch is padded with windows of weight zero; like the others it is its own mean.
+        """
+        optimizer = self.network.optimizer
+
+        def objective(trainable: Any, fixed: Any, read: Any, target: Any, weights: Any) -> Any:
+            forecast, fixed = self.network.stateless_call(trainable, fixed, read, training=True)
+            mean = jnp.sum(weights * self.loss(target, forecast)) / self.size
+            error = jnp.sum(weights * jnp.mean(jnp.abs(target - forecast), axis=1)) / self.size
+            return mean, (fixed, error)
+
+        def step(number: Any, carry: Any) -> Any:
+            (trainable, fixed, slots), sums = carry
+            real = jnp.minimum(self.size, len(self.training) - number * self.size)
+            weights = jnp.where(jnp.arange(self.size) < real, self.size / real, 0.0)
+            read, target = self._read(data["training"][positions[number]], data)
+            descent = jax.value_and_grad(objective, has_aux=True)
+            (loss, (fixed, error)), gradients = descent(trainable, fixed, read, target, weights)
+            trainable, slots = optimizer.stateless_apply(slots, gradients, trainable)
+            return (list(trainable), list(fixed), list(slots)), sums + jnp.stack([loss, error])
+
+        return jax.lax.fori_loop(start, stop, step, (state, sums))
+
+    def _forecast(self, state: State, data: dict[str, Any]) -> tuple[Any, Any, Any]:
+        """Scaled forecasts (n, horizon) of one lane over the validation span, their mean loss and mean error."""
+        trainable, fixed, _ = state
+
+        def part(index: Any) -> tuple[Any, Any]:
+            read, target = self._read(index, data)
+            return self.network.stateless_call(trainable, fixed, read, training=False)[0], target
+
+        count = len(self.validation)
+        forecast, target = (
+            values.reshape(-1, values.shape[-1])[:count] for values in jax.lax.map(part, data["validation"])
+        )
+        return forecast, jnp.mean(self.loss(target, forecast)), jnp.mean(jnp.abs(target - forecast))
+
+
+def _replaced(values: list[Any], variables: list[Any], name: str, value: float) -> list[Any]:
+    """`values` with `value` in place of that of each of the `variables` called `name`."""
+    pairs = zip(values, variables, strict=True)
+    return [np.asarray(value, own.dtype) if variable.name == name else own for own, variable in pairs]
+
+
+def epoch_seconds(material: Material, run: Run, siblings: int) -> tuple[float, float]:
+    """Seconds of a run's share in the first epoch, which compiles, and in the second."""
+    short = Program(material, run, lanes(run.configuration, siblings))
+    found = []
+    active = {slot: Lane(short, run, None) for slot in range(short.width)}
+    for slot, lane in active.items():
+        short.put(slot, lane.begin({}))
+    for _ in range(2):
+        started = time.perf_counter()
+        short.epoch(active)
+        found.append((time.perf_counter() - started) / short.width)
+    return found[0], found[1]

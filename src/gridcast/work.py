@@ -1,0 +1,118 @@
+"""The pieces of work of a sweep: which there are, which go together, and what a worker does with them."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Container, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gridcast import evaluation, execution, grid
+from gridcast.errors import GridcastError
+from gridcast.grid import Run
+from gridcast.models import baselines
+from gridcast.plan import OWN, Plan, cost
+from gridcast.training.material import Material
+
+TOGETHER = 4
+"""Siblings that a group has at least, where there are so many: as many as a CPU trains abreast at most."""
+CHOICE = 4
+"""Groups that a worker has to choose from, where there are so many runs: the last ones fill the gaps."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """One piece of work: a grid `run`, the `own` settings, a `baseline`, or the `test` of a network."""
+
+    kind: str
+    name: str
+    key: str
+    run: Run | None = None
+    files: dict[str, bytes] | None = None
+    cost: float = 0.01
+
+
+@dataclass(frozen=True)
+class Group:
+    """Tasks that one worker does together; `engine` is how their runs train, `siblings` how many the plan has."""
+
+    tasks: tuple[Task, ...]
+    engine: str
+    siblings: int
+
+    @property
+    def name(self) -> str:
+        """What warnings call it."""
+        more = f" and {len(self.tasks) - 1} siblings" if len(self.tasks) > 1 else ""
+        return self.tasks[0].name + more
+
+    @property
+    def cost(self) -> float:
+        """Relative time of all."""
+        return sum(task.cost for task in self.tasks)
+
+
+def left(plan: Plan, done: Container[str], known: Container[str]) -> list[Task]:
+    """What is left to do where runs and baselines with the keys `done` and `known` are in MLflow."""
+    windows = len(plan.material.origins("train", plan.experiment.window.lookback))
+    tasks = [
+        Task("run", plan.name(run), key, run, cost=cost(run.configuration, windows))
+        for key, run in plan.runs.items()
+        if key not in done
+    ]
+    own_key, own = plan.own
+    if own_key not in plan.runs and plan.baseline_keys[OWN] not in known:
+        tasks.append(Task("own", OWN, own_key, own, cost=cost(own.configuration, windows)))
+    names = baselines.possible(len(plan.panel.series), plan.material.period)
+    keys = {name: plan.baseline_keys[name] for name in names}
+    tasks += [Task("baseline", name, key) for name, key in keys.items() if key not in known]
+    return tasks
+
+
+def groups(plan: Plan, tasks: Sequence[Task], workers: int) -> list[Group]:
+    """`tasks` as they are sent to workers, the longest first, so that none ends with a long one alone.
+
+    Siblings go together, those that learn slowly and so for long first.
+    """
+    family = Counter(map(grid.program, {**plan.runs, plan.own[0]: plan.own[1]}.values()))
+    found = [Group((task,), "stock", 1) for task in tasks if task.run is None]
+    kin: dict[Any, list[Task]] = defaultdict(list)
+    for task in tasks:
+        if task.run is not None:
+            kin[grid.program(task.run)].append(task)
+    runs = sum(map(len, kin.values()))
+    most = max(TOGETHER, -(-runs // (CHOICE * workers))) if plan.engine == "fused" else 1
+    for program, members in kin.items():
+        members.sort(key=_rate)
+        parts = [tuple(members[start : start + most]) for start in range(0, len(members), most)]
+        found += [Group(part, plan.engine, family[program]) for part in parts]
+    return sorted(found, key=lambda group: -group.cost)
+
+
+def _rate(task: Task) -> float:
+    assert task.run is not None
+    return task.run.configuration.learning_rate
+
+
+def do(material: Material, group: Group, cache: Path) -> list[Any]:
+    """The result or Failure of each task of `group`; Keras is imported here, never in a parent that has workers."""
+    if group.engine != "fused":
+        return [_alone(material, task, cache) for task in group.tasks]
+    from gridcast.training import fused
+
+    runs = [task.run for task in group.tasks if task.run is not None]
+    keep = [cache / "checkpoints" / task.key for task in group.tasks]
+    ended = fused.train(material, runs, keep, group.siblings)
+    return [execution.Failure(str(one)) if isinstance(one, GridcastError) else one for one in ended]
+
+
+def _alone(material: Material, task: Task, cache: Path) -> Any:
+    if task.run is None and task.files is None:
+        own = material.baseline(material.preprocessing.lookback)
+        return evaluation.Forecasts(own.index, baselines.BASELINES[task.name](own))
+    from gridcast.training import fit
+
+    if task.run is None:
+        return fit.evaluate(material, task.files or {})
+    return fit.train(material, task.run, cache / "checkpoints" / task.key)

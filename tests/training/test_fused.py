@@ -1,0 +1,214 @@
+"""Siblings trained abreast learn what each of them learns alone."""
+
+import json
+import logging
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from gridcast import bundle
+from gridcast.errors import Diverged, GridcastError
+from gridcast.grid import Run
+from samples import SMALL, planned, sales
+
+pytestmark = pytest.mark.usefixtures("jax_backend")
+
+
+@pytest.fixture(scope="module")
+def plan(tmp_path_factory):
+    return planned(tmp_path_factory.mktemp("fused"), sales(130), **SMALL)
+
+
+@pytest.fixture(scope="module")
+def material(plan):
+    return replace(plan.material, epochs=16, patience=3, checkpoint_seconds=0.0)
+
+
+def siblings(plan, rates=(0.01, 0.003), dropouts=(0.0, 0.3), seeds=(0, 1), **settings):
+    own = plan.own[1].configuration.model_copy(update=settings)
+    return [
+        Run(own.model_copy(update={"learning_rate": rate, "dropout": dropout}), seed)
+        for rate in rates
+        for dropout in dropouts
+        for seed in seeds
+    ]
+
+
+def train(material, runs, paths=None, kin=None):
+    from gridcast.training import fused
+
+    return fused.train(material, runs, paths or [None] * len(runs), kin or len(runs))
+
+
+@pytest.fixture(scope="module")
+def together(plan, material):
+    """Five siblings with their outcomes: more than there are lanes."""
+    runs = siblings(plan)[:5]
+    return runs, train(material, runs)
+
+
+def same(one, other):
+    """Whether two outcomes agree to the bit in everything but the time they took."""
+    from gridcast.training import fit
+
+    assert one.curves == other.curves
+    assert one.metrics | {"fit_seconds": 0} == other.metrics | {"fit_seconds": 0}
+    assert one.origin_losses == other.origin_losses
+    for left, right in zip(*(fit.restore(found.files).network.get_weights() for found in (one, other)), strict=True):
+        np.testing.assert_array_equal(left, right)
+    return True
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"layer": "LSTM", "bidirectional": True, "attention": True},
+        {"layer": "GRU", "layers": 2, "attention": True, "optimizer": "rmsprop", "loss": "huber"},
+        {"layer": "LSTM", "loss": "mae", "batch_size": 50},
+    ],
+    ids=["GRU", "BiLSTM attention", "GRU x 2 rmsprop huber", "LSTM mae"],
+)
+def test_each_run_equals_itself_trained_alone_on_stock_keras(plan, material, settings):
+    from gridcast.training import fit
+
+    runs = siblings(plan, dropouts=(0.3,), seeds=(0,), **settings)
+    for run, fused in zip(runs, train(material, runs), strict=True):
+        alone = fit.train(material, run)
+        assert fused.metrics["epochs_trained"] == alone.metrics["epochs_trained"]
+        assert fused.metrics["best_epoch"] == alone.metrics["best_epoch"]
+        for name, curve in alone.curves.items():
+            np.testing.assert_allclose(fused.curves[name], curve, rtol=1e-5)
+        assert fused.metrics["best_val_mae"] == pytest.approx(alone.metrics["best_val_mae"], rel=1e-5)
+        assert dict(fused.origin_losses) == pytest.approx(dict(alone.origin_losses), rel=1e-4)
+
+
+def test_siblings_stop_at_epochs_of_their_own(together):
+    _, outcomes = together
+    stopped = {outcome.metrics["epochs_trained"] for outcome in outcomes}
+    assert len(stopped) > 1
+    assert min(stopped) < 16
+
+
+def test_company_changes_no_bit(material, together):
+    runs, outcomes = together
+    for some in ([3], [4, 0]):
+        found = train(material, [runs[k] for k in some], kin=len(runs))
+        assert all(same(outcome, outcomes[k]) for k, outcome in zip(some, found, strict=True))
+
+
+def test_a_forecaster_is_that_of_the_best_epoch(plan, material, together):
+    from gridcast import metrics
+    from gridcast.training import fit
+
+    for run, outcome in zip(*together, strict=True):
+        forecaster = fit.restore(outcome.files)
+        index = material.origins("validation", run.configuration.lookback)
+        scaled = forecaster.scaled(material.channels, index, material.codes)
+        losses = metrics.point_losses("mse", material.scaled(index), scaled)
+        assert losses.mean() == pytest.approx(min(outcome.curves["val_loss"]), rel=1e-5)
+
+
+class Killed(Exception):
+    """Something outside ended the process."""
+
+
+def broken(*_):
+    raise Killed
+
+
+@pytest.mark.parametrize("epochs", [1, 6])
+def test_an_interrupted_group_goes_on_to_the_same_bits(material, together, tmp_path, monkeypatch, epochs):
+    from gridcast.training import fused
+
+    runs, outcomes = together
+    paths = [tmp_path / str(number) for number in range(len(runs))]
+    left, real = [epochs], fused.Program.epoch
+
+    def epoch(program, active):
+        real(program, active)
+        left[0] -= 1
+        if not left[0]:
+            raise Killed
+
+    monkeypatch.setattr(fused.Program, "epoch", epoch)
+    with pytest.raises(Killed):
+        train(material, runs, paths)
+    assert len(list(tmp_path.iterdir())) >= 3
+    trained = sum(len(json.loads(bundle.read(path)["state.json"])["curves"]["loss"]) for path in tmp_path.iterdir())
+    assert trained >= epochs
+    monkeypatch.undo()
+    order = [4, 0, 2, 1, 3]
+    found = train(material, [runs[k] for k in order], [paths[k] for k in order])
+    assert all(same(outcome, outcomes[k]) for k, outcome in zip(order, found, strict=True))
+    assert not any(tmp_path.iterdir())
+
+
+def test_what_is_over_is_not_trained_again(material, together, tmp_path, monkeypatch):
+    from gridcast.training import fused
+
+    runs, outcomes = together
+    paths = [tmp_path / str(number) for number in range(len(runs))]
+    with monkeypatch.context() as patch:
+        patch.setattr(fused.Lane, "outcome", broken)
+        with pytest.raises(Killed):
+            train(material, runs, paths)
+    monkeypatch.setattr(fused.Program, "epoch", None)
+    assert all(map(same, train(material, runs, paths), outcomes))
+    assert not any(tmp_path.iterdir())
+
+
+def test_a_damaged_state_is_told_and_that_run_alone_starts_over(material, together, tmp_path, caplog):
+    runs, outcomes = together
+    (tmp_path / "0").write_bytes(b"nothing that gridcast wrote, and long enough to hold a checksum")
+    found = train(material, runs[:2], [tmp_path / "0", None], kin=len(runs))
+    assert all(map(same, found, outcomes))
+    (warning,) = caplog.records
+    assert (warning.name, warning.levelno) == ("gridcast", logging.WARNING)
+    assert warning.message == f"{tmp_path / '0'}: damaged, its checksum does not fit; the run starts over"
+
+
+def test_a_run_whose_loss_is_no_longer_finite_fails_alone(plan, material, together, tmp_path):
+    runs, outcomes = together
+    broken = Run(runs[0].configuration.model_copy(update={"learning_rate": 1e38}), 0)
+    paths = [tmp_path / name for name in ("broken", "a", "b")]
+    error, *found = train(material, [broken, *runs[:2]], paths, kin=len(runs))
+    assert isinstance(error, Diverged)
+    assert "the loss is no longer finite in epoch 1; a lower learning rate may help" in str(error)
+    assert all(map(same, found, outcomes))
+    assert not paths[0].exists()
+
+
+def test_a_run_over_its_time_is_ended(material, together):
+    limited = replace(material, max_minutes=1e-7)
+    (error,) = train(limited, together[0][:1], kin=5)
+    assert isinstance(error, GridcastError)
+    assert str(error).startswith("exceeded training.max_minutes (1e-07) in epoch 1; raise it")
+
+
+def test_the_time_of_siblings_adds_up_to_that_of_all(material, together):
+    import time
+
+    started = time.perf_counter()
+    found = train(replace(material, epochs=3), together[0])
+    whole = time.perf_counter() - started
+    shares = sum(outcome.metrics["fit_seconds"] for outcome in found)
+    assert 0 < shares < whole
+    assert all(math.isfinite(outcome.metrics["fit_seconds"]) for outcome in found)
+
+
+def test_rates_and_seeds_are_values_of_one_program(plan, material):
+    from gridcast.training.fused import Program
+
+    def text(run):
+        program = Program(material, run, 1)
+        program.put(0, program.start(run, {}))
+        positions = np.zeros((1, program.steps, program.size), np.int32)
+        return program._advance.lower(
+            program.state, np.zeros((1, 2), np.float32), positions, 0, 1, program.data
+        ).as_text()
+
+    first, *others = siblings(plan, rates=(0.01, 0.1), dropouts=(0.1, 0.2), seeds=(0, 5))
+    assert {text(run) for run in others} == {text(first)}
