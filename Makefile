@@ -5,7 +5,7 @@ BIN := .venv/bin
 GRIDCAST := $(BIN)/gridcast
 
 .DEFAULT_GOAL := help
-.PHONY: help grid validate plan report promote doctor bench storm hosts test lint format ui lock clean
+.PHONY: help grid validate plan report promote doctor bench bench-full storm hosts test lint format ui lock clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -29,8 +29,15 @@ promote: .venv/.run ## make the best run champion, if it passes the gates
 doctor: .venv/.run ## check installation, store, cache and disk (FIX=--fix mends what is safe)
 	@$(GRIDCAST) doctor $(FIX)
 
-bench: .venv/.run ## measure how long the report of a large store takes (no test)
+bench: .venv/.test ## measure a small grid against the loops and tuners people use, side by side (no test)
+	@$(BIN)/python benchmarks/sweep.py --quick
+
+bench-full: .venv/.test ## the same on larger grids, and epochs, memory, large panels and reports (hours)
+	@$(BIN)/python benchmarks/sweep.py --medium
+	@$(BIN)/python benchmarks/fused.py
+	@$(BIN)/python benchmarks/memory.py
 	@$(BIN)/python benchmarks/report_scale.py
+	@$(BIN)/python benchmarks/sweep.py --full --peers plain
 
 ui: .venv/.run ## browse the runs at http://127.0.0.1:5000
 	@$(BIN)/mlflow ui

@@ -41,7 +41,7 @@ def fused(material, run: Run, width: int, epochs: int) -> float:
     from gridcast.training.fused import Lane, Program  # noqa: PLC0415 - the same
 
     program = Program(material, run, width)
-    active = {slot: Lane(program, run, None) for slot in range(width)}
+    active = {slot: Lane(program, run, None, epochs) for slot in range(width)}
     for slot, lane in active.items():
         program.put(slot, lane.begin({}))
     found = []

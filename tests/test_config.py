@@ -83,7 +83,7 @@ def test_wrong_type_or_range_is_refused_with_field_value_and_what_is_allowed(sec
         ({"transform": {"scale": "min-max"}}, "transform.scale: 'min-max' is not allowed; did you mean 'minmax'?"),
         ({"baseline": {"layer": "gru"}}, "baseline.layer: 'gru' is not allowed; did you mean 'GRU'?"),
         ({"grid": {"layer": ["GRU", "LSTN"]}}, "grid.layer[1]: 'LSTN' is not allowed; did you mean 'LSTM'?"),
-        ({"search": {"strategy": "random"}}, "search.strategy: 'random' is not allowed (allowed: 'grid')"),
+        ({"search": {"strategy": "halvin"}}, "search.strategy: 'halvin' is not allowed; did you mean 'halving'?"),
     ],
 )
 def test_bad_literal_is_refused_with_a_near_miss(sections, told):

@@ -170,6 +170,7 @@ def run(
     with Progress(out) as progress:
         result = sweep.run(planned, store, place, progress)
     counts = f"{result.trained} runs trained, {result.skipped} finished before, {result.failed} failed"
+    counts += f", {result.stopped} stopped early" if result.stopped else ""
     out.print(f"{counts}, in {duration(time.perf_counter() - started)}.")
     _table(result)
     name, before = planned.experiment.name, tracking.tags(store, result.parent)

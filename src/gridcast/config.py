@@ -127,10 +127,40 @@ class Training(Section):
     checkpoint_seconds: Annotated[float, Field(ge=0)] = 30.0
 
 
-class Search(Section):
-    """Which part of the declared grid is trained."""
+class Budget(Section):
+    """What a search may spend in all: so many `runs`, or so many `minutes` of each start."""
 
-    strategy: Literal["grid"] = "grid"
+    runs: Annotated[int, Field(ge=1)] | None = None
+    minutes: Annotated[float, Field(gt=0)] | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> Budget:
+        if (self.runs is None) == (self.minutes is None):
+            raise ValueError("write one of runs and minutes, such as {runs: 50}")
+        return self
+
+
+class Search(Section):
+    """Which part of the declared grid is trained.
+
+    `grid` all of it; `random` and `tpe` (Optuna's sampler) as many runs of it as the `budget` allows;
+    `halving` starts all, and at each of its rungs, `reduction` times as far as the last, goes on with
+    the best 1 / `reduction` alone; the last of so many `rungs` is the end.
+    """
+
+    strategy: Literal["grid", "random", "halving", "tpe"] = "grid"
+    budget: Budget | None = None
+    reduction: Annotated[int, Field(ge=2, le=10)] = 3
+    rungs: Annotated[int, Field(ge=2, le=10)] = 3
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+
+    @model_validator(mode="after")
+    def _spends(self) -> Search:
+        if self.strategy in ("random", "tpe") and self.budget is None:
+            raise ValueError(f"{self.strategy} needs a budget, such as {{runs: 50}} or {{minutes: 10}}")
+        if self.strategy in ("grid", "halving") and self.budget is not None:
+            raise ValueError(f"{self.strategy} takes no budget; leave it out, or use random or tpe")
+        return self
 
 
 class Selection(Section):

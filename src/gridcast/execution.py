@@ -96,13 +96,20 @@ class Pool:
         self._stack.close()
 
     def execute(
-        self, function: Work, tasks: Sequence[Any], *, retries: int = 0, pulse: Callable[[], None] = lambda: None
+        self,
+        function: Work,
+        tasks: Sequence[Any],
+        *,
+        retries: int = 0,
+        pulse: Callable[[], None] = lambda: None,
+        more: Callable[[], bool] = lambda: True,
     ) -> Iterator[tuple[int, Any]]:
         """Position and result, or Failure, of each task as it ends.
 
         `function(shared, task, cache)` does the work; `cache` is a folder of the worker's own host
         that outlives it. A task whose worker died, or that could not write a file, is tried again
         `retries` times. `pulse` is called about once a second and may raise to end the waiting.
+        Once `more` says no, what is under way is finished and nothing else begun.
 
         With one worker the tasks run in this process. Else each worker is a single-threaded
         process pinned to its core, with one task at a time: only what it worked at is blamed for
@@ -111,10 +118,15 @@ class Pool:
         if not tasks:
             return iter(())
         here = self.place.workers == 1 and self.place.scheduler is None
-        return (self._here if here else self._spread)(function, tasks, retries, pulse)
+        return (self._here if here else self._spread)(function, tasks, retries, pulse, more)
 
     def _here(
-        self, function: Work, tasks: Sequence[Any], retries: int, pulse: Callable[[], None]
+        self,
+        function: Work,
+        tasks: Sequence[Any],
+        retries: int,
+        pulse: Callable[[], None],
+        more: Callable[[], bool],
     ) -> Iterator[tuple[int, Any]]:
         from gridcast.training import backend
 
@@ -122,6 +134,8 @@ class Pool:
         backend.start(self.place.backend, self.place.cache)
         try:
             for position, task in enumerate(tasks):
+                if not more():
+                    return
                 for attempt in range(retries + 1):
                     pulse()
                     try:
@@ -137,7 +151,12 @@ class Pool:
             backend.release()
 
     def _spread(
-        self, function: Work, tasks: Sequence[Any], retries: int, pulse: Callable[[], None]
+        self,
+        function: Work,
+        tasks: Sequence[Any],
+        retries: int,
+        pulse: Callable[[], None],
+        more: Callable[[], bool],
     ) -> Iterator[tuple[int, Any]]:
         client = self._start()
         waiting = deque(range(len(tasks)))
@@ -147,6 +166,8 @@ class Pool:
         try:
             while waiting or running:
                 pulse()
+                if not more():
+                    waiting.clear()
                 threads = self._threads(client)
                 for address in _free(threads, running):
                     if waiting:

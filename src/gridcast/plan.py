@@ -48,7 +48,9 @@ class Plan:
     @property
     def sweep_key(self) -> str:
         """The same for every start of the same work, whatever was finished before."""
-        return _digest("".join(sorted(self.runs)))
+        search = self.experiment.search
+        whole = "" if search.strategy == "grid" else search.model_dump_json()
+        return _digest("".join(sorted(self.runs)) + whole)
 
     def windows(self, lookback: int) -> dict[str, int]:
         """Number of windows in each span."""
@@ -126,6 +128,7 @@ class Plan:
             "backend": self.backend,
             "machine": f"{platform.system()} {platform.machine()}",
             "selection": self.experiment.selection.model_dump(),
+            "search": self.experiment.search.model_dump(),
         }
         return {"experiment.yaml": self.text, "sweep.json": json.dumps(about, indent=1)}
 

@@ -55,6 +55,11 @@ class Progress(Events):
         told = "val_loss {best_val_loss:.5f} in {epochs_trained:.0f} epochs, {fit_seconds:.1f} s".format(**metrics)
         self._advance(cost, f"{name}: {told}")
 
+    def stopped(self, name: str, epochs: int) -> None:
+        """Say so where there is no bar."""
+        if not self.out.is_terminal:
+            self.out.print(f"  {name}: stopped after {epochs} epochs", markup=False)
+
     def failed(self, name: str, cost: float, reason: str) -> None:
         """Show the reason at once; it also stands in MLflow."""
         self.out.print(f"  failed: {name}: {reason}", markup=False, style="red")

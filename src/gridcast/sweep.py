@@ -5,20 +5,24 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import math
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from gridcast import evaluation, execution, lease, spool, tracking, work
+from gridcast import evaluation, execution, lease, search, spool, tracking, work
 from gridcast.errors import GridcastError, Interrupted
 from gridcast.models import baselines
 from gridcast.plan import OWN, Plan
 from gridcast.tracking import Entry, Store
-from gridcast.training.outcome import Outcome
+from gridcast.training.outcome import Outcome, Paused
 from gridcast.work import Group, Task
 
+STOPPED = "stopped"
+"""Kind of the record of a run that the search did not train to its end."""
 GOODBYE = 2.0
 """Seconds that the end of a sweep waits for a server that does not answer."""
 
@@ -35,17 +39,25 @@ class Events:
     def finished(self, name: str, cost: float, metrics: Mapping[str, float] | None) -> None:
         """A task ended well; `metrics` are those of a trained run, None for a baseline."""
 
+    def stopped(self, name: str, epochs: int) -> None:
+        """The search goes on without this run."""
+
     def failed(self, name: str, cost: float, reason: str) -> None:
         """A task failed; the sweep goes on."""
 
 
 @dataclass(frozen=True)
 class Result:
-    """How a sweep ended: counts of runs, the winner's MLflow run, test metrics by name (winner first)."""
+    """How a sweep ended: counts of runs, the winner's MLflow run, test metrics by name (winner first).
+
+    Of the runs of this start some were `trained` to their end, `stopped` before it by the search, or
+    `failed`; `skipped` were finished before.
+    """
 
     parent: str
     trained: int
     skipped: int
+    stopped: int
     failed: int
     winner: Any
     tested: dict[str, dict[str, float]]
@@ -127,42 +139,114 @@ def _run(session: _Session, events: Events) -> Result:
     done = tracking.finished(store, plan.runs)
     known = tracking.finished(store, plan.baseline_keys.values(), "baseline")
     session.done |= done.keys()
-    tasks = work.left(plan, done, known)
     if len(done) < len(plan.runs):
         # Promotion and verdict of an earlier end no longer hold, whatever becomes of this start.
         for tag in (tracking.PROMOTION, tracking.VERDICT):
             tracking.set_tag(store, session.parent, tag, "")
-    events.started(len(done), sum(task.run is not None for task in tasks), sum(task.cost for task in tasks))
-    trained = failed = 0
-    own: Outcome | None = None
-    for task, outcome in _trained(session, tasks):
-        if isinstance(outcome, execution.Failure):
-            failed += task.kind == "run"
-            recorder.add(_failure_entry(plan, task, outcome.reason))
-            events.failed(task.name, task.cost, outcome.reason)
-        elif task.kind == "baseline":
-            recorder.add(_test_entry(plan, task, "baseline", outcome))
-            events.finished(task.name, task.cost, None)
-        else:
-            if task.kind == "own":
-                own = outcome
-            else:
-                trained += 1
-                recorder.add(_run_entry(plan, task, outcome))
-                session.done.add(task.key)
-            events.finished(task.name, task.cost, outcome.metrics)
+    tally = _search(session, events, done, work.others(plan, done, known))
     recorder.flush()
     done = tracking.finished(store, plan.runs)
     if not done:
         raise GridcastError("no run finished; each failed run keeps its reason in MLflow (tag gridcast.error)")
     winner = evaluation.best(list(done.values()), plan.experiment.selection.metric)
-    _test(session, _untested(session, winner, done, known, own), winner)
+    _test(session, _untested(session, winner, done, known, tally.own), winner)
     tested = {tracking.name(run): evaluation.tested(run) for run in _tests(session, winner)}
-    return Result(session.parent, trained, len(plan.runs) - trained - failed, failed, winner, tested)
+    before = len(done) - tally.trained
+    return Result(session.parent, tally.trained, before, tally.stopped, tally.failed, winner, tested)
 
 
-def _trained(session: _Session, tasks: list[Task]) -> Iterator[tuple[Task, Any]]:
-    """Each of `tasks` with its result or Failure.
+@dataclass
+class _Tally:
+    """What became of the runs of this start; `own` is the outcome of the experiment's own settings."""
+
+    trained: int = 0
+    stopped: int = 0
+    failed: int = 0
+    own: Outcome | None = None
+
+
+def _search(session: _Session, events: Events, done: dict[str, Any], others: list[Task]) -> _Tally:
+    """Train what the search asks for, round by round, and the `others` beside the first round; record all of it."""
+    plan, store, recorder, tally = session.plan, session.store, session.recorder, _Tally()
+    chosen, epochs = plan.experiment.search, plan.experiment.training.epochs
+    minutes = chosen.budget.minutes if chosen.budget else None
+    end = time.monotonic() + 60 * minutes if minutes else math.inf
+    stopped = tracking.finished(store, plan.runs, STOPPED)
+    share = search.effort(chosen, len(plan.runs), epochs)
+    todo = [task.cost for task in work.runs(plan, (key for key in plan.runs if key not in done), epochs)]
+    count = max(0, round(share.runs * len(plan.runs)) - len(done))
+    events.started(len(done), count, share.epochs * sum(todo) + sum(task.cost for task in others))
+    rounds = search.rounds(chosen, plan.runs, epochs)
+    asked: search.Round | None = next(rounds)
+    ended: dict[str, float] = {}
+    before = 0
+    while asked and time.monotonic() < end:
+        keys, until = asked
+        # All that the plain grid wants to know of a run is whether it is finished.
+        known = {key: run for key, run in stopped.items() if run.data.metrics["epochs_trained"] >= until} | done
+        losses = {} if chosen.strategy == "grid" else {k: _loss(store, known[k], until) for k in keys if k in known}
+        losses |= {key: loss for key, loss in ended.items() if key in keys}
+        paused: dict[str, Paused] = {}
+        tasks = work.runs(plan, (key for key in keys if key not in known and key not in ended), until)
+        for task, outcome in _trained(session, tasks + others, lambda: time.monotonic() < end):
+            spent = task.cost * (until - before) / epochs if task.kind == "run" else task.cost
+            loss = _received(session, events, tally, task, outcome, spent)
+            if task.kind == "run":
+                losses[task.key] = loss
+            if isinstance(outcome, Paused):
+                paused[task.key] = outcome
+            elif task.kind == "run":
+                ended[task.key] = loss
+        others, before = [], until
+        if time.monotonic() >= end:
+            break
+        try:
+            asked = rounds.send(losses)
+        except StopIteration:
+            asked = None
+        for key in paused.keys() - (asked[0] if asked else ()):
+            recorder.add(_stopped_entry(plan, key, paused[key]))
+            events.stopped(plan.name(plan.runs[key]), until)
+            tally.stopped += 1
+    return tally
+
+
+def _received(session: _Session, events: Events, tally: _Tally, task: Task, outcome: Any, spent: float) -> float:
+    """Record what became of `task`, and tell of it; returns the validation loss of a run, infinite if it failed."""
+    plan, recorder = session.plan, session.recorder
+    if isinstance(outcome, execution.Failure):
+        tally.failed += task.kind == "run"
+        recorder.add(_failure_entry(plan, task, outcome.reason))
+        events.failed(task.name, spent, outcome.reason)
+        return math.inf
+    loss = math.inf
+    if isinstance(outcome, Paused):
+        loss = min(outcome.curves["val_loss"])
+    elif task.kind == "baseline":
+        recorder.add(_test_entry(plan, task, "baseline", outcome))
+    elif task.kind == "own":
+        tally.own = outcome
+    else:
+        loss = outcome.metrics["best_val_loss"]
+        tally.trained += 1
+        recorder.add(_run_entry(plan, task, outcome))
+        session.done.add(task.key)
+    events.finished(task.name, spent, getattr(outcome, "metrics", None))
+    return loss
+
+
+def _loss(store: Store, run: Any, until: int) -> float:
+    """The lowest validation loss of a recorded `run` up to the epoch `until`."""
+    if run.data.metrics["epochs_trained"] <= until:
+        return float(run.data.metrics["best_val_loss"])
+    curve = tracking.history(store, run.info.run_id, "val_loss")
+    return min(loss for epoch, loss in curve.items() if epoch <= until)
+
+
+def _trained(
+    session: _Session, tasks: list[Task], more: Callable[[], bool] = lambda: True
+) -> Iterator[tuple[Task, Any]]:
+    """Each of `tasks` with its result or Failure; no more are begun once `more` says so.
 
     A group whose worker died too often is taken apart: only what killed it may fail.
     """
@@ -170,7 +254,7 @@ def _trained(session: _Session, tasks: list[Task]) -> Iterator[tuple[Task, Any]]
     waiting = work.groups(plan, tasks, session.pool.place.workers)
     while waiting:
         apart: list[Group] = []
-        for position, outcomes in session.pool.execute(work.do, waiting, retries=retries, pulse=pulse):
+        for position, outcomes in session.pool.execute(work.do, waiting, retries=retries, pulse=pulse, more=more):
             group = waiting[position]
             if not isinstance(outcomes, execution.Failure):
                 yield from zip(group.tasks, outcomes, strict=True)
@@ -233,6 +317,30 @@ def _run_entry(plan: Plan, task: Task, outcome: Outcome) -> Entry:
         curves={**curves, tracking.BY_ORIGIN: list(outcome.origin_losses)},
         files=outcome.files,
         backend=plan.backend,
+    )
+
+
+def _stopped_entry(plan: Plan, key: str, paused: Paused) -> Entry:
+    run = plan.runs[key]
+    losses = paused.curves["val_loss"]
+    return Entry(
+        name=plan.name(run),
+        kind=STOPPED,
+        key=key,
+        tags={
+            tracking.SEED: str(run.seed),
+            tracking.CONFIGURATION: json.dumps(run.configuration.model_dump(), sort_keys=True),
+            tracking.FINGERPRINT: plan.fingerprint,
+            "gridcast.stopped": f"after {len(losses)} epochs, by {plan.experiment.search.strategy}",
+        },
+        params=plan.params(run),
+        metrics={
+            "best_val_loss": min(losses),
+            "best_epoch": losses.index(min(losses)) + 1,
+            "epochs_trained": len(losses),
+            "fit_seconds": paused.seconds,
+        },
+        curves={name: list(enumerate(values, start=1)) for name, values in paused.curves.items()},
     )
 
 

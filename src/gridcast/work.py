@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Container, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ class Task:
     key: str
     run: Run | None = None
     files: dict[str, bytes] | None = None
+    until: int | None = None
     cost: float = 0.01
 
 
@@ -53,21 +54,30 @@ class Group:
         return sum(task.cost for task in self.tasks)
 
 
-def left(plan: Plan, done: Container[str], known: Container[str]) -> list[Task]:
-    """What is left to do where runs and baselines with the keys `done` and `known` are in MLflow."""
+def runs(plan: Plan, keys: Iterable[str], until: int) -> list[Task]:
+    """The runs with these `keys`, to be trained up to the epoch `until`."""
     windows = len(plan.material.origins("train", plan.experiment.window.lookback))
-    tasks = [
-        Task("run", plan.name(run), key, run, cost=cost(run.configuration, windows))
-        for key, run in plan.runs.items()
-        if key not in done
+    chosen = {key: plan.runs[key] for key in keys}
+    return [
+        Task("run", plan.name(run), key, run, until=until, cost=cost(run.configuration, windows))
+        for key, run in chosen.items()
     ]
-    own_key, own = plan.own
-    if own_key not in plan.runs and plan.baseline_keys[OWN] not in known:
-        tasks.append(Task("own", OWN, own_key, own, cost=cost(own.configuration, windows)))
+
+
+def others(plan: Plan, done: Container[str], known: Container[str]) -> list[Task]:
+    """Baselines whose keys are not `known` yet; the own settings among them, unless a run of the grid stands for them.
+
+    A run does that which is `done`, or which the search trains to its end in any case.
+    """
+    tasks = []
+    key, own = plan.own
+    stands = key in done or (key in plan.runs and plan.experiment.search.strategy == "grid")
+    if not stands and plan.baseline_keys[OWN] not in known:
+        windows = len(plan.material.origins("train", plan.experiment.window.lookback))
+        tasks.append(Task("own", OWN, key, own, cost=cost(own.configuration, windows)))
     names = baselines.possible(len(plan.panel.series), plan.material.period)
     keys = {name: plan.baseline_keys[name] for name in names}
-    tasks += [Task("baseline", name, key) for name, key in keys.items() if key not in known]
-    return tasks
+    return tasks + [Task("baseline", name, key) for name, key in keys.items() if key not in known]
 
 
 def groups(plan: Plan, tasks: Sequence[Task], workers: int) -> list[Group]:
@@ -80,10 +90,9 @@ def groups(plan: Plan, tasks: Sequence[Task], workers: int) -> list[Group]:
     kin: dict[Any, list[Task]] = defaultdict(list)
     for task in tasks:
         if task.run is not None:
-            kin[grid.program(task.run)].append(task)
-    runs = sum(map(len, kin.values()))
-    most = max(TOGETHER, -(-runs // (CHOICE * workers))) if plan.engine == "fused" else 1
-    for program, members in kin.items():
+            kin[grid.program(task.run), task.until].append(task)
+    most = max(TOGETHER, -(-sum(map(len, kin.values())) // (CHOICE * workers))) if plan.engine == "fused" else 1
+    for (program, _), members in kin.items():
         members.sort(key=_rate)
         parts = [tuple(members[start : start + most]) for start in range(0, len(members), most)]
         found += [Group(part, plan.engine, family[program]) for part in parts]
@@ -101,9 +110,9 @@ def do(material: Material, group: Group, cache: Path) -> list[Any]:
         return [_alone(material, task, cache) for task in group.tasks]
     from gridcast.training import fused
 
-    runs = [task.run for task in group.tasks if task.run is not None]
-    keep = [cache / "checkpoints" / task.key for task in group.tasks]
-    ended = fused.train(material, runs, keep, group.siblings)
+    chosen = [task.run for task in group.tasks if task.run is not None]
+    keep = [_state(task, cache) for task in group.tasks]
+    ended = fused.train(material, chosen, keep, group.siblings, group.tasks[0].until)
     return [execution.Failure(str(one)) if isinstance(one, GridcastError) else one for one in ended]
 
 
@@ -115,4 +124,9 @@ def _alone(material: Material, task: Task, cache: Path) -> Any:
 
     if task.run is None:
         return fit.evaluate(material, task.files or {})
-    return fit.train(material, task.run, cache / "checkpoints" / task.key)
+    return fit.train(material, task.run, _state(task, cache), task.until)
+
+
+def _state(task: Task, cache: Path) -> Path:
+    """Where a run keeps its state; the own settings may be trained beside a run of the grid with the same key."""
+    return cache / "checkpoints" / (f"own-{task.key}" if task.kind == "own" else task.key)

@@ -245,6 +245,18 @@ def test_a_state_that_cannot_be_saved_is_told_once_and_training_goes_on(material
     assert [*tmp_path.iterdir()] == [folder]
 
 
+def test_a_run_may_be_trained_in_parts(material, run, undisturbed, path):
+    from gridcast.training import fit
+    from gridcast.training.outcome import Paused
+
+    for until in (1, 3, 3):
+        paused = fit.train(replace(material, checkpoint_seconds=3600.0), run, path, until)
+        assert isinstance(paused, Paused)
+        assert paused.curves == {name: curve[:until] for name, curve in undisturbed.curves.items()}
+    assert same(fit.train(material, run, path), undisturbed)
+    assert not any(path.parent.iterdir())
+
+
 def test_nothing_is_saved_before_it_is_time(material, run, path):
     from gridcast.training import fit
 

@@ -160,6 +160,20 @@ def test_what_is_over_is_not_trained_again(material, together, tmp_path, monkeyp
     assert not any(tmp_path.iterdir())
 
 
+def test_runs_may_be_trained_in_parts(material, together, tmp_path):
+    from gridcast.training import fused
+    from gridcast.training.outcome import Paused
+
+    runs, outcomes = together
+    paths = [tmp_path / str(number) for number in range(len(runs))]
+    rarely = replace(material, checkpoint_seconds=3600.0)
+    for until in (2, 3, 3):
+        for paused, outcome in zip(fused.train(rarely, runs, paths, len(runs), until), outcomes, strict=True):
+            assert isinstance(paused, Paused)
+            assert paused.curves == {name: curve[:until] for name, curve in outcome.curves.items()}
+    assert all(map(same, train(material, runs, paths), outcomes))
+
+
 def test_a_damaged_state_is_told_and_that_run_alone_starts_over(material, together, tmp_path, caplog):
     runs, outcomes = together
     (tmp_path / "0").write_bytes(b"nothing that gridcast wrote, and long enough to hold a checksum")

@@ -23,7 +23,8 @@ class Record:
     """One sweep as MLflow holds it.
 
     `about` is sweep.json; `runs` has one row per finished run with its settings and final metrics;
-    `failures` name and reason; `curves` epoch, loss and val_loss of the winner; `tests` the table
+    `failures` name and reason; `stopped` counts the runs that the search did not train to their end;
+    `curves` epoch, loss and val_loss of the winner; `tests` the table
     of the test span by name, winner first (empty while the test span is untouched); `by_origin`
     (origins, run ids) the validation loss of the leading runs at each time step.
     """
@@ -34,6 +35,7 @@ class Record:
     experiment: str
     runs: pd.DataFrame
     failures: pd.DataFrame
+    stopped: int
     winner: str
     curves: pd.DataFrame
     tests: dict[str, pd.DataFrame]
@@ -85,6 +87,7 @@ def read(store: Store, name: str) -> Record:
             [{"name": tracking.name(run), "reason": run.data.tags.get(tracking.ERROR, "")} for run in failed],
             columns=["name", "reason"],
         ).drop_duplicates(),
+        stopped=len(tracking.finished(store, keys - done.keys(), "stopped")),
         winner=str(winner.info.run_id),
         curves=pd.DataFrame(curves).rename_axis("epoch").reset_index(),
         tests=_tests(store, winner, about),

@@ -148,7 +148,14 @@ def _tied(record: Record) -> tuple[list[str], str]:
 def _missing(record: Record) -> list[str]:
     said = []
     runs, planned = len(record.runs), len(record.about["run_keys"])
-    if runs < planned:
+    chosen = record.about.get("search", {}).get("strategy", "grid")
+    if chosen != "grid":
+        stopped = f", {record.stopped} were stopped before it" if record.stopped else ""
+        said.append(
+            f"The search ({chosen}) trained {runs} of {planned} runs to their end{stopped}. It prefers what looks "
+            "good, so the effects of settings are those among the runs that it chose."
+        )
+    elif runs < planned:
         said.append(f"{planned - runs} of {planned} runs are not finished; what follows speaks of the finished ones.")
     if not record.tests:
         said.append("The winner has not met the test span yet, so there is no comparison with baselines.")

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 CURVES = ("loss", "val_loss", "mae", "val_mae")
 STATE, BEST = "state.json", "best.keras"
-FORMAT = "stock-1"
+FORMAT = "stock-2"
 """To be raised when something else is kept than before: what an older gridcast left is then not taken up."""
 _LOG = logging.getLogger("gridcast")
 
@@ -98,6 +98,7 @@ class Checkpoint(keras.callbacks.Callback):
         batches: Batches,
         stopping: keras.callbacks.EarlyStopping,
         best: keras.callbacks.ModelCheckpoint,
+        until: int,
     ) -> None:
         super().__init__()
         assert batches.generator is not None
@@ -105,10 +106,15 @@ class Checkpoint(keras.callbacks.Callback):
         self.path, self.seconds, self.clock = path, seconds, clock
         self.network, self.batches, self.stopping, self.best = network, batches, stopping, best
         self.curves: dict[str, list[float]] = {name: [] for name in CURVES}
-        self.over = False
+        self.until, self.stopped = until, False
         self._kept: tuple[dict[str, Any], dict[str, np.ndarray]] | None = None
         self._last = clock.spent()
         self._warned = False
+
+    @property
+    def over(self) -> bool:
+        """Whether all epochs are trained that shall be."""
+        return self.stopped or self.epochs >= self.until
 
     @property
     def epochs(self) -> int:
@@ -132,7 +138,7 @@ class Checkpoint(keras.callbacks.Callback):
             self.remove()
             return
         Path(self.best.filepath).write_bytes(best)
-        self.curves, self.over = state["curves"], state["over"]
+        self.curves, self.stopped = state["curves"], state["stopped"]
         self.clock.before += state["seconds"]
         self._last = self.clock.spent()
         self._kept = state, arrays
@@ -160,30 +166,33 @@ class Checkpoint(keras.callbacks.Callback):
         self.best.best = state["best"]
         self._kept = None
 
-    def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
+    def on_epoch_end(self, _: int, logs: dict[str, float]) -> None:
         """Add to the curves; save when it is time."""
         for name, curve in self.curves.items():
             curve.append(float(logs[name]))
-        self.over = self.network.stop_training or epoch + 1 == self.params["epochs"]
+        self.stopped = self.network.stop_training
         if self.path is not None and self.clock.spent() - self._last >= self.seconds:
-            self._save(self.path)
+            self.save()
             self._last = self.clock.spent()
 
-    def _save(self, path: Path) -> None:
+    def save(self) -> None:
+        """Keep all of it, if there is a path for it; a failure is told once."""
+        if self.path is None:
+            return
         stopping = {name: getattr(self.stopping, name) for name in ("wait", "best", "best_epoch", "stopped_epoch")}
         state = {
             "curves": self.curves,
-            "over": self.over,
+            "stopped": self.stopped,
             "seconds": self.clock.spent(),
             "stopping": stopping,
             "best": self.best.best,
             "generator": self.generator.bit_generator.state,
         }
         try:
-            write(path, FORMAT, state, self._arrays(), Path(self.best.filepath).read_bytes())
+            write(self.path, FORMAT, state, self._arrays(), Path(self.best.filepath).read_bytes())
         except OSError as error:
             if not self._warned:
-                _LOG.warning("%s: the state of the run cannot be saved (%s); training goes on", path, error)
+                _LOG.warning("%s: the state of the run cannot be saved (%s); training goes on", self.path, error)
             self._warned = True
 
     def remove(self) -> None:

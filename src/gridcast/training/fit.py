@@ -22,7 +22,7 @@ from gridcast.models.recurrent import Shape, build
 from gridcast.training import backend
 from gridcast.training.checkpoint import BEST, Checkpoint, Clock
 from gridcast.training.material import Material
-from gridcast.training.outcome import Outcome
+from gridcast.training.outcome import Outcome, Paused
 
 EVALUATION_BATCH = 4096
 OPTIMIZERS = {"adam": keras.optimizers.Adam, "rmsprop": keras.optimizers.RMSprop}
@@ -130,10 +130,11 @@ def compiled(material: Material, run: Run) -> keras.Model:
     return network
 
 
-def train(material: Material, run: Run, keep: Path | None = None) -> Outcome:
+def train(material: Material, run: Run, keep: Path | None = None, until: int | None = None) -> Outcome | Paused:
     """Train `run` on `material`; a run that was interrupted while it kept its state at `keep` goes on there.
 
-    Either way the same weights come out, to the bit on JAX. Raises GridcastError when the loss is no
+    Either way the same weights come out, to the bit on JAX. A run that has not come to its end after
+    `until` epochs is paused, and kept. Raises GridcastError when the loss is no
     longer finite, and when the run takes more than `material.max_minutes`; its state then stays at
     `keep` for a start with more time.
     """
@@ -145,7 +146,9 @@ def train(material: Material, run: Run, keep: Path | None = None) -> Outcome:
         # The best weights come back from the file below, so EarlyStopping need not keep them too.
         stopping = keras.callbacks.EarlyStopping(patience=material.patience, restore_best_weights=False)
         best_so_far = keras.callbacks.ModelCheckpoint(Path(folder, BEST), save_best_only=True)
-        progress = Checkpoint(keep, material.checkpoint_seconds, clock, network, training, stopping, best_so_far)
+        until = min(until or material.epochs, material.epochs)
+        seconds = material.checkpoint_seconds
+        progress = Checkpoint(keep, seconds, clock, network, training, stopping, best_so_far, until)
         progress.resume()
         try:
             if not progress.over:
@@ -153,17 +156,21 @@ def train(material: Material, run: Run, keep: Path | None = None) -> Outcome:
                     training,
                     validation_data=validation,
                     initial_epoch=progress.epochs,
-                    epochs=material.epochs,
+                    epochs=until,
                     callbacks=[Watch(clock), stopping, best_so_far, progress],
                     shuffle=False,
                     verbose=0,
                 )
+                if not progress.stopped and until < material.epochs:
+                    progress.save()
         except Diverged:
             progress.remove()
             raise
+        curves = {name: tuple(curve) for name, curve in progress.curves.items()}
+        seconds = clock.spent()
+        if not progress.stopped and progress.epochs < material.epochs:
+            return Paused(curves, seconds)
         network.load_weights(best_so_far.filepath)
-    curves = {name: tuple(curve) for name, curve in progress.curves.items()}
-    seconds = clock.spent()
     forecaster = Forecaster(material.of(run.configuration.lookback), network)
     scaled = forecaster.scaled(material.channels, validation.index, material.codes)
     best = [np.array(variable) for variable in network.trainable_variables]

@@ -24,14 +24,14 @@ from gridcast.forecaster import inputs
 from gridcast.grid import Run
 from gridcast.training import backend, checkpoint, fit
 from gridcast.training.material import Material
-from gridcast.training.outcome import Outcome
+from gridcast.training.outcome import Outcome, Paused
 
 ABREAST = ((16, 4), (32, 2))
 """Lanes on a CPU, by the most units: it gains where operations are short, and loses its cache where they are not."""
 ABREAST_ELSEWHERE = 32
 PAUSE = 0.5
 """Seconds of training between two looks at the clock, at Ctrl-C and at the losses."""
-FORMAT = "fused-1"
+FORMAT = "fused-2"
 POINT_LOSSES = {
     "mse": keras.losses.mean_squared_error,
     "mae": keras.losses.mean_absolute_error,
@@ -54,19 +54,21 @@ def lanes(configuration: Configuration, siblings: int) -> int:
 
 
 def train(
-    material: Material, runs: Sequence[Run], keep: Sequence[Path | None], siblings: int
-) -> list[Outcome | GridcastError]:
+    material: Material, runs: Sequence[Run], keep: Sequence[Path | None], siblings: int, until: int | None = None
+) -> list[Outcome | Paused | GridcastError]:
     """What became of each of `runs`, which differ in learning rate, dropout and seed alone.
 
     A run that was interrupted while it kept its state at its path in `keep` goes on there, to the
     same bits whatever is trained beside it. `siblings` counts the runs of the whole grid that share
-    the program. The error is that of a loss that is no longer finite, or of a run that takes more than
+    the program. A run that has not come to its end after `until` epochs is paused, and kept. The
+    error is that of a loss that is no longer finite, or of a run that takes more than
     `material.max_minutes`, of which the lanes that train abreast have equal shares.
     """
     backend.forget()
     program = Program(material, runs[0], lanes(runs[0].configuration, siblings))
     starts: dict[int, State] = {}
-    waiting = deque(Lane(program, run, path) for run, path in zip(runs, keep, strict=True))
+    last = min(until or material.epochs, material.epochs)
+    waiting = deque(Lane(program, run, path, last) for run, path in zip(runs, keep, strict=True))
     everyone = list(waiting)
     active: dict[int, Lane] = {}
     while waiting or active:
@@ -82,7 +84,7 @@ def train(
         active = {slot: lane for slot, lane in active.items() if not lane.over}
     found = [lane.outcome() for lane in everyone]
     for lane in everyone:
-        if lane.path is not None and lane.error is None:
+        if lane.path is not None and lane.ended:
             checkpoint.remove(lane.path)
     return found
 
@@ -94,9 +96,9 @@ class Lane:
     program: Program
     run: Run
     path: Path | None
+    until: int
     curves: dict[str, list[float]] = field(default_factory=lambda: {name: [] for name in checkpoint.CURVES})
     seconds: float = 0.0
-    over: bool = False
     error: GridcastError | None = None
     stop_training: bool = False  # EarlyStopping takes the lane for its model
     best: list[np.ndarray] = field(default_factory=list)
@@ -128,7 +130,7 @@ class Lane:
             _LOG.warning("%s; the run starts over", error)
             checkpoint.remove(self.path)
             return own
-        self.curves, self.over, self.seconds = state["curves"], state["over"], state["seconds"]
+        self.curves, self.stop_training, self.seconds = state["curves"], state["stopped"], state["seconds"]
         self.order, self.forecasts = arrays["order"], arrays["forecasts"]
         self.generator.bit_generator.state = state["generator"]
         for name, value in state["stopping"].items():
@@ -139,6 +141,16 @@ class Lane:
                 parts[name.partition("-")[0]].append(array)
         self.best = parts["best"]
         return parts["trainable"], parts["fixed"], parts["slots"]
+
+    @property
+    def ended(self) -> bool:
+        """Whether the run has come to its own end."""
+        return self.error is None and (self.stop_training or self.epoch > self.program.material.epochs)
+
+    @property
+    def over(self) -> bool:
+        """Whether there is nothing more to train, for now or for good."""
+        return self.error is not None or self.stop_training or self.epoch > self.until
 
     @property
     def epoch(self) -> int:
@@ -159,7 +171,7 @@ class Lane:
 
     def fail(self, error: GridcastError) -> None:
         """End the run without a result."""
-        self.error, self.over = error, True
+        self.error = error
 
     def end_epoch(self, logs: dict[str, float], own: State, forecasts: np.ndarray) -> None:
         """Add to the curves, keep what is best, stop when patience is at its end, save when it is time."""
@@ -169,7 +181,6 @@ class Lane:
         self.stopping.on_epoch_end(number, logs)
         if self.stopping.best_epoch == number:
             self.best, self.forecasts = [value.copy() for value in own[0]], forecasts.copy()
-        self.over = self.stop_training or number + 1 == self.program.material.epochs
         self.generator.shuffle(self.order)
         if self.path is None:
             return
@@ -187,7 +198,7 @@ class Lane:
         assert self.forecasts is not None
         state = {
             "curves": self.curves,
-            "over": self.over,
+            "stopped": self.stop_training,
             "seconds": self.seconds,
             "stopping": {name: getattr(self.stopping, name) for name in ("wait", "best", "best_epoch")},
             "generator": self.generator.bit_generator.state,
@@ -199,12 +210,14 @@ class Lane:
                 _LOG.warning("%s: the state of the run cannot be saved (%s); training goes on", path, error)
             self.warned = True
 
-    def outcome(self) -> Outcome | GridcastError:
-        """What the finished run leaves, or why it failed; its state on disk is then no longer needed."""
+    def outcome(self) -> Outcome | Paused | GridcastError:
+        """What the run leaves, or has so far, or why it failed."""
         if self.error is not None:
             return self.error
         assert self.forecasts is not None
         curves = {name: tuple(curve) for name, curve in self.curves.items()}
+        if not self.ended:
+            return Paused(curves, self.seconds)
         return fit.finish(self.program.material, self.run, self.best, self.forecasts, curves, self.seconds)
 
 
@@ -369,7 +382,7 @@ def epoch_seconds(material: Material, run: Run, siblings: int) -> tuple[float, f
     """Seconds of a run's share in the first epoch, which compiles, and in the second."""
     short = Program(material, run, lanes(run.configuration, siblings))
     found = []
-    active = {slot: Lane(short, run, None) for slot in range(short.width)}
+    active = {slot: Lane(short, run, None, 2) for slot in range(short.width)}
     for slot, lane in active.items():
         short.put(slot, lane.begin({}))
     for _ in range(2):

@@ -6,6 +6,14 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
+class Paused:
+    """What a run that was not to be trained to its end has so far: curves by epoch, and seconds of training."""
+
+    curves: dict[str, tuple[float, ...]]
+    seconds: float
+
+
+@dataclass(frozen=True)
 class Outcome:
     """What a finished run leaves: curves by epoch, final metrics, validation loss by origin, files.
 
