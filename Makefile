@@ -36,6 +36,7 @@ bench-full: .venv/.test ## the same on larger grids, and epochs, memory, large p
 	@$(BIN)/python benchmarks/sweep.py --medium
 	@$(BIN)/python benchmarks/fused.py
 	@$(BIN)/python benchmarks/memory.py
+	@$(BIN)/python benchmarks/panel_scale.py --csv
 	@$(BIN)/python benchmarks/report_scale.py
 	@$(BIN)/python benchmarks/sweep.py --full --peers plain
 

@@ -332,3 +332,15 @@ def test_faults_in_parquet_files_are_told_with_their_row(parquet, columns, told)
     with pytest.raises(DataError) as caught:
         parquet(frame(**columns))
     assert str(caught.value).startswith(told)
+
+
+def test_a_parquet_file_may_keep_its_stamps_in_the_index(parquet):
+    rows, _ = parquet(frame().set_index("date"))
+    assert stamps(rows) == ["2023-01-05 00:00:00", "2023-01-06 00:00:00"]
+
+
+def test_many_rows_are_read_in_parts_as_they_would_be_at_once(read, refusal, monkeypatch):
+    monkeypatch.setattr(files, "PART", 2)
+    text = HEADER + "".join(f"2023-01-{day:02},apple,{day}{{}}\n" for day in range(5, 10))
+    assert read(text.format("", ".5", "", "", ".25"))[0]["quantity"].tolist() == [5, 6.5, 7, 8, 9.25]
+    assert refusal(text.format("", "", "", "", "x")).startswith("sales.csv, line 6, column 'quantity': '9x' is no")

@@ -397,3 +397,15 @@ def test_a_series_that_gaps_leave_out_of_a_later_span_is_told_unless_it_is_the_l
     assert windows_of(build, frame, "test", **sections) == []
     both = refusal(without(frame, "apple", 45, 46, 47, 48), **sections)
     assert both.startswith("sales.csv: series 'apple' and 1 other series too broken: 4 of its 50 steps are filled")
+
+
+def test_covariates_are_completed_in_parts_as_they_would_be_at_once(monkeypatch):
+    cube = np.random.default_rng(0).random((7, 20, 2))
+    cube[[0, 2, 3, 5, 6], :4] = cube[2, 9:12, 1] = cube[3, :, 0] = N
+    given = cube.copy()
+    at_once = panel._complete(cube, 15)
+    monkeypatch.setattr(panel, "TOGETHER", 2)
+    np.testing.assert_array_equal(panel._complete(cube, 15), at_once)
+    np.testing.assert_array_equal(cube, given)
+    assert at_once[3, :, 0].tolist() == [0.0] * 20
+    assert np.isfinite(at_once).all()

@@ -163,3 +163,12 @@ def test_a_date_is_its_whole_day_and_a_stamp_with_a_time_is_exact(folder, start,
     pd.DataFrame({"date": hours, "quantity": 1.0}).to_csv(folder / "sales.csv", index=False)
     times = load("sales.csv", series=[], frequency="h", select={"start": start, "end": end}).rows[TIME]
     assert times.tolist() == pd.date_range(first, last, freq="h").tolist()
+
+
+def test_ids_are_categories_in_the_order_of_their_text_over_all_files(folder):
+    for number, ids in enumerate(([10, 2], [2, 1])):
+        frame = pd.DataFrame({"date": ["2023-01-05", "2023-01-06"], "product": ids, "quantity": [1.0, 2.0]})
+        frame.to_parquet(folder / f"sales_{number}.parquet")
+    rows = load("sales_*.parquet").rows
+    assert rows[SERIES].cat.categories.tolist() == ["1", "10", "2"]
+    assert rows[SERIES].tolist() == ["10", "2", "2", "1"]

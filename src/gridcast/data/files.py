@@ -8,11 +8,13 @@ import io
 import lzma
 import re
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any, cast
 
 import numpy as np
 import pandas as pd
+from pandas.api.types import union_categoricals
 
 from gridcast.config import Data
 from gridcast.data.features import is_column
@@ -23,6 +25,8 @@ MISSING = ("", "NA", "N/A", "NaN", "nan", "null", "NULL", "None")
 WITH_COMMA = re.compile(r"^[-+]?(\d+|\d{1,3}(\.\d{3})+)?(,\d*)?([eE][-+]?\d+)?$")
 """A number with a decimal comma; points stand between thousands only."""
 SLASHED = re.compile(r"^\s*(\d{1,2})[./-](\d{1,2})[./-](\d{4})\b(.*)$")
+PART = 2**18
+"""Rows that are read at once: before they are numbers and categories, fields take many times as much memory."""
 OPENERS = {".gz": gzip.open, ".xz": lzma.open}
 
 
@@ -30,37 +34,44 @@ def read(path: str, data: Data, *, settable: bool = True) -> tuple[pd.DataFrame,
     """The columns of `path` that the experiment names, with `LINE`, and a note of what was done.
 
     The time column comes as datetime64 without a time zone, the target and covariates as floats,
-    series and static columns as text. Rows without a target are left out: their step is a gap.
-    `settable` tells that there is an experiment file, in which `data.dates` is a remedy. Raises
-    DataError that names file, line, column, value and remedy.
+    series and static columns as text or categories of it. Rows without a target are left out: their
+    step is a gap. `settable` tells that there is an experiment file, in which `data.dates` is a remedy.
+    Raises DataError that names file, line, column, value and remedy.
     """
     if path.endswith(".parquet"):
         return _parquet(path, data, settable)
     text, encoding = _text(path)
-    lines = text.split("\n", 1)
-    header = lines[0]
+    header = text.split("\n", 1)[0]
     if not text.strip():
         raise DataError(f"{path}: the file is empty; give one with a header and rows")
     separator = max(",;\t", key=header.count)
     names = _header(header, separator, path)
     wanted = _wanted(names, data, path)
     _no_more_fields(text, separator, names, path)
-    rows = _rows(text, separator, names, wanted, path)
-    rows[LINE] = _lines(text, rows)
-    rows = rows[rows[wanted].notna().any(axis=1)].reset_index(drop=True)  # blank lines
+    raw = text.encode()
+    del text
+    categories = {*data.series, *data.static} - {data.time, *_numbers(data)}
+    rows = _rows(raw, separator, names, wanted, sorted(categories), path)
+    rows[LINE] = _lines(raw, rows)
+    del raw
+    _give_back()
+    blank = rows[wanted].isna().all(axis=1)
+    if blank.any():
+        rows = rows[~blank].reset_index(drop=True)
     _any_rows(rows, path)
     rows[data.time], dates = _dates(rows, data, path, settable)
     comma = False
     for column in _numbers(data):
         rows[column], with_comma = _floats(rows, column, separator, path)
         comma |= with_comma
+        _give_back()
     _filled(rows, (*data.series, *data.static), path)
-    kept = rows[rows[data.target].notna()]
+    kept = _with_target(rows, data)
     named = {",": "commas", ";": "semicolons", "\t": "tabs"}[separator]
     note = f"{len(rows):,} rows, {encoding}, {named}{', decimal comma' if comma else ''}, {dates} dates"
     if len(kept) < len(rows):
         note += f", {len(rows) - len(kept):,} rows without '{data.target}' left out"
-    return kept.reset_index(drop=True), note
+    return kept, note
 
 
 def _text(path: str) -> tuple[str, str]:
@@ -112,8 +123,7 @@ def _numbers(data: Data) -> list[str]:
 
 def _no_more_fields(text: str, separator: str, names: list[str], path: str) -> None:
     """Refuse a line with more fields than the header: pandas would pass over what is too much."""
-    most = len(names) - 1
-    if all(line.count(separator) <= most for line in text.split("\n")):
+    if not re.search(rf"^(?:[^{separator}\n]*{separator}){{{len(names)}}}", text, re.MULTILINE):
         return
     reader, line = csv.reader(io.StringIO(text, newline=""), delimiter=separator), 1
     for fields in reader:
@@ -130,12 +140,15 @@ def _any_rows(rows: pd.DataFrame, path: str) -> None:
         raise DataError(f"{path}: no rows; the file holds a header and nothing else; add rows, or leave the file out")
 
 
-def _rows(text: str, separator: str, names: list[str], wanted: list[str], path: str) -> pd.DataFrame:
+def _rows(
+    raw: bytes, separator: str, names: list[str], wanted: list[str], categories: list[str], path: str
+) -> pd.DataFrame:
+    """The `wanted` columns as text, `categories` of it where few values stand in many rows."""
     # Columns that nobody asked for may share a name.
     names = [name if name in wanted else f"__{position}__" for position, name in enumerate(names)]
     try:
-        return pd.read_csv(
-            io.StringIO(text),
+        parts = pd.read_csv(
+            io.BytesIO(raw),  # in a StringIO every letter takes four bytes
             sep=separator,
             names=names,
             header=0,
@@ -145,17 +158,27 @@ def _rows(text: str, separator: str, names: list[str], wanted: list[str], path: 
             keep_default_na=False,
             na_values=list(MISSING),
             skip_blank_lines=False,
+            chunksize=PART,
         )
+        return joined([part.astype(dict.fromkeys(categories, "category")) for part in parts], categories)
     except pd.errors.ParserError as error:
         raise DataError(f"{path}: not a table: {str(error).strip()}; look for a quote that is not closed") from None
 
 
-def _lines(text: str, rows: pd.DataFrame) -> np.ndarray:
+def joined(parts: list[pd.DataFrame], columns: Sequence[str]) -> pd.DataFrame:
+    """The rows of all `parts`, those `columns` with the categories of all: else pandas makes objects of them."""
+    for column in columns:
+        every = union_categoricals([part[column] for part in parts], sort_categories=True).categories
+        parts = [part.assign(**{column: part[column].cat.set_categories(every)}) for part in parts]
+    return pd.concat(parts, ignore_index=True)
+
+
+def _lines(raw: bytes, rows: pd.DataFrame) -> np.ndarray:
     """Line of the file on which each row starts; a quoted field may span several lines."""
     lines = np.arange(2, len(rows) + 2)
-    if text.count("\n") - (not text.endswith("\n")) == len(rows) or '"' not in text:
+    if raw.count(b"\n") - (not raw.endswith(b"\n")) == len(rows) or b'"' not in raw:
         return lines
-    quotes = np.array([line.count('"') for line in text.rstrip("\n").split("\n")])
+    quotes = np.array([line.count(b'"') for line in raw.rstrip(b"\n").split(b"\n")])
     starts = np.flatnonzero(np.concatenate([[True], np.cumsum(quotes)[:-1] % 2 == 0])) + 1
     return starts[1 : len(rows) + 1] if len(starts) > len(rows) else lines
 
@@ -173,7 +196,8 @@ def _floats(rows: pd.DataFrame, column: str, separator: str, path: str) -> tuple
     if comma:
         text = text.where(text.str.match(WITH_COMMA, na=True), "not a number")
         text = text.str.replace(".", "", regex=False).str.replace(",", ".", regex=False)
-    values = pd.to_numeric(text, errors="coerce").astype(float)
+    parts = (text.iloc[start : start + PART] for start in range(0, len(text), PART))
+    values = pd.concat([pd.to_numeric(part, errors="coerce") for part in parts]).astype(float)
     bad = np.flatnonzero(values.isna() & text.notna())
     if len(bad):
         problem = "is no number; correct it, or leave the field empty for a missing value"
@@ -190,7 +214,8 @@ def _filled(rows: pd.DataFrame, columns: tuple[str, ...], path: str) -> None:
 
 def _dates(rows: pd.DataFrame, data: Data, path: str, settable: bool) -> tuple[pd.Series, str]:
     column = data.time
-    stamps = pd.Series(rows[column].unique()).dropna()
+    codes, texts = pd.factorize(rows[column])
+    stamps = pd.Series(texts)
     order = _order(rows, stamps, data, path, settable)
     if order == "iso":
         parsed = pd.to_datetime(stamps.str.strip(), format="ISO8601", errors="coerce", utc=True).dt.tz_localize(None)
@@ -199,8 +224,8 @@ def _dates(rows: pd.DataFrame, data: Data, path: str, settable: bool) -> tuple[p
         day, month = (0, 1) if order == "day-first" else (1, 0)
         text = parts[2] + "-" + parts[month].str.zfill(2) + "-" + parts[day].str.zfill(2) + parts[3].fillna("")
         parsed = pd.to_datetime(text, format="mixed", errors="coerce")
-    values = rows[column].map(pd.Series(parsed.to_numpy(), index=stamps.to_numpy()))
-    values = pd.Series(pd.to_datetime(values).to_numpy("datetime64[us]"), index=rows.index)
+    known = np.append(parsed.to_numpy("datetime64[us]"), np.datetime64("NaT"))  # the last for code -1, an empty field
+    values = pd.Series(known[codes], index=rows.index)
     bad = np.flatnonzero(values.isna())
     if len(bad):
         example = {"iso": "2011-12-31", "day-first": "31/12/2011", "month-first": "12/31/2011"}[order]
@@ -239,15 +264,16 @@ def _order(rows: pd.DataFrame, stamps: pd.Series, data: Data, path: str, settabl
 
 def _parquet(path: str, data: Data, settable: bool) -> tuple[pd.DataFrame, str]:
     try:
-        import pyarrow.parquet as pq
+        from pyarrow import parquet as pq
 
-        wanted = _wanted(list(pq.read_schema(path).names), data, path)
-        rows = pd.read_parquet(path, columns=wanted)
+        with pq.ParquetFile(path, read_dictionary=[*data.series, *data.static]) as file:
+            wanted = _wanted(file.schema_arrow.names, data, path)
+            columns = {column: _column(file, column) for column in wanted}
     except (OSError, ValueError) as error:
         raise DataError(f"{path}: not a Parquet file: {error}") from None
-    rows = rows.reset_index(drop=True)
+    rows = pd.DataFrame(columns, copy=False)
     _any_rows(rows, path)
-    rows[LINE] = np.arange(1, len(rows) + 1)
+    rows[LINE] = np.arange(1, len(rows) + 1, dtype=np.int32)
     if pd.api.types.is_datetime64_any_dtype(rows[data.time]):
         stamps = rows[data.time]
         stamps = stamps.dt.tz_convert("UTC").dt.tz_localize(None) if stamps.dt.tz is not None else stamps
@@ -261,4 +287,23 @@ def _parquet(path: str, data: Data, settable: bool) -> tuple[pd.DataFrame, str]:
             raise DataError(f"{path}, column '{column}': holds {rows[column].dtype}, not numbers")
         rows[column] = rows[column].astype(float)
     _filled(rows, (*data.series, *data.static), path)
-    return rows[rows[data.target].notna()].reset_index(drop=True), f"{len(rows):,} rows, Parquet"
+    return _with_target(rows, data), f"{len(rows):,} rows, Parquet"
+
+
+def _column(file: Any, name: str) -> pd.Series:
+    """The column in memory of its own, not lent by Arrow."""
+    values = file.read([name])[name].to_pandas().copy()
+    _give_back()
+    return cast("pd.Series", values)
+
+
+def _give_back() -> None:
+    """Arrow keeps the memory of what is gone, until it is asked."""
+    import pyarrow as pa
+
+    pa.default_memory_pool().release_unused()
+
+
+def _with_target(rows: pd.DataFrame, data: Data) -> pd.DataFrame:
+    known = rows[data.target].notna()
+    return rows if known.all() else rows[known].reset_index(drop=True)

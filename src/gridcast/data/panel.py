@@ -15,6 +15,9 @@ from gridcast.data.preprocessing import Preprocessing
 from gridcast.data.sources import ONLY_SERIES, SERIES, TARGET, TIME, Table
 from gridcast.errors import ConfigError, DataError
 
+TOGETHER = 256
+"""Series whose covariates are completed at once: the steps between take five times their memory."""
+
 
 @dataclass(frozen=True)
 class Panel:
@@ -46,13 +49,13 @@ class Panel:
         digest.update(self.times.to_numpy("datetime64[us]").tobytes())
         for values in (self.target, self.observed, self.past, self.future, self.static):
             digest.update(str(values.shape).encode())
-            digest.update(np.ascontiguousarray(values).tobytes())
+            digest.update(np.ascontiguousarray(values).data)
         return digest.hexdigest()
 
     @property
     def columns(self) -> np.ndarray:
         """Past and future columns side by side (series, steps, columns)."""
-        return np.concatenate([self.past, self.future], axis=2)
+        return np.concatenate([self.past, self.future], axis=2) if self.future.shape[2] else self.past
 
     @property
     def training_target(self) -> np.ndarray:
@@ -83,27 +86,9 @@ def build(table: Table, experiment: Experiment) -> Panel:
     Raises DataError that names file, line and remedy: a (series, time) given twice, stamps off a
     regular axis, steps missing under `gaps: error`, a series too short for windows in each span.
     """
-    data, rows = experiment.data, table.rows
+    data = experiment.data
     _calendar_names(experiment)
-    ids, series_code = np.unique(rows[SERIES].to_numpy(str), return_inverse=True)
-    _no_duplicates(table, series_code)
-    times = _times(table, experiment)
-    time_code = times.get_indexer(pd.DatetimeIndex(rows[TIME]))
-    shape = len(ids), len(times)
-    future = tuple(filter(is_column, data.future))
-    target = _matrix(rows[TARGET], series_code, time_code, shape)
-    panel = Panel(
-        series=tuple(map(str, ids)),
-        times=times,
-        target=target,
-        observed=np.isfinite(target),
-        past=_cube(rows, data.past, series_code, time_code, shape),
-        future=_cube(rows, future, series_code, time_code, shape),
-        static=np.zeros((len(ids), 0), np.int32),
-        vocabularies=(),
-        spans=splits.spans(len(times), experiment.split.train, experiment.split.validation),
-        notes=table.notes,
-    )
+    panel = _placed(table, experiment)
     if data.select.top is not None:
         panel = _top(panel, data.select.top, experiment)
     panel = _gaps(panel, table, experiment)
@@ -129,23 +114,65 @@ def _calendar_names(experiment: Experiment) -> None:
         raise ConfigError(f"data.future: {error}") from None
 
 
-def _no_duplicates(table: Table, series_code: np.ndarray) -> None:
-    keys = pd.DataFrame({"series": series_code, "time": table.rows[TIME]})
-    again = np.flatnonzero(keys.duplicated())
-    if len(again):
-        second = int(again[0])
-        first = int(np.flatnonzero((keys == keys.iloc[second]).all(axis=1))[0])
-        name = table.rows[SERIES].iloc[second]
-        named = "" if name == ONLY_SERIES else f"series '{name}' at "
-        raise DataError(
-            f"{table.place(second)}: {named}{table.rows[TIME].iloc[second]} stands already in "
-            f"{table.place(first)} ({len(again):,} such rows in all); keep one row per series and time, "
-            "or name every column that tells series apart in data.series"
-        )
+def _placed(table: Table, experiment: Experiment) -> Panel:
+    """Every value of `table` at its series and step, NaN where there is none."""
+    data, rows = experiment.data, table.rows
+    series = rows[SERIES].cat.remove_unused_categories().cat
+    ids, stamps = tuple(series.categories), pd.DatetimeIndex(rows[TIME].unique()).sort_values()
+    stamp = stamps.get_indexer(pd.DatetimeIndex(rows[TIME])).astype(np.int32)
+
+    def cells(axis: pd.DatetimeIndex) -> np.ndarray:
+        """Where each row stands in a flat (series, axis); in place, for there are as many as there are rows."""
+        cell = series.codes.to_numpy(np.int64)
+        cell *= len(axis)
+        cell += axis.get_indexer(stamps).astype(np.int32)[stamp]
+        return cell
+
+    _no_duplicates(table, cells(stamps), len(ids) * len(stamps))
+    times = _times(table, stamps, experiment)
+    cell = cells(times)
+
+    def cube(*columns: str) -> np.ndarray:
+        values = np.full((len(ids) * len(times), len(columns)), np.nan)
+        for number, column in enumerate(columns):
+            values[cell, number] = rows[column]
+        return values.reshape(len(ids), len(times), len(columns))
+
+    target = cube(TARGET)[:, :, 0]
+    return Panel(
+        series=ids,
+        times=times,
+        target=target,
+        observed=np.isfinite(target),
+        past=cube(*data.past),
+        future=cube(*filter(is_column, data.future)),
+        static=np.zeros((len(ids), 0), np.int32),
+        vocabularies=(),
+        spans=splits.spans(len(times), experiment.split.train, experiment.split.validation),
+        notes=table.notes,
+    )
 
 
-def _times(table: Table, experiment: Experiment) -> pd.DatetimeIndex:
-    stamps = pd.DatetimeIndex(np.unique(table.rows[TIME].to_numpy()))
+def _no_duplicates(table: Table, cell: np.ndarray, cells: int) -> None:
+    """`cell` numbers the series and time of each row, below `cells`."""
+    taken = np.zeros(cells, bool)
+    taken[cell] = True
+    if np.count_nonzero(taken) == len(cell):
+        return
+    again = np.flatnonzero(pd.Series(cell).duplicated())
+    second = int(again[0])
+    first = int(np.flatnonzero(cell == cell[second])[0])
+    name = table.rows[SERIES].iloc[second]
+    named = "" if name == ONLY_SERIES else f"series '{name}' at "
+    raise DataError(
+        f"{table.place(second)}: {named}{table.rows[TIME].iloc[second]} stands already in "
+        f"{table.place(first)} ({len(again):,} such rows in all); keep one row per series and time, "
+        "or name every column that tells series apart in data.series"
+    )
+
+
+def _times(table: Table, stamps: pd.DatetimeIndex, experiment: Experiment) -> pd.DatetimeIndex:
+    """The axis of the sorted `stamps` that are in `table`."""
     data = experiment.data
     try:
         steps = axis.regular(stamps, data.frequency)
@@ -155,28 +182,14 @@ def _times(table: Table, experiment: Experiment) -> pd.DatetimeIndex:
         ) from None
     if data.calendar == "observed":
         return stamps
-    off = ~table.rows[TIME].isin(steps).to_numpy()
-    if off.any():
-        row = int(np.flatnonzero(off)[0])
+    off = stamps[~stamps.isin(steps)]
+    if len(off):
+        row = int(np.flatnonzero(table.rows[TIME].isin(off))[0])
         raise DataError(
             f"{table.place(row)}: {table.rows[TIME].iloc[row]} is off the regular axis of frequency "
             f"{data.frequency} that starts at {stamps[0]}; correct data.frequency, or write data.calendar: observed"
         )
     return steps
-
-
-def _matrix(values: pd.Series, series: np.ndarray, time: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    matrix = np.full(shape, np.nan)
-    matrix[series, time] = values.to_numpy(float)
-    return matrix
-
-
-def _cube(
-    rows: pd.DataFrame, columns: tuple[str, ...], series: np.ndarray, time: np.ndarray, shape: tuple[int, int]
-) -> np.ndarray:
-    if not columns:
-        return np.zeros((*shape, 0))
-    return np.stack([_matrix(rows[column], series, time, shape) for column in columns], axis=2)
 
 
 def _top(panel: Panel, top: int, experiment: Experiment) -> Panel:
@@ -238,14 +251,18 @@ def preprocessing(panel: Panel, experiment: Experiment, lookback: int) -> Prepro
 
 def _complete(cube: np.ndarray, train: int) -> np.ndarray:
     """Covariates without NaN: the last known value; before the first one the median over training."""
-    if not cube.shape[2]:
+    broken = np.flatnonzero(np.isnan(cube).any(axis=(1, 2)))
+    if not len(broken):
         return cube
-    values = np.moveaxis(cube, 2, 1)
-    early = values[:, :, :train]
-    known = np.isfinite(early).any(axis=2, keepdims=True)
-    median = np.nanmedian(np.where(known, early, 0.0), axis=2, keepdims=True)
-    values = gaps.forward(values)
-    return np.ascontiguousarray(np.moveaxis(np.where(np.isnan(values), median, values), 1, 2))
+    whole = cube.copy()
+    for part in np.array_split(broken, -(-len(broken) // TOGETHER)):
+        values = np.moveaxis(cube[part], 2, 1)
+        early = values[:, :, :train]
+        known = np.isfinite(early).any(axis=2, keepdims=True)
+        median = np.nanmedian(np.where(known, early, 0.0), axis=2, keepdims=True)
+        values = gaps.forward(values)
+        whole[part] = np.moveaxis(np.where(np.isnan(values), median, values), 1, 2)
+    return whole
 
 
 def _static(panel: Panel, table: Table, columns: tuple[str, ...]) -> Panel:
@@ -313,6 +330,8 @@ def _whole_enough(panel: Panel, experiment: Experiment) -> Panel:
     Refused is a series that could not be trained on, and a span in which no series is left.
     """
     window, policy, usable = experiment.window, experiment.data.gaps, np.isfinite(panel.target)
+    if not (usable & ~panel.observed).any():
+        return panel
     settled = gaps.settled(panel.target, panel.observed, policy)
     notes = panel.notes
     for span in ("train", "validation", "test"):

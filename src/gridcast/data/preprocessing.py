@@ -57,11 +57,13 @@ class Preprocessing:
         `target` (n, steps) and `columns` (n, steps, past + future columns) are in data units; row
         i belongs to `series[i]`.
         """
-        scaled = [self.target_scaler.transform(target, series)[:, :, None]]
-        scaled += [scaler.transform(columns[:, :, k], series)[:, :, None] for k, scaler in enumerate(self.scalers)]
-        stamps = calendar(times, self.future)
-        scaled.append(np.broadcast_to(stamps, (len(target), *stamps.shape)))
-        return np.concatenate(scaled, axis=2, dtype=np.float32)
+        stamps, given = calendar(times, self.future), 1 + len(self.scalers)
+        channels = np.empty((*target.shape, given + stamps.shape[1]), np.float32)
+        channels[:, :, 0] = self.target_scaler.transform(target, series)
+        for k, scaler in enumerate(self.scalers):
+            channels[:, :, 1 + k] = scaler.transform(columns[:, :, k], series)
+        channels[:, :, given:] = stamps
+        return channels
 
     @property
     def known_ahead(self) -> int:

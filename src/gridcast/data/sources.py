@@ -24,8 +24,9 @@ ONLY_SERIES = "all"
 class Table:
     """Tidy rows with where each came from.
 
-    `rows` has the columns SERIES (str), TIME (datetime64, no time zone), TARGET (float), one per
-    covariate under its own name (float; static ones str), FILE (index into `files`) and LINE.
+    `rows` has the columns SERIES (categories of text, in order), TIME (datetime64, no time zone),
+    TARGET (float), one per covariate under its own name (float; static ones as they come), FILE
+    (index into `files`) and LINE.
     `notes` tells what was done to each file, in plain sentences.
     """
 
@@ -64,7 +65,7 @@ def load(data: Data, cache: Path = Path("data")) -> Table:
         tables.append(_tidy(rows, data, path).assign(**{FILE: np.int32(number)}))
         if data.source not in builtin.SETS:
             notes.append(f"{path}: {note}")
-    rows = pd.concat(tables, ignore_index=True)
+    rows = files.joined(tables, [SERIES])
     table = Table(rows, tuple(paths), tuple(notes))
     if not len(rows):
         raise DataError(f"{data.source}, column '{data.target}': empty in every row; fill it in, or name another")
@@ -72,14 +73,10 @@ def load(data: Data, cache: Path = Path("data")) -> Table:
 
 
 def _tidy(rows: pd.DataFrame, data: Data, path: str) -> pd.DataFrame:
-    keys = [rows[column].astype(str) for column in data.series]
-    ids = keys[0] if keys else pd.Series(ONLY_SERIES, index=rows.index)
-    for key in keys[1:]:
-        ids = ids + "/" + key
-    tidy = pd.DataFrame({SERIES: ids, TIME: rows[data.time], TARGET: rows[data.target]})
-    for column in (*data.past, *_columns(data.future, rows), *data.static):
-        tidy[column] = rows[column]
-    tidy[LINE] = rows[files.LINE].astype(np.int32)
+    columns = {SERIES: _ids(rows, data.series), TIME: rows[data.time], TARGET: rows[data.target]}
+    columns |= {name: rows[name] for name in (*data.past, *_columns(data.future, rows), *data.static)}
+    columns[LINE] = rows[files.LINE].astype(np.int32)
+    tidy = pd.DataFrame(columns, copy=False)
     for column in map(str, tidy.select_dtypes("number").columns):
         bad = np.flatnonzero(np.isinf(tidy[column].to_numpy(float)))
         if len(bad):
@@ -90,6 +87,19 @@ def _tidy(rows: pd.DataFrame, data: Data, path: str) -> pd.DataFrame:
                 "give a number, or leave the field empty for a missing one"
             )
     return tidy
+
+
+def _ids(rows: pd.DataFrame, columns: tuple[str, ...]) -> pd.Series:
+    """The id of each row as a category: ten million of them as text would outweigh the numbers."""
+    if not columns:
+        return pd.Series(ONLY_SERIES, index=rows.index, dtype="category")
+    ids = rows[columns[0]]
+    if len(columns) > 1:
+        ids = ids.astype(str)
+        for column in columns[1:]:
+            ids = ids + "/" + rows[column].astype(str)
+    ids = ids.astype("category")
+    return ids.cat.rename_categories(list(ids.cat.categories.astype(str)))
 
 
 def _columns(names: tuple[str, ...], rows: pd.DataFrame) -> list[str]:

@@ -34,8 +34,12 @@ def origins(
         whole &= settled[:, first - 1 : last]
     if observed is not None:
         whole &= sliding_window_view(observed[:, first:end], horizon, axis=1).all(axis=2)
-    series, offset = np.nonzero(whole[:, ::stride])
-    return np.stack([series, offset * stride + first], axis=1).astype(np.int32)
+    whole = whole[:, ::stride]
+    index, place = np.empty((np.count_nonzero(whole), 2), np.int32), np.flatnonzero(whole)
+    np.floor_divide(place, whole.shape[1], out=index[:, 0], casting="unsafe")
+    np.remainder(place, whole.shape[1], out=index[:, 1], casting="unsafe")
+    index[:, 1] = index[:, 1] * stride + first
+    return index
 
 
 def inputs(channels: np.ndarray, index: np.ndarray, lookback: int) -> np.ndarray:

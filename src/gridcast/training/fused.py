@@ -86,6 +86,7 @@ def train(
     for lane in everyone:
         if lane.path is not None and lane.ended:
             checkpoint.remove(lane.path)
+        lane.stopping.set_model(None)  # else the two would hold each other, and the program, until they are collected
     return found
 
 
@@ -111,7 +112,7 @@ class Lane:
         self.stopping.set_model(self)
         self.stopping.on_train_begin()
         self.generator = np.random.default_rng(self.run.seed)
-        self.order = np.arange(len(self.program.training))
+        self.order = np.arange(self.program.count)
         for _ in range(2):  # stock Keras looks at a batch before the first epoch, and then shuffles once more
             self.generator.shuffle(self.order)
 
@@ -230,9 +231,10 @@ class Program:
         self.loss = POINT_LOSSES[run.configuration.loss]
         self.lookback = run.configuration.lookback
         self.preprocessing = material.of(self.lookback)
-        self.training, self.validation = (material.origins(span, self.lookback) for span in ("train", "validation"))
-        self.size = min(run.configuration.batch_size, len(self.training))
-        self.steps = -(-len(self.training) // self.size)
+        training, self.validation = (material.origins(span, self.lookback) for span in ("train", "validation"))
+        self.count = len(training)
+        self.size = min(run.configuration.batch_size, self.count)
+        self.steps = -(-self.count // self.size)
         self.forecast_shape = (len(self.validation), material.preprocessing.horizon)
         parts = -(-len(self.validation) // fit.EVALUATION_BATCH)
         size = -(-len(self.validation) // parts)
@@ -240,7 +242,7 @@ class Program:
         self.data = {
             "channels": jnp.asarray(material.channels),
             "codes": jnp.asarray(material.codes.astype(np.int32)),
-            "training": jnp.asarray(self.training),
+            "training": jnp.asarray(training),
             "validation": jnp.asarray(np.resize(self.validation, (parts, size, 2))),
         }
         self.state: Any = None
@@ -295,7 +297,9 @@ class Program:
         started = time.perf_counter()
         positions = np.zeros((self.width, self.steps, self.size), np.int32)
         for slot, lane in active.items():
-            positions[slot] = np.resize(lane.order, (self.steps, self.size))
+            flat = positions[slot].reshape(-1)
+            flat[: self.count] = lane.order
+            flat[self.count :] = lane.order[: len(flat) - self.count]
         sums, done = jnp.zeros((self.width, 2)), 0
         placed = jnp.asarray(positions)
         while done < self.steps and not all(lane.over for lane in active.values()):
@@ -347,7 +351,7 @@ class Program:
 
         def step(number: Any, carry: Any) -> Any:
             (trainable, fixed, slots), sums = carry
-            real = jnp.minimum(self.size, len(self.training) - number * self.size)
+            real = jnp.minimum(self.size, self.count - number * self.size)
             weights = jnp.where(jnp.arange(self.size) < real, self.size / real, 0.0)
             read, target = self._read(data["training"][positions[number]], data)
             descent = jax.value_and_grad(objective, has_aux=True)

@@ -1,0 +1,182 @@
+"""Seconds per million rows and peak memory, from a file to a trained epoch: 100,000 to 10 million rows.
+
+    .venv/bin/python benchmarks/panel_scale.py [--series 100 1000 10000] [--csv]
+
+Each size goes through a fresh process, which reads a made-up table (date, series, value, price),
+makes the plan, counts the windows and trains one epoch of a GRU of 8 units on the fused engine,
+twice: `compile` finds no compiled program, `epoch` finds it on disk. The process first does all of
+that on a hundred rows. What it weighs then, with every package loaded and a program compiled, is its
+baseline. The memory of a stage is the most that the process weighs (VmHWM) within the stage, less
+the baseline; it includes what earlier stages left. Memory is told as a multiple of two arrays; the
+largest size is judged by the first, since in smaller ones the compiler outweighs the rows:
+
+- tidy: the table as pandas reads it, 38 bytes per row (two numbers, a stamp, a name of six letters);
+- channels: what the networks read, float32 (series, steps, 4), 16 bytes per row: the value, the
+  price, sine and cosine of the weekday.
+
+Prints a table and writes benchmarks/results/panel_scale.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from gridcast import config, execution, plan
+from gridcast.data import sources
+
+HERE = Path(__file__).parent
+DAYS, LIMIT = 1000, 3.0
+EXPERIMENT = """
+version: 1
+name: scale
+data: {{source: {source}, time: date, series: series, target: value, past: [price], future: [day_of_week]}}
+window: {{lookback: 7, horizon: 1}}
+transform: {{scale: standard}}
+baseline: {{layer: GRU, units: 8, dropout: 0.0, batch_size: 4096}}
+training: {{epochs: 1, engine: fused}}
+"""
+
+
+def table(series: int, days: int) -> pd.DataFrame:
+    """Random prices, and values with a weekly cycle: series after series, every day of each."""
+    random, count = np.random.default_rng(0), series * days
+    week = np.tile(np.sin(2 * np.pi * np.arange(days) / 7), series)
+    return pd.DataFrame(
+        {
+            "date": np.tile(pd.date_range("2020-01-01", periods=days, unit="us"), series),
+            "series": np.repeat(pd.array([f"s{number:05}" for number in range(series)], "str"), days),
+            "value": random.normal(10 + 4 * week).round(3),
+            "price": random.uniform(1, 2, count).round(2),
+        }
+    )
+
+
+class Meter:
+    """Seconds and the most memory since the stage before."""
+
+    def __init__(self) -> None:
+        self.stages: dict[str, dict[str, float]] = {}
+        self.start()
+
+    def start(self) -> None:
+        """Forget the peak so far."""
+        Path("/proc/self/clear_refs").write_text("5")
+        self.begun = time.perf_counter()
+
+    def done(self, stage: str) -> None:
+        """Note the `stage` that has ended."""
+        self.stages[stage] = {"seconds": time.perf_counter() - self.begun, "peak": memory("VmHWM")}
+        self.start()
+
+
+def memory(field: str) -> int:
+    """Bytes of this process: VmRSS, or VmHWM for the most so far."""
+    lines = dict(line.split(":") for line in Path("/proc/self/status").read_text().splitlines())
+    return int(lines[field].removesuffix("kB")) * 1024
+
+
+def way(path: str, cache: Path, load: Callable[..., sources.Table], meter: Meter) -> tuple[int, int]:
+    """The table at `path` through every stage; the bytes of its channels, and how many windows train."""
+    from gridcast.training import fused  # noqa: PLC0415 - Keras, once its backend is started
+
+    def loaded(*given: Any) -> sources.Table:
+        found = load(*given)
+        meter.done("read")
+        return found
+
+    plan.sources.load = loaded
+    planned = plan.make(config.parse(EXPERIMENT.format(source=path)), "", "jax")
+    meter.done("panel")
+    # A worker is sent the material alone.
+    material, run = planned.material, planned.own[1]
+    del planned
+    windows = len(material.origins("train", run.configuration.lookback))
+    meter.done("windows")
+    for stage in ("compile", "epoch"):
+        fused.train(replace(material, epochs=1), [run], [None], 1)
+        meter.done(stage)
+    return material.channels.nbytes, windows
+
+
+def child(path: str, warm: str, cache: Path) -> None:
+    """Measure one table and print the numbers as JSON."""
+    from gridcast.training import backend  # noqa: PLC0415
+
+    backend.start("jax", cache)
+    load = sources.load
+    way(warm, cache, load, Meter())
+    before, meter = memory("VmRSS"), Meter()
+    channels, windows = way(path, cache, load, meter)
+    print(json.dumps({"baseline": before, "channels": channels, "windows": windows, "stages": meter.stages}))
+
+
+def measure(series: int, suffix: str, folder: Path) -> dict[str, Any]:
+    """The numbers of a fresh process on a table of `series`."""
+    paths = []
+    for name, (many, days) in {"warm": (2, 50), "table": (series, DAYS)}.items():
+        path = folder / f"{name}{suffix}"
+        frame = table(many, days)
+        frame.to_csv(path, index=False) if suffix == ".csv" else frame.to_parquet(path, index=False)
+        paths.append(str(path))
+    tidy, rows = int(frame.memory_usage(deep=True, index=False).sum()), len(frame)
+    del frame
+    command = [sys.executable, str(HERE / "panel_scale.py"), "--child", *reversed(paths), str(folder)]
+    ended = subprocess.run(command, env=os.environ | execution.ENVIRONMENT, capture_output=True, text=True, check=False)
+    if ended.returncode:
+        sys.exit(ended.stderr)
+    found = json.loads(ended.stdout.splitlines()[-1])
+    for stage in found["stages"].values():
+        more = max(0, stage["peak"] - found["baseline"])
+        stage |= {
+            "per_million": stage["seconds"] / rows * 1e6,
+            "tidy": more / tidy,
+            "channels": more / found["channels"],
+        }
+    return {"rows": rows, "format": suffix[1:], "tidy": tidy, **found}
+
+
+def main() -> None:
+    """Measure, print a table, write results/panel_scale.json."""
+    asked = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    asked.add_argument("--series", type=int, nargs="+", default=[100, 1000, 10000])
+    asked.add_argument("--csv", action="store_true", help="the same from CSV files")
+    asked.add_argument("--child", nargs=3, help=argparse.SUPPRESS)
+    options = asked.parse_args()
+    if options.child:
+        child(*options.child[:2], Path(options.child[2]))
+        return
+    sizes = []
+    told = f"{'rows':>10}  {'format':7}  {'stage':7}  {'seconds':>8}  {'s per million':>13}"
+    print(f"{told}  {'x tidy':>6}  {'x channels':>10}")
+    for suffix in [".parquet", ".csv"] if options.csv else [".parquet"]:
+        for series in options.series:
+            with tempfile.TemporaryDirectory() as folder:
+                size = measure(series, suffix, Path(folder))
+            sizes.append(size)
+            for name, stage in size["stages"].items():
+                told = f"{stage['seconds']:>8.2f}  {stage['per_million']:>13.2f}"
+                told += f"  {stage['tidy']:>6.2f}  {stage['channels']:>10.2f}"
+                print(f"{size['rows']:>10,}  {size['format']:7}  {name:7}  {told}", flush=True)
+        most = max(stage["tidy"] for stage in size["stages"].values())
+        print(f"{'':>10}  at most {most:.2f} x the tidy table: {'within' if most <= LIMIT else 'BEYOND'} {LIMIT:g}")
+    (HERE / "results").mkdir(exist_ok=True)
+    machine = {"machine": platform.processor() or platform.machine(), "cores": os.cpu_count()}
+    (HERE / "results" / "panel_scale.json").write_text(json.dumps({**machine, "sizes": sizes}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
