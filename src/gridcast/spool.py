@@ -19,6 +19,8 @@ from gridcast.tracking import Entry
 
 PATIENCE = 60.0
 """Seconds without an answer from the server after which the end of a sweep waits no longer."""
+GOODBYE = 1.5
+"""Seconds that the end of a sweep gives to results on their way."""
 SLOWEST = 15.0
 """Seconds at most between two tries to reach a server that is down."""
 _FILES = ("files", "artifacts")
@@ -102,9 +104,12 @@ class Recorder:
         self.check()
 
     def close(self) -> None:
-        """End the thread after the entry at hand, or leave it behind when that takes long."""
+        """Write what is left while the server answers, then end the thread, all within some seconds."""
+        until = time.monotonic() + GOODBYE
+        while self.left and not self._down and self._fault is None and time.monotonic() < until:
+            time.sleep(0.02)
         self._end.set()
-        self._thread.join(timeout=2)
+        self._thread.join(timeout=GOODBYE)
 
     def _run(self) -> None:
         while not self._end.is_set():

@@ -97,6 +97,7 @@ def run(plan: Plan, store: Store, place: execution.Place, events: Events) -> Res
         try:
             result = _run(session, events)
         except KeyboardInterrupt:
+            recorder.close()
             left = f"; {recorder.left} of them wait in {recorder.folder} for MLflow" if recorder.left else ""
             raise Interrupted(
                 f"interrupted with {len(session.done)} of {len(plan.runs)} runs finished{left}; "

@@ -91,7 +91,8 @@ def groups(plan: Plan, tasks: Sequence[Task], workers: int) -> list[Group]:
     for task in tasks:
         if task.run is not None:
             kin[grid.program(task.run), task.until].append(task)
-    most = max(TOGETHER, -(-sum(map(len, kin.values())) // (CHOICE * workers))) if plan.engine == "fused" else 1
+    count = sum(map(len, kin.values()))
+    most = max(min(TOGETHER, -(-count // workers)), -(-count // (CHOICE * workers))) if plan.engine == "fused" else 1
     for (program, _), members in kin.items():
         members.sort(key=_rate)
         parts = [tuple(members[start : start + most]) for start in range(0, len(members), most)]
