@@ -1,8 +1,9 @@
-"""Seconds per epoch and run: stock Keras on JAX, one run alone in a fused program, and siblings abreast.
+"""Seconds per epoch and run: stock Keras on JAX, one run alone in a compiled epoch, and siblings abreast.
 
     python benchmarks/fused.py [--widths 1 2 4] [--units 32 64] [--epochs 4]
 
 For each shape of the retail grid, on one core; the smallest of some epochs after the one that compiles.
+GFLOP/s are those of the width that a sweep chooses, beside the peak that a large matrix product reaches.
 """
 
 from __future__ import annotations
@@ -14,9 +15,11 @@ import platform
 import time
 from pathlib import Path
 
-from gridcast import config, execution, grid, plan
+from gridcast import config, grid, plan, worker
+from gridcast.config import Configuration
 from gridcast.grid import Run
 from gridcast.training import backend
+from gridcast.training.abreast import lanes
 
 HERE = Path(__file__).parent
 RETAIL = HERE.parent / "experiments" / "retail_daily.yaml"
@@ -43,13 +46,41 @@ def fused(material, run: Run, width: int, epochs: int) -> float:
     program = Program(material, run, width)
     active = {slot: Lane(program, run, None, epochs) for slot in range(width)}
     for slot, lane in active.items():
-        program.put(slot, lane.begin({}))
+        program.put(slot, lane.begin())
     found = []
     for _ in range(epochs):
         started = time.perf_counter()
         program.epoch(active)
         found.append((time.perf_counter() - started) / width)
     return min(found[1:])
+
+
+def operations(shape: Configuration, material) -> float:
+    """Floating-point operations of an epoch in the recurrent layer and the attention: two for each weight and use.
+
+    A training step reads forward once and backward twice as much; validation reads forward alone.
+    """
+    training, validation = (len(material.origins(span, shape.lookback)) for span in ("train", "validation"))
+    gates = {"GRU": 3, "LSTM": 4}[shape.layer]
+    weights = gates * shape.units * (shape.units + material.channels.shape[-1])
+    weights += shape.units**2 if shape.attention else 0
+    return 2.0 * weights * shape.lookback * (3 * training + validation)
+
+
+def peak() -> float:
+    """GFLOP/s of a large product of float32 matrices, the best of some."""
+    import jax  # noqa: PLC0415 - the same
+    import jax.numpy as jnp  # noqa: PLC0415
+
+    size = 2048
+    product = jax.jit(jnp.matmul)
+    one = jnp.ones((size, size))
+    seconds = []
+    for _ in range(6):
+        started = time.perf_counter()
+        product(one, one).block_until_ready()
+        seconds.append(time.perf_counter() - started)
+    return 2e-9 * size**3 / min(seconds[1:])
 
 
 def main() -> None:
@@ -62,8 +93,8 @@ def main() -> None:
     asked.add_argument("--only", default="", help="shapes whose name contains this")
     asked.add_argument("--no-stock", action="store_true")
     options = asked.parse_args()
-    os.environ |= execution.ENVIRONMENT
-    execution.begin(0, HERE / "results")
+    os.environ |= worker.ENVIRONMENT
+    worker.begin(0, HERE / "results")
     backend.start("jax", HERE / ".data")
     experiment = config.read(RETAIL)
     planned = plan.make(experiment, "", "jax", HERE / ".data")
@@ -81,12 +112,21 @@ def main() -> None:
         row = {"shape": name, "units": shape.units}
         row |= {} if options.no_stock else {"stock": stock(planned.material, run, options.epochs)}
         row |= {f"{width} abreast": fused(planned.material, run, width, options.epochs) for width in options.widths}
+        width = lanes(run.configuration, 9, gpu=False)
+        if f"{width} abreast" in row:
+            chosen = row[f"{width} abreast"]
+            row |= {"GFLOP/s": operations(shape, planned.material) / chosen / 1e9}
+            row |= {} if options.no_stock else {"stock / chosen": row["stock"] / chosen}
         rows.append(row)
-        told = "  ".join(f"{name} {value:.4f}" for name, value in row.items() if isinstance(value, float))
+        told = "  ".join(f"{name} {value:.3f}" for name, value in row.items() if isinstance(value, float))
         print(f"{row['shape']:42} {told}", flush=True)
+    best = peak()
+    print(f"peak of a large matrix product: {best:.0f} GFLOP/s")
     (HERE / "results").mkdir(exist_ok=True)
     machine = {"machine": platform.processor() or platform.machine(), "cores": os.cpu_count()}
-    (HERE / "results" / "fused.json").write_text(json.dumps({**machine, "seconds_per_epoch": rows}, indent=1))
+    (HERE / "results" / "fused.json").write_text(
+        json.dumps({**machine, "peak_gflops": best, "seconds_per_epoch": rows}, indent=1)
+    )
 
 
 if __name__ == "__main__":

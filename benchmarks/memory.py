@@ -21,7 +21,7 @@ import numpy as np
 import pandas as pd
 import psutil
 
-from gridcast import config, execution, plan, sweep, tracking
+from gridcast import config, execution, plan, sweep, tracking, worker
 
 EXPERIMENT = """
 version: 1
@@ -45,7 +45,8 @@ class Scale(sweep.Events):
 
     def finished(self, name: str, cost: float, metrics: object) -> None:
         parent = psutil.Process()
-        workers = [child for child in parent.children() if "spawn_main" in " ".join(child.cmdline())]
+        forker = next(child for child in parent.children() if "forkserver" in " ".join(child.cmdline()))
+        workers = forker.children()
         self.weights.append((_megabytes(parent), sorted(_megabytes(worker) for worker in workers)))
 
 
@@ -81,7 +82,7 @@ def main() -> None:
     results.write_text(
         json.dumps(
             {
-                "machine": {"cpu": platform.processor(), "cores": execution.cores(), "system": platform.platform()},
+                "machine": {"cpu": platform.processor(), "cores": worker.cores(), "system": platform.platform()},
                 "runs": len(planned.runs),
                 "seconds": seconds,
                 "recycled_after": execution.RECYCLED,

@@ -35,7 +35,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from gridcast import config, execution, plan
+from gridcast import config, plan, worker
 from gridcast.data import sources
 
 HERE = Path(__file__).parent
@@ -135,7 +135,7 @@ def measure(series: int, suffix: str, folder: Path) -> dict[str, Any]:
     tidy, rows = int(frame.memory_usage(deep=True, index=False).sum()), len(frame)
     del frame
     command = [sys.executable, str(HERE / "panel_scale.py"), "--child", *reversed(paths), str(folder)]
-    ended = subprocess.run(command, env=os.environ | execution.ENVIRONMENT, capture_output=True, text=True, check=False)
+    ended = subprocess.run(command, env=os.environ | worker.ENVIRONMENT, capture_output=True, text=True, check=False)
     if ended.returncode:
         sys.exit(ended.stderr)
     found = json.loads(ended.stdout.splitlines()[-1])

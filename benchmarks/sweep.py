@@ -1,6 +1,6 @@
 """gridcast against the loops that people write today: the same grid, windows, epochs and early stopping.
 
-    .venv/bin/python benchmarks/sweep.py [--quick | --medium | --full] [--peers NAME ...] [--repeats N]
+    .venv/bin/python benchmarks/sweep.py [--quick | --medium | --shapes | --full] [--peers NAME ...] [--repeats N]
 
 Every contender starts in a fresh process and a fresh folder, imports its tools, trains the grid and
 records what its own documentation has it record. gridcast is started as a user would start it, first
@@ -32,12 +32,13 @@ import measure
 import psutil
 from peers import windows
 
-from gridcast.execution import cores
+from gridcast.worker import cores
 
 HERE = Path(__file__).parent.absolute()
 GRIDS = {
     "quick": HERE / "grids" / "quick.yaml",
     "medium": HERE / "grids" / "medium.yaml",
+    "shapes": HERE / "grids" / "shapes.yaml",
     "full": HERE.parent / "experiments" / "retail_daily.yaml",
 }
 COLD, WARM = "gridcast", "gridcast, warm cache"
