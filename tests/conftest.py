@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from gridcast import execution
+from gridcast import worker
 
 # Both test processes train: one thread each, as in the workers of a sweep.
-os.environ |= execution.ENVIRONMENT | {"KERAS_BACKEND": "jax"}
+os.environ |= worker.ENVIRONMENT | {"KERAS_BACKEND": "jax"}
 
 
 @pytest.fixture(scope="session")
@@ -16,6 +16,12 @@ def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of compiled programs, one for all test processes, so that none compiles a shape anew."""
     base = tmp_path_factory.getbasetemp()
     return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _programs_of_all_projects(programs: Path) -> None:
+    """Sweeps of the tests share their compiled programs too."""
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = str(programs / "jax")
 
 
 @pytest.fixture(scope="session")

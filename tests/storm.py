@@ -24,7 +24,7 @@ from typing import Any
 import psutil
 
 sys.path.insert(0, str(Path(__file__).parent))
-from gridcast import execution, tracking
+from gridcast import tracking, worker
 from gridcast.forecaster import NETWORK, SETTINGS
 from samples import sales, write_experiment
 from servers import MlflowServer, end, wait
@@ -134,7 +134,8 @@ class Storm:
 def workers(parent: subprocess.Popen) -> list[psutil.Process]:
     """The worker processes of a sweep."""
     try:
-        return [child for child in psutil.Process(parent.pid).children() if "spawn_main" in " ".join(child.cmdline())]
+        nearest = psutil.Process(parent.pid).children()
+        return [worker for child in nearest if "forkserver" in " ".join(child.cmdline()) for worker in child.children()]
     except psutil.Error:
         return []
 
@@ -145,9 +146,9 @@ def kill_worker(storm: Storm, *, every: bool = False) -> int | None:
     if not alive:
         return None
     hit = alive if every else [storm.random.choice(alive)]
-    for worker in hit:
+    for process in hit:
         with contextlib.suppress(psutil.NoSuchProcess):
-            worker.kill()
+            process.kill()
     return len(hit)
 
 
@@ -248,9 +249,10 @@ def small_disk(folder: Path, megabytes: int) -> Iterator[Path]:
 def write_project(folder: Path, grid: dict[str, Any], epochs: int) -> None:
     """An experiment of `epochs` epochs a run and its data."""
     sales(200).to_csv(folder / "sales.csv", index=False)
-    # On the slower engine: compiled epochs of so small a network are over before anything can strike.
-    training = {"epochs": epochs, "patience": epochs, "checkpoint_seconds": 0.5, "engine": "stock"}
-    write_experiment(folder / "experiment.yaml", grid=grid, training=training)
+    training = {"epochs": epochs, "patience": epochs, "checkpoint_seconds": 0.5}
+    # Batches of one window: else a compiled epoch of so small a network is over before anything can strike.
+    own = {"layer": "GRU", "units": 4, "dropout": 0.1, "learning_rate": 0.01, "batch_size": 1}
+    write_experiment(folder / "experiment.yaml", grid=grid, training=training, baseline=own)
 
 
 def contents(uri: str) -> tuple[dict[str, dict[str, Any]], Counter[str]]:
@@ -333,10 +335,10 @@ def main() -> None:
     parser.add_argument("seed", type=int, nargs="?", default=1)
     parser.add_argument("--kills", type=int, default=30)
     arguments = parser.parse_args()
-    os.environ |= execution.ENVIRONMENT
+    os.environ |= worker.ENVIRONMENT
     grid = {"layer": ["GRU", "LSTM"], "units": [4, 8], "dropout": [0.1, 0.3], "learning_rate": [0.01, 0.003, 0.001]}
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        print(weather(arguments.seed, Path(folder), grid, 120, arguments.kills)[1])
+        print(weather(arguments.seed, Path(folder), grid, 400, arguments.kills)[1])
 
 
 if __name__ == "__main__":

@@ -6,12 +6,13 @@ import re
 import signal
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from gridcast import execution
+from gridcast import execution, worker
 from gridcast.execution import Failure, Place, Pool
 from samples import SMALL, planned, sales
 
@@ -20,8 +21,10 @@ def work(shared, task, cache):
     """Trains a run; or does whatever else a test wants to see done by a worker."""
     if task == "fail":
         raise ValueError("this run is no good\nand here is why")
+    if task == "parents":
+        return os.getpid(), os.getppid(), sorted(sys.modules.keys() & {"keras", "jax", "distributed", "mlflow"})
     if task == "look around":
-        return os.getpid(), execution.cores(), [name for name in ("mlflow", "tensorflow") if sys.modules.get(name)]
+        return os.getpid(), worker.cores(), [name for name in ("mlflow", "tensorflow") if sys.modules.get(name)]
     if isinstance(task, Path):
         return die_once(task)
     if task == "gluttony":
@@ -129,6 +132,33 @@ def test_workers_start_afresh_after_some_tasks(programs, monkeypatch):
     assert len({process for process, _, _ in found.values()}) >= 3
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere each worker imports for itself")
+def test_workers_are_forked_from_one_process_that_has_the_imports_done(programs, monkeypatch):
+    monkeypatch.setattr(execution, "RECYCLED", 1)
+    with Pool(Place(2, "jax", programs), None) as pool:
+        found = list(dict(pool.execute(work, ["parents"] * 3)).values())
+    assert len({process for process, _, _ in found}) >= 3
+    assert len({parent for _, parent, _ in found} - {os.getpid()}) == 1
+    assert found[0][2] == ["distributed", "jax", "keras"]
+
+
+@dataclass(frozen=True)
+class Kin:
+    """A task of a family."""
+
+    family: str | None
+
+
+def test_a_worker_keeps_to_its_family_then_takes_one_that_nobody_has_then_helps():
+    tasks = [Kin(family) for family in "aabbc"] + [Kin(None)]
+    latest = {"one": "a", "two": "b"}
+    assert execution._chosen([1, 3, 4, 5], tasks, "one", latest) == 1
+    assert execution._chosen([3, 4, 5], tasks, "one", latest) == 4
+    assert execution._chosen([3], tasks, "one", latest) == 3
+    assert execution._chosen([3, 5], tasks, "three", latest) == 5
+    assert execution._chosen(range(6), tasks, "one", {}) == 0
+
+
 def test_what_workers_have_to_say_goes_to_a_log(results, programs):
     assert results
     assert (programs / "worker.log").is_file()
@@ -141,4 +171,4 @@ def test_no_tasks_start_no_workers(tmp_path):
 
 
 def test_this_process_has_cores():
-    assert 1 <= execution.cores() <= (os.cpu_count() or 1)
+    assert 1 <= worker.cores() <= (os.cpu_count() or 1)

@@ -6,6 +6,7 @@ import pytest
 
 from gridcast import plan
 from gridcast.config import Configuration
+from gridcast.errors import ConfigError
 from gridcast.grid import Run
 from gridcast.models import baselines
 from samples import experiment, planned, sales
@@ -106,3 +107,10 @@ def test_a_larger_network_costs_more(dearer):
     own = {"lookback": 7, "units": 64, "batch_size": 32}
     assert plan.cost(Configuration(**(own | dearer)), 100) > plan.cost(Configuration(**own), 100)
     assert plan.cost(Configuration(**own), 200) == 2 * plan.cost(Configuration(**own), 100)
+
+
+def test_compiled_epochs_are_refused_where_they_cannot_be_and_else_chosen(tmp_path):
+    with pytest.raises(ConfigError, match="training.engine: 'fused' needs the jax backend .got tensorflow."):
+        planned(tmp_path, FRAME, backend="tensorflow", training={"engine": "fused"})
+    engines = [planned(tmp_path, FRAME, backend=backend).engine for backend in ("jax", "tensorflow")]
+    assert engines == ["fused", "stock"]

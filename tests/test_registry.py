@@ -18,7 +18,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from gridcast import cli, config, evaluation, plan, registry, tracking
+from gridcast import cli, config, evaluation, plan, promotion, registry, tracking
 from gridcast.errors import ConfigError, GridcastError, PromotionRefused, TrackingError
 from gridcast.models.baselines import NAIVE
 from gridcast.plan import Plan
@@ -63,14 +63,14 @@ def promote(
     planned: Plan,
     run: Any,
     name: str,
-    evaluate: registry.Evaluate,
+    evaluate: promotion.Evaluate,
     force: str | None = None,
     **selection: Any,
 ) -> registry.Promotion:
     section = planned.experiment.selection.model_copy(update={"promote_to": name, **selection})
     experiment = planned.experiment.model_copy(update={"selection": section})
-    tested = registry.test_record(store, run, planned.baseline_keys)
-    return registry.promote(experiment, store, run, tested, evaluate, force)
+    tested = promotion.test_record(store, run, planned.baseline_keys)
+    return promotion.promote(experiment, store, run, tested, evaluate, force)
 
 
 def prices(folder: Path, days: int) -> Path:
@@ -170,7 +170,7 @@ def name(request: pytest.FixtureRequest) -> str:
 
 
 def mase(shop: Shop, rate: float) -> float:
-    return next(iter(registry.test_record(shop.store, shop.runs[rate], {}).values()))["mase"]
+    return next(iter(promotion.test_record(shop.store, shop.runs[rate], {}).values()))["mase"]
 
 
 def state(shop: Shop, name: str) -> Any:
@@ -187,8 +187,8 @@ def aliases(shop: Shop, name: str) -> dict[str, str]:
 
 
 def test_a_champion_has_tags_a_card_and_loads_through_mlflow(shop: Shop, name: str) -> None:
-    promotion = shop.promote(GOOD, name)
-    assert (promotion.version, promotion.already, promotion.previous, promotion.note) == ("1", False, None, None)
+    made = shop.promote(GOOD, name)
+    assert (made.version, made.already, made.previous, made.note) == ("1", False, None, None)
     version = shop.client.get_model_version_by_alias(name, CHAMPION)
     run = shop.runs[GOOD]
     assert version.run_id == run.info.run_id
@@ -223,8 +223,8 @@ def test_promoting_the_same_run_twice_changes_nothing(shop: Shop, name: str) -> 
 
 def test_a_better_challenger_replaces_the_champion(shop: Shop, name: str) -> None:
     shop.promote(FAIR, name)
-    promotion = shop.promote(GOOD, name)
-    assert (promotion.version, promotion.previous) == ("2", "1")
+    made = shop.promote(GOOD, name)
+    assert (made.version, made.previous) == ("2", "1")
     assert aliases(shop, name) == {CHAMPION: "2", PREVIOUS: "1"}
 
 
@@ -251,7 +251,7 @@ def later(shop: Shop) -> Shop:
 def on(own: Plan) -> Callable[[dict[str, bytes]], dict[str, float]]:
     from gridcast.training import fit
 
-    return lambda files: registry.on_test_span(fit.restore(files), own)
+    return lambda files: promotion.on_test_span(fit.restore(files), own)
 
 
 def test_the_champion_is_judged_on_the_new_data_not_by_its_old_number(shop: Shop, later: Shop, name: str) -> None:
@@ -279,12 +279,12 @@ def test_the_same_data_split_another_way_are_not_the_same_test(shop: Shop, name:
 
 def test_a_challenger_that_is_better_on_the_new_data_replaces_the_champion(shop: Shop, later: Shop, name: str) -> None:
     shop.promote(FAIR, name)
-    promotion = promote(later.store, later.plan, later.runs[GOOD], name, on(later.plan))
-    assert (promotion.version, promotion.previous) == ("2", "1")
+    made = promote(later.store, later.plan, later.runs[GOOD], name, on(later.plan))
+    assert (made.version, made.previous) == ("2", "1")
 
 
 def test_a_forecaster_measured_on_its_own_plan_has_its_recorded_measures(shop: Shop) -> None:
-    recorded = next(iter(registry.test_record(shop.store, shop.runs[GOOD], {}).values()))
+    recorded = next(iter(promotion.test_record(shop.store, shop.runs[GOOD], {}).values()))
     assert on(shop.plan)(shop.files[GOOD]) == pytest.approx(recorded)
 
 
@@ -323,7 +323,7 @@ def test_a_test_without_mase_is_refused(shop: Shop, name: str) -> None:
     experiment = shop.plan.experiment.model_copy(update={"selection": section})
     tested = {"own": {"mae": 1.0}, "last value": {"mase": 2.0}}
     with pytest.raises(PromotionRefused, match=r"test_mase .* is missing"):
-        registry.promote(experiment, shop.store, shop.runs[GOOD], tested, unneeded)
+        promotion.promote(experiment, shop.store, shop.runs[GOOD], tested, unneeded)
 
 
 def test_the_naive_gate_refuses_a_bad_model(shop: Shop, name: str) -> None:
@@ -337,7 +337,7 @@ def test_the_naive_gate_refuses_a_bad_model(shop: Shop, name: str) -> None:
 
 
 def test_the_margin_counts_relative_to_the_baseline(shop: Shop, name: str) -> None:
-    tests = registry.test_record(shop.store, shop.runs[GOOD], shop.plan.baseline_keys)
+    tests = promotion.test_record(shop.store, shop.runs[GOOD], shop.plan.baseline_keys)
     naive = min(own["mase"] for baseline, own in tests.items() if baseline in NAIVE)
     reached = 1 - mase(shop, GOOD) / naive
     assert reached > 0.02
@@ -352,15 +352,15 @@ def test_without_any_naive_baseline_nothing_is_promoted(shop: Shop, name: str) -
     experiment = shop.plan.experiment.model_copy(update={"selection": section})
     tested = {"own": {"mase": 0.1}, "ridge": {"mase": 2.0}}
     with pytest.raises(PromotionRefused, match="no naive baseline was tested"):
-        registry.promote(experiment, shop.store, shop.runs[GOOD], tested, unneeded)
+        promotion.promote(experiment, shop.store, shop.runs[GOOD], tested, unneeded)
     assert state(shop, name) is None
 
 
 def test_a_beaten_winner_is_promoted_with_a_mark_where_the_experiment_wants_that(shop: Shop, name: str) -> None:
-    promotion = shop.promote(BAD, name, when_beaten="warn")
-    tests = registry.test_record(shop.store, shop.runs[BAD], shop.plan.baseline_keys)
+    made = shop.promote(BAD, name, when_beaten="warn")
+    tests = promotion.test_record(shop.store, shop.runs[BAD], shop.plan.baseline_keys)
     best = min(tests, key=lambda one: tests[one]["mase"])
-    assert promotion.beaten_by == best
+    assert made.beaten_by == best
     version = shop.client.get_model_version_by_alias(name, CHAMPION)
     assert version.tags[BEATEN] == best
     assert FORCED not in version.tags
@@ -374,8 +374,8 @@ def test_a_baseline_that_knows_more_leaves_a_mark_and_refuses_nothing(
     section = shop.plan.experiment.selection.model_copy(update={"promote_to": name, "margin": 0.1})
     experiment = shop.plan.experiment.model_copy(update={"selection": section})
     tested = {"own": {"mase": 0.5}, "last value": {"mase": 1.0}, "ETS": {"mase": 0.6}, "ridge": {"mase": ridge}}
-    promotion = registry.promote(experiment, shop.store, shop.runs[GOOD], tested, unneeded)
-    assert promotion.beaten_by == beaten_by
+    made = promotion.promote(experiment, shop.store, shop.runs[GOOD], tested, unneeded)
+    assert made.beaten_by == beaten_by
     assert shop.client.get_model_version(name, "1").tags.get(BEATEN) == beaten_by
 
 
@@ -383,17 +383,17 @@ def test_force_promotes_and_keeps_its_reason(shop: Shop, name: str) -> None:
     with pytest.raises(ConfigError, match="reason is empty"):
         shop.promote(BAD, name, force=" ")
     assert state(shop, name) is None
-    promotion = shop.promote(BAD, name, force="for a demonstration")
-    version = shop.client.get_model_version(name, promotion.version)
+    made = shop.promote(BAD, name, force="for a demonstration")
+    version = shop.client.get_model_version(name, made.version)
     assert version.tags[FORCED] == "for a demonstration"
     assert "Promoted by force: for a demonstration. The gate 'naive baselines are beaten'" in version.description
     assert shop.promote(BAD, name).already  # it is champion, and stays so without force
 
 
 def test_without_a_name_there_is_nothing_to_promote_to(shop: Shop) -> None:
-    tested = registry.test_record(shop.store, shop.runs[GOOD], {})
+    tested = promotion.test_record(shop.store, shop.runs[GOOD], {})
     with pytest.raises(ConfigError, match="promote_to: is missing"):
-        registry.promote(shop.plan.experiment, shop.store, shop.runs[GOOD], tested, unneeded)
+        promotion.promote(shop.plan.experiment, shop.store, shop.runs[GOOD], tested, unneeded)
 
 
 @pytest.mark.parametrize("end", ["KILLED", "deleted"])
@@ -461,11 +461,11 @@ def test_a_champion_deleted_by_hand_is_told_of_and_can_be_replaced(shop: Shop, n
         registry.rollback(shop.client, name)
     with pytest.raises(TrackingError, match=told):
         registry.load(name, shop.store.uri)
-    promotion = shop.promote(GOOD, name)
-    assert promotion.version == {"version": "3", "alias": "2"}[deleted]
-    assert promotion.note is not None
-    assert "deleted by hand" in promotion.note
-    assert aliases(shop, name) == {CHAMPION: promotion.version, PREVIOUS: "1"}
+    made = shop.promote(GOOD, name)
+    assert made.version == {"version": "3", "alias": "2"}[deleted]
+    assert made.note is not None
+    assert "deleted by hand" in made.note
+    assert aliases(shop, name) == {CHAMPION: made.version, PREVIOUS: "1"}
 
 
 def test_a_previous_champion_deleted_by_hand_is_told_of(shop: Shop, name: str) -> None:

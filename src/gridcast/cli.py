@@ -47,7 +47,7 @@ CACHE, REPORTS = Path(".gridcast"), Path("reports")
 File = Annotated[Path, typer.Argument(help="the experiment, a YAML file")]
 Backend = Annotated[str, typer.Option(help="Keras backend: jax or tensorflow")]
 Workers = Annotated[
-    int | None, typer.Option(min=1, help="worker processes (default: one per core; 1: in this process)")
+    int | None, typer.Option(min=1, help="worker processes (default: one per GPU, else per core; 1: in this process)")
 ]
 
 
@@ -160,13 +160,13 @@ def run(
     ] = None,
 ) -> None:
     """Train every run of the experiment that is not finished yet, and record it in MLflow."""
+    planned = _plan(experiment, backend)
+    place = _place(backend, workers, memory_limit, scheduler)
     from gridcast import sweep, tracking
     from gridcast.progress import Progress, duration
 
-    planned = _plan(experiment, backend)
     store = tracking.open_store(planned.experiment.name)
     started = time.perf_counter()
-    place = _place(backend, workers, memory_limit, scheduler)
     with Progress(out) as progress:
         result = sweep.run(planned, store, place, progress)
     counts = f"{result.trained} runs trained, {result.skipped} finished before, {result.failed} failed"
@@ -212,7 +212,7 @@ def promote(
     backend: Backend = "jax",
 ) -> None:
     """Make the best run champion of the registered model `selection.promote_to`, if every gate lets it pass."""
-    from gridcast import evaluation, registry, tracking
+    from gridcast import evaluation, promotion, tracking
 
     planned = _plan(experiment, backend)
     store = tracking.open_store(planned.experiment.name, create=False)
@@ -221,8 +221,8 @@ def promote(
         raise GridcastError(f"no run of {experiment} on these data is finished yet; train them: gridcast run")
     winner = evaluation.best(list(done.values()), planned.experiment.selection.metric)
     out.print(f"Best of {len(done)} finished runs ({len(planned.runs)} planned): {tracking.name(winner)}", markup=False)
-    tested = registry.test_record(store, winner, planned.baseline_keys)
-    _promoted(registry.promote(planned.experiment, store, winner, tested, _champion_on(planned), force))
+    tested = promotion.test_record(store, winner, planned.baseline_keys)
+    _promoted(promotion.promote(planned.experiment, store, winner, tested, _champion_on(planned), force))
 
 
 @app.command()
@@ -296,13 +296,13 @@ def doctor(fix: Annotated[bool, typer.Option("--fix", help="mend what is safe to
 
 def _promote(planned: Plan, store: Store, result: Result) -> str:
     """Let the winner stand at the gates; what came of it is kept with the sweep, for the report."""
-    from gridcast import registry, tracking
+    from gridcast import promotion, tracking
 
     try:
-        promotion = registry.promote(planned.experiment, store, result.winner, result.tested, _champion_on(planned))
-        _promoted(promotion)
-        told = f"It is the champion: {promotion.name} version {promotion.version}"
-        told += f", marked as beaten by {promotion.beaten_by}." if promotion.beaten_by else "."
+        made = promotion.promote(planned.experiment, store, result.winner, result.tested, _champion_on(planned))
+        _promoted(made)
+        told = f"It is the champion: {made.name} version {made.version}"
+        told += f", marked as beaten by {made.beaten_by}." if made.beaten_by else "."
     except PromotionRefused as refusal:
         out.print(str(refusal), markup=False)
         told = f"It was not promoted: {refusal}"
@@ -314,14 +314,14 @@ def _champion_on(planned: Plan) -> Callable[[dict[str, bytes]], dict[str, float]
     """What measures a champion, given its files, on the test span of `planned`."""
 
     def evaluate(files: dict[str, bytes]) -> dict[str, float]:
-        from gridcast import registry
+        from gridcast import promotion
         from gridcast.training import backend
 
         backend.start(planned.backend, CACHE)
         from gridcast.training import fit
 
         try:
-            return registry.on_test_span(fit.restore(files), planned)
+            return promotion.on_test_span(fit.restore(files), planned)
         finally:
             backend.release()
 
@@ -397,18 +397,24 @@ def _plan(path: Path, backend: str) -> Plan:
         out.print(
             f"  {span}: {panel.times[first]:%Y-%m-%d} to {panel.times[end - 1]:%Y-%m-%d}, {windows[span]:,} windows"
         )
+    if planned.engine == "stock" and experiment.training.engine == "auto":
+        out.print(f"  runs train on stock Keras: compiled epochs (training.engine: fused) need jax, not {backend}")
     return planned
 
 
 def _place(backend: str, workers: int | None, memory: float | None = None, scheduler: str | None = None) -> Any:
-    from gridcast import execution
+    """Where to execute; workers of this machine begin to import what they need, beside what comes next."""
+    from gridcast import execution, worker
 
     if workers is not None and workers < 1:
         raise ConfigError(f"--workers: must be at least 1 (got {workers})")
     if scheduler is not None and not re.fullmatch(r"\w+://[^\s/]+:\d+/?", scheduler):
         raise ConfigError(f"--scheduler: '{scheduler}' is no address such as tcp://host:8786")
     limit = None if memory is None else int(memory * 2**30)
-    return execution.Place(workers or execution.cores(), backend, CACHE, limit, scheduler)
+    place = execution.Place(workers or worker.gpus() or worker.cores(), backend, CACHE, limit, scheduler)
+    if place.workers > 1 and scheduler is None:
+        worker.prepare(backend)
+    return place
 
 
 def _table(result: Result) -> None:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from gridcast import execution
+from gridcast import execution, grid
 from gridcast.config import Configuration
 from gridcast.execution import Place
 from gridcast.grid import Run
 from gridcast.plan import Plan, cost
 from gridcast.training.material import Material
-from gridcast.work import TOGETHER
 
 SHAPES = 4
 
@@ -27,12 +27,13 @@ def seconds(plan: Plan, place: Place) -> dict[str, float]:
     windows = len(plan.material.origins("train", plan.experiment.window.lookback))
     ranked = sorted(plan.runs.values(), key=lambda run: cost(run.configuration, windows))
     at = np.unique(np.linspace(0, len(ranked) - 1, SHAPES).astype(int))
-    probes = [ranked[k] for k in at]
+    family = Counter(map(grid.program, ranked))
+    probes = [(ranked[k], family[grid.program(ranked[k])]) for k in at]
     measured: dict[float, tuple[float, float]] = {}
     with execution.Pool(place, plan.material) as pool:
         for position, found in pool.execute(_fused if plan.engine == "fused" else _stock, probes):
             if not isinstance(found, execution.Failure):
-                measured[cost(probes[position].configuration, windows)] = found
+                measured[cost(probes[position][0].configuration, windows)] = found
     costs = sorted(measured)
     firsts, others = ([measured[c][k] for c in costs] for k in (0, 1))
 
@@ -44,13 +45,13 @@ def seconds(plan: Plan, place: Place) -> dict[str, float]:
     return {key: of(run.configuration) for key, run in plan.runs.items()}
 
 
-def _stock(material: Material, run: Run, _: Path) -> Any:
+def _stock(material: Material, probe: tuple[Run, int], _: Path) -> Any:
     from gridcast.training import fit
 
-    return fit.epoch_seconds(material, run)
+    return fit.epoch_seconds(material, probe[0])
 
 
-def _fused(material: Material, run: Run, _: Path) -> Any:
+def _fused(material: Material, probe: tuple[Run, int], _: Path) -> Any:
     from gridcast.training import fused
 
-    return fused.epoch_seconds(material, run, TOGETHER)
+    return fused.epoch_seconds(material, *probe)

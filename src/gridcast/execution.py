@@ -3,34 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import logging
-import os
-import platform
 import queue
-import signal
 import time
 import uuid
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from gridcast import worker
 from gridcast.errors import ConfigError, GridcastError, Interrupted
 
-ENVIRONMENT = {
-    # Training frees and takes the same megabytes at every step: giving them back costs a third of the time.
-    "MALLOC_TRIM_THRESHOLD_": "1000000000",
-    "MALLOC_MMAP_THRESHOLD_": "1000000000",
-    "OMP_NUM_THREADS": "1",
-    "OPENBLAS_NUM_THREADS": "1",
-    "MKL_NUM_THREADS": "1",
-    "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1",
-    "TF_CPP_MIN_LOG_LEVEL": "3",
-}
-SAME = ("gridcast", "keras", "jax", "numpy", "dask", "distributed")
-"""Packages of which a cluster's workers must have the version that the parent has."""
 RETRIED = (OSError, MemoryError)
 """Faults of a task that may not come again; all others would."""
 RECYCLED = 100
@@ -59,11 +45,6 @@ class Place:
     cache: Path
     memory: int | None = None
     scheduler: str | None = None
-
-
-def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 Work = Callable[[Any, Any, Path], Any]
@@ -118,62 +99,51 @@ class Pool:
         if not tasks:
             return iter(())
         here = self.place.workers == 1 and self.place.scheduler is None
-        return (self._here if here else self._spread)(function, tasks, retries, pulse, more)
+        return (self._here if here else self._spread)(_Job(function, tasks, retries, pulse, more))
 
-    def _here(
-        self,
-        function: Work,
-        tasks: Sequence[Any],
-        retries: int,
-        pulse: Callable[[], None],
-        more: Callable[[], bool],
-    ) -> Iterator[tuple[int, Any]]:
+    def _here(self, job: _Job) -> Iterator[tuple[int, Any]]:
         from gridcast.training import backend
 
         self.place.cache.mkdir(parents=True, exist_ok=True)
         backend.start(self.place.backend, self.place.cache)
         try:
-            for position, task in enumerate(tasks):
-                if not more():
+            for position, task in enumerate(job.tasks):
+                if not job.more():
                     return
-                for attempt in range(retries + 1):
-                    pulse()
+                for attempt in range(job.retries + 1):
+                    job.pulse()
                     try:
-                        result = function(self.shared, task, self.place.cache)
+                        result = job.function(self.shared, task, self.place.cache)
                         break
                     except Exception as error:  # noqa: BLE001 - any fault of one run is that run's alone
                         result = Failure(_reason(error))
-                        if attempt == retries or not isinstance(error, RETRIED):
+                        if attempt == job.retries or not isinstance(error, RETRIED):
                             break
-                        _retried(task, result.reason, attempt, retries)
+                        job.warn(position, result.reason, attempt)
                 yield position, result
         finally:
             backend.release()
 
-    def _spread(
-        self,
-        function: Work,
-        tasks: Sequence[Any],
-        retries: int,
-        pulse: Callable[[], None],
-        more: Callable[[], bool],
-    ) -> Iterator[tuple[int, Any]]:
+    def _spread(self, job: _Job) -> Iterator[tuple[int, Any]]:
         client = self._start()
-        waiting = deque(range(len(tasks)))
-        attempts = [0] * len(tasks)
+        waiting = deque(range(len(job.tasks)))
+        attempts = [0] * len(job.tasks)
         running: dict[Any, _Sent] = {}
+        latest: dict[str, Any] = {}
         ended: queue.SimpleQueue[Any] = queue.SimpleQueue()
         try:
             while waiting or running:
-                pulse()
-                if not more():
+                job.pulse()
+                if not job.more():
                     waiting.clear()
                 threads = self._threads(client)
                 for address in _free(threads, running):
                     if waiting:
-                        position = waiting.popleft()
+                        position = _chosen(waiting, job.tasks, address, latest)
+                        waiting.remove(position)
+                        latest[address] = _family(job.tasks[position])
                         future = client.submit(
-                            _call, self._plugin, function, tasks[position], pure=False, workers=[address]
+                            _call, self._plugin, job.function, job.tasks[position], pure=False, workers=[address]
                         )
                         running[future] = _Sent(position, address, time.monotonic())
                         future.add_done_callback(ended.put)
@@ -182,8 +152,8 @@ class Pool:
                     continue
                 sent = running.pop(future)
                 result, again = self._outcome(client, future, sent)
-                if again and attempts[sent.position] < retries:
-                    _retried(tasks[sent.position], result.reason, attempts[sent.position], retries)
+                if again and attempts[sent.position] < job.retries:
+                    job.warn(sent.position, result.reason, attempts[sent.position])
                     attempts[sent.position] += 1
                     waiting.appendleft(sent.position)
                 elif result is None:
@@ -245,7 +215,11 @@ class Pool:
             loud = [name for name in logging.root.manager.loggerDict if name.startswith("distributed")]
             for name in (*loud, "asyncio", "tornado.application"):
                 logging.getLogger(name).setLevel(logging.CRITICAL)
-            address = self._stack.enter_context(_cluster(self.place)) if self.place.scheduler is None else self._name
+            place, address = self.place, self._name
+            if place.scheduler is None:
+                address = self._stack.enter_context(
+                    worker.cluster(place.workers, place.memory, place.backend, place.cache)
+                )
             try:
                 self._client = self._stack.enter_context(Client(address, set_as_default=False, timeout=10))
             except (OSError, ValueError) as error:
@@ -256,10 +230,12 @@ class Pool:
 
     def _register(self) -> None:
         """Send the data to all workers; one that has just died is a worker until the scheduler misses it."""
+        folder = self.place.cache if self.place.scheduler is None else None
+        plugin = worker.plugin(self.shared, self.place.backend, folder)
         end = time.monotonic() + NO_WORKERS
         while True:
             try:
-                self._client.register_plugin(_plugin(self.place, self.shared), name=self._plugin)
+                self._client.register_plugin(plugin, name=self._plugin)
                 return
             except OSError as error:
                 if time.monotonic() > end:
@@ -269,6 +245,23 @@ class Pool:
     def _unregister(self) -> None:
         with contextlib.suppress(OSError, ValueError):
             self._client.unregister_worker_plugin(self._plugin)
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What `execute` was asked to do."""
+
+    function: Work
+    tasks: Sequence[Any]
+    retries: int
+    pulse: Callable[[], None]
+    more: Callable[[], bool]
+
+    def warn(self, position: int, reason: str, attempt: int) -> None:
+        """Tell that a task is tried again."""
+        task = self.tasks[position]
+        told = (getattr(task, "name", task), reason, attempt + 1, self.retries)
+        logging.getLogger("gridcast").warning("%s: %s; tried again (%d of %d)", *told)
 
 
 class WrongWorker(GridcastError):
@@ -296,6 +289,18 @@ def _free(threads: dict[str, int], running: dict[Any, _Sent]) -> Iterator[str]:
         yield from [address] * (count - busy[address])
 
 
+def _chosen(waiting: Sequence[int], tasks: Sequence[Any], address: str, latest: dict[str, Any]) -> int:
+    """The first task of the family that the worker did last, else of one that no worker did last, else of all."""
+    own, others = latest.get(address), set(latest.values())
+    same = (k for k in waiting if own is not None and _family(tasks[k]) == own)
+    new = (k for k in waiting if _family(tasks[k]) not in others)
+    return next(itertools.chain(same, new, waiting))
+
+
+def _family(task: Any) -> Any:
+    return getattr(task, "family", None)
+
+
 def _next(ended: queue.SimpleQueue[Any], running: dict[Any, _Sent], threads: dict[str, int]) -> Any:
     """The next task of `running` that ended, or None after a second."""
     try:
@@ -304,69 +309,6 @@ def _next(ended: queue.SimpleQueue[Any], running: dict[Any, _Sent], threads: dic
     except queue.Empty:
         # A task that was sent to a worker in the moment of its death would wait for it forever.
         return next((f for f, sent in running.items() if sent.address not in threads and sent.age > 5), None)
-
-
-def _cluster(place: Place) -> Any:
-    """Worker processes of this machine."""
-    import dask
-    from distributed import LocalCluster
-    from distributed.system import MEMORY_LIMIT
-
-    place.cache.mkdir(parents=True, exist_ok=True)
-    settings = {
-        "distributed.nanny.pre-spawn-environ": ENVIRONMENT,
-        "distributed.scheduler.allowed-failures": 0,  # the pool itself counts and tries again
-        # A worker over its limit is ended, never slowed down: nothing in it can be put off.
-        "distributed.worker.memory.target": False,
-        "distributed.worker.memory.spill": False,
-        "distributed.worker.memory.pause": False,
-        "distributed.worker.memory.terminate": 1.0,
-    }
-    with dask.config.set(settings):
-        return LocalCluster(
-            n_workers=place.workers,
-            threads_per_worker=1,
-            processes=True,
-            memory_limit=place.memory or MEMORY_LIMIT // place.workers,
-            dashboard_address="127.0.0.1:0",
-            silence_logs=logging.CRITICAL,
-            local_directory=str(place.cache),
-        )
-
-
-def _versions() -> dict[str, str]:
-    return {"python": ".".join(platform.python_version_tuple()[:2]), **{name: version(name) for name in SAME}}
-
-
-def _plugin(place: Place, shared: Any) -> Any:
-    from distributed import WorkerPlugin
-
-    class Start(WorkerPlugin):
-        """Makes a fresh worker ready: deaf to Ctrl-C, pinned, quiet, Keras imported, data at hand."""
-
-        def __init__(self) -> None:
-            self.shared, self.versions, self.refusal = shared, _versions(), ""
-
-        def setup(self, worker: Any) -> None:
-            for package, theirs in _versions().items():
-                if theirs != self.versions[package]:
-                    # Dask listens to what is raised here only where the worker was there before the sweep.
-                    self.refusal = (
-                        f"--scheduler: worker {worker.address} has {package} {theirs}, the sweep has "
-                        f"{self.versions[package]}; other versions train other weights, install the same"
-                    )
-                    raise ConfigError(self.refusal)
-            if place.scheduler is None:
-                self.cache = place.cache.absolute()
-                begin(worker.name, self.cache)
-            else:
-                self.cache = Path(worker.local_directory).parent / "gridcast"
-            self.cache.mkdir(parents=True, exist_ok=True)
-            from gridcast.training import backend
-
-            backend.start(place.backend, self.cache)
-
-    return Start()
 
 
 def _call(name: str, function: Work, task: Any) -> Any:
@@ -382,28 +324,12 @@ def _call(name: str, function: Work, task: Any) -> Any:
     return function(plugin.shared, task, plugin.cache)
 
 
-def begin(name: Any, cache: Path) -> None:
-    """What a worker process of this machine does first; the parent alone decides when it ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if hasattr(os, "sched_setaffinity"):
-        allowed = sorted(os.sched_getaffinity(0))
-        os.sched_setaffinity(0, {allowed[int(name) % len(allowed)]})
-    log = os.open(cache / "worker.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    os.dup2(log, 2)
-    os.close(log)
-
-
 def _killed(client: Any, address: str) -> str:
     """Why a worker died, as far as its nanny told."""
     told = [event for _, event in client.get_events("worker-restart-memory") if event["worker"] == address]
     if told:
         return f"its worker used {told[-1]['rss'] / 2**30:.1f} GiB, more than its memory limit (--memory-limit)"
     return f"its worker {address} died"
-
-
-def _retried(task: Any, reason: str, attempt: int, retries: int) -> None:
-    name = getattr(task, "name", task)
-    logging.getLogger("gridcast").warning("%s: %s; tried again (%d of %d)", name, reason, attempt + 1, retries)
 
 
 def _reason(error: BaseException) -> str:

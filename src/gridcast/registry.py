@@ -1,41 +1,28 @@
-"""The Model Registry: gates before a promotion, aliases, roll back, load. MLflow lives here and in tracking."""
+"""The Model Registry: versions and their aliases, roll back, find, load."""
 
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
-import math
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pandas as pd
 
-from gridcast import evaluation, tracking
-from gridcast.errors import ConfigError, DataError, GridcastError, PromotionRefused, TrackingError, suggest
-from gridcast.evaluation import Forecasts
-from gridcast.forecaster import NETWORK, SETTINGS, Forecaster
-from gridcast.models.baselines import NAIVE
-from gridcast.tracking import FINGERPRINT, KEY, MODEL, Store
+from gridcast import tracking
+from gridcast.errors import DataError, TrackingError, suggest
+from gridcast.forecaster import NETWORK, SETTINGS
+from gridcast.tracking import MODEL
 
 if TYPE_CHECKING:
-    from gridcast.config import Experiment
-    from gridcast.plan import Plan
+    pass
 
 CHAMPION, PREVIOUS = "champion", "previous"
 BEATEN, FORCED = "gridcast.beaten_by", "gridcast.forced"
-LONGEST = 5000
-"""Characters that MLflow keeps of a description or a tag."""
-SHOWN = 8
-"""Series, and notes on the data, that a model card names."""
-
-Evaluate = Callable[[dict[str, bytes]], Mapping[str, float]]
-"""From the files of a forecaster to its measures on the test span of the challenger."""
 
 
 @dataclass(frozen=True)
@@ -82,140 +69,21 @@ class Loaded:
             raise
 
 
-@dataclass(frozen=True)
-class _Case:
-    """What the gates judge: `own` are the measures of `run` on the test span, `baselines` those of the others."""
-
-    experiment: Experiment
-    store: Store
-    run: Any
-    own: Mapping[str, float]
-    baselines: Mapping[str, Mapping[str, float]]
-    champion: Any
-    evaluate: Evaluate
-
-    @property
-    def mase(self) -> float:
-        return _mase(self.own)
-
-
-def promote(
-    experiment: Experiment,
-    store: Store,
-    winner: Any,
-    tested: Mapping[str, Mapping[str, float]],
-    evaluate_champion: Evaluate,
-    force: str | None = None,
-) -> Promotion:
-    """Register the MLflow run `winner` as `selection.promote_to` and make it champion.
-
-    `tested` are the measures on the test span by name, the winner's first, then the baselines';
-    `evaluate_champion` gives those of another forecaster on the same test span. The alias
-    `previous` goes to the champion that is replaced. A run that is champion already stays so and
-    nothing changes; a version that a crash left without alias is used again. `force` is the
-    reason for promoting whatever the gates say.
-
-    Raises PromotionRefused with the gate and the figures, the registry as it was; ConfigError
-    without `promote_to` or with an empty reason; TrackingError when MLflow fails.
-    """
-    name = experiment.selection.promote_to
-    if name is None:
-        raise ConfigError(f"selection.promote_to: is missing; name the registered model, such as {experiment.name}")
-    if force is not None and not force.strip():
-        raise ConfigError("--force: the reason is empty; say why the gates do not count, it is kept with the version")
-    client = store.client
-    with _asking(store.uri):
-        model = _registered(client, name)
-        champion = _aliased(client, model, CHAMPION)
-        run = client.get_run(winner.info.run_id)
-        if champion is not None and champion.run_id == run.info.run_id:
-            previous = _aliased(client, model, PREVIOUS)
-            beaten = champion.tags.get(BEATEN)
-            return Promotion(_number(champion), name, True, beaten, previous and _number(previous))
-        first, *rest = tested
-        case = _Case(experiment, store, run, tested[first], {n: tested[n] for n in rest}, champion, evaluate_champion)
-        gate, refusal = _refusal(case)
-        if refusal and force is None:
-            raise PromotionRefused(
-                f"'{name}' was not promoted, the gate '{gate}' refused: {refusal}; "
-                "--force REASON promotes all the same and keeps the reason"
-            )
-        model_id = _model_id(client, run)
-        if model_id is None:
-            raise GridcastError(f"run {run.info.run_id} has no model '{MODEL}'; nothing can be registered")
-        beaten = _beaten_by(case)
-        remarks = [f"Beaten by {beaten} on the test span, see below."] if beaten else []
-        if force is not None:
-            against = f" The gate '{gate}' had refused: {refusal}." if refusal else ""
-            remarks.append(f"Promoted by force: {force}.{against}")
-        tags = {KEY: run.data.tags[KEY], FINGERPRINT: run.data.tags[FINGERPRINT]}
-        tags |= {evaluation.PREFIX + measure: repr(value) for measure, value in case.own.items()}
-        tags |= {BEATEN: beaten} if beaten else {}
-        tags |= {FORCED: force[:LONGEST]} if force is not None else {}
-        card = _card(name, case, tested, remarks)
-        note = _changed_by_hand(client, name, run, model, champion)
-        version = _register(client, name, run, model_id, tags, card)
-        # In this order a crash leaves the old champion in its place, and a second start completes the work.
-        if champion is not None:
-            client.set_registered_model_alias(name, PREVIOUS, champion.version)
-        client.set_registered_model_alias(name, CHAMPION, version)
-        previous = _aliased(client, _registered(client, name), PREVIOUS)
-    return Promotion(version, name, False, beaten, previous and _number(previous), note)
-
-
-def test_record(store: Store, winner: Any, baseline_keys: Mapping[str, str]) -> dict[str, dict[str, float]]:
-    """Recorded measures on the test span: the winner's first, then those of each baseline that has some.
-
-    Raises GridcastError when the winner has not met the test span yet.
-    """
-    key = winner.data.tags[KEY]
-    own = tracking.finished(store, [key], "test")
-    if not own:
-        raise GridcastError(
-            f"the best run, {tracking.name(winner)}, has not met the test span yet; finish the sweep: gridcast run"
-        )
-    known = tracking.finished(store, baseline_keys.values(), "baseline")
-    runs = [own[key], *(known[key] for key in baseline_keys.values() if key in known)]
-    return {tracking.name(run): evaluation.tested(run) for run in runs}
-
-
-def on_test_span(forecaster: Forecaster, plan: Plan) -> dict[str, float]:
-    """Measures of a forecaster, trained on whatever data, over the test span of `plan`.
-
-    It reads the plan's panel through its own preprocessing. Raises GridcastError when it
-    forecasts something else: other series, another target, horizon, frequency or covariates.
-    """
-    own, here, panel = forecaster.preprocessing, plan.material.preprocessing, plan.panel
-    for field in ("target", "frequency", "horizon", "past", "future"):
-        if getattr(own, field) != getattr(here, field):
-            raise GridcastError(f"its {field} is {getattr(own, field)!r}, here it is {getattr(here, field)!r}")
-    unknown = [series for series in panel.series if series not in own.series]
-    if unknown:
-        others = f" and {len(unknown) - 1} more" if len(unknown) > 1 else ""
-        raise GridcastError(f"it does not know the series '{unknown[0]}'{others}")
-    codes = np.array([own.series.index(series) for series in panel.series])
-    channels = own.channels(panel.target, panel.columns, panel.times, codes)
-    index = plan.material.origins("test", own.lookback)
-    forecasts = Forecasts(index, forecaster.forecast(channels, index, codes))
-    measures = evaluation.measures(evaluation.table(forecasts, plan.material, panel))
-    return {name.removeprefix(evaluation.PREFIX): value for name, value in measures.items()}
-
-
 def rollback(client: Any, name: str) -> Promotion:
     """Let `champion` and `previous` change places; twice is as if never.
 
     Raises TrackingError, nothing changed, when the model, one of the versions or its alias is not there.
     """
-    with _asking():
+    with asking():
         model = _known(client, name)
-        champion, previous = (_aliased(client, model, alias) for alias in (CHAMPION, PREVIOUS))
+        champion, previous = (aliased(client, model, alias) for alias in (CHAMPION, PREVIOUS))
         if champion is None:
             raise TrackingError(_gone(client, model, CHAMPION))
         if previous is None or previous.version == champion.version:
             raise TrackingError(_gone(client, model, PREVIOUS))
         client.set_registered_model_alias(name, CHAMPION, previous.version)
         client.set_registered_model_alias(name, PREVIOUS, champion.version)
-    return Promotion(_number(previous), name, False, previous.tags.get(BEATEN), _number(champion))
+    return Promotion(version_number(previous), name, False, previous.tags.get(BEATEN), version_number(champion))
 
 
 def find(model: str, uri: str | None = None) -> Found:
@@ -226,7 +94,7 @@ def find(model: str, uri: str | None = None) -> Found:
     """
     client, uri = tracking.connect(uri)
     scheme, _, rest = model.partition(":/")
-    with _asking(uri):
+    with asking(uri):
         if scheme == "runs" and rest:
             run = client.get_run(rest.strip("/").split("/")[0])
             if run.info.lifecycle_stage == "deleted":
@@ -239,15 +107,15 @@ def find(model: str, uri: str | None = None) -> Found:
             name, number = name.split("/", 1)
             _known(client, name)
             version = _version(client, name, number)
-            missing = f"'{name}' has no version '{number}', or no more ({_versions(client, name)})"
+            missing = f"'{name}' has no version '{number}', or no more ({versions(client, name)})"
         else:
             name, _, alias = name.partition("@")
             registered = _known(client, name)
-            version = _aliased(client, registered, alias or CHAMPION)
+            version = aliased(client, registered, alias or CHAMPION)
             missing = _gone(client, registered, alias or CHAMPION)
         if version is None:
             raise TrackingError(missing)
-    return Found(f"models:/{name}/{version.version}", version.run_id, name, _number(version))
+    return Found(f"models:/{name}/{version.version}", version.run_id, name, version_number(version))
 
 
 def load(model: str, uri: str | None = None) -> Loaded:
@@ -264,7 +132,7 @@ def load(model: str, uri: str | None = None) -> Loaded:
         try:
             opened = pyfunc.load_model(str(folder), suppress_warnings=True)
         except Exception as error:  # noqa: BLE001 - MLflow, Keras and the carried code each have errors of their own
-            raise TrackingError(f"{found.uri}: the model cannot be loaded: {_first_line(error)}") from None
+            raise TrackingError(f"{found.uri}: the model cannot be loaded: {first_line(error)}") from None
         finally:
             sys.path[:] = path  # MLflow leaves the folder's code on the path, and the folder goes
     forecaster = opened._model_impl
@@ -273,202 +141,7 @@ def load(model: str, uri: str | None = None) -> Loaded:
     return Loaded(forecaster, found)
 
 
-def _run_is_finished(case: _Case) -> str | None:
-    info = case.run.info
-    if info.status != "FINISHED" or info.lifecycle_stage != "active":
-        state = "deleted" if info.lifecycle_stage != "active" else info.status
-        return f"run {info.run_id} is {state}; only a FINISHED run may become champion"
-    if _model_id(case.store.client, case.run) is None:
-        return f"run {info.run_id} has no model '{MODEL}' that is ready"
-    return None
-
-
-def _metrics_are_finite(case: _Case) -> str | None:
-    metric = case.experiment.selection.metric
-    metrics = {metric: case.run.data.metrics.get(metric), f"{evaluation.PREFIX}mase": case.own.get("mase")}
-    metrics |= {evaluation.PREFIX + name: value for name, value in case.own.items()}
-    for name, value in metrics.items():
-        if value is None:
-            return f"{name} of run {case.run.info.run_id} is missing (a value that is not finite is not recorded)"
-        # MLflow's SQL stores keep infinity as the largest float.
-        if not abs(value) < sys.float_info.max:
-            shown = value if math.isnan(value) else math.copysign(math.inf, value)
-            return f"{name} of run {case.run.info.run_id} is {shown}, not a finite number"
-    return None
-
-
-def _naive_are_beaten(case: _Case) -> str | None:
-    known = {name: _mase(case.baselines[name]) for name in NAIVE if "mase" in case.baselines.get(name, {})}
-    if not known:
-        return (
-            "no naive baseline was tested, so nothing shows that the winner is worth its keep; run again: gridcast run"
-        )
-    if case.experiment.selection.when_beaten == "warn":
-        return None
-    margin = case.experiment.selection.margin
-    lost = {name: mase for name, mase in known.items() if not case.mase <= (1 - margin) * mase}
-    if not lost:
-        return None
-    told = ", ".join(f"{name} ({mase:.4g})" for name, mase in sorted(lost.items(), key=lambda item: item[1]))
-    needed = f"at most {(1 - margin) * min(lost.values()):.4g} is needed"
-    return f"MASE {case.mase:.4g} on the test span does not beat {told}; {needed} (selection.margin {margin:g})"
-
-
-def _champion_is_beaten(case: _Case) -> str | None:
-    if case.champion is None:
-        return None
-    named = f"the champion, version {case.champion.version},"
-    measures: Mapping[str, float] | None = _recorded(case)
-    if measures is None:
-        try:
-            measures = case.evaluate(_files(f"models:/{case.champion.name}/{case.champion.version}"))
-        except Exception as error:  # noqa: BLE001 - whatever an old model has, it is no reason to replace it unseen
-            return f"{named} cannot be evaluated on these data: {_first_line(error)}"
-    theirs = _mase(measures)
-    if case.mase < theirs or math.isnan(theirs):
-        return None
-    return f"MASE {case.mase:.4g} does not beat {named} with {theirs:.4g} on the same test span"
-
-
-GATES: dict[str, Callable[[_Case], str | None]] = {
-    "run is finished": _run_is_finished,
-    "metrics are finite": _metrics_are_finite,
-    "naive baselines are beaten": _naive_are_beaten,
-    "champion is beaten": _champion_is_beaten,
-}
-"""In their order; each tells why it refuses, or gives None."""
-
-
-def _refusal(case: _Case) -> tuple[str, str]:
-    for name, gate in GATES.items():
-        refusal = gate(case)
-        if refusal:
-            return name, refusal
-    return "", ""
-
-
-def _beaten_by(case: _Case) -> str | None:
-    """The best baseline that beats the winner; a naive one does so unless the winner keeps the margin."""
-    margin = case.experiment.selection.margin
-    limits = {name: _mase(own) * (1 - margin if name in NAIVE else 1) for name, own in case.baselines.items()}
-    ahead = [name for name, limit in limits.items() if math.isfinite(limit) and not case.mase <= limit]
-    return min(ahead, key=lambda name: _mase(case.baselines[name]), default=None)
-
-
-def _recorded(case: _Case) -> dict[str, float] | None:
-    """What the record says of the champion, if it was tested on the very points that the winner was."""
-    store, run, champion = case.store, case.run, case.champion
-    from mlflow.exceptions import MlflowException
-
-    try:
-        old = store.client.get_run(champion.run_id or "")
-        if old.info.experiment_id != store.experiment or old.data.tags.get(FINGERPRINT) != run.data.tags[FINGERPRINT]:
-            return None
-        keys = run.data.tags[KEY], old.data.tags.get(KEY, "")
-        records = tracking.finished(store, keys, "test")
-        if any(key not in records for key in keys):
-            return None
-        own, theirs = (records[key] for key in keys)
-        if theirs.data.tags.get("gridcast.winner") != champion.run_id:
-            return None
-        tables = [
-            evaluation.from_bytes(tracking.artifact(store, record.info.run_id, evaluation.FORECASTS))
-            for record in (own, theirs)
-        ]
-    except (MlflowException, TrackingError):
-        return None
-    # One fingerprint can be split in many ways: the same data means the same points and scales.
-    same = tables[0].drop(columns="forecast").equals(tables[1].drop(columns="forecast"))
-    return evaluation.tested(theirs) if same else None
-
-
-def _register(client: Any, name: str, run: Any, model_id: str, tags: Mapping[str, str], card: str) -> str:
-    """Number of the version of `run`: one that is there already, brought up to date, else a new one."""
-    from mlflow.exceptions import MlflowException
-
-    if _registered(client, name) is None:
-        try:
-            client.create_registered_model(name)
-        except MlflowException as error:
-            if error.error_code != "RESOURCE_ALREADY_EXISTS":  # somebody else was faster
-                raise
-    own = [version for version in client.search_model_versions(f"name='{name}'") if version.run_id == run.info.run_id]
-    if not own:
-        logging.getLogger("mlflow.store.model_registry.abstract_store").setLevel(logging.WARNING)
-        source = f"models:/{model_id}"
-        made = client.create_model_version(
-            name, source, run_id=run.info.run_id, tags=dict(tags), description=card, model_id=model_id
-        )
-        return _number(made)
-    kept = max(own, key=lambda version: int(version.version))
-    number = _number(kept)
-    client.update_model_version(name, number, card)
-    for tag, value in tags.items():
-        client.set_model_version_tag(name, number, tag, value)
-    for tag in {BEATEN, FORCED} & (set(kept.tags) - set(tags)):
-        client.delete_model_version_tag(name, number, tag)
-    return number
-
-
-def _changed_by_hand(client: Any, name: str, run: Any, model: Any, champion: Any) -> str | None:
-    if model is None or champion is not None:
-        return None
-    others = [v for v in client.search_model_versions(f"name='{name}'") if v.run_id != run.info.run_id]
-    if not others and CHAMPION not in model.aliases and PREVIOUS not in model.aliases:
-        return None
-    return (
-        f"'{name}' had no champion to compare with: its version or its alias was deleted by hand "
-        f"({_versions(client, name)})"
-    )
-
-
-def _card(name: str, case: _Case, tested: Mapping[str, Mapping[str, float]], remarks: list[str]) -> str:
-    """What a person should know of a version before using it, as Markdown."""
-    run, data, horizon = case.run, case.experiment.data, case.experiment.window.horizon
-    about = json.loads(tracking.artifact(case.store, run.data.tags["mlflow.parentRunId"], "sweep.json"))
-    settings = json.loads(run.data.tags[tracking.CONFIGURATION]) | {"seed": run.data.tags[tracking.SEED]}
-    validation = {m: run.data.metrics[m] for m in ("best_val_loss", "best_val_mae") if m in run.data.metrics}
-    series = ", ".join(f"`{one}`" for one in about["series"][:SHOWN])
-    columns = ", ".join(f"`{one}`" for one in (data.time, *data.series, data.target, *data.past, *data.future))
-    card = [
-        f"# {name}: {tracking.name(run)}",
-        f"Forecasts `{data.target}`, {horizon} ahead, from the last {settings['lookback']} steps ({data.frequency}).",
-        *(f"\n**{remark}**" for remark in remarks),
-        "## Data",
-        f"- source: `{data.source}`, fingerprint `{about['fingerprint'][:12]}`",
-        f"- {len(about['series'])} series: {series}{', ...' if len(about['series']) > SHOWN else ''}",
-    ]
-    for span, (first, last) in about["spans"].items():
-        card.append(f"- {span}: {_day(first)} to {_day(last)}, {about['windows'][span]:,} windows")
-    card += [f"- {note}" for note in about["notes"][:SHOWN]]
-    card += ["## Configuration", ", ".join(f"{setting} {value}" for setting, value in settings.items())]
-    card += ["## Metrics", "Validation: " + ", ".join(f"{metric} {value:.5g}" for metric, value in validation.items())]
-    card += ["\n| on the test span | MASE | MAE | RMSE |", "|---|---|---|---|"]
-    for one, own in tested.items():
-        figures = (f"{own[measure]:.4g}" if measure in own else "-" for measure in ("mase", "mae", "rmse"))
-        card.append(f"| {one} | {' | '.join(figures)} |")
-    card += [
-        "## Limits",
-        f"- Knows these series only; made from {columns}.",
-        f"- Trained for {horizon} ahead; steps beyond are rolled forward, marked so, and were not tested.",
-        f"- Fitted on data up to {_day(about['spans']['train'][1])}, chosen on data up to "
-        f"{_day(about['spans']['validation'][1])}; it has learnt nothing from later ones.",
-        "## Load",
-        f'```python\nmodel = mlflow.pyfunc.load_model("models:/{name}@{CHAMPION}")',
-        f'forecast = model.predict(history, params={{"horizon": {horizon}}})\n```',
-    ]
-    return "\n".join(card)[:LONGEST]
-
-
-def _day(stamp: str) -> str:
-    return stamp.removesuffix(" 00:00:00")
-
-
-def _mase(measures: Mapping[str, float]) -> float:
-    return measures.get("mase", math.nan)
-
-
-def _model_id(client: Any, run: Any) -> str | None:
+def model_id(client: Any, run: Any) -> str | None:
     """The logged model `model` of a run, if it is whole."""
     from mlflow.entities import LoggedModelStatus
     from mlflow.exceptions import MlflowException
@@ -485,7 +158,8 @@ def _model_id(client: Any, run: Any) -> str | None:
     return None
 
 
-def _registered(client: Any, name: str) -> Any:
+def registered(client: Any, name: str) -> Any:
+    """The registered model of this name, or None."""
     return _or_none(lambda: client.get_registered_model(name))
 
 
@@ -493,14 +167,15 @@ def _version(client: Any, name: str, number: str) -> Any:
     return _or_none(lambda: client.get_model_version(name, number)) if number.isdigit() else None
 
 
-def _aliased(client: Any, model: Any, alias: str) -> Any:
+def aliased(client: Any, model: Any, alias: str) -> Any:
     """The version with this alias; None without model or alias, or when the version was deleted."""
     number = model.aliases.get(alias) if model is not None else None
     return None if number is None else _version(client, model.name, str(number))
 
 
-def _number(version: Any) -> str:
-    return str(version.version)  # the SQL store gives an int, a server a string
+def version_number(version: Any) -> str:
+    """Of a model version, as text: the SQL store gives an int, a server a string."""
+    return str(version.version)
 
 
 def _or_none(ask: Callable[[], Any]) -> Any:
@@ -515,7 +190,7 @@ def _or_none(ask: Callable[[], Any]) -> Any:
 
 
 def _known(client: Any, name: str) -> Any:
-    model = _registered(client, name)
+    model = registered(client, name)
     if model is None:
         names = [known.name for known in client.search_registered_models()]
         there = suggest(name, names) or (f" (there are: {', '.join(names)})" if names else "; promote one first")
@@ -529,21 +204,22 @@ def _gone(client: Any, model: Any, alias: str) -> str:
     promote = "promote a run (gridcast promote EXPERIMENT.yaml), or " if alias == CHAMPION else ""
     return (
         f"'{name}' has no {alias}: its version or its alias was deleted by hand, or there never was one "
-        f"({_versions(client, name)}); {promote}"
+        f"({versions(client, name)}); {promote}"
         f"set it: MlflowClient().set_registered_model_alias('{name}', '{alias}', VERSION)"
     )
 
 
-def _versions(client: Any, name: str) -> str:
+def versions(client: Any, name: str) -> str:
+    """The versions of a registered model with their aliases, as a text for messages."""
     aliases: dict[str, list[str]] = {}
     for alias, number in client.get_registered_model(name).aliases.items():
         aliases.setdefault(str(number), []).append(alias)
-    numbers = sorted((_number(version) for version in client.search_model_versions(f"name='{name}'")), key=int)
+    numbers = sorted((version_number(version) for version in client.search_model_versions(f"name='{name}'")), key=int)
     told = [f"{number} ({', '.join(aliases[number])})" if number in aliases else number for number in numbers]
     return f"versions: {', '.join(told)}" if told else "it has no versions"
 
 
-def _files(uri: str) -> dict[str, bytes]:
+def files(uri: str) -> dict[str, bytes]:
     """The forecaster files of the model at `uri`. Raises TrackingError."""
     with _downloaded(uri) as folder:
         data = folder / "data"
@@ -562,22 +238,23 @@ def _downloaded(uri: str) -> Iterator[Path]:
         try:
             path = Path(download_artifacts(artifact_uri=uri, dst_path=folder))
         except Exception as error:  # noqa: BLE001 - whatever the artifact store raises
-            raise TrackingError(f"{uri}: the model's files cannot be read: {_first_line(error)}") from None
+            raise TrackingError(f"{uri}: the model's files cannot be read: {first_line(error)}") from None
         if not (path / "MLmodel").is_file():  # MLflow gives an empty folder for one that is gone
             raise TrackingError(f"{uri}: the model's files are gone from the artifact store")
         yield path
 
 
 @contextlib.contextmanager
-def _asking(uri: str = "MLflow") -> Iterator[None]:
+def asking(uri: str = "MLflow") -> Iterator[None]:
     """Turn what MLflow raises into one line."""
     from mlflow.exceptions import MlflowException
 
     try:
         yield
     except MlflowException as error:
-        raise TrackingError(f"{uri}: {_first_line(error)}") from None
+        raise TrackingError(f"{uri}: {first_line(error)}") from None
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """Of the error's message, or the name of its class."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -104,12 +104,14 @@ class Recorder:
         self.check()
 
     def close(self) -> None:
-        """Write what is left while the server answers, then end the thread, all within some seconds."""
+        """Write what is left while the server answers, then end the thread, all within `GOODBYE`."""
+        if self._end.is_set():
+            return
         until = time.monotonic() + GOODBYE
         while self.left and not self._down and self._fault is None and time.monotonic() < until:
             time.sleep(0.02)
         self._end.set()
-        self._thread.join(timeout=GOODBYE)
+        self._thread.join(timeout=max(0.2, until - time.monotonic()))
 
     def _run(self) -> None:
         while not self._end.is_set():

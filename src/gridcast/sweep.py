@@ -23,7 +23,7 @@ from gridcast.work import Group, Task
 
 STOPPED = "stopped"
 """Kind of the record of a run that the search did not train to its end."""
-GOODBYE = 2.0
+GOODBYE = 1.5
 """Seconds that the end of a sweep waits for a server that does not answer."""
 
 
@@ -140,10 +140,6 @@ def _run(session: _Session, events: Events) -> Result:
     done = tracking.finished(store, plan.runs)
     known = tracking.finished(store, plan.baseline_keys.values(), "baseline")
     session.done |= done.keys()
-    if len(done) < len(plan.runs):
-        # Promotion and verdict of an earlier end no longer hold, whatever becomes of this start.
-        for tag in (tracking.PROMOTION, tracking.VERDICT):
-            tracking.set_tag(store, session.parent, tag, "")
     tally = _search(session, events, done, work.others(plan, done, known))
     recorder.flush()
     done = tracking.finished(store, plan.runs)
@@ -189,6 +185,10 @@ def _search(session: _Session, events: Events, done: dict[str, Any], others: lis
         losses |= {key: loss for key, loss in ended.items() if key in keys}
         paused: dict[str, Paused] = {}
         tasks = work.runs(plan, (key for key in keys if key not in known and key not in ended), until)
+        if tasks:
+            # Promotion and verdict of an earlier end no longer hold, whatever becomes of this start.
+            for tag in (tracking.PROMOTION, tracking.VERDICT):
+                tracking.set_tag(store, session.parent, tag, "")
         for task, outcome in _trained(session, tasks + others, lambda: time.monotonic() < end):
             spent = task.cost * (until - before) / epochs if task.kind == "run" else task.cost
             loss = _received(session, events, tally, task, outcome, spent)

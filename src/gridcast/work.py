@@ -8,17 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gridcast import evaluation, execution, grid
+from gridcast import evaluation, execution, grid, worker
 from gridcast.errors import GridcastError
 from gridcast.grid import Run
 from gridcast.models import baselines
 from gridcast.plan import OWN, Plan, cost
+from gridcast.training.abreast import lanes
 from gridcast.training.material import Material
 
-TOGETHER = 4
-"""Siblings that a group has at least, where there are so many: as many as a CPU trains abreast at most."""
-CHOICE = 4
-"""Groups that a worker has to choose from, where there are so many runs: the last ones fill the gaps."""
+TURNS = 2
+"""Runs of a group for each lane, where runs train abreast: one that stops early leaves its lane to the next."""
 
 
 @dataclass(frozen=True)
@@ -36,11 +35,15 @@ class Task:
 
 @dataclass(frozen=True)
 class Group:
-    """Tasks that one worker does together; `engine` is how their runs train, `siblings` how many the plan has."""
+    """Tasks that one worker does together; `engine` is how their runs train, `siblings` how many the plan has.
+
+    A worker that did one group of a `family` does the next one sooner: it has the compiled program.
+    """
 
     tasks: tuple[Task, ...]
     engine: str
     siblings: int
+    family: Any = None
 
     @property
     def name(self) -> str:
@@ -83,7 +86,7 @@ def others(plan: Plan, done: Container[str], known: Container[str]) -> list[Task
 def groups(plan: Plan, tasks: Sequence[Task], workers: int) -> list[Group]:
     """`tasks` as they are sent to workers, the longest first, so that none ends with a long one alone.
 
-    Siblings go together, those that learn slowly and so for long first.
+    Siblings that train abreast go together, those that learn slowly and so for long first.
     """
     family = Counter(map(grid.program, {**plan.runs, plan.own[0]: plan.own[1]}.values()))
     found = [Group((task,), "stock", 1) for task in tasks if task.run is None]
@@ -91,12 +94,14 @@ def groups(plan: Plan, tasks: Sequence[Task], workers: int) -> list[Group]:
     for task in tasks:
         if task.run is not None:
             kin[grid.program(task.run), task.until].append(task)
-    count = sum(map(len, kin.values()))
-    most = max(min(TOGETHER, -(-count // workers)), -(-count // (CHOICE * workers))) if plan.engine == "fused" else 1
     for (program, _), members in kin.items():
         members.sort(key=_rate)
-        parts = [tuple(members[start : start + most]) for start in range(0, len(members), most)]
-        found += [Group(part, plan.engine, family[program]) for part in parts]
+        width = lanes(program, family[program], gpu=worker.gpus() > 0) if plan.engine == "fused" else 1
+        # Every worker is to have some.
+        most = min(TURNS * width if width > 1 else 1, -(-len(members) // workers))
+        count = -(-len(members) // most)
+        parts = [tuple(members[part::count]) for part in range(count)]
+        found += [Group(part, plan.engine, family[program], program) for part in parts]
     return sorted(found, key=lambda group: -group.cost)
 
 

@@ -17,7 +17,7 @@ from gridcast import bundle
 from gridcast.errors import GridcastError
 from gridcast.grid import Run
 from gridcast.training.material import Material
-from samples import SMALL, planned, sales
+from samples import SMALL, planned, sales, same
 
 pytestmark = pytest.mark.usefixtures("jax_backend")
 
@@ -84,18 +84,6 @@ def interrupt(material, run, path, epochs, batches=0):
     with pytest.raises(Broken):
         fit.train(Breaking(**vars(material), path=path, epochs_kept=epochs, batches=[batches]), run, path)
     assert kept_epochs(path) == epochs
-
-
-def same(one, other):
-    """Whether two outcomes agree in everything but the time they took, weights and forecasts to the bit."""
-    from gridcast.training import fit
-
-    assert one.curves == other.curves
-    assert one.metrics | {"fit_seconds": 0} == other.metrics | {"fit_seconds": 0}
-    assert one.origin_losses == other.origin_losses
-    for left, right in zip(*(fit.restore(found.files).network.get_weights() for found in (one, other)), strict=True):
-        np.testing.assert_array_equal(left, right)
-    return True
 
 
 @pytest.fixture(scope="module")
@@ -173,7 +161,7 @@ sys.path[:0] = sys.argv[1:3]
 from gridcast.training import backend
 backend.start("jax", pathlib.Path(sys.argv[3]))
 from dataclasses import replace
-from samples import SMALL, planned, sales
+from samples import SMALL, planned, sales, same
 from test_checkpoint import Breaking
 from gridcast.training import fit
 plan = planned(pathlib.Path(), sales(130), **SMALL)

@@ -11,7 +11,7 @@ import pytest
 from gridcast import bundle
 from gridcast.errors import Diverged, GridcastError
 from gridcast.grid import Run
-from samples import SMALL, planned, sales
+from samples import SMALL, planned, sales, same
 
 pytestmark = pytest.mark.usefixtures("jax_backend")
 
@@ -47,18 +47,6 @@ def together(plan, material):
     """Five siblings with their outcomes: more than there are lanes."""
     runs = siblings(plan)[:5]
     return runs, train(material, runs)
-
-
-def same(one, other):
-    """Whether two outcomes agree to the bit in everything but the time they took."""
-    from gridcast.training import fit
-
-    assert one.curves == other.curves
-    assert one.metrics | {"fit_seconds": 0} == other.metrics | {"fit_seconds": 0}
-    assert one.origin_losses == other.origin_losses
-    for left, right in zip(*(fit.restore(found.files).network.get_weights() for found in (one, other)), strict=True):
-        np.testing.assert_array_equal(left, right)
-    return True
 
 
 @pytest.mark.parametrize(
@@ -218,7 +206,7 @@ def test_rates_and_seeds_are_values_of_one_program(plan, material):
 
     def text(run):
         program = Program(material, run, 1)
-        program.put(0, program.start(run, {}))
+        program.put(0, program.start(run))
         positions = np.zeros((1, program.steps, program.size), np.int32)
         return program._advance.lower(
             program.state, np.zeros((1, 2), np.float32), positions, 0, 1, program.data

@@ -17,8 +17,30 @@ CACHED = 2**28
 def start(backend: str, cache: Path) -> None:
     """Import Keras on `backend` (jax or tensorflow); JAX keeps its compiled programs under `cache`.
 
+    Where JAX's own JAX_COMPILATION_CACHE_DIR names a folder, it keeps them there, for many projects.
     On JAX the process cannot import TensorFlow from here on, until `release`.
     """
+    load(backend)
+    if backend == "jax":
+        import jax
+
+        shared = os.environ.get("JAX_COMPILATION_CACHE_DIR")
+        jax.config.update("jax_compilation_cache_dir", shared or str(cache.absolute() / "jax"))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+        jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+        # XLA's own caches are a GPU's; named, their path is part of every key: a moved project compiled anew.
+        jax.config.update("jax_persistent_cache_enable_xla_caches", "none")
+        if not shared:
+            trim(cache.absolute() / "jax", CACHED)
+    else:
+        import tensorflow
+
+        tensorflow.config.threading.set_inter_op_parallelism_threads(1)
+        tensorflow.config.threading.set_intra_op_parallelism_threads(1)
+
+
+def load(backend: str) -> None:
+    """Import Keras on `backend`, and do nothing that would hinder a process from being forked off JAX."""
     loaded = sys.modules.get("keras")
     if loaded is not None and loaded.backend.backend() != backend:
         there = loaded.backend.backend()
@@ -32,21 +54,6 @@ def start(backend: str, cache: Path) -> None:
         sys.modules.setdefault("tensorflow", None)  # type: ignore[arg-type]
     with _quiet():
         import keras  # noqa: F401 - the import is the work
-
-        if backend == "jax":
-            import jax
-
-            jax.config.update("jax_compilation_cache_dir", str(cache.absolute() / "jax"))
-            jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
-            jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
-            # XLA's own caches are a GPU's; named, their path is part of every key: a moved project compiled anew.
-            jax.config.update("jax_persistent_cache_enable_xla_caches", "none")
-            trim(cache.absolute() / "jax", CACHED)
-        else:
-            import tensorflow
-
-            tensorflow.config.threading.set_inter_op_parallelism_threads(1)
-            tensorflow.config.threading.set_intra_op_parallelism_threads(1)
 
 
 def trim(folder: Path, most: int) -> None:

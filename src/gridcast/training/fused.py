@@ -16,19 +16,17 @@ import jax.numpy as jnp
 import keras
 import numpy as np
 
+from gridcast import grid
 from gridcast.bundle import DamagedError
-from gridcast.config import Configuration
 from gridcast.data import windows
 from gridcast.errors import Diverged, GridcastError
 from gridcast.forecaster import inputs
 from gridcast.grid import Run
 from gridcast.training import backend, checkpoint, fit
+from gridcast.training.abreast import lanes
 from gridcast.training.material import Material
 from gridcast.training.outcome import Outcome, Paused
 
-ABREAST = ((16, 4), (32, 2))
-"""Lanes on a CPU, by the most units: it gains where operations are short, and loses its cache where they are not."""
-ABREAST_ELSEWHERE = 32
 PAUSE = 0.5
 """Seconds of training between two looks at the clock, at Ctrl-C and at the losses."""
 FORMAT = "fused-2"
@@ -42,17 +40,6 @@ State = tuple[list[Any], list[Any], list[Any]]
 """Values of a network's trainable variables, of its others, of its optimizer; in a program, of all lanes."""
 
 
-def lanes(configuration: Configuration, siblings: int) -> int:
-    """How many of so many siblings train abreast on this machine; the last bits of their weights follow from it.
-
-    The numbers are those of benchmarks/fused.py. They hang on nothing that is measured in the sweep:
-    a run gives the same bits whenever and beside whomever it is trained.
-    """
-    if jax.default_backend() != "cpu":
-        return min(siblings, ABREAST_ELSEWHERE)
-    return min(siblings, next((width for units, width in ABREAST if configuration.units <= units), 1))
-
-
 def train(
     material: Material, runs: Sequence[Run], keep: Sequence[Path | None], siblings: int, until: int | None = None
 ) -> list[Outcome | Paused | GridcastError]:
@@ -64,9 +51,7 @@ def train(
     error is that of a loss that is no longer finite, or of a run that takes more than
     `material.max_minutes`, of which the lanes that train abreast have equal shares.
     """
-    backend.forget()
-    program = Program(material, runs[0], lanes(runs[0].configuration, siblings))
-    starts: dict[int, State] = {}
+    program = _program(material, runs[0], siblings)
     last = min(until or material.epochs, material.epochs)
     waiting = deque(Lane(program, run, path, last) for run, path in zip(runs, keep, strict=True))
     everyone = list(waiting)
@@ -75,7 +60,7 @@ def train(
         for slot in range(program.width):
             while slot not in active and waiting:
                 lane = waiting.popleft()
-                own = lane.begin(starts)
+                own = lane.begin()
                 if not lane.over:
                     active[slot] = lane
                     program.put(slot, own)
@@ -86,8 +71,22 @@ def train(
     for lane in everyone:
         if lane.path is not None and lane.ended:
             checkpoint.remove(lane.path)
-        lane.stopping.set_model(None)  # else the two would hold each other, and the program, until they are collected
+        lane.stopping.set_model(None)  # else the two would hold each other until they are collected
     return found
+
+
+_latest: dict[Any, Program] = {}
+"""The program of the group before, by what makes it: often the next group is of the same siblings."""
+
+
+def _program(material: Material, run: Run, siblings: int) -> Program:
+    width = lanes(run.configuration, siblings, gpu=jax.default_backend() != "cpu")
+    made_of = grid.program(run), width, id(material)
+    if made_of not in _latest:
+        _latest.clear()
+        backend.forget()
+        _latest[made_of] = Program(material, run, width)
+    return _latest[made_of]
 
 
 @dataclass
@@ -116,10 +115,10 @@ class Lane:
         for _ in range(2):  # stock Keras looks at a batch before the first epoch, and then shuffles once more
             self.generator.shuffle(self.order)
 
-    def begin(self, starts: dict[int, State]) -> State:
-        """The state to go on from: what was kept, else the first one of the run's seed, drawn once for all lanes."""
+    def begin(self) -> State:
+        """The state to go on from: what was kept, else the first one of the run's seed."""
         self.saved = time.perf_counter()
-        own = self.program.start(self.run, starts)
+        own = self.program.start(self.run)
         if self.path is None:
             return own
         blank = self._arrays(own, own[0], np.zeros(self.program.forecast_shape, np.float32))
@@ -246,6 +245,7 @@ class Program:
             "validation": jnp.asarray(np.resize(self.validation, (parts, size, 2))),
         }
         self.state: Any = None
+        self.starts: dict[int, State] = {}
         self.pace = 0.0
         self._advance = jax.jit(self._abreast(self._steps, (0, 0, 0, None, None, None)), donate_argnums=(0, 1))
         self._validate = jax.jit(self._abreast(self._forecast, (0, None)))
@@ -263,17 +263,17 @@ class Program:
 
         return alone
 
-    def start(self, run: Run, known: dict[int, State]) -> State:
-        """The state from which `run` begins; `known` by seed, as learning rate and dropout draw nothing."""
-        if run.seed not in known:
+    def start(self, run: Run) -> State:
+        """The state from which `run` begins; drawn once for all of its seed: learning rate and dropout draw nothing."""
+        if run.seed not in self.starts:
             network = fit.compiled(self.material, run)
             network.optimizer.build(network.trainable_variables)
-            known[run.seed] = (
+            self.starts[run.seed] = (
                 [np.array(variable.value) for variable in network.trainable_variables],
                 [np.array(variable.value) for variable in network.non_trainable_variables],
                 [np.array(variable.value) for variable in network.optimizer.variables],
             )
-        trainable, fixed, slots = known[run.seed]
+        trainable, fixed, slots = self.starts[run.seed]
         settings, network = run.configuration, self.network
         network.optimizer.build(network.trainable_variables)
         return (
@@ -384,11 +384,11 @@ def _replaced(values: list[Any], variables: list[Any], name: str, value: float) 
 
 def epoch_seconds(material: Material, run: Run, siblings: int) -> tuple[float, float]:
     """Seconds of a run's share in the first epoch, which compiles, and in the second."""
-    short = Program(material, run, lanes(run.configuration, siblings))
+    short = _program(material, run, siblings)
     found = []
     active = {slot: Lane(short, run, None, 2) for slot in range(short.width)}
     for slot, lane in active.items():
-        short.put(slot, lane.begin({}))
+        short.put(slot, lane.begin())
     for _ in range(2):
         started = time.perf_counter()
         short.epoch(active)

@@ -1,0 +1,31 @@
+"""Compiled programs on disk."""
+
+import os
+
+from gridcast.training import backend
+
+
+def test_of_the_programs_on_disk_those_used_last_are_kept(tmp_path):
+    for age, name in enumerate(("new", "middle", "old", "oldest")):
+        path = tmp_path / name
+        path.write_bytes(b"x" * 10)
+        os.utime(path, (1_000_000 - age, 1_000_000 - age))
+    os.utime(tmp_path / "old", (2_000_000, 1_000_000))  # written early, read last
+    backend.trim(tmp_path, 25)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["new", "old"]
+    backend.trim(tmp_path, 20)
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_programs_go_where_jax_was_told_or_into_the_project(tmp_path, monkeypatch, jax_backend, programs):
+    import jax
+
+    for told, expected in ((str(tmp_path / "shared"), tmp_path / "shared"), (None, tmp_path / "project" / "jax")):
+        if told:
+            monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", told)
+        else:
+            monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR")
+        backend.start("jax", tmp_path / "project")
+        assert jax.config.jax_compilation_cache_dir == str(expected)
+    monkeypatch.undo()
+    backend.start("jax", programs)
