@@ -40,5 +40,6 @@ def _elsewhere(tmp_path_factory: pytest.TempPathFactory) -> None:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest files first, so that none of the test processes ends with one of them alone."""
-    longest = ("test_storm.py", "test_hosts.py", "test_faults.py", "test_end_to_end.py", "test_execution.py")
+    names = "storm end_to_end faults hosts fused checkpoint search fit execution registry doctor report estimate"
+    longest = [f"test_{name}.py" for name in names.split()]
     items.sort(key=lambda item: longest.index(item.path.name) if item.path.name in longest else len(longest))

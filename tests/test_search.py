@@ -62,7 +62,7 @@ def test_effort_is_that_of_the_rounds():
     spent, before = 0, 0
     for keys, until in rounds:
         spent, before = spent + len(keys) * (until - before), until
-    assert search.effort(Search(strategy="halving"), 9, 50) == (1 / 9, spent / 450)
+    assert search.effort(Search(strategy="halving", reduction=3), 9, 50) == (1 / 9, spent / 450)
     assert search.effort(Search(), 9, 50) == (1, 1)
     half = Search(strategy="random", budget={"runs": 3})
     assert search.effort(half, 9, 50) == (3 / 9, 3 / 9)
@@ -139,7 +139,7 @@ def halved(tmp_path, monkeypatch, programs):
     """A halving of six runs over six epochs, in this process."""
     monkeypatch.chdir(tmp_path)
     training = {"epochs": 6, "patience": 6}
-    own = {"grid": GRID, "training": training, "search": {"strategy": "halving", "rungs": 2}}
+    own = {"grid": GRID, "training": training, "search": {"strategy": "halving", "reduction": 3, "rungs": 2}}
     return (
         planned(tmp_path, sales(130), **own),
         tracking.open_store("small", f"sqlite:///{tmp_path}/mlflow.db"),
