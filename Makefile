@@ -34,6 +34,7 @@ bench: .venv/.test ## measure a small grid against the loops and tuners people u
 
 bench-full: .venv/.test ## the same on larger grids, and epochs, memory, large panels and reports (hours)
 	@$(BIN)/python benchmarks/sweep.py --medium
+	@$(BIN)/python benchmarks/sweep.py --shapes
 	@$(BIN)/python benchmarks/fused.py
 	@$(BIN)/python benchmarks/memory.py
 	@$(BIN)/python benchmarks/panel_scale.py --csv

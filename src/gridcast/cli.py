@@ -162,6 +162,7 @@ def run(
     """Train every run of the experiment that is not finished yet, and record it in MLflow."""
     planned = _plan(experiment, backend)
     place = _place(backend, workers, memory_limit, scheduler)
+    # MLflow takes seconds to load: beside what the workers import.
     from gridcast import sweep, tracking
     from gridcast.progress import Progress, duration
 
