@@ -33,6 +33,7 @@ GRIDCAST = [sys.executable, "-m", "gridcast.cli"]
 STOPS = 5.0
 """Seconds within which Ctrl-C ends a sweep."""
 WAITS = "runs this experiment already; waiting for it to end"
+TRIED = "died; tried again (1 of 2)"
 LIMIT = 1500.0
 """Seconds after which a storm has failed to come to an end."""
 
@@ -53,6 +54,7 @@ class Storm:
     starts: list[subprocess.Popen] = field(default_factory=list)
     codes: Counter[int] = field(default_factory=Counter)
     begun: float = field(default_factory=time.monotonic)
+    last: float = 0.0
     seen: dict[str, list[Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -72,8 +74,9 @@ class Storm:
         while planned or self.killed < self.kills:
             self._go_on()
             if self.planned:
-                wait(lambda: any(map(workers, self.starts)) and self.training(), 100, "no run was trained")
-                time.sleep(self.random.uniform(0, 1))
+                wait(lambda: self.over() or self.training(), 100, "no run was trained")
+                if self.over():
+                    continue
             else:
                 # Most starts take some six seconds to the first epoch: some faults fall before it, most behind.
                 time.sleep(self.random.choice((0.5, 3, 6, 8, 10, 12)) * self.random.uniform(0.5, 1))
@@ -98,6 +101,7 @@ class Storm:
     def start(self) -> subprocess.Popen:
         """One `gridcast run`, leader of a process group of its own."""
         self.counts["starts"] += 1
+        self.last = time.time()
         with (self.folder / "output.txt").open("a") as output:
             command = [*GRIDCAST, "run", "experiment.yaml", "--workers", "2"]
             environment = {**os.environ, "MLFLOW_TRACKING_URI": self.server.uri}
@@ -108,8 +112,11 @@ class Storm:
         return process
 
     def training(self) -> bool:
-        """Whether the state of a run was saved."""
-        return any((self.folder / ".gridcast" / "checkpoints").glob("[!.]*"))
+        """Whether the state of a run was saved since the last start."""
+        saved = (self.folder / ".gridcast" / "checkpoints").glob("[!.]*")
+        with contextlib.suppress(FileNotFoundError):  # a run that ends meanwhile
+            return any(path.stat().st_mtime > self.last for path in saved)
+        return False
 
     def output(self, last: int | None = 4000) -> str:
         """What all starts printed, or the `last` characters of it."""
@@ -121,8 +128,22 @@ class Storm:
 
     def _go_on(self) -> None:
         self._reap()
-        if not self.starts:
-            self.start()
+        if self.starts:
+            return
+        if self.codes[0]:
+            self._delete()
+        self.start()
+
+    def over(self) -> bool:
+        """Whether no start is under way."""
+        return all(start.poll() is not None for start in self.starts)
+
+    def _delete(self) -> None:
+        """Delete a finished run: where the sweep came to its end too soon, it has something to train again."""
+        store = tracking.open_store("small", self.server.uri, create=False)
+        done = tracking.search(store, f"tags.`{tracking.KIND}` = 'run' and attributes.status = 'FINISHED'")
+        store.client.delete_run(self.random.choice(done).info.run_id)
+        self.counts["deleted"] += 1
 
     def _reap(self) -> None:
         for start in self.starts:
@@ -141,15 +162,25 @@ def workers(parent: subprocess.Popen) -> list[psutil.Process]:
 
 
 def kill_worker(storm: Storm, *, every: bool = False) -> int | None:
-    """SIGKILL one worker, or all at once; returns how many."""
-    alive = [worker for start in storm.starts for worker in workers(start)]
+    """SIGKILL one worker, or all at once; returns how many. What is planned goes on once the parent has noticed."""
+    alive, before = [worker for start in storm.starts for worker in workers(start)], len(storm.output(None))
     if not alive:
         return None
-    hit = alive if every else [storm.random.choice(alive)]
+    hit = alive if every else [_busiest(alive) if storm.planned else storm.random.choice(alive)]
     for process in hit:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()
+    if storm.planned:
+        wait(lambda: TRIED in storm.output(None)[before:] or storm.over(), 60, "nobody missed the worker")
+        return len(hit) if TRIED in storm.output(None)[before:] else None
     return len(hit)
+
+
+def _busiest(alive: list[psutil.Process]) -> psutil.Process:
+    for process in alive:
+        process.cpu_percent()
+    time.sleep(0.1)
+    return max(alive, key=psutil.Process.cpu_percent)
 
 
 def kill_parent(storm: Storm) -> int:

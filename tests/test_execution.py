@@ -1,15 +1,18 @@
 """Where runs are executed: in this process, or in worker processes."""
 
+import contextlib
 import errno
 import os
 import re
 import signal
 import sys
+import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
 from gridcast import execution, worker
@@ -130,6 +133,29 @@ def test_workers_start_afresh_after_some_tasks(programs, monkeypatch):
     with Pool(Place(2, "jax", programs), None) as pool:
         found = dict(pool.execute(work, ["look around"] * 3))
     assert len({process for process, _, _ in found.values()}) >= 3
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere workers have other parents")
+def test_a_worker_that_is_killed_while_it_starts_is_started_again(programs):
+    killed = []
+
+    def kill() -> None:
+        while not killed:
+            for process in psutil.Process().children(recursive=True):
+                with contextlib.suppress(psutil.Error):
+                    if "forkserver" in " ".join(process.parent().cmdline()):
+                        time.sleep(0.05)  # it exists, and has not told the others that it does
+                        process.kill()
+                        killed.append(process.pid)
+                        return
+
+    thread = threading.Thread(target=kill)
+    thread.start()
+    with Pool(Place(2, "jax", programs), None) as pool:
+        found = dict(pool.execute(work, ["look around"] * 2))
+    thread.join()
+    assert {place[1] for place in found.values()} == {1}
+    assert killed[0] not in {place[0] for place in found.values()}
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere each worker imports for itself")

@@ -16,7 +16,7 @@ from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 
-from gridcast.errors import ConfigError
+from gridcast.errors import ConfigError, GridcastError
 
 ENVIRONMENT = {
     # Training frees and takes the same megabytes at every step: giving them back costs a third of the time.
@@ -30,6 +30,8 @@ ENVIRONMENT = {
     # Several processes may share a GPU: none is to take its memory at once.
     "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
 }
+STARTS = 3
+"""How often the workers of this machine are started where one of them dies before it is ready."""
 SAME = ("gridcast", "keras", "jax", "numpy", "dask", "distributed")
 """Packages of which a cluster's workers must have the version that the parent has."""
 
@@ -81,7 +83,6 @@ def _environment(variables: dict[str, str]) -> Iterator[None]:
 def cluster(count: int, memory: int | None, backend: str, folder: Path) -> Iterator[str]:
     """`count` workers of this machine, each with `memory` bytes (None: its share); yields their scheduler's address."""
     import dask
-    from distributed import LocalCluster
     from distributed.system import MEMORY_LIMIT
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -102,19 +103,29 @@ def cluster(count: int, memory: int | None, backend: str, folder: Path) -> Itera
         "distributed.admin.system-monitor.gil.enabled": False,
     }
     # Nannies read how to start a process whenever they do it, so the settings hold until the end.
-    with (
-        dask.config.set(settings),
-        LocalCluster(
-            n_workers=count,
-            threads_per_worker=1,
-            processes=True,
-            memory_limit=memory or MEMORY_LIMIT // count,
-            dashboard_address="127.0.0.1:0",
-            silence_logs=logging.CRITICAL,
-            local_directory=str(folder),
-        ) as local,
-    ):
+    with dask.config.set(settings), _started(count, memory or MEMORY_LIMIT // count, folder) as local:
         yield local.scheduler_address
+
+
+def _started(count: int, memory: int, folder: Path) -> Any:
+    """Dask's own cluster on this machine. Raises GridcastError when a worker dies at each of some starts."""
+    from distributed import LocalCluster
+
+    for left in reversed(range(STARTS)):
+        try:
+            return LocalCluster(
+                n_workers=count,
+                threads_per_worker=1,
+                processes=True,
+                memory_limit=memory,
+                dashboard_address="127.0.0.1:0",
+                silence_logs=logging.CRITICAL,
+                local_directory=str(folder),
+            )
+        except RuntimeError as error:
+            if not left:
+                raise GridcastError(f"the workers of this machine do not start: {error.__cause__ or error}") from error
+    raise AssertionError("unreachable")
 
 
 def plugin(shared: Any, backend: str, folder: Path | None) -> Any:
