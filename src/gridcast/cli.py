@@ -167,9 +167,10 @@ def run(
     from gridcast.progress import Progress, duration
 
     store = tracking.open_store(planned.experiment.name)
-    started = time.perf_counter()
+    started, before_sweep = time.perf_counter(), time.time() - psutil.Process().create_time()
     with Progress(out) as progress:
         result = sweep.run(planned, store, place, progress)
+    swept = time.perf_counter()
     counts = f"{result.trained} runs trained, {result.skipped} finished before, {result.failed} failed"
     counts += f", {result.stopped} stopped early" if result.stopped else ""
     out.print(f"{counts}, in {duration(time.perf_counter() - started)}.")
@@ -182,6 +183,10 @@ def run(
     page, verdict = REPORTS / name / "report.html", before.get(tracking.VERDICT)
     if result.trained or told != before.get(tracking.PROMOTION) or not verdict or not page.exists():
         verdict = _report(name, store)
+    if result.trained:
+        spent = {**result.seconds, "report and promotion": time.perf_counter() - swept}
+        spent = {"start": before_sweep + swept - started - sum(result.seconds.values()), **spent}
+        out.print(f"Time: {', '.join(f'{name} {duration(seconds)}' for name, seconds in spent.items())}.")
     out.print(f"Report: {page}", markup=False)
     out.print(f'Load it: mlflow.pyfunc.load_model("runs:/{result.winner.info.run_id}/model")', markup=False)
     out.print(verdict, markup=False)

@@ -51,7 +51,7 @@ class Result:
     """How a sweep ended: counts of runs, the winner's MLflow run, test metrics by name (winner first).
 
     Of the runs of this start some were `trained` to their end, `stopped` before it by the search, or
-    `failed`; `skipped` were finished before.
+    `failed`; `skipped` were finished before. `seconds` are those of the training and of the tests.
     """
 
     parent: str
@@ -61,6 +61,7 @@ class Result:
     failed: int
     winner: Any
     tested: dict[str, dict[str, float]]
+    seconds: dict[str, float]
 
 
 @dataclass
@@ -140,16 +141,18 @@ def _run(session: _Session, events: Events) -> Result:
     done = tracking.finished(store, plan.runs)
     known = tracking.finished(store, plan.baseline_keys.values(), "baseline")
     session.done |= done.keys()
+    begun = time.perf_counter()
     tally = _search(session, events, done, work.others(plan, done, known))
     recorder.flush()
+    trained = time.perf_counter()
     done = tracking.finished(store, plan.runs)
     if not done:
         raise GridcastError("no run finished; each failed run keeps its reason in MLflow (tag gridcast.error)")
     winner = evaluation.best(list(done.values()), plan.experiment.selection.metric)
     _test(session, _untested(session, winner, done, known, tally.own), winner)
     tested = {tracking.name(run): evaluation.tested(run) for run in _tests(session, winner)}
-    before = len(done) - tally.trained
-    return Result(session.parent, tally.trained, before, tally.stopped, tally.failed, winner, tested)
+    before, seconds = len(done) - tally.trained, {"training": trained - begun, "tests": time.perf_counter() - trained}
+    return Result(session.parent, tally.trained, before, tally.stopped, tally.failed, winner, tested, seconds)
 
 
 @dataclass
