@@ -185,6 +185,7 @@ class Experiment(Section):
     split: Split = Split()
     transform: Transform = Transform()
     baseline: dict[str, Any] = {}
+    baselines: Annotated[Columns, Field(strict=False, min_length=1)] = ("auto",)
     grid: Annotated[tuple[dict[str, tuple[Any, ...]], ...], Field(strict=False)] = ({},)
     training: Training = Training()
     search: Search = Search()
@@ -206,6 +207,11 @@ class Experiment(Section):
                 for position, item in enumerate(values):
                     _setting(f"{where}.{axis}[{position}]", axis, item)
         return [{axis: tuple(values) for axis, values in grid.items()} for grid in grids]
+
+    @field_validator("baselines", mode="before")
+    @classmethod
+    def _one_name(cls, value: object) -> object:
+        return (value,) if isinstance(value, str) else value
 
     @field_validator("baseline", mode="before")
     @classmethod

@@ -11,6 +11,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from gridcast import grid
 from gridcast.config import Configuration, Experiment
 from gridcast.data import panel as panels
@@ -76,9 +78,16 @@ class Plan:
     @property
     def baseline_keys(self) -> dict[str, str]:
         """Key of each baseline's record, by name: it follows from data and windows, not from the grid."""
-        with_period = dict.fromkeys(baselines.SEASONAL, f"/{self.material.period}")
-        names = (OWN, *baselines.BASELINES)
-        return {name: _digest(f"{self.own[0]}/{name}{with_period.get(name, '')}") for name in names}
+        own, size = self.material, (len(self.panel.series), self.material.spans.train)
+        terms = {name: baselines.terms(name, *size, own.period, own.levels) for name in (OWN, *baselines.BASELINES)}
+        return {name: _digest(f"{self.own[0]}/{name}{told}") for name, told in terms.items()}
+
+    @cached_property
+    def baselines(self) -> list[str]:
+        """Names of the baselines that are done. Raises ConfigError on an unknown name in the experiment file."""
+        asked, training = self.experiment.baselines, self.panel.training_target
+        zeros = float(np.sum(training == 0) / np.isfinite(training).sum())
+        return baselines.possible(len(training), self.material.period, zeros, asked)
 
     def params(self, run: Run) -> dict[str, Any]:
         """Every setting of `run`, one per grid axis and the fixed ones."""
@@ -142,7 +151,9 @@ def make(experiment: Experiment, text: str, backend: str, cache: Path = Path("da
     runs = {grid.run_key(experiment, run, fingerprint, backend): run for run in grid.expand(experiment)}
     own = Run(experiment.configuration(), experiment.training.seeds[0])
     own_key = grid.run_key(experiment, own, fingerprint, backend)
-    return Plan(experiment, text, panel, prepare(panel, experiment), runs, (own_key, own), backend)
+    plan = Plan(experiment, text, panel, prepare(panel, experiment), runs, (own_key, own), backend)
+    plan.baselines  # noqa: B018 - names that are unknown shall be told of now
+    return plan
 
 
 def describe(configuration: Configuration, seed: int | None = None) -> str:

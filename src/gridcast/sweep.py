@@ -362,11 +362,12 @@ def _test_entry(
     plan: Plan, task: Task, kind: str, outcome: evaluation.Forecasts, tags: Mapping[str, str] | None = None
 ) -> Entry:
     table = evaluation.table(outcome, plan.material, plan.panel)
+    told = {"mlflow.note.content": "\n".join(outcome.notes)} if outcome.notes else {}
     return Entry(
         name=task.name,
         kind=kind,
         key=task.key,
-        tags={tracking.FINGERPRINT: plan.fingerprint, **(tags or {})},
+        tags={tracking.FINGERPRINT: plan.fingerprint, **told, **(tags or {})},
         params={"period": plan.material.period} if task.name in baselines.SEASONAL else {},
         metrics=evaluation.measures(table),
         artifacts={evaluation.FORECASTS: evaluation.to_bytes(table)},

@@ -78,8 +78,7 @@ def others(plan: Plan, done: Container[str], known: Container[str]) -> list[Task
     if not stands and plan.baseline_keys[OWN] not in known:
         windows = len(plan.material.origins("train", plan.experiment.window.lookback))
         tasks.append(Task("own", OWN, key, own, cost=cost(own.configuration, windows)))
-    names = baselines.possible(len(plan.panel.series), plan.material.period)
-    keys = {name: plan.baseline_keys[name] for name in names}
+    keys = {name: plan.baseline_keys[name] for name in plan.baselines}
     return tasks + [Task("baseline", name, key) for name, key in keys.items() if key not in known]
 
 
@@ -125,7 +124,8 @@ def do(material: Material, group: Group, cache: Path) -> list[Any]:
 def _alone(material: Material, task: Task, cache: Path) -> Any:
     if task.run is None and task.files is None:
         own = material.baseline(material.preprocessing.lookback)
-        return evaluation.Forecasts(own.index, baselines.BASELINES[task.name](own))
+        found = baselines.BASELINES[task.name](own)
+        return evaluation.Forecasts(own.index, found.point, own.levels, found.quantiles, found.notes)
     from gridcast.training import fit
 
     if task.run is None:

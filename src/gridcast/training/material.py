@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
+import pandas as pd
 
 from gridcast.config import Experiment
 from gridcast.data import gaps, windows
@@ -20,13 +21,16 @@ class Material:
 
     `channels` (series, steps, channels) float32; `target` (series, steps) in data units, and its
     mask `observed`: False where a value is missing or made up, which is never forecast or scored;
-    `categories` counts the codes of each static column, the unseen one included.
+    `categories` counts the codes of each static column, the unseen one included; `times` are the
+    stamps of the steps, and `levels` the quantiles that are forecast, if any.
     """
 
     preprocessing: Preprocessing
     channels: np.ndarray
     target: np.ndarray
     observed: np.ndarray
+    times: pd.DatetimeIndex
+    levels: tuple[float, ...]
     spans: Spans
     stride: int
     period: int | None
@@ -67,6 +71,7 @@ class Material:
             target=self.target,
             observed=self.observed,
             channels=self.channels,
+            times=self.times,
             train=self.spans.train,
             lookback=lookback,
             horizon=self.preprocessing.horizon,
@@ -74,6 +79,7 @@ class Material:
             training_index=self.origins("train", lookback),
             index=self.origins("test", lookback),
             inverse=self.preprocessing.target_scaler.inverse,
+            levels=self.levels,
         )
 
     @property
@@ -90,6 +96,8 @@ def prepare(panel: Panel, experiment: Experiment) -> Material:
         channels=own.channels(panel.target, panel.columns, panel.times),
         target=panel.target,
         observed=panel.observed,
+        times=panel.times,
+        levels=(),
         spans=panel.spans,
         stride=experiment.window.stride,
         period=experiment.data.period or baselines.find_period(panel.training_target, experiment.data.frequency),
