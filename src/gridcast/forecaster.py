@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from .data import axis, gaps, windows
+from .data import aggregation, axis, exhibition, gaps, windows
 from .data.preprocessing import Preprocessing
 from .errors import DataError, suggest
 
@@ -88,7 +88,7 @@ class Forecaster:
         rows, ids, keys = _checked(table, own)
         codes = np.array([own.series.index(name) for name in ids])
         whole = -(-horizon // own.horizon) * own.horizon  # the network forecasts whole horizons
-        matrix = _Matrices.of(rows, ids, own, whole)
+        matrix = _Matrices.of(rows, ids, codes, own, whole)
         origin = matrix.origin
         _long_enough(matrix.target, origin, ids, own)
         columns = _known(matrix, origin, ids, codes, own, whole)
@@ -161,6 +161,8 @@ def _checked(table: pd.DataFrame, own: Preprocessing) -> tuple[pd.DataFrame, lis
     for found in ids:
         if found not in own.series:
             raise DataError(f"series '{found}' was not in the training data{suggest(found, own.series)}")
+    if own.aggregate != "none":
+        rows = aggregation.history(rows, own.frequency, own.aggregate, SERIES, TIME, own.target)
     again = rows.duplicated([SERIES, TIME]).to_numpy()
     if again.any():
         row = int(np.flatnonzero(again)[0])
@@ -192,7 +194,7 @@ class _Matrices:
     origin: np.ndarray
 
     @classmethod
-    def of(cls, rows: pd.DataFrame, ids: list[str], own: Preprocessing, horizon: int) -> _Matrices:
+    def of(cls, rows: pd.DataFrame, ids: list[str], codes: np.ndarray, own: Preprocessing, horizon: int) -> _Matrices:
         history = rows[rows[own.target].notna()]
         if not len(history):
             raise DataError(f"column '{own.target}': no value; history needs {own.lookback} steps per series")
@@ -219,7 +221,12 @@ class _Matrices:
         # As in training, a row without a target brings nothing but the future of its future columns.
         values[1 : 1 + len(own.past), missing] = np.nan
         values[1:, missing & (np.arange(len(times)) < origin[:, None])] = np.nan
-        return cls(times, target, np.moveaxis(values[1:], 0, 2), origin)
+        columns = np.moveaxis(values[1:], 0, 2)
+        if own.usual:
+            flags = exhibition.known(target, np.array(own.usual)[codes]).astype(float)
+            flags[np.arange(len(times)) >= origin[:, None]] = np.nan
+            columns = np.insert(columns, len(own.past), flags, axis=2)
+        return cls(times, target, columns, origin)
 
 
 def _long_enough(target: np.ndarray, origin: np.ndarray, ids: list[str], own: Preprocessing) -> None:
@@ -239,7 +246,7 @@ def _known(
     """Covariate columns without NaN: history carried forward, the future as given."""
     columns = matrix.columns.copy()
     fallback = np.array(own.fallback)[codes] if own.fallback else np.zeros((len(ids), 0))
-    for k, name in enumerate((*own.past, *own.future_columns)):
+    for k, name in enumerate(own.columns):
         if name in own.future_columns:
             for row, start in enumerate(origin):
                 gap = np.isnan(columns[row, start : start + horizon, k])

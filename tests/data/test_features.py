@@ -80,5 +80,5 @@ def test_columns_of_the_table_are_passed_over_and_the_width_is_known_beforehand(
     names = ("promotion", "day_of_week", "between:2024-01-01:2024-01-02", "month")
     assert [features.is_column(name) for name in names] == [True, False, False, False]
     assert features.calendar(HOURS, names).shape == (len(HOURS), 5)
-    assert features.width(names) == 5
+    assert features.labels(names) == ("day_of_week", "day_of_week", "between:2024-01-01:2024-01-02", "month", "month")
     assert features.calendar(HOURS, ("promotion",)).shape == (len(HOURS), 0)

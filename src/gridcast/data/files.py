@@ -17,6 +17,7 @@ import pandas as pd
 from pandas.api.types import union_categoricals
 
 from gridcast.config import Data
+from gridcast.data import features
 from gridcast.data.features import is_column
 from gridcast.errors import DataError, suggest
 
@@ -40,7 +41,7 @@ def read(path: str, data: Data, *, settable: bool = True) -> tuple[pd.DataFrame,
     """
     if path.endswith(".parquet"):
         return _parquet(path, data, settable)
-    text, encoding = _text(path)
+    text, encoding = decoded(path)
     header = text.split("\n", 1)[0]
     if not text.strip():
         raise DataError(f"{path}: the file is empty; give one with a header and rows")
@@ -74,7 +75,8 @@ def read(path: str, data: Data, *, settable: bool = True) -> tuple[pd.DataFrame,
     return kept, note
 
 
-def _text(path: str) -> tuple[str, str]:
+def decoded(path: str) -> tuple[str, str]:
+    """The text of the file at `path`, lines ended by newlines alone, and the name of its encoding. DataError."""
     opener: Any = OPENERS.get(Path(path).suffix, open)
     try:
         with cast("IO[bytes]", opener(path, "rb")) as file:
@@ -108,8 +110,9 @@ def _wanted(names: list[str], data: Data, path: str) -> list[str]:
     for field, columns in fields.items():
         for column in columns:
             if column not in names:
+                known = [*names, *features.near(column)] if field == "data.future" else names
                 raise DataError(
-                    f"{path}, line 1: no column '{column}' ({field}){suggest(column, names)} "
+                    f"{path}, line 1: no column '{column}' ({field}){suggest(column, known)} "
                     f"(the file has: {', '.join(names)})"
                 )
             if names.count(column) > 1:
