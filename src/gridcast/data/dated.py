@@ -76,7 +76,7 @@ def _events(name: str) -> Dated:
             elif event:
                 found.setdefault(event[0], []).append(event[1])
     except csv.Error as error:
-        faults.append(f"{path}, line {rows.line_num}: {error}; look for a quote that is not closed")
+        faults.append(f"{path}, line {rows.line_num + 1}: {error}; look for a quote that is not closed")
     if faults:
         raise DataError("\n".join(faults))
     if not found:

@@ -36,7 +36,8 @@ def read(path: str, data: Data, *, settable: bool = True) -> tuple[pd.DataFrame,
 
     The time column comes as datetime64 without a time zone, the target and covariates as floats,
     series and static columns as text or categories of it. Rows without a target are left out: their
-    step is a gap. `settable` tells that there is an experiment file, in which `data.dates` is a remedy.
+    step is a gap. `settable` tells that there is an experiment file, in which `data.dates` is a remedy;
+    without one, static columns may be empty.
     Raises DataError that names file, line, column, value and remedy.
     """
     if path.endswith(".parquet"):
@@ -66,13 +67,30 @@ def read(path: str, data: Data, *, settable: bool = True) -> tuple[pd.DataFrame,
         rows[column], with_comma = _floats(rows, column, separator, path)
         comma |= with_comma
         _give_back()
-    _filled(rows, (*data.series, *data.static), path)
+    _filled(rows, (*data.series, *(data.static if settable else ())), path)
     kept = _with_target(rows, data)
     named = {",": "commas", ";": "semicolons", "\t": "tabs"}[separator]
     note = f"{len(rows):,} rows, {encoding}, {named}{', decimal comma' if comma else ''}, {dates} dates"
     if len(kept) < len(rows):
         note += f", {len(rows) - len(kept):,} rows without '{data.target}' left out"
     return kept, note
+
+
+def columns(path: str) -> list[str]:
+    """The names of the columns in the file at `path`. Raises DataError where it cannot be read."""
+    if path.endswith(".parquet"):
+        return list(_schema(path).names)
+    header = decoded(path)[0].split("\n", 1)[0]
+    return _header(header, max(",;\t", key=header.count), path)
+
+
+def _schema(path: str) -> Any:
+    try:
+        from pyarrow import parquet as pq
+
+        return pq.read_schema(path)
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: not a Parquet file: {error}") from None
 
 
 def decoded(path: str) -> tuple[str, str]:
@@ -289,7 +307,7 @@ def _parquet(path: str, data: Data, settable: bool) -> tuple[pd.DataFrame, str]:
         if not pd.api.types.is_numeric_dtype(rows[column]):
             raise DataError(f"{path}, column '{column}': holds {rows[column].dtype}, not numbers")
         rows[column] = rows[column].astype(float)
-    _filled(rows, (*data.series, *data.static), path)
+    _filled(rows, (*data.series, *(data.static if settable else ())), path)
     return _with_target(rows, data), f"{len(rows):,} rows, Parquet"
 
 

@@ -268,6 +268,7 @@ def preprocessing(panel: Panel, experiment: Experiment, lookback: int) -> Prepro
         dated=panel.dated,
         span=(panel.times[0].isoformat(), panel.times[train - 1].isoformat()) if TREND in data.future else None,
         aggregate=data.aggregate,
+        categories=tuple(zip(data.static, panel.vocabularies, strict=True)),
         usual=tuple(exhibition.usual(panel.training_target).tolist()) if data.exhibition == "feature" else (),
     )
 
@@ -407,7 +408,8 @@ def _whole_enough(panel: Panel, experiment: Experiment) -> Panel:
             )
         if len(none):
             names = ", ".join(panel.series[i] for i in none[:5])
-            notes += (f"warning: {len(none)} series without a window in the {span} span for filled gaps ({names})",)
+            why = "filled or masked steps" if experiment.data.exhibition == "mask" else "filled gaps"
+            notes += (f"warning: {len(none)} series without a window in the {span} span for {why} ({names})",)
     return replace(panel, notes=notes)
 
 

@@ -29,6 +29,7 @@ class Preprocessing:
     rule; None where a table alone shows which steps there are. `dated` are the days of holidays and
     events, `span` the first and the last stamp of the training span. `usual` is the longest run of
     zeros (series,) that is the habit of a series where the network is told of longer ones, else empty.
+    `categories` names the static columns, each with its vocabulary; code k means word k - 1 of it.
     """
 
     time: str
@@ -52,6 +53,7 @@ class Preprocessing:
     span: tuple[str, str] | None = None
     aggregate: str = "none"
     usual: tuple[int, ...] = ()
+    categories: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
     @property
     def future_columns(self) -> tuple[str, ...]:

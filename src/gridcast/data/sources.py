@@ -48,7 +48,7 @@ def load(data: Data, cache: Path = Path("data")) -> Table:
     """
     notes: list[str] = []
     if data.source in builtin.SETS:
-        kept, told = builtin.fetch(data.source, cache)
+        kept, told = builtin.fetch(data.source, cache, (*data.past, *data.future, *data.static))
         notes += told
         paths = [str(kept)]
     else:
@@ -165,10 +165,10 @@ def _aggregated(table: Table, data: Data) -> Table:
     notes = (*table.notes, f"{int(inside.sum()):,} rows combined to {len(rows):,} by {frequency} ({data.aggregate})")
     cut = pd.DatetimeIndex(begins[~inside].unique()).sort_values()
     if len(cut):
-        named = " and ".join(f"{period:%Y-%m-%d %H:%M}".removesuffix(" 00:00") for period in cut)
+        named = " and of ".join(f"{period:%Y-%m-%d %H:%M}".removesuffix(" 00:00") for period in cut)
         notes += (
-            f"warning: the data begin on {times.min()} and end on {times.max()}: the incomplete period from {named} on "
-            "is left out",
+            f"warning: the data begin on {times.min()} and end on {times.max()}: of {named} on they hold a part only, "
+            "which is left out",
         )
     return Table(rows, table.files, notes)
 
