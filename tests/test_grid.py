@@ -7,7 +7,7 @@ import pytest
 from gridcast import config, grid
 from gridcast.config import Configuration
 from gridcast.grid import Run
-from samples import EXPERIMENTS, experiment
+from samples import EXPERIMENTS, experiment, planned, sales
 
 
 def test_the_order_is_that_of_the_file_with_the_last_axis_turning_fastest():
@@ -85,6 +85,9 @@ def key(fingerprint="f", backend="jax", run=0, **sections):
         {"data": {"frequency": "B"}},
         {"data": {"calendar": "regular"}},
         {"data": {"gaps": "zero"}},
+        {"data": {"aggregate": "sum"}},
+        {"data": {"exhibition": "mask"}},
+        {"data": {"exhibition": "feature"}},
         {"grid": {"layer": ["LSTM"]}},
         {"grid": {"bidirectional": [True]}},
         {"grid": {"attention": [True]}},
@@ -123,3 +126,14 @@ def test_run_keys_are_sha256_digests_and_differ_within_a_grid():
     found = [key(run=n, grid={"units": [4, 8], "layer": ["GRU", "LSTM"]}) for n in range(4)]
     assert len(set(found)) == 4
     assert all(len(text) == 64 and set(text) <= set("0123456789abcdef") for text in found)
+
+
+def test_the_keys_of_runs_from_before_are_found_again(tmp_path):
+    """As gridcast 0.1 wrote them: a change of either orphans every run that anybody has trained."""
+    frame = sales(60).assign(shelf="s1")
+    data = {"past": ["price"], "future": ["day_of_week", "between:2023-02-01:2023-02-03"], "static": ["shelf"]}
+    found = planned(tmp_path, frame, data=data)
+    assert found.fingerprint == "9d71af763453e06ac091c7fc4646ef418380eedf888259003f8f63b0fe4a26ec"
+    assert found.own[0] == "8283122d7f61382b22136fc1f1762670a9e8dae3a5017e4c4789a774389821e9"
+    unset = data | {"aggregate": "none", "exhibition": "none"}
+    assert planned(tmp_path, frame, data=unset).own[0] == found.own[0]

@@ -352,8 +352,9 @@ def _history(path: Path, own: Any) -> pd.DataFrame:
     from gridcast.config import Data
     from gridcast.data import files
 
-    ahead = tuple(own.future_columns)
+    ahead, present = tuple(own.future_columns), files.columns(str(path))
     names = {"source": str(path), "time": own.time, "series": own.keys, "frequency": own.frequency}
+    names["static"] = tuple(column for column, _ in own.categories if column in present)
     rows, _ = files.read(str(path), Data(**names, target=own.target, past=own.past, future=ahead), settable=False)
     if ahead:
         known, _ = files.read(str(path), Data(**names, target=ahead[0], future=ahead[1:]), settable=False)

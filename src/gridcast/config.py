@@ -33,7 +33,13 @@ class Select(Section):
 
 
 class Data(Section):
-    """Where the series come from and what their columns mean."""
+    """Where the series come from and what their columns mean.
+
+    `aggregate` combines rows finer than `frequency` into one per series and period: the target by
+    that rule, covariates by their mean. `exhibition` looks for stretches without exhibition, runs of
+    zeros far longer than the habit of a series, and either leaves them out of training and
+    validation (`mask`) or tells the network of them (`feature`).
+    """
 
     source: str
     time: str
@@ -46,6 +52,8 @@ class Data(Section):
     period: Annotated[int, Field(ge=2)] | None = None
     calendar: Literal["observed", "regular"] = "observed"
     gaps: Literal["error", "zero", "ffill", "interpolate"] = "error"
+    aggregate: Literal["none", "sum", "mean", "last"] = "none"
+    exhibition: Literal["none", "mask", "feature"] = "none"
     dates: Literal["auto", "iso", "day-first", "month-first"] = "auto"
     constant: Literal["keep", "drop"] = "keep"
     select: Select = Select()

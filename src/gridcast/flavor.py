@@ -19,7 +19,9 @@ CARRIED = (
     "errors.py",
     "forecaster.py",
     "data/__init__.py",
+    "data/aggregation.py",
     "data/axis.py",
+    "data/exhibition.py",
     "data/features.py",
     "data/gaps.py",
     "data/preprocessing.py",
@@ -79,6 +81,7 @@ def signature(preprocessing: Preprocessing) -> Any:
     # Ids and stamps come as text or as numbers and datetimes: the forecaster reads either.
     labels = [ColSpec(AnyType(), column, required=True) for column in (*own.keys, own.time)]
     numbers = [ColSpec("double", column, required=True) for column in (own.target, *own.past, *own.future_columns)]
+    categories = [ColSpec(AnyType(), column, required=False) for column, _ in own.categories]
     outputs = [*labels, ColSpec("double", FORECAST), ColSpec("boolean", ROLLED)]
     params = ParamSchema([ParamSpec("horizon", "integer", own.horizon)])
-    return ModelSignature(Schema(labels + numbers), Schema(outputs), params)
+    return ModelSignature(Schema(labels + numbers + categories), Schema(outputs), params)

@@ -7,6 +7,7 @@ Keras only, each other by relative paths, and Keras only once a network is neede
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from .data import axis, gaps, windows
+from .data import aggregation, axis, exhibition, gaps, windows
 from .data.preprocessing import Preprocessing
 from .errors import DataError, suggest
 
@@ -23,6 +24,8 @@ NETWORK, SETTINGS = "model.keras", "forecaster.json"
 FORECAST, ROLLED = "forecast", "rolled_forward"
 SERIES, TIME = "__series__", "__time__"
 """Marked, since a covariate may well be called `time`."""
+LOG = logging.getLogger("gridcast")
+"""By its name, as this module has another one inside a model."""
 CHUNK = 4096
 """Windows that go through the network at once."""
 
@@ -79,6 +82,10 @@ class Forecaster:
         on which others alone were seen, so in daily data with filled gaps every date of a usual
         weekday is a step too, but for the days off known from the data; a later day off is then
         filled like a gap.
+
+        A series that was not in the training data is refused. Its static categories are those of its
+        training: a table need not bring them, and where it brings others, seen in training or not,
+        they are passed over with a warning.
         """
         own = self.preprocessing
         asked = (params or {}).get("horizon")
@@ -88,9 +95,10 @@ class Forecaster:
         rows, ids, keys = _checked(table, own)
         codes = np.array([own.series.index(name) for name in ids])
         whole = -(-horizon // own.horizon) * own.horizon  # the network forecasts whole horizons
-        matrix = _Matrices.of(rows, ids, own, whole)
+        matrix = _Matrices.of(rows, ids, codes, own, whole)
         origin = matrix.origin
         _long_enough(matrix.target, origin, ids, own)
+        _exhibition_told(matrix.target, origin, ids, codes, own)
         columns = _known(matrix, origin, ids, codes, own, whole)
         target = matrix.target
         for step in range(0, horizon, own.horizon):
@@ -161,11 +169,32 @@ def _checked(table: pd.DataFrame, own: Preprocessing) -> tuple[pd.DataFrame, lis
     for found in ids:
         if found not in own.series:
             raise DataError(f"series '{found}' was not in the training data{suggest(found, own.series)}")
+    _warn_of_categories(table, rows[SERIES], own)
+    if own.aggregate != "none":
+        rows = aggregation.history(rows, own.frequency, own.aggregate, SERIES, TIME, own.target)
     again = rows.duplicated([SERIES, TIME]).to_numpy()
     if again.any():
         row = int(np.flatnonzero(again)[0])
         raise DataError(f"row {row}: series '{rows[SERIES].iloc[row]}' at {rows[TIME].iloc[row]} stands twice")
     return rows, ids, {column: key[firsts].tolist() for column, key in zip(own.keys, keys, strict=True)}
+
+
+def _warn_of_categories(table: pd.DataFrame, names: pd.Series, own: Preprocessing) -> None:
+    """Log what the table says of a series otherwise than its training did."""
+    for k, (column, words) in enumerate(own.categories):
+        if column not in table.columns or column in own.keys:
+            continue
+        trained = {name: words[codes[k] - 1] for name, codes in zip(own.series, own.static, strict=True)}
+        # A column of whole numbers with empty fields comes as 1.0, 2.0.
+        given, own_words = (t.astype(str).str.removesuffix(".0") for t in (table[column], names.map(trained)))
+        other = np.flatnonzero((given != own_words) & table[column].notna())
+        if len(other):
+            word, name = given.iloc[other[0]], names.iloc[other[0]]
+            unseen = "" if word in words else ", unseen in training"
+            LOG.warning(
+                f"column '{column}': series '{name}' is '{word}'{unseen}, and was trained as '{trained[name]}', which "
+                f"is used ({names.iloc[other].nunique()} such series); train again to learn of the change"
+            )
 
 
 def _stamps(given: pd.Series, column: str) -> pd.Series:
@@ -192,7 +221,7 @@ class _Matrices:
     origin: np.ndarray
 
     @classmethod
-    def of(cls, rows: pd.DataFrame, ids: list[str], own: Preprocessing, horizon: int) -> _Matrices:
+    def of(cls, rows: pd.DataFrame, ids: list[str], codes: np.ndarray, own: Preprocessing, horizon: int) -> _Matrices:
         history = rows[rows[own.target].notna()]
         if not len(history):
             raise DataError(f"column '{own.target}': no value; history needs {own.lookback} steps per series")
@@ -219,7 +248,12 @@ class _Matrices:
         # As in training, a row without a target brings nothing but the future of its future columns.
         values[1 : 1 + len(own.past), missing] = np.nan
         values[1:, missing & (np.arange(len(times)) < origin[:, None])] = np.nan
-        return cls(times, target, np.moveaxis(values[1:], 0, 2), origin)
+        columns = np.moveaxis(values[1:], 0, 2)
+        if own.usual:
+            flags = exhibition.known(target, np.array(own.usual)[codes]).astype(float)
+            flags[np.arange(len(times)) >= origin[:, None]] = np.nan
+            columns = np.insert(columns, len(own.past), flags, axis=2)
+        return cls(times, target, columns, origin)
 
 
 def _long_enough(target: np.ndarray, origin: np.ndarray, ids: list[str], own: Preprocessing) -> None:
@@ -233,13 +267,27 @@ def _long_enough(target: np.ndarray, origin: np.ndarray, ids: list[str], own: Pr
             )
 
 
+def _exhibition_told(
+    target: np.ndarray, origin: np.ndarray, ids: list[str], codes: np.ndarray, own: Preprocessing
+) -> None:
+    """Refuse a history that begins among zeros, of which nobody can tell whether they go on from before."""
+    for row, name in enumerate(ids if own.usual else ()):
+        first, usual = origin[row] - own.lookback, own.usual[codes[row]]
+        begun = int(np.argmax(np.isfinite(target[row])))
+        if first - begun < usual and not target[row, begun : first + 1].any():
+            raise DataError(
+                f"series '{name}': its history begins with zeros, too few to tell a stretch without exhibition from "
+                f"a habit of up to {usual}; give at least {own.lookback + usual} steps of history"
+            )
+
+
 def _known(
     matrix: _Matrices, origin: np.ndarray, ids: list[str], codes: np.ndarray, own: Preprocessing, horizon: int
 ) -> np.ndarray:
     """Covariate columns without NaN: history carried forward, the future as given."""
     columns = matrix.columns.copy()
     fallback = np.array(own.fallback)[codes] if own.fallback else np.zeros((len(ids), 0))
-    for k, name in enumerate((*own.past, *own.future_columns)):
+    for k, name in enumerate(own.columns):
         if name in own.future_columns:
             for row, start in enumerate(origin):
                 gap = np.isnan(columns[row, start : start + horizon, k])

@@ -18,6 +18,8 @@ SEMANTICS = 3
 """
 MEANING = ("time", "series", "target", "past", "future", "static", "frequency", "calendar", "gaps")
 """What the model carries of `data`, to read the tables that it is given in use."""
+WHERE_SET = ("aggregate", "exhibition")
+"""More of it, which counts where it is set: runs from before there was such a thing are found again."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,8 @@ def run_key(experiment: Experiment, run: Run, fingerprint: str, backend: str) ->
         "window": experiment.window.model_dump(exclude={"lookback"}),
         "split": experiment.split.model_dump(),
         "transform": experiment.transform.model_dump(),
-        "data": experiment.data.model_dump(include=set(MEANING)),
+        "data": experiment.data.model_dump(include=set(MEANING))
+        | experiment.data.model_dump(include=set(WHERE_SET), exclude_defaults=True),
         "training": experiment.training.model_dump(include={"epochs", "patience"}),
     }
     return hashlib.sha256(json.dumps(settings, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

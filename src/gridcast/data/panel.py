@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 
 from gridcast.config import Experiment
-from gridcast.data import axis, gaps, scaling, splits, windows
-from gridcast.data.features import calendar, is_column
+from gridcast.data import axis, dated, exhibition, features, gaps, scaling, splits, windows
+from gridcast.data.features import TREND, Dated, is_column
 from gridcast.data.preprocessing import Preprocessing
 from gridcast.data.sources import ONLY_SERIES, SERIES, TARGET, TIME, Table
 from gridcast.errors import ConfigError, DataError
@@ -25,8 +25,10 @@ class Panel:
 
     `target` is (series, steps); NaN before a series begins and after it ends, never between.
     `observed` (series, steps) is False there and where a gap was filled with a made-up value.
-    `past` and `future` are (series, steps, columns), without NaN where the target has none.
-    `static` is (series, columns), codes into `vocabularies`. `notes` tells what was done.
+    `past` and `future` are (series, steps, columns), without NaN where the target has none; the last
+    of `past` tells of stretches without exhibition where `data.exhibition` is `feature`.
+    `static` is (series, columns), codes into `vocabularies`. `dated` are the days of holidays and
+    events. `notes` tells what was done.
     """
 
     series: tuple[str, ...]
@@ -38,6 +40,7 @@ class Panel:
     static: np.ndarray
     vocabularies: tuple[tuple[str, ...], ...]
     spans: splits.Spans
+    dated: tuple[Dated, ...] = ()
     notes: tuple[str, ...] = ()
 
     @property
@@ -50,6 +53,8 @@ class Panel:
         for values in (self.target, self.observed, self.past, self.future, self.static):
             digest.update(str(values.shape).encode())
             digest.update(np.ascontiguousarray(values).data)
+        for one in self.dated:
+            digest.update(repr(one).encode())
         return digest.hexdigest()
 
     @property
@@ -88,12 +93,13 @@ def build(table: Table, experiment: Experiment) -> Panel:
     """
     data = experiment.data
     _calendar_names(experiment)
-    panel = _placed(table, experiment)
+    panel = _dated(_placed(table, experiment), experiment)
     if data.select.top is not None:
         panel = _top(panel, data.select.top, experiment)
     panel = _gaps(panel, table, experiment)
     train = panel.spans.train
     panel = replace(panel, past=_complete(panel.past, train), future=_complete(panel.future, train))
+    panel = _exhibited(panel, data.exhibition)
     panel = _static(panel, table, data.static)
     panel = _constant(panel, experiment)
     _long_enough(panel, experiment)
@@ -109,9 +115,22 @@ def build(table: Table, experiment: Experiment) -> Panel:
 
 def _calendar_names(experiment: Experiment) -> None:
     try:
-        calendar(pd.DatetimeIndex([]), experiment.data.future)
+        features.check(experiment.data.future)
     except ValueError as error:
         raise ConfigError(f"data.future: {error}") from None
+
+
+def _dated(panel: Panel, experiment: Experiment) -> Panel:
+    """The panel with the days of holidays and events; told is how far they are known, and what training never sees."""
+    data = experiment.data
+    found = dated.resolve(data.future, panel.times)
+    notes = [f"{one.name}: known to {one.known[1]}, forecasts beyond need a new training" for one in found if one.known]
+    names = tuple(one.name for one in found)
+    marks = features.calendar(panel.times[: panel.spans.train], names, data.frequency, found)
+    for channel, label in enumerate(features.labels(names, found)):
+        if not marks[:, channel].any():
+            notes.append(f"warning: {label}: on no step of the training span, so that nothing is learned of it")
+    return replace(panel, dated=found, notes=(*panel.notes, *notes))
 
 
 def _placed(table: Table, experiment: Experiment) -> Panel:
@@ -246,6 +265,11 @@ def preprocessing(panel: Panel, experiment: Experiment, lookback: int) -> Prepro
         fallback=tuple(map(tuple, np.median(columns, axis=1).tolist())),
         # Where every step is given for every series, each table shows the whole calendar.
         closed=None if data.gaps == "error" else axis.closed(panel.times, weekdays),
+        dated=panel.dated,
+        span=(panel.times[0].isoformat(), panel.times[train - 1].isoformat()) if TREND in data.future else None,
+        aggregate=data.aggregate,
+        categories=tuple(zip(data.static, panel.vocabularies, strict=True)),
+        usual=tuple(exhibition.usual(panel.training_target).tolist()) if data.exhibition == "feature" else (),
     )
 
 
@@ -265,6 +289,45 @@ def _complete(cube: np.ndarray, train: int) -> np.ndarray:
     return whole
 
 
+def _exhibited(panel: Panel, use: str) -> Panel:
+    """Stretches without exhibition neither trained on nor used for validation (`mask`), or told by a past channel.
+
+    The mask of the training span knows that span alone, that of the validation span nothing of the
+    test span, which is scored whole. The channel at a step knows the steps up to it.
+    """
+    if use == "none":
+        return panel
+    train, end = panel.spans.train, panel.spans.validation
+    usual = exhibition.usual(panel.training_target)
+    closed = exhibition.stretches(panel.target[:, :end], usual)
+    closed[:, :train] = exhibition.stretches(panel.target[:, :train], usual)
+    notes = (*panel.notes, *_stretches_told(panel, closed, use))
+    if use == "feature":
+        channel = exhibition.known(panel.target, usual)[:, :, None].astype(float)
+        return replace(panel, past=np.concatenate([panel.past, channel], axis=2), notes=notes)
+    observed = panel.observed.copy()
+    observed[:, :end] &= ~closed
+    return replace(panel, observed=observed, notes=notes)
+
+
+def _stretches_told(panel: Panel, closed: np.ndarray, use: str) -> list[str]:
+    edges = np.diff(closed.astype(int), axis=1, prepend=0, append=0)
+    (series, begun), ended = np.nonzero(edges == 1), np.nonzero(edges == -1)[1]
+    if not len(series):
+        return [f"no stretch without exhibition in the training and validation spans (exhibition: {use})"]
+    longest = np.argsort(begun - ended, kind="stable")[:3]
+    named = ", ".join(
+        f"{panel.series[series[k]]} {panel.times[begun[k]]:%Y-%m-%d} to {panel.times[ended[k] - 1]:%Y-%m-%d} "
+        f"({ended[k] - begun[k]} steps)"
+        for k in longest
+    )
+    done = "left out of training and validation" if use == "mask" else "told by a channel once they are known"
+    return [
+        f"{len(series):,} stretches without exhibition in {len(np.unique(series)):,} series, {int(closed.sum()):,} of "
+        f"{closed.size:,} steps of the training and validation spans, {done} (exhibition: {use}); the longest: {named}"
+    ]
+
+
 def _static(panel: Panel, table: Table, columns: tuple[str, ...]) -> Panel:
     """Codes of each series' categories; 0 is kept for a category unseen in training."""
     if not columns:
@@ -272,14 +335,6 @@ def _static(panel: Panel, table: Table, columns: tuple[str, ...]) -> Panel:
     rows = table.rows
     codes, vocabularies = [], []
     for column in columns:
-        several = rows.groupby(SERIES)[column].nunique()
-        if (several > 1).any():
-            name = several[several > 1].index[0]
-            found = ", ".join(map(str, rows.loc[rows[SERIES] == name, column].unique()[:3]))
-            raise DataError(
-                f"data.static: column '{column}' changes within series '{name}' ({found}); "
-                "a static category has one value per series"
-            )
         of_series = rows.groupby(SERIES)[column].first().astype(str)
         values = of_series[list(panel.series)]
         vocabulary = tuple(sorted(set(values)))
@@ -341,17 +396,20 @@ def _whole_enough(panel: Panel, experiment: Experiment) -> Panel:
         none = np.setdiff1d(whole[:, 0], honest[:, 0])
         if len(none) and (span == "train" or not len(honest)):
             filled = int((usable & ~panel.observed)[none[0]].sum())
+            made_up = f"filled (gaps: {policy})"
+            made_up += " or masked (exhibition: mask)" if experiment.data.exhibition == "mask" else ""
             ends = " and whose inputs end on an observed step" if policy == "interpolate" else ""
             raise DataError(
                 f"{experiment.data.source}: {_named(panel, none[0], len(none))} too broken: {filled} of its "
-                f"{len(panel.times)} steps are filled (gaps: {policy}), which leaves no window in the {span} span "
+                f"{len(panel.times)} steps are {made_up}, which leaves no window in the {span} span "
                 f"whose targets (horizon {window.horizon}) were all observed{ends}; give the missing steps, a coarser "
                 "data.frequency or a shorter horizon, write gaps: zero if nothing happened then, or leave it out with "
                 "data.select.only"
             )
         if len(none):
             names = ", ".join(panel.series[i] for i in none[:5])
-            notes += (f"warning: {len(none)} series without a window in the {span} span for filled gaps ({names})",)
+            why = "filled or masked steps" if experiment.data.exhibition == "mask" else "filled gaps"
+            notes += (f"warning: {len(none)} series without a window in the {span} span for {why} ({names})",)
     return replace(panel, notes=notes)
 
 

@@ -11,8 +11,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from .features import calendar, is_column
+from .features import Dated, calendar, is_column, labels
 from .scaling import Scaler
+
+EXHIBITION = "exhibition"
+"""Name of the channel that tells of a stretch without exhibition."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +26,10 @@ class Preprocessing:
     category codes of each series (series, columns); `fallback` the value (series, columns) that
     stands for a past or future column before its first observation, in data units. `closed` are
     the dates of the data on which an observed calendar has no step though its weekday has as a
-    rule; None where a table alone shows which steps there are.
+    rule; None where a table alone shows which steps there are. `dated` are the days of holidays and
+    events, `span` the first and the last stamp of the training span. `usual` is the longest run of
+    zeros (series,) that is the habit of a series where the network is told of longer ones, else empty.
+    `categories` names the static columns, each with its vocabulary; code k means word k - 1 of it.
     """
 
     time: str
@@ -43,11 +49,26 @@ class Preprocessing:
     static: tuple[tuple[int, ...], ...]
     fallback: tuple[tuple[float, ...], ...]
     closed: tuple[str, ...] | None = None
+    dated: tuple[Dated, ...] = ()
+    span: tuple[str, str] | None = None
+    aggregate: str = "none"
+    usual: tuple[int, ...] = ()
+    categories: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
     @property
     def future_columns(self) -> tuple[str, ...]:
         """Future covariates that the table must bring, the others follow from the time stamp."""
         return tuple(filter(is_column, self.future))
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Past columns, EXHIBITION where the network is told of it, and future columns."""
+        return (*self.past, *((EXHIBITION,) if self.usual else ()), *self.future_columns)
+
+    @property
+    def covariates(self) -> tuple[str, ...]:
+        """What each of the `channels` is made of; the names of cycles stand there twice."""
+        return (self.target, *self.columns, *labels(self.future, self.dated))
 
     def channels(
         self, target: np.ndarray, columns: np.ndarray, times: pd.DatetimeIndex, series: Any = slice(None)
@@ -55,9 +76,10 @@ class Preprocessing:
         """Network channels (n, steps, channels), float32: target, past, future columns, calendar.
 
         `target` (n, steps) and `columns` (n, steps, past + future columns) are in data units; row
-        i belongs to `series[i]`.
+        i belongs to `series[i]`. Raises DataError for steps beyond what is known of holidays.
         """
-        stamps, given = calendar(times, self.future), 1 + len(self.scalers)
+        stamps = calendar(times, self.future, self.frequency, self.dated, self.span)
+        given = 1 + len(self.scalers)
         channels = np.empty((*target.shape, given + stamps.shape[1]), np.float32)
         channels[:, :, 0] = self.target_scaler.transform(target, series)
         for k, scaler in enumerate(self.scalers):
@@ -68,7 +90,7 @@ class Preprocessing:
     @property
     def known_ahead(self) -> int:
         """Position of the first channel that is known ahead; those before it end at the origin."""
-        return 1 + len(self.past)
+        return 1 + len(self.past) + bool(self.usual)
 
     def to_json(self) -> dict[str, Any]:
         """Plain lists, numbers and strings."""
@@ -80,6 +102,9 @@ class Preprocessing:
         fields = {key: _frozen(value) for key, value in content.items()}
         fields["target_scaler"] = _scaler(content["target_scaler"])
         fields["scalers"] = tuple(map(_scaler, content["scalers"]))
+        fields["dated"] = tuple(
+            Dated(**{key: _frozen(value) for key, value in one.items()}) for one in content.get("dated", ())
+        )
         return cls(**fields)
 
 

@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 
 from gridcast.config import Data
-from gridcast.data import builtin, files
-from gridcast.errors import DataError, suggest
+from gridcast.data import aggregation, axis, builtin, files
+from gridcast.errors import ConfigError, DataError, suggest
 
 SERIES, TIME, TARGET, LINE, FILE = "__series__", "__time__", "__target__", "__line__", "__file__"
 """Columns of a Table: marked, since a covariate may well be called `time` or `target`."""
@@ -48,7 +48,7 @@ def load(data: Data, cache: Path = Path("data")) -> Table:
     """
     notes: list[str] = []
     if data.source in builtin.SETS:
-        kept, told = builtin.fetch(data.source, cache)
+        kept, told = builtin.fetch(data.source, cache, (*data.past, *data.future, *data.static))
         notes += told
         paths = [str(kept)]
     else:
@@ -69,7 +69,9 @@ def load(data: Data, cache: Path = Path("data")) -> Table:
     table = Table(rows, tuple(paths), tuple(notes))
     if not len(rows):
         raise DataError(f"{data.source}, column '{data.target}': empty in every row; fill it in, or name another")
-    return _cut(table, data)
+    table = _cut(table, data)
+    _one_category(table.rows, data.static)
+    return table if data.aggregate == "none" else _aggregated(table, data)
 
 
 def _tidy(rows: pd.DataFrame, data: Data, path: str) -> pd.DataFrame:
@@ -125,6 +127,50 @@ def _cut(table: Table, data: Data) -> Table:
     if not len(rows):
         raise DataError(f"{data.source}: no rows are left after data.select {_told(data.select.model_dump())}")
     return Table(rows.reset_index(drop=True), table.files, table.notes)
+
+
+def _one_category(rows: pd.DataFrame, columns: tuple[str, ...]) -> None:
+    for column in columns:
+        several = rows.groupby(SERIES, observed=True)[column].nunique()
+        if (several > 1).any():
+            name = several[several > 1].index[0]
+            found = ", ".join(map(str, rows.loc[rows[SERIES] == name, column].unique()[:3]))
+            raise DataError(
+                f"data.static: column '{column}' changes within series '{name}' ({found}); "
+                "a static category has one value per series"
+            )
+
+
+def _aggregated(table: Table, data: Data) -> Table:
+    """One row per series and period of `data.frequency`, placed where the first of its rows stands."""
+    times, frequency = pd.DatetimeIndex(table.rows[TIME]), data.frequency
+    try:
+        begins = axis.begin(times, frequency)
+    except ValueError:
+        raise ConfigError(
+            f"data.aggregate: rows cannot be combined by the frequency '{frequency}' (such as 15min, h, D, W, M, Q, Y)"
+        ) from None
+    first, last = aggregation.whole(times, frequency)
+    inside = (begins >= first) & (begins <= last)
+    rows = aggregation.combined(
+        table.rows[inside], frequency, data.aggregate, SERIES, TIME, TARGET, (*data.static, FILE, LINE)
+    )
+    periods = pd.DatetimeIndex(rows[TIME].unique()).sort_values()
+    if len(rows) == len(table.rows) and len(periods) > 1 and (axis.end(periods[:-1], frequency) < periods[1:]).all():
+        raise DataError(
+            f"data.aggregate: no two rows of {data.source} lie in periods of frequency {frequency} that follow each "
+            f"other, such as {periods[0]} and {periods[1]}: they are coarser, with nothing to combine; write a coarser "
+            "data.frequency, or aggregate: none"
+        )
+    notes = (*table.notes, f"{int(inside.sum()):,} rows combined to {len(rows):,} by {frequency} ({data.aggregate})")
+    cut = pd.DatetimeIndex(begins[~inside].unique()).sort_values()
+    if len(cut):
+        named = " and of ".join(f"{period:%Y-%m-%d %H:%M}".removesuffix(" 00:00") for period in cut)
+        notes += (
+            f"warning: the data begin on {times.min()} and end on {times.max()}: of {named} on they hold a part only, "
+            "which is left out",
+        )
+    return Table(rows, table.files, notes)
 
 
 def _interval(text: str) -> tuple[pd.Timestamp, pd.Timestamp]:

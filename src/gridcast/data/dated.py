@@ -1,0 +1,107 @@
+"""Holidays and events, looked up once: a model in use carries their days and needs no package or file."""
+
+from __future__ import annotations
+
+import csv
+import datetime as dt
+import io
+from pathlib import Path
+
+import pandas as pd
+
+from gridcast.data import files
+from gridcast.data.features import EVENTS, HOLIDAYS, Dated
+from gridcast.errors import ConfigError, DataError, suggest
+
+YEARS_AHEAD = 10
+"""Years beyond the last of the data for which holidays are looked up."""
+
+
+def resolve(names: tuple[str, ...], times: pd.DatetimeIndex) -> tuple[Dated, ...]:
+    """What `holidays:` and `events:` among the future covariates `names` mark, on the axis of `times` and beyond.
+
+    Raises ConfigError for an unknown country, DataError for an event file that cannot be used.
+    """
+    found = []
+    for name in dict.fromkeys(names):
+        if name.startswith(HOLIDAYS):
+            found.append(_holidays(name, times[0].year, times[-1].year + YEARS_AHEAD))
+        elif name.startswith(EVENTS):
+            found.append(_events(name))
+    return tuple(found)
+
+
+def _holidays(name: str, first: int, last: int) -> Dated:
+    """Public holidays of a country, `holidays:GB`, or of a part of it, `holidays:GB-ENG`, by their ISO 3166 codes."""
+    import holidays
+
+    country, _, part = name.removeprefix(HOLIDAYS).partition("-")
+    countries = holidays.list_supported_countries()
+    if country not in countries:
+        raise ConfigError(
+            f"data.future: '{name}': unknown country '{country}'{suggest(country, countries)} "
+            "(ISO 3166 codes, such as GB, DE, US, or GB-ENG for a part of a country)"
+        )
+    if part and part not in countries[country]:
+        raise ConfigError(
+            f"data.future: '{name}': unknown part '{part}' of {country}{suggest(part, countries[country])} "
+            f"(known: {', '.join(countries[country]) or 'none'})"
+        )
+    days = holidays.country_holidays(country, subdiv=part or None, years=range(first, last + 1))
+    marked = tuple((str(day), str(day)) for day in sorted(days))
+    return Dated(name, (name,), (marked,), (f"{first}-01-01", f"{last}-12-31"))
+
+
+def _events(name: str) -> Dated:
+    """Events of a CSV file with the column `date`, and `end` and `name` if there are such: one channel per name."""
+    path = name.removeprefix(EVENTS)
+    if not Path(path).is_file():
+        near = suggest(path, map(str, Path().glob("**/*.csv")))
+        raise DataError(f"data.future: '{name}': no such file{near} (a CSV file with the columns date, end, name)")
+    text = files.decoded(path)[0]
+    rows = csv.DictReader(io.StringIO(text), delimiter=max(",;\t", key=text.split("\n", 1)[0].count), strict=True)
+    rows.fieldnames = columns = [column.strip() for column in rows.fieldnames or ()]
+    if "date" not in columns:
+        raise DataError(
+            f"{path}, line 1: no column 'date'{suggest('date', columns)} (needed: date; may be there: end, name; "
+            f"the file has: {', '.join(columns) or 'nothing'})"
+        )
+    found: dict[str, list[tuple[str, str]]] = {}
+    faults = []
+    try:
+        for row in rows:
+            event, fault = _event(row)
+            if fault:
+                faults.append(f"{path}, line {rows.line_num}, {fault}")
+            elif event:
+                found.setdefault(event[0], []).append(event[1])
+    except csv.Error as error:
+        faults.append(f"{path}, line {rows.line_num + 1}: {error}; look for a quote that is not closed")
+    if faults:
+        raise DataError("\n".join(faults))
+    if not found:
+        raise DataError(f"{path}: no events; add lines such as 2011-12-31, or leave '{name}' out")
+    labels = tuple(f"{name}:{event}" if event else name for event in sorted(found))
+    return Dated(name, labels, tuple(tuple(sorted(found[event])) for event in sorted(found)))
+
+
+def _event(row: dict[str | None, str | None]) -> tuple[tuple[str, tuple[str, str]] | None, str]:
+    """Name and days of an event, None for a blank line; and what is wrong with it, if anything is."""
+    if row.get(None):
+        return None, "more fields than the header has; quote fields that contain the separator"
+    given = {column: (value or "").strip() for column, value in row.items()}
+    if not any(given.values()):
+        return None, ""
+    days = {}
+    for column in ("date", "end"):
+        value = given.get(column) or given["date"]
+        try:
+            days[column] = str(dt.date.fromisoformat(value))
+        except ValueError:
+            shown = f"'{value}'" if value else "empty"
+            return None, f"column '{column}': {shown} is no date; write it as 2011-12-31"
+    if days["end"] < days["date"]:
+        return None, f"column 'end': '{days['end']}' is before '{days['date']}'; let an event end on its date or later"
+    if "name" in given and not given["name"]:
+        return None, "column 'name': empty is no name; fill it in, or leave the column out"
+    return (given.get("name", ""), (days["date"], days["end"])), ""
