@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import sys
 from dataclasses import dataclass
 from typing import Any
@@ -22,10 +23,17 @@ PREFIX = "test_"
 
 @dataclass(frozen=True)
 class Forecasts:
-    """Forecasts (n, horizon) in data units of the windows `index` (n, 2)."""
+    """Forecasts (n, horizon) in data units of the windows `index` (n, 2).
+
+    `quantiles` is (n, horizon, levels), in data units too, where there are `levels`; `notes` tell what a
+    reader of the forecasts must know, such as a series that could not be fitted.
+    """
 
     index: np.ndarray
     forecast: np.ndarray
+    levels: tuple[float, ...] = ()
+    quantiles: np.ndarray | None = None
+    notes: tuple[str, ...] = ()
 
 
 def best(runs: list[Any], metric: str) -> Any:
@@ -53,10 +61,15 @@ def best(runs: list[Any], metric: str) -> Any:
 
 
 def table(forecasts: Forecasts, material: Material, panel: Panel) -> pd.DataFrame:
-    """One row per window and step: series, time, step (1 = next), actual, forecast, scale (of MASE)."""
+    """One row per window and step: series, time, step (1 = next), actual, forecast, scale (of MASE).
+
+    Where quantiles were forecast, a column each, such as `q0.1`.
+    """
     index, horizon = forecasts.index, forecasts.forecast.shape[1]
     scales = metrics.naive_scale(panel.training_target)
     steps = index[:, 1, None] + np.arange(horizon)
+    own = forecasts.quantiles
+    columns = {} if own is None else {f"q{level:g}": own[..., k].ravel() for k, level in enumerate(forecasts.levels)}
     return pd.DataFrame(
         {
             "series": np.repeat(np.array(panel.series)[index[:, 0]], horizon),
@@ -65,17 +78,49 @@ def table(forecasts: Forecasts, material: Material, panel: Panel) -> pd.DataFram
             "actual": material.actual(index).ravel(),
             "forecast": forecasts.forecast.ravel(),
             "scale": np.repeat(scales[index[:, 0]], horizon),
+            **columns,
         }
     )
 
 
+def levels(table: pd.DataFrame) -> tuple[float, ...]:
+    """The levels whose quantiles stand in `table`, in its order."""
+    return tuple(float(column[1:]) for column in table.columns if re.fullmatch(r"q0\.\d+", column))
+
+
 def measures(table: pd.DataFrame) -> dict[str, float]:
-    """Every finite measure over the whole test span, under the names it has in MLflow."""
-    actual, forecast = table["actual"].to_numpy(), table["forecast"].to_numpy()
-    found = metrics.overall(actual, forecast, table["series"].to_numpy(), table["scale"].to_numpy())
-    shares = metrics.closeness(actual, forecast)
+    """Every finite measure over the whole test span, under the names it has in MLflow.
+
+    Coverage and width carry the share that their interval promises, such as `test_coverage_80`.
+    """
+    found = _measured(table)
+    if pair := metrics.outermost(levels(table)):
+        share = f"{100 * (pair[1] - pair[0]):.6g}"
+        found |= {f"{name}_{share}": found.pop(name) for name in ("coverage", "width")}
+    shares = metrics.closeness(table["actual"].to_numpy(), table["forecast"].to_numpy())
     found |= {f"share_{name.lower().replace(' ', '_')}": share for name, share in shares.items()}
     return {PREFIX + name: value for name, value in found.items() if np.isfinite(value)}
+
+
+def by_part(table: pd.DataFrame, part: pd.Series) -> pd.DataFrame:
+    """Measures of each part of `table`: one row per value of `part`, which has the index of `table` and names the
+    first column; then mae, rmse, r2, mape, smape, wape, mase and, with quantiles, wql, coverage and width.
+
+    `table["series"]` and `table["step"]` are such parts, and so is
+    `table["series"].map(category).rename("segment")` of a static category. Rows without a part are left out.
+    """
+    rows = [{part.name: value, **_measured(own)} for value, own in table.groupby(part, sort=True, observed=True)]
+    return pd.DataFrame(rows)
+
+
+@np.errstate(invalid="ignore")  # an infinite forecast makes some measures NaN
+def _measured(table: pd.DataFrame) -> dict[str, float]:
+    actual, forecast = table["actual"].to_numpy(float), table["forecast"].to_numpy(float)
+    found = metrics.overall(actual, forecast, table["series"].to_numpy(), table["scale"].to_numpy(float))
+    if known := levels(table):
+        quantiles = table[[f"q{level:g}" for level in known]].to_numpy(float)
+        found |= metrics.probabilistic(actual, quantiles, known)
+    return found
 
 
 def tested(run: Any) -> dict[str, float]:

@@ -23,7 +23,6 @@ FEW = 4
 """With fewer different settings no forest can tell axes apart: the smallest grid of two axes has four."""
 MANY = 500
 """Above so many different settings a quarter of optuna's trees is as exact and takes seconds, not a minute."""
-MEASURES = tuple(metrics.LOWER_IS_BETTER)
 
 
 @dataclass(frozen=True)
@@ -256,7 +255,7 @@ def simplest(configurations: pd.DataFrame, tied: Collection[str]) -> str:
 
 @np.errstate(invalid="ignore")  # an infinite forecast makes some measures NaN
 def test_table(tests: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """One row per forecaster: name, mae, rmse, r2, mape, smape, mase and the closeness shares in percent.
+    """One row per forecaster: name, mae, rmse, r2, mape, smape, wape, mase and the closeness shares in percent.
 
     MAE and RMSE are in data units, MASE is the mean over series. The shares are named share_excellent,
     share_good, share_acceptable and share_needs_improvement.
@@ -277,13 +276,13 @@ def test_table(tests: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
 
 @np.errstate(invalid="ignore")
 def by_series(tests: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """One row per forecaster and series: name, series, mae, rmse (data units), r2, mape, smape, mase."""
+    """One row per forecaster and series: name, series, mae, rmse (data units), r2, mape, smape, wape, mase."""
     rows = [
         {"name": name, "series": series, **measured}
         for name, table in tests.items()
         for series, measured in metrics.per_series(*_arrays(table)).items()
     ]
-    return pd.DataFrame(rows, columns=["name", "series", *MEASURES])
+    return pd.DataFrame(rows, columns=["name", "series", *metrics.POINT])
 
 
 def origin_losses(table: pd.DataFrame) -> pd.Series:
