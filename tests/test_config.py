@@ -78,7 +78,7 @@ def test_wrong_type_or_range_is_refused_with_field_value_and_what_is_allowed(sec
 @pytest.mark.parametrize(
     ("sections", "told"),
     [
-        ({"task": "forcast"}, "task: 'forcast' is not allowed; did you mean 'forecast'? (allowed: 'forecast')"),
+        ({"task": "forcast"}, "task: 'forcast' is not allowed; did you mean 'forecast'? (allowed: 'forecast', "),
         ({"data": {"gaps": "zeros"}}, "data.gaps: 'zeros' is not allowed; did you mean 'zero'? (allowed: 'error', "),
         ({"transform": {"scale": "min-max"}}, "transform.scale: 'min-max' is not allowed; did you mean 'minmax'?"),
         ({"baseline": {"layer": "gru"}}, "baseline.layer: 'gru' is not allowed; did you mean 'GRU'?"),

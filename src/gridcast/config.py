@@ -73,6 +73,7 @@ class Window(Section):
 
 
 Share = Annotated[float, Field(gt=0, lt=1)]
+Level = Annotated[float, Field(gt=0, lt=1)]
 
 
 class Split(Section):
@@ -97,8 +98,17 @@ class Transform(Section):
     scale: Literal["minmax", "standard", "mean-abs", "none"] = "minmax"
 
 
+LIKELIHOODS = ("student-t", "gaussian", "negative-binomial", "quantile")
+DIRECT = "quantile"
+"""The one that is no distribution: the network answers with the quantiles that were asked for."""
+
+
 class Configuration(Section):
-    """The settings of one network: each of them can be an axis of the grid."""
+    """The settings of one network: each of them can be an axis of the grid.
+
+    `likelihood` is that of a probabilistic task alone: a distribution of each step, whose samples
+    are its forecast, or `quantile`, all levels of all steps at once.
+    """
 
     layer: Literal["GRU", "LSTM"] = "LSTM"
     bidirectional: bool = False
@@ -111,14 +121,39 @@ class Configuration(Section):
     lookback: Annotated[int, Field(ge=1)]
     optimizer: Literal["adam", "rmsprop"] = "adam"
     loss: Literal["mse", "mae", "huber"] = "mse"
+    likelihood: Literal["student-t", "gaussian", "negative-binomial", "quantile"] | None = None
+
+    def settings(self) -> dict[str, Any]:
+        """Every setting that there is, by name."""
+        return self.model_dump(exclude_none=True)
 
 
 AXES = tuple(Configuration.model_fields)
 
 
+class Probabilistic(Section):
+    """What a probabilistic forecast tells: these `quantiles`, from so many sample `paths`.
+
+    With `conformal` they are widened or narrowed until they cover what they should on the
+    validation span.
+    """
+
+    quantiles: Annotated[tuple[Level, ...], Field(strict=False, min_length=1)] = (0.1, 0.5, 0.9)
+    paths: Annotated[int, Field(ge=2, le=10000)] = 200
+    conformal: bool = True
+
+    @field_validator("quantiles")
+    @classmethod
+    def _in_order(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+        if list(value) != sorted(set(value)):
+            raise ValueError(f"levels must grow, each given once (got {list(value)})")
+        return value
+
+
 class Training(Section):
     """How long and how often each configuration is trained.
 
+    `steps` bounds the batches of an epoch: each is then a fresh random part of the windows.
     `max_minutes` is the training time that one run may take, `retries` how often it is tried again
     where that can help, `checkpoint_seconds` how often its state is saved (0: after every epoch).
     `engine` is how runs train: `fused`, siblings abreast in one compiled program, or `stock` Keras,
@@ -126,6 +161,7 @@ class Training(Section):
     """
 
     epochs: Annotated[int, Field(ge=1)] = 50
+    steps: Annotated[int, Field(ge=1)] | None = None
     patience: Annotated[int, Field(ge=1)] = 10
     loss: Literal["mse", "mae", "huber"] = "mse"
     seeds: Annotated[tuple[Annotated[int, Field(ge=0, lt=2**32)], ...], Field(strict=False, min_length=1)] = (0,)
@@ -175,7 +211,7 @@ class Search(Section):
 class Selection(Section):
     """How the winner is chosen, and when it may become champion."""
 
-    metric: Literal["best_val_loss", "best_val_mae"] = "best_val_loss"
+    metric: Literal["best_val_loss", "best_val_mae", "best_val_wql"] = "best_val_loss"
     promote_to: Name | None = None
     margin: Annotated[float, Field(ge=0, lt=1)] = 0.0
     when_beaten: Literal["refuse", "warn"] = "refuse"
@@ -187,7 +223,7 @@ class Experiment(Section):
     version: Literal[1]
     name: Name
     data: Data
-    task: Literal["forecast"] = "forecast"
+    task: Literal["forecast", "probabilistic"] = "forecast"
     mode: Literal["global"] = "global"
     window: Window
     split: Split = Split()
@@ -196,8 +232,19 @@ class Experiment(Section):
     baselines: Annotated[Columns, Field(strict=False, min_length=1)] = ("auto",)
     grid: Annotated[tuple[dict[str, tuple[Any, ...]], ...], Field(strict=False)] = ({},)
     training: Training = Training()
+    probabilistic: Probabilistic = Probabilistic()
     search: Search = Search()
     selection: Selection = Selection()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _by_task(cls, content: object) -> object:
+        """A probabilistic task has a scale of its own, unless the file says another, which is then refused."""
+        if isinstance(content, dict) and content.get("task") == "probabilistic":
+            given = content.get("transform", {})
+            if isinstance(given, dict):
+                return content | {"transform": {"scale": "mean-abs"} | given}
+        return content
 
     @field_validator("grid", mode="before")
     @classmethod
@@ -242,9 +289,42 @@ class Experiment(Section):
             )
         return self
 
+    def values(self, axis: str) -> set[Any]:
+        """Every value that `axis` takes in some configuration of the grid or in the own settings."""
+        own = getattr(self.configuration(), axis)
+        return {own, *(value for grid in self.grid for value in grid.get(axis, (own,)))}
+
+    @model_validator(mode="after")
+    def _fits_its_task(self) -> Experiment:
+        likelihoods = self.values("likelihood")
+        if self.task == "forecast":
+            if likelihoods != {None}:
+                raise ValueError("likelihood: means nothing under task: forecast; write task: probabilistic")
+            if self.selection.metric == "best_val_wql":
+                raise ValueError("selection.metric: best_val_wql is that of task: probabilistic")
+            return self
+        for axis, plain in (("bidirectional", False), ("attention", False), ("loss", "mse")):
+            if self.values(axis) != {plain}:
+                told = "its likelihood is its loss" if axis == "loss" else "its network goes on step by step"
+                raise ValueError(f"{axis}: means nothing under task: probabilistic, for {told}; leave it out")
+        if self.transform.scale != "mean-abs" or self.transform.log1p:
+            raise ValueError(
+                "transform: task: probabilistic wants {scale: mean-abs, log1p: false}, for a likelihood "
+                f"scales by itself (got scale: {self.transform.scale}, log1p: {str(self.transform.log1p).lower()}); "
+                "leave it out"
+            )
+        if DIRECT in likelihoods and len(likelihoods) > 1 and self.selection.metric == "best_val_loss":
+            raise ValueError(
+                "selection.metric: best_val_loss cannot compare quantiles with likelihoods "
+                f"({', '.join(sorted(map(str, likelihoods)))}); write best_val_wql"
+            )
+        return self
+
     def configuration(self, **settings: Any) -> Configuration:
         """The experiment's own `baseline` with `settings` in place of its values."""
         own: dict[str, Any] = {"lookback": self.window.lookback, "loss": self.training.loss}
+        if self.task == "probabilistic":
+            own["likelihood"] = LIKELIHOODS[0]
         return Configuration(**(own | self.baseline | settings))
 
 
@@ -327,7 +407,7 @@ def _line(fault: Any) -> str:
     path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in fault["loc"]).lstrip(".")
     if fault["type"] == "value_error":
         said = str(fault["ctx"]["error"])
-        return said if said.startswith((path or " ", "selection")) else f"{path}: {said}"
+        return said if not path or said.startswith((path, "selection")) else f"{path}: {said}"
     return f"{path}: {_told(fault, _section(fault['loc'][:-1]))}"
 
 

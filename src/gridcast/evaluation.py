@@ -14,6 +14,7 @@ import pandas as pd
 from gridcast import metrics
 from gridcast.data.panel import Panel
 from gridcast.errors import GridcastError
+from gridcast.forecaster import Forecaster
 from gridcast.tracking import CONFIGURATION, KEY
 from gridcast.training.material import Material
 
@@ -34,6 +35,15 @@ class Forecasts:
     levels: tuple[float, ...] = ()
     quantiles: np.ndarray | None = None
     notes: tuple[str, ...] = ()
+
+
+def forecasts(forecaster: Forecaster, channels: np.ndarray, index: np.ndarray, series: np.ndarray) -> Forecasts:
+    """What `forecaster` says of the windows `index` (n, 2) on `channels`, of which each row is one of `series`."""
+    if forecaster.quantiles is None:
+        return Forecasts(index, forecaster.forecast(channels, index, series))
+    levels = forecaster.quantiles.levels
+    found = forecaster.quantiles_of(channels, index, series, (*levels, 0.5))
+    return Forecasts(index, found[..., -1], levels, found[..., :-1])
 
 
 def best(runs: list[Any], metric: str) -> Any:

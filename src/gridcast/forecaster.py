@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from .data import aggregation, axis, exhibition, gaps, windows
+from .data import aggregation, axis, exhibition, gaps, lagged, windows
 from .data.preprocessing import Preprocessing
 from .errors import DataError, suggest
+from .models.quantiles import Quantiles
 
 NETWORK, SETTINGS = "model.keras", "forecaster.json"
 FORECAST, ROLLED = "forecast", "rolled_forward"
@@ -36,11 +37,15 @@ def inputs(preprocessing: Preprocessing, channels: Any, index: Any, series: Any,
     `channels` is (rows, steps, channels); `series` (rows,) gives the code of the series in each row.
     `arrays` is the library that all of them belong to: numpy, or jax.numpy inside a compiled program.
     """
-    known = preprocessing.known_ahead
-    found = {"history": windows.inputs(channels, index, preprocessing.lookback)}
-    if channels.shape[2] > known:
-        found["ahead"] = windows.ahead(channels[:, :, known:], index, preprocessing.horizon)
-    codes = series[index[:, 0]]
+    own, known, codes = preprocessing, preprocessing.known_ahead, series[index[:, 0]]
+    found: dict[str, Any] = {}
+    if own.lags:
+        size = arrays.asarray(own.sizes, np.float32)[codes]
+        found["signal"] = lagged.signal(channels, index, own.lookback, own.horizon, own.lags, known, size, arrays)
+    else:
+        found["history"] = windows.inputs(channels, index, own.lookback)
+        if channels.shape[2] > known:
+            found["ahead"] = windows.ahead(channels[:, :, known:], index, own.horizon)
     if len(preprocessing.series) > 1:
         found["series"] = codes.astype(np.int32)
     if preprocessing.static and preprocessing.static[0]:
@@ -50,10 +55,14 @@ def inputs(preprocessing: Preprocessing, channels: Any, index: Any, series: Any,
 
 @dataclass(frozen=True)
 class Forecaster:
-    """A trained network with everything needed to turn a table into forecasts in data units."""
+    """A trained network with everything needed to turn a table into forecasts in data units.
+
+    That of a probabilistic forecast has `quantiles`.
+    """
 
     preprocessing: Preprocessing
     network: Any
+    quantiles: Quantiles | None = None
 
     def scaled(self, channels: np.ndarray, index: np.ndarray, series: np.ndarray) -> np.ndarray:
         """Forecasts (n, horizon) in scaled units of the windows `index` (n, 2)."""
@@ -65,9 +74,33 @@ class Forecaster:
         return np.concatenate(done) if done else np.zeros((0, self.preprocessing.horizon))
 
     def forecast(self, channels: np.ndarray, index: np.ndarray, series: np.ndarray) -> np.ndarray:
-        """Forecasts (n, horizon) in data units of the windows `index` (n, 2)."""
+        """Forecasts (n, horizon) in data units of the windows `index` (n, 2): with quantiles, the median."""
+        if self.quantiles is not None:
+            return self.quantiles_of(channels, index, series, (0.5,))[..., 0]
         scaler = self.preprocessing.target_scaler
         return scaler.inverse(self.scaled(channels, index, series), series[index[:, 0]])
+
+    def quantiles_of(
+        self,
+        channels: np.ndarray,
+        index: np.ndarray,
+        series: np.ndarray,
+        levels: Sequence[float],
+        seed: int = 0,
+        horizon: int | None = None,
+    ) -> np.ndarray:
+        """Quantiles (n, horizon, levels) in data units of the windows `index` (n, 2); `horizon` as trained if None."""
+        assert self.quantiles is not None
+        own = replace(self.preprocessing, horizon=horizon or self.preprocessing.horizon)
+        read = inputs(own, channels, index, series)
+        scale = self.levels_of(channels, index, series)
+        return self.quantiles.of(self.network, read, scale, own.lags, own.lookback, levels, seed)
+
+    def levels_of(self, channels: np.ndarray, index: np.ndarray, series: np.ndarray) -> np.ndarray:
+        """The level (n,) of the windows `index` (n, 2), in data units: mean absolute values of what they read."""
+        own = self.preprocessing
+        context = lagged.gather(channels, index, own.lookback, 0, 0)
+        return np.asarray(lagged.level(context) * own.target_scaler.scale[series[index[:, 0]]])
 
     def predict(self, table: pd.DataFrame, params: Mapping[str, Any] | None = None) -> pd.DataFrame:
         """Forecasts in data units from a tidy table with the experiment's own column names.
@@ -77,6 +110,11 @@ class Forecaster:
         (default: as trained) may go beyond the trained horizon: the forecast is then fed back, past
         columns keep their last value, and such steps are marked. Returns one row per series and
         step: the key columns, the time column, `forecast`, `rolled_forward`. Raises DataError.
+
+        A probabilistic model's `forecast` is the median, followed by a column for each of
+        `params["quantiles"]` (default: as the experiment wanted), such as `q0.1`. It reads as far
+        back as its longest lag, where a series is that old, and samples on beyond its horizon;
+        `params["seed"]` (default 0) decides the samples.
 
         An observed calendar has the steps that the table shows. A table of some series may lack days
         on which others alone were seen, so in daily data with filled gaps every date of a usual
@@ -88,31 +126,53 @@ class Forecaster:
         they are passed over with a warning.
         """
         own = self.preprocessing
-        asked = (params or {}).get("horizon")
-        horizon = own.horizon if asked is None else int(asked)
-        if horizon < 1:
-            raise DataError(f"horizon: must be at least 1 (got {horizon})")
+        horizon, levels, seed = self._asked(params or {})
+        span = horizon if self.quantiles is not None and self.quantiles.sampled else own.horizon
         rows, ids, keys = _checked(table, own)
         codes = np.array([own.series.index(name) for name in ids])
-        whole = -(-horizon // own.horizon) * own.horizon  # the network forecasts whole horizons
+        whole = -(-horizon // span) * span  # the network forecasts whole horizons
         matrix = _Matrices.of(rows, ids, codes, own, whole)
         origin = matrix.origin
-        _long_enough(matrix.target, origin, ids, own)
+        _long_enough(matrix, ids, codes, own)
         _exhibition_told(matrix.target, origin, ids, codes, own)
         columns = _known(matrix, origin, ids, codes, own, whole)
-        target = matrix.target
-        for step in range(0, horizon, own.horizon):
+        target, told = matrix.target, []
+        for step in range(0, horizon, span):
             index = np.stack([np.arange(len(ids)), origin + step], axis=1)
             # NaN beyond the origin is never read: windows end before it.
             channels = own.channels(target, columns, matrix.times, codes)
-            ahead = self.forecast(channels, index, codes)
-            for k in range(own.horizon):
+            if self.quantiles is None:
+                ahead = self.forecast(channels, index, codes)
+            else:
+                found = self.quantiles_of(channels, index, codes, (0.5, *levels), seed, span)
+                ahead = found[..., 0]
+                told.append(found[..., 1:])
+            for k in range(span):
                 target[np.arange(len(ids)), origin + step + k] = ahead[:, k]
         series, steps = np.divmod(np.arange(len(ids) * horizon), horizon)
         at = origin[series] + steps
-        found: dict[str, Any] = {key: [values[i] for i in series] for key, values in keys.items()}
-        found |= {own.time: matrix.times[at], FORECAST: target[series, at], ROLLED: steps >= own.horizon}
-        return pd.DataFrame(found)
+        answer: dict[str, Any] = {key: [values[i] for i in series] for key, values in keys.items()}
+        answer |= {own.time: matrix.times[at], FORECAST: target[series, at]}
+        for k, level in enumerate(levels):
+            answer[label(level)] = np.concatenate(told, axis=1)[series, steps, k]
+        return pd.DataFrame(answer | {ROLLED: steps >= own.horizon})
+
+    def _asked(self, params: Mapping[str, Any]) -> tuple[int, tuple[float, ...], int]:
+        """Horizon, levels and seed that `params` ask for. Raises DataError."""
+        horizon = params.get("horizon")
+        horizon = self.preprocessing.horizon if horizon is None else int(horizon)
+        if horizon < 1:
+            raise DataError(f"horizon: must be at least 1 (got {horizon})")
+        levels = params.get("quantiles")
+        if self.quantiles is None:
+            if levels is not None:
+                raise DataError("quantiles: this model forecasts values alone; train one with task: probabilistic")
+            return horizon, (), 0
+        chosen = self.quantiles.levels if levels is None else tuple(map(float, np.ravel(levels)))
+        for level in chosen:
+            if not 0 < level < 1:
+                raise DataError(f"quantiles: must lie between 0 and 1 (got {level:g})")
+        return horizon, chosen, int(params.get("seed") or 0)
 
     def attention_weights(self, window: Mapping[str, np.ndarray]) -> np.ndarray:
         """Share of each time step (n, lookback) in the context of each window; rows add up to 1.
@@ -128,13 +188,19 @@ class Forecaster:
         return np.asarray(shares.predict_on_batch(dict(window)))[:, :, 0]
 
 
+def label(level: float) -> str:
+    """Name of the column of forecasts at `level`, such as `q0.1`."""
+    return f"q{level:g}"
+
+
 def load(folder: Path | str) -> Forecaster:
     """The forecaster kept in `folder` as `model.keras` and `forecaster.json`."""
     import keras
 
     content = json.loads(Path(folder, SETTINGS).read_text(encoding="utf-8"))
     network = keras.saving.load_model(Path(folder, NETWORK), compile=False)
-    return Forecaster(Preprocessing.from_json(content), network)
+    quantiles = Quantiles.from_json(content["quantiles"]) if "quantiles" in content else None
+    return Forecaster(Preprocessing.from_json(content), network, quantiles)
 
 
 def _load_pyfunc(path: str) -> Forecaster:
@@ -256,14 +322,20 @@ class _Matrices:
         return cls(times, target, columns, origin)
 
 
-def _long_enough(target: np.ndarray, origin: np.ndarray, ids: list[str], own: Preprocessing) -> None:
-    for row, name in enumerate(ids):
-        recent = target[row, max(0, origin[row] - own.lookback) : origin[row]]
-        if len(recent) < own.lookback or np.isnan(recent).any():
+def _long_enough(matrix: _Matrices, ids: list[str], codes: np.ndarray, own: Preprocessing) -> None:
+    for row, (name, code) in enumerate(zip(ids, codes, strict=True)):
+        origin, reads = int(matrix.origin[row]), own.lookback
+        if own.lags:
+            reads += own.lags[-1]
+            begin = pd.Timestamp(own.begins[code])
+            if matrix.times[0] <= begin:  # the whole of it: lags before its first step are 0, as in training
+                reads = min(reads, max(own.lookback, int((matrix.times[:origin] >= begin).sum())))
+        recent = matrix.target[row, max(0, origin - reads) : origin]
+        if len(recent) < reads or np.isnan(recent).any():
             named = f"series '{name}'" if own.keys else "the series"
             raise DataError(
-                f"{named}: {int(np.isfinite(recent).sum())} of the last {own.lookback} steps of history have a value; "
-                f"the model reads {own.lookback}"
+                f"{named}: {int(np.isfinite(recent).sum())} of the last {reads} steps of history have a value; "
+                f"the model reads {reads}"
             )
 
 

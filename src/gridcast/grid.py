@@ -71,12 +71,14 @@ def run_key(experiment: Experiment, run: Run, fingerprint: str, backend: str) ->
         "fingerprint": fingerprint,
         "backend": backend,
         "seed": run.seed,
-        "configuration": run.configuration.model_dump(),
+        "configuration": run.configuration.settings(),
         "window": experiment.window.model_dump(exclude={"lookback"}),
         "split": experiment.split.model_dump(),
         "transform": experiment.transform.model_dump(),
         "data": experiment.data.model_dump(include=set(MEANING))
         | experiment.data.model_dump(include=set(WHERE_SET), exclude_defaults=True),
-        "training": experiment.training.model_dump(include={"epochs", "patience"}),
+        "training": experiment.training.model_dump(include={"epochs", "patience", "steps"}, exclude_none=True),
     }
+    if experiment.task != "forecast":
+        settings["probabilistic"] = experiment.probabilistic.model_dump()
     return hashlib.sha256(json.dumps(settings, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

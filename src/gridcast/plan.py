@@ -93,7 +93,7 @@ class Plan:
         """Every setting of `run`, one per grid axis and the fixed ones."""
         experiment = self.experiment
         return {
-            **run.configuration.model_dump(),
+            **run.configuration.settings(),
             "seed": run.seed,
             "horizon": experiment.window.horizon,
             "stride": experiment.window.stride,
@@ -162,6 +162,7 @@ def describe(configuration: Configuration, seed: int | None = None) -> str:
     parts = [f"{'Bi' if c.bidirectional else ''}{c.layer}-{c.units}{f'x{c.layers}' if c.layers > 1 else ''}"]
     parts += [f"b{c.batch_size}", f"lr{c.learning_rate:g}", f"d{c.dropout:g}"]
     parts += ["attention"] if c.attention else []
+    parts += [c.likelihood] if c.likelihood else []
     parts += [f"seed{seed}"] if seed else []
     return " ".join(parts)
 

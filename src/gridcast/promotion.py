@@ -14,7 +14,6 @@ import numpy as np
 
 from gridcast import evaluation, registry, tracking
 from gridcast.errors import ConfigError, GridcastError, PromotionRefused, TrackingError
-from gridcast.evaluation import Forecasts
 from gridcast.forecaster import Forecaster
 from gridcast.models.baselines import NAIVE
 from gridcast.tracking import FINGERPRINT, KEY, MODEL, Store
@@ -148,7 +147,7 @@ def on_test_span(forecaster: Forecaster, plan: Plan) -> dict[str, float]:
     codes = np.array([own.series.index(series) for series in panel.series])
     channels = own.channels(panel.target, panel.columns, panel.times, codes)
     index = plan.material.origins("test", own.lookback)
-    forecasts = Forecasts(index, forecaster.forecast(channels, index, codes))
+    forecasts = evaluation.forecasts(forecaster, channels, index, codes)
     measures = evaluation.measures(evaluation.table(forecasts, plan.material, panel))
     return {name.removeprefix(evaluation.PREFIX): value for name, value in measures.items()}
 

@@ -305,7 +305,7 @@ def _tests(session: _Session, winner: Any) -> list[Any]:
 def _run_entry(plan: Plan, task: Task, outcome: Outcome) -> Entry:
     assert task.run is not None
     curves = {name: list(enumerate(values, start=1)) for name, values in outcome.curves.items()}
-    configuration = json.dumps(task.run.configuration.model_dump(), sort_keys=True)
+    configuration = json.dumps(task.run.configuration.settings(), sort_keys=True)
     return Entry(
         name=task.name,
         kind="run",
@@ -333,7 +333,7 @@ def _stopped_entry(plan: Plan, key: str, paused: Paused) -> Entry:
         key=key,
         tags={
             tracking.SEED: str(run.seed),
-            tracking.CONFIGURATION: json.dumps(run.configuration.model_dump(), sort_keys=True),
+            tracking.CONFIGURATION: json.dumps(run.configuration.settings(), sort_keys=True),
             tracking.FINGERPRINT: plan.fingerprint,
             "gridcast.stopped": f"after {len(losses)} epochs, by {plan.experiment.search.strategy}",
         },

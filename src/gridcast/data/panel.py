@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from gridcast.config import Experiment
-from gridcast.data import axis, dated, exhibition, features, gaps, scaling, splits, windows
+from gridcast.data import axis, dated, exhibition, features, gaps, lagged, scaling, splits, windows
 from gridcast.data.features import TREND, Dated, is_column
 from gridcast.data.preprocessing import Preprocessing
 from gridcast.data.sources import ONLY_SERIES, SERIES, TARGET, TIME, Table
@@ -246,6 +247,7 @@ def preprocessing(panel: Panel, experiment: Experiment, lookback: int) -> Prepro
     # Covariates are always scaled: `none` speaks of the target.
     method = "standard" if options.scale == "none" else options.scale
     weekdays = axis.weekdays(panel.times[:train], data.frequency, data.calendar)
+    scaler = scaling.fit(panel.training_target, options.scale, options.log1p)
     return Preprocessing(
         time=data.time,
         keys=data.series,
@@ -259,7 +261,7 @@ def preprocessing(panel: Panel, experiment: Experiment, lookback: int) -> Prepro
         series=panel.series,
         lookback=lookback,
         horizon=experiment.window.horizon,
-        target_scaler=scaling.fit(panel.training_target, options.scale, options.log1p),
+        target_scaler=scaler,
         scalers=tuple(scaling.fit(columns[:, :, k], method) for k in range(columns.shape[2])),
         static=tuple(map(tuple, panel.static.tolist())),
         fallback=tuple(map(tuple, np.median(columns, axis=1).tolist())),
@@ -270,7 +272,20 @@ def preprocessing(panel: Panel, experiment: Experiment, lookback: int) -> Prepro
         aggregate=data.aggregate,
         categories=tuple(zip(data.static, panel.vocabularies, strict=True)),
         usual=tuple(exhibition.usual(panel.training_target).tolist()) if data.exhibition == "feature" else (),
+        **(_lagged(panel, experiment, scaler.scale) if experiment.task == "probabilistic" else {}),
     )
+
+
+def _lagged(panel: Panel, experiment: Experiment, scale: np.ndarray) -> dict[str, Any]:
+    """What a probabilistic network reads beside: lags that some window of the training span has whole, and ages."""
+    most = panel.spans.train - experiment.window.horizon - _longest_lookback(experiment)
+    begins = panel.times[np.argmax(np.isfinite(panel.target), axis=1)]
+    return {
+        "lags": lagged.lags(experiment.data.frequency, most),
+        "begins": tuple(map(str, begins)),
+        "seconds": float(np.median(np.diff(panel.times.to_numpy("datetime64[s]")).astype(float))),
+        "typical": float(np.exp(np.log(scale).mean())),
+    }
 
 
 def _complete(cube: np.ndarray, train: int) -> np.ndarray:

@@ -5,7 +5,7 @@ Everything here was fixed on the training span and travels with the model as JSO
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -29,7 +29,9 @@ class Preprocessing:
     rule; None where a table alone shows which steps there are. `dated` are the days of holidays and
     events, `span` the first and the last stamp of the training span. `usual` is the longest run of
     zeros (series,) that is the habit of a series where the network is told of longer ones, else empty.
-    `categories` names the static columns, each with its vocabulary; code k means word k - 1 of it.
+    `categories` names the static columns, each with its vocabulary; code k means word k - 1 of it. A
+    probabilistic network also reads its target `lags` steps ago and the age of each series: the steps since
+    its first value, at `begins`, one every `seconds`; `typical` is the geometric mean of the scales of all series.
     """
 
     time: str
@@ -54,6 +56,10 @@ class Preprocessing:
     aggregate: str = "none"
     usual: tuple[int, ...] = ()
     categories: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    lags: tuple[int, ...] = ()
+    begins: tuple[str, ...] = ()
+    seconds: float = 0.0
+    typical: float = 1.0
 
     @property
     def future_columns(self) -> tuple[str, ...]:
@@ -73,19 +79,37 @@ class Preprocessing:
     def channels(
         self, target: np.ndarray, columns: np.ndarray, times: pd.DatetimeIndex, series: Any = slice(None)
     ) -> np.ndarray:
-        """Network channels (n, steps, channels), float32: target, past, future columns, calendar.
+        """Network channels (n, steps, channels), float32: target, past, future columns, calendar, age.
 
         `target` (n, steps) and `columns` (n, steps, past + future columns) are in data units; row
         i belongs to `series[i]`. Raises DataError for steps beyond what is known of holidays.
         """
-        stamps = calendar(times, self.future, self.frequency, self.dated, self.span)
-        given = 1 + len(self.scalers)
-        channels = np.empty((*target.shape, given + stamps.shape[1]), np.float32)
+        stamps, given = calendar(times, self.future, self.frequency, self.dated, self.span), 1 + len(self.scalers)
+        known = given + stamps.shape[1]
+        channels = np.empty((*target.shape, known + bool(self.lags)), np.float32)
         channels[:, :, 0] = self.target_scaler.transform(target, series)
         for k, scaler in enumerate(self.scalers):
             channels[:, :, 1 + k] = scaler.transform(columns[:, :, k], series)
-        channels[:, :, given:] = stamps
+        channels[:, :, given:known] = stamps
+        if self.lags:
+            channels[:, :, known] = self.ages(times, series)
         return channels
+
+    def ages(self, times: pd.DatetimeIndex, series: Any = slice(None)) -> np.ndarray:
+        """Logarithm of the age of each series (n, steps), in steps; a series is new before it begins."""
+        begins = pd.DatetimeIndex(self.begins).to_numpy("datetime64[s]")[series]
+        seconds = (times.to_numpy("datetime64[s]") - begins[:, None]).astype(float)
+        return np.log10(2 + np.maximum(seconds / self.seconds, 0))
+
+    @property
+    def sizes(self) -> np.ndarray:
+        """Scale of the target of each series (series,) in units of the typical one."""
+        return self.target_scaler.scale / self.typical
+
+    @property
+    def width(self) -> int:
+        """How many channels there are."""
+        return 1 + len(self.scalers) + len(labels(self.future, self.dated)) + bool(self.lags)
 
     @property
     def known_ahead(self) -> int:
@@ -98,14 +122,15 @@ class Preprocessing:
 
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> Preprocessing:
-        """The reverse of `to_json`."""
-        fields = {key: _frozen(value) for key, value in content.items()}
-        fields["target_scaler"] = _scaler(content["target_scaler"])
-        fields["scalers"] = tuple(map(_scaler, content["scalers"]))
-        fields["dated"] = tuple(
+        """The reverse of `to_json`; what else `content` holds is passed over."""
+        names = {field.name for field in fields(cls)}
+        found = {key: _frozen(value) for key, value in content.items() if key in names}
+        found["target_scaler"] = _scaler(content["target_scaler"])
+        found["scalers"] = tuple(map(_scaler, content["scalers"]))
+        found["dated"] = tuple(
             Dated(**{key: _frozen(value) for key, value in one.items()}) for one in content.get("dated", ())
         )
-        return cls(**fields)
+        return cls(**found)
 
 
 def _plain(value: Any) -> Any:

@@ -18,11 +18,9 @@ import numpy as np
 
 from gridcast import grid
 from gridcast.bundle import DamagedError
-from gridcast.data import windows
 from gridcast.errors import Diverged, GridcastError
-from gridcast.forecaster import inputs
 from gridcast.grid import Run
-from gridcast.training import backend, checkpoint, fit
+from gridcast.training import backend, checkpoint, fit, objective
 from gridcast.training.abreast import lanes
 from gridcast.training.material import Material
 from gridcast.training.outcome import Outcome, Paused
@@ -30,11 +28,6 @@ from gridcast.training.outcome import Outcome, Paused
 PAUSE = 0.5
 """Seconds of training between two looks at the clock, at Ctrl-C and at the losses."""
 FORMAT = "fused-2"
-POINT_LOSSES = {
-    "mse": keras.losses.mean_squared_error,
-    "mae": keras.losses.mean_absolute_error,
-    "huber": keras.losses.huber,
-}
 _LOG = logging.getLogger("gridcast")
 State = tuple[list[Any], list[Any], list[Any]]
 """Values of a network's trainable variables, of its others, of its optimizer; in a program, of all lanes."""
@@ -227,20 +220,19 @@ class Program:
     def __init__(self, material: Material, run: Run, width: int) -> None:
         self.material, self.width = material, width
         self.network = fit.compiled(material, run)
-        self.loss = POINT_LOSSES[run.configuration.loss]
+        self.objective = objective.of(material, run.configuration)
         self.lookback = run.configuration.lookback
-        self.preprocessing = material.of(self.lookback)
         training, self.validation = (material.origins(span, self.lookback) for span in ("train", "validation"))
         self.count = len(training)
         self.size = min(run.configuration.batch_size, self.count)
         self.steps = -(-self.count // self.size)
+        self.steps = min(self.steps, material.steps or self.steps)
         self.forecast_shape = (len(self.validation), material.preprocessing.horizon)
         parts = -(-len(self.validation) // fit.EVALUATION_BATCH)
         size = -(-len(self.validation) // parts)
         # Arguments, not constants: the compiled program then serves other data of the same shape.
         self.data = {
-            "channels": jnp.asarray(material.channels),
-            "codes": jnp.asarray(material.codes.astype(np.int32)),
+            **jax.tree.map(jnp.asarray, objective.data(material)),
             "training": jnp.asarray(training),
             "validation": jnp.asarray(np.resize(self.validation, (parts, size, 2))),
         }
@@ -298,8 +290,7 @@ class Program:
         positions = np.zeros((self.width, self.steps, self.size), np.int32)
         for slot, lane in active.items():
             flat = positions[slot].reshape(-1)
-            flat[: self.count] = lane.order
-            flat[self.count :] = lane.order[: len(flat) - self.count]
+            flat[:] = np.resize(lane.order, len(flat))
         sums, done = jnp.zeros((self.width, 2)), 0
         placed = jnp.asarray(positions)
         while done < self.steps and not all(lane.over for lane in active.values()):
@@ -331,11 +322,6 @@ class Program:
         for slot, lane in running.items():
             lane.spend(seconds / len(running), float(losses[slot]))
 
-    def _read(self, index: Any, data: dict[str, Any]) -> tuple[dict[str, Any], Any]:
-        """Inputs and scaled targets (n, horizon) of the windows `index` (n, 2)."""
-        read = inputs(self.preprocessing, data["channels"], index, data["codes"], jnp)
-        return read, windows.ahead(data["channels"][:, :, 0], index, self.preprocessing.horizon)
-
     def _steps(self, state: State, sums: Any, positions: Any, start: Any, stop: Any, data: dict[str, Any]) -> Any:
         """One lane after the batches [start, stop) of `positions` (steps, size), and its sums of loss and error.
 
@@ -343,18 +329,18 @@ class Program:
         """
         optimizer = self.network.optimizer
 
-        def objective(trainable: Any, fixed: Any, read: Any, target: Any, weights: Any) -> Any:
-            forecast, fixed = self.network.stateless_call(trainable, fixed, read, training=True)
-            mean = jnp.sum(weights * self.loss(target, forecast)) / self.size
-            error = jnp.sum(weights * jnp.mean(jnp.abs(target - forecast), axis=1)) / self.size
+        def criterion(trainable: Any, fixed: Any, read: Any, target: Any, weights: Any) -> Any:
+            output, fixed = self.network.stateless_call(trainable, fixed, read, training=True)
+            mean = jnp.sum(weights * self.objective.loss(target, output)) / self.size
+            error = jnp.sum(weights * self.objective.error(target, output)) / self.size
             return mean, (fixed, error)
 
         def step(number: Any, carry: Any) -> Any:
             (trainable, fixed, slots), sums = carry
             real = jnp.minimum(self.size, self.count - number * self.size)
             weights = jnp.where(jnp.arange(self.size) < real, self.size / real, 0.0)
-            read, target = self._read(data["training"][positions[number]], data)
-            descent = jax.value_and_grad(objective, has_aux=True)
+            read, target = self.objective.read(data, data["training"][positions[number]], jnp)
+            descent = jax.value_and_grad(criterion, has_aux=True)
             (loss, (fixed, error)), gradients = descent(trainable, fixed, read, target, weights)
             trainable, slots = optimizer.stateless_apply(slots, gradients, trainable)
             return (list(trainable), list(fixed), list(slots)), sums + jnp.stack([loss, error])
@@ -362,18 +348,20 @@ class Program:
         return jax.lax.fori_loop(start, stop, step, (state, sums))
 
     def _forecast(self, state: State, data: dict[str, Any]) -> tuple[Any, Any, Any]:
-        """Scaled forecasts (n, horizon) of one lane over the validation span, their mean loss and mean error."""
+        """What is kept (n, horizon) of one lane over the validation span, its mean loss and its mean error."""
         trainable, fixed, _ = state
 
-        def part(index: Any) -> tuple[Any, Any]:
-            read, target = self._read(index, data)
-            return self.network.stateless_call(trainable, fixed, read, training=False)[0], target
+        def part(index: Any) -> tuple[Any, Any, Any]:
+            read, target = self.objective.read(data, index, jnp, context=False)
+            output = self.network.stateless_call(trainable, fixed, read, training=False)[0]
+            own = self.objective
+            return own.kept(target, output), own.loss(target, output), own.error(target, output)
 
         count = len(self.validation)
-        forecast, target = (
-            values.reshape(-1, values.shape[-1])[:count] for values in jax.lax.map(part, data["validation"])
+        kept, losses, errors = (
+            values.reshape(-1, *values.shape[2:])[:count] for values in jax.lax.map(part, data["validation"])
         )
-        return forecast, jnp.mean(self.loss(target, forecast)), jnp.mean(jnp.abs(target - forecast))
+        return kept, jnp.mean(losses), jnp.mean(errors)
 
 
 def _replaced(values: list[Any], variables: list[Any], name: str, value: float) -> list[Any]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from gridcast.config import Experiment
+from gridcast.config import Experiment, Probabilistic
 from gridcast.data import gaps, windows
 from gridcast.data.panel import Panel, preprocessing
 from gridcast.data.preprocessing import Preprocessing
@@ -36,9 +36,11 @@ class Material:
     period: int | None
     categories: tuple[int, ...]
     epochs: int
+    steps: int | None
     patience: int
     max_minutes: float | None
     checkpoint_seconds: float
+    probabilistic: Probabilistic
 
     def origins(self, span: str, lookback: int) -> np.ndarray:
         """Windows (n, 2) whose targets lie in `span`, observed all; their inputs know nothing of their future."""
@@ -103,7 +105,9 @@ def prepare(panel: Panel, experiment: Experiment) -> Material:
         period=experiment.data.period or baselines.find_period(panel.training_target, experiment.data.frequency),
         categories=tuple(len(vocabulary) + 1 for vocabulary in panel.vocabularies),
         epochs=experiment.training.epochs,
+        steps=experiment.training.steps,
         patience=experiment.training.patience,
         max_minutes=experiment.training.max_minutes,
         checkpoint_seconds=experiment.training.checkpoint_seconds,
+        probabilistic=experiment.probabilistic,
     )

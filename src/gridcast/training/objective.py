@@ -1,0 +1,143 @@
+"""What a run is trained for: the network it trains, what that reads, its loss and its error.
+
+A `Point` forecast of every step of the horizon, or a `Density` of every step. What the two have in
+common, `fit` and `fused` know by these names; arrays are numpy's or, in a compiled program, JAX's.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from gridcast.config import Configuration
+from gridcast.data import lagged, windows
+from gridcast.data.preprocessing import Preprocessing
+from gridcast.forecaster import inputs
+from gridcast.models import autoregressive, recurrent
+from gridcast.models.likelihoods import LIKELIHOODS, Likelihood
+from gridcast.training.material import Material
+
+POINT_LOSSES = {
+    "mse": keras.losses.mean_squared_error,
+    "mae": keras.losses.mean_absolute_error,
+    "huber": keras.losses.huber,
+}
+Data = dict[str, Any]
+"""The panel as arrays: channels (series, steps, channels), codes (series,), observed (series, steps)."""
+
+
+def data(material: Material) -> Data:
+    """The arrays of `material` that windows are read from."""
+    observed = {"observed": material.observed} if material.preprocessing.lags else {}
+    return {"channels": material.channels, "codes": material.codes.astype(np.int32), **observed}
+
+
+@dataclass(frozen=True)
+class Point:
+    """The scaled value of every step of the horizon, judged by a loss of each."""
+
+    configuration: Configuration
+    preprocessing: Preprocessing
+    categories: tuple[int, ...]
+
+    def build(self, seed: int, *, portable: bool = False) -> keras.Model:
+        """The network, not compiled."""
+        own = self.preprocessing
+        known = own.known_ahead
+        shape = recurrent.Shape(
+            own.lookback, own.width, own.horizon, own.width - known, len(own.series), self.categories
+        )
+        return recurrent.build(self.configuration, shape, seed, portable=portable)
+
+    def read(self, data: Data, index: Any, arrays: Any = np, *, context: bool = True) -> tuple[dict[str, Any], Any]:  # noqa: ARG002
+        """Inputs and scaled targets (n, horizon) of the windows `index` (n, 2)."""
+        read = inputs(self.preprocessing, data["channels"], index, data["codes"], arrays)
+        return read, windows.ahead(data["channels"][:, :, 0], index, self.preprocessing.horizon)
+
+    def loss(self, target: Any, output: Any) -> Any:
+        """Loss (n,) of each window."""
+        return POINT_LOSSES[self.configuration.loss](target, output)
+
+    def error(self, target: Any, output: Any) -> Any:
+        """Mean absolute error (n,) of each window, in scaled units."""
+        return ops.mean(ops.abs(target - output), axis=1)
+
+    def kept(self, target: Any, output: Any) -> Any:  # noqa: ARG002
+        """What is kept of the validation span (n, horizon): the scaled forecasts."""
+        return output
+
+
+@dataclass(frozen=True)
+class Density:
+    """The distribution of every observed step, judged by its density in units of the series' scale.
+
+    A target is (n, steps, 4): the value in data units, whether it counts, the level of the window and
+    the scale of the series, both in data units. In scaled units the losses of all likelihoods compare.
+    """
+
+    configuration: Configuration
+    preprocessing: Preprocessing
+    categories: tuple[int, ...]
+
+    @property
+    def likelihood(self) -> Likelihood:
+        """The family of distributions."""
+        return LIKELIHOODS[self.configuration.likelihood or ""]
+
+    def build(self, seed: int, *, portable: bool = False) -> keras.Model:
+        """The network, not compiled."""
+        own = self.preprocessing
+        features = len(own.lags) + own.width  # the channels of the signal, and the level in place of the target
+        shape = autoregressive.Shape(
+            own.lookback, own.horizon, features, self.likelihood.parameters, len(own.series), self.categories
+        )
+        return autoregressive.build(self.configuration, shape, seed, portable=portable)
+
+    def read(self, data: Data, index: Any, arrays: Any = np, *, context: bool = True) -> tuple[dict[str, Any], Any]:
+        """Inputs and targets (n, lookback + horizon, 4) of the windows `index` (n, 2); the `context` may not count."""
+        own = self.preprocessing
+        channels, codes = data["channels"], data["codes"]
+        around = lagged.gather(channels, index, own.lookback, own.horizon, 0, arrays)
+        steps = index[:, 1, None] + np.arange(-own.lookback, own.horizon)
+        counts = data["observed"][index[:, 0, None], steps] & arrays.isfinite(around)
+        counts &= context | (np.arange(around.shape[1]) >= own.lookback)
+        scale = arrays.asarray(own.target_scaler.scale, np.float32)[codes[index[:, 0]]]
+        level = lagged.level(around[:, : own.lookback], arrays) * scale
+        value = arrays.where(counts, around, 0.0) * scale[:, None]
+        each = (value, counts, level[:, None], scale[:, None])
+        target = arrays.stack([arrays.broadcast_to(part, value.shape).astype(np.float32) for part in each], axis=2)
+        return inputs(own, channels, index, codes, arrays), target
+
+    def loss(self, target: Any, output: Any) -> Any:
+        """Mean loss (n,) over the steps of each window that count."""
+        return _mean(self._losses(target, output), target[..., 1])
+
+    def _losses(self, target: Any, output: Any) -> Any:
+        value, _, level, scale = (target[..., k] for k in range(4))
+        return -self.likelihood.log_density(output, value, level) - ops.log(scale)
+
+    def error(self, target: Any, output: Any) -> Any:
+        """Mean absolute error (n,) one step ahead over the steps of each window that count, in scaled units."""
+        value, counts, level, scale = (target[..., k] for k in range(4))
+        return _mean(ops.abs(value - self.likelihood.centre(output, level)) / scale, counts)
+
+    def kept(self, target: Any, output: Any) -> Any:
+        """What is kept of the validation span (n, horizon): the losses."""
+        return self._losses(target, output)[:, -self.preprocessing.horizon :]
+
+
+def _mean(values: Any, counts: Any) -> Any:
+    return ops.sum(ops.where(counts > 0, values, 0.0), axis=1) / ops.maximum(ops.sum(counts, axis=1), 1.0)
+
+
+Objective = Point | Density
+
+
+def of(material: Material, configuration: Configuration) -> Objective:
+    """What a run with these settings is trained for."""
+    kind = Point if configuration.likelihood is None else Density
+    return kind(configuration, material.of(configuration.lookback), material.categories)
