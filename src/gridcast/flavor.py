@@ -1,7 +1,7 @@
 """The MLflow model folder, made from files that a worker wrote: one artifact with two doors.
 
-`mlflow.keras.load_model` gives the network, `mlflow.pyfunc.load_model` the forecaster. No network
-is loaded to log one, and nothing is pickled.
+`mlflow.keras.load_model` gives the network, `mlflow.pyfunc.load_model` the forecaster; one of many
+networks has the second door only. No network is loaded to log one, and nothing is pickled.
 """
 
 from __future__ import annotations
@@ -13,11 +13,13 @@ from typing import Any
 
 import gridcast
 from gridcast.data.preprocessing import Preprocessing
-from gridcast.forecaster import FORECAST, ROLLED
+from gridcast.forecaster import ANSWERED, FORECAST, NETWORK, ROLLED
+from gridcast.routing import ROUTES
 
 CARRIED = (
     "errors.py",
     "forecaster.py",
+    "routing.py",
     "data/__init__.py",
     "data/axis.py",
     "data/features.py",
@@ -59,18 +61,22 @@ def save_model(
     requirements = [f"{needed}=={version(needed)}" for needed in ("mlflow", "keras", "jax", "numpy", "pandas")]
     (root / "requirements.txt").write_text("\n".join(requirements) + "\n")
     (root / "python_env.yaml").write_text("python: '3.11'\ndependencies:\n- -r requirements.txt\n")
-    mlflow_model.signature = signature(preprocessing)
-    mlflow_model.add_flavor(
-        "keras", data="data", keras_version=version("keras"), keras_backend=backend, save_exported_model=False
-    )
+    mlflow_model.signature = signature(preprocessing, routed=ROUTES in files)
+    if NETWORK in files:
+        mlflow_model.add_flavor(
+            "keras", data="data", keras_version=version("keras"), keras_backend=backend, save_exported_model=False
+        )
     pyfunc.add_to_model(
         mlflow_model, loader_module=f"{name}.forecaster", data="data", code="code", python_env="python_env.yaml"
     )
     mlflow_model.save(str(root / "MLmodel"))
 
 
-def signature(preprocessing: Preprocessing) -> Any:
-    """Columns of the history table and of the forecasts, in the experiment's own names."""
+def signature(preprocessing: Preprocessing, *, routed: bool = False) -> Any:
+    """Columns of the history table and of the forecasts, in the experiment's own names.
+
+    `routed` forecasts say which model answered.
+    """
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema
     from mlflow.types.schema import AnyType
@@ -80,5 +86,6 @@ def signature(preprocessing: Preprocessing) -> Any:
     labels = [ColSpec(AnyType(), column, required=True) for column in (*own.keys, own.time)]
     numbers = [ColSpec("double", column, required=True) for column in (own.target, *own.past, *own.future_columns)]
     outputs = [*labels, ColSpec("double", FORECAST), ColSpec("boolean", ROLLED)]
+    outputs += [ColSpec("string", ANSWERED)] if routed else []
     params = ParamSchema([ParamSpec("horizon", "integer", own.horizon)])
     return ModelSignature(Schema(labels + numbers), Schema(outputs), params)

@@ -18,9 +18,11 @@ import pandas as pd
 from .data import axis, gaps, windows
 from .data.preprocessing import Preprocessing
 from .errors import DataError, suggest
+from .routing import ROUTES, Route, Routes
+from .routing import load as load_routes
 
 NETWORK, SETTINGS = "model.keras", "forecaster.json"
-FORECAST, ROLLED = "forecast", "rolled_forward"
+FORECAST, ROLLED, ANSWERED = "forecast", "rolled_forward", "model"
 SERIES, TIME = "__series__", "__time__"
 """Marked, since a covariate may well be called `time`."""
 CHUNK = 4096
@@ -52,6 +54,17 @@ class Forecaster:
     preprocessing: Preprocessing
     network: Any
 
+    @property
+    def routes(self) -> tuple[Route, ...]:
+        """Who answers for each series, where that differs; else none."""
+        return self.network.routes if isinstance(self.network, Routes) else ()
+
+    @property
+    def lookbacks(self) -> np.ndarray:
+        """Steps that are read of each series (series,)."""
+        same = [self.preprocessing.lookback] * len(self.preprocessing.series)
+        return np.array([route.lookback for route in self.routes] or same)
+
     def scaled(self, channels: np.ndarray, index: np.ndarray, series: np.ndarray) -> np.ndarray:
         """Forecasts (n, horizon) in scaled units of the windows `index` (n, 2)."""
         done = []
@@ -73,7 +86,8 @@ class Forecaster:
         without one bring the future columns. Gaps are filled as in training. `params["horizon"]`
         (default: as trained) may go beyond the trained horizon: the forecast is then fed back, past
         columns keep their last value, and such steps are marked. Returns one row per series and
-        step: the key columns, the time column, `forecast`, `rolled_forward`. Raises DataError.
+        step: the key columns, the time column, `forecast`, `rolled_forward`, and `model` where
+        series have models of their own: which one answered. Raises DataError.
 
         An observed calendar has the steps that the table shows. A table of some series may lack days
         on which others alone were seen, so in daily data with filled gaps every date of a usual
@@ -90,7 +104,7 @@ class Forecaster:
         whole = -(-horizon // own.horizon) * own.horizon  # the network forecasts whole horizons
         matrix = _Matrices.of(rows, ids, own, whole)
         origin = matrix.origin
-        _long_enough(matrix.target, origin, ids, own)
+        _long_enough(matrix.target, origin, ids, own, self.lookbacks[codes])
         columns = _known(matrix, origin, ids, codes, own, whole)
         target = matrix.target
         for step in range(0, horizon, own.horizon):
@@ -104,6 +118,7 @@ class Forecaster:
         at = origin[series] + steps
         found: dict[str, Any] = {key: [values[i] for i in series] for key, values in keys.items()}
         found |= {own.time: matrix.times[at], FORECAST: target[series, at], ROLLED: steps >= own.horizon}
+        found |= {ANSWERED: [self.routes[code].model for code in codes[series]]} if self.routes else {}
         return pd.DataFrame(found)
 
     def attention_weights(self, window: Mapping[str, np.ndarray]) -> np.ndarray:
@@ -121,10 +136,13 @@ class Forecaster:
 
 
 def load(folder: Path | str) -> Forecaster:
-    """The forecaster kept in `folder` as `model.keras` and `forecaster.json`."""
+    """The forecaster kept in `folder`: `forecaster.json` and `model.keras`, or `routes.json` and its networks."""
     import keras
 
     content = json.loads(Path(folder, SETTINGS).read_text(encoding="utf-8"))
+    if Path(folder, ROUTES).exists():
+        own = Preprocessing.from_json(content)
+        return Forecaster(own, load_routes(Path(folder), own.horizon))
     network = keras.saving.load_model(Path(folder, NETWORK), compile=False)
     return Forecaster(Preprocessing.from_json(content), network)
 
@@ -222,14 +240,16 @@ class _Matrices:
         return cls(times, target, np.moveaxis(values[1:], 0, 2), origin)
 
 
-def _long_enough(target: np.ndarray, origin: np.ndarray, ids: list[str], own: Preprocessing) -> None:
-    for row, name in enumerate(ids):
-        recent = target[row, max(0, origin[row] - own.lookback) : origin[row]]
-        if len(recent) < own.lookback or np.isnan(recent).any():
+def _long_enough(
+    target: np.ndarray, origin: np.ndarray, ids: list[str], own: Preprocessing, lookbacks: np.ndarray
+) -> None:
+    for row, (name, lookback) in enumerate(zip(ids, lookbacks, strict=True)):
+        recent = target[row, max(0, origin[row] - lookback) : origin[row]]
+        if len(recent) < lookback or np.isnan(recent).any():
             named = f"series '{name}'" if own.keys else "the series"
             raise DataError(
-                f"{named}: {int(np.isfinite(recent).sum())} of the last {own.lookback} steps of history have a value; "
-                f"the model reads {own.lookback}"
+                f"{named}: {int(np.isfinite(recent).sum())} of the last {lookback} steps of history have a value; "
+                f"the model reads {lookback}"
             )
 
 

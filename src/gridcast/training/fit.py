@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import tempfile
@@ -14,6 +15,7 @@ import keras
 import numpy as np
 
 from gridcast import metrics
+from gridcast.config import Configuration
 from gridcast.errors import Diverged, GridcastError
 from gridcast.evaluation import Forecasts
 from gridcast.forecaster import NETWORK, SETTINGS, Forecaster, inputs, load
@@ -38,11 +40,19 @@ class Batches(keras.utils.PyDataset):
     """
 
     def __init__(
-        self, material: Material, index: np.ndarray, lookback: int, size: int, *, exact: bool, shuffle: int | None
+        self,
+        material: Material,
+        index: np.ndarray,
+        lookback: int,
+        size: int,
+        *,
+        exact: bool,
+        shuffle: int | None,
+        series: str | None = None,
     ) -> None:
         super().__init__()
         self.material, self.index, self.size, self.exact = material, index, size, exact
-        self.preprocessing = material.of(lookback)
+        self.preprocessing = material.of(lookback, series)
         self.order = np.arange(len(index))
         self.generator = None if shuffle is None else np.random.default_rng(shuffle)
         self.on_epoch_end()
@@ -100,28 +110,35 @@ class Watch(keras.callbacks.Callback):
     on_epoch_end = on_train_batch_end
 
 
-def shape(material: Material, lookback: int) -> Shape:
-    """Sizes of the network that fits `material`."""
-    own = material.preprocessing
+def shape(material: Material, run: Run) -> Shape:
+    """Sizes of the network of `run` that fits `material`; of one series alone it embeds no series, no category."""
+    own, lookback = material.preprocessing, run.configuration.lookback
     channels = material.channels.shape[2]
-    return Shape(lookback, channels, own.horizon, channels - own.known_ahead, len(own.series), material.categories)
+    together = (len(own.series), material.categories) if run.series is None else ()
+    return Shape(lookback, channels, own.horizon, channels - own.known_ahead, *together)
 
 
 def batches(material: Material, run: Run) -> tuple[Batches, Batches]:
     """Training and validation batches of `run`."""
-    lookback, size = run.configuration.lookback, run.configuration.batch_size
-    train, validation = (material.origins(span, lookback) for span in ("train", "validation"))
-    chunks = -(-len(validation) // EVALUATION_BATCH)
+    lookback, own = run.configuration.lookback, run.series
+    train, validation = (material.origins(span, lookback, own) for span in ("train", "validation"))
+    chunks, size = -(-len(validation) // EVALUATION_BATCH), batch_size(run, len(train))
     return (
-        Batches(material, train, lookback, min(size, len(train)), exact=False, shuffle=run.seed),
-        Batches(material, validation, lookback, -(-len(validation) // chunks), exact=True, shuffle=None),
+        Batches(material, train, lookback, size, exact=False, shuffle=run.seed, series=own),
+        Batches(material, validation, lookback, -(-len(validation) // chunks), exact=True, shuffle=None, series=own),
     )
+
+
+def batch_size(run: Run, windows: int) -> int:
+    """Windows that go through the network together; runs of single series keep it, so that one program serves all."""
+    size = run.configuration.batch_size
+    return min(size, windows) if run.series is None else size
 
 
 def compiled(material: Material, run: Run) -> keras.Model:
     """The network of `run`, ready to fit, its weights drawn from the run's seed."""
     settings = run.configuration
-    network = build(settings, shape(material, settings.lookback), run.seed)
+    network = build(settings, shape(material, run), run.seed)
     network.compile(
         optimizer=OPTIMIZERS[settings.optimizer](settings.learning_rate),
         loss=LOSSES[settings.loss](),
@@ -171,7 +188,7 @@ def train(material: Material, run: Run, keep: Path | None = None, until: int | N
         if not progress.stopped and progress.epochs < material.epochs:
             return Paused(curves, seconds)
         network.load_weights(best_so_far.filepath)
-    forecaster = Forecaster(material.of(run.configuration.lookback), network)
+    forecaster = Forecaster(material.of(run.configuration.lookback, run.series), network)
     scaled = forecaster.scaled(material.channels, validation.index, material.codes)
     best = [np.array(variable) for variable in network.trainable_variables]
     outcome = finish(material, run, best, scaled, curves, seconds)
@@ -189,12 +206,13 @@ def finish(
 ) -> Outcome:
     """What `run` leaves, from its `best` trainable weights and their `scaled` forecasts of the validation span."""
     settings = run.configuration
-    preprocessing = material.of(settings.lookback)
-    index = material.origins("validation", settings.lookback)
-    forecast = preprocessing.target_scaler.inverse(np.asarray(scaled, float), index[:, 0])
+    preprocessing = material.of(settings.lookback, run.series)
+    index = material.origins("validation", settings.lookback, run.series)
+    forecast = material.preprocessing.target_scaler.inverse(np.asarray(scaled, float), index[:, 0])
     losses = metrics.point_losses(settings.loss, material.scaled(index), scaled).mean(axis=1)
-    network = build(settings, shape(material, settings.lookback), portable=True)
+    network = _portable(settings, shape(material, run))
     network.set_weights(best)
+    errors = np.abs(forecast - material.actual(index)).mean(axis=1)
     at = int(np.argmin(curves["val_loss"]))
     return Outcome(
         curves=curves,
@@ -208,7 +226,14 @@ def finish(
         },
         origin_losses=tuple((int(step), float(losses[index[:, 1] == step].mean())) for step in np.unique(index[:, 1])),
         files={NETWORK: _saved(network), SETTINGS: json.dumps(preprocessing.to_json()).encode()},
+        series_errors=tuple((int(row), float(errors[index[:, 0] == row].mean())) for row in np.unique(index[:, 0])),
     )
+
+
+@functools.lru_cache(maxsize=8)
+def _portable(configuration: Configuration, sizes: Shape) -> keras.Model:
+    """The network to be saved, for its weights to be set: of many series one after the other, built once."""
+    return build(configuration, sizes, portable=True)
 
 
 def _saved(network: keras.Model) -> bytes:
@@ -229,7 +254,9 @@ def restore(files: dict[str, bytes]) -> Forecaster:
 def evaluate(material: Material, files: dict[str, bytes]) -> Forecasts:
     """Forecasts of the forecaster in `files` over the test span."""
     forecaster = restore(files)
-    index = material.origins("test", forecaster.preprocessing.lookback)
+    # A rule that reads little is to be tested on the windows that the baselines have.
+    least = material.preprocessing.lookback if forecaster.routes else 1
+    index = material.each("test", np.maximum(forecaster.lookbacks, least))
     return Forecasts(index, forecaster.forecast(material.channels, index, material.codes))
 
 
