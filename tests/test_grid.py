@@ -122,6 +122,27 @@ def test_the_run_key_stays_when_the_model_would_be_the_same(change):
     assert key(**change) == key()
 
 
+def test_the_keys_of_runs_without_folds_and_series_are_those_of_before_there_were_any():
+    assert key() == "e41cbf6bee08c4718187c9817530c276b7c6c0cc03b661472db8299134fa2ad7"
+
+
+def test_folds_and_series_make_runs_with_keys_of_their_own():
+    found = experiment(mode="auto", grid={"units": [4, 8]}, split={"folds": 2, "horizon": 5})
+    runs = grid.expand(found, ("apple", "pear"))
+    assert len(runs) == 2 * 2 * 3
+    assert len({grid.run_key(found, run, "f", "jax") for run in runs}) == len(runs)
+    assert [(run.fold, run.series) for run in runs[:2]] == [(0, None), (1, None)]
+    assert {run.series for run in grid.expand(experiment(mode="local"), ("apple", "pear"))} == {"apple", "pear"}
+
+
+def test_runs_of_single_series_share_a_program_and_runs_of_all_have_another():
+    own = experiment().configuration()
+    faster = own.model_copy(update={"learning_rate": 0.5, "dropout": 0.5})
+    assert grid.program(Run(own, 0, series="apple")) == grid.program(Run(faster, 3, series="pear"))
+    assert grid.program(Run(own, 0, series="apple")) != grid.program(Run(own, 0))
+    assert grid.program(Run(own, 0, fold=1)) != grid.program(Run(own, 0))
+
+
 def test_run_keys_are_sha256_digests_and_differ_within_a_grid():
     found = [key(run=n, grid={"units": [4, 8], "layer": ["GRU", "LSTM"]}) for n in range(4)]
     assert len(set(found)) == 4

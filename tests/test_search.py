@@ -178,7 +178,7 @@ def test_halving_records_what_it_finished_and_what_it_stopped(halved):
     assert all(run.data.metrics["best_val_loss"] >= seen for run in stopped.values())
     assert not any(path.is_file() and path.name in finished for path in place.cache.rglob("checkpoints/*"))
     whole = own.experiment.model_copy(update={"search": Search()})
-    complete = plan.Plan(whole, own.text, own.panel, own.material, own.runs, own.own, own.backend)
+    complete = plan.Plan(whole, own.text, own.panel, own.materials, own.runs, own.own, own.backend)
     result = sweep.run(complete, store, place, sweep.Events())
     assert (result.trained, result.skipped, result.stopped) == (4, 2, 0)
 

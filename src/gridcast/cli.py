@@ -219,13 +219,18 @@ def promote(
 ) -> None:
     """Make the best run champion of the registered model `selection.promote_to`, if every gate lets it pass."""
     from gridcast import evaluation, promotion, tracking
+    from gridcast import winner as winners
 
     planned = _plan(experiment, backend)
     store = tracking.open_store(planned.experiment.name, create=False)
     done = tracking.finished(store, planned.runs)
     if not done:
         raise GridcastError(f"no run of {experiment} on these data is finished yet; train them: gridcast run")
-    winner = evaluation.best(list(done.values()), planned.experiment.selection.metric)
+    if planned.experiment.mode == "global":
+        metric = planned.experiment.selection.metric
+        winner = evaluation.best(list(done.values()), metric, len(planned.materials) - 1)
+    else:
+        winner = winners.find(planned, store, list(done.values()))
     out.print(f"Best of {len(done)} finished runs ({len(planned.runs)} planned): {tracking.name(winner)}", markup=False)
     tested = promotion.test_record(store, winner, planned.baseline_keys)
     _promoted(promotion.promote(planned.experiment, store, winner, tested, _champion_on(planned), force))

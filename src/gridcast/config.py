@@ -77,11 +77,28 @@ Level = Annotated[float, Field(gt=0, lt=1)]
 
 
 class Split(Section):
-    """Chronological shares of the time axis."""
+    """Chronological shares of the time axis; or, where `folds` are given, that many rolling origins.
+
+    Each fold validates on `horizon` steps (default: those of the window), the next one on the steps
+    after, and the last steps of all are the test span. `expanding` folds train on all steps before,
+    others on as many as the first one has.
+    """
 
     train: Share = 0.8
     validation: Share = 0.1
     test: Share = 0.1
+    folds: Annotated[int, Field(ge=1)] | None = None
+    horizon: Annotated[int, Field(ge=1)] | None = None
+    expanding: bool = True
+
+    @model_validator(mode="after")
+    def _one_form(self) -> Split:
+        shares, rolling = ({"train", "validation", "test"}, {"horizon", "expanding"})
+        if self.folds is None and self.model_fields_set & rolling:
+            raise ValueError("horizon and expanding belong to folds; write {folds: 4, horizon: 6}, or shares alone")
+        if self.folds is not None and self.model_fields_set & shares:
+            raise ValueError("takes shares (train, validation, test) or folds, not both; leave one of them out")
+        return self
 
     @model_validator(mode="after")
     def _whole(self) -> Split:
@@ -224,7 +241,7 @@ class Experiment(Section):
     name: Name
     data: Data
     task: Literal["forecast", "probabilistic"] = "forecast"
-    mode: Literal["global"] = "global"
+    mode: Literal["global", "local", "auto"] = "global"
     window: Window
     split: Split = Split()
     transform: Transform = Transform()
@@ -303,6 +320,10 @@ class Experiment(Section):
             if self.selection.metric == "best_val_wql":
                 raise ValueError("selection.metric: best_val_wql is that of task: probabilistic")
             return self
+        if self.mode != "global":
+            raise ValueError(
+                f"mode: task: probabilistic trains one network for all series (got {self.mode}); write global"
+            )
         for axis, plain in (("bidirectional", False), ("attention", False), ("loss", "mse")):
             if self.values(axis) != {plain}:
                 told = "its likelihood is its loss" if axis == "loss" else "its network goes on step by step"
@@ -319,6 +340,24 @@ class Experiment(Section):
                 f"({', '.join(sorted(map(str, likelihoods)))}); write best_val_wql"
             )
         return self
+
+    @model_validator(mode="after")
+    def _rolling(self) -> Experiment:
+        own, needed = self.split.horizon, self.window.horizon
+        if own is not None and own % needed:
+            raise ValueError(f"split.horizon: must be a multiple of window.horizon ({needed}), got {own}")
+        if self.search.strategy != "grid" and (self.mode != "global" or self.split.folds):
+            told = f"mode: {self.mode}" if self.mode != "global" else "folds"
+            raise ValueError(
+                f"search.strategy: {self.search.strategy} compares runs by their losses, and with {told} those of "
+                "different series or folds do not compare; write strategy: grid"
+            )
+        return self
+
+    @property
+    def fold_steps(self) -> int:
+        """Steps of each fold's validation, and of the test span, where there are folds."""
+        return self.split.horizon or self.window.horizon
 
     def configuration(self, **settings: Any) -> Configuration:
         """The experiment's own `baseline` with `settings` in place of its values."""
@@ -407,7 +446,8 @@ def _line(fault: Any) -> str:
     path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in fault["loc"]).lstrip(".")
     if fault["type"] == "value_error":
         said = str(fault["ctx"]["error"])
-        return said if not path or said.startswith((path, "selection")) else f"{path}: {said}"
+        begun = (path, "selection", "split", "search")
+        return said if not path or said.startswith(begun) else f"{path}: {said}"
     return f"{path}: {_told(fault, _section(fault['loc'][:-1]))}"
 
 

@@ -15,7 +15,7 @@ from gridcast import metrics
 from gridcast.data.panel import Panel
 from gridcast.errors import GridcastError
 from gridcast.forecaster import Forecaster
-from gridcast.tracking import CONFIGURATION, KEY
+from gridcast.tracking import CONFIGURATION, FOLD, KEY
 from gridcast.training.material import Material
 
 FORECASTS = "test_forecasts.parquet"
@@ -46,11 +46,18 @@ def forecasts(forecaster: Forecaster, channels: np.ndarray, index: np.ndarray, s
     return Forecasts(index, found[..., -1], levels, found[..., :-1])
 
 
-def best(runs: list[Any], metric: str) -> Any:
-    """The MLflow run to be tested: of the configuration with the best mean over seeds, the best seed.
+def best(runs: list[Any], metric: str, last: int = 0) -> Any:
+    """The MLflow run to be tested: of the configuration with the best mean over seeds and folds, see `leading`,
+    the best seed on the `last` fold, which had the most to learn from.
+    """
+    return newest(leading(runs, metric, last), metric, last)
 
-    Runs whose metric is not finite are left out, and configurations with fewer seeds than others:
-    a mean over few seeds is luck. Raises GridcastError when none is left.
+
+def leading(runs: list[Any], metric: str, last: int = 0) -> list[Any]:
+    """The runs of the configuration with the best mean over seeds and folds.
+
+    Runs whose metric is not finite are left out, and configurations with fewer runs than others, or
+    none on the `last` fold: a mean over few is luck. Raises GridcastError when none is left.
     """
     groups: dict[str, list[Any]] = {}
     for run in runs:
@@ -59,6 +66,9 @@ def best(runs: list[Any], metric: str) -> Any:
             groups.setdefault(run.data.tags[CONFIGURATION], []).append(run)
     if not groups:
         raise GridcastError(f"no run has a finite {metric}")
+    groups = {name: group for name, group in groups.items() if any(_fold(run) == last for run in group)}
+    if not groups:
+        raise GridcastError(f"no run of the last fold has a finite {metric}")
     most = max(map(len, groups.values()))
     whole = [group for group in groups.values() if len(group) == most]
 
@@ -66,8 +76,17 @@ def best(runs: list[Any], metric: str) -> Any:
         """The mean; among equals the smaller key, whichever was recorded first."""
         return float(np.mean([run.data.metrics[metric] for run in group])), min(run.data.tags[KEY] for run in group)
 
-    winners = min(whole, key=rank)
-    return min(winners, key=lambda run: (run.data.metrics[metric], run.data.tags[KEY]))
+    return min(whole, key=rank)
+
+
+def newest(group: list[Any], metric: str, last: int) -> Any:
+    """Of `group` the best run on the `last` fold."""
+    own = [run for run in group if _fold(run) == last]
+    return min(own, key=lambda run: (run.data.metrics[metric], run.data.tags[KEY]))
+
+
+def _fold(run: Any) -> int:
+    return int(run.data.tags.get(FOLD, 0))
 
 
 def table(forecasts: Forecasts, material: Material, panel: Panel) -> pd.DataFrame:

@@ -1,7 +1,7 @@
 """The MLflow model folder, made from files that a worker wrote: one artifact with two doors.
 
-`mlflow.keras.load_model` gives the network, `mlflow.pyfunc.load_model` the forecaster. No network
-is loaded to log one, and nothing is pickled.
+`mlflow.keras.load_model` gives the network, `mlflow.pyfunc.load_model` the forecaster; one of many
+networks has the second door only. No network is loaded to log one, and nothing is pickled.
 """
 
 from __future__ import annotations
@@ -15,12 +15,14 @@ from typing import Any
 
 import gridcast
 from gridcast.data.preprocessing import Preprocessing
-from gridcast.forecaster import FORECAST, ROLLED, SETTINGS, label
+from gridcast.forecaster import ANSWERED, FORECAST, NETWORK, ROLLED, SETTINGS, label
+from gridcast.routing import ROUTES
 
 CARRIED = (
     "conformal.py",
     "errors.py",
     "forecaster.py",
+    "routing.py",
     "data/__init__.py",
     "data/aggregation.py",
     "data/axis.py",
@@ -70,18 +72,22 @@ def save_model(
     (root / "requirements.txt").write_text("\n".join(requirements) + "\n")
     (root / "python_env.yaml").write_text("python: '3.11'\ndependencies:\n- -r requirements.txt\n")
     told = json.loads(files[SETTINGS]).get("quantiles")
-    mlflow_model.signature = signature(preprocessing, told["levels"] if told else ())
-    mlflow_model.add_flavor(
-        "keras", data="data", keras_version=version("keras"), keras_backend=backend, save_exported_model=False
-    )
+    mlflow_model.signature = signature(preprocessing, told["levels"] if told else (), routed=ROUTES in files)
+    if NETWORK in files:
+        mlflow_model.add_flavor(
+            "keras", data="data", keras_version=version("keras"), keras_backend=backend, save_exported_model=False
+        )
     pyfunc.add_to_model(
         mlflow_model, loader_module=f"{name}.forecaster", data="data", code="code", python_env="python_env.yaml"
     )
     mlflow_model.save(str(root / "MLmodel"))
 
 
-def signature(preprocessing: Preprocessing, levels: Sequence[float] = ()) -> Any:
-    """Columns of the history table and of the forecasts, in the experiment's own names; quantiles at `levels`."""
+def signature(preprocessing: Preprocessing, levels: Sequence[float] = (), *, routed: bool = False) -> Any:
+    """Columns of the history table and of the forecasts, in the experiment's own names; quantiles at `levels`.
+
+    `routed` forecasts say which model answered.
+    """
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema
     from mlflow.types.schema import AnyType
@@ -93,6 +99,7 @@ def signature(preprocessing: Preprocessing, levels: Sequence[float] = ()) -> Any
     categories = [ColSpec(AnyType(), name, required=False) for name, _ in own.categories]
     quantiles = [ColSpec("double", label(level)) for level in levels]
     outputs = [*labels, ColSpec("double", FORECAST), *quantiles, ColSpec("boolean", ROLLED)]
+    outputs += [ColSpec("string", ANSWERED)] if routed else []
     params = [ParamSpec("horizon", "integer", own.horizon)]
     if levels:
         params += [ParamSpec("quantiles", "double", list(levels), (-1,)), ParamSpec("seed", "long", 0)]

@@ -20,9 +20,11 @@ from .data import aggregation, axis, exhibition, gaps, lagged, windows
 from .data.preprocessing import Preprocessing
 from .errors import DataError, suggest
 from .models.quantiles import Quantiles
+from .routing import ROUTES, Route, Routes
+from .routing import load as load_routes
 
 NETWORK, SETTINGS = "model.keras", "forecaster.json"
-FORECAST, ROLLED = "forecast", "rolled_forward"
+FORECAST, ROLLED, ANSWERED = "forecast", "rolled_forward", "model"
 SERIES, TIME = "__series__", "__time__"
 """Marked, since a covariate may well be called `time`."""
 LOG = logging.getLogger("gridcast")
@@ -63,6 +65,17 @@ class Forecaster:
     preprocessing: Preprocessing
     network: Any
     quantiles: Quantiles | None = None
+
+    @property
+    def routes(self) -> tuple[Route, ...]:
+        """Who answers for each series, where that differs; else none."""
+        return self.network.routes if isinstance(self.network, Routes) else ()
+
+    @property
+    def lookbacks(self) -> np.ndarray:
+        """Steps that are read of each series (series,)."""
+        same = [self.preprocessing.lookback] * len(self.preprocessing.series)
+        return np.array([route.lookback for route in self.routes] or same)
 
     def scaled(self, channels: np.ndarray, index: np.ndarray, series: np.ndarray) -> np.ndarray:
         """Forecasts (n, horizon) in scaled units of the windows `index` (n, 2)."""
@@ -109,7 +122,8 @@ class Forecaster:
         without one bring the future columns. Gaps are filled as in training. `params["horizon"]`
         (default: as trained) may go beyond the trained horizon: the forecast is then fed back, past
         columns keep their last value, and such steps are marked. Returns one row per series and
-        step: the key columns, the time column, `forecast`, `rolled_forward`. Raises DataError.
+        step: the key columns, the time column, `forecast`, `rolled_forward`, and `model` where
+        series have models of their own: which one answered. Raises DataError.
 
         A probabilistic model's `forecast` is the median, followed by a column for each of
         `params["quantiles"]` (default: as the experiment wanted), such as `q0.1`. It reads as far
@@ -133,7 +147,7 @@ class Forecaster:
         whole = -(-horizon // span) * span  # the network forecasts whole horizons
         matrix = _Matrices.of(rows, ids, codes, own, whole)
         origin = matrix.origin
-        _long_enough(matrix, ids, codes, own)
+        _long_enough(matrix, ids, codes, own, self.lookbacks[codes])
         _exhibition_told(matrix.target, origin, ids, codes, own)
         columns = _known(matrix, origin, ids, codes, own, whole)
         target, told = matrix.target, []
@@ -155,7 +169,9 @@ class Forecaster:
         answer |= {own.time: matrix.times[at], FORECAST: target[series, at]}
         for k, level in enumerate(levels):
             answer[label(level)] = np.concatenate(told, axis=1)[series, steps, k]
-        return pd.DataFrame(answer | {ROLLED: steps >= own.horizon})
+        answer[ROLLED] = steps >= own.horizon
+        answer |= {ANSWERED: [self.routes[code].model for code in codes[series]]} if self.routes else {}
+        return pd.DataFrame(answer)
 
     def _asked(self, params: Mapping[str, Any]) -> tuple[int, tuple[float, ...], int]:
         """Horizon, levels and seed that `params` ask for. Raises DataError."""
@@ -194,10 +210,13 @@ def label(level: float) -> str:
 
 
 def load(folder: Path | str) -> Forecaster:
-    """The forecaster kept in `folder` as `model.keras` and `forecaster.json`."""
+    """The forecaster kept in `folder`: `forecaster.json` and `model.keras`, or `routes.json` and its networks."""
     import keras
 
     content = json.loads(Path(folder, SETTINGS).read_text(encoding="utf-8"))
+    if Path(folder, ROUTES).exists():
+        own = Preprocessing.from_json(content)
+        return Forecaster(own, load_routes(Path(folder), own.horizon))
     network = keras.saving.load_model(Path(folder, NETWORK), compile=False)
     quantiles = Quantiles.from_json(content["quantiles"]) if "quantiles" in content else None
     return Forecaster(Preprocessing.from_json(content), network, quantiles)
@@ -322,9 +341,11 @@ class _Matrices:
         return cls(times, target, columns, origin)
 
 
-def _long_enough(matrix: _Matrices, ids: list[str], codes: np.ndarray, own: Preprocessing) -> None:
-    for row, (name, code) in enumerate(zip(ids, codes, strict=True)):
-        origin, reads = int(matrix.origin[row]), own.lookback
+def _long_enough(
+    matrix: _Matrices, ids: list[str], codes: np.ndarray, own: Preprocessing, lookbacks: np.ndarray
+) -> None:
+    for row, (name, code, lookback) in enumerate(zip(ids, codes, lookbacks, strict=True)):
+        origin, reads = int(matrix.origin[row]), int(lookback)
         if own.lags:
             reads += own.lags[-1]
             begin = pd.Timestamp(own.begins[code])

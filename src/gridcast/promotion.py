@@ -146,7 +146,8 @@ def on_test_span(forecaster: Forecaster, plan: Plan) -> dict[str, float]:
         raise GridcastError(f"it does not know the series '{unknown[0]}'{others}")
     codes = np.array([own.series.index(series) for series in panel.series])
     channels = own.channels(panel.target, panel.columns, panel.times, codes)
-    index = plan.material.origins("test", own.lookback)
+    least = here.lookback if forecaster.routes else 1
+    index = plan.material.each("test", np.maximum(forecaster.lookbacks[codes], least))
     forecasts = evaluation.forecasts(forecaster, channels, index, codes)
     measures = evaluation.measures(evaluation.table(forecasts, plan.material, panel))
     return {name.removeprefix(evaluation.PREFIX): value for name, value in measures.items()}
@@ -305,7 +306,8 @@ def _card(name: str, case: _Case, tested: Mapping[str, Mapping[str, float]], rem
     """What a person should know of a version before using it, as Markdown."""
     run, data, horizon = case.run, case.experiment.data, case.experiment.window.horizon
     about = json.loads(tracking.artifact(case.store, run.data.tags["mlflow.parentRunId"], "sweep.json"))
-    settings = json.loads(run.data.tags[tracking.CONFIGURATION]) | {"seed": run.data.tags[tracking.SEED]}
+    settings = json.loads(run.data.tags[tracking.CONFIGURATION])
+    settings |= {"seed": run.data.tags[tracking.SEED]} if tracking.SEED in run.data.tags else {}
     validation = {m: run.data.metrics[m] for m in ("best_val_loss", "best_val_mae") if m in run.data.metrics}
     series = ", ".join(f"`{one}`" for one in about["series"][:SHOWN])
     columns = ", ".join(f"`{one}`" for one in (data.time, *data.series, data.target, *data.past, *data.future))

@@ -21,7 +21,8 @@ from gridcast.forecaster import SETTINGS
 
 KIND, KEY, SEED, SWEEP = "gridcast.kind", "gridcast.run_key", "gridcast.seed", "gridcast.sweep_key"
 CONFIGURATION, FINGERPRINT, ERROR = "gridcast.configuration", "gridcast.fingerprint", "gridcast.error"
-BY_ORIGIN = "val_loss_by_origin"
+SERIES, FOLD, WINNER = "gridcast.series", "gridcast.fold", "gridcast.winner"
+BY_ORIGIN, BY_SERIES = "val_loss_by_origin", "val_mae_by_series"
 PROMOTION, VERDICT = "gridcast.promotion", "gridcast.verdict"
 DEFAULT_URI = "sqlite:///mlflow.db"
 MODEL = "model"
@@ -187,6 +188,12 @@ def finished(store: Store, keys: Iterable[str], kind: str = "run") -> dict[str, 
         condition += f" and tags.`{KEY}` = '{next(iter(wanted))}'"
     runs = search(store, condition)
     return {run.data.tags[KEY]: run for run in runs if run.data.tags.get(KEY) in wanted}
+
+
+def found(store: Store, run_id: str) -> Any:
+    """The run with this id, None when it is deleted or there never was one."""
+    runs = search(store, f"attributes.run_id = '{run_id}'") if run_id else []
+    return runs[0] if runs else None
 
 
 def tidy(store: Store) -> None:

@@ -36,7 +36,8 @@ TITLES = {
     "cost_quality": "Cost against quality",
     "parallel_coordinates": "Every run",
 }
-SHOWN = 10
+SHOWN, LISTED = 10, 100
+"""Runs and configurations that the page shows; series, where each has a model of its own."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,7 @@ class Findings:
     compared_over: str
     tested: pd.DataFrame
     by_series: pd.DataFrame
+    routes: pd.DataFrame
     against: pd.DataFrame
     sentences: list[str]
     honest: str
@@ -72,14 +74,16 @@ class Findings:
 def find(record: Record) -> Findings:
     """Compute the findings of `record`."""
     axes, metric = record.axes, record.metric
-    runs = record.runs[np.isfinite(record.runs[metric])]
-    leaders = tables.leaderboard(runs, axes, metric)
+    runs = tables.comparable(record.runs, metric)
+    leaders = tables.leaderboard(record.runs, axes, metric)
     configurations = tables.by_configuration(runs, axes, metric)
     contrasts = [tables.contrast(runs, axis, metric) for axis in axes]
     tied, over = _tied(record)
     known = configurations.set_index("configuration")
     simplest = tables.simplest(configurations, tied) if tied else str(record.leader["configuration"])
     names = runs.drop_duplicates("configuration").set_index("configuration")["name"]
+    if not record.together:
+        names = configurations.set_index("configuration")["name"]
     own, horizon = str(record.leader["name"]), _horizon(record)
     tested = tables.test_table(record.tests) if record.tests else pd.DataFrame()
     by_series = tables.by_series({own: record.tests[own]}) if record.tests else pd.DataFrame()
@@ -92,8 +96,8 @@ def find(record: Record) -> Findings:
         runs=len(runs),
         planned=len(record.about["run_keys"]),
         failed=len(record.failures),
-        tied=len(set(tied) & set(known.index)),
-        simplest=str(names[simplest]),
+        tied=len(set(tied) & set(known.index)) if record.together else 0,
+        simplest=str(names.get(simplest, own)),
         compared_over=over,
     )
     honest = verdict.honest(against, mase, NAIVE)
@@ -109,9 +113,11 @@ def find(record: Record) -> Findings:
         compared_over=over,
         tested=tested,
         by_series=by_series,
+        routes=_routes(record, by_series),
         against=against,
         sentences=[
             *verdict.standing(standing),
+            *verdict.answered(record.routes),
             *verdict.against(against, mase),
             *verdict.counted(by_series),
             *([promotion] if (promotion := record.parent.data.tags.get(tracking.PROMOTION)) else []),
@@ -129,11 +135,13 @@ def _horizon(record: Record) -> int:
 
 def _tied(record: Record) -> tuple[list[str], str]:
     """Configurations tied with the best, and over what they were compared."""
-    seeds = record.runs.pivot_table(index="seed", columns="configuration", values=record.metric).dropna(axis=1)
-    if len(seeds) > 1:
-        return statistics.tied_with_best(
-            seeds, over="seeds"
-        ), f"paired over {len(seeds)} seeds, 5 % with Holm's correction"
+    index = list(tables.REPLICATED)
+    pairs = record.runs.pivot_table(index=index, columns="configuration", values=record.metric).dropna(axis=1)
+    if len(pairs) > 1 and pairs.shape[1]:
+        over = _replicates(record)
+        return statistics.tied_with_best(pairs, over="seeds"), f"paired over {over}, 5 % with Holm's correction"
+    if not record.together:
+        return [], ""
     leading = record.by_origin.dropna(axis=1)
     if leading.shape[1] < 2 or len(leading) < 8:
         return [str(record.leader["configuration"])], "too few runs or validation steps to compare"
@@ -145,8 +153,28 @@ def _tied(record: Record) -> tuple[list[str], str]:
     return [leader, *(configuration for configuration in tied if configuration != leader)], over
 
 
+def _replicates(record: Record) -> str:
+    """Over what the runs of a configuration are spread, such as `3 seeds on 4 folds`."""
+    counts = {column: record.runs[column].nunique() for column in tables.REPLICATED}
+    told = [f"{counts['seed']} seeds"] if counts["seed"] > 1 else []
+    told += [f"{counts['series']} series"] if counts["series"] > 1 else []
+    told += [f"{counts['fold']} folds"] if counts["fold"] > 1 else []
+    return " on ".join(told)
+
+
 def _missing(record: Record) -> list[str]:
     said = []
+    if not record.together:
+        said.append(
+            "Losses of different series do not compare: runs are ranked within their series, and the pictures and "
+            "tables of settings show losses moved to one mean for every series. The winner is many networks, so it "
+            "has no curves of its own."
+        )
+    elif record.about.get("folds"):
+        said.append(
+            "Losses of different folds do not compare: runs are ranked within their fold, and the pictures and tables "
+            "of settings show losses moved to one mean for every fold."
+        )
     runs, planned = len(record.runs), len(record.about["run_keys"])
     chosen = record.about.get("search", {}).get("strategy", "grid")
     if chosen != "grid":
@@ -171,7 +199,7 @@ def _missing(record: Record) -> list[str]:
 def draw(record: Record, findings: Findings) -> dict[str, Figure]:
     """The pictures of the report by name; those that cannot be drawn are left out."""
     runs, axes, metric = record.runs, record.axes, record.metric
-    runs = runs[np.isfinite(runs[metric])]
+    runs = tables.comparable(runs, metric)
     target = "actual" if not record.tests else str(record.about.get("target", "value"))
     figures: dict[str, Figure] = {}
     with plots.style(), warnings.catch_warnings():
@@ -238,6 +266,7 @@ def _workbook(findings: Findings, path: Path) -> None:
         "importance": findings.importance,
         "test span": findings.tested,
         "by series": findings.by_series,
+        "models": findings.routes,
     }
     with pd.ExcelWriter(path, engine="openpyxl") as book:
         for name, sheet in sheets.items():
@@ -268,7 +297,9 @@ def page(record: Record, findings: Findings, vectors: Mapping[str, str]) -> str:
     about = record.about
     leader = record.leader
     settings = {axis.replace("_", " "): leader[axis] for axis in record.axes} or {"run": leader["name"]}
-    columns = [axis for axis in record.axes if axis in findings.leaders.columns]
+    leaders = findings.leaders
+    columns = [name for name in ("series", "fold", *record.axes) if name in leaders.columns]
+    top = leaders.head(SHOWN) if record.together else leaders[leaders["rank"] == 1].head(LISTED)
     return environment.get_template("report.html").render(
         name=record.name,
         record=record,
@@ -277,7 +308,9 @@ def page(record: Record, findings: Findings, vectors: Mapping[str, str]) -> str:
         leader=leader,
         settings=settings,
         columns=columns,
-        top=findings.leaders.head(SHOWN).to_dict("records"),
+        top=top.to_dict("records"),
+        routes=findings.routes.head(LISTED).to_dict("records"),
+        replicates=_replicates(record),
         tested=findings.tested.to_dict("records"),
         against={row["name"]: row for row in findings.against.to_dict("records")},
         figures=[(name, TITLES[name], _inline(name, svg)) for name, svg in vectors.items()],
@@ -290,9 +323,17 @@ def page(record: Record, findings: Findings, vectors: Mapping[str, str]) -> str:
     )
 
 
+def _routes(record: Record, by_series: pd.DataFrame) -> pd.DataFrame:
+    """Who answers for each series, with its error on validation and, where it was tested, on the test span."""
+    if not len(record.routes):
+        return record.routes
+    tested = by_series if len(by_series) else pd.DataFrame(columns=["series", "mae", "mase"])
+    return record.routes.merge(tested[["series", "mae", "mase"]], on="series", how="left")
+
+
 def _lines(record: Record) -> dict[str, Any]:
     """What the interactive picture needs: the axes with their values, and each run as places on them."""
-    runs = record.runs[np.isfinite(record.runs[record.metric])].sort_values(record.metric, ascending=False)
+    runs = tables.comparable(record.runs, record.metric).sort_values(record.metric, ascending=False)
     axes = []
     for axis in record.axes:
         values = sorted(runs[axis].unique())

@@ -23,6 +23,8 @@ FEW = 4
 """With fewer different settings no forest can tell axes apart: the smallest grid of two axes has four."""
 MANY = 500
 """Above so many different settings a quarter of optuna's trees is as exact and takes seconds, not a minute."""
+REPLICATED = ("series", "fold", "seed")
+"""What runs of one configuration differ in."""
 
 
 @dataclass(frozen=True)
@@ -54,11 +56,34 @@ def text(value: object) -> str:
 
 
 def leaderboard(runs: pd.DataFrame, axes: Sequence[str], metric: str) -> pd.DataFrame:
-    """Runs by `metric`, best first: rank, name, the axes, seed, metrics, seconds, parameters, run_id."""
-    ranked = _finite(runs, metric).sort_values([metric, "key"], ignore_index=True)
-    ranked["rank"] = np.arange(1, len(ranked) + 1)
+    """Runs by `metric`, best first: rank, name, the axes, seed, metrics, seconds, parameters, run_id.
+
+    Where there are several series or folds, among which losses do not compare: their columns too,
+    the latest fold first, and ranks within each.
+    """
+    apart = _apart(runs)
+    ranked = _finite(runs, metric).sort_values(
+        [*apart, metric, "key"], ascending=[*(column != "fold" for column in apart), True, True], ignore_index=True
+    )
+    ranked["rank"] = ranked.groupby(apart).cumcount() + 1 if apart else np.arange(1, len(ranked) + 1)
     measured = ["best_val_loss", "best_val_mae", "best_epoch", "epochs_trained", "fit_seconds", "parameters"]
-    return ranked[["rank", "name", *axes, "seed", *measured, "run_id"]]
+    return ranked[["rank", "name", *apart, *axes, "seed", *measured, "run_id"]]
+
+
+def comparable(runs: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """`runs` with a finite `metric`, moved so that its mean is the same in every series and fold.
+
+    How hard a series is says nothing about settings: what is left is how they differ within it.
+    """
+    known, apart = _finite(runs, metric), _apart(runs)
+    if not apart:
+        return known
+    means = known.groupby(apart)[metric].transform("mean")
+    return known.assign(**{metric: known[metric] - means + known[metric].mean()})
+
+
+def _apart(runs: pd.DataFrame) -> list[str]:
+    return [column for column in ("series", "fold") if column in runs and len(runs[column].unique()) > 1]
 
 
 def by_configuration(runs: pd.DataFrame, axes: Sequence[str], metric: str) -> pd.DataFrame:
@@ -74,7 +99,7 @@ def by_configuration(runs: pd.DataFrame, axes: Sequence[str], metric: str) -> pd
         rows.append(
             {
                 "configuration": configuration,
-                "name": str(first["name"]).removesuffix(f" seed{first['seed']}"),
+                "name": configuration_name(first),
                 **{axis: first[axis] for axis in axes},
                 "mean": interval.mean,
                 "low": interval.low,
@@ -88,6 +113,12 @@ def by_configuration(runs: pd.DataFrame, axes: Sequence[str], metric: str) -> pd
     return pd.DataFrame(rows, columns=columns).sort_values(
         ["count", "mean"], ascending=[False, True], kind="stable", ignore_index=True
     )
+
+
+def configuration_name(run: pd.Series) -> str:
+    """The name of a run without series, fold and seed."""
+    name = str(run["name"]).removeprefix(f"{run.get('series')}: ").removesuffix(f" fold{run.get('fold')}")
+    return name.removesuffix(f" seed{run['seed']}")
 
 
 def main_effects(runs: pd.DataFrame, axes: Sequence[str], metric: str) -> pd.DataFrame:
@@ -105,7 +136,7 @@ def main_effects(runs: pd.DataFrame, axes: Sequence[str], metric: str) -> pd.Dat
 
 
 def contrast(runs: pd.DataFrame, axis: str, metric: str) -> Contrast | None:
-    """The best value of `axis` against the worst, over runs alike in all other settings and the seed.
+    """The best value of `axis` against the worst, over runs alike in all other settings, series, fold and seed.
 
     Values are ranked by their mean distance from the mean of the runs they are matched with, which in a whole grid is
     their mean; of the values that share a pair, the two furthest apart are compared. Percent and half width
@@ -114,7 +145,7 @@ def contrast(runs: pd.DataFrame, axis: str, metric: str) -> Contrast | None:
     difference changes with the other settings. None when no two runs differ in `axis` alone.
     """
     known = _finite(runs, metric)
-    match = [setting for setting in (*AXES, "seed") if setting != axis]
+    match = [setting for setting in (*AXES, *REPLICATED) if setting != axis and setting in known]
     matched = known.pivot_table(index=match, columns=axis, values=metric) if len(known) else pd.DataFrame()
     matched = matched[matched.count(axis=1) > 1]
     if not len(matched):

@@ -60,8 +60,26 @@ def standing(s: Standing) -> list[str]:
             f"{others} other configuration{'s are' if others > 1 else ' is'} statistically tied with it "
             f"({s.compared_over}); the simplest of them all is {simplest}."
         )
-    elif s.runs > 1:
+    elif s.runs > 1 and s.tied:
         sentences.append(f"No other configuration is statistically tied with it ({s.compared_over}).")
+    return sentences
+
+
+def answered(routes: pd.DataFrame) -> list[str]:
+    """Which models answer for how many series, where they differ; `routes` has the columns series, model and run."""
+    if not len(routes):
+        return []
+    counts = routes["model"].value_counts()
+    told = [f"{model} ({count})" for model, count in counts.head(MANY).items()]
+    told += [f"{len(counts) - MANY} others"] if len(counts) > MANY else []
+    sentences = [f"Of {len(routes)} series, so many are answered by: {_list(told)}."]
+    alone = list(routes.loc[routes["validation MAE"].isna(), "series"])
+    if alone:
+        others = [f"{len(alone) - MANY} more"] if len(alone) > MANY else []
+        sentences.append(
+            f"{_list([*alone[:MANY], *others])} could not be trained (too short, or every run failed): a naive rule "
+            "answers instead, and the forecasts say so."
+        )
     return sentences
 
 

@@ -29,7 +29,8 @@ class Panel:
     `past` and `future` are (series, steps, columns), without NaN where the target has none; the last
     of `past` tells of stretches without exhibition where `data.exhibition` is `feature`.
     `static` is (series, columns), codes into `vocabularies`. `dated` are the days of holidays and
-    events. `notes` tells what was done.
+    events. `folds` are the spans of each rolling origin, `spans` those of the last one; without
+    rolling origins there is one. `notes` tells what was done.
     """
 
     series: tuple[str, ...]
@@ -42,6 +43,7 @@ class Panel:
     vocabularies: tuple[tuple[str, ...], ...]
     spans: splits.Spans
     dated: tuple[Dated, ...] = ()
+    folds: tuple[splits.Spans, ...] = ()
     notes: tuple[str, ...] = ()
 
     @property
@@ -70,8 +72,12 @@ class Panel:
         What is fitted or counted on it knows no filled value: one interpolated at the end of the
         span would tell of the span after.
         """
-        train = self.spans.train
-        return np.where(self.observed[:, :train], self.target[:, :train], np.nan)
+        train = slice(*self.spans["train"])
+        return np.where(self.observed[:, train], self.target[:, train], np.nan)
+
+    def fold(self, number: int) -> Panel:
+        """The same panel with the spans of fold `number`."""
+        return replace(self, spans=self.folds[number])
 
     def take(self, keep: np.ndarray) -> Panel:
         """The same panel with the series at positions `keep` only."""
@@ -89,6 +95,10 @@ class Panel:
 def build(table: Table, experiment: Experiment) -> Panel:
     """The panel of `table`: placed on its axis, gaps filled as told, series selected, checked.
 
+    What is counted here, once for all folds, is counted on the training span of the first: it lies
+    within those of the others, where folds are `expanding`, and before them else. Where series have models of
+    their own, one too short for its own is kept and told, for others may answer for it.
+
     Raises DataError that names file, line and remedy: a (series, time) given twice, stamps off a
     regular axis, steps missing under `gaps: error`, a series too short for windows in each span.
     """
@@ -103,8 +113,8 @@ def build(table: Table, experiment: Experiment) -> Panel:
     panel = _exhibited(panel, data.exhibition)
     panel = _static(panel, table, data.static)
     panel = _constant(panel, experiment)
-    _long_enough(panel, experiment)
-    panel = _whole_enough(panel, experiment)
+    panel = replace(panel, spans=panel.folds[-1])
+    panel = _apart(panel, experiment) if experiment.mode != "global" else _together(panel, experiment)
     if experiment.transform.log1p and np.nanmin(panel.target) <= -1:
         where, when = map(int, np.unravel_index(np.nanargmin(panel.target), panel.target.shape))
         raise DataError(
@@ -159,6 +169,7 @@ def _placed(table: Table, experiment: Experiment) -> Panel:
         return values.reshape(len(ids), len(times), len(columns))
 
     target = cube(TARGET)[:, :, 0]
+    folds = _folds(len(times), experiment)
     return Panel(
         series=ids,
         times=times,
@@ -168,9 +179,25 @@ def _placed(table: Table, experiment: Experiment) -> Panel:
         future=cube(*filter(is_column, data.future)),
         static=np.zeros((len(ids), 0), np.int32),
         vocabularies=(),
-        spans=splits.spans(len(times), experiment.split.train, experiment.split.validation),
+        spans=folds[0],
+        folds=folds,
         notes=table.notes,
     )
+
+
+def _folds(steps: int, experiment: Experiment) -> tuple[splits.Spans, ...]:
+    """The spans of each fold, of one where there are shares. Raises DataError when the first has too few steps."""
+    split, needed = experiment.split, _longest_lookback(experiment) + experiment.window.horizon
+    if split.folds is None:
+        return (splits.spans(steps, split.train, split.validation),)
+    folds = splits.folds(steps, split.folds, experiment.fold_steps, expanding=split.expanding)
+    if folds[0].train < needed:
+        raise DataError(
+            f"split.folds: {split.folds} folds of {experiment.fold_steps} steps and the test span leave "
+            f"{max(0, folds[0].train)} of {steps} steps to train the first one on, {needed} needed (lookback + "
+            "horizon); fewer folds, a shorter split.horizon, or longer series"
+        )
+    return folds
 
 
 def _no_duplicates(table: Table, cell: np.ndarray, cells: int) -> None:
@@ -242,11 +269,11 @@ def _gaps(panel: Panel, table: Table, experiment: Experiment) -> Panel:
 
 def preprocessing(panel: Panel, experiment: Experiment, lookback: int) -> Preprocessing:
     """Everything about `panel` that a model needs in use, fitted on the training span."""
-    data, options, train = experiment.data, experiment.transform, panel.spans.train
-    columns = panel.columns[:, :train]
+    data, options, train = experiment.data, experiment.transform, slice(*panel.spans["train"])
+    columns = panel.columns[:, train]
     # Covariates are always scaled: `none` speaks of the target.
     method = "standard" if options.scale == "none" else options.scale
-    weekdays = axis.weekdays(panel.times[:train], data.frequency, data.calendar)
+    weekdays = axis.weekdays(panel.times[train], data.frequency, data.calendar)
     scaler = scaling.fit(panel.training_target, options.scale, options.log1p)
     return Preprocessing(
         time=data.time,
@@ -268,7 +295,7 @@ def preprocessing(panel: Panel, experiment: Experiment, lookback: int) -> Prepro
         # Where every step is given for every series, each table shows the whole calendar.
         closed=None if data.gaps == "error" else axis.closed(panel.times, weekdays),
         dated=panel.dated,
-        span=(panel.times[0].isoformat(), panel.times[train - 1].isoformat()) if TREND in data.future else None,
+        span=(str(panel.times[train][0]), str(panel.times[train][-1])) if TREND in data.future else None,
         aggregate=data.aggregate,
         categories=tuple(zip(data.static, panel.vocabularies, strict=True)),
         usual=tuple(exhibition.usual(panel.training_target).tolist()) if data.exhibition == "feature" else (),
@@ -378,10 +405,53 @@ def _constant(panel: Panel, experiment: Experiment) -> Panel:
     return replace(panel, notes=(*panel.notes, f"warning: {told}: kept; data.constant: drop leaves them out"))
 
 
-def _long_enough(panel: Panel, experiment: Experiment) -> None:
+def trainable(panel: Panel, experiment: Experiment) -> np.ndarray:
+    """True (series,) where a series has windows to train and to validate a model of its own, in every fold."""
+    window, enough = experiment.window, np.ones(len(panel.series), bool)
+    settled = gaps.settled(panel.target, panel.observed, experiment.data.gaps)
+    for spans in panel.folds:
+        for span in ("train", "validation"):
+            shape = _longest_lookback(experiment), window.horizon, window.stride, *spans[span]
+            usable = np.isfinite(panel.target)
+            index = windows.origins(usable, *shape, settled=settled, observed=panel.observed)
+            enough &= np.isin(np.arange(len(enough)), index[:, 0])
+    return enough
+
+
+def _apart(panel: Panel, experiment: Experiment) -> Panel:
+    """Series with models of their own: those never seen in training go, those too short to train on are told."""
+    seen = np.isfinite(panel.training_target).any(axis=1)
+    if not seen.all():
+        names = ", ".join(panel.series[i] for i in np.flatnonzero(~seen)[:5])
+        told = f"warning: {int((~seen).sum())} series without a value in the training span ({names}): left out"
+        panel = replace(panel.take(np.flatnonzero(seen)), notes=(*panel.notes, told))
+    enough = trainable(panel, experiment)
+    if not enough.any():
+        _together(panel, experiment)
+        raise DataError(f"{experiment.data.source}: no series has a window to train and to validate on in every fold")
+    if enough.all():
+        return panel
+    names = ", ".join(panel.series[i] for i in np.flatnonzero(~enough)[:5])
+    told = (
+        f"warning: {int((~enough).sum())} series too short to train a model of their own (lookback "
+        f"{_longest_lookback(experiment)} + horizon {experiment.window.horizon}): {names}; the seasonal naive, else "
+        "the last value, answers for them"
+    )
+    return replace(panel, notes=(*panel.notes, told))
+
+
+def _together(panel: Panel, experiment: Experiment) -> Panel:
+    for fold in range(len(panel.folds)):
+        panel = _whole_enough(_long_enough(panel.fold(fold), experiment), experiment)
+    return panel
+
+
+def _long_enough(panel: Panel, experiment: Experiment) -> Panel:
     lookback, horizon, spans = _longest_lookback(experiment), experiment.window.horizon, panel.spans
     for name, needed in (("train", lookback + horizon), ("validation", horizon), ("test", horizon)):
         start, end = spans[name]
+        if name == "test" and panel.spans is not panel.folds[-1]:
+            continue
         got = np.isfinite(panel.target[:, start:end]).sum(axis=1)
         short = np.flatnonzero(got < needed)
         if len(short):
@@ -392,6 +462,7 @@ def _long_enough(panel: Panel, experiment: Experiment) -> None:
                 f"{'' if name == 'train' else ', whose inputs may lie in the span before'}); give a longer series, "
                 "a shorter window, another split, or leave it out with data.select.only"
             )
+    return panel
 
 
 def _whole_enough(panel: Panel, experiment: Experiment) -> Panel:
@@ -405,6 +476,8 @@ def _whole_enough(panel: Panel, experiment: Experiment) -> Panel:
     settled = gaps.settled(panel.target, panel.observed, policy)
     notes = panel.notes
     for span in ("train", "validation", "test"):
+        if span == "test" and panel.spans is not panel.folds[-1]:
+            continue
         shape = _longest_lookback(experiment), window.horizon, window.stride, *panel.spans[span]
         whole = windows.origins(usable, *shape)
         honest = windows.origins(usable, *shape, settled=settled, observed=panel.observed)
@@ -425,7 +498,7 @@ def _whole_enough(panel: Panel, experiment: Experiment) -> Panel:
             names = ", ".join(panel.series[i] for i in none[:5])
             why = "filled or masked steps" if experiment.data.exhibition == "mask" else "filled gaps"
             notes += (f"warning: {len(none)} series without a window in the {span} span for {why} ({names})",)
-    return replace(panel, notes=notes)
+    return replace(panel, notes=tuple(dict.fromkeys(notes)))
 
 
 def _longest_lookback(experiment: Experiment) -> int:

@@ -5,7 +5,7 @@ Everything here was fixed on the training span and travels with the model as JSO
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -115,6 +115,20 @@ class Preprocessing:
     def known_ahead(self) -> int:
         """Position of the first channel that is known ahead; those before it end at the origin."""
         return 1 + len(self.past) + bool(self.usual)
+
+    def alone(self, series: str) -> Preprocessing:
+        """What a model of one `series` needs; its category codes, one and the same at every step, are left out."""
+        row = self.series.index(series)
+        return replace(
+            self,
+            series=(series,),
+            target_scaler=self.target_scaler.take(row),
+            scalers=tuple(scaler.take(row) for scaler in self.scalers),
+            static=((),),
+            fallback=self.fallback[row : row + 1],
+            usual=self.usual[row : row + 1],
+            categories=(),
+        )
 
     def to_json(self) -> dict[str, Any]:
         """Plain lists, numbers and strings."""

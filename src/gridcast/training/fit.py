@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,7 @@ class Batches(keras.utils.PyDataset):
         self,
         material: Material,
         index: np.ndarray,
-        settings: Configuration,
+        run: Run,
         size: int,
         *,
         exact: bool,
@@ -50,7 +51,7 @@ class Batches(keras.utils.PyDataset):
         super().__init__()
         self.index, self.size, self.exact = index, size, exact
         self.most = None if exact else material.steps
-        self.objective, self.data = objective.of(material, settings), objective.data(material)
+        self.objective, self.data = objective.of(material, run), objective.data(material)
         self.order = np.arange(len(index))
         self.generator = None if shuffle is None else np.random.default_rng(shuffle)
         self.on_epoch_end()
@@ -110,18 +111,24 @@ class Watch(keras.callbacks.Callback):
 
 def batches(material: Material, run: Run) -> tuple[Batches, Batches]:
     """Training and validation batches of `run`."""
-    settings, size = run.configuration, run.configuration.batch_size
-    train, validation = (material.origins(span, settings.lookback) for span in ("train", "validation"))
-    chunks = -(-len(validation) // EVALUATION_BATCH)
+    lookback = run.configuration.lookback
+    train, validation = (material.origins(span, lookback, run.series) for span in ("train", "validation"))
+    chunks, size = -(-len(validation) // EVALUATION_BATCH), batch_size(run, len(train))
     return (
-        Batches(material, train, settings, min(size, len(train)), exact=False, shuffle=run.seed),
-        Batches(material, validation, settings, -(-len(validation) // chunks), exact=True, shuffle=None),
+        Batches(material, train, run, size, exact=False, shuffle=run.seed),
+        Batches(material, validation, run, -(-len(validation) // chunks), exact=True, shuffle=None),
     )
+
+
+def batch_size(run: Run, windows: int) -> int:
+    """Windows that go through the network together; runs of single series keep it, so that one program serves all."""
+    size = run.configuration.batch_size
+    return min(size, windows) if run.series is None else size
 
 
 def compiled(material: Material, run: Run) -> keras.Model:
     """The network of `run`, ready to fit, its weights drawn from the run's seed."""
-    settings, own = run.configuration, objective.of(material, run.configuration)
+    settings, own = run.configuration, objective.of(material, run)
     network = own.build(run.seed)
     network.compile(
         optimizer=OPTIMIZERS[settings.optimizer](settings.learning_rate),
@@ -197,15 +204,17 @@ def finish(
 ) -> Outcome:
     """What `run` leaves, from its `best` trainable weights and what was `kept` of their validation (n, horizon)."""
     settings = run.configuration
-    preprocessing = material.of(settings.lookback)
-    index = material.origins("validation", settings.lookback)
-    network = objective.of(material, settings).build(0, portable=True)
+    preprocessing = material.of(settings.lookback, run.series)
+    index = material.origins("validation", settings.lookback, run.series)
+    network = _portable(objective.of(material, run))
     network.set_weights(best)
-    content = preprocessing.to_json()
+    content, by_series = preprocessing.to_json(), {}
     if settings.likelihood is None:
-        forecast = preprocessing.target_scaler.inverse(np.asarray(kept, float), index[:, 0])
+        forecast = material.preprocessing.target_scaler.inverse(np.asarray(kept, float), index[:, 0])
         losses = metrics.point_losses(settings.loss, material.scaled(index), kept).mean(axis=1)
-        measured = {"best_val_mae": metrics.mae(material.actual(index), forecast)}
+        errors = np.abs(forecast - material.actual(index)).mean(axis=1)
+        measured = {"best_val_mae": float(errors.mean())}
+        by_series = {int(row): float(errors[index[:, 0] == row].mean()) for row in np.unique(index[:, 0])}
     else:
         losses = kept.mean(axis=1)
         measured, quantiles = calibration.measured(material, settings, network, index)
@@ -223,7 +232,18 @@ def finish(
         },
         origin_losses=tuple((int(step), float(losses[index[:, 1] == step].mean())) for step in np.unique(index[:, 1])),
         files={NETWORK: _saved(network), SETTINGS: json.dumps(content).encode()},
+        series_errors=tuple(by_series.items()),
     )
+
+
+def _portable(own: objective.Objective) -> keras.Model:
+    """The network to be saved, for its weights to be set: of many series one after the other, built once."""
+    return _built(own.network, own.configuration, own.shape)
+
+
+@functools.lru_cache(maxsize=8)
+def _built(network: Callable[..., keras.Model], configuration: Configuration, shape: Any) -> keras.Model:
+    return network(configuration, shape, portable=True)
 
 
 def _saved(network: keras.Model) -> bytes:
@@ -244,7 +264,9 @@ def restore(files: dict[str, bytes]) -> Forecaster:
 def evaluate(material: Material, files: dict[str, bytes]) -> Forecasts:
     """Forecasts of the forecaster in `files` over the test span."""
     forecaster = restore(files)
-    index = material.origins("test", forecaster.preprocessing.lookback)
+    # A rule that reads little is to be tested on the windows that the baselines have.
+    least = material.preprocessing.lookback if forecaster.routes else 1
+    index = material.each("test", np.maximum(forecaster.lookbacks, least))
     return evaluation.forecasts(forecaster, material.channels, index, material.codes)
 
 

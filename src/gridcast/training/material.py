@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -42,22 +43,37 @@ class Material:
     checkpoint_seconds: float
     probabilistic: Probabilistic
 
-    def origins(self, span: str, lookback: int) -> np.ndarray:
-        """Windows (n, 2) whose targets lie in `span`, observed all; their inputs know nothing of their future."""
-        own = self.preprocessing
-        return windows.origins(
-            np.isfinite(self.target),
+    def origins(self, span: str, lookback: int, series: str | None = None) -> np.ndarray:
+        """Windows (n, 2) whose targets lie in `span`, observed all; their inputs know nothing of their future.
+
+        Those of one `series`, or of all.
+        """
+        own, first = self.preprocessing, 0 if series is None else self.preprocessing.series.index(series)
+        rows = slice(first, None if series is None else first + 1)
+        target, observed = self.target[rows], self.observed[rows]
+        index = windows.origins(
+            np.isfinite(target),
             lookback,
             own.horizon,
             self.stride,
             *self.spans[span],
-            settled=gaps.settled(self.target, self.observed, own.gaps),
-            observed=self.observed,
+            settled=gaps.settled(target, observed, own.gaps),
+            observed=observed,
         )
+        index[:, 0] += first
+        return index
 
-    def of(self, lookback: int) -> Preprocessing:
-        """The preprocessing for a network that reads `lookback` steps."""
-        return replace(self.preprocessing, lookback=lookback)
+    def each(self, span: str, lookbacks: Sequence[int]) -> np.ndarray:
+        """Windows (n, 2) of `span`, of each series with as many inputs as its entry in `lookbacks` (series,) says."""
+        if len(set(lookbacks)) == 1:
+            return self.origins(span, int(lookbacks[0]))
+        pairs = zip(lookbacks, self.preprocessing.series, strict=True)
+        return np.concatenate([self.origins(span, int(lookback), series) for lookback, series in pairs])
+
+    def of(self, lookback: int, series: str | None = None) -> Preprocessing:
+        """The preprocessing for a network that reads `lookback` steps, of one `series` or of all."""
+        own = replace(self.preprocessing, lookback=lookback)
+        return own if series is None else own.alone(series)
 
     def actual(self, index: np.ndarray) -> np.ndarray:
         """Targets (n, horizon) of the windows `index`, in data units."""
@@ -67,8 +83,8 @@ class Material:
         """Targets (n, horizon) of the windows `index`, in network units."""
         return windows.ahead(self.channels[:, :, 0], index, self.preprocessing.horizon)
 
-    def baseline(self, lookback: int) -> baselines.Task:
-        """What a baseline needs to forecast the windows of the test span."""
+    def baseline(self, lookback: int, span: str = "test") -> baselines.Task:
+        """What a baseline needs to forecast the windows of `span`."""
         return baselines.Task(
             target=self.target,
             observed=self.observed,
@@ -79,7 +95,7 @@ class Material:
             horizon=self.preprocessing.horizon,
             period=self.period,
             training_index=self.origins("train", lookback),
-            index=self.origins("test", lookback),
+            index=self.origins(span, lookback),
             inverse=self.preprocessing.target_scaler.inverse,
             levels=self.levels,
         )

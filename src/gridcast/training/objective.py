@@ -17,6 +17,7 @@ from gridcast.config import Configuration
 from gridcast.data import lagged, windows
 from gridcast.data.preprocessing import Preprocessing
 from gridcast.forecaster import inputs
+from gridcast.grid import Run
 from gridcast.models import autoregressive, recurrent
 from gridcast.models.likelihoods import LIKELIHOODS, Likelihood
 from gridcast.training.material import Material
@@ -44,14 +45,18 @@ class Point:
     preprocessing: Preprocessing
     categories: tuple[int, ...]
 
-    def build(self, seed: int, *, portable: bool = False) -> keras.Model:
+    network = staticmethod(recurrent.build)
+
+    def build(self, seed: int) -> keras.Model:
         """The network, not compiled."""
+        return self.network(self.configuration, self.shape, seed)
+
+    @property
+    def shape(self) -> recurrent.Shape:
+        """Sizes of the network; that of one series alone embeds no series and no category."""
         own = self.preprocessing
-        known = own.known_ahead
-        shape = recurrent.Shape(
-            own.lookback, own.width, own.horizon, own.width - known, len(own.series), self.categories
-        )
-        return recurrent.build(self.configuration, shape, seed, portable=portable)
+        ahead = own.width - own.known_ahead
+        return recurrent.Shape(own.lookback, own.width, own.horizon, ahead, len(own.series), self.categories)
 
     def read(self, data: Data, index: Any, arrays: Any = np, *, context: bool = True) -> tuple[dict[str, Any], Any]:  # noqa: ARG002
         """Inputs and scaled targets (n, horizon) of the windows `index` (n, 2)."""
@@ -88,14 +93,20 @@ class Density:
         """The family of distributions."""
         return LIKELIHOODS[self.configuration.likelihood or ""]
 
-    def build(self, seed: int, *, portable: bool = False) -> keras.Model:
+    network = staticmethod(autoregressive.build)
+
+    def build(self, seed: int) -> keras.Model:
         """The network, not compiled."""
+        return self.network(self.configuration, self.shape, seed)
+
+    @property
+    def shape(self) -> autoregressive.Shape:
+        """Sizes of the network."""
         own = self.preprocessing
         features = len(own.lags) + own.width  # the channels of the signal, and the level in place of the target
-        shape = autoregressive.Shape(
+        return autoregressive.Shape(
             own.lookback, own.horizon, features, self.likelihood.parameters, len(own.series), self.categories
         )
-        return autoregressive.build(self.configuration, shape, seed, portable=portable)
 
     def read(self, data: Data, index: Any, arrays: Any = np, *, context: bool = True) -> tuple[dict[str, Any], Any]:
         """Inputs and targets (n, lookback + horizon, 4) of the windows `index` (n, 2); the `context` may not count."""
@@ -137,7 +148,8 @@ def _mean(values: Any, counts: Any) -> Any:
 Objective = Point | Density
 
 
-def of(material: Material, configuration: Configuration) -> Objective:
-    """What a run with these settings is trained for."""
-    kind = Point if configuration.likelihood is None else Density
-    return kind(configuration, material.of(configuration.lookback), material.categories)
+def of(material: Material, run: Run) -> Objective:
+    """What `run` is trained for."""
+    own = run.configuration
+    kind = Point if own.likelihood is None else Density
+    return kind(own, material.of(own.lookback, run.series), material.categories if run.series is None else ())
