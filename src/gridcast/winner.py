@@ -160,7 +160,7 @@ def _rules(plan: Plan) -> list[tuple[str, str, float]]:
         actual, rows = material.actual(task.index), task.index[:, 0]
         for name in baselines.possible(len(plan.panel.series), plan.material.period):
             if name in baselines.NAIVE:
-                errors = np.abs(baselines.BASELINES[name](task) - actual).mean(axis=1)
+                errors = np.abs(baselines.BASELINES[name](task).point - actual).mean(axis=1)
                 for row in np.unique(rows):
                     found.setdefault((int(row), name), []).append(float(errors[rows == row].mean()))
     whole = {at: errors for at, errors in found.items() if len(errors) == len(plan.materials)}

@@ -145,7 +145,8 @@ def contrast(runs: pd.DataFrame, axis: str, metric: str) -> Contrast | None:
     difference changes with the other settings. None when no two runs differ in `axis` alone.
     """
     known = _finite(runs, metric)
-    match = [setting for setting in (*AXES, *REPLICATED) if setting != axis and setting in known]
+    others = [setting for setting in (*AXES, *REPLICATED) if setting != axis and setting in known]
+    match = [setting for setting in others if known[setting].notna().all()]
     matched = known.pivot_table(index=match, columns=axis, values=metric) if len(known) else pd.DataFrame()
     matched = matched[matched.count(axis=1) > 1]
     if not len(matched):
