@@ -13,7 +13,7 @@ from gridcast.config import AXES
 from gridcast.errors import GridcastError
 from gridcast.tracking import Store
 
-METRICS = ("best_val_loss", "best_val_mae", "best_epoch", "epochs_trained", "fit_seconds", "parameters")
+METRICS = ("best_val_loss", "best_val_mae", "best_val_wql", "best_epoch", "epochs_trained", "fit_seconds", "parameters")
 COMPARED = 20
 """Leading runs whose validation loss by origin is read, to tell which of them are tied."""
 
@@ -103,7 +103,7 @@ def _row(run: Any) -> dict[str, Any]:
         "name": tracking.name(run),
         "seed": int(run.data.tags[tracking.SEED]),
         "configuration": run.data.tags[tracking.CONFIGURATION],
-        **{axis: settings[axis] for axis in AXES},
+        **{axis: settings.get(axis) for axis in AXES},
         **{metric: run.data.metrics.get(metric, float("nan")) for metric in METRICS},
     }
 

@@ -24,8 +24,8 @@ class Preprocessing:
     stands for a past or future column before its first observation, in data units. `closed` are
     the dates of the data on which an observed calendar has no step though its weekday has as a
     rule; None where a table alone shows which steps there are. A probabilistic network also reads
-    its target `lags` steps ago and the age of each series: the steps since its first value, at
-    `begins`, one every `seconds`; `typical` is the geometric mean of the scales of all series.
+    its target `lags` steps ago and, where not all series begin together, the age of each: the steps
+    since its first value, at `begins`, one every `seconds`; `typical` is the geometric mean of the scales of all series.
     """
 
     time: str
@@ -65,12 +65,12 @@ class Preprocessing:
         """
         stamps, given = calendar(times, self.future), 1 + len(self.scalers)
         known = given + stamps.shape[1]
-        channels = np.empty((*target.shape, known + bool(self.lags)), np.float32)
+        channels = np.empty((*target.shape, known + self.aged), np.float32)
         channels[:, :, 0] = self.target_scaler.transform(target, series)
         for k, scaler in enumerate(self.scalers):
             channels[:, :, 1 + k] = scaler.transform(columns[:, :, k], series)
         channels[:, :, given:known] = stamps
-        if self.lags:
+        if self.aged:
             channels[:, :, known] = self.ages(times, series)
         return channels
 
@@ -86,9 +86,14 @@ class Preprocessing:
         return self.target_scaler.scale / self.typical
 
     @property
+    def aged(self) -> bool:
+        """Whether series differ in age: else it would number the years, and tell of no series."""
+        return len(set(self.begins)) > 1
+
+    @property
     def width(self) -> int:
         """How many channels there are."""
-        return 1 + len(self.scalers) + width(self.future) + bool(self.lags)
+        return 1 + len(self.scalers) + width(self.future) + self.aged
 
     @property
     def known_ahead(self) -> int:
