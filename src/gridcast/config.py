@@ -115,11 +115,6 @@ class Transform(Section):
     scale: Literal["minmax", "standard", "mean-abs", "none"] = "minmax"
 
 
-LIKELIHOODS = ("student-t", "gaussian", "negative-binomial", "quantile")
-DIRECT = "quantile"
-"""The one that is no distribution: the network answers with the quantiles that were asked for."""
-
-
 class Configuration(Section):
     """The settings of one network: each of them can be an axis of the grid.
 
@@ -334,7 +329,7 @@ class Experiment(Section):
                 f"scales by itself (got scale: {self.transform.scale}, log1p: {str(self.transform.log1p).lower()}); "
                 "leave it out"
             )
-        if DIRECT in likelihoods and len(likelihoods) > 1 and self.selection.metric == "best_val_loss":
+        if "quantile" in likelihoods and len(likelihoods) > 1 and self.selection.metric == "best_val_loss":
             raise ValueError(
                 "selection.metric: best_val_loss cannot compare quantiles with likelihoods "
                 f"({', '.join(sorted(map(str, likelihoods)))}); write best_val_wql"
@@ -363,7 +358,7 @@ class Experiment(Section):
         """The experiment's own `baseline` with `settings` in place of its values."""
         own: dict[str, Any] = {"lookback": self.window.lookback, "loss": self.training.loss}
         if self.task == "probabilistic":
-            own["likelihood"] = LIKELIHOODS[0]
+            own["likelihood"] = "student-t"
         return Configuration(**(own | self.baseline | settings))
 
 

@@ -48,7 +48,7 @@ def inputs(preprocessing: Preprocessing, channels: Any, index: Any, series: Any,
         found["history"] = windows.inputs(channels, index, own.lookback)
         if channels.shape[2] > known:
             found["ahead"] = windows.ahead(channels[:, :, known:], index, own.horizon)
-    if len(preprocessing.series) > 1:
+    if len(own.series) > 1 and not own.lags:
         found["series"] = codes.astype(np.int32)
     if preprocessing.static and preprocessing.static[0]:
         found["static"] = arrays.asarray(preprocessing.static, np.int32)[codes]
@@ -102,7 +102,10 @@ class Forecaster:
         seed: int = 0,
         horizon: int | None = None,
     ) -> np.ndarray:
-        """Quantiles (n, horizon, levels) in data units of the windows `index` (n, 2); `horizon` as trained if None."""
+        """Quantiles (n, horizon, levels) in data units of the windows `index` (n, 2).
+
+        `horizon` is the trained one where not given; only samples go on beyond it.
+        """
         assert self.quantiles is not None
         own = replace(self.preprocessing, horizon=horizon or self.preprocessing.horizon)
         read = inputs(own, channels, index, series)

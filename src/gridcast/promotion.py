@@ -308,7 +308,8 @@ def _card(name: str, case: _Case, tested: Mapping[str, Mapping[str, float]], rem
     about = json.loads(tracking.artifact(case.store, run.data.tags["mlflow.parentRunId"], "sweep.json"))
     settings = json.loads(run.data.tags[tracking.CONFIGURATION])
     settings |= {"seed": run.data.tags[tracking.SEED]} if tracking.SEED in run.data.tags else {}
-    validation = {m: run.data.metrics[m] for m in ("best_val_loss", "best_val_mae") if m in run.data.metrics}
+    measured = ("best_val_loss", "best_val_mae", "best_val_wql")
+    validation = {m: run.data.metrics[m] for m in measured if m in run.data.metrics}
     series = ", ".join(f"`{one}`" for one in about["series"][:SHOWN])
     columns = ", ".join(f"`{one}`" for one in (data.time, *data.series, data.target, *data.past, *data.future))
     card = [

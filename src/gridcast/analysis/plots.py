@@ -47,7 +47,7 @@ STYLE = {
     "axes.facecolor": "none",
     "svg.hashsalt": "gridcast",
 }
-LABELS = {"best_val_loss": "validation loss", "best_val_mae": "validation MAE"}
+LABELS = {"best_val_loss": "validation loss", "best_val_mae": "validation MAE", "best_val_wql": "validation WQL"}
 MANY = 40
 
 

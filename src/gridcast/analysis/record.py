@@ -15,7 +15,7 @@ from gridcast.config import AXES
 from gridcast.errors import GridcastError
 from gridcast.tracking import Store
 
-METRICS = ("best_val_loss", "best_val_mae", "best_epoch", "epochs_trained", "fit_seconds", "parameters")
+METRICS = ("best_val_loss", "best_val_mae", "best_val_wql", "best_epoch", "epochs_trained", "fit_seconds", "parameters")
 COMPARED = 20
 """Leading runs whose validation loss by origin is read, to tell which of them are tied."""
 

@@ -153,7 +153,8 @@ def _words(axis: str) -> str:
 
 
 def _metric(metric: str) -> str:
-    return {"best_val_loss": "validation loss", "best_val_mae": "validation MAE"}[metric]
+    names = {"best_val_loss": "validation loss", "best_val_mae": "validation MAE"}
+    return names.get(metric, "weighted quantile loss on validation")
 
 
 def _value(axis: str, value: str) -> str:

@@ -115,6 +115,8 @@ def build(table: Table, experiment: Experiment) -> Panel:
     panel = _constant(panel, experiment)
     panel = replace(panel, spans=panel.folds[-1])
     panel = _apart(panel, experiment) if experiment.mode != "global" else _together(panel, experiment)
+    if "negative-binomial" in experiment.values("likelihood"):
+        _counts(panel)
     if experiment.transform.log1p and np.nanmin(panel.target) <= -1:
         where, when = map(int, np.unravel_index(np.nanargmin(panel.target), panel.target.shape))
         raise DataError(
@@ -122,6 +124,18 @@ def build(table: Table, experiment: Experiment) -> Panel:
             f"{panel.times[when]:%Y-%m-%d %H:%M}, and log1p needs values above -1; write log1p: false"
         )
     return panel
+
+
+def _counts(panel: Panel) -> None:
+    """A count is whole and not negative; a value that fills a gap need not be, it is never scored."""
+    broken = panel.observed & ((panel.target < 0) | (panel.target != np.round(panel.target)))
+    if broken.any():
+        where, when = map(int, np.argwhere(broken)[0])
+        raise DataError(
+            f"likelihood: series '{panel.series[where]}' is {panel.target[where, when]:g} at "
+            f"{panel.times[when]:%Y-%m-%d %H:%M}, and negative-binomial counts whole things from 0 on "
+            f"({int(broken.sum()):,} such values in all); write likelihood: student-t"
+        )
 
 
 def _calendar_names(experiment: Experiment) -> None:

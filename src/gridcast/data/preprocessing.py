@@ -30,8 +30,9 @@ class Preprocessing:
     events, `span` the first and the last stamp of the training span. `usual` is the longest run of
     zeros (series,) that is the habit of a series where the network is told of longer ones, else empty.
     `categories` names the static columns, each with its vocabulary; code k means word k - 1 of it. A
-    probabilistic network also reads its target `lags` steps ago and the age of each series: the steps since
-    its first value, at `begins`, one every `seconds`; `typical` is the geometric mean of the scales of all series.
+    probabilistic network also reads its target `lags` steps ago and, where not all series begin
+    together, the age of each: the steps since its first value, at `begins`, one every `seconds`;
+    `typical` is the geometric mean of the scales of all series.
     """
 
     time: str
@@ -86,12 +87,12 @@ class Preprocessing:
         """
         stamps, given = calendar(times, self.future, self.frequency, self.dated, self.span), 1 + len(self.scalers)
         known = given + stamps.shape[1]
-        channels = np.empty((*target.shape, known + bool(self.lags)), np.float32)
+        channels = np.empty((*target.shape, known + self.aged), np.float32)
         channels[:, :, 0] = self.target_scaler.transform(target, series)
         for k, scaler in enumerate(self.scalers):
             channels[:, :, 1 + k] = scaler.transform(columns[:, :, k], series)
         channels[:, :, given:known] = stamps
-        if self.lags:
+        if self.aged:
             channels[:, :, known] = self.ages(times, series)
         return channels
 
@@ -107,9 +108,14 @@ class Preprocessing:
         return self.target_scaler.scale / self.typical
 
     @property
+    def aged(self) -> bool:
+        """Whether series differ in age: else it would number the years, and tell of no series."""
+        return len(set(self.begins)) > 1
+
+    @property
     def width(self) -> int:
         """How many channels there are."""
-        return 1 + len(self.scalers) + len(labels(self.future, self.dated)) + bool(self.lags)
+        return 1 + len(self.scalers) + len(labels(self.future, self.dated)) + self.aged
 
     @property
     def known_ahead(self) -> int:

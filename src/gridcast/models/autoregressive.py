@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +22,6 @@ class Shape:
     horizon: int
     features: int
     parameters: int
-    series: int = 1
     categories: tuple[int, ...] = ()
 
 
@@ -29,41 +29,53 @@ def build(configuration: Configuration, shape: Shape, seed: int = 0, *, portable
     """An uncompiled network from signal (n, lookback + horizon, features) to raw (n, lookback + horizon, parameters).
 
     The signal of each step is made by `data.lagged`: in training the lags of the horizon are those
-    observed. series (n,) and static (n, categories) are embedded and join it at every step.
+    observed. static (n, categories) is embedded and joins it at every step.
     `portable` is as in `recurrent.build`.
 
-    Source: Salinas, Flunkert, Gasthaus, Januschowski (2020), "DeepAR". Departure: the head reads the
-    signal beside the recurrent state, so that it can take over a lag as it stands.
+    Source: Salinas, Flunkert, Gasthaus, Januschowski (2020), "DeepAR". Departures: the head reads the
+    signal beside the recurrent state, so that it can take over a lag as it stands; and the series
+    themselves are not embedded, for a network that knows each by its name learns where it was
+    rather than where it goes.
     """
     draws = iter(np.random.SeedSequence(seed).generate_state(256).tolist())
     steps = shape.lookback + shape.horizon
-    inputs: dict[str, Any] = {"signal": keras.Input((steps, shape.features), name="signal")}
-    parts = [inputs["signal"]]
-    codes: dict[str, tuple[int, Any]] = {}
-    if shape.series > 1:
-        inputs["series"] = keras.Input((), name="series", dtype="int32")
-        codes["series"] = shape.series, inputs["series"]
+    signal = keras.Input((steps, shape.features), name="signal")
+    inputs, vectors = embedded(shape, draws)
+    parts = [signal, *(keras.layers.RepeatVector(steps)(vector) for vector in vectors)]
+    joined = keras.layers.Concatenate(name="joined")(parts) if vectors else signal
+    state = recurrent(configuration, joined, draws, sequences=True, portable=portable)
+    head = keras.layers.Dense(
+        shape.parameters, kernel_initializer=keras.initializers.GlorotUniform(next(draws)), name="parameters"
+    )
+    raw = head(keras.layers.Concatenate(name="seen")([state, joined]))
+    return keras.Model({"signal": signal, **inputs}, raw, name="forecaster")
+
+
+def embedded(shape: Shape, draws: Iterator[int]) -> tuple[dict[str, Any], list[Any]]:
+    """Inputs for the codes that there are, and a vector (n, width) of each code."""
+    inputs: dict[str, Any] = {}
+    vectors = []
     if shape.categories:
         inputs["static"] = keras.Input((len(shape.categories),), name="static", dtype="int32")
-        for column, count in enumerate(shape.categories):
-            codes[f"static_{column + 1}"] = count, inputs["static"][:, column]
-    for name, (count, code) in codes.items():
-        parts.append(keras.layers.RepeatVector(steps)(embedding(count, next(draws), name)(code)))
-    joined = keras.layers.Concatenate(name="joined")(parts) if len(parts) > 1 else parts[0]
-    state = joined
+        for column, codes in enumerate(shape.categories):
+            vectors.append(embedding(codes, next(draws), f"static_{column + 1}")(inputs["static"][:, column]))
+    return inputs, vectors
+
+
+def recurrent(
+    configuration: Configuration, signal: Any, draws: Iterator[int], *, sequences: bool, portable: bool
+) -> Any:
+    """The outputs of the recurrent stack over `signal`: at every step where `sequences`, else at the last one."""
+    layers: dict[str, Any] = STOCK if portable else CELLS
+    drop = keras.layers.Dropout if portable else dropout.Dropout
     for depth in range(configuration.layers):
-        layers: dict[str, Any] = STOCK if portable else CELLS
-        state = layers[configuration.layer](
+        signal = layers[configuration.layer](
             configuration.units,
-            return_sequences=True,
+            return_sequences=sequences or depth < configuration.layers - 1,
             kernel_initializer=keras.initializers.GlorotUniform(next(draws)),
             recurrent_initializer=keras.initializers.Orthogonal(seed=next(draws)),
             seed=next(draws),
             name=f"recurrent_{depth + 1}",
-        )(state)
-        drop = keras.layers.Dropout if portable else dropout.Dropout
-        state = drop(configuration.dropout, seed=next(draws), name=f"dropout_{depth + 1}")(state)
-    head = keras.layers.Dense(
-        shape.parameters, kernel_initializer=keras.initializers.GlorotUniform(next(draws)), name="parameters"
-    )
-    return keras.Model(inputs, head(keras.layers.Concatenate(name="seen")([state, joined])), name="forecaster")
+        )(signal)
+        signal = drop(configuration.dropout, seed=next(draws), name=f"dropout_{depth + 1}")(signal)
+    return signal

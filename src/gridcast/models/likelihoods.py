@@ -1,8 +1,8 @@
 """Distributions of the next value: Gaussian, Student-t, negative binomial.
 
 A network gives raw numbers (..., parameters) for each step; together with the scale of the window,
-in data units, they are a distribution in data units. Log densities are written for Keras, so that
-they can be trained on; means and draws for numpy, so that they travel inside every logged model.
+in data units, they are a distribution in data units. Log densities and means are written for Keras, to
+be trained on; draws for numpy, the same on every backend.
 
 Source: Salinas, Flunkert, Gasthaus, Januschowski (2020), "DeepAR: Probabilistic Forecasting with
 Autoregressive Recurrent Networks", section 3.1. Departures: the shape of the negative binomial is
@@ -30,16 +30,14 @@ Parameters = tuple[Any, ...]
 class Likelihood:
     """A family of distributions.
 
-    `log_density(raw, value, scale)` is that of `value` (...), for Keras; `mean(raw, scale)` and
-    `draw(raw, scale, generator)` are (...) for numpy; `centre(raw, scale)` is what stands for the
-    distribution in absolute errors, for Keras. `raw` is (..., parameters), the others (...), all in
-    data units. `counts` says that values are whole and not negative.
+    `log_density(raw, value, scale)` is that of `value` (...), and `mean(raw, scale)` its expectation,
+    for Keras; `draw(raw, scale, generator)` is a value (...), for numpy. `raw` is (..., parameters),
+    the others (...), all in data units. `counts` says that values are whole and not negative.
     """
 
     parameters: int
     log_density: Callable[[Any, Any, Any], Any]
-    centre: Callable[[Any, Any], Any]
-    mean: Callable[[np.ndarray, np.ndarray], np.ndarray]
+    mean: Callable[[Any, Any], Any]
     draw: Callable[[np.ndarray, np.ndarray, np.random.Generator], np.ndarray]
     counts: bool = False
 
@@ -59,42 +57,36 @@ def _split(raw: Any, clip: Callable[[Any, float, float], Any]) -> Parameters:
     return tuple(raw[..., k] for k in range(raw.shape[-1]))
 
 
-def _gaussian(raw: Any, scale: Any, clip: Any, softplus: Any) -> Parameters:
-    """Location and standard deviation."""
+def _gaussian(raw: Any, clip: Any, softplus: Any) -> Parameters:
+    """Location and standard deviation, in units of the scale: in those, their gradients are finite."""
     location, spread = _split(raw, clip)
-    return location * scale, (softplus(spread) + FLOOR) * scale
+    return location, softplus(spread) + FLOOR
 
 
 def _gaussian_density(raw: Any, value: Any, scale: Any) -> Any:
     ops = _keras()
-    location, spread = _gaussian(raw, scale, ops.clip, ops.softplus)
-    return -0.5 * ((value - location) / spread) ** 2 - ops.log(spread) - 0.5 * math.log(2 * math.pi)
-
-
-def _gaussian_mean(raw: np.ndarray, scale: np.ndarray) -> np.ndarray:
-    return np.asarray(_gaussian(raw, scale, np.clip, _softplus)[0])
+    location, spread = _gaussian(raw, ops.clip, ops.softplus)
+    size = -0.5 * math.log(2 * math.pi) - ops.log(spread) - ops.log(scale)
+    return size - 0.5 * ((value / scale - location) / spread) ** 2
 
 
 def _gaussian_draw(raw: np.ndarray, scale: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-    location, spread = _gaussian(raw, scale, np.clip, _softplus)
-    return np.asarray(location + spread * generator.standard_normal(location.shape))
+    location, spread = _gaussian(raw, np.clip, _softplus)
+    return np.asarray((location + spread * generator.standard_normal(location.shape)) * scale)
 
 
-def _student(raw: Any, scale: Any, clip: Any, softplus: Any) -> Parameters:
-    """Location, scale and degrees of freedom, those more than two."""
+def _student(raw: Any, clip: Any, softplus: Any) -> Parameters:
+    """Location, spread and degrees of freedom, those more than two."""
     location, spread, freedom = _split(raw, clip)
-    return location * scale, (softplus(spread) + FLOOR) * scale, 2 + clip(softplus(freedom), 1e-3, 1e3)
+    return location, softplus(spread) + FLOOR, 2 + clip(softplus(freedom), 1e-3, 1e3)
 
 
 def _student_density(raw: Any, value: Any, scale: Any) -> Any:
     ops = _keras()
-    location, spread, freedom = _student(raw, scale, ops.clip, ops.softplus)
+    location, spread, freedom = _student(raw, ops.clip, ops.softplus)
     size = log_gamma((freedom + 1) / 2) - log_gamma(freedom / 2) - 0.5 * ops.log(math.pi * freedom)
-    return size - ops.log(spread) - (freedom + 1) / 2 * ops.log1p(((value - location) / spread) ** 2 / freedom)
-
-
-def _student_mean(raw: np.ndarray, scale: np.ndarray) -> np.ndarray:
-    return np.asarray(_student(raw, scale, np.clip, _softplus)[0])
+    far = ((value / scale - location) / spread) ** 2
+    return size - ops.log(spread) - ops.log(scale) - (freedom + 1) / 2 * ops.log1p(far / freedom)
 
 
 def _student_draw(raw: np.ndarray, scale: np.ndarray, generator: np.random.Generator) -> np.ndarray:
@@ -102,10 +94,11 @@ def _student_draw(raw: np.ndarray, scale: np.ndarray, generator: np.random.Gener
 
     With the angle drawn too nothing is rejected: networks that differ in the last bits draw alike.
     """
-    location, spread, freedom = _student(raw, scale, np.clip, _softplus)
+    location, spread, freedom = _student(raw, np.clip, _softplus)
     radius = 1 - generator.random(location.shape)
     angle = 2 * np.pi * generator.random(location.shape)
-    return np.asarray(location + spread * np.sqrt(freedom * np.expm1(-2 / freedom * np.log(radius))) * np.cos(angle))
+    far = np.sqrt(freedom * np.expm1(-2 / freedom * np.log(radius))) * np.cos(angle)
+    return np.asarray((location + spread * far) * scale)
 
 
 def _negative_binomial(raw: Any, scale: Any, clip: Any, softplus: Any) -> Parameters:
@@ -122,10 +115,6 @@ def _negative_binomial_density(raw: Any, value: Any, scale: Any) -> Any:
     leading = k * (ops.log1p((r - 1) / (k + 1)) - ops.log1p(r / mean)) + r * (ops.log(k + r) - ops.log(mean + r))
     rest = 0.5 * (ops.log(r) - ops.log(k + r) - ops.log(k + 1)) + 1 - 0.5 * math.log(2 * math.pi)
     return leading + rest + _remainder(k + r) - _remainder(k + 1) - _remainder(r)
-
-
-def _negative_binomial_mean(raw: np.ndarray, scale: np.ndarray) -> np.ndarray:
-    return np.asarray(_negative_binomial(raw, scale, np.clip, _softplus)[0])
 
 
 def _negative_binomial_draw(raw: np.ndarray, scale: np.ndarray, generator: np.random.Generator) -> np.ndarray:
@@ -159,29 +148,18 @@ def _remainder(x: Any) -> Any:
     return ops.where(x < 8, low, series(ops.maximum(x, 8.0)))
 
 
+def _location(raw: Any, scale: Any) -> Any:
+    return raw[..., 0] * scale
+
+
+def _positive(raw: Any, scale: Any) -> Any:
+    return (_keras().softplus(raw[..., 0]) + FLOOR) * scale
+
+
 LIKELIHOODS = {
-    "gaussian": Likelihood(
-        2,
-        _gaussian_density,
-        lambda raw, scale: _gaussian(raw, scale, _keras().clip, _keras().softplus)[0],
-        _gaussian_mean,
-        _gaussian_draw,
-    ),
-    "student-t": Likelihood(
-        3,
-        _student_density,
-        lambda raw, scale: _student(raw, scale, _keras().clip, _keras().softplus)[0],
-        _student_mean,
-        _student_draw,
-    ),
-    "negative-binomial": Likelihood(
-        2,
-        _negative_binomial_density,
-        lambda raw, scale: _negative_binomial(raw, scale, _keras().clip, _keras().softplus)[0],
-        _negative_binomial_mean,
-        _negative_binomial_draw,
-        counts=True,
-    ),
+    "gaussian": Likelihood(2, _gaussian_density, _location, _gaussian_draw),
+    "student-t": Likelihood(3, _student_density, _location, _student_draw),
+    "negative-binomial": Likelihood(2, _negative_binomial_density, _positive, _negative_binomial_draw, counts=True),
 }
 DIRECT = "quantile"
 """No distribution: the network answers with quantiles themselves."""

@@ -84,8 +84,7 @@ class Weights:
 
     def embedded(self, read: Mapping[str, np.ndarray]) -> np.ndarray:
         """The embeddings (n, width) of the codes that `read` holds."""
-        codes = [read["series"]] if "series" in read else []
-        codes += list(read["static"].T) if "static" in read else []
+        codes = read["static"].T if "static" in read else ()
         parts = [table[code] for table, code in zip(self.embeddings, codes, strict=True)]
         return np.concatenate(parts, axis=1) if parts else np.zeros((len(read["signal"]), 0), np.float32)
 

@@ -7,7 +7,7 @@ import json
 import math
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from gridcast.errors import Diverged, GridcastError
 from gridcast.evaluation import Forecasts
 from gridcast.forecaster import NETWORK, SETTINGS, Forecaster, load
 from gridcast.grid import Run
+from gridcast.models.recurrent import Shape, build
 from gridcast.training import backend, calibration, objective
 from gridcast.training.checkpoint import BEST, Checkpoint, Clock
 from gridcast.training.material import Material
@@ -238,12 +239,14 @@ def finish(
 
 def _portable(own: objective.Objective) -> keras.Model:
     """The network to be saved, for its weights to be set: of many series one after the other, built once."""
-    return _built(own.network, own.configuration, own.shape)
+    if isinstance(own, objective.Point):
+        return _built(own.configuration, own.shape)
+    return own.build(0, portable=True)
 
 
 @functools.lru_cache(maxsize=8)
-def _built(network: Callable[..., keras.Model], configuration: Configuration, shape: Any) -> keras.Model:
-    return network(configuration, shape, portable=True)
+def _built(configuration: Configuration, shape: Shape) -> keras.Model:
+    return build(configuration, shape, portable=True)
 
 
 def _saved(network: keras.Model) -> bytes:

@@ -1,7 +1,8 @@
 """What a run is trained for: the network it trains, what that reads, its loss and its error.
 
-A `Point` forecast of every step of the horizon, or a `Density` of every step. What the two have in
-common, `fit` and `fused` know by these names; arrays are numpy's or, in a compiled program, JAX's.
+A `Point` forecast of every step of the horizon, a `Density` of every step, or `Direct`, its quantiles.
+What they have in common, `fit` and `fused` know by these names; arrays are numpy's or, in a compiled
+program, JAX's. `context` says that a density learns from the steps before the horizon too.
 """
 
 from __future__ import annotations
@@ -18,8 +19,9 @@ from gridcast.data import lagged, windows
 from gridcast.data.preprocessing import Preprocessing
 from gridcast.forecaster import inputs
 from gridcast.grid import Run
-from gridcast.models import autoregressive, recurrent
-from gridcast.models.likelihoods import LIKELIHOODS, Likelihood
+from gridcast.models import autoregressive, direct, recurrent
+from gridcast.models.likelihoods import DIRECT, LIKELIHOODS, Likelihood, rising
+from gridcast.models.quantiles import trained
 from gridcast.training.material import Material
 
 POINT_LOSSES = {
@@ -45,11 +47,9 @@ class Point:
     preprocessing: Preprocessing
     categories: tuple[int, ...]
 
-    network = staticmethod(recurrent.build)
-
-    def build(self, seed: int) -> keras.Model:
+    def build(self, seed: int, *, portable: bool = False) -> keras.Model:
         """The network, not compiled."""
-        return self.network(self.configuration, self.shape, seed)
+        return recurrent.build(self.configuration, self.shape, seed, portable=portable)
 
     @property
     def shape(self) -> recurrent.Shape:
@@ -93,63 +93,106 @@ class Density:
         """The family of distributions."""
         return LIKELIHOODS[self.configuration.likelihood or ""]
 
-    network = staticmethod(autoregressive.build)
-
-    def build(self, seed: int) -> keras.Model:
+    def build(self, seed: int, *, portable: bool = False) -> keras.Model:
         """The network, not compiled."""
-        return self.network(self.configuration, self.shape, seed)
-
-    @property
-    def shape(self) -> autoregressive.Shape:
-        """Sizes of the network."""
-        own = self.preprocessing
-        features = len(own.lags) + own.width  # the channels of the signal, and the level in place of the target
-        return autoregressive.Shape(
-            own.lookback, own.horizon, features, self.likelihood.parameters, len(own.series), self.categories
-        )
+        shape = _shape(self.preprocessing, self.categories, self.likelihood.parameters)
+        return autoregressive.build(self.configuration, shape, seed, portable=portable)
 
     def read(self, data: Data, index: Any, arrays: Any = np, *, context: bool = True) -> tuple[dict[str, Any], Any]:
         """Inputs and targets (n, lookback + horizon, 4) of the windows `index` (n, 2); the `context` may not count."""
-        own = self.preprocessing
-        channels, codes = data["channels"], data["codes"]
-        around = lagged.gather(channels, index, own.lookback, own.horizon, 0, arrays)
-        steps = index[:, 1, None] + np.arange(-own.lookback, own.horizon)
-        counts = data["observed"][index[:, 0, None], steps] & arrays.isfinite(around)
-        counts &= context | (np.arange(around.shape[1]) >= own.lookback)
-        scale = arrays.asarray(own.target_scaler.scale, np.float32)[codes[index[:, 0]]]
-        level = lagged.level(around[:, : own.lookback], arrays) * scale
-        value = arrays.where(counts, around, 0.0) * scale[:, None]
-        each = (value, counts, level[:, None], scale[:, None])
-        target = arrays.stack([arrays.broadcast_to(part, value.shape).astype(np.float32) for part in each], axis=2)
-        return inputs(own, channels, index, codes, arrays), target
+        read, target = _read(self.preprocessing, data, index, arrays)
+        return read, target if context else target[:, -self.preprocessing.horizon :]
 
     def loss(self, target: Any, output: Any) -> Any:
         """Mean loss (n,) over the steps of each window that count."""
-        return _mean(self._losses(target, output), target[..., 1])
-
-    def _losses(self, target: Any, output: Any) -> Any:
-        value, _, level, scale = (target[..., k] for k in range(4))
-        return -self.likelihood.log_density(output, value, level) - ops.log(scale)
+        return _mean(self.kept(target, output), target[..., 1])
 
     def error(self, target: Any, output: Any) -> Any:
         """Mean absolute error (n,) one step ahead over the steps of each window that count, in scaled units."""
         value, counts, level, scale = (target[..., k] for k in range(4))
-        return _mean(ops.abs(value - self.likelihood.centre(output, level)) / scale, counts)
+        mean = self.likelihood.mean(output[:, -target.shape[1] :], level)
+        return _mean(ops.abs(value - mean) / scale, counts)
+
+    def kept(self, target: Any, output: Any) -> Any:
+        """The losses of all steps of the target; they are kept of the validation span (n, horizon)."""
+        value, _, level, scale = (target[..., k] for k in range(4))
+        output = output[:, -target.shape[1] :]
+        return -self.likelihood.log_density(output, value, level) - ops.log(scale)
+
+
+@dataclass(frozen=True)
+class Direct:
+    """Quantiles of every step of the horizon, judged by twice the pinball loss, in units of the series' scale.
+
+    Targets are those of a `Density`, of the horizon alone. Source: Koenker, Bassett (1978),
+    "Regression Quantiles".
+    """
+
+    configuration: Configuration
+    preprocessing: Preprocessing
+    categories: tuple[int, ...]
+    levels: tuple[float, ...]
+
+    def build(self, seed: int, *, portable: bool = False) -> keras.Model:
+        """The network, not compiled."""
+        own = self.preprocessing
+        unknown = sum(lag < own.horizon for lag in own.lags)
+        shape = _shape(own, self.categories, len(self.levels))
+        return direct.build(self.configuration, shape, unknown, seed, portable=portable)
+
+    def read(self, data: Data, index: Any, arrays: Any = np, *, context: bool = True) -> tuple[dict[str, Any], Any]:  # noqa: ARG002
+        """Inputs and targets (n, horizon, 4) of the windows `index` (n, 2)."""
+        read, target = _read(self.preprocessing, data, index, arrays)
+        return read, target[:, -self.preprocessing.horizon :]
+
+    def loss(self, target: Any, output: Any) -> Any:
+        """Mean loss (n,) over the steps of each window that count, and over the levels."""
+        return _mean(self.kept(target, output), target[..., 1])
+
+    def error(self, target: Any, output: Any) -> Any:
+        """Mean absolute error (n,) of the median over the steps of each window that count, in scaled units."""
+        value, counts, level, scale = (target[..., k] for k in range(4))
+        median = rising(output, ops)[..., self.levels.index(0.5)] * level
+        return _mean(ops.abs(value - median) / scale, counts)
 
     def kept(self, target: Any, output: Any) -> Any:
         """What is kept of the validation span (n, horizon): the losses."""
-        return self._losses(target, output)[:, -self.preprocessing.horizon :]
+        value, _, level, scale = (target[..., k] for k in range(4))
+        levels = np.array(self.levels, np.float32)
+        short = (value[..., None] - rising(output, ops) * level[..., None]) / scale[..., None]
+        return 2 * ops.mean(ops.maximum(levels * short, (levels - 1) * short), axis=-1)
+
+
+def _shape(own: Preprocessing, categories: tuple[int, ...], parameters: int) -> autoregressive.Shape:
+    features = len(own.lags) + own.width  # the channels of the signal, and the level in place of the target
+    return autoregressive.Shape(own.lookback, own.horizon, features, parameters, categories)
+
+
+def _read(own: Preprocessing, data: Data, index: Any, arrays: Any) -> tuple[dict[str, Any], Any]:
+    """Inputs and targets (n, lookback + horizon, 4) of the windows `index` (n, 2)."""
+    channels, codes = data["channels"], data["codes"]
+    around = lagged.gather(channels, index, own.lookback, own.horizon, 0, arrays)
+    steps = index[:, 1, None] + np.arange(-own.lookback, own.horizon)
+    counts = data["observed"][index[:, 0, None], steps] & arrays.isfinite(around)
+    scale = arrays.asarray(own.target_scaler.scale, np.float32)[codes[index[:, 0]]]
+    level = lagged.level(around[:, : own.lookback], arrays) * scale
+    value = arrays.where(counts, around, 0.0) * scale[:, None]
+    each = (value, counts, level[:, None], scale[:, None])
+    target = arrays.stack([arrays.broadcast_to(part, value.shape).astype(np.float32) for part in each], axis=2)
+    return inputs(own, channels, index, codes, arrays), target
 
 
 def _mean(values: Any, counts: Any) -> Any:
     return ops.sum(ops.where(counts > 0, values, 0.0), axis=1) / ops.maximum(ops.sum(counts, axis=1), 1.0)
 
 
-Objective = Point | Density
+Objective = Point | Density | Direct
 
 
 def of(material: Material, run: Run) -> Objective:
     """What `run` is trained for."""
-    own = run.configuration
-    kind = Point if own.likelihood is None else Density
-    return kind(own, material.of(own.lookback, run.series), material.categories if run.series is None else ())
+    own = run.configuration, material.of(run.configuration.lookback, run.series)
+    categories = material.categories if run.series is None else ()
+    if run.configuration.likelihood == DIRECT:
+        return Direct(*own, categories, trained(material.probabilistic.quantiles))
+    return Point(*own, categories) if run.configuration.likelihood is None else Density(*own, categories)
