@@ -1,5 +1,6 @@
 """Interrupted runs go on where they were, to the same bits."""
 
+import contextlib
 import io
 import json
 import logging
