@@ -81,7 +81,7 @@ def signature(preprocessing: Preprocessing) -> Any:
     # Ids and stamps come as text or as numbers and datetimes: the forecaster reads either.
     labels = [ColSpec(AnyType(), column, required=True) for column in (*own.keys, own.time)]
     numbers = [ColSpec("double", column, required=True) for column in (own.target, *own.past, *own.future_columns)]
-    categories = [ColSpec(AnyType(), column, required=False) for column, _ in own.categories]
+    categories = [ColSpec(AnyType(), column, required=False) for column, _ in own.categories if column not in own.keys]
     outputs = [*labels, ColSpec("double", FORECAST), ColSpec("boolean", ROLLED)]
     params = ParamSchema([ParamSpec("horizon", "integer", own.horizon)])
     return ModelSignature(Schema(labels + numbers + categories), Schema(outputs), params)

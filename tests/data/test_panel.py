@@ -480,3 +480,15 @@ def test_statics_of_combined_rows_must_agree(refusal):
     frame = sales(DAYS).assign(colour=["red", "blue"] * DAYS)
     told = refusal(frame, data={"aggregate": "sum", "frequency": "W", "static": ["colour"]})
     assert told.startswith("data.static: column 'colour' changes within series 'apple' (red, blue);")
+
+
+def test_a_series_that_the_mask_leaves_without_a_window_is_refused_with_a_remedy(refusal, build):
+    frame = changed(changed(sales(200), "pear", 8, 0.0), "pear", 160, 5.0)
+    sections = {"window": {"lookback": 8, "horizon": 1}, "data": {"exhibition": "mask", "gaps": "zero"}}
+    assert build(frame, **sections | {"window": {"lookback": 7}}).series == ("apple", "pear")
+    assert refusal(frame, **sections) == (
+        "sales.csv: series 'pear' too broken: 152 of its 200 steps are filled (gaps: zero) or masked (exhibition: "
+        "mask), which leaves no window in the train span whose targets (horizon 1) were all observed; give the missing "
+        "steps, a coarser data.frequency or a shorter horizon, write exhibition: feature, write gaps: zero if nothing "
+        "happened then, or leave it out with data.select.only"
+    )

@@ -396,15 +396,16 @@ def _whole_enough(panel: Panel, experiment: Experiment) -> Panel:
         none = np.setdiff1d(whole[:, 0], honest[:, 0])
         if len(none) and (span == "train" or not len(honest)):
             filled = int((usable & ~panel.observed)[none[0]].sum())
-            made_up = f"filled (gaps: {policy})"
-            made_up += " or masked (exhibition: mask)" if experiment.data.exhibition == "mask" else ""
+            masked = experiment.data.exhibition == "mask"
+            made_up = f"filled (gaps: {policy}){' or masked (exhibition: mask)' if masked else ''}"
+            told_instead = ", write exhibition: feature" if masked else ""
             ends = " and whose inputs end on an observed step" if policy == "interpolate" else ""
             raise DataError(
                 f"{experiment.data.source}: {_named(panel, none[0], len(none))} too broken: {filled} of its "
                 f"{len(panel.times)} steps are {made_up}, which leaves no window in the {span} span "
                 f"whose targets (horizon {window.horizon}) were all observed{ends}; give the missing steps, a coarser "
-                "data.frequency or a shorter horizon, write gaps: zero if nothing happened then, or leave it out with "
-                "data.select.only"
+                f"data.frequency or a shorter horizon{told_instead}, write gaps: zero if nothing happened then, or "
+                "leave it out with data.select.only"
             )
         if len(none):
             names = ", ".join(panel.series[i] for i in none[:5])
