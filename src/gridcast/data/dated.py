@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Sequence
 
 import pandas as pd
 
-from gridcast.data import listed
+from gridcast.data import features, listed
 from gridcast.data.features import EVENTS, HOLIDAYS, Dated
 from gridcast.errors import ConfigError, DataError, suggest
 
@@ -26,6 +27,18 @@ def resolve(names: tuple[str, ...], times: pd.DatetimeIndex) -> tuple[Dated, ...
         elif name.startswith(EVENTS):
             found.append(_events(name))
     return tuple(found)
+
+
+def told(found: Sequence[Dated], training: pd.DatetimeIndex, frequency: str) -> list[str]:
+    """Notes on how far each of `found` is known, and on what marks no step of the `training` span."""
+    notes = [f"{one.name}: known to {one.known[1]}, forecasts beyond need a new training" for one in found if one.known]
+    names = [one.name for one in found]
+    marks = features.calendar(training, names, frequency, found)
+    return notes + [
+        f"warning: {label}: on no step of the training span, so that nothing is learned of it"
+        for channel, label in enumerate(features.labels(names, found))
+        if not marks[:, channel].any()
+    ]
 
 
 def _holidays(name: str, first: int, last: int) -> Dated:
