@@ -51,6 +51,11 @@ def test_unknown_key_like_no_other_gets_no_suggestion():
         ({"data": {"source": 3}}, "data.source: must be a string (got 3)"),
         ({"data": {"past": "price"}}, "data.past: must be a list (got 'price')"),
         ({"data": {"series": ["shop", 3]}}, "data.series[1]: must be a string (got 3)"),
+        (
+            {"data": {"static_source": "products.csv"}},
+            "data.static_source: 'products.csv' brings static columns by series; name them in data.static, or leave it "
+            "out",
+        ),
         ({"split": {"train": 1}}, "split.train: must be less than 1 (got 1)"),
         ({"training": {"seeds": 3}}, "training.seeds: must be a list (got 3)"),
         ({"training": {"seeds": []}}, "training.seeds: must have at least 1 item (got [])"),
@@ -80,6 +85,11 @@ def test_wrong_type_or_range_is_refused_with_field_value_and_what_is_allowed(sec
     [
         ({"task": "forcast"}, "task: 'forcast' is not allowed; did you mean 'forecast'? (allowed: 'forecast', "),
         ({"data": {"gaps": "zeros"}}, "data.gaps: 'zeros' is not allowed; did you mean 'zero'? (allowed: 'error', "),
+        (
+            {"data": {"aggregate": "summ"}},
+            "data.aggregate: 'summ' is not allowed; did you mean 'sum'? (allowed: 'none'",
+        ),
+        ({"data": {"exhibition": "masks"}}, "data.exhibition: 'masks' is not allowed; did you mean 'mask'? (allowed: "),
         ({"transform": {"scale": "min-max"}}, "transform.scale: 'min-max' is not allowed; did you mean 'minmax'?"),
         ({"baseline": {"layer": "gru"}}, "baseline.layer: 'gru' is not allowed; did you mean 'GRU'?"),
         ({"grid": {"layer": ["GRU", "LSTN"]}}, "grid.layer[1]: 'LSTN' is not allowed; did you mean 'LSTM'?"),

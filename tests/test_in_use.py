@@ -111,8 +111,8 @@ def test_rows_by_day_are_combined_by_month_in_use_as_in_training(tmp_path, rule)
     assert panel.times.tolist() == pd.date_range("2019-12-01", "2022-05-01", freq="MS").tolist()
     assert [note for note in panel.notes if " combined to " in note or "left out" in note] == [
         f"{len(frame[frame['date'].between('2019-12-01', '2022-05-31')]):,} rows combined to 60 by M ({rule})",
-        "warning: the data begin on 2019-11-20 00:00:00 and end on 2022-06-10 00:00:00: of 2019-11-01 and of "
-        "2022-06-01 on they hold a part only, which is left out",
+        "warning: the data begin on 2019-11-20 00:00:00 and end on 2022-06-10 00:00:00: the periods of "
+        "2019-11-01 and 2022-06-01 are not whole and left out",
     ]
     pears = frame[frame["product"] == "pear"].set_index("date").sort_index(kind="stable").loc["2020-02-01":"2020-02-29"]
     expected = {"sum": pears["quantity"].sum(), "mean": pears["quantity"].mean(), "last": pears["quantity"].iloc[-1]}

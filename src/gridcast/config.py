@@ -35,6 +35,8 @@ class Select(Section):
 class Data(Section):
     """Where the series come from and what their columns mean.
 
+    `static_source` is a CSV file that brings the `static` columns, a row for each value of the
+    `series` columns, where the table itself does not.
     `aggregate` combines rows finer than `frequency` into one per series and period: the target by
     that rule, covariates by their mean. `exhibition` looks for stretches without exhibition, runs of
     zeros far longer than the habit of a series, and either leaves them out of training and
@@ -48,6 +50,7 @@ class Data(Section):
     past: Annotated[Columns, Field(strict=False)] = ()
     future: Annotated[Columns, Field(strict=False)] = ()
     static: Annotated[Columns, Field(strict=False)] = ()
+    static_source: str | None = None
     frequency: str = "D"
     period: Annotated[int, Field(ge=2)] | None = None
     calendar: Literal["observed", "regular"] = "observed"
@@ -57,6 +60,15 @@ class Data(Section):
     dates: Literal["auto", "iso", "day-first", "month-first"] = "auto"
     constant: Literal["keep", "drop"] = "keep"
     select: Select = Select()
+
+    @model_validator(mode="after")
+    def _static_of_series(self) -> Data:
+        if self.static_source is not None and not (self.static and self.series):
+            raise ValueError(
+                f"data.static_source: '{self.static_source}' brings static columns by series; "
+                f"name them in data.{'series' if self.static else 'static'}, or leave it out"
+            )
+        return self
 
     @field_validator("series", mode="before")
     @classmethod

@@ -96,7 +96,7 @@ def signature(preprocessing: Preprocessing, levels: Sequence[float] = (), *, rou
     # Ids and stamps come as text or as numbers and datetimes: the forecaster reads either.
     labels = [ColSpec(AnyType(), name, required=True) for name in (*own.keys, own.time)]
     numbers = [ColSpec("double", name, required=True) for name in (own.target, *own.past, *own.future_columns)]
-    categories = [ColSpec(AnyType(), name, required=False) for name, _ in own.categories]
+    categories = [ColSpec(AnyType(), name, required=False) for name, _ in own.categories if name not in own.keys]
     quantiles = [ColSpec("double", label(level)) for level in levels]
     outputs = [*labels, ColSpec("double", FORECAST), *quantiles, ColSpec("boolean", ROLLED)]
     outputs += [ColSpec("string", ANSWERED)] if routed else []

@@ -384,7 +384,7 @@ def _known(
     columns = matrix.columns.copy()
     fallback = np.array(own.fallback)[codes] if own.fallback else np.zeros((len(ids), 0))
     for k, name in enumerate(own.columns):
-        if name in own.future_columns:
+        if k >= len(own.columns) - len(own.future_columns):
             for row, start in enumerate(origin):
                 gap = np.isnan(columns[row, start : start + horizon, k])
                 if gap.any():

@@ -116,7 +116,7 @@ def test_a_table_that_lacks_days_is_opened_on_the_usual_ones(hour):
         ("W", "2023-01-08 23:59", "2023-01-02 00:00", "2023-01-09 00:00"),
         ("W-SUN", "2023-01-05 10:44", "2023-01-01 00:00", "2023-01-08 00:00"),
         ("M", "2024-02-29 10:44", "2024-02-01 00:00", "2024-03-01 00:00"),
-        ("ME", "2024-02-29 10:44", "2024-02-01 00:00", "2024-03-01 00:00"),
+        ("MS", "2024-02-29 10:44", "2024-02-01 00:00", "2024-03-01 00:00"),
         ("Q", "2024-02-29 10:44", "2024-01-01 00:00", "2024-04-01 00:00"),
         ("Y", "2024-02-29 10:44", "2024-01-01 00:00", "2025-01-01 00:00"),
     ],
@@ -127,7 +127,7 @@ def test_a_stamp_lies_between_the_beginning_and_the_end_of_its_period(frequency,
     assert texts(axis.end(begins, frequency)) == [end]
 
 
-@pytest.mark.parametrize("frequency", ["2W", "2D", "3M", "fortnight", "Q-FEB"])
+@pytest.mark.parametrize("frequency", ["2W", "2D", "3M", "ME", "fortnight", "Q-FEB"])
 def test_a_frequency_whose_periods_a_stamp_does_not_tell_is_an_error(frequency):
     with pytest.raises(ValueError, match=r"."):
         axis.begin(pd.DatetimeIndex(["2023-01-05"]), frequency)

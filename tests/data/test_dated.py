@@ -70,8 +70,8 @@ def test_events_without_names_are_one_channel(events):
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("", "events.csv, line 1: no column 'date' (needed: date; may be there: end, name; the file has: nothing)"),
-        ("dates,name\n", "events.csv, line 1: no column 'date'; did you mean 'dates'? (needed: date; may be"),
+        ("", "events.csv, line 1: no column 'date' (the file has: nothing)"),
+        ("dates,name\n", "events.csv, line 1: no column 'date'; did you mean 'dates'? (the file has: dates, name)"),
         ("date\n", "events.csv: no events; add lines such as 2011-12-31, or leave 'events:events.csv' out"),
         (
             "date,end\n2011-12-22,\n24/12/2011,\n,2011-12-28\n",
@@ -88,7 +88,7 @@ def test_events_without_names_are_one_channel(events):
             "date,name\n2011-12-22,\n",
             "events.csv, line 2, column 'name': empty is no name; fill it in, or leave the column out",
         ),
-        ("date,name\n2011-12-22,a,b\n", "events.csv, line 2, more fields than the header has; quote fields that"),
+        ("date,name\n2011-12-22,a,b\n", "events.csv, line 2: more fields than the header has; quote fields that"),
         ('date,name\n2011-12-22,"a\n', "events.csv, line 2: unexpected end of data; look for a quote that is not"),
     ],
 )

@@ -430,9 +430,9 @@ def test_stretches_without_exhibition_are_no_targets_of_training_and_validation(
     assert windows_of(build, still(), "validation", **MASK) == []
     assert windows_of(build, still(), "test", **MASK) == list(range(45, 50))
     assert next(note for note in found.notes if "exhibition" in note) == (
-        "2 stretches without exhibition in 1 series, 25 of 90 steps of the training and validation spans, left out of "
-        "training and validation (exhibition: mask); the longest: pear 2023-01-12 to 2023-01-31 (20 steps), pear "
-        "2023-02-11 to 2023-02-15 (5 steps)"
+        "in the training and validation spans 2 stretches without exhibition of 1 series, 25 of 90 steps, the longest: "
+        "pear 2023-01-12 to 2023-01-31 (20 steps), pear 2023-02-11 to 2023-02-15 (5 steps); left out of training and "
+        "validation (exhibition: mask)"
     )
     assert (
         found.notes[-1] == "warning: 1 series without a window in the validation span for filled or masked steps (pear)"
@@ -461,7 +461,7 @@ def test_masked_steps_count_for_no_scaler_and_nothing_is_masked_unless_asked_for
 def test_without_a_stretch_the_panel_is_the_same_and_says_so(build):
     found = build(sales(DAYS), **MASK)
     assert found.fingerprint == build(sales(DAYS)).fingerprint
-    assert found.notes[-1] == "no stretch without exhibition in the training and validation spans (exhibition: mask)"
+    assert "in the training and validation spans no stretch without exhibition; left out" in found.notes[-1]
 
 
 def test_rows_coarser_than_the_frequency_cannot_be_combined(refusal):
@@ -480,3 +480,15 @@ def test_statics_of_combined_rows_must_agree(refusal):
     frame = sales(DAYS).assign(colour=["red", "blue"] * DAYS)
     told = refusal(frame, data={"aggregate": "sum", "frequency": "W", "static": ["colour"]})
     assert told.startswith("data.static: column 'colour' changes within series 'apple' (red, blue);")
+
+
+def test_a_series_that_the_mask_leaves_without_a_window_is_refused_with_a_remedy(refusal, build):
+    frame = changed(changed(sales(200), "pear", 8, 0.0), "pear", 160, 5.0)
+    sections = {"window": {"lookback": 8, "horizon": 1}, "data": {"exhibition": "mask", "gaps": "zero"}}
+    assert build(frame, **sections | {"window": {"lookback": 7}}).series == ("apple", "pear")
+    assert refusal(frame, **sections) == (
+        "sales.csv: series 'pear' too broken: 152 of its 200 steps are filled (gaps: zero) or masked (exhibition: "
+        "mask), which leaves no window in the train span whose targets (horizon 1) were all observed; give the missing "
+        "steps, a coarser data.frequency or a shorter horizon, write exhibition: feature, write gaps: zero if nothing "
+        "happened then, or leave it out with data.select.only"
+    )

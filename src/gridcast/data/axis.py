@@ -24,10 +24,11 @@ def anchored(frequency: str, first: pd.Timestamp) -> str:
 def begin(times: pd.DatetimeIndex, frequency: str) -> pd.DatetimeIndex:
     """Start of the period of `frequency` that each of `times` lies in; weeks begin on Monday, `W-SUN` on Sunday.
 
-    ValueError: a frequency of which a stamp alone does not tell the periods, such as 2W.
+    ValueError: a frequency of which a stamp alone does not tell the periods, such as 2W, or whose steps
+    are the ends of its periods, such as ME.
     """
     count, unit, anchor = _parts(frequency)
-    if unit in MONTHS and count == 1 and not anchor:
+    if unit in MONTHS and count == 1 and not anchor and not frequency.endswith("E"):
         return times.to_period(unit).start_time
     days = times.normalize()
     if unit == "W" and count == 1:

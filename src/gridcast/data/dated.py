@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 import datetime as dt
-import io
-from pathlib import Path
+from collections.abc import Sequence
 
 import pandas as pd
 
-from gridcast.data import files
+from gridcast.data import features, listed
 from gridcast.data.features import EVENTS, HOLIDAYS, Dated
 from gridcast.errors import ConfigError, DataError, suggest
 
@@ -29,6 +27,18 @@ def resolve(names: tuple[str, ...], times: pd.DatetimeIndex) -> tuple[Dated, ...
         elif name.startswith(EVENTS):
             found.append(_events(name))
     return tuple(found)
+
+
+def told(found: Sequence[Dated], training: pd.DatetimeIndex, frequency: str) -> list[str]:
+    """Notes on how far each of `found` is known, and on what marks no step of the `training` span."""
+    notes = [f"{one.name}: known to {one.known[1]}, forecasts beyond need a new training" for one in found if one.known]
+    names = [one.name for one in found]
+    marks = features.calendar(training, names, frequency, found)
+    return notes + [
+        f"warning: {label}: on no step of the training span, so that nothing is learned of it"
+        for channel, label in enumerate(features.labels(names, found))
+        if not marks[:, channel].any()
+    ]
 
 
 def _holidays(name: str, first: int, last: int) -> Dated:
@@ -55,28 +65,14 @@ def _holidays(name: str, first: int, last: int) -> Dated:
 def _events(name: str) -> Dated:
     """Events of a CSV file with the column `date`, and `end` and `name` if there are such: one channel per name."""
     path = name.removeprefix(EVENTS)
-    if not Path(path).is_file():
-        near = suggest(path, map(str, Path().glob("**/*.csv")))
-        raise DataError(f"data.future: '{name}': no such file{near} (a CSV file with the columns date, end, name)")
-    text = files.decoded(path)[0]
-    rows = csv.DictReader(io.StringIO(text), delimiter=max(",;\t", key=text.split("\n", 1)[0].count), strict=True)
-    rows.fieldnames = columns = [column.strip() for column in rows.fieldnames or ()]
-    if "date" not in columns:
-        raise DataError(
-            f"{path}, line 1: no column 'date'{suggest('date', columns)} (needed: date; may be there: end, name; "
-            f"the file has: {', '.join(columns) or 'nothing'})"
-        )
     found: dict[str, list[tuple[str, str]]] = {}
     faults = []
-    try:
-        for row in rows:
-            event, fault = _event(row)
-            if fault:
-                faults.append(f"{path}, line {rows.line_num}, {fault}")
-            elif event:
-                found.setdefault(event[0], []).append(event[1])
-    except csv.Error as error:
-        faults.append(f"{path}, line {rows.line_num + 1}: {error}; look for a quote that is not closed")
+    for line, row in listed.read(path, f"data.future: '{name}'", ["date"]):
+        try:
+            event, days = _event(row)
+            found.setdefault(event, []).append(days)
+        except ValueError as fault:
+            faults.append(f"{path}, line {line}, {fault}")
     if faults:
         raise DataError("\n".join(faults))
     if not found:
@@ -85,23 +81,20 @@ def _events(name: str) -> Dated:
     return Dated(name, labels, tuple(tuple(sorted(found[event])) for event in sorted(found)))
 
 
-def _event(row: dict[str | None, str | None]) -> tuple[tuple[str, tuple[str, str]] | None, str]:
-    """Name and days of an event, None for a blank line; and what is wrong with it, if anything is."""
-    if row.get(None):
-        return None, "more fields than the header has; quote fields that contain the separator"
-    given = {column: (value or "").strip() for column, value in row.items()}
-    if not any(given.values()):
-        return None, ""
+def _event(row: dict[str, str]) -> tuple[str, tuple[str, str]]:
+    """Name, and first and last day, of the event in `row`. ValueError: column, value and remedy."""
     days = {}
     for column in ("date", "end"):
-        value = given.get(column) or given["date"]
+        value = row.get(column) or row["date"]
         try:
             days[column] = str(dt.date.fromisoformat(value))
         except ValueError:
             shown = f"'{value}'" if value else "empty"
-            return None, f"column '{column}': {shown} is no date; write it as 2011-12-31"
+            raise ValueError(f"column '{column}': {shown} is no date; write it as 2011-12-31") from None
     if days["end"] < days["date"]:
-        return None, f"column 'end': '{days['end']}' is before '{days['date']}'; let an event end on its date or later"
-    if "name" in given and not given["name"]:
-        return None, "column 'name': empty is no name; fill it in, or leave the column out"
-    return (given.get("name", ""), (days["date"], days["end"])), ""
+        raise ValueError(
+            f"column 'end': '{days['end']}' is before '{days['date']}'; let an event end on its date or later"
+        )
+    if row.get("name") == "":
+        raise ValueError("column 'name': empty is no name; fill it in, or leave the column out")
+    return row.get("name", ""), (days["date"], days["end"])

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
+import pandas as pd
 
 RARE = 0.01
 """Runs beyond habit that a series would show in a training span by chance."""
@@ -41,6 +44,22 @@ def stretches(target: np.ndarray, usual: np.ndarray) -> np.ndarray:
     """True throughout each run of zeros that outlasts the habit: its beginning is known by hindsight."""
     zero = target == 0
     return zero & (_lengths(zero) + _lengths(zero[:, ::-1])[:, ::-1] - 1 > usual[:, None])
+
+
+def told(closed: np.ndarray, series: Sequence[str], times: pd.DatetimeIndex) -> str:
+    """How many stretches there are in `closed` (series, steps), and where and when the longest three."""
+    edges = np.diff(closed.astype(int), axis=1, prepend=0, append=0)
+    (where, begun), ended = np.nonzero(edges == 1), np.nonzero(edges == -1)[1]
+    if not len(where):
+        return "no stretch without exhibition"
+    longest = ", ".join(
+        f"{series[where[k]]} {times[begun[k]]:%Y-%m-%d} to {times[ended[k] - 1]:%Y-%m-%d} ({ended[k] - begun[k]} steps)"
+        for k in np.argsort(begun - ended, kind="stable")[:3]
+    )
+    return (
+        f"{len(where):,} stretches without exhibition of {len(np.unique(where)):,} series, {int(closed.sum()):,} of "
+        f"{closed.size:,} steps, the longest: {longest}"
+    )
 
 
 def _lengths(zero: np.ndarray) -> np.ndarray:

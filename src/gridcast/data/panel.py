@@ -146,16 +146,10 @@ def _calendar_names(experiment: Experiment) -> None:
 
 
 def _dated(panel: Panel, experiment: Experiment) -> Panel:
-    """The panel with the days of holidays and events; told is how far they are known, and what training never sees."""
-    data = experiment.data
-    found = dated.resolve(data.future, panel.times)
-    notes = [f"{one.name}: known to {one.known[1]}, forecasts beyond need a new training" for one in found if one.known]
-    names = tuple(one.name for one in found)
-    marks = features.calendar(panel.times[: panel.spans.train], names, data.frequency, found)
-    for channel, label in enumerate(features.labels(names, found)):
-        if not marks[:, channel].any():
-            notes.append(f"warning: {label}: on no step of the training span, so that nothing is learned of it")
-    return replace(panel, dated=found, notes=(*panel.notes, *notes))
+    """The panel with the days of holidays and events."""
+    found = dated.resolve(experiment.data.future, panel.times)
+    told = dated.told(found, panel.times[: panel.spans.train], experiment.data.frequency)
+    return replace(panel, dated=found, notes=(*panel.notes, *told))
 
 
 def _placed(table: Table, experiment: Experiment) -> Panel:
@@ -357,31 +351,15 @@ def _exhibited(panel: Panel, use: str) -> Panel:
     usual = exhibition.usual(panel.training_target)
     closed = exhibition.stretches(panel.target[:, :end], usual)
     closed[:, :train] = exhibition.stretches(panel.target[:, :train], usual)
-    notes = (*panel.notes, *_stretches_told(panel, closed, use))
+    done = "left out of training and validation" if use == "mask" else "told by a channel once they are known"
+    told = exhibition.told(closed, panel.series, panel.times)
+    notes = (*panel.notes, f"in the training and validation spans {told}; {done} (exhibition: {use})")
     if use == "feature":
         channel = exhibition.known(panel.target, usual)[:, :, None].astype(float)
         return replace(panel, past=np.concatenate([panel.past, channel], axis=2), notes=notes)
     observed = panel.observed.copy()
     observed[:, :end] &= ~closed
     return replace(panel, observed=observed, notes=notes)
-
-
-def _stretches_told(panel: Panel, closed: np.ndarray, use: str) -> list[str]:
-    edges = np.diff(closed.astype(int), axis=1, prepend=0, append=0)
-    (series, begun), ended = np.nonzero(edges == 1), np.nonzero(edges == -1)[1]
-    if not len(series):
-        return [f"no stretch without exhibition in the training and validation spans (exhibition: {use})"]
-    longest = np.argsort(begun - ended, kind="stable")[:3]
-    named = ", ".join(
-        f"{panel.series[series[k]]} {panel.times[begun[k]]:%Y-%m-%d} to {panel.times[ended[k] - 1]:%Y-%m-%d} "
-        f"({ended[k] - begun[k]} steps)"
-        for k in longest
-    )
-    done = "left out of training and validation" if use == "mask" else "told by a channel once they are known"
-    return [
-        f"{len(series):,} stretches without exhibition in {len(np.unique(series)):,} series, {int(closed.sum()):,} of "
-        f"{closed.size:,} steps of the training and validation spans, {done} (exhibition: {use}); the longest: {named}"
-    ]
 
 
 def _static(panel: Panel, table: Table, columns: tuple[str, ...]) -> Panel:
@@ -498,15 +476,16 @@ def _whole_enough(panel: Panel, experiment: Experiment) -> Panel:
         none = np.setdiff1d(whole[:, 0], honest[:, 0])
         if len(none) and (span == "train" or not len(honest)):
             filled = int((usable & ~panel.observed)[none[0]].sum())
-            made_up = f"filled (gaps: {policy})"
-            made_up += " or masked (exhibition: mask)" if experiment.data.exhibition == "mask" else ""
+            masked = experiment.data.exhibition == "mask"
+            made_up = f"filled (gaps: {policy}){' or masked (exhibition: mask)' if masked else ''}"
+            told_instead = ", write exhibition: feature" if masked else ""
             ends = " and whose inputs end on an observed step" if policy == "interpolate" else ""
             raise DataError(
                 f"{experiment.data.source}: {_named(panel, none[0], len(none))} too broken: {filled} of its "
                 f"{len(panel.times)} steps are {made_up}, which leaves no window in the {span} span "
                 f"whose targets (horizon {window.horizon}) were all observed{ends}; give the missing steps, a coarser "
-                "data.frequency or a shorter horizon, write gaps: zero if nothing happened then, or leave it out with "
-                "data.select.only"
+                f"data.frequency or a shorter horizon{told_instead}, write gaps: zero if nothing happened then, or "
+                "leave it out with data.select.only"
             )
         if len(none):
             names = ", ".join(panel.series[i] for i in none[:5])
