@@ -15,7 +15,6 @@ import argparse
 import dataclasses
 import json
 import math
-import platform
 import shutil
 import statistics
 import subprocess
@@ -29,10 +28,7 @@ from typing import Any
 
 import environments
 import measure
-import psutil
 from peers import windows
-
-from gridcast.worker import cores
 
 HERE = Path(__file__).parent.absolute()
 GRIDS = {
@@ -97,7 +93,7 @@ def main() -> None:
     about = {
         "grid": arguments.grid,
         "experiment": GRIDS[arguments.grid].read_text(encoding="utf-8"),
-        "machine": _machine(),
+        "machine": environments.machine(),
         "versions": {name: environments.versions(path) for name, path in _all(interpreters).items()},
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
     }
@@ -213,17 +209,13 @@ def table(told: dict[str, dict[str, Any]]) -> str:
         seconds = f"{row['wall_seconds']:.1f}", ratio, f"{row['cpu_seconds']:.1f}"
         found = f"{row['peak_megabytes']:.0f}", f"{row['best_val_loss']:.5f}"
         lines.append((_title(contender), *seconds, *found, *(f"{row[name]:.0f}" for name in columns[-3:])))
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    # The first column stands left, the figures right.
-    signs = ["<", *[">"] * len(columns)]
-    rows = ["  ".join(map(_aligned, line, signs, widths)) for line in lines]
-    rows.append("Medians. Ratio: wall time over that of gridcast in the same repeat, with least and most.")
-    rows.append("The last three: runs of the grid that MLflow holds, those with a curve, those with a model.")
-    return "\n".join(rows)
-
-
-def _aligned(text: str, sign: str, width: int) -> str:
-    return f"{text:{sign}{width}}"
+    return "\n".join(
+        [
+            measure.aligned(lines),
+            "Medians. Ratio: wall time over that of gridcast in the same repeat, with least and most.",
+            "The last three: runs of the grid that MLflow holds, those with a curve, those with a model.",
+        ]
+    )
 
 
 def _title(contender: str) -> str:
@@ -232,19 +224,6 @@ def _title(contender: str) -> str:
 
 def _all(interpreters: dict[str, Path]) -> dict[str, Path]:
     return {COLD: Path(sys.executable), **interpreters}
-
-
-def _machine() -> dict[str, Any]:
-    """What the measurements were made on, and how busy it was before them."""
-    cpuinfo = Path("/proc/cpuinfo")
-    names = [line.split(":")[1].strip() for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]
-    return {
-        "cpu": names[0] if names else platform.processor(),
-        "cores": cores(),
-        "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
-        "system": platform.platform(),
-        "load_before": psutil.getloadavg()[0],
-    }
 
 
 def _arguments() -> argparse.Namespace:
