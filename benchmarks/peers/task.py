@@ -18,8 +18,9 @@ NETWORK = ("layer", "bidirectional", "units", "dropout", "learning_rate", "atten
 class Task:
     """The grid and its windows.
 
-    `axes` maps a setting to its values, `fixed` to its only one. `series` are the names by code. `train` and `validation` hold the
-    network's inputs by name; `train_target` and `validation_target` are (n, horizon), scaled.
+    `axes` maps a setting to its values, `fixed` to its only one. `series` are the names by code. `train`
+    and `validation` hold the network's inputs by name; `train_target` and `validation_target` are
+    (n, horizon), scaled.
     """
 
     name: str
