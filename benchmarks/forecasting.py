@@ -13,20 +13,21 @@ everything before the test.
 
 Each runs in a fresh process, imports and all; gridcast as `gridcast run` with its MLflow store,
 baselines and report, all seeds in one sweep, whose cost is shared out among them. Prints a table and
-writes benchmarks/results/forecasting.json. What is finished lies in results/forecasting and is not run
-again while it is asked the same, unless --fresh says so.
+writes benchmarks/results/forecasting.json. What is finished lies in results/forecasting: it is told again,
+not run again, while it is asked the same; --fresh runs it again.
 """
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
+import itertools
 import json
 import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -154,10 +155,13 @@ def main() -> None:
             print(f"{name}: skipped, {error.filename} is not there", flush=True)
             continue
         print(f"{name}: {len(task.actual)} series, {task.actual.shape[1]} steps ahead", flush=True)
-        for key, contender in wanted.items():
+        for key, contender in CONTENDERS.items():
             if contender.counts and name not in COUNTS:
                 continue
-            for done in _all_seeds(task, key, arguments.seeds, interpreters, arguments.fresh):
+            seeds = arguments.seeds if contender.network else [0]
+            kept = [] if arguments.fresh and key in wanted else _finished(task, key, seeds)
+            missing = [seed for seed in seeds if seed not in {done.seed for done in kept}] if key in wanted else []
+            for done in itertools.chain(kept, _run(task, key, missing, interpreters)):
                 told = "failed:\n" + done.failed if done.failed else f"{done.wall_seconds:7.1f} s  {done.scores}"
                 print(f"  {contender.title:<28}{done.seed}  {told}", flush=True)
                 results.append(done)
@@ -223,26 +227,19 @@ def table(told: dict[str, dict[str, Any]]) -> str:
     )
 
 
-def _all_seeds(
-    task: Task, key: str, seeds: list[int], interpreters: dict[str | None, Path], fresh: bool
-) -> Iterator[Result]:
-    """The results of a contender, those kept first; a contender without a network has one."""
-    contender, missing = CONTENDERS[key], []
-    asked = _asked(task, key)
-    for seed in seeds if contender.network else [0]:
-        kept = _path(task.name, key, seed)
-        if kept.exists() and not fresh and (found := json.loads(kept.read_text()))["asked"] == asked:
-            yield Result(**found)
-        else:
-            missing.append(seed)
-    if key in OURS and missing:
-        yield from _kept(_ours(task, key, missing))
-    elif missing:
-        interpreter = interpreters[contender.environment]
-        yield from _kept(_peer(task, key, seed, interpreter) for seed in missing)
+def _finished(task: Task, key: str, seeds: list[int]) -> list[Result]:
+    """The results that are kept of a contender and were asked the same."""
+    kept = [path for seed in seeds if (path := _path(task.name, key, seed)).exists()]
+    found = [Result(**json.loads(path.read_text())) for path in kept]
+    return [done for done in found if done.asked == _asked(task, key)]
 
 
-def _kept(results: Iterable[Result]) -> Iterator[Result]:
+def _run(task: Task, key: str, seeds: list[int], interpreters: dict[str | None, Path]) -> Iterator[Result]:
+    """The results of a contender as they come; those that did not fail are kept."""
+    if key in OURS and seeds:
+        results = _ours(task, key, seeds)
+    else:
+        results = (_peer(task, key, seed, interpreters[CONTENDERS[key].environment]) for seed in seeds)
     for done in results:
         if done.failed is None:
             _path(done.set, done.contender, done.seed).write_text(json.dumps(dataclasses.asdict(done), indent=1) + "\n")
@@ -321,7 +318,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sets", nargs="+", choices=sets.SETS, default=list(sets.SETS), metavar="NAME")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], metavar="N")
-    parser.add_argument("--only", choices=("ours", "peers"), help="leave the others out")
+    parser.add_argument("--only", choices=("ours", "peers"), help="do not run the others")
     parser.add_argument("--fresh", action="store_true", help="run again what is finished")
     parser.add_argument("--data", type=Path, default=sets.SHARED, help="the folder of the public files")
     return parser.parse_args()
