@@ -1,18 +1,12 @@
-"""What measurements are made with: the machine, and the peers' virtual environments, made from pinned requirements."""
+"""Virtual environments of the peers, made when first needed, from pinned requirements."""
 
 from __future__ import annotations
 
 import json
-import platform
 import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
-
-import psutil
-
-from gridcast.worker import cores
 
 HERE = Path(__file__).parent.absolute()
 REQUIREMENTS, ENVIRONMENTS = HERE / "peers" / "requirements", HERE / ".venvs"
@@ -51,16 +45,3 @@ def versions(interpreter: Path) -> dict[str, str]:
     )
     done = subprocess.run([interpreter, "-c", code, *TOLD], check=True, capture_output=True, text=True)
     return dict(json.loads(done.stdout))
-
-
-def machine() -> dict[str, Any]:
-    """What the measurements were made on, and how busy it was before them."""
-    cpuinfo = Path("/proc/cpuinfo")
-    names = [line.split(":")[1].strip() for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]
-    return {
-        "cpu": names[0] if names else platform.processor(),
-        "cores": cores(),
-        "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
-        "system": platform.platform(),
-        "load_before": psutil.getloadavg()[0],
-    }

@@ -38,6 +38,7 @@ import numpy as np
 import pandas as pd
 import scores
 import sets
+import sweep
 import yaml
 from peers import panel
 
@@ -142,7 +143,7 @@ def main() -> None:
     used = {contender.environment for contender in wanted.values()} - {None}
     interpreters = {None: Path(sys.executable)} | {name: environments.python(name) for name in sorted(used)}
     about = {
-        "machine": environments.machine(),
+        "machine": sweep.machine(),
         "versions": {name or "gridcast": environments.versions(path) for name, path in interpreters.items()},
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
     }

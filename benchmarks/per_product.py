@@ -26,6 +26,7 @@ from typing import Any
 import environments
 import measure
 import numpy as np
+import sweep
 from peers import windows
 
 HERE = Path(__file__).parent.absolute()
@@ -43,7 +44,7 @@ def main() -> None:
     interpreters = {"gridcast": Path(sys.executable), "plain": environments.python("plain")}
     told: dict[str, Any] = {
         "experiment": EXPERIMENT.read_text(encoding="utf-8"),
-        "machine": environments.machine(),
+        "machine": sweep.machine(),
         "versions": {name: environments.versions(path) for name, path in interpreters.items()},
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
     }

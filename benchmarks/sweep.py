@@ -15,6 +15,7 @@ import argparse
 import dataclasses
 import json
 import math
+import platform
 import shutil
 import statistics
 import subprocess
@@ -28,7 +29,10 @@ from typing import Any
 
 import environments
 import measure
+import psutil
 from peers import windows
+
+from gridcast.worker import cores
 
 HERE = Path(__file__).parent.absolute()
 GRIDS = {
@@ -67,7 +71,8 @@ PEERS = {
 class Measurement:
     """One contender in one repeat: what it cost, what it found, and what it left in MLflow.
 
-    `failed` is the end of its output where it did not come to its own end.
+    `grid_seconds` are those of the grid alone, once the tools are imported and the windows read, where a
+    peer tells them; `failed` is the end of its output where it did not come to its own end.
     """
 
     contender: str
@@ -80,6 +85,7 @@ class Measurement:
     runs: int
     curves: int
     models: int
+    grid_seconds: float | None
     failed: str | None
 
 
@@ -90,11 +96,12 @@ def main() -> None:
     """Measure what the command line asks for."""
     arguments = _arguments()
     interpreters = {name: environments.python(name) for name in arguments.peers}
+    everyone = {COLD: Path(sys.executable), **interpreters}
     about = {
         "grid": arguments.grid,
         "experiment": GRIDS[arguments.grid].read_text(encoding="utf-8"),
-        "machine": environments.machine(),
-        "versions": {name: environments.versions(path) for name, path in _all(interpreters).items()},
+        "machine": machine(),
+        "versions": {name: environments.versions(path) for name, path in everyone.items()},
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
     }
     measurements: list[Measurement] = []
@@ -104,11 +111,11 @@ def main() -> None:
         for repeat in range(1, arguments.repeats + 1):
             for done in _repeat(arguments.grid, repeat, Path(given), interpreters):
                 told = f"{done.wall_seconds:7.1f} s" if done.failed is None else "failed:\n" + done.failed
-                print(f"  {repeat}  {_title(done.contender):<26}{told}", flush=True)
+                print(f"  {repeat}  {title(done.contender):<26}{told}", flush=True)
                 measurements.append(done)
                 _write(about, measurements)
     print(table(summary(measurements)))
-    failed = dict.fromkeys(_title(done.contender) for done in measurements if done.failed is not None)
+    failed = dict.fromkeys(title(done.contender) for done in measurements if done.failed is not None)
     if failed:
         sys.exit(f"failed: {', '.join(failed)}")
 
@@ -141,39 +148,44 @@ def _repeat(grid: str, repeat: int, given: Path, interpreters: dict[str, Path]) 
     with tempfile.TemporaryDirectory(prefix="gridcast-benchmark-") as name:
         axes = json.loads((given / "grid.json").read_text())["axes"]
         project, kept = Path(name, "project"), Path(name, "kept")
-        yield _gridcast(COLD, repeat, GRIDS[grid], project, axes)
+        yield gridcast(COLD, repeat, GRIDS[grid], project, axes)
         # A new project that has the cache alone, at the same path: the names of JAX's cached programs follow from it.
         (project / CACHE).mkdir(exist_ok=True)
         shutil.copytree(project / CACHE, kept, ignore=shutil.ignore_patterns(SPOOL))
         shutil.rmtree(project)
         shutil.copytree(kept, project / CACHE)
-        yield _gridcast(WARM, repeat, GRIDS[grid], project, axes)
+        yield gridcast(WARM, repeat, GRIDS[grid], project, axes)
         shutil.rmtree(project)
         for peer, interpreter in interpreters.items():
             folder = Path(name, peer)
             shutil.copytree(given, folder)
             command = [str(interpreter), str(HERE / "peers" / PEERS[peer].script), str(folder)]
             cost = measure.run(command, folder, ENVIRONMENT | {"KERAS_BACKEND": PEERS[peer].backend})
-            yield _measurement(peer, repeat, cost, folder, axes)
+            yield measured(peer, repeat, cost, folder, axes)
             shutil.rmtree(folder)
 
 
-def _gridcast(name: str, repeat: int, experiment: Path, folder: Path, axes: dict[str, Any]) -> Measurement:
+def gridcast(name: str, repeat: int, experiment: Path, folder: Path, axes: dict[str, Any]) -> Measurement:
     """`gridcast run` in the project `folder`, which is new or has a cache and nothing else."""
     shutil.copytree(windows.DATA, folder / "data")
     shutil.copy(experiment, folder / "experiment.yaml")
     command = [str(Path(sys.executable).with_name("gridcast")), "run", "experiment.yaml"]
     cost = measure.run(command, folder, ENVIRONMENT)
-    return _measurement(name, repeat, cost, folder, axes)
+    return measured(name, repeat, cost, folder, axes)
 
 
-def _measurement(name: str, repeat: int, cost: measure.Cost, folder: Path, axes: dict[str, Any]) -> Measurement:
+def measured(name: str, repeat: int, cost: measure.Cost, folder: Path, axes: dict[str, Any]) -> Measurement:
     """`cost` with what lies in `folder`: the store, and the result that a peer hands back."""
     done = subprocess.run(
         [sys.executable, HERE / "recorded.py", folder, *axes], check=True, capture_output=True, text=True
     )
     kept, result = json.loads(done.stdout), folder / "result.json"
-    found = {"trained": kept["runs"], **kept, **(json.loads(result.read_text()) if result.exists() else {})}
+    found = {
+        "trained": kept["runs"],
+        "grid_seconds": None,
+        **kept,
+        **(json.loads(result.read_text()) if result.exists() else {}),
+    }
     failed, count = None, math.prod(map(len, axes.values()))
     if cost.code or found["best_val_loss"] is None or found["trained"] != count:
         lines = (folder / "output.txt").read_text(encoding="utf-8", errors="replace").splitlines()
@@ -208,22 +220,35 @@ def table(told: dict[str, dict[str, Any]]) -> str:
         ratio = "{:.2f} ({:.2f}-{:.2f})".format(*row["ratio"]) if row["ratio"] else "-"
         seconds = f"{row['wall_seconds']:.1f}", ratio, f"{row['cpu_seconds']:.1f}"
         found = f"{row['peak_megabytes']:.0f}", f"{row['best_val_loss']:.5f}"
-        lines.append((_title(contender), *seconds, *found, *(f"{row[name]:.0f}" for name in columns[-3:])))
-    return "\n".join(
-        [
-            measure.aligned(lines),
-            "Medians. Ratio: wall time over that of gridcast in the same repeat, with least and most.",
-            "The last three: runs of the grid that MLflow holds, those with a curve, those with a model.",
-        ]
-    )
+        lines.append((title(contender), *seconds, *found, *(f"{row[name]:.0f}" for name in columns[-3:])))
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    # The first column stands left, the figures right.
+    signs = ["<", *[">"] * len(columns)]
+    rows = ["  ".join(map(_aligned, line, signs, widths)) for line in lines]
+    rows.append("Medians. Ratio: wall time over that of gridcast in the same repeat, with least and most.")
+    rows.append("The last three: runs of the grid that MLflow holds, those with a curve, those with a model.")
+    return "\n".join(rows)
 
 
-def _title(contender: str) -> str:
+def _aligned(text: str, sign: str, width: int) -> str:
+    return f"{text:{sign}{width}}"
+
+
+def title(contender: str) -> str:
     return PEERS[contender].title if contender in PEERS else contender
 
 
-def _all(interpreters: dict[str, Path]) -> dict[str, Path]:
-    return {COLD: Path(sys.executable), **interpreters}
+def machine() -> dict[str, Any]:
+    """What the measurements were made on, and how busy it was before them."""
+    cpuinfo = Path("/proc/cpuinfo")
+    names = [line.split(":")[1].strip() for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]
+    return {
+        "cpu": names[0] if names else platform.processor(),
+        "cores": cores(),
+        "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
+        "system": platform.platform(),
+        "load_before": psutil.getloadavg()[0],
+    }
 
 
 def _arguments() -> argparse.Namespace:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,8 +37,14 @@ class Task:
     validation_target: np.ndarray
 
 
+_begun = 0.0
+"""When the task was read: by then a peer has imported its tools."""
+
+
 def read(folder: Path) -> Task:
     """The task that `windows.write` left in `folder`."""
+    global _begun  # noqa: PLW0603 - one task a process
+    _begun = time.perf_counter()
     about = json.loads((folder / "grid.json").read_text())
     with np.load(folder / "windows.npz") as windows:
         arrays = dict(windows)
@@ -51,5 +58,6 @@ def read(folder: Path) -> Task:
 
 
 def write(folder: Path, best: float, trained: int) -> None:
-    """Hand back the lowest validation loss, and how many runs were trained."""
-    (folder / "result.json").write_text(json.dumps({"best_val_loss": float(best), "trained": trained}))
+    """Hand back the lowest validation loss, how many runs were trained, and the seconds since the task was read."""
+    found = {"best_val_loss": float(best), "trained": trained, "grid_seconds": time.perf_counter() - _begun}
+    (folder / "result.json").write_text(json.dumps(found))
