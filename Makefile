@@ -5,10 +5,10 @@ BIN := .venv/bin
 GRIDCAST := $(BIN)/gridcast
 
 .DEFAULT_GOAL := help
-.PHONY: help grid validate plan report promote doctor bench bench-full storm hosts test lint format ui lock clean
+.PHONY: help grid validate plan report promote doctor bench bench-full bench-forecasting bench-products storm hosts test lint format ui lock clean
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo "  EXPERIMENT=path chooses the experiment (default $(EXPERIMENT))"
 
 grid: .venv/.run ## train the experiment's grid and record it in MLflow; goes on where it stopped
@@ -40,6 +40,12 @@ bench-full: .venv/.test ## the same on larger grids, and epochs, memory, large p
 	@$(BIN)/python benchmarks/panel_scale.py --csv
 	@$(BIN)/python benchmarks/report_scale.py
 	@$(BIN)/python benchmarks/sweep.py --full --peers plain
+
+bench-forecasting: .venv/.test ## probabilistic forecasts against DeepAR, AutoETS, Prophet, seasonal naive (an hour; goes on where it stopped)
+	@$(BIN)/python benchmarks/forecasting.py
+
+bench-products: .venv/.test ## 100 products, a network each, against the plain loop
+	@$(BIN)/python benchmarks/per_product.py
 
 ui: .venv/.run ## browse the runs at http://127.0.0.1:5000
 	@$(BIN)/mlflow ui
