@@ -16,16 +16,21 @@ from gridcast.errors import GridcastError
 from gridcast.tracking import CONFIGURATION, KEY
 from gridcast.training.material import Material
 
-FORECASTS = "test_forecasts.parquet"
+FORECASTS, RECENT, EXPLAINED = "test_forecasts.parquet", "recent.parquet", "importance.json"
 PREFIX = "test_"
+RECENT_STEPS = 30
 
 
 @dataclass(frozen=True)
 class Forecasts:
-    """Forecasts (n, horizon) in data units of the windows `index` (n, 2)."""
+    """Forecasts (n, horizon) in data units of the windows `index` (n, 2).
+
+    `explained` is what the forecaster leans on, as `training.explanation` tells it; None where nobody asked.
+    """
 
     index: np.ndarray
     forecast: np.ndarray
+    explained: dict[str, Any] | None = None
 
 
 def best(runs: list[Any], metric: str) -> Any:
@@ -65,6 +70,20 @@ def table(forecasts: Forecasts, material: Material, panel: Panel) -> pd.DataFram
             "actual": material.actual(index).ravel(),
             "forecast": forecasts.forecast.ravel(),
             "scale": np.repeat(scales[index[:, 0]], horizon),
+        }
+    )
+
+
+def recent(panel: Panel, horizon: int) -> pd.DataFrame:
+    """What was observed right before the test span, for pictures: series, time, actual, of a few horizons' steps."""
+    end = panel.spans["test"][0]
+    start = max(0, end - max(RECENT_STEPS, 3 * horizon))
+    series, steps = np.nonzero(panel.observed[:, start:end])
+    return pd.DataFrame(
+        {
+            "series": np.array(panel.series)[series],
+            "time": panel.times[start + steps],
+            "actual": panel.target[series, start + steps],
         }
     )
 

@@ -359,6 +359,12 @@ def _test_entry(
     plan: Plan, task: Task, kind: str, outcome: evaluation.Forecasts, tags: Mapping[str, str] | None = None
 ) -> Entry:
     table = evaluation.table(outcome, plan.material, plan.panel)
+    artifacts = {evaluation.FORECASTS: evaluation.to_bytes(table)}
+    if outcome.explained:
+        artifacts[evaluation.EXPLAINED] = json.dumps(outcome.explained).encode()
+    if kind == "test":
+        recent = evaluation.recent(plan.panel, plan.experiment.window.horizon)
+        artifacts[evaluation.RECENT] = evaluation.to_bytes(recent)
     return Entry(
         name=task.name,
         kind=kind,
@@ -366,5 +372,5 @@ def _test_entry(
         tags={tracking.FINGERPRINT: plan.fingerprint, **(tags or {})},
         params={"period": plan.material.period} if task.name in baselines.SEASONAL else {},
         metrics=evaluation.measures(table),
-        artifacts={evaluation.FORECASTS: evaluation.to_bytes(table)},
+        artifacts=artifacts,
     )

@@ -555,7 +555,7 @@ def test_test_table_by_hand():
     }
     found = tables.test_table(tests)
     shares = ["share_excellent", "share_good", "share_acceptable", "share_needs_improvement"]
-    assert found.columns.tolist() == ["name", "mae", "rmse", "r2", "mape", "smape", "mase", *shares]
+    assert found.columns.tolist() == ["name", "mae", "rmse", "r2", "mape", "smape", "wape", "mase", *shares]
     assert found["name"].tolist() == ["winner", "other"]
     assert found.loc[0, "mae"] == pytest.approx(6.6 / 8)
     assert found.loc[0, "rmse"] == pytest.approx(math.sqrt((0.09 + 0.64 + 2.25 + 16) / 8))

@@ -26,7 +26,9 @@ class Record:
     `failures` name and reason; `stopped` counts the runs that the search did not train to their end;
     `curves` epoch, loss and val_loss of the winner; `tests` the table
     of the test span by name, winner first (empty while the test span is untouched); `by_origin`
-    (origins, run ids) the validation loss of the leading runs at each time step.
+    (origins, run ids) the validation loss of the leading runs at each time step; `recent` what was observed
+    right before the test span (series, time, actual) and `explained` what the winner leans on, as
+    `training.explanation` tells it, both empty where that was not recorded.
     """
 
     name: str
@@ -40,6 +42,8 @@ class Record:
     curves: pd.DataFrame
     tests: dict[str, pd.DataFrame]
     by_origin: pd.DataFrame
+    recent: pd.DataFrame
+    explained: dict[str, Any]
 
     @property
     def axes(self) -> tuple[str, ...]:
@@ -77,6 +81,9 @@ def read(store: Store, name: str) -> Record:
     curves = {
         metric: tracking.history(store, winner.info.run_id, metric) for metric in ("loss", "val_loss", "mae", "val_mae")
     }
+    tested = tracking.finished(store, [winner.data.tags[tracking.KEY]], "test").get(winner.data.tags[tracking.KEY])
+    recent = _kept(store, tested, evaluation.RECENT)
+    explained = _kept(store, tested, evaluation.EXPLAINED)
     return Record(
         name=name,
         parent=parent,
@@ -90,8 +97,10 @@ def read(store: Store, name: str) -> Record:
         stopped=len(tracking.finished(store, keys - done.keys(), "stopped")),
         winner=str(winner.info.run_id),
         curves=pd.DataFrame(curves).rename_axis("epoch").reset_index(),
-        tests=_tests(store, winner, about),
+        tests=_tests(store, tested, about) if tested else {},
         by_origin=pd.DataFrame({run_id: tracking.history(store, run_id, tracking.BY_ORIGIN) for run_id in leading}),
+        recent=evaluation.from_bytes(recent) if recent else pd.DataFrame(columns=["series", "time", "actual"]),
+        explained=json.loads(explained) if explained else {},
     )
 
 
@@ -108,13 +117,16 @@ def _row(run: Any) -> dict[str, Any]:
     }
 
 
-def _tests(store: Store, winner: Any, about: dict[str, Any]) -> dict[str, pd.DataFrame]:
-    key = winner.data.tags[tracking.KEY]
-    own = tracking.finished(store, [key], "test")
-    if not own:
-        return {}
+def _kept(store: Store, run: Any | None, name: str) -> bytes | None:
+    """An artifact that older records, or a winner not tested yet, may lack."""
+    if run is None or name not in tracking.artifacts(store, run.info.run_id):
+        return None
+    return tracking.artifact(store, run.info.run_id, name)
+
+
+def _tests(store: Store, tested: Any, about: dict[str, Any]) -> dict[str, pd.DataFrame]:
     known = tracking.finished(store, about["baseline_keys"].values(), "baseline")
-    found = [own[key], *(known[key] for key in about["baseline_keys"].values() if key in known)]
+    found = [tested, *(known[key] for key in about["baseline_keys"].values() if key in known)]
     return {
         tracking.name(run): evaluation.from_bytes(tracking.artifact(store, run.info.run_id, evaluation.FORECASTS))
         for run in found
