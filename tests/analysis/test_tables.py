@@ -575,7 +575,7 @@ def test_test_table_shares_sum_up_to_all():
 def test_by_series_by_hand():
     both = pd.concat([single([1.0, 3.0], 2.0, "a"), single([-1.0, 0.0], 1.0, "b")])
     found = tables.by_series({"winner": both, "other": single([2.0], series="b")})
-    assert found.columns.tolist() == ["name", "series", "mae", "rmse", "r2", "mape", "smape", "mase"]
+    assert found.columns.tolist() == ["name", "series", "mae", "rmse", "r2", "mape", "smape", "wape", "mase"]
     assert found[["name", "series", "mae", "mase"]].to_numpy().tolist() == [
         ["winner", "a", 2.0, 1.0],
         ["winner", "b", 0.5, 0.5],
