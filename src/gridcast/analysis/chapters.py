@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,8 @@ from gridcast.analysis.record import Record
 
 UNSHOWN = "without exhibition"
 """What a note on the data says of stretches that were found to be no demand."""
+NO_SHEET = r"[][:*?/\\]"
+"""Signs that a sheet of a workbook may not have in its name."""
 TITLES = {
     "fan_charts": "The last forecasts, series by series",
     "coverage": "Do the intervals hold what they promise?",
@@ -87,7 +90,7 @@ def find(record: Record, tested: pd.DataFrame, by_series: pd.DataFrame, overlap:
         calibration=quantiles.calibration(quantified, overlap),
         intervals=intervals,
         by_step=by_step,
-        categories={column: tables.by_category(tests, column, of) for column, of in categories.items() if tests},
+        categories={column: tables.by_category(tests, of) for column, of in categories.items() if tests},
         permuted=permuted,
         attention=attention,
         unshown=[note for note in notes if UNSHOWN in note],
@@ -121,10 +124,14 @@ def sheets(chapters: Chapters) -> dict[str, pd.DataFrame]:
         "quantiles": chapters.calibration,
         "intervals": chapters.intervals,
         "by step": chapters.by_step,
-        **{f"by {column}"[:31]: frame for column, frame in chapters.categories.items()},
+        **{_sheet(column): frame for column, frame in chapters.categories.items()},
         "inputs": chapters.permuted,
         "attention": chapters.attention,
     }
+
+
+def _sheet(column: str) -> str:
+    return f"category {re.sub(NO_SHEET, '-', column)}"[:31]
 
 
 def promised(chapters: Chapters) -> list[dict[str, Any]]:

@@ -328,7 +328,7 @@ def _parts(record: Record, findings: Findings) -> dict[str, list[dict[Any, Any]]
     return {
         label: frame[frame["name"] == own]
         .sort_values("mase", ascending=False)
-        .rename(columns={label: "part"})
+        .rename(columns={"series": "part", "value": "part"})
         .to_dict("records")
         for label, frame in found.items()
     }

@@ -302,14 +302,14 @@ def by_step(tests: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     return _parted(tests, "step", {name: table["step"] for name, table in tests.items()})
 
 
-def by_category(tests: Mapping[str, pd.DataFrame], column: str, of: Mapping[str, str]) -> pd.DataFrame:
-    """One row per forecaster and value of the category `column`, where `of` tells that of each series.
+def by_category(tests: Mapping[str, pd.DataFrame], of: Mapping[str, str]) -> pd.DataFrame:
+    """One row per forecaster and value of a category, where `of` tells that of each series.
 
-    Columns: name, the category, mae (data units), mase (mean over series), and those of quantiles as `by_step` has
+    Columns: name, value, mae (data units), mase (mean over series), and those of quantiles as `by_step` has
     them. Series of which `of` tells nothing stand together under `unknown`.
     """
     parts = {name: table["series"].astype(str).map(dict(of)).fillna("unknown") for name, table in tests.items()}
-    return _parted(tests, column, parts)
+    return _parted(tests, "value", parts)
 
 
 @np.errstate(invalid="ignore")

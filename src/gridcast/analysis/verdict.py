@@ -126,9 +126,10 @@ def closeness(tested: pd.DataFrame, winner: str) -> str:
     """How many of the winner's forecasts came close, beside the baseline closest by 20 %; as `tables.test_table`."""
     near = tested.set_index("name")[["share_excellent", "share_good", "share_acceptable"]].cumsum(axis=1)
     own, others = near.loc[winner], near.drop(index=winner)["share_acceptable"]
+    beyond = "none were" if own.iloc[2] >= 100 else f"{100 - own.iloc[2]:.0f} % were"
     text = (
         f"{own.iloc[0]:.0f} % of the winner's forecasts came within 5 % of the actual value, {own.iloc[1]:.0f} % "
-        f"within 10 % and {own.iloc[2]:.0f} % within 20 %; {100 - own.iloc[2]:.0f} % were further off"
+        f"within 10 % and {own.iloc[2]:.0f} % within 20 %; {beyond} further off"
     )
     if len(others):
         text += f" (of the baselines, {others.idxmax()} came closest: {others.max():.0f} % within 20 %)"
@@ -182,17 +183,17 @@ def inputs(permuted: pd.DataFrame, attention: pd.DataFrame) -> list[str]:
     whole, lags = clear[clear["kind"] != "lag"], clear[clear["kind"] == "lag"]
     if len(whole):
         first, others = whole.iloc[0], whole.iloc[1:MANY]
-        told = [f"{name} ({rise:.0f} %)" for name, rise in zip(others["name"], others["rise"], strict=True)]
+        told = [f"{name} ({_rise(rise)} %)" for name, rise in zip(others["name"], others["rise"], strict=True)]
         past = "the past of " if first["kind"] == "target" else ""
         then = f"; then {_list(told)}." if told else "."
         most, rise = _capital(past + first["name"]), first["rise"]
-        sentences.append(f"{most} mattered most: without it the error would be {rise:.0f} % higher{then}")
+        sentences.append(f"{most} mattered most: without it the error would be {_rise(rise)} % higher{then}")
     idle = permuted[(permuted["kind"] == "covariate") & ~permuted["name"].isin(whole["name"])]["name"]
     if len(idle):
         sentences.append(f"{_capital(_list(list(idle)))} made no difference that could be told from chance.")
     if len(lags):
         sentences.append(
-            f"Of the past values, {lags.iloc[0]['name']} mattered most ({lags.iloc[0]['rise']:.0f} %; lag 1 is the "
+            f"Of the past values, {lags.iloc[0]['name']} mattered most ({_rise(lags.iloc[0]['rise'])} %; lag 1 is the "
             "step before the forecast)."
         )
     if len(attention):
@@ -202,6 +203,10 @@ def inputs(permuted: pd.DataFrame, attention: pd.DataFrame) -> list[str]:
             "even."
         )
     return sentences
+
+
+def _rise(percent: float) -> str:
+    return f"{percent:.0f}" if percent >= 10 else f"{percent:.1f}"
 
 
 def _list(words: Sequence[str]) -> str:
