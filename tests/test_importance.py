@@ -76,6 +76,21 @@ def test_a_forecaster_without_error_has_no_rise_to_speak_of(panel):
     assert frame["rise"].isna().all()
 
 
+def test_a_window_that_reaches_back_before_the_first_step_finds_nothing_there(panel):
+    channels, _ = panel
+    seen = []
+
+    def look(rows, index, codes):
+        seen.append(np.isnan(rows).any(axis=2))
+        return np.zeros((len(index), HORIZON))
+
+    index = np.array([[0, 1], [1, 9]])
+    importance.permutation(
+        look, channels, index, np.arange(2), np.ones((2, HORIZON)), np.ones(2), parts()[:1], np.random.default_rng(0)
+    )
+    assert seen[0].tolist() == [[True] * 3 + [False] * 3, [False] * 6]
+
+
 def test_sine_and_cosine_are_one_part_and_future_parts_reach_ahead():
     found = {part.name: part for part in importance.parts("sales", ["price"], [("promo", 1), ("week", 2)], 3, 2)}
     assert found["sales"] == importance.Part("sales", "target", (0,), -3, 0)

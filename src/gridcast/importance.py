@@ -38,7 +38,8 @@ def parts(
 ) -> list[Part]:
     """What a window reads, part by part: the target whole and lag by lag, and each covariate.
 
-    The channels stand in the order target, past, future; each of `future` has a width in channels.
+    `lookback` is how far back it reads at most. The channels stand in the order target, past, future; each of
+    `future` has a width in channels.
     """
     found = [Part(target, "target", (0,), -lookback, 0)]
     found += [Part(name, "covariate", (1 + k,), -lookback, 0) for k, name in enumerate(past)]
@@ -78,13 +79,15 @@ def permutation(
     """The error on the windows `index` (n, 2), and how far it rises when each part is shuffled among them.
 
     The error is the mean absolute one against `actual` (n, horizon) in units of `scale` (series,), as `naive_scale`
-    gives it; windows of a series whose scale is 0 do not count in it. The frame has the columns name, kind, rise
+    gives it; windows of a series whose scale is 0 do not count in it. Each window stands in a row of its own then, as
+    far back as `parts` reach, NaN before the first step. The frame has the columns name, kind, rise
     (percent of that error, mean over `repeats` shuffles; NaN where the error is 0) and spread (their standard
     deviation). Parts that tell the same stand in for each other: each may be unimportant while one of
     them is needed. Source: Breiman (2001), "Random Forests", section 10; Fisher, Rudin, Dominici (2019).
     """
     before, after = -min(part.first for part in parts), actual.shape[1]
-    rows = channels[index[:, 0, None], index[:, 1, None] + np.arange(-before, after)]
+    steps = index[:, 1, None] + np.arange(-before, after)
+    rows = np.where(steps[:, :, None] >= 0, channels[index[:, 0, None], np.maximum(steps, 0)], np.float32(np.nan))
     own, at = codes[index[:, 0]], np.stack([np.arange(len(index)), np.full(len(index), before)], axis=1)
     unit = scale[index[:, 0]]
     counts = unit > 0
