@@ -10,8 +10,10 @@ import pandas as pd
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
+from gridcast import evaluation
 from gridcast.analysis import chapters, fans, plots, record, report, tables, verdict
 from made_up import EXPLAINED, sweep
+from samples import planned, sales
 
 pytestmark = pytest.mark.xdist_group("report")
 LEVELS = (0.1, 0.5, 0.9)
@@ -73,6 +75,18 @@ def test_a_fan_is_the_last_window_after_what_was_observed_before_it() -> None:
     assert fan.path["actual"].tolist() == [3.0, 4.0]
     assert fan.history["actual"].tolist() == [0.0, 1.0, 2.0]
     assert fan.role == ""
+
+
+def test_what_was_observed_right_before_the_test_span_is_kept(tmp_path: Path) -> None:
+    frame = sales(120)
+    plan = planned(tmp_path, frame[frame.index != 100], data={"frequency": "D", "calendar": "regular", "gaps": "ffill"})
+    found, start = evaluation.recent(plan.panel, horizon=2), plan.panel.spans["test"][0]
+    days = plan.panel.times[start - 30 : start]
+    pear = found[found["series"] == "pear"]
+    assert pear["time"].tolist() == days.tolist()
+    assert pear["actual"].tolist() == plan.panel.target[1, start - 30 : start].tolist()
+    # The day whose row is missing was filled, so never observed.
+    assert set(days) - set(found.loc[found["series"] == "apple", "time"]) == {pd.Timestamp("2023-04-12")}
 
 
 def test_nested_intervals_are_drawn_widest_first_and_named() -> None:

@@ -94,7 +94,8 @@ def fan_charts(shown: Sequence[Fan], target: str) -> Figure:
 
 def _fan(ax: Axes, fan: Fan, target: str) -> None:
     parts = [fan.series if fan.series != "all" else "", fan.role]
-    ax.set_title(f"{short(', '.join(filter(None, parts)), 44)}   MASE {fan.mase:.2f}".strip())
+    mase = f"MASE {fan.mase:.2f}" if np.isfinite(fan.mase) else "no MASE"
+    ax.set_title(f"{short(', '.join(filter(None, parts)), 34)}   {mase}".strip())
     path, times = fan.path, fan.path["time"]
     one = path["step"].max() == 1
     seen = pd.concat([fan.history, path[["time", "actual"]]])

@@ -29,7 +29,6 @@ from gridcast.models.baselines import NAIVE
 from gridcast.tracking import Store
 
 TITLES = {
-    "model_comparison": "The winner against the baselines, on the test span",
     "best_model_evaluation": "The winner's forecasts of the test span",
     "grid_search_analysis": "The grid at a glance",
     "hyperparameter_importance": "Which settings mattered",
