@@ -18,8 +18,9 @@ from gridcast.forecaster import Forecaster
 from gridcast.tracking import CONFIGURATION, FOLD, KEY
 from gridcast.training.material import Material
 
-FORECASTS = "test_forecasts.parquet"
+FORECASTS, RECENT, EXPLAINED = "test_forecasts.parquet", "recent.parquet", "importance.json"
 PREFIX = "test_"
+RECENT_STEPS = 30
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,8 @@ class Forecasts:
     """Forecasts (n, horizon) in data units of the windows `index` (n, 2).
 
     `quantiles` is (n, horizon, levels), in data units too, where there are `levels`; `notes` tell what a
-    reader of the forecasts must know, such as a series that could not be fitted.
+    reader of the forecasts must know, such as a series that could not be fitted. `explained` is what the
+    forecaster leans on, as `training.explanation` tells it; None where nobody asked.
     """
 
     index: np.ndarray
@@ -35,6 +37,7 @@ class Forecasts:
     levels: tuple[float, ...] = ()
     quantiles: np.ndarray | None = None
     notes: tuple[str, ...] = ()
+    explained: dict[str, Any] | None = None
 
 
 def forecasts(forecaster: Forecaster, channels: np.ndarray, index: np.ndarray, series: np.ndarray) -> Forecasts:
@@ -115,6 +118,20 @@ def table(forecasts: Forecasts, material: Material, panel: Panel) -> pd.DataFram
 def levels(table: pd.DataFrame) -> tuple[float, ...]:
     """The levels whose quantiles stand in `table`, in its order."""
     return tuple(float(column[1:]) for column in table.columns if re.fullmatch(r"q0\.\d+", column))
+
+
+def recent(panel: Panel, horizon: int) -> pd.DataFrame:
+    """What was observed right before the test span, for pictures: series, time, actual, of a few horizons' steps."""
+    end = panel.spans["test"][0]
+    start = max(0, end - max(RECENT_STEPS, 3 * horizon))
+    series, steps = np.nonzero(panel.observed[:, start:end])
+    return pd.DataFrame(
+        {
+            "series": np.array(panel.series)[series],
+            "time": panel.times[start + steps],
+            "actual": panel.target[series, start + steps],
+        }
+    )
 
 
 def measures(table: pd.DataFrame) -> dict[str, float]:

@@ -386,6 +386,12 @@ def _test_entry(
 ) -> Entry:
     table = evaluation.table(outcome, plan.material, plan.panel)
     told = {"mlflow.note.content": "\n".join(outcome.notes)} if outcome.notes else {}
+    artifacts = {evaluation.FORECASTS: evaluation.to_bytes(table)}
+    if outcome.explained:
+        artifacts[evaluation.EXPLAINED] = json.dumps(outcome.explained).encode()
+    if kind == "test":
+        recent = evaluation.recent(plan.panel, plan.experiment.window.horizon)
+        artifacts[evaluation.RECENT] = evaluation.to_bytes(recent)
     return Entry(
         name=task.name,
         kind=kind,
@@ -393,5 +399,5 @@ def _test_entry(
         tags={tracking.FINGERPRINT: plan.fingerprint, **told, **(tags or {})},
         params={"period": plan.material.period} if task.name in baselines.SEASONAL else {},
         metrics=evaluation.measures(table),
-        artifacts={evaluation.FORECASTS: evaluation.to_bytes(table)},
+        artifacts=artifacts,
     )

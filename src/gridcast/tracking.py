@@ -324,6 +324,12 @@ def _log_model(store: Store, run_id: str, params: Mapping[str, str], entry: Entr
     client.finalize_logged_model(logged.model_id, LoggedModelStatus.READY)
 
 
+@asking
+def artifacts(store: Store, run_id: str) -> set[str]:
+    """Names of the artifacts of a run."""
+    return {item.path for item in store.client.list_artifacts(run_id)}
+
+
 def artifact(store: Store, run_id: str, name: str) -> bytes:
     """Content of one artifact of a run. Raises TrackingError when it is not there."""
     from mlflow.exceptions import MlflowException

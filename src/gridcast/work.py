@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Container, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -150,7 +150,13 @@ def _alone(material: Material, task: Task, cache: Path) -> Any:
     from gridcast.training import fit
 
     if task.run is None:
-        return fit.evaluate(material, task.files or {})
+        files = task.files or {}
+        forecasts = fit.evaluate(material, files)
+        if task.kind != "test":
+            return forecasts
+        from gridcast.training import explanation
+
+        return replace(forecasts, explained=explanation.explain(material, files))
     return fit.train(material, task.run, _state(task, cache), task.until)
 
 

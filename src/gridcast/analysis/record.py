@@ -29,9 +29,11 @@ class Record:
     `failures` name and reason; `stopped` counts the runs that the search did not train to their end;
     `curves` epoch, loss and val_loss of the winner; `tests` the table
     of the test span by name, winner first (empty while the test span is untouched); `by_origin`
-    (origins, run ids) the validation loss of the leading runs at each time step. Where series have
-    models of their own, the winner is the forecaster `joined` of them (None: not made yet), and
-    `routes` say who answers: series, model, validation MAE, run.
+    (origins, run ids) the validation loss of the leading runs at each time step; `recent` what was observed
+    right before the test span (series, time, actual) and `explained` what the winner leans on, as
+    `training.explanation` tells it, both empty where that was not recorded. Where series have models of
+    their own, the winner is the forecaster `joined` of them (None: not made yet), and `routes` say who
+    answers: series, model, validation MAE, run.
     """
 
     name: str
@@ -45,6 +47,8 @@ class Record:
     curves: pd.DataFrame
     tests: dict[str, pd.DataFrame]
     by_origin: pd.DataFrame
+    recent: pd.DataFrame
+    explained: dict[str, Any]
     joined: Any = None
     routes: pd.DataFrame = field(default_factory=pd.DataFrame)
 
@@ -103,6 +107,9 @@ def read(store: Store, name: str) -> Record:
         metric: tracking.history(store, traced[0], metric) if traced else {}
         for metric in ("loss", "val_loss", "mae", "val_mae")
     }
+    tested = tracking.finished(store, [winner.data.tags[tracking.KEY]], "test").get(winner.data.tags[tracking.KEY])
+    recent = _kept(store, tested, evaluation.RECENT)
+    explained = _kept(store, tested, evaluation.EXPLAINED)
     return Record(
         name=name,
         parent=parent,
@@ -116,8 +123,10 @@ def read(store: Store, name: str) -> Record:
         stopped=len(tracking.finished(store, keys - done.keys(), "stopped")),
         winner=str(winner.info.run_id) if winner else "",
         curves=pd.DataFrame(curves).rename_axis("epoch").reset_index(),
-        tests=_tests(store, winner, about) if winner else {},
+        tests=_tests(store, tested, about) if tested else {},
         by_origin=pd.DataFrame({run_id: tracking.history(store, run_id, tracking.BY_ORIGIN) for run_id in leading}),
+        recent=evaluation.from_bytes(recent) if recent else pd.DataFrame(columns=["series", "time", "actual"]),
+        explained=json.loads(explained) if explained else {},
         joined=joined,
         routes=_routes(store, joined) if joined else pd.DataFrame(),
     )
@@ -144,13 +153,16 @@ def _row(run: Any) -> dict[str, Any]:
     }
 
 
-def _tests(store: Store, winner: Any, about: dict[str, Any]) -> dict[str, pd.DataFrame]:
-    key = winner.data.tags[tracking.KEY]
-    own = tracking.finished(store, [key], "test")
-    if not own:
-        return {}
+def _kept(store: Store, run: Any | None, name: str) -> bytes | None:
+    """An artifact that older records, or a winner not tested yet, may lack."""
+    if run is None or name not in tracking.artifacts(store, run.info.run_id):
+        return None
+    return tracking.artifact(store, run.info.run_id, name)
+
+
+def _tests(store: Store, tested: Any, about: dict[str, Any]) -> dict[str, pd.DataFrame]:
     known = tracking.finished(store, about["baseline_keys"].values(), "baseline")
-    found = [own[key], *(known[key] for key in about["baseline_keys"].values() if key in known)]
+    found = [tested, *(known[key] for key in about["baseline_keys"].values() if key in known)]
     return {
         tracking.name(run): evaluation.from_bytes(tracking.artifact(store, run.info.run_id, evaluation.FORECASTS))
         for run in found

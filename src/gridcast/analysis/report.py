@@ -22,22 +22,25 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from gridcast import tracking
-from gridcast.analysis import plots, statistics, tables, verdict
+from gridcast.analysis import chapters, plots, statistics, tables, verdict
+from gridcast.analysis.chapters import Chapters
 from gridcast.analysis.record import Record
 from gridcast.models.baselines import NAIVE
 from gridcast.tracking import Store
 
 TITLES = {
-    "model_comparison": "The winner against the baselines, on the test span",
     "best_model_evaluation": "The winner's forecasts of the test span",
     "grid_search_analysis": "The grid at a glance",
     "hyperparameter_importance": "Which settings mattered",
     "interactions": "Settings together",
     "cost_quality": "Cost against quality",
     "parallel_coordinates": "Every run",
+    **chapters.TITLES,
 }
-SHOWN, LISTED = 10, 100
-"""Runs and configurations that the page shows; series, where each has a model of its own."""
+GRID = ("grid_search_analysis", "hyperparameter_importance", "interactions", "cost_quality", "parallel_coordinates")
+"""Pictures of the settings; the others stand in the chapters on the forecasts."""
+SHOWN, STEPS_SHOWN, LISTED = 10, 12, 100
+"""Runs and configurations that the page shows; steps of the horizon; series, where each has a model of its own."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,7 @@ class Findings:
     """Every number of the report, before anything is drawn or written.
 
     `against` compares the winner with each baseline (empty while the test span is untouched);
-    `missing` says what this sweep cannot show, and why.
+    `missing` says what this sweep cannot show, and why; `chapters` are those on the forecasts themselves.
     """
 
     leaders: pd.DataFrame
@@ -64,6 +67,7 @@ class Findings:
     sentences: list[str]
     honest: str
     missing: list[str]
+    chapters: Chapters
 
     @property
     def verdict(self) -> str:
@@ -101,6 +105,7 @@ def find(record: Record) -> Findings:
         compared_over=over,
     )
     honest = verdict.honest(against, mase, NAIVE)
+    told = chapters.find(record, tested, by_series, horizon)
     return Findings(
         leaders=leaders,
         configurations=configurations,
@@ -120,11 +125,13 @@ def find(record: Record) -> Findings:
             *verdict.answered(record.routes),
             *verdict.against(against, mase),
             *verdict.counted(by_series),
+            *told.verdict,
             *([promotion] if (promotion := record.parent.data.tags.get(tracking.PROMOTION)) else []),
             *verdict.settings(contrasts, axes, metric),
         ],
         honest=honest,
         missing=_missing(record),
+        chapters=told,
     )
 
 
@@ -210,6 +217,7 @@ def draw(record: Record, findings: Findings) -> dict[str, Figure]:
             figures["best_model_evaluation"] = plots.best_model_evaluation(
                 record.tests[own], findings.by_series, target
             )
+            figures |= chapters.draw(findings.chapters, list(record.tests), target)
         figures["grid_search_analysis"] = plots.grid_search_analysis(
             runs, findings.leaders, axes, metric, record.curves
         )
@@ -267,6 +275,7 @@ def _workbook(findings: Findings, path: Path) -> None:
         "test span": findings.tested,
         "by series": findings.by_series,
         "models": findings.routes,
+        **chapters.sheets(findings.chapters),
     }
     with pd.ExcelWriter(path, engine="openpyxl") as book:
         for name, sheet in sheets.items():
@@ -283,7 +292,10 @@ def _inline(name: str, svg: str) -> Markup:
     svg = re.sub(r'\bid="([^"]+)"', rf'id="{name}-\1"', svg)
     svg = re.sub(r"url\(#([^)]+)\)", rf"url(#{name}-\1)", svg)
     svg = re.sub(r'xlink:href="#([^"]+)"', rf'xlink:href="#{name}-\1"', svg)
-    svg = re.sub(r"<svg[^>]*?viewBox", '<svg role="img" viewBox', svg, count=1)
+    # A small picture keeps the size of its letters: what fills the page is 13.5 inches wide.
+    wide = float(re.search(r'viewBox="0 0 ([\d.]+)', svg)[1]) / 72 / 13.5  # type: ignore[index]
+    start = f'<svg role="img" style="--wide: {74 * wide:.1f}rem" viewBox'
+    svg = re.sub(r"<svg[^>]*?viewBox", start, svg, count=1)
     svg = svg.replace(plots.INK, "var(--ink)").replace(plots.LINE, "var(--line)")
     return Markup(svg)  # noqa: S704 - our own drawing
 
@@ -293,7 +305,7 @@ def page(record: Record, findings: Findings, vectors: Mapping[str, str]) -> str:
     environment = Environment(
         loader=PackageLoader("gridcast.analysis"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
-    environment.filters["number"] = _number
+    environment.filters |= {"number": _number, "percent": _percent, "sentence": _sentence}
     about = record.about
     leader = record.leader
     settings = {axis.replace("_", " "): leader[axis] for axis in record.axes} or {"run": leader["name"]}
@@ -313,7 +325,13 @@ def page(record: Record, findings: Findings, vectors: Mapping[str, str]) -> str:
         replicates=_replicates(record),
         tested=findings.tested.to_dict("records"),
         against={row["name"]: row for row in findings.against.to_dict("records")},
-        figures=[(name, TITLES[name], _inline(name, svg)) for name, svg in vectors.items()],
+        figures={name: _inline(name, svg) for name, svg in vectors.items()},
+        titles=TITLES,
+        grid=GRID,
+        chapters=findings.chapters,
+        promised=chapters.promised(findings.chapters),
+        steps=_steps(findings.chapters.by_step),
+        parts=_parts(record, findings),
         configurations=findings.configurations.head(SHOWN).to_dict("records"),
         seeds=sorted(map(int, record.runs["seed"].unique())),
         seconds=float(record.runs["fit_seconds"].sum()),
@@ -329,6 +347,31 @@ def _routes(record: Record, by_series: pd.DataFrame) -> pd.DataFrame:
         return record.routes
     tested = by_series if len(by_series) else pd.DataFrame(columns=["series", "mae", "mase"])
     return record.routes.merge(tested[["series", "mae", "mase"]], on="series", how="left")
+
+
+def _steps(by_step: pd.DataFrame) -> list[dict[str, Any]]:
+    """Rows of the table of steps, the first, the last and at most some between: step, and each forecaster's row."""
+    steps = sorted(by_step["step"].unique()) if len(by_step) else []
+    chosen = (
+        [steps[k] for k in np.unique(np.linspace(0, len(steps) - 1, STEPS_SHOWN).round().astype(int))] if steps else []
+    )
+    return [
+        {"step": step, "of": {row["name"]: row for row in by_step[by_step["step"] == step].to_dict("records")}}
+        for step in chosen
+    ]
+
+
+def _parts(record: Record, findings: Findings) -> dict[str, list[dict[Any, Any]]]:
+    """Tables of parts of the winner's forecasts, worst first: by series, and by each category."""
+    own = str(record.leader["name"])
+    found = {"series": findings.by_series, **findings.chapters.categories} if record.tests else {}
+    return {
+        label: frame[frame["name"] == own]
+        .sort_values("mase", ascending=False)
+        .rename(columns={"series": "part", "value": "part"})
+        .to_dict("records")
+        for label, frame in found.items()
+    }
 
 
 def _lines(record: Record) -> dict[str, Any]:
@@ -351,6 +394,18 @@ def _lines(record: Record) -> dict[str, Any]:
             for run in runs.to_dict("records")
         ],
     }
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %" if np.isfinite(share) else "-"
+
+
+def _sentence(note: str) -> str:
+    """A note as a sentence: a capital at its start, a stop at its end."""
+    text = note.removeprefix("warning: ").strip()
+    if text.partition(" ")[0].isalpha():  # not the name of a file
+        text = f"{text[:1].upper()}{text[1:]}"
+    return text + ("" if text.endswith((".", "!", "?")) else ".")
 
 
 def _number(value: Any) -> str:

@@ -3,7 +3,8 @@
 `runs` has one row per finished run: run_id, key, name, seed, configuration (JSON text, equal for the seeds of
 one configuration), one column per setting, and the final metrics. `axes` are the settings that vary, `metric` is
 the column to minimise; rows where it is not finite are left out of every table. A `test` table has one row per
-window and step of the test span: series, time, step (1 = next), actual, forecast, scale (of MASE).
+window and step of the test span: series, time, step (1 = next), actual, forecast, scale (of MASE), and a column
+`q0.1` for each level of which there is a quantile.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import numpy as np
 import pandas as pd
 
 from gridcast import metrics
+from gridcast.analysis import quantiles
 from gridcast.analysis.statistics import diebold_mariano, mean_interval, paired
 from gridcast.config import AXES
 
@@ -25,6 +27,7 @@ MANY = 500
 """Above so many different settings a quarter of optuna's trees is as exact and takes seconds, not a minute."""
 REPLICATED = ("series", "fold", "seed")
 """What runs of one configuration differ in."""
+QUANTILE_MEASURES = ("wql", "coverage", "width")
 
 
 @dataclass(frozen=True)
@@ -287,12 +290,13 @@ def simplest(configurations: pd.DataFrame, tied: Collection[str]) -> str:
 
 @np.errstate(invalid="ignore")  # an infinite forecast makes some measures NaN
 def test_table(tests: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """One row per forecaster: name, mae, rmse, r2, mape, smape, wape, mase and the closeness shares in percent.
+    """One row per forecaster: name, mae, rmse, r2, mape, smape, mase, wape and the closeness shares in percent.
 
     MAE and RMSE are in data units, MASE is the mean over series. The shares are named share_excellent,
-    share_good, share_acceptable and share_needs_improvement.
+    share_good, share_acceptable and share_needs_improvement. Where the first of `tests` gives quantiles, wql,
+    coverage and width as `quantiles.measured` has them, at its levels.
     """
-    rows = []
+    rows, levels = [], _levels(tests)
     for name, table in tests.items():
         actual, forecast, series, scale = _arrays(table)
         shares = metrics.closeness(actual, forecast)
@@ -301,6 +305,7 @@ def test_table(tests: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
                 "name": name,
                 **metrics.overall(actual, forecast, series, scale),
                 **{f"share_{label.lower().replace(' ', '_')}": share for label, share in shares.items()},
+                **(quantiles.measured(table, levels) if levels else {}),
             }
         )
     return pd.DataFrame(rows)
@@ -308,13 +313,47 @@ def test_table(tests: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
 
 @np.errstate(invalid="ignore")
 def by_series(tests: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """One row per forecaster and series: name, series, mae, rmse (data units), r2, mape, smape, wape, mase."""
-    rows = [
-        {"name": name, "series": series, **measured}
-        for name, table in tests.items()
-        for series, measured in metrics.per_series(*_arrays(table)).items()
-    ]
-    return pd.DataFrame(rows, columns=["name", "series", *metrics.POINT])
+    """One row per forecaster and series: name, series, mae, rmse (data units), r2, mape, smape, mase, wape.
+
+    Where the first of `tests` gives quantiles, wql, coverage and width too, at its levels.
+    """
+    levels, rows = _levels(tests), []
+    for name, table in tests.items():
+        own = dict(iter(table.groupby("series", sort=False))) if levels else {}
+        for series, measured in metrics.per_series(*_arrays(table)).items():
+            more = quantiles.measured(own[series], levels) if levels else {}
+            rows.append({"name": name, "series": series, **measured, **more})
+    return pd.DataFrame(rows, columns=["name", "series", *metrics.POINT, *(QUANTILE_MEASURES if levels else ())])
+
+
+def by_step(tests: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """One row per forecaster and step of the horizon: name, step, mae (data units), mase (mean over series).
+
+    Where the first of `tests` gives quantiles, wql, coverage and width too, at its levels.
+    """
+    return _parted(tests, "step", {name: table["step"] for name, table in tests.items()})
+
+
+def by_category(tests: Mapping[str, pd.DataFrame], of: Mapping[str, str]) -> pd.DataFrame:
+    """One row per forecaster and value of a category, where `of` tells that of each series.
+
+    Columns: name, value, mae (data units), mase (mean over series), and those of quantiles as `by_step` has
+    them. Series of which `of` tells nothing stand together under `unknown`.
+    """
+    parts = {name: table["series"].astype(str).map(dict(of)).fillna("unknown") for name, table in tests.items()}
+    return _parted(tests, "value", parts)
+
+
+@np.errstate(invalid="ignore")
+def _parted(tests: Mapping[str, pd.DataFrame], label: str, parts: Mapping[str, pd.Series]) -> pd.DataFrame:
+    """The measures of each forecaster for each value of its `parts` (rows,), under the column `label`."""
+    levels, rows = _levels(tests), []
+    for name, table in tests.items():
+        for value, own in table.groupby(parts[name].to_numpy()):
+            found = metrics.overall(*_arrays(own))
+            more = quantiles.measured(own, levels) if levels else {}
+            rows.append({"name": name, label: value, "mae": found["mae"], "mase": found["mase"], **more})
+    return pd.DataFrame(rows, columns=["name", label, "mae", "mase", *(QUANTILE_MEASURES if levels else ())])
 
 
 def origin_losses(table: pd.DataFrame) -> pd.Series:
@@ -371,6 +410,10 @@ def _additive(values: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Least-squares fit of `values` by one number per code of `a` plus one per code of `b`."""
     dummies = np.hstack([np.eye(a.max() + 1)[a], np.eye(b.max() + 1)[b]])
     return dummies @ np.linalg.lstsq(dummies, values, rcond=None)[0]
+
+
+def _levels(tests: Mapping[str, pd.DataFrame]) -> tuple[float, ...]:
+    return quantiles.levels(next(iter(tests.values()))) if tests else ()
 
 
 def _arrays(table: pd.DataFrame) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:

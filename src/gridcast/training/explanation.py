@@ -1,0 +1,55 @@
+"""What the winner leans on, told on the validation span: the test span is for one number alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from gridcast import importance, metrics
+from gridcast.data.features import is_column, width
+from gridcast.forecaster import Forecaster, inputs
+from gridcast.training import fit
+from gridcast.training.material import Material
+
+WINDOWS, STEPS = 2000, 40_000
+"""Most windows that are shuffled, and most steps that they read together: a few seconds for any lookback."""
+
+
+def explain(material: Material, files: dict[str, bytes]) -> dict[str, Any]:
+    """Permutation importance, and attention by lag where the network has it, of the forecaster in `files`.
+
+    Over at most `WINDOWS` windows of the validation span, the same in every call. Plain lists and numbers, under
+    windows, error, permuted (as `importance.permutation`) and attention (as `importance.attention`, may be empty).
+    """
+    forecaster, random = fit.restore(files), np.random.default_rng(0)
+    own = forecaster.preprocessing
+    index = material.origins("validation", own.lookback)
+    size = min(len(index), WINDOWS, max(1, STEPS // own.lookback))
+    index = index[np.sort(random.choice(len(index), size, replace=False))]
+    columns = [name for name in own.future if is_column(name)]
+    calendar = [name for name in own.future if not is_column(name)]
+    future = [*((name, 1) for name in columns), *((name, width((name,))) for name in calendar)]
+    error, permuted = importance.permutation(
+        forecaster.forecast,
+        material.channels,
+        index,
+        material.codes,
+        material.actual(index),
+        metrics.naive_scale(np.where(material.observed, material.target, np.nan)[:, : material.spans.train]),
+        importance.parts(own.target, own.past, future, own.lookback, own.horizon),
+        random,
+    )
+    return {
+        "windows": len(index),
+        "error": error,
+        "permuted": permuted.to_dict("records"),
+        "attention": _attention(forecaster, material, index),
+    }
+
+
+def _attention(forecaster: Forecaster, material: Material, index: np.ndarray) -> list[dict[Any, Any]]:
+    if "attention_weights" not in [layer.name for layer in forecaster.network.layers]:
+        return []
+    window = inputs(forecaster.preprocessing, material.channels, index, material.codes)
+    return importance.attention(forecaster.attention_weights(window)).to_dict("records")
