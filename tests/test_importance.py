@@ -24,7 +24,7 @@ def forecast(channels, index, codes):
 
 
 def parts():
-    return importance.parts("sales", ["price", "idle"], [("week", 2)], LOOKBACK, HORIZON)
+    return importance.parts(["sales", "price", "idle", "week", "week"], 3, LOOKBACK, HORIZON)
 
 
 def permuted(panel, scale=(1.0, 1.0), seed=0):
@@ -92,7 +92,7 @@ def test_a_window_that_reaches_back_before_the_first_step_finds_nothing_there(pa
 
 
 def test_sine_and_cosine_are_one_part_and_future_parts_reach_ahead():
-    found = {part.name: part for part in importance.parts("sales", ["price"], [("promo", 1), ("week", 2)], 3, 2)}
+    found = {part.name: part for part in importance.parts(["sales", "price", "promo", "week", "week"], 2, 3, 2)}
     assert found["sales"] == importance.Part("sales", "target", (0,), -3, 0)
     assert found["price"] == importance.Part("price", "covariate", (1,), -3, 0)
     assert found["promo"] == importance.Part("promo", "covariate", (2,), -3, 2)
@@ -101,7 +101,7 @@ def test_sine_and_cosine_are_one_part_and_future_parts_reach_ahead():
 
 
 def test_far_lags_come_in_blocks_that_together_make_the_lookback():
-    lags = [part for part in importance.parts("sales", [], [], 168, 1) if part.kind == "lag"]
+    lags = [part for part in importance.parts(["sales"], 1, 168, 1) if part.kind == "lag"]
     assert [part.name for part in lags[23:]] == ["lag 24", "lags 25-48", "lags 49-96", "lags 97-168"]
     assert sorted(step for part in lags for step in range(part.first, part.end)) == list(range(-168, 0))
 

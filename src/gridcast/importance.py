@@ -33,20 +33,16 @@ class Part:
     end: int
 
 
-def parts(
-    target: str, past: Sequence[str], future: Sequence[tuple[str, int]], lookback: int, horizon: int
-) -> list[Part]:
+def parts(channels: Sequence[str], ahead: int, lookback: int, horizon: int) -> list[Part]:
     """What a window reads, part by part: the target whole and lag by lag, and each covariate.
 
-    `lookback` is how far back it reads at most. The channels stand in the order target, past, future; each of
-    `future` has a width in channels.
+    `channels` names every channel, the target first; those of one name are one part. From channel `ahead` on they
+    are known over the horizon too. `lookback` is how far back a window reads at most.
     """
-    found = [Part(target, "target", (0,), -lookback, 0)]
-    found += [Part(name, "covariate", (1 + k,), -lookback, 0) for k, name in enumerate(past)]
-    at = 1 + len(past)
-    for name, width in future:
-        found.append(Part(name, "covariate", tuple(range(at, at + width)), -lookback, horizon))
-        at += width
+    found = [Part(channels[0], "target", (0,), -lookback, 0)]
+    for name in dict.fromkeys(channels[1:]):
+        own = tuple(k for k, channel in enumerate(channels) if k and channel == name)
+        found.append(Part(name, "covariate", own, -lookback, horizon if own[0] >= ahead else 0))
     return found + [Part(_lags(near, far), "lag", (0,), -far, 1 - near) for near, far in _blocks(lookback)]
 
 

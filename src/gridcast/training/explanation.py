@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from gridcast import importance, metrics
-from gridcast.data.features import is_column, width
+from gridcast.data.features import width
 from gridcast.forecaster import Forecaster, inputs
 from gridcast.training import fit
 from gridcast.training.material import Material
@@ -27,9 +27,8 @@ def explain(material: Material, files: dict[str, bytes]) -> dict[str, Any]:
     index = material.origins("validation", own.lookback)
     size = min(len(index), WINDOWS, max(1, STEPS // own.lookback))
     index = index[np.sort(random.choice(len(index), size, replace=False))]
-    columns = [name for name in own.future if is_column(name)]
-    calendar = [name for name in own.future if not is_column(name)]
-    future = [*((name, 1) for name in columns), *((name, width((name,))) for name in calendar)]
+    calendar = [name for name in own.future for _ in range(width((name,)))]
+    channels = [own.target, *own.past, *own.future_columns, *calendar]
     error, permuted = importance.permutation(
         forecaster.forecast,
         material.channels,
@@ -37,7 +36,7 @@ def explain(material: Material, files: dict[str, bytes]) -> dict[str, Any]:
         material.codes,
         material.actual(index),
         metrics.naive_scale(np.where(material.observed, material.target, np.nan)[:, : material.spans.train]),
-        importance.parts(own.target, own.past, future, own.lookback, own.horizon),
+        importance.parts(channels, own.known_ahead, own.lookback, own.horizon),
         random,
     )
     return {
