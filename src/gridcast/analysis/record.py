@@ -107,7 +107,8 @@ def read(store: Store, name: str) -> Record:
         metric: tracking.history(store, traced[0], metric) if traced else {}
         for metric in ("loss", "val_loss", "mae", "val_mae")
     }
-    tested = tracking.finished(store, [winner.data.tags[tracking.KEY]], "test").get(winner.data.tags[tracking.KEY])
+    key = winner.data.tags[tracking.KEY] if winner else ""
+    tested = tracking.finished(store, [key], "test").get(key) if key else None
     recent = _kept(store, tested, evaluation.RECENT)
     explained = _kept(store, tested, evaluation.EXPLAINED)
     return Record(

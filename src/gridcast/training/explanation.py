@@ -7,13 +7,14 @@ from typing import Any
 import numpy as np
 
 from gridcast import importance, metrics
-from gridcast.data.features import width
 from gridcast.forecaster import Forecaster, inputs
 from gridcast.training import fit
 from gridcast.training.material import Material
 
 WINDOWS, STEPS = 2000, 40_000
 """Most windows that are shuffled, and most steps that they read together: a few seconds for any lookback."""
+SAMPLED, REPEATS = 100, 2
+"""Most windows, and shuffles of each part, where each forecast is made of sample paths."""
 
 
 def explain(material: Material, files: dict[str, bytes]) -> dict[str, Any]:
@@ -21,14 +22,16 @@ def explain(material: Material, files: dict[str, bytes]) -> dict[str, Any]:
 
     Over at most `WINDOWS` windows of the validation span, the same in every call. Plain lists and numbers, under
     windows, error, permuted (as `importance.permutation`) and attention (as `importance.attention`, may be empty).
+    Nothing for a forecaster of many networks, of which each leans on something else.
     """
     forecaster, random = fit.restore(files), np.random.default_rng(0)
-    own = forecaster.preprocessing
+    if forecaster.routes:
+        return {}
+    own, sampled = forecaster.preprocessing, forecaster.quantiles is not None
     index = material.origins("validation", own.lookback)
-    size = min(len(index), WINDOWS, max(1, STEPS // own.lookback))
+    size = min(len(index), SAMPLED if sampled else WINDOWS, max(1, STEPS // own.lookback))
     index = index[np.sort(random.choice(len(index), size, replace=False))]
-    calendar = [name for name in own.future for _ in range(width((name,)))]
-    channels = [own.target, *own.past, *own.future_columns, *calendar]
+    channels = [*own.covariates, *(["age"] if own.aged else [])]
     error, permuted = importance.permutation(
         forecaster.forecast,
         material.channels,
@@ -36,8 +39,9 @@ def explain(material: Material, files: dict[str, bytes]) -> dict[str, Any]:
         material.codes,
         material.actual(index),
         metrics.naive_scale(np.where(material.observed, material.target, np.nan)[:, : material.spans.train]),
-        importance.parts(channels, own.known_ahead, own.lookback, own.horizon),
+        importance.parts(channels, own.known_ahead, own.lookback + max(own.lags, default=0), own.horizon),
         random,
+        REPEATS if sampled else 5,
     )
     return {
         "windows": len(index),
