@@ -35,12 +35,11 @@ def ridge(task: Task) -> Forecast:
 def trees(task: Task) -> Forecast:
     """Gradient-boosted trees on the windows that the networks read, scaled as theirs; the step is one more column.
 
-    They forecast what the target is above its mean over the window, since trees cannot leave the range
-    that they have seen. The point is grown on squared error, each quantile on its pinball loss over the first
-    windows of the training span, and then moved so that its share of the last ones lies below it: trees
-    know their own past too well (Romano, Patterson and Candes 2019, "Conformalized quantile regression").
-    Quantiles that cross are put in order (Chernozhukov et al. 2010). Trees as of Friedman (2001), in
-    scikit-learn's histogram variant.
+    The point is grown on squared error, each quantile on its pinball loss over the first windows of the
+    training span, and then moved so that its share of the last ones lies below it: trees know their own
+    past too well (Romano, Patterson and Candes 2019, "Conformalized quantile regression"). Quantiles that
+    cross are put in order (Chernozhukov et al. 2010). Trees as of Friedman (2001), in scikit-learn's
+    histogram variant.
     """
     few = task.training_index[:: max(1, -(-len(task.training_index) * task.horizon // ROWS))]
     point = task.inverse(_grown(task, few)(task.index), task.index[:, 0])
@@ -61,32 +60,19 @@ def _grown(task: Task, index: np.ndarray, **loss: Any) -> Callable[[np.ndarray],
     """Trees grown on the windows `index`: the forecast (n, horizon) of others, in network units."""
     from sklearn.ensemble import HistGradientBoostingRegressor
 
-    past, level = _steps(task, index)
-    ahead = windows.ahead(task.channels[:, :, 0], index, task.horizon) - level[:, None]
+    ahead = windows.ahead(task.channels[:, :, 0], index, task.horizon).ravel()
     model = HistGradientBoostingRegressor(
         **loss, learning_rate=0.05, max_leaf_nodes=8, early_stopping=False, random_state=0
     )
-    model.fit(past, ahead.ravel())
-
-    def predict(asked: np.ndarray) -> np.ndarray:
-        past, level = _steps(task, asked)
-        return np.asarray(model.predict(past)).reshape(-1, task.horizon) + level[:, None]
-
-    return predict
+    model.fit(_steps(task, index), ahead)
+    return lambda asked: np.asarray(model.predict(_steps(task, asked))).reshape(len(asked), task.horizon)
 
 
 def _flat(task: Task, index: np.ndarray) -> np.ndarray:
     return windows.inputs(task.channels, index, task.lookback).reshape(len(index), -1)
 
 
-def _steps(task: Task, index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Each window once for each step of the horizon (n * horizon, columns), and the level of its target (n,).
-
-    The target is there less its level, the mean over the window, which is one more column.
-    """
-    past = windows.inputs(task.channels, index, task.lookback)
-    level = past[:, :, 0].mean(axis=1)
-    past[:, :, 0] -= level[:, None]
-    own = np.column_stack([past.reshape(len(index), -1), level])
+def _steps(task: Task, index: np.ndarray) -> np.ndarray:
+    """Each window once for each step of the horizon (n * horizon, lookback * channels + 1)."""
     steps = np.tile(np.arange(task.horizon), len(index))
-    return np.column_stack([np.repeat(own, task.horizon, axis=0), steps]), level
+    return np.column_stack([np.repeat(_flat(task, index), task.horizon, axis=0), steps])
