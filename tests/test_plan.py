@@ -114,3 +114,13 @@ def test_compiled_epochs_are_refused_where_they_cannot_be_and_else_chosen(tmp_pa
         planned(tmp_path, FRAME, backend="tensorflow", training={"engine": "fused"})
     engines = [planned(tmp_path, FRAME, backend=backend).engine for backend in ("jax", "tensorflow")]
     assert engines == ["fused", "stock"]
+
+
+def test_baselines_are_those_that_the_file_names_and_unknown_ones_are_refused_before_training(tmp_path):
+    usual = planned(tmp_path, FRAME)
+    named = planned(tmp_path, FRAME, baselines=["Theta"])
+    assert set(named.baselines) == {*baselines.NAIVE, "Theta"}
+    assert planned(tmp_path, FRAME, baselines="auto").baselines == usual.baselines
+    assert named.baseline_keys == usual.baseline_keys
+    with pytest.raises(ConfigError, match="baselines.0.: unknown name 'Thta'; did you mean 'Theta'"):
+        planned(tmp_path, FRAME, baselines=["Thta"])

@@ -126,7 +126,7 @@ ALL = [pytest.param(name, marks=WITH_PROPHET if name == "Prophet" else ()) for n
 def test_no_baseline_reads_at_or_after_its_origin(name):
     given, now = replace(weekly(horizon=2), levels=LEVELS), 75
     if name in baselines.SLOW:
-        given = replace(given, period=None, index=np.array([[0, TRAIN], [0, now], [0, now + 3]]))
+        given = replace(given, period=None, index=np.array([[0, now], [0, now + 3]]))
     later = replace(given, target=given.target.copy(), channels=given.channels.copy())
     later.target[:, now:] = later.channels[:, now:] = 1e3
     before, after = (baselines.BASELINES[name](asked) for asked in (given, later))
@@ -375,7 +375,8 @@ def test_states_forecast_what_statsmodels_does(order, seasonal, trend):
         (ar(0.0, 72), 4, (0, 0)),
     ],
 )
-def test_arima_differences_what_needs_it(series, period, differences):
+def test_arima_differences_what_needs_it(series, period, differences, monkeypatch):
+    monkeypatch.setattr(arima, "FITS", 4)  # the orders are not the question
     found = arima.choose(series, period)
     assert (found.d, found.seasonal_d) == differences
 
@@ -393,9 +394,9 @@ def test_arima_finds_orders_at_least_as_good_as_those_that_made_the_series():
 @WITH_PROPHET
 def test_prophet_goes_on_with_a_line_and_is_the_same_each_time():
     line = 3.0 * np.arange(60) + np.random.default_rng(0).normal(size=60)
-    given = task([line], [[0, 50], [0, 55]], horizon=2, train=40, levels=LEVELS)
+    given = task([line], [[0, 55]], horizon=2, train=40, levels=LEVELS)
     first, second = baselines.prophet(given), baselines.prophet(given)
-    np.testing.assert_allclose(first.point, [[150, 153], [165, 168]], atol=3)
+    np.testing.assert_allclose(first.point, [[165, 168]], atol=3)
     np.testing.assert_array_equal(first.quantiles, second.quantiles)
 
 

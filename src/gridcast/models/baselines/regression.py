@@ -11,7 +11,7 @@ from gridcast.data import windows
 from gridcast.models.baselines.residuals import around
 from gridcast.models.baselines.task import Forecast, Task
 
-ROWS = 100_000
+ROWS = 50_000
 """Rows that trees are grown on, each a window and a step: more bring little but time."""
 KEPT = 0.75
 """Share of the training span on which quantiles are grown; on the rest they are put right."""
@@ -33,13 +33,13 @@ def ridge(task: Task) -> Forecast:
 
 
 def trees(task: Task) -> Forecast:
-    """Gradient-boosted trees on the windows that the networks read, scaled as theirs, and the step as one more column.
+    """Gradient-boosted trees on the windows that the networks read, scaled as theirs; the step is one more column.
 
-    Grown on squared error for the point and on the pinball loss of each level, over the first windows of
-    the training span; each quantile is then moved so that its share of the last ones lies below it, since
-    trees know their own past too well (Romano, Patterson and Candes 2019, "Conformalized quantile
-    regression"). Quantiles that cross are put in order (Chernozhukov et al. 2010). Trees as of Friedman
-    (2001), in scikit-learn's histogram variant.
+    The point is grown on squared error, each quantile on its pinball loss over the first windows of the
+    training span, and then moved so that its share of the last ones lies below it: trees know their own
+    past too well (Romano, Patterson and Candes 2019, "Conformalized quantile regression"). Quantiles that
+    cross are put in order (Chernozhukov et al. 2010). Trees as of Friedman (2001), in scikit-learn's
+    histogram variant.
     """
     few = task.training_index[:: max(1, -(-len(task.training_index) * task.horizon // ROWS))]
     point = task.inverse(_grown(task, few)(task.index), task.index[:, 0])
@@ -59,21 +59,13 @@ def trees(task: Task) -> Forecast:
 def _grown(task: Task, index: np.ndarray, **loss: Any) -> Callable[[np.ndarray], np.ndarray]:
     """Trees grown on the windows `index`: the forecast (n, horizon) of others, in network units."""
     from sklearn.ensemble import HistGradientBoostingRegressor
-    from threadpoolctl import threadpool_limits
 
     ahead = windows.ahead(task.channels[:, :, 0], index, task.horizon).ravel()
     model = HistGradientBoostingRegressor(
         **loss, learning_rate=0.05, max_leaf_nodes=8, early_stopping=False, random_state=0
     )
-    # More threads than cores wait for each other a hundredfold.
-    with threadpool_limits(1):
-        model.fit(_steps(task, index), ahead)
-
-    def predict(asked: np.ndarray) -> np.ndarray:
-        with threadpool_limits(1):
-            return np.asarray(model.predict(_steps(task, asked))).reshape(len(asked), task.horizon)
-
-    return predict
+    model.fit(_steps(task, index), ahead)
+    return lambda asked: np.asarray(model.predict(_steps(task, asked))).reshape(len(asked), task.horizon)
 
 
 def _flat(task: Task, index: np.ndarray) -> np.ndarray:
