@@ -7,6 +7,7 @@ Keras only, each other by relative paths, and Keras only once a network is neede
 from __future__ import annotations
 
 import json
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,8 +19,8 @@ import pandas as pd
 from .data import axis, gaps, windows
 from .data.preprocessing import Preprocessing
 from .errors import DataError, suggest
-from .routing import ROUTES, Route, Routes
-from .routing import load as load_routes
+from .routing import ROUTES, Member, Route, Routes
+from .routing import read as read_routes
 
 NETWORK, SETTINGS = "model.keras", "forecaster.json"
 FORECAST, ROLLED, ANSWERED = "forecast", "rolled_forward", "model"
@@ -139,12 +140,28 @@ def load(folder: Path | str) -> Forecaster:
     """The forecaster kept in `folder`: `forecaster.json` and `model.keras`, or `routes.json` and its networks."""
     import keras
 
-    content = json.loads(Path(folder, SETTINGS).read_text(encoding="utf-8"))
+    own = Preprocessing.from_json(json.loads(Path(folder, SETTINGS).read_text(encoding="utf-8")))
     if Path(folder, ROUTES).exists():
-        own = Preprocessing.from_json(content)
-        return Forecaster(own, load_routes(Path(folder), own.horizon))
-    network = keras.saving.load_model(Path(folder, NETWORK), compile=False)
-    return Forecaster(Preprocessing.from_json(content), network)
+        return Forecaster(own, _routes(Path(folder), own.horizon))
+    return Forecaster(own, keras.saving.load_model(Path(folder, NETWORK), compile=False))
+
+
+def _routes(folder: Path, horizon: int) -> Routes:
+    """The networks kept in `folder`: one is built for each shape, the others of it bring their weights."""
+    import keras
+
+    routes = read_routes((folder / ROUTES).read_text(encoding="utf-8"))
+    built: dict[bytes, Any] = {}
+    members = {}
+    for name in dict.fromkeys(route.network for route in routes if route.network is not None):
+        with zipfile.ZipFile(folder / name) as kept:
+            shape = kept.read("config.json")
+        if shape in built:
+            built[shape].load_weights(folder / name)
+        else:
+            built[shape] = keras.saving.load_model(folder / name, compile=False)
+        members[name] = Member(built[shape], built[shape].get_weights())
+    return Routes(routes, members, horizon)
 
 
 def _load_pyfunc(path: str) -> Forecaster:
