@@ -130,7 +130,7 @@ class Forecaster:
         """
         import keras
 
-        if "attention_weights" not in [layer.name for layer in self.network.layers]:
+        if self.routes or "attention_weights" not in [layer.name for layer in self.network.layers]:
             raise ValueError("the network has no attention; train one with attention: true")
         shares = keras.Model(self.network.input, self.network.get_layer("attention_weights").output)
         return np.asarray(shares.predict_on_batch(dict(window)))[:, :, 0]

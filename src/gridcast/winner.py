@@ -70,7 +70,9 @@ def choose(plan: Plan, store: Store, runs: Sequence[Any]) -> list[Choice]:
         for series, rule, error in _rules(plan):
             found[series].append(Choice(series, rule, error))
     return [
-        min(choices, key=lambda choice: choice.error) if choices else Choice(series, _fallback(plan, row), np.nan)
+        min(choices, key=lambda choice: (not np.isfinite(choice.error), choice.error))
+        if choices
+        else Choice(series, _fallback(plan, row), np.nan)
         for row, (series, choices) in enumerate(found.items())
     ]
 
