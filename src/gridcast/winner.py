@@ -104,10 +104,10 @@ def entry(plan: Plan, store: Store, choices: Sequence[Choice]) -> Entry:
             "run": [choice.run.info.run_id if choice.run is not None else "" for choice in choices],
         }
     )
-    told = f", {rules} of them by a naive rule" if rules else ""
+    told = f", {rules} by a naive rule" if rules else ""
     about = {"mode": plan.experiment.mode, "lookback": preprocessing.lookback, "networks": len(runs)}
     return Entry(
-        name=f"{plan.experiment.mode}: {len(choices)} series, {len(runs)} networks{told}",
+        name=f"{plan.experiment.mode}: {len(runs)} networks for {len(choices)} series{told}",
         kind=KIND,
         key=key(choices),
         tags={tracking.FINGERPRINT: plan.fingerprint, tracking.CONFIGURATION: json.dumps(about)},
