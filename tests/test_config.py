@@ -185,6 +185,36 @@ def test_a_split_that_does_not_add_up_is_refused():
     assert told == "shop.yaml: split: train + validation + test must be 1, they are 1.2"
 
 
+@pytest.mark.parametrize(
+    ("sections", "told"),
+    [
+        ({"split": {"folds": 2, "train": 0.8}}, "split: takes shares (train, validation, test) or folds, not both"),
+        ({"split": {"horizon": 6}}, "split: horizon and expanding belong to folds; write {folds: 4, horizon: 6}"),
+        (
+            {"split": {"folds": 2, "horizon": 5}, "window": {"lookback": 7, "horizon": 2}},
+            "split.horizon: must be a multiple of window.horizon (2), got 5",
+        ),
+        ({"split": {"folds": 0}}, "split.folds: must be greater than or equal to 1 (got 0)"),
+        ({"mode": "lokal"}, "mode: 'lokal' is not allowed; did you mean 'local'? (allowed: 'global', 'local', 'auto')"),
+        (
+            {"mode": "local", "search": {"strategy": "halving"}},
+            "search.strategy: halving compares runs by their losses, and with mode: local those of different series",
+        ),
+        (
+            {"split": {"folds": 2}, "search": {"strategy": "random", "budget": {"runs": 3}}},
+            "search.strategy: random compares runs by their losses, and with folds those of different series or folds",
+        ),
+    ],
+)
+def test_folds_and_modes_that_cannot_be_are_refused_with_what_to_write(sections, told):
+    assert fault_of(**sections).startswith(f"shop.yaml: {told}")
+
+
+def test_folds_are_as_long_as_the_horizon_unless_told():
+    assert experiment(split={"folds": 3}, window={"lookback": 7, "horizon": 4}).fold_steps == 4
+    assert experiment(split={"folds": 3, "horizon": 8}, window={"lookback": 7, "horizon": 4}).fold_steps == 8
+
+
 def test_a_split_in_binary_fractions_adds_up():
     assert experiment(split={"train": 0.7, "validation": 0.2, "test": 0.1}).split.validation == 0.2
 

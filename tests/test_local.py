@@ -3,14 +3,16 @@
 import contextlib
 import io
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from gridcast import evaluation, plan, promotion, registry, sweep, tracking, winner
+from gridcast import backtest, cli, evaluation, plan, promotion, registry, sweep, tracking, winner
 from gridcast.analysis import record, report
 from gridcast.config import read
+from gridcast.errors import ConfigError
 from gridcast.execution import Place
 from gridcast.models import baselines
 from gridcast.sweep import Events
@@ -27,8 +29,8 @@ COMMON = {
 }
 SECTIONS = {
     "local": COMMON | {"mode": "local"},
-    "auto": COMMON | {"mode": "auto", "training": {"epochs": 30, "patience": 5}, "grid": {"learning_rate": [0.03]}},
-    "folds": COMMON | {"split": {"folds": 2, "horizon": 6}, "grid": {"learning_rate": [0.01, 0.003]}},
+    "auto": COMMON
+    | {"mode": "auto", "split": {"folds": 2, "horizon": 6}, "training": {"epochs": 12, "patience": 5}, "grid": {}},
 }
 
 
@@ -80,11 +82,6 @@ def local(tmp_path_factory, programs, jax_backend):
 @pytest.fixture(scope="module")
 def auto(tmp_path_factory, programs, jax_backend):
     return Story(tmp_path_factory.mktemp("auto"), "auto", programs)
-
-
-@pytest.fixture(scope="module")
-def folds(tmp_path_factory, programs, jax_backend):
-    return Story(tmp_path_factory.mktemp("folds"), "folds", programs, sales(DAYS))
 
 
 def test_every_series_that_is_long_enough_has_a_run_of_each_configuration(local):
@@ -174,22 +171,34 @@ def test_the_report_tells_who_answers_and_compares_settings_within_series(local)
     assert "Who answers for which series" in page.read_text()
 
 
-def test_auto_takes_for_each_series_what_has_the_lowest_error_on_validation(auto):
-    material, routes = auto.plan.material, auto.routes()
-    runs = {run.data.tags.get("gridcast.series"): run for run in auto.of("run")}
-    assert set(runs) == {None, "apple", "pear", "plum"}
-    together = tracking.history(auto.store, runs[None].info.run_id, tracking.BY_SERIES)
-    task = material.baseline(7, "validation")
+def test_auto_trains_each_series_and_all_together_on_each_fold(auto):
+    found = [(run.data.tags.get("gridcast.series"), run.data.tags["gridcast.fold"]) for run in auto.of("run")]
+    assert sorted(found, key=str) == sorted(
+        [(name, fold) for name in (None, "apple", "pear", "plum") for fold in ("0", "1")], key=str
+    )
+    assert {run.data.params["fold"] for run in auto.of("run")} == {"0", "1"}
+
+
+def test_auto_takes_for_each_series_what_has_the_lowest_error_on_validation_over_the_folds(auto):
+    routes, runs = auto.routes(), auto.of("run")
+    of = {name: [run for run in runs if run.data.tags.get("gridcast.series") == name] for name in (None, *routes.index)}
+    together = [tracking.history(auto.store, run.info.run_id, tracking.BY_SERIES) for run in of[None]]
     for row, name in enumerate(auto.plan.panel.series):
-        own = task.index[:, 0] == row
-        actual = material.actual(task.index)[own]
-        errors = {"all series": together[row]} if row in together else {}
-        errors |= {"GRU-4": runs[name].data.metrics["best_val_mae"]} if name in runs else {}
+        errors = {"all series": np.mean([curve[row] for curve in together])}
+        errors |= {"GRU-4": np.mean([run.data.metrics["best_val_mae"] for run in of[name]])} if of[name] else {}
         for rule in baselines.NAIVE:
-            errors[rule] = np.abs(baselines.BASELINES[rule](task)[own] - actual).mean()
+            found = []
+            for material in auto.plan.materials:
+                task = material.baseline(7, "validation")
+                own = task.index[:, 0] == row
+                error = baselines.BASELINES[rule](task)[own] - material.actual(task.index)[own]
+                found.append(np.abs(error).mean())
+            errors[rule] = np.mean(found)
         best = min(errors, key=errors.get)
         assert routes.loc[name, "model"].startswith(best)
         assert routes.loc[name, winner.ERROR] == pytest.approx(errors[best], rel=1e-5)
+    answering = [run for run in runs if run.info.run_id in set(routes["run"])]
+    assert {run.data.tags["gridcast.fold"] for run in answering} <= {"1"}
     assert len(auto.of("test")) == len(auto.of("winner")) == 1
 
 
@@ -212,30 +221,24 @@ def test_a_level_is_that_of_the_training_span(auto):
     assert level.ravel().tolist() == pytest.approx([np.nanmean(auto.plan.panel.training_target[row])] * 2)
 
 
-def test_each_configuration_is_trained_on_each_fold_and_judged_by_the_mean(folds):
-    runs = folds.of("run")
-    assert len(runs) == 4
-    losses = pd.DataFrame(
-        [
-            (r.data.params["learning_rate"], int(r.data.tags["gridcast.fold"]), r.data.metrics["best_val_loss"])
-            for r in runs
-        ],
-        columns=["rate", "fold", "loss"],
-    )
-    best = losses.groupby("rate")["loss"].mean().idxmin()
-    assert folds.result.winner.data.params["learning_rate"] == best
-    assert folds.result.winner.data.tags["gridcast.fold"] == "1"
-    assert folds.result.winner.data.params["fold"] == "1"
-
-
-def test_the_last_steps_are_the_test_span_and_met_by_the_winner_of_the_last_fold_alone(folds):
-    (tested,) = folds.of("test")
-    content = tracking.artifact(folds.store, tested.info.run_id, evaluation.FORECASTS)
-    times = evaluation.from_bytes(content)["time"]
-    assert (times.min(), times.max()) == (folds.plan.panel.times[-6], folds.plan.panel.times[-1])
-    about = json.loads(tracking.artifact(folds.store, folds.result.parent, "sweep.json"))
+def test_the_last_steps_are_the_test_span(auto):
+    (tested,) = auto.of("test")
+    times = evaluation.from_bytes(tracking.artifact(auto.store, tested.info.run_id, evaluation.FORECASTS))["time"]
+    assert (times.min(), times.max()) == (auto.plan.panel.times[-6], auto.plan.panel.times[-1])
+    about = json.loads(tracking.artifact(auto.store, auto.result.parent, "sweep.json"))
     assert [fold["validation"][1][:10] for fold in about["folds"]] == ["2023-04-29", "2023-05-05"]
-    assert len(report.find(record.read(folds.store, "folds")).configurations) == 2
+    assert about["spans"] == about["folds"][1]
+
+
+def test_the_winner_has_the_best_mean_over_folds_and_is_its_run_of_the_last():
+    def run(configuration, fold, loss):
+        tags = {"gridcast.configuration": configuration, "gridcast.fold": str(fold), "gridcast.run_key": f"{loss}"}
+        return SimpleNamespace(data=SimpleNamespace(tags=tags, metrics={"best_val_loss": loss}))
+
+    steady = [run("steady", 0, 2.0), run("steady", 1, 3.0), run("steady", 1, 2.5)]
+    lucky = [run("lucky", 0, 1.0), run("lucky", 1, 5.0), run("lucky", 1, 5.5)]
+    early = [run("early", 0, 0.1)] * 3
+    assert evaluation.best([*lucky, *steady, *early], "best_val_loss", 1) is steady[2]
 
 
 def test_nothing_is_fitted_beyond_the_training_span_of_a_fold(tmp_path):
@@ -249,7 +252,9 @@ def test_nothing_is_fitted_beyond_the_training_span_of_a_fold(tmp_path):
         folder = tmp_path / name
         folder.mkdir()
         frame.to_csv(folder / "sales.csv", index=False)
-        path = write_experiment(folder / "e.yaml", str(folder / "sales.csv"), **SECTIONS["folds"])
+        path = write_experiment(
+            folder / "e.yaml", str(folder / "sales.csv"), **(COMMON | {"split": {"folds": 2, "horizon": 6}})
+        )
         return plan.make(read(path), "", "jax")
 
     assert late.sum() == 12
@@ -266,10 +271,64 @@ def test_folds_of_equal_length_forget_what_lies_before(tmp_path):
     folder = tmp_path
     frame.loc[frame["date"] < "2023-01-08", "quantity"] = 1000.0
     frame.to_csv(folder / "sales.csv", index=False)
-    sections = SECTIONS["folds"] | {"split": {"folds": 2, "horizon": 6, "expanding": False}}
+    sections = COMMON | {"split": {"folds": 2, "horizon": 6, "expanding": False}}
     made = plan.make(read(write_experiment(folder / "e.yaml", str(folder / "sales.csv"), **sections)), "", "jax")
     scales = [
         (m.preprocessing.target_scaler.offset + m.preprocessing.target_scaler.scale).max() for m in made.materials
     ]
     assert scales[0] == 1000.0
     assert scales[1] < 100.0
+
+
+def test_backtest_marks_the_folds_that_the_model_has_seen_and_leaves_them_out_of_the_means(local):
+    spans = json.loads(tracking.artifact(local.store, local.result.parent, "sweep.json"))["spans"]
+    chosen = backtest.folds(local.plan.panel.times, spans, 2, 5, 6)
+    # 104 steps of training, 13 of validation, 13 of test; the folds are the last 30 steps.
+    assert [(fold.start, fold.end, fold.seen) for fold in chosen] == [
+        (100, 106, "training"),
+        (106, 112, "validation"),
+        (112, 118, "validation"),
+        (118, 124, ""),
+        (124, 130, ""),
+    ]
+    local.promote()
+    found = backtest.run(local.loaded().forecaster, local.plan, chosen)
+    panel, last = local.plan.panel, found[(found["model"] == "last value") & (found["step"] == 2)].set_index("fold")
+    errors = [abs(panel.target[:, at + 1] - panel.target[:, at - 1]).mean() for at in range(124, 129)]
+    assert last.loc[4, "mae"] == pytest.approx(np.mean(errors))
+    means = backtest.means(found)
+    whole = found[(found["step"] == 0) & (found["model"] == backtest.OWN)].set_index("fold")["mae"]
+    assert means.loc[0, backtest.OWN] == pytest.approx(whole[[3, 4]].mean())
+    assert list(means.index) == [0, 1, 2]
+
+
+def test_backtest_shares_out_what_the_model_has_not_seen():
+    times = pd.date_range("2023-01-01", periods=100)
+    spans = {"train": ["2023-01-01", "2023-03-01"], "validation": ["2023-03-02", "2023-03-21"]}  # 80 steps
+    found = backtest.folds(times, spans, 3, 2, None)
+    assert [(fold.start, fold.end, fold.seen) for fold in found] == [(82, 91, ""), (91, 100, "")]
+    with pytest.raises(ConfigError, match="4 folds of 2 steps do not fit; give at least the model's horizon .3."):
+        backtest.folds(times, spans, 3, 4, 2)
+
+
+def test_the_command_backtests_what_is_registered(local, capsys):
+    local.promote()
+    with contextlib.chdir(local.folder), pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", local.uri)
+        cli.app(["backtest", "shop", "--folds", "2", "--steps", "8", "-o", "errors.csv"], standalone_mode=False)
+        kept = pd.read_csv("errors.csv")
+    shown = capsys.readouterr().out
+    assert "shop version 1 on rolling origins" in shown
+    assert "in validation" in shown
+    assert "1 folds that the model has seen, in training or validation, are left out of the means." in shown
+    assert set(kept["model"]) == {backtest.OWN, *baselines.NAIVE}
+
+
+def test_the_report_of_folds_ranks_within_each_and_names_their_dates(auto):
+    kept = record.read(auto.store, "auto")
+    findings = report.find(kept)
+    assert findings.leaders["rank"].tolist() == [1] * 8
+    assert findings.leaders.loc[findings.leaders["series"] == "pear", "fold"].tolist() == [1, 0]
+    page = report.page(kept, findings, {})
+    assert "trained on 2023-01-02 to 2023-04-23, validated on 2023-04-24 to 2023-04-29" in page
+    assert "Configurations over 4 series on 2 folds" in page

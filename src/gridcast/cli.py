@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import json
 import logging
 import os
 import re
@@ -256,8 +257,7 @@ def predict(
     """Forecast from a table of history; steps beyond the trained horizon are rolled forward and marked."""
     if horizon is not None and horizon < 1:
         raise ConfigError(f"--horizon: must be at least 1 (got {horizon})")
-    if output and (output.suffix not in (".csv", ".parquet") or not output.absolute().parent.is_dir()):
-        raise ConfigError(f"--output: '{output}' must be a .csv or .parquet file in a folder that exists")
+    _writable(output)
     from gridcast import registry
     from gridcast.training import backend
 
@@ -277,6 +277,68 @@ def predict(
     told = f", {rolled} of them rolled forward beyond the trained horizon" if rolled else ""
     named = f"{found.name} version {found.version}" if found.name else found.uri
     out.print(f"{output}: {len(forecasts)} forecasts by {named}{told}", markup=False)
+
+
+@app.command()
+def backtest(
+    model: Annotated[str, typer.Argument(help="a registered model (its champion), or a runs:/ or models:/ URI")],
+    folds: Annotated[int, typer.Option(min=1, help="rolling origins, the last ones of the data")] = 4,
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="steps of each fold (default: they share out what the model has not seen)")
+    ] = None,
+    experiment: Annotated[
+        Path | None,
+        typer.Option(help="a YAML file that says how to read the data (default: that of the model's sweep)"),
+    ] = None,
+    data: Annotated[str | None, typer.Option(help="data in place of the experiment's, such as newer files")] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="CSV or Parquet file for every number")] = None,
+) -> None:
+    """Measure a model on rolling origins beside the naive baselines, by fold and by step ahead; train nothing."""
+    _writable(output)
+    from gridcast import backtest as rolling
+    from gridcast import plan as plans
+    from gridcast import registry, tracking
+    from gridcast.training import backend
+
+    found = registry.find(model)
+    store, parent = tracking.sweep_of(found.run_id)
+    about = json.loads(tracking.artifact(store, parent, "sweep.json"))
+    text = tracking.artifact(store, parent, "experiment.yaml").decode()
+    read = config.read(experiment) if experiment else config.parse(text, f"the sweep of {model}")
+    if data is not None:
+        read = read.model_copy(update={"data": read.data.model_copy(update={"source": data})})
+    planned = plans.make(read, text, "jax")
+    chosen = rolling.folds(planned.panel.times, about["spans"], planned.experiment.window.horizon, folds, steps)
+    backend.start("jax", CACHE)
+    table = rolling.run(registry.load(found.uri).forecaster, planned, chosen)
+    _backtest(table, f"{found.name} version {found.version}" if found.name else found.uri)
+    if output:
+        _write(table, output)
+        out.print(f"{output}: every number, by fold, model and step ahead (0: all steps)", markup=False)
+
+
+def _backtest(table: pd.DataFrame, name: str) -> None:
+    """Show errors by fold, then the means over the folds never seen by step ahead."""
+    from gridcast import backtest as rolling
+
+    models = list(dict.fromkeys(table["model"]))
+    shown = Table("fold", "from", "to", *(f"MAE {model}" for model in models), "seen", box=None, header_style="bold")
+    for fold, own in table[table["step"] == 0].groupby("fold"):
+        first, errors = own.iloc[0], own.set_index("model")["mae"]
+        stamps = f"{first['from']:%Y-%m-%d}", f"{first['to']:%Y-%m-%d}"
+        seen = f"in {first['seen']}" if first["seen"] else "never"
+        shown.add_row(str(fold), *stamps, *(f"{errors[model]:.4g}" for model in models), seen)
+    means = rolling.means(table)
+    for step, errors in means.iterrows():
+        told = "mean" if step == 0 else f"{step} ahead"
+        shown.add_row(told, "", "", *(f"{errors[model]:.4g}" for model in models), "never")
+    out.print(f"{name} on rolling origins, in data units:", markup=False, style="bold")
+    out.print(shown)
+    left = table.loc[table["seen"] != "", "fold"].nunique()
+    if not len(means):
+        out.print("Every fold lies within what the model was trained or chosen on: none of these errors is honest.")
+    elif left:
+        out.print(f"{left} folds that the model has seen, in training or validation, are left out of the means.")
 
 
 @app.command()
@@ -367,6 +429,11 @@ def _history(path: Path, own: Any) -> pd.DataFrame:
     return rows.drop(columns=files.LINE)
 
 
+def _writable(output: Path | None) -> None:
+    if output and (output.suffix not in (".csv", ".parquet") or not output.absolute().parent.is_dir()):
+        raise ConfigError(f"--output: '{output}' must be a .csv or .parquet file in a folder that exists")
+
+
 def _write(table: pd.DataFrame, path: Path) -> None:
     """Write a CSV or Parquet file whole or not at all."""
     aside = path.with_name(f".{path.name}.{os.getpid()}")
@@ -403,6 +470,12 @@ def _plan(path: Path, backend: str) -> Plan:
         out.print(f"  {note}", markup=False)
     panel = planned.panel
     out.print(f"  {len(panel.series)} series, {len(panel.times):,} steps")
+    for number, fold in enumerate(panel.folds if experiment.split.folds else ()):
+        spans = ((name, *fold[name]) for name in ("train", "validation"))
+        told = (
+            f"{name} {panel.times[first]:%Y-%m-%d} to {panel.times[end - 1]:%Y-%m-%d}" for name, first, end in spans
+        )
+        out.print(f"  fold {number}: {', '.join(told)}")
     windows = planned.windows(experiment.window.lookback)
     for span in SPANS:
         first, end = panel.spans[span]

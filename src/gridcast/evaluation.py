@@ -40,7 +40,7 @@ class Forecasts:
     explained: dict[str, Any] | None = None
 
 
-def forecasts(forecaster: Forecaster, channels: np.ndarray, index: np.ndarray, series: np.ndarray) -> Forecasts:
+def answers(forecaster: Forecaster, channels: np.ndarray, index: np.ndarray, series: np.ndarray) -> Forecasts:
     """What `forecaster` says of the windows `index` (n, 2) on `channels`, of which each row is one of `series`."""
     if forecaster.quantiles is None:
         return Forecasts(index, forecaster.forecast(channels, index, series))
@@ -90,6 +90,28 @@ def newest(group: list[Any], metric: str, last: int) -> Any:
 
 def _fold(run: Any) -> int:
     return int(run.data.tags.get(FOLD, 0))
+
+
+def forecasts(forecaster: Forecaster, material: Material, panel: Panel) -> Forecasts:
+    """Forecasts of the test span of `material` by a forecaster that was trained on whatever data.
+
+    It reads the panel through its own preprocessing. Raises GridcastError when it
+    forecasts something else: other series, another target, horizon, frequency or covariates.
+    """
+    own, here = forecaster.preprocessing, material.preprocessing
+    for field in ("target", "frequency", "horizon", "past", "future", "columns"):
+        if getattr(own, field) != getattr(here, field):
+            raise GridcastError(f"its {field} is {getattr(own, field)!r}, here it is {getattr(here, field)!r}")
+    unknown = [series for series in panel.series if series not in own.series]
+    if unknown:
+        others = f" and {len(unknown) - 1} more" if len(unknown) > 1 else ""
+        raise GridcastError(f"it does not know the series '{unknown[0]}'{others}")
+    codes = np.array([own.series.index(series) for series in panel.series])
+    channels = own.channels(panel.target, panel.columns, panel.times, codes)
+    # A rule that reads little is to be tested on the windows that the baselines have.
+    least = here.lookback if forecaster.routes else 1
+    index = material.each("test", np.maximum(forecaster.lookbacks[codes], least))
+    return answers(forecaster, channels, index, codes)
 
 
 def table(forecasts: Forecasts, material: Material, panel: Panel) -> pd.DataFrame:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,8 +21,8 @@ from .data import aggregation, axis, exhibition, gaps, lagged, windows
 from .data.preprocessing import Preprocessing
 from .errors import DataError, suggest
 from .models.quantiles import Quantiles
-from .routing import ROUTES, Route, Routes
-from .routing import load as load_routes
+from .routing import ROUTES, Member, Route, Routes
+from .routing import read as read_routes
 
 NETWORK, SETTINGS = "model.keras", "forecaster.json"
 FORECAST, ROLLED, ANSWERED = "forecast", "rolled_forward", "model"
@@ -201,7 +202,7 @@ class Forecaster:
         """
         import keras
 
-        if "attention_weights" not in [layer.name for layer in self.network.layers]:
+        if self.routes or "attention_weights" not in [layer.name for layer in self.network.layers]:
             raise ValueError("the network has no attention; train one with attention: true")
         shares = keras.Model(self.network.input, self.network.get_layer("attention_weights").output)
         return np.asarray(shares.predict_on_batch(dict(window)))[:, :, 0]
@@ -217,12 +218,29 @@ def load(folder: Path | str) -> Forecaster:
     import keras
 
     content = json.loads(Path(folder, SETTINGS).read_text(encoding="utf-8"))
+    own = Preprocessing.from_json(content)
     if Path(folder, ROUTES).exists():
-        own = Preprocessing.from_json(content)
-        return Forecaster(own, load_routes(Path(folder), own.horizon))
+        return Forecaster(own, _routes(Path(folder), own.horizon))
     network = keras.saving.load_model(Path(folder, NETWORK), compile=False)
-    quantiles = Quantiles.from_json(content["quantiles"]) if "quantiles" in content else None
-    return Forecaster(Preprocessing.from_json(content), network, quantiles)
+    return Forecaster(own, network, Quantiles.from_json(content["quantiles"]) if "quantiles" in content else None)
+
+
+def _routes(folder: Path, horizon: int) -> Routes:
+    """The networks kept in `folder`: one is built for each shape, the others of it bring their weights."""
+    import keras
+
+    routes = read_routes((folder / ROUTES).read_text(encoding="utf-8"))
+    built: dict[bytes, Any] = {}
+    members = {}
+    for name in dict.fromkeys(route.network for route in routes if route.network is not None):
+        with zipfile.ZipFile(folder / name) as kept:
+            shape = kept.read("config.json")
+        if shape in built:
+            built[shape].load_weights(folder / name)
+        else:
+            built[shape] = keras.saving.load_model(folder / name, compile=False)
+        members[name] = Member(built[shape], built[shape].get_weights())
+    return Routes(routes, members, horizon)
 
 
 def _load_pyfunc(path: str) -> Forecaster:

@@ -10,8 +10,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from gridcast import evaluation, registry, tracking
 from gridcast.errors import ConfigError, GridcastError, PromotionRefused, TrackingError
 from gridcast.forecaster import Forecaster
@@ -136,20 +134,8 @@ def on_test_span(forecaster: Forecaster, plan: Plan) -> dict[str, float]:
     It reads the plan's panel through its own preprocessing. Raises GridcastError when it
     forecasts something else: other series, another target, horizon, frequency or covariates.
     """
-    own, here, panel = forecaster.preprocessing, plan.material.preprocessing, plan.panel
-    for field in ("target", "frequency", "horizon", "past", "future"):
-        if getattr(own, field) != getattr(here, field):
-            raise GridcastError(f"its {field} is {getattr(own, field)!r}, here it is {getattr(here, field)!r}")
-    unknown = [series for series in panel.series if series not in own.series]
-    if unknown:
-        others = f" and {len(unknown) - 1} more" if len(unknown) > 1 else ""
-        raise GridcastError(f"it does not know the series '{unknown[0]}'{others}")
-    codes = np.array([own.series.index(series) for series in panel.series])
-    channels = own.channels(panel.target, panel.columns, panel.times, codes)
-    least = here.lookback if forecaster.routes else 1
-    index = plan.material.each("test", np.maximum(forecaster.lookbacks[codes], least))
-    forecasts = evaluation.forecasts(forecaster, channels, index, codes)
-    measures = evaluation.measures(evaluation.table(forecasts, plan.material, panel))
+    forecasts = evaluation.forecasts(forecaster, plan.material, plan.panel)
+    measures = evaluation.measures(evaluation.table(forecasts, plan.material, plan.panel))
     return {name.removeprefix(evaluation.PREFIX): value for name, value in measures.items()}
 
 

@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import json
 import threading
-import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -81,24 +79,11 @@ class Routes:
         return forecasts
 
 
+def read(content: str) -> tuple[Route, ...]:
+    """The routes in the text of `routes.json`."""
+    return tuple(Route(**one) for one in json.loads(content))
+
+
 def files(routes: Sequence[Route], networks: Mapping[str, bytes]) -> dict[str, bytes]:
-    """What `load` reads: the routes, and each network under the name that they give it."""
+    """What `forecaster.load` reads: the routes, and each network under the name that they give it."""
     return {ROUTES: json.dumps([asdict(route) for route in routes]).encode(), **networks}
-
-
-def load(folder: Path, horizon: int) -> Routes:
-    """The routes kept in `folder`. A network is built once for each shape; the others of it bring their weights."""
-    import keras
-
-    routes = tuple(Route(**one) for one in json.loads((folder / ROUTES).read_text(encoding="utf-8")))
-    built: dict[bytes, Any] = {}
-    members = {}
-    for name in dict.fromkeys(route.network for route in routes if route.network is not None):
-        with zipfile.ZipFile(folder / name) as kept:
-            shape = kept.read("config.json")
-        if shape in built:
-            built[shape].load_weights(folder / name)
-        else:
-            built[shape] = keras.saving.load_model(folder / name, compile=False)
-        members[name] = Member(built[shape], built[shape].get_weights())
-    return Routes(routes, members, horizon)

@@ -153,6 +153,21 @@ def connect(uri: str | None = None) -> tuple[Any, str]:
     return client, uri
 
 
+def sweep_of(run_id: str | None, uri: str | None = None) -> tuple[Store, str]:
+    """The MLflow experiment of a run, and the id of the sweep that it belongs to. Raises TrackingError."""
+    from mlflow.exceptions import MlflowException
+
+    client, uri = connect(uri)
+    try:
+        run = client.get_run(run_id or "")
+    except MlflowException as error:
+        raise TrackingError(f"{uri}: {_first_line(error)}") from None
+    parent = run.data.tags.get("mlflow.parentRunId")
+    if parent is None:
+        raise TrackingError(f"{uri}: run {run_id} belongs to no sweep of gridcast")
+    return Store(client, uri, run.info.experiment_id), str(parent)
+
+
 @asking
 def tags(store: Store, run_id: str) -> dict[str, str]:
     """The tags of a run."""

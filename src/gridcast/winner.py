@@ -70,7 +70,9 @@ def choose(plan: Plan, store: Store, runs: Sequence[Any]) -> list[Choice]:
         for series, rule, error in _rules(plan):
             found[series].append(Choice(series, rule, error))
     return [
-        min(choices, key=lambda choice: choice.error) if choices else Choice(series, _fallback(plan, row), np.nan)
+        min(choices, key=lambda choice: (not np.isfinite(choice.error), choice.error))
+        if choices
+        else Choice(series, _fallback(plan, row), np.nan)
         for row, (series, choices) in enumerate(found.items())
     ]
 
@@ -102,10 +104,10 @@ def entry(plan: Plan, store: Store, choices: Sequence[Choice]) -> Entry:
             "run": [choice.run.info.run_id if choice.run is not None else "" for choice in choices],
         }
     )
-    told = f", {rules} of them by a naive rule" if rules else ""
+    told = f", {rules} by a naive rule" if rules else ""
     about = {"mode": plan.experiment.mode, "lookback": preprocessing.lookback, "networks": len(runs)}
     return Entry(
-        name=f"{plan.experiment.mode}: {len(choices)} series, {len(runs)} networks{told}",
+        name=f"{plan.experiment.mode}: {len(runs)} networks for {len(choices)} series{told}",
         kind=KIND,
         key=key(choices),
         tags={tracking.FINGERPRINT: plan.fingerprint, tracking.CONFIGURATION: json.dumps(about)},

@@ -270,7 +270,7 @@ def evaluate(material: Material, files: dict[str, bytes]) -> Forecasts:
     # A rule that reads little is to be tested on the windows that the baselines have.
     least = material.preprocessing.lookback if forecaster.routes else 1
     index = material.each("test", np.maximum(forecaster.lookbacks, least))
-    return evaluation.forecasts(forecaster, material.channels, index, material.codes)
+    return evaluation.answers(forecaster, material.channels, index, material.codes)
 
 
 def epoch_seconds(material: Material, run: Run) -> tuple[float, float]:
