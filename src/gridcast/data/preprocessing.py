@@ -25,7 +25,8 @@ class Preprocessing:
     the dates of the data on which an observed calendar has no step though its weekday has as a
     rule; None where a table alone shows which steps there are. A probabilistic network also reads
     its target `lags` steps ago and, where not all series begin together, the age of each: the steps
-    since its first value, at `begins`, one every `seconds`; `typical` is the geometric mean of the scales of all series.
+    since its first value, at `begins`, one every `seconds`; `typical` is the geometric mean of the
+    scales of all series.
     """
 
     time: str
