@@ -123,3 +123,17 @@ def test_run_keys_are_sha256_digests_and_differ_within_a_grid():
     found = [key(run=n, grid={"units": [4, 8], "layer": ["GRU", "LSTM"]}) for n in range(4)]
     assert len(set(found)) == 4
     assert all(len(text) == 64 and set(text) <= set("0123456789abcdef") for text in found)
+
+
+def test_run_keys_are_those_of_before_there_were_likelihoods():
+    """What was trained then is found again."""
+    found = experiment(grid={"units": [4, 8]})
+    keys = [grid.run_key(found, run, "f" * 64, "jax")[:16] for run in grid.expand(found)]
+    assert keys == ["76ad3e1b7814ee4a", "ef5699972eccc6f6"]
+
+
+def test_the_likelihood_and_what_is_asked_of_it_change_the_key():
+    sections = [{"baseline": {"likelihood": name}} for name in ("student-t", "gaussian", "quantile")]
+    sections += [{"probabilistic": {"paths": 50}}, {"training": {"steps": 7}}]
+    found = [experiment(task="probabilistic", **own) for own in sections]
+    assert len({grid.run_key(one, grid.expand(one)[0], "f" * 64, "jax") for one in found}) == 5
