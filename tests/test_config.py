@@ -262,3 +262,39 @@ def test_what_the_grid_leaves_unsaid_comes_from_baseline_then_window_and_trainin
     found = experiment(baseline={"units": 16}, window={"lookback": 5}, training={"loss": "huber"})
     own = found.configuration(dropout=0.5)
     assert (own.units, own.lookback, own.loss, own.dropout) == (16, 5, "huber", 0.5)
+
+
+PROBABILISTIC = {"task": "probabilistic"}
+
+
+def test_a_probabilistic_task_has_a_scale_and_a_likelihood_of_its_own():
+    found = experiment(**PROBABILISTIC)
+    assert found.transform.scale == "mean-abs"
+    assert found.configuration().likelihood == "student-t"
+    assert experiment().configuration().likelihood is None
+    assert "likelihood" not in experiment().configuration().settings()
+
+
+@pytest.mark.parametrize(
+    ("sections", "told"),
+    [
+        ({"baseline": {"likelihood": "gaussian"}}, "likelihood: means nothing under task: forecast; write task: "),
+        ({"selection": {"metric": "best_val_wql"}}, "selection.metric: best_val_wql is that of task: probabilistic"),
+        (PROBABILISTIC | {"grid": {"likelihood": ["normal"]}}, "grid.likelihood[0]: 'normal' is not allowed"),
+        (PROBABILISTIC | {"grid": {"attention": [False, True]}}, "attention: means nothing under task: probabilistic"),
+        (PROBABILISTIC | {"baseline": {"bidirectional": True}}, "bidirectional: means nothing under task: probabilist"),
+        (PROBABILISTIC | {"training": {"loss": "mae"}}, "loss: means nothing under task: probabilistic, for its like"),
+        (PROBABILISTIC | {"transform": {"scale": "minmax"}}, "transform: task: probabilistic wants {scale: mean-abs, "),
+        (PROBABILISTIC | {"transform": {"log1p": True}}, "transform: task: probabilistic wants {scale: mean-abs, log"),
+        (
+            PROBABILISTIC | {"grid": {"likelihood": ["student-t", "quantile"]}},
+            "selection.metric: best_val_loss cannot compare quantiles with likelihoods (quantile, student-t); write",
+        ),
+        (PROBABILISTIC | {"probabilistic": {"quantiles": [0.5, 0.1]}}, "probabilistic.quantiles: levels must grow, "),
+        (PROBABILISTIC | {"probabilistic": {"quantiles": [0.5, 1.0]}}, "probabilistic.quantiles[1]: must be less than"),
+        (PROBABILISTIC | {"probabilistic": {"paths": 1}}, "probabilistic.paths: must be greater than or equal to 2"),
+        ({"training": {"steps": 0}}, "training.steps: must be greater than or equal to 1 (got 0)"),
+    ],
+)
+def test_what_means_nothing_for_its_task_is_refused(sections, told):
+    assert fault_of(**sections).startswith(f"shop.yaml: {told}")

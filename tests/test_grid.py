@@ -158,3 +158,10 @@ def test_the_keys_of_runs_from_before_are_found_again(tmp_path):
     assert found.own[0] == "8283122d7f61382b22136fc1f1762670a9e8dae3a5017e4c4789a774389821e9"
     unset = data | {"aggregate": "none", "exhibition": "none"}
     assert planned(tmp_path, frame, data=unset).own[0] == found.own[0]
+
+
+def test_the_likelihood_and_what_is_asked_of_it_change_the_key():
+    sections = [{"baseline": {"likelihood": name}} for name in ("student-t", "gaussian", "quantile")]
+    sections += [{"probabilistic": {"paths": 50}}, {"training": {"steps": 7}}]
+    found = [experiment(task="probabilistic", **own) for own in sections]
+    assert len({grid.run_key(one, grid.expand(one)[0], "f" * 64, "jax") for one in found}) == 5

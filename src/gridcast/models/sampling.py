@@ -10,40 +10,27 @@ import numpy as np
 
 from .likelihoods import Likelihood
 
-ROWS = 8192
+ROWS = 4096
 """Paths that are stepped at once: so many fit into a processor's cache."""
-
-
-def _sigmoid(values: np.ndarray) -> np.ndarray:
-    return 0.5 * (1 + np.tanh(0.5 * values))
-
-
-def _gru(gates: np.ndarray, state: tuple[np.ndarray, ...], recurrent: np.ndarray, bias: np.ndarray) -> Any:
-    (hidden,) = state
-    units = hidden.shape[1]
-    inner = hidden @ recurrent + bias
-    both = _sigmoid(gates[:, : 2 * units] + inner[:, : 2 * units])
-    new = np.tanh(gates[:, 2 * units :] + both[:, units:] * inner[:, 2 * units :])
-    return (new + both[:, :units] * (hidden - new),)
-
-
-def _lstm(gates: np.ndarray, state: tuple[np.ndarray, ...], recurrent: np.ndarray, bias: np.ndarray) -> Any:
-    hidden, carry = state
-    units = hidden.shape[1]
-    whole = gates + hidden @ recurrent + bias
-    enter, leave = _sigmoid(whole[:, : 2 * units]), _sigmoid(whole[:, 3 * units :])
-    carry = enter[:, units:] * carry + enter[:, :units] * np.tanh(whole[:, 2 * units : 3 * units])
-    return leave * np.tanh(carry), carry
 
 
 @dataclass(frozen=True)
 class Layer:
-    """A recurrent layer: its input kernel and bias, and what its step needs beside."""
+    """A recurrent layer; what goes through a sigmoid is halved, for σ(x) = (1 + tanh(x / 2)) / 2: one tanh for all."""
 
     kernel: np.ndarray
     bias: np.ndarray
     recurrent: np.ndarray
     inner: np.ndarray
+
+    @classmethod
+    def of(cls, kernel: np.ndarray, recurrent: np.ndarray, bias: np.ndarray) -> Layer:
+        """That of a Keras GRU or LSTM with these weights."""
+        units = recurrent.shape[0]
+        gated = kernel.shape[1] == 3 * units
+        half = np.repeat(np.array([0.5, 0.5, 1] if gated else [0.5, 0.5, 1, 0.5], np.float32), units)
+        outer, inner = bias if gated else (bias, np.zeros_like(bias))
+        return cls(kernel * half, outer * half, recurrent * half, inner * half)
 
     @property
     def gated(self) -> bool:
@@ -56,7 +43,17 @@ class Layer:
 
     def step(self, gates: np.ndarray, state: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
         """The next state, its first part the output, from inputs already multiplied: (rows, units · gates)."""
-        return (_gru if self.gated else _lstm)(gates, state, self.recurrent, self.inner)
+        inner = state[0] @ self.recurrent
+        if self.gated:
+            inner += self.inner
+            hidden, units = state[0], self.recurrent.shape[0]
+            both = 1 + np.tanh(gates[:, : 2 * units] + inner[:, : 2 * units])
+            new = np.tanh(gates[:, 2 * units :] + 0.5 * both[:, units:] * inner[:, 2 * units :])
+            return (new + 0.5 * both[:, :units] * (hidden - new),)
+        inner += gates
+        enter, forget, new, leave = np.split(np.tanh(inner, out=inner), 4, axis=1)
+        carry = 0.5 * ((1 + forget) * state[1] + (1 + enter) * new)
+        return 0.5 * (1 + leave) * np.tanh(carry), carry
 
 
 @dataclass(frozen=True)
@@ -72,12 +69,7 @@ class Weights:
     def of(cls, network: Any) -> Weights:
         """Those of a Keras `network`."""
         found = {layer.name: [np.asarray(w) for w in layer.get_weights()] for layer in network.layers}
-        layers = []
-        for name, own in found.items():
-            if name.startswith("recurrent_"):
-                kernel, recurrent, bias = own
-                both = bias if bias.ndim == 2 else np.stack([bias, np.zeros_like(bias)])
-                layers.append(Layer(kernel, both[0], recurrent, both[1]))
+        layers = [Layer.of(*own) for name, own in found.items() if name.startswith("recurrent_")]
         embeddings = tuple(own[0] for name, own in found.items() if name.endswith("_embedding"))
         head, bias = found["parameters"]
         return cls(embeddings, tuple(layers), head, bias)
@@ -99,17 +91,17 @@ class Weights:
         rows, columns = recent.shape
         count = rows // len(common)
 
-        def times(matrix: np.ndarray) -> np.ndarray:
-            shared = common[:, columns:] @ matrix[columns:]
-            return np.repeat(shared, count, axis=0) + recent @ matrix[:columns]
+        def times(matrix: np.ndarray, bias: np.ndarray) -> np.ndarray:
+            shared = np.repeat(common[:, columns:] @ matrix[columns:] + bias, count, axis=0)
+            return shared + recent @ matrix[:columns] if columns else shared
 
         after, output = [], np.zeros((0, 0), np.float32)
         for depth, (layer, state) in enumerate(zip(self.layers, states, strict=True)):
-            gates = (output @ layer.kernel if depth else times(layer.kernel)) + layer.bias
+            gates = output @ layer.kernel + layer.bias if depth else times(layer.kernel, layer.bias)
             after.append(layer.step(gates, state))
             output = after[-1][0]
         units = output.shape[1]
-        return output @ self.head[:units] + times(self.head[units:]) + self.bias, after
+        return output @ self.head[:units] + times(self.head[units:], self.bias), after
 
 
 def paths(
