@@ -12,7 +12,6 @@ import pandas as pd
 from gridcast import evaluation
 from gridcast.data.splits import Spans
 from gridcast.errors import ConfigError
-from gridcast.evaluation import Forecasts
 from gridcast.forecaster import Forecaster
 from gridcast.models import baselines
 from gridcast.plan import Plan
@@ -66,7 +65,7 @@ def run(forecaster: Forecaster, plan: Plan, chosen: list[Fold]) -> pd.DataFrame:
         found = {OWN: own}
         for name in baselines.possible(len(plan.panel.series), material.period):
             if name in baselines.NAIVE:
-                found[name] = Forecasts(own.index, baselines.BASELINES[name](task))
+                found[name] = evaluation.baseline(name, task)
         about: dict[str, Any] = {
             "fold": number,
             "from": plan.panel.times[fold.start],

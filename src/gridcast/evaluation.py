@@ -15,6 +15,7 @@ from gridcast import metrics
 from gridcast.data.panel import Panel
 from gridcast.errors import GridcastError
 from gridcast.forecaster import Forecaster
+from gridcast.models import baselines
 from gridcast.tracking import CONFIGURATION, FOLD, KEY
 from gridcast.training.material import Material
 
@@ -47,6 +48,12 @@ def answers(forecaster: Forecaster, channels: np.ndarray, index: np.ndarray, ser
     levels = forecaster.quantiles.levels
     found = forecaster.quantiles_of(channels, index, series, (*levels, 0.5))
     return Forecasts(index, found[..., -1], levels, found[..., :-1])
+
+
+def baseline(name: str, task: baselines.Task) -> Forecasts:
+    """What the baseline `name` says of the windows of `task`."""
+    found = baselines.BASELINES[name](task)
+    return Forecasts(task.index, found.point, task.levels, found.quantiles, found.notes)
 
 
 def best(runs: list[Any], metric: str, last: int = 0) -> Any:

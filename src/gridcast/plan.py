@@ -151,6 +151,7 @@ class Plan:
             "folds": folds if self.experiment.split.folds else [],
             "windows": self.windows(self.experiment.window.lookback),
             "period": self.material.period,
+            "categories": self._categories(),
             "notes": list(panel.notes),
             "fingerprint": self.fingerprint,
             "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
@@ -160,6 +161,14 @@ class Plan:
             "search": self.experiment.search.model_dump(),
         }
         return {"experiment.yaml": self.text, "sweep.json": json.dumps(about, indent=1)}
+
+    def _categories(self) -> dict[str, dict[str, str]]:
+        """The value of each series, by static column."""
+        panel, columns = self.panel, zip(self.experiment.data.static, self.panel.vocabularies, strict=True)
+        return {
+            column: {name: words[code - 1] for name, code in zip(panel.series, panel.static[:, k], strict=True)}
+            for k, (column, words) in enumerate(columns)
+        }
 
 
 def make(experiment: Experiment, text: str, backend: str, cache: Path = Path("data")) -> Plan:

@@ -13,7 +13,6 @@ import numpy as np
 from gridcast import evaluation, execution, grid, worker
 from gridcast.errors import GridcastError
 from gridcast.grid import Run
-from gridcast.models import baselines
 from gridcast.plan import OWN, Plan, cost
 from gridcast.training.abreast import lanes
 from gridcast.training.material import Material
@@ -145,8 +144,7 @@ def _guarded(material: Material, task: Task, cache: Path) -> Any:
 def _alone(material: Material, task: Task, cache: Path) -> Any:
     if task.run is None and task.files is None:
         own = material.baseline(material.preprocessing.lookback)
-        found = baselines.BASELINES[task.name](own)
-        return evaluation.Forecasts(own.index, found.point, own.levels, found.quantiles, found.notes)
+        return evaluation.baseline(task.name, own)
     from gridcast.training import fit
 
     if task.run is None:

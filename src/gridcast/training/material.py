@@ -115,7 +115,7 @@ def prepare(panel: Panel, experiment: Experiment) -> Material:
         target=panel.target,
         observed=panel.observed,
         times=panel.times,
-        levels=(),
+        levels=experiment.probabilistic.quantiles if experiment.task == "probabilistic" else (),
         spans=panel.spans,
         stride=experiment.window.stride,
         period=experiment.data.period or baselines.find_period(panel.training_target, experiment.data.frequency),
