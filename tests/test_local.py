@@ -191,7 +191,7 @@ def test_auto_takes_for_each_series_what_has_the_lowest_error_on_validation_over
             for material in auto.plan.materials:
                 task = material.baseline(7, "validation")
                 own = task.index[:, 0] == row
-                error = baselines.BASELINES[rule](task)[own] - material.actual(task.index)[own]
+                error = baselines.BASELINES[rule](task).point[own] - material.actual(task.index)[own]
                 found.append(np.abs(error).mean())
             errors[rule] = np.mean(found)
         best = min(errors, key=errors.get)

@@ -90,7 +90,7 @@ def test_a_filled_step_counts_for_no_likelihood(plan):
     observed = plan.material.observed.copy()
     observed[:, 50] = False
     material = replace(plan.material, observed=observed)
-    own = objective.of(material, run(plan).configuration)
+    own = objective.of(material, run(plan))
     read, target = own.read(objective.data(material), np.array([[0, 52], [1, 53]]))
     assert read["signal"].shape[1] == target.shape[1] == 7 + 3
     assert np.argwhere(target[..., 1] == 0).tolist() == [[0, 5], [1, 4]]
