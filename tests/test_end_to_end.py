@@ -198,7 +198,7 @@ def test_winner_and_baselines_and_nobody_else_meet_the_test_span(finished, plann
     assert tested.data.tags["gridcast.run_key"] == winner(finished).data.tags["gridcast.run_key"]
     baselines = finished.of("baseline")
     assert {run.data.tags["mlflow.runName"]: run.data.tags["gridcast.run_key"] for run in baselines} == {
-        **planned.baseline_keys
+        name: planned.baseline_keys[name] for name in ("own settings", *planned.baselines)
     }
     last = next(run for run in baselines if run.data.tags["mlflow.runName"] == "last value")
     index = planned.material.origins("test", 7)
