@@ -52,7 +52,8 @@ class Story:
         self.start()
 
     def start(self):
-        self.plan = plan.make(read(self.folder / f"{self.name}.yaml"), "", "jax")
+        path = self.folder / f"{self.name}.yaml"
+        self.plan = plan.make(read(path), path.read_text(), "jax")
         with contextlib.chdir(self.folder):
             self.store = tracking.open_store(self.name, self.uri)
             self.result = sweep.run(self.plan, self.store, Place(1, "jax", self.cache), Events())
@@ -174,7 +175,7 @@ def test_the_report_tells_who_answers_and_compares_settings_within_series(local)
 def test_auto_trains_each_series_and_all_together_on_each_fold(auto):
     found = [(run.data.tags.get("gridcast.series"), run.data.tags["gridcast.fold"]) for run in auto.of("run")]
     assert sorted(found, key=str) == sorted(
-        [(name, fold) for name in (None, "apple", "pear", "plum") for fold in ("0", "1")], key=str
+        [(name, fold) for name in (None, "apple", "pear", "plum", SHORT) for fold in ("0", "1")], key=str
     )
     assert {run.data.params["fold"] for run in auto.of("run")} == {"0", "1"}
 
@@ -327,7 +328,7 @@ def test_the_command_backtests_what_is_registered(local, capsys):
 def test_the_report_of_folds_ranks_within_each_and_names_their_dates(auto):
     kept = record.read(auto.store, "auto")
     findings = report.find(kept)
-    assert findings.leaders["rank"].tolist() == [1] * 8
+    assert findings.leaders["rank"].tolist() == [1] * 10
     assert findings.leaders.loc[findings.leaders["series"] == "pear", "fold"].tolist() == [1, 0]
     page = report.page(kept, findings, {})
     assert "trained on 2023-01-02 to 2023-04-23, validated on 2023-04-24 to 2023-04-29" in page

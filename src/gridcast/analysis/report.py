@@ -162,7 +162,8 @@ def _tied(record: Record) -> tuple[list[str], str]:
 
 def _replicates(record: Record) -> str:
     """Over what the runs of a configuration are spread, such as `3 seeds on 4 folds`."""
-    counts = {column: record.runs[column].nunique() for column in tables.REPLICATED}
+    alone = record.runs[record.runs["series"] != ""] if not record.together else record.runs
+    counts = {column: alone[column].nunique() for column in tables.REPLICATED}
     told = [f"{counts['seed']} seeds"] if counts["seed"] > 1 else []
     told += [f"{counts['series']} series"] if counts["series"] > 1 else []
     told += [f"{counts['fold']} folds"] if counts["fold"] > 1 else []
