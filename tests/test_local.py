@@ -321,7 +321,7 @@ def test_the_command_backtests_what_is_registered(local, capsys):
     shown = capsys.readouterr().out
     assert "shop version 1 on rolling origins" in shown
     assert "in validation" in shown
-    assert "1 folds that the model has seen, in training or validation, are left out of the means." in shown
+    assert "Left out of the means, seen by the model in training or validation: 1 of the folds." in shown
     assert set(kept["model"]) == {backtest.OWN, *baselines.NAIVE}
 
 

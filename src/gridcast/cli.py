@@ -317,28 +317,37 @@ def backtest(
         out.print(f"{output}: every number, by fold, model and step ahead (0: all steps)", markup=False)
 
 
+STEPS_SHOWN = 6
+"""Steps ahead whose errors the terminal shows; the file has all."""
+
+
 def _backtest(table: pd.DataFrame, name: str) -> None:
-    """Show errors by fold, then the means over the folds never seen by step ahead."""
+    """Show the folds, the errors of each model by fold, and over the folds never seen by step ahead."""
     from gridcast import backtest as rolling
 
-    models = list(dict.fromkeys(table["model"]))
-    shown = Table("fold", "from", "to", *(f"MAE {model}" for model in models), "seen", box=None, header_style="bold")
-    for fold, own in table[table["step"] == 0].groupby("fold"):
-        first, errors = own.iloc[0], own.set_index("model")["mae"]
-        stamps = f"{first['from']:%Y-%m-%d}", f"{first['to']:%Y-%m-%d}"
-        seen = f"in {first['seen']}" if first["seen"] else "never"
-        shown.add_row(str(fold), *stamps, *(f"{errors[model]:.4g}" for model in models), seen)
-    means = rolling.means(table)
-    for step, errors in means.iterrows():
-        told = "mean" if step == 0 else f"{step} ahead"
-        shown.add_row(told, "", "", *(f"{errors[model]:.4g}" for model in models), "never")
+    whole = table[table["step"] == 0]
+    shown = Table("fold", "from", "to", "windows", "seen by the model", box=None, header_style="bold")
+    for _, fold in whole.drop_duplicates("fold").iterrows():
+        seen = f"in {fold['seen']}" if fold["seen"] else "never"
+        stamps = f"{fold['from']:%Y-%m-%d}", f"{fold['to']:%Y-%m-%d}"
+        shown.add_row(str(fold["fold"]), *stamps, f"{fold['windows']:,}", seen)
+    errors, means = whole.pivot_table(index="model", columns="fold", values="mae", sort=False), rolling.means(table)
+    steps = [step for step in means.index if 0 < step <= STEPS_SHOWN and len(means) > 2]
+    columns = [f"fold {fold}" for fold in errors.columns] + (["mean"] if len(means) else [])
+    by_model = Table("MAE", *columns, *(f"{step} ahead" for step in steps), box=None, header_style="bold")
+    for model in errors.index.astype(str):
+        ahead = [means.loc[step, model] for step in ([0] if len(means) else []) + steps]
+        by_model.add_row(model, *(f"{error:.4g}" for error in [*errors.loc[model], *ahead]))
     out.print(f"{name} on rolling origins, in data units:", markup=False, style="bold")
     out.print(shown)
+    out.print(by_model)
     left = table.loc[table["seen"] != "", "fold"].nunique()
     if not len(means):
         out.print("Every fold lies within what the model was trained or chosen on: none of these errors is honest.")
     elif left:
-        out.print(f"{left} folds that the model has seen, in training or validation, are left out of the means.")
+        out.print(
+            f"Left out of the means, since the model has seen them in training or validation: {left} of the folds."
+        )
 
 
 @app.command()
