@@ -65,7 +65,11 @@ def embedded(shape: Shape, draws: Iterator[int]) -> tuple[dict[str, Any], list[A
 def recurrent(
     configuration: Configuration, signal: Any, draws: Iterator[int], *, sequences: bool, portable: bool
 ) -> Any:
-    """The outputs of the recurrent stack over `signal`: at every step where `sequences`, else at the last one."""
+    """The outputs of the recurrent stack over `signal`: at every step where `sequences`, else at the last one.
+
+    Dropout acts between layers, if there are several: what a head reads with its noise, it takes for
+    the noise of the series.
+    """
     layers: dict[str, Any] = STOCK if portable else CELLS
     drop = keras.layers.Dropout if portable else dropout.Dropout
     for depth in range(configuration.layers):
@@ -77,5 +81,6 @@ def recurrent(
             seed=next(draws),
             name=f"recurrent_{depth + 1}",
         )(signal)
-        signal = drop(configuration.dropout, seed=next(draws), name=f"dropout_{depth + 1}")(signal)
+        if depth < configuration.layers - 1 or configuration.layers == 1:
+            signal = drop(configuration.dropout, seed=next(draws), name=f"dropout_{depth + 1}")(signal)
     return signal
