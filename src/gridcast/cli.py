@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import psutil
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from gridcast import __version__, config
 from gridcast.errors import ConfigError, DataError, GridcastError, Interrupted, PromotionRefused
@@ -317,17 +317,18 @@ def _backtest(table: pd.DataFrame, name: str) -> None:
     from gridcast import backtest as rolling
 
     models = list(dict.fromkeys(table["model"]))
-    shown = Table("fold", "from", "to", *(f"MAE {model}" for model in models), "seen", box=None, header_style="bold")
+    fixed = [Column(name, no_wrap=True) for name in ("fold", "from", "to", "seen")]
+    shown = Table(*fixed, *models, box=None, header_style="bold")
     for fold, own in table[table["step"] == 0].groupby("fold"):
         first, errors = own.iloc[0], own.set_index("model")["mae"]
         stamps = f"{first['from']:%Y-%m-%d}", f"{first['to']:%Y-%m-%d}"
         seen = f"in {first['seen']}" if first["seen"] else "never"
-        shown.add_row(str(fold), *stamps, *(f"{errors[model]:.4g}" for model in models), seen)
+        shown.add_row(str(fold), *stamps, seen, *(f"{errors[model]:.4g}" for model in models))
     means = rolling.means(table)
     for step, errors in means.iterrows():
         told = "mean" if step == 0 else f"{step} ahead"
-        shown.add_row(told, "", "", *(f"{errors[model]:.4g}" for model in models), "never")
-    out.print(f"{name} on rolling origins, in data units:", markup=False, style="bold")
+        shown.add_row(told, "", "", "never", *(f"{errors[model]:.4g}" for model in models))
+    out.print(f"{name} on rolling origins, MAE in data units:", markup=False, style="bold")
     out.print(shown)
     left = table.loc[table["seen"] != "", "fold"].nunique()
     if not len(means):
