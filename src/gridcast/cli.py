@@ -345,9 +345,7 @@ def _backtest(table: pd.DataFrame, name: str) -> None:
     if not len(means):
         out.print("Every fold lies within what the model was trained or chosen on: none of these errors is honest.")
     elif left:
-        out.print(
-            f"Left out of the means, since the model has seen them in training or validation: {left} of the folds."
-        )
+        out.print(f"Left out of the means, seen by the model in training or validation: {left} of the folds.")
 
 
 @app.command()

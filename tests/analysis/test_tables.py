@@ -442,7 +442,8 @@ def test_importance_is_quiet_and_leaves_the_loudness_of_optuna_as_it_was():
     listener = logging.Handler()
     listener.emit = lambda record: said.append(record.getMessage())
     logging.getLogger("optuna").addHandler(listener)
-    before = optuna.logging.get_verbosity()
+    own = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(before := optuna.logging.INFO)
     try:
         tables.importance(four(), ("layer", "units"), LOSS)
         assert optuna.logging.get_verbosity() == before
@@ -451,6 +452,7 @@ def test_importance_is_quiet_and_leaves_the_loudness_of_optuna_as_it_was():
         assert len(said) == 1
     finally:
         logging.getLogger("optuna").removeHandler(listener)
+        optuna.logging.set_verbosity(own)
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])
