@@ -57,7 +57,8 @@ def leaderboard(runs: pd.DataFrame, axes: Sequence[str], metric: str) -> pd.Data
     """Runs by `metric`, best first: rank, name, the axes, seed, metrics, seconds, parameters, run_id."""
     ranked = _finite(runs, metric).sort_values([metric, "key"], ignore_index=True)
     ranked["rank"] = np.arange(1, len(ranked) + 1)
-    measured = ["best_val_loss", "best_val_mae", "best_epoch", "epochs_trained", "fit_seconds", "parameters"]
+    known = dict.fromkeys(("best_val_loss", "best_val_mae", metric))
+    measured = [*known, "best_epoch", "epochs_trained", "fit_seconds", "parameters"]
     return ranked[["rank", "name", *axes, "seed", *measured, "run_id"]]
 
 
