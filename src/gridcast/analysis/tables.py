@@ -115,7 +115,8 @@ def contrast(runs: pd.DataFrame, axis: str, metric: str) -> Contrast | None:
     difference changes with the other settings. None when no two runs differ in `axis` alone.
     """
     known = _finite(runs, metric)
-    match = [setting for setting in (*AXES, "seed") if setting != axis]
+    # A forecast of values alone has no likelihood, and nothing is matched by what is nowhere.
+    match = [setting for setting in (*AXES, "seed") if setting != axis and known[setting].notna().any()]
     matched = known.pivot_table(index=match, columns=axis, values=metric) if len(known) else pd.DataFrame()
     matched = matched[matched.count(axis=1) > 1]
     if not len(matched):
