@@ -39,7 +39,7 @@ bench-full: .venv/.test ## the same on larger grids, and epochs, memory, large p
 	@$(BIN)/python benchmarks/memory.py
 	@$(BIN)/python benchmarks/panel_scale.py --csv
 	@$(BIN)/python benchmarks/report_scale.py
-	@$(BIN)/python benchmarks/sweep.py --full --peers plain
+	@$(BIN)/python benchmarks/blocks.py
 
 bench-forecasting: .venv/.test ## probabilistic forecasts against DeepAR, AutoETS, Prophet, seasonal naive (an hour; goes on where it stopped)
 	@$(BIN)/python benchmarks/forecasting.py

@@ -23,6 +23,7 @@ from samples import sales, write_experiment
 from servers import MlflowServer, end, wait
 
 EXPERIMENT = {
+    "baselines": ["last value"],  # the naive ones: others only take time
     "grid": {"learning_rate": [0.01, 0.003]},
     "training": {"epochs": 50, "patience": 50, "checkpoint_seconds": 0.1},
 }

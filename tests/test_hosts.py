@@ -38,6 +38,7 @@ SECTIONS = {
     "data": {"past": COLUMNS},
     "window": {"stride": 5},
     "transform": {"scale": "standard"},
+    "baselines": ["last value"],
     "baseline": {"batch_size": 64},
     "grid": {"units": [4, 5, 6, 7]},
     "training": {"epochs": 30, "patience": 30, "seeds": [0, 1]},

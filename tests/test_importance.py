@@ -48,6 +48,14 @@ def test_only_what_is_read_makes_the_error_rise(panel):
     assert (frame.set_index("name").loc[["price", "week", "lag 2"], "spread"] > 0).all()
 
 
+def test_of_what_all_windows_read_alike_nothing_can_be_told(panel):
+    channels, index = panel
+    channels[:, :, 2] = 1.0
+    frame = permuted((channels, index))[0][1].set_index("name")
+    assert np.isnan(frame.loc["idle", ["rise", "spread"]].astype(float)).all()
+    assert frame.drop(index="idle")["rise"].notna().all()
+
+
 def test_the_panel_itself_is_left_as_it_was(panel):
     before = panel[0].copy()
     permuted(panel)

@@ -24,6 +24,7 @@ COMMON = {
     "data": {"past": ["price"], "future": ["day_of_week"]},
     "window": {"horizon": 2},
     "training": {"epochs": 4, "patience": 2},
+    "baselines": ["last value"],
     "grid": {"learning_rate": [0.01, 0.003]},
     "selection": {"promote_to": "shop", "when_beaten": "warn"},
 }

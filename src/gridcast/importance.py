@@ -77,9 +77,10 @@ def permutation(
     The error is the mean absolute one against `actual` (n, horizon) in units of `scale` (series,), as `naive_scale`
     gives it; windows of a series whose scale is 0 do not count in it. Each window stands in a row of its own then, as
     far back as `parts` reach, NaN before the first step. The frame has the columns name, kind, rise
-    (percent of that error, mean over `repeats` shuffles; NaN where the error is 0) and spread (their standard
-    deviation). Parts that tell the same stand in for each other: each may be unimportant while one of
-    them is needed. Source: Breiman (2001), "Random Forests", section 10; Fisher, Rudin, Dominici (2019).
+    (percent of that error, mean over `repeats` shuffles; NaN where the error is 0, and for what all windows read
+    alike) and spread (their standard deviation). Parts that tell the same stand in for each other: each may
+    be unimportant while one of them is needed. Source: Breiman (2001), "Random Forests", section 10; Fisher,
+    Rudin, Dominici (2019).
     """
     before, after = -min(part.first for part in parts), actual.shape[1]
     steps = index[:, 1, None] + np.arange(-before, after)
@@ -94,6 +95,9 @@ def permutation(
     plain, found = error(), []
     for part in parts:
         block = rows[:, before + part.first : before + part.end, list(part.channels)]
+        if np.array_equal(block, np.broadcast_to(block[:1], block.shape), equal_nan=True):
+            found.append((part.name, part.kind, np.nan, np.nan))
+            continue
         errors = []
         for _ in range(repeats):
             rows[:, before + part.first : before + part.end, list(part.channels)] = generator.permutation(block)

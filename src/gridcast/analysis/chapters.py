@@ -113,7 +113,7 @@ def draw(chapters: Chapters, names: Sequence[str], target: str) -> dict[str, Fig
         found["coverage"] = fans.coverage_diagram(*frames, colors, chapters.nominal)
     if len(chapters.by_step):
         found["error_by_step"] = fans.error_by_step(chapters.by_step, colors)
-    if len(chapters.permuted):
+    if chapters.permuted.get("rise", pd.Series()).notna().any():
         found["inputs"] = fans.inputs(chapters.permuted, chapters.attention)
     return found
 

@@ -123,6 +123,12 @@ def colors(names: Sequence[str]) -> dict[str, str]:
     return {name: others[(k - 1) % len(others)] if k else ORANGE for k, name in enumerate(names)}
 
 
+def _style(colors: Mapping[str, str], name: str) -> str:
+    """Dashed for the second forecaster of a colour."""
+    first = next(other for other, color in colors.items() if color == colors[name])
+    return "-" if first == name else "--"
+
+
 def coverage_diagram(
     calibration: pd.DataFrame,
     intervals: pd.DataFrame,
@@ -186,6 +192,7 @@ def _diagonal(ax: Axes, frame: pd.DataFrame, held: str, colors: Mapping[str, str
             100 * rows["nominal"],
             100 * rows[held],
             color=colors[name],
+            linestyle=_style(colors, name),
             marker="o",
             markersize=size,
             linewidth=wide,
@@ -203,7 +210,7 @@ def _lines(ax: Axes, frame: pd.DataFrame, measure: str, colors: Mapping[str, str
         wide = 2.2 if name == next(iter(colors)) else 1.2
         dot = "o" if len(rows) <= 24 else None
         (line,) = ax.plot(rows["step"], rows[measure], color=colors[name], linewidth=wide, label=short(name))
-        line.set(marker=dot, markersize=3.5)
+        line.set(marker=dot, markersize=3.5, linestyle=_style(colors, name))
     ax.set_xlabel("step of the horizon (1 = next)")
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
 
@@ -226,8 +233,10 @@ def error_by_step(by_step: pd.DataFrame, colors: Mapping[str, str]) -> Figure:
 def inputs(permuted: pd.DataFrame, attention: pd.DataFrame) -> Figure:
     """How far the error rises without each input and each lag, and where attention looks; whiskers are deviations.
 
-    Frames as `importance.permutation` and `importance.attention` give them, each possibly empty.
+    Frames as `importance.permutation` and `importance.attention` give them, each possibly empty; a part whose
+    rise is NaN is left out.
     """
+    permuted = permuted.dropna(subset=["rise"])
     whole = permuted[permuted["kind"] != "lag"].sort_values("rise")
     lags = permuted[permuted["kind"] == "lag"].iloc[::-1]
     panels = [(whole, "Without an input"), (lags, "Without a past value")]

@@ -102,7 +102,7 @@ def _by_median(runs: pd.DataFrame, axis: str, metric: str) -> dict[str, np.ndarr
 
 
 def grid_search_analysis(
-    runs: pd.DataFrame, leaders: pd.DataFrame, axes: tuple[str, ...], metric: str, curves: pd.DataFrame
+    runs: pd.DataFrame, leaders: pd.DataFrame, axes: tuple[str, ...], metric: str, curves: pd.DataFrame, winner: str
 ) -> Figure:
     """Six panels: boxes by layer and by every other axis, learning rate, the top ten, dropout x units, curves.
 
@@ -114,7 +114,7 @@ def grid_search_analysis(
     _layer_panel(panels[0, 0], runs, axes, metric)
     _axes_panel(panels[0, 1], runs, axes, metric)
     _rate_panel(panels[0, 2], runs, axes, metric)
-    _top_panel(panels[1, 0], leaders, metric)
+    _top_panel(panels[1, 0], leaders, metric, winner)
     _heat_panel(panels[1, 1], runs, axes, metric)
     _curves_panel(panels[1, 2], curves)
     return figure
@@ -167,10 +167,16 @@ def _rate_panel(ax: Axes, runs: pd.DataFrame, axes: tuple[str, ...], metric: str
     ax.legend(title="median and runs")
 
 
-def _top_panel(ax: Axes, leaders: pd.DataFrame, metric: str) -> None:
+def _top_panel(ax: Axes, leaders: pd.DataFrame, metric: str, winner: str) -> None:
+    if "series" in leaders:
+        ax.set_title("The best run of each series")
+        _note(ax, "Losses of different series do not compare: see the table of series.")
+        return
     top = leaders.head(10).iloc[::-1]
     ax.set_title(f"The best {len(top)} of {len(leaders)} runs")
-    ax.scatter(top[metric], range(len(top)), color=[BLUE] * (len(top) - 1) + [ORANGE], zorder=3)
+    ax.scatter(
+        top[metric], range(len(top)), color=[ORANGE if run == winner else BLUE for run in top["run_id"]], zorder=3
+    )
     ax.hlines(range(len(top)), top[metric].min(), top[metric], color=LINE)
     ax.set_yticks(range(len(top)), [short(name, 44) for name in top["name"]], fontsize=7)
     ax.xaxis.set_major_locator(MaxNLocator(3))
@@ -184,7 +190,7 @@ def _heat_panel(ax: Axes, runs: pd.DataFrame, axes: tuple[str, ...], metric: str
         ax.set_title("Two axes together")
         _note(ax, "Fewer than two axes were varied.")
         return
-    ax.set_title(f"Mean {_label(metric)}: {_label(pair[0])} x {_label(pair[1])}")
+    ax.set_title(f"Mean {_label(metric)}")
     heat(ax, runs.pivot_table(index=pair[0], columns=pair[1], values=metric))
 
 
@@ -222,7 +228,8 @@ def best_model_evaluation(test: pd.DataFrame, by_series: pd.DataFrame, target: s
 
     `test` is the winner's table of the test span, `by_series` its measures with column series.
     """
-    ranked = by_series.sort_values("mase", na_position="last")["series"].tolist()
+    known = by_series.dropna(subset=["mase"]) if by_series["mase"].notna().any() else by_series
+    ranked = known.sort_values("mase")["series"].tolist()
     chosen = {"best": ranked[0], "median": ranked[(len(ranked) - 1) // 2], "worst": ranked[-1]}
     shown = {name: role for role, name in reversed(chosen.items())}
     names = [name for name in ranked if name in shown]

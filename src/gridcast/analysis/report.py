@@ -220,7 +220,7 @@ def draw(record: Record, findings: Findings) -> dict[str, Figure]:
             )
             figures |= chapters.draw(findings.chapters, list(record.tests), target)
         figures["grid_search_analysis"] = plots.grid_search_analysis(
-            runs, findings.leaders, axes, metric, record.curves
+            runs, findings.leaders, axes, metric, record.curves, record.winner
         )
         figures["hyperparameter_importance"] = plots.hyperparameter_importance(findings.importance)
         figures["interactions"] = plots.interactions(findings.pivots, findings.strengths)

@@ -71,7 +71,8 @@ def answered(routes: pd.DataFrame) -> list[str]:
         return []
     counts = routes["model"].value_counts()
     told = [f"{model} ({count})" for model, count in counts.head(MANY).items()]
-    told += [f"{len(counts) - MANY} others"] if len(counts) > MANY else []
+    told += [f"{len(counts) - MANY} more kinds"] if len(counts) > MANY + 1 else []
+    told += [f"{counts.index[-1]} ({counts.iloc[-1]})"] if len(counts) == MANY + 1 else []
     sentences = [f"Of {len(routes)} series, so many are answered by: {_list(told)}."]
     alone = list(routes.loc[routes["validation MAE"].isna(), "series"])
     if alone:
@@ -197,6 +198,8 @@ def steps(by_step: pd.DataFrame, winner: str) -> str:
 def inputs(permuted: pd.DataFrame, attention: pd.DataFrame) -> list[str]:
     """What the winner leans on; frames as `importance.permutation` and `importance.attention` give them."""
     sentences = []
+    same = list(permuted.loc[permuted["rise"].isna(), "name"])
+    permuted = permuted.dropna(subset=["rise"])
     clear = permuted[permuted["rise"] > 2 * permuted["spread"]].sort_values("rise", ascending=False)
     whole, lags = clear[clear["kind"] != "lag"], clear[clear["kind"] == "lag"]
     if len(whole):
@@ -209,6 +212,8 @@ def inputs(permuted: pd.DataFrame, attention: pd.DataFrame) -> list[str]:
     idle = permuted[(permuted["kind"] == "covariate") & ~permuted["name"].isin(whole["name"])]["name"]
     if len(idle):
         sentences.append(f"{_capital(_list(list(idle)))} made no difference that could be told from chance.")
+    if same:
+        sentences.append(f"Of {_list(same)} nothing can be told: every window of the validation span reads the same.")
     if len(lags):
         sentences.append(
             f"Of the past values, {lags.iloc[0]['name']} mattered most ({_rise(lags.iloc[0]['rise'])} %; lag 1 is the "
