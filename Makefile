@@ -5,7 +5,7 @@ BIN := .venv/bin
 GRIDCAST := $(BIN)/gridcast
 
 .DEFAULT_GOAL := help
-.PHONY: help grid validate plan report promote doctor bench bench-full bench-forecasting bench-products storm hosts test lint format ui lock clean
+.PHONY: help grid validate plan report promote doctor bench bench-full bench-forecasting bench-products storm hosts proofs test lint format ui lock clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -59,6 +59,9 @@ storm: .venv/.test ## kill, cut off and double a sweep some forty times, compare
 
 hosts: .venv/.test ## sweeps over hosts of their own (network namespaces, needs root), MLflow on SQLite and PostgreSQL
 	@$(BIN)/python -m pytest tests/test_hosts.py -m "slow or not slow"
+
+proofs: .venv/.test ## the tests that are too slow for every day: more networks, engines and databases
+	@$(BIN)/python -m pytest -m slow
 
 lint: .venv/.test ## check style (ruff) and types (mypy)
 	@$(BIN)/ruff check src tests

@@ -28,6 +28,7 @@ pytestmark = pytest.mark.xdist_group("end to end")
 DAYS = 200
 FRAME = sales(DAYS)
 SECTIONS = {
+    "baselines": ["ridge"],
     "data": {"past": ["price"], "calendar": "regular"},
     "window": {"horizon": 2},
     "transform": {"log1p": True},

@@ -118,8 +118,8 @@ def array(values):
     [
         {"layer": "GRU", "optimizer": "rmsprop"},
         {"layer": "LSTM", "optimizer": "adam"},
-        {"layer": "LSTM", "optimizer": "rmsprop"},
-        {"layer": "GRU", "bidirectional": True, "attention": True, "layers": 2},
+        pytest.param({"layer": "LSTM", "optimizer": "rmsprop"}, marks=pytest.mark.slow),
+        pytest.param({"layer": "GRU", "bidirectional": True, "attention": True, "layers": 2}, marks=pytest.mark.slow),
     ],
     ids=lambda settings: "-".join(map(str, settings.values())),
 )

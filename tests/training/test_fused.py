@@ -54,8 +54,11 @@ def together(plan, material):
     [
         {},
         {"layer": "LSTM", "bidirectional": True, "attention": True},
-        {"layer": "GRU", "layers": 2, "attention": True, "optimizer": "rmsprop", "loss": "huber"},
-        {"layer": "LSTM", "loss": "mae", "batch_size": 50},
+        pytest.param(
+            {"layer": "GRU", "layers": 2, "attention": True, "optimizer": "rmsprop", "loss": "huber"},
+            marks=pytest.mark.slow,
+        ),
+        pytest.param({"layer": "LSTM", "loss": "mae", "batch_size": 50}, marks=pytest.mark.slow),
     ],
     ids=["GRU", "BiLSTM attention", "GRU x 2 rmsprop huber", "LSTM mae"],
 )

@@ -39,7 +39,7 @@ def fused(material, runs, paths=None, until=None):
 
 @pytest.mark.parametrize(
     "settings",
-    [{"likelihood": "student-t", "layer": "LSTM"}, {"likelihood": "quantile"}],
+    [{"likelihood": "student-t", "layer": "LSTM"}, pytest.param({"likelihood": "quantile"}, marks=pytest.mark.slow)],
     ids=lambda settings: settings["likelihood"],
 )
 def test_both_engines_train_alike(plan, settings):
