@@ -197,6 +197,7 @@ print(json.dumps([keras.backend.backend(), fit.train(plan.material, plan.own[1])
 """
 
 
+@pytest.mark.slow
 def test_tensorflow_agrees_within_five_percent_after_the_same_number_of_epochs(tmp_path):
     from gridcast.training import fit
 

@@ -57,6 +57,7 @@ def test_both_engines_train_alike(plan, settings):
         assert together.metrics[name] == pytest.approx(alone.metrics[name], rel=0.02)
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_goes_on_to_the_same_bits_in_both_engines(plan, tmp_path):
     from gridcast.training import fit
     from gridcast.training.outcome import Paused
