@@ -243,8 +243,9 @@ def best_model_evaluation(test: pd.DataFrame, by_series: pd.DataFrame, target: s
         mase = by_series.loc[by_series["series"] == name, "mase"].iloc[0]
         title = f"{name}{role}, MASE {mase:.2f}" if name != "all" else f"MASE {mase:.2f}"
         ax.set_title(title)
-        ax.plot(own["time"], own["actual"], color=INK, linewidth=1.1, label="actual")
-        ax.plot(own["time"], own["forecast"], color=ORANGE, linewidth=1.4, label="forecast, one step ahead")
+        dot = "o" if len(own) < 3 else None  # a line of one point is none
+        ax.plot(own["time"], own["actual"], color=INK, linewidth=1.1, marker=dot, label="actual")
+        ax.plot(own["time"], own["forecast"], color=ORANGE, linewidth=1.4, marker=dot, label="forecast, one step ahead")
         ax.set_ylabel(target)
         if row == 0:
             ax.legend(loc="upper right", ncols=2)
