@@ -5,10 +5,10 @@ BIN := .venv/bin
 GRIDCAST := $(BIN)/gridcast
 
 .DEFAULT_GOAL := help
-.PHONY: help grid validate plan report promote doctor bench bench-full storm hosts test lint format ui lock clean
+.PHONY: help grid validate plan report promote doctor bench bench-full bench-forecasting bench-products storm hosts proofs test lint format ui lock clean
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo "  EXPERIMENT=path chooses the experiment (default $(EXPERIMENT))"
 
 grid: .venv/.run ## train the experiment's grid and record it in MLflow; goes on where it stopped
@@ -39,7 +39,13 @@ bench-full: .venv/.test ## the same on larger grids, and epochs, memory, large p
 	@$(BIN)/python benchmarks/memory.py
 	@$(BIN)/python benchmarks/panel_scale.py --csv
 	@$(BIN)/python benchmarks/report_scale.py
-	@$(BIN)/python benchmarks/sweep.py --full --peers plain
+	@$(BIN)/python benchmarks/blocks.py
+
+bench-forecasting: .venv/.test ## probabilistic forecasts against DeepAR, AutoETS, Prophet, seasonal naive (an hour; goes on where it stopped)
+	@$(BIN)/python benchmarks/forecasting.py
+
+bench-products: .venv/.test ## 100 products, a network each, against the plain loop
+	@$(BIN)/python benchmarks/per_product.py
 
 ui: .venv/.run ## browse the runs at http://127.0.0.1:5000
 	@$(BIN)/mlflow ui
@@ -53,6 +59,9 @@ storm: .venv/.test ## kill, cut off and double a sweep some forty times, compare
 
 hosts: .venv/.test ## sweeps over hosts of their own (network namespaces, needs root), MLflow on SQLite and PostgreSQL
 	@$(BIN)/python -m pytest tests/test_hosts.py -m "slow or not slow"
+
+proofs: .venv/.test ## the tests that are too slow for every day: more networks, engines and databases
+	@$(BIN)/python -m pytest -m slow
 
 lint: .venv/.test ## check style (ruff) and types (mypy)
 	@$(BIN)/ruff check src tests

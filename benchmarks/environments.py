@@ -10,7 +10,10 @@ from pathlib import Path
 
 HERE = Path(__file__).parent.absolute()
 REQUIREMENTS, ENVIRONMENTS = HERE / "peers" / "requirements", HERE / ".venvs"
-TOLD = ("gridcast", "keras", "tensorflow", "jax", "mlflow", "keras-tuner", "optuna", "ray", "scikit-learn", "scikeras")
+TOLD = (
+    *("gridcast", "keras", "tensorflow", "jax", "mlflow", "keras-tuner", "optuna", "ray", "scikit-learn", "scikeras"),
+    *("gluonts", "torch", "lightning", "statsforecast", "prophet", "pandas", "numpy"),
+)
 """Packages whose versions belong to a measurement."""
 
 

@@ -98,7 +98,7 @@ def main() -> None:
     backend.start("jax", HERE / ".data")
     experiment = config.read(RETAIL)
     planned = plan.make(experiment, "", "jax", HERE / ".data")
-    found = [grid.program(run) for run in planned.runs.values()]
+    found = [grid.program(run).configuration for run in planned.runs.values()]
     if options.units:
         found = [shape.model_copy(update={"units": units}) for shape in found for units in options.units]
     shapes = dict.fromkeys(found)

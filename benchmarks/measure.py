@@ -1,4 +1,4 @@
-"""What a command costs: wall time, processor time and memory of its whole process tree."""
+"""What a command costs: wall time, processor time and memory of its whole process tree; and tables of it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 import resource
 import subprocess
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import psutil
@@ -27,6 +27,15 @@ class Cost:
     wall_seconds: float
     cpu_seconds: float
     peak_megabytes: float
+
+    def __add__(self, other: Cost) -> Cost:
+        """Of both commands, one after the other."""
+        seconds = self.wall_seconds + other.wall_seconds, self.cpu_seconds + other.cpu_seconds
+        return Cost(self.code or other.code, *seconds, max(self.peak_megabytes, other.peak_megabytes))
+
+    def shared(self, count: int) -> Cost:
+        """The part of one in `count`; all of them needed the memory."""
+        return replace(self, wall_seconds=self.wall_seconds / count, cpu_seconds=self.cpu_seconds / count)
 
 
 class Tree:
@@ -80,6 +89,14 @@ def run(command: list[str], folder: Path, environment: dict[str, str]) -> Cost:
     spent = max(_reaped() - before, sum(tree.seconds.values()))
     tree.end()
     return Cost(code, wall, spent, tree.peak)
+
+
+def aligned(lines: list[tuple[str, ...]]) -> str:
+    """A table as text: the first column stands left, the figures right."""
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join(
+        "  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])]).rstrip() for line in lines
+    )
 
 
 def _bytes(process: psutil.Process) -> int:

@@ -283,7 +283,8 @@ def write_project(folder: Path, grid: dict[str, Any], epochs: int) -> None:
     training = {"epochs": epochs, "patience": epochs, "checkpoint_seconds": 0.5}
     # Batches of one window: else a compiled epoch of so small a network is over before anything can strike.
     own = {"layer": "GRU", "units": 4, "dropout": 0.1, "learning_rate": 0.01, "batch_size": 1}
-    write_experiment(folder / "experiment.yaml", grid=grid, training=training, baseline=own)
+    sections = {"grid": grid, "training": training, "baseline": own, "baselines": ["last value"]}
+    write_experiment(folder / "experiment.yaml", **sections)
 
 
 def contents(uri: str) -> tuple[dict[str, dict[str, Any]], Counter[str]]:

@@ -128,6 +128,23 @@ CASES = {
         {"data": {"constant": "drop"}},
         "data.constant: every series is constant over the training span (apple, pear); nothing is left",
     ),
+    "an unknown country": (
+        FRAME,
+        {"data": {"future": ["day_of_week", "holidays:GBB"]}},
+        "data.future: 'holidays:GBB': unknown country 'GBB'; did you mean 'GB'? (ISO 3166 codes, such as GB, DE, US, "
+        "or GB-ENG for a part of a country)",
+    ),
+    "a name that resembles one made from the time stamp": (
+        FRAME,
+        {"data": {"future": ["holiday:GB"]}},
+        "sales.csv, line 1: no column 'holiday:GB' (data.future); did you mean 'holidays:GB'? "
+        "(the file has: date, product, quantity, price)",
+    ),
+    "an event file with a fault": (
+        FRAME.assign(end=[*["" for _ in range(9)], "2022-01-01", *["" for _ in range(110)]]),
+        {"data": {"future": ["events:sales.csv"]}},
+        "sales.csv, line 11, column 'end': '2022-01-01' is before '2023-01-11'; let an event end on its date or later",
+    ),
     "a fault in the experiment": (
         FRAME,
         {"grid": {"units": [4, "many"]}},

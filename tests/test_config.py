@@ -51,6 +51,11 @@ def test_unknown_key_like_no_other_gets_no_suggestion():
         ({"data": {"source": 3}}, "data.source: must be a string (got 3)"),
         ({"data": {"past": "price"}}, "data.past: must be a list (got 'price')"),
         ({"data": {"series": ["shop", 3]}}, "data.series[1]: must be a string (got 3)"),
+        (
+            {"data": {"static_source": "products.csv"}},
+            "data.static_source: 'products.csv' brings static columns by series; name them in data.static, or leave it "
+            "out",
+        ),
         ({"split": {"train": 1}}, "split.train: must be less than 1 (got 1)"),
         ({"training": {"seeds": 3}}, "training.seeds: must be a list (got 3)"),
         ({"training": {"seeds": []}}, "training.seeds: must have at least 1 item (got [])"),
@@ -78,8 +83,13 @@ def test_wrong_type_or_range_is_refused_with_field_value_and_what_is_allowed(sec
 @pytest.mark.parametrize(
     ("sections", "told"),
     [
-        ({"task": "forcast"}, "task: 'forcast' is not allowed; did you mean 'forecast'? (allowed: 'forecast')"),
+        ({"task": "forcast"}, "task: 'forcast' is not allowed; did you mean 'forecast'? (allowed: 'forecast', "),
         ({"data": {"gaps": "zeros"}}, "data.gaps: 'zeros' is not allowed; did you mean 'zero'? (allowed: 'error', "),
+        (
+            {"data": {"aggregate": "summ"}},
+            "data.aggregate: 'summ' is not allowed; did you mean 'sum'? (allowed: 'none'",
+        ),
+        ({"data": {"exhibition": "masks"}}, "data.exhibition: 'masks' is not allowed; did you mean 'mask'? (allowed: "),
         ({"transform": {"scale": "min-max"}}, "transform.scale: 'min-max' is not allowed; did you mean 'minmax'?"),
         ({"baseline": {"layer": "gru"}}, "baseline.layer: 'gru' is not allowed; did you mean 'GRU'?"),
         ({"grid": {"layer": ["GRU", "LSTN"]}}, "grid.layer[1]: 'LSTN' is not allowed; did you mean 'LSTM'?"),
@@ -175,6 +185,36 @@ def test_a_split_that_does_not_add_up_is_refused():
     assert told == "shop.yaml: split: train + validation + test must be 1, they are 1.2"
 
 
+@pytest.mark.parametrize(
+    ("sections", "told"),
+    [
+        ({"split": {"folds": 2, "train": 0.8}}, "split: takes shares (train, validation, test) or folds, not both"),
+        ({"split": {"horizon": 6}}, "split: horizon and expanding belong to folds; write {folds: 4, horizon: 6}"),
+        (
+            {"split": {"folds": 2, "horizon": 5}, "window": {"lookback": 7, "horizon": 2}},
+            "split.horizon: must be a multiple of window.horizon (2), got 5",
+        ),
+        ({"split": {"folds": 0}}, "split.folds: must be greater than or equal to 1 (got 0)"),
+        ({"mode": "lokal"}, "mode: 'lokal' is not allowed; did you mean 'local'? (allowed: 'global', 'local', 'auto')"),
+        (
+            {"mode": "local", "search": {"strategy": "halving"}},
+            "search.strategy: halving compares runs by their losses, and with mode: local those of different series",
+        ),
+        (
+            {"split": {"folds": 2}, "search": {"strategy": "random", "budget": {"runs": 3}}},
+            "search.strategy: random compares runs by their losses, and with folds those of different series or folds",
+        ),
+    ],
+)
+def test_folds_and_modes_that_cannot_be_are_refused_with_what_to_write(sections, told):
+    assert fault_of(**sections).startswith(f"shop.yaml: {told}")
+
+
+def test_folds_are_as_long_as_the_horizon_unless_told():
+    assert experiment(split={"folds": 3}, window={"lookback": 7, "horizon": 4}).fold_steps == 4
+    assert experiment(split={"folds": 3, "horizon": 8}, window={"lookback": 7, "horizon": 4}).fold_steps == 8
+
+
 def test_a_split_in_binary_fractions_adds_up():
     assert experiment(split={"train": 0.7, "validation": 0.2, "test": 0.1}).split.validation == 0.2
 
@@ -222,3 +262,39 @@ def test_what_the_grid_leaves_unsaid_comes_from_baseline_then_window_and_trainin
     found = experiment(baseline={"units": 16}, window={"lookback": 5}, training={"loss": "huber"})
     own = found.configuration(dropout=0.5)
     assert (own.units, own.lookback, own.loss, own.dropout) == (16, 5, "huber", 0.5)
+
+
+PROBABILISTIC = {"task": "probabilistic"}
+
+
+def test_a_probabilistic_task_has_a_scale_and_a_likelihood_of_its_own():
+    found = experiment(**PROBABILISTIC)
+    assert found.transform.scale == "mean-abs"
+    assert found.configuration().likelihood == "student-t"
+    assert experiment().configuration().likelihood is None
+    assert "likelihood" not in experiment().configuration().settings()
+
+
+@pytest.mark.parametrize(
+    ("sections", "told"),
+    [
+        ({"baseline": {"likelihood": "gaussian"}}, "likelihood: means nothing under task: forecast; write task: "),
+        ({"selection": {"metric": "best_val_wql"}}, "selection.metric: best_val_wql is that of task: probabilistic"),
+        (PROBABILISTIC | {"grid": {"likelihood": ["normal"]}}, "grid.likelihood[0]: 'normal' is not allowed"),
+        (PROBABILISTIC | {"grid": {"attention": [False, True]}}, "attention: means nothing under task: probabilistic"),
+        (PROBABILISTIC | {"baseline": {"bidirectional": True}}, "bidirectional: means nothing under task: probabilist"),
+        (PROBABILISTIC | {"training": {"loss": "mae"}}, "loss: means nothing under task: probabilistic, for its like"),
+        (PROBABILISTIC | {"transform": {"scale": "minmax"}}, "transform: task: probabilistic wants {scale: mean-abs, "),
+        (PROBABILISTIC | {"transform": {"log1p": True}}, "transform: task: probabilistic wants {scale: mean-abs, log"),
+        (
+            PROBABILISTIC | {"grid": {"likelihood": ["student-t", "quantile"]}},
+            "selection.metric: best_val_loss cannot compare quantiles with likelihoods (quantile, student-t); write",
+        ),
+        (PROBABILISTIC | {"probabilistic": {"quantiles": [0.5, 0.1]}}, "probabilistic.quantiles: levels must grow, "),
+        (PROBABILISTIC | {"probabilistic": {"quantiles": [0.5, 1.0]}}, "probabilistic.quantiles[1]: must be less than"),
+        (PROBABILISTIC | {"probabilistic": {"paths": 1}}, "probabilistic.paths: must be greater than or equal to 2"),
+        ({"training": {"steps": 0}}, "training.steps: must be greater than or equal to 1 (got 0)"),
+    ],
+)
+def test_what_means_nothing_for_its_task_is_refused(sections, told):
+    assert fault_of(**sections).startswith(f"shop.yaml: {told}")

@@ -28,6 +28,7 @@ pytestmark = pytest.mark.xdist_group("end to end")
 DAYS = 200
 FRAME = sales(DAYS)
 SECTIONS = {
+    "baselines": ["ridge"],
     "data": {"past": ["price"], "calendar": "regular"},
     "window": {"horizon": 2},
     "transform": {"log1p": True},
@@ -198,7 +199,7 @@ def test_winner_and_baselines_and_nobody_else_meet_the_test_span(finished, plann
     assert tested.data.tags["gridcast.run_key"] == winner(finished).data.tags["gridcast.run_key"]
     baselines = finished.of("baseline")
     assert {run.data.tags["mlflow.runName"]: run.data.tags["gridcast.run_key"] for run in baselines} == {
-        **planned.baseline_keys
+        name: planned.baseline_keys[name] for name in ("own settings", *planned.baselines)
     }
     last = next(run for run in baselines if run.data.tags["mlflow.runName"] == "last value")
     index = planned.material.origins("test", 7)
@@ -210,7 +211,20 @@ def test_winner_and_baselines_and_nobody_else_meet_the_test_span(finished, plann
 
 def test_a_report_is_written(folder, finished):
     assert "Report: reports/small/report.html\n" in finished.out
-    assert (folder / "reports" / "small" / "report.html").is_file()
+    written = {path.name for path in (folder / "reports" / "small").iterdir()}
+    # Two steps ahead, with attention: the last forecasts, the error by step, and what the winner leans on.
+    assert {"report.html", "fan_charts.png", "error_by_step.png", "inputs.png"} <= written
+
+
+def test_the_winner_is_explained_on_the_validation_span(folder, finished, planned):
+    (tested,) = finished.of("test")
+    client = client_of(f"sqlite:///{folder}/mlflow.db")
+    told = json.loads(Path(client.download_artifacts(tested.info.run_id, "importance.json")).read_text())
+    assert told["windows"] == len(planned.material.origins("validation", 7))
+    named = {(part["kind"], part["name"]) for part in told["permuted"]}
+    assert named == {("target", "quantity"), ("covariate", "price"), *(("lag", f"lag {k}") for k in range(1, 8))}
+    assert [part["lag"] for part in told["attention"]] == [1, 2, 3, 4, 5, 6, 7]
+    assert sum(part["share"] for part in told["attention"]) == pytest.approx(100)
 
 
 def test_the_command_writes_nowhere_else(folder, finished):

@@ -23,6 +23,7 @@ from samples import sales, write_experiment
 from servers import MlflowServer, end, wait
 
 EXPERIMENT = {
+    "baselines": ["last value"],  # the naive ones: others only take time
     "grid": {"learning_rate": [0.01, 0.003]},
     "training": {"epochs": 50, "patience": 50, "checkpoint_seconds": 0.1},
 }
@@ -170,6 +171,7 @@ class Outage(Events):
             threading.Timer(self.seconds, os.killpg, (group, signal.SIGCONT)).start()
 
 
+@pytest.mark.slow
 def test_a_server_that_hangs_in_the_middle_gets_every_result_when_it_is_back(calm, project, monkeypatch, caplog):
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
     with MlflowServer(project / "server") as server, caplog.at_level(logging.WARNING, "gridcast"):

@@ -7,7 +7,7 @@ import pytest
 from gridcast import config, grid
 from gridcast.config import Configuration
 from gridcast.grid import Run
-from samples import EXPERIMENTS, experiment
+from samples import EXPERIMENTS, experiment, planned, sales
 
 
 def test_the_order_is_that_of_the_file_with_the_last_axis_turning_fastest():
@@ -85,6 +85,9 @@ def key(fingerprint="f", backend="jax", run=0, **sections):
         {"data": {"frequency": "B"}},
         {"data": {"calendar": "regular"}},
         {"data": {"gaps": "zero"}},
+        {"data": {"aggregate": "sum"}},
+        {"data": {"exhibition": "mask"}},
+        {"data": {"exhibition": "feature"}},
         {"grid": {"layer": ["LSTM"]}},
         {"grid": {"bidirectional": [True]}},
         {"grid": {"attention": [True]}},
@@ -119,7 +122,46 @@ def test_the_run_key_stays_when_the_model_would_be_the_same(change):
     assert key(**change) == key()
 
 
+def test_the_keys_of_runs_without_folds_and_series_are_those_of_before_there_were_any():
+    assert key() == "e41cbf6bee08c4718187c9817530c276b7c6c0cc03b661472db8299134fa2ad7"
+
+
+def test_folds_and_series_make_runs_with_keys_of_their_own():
+    found = experiment(mode="auto", grid={"units": [4, 8]}, split={"folds": 2, "horizon": 5})
+    runs = grid.expand(found, ("apple", "pear"))
+    assert len(runs) == 2 * 2 * 3
+    assert len({grid.run_key(found, run, "f", "jax") for run in runs}) == len(runs)
+    assert [(run.fold, run.series) for run in runs[:2]] == [(0, None), (1, None)]
+    assert {run.series for run in grid.expand(experiment(mode="local"), ("apple", "pear"))} == {"apple", "pear"}
+
+
+def test_runs_of_single_series_share_a_program_and_runs_of_all_have_another():
+    own = experiment().configuration()
+    faster = own.model_copy(update={"learning_rate": 0.5, "dropout": 0.5})
+    assert grid.program(Run(own, 0, series="apple")) == grid.program(Run(faster, 3, series="pear"))
+    assert grid.program(Run(own, 0, series="apple")) != grid.program(Run(own, 0))
+    assert grid.program(Run(own, 0, fold=1)) != grid.program(Run(own, 0))
+
+
 def test_run_keys_are_sha256_digests_and_differ_within_a_grid():
     found = [key(run=n, grid={"units": [4, 8], "layer": ["GRU", "LSTM"]}) for n in range(4)]
     assert len(set(found)) == 4
     assert all(len(text) == 64 and set(text) <= set("0123456789abcdef") for text in found)
+
+
+def test_the_keys_of_runs_from_before_are_found_again(tmp_path):
+    """As gridcast 0.1 wrote them: a change of either orphans every run that anybody has trained."""
+    frame = sales(60).assign(shelf="s1")
+    data = {"past": ["price"], "future": ["day_of_week", "between:2023-02-01:2023-02-03"], "static": ["shelf"]}
+    found = planned(tmp_path, frame, data=data)
+    assert found.fingerprint == "9d71af763453e06ac091c7fc4646ef418380eedf888259003f8f63b0fe4a26ec"
+    assert found.own[0] == "8283122d7f61382b22136fc1f1762670a9e8dae3a5017e4c4789a774389821e9"
+    unset = data | {"aggregate": "none", "exhibition": "none"}
+    assert planned(tmp_path, frame, data=unset).own[0] == found.own[0]
+
+
+def test_the_likelihood_and_what_is_asked_of_it_change_the_key():
+    sections = [{"baseline": {"likelihood": name}} for name in ("student-t", "gaussian", "quantile")]
+    sections += [{"probabilistic": {"paths": 50}}, {"training": {"steps": 7}}]
+    found = [experiment(task="probabilistic", **own) for own in sections]
+    assert len({grid.run_key(one, grid.expand(one)[0], "f" * 64, "jax") for one in found}) == 5

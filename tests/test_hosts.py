@@ -38,6 +38,7 @@ SECTIONS = {
     "data": {"past": COLUMNS},
     "window": {"stride": 5},
     "transform": {"scale": "standard"},
+    "baselines": ["last value"],
     "baseline": {"batch_size": 64},
     "grid": {"units": [4, 5, 6, 7]},
     "training": {"epochs": 30, "patience": 30, "seeds": [0, 1]},
@@ -265,6 +266,7 @@ def only_retries(ended):
     return all(told.fullmatch(line) for line in ended.err.splitlines())
 
 
+@pytest.mark.slow
 def test_a_sweep_survives_hosts_that_are_cut_off_or_die(story):
     assert story.ended.code == 0
     assert only_retries(story.ended)
@@ -272,21 +274,25 @@ def test_a_sweep_survives_hosts_that_are_cut_off_or_die(story):
     assert once(story.ended, story.plan)
 
 
+@pytest.mark.slow
 def test_it_gives_the_numbers_of_an_undisturbed_one(story):
     assert story.ended.metrics == story.alone.metrics
 
 
+@pytest.mark.slow
 def test_what_a_host_was_at_when_it_was_cut_off_does_not_count(story):
     assert story.lost
     assert not [key for key in story.lost if story.did.get(key) == "first"]
 
 
+@pytest.mark.slow
 def test_a_worker_that_was_missed_ends_when_it_is_back(story, cluster):
     assert story
     first = cluster.workers["first"]
     wait(lambda: not first.pids(), 30, "the worker went on, though the scheduler knows it no more")
 
 
+@pytest.mark.slow
 def test_data_travel_once_to_each_worker_and_not_once_per_task(story):
     size, tasks = len(pickle.dumps(story.plan.material)), Counter(story.did.values())
     assert size > 4e6

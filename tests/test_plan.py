@@ -48,7 +48,7 @@ def test_baselines_have_keys_of_their_own_that_follow_from_data_windows_and_peri
     assert planned(tmp_path, FRAME, grid=GRID).baseline_keys == keys
     assert not set(planned(tmp_path, FRAME, window={"lookback": 6}).baseline_keys.values()) & set(keys.values())
     other = planned(tmp_path, FRAME, data={"period": 5}).baseline_keys
-    assert {name for name in keys if other[name] != keys[name]} == {"seasonal naive", "ETS"}
+    assert {name for name in keys if other[name] != keys[name]} == set(baselines.SEASONAL)
 
 
 def test_params_hold_every_axis_and_the_fixed_settings(tmp_path):
@@ -114,3 +114,13 @@ def test_compiled_epochs_are_refused_where_they_cannot_be_and_else_chosen(tmp_pa
         planned(tmp_path, FRAME, backend="tensorflow", training={"engine": "fused"})
     engines = [planned(tmp_path, FRAME, backend=backend).engine for backend in ("jax", "tensorflow")]
     assert engines == ["fused", "stock"]
+
+
+def test_baselines_are_those_that_the_file_names_and_unknown_ones_are_refused_before_training(tmp_path):
+    usual = planned(tmp_path, FRAME)
+    named = planned(tmp_path, FRAME, baselines=["Theta"])
+    assert set(named.baselines) == {*baselines.NAIVE, "Theta"}
+    assert planned(tmp_path, FRAME, baselines="auto").baselines == usual.baselines
+    assert named.baseline_keys == usual.baseline_keys
+    with pytest.raises(ConfigError, match="baselines.0.: unknown name 'Thta'; did you mean 'Theta'"):
+        planned(tmp_path, FRAME, baselines=["Thta"])

@@ -143,7 +143,7 @@ def record(
     if not tracking.finished(store, planned.baseline_keys.values(), "baseline"):
         task = planned.material.baseline(3)
         for name in ("last value", "training mean", "training median"):
-            found = evaluation.Forecasts(task.index, plan.baselines.BASELINES[name](task))
+            found = evaluation.Forecasts(task.index, plan.baselines.BASELINES[name](task).point)
             tested(name, "baseline", planned.baseline_keys[name], found, {})
     return store.client.get_run(run_id)
 

@@ -139,7 +139,8 @@ def halved(tmp_path, monkeypatch, programs):
     """A halving of six runs over six epochs, in this process."""
     monkeypatch.chdir(tmp_path)
     training = {"epochs": 6, "patience": 6}
-    own = {"grid": GRID, "training": training, "search": {"strategy": "halving", "reduction": 3, "rungs": 2}}
+    halving = {"strategy": "halving", "reduction": 3, "rungs": 2}
+    own = {"grid": GRID, "training": training, "search": halving, "baselines": ["last value"]}
     return (
         planned(tmp_path, sales(130), **own),
         tracking.open_store("small", f"sqlite:///{tmp_path}/mlflow.db"),
@@ -178,7 +179,7 @@ def test_halving_records_what_it_finished_and_what_it_stopped(halved):
     assert all(run.data.metrics["best_val_loss"] >= seen for run in stopped.values())
     assert not any(path.is_file() and path.name in finished for path in place.cache.rglob("checkpoints/*"))
     whole = own.experiment.model_copy(update={"search": Search()})
-    complete = plan.Plan(whole, own.text, own.panel, own.material, own.runs, own.own, own.backend)
+    complete = plan.Plan(whole, own.text, own.panel, own.materials, own.runs, own.own, own.backend)
     result = sweep.run(complete, store, place, sweep.Events())
     assert (result.trained, result.skipped, result.stopped) == (4, 2, 0)
 
@@ -190,6 +191,7 @@ def test_a_budget_of_minutes_ends_the_search(tmp_path, monkeypatch, programs):
         sales(130),
         grid={"learning_rate": [0.001 * k for k in range(1, 40)]},
         search={"strategy": "random", "budget": {"minutes": 0.01}},
+        baselines=["last value"],
     )
     store = tracking.open_store("small", f"sqlite:///{tmp_path}/mlflow.db")
     result = sweep.run(own, store, execution.Place(1, "jax", programs), sweep.Events())

@@ -15,7 +15,7 @@ def small(tmp_path_factory):
     """The storm, and its tally: `weather` compares what it left with an undisturbed sweep."""
     os.environ |= worker.ENVIRONMENT
     grid = {"units": [4, 8], "learning_rate": [0.01, 0.003]}
-    return storm.weather(1, tmp_path_factory.mktemp("storm"), grid, 400, 0, PLANNED)
+    return storm.weather(1, tmp_path_factory.mktemp("storm"), grid, 300, 0, PLANNED)
 
 
 def test_every_run_key_is_finished_once_with_the_metrics_of_an_undisturbed_sweep(small):

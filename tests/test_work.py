@@ -17,7 +17,7 @@ def made(plan, workers):
 
 
 def of_units(groups, units):
-    return [group for group in groups if group.family and group.family.units == units]
+    return [group for group in groups if group.family and group.family.configuration.units == units]
 
 
 def test_each_run_is_in_one_group_and_the_dearest_come_first(plan):

@@ -11,22 +11,33 @@ CELLS = {"GRU": keras.layers.GRU, "LSTM": keras.layers.LSTM}
 
 
 def build(
-    sizes: dict[str, int], *, layer: str, units: int, dropout: float, learning_rate: float, attention: bool
+    sizes: dict[str, int],
+    *,
+    layer: str,
+    bidirectional: bool,
+    units: int,
+    dropout: float,
+    learning_rate: float,
+    attention: bool,
 ) -> keras.Model:
-    """A compiled network for windows of these `sizes`: history, ahead and series in, (n, horizon) scaled values out."""
+    """A compiled network for windows of these `sizes`: history, ahead and series in, (n, horizon) scaled values out.
+
+    Of one series alone there is nothing to tell apart, so that it is no input.
+    """
     history = keras.Input((sizes["lookback"], sizes["channels"]), name="history")
     ahead = keras.Input((sizes["horizon"], sizes["ahead"]), name="ahead")
-    series = keras.Input((), name="series", dtype="int32")
-    signal = CELLS[layer](units, return_sequences=attention)(history)
+    cell = CELLS[layer](units, return_sequences=attention)
+    signal = (keras.layers.Bidirectional(cell) if bidirectional else cell)(history)
     signal = keras.layers.Dropout(dropout)(signal)
     if attention:
         signal = attend(signal, units)
-    width = min(16, math.ceil(math.sqrt(sizes["series"])))
-    known = keras.layers.Flatten()(ahead)
-    embedded = keras.layers.Embedding(sizes["series"], width)(series)
-    context = keras.layers.Concatenate()([signal, known, embedded])
-    forecast = keras.layers.Dense(sizes["horizon"])(context)
-    model = keras.Model({"history": history, "ahead": ahead, "series": series}, forecast)
+    inputs, parts = {"history": history, "ahead": ahead}, [signal, keras.layers.Flatten()(ahead)]
+    if sizes["series"] > 1:
+        inputs["series"] = keras.Input((), name="series", dtype="int32")
+        width = min(16, math.ceil(math.sqrt(sizes["series"])))
+        parts.append(keras.layers.Embedding(sizes["series"], width)(inputs["series"]))
+    forecast = keras.layers.Dense(sizes["horizon"])(keras.layers.Concatenate()(parts))
+    model = keras.Model(inputs, forecast)
     model.compile(optimizer=keras.optimizers.Adam(learning_rate), loss="mse", metrics=["mae"])
     return model
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 INPUTS = ("history", "ahead", "series")
-NETWORK = ("layer", "units", "dropout", "learning_rate", "attention")
+NETWORK = ("layer", "bidirectional", "units", "dropout", "learning_rate", "attention")
 """The settings that `network.build` takes; `batch_size` belongs to the fit."""
 
 
@@ -19,14 +19,16 @@ NETWORK = ("layer", "units", "dropout", "learning_rate", "attention")
 class Task:
     """The grid and its windows.
 
-    `axes` maps a setting to its values, `fixed` to its only one. `train` and `validation` hold the
-    network's inputs by name; `train_target` and `validation_target` are (n, horizon), scaled.
+    `axes` maps a setting to its values, `fixed` to its only one. `series` are the names by code. `train`
+    and `validation` hold the network's inputs by name; `train_target` and `validation_target` are
+    (n, horizon), scaled.
     """
 
     name: str
     axes: dict[str, list[Any]]
     fixed: dict[str, Any]
     sizes: dict[str, int]
+    series: list[str]
     epochs: int
     patience: int
     train: dict[str, np.ndarray]

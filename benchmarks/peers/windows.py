@@ -17,7 +17,7 @@ from gridcast.forecaster import inputs
 
 DATA = Path(__file__).parent.parent / ".data"
 """Where the built-in data sets are kept, so that no contender has to fetch them."""
-BUILT = ("layer", "units", "dropout", "learning_rate", "batch_size", "attention")
+BUILT = ("layer", "bidirectional", "units", "dropout", "learning_rate", "batch_size", "attention")
 """The settings that the peers' network knows; the others must stay at their defaults."""
 
 
@@ -46,6 +46,7 @@ def write(path: Path, folder: Path) -> int:
             "ahead": ahead,
             "series": len(material.preprocessing.series),
         },
+        "series": list(material.preprocessing.series),
         "epochs": experiment.training.epochs,
         "patience": experiment.training.patience,
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import json
 import logging
 import os
 import re
@@ -219,13 +220,18 @@ def promote(
 ) -> None:
     """Make the best run champion of the registered model `selection.promote_to`, if every gate lets it pass."""
     from gridcast import evaluation, promotion, tracking
+    from gridcast import winner as winners
 
     planned = _plan(experiment, backend)
     store = tracking.open_store(planned.experiment.name, create=False)
     done = tracking.finished(store, planned.runs)
     if not done:
         raise GridcastError(f"no run of {experiment} on these data is finished yet; train them: gridcast run")
-    winner = evaluation.best(list(done.values()), planned.experiment.selection.metric)
+    if planned.experiment.mode == "global":
+        metric = planned.experiment.selection.metric
+        winner = evaluation.best(list(done.values()), metric, len(planned.materials) - 1)
+    else:
+        winner = winners.find(planned, store, list(done.values()))
     out.print(f"Best of {len(done)} finished runs ({len(planned.runs)} planned): {tracking.name(winner)}", markup=False)
     tested = promotion.test_record(store, winner, planned.baseline_keys)
     _promoted(promotion.promote(planned.experiment, store, winner, tested, _champion_on(planned), force))
@@ -251,8 +257,7 @@ def predict(
     """Forecast from a table of history; steps beyond the trained horizon are rolled forward and marked."""
     if horizon is not None and horizon < 1:
         raise ConfigError(f"--horizon: must be at least 1 (got {horizon})")
-    if output and (output.suffix not in (".csv", ".parquet") or not output.absolute().parent.is_dir()):
-        raise ConfigError(f"--output: '{output}' must be a .csv or .parquet file in a folder that exists")
+    _writable(output)
     from gridcast import registry
     from gridcast.training import backend
 
@@ -272,6 +277,75 @@ def predict(
     told = f", {rolled} of them rolled forward beyond the trained horizon" if rolled else ""
     named = f"{found.name} version {found.version}" if found.name else found.uri
     out.print(f"{output}: {len(forecasts)} forecasts by {named}{told}", markup=False)
+
+
+@app.command()
+def backtest(
+    model: Annotated[str, typer.Argument(help="a registered model (its champion), or a runs:/ or models:/ URI")],
+    folds: Annotated[int, typer.Option(min=1, help="rolling origins, the last ones of the data")] = 4,
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="steps of each fold (default: they share out what the model has not seen)")
+    ] = None,
+    experiment: Annotated[
+        Path | None,
+        typer.Option(help="a YAML file that says how to read the data (default: that of the model's sweep)"),
+    ] = None,
+    data: Annotated[str | None, typer.Option(help="data in place of the experiment's, such as newer files")] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="CSV or Parquet file for every number")] = None,
+) -> None:
+    """Measure a model on rolling origins beside the naive baselines, by fold and by step ahead; train nothing."""
+    _writable(output)
+    from gridcast import backtest as rolling
+    from gridcast import plan as plans
+    from gridcast import registry, tracking
+    from gridcast.training import backend
+
+    found = registry.find(model)
+    store, parent = tracking.sweep_of(found.run_id)
+    about = json.loads(tracking.artifact(store, parent, "sweep.json"))
+    text = tracking.artifact(store, parent, "experiment.yaml").decode()
+    read = config.read(experiment) if experiment else config.parse(text, f"the sweep of {model}")
+    if data is not None:
+        read = read.model_copy(update={"data": read.data.model_copy(update={"source": data})})
+    planned = plans.make(read, text, "jax")
+    chosen = rolling.folds(planned.panel.times, about["spans"], planned.experiment.window.horizon, folds, steps)
+    backend.start("jax", CACHE)
+    table = rolling.run(registry.load(found.uri).forecaster, planned, chosen)
+    _backtest(table, f"{found.name} version {found.version}" if found.name else found.uri)
+    if output:
+        _write(table, output)
+        out.print(f"{output}: every number, by fold, model and step ahead (0: all steps)", markup=False)
+
+
+STEPS_SHOWN = 6
+"""Steps ahead whose errors the terminal shows; the file has all."""
+
+
+def _backtest(table: pd.DataFrame, name: str) -> None:
+    """Show the folds, the errors of each model by fold, and over the folds never seen by step ahead."""
+    from gridcast import backtest as rolling
+
+    whole = table[table["step"] == 0]
+    shown = Table("fold", "from", "to", "windows", "seen by the model", box=None, header_style="bold")
+    for _, fold in whole.drop_duplicates("fold").iterrows():
+        seen = f"in {fold['seen']}" if fold["seen"] else "never"
+        stamps = f"{fold['from']:%Y-%m-%d}", f"{fold['to']:%Y-%m-%d}"
+        shown.add_row(str(fold["fold"]), *stamps, f"{fold['windows']:,}", seen)
+    errors, means = whole.pivot_table(index="model", columns="fold", values="mae", sort=False), rolling.means(table)
+    steps = [step for step in means.index if 0 < step <= STEPS_SHOWN and len(means) > 2]
+    columns = [f"fold {fold}" for fold in errors.columns] + (["mean"] if len(means) else [])
+    by_model = Table("MAE", *columns, *(f"{step} ahead" for step in steps), box=None, header_style="bold")
+    for model in errors.index.astype(str):
+        ahead = [means.loc[step, model] for step in ([0] if len(means) else []) + steps]
+        by_model.add_row(model, *(f"{error:.4g}" for error in [*errors.loc[model], *ahead]))
+    out.print(f"{name} on rolling origins, in data units:", markup=False, style="bold")
+    out.print(shown)
+    out.print(by_model)
+    left = table.loc[table["seen"] != "", "fold"].nunique()
+    if not len(means):
+        out.print("Every fold lies within what the model was trained or chosen on: none of these errors is honest.")
+    elif left:
+        out.print(f"Left out of the means, seen by the model in training or validation: {left} of the folds.")
 
 
 @app.command()
@@ -352,13 +426,19 @@ def _history(path: Path, own: Any) -> pd.DataFrame:
     from gridcast.config import Data
     from gridcast.data import files
 
-    ahead = tuple(own.future_columns)
+    ahead, present = tuple(own.future_columns), files.columns(str(path))
     names = {"source": str(path), "time": own.time, "series": own.keys, "frequency": own.frequency}
+    names["static"] = tuple(column for column, _ in own.categories if column in present)
     rows, _ = files.read(str(path), Data(**names, target=own.target, past=own.past, future=ahead), settable=False)
     if ahead:
         known, _ = files.read(str(path), Data(**names, target=ahead[0], future=ahead[1:]), settable=False)
         rows = pd.concat([rows, known[~known[files.LINE].isin(rows[files.LINE])]], ignore_index=True)
     return rows.drop(columns=files.LINE)
+
+
+def _writable(output: Path | None) -> None:
+    if output and (output.suffix not in (".csv", ".parquet") or not output.absolute().parent.is_dir()):
+        raise ConfigError(f"--output: '{output}' must be a .csv or .parquet file in a folder that exists")
 
 
 def _write(table: pd.DataFrame, path: Path) -> None:
@@ -397,6 +477,12 @@ def _plan(path: Path, backend: str) -> Plan:
         out.print(f"  {note}", markup=False)
     panel = planned.panel
     out.print(f"  {len(panel.series)} series, {len(panel.times):,} steps")
+    for number, fold in enumerate(panel.folds if experiment.split.folds else ()):
+        spans = ((name, *fold[name]) for name in ("train", "validation"))
+        told = (
+            f"{name} {panel.times[first]:%Y-%m-%d} to {panel.times[end - 1]:%Y-%m-%d}" for name, first, end in spans
+        )
+        out.print(f"  fold {number}: {', '.join(told)}")
     windows = planned.windows(experiment.window.lookback)
     for span in SPANS:
         first, end = panel.spans[span]

@@ -33,7 +33,15 @@ class Select(Section):
 
 
 class Data(Section):
-    """Where the series come from and what their columns mean."""
+    """Where the series come from and what their columns mean.
+
+    `static_source` is a CSV file that brings the `static` columns, a row for each value of the
+    `series` columns, where the table itself does not.
+    `aggregate` combines rows finer than `frequency` into one per series and period: the target by
+    that rule, covariates by their mean. `exhibition` looks for stretches without exhibition, runs of
+    zeros far longer than the habit of a series, and either leaves them out of training and
+    validation (`mask`) or tells the network of them (`feature`).
+    """
 
     source: str
     time: str
@@ -42,13 +50,25 @@ class Data(Section):
     past: Annotated[Columns, Field(strict=False)] = ()
     future: Annotated[Columns, Field(strict=False)] = ()
     static: Annotated[Columns, Field(strict=False)] = ()
+    static_source: str | None = None
     frequency: str = "D"
     period: Annotated[int, Field(ge=2)] | None = None
     calendar: Literal["observed", "regular"] = "observed"
     gaps: Literal["error", "zero", "ffill", "interpolate"] = "error"
+    aggregate: Literal["none", "sum", "mean", "last"] = "none"
+    exhibition: Literal["none", "mask", "feature"] = "none"
     dates: Literal["auto", "iso", "day-first", "month-first"] = "auto"
     constant: Literal["keep", "drop"] = "keep"
     select: Select = Select()
+
+    @model_validator(mode="after")
+    def _static_of_series(self) -> Data:
+        if self.static_source is not None and not (self.static and self.series):
+            raise ValueError(
+                f"data.static_source: '{self.static_source}' brings static columns by series; "
+                f"name them in data.{'series' if self.static else 'static'}, or leave it out"
+            )
+        return self
 
     @field_validator("series", mode="before")
     @classmethod
@@ -65,14 +85,32 @@ class Window(Section):
 
 
 Share = Annotated[float, Field(gt=0, lt=1)]
+Level = Annotated[float, Field(gt=0, lt=1)]
 
 
 class Split(Section):
-    """Chronological shares of the time axis."""
+    """Chronological shares of the time axis; or, where `folds` are given, that many rolling origins.
+
+    Each fold validates on `horizon` steps (default: those of the window), the next one on the steps
+    after, and the last steps of all are the test span. `expanding` folds train on all steps before,
+    others on as many as the first one has.
+    """
 
     train: Share = 0.8
     validation: Share = 0.1
     test: Share = 0.1
+    folds: Annotated[int, Field(ge=1)] | None = None
+    horizon: Annotated[int, Field(ge=1)] | None = None
+    expanding: bool = True
+
+    @model_validator(mode="after")
+    def _one_form(self) -> Split:
+        shares, rolling = ({"train", "validation", "test"}, {"horizon", "expanding"})
+        if self.folds is None and self.model_fields_set & rolling:
+            raise ValueError("horizon and expanding belong to folds; write {folds: 4, horizon: 6}, or shares alone")
+        if self.folds is not None and self.model_fields_set & shares:
+            raise ValueError("takes shares (train, validation, test) or folds, not both; leave one of them out")
+        return self
 
     @model_validator(mode="after")
     def _whole(self) -> Split:
@@ -90,7 +128,11 @@ class Transform(Section):
 
 
 class Configuration(Section):
-    """The settings of one network: each of them can be an axis of the grid."""
+    """The settings of one network: each of them can be an axis of the grid.
+
+    `likelihood` is that of a probabilistic task alone: a distribution of each step, whose samples
+    are its forecast, or `quantile`, all levels of all steps at once.
+    """
 
     layer: Literal["GRU", "LSTM"] = "LSTM"
     bidirectional: bool = False
@@ -103,14 +145,39 @@ class Configuration(Section):
     lookback: Annotated[int, Field(ge=1)]
     optimizer: Literal["adam", "rmsprop"] = "adam"
     loss: Literal["mse", "mae", "huber"] = "mse"
+    likelihood: Literal["student-t", "gaussian", "negative-binomial", "quantile"] | None = None
+
+    def settings(self) -> dict[str, Any]:
+        """Every setting that there is, by name."""
+        return self.model_dump(exclude_none=True)
 
 
 AXES = tuple(Configuration.model_fields)
 
 
+class Probabilistic(Section):
+    """What a probabilistic forecast tells: these `quantiles`, from so many sample `paths`.
+
+    With `conformal` they are widened or narrowed until they cover what they should on the
+    validation span.
+    """
+
+    quantiles: Annotated[tuple[Level, ...], Field(strict=False, min_length=1)] = (0.1, 0.5, 0.9)
+    paths: Annotated[int, Field(ge=2, le=10000)] = 200
+    conformal: bool = True
+
+    @field_validator("quantiles")
+    @classmethod
+    def _in_order(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+        if list(value) != sorted(set(value)):
+            raise ValueError(f"levels must grow, each given once (got {list(value)})")
+        return value
+
+
 class Training(Section):
     """How long and how often each configuration is trained.
 
+    `steps` bounds the batches of an epoch: each is then a fresh random part of the windows.
     `max_minutes` is the training time that one run may take, `retries` how often it is tried again
     where that can help, `checkpoint_seconds` how often its state is saved (0: after every epoch).
     `engine` is how runs train: `fused`, siblings abreast in one compiled program, or `stock` Keras,
@@ -118,6 +185,7 @@ class Training(Section):
     """
 
     epochs: Annotated[int, Field(ge=1)] = 50
+    steps: Annotated[int, Field(ge=1)] | None = None
     patience: Annotated[int, Field(ge=1)] = 10
     loss: Literal["mse", "mae", "huber"] = "mse"
     seeds: Annotated[tuple[Annotated[int, Field(ge=0, lt=2**32)], ...], Field(strict=False, min_length=1)] = (0,)
@@ -167,7 +235,7 @@ class Search(Section):
 class Selection(Section):
     """How the winner is chosen, and when it may become champion."""
 
-    metric: Literal["best_val_loss", "best_val_mae"] = "best_val_loss"
+    metric: Literal["best_val_loss", "best_val_mae", "best_val_wql"] = "best_val_loss"
     promote_to: Name | None = None
     margin: Annotated[float, Field(ge=0, lt=1)] = 0.0
     when_beaten: Literal["refuse", "warn"] = "refuse"
@@ -179,16 +247,28 @@ class Experiment(Section):
     version: Literal[1]
     name: Name
     data: Data
-    task: Literal["forecast"] = "forecast"
-    mode: Literal["global"] = "global"
+    task: Literal["forecast", "probabilistic"] = "forecast"
+    mode: Literal["global", "local", "auto"] = "global"
     window: Window
     split: Split = Split()
     transform: Transform = Transform()
     baseline: dict[str, Any] = {}
+    baselines: Annotated[Columns, Field(strict=False, min_length=1)] = ("auto",)
     grid: Annotated[tuple[dict[str, tuple[Any, ...]], ...], Field(strict=False)] = ({},)
     training: Training = Training()
+    probabilistic: Probabilistic = Probabilistic()
     search: Search = Search()
     selection: Selection = Selection()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _by_task(cls, content: object) -> object:
+        """A probabilistic task has a scale of its own, unless the file says another, which is then refused."""
+        if isinstance(content, dict) and content.get("task") == "probabilistic":
+            given = content.get("transform", {})
+            if isinstance(given, dict):
+                return content | {"transform": {"scale": "mean-abs"} | given}
+        return content
 
     @field_validator("grid", mode="before")
     @classmethod
@@ -206,6 +286,11 @@ class Experiment(Section):
                 for position, item in enumerate(values):
                     _setting(f"{where}.{axis}[{position}]", axis, item)
         return [{axis: tuple(values) for axis, values in grid.items()} for grid in grids]
+
+    @field_validator("baselines", mode="before")
+    @classmethod
+    def _one_name(cls, value: object) -> object:
+        return (value,) if isinstance(value, str) else value
 
     @field_validator("baseline", mode="before")
     @classmethod
@@ -228,9 +313,64 @@ class Experiment(Section):
             )
         return self
 
+    def values(self, axis: str) -> set[Any]:
+        """Every value that `axis` takes in some configuration of the grid or in the own settings."""
+        own = getattr(self.configuration(), axis)
+        return {own, *(value for grid in self.grid for value in grid.get(axis, (own,)))}
+
+    @model_validator(mode="after")
+    def _fits_its_task(self) -> Experiment:
+        likelihoods = self.values("likelihood")
+        if self.task == "forecast":
+            if likelihoods != {None}:
+                raise ValueError("likelihood: means nothing under task: forecast; write task: probabilistic")
+            if self.selection.metric == "best_val_wql":
+                raise ValueError("selection.metric: best_val_wql is that of task: probabilistic")
+            return self
+        if self.mode != "global":
+            raise ValueError(
+                f"mode: task: probabilistic trains one network for all series (got {self.mode}); write global"
+            )
+        for axis, plain in (("bidirectional", False), ("attention", False), ("loss", "mse")):
+            if self.values(axis) != {plain}:
+                told = "its likelihood is its loss" if axis == "loss" else "its network goes on step by step"
+                raise ValueError(f"{axis}: means nothing under task: probabilistic, for {told}; leave it out")
+        if self.transform.scale != "mean-abs" or self.transform.log1p:
+            raise ValueError(
+                "transform: task: probabilistic wants {scale: mean-abs, log1p: false}, for a likelihood "
+                f"scales by itself (got scale: {self.transform.scale}, log1p: {str(self.transform.log1p).lower()}); "
+                "leave it out"
+            )
+        if "quantile" in likelihoods and len(likelihoods) > 1 and self.selection.metric == "best_val_loss":
+            raise ValueError(
+                "selection.metric: best_val_loss cannot compare quantiles with likelihoods "
+                f"({', '.join(sorted(map(str, likelihoods)))}); write best_val_wql"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _rolling(self) -> Experiment:
+        own, needed = self.split.horizon, self.window.horizon
+        if own is not None and own % needed:
+            raise ValueError(f"split.horizon: must be a multiple of window.horizon ({needed}), got {own}")
+        if self.search.strategy != "grid" and (self.mode != "global" or self.split.folds):
+            told = f"mode: {self.mode}" if self.mode != "global" else "folds"
+            raise ValueError(
+                f"search.strategy: {self.search.strategy} compares runs by their losses, and with {told} those of "
+                "different series or folds do not compare; write strategy: grid"
+            )
+        return self
+
+    @property
+    def fold_steps(self) -> int:
+        """Steps of each fold's validation, and of the test span, where there are folds."""
+        return self.split.horizon or self.window.horizon
+
     def configuration(self, **settings: Any) -> Configuration:
         """The experiment's own `baseline` with `settings` in place of its values."""
         own: dict[str, Any] = {"lookback": self.window.lookback, "loss": self.training.loss}
+        if self.task == "probabilistic":
+            own["likelihood"] = "student-t"
         return Configuration(**(own | self.baseline | settings))
 
 
@@ -313,7 +453,8 @@ def _line(fault: Any) -> str:
     path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in fault["loc"]).lstrip(".")
     if fault["type"] == "value_error":
         said = str(fault["ctx"]["error"])
-        return said if said.startswith((path or " ", "selection")) else f"{path}: {said}"
+        begun = (path, "selection", "split", "search")
+        return said if not path or said.startswith(begun) else f"{path}: {said}"
     return f"{path}: {_told(fault, _section(fault['loc'][:-1]))}"
 
 

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from gridcast import execution, grid
-from gridcast.config import Configuration
 from gridcast.execution import Place
 from gridcast.grid import Run
 from gridcast.plan import Plan, cost
@@ -37,12 +36,14 @@ def seconds(plan: Plan, place: Place) -> dict[str, float]:
     costs = sorted(measured)
     firsts, others = ([measured[c][k] for c in costs] for k in (0, 1))
 
-    def of(configuration: Configuration) -> float:
-        here = cost(configuration, windows)
+    def of(run: Run) -> float:
+        here = cost(run.configuration, windows)
         first, other = (float(np.interp(here, costs, values)) for values in (firsts, others))
+        if run.series is not None:  # one of many that share what the first compiles
+            first = other + (first - other) / family[grid.program(run)]
         return first + (plan.experiment.training.epochs - 1) * other
 
-    return {key: of(run.configuration) for key, run in plan.runs.items()}
+    return {key: of(run) for key, run in plan.runs.items()}
 
 
 def _stock(material: Material, probe: tuple[Run, int], _: Path) -> Any:

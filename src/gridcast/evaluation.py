@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import sys
 from dataclasses import dataclass
 from typing import Any
@@ -13,26 +14,60 @@ import pandas as pd
 from gridcast import metrics
 from gridcast.data.panel import Panel
 from gridcast.errors import GridcastError
-from gridcast.tracking import CONFIGURATION, KEY
+from gridcast.forecaster import Forecaster
+from gridcast.models import baselines
+from gridcast.tracking import CONFIGURATION, FOLD, KEY
 from gridcast.training.material import Material
 
-FORECASTS = "test_forecasts.parquet"
+FORECASTS, RECENT, EXPLAINED = "test_forecasts.parquet", "recent.parquet", "importance.json"
 PREFIX = "test_"
+RECENT_STEPS = 30
 
 
 @dataclass(frozen=True)
 class Forecasts:
-    """Forecasts (n, horizon) in data units of the windows `index` (n, 2)."""
+    """Forecasts (n, horizon) in data units of the windows `index` (n, 2).
+
+    `quantiles` is (n, horizon, levels), in data units too, where there are `levels`; `notes` tell what a
+    reader of the forecasts must know, such as a series that could not be fitted. `explained` is what the
+    forecaster leans on, as `training.explanation` tells it; None where nobody asked.
+    """
 
     index: np.ndarray
     forecast: np.ndarray
+    levels: tuple[float, ...] = ()
+    quantiles: np.ndarray | None = None
+    notes: tuple[str, ...] = ()
+    explained: dict[str, Any] | None = None
 
 
-def best(runs: list[Any], metric: str) -> Any:
-    """The MLflow run to be tested: of the configuration with the best mean over seeds, the best seed.
+def answers(forecaster: Forecaster, channels: np.ndarray, index: np.ndarray, series: np.ndarray) -> Forecasts:
+    """What `forecaster` says of the windows `index` (n, 2) on `channels`, of which each row is one of `series`."""
+    if forecaster.quantiles is None:
+        return Forecasts(index, forecaster.forecast(channels, index, series))
+    levels = forecaster.quantiles.levels
+    found = forecaster.quantiles_of(channels, index, series, (*levels, 0.5))
+    return Forecasts(index, found[..., -1], levels, found[..., :-1])
 
-    Runs whose metric is not finite are left out, and configurations with fewer seeds than others:
-    a mean over few seeds is luck. Raises GridcastError when none is left.
+
+def baseline(name: str, task: baselines.Task) -> Forecasts:
+    """What the baseline `name` says of the windows of `task`."""
+    found = baselines.BASELINES[name](task)
+    return Forecasts(task.index, found.point, task.levels, found.quantiles, found.notes)
+
+
+def best(runs: list[Any], metric: str, last: int = 0) -> Any:
+    """The MLflow run to be tested: of the configuration with the best mean over seeds and folds, see `leading`,
+    the best seed on the `last` fold, which had the most to learn from.
+    """
+    return newest(leading(runs, metric, last), metric, last)
+
+
+def leading(runs: list[Any], metric: str, last: int = 0) -> list[Any]:
+    """The runs of the configuration with the best mean over seeds and folds.
+
+    Runs whose metric is not finite are left out, and configurations with fewer runs than others, or
+    none on the `last` fold: a mean over few is luck. Raises GridcastError when none is left.
     """
     groups: dict[str, list[Any]] = {}
     for run in runs:
@@ -41,6 +76,9 @@ def best(runs: list[Any], metric: str) -> Any:
             groups.setdefault(run.data.tags[CONFIGURATION], []).append(run)
     if not groups:
         raise GridcastError(f"no run has a finite {metric}")
+    groups = {name: group for name, group in groups.items() if any(_fold(run) == last for run in group)}
+    if not groups:
+        raise GridcastError(f"no run of the last fold has a finite {metric}")
     most = max(map(len, groups.values()))
     whole = [group for group in groups.values() if len(group) == most]
 
@@ -48,15 +86,51 @@ def best(runs: list[Any], metric: str) -> Any:
         """The mean; among equals the smaller key, whichever was recorded first."""
         return float(np.mean([run.data.metrics[metric] for run in group])), min(run.data.tags[KEY] for run in group)
 
-    winners = min(whole, key=rank)
-    return min(winners, key=lambda run: (run.data.metrics[metric], run.data.tags[KEY]))
+    return min(whole, key=rank)
+
+
+def newest(group: list[Any], metric: str, last: int) -> Any:
+    """Of `group` the best run on the `last` fold."""
+    own = [run for run in group if _fold(run) == last]
+    return min(own, key=lambda run: (run.data.metrics[metric], run.data.tags[KEY]))
+
+
+def _fold(run: Any) -> int:
+    return int(run.data.tags.get(FOLD, 0))
+
+
+def forecasts(forecaster: Forecaster, material: Material, panel: Panel) -> Forecasts:
+    """Forecasts of the test span of `material` by a forecaster that was trained on whatever data.
+
+    It reads the panel through its own preprocessing. Raises GridcastError when it
+    forecasts something else: other series, another target, horizon, frequency or covariates.
+    """
+    own, here = forecaster.preprocessing, material.preprocessing
+    for field in ("target", "frequency", "horizon", "past", "future", "columns"):
+        if getattr(own, field) != getattr(here, field):
+            raise GridcastError(f"its {field} is {getattr(own, field)!r}, here it is {getattr(here, field)!r}")
+    unknown = [series for series in panel.series if series not in own.series]
+    if unknown:
+        others = f" and {len(unknown) - 1} more" if len(unknown) > 1 else ""
+        raise GridcastError(f"it does not know the series '{unknown[0]}'{others}")
+    codes = np.array([own.series.index(series) for series in panel.series])
+    channels = own.channels(panel.target, panel.columns, panel.times, codes)
+    # A rule that reads little is to be tested on the windows that the baselines have.
+    least = here.lookback if forecaster.routes else 1
+    index = material.each("test", np.maximum(forecaster.lookbacks[codes], least))
+    return answers(forecaster, channels, index, codes)
 
 
 def table(forecasts: Forecasts, material: Material, panel: Panel) -> pd.DataFrame:
-    """One row per window and step: series, time, step (1 = next), actual, forecast, scale (of MASE)."""
+    """One row per window and step: series, time, step (1 = next), actual, forecast, scale (of MASE).
+
+    Where quantiles were forecast, a column each, such as `q0.1`.
+    """
     index, horizon = forecasts.index, forecasts.forecast.shape[1]
     scales = metrics.naive_scale(panel.training_target)
     steps = index[:, 1, None] + np.arange(horizon)
+    own = forecasts.quantiles
+    columns = {} if own is None else {f"q{level:g}": own[..., k].ravel() for k, level in enumerate(forecasts.levels)}
     return pd.DataFrame(
         {
             "series": np.repeat(np.array(panel.series)[index[:, 0]], horizon),
@@ -65,17 +139,63 @@ def table(forecasts: Forecasts, material: Material, panel: Panel) -> pd.DataFram
             "actual": material.actual(index).ravel(),
             "forecast": forecasts.forecast.ravel(),
             "scale": np.repeat(scales[index[:, 0]], horizon),
+            **columns,
+        }
+    )
+
+
+def levels(table: pd.DataFrame) -> tuple[float, ...]:
+    """The levels whose quantiles stand in `table`, in its order."""
+    return tuple(float(column[1:]) for column in table.columns if re.fullmatch(r"q0\.\d+", column))
+
+
+def recent(panel: Panel, horizon: int) -> pd.DataFrame:
+    """What was observed right before the test span, for pictures: series, time, actual, of a few horizons' steps."""
+    end = panel.spans["test"][0]
+    start = max(0, end - max(RECENT_STEPS, 3 * horizon))
+    series, steps = np.nonzero(panel.observed[:, start:end])
+    return pd.DataFrame(
+        {
+            "series": np.array(panel.series)[series],
+            "time": panel.times[start + steps],
+            "actual": panel.target[series, start + steps],
         }
     )
 
 
 def measures(table: pd.DataFrame) -> dict[str, float]:
-    """Every finite measure over the whole test span, under the names it has in MLflow."""
-    actual, forecast = table["actual"].to_numpy(), table["forecast"].to_numpy()
-    found = metrics.overall(actual, forecast, table["series"].to_numpy(), table["scale"].to_numpy())
-    shares = metrics.closeness(actual, forecast)
+    """Every finite measure over the whole test span, under the names it has in MLflow.
+
+    Coverage and width carry the share that their interval promises, such as `test_coverage_80`.
+    """
+    found = _measured(table)
+    if pair := metrics.outermost(levels(table)):
+        share = f"{100 * (pair[1] - pair[0]):.6g}"
+        found |= {f"{name}_{share}": found.pop(name) for name in ("coverage", "width")}
+    shares = metrics.closeness(table["actual"].to_numpy(), table["forecast"].to_numpy())
     found |= {f"share_{name.lower().replace(' ', '_')}": share for name, share in shares.items()}
     return {PREFIX + name: value for name, value in found.items() if np.isfinite(value)}
+
+
+def by_part(table: pd.DataFrame, part: pd.Series) -> pd.DataFrame:
+    """Measures of each part of `table`: one row per value of `part`, which has the index of `table` and names the
+    first column; then mae, rmse, r2, mape, smape, wape, mase and, with quantiles, wql, coverage and width.
+
+    `table["series"]` and `table["step"]` are such parts, and so is
+    `table["series"].map(category).rename("segment")` of a static category. Rows without a part are left out.
+    """
+    rows = [{part.name: value, **_measured(own)} for value, own in table.groupby(part, sort=True, observed=True)]
+    return pd.DataFrame(rows)
+
+
+@np.errstate(invalid="ignore")  # an infinite forecast makes some measures NaN
+def _measured(table: pd.DataFrame) -> dict[str, float]:
+    actual, forecast = table["actual"].to_numpy(float), table["forecast"].to_numpy(float)
+    found = metrics.overall(actual, forecast, table["series"].to_numpy(), table["scale"].to_numpy(float))
+    if known := levels(table):
+        quantiles = table[[f"q{level:g}" for level in known]].to_numpy(float)
+        found |= metrics.probabilistic(actual, quantiles, known)
+    return found
 
 
 def tested(run: Any) -> dict[str, float]:

@@ -1,30 +1,42 @@
 """The MLflow model folder, made from files that a worker wrote: one artifact with two doors.
 
-`mlflow.keras.load_model` gives the network, `mlflow.pyfunc.load_model` the forecaster. No network
-is loaded to log one, and nothing is pickled.
+`mlflow.keras.load_model` gives the network, `mlflow.pyfunc.load_model` the forecaster; one of many
+networks has the second door only. No network is loaded to log one, and nothing is pickled.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import gridcast
 from gridcast.data.preprocessing import Preprocessing
-from gridcast.forecaster import FORECAST, ROLLED
+from gridcast.forecaster import ANSWERED, FORECAST, NETWORK, ROLLED, SETTINGS, label
+from gridcast.routing import ROUTES
 
 CARRIED = (
+    "conformal.py",
     "errors.py",
     "forecaster.py",
+    "routing.py",
     "data/__init__.py",
+    "data/aggregation.py",
     "data/axis.py",
+    "data/exhibition.py",
     "data/features.py",
     "data/gaps.py",
+    "data/lagged.py",
     "data/preprocessing.py",
     "data/scaling.py",
     "data/windows.py",
+    "models/__init__.py",
+    "models/likelihoods.py",
+    "models/quantiles.py",
+    "models/sampling.py",
 )
 """Modules of gridcast that a model needs in use; they import each other by relative paths only."""
 
@@ -59,26 +71,36 @@ def save_model(
     requirements = [f"{needed}=={version(needed)}" for needed in ("mlflow", "keras", "jax", "numpy", "pandas")]
     (root / "requirements.txt").write_text("\n".join(requirements) + "\n")
     (root / "python_env.yaml").write_text("python: '3.11'\ndependencies:\n- -r requirements.txt\n")
-    mlflow_model.signature = signature(preprocessing)
-    mlflow_model.add_flavor(
-        "keras", data="data", keras_version=version("keras"), keras_backend=backend, save_exported_model=False
-    )
+    told = json.loads(files[SETTINGS]).get("quantiles")
+    mlflow_model.signature = signature(preprocessing, told["levels"] if told else (), routed=ROUTES in files)
+    if NETWORK in files:
+        mlflow_model.add_flavor(
+            "keras", data="data", keras_version=version("keras"), keras_backend=backend, save_exported_model=False
+        )
     pyfunc.add_to_model(
         mlflow_model, loader_module=f"{name}.forecaster", data="data", code="code", python_env="python_env.yaml"
     )
     mlflow_model.save(str(root / "MLmodel"))
 
 
-def signature(preprocessing: Preprocessing) -> Any:
-    """Columns of the history table and of the forecasts, in the experiment's own names."""
+def signature(preprocessing: Preprocessing, levels: Sequence[float] = (), *, routed: bool = False) -> Any:
+    """Columns of the history table and of the forecasts, in the experiment's own names; quantiles at `levels`.
+
+    `routed` forecasts say which model answered.
+    """
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema
     from mlflow.types.schema import AnyType
 
     own = preprocessing
     # Ids and stamps come as text or as numbers and datetimes: the forecaster reads either.
-    labels = [ColSpec(AnyType(), column, required=True) for column in (*own.keys, own.time)]
-    numbers = [ColSpec("double", column, required=True) for column in (own.target, *own.past, *own.future_columns)]
-    outputs = [*labels, ColSpec("double", FORECAST), ColSpec("boolean", ROLLED)]
-    params = ParamSchema([ParamSpec("horizon", "integer", own.horizon)])
-    return ModelSignature(Schema(labels + numbers), Schema(outputs), params)
+    labels = [ColSpec(AnyType(), name, required=True) for name in (*own.keys, own.time)]
+    numbers = [ColSpec("double", name, required=True) for name in (own.target, *own.past, *own.future_columns)]
+    categories = [ColSpec(AnyType(), name, required=False) for name, _ in own.categories if name not in own.keys]
+    quantiles = [ColSpec("double", label(level)) for level in levels]
+    outputs = [*labels, ColSpec("double", FORECAST), *quantiles, ColSpec("boolean", ROLLED)]
+    outputs += [ColSpec("string", ANSWERED)] if routed else []
+    params = [ParamSpec("horizon", "integer", own.horizon)]
+    if levels:
+        params += [ParamSpec("quantiles", "double", list(levels), (-1,)), ParamSpec("seed", "long", 0)]
+    return ModelSignature(Schema(labels + numbers + categories), Schema(outputs), ParamSchema(params))

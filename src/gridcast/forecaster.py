@@ -7,22 +7,29 @@ Keras only, each other by relative paths, and Keras only once a network is neede
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+import logging
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from .data import axis, gaps, windows
+from .data import aggregation, axis, exhibition, gaps, lagged, windows
 from .data.preprocessing import Preprocessing
 from .errors import DataError, suggest
+from .models.quantiles import Quantiles
+from .routing import ROUTES, Member, Route, Routes
+from .routing import read as read_routes
 
 NETWORK, SETTINGS = "model.keras", "forecaster.json"
-FORECAST, ROLLED = "forecast", "rolled_forward"
+FORECAST, ROLLED, ANSWERED = "forecast", "rolled_forward", "model"
 SERIES, TIME = "__series__", "__time__"
 """Marked, since a covariate may well be called `time`."""
+LOG = logging.getLogger("gridcast")
+"""By its name, as this module has another one inside a model."""
 CHUNK = 4096
 """Windows that go through the network at once."""
 
@@ -33,12 +40,16 @@ def inputs(preprocessing: Preprocessing, channels: Any, index: Any, series: Any,
     `channels` is (rows, steps, channels); `series` (rows,) gives the code of the series in each row.
     `arrays` is the library that all of them belong to: numpy, or jax.numpy inside a compiled program.
     """
-    known = preprocessing.known_ahead
-    found = {"history": windows.inputs(channels, index, preprocessing.lookback)}
-    if channels.shape[2] > known:
-        found["ahead"] = windows.ahead(channels[:, :, known:], index, preprocessing.horizon)
-    codes = series[index[:, 0]]
-    if len(preprocessing.series) > 1:
+    own, known, codes = preprocessing, preprocessing.known_ahead, series[index[:, 0]]
+    found: dict[str, Any] = {}
+    if own.lags:
+        size = arrays.asarray(own.sizes, np.float32)[codes]
+        found["signal"] = lagged.signal(channels, index, own.lookback, own.horizon, own.lags, known, size, arrays)
+    else:
+        found["history"] = windows.inputs(channels, index, own.lookback)
+        if channels.shape[2] > known:
+            found["ahead"] = windows.ahead(channels[:, :, known:], index, own.horizon)
+    if len(own.series) > 1 and not own.lags:
         found["series"] = codes.astype(np.int32)
     if preprocessing.static and preprocessing.static[0]:
         found["static"] = arrays.asarray(preprocessing.static, np.int32)[codes]
@@ -47,10 +58,25 @@ def inputs(preprocessing: Preprocessing, channels: Any, index: Any, series: Any,
 
 @dataclass(frozen=True)
 class Forecaster:
-    """A trained network with everything needed to turn a table into forecasts in data units."""
+    """A trained network with everything needed to turn a table into forecasts in data units.
+
+    That of a probabilistic forecast has `quantiles`.
+    """
 
     preprocessing: Preprocessing
     network: Any
+    quantiles: Quantiles | None = None
+
+    @property
+    def routes(self) -> tuple[Route, ...]:
+        """Who answers for each series, where that differs; else none."""
+        return self.network.routes if isinstance(self.network, Routes) else ()
+
+    @property
+    def lookbacks(self) -> np.ndarray:
+        """Steps that are read of each series (series,)."""
+        same = [self.preprocessing.lookback] * len(self.preprocessing.series)
+        return np.array([route.lookback for route in self.routes] or same)
 
     def scaled(self, channels: np.ndarray, index: np.ndarray, series: np.ndarray) -> np.ndarray:
         """Forecasts (n, horizon) in scaled units of the windows `index` (n, 2)."""
@@ -62,9 +88,36 @@ class Forecaster:
         return np.concatenate(done) if done else np.zeros((0, self.preprocessing.horizon))
 
     def forecast(self, channels: np.ndarray, index: np.ndarray, series: np.ndarray) -> np.ndarray:
-        """Forecasts (n, horizon) in data units of the windows `index` (n, 2)."""
+        """Forecasts (n, horizon) in data units of the windows `index` (n, 2): with quantiles, the median."""
+        if self.quantiles is not None:
+            return self.quantiles_of(channels, index, series, (0.5,))[..., 0]
         scaler = self.preprocessing.target_scaler
         return scaler.inverse(self.scaled(channels, index, series), series[index[:, 0]])
+
+    def quantiles_of(
+        self,
+        channels: np.ndarray,
+        index: np.ndarray,
+        series: np.ndarray,
+        levels: Sequence[float],
+        seed: int = 0,
+        horizon: int | None = None,
+    ) -> np.ndarray:
+        """Quantiles (n, horizon, levels) in data units of the windows `index` (n, 2).
+
+        `horizon` is the trained one where not given; only samples go on beyond it.
+        """
+        assert self.quantiles is not None
+        own = replace(self.preprocessing, horizon=horizon or self.preprocessing.horizon)
+        read = inputs(own, channels, index, series)
+        scale = self.levels_of(channels, index, series)
+        return self.quantiles.of(self.network, read, scale, own.lags, own.lookback, levels, seed)
+
+    def levels_of(self, channels: np.ndarray, index: np.ndarray, series: np.ndarray) -> np.ndarray:
+        """The level (n,) of the windows `index` (n, 2), in data units: mean absolute values of what they read."""
+        own = self.preprocessing
+        context = lagged.gather(channels, index, own.lookback, 0, 0)
+        return np.asarray(lagged.level(context) * own.target_scaler.scale[series[index[:, 0]]])
 
     def predict(self, table: pd.DataFrame, params: Mapping[str, Any] | None = None) -> pd.DataFrame:
         """Forecasts in data units from a tidy table with the experiment's own column names.
@@ -73,38 +126,73 @@ class Forecaster:
         without one bring the future columns. Gaps are filled as in training. `params["horizon"]`
         (default: as trained) may go beyond the trained horizon: the forecast is then fed back, past
         columns keep their last value, and such steps are marked. Returns one row per series and
-        step: the key columns, the time column, `forecast`, `rolled_forward`. Raises DataError.
+        step: the key columns, the time column, `forecast`, `rolled_forward`, and `model` where
+        series have models of their own: which one answered. Raises DataError.
+
+        A probabilistic model's `forecast` is the median, followed by a column for each of
+        `params["quantiles"]` (default: as the experiment wanted), such as `q0.1`. It reads as far
+        back as its longest lag, where a series is that old, and samples on beyond its horizon;
+        `params["seed"]` (default 0) decides the samples.
 
         An observed calendar has the steps that the table shows. A table of some series may lack days
         on which others alone were seen, so in daily data with filled gaps every date of a usual
         weekday is a step too, but for the days off known from the data; a later day off is then
         filled like a gap.
+
+        A series that was not in the training data is refused. Its static categories are those of its
+        training: a table need not bring them, and where it brings others, seen in training or not,
+        they are passed over with a warning.
         """
         own = self.preprocessing
-        asked = (params or {}).get("horizon")
-        horizon = own.horizon if asked is None else int(asked)
-        if horizon < 1:
-            raise DataError(f"horizon: must be at least 1 (got {horizon})")
+        horizon, levels, seed = self._asked(params or {})
+        span = horizon if self.quantiles is not None and self.quantiles.sampled else own.horizon
         rows, ids, keys = _checked(table, own)
         codes = np.array([own.series.index(name) for name in ids])
-        whole = -(-horizon // own.horizon) * own.horizon  # the network forecasts whole horizons
-        matrix = _Matrices.of(rows, ids, own, whole)
+        whole = -(-horizon // span) * span  # the network forecasts whole horizons
+        matrix = _Matrices.of(rows, ids, codes, own, whole)
         origin = matrix.origin
-        _long_enough(matrix.target, origin, ids, own)
+        _long_enough(matrix, ids, codes, own, self.lookbacks[codes])
+        _exhibition_told(matrix.target, origin, ids, codes, own)
         columns = _known(matrix, origin, ids, codes, own, whole)
-        target = matrix.target
-        for step in range(0, horizon, own.horizon):
+        target, told = matrix.target, []
+        for step in range(0, horizon, span):
             index = np.stack([np.arange(len(ids)), origin + step], axis=1)
             # NaN beyond the origin is never read: windows end before it.
             channels = own.channels(target, columns, matrix.times, codes)
-            ahead = self.forecast(channels, index, codes)
-            for k in range(own.horizon):
+            if self.quantiles is None:
+                ahead = self.forecast(channels, index, codes)
+            else:
+                found = self.quantiles_of(channels, index, codes, (0.5, *levels), seed, span)
+                ahead = found[..., 0]
+                told.append(found[..., 1:])
+            for k in range(span):
                 target[np.arange(len(ids)), origin + step + k] = ahead[:, k]
         series, steps = np.divmod(np.arange(len(ids) * horizon), horizon)
         at = origin[series] + steps
-        found: dict[str, Any] = {key: [values[i] for i in series] for key, values in keys.items()}
-        found |= {own.time: matrix.times[at], FORECAST: target[series, at], ROLLED: steps >= own.horizon}
-        return pd.DataFrame(found)
+        answer: dict[str, Any] = {key: [values[i] for i in series] for key, values in keys.items()}
+        answer |= {own.time: matrix.times[at], FORECAST: target[series, at]}
+        for k, level in enumerate(levels):
+            answer[label(level)] = np.concatenate(told, axis=1)[series, steps, k]
+        answer[ROLLED] = steps >= own.horizon
+        answer |= {ANSWERED: [self.routes[code].model for code in codes[series]]} if self.routes else {}
+        return pd.DataFrame(answer)
+
+    def _asked(self, params: Mapping[str, Any]) -> tuple[int, tuple[float, ...], int]:
+        """Horizon, levels and seed that `params` ask for. Raises DataError."""
+        horizon = params.get("horizon")
+        horizon = self.preprocessing.horizon if horizon is None else int(horizon)
+        if horizon < 1:
+            raise DataError(f"horizon: must be at least 1 (got {horizon})")
+        levels = params.get("quantiles")
+        if self.quantiles is None:
+            if levels is not None:
+                raise DataError("quantiles: this model forecasts values alone; train one with task: probabilistic")
+            return horizon, (), 0
+        chosen = self.quantiles.levels if levels is None else tuple(map(float, np.ravel(levels)))
+        for level in chosen:
+            if not 0 < level < 1:
+                raise DataError(f"quantiles: must lie between 0 and 1 (got {level:g})")
+        return horizon, chosen, int(params.get("seed") or 0)
 
     def attention_weights(self, window: Mapping[str, np.ndarray]) -> np.ndarray:
         """Share of each time step (n, lookback) in the context of each window; rows add up to 1.
@@ -114,19 +202,45 @@ class Forecaster:
         """
         import keras
 
-        if "attention_weights" not in [layer.name for layer in self.network.layers]:
+        if self.routes or "attention_weights" not in [layer.name for layer in self.network.layers]:
             raise ValueError("the network has no attention; train one with attention: true")
         shares = keras.Model(self.network.input, self.network.get_layer("attention_weights").output)
         return np.asarray(shares.predict_on_batch(dict(window)))[:, :, 0]
 
 
+def label(level: float) -> str:
+    """Name of the column of forecasts at `level`, such as `q0.1`."""
+    return f"q{level:g}"
+
+
 def load(folder: Path | str) -> Forecaster:
-    """The forecaster kept in `folder` as `model.keras` and `forecaster.json`."""
+    """The forecaster kept in `folder`: `forecaster.json` and `model.keras`, or `routes.json` and its networks."""
     import keras
 
     content = json.loads(Path(folder, SETTINGS).read_text(encoding="utf-8"))
+    own = Preprocessing.from_json(content)
+    if Path(folder, ROUTES).exists():
+        return Forecaster(own, _routes(Path(folder), own.horizon))
     network = keras.saving.load_model(Path(folder, NETWORK), compile=False)
-    return Forecaster(Preprocessing.from_json(content), network)
+    return Forecaster(own, network, Quantiles.from_json(content["quantiles"]) if "quantiles" in content else None)
+
+
+def _routes(folder: Path, horizon: int) -> Routes:
+    """The networks kept in `folder`: one is built for each shape, the others of it bring their weights."""
+    import keras
+
+    routes = read_routes((folder / ROUTES).read_text(encoding="utf-8"))
+    built: dict[bytes, Any] = {}
+    members = {}
+    for name in dict.fromkeys(route.network for route in routes if route.network is not None):
+        with zipfile.ZipFile(folder / name) as kept:
+            shape = kept.read("config.json")
+        if shape in built:
+            built[shape].load_weights(folder / name)
+        else:
+            built[shape] = keras.saving.load_model(folder / name, compile=False)
+        members[name] = Member(built[shape], built[shape].get_weights())
+    return Routes(routes, members, horizon)
 
 
 def _load_pyfunc(path: str) -> Forecaster:
@@ -161,11 +275,32 @@ def _checked(table: pd.DataFrame, own: Preprocessing) -> tuple[pd.DataFrame, lis
     for found in ids:
         if found not in own.series:
             raise DataError(f"series '{found}' was not in the training data{suggest(found, own.series)}")
+    _warn_of_categories(table, rows[SERIES], own)
+    if own.aggregate != "none":
+        rows = aggregation.history(rows, own.frequency, own.aggregate, SERIES, TIME, own.target)
     again = rows.duplicated([SERIES, TIME]).to_numpy()
     if again.any():
         row = int(np.flatnonzero(again)[0])
         raise DataError(f"row {row}: series '{rows[SERIES].iloc[row]}' at {rows[TIME].iloc[row]} stands twice")
     return rows, ids, {column: key[firsts].tolist() for column, key in zip(own.keys, keys, strict=True)}
+
+
+def _warn_of_categories(table: pd.DataFrame, names: pd.Series, own: Preprocessing) -> None:
+    """Log what the table says of a series otherwise than its training did."""
+    for k, (column, words) in enumerate(own.categories):
+        if column not in table.columns or column in own.keys:
+            continue
+        trained = {name: words[codes[k] - 1] for name, codes in zip(own.series, own.static, strict=True)}
+        # A column of whole numbers with empty fields comes as 1.0, 2.0.
+        given, own_words = (t.astype(str).str.removesuffix(".0") for t in (table[column], names.map(trained)))
+        other = np.flatnonzero((given != own_words) & table[column].notna())
+        if len(other):
+            word, name = given.iloc[other[0]], names.iloc[other[0]]
+            unseen = "" if word in words else ", unseen in training"
+            LOG.warning(
+                f"column '{column}': series '{name}' is '{word}'{unseen}, and was trained as '{trained[name]}', which "
+                f"is used ({names.iloc[other].nunique()} such series); train again to learn of the change"
+            )
 
 
 def _stamps(given: pd.Series, column: str) -> pd.Series:
@@ -192,7 +327,7 @@ class _Matrices:
     origin: np.ndarray
 
     @classmethod
-    def of(cls, rows: pd.DataFrame, ids: list[str], own: Preprocessing, horizon: int) -> _Matrices:
+    def of(cls, rows: pd.DataFrame, ids: list[str], codes: np.ndarray, own: Preprocessing, horizon: int) -> _Matrices:
         history = rows[rows[own.target].notna()]
         if not len(history):
             raise DataError(f"column '{own.target}': no value; history needs {own.lookback} steps per series")
@@ -219,17 +354,44 @@ class _Matrices:
         # As in training, a row without a target brings nothing but the future of its future columns.
         values[1 : 1 + len(own.past), missing] = np.nan
         values[1:, missing & (np.arange(len(times)) < origin[:, None])] = np.nan
-        return cls(times, target, np.moveaxis(values[1:], 0, 2), origin)
+        columns = np.moveaxis(values[1:], 0, 2)
+        if own.usual:
+            flags = exhibition.known(target, np.array(own.usual)[codes]).astype(float)
+            flags[np.arange(len(times)) >= origin[:, None]] = np.nan
+            columns = np.insert(columns, len(own.past), flags, axis=2)
+        return cls(times, target, columns, origin)
 
 
-def _long_enough(target: np.ndarray, origin: np.ndarray, ids: list[str], own: Preprocessing) -> None:
-    for row, name in enumerate(ids):
-        recent = target[row, max(0, origin[row] - own.lookback) : origin[row]]
-        if len(recent) < own.lookback or np.isnan(recent).any():
+def _long_enough(
+    matrix: _Matrices, ids: list[str], codes: np.ndarray, own: Preprocessing, lookbacks: np.ndarray
+) -> None:
+    for row, (name, code, lookback) in enumerate(zip(ids, codes, lookbacks, strict=True)):
+        origin, reads = int(matrix.origin[row]), int(lookback)
+        if own.lags:
+            reads += own.lags[-1]
+            begin = pd.Timestamp(own.begins[code])
+            if matrix.times[0] <= begin:  # the whole of it: lags before its first step are 0, as in training
+                reads = min(reads, max(own.lookback, int((matrix.times[:origin] >= begin).sum())))
+        recent = matrix.target[row, max(0, origin - reads) : origin]
+        if len(recent) < reads or np.isnan(recent).any():
             named = f"series '{name}'" if own.keys else "the series"
             raise DataError(
-                f"{named}: {int(np.isfinite(recent).sum())} of the last {own.lookback} steps of history have a value; "
-                f"the model reads {own.lookback}"
+                f"{named}: {int(np.isfinite(recent).sum())} of the last {reads} steps of history have a value; "
+                f"the model reads {reads}"
+            )
+
+
+def _exhibition_told(
+    target: np.ndarray, origin: np.ndarray, ids: list[str], codes: np.ndarray, own: Preprocessing
+) -> None:
+    """Refuse a history that begins among zeros, of which nobody can tell whether they go on from before."""
+    for row, name in enumerate(ids if own.usual else ()):
+        first, usual = origin[row] - own.lookback, own.usual[codes[row]]
+        begun = int(np.argmax(np.isfinite(target[row])))
+        if first - begun < usual and not target[row, begun : first + 1].any():
+            raise DataError(
+                f"series '{name}': its history begins with zeros, too few to tell a stretch without exhibition from "
+                f"a habit of up to {usual}; give at least {own.lookback + usual} steps of history"
             )
 
 
@@ -239,8 +401,8 @@ def _known(
     """Covariate columns without NaN: history carried forward, the future as given."""
     columns = matrix.columns.copy()
     fallback = np.array(own.fallback)[codes] if own.fallback else np.zeros((len(ids), 0))
-    for k, name in enumerate((*own.past, *own.future_columns)):
-        if name in own.future_columns:
+    for k, name in enumerate(own.columns):
+        if k >= len(own.columns) - len(own.future_columns):
             for row, start in enumerate(origin):
                 gap = np.isnan(columns[row, start : start + horizon, k])
                 if gap.any():

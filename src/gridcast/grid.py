@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,14 +19,19 @@ SEMANTICS = 3
 """
 MEANING = ("time", "series", "target", "past", "future", "static", "frequency", "calendar", "gaps")
 """What the model carries of `data`, to read the tables that it is given in use."""
+WHERE_SET = ("aggregate", "exhibition")
+"""More of it, which counts where it is set: runs from before there was such a thing are found again."""
+SHARES, ROLLING = {"train", "validation", "test"}, {"folds", "expanding"}
 
 
 @dataclass(frozen=True)
 class Run:
-    """One configuration with one seed."""
+    """One configuration with one seed, on one fold; of one `series`, or of all of them together."""
 
     configuration: Configuration
     seed: int
+    fold: int = 0
+    series: str | None = None
 
 
 def configurations(experiment: Experiment) -> tuple[Configuration, ...]:
@@ -38,18 +44,26 @@ def configurations(experiment: Experiment) -> tuple[Configuration, ...]:
     return tuple(found)
 
 
-def expand(experiment: Experiment) -> tuple[Run, ...]:
-    """Every run of `experiment`: each configuration with each seed."""
-    seeds = dict.fromkeys(experiment.training.seeds)
-    return tuple(Run(c, seed) for c in configurations(experiment) for seed in seeds)
+def expand(experiment: Experiment, series: Sequence[str] = ()) -> tuple[Run, ...]:
+    """Every run of `experiment`: each configuration with each seed on each fold.
+
+    In local mode once for each of `series`, in auto mode for each of them and for all together.
+    """
+    seeds, folds = dict.fromkeys(experiment.training.seeds), range(experiment.split.folds or 1)
+    own: list[str | None] = [] if experiment.mode == "local" else [None]
+    own += series if experiment.mode != "global" else ()
+    return tuple(
+        Run(c, seed, fold, one) for one in own for c in configurations(experiment) for seed in seeds for fold in folds
+    )
 
 
-def program(run: Run) -> Configuration:
+def program(run: Run) -> Run:
     """What of `run` makes its compiled program: siblings, which have it in common, can train abreast.
 
-    Learning rate, dropout and seed are values in the program, here set to any.
+    Learning rate, dropout, seed and, of local runs, the series are values in the program, here set to any.
     """
-    return run.configuration.model_copy(update={"learning_rate": 1.0, "dropout": 0.0})
+    shape = run.configuration.model_copy(update={"learning_rate": 1.0, "dropout": 0.0})
+    return Run(shape, 0, run.fold, None if run.series is None else "")
 
 
 def axes(experiment: Experiment) -> tuple[str, ...]:
@@ -69,11 +83,17 @@ def run_key(experiment: Experiment, run: Run, fingerprint: str, backend: str) ->
         "fingerprint": fingerprint,
         "backend": backend,
         "seed": run.seed,
-        "configuration": run.configuration.model_dump(),
+        "configuration": run.configuration.settings(),
         "window": experiment.window.model_dump(exclude={"lookback"}),
-        "split": experiment.split.model_dump(),
+        "split": experiment.split.model_dump(include=SHARES if experiment.split.folds is None else ROLLING),
         "transform": experiment.transform.model_dump(),
-        "data": experiment.data.model_dump(include=set(MEANING)),
-        "training": experiment.training.model_dump(include={"epochs", "patience"}),
+        "data": experiment.data.model_dump(include=set(MEANING))
+        | experiment.data.model_dump(include=set(WHERE_SET), exclude_defaults=True),
+        "training": experiment.training.model_dump(include={"epochs", "patience", "steps"}, exclude_none=True),
     }
+    if experiment.task != "forecast":
+        settings["probabilistic"] = experiment.probabilistic.model_dump()
+    # Left out where they do not apply, so that the keys of such runs are those of before there were any.
+    settings |= {} if experiment.split.folds is None else {"fold": run.fold, "steps": experiment.fold_steps}
+    settings |= {} if run.series is None else {"series": run.series}
     return hashlib.sha256(json.dumps(settings, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

@@ -2,9 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
-LOWER_IS_BETTER = {"mae": True, "rmse": True, "r2": False, "mape": True, "smape": True, "mase": True}
+LOWER_IS_BETTER = {
+    "mae": True,
+    "rmse": True,
+    "r2": False,
+    "mape": True,
+    "smape": True,
+    "mase": True,
+    "wape": True,
+    "wql": True,
+    "crps": True,
+    "width": True,
+}
+"""Of `coverage` neither: it is best at the share that the interval promises."""
+POINT = ("mae", "rmse", "r2", "mape", "smape", "wape", "mase")
+"""Measures that every forecast has; the others need quantiles or samples."""
 CLOSENESS = ("EXCELLENT", "GOOD", "ACCEPTABLE", "NEEDS IMPROVEMENT")
 
 
@@ -34,6 +50,79 @@ def smape(actual: np.ndarray, forecast: np.ndarray) -> float:
     """Symmetric percentage error, 0 to 200 (Makridakis 1993); a point where both are 0 counts 0."""
     size = np.abs(actual) + np.abs(forecast)
     return float(200 * np.mean(np.divide(np.abs(forecast - actual), size, out=np.zeros_like(size), where=size > 0)))
+
+
+def wape(actual: np.ndarray, forecast: np.ndarray) -> float:
+    """Sum of the absolute errors in percent of the sum of |actual|; NaN where that is 0.
+
+    Unlike `mape` it has no trouble with single zeros (Kolassa and Schuetz 2007).
+    """
+    size = np.sum(np.abs(actual))
+    return float(100 * np.sum(np.abs(forecast - actual)) / size) if size > 0 else float("nan")
+
+
+def pinball(actual: np.ndarray, quantile: np.ndarray, level: float) -> np.ndarray:
+    """Pinball loss of a forecast `quantile` of `level` at each point, shaped like `actual` (Koenker and Bassett 1978).
+
+    In data units; at level 0.5 it is half the absolute error.
+    """
+    short = actual - quantile
+    return np.maximum(level * short, (level - 1) * short)
+
+
+def weighted_quantile_loss(actual: np.ndarray, quantiles: np.ndarray, levels: Sequence[float]) -> float:
+    """Twice the sum of the pinball losses over the sum of |actual|, averaged over `levels`; NaN where that sum is 0.
+
+    `quantiles` is (..., levels) for `actual` (...). The usual measure for comparing whole distributions
+    across series (Salinas et al. 2020, "DeepAR", eq. 11): 0 is perfect, and at level 0.5 alone it is WAPE / 100.
+    """
+    size = np.sum(np.abs(actual))
+    if not size > 0:
+        return float("nan")
+    sums = [np.sum(pinball(actual, quantiles[..., k], level)) for k, level in enumerate(levels)]
+    return float(2 * np.mean(sums) / size)
+
+
+def crps(actual: np.ndarray, samples: np.ndarray) -> float:
+    """Mean continuous ranked probability score of `samples` (..., paths) for `actual` (...), in data units.
+
+    The energy form E|X - y| - E|X - X'| / 2 (Gneiting and Raftery 2007, eq. 21), its second mean over pairs
+    of different paths, so that few paths are not favoured ("fair", Ferro 2014); with one path the absolute error.
+    """
+    paths = samples.shape[-1]
+    off = np.mean(np.abs(samples - actual[..., None]), axis=-1)
+    # Sorted, the sum of |x_i - x_j| over all pairs takes one pass: x_k stands above k and below paths - 1 - k others.
+    ranks = 2 * np.arange(paths) - (paths - 1)
+    apart = np.sort(samples, axis=-1) @ ranks / max(paths * (paths - 1), 1)
+    return float(np.mean(off - apart))
+
+
+def coverage(actual: np.ndarray, low: np.ndarray, high: np.ndarray) -> float:
+    """Share (0 to 1) of the points that lie within [low, high]."""
+    return float(np.mean((low <= actual) & (actual <= high)))
+
+
+def width(low: np.ndarray, high: np.ndarray) -> float:
+    """Mean width of the intervals, in the unit of the data."""
+    return float(np.mean(high - low))
+
+
+def outermost(levels: Sequence[float]) -> tuple[float, float] | None:
+    """The widest pair of `levels` that leaves as much below as above, such as 0.1 and 0.9; None where none does."""
+    pairs = [(level, other) for level in levels for other in levels if level < 0.5 and abs(level + other - 1) < 1e-9]
+    return min(pairs, default=None)
+
+
+def probabilistic(actual: np.ndarray, quantiles: np.ndarray, levels: Sequence[float]) -> dict[str, float]:
+    """`wql`, and `coverage` and `width` of the `outermost` interval.
+
+    `quantiles` is (..., levels) for `actual` (...).
+    """
+    found = {"wql": weighted_quantile_loss(actual, quantiles, levels)}
+    if pair := outermost(levels):
+        low, high = (quantiles[..., list(levels).index(level)] for level in pair)
+        found |= {"coverage": coverage(actual, low, high), "width": width(low, high)}
+    return found
 
 
 def mase(actual: np.ndarray, forecast: np.ndarray, scale: float) -> float:
@@ -86,7 +175,7 @@ def overall(actual: np.ndarray, forecast: np.ndarray, series: np.ndarray, scale:
 
 
 def _all(actual: np.ndarray, forecast: np.ndarray) -> dict[str, float]:
-    return {measure.__name__: measure(actual, forecast) for measure in (mae, rmse, r2, mape, smape)}
+    return {measure.__name__: measure(actual, forecast) for measure in (mae, rmse, r2, mape, smape, wape)}
 
 
 def point_losses(loss: str, actual: np.ndarray, forecast: np.ndarray) -> np.ndarray:

@@ -11,11 +11,14 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from gridcast import grid
 from gridcast.config import Configuration, Experiment
 from gridcast.data import panel as panels
 from gridcast.data import sources
 from gridcast.data.panel import Panel
+from gridcast.data.splits import Spans
 from gridcast.errors import ConfigError
 from gridcast.grid import Run
 from gridcast.models import baselines
@@ -29,15 +32,23 @@ SPANS = ("train", "validation", "test")
 
 @dataclass(frozen=True)
 class Plan:
-    """An experiment on its data: everything that can be known before the first epoch."""
+    """An experiment on its data: everything that can be known before the first epoch.
+
+    `materials` are those of each fold; without folds there is one.
+    """
 
     experiment: Experiment
     text: str
     panel: Panel
-    material: Material
+    materials: tuple[Material, ...]
     runs: dict[str, Run]
     own: tuple[str, Run]
     backend: str
+
+    @property
+    def material(self) -> Material:
+        """The material of the last fold, on which the winner is trained, and which alone has a test span."""
+        return self.materials[-1]
 
     @property
     def engine(self) -> str:
@@ -59,9 +70,15 @@ class Plan:
     def name(self, run: Run) -> str:
         """A short name that tells `run` from every other of the grid."""
         untold = [axis for axis in ("lookback", "optimizer", "loss") if axis in self.axes]
-        return " ".join(
-            [describe(run.configuration, run.seed), *(f"{a} {getattr(run.configuration, a)}" for a in untold)]
-        )
+        parts = [f"{run.series}:"] if run.series is not None else []
+        parts += [describe(run.configuration, run.seed), *(f"{a} {getattr(run.configuration, a)}" for a in untold)]
+        parts += [f"fold{run.fold}"] if len(self.materials) > 1 else []
+        return " ".join(parts)
+
+    @cached_property
+    def alone(self) -> tuple[str, ...]:
+        """The series that have runs of their own."""
+        return tuple(dict.fromkeys(run.series for run in self.runs.values() if run.series is not None))
 
     @cached_property
     def axes(self) -> tuple[str, ...]:
@@ -76,15 +93,25 @@ class Plan:
     @property
     def baseline_keys(self) -> dict[str, str]:
         """Key of each baseline's record, by name: it follows from data and windows, not from the grid."""
-        with_period = dict.fromkeys(baselines.SEASONAL, f"/{self.material.period}")
-        names = (OWN, *baselines.BASELINES)
-        return {name: _digest(f"{self.own[0]}/{name}{with_period.get(name, '')}") for name in names}
+        own, size = self.material, (len(self.panel.series), self.material.spans.train)
+        terms = {name: baselines.terms(name, *size, own.period, own.levels) for name in (OWN, *baselines.BASELINES)}
+        return {name: _digest(f"{self.own[0]}/{name}{told}") for name, told in terms.items()}
+
+    @cached_property
+    def baselines(self) -> list[str]:
+        """Names of the baselines that are done. Raises ConfigError on an unknown name in the experiment file."""
+        asked, training = self.experiment.baselines, self.panel.training_target
+        zeros = float(np.sum(training == 0) / np.isfinite(training).sum())
+        return baselines.possible(len(training), self.material.period, zeros, asked)
 
     def params(self, run: Run) -> dict[str, Any]:
         """Every setting of `run`, one per grid axis and the fixed ones."""
         experiment = self.experiment
+        own: dict[str, Any] = {} if run.series is None else {"series": run.series}
+        own |= {} if experiment.split.folds is None else {"fold": run.fold}
         return {
-            **run.configuration.model_dump(),
+            **own,
+            **run.configuration.settings(),
             "seed": run.seed,
             "horizon": experiment.window.horizon,
             "stride": experiment.window.stride,
@@ -106,11 +133,12 @@ class Plan:
     def texts(self) -> dict[str, str]:
         """Text artifacts of the parent run: the YAML as given, and what a report needs to know."""
         panel = self.panel
-        spans = {}
-        for span in SPANS:
-            first, end = panel.spans[span]
-            spans[span] = [str(panel.times[first]), str(panel.times[end - 1])]
+        folds = [
+            {span: [str(panel.times[first]), str(panel.times[end - 1])] for span, (first, end) in bounds.items()}
+            for bounds in map(_bounds, panel.folds)
+        ]
         about = {
+            "mode": self.experiment.mode,
             "run_keys": list(self.runs),
             "axes": list(self.axes),
             "own_key": self.own[0],
@@ -119,9 +147,11 @@ class Plan:
             "target": self.experiment.data.target,
             "horizon": self.experiment.window.horizon,
             "stride": self.experiment.window.stride,
-            "spans": spans,
+            "spans": folds[-1],
+            "folds": folds if self.experiment.split.folds else [],
             "windows": self.windows(self.experiment.window.lookback),
             "period": self.material.period,
+            "categories": self._categories(),
             "notes": list(panel.notes),
             "fingerprint": self.fingerprint,
             "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
@@ -132,6 +162,14 @@ class Plan:
         }
         return {"experiment.yaml": self.text, "sweep.json": json.dumps(about, indent=1)}
 
+    def _categories(self) -> dict[str, dict[str, str]]:
+        """The value of each series, by static column."""
+        panel, columns = self.panel, zip(self.experiment.data.static, self.panel.vocabularies, strict=True)
+        return {
+            column: {name: words[code - 1] for name, code in zip(panel.series, panel.static[:, k], strict=True)}
+            for k, (column, words) in enumerate(columns)
+        }
+
 
 def make(experiment: Experiment, text: str, backend: str, cache: Path = Path("data")) -> Plan:
     """Read the data and simulate the splits. Raises InputError."""
@@ -139,10 +177,16 @@ def make(experiment: Experiment, text: str, backend: str, cache: Path = Path("da
         raise ConfigError(f"training.engine: 'fused' needs the jax backend (got {backend}); use auto or stock")
     panel = panels.build(sources.load(experiment.data, cache), experiment)
     fingerprint = panel.fingerprint
-    runs = {grid.run_key(experiment, run, fingerprint, backend): run for run in grid.expand(experiment)}
-    own = Run(experiment.configuration(), experiment.training.seeds[0])
+    series = ()
+    if experiment.mode != "global":
+        series = tuple(np.array(panel.series, object)[panels.trainable(panel, experiment)])
+    runs = {grid.run_key(experiment, run, fingerprint, backend): run for run in grid.expand(experiment, series)}
+    own = Run(experiment.configuration(), experiment.training.seeds[0], len(panel.folds) - 1)
     own_key = grid.run_key(experiment, own, fingerprint, backend)
-    return Plan(experiment, text, panel, prepare(panel, experiment), runs, (own_key, own), backend)
+    materials = tuple(prepare(panel.fold(number), experiment) for number in range(len(panel.folds)))
+    plan = Plan(experiment, text, panel, materials, runs, (own_key, own), backend)
+    plan.baselines  # noqa: B018 - names that are unknown shall be told of now
+    return plan
 
 
 def describe(configuration: Configuration, seed: int | None = None) -> str:
@@ -151,6 +195,7 @@ def describe(configuration: Configuration, seed: int | None = None) -> str:
     parts = [f"{'Bi' if c.bidirectional else ''}{c.layer}-{c.units}{f'x{c.layers}' if c.layers > 1 else ''}"]
     parts += [f"b{c.batch_size}", f"lr{c.learning_rate:g}", f"d{c.dropout:g}"]
     parts += ["attention"] if c.attention else []
+    parts += [c.likelihood] if c.likelihood else []
     parts += [f"seed{seed}"] if seed else []
     return " ".join(parts)
 
@@ -160,6 +205,11 @@ def cost(configuration: Configuration, windows: int) -> float:
     c = configuration
     gates = {"GRU": 3, "LSTM": 4}[c.layer] * c.layers * (1 + c.bidirectional)
     return windows * (c.lookback * gates * c.units * (c.units + 16) * 4e-10 + 1e-3 / c.batch_size)
+
+
+def _bounds(spans: Spans) -> dict[str, tuple[int, int]]:
+    """First step and the step after the last of each span that is not empty."""
+    return {name: spans[name] for name in SPANS if spans[name][0] < spans[name][1]}
 
 
 def _digest(text: str) -> str:

@@ -10,11 +10,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from gridcast import evaluation, registry, tracking
 from gridcast.errors import ConfigError, GridcastError, PromotionRefused, TrackingError
-from gridcast.evaluation import Forecasts
 from gridcast.forecaster import Forecaster
 from gridcast.models.baselines import NAIVE
 from gridcast.tracking import FINGERPRINT, KEY, MODEL, Store
@@ -137,19 +134,8 @@ def on_test_span(forecaster: Forecaster, plan: Plan) -> dict[str, float]:
     It reads the plan's panel through its own preprocessing. Raises GridcastError when it
     forecasts something else: other series, another target, horizon, frequency or covariates.
     """
-    own, here, panel = forecaster.preprocessing, plan.material.preprocessing, plan.panel
-    for field in ("target", "frequency", "horizon", "past", "future"):
-        if getattr(own, field) != getattr(here, field):
-            raise GridcastError(f"its {field} is {getattr(own, field)!r}, here it is {getattr(here, field)!r}")
-    unknown = [series for series in panel.series if series not in own.series]
-    if unknown:
-        others = f" and {len(unknown) - 1} more" if len(unknown) > 1 else ""
-        raise GridcastError(f"it does not know the series '{unknown[0]}'{others}")
-    codes = np.array([own.series.index(series) for series in panel.series])
-    channels = own.channels(panel.target, panel.columns, panel.times, codes)
-    index = plan.material.origins("test", own.lookback)
-    forecasts = Forecasts(index, forecaster.forecast(channels, index, codes))
-    measures = evaluation.measures(evaluation.table(forecasts, plan.material, panel))
+    forecasts = evaluation.forecasts(forecaster, plan.material, plan.panel)
+    measures = evaluation.measures(evaluation.table(forecasts, plan.material, plan.panel))
     return {name.removeprefix(evaluation.PREFIX): value for name, value in measures.items()}
 
 
@@ -306,8 +292,10 @@ def _card(name: str, case: _Case, tested: Mapping[str, Mapping[str, float]], rem
     """What a person should know of a version before using it, as Markdown."""
     run, data, horizon = case.run, case.experiment.data, case.experiment.window.horizon
     about = json.loads(tracking.artifact(case.store, run.data.tags["mlflow.parentRunId"], "sweep.json"))
-    settings = json.loads(run.data.tags[tracking.CONFIGURATION]) | {"seed": run.data.tags[tracking.SEED]}
-    validation = {m: run.data.metrics[m] for m in ("best_val_loss", "best_val_mae") if m in run.data.metrics}
+    settings = json.loads(run.data.tags[tracking.CONFIGURATION])
+    settings |= {"seed": run.data.tags[tracking.SEED]} if tracking.SEED in run.data.tags else {}
+    measured = ("best_val_loss", "best_val_mae", "best_val_wql")
+    validation = {m: run.data.metrics[m] for m in measured if m in run.data.metrics}
     series = ", ".join(f"`{one}`" for one in about["series"][:SHOWN])
     columns = ", ".join(f"`{one}`" for one in (data.time, *data.series, data.target, *data.past, *data.future))
     card = [

@@ -15,7 +15,7 @@ import pandas as pd
 
 from gridcast import tracking
 from gridcast.errors import DataError, TrackingError, suggest
-from gridcast.forecaster import NETWORK, SETTINGS
+from gridcast.forecaster import SETTINGS
 from gridcast.tracking import MODEL
 
 if TYPE_CHECKING:
@@ -223,7 +223,7 @@ def files(uri: str) -> dict[str, bytes]:
     """The forecaster files of the model at `uri`. Raises TrackingError."""
     with _downloaded(uri) as folder:
         data = folder / "data"
-        if not all((data / name).is_file() for name in (NETWORK, SETTINGS)):
+        if not (data / SETTINGS).is_file():
             raise TrackingError(f"{uri} was not made by gridcast")
         return {path.name: path.read_bytes() for path in data.iterdir()}
 

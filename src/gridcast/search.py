@@ -98,7 +98,7 @@ def tpe(runs: Mapping[str, Run], epochs: int, limit: int, seed: int) -> Rounds:
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    settings = {key: {**run.configuration.model_dump(), "seed": run.seed} for key, run in runs.items()}
+    settings = {key: {**run.configuration.settings(), "seed": run.seed} for key, run in runs.items()}
     values = {name: _distinct(own[name] for own in settings.values()) for name in next(iter(settings.values()))}
     axes = {name: optuna.distributions.CategoricalDistribution(own) for name, own in values.items() if len(own) > 1}
     by_settings = {tuple(own[name] for name in axes): key for key, own in settings.items()}

@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from gridcast import evaluation, execution, lease, search, spool, tracking, work
+from gridcast import winner as winners
 from gridcast.errors import GridcastError, Interrupted
+from gridcast.grid import Run
 from gridcast.models import baselines
 from gridcast.plan import OWN, Plan
 from gridcast.tracking import Entry, Store
@@ -93,7 +95,7 @@ def run(plan: Plan, store: Store, place: execution.Place, events: Events) -> Res
         stack.callback(_bounded, lambda: tracking.set_status(store, parent, status[0]))
         recorder = spool.Recorder(spool_folder(place.cache, store), lambda entry: _deliver(store, parent, held, entry))
         stack.callback(recorder.close)
-        pool = stack.enter_context(execution.Pool(place, plan.material))
+        pool = stack.enter_context(execution.Pool(place, plan.materials))
         session = _Session(plan, store, parent, pool, recorder, set())
         try:
             result = _run(session, events)
@@ -148,11 +150,26 @@ def _run(session: _Session, events: Events) -> Result:
     done = tracking.finished(store, plan.runs)
     if not done:
         raise GridcastError("no run finished; each failed run keeps its reason in MLflow (tag gridcast.error)")
-    winner = evaluation.best(list(done.values()), plan.experiment.selection.metric)
+    winner = _winner(session, done)
     _test(session, _untested(session, winner, done, known, tally.own), winner)
     tested = {tracking.name(run): evaluation.tested(run) for run in _tests(session, winner)}
     before, seconds = len(done) - tally.trained, {"training": trained - begun, "tests": time.perf_counter() - trained}
     return Result(session.parent, tally.trained, before, tally.stopped, tally.failed, winner, tested, seconds)
+
+
+def _winner(session: _Session, done: Mapping[str, Any]) -> Any:
+    """The best run; where series have models of their own, the forecaster made of the best, recorded if it is new."""
+    plan, store, runs = session.plan, session.store, list(done.values())
+    if plan.experiment.mode == "global":
+        return evaluation.best(runs, plan.experiment.selection.metric, len(plan.materials) - 1)
+    choices = winners.choose(plan, store, runs)
+    key = winners.key(choices)
+    if not tracking.finished(store, [key], winners.KIND):
+        session.recorder.add(winners.entry(plan, store, choices))
+        session.recorder.flush()
+    winner = tracking.finished(store, [key], winners.KIND)[key]
+    tracking.set_tag(store, session.parent, tracking.WINNER, str(winner.info.run_id))
+    return winner
 
 
 @dataclass
@@ -305,23 +322,31 @@ def _tests(session: _Session, winner: Any) -> list[Any]:
 def _run_entry(plan: Plan, task: Task, outcome: Outcome) -> Entry:
     assert task.run is not None
     curves = {name: list(enumerate(values, start=1)) for name, values in outcome.curves.items()}
-    configuration = json.dumps(task.run.configuration.model_dump(), sort_keys=True)
+    if plan.experiment.mode == "auto" and task.run.series is None:
+        curves[tracking.BY_SERIES] = list(outcome.series_errors)
     return Entry(
         name=task.name,
         kind="run",
         key=task.key,
-        tags={
-            tracking.SEED: str(task.run.seed),
-            tracking.CONFIGURATION: configuration,
-            tracking.FINGERPRINT: plan.fingerprint,
-            "gridcast.engine": plan.engine,
-        },
+        tags={**_tags(plan, task.run), "gridcast.engine": plan.engine},
         params=plan.params(task.run),
         metrics=outcome.metrics,
         curves={**curves, tracking.BY_ORIGIN: list(outcome.origin_losses)},
         files=outcome.files,
         backend=plan.backend,
     )
+
+
+def _tags(plan: Plan, run: Run) -> dict[str, str]:
+    """By which runs are told apart and found again."""
+    own = {} if run.series is None else {tracking.SERIES: run.series}
+    own |= {} if plan.experiment.split.folds is None else {tracking.FOLD: str(run.fold)}
+    return {
+        **own,
+        tracking.SEED: str(run.seed),
+        tracking.CONFIGURATION: json.dumps(run.configuration.settings(), sort_keys=True),
+        tracking.FINGERPRINT: plan.fingerprint,
+    }
 
 
 def _stopped_entry(plan: Plan, key: str, paused: Paused) -> Entry:
@@ -332,9 +357,7 @@ def _stopped_entry(plan: Plan, key: str, paused: Paused) -> Entry:
         kind=STOPPED,
         key=key,
         tags={
-            tracking.SEED: str(run.seed),
-            tracking.CONFIGURATION: json.dumps(run.configuration.model_dump(), sort_keys=True),
-            tracking.FINGERPRINT: plan.fingerprint,
+            **_tags(plan, run),
             "gridcast.stopped": f"after {len(losses)} epochs, by {plan.experiment.search.strategy}",
         },
         params=plan.params(run),
@@ -362,12 +385,19 @@ def _test_entry(
     plan: Plan, task: Task, kind: str, outcome: evaluation.Forecasts, tags: Mapping[str, str] | None = None
 ) -> Entry:
     table = evaluation.table(outcome, plan.material, plan.panel)
+    told = {"mlflow.note.content": "\n".join(outcome.notes)} if outcome.notes else {}
+    artifacts = {evaluation.FORECASTS: evaluation.to_bytes(table)}
+    if outcome.explained:
+        artifacts[evaluation.EXPLAINED] = json.dumps(outcome.explained).encode()
+    if kind == "test":
+        recent = evaluation.recent(plan.panel, plan.experiment.window.horizon)
+        artifacts[evaluation.RECENT] = evaluation.to_bytes(recent)
     return Entry(
         name=task.name,
         kind=kind,
         key=task.key,
-        tags={tracking.FINGERPRINT: plan.fingerprint, **(tags or {})},
+        tags={tracking.FINGERPRINT: plan.fingerprint, **told, **(tags or {})},
         params={"period": plan.material.period} if task.name in baselines.SEASONAL else {},
         metrics=evaluation.measures(table),
-        artifacts={evaluation.FORECASTS: evaluation.to_bytes(table)},
+        artifacts=artifacts,
     )

@@ -21,7 +21,8 @@ from gridcast.forecaster import SETTINGS
 
 KIND, KEY, SEED, SWEEP = "gridcast.kind", "gridcast.run_key", "gridcast.seed", "gridcast.sweep_key"
 CONFIGURATION, FINGERPRINT, ERROR = "gridcast.configuration", "gridcast.fingerprint", "gridcast.error"
-BY_ORIGIN = "val_loss_by_origin"
+SERIES, FOLD, WINNER = "gridcast.series", "gridcast.fold", "gridcast.winner"
+BY_ORIGIN, BY_SERIES = "val_loss_by_origin", "val_mae_by_series"
 PROMOTION, VERDICT = "gridcast.promotion", "gridcast.verdict"
 DEFAULT_URI = "sqlite:///mlflow.db"
 MODEL = "model"
@@ -152,6 +153,21 @@ def connect(uri: str | None = None) -> tuple[Any, str]:
     return client, uri
 
 
+def sweep_of(run_id: str | None, uri: str | None = None) -> tuple[Store, str]:
+    """The MLflow experiment of a run, and the id of the sweep that it belongs to. Raises TrackingError."""
+    from mlflow.exceptions import MlflowException
+
+    client, uri = connect(uri)
+    try:
+        run = client.get_run(run_id or "")
+    except MlflowException as error:
+        raise TrackingError(f"{uri}: {_first_line(error)}") from None
+    parent = run.data.tags.get("mlflow.parentRunId")
+    if parent is None:
+        raise TrackingError(f"{uri}: run {run_id} belongs to no sweep of gridcast")
+    return Store(client, uri, run.info.experiment_id), str(parent)
+
+
 @asking
 def tags(store: Store, run_id: str) -> dict[str, str]:
     """The tags of a run."""
@@ -187,6 +203,12 @@ def finished(store: Store, keys: Iterable[str], kind: str = "run") -> dict[str, 
         condition += f" and tags.`{KEY}` = '{next(iter(wanted))}'"
     runs = search(store, condition)
     return {run.data.tags[KEY]: run for run in runs if run.data.tags.get(KEY) in wanted}
+
+
+def found(store: Store, run_id: str) -> Any:
+    """The run with this id, None when it is deleted or there never was one."""
+    runs = search(store, f"attributes.run_id = '{run_id}'") if run_id else []
+    return runs[0] if runs else None
 
 
 def tidy(store: Store) -> None:
@@ -315,6 +337,12 @@ def _log_model(store: Store, run_id: str, params: Mapping[str, str], entry: Entr
         flavor.save_model(path, about, dict(entry.files), preprocessing, entry.backend)
         client.log_model_artifacts(logged.model_id, path)
     client.finalize_logged_model(logged.model_id, LoggedModelStatus.READY)
+
+
+@asking
+def artifacts(store: Store, run_id: str) -> set[str]:
+    """Names of the artifacts of a run."""
+    return {item.path for item in store.client.list_artifacts(run_id)}
 
 
 def artifact(store: Store, run_id: str, name: str) -> bytes:

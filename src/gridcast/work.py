@@ -4,20 +4,23 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Container, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from gridcast import evaluation, execution, grid, worker
 from gridcast.errors import GridcastError
 from gridcast.grid import Run
-from gridcast.models import baselines
 from gridcast.plan import OWN, Plan, cost
 from gridcast.training.abreast import lanes
 from gridcast.training.material import Material
 
-TURNS = 2
-"""Runs of a group for each lane, where runs train abreast: one that stops early leaves its lane to the next."""
+TURNS, ALONE = 2, 8
+"""Runs of a group for each lane, where runs train abreast: one that stops early leaves its lane to the next.
+
+Runs of single series are short: so many go to a worker together, or to each of its lanes."""
 
 
 @dataclass(frozen=True)
@@ -59,10 +62,12 @@ class Group:
 
 def runs(plan: Plan, keys: Iterable[str], until: int) -> list[Task]:
     """The runs with these `keys`, to be trained up to the epoch `until`."""
-    windows = len(plan.material.origins("train", plan.experiment.window.lookback))
+    index = plan.material.origins("train", plan.experiment.window.lookback)
+    windows: dict[str | None, int] = {None: len(index)}
+    windows |= zip(plan.panel.series, np.bincount(index[:, 0], minlength=len(plan.panel.series)).tolist(), strict=True)
     chosen = {key: plan.runs[key] for key in keys}
     return [
-        Task("run", plan.name(run), key, run, until=until, cost=cost(run.configuration, windows))
+        Task("run", plan.name(run), key, run, until=until, cost=cost(run.configuration, windows[run.series]))
         for key, run in chosen.items()
     ]
 
@@ -70,16 +75,16 @@ def runs(plan: Plan, keys: Iterable[str], until: int) -> list[Task]:
 def others(plan: Plan, done: Container[str], known: Container[str]) -> list[Task]:
     """Baselines whose keys are not `known` yet; the own settings among them, unless a run of the grid stands for them.
 
-    A run does that which is `done`, or which the search trains to its end in any case.
+    A run does that which is `done`, or which the search trains to its end in any case. Networks of
+    single series are not compared with one of all.
     """
     tasks = []
     key, own = plan.own
     stands = key in done or (key in plan.runs and plan.experiment.search.strategy == "grid")
-    if not stands and plan.baseline_keys[OWN] not in known:
+    if plan.experiment.mode != "local" and not stands and plan.baseline_keys[OWN] not in known:
         windows = len(plan.material.origins("train", plan.experiment.window.lookback))
         tasks.append(Task("own", OWN, key, own, cost=cost(own.configuration, windows)))
-    names = baselines.possible(len(plan.panel.series), plan.material.period)
-    keys = {name: plan.baseline_keys[name] for name in names}
+    keys = {name: plan.baseline_keys[name] for name in plan.baselines}
     return tasks + [Task("baseline", name, key) for name, key in keys.items() if key not in known]
 
 
@@ -96,9 +101,10 @@ def groups(plan: Plan, tasks: Sequence[Task], workers: int) -> list[Group]:
             kin[grid.program(task.run), task.until].append(task)
     for (program, _), members in kin.items():
         members.sort(key=_rate)
-        width = lanes(program, family[program], gpu=worker.gpus() > 0) if plan.engine == "fused" else 1
+        width = lanes(program.configuration, family[program], gpu=worker.gpus() > 0) if plan.engine == "fused" else 1
+        turns = ALONE if program.series is not None else TURNS if width > 1 else 1
         # Every worker is to have some.
-        most = min(TURNS * width if width > 1 else 1, -(-len(members) // workers))
+        most = min(turns * width, -(-len(members) // workers))
         count = -(-len(members) // most)
         parts = [tuple(members[part::count]) for part in range(count)]
         found += [Group(part, plan.engine, family[program], program) for part in parts]
@@ -110,10 +116,15 @@ def _rate(task: Task) -> float:
     return task.run.configuration.learning_rate
 
 
-def do(material: Material, group: Group, cache: Path) -> list[Any]:
-    """The result or Failure of each task of `group`; Keras is imported here, never in a parent that has workers."""
+def do(materials: Sequence[Material], group: Group, cache: Path) -> list[Any]:
+    """The result or Failure of each task of `group`; Keras is imported here, never in a parent that has workers.
+
+    `materials` are those of each fold; what is no run is done on the last.
+    """
+    first = group.tasks[0].run
+    material = materials[first.fold if first else -1]
     if group.engine != "fused":
-        return [_alone(material, task, cache) for task in group.tasks]
+        return [_guarded(material, task, cache) for task in group.tasks]
     from gridcast.training import fused
 
     chosen = [task.run for task in group.tasks if task.run is not None]
@@ -122,14 +133,28 @@ def do(material: Material, group: Group, cache: Path) -> list[Any]:
     return [execution.Failure(str(one)) if isinstance(one, GridcastError) else one for one in ended]
 
 
+def _guarded(material: Material, task: Task, cache: Path) -> Any:
+    """The result of a task; its Failure too where others stand beside it."""
+    try:
+        return _alone(material, task, cache)
+    except GridcastError as error:
+        return execution.Failure(str(error))
+
+
 def _alone(material: Material, task: Task, cache: Path) -> Any:
     if task.run is None and task.files is None:
         own = material.baseline(material.preprocessing.lookback)
-        return evaluation.Forecasts(own.index, baselines.BASELINES[task.name](own))
+        return evaluation.baseline(task.name, own)
     from gridcast.training import fit
 
     if task.run is None:
-        return fit.evaluate(material, task.files or {})
+        files = task.files or {}
+        forecasts = fit.evaluate(material, files)
+        if task.kind != "test":
+            return forecasts
+        from gridcast.training import explanation
+
+        return replace(forecasts, explained=explanation.explain(material, files))
     return fit.train(material, task.run, _state(task, cache), task.until)
 
 

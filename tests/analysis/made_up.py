@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 from pathlib import Path
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -12,11 +13,24 @@ import pandas as pd
 
 from gridcast import evaluation, tracking
 from gridcast.config import Configuration
-from gridcast.models.baselines import BASELINES
 from gridcast.tracking import Entry
 
 EPOCHS = 6
 GRID = {"layer": ["GRU", "LSTM"], "attention": [False, True], "units": [8, 64], "dropout": [0.1, 0.2]}
+EXPLAINED = {
+    "windows": 90,
+    "error": 0.6,
+    "permuted": [
+        {"name": "pieces", "kind": "target", "rise": 42.0, "spread": 2.0},
+        {"name": "price", "kind": "covariate", "rise": 12.0, "spread": 1.0},
+        {"name": "month", "kind": "covariate", "rise": 0.1, "spread": 0.4},
+        *({"name": f"lag {lag}", "kind": "lag", "rise": 24.0 / lag, "spread": 1.0} for lag in range(1, 8)),
+    ],
+    "attention": [{"lag": lag, "share": 100 * 2.0 ** (7 - lag) / 127, "spread": 3.0} for lag in range(1, 8)],
+}
+
+
+BASELINES = ("last value", "seasonal naive", "training mean", "training median", "ETS", "ridge")
 
 
 def sweep(
@@ -27,8 +41,15 @@ def sweep(
     tested: bool = True,
     failed: int = 0,
     unfinished: int = 0,
+    horizon: int = 1,
+    levels: tuple[float, ...] = (),
+    more: dict[str, Any] | None = None,
 ) -> tracking.Store:
-    """Write a sweep named `made-up` into an SQLite store in `folder`; 64 units are better by a tenth."""
+    """Write a sweep named `made-up` into an SQLite store in `folder`; 64 units are better by a tenth.
+
+    With `levels` the winner and two baselines give those quantiles, and the winner is explained; `more`
+    goes into sweep.json.
+    """
     store = tracking.open_store("made-up", f"sqlite:///{folder / 'mlflow.db'}")
     grid = GRID if grid is None else grid
     random = np.random.default_rng(0)
@@ -37,7 +58,7 @@ def sweep(
     baseline_keys = {name: f"baseline-{name}" for name in BASELINES}
     axes = [axis for axis, values in grid.items() if len(values) > 1]
     texts = {
-        "sweep.json": json.dumps(about(keys, axes, baseline_keys)),
+        "sweep.json": json.dumps(about(keys, axes, baseline_keys) | {"horizon": horizon} | (more or {})),
         "experiment.yaml": "name: made-up\n# <script>alert('no')</script>\n",
     }
     parent = tracking.open_sweep(store, "made-up", "made-up", {}, texts)
@@ -84,9 +105,14 @@ def sweep(
         )
     if tested and done:
         _, key, name = min(done)
-        _test(store, parent, name, "test", key, forecasts(random, 4.0))
+        kept = {evaluation.RECENT: evaluation.to_bytes(recent())}
+        if levels:
+            kept[evaluation.EXPLAINED] = json.dumps(EXPLAINED).encode()
+        _test(store, parent, name, "test", key, forecasts(random, 4.0, 40, horizon, levels), kept)
         for baseline, spread in zip(BASELINES, (9.0, 7.0, 8.0, 8.0, 4.0, 3.0), strict=True):
-            _test(store, parent, baseline, "baseline", baseline_keys[baseline], forecasts(random, spread))
+            own = levels if baseline in ("seasonal naive", "ETS") else ()
+            table = forecasts(random, spread, 40, horizon, own)
+            _test(store, parent, baseline, "baseline", baseline_keys[baseline], table)
     tracking.set_status(store, parent, "FINISHED")
     return store
 
@@ -112,23 +138,58 @@ def about(keys: list[str], axes: list[str], baseline_keys: dict[str, str]) -> di
     }
 
 
-def forecasts(random: np.random.Generator, spread: float, steps: int = 40) -> pd.DataFrame:
-    """A table of the test span of three series, errors of standard deviation `spread`."""
-    times = pd.date_range("2021-01-01", periods=steps)
-    actual = 100 + 10 * np.sin(np.arange(3 * steps) / 7)
+def level_of(steps: np.ndarray) -> np.ndarray:
+    """The made-up sales of the test span at these steps, which may be before it."""
+    return 100 + 10 * np.sin(steps / 7)
+
+
+def forecasts(
+    random: np.random.Generator, spread: float, steps: int = 40, horizon: int = 1, levels: tuple[float, ...] = ()
+) -> pd.DataFrame:
+    """A table of the test span of three series, errors of standard deviation `spread` at the first step.
+
+    It grows with the root of the step; quantiles at `levels` are those of such errors, so right.
+    """
+    times = pd.date_range("2021-01-01", periods=steps).to_numpy()
+    origins, ahead = steps - horizon + 1, np.arange(1, horizon + 1)
+    series = np.repeat(np.arange(3), origins * horizon)
+    at = np.tile((np.arange(origins)[:, None] + ahead - 1).ravel(), 3)
+    step = np.tile(ahead, 3 * origins)
+    actual = level_of(steps * series + at)
+    forecast = actual + random.normal(0, spread, len(at)) * np.sqrt(step)
+    columns = {f"q{level:g}": forecast + NormalDist().inv_cdf(level) * spread * np.sqrt(step) for level in levels}
     return pd.DataFrame(
         {
-            "series": np.repeat(["a", "b", "c"], steps),
-            "time": np.tile(times.to_numpy(), 3),
-            "step": 1,
+            "series": np.array(["a", "b", "c"])[series],
+            "time": times[at],
+            "step": step,
             "actual": actual,
-            "forecast": actual + random.normal(0, spread, 3 * steps),
+            "forecast": forecast,
             "scale": 6.0,
+            **columns,
         }
     )
 
 
-def _test(store: tracking.Store, parent: str, name: str, kind: str, key: str, table: pd.DataFrame) -> None:
+def recent(steps: int = 60) -> pd.DataFrame:
+    """What was observed right before the test span."""
+    at = np.arange(-steps, 0)
+    times = pd.Timestamp("2021-01-01") + pd.to_timedelta(at, unit="D")
+    parts = [
+        pd.DataFrame({"series": name, "time": times, "actual": level_of(40 * k + at)}) for k, name in enumerate("abc")
+    ]
+    return pd.concat(parts, ignore_index=True)
+
+
+def _test(
+    store: tracking.Store,
+    parent: str,
+    name: str,
+    kind: str,
+    key: str,
+    table: pd.DataFrame,
+    more: dict[str, bytes] | None = None,
+) -> None:
     tracking.record(
         store,
         parent,
@@ -139,6 +200,6 @@ def _test(store: tracking.Store, parent: str, name: str, kind: str, key: str, ta
             tags={},
             params={},
             metrics=evaluation.measures(table),
-            artifacts={evaluation.FORECASTS: evaluation.to_bytes(table)},
+            artifacts={evaluation.FORECASTS: evaluation.to_bytes(table)} | (more or {}),
         ),
     )

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 
 from gridcast.analysis import plots, tables
@@ -23,6 +24,7 @@ def runs(units: list[int]) -> pd.DataFrame:
         rows.append(
             {
                 "name": f"{layer}-{size} b32 lr{rate:g} d0.1 attention",
+                "run_id": f"run-{len(rows)}",
                 "layer": layer,
                 "units": size,
                 "dropout": 0.1,
@@ -53,7 +55,7 @@ def test_six_panels_with_labels_apart_for_two_values_and_for_twelve(count: int) 
     with plots.style():
         leaders = frame.sort_values(METRIC)
         axes = ("layer", "units", "learning_rate")
-        figure = drawn(plots.grid_search_analysis(frame, leaders, axes, METRIC, curves))
+        figure = drawn(plots.grid_search_analysis(frame, leaders, axes, METRIC, curves, leaders["run_id"].iloc[0]))
     assert len(figure.axes) == 6
     assert [overlaps(ax) for ax in figure.axes] == [0] * 6
     by_layer, by_axis, rate, top, _, training = figure.axes
@@ -62,14 +64,16 @@ def test_six_panels_with_labels_apart_for_two_values_and_for_twelve(count: int) 
     assert len(by_axis.get_yticklabels()) == count + 2
     assert rate.get_xscale() == "log"
     assert top.get_yticklabels()[-1].get_text() == leaders["name"].iloc[0]
+    assert [tuple(color) for color in top.collections[0].get_facecolors()].count(to_rgba(plots.ORANGE)) == 1
     assert training.get_legend_handles_labels()[1][-1] == "kept: epoch 2"
 
 
 def test_a_panel_whose_axis_was_not_varied_says_so() -> None:
     frame = runs([8])
     frame = frame[(frame["layer"] == "GRU") & (frame["learning_rate"] == 0.01)]
+    none = pd.DataFrame(columns=["epoch", "loss"])
     with plots.style():
-        figure = drawn(plots.grid_search_analysis(frame, frame, (), METRIC, pd.DataFrame(columns=["epoch", "loss"])))
+        figure = drawn(plots.grid_search_analysis(frame, frame, (), METRIC, none, ""))
     said = [" ".join(text.get_text().split()) for ax in figure.axes for text in ax.texts]
     assert "Every run used GRU layers." in said
     assert "Every run used the learning rate 0.01." in said

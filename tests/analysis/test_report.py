@@ -103,6 +103,14 @@ def test_the_report_is_logged_on_the_parent_run(whole: Built) -> None:
     assert {"report/report.html", "report/leaderboard.csv", "report/grid_search_analysis.png"} <= logged
 
 
+def test_a_point_sweep_of_one_step_has_no_chapters_on_quantiles_or_steps(whole: Built) -> None:
+    own = whole.findings.chapters
+    assert (own.levels, own.nominal, own.fans) == ((), None, [])
+    assert "How close the forecasts came" in whole.page
+    for absent in ("WQL", "% covers", "Error by step", "What the winner leans on", "without exhibition"):
+        assert absent not in whole.page
+
+
 def test_three_seeds_show_intervals_and_the_tied_set(tmp_path: Path) -> None:
     findings, page = findings_of(tmp_path, seeds=(0, 1, 2))
     best = findings.configurations.iloc[0]

@@ -442,7 +442,8 @@ def test_importance_is_quiet_and_leaves_the_loudness_of_optuna_as_it_was():
     listener = logging.Handler()
     listener.emit = lambda record: said.append(record.getMessage())
     logging.getLogger("optuna").addHandler(listener)
-    before = optuna.logging.get_verbosity()
+    own = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(before := optuna.logging.INFO)
     try:
         tables.importance(four(), ("layer", "units"), LOSS)
         assert optuna.logging.get_verbosity() == before
@@ -451,6 +452,7 @@ def test_importance_is_quiet_and_leaves_the_loudness_of_optuna_as_it_was():
         assert len(said) == 1
     finally:
         logging.getLogger("optuna").removeHandler(listener)
+        optuna.logging.set_verbosity(own)
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])
@@ -555,7 +557,7 @@ def test_test_table_by_hand():
     }
     found = tables.test_table(tests)
     shares = ["share_excellent", "share_good", "share_acceptable", "share_needs_improvement"]
-    assert found.columns.tolist() == ["name", "mae", "rmse", "r2", "mape", "smape", "mase", *shares]
+    assert found.columns.tolist() == ["name", "mae", "rmse", "r2", "mape", "smape", "wape", "mase", *shares]
     assert found["name"].tolist() == ["winner", "other"]
     assert found.loc[0, "mae"] == pytest.approx(6.6 / 8)
     assert found.loc[0, "rmse"] == pytest.approx(math.sqrt((0.09 + 0.64 + 2.25 + 16) / 8))
@@ -575,7 +577,7 @@ def test_test_table_shares_sum_up_to_all():
 def test_by_series_by_hand():
     both = pd.concat([single([1.0, 3.0], 2.0, "a"), single([-1.0, 0.0], 1.0, "b")])
     found = tables.by_series({"winner": both, "other": single([2.0], series="b")})
-    assert found.columns.tolist() == ["name", "series", "mae", "rmse", "r2", "mape", "smape", "mase"]
+    assert found.columns.tolist() == ["name", "series", "mae", "rmse", "r2", "mape", "smape", "wape", "mase"]
     assert found[["name", "series", "mae", "mase"]].to_numpy().tolist() == [
         ["winner", "a", 2.0, 1.0],
         ["winner", "b", 0.5, 0.5],

@@ -18,6 +18,10 @@ def texts(times):
         ("W", ["2023-01-04", "2023-01-18"], ["2023-01-04", "2023-01-11", "2023-01-18"]),  # on Wednesdays, as the data
         ("M", ["2023-01-01", "2023-03-01"], ["2023-01-01", "2023-02-01", "2023-03-01"]),
         ("M", ["2023-01-31", "2023-03-31"], ["2023-01-31", "2023-02-28", "2023-03-31"]),
+        ("Q", ["2023-01-01", "2023-07-01"], ["2023-01-01", "2023-04-01", "2023-07-01"]),
+        ("Q", ["2023-02-28", "2023-08-31"], ["2023-02-28", "2023-05-31", "2023-08-31"]),
+        ("Y", ["2021-01-01", "2023-01-01"], ["2021-01-01", "2022-01-01", "2023-01-01"]),
+        ("Y", ["2021-12-31", "2023-12-31"], ["2021-12-31", "2022-12-31", "2023-12-31"]),
     ],
 )
 def test_a_regular_axis_has_every_step_from_first_to_last(frequency, given, expected):
@@ -40,6 +44,8 @@ def test_an_unknown_frequency_is_an_error():
         ("W", "2023-01-04", ["2023-01-11 00:00", "2023-01-18 00:00"]),
         ("M", "2023-01-31", ["2023-02-28 00:00", "2023-03-31 00:00"]),
         ("M", "2023-12-01", ["2024-01-01 00:00", "2024-02-01 00:00"]),
+        ("Q", "2023-10-01", ["2024-01-01 00:00", "2024-04-01 00:00"]),
+        ("Y", "2023-12-31", ["2024-12-31 00:00", "2025-12-31 00:00"]),
     ],
 )
 def test_the_steps_that_follow_begin_after_the_last_one(frequency, last, expected):
@@ -97,3 +103,31 @@ def test_a_table_that_lacks_days_is_opened_on_the_usual_ones(hour):
     # A day off is known from the data alone: in another year it is a step like any other.
     later = axis.opened(pd.DatetimeIndex(["2024-12-24", "2024-12-27"]), (0, 1, 2, 3, 4), off)
     assert later.day.tolist() == [24, 25, 26, 27]
+
+
+@pytest.mark.parametrize(
+    ("frequency", "stamp", "begin", "end"),
+    [
+        ("15min", "2023-01-05 10:44", "2023-01-05 10:30", "2023-01-05 10:45"),
+        ("h", "2023-01-05 10:44", "2023-01-05 10:00", "2023-01-05 11:00"),
+        ("D", "2023-01-05 10:44", "2023-01-05 00:00", "2023-01-06 00:00"),
+        ("B", "2023-01-05 10:44", "2023-01-05 00:00", "2023-01-06 00:00"),
+        ("W", "2023-01-05 10:44", "2023-01-02 00:00", "2023-01-09 00:00"),
+        ("W", "2023-01-08 23:59", "2023-01-02 00:00", "2023-01-09 00:00"),
+        ("W-SUN", "2023-01-05 10:44", "2023-01-01 00:00", "2023-01-08 00:00"),
+        ("M", "2024-02-29 10:44", "2024-02-01 00:00", "2024-03-01 00:00"),
+        ("MS", "2024-02-29 10:44", "2024-02-01 00:00", "2024-03-01 00:00"),
+        ("Q", "2024-02-29 10:44", "2024-01-01 00:00", "2024-04-01 00:00"),
+        ("Y", "2024-02-29 10:44", "2024-01-01 00:00", "2025-01-01 00:00"),
+    ],
+)
+def test_a_stamp_lies_between_the_beginning_and_the_end_of_its_period(frequency, stamp, begin, end):
+    begins = axis.begin(pd.DatetimeIndex([stamp]), frequency)
+    assert texts(begins) == [begin]
+    assert texts(axis.end(begins, frequency)) == [end]
+
+
+@pytest.mark.parametrize("frequency", ["2W", "2D", "3M", "ME", "fortnight", "Q-FEB"])
+def test_a_frequency_whose_periods_a_stamp_does_not_tell_is_an_error(frequency):
+    with pytest.raises(ValueError, match=r"."):
+        axis.begin(pd.DatetimeIndex(["2023-01-05"]), frequency)

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from gridcast.data import features
+from gridcast.errors import DataError
 
 HOURS = pd.date_range("2023-12-30", "2024-03-01 23:30", freq="30min")
 
@@ -80,5 +81,66 @@ def test_columns_of_the_table_are_passed_over_and_the_width_is_known_beforehand(
     names = ("promotion", "day_of_week", "between:2024-01-01:2024-01-02", "month")
     assert [features.is_column(name) for name in names] == [True, False, False, False]
     assert features.calendar(HOURS, names).shape == (len(HOURS), 5)
-    assert features.width(names) == 5
+    assert features.labels(names) == ("day_of_week", "day_of_week", "between:2024-01-01:2024-01-02", "month", "month")
     assert features.calendar(HOURS, ("promotion",)).shape == (len(HOURS), 0)
+
+
+def test_fourier_terms_are_sines_and_cosines_of_a_period_in_days_and_its_fractions():
+    found = features.calendar(HOURS, ("fourier:7:2",))
+    assert features.labels(("fourier:7:2",)) == ("fourier:7:2",) * 4
+    np.testing.assert_allclose(found[: -7 * 48], found[7 * 48 :], atol=1e-5)
+    # 2000-01-01 is where the phase is 0, and so is every seventh day from then on.
+    start = pd.DatetimeIndex(["2000-01-01", "2000-01-08", "2000-01-02 18:00"])
+    np.testing.assert_allclose(
+        features.calendar(start, ("fourier:7:2",)), [[0, 1, 0, 1], [0, 1, 0, 1], [1, 0, 0, -1]], atol=1e-6
+    )
+
+
+def test_the_trend_grows_from_0_to_1_over_the_training_span_and_goes_on():
+    times = pd.DatetimeIndex(["2023-01-01", "2023-01-06", "2023-01-11", "2023-01-21"])
+    found = features.calendar(times, ("trend",), span=("2023-01-01T00:00:00", "2023-01-11T00:00:00"))
+    np.testing.assert_allclose(found[:, 0], [0, 0.5, 1, 2])
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("fourier:365.25", "expected a period in days and an order, as fourier:365.25:3"),
+        ("fourier:year:3", "expected a period in days and an order, as fourier:365.25:3"),
+        ("fourier:7:1.5", "expected a period in days and an order, as fourier:365.25:3"),
+        ("fourier:0:3", "expected a period above 0 days and an order of 1 to 50"),
+        ("fourier:inf:3", "expected a period above 0 days and an order of 1 to 50"),
+        ("fourier:7:0", "expected a period above 0 days and an order of 1 to 50"),
+        ("between:2023-01-01", "expected between:2023-09-10:2023-11-02"),
+    ],
+)
+def test_a_name_that_is_not_whole_is_an_error_before_any_stamp_is_known(name, told):
+    with pytest.raises(ValueError, match=f"^'{name}': {told}"):
+        features.check(("month", name))
+
+
+CLOSED = features.Dated("events:c.csv", ("events:c.csv",), ((("2023-01-30", "2023-02-06"),),))
+
+
+@pytest.mark.parametrize(
+    ("frequency", "stamps", "shares"),
+    [
+        ("h", ["2023-01-29 23:00", "2023-01-30 00:00", "2023-02-06 23:00", "2023-02-07"], [0, 1, 1, 0]),
+        ("D", ["2023-01-29", "2023-01-30", "2023-02-06", "2023-02-07"], [0, 1, 1, 0]),
+        ("W", ["2023-01-23", "2023-01-30", "2023-02-06", "2023-02-13"], [0, 1, 1 / 7, 0]),
+        ("M", ["2022-12-01", "2023-01-01", "2023-02-01", "2023-03-01"], [0, 2 / 31, 6 / 28, 0]),
+        ("M", ["2022-12-31", "2023-01-31", "2023-02-28", "2023-03-31"], [0, 2 / 31, 6 / 28, 0]),
+        ("Q", ["2022-10-01", "2023-01-01"], [0, 8 / 90]),
+    ],
+)
+def test_a_step_is_marked_by_its_share_of_marked_days(frequency, stamps, shares):
+    found = features.calendar(pd.DatetimeIndex(stamps), ("events:c.csv",), frequency, [CLOSED])
+    np.testing.assert_allclose(found[:, 0], shares, atol=1e-7)
+
+
+@pytest.mark.parametrize("stamp", ["2022-12-31", "2024-01-01"])
+def test_beyond_what_is_known_of_holidays_there_is_no_answer(stamp):
+    known = features.Dated("holidays:GB", ("holidays:GB",), ((),), ("2023-01-01", "2023-12-31"))
+    assert features.calendar(pd.DatetimeIndex(["2023-01-01", "2023-12-31"]), ["holidays:GB"], "D", [known]).sum() == 0
+    with pytest.raises(DataError, match=rf"^{stamp} 00:00:00: 'holidays:GB' is known from 2023-01-01 to 2023-12-31 on"):
+        features.calendar(pd.DatetimeIndex(["2023-06-01", stamp]), ["holidays:GB"], "D", [known])

@@ -409,3 +409,86 @@ def test_covariates_are_completed_in_parts_as_they_would_be_at_once(monkeypatch)
     np.testing.assert_array_equal(cube, given)
     assert at_once[3, :, 0].tolist() == [0.0] * 20
     assert np.isfinite(at_once).all()
+
+
+def still(*, later=0.0):
+    """Pears are missed on days 10 to 29 (40 train), 38 to 42, and 43 to 44 with `later` sold from day 43 on."""
+    frame = changed(changed(sales(DAYS), "pear", 10, 0.0), "pear", 30, 7.0)
+    frame.loc[(frame["product"] == "pear") & (frame["date"] == DATES[31]), "quantity"] = 8.0
+    return changed(changed(frame, "pear", 38, 0.0), "pear", 43, later)
+
+
+MASK = {"window": {"lookback": 3}, "data": {"exhibition": "mask"}}
+
+
+def test_stretches_without_exhibition_are_no_targets_of_training_and_validation(build):
+    found = build(still(), **MASK)
+    # The run from day 38 is short within the training span, and long within the validation span.
+    assert np.flatnonzero(~found.observed[1]).tolist() == [*range(10, 30), *range(40, 45)]
+    assert found.observed[0].all()
+    assert windows_of(build, still(), **MASK) == [*range(3, 10), *range(30, 40)]
+    assert windows_of(build, still(), "validation", **MASK) == []
+    assert windows_of(build, still(), "test", **MASK) == list(range(45, 50))
+    assert next(note for note in found.notes if "exhibition" in note) == (
+        "in the training and validation spans 2 stretches without exhibition of 1 series, 25 of 90 steps, the longest: "
+        "pear 2023-01-12 to 2023-01-31 (20 steps), pear 2023-02-11 to 2023-02-15 (5 steps); left out of training and "
+        "validation (exhibition: mask)"
+    )
+    assert (
+        found.notes[-1] == "warning: 1 series without a window in the validation span for filled or masked steps (pear)"
+    )
+
+
+def test_the_mask_of_a_span_knows_nothing_of_later_ones(build):
+    before, after = (build(still(later=value), **MASK) for value in (0.0, 5.0))
+    np.testing.assert_array_equal(after.observed[:, :40], before.observed[:, :40])
+    tested = (build(changed(still(), "pear", 45, value), **MASK) for value in (0.0, 5.0))
+    before, after = tested
+    np.testing.assert_array_equal(after.observed, before.observed)
+    own = [panel.preprocessing(found, experiment(**MASK), 3).to_json() for found in (before, after)]
+    assert own[0] == own[1]
+
+
+def test_masked_steps_count_for_no_scaler_and_nothing_is_masked_unless_asked_for(build):
+    scaled = {"transform": {"scale": "standard"}}
+    masked = panel.preprocessing(build(still(), **MASK, **scaled), experiment(**MASK, **scaled), 3)
+    seen = np.delete(build(still()).target[1, :40], range(10, 30))
+    assert masked.target_scaler.offset[1] == pytest.approx(seen.mean())
+    assert build(still()).observed.all()
+    assert build(still(), data={"exhibition": "feature"}).observed.all()
+
+
+def test_without_a_stretch_the_panel_is_the_same_and_says_so(build):
+    found = build(sales(DAYS), **MASK)
+    assert found.fingerprint == build(sales(DAYS)).fingerprint
+    assert "in the training and validation spans no stretch without exhibition; left out" in found.notes[-1]
+
+
+def test_rows_coarser_than_the_frequency_cannot_be_combined(refusal):
+    frame = sales(DAYS).assign(date=[*pd.date_range("2019-01-01", periods=DAYS, freq="MS").strftime("%Y-%m-%d")] * 2)
+    assert refusal(frame, data={"aggregate": "sum", "frequency": "W"}) == (
+        "data.aggregate: no two rows of sales.csv lie in periods of frequency W that follow each other, such as "
+        "2018-12-31 00:00:00 and 2019-01-28 00:00:00: they are coarser, with nothing to combine; write a coarser "
+        "data.frequency, or aggregate: none"
+    )
+    assert refusal(frame, ConfigError, data={"aggregate": "sum", "frequency": "2W"}) == (
+        "data.aggregate: rows cannot be combined by the frequency '2W' (such as 15min, h, D, W, M, Q, Y)"
+    )
+
+
+def test_statics_of_combined_rows_must_agree(refusal):
+    frame = sales(DAYS).assign(colour=["red", "blue"] * DAYS)
+    told = refusal(frame, data={"aggregate": "sum", "frequency": "W", "static": ["colour"]})
+    assert told.startswith("data.static: column 'colour' changes within series 'apple' (red, blue);")
+
+
+def test_a_series_that_the_mask_leaves_without_a_window_is_refused_with_a_remedy(refusal, build):
+    frame = changed(changed(sales(200), "pear", 8, 0.0), "pear", 160, 5.0)
+    sections = {"window": {"lookback": 8, "horizon": 1}, "data": {"exhibition": "mask", "gaps": "zero"}}
+    assert build(frame, **sections | {"window": {"lookback": 7}}).series == ("apple", "pear")
+    assert refusal(frame, **sections) == (
+        "sales.csv: series 'pear' too broken: 152 of its 200 steps are filled (gaps: zero) or masked (exhibition: "
+        "mask), which leaves no window in the train span whose targets (horizon 1) were all observed; give the missing "
+        "steps, a coarser data.frequency or a shorter horizon, write exhibition: feature, write gaps: zero if nothing "
+        "happened then, or leave it out with data.select.only"
+    )

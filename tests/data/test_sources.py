@@ -172,3 +172,60 @@ def test_ids_are_categories_in_the_order_of_their_text_over_all_files(folder):
     rows = load("sales_*.parquet").rows
     assert rows[SERIES].cat.categories.tolist() == ["1", "10", "2"]
     assert rows[SERIES].tolist() == ["10", "2", "2", "1"]
+
+
+CATALOGUE = {"static_source": "products.csv", "static": ["kind", "colour"], "series": ["shop", "product"]}
+
+
+@pytest.fixture
+def catalogue(folder):
+    def of(text, **data):
+        (folder / "products.csv").write_text(text)
+        sales(40).assign(shop=1).to_csv(folder / "sales.csv", index=False)
+        return load("sales.csv", **CATALOGUE | data)
+
+    return of
+
+
+def test_another_file_may_bring_the_categories_of_series(catalogue):
+    table = catalogue("product;colour;kind;shop\npear;green;fruit;1\napple;red;fruit;1\nfig;violet;fruit;1\n")
+    found = panel.build(table, experiment("sales.csv", data=CATALOGUE))
+    assert found.series == ("1/apple", "1/pear")
+    assert found.vocabularies == (("fruit",), ("green", "red"))
+    assert found.static.tolist() == [[1, 2], [1, 1]]
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (
+            "shop,product,kind,color\n",
+            "products.csv, line 1: no column 'colour'; did you mean 'color'? "
+            "(the file has: shop, product, kind, color)",
+        ),
+        (
+            "shop,product,kind,colour\n1,apple,fruit,red\n1,paer,fruit,green\n",
+            "products.csv: no line for 1 of 2 series, such as '1/pear'; did you mean '1/paer'? (add them, or leave "
+            "them out with data.select.only)",
+        ),
+        (
+            "shop,product,kind,colour\n1,apple,fruit,red\n\n1,apple,fruit,green\n",
+            "products.csv, line 4: series '1/apple' stands already in line 2; keep one",
+        ),
+        (
+            "shop,product,kind,colour\n1,apple,,red\n",
+            "products.csv, line 2, column 'kind': empty is no name; fill it in",
+        ),
+    ],
+)
+def test_a_file_of_categories_with_faults_is_refused(catalogue, text, told):
+    with pytest.raises(DataError) as caught:
+        catalogue(text)
+    assert str(caught.value) == told
+
+
+def test_a_file_of_categories_that_is_not_there_is_refused(catalogue):
+    with pytest.raises(
+        DataError, match=r"^data.static_source: 'product.csv': no such file; did you mean 'products.csv'"
+    ):
+        catalogue("", static_source="product.csv")

@@ -1,5 +1,6 @@
 """Interrupted runs go on where they were, to the same bits."""
 
+import contextlib
 import io
 import json
 import logging
@@ -7,7 +8,7 @@ import os
 import signal
 import subprocess
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,6 @@ import pytest
 from gridcast import bundle
 from gridcast.errors import GridcastError
 from gridcast.grid import Run
-from gridcast.training.material import Material
 from samples import SMALL, planned, sales, same
 
 pytestmark = pytest.mark.usefixtures("jax_backend")
@@ -26,20 +26,23 @@ class Broken(Exception):
     """Something outside stopped the run."""
 
 
-@dataclass(frozen=True)
-class Breaking(Material):
-    """Material that cannot be read any more some `batches` after `epochs` epochs have been kept at `path`."""
+@contextlib.contextmanager
+def breaking(path, epochs, batches=0):
+    """What trains inside can read no more some `batches` after `epochs` epochs have been kept at `path`."""
+    from gridcast.training import fit
 
-    path: Path
-    epochs_kept: int
-    batches: list[int]
+    left, read = [batches], fit.Batches.__getitem__
 
-    def scaled(self, index):
-        if kept_epochs(self.path) >= self.epochs_kept:
-            self.batches[0] -= 1
-            if self.batches[0] < 0:
+    def look(self, number):
+        if kept_epochs(path) >= epochs:
+            left[0] -= 1
+            if left[0] < 0:
                 raise Broken
-        return super().scaled(index)
+        return read(self, number)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fit.Batches, "__getitem__", look)
+        yield
 
 
 def kept_epochs(path):
@@ -81,8 +84,8 @@ def interrupt(material, run, path, epochs, batches=0):
     """Train until some `batches` after `epochs` epochs."""
     from gridcast.training import fit
 
-    with pytest.raises(Broken):
-        fit.train(Breaking(**vars(material), path=path, epochs_kept=epochs, batches=[batches]), run, path)
+    with breaking(path, epochs, batches), pytest.raises(Broken):
+        fit.train(material, run, path)
     assert kept_epochs(path) == epochs
 
 
@@ -115,8 +118,8 @@ def array(values):
     [
         {"layer": "GRU", "optimizer": "rmsprop"},
         {"layer": "LSTM", "optimizer": "adam"},
-        {"layer": "LSTM", "optimizer": "rmsprop"},
-        {"layer": "GRU", "bidirectional": True, "attention": True, "layers": 2},
+        pytest.param({"layer": "LSTM", "optimizer": "rmsprop"}, marks=pytest.mark.slow),
+        pytest.param({"layer": "GRU", "bidirectional": True, "attention": True, "layers": 2}, marks=pytest.mark.slow),
     ],
     ids=lambda settings: "-".join(map(str, settings.values())),
 )
@@ -136,8 +139,8 @@ def test_a_run_may_be_interrupted_in_every_epoch_and_after_the_last(material, ru
 
     for epochs, batches in ((1, 0), (2, 2), (3, 5), (4, 0)):
         interrupt(material, run, path, epochs, batches)
-    trained = Breaking(**vars(material), path=path, epochs_kept=4, batches=[1])  # one look at the validation span
-    assert same(fit.train(trained, run, path), undisturbed)
+    with breaking(path, epochs=4, batches=1):  # one look at the validation span
+        assert same(fit.train(material, run, path), undisturbed)
 
 
 def test_a_run_interrupted_around_its_early_stop_trains_not_one_epoch_more(material, run, path):
@@ -151,8 +154,8 @@ def test_a_run_interrupted_around_its_early_stop_trains_not_one_epoch_more(mater
     interrupt(patient, wild, path, last - 1, batches=2)
     assert state(path)["stopping"]["wait"] == 1
     interrupt(patient, wild, path, last)
-    stopped = Breaking(**vars(patient), path=path, epochs_kept=last, batches=[1])
-    assert same(fit.train(stopped, wild, path), undisturbed)
+    with breaking(path, last, batches=1):
+        assert same(fit.train(patient, wild, path), undisturbed)
 
 
 KILLED = """
@@ -162,13 +165,14 @@ from gridcast.training import backend
 backend.start("jax", pathlib.Path(sys.argv[3]))
 from dataclasses import replace
 from samples import SMALL, planned, sales, same
-from test_checkpoint import Breaking
+from test_checkpoint import breaking
 from gridcast.training import fit
 plan = planned(pathlib.Path(), sales(130), **SMALL)
 path = pathlib.Path(sys.argv[4])
-fields = vars(replace(plan.material, checkpoint_seconds=0.0))
+material = replace(plan.material, checkpoint_seconds=0.0)
 try:
-    fit.train(Breaking(**fields, path=path, epochs_kept=3, batches=[1]), plan.own[1], path)
+    with breaking(path, epochs=3, batches=1):
+        fit.train(material, plan.own[1], path)
 except BaseException:
     os.kill(os.getpid(), signal.SIGKILL)
 """
@@ -249,9 +253,8 @@ def test_nothing_is_saved_before_it_is_time(material, run, path):
     from gridcast.training import fit
 
     rare = replace(material, checkpoint_seconds=3600.0)
-    broken = Breaking(**vars(rare), path=path, epochs_kept=0, batches=[20])
-    with pytest.raises(Broken):
-        fit.train(broken, run, path)
+    with breaking(path, epochs=0, batches=20), pytest.raises(Broken):
+        fit.train(rare, run, path)
     assert not path.parent.exists()
 
 
@@ -261,9 +264,9 @@ def test_a_run_out_of_time_fails_at_once_and_goes_on_when_it_is_given_more(mater
     put(path, kept)
     change(path, **{"state.json": json.dumps(state(path) | {"seconds": 121.0}).encode()})
     before = path.read_bytes()
-    limited = Breaking(**vars(replace(material, max_minutes=2.0)), path=path, epochs_kept=2, batches=[2])
+    limited = replace(material, max_minutes=2.0)
     told = r"^exceeded training\.max_minutes \(2\) in epoch 3; raise it, or make the network smaller$"
-    with pytest.raises(GridcastError, match=told):
+    with breaking(path, epochs=2, batches=2), pytest.raises(GridcastError, match=told):
         fit.train(limited, run, path)
     assert path.read_bytes() == before
     resumed = fit.train(replace(material, max_minutes=60.0), run, path)

@@ -104,7 +104,7 @@ def test_the_mean_over_padded_batches_is_the_mean_over_windows(plan, loss):
     network = fit.compiled(material, run)
     index, actual, scaled = validation(material, run, Forecaster(material.preprocessing, network))
     assert len(index) % 7  # the last of several batches is padded
-    padded = fit.Batches(material, index, 7, 7, exact=True, shuffle=None)
+    padded = fit.Batches(material, index, run, 7, exact=True, shuffle=None)
     found = network.evaluate(padded, verbose=0, return_dict=True)
     assert found["loss"] == pytest.approx(metrics.point_losses(loss, actual, scaled).mean(), rel=1e-6)
     assert found["mae"] == pytest.approx(metrics.mae(actual, scaled), rel=1e-6)
@@ -116,7 +116,7 @@ def test_batches_are_of_one_size_and_hold_each_window_once(plan):
     material = plan.material
     index = material.origins("train", 7)
     for exact in (False, True):
-        batches = fit.Batches(material, index, 7, 50, exact=exact, shuffle=0)
+        batches = fit.Batches(material, index, plan.own[1], 50, exact=exact, shuffle=0)
         given = [batches[number] for number in range(len(batches))]
         assert {len(weights) for _, _, weights in given} == {50}
         assert all(values.shape[0] == 50 for inputs, _, _ in given for values in inputs.values())
@@ -132,7 +132,8 @@ def test_the_order_of_windows_changes_with_epoch_and_seed(plan):
     from gridcast.training import fit
 
     def orders(seed):
-        batches = fit.Batches(plan.material, plan.material.origins("train", 7), 7, 32, exact=False, shuffle=seed)
+        index = plan.material.origins("train", 7)
+        batches = fit.Batches(plan.material, index, plan.own[1], 32, exact=False, shuffle=seed)
         first = batches.order.tolist()
         batches.on_epoch_end()
         return first, batches.order.tolist()
@@ -196,6 +197,7 @@ print(json.dumps([keras.backend.backend(), fit.train(plan.material, plan.own[1])
 """
 
 
+@pytest.mark.slow
 def test_tensorflow_agrees_within_five_percent_after_the_same_number_of_epochs(tmp_path):
     from gridcast.training import fit
 

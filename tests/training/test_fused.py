@@ -54,8 +54,11 @@ def together(plan, material):
     [
         {},
         {"layer": "LSTM", "bidirectional": True, "attention": True},
-        {"layer": "GRU", "layers": 2, "attention": True, "optimizer": "rmsprop", "loss": "huber"},
-        {"layer": "LSTM", "loss": "mae", "batch_size": 50},
+        pytest.param(
+            {"layer": "GRU", "layers": 2, "attention": True, "optimizer": "rmsprop", "loss": "huber"},
+            marks=pytest.mark.slow,
+        ),
+        pytest.param({"layer": "LSTM", "loss": "mae", "batch_size": 50}, marks=pytest.mark.slow),
     ],
     ids=["GRU", "BiLSTM attention", "GRU x 2 rmsprop huber", "LSTM mae"],
 )
@@ -210,8 +213,84 @@ def test_rates_and_seeds_are_values_of_one_program(plan, material):
         program.put(0, program.start(run))
         positions = np.zeros((1, program.steps, program.size), np.int32)
         return program._advance.lower(
-            program.state, np.zeros((1, 2), np.float32), positions, 0, 1, program.data
+            program.state, np.zeros((1, 2), np.float32), positions, 0, 1, program.windows(None).arrays, program.data
         ).as_text()
 
     first, *others = siblings(plan, rates=(0.01, 0.1), dropouts=(0.1, 0.2), seeds=(0, 5))
     assert {text(run) for run in others} == {text(first)}
+
+
+@pytest.fixture(scope="module")
+def ragged(tmp_path_factory):
+    """Three series of different lengths, the last with less than a batch of windows."""
+    frame = sales(130, ("apple", "pear", "plum"))
+    first = {"apple": "2023-01-02", "pear": "2023-02-20", "plum": "2023-03-22"}
+    frame = frame[frame["date"] >= frame["product"].map(first)]
+    return planned(tmp_path_factory.mktemp("ragged"), frame, **SMALL | {"mode": "local"})
+
+
+@pytest.fixture(scope="module")
+def apart(ragged):
+    """Runs of each series, of two learning rates, their material and outcomes: more than there are lanes."""
+    material = replace(ragged.material, epochs=16, patience=3, checkpoint_seconds=0.0)
+    own = ragged.own[1].configuration.model_copy(update={"dropout": 0.3})
+    runs = [
+        Run(own.model_copy(update={"learning_rate": rate}), 0, series=name)
+        for rate in (0.03, 0.003)
+        for name in ragged.panel.series
+    ]
+    return material, runs, train(material, runs)
+
+
+def test_runs_of_single_series_equal_themselves_trained_alone_on_stock_keras(apart):
+    from gridcast.training import fit
+
+    material, runs, outcomes = apart
+    counts = [len(material.origins("train", 7, run.series)) for run in runs[:3]]
+    assert counts[0] > counts[1] > 32 > counts[2]
+    assert len({outcome.metrics["epochs_trained"] for outcome in outcomes}) > 1
+    for number in (1, 2):
+        alone = fit.train(material, runs[number])
+        assert outcomes[number].metrics["epochs_trained"] == alone.metrics["epochs_trained"]
+        for name, curve in alone.curves.items():
+            np.testing.assert_allclose(outcomes[number].curves[name], curve, rtol=1e-5)
+        assert outcomes[number].metrics["best_val_mae"] == pytest.approx(alone.metrics["best_val_mae"], rel=1e-5)
+
+
+def test_longer_and_shorter_series_beside_a_run_change_no_bit_of_it(apart):
+    material, runs, outcomes = apart
+    for some in ([2], [4, 2, 0]):
+        found = train(material, [runs[k] for k in some], kin=len(runs))
+        assert all(same(outcome, outcomes[k]) for k, outcome in zip(some, found, strict=True))
+
+
+def test_a_network_of_one_series_reads_it_alone_and_embeds_nothing(apart):
+    from gridcast.training import fit
+
+    material, _, outcomes = apart
+    forecaster = fit.restore(outcomes[1].files)
+    assert forecaster.preprocessing.series == ("pear",)
+    assert {own.name for own in forecaster.network.inputs} == {"history", "ahead"}
+    assert {step for step, _ in outcomes[1].origin_losses} == {
+        int(step) for step in material.origins("validation", 7, "pear")[:, 1]
+    }
+    scaler = material.preprocessing.target_scaler
+    assert forecaster.preprocessing.target_scaler.offset.tolist() == [scaler.offset[1]]
+
+
+def test_series_are_values_of_one_program(apart):
+    from gridcast.training.fused import Lane, Program
+
+    material, runs, _ = apart
+
+    def text(run):
+        program = Program(material, run, 1)
+        lane = Lane(program, run, None, 1)
+        program.put(0, lane.begin())
+        positions = np.zeros((1, program.steps, program.size), np.int32)
+        read = program._read_by({0: lane})
+        return program._advance.lower(
+            program.state, np.zeros((1, 2), np.float32), positions, 0, 1, read, program.data
+        ).as_text()
+
+    assert text(runs[0]) == text(runs[5])

@@ -47,11 +47,12 @@ STYLE = {
     "axes.facecolor": "none",
     "svg.hashsalt": "gridcast",
 }
-LABELS = {"best_val_loss": "validation loss", "best_val_mae": "validation MAE"}
+LABELS = {"best_val_loss": "validation loss", "best_val_mae": "validation MAE", "best_val_wql": "validation WQL"}
 MANY = 40
 
 
-def _figure(width: float, height: float) -> Figure:
+def figure_of(width: float, height: float) -> Figure:
+    """An empty figure of this size in inches, that lays itself out."""
     return Figure(figsize=(width, height), layout="constrained")
 
 
@@ -65,7 +66,8 @@ def _label(axis: str) -> str:
     return LABELS.get(axis, axis.replace("_", " "))
 
 
-def _short(name: str, width: int = 34) -> str:
+def short(name: str, width: int = 34) -> str:
+    """`name` with its end cut off where it is longer than `width`."""
     return name if len(name) <= width else name[: width - 1] + "…"
 
 
@@ -80,7 +82,7 @@ def _boxes(ax: Axes, groups: Mapping[str, np.ndarray], colors: list[str]) -> Non
     drawn = ax.boxplot(
         list(groups.values())[::-1],
         orientation="horizontal",
-        tick_labels=[_short(name, 24) for name in groups][::-1],
+        tick_labels=[short(name, 24) for name in groups][::-1],
         patch_artist=True,
         widths=0.6,
         medianprops={"color": INK, "linewidth": 1.4},
@@ -100,19 +102,19 @@ def _by_median(runs: pd.DataFrame, axis: str, metric: str) -> dict[str, np.ndarr
 
 
 def grid_search_analysis(
-    runs: pd.DataFrame, leaders: pd.DataFrame, axes: tuple[str, ...], metric: str, curves: pd.DataFrame
+    runs: pd.DataFrame, leaders: pd.DataFrame, axes: tuple[str, ...], metric: str, curves: pd.DataFrame, winner: str
 ) -> Figure:
     """Six panels: boxes by layer and by every other axis, learning rate, the top ten, dropout x units, curves.
 
     `curves` has the columns epoch, loss and val_loss of the best run. A panel whose axis was not
     varied says so.
     """
-    figure = _figure(13.5, 8.6)
+    figure = figure_of(13.5, 8.6)
     panels = figure.subplots(2, 3)
     _layer_panel(panels[0, 0], runs, axes, metric)
     _axes_panel(panels[0, 1], runs, axes, metric)
     _rate_panel(panels[0, 2], runs, axes, metric)
-    _top_panel(panels[1, 0], leaders, metric)
+    _top_panel(panels[1, 0], leaders, metric, winner)
     _heat_panel(panels[1, 1], runs, axes, metric)
     _curves_panel(panels[1, 2], curves)
     return figure
@@ -165,12 +167,18 @@ def _rate_panel(ax: Axes, runs: pd.DataFrame, axes: tuple[str, ...], metric: str
     ax.legend(title="median and runs")
 
 
-def _top_panel(ax: Axes, leaders: pd.DataFrame, metric: str) -> None:
+def _top_panel(ax: Axes, leaders: pd.DataFrame, metric: str, winner: str) -> None:
+    if "series" in leaders:
+        ax.set_title("The best run of each series")
+        _note(ax, "Losses of different series do not compare: see the table of series.")
+        return
     top = leaders.head(10).iloc[::-1]
     ax.set_title(f"The best {len(top)} of {len(leaders)} runs")
-    ax.scatter(top[metric], range(len(top)), color=[BLUE] * (len(top) - 1) + [ORANGE], zorder=3)
+    ax.scatter(
+        top[metric], range(len(top)), color=[ORANGE if run == winner else BLUE for run in top["run_id"]], zorder=3
+    )
     ax.hlines(range(len(top)), top[metric].min(), top[metric], color=LINE)
-    ax.set_yticks(range(len(top)), [_short(name, 44) for name in top["name"]], fontsize=7)
+    ax.set_yticks(range(len(top)), [short(name, 44) for name in top["name"]], fontsize=7)
     ax.xaxis.set_major_locator(MaxNLocator(3))
     ax.set_xlabel(_label(metric))
     ax.grid(visible=False, axis="y")
@@ -182,7 +190,7 @@ def _heat_panel(ax: Axes, runs: pd.DataFrame, axes: tuple[str, ...], metric: str
         ax.set_title("Two axes together")
         _note(ax, "Fewer than two axes were varied.")
         return
-    ax.set_title(f"Mean {_label(metric)}: {_label(pair[0])} x {_label(pair[1])}")
+    ax.set_title(f"Mean {_label(metric)}")
     heat(ax, runs.pivot_table(index=pair[0], columns=pair[1], values=metric))
 
 
@@ -220,11 +228,12 @@ def best_model_evaluation(test: pd.DataFrame, by_series: pd.DataFrame, target: s
 
     `test` is the winner's table of the test span, `by_series` its measures with column series.
     """
-    ranked = by_series.sort_values("mase", na_position="last")["series"].tolist()
+    known = by_series.dropna(subset=["mase"]) if by_series["mase"].notna().any() else by_series
+    ranked = known.sort_values("mase")["series"].tolist()
     chosen = {"best": ranked[0], "median": ranked[(len(ranked) - 1) // 2], "worst": ranked[-1]}
     shown = {name: role for role, name in reversed(chosen.items())}
     names = [name for name in ranked if name in shown]
-    figure = _figure(13.5, 3.0 + 2.2 * len(names))
+    figure = figure_of(13.5, 3.0 + 2.2 * len(names))
     spec = figure.add_gridspec(len(names) + 1, 2, height_ratios=[1] * len(names) + [1.3])
     first = test[test["step"] == 1]
     for row, name in enumerate(names):
@@ -234,8 +243,9 @@ def best_model_evaluation(test: pd.DataFrame, by_series: pd.DataFrame, target: s
         mase = by_series.loc[by_series["series"] == name, "mase"].iloc[0]
         title = f"{name}{role}, MASE {mase:.2f}" if name != "all" else f"MASE {mase:.2f}"
         ax.set_title(title)
-        ax.plot(own["time"], own["actual"], color=INK, linewidth=1.1, label="actual")
-        ax.plot(own["time"], own["forecast"], color=ORANGE, linewidth=1.4, label="forecast, one step ahead")
+        dot = "o" if len(own) < 3 else None  # a line of one point is none
+        ax.plot(own["time"], own["actual"], color=INK, linewidth=1.1, marker=dot, label="actual")
+        ax.plot(own["time"], own["forecast"], color=ORANGE, linewidth=1.4, marker=dot, label="forecast, one step ahead")
         ax.set_ylabel(target)
         if row == 0:
             ax.legend(loc="upper right", ncols=2)
@@ -271,7 +281,7 @@ def _errors(ax: Axes, by_series: pd.DataFrame) -> None:
     colors = [BLUE if mase < 1 else RED for mase in known["mase"]]
     ax.bar(range(len(known)), known["mase"], color=colors, alpha=0.8)
     ax.axhline(1, color=INK, linewidth=1, linestyle="--")
-    names = [_short(str(name), 12) for name in known["series"]]
+    names = [short(str(name), 12) for name in known["series"]]
     ax.set_xticks(range(len(known)), names, rotation=90 if len(known) > 6 else 0)
     ax.set_ylabel("MASE (1: naive in training)")
     ax.grid(visible=False, axis="x")
@@ -280,14 +290,14 @@ def _errors(ax: Axes, by_series: pd.DataFrame) -> None:
 def model_comparison(table: pd.DataFrame, winner: str) -> Figure:
     """MASE and closeness shares of winner and baselines on the test span, best first; column name."""
     ranked = table.dropna(subset=["mase"]).sort_values("mase", ascending=False)
-    figure = _figure(13.5, 1.6 + 0.42 * len(ranked))
+    figure = figure_of(13.5, 1.6 + 0.42 * len(ranked))
     left, right = figure.subplots(1, 2, sharey=True)
     rows = range(len(ranked))
     left.set_title("Error on data never seen (MASE, lower is better)")
     left.barh(rows, ranked["mase"], color=[ORANGE if name == winner else BLUE for name in ranked["name"]], alpha=0.85)
     for row, value in zip(rows, ranked["mase"], strict=True):
         left.text(value, row, f" {value:.3f}", va="center", fontsize=8)
-    left.set_yticks(rows, [_short(name) for name in ranked["name"]])
+    left.set_yticks(rows, [short(name) for name in ranked["name"]])
     left.margins(x=0.12)
     left.grid(visible=False, axis="y")
     right.set_title("How close the forecasts came (percent of all)")
@@ -305,7 +315,7 @@ def model_comparison(table: pd.DataFrame, winner: str) -> Figure:
 def hyperparameter_importance(importance: pd.DataFrame) -> Figure:
     """Importance by fANOVA and share of variance explained, by axis; columns axis, fanova, variance_share."""
     shown = importance.iloc[::-1]
-    figure = _figure(9, 1.5 + 0.5 * max(len(shown), 1))
+    figure = figure_of(9, 1.5 + 0.5 * max(len(shown), 1))
     ax = figure.subplots()
     ax.set_title("Which settings mattered")
     if not len(shown) or shown[["fanova", "variance_share"]].isna().all(axis=None):
@@ -326,7 +336,7 @@ def interactions(pivots: Mapping[tuple[str, str], pd.DataFrame], strengths: Mapp
     pairs = sorted(pivots, key=lambda pair: -np.nan_to_num(strengths.get(pair, 0.0)))[:6]
     columns = max(1, min(3, len(pairs)))
     rows = max(1, -(-len(pairs) // columns))
-    figure = _figure(4.5 * columns, 3.4 * rows)
+    figure = figure_of(4.5 * columns, 3.4 * rows)
     panels = np.atleast_1d(figure.subplots(rows, columns)).ravel()
     for ax, pair in zip(panels, pairs, strict=False):
         heat(ax, pivots[pair])
@@ -342,7 +352,7 @@ def interactions(pivots: Mapping[tuple[str, str], pd.DataFrame], strengths: Mapp
 def cost_quality(runs: pd.DataFrame, fronts: Mapping[str, np.ndarray], metric: str) -> Figure:
     """Loss against each cost (fit_seconds, parameters); `fronts` marks the Pareto set of each."""
     names = {"fit_seconds": "seconds of training (log)", "parameters": "parameters of the network (log)"}
-    figure = _figure(11, 4)
+    figure = figure_of(11, 4)
     for ax, (cost, front) in zip(figure.subplots(1, len(fronts), squeeze=False)[0], fronts.items(), strict=True):
         ax.set_title("Cost against quality")
         ax.scatter(runs[cost], runs[metric], s=14, color=BLUE, alpha=0.45, linewidths=0, label="runs")
@@ -362,7 +372,7 @@ def cost_quality(runs: pd.DataFrame, fronts: Mapping[str, np.ndarray], metric: s
 def parallel_coordinates(runs: pd.DataFrame, axes: tuple[str, ...], metric: str) -> Figure:
     """Each run as a line through its settings to its loss; the best tenth stands out."""
     columns = [*axes, metric]
-    figure = _figure(max(7.0, 1.7 * len(columns)), 4.6)
+    figure = figure_of(max(7.0, 1.7 * len(columns)), 4.6)
     ax = figure.subplots()
     ax.set_title("Every run, the best tenth in orange")
     places = np.zeros((len(runs), len(columns)))

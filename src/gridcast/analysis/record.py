@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pandas as pd
 
 from gridcast import evaluation, tracking
+from gridcast import winner as winners
 from gridcast.config import AXES
 from gridcast.errors import GridcastError
 from gridcast.tracking import Store
 
-METRICS = ("best_val_loss", "best_val_mae", "best_epoch", "epochs_trained", "fit_seconds", "parameters")
+METRICS = ("best_val_loss", "best_val_mae", "best_val_wql", "best_epoch", "epochs_trained", "fit_seconds", "parameters")
 COMPARED = 20
 """Leading runs whose validation loss by origin is read, to tell which of them are tied."""
 
@@ -22,11 +24,16 @@ COMPARED = 20
 class Record:
     """One sweep as MLflow holds it.
 
-    `about` is sweep.json; `runs` has one row per finished run with its settings and final metrics;
+    `about` is sweep.json; `runs` has one row per finished run with its settings and final metrics, the
+    `series` that it is of (empty: all together) and the `fold`;
     `failures` name and reason; `stopped` counts the runs that the search did not train to their end;
     `curves` epoch, loss and val_loss of the winner; `tests` the table
     of the test span by name, winner first (empty while the test span is untouched); `by_origin`
-    (origins, run ids) the validation loss of the leading runs at each time step.
+    (origins, run ids) the validation loss of the leading runs at each time step; `recent` what was observed
+    right before the test span (series, time, actual) and `explained` what the winner leans on, as
+    `training.explanation` tells it, both empty where that was not recorded. Where series have models of
+    their own, the winner is the forecaster `joined` of them (None: not made yet), and `routes` say who
+    answers: series, model, validation MAE, run.
     """
 
     name: str
@@ -40,6 +47,15 @@ class Record:
     curves: pd.DataFrame
     tests: dict[str, pd.DataFrame]
     by_origin: pd.DataFrame
+    recent: pd.DataFrame
+    explained: dict[str, Any]
+    joined: Any = None
+    routes: pd.DataFrame = field(default_factory=pd.DataFrame)
+
+    @property
+    def together(self) -> bool:
+        """Whether one model answers for all series."""
+        return bool(self.about.get("mode", "global") == "global")
 
     @property
     def axes(self) -> tuple[str, ...]:
@@ -53,8 +69,15 @@ class Record:
 
     @property
     def leader(self) -> pd.Series:
-        """The winner's row of `runs`."""
-        return self.runs[self.runs["run_id"] == self.winner].iloc[0]
+        """The winner's row of `runs`; one like it where series have models of their own."""
+        if self.together:
+            return self.runs[self.runs["run_id"] == self.winner].iloc[0]
+        best = self.runs.loc[self.runs.groupby("series")[self.metric].idxmin()]
+        found = {"run_id": self.winner, "key": "", "seed": "", "configuration": "", "series": "", "fold": 0}
+        found |= dict.fromkeys(self.axes, "by series") | {metric: best[metric].mean() for metric in METRICS}
+        if self.joined is None:
+            return pd.Series(found | {"name": "the best run of each series"})
+        return pd.Series(found | self.joined.data.metrics | {"name": tracking.name(self.joined)})
 
 
 def read(store: Store, name: str) -> Record:
@@ -71,12 +94,23 @@ def read(store: Store, name: str) -> Record:
     if not done:
         raise GridcastError(f"'{name}' has no finished run in {store.uri} yet; go on with: gridcast run")
     failed = [run for run in children if run.info.status == "FAILED" and run.data.tags[tracking.KEY] not in done]
-    winner = evaluation.best(list(done.values()), about["selection"]["metric"])
     runs = pd.DataFrame([_row(run) for run in done.values()])
-    leading = runs.nsmallest(COMPARED, about["selection"]["metric"])["run_id"]
+    if about.get("mode", "global") == "global":
+        last = max(0, len(about.get("folds", ())) - 1)
+        winner = evaluation.best(list(done.values()), about["selection"]["metric"], last)
+        joined, traced = None, [winner.info.run_id]
+        leading = list(runs[runs["fold"] == last].nsmallest(COMPARED, about["selection"]["metric"])["run_id"])
+    else:
+        winner = joined = tracking.found(store, parent.data.tags.get(tracking.WINNER, ""))
+        traced, leading = [], []
     curves = {
-        metric: tracking.history(store, winner.info.run_id, metric) for metric in ("loss", "val_loss", "mae", "val_mae")
+        metric: tracking.history(store, traced[0], metric) if traced else {}
+        for metric in ("loss", "val_loss", "mae", "val_mae")
     }
+    key = winner.data.tags[tracking.KEY] if winner else ""
+    tested = tracking.finished(store, [key], "test").get(key) if key else None
+    recent = _kept(store, tested, evaluation.RECENT)
+    explained = _kept(store, tested, evaluation.EXPLAINED)
     return Record(
         name=name,
         parent=parent,
@@ -88,11 +122,21 @@ def read(store: Store, name: str) -> Record:
             columns=["name", "reason"],
         ).drop_duplicates(),
         stopped=len(tracking.finished(store, keys - done.keys(), "stopped")),
-        winner=str(winner.info.run_id),
+        winner=str(winner.info.run_id) if winner else "",
         curves=pd.DataFrame(curves).rename_axis("epoch").reset_index(),
-        tests=_tests(store, winner, about),
+        tests=_tests(store, tested, about) if tested else {},
         by_origin=pd.DataFrame({run_id: tracking.history(store, run_id, tracking.BY_ORIGIN) for run_id in leading}),
+        recent=evaluation.from_bytes(recent) if recent else pd.DataFrame(columns=["series", "time", "actual"]),
+        explained=json.loads(explained) if explained else {},
+        joined=joined,
+        routes=_routes(store, joined) if joined else pd.DataFrame(),
     )
+
+
+def _routes(store: Store, joined: Any) -> pd.DataFrame:
+    content = tracking.artifact(store, joined.info.run_id, winners.TABLE)
+    columns = {"series": str, "model": str, "run": str}  # a series may well be called NA
+    return pd.read_csv(io.BytesIO(content), dtype=columns, keep_default_na=False, na_values={winners.ERROR: [""]})
 
 
 def _row(run: Any) -> dict[str, Any]:
@@ -101,20 +145,25 @@ def _row(run: Any) -> dict[str, Any]:
         "run_id": run.info.run_id,
         "key": run.data.tags[tracking.KEY],
         "name": tracking.name(run),
+        "series": run.data.tags.get(tracking.SERIES, ""),
+        "fold": int(run.data.tags.get(tracking.FOLD, 0)),
         "seed": int(run.data.tags[tracking.SEED]),
         "configuration": run.data.tags[tracking.CONFIGURATION],
-        **{axis: settings[axis] for axis in AXES},
+        **{axis: settings.get(axis) for axis in AXES},
         **{metric: run.data.metrics.get(metric, float("nan")) for metric in METRICS},
     }
 
 
-def _tests(store: Store, winner: Any, about: dict[str, Any]) -> dict[str, pd.DataFrame]:
-    key = winner.data.tags[tracking.KEY]
-    own = tracking.finished(store, [key], "test")
-    if not own:
-        return {}
+def _kept(store: Store, run: Any | None, name: str) -> bytes | None:
+    """An artifact that older records, or a winner not tested yet, may lack."""
+    if run is None or name not in tracking.artifacts(store, run.info.run_id):
+        return None
+    return tracking.artifact(store, run.info.run_id, name)
+
+
+def _tests(store: Store, tested: Any, about: dict[str, Any]) -> dict[str, pd.DataFrame]:
     known = tracking.finished(store, about["baseline_keys"].values(), "baseline")
-    found = [own[key], *(known[key] for key in about["baseline_keys"].values() if key in known)]
+    found = [tested, *(known[key] for key in about["baseline_keys"].values() if key in known)]
     return {
         tracking.name(run): evaluation.from_bytes(tracking.artifact(store, run.info.run_id, evaluation.FORECASTS))
         for run in found

@@ -22,21 +22,25 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from gridcast import tracking
-from gridcast.analysis import plots, statistics, tables, verdict
+from gridcast.analysis import chapters, plots, statistics, tables, verdict
+from gridcast.analysis.chapters import Chapters
 from gridcast.analysis.record import Record
 from gridcast.models.baselines import NAIVE
 from gridcast.tracking import Store
 
 TITLES = {
-    "model_comparison": "The winner against the baselines, on the test span",
     "best_model_evaluation": "The winner's forecasts of the test span",
     "grid_search_analysis": "The grid at a glance",
     "hyperparameter_importance": "Which settings mattered",
     "interactions": "Settings together",
     "cost_quality": "Cost against quality",
     "parallel_coordinates": "Every run",
+    **chapters.TITLES,
 }
-SHOWN = 10
+GRID = ("grid_search_analysis", "hyperparameter_importance", "interactions", "cost_quality", "parallel_coordinates")
+"""Pictures of the settings; the others stand in the chapters on the forecasts."""
+SHOWN, STEPS_SHOWN, LISTED = 10, 12, 100
+"""Runs and configurations that the page shows; steps of the horizon; series, where each has a model of its own."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +48,7 @@ class Findings:
     """Every number of the report, before anything is drawn or written.
 
     `against` compares the winner with each baseline (empty while the test span is untouched);
-    `missing` says what this sweep cannot show, and why.
+    `missing` says what this sweep cannot show, and why; `chapters` are those on the forecasts themselves.
     """
 
     leaders: pd.DataFrame
@@ -58,10 +62,12 @@ class Findings:
     compared_over: str
     tested: pd.DataFrame
     by_series: pd.DataFrame
+    routes: pd.DataFrame
     against: pd.DataFrame
     sentences: list[str]
     honest: str
     missing: list[str]
+    chapters: Chapters
 
     @property
     def verdict(self) -> str:
@@ -72,14 +78,16 @@ class Findings:
 def find(record: Record) -> Findings:
     """Compute the findings of `record`."""
     axes, metric = record.axes, record.metric
-    runs = record.runs[np.isfinite(record.runs[metric])]
-    leaders = tables.leaderboard(runs, axes, metric)
+    runs = tables.comparable(record.runs, metric)
+    leaders = tables.leaderboard(record.runs, axes, metric)
     configurations = tables.by_configuration(runs, axes, metric)
     contrasts = [tables.contrast(runs, axis, metric) for axis in axes]
     tied, over = _tied(record)
     known = configurations.set_index("configuration")
     simplest = tables.simplest(configurations, tied) if tied else str(record.leader["configuration"])
     names = runs.drop_duplicates("configuration").set_index("configuration")["name"]
+    if not record.together:
+        names = configurations.set_index("configuration")["name"]
     own, horizon = str(record.leader["name"]), _horizon(record)
     tested = tables.test_table(record.tests) if record.tests else pd.DataFrame()
     by_series = tables.by_series({own: record.tests[own]}) if record.tests else pd.DataFrame()
@@ -92,11 +100,12 @@ def find(record: Record) -> Findings:
         runs=len(runs),
         planned=len(record.about["run_keys"]),
         failed=len(record.failures),
-        tied=len(set(tied) & set(known.index)),
-        simplest=str(names[simplest]),
+        tied=len(set(tied) & set(known.index)) if record.together else 0,
+        simplest=str(names.get(simplest, own)),
         compared_over=over,
     )
     honest = verdict.honest(against, mase, NAIVE)
+    told = chapters.find(record, tested, by_series, horizon)
     return Findings(
         leaders=leaders,
         configurations=configurations,
@@ -109,16 +118,20 @@ def find(record: Record) -> Findings:
         compared_over=over,
         tested=tested,
         by_series=by_series,
+        routes=_routes(record, by_series),
         against=against,
         sentences=[
             *verdict.standing(standing),
+            *verdict.answered(record.routes),
             *verdict.against(against, mase),
             *verdict.counted(by_series),
+            *told.verdict,
             *([promotion] if (promotion := record.parent.data.tags.get(tracking.PROMOTION)) else []),
             *verdict.settings(contrasts, axes, metric),
         ],
         honest=honest,
         missing=_missing(record),
+        chapters=told,
     )
 
 
@@ -129,11 +142,13 @@ def _horizon(record: Record) -> int:
 
 def _tied(record: Record) -> tuple[list[str], str]:
     """Configurations tied with the best, and over what they were compared."""
-    seeds = record.runs.pivot_table(index="seed", columns="configuration", values=record.metric).dropna(axis=1)
-    if len(seeds) > 1:
-        return statistics.tied_with_best(
-            seeds, over="seeds"
-        ), f"paired over {len(seeds)} seeds, 5 % with Holm's correction"
+    index = list(tables.REPLICATED)
+    pairs = record.runs.pivot_table(index=index, columns="configuration", values=record.metric).dropna(axis=1)
+    if len(pairs) > 1 and pairs.shape[1]:
+        over = _replicates(record)
+        return statistics.tied_with_best(pairs, over="seeds"), f"paired over {over}, 5 % with Holm's correction"
+    if not record.together:
+        return [], ""
     leading = record.by_origin.dropna(axis=1)
     if leading.shape[1] < 2 or len(leading) < 8:
         return [str(record.leader["configuration"])], "too few runs or validation steps to compare"
@@ -145,8 +160,29 @@ def _tied(record: Record) -> tuple[list[str], str]:
     return [leader, *(configuration for configuration in tied if configuration != leader)], over
 
 
+def _replicates(record: Record) -> str:
+    """Over what the runs of a configuration are spread, such as `3 seeds on 4 folds`."""
+    alone = record.runs[record.runs["series"] != ""] if not record.together else record.runs
+    counts = {column: alone[column].nunique() for column in tables.REPLICATED}
+    told = [f"{counts['seed']} seeds"] if counts["seed"] > 1 else []
+    told += [f"{counts['series']} series"] if counts["series"] > 1 else []
+    told += [f"{counts['fold']} folds"] if counts["fold"] > 1 else []
+    return " on ".join(told)
+
+
 def _missing(record: Record) -> list[str]:
     said = []
+    if not record.together:
+        said.append(
+            "Losses of different series do not compare: runs are ranked within their series, and the pictures and "
+            "tables of settings show losses moved to one mean for every series. The winner is many networks, so it "
+            "has no curves of its own."
+        )
+    elif record.about.get("folds"):
+        said.append(
+            "Losses of different folds do not compare: runs are ranked within their fold, and the pictures and tables "
+            "of settings show losses moved to one mean for every fold."
+        )
     runs, planned = len(record.runs), len(record.about["run_keys"])
     chosen = record.about.get("search", {}).get("strategy", "grid")
     if chosen != "grid":
@@ -171,7 +207,7 @@ def _missing(record: Record) -> list[str]:
 def draw(record: Record, findings: Findings) -> dict[str, Figure]:
     """The pictures of the report by name; those that cannot be drawn are left out."""
     runs, axes, metric = record.runs, record.axes, record.metric
-    runs = runs[np.isfinite(runs[metric])]
+    runs = tables.comparable(runs, metric)
     target = "actual" if not record.tests else str(record.about.get("target", "value"))
     figures: dict[str, Figure] = {}
     with plots.style(), warnings.catch_warnings():
@@ -182,8 +218,9 @@ def draw(record: Record, findings: Findings) -> dict[str, Figure]:
             figures["best_model_evaluation"] = plots.best_model_evaluation(
                 record.tests[own], findings.by_series, target
             )
+            figures |= chapters.draw(findings.chapters, list(record.tests), target)
         figures["grid_search_analysis"] = plots.grid_search_analysis(
-            runs, findings.leaders, axes, metric, record.curves
+            runs, findings.leaders, axes, metric, record.curves, record.winner
         )
         figures["hyperparameter_importance"] = plots.hyperparameter_importance(findings.importance)
         figures["interactions"] = plots.interactions(findings.pivots, findings.strengths)
@@ -238,6 +275,8 @@ def _workbook(findings: Findings, path: Path) -> None:
         "importance": findings.importance,
         "test span": findings.tested,
         "by series": findings.by_series,
+        "models": findings.routes,
+        **chapters.sheets(findings.chapters),
     }
     with pd.ExcelWriter(path, engine="openpyxl") as book:
         for name, sheet in sheets.items():
@@ -254,7 +293,10 @@ def _inline(name: str, svg: str) -> Markup:
     svg = re.sub(r'\bid="([^"]+)"', rf'id="{name}-\1"', svg)
     svg = re.sub(r"url\(#([^)]+)\)", rf"url(#{name}-\1)", svg)
     svg = re.sub(r'xlink:href="#([^"]+)"', rf'xlink:href="#{name}-\1"', svg)
-    svg = re.sub(r"<svg[^>]*?viewBox", '<svg role="img" viewBox', svg, count=1)
+    # A small picture keeps the size of its letters: what fills the page is 13.5 inches wide.
+    wide = float(re.search(r'viewBox="0 0 ([\d.]+)', svg)[1]) / 72 / 13.5  # type: ignore[index]
+    start = f'<svg role="img" style="--wide: {74 * wide:.1f}rem" viewBox'
+    svg = re.sub(r"<svg[^>]*?viewBox", start, svg, count=1)
     svg = svg.replace(plots.INK, "var(--ink)").replace(plots.LINE, "var(--line)")
     return Markup(svg)  # noqa: S704 - our own drawing
 
@@ -264,11 +306,13 @@ def page(record: Record, findings: Findings, vectors: Mapping[str, str]) -> str:
     environment = Environment(
         loader=PackageLoader("gridcast.analysis"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
-    environment.filters["number"] = _number
+    environment.filters |= {"number": _number, "percent": _percent, "sentence": _sentence}
     about = record.about
     leader = record.leader
     settings = {axis.replace("_", " "): leader[axis] for axis in record.axes} or {"run": leader["name"]}
-    columns = [axis for axis in record.axes if axis in findings.leaders.columns]
+    leaders = findings.leaders
+    columns = [name for name in ("series", "fold", *record.axes) if name in leaders.columns]
+    top = leaders.head(SHOWN) if record.together else leaders[leaders["rank"] == 1].head(LISTED)
     return environment.get_template("report.html").render(
         name=record.name,
         record=record,
@@ -277,10 +321,18 @@ def page(record: Record, findings: Findings, vectors: Mapping[str, str]) -> str:
         leader=leader,
         settings=settings,
         columns=columns,
-        top=findings.leaders.head(SHOWN).to_dict("records"),
+        top=top.to_dict("records"),
+        routes=findings.routes.head(LISTED).to_dict("records"),
+        replicates=_replicates(record),
         tested=findings.tested.to_dict("records"),
         against={row["name"]: row for row in findings.against.to_dict("records")},
-        figures=[(name, TITLES[name], _inline(name, svg)) for name, svg in vectors.items()],
+        figures={name: _inline(name, svg) for name, svg in vectors.items()},
+        titles=TITLES,
+        grid=GRID,
+        chapters=findings.chapters,
+        promised=chapters.promised(findings.chapters),
+        steps=_steps(findings.chapters.by_step),
+        parts=_parts(record, findings),
         configurations=findings.configurations.head(SHOWN).to_dict("records"),
         seeds=sorted(map(int, record.runs["seed"].unique())),
         seconds=float(record.runs["fit_seconds"].sum()),
@@ -290,9 +342,42 @@ def page(record: Record, findings: Findings, vectors: Mapping[str, str]) -> str:
     )
 
 
+def _routes(record: Record, by_series: pd.DataFrame) -> pd.DataFrame:
+    """Who answers for each series, with its error on validation and, where it was tested, on the test span."""
+    if not len(record.routes):
+        return record.routes
+    tested = by_series if len(by_series) else pd.DataFrame(columns=["series", "mae", "mase"])
+    return record.routes.merge(tested[["series", "mae", "mase"]], on="series", how="left")
+
+
+def _steps(by_step: pd.DataFrame) -> list[dict[str, Any]]:
+    """Rows of the table of steps, the first, the last and at most some between: step, and each forecaster's row."""
+    steps = sorted(by_step["step"].unique()) if len(by_step) else []
+    chosen = (
+        [steps[k] for k in np.unique(np.linspace(0, len(steps) - 1, STEPS_SHOWN).round().astype(int))] if steps else []
+    )
+    return [
+        {"step": step, "of": {row["name"]: row for row in by_step[by_step["step"] == step].to_dict("records")}}
+        for step in chosen
+    ]
+
+
+def _parts(record: Record, findings: Findings) -> dict[str, list[dict[Any, Any]]]:
+    """Tables of parts of the winner's forecasts, worst first: by series, and by each category."""
+    own = str(record.leader["name"])
+    found = {"series": findings.by_series, **findings.chapters.categories} if record.tests else {}
+    return {
+        label: frame[frame["name"] == own]
+        .sort_values("mase", ascending=False)
+        .rename(columns={"series": "part", "value": "part"})
+        .to_dict("records")
+        for label, frame in found.items()
+    }
+
+
 def _lines(record: Record) -> dict[str, Any]:
     """What the interactive picture needs: the axes with their values, and each run as places on them."""
-    runs = record.runs[np.isfinite(record.runs[record.metric])].sort_values(record.metric, ascending=False)
+    runs = tables.comparable(record.runs, record.metric).sort_values(record.metric, ascending=False)
     axes = []
     for axis in record.axes:
         values = sorted(runs[axis].unique())
@@ -310,6 +395,18 @@ def _lines(record: Record) -> dict[str, Any]:
             for run in runs.to_dict("records")
         ],
     }
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %" if np.isfinite(share) else "-"
+
+
+def _sentence(note: str) -> str:
+    """A note as a sentence: a capital at its start, a stop at its end."""
+    text = note.removeprefix("warning: ").strip()
+    if text.partition(" ")[0].isalpha():  # not the name of a file
+        text = f"{text[:1].upper()}{text[1:]}"
+    return text + ("" if text.endswith((".", "!", "?")) else ".")
 
 
 def _number(value: Any) -> str:

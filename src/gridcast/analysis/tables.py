@@ -3,7 +3,8 @@
 `runs` has one row per finished run: run_id, key, name, seed, configuration (JSON text, equal for the seeds of
 one configuration), one column per setting, and the final metrics. `axes` are the settings that vary, `metric` is
 the column to minimise; rows where it is not finite are left out of every table. A `test` table has one row per
-window and step of the test span: series, time, step (1 = next), actual, forecast, scale (of MASE).
+window and step of the test span: series, time, step (1 = next), actual, forecast, scale (of MASE), and a column
+`q0.1` for each level of which there is a quantile.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import numpy as np
 import pandas as pd
 
 from gridcast import metrics
+from gridcast.analysis import quantiles
 from gridcast.analysis.statistics import diebold_mariano, mean_interval, paired
 from gridcast.config import AXES
 
@@ -23,7 +25,9 @@ FEW = 4
 """With fewer different settings no forest can tell axes apart: the smallest grid of two axes has four."""
 MANY = 500
 """Above so many different settings a quarter of optuna's trees is as exact and takes seconds, not a minute."""
-MEASURES = tuple(metrics.LOWER_IS_BETTER)
+REPLICATED = ("series", "fold", "seed")
+"""What runs of one configuration differ in."""
+QUANTILE_MEASURES = ("wql", "coverage", "width")
 
 
 @dataclass(frozen=True)
@@ -55,11 +59,36 @@ def text(value: object) -> str:
 
 
 def leaderboard(runs: pd.DataFrame, axes: Sequence[str], metric: str) -> pd.DataFrame:
-    """Runs by `metric`, best first: rank, name, the axes, seed, metrics, seconds, parameters, run_id."""
-    ranked = _finite(runs, metric).sort_values([metric, "key"], ignore_index=True)
-    ranked["rank"] = np.arange(1, len(ranked) + 1)
+    """Runs by `metric`, best first: rank, name, the axes, seed, metrics, seconds, parameters, run_id.
+
+    Where there are several series or folds, among which losses do not compare: their columns too,
+    the latest fold first, and ranks within each.
+    """
+    apart = _apart(runs)
+    ranked = _finite(runs, metric).sort_values(
+        [*apart, metric, "key"], ascending=[*(column != "fold" for column in apart), True, True], ignore_index=True
+    )
+    ranked["rank"] = ranked.groupby(apart).cumcount() + 1 if apart else np.arange(1, len(ranked) + 1)
     measured = ["best_val_loss", "best_val_mae", "best_epoch", "epochs_trained", "fit_seconds", "parameters"]
-    return ranked[["rank", "name", *axes, "seed", *measured, "run_id"]]
+    if "best_val_wql" in ranked and ranked["best_val_wql"].notna().any():
+        measured.insert(2, "best_val_wql")
+    return ranked[["rank", "name", *apart, *axes, "seed", *measured, "run_id"]]
+
+
+def comparable(runs: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """`runs` with a finite `metric`, moved so that its mean is the same in every series and fold.
+
+    How hard a series is says nothing about settings: what is left is how they differ within it.
+    """
+    known, apart = _finite(runs, metric), _apart(runs)
+    if not apart:
+        return known
+    means = known.groupby(apart)[metric].transform("mean")
+    return known.assign(**{metric: known[metric] - means + known[metric].mean()})
+
+
+def _apart(runs: pd.DataFrame) -> list[str]:
+    return [column for column in ("series", "fold") if column in runs and len(runs[column].unique()) > 1]
 
 
 def by_configuration(runs: pd.DataFrame, axes: Sequence[str], metric: str) -> pd.DataFrame:
@@ -75,7 +104,7 @@ def by_configuration(runs: pd.DataFrame, axes: Sequence[str], metric: str) -> pd
         rows.append(
             {
                 "configuration": configuration,
-                "name": str(first["name"]).removesuffix(f" seed{first['seed']}"),
+                "name": configuration_name(first),
                 **{axis: first[axis] for axis in axes},
                 "mean": interval.mean,
                 "low": interval.low,
@@ -89,6 +118,12 @@ def by_configuration(runs: pd.DataFrame, axes: Sequence[str], metric: str) -> pd
     return pd.DataFrame(rows, columns=columns).sort_values(
         ["count", "mean"], ascending=[False, True], kind="stable", ignore_index=True
     )
+
+
+def configuration_name(run: pd.Series) -> str:
+    """The name of a run without series, fold and seed."""
+    name = str(run["name"]).removeprefix(f"{run.get('series')}: ").removesuffix(f" fold{run.get('fold')}")
+    return name.removesuffix(f" seed{run['seed']}")
 
 
 def main_effects(runs: pd.DataFrame, axes: Sequence[str], metric: str) -> pd.DataFrame:
@@ -106,7 +141,7 @@ def main_effects(runs: pd.DataFrame, axes: Sequence[str], metric: str) -> pd.Dat
 
 
 def contrast(runs: pd.DataFrame, axis: str, metric: str) -> Contrast | None:
-    """The best value of `axis` against the worst, over runs alike in all other settings and the seed.
+    """The best value of `axis` against the worst, over runs alike in all other settings, series, fold and seed.
 
     Values are ranked by their mean distance from the mean of the runs they are matched with, which in a whole grid is
     their mean; of the values that share a pair, the two furthest apart are compared. Percent and half width
@@ -115,7 +150,8 @@ def contrast(runs: pd.DataFrame, axis: str, metric: str) -> Contrast | None:
     difference changes with the other settings. None when no two runs differ in `axis` alone.
     """
     known = _finite(runs, metric)
-    match = [setting for setting in (*AXES, "seed") if setting != axis]
+    others = [setting for setting in (*AXES, *REPLICATED) if setting != axis and setting in known]
+    match = [setting for setting in others if known[setting].notna().all()]
     matched = known.pivot_table(index=match, columns=axis, values=metric) if len(known) else pd.DataFrame()
     matched = matched[matched.count(axis=1) > 1]
     if not len(matched):
@@ -256,12 +292,13 @@ def simplest(configurations: pd.DataFrame, tied: Collection[str]) -> str:
 
 @np.errstate(invalid="ignore")  # an infinite forecast makes some measures NaN
 def test_table(tests: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """One row per forecaster: name, mae, rmse, r2, mape, smape, mase and the closeness shares in percent.
+    """One row per forecaster: name, mae, rmse, r2, mape, smape, mase, wape and the closeness shares in percent.
 
     MAE and RMSE are in data units, MASE is the mean over series. The shares are named share_excellent,
-    share_good, share_acceptable and share_needs_improvement.
+    share_good, share_acceptable and share_needs_improvement. Where the first of `tests` gives quantiles, wql,
+    coverage and width as `quantiles.measured` has them, at its levels.
     """
-    rows = []
+    rows, levels = [], _levels(tests)
     for name, table in tests.items():
         actual, forecast, series, scale = _arrays(table)
         shares = metrics.closeness(actual, forecast)
@@ -270,6 +307,7 @@ def test_table(tests: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
                 "name": name,
                 **metrics.overall(actual, forecast, series, scale),
                 **{f"share_{label.lower().replace(' ', '_')}": share for label, share in shares.items()},
+                **(quantiles.measured(table, levels) if levels else {}),
             }
         )
     return pd.DataFrame(rows)
@@ -277,13 +315,47 @@ def test_table(tests: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
 
 @np.errstate(invalid="ignore")
 def by_series(tests: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """One row per forecaster and series: name, series, mae, rmse (data units), r2, mape, smape, mase."""
-    rows = [
-        {"name": name, "series": series, **measured}
-        for name, table in tests.items()
-        for series, measured in metrics.per_series(*_arrays(table)).items()
-    ]
-    return pd.DataFrame(rows, columns=["name", "series", *MEASURES])
+    """One row per forecaster and series: name, series, mae, rmse (data units), r2, mape, smape, mase, wape.
+
+    Where the first of `tests` gives quantiles, wql, coverage and width too, at its levels.
+    """
+    levels, rows = _levels(tests), []
+    for name, table in tests.items():
+        own = dict(iter(table.groupby("series", sort=False))) if levels else {}
+        for series, measured in metrics.per_series(*_arrays(table)).items():
+            more = quantiles.measured(own[series], levels) if levels else {}
+            rows.append({"name": name, "series": series, **measured, **more})
+    return pd.DataFrame(rows, columns=["name", "series", *metrics.POINT, *(QUANTILE_MEASURES if levels else ())])
+
+
+def by_step(tests: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """One row per forecaster and step of the horizon: name, step, mae (data units), mase (mean over series).
+
+    Where the first of `tests` gives quantiles, wql, coverage and width too, at its levels.
+    """
+    return _parted(tests, "step", {name: table["step"] for name, table in tests.items()})
+
+
+def by_category(tests: Mapping[str, pd.DataFrame], of: Mapping[str, str]) -> pd.DataFrame:
+    """One row per forecaster and value of a category, where `of` tells that of each series.
+
+    Columns: name, value, mae (data units), mase (mean over series), and those of quantiles as `by_step` has
+    them. Series of which `of` tells nothing stand together under `unknown`.
+    """
+    parts = {name: table["series"].astype(str).map(dict(of)).fillna("unknown") for name, table in tests.items()}
+    return _parted(tests, "value", parts)
+
+
+@np.errstate(invalid="ignore")
+def _parted(tests: Mapping[str, pd.DataFrame], label: str, parts: Mapping[str, pd.Series]) -> pd.DataFrame:
+    """The measures of each forecaster for each value of its `parts` (rows,), under the column `label`."""
+    levels, rows = _levels(tests), []
+    for name, table in tests.items():
+        for value, own in table.groupby(parts[name].to_numpy()):
+            found = metrics.overall(*_arrays(own))
+            more = quantiles.measured(own, levels) if levels else {}
+            rows.append({"name": name, label: value, "mae": found["mae"], "mase": found["mase"], **more})
+    return pd.DataFrame(rows, columns=["name", label, "mae", "mase", *(QUANTILE_MEASURES if levels else ())])
 
 
 def origin_losses(table: pd.DataFrame) -> pd.Series:
@@ -340,6 +412,10 @@ def _additive(values: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Least-squares fit of `values` by one number per code of `a` plus one per code of `b`."""
     dummies = np.hstack([np.eye(a.max() + 1)[a], np.eye(b.max() + 1)[b]])
     return dummies @ np.linalg.lstsq(dummies, values, rcond=None)[0]
+
+
+def _levels(tests: Mapping[str, pd.DataFrame]) -> tuple[float, ...]:
+    return quantiles.levels(next(iter(tests.values()))) if tests else ()
 
 
 def _arrays(table: pd.DataFrame) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:

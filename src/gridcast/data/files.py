@@ -17,6 +17,7 @@ import pandas as pd
 from pandas.api.types import union_categoricals
 
 from gridcast.config import Data
+from gridcast.data import features
 from gridcast.data.features import is_column
 from gridcast.errors import DataError, suggest
 
@@ -35,12 +36,13 @@ def read(path: str, data: Data, *, settable: bool = True) -> tuple[pd.DataFrame,
 
     The time column comes as datetime64 without a time zone, the target and covariates as floats,
     series and static columns as text or categories of it. Rows without a target are left out: their
-    step is a gap. `settable` tells that there is an experiment file, in which `data.dates` is a remedy.
+    step is a gap. `settable` tells that there is an experiment file, in which `data.dates` is a remedy;
+    without one, static columns may be empty.
     Raises DataError that names file, line, column, value and remedy.
     """
     if path.endswith(".parquet"):
         return _parquet(path, data, settable)
-    text, encoding = _text(path)
+    text, encoding = decoded(path)
     header = text.split("\n", 1)[0]
     if not text.strip():
         raise DataError(f"{path}: the file is empty; give one with a header and rows")
@@ -65,7 +67,7 @@ def read(path: str, data: Data, *, settable: bool = True) -> tuple[pd.DataFrame,
         rows[column], with_comma = _floats(rows, column, separator, path)
         comma |= with_comma
         _give_back()
-    _filled(rows, (*data.series, *data.static), path)
+    _filled(rows, (*data.series, *(data.static if settable else ())), path)
     kept = _with_target(rows, data)
     named = {",": "commas", ";": "semicolons", "\t": "tabs"}[separator]
     note = f"{len(rows):,} rows, {encoding}, {named}{', decimal comma' if comma else ''}, {dates} dates"
@@ -74,7 +76,25 @@ def read(path: str, data: Data, *, settable: bool = True) -> tuple[pd.DataFrame,
     return kept, note
 
 
-def _text(path: str) -> tuple[str, str]:
+def columns(path: str) -> list[str]:
+    """The names of the columns in the file at `path`. Raises DataError where it cannot be read."""
+    if path.endswith(".parquet"):
+        return list(_schema(path).names)
+    header = decoded(path)[0].split("\n", 1)[0]
+    return _header(header, max(",;\t", key=header.count), path)
+
+
+def _schema(path: str) -> Any:
+    try:
+        from pyarrow import parquet as pq
+
+        return pq.read_schema(path)
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: not a Parquet file: {error}") from None
+
+
+def decoded(path: str) -> tuple[str, str]:
+    """The text of the file at `path`, lines ended by newlines alone, and the name of its encoding. DataError."""
     opener: Any = OPENERS.get(Path(path).suffix, open)
     try:
         with cast("IO[bytes]", opener(path, "rb")) as file:
@@ -108,8 +128,9 @@ def _wanted(names: list[str], data: Data, path: str) -> list[str]:
     for field, columns in fields.items():
         for column in columns:
             if column not in names:
+                known = [*names, *features.near(column)] if field == "data.future" else names
                 raise DataError(
-                    f"{path}, line 1: no column '{column}' ({field}){suggest(column, names)} "
+                    f"{path}, line 1: no column '{column}' ({field}){suggest(column, known)} "
                     f"(the file has: {', '.join(names)})"
                 )
             if names.count(column) > 1:
@@ -286,7 +307,7 @@ def _parquet(path: str, data: Data, settable: bool) -> tuple[pd.DataFrame, str]:
         if not pd.api.types.is_numeric_dtype(rows[column]):
             raise DataError(f"{path}, column '{column}': holds {rows[column].dtype}, not numbers")
         rows[column] = rows[column].astype(float)
-    _filled(rows, (*data.series, *data.static), path)
+    _filled(rows, (*data.series, *(data.static if settable else ())), path)
     return _with_target(rows, data), f"{len(rows):,} rows, Parquet"
 
 

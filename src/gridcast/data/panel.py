@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from gridcast.config import Experiment
-from gridcast.data import axis, gaps, scaling, splits, windows
-from gridcast.data.features import calendar, is_column
+from gridcast.data import axis, dated, exhibition, features, gaps, lagged, scaling, splits, windows
+from gridcast.data.features import TREND, Dated, is_column
 from gridcast.data.preprocessing import Preprocessing
 from gridcast.data.sources import ONLY_SERIES, SERIES, TARGET, TIME, Table
 from gridcast.errors import ConfigError, DataError
@@ -25,8 +26,11 @@ class Panel:
 
     `target` is (series, steps); NaN before a series begins and after it ends, never between.
     `observed` (series, steps) is False there and where a gap was filled with a made-up value.
-    `past` and `future` are (series, steps, columns), without NaN where the target has none.
-    `static` is (series, columns), codes into `vocabularies`. `notes` tells what was done.
+    `past` and `future` are (series, steps, columns), without NaN where the target has none; the last
+    of `past` tells of stretches without exhibition where `data.exhibition` is `feature`.
+    `static` is (series, columns), codes into `vocabularies`. `dated` are the days of holidays and
+    events. `folds` are the spans of each rolling origin, `spans` those of the last one; without
+    rolling origins there is one. `notes` tells what was done.
     """
 
     series: tuple[str, ...]
@@ -38,6 +42,8 @@ class Panel:
     static: np.ndarray
     vocabularies: tuple[tuple[str, ...], ...]
     spans: splits.Spans
+    dated: tuple[Dated, ...] = ()
+    folds: tuple[splits.Spans, ...] = ()
     notes: tuple[str, ...] = ()
 
     @property
@@ -50,6 +56,8 @@ class Panel:
         for values in (self.target, self.observed, self.past, self.future, self.static):
             digest.update(str(values.shape).encode())
             digest.update(np.ascontiguousarray(values).data)
+        for one in self.dated:
+            digest.update(repr(one).encode())
         return digest.hexdigest()
 
     @property
@@ -64,8 +72,12 @@ class Panel:
         What is fitted or counted on it knows no filled value: one interpolated at the end of the
         span would tell of the span after.
         """
-        train = self.spans.train
-        return np.where(self.observed[:, :train], self.target[:, :train], np.nan)
+        train = slice(*self.spans["train"])
+        return np.where(self.observed[:, train], self.target[:, train], np.nan)
+
+    def fold(self, number: int) -> Panel:
+        """The same panel with the spans of fold `number`."""
+        return replace(self, spans=self.folds[number])
 
     def take(self, keep: np.ndarray) -> Panel:
         """The same panel with the series at positions `keep` only."""
@@ -83,21 +95,28 @@ class Panel:
 def build(table: Table, experiment: Experiment) -> Panel:
     """The panel of `table`: placed on its axis, gaps filled as told, series selected, checked.
 
+    What is counted here, once for all folds, is counted on the training span of the first: it lies
+    within those of the others, where folds are `expanding`, and before them else. Where series have models of
+    their own, one too short for its own is kept and told, for others may answer for it.
+
     Raises DataError that names file, line and remedy: a (series, time) given twice, stamps off a
     regular axis, steps missing under `gaps: error`, a series too short for windows in each span.
     """
     data = experiment.data
     _calendar_names(experiment)
-    panel = _placed(table, experiment)
+    panel = _dated(_placed(table, experiment), experiment)
     if data.select.top is not None:
         panel = _top(panel, data.select.top, experiment)
     panel = _gaps(panel, table, experiment)
     train = panel.spans.train
     panel = replace(panel, past=_complete(panel.past, train), future=_complete(panel.future, train))
+    panel = _exhibited(panel, data.exhibition)
     panel = _static(panel, table, data.static)
     panel = _constant(panel, experiment)
-    _long_enough(panel, experiment)
-    panel = _whole_enough(panel, experiment)
+    panel = replace(panel, spans=panel.folds[-1])
+    panel = _apart(panel, experiment) if experiment.mode != "global" else _together(panel, experiment)
+    if "negative-binomial" in experiment.values("likelihood"):
+        _counts(panel)
     if experiment.transform.log1p and np.nanmin(panel.target) <= -1:
         where, when = map(int, np.unravel_index(np.nanargmin(panel.target), panel.target.shape))
         raise DataError(
@@ -107,11 +126,30 @@ def build(table: Table, experiment: Experiment) -> Panel:
     return panel
 
 
+def _counts(panel: Panel) -> None:
+    """A count is whole and not negative; a value that fills a gap need not be, it is never scored."""
+    broken = panel.observed & ((panel.target < 0) | (panel.target != np.round(panel.target)))
+    if broken.any():
+        where, when = map(int, np.argwhere(broken)[0])
+        raise DataError(
+            f"likelihood: series '{panel.series[where]}' is {panel.target[where, when]:g} at "
+            f"{panel.times[when]:%Y-%m-%d %H:%M}, and negative-binomial counts whole things from 0 on "
+            f"({int(broken.sum()):,} such values in all); write likelihood: student-t"
+        )
+
+
 def _calendar_names(experiment: Experiment) -> None:
     try:
-        calendar(pd.DatetimeIndex([]), experiment.data.future)
+        features.check(experiment.data.future)
     except ValueError as error:
         raise ConfigError(f"data.future: {error}") from None
+
+
+def _dated(panel: Panel, experiment: Experiment) -> Panel:
+    """The panel with the days of holidays and events."""
+    found = dated.resolve(experiment.data.future, panel.times)
+    told = dated.told(found, panel.times[: panel.spans.train], experiment.data.frequency)
+    return replace(panel, dated=found, notes=(*panel.notes, *told))
 
 
 def _placed(table: Table, experiment: Experiment) -> Panel:
@@ -139,6 +177,7 @@ def _placed(table: Table, experiment: Experiment) -> Panel:
         return values.reshape(len(ids), len(times), len(columns))
 
     target = cube(TARGET)[:, :, 0]
+    folds = _folds(len(times), experiment)
     return Panel(
         series=ids,
         times=times,
@@ -148,9 +187,25 @@ def _placed(table: Table, experiment: Experiment) -> Panel:
         future=cube(*filter(is_column, data.future)),
         static=np.zeros((len(ids), 0), np.int32),
         vocabularies=(),
-        spans=splits.spans(len(times), experiment.split.train, experiment.split.validation),
+        spans=folds[0],
+        folds=folds,
         notes=table.notes,
     )
+
+
+def _folds(steps: int, experiment: Experiment) -> tuple[splits.Spans, ...]:
+    """The spans of each fold, of one where there are shares. Raises DataError when the first has too few steps."""
+    split, needed = experiment.split, _longest_lookback(experiment) + experiment.window.horizon
+    if split.folds is None:
+        return (splits.spans(steps, split.train, split.validation),)
+    folds = splits.folds(steps, split.folds, experiment.fold_steps, expanding=split.expanding)
+    if folds[0].train < needed:
+        raise DataError(
+            f"split.folds: {split.folds} folds of {experiment.fold_steps} steps and the test span leave "
+            f"{max(0, folds[0].train)} of {steps} steps to train the first one on, {needed} needed (lookback + "
+            "horizon); fewer folds, a shorter split.horizon, or longer series"
+        )
+    return folds
 
 
 def _no_duplicates(table: Table, cell: np.ndarray, cells: int) -> None:
@@ -222,11 +277,12 @@ def _gaps(panel: Panel, table: Table, experiment: Experiment) -> Panel:
 
 def preprocessing(panel: Panel, experiment: Experiment, lookback: int) -> Preprocessing:
     """Everything about `panel` that a model needs in use, fitted on the training span."""
-    data, options, train = experiment.data, experiment.transform, panel.spans.train
-    columns = panel.columns[:, :train]
+    data, options, train = experiment.data, experiment.transform, slice(*panel.spans["train"])
+    columns = panel.columns[:, train]
     # Covariates are always scaled: `none` speaks of the target.
     method = "standard" if options.scale == "none" else options.scale
-    weekdays = axis.weekdays(panel.times[:train], data.frequency, data.calendar)
+    weekdays = axis.weekdays(panel.times[train], data.frequency, data.calendar)
+    scaler = scaling.fit(panel.training_target, options.scale, options.log1p)
     return Preprocessing(
         time=data.time,
         keys=data.series,
@@ -240,13 +296,31 @@ def preprocessing(panel: Panel, experiment: Experiment, lookback: int) -> Prepro
         series=panel.series,
         lookback=lookback,
         horizon=experiment.window.horizon,
-        target_scaler=scaling.fit(panel.training_target, options.scale, options.log1p),
+        target_scaler=scaler,
         scalers=tuple(scaling.fit(columns[:, :, k], method) for k in range(columns.shape[2])),
         static=tuple(map(tuple, panel.static.tolist())),
         fallback=tuple(map(tuple, np.median(columns, axis=1).tolist())),
         # Where every step is given for every series, each table shows the whole calendar.
         closed=None if data.gaps == "error" else axis.closed(panel.times, weekdays),
+        dated=panel.dated,
+        span=(str(panel.times[train][0]), str(panel.times[train][-1])) if TREND in data.future else None,
+        aggregate=data.aggregate,
+        categories=tuple(zip(data.static, panel.vocabularies, strict=True)),
+        usual=tuple(exhibition.usual(panel.training_target).tolist()) if data.exhibition == "feature" else (),
+        **(_lagged(panel, experiment, scaler.scale) if experiment.task == "probabilistic" else {}),
     )
+
+
+def _lagged(panel: Panel, experiment: Experiment, scale: np.ndarray) -> dict[str, Any]:
+    """What a probabilistic network reads beside: lags that some window of the training span has whole, and ages."""
+    most = panel.spans.train - experiment.window.horizon - _longest_lookback(experiment)
+    begins = panel.times[np.argmax(np.isfinite(panel.target), axis=1)]
+    return {
+        "lags": lagged.lags(experiment.data.frequency, most),
+        "begins": tuple(map(str, begins)),
+        "seconds": float(np.median(np.diff(panel.times.to_numpy("datetime64[s]")).astype(float))),
+        "typical": float(np.exp(np.log(scale).mean())),
+    }
 
 
 def _complete(cube: np.ndarray, train: int) -> np.ndarray:
@@ -265,6 +339,29 @@ def _complete(cube: np.ndarray, train: int) -> np.ndarray:
     return whole
 
 
+def _exhibited(panel: Panel, use: str) -> Panel:
+    """Stretches without exhibition neither trained on nor used for validation (`mask`), or told by a past channel.
+
+    The mask of the training span knows that span alone, that of the validation span nothing of the
+    test span, which is scored whole. The channel at a step knows the steps up to it.
+    """
+    if use == "none":
+        return panel
+    train, end = panel.spans.train, panel.spans.validation
+    usual = exhibition.usual(panel.training_target)
+    closed = exhibition.stretches(panel.target[:, :end], usual)
+    closed[:, :train] = exhibition.stretches(panel.target[:, :train], usual)
+    done = "left out of training and validation" if use == "mask" else "told by a channel once they are known"
+    told = exhibition.told(closed, panel.series, panel.times)
+    notes = (*panel.notes, f"in the training and validation spans {told}; {done} (exhibition: {use})")
+    if use == "feature":
+        channel = exhibition.known(panel.target, usual)[:, :, None].astype(float)
+        return replace(panel, past=np.concatenate([panel.past, channel], axis=2), notes=notes)
+    observed = panel.observed.copy()
+    observed[:, :end] &= ~closed
+    return replace(panel, observed=observed, notes=notes)
+
+
 def _static(panel: Panel, table: Table, columns: tuple[str, ...]) -> Panel:
     """Codes of each series' categories; 0 is kept for a category unseen in training."""
     if not columns:
@@ -272,14 +369,6 @@ def _static(panel: Panel, table: Table, columns: tuple[str, ...]) -> Panel:
     rows = table.rows
     codes, vocabularies = [], []
     for column in columns:
-        several = rows.groupby(SERIES)[column].nunique()
-        if (several > 1).any():
-            name = several[several > 1].index[0]
-            found = ", ".join(map(str, rows.loc[rows[SERIES] == name, column].unique()[:3]))
-            raise DataError(
-                f"data.static: column '{column}' changes within series '{name}' ({found}); "
-                "a static category has one value per series"
-            )
         of_series = rows.groupby(SERIES)[column].first().astype(str)
         values = of_series[list(panel.series)]
         vocabulary = tuple(sorted(set(values)))
@@ -308,10 +397,53 @@ def _constant(panel: Panel, experiment: Experiment) -> Panel:
     return replace(panel, notes=(*panel.notes, f"warning: {told}: kept; data.constant: drop leaves them out"))
 
 
-def _long_enough(panel: Panel, experiment: Experiment) -> None:
+def trainable(panel: Panel, experiment: Experiment) -> np.ndarray:
+    """True (series,) where a series has windows to train and to validate a model of its own, in every fold."""
+    window, enough = experiment.window, np.ones(len(panel.series), bool)
+    settled = gaps.settled(panel.target, panel.observed, experiment.data.gaps)
+    for spans in panel.folds:
+        for span in ("train", "validation"):
+            shape = _longest_lookback(experiment), window.horizon, window.stride, *spans[span]
+            usable = np.isfinite(panel.target)
+            index = windows.origins(usable, *shape, settled=settled, observed=panel.observed)
+            enough &= np.isin(np.arange(len(enough)), index[:, 0])
+    return enough
+
+
+def _apart(panel: Panel, experiment: Experiment) -> Panel:
+    """Series with models of their own: those never seen in training go, those too short to train on are told."""
+    seen = np.isfinite(panel.training_target).any(axis=1)
+    if not seen.all():
+        names = ", ".join(panel.series[i] for i in np.flatnonzero(~seen)[:5])
+        told = f"warning: {int((~seen).sum())} series without a value in the training span ({names}): left out"
+        panel = replace(panel.take(np.flatnonzero(seen)), notes=(*panel.notes, told))
+    enough = trainable(panel, experiment)
+    if not enough.any():
+        _together(panel, experiment)
+        raise DataError(f"{experiment.data.source}: no series has a window to train and to validate on in every fold")
+    if enough.all():
+        return panel
+    names = ", ".join(panel.series[i] for i in np.flatnonzero(~enough)[:5])
+    told = (
+        f"warning: {int((~enough).sum())} series too short to train a model of their own (lookback "
+        f"{_longest_lookback(experiment)} + horizon {experiment.window.horizon}): {names}; the seasonal naive, else "
+        "the last value, answers for them"
+    )
+    return replace(panel, notes=(*panel.notes, told))
+
+
+def _together(panel: Panel, experiment: Experiment) -> Panel:
+    for fold in range(len(panel.folds)):
+        panel = _whole_enough(_long_enough(panel.fold(fold), experiment), experiment)
+    return panel
+
+
+def _long_enough(panel: Panel, experiment: Experiment) -> Panel:
     lookback, horizon, spans = _longest_lookback(experiment), experiment.window.horizon, panel.spans
     for name, needed in (("train", lookback + horizon), ("validation", horizon), ("test", horizon)):
         start, end = spans[name]
+        if name == "test" and panel.spans is not panel.folds[-1]:
+            continue
         got = np.isfinite(panel.target[:, start:end]).sum(axis=1)
         short = np.flatnonzero(got < needed)
         if len(short):
@@ -322,6 +454,7 @@ def _long_enough(panel: Panel, experiment: Experiment) -> None:
                 f"{'' if name == 'train' else ', whose inputs may lie in the span before'}); give a longer series, "
                 "a shorter window, another split, or leave it out with data.select.only"
             )
+    return panel
 
 
 def _whole_enough(panel: Panel, experiment: Experiment) -> Panel:
@@ -335,24 +468,30 @@ def _whole_enough(panel: Panel, experiment: Experiment) -> Panel:
     settled = gaps.settled(panel.target, panel.observed, policy)
     notes = panel.notes
     for span in ("train", "validation", "test"):
+        if span == "test" and panel.spans is not panel.folds[-1]:
+            continue
         shape = _longest_lookback(experiment), window.horizon, window.stride, *panel.spans[span]
         whole = windows.origins(usable, *shape)
         honest = windows.origins(usable, *shape, settled=settled, observed=panel.observed)
         none = np.setdiff1d(whole[:, 0], honest[:, 0])
         if len(none) and (span == "train" or not len(honest)):
             filled = int((usable & ~panel.observed)[none[0]].sum())
+            masked = experiment.data.exhibition == "mask"
+            made_up = f"filled (gaps: {policy}){' or masked (exhibition: mask)' if masked else ''}"
+            told_instead = ", write exhibition: feature" if masked else ""
             ends = " and whose inputs end on an observed step" if policy == "interpolate" else ""
             raise DataError(
                 f"{experiment.data.source}: {_named(panel, none[0], len(none))} too broken: {filled} of its "
-                f"{len(panel.times)} steps are filled (gaps: {policy}), which leaves no window in the {span} span "
+                f"{len(panel.times)} steps are {made_up}, which leaves no window in the {span} span "
                 f"whose targets (horizon {window.horizon}) were all observed{ends}; give the missing steps, a coarser "
-                "data.frequency or a shorter horizon, write gaps: zero if nothing happened then, or leave it out with "
-                "data.select.only"
+                f"data.frequency or a shorter horizon{told_instead}, write gaps: zero if nothing happened then, or "
+                "leave it out with data.select.only"
             )
         if len(none):
             names = ", ".join(panel.series[i] for i in none[:5])
-            notes += (f"warning: {len(none)} series without a window in the {span} span for filled gaps ({names})",)
-    return replace(panel, notes=notes)
+            why = "filled or masked steps" if experiment.data.exhibition == "mask" else "filled gaps"
+            notes += (f"warning: {len(none)} series without a window in the {span} span for {why} ({names})",)
+    return replace(panel, notes=tuple(dict.fromkeys(notes)))
 
 
 def _longest_lookback(experiment: Experiment) -> int:

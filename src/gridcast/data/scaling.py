@@ -26,6 +26,10 @@ class Scaler:
         values = scaled * scale + offset
         return np.expm1(values) if self.log1p else values
 
+    def take(self, row: int) -> Scaler:
+        """The scaler of the series in `row` alone."""
+        return Scaler(self.offset[row : row + 1], self.scale[row : row + 1], self.log1p)
+
     def _of(self, series: np.ndarray | slice, ndim: int) -> tuple[np.ndarray, np.ndarray]:
         shape = (-1,) + (1,) * (ndim - 1)
         return self.offset[series].reshape(shape), self.scale[series].reshape(shape)

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import glob
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from gridcast.config import Data
-from gridcast.data import builtin, files
-from gridcast.errors import DataError, suggest
+from gridcast.data import aggregation, axis, builtin, files, listed
+from gridcast.errors import ConfigError, DataError, suggest
 
 SERIES, TIME, TARGET, LINE, FILE = "__series__", "__time__", "__target__", "__line__", "__file__"
 """Columns of a Table: marked, since a covariate may well be called `time` or `target`."""
@@ -48,7 +48,7 @@ def load(data: Data, cache: Path = Path("data")) -> Table:
     """
     notes: list[str] = []
     if data.source in builtin.SETS:
-        kept, told = builtin.fetch(data.source, cache)
+        kept, told = builtin.fetch(data.source, cache, (*data.past, *data.future, *data.static))
         notes += told
         paths = [str(kept)]
     else:
@@ -60,16 +60,21 @@ def load(data: Data, cache: Path = Path("data")) -> Table:
                 f"(a built-in set: {', '.join(builtin.SETS)}; or a path or glob of CSV or Parquet files)"
             )
     tables = []
+    own = data if data.static_source is None else data.model_copy(update={"static": ()})
     for number, path in enumerate(paths):
-        rows, note = files.read(path, data)
-        tables.append(_tidy(rows, data, path).assign(**{FILE: np.int32(number)}))
+        rows, note = files.read(path, own)
+        tables.append(_tidy(rows, own, path).assign(**{FILE: np.int32(number)}))
         if data.source not in builtin.SETS:
             notes.append(f"{path}: {note}")
     rows = files.joined(tables, [SERIES])
     table = Table(rows, tuple(paths), tuple(notes))
     if not len(rows):
         raise DataError(f"{data.source}, column '{data.target}': empty in every row; fill it in, or name another")
-    return _cut(table, data)
+    table = _cut(table, data)
+    if data.static_source is not None:
+        table = replace(table, rows=_with_categories(table.rows, data, data.static_source))
+    _one_category(table.rows, data.static)
+    return table if data.aggregate == "none" else _aggregated(table, data)
 
 
 def _tidy(rows: pd.DataFrame, data: Data, path: str) -> pd.DataFrame:
@@ -125,6 +130,73 @@ def _cut(table: Table, data: Data) -> Table:
     if not len(rows):
         raise DataError(f"{data.source}: no rows are left after data.select {_told(data.select.model_dump())}")
     return Table(rows.reset_index(drop=True), table.files, table.notes)
+
+
+def _with_categories(rows: pd.DataFrame, data: Data, path: str) -> pd.DataFrame:
+    """`rows` with the static columns that the file at `path` has for each series."""
+    found: dict[str, tuple[int, dict[str, str]]] = {}
+    for line, given in listed.read(path, f"data.static_source: '{path}'", [*data.series, *data.static]):
+        name = "/".join(given[column] for column in data.series)
+        for column in data.static:
+            if not given[column]:
+                raise DataError(f"{path}, line {line}, column '{column}': empty is no name; fill it in")
+        if name in found:
+            raise DataError(f"{path}, line {line}: series '{name}' stands already in line {found[name][0]}; keep one")
+        found[name] = line, given
+    series = rows[SERIES].cat.categories
+    lacking = [name for name in rows[SERIES].cat.remove_unused_categories().cat.categories if name not in found]
+    if lacking:
+        raise DataError(
+            f"{path}: no line for {len(lacking):,} of {len(series):,} series, such as "
+            f"'{lacking[0]}'{suggest(lacking[0], found)} (add them, or leave them out with data.select.only)"
+        )
+    of = {column: [found[name][1][column] if name in found else "" for name in series] for column in data.static}
+    codes = rows[SERIES].cat.codes.to_numpy()
+    return rows.assign(**{column: pd.Categorical(words).take(codes) for column, words in of.items()})
+
+
+def _one_category(rows: pd.DataFrame, columns: tuple[str, ...]) -> None:
+    for column in columns:
+        several = rows.groupby(SERIES, observed=True)[column].nunique()
+        if (several > 1).any():
+            name = several[several > 1].index[0]
+            found = ", ".join(map(str, rows.loc[rows[SERIES] == name, column].unique()[:3]))
+            raise DataError(
+                f"data.static: column '{column}' changes within series '{name}' ({found}); "
+                "a static category has one value per series"
+            )
+
+
+def _aggregated(table: Table, data: Data) -> Table:
+    """One row per series and period of `data.frequency`, placed where the first of its rows stands."""
+    times, frequency = pd.DatetimeIndex(table.rows[TIME]), data.frequency
+    try:
+        begins = axis.begin(times, frequency)
+    except ValueError:
+        raise ConfigError(
+            f"data.aggregate: rows cannot be combined by the frequency '{frequency}' (such as 15min, h, D, W, M, Q, Y)"
+        ) from None
+    first, last = aggregation.whole(times, frequency)
+    inside = (begins >= first) & (begins <= last)
+    rows = aggregation.combined(
+        table.rows[inside], frequency, data.aggregate, SERIES, TIME, TARGET, (*data.static, FILE, LINE)
+    )
+    periods = pd.DatetimeIndex(rows[TIME].unique()).sort_values()
+    if len(rows) == len(table.rows) and len(periods) > 1 and (axis.end(periods[:-1], frequency) < periods[1:]).all():
+        raise DataError(
+            f"data.aggregate: no two rows of {data.source} lie in periods of frequency {frequency} that follow each "
+            f"other, such as {periods[0]} and {periods[1]}: they are coarser, with nothing to combine; write a coarser "
+            "data.frequency, or aggregate: none"
+        )
+    notes = (*table.notes, f"{int(inside.sum()):,} rows combined to {len(rows):,} by {frequency} ({data.aggregate})")
+    cut = pd.DatetimeIndex(begins[~inside].unique()).sort_values()
+    if len(cut):
+        named = " and ".join(f"{period:%Y-%m-%d %H:%M}".removesuffix(" 00:00") for period in cut)
+        told = (
+            f"the period of {named} is not whole and" if len(cut) == 1 else f"the periods of {named} are not whole and"
+        )
+        notes += (f"warning: the data begin on {times.min()} and end on {times.max()}: {told} left out",)
+    return Table(rows, table.files, notes)
 
 
 def _interval(text: str) -> tuple[pd.Timestamp, pd.Timestamp]:

@@ -7,16 +7,17 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Spans:
-    """Steps [0, train) are for training, [train, validation) for validation, [validation, test) for the test."""
+    """Steps [start, train) are for training, [train, validation) for validation, [validation, test) for the test."""
 
     train: int
     validation: int
     test: int
+    start: int = 0
 
     def __getitem__(self, name: str) -> tuple[int, int]:
         """First step and the step after the last of the span `train`, `validation` or `test`."""
         return {
-            "train": (0, self.train),
+            "train": (self.start, self.train),
             "validation": (self.train, self.validation),
             "test": (self.validation, self.test),
         }[name]
@@ -28,3 +29,19 @@ def spans(steps: int, train: float, validation: float) -> Spans:
     The tiny addend keeps 0.8 + 0.1 from losing a step to binary fractions.
     """
     return Spans(int(steps * train + 1e-9), int(steps * (train + validation) + 1e-9), steps)
+
+
+def folds(steps: int, count: int, horizon: int, *, expanding: bool) -> tuple[Spans, ...]:
+    """The spans of `count` rolling origins over an axis of `steps` steps, in the order of time.
+
+    Each validates on the `horizon` steps after its training; the last `horizon` steps of the axis are
+    the test span of the last fold, the others have none: they know nothing beyond their validation.
+    Training is all that lies before, or as many steps as the first fold has. Source: Tashman (2000),
+    "Out-of-sample tests of forecasting accuracy: an analysis and review".
+    """
+    ends = [steps - (count + 1 - fold) * horizon for fold in range(count)]
+    last = len(ends) - 1
+    return tuple(
+        Spans(end, end + horizon, steps if fold == last else end + horizon, 0 if expanding else fold * horizon)
+        for fold, end in enumerate(ends)
+    )

@@ -43,8 +43,11 @@ def origins(
 
 
 def inputs(channels: np.ndarray, index: np.ndarray, lookback: int) -> np.ndarray:
-    """Past of each window (n, lookback, channels), gathered from `channels` (series, steps, channels)."""
-    steps = index[:, 1, None] + np.arange(-lookback, 0)
+    """Past of each window (n, lookback, channels), gathered from `channels` (series, steps, channels).
+
+    Steps before the first one repeat it: a window of `origins` has none.
+    """
+    steps = (index[:, 1, None] + np.arange(-lookback, 0)).clip(0)
     return channels[index[:, 0, None], steps]
 
 

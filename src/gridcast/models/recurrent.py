@@ -70,11 +70,11 @@ def build(configuration: Configuration, shape: Shape, seed: int = 0, *, portable
         parts.append(keras.layers.Flatten(name="ahead_flat")(inputs["ahead"]))
     if shape.series > 1:
         inputs["series"] = keras.Input((), name="series", dtype="int32")
-        parts.append(_embedding(shape.series, next(draws), "series")(inputs["series"]))
+        parts.append(embedding(shape.series, next(draws), "series")(inputs["series"]))
     if shape.categories:
         inputs["static"] = keras.Input((len(shape.categories),), name="static", dtype="int32")
         for column, codes in enumerate(shape.categories):
-            parts.append(_embedding(codes, next(draws), f"static_{column + 1}")(inputs["static"][:, column]))
+            parts.append(embedding(codes, next(draws), f"static_{column + 1}")(inputs["static"][:, column]))
     joined = keras.layers.Concatenate(name="context")(parts) if len(parts) > 1 else parts[0]
     head = keras.layers.Dense(
         shape.horizon, kernel_initializer=keras.initializers.GlorotUniform(next(draws)), name="forecast"
@@ -82,6 +82,7 @@ def build(configuration: Configuration, shape: Shape, seed: int = 0, *, portable
     return keras.Model(inputs, head(joined), name="forecaster")
 
 
-def _embedding(codes: int, seed: int, name: str) -> keras.layers.Layer:
+def embedding(codes: int, seed: int, name: str) -> keras.layers.Layer:
+    """A vector for each of so many codes, as wide as the root of their number."""
     width = min(16, math.ceil(math.sqrt(codes)))
     return keras.layers.Embedding(codes, width, keras.initializers.RandomUniform(seed=seed), name=f"{name}_embedding")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import tempfile
@@ -13,20 +14,20 @@ from typing import Any
 import keras
 import numpy as np
 
-from gridcast import metrics
+from gridcast import evaluation, metrics
+from gridcast.config import Configuration
 from gridcast.errors import Diverged, GridcastError
 from gridcast.evaluation import Forecasts
-from gridcast.forecaster import NETWORK, SETTINGS, Forecaster, inputs, load
+from gridcast.forecaster import NETWORK, SETTINGS, Forecaster, load
 from gridcast.grid import Run
 from gridcast.models.recurrent import Shape, build
-from gridcast.training import backend
+from gridcast.training import backend, calibration, objective
 from gridcast.training.checkpoint import BEST, Checkpoint, Clock
 from gridcast.training.material import Material
 from gridcast.training.outcome import Outcome, Paused
 
 EVALUATION_BATCH = 4096
 OPTIMIZERS = {"adam": keras.optimizers.Adam, "rmsprop": keras.optimizers.RMSprop}
-LOSSES = {"mse": keras.losses.MeanSquaredError, "mae": keras.losses.MeanAbsoluteError, "huber": keras.losses.Huber}
 
 
 class Batches(keras.utils.PyDataset):
@@ -34,32 +35,41 @@ class Batches(keras.utils.PyDataset):
 
     The last batch is padded with windows of weight zero. `exact` weighs the others so that the
     mean over batches is the mean over windows (validation); else each batch is its own mean, as
-    Keras has it for a short last batch (training).
+    Keras has it for a short last batch (training). Of those there are `steps` at most, of an order
+    that is drawn anew for each epoch.
     """
 
     def __init__(
-        self, material: Material, index: np.ndarray, lookback: int, size: int, *, exact: bool, shuffle: int | None
+        self,
+        material: Material,
+        index: np.ndarray,
+        run: Run,
+        size: int,
+        *,
+        exact: bool,
+        shuffle: int | None,
     ) -> None:
         super().__init__()
-        self.material, self.index, self.size, self.exact = material, index, size, exact
-        self.preprocessing = material.of(lookback)
+        self.index, self.size, self.exact = index, size, exact
+        self.most = None if exact else material.steps
+        self.objective, self.data = objective.of(material, run), objective.data(material)
         self.order = np.arange(len(index))
         self.generator = None if shuffle is None else np.random.default_rng(shuffle)
         self.on_epoch_end()
 
     def __len__(self) -> int:
         """How many batches make an epoch."""
-        return math.ceil(len(self.index) / self.size)
+        whole = math.ceil(len(self.index) / self.size)
+        return min(whole, self.most or whole)
 
     def __getitem__(self, number: int) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
-        """Inputs, scaled targets (size, horizon) and weights (size,) of batch `number`."""
+        """Inputs, targets (size, ...) and weights (size,) of batch `number`."""
         part = self.order[number * self.size : (number + 1) * self.size]
         real = len(part)
         index = self.index[np.resize(part, self.size)]
         weight = len(self) * self.size / len(self.index) if self.exact else self.size / real
         weights = np.where(np.arange(self.size) < real, weight, 0.0).astype(np.float32)
-        read = inputs(self.preprocessing, self.material.channels, index, self.material.codes)
-        return read, self.material.scaled(index), weights
+        return *self.objective.read(self.data, index, context=not self.exact), weights
 
     def on_epoch_end(self) -> None:
         """A new order for the next epoch, from the run's own seed."""
@@ -100,32 +110,31 @@ class Watch(keras.callbacks.Callback):
     on_epoch_end = on_train_batch_end
 
 
-def shape(material: Material, lookback: int) -> Shape:
-    """Sizes of the network that fits `material`."""
-    own = material.preprocessing
-    channels = material.channels.shape[2]
-    return Shape(lookback, channels, own.horizon, channels - own.known_ahead, len(own.series), material.categories)
-
-
 def batches(material: Material, run: Run) -> tuple[Batches, Batches]:
     """Training and validation batches of `run`."""
-    lookback, size = run.configuration.lookback, run.configuration.batch_size
-    train, validation = (material.origins(span, lookback) for span in ("train", "validation"))
-    chunks = -(-len(validation) // EVALUATION_BATCH)
+    lookback = run.configuration.lookback
+    train, validation = (material.origins(span, lookback, run.series) for span in ("train", "validation"))
+    chunks, size = -(-len(validation) // EVALUATION_BATCH), batch_size(run, len(train))
     return (
-        Batches(material, train, lookback, min(size, len(train)), exact=False, shuffle=run.seed),
-        Batches(material, validation, lookback, -(-len(validation) // chunks), exact=True, shuffle=None),
+        Batches(material, train, run, size, exact=False, shuffle=run.seed),
+        Batches(material, validation, run, -(-len(validation) // chunks), exact=True, shuffle=None),
     )
+
+
+def batch_size(run: Run, windows: int) -> int:
+    """Windows that go through the network together; runs of single series keep it, so that one program serves all."""
+    size = run.configuration.batch_size
+    return min(size, windows) if run.series is None else size
 
 
 def compiled(material: Material, run: Run) -> keras.Model:
     """The network of `run`, ready to fit, its weights drawn from the run's seed."""
-    settings = run.configuration
-    network = build(settings, shape(material, settings.lookback), run.seed)
+    settings, own = run.configuration, objective.of(material, run)
+    network = own.build(run.seed)
     network.compile(
         optimizer=OPTIMIZERS[settings.optimizer](settings.learning_rate),
-        loss=LOSSES[settings.loss](),
-        weighted_metrics=[keras.metrics.MeanAbsoluteError(name="mae")],
+        loss=own.loss,
+        weighted_metrics=[keras.metrics.MeanMetricWrapper(own.error, name="mae")],
     )
     return network
 
@@ -171,44 +180,73 @@ def train(material: Material, run: Run, keep: Path | None = None, until: int | N
         if not progress.stopped and progress.epochs < material.epochs:
             return Paused(curves, seconds)
         network.load_weights(best_so_far.filepath)
-    forecaster = Forecaster(material.of(run.configuration.lookback), network)
-    scaled = forecaster.scaled(material.channels, validation.index, material.codes)
     best = [np.array(variable) for variable in network.trainable_variables]
-    outcome = finish(material, run, best, scaled, curves, seconds)
+    outcome = finish(material, run, best, _kept(network, validation), curves, seconds)
     progress.remove()
     return outcome
+
+
+def _kept(network: keras.Model, validation: Batches) -> np.ndarray:
+    """What the objective keeps of each window of the validation span (n, horizon)."""
+    found = []
+    for number in range(len(validation)):
+        read, target, _ = validation[number]
+        found.append(np.asarray(validation.objective.kept(target, network.predict_on_batch(read))))
+    return np.concatenate(found)[: len(validation.index)]
 
 
 def finish(
     material: Material,
     run: Run,
     best: Sequence[np.ndarray],
-    scaled: np.ndarray,
+    kept: np.ndarray,
     curves: dict[str, tuple[float, ...]],
     seconds: float,
 ) -> Outcome:
-    """What `run` leaves, from its `best` trainable weights and their `scaled` forecasts of the validation span."""
+    """What `run` leaves, from its `best` trainable weights and what was `kept` of their validation (n, horizon)."""
     settings = run.configuration
-    preprocessing = material.of(settings.lookback)
-    index = material.origins("validation", settings.lookback)
-    forecast = preprocessing.target_scaler.inverse(np.asarray(scaled, float), index[:, 0])
-    losses = metrics.point_losses(settings.loss, material.scaled(index), scaled).mean(axis=1)
-    network = build(settings, shape(material, settings.lookback), portable=True)
+    preprocessing = material.of(settings.lookback, run.series)
+    index = material.origins("validation", settings.lookback, run.series)
+    network = _portable(objective.of(material, run))
     network.set_weights(best)
+    content, by_series = preprocessing.to_json(), {}
+    if settings.likelihood is None:
+        forecast = material.preprocessing.target_scaler.inverse(np.asarray(kept, float), index[:, 0])
+        losses = metrics.point_losses(settings.loss, material.scaled(index), kept).mean(axis=1)
+        errors = np.abs(forecast - material.actual(index)).mean(axis=1)
+        measured = {"best_val_mae": float(errors.mean())}
+        by_series = {int(row): float(errors[index[:, 0] == row].mean()) for row in np.unique(index[:, 0])}
+    else:
+        losses = kept.mean(axis=1)
+        measured, quantiles = calibration.measured(material, settings, network, index)
+        content["quantiles"] = quantiles.to_json()
     at = int(np.argmin(curves["val_loss"]))
     return Outcome(
         curves=curves,
         metrics={
             "best_val_loss": curves["val_loss"][at],
-            "best_val_mae": metrics.mae(material.actual(index), forecast),
+            **measured,
             "best_epoch": at + 1,
             "epochs_trained": len(curves["loss"]),
             "fit_seconds": seconds,
             "parameters": network.count_params(),
         },
         origin_losses=tuple((int(step), float(losses[index[:, 1] == step].mean())) for step in np.unique(index[:, 1])),
-        files={NETWORK: _saved(network), SETTINGS: json.dumps(preprocessing.to_json()).encode()},
+        files={NETWORK: _saved(network), SETTINGS: json.dumps(content).encode()},
+        series_errors=tuple(by_series.items()),
     )
+
+
+def _portable(own: objective.Objective) -> keras.Model:
+    """The network to be saved, for its weights to be set: of many series one after the other, built once."""
+    if isinstance(own, objective.Point):
+        return _built(own.configuration, own.shape)
+    return own.build(0, portable=True)
+
+
+@functools.lru_cache(maxsize=8)
+def _built(configuration: Configuration, shape: Shape) -> keras.Model:
+    return build(configuration, shape, portable=True)
 
 
 def _saved(network: keras.Model) -> bytes:
@@ -229,8 +267,10 @@ def restore(files: dict[str, bytes]) -> Forecaster:
 def evaluate(material: Material, files: dict[str, bytes]) -> Forecasts:
     """Forecasts of the forecaster in `files` over the test span."""
     forecaster = restore(files)
-    index = material.origins("test", forecaster.preprocessing.lookback)
-    return Forecasts(index, forecaster.forecast(material.channels, index, material.codes))
+    # A rule that reads little is to be tested on the windows that the baselines have.
+    least = material.preprocessing.lookback if forecaster.routes else 1
+    index = material.each("test", np.maximum(forecaster.lookbacks, least))
+    return evaluation.answers(forecaster, material.channels, index, material.codes)
 
 
 def epoch_seconds(material: Material, run: Run) -> tuple[float, float]:

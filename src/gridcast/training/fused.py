@@ -18,11 +18,9 @@ import numpy as np
 
 from gridcast import grid
 from gridcast.bundle import DamagedError
-from gridcast.data import windows
 from gridcast.errors import Diverged, GridcastError
-from gridcast.forecaster import inputs
 from gridcast.grid import Run
-from gridcast.training import backend, checkpoint, fit
+from gridcast.training import backend, checkpoint, fit, objective
 from gridcast.training.abreast import lanes
 from gridcast.training.material import Material
 from gridcast.training.outcome import Outcome, Paused
@@ -30,11 +28,6 @@ from gridcast.training.outcome import Outcome, Paused
 PAUSE = 0.5
 """Seconds of training between two looks at the clock, at Ctrl-C and at the losses."""
 FORMAT = "fused-2"
-POINT_LOSSES = {
-    "mse": keras.losses.mean_squared_error,
-    "mae": keras.losses.mean_absolute_error,
-    "huber": keras.losses.huber,
-}
 _LOG = logging.getLogger("gridcast")
 State = tuple[list[Any], list[Any], list[Any]]
 """Values of a network's trainable variables, of its others, of its optimizer; in a program, of all lanes."""
@@ -43,7 +36,7 @@ State = tuple[list[Any], list[Any], list[Any]]
 def train(
     material: Material, runs: Sequence[Run], keep: Sequence[Path | None], siblings: int, until: int | None = None
 ) -> list[Outcome | Paused | GridcastError]:
-    """What became of each of `runs`, which differ in learning rate, dropout and seed alone.
+    """What became of each of `runs`, which differ in learning rate, dropout, seed and series alone.
 
     A run that was interrupted while it kept its state at its path in `keep` goes on there, to the
     same bits whatever is trained beside it. `siblings` counts the runs of the whole grid that share
@@ -110,8 +103,9 @@ class Lane:
         self.stopping = keras.callbacks.EarlyStopping(mode="min", patience=self.program.material.patience)
         self.stopping.set_model(self)
         self.stopping.on_train_begin()
+        self.windows = self.program.windows(self.run.series)
         self.generator = np.random.default_rng(self.run.seed)
-        self.order = np.arange(self.program.count)
+        self.order = np.arange(self.windows.count)
         for _ in range(2):  # stock Keras looks at a batch before the first epoch, and then shuffles once more
             self.generator.shuffle(self.order)
 
@@ -121,7 +115,7 @@ class Lane:
         own = self.program.start(self.run)
         if self.path is None:
             return own
-        blank = self._arrays(own, own[0], np.zeros(self.program.forecast_shape, np.float32))
+        blank = self._arrays(own, own[0], np.zeros(self.windows.forecast_shape, np.float32))
         try:
             state, arrays, _ = checkpoint.read(self.path, FORMAT, blank)
         except FileNotFoundError:
@@ -221,34 +215,82 @@ class Lane:
         return fit.finish(self.program.material, self.run, self.best, self.forecasts, curves, self.seconds)
 
 
+@dataclass(frozen=True)
+class Windows:
+    """What one run reads: `arrays` as the program takes them, and how many of their windows are its own.
+
+    `count` training windows of `training` (n, 2) make `steps` batches, `validated` of `validation`
+    (parts, size, 2) are for validation; what is more only fills the shape that all runs share.
+    """
+
+    arrays: dict[str, Any]
+    count: int
+    steps: int
+    forecast_shape: tuple[int, int]
+
+
 class Program:
-    """An epoch of `width` siblings of `run`, compiled once; holds the state of its lanes."""
+    """An epoch of `width` siblings of `run`, compiled once; holds the state of its lanes.
+
+    Runs of single series share it, each with windows of its own, in arrays with room for those of
+    the longest series. Runs of all series together have the same windows.
+    """
 
     def __init__(self, material: Material, run: Run, width: int) -> None:
-        self.material, self.width = material, width
+        self.material, self.width, self.together = material, width, run.series is None
         self.network = fit.compiled(material, run)
-        self.loss = POINT_LOSSES[run.configuration.loss]
+        self.objective = objective.of(material, run)
         self.lookback = run.configuration.lookback
-        self.preprocessing = material.of(self.lookback)
-        training, self.validation = (material.origins(span, self.lookback) for span in ("train", "validation"))
-        self.count = len(training)
-        self.size = min(run.configuration.batch_size, self.count)
-        self.steps = -(-self.count // self.size)
-        self.forecast_shape = (len(self.validation), material.preprocessing.horizon)
-        parts = -(-len(self.validation) // fit.EVALUATION_BATCH)
-        size = -(-len(self.validation) // parts)
+        self.room, self.validated = (self._room(span) for span in ("train", "validation"))
+        self.size = fit.batch_size(run, self.room)
+        self.steps = self._batches(self.room)
+        parts = -(-self.validated // fit.EVALUATION_BATCH)
+        self.parts = parts, -(-self.validated // parts)
         # Arguments, not constants: the compiled program then serves other data of the same shape.
-        self.data = {
-            "channels": jnp.asarray(material.channels),
-            "codes": jnp.asarray(material.codes.astype(np.int32)),
-            "training": jnp.asarray(training),
-            "validation": jnp.asarray(np.resize(self.validation, (parts, size, 2))),
-        }
+        self.data = jax.tree.map(jnp.asarray, objective.data(material))
         self.state: Any = None
         self.starts: dict[int, State] = {}
+        self.known: dict[str | None, Windows] = {}
         self.pace = 0.0
-        self._advance = jax.jit(self._abreast(self._steps, (0, 0, 0, None, None, None)), donate_argnums=(0, 1))
-        self._validate = jax.jit(self._abreast(self._forecast, (0, None)))
+        own = None if self.together else 0
+        self._advance = jax.jit(self._abreast(self._steps, (0, 0, 0, None, None, own, None)), donate_argnums=(0, 1))
+        self._validate = jax.jit(self._abreast(self._forecast, (0, own, None)))
+
+    def _room(self, span: str) -> int:
+        """How many windows of `span` a run may have; for single series the next power of two: more share a program."""
+        index = self.material.origins(span, self.lookback)
+        return len(index) if self.together else 1 << int(np.bincount(index[:, 0]).max() - 1).bit_length()
+
+    def _batches(self, count: int) -> int:
+        """Batches of an epoch on so many windows."""
+        whole = -(-count // self.size)
+        return min(whole, self.material.steps or whole)
+
+    def windows(self, series: str | None) -> Windows:
+        """Those of a run of `series`, or of all together."""
+        if series not in self.known:
+            training, validation = (
+                self.material.origins(span, self.lookback, series) for span in ("train", "validation")
+            )
+            arrays = {
+                "training": np.resize(training, (self.room, 2)),
+                "count": np.int32(len(training)),
+                "validation": np.resize(validation, (*self.parts, 2)),
+                "validated": np.int32(len(validation)),
+            }
+            if self.together:
+                arrays = jax.tree.map(jnp.asarray, arrays)
+            shape = len(validation), self.material.preprocessing.horizon
+            self.known[series] = Windows(arrays, len(training), self._batches(len(training)), shape)
+        return self.known[series]
+
+    def _read_by(self, active: dict[int, Lane]) -> Any:
+        """Arrays of the windows of every lane, one after the other; where all have the same, once."""
+        lanes = [active[slot].windows.arrays if slot in active else None for slot in range(self.width)]
+        some = next(arrays for arrays in lanes if arrays is not None)
+        if self.together:
+            return some
+        return jax.tree.map(lambda *arrays: np.stack(arrays), *(arrays or some for arrays in lanes))
 
     def _abreast(self, function: Any, axes: tuple[int | None, ...]) -> Any:
         """`function` of one lane, for all of them; with a batch axis of one XLA would multiply slowly."""
@@ -298,31 +340,31 @@ class Program:
         positions = np.zeros((self.width, self.steps, self.size), np.int32)
         for slot, lane in active.items():
             flat = positions[slot].reshape(-1)
-            flat[: self.count] = lane.order
-            flat[self.count :] = lane.order[: len(flat) - self.count]
-        sums, done = jnp.zeros((self.width, 2)), 0
-        placed = jnp.asarray(positions)
-        while done < self.steps and not all(lane.over for lane in active.values()):
+            flat[:] = np.resize(lane.order, len(flat))
+        sums, done, steps = jnp.zeros((self.width, 2)), 0, max(lane.windows.steps for lane in active.values())
+        placed, read = jnp.asarray(positions), jax.tree.map(jnp.asarray, self._read_by(active))
+        while done < steps and not all(lane.over for lane in active.values()):
             # The first call compiles and tells nothing of the pace.
             todo = max(1, int(PAUSE / self.pace)) if self.pace else 1
-            until = min(self.steps, done + todo)
+            until = min(steps, done + todo)
             begun = time.perf_counter()
-            self.state, sums = self._advance(self.state, sums, placed, done, until, self.data)
+            self.state, sums = self._advance(self.state, sums, placed, done, until, read, self.data)
             losses = np.asarray(sums)[:, 0]
             self.pace = (time.perf_counter() - begun) / (until - done) if done else self.pace or PAUSE
             done = until
             self._spend(active, started, losses)
             started = time.perf_counter()
-        forecasts, val_losses, val_errors = (np.asarray(found) for found in self._validate(self.state, self.data))
+        validated = self._validate(self.state, read, self.data)
+        forecasts, val_losses, val_errors = (np.asarray(found) for found in validated)
         self._spend(active, started, val_losses)
-        means = np.asarray(sums) / self.steps
+        sums = np.asarray(sums)
         whole = jax.tree.map(np.asarray, self.state)
         for slot, lane in active.items():
             if not lane.over:
-                values = *means[slot], val_losses[slot], val_errors[slot]
+                values = *(sums[slot] / lane.windows.steps), val_losses[slot], val_errors[slot]
                 logs = dict(zip(("loss", "mae", "val_loss", "val_mae"), map(float, values), strict=True))
                 own = jax.tree.map(lambda array, slot=slot: array[slot], whole)
-                lane.end_epoch(logs, own, forecasts[slot])
+                lane.end_epoch(logs, own, forecasts[slot][: lane.windows.forecast_shape[0]])
 
     @staticmethod
     def _spend(active: dict[int, Lane], started: float, losses: np.ndarray) -> None:
@@ -331,49 +373,63 @@ class Program:
         for slot, lane in running.items():
             lane.spend(seconds / len(running), float(losses[slot]))
 
-    def _read(self, index: Any, data: dict[str, Any]) -> tuple[dict[str, Any], Any]:
-        """Inputs and scaled targets (n, horizon) of the windows `index` (n, 2)."""
-        read = inputs(self.preprocessing, data["channels"], index, data["codes"], jnp)
-        return read, windows.ahead(data["channels"][:, :, 0], index, self.preprocessing.horizon)
-
-    def _steps(self, state: State, sums: Any, positions: Any, start: Any, stop: Any, data: dict[str, Any]) -> Any:
+    def _steps(
+        self,
+        state: State,
+        sums: Any,
+        positions: Any,
+        start: Any,
+        stop: Any,
+        own: dict[str, Any],
+        data: dict[str, Any],
+    ) -> Any:
         """One lane after the batches [start, stop) of `positions` (steps, size), and its sums of loss and error.
 
-        The last batch is padded with windows of weight zero; like the others it is its own mean.
+        The last batch is padded with windows of weight zero; like the others it is its own mean. Batches
+        beyond those of its `own` windows, which are a longer lane's, leave it as it is.
         """
         optimizer = self.network.optimizer
+        count = self.room if self.together else own["count"]
 
-        def objective(trainable: Any, fixed: Any, read: Any, target: Any, weights: Any) -> Any:
-            forecast, fixed = self.network.stateless_call(trainable, fixed, read, training=True)
-            mean = jnp.sum(weights * self.loss(target, forecast)) / self.size
-            error = jnp.sum(weights * jnp.mean(jnp.abs(target - forecast), axis=1)) / self.size
+        def criterion(trainable: Any, fixed: Any, read: Any, target: Any, weights: Any) -> Any:
+            output, fixed = self.network.stateless_call(trainable, fixed, read, training=True)
+            mean = jnp.sum(weights * self.objective.loss(target, output)) / self.size
+            error = jnp.sum(weights * self.objective.error(target, output)) / self.size
             return mean, (fixed, error)
 
         def step(number: Any, carry: Any) -> Any:
             (trainable, fixed, slots), sums = carry
-            real = jnp.minimum(self.size, self.count - number * self.size)
+            real = jnp.minimum(self.size, count - number * self.size)
             weights = jnp.where(jnp.arange(self.size) < real, self.size / real, 0.0)
-            read, target = self._read(data["training"][positions[number]], data)
-            descent = jax.value_and_grad(objective, has_aux=True)
+            read, target = self.objective.read(data, own["training"][positions[number]], jnp)
+            descent = jax.value_and_grad(criterion, has_aux=True)
             (loss, (fixed, error)), gradients = descent(trainable, fixed, read, target, weights)
             trainable, slots = optimizer.stateless_apply(slots, gradients, trainable)
-            return (list(trainable), list(fixed), list(slots)), sums + jnp.stack([loss, error])
+            after = (list(trainable), list(fixed), list(slots)), sums + jnp.stack([loss, error])
+            if self.together or self.width == 1:
+                return after
+            return jax.tree.map(lambda new, old: jnp.where(number * self.size < count, new, old), after, carry)
 
         return jax.lax.fori_loop(start, stop, step, (state, sums))
 
-    def _forecast(self, state: State, data: dict[str, Any]) -> tuple[Any, Any, Any]:
-        """Scaled forecasts (n, horizon) of one lane over the validation span, their mean loss and mean error."""
+    def _forecast(self, state: State, own: dict[str, Any], data: dict[str, Any]) -> tuple[Any, Any, Any]:
+        """What is kept (n, horizon) of one lane over the validation span, its mean loss and its mean error."""
         trainable, fixed, _ = state
 
-        def part(index: Any) -> tuple[Any, Any]:
-            read, target = self._read(index, data)
-            return self.network.stateless_call(trainable, fixed, read, training=False)[0], target
+        def part(index: Any) -> tuple[Any, Any, Any]:
+            read, target = self.objective.read(data, index, jnp, context=False)
+            output = self.network.stateless_call(trainable, fixed, read, training=False)[0]
+            judge = self.objective
+            return judge.kept(target, output), judge.loss(target, output), judge.error(target, output)
 
-        count = len(self.validation)
-        forecast, target = (
-            values.reshape(-1, values.shape[-1])[:count] for values in jax.lax.map(part, data["validation"])
+        kept, losses, errors = (
+            values.reshape(-1, *values.shape[2:]) for values in jax.lax.map(part, own["validation"])
         )
-        return forecast, jnp.mean(self.loss(target, forecast)), jnp.mean(jnp.abs(target - forecast))
+        if self.together:
+            count = self.validated
+            return kept[:count], jnp.mean(losses[:count]), jnp.mean(errors[:count])
+        real = jnp.arange(len(losses)) < own["validated"]
+        return kept, *(jnp.sum(jnp.where(real, values, 0.0)) / own["validated"] for values in (losses, errors))
 
 
 def _replaced(values: list[Any], variables: list[Any], name: str, value: float) -> list[Any]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import pandas as pd
 
-from gridcast.config import Experiment
+from gridcast.config import Experiment, Probabilistic
 from gridcast.data import gaps, windows
 from gridcast.data.panel import Panel, preprocessing
 from gridcast.data.preprocessing import Preprocessing
@@ -20,38 +22,58 @@ class Material:
 
     `channels` (series, steps, channels) float32; `target` (series, steps) in data units, and its
     mask `observed`: False where a value is missing or made up, which is never forecast or scored;
-    `categories` counts the codes of each static column, the unseen one included.
+    `categories` counts the codes of each static column, the unseen one included; `times` are the
+    stamps of the steps, and `levels` the quantiles that are forecast, if any.
     """
 
     preprocessing: Preprocessing
     channels: np.ndarray
     target: np.ndarray
     observed: np.ndarray
+    times: pd.DatetimeIndex
+    levels: tuple[float, ...]
     spans: Spans
     stride: int
     period: int | None
     categories: tuple[int, ...]
     epochs: int
+    steps: int | None
     patience: int
     max_minutes: float | None
     checkpoint_seconds: float
+    probabilistic: Probabilistic
 
-    def origins(self, span: str, lookback: int) -> np.ndarray:
-        """Windows (n, 2) whose targets lie in `span`, observed all; their inputs know nothing of their future."""
-        own = self.preprocessing
-        return windows.origins(
-            np.isfinite(self.target),
+    def origins(self, span: str, lookback: int, series: str | None = None) -> np.ndarray:
+        """Windows (n, 2) whose targets lie in `span`, observed all; their inputs know nothing of their future.
+
+        Those of one `series`, or of all.
+        """
+        own, first = self.preprocessing, 0 if series is None else self.preprocessing.series.index(series)
+        rows = slice(first, None if series is None else first + 1)
+        target, observed = self.target[rows], self.observed[rows]
+        index = windows.origins(
+            np.isfinite(target),
             lookback,
             own.horizon,
             self.stride,
             *self.spans[span],
-            settled=gaps.settled(self.target, self.observed, own.gaps),
-            observed=self.observed,
+            settled=gaps.settled(target, observed, own.gaps),
+            observed=observed,
         )
+        index[:, 0] += first
+        return index
 
-    def of(self, lookback: int) -> Preprocessing:
-        """The preprocessing for a network that reads `lookback` steps."""
-        return replace(self.preprocessing, lookback=lookback)
+    def each(self, span: str, lookbacks: Sequence[int]) -> np.ndarray:
+        """Windows (n, 2) of `span`, of each series with as many inputs as its entry in `lookbacks` (series,) says."""
+        if len(set(lookbacks)) == 1:
+            return self.origins(span, int(lookbacks[0]))
+        pairs = zip(lookbacks, self.preprocessing.series, strict=True)
+        return np.concatenate([self.origins(span, int(lookback), series) for lookback, series in pairs])
+
+    def of(self, lookback: int, series: str | None = None) -> Preprocessing:
+        """The preprocessing for a network that reads `lookback` steps, of one `series` or of all."""
+        own = replace(self.preprocessing, lookback=lookback)
+        return own if series is None else own.alone(series)
 
     def actual(self, index: np.ndarray) -> np.ndarray:
         """Targets (n, horizon) of the windows `index`, in data units."""
@@ -61,19 +83,21 @@ class Material:
         """Targets (n, horizon) of the windows `index`, in network units."""
         return windows.ahead(self.channels[:, :, 0], index, self.preprocessing.horizon)
 
-    def baseline(self, lookback: int) -> baselines.Task:
-        """What a baseline needs to forecast the windows of the test span."""
+    def baseline(self, lookback: int, span: str = "test") -> baselines.Task:
+        """What a baseline needs to forecast the windows of `span`."""
         return baselines.Task(
             target=self.target,
             observed=self.observed,
             channels=self.channels,
+            times=self.times,
             train=self.spans.train,
             lookback=lookback,
             horizon=self.preprocessing.horizon,
             period=self.period,
             training_index=self.origins("train", lookback),
-            index=self.origins("test", lookback),
+            index=self.origins(span, lookback),
             inverse=self.preprocessing.target_scaler.inverse,
+            levels=self.levels,
         )
 
     @property
@@ -90,12 +114,16 @@ def prepare(panel: Panel, experiment: Experiment) -> Material:
         channels=own.channels(panel.target, panel.columns, panel.times),
         target=panel.target,
         observed=panel.observed,
+        times=panel.times,
+        levels=experiment.probabilistic.quantiles if experiment.task == "probabilistic" else (),
         spans=panel.spans,
         stride=experiment.window.stride,
         period=experiment.data.period or baselines.find_period(panel.training_target, experiment.data.frequency),
         categories=tuple(len(vocabulary) + 1 for vocabulary in panel.vocabularies),
         epochs=experiment.training.epochs,
+        steps=experiment.training.steps,
         patience=experiment.training.patience,
         max_minutes=experiment.training.max_minutes,
         checkpoint_seconds=experiment.training.checkpoint_seconds,
+        probabilistic=experiment.probabilistic,
     )

@@ -17,10 +17,12 @@ class Paused:
 class Outcome:
     """What a finished run leaves: curves by epoch, final metrics, validation loss by origin, files.
 
-    `origin_losses` are pairs of time step and mean loss over the series; `files` the forecaster.
+    `origin_losses` are pairs of time step and mean loss over the series, `series_errors` of row and
+    MAE in data units of that series; `files` the forecaster.
     """
 
     curves: dict[str, tuple[float, ...]]
     metrics: dict[str, float]
     origin_losses: tuple[tuple[int, float], ...]
     files: dict[str, bytes]
+    series_errors: tuple[tuple[int, float], ...] = ()

@@ -1,0 +1,49 @@
+"""What a baseline is given, and what it gives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a baseline may know: the past of each window, and channels (series, steps, channels) as networks read them.
+
+    `target` is (series, steps) in data units, `observed` where it was not filled, `times` the stamps of
+    the steps, `train` the number of training steps and `training_index` the windows within them;
+    `levels` are the quantiles that are asked for.
+    """
+
+    target: np.ndarray
+    observed: np.ndarray
+    channels: np.ndarray
+    times: pd.DatetimeIndex
+    train: int
+    lookback: int
+    horizon: int
+    period: int | None
+    training_index: np.ndarray
+    index: np.ndarray
+    inverse: Callable[[np.ndarray, np.ndarray], np.ndarray]
+    levels: tuple[float, ...] = ()
+
+    @property
+    def known(self) -> np.ndarray:
+        """The target (series, steps), NaN where it was not observed."""
+        return np.where(self.observed, self.target, np.nan)
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """`point` (n, horizon) and, where levels were asked for, `quantiles` (n, horizon, levels), in data units.
+
+    `notes` tell what a reader must know, such as series that could not be fitted.
+    """
+
+    point: np.ndarray
+    quantiles: np.ndarray | None = None
+    notes: tuple[str, ...] = ()

@@ -1,0 +1,174 @@
+"""Distributions of the next value: Gaussian, Student-t, negative binomial.
+
+A network gives raw numbers (..., parameters) for each step; together with the scale of the window,
+in data units, they are a distribution in data units. Log densities and means are written for Keras, to
+be trained on; draws for numpy, the same on every backend.
+
+Source: Salinas, Flunkert, Gasthaus, Januschowski (2020), "DeepAR: Probabilistic Forecasting with
+Autoregressive Recurrent Networks", section 3.1. Departures: the shape of the negative binomial is
+not scaled, so that it is the excess of the relative variance whatever the size of the series; the
+Student-t (with a finite variance, always) is not in the paper.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+FLOOR = 1e-4
+"""Least spread in units of the window's scale: a constant series shall not make the density infinite."""
+MOST = 1e6
+"""Raw numbers beyond it are cut, so that their squares are finite in single precision."""
+Parameters = tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class Likelihood:
+    """A family of distributions.
+
+    `log_density(raw, value, scale)` is that of `value` (...), and `mean(raw, scale)` its expectation,
+    for Keras; `draw(raw, scale, generator)` is a value (...), for numpy. `raw` is (..., parameters),
+    the others (...), all in data units. `counts` says that values are whole and not negative.
+    """
+
+    parameters: int
+    log_density: Callable[[Any, Any, Any], Any]
+    mean: Callable[[Any, Any], Any]
+    draw: Callable[[np.ndarray, np.ndarray, np.random.Generator], np.ndarray]
+    counts: bool = False
+
+
+def _softplus(values: np.ndarray) -> np.ndarray:
+    return np.logaddexp(0.0, values)
+
+
+def _keras() -> Any:
+    from keras import ops
+
+    return ops
+
+
+def _split(raw: Any, clip: Callable[[Any, float, float], Any]) -> Parameters:
+    raw = clip(raw, -MOST, MOST)
+    return tuple(raw[..., k] for k in range(raw.shape[-1]))
+
+
+def _gaussian(raw: Any, clip: Any, softplus: Any) -> Parameters:
+    """Location and standard deviation, in units of the scale: in those, their gradients are finite."""
+    location, spread = _split(raw, clip)
+    return location, softplus(spread) + FLOOR
+
+
+def _gaussian_density(raw: Any, value: Any, scale: Any) -> Any:
+    ops = _keras()
+    location, spread = _gaussian(raw, ops.clip, ops.softplus)
+    size = -0.5 * math.log(2 * math.pi) - ops.log(spread) - ops.log(scale)
+    return size - 0.5 * ((value / scale - location) / spread) ** 2
+
+
+def _gaussian_draw(raw: np.ndarray, scale: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    location, spread = _gaussian(raw, np.clip, _softplus)
+    return np.asarray((location + spread * generator.standard_normal(location.shape)) * scale)
+
+
+def _student(raw: Any, clip: Any, softplus: Any) -> Parameters:
+    """Location, spread and degrees of freedom, those more than two."""
+    location, spread, freedom = _split(raw, clip)
+    return location, softplus(spread) + FLOOR, 2 + clip(softplus(freedom), 1e-3, 1e3)
+
+
+def _student_density(raw: Any, value: Any, scale: Any) -> Any:
+    ops = _keras()
+    location, spread, freedom = _student(raw, ops.clip, ops.softplus)
+    size = log_gamma((freedom + 1) / 2) - log_gamma(freedom / 2) - 0.5 * ops.log(math.pi * freedom)
+    far = ((value / scale - location) / spread) ** 2
+    return size - ops.log(spread) - ops.log(scale) - (freedom + 1) / 2 * ops.log1p(far / freedom)
+
+
+def _student_draw(raw: np.ndarray, scale: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    """Source: Bailey (1994), "Polar generation of random variates with the t-distribution".
+
+    With the angle drawn too nothing is rejected: networks that differ in the last bits draw alike.
+    """
+    location, spread, freedom = _student(raw, np.clip, _softplus)
+    radius = 1 - generator.random(location.shape)
+    angle = 2 * np.pi * generator.random(location.shape)
+    far = np.sqrt(freedom * np.expm1(-2 / freedom * np.log(radius))) * np.cos(angle)
+    return np.asarray((location + spread * far) * scale)
+
+
+def _negative_binomial(raw: Any, scale: Any, clip: Any, softplus: Any) -> Parameters:
+    """Mean m and number of failures r: the variance is m + m² / r."""
+    mean, shape = _split(raw, clip)
+    return (softplus(mean) + FLOOR) * scale, 1 / (softplus(shape) + FLOOR)
+
+
+def _negative_binomial_density(raw: Any, value: Any, scale: Any) -> Any:
+    """Log probability. Large counts: the leading terms of the three gammas are taken together, none is lost."""
+    ops = _keras()
+    mean, failures = _negative_binomial(raw, scale, ops.clip, ops.softplus)
+    k, r = value, failures
+    leading = k * (ops.log1p((r - 1) / (k + 1)) - ops.log1p(r / mean)) + r * (ops.log(k + r) - ops.log(mean + r))
+    rest = 0.5 * (ops.log(r) - ops.log(k + r) - ops.log(k + 1)) + 1 - 0.5 * math.log(2 * math.pi)
+    return leading + rest + _remainder(k + r) - _remainder(k + 1) - _remainder(r)
+
+
+def _negative_binomial_draw(raw: np.ndarray, scale: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    mean, failures = _negative_binomial(raw, scale, np.clip, _softplus)
+    rate = generator.standard_gamma(failures) * (mean / failures)
+    return generator.poisson(np.minimum(rate, 1e18)).astype(float)
+
+
+def log_gamma(x: Any) -> Any:
+    """Logarithm of the gamma function of `x` > 0, for Keras, which has none."""
+    ops = _keras()
+    return (x - 0.5) * ops.log(x) - x + 0.5 * math.log(2 * math.pi) + _remainder(x)
+
+
+def _remainder(x: Any) -> Any:
+    """What Stirling's formula leaves of log gamma; below 8 that of x + 8 and the recurrence between the two.
+
+    Source: Abramowitz and Stegun (1964), 6.1.40 and 6.1.15.
+    """
+    ops = _keras()
+
+    def series(x: Any) -> Any:
+        return (1 / 12 - (1 / 360 - 1 / (1260 * x * x)) / (x * x)) / x
+
+    small = ops.minimum(x, 8.0)
+    product = small
+    for k in range(1, 8):
+        product = product * (small + k)
+    above = small + 8
+    low = (above - 0.5) * ops.log(above) - 8 + series(above) - ops.log(product) - (small - 0.5) * ops.log(small)
+    return ops.where(x < 8, low, series(ops.maximum(x, 8.0)))
+
+
+def _location(raw: Any, scale: Any) -> Any:
+    return raw[..., 0] * scale
+
+
+def _positive(raw: Any, scale: Any) -> Any:
+    return (_keras().softplus(raw[..., 0]) + FLOOR) * scale
+
+
+LIKELIHOODS = {
+    "gaussian": Likelihood(2, _gaussian_density, _location, _gaussian_draw),
+    "student-t": Likelihood(3, _student_density, _location, _student_draw),
+    "negative-binomial": Likelihood(2, _negative_binomial_density, _positive, _negative_binomial_draw, counts=True),
+}
+DIRECT = "quantile"
+"""No distribution: the network answers with quantiles themselves."""
+
+
+def rising(raw: Any, arrays: Any) -> Any:
+    """Quantiles (..., levels) in units of the window's scale that never cross: the lowest, and steps up from it.
+
+    `arrays` is numpy or keras.ops.
+    """
+    softplus = _softplus if arrays is np else arrays.softplus
+    return arrays.concatenate([raw[..., :1], raw[..., :1] + arrays.cumsum(softplus(raw[..., 1:]), axis=-1)], axis=-1)

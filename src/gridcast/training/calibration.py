@@ -1,0 +1,44 @@
+"""How the best network of a run does on the validation span, and the correction that follows."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from gridcast import conformal, metrics
+from gridcast.config import Configuration
+from gridcast.forecaster import Forecaster
+from gridcast.models.quantiles import Quantiles
+from gridcast.training.material import Material
+
+BESIDE = (0.05, 0.25)
+"""Levels that are calibrated whether asked for or not, so that others can be had later."""
+
+
+def measured(
+    material: Material, settings: Configuration, network: Any, index: np.ndarray
+) -> tuple[dict[str, float], Quantiles]:
+    """Metrics of the windows `index` from quantiles as they come, and how to read those of `network` from now on."""
+    chosen = material.probabilistic
+    plain = Quantiles(settings.likelihood or "", chosen.quantiles, chosen.paths)
+    wanted = conformal.pairs((*chosen.quantiles, *BESIDE) if plain.sampled else mirrored(chosen.quantiles))
+    own = Forecaster(material.of(settings.lookback), network, plain)
+    levels = (*chosen.quantiles, 0.5, *wanted, *(1 - level for level in wanted))
+    found = own.quantiles_of(material.channels, index, material.codes, levels)
+    actual, asked = material.actual(index), len(chosen.quantiles)
+    told = {
+        "best_val_mae": metrics.mae(actual, found[..., asked]),
+        "best_val_wql": metrics.weighted_quantile_loss(actual, found[..., :asked], chosen.quantiles),
+    }
+    if not chosen.conformal:
+        return told, plain
+    low, high = np.split(found[..., asked + 1 :], 2, axis=-1)
+    scale = own.levels_of(material.channels, index, material.codes)
+    return told, replace(plain, correction=conformal.fit(actual, low, high, wanted, scale))
+
+
+def mirrored(levels: tuple[float, ...]) -> tuple[float, ...]:
+    """Those of `levels` whose mirror images are among them."""
+    return tuple(q for q in levels if any(abs(q + other - 1) < 1e-9 for other in levels))

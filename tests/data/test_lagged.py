@@ -1,0 +1,81 @@
+"""What a network of a probabilistic forecast reads."""
+
+import numpy as np
+import pytest
+
+from gridcast.data import lagged
+
+
+@pytest.mark.parametrize(
+    ("frequency", "expected"),
+    [
+        ("M", {1, 2, 3, 4, 5, 6, 7, 11, 12, 13, 23, 24, 25, 35, 36, 37}),
+        ("MS", {1, 2, 3, 4, 5, 6, 7, 11, 12, 13, 23, 24, 25, 35, 36, 37}),
+        ("QE-DEC", {1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 12, 13}),
+        ("Y", {1, 2, 3, 4, 5, 6, 7}),
+        ("12h", {1, 2, 3, 4, 5, 6, 7, 13, 14, 15, 27, 28, 29, 41, 42, 43}),
+    ],
+)
+def test_lags_follow_from_the_frequency(frequency, expected):
+    found = lagged.lags(frequency, 1000)
+    assert set(found) == expected
+    assert list(found) == sorted(found)
+
+
+def test_no_lag_is_longer_than_what_was_seen():
+    assert lagged.lags("h", 30)[-1] == 25
+    assert lagged.lags("h", 0) == (1,)
+
+
+def panel():
+    """Two series of ten steps, with one covariate of the past and one known ahead; the second begins late."""
+    target = np.stack([np.arange(1.0, 11), np.arange(10.0, 110, 10)])
+    target[1, :3] = np.nan
+    past, ahead = np.nan_to_num(target * 100), np.tile(np.arange(10.0), (2, 1))
+    return np.stack([target, past, ahead], axis=2).astype(np.float32)
+
+
+def read(channels, index, horizon=2, own=(1, 4)):
+    return lagged.signal(channels, np.array(index), 3, horizon, own, 2, np.array([1.0, np.e])[np.array(index)[:, 0]])
+
+
+def test_a_signal_holds_lags_level_past_and_future():
+    found = read(panel(), [[0, 6]])[0]
+    assert found.shape == (5, 2 + 1 + 1 + 1)
+    level = (4 + 5 + 6) / 3  # of the steps that are read: 3, 4, 5
+    np.testing.assert_allclose(found[:, 0] * level, [3, 4, 5, 6, 7], rtol=1e-6)
+    np.testing.assert_allclose(found[:, 1] * level, [0, 1, 2, 3, 4], rtol=1e-6)  # nothing before the first step
+    np.testing.assert_allclose(found[:, 2], np.log(level), rtol=1e-6)
+    np.testing.assert_allclose(found[:, 3], [300, 400, 500, 600, 600])  # the last one known, throughout the horizon
+    np.testing.assert_allclose(found[:, 4], [3, 4, 5, 6, 7])
+
+
+def test_steps_before_a_series_begins_are_nothing():
+    found = read(panel(), [[1, 6]])[0]
+    np.testing.assert_allclose(found[:, 0] * 50, [0, 40, 50, 60, 70], rtol=1e-6)
+    np.testing.assert_allclose(found[:, 1], [0, 0, 0, 0, 0.8], rtol=1e-6)
+    np.testing.assert_allclose(found[:, 2], np.log(50) + 1, rtol=1e-6)
+
+
+def test_the_future_reaches_a_window_by_lags_within_its_horizon_alone():
+    channels = panel()
+    changed = channels.copy()
+    changed[:, 6:, :2] = 1e6
+    before, after = read(channels, [[0, 6], [1, 6]]), read(changed, [[0, 6], [1, 6]])
+    where = np.argwhere(before != after)
+    assert {tuple(cell) for cell in where[:, 1:].tolist()} == {(4, 0)}
+
+
+def test_the_level_of_a_window_of_zeros_is_that_of_its_series():
+    context = np.array([[0.0, 0.0], [np.nan, np.nan], [2.0, np.nan], [-1.0, 3.0]])
+    assert lagged.level(context).tolist() == [1, 1, 2, 2]
+
+
+def test_numpy_and_jax_read_the_same(jax_backend):
+    import jax.numpy as jnp
+
+    channels, index = panel(), np.array([[0, 6], [1, 7]])
+    sizes = np.ones(2, np.float32)
+    one = lagged.signal(channels, index, 3, 2, (1, 4), 2, sizes)
+    other = lagged.signal(jnp.asarray(channels), jnp.asarray(index), 3, 2, (1, 4), 2, sizes, jnp)
+    np.testing.assert_allclose(one, other, rtol=1e-6)

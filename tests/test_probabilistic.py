@@ -1,0 +1,118 @@
+"""A small probabilistic grid through the real command, to quantiles from a registered model on both backends."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from samples import sales, write_experiment
+
+FRAME = sales(110).assign(quantity=lambda table: table["quantity"].round().clip(lower=0))
+SECTIONS = {
+    "name": "orders",
+    "task": "probabilistic",
+    "data": {"past": ["price"], "future": ["day_of_week"]},
+    "window": {"horizon": 2},
+    "probabilistic": {"quantiles": [0.1, 0.5, 0.9], "paths": 60},
+    "grid": {"likelihood": ["student-t", "negative-binomial"]},
+    "training": {"epochs": 3, "patience": 3, "steps": 5},
+    "selection": {"metric": "best_val_wql", "promote_to": "orders", "when_beaten": "warn"},
+}
+DOOR = """
+import json, sys
+from importlib.abc import MetaPathFinder
+
+class Blocked(MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] == "gridcast":
+            raise ModuleNotFoundError(f"{name} is not installed here")
+
+sys.meta_path.insert(0, Blocked())
+import mlflow, pandas
+model = mlflow.pyfunc.load_model("models:/orders@champion")
+table = pandas.read_csv("orders.csv")
+found = [model.predict(table, params=params) for params in (
+    None, {"horizon": 4, "quantiles": [0.05, 0.5, 0.95], "seed": 3}, {"horizon": 4, "quantiles": [0.5], "seed": 3}
+)]
+network = mlflow.keras.load_model("models:/orders@champion")
+import keras
+shapes = {tensor.name: tensor.shape for tensor in network.inputs}
+print(json.dumps([keras.backend.backend(), [one.astype(str).to_dict("list") for one in found], shapes]))
+"""
+
+
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("probabilistic")
+    FRAME.to_csv(folder / "orders.csv", index=False)
+    write_experiment(folder / "orders.yaml", "orders.csv", **SECTIONS)
+    command = [sys.executable, "-m", "gridcast.cli", "run", "orders.yaml", "--workers", "1"]
+    own = {name: value for name, value in os.environ.items() if name not in ("MLFLOW_TRACKING_URI", "KERAS_BACKEND")}
+    done = subprocess.run(command, cwd=folder, env=own, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    return folder, own
+
+
+def stored(folder, kind):
+    import mlflow
+
+    client = mlflow.MlflowClient(f"sqlite:///{folder}/mlflow.db")
+    experiment = client.get_experiment_by_name("orders").experiment_id
+    return client, list(client.search_runs([experiment], f"tags.`gridcast.kind` = '{kind}'"))
+
+
+def test_every_run_is_recorded_with_its_likelihood_and_what_it_is_worth(swept):
+    _, runs = stored(swept[0], "run")
+    assert {run.data.params["likelihood"] for run in runs} == {"student-t", "negative-binomial"}
+    for run in runs:
+        assert 0 < run.data.metrics["best_val_wql"] < 1
+        assert np.isfinite(run.data.metrics["best_val_loss"])
+
+
+def test_the_winner_is_tested_with_its_quantiles(swept):
+    client, (tested,) = stored(swept[0], "test")
+    _, runs = stored(swept[0], "run")
+    best = min(runs, key=lambda run: run.data.metrics["best_val_wql"])
+    assert tested.data.tags["gridcast.run_key"] == best.data.tags["gridcast.run_key"]
+    table = pd.read_parquet(client.download_artifacts(tested.info.run_id, "test_forecasts.parquet", str(swept[0])))
+    assert (table["q0.1"] <= table["q0.5"]).all()
+    assert (table["q0.5"] <= table["q0.9"]).all()
+    np.testing.assert_array_equal(table["forecast"], table["q0.5"])
+    assert 0 < tested.data.metrics["test_wql"] < 1
+
+
+@pytest.fixture(scope="module")
+def answers(swept):
+    folder, own = swept
+    found = {}
+    for backend in ("jax", "tensorflow"):
+        variables = own | {"KERAS_BACKEND": backend, "MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db"}
+        done = subprocess.run(
+            [sys.executable, "-c", DOOR], cwd=folder, env=variables, capture_output=True, text=True, check=True
+        )
+        named, tables, shapes = json.loads(done.stdout.splitlines()[-1])
+        assert named == backend
+        found[backend] = [pd.DataFrame(table) for table in tables], shapes
+    return found
+
+
+def test_the_registered_model_answers_with_the_same_quantiles_on_both_backends(answers):
+    (ours, shapes), (theirs, others) = answers["jax"], answers["tensorflow"]
+    assert set(shapes) == set(others) == {"signal"}
+    for one, other in zip(ours, theirs, strict=True):
+        pd.testing.assert_frame_equal(one, other)
+
+
+def test_quantiles_horizon_and_seed_are_as_asked(answers):
+    default, far, median = answers["jax"][0]
+    assert list(default) == ["product", "date", "forecast", "q0.1", "q0.5", "q0.9", "rolled_forward"]
+    assert list(far) == ["product", "date", "forecast", "q0.05", "q0.5", "q0.95", "rolled_forward"]
+    assert far["rolled_forward"].tolist() == ["False", "False", "True", "True"] * 2
+    low, middle, high = (far[name].astype(float) for name in ("q0.05", "q0.5", "q0.95"))
+    assert ((low <= middle) & (middle <= high)).all()
+    assert (low < high).any()
+    assert far["forecast"].tolist() == far["q0.5"].tolist() == median["q0.5"].tolist()

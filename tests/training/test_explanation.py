@@ -1,0 +1,45 @@
+"""What a trained network leans on, against numbers taken by hand from its own forecasts."""
+
+import numpy as np
+import pytest
+
+from gridcast import metrics
+from samples import SMALL, planned, sales
+
+pytestmark = pytest.mark.usefixtures("jax_backend")
+
+
+@pytest.fixture(scope="module")
+def explained(tmp_path_factory):
+    """A plan, the files of its trained own settings, and what is told of them."""
+    from gridcast.training import explanation, fit
+
+    plan = planned(tmp_path_factory.mktemp("explanation"), sales(130), **SMALL)
+    files = fit.train(plan.material, plan.own[1]).files
+    return plan.material, files, explanation.explain(plan.material, files)
+
+
+def test_the_error_is_that_of_the_validation_span_in_naive_units(explained):
+    from gridcast.training import fit
+
+    material, files, told = explained
+    index = material.origins("validation", 7)
+    scale = metrics.naive_scale(material.target[:, : material.spans.train])[index[:, 0], None]
+    forecast = fit.restore(files).forecast(material.channels, index, material.codes)
+    assert told["windows"] == len(index)
+    assert told["error"] == pytest.approx(np.mean(np.abs(forecast - material.actual(index)) / scale), rel=1e-5)
+
+
+def test_columns_calendar_and_lags_are_told_by_name(explained):
+    told = explained[2]
+    kinds = {part["name"]: part["kind"] for part in told["permuted"]}
+    columns = {"quantity": "target", "price": "covariate", "day_of_week": "covariate"}
+    assert kinds == columns | {f"lag {lag}": "lag" for lag in range(1, 8)}
+    assert told["attention"] == []
+
+
+def test_it_is_the_same_every_time(explained):
+    from gridcast.training import explanation
+
+    material, files, told = explained
+    assert explanation.explain(material, files) == told
