@@ -2,9 +2,8 @@
 
 import numpy as np
 import pandas as pd
-import pytest
 
-from gridcast import evaluation, metrics
+from gridcast import evaluation
 from samples import planned, sales
 
 TABLE = pd.DataFrame(
@@ -40,16 +39,3 @@ def test_measures_say_which_interval_they_speak_of():
     assert found["test_wape"] == plain["test_wape"] == 10.0
     narrow = QUANTILES.rename(columns={"q0.1": "q0.25", "q0.9": "q0.75"})
     assert evaluation.measures(narrow)["test_coverage_50"] == 0.5
-
-
-def test_each_part_is_measured_alone():
-    steps = evaluation.by_part(QUANTILES, QUANTILES["step"]).set_index("step")
-    assert steps["mae"].tolist() == [2.0, 3.0]
-    assert steps["mase"].tolist() == [1.25, 2.0]  # 1 / 1 and 3 / 2, then 2 / 1 and 4 / 2
-    assert steps["coverage"].tolist() == [0.5, 0.5]
-    series = evaluation.by_part(TABLE, TABLE["series"])
-    assert list(series.columns) == ["series", *metrics.POINT]
-    assert series["wape"].tolist() == [10.0, 10.0]
-    segment = TABLE["series"].map({"a": "fruit"}).rename("segment")
-    assert evaluation.by_part(TABLE, segment).to_dict("records")[0]["rmse"] == pytest.approx(np.sqrt(2.5))
-    assert len(evaluation.by_part(TABLE, segment)) == 1

@@ -177,17 +177,6 @@ def measures(table: pd.DataFrame) -> dict[str, float]:
     return {PREFIX + name: value for name, value in found.items() if np.isfinite(value)}
 
 
-def by_part(table: pd.DataFrame, part: pd.Series) -> pd.DataFrame:
-    """Measures of each part of `table`: one row per value of `part`, which has the index of `table` and names the
-    first column; then mae, rmse, r2, mape, smape, wape, mase and, with quantiles, wql, coverage and width.
-
-    `table["series"]` and `table["step"]` are such parts, and so is
-    `table["series"].map(category).rename("segment")` of a static category. Rows without a part are left out.
-    """
-    rows = [{part.name: value, **_measured(own)} for value, own in table.groupby(part, sort=True, observed=True)]
-    return pd.DataFrame(rows)
-
-
 @np.errstate(invalid="ignore")  # an infinite forecast makes some measures NaN
 def _measured(table: pd.DataFrame) -> dict[str, float]:
     actual, forecast = table["actual"].to_numpy(float), table["forecast"].to_numpy(float)
