@@ -252,8 +252,8 @@ def _metric(metric: str) -> str:
 def _value(axis: str, value: str) -> str:
     if value.lower() in ("true", "false"):
         return _words(axis) if value.lower() == "true" else f"no {_words(axis)}"
-    if axis in ("layer", "loss", "optimizer"):
+    if axis in ("layer", "loss", "optimizer", "likelihood"):
         return value
     if axis in ("units", "layers"):
-        return f"{value} {axis}"
+        return f"{value} {axis.removesuffix('s') if value == '1' else axis}"
     return f"{_words(axis)} {value}"
