@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from gridcast import cli
 from gridcast.data import gaps
+from gridcast.data import history as histories
 from gridcast.data.preprocessing import Preprocessing
 from gridcast.errors import DataError
 from gridcast.forecaster import Forecaster, inputs, load
@@ -211,7 +211,7 @@ def test_dates_that_a_history_file_does_not_explain_are_refused_with_a_remedy_at
     path = tmp_path / "history.csv"
     FRAME.assign(date="01/02/2023").to_csv(path, index=False)
     with pytest.raises(DataError, match=r"dates such as '01/02/2023' do not tell day from month; write them as 2011-"):
-        cli._history(path, plan.material.preprocessing)
+        histories.read(path, plan.material.preprocessing)
 
 
 def test_a_past_column_never_seen_falls_back_on_its_training_median(forecaster):

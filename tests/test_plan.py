@@ -107,6 +107,8 @@ def test_a_larger_network_costs_more(dearer):
     own = {"lookback": 7, "units": 64, "batch_size": 32}
     assert plan.cost(Configuration(**(own | dearer)), 100) > plan.cost(Configuration(**own), 100)
     assert plan.cost(Configuration(**own), 200) == 2 * plan.cost(Configuration(**own), 100)
+    assert plan.cost(Configuration(**own), 200, steps=2) == plan.cost(Configuration(**own), 64)
+    assert plan.cost(Configuration(**own), 200, steps=9) == plan.cost(Configuration(**own), 200)
 
 
 def test_compiled_epochs_are_refused_where_they_cannot_be_and_else_chosen(tmp_path):

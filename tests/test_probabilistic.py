@@ -83,6 +83,8 @@ def test_the_winner_is_tested_with_its_quantiles(swept):
     assert (table["q0.5"] <= table["q0.9"]).all()
     np.testing.assert_array_equal(table["forecast"], table["q0.5"])
     assert 0 < tested.data.metrics["test_wql"] < 1
+    assert tested.data.metrics["test_crps"] == pytest.approx(table["crps"].mean())
+    assert 0 < tested.data.metrics["test_crps"] < tested.data.metrics["test_mae"]
 
 
 @pytest.fixture(scope="module")

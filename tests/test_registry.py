@@ -19,6 +19,7 @@ import pytest
 import yaml
 
 from gridcast import cli, config, evaluation, plan, promotion, registry, tracking
+from gridcast.data import history as histories
 from gridcast.errors import ConfigError, GridcastError, PromotionRefused, TrackingError
 from gridcast.models.baselines import NAIVE
 from gridcast.plan import Plan
@@ -639,7 +640,7 @@ def test_predict_reads_future_columns_from_rows_without_a_target(shop: Shop, tmp
     own = dataclasses.replace(shop.plan.material.preprocessing, past=("price",), future=("day_of_week", "offer"))
     path = tmp_path / "history.csv"
     path.write_text("date;product;quantity;price;offer\n2023-01-02;01;1,5;2;0\n2023-01-03;01;;;1\n2023-01-04;01;;;\n")
-    rows = cli._history(path, own)
+    rows = histories.read(path, own)
     assert list(rows["date"]) == list(pd.to_datetime(["2023-01-02", "2023-01-03"]))
     assert rows["quantity"].tolist() == [1.5, pytest.approx(np.nan, nan_ok=True)]
     assert rows["offer"].tolist() == [0, 1]

@@ -20,7 +20,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from gridcast import __version__, config
+from gridcast import __version__, config, terminal
 from gridcast.errors import ConfigError, DataError, GridcastError, Interrupted, PromotionRefused
 
 # What a verb needs is imported when it is called: MLflow and pandas take seconds to load.
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from gridcast.plan import Plan
-    from gridcast.registry import Promotion
     from gridcast.sweep import Result
     from gridcast.tracking import Store
 
@@ -175,14 +174,14 @@ def run(
     counts = f"{result.trained} runs trained, {result.skipped} finished before, {result.failed} failed"
     counts += f", {result.stopped} stopped early" if result.stopped else ""
     out.print(f"{counts}, in {duration(time.perf_counter() - started)}.")
-    _table(result)
+    terminal.tests(out, result)
     name, before = planned.experiment.name, tracking.tags(store, result.parent)
     told = before.get(tracking.PROMOTION)
-    # A start that trains nothing leaves the registry alone: somebody may have rolled back since.
-    if planned.experiment.selection.promote_to and (result.trained or not told):
+    # A start that brings nothing new leaves the registry alone: somebody may have rolled back since.
+    if planned.experiment.selection.promote_to and (result.trained or result.new or not told):
         told = _promote(planned, store, result)
     page, verdict = REPORTS / name / "report.html", before.get(tracking.VERDICT)
-    if result.trained or told != before.get(tracking.PROMOTION) or not verdict or not page.exists():
+    if result.trained or result.new or told != before.get(tracking.PROMOTION) or not verdict or not page.exists():
         verdict = _report(name, store)
     if result.trained:
         spent = {**result.seconds, "report and promotion": time.perf_counter() - swept}
@@ -219,7 +218,7 @@ def promote(
     backend: Backend = "jax",
 ) -> None:
     """Make the best run champion of the registered model `selection.promote_to`, if every gate lets it pass."""
-    from gridcast import evaluation, promotion, tracking
+    from gridcast import promotion, tracking
     from gridcast import winner as winners
 
     planned = _plan(experiment, backend)
@@ -227,14 +226,10 @@ def promote(
     done = tracking.finished(store, planned.runs)
     if not done:
         raise GridcastError(f"no run of {experiment} on these data is finished yet; train them: gridcast run")
-    if planned.experiment.mode == "global":
-        metric = planned.experiment.selection.metric
-        winner = evaluation.best(list(done.values()), metric, len(planned.materials) - 1)
-    else:
-        winner = winners.find(planned, store, list(done.values()))
+    winner = winners.find(planned, store, list(done.values()))
     out.print(f"Best of {len(done)} finished runs ({len(planned.runs)} planned): {tracking.name(winner)}", markup=False)
     tested = promotion.test_record(store, winner, planned.baseline_keys)
-    _promoted(promotion.promote(planned.experiment, store, winner, tested, _champion_on(planned), force))
+    terminal.promotion(out, promotion.promote(planned.experiment, store, winner, tested, _champion_on(planned), force))
 
 
 @app.command()
@@ -242,7 +237,7 @@ def rollback(name: Annotated[str, typer.Argument(help="the registered model")]) 
     """Let the champion and the previous champion change places."""
     from gridcast import registry, tracking
 
-    _promoted(registry.rollback(tracking.connect()[0], name))
+    terminal.promotion(out, registry.rollback(tracking.connect()[0], name))
 
 
 @app.command()
@@ -250,6 +245,10 @@ def predict(
     model: Annotated[str, typer.Argument(help="a registered model (its champion), or a runs:/ or models:/ URI")],
     history: Annotated[Path, typer.Argument(help="CSV or Parquet file with the columns of the experiment")],
     horizon: Annotated[int | None, typer.Option(help="steps ahead (default: as trained)")] = None,
+    quantiles: Annotated[
+        str | None,
+        typer.Option(metavar="LEVELS", help="of a probabilistic model, such as 0.05,0.5,0.95 (default: as trained)"),
+    ] = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="CSV or Parquet file (default: CSV to standard output)")
     ] = None,
@@ -257,16 +256,18 @@ def predict(
     """Forecast from a table of history; steps beyond the trained horizon are rolled forward and marked."""
     if horizon is not None and horizon < 1:
         raise ConfigError(f"--horizon: must be at least 1 (got {horizon})")
+    levels = _levels(quantiles)
     _writable(output)
     from gridcast import registry
+    from gridcast.data import history as histories
     from gridcast.training import backend
 
     found = registry.find(model)
     backend.start("jax", CACHE)
     loaded = registry.load(found.uri)
-    table = _history(history, loaded.forecaster.preprocessing)
+    table = histories.read(history, loaded.forecaster.preprocessing)
     try:
-        forecasts = loaded.predict(table, horizon)
+        forecasts = loaded.predict(table, horizon, levels)
     except DataError as error:
         raise DataError(f"{history}: {error}") from None
     if output is None:
@@ -311,41 +312,10 @@ def backtest(
     chosen = rolling.folds(planned.panel.times, about["spans"], planned.experiment.window.horizon, folds, steps)
     backend.start("jax", CACHE)
     table = rolling.run(registry.load(found.uri).forecaster, planned, chosen)
-    _backtest(table, f"{found.name} version {found.version}" if found.name else found.uri)
+    terminal.backtest(out, table, f"{found.name} version {found.version}" if found.name else found.uri)
     if output:
         _write(table, output)
         out.print(f"{output}: every number, by fold, model and step ahead (0: all steps)", markup=False)
-
-
-STEPS_SHOWN = 6
-"""Steps ahead whose errors the terminal shows; the file has all."""
-
-
-def _backtest(table: pd.DataFrame, name: str) -> None:
-    """Show the folds, the errors of each model by fold, and over the folds never seen by step ahead."""
-    from gridcast import backtest as rolling
-
-    whole = table[table["step"] == 0]
-    shown = Table("fold", "from", "to", "windows", "seen by the model", box=None, header_style="bold")
-    for _, fold in whole.drop_duplicates("fold").iterrows():
-        seen = f"in {fold['seen']}" if fold["seen"] else "never"
-        stamps = f"{fold['from']:%Y-%m-%d}", f"{fold['to']:%Y-%m-%d}"
-        shown.add_row(str(fold["fold"]), *stamps, f"{fold['windows']:,}", seen)
-    errors, means = whole.pivot_table(index="model", columns="fold", values="mae", sort=False), rolling.means(table)
-    steps = [step for step in means.index if 0 < step <= STEPS_SHOWN and len(means) > 2]
-    columns = [f"fold {fold}" for fold in errors.columns] + (["mean"] if len(means) else [])
-    by_model = Table("MAE", *columns, *(f"{step} ahead" for step in steps), box=None, header_style="bold")
-    for model in errors.index.astype(str):
-        ahead = [means.loc[step, model] for step in ([0] if len(means) else []) + steps]
-        by_model.add_row(model, *(f"{error:.4g}" for error in [*errors.loc[model], *ahead]))
-    out.print(f"{name} on rolling origins, in data units:", markup=False, style="bold")
-    out.print(shown)
-    out.print(by_model)
-    left = table.loc[table["seen"] != "", "fold"].nunique()
-    if not len(means):
-        out.print("Every fold lies within what the model was trained or chosen on: none of these errors is honest.")
-    elif left:
-        out.print(f"Left out of the means, seen by the model in training or validation: {left} of the folds.")
 
 
 @app.command()
@@ -380,7 +350,7 @@ def _promote(planned: Plan, store: Store, result: Result) -> str:
 
     try:
         made = promotion.promote(planned.experiment, store, result.winner, result.tested, _champion_on(planned))
-        _promoted(made)
+        terminal.promotion(out, made)
         told = f"It is the champion: {made.name} version {made.version}"
         told += f", marked as beaten by {made.beaten_by}." if made.beaten_by else "."
     except PromotionRefused as refusal:
@@ -408,32 +378,11 @@ def _champion_on(planned: Plan) -> Callable[[dict[str, bytes]], dict[str, float]
     return evaluate
 
 
-def _promoted(promotion: Promotion) -> None:
-    p = promotion
-    previous = f", version {p.previous} is the previous one" if p.previous else ""
-    state = "is the champion already, nothing changed" if p.already else f"is the champion{previous}"
-    out.print(f"{p.name}: version {p.version} {state}.", markup=False)
-    if p.beaten_by:
-        out.print(f"It is marked as beaten by a baseline on the test span: {p.beaten_by}.", markup=False)
-    if p.note:
-        out.print(f"Note: {p.note}.", markup=False)
-
-
-def _history(path: Path, own: Any) -> pd.DataFrame:
-    """The rows of `path` with a target, and those without one that bring future columns."""
-    import pandas as pd
-
-    from gridcast.config import Data
-    from gridcast.data import files
-
-    ahead, present = tuple(own.future_columns), files.columns(str(path))
-    names = {"source": str(path), "time": own.time, "series": own.keys, "frequency": own.frequency}
-    names["static"] = tuple(column for column, _ in own.categories if column in present)
-    rows, _ = files.read(str(path), Data(**names, target=own.target, past=own.past, future=ahead), settable=False)
-    if ahead:
-        known, _ = files.read(str(path), Data(**names, target=ahead[0], future=ahead[1:]), settable=False)
-        rows = pd.concat([rows, known[~known[files.LINE].isin(rows[files.LINE])]], ignore_index=True)
-    return rows.drop(columns=files.LINE)
+def _levels(text: str | None) -> tuple[float, ...] | None:
+    try:
+        return None if text is None else tuple(map(float, text.split(",")))
+    except ValueError:
+        raise ConfigError(f"--quantiles: '{text}' must be levels such as 0.05,0.5,0.95") from None
 
 
 def _writable(output: Path | None) -> None:
@@ -469,28 +418,10 @@ def _plan(path: Path, backend: str) -> Plan:
     if backend not in ("jax", "tensorflow"):
         raise ConfigError(f"--backend: '{backend}' is not allowed (allowed: jax, tensorflow)")
     experiment = config.read(path)
-    from gridcast.plan import SPANS, make
+    from gridcast.plan import make
 
     planned = make(experiment, path.read_text(encoding="utf-8"), backend)
-    out.print(f"{experiment.name}: {experiment.data.source}", style="bold")
-    for note in planned.panel.notes:
-        out.print(f"  {note}", markup=False)
-    panel = planned.panel
-    out.print(f"  {len(panel.series)} series, {len(panel.times):,} steps")
-    for number, fold in enumerate(panel.folds if experiment.split.folds else ()):
-        spans = ((name, *fold[name]) for name in ("train", "validation"))
-        told = (
-            f"{name} {panel.times[first]:%Y-%m-%d} to {panel.times[end - 1]:%Y-%m-%d}" for name, first, end in spans
-        )
-        out.print(f"  fold {number}: {', '.join(told)}")
-    windows = planned.windows(experiment.window.lookback)
-    for span in SPANS:
-        first, end = panel.spans[span]
-        out.print(
-            f"  {span}: {panel.times[first]:%Y-%m-%d} to {panel.times[end - 1]:%Y-%m-%d}, {windows[span]:,} windows"
-        )
-    if planned.engine == "stock" and experiment.training.engine == "auto":
-        out.print(f"  runs train on stock Keras: compiled epochs (training.engine: fused) need jax, not {backend}")
+    terminal.plan(out, planned)
     return planned
 
 
@@ -507,13 +438,6 @@ def _place(backend: str, workers: int | None, memory: float | None = None, sched
     if place.workers > 1 and scheduler is None:
         worker.prepare(backend)
     return place
-
-
-def _table(result: Result) -> None:
-    table = Table("on data never seen", "MASE", "MAE", "RMSE", box=None, header_style="bold")
-    for name, measures in result.tested.items():
-        table.add_row(name, *(f"{measures[m]:.4g}" if m in measures else "-" for m in ("mase", "mae", "rmse")))
-    out.print(table)
 
 
 if __name__ == "__main__":

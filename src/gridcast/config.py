@@ -232,13 +232,24 @@ class Search(Section):
         return self
 
 
+class Ensemble(Section):
+    """One forecaster of the `top` runs: the mean of their forecasts, the median, or the mean weighted by 1 / error.
+
+    The error is that on the validation span: the weighted quantile loss where quantiles are forecast, else the MAE.
+    """
+
+    top: Annotated[int, Field(ge=2, le=50)] = 5
+    combine: Literal["mean", "median", "weighted"] = "mean"
+
+
 class Selection(Section):
-    """How the winner is chosen, and when it may become champion."""
+    """How the winner is chosen, and when it may become champion; an `ensemble` wins in place of the best run."""
 
     metric: Literal["best_val_loss", "best_val_mae", "best_val_wql"] = "best_val_loss"
     promote_to: Name | None = None
     margin: Annotated[float, Field(ge=0, lt=1)] = 0.0
     when_beaten: Literal["refuse", "warn"] = "refuse"
+    ensemble: Ensemble | None = None
 
 
 class Experiment(Section):
@@ -345,6 +356,15 @@ class Experiment(Section):
             raise ValueError(
                 "selection.metric: best_val_loss cannot compare quantiles with likelihoods "
                 f"({', '.join(sorted(map(str, likelihoods)))}); write best_val_wql"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _one_for_all(self) -> Experiment:
+        if self.selection.ensemble is not None and self.mode != "global":
+            raise ValueError(
+                f"selection.ensemble: combines networks of all series, and mode: {self.mode} chooses one for each; "
+                "write mode: global, or leave it out"
             )
         return self
 

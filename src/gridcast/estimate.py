@@ -23,8 +23,8 @@ def seconds(plan: Plan, place: Place) -> dict[str, float]:
     The cheapest and the dearest shape and two between them are timed for one compiled epoch; the
     others are placed between them by their arithmetic. Raises GridcastError through the pool.
     """
-    windows = len(plan.material.origins("train", plan.experiment.window.lookback))
-    ranked = sorted(plan.runs.values(), key=lambda run: cost(run.configuration, windows))
+    epoch = len(plan.material.origins("train", plan.experiment.window.lookback)), plan.material.steps
+    ranked = sorted(plan.runs.values(), key=lambda run: cost(run.configuration, *epoch))
     at = np.unique(np.linspace(0, len(ranked) - 1, SHAPES).astype(int))
     family = Counter(map(grid.program, ranked))
     probes = [(ranked[k], family[grid.program(ranked[k])]) for k in at]
@@ -32,12 +32,12 @@ def seconds(plan: Plan, place: Place) -> dict[str, float]:
     with execution.Pool(place, plan.material) as pool:
         for position, found in pool.execute(_fused if plan.engine == "fused" else _stock, probes):
             if not isinstance(found, execution.Failure):
-                measured[cost(probes[position][0].configuration, windows)] = found
+                measured[cost(probes[position][0].configuration, *epoch)] = found
     costs = sorted(measured)
     firsts, others = ([measured[c][k] for c in costs] for k in (0, 1))
 
     def of(run: Run) -> float:
-        here = cost(run.configuration, windows)
+        here = cost(run.configuration, *epoch)
         first, other = (float(np.interp(here, costs, values)) for values in (firsts, others))
         if run.series is not None:  # one of many that share what the first compiles
             first = other + (first - other) / family[grid.program(run)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +21,8 @@ from gridcast.tracking import CONFIGURATION, FOLD, KEY
 from gridcast.training.material import Material
 
 FORECASTS, RECENT, EXPLAINED = "test_forecasts.parquet", "recent.parquet", "importance.json"
+POINTS = ["series", "time", "step", "actual", "scale"]
+"""Columns of the forecasts' table that are the same for every forecaster."""
 PREFIX = "test_"
 RECENT_STEPS = 30
 
@@ -28,7 +31,8 @@ RECENT_STEPS = 30
 class Forecasts:
     """Forecasts (n, horizon) in data units of the windows `index` (n, 2).
 
-    `quantiles` is (n, horizon, levels), in data units too, where there are `levels`; `notes` tell what a
+    `quantiles` is (n, horizon, levels), in data units too, where there are `levels`, and `crps` (n, horizon) the
+    score of each step where paths were sampled; `notes` tell what a
     reader of the forecasts must know, such as a series that could not be fitted. `explained` is what the
     forecaster leans on, as `training.explanation` tells it; None where nobody asked.
     """
@@ -37,23 +41,33 @@ class Forecasts:
     forecast: np.ndarray
     levels: tuple[float, ...] = ()
     quantiles: np.ndarray | None = None
+    crps: np.ndarray | None = None
     notes: tuple[str, ...] = ()
     explained: dict[str, Any] | None = None
 
 
-def answers(forecaster: Forecaster, channels: np.ndarray, index: np.ndarray, series: np.ndarray) -> Forecasts:
-    """What `forecaster` says of the windows `index` (n, 2) on `channels`, of which each row is one of `series`."""
+def answers(
+    forecaster: Forecaster, channels: np.ndarray, index: np.ndarray, series: np.ndarray, actual: np.ndarray
+) -> Forecasts:
+    """What `forecaster` says of the windows `index` (n, 2) on `channels`, of which each row is one of `series`.
+
+    `actual` (n, horizon) is what came, by which sample paths are scored.
+    """
     if forecaster.quantiles is None:
         return Forecasts(index, forecaster.forecast(channels, index, series))
     levels = forecaster.quantiles.levels
     found = forecaster.quantiles_of(channels, index, series, (*levels, 0.5))
-    return Forecasts(index, found[..., -1], levels, found[..., :-1])
+    crps = None
+    if forecaster.quantiles.sampled and not forecaster.members:
+        drawn = forecaster.samples_of(channels, index, series)
+        crps = metrics.crps(actual, np.moveaxis(drawn, 1, 2))
+    return Forecasts(index, found[..., -1], levels, found[..., :-1], crps)
 
 
 def baseline(name: str, task: baselines.Task) -> Forecasts:
     """What the baseline `name` says of the windows of `task`."""
     found = baselines.BASELINES[name](task)
-    return Forecasts(task.index, found.point, task.levels, found.quantiles, found.notes)
+    return Forecasts(task.index, found.point, task.levels, found.quantiles, notes=found.notes)
 
 
 def best(runs: list[Any], metric: str, last: int = 0) -> Any:
@@ -89,6 +103,14 @@ def leading(runs: list[Any], metric: str, last: int = 0) -> list[Any]:
     return min(whole, key=rank)
 
 
+def ranked(runs: Sequence[Any], metric: str, last: int = 0) -> list[Any]:
+    """The runs on the `last` fold whose metric is finite, best first. Raises GridcastError when there is none."""
+    own = [run for run in runs if _fold(run) == last and abs(run.data.metrics.get(metric, np.nan)) < sys.float_info.max]
+    if not own:
+        raise GridcastError(f"no run has a finite {metric}")
+    return sorted(own, key=lambda run: (run.data.metrics[metric], run.data.tags[KEY]))
+
+
 def newest(group: list[Any], metric: str, last: int) -> Any:
     """Of `group` the best run on the `last` fold."""
     own = [run for run in group if _fold(run) == last]
@@ -118,19 +140,20 @@ def forecasts(forecaster: Forecaster, material: Material, panel: Panel) -> Forec
     # A rule that reads little is to be tested on the windows that the baselines have.
     least = here.lookback if forecaster.routes else 1
     index = material.each("test", np.maximum(forecaster.lookbacks[codes], least))
-    return answers(forecaster, channels, index, codes)
+    return answers(forecaster, channels, index, codes, material.actual(index))
 
 
 def table(forecasts: Forecasts, material: Material, panel: Panel) -> pd.DataFrame:
     """One row per window and step: series, time, step (1 = next), actual, forecast, scale (of MASE).
 
-    Where quantiles were forecast, a column each, such as `q0.1`.
+    Where quantiles were forecast, a column each, such as `q0.1`; where paths were sampled, crps.
     """
     index, horizon = forecasts.index, forecasts.forecast.shape[1]
     scales = metrics.naive_scale(panel.training_target)
     steps = index[:, 1, None] + np.arange(horizon)
     own = forecasts.quantiles
     columns = {} if own is None else {f"q{level:g}": own[..., k].ravel() for k, level in enumerate(forecasts.levels)}
+    columns |= {} if forecasts.crps is None else {"crps": forecasts.crps.ravel()}
     return pd.DataFrame(
         {
             "series": np.repeat(np.array(panel.series)[index[:, 0]], horizon),
@@ -184,6 +207,8 @@ def _measured(table: pd.DataFrame) -> dict[str, float]:
     if known := levels(table):
         quantiles = table[[f"q{level:g}" for level in known]].to_numpy(float)
         found |= metrics.probabilistic(actual, quantiles, known)
+    if "crps" in table:
+        found["crps"] = float(table["crps"].mean())
     return found
 
 

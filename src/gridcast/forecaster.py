@@ -24,7 +24,7 @@ from .models.quantiles import Quantiles
 from .routing import ROUTES, Member, Route, Routes
 from .routing import read as read_routes
 
-NETWORK, SETTINGS = "model.keras", "forecaster.json"
+NETWORK, SETTINGS, MEMBERS = "model.keras", "forecaster.json", "members.json"
 FORECAST, ROLLED, ANSWERED = "forecast", "rolled_forward", "model"
 SERIES, TIME = "__series__", "__time__"
 """Marked, since a covariate may well be called `time`."""
@@ -44,7 +44,8 @@ def inputs(preprocessing: Preprocessing, channels: Any, index: Any, series: Any,
     found: dict[str, Any] = {}
     if own.lags:
         size = arrays.asarray(own.sizes, np.float32)[codes]
-        found["signal"] = lagged.signal(channels, index, own.lookback, own.horizon, own.lags, known, size, arrays)
+        reach = own.lookback, own.horizon, own.lags, known
+        found["signal"] = lagged.signal(channels, index, *reach, size, own.centred, arrays)
     else:
         found["history"] = windows.inputs(channels, index, own.lookback)
         if channels.shape[2] > known:
@@ -60,12 +61,16 @@ def inputs(preprocessing: Preprocessing, channels: Any, index: Any, series: Any,
 class Forecaster:
     """A trained network with everything needed to turn a table into forecasts in data units.
 
-    That of a probabilistic forecast has `quantiles`.
+    That of a probabilistic forecast has `quantiles`. An ensemble has no network: its forecasts are
+    those of its `members`, each of which reads as far back as it was trained to, in the mean by their
+    `weights`, which add up to 1, or in the median where there are none.
     """
 
     preprocessing: Preprocessing
     network: Any
     quantiles: Quantiles | None = None
+    members: tuple[Forecaster, ...] = ()
+    weights: tuple[float, ...] | None = None
 
     @property
     def routes(self) -> tuple[Route, ...]:
@@ -89,6 +94,8 @@ class Forecaster:
 
     def forecast(self, channels: np.ndarray, index: np.ndarray, series: np.ndarray) -> np.ndarray:
         """Forecasts (n, horizon) in data units of the windows `index` (n, 2): with quantiles, the median."""
+        if self.members:
+            return self._combined([member.forecast(channels, index, series) for member in self.members])
         if self.quantiles is not None:
             return self.quantiles_of(channels, index, series, (0.5,))[..., 0]
         scaler = self.preprocessing.target_scaler
@@ -108,16 +115,34 @@ class Forecaster:
         `horizon` is the trained one where not given; only samples go on beyond it.
         """
         assert self.quantiles is not None
+        if self.members:
+            given = [one.quantiles_of(channels, index, series, levels, seed, horizon) for one in self.members]
+            return self._combined(given)
         own = replace(self.preprocessing, horizon=horizon or self.preprocessing.horizon)
         read = inputs(own, channels, index, series)
-        scale = self.levels_of(channels, index, series)
-        return self.quantiles.of(self.network, read, scale, own.lags, own.lookback, levels, seed)
+        units = self.units_of(channels, index, series)
+        return self.quantiles.of(self.network, read, *units, own.lags, own.lookback, levels, seed)
 
-    def levels_of(self, channels: np.ndarray, index: np.ndarray, series: np.ndarray) -> np.ndarray:
-        """The level (n,) of the windows `index` (n, 2), in data units: mean absolute values of what they read."""
+    def samples_of(self, channels: np.ndarray, index: np.ndarray, series: np.ndarray, seed: int = 0) -> np.ndarray:
+        """Sample paths (n, paths, horizon) in data units of the windows `index` (n, 2), where it draws some."""
+        own, units = self.preprocessing, self.units_of(channels, index, series)
+        read = inputs(own, channels, index, series)
+        assert self.quantiles is not None
+        return self.quantiles.samples(self.network, read, *units, own.lags, own.lookback, seed)
+
+    def _combined(self, given: list[np.ndarray]) -> np.ndarray:
+        """What the members say, as one: quantile by quantile, so that these stay in order."""
+        if self.weights is None:
+            return np.asarray(np.median(given, axis=0))
+        return np.asarray(np.tensordot(self.weights, given, axes=1))
+
+    def units_of(self, channels: np.ndarray, index: np.ndarray, series: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Centre and scale (n,) in data units, in which a network with quantiles sees the windows `index` (n, 2)."""
         own = self.preprocessing
         context = lagged.gather(channels, index, own.lookback, 0, 0)
-        return np.asarray(lagged.level(context) * own.target_scaler.scale[series[index[:, 0]]])
+        size = own.target_scaler.scale[series[index[:, 0]]]
+        centre, scale = lagged.units(context, own.centred)
+        return centre * size, scale * size
 
     def predict(self, table: pd.DataFrame, params: Mapping[str, Any] | None = None) -> pd.DataFrame:
         """Forecasts in data units from a tidy table with the experiment's own column names.
@@ -202,7 +227,7 @@ class Forecaster:
         """
         import keras
 
-        if self.routes or "attention_weights" not in [layer.name for layer in self.network.layers]:
+        if self.routes or self.members or "attention_weights" not in [layer.name for layer in self.network.layers]:
             raise ValueError("the network has no attention; train one with attention: true")
         shares = keras.Model(self.network.input, self.network.get_layer("attention_weights").output)
         return np.asarray(shares.predict_on_batch(dict(window)))[:, :, 0]
@@ -214,15 +239,28 @@ def label(level: float) -> str:
 
 
 def load(folder: Path | str) -> Forecaster:
-    """The forecaster kept in `folder`: `forecaster.json` and `model.keras`, or `routes.json` and its networks."""
+    """The forecaster kept in `folder`: `forecaster.json` with `model.keras`, `routes.json` or `members.json`."""
+    folder = Path(folder)
+    if (folder / ROUTES).exists():
+        whole = _read(folder, SETTINGS)
+        return replace(whole, network=_routes(folder, whole.preprocessing.horizon))
+    if (folder / MEMBERS).exists():
+        kept = json.loads((folder / MEMBERS).read_text(encoding="utf-8"))
+        members = tuple(_read(folder, *files) for files in kept["members"])
+        return replace(_read(folder, SETTINGS), members=members, weights=kept["weights"] and tuple(kept["weights"]))
+    return _read(folder, SETTINGS, NETWORK)
+
+
+def _read(folder: Path, settings: str, network: str | None = None) -> Forecaster:
+    """What the files of these names say."""
     import keras
 
-    content = json.loads(Path(folder, SETTINGS).read_text(encoding="utf-8"))
-    own = Preprocessing.from_json(content)
-    if Path(folder, ROUTES).exists():
-        return Forecaster(own, _routes(Path(folder), own.horizon))
-    network = keras.saving.load_model(Path(folder, NETWORK), compile=False)
-    return Forecaster(own, network, Quantiles.from_json(content["quantiles"]) if "quantiles" in content else None)
+    content = json.loads((folder / settings).read_text(encoding="utf-8"))
+    return Forecaster(
+        Preprocessing.from_json(content),
+        keras.saving.load_model(folder / network, compile=False) if network else None,
+        Quantiles.from_json(content["quantiles"]) if "quantiles" in content else None,
+    )
 
 
 def _routes(folder: Path, horizon: int) -> Routes:

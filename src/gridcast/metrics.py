@@ -83,8 +83,8 @@ def weighted_quantile_loss(actual: np.ndarray, quantiles: np.ndarray, levels: Se
     return float(2 * np.mean(sums) / size)
 
 
-def crps(actual: np.ndarray, samples: np.ndarray) -> float:
-    """Mean continuous ranked probability score of `samples` (..., paths) for `actual` (...), in data units.
+def crps(actual: np.ndarray, samples: np.ndarray) -> np.ndarray:
+    """Continuous ranked probability score (...) of `samples` (..., paths) for `actual` (...), in data units.
 
     The energy form E|X - y| - E|X - X'| / 2 (Gneiting and Raftery 2007, eq. 21), its second mean over pairs
     of different paths, so that few paths are not favoured ("fair", Ferro 2014); with one path the absolute error.
@@ -94,7 +94,7 @@ def crps(actual: np.ndarray, samples: np.ndarray) -> float:
     # Sorted, the sum of |x_i - x_j| over all pairs takes one pass: x_k stands above k and below paths - 1 - k others.
     ranks = 2 * np.arange(paths) - (paths - 1)
     apart = np.sort(samples, axis=-1) @ ranks / max(paths * (paths - 1), 1)
-    return float(np.mean(off - apart))
+    return np.asarray(off - apart)
 
 
 def coverage(actual: np.ndarray, low: np.ndarray, high: np.ndarray) -> float:

@@ -200,9 +200,13 @@ def describe(configuration: Configuration, seed: int | None = None) -> str:
     return " ".join(parts)
 
 
-def cost(configuration: Configuration, windows: int) -> float:
-    """Relative time of one epoch: arithmetic of the recurrence plus a fixed share per step of the optimizer."""
+def cost(configuration: Configuration, windows: int, steps: int | None = None) -> float:
+    """Relative time of one epoch: arithmetic of the recurrence plus a fixed share per step of the optimizer.
+
+    An epoch has `steps` at most, where that many are given.
+    """
     c = configuration
+    windows = windows if steps is None else min(windows, steps * c.batch_size)
     gates = {"GRU": 3, "LSTM": 4}[c.layer] * c.layers * (1 + c.bidirectional)
     return windows * (c.lookback * gates * c.units * (c.units + 16) * 4e-10 + 1e-3 / c.batch_size)
 

@@ -6,7 +6,7 @@ import contextlib
 import logging
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -58,10 +58,13 @@ class Loaded:
     forecaster: Any
     found: Found
 
-    def predict(self, table: pd.DataFrame, horizon: int | None = None) -> pd.DataFrame:
+    def predict(
+        self, table: pd.DataFrame, horizon: int | None = None, quantiles: Sequence[float] | None = None
+    ) -> pd.DataFrame:
         """Forecasts in data units from a tidy table, see `Forecaster.predict`. Raises DataError."""
+        asked = {"horizon": horizon, "quantiles": quantiles}
         try:
-            return self.forecaster.predict(table, {"horizon": horizon} if horizon is not None else {})
+            return self.forecaster.predict(table, {name: value for name, value in asked.items() if value is not None})
         except Exception as error:
             # The carried code has error classes of its own.
             if getattr(error, "exit_code", None) == DataError.exit_code:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from gridcast import evaluation, execution, lease, search, spool, tracking, work
+from gridcast import ensemble, evaluation, execution, lease, search, spool, tracking, work
 from gridcast import winner as winners
 from gridcast.errors import GridcastError, Interrupted
 from gridcast.grid import Run
@@ -53,7 +53,8 @@ class Result:
     """How a sweep ended: counts of runs, the winner's MLflow run, test metrics by name (winner first).
 
     Of the runs of this start some were `trained` to their end, `stopped` before it by the search, or
-    `failed`; `skipped` were finished before. `seconds` are those of the training and of the tests.
+    `failed`; `skipped` were finished before. The winner is `new` where it met the test span in this
+    start. `seconds` are those of the training and of the tests.
     """
 
     parent: str
@@ -62,6 +63,7 @@ class Result:
     stopped: int
     failed: int
     winner: Any
+    new: bool
     tested: dict[str, dict[str, float]]
     seconds: dict[str, float]
 
@@ -151,25 +153,42 @@ def _run(session: _Session, events: Events) -> Result:
     if not done:
         raise GridcastError("no run finished; each failed run keeps its reason in MLflow (tag gridcast.error)")
     winner = _winner(session, done)
-    _test(session, _untested(session, winner, done, known, tally.own), winner)
+    untested = _untested(session, winner, done, known, tally.own)
+    _test(session, untested, winner)
     tested = {tracking.name(run): evaluation.tested(run) for run in _tests(session, winner)}
     before, seconds = len(done) - tally.trained, {"training": trained - begun, "tests": time.perf_counter() - trained}
-    return Result(session.parent, tally.trained, before, tally.stopped, tally.failed, winner, tested, seconds)
+    new = any(task.kind == "test" for task in untested)
+    return Result(session.parent, tally.trained, before, tally.stopped, tally.failed, winner, new, tested, seconds)
 
 
 def _winner(session: _Session, done: Mapping[str, Any]) -> Any:
-    """The best run; where series have models of their own, the forecaster made of the best, recorded if it is new."""
+    """The best run, or the forecaster made of several, which is recorded if it is new."""
     plan, store, runs = session.plan, session.store, list(done.values())
-    if plan.experiment.mode == "global":
-        return evaluation.best(runs, plan.experiment.selection.metric, len(plan.materials) - 1)
-    choices = winners.choose(plan, store, runs)
-    key = winners.key(choices)
-    if not tracking.finished(store, [key], winners.KIND):
-        session.recorder.add(winners.entry(plan, store, choices))
+    chosen = plan.experiment.selection
+    if plan.experiment.mode == "global" and chosen.ensemble is None:
+        return winners.find(plan, store, runs)
+    if chosen.ensemble is None:
+        choices = winners.choose(plan, store, runs)
+        key, make = winners.key(choices), lambda: winners.entry(plan, store, choices)
+    else:
+        team = ensemble.choose(chosen.ensemble, runs, chosen.metric, len(plan.materials) - 1)
+        key, make = team.key, lambda: _combined(session, team)
+    if not tracking.finished(store, [key], tracking.MADE):
+        session.recorder.add(make())
         session.recorder.flush()
-    winner = tracking.finished(store, [key], winners.KIND)[key]
+    winner = tracking.finished(store, [key], tracking.MADE)[key]
     tracking.set_tag(store, session.parent, tracking.WINNER, str(winner.info.run_id))
     return winner
+
+
+def _combined(session: _Session, team: ensemble.Team) -> Entry:
+    """The record of an ensemble, with its error on the validation span."""
+    files = ensemble.files(team, session.store)
+    task = Task("validation", team.name, team.key, files=files)
+    ((_, outcome),) = _trained(session, [task])
+    if isinstance(outcome, execution.Failure):
+        raise GridcastError(f"the {team.name} failed on the validation span: {outcome.reason}")
+    return ensemble.entry(session.plan, team, files, outcome)
 
 
 @dataclass

@@ -22,6 +22,8 @@ from gridcast.forecaster import SETTINGS
 KIND, KEY, SEED, SWEEP = "gridcast.kind", "gridcast.run_key", "gridcast.seed", "gridcast.sweep_key"
 CONFIGURATION, FINGERPRINT, ERROR = "gridcast.configuration", "gridcast.fingerprint", "gridcast.error"
 SERIES, FOLD, WINNER = "gridcast.series", "gridcast.fold", "gridcast.winner"
+MADE = "winner"
+"""Kind of the record of a forecaster that is made of several runs."""
 BY_ORIGIN, BY_SERIES = "val_loss_by_origin", "val_mae_by_series"
 PROMOTION, VERDICT = "gridcast.promotion", "gridcast.verdict"
 DEFAULT_URI = "sqlite:///mlflow.db"
@@ -255,12 +257,12 @@ def delete_experiment_tag(store: Store, tag: str) -> None:
 def open_sweep(store: Store, sweep_key: str, name: str, tags: Mapping[str, str], texts: Mapping[str, str]) -> str:
     """Id of the parent run of this sweep: the one that was begun before, else a new one.
 
-    `texts` are artifacts of the parent (file name -> content).
+    `texts` are artifacts of the parent (file name -> content), as they are now: what chooses the winner
+    may have changed since the sweep was begun.
     """
     begun = search(store, f"tags.`{KIND}` = 'sweep' and tags.`{SWEEP}` = '{sweep_key}'")
-    if begun:
-        return str(begun[0].info.run_id)
-    run = store.client.create_run(store.experiment, run_name=name, tags={KIND: "sweep", SWEEP: sweep_key, **tags})
+    own = {KIND: "sweep", SWEEP: sweep_key, **tags}
+    run = begun[0] if begun else store.client.create_run(store.experiment, run_name=name, tags=own)
     for file, text in texts.items():
         store.client.log_text(run.info.run_id, text, file)
     return str(run.info.run_id)

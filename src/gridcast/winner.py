@@ -1,17 +1,17 @@
-"""Where series have models of their own: who answers for each of them, and the one forecaster made of all."""
+"""What a sweep ends with: its best run, an ensemble, or one forecaster that routes each series to its own model."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from gridcast import evaluation, routing, tracking
+from gridcast import ensemble, evaluation, routing, tracking
 from gridcast.config import Configuration
 from gridcast.errors import GridcastError
 from gridcast.forecaster import NETWORK, SETTINGS
@@ -20,7 +20,6 @@ from gridcast.plan import Plan, describe
 from gridcast.routing import Route
 from gridcast.tracking import Entry, Store
 
-KIND = "winner"
 TABLE, ERROR = "routes.csv", "validation MAE"
 """Who answers for which series, and the column of its error."""
 
@@ -80,7 +79,7 @@ def choose(plan: Plan, store: Store, runs: Sequence[Any]) -> list[Choice]:
 def key(choices: Sequence[Choice]) -> str:
     """Key of the forecaster made of `choices`: the same for the same members in the same places."""
     text = json.dumps([(choice.series, choice.key) for choice in choices])
-    return hashlib.sha256(f"{KIND}/{text}".encode()).hexdigest()
+    return hashlib.sha256(f"{tracking.MADE}/{text}".encode()).hexdigest()
 
 
 def entry(plan: Plan, store: Store, choices: Sequence[Choice]) -> Entry:
@@ -89,7 +88,7 @@ def entry(plan: Plan, store: Store, choices: Sequence[Choice]) -> Entry:
     names = {key: f"network-{number}.keras" for number, key in enumerate(runs)}
     networks = {names[key]: tracking.model_files(store, run.info.run_id)[NETWORK] for key, run in runs.items()}
     routes = [_route(plan, row, choice, names) for row, choice in enumerate(choices)]
-    preprocessing = plan.material.of(max(route.lookback for route in routes))
+    preprocessing = replace(plan.material.preprocessing, lookback=max(route.lookback for route in routes))
     rules = sum(choice.run is None for choice in choices)
     errors = [choice.error for choice in choices if np.isfinite(choice.error)]
     metric = plan.experiment.selection.metric
@@ -108,7 +107,7 @@ def entry(plan: Plan, store: Store, choices: Sequence[Choice]) -> Entry:
     about = {"mode": plan.experiment.mode, "lookback": preprocessing.lookback, "networks": len(runs)}
     return Entry(
         name=f"{plan.experiment.mode}: {len(runs)} networks for {len(choices)} series{told}",
-        kind=KIND,
+        kind=tracking.MADE,
         key=key(choices),
         tags={tracking.FINGERPRINT: plan.fingerprint, tracking.CONFIGURATION: json.dumps(about)},
         params={**about, "horizon": preprocessing.horizon, "series": len(choices)},
@@ -123,9 +122,15 @@ def entry(plan: Plan, store: Store, choices: Sequence[Choice]) -> Entry:
 
 
 def find(plan: Plan, store: Store, runs: Sequence[Any]) -> Any:
-    """The recorded forecaster made of the choice among `runs`. Raises GridcastError when the sweep made none yet."""
-    wanted = key(choose(plan, store, runs))
-    found = tracking.finished(store, [wanted], KIND)
+    """What the finished `runs` of `plan` end with, as MLflow has it. Raises GridcastError when it was not made yet."""
+    chosen = plan.experiment.selection
+    if plan.experiment.mode != "global":
+        wanted = key(choose(plan, store, runs))
+    elif chosen.ensemble is not None:
+        wanted = ensemble.choose(chosen.ensemble, runs, chosen.metric, len(plan.materials) - 1).key
+    else:
+        return evaluation.best(list(runs), chosen.metric, len(plan.materials) - 1)
+    found = tracking.finished(store, [wanted], tracking.MADE)
     if not found:
         raise GridcastError("no forecaster is made of the best runs yet; go on with: gridcast run")
     return found[wanted]

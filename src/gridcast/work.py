@@ -25,7 +25,7 @@ Runs of single series are short: so many go to a worker together, or to each of 
 
 @dataclass(frozen=True)
 class Task:
-    """One piece of work: a grid `run`, the `own` settings, a `baseline`, or the `test` of a network."""
+    """One piece of work: a grid `run`, the `own` settings, a `baseline`, the `test` or `validation` of a forecaster."""
 
     kind: str
     name: str
@@ -65,9 +65,9 @@ def runs(plan: Plan, keys: Iterable[str], until: int) -> list[Task]:
     index = plan.material.origins("train", plan.experiment.window.lookback)
     windows: dict[str | None, int] = {None: len(index)}
     windows |= zip(plan.panel.series, np.bincount(index[:, 0], minlength=len(plan.panel.series)).tolist(), strict=True)
-    chosen = {key: plan.runs[key] for key in keys}
+    chosen, steps = {key: plan.runs[key] for key in keys}, plan.material.steps
     return [
-        Task("run", plan.name(run), key, run, until=until, cost=cost(run.configuration, windows[run.series]))
+        Task("run", plan.name(run), key, run, until=until, cost=cost(run.configuration, windows[run.series], steps))
         for key, run in chosen.items()
     ]
 
@@ -83,7 +83,7 @@ def others(plan: Plan, done: Container[str], known: Container[str]) -> list[Task
     stands = key in done or (key in plan.runs and plan.experiment.search.strategy == "grid")
     if plan.experiment.mode != "local" and not stands and plan.baseline_keys[OWN] not in known:
         windows = len(plan.material.origins("train", plan.experiment.window.lookback))
-        tasks.append(Task("own", OWN, key, own, cost=cost(own.configuration, windows)))
+        tasks.append(Task("own", OWN, key, own, cost=cost(own.configuration, windows, plan.material.steps)))
     keys = {name: plan.baseline_keys[name] for name in plan.baselines}
     return tasks + [Task("baseline", name, key) for name, key in keys.items() if key not in known]
 
@@ -149,7 +149,7 @@ def _alone(material: Material, task: Task, cache: Path) -> Any:
 
     if task.run is None:
         files = task.files or {}
-        forecasts = fit.evaluate(material, files)
+        forecasts = fit.evaluate(material, files, "validation" if task.kind == "validation" else "test")
         if task.kind != "test":
             return forecasts
         from gridcast.training import explanation

@@ -127,9 +127,14 @@ def test_the_sentence_on_coverage_says_whether_chance_explains_it(covered: float
 
 
 def test_the_sentence_on_quantile_loss_names_the_best_baseline_that_has_one() -> None:
-    tested = pd.DataFrame({"name": ["own", "ETS", "naive", "ridge"], "wql": [0.05, 0.0625, 0.08, np.nan]})
+    names = ["own", "ETS", "naive", "ridge"]
+    tested = pd.DataFrame({"name": names, "wql": [0.05, 0.0625, 0.08, np.nan], "crps": [np.nan] * 4})
     assert "0.05, 20 % below that of ETS, the best baseline" in verdict.quantile_loss(tested, "own")
     assert "no baseline gives the same quantiles" in verdict.quantile_loss(tested.iloc[[0, 3]], "own")
+    sampled = tested.assign(crps=[2.5, *tested["crps"][1:]])
+    assert "loss of 0.05 (and a CRPS of 2.5, from its sample paths, in data units), 20 %" in verdict.quantile_loss(
+        sampled, "own"
+    )
 
 
 def test_the_sentence_on_closeness_adds_up_the_classes() -> None:

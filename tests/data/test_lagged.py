@@ -35,8 +35,9 @@ def panel():
     return np.stack([target, past, ahead], axis=2).astype(np.float32)
 
 
-def read(channels, index, horizon=2, own=(1, 4)):
-    return lagged.signal(channels, np.array(index), 3, horizon, own, 2, np.array([1.0, np.e])[np.array(index)[:, 0]])
+def read(channels, index, horizon=2, own=(1, 4), centred=False):
+    size = np.array([1.0, np.e])[np.array(index)[:, 0]]
+    return lagged.signal(channels, np.array(index), 3, horizon, own, 2, size, centred)
 
 
 def test_a_signal_holds_lags_level_past_and_future():
@@ -50,6 +51,18 @@ def test_a_signal_holds_lags_level_past_and_future():
     np.testing.assert_allclose(found[:, 4], [3, 4, 5, 6, 7])
 
 
+def test_a_centred_window_is_read_around_its_mean_in_units_of_its_spread():
+    found = read(panel(), [[0, 6]], centred=True)[0]
+    assert found.shape == (5, 2 + 2 + 1 + 1)
+    mean, spread = 5.0, 2 / 3  # of 4, 5, 6
+    np.testing.assert_allclose(found[:, 0] * spread + mean, [3, 4, 5, 6, 7], rtol=1e-6)
+    np.testing.assert_allclose(found[1:, 1] * spread + mean, [1, 2, 3, 4], rtol=1e-6)
+    assert found[0, 1] == 0  # nothing before the first step
+    np.testing.assert_allclose(found[:, 2], np.log(mean), rtol=1e-6)
+    np.testing.assert_allclose(found[:, 3], np.log(spread / mean), rtol=1e-6)
+    np.testing.assert_allclose(found[:, 4], [300, 400, 500, 600, 600])
+
+
 def test_steps_before_a_series_begins_are_nothing():
     found = read(panel(), [[1, 6]])[0]
     np.testing.assert_allclose(found[:, 0] * 50, [0, 40, 50, 60, 70], rtol=1e-6)
@@ -61,9 +74,10 @@ def test_the_future_reaches_a_window_by_lags_within_its_horizon_alone():
     channels = panel()
     changed = channels.copy()
     changed[:, 6:, :2] = 1e6
-    before, after = read(channels, [[0, 6], [1, 6]]), read(changed, [[0, 6], [1, 6]])
-    where = np.argwhere(before != after)
-    assert {tuple(cell) for cell in where[:, 1:].tolist()} == {(4, 0)}
+    for centred in (False, True):
+        before, after = (read(one, [[0, 6], [1, 6]], centred=centred) for one in (channels, changed))
+        where = np.argwhere(before != after)
+        assert {tuple(cell) for cell in where[:, 1:].tolist()} == {(4, 0)}
 
 
 def test_the_level_of_a_window_of_zeros_is_that_of_its_series():
@@ -71,11 +85,22 @@ def test_the_level_of_a_window_of_zeros_is_that_of_its_series():
     assert lagged.level(context).tolist() == [1, 1, 2, 2]
 
 
-def test_numpy_and_jax_read_the_same(jax_backend):
+def test_the_units_of_a_window_are_never_nothing():
+    context = np.array([[0.0, 0.0], [np.nan, np.nan], [5.0, 5.0], [2.0, np.nan], [-1.0, 3.0]])
+    centre, scale = lagged.units(context, centred=True)
+    assert centre.tolist() == [0, 0, 5, 2, 1]
+    np.testing.assert_allclose(scale, [1, 1, 0.05, 0.02, 2])
+    centre, scale = lagged.units(context, centred=False)
+    assert centre.tolist() == [0] * 5
+    assert scale.tolist() == lagged.level(context).tolist()
+
+
+@pytest.mark.parametrize("centred", [False, True])
+def test_numpy_and_jax_read_the_same(centred, jax_backend):
     import jax.numpy as jnp
 
     channels, index = panel(), np.array([[0, 6], [1, 7]])
     sizes = np.ones(2, np.float32)
-    one = lagged.signal(channels, index, 3, 2, (1, 4), 2, sizes)
-    other = lagged.signal(jnp.asarray(channels), jnp.asarray(index), 3, 2, (1, 4), 2, sizes, jnp)
+    one = lagged.signal(channels, index, 3, 2, (1, 4), 2, sizes, centred)
+    other = lagged.signal(jnp.asarray(channels), jnp.asarray(index), 3, 2, (1, 4), 2, sizes, centred, jnp)
     np.testing.assert_allclose(one, other, rtol=1e-6)

@@ -61,8 +61,12 @@ def independent(table: pd.DataFrame, overlap: int) -> float:
 
 
 def measured(table: pd.DataFrame, given: Sequence[float]) -> dict[str, float]:
-    """wql, coverage (0 to 1) and width (data units) of the headline interval; NaN for what `table` does not give."""
-    found = dict.fromkeys(("wql", "coverage", "width"), float("nan"))
+    """wql, coverage (0 to 1) and width (data units) of the headline interval, and crps (data units), NaN for what
+    `table` does not give.
+    """
+    found = dict.fromkeys(("wql", "coverage", "width", "crps"), float("nan"))
+    if "crps" in table:
+        found["crps"] = float(table["crps"].mean())
     if not has(table, given):
         return found
     actual = table["actual"].to_numpy(float)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from gridcast import evaluation, tracking
+from gridcast import ensemble, evaluation, tracking
 from gridcast import winner as winners
 from gridcast.config import AXES
 from gridcast.errors import GridcastError
@@ -27,13 +27,15 @@ class Record:
     `about` is sweep.json; `runs` has one row per finished run with its settings and final metrics, the
     `series` that it is of (empty: all together) and the `fold`;
     `failures` name and reason; `stopped` counts the runs that the search did not train to their end;
-    `curves` epoch, loss and val_loss of the winner; `tests` the table
+    `winner` and `single` are ids: of what the sweep ends with, and of the best run (empty where series have their own),
+    whose epoch, loss and val_loss the `curves` are; `tests` the table
     of the test span by name, winner first (empty while the test span is untouched); `by_origin`
     (origins, run ids) the validation loss of the leading runs at each time step; `recent` what was observed
     right before the test span (series, time, actual) and `explained` what the winner leans on, as
     `training.explanation` tells it, both empty where that was not recorded. Where series have models of
     their own, the winner is the forecaster `joined` of them (None: not made yet), and `routes` say who
-    answers: series, model, validation MAE, run.
+    answers: series, model, validation MAE, run. An ensemble too is `joined`, of `members`: run, name, weight,
+    validation error.
     """
 
     name: str
@@ -44,6 +46,7 @@ class Record:
     failures: pd.DataFrame
     stopped: int
     winner: str
+    single: str
     curves: pd.DataFrame
     tests: dict[str, pd.DataFrame]
     by_origin: pd.DataFrame
@@ -51,6 +54,7 @@ class Record:
     explained: dict[str, Any]
     joined: Any = None
     routes: pd.DataFrame = field(default_factory=pd.DataFrame)
+    members: pd.DataFrame = field(default_factory=pd.DataFrame)
 
     @property
     def together(self) -> bool:
@@ -68,10 +72,18 @@ class Record:
         return str(self.about["selection"]["metric"])
 
     @property
-    def leader(self) -> pd.Series:
-        """The winner's row of `runs`; one like it where series have models of their own."""
+    def best(self) -> pd.Series:
+        """The row of the best run, the winner's where that is one run; where series have their own, one like it."""
         if self.together:
-            return self.runs[self.runs["run_id"] == self.winner].iloc[0]
+            return self.runs[self.runs["run_id"] == self.single].iloc[0]
+        return self.leader
+
+    @property
+    def leader(self) -> pd.Series:
+        """The winner's row of `runs`; one like it where it was made of several."""
+        if self.together:
+            own = {} if self.joined is None else {**self.joined.data.metrics, "name": tracking.name(self.joined)}
+            return pd.Series({**self.best, **own, "run_id": self.winner or self.single})
         best = self.runs.loc[self.runs.groupby("series")[self.metric].idxmin()]
         found = {"run_id": self.winner, "key": "", "seed": "", "configuration": "", "series": "", "fold": 0}
         found |= dict.fromkeys(self.axes, "by series") | {metric: best[metric].mean() for metric in METRICS}
@@ -99,6 +111,8 @@ def read(store: Store, name: str) -> Record:
         last = max(0, len(about.get("folds", ())) - 1)
         winner = evaluation.best(list(done.values()), about["selection"]["metric"], last)
         joined, traced = None, [winner.info.run_id]
+        if about["selection"].get("ensemble"):
+            winner = joined = tracking.found(store, parent.data.tags.get(tracking.WINNER, ""))
         leading = list(runs[runs["fold"] == last].nsmallest(COMPARED, about["selection"]["metric"])["run_id"])
     else:
         winner = joined = tracking.found(store, parent.data.tags.get(tracking.WINNER, ""))
@@ -123,20 +137,26 @@ def read(store: Store, name: str) -> Record:
         ).drop_duplicates(),
         stopped=len(tracking.finished(store, keys - done.keys(), "stopped")),
         winner=str(winner.info.run_id) if winner else "",
+        single=str(traced[0]) if traced else "",
         curves=pd.DataFrame(curves).rename_axis("epoch").reset_index(),
         tests=_tests(store, tested, about) if tested else {},
         by_origin=pd.DataFrame({run_id: tracking.history(store, run_id, tracking.BY_ORIGIN) for run_id in leading}),
         recent=evaluation.from_bytes(recent) if recent else pd.DataFrame(columns=["series", "time", "actual"]),
         explained=json.loads(explained) if explained else {},
         joined=joined,
-        routes=_routes(store, joined) if joined else pd.DataFrame(),
+        routes=_routes(store, joined) if joined and not traced else pd.DataFrame(),
+        members=_table(store, joined, ensemble.TABLE) if joined and traced else pd.DataFrame(),
     )
 
 
+def _table(store: Store, joined: Any, name: str, **options: Any) -> pd.DataFrame:
+    return pd.read_csv(io.BytesIO(tracking.artifact(store, joined.info.run_id, name)), **options)
+
+
 def _routes(store: Store, joined: Any) -> pd.DataFrame:
-    content = tracking.artifact(store, joined.info.run_id, winners.TABLE)
     columns = {"series": str, "model": str, "run": str}  # a series may well be called NA
-    return pd.read_csv(io.BytesIO(content), dtype=columns, keep_default_na=False, na_values={winners.ERROR: [""]})
+    empty = {winners.ERROR: [""]}
+    return _table(store, joined, winners.TABLE, dtype=columns, keep_default_na=False, na_values=empty)
 
 
 def _row(run: Any) -> dict[str, Any]:

@@ -84,7 +84,7 @@ def find(record: Record) -> Findings:
     contrasts = [tables.contrast(runs, axis, metric) for axis in axes]
     tied, over = _tied(record)
     known = configurations.set_index("configuration")
-    simplest = tables.simplest(configurations, tied) if tied else str(record.leader["configuration"])
+    simplest = tables.simplest(configurations, tied) if tied else str(record.best["configuration"])
     names = runs.drop_duplicates("configuration").set_index("configuration")["name"]
     if not record.together:
         names = configurations.set_index("configuration")["name"]
@@ -93,15 +93,16 @@ def find(record: Record) -> Findings:
     by_series = tables.by_series({own: record.tests[own]}) if record.tests else pd.DataFrame()
     against = tables.against_baselines(record.tests, own, horizon) if record.tests else pd.DataFrame()
     mase = float(tested.loc[tested["name"] == own, "mase"].iloc[0]) if len(tested) else float("nan")
+    best = str(record.best["name"])
     standing = verdict.Standing(
-        winner=own,
+        winner=best,
         metric=metric,
-        value=float(record.leader[metric]),
+        value=float(record.best[metric]),
         runs=len(runs),
         planned=len(record.about["run_keys"]),
         failed=len(record.failures),
         tied=len(set(tied) & set(known.index)) if record.together else 0,
-        simplest=str(names.get(simplest, own)),
+        simplest=str(names.get(simplest, best)),
         compared_over=over,
     )
     honest = verdict.honest(against, mase, NAIVE)
@@ -123,6 +124,7 @@ def find(record: Record) -> Findings:
         sentences=[
             *verdict.standing(standing),
             *verdict.answered(record.routes),
+            *verdict.combined(record.members, record.leader, record.best),
             *verdict.against(against, mase),
             *verdict.counted(by_series),
             *told.verdict,
@@ -151,12 +153,12 @@ def _tied(record: Record) -> tuple[list[str], str]:
         return [], ""
     leading = record.by_origin.dropna(axis=1)
     if leading.shape[1] < 2 or len(leading) < 8:
-        return [str(record.leader["configuration"])], "too few runs or validation steps to compare"
+        return [str(record.best["configuration"])], "too few runs or validation steps to compare"
     of = record.runs.set_index("run_id")["configuration"]
     losses = leading.rename(columns=of.to_dict())
     over = f"Diebold-Mariano over {len(leading)} validation steps, 5 % with Holm, among the best {losses.shape[1]}"
     tied = statistics.tied_with_best(losses, _horizon(record), over="origins")
-    leader = str(record.leader["configuration"])
+    leader = str(record.best["configuration"])
     return [leader, *(configuration for configuration in tied if configuration != leader)], over
 
 
@@ -220,7 +222,7 @@ def draw(record: Record, findings: Findings) -> dict[str, Figure]:
             )
             figures |= chapters.draw(findings.chapters, list(record.tests), target)
         figures["grid_search_analysis"] = plots.grid_search_analysis(
-            runs, findings.leaders, axes, metric, record.curves, record.winner
+            runs, findings.leaders, axes, metric, record.curves, record.single
         )
         figures["hyperparameter_importance"] = plots.hyperparameter_importance(findings.importance)
         figures["interactions"] = plots.interactions(findings.pivots, findings.strengths)
@@ -243,7 +245,7 @@ def write(record: Record, store: Store, folder: Path = Path("reports")) -> tuple
     try:
         vectors = {name: _save(figure, aside / name) for name, figure in figures.items()}
         findings.leaders.to_csv(aside / "leaderboard.csv", index=False)
-        _workbook(findings, aside / "leaderboard.xlsx")
+        _workbook(record, findings, aside / "leaderboard.xlsx")
         (aside / "report.html").write_text(page(record, findings, vectors), encoding="utf-8")
         aside.chmod(0o755)
         if target.exists():
@@ -267,7 +269,7 @@ def _save(figure: Figure, path: Path) -> str:
     return buffer.getvalue()
 
 
-def _workbook(findings: Findings, path: Path) -> None:
+def _workbook(record: Record, findings: Findings, path: Path) -> None:
     sheets = {
         "leaderboard": findings.leaders,
         "configurations": findings.configurations.drop(columns="configuration", errors="ignore"),
@@ -276,6 +278,7 @@ def _workbook(findings: Findings, path: Path) -> None:
         "test span": findings.tested,
         "by series": findings.by_series,
         "models": findings.routes,
+        "members": record.members,
         **chapters.sheets(findings.chapters),
     }
     with pd.ExcelWriter(path, engine="openpyxl") as book:

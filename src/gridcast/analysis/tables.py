@@ -27,7 +27,7 @@ MANY = 500
 """Above so many different settings a quarter of optuna's trees is as exact and takes seconds, not a minute."""
 REPLICATED = ("series", "fold", "seed")
 """What runs of one configuration differ in."""
-QUANTILE_MEASURES = ("wql", "coverage", "width")
+QUANTILE_MEASURES = ("wql", "coverage", "width", "crps")
 
 
 @dataclass(frozen=True)
@@ -296,7 +296,7 @@ def test_table(tests: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
 
     MAE and RMSE are in data units, MASE is the mean over series. The shares are named share_excellent,
     share_good, share_acceptable and share_needs_improvement. Where the first of `tests` gives quantiles, wql,
-    coverage and width as `quantiles.measured` has them, at its levels.
+    coverage, width and crps as `quantiles.measured` has them, at its levels.
     """
     rows, levels = [], _levels(tests)
     for name, table in tests.items():
@@ -317,7 +317,7 @@ def test_table(tests: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
 def by_series(tests: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """One row per forecaster and series: name, series, mae, rmse (data units), r2, mape, smape, mase, wape.
 
-    Where the first of `tests` gives quantiles, wql, coverage and width too, at its levels.
+    Where the first of `tests` gives quantiles, wql, coverage, width and crps too, at its levels.
     """
     levels, rows = _levels(tests), []
     for name, table in tests.items():
@@ -331,7 +331,7 @@ def by_series(tests: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
 def by_step(tests: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """One row per forecaster and step of the horizon: name, step, mae (data units), mase (mean over series).
 
-    Where the first of `tests` gives quantiles, wql, coverage and width too, at its levels.
+    Where the first of `tests` gives quantiles, wql, coverage, width and crps too, at its levels.
     """
     return _parted(tests, "step", {name: table["step"] for name, table in tests.items()})
 

@@ -84,6 +84,20 @@ def answered(routes: pd.DataFrame) -> list[str]:
     return sentences
 
 
+def combined(members: pd.DataFrame, winner: pd.Series, best: pd.Series) -> list[str]:
+    """What an ensemble gains on the validation span over the best run alone; rows as `Record.leader` has them."""
+    if not len(members):
+        return []
+    metric = "best_val_wql" if np.isfinite(best["best_val_wql"]) else "best_val_mae"
+    own, alone = float(winner[metric]), float(best[metric])
+    standing = f"{abs(100 * (own / alone - 1)):.1f} % {'below' if own < alone else 'above'}" if alone else "against"
+    worth = "" if own < alone else " There the best run alone is as good: leave selection.ensemble out, it is cheaper."
+    return [
+        f"The winner is the {winner['name']}: its {_metric(metric)} is {own:.4g}, {standing} that of the best run "
+        f"alone ({alone:.4g}).{worth}"
+    ]
+
+
 def against(table: pd.DataFrame, winner_mase: float) -> list[str]:
     """The winner against each baseline on the test span; `table` as `tables.against_baselines` gives it."""
     if not len(table):
@@ -157,9 +171,11 @@ def closeness(tested: pd.DataFrame, winner: str) -> str:
 
 def quantile_loss(tested: pd.DataFrame, winner: str) -> str:
     """The winner's weighted quantile loss against the best baseline that gives the same quantiles."""
-    losses = tested.set_index("name")["wql"]
+    table = tested.set_index("name")
+    losses, crps = table["wql"], table["crps"][winner]
     own, others = float(losses[winner]), losses.drop(winner).dropna()
     text = f"As a whole distribution, its forecasts have a weighted quantile loss of {own:.4g}"
+    text += f" (and a CRPS of {crps:.4g}, from its sample paths, in data units)" if np.isfinite(crps) else ""
     if not len(others):
         return f"{text}; no baseline gives the same quantiles to compare with."
     best = float(others.min())

@@ -1,4 +1,4 @@
-"""What a network of a probabilistic forecast reads: lagged targets in units of each window's own level.
+"""What a network of a probabilistic forecast reads: lagged targets in units of each window's own.
 
 Pure; `arrays` is the library that all arrays belong to: numpy, or jax.numpy inside a compiled program.
 """
@@ -25,6 +25,8 @@ SEASONS = {
 }
 NEAR, AGAIN = 7, 3
 """Lags that every frequency has, and how many times each season counts."""
+LEAST = 0.01
+"""Least spread of a window in units of its level: of one that stands still, nothing tells what a change would be."""
 
 
 def lags(frequency: str, most: int) -> tuple[int, ...]:
@@ -56,6 +58,22 @@ def level(context: Any, arrays: Any = np) -> Any:
     return arrays.where(size > 0, size, 1.0)
 
 
+def units(context: Any, centred: bool, arrays: Any = np) -> tuple[Any, Any]:
+    """Centre and scale (n,) of each `context` (n, lookback), NaN left out, in which its window is read and forecast.
+
+    Where `centred` its mean, and the mean absolute deviation from it; else 0, and the level.
+    """
+    own = level(context, arrays)
+    if not centred:
+        return arrays.zeros_like(own), own
+    known = arrays.isfinite(context)
+    count = arrays.maximum(known.sum(axis=1), 1)
+    centre = arrays.where(known, context, 0.0).sum(axis=1) / count
+    spread = arrays.where(known, arrays.abs(context - centre[:, None]), 0.0).sum(axis=1) / count
+    silent = arrays.where(known, context != 0, False).sum(axis=1) == 0
+    return centre, arrays.where(silent, 1.0, arrays.maximum(spread, LEAST * own))
+
+
 def signal(
     channels: Any,
     index: Any,
@@ -64,21 +82,23 @@ def signal(
     own: tuple[int, ...],
     ahead: int,
     size: Any,
+    centred: bool = False,
     arrays: Any = np,
 ) -> Any:
-    """Inputs (n, lookback + horizon, lags + channels) of each window.
+    """Inputs (n, lookback + horizon, lags + centred + channels) of each window.
 
-    Of each step: the target `own` lags ago in units of the level, 0 where there is none; the logarithm
-    of the level in units of a common one, `size` (n,) being the series'; the covariates known up to
-    the step before, the last ones throughout the horizon; and those from channel `ahead` on, which
-    are known of the step itself.
+    Of each step: the target `own` lags ago in the window's units, 0 where there is none; the
+    logarithms of its level in units of a common one, `size` (n,) being the series', and, where it is
+    `centred`, of its spread in units of its level; the covariates known up to the step before, the last
+    ones throughout the horizon; and those from channel `ahead` on, which are known of the step itself.
     """
     whole = gather(channels, index, lookback, horizon, own[-1], arrays)
-    steps = lookback + horizon
-    levels = level(whole[:, own[-1] : own[-1] + lookback], arrays)
-    clean = arrays.where(arrays.isfinite(whole), whole, 0.0) / levels[:, None]
+    steps, context = lookback + horizon, whole[:, own[-1] : own[-1] + lookback]
+    levels, (centre, scale) = level(context, arrays), units(context, centred, arrays)
+    clean = arrays.where(arrays.isfinite(whole), (whole - centre[:, None]) / scale[:, None], 0.0)
     parts = [arrays.take(clean, own[-1] + np.arange(steps)[:, None] - np.array(own), axis=1)]
-    parts.append(arrays.broadcast_to(arrays.log(levels * size)[:, None, None], (len(index), steps, 1)))
+    sizes = [levels * size, *([scale / levels] if centred else [])]
+    parts += [arrays.broadcast_to(arrays.log(told)[:, None, None], (len(index), steps, 1)) for told in sizes]
     rows, at = index[:, 0, None], index[:, 1, None] + np.arange(-lookback, horizon)
     if ahead > 1:
         past = arrays.clip(at - 1, 0, index[:, 1, None] - 1)

@@ -32,7 +32,8 @@ class Preprocessing:
     `categories` names the static columns, each with its vocabulary; code k means word k - 1 of it. A
     probabilistic network also reads its target `lags` steps ago and, where not all series begin
     together, the age of each: the steps since its first value, at `begins`, one every `seconds`;
-    `typical` is the geometric mean of the scales of all series.
+    `typical` is the geometric mean of the scales of all series, and `centred` says that it reads each
+    window around its mean.
     """
 
     time: str
@@ -61,6 +62,7 @@ class Preprocessing:
     begins: tuple[str, ...] = ()
     seconds: float = 0.0
     typical: float = 1.0
+    centred: bool = False
 
     @property
     def future_columns(self) -> tuple[str, ...]:

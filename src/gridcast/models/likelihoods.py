@@ -1,8 +1,8 @@
 """Distributions of the next value: Gaussian, Student-t, negative binomial.
 
 A network gives raw numbers (..., parameters) for each step; together with the scale of the window,
-in data units, they are a distribution in data units. Log densities and means are written for Keras, to
-be trained on; draws for numpy, the same on every backend.
+in data units, they are a distribution around its centre, in data units. Log densities and means are
+written for Keras, to be trained on; draws for numpy, the same on every backend.
 
 Source: Salinas, Flunkert, Gasthaus, Januschowski (2020), "DeepAR: Probabilistic Forecasting with
 Autoregressive Recurrent Networks", section 3.1. Departures: the shape of the negative binomial is
@@ -163,6 +163,11 @@ LIKELIHOODS = {
 }
 DIRECT = "quantile"
 """No distribution: the network answers with quantiles themselves."""
+
+
+def centred(likelihood: str | None) -> bool:
+    """Whether windows are seen around their means: not by a point forecast, nor where zero has a meaning of its own."""
+    return likelihood is not None and not (likelihood in LIKELIHOODS and LIKELIHOODS[likelihood].counts)
 
 
 def rising(raw: Any, arrays: Any) -> Any:

@@ -32,6 +32,7 @@ class Quantiles:
         self,
         network: Any,
         read: Mapping[str, np.ndarray],
+        centre: np.ndarray,
         scale: np.ndarray,
         lags: tuple[int, ...],
         lookback: int,
@@ -40,21 +41,35 @@ class Quantiles:
     ) -> np.ndarray:
         """Quantiles (n, horizon, levels) of the windows whose inputs are `read`, corrected and in order.
 
-        `scale` (n,) is the level of each window in data units. Raises DataError for a level that a
+        `centre` and `scale` (n,) are the units of each window, in data units. Raises DataError for a level that a
         network which answers with quantiles was not trained for.
         """
         wanted = sorted(set(levels))
         if self.sampled:
-            family = LIKELIHOODS[self.likelihood]
-            drawn = paths(network, family, read, scale, lags, lookback, self.paths, seed)
+            drawn = self.samples(network, read, centre, scale, lags, lookback, seed)
             found = np.moveaxis(np.quantile(drawn, wanted, axis=1), 0, 2)
         else:
-            found = self._read_off(network, read, scale, wanted)
+            found = self._read_off(network, read, scale, wanted) + centre[:, None, None]
         if self.correction is not None:
             found = self.correction.apply(found, wanted, scale)
         if self.sampled and LIKELIHOODS[self.likelihood].counts:
             found = np.maximum(found, 0.0)
         return np.asarray(found[..., np.searchsorted(wanted, levels)])
+
+    def samples(
+        self,
+        network: Any,
+        read: Mapping[str, np.ndarray],
+        centre: np.ndarray,
+        scale: np.ndarray,
+        lags: tuple[int, ...],
+        lookback: int,
+        seed: int,
+    ) -> np.ndarray:
+        """Sample paths (n, paths, horizon) of the same windows, in data units, not corrected."""
+        family = LIKELIHOODS[self.likelihood]
+        drawn = paths(network, family, read, scale, lags, lookback, self.paths, seed)
+        return drawn + centre[:, None, None]
 
     def _read_off(
         self, network: Any, read: Mapping[str, np.ndarray], scale: np.ndarray, levels: Sequence[float]

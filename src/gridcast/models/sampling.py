@@ -114,11 +114,11 @@ def paths(
     count: int,
     seed: int,
 ) -> np.ndarray:
-    """Sample paths (n, count, horizon) in data units: each step is drawn, and is a lag of those after it.
+    """Sample paths (n, count, horizon) around the windows' centres: each step is drawn, and is a lag of those after it.
 
     `read` holds the inputs of the network by name for n windows, their signal (n, lookback + horizon,
     features) with the `lags` first; those that reach into the horizon are not looked at. `scale`
-    (n,) is the level of each window in data units. The same seed draws the same paths.
+    (n,) is that of each window in data units. The same seed draws the same paths.
 
     Source: Salinas et al. (2020), section 3.2.
     """

@@ -24,7 +24,7 @@ def measured(
     chosen = material.probabilistic
     plain = Quantiles(settings.likelihood or "", chosen.quantiles, chosen.paths)
     wanted = conformal.pairs((*chosen.quantiles, *BESIDE) if plain.sampled else mirrored(chosen.quantiles))
-    own = Forecaster(material.of(settings.lookback), network, plain)
+    own = Forecaster(material.of(settings), network, plain)
     levels = (*chosen.quantiles, 0.5, *wanted, *(1 - level for level in wanted))
     found = own.quantiles_of(material.channels, index, material.codes, levels)
     actual, asked = material.actual(index), len(chosen.quantiles)
@@ -35,7 +35,7 @@ def measured(
     if not chosen.conformal:
         return told, plain
     low, high = np.split(found[..., asked + 1 :], 2, axis=-1)
-    scale = own.levels_of(material.channels, index, material.codes)
+    _, scale = own.units_of(material.channels, index, material.codes)
     return told, replace(plain, correction=conformal.fit(actual, low, high, wanted, scale))
 
 

@@ -52,7 +52,7 @@ def explain(material: Material, files: dict[str, bytes]) -> dict[str, Any]:
 
 
 def _attention(forecaster: Forecaster, material: Material, index: np.ndarray) -> list[dict[Any, Any]]:
-    if "attention_weights" not in [layer.name for layer in forecaster.network.layers]:
+    if forecaster.members or "attention_weights" not in [layer.name for layer in forecaster.network.layers]:
         return []
     window = inputs(forecaster.preprocessing, material.channels, index, material.codes)
     return importance.attention(forecaster.attention_weights(window)).to_dict("records")

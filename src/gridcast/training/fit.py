@@ -205,7 +205,7 @@ def finish(
 ) -> Outcome:
     """What `run` leaves, from its `best` trainable weights and what was `kept` of their validation (n, horizon)."""
     settings = run.configuration
-    preprocessing = material.of(settings.lookback, run.series)
+    preprocessing = material.of(settings, run.series)
     index = material.origins("validation", settings.lookback, run.series)
     network = _portable(objective.of(material, run))
     network.set_weights(best)
@@ -264,13 +264,13 @@ def restore(files: dict[str, bytes]) -> Forecaster:
         return load(folder)
 
 
-def evaluate(material: Material, files: dict[str, bytes]) -> Forecasts:
-    """Forecasts of the forecaster in `files` over the test span."""
+def evaluate(material: Material, files: dict[str, bytes], span: str = "test") -> Forecasts:
+    """Forecasts of the forecaster in `files` over a span."""
     forecaster = restore(files)
     # A rule that reads little is to be tested on the windows that the baselines have.
     least = material.preprocessing.lookback if forecaster.routes else 1
-    index = material.each("test", np.maximum(forecaster.lookbacks, least))
-    return evaluation.answers(forecaster, material.channels, index, material.codes)
+    index = material.each(span, np.maximum(forecaster.lookbacks, least))
+    return evaluation.answers(forecaster, material.channels, index, material.codes, material.actual(index))
 
 
 def epoch_seconds(material: Material, run: Run) -> tuple[float, float]:

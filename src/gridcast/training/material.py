@@ -8,12 +8,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from gridcast.config import Experiment, Probabilistic
+from gridcast.config import Configuration, Experiment, Probabilistic
 from gridcast.data import gaps, windows
 from gridcast.data.panel import Panel, preprocessing
 from gridcast.data.preprocessing import Preprocessing
 from gridcast.data.splits import Spans
 from gridcast.models import baselines
+from gridcast.models.likelihoods import centred
 
 
 @dataclass(frozen=True)
@@ -70,9 +71,9 @@ class Material:
         pairs = zip(lookbacks, self.preprocessing.series, strict=True)
         return np.concatenate([self.origins(span, int(lookback), series) for lookback, series in pairs])
 
-    def of(self, lookback: int, series: str | None = None) -> Preprocessing:
-        """The preprocessing for a network that reads `lookback` steps, of one `series` or of all."""
-        own = replace(self.preprocessing, lookback=lookback)
+    def of(self, settings: Configuration, series: str | None = None) -> Preprocessing:
+        """The preprocessing for a network with these `settings`, of one `series` or of all."""
+        own = replace(self.preprocessing, lookback=settings.lookback, centred=centred(settings.likelihood))
         return own if series is None else own.alone(series)
 
     def actual(self, index: np.ndarray) -> np.ndarray:

@@ -80,8 +80,8 @@ class Point:
 class Density:
     """The distribution of every observed step, judged by its density in units of the series' scale.
 
-    A target is (n, steps, 4): the value in data units, whether it counts, the level of the window and
-    the scale of the series, both in data units. In scaled units the losses of all likelihoods compare.
+    A target is (n, steps, 4): the value less the window's centre, whether it counts, the scale of the
+    window and that of the series, all in data units. In units of the series the losses of all likelihoods compare.
     """
 
     configuration: Configuration
@@ -164,7 +164,7 @@ class Direct:
 
 
 def _shape(own: Preprocessing, categories: tuple[int, ...], parameters: int) -> autoregressive.Shape:
-    features = len(own.lags) + own.width  # the channels of the signal, and the level in place of the target
+    features = len(own.lags) + own.width + own.centred  # the level takes the place of the target's channel
     return autoregressive.Shape(own.lookback, own.horizon, features, parameters, categories)
 
 
@@ -172,12 +172,12 @@ def _read(own: Preprocessing, data: Data, index: Any, arrays: Any) -> tuple[dict
     """Inputs and targets (n, lookback + horizon, 4) of the windows `index` (n, 2)."""
     channels, codes = data["channels"], data["codes"]
     around = lagged.gather(channels, index, own.lookback, own.horizon, 0, arrays)
+    centre, level = lagged.units(around[:, : own.lookback], own.centred, arrays)
     steps = index[:, 1, None] + np.arange(-own.lookback, own.horizon)
     counts = data["observed"][index[:, 0, None], steps] & arrays.isfinite(around)
     scale = arrays.asarray(own.target_scaler.scale, np.float32)[codes[index[:, 0]]]
-    level = lagged.level(around[:, : own.lookback], arrays) * scale
-    value = arrays.where(counts, around, 0.0) * scale[:, None]
-    each = (value, counts, level[:, None], scale[:, None])
+    value = arrays.where(counts, around - centre[:, None], 0.0) * scale[:, None]
+    each = (value, counts, (level * scale)[:, None], scale[:, None])
     target = arrays.stack([arrays.broadcast_to(part, value.shape).astype(np.float32) for part in each], axis=2)
     return inputs(own, channels, index, codes, arrays), target
 
@@ -191,7 +191,7 @@ Objective = Point | Density | Direct
 
 def of(material: Material, run: Run) -> Objective:
     """What `run` is trained for."""
-    own = run.configuration, material.of(run.configuration.lookback, run.series)
+    own = run.configuration, material.of(run.configuration, run.series)
     categories = material.categories if run.series is None else ()
     if run.configuration.likelihood == DIRECT:
         return Direct(*own, categories, trained(material.probabilistic.quantiles))

@@ -1,0 +1,23 @@
+"""The table that a forecast is asked from, read as the data of its experiment were."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from gridcast.config import Data
+from gridcast.data import files
+from gridcast.data.preprocessing import Preprocessing
+
+
+def read(path: Path, own: Preprocessing) -> pd.DataFrame:
+    """The rows of `path` with a target, and those without one that bring future columns. Raises DataError."""
+    ahead, present = tuple(own.future_columns), files.columns(str(path))
+    names = {"source": str(path), "time": own.time, "series": own.keys, "frequency": own.frequency}
+    names["static"] = tuple(column for column, _ in own.categories if column in present)
+    rows, _ = files.read(str(path), Data(**names, target=own.target, past=own.past, future=ahead), settable=False)
+    if ahead:
+        known, _ = files.read(str(path), Data(**names, target=ahead[0], future=ahead[1:]), settable=False)
+        rows = pd.concat([rows, known[~known[files.LINE].isin(rows[files.LINE])]], ignore_index=True)
+    return rows.drop(columns=files.LINE)

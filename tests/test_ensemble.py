@@ -1,0 +1,182 @@
+"""The best runs as one forecaster: through a sweep to models:/, and the report that says what it gains."""
+
+import contextlib
+import io
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from gridcast import ensemble, plan, promotion, registry, sweep, tracking
+from gridcast.analysis import record, report
+from gridcast.config import Ensemble, read
+from gridcast.errors import ConfigError
+from gridcast.execution import Place
+from gridcast.metrics import mae
+from gridcast.sweep import Events
+from samples import SMALL, experiment, sales, write_experiment
+
+FRAME = sales(130)
+GRID = {"lookback": [7, 5], "learning_rate": [0.01, 0.003]}
+SELECTION = {"metric": "best_val_mae", "promote_to": "both", "when_beaten": "warn"}
+
+
+class Story:
+    """A sweep of four runs whose file asks for an ensemble, once it is trained without one."""
+
+    def __init__(self, folder, cache, **sections):
+        self.folder, self.cache, self.sections = folder, cache, {**SMALL, "grid": GRID} | sections
+        FRAME.to_csv(folder / "sales.csv", index=False)
+        self.uri = f"sqlite:///{folder}/mlflow.db"
+        self.results = {}
+
+    def start(self, asked):
+        path = self.folder / "both.yaml"
+        chosen = SELECTION | ({"ensemble": asked} if asked else {})
+        write_experiment(path, str(self.folder / "sales.csv"), name="both", selection=chosen, **self.sections)
+        self.plan = plan.make(read(path), path.read_text(), "jax")
+        with contextlib.chdir(self.folder):
+            self.store = tracking.open_store("both", self.uri)
+            self.result = sweep.run(self.plan, self.store, Place(1, "jax", self.cache), Events())
+        return self.result
+
+    def of(self, kind):
+        return tracking.search(self.store, f"tags.`{tracking.KIND}` = '{kind}' and attributes.status = 'FINISHED'")
+
+    def members(self):
+        content = tracking.artifact(self.store, self.result.winner.info.run_id, ensemble.TABLE)
+        return pd.read_csv(io.BytesIO(content))
+
+    def alone(self, run_id, table=FRAME, **asked):
+        return registry.load(f"runs:/{run_id}/model", self.uri).predict(table, **asked)
+
+
+@pytest.fixture(scope="module")
+def story(tmp_path_factory, programs, jax_backend):
+    made = Story(tmp_path_factory.mktemp("ensemble"), programs)
+    made.single = made.start(None)
+    made.start({"top": 3, "combine": "weighted"})
+    return made
+
+
+def test_an_ensemble_asked_for_later_is_made_without_training(story):
+    assert (story.single.trained, story.single.new) == (4, True)
+    assert (story.result.trained, story.result.new, story.result.skipped) == (0, True, 4)
+    assert len(story.of("winner")) == 1
+    assert len(story.of("test")) == 2
+    again = story.start({"top": 3, "combine": "weighted"})
+    assert not again.new
+    assert again.tested == story.result.tested
+    assert len(story.of("winner")) == 1
+
+
+def test_it_has_the_best_runs_weighted_by_one_over_their_error(story):
+    ranked = sorted(story.of("run"), key=lambda run: run.data.metrics["best_val_mae"])[:3]
+    members = story.members()
+    assert members["run"].tolist() == [run.info.run_id for run in ranked]
+    errors = np.array([run.data.metrics["best_val_mae"] for run in ranked])
+    np.testing.assert_allclose(members["weight"], 1 / errors / np.sum(1 / errors))
+    assert tracking.name(story.result.winner) == "weighted mean of the 3 best runs"
+
+
+def test_its_forecasts_are_those_of_its_members_combined(story):
+    members = story.members()
+    each = [story.alone(run_id)["forecast"] for run_id in members["run"]]
+    whole = story.alone(story.result.winner.info.run_id)
+    np.testing.assert_allclose(whole["forecast"], np.tensordot(members["weight"], each, 1), rtol=1e-5)
+    assert np.ptp(each, axis=0).min() > 0
+
+
+def test_its_validation_error_is_its_own(story):
+    material, members = story.plan.material, story.members()
+    index = material.origins("validation", 7)
+    files = [tracking.model_files(story.store, run_id) for run_id in members["run"]]
+    from gridcast.training import fit
+
+    each = [fit.restore(own).forecast(material.channels, index, material.codes) for own in files]
+    expected = mae(material.actual(index), np.tensordot(members["weight"], each, 1))
+    assert story.result.winner.data.metrics["best_val_mae"] == pytest.approx(expected, rel=1e-5)
+
+
+def test_it_is_promoted_and_found_again(story):
+    made = promotion.promote(
+        story.plan.experiment, story.store, story.result.winner, story.result.tested, lambda _: {"mase": np.inf}
+    )
+    loaded = registry.load(f"models:/both/{made.version}", story.uri)
+    assert len(loaded.predict(FRAME, horizon=5)) == 2 * 5
+    with pytest.raises(Exception, match="of the last 7 steps"):  # the longest that any member reads
+        loaded.predict(FRAME.groupby("product").tail(6))
+
+
+def test_the_report_says_what_the_ensemble_gains_over_its_best_member(story):
+    kept = record.read(story.store, "both")
+    findings = report.find(kept)
+    best = min(run.data.metrics["best_val_mae"] for run in story.of("run"))
+    assert f"The winner is the {tracking.name(story.result.winner)}" in findings.verdict
+    assert f"that of the best run alone ({best:.4g})" in findings.verdict
+    assert str(kept.best["name"]) in findings.sentences[0]
+    page = report.page(kept, findings, {})
+    assert f"runs:/{story.result.winner.info.run_id}/model" in page
+    assert "mlflow.keras.load_model" not in page
+
+
+def test_quantiles_are_combined_level_by_level(tmp_path, programs, jax_backend):
+    probabilistic = {
+        "task": "probabilistic",
+        "transform": {"scale": "mean-abs"},
+        "probabilistic": {"quantiles": [0.1, 0.5, 0.9], "paths": 60},
+        "grid": {"learning_rate": [0.01, 0.003]},
+        "training": {"epochs": 2, "patience": 2, "steps": 5},
+    }
+    made = Story(tmp_path, programs, **probabilistic)
+    made.start({"top": 2, "combine": "median"})
+    levels = ["q0.1", "q0.5", "q0.9"]
+    each = [made.alone(run.info.run_id)[levels].to_numpy() for run in made.of("run")]
+    whole = made.alone(made.result.winner.info.run_id)
+    np.testing.assert_allclose(whole[levels], np.median(each, axis=0), rtol=1e-5)
+    asked = made.alone(made.result.winner.info.run_id, horizon=3, quantiles=(0.25,))
+    assert list(asked) == ["product", "date", "forecast", "q0.25", "rolled_forward"]
+    assert made.result.winner.data.metrics["best_val_wql"] > 0
+
+
+def run(name, loss, mae=1.0, **metrics):
+    tags = {tracking.KEY: name}
+    measured = {"best_val_loss": loss, "best_val_mae": mae, **metrics}
+    return SimpleNamespace(data=SimpleNamespace(tags=tags, metrics=measured), info=SimpleNamespace(run_id=name))
+
+
+def test_members_are_the_best_that_are_finite_and_fewer_where_there_are_fewer():
+    runs = [run("a", 3.0), run("b", 1.0), run("c", np.inf), run("d", 2.0)]
+    chosen = ensemble.choose(Ensemble(top=2), runs, "best_val_loss", 0)
+    assert [one.info.run_id for one in chosen.runs] == ["b", "d"]
+    assert chosen.weights == (0.5, 0.5)
+    assert len(ensemble.choose(Ensemble(top=9), runs, "best_val_loss", 0).runs) == 3
+    assert ensemble.choose(Ensemble(combine="median"), runs, "best_val_loss", 0).weights is None
+
+
+def test_quantile_losses_weigh_where_there_are_some_and_a_perfect_run_takes_all():
+    by_loss = [run("a", 1.0, 1.0, best_val_wql=0.1), run("b", 2.0, 1.0, best_val_wql=0.3)]
+    asked = Ensemble(combine="weighted")
+    assert ensemble.choose(asked, by_loss, "best_val_loss", 0).weights == pytest.approx((0.75, 0.25))
+    assert ensemble.choose(asked, [run("a", 0.0, 0.0), run("b", 1.0)], "best_val_loss", 0).weights[0] > 0.999
+
+
+def test_the_key_tells_members_and_how_they_are_combined():
+    runs = [run("a", 1.0), run("b", 2.0), run("c", 3.0)]
+    keys = {
+        ensemble.choose(Ensemble(top=top, combine=combine), runs, "best_val_loss", 0).key
+        for top in (2, 3)
+        for combine in ("mean", "median", "weighted")
+    }
+    assert len(keys) == 6
+
+
+def test_networks_of_single_series_are_not_combined():
+    with pytest.raises(ConfigError, match="selection.ensemble: combines networks of all series, and mode: local"):
+        experiment(mode="local", selection={"ensemble": {"top": 3}})
+
+
+def test_one_run_alone_is_no_ensemble():
+    with pytest.raises(ConfigError, match="selection.ensemble.top: must be greater than or equal to 2"):
+        experiment(selection={"ensemble": {"top": 1}})
