@@ -31,6 +31,7 @@ CARRIED = (
     "data/gaps.py",
     "data/lagged.py",
     "data/preprocessing.py",
+    "data/request.py",
     "data/scaling.py",
     "data/windows.py",
     "models/__init__.py",

@@ -7,7 +7,6 @@ Keras only, each other by relative paths, and Keras only once a network is neede
 from __future__ import annotations
 
 import json
-import logging
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,19 +16,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from .data import aggregation, axis, exhibition, gaps, lagged, windows
+from .data import lagged, windows
+from .data import request as requests
 from .data.preprocessing import Preprocessing
-from .errors import DataError, suggest
+from .errors import DataError
 from .models.quantiles import Quantiles
 from .routing import ROUTES, Member, Route, Routes
 from .routing import read as read_routes
 
 NETWORK, SETTINGS, MEMBERS = "model.keras", "forecaster.json", "members.json"
 FORECAST, ROLLED, ANSWERED = "forecast", "rolled_forward", "model"
-SERIES, TIME = "__series__", "__time__"
-"""Marked, since a covariate may well be called `time`."""
-LOG = logging.getLogger("gridcast")
-"""By its name, as this module has another one inside a model."""
 CHUNK = 4096
 """Windows that go through the network at once."""
 
@@ -171,19 +167,14 @@ class Forecaster:
         own = self.preprocessing
         horizon, levels, seed = self._asked(params or {})
         span = horizon if self.quantiles is not None and self.quantiles.sampled else own.horizon
-        rows, ids, keys = _checked(table, own)
-        codes = np.array([own.series.index(name) for name in ids])
         whole = -(-horizon // span) * span  # the network forecasts whole horizons
-        matrix = _Matrices.of(rows, ids, codes, own, whole)
-        origin = matrix.origin
-        _long_enough(matrix, ids, codes, own, self.lookbacks[codes])
-        _exhibition_told(matrix.target, origin, ids, codes, own)
-        columns = _known(matrix, origin, ids, codes, own, whole)
-        target, told = matrix.target, []
+        asked = requests.read(table, own, self.lookbacks, whole)
+        codes, origin, target, told = asked.codes, asked.origin, asked.target, []
+        every = np.arange(len(codes))
         for step in range(0, horizon, span):
-            index = np.stack([np.arange(len(ids)), origin + step], axis=1)
+            index = np.stack([every, origin + step], axis=1)
             # NaN beyond the origin is never read: windows end before it.
-            channels = own.channels(target, columns, matrix.times, codes)
+            channels = own.channels(target, asked.columns, asked.times, codes)
             if self.quantiles is None:
                 ahead = self.forecast(channels, index, codes)
             else:
@@ -191,11 +182,11 @@ class Forecaster:
                 ahead = found[..., 0]
                 told.append(found[..., 1:])
             for k in range(span):
-                target[np.arange(len(ids)), origin + step + k] = ahead[:, k]
-        series, steps = np.divmod(np.arange(len(ids) * horizon), horizon)
+                target[every, origin + step + k] = ahead[:, k]
+        series, steps = np.divmod(np.arange(len(codes) * horizon), horizon)
         at = origin[series] + steps
-        answer: dict[str, Any] = {key: [values[i] for i in series] for key, values in keys.items()}
-        answer |= {own.time: matrix.times[at], FORECAST: target[series, at]}
+        answer: dict[str, Any] = {key: [values[i] for i in series] for key, values in asked.keys.items()}
+        answer |= {own.time: asked.times[at], FORECAST: target[series, at]}
         for k, level in enumerate(levels):
             answer[label(level)] = np.concatenate(told, axis=1)[series, steps, k]
         answer[ROLLED] = steps >= own.horizon
@@ -284,171 +275,3 @@ def _routes(folder: Path, horizon: int) -> Routes:
 def _load_pyfunc(path: str) -> Forecaster:
     """Door for `mlflow.pyfunc.load_model`, which calls it by this name."""
     return load(path)
-
-
-def _checked(table: pd.DataFrame, own: Preprocessing) -> tuple[pd.DataFrame, list[str], dict[str, list[str]]]:
-    """Rows with the columns SERIES, TIME, target and covariates; the ids found; and their key columns."""
-    wanted = [*own.keys, own.time, own.target, *own.past, *own.future_columns]
-    for column in wanted:
-        if column not in table.columns:
-            near = suggest(column, map(str, table.columns))
-            raise DataError(f"no column '{column}'{near} (needed: {', '.join(wanted)})")
-    table = table.reset_index(drop=True)
-    keys = [table[column].astype(str) for column in own.keys]
-    name = keys[0] if keys else pd.Series(own.series[0], index=table.index)
-    for key in keys[1:]:
-        name = name + "/" + key
-    rows = pd.DataFrame({SERIES: name, TIME: _stamps(table[own.time], own.time)})
-    for column in (own.target, *own.past, *own.future_columns):
-        try:
-            rows[column] = pd.to_numeric(table[column]).astype(float)
-        except (ValueError, TypeError) as error:
-            raise DataError(f"column '{column}': {error}") from None
-        if np.isinf(rows[column]).any():
-            raise DataError(f"column '{column}', row {int(np.flatnonzero(np.isinf(rows[column]))[0])}: infinite value")
-    if not len(rows):
-        raise DataError("the table has no rows")
-    firsts = rows.drop_duplicates(SERIES).index
-    ids = [str(found) for found in rows[SERIES][firsts]]
-    for found in ids:
-        if found not in own.series:
-            raise DataError(f"series '{found}' was not in the training data{suggest(found, own.series)}")
-    _warn_of_categories(table, rows[SERIES], own)
-    if own.aggregate != "none":
-        rows = aggregation.history(rows, own.frequency, own.aggregate, SERIES, TIME, own.target)
-    again = rows.duplicated([SERIES, TIME]).to_numpy()
-    if again.any():
-        row = int(np.flatnonzero(again)[0])
-        raise DataError(f"row {row}: series '{rows[SERIES].iloc[row]}' at {rows[TIME].iloc[row]} stands twice")
-    return rows, ids, {column: key[firsts].tolist() for column, key in zip(own.keys, keys, strict=True)}
-
-
-def _warn_of_categories(table: pd.DataFrame, names: pd.Series, own: Preprocessing) -> None:
-    """Log what the table says of a series otherwise than its training did."""
-    for k, (column, words) in enumerate(own.categories):
-        if column not in table.columns or column in own.keys:
-            continue
-        trained = {name: words[codes[k] - 1] for name, codes in zip(own.series, own.static, strict=True)}
-        # A column of whole numbers with empty fields comes as 1.0, 2.0.
-        given, own_words = (t.astype(str).str.removesuffix(".0") for t in (table[column], names.map(trained)))
-        other = np.flatnonzero((given != own_words) & table[column].notna())
-        if len(other):
-            word, name = given.iloc[other[0]], names.iloc[other[0]]
-            unseen = "" if word in words else ", unseen in training"
-            LOG.warning(
-                f"column '{column}': series '{name}' is '{word}'{unseen}, and was trained as '{trained[name]}', which "
-                f"is used ({names.iloc[other].nunique()} such series); train again to learn of the change"
-            )
-
-
-def _stamps(given: pd.Series, column: str) -> pd.Series:
-    """Time stamps without a time zone, in UTC where they came with one, as in training."""
-    kind = None if given.dtype.kind in "Mm" else "ISO8601"
-    times = pd.to_datetime(given, format=kind, utc=True, errors="coerce")
-    if times.isna().any():
-        row = int(np.flatnonzero(times.isna())[0])
-        raise DataError(f"column '{column}', row {row}: '{given.iloc[row]}' is no date such as 2011-12-31")
-    return times.dt.tz_localize(None)
-
-
-@dataclass(frozen=True)
-class _Matrices:
-    """The table placed on an axis that goes on `horizon` steps beyond the last history.
-
-    `target` is (series, steps), its gaps filled, `columns` (series, steps, columns), `origin` the
-    first step to forecast of each series.
-    """
-
-    times: pd.DatetimeIndex
-    target: np.ndarray
-    columns: np.ndarray
-    origin: np.ndarray
-
-    @classmethod
-    def of(cls, rows: pd.DataFrame, ids: list[str], codes: np.ndarray, own: Preprocessing, horizon: int) -> _Matrices:
-        history = rows[rows[own.target].notna()]
-        if not len(history):
-            raise DataError(f"column '{own.target}': no value; history needs {own.lookback} steps per series")
-        seen = pd.DatetimeIndex(np.unique(history[TIME].to_numpy()))
-        if own.calendar == "regular":
-            seen = axis.regular(seen, own.frequency)
-        elif own.closed is not None:
-            seen = axis.opened(seen, own.weekdays, own.closed)
-        times = pd.DatetimeIndex(seen.append(axis.following(seen[-1], horizon, own.frequency, own.weekdays)))
-        # Rows on stamps that are no steps of the axis would vanish in silence.
-        off = ~rows[TIME].isin(times) & (rows[TIME] <= times[-1])
-        if off.any() and own.calendar == "regular":
-            raise DataError(f"time {rows[TIME][off].iloc[0]} is off the axis of frequency {own.frequency}")
-        rows = rows[rows[TIME].isin(times)]
-        where = pd.Index(ids).get_indexer(pd.Index(rows[SERIES])), times.get_indexer(pd.DatetimeIndex(rows[TIME]))
-        names = (own.target, *own.past, *own.future_columns)
-        values = np.full((len(names), len(ids), len(times)), np.nan)
-        for k, column in enumerate(names):
-            values[k][where] = rows[column].to_numpy(float)
-        target = values[0]
-        missing = np.isnan(target)
-        target[:, : len(seen)] = gaps.fill(target[:, : len(seen)], own.gaps)
-        origin = len(seen) - np.argmax(np.isfinite(target[:, : len(seen)])[:, ::-1], axis=1)
-        # As in training, a row without a target brings nothing but the future of its future columns.
-        values[1 : 1 + len(own.past), missing] = np.nan
-        values[1:, missing & (np.arange(len(times)) < origin[:, None])] = np.nan
-        columns = np.moveaxis(values[1:], 0, 2)
-        if own.usual:
-            flags = exhibition.known(target, np.array(own.usual)[codes]).astype(float)
-            flags[np.arange(len(times)) >= origin[:, None]] = np.nan
-            columns = np.insert(columns, len(own.past), flags, axis=2)
-        return cls(times, target, columns, origin)
-
-
-def _long_enough(
-    matrix: _Matrices, ids: list[str], codes: np.ndarray, own: Preprocessing, lookbacks: np.ndarray
-) -> None:
-    for row, (name, code, lookback) in enumerate(zip(ids, codes, lookbacks, strict=True)):
-        origin, reads = int(matrix.origin[row]), int(lookback)
-        if own.lags:
-            reads += own.lags[-1]
-            begin = pd.Timestamp(own.begins[code])
-            if matrix.times[0] <= begin:  # the whole of it: lags before its first step are 0, as in training
-                reads = min(reads, max(own.lookback, int((matrix.times[:origin] >= begin).sum())))
-        recent = matrix.target[row, max(0, origin - reads) : origin]
-        if len(recent) < reads or np.isnan(recent).any():
-            named = f"series '{name}'" if own.keys else "the series"
-            raise DataError(
-                f"{named}: {int(np.isfinite(recent).sum())} of the last {reads} steps of history have a value; "
-                f"the model reads {reads}"
-            )
-
-
-def _exhibition_told(
-    target: np.ndarray, origin: np.ndarray, ids: list[str], codes: np.ndarray, own: Preprocessing
-) -> None:
-    """Refuse a history that begins among zeros, of which nobody can tell whether they go on from before."""
-    for row, name in enumerate(ids if own.usual else ()):
-        first, usual = origin[row] - own.lookback, own.usual[codes[row]]
-        begun = int(np.argmax(np.isfinite(target[row])))
-        if first - begun < usual and not target[row, begun : first + 1].any():
-            raise DataError(
-                f"series '{name}': its history begins with zeros, too few to tell a stretch without exhibition from "
-                f"a habit of up to {usual}; give at least {own.lookback + usual} steps of history"
-            )
-
-
-def _known(
-    matrix: _Matrices, origin: np.ndarray, ids: list[str], codes: np.ndarray, own: Preprocessing, horizon: int
-) -> np.ndarray:
-    """Covariate columns without NaN: history carried forward, the future as given."""
-    columns = matrix.columns.copy()
-    fallback = np.array(own.fallback)[codes] if own.fallback else np.zeros((len(ids), 0))
-    for k, name in enumerate(own.columns):
-        if k >= len(own.columns) - len(own.future_columns):
-            for row, start in enumerate(origin):
-                gap = np.isnan(columns[row, start : start + horizon, k])
-                if gap.any():
-                    stamp = matrix.times[start + int(np.argmax(gap))]
-                    raise DataError(
-                        f"column '{name}': series '{ids[row]}' has no value at {stamp}; a future column must be "
-                        f"known for each of the {horizon} steps ahead: add rows with it and an empty '{own.target}'"
-                    )
-        values = gaps.forward(columns[:, :, k])
-        columns[:, :, k] = np.where(np.isnan(values), fallback[:, k, None], values)
-    return columns
