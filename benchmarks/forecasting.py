@@ -1,6 +1,6 @@
 """gridcast's probabilistic model against GluonTS's DeepAR, AutoETS, Prophet and the seasonal naive forecast.
 
-    .venv/bin/python benchmarks/forecasting.py [--sets NAME ...] [--seeds N ...] [--only ours|peers] [--fresh]
+    .venv/bin/python benchmarks/forecasting.py [--sets NAME ...] [--seeds N ...] [--run NAME ...] [--fresh]
 
 Every contender forecasts the last horizon of each set in quantiles and is scored by the same code,
 `scores.py`; of the test it is given nothing. The experiments in `grids/forecasting` say how: lookback,
@@ -8,7 +8,8 @@ layers, units, dropout, learning rate, epochs, batches per epoch and their size,
 DeepAR's too. gridcast keeps the last horizon before the test as its validation: it trains on what lies
 before, takes the epoch that is best on it, and calibrates its intervals there. DeepAR comes twice: with
 the same steps and the same choice, and as its documentation has it, trained on everything before the
-test, with no choice. AutoETS, Prophet and the naive forecast choose nothing, so they too are fitted to
+test, with no choice, at its own learning rate. gridcast lets the rate fall to nothing, which GluonTS does
+not offer. AutoETS, Prophet and the naive forecast choose nothing, so they too are fitted to
 everything before the test.
 
 Each runs in a fresh process, imports and all; gridcast as `gridcast run` with its MLflow store,
@@ -68,7 +69,12 @@ class Contender:
 OURS = {
     "gridcast": Contender("gridcast", "", None, network=True, options={"likelihood": "student-t"}),
     "gridcast-counts": Contender(
-        "gridcast, negative binomial", "", None, network=True, counts=True, options={"likelihood": "negative-binomial"}
+        "gridcast, negative binomial",
+        "",
+        None,
+        network=True,
+        counts=True,
+        options={"likelihood": "negative-binomial", "scaling": "mean"},
     ),
 }
 PEERS = {
@@ -84,7 +90,7 @@ PEERS = {
         "deepar.py",
         "gluonts",
         network=True,
-        options={"likelihood": "student-t", "validated": False},
+        options={"likelihood": "student-t", "validated": False, "learning_rate": 0.001},
     ),
     "deepar-counts": Contender(
         "DeepAR, negative binomial",
@@ -139,7 +145,7 @@ MEASURES = ("weighted_quantile_loss", "mase", "coverage_80", "wall_seconds", "cp
 def main() -> None:
     """Measure what the command line asks for and is not finished yet."""
     arguments = _arguments()
-    wanted = {"ours": OURS, "peers": PEERS, None: CONTENDERS}[arguments.only]
+    wanted = {key: CONTENDERS[key] for key in arguments.run}
     used = {contender.environment for contender in wanted.values()} - {None}
     interpreters = {None: Path(sys.executable)} | {name: environments.python(name) for name in sorted(used)}
     about = {
@@ -319,7 +325,8 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sets", nargs="+", choices=sets.SETS, default=list(sets.SETS), metavar="NAME")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], metavar="N")
-    parser.add_argument("--only", choices=("ours", "peers"), help="do not run the others")
+    told = "contenders to be run; of the others is told what is kept"
+    parser.add_argument("--run", nargs="+", choices=CONTENDERS, default=list(CONTENDERS), metavar="NAME", help=told)
     parser.add_argument("--fresh", action="store_true", help="run again what is finished")
     parser.add_argument("--data", type=Path, default=sets.SHARED, help="the folder of the public files")
     return parser.parse_args()

@@ -279,6 +279,11 @@ def test_a_probabilistic_task_has_a_scale_and_a_likelihood_of_its_own():
     ("sections", "told"),
     [
         ({"baseline": {"likelihood": "gaussian"}}, "likelihood: means nothing under task: forecast; write task: "),
+        ({"grid": {"scaling": ["mean"]}}, "scaling: means nothing under task: forecast; write task: probabilistic"),
+        (
+            PROBABILISTIC | {"baseline": {"likelihood": "negative-binomial", "scaling": "standard"}},
+            "scaling: standard moves the zero that likelihood: negative-binomial counts from; leave it out, or write",
+        ),
         ({"selection": {"metric": "best_val_wql"}}, "selection.metric: best_val_wql is that of task: probabilistic"),
         (PROBABILISTIC | {"grid": {"likelihood": ["normal"]}}, "grid.likelihood[0]: 'normal' is not allowed"),
         (PROBABILISTIC | {"grid": {"attention": [False, True]}}, "attention: means nothing under task: probabilistic"),

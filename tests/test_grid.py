@@ -162,6 +162,7 @@ def test_the_keys_of_runs_from_before_are_found_again(tmp_path):
 
 def test_the_likelihood_and_what_is_asked_of_it_change_the_key():
     sections = [{"baseline": {"likelihood": name}} for name in ("student-t", "gaussian", "quantile")]
-    sections += [{"probabilistic": {"paths": 50}}, {"training": {"steps": 7}}]
+    sections += [{"probabilistic": {"paths": 50}}, {"training": {"steps": 7}}, {"training": {"decay": "cosine"}}]
+    sections += [{"baseline": {"scaling": "mean"}}]
     found = [experiment(task="probabilistic", **own) for own in sections]
-    assert len({grid.run_key(one, grid.expand(one)[0], "f" * 64, "jax") for one in found}) == 5
+    assert len({grid.run_key(one, grid.expand(one)[0], "f" * 64, "jax") for one in found}) == 7

@@ -33,7 +33,7 @@ def main(folder: Path) -> None:
         num_layers=network["layers"],
         hidden_size=network["units"],
         dropout_rate=network["dropout"],
-        lr=network["learning_rate"],
+        lr=given.options.get("learning_rate", network["learning_rate"]),
         batch_size=network["batch_size"],
         num_batches_per_epoch=network["steps"],
         num_parallel_samples=network["paths"],

@@ -131,7 +131,9 @@ class Configuration(Section):
     """The settings of one network: each of them can be an axis of the grid.
 
     `likelihood` is that of a probabilistic task alone: a distribution of each step, whose samples
-    are its forecast, or `quantile`, all levels of all steps at once.
+    are its forecast, or `quantile`, all levels of all steps at once. So is `scaling`, in which its
+    windows are read: `standard`, around their mean in units of their spread, or `mean`, in units
+    of their level, which is all that counts know.
     """
 
     layer: Literal["GRU", "LSTM"] = "LSTM"
@@ -146,6 +148,12 @@ class Configuration(Section):
     optimizer: Literal["adam", "rmsprop"] = "adam"
     loss: Literal["mse", "mae", "huber"] = "mse"
     likelihood: Literal["student-t", "gaussian", "negative-binomial", "quantile"] | None = None
+    scaling: Literal["standard", "mean"] | None = None
+
+    @property
+    def centred(self) -> bool:
+        """Whether windows are read around their means: not by a point forecast, nor where zero means something."""
+        return self.likelihood not in (None, "negative-binomial") and self.scaling != "mean"
 
     def settings(self) -> dict[str, Any]:
         """Every setting that there is, by name."""
@@ -177,6 +185,7 @@ class Probabilistic(Section):
 class Training(Section):
     """How long and how often each configuration is trained.
 
+    With `decay: cosine` the learning rate falls from its value to nothing over all `epochs`, epoch by epoch.
     `steps` bounds the batches of an epoch: each is then a fresh random part of the windows.
     `max_minutes` is the training time that one run may take, `retries` how often it is tried again
     where that can help, `checkpoint_seconds` how often its state is saved (0: after every epoch).
@@ -187,6 +196,7 @@ class Training(Section):
     epochs: Annotated[int, Field(ge=1)] = 50
     steps: Annotated[int, Field(ge=1)] | None = None
     patience: Annotated[int, Field(ge=1)] = 10
+    decay: Literal["none", "cosine"] = "none"
     loss: Literal["mse", "mae", "huber"] = "mse"
     seeds: Annotated[tuple[Annotated[int, Field(ge=0, lt=2**32)], ...], Field(strict=False, min_length=1)] = (0,)
     engine: Literal["auto", "stock", "fused"] = "auto"
@@ -333,8 +343,9 @@ class Experiment(Section):
     def _fits_its_task(self) -> Experiment:
         likelihoods = self.values("likelihood")
         if self.task == "forecast":
-            if likelihoods != {None}:
-                raise ValueError("likelihood: means nothing under task: forecast; write task: probabilistic")
+            for axis in ("likelihood", "scaling"):
+                if self.values(axis) != {None}:
+                    raise ValueError(f"{axis}: means nothing under task: forecast; write task: probabilistic")
             if self.selection.metric == "best_val_wql":
                 raise ValueError("selection.metric: best_val_wql is that of task: probabilistic")
             return self
@@ -346,6 +357,16 @@ class Experiment(Section):
             if self.values(axis) != {plain}:
                 told = "its likelihood is its loss" if axis == "loss" else "its network goes on step by step"
                 raise ValueError(f"{axis}: means nothing under task: probabilistic, for {told}; leave it out")
+        own = self.configuration()
+        if any(
+            "negative-binomial" in grid.get("likelihood", (own.likelihood,))
+            and "standard" in grid.get("scaling", (own.scaling,))
+            for grid in self.grid
+        ):
+            raise ValueError(
+                "scaling: standard moves the zero that likelihood: negative-binomial counts from; leave it out, or "
+                "write mean"
+            )
         if self.transform.scale != "mean-abs" or self.transform.log1p:
             raise ValueError(
                 "transform: task: probabilistic wants {scale: mean-abs, log1p: false}, for a likelihood "

@@ -17,6 +17,8 @@ SEMANTICS = 3
 2: steps filled by `gaps: ffill` or `interpolate` are no targets and count for no scaler.
 3: dropout draws by itself, so that its rate is a value of the program.
 """
+PROBABILISTIC = 2
+"""The same of what holds for probabilistic tasks alone. 2: windows are read around their means."""
 MEANING = ("time", "series", "target", "past", "future", "static", "frequency", "calendar", "gaps")
 """What the model carries of `data`, to read the tables that it is given in use."""
 WHERE_SET = ("aggregate", "exhibition")
@@ -89,10 +91,11 @@ def run_key(experiment: Experiment, run: Run, fingerprint: str, backend: str) ->
         "transform": experiment.transform.model_dump(),
         "data": experiment.data.model_dump(include=set(MEANING))
         | experiment.data.model_dump(include=set(WHERE_SET), exclude_defaults=True),
-        "training": experiment.training.model_dump(include={"epochs", "patience", "steps"}, exclude_none=True),
+        "training": experiment.training.model_dump(include={"epochs", "patience", "steps"}, exclude_none=True)
+        | experiment.training.model_dump(include={"decay"}, exclude_defaults=True),
     }
     if experiment.task != "forecast":
-        settings["probabilistic"] = experiment.probabilistic.model_dump()
+        settings["probabilistic"] = {**experiment.probabilistic.model_dump(), "semantics": PROBABILISTIC}
     # Left out where they do not apply, so that the keys of such runs are those of before there were any.
     settings |= {} if experiment.split.folds is None else {"fold": run.fold, "steps": experiment.fold_steps}
     settings |= {} if run.series is None else {"series": run.series}

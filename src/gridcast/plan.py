@@ -196,6 +196,7 @@ def describe(configuration: Configuration, seed: int | None = None) -> str:
     parts += [f"b{c.batch_size}", f"lr{c.learning_rate:g}", f"d{c.dropout:g}"]
     parts += ["attention"] if c.attention else []
     parts += [c.likelihood] if c.likelihood else []
+    parts += [f"{c.scaling} scaling"] if c.scaling else []
     parts += [f"seed{seed}"] if seed else []
     return " ".join(parts)
 

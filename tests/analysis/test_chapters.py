@@ -173,3 +173,12 @@ def test_a_report_on_quantiles_has_every_chapter_and_its_sheets(tmp_path: Path) 
     assert "&lt;b&gt; is constant." in page
     book = openpyxl.load_workbook(path.with_name("leaderboard.xlsx"))
     assert {"intervals", "quantiles", "by step", "category segment", "inputs", "attention"} <= set(book.sheetnames)
+
+
+def test_a_long_horizon_is_a_line_without_dots_and_a_short_one_has_them() -> None:
+    def lines(steps: int) -> set[str]:
+        frame = pd.DataFrame({"name": "own", "step": np.arange(1, steps + 1), "mase": 1.0})
+        return {line.get_marker() for line in fans.error_by_step(frame, {"own": "black"}).axes[0].lines}
+
+    assert lines(48) == {"none"}
+    assert lines(12) == {"o"}

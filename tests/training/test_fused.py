@@ -77,6 +77,30 @@ def test_each_run_equals_itself_trained_alone_on_stock_keras(plan, material, set
         assert dict(fused.origin_losses) == pytest.approx(dict(alone.origin_losses), rel=1e-4)
 
 
+def test_a_rate_that_falls_does_so_for_each_lane_as_on_stock_keras(plan, material):
+    from gridcast.training import fit
+
+    falling = replace(material, decay="cosine", epochs=4)
+    runs = siblings(plan, dropouts=(0.3,), seeds=(0,))
+    outcomes = train(falling, runs)
+    for run, fused in zip(runs, outcomes, strict=True):
+        alone = fit.train(falling, run)
+        assert fused.metrics["best_epoch"] == alone.metrics["best_epoch"]
+        np.testing.assert_allclose(fused.curves["val_loss"], alone.curves["val_loss"], rtol=1e-5)
+    steady = train(replace(material, epochs=4), runs)
+    for one, other in zip(outcomes, steady, strict=True):
+        assert one.curves["loss"][0] == other.curves["loss"][0]  # the first epoch has the whole rate
+        assert one.curves["loss"][2] != other.curves["loss"][2]
+
+
+def test_the_rate_falls_along_a_cosine_and_not_unasked(plan, material):
+    settings = plan.own[1].configuration
+    falling = replace(material, decay="cosine", epochs=4)
+    rates = [falling.learning_rate(settings, epoch) / settings.learning_rate for epoch in range(4)]
+    np.testing.assert_allclose(rates, [1, 0.5 + np.sqrt(0.125), 0.5, 0.5 - np.sqrt(0.125)])
+    assert {material.learning_rate(settings, epoch) for epoch in range(16)} == {settings.learning_rate}
+
+
 def test_siblings_stop_at_epochs_of_their_own(together):
     _, outcomes = together
     stopped = {outcome.metrics["epochs_trained"] for outcome in outcomes}

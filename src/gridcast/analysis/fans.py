@@ -208,7 +208,7 @@ def _lines(ax: Axes, frame: pd.DataFrame, measure: str, colors: Mapping[str, str
     for name in reversed(list(colors)):
         rows = frame[frame["name"] == name].dropna(subset=[measure])
         wide = 2.2 if name == next(iter(colors)) else 1.2
-        dot = "o" if len(rows) <= 24 else None
+        dot = "o" if len(rows) <= 24 else "none"
         (line,) = ax.plot(rows["step"], rows[measure], color=colors[name], linewidth=wide, label=short(name))
         line.set(marker=dot, markersize=3.5, linestyle=_style(colors, name))
     ax.set_xlabel("step of the horizon (1 = next)")

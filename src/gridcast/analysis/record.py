@@ -169,7 +169,7 @@ def _row(run: Any) -> dict[str, Any]:
         "fold": int(run.data.tags.get(tracking.FOLD, 0)),
         "seed": int(run.data.tags[tracking.SEED]),
         "configuration": run.data.tags[tracking.CONFIGURATION],
-        **{axis: settings.get(axis) for axis in AXES},
+        **{axis: settings.get(axis, "none") for axis in AXES},
         **{metric: run.data.metrics.get(metric, float("nan")) for metric in METRICS},
     }
 

@@ -165,11 +165,6 @@ DIRECT = "quantile"
 """No distribution: the network answers with quantiles themselves."""
 
 
-def centred(likelihood: str | None) -> bool:
-    """Whether windows are seen around their means: not by a point forecast, nor where zero has a meaning of its own."""
-    return likelihood is not None and not (likelihood in LIKELIHOODS and LIKELIHOODS[likelihood].counts)
-
-
 def rising(raw: Any, arrays: Any) -> Any:
     """Quantiles (..., levels) in units of the window's scale that never cross: the lowest, and steps up from it.
 

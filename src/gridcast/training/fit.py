@@ -155,6 +155,7 @@ def train(material: Material, run: Run, keep: Path | None = None, until: int | N
         # The best weights come back from the file below, so EarlyStopping need not keep them too.
         stopping = keras.callbacks.EarlyStopping(patience=material.patience, restore_best_weights=False)
         best_so_far = keras.callbacks.ModelCheckpoint(Path(folder, BEST), save_best_only=True)
+        pace = keras.callbacks.LearningRateScheduler(lambda epoch: material.learning_rate(run.configuration, epoch))
         until = min(until or material.epochs, material.epochs)
         seconds = material.checkpoint_seconds
         progress = Checkpoint(keep, seconds, clock, network, training, stopping, best_so_far, until)
@@ -166,7 +167,7 @@ def train(material: Material, run: Run, keep: Path | None = None, until: int | N
                     validation_data=validation,
                     initial_epoch=progress.epochs,
                     epochs=until,
-                    callbacks=[Watch(clock), stopping, best_so_far, progress],
+                    callbacks=[Watch(clock), pace, stopping, best_so_far, progress],
                     shuffle=False,
                     verbose=0,
                 )

@@ -341,6 +341,7 @@ class Program:
         for slot, lane in active.items():
             flat = positions[slot].reshape(-1)
             flat[:] = np.resize(lane.order, len(flat))
+        self._set_rates(active)
         sums, done, steps = jnp.zeros((self.width, 2)), 0, max(lane.windows.steps for lane in active.values())
         placed, read = jnp.asarray(positions), jax.tree.map(jnp.asarray, self._read_by(active))
         while done < steps and not all(lane.over for lane in active.values()):
@@ -365,6 +366,14 @@ class Program:
                 logs = dict(zip(("loss", "mae", "val_loss", "val_mae"), map(float, values), strict=True))
                 own = jax.tree.map(lambda array, slot=slot: array[slot], whole)
                 lane.end_epoch(logs, own, forecasts[slot][: lane.windows.forecast_shape[0]])
+
+    def _set_rates(self, active: dict[int, Lane]) -> None:
+        """Give each lane the learning rate of its epoch."""
+        at = [variable.name for variable in self.network.optimizer.variables].index("learning_rate")
+        rates = np.array(self.state[2][at])
+        for slot, lane in active.items():
+            rates[slot] = self.material.learning_rate(lane.run.configuration, lane.epoch - 1)
+        self.state[2][at] = jnp.asarray(rates)
 
     @staticmethod
     def _spend(active: dict[int, Lane], started: float, losses: np.ndarray) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -14,7 +15,6 @@ from gridcast.data.panel import Panel, preprocessing
 from gridcast.data.preprocessing import Preprocessing
 from gridcast.data.splits import Spans
 from gridcast.models import baselines
-from gridcast.models.likelihoods import centred
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,7 @@ class Material:
     epochs: int
     steps: int | None
     patience: int
+    decay: str
     max_minutes: float | None
     checkpoint_seconds: float
     probabilistic: Probabilistic
@@ -73,8 +74,14 @@ class Material:
 
     def of(self, settings: Configuration, series: str | None = None) -> Preprocessing:
         """The preprocessing for a network with these `settings`, of one `series` or of all."""
-        own = replace(self.preprocessing, lookback=settings.lookback, centred=centred(settings.likelihood))
+        own = replace(self.preprocessing, lookback=settings.lookback, centred=settings.centred)
         return own if series is None else own.alone(series)
+
+    def learning_rate(self, settings: Configuration, epoch: int) -> float:
+        """That of `epoch`, from 0. Source of the cosine: Loshchilov and Hutter (2017), "SGDR", without restarts."""
+        if self.decay == "none":
+            return settings.learning_rate
+        return settings.learning_rate * 0.5 * (1 + math.cos(math.pi * epoch / self.epochs))
 
     def actual(self, index: np.ndarray) -> np.ndarray:
         """Targets (n, horizon) of the windows `index`, in data units."""
@@ -124,6 +131,7 @@ def prepare(panel: Panel, experiment: Experiment) -> Material:
         epochs=experiment.training.epochs,
         steps=experiment.training.steps,
         patience=experiment.training.patience,
+        decay=experiment.training.decay,
         max_minutes=experiment.training.max_minutes,
         checkpoint_seconds=experiment.training.checkpoint_seconds,
         probabilistic=experiment.probabilistic,
