@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import json
 import math
@@ -167,12 +168,13 @@ def _winner(session: _Session, done: Mapping[str, Any]) -> Any:
     chosen = plan.experiment.selection
     if plan.experiment.mode == "global" and chosen.ensemble is None:
         return winners.find(plan, store, runs)
+    make: Callable[[], Entry]
     if chosen.ensemble is None:
         choices = winners.choose(plan, store, runs)
-        key, make = winners.key(choices), lambda: winners.entry(plan, store, choices)
+        key, make = winners.key(choices), functools.partial(winners.entry, plan, store, choices)
     else:
         team = ensemble.choose(chosen.ensemble, runs, chosen.metric, len(plan.materials) - 1)
-        key, make = team.key, lambda: _combined(session, team)
+        key, make = team.key, functools.partial(_combined, session, team)
     if not tracking.finished(store, [key], tracking.MADE):
         session.recorder.add(make())
         session.recorder.flush()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -14,7 +15,7 @@ from gridcast.data.preprocessing import Preprocessing
 def read(path: Path, own: Preprocessing) -> pd.DataFrame:
     """The rows of `path` with a target, and those without one that bring future columns. Raises DataError."""
     ahead, present = tuple(own.future_columns), files.columns(str(path))
-    names = {"source": str(path), "time": own.time, "series": own.keys, "frequency": own.frequency}
+    names: dict[str, Any] = {"source": str(path), "time": own.time, "series": own.keys, "frequency": own.frequency}
     names["static"] = tuple(column for column, _ in own.categories if column in present)
     rows, _ = files.read(str(path), Data(**names, target=own.target, past=own.past, future=ahead), settable=False)
     if ahead:
