@@ -5,18 +5,21 @@ from __future__ import annotations
 import contextlib
 import functools
 import importlib.util
+import json
 import os
 import shutil
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 PYTHON = Path(sys.executable)
@@ -182,3 +185,33 @@ def postgres(host: str = "127.0.0.1", prefix: Sequence[str] = ()) -> Iterator[st
 
 def _driver() -> str:
     return "psycopg" if importlib.util.find_spec("psycopg") else "psycopg2"
+
+
+class Post:
+    """A web hook on this machine, as a context manager; `got` is what was sent to its `url`, decoded from JSON."""
+
+    def __init__(self) -> None:
+        self.got: list[Any] = []
+        got = self.got
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                got.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+                self.send_response(200)
+                self.end_headers()
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self.server = HTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"json://127.0.0.1:{self.server.server_port}"
+        self.thread = threading.Thread(target=self.server.serve_forever)
+
+    def __enter__(self) -> Post:
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.server.shutdown()
+        self.thread.join()
+        self.server.server_close()

@@ -303,3 +303,16 @@ def test_a_probabilistic_task_has_a_scale_and_a_likelihood_of_its_own():
 )
 def test_what_means_nothing_for_its_task_is_refused(sections, told):
     assert fault_of(**sections).startswith(f"shop.yaml: {told}")
+
+
+def test_an_experiment_moves_to_other_data_and_stays_the_same_else():
+    sections = {
+        "data": {"select": {"start": "2023-01-05"}},
+        "baseline": {"learning_rate": 1e-05},
+        "grid": {"units": [4]},
+    }
+    text = yaml.safe_dump(settings("old.csv", **sections))
+    moved = config.parse(config.with_source(text, "new/*.csv"))
+    assert moved.data.source == "new/*.csv"
+    back = moved.model_copy(update={"data": moved.data.model_copy(update={"source": "old.csv"})})
+    assert back == config.parse(text)

@@ -554,7 +554,7 @@ def test_promote_and_rollback_on_the_command_line(
     assert command(monkeypatch, shop, "rollback", name) == 0
     assert f"{name}: version 1 is the champion, version 2 is the previous one" in capsys.readouterr().out
     assert aliases(shop, name) == {CHAMPION: "1", PREVIOUS: "2"}
-    assert command(monkeypatch, shop, "rollback", "nothing") == 1
+    assert command(monkeypatch, shop, "rollback", "nothing") == 2
     assert "no registered model 'nothing'" in capsys.readouterr().err
     assert command(monkeypatch, shop, "promote", str(path), "--force", "") == 2
 

@@ -20,7 +20,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from gridcast import __version__, config, terminal
+from gridcast import __version__, alerts, config, terminal
 from gridcast.errors import ConfigError, DataError, GridcastError, Interrupted, PromotionRefused
 
 # What a verb needs is imported when it is called: MLflow and pandas take seconds to load.
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from gridcast.plan import Plan
+    from gridcast.registry import Found
     from gridcast.sweep import Result
     from gridcast.tracking import Store
 
@@ -161,39 +162,7 @@ def run(
 ) -> None:
     """Train every run of the experiment that is not finished yet, and record it in MLflow."""
     planned = _plan(experiment, backend)
-    place = _place(backend, workers, memory_limit, scheduler)
-    # MLflow takes seconds to load: beside what the workers import.
-    from gridcast import sweep, tracking
-    from gridcast.progress import Progress, duration
-
-    store = tracking.open_store(planned.experiment.name)
-    started, before_sweep = time.perf_counter(), time.time() - psutil.Process().create_time()
-    with Progress(out) as progress:
-        result = sweep.run(planned, store, place, progress)
-    swept = time.perf_counter()
-    counts = f"{result.trained} runs trained, {result.skipped} finished before, {result.failed} failed"
-    counts += f", {result.stopped} stopped early" if result.stopped else ""
-    out.print(f"{counts}, in {duration(time.perf_counter() - started)}.")
-    terminal.tests(out, result)
-    name, before = planned.experiment.name, tracking.tags(store, result.parent)
-    told = before.get(tracking.PROMOTION)
-    # A start that brings nothing new leaves the registry alone: somebody may have rolled back since.
-    if planned.experiment.selection.promote_to and (result.trained or result.new or not told):
-        told = _promote(planned, store, result)
-    page, verdict = REPORTS / name / "report.html", before.get(tracking.VERDICT)
-    if result.trained or result.new or told != before.get(tracking.PROMOTION) or not verdict or not page.exists():
-        verdict = _report(name, store)
-    if result.trained:
-        spent = {**result.seconds, "report and promotion": time.perf_counter() - swept}
-        spent = {"start": before_sweep + swept - started - sum(result.seconds.values()), **spent}
-        out.print(f"Time: {', '.join(f'{name} {duration(seconds)}' for name, seconds in spent.items())}.")
-    out.print(f"Report: {page}", markup=False)
-    out.print(f'Load it: mlflow.pyfunc.load_model("runs:/{result.winner.info.run_id}/model")', markup=False)
-    out.print(verdict, markup=False)
-    if result.failed:
-        raise GridcastError(
-            f"{result.failed} of {len(planned.runs)} runs failed; their reasons stand above and in MLflow"
-        )
+    _train(planned, _place(backend, workers, memory_limit, scheduler))
 
 
 @app.command()
@@ -297,18 +266,11 @@ def backtest(
     """Measure a model on rolling origins beside the naive baselines, by fold and by step ahead; train nothing."""
     _writable(output)
     from gridcast import backtest as rolling
-    from gridcast import plan as plans
-    from gridcast import registry, tracking
+    from gridcast import registry
     from gridcast.training import backend
 
     found = registry.find(model)
-    store, parent = tracking.sweep_of(found.run_id)
-    about = json.loads(tracking.artifact(store, parent, "sweep.json"))
-    text = tracking.artifact(store, parent, "experiment.yaml").decode()
-    read = config.read(experiment) if experiment else config.parse(text, f"the sweep of {model}")
-    if data is not None:
-        read = read.model_copy(update={"data": read.data.model_copy(update={"source": data})})
-    planned = plans.make(read, text, "jax")
+    _, _, about, planned = _on_its_data(found, experiment, data)
     chosen = rolling.folds(planned.panel.times, about["spans"], planned.experiment.window.horizon, folds, steps)
     backend.start("jax", CACHE)
     table = rolling.run(registry.load(found.uri).forecaster, planned, chosen)
@@ -316,6 +278,70 @@ def backtest(
     if output:
         _write(table, output)
         out.print(f"{output}: every number, by fold, model and step ahead (0: all steps)", markup=False)
+
+
+@app.command()
+def monitor(
+    model: Annotated[str, typer.Argument(help="a registered model (its champion), or a runs:/ or models:/ URI")],
+    actuals: Annotated[Path, typer.Argument(help="CSV or Parquet file of what came, with the experiment's columns")],
+    served: Annotated[
+        Path | None, typer.Option(help="kept forecasts (of gridcast serve --keep) to judge instead of fresh ones")
+    ] = None,
+    max_error: Annotated[
+        float, typer.Option(min=0, help="live MASE, in units of that at promotion, past which it is an alarm")
+    ] = 1.25,
+    max_psi: Annotated[float, typer.Option(min=0, help="population stability index of a feature")] = 0.1,
+    coverage_gap: Annotated[
+        float, typer.Option(min=0, max=1, help="how far the share within intervals may lie below the promised one")
+    ] = 0.1,
+    alpha: Annotated[float, typer.Option(min=0, max=1, help="p value above which all of that may be chance")] = 0.01,
+    alert: Annotated[
+        list[str] | None, typer.Option(metavar="URL", help="whom to tell of an alarm, as apprise writes it; repeatable")
+    ] = None,
+    retrain: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE", help="after an alarm, train the experiment again on these data, old and new; gates decide"
+        ),
+    ] = None,
+    experiment: Annotated[
+        Path | None,
+        typer.Option(help="a YAML file that says how to read the data (default: that of the model's sweep)"),
+    ] = None,
+    data: Annotated[str | None, typer.Option(help="where the experiment's data lie now, if they were moved")] = None,
+    workers: Workers = None,
+) -> None:
+    """Compare a model in use with what came: live error, drift, coverage. Ends with 1 where an alarm was raised."""
+    limits = {"error": max_error, "psi": max_psi, "coverage": coverage_gap, "alpha": alpha}
+    notices = alerts.opened(alert) if alert else None
+    from gridcast import monitoring, registry
+    from gridcast.analysis import pages, watch
+    from gridcast.data import history as histories
+    from gridcast.training import backend
+
+    found = registry.find(model)
+    store, parent, about, planned = _on_its_data(found, experiment, data)
+    again = _elsewhere(planned, retrain) if retrain else None
+    backend.start("jax", CACHE)
+    watched = monitoring.model_of(registry.load(found.uri), store, parent, about, planned)
+    table = histories.read(actuals, watched.preprocessing)
+    try:
+        findings = monitoring.find(watched, table, monitoring.Limits(**limits), served)
+    except DataError as error:
+        raise DataError(f"{actuals}: {error}") from None
+    page = watch.page(findings)
+    path = watch.write(page, watched.name, REPORTS)
+    monitoring.record(findings, {pages.MONITOR: page.encode()})
+    terminal.monitor(out, findings)
+    out.print(f"Report: {path}", markup=False)
+    if not findings.alarms:
+        return
+    if notices is not None:
+        alerts.send(notices, findings.headline, "\n".join([*findings.alarms, *findings.told]))
+    if again is not None:
+        out.print("Training again on the new data; the gates decide what becomes champion.")
+        _train(again, _place("jax", workers))
+    raise GridcastError(findings.headline)
 
 
 @app.command()
@@ -342,6 +368,42 @@ def doctor(fix: Annotated[bool, typer.Option("--fix", help="mend what is safe to
         told = f"; `gridcast doctor --fix` mends {mendable} of them" if mendable else ""
         raise GridcastError(f"wrong: {wrong}{told}")
     out.print("All is well.")
+
+
+def _train(planned: Plan, place: Any) -> None:
+    """Sweep, promote through the gates, report; what `gridcast run` does."""
+    # MLflow takes seconds to load: beside what the workers import.
+    from gridcast import sweep, tracking
+    from gridcast.progress import Progress, duration
+
+    store = tracking.open_store(planned.experiment.name)
+    started, before_sweep = time.perf_counter(), time.time() - psutil.Process().create_time()
+    with Progress(out) as progress:
+        result = sweep.run(planned, store, place, progress)
+    swept = time.perf_counter()
+    counts = f"{result.trained} runs trained, {result.skipped} finished before, {result.failed} failed"
+    counts += f", {result.stopped} stopped early" if result.stopped else ""
+    out.print(f"{counts}, in {duration(time.perf_counter() - started)}.")
+    terminal.tests(out, result)
+    name, before = planned.experiment.name, tracking.tags(store, result.parent)
+    told = before.get(tracking.PROMOTION)
+    # A start that brings nothing new leaves the registry alone: somebody may have rolled back since.
+    if planned.experiment.selection.promote_to and (result.trained or result.new or not told):
+        told = _promote(planned, store, result)
+    page, verdict = REPORTS / name / "report.html", before.get(tracking.VERDICT)
+    if result.trained or result.new or told != before.get(tracking.PROMOTION) or not verdict or not page.exists():
+        verdict = _report(name, store)
+    if result.trained:
+        spent = {**result.seconds, "report and promotion": time.perf_counter() - swept}
+        spent = {"start": before_sweep + swept - started - sum(result.seconds.values()), **spent}
+        out.print(f"Time: {', '.join(f'{name} {duration(seconds)}' for name, seconds in spent.items())}.")
+    out.print(f"Report: {page}", markup=False)
+    out.print(f'Load it: mlflow.pyfunc.load_model("runs:/{result.winner.info.run_id}/model")', markup=False)
+    out.print(verdict, markup=False)
+    if result.failed:
+        raise GridcastError(
+            f"{result.failed} of {len(planned.runs)} runs failed; their reasons stand above and in MLflow"
+        )
 
 
 def _promote(planned: Plan, store: Store, result: Result) -> str:
@@ -376,6 +438,31 @@ def _champion_on(planned: Plan) -> Callable[[dict[str, bytes]], dict[str, float]
             backend.release()
 
     return evaluate
+
+
+def _on_its_data(found: Found, experiment: Path | None, source: str | None) -> tuple[Store, str, dict[str, Any], Plan]:
+    """The store, sweep and record of a model, and the plan of its experiment on its data or those of `source`."""
+    from gridcast import plan as plans
+    from gridcast import tracking
+
+    store, parent = tracking.sweep_of(found.run_id)
+    about = json.loads(tracking.artifact(store, parent, "sweep.json"))
+    text = tracking.artifact(store, parent, "experiment.yaml").decode()
+    read = config.read(experiment) if experiment else config.parse(text, f"the sweep of {found.name or found.uri}")
+    text = experiment.read_text(encoding="utf-8") if experiment else text
+    if source is not None:
+        read = read.model_copy(update={"data": read.data.model_copy(update={"source": source})})
+    return store, parent, about, plans.make(read, text, "jax")
+
+
+def _elsewhere(planned: Plan, source: str) -> Plan:
+    """The plan of the same experiment on the data of `source`."""
+    from gridcast import plan as plans
+
+    text = config.with_source(planned.text, source)
+    made = plans.make(config.parse(text, f"the experiment on {source}"), text, "jax")
+    terminal.plan(out, made)
+    return made
 
 
 def _levels(text: str | None) -> tuple[float, ...] | None:

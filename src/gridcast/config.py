@@ -485,6 +485,13 @@ def parse(text: str, origin: str = "experiment") -> Experiment:
         raise ConfigError("\n".join(lines)) from None
 
 
+def with_source(text: str, source: str) -> str:
+    """The experiment in the YAML `text` on the data of `source`; comments are lost."""
+    content = yaml.load(text, Loader=_Loader)  # noqa: S506 - as above
+    content["data"]["source"] = source
+    return yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
+
+
 def _told_by_its_items(fault: Any, faults: Sequence[Any]) -> bool:
     """A list is found too short when its items were refused, whose own faults say enough."""
     return fault["type"] == "too_short" and any(other["loc"][:-1] == fault["loc"] for other in faults)

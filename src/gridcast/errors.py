@@ -30,6 +30,12 @@ class TrackingError(GridcastError):
     """The MLflow store or server cannot be used."""
 
 
+class UnknownModel(TrackingError):
+    """There is no registered model of this name."""
+
+    exit_code = InputError.exit_code
+
+
 class Unreachable(TrackingError):
     """The MLflow store or server gives no answer now; it may later."""
 

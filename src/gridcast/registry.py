@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from gridcast import tracking
-from gridcast.errors import DataError, TrackingError, suggest
+from gridcast.errors import DataError, TrackingError, UnknownModel, suggest
 from gridcast.forecaster import SETTINGS
 from gridcast.tracking import MODEL
 
@@ -197,7 +197,7 @@ def _known(client: Any, name: str) -> Any:
     if model is None:
         names = [known.name for known in client.search_registered_models()]
         there = suggest(name, names) or (f" (there are: {', '.join(names)})" if names else "; promote one first")
-        raise TrackingError(f"{client.tracking_uri}: no registered model '{name}'{there}")
+        raise UnknownModel(f"{client.tracking_uri}: no registered model '{name}'{there}")
     return model
 
 

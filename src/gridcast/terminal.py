@@ -11,12 +11,15 @@ from rich.table import Table
 if TYPE_CHECKING:
     import pandas as pd
 
+    from gridcast.monitoring import Findings
     from gridcast.plan import Plan
     from gridcast.registry import Promotion
     from gridcast.sweep import Result
 
 STEPS_SHOWN = 6
 """Steps ahead whose errors the terminal shows; the file has all."""
+FEATURES_SHOWN = 12
+"""Features whose drift the terminal shows; the page has all."""
 
 
 def plan(out: Console, planned: Plan) -> None:
@@ -90,3 +93,29 @@ def backtest(out: Console, table: pd.DataFrame, name: str) -> None:
         out.print("Every fold lies within what the model was trained or chosen on: none of these errors is honest.")
     elif left:
         out.print(f"Left out of the means, seen by the model in training or validation: {left} of the folds.")
+
+
+def monitor(out: Console, found: Findings) -> None:
+    """The live errors beside those at promotion, what drifted most, the challengers, and the verdict."""
+    from gridcast.monitoring import MEASURES
+
+    errors = Table("new steps", *(m.upper() for m in MEASURES), "MASE at promotion", box=None, header_style="bold")
+    for row in found.errors.to_dict("records"):
+        errors.add_row(row["name"], *(f"{row[m]:.4g}" for m in (*MEASURES, "mase_before")))
+    out.print(f"{found.model.title}, {found.first:%Y-%m-%d} to {found.last:%Y-%m-%d}:", markup=False, style="bold")
+    for note in found.notes:
+        out.print(f"  {note}", markup=False)
+    out.print(errors)
+    if len(found.drift):
+        drift = Table("feature", "looked at", "PSI", "usual", "KS", "usual", "p", "", box=None, header_style="bold")
+        for row in found.drift.nlargest(FEATURES_SHOWN, "psi").to_dict("records"):
+            figures = (f"{row[name]:.3g}" for name in ("psi", "usual_psi", "ks", "usual_ks", "p_value"))
+            drift.add_row(row["feature"], row["view"], *figures, "drifted" if row["drifted"] else "")
+        out.print(drift)
+    if len(found.challengers):
+        table = Table("challenger", "forecasts", "MASE", "champion", "p", box=None, header_style="bold")
+        for row in found.challengers.to_dict("records"):
+            figures = (f"{row[name]:.4g}" for name in ("mase", "champion", "p_value"))
+            table.add_row(row["name"], f"{row['forecasts']:,}", *figures)
+        out.print(table)
+    out.print(found.verdict, markup=False)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import io
 import json
 import math
-import re
 import shutil
 import tempfile
 import time
@@ -17,12 +15,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from gridcast import tracking
-from gridcast.analysis import chapters, plots, statistics, tables, verdict
+from gridcast.analysis import chapters, pages, plots, statistics, tables, verdict
 from gridcast.analysis.chapters import Chapters
 from gridcast.analysis.record import Record
 from gridcast.models.baselines import NAIVE
@@ -249,6 +245,8 @@ def write(record: Record, store: Store, folder: Path = Path("reports")) -> tuple
         (aside / "report.html").write_text(page(record, findings, vectors), encoding="utf-8")
         aside.chmod(0o755)
         if target.exists():
+            if (watched := target / pages.MONITOR).exists():
+                watched.rename(aside / pages.MONITOR)
             shutil.rmtree(target)
         aside.rename(target)
     finally:
@@ -263,10 +261,9 @@ def _save(figure: Figure, path: Path) -> str:
     with plots.style():
         figure.savefig(path.with_suffix(".png"), dpi=120, facecolor="white")
         figure.set_layout_engine("none")  # laid out by now, and that is half of the work
-        buffer = io.StringIO()
-        figure.savefig(buffer, format="svg", metadata={"Date": None})
-    path.with_suffix(".svg").write_text(buffer.getvalue(), encoding="utf-8")
-    return buffer.getvalue()
+    svg = pages.vector(figure)
+    path.with_suffix(".svg").write_text(svg, encoding="utf-8")
+    return svg
 
 
 def _workbook(record: Record, findings: Findings, path: Path) -> None:
@@ -290,58 +287,44 @@ def _workbook(record: Record, findings: Findings, path: Path) -> None:
                     book.sheets[name].column_dimensions[cells[0].column_letter].width = min(40, widest + 2)
 
 
-def _inline(name: str, svg: str) -> Markup:
-    """An SVG that takes the page's colours, with ids of its own so that several can share a page."""
-    svg = svg[svg.index("<svg") :]
-    svg = re.sub(r'\bid="([^"]+)"', rf'id="{name}-\1"', svg)
-    svg = re.sub(r"url\(#([^)]+)\)", rf"url(#{name}-\1)", svg)
-    svg = re.sub(r'xlink:href="#([^"]+)"', rf'xlink:href="#{name}-\1"', svg)
-    # A small picture keeps the size of its letters: what fills the page is 13.5 inches wide.
-    wide = float(re.search(r'viewBox="0 0 ([\d.]+)', svg)[1]) / 72 / 13.5  # type: ignore[index]
-    start = f'<svg role="img" style="--wide: {74 * wide:.1f}rem" viewBox'
-    svg = re.sub(r"<svg[^>]*?viewBox", start, svg, count=1)
-    svg = svg.replace(plots.INK, "var(--ink)").replace(plots.LINE, "var(--line)")
-    return Markup(svg)  # noqa: S704 - our own drawing
-
-
 def page(record: Record, findings: Findings, vectors: Mapping[str, str]) -> str:
     """The report as one self-contained HTML page; `vectors` are the pictures as SVG, by name."""
-    environment = Environment(
-        loader=PackageLoader("gridcast.analysis"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    )
-    environment.filters |= {"number": _number, "percent": _percent, "sentence": _sentence}
     about = record.about
     leader = record.leader
     settings = {axis.replace("_", " "): leader[axis] for axis in record.axes} or {"run": leader["name"]}
     leaders = findings.leaders
     columns = [name for name in ("series", "fold", *record.axes) if name in leaders.columns]
     top = leaders.head(SHOWN) if record.together else leaders[leaders["rank"] == 1].head(LISTED)
-    return environment.get_template("report.html").render(
-        name=record.name,
-        record=record,
-        about=about,
-        findings=findings,
-        leader=leader,
-        settings=settings,
-        columns=columns,
-        top=top.to_dict("records"),
-        routes=findings.routes.head(LISTED).to_dict("records"),
-        replicates=_replicates(record),
-        tested=findings.tested.to_dict("records"),
-        against={row["name"]: row for row in findings.against.to_dict("records")},
-        figures={name: _inline(name, svg) for name, svg in vectors.items()},
-        titles=TITLES,
-        grid=GRID,
-        chapters=findings.chapters,
-        promised=chapters.promised(findings.chapters),
-        steps=_steps(findings.chapters.by_step),
-        parts=_parts(record, findings),
-        configurations=findings.configurations.head(SHOWN).to_dict("records"),
-        seeds=sorted(map(int, record.runs["seed"].unique())),
-        seconds=float(record.runs["fit_seconds"].sum()),
-        failures=record.failures.to_dict("records"),
-        lines=json.dumps(_lines(record)).replace("</", "<\\/"),
-        written=time.strftime("%Y-%m-%d %H:%M"),
+    return (
+        pages.environment()
+        .get_template("report.html")
+        .render(
+            name=record.name,
+            record=record,
+            about=about,
+            findings=findings,
+            leader=leader,
+            settings=settings,
+            columns=columns,
+            top=top.to_dict("records"),
+            routes=findings.routes.head(LISTED).to_dict("records"),
+            replicates=_replicates(record),
+            tested=findings.tested.to_dict("records"),
+            against={row["name"]: row for row in findings.against.to_dict("records")},
+            figures={name: pages.inline(name, svg) for name, svg in vectors.items()},
+            titles=TITLES,
+            grid=GRID,
+            chapters=findings.chapters,
+            promised=chapters.promised(findings.chapters),
+            steps=_steps(findings.chapters.by_step),
+            parts=_parts(record, findings),
+            configurations=findings.configurations.head(SHOWN).to_dict("records"),
+            seeds=sorted(map(int, record.runs["seed"].unique())),
+            seconds=float(record.runs["fit_seconds"].sum()),
+            failures=record.failures.to_dict("records"),
+            lines=json.dumps(_lines(record)).replace("</", "<\\/"),
+            written=time.strftime("%Y-%m-%d %H:%M"),
+        )
     )
 
 
@@ -384,7 +367,7 @@ def _lines(record: Record) -> dict[str, Any]:
     axes = []
     for axis in record.axes:
         values = sorted(runs[axis].unique())
-        axes.append({"name": axis.replace("_", " "), "values": [_number(value) for value in values]})
+        axes.append({"name": axis.replace("_", " "), "values": [pages.number(value) for value in values]})
     codes = {axis: {value: k for k, value in enumerate(sorted(runs[axis].unique()))} for axis in record.axes}
     return {
         "axes": axes,
@@ -398,25 +381,3 @@ def _lines(record: Record) -> dict[str, Any]:
             for run in runs.to_dict("records")
         ],
     }
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f} %" if np.isfinite(share) else "-"
-
-
-def _sentence(note: str) -> str:
-    """A note as a sentence: a capital at its start, a stop at its end."""
-    text = note.removeprefix("warning: ").strip()
-    if text.partition(" ")[0].isalpha():  # not the name of a file
-        text = f"{text[:1].upper()}{text[1:]}"
-    return text + ("" if text.endswith((".", "!", "?")) else ".")
-
-
-def _number(value: Any) -> str:
-    if isinstance(value, (bool, np.bool_)):
-        return "yes" if value else "no"
-    if isinstance(value, (int, np.integer)):
-        return f"{value:,}"
-    if isinstance(value, (float, np.floating)):
-        return "-" if not np.isfinite(value) else f"{value:.4g}"
-    return str(value)

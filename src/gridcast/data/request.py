@@ -43,7 +43,7 @@ def read(table: pd.DataFrame, own: Preprocessing, lookbacks: np.ndarray, horizon
 
     Raises DataError.
     """
-    rows, ids, keys = _checked(table, own)
+    rows, ids, keys = checked(table, own)
     codes = np.array([own.series.index(name) for name in ids])
     matrix = _Matrices.of(rows, ids, codes, own, horizon)
     origin = matrix.origin
@@ -53,7 +53,7 @@ def read(table: pd.DataFrame, own: Preprocessing, lookbacks: np.ndarray, horizon
     return Request(codes, keys, matrix.times, matrix.target, columns, origin)
 
 
-def _checked(table: pd.DataFrame, own: Preprocessing) -> tuple[pd.DataFrame, list[str], dict[str, list[str]]]:
+def checked(table: pd.DataFrame, own: Preprocessing) -> tuple[pd.DataFrame, list[str], dict[str, list[str]]]:
     """Rows with the columns SERIES, TIME, target and covariates; the ids found; and their key columns."""
     wanted = [*own.keys, own.time, own.target, *own.past, *own.future_columns]
     for column in wanted:

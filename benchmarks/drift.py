@@ -1,0 +1,183 @@
+"""How often `gridcast monitor` raises an alarm: on fresh retail data of the same kind, and on drifted copies of it.
+
+    .venv/bin/python benchmarks/drift.py [--seeds 20] [--steps 60]
+
+Trains one GRU on the retail panel (`experiments/retail_daily.yaml`, its own settings, in a store of its own),
+makes it champion, and asks the monitor about new rows that are made up for each seed: blocks of twelve
+trading days drawn from the whole panel, all products together and each beginning on the weekday on which it is
+put, dated on the trading days after the last one. An alarm on these is a false one. The same rows are then
+spoilt in each of the ways of `DRIFTS`, where no alarm is a miss. Last, the monitor is asked about the true
+test span, which the network never saw, as it is and spoilt.
+
+Prints how many of the seeds raised an alarm, and by which of error, drift and standing still; writes
+benchmarks/results/drift.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import yaml
+from peers import windows
+
+from gridcast import config, monitoring, plan, promotion, registry, sweep, tracking
+from gridcast.data import axis
+from gridcast.data.history import read
+from gridcast.execution import Place
+from gridcast.plan import Plan
+
+HERE = Path(__file__).parent.absolute()
+EXPERIMENT = HERE.parent / "experiments" / "retail_daily.yaml"
+BLOCK = 12
+"""Trading days: two weeks."""
+Table = pd.DataFrame
+
+
+def level(table: Table) -> Table:
+    """Half as many pieces again."""
+    return table.assign(quantity=1.5 * table["quantity"])
+
+
+def mix(table: Table) -> Table:
+    """Every other product sells three times as much, the rest a third."""
+    odd = table["product"].isin(sorted(table["product"].unique())[::2])
+    return table.assign(quantity=table["quantity"] * np.where(odd, 3.0, 1 / 3))
+
+
+def constant_price(table: Table) -> Table:
+    """The price of each product stays at its first new value."""
+    return table.assign(unit_price=table.groupby("product")["unit_price"].transform("first"))
+
+
+def one_constant_price(table: Table) -> Table:
+    """The same for the product with most rows alone."""
+    best = table["product"].value_counts().index[0]
+    return table.assign(
+        unit_price=constant_price(table)["unit_price"].where(table["product"] == best, table["unit_price"])
+    )
+
+
+def pence(table: Table) -> Table:
+    """Prices in pence instead of pounds."""
+    return table.assign(unit_price=100 * table["unit_price"])
+
+
+def dozens(table: Table) -> Table:
+    """Pieces counted in dozens."""
+    return table.assign(quantity=table["quantity"] / 12)
+
+
+DRIFTS: dict[str, Callable[[Table], Table]] = {
+    "level x 1.5": level,
+    "shifted mix": mix,
+    "constant price": constant_price,
+    "one constant price": one_constant_price,
+    "price in pence": pence,
+    "pieces in dozens": dozens,
+}
+
+
+def champion(folder: Path, cache: Path) -> monitoring.Model:
+    """One network of the experiment's own settings, trained, recorded and promoted in a store in `folder`."""
+    content = yaml.safe_load(EXPERIMENT.read_text())
+    content["grid"] = {"layer": ["GRU"]}
+    content["selection"] |= {"when_beaten": "warn"}
+    content["baselines"] = ["last value"]
+    text = yaml.safe_dump(content, sort_keys=False)
+    planned = plan.make(config.parse(text), text, "jax", windows.DATA)
+    with contextlib.chdir(folder):
+        store = tracking.open_store("retail-daily", f"sqlite:///{folder}/mlflow.db")
+        result = sweep.run(planned, store, Place(1, "jax", cache), sweep.Events())
+        promotion.promote(planned.experiment, store, result.winner, result.tested, lambda _: {"mase": np.inf})
+        about = json.loads(tracking.artifact(store, result.parent, "sweep.json"))
+        return monitoring.model_of(registry.load("retail-daily", store.uri), store, result.parent, about, planned)
+
+
+def rows(planned: Plan, steps: np.ndarray, times: pd.DatetimeIndex) -> Table:
+    """The panel at `steps`, dated `times`, as the data of the shop are: a row per product and day on which it sold."""
+    panel = planned.panel
+    table = pd.DataFrame(
+        {
+            "date": np.tile(times, len(panel.series)),
+            "product": np.repeat(panel.series, len(times)),
+            "quantity": panel.target[:, steps].ravel(),
+            "unit_price": panel.past[:, steps, 0].ravel(),
+        }
+    )
+    return table[table["quantity"] > 0].reset_index(drop=True)
+
+
+def fresh(planned: Plan, seed: int, count: int) -> Table:
+    """`count` new trading days made of blocks of known ones."""
+    random, known = np.random.default_rng(seed), planned.panel.times
+    times = axis.following(known[-1], count, "D", planned.material.preprocessing.weekdays)
+    steps: list[int] = []
+    while len(steps) < count:
+        alike = np.flatnonzero(known[:-BLOCK].day_of_week == times[len(steps)].day_of_week)
+        start = int(random.choice(alike))
+        steps += range(start, start + BLOCK)
+    return rows(planned, np.array(steps[:count]), times)
+
+
+def asked(model: monitoring.Model, table: Table, folder: Path) -> dict[str, Any]:
+    """What the monitor says of `table`, written and read as a file."""
+    path = folder / "actuals.csv"
+    table.to_csv(path, index=False)
+    found = monitoring.find(model, read(path, model.preprocessing), monitoring.Limits())
+    drifted = found.drift[found.drift["drifted"]]
+    return {
+        "alarm": bool(found.alarms),
+        "error": any("MASE on" in alarm for alarm in found.alarms),
+        "drift": [f"{row.feature} {row.view}" for row in drifted.itertuples()],
+        "stuck": len(found.stuck),
+        "ratio": found.ratio,
+        "psi": {f"{row.feature} {row.view}": round(row.psi, 3) for row in found.drift.itertuples()},
+        "usual_psi": {f"{row.feature} {row.view}": round(row.usual_psi, 3) for row in found.drift.itertuples()},
+        "p_value": {f"{row.feature} {row.view}": round(row.p_value, 5) for row in found.drift.itertuples()},
+    }
+
+
+def told(name: str, found: list[dict[str, Any]]) -> str:
+    """A line of the table."""
+    counts = (sum(bool(one[kind]) for one in found) for kind in ("alarm", "error", "drift", "stuck"))
+    numbers = "  ".join(f"{count:>6}" for count in counts)
+    return f"{name:32}  {len(found):>5}  {numbers}  {np.median([one['ratio'] for one in found]):>10.2f}"
+
+
+def main() -> None:
+    """Measure, print a table, write results/drift.json."""
+    asks = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    asks.add_argument("--seeds", type=int, default=20)
+    asks.add_argument("--steps", type=int, default=60)
+    options = asks.parse_args()
+    from gridcast.training import backend  # noqa: PLC0415
+
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        backend.start("jax", folder / "cache")
+        model = champion(folder, folder / "cache")
+        tables = [fresh(model.plan, seed, options.steps) for seed in range(options.seeds)]
+        test = np.arange(*model.plan.panel.spans["test"])
+        true = rows(model.plan, test, model.plan.panel.times[test])
+        results: dict[str, list[dict[str, Any]]] = {}
+        print(f"{'new rows':32}  {'seeds':>5}  {'alarms':>6}  {'error':>6}  {'drift':>6}  {'stuck':>6}  error ratio")
+        for kind, change in {"fresh": lambda table: table, **DRIFTS}.items():
+            results[kind] = [asked(model, change(table), folder) for table in tables]
+            print(told(kind, results[kind]), flush=True)
+        for kind, change in {"as it is": lambda table: table, **DRIFTS}.items():
+            results[f"test span, {kind}"] = [asked(model, change(true), folder)]
+            print(told(f"test span, {kind}", results[f"test span, {kind}"]), flush=True)
+    (HERE / "results").mkdir(exist_ok=True)
+    (HERE / "results" / "drift.json").write_text(json.dumps(results, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,78 @@
+"""A panel that goes on with rows that came later."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+
+from gridcast.data import axis, exhibition, gaps
+from gridcast.data.panel import Panel
+from gridcast.data.preprocessing import Preprocessing
+from gridcast.errors import DataError
+
+
+def onward(
+    panel: Panel, rows: pd.DataFrame, own: Preprocessing, after: pd.Timestamp, series: str, time: str
+) -> tuple[Panel, int]:
+    """`panel` up to the first of `rows` after the stamp `after`, then these; and the first step that they tell of.
+
+    `rows` has the columns `series` and `time`, the target and the covariates that `own` names, in data
+    units; only those with a target count. Where the panel knows a stamp too, the rows win. What lies between the
+    panel and the rows, and a series without a row, is not observed; gaps among the rows are filled as in
+    training. The panel's spans are as they were.
+
+    Raises DataError when no row is later than `after`, off the axis, or of a series that the panel has not.
+    """
+    given = rows[rows[own.target].notna()]
+    new = given[given[time] > after]
+    if not len(new):
+        last = f"the last is of {_day(given[time].max())}" if len(given) else "there is none"
+        raise DataError(
+            f"no row with a '{own.target}' after {_day(after)}, up to when the model knows the data ({last})"
+        )
+    where = pd.Index(panel.series).get_indexer(pd.Index(new[series]))
+    if (where < 0).any():
+        name = new[series].iloc[int(np.argmax(where < 0))]
+        raise DataError(f"series '{name}' is no longer in the data of the model's experiment; give them with --data")
+    stamps = pd.DatetimeIndex(np.unique(new[time].to_numpy()))
+    kept = int((panel.times < stamps[0]).sum())
+    times = _axis(panel.times[:kept], stamps, own, everything=len(np.unique(where)) == len(panel.series))
+    step = times.get_indexer(pd.DatetimeIndex(new[time]))
+    if (step < 0).any():
+        raise DataError(f"time {new[time].iloc[int(np.argmax(step < 0))]} is off the axis of frequency {own.frequency}")
+    begin = int(step.min())
+    target = np.full((len(panel.series), len(times)), np.nan)
+    target[:, :kept], target[where, step] = panel.target[:, :kept], new[own.target]
+    present, observed = np.unique(where), np.zeros(target.shape, bool)
+    observed[:, :kept] = panel.observed[:, :kept]
+    observed[present, begin:] = gaps.observed(target[present, begin:], own.gaps)
+    target[present, begin:] = gaps.fill(target[present, begin:], own.gaps)
+
+    def cube(known: np.ndarray, names: tuple[str, ...]) -> np.ndarray:
+        values = np.full((len(names), *target.shape), np.nan)
+        for k, name in enumerate(names):
+            values[k, :, :kept], values[k, where, step] = known[:, :kept, k], new[name]
+        return np.moveaxis(gaps.forward(values), 0, 2)
+
+    past, future = cube(panel.past, own.past), cube(panel.future, own.future_columns)
+    if own.usual:
+        usual = np.array(own.usual)[[own.series.index(one) for one in panel.series]]
+        past = np.concatenate([past, exhibition.known(target, usual)[:, :, None]], axis=2)
+    return replace(panel, times=times, target=target, observed=observed, past=past, future=future), begin
+
+
+def _day(stamp: pd.Timestamp) -> str:
+    return f"{stamp:%Y-%m-%d %H:%M}".removesuffix(" 00:00")
+
+
+def _axis(
+    before: pd.DatetimeIndex, stamps: pd.DatetimeIndex, own: Preprocessing, *, everything: bool
+) -> pd.DatetimeIndex:
+    """The steps `before`, then those that the `stamps` tell of; a table of some series may lack days of the others."""
+    if own.calendar == "regular":
+        return axis.regular(pd.DatetimeIndex(before.append(stamps)), own.frequency)
+    if own.closed is not None and not everything:
+        stamps = axis.opened(stamps, own.weekdays, own.closed)
+    return pd.DatetimeIndex(before.append(stamps))
