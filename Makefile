@@ -5,7 +5,7 @@ BIN := .venv/bin
 GRIDCAST := $(BIN)/gridcast
 
 .DEFAULT_GOAL := help
-.PHONY: help grid validate plan report promote doctor bench bench-full bench-forecasting bench-products storm hosts proofs test lint format ui lock clean
+.PHONY: help grid validate plan report promote serve doctor bench bench-full bench-forecasting bench-products storm hosts proofs test lint format ui lock clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,6 +25,10 @@ report: .venv/.run ## build the experiment's report again, from MLflow alone
 
 promote: .venv/.run ## make the best run champion, if it passes the gates
 	@$(GRIDCAST) promote $(EXPERIMENT)
+
+SERVE ?=
+serve: .venv/.run ## answer forecasts of the champion over HTTP (GRIDCAST_ADMIN_TOKEN set, or SERVE=--insecure-local)
+	@$(GRIDCAST) serve $(EXPERIMENT) $(SERVE)
 
 doctor: .venv/.run ## check installation, store, cache and disk (FIX=--fix mends what is safe)
 	@$(GRIDCAST) doctor $(FIX)
@@ -78,9 +82,9 @@ lock: ## pin every package anew (needs uv)
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
 		--no-annotate --no-header pyproject.toml --group dev -c requirements.txt -o requirements-dev.txt
 
-clean: ## remove what can be made again; runs (mlflow.db, mlruns), results on their way there, data and .venv stay
+clean: ## remove what can be made again; runs (mlflow.db, mlruns), results on their way there, keys of the service, data and .venv stay
 	rm -rf reports .mypy_cache .ruff_cache .pytest_cache
-	test ! -d .gridcast || find .gridcast -mindepth 1 -maxdepth 1 -not -name spool -exec rm -rf {} +
+	test ! -d .gridcast || find .gridcast -mindepth 1 -maxdepth 1 -not -name spool -not -name serving -exec rm -rf {} +
 	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
 
 # The pinned files name every package, so pip need not resolve anything: --no-deps saves minutes.

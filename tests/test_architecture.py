@@ -65,7 +65,7 @@ def inside(file, *places):
     [
         ({"mlflow"}, ("tracking.py", "registry.py", "promotion.py", "flavor.py")),
         ({"dask", "distributed"}, ("execution.py", "worker.py", "forked.py")),
-        ({"fastapi", "starlette", "uvicorn"}, ("serving/",)),
+        ({"fastapi", "starlette", "uvicorn", "prometheus_client"}, ("serving/",)),
         ({"keras", "jax", "tensorflow"}, ("models/", "training/", "forecaster.py", "anomaly/detector.py")),
         ({"matplotlib", "seaborn"}, ("analysis/", "anomaly/report.py")),
         ({"typer", "rich"}, ("cli.py", "progress.py", "terminal.py")),

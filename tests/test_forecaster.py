@@ -7,11 +7,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from gridcast import evaluation
 from gridcast.data import gaps
 from gridcast.data import history as histories
 from gridcast.data.preprocessing import Preprocessing
 from gridcast.errors import DataError
 from gridcast.forecaster import Forecaster, inputs, load
+from gridcast.serving.models import frame
 from samples import planned, sales
 
 pytestmark = pytest.mark.usefixtures("jax_backend")
@@ -308,3 +310,36 @@ def test_a_folder_with_both_files_is_a_forecaster(forecaster, files, tmp_path):
     for name, content in files.items():
         (tmp_path / name).write_bytes(content)
     np.testing.assert_array_equal(wide(load(tmp_path).predict(history(80))), wide(forecaster.predict(history(80))))
+
+
+def test_tables_on_axes_of_their_own_are_answered_together_as_each_would_be_alone(forecaster):
+    asked, alone = [], []
+    for until, days, product in ((80, 20, "101"), (60, 9, "303"), (95, 40, "202")):
+        table = history(until, days, ahead=4)
+        table = table[table["product"] == product]
+        values = table[["quantity", "price", "promotion"]].to_numpy(float).T
+        where, times = np.zeros(len(table), int), pd.to_datetime(table["date"]).to_numpy()
+        asked.append(forecaster.placed([product], where, times, values, 4))
+        alone.append(forecaster.predict(table, {"horizon": 4})["forecast"].to_numpy())
+    found = forecaster.answers(asked, 4)
+    assert [one.shape for one in found] == [(1, 4, 1)] * 3
+    for one, own in zip(found, alone, strict=True):
+        np.testing.assert_allclose(one[0, :, 0], own, rtol=1e-5)
+
+
+def test_a_long_history_is_placed_no_further_back_than_it_is_read(forecaster):
+    table = history(90, days=80)
+    values = table[["quantity", "price", "promotion"]].to_numpy(float).T
+    where = pd.Index(PRODUCTS).get_indexer(table["product"])
+    placed = forecaster.placed(PRODUCTS, where, pd.to_datetime(table["date"]).to_numpy(), values, HORIZON)
+    assert placed.target.shape == (3, LOOKBACK + HORIZON)
+    assert placed.origin.tolist() == [LOOKBACK] * 3
+
+
+def test_a_kept_example_ends_where_the_last_future_that_is_known_begins(forecaster, plan):
+    kept = evaluation.examples(plan.panel, forecaster.preprocessing, LOOKBACK)
+    assert [one["id"] for one in kept] == list(PRODUCTS)
+    assert {step["time"] for one in kept for step in one["future"]} == set(DATES[-HORIZON:])
+    assert {tuple(step) for one in kept for step in one["history"]} == {("time", "value", "price", "promotion")}
+    table = pd.concat([frame(forecaster.preprocessing, one) for one in kept])
+    np.testing.assert_allclose(wide(forecaster.predict(table)), on_panel(forecaster, plan, DAYS - HORIZON), rtol=1e-5)

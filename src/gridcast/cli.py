@@ -345,6 +345,42 @@ def monitor(
 
 
 @app.command()
+def serve(
+    names: Annotated[list[str], typer.Argument(metavar="NAME...", help="registered models, or YAML files")],
+    host: Annotated[str, typer.Option(help="address to listen on")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535)] = 8000,
+    insecure_local: Annotated[
+        bool, typer.Option("--insecure-local", help="without GRIDCAST_ADMIN_TOKEN: no keys, this machine alone")
+    ] = False,
+    rate: Annotated[
+        float, typer.Option(min=0, help="requests per second of a key, and of an address (0: no limit)")
+    ] = 100.0,
+    keep: Annotated[bool, typer.Option("--keep", help="keep questions and answers, for `gridcast monitor`")] = False,
+    shadow: Annotated[
+        list[str] | None, typer.Option(metavar="NAME@ALIAS", help="a challenger that answers too, kept but unheard")
+    ] = None,
+    folder: Annotated[Path, typer.Option(help="where keys lie, and what is kept")] = CACHE / "serving",
+) -> None:
+    """Answer requests for forecasts over HTTP by the champions of registered models."""
+    from gridcast.serving import limits, settings
+
+    named = tuple(dict.fromkeys(map(_registered, names)))
+    token = settings.admin_token(os.environ, host, insecure_local=insecure_local)
+    asked = settings.Settings(
+        named,
+        folder=folder,
+        token=token,
+        limits=limits.Limits(rate=rate, burst=max(1, round(2 * rate))),
+        keep=keep,
+        shadows=settings.shadows(tuple(shadow or ()), named),
+    )
+    from gridcast.serving import server
+
+    with contextlib.suppress(KeyboardInterrupt):  # stopped in order: nothing is wrong
+        server.serve(asked, host, port, CACHE)
+
+
+@app.command()
 def doctor(fix: Annotated[bool, typer.Option("--fix", help="mend what is safe to mend")] = False) -> None:
     """Check installation, disk, store and cache; say what is wrong and how to mend it."""
     from gridcast.doctor import examine, mend
@@ -463,6 +499,16 @@ def _elsewhere(planned: Plan, source: str) -> Plan:
     made = plans.make(config.parse(text, f"the experiment on {source}"), text, "jax")
     terminal.plan(out, made)
     return made
+
+
+def _registered(name: str) -> str:
+    """The registered model that is meant: that of the experiment, where a file is named."""
+    if not name.endswith((".yaml", ".yml")):
+        return name
+    found = config.read(Path(name)).selection.promote_to
+    if found is None:
+        raise ConfigError(f"{name}: selection.promote_to: is missing; its sweep registers no model that can be served")
+    return found
 
 
 def _levels(text: str | None) -> tuple[float, ...] | None:

@@ -14,6 +14,7 @@ import pandas as pd
 
 from gridcast import metrics
 from gridcast.data.panel import Panel
+from gridcast.data.preprocessing import Preprocessing
 from gridcast.errors import GridcastError
 from gridcast.forecaster import Forecaster
 from gridcast.models import baselines
@@ -21,10 +22,13 @@ from gridcast.tracking import CONFIGURATION, FOLD, KEY
 from gridcast.training.material import Material
 
 FORECASTS, RECENT, EXPLAINED = "test_forecasts.parquet", "recent.parquet", "importance.json"
+EXAMPLES = "examples.json"
 POINTS = ["series", "time", "step", "actual", "scale"]
 """Columns of the forecasts' table that are the same for every forecaster."""
 PREFIX = "test_"
 RECENT_STEPS = 30
+SHOWN = 12
+"""Series of which an example is kept."""
 
 
 @dataclass(frozen=True)
@@ -184,6 +188,36 @@ def recent(panel: Panel, horizon: int) -> pd.DataFrame:
             "actual": panel.target[series, start + steps],
         }
     )
+
+
+def examples(panel: Panel, own: Preprocessing, lookback: int) -> list[dict[str, Any]]:
+    """The last history of some series as the service is asked with it, for models that read `lookback` steps.
+
+    Where the future columns of later steps are not known, it ends a horizon before the data do.
+    """
+    ahead = own.horizon if own.future_columns else 0
+    reads = max(RECENT_STEPS, lookback + max(own.lags, default=0) + max(own.usual, default=0))
+    end = len(panel.times) - ahead
+    begin = max(0, end - reads)
+    given = [f"{time:%Y-%m-%d}" if time == time.normalize() else time.isoformat() for time in panel.times[begin:]]
+    past, target = panel.past[..., : len(own.past)], panel.target
+    kept = []
+    for row in np.flatnonzero(np.isfinite(target[:, end - lookback :]).all(axis=1))[:SHOWN]:
+        covariates = np.concatenate([past[row], panel.future[row]], axis=1)
+        names = (*own.past, *own.future_columns)
+        history = [
+            {"time": given[step - begin], "value": target[row, step]}
+            | dict(zip(names, map(float, covariates[step]), strict=True))
+            for step in range(begin, end)
+            if np.isfinite(target[row, step])
+        ]
+        future = [
+            {"time": given[step - begin]}
+            | dict(zip(own.future_columns, map(float, panel.future[row, step]), strict=True))
+            for step in range(end, end + ahead)
+        ]
+        kept.append({"id": panel.series[row], "history": history} | ({"future": future} if future else {}))
+    return kept
 
 
 def measures(table: pd.DataFrame) -> dict[str, float]:

@@ -6,6 +6,7 @@ Keras only, each other by relative paths, and Keras only once a network is neede
 
 from __future__ import annotations
 
+import itertools
 import json
 import zipfile
 from collections.abc import Mapping, Sequence
@@ -19,6 +20,7 @@ import pandas as pd
 from .data import lagged, windows
 from .data import request as requests
 from .data.preprocessing import Preprocessing
+from .data.request import Request
 from .errors import DataError
 from .models.quantiles import Quantiles
 from .routing import ROUTES, Member, Route, Routes
@@ -165,35 +167,73 @@ class Forecaster:
         they are passed over with a warning.
         """
         own = self.preprocessing
-        horizon, levels, seed = self._asked(params or {})
-        span = horizon if self.quantiles is not None and self.quantiles.sampled else own.horizon
-        whole = -(-horizon // span) * span  # the network forecasts whole horizons
-        asked = requests.read(table, own, self.lookbacks, whole)
-        codes, origin, target, told = asked.codes, asked.origin, asked.target, []
-        every = np.arange(len(codes))
-        for step in range(0, horizon, span):
-            index = np.stack([every, origin + step], axis=1)
-            # NaN beyond the origin is never read: windows end before it.
-            channels = own.channels(target, asked.columns, asked.times, codes)
-            if self.quantiles is None:
-                ahead = self.forecast(channels, index, codes)
-            else:
-                found = self.quantiles_of(channels, index, codes, (0.5, *levels), seed, span)
-                ahead = found[..., 0]
-                told.append(found[..., 1:])
-            for k in range(span):
-                target[every, origin + step + k] = ahead[:, k]
-        series, steps = np.divmod(np.arange(len(codes) * horizon), horizon)
-        at = origin[series] + steps
+        horizon, levels, seed = self.asked(params or {})
+        asked = self.read(table, horizon)
+        [found] = self.answers([asked], horizon, levels, seed)
+        series, steps = np.divmod(np.arange(len(asked.ids) * horizon), horizon)
         answer: dict[str, Any] = {key: [values[i] for i in series] for key, values in asked.keys.items()}
-        answer |= {own.time: asked.times[at], FORECAST: target[series, at]}
-        for k, level in enumerate(levels):
-            answer[label(level)] = np.concatenate(told, axis=1)[series, steps, k]
+        answer |= {own.time: asked.times[asked.origin[series] + steps], FORECAST: found[series, steps, 0]}
+        answer |= {label(level): found[series, steps, 1 + k] for k, level in enumerate(levels)}
         answer[ROLLED] = steps >= own.horizon
-        answer |= {ANSWERED: [self.routes[code].model for code in codes[series]]} if self.routes else {}
+        answer |= {ANSWERED: [self.routes[code].model for code in asked.codes[series]]} if self.routes else {}
         return pd.DataFrame(answer)
 
-    def _asked(self, params: Mapping[str, Any]) -> tuple[int, tuple[float, ...], int]:
+    def read(self, table: pd.DataFrame, horizon: int) -> Request:
+        """What `answers` forecasts `horizon` steps of: a table, see `predict`. Raises DataError."""
+        return self._within_reach(requests.read(table, self.preprocessing, self.lookbacks, self._whole(horizon)))
+
+    def placed(
+        self, ids: Sequence[str], where: np.ndarray, stamps: np.ndarray, values: np.ndarray, horizon: int
+    ) -> Request:
+        """The same of rows that are checked already, see `request.placed`. Raises DataError."""
+        own, whole = self.preprocessing, self._whole(horizon)
+        return self._within_reach(requests.placed(ids, where, stamps, values, own, self.lookbacks, whole))
+
+    def _within_reach(self, request: Request) -> Request:
+        """The request without the steps that no network reads."""
+        every = [one.preprocessing for one in (self, *self.members)]
+        reach = max(own.lookback + max(own.lags, default=0) for own in every)
+        return request.since(max(0, int(request.origin.min()) - reach))
+
+    def answers(
+        self, asked: Sequence[Request], horizon: int, levels: Sequence[float] = (), seed: int = 0
+    ) -> list[np.ndarray]:
+        """Forecasts (series, horizon, 1 + levels) in data units of each that is `asked`: the forecast, then quantiles.
+
+        All go through the network together, and each is answered as it would be alone, but for samples,
+        which are drawn for all of them from one `seed`. Raises DataError, see `predict`.
+        """
+        own, span = self.preprocessing, self._span(horizon)
+        ends = np.cumsum([0, *(len(one.ids) for one in asked)])
+        parts = [slice(start, end) for start, end in itertools.pairwise(ends)]
+        codes, origin = (np.concatenate([getattr(one, name) for one in asked]) for name in ("codes", "origin"))
+        targets, found = [one.target.copy() for one in asked], []
+        channels = np.full((len(codes), max(target.shape[1] for target in targets), own.width), np.nan, np.float32)
+        for step in range(0, horizon, span):
+            # NaN beyond the origin is never read: windows end before it.
+            for part, one, target in zip(parts, asked, targets, strict=True):
+                channels[part, : target.shape[1]] = own.channels(target, one.columns, one.times, one.codes)
+            index = np.stack([np.arange(len(codes)), origin + step], axis=1)
+            if self.quantiles is None:
+                found.append(self.forecast(channels, index, codes)[..., None])
+            else:
+                found.append(self.quantiles_of(channels, index, codes, (0.5, *levels), seed, span))
+            for part, target in zip(parts, targets, strict=True):
+                steps = origin[part, None] + step + np.arange(span)
+                target[np.arange(len(target))[:, None], steps] = found[-1][part, :, 0]
+        together = np.concatenate(found, axis=1)[:, :horizon]
+        return [together[part] for part in parts]
+
+    def _span(self, horizon: int) -> int:
+        """Steps that are forecast at once where `horizon` are wanted: as trained, but samples go on."""
+        return horizon if self.quantiles is not None and self.quantiles.sampled else self.preprocessing.horizon
+
+    def _whole(self, horizon: int) -> int:
+        """Steps that the network forecasts where `horizon` are wanted: whole horizons."""
+        span = self._span(horizon)
+        return -(-horizon // span) * span
+
+    def asked(self, params: Mapping[str, Any]) -> tuple[int, tuple[float, ...], int]:
         """Horizon, levels and seed that `params` ask for. Raises DataError."""
         horizon = params.get("horizon")
         horizon = self.preprocessing.horizon if horizon is None else int(horizon)

@@ -43,12 +43,16 @@ class Promotion:
 
 @dataclass(frozen=True)
 class Found:
-    """A model in MLflow: its exact URI and run; `name` and `version` where it is registered."""
+    """A model in MLflow: its exact URI and run; `name` and `version` where it is registered.
+
+    `beaten_by` names the best baseline that beat it when it was promoted.
+    """
 
     uri: str
     run_id: str | None
     name: str | None = None
     version: str | None = None
+    beaten_by: str | None = None
 
 
 @dataclass(frozen=True)
@@ -118,7 +122,8 @@ def find(model: str, uri: str | None = None) -> Found:
             missing = _gone(client, registered, alias or CHAMPION)
         if version is None:
             raise TrackingError(missing)
-    return Found(f"models:/{name}/{version.version}", version.run_id, name, version_number(version))
+    exact = f"models:/{name}/{version.version}"
+    return Found(exact, version.run_id, name, version_number(version), version.tags.get(BEATEN))
 
 
 def load(model: str, uri: str | None = None) -> Loaded:

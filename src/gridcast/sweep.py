@@ -413,6 +413,9 @@ def _test_entry(
     if kind == "test":
         recent = evaluation.recent(plan.panel, plan.experiment.window.horizon)
         artifacts[evaluation.RECENT] = evaluation.to_bytes(recent)
+        lookback = max(run.configuration.lookback for run in plan.runs.values())
+        examples = evaluation.examples(plan.panel, plan.material.preprocessing, lookback)
+        artifacts[evaluation.EXAMPLES] = json.dumps(examples).encode()
     return Entry(
         name=task.name,
         kind=kind,

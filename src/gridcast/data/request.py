@@ -6,8 +6,8 @@ It travels inside every logged model, see forecaster.py.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -26,16 +26,27 @@ LOG = logging.getLogger("gridcast")
 class Request:
     """A table on an axis: `target` (series, steps), its gaps filled, and `columns` (series, steps, columns), no NaN.
 
-    `codes` (series,) are those of its series, `keys` what its key columns said of each, and `origin`
-    (series,) the first step to forecast of each: beyond it the target is NaN.
+    `ids` and `codes` (series,) are those of its series, `keys` what its key columns said of each, and
+    `origin` (series,) the first step to forecast of each: beyond it the target is NaN.
     """
 
+    ids: tuple[str, ...]
     codes: np.ndarray
     keys: Mapping[str, list[str]]
     times: pd.DatetimeIndex
     target: np.ndarray
     columns: np.ndarray
     origin: np.ndarray
+
+    def since(self, first: int) -> Request:
+        """The same without the steps before `first`."""
+        return replace(
+            self,
+            times=self.times[first:],
+            target=self.target[:, first:],
+            columns=self.columns[:, first:],
+            origin=self.origin - first,
+        )
 
 
 def read(table: pd.DataFrame, own: Preprocessing, lookbacks: np.ndarray, horizon: int) -> Request:
@@ -44,13 +55,30 @@ def read(table: pd.DataFrame, own: Preprocessing, lookbacks: np.ndarray, horizon
     Raises DataError.
     """
     rows, ids, keys = checked(table, own)
+    where = pd.Index(ids).get_indexer(pd.Index(rows[SERIES]))
+    values = rows[[own.target, *own.past, *own.future_columns]].to_numpy(float).T
+    return replace(placed(ids, where, rows[TIME].to_numpy(), values, own, lookbacks, horizon), keys=keys)
+
+
+def placed(
+    ids: Sequence[str],
+    where: np.ndarray,
+    stamps: np.ndarray,
+    values: np.ndarray,
+    own: Preprocessing,
+    lookbacks: np.ndarray,
+    horizon: int,
+) -> Request:
+    """The same of rows that are checked already: row i belongs to the series `ids[where[i]]`, at `stamps[i]`.
+
+    `values` (columns, rows) are the target, past and future columns, NaN where there is none. No series
+    has a stamp twice. Raises DataError.
+    """
     codes = np.array([own.series.index(name) for name in ids])
-    matrix = _Matrices.of(rows, ids, codes, own, horizon)
-    origin = matrix.origin
-    _long_enough(matrix, ids, codes, own, lookbacks[codes])
-    _exhibition_told(matrix.target, origin, ids, codes, own)
-    columns = _known(matrix, origin, ids, codes, own, horizon)
-    return Request(codes, keys, matrix.times, matrix.target, columns, origin)
+    matrix = _on_axis(tuple(ids), codes, where, stamps, values, own, horizon)
+    _long_enough(matrix, own, lookbacks[codes])
+    _exhibition_told(matrix, own)
+    return replace(matrix, columns=_known(matrix, own, horizon))
 
 
 def checked(table: pd.DataFrame, own: Preprocessing) -> tuple[pd.DataFrame, list[str], dict[str, list[str]]]:
@@ -118,66 +146,57 @@ def _stamps(given: pd.Series, column: str) -> pd.Series:
     return times.dt.tz_localize(None)
 
 
-@dataclass(frozen=True)
-class _Matrices:
-    """The table placed on an axis that goes on `horizon` steps beyond the last history.
-
-    `target` is (series, steps), its gaps filled, `columns` (series, steps, columns), `origin` the
-    first step to forecast of each series.
-    """
-
-    times: pd.DatetimeIndex
-    target: np.ndarray
-    columns: np.ndarray
-    origin: np.ndarray
-
-    @classmethod
-    def of(cls, rows: pd.DataFrame, ids: list[str], codes: np.ndarray, own: Preprocessing, horizon: int) -> _Matrices:
-        history = rows[rows[own.target].notna()]
-        if not len(history):
-            raise DataError(f"column '{own.target}': no value; history needs {own.lookback} steps per series")
-        seen = pd.DatetimeIndex(np.unique(history[TIME].to_numpy()))
-        if own.calendar == "regular":
-            seen = axis.regular(seen, own.frequency)
-        elif own.closed is not None:
-            seen = axis.opened(seen, own.weekdays, own.closed)
-        times = pd.DatetimeIndex(seen.append(axis.following(seen[-1], horizon, own.frequency, own.weekdays)))
-        # Rows on stamps that are no steps of the axis would vanish in silence.
-        off = ~rows[TIME].isin(times) & (rows[TIME] <= times[-1])
-        if off.any() and own.calendar == "regular":
-            raise DataError(f"time {rows[TIME][off].iloc[0]} is off the axis of frequency {own.frequency}")
-        rows = rows[rows[TIME].isin(times)]
-        where = pd.Index(ids).get_indexer(pd.Index(rows[SERIES])), times.get_indexer(pd.DatetimeIndex(rows[TIME]))
-        names = (own.target, *own.past, *own.future_columns)
-        values = np.full((len(names), len(ids), len(times)), np.nan)
-        for k, column in enumerate(names):
-            values[k][where] = rows[column].to_numpy(float)
-        target = values[0]
-        missing = np.isnan(target)
-        target[:, : len(seen)] = gaps.fill(target[:, : len(seen)], own.gaps)
-        origin = len(seen) - np.argmax(np.isfinite(target[:, : len(seen)])[:, ::-1], axis=1)
-        # As in training, a row without a target brings nothing but the future of its future columns.
-        values[1 : 1 + len(own.past), missing] = np.nan
-        values[1:, missing & (np.arange(len(times)) < origin[:, None])] = np.nan
-        columns = np.moveaxis(values[1:], 0, 2)
-        if own.usual:
-            flags = exhibition.known(target, np.array(own.usual)[codes]).astype(float)
-            flags[np.arange(len(times)) >= origin[:, None]] = np.nan
-            columns = np.insert(columns, len(own.past), flags, axis=2)
-        return cls(times, target, columns, origin)
+def _on_axis(
+    ids: tuple[str, ...],
+    codes: np.ndarray,
+    where: np.ndarray,
+    stamps: np.ndarray,
+    values: np.ndarray,
+    own: Preprocessing,
+    horizon: int,
+) -> Request:
+    """Rows on an axis that goes on `horizon` steps beyond the last history; NaN where columns have no value."""
+    given = ~np.isnan(values[0])
+    if not given.any():
+        raise DataError(f"column '{own.target}': no value; history needs {own.lookback} steps per series")
+    seen = pd.DatetimeIndex(np.unique(stamps[given]))
+    if own.calendar == "regular":
+        seen = axis.regular(seen, own.frequency)
+    elif own.closed is not None:
+        seen = axis.opened(seen, own.weekdays, own.closed)
+    times = pd.DatetimeIndex(seen.append(axis.following(seen[-1], horizon, own.frequency, own.weekdays)))
+    at = times.get_indexer(pd.DatetimeIndex(stamps))
+    # Rows on stamps that are no steps of the axis would vanish in silence.
+    off = (at < 0) & (stamps <= times[-1].to_datetime64())
+    if off.any() and own.calendar == "regular":
+        raise DataError(f"time {pd.Timestamp(stamps[off][0])} is off the axis of frequency {own.frequency}")
+    known = at >= 0
+    matrix = np.full((len(values), len(ids), len(times)), np.nan)
+    matrix[:, where[known], at[known]] = values[:, known]
+    target = matrix[0]
+    missing = np.isnan(target)
+    target[:, : len(seen)] = gaps.fill(target[:, : len(seen)], own.gaps)
+    origin = len(seen) - np.argmax(np.isfinite(target[:, : len(seen)])[:, ::-1], axis=1)
+    # As in training, a row without a target brings nothing but the future of its future columns.
+    matrix[1 : 1 + len(own.past), missing] = np.nan
+    matrix[1:, missing & (np.arange(len(times)) < origin[:, None])] = np.nan
+    columns = np.moveaxis(matrix[1:], 0, 2)
+    if own.usual:
+        flags = exhibition.known(target, np.array(own.usual)[codes]).astype(float)
+        flags[np.arange(len(times)) >= origin[:, None]] = np.nan
+        columns = np.insert(columns, len(own.past), flags, axis=2)
+    return Request(ids, codes, {}, times, target, columns, origin)
 
 
-def _long_enough(
-    matrix: _Matrices, ids: list[str], codes: np.ndarray, own: Preprocessing, lookbacks: np.ndarray
-) -> None:
-    for row, (name, code, lookback) in enumerate(zip(ids, codes, lookbacks, strict=True)):
-        origin, reads = int(matrix.origin[row]), int(lookback)
+def _long_enough(request: Request, own: Preprocessing, lookbacks: np.ndarray) -> None:
+    for row, (name, code, lookback) in enumerate(zip(request.ids, request.codes, lookbacks, strict=True)):
+        origin, reads = int(request.origin[row]), int(lookback)
         if own.lags:
             reads += own.lags[-1]
             begin = pd.Timestamp(own.begins[code])
-            if matrix.times[0] <= begin:  # the whole of it: lags before its first step are 0, as in training
-                reads = min(reads, max(own.lookback, int((matrix.times[:origin] >= begin).sum())))
-        recent = matrix.target[row, max(0, origin - reads) : origin]
+            if request.times[0] <= begin:  # the whole of it: lags before its first step are 0, as in training
+                reads = min(reads, max(own.lookback, int((request.times[:origin] >= begin).sum())))
+        recent = request.target[row, max(0, origin - reads) : origin]
         if len(recent) < reads or np.isnan(recent).any():
             named = f"series '{name}'" if own.keys else "the series"
             raise DataError(
@@ -186,12 +205,11 @@ def _long_enough(
             )
 
 
-def _exhibition_told(
-    target: np.ndarray, origin: np.ndarray, ids: list[str], codes: np.ndarray, own: Preprocessing
-) -> None:
+def _exhibition_told(request: Request, own: Preprocessing) -> None:
     """Refuse a history that begins among zeros, of which nobody can tell whether they go on from before."""
-    for row, name in enumerate(ids if own.usual else ()):
-        first, usual = origin[row] - own.lookback, own.usual[codes[row]]
+    target = request.target
+    for row, name in enumerate(request.ids if own.usual else ()):
+        first, usual = request.origin[row] - own.lookback, own.usual[request.codes[row]]
         begun = int(np.argmax(np.isfinite(target[row])))
         if first - begun < usual and not target[row, begun : first + 1].any():
             raise DataError(
@@ -200,18 +218,16 @@ def _exhibition_told(
             )
 
 
-def _known(
-    matrix: _Matrices, origin: np.ndarray, ids: list[str], codes: np.ndarray, own: Preprocessing, horizon: int
-) -> np.ndarray:
+def _known(request: Request, own: Preprocessing, horizon: int) -> np.ndarray:
     """Covariate columns without NaN: history carried forward, the future as given."""
-    columns = matrix.columns.copy()
-    fallback = np.array(own.fallback)[codes] if own.fallback else np.zeros((len(ids), 0))
+    columns, ids = request.columns.copy(), request.ids
+    fallback = np.array(own.fallback)[request.codes] if own.fallback else np.zeros((len(ids), 0))
     for k, name in enumerate(own.columns):
         if k >= len(own.columns) - len(own.future_columns):
-            for row, start in enumerate(origin):
+            for row, start in enumerate(request.origin):
                 gap = np.isnan(columns[row, start : start + horizon, k])
                 if gap.any():
-                    stamp = matrix.times[start + int(np.argmax(gap))]
+                    stamp = request.times[start + int(np.argmax(gap))]
                     raise DataError(
                         f"column '{name}': series '{ids[row]}' has no value at {stamp}; a future column must be "
                         f"known for each of the {horizon} steps ahead: add rows with it and an empty '{own.target}'"

@@ -1,0 +1,113 @@
+"""Networks as compiled programs of fixed shapes, which answer in a fraction of a millisecond.
+
+Keras's own `predict` prepares for data without end, anew at each call, and keeps state in the
+network, so that no two threads may ask it at once.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+
+from gridcast.forecaster import Forecaster
+from gridcast.routing import Routes
+
+SIZES = (1, 8, 64, 512)
+"""Windows of each compiled program: fewer are filled up, more go through the largest one after the other."""
+
+
+@dataclass(frozen=True)
+class Program:
+    """Networks of one architecture, compiled: `run(weights, read)`; `inputs` are the shapes and types it reads."""
+
+    run: Callable[[Any, Mapping[str, np.ndarray]], Any]
+    inputs: Mapping[str, tuple[tuple[int, ...], str]]
+
+    def warm(self, weights: Any) -> None:
+        """Compile for every size, so that no question waits for it."""
+        for size in SIZES:
+            read = {name: np.zeros((size, *shape), kind) for name, (shape, kind) in self.inputs.items()}
+            np.asarray(self.run(weights, read))
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """What answers in a network's place, with its `weights`."""
+
+    program: Program
+    weights: Any
+
+    def predict_on_batch(self, read: Mapping[str, np.ndarray]) -> np.ndarray:
+        """The network's answers (n, ...) to `read`, its inputs by name; of others it takes no notice."""
+        own = {name: np.asarray(read[name], kind) for name, (_, kind) in self.program.inputs.items()}
+        count = len(next(iter(own.values())))
+        found = []
+        for start in range(0, count, SIZES[-1]):
+            part = {name: values[start : start + SIZES[-1]] for name, values in own.items()}
+            rows = min(count - start, SIZES[-1])
+            size = next(size for size in SIZES if size >= rows)
+            if size > rows:
+                part = {name: _filled(values, size) for name, values in part.items()}
+            found.append(np.asarray(self.program.run(self.weights, part))[:rows])
+        return found[0] if len(found) == 1 else np.concatenate(found)
+
+
+def _filled(values: np.ndarray, size: int) -> np.ndarray:
+    whole = np.zeros((size, *values.shape[1:]), values.dtype)
+    whole[: len(values)] = values
+    return whole
+
+
+@functools.lru_cache(maxsize=32)
+def program(architecture: str) -> Program:
+    """The program of a network's `architecture`, in JSON: the same for every version that has it."""
+    import jax
+
+    network = keras.models.model_from_json(architecture)
+    inputs = {tensor.name: (tuple(tensor.shape[1:]), str(tensor.dtype)) for tensor in network.inputs}
+
+    def run(weights: Any, read: Mapping[str, Any]) -> Any:
+        return network.stateless_call(*weights, dict(read), training=False)[0]
+
+    return Program(jax.jit(run), inputs)
+
+
+def compiled(network: Any) -> Compiled:
+    """A Keras `network` on JAX, compiled and warm."""
+    import jax
+
+    found = program(network.to_json())
+    kinds = network.trainable_variables, network.non_trainable_variables
+    own = Compiled(found, tuple([jax.numpy.asarray(np.asarray(variable)) for variable in kind] for kind in kinds))
+    found.warm(own.weights)
+    return own
+
+
+def forecaster(given: Forecaster) -> Forecaster:
+    """The same with every network compiled that answers at once.
+
+    Those whose sample paths are drawn stay: they are stepped in numpy, see `models/sampling.py`.
+    """
+    if given.members:
+        return dataclasses.replace(given, members=tuple(map(forecaster, given.members)))
+    if given.routes:
+        routes = given.network
+        return dataclasses.replace(given, network=dataclasses.replace(routes, members=_members(routes)))
+    if given.quantiles is not None and given.quantiles.sampled:
+        return given
+    return dataclasses.replace(given, network=compiled(given.network))
+
+
+def _members(routes: Routes) -> dict[str, Compiled]:
+    """Members of one shape share a network, which brings the weights of each in turn."""
+    found = {}
+    for name, member in routes.members.items():
+        member.network.set_weights(member.weights)
+        found[name] = compiled(member.network)
+    return found

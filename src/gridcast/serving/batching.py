@@ -1,0 +1,73 @@
+"""Questions that arrive together go through a network together."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+from typing import Generic, TypeVar
+
+Q = TypeVar("Q")
+A = TypeVar("A")
+MOST = 64
+"""Questions that are answered at once."""
+
+
+class Together(Generic[Q, A]):
+    """Asks `answer` for all questions at hand, in a thread of `pool`, one call after the other.
+
+    A question that comes alone is asked at once. Where several came together the last time, it waits
+    up to `seconds` for as many; those that come while a call is under way go with the next one.
+    `answer` gives for each question its answer, or the exception that it raised.
+    """
+
+    def __init__(
+        self, answer: Callable[[Sequence[Q]], Sequence[A | Exception]], pool: Executor, seconds: float
+    ) -> None:
+        self._answer, self._pool, self._seconds = answer, pool, seconds
+        self._waiting: list[tuple[Q, asyncio.Future[A]]] = []
+        self._expected = 1
+        self._busy = False
+        self._timer: asyncio.TimerHandle | asyncio.Handle | None = None
+
+    async def ask(self, question: Q) -> A:
+        """The answer to `question`. Raises what it raised."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[A] = loop.create_future()
+        self._waiting.append((question, future))
+        if not self._busy:
+            if len(self._waiting) >= self._expected:
+                self._soon(loop.call_soon(self._start))
+            elif self._timer is None:
+                self._soon(loop.call_later(self._seconds, self._start))
+        return await future
+
+    def _soon(self, timer: asyncio.Handle) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = timer
+
+    def _start(self) -> None:
+        self._timer = None
+        # Who gave up waiting needs no answer.
+        waiting = [(question, future) for question, future in self._waiting if not future.done()]
+        taken, self._waiting = waiting[:MOST], waiting[MOST:]
+        if not taken:
+            return
+        self._busy, self._expected = True, len(taken)
+        done = asyncio.get_running_loop().run_in_executor(self._pool, self._answer, [question for question, _ in taken])
+        done.add_done_callback(lambda found: self._finish(taken, found))
+
+    def _finish(self, taken: list[tuple[Q, asyncio.Future[A]]], found: asyncio.Future[Sequence[A | Exception]]) -> None:
+        self._busy = False
+        failure = found.exception()
+        answers = [failure] * len(taken) if failure is not None else found.result()
+        for (_, future), answer in zip(taken, answers, strict=True):
+            if future.done():
+                continue
+            if isinstance(answer, BaseException):
+                future.set_exception(answer)
+            else:
+                future.set_result(answer)
+        if self._waiting:
+            self._start()

@@ -1,0 +1,42 @@
+"""Logs as lines of JSON: who asked what of which model, and how long it took; never what was sent."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import logging
+import sys
+import traceback
+from typing import IO
+
+NAME = "gridcast.serving"
+
+
+class Lines(logging.Formatter):
+    """One JSON object a line. Of an exception its kind and place: its message may quote what was sent."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The record as JSON, with what `extra={"told": …}` brought."""
+        moment = dt.datetime.fromtimestamp(record.created, dt.UTC).isoformat(timespec="milliseconds")
+        told = {"time": moment, "level": record.levelname.lower(), "event": record.getMessage()}
+        told |= getattr(record, "told", {})
+        if record.exc_info and record.exc_info[1] is not None:
+            told |= failure(record.exc_info[1])
+        return json.dumps(told)
+
+
+def failure(error: BaseException) -> dict[str, str]:
+    """The kind of an exception and where it came from."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return {"error": type(error).__name__, "at": f"{frames[-1].filename}:{frames[-1].lineno}" if frames else ""}
+
+
+def start(stream: IO[str] | None = None) -> None:
+    """Log as JSON to `stream`, standard error by default; what gridcast warns of tables is not logged."""
+    handler = logging.StreamHandler(stream or sys.stderr)
+    handler.setFormatter(Lines())
+    for name in (NAME, "uvicorn"):
+        logger = logging.getLogger(name)
+        logger.handlers, logger.propagate = [handler], False
+        logger.setLevel(logging.INFO)
+    logging.getLogger("gridcast").setLevel(logging.CRITICAL)  # its warnings quote the words of a table

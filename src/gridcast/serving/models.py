@@ -1,0 +1,259 @@
+"""The models that are served, each exchanged for the next version without anybody noticing."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+import logging
+import re
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from gridcast import evaluation, registry, tracking
+from gridcast.data import axis
+from gridcast.data.preprocessing import Preprocessing
+from gridcast.errors import DataError, GridcastError, TrackingError
+from gridcast.forecaster import FORECAST, Forecaster
+from gridcast.models.quantiles import Quantiles
+from gridcast.routing import Route, Routes
+from gridcast.serving.batching import Together
+from gridcast.serving.refusals import Refusal
+
+LOG = logging.getLogger("gridcast.serving")
+
+
+@dataclass(frozen=True, eq=False)
+class Served:
+    """A loaded version of the model `name`: its networks are compiled, and it has forecast a sample rightly.
+
+    `examples` are series that a forecast can be asked of, as they stand in a request. `together` takes
+    questions as `questions.read` makes them; `step` is the time from one step to the next.
+    """
+
+    name: str
+    forecaster: Forecaster
+    found: registry.Found
+    examples: tuple[dict[str, Any], ...]
+    since: float
+    together: Together[Any, np.ndarray]
+    step: np.timedelta64
+
+    @property
+    def own(self) -> Preprocessing:
+        """Its preprocessing."""
+        return self.forecaster.preprocessing
+
+    @property
+    def version(self) -> str:
+        """Its number in the registry."""
+        return str(self.found.version)
+
+    @property
+    def run_id(self) -> str | None:
+        """The MLflow run that trained it."""
+        return self.found.run_id
+
+    @property
+    def beaten_by(self) -> str | None:
+        """The best baseline, where it beats the model."""
+        return self.found.beaten_by
+
+    @property
+    def levels(self) -> tuple[float, ...] | None:
+        """The quantiles that it tells unasked; None where it forecasts values alone."""
+        quantiles = self.forecaster.quantiles
+        return None if quantiles is None else tuple(quantiles.levels)
+
+    @property
+    def names(self) -> set[str]:
+        """Columns and series that it knows, which may stand in messages."""
+        own = self.own
+        categories = {name for name, _ in own.categories}
+        return {own.time, own.target, *own.keys, *own.past, *own.future_columns, *categories, *own.series}
+
+
+class Models:
+    """The champions of some registered models, by name.
+
+    A thread looks every `poll` seconds whether an alias has moved. Then the new version is loaded
+    beside the old one, forecasts a sample, and takes its place at once; a request that has begun ends
+    with the version that it began with. Where that fails the old version stays, and `problems` says so.
+    """
+
+    def __init__(
+        self, names: Sequence[str], pool: Executor, *, uri: str | None = None, gather: float = 0.002, poll: float = 5.0
+    ) -> None:
+        self.names, self.problems = tuple(names), dict[str, str]()
+        self.swaps = 0
+        self._pool, self._uri, self._gather, self._poll = pool, uri, gather, poll
+        self._ended = threading.Event()
+        self._watch = threading.Thread(target=self._run, name="registry", daemon=True)
+        self._served: Mapping[str, Served] = {name: self._load(name, registry.find(name, uri)) for name in self.names}
+
+    def start(self) -> None:
+        """Begin to watch the registry."""
+        if self.names:
+            self._watch.start()
+
+    def close(self) -> None:
+        """Watch no more; a version that is being loaded is forgotten."""
+        self._ended.set()
+
+    def all(self) -> list[Served]:
+        """What is served at present."""
+        return list(self._served.values())
+
+    def get(self, name: str) -> Served:
+        """The model of this name. Raises Refusal (404)."""
+        found = self._served.get(name)
+        if found is None:
+            raise Refusal(404, "no_model", f"no such model is served (there are: {', '.join(self.names)})", "model")
+        return found
+
+    def look(self) -> None:
+        """Ask the registry once, and serve what its aliases say."""
+        for name in self.names:
+            try:
+                found = registry.find(name, self._uri)
+                if found.version != self._served[name].version:
+                    new = self._load(name, found)
+                    old, self._served = self._served[name], {**self._served, name: new}
+                    self.swaps += 1
+                    LOG.info("swapped", extra={"told": {"model": name, "old": old.version, "version": new.version}})
+                elif found != self._served[name].found:  # its tags were changed
+                    self._served = {**self._served, name: dataclasses.replace(self._served[name], found=found)}
+                self.problems.pop(name, None)
+            except Exception as error:  # noqa: BLE001 - whatever is wrong with the new one, the old one is served
+                if self.problems.get(name) != (told := masked(registry.first_line(error))):
+                    self.problems[name] = told
+                    LOG.warning("degraded", extra={"told": {"model": name, "reason": told}})
+
+    def _run(self) -> None:
+        while not self._ended.wait(self._poll):
+            self.look()
+
+    def _load(self, name: str, found: registry.Found) -> Served:
+        from gridcast.models import compiled
+
+        carried = registry.load(found.uri, self._uri)
+        own, examples = compiled.forecaster(adopted(carried.forecaster)), _examples(found, self._uri)
+        check(own, carried, examples)
+        together = Together(functools.partial(answered, own), self._pool, self._gather)
+        return Served(name, own, found, examples, time.time(), together, _step(own.preprocessing))
+
+
+def masked(text: str) -> str:
+    """`text` without the user and the password that the address of a store may carry."""
+    return re.sub(r"://[^\s/]*@", "://", text)
+
+
+def adopted(given: Any) -> Forecaster:
+    """The forecaster `given`, which runs by the code that its model carries, run by the code of this gridcast."""
+    quantiles = None if given.quantiles is None else Quantiles.from_json(given.quantiles.to_json())
+    own, network = Preprocessing.from_json(given.preprocessing.to_json()), given.network
+    if given.routes:
+        routes = tuple(Route(**dataclasses.asdict(route)) for route in given.routes)
+        network = Routes(routes, network.members, network.horizon)
+    return Forecaster(own, network, quantiles, tuple(map(adopted, given.members)), given.weights)
+
+
+def answered(forecaster: Forecaster, asked: Sequence[Any]) -> list[Any]:
+    """For each question the forecasts (series, horizon, 1 + levels) in data units, or the exception instead."""
+    found: list[Any] = [None] * len(asked)
+    groups: dict[Any, list[int]] = {}
+    for place, one in enumerate(asked):
+        # Samples depend on who stands before them, so each is drawn alone.
+        alone = place if forecaster.quantiles is not None and forecaster.quantiles.sampled else None
+        groups.setdefault((one.horizon, one.levels, alone), []).append(place)
+    for (horizon, levels, _), places in groups.items():
+        try:
+            answers = _quietly(forecaster, [asked[place].placed for place in places], horizon, levels)
+        except Exception as error:  # noqa: BLE001 - handed to who asked
+            answers = [error] if len(places) == 1 else [_alone(forecaster, asked[place]) for place in places]
+        for place, answer in zip(places, answers, strict=True):
+            found[place] = answer
+    return found
+
+
+def _alone(forecaster: Forecaster, one: Any) -> Any:
+    try:
+        return _quietly(forecaster, [one.placed], one.horizon, one.levels)[0]
+    except Exception as error:  # noqa: BLE001 - handed to who asked
+        return error
+
+
+def _quietly(forecaster: Forecaster, placed: Sequence[Any], horizon: int, levels: Sequence[float]) -> list[Any]:
+    with np.errstate(all="ignore"):  # what is not finite is refused, see `answers`
+        return list(forecaster.answers(placed, horizon, levels))
+
+
+def check(own: Forecaster, carried: registry.Loaded, examples: Sequence[Mapping[str, Any]]) -> None:
+    """Let a model forecast a stored example, or where none is kept a history of usual values.
+
+    Raises TrackingError where it does not forecast finite numbers, or others than the code it carries.
+    """
+    uri = carried.found.uri
+    table = frame(own.preprocessing, examples[0]) if examples else usual(own.preprocessing)
+    try:
+        expected, found = (one.predict(table)[FORECAST].to_numpy() for one in (carried, own))
+    except DataError as error:
+        raise TrackingError(f"{uri}: cannot forecast its sample: {error}") from None
+    if len(found) != own.preprocessing.horizon or not np.isfinite(found).all():
+        raise TrackingError(f"{uri}: its forecast of a sample is no number for each step")
+    if not np.allclose(found, expected, rtol=1e-3, atol=1e-3 * np.abs(expected).max()):
+        raise TrackingError(
+            f"{uri}: was made by a gridcast that forecasts otherwise; train it again, or serve it there"
+        )
+
+
+def frame(own: Preprocessing, series: Mapping[str, Any]) -> pd.DataFrame:
+    """A series as it stands in a request, as a table with the experiment's own column names."""
+    rows = [*series["history"], *series.get("future", ())]
+    table = pd.DataFrame(rows).rename(columns={"time": own.time, "value": own.target})
+    return table.assign(**keyed(own, series["id"]))
+
+
+def keyed(own: Preprocessing, name: str) -> dict[str, str]:
+    """The key columns of the series `name` with their values, as the experiment has them."""
+    # Where parts have slashes of their own, any cut will do: they are joined again.
+    return dict(zip(own.keys, name.split("/", len(own.keys) - 1), strict=True)) if own.keys else {}
+
+
+def usual(own: Preprocessing) -> pd.DataFrame:
+    """A history of the first series that the model must be able to read, whatever data it was trained on."""
+    steps = own.lookback + max(own.lags, default=0) + max(own.usual, default=0)
+    end = pd.Timestamp(own.span[1]) if own.span else pd.Timestamp("2020-01-01")
+    times = axis.following(end, steps + own.horizon, own.frequency, own.weekdays)
+    scaled = np.tile(np.linspace(0.2, 0.8, 7), -(-steps // 7))[None, :steps]
+    target = own.target_scaler.inverse(scaled, np.array([0]))[0]
+    series = {"id": own.series[0], "history": [{"time": time} for time in times[:steps]]}
+    table = frame(own, series | {"future": [{"time": time} for time in times[steps:]]})
+    table[own.target] = np.concatenate([target, np.full(own.horizon, np.nan)])
+    known = dict(zip(own.columns, own.fallback[0], strict=True)) if own.fallback else {}
+    for name in (*own.past, *own.future_columns):
+        table[name] = known[name]
+    return table
+
+
+def _examples(found: registry.Found, uri: str | None) -> tuple[dict[str, Any], ...]:
+    """The series kept with the test of the run, none where nothing was kept."""
+    try:
+        store, _ = tracking.sweep_of(found.run_id, uri)
+        key = tracking.tags(store, found.run_id or "")[tracking.KEY]
+        tested = tracking.finished(store, [key], "test")[key]
+        return tuple(json.loads(tracking.artifact(store, tested.info.run_id, evaluation.EXAMPLES)))
+    except (GridcastError, KeyError, ValueError):
+        return ()
+
+
+def _step(own: Preprocessing) -> np.timedelta64:
+    first, second = axis.following(pd.Timestamp("2001-01-01"), 2, own.frequency)
+    return (second - first).to_timedelta64()

@@ -1,0 +1,225 @@
+"""What goes in and out over HTTP: the contract, typed."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Level = Annotated[float, Field(gt=0, lt=1)]
+Horizon = Annotated[int, Field(ge=1, le=10**6)]
+Time = Annotated[str, Field(min_length=1, max_length=40, examples=["2011-12-31"])]
+
+
+class Asked(BaseModel):
+    """Part of a request: no unknown fields, no silent conversion."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class Observed(Asked):
+    """A step of history; past and future covariates stand beside its value, under their own names."""
+
+    model_config = ConfigDict(extra="allow")
+    time: Time
+    value: Finite
+
+
+class Ahead(Asked):
+    """A step to come, with what is known of it: every future covariate that is a column."""
+
+    model_config = ConfigDict(extra="allow")
+    time: Time
+
+
+class Series(Asked):
+    """A series: its history, oldest step first, and the steps after it that bring future covariates."""
+
+    id: Annotated[str | None, Field(max_length=1000)] = None
+    history: Annotated[list[Observed], Field(min_length=1)]
+    future: list[Ahead] = []
+
+
+class Question(Asked):
+    """What is to be forecast; a `horizon` beyond the trained one is rolled forward."""
+
+    model: Annotated[str, Field(max_length=1000)]
+    horizon: Horizon | None = None
+    quantiles: Annotated[list[Level], Field(min_length=1)] | None = None
+    series: Annotated[list[Series], Field(min_length=1)]
+
+
+class Row(Asked):
+    """A row of sensor values at a time."""
+
+    model_config = ConfigDict(extra="allow")
+    time: Time
+
+
+class Rows(Asked):
+    """What a detector is to look at."""
+
+    model: Annotated[str, Field(max_length=1000)]
+    rows: Annotated[list[Row], Field(min_length=1)]
+
+
+class NewKey(Asked):
+    """A key to be made."""
+
+    name: Annotated[str, Field(min_length=1, max_length=100)]
+    expires_in_days: Annotated[int, Field(ge=1, le=3650)] = 90
+    scopes: Annotated[list[Literal["predict", "admin"]], Field(min_length=1)] = ["predict"]
+
+
+class Told(BaseModel):
+    """What every answer says of the model that gave it."""
+
+    model: str
+    version: str
+    run_id: str | None
+    elapsed_ms: float
+    beaten_by_baseline: bool
+    beaten_by: Annotated[str | None, Field(description="the best baseline, where it beats the model")] = None
+
+
+class Past(BaseModel):
+    """A step of the history as it was read."""
+
+    time: str
+    value: float
+
+
+class Point(BaseModel):
+    """A step ahead, in data units; `rolled_forward` beyond the trained horizon."""
+
+    time: str
+    value: float
+    quantiles: dict[str, float] | None = None
+    rolled_forward: bool
+
+
+class Forecast(BaseModel):
+    """The forecast of one series; `answered_by` where series have models of their own."""
+
+    id: str
+    points: list[Point]
+    answered_by: str | None = None
+    history: list[Past] | None = None
+
+
+class Answer(Told):
+    """The forecasts of all series asked for, in their order."""
+
+    forecasts: list[Forecast]
+
+
+class Event(BaseModel):
+    """Steps in a row whose score passed the threshold."""
+
+    start: str
+    end: str
+    peak: float
+
+
+class Scores(Told):
+    """What a detector saw."""
+
+    scores: list[float]
+    threshold: float
+    events: list[Event]
+
+
+class Model(BaseModel):
+    """A model that is served, and what it reads."""
+
+    model: str
+    version: str
+    run_id: str | None
+    beaten_by_baseline: bool
+    beaten_by: str | None = None
+    loaded_at: str
+    problem: Annotated[str | None, Field(description="why a newer version is not served")] = None
+    frequency: str
+    lookback: int
+    horizon: int
+    quantiles: list[float] | None = None
+    time: str
+    target: str
+    keys: list[str]
+    past: list[str]
+    future: list[str]
+    series: list[str]
+    examples: Annotated[list[str], Field(description="series of which an example is kept")]
+
+
+class Models(BaseModel):
+    """All models that are served."""
+
+    models: list[Model]
+
+
+class Version(BaseModel):
+    """Which version of a model answers."""
+
+    version: str
+    run_id: str | None
+    beaten_by_baseline: bool
+
+
+class Health(BaseModel):
+    """`degraded`: an older version is served than the alias wants, or the registry cannot be asked."""
+
+    status: Literal["ok", "degraded"]
+    models: dict[str, Version]
+    degraded: list[str]
+    uptime_seconds: float
+
+
+class Created(BaseModel):
+    """A new key, shown this once."""
+
+    id: str
+    api_key: str
+    expires_at: str
+
+
+class Kept(BaseModel):
+    """What is known of a key."""
+
+    id: str
+    name: str
+    scopes: list[str]
+    created_at: str
+    expires_at: str
+    revoked_at: str | None = None
+
+
+class KeyList(BaseModel):
+    """Every key there was, the newest first."""
+
+    keys: list[Kept]
+
+
+class Problem(BaseModel):
+    """Why there is no answer."""
+
+    code: str
+    message: str
+    where: str | None = None
+
+
+class Error(BaseModel):
+    """What is answered in place of anything else."""
+
+    error: Problem
+
+
+def fields() -> set[str]:
+    """The names of all fields that a request may have."""
+    return {name for kind in (Observed, Ahead, Series, Question, Row, Rows, NewKey) for name in kind.model_fields}
+
+
+def extras(step: Observed | Ahead) -> dict[str, Any]:
+    """The covariates of a step, not checked yet."""
+    return step.__pydantic_extra__ or {}

@@ -1,0 +1,47 @@
+"""The service on a port, until it is stopped."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gridcast.serving import logs
+from gridcast.serving.settings import Settings
+
+if TYPE_CHECKING:
+    import uvicorn
+
+SLICE = 0.001
+"""Seconds that one thread may hold Python while others wait; its own 0.005 would be felt in an answer's time."""
+
+
+def serve(settings: Settings, host: str, port: int, cache: Path) -> None:
+    """Serve until SIGINT or SIGTERM; requests that have begun are answered. Raises TrackingError."""
+    from gridcast.training import backend
+
+    logs.start()
+    backend.start("jax", cache)
+    sys.setswitchinterval(SLICE)
+    server(settings, host, port).run()
+
+
+def server(settings: Settings, host: str, port: int) -> uvicorn.Server:
+    """The service that `settings` describe, its models loaded, not running yet. Raises TrackingError."""
+    import uvicorn
+
+    from gridcast.serving.app import application
+
+    return uvicorn.Server(
+        uvicorn.Config(
+            application(settings),
+            host=host,
+            port=port,
+            log_config=None,
+            access_log=False,
+            # An address that a client wrote itself would be no limit to it.
+            proxy_headers=False,
+            server_header=False,
+            timeout_graceful_shutdown=10,
+        )
+    )

@@ -1,0 +1,173 @@
+"""A real store with small real models, and real servers that answer by them."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import logging
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import requests
+
+from gridcast import evaluation, registry, tracking
+from gridcast.forecaster import MEMBERS, NETWORK, SETTINGS
+from gridcast.plan import Plan
+from gridcast.registry import BEATEN, CHAMPION
+from gridcast.routing import Route
+from gridcast.routing import files as routed
+from gridcast.tracking import Entry, Store
+from samples import SMALL, planned, sales
+from servers import free_port, wait
+
+TOKEN = "a-token-of-the-admin-0123456789"
+DAYS = 130
+FRAME = sales(DAYS)
+POINT, NEXT, ROUTED, ENSEMBLE, QUANTILES, SAMPLED = "sales", "next", "routed", "ensemble", "quantiles", "sampled"
+KINDS = (POINT, ROUTED, ENSEMBLE, QUANTILES, SAMPLED)
+PROBABILISTIC = {
+    **{name: SMALL[name] for name in ("data", "window")},
+    "task": "probabilistic",
+    "probabilistic": {"quantiles": [0.1, 0.5, 0.9], "paths": 20},
+    "selection": {"metric": "best_val_wql"},
+}
+
+
+@dataclass(frozen=True)
+class Shop:
+    """Models by name in the MLflow store at `uri`; `run_ids` are those of the runs that made them."""
+
+    uri: str
+    run_ids: dict[str, str]
+
+    def champion(self, name: str, of: str | None = None, **tags: str) -> str:
+        """Let the model that is called `of` become a new champion of `name`; its version."""
+        client, _ = tracking.connect(self.uri)
+        run_id = self.run_ids[of or name]
+        if name not in [model.name for model in client.search_registered_models()]:
+            client.create_registered_model(name)
+        logged = registry.model_id(client, client.get_run(run_id))
+        version = client.create_model_version(name, f"models:/{logged}", run_id, tags=tags, model_id=logged)
+        client.set_registered_model_alias(name, CHAMPION, version.version)
+        return str(version.version)
+
+
+def record(store: Store, plan: Plan, name: str, files: dict[str, bytes]) -> str:
+    """Write a run with its model, and its test with the examples, as a sweep does."""
+    parent = tracking.open_sweep(store, plan.sweep_key, plan.experiment.name, plan.tags(), plan.texts())
+    run_id = tracking.record(store, parent, Entry(name, "run", name, files=files, backend="jax"))
+    examples = evaluation.examples(plan.panel, plan.material.preprocessing, 7)
+    artifacts = {evaluation.EXAMPLES: json.dumps(examples).encode()}
+    tracking.record(store, parent, Entry(name, "test", name, artifacts=artifacts))
+    return run_id
+
+
+def run(plan: Plan, number: int) -> Any:
+    """One of the runs of a plan."""
+    return list(plan.runs.values())[number]
+
+
+def build(folder: Path) -> dict[str, str]:
+    from gridcast.training import fit
+
+    plans = {POINT: planned(folder, FRAME, **SMALL, grid={"learning_rate": [0.01, 0.003]})}
+    for name, likelihood in ((QUANTILES, "quantile"), (SAMPLED, "student-t")):
+        own = {"training": {"epochs": 1, "steps": 4}, "baseline": {"likelihood": likelihood}}
+        plans[name] = planned(folder, FRAME, **{**PROBABILISTIC, **own})
+    files = {name: fit.train(plan.material, run(plan, 0)).files for name, plan in plans.items()}
+    files[NEXT] = fit.train(plans[POINT].material, run(plans[POINT], 1)).files
+    one, other = files[POINT], files[NEXT]
+    routes = (Route("GRU for apples", 7, "apples.keras"), Route("seasonal naive", 7, period=7))
+    files[ROUTED] = {SETTINGS: one[SETTINGS], **routed(routes, {"apples.keras": one[NETWORK]})}
+    members = {"members": [["0.json", "0.keras"], ["1.json", "1.keras"]], "weights": [0.25, 0.75]}
+    files[ENSEMBLE] = {SETTINGS: one[SETTINGS], MEMBERS: json.dumps(members).encode()}
+    for number, made in enumerate((one, other)):
+        files[ENSEMBLE] |= {f"{number}.json": made[SETTINGS], f"{number}.keras": made[NETWORK]}
+    with contextlib.chdir(folder):  # MLflow keeps artifacts where the store was made
+        store = tracking.open_store("shop", f"sqlite:///{folder}/mlflow.db")
+    run_ids = {name: record(store, plans.get(name, plans[POINT]), name, own) for name, own in files.items()}
+    shop = Shop(store.uri, run_ids)
+    for name in KINDS:
+        shop.champion(name, **({BEATEN: "last value"} if name == ROUTED else {}))
+    return run_ids
+
+
+@dataclass
+class Server:
+    """A service that listens, what it logs, and a key of it."""
+
+    url: str
+    service: Any
+    log: io.StringIO
+    key: str | None = None
+    session: requests.Session = field(default_factory=requests.Session)
+
+    def ask(self, method: str, path: str, *, key: str | None = None, **more: Any) -> requests.Response:
+        headers = {"X-API-Key": key or self.key or "", **more.pop("headers", {})}
+        return self.session.request(method, self.url + path, headers=headers, timeout=60, **more)
+
+    def get(self, path: str, **more: Any) -> requests.Response:
+        return self.ask("GET", path, **more)
+
+    def post(self, path: str, **more: Any) -> requests.Response:
+        return self.ask("POST", path, **more)
+
+    def lines(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.log.getvalue().splitlines()]
+
+    def made(self, *scopes: str) -> str:
+        """A key with these scopes, from the service itself."""
+        body = {"name": "test", "scopes": list(scopes)}
+        given = self.post("/generate_api_key", json=body, headers={"X-Admin-Token": TOKEN})
+        assert given.status_code == 201
+        return str(given.json()["api_key"])
+
+
+@contextlib.contextmanager
+def running(shop: Shop, folder: Path, names: tuple[str, ...] = (POINT,), **more: Any) -> Iterator[Server]:
+    """A service with these models and settings, on a port of its own."""
+    from gridcast.serving import logs, server
+    from gridcast.serving.limits import Limits
+    from gridcast.serving.settings import Settings
+
+    more = {"token": TOKEN, "uri": shop.uri, "limits": Limits(rate=0), "poll": 600.0, **more}
+    loggers = [logging.getLogger(name) for name in ("gridcast", logs.NAME, "uvicorn")]
+    before = [(logger.handlers, logger.level, logger.propagate) for logger in loggers]
+    log = io.StringIO()
+    logs.start(log)
+    port = free_port()
+    running = server.server(Settings(names, folder=folder, **more), "127.0.0.1", port)
+    thread = threading.Thread(target=running.run)
+    thread.start()
+    try:
+        wait(lambda: running.started, 30, "the server did not start")
+        found = Server(f"http://127.0.0.1:{port}", running.config.app.state.service, log)
+        if more["token"]:
+            found.key = found.made("predict", "admin")
+        yield found
+        found.session.close()
+    finally:
+        running.should_exit = True
+        thread.join()
+        for logger, (handlers, level, propagate) in zip(loggers, before, strict=True):
+            logger.handlers, logger.propagate = handlers, propagate
+            logger.setLevel(level)
+
+
+def question(
+    name: str = POINT, steps: int | None = None, products: tuple[str, ...] = ("apple",), **more: Any
+) -> dict[str, Any]:
+    """A request that is answered: the last `steps` of the history of each product."""
+    # One that draws on a year ago reads all that there is.
+    steps = steps or (DAYS if name in (QUANTILES, SAMPLED) else 14)
+    series = []
+    for product in products:
+        rows = FRAME[FRAME["product"] == product].tail(steps)
+        own = rows[["date", "quantity", "price"]].itertuples(index=False)
+        history = [{"time": date, "value": value, "price": price} for date, value, price in own]
+        series.append({"id": product, "history": history})
+    return {"model": name, "series": series, **more}

@@ -1,0 +1,126 @@
+"""API keys in a real file."""
+
+import hashlib
+import stat
+import time
+
+import pytest
+
+from gridcast.serving.keys import Keys, in_scope
+from gridcast.serving.refusals import Refusal
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "made" / "keys.db"
+
+
+@pytest.fixture
+def keys(path):
+    opened = Keys(path)
+    yield opened
+    opened.close()
+
+
+def refused(keys, text):
+    with pytest.raises(Refusal) as caught:
+        keys.verified(text)
+    return caught.value
+
+
+def test_a_key_has_256_random_bits_and_opens(keys):
+    key, text = keys.create("dashboard", 60, ["predict"])
+    own, _, secret = text.partition(".")
+    assert own == key.id
+    assert len(secret) == 43  # 32 bytes, six bits a letter
+    assert keys.verified(text) == key
+    assert text not in {keys.create("dashboard", 60, ["predict"])[1] for _ in range(50)}
+
+
+def test_only_its_digest_lies_in_the_file(keys, path):
+    _, text = keys.create("dashboard", 60, ["predict"])
+    keys.close()
+    secret = text.partition(".")[2]
+    held = b"".join(file.read_bytes() for file in path.parent.iterdir())
+    assert secret.encode() not in held
+    assert hashlib.sha256(secret.encode()).digest() in held
+
+
+def test_nobody_else_may_read_the_file(keys, path):
+    keys.create("dashboard", 60, ["predict"])
+    assert {stat.S_IMODE(file.stat().st_mode) for file in path.parent.iterdir()} == {0o600}
+
+
+def test_a_key_works_after_a_restart_and_a_revoked_one_does_not(keys, path):
+    kept, text = keys.create("kept", 60, ["predict"])
+    gone, other = keys.create("gone", 60, ["predict"])
+    keys.revoke(gone.id)
+    keys.close()
+    again = Keys(path)
+    assert again.verified(text) == kept
+    assert refused(again, other).code == "key_revoked"
+    again.close()
+
+
+def test_what_another_process_revokes_is_revoked_here_at_once(keys, path):
+    key, text = keys.create("shared", 60, ["predict"])
+    assert keys.verified(text)
+    other = Keys(path)
+    other.revoke(key.id)
+    other.close()
+    assert refused(keys, text).code == "key_revoked"
+
+
+def test_an_expired_key_opens_nothing(keys):
+    key, text = keys.create("short", 0.05, ["predict"])
+    assert keys.verified(text) == key
+    time.sleep(0.06)
+    assert refused(keys, text).code == "key_expired"
+
+
+@pytest.mark.parametrize("text", ["", ".", "x", "x.y", "é.ü", "\0", "a" * 10_000, "' OR 1=1 --", "\ud800.x"])
+def test_what_is_no_key_is_refused(keys, text):
+    keys.create("dashboard", 60, ["predict"])
+    text = text.encode("utf-8", "replace").decode()
+    refusal = refused(keys, text)
+    assert (refusal.status, refusal.code) == (401, "key_unknown")
+
+
+def test_the_id_of_one_key_and_the_secret_of_another_open_nothing(keys):
+    one, other = (keys.create(name, 60, ["predict"])[1] for name in ("one", "other"))
+    mixed = f"{one.partition('.')[0]}.{other.partition('.')[2]}"
+    assert refused(keys, mixed).code == "key_unknown"
+    assert refused(keys, one[:-1]).code == "key_unknown"
+    assert refused(keys, f"{one}x").code == "key_unknown"
+
+
+def test_a_revoked_or_expired_key_is_told_so_only_to_who_holds_it(keys):
+    key, text = keys.create("gone", 60, ["predict"])
+    keys.revoke(key.id)
+    assert refused(keys, f"{key.id}.guessed").code == "key_unknown"
+    assert refused(keys, text).code == "key_revoked"
+
+
+def test_a_key_opens_what_its_scopes_say(keys):
+    key, _ = keys.create("reader", 60, ["predict", "predict"])
+    assert key.scopes == ("predict",)
+    in_scope(key, "predict")
+    with pytest.raises(Refusal) as caught:
+        in_scope(key, "admin")
+    assert (caught.value.status, caught.value.code) == (403, "scope_missing")
+
+
+def test_the_list_has_no_secrets_and_the_newest_first(keys):
+    made = [keys.create(name, 60, ["predict"]) for name in ("first", "second")]
+    listed = keys.all()
+    assert [key.name for key in listed] == ["second", "first"]
+    assert not any(text.partition(".")[2] in repr(listed) for _, text in made)
+
+
+def test_a_key_is_revoked_once_and_an_unknown_id_is_none(keys):
+    key, _ = keys.create("gone", 60, ["predict"])
+    first = keys.revoke(key.id)
+    assert first.revoked is not None
+    assert keys.revoke(key.id) is None
+    assert keys.all() == [first]
+    assert keys.revoke("nothing") is None

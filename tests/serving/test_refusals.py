@@ -1,0 +1,59 @@
+"""Messages say where and what, and hide what was sent."""
+
+import pytest
+
+from gridcast.serving.refusals import of_table, place, without_quoted
+
+KNOWN = {"date", "product", "quantity", "price", "apple"}
+
+
+@pytest.mark.parametrize(
+    ("told", "where", "message"),
+    [
+        (
+            "line 3, column 'quantity': 'secret' is no number; correct it, or leave the field empty",
+            "line 3, column 'quantity'",
+            "'…' is no number; correct it, or leave the field empty",
+        ),
+        (
+            "line 3, column 'quantity': 'it's 'quantity' secret' is no number; correct it",
+            "line 3, column 'quantity'",
+            "'…' is no number; correct it",
+        ),
+        (
+            "line 1: no column 'quantity' (data.target); did you mean 'secret'? (the file has: a, secret')",
+            "line 1",
+            "no column 'quantity' (data.target); did you mean '…'?",
+        ),
+        (
+            "series 'secret' was not in the training data; did you mean 'apple'?",
+            "file",
+            "series '…' was not in the training data; did you mean 'apple'?",
+        ),
+        ("column 'price', row 5: infinite value", "column 'price', row 5", "infinite value"),
+        ("row 7: series 'apple' at 2023-01-02 stands twice", "row 7", "series 'apple' at 2023-01-02 stands twice"),
+        ("column 'secret': x", "file", "column '…': x"),
+        ("the file is empty; give one", "file", "the file is empty; give one"),
+        ("column 'price': Unable to parse \"secret\" at 3", "column 'price'", "Unable to parse '…' at 3"),
+    ],
+)
+def test_a_message_of_gridcast_keeps_its_place_and_loses_what_was_sent(told, where, message):
+    refusal = of_table(told, KNOWN, "file")
+    assert (refusal.where, refusal.message) == (where, message)
+    assert refusal.status == 422
+
+
+VALUES = ["a'b", "'", "''", "a' or 'b", 'a"b', "\0", "x\0" + "0\0", "line\n'break", "'apple' secret"]
+
+
+@pytest.mark.parametrize("value", VALUES)
+def test_no_value_comes_through_however_it_is_quoted(value):
+    shown = without_quoted(f"'{value}' is no number", KNOWN)
+    assert "secret" not in shown
+    assert shown.endswith("' is no number")
+    assert set(shown.removesuffix(" is no number")) <= set("'…") | set("'apple'")
+
+
+def test_a_place_shows_the_words_that_are_known():
+    assert place(("series", 0, "history", 3, "value"), {"series", "history", "value"}) == "series[0].history[3].value"
+    assert place(("series", 0, "secret"), {"series"}) == "series[0].…"
