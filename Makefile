@@ -5,7 +5,7 @@ BIN := .venv/bin
 GRIDCAST := $(BIN)/gridcast
 
 .DEFAULT_GOAL := help
-.PHONY: help grid validate plan report promote serve doctor bench bench-full bench-forecasting bench-products storm hosts proofs test lint format ui lock clean
+.PHONY: help grid validate plan report promote serve doctor bench bench-full bench-forecasting bench-products bench-serving notebooks storm hosts proofs test lint format ui lock clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -51,6 +51,9 @@ bench-forecasting: .venv/.test ## probabilistic forecasts against DeepAR, AutoET
 bench-products: .venv/.test ## 100 products, a network each, against the plain loop
 	@$(BIN)/python benchmarks/per_product.py
 
+bench-serving: .venv/.test ## the service under load, against `mlflow models serve`, and ten minutes of swaps and outages
+	@$(BIN)/python benchmarks/serving.py --soak 10
+
 ui: .venv/.run ## browse the runs at http://127.0.0.1:5000
 	@$(BIN)/mlflow ui
 
@@ -67,6 +70,9 @@ hosts: .venv/.test ## sweeps over hosts of their own (network namespaces, needs 
 proofs: .venv/.test ## the tests that are too slow for every day: more networks, engines and databases
 	@$(BIN)/python -m pytest -m slow
 
+notebooks: .venv/.test ## make the Jupyter twin of notebooks/tour.py anew
+	@$(BIN)/marimo export ipynb notebooks/tour.py --output notebooks/tour.ipynb --sort top-down --no-include-outputs --force
+
 lint: .venv/.test ## check style (ruff) and types (mypy)
 	@$(BIN)/ruff check src tests
 	@$(BIN)/ruff format --check src tests
@@ -78,9 +84,11 @@ format: .venv/.test ## put the code into shape
 
 lock: ## pin every package anew (needs uv)
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
-		--no-annotate --no-header pyproject.toml -o requirements.txt
+		--no-annotate --no-header pyproject.toml --extra postgres -o requirements.txt
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
 		--no-annotate --no-header pyproject.toml --group dev -c requirements.txt -o requirements-dev.txt
+	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
+		--no-annotate --no-header pyproject.toml --group lab -c requirements.txt -c requirements-dev.txt -o requirements-lab.txt
 
 clean: ## remove what can be made again; runs (mlflow.db, mlruns), results on their way there, keys of the service, data and .venv stay
 	rm -rf reports .mypy_cache .ruff_cache .pytest_cache

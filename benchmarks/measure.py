@@ -99,6 +99,12 @@ def aligned(lines: list[tuple[str, ...]]) -> str:
     )
 
 
+def megabytes(pid: int) -> float:
+    """Memory of a process and its descendants at present."""
+    process = psutil.Process(pid)
+    return sum(map(_bytes, [process, *process.children(recursive=True)])) / 2**20
+
+
 def _bytes(process: psutil.Process) -> int:
     memory = process.memory_full_info()
     return int(getattr(memory, "pss", memory.rss))
