@@ -161,7 +161,8 @@ def test_models_carry_the_forecaster_and_all_it_needs():
     assert reachable("gridcast.forecaster") | {"gridcast.forecaster"} <= {dotted(file) for file in flavor.CARRIED}
 
 
-DECLARATIONS = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.ClassDef, ast.Assign, ast.AnnAssign, ast.AugAssign)
+FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
+DECLARATIONS = (ast.Import, ast.ImportFrom, *FUNCTIONS, ast.ClassDef, ast.Assign, ast.AnnAssign, ast.AugAssign)
 
 
 @pytest.mark.parametrize("file", sorted(TREES.keys() - {"forked.py"}))  # which is there to act

@@ -298,6 +298,7 @@ def test_an_unknown_model_is_named_with_those_that_there_are(shop, command):
     assert "no registered model 'shpo'; did you mean 'shop'?" in err
 
 
+@pytest.mark.slow
 def test_an_alarm_ends_with_1_tells_people_and_trains_again_through_the_gates(shop, command):
     pytest.importorskip("apprise")
     more = FRAME.assign(quantity=FRAME["quantity"].where(STAMPS < END, FRAME["quantity"] * 1.8))

@@ -64,7 +64,7 @@ def run(shop, folder, *options, hooks=None):
 
 
 def test_nothing_is_found_in_a_short_run(shop, tmp_path):
-    assert run(shop, tmp_path, "--max-examples", "5", "--phases", "examples,fuzzing") >= 50
+    assert run(shop, tmp_path, "--max-examples", "8", "--phases", "examples,fuzzing") >= 50
 
 
 @pytest.mark.slow
