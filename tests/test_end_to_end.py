@@ -19,7 +19,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from gridcast import config, flavor, plan
+from gridcast import config, flavor, plan, sweep, tracking
+from gridcast.execution import Place
 from gridcast.forecaster import inputs
 from samples import sales, write_experiment
 
@@ -114,11 +115,14 @@ def repeated(folder, finished):
 
 
 @pytest.fixture(scope="module")
-def repaired(folder, repeated):
-    client = client_of(f"sqlite:///{folder}/mlflow.db")
+def repaired(folder, repeated, planned, programs, jax_backend):
+    """The sweep once more, after one of its runs was deleted, in this one process."""
+    uri = f"sqlite:///{folder}/mlflow.db"
     lost = repeated.of("run")[0]
-    client.delete_run(lost.info.run_id)
-    return lost, start(folder, "--workers", "1")
+    client_of(uri).delete_run(lost.info.run_id)
+    with contextlib.chdir(folder):
+        result = sweep.run(planned, tracking.open_store("small", uri), Place(1, "jax", programs), sweep.Events())
+    return lost, result, Ended(0, "", "", stored(uri, "small"))
 
 
 @pytest.fixture(scope="module")
@@ -240,9 +244,8 @@ def test_a_second_start_trains_nothing_and_adds_no_run(finished, repeated):
 
 
 def test_a_deleted_run_is_trained_again_and_it_alone(repeated, repaired):
-    lost, ended = repaired
-    assert (ended.code, ended.err) == (0, "")
-    assert "1 runs trained, 3 finished before, 0 failed, in " in ended.out
+    lost, result, ended = repaired
+    assert (result.trained, result.skipped, result.failed) == (1, 3, 0)
     before, after = ({run.info.run_id: run for run in found.of("run")} for found in (repeated, ended))
     (new,) = set(after) - set(before)
     assert set(before) - set(after) == {lost.info.run_id}

@@ -121,6 +121,7 @@ def test_the_report_says_what_the_ensemble_gains_over_its_best_member(story):
     assert "mlflow.keras.load_model" not in page
 
 
+@pytest.mark.slow
 def test_quantiles_are_combined_level_by_level(tmp_path, programs, jax_backend):
     probabilistic = {
         "task": "probabilistic",

@@ -136,6 +136,7 @@ def test_of_two_records_of_one_run_the_first_stays(project):
     assert [store.client.get_run(run_id).info.status for run_id in ids] == ["FINISHED", "KILLED"]
 
 
+@pytest.mark.slow
 def test_a_second_interrupt_stops_at_once(project):
     with MlflowServer(project / "server") as server:
         process = start(project, *storm.GRIDCAST, "run", "experiment.yaml", MLFLOW_TRACKING_URI=server.uri)

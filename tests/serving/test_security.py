@@ -308,9 +308,10 @@ def test_more_work_at_once_than_is_allowed_is_refused_and_health_still_answers(s
             )
             for _ in range(2)
         ]
-        for client in clients:
-            client.start()
-        wait(lambda: made.calls == 1 and len(made.together._waiting) == 1, 20, "the requests did not come in")
+        clients[0].start()
+        wait(lambda: made.calls == 1, 20, "the first request did not come in")
+        clients[1].start()
+        wait(lambda: len(made.together._waiting) == 1, 20, "the second request did not come in")
         third = found.post("/predict", json=question())
         assert error(third) == (503, "busy")
         assert third.headers["Retry-After"] == "1"

@@ -117,7 +117,7 @@ def array(values):
     "settings",
     [
         {"layer": "GRU", "optimizer": "rmsprop"},
-        {"layer": "LSTM", "optimizer": "adam"},
+        pytest.param({"layer": "LSTM", "optimizer": "adam"}, marks=pytest.mark.slow),
         pytest.param({"layer": "LSTM", "optimizer": "rmsprop"}, marks=pytest.mark.slow),
         pytest.param({"layer": "GRU", "bidirectional": True, "attention": True, "layers": 2}, marks=pytest.mark.slow),
     ],
