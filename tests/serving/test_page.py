@@ -1,7 +1,5 @@
 """The page at / in a browser, on desktop and phone, with keys and without."""
 
-import shutil
-
 import pytest
 import requests
 
@@ -10,24 +8,6 @@ from served import FRAME, KINDS, POINT, QUANTILES, running
 pytestmark = pytest.mark.xdist_group("serving")
 SEEN = "return !document.getElementById('shown').hidden"
 TOLD = "return document.getElementById('told').textContent"
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    from selenium import webdriver
-
-    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    if not chromium or not driver:
-        pytest.skip("no chromium and chromedriver on this machine")
-    options = webdriver.ChromeOptions()
-    options.binary_location = chromium
-    for argument in ("headless=new", "no-sandbox", "disable-gpu", "no-first-run", "disable-background-networking"):
-        options.add_argument(f"--{argument}")
-    options.add_argument(f"--user-data-dir={tmp_path_factory.mktemp('browser') / 'profile'}")
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    opened = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
-    yield opened
-    opened.quit()
 
 
 @pytest.fixture(scope="module")
