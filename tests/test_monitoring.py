@@ -92,7 +92,7 @@ def test_on_the_test_span_itself_everything_is_as_it_was_at_promotion(shop):
 def test_fresh_rows_of_the_same_kind_raise_no_alarm(fresh):
     assert fresh.alarms == ()
     assert fresh.headline == "shop version 1 is as it was when it was promoted: nothing is past its limit."
-    assert "No drift: quantity, price are as in training." in fresh.verdict
+    assert "No drift past its limit: quantity, price. Known stretches of" in fresh.verdict
     assert (fresh.first, fresh.steps, fresh.series) == (END, LATER, 2)
 
 

@@ -366,7 +366,8 @@ def _judged(found: Findings) -> tuple[tuple[str, ...], tuple[str, ...]]:
             f"p {row['p_value']:.1g} over all features)."
         )
     if found.judged and not len(drifted):
-        told.append(f"No drift: {', '.join(found.drift['feature'].unique())} are as in training.")
+        named = ", ".join(found.drift["feature"].unique())
+        told.append(f"No drift past its limit: {named}. Known stretches of {found.judged} steps differ as much.")
     for feature, part in found.stuck.groupby("feature", sort=False):
         worst = _records(part.nlargest(1, "steps"))[0]
         others = f" and {len(part) - 1} more" if len(part) > 1 else ""

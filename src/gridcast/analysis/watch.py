@@ -97,7 +97,7 @@ def _names(shown: pd.DataFrame) -> list[str]:
 def _drift(findings: Findings) -> Figure:
     """PSI of each feature and view, with what known stretches of the same length have."""
     shown = _shown(findings)[::-1]
-    figure = plots.figure_of(13.5, 1.3 + 0.34 * len(shown))
+    figure = plots.figure_of(13.5, 1.5 + 0.34 * len(shown))
     ax = figure.subplots()
     at = np.arange(len(shown))
     ax.barh(at, shown["usual_psi"], color=GREY, alpha=0.3, height=0.78, label="19 of 20 known stretches lie within")
@@ -108,7 +108,7 @@ def _drift(findings: Findings) -> Figure:
     ax.set_yticks(at, names)
     ax.grid(visible=False, axis="y")
     ax.set(title="Population stability index", xlabel="PSI", xlim=(0, None))
-    ax.legend(ncols=3, loc="upper left", bbox_to_anchor=(0, -0.6 / (0.6 + 0.34 * len(shown))))
+    figure.legend(ncols=3, loc="outside lower center")
     return figure
 
 
