@@ -33,8 +33,9 @@ serve: .venv/.run ## answer forecasts of the champion over HTTP (GRIDCAST_ADMIN_
 doctor: .venv/.run ## check installation, store, cache and disk (FIX=--fix mends what is safe)
 	@$(GRIDCAST) doctor $(FIX)
 
-bench: .venv/.test ## measure a small grid against the loops and tuners people use, side by side (no test)
+bench: .venv/.test ## measure a small grid against the loops people use, and tell what the whole grid showed (no test)
 	@$(BIN)/python benchmarks/sweep.py --quick
+	@$(BIN)/python benchmarks/blocks.py --recorded
 
 bench-full: .venv/.test ## the same on larger grids, and epochs, memory, large panels and reports (hours)
 	@$(BIN)/python benchmarks/sweep.py --medium
@@ -43,6 +44,7 @@ bench-full: .venv/.test ## the same on larger grids, and epochs, memory, large p
 	@$(BIN)/python benchmarks/memory.py
 	@$(BIN)/python benchmarks/panel_scale.py --csv
 	@$(BIN)/python benchmarks/report_scale.py
+	@$(BIN)/python benchmarks/halving.py
 	@$(BIN)/python benchmarks/blocks.py
 
 bench-forecasting: .venv/.test ## probabilistic forecasts against DeepAR, AutoETS, Prophet, seasonal naive (an hour; goes on where it stopped)

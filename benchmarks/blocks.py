@@ -1,6 +1,6 @@
 """gridcast on the whole retail grid, against peers that train balanced blocks of it.
 
-    .venv/bin/python benchmarks/blocks.py [--blocks N] [--peers NAME ...]
+    .venv/bin/python benchmarks/blocks.py [--blocks N] [--peers NAME ...] [--recorded]
 
 The whole grid takes the peers hours (the plain loop three and a half), so each of them trains blocks of
 six runs: every layer with every number of units, the other settings as BLOCKS has them, so that six
@@ -11,6 +11,7 @@ block. Prints the ratios and writes benchmarks/results/blocks.json.
 
 A block takes the six peers some twenty minutes, so a later call keeps the pairs that an earlier one
 wrote there, if versions and machine are the same, and pairs the rest with a grid trained anew.
+`--recorded` measures nothing: it prints what is there, or else what the project's authors measured.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -42,6 +44,8 @@ BLOCKS: tuple[dict[str, Any], ...] = (
     {"learning_rate": 0.0001, "batch_size": 64, "dropout": 0.1, "attention": False},
 )
 RESULTS = HERE / "results" / "blocks.json"
+RECORDED = HERE / "recorded" / "blocks.json"
+"""What the authors measured: hours that nobody need spend to read the table."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,6 +68,9 @@ class Pair:
 def main() -> None:
     """Measure what the command line asks for."""
     arguments = _arguments()
+    if arguments.recorded:
+        _tell_recorded()
+        return
     interpreters = {name: environments.python(name) for name in arguments.peers}
     about: dict[str, Any] = {"machine": machine(), "blocks": BLOCKS}
     about["versions"] = {
@@ -76,6 +83,17 @@ def main() -> None:
     if waiting:
         _measure(waiting, interpreters, about, measurements, pairs)
     print(table(pairs, measurements))
+
+
+def _tell_recorded() -> None:
+    path = RESULTS if RESULTS.exists() else RECORDED
+    content = json.loads(path.read_text())
+    about = content["machine"]
+    whose = "measured here" if path == RESULTS else "as the authors measured it"
+    print(f"\nThe whole retail grid, {whose} on {content['measured']} ({about['cores']} cores, {about['cpu']}):")
+    measurements, pairs = _kept(content)
+    print(table(pairs, measurements))
+    print("`make bench-full` measures it anew; that takes hours.")
 
 
 def _measure(
@@ -123,6 +141,10 @@ def _earlier(about: Mapping[str, Any]) -> tuple[list[Measurement], list[Pair]]:
     before, now = ({k: v for k, v in kept["machine"].items() if k != "load_before"} for kept in (content, about))
     if before != now or any(content["versions"].get(peer) != found for peer, found in about["versions"].items()):
         sys.exit(f"{RESULTS} is of another machine or other versions; move it away to measure anew")
+    return _kept(content)
+
+
+def _kept(content: Mapping[str, Any]) -> tuple[list[Measurement], list[Pair]]:
     pairs = [{name: value for name, value in pair.items() if name != "ratio"} for pair in content["pairs"]]
     return [Measurement(**done) for done in content["measurements"]], [Pair(**pair) for pair in pairs]
 
@@ -175,6 +197,7 @@ def _write(about: dict[str, Any], measurements: list[Measurement], pairs: list[P
     RESULTS.parent.mkdir(exist_ok=True)
     content = {
         **about,
+        "measured": time.strftime("%Y-%m-%d"),
         "measurements": [dataclasses.asdict(done) for done in measurements],
         "pairs": [dataclasses.asdict(pair) | {"ratio": pair.ratio} for pair in pairs],
     }
@@ -204,6 +227,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="gridcast on the whole retail grid, peers on blocks of it")
     parser.add_argument("--blocks", type=int, default=len(BLOCKS), choices=range(1, len(BLOCKS) + 1))
     parser.add_argument("--peers", nargs="*", choices=PEERS, default=list(PEERS), metavar="NAME", help=", ".join(PEERS))
+    parser.add_argument("--recorded", action="store_true", help="print what was measured before, and measure nothing")
     return parser.parse_args()
 
 
