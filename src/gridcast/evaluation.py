@@ -59,12 +59,14 @@ def answers(
     """
     if forecaster.quantiles is None:
         return Forecasts(index, forecaster.forecast(channels, index, series))
-    levels = forecaster.quantiles.levels
-    found = forecaster.quantiles_of(channels, index, series, (*levels, 0.5))
-    crps = None
+    levels, crps = forecaster.quantiles.levels, None
     if forecaster.quantiles.sampled and not forecaster.members:
         drawn = forecaster.samples_of(channels, index, series)
+        _, scale = forecaster.units_of(channels, index, series)
+        found = forecaster.quantiles.of_samples(drawn, scale, (*levels, 0.5))
         crps = metrics.crps(actual, np.moveaxis(drawn, 1, 2))
+    else:
+        found = forecaster.quantiles_of(channels, index, series, (*levels, 0.5))
     return Forecasts(index, found[..., -1], levels, found[..., :-1], crps)
 
 

@@ -156,11 +156,13 @@ def per_series(
     actual: np.ndarray, forecast: np.ndarray, series: np.ndarray, scale: np.ndarray
 ) -> dict[str, dict[str, float]]:
     """Every measure for each series; all four arrays are (points,), `scale` as `naive_scale` gives it."""
-    found = {}
-    for name in dict.fromkeys(series.tolist()):
-        own = series == name
-        found[name] = _all(actual[own], forecast[own]) | {
-            "mase": mase(actual[own], forecast[own], float(scale[own][0]))
+    _, first, code, counts = np.unique(series, return_index=True, return_inverse=True, return_counts=True)
+    rows = np.split(np.argsort(code, kind="stable"), np.cumsum(counts)[:-1])
+    names, found = series[first].tolist(), {}
+    for k in np.argsort(first):
+        own = rows[k]
+        found[names[k]] = _all(actual[own], forecast[own]) | {
+            "mase": mase(actual[own], forecast[own], float(scale[first[k]]))
         }
     return found
 
@@ -170,8 +172,11 @@ def overall(actual: np.ndarray, forecast: np.ndarray, series: np.ndarray, scale:
 
     A series without a finite MASE is left out of that mean; the verdict tells of it.
     """
-    each = [own["mase"] for own in per_series(actual, forecast, series, scale).values() if np.isfinite(own["mase"])]
-    return _all(actual, forecast) | {"mase": float(np.mean(each)) if each else float("nan")}
+    _, first, code = np.unique(series, return_index=True, return_inverse=True)
+    errors, unit = np.bincount(code, np.abs(forecast - actual)) / np.bincount(code), scale[first]
+    each = errors[unit > 0] / unit[unit > 0]
+    each = each[np.isfinite(each)]
+    return _all(actual, forecast) | {"mase": float(np.mean(each)) if len(each) else float("nan")}
 
 
 def _all(actual: np.ndarray, forecast: np.ndarray) -> dict[str, float]:

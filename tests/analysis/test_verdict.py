@@ -28,3 +28,10 @@ def test_series_without_a_mase_are_told(without, told):
 
 def test_before_the_test_span_is_touched_there_is_nothing_to_count():
     assert verdict.counted(pd.DataFrame()) == []
+
+
+def test_what_does_as_well_is_not_said_to_be_better():
+    table = pd.DataFrame({"name": ["last value", "own settings"], "mase": [1.2, 0.9]})
+    told = verdict.honest(table, 0.9, ["last value"])
+    assert told == "The winner beats the last value and every other naive baseline; it is level with own settings."
+    assert "own settings has the lower error (MASE 0.900 against 0.950)" in verdict.honest(table, 0.95, ["last value"])

@@ -147,10 +147,12 @@ def honest(table: pd.DataFrame, winner_mase: float, naive: Sequence[str]) -> str
     if simple:
         return f"The winner beats the last value, but not {_list(simple)}: use that instead, it costs nothing."
     if len(ahead):
-        first = ahead.iloc[0]
+        name, error = ahead.iloc[0][["name", "mase"]]
+        if error == winner_mase:
+            return f"The winner beats the last value and every other naive baseline; it is level with {name}."
         return (
             "The winner beats the last value and every other naive baseline, yet "
-            f"{first['name']} has the lower error (MASE {first['mase']:.3f} against {winner_mase:.3f})."
+            f"{name} has the lower error (MASE {error:.3f} against {winner_mase:.3f})."
         )
     return "The winner beats the last value and every other baseline."
 

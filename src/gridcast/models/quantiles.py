@@ -44,17 +44,22 @@ class Quantiles:
         `centre` and `scale` (n,) are the units of each window, in data units. Raises DataError for a level that a
         network which answers with quantiles was not trained for.
         """
-        wanted = sorted(set(levels))
         if self.sampled:
-            drawn = self.samples(network, read, centre, scale, lags, lookback, seed)
-            found = np.moveaxis(np.quantile(drawn, wanted, axis=1), 0, 2)
-        else:
-            found = self._read_off(network, read, scale, wanted) + centre[:, None, None]
-        if self.correction is not None:
-            found = self.correction.apply(found, wanted, scale)
-        if self.sampled and LIKELIHOODS[self.likelihood].counts:
+            return self.of_samples(self.samples(network, read, centre, scale, lags, lookback, seed), scale, levels)
+        wanted = sorted(set(levels))
+        found = self._read_off(network, read, scale, wanted) + centre[:, None, None]
+        return self._corrected(found, wanted, scale)[..., np.searchsorted(wanted, levels)]
+
+    def of_samples(self, drawn: np.ndarray, scale: np.ndarray, levels: Sequence[float]) -> np.ndarray:
+        """The same of sample paths that are `drawn` already, see `samples`."""
+        wanted = sorted(set(levels))
+        found = self._corrected(np.moveaxis(np.quantile(drawn, wanted, axis=1), 0, 2), wanted, scale)
+        if LIKELIHOODS[self.likelihood].counts:
             found = np.maximum(found, 0.0)
-        return np.asarray(found[..., np.searchsorted(wanted, levels)])
+        return found[..., np.searchsorted(wanted, levels)]
+
+    def _corrected(self, found: np.ndarray, levels: Sequence[float], scale: np.ndarray) -> np.ndarray:
+        return found if self.correction is None else self.correction.apply(found, levels, scale)
 
     def samples(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,8 +14,8 @@ from gridcast.training.material import Material
 
 WINDOWS, STEPS = 2000, 40_000
 """Most windows that are shuffled, and most steps that they read together: a few seconds for any lookback."""
-SAMPLED, REPEATS = 100, 2
-"""Most windows, and shuffles of each part, where each forecast is made of sample paths."""
+SAMPLED, REPEATS, PATHS = 100, 2, 25
+"""Most windows, shuffles of each part, and paths of each forecast, where it is made of sample paths."""
 
 
 def explain(material: Material, files: dict[str, bytes]) -> dict[str, Any]:
@@ -27,6 +28,7 @@ def explain(material: Material, files: dict[str, bytes]) -> dict[str, Any]:
     forecaster, random = fit.restore(files), np.random.default_rng(0)
     if forecaster.routes:
         return {}
+    forecaster = _with_few_paths(forecaster)
     own, sampled = forecaster.preprocessing, forecaster.quantiles is not None
     index = material.origins("validation", own.lookback)
     size = min(len(index), SAMPLED if sampled else WINDOWS, max(1, STEPS // own.lookback))
@@ -49,6 +51,13 @@ def explain(material: Material, files: dict[str, bytes]) -> dict[str, Any]:
         "permuted": permuted.to_dict("records"),
         "attention": _attention(forecaster, material, index),
     }
+
+
+def _with_few_paths(forecaster: Forecaster) -> Forecaster:
+    """The same with at most `PATHS` sample paths: the same ones are drawn before and after a shuffle."""
+    quantiles, members = forecaster.quantiles, tuple(map(_with_few_paths, forecaster.members))
+    few = quantiles and replace(quantiles, paths=min(quantiles.paths, PATHS))
+    return replace(forecaster, quantiles=few, members=members)
 
 
 def _attention(forecaster: Forecaster, material: Material, index: np.ndarray) -> list[dict[Any, Any]]:
