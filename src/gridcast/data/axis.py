@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 
 import numpy as np
@@ -110,6 +111,7 @@ def _usual(times: pd.DatetimeIndex, days: tuple[int, ...]) -> pd.DatetimeIndex:
     return dates[np.isin(dates.day_of_week, days)]
 
 
+@functools.lru_cache(maxsize=1024)  # those who ask a service today all end at the same stamp
 def following(last: pd.Timestamp, steps: int, frequency: str, days: tuple[int, ...] = ()) -> pd.DatetimeIndex:
     """The `steps` stamps after `last`, on the given weekdays only where there are any."""
     every = max(1, -(-7 // len(days))) if days else 1

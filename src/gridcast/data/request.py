@@ -165,12 +165,13 @@ def _on_axis(
     elif own.closed is not None:
         seen = axis.opened(seen, own.weekdays, own.closed)
     times = pd.DatetimeIndex(seen.append(axis.following(seen[-1], horizon, own.frequency, own.weekdays)))
-    at = times.get_indexer(pd.DatetimeIndex(stamps))
+    every = times.to_numpy()
+    at = np.minimum(np.searchsorted(every, stamps), len(every) - 1)
+    known = every[at] == stamps
     # Rows on stamps that are no steps of the axis would vanish in silence.
-    off = (at < 0) & (stamps <= times[-1].to_datetime64())
+    off = ~known & (stamps <= every[-1])
     if off.any() and own.calendar == "regular":
         raise DataError(f"time {pd.Timestamp(stamps[off][0])} is off the axis of frequency {own.frequency}")
-    known = at >= 0
     matrix = np.full((len(values), len(ids), len(times)), np.nan)
     matrix[:, where[known], at[known]] = values[:, known]
     target = matrix[0]

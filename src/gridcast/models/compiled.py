@@ -18,7 +18,7 @@ import numpy as np
 from gridcast.forecaster import Forecaster
 from gridcast.routing import Routes
 
-SIZES = (1, 8, 64, 512)
+SIZES = (1, 4, 16, 64, 512)
 """Windows of each compiled program: fewer are filled up, more go through the largest one after the other."""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,7 +24,10 @@ def serve(settings: Settings, host: str, port: int, cache: Path) -> None:
     logs.start()
     backend.start("jax", cache)
     sys.setswitchinterval(SLICE)
-    server(settings, host, port).run()
+    own = server(settings, host, port)
+    gc.collect()
+    gc.freeze()  # what is loaded stays: no later collection need look at it, which takes tens of milliseconds
+    own.run()
 
 
 def server(settings: Settings, host: str, port: int) -> uvicorn.Server:
