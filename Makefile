@@ -86,7 +86,7 @@ format: .venv/.test ## put the code into shape
 
 lock: ## pin every package anew (needs uv)
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
-		--no-annotate --no-header pyproject.toml --extra postgres -o requirements.txt
+		--no-annotate --no-header pyproject.toml --extra postgres --extra prophet -o requirements.txt
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
 		--no-annotate --no-header pyproject.toml --group dev -c requirements.txt -o requirements-dev.txt
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
