@@ -226,16 +226,18 @@ def _curves_panel(ax: Axes, curves: pd.DataFrame) -> None:
 def best_model_evaluation(test: pd.DataFrame, by_series: pd.DataFrame, target: str) -> Figure:
     """Forecast against actual for the best, median and worst series, residuals, error by series.
 
+    Where each series was forecast many steps ahead from an origin or two, fan charts tell of it and this does not.
     `test` is the winner's table of the test span, `by_series` its measures with column series.
     """
     known = by_series.dropna(subset=["mase"]) if by_series["mase"].notna().any() else by_series
     ranked = known.sort_values("mase")["series"].tolist()
     chosen = {"best": ranked[0], "median": ranked[(len(ranked) - 1) // 2], "worst": ranked[-1]}
     shown = {name: role for role, name in reversed(chosen.items())}
-    names = [name for name in ranked if name in shown]
+    first = test[test["step"] == 1]
+    told = test["step"].max() == 1 or first["series"].value_counts().max() > 2
+    names = [name for name in ranked if name in shown and told]
     figure = figure_of(13.5, 3.0 + 2.2 * len(names))
     spec = figure.add_gridspec(len(names) + 1, 2, height_ratios=[1] * len(names) + [1.3])
-    first = test[test["step"] == 1]
     for row, name in enumerate(names):
         ax = figure.add_subplot(spec[row, :])
         own = first[first["series"] == name]
