@@ -92,7 +92,8 @@ def find(record: Record) -> Detections | None:
         ],
         columns=["start", "end", "steps", "peak", "severity", "blame", "right"],
     )
-    missed = _missed(times, labels, found)
+    labelled = [] if labels is None else events.spans(labels).tolist()
+    missed = _missed(times, labelled, found)
     measured = _measured(record.measured)
     told = dict(measured.iloc[0])
     return Detections(
@@ -105,17 +106,19 @@ def find(record: Record) -> Detections | None:
         raised=raised,
         missed=missed,
         honest=_honest(measured),
-        sentences=[_standing(told, raised, missed, len(table) / record.about["per_day"]), _limit(threshold, chosen)],
+        sentences=[
+            _standing(told, raised, len(labelled), len(missed), len(table) / record.about["per_day"]),
+            _limit(threshold, chosen),
+        ],
         advice=_advice(told, raised, times[-1], chosen),
     )
 
 
-def _missed(times: pd.DatetimeIndex, labels: np.ndarray | None, found: Sequence[events.Event]) -> pd.DataFrame:
+def _missed(times: pd.DatetimeIndex, labelled: list[list[int]], found: Sequence[events.Event]) -> pd.DataFrame:
     alarms = np.zeros(len(times), bool)
     for one in found:
         alarms[one.start : one.end] = True
-    spans = events.spans(np.zeros(len(times), bool) if labels is None else labels).tolist()
-    rows = [(times[a], times[b - 1], b - a) for a, b in spans if not alarms[a:b].any()]
+    rows = [(times[a], times[b - 1], b - a) for a, b in labelled if not alarms[a:b].any()]
     return pd.DataFrame(rows, columns=["start", "end", "steps"])
 
 
@@ -142,12 +145,11 @@ def _honest(measured: pd.DataFrame) -> str:
     return f"The winner does not beat {best['name']} ({figures}): use that instead, it needs no training."
 
 
-def _standing(told: Mapping[Any, float], raised: pd.DataFrame, missed: pd.DataFrame, days: float) -> str:
+def _standing(told: Mapping[Any, float], raised: pd.DataFrame, events: int, missed: int, days: float) -> str:
     alarms = f"{len(raised)} alarm{'s' * (len(raised) != 1)} in {days:.1f} days"
-    if "event_recall" not in told:
+    if not events:
         return f"On data never seen it raised {alarms}; without labels nobody can tell which of them were false."
-    count = round(len(missed) / (1 - told["event_recall"])) if told["event_recall"] < 1 else None
-    part = "every labelled event" if count is None else f"{count - len(missed)} of {count} labelled events"
+    part = f"{events - missed} of {events} labelled events" if missed else "every labelled event"
     late = f", on the mean {told['delay_steps']:.1f} steps after it began" if "delay_steps" in told else ""
     false = int(raised["right"].eq(False).sum())
     return f"On data never seen it found {part}{late}; of {alarms}, {false} {'was' if false == 1 else 'were'} false."
