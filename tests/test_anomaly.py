@@ -237,5 +237,5 @@ def test_without_labels_the_report_says_so(story):
     told = detections.find(replace(found, scores=found.scores.drop(columns="labelled"), measured=bare))
     assert not told.labelled
     assert "nobody can tell" in told.honest
-    assert "without labels" in told.sentences[0]
+    assert "nothing there is labelled" in told.sentences[0]
     assert list(detections.draw(told)) == ["scores", "contributions"]

@@ -37,8 +37,9 @@ class Data(Section):
 
     `static_source` is a CSV file that brings the `static` columns, a row for each value of the
     `series` columns, where the table itself does not.
-    `sensors` are the columns that task: anomaly watches, each a series; left empty, all that hold numbers but
-    `labels`, in which 1 says that a step is anomalous: the test alone looks at it. Gaps that are to `keep` stay gaps.
+    `sensors` are the columns that task: anomaly watches, each a series; left empty, all that hold numbers.
+    `labels` is a column in which 1 says that a step is anomalous, or a JSON file of such stretches, see `data.marked`;
+    the test alone looks at them. Gaps that are to `keep` stay gaps.
     `aggregate` combines rows finer than `frequency` into one per series and period: the target by
     that rule, covariates by their mean. `exhibition` looks for stretches without exhibition, runs of
     zeros far longer than the habit of a series, and either leaves them out of training and

@@ -1,5 +1,7 @@
 """Tables with a column for each sensor: read, laid on their axis, labels kept apart."""
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -102,3 +104,31 @@ def test_a_sensor_that_is_constant_in_training_is_told_of(built):
 )
 def test_a_table_that_cannot_be_used_is_refused_and_told_why(refusal, change, sections, told):
     assert told in refusal(change(FRAME), **sections)
+
+
+def test_labels_of_many_tables_may_stand_in_one_json_file(built, tmp_path):
+    path = tmp_path / "labels.json"
+    marks = {
+        "sensors.csv": [["2024-01-01 06:40:00.000000", "2024-01-01 06:59:00"], "2024-01-01 07:30"],
+        "other.csv": [],
+    }
+    path.write_text(json.dumps(marks))
+    found = built(FRAME.drop(columns="anomaly"), data={"labels": str(path)}).panel
+    assert np.flatnonzero(found.labels).tolist() == [*range(400, 420), 450]
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ('{"sensor.csv": []}', "has no entry for"),
+        ('{"sensors.csv": [["2024-01-01"]]}', "['2024-01-01'] is no stretch [first, last]"),
+        ('{"sensors.csv": ["soon"]}', "cannot be read"),
+        ("[]", "cannot be read"),
+        (None, "No such file"),
+    ],
+)
+def test_a_file_of_labels_that_cannot_be_used_is_told_of(refusal, tmp_path, content, told):
+    path = tmp_path / "labels.json"
+    if content is not None:
+        path.write_text(content)
+    assert told in refusal(FRAME.drop(columns="anomaly"), data={"labels": str(path)})

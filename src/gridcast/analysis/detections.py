@@ -145,11 +145,11 @@ def _honest(measured: pd.DataFrame) -> str:
     return f"The winner does not beat {best['name']} ({figures}): use that instead, it needs no training."
 
 
-def _standing(told: Mapping[Any, float], raised: pd.DataFrame, events: int, missed: int, days: float) -> str:
+def _standing(told: Mapping[Any, float], raised: pd.DataFrame, known: int, missed: int, days: float) -> str:
     alarms = f"{len(raised)} alarm{'s' * (len(raised) != 1)} in {days:.1f} days"
-    if not events:
-        return f"On data never seen it raised {alarms}; without labels nobody can tell which of them were false."
-    part = f"{events - missed} of {events} labelled events" if missed else "every labelled event"
+    if not known:
+        return f"On data never seen it raised {alarms}; nothing there is labelled, so nobody can tell which were false."
+    part = f"{known - missed} of {known} labelled events" if missed else "every labelled event"
     late = f", on the mean {told['delay_steps']:.1f} steps after it began" if "delay_steps" in told else ""
     false = int(raised["right"].eq(False).sum())
     return f"On data never seen it found {part}{late}; of {alarms}, {false} {'was' if false == 1 else 'were'} false."

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from gridcast.config import Data
-from gridcast.data import aggregation, axis, builtin, files, listed
+from gridcast.data import aggregation, axis, builtin, files, listed, marked
 from gridcast.errors import ConfigError, DataError, suggest
 
 SERIES, TIME, TARGET, LINE, FILE = "__series__", "__time__", "__target__", "__line__", "__file__"
@@ -71,6 +71,8 @@ def load(data: Data, cache: Path = Path("data")) -> Table:
     for number, path in enumerate(paths):
         rows, note = files.read(path, own)
         tidy, labelled = _melted(rows, own, path) if own.sensors else (_tidy(rows, own, path), None)
+        if data.labels and data.labels.endswith(marked.SUFFIX):
+            labelled = marked.read(data.labels, path, pd.DatetimeIndex(rows[data.time]))
         labels += [] if labelled is None else [labelled]
         tables.append(tidy.assign(**{FILE: np.int32(number)}))
         if data.source not in builtin.SETS:
@@ -127,7 +129,8 @@ def _of_sensors(data: Data, path: str) -> Data:
                 f"{path}, line 1: no sensor can be called '{name}', which is what answers call their own; where it "
                 "says what is anomalous, name it in data.labels, else leave it out with data.sensors, or rename it"
             )
-    return data.model_copy(update={"series": (), "sensors": tuple(found)})
+    column = None if data.labels and data.labels.endswith(marked.SUFFIX) else data.labels
+    return data.model_copy(update={"series": (), "sensors": tuple(found), "labels": column})
 
 
 def _melted(rows: pd.DataFrame, data: Data, path: str) -> tuple[pd.DataFrame, pd.Series | None]:
