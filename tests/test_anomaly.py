@@ -75,6 +75,7 @@ def test_every_run_is_recorded_with_its_threshold_and_its_false_alarms(story):
         assert (run.data.params["threshold"], run.data.params["least"]) == ("mean-std", "1")
         assert run.data.metrics["threshold"] > 0
         assert run.data.metrics["val_false_alarms_per_day"] >= 0
+        assert 0 < run.data.metrics["val_faults_missed"] < 0.9
         assert run.data.metrics["best_val_loss"] == min(
             tracking.history(story.store, run.info.run_id, "val_loss").values()
         )
