@@ -41,7 +41,7 @@ def inject(values: np.ndarray, length: int, seed: int = 0) -> tuple[np.ndarray, 
     """`values` (steps, sensors) with faults of `length` steps, and which steps they changed (steps,).
 
     One kind after the other, each in one sensor that chance chooses among those that vary; the faults are the same
-    for the same values, length and seed. A step without a value stays so, and where nothing varies nothing is changed.
+    for the same values, length and seed. Where values are missing, or nothing varies, nothing is changed.
 
     Source: Goswami, Challu, Callot, Minorics, Kan (2023), "Unsupervised Model Selection for Time-series Anomaly
     Detection": how well synthetic anomalies are found ranks detectors where no label can.
@@ -53,5 +53,6 @@ def inject(values: np.ndarray, length: int, seed: int = 0) -> tuple[np.ndarray, 
     begins = range(length, len(values) - length + 1, (1 + APART) * length) if len(varied) else range(0)
     for number, start in enumerate(begins):
         sensor, part = int(random.choice(varied)), slice(start, start + length)
-        changed[part, sensor] = kinds[number % len(kinds)](values[part, sensor], float(spreads[sensor]), random)
+        if np.isfinite(values[part, sensor]).all():
+            changed[part, sensor] = kinds[number % len(kinds)](values[part, sensor], float(spreads[sensor]), random)
     return changed, np.asarray(((changed != values) & np.isfinite(values)).any(axis=1))
