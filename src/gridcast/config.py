@@ -398,9 +398,9 @@ class Experiment(Section):
 
     @model_validator(mode="after")
     def _fits_its_task(self) -> Experiment:
-        likelihoods, detectors = self.values("likelihood"), self.values("detector")
         if self.task == "anomaly":
-            return self._fits_sensors(detectors)
+            return self._fits_sensors()
+        likelihoods = self.values("likelihood")
         for axis in ("detector", "latent"):
             if self.values(axis) != {None}:
                 raise ValueError(f"{axis}: means nothing under task: {self.task}; write task: anomaly")
@@ -449,7 +449,7 @@ class Experiment(Section):
             )
         return self
 
-    def _fits_sensors(self, detectors: set[Any]) -> Experiment:
+    def _fits_sensors(self) -> Experiment:
         """What task: anomaly cannot do, or has no use for."""
         for axis in ("likelihood", "scaling"):
             if self.values(axis) != {None}:
@@ -472,6 +472,8 @@ class Experiment(Section):
                 f"selection.metric: {self.selection.metric} means nothing under task: anomaly; write best_val_loss, "
                 "val_faults_missed or val_false_alarms_per_day"
             )
+        own = self.configuration().detector
+        detectors = {value for grid in self.grid for value in grid.get("detector", (own,))}
         if len(detectors) > 1 and self.selection.metric == "best_val_loss":
             raise ValueError(
                 "selection.metric: best_val_loss cannot compare detectors that err on different things "
