@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 from gridcast import __version__, alerts, config, terminal
-from gridcast.errors import ConfigError, DataError, GridcastError, Interrupted, PromotionRefused
+from gridcast.errors import ConfigError, DataError, GridcastError, Interrupted, PromotionRefused, suggest
 
 # What a verb needs is imported when it is called: MLflow and pandas take seconds to load.
 if TYPE_CHECKING:
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from gridcast.tracking import Store
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+simulate = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Make up data to try gridcast on.")
+app.add_typer(simulate, name="simulate")
 out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
@@ -378,6 +380,39 @@ def serve(
 
     with contextlib.suppress(KeyboardInterrupt):  # stopped in order: nothing is wrong
         server.serve(asked, host, port, CACHE)
+
+
+@simulate.command("sensors")
+def simulate_sensors(
+    kind: Annotated[str, typer.Option(help="univariate or multivariate")] = "multivariate",
+    days: Annotated[
+        int, typer.Option(min=2, max=366, help="a reading each minute, anomalies in the last quarter")
+    ] = 14,
+    seed: Annotated[int, typer.Option(min=0, help="the same seed gives the same data")] = 0,
+    folder: Annotated[Path, typer.Option(help="where the files go, in place of those of an earlier call")] = Path(
+        "data/sensors"
+    ),
+) -> None:
+    """Write readings of a made-up plant, sensors.csv with a column `anomaly`, and what is wrong where, labels.csv."""
+    from gridcast.anomaly import simulation
+
+    if kind not in simulation.KINDS:
+        known = simulation.KINDS
+        raise ConfigError(f"--kind: '{kind}' is not allowed{suggest(kind, known)} (allowed: {', '.join(known)})")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise ConfigError(f"--folder: '{folder}' is a file, or lies below one; name a folder") from None
+    readings, labels = simulation.simulate(kind, days * simulation.DAY, seed)
+    readings["anomaly"] = simulation.flags(readings, labels).astype(int)
+    _write(labels, folder / "labels.csv")
+    _write(readings, folder / "sensors.csv")
+    clean = int(readings["anomaly"].argmax())
+    out.print(
+        f"{folder / 'sensors.csv'}: {len(readings):,} readings, {len(labels)} anomalies from "
+        f"{readings['time'][clean]} on ({folder / 'labels.csv'})",
+        markup=False,
+    )
 
 
 @app.command()
