@@ -53,6 +53,11 @@ class Folder:
     path: Path
     time: str
 
+    @property
+    def name(self) -> str:
+        """For people."""
+        return str(self.path)
+
     def new(self, taken: Mapping[str, int], mark: pd.Timestamp | None) -> list[Stretch]:  # noqa: ARG002 - as Web
         """What was not `taken` (bytes by file name), a stretch for each file, the oldest first.
 
@@ -97,20 +102,24 @@ class Web:
     url: str
     time: str
 
+    @property
+    def name(self) -> str:
+        """For people, without what may be a secret."""
+        return self.url.partition("?")[0]
+
     def new(self, taken: Mapping[str, int], mark: pd.Timestamp | None) -> list[Stretch]:  # noqa: ARG002 - as Folder
         """The rows after `mark`, as one stretch. Raises GridcastError where the address gives no whole answer."""
         parts = urllib.parse.urlsplit(self.url)
         asked = urllib.parse.parse_qsl(parts.query) + ([("after", mark.isoformat())] if mark is not None else [])
         url = urllib.parse.urlunsplit(parts._replace(query=urllib.parse.urlencode(asked)))
         request = urllib.request.Request(url, headers={"Accept": "text/csv, application/json"})  # noqa: S310
-        name = self.url.partition("?")[0]  # what comes behind may be a secret
         try:
             with urllib.request.urlopen(request, timeout=PATIENCE) as answer:  # noqa: S310 - see `feed`
                 body = answer.read()
         except (OSError, http.client.HTTPException) as error:
-            raise GridcastError(f"{name}: no answer: {error}") from None
+            raise GridcastError(f"{self.name}: no answer: {error}") from None
         rows, unreadable, notes = _table(body, self.time)
-        return [Stretch(name, rows, unreadable=unreadable, notes=notes)] if len(rows) or unreadable else []
+        return [Stretch(self.name, rows, unreadable=unreadable, notes=notes)] if len(rows) or unreadable else []
 
 
 def feed(source: str, time: str) -> Folder | Web:
@@ -122,8 +131,11 @@ def feed(source: str, time: str) -> Folder | Web:
                 f"--follow: '{source}' is no folder; make it, or give an address such as http://host/rows"
             )
         return Folder(Path(source), time)
-    if scheme not in ("http", "https"):
-        raise ConfigError(f"--follow: '{scheme}://' is not allowed (allowed: a folder, http://, https://)")
+    parts = urllib.parse.urlsplit(source)
+    if scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc:
+        raise ConfigError(
+            f"--follow: (scheme: {scheme}) is no address such as http://host/rows, without name and password"
+        )
     return Web(source, time)
 
 
@@ -135,9 +147,10 @@ def _table(body: bytes, time: str) -> tuple[pd.DataFrame, int, tuple[str, ...]]:
         text = body.decode("latin-1")
     if not text.strip():
         return pd.DataFrame({time: []}), 0, ()
-    lines = len([line for line in text.splitlines()[1:] if line.strip()])
+    written = text.lstrip()[0] not in "[{"
+    lines = len([line for line in text.splitlines()[1:] if line.strip()]) if written else 0
     try:
-        rows = _json(text) if text.lstrip()[0] in "[{" else _csv(text)
+        rows = _csv(text) if written else _json(text)
         if len(rows) and time not in rows:
             names = [str(name) for name in rows.columns]
             raise DataError(f"no column '{time}'{suggest(time, names)} (there are: {', '.join(names)})")
@@ -145,7 +158,7 @@ def _table(body: bytes, time: str) -> tuple[pd.DataFrame, int, tuple[str, ...]]:
         return pd.DataFrame({time: []}), max(lines, 1), (str(error),)
     if not len(rows):
         return pd.DataFrame({time: []}), lines, (f"{lines} lines are torn",) if lines else ()
-    torn = 0 if text.lstrip()[0] in "[{" else lines - len(rows)
+    torn = lines - len(rows) if written else 0
     given = rows[time].astype(str).str.strip()
     stamps = pd.to_datetime(given, format="ISO8601", errors="coerce", utc=True).dt.tz_localize(None).dt.as_unit("us")
     bad = stamps.isna()

@@ -69,15 +69,23 @@ class Ledger:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._database = sqlite3.connect(path, timeout=BUSY, isolation_level=None)
+        except (sqlite3.Error, OSError) as error:
+            raise ConfigError(f"{path}: cannot be opened: {error}; name another file") from None
+        try:
             # WAL: who reads does not stop who writes. FULL: what was told as kept survives a loss of power too.
             self._database.executescript(f"PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; {TABLES}")
-        except (sqlite3.Error, OSError) as error:
-            raise ConfigError(f"{path}: nothing can be kept in this file: {error}; name another one") from None
-        for key, value in {"model": name, "frequency": frequency}.items():
-            self._database.execute("INSERT OR IGNORE INTO about VALUES (?, ?)", (key, value))
-            ((kept,),) = self._database.execute("SELECT value FROM about WHERE key = ?", (key,))
-            if kept != value:
-                raise ConfigError(f"{path}: belongs to a stream of {key} '{kept}', not '{value}'; name another file")
+            for key, value in {"model": name, "frequency": frequency}.items():
+                self._database.execute("INSERT OR IGNORE INTO about VALUES (?, ?)", (key, value))
+                ((kept,),) = self._database.execute("SELECT value FROM about WHERE key = ?", (key,))
+                if kept != value:
+                    raise ConfigError(
+                        f"{path}: belongs to a stream of {key} '{kept}', not '{value}'; name another file"
+                    )
+        except BaseException as error:
+            self.close()
+            if isinstance(error, sqlite3.Error):
+                raise ConfigError(f"{path}: nothing can be kept in this file: {error}; name another one") from None
+            raise
 
     def close(self) -> None:
         """Let the file go."""
@@ -179,14 +187,11 @@ class Ledger:
         known = self._database.execute(
             "SELECT id, first FROM events WHERE last >= ? AND first <= ? ORDER BY first",
             (event["first"], event["last"]),
-        ).fetchall()
-        (key, first), *merged = known or [(event["id"], event["first"])]
-        # A late step may have joined two.
-        self._database.executemany("DELETE FROM events WHERE id = ?", [(other,) for other, _ in merged])
-        row = key, min(first, event["first"]), *(event[name] for name in ("last", "steps", "peak", "severity"))
-        values = *row, json.dumps(event["blame"])
-        self._database.execute("INSERT OR REPLACE INTO events VALUES (?, ?, ?, ?, ?, ?, ?)", values)
-        return not known
+        ).fetchone()
+        key, first = known or (event["id"], event["first"])
+        own = [event[name] for name in ("last", "steps", "peak", "severity")] + [json.dumps(event["blame"])]
+        self._database.execute("INSERT OR REPLACE INTO events VALUES (?, ?, ?, ?, ?, ?, ?)", (key, first, *own))
+        return known is None
 
     def raise_alert(self, alert: Alert, channels: Sequence[str], at: str) -> None:
         """Put an alert into the outbox of each channel, once however often it is raised."""

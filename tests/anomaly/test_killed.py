@@ -1,0 +1,159 @@
+"""kill -9 at any moment: what was followed is in the record once, as if nothing had happened."""
+
+import contextlib
+import json
+import random
+import subprocess
+import sys
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+import follower
+from follower import put, readings, rows
+from servers import end, wait
+
+MINUTES = 5
+"""Steps of a file."""
+
+
+class Receiver:
+    """A web hook that keeps the ids it got, as a context manager."""
+
+    def __enter__(self):
+        self.got = got = []
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self):
+                about = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                assert self.headers["Idempotency-Key"] == about["id"]
+                got.append(about["id"])
+                self.send_response(200)
+                self.end_headers()
+
+            def log_message(self, *_):
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}/hook"
+        self.thread = threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.01})
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.server.shutdown()
+        self.thread.join()
+        self.server.server_close()
+
+
+def start(folder, record, log, *options):
+    """A process that follows `folder`, leader of a session of its own; what it says goes to `log`."""
+    with log.open("a") as output:
+        command = [sys.executable, follower.__file__, str(folder), str(record), *options]
+        return subprocess.Popen(command, stdout=output, stderr=output, start_new_session=True)
+
+
+def held(record):
+    """All that a record holds, but for when and in which order stretches were taken."""
+    steps = rows(record, "SELECT time, late, score, threshold, anomaly, contributions, readings FROM steps ORDER BY 1")
+    stretches = rows(record, "SELECT source, first, last, rows, late, repeated, unreadable FROM stretches ORDER BY 1")
+    return (
+        steps,
+        stretches,
+        rows(record, "SELECT * FROM events ORDER BY 1"),
+        rows(record, "SELECT * FROM files ORDER BY 1"),
+    )
+
+
+def storm(base: Path, strikes: int, files: int, slow: float, seed: int) -> None:
+    """Follow `files` files of a feed that grows meanwhile, killed so many times; compare with what peace leaves."""
+    chance = random.Random(seed)
+    starts = sorted(chance.sample(range(8, MINUTES * files - 12, 9), files // 6))
+    table = readings(MINUTES * files, seed, {begin: chance.randint(1, 12) for begin in starts})
+    parts = [table.iloc[MINUTES * k : MINUTES * (k + 1)] for k in range(files)]
+    calm, rough, log = base / "calm", base / "rough", base / "log.txt"
+    for folder in (calm, rough):
+        folder.mkdir()
+    for number, part in enumerate(parts):
+        put(calm, f"{number:04}.csv", part)
+    with Receiver() as hook:
+        assert start(calm, base / "calm.sqlite", log, "--once", "--webhook", hook.url).wait(60) == 0, log.read_text()
+        expected = set(hook.got)
+        assert len(expected) == len(hook.got) > files // 20
+    with Receiver() as hook:
+        waiting, seen, before = list(enumerate(parts)), [], log.read_text().count(".csv: ")
+        for _ in range(strikes):
+            started = log.read_text().count("follows")
+            process = start(rough, base / "rough.sqlite", log, "--slow", str(slow), "--webhook", hook.url)
+            try:
+                if chance.random() < 0.8:  # else it may be struck while it starts
+                    wait(lambda begun=started: log.read_text().count("follows") > begun, 60, "it did not start")
+                until = time.monotonic() + chance.uniform(0, 0.8)
+                while time.monotonic() < until:
+                    if waiting and chance.random() < 0.7:
+                        number, part = waiting.pop(0)
+                        put(rough, f"{number:04}.csv", part)
+                    time.sleep(0.02)
+                assert process.poll() is None, log.read_text()
+            finally:
+                end(process)
+            seen.append(log.read_text().count(".csv: ") - before)
+        assert len({count for count in seen if 0 < count < files}) >= strikes // 2, "most strikes hit nothing"
+        for number, part in waiting:
+            put(rough, f"{number:04}.csv", part)
+        assert start(rough, base / "rough.sqlite", log, "--once", "--webhook", hook.url).wait(120) == 0, log.read_text()
+        assert set(hook.got) == expected
+    assert held(base / "rough.sqlite") == held(base / "calm.sqlite")
+    alerts = rows(base / "rough.sqlite", "SELECT id, channel, sent IS NOT NULL FROM alerts ORDER BY 1, 2")
+    assert alerts == [(key, channel, 1) for key in sorted(expected) for channel in ("console", "webhook")]
+    assert rows(base / "rough.sqlite", "PRAGMA integrity_check") == [("ok",)]
+
+
+def test_three_strikes_leave_every_stretch_scored_once_and_every_alert_raised_once(tmp_path):
+    storm(tmp_path, strikes=3, files=60, slow=0.01, seed=1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [2, 3])
+def test_twenty_strikes_leave_every_stretch_scored_once_and_every_alert_raised_once(tmp_path, seed):
+    storm(tmp_path, strikes=20, files=400, slow=0.02, seed=seed)
+
+
+def test_a_kill_between_an_alert_and_its_mark_sends_it_again_with_the_same_id(tmp_path):
+    feed, record, log = tmp_path / "feed", tmp_path / "record.sqlite", tmp_path / "log.txt"
+    feed.mkdir()
+    put(feed, "a.csv", readings(30, spikes={10: 2}))
+    with Receiver() as hook:
+        assert start(feed, record, log, "--once", "--webhook", hook.url, "--die").wait(60) == -9
+        assert rows(record, "SELECT channel, sent IS NOT NULL FROM alerts") == [("console", 1), ("webhook", 0)]
+        assert start(feed, record, log, "--once", "--webhook", hook.url).wait(60) == 0
+    (key,) = {key for (key,) in rows(record, "SELECT id FROM alerts WHERE sent IS NOT NULL")}
+    assert hook.got == [key, key]
+    assert log.read_text().count("ALERT plant: anomaly since") == 1
+    assert [count for (count,) in rows(record, "SELECT rows FROM stretches")] == [30]
+
+
+def test_what_comes_while_it_follows_is_taken_without_a_restart(tmp_path):
+    feed, record, log = tmp_path / "feed", tmp_path / "record.sqlite", tmp_path / "log.txt"
+    feed.mkdir()
+    table = readings(30)
+    process = start(feed, record, log)
+    try:
+        wait(lambda: "follows" in log.read_text(), 30, "it did not start")
+        for number in range(3):
+            put(feed, f"{number}.csv", table.iloc[10 * number : 10 * (number + 1)])
+            wait(lambda line=f"{number}.csv: ": line in log.read_text(), 10, "the file was not taken")
+    finally:
+        end(process)
+    assert rows(record, "SELECT sum(rows), sum(repeated), sum(missing) FROM stretches") == [(30, 0, 0)]
+
+
+def test_a_reader_is_not_stopped_by_a_stream_that_writes(tmp_path):
+    record = tmp_path / "record.sqlite"
+    from gridcast.anomaly.ledger import Ledger
+
+    with contextlib.closing(Ledger(record, "plant", "min")) as ledger, ledger.writing():
+        assert rows(record, "SELECT count(*) FROM steps") == [(0,)]
