@@ -236,6 +236,8 @@ def predict(
     found = registry.find(model)
     backend.start("jax", CACHE)
     loaded = registry.load(found.uri)
+    if hasattr(loaded.forecaster, "threshold"):
+        raise ConfigError(f"{model}: tells anomalies and forecasts nothing; ask it with: gridcast detect")
     table = histories.read(history, loaded.forecaster.preprocessing)
     try:
         forecasts = loaded.predict(table, horizon, levels)
@@ -617,6 +619,8 @@ def _on_its_data(found: Found, experiment: Path | None, source: str | None) -> t
     text = tracking.artifact(store, parent, "experiment.yaml").decode()
     read = config.read(experiment) if experiment else config.parse(text, f"the sweep of {found.name or found.uri}")
     text = experiment.read_text(encoding="utf-8") if experiment else text
+    if read.task == "anomaly":
+        raise ConfigError(f"{found.name or found.uri}: tells anomalies, and this is for forecasts")
     if source is not None:
         read = read.model_copy(update={"data": read.data.model_copy(update={"source": source})})
     return store, parent, about, plans.make(read, text, "jax")

@@ -51,9 +51,13 @@ def plan(out: Console, planned: Plan) -> None:
 
 def tests(out: Console, result: Result) -> None:
     """The winner and the baselines on the test span."""
-    table = Table("on data never seen", "MASE", "MAE", "RMSE", box=None, header_style="bold")
+    from gridcast.anomaly.detection import SHOWN
+
+    forecasts = any("mase" in measures for measures in result.tested.values())
+    shown = {"mase": "MASE", "mae": "MAE", "rmse": "RMSE"} if forecasts else SHOWN
+    table = Table("on data never seen", *shown.values(), box=None, header_style="bold")
     for name, measures in result.tested.items():
-        table.add_row(name, *(f"{measures[m]:.4g}" if m in measures else "-" for m in ("mase", "mae", "rmse")))
+        table.add_row(name, *(f"{measures[m]:.4g}" if m in measures else "-" for m in shown))
     out.print(table)
 
 
