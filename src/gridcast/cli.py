@@ -429,6 +429,7 @@ def recalibrate(
     normal: Annotated[
         Path, typer.Argument(help="CSV or Parquet file of normal operation; rows labelled anomalous are left out")
     ],
+    labels: Annotated[str, typer.Option(metavar="COLUMN", help="column of 0 and 1, if the file has it")] = "anomaly",
     max_false_alarms: Annotated[
         float, typer.Option(min=0, max=1, help="share of the last third that may lie above the new threshold")
     ] = 0.01,
@@ -444,9 +445,9 @@ def recalibrate(
     found = registry.find(_registered(name))
     backend.start("jax", CACHE)
     loaded = _detector(found)
-    table, labels = recalibration.read(normal, loaded.forecaster)
+    table, known = recalibration.read(normal, loaded.forecaster, labels)
     try:
-        figures = recalibration.figures(loaded.forecaster, table, labels)
+        figures = recalibration.figures(loaded.forecaster, table, known)
     except Exception as error:
         if getattr(error, "exit_code", None) != DataError.exit_code:  # the carried code has classes of its own
             raise

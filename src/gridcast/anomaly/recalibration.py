@@ -15,7 +15,8 @@ import pandas as pd
 
 from gridcast import promotion, registry, tracking
 from gridcast.anomaly import events, stream, thresholds
-from gridcast.config import Data
+from gridcast.anomaly.detector import DETECTOR, Detector
+from gridcast.config import SENSORS, Data
 from gridcast.data import files
 from gridcast.errors import ConfigError, DataError, PromotionRefused
 from gridcast.forecaster import SETTINGS
@@ -28,8 +29,6 @@ FACTOR = 3.0
 """How many times the old threshold the new one may be, either way: beyond that the data or the plant are others."""
 ENOUGH = 100
 """Scores that a threshold is taken from, at least."""
-DETECTOR = "detector"
-"""Key of the settings of a detector in its file, see `detector`."""
 
 
 @dataclass(frozen=True)
@@ -62,20 +61,20 @@ class Figures:
         )
 
 
-def read(path: Path, detector: Any) -> tuple[pd.DataFrame, np.ndarray | None]:
+def read(path: Path, detector: Detector, label: str) -> tuple[pd.DataFrame, np.ndarray | None]:
     """The readings of the CSV or Parquet file at `path`, and its labels (rows,), None without such a column. DataError.
 
-    The column of labels is that of the training data, else `anomaly`: 1 for anomalous, 0 for confirmed as normal.
+    In the column `label`, 0 is confirmed as normal; whatever else it says is not.
     """
-    label = detector.labels or "anomaly"
     labels = label if label in files.columns(str(path)) else None
     names: dict[str, Any] = {"sensors": detector.sensors, "labels": labels, "frequency": detector.frequency}
-    rows, _ = files.read(str(path), Data(source=str(path), time=detector.time, **names), settable=False)
+    names |= {"source": str(path), "time": detector.time, "target": SENSORS["target"]}
+    rows, _ = files.read(str(path), Data(**names), settable=False)
     rows = rows.drop(columns=files.LINE)
-    return (rows, None) if labels is None else (rows.drop(columns=labels), rows[labels].to_numpy() > 0)
+    return (rows, None) if labels is None else (rows.drop(columns=labels), rows[labels].to_numpy() != 0)
 
 
-def figures(detector: Any, table: pd.DataFrame, labels: np.ndarray | None) -> Figures:
+def figures(detector: Detector, table: pd.DataFrame, labels: np.ndarray | None) -> Figures:
     """A threshold by the rule of the training from the first scores of `table`, tried on the last ones.
 
     Raises DataError where too few steps are left to take one from.

@@ -238,8 +238,7 @@ def _readings(
     rows, notes = stretch.rows, [*stretch.notes]
     known = [sensor for sensor in detector.sensors if sensor in rows]
     missing = [sensor for sensor in detector.sensors if sensor not in rows]
-    own = {*known, detector.time, getattr(detector, "labels", None)}
-    strange = [str(column) for column in rows.columns if column not in own]
+    strange = [str(column) for column in rows.columns if column not in {*known, detector.time}]
     readings = pd.DataFrame(np.nan, pd.DatetimeIndex(rows[detector.time]), list(detector.sensors))
     for sensor in known:
         text = rows[sensor].astype(str).str.strip()
