@@ -1,8 +1,9 @@
-"""A small detector, the data that it judges, and a process that follows a stream with it: `python follower.py …`."""
+"""A small detector, data for it, and a process that follows a stream with it: `follower.py FEED RECORD OPTIONS`."""
 
 from __future__ import annotations
 
-import argparse
+import contextlib
+import json
 import os
 import signal
 import sqlite3
@@ -74,34 +75,33 @@ def rows(path: Path, question: str) -> list[tuple[Any, ...]]:
         database.close()
 
 
-def main() -> None:
-    """Follow a folder or an address."""
+def follow(
+    source: Path | str,
+    record: Path,
+    webhook: str | None = None,
+    slow: float = 0.0,
+    every: float = 0.05,
+    *,
+    once: bool = False,
+    die: bool = False,
+) -> None:
+    """Follow a folder or an address; with `die`, until an alert was delivered and before it is marked so."""
     from gridcast.anomaly import feeds, stream
     from gridcast.anomaly.ledger import Ledger
-
-    parser = argparse.ArgumentParser()
-    parser.add_argument("source")
-    parser.add_argument("record", type=Path)
-    parser.add_argument("--webhook")
-    parser.add_argument("--slow", type=float, default=0.0)
-    parser.add_argument("--every", type=float, default=0.05)
-    parser.add_argument("--once", action="store_true")
-    parser.add_argument("--die", action="store_true", help="die as soon as an alert was delivered, before it is marked")
-    asked = parser.parse_args()
 
     def tell(line: str) -> None:
         print(line, flush=True)  # noqa: T201
 
-    channels = stream.channels(tell, asked.webhook, ())
-    if asked.die:
+    channels = stream.channels(tell, webhook, ())
+    if die:
         post = channels["webhook"]
         channels["webhook"] = lambda alert: post(alert) and os.kill(os.getpid(), signal.SIGKILL) is None
-    model = stream.Model("plant", "1", ZScore(slow=asked.slow))
-    ledger = Ledger(asked.record, model.name, model.detector.frequency)
-    feed = feeds.feed(asked.source, model.detector.time)
-    tell("follows")
-    stream.follow(feed, ledger, lambda: model, channels, tell, asked.every, once=asked.once)
+    model = stream.Model("plant", "1", ZScore(slow=slow))
+    feed = feeds.feed(str(source), model.detector.time)
+    with contextlib.closing(Ledger(record, model.name, model.detector.frequency)) as ledger:
+        tell("follows")
+        stream.follow(feed, ledger, lambda: model, channels, tell, every, once=once)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    follow(Path(sys.argv[1]), Path(sys.argv[2]), **json.loads(sys.argv[3]))

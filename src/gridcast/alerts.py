@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import logging
+import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Mapping, Sequence
@@ -63,5 +64,7 @@ def post(url: str, about: Mapping[str, Any], key: str) -> bool:
         with urllib.request.urlopen(request, timeout=PATIENCE):  # noqa: S310
             return True
     except (OSError, http.client.HTTPException) as error:
+        if isinstance(error, urllib.error.HTTPError):
+            error.close()  # it is an open answer too
         LOG.warning("--webhook: %s; the alert waits for the next look", error)
         return False

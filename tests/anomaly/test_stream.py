@@ -132,7 +132,7 @@ def test_events_of_a_stream_are_those_of_the_whole_table_wherever_it_is_cut(watc
     found = events.events(said["score"].to_numpy(), 3.0, said[list(SENSORS)].to_numpy(), SENSORS, 3, 2)
     assert 3 < len(found) < len(spikes)
     watched = watch(lookback=1, least=3, gap=2)
-    watched.look(*cut(table, *sorted(random.choice(np.arange(1, 220), 60, replace=False).tolist())))
+    watched.look(*cut(table, *sorted(random.choice(np.arange(1, 220), 25, replace=False).tolist())))
     assert watched.events() == [(event.start, event.end - 1) for event in found]
     kept = rows(watched.path, "SELECT peak, severity FROM events ORDER BY first")
     np.testing.assert_allclose(kept, [(event.peak, event.severity) for event in found], rtol=1e-8)

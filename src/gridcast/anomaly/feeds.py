@@ -8,6 +8,7 @@ import io
 import json
 import logging
 import time as clock
+import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Mapping
@@ -117,6 +118,8 @@ class Web:
             with urllib.request.urlopen(request, timeout=PATIENCE) as answer:  # noqa: S310 - see `feed`
                 body = answer.read()
         except (OSError, http.client.HTTPException) as error:
+            if isinstance(error, urllib.error.HTTPError):
+                error.close()  # it is an open answer too
             raise GridcastError(f"{self.name}: no answer: {error}") from None
         rows, unreadable, notes = _table(body, self.time)
         return [Stretch(self.name, rows, unreadable=unreadable, notes=notes)] if len(rows) or unreadable else []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time as clock
 import urllib.parse
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -44,8 +43,7 @@ def serve(
                 self._answer(400, "text/plain", "after: give a stamp such as 2024-01-31T12:00:00")
             else:
                 if asked.get("format") == "json":
-                    rows = json.loads(found.to_json(orient="records", date_format="iso"))
-                    self._answer(200, "application/json", json.dumps(rows))
+                    self._answer(200, "application/json", found.to_json(orient="records", date_format="iso"))
                 else:
                     self._answer(200, "text/csv", found.to_csv(index=False))
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import itertools
 import logging
 import math
+import re
 import time as clock
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -30,6 +31,7 @@ from gridcast.errors import ConfigError, DataError, GridcastError
 
 AHEAD = pd.Timedelta(days=1)
 """How far a stamp may lie ahead of the clock (time zones): one wrong year would make all that follows late."""
+UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 BLAMED = 3
 """Sensors that an alert names."""
 LOG = logging.getLogger(__name__)
@@ -79,13 +81,10 @@ def step(frequency: str) -> pd.Timedelta:
 
 def seconds(every: str) -> float:
     """Of a span such as 90s, 15m, 2h. Raises ConfigError."""
-    try:
-        found = pd.Timedelta(every).total_seconds()
-    except ValueError:
-        found = 0.0
-    if not found > 0:
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", every.strip())
+    if not found or not float(found[1]):
         raise ConfigError(f"--every: '{every}' is no span of time such as 90s, 15m or 2h")
-    return found
+    return float(found[1]) * UNITS[found[2]]
 
 
 def channels(tell: Callable[[str], None], webhook: str | None, urls: Sequence[str]) -> dict[str, Channel]:
