@@ -333,7 +333,7 @@ def test_an_experiment_moves_to_other_data_and_stays_the_same_else():
         (
             {"grid": {"detector": ["both", "prediction"]}},
             "selection.metric: best_val_loss cannot compare detectors that err on different things (both, prediction); "
-            "write val_false_alarms_per_day",
+            "write val_faults_missed",
         ),
         ({"selection": {"metric": "best_val_wql"}}, "selection.metric: best_val_wql means nothing under task: anomaly"),
     ],

@@ -289,9 +289,15 @@ class Ensemble(Section):
 
 
 class Selection(Section):
-    """How the winner is chosen, and when it may become champion; an `ensemble` wins in place of the best run."""
+    """How the winner is chosen, and when it may become champion; an `ensemble` wins in place of the best run.
 
-    metric: Literal["best_val_loss", "best_val_mae", "best_val_wql", "val_false_alarms_per_day"] = "best_val_loss"
+    Detectors also compare by what the AUC-PR lacks of 1 over validation steps that faults were put into
+    (`val_faults_missed`), and by the false alarms there at their threshold (`val_false_alarms_per_day`).
+    """
+
+    metric: Literal[
+        "best_val_loss", "best_val_mae", "best_val_wql", "val_faults_missed", "val_false_alarms_per_day"
+    ] = "best_val_loss"
     promote_to: Name | None = None
     margin: Annotated[float, Field(ge=0, lt=1)] = 0.0
     when_beaten: Literal["refuse", "warn"] = "refuse"
@@ -392,9 +398,9 @@ class Experiment(Section):
 
     @model_validator(mode="after")
     def _fits_its_task(self) -> Experiment:
-        likelihoods, detectors = self.values("likelihood"), self.values("detector")
         if self.task == "anomaly":
-            return self._fits_sensors(detectors)
+            return self._fits_sensors()
+        likelihoods = self.values("likelihood")
         for axis in ("detector", "latent"):
             if self.values(axis) != {None}:
                 raise ValueError(f"{axis}: means nothing under task: {self.task}; write task: anomaly")
@@ -403,8 +409,8 @@ class Experiment(Section):
                 raise ValueError(f"data.{field}: means nothing under task: {self.task}; write task: anomaly")
         if self.data.gaps == "keep":
             raise ValueError(f"data.gaps: keep is that of task: anomaly (got task: {self.task})")
-        if self.selection.metric == "val_false_alarms_per_day":
-            raise ValueError("selection.metric: val_false_alarms_per_day is that of task: anomaly")
+        if self.selection.metric.startswith("val_"):
+            raise ValueError(f"selection.metric: {self.selection.metric} is that of task: anomaly")
         if self.task == "forecast":
             for axis in ("likelihood", "scaling"):
                 if self.values(axis) != {None}:
@@ -443,7 +449,7 @@ class Experiment(Section):
             )
         return self
 
-    def _fits_sensors(self, detectors: set[Any]) -> Experiment:
+    def _fits_sensors(self) -> Experiment:
         """What task: anomaly cannot do, or has no use for."""
         for axis in ("likelihood", "scaling"):
             if self.values(axis) != {None}:
@@ -461,15 +467,17 @@ class Experiment(Section):
         ):
             if value != wanted:
                 raise ValueError(f"{where}: must be left out under task: anomaly, for {why}")
-        if self.selection.metric not in ("best_val_loss", "val_false_alarms_per_day"):
+        if self.selection.metric in ("best_val_mae", "best_val_wql"):
             raise ValueError(
-                f"selection.metric: {self.selection.metric} means nothing under task: anomaly; write best_val_loss or "
-                "val_false_alarms_per_day"
+                f"selection.metric: {self.selection.metric} means nothing under task: anomaly; write best_val_loss, "
+                "val_faults_missed or val_false_alarms_per_day"
             )
+        own = self.configuration().detector
+        detectors = {value for grid in self.grid for value in grid.get("detector", (own,))}
         if len(detectors) > 1 and self.selection.metric == "best_val_loss":
             raise ValueError(
                 "selection.metric: best_val_loss cannot compare detectors that err on different things "
-                f"({', '.join(sorted(map(str, detectors)))}); write val_false_alarms_per_day"
+                f"({', '.join(sorted(map(str, detectors)))}); write val_faults_missed"
             )
         return self
 

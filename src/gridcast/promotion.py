@@ -336,7 +336,8 @@ def _card(name: str, case: _Case, tested: Mapping[str, Mapping[str, float]], rem
     about = json.loads(tracking.artifact(case.store, run.data.tags["mlflow.parentRunId"], "sweep.json"))
     settings = json.loads(run.data.tags[tracking.CONFIGURATION])
     settings |= {"seed": run.data.tags[tracking.SEED]} if tracking.SEED in run.data.tags else {}
-    measured = ("best_val_loss", "best_val_mae", "best_val_wql", "val_false_alarms_per_day", "threshold")
+    measured = ("best_val_loss", "best_val_mae", "best_val_wql")
+    measured += ("val_faults_missed", "val_false_alarms_per_day", "threshold")
     validation = {m: run.data.metrics[m] for m in measured if m in run.data.metrics}
     series = ", ".join(f"`{one}`" for one in about["series"][:SHOWN])
     columns = (data.time, *data.series, data.target, *data.past, *data.future)

@@ -157,10 +157,27 @@ def test_the_isolation_forest_score_is_that_of_scikit_learn_split_over_sensors()
     def read(rows):
         return np.hstack([rows, np.diff(rows, axis=0, prepend=rows[:1])])
 
-    forest = IsolationForest(random_state=0).fit(read(TRAINING))
+    forest = IsolationForest(random_state=0).fit(read(TRAINING)[1:])
     found = detected("isolation forest")
     np.testing.assert_allclose(score(found), -forest.score_samples(read(VALUES)))
     away = (VALUES - TRAINING.mean(axis=0)) ** 2 / TRAINING.var(axis=0)
     np.testing.assert_allclose(
         found / found.sum(axis=1, keepdims=True), away / away.sum(axis=1, keepdims=True), atol=1e-6
     )
+
+
+@pytest.mark.parametrize("name", ["PCA", "sub-window PCA"])
+def test_windows_with_holes_are_not_learnt_where_there_are_whole_ones(name):
+    training = TRAINING.copy()
+    training[200:400] = N
+    whole = np.concatenate([windows(TRAINING[:200]), windows(TRAINING[400:])])
+    model = PCA(0.9).fit(whole)
+    found = detected(name, training=training)
+    if name == "PCA":
+        own = windows(VALUES)
+        errors = (own - model.inverse_transform(model.transform(own))) ** 2
+        np.testing.assert_allclose(found, spread_over(errors.reshape(-1, LOOKBACK, 3), 300), rtol=1e-6)
+    # A stretch at the mean, as a hole that was filled would be, is not what training looked like.
+    still = VALUES.copy()
+    still[100:130] = TRAINING.mean(axis=0)
+    assert score(detected(name, still))[100:130].max() > 2 * np.nanmedian(score(found))

@@ -48,7 +48,7 @@ def by_hand(detector, values):
         if detector.kind != "prediction":
             for step in range(lookback):
                 rebuilt[end - lookback + step].append((found[step] - window[step]) ** 2)
-        if detector.kind != "reconstruction" and end < len(values):
+        if detector.kind != "reconstruction" and end < len(values) and np.isfinite(values[end]).all():
             ahead[end] = (found[-1] - values[end]) ** 2
     mean = np.array([np.mean(errors, axis=0) if errors else np.full(values.shape[1], np.nan) for errors in rebuilt])
     return {"reconstruction": mean, "prediction": ahead, "both": mean + ahead}[detector.kind]

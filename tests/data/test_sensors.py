@@ -87,7 +87,11 @@ def test_a_sensor_that_is_constant_in_training_is_told_of(built):
     ("change", "sections", "told"),
     [
         (lambda f: f, {"data": {"sensors": ["flaw"]}}, "no column 'flaw' (data.sensors); did you mean 'flow'?"),
-        (lambda f: f, {"data": {"labels": "anomal"}}, "no column 'anomal' (data.labels); did you mean 'anomaly'?"),
+        (
+            lambda f: f,
+            {"data": {"sensors": ["flow"], "labels": "anomal"}},
+            "no column 'anomal' (data.labels); did you mean 'anomaly'?",
+        ),
         (lambda f: f, {"data": {"labels": None}}, "no sensor can be called 'anomaly'"),
         (lambda f: f[["time", "anomaly"]], {}, "no column of numbers besides 'time'; name the sensors in data.sensors"),
         (lambda f: f.assign(anomaly=2 * f["anomaly"]), {}, "line 402, column 'anomaly': 2 is no label; write 1 where"),

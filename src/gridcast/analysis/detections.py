@@ -95,7 +95,7 @@ def find(record: Record) -> Detections | None:
     labelled = [] if labels is None else events.spans(labels).tolist()
     missed = _missed(times, labelled, found)
     measured = _measured(record.measured)
-    told = dict(measured.iloc[0])
+    told = {name: value for name, value in measured.iloc[0].items() if pd.notna(value)}
     return Detections(
         winner=winner,
         sensors=sensors,

@@ -51,6 +51,7 @@ LABELS = {
     "best_val_loss": "validation loss",
     "best_val_mae": "validation MAE",
     "best_val_wql": "validation WQL",
+    "val_faults_missed": "faults missed",
     "val_false_alarms_per_day": "false alarms a day",
 }
 MANY = 40

@@ -2,8 +2,8 @@
 
 Each is fitted on the training steps alone. Rows are steps; NaN is what was not seen. For what is read of a step, a
 missing value is replaced by the last one seen, `lookback` steps back at most, else by the mean over the
-training steps; it gets no contribution of its own (NaN). All contributions are squares, so that one sensor far off is
-not lost in the mean over many.
+training steps; it gets no contribution of its own (NaN). Learnt is what was seen whole, where there is enough of it.
+All contributions are squares, so that one sensor far off is not lost in the mean over many.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ def pca(training: np.ndarray, values: np.ndarray, lookback: int, *_: int) -> np.
     """
     from sklearn.decomposition import PCA
 
-    known, asked = _filled(training, training, lookback), _filled(training, values, lookback)
-    if len(known) <= lookback or len(asked) < lookback:
+    asked = _filled(training, values, lookback)
+    if len(training) <= lookback or len(asked) < lookback:
         return np.full(values.shape, np.nan)
     with np.errstate(invalid="ignore"):  # training steps that are all the same have no variance to share out
-        model = PCA(n_components=EXPLAINED).fit(_few(_windows(known, lookback)))
+        model = PCA(n_components=EXPLAINED).fit(_known(training, lookback))
 
     def errors(windows: np.ndarray) -> np.ndarray:
         again = model.inverse_transform(model.transform(windows))
@@ -55,13 +55,12 @@ def sub_window_pca(training: np.ndarray, values: np.ndarray, lookback: int, *_: 
     """
     from sklearn.decomposition import PCA
 
-    known, asked = _filled(training, training, lookback), _filled(training, values, lookback)
-    found = np.full(values.shape, np.nan)
-    if len(known) <= lookback or len(asked) < lookback:
+    asked, found = _filled(training, values, lookback), np.full(values.shape, np.nan)
+    if len(training) <= lookback or len(asked) < lookback:
         return found
     for k in range(values.shape[1]):
         with np.errstate(invalid="ignore"):
-            model = PCA().fit(_few(_windows(known[:, k : k + 1], lookback)))
+            model = PCA().fit(_known(training[:, k : k + 1], lookback))
         spread = np.sqrt(model.explained_variance_)
         kept = spread > max(TINY, 1e-6 * spread[0])
         unit = np.where(kept, spread, 1.0)
@@ -116,17 +115,21 @@ def isolation_forest(training: np.ndarray, values: np.ndarray, lookback: int, se
     """
     from sklearn.ensemble import IsolationForest
 
-    def read(rows: np.ndarray) -> np.ndarray:
-        steps = _filled(training, rows, lookback)
-        return np.hstack([steps, np.diff(steps, axis=0, prepend=steps[:1])])
+    if len(training) < 2:
+        return np.full(values.shape, np.nan)
 
-    forest = IsolationForest(random_state=seed).fit(read(training))
+    def read(before: np.ndarray, now: np.ndarray) -> np.ndarray:
+        return np.hstack([now, now - before])
+
+    forest = IsolationForest(random_state=seed).fit(read(*np.split(_known(training, 2), 2, axis=1)))
+    steps = _filled(training, values, lookback)
+    unusual = -forest.score_samples(read(np.vstack([steps[:1], steps[:-1]]), steps))
     away = _seen(training, values, z_score(training, values))
     seen = np.isfinite(away)
     shares = np.where(seen, away, 0.0) + TINY * seen
     count, total = seen.sum(axis=1, keepdims=True), shares.sum(axis=1, keepdims=True)
     split = np.divide(shares * count, total, out=np.full(values.shape, np.nan), where=seen)
-    return np.asarray(-forest.score_samples(read(values))[:, None] * split)
+    return np.asarray(unusual[:, None] * split)
 
 
 DETECTORS: dict[str, Callable[[np.ndarray, np.ndarray, int, int], np.ndarray]] = {
@@ -174,10 +177,17 @@ def _windows(rows: np.ndarray, lookback: int) -> np.ndarray:
     return sliding_window_view(rows, lookback, axis=0).transpose(0, 2, 1)
 
 
-def _few(windows: np.ndarray) -> np.ndarray:
-    """At most ROWS of the `windows`, evenly spread, each flat."""
-    chosen = windows[:: -(-len(windows) // ROWS)]
-    return chosen.reshape(len(chosen), -1)
+def _known(training: np.ndarray, lookback: int) -> np.ndarray:
+    """At most ROWS windows (n, lookback * sensors) of `training`, evenly spread.
+
+    Those in which all was seen, where they are more than `lookback`, else all, with what is missing filled.
+    """
+    windows = _windows(_filled(training, training, lookback), lookback)
+    missing = ~np.isfinite(training) & np.isfinite(training).any(axis=0)
+    whole = np.flatnonzero(~_windows(missing, lookback).any(axis=(1, 2)))
+    chosen = whole if len(whole) > lookback else np.arange(len(windows))
+    few = windows[chosen[:: -(-len(chosen) // ROWS)]]
+    return few.reshape(len(few), -1)
 
 
 def _averaged(rows: np.ndarray, lookback: int, errors: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:

@@ -107,7 +107,8 @@ class Detector:
                     times[part - lookback + step] += 1
             if self.kind != "reconstruction":
                 inside = part[part < steps]
-                ahead[inside] = np.square(found[: len(inside), -1] - values[inside])
+                errors = np.square(found[: len(inside), -1] - values[inside])
+                ahead[inside] = np.where(known[inside, None], errors, np.nan)
         rebuilt = np.divide(rebuilt, times, out=np.full(values.shape, np.nan), where=times > 0)
         return {"reconstruction": rebuilt, "prediction": ahead, "both": rebuilt + ahead}[self.kind]
 

@@ -120,17 +120,18 @@ def _of_sensors(data: Data, path: str) -> Data:
 
     Raises DataError where there is none, or one has a name that answers are to have.
     """
-    found = data.sensors or [name for name in files.numeric(path) if name not in (data.time, data.labels)]
+    taken = data.time, data.labels
+    found = data.sensors or [name for name in files.numeric(path) if name not in taken]
     if not found:
         raise DataError(f"{path}: no column of numbers besides '{data.time}'; name the sensors in data.sensors")
     for name in found:
-        if name in ANSWERED:
+        if name in (*ANSWERED, *taken):
             raise DataError(
-                f"{path}, line 1: no sensor can be called '{name}', which is what answers call their own; where it "
+                f"{path}, line 1: no sensor can be called '{name}', as answers have a column of that name; where it "
                 "says what is anomalous, name it in data.labels, else leave it out with data.sensors, or rename it"
             )
     column = None if data.labels and data.labels.endswith(marked.SUFFIX) else data.labels
-    return data.model_copy(update={"series": (), "sensors": tuple(found), "labels": column})
+    return data.model_copy(update={"series": (), "sensors": tuple(dict.fromkeys(found)), "labels": column})
 
 
 def _melted(rows: pd.DataFrame, data: Data, path: str) -> tuple[pd.DataFrame, pd.Series | None]:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from gridcast import conformal, metrics
-from gridcast.anomaly import detection, events, thresholds
+from gridcast.anomaly import detection, events, injection, scoring, thresholds
 from gridcast.anomaly.detector import Detector
 from gridcast.config import Configuration
 from gridcast.forecaster import Forecaster
@@ -61,7 +61,17 @@ def watching(material: Material, settings: Configuration, network: Any) -> tuple
     normal = detection.over(own.contributions, values, spans["validation"], own.lookback).mean(axis=1)
     alarms = len(events.spans(normal > limit, chosen.least, chosen.gap))
     told = {"threshold": limit, "val_false_alarms_per_day": alarms * material.per_day / np.isfinite(normal).sum()}
+    told["val_faults_missed"] = 1 - _faults_found(own, material)
     return told, replace(own, threshold=limit)
+
+
+def _faults_found(own: Detector, material: Material) -> float:
+    """AUC-PR of the scores of the validation span, once faults are put into it: the same ones for every run."""
+    start, end = material.spans["validation"]
+    values = material.channels[0, :end].copy()
+    values[start:], labels = injection.inject(values[start:], material.preprocessing.lookback)
+    score = detection.over(own.contributions, values, (start, end), own.lookback).mean(axis=1)
+    return scoring.auc_pr(np.where(np.isfinite(score), score, -np.inf), labels)
 
 
 def mirrored(levels: tuple[float, ...]) -> tuple[float, ...]:
