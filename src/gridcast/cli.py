@@ -392,6 +392,12 @@ def detect(
     ],
     every: Annotated[str, typer.Option(help="how often to look for what is new, such as 90s, 15m, 2h")] = "15m",
     once: Annotated[bool, typer.Option("--once", help="look once, and end")] = False,
+    wait: Annotated[
+        int | None,
+        typer.Option(
+            min=0, help="steps that a verdict waits for, to rest on more windows (default: half a window; 0: at once)"
+        ),
+    ] = None,
     webhook: Annotated[str | None, typer.Option(metavar="URL", help="POST each alert there, as JSON")] = None,
     alert: Annotated[
         list[str] | None,
@@ -411,7 +417,7 @@ def detect(
 
     registered, seconds = _registered(name), stream.seconds(every)
     channels = stream.channels(tell, webhook, alert or ())
-    current = _champion(registered)
+    current = _champion(registered, wait)
     detector = current().detector
     stream.step(detector.frequency)
     kept = ledger.Ledger(
@@ -647,7 +653,7 @@ def _registered(name: str) -> str:
     return found
 
 
-def _champion(name: str) -> Callable[[], Any]:
+def _champion(name: str, wait: int | None) -> Callable[[], Any]:
     """What gives the detector that is champion of `name` whenever it is asked, loaded anew where it is another one."""
     from gridcast import registry
     from gridcast.anomaly import stream
@@ -666,7 +672,10 @@ def _champion(name: str) -> Callable[[], Any]:
             backend.start("jax", CACHE)
             detector = _detector(found).forecaster
             held.clear()
-            held[found.version] = stream.Model(name, found.version or found.uri, detector)
+            half = 0 if detector.kind == "prediction" else detector.lookback // 2  # an error ahead does not change
+            held[found.version] = stream.Model(
+                name, found.version or found.uri, detector, half if wait is None else wait
+            )
         return held[found.version]
 
     return current

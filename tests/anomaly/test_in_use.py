@@ -90,13 +90,13 @@ def command(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
 def test_the_command_line_follows_a_folder_by_the_champion(site, monkeypatch, capsys, tmp_path):
     frame, feed = readings(), tmp_path / "feed"
     feed.mkdir()
-    words = "detect", site.name, "--follow", str(feed), "--once", "--record", "record.sqlite"
+    words = "detect", site.name, "--follow", str(feed), "--once", "--record", "record.sqlite", "--wait", "0"
     for number, end in enumerate(range(60, 481, 60)):
         put(feed, f"{number}.csv", frame.drop(columns="anomaly").iloc[end - 60 : end])
     assert command(monkeypatch, *words) == 0
     said = capsys.readouterr().out
     assert f"{site.name} version 1 follows" in said
-    assert "7.csv: 60 steps scored 2024-01-01T07:00:00 to 2024-01-01T07:59:00" in said
+    assert "7.csv: 60 rows up to 2024-01-01T07:59:00, 60 steps scored" in said
     assert rows(tmp_path / "record.sqlite", "SELECT count(*), sum(score IS NOT NULL) FROM steps") == [(480, 480)]
     found = rows(tmp_path / "record.sqlite", "SELECT first, last, blame FROM events WHERE first >= '2024-01-01T06:30'")
     assert found[0][0] <= "2024-01-01T06:40:00" <= found[-1][1]
@@ -185,13 +185,14 @@ def test_a_version_that_a_crash_left_without_alias_is_used_again(site, monkeypat
 
 
 def test_a_stream_goes_on_with_a_version_that_becomes_champion_meanwhile(site, monkeypatch):
-    current = cli._champion(site.name)
+    current = cli._champion(site.name, None)
     first = current()
     assert current() is first
     NORMAL.to_csv("normal.csv", index=False)
     assert command(monkeypatch, "recalibrate", site.name, "normal.csv") == 0
     second = current()
     assert (first.version, second.version) == ("1", "2")
+    assert first.wait == second.wait == 3  # half a window
     assert second.detector.threshold == site.threshold("champion")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
@@ -212,7 +213,7 @@ def test_the_simulated_plant_is_served_from_the_command_line(tmp_path):
         assert given["time"].iloc[0] == "2024-01-02 11:51:00"
         assert 9 <= len(given) < 60
         process.send_signal(signal.SIGINT)
-        assert process.wait(10) == 0
+        assert process.wait(60) == 0
     finally:
         process.kill()
         process.communicate()

@@ -17,10 +17,11 @@ from gridcast.errors import ConfigError, DataError, GridcastError
 class Watched:
     """A folder that is followed, its record, what was said; `sent` are the alerts of a channel that may fail."""
 
-    def __init__(self, base, detector):
+    def __init__(self, base, detector, wait):
         self.folder, self.path = base / "feed", base / "record.sqlite"
         self.folder.mkdir()
-        self.detector, self.version, self.said, self.sent, self.up = detector, "1", [], [], True
+        self.detector, self.version, self.wait = detector, "1", wait
+        self.said, self.sent, self.up = [], [], True
         self.ledger = Ledger(self.path, "plant", detector.frequency)
 
     def channels(self):
@@ -37,7 +38,7 @@ class Watched:
         for table in tables or [None]:
             if table is not None:
                 put(self.folder, f"{len(list(self.folder.iterdir())):04}.csv", table)
-            model = stream.Model("plant", self.version, self.detector)
+            model = stream.Model("plant", self.version, self.detector, self.wait)
             waiting = stream.look(Folder(self.folder, "time"), self.ledger, model, self.channels(), self.said.append)
         return waiting
 
@@ -66,8 +67,8 @@ def watch(tmp_path):
     """Makes a `Watched` of a detector with these settings."""
     made = []
 
-    def make(**settings):
-        made.append(Watched(tmp_path, ZScore(**settings)))
+    def make(wait=0, **settings):
+        made.append(Watched(tmp_path, ZScore(**settings), wait))
         return made[-1]
 
     yield make
@@ -174,6 +175,37 @@ def test_after_a_long_silence_a_stream_begins_anew_with_nothing_made_up_between(
     scores = watched.steps()
     assert len(scores) == 80
     np.testing.assert_allclose(scores[later["time"]], scores[table["time"]])
+
+
+def test_a_verdict_waits_for_what_comes_after_and_no_longer_than_something_comes(watch):
+    watched, table = watch(lookback=1, wait=6), readings(60, spikes={17: 2, 27: 1})
+    first, second = cut(table, 20)
+    watched.look(first)
+    assert watched.steps().notna().tolist() == [True] * 14 + [False] * 6
+    assert watched.said[0].startswith("0000.csv: 20 rows up to 2024-01-01T00:19:00, 14 steps scored, the highest 0.")
+    assert "have no score yet" not in watched.said[0]
+    assert (watched.events(), watched.sent) == ([], [])
+    watched.look()
+    assert watched.steps().notna().all()
+    assert watched.events() == [(17, 18)]
+    assert watched.said[1].startswith("nothing new: 6 steps scored, the highest 11")
+    watched.look()
+    watched.look(second)
+    assert watched.steps().notna().tolist() == [True] * 54 + [False] * 6
+    assert watched.events() == [(17, 18), (27, 27)]
+    assert len(watched.sent) == 2
+    counts = watched.counts()
+    assert (counts["scored"], counts["afterwards"], counts["unscored"]) == (48, 6, 12)
+    np.testing.assert_allclose(watched.steps().dropna(), offline(watched.detector, table)[:54], rtol=1e-8)
+
+
+def test_what_waits_when_a_silence_begins_is_judged_when_it_ends(watch):
+    watched, table = watch(lookback=4, wait=6), readings(40, spikes={37: 2})
+    later = table.assign(time=table["time"] + pd.Timedelta(hours=5), power=0.0)
+    watched.look(table, later)
+    assert watched.steps().isna().sum() == 3 + 3 + 6  # the first windows of both, and what waits now
+    assert watched.events() == [(37, 39)]
+    np.testing.assert_allclose(watched.steps()[table["time"]].dropna(), offline(watched.detector, table), rtol=1e-8)
 
 
 def test_late_rows_are_told_kept_and_scored_only_where_newer_ones_reach_back(watch):

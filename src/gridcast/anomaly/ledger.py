@@ -132,6 +132,11 @@ class Ledger:
         times = _times([time for time, _ in found])
         return pd.DataFrame([json.loads(text) for _, text in found], times, list(sensors), dtype=float)
 
+    def waits(self, after: pd.Timestamp) -> bool:
+        """Whether a step after the stamp `after` has no score."""
+        found = self._database.execute("SELECT 1 FROM steps WHERE time > ? AND score IS NULL", (after.isoformat(),))
+        return found.fetchone() is not None
+
     def backwards(self) -> Iterator[tuple[pd.Timestamp, float, float, bool, dict[str, float]]]:
         """Stamp, score, threshold, verdict and contributions of every step that was scored, the newest first."""
         found = self._database.execute(

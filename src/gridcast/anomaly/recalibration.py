@@ -85,7 +85,8 @@ def figures(detector: Detector, table: pd.DataFrame, labels: np.ndarray | None) 
         reach = detector.lookback * stream.step(detector.frequency)
         marked = pd.DatetimeIndex(table.loc[labels, detector.time]).sort_values()
         # Near means that some label lies in [step - reach, step + reach].
-        normal = marked.searchsorted(said.index - reach, "left") == marked.searchsorted(said.index + reach, "right")
+        times = pd.DatetimeIndex(said.index)
+        normal = marked.searchsorted(times - reach, "left") == marked.searchsorted(times + reach, "right")
     left = said[normal]
     fitted = math.floor(len(left) * (1 - HELD_OUT))
     if fitted < ENOUGH:

@@ -34,6 +34,8 @@ AHEAD = pd.Timedelta(days=1)
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 BLAMED = 3
 """Sensors that an alert names."""
+NOTHING = pd.DataFrame({"score": [], "threshold": []}, pd.DatetimeIndex([]), dtype=float)
+"""No answer of a detector."""
 LOG = logging.getLogger(__name__)
 
 Channel = Callable[[Alert], bool]
@@ -62,11 +64,16 @@ class Detector(Protocol):
 
 @dataclass(frozen=True)
 class Model:
-    """A detector, and what it is called in the registry."""
+    """A detector, and what it is called in the registry.
+
+    A verdict waits for `wait` steps more, or until a look brings nothing: a step that a detector rebuilds from windows
+    is judged the better the more of them cover it, and the newest one lies in one window alone.
+    """
 
     name: str
     version: str
     detector: Detector
+    wait: int = 0
 
 
 def step(frequency: str) -> pd.Timedelta:
@@ -159,16 +166,20 @@ def look(
 
     A feed is asked again as long as it brings newer steps, as some give no more than so many rows at once.
     """
-    waiting = deliver(ledger, channels)
+    waiting, came = deliver(ledger, channels), False
     while True:
         before = ledger.mark
         for stretch in feed.new(ledger.taken(), before):
-            told = take(stretch, ledger, model, tuple(channels), pd.Timestamp.now("UTC").tz_localize(None))
-            if told is not None:
+            came = True
+            if told := take(stretch, ledger, model, tuple(channels), _now()):
                 tell(told)
                 waiting = deliver(ledger, channels)
         if ledger.mark == before:
-            return waiting
+            break
+    if not came and (told := settle(ledger, model, tuple(channels), _now())):
+        tell(told)
+        waiting = deliver(ledger, channels)
+    return waiting
 
 
 def deliver(ledger: Ledger, channels: Mapping[str, Channel]) -> int:
@@ -180,7 +191,7 @@ def deliver(ledger: Ledger, channels: Mapping[str, Channel]) -> int:
             failed.add(channel)
             left += channel in channels
             continue
-        ledger.mark_sent(alert, channel, _stamp(pd.Timestamp.now("UTC").tz_localize(None)))
+        ledger.mark_sent(alert, channel, _stamp(_now()))
     return left
 
 
@@ -207,27 +218,54 @@ def take(stretch: Stretch, ledger: Ledger, model: Model, channels: Sequence[str]
         counts["late"] = len(late)
         number = ledger.open_stretch(_stamp(now), stretch.source, model.version)
         ledger.add_steps(number, late, late=True)
-        worst = 0.0
+        judged = []
         for piece in _pieces(new, detector):
+            newest = ledger.mark
+            if newest is not None and piece.index[0] - newest > _far(detector):
+                judged.append(_judge(newest + step(detector.frequency), ledger, model, 0, channels, now))
             ledger.add_steps(number, piece)
-            scores, problem = _scores(piece.index[0], ledger, detector)
-            notes += [problem] if problem else []
-            if not len(scores):
-                continue
-            worst = max(worst, float((scores["score"] / scores["threshold"]).max()))
-            own = int((scores.index >= piece.index[0]).sum())
-            counts.update(scored=own, afterwards=len(scores) - own)
-            for event in _events(min(scores.index[0], piece.index[0]), ledger, model):
-                if ledger.put_event(event):
-                    ledger.raise_alert(_alert(event, model), channels, _stamp(now))
+            judged.append(_judge(piece.index[0], ledger, model, model.wait, channels, now))
+        scores = pd.concat([scores for scores, _ in judged]) if judged else NOTHING
+        notes += [problem for _, problem in judged if problem]
+        counts["scored"] = int(scores.index.isin(new.index).sum())
+        counts["afterwards"] = len(scores) - counts["scored"]
         counts["unscored"] = len(new) - counts["scored"]
-        notes = [*_told(new, late, mark, counts, detector), *notes]
+        notes = [*_told(new, late, mark, counts, model), *notes]
         ledger.close_stretch(number, new.index, counts, notes)
         if stretch.end:
             ledger.take_file(stretch.source, stretch.end)
-    span = f" {_stamp(new.index[0])} to {_stamp(new.index[-1])}" if len(new) else ""
-    high = f", highest score {worst:.2f} of the threshold" if counts["scored"] else ""
-    return f"{stretch.source}: {counts['scored']} steps scored{span}{high}" + "".join(f"; {note}" for note in notes)
+    until = f" up to {_stamp(new.index[-1])}" if len(new) else ""
+    line = f"{stretch.source}: {counts['rows']} rows{until}, {_verdict(scores)}"
+    return "; ".join([line, *notes])
+
+
+def settle(ledger: Ledger, model: Model, channels: Sequence[str], now: pd.Timestamp) -> str | None:
+    """Judge the steps that wait for others by what is there; returns what there is to tell, None where none waits."""
+    newest = ledger.mark
+    if newest is None:
+        return None
+    begin = newest + step(model.detector.frequency)
+    with ledger.writing():
+        if not ledger.waits(newest - model.wait * step(model.detector.frequency)):
+            return None
+        scores, _ = _judge(begin, ledger, model, 0, channels, now)
+        if not len(scores):
+            return None
+        number = ledger.open_stretch(_stamp(now), "", model.version)
+        ledger.close_stretch(number, scores.index[:0], {"afterwards": len(scores)}, [])
+    return f"nothing new: {_verdict(scores)}, which had waited for more"
+
+
+def _judge(
+    begin: pd.Timestamp, ledger: Ledger, model: Model, wait: int, channels: Sequence[str], now: pd.Timestamp
+) -> tuple[pd.DataFrame, str]:
+    """Score what can be, of the steps from `begin` on and those before that wait, and keep its events; as `_scores`."""
+    scores, problem = _scores(begin, ledger, model, wait)
+    if len(scores):
+        for event in _events(scores.index[0], ledger, model):
+            if ledger.put_event(event):
+                ledger.raise_alert(_alert(event, model), channels, _stamp(now))
+    return scores, problem
 
 
 def _readings(
@@ -256,7 +294,7 @@ def _readings(
     wrong |= not known
     counts["unreadable"] += int(wrong.sum())
     readings = readings[~wrong]
-    steps = readings.index.floor(step(detector.frequency))
+    steps = pd.DatetimeIndex(readings.index).floor(step(detector.frequency))
     between = int((steps != readings.index).sum())
     if between:
         notes.append(f"{between} rows lie between two steps and are taken for the earlier one")
@@ -266,33 +304,39 @@ def _readings(
     return readings[~twice], notes
 
 
+def _far(detector: Detector) -> pd.Timedelta:
+    """How far a step lies from the one before where nothing before that one has a part in what comes after."""
+    return step(detector.frequency) * (max(detector.lookback, detector.gap) + 1)
+
+
 def _pieces(new: pd.DataFrame, detector: Detector) -> Iterator[pd.DataFrame]:
-    """The new steps, parted where so much is missing that nothing before has a part in what comes after."""
-    far = np.diff(new.index) > step(detector.frequency) * (max(detector.lookback, detector.gap) + 1)
-    ends = [0, *(np.flatnonzero(far) + 1), len(new)]
+    """The new steps, parted where so much is missing that nothing goes across."""
+    ends = [0, *(np.flatnonzero(np.diff(new.index) > _far(detector)) + 1), len(new)]
     for start, end in itertools.pairwise(ends):
         if end > start:
             yield new.iloc[start:end]
 
 
-def _scores(begin: pd.Timestamp, ledger: Ledger, detector: Detector) -> tuple[pd.DataFrame, str]:
+def _scores(begin: pd.Timestamp, ledger: Ledger, model: Model, wait: int) -> tuple[pd.DataFrame, str]:
     """What is kept now of the detector's answer, by stamp; and why it says nothing, where it refuses the readings.
 
-    The steps from `begin` on are new. Those of the `lookback` before that could not be scored yet are scored with
-    them, where they can be now: steps after one that is missing wait until a whole window lies behind it.
+    The steps from `begin` on are new; the last `wait` of them are not judged yet. Those of the `lookback` before that
+    have no score are scored with them, where they can be now: what waited, and steps after one that was missing,
+    which may need a whole window behind them.
     """
-    reach = detector.lookback * step(detector.frequency)
-    given = ledger.readings(begin - 2 * reach, detector.sensors)
-    axis = pd.date_range(given.index[0], given.index[-1], freq=step(detector.frequency))
+    detector, length = model.detector, step(model.detector.frequency)
+    reach = max(detector.lookback, model.wait) * length
+    given = ledger.readings(begin - reach - detector.lookback * length, detector.sensors)
+    axis = pd.date_range(given.index[0], given.index[-1], freq=length)
     try:
         said = detector.predict(given.reindex(axis).rename_axis(detector.time).reset_index(), {})
     except Exception as error:
         # The code that a model carries has error classes of its own.
         if getattr(error, "exit_code", None) != DataError.exit_code:
             raise
-        return pd.DataFrame(), str(error)
+        return NOTHING, str(error)
     said = said.set_index(detector.time)
-    said = said[(said.index >= begin - reach) & said["score"].notna()]
+    said = said[(said.index >= begin - reach) & (said.index <= axis[-1] - wait * length) & said["score"].notna()]
     return said.loc[ledger.put_scores(said)], ""
 
 
@@ -342,10 +386,10 @@ def _alert(event: Mapping[str, Any], model: Model) -> Alert:
 
 
 def _told(
-    new: pd.DataFrame, late: pd.DataFrame, mark: pd.Timestamp | None, counts: Counter[str], detector: Detector
+    new: pd.DataFrame, late: pd.DataFrame, mark: pd.Timestamp | None, counts: Counter[str], model: Model
 ) -> list[str]:
     """What did not come, came late or came twice, in words; `counts` gains the missing steps."""
-    notes, length = [], step(detector.frequency)
+    notes, length = [], step(model.detector.frequency)
     if len(new):
         before = new.index.insert(0, mark if mark is not None else new.index[0] - length)
         holes = (np.diff(before) / length).astype(int) - 1
@@ -358,11 +402,18 @@ def _told(
         notes.append(f"{len(late)} rows came late ({span}): kept, and scored if newer ones reach back to them")
     if counts["repeated"]:
         notes.append(f"{counts['repeated']} rows tell of steps that were taken before: passed over")
-    if counts["afterwards"]:
-        notes.append(f"{counts['afterwards']} earlier steps could be scored now")
-    if counts["unscored"]:
-        notes.append(f"{counts['unscored']} steps have no score yet, as too little was read of them or around them")
+    blind = counts["unscored"] - min(model.wait, len(new))
+    if blind > 0:
+        notes.append(f"{blind} steps have no score yet, as too little was read of them or around them")
     return notes
+
+
+def _verdict(scores: pd.DataFrame) -> str:
+    if not len(scores):
+        return "no step scored"
+    return (
+        f"{len(scores)} steps scored, the highest {(scores['score'] / scores['threshold']).max():.2f} of the threshold"
+    )
 
 
 def _names(names: Sequence[str]) -> str:
@@ -372,3 +423,7 @@ def _names(names: Sequence[str]) -> str:
 
 def _stamp(time: pd.Timestamp) -> str:
     return time.isoformat(timespec="seconds")
+
+
+def _now() -> pd.Timestamp:
+    return pd.Timestamp.now("UTC").tz_localize(None)
