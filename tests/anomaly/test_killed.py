@@ -123,7 +123,7 @@ def test_three_strikes_leave_every_stretch_scored_once_and_every_alert_raised_on
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("seed", [2, 3])
 def test_twenty_strikes_leave_every_stretch_scored_once_and_every_alert_raised_once(tmp_path, seed):
-    storm(tmp_path, strikes=20, files=400, slow=0.02, seed=seed)
+    storm(tmp_path, strikes=20, files=200, slow=0.02, seed=seed)
 
 
 def test_a_kill_between_an_alert_and_its_mark_sends_it_again_with_the_same_id(tmp_path, capsys):

@@ -241,18 +241,16 @@ def take(stretch: Stretch, ledger: Ledger, model: Model, channels: Sequence[str]
 
 def settle(ledger: Ledger, model: Model, channels: Sequence[str], now: pd.Timestamp) -> str | None:
     """Judge the steps that wait for others by what is there; returns what there is to tell, None where none waits."""
-    newest = ledger.mark
-    if newest is None:
-        return None
-    begin = newest + step(model.detector.frequency)
+    length = step(model.detector.frequency)
     with ledger.writing():
-        if not ledger.waits(newest - model.wait * step(model.detector.frequency)):
+        newest = ledger.mark
+        if newest is None or not ledger.waits(newest - model.wait * length):
             return None
-        scores, _ = _judge(begin, ledger, model, 0, channels, now)
+        scores, _ = _judge(newest + length, ledger, model, 0, channels, now)
         if not len(scores):
             return None
         number = ledger.open_stretch(_stamp(now), "", model.version)
-        ledger.close_stretch(number, scores.index[:0], {"afterwards": len(scores)}, [])
+        ledger.close_stretch(number, pd.DatetimeIndex([]), {"afterwards": len(scores)}, [])
     return f"nothing new: {_verdict(scores)}, which had waited for more"
 
 
