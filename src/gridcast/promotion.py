@@ -128,13 +128,8 @@ def promote(
         tags |= {registry.FORCED: force[:LONGEST]} if force is not None else {}
         card = _card(name, case, tested, remarks)
         note = _changed_by_hand(client, name, run, model, champion)
-        version = _register(client, name, run, model_id, tags, card)
-        # In this order a crash leaves the old champion in its place, and a second start completes the work.
-        if champion is not None:
-            client.set_registered_model_alias(name, registry.PREVIOUS, champion.version)
-        client.set_registered_model_alias(name, registry.CHAMPION, version)
-        previous = registry.aliased(client, registry.registered(client, name), registry.PREVIOUS)
-    return registry.Promotion(version, name, False, beaten, previous and registry.version_number(previous), note)
+        version, previous = register(client, name, run, model_id, tags, card, champion)
+    return registry.Promotion(version, name, False, beaten, previous, note)
 
 
 def test_record(store: Store, winner: Any, baseline_keys: Mapping[str, str]) -> dict[str, dict[str, float]]:
@@ -281,7 +276,22 @@ def _recorded(case: _Case) -> dict[str, float] | None:
     return evaluation.tested(theirs) if same else None
 
 
-def _register(client: Any, name: str, run: Any, model_id: str, tags: Mapping[str, str], card: str) -> str:
+def register(
+    client: Any, name: str, run: Any, model_id: str, tags: Mapping[str, str], card: str, champion: Any
+) -> tuple[str, str | None]:
+    """Make the model of `run` champion of `name` in place of the version `champion`; its number and the previous one's.
+
+    In this order a crash leaves the old champion in its place, and a second start completes the work.
+    """
+    version = _version(client, name, run, model_id, tags, card)
+    if champion is not None and registry.version_number(champion) != version:
+        client.set_registered_model_alias(name, registry.PREVIOUS, champion.version)
+    client.set_registered_model_alias(name, registry.CHAMPION, version)
+    previous = registry.aliased(client, registry.registered(client, name), registry.PREVIOUS)
+    return version, previous and registry.version_number(previous)
+
+
+def _version(client: Any, name: str, run: Any, model_id: str, tags: Mapping[str, str], card: str) -> str:
     """Number of the version of `run`: one that is there already, brought up to date, else a new one."""
     from mlflow.exceptions import MlflowException
 
