@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import functools
 import hmac
 import logging
 import os
@@ -145,11 +146,11 @@ async def predict_csv(
     if given is not None and not all(0 < level < 1 for level in given):
         raise wrong("must lie between 0 and 1", "quantiles")
     steps, levels = questions.horizon_and_levels(served, horizon, given, limits)
+    reader = functools.partial(histories.read, own=served.own)
     visit.model, content = served.name, await file.read()
 
     def work() -> tuple[pd.DataFrame, pd.DataFrame]:
-        with _as_file(content) as path:
-            table = _read(path, served)
+        table = _read(content, reader, served)
         visit.rows = len(table)
         questions.table("file", table, served, limits, _now())
         return table, _forecast(served, table, steps, levels if served.levels is not None else None)
@@ -193,16 +194,16 @@ async def anomalies_csv(
     request: Request,
     file: UploadFile,
     model: Annotated[str, Query(max_length=1000)],
-    values: Annotated[bool, Query(description="send the sensors back, in JSON")] = False,  # noqa: FBT002
+    values: Annotated[bool, Query(description="send the sensors back, in JSON")] = False,
 ) -> Response:
     """Score the steps of a CSV file with the experiment's own column names; CSV out, or JSON where asked for."""
     service, visit = _service(request), _visit(request)
     served = service.models.get(model)
-    visit.model, content = served.detector and served.name, await file.read()
+    reader = functools.partial(histories.sensors, own=served.detector.preprocessing)
+    visit.model, content = served.name, await file.read()
 
     def work() -> questions.Readings:
-        with _as_file(content) as path:
-            table = _read(path, served)
+        table = _read(content, reader, served)
         visit.rows = len(table)
         questions.table("file", table, served, service.settings.limits, _now())
         return questions.readings(table, served, "file", lambda row, name: f"row {row + 1}, column '{name}'")
@@ -238,11 +239,11 @@ async def example(
     Of a detector, for POST /anomalies, the steps around the highest score of its test span.
     """
     served = _service(request).models.get(name)
-    if served.task == "anomaly" and served.examples and series in (None, *served.own.series):
-        return _json({"model": served.name, "rows": served.examples})
-    for one in () if served.task == "anomaly" else served.examples:
-        if series in (None, one["id"]):
-            return _json({"model": served.name, "horizon": served.own.horizon, "series": [one]})
+    if series in (None, *served.shown) and served.examples:
+        if served.task == "anomaly":
+            return _json({"model": served.name, "rows": served.examples})
+        one = next(one for one in served.examples if series in (None, one["id"]))
+        return _json({"model": served.name, "horizon": served.own.horizon, "series": [one]})
     raise Refusal(404, "no_example", "no example of this series is kept", "series")
 
 
@@ -342,12 +343,14 @@ def application(settings: Settings) -> FastAPI:
         description="Forecasts and anomalies by the champions of the registry. Every path answers under /v1 too.",
         lifespan=life,
         middleware=[Middleware(Guard, service=service, paths=paths)],
+        docs_url=None,
         redoc_url=None,
         swagger_ui_oauth2_redirect_url=None,
     )
     app.state.service = service
     app.include_router(router)
     app.include_router(router, prefix="/v1", include_in_schema=False)
+    app.add_api_route("/docs", page.documents, include_in_schema=False)
     handlers: dict[Any, Callable[[Request, Any], Any]] = {
         Refusal: _on_refusal,
         HTTPException: _on_http,
@@ -463,29 +466,23 @@ def _model(served: Served, problem: str | None) -> dict[str, Any]:
         "past": own.past,
         "future": own.future_columns,
         "series": own.series,
-        "examples": own.series[: len(served.examples)] if detects else [one["id"] for one in served.examples],
+        "examples": served.shown,
     }
 
 
-@contextlib.contextmanager
-def _as_file(content: bytes) -> Any:
-    """The path of a file with this content, for as long as it is read."""
+def _read(content: bytes, reader: Callable[[Path], pd.DataFrame], served: Served) -> pd.DataFrame:
+    """The table in a CSV file of any dialect. Raises Refusal (422)."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "table.csv")
         path.write_bytes(content)
-        yield path
-
-
-def _read(path: Path, served: Served) -> pd.DataFrame:
-    """The table in a CSV file of any dialect. Raises Refusal (422)."""
-    try:
-        return (histories.sensors if served.task == "anomaly" else histories.read)(path, served.own)
-    except DataError as error:
-        text = str(error).removeprefix(str(path)).lstrip(", :")
-        raise refusals.of_table(text, served.names, "file") from None
-    except Exception as error:  # noqa: BLE001 - whatever a parser makes of bytes that are no table
-        LOG.info("unreadable", extra={"told": logs.failure(error)})
-        raise wrong("the file cannot be read as a table; give a CSV with a header and rows", "file") from None
+        try:
+            return reader(path)
+        except DataError as error:
+            text = str(error).removeprefix(str(path)).lstrip(", :")
+            raise refusals.of_table(text, served.names, "file") from None
+        except Exception as error:  # noqa: BLE001 - whatever a parser makes of bytes that are no table
+            LOG.info("unreadable", extra={"told": logs.failure(error)})
+            raise wrong("the file cannot be read as a table; give a CSV with a header and rows", "file") from None
 
 
 def _forecast(served: Served, table: pd.DataFrame, horizon: int, levels: tuple[float, ...] | None) -> pd.DataFrame:

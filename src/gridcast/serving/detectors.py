@@ -73,11 +73,14 @@ def example(kept: Callable[[str], bytes]) -> tuple[dict[str, Any], ...]:
     """
     scores, values = (pd.read_parquet(io.BytesIO(kept(name))) for name in (detection.SCORES, detection.VALUES))
     time = values.columns[0]
-    place = int(values[time].searchsorted(scores[time][scores[SCORE].idxmax()]))
+    place = int(np.searchsorted(values[time], scores[time].iloc[int(scores[SCORE].argmax())]))
     first = max(0, min(place - 2 * SHOWN // 3, len(values) - SHOWN))
-    rows = values.iloc[first : first + SHOWN].rename(columns={time: "time"})
-    rows["time"] = rows["time"].map(pd.Timestamp.isoformat)
-    return tuple(rows.astype(object).where(rows.notna(), None).to_dict("records"))
+    rows = values.iloc[first : first + SHOWN]
+    stamps, known = rows.pop(time), rows.astype(object).where(rows.notna(), None)
+    return tuple(
+        {"time": stamp.isoformat(), **dict(zip(rows.columns, row, strict=True))}
+        for stamp, row in zip(stamps, known.to_numpy().tolist(), strict=True)
+    )
 
 
 def _table(own: Detector, rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:

@@ -98,6 +98,13 @@ class Served:
         return None if quantiles is None else tuple(quantiles.levels)
 
     @property
+    def shown(self) -> tuple[str, ...]:
+        """The series of which an example is kept: of a detector all sensors, or none."""
+        if self.task == "anomaly":
+            return self.own.series if self.examples else ()
+        return tuple(one["id"] for one in self.examples)
+
+    @property
     def names(self) -> set[str]:
         """Columns and series that it knows, which may stand in messages."""
         own = self.own
