@@ -21,7 +21,7 @@ HEADERS = {
 PLACE = '<div id="swagger-ui">'
 OFFLINE = (
     "<p>This page is drawn by Swagger UI, which your browser fetches from cdn.jsdelivr.net. Where it has no way there, "
-    'read <a href="openapi.json">openapi.json</a>, all that it would show, or paste that into any viewer of OpenAPI.</p>'
+    'read <a href="openapi.json">openapi.json</a>: it has all that would stand here.</p>'
 )
 
 
