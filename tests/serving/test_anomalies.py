@@ -89,7 +89,7 @@ def test_requests_that_go_through_the_network_together_are_answered_as_alone(loa
 
 def test_its_example_is_answered_and_shows_an_anomaly(server):
     (own,) = [one for one in server.get("/models").json()["models"] if one["model"] == WATCHED]
-    told = {name: own[name] for name in ("task", "time", "series", "examples", "horizon", "target")}
+    told = {name: own[name] for name in ("task", "time", "series", "examples", "horizon", "target", "keys")}
     assert told == {
         "task": "anomaly",
         "time": "time",
@@ -97,6 +97,7 @@ def test_its_example_is_answered_and_shows_an_anomaly(server):
         "examples": ["flow", "heat"],
         "horizon": None,
         "target": None,
+        "keys": [],
     }
     given = server.get(f"/models/{WATCHED}/example").json()
     assert set(given["rows"][0]) == {"time", "flow", "heat"}

@@ -462,7 +462,7 @@ def _model(served: Served, problem: str | None) -> dict[str, Any]:
         "threshold": served.detector.threshold if detects else None,
         "time": own.time,
         "target": None if detects else own.target,
-        "keys": own.keys,
+        "keys": () if detects else own.keys,
         "past": own.past,
         "future": own.future_columns,
         "series": own.series,
