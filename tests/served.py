@@ -15,19 +15,22 @@ from typing import Any
 import requests
 
 from gridcast import evaluation, registry, tracking
+from gridcast.anomaly import detection
 from gridcast.forecaster import MEMBERS, NETWORK, SETTINGS
 from gridcast.plan import Plan
 from gridcast.registry import BEATEN, CHAMPION
 from gridcast.routing import Route
 from gridcast.routing import files as routed
 from gridcast.tracking import Entry, Store
-from samples import SMALL, planned, sales
+from samples import SMALL, planned, readings, sales, watched
 from servers import free_port, wait
 
 TOKEN = "a-token-of-the-admin-0123456789"
 DAYS = 130
 FRAME = sales(DAYS)
 POINT, NEXT, ROUTED, ENSEMBLE, QUANTILES, SAMPLED = "sales", "next", "routed", "ensemble", "quantiles", "sampled"
+WATCHED = "watched"
+READINGS = readings()
 KINDS = (POINT, ROUTED, ENSEMBLE, QUANTILES, SAMPLED)
 PROBABILISTIC = {
     **{name: SMALL[name] for name in ("data", "window")},
@@ -66,6 +69,22 @@ def record(store: Store, plan: Plan, name: str, files: dict[str, bytes]) -> str:
     return run_id
 
 
+def record_detector(store: Store, plan: Plan, name: str, files: dict[str, bytes]) -> str:
+    """The same of a detector, with the scores and values of the test span."""
+    from gridcast.training import fit
+
+    parent = tracking.open_sweep(store, plan.sweep_key, plan.experiment.name, plan.tags(), plan.texts())
+    run_id = tracking.record(store, parent, Entry(name, "run", name, files=files, backend="jax"))
+    found = detection.answers(fit.restore(files), plan.material)
+    tables = {
+        detection.SCORES: detection.table(found, plan.panel, "time"),
+        detection.VALUES: detection.values(plan.panel, "time"),
+    }
+    kept = {file: evaluation.to_bytes(table) for file, table in tables.items()}
+    tracking.record(store, parent, Entry(name, "test", name, artifacts=kept))
+    return run_id
+
+
 def run(plan: Plan, number: int) -> Any:
     """One of the runs of a plan."""
     return list(plan.runs.values())[number]
@@ -90,8 +109,10 @@ def build(folder: Path) -> dict[str, str]:
     with contextlib.chdir(folder):  # MLflow keeps artifacts where the store was made
         store = tracking.open_store("shop", f"sqlite:///{folder}/mlflow.db")
     run_ids = {name: record(store, plans.get(name, plans[POINT]), name, own) for name, own in files.items()}
+    watching = watched(folder, READINGS, baseline={"detector": "both"}, training={"epochs": 12, "patience": 12})
+    run_ids[WATCHED] = record_detector(store, watching, WATCHED, fit.train(watching.material, run(watching, 0)).files)
     shop = Shop(store.uri, run_ids)
-    for name in KINDS:
+    for name in (*KINDS, WATCHED):
         shop.champion(name, **({BEATEN: "last value"} if name == ROUTED else {}))
     return run_ids
 

@@ -43,6 +43,8 @@ CARRIED = (
     "models/sampling.py",
 )
 """Modules of gridcast that a model needs in use; they import each other by relative paths only."""
+DOORS = b"from . import forecaster\nfrom .anomaly import detector\n"
+"""Both are opened at once: the folder of the first model that a process loads is gone when another needs its door."""
 
 
 def package() -> tuple[str, dict[str, bytes]]:
@@ -52,9 +54,9 @@ def package() -> tuple[str, dict[str, bytes]]:
     gridcast itself, live in one process without taking each other's place.
     """
     root = Path(gridcast.__file__).parent
-    files = {name: (root / name).read_bytes() for name in CARRIED}
+    files = {"__init__.py": DOORS, **{name: (root / name).read_bytes() for name in CARRIED}}
     digest = hashlib.sha256(b"".join(files.values())).hexdigest()[:12]
-    return f"gridcast_model_{digest}", {"__init__.py": b"", **files}
+    return f"gridcast_model_{digest}", files
 
 
 def save_model(
