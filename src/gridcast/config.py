@@ -178,7 +178,13 @@ class Configuration(Section):
 
 
 AXES = tuple(Configuration.model_fields)
-SENSORS = {"series": ["sensor"], "target": "value", "sensors": [], "calendar": "regular", "gaps": "keep"}
+SENSORS: dict[str, Any] = {
+    "series": ["sensor"],
+    "target": "value",
+    "sensors": [],
+    "calendar": "regular",
+    "gaps": "keep",
+}
 """How a table with a column for each sensor is read, unless the experiment file says otherwise."""
 
 
@@ -343,9 +349,9 @@ class Experiment(Section):
             "probabilistic": {"transform": {"scale": "mean-abs"}},
             "anomaly": {"transform": {"scale": "standard"}, "data": SENSORS},
         }.get(str(task), {})
-        if task == "anomaly" and isinstance(given := content.get("data"), dict):
+        if task == "anomaly" and isinstance(data := content.get("data"), dict):
             for field in ("target", "series", "past", "future", "static", "static_source"):
-                if field in given:
+                if field in data:
                     raise ValueError(
                         f"data.{field}: means nothing under task: anomaly, which reads a column for each sensor; name "
                         "them in data.sensors"

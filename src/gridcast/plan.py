@@ -15,6 +15,7 @@ import numpy as np
 
 from gridcast import grid
 from gridcast.anomaly import detection
+from gridcast.anomaly.baselines import DETECTORS
 from gridcast.config import Configuration, Experiment
 from gridcast.data import panel as panels
 from gridcast.data import sources
@@ -95,7 +96,7 @@ class Plan:
     def baseline_keys(self) -> dict[str, str]:
         """Key of each baseline's record, by name: it follows from data and windows, not from the grid."""
         if self.experiment.task == "anomaly":
-            return {name: _digest(f"{self.own[0]}/{name}") for name in (OWN, *detection.DETECTORS)}
+            return {name: _digest(f"{self.own[0]}/{name}") for name in (OWN, *DETECTORS)}
         own, size = self.material, (len(self.panel.series), self.material.spans.train)
         terms = {name: baselines.terms(name, *size, own.period, own.levels) for name in (OWN, *baselines.BASELINES)}
         return {name: _digest(f"{self.own[0]}/{name}{told}") for name, told in terms.items()}
@@ -143,7 +144,7 @@ class Plan:
             {span: [str(panel.times[first]), str(panel.times[end - 1])] for span, (first, end) in bounds.items()}
             for bounds in map(_bounds, panel.folds)
         ]
-        about = {
+        about: dict[str, Any] = {
             "task": self.experiment.task,
             "mode": self.experiment.mode,
             "run_keys": list(self.runs),

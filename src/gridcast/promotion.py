@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from gridcast import evaluation, registry, tracking
 from gridcast.anomaly import detection
+from gridcast.anomaly.baselines import DETECTORS
 from gridcast.errors import ConfigError, GridcastError, PromotionRefused, TrackingError
 from gridcast.models.baselines import NAIVE
 from gridcast.tracking import FINGERPRINT, KEY, MODEL, Store
@@ -58,7 +59,7 @@ class _Case:
     @property
     def rivals(self) -> dict[str, float]:
         """Errors of the baselines that a winner has to beat."""
-        names = detection.DETECTORS if self.detects else NAIVE
+        names = DETECTORS if self.detects else NAIVE
         found = {name: _error(self.baselines[name]) for name in names if name in self.baselines}
         return {name: error for name, error in found.items() if not math.isnan(error)}
 
@@ -177,7 +178,7 @@ def _run_is_finished(case: _Case) -> str | None:
 
 def _metrics_are_finite(case: _Case) -> str | None:
     metric = case.experiment.selection.metric
-    metrics = {metric: case.run.data.metrics.get(metric)}
+    metrics: dict[str, float | None] = {metric: case.run.data.metrics.get(metric)}
     metrics |= {} if case.detects else {f"{evaluation.PREFIX}mase": case.own.get("mase")}
     metrics |= {evaluation.PREFIX + name: value for name, value in case.own.items()}
     for name, value in metrics.items():
@@ -326,8 +327,8 @@ def _card(name: str, case: _Case, tested: Mapping[str, Mapping[str, float]], rem
     about = json.loads(tracking.artifact(case.store, run.data.tags["mlflow.parentRunId"], "sweep.json"))
     settings = json.loads(run.data.tags[tracking.CONFIGURATION])
     settings |= {"seed": run.data.tags[tracking.SEED]} if tracking.SEED in run.data.tags else {}
-    measured = ("best_val_loss", "best_val_mae", "best_val_wql")
-    measured += ("val_faults_missed", "val_false_alarms_per_day", "threshold")
+    measured = ["best_val_loss", "best_val_mae", "best_val_wql"]
+    measured += ["val_faults_missed", "val_false_alarms_per_day", "threshold"]
     validation = {m: run.data.metrics[m] for m in measured if m in run.data.metrics}
     series = ", ".join(f"`{one}`" for one in about["series"][:SHOWN])
     columns = (data.time, *data.series, data.target, *data.past, *data.future)

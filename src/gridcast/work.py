@@ -151,7 +151,7 @@ def _alone(material: Material, task: Task, cache: Path) -> Any:
 
     if task.run is None:
         files = task.files or {}
-        forecasts = fit.evaluate(material, files, "validation" if task.kind == "validation" else "test")
+        forecasts: Any = fit.evaluate(material, files, "validation" if task.kind == "validation" else "test")
         if task.kind != "test" or material.anomaly is not None:
             return forecasts
         from gridcast.training import explanation

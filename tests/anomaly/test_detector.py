@@ -30,7 +30,8 @@ def made(material):
     def build(kind):
         settings = Configuration(layer="GRU", units=3, latent=2, detector=kind, lookback=6)
         network = autoencoder.build(settings, autoencoder.Shape(6, 3), 1, portable=True)
-        own = Detector(material.preprocessing, network, kind, np.inf, "quantile", 0.001)
+        own = Detector(material.preprocessing, network, kind, np.inf, "quantile", 0.001, np.ones((1, 1)))
+        own = replace(own, usual=own.usual_of(material.channels[0, :280]))
         return replace(own, threshold=float(np.nanmax(own.contributions(material.channels[0, :280]).mean(axis=1))))
 
     return {kind: build(kind) for kind in ("reconstruction", "prediction", "both")}
@@ -38,6 +39,7 @@ def made(material):
 
 def by_hand(detector, values):
     """Contributions, window by window and step by step."""
+    usual = dict(zip(detector.offsets, detector.usual, strict=True))
     lookback = detector.lookback
     rebuilt, ahead = [[] for _ in values], np.full(values.shape, np.nan)
     for end in range(lookback, len(values) + 1):
@@ -47,9 +49,9 @@ def by_hand(detector, values):
         found = detector.network.predict_on_batch({"history": window[None]})[0]
         if detector.kind != "prediction":
             for step in range(lookback):
-                rebuilt[end - lookback + step].append((found[step] - window[step]) ** 2)
+                rebuilt[end - lookback + step].append((found[step] - window[step]) ** 2 / usual[step - lookback])
         if detector.kind != "reconstruction" and end < len(values) and np.isfinite(values[end]).all():
-            ahead[end] = (found[-1] - values[end]) ** 2
+            ahead[end] = (found[-1] - values[end]) ** 2 / usual[0]
     mean = np.array([np.mean(errors, axis=0) if errors else np.full(values.shape[1], np.nan) for errors in rebuilt])
     return {"reconstruction": mean, "prediction": ahead, "both": mean + ahead}[detector.kind]
 
@@ -127,12 +129,11 @@ def test_a_sensor_whose_unit_changed_is_told_of_and_blamed(made, caplog):
     assert (answer[["flow", "heat", "still"]].idxmax(axis=1) == "heat").all()
 
 
-def test_a_sensor_that_was_constant_in_training_counts_in_its_own_units(made):
+def test_a_sensor_that_was_constant_in_training_may_not_move(made):
     answer = made["prediction"].predict(FRAME.assign(still=np.where(np.arange(480) == 300, 17.0, 7.0)))
     moved = answer[answer["time"] == pd.DatetimeIndex(FRAME["time"])[300]].iloc[0]
     calm = answer[answer["time"] == pd.DatetimeIndex(FRAME["time"])[200]].iloc[0]
-    assert 80 < moved["still"] < 125  # ten units, squared, but for what an untrained network predicts
-    assert calm["still"] < 1
+    assert moved["still"] > 100 * calm["still"]
     assert moved["anomaly"]
 
 
@@ -149,3 +150,12 @@ def test_a_detector_comes_back_from_its_files(made, material, tmp_path):
     assert (again.sensors, again.time, again.frequency, again.lookback) == (("flow", "heat", "still"), "time", "min", 6)
     table = FRAME.assign(still=7.0).tail(20)
     pd.testing.assert_frame_equal(again.predict(table), own.predict(table))
+
+
+def test_errors_are_told_in_units_of_those_that_training_had_at_the_same_place(made, material):
+    own, training = made["both"], material.channels[0, :280]
+    errors = np.concatenate([errors for _, errors in own.errors(training)])
+    assert errors.shape == (275, 7, 3)  # six steps that are rebuilt, and the next one
+    assert np.isnan(errors[-1, -1]).all()
+    np.testing.assert_allclose(own.usual, np.nanmean(errors, axis=0), rtol=1e-4)
+    assert np.nanmean(own.contributions(training)) == pytest.approx(2.0, rel=0.02)  # rebuilt 1, predicted 1

@@ -142,7 +142,11 @@ def _honest(measured: pd.DataFrame) -> str:
     figures = f"AUC-PR {own:.3f} against {best['auc_pr']:.3f}"
     if own > best["auc_pr"]:
         return f"The winner tells what is anomalous better than every baseline ({figures} of {best['name']})."
-    return f"The winner does not beat {best['name']} ({figures}): use that instead, it needs no training."
+    finds = ""
+    if "event_recall" in measured:
+        ours, theirs = (100 * float(row["event_recall"]) for row in (measured.iloc[0], best))
+        finds = f" At their thresholds the winner finds {ours:.0f} % of the labelled events, and that {theirs:.0f} %."
+    return f"The winner does not beat {best['name']}, which needs no training ({figures}).{finds}"
 
 
 def _standing(told: Mapping[Any, float], raised: pd.DataFrame, known: int, missed: int, days: float) -> str:
@@ -167,7 +171,7 @@ def _advice(
     """What to do, in plain words, from these figures alone."""
     found = []
     if len(raised):
-        worst, latest = raised.loc[raised["peak"].idxmax()], raised.iloc[-1]
+        worst, latest = raised.iloc[int(raised["peak"].to_numpy().argmax())], raised.iloc[-1]
         found.append(
             f"Look first at {worst['start']:%Y-%m-%d %H:%M}, the most severe of {len(raised)} events: its score was "
             f"{worst['severity']:.1f} times the threshold, and the blame is with {worst['blame']}."
@@ -213,7 +217,8 @@ def _scores(found: Detections) -> Figure:
     top.axhline(float(table[THRESHOLD].iloc[0]), color=RED, linewidth=1.2, linestyle="--", label="threshold")
     if np.isfinite(score).any() and np.nanmin(score) > 0:
         top.set_yscale("log")
-    top.set(title="Anomaly score", ylabel="squared error, scaled")
+    top.set(title="Anomaly score", ylabel="errors, in usual ones")
+    top.margins(x=0)
     values = found.values[found.values.iloc[:, 0] >= times[0]]
     for ax, name in zip(panels[1:], names, strict=True):
         _line(ax, pd.DatetimeIndex(values.iloc[:, 0]), values[name].to_numpy(float), INK, name)

@@ -16,8 +16,17 @@ from gridcast.config import AXES
 from gridcast.errors import GridcastError
 from gridcast.tracking import Store
 
-METRICS = ("best_val_loss", "best_val_mae", "best_val_wql", "val_faults_missed", "val_false_alarms_per_day")
-METRICS += ("best_epoch", "epochs_trained", "fit_seconds", "parameters")
+METRICS = (
+    "best_val_loss",
+    "best_val_mae",
+    "best_val_wql",
+    "val_faults_missed",
+    "val_false_alarms_per_day",
+    "best_epoch",
+    "epochs_trained",
+    "fit_seconds",
+    "parameters",
+)
 COMPARED = 20
 """Leading runs whose validation loss by origin is read, to tell which of them are tied."""
 

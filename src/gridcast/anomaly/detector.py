@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,8 @@ DETECTOR = "detector"
 """Key of what the settings of a detector hold besides its preprocessing."""
 CHUNK = 1024
 """Windows that go through the network at once."""
+SMALL = 1e-6
+"""The smallest error that counts as usual, in squared scaled units: what never errs in training is not divided by."""
 FAR = 10.0
 """A sensor of which half the values lie further from training than so many of its units may have changed its own."""
 LOG = logging.getLogger("gridcast")
@@ -43,9 +45,10 @@ class Detector:
 
     `kind` is what the network does with a window of all sensors: `reconstruction` rebuilds it from the few numbers
     that its encoder leaves of it, `prediction` forecasts the step after it, `both` does both. A score is the mean
-    squared error over the sensors, in scaled units; above the `threshold`, which the `rule` took at its `level`
-    from the scores of training, a step is anomalous. An event has `least` such steps, with at most `gap` others
-    between them.
+    over the sensors of squared errors, each in units of the `usual` one (offsets, sensors) that training had at this
+    place of a window and of this sensor: what is hard to tell weighs no more than what is easy. Above the
+    `threshold`, which the `rule` took at its `level` from the scores of training, a step is anomalous. An event has
+    `least` such steps, with at most `gap` others between them.
     """
 
     preprocessing: Preprocessing
@@ -54,6 +57,7 @@ class Detector:
     threshold: float
     rule: str
     level: float
+    usual: np.ndarray = field(compare=False)
     least: int = 1
     gap: int = 0
 
@@ -82,33 +86,55 @@ class Detector:
         """The fewest steps of a table of which one can be scored."""
         return self.lookback + (self.kind != "reconstruction")
 
-    def contributions(self, values: np.ndarray) -> np.ndarray:
-        """What each sensor adds to the score of each step (steps, sensors): its squared error, in scaled units.
+    @property
+    def offsets(self) -> range:
+        """Where the steps that the network answers for lie, from the end of their window on."""
+        return range(-self.lookback if self.kind != "prediction" else 0, 1 if self.kind != "reconstruction" else 0)
 
-        `values` (steps, sensors) are in scaled units, NaN where nothing was seen; no window reads such a step. A
-        rebuilt step counts by its mean over all windows that cover it, so the score of a step is settled once
-        `lookback` - 1 more have come. Where steps are rebuilt and predicted, both errors are added. NaN where no
-        window allows to tell.
+    def errors(self, values: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Ends (n,) of windows of `values` (steps, sensors), and squared errors (n, offsets, sensors) of the network.
+
+        Scaled units all. Only windows without NaN are read; an error is NaN where the step predicted has one, or is
+        not there.
         """
-        lookback, steps = self.lookback, len(values)
         known = np.isfinite(values).all(axis=1)
-        ends = windows.origins(known[None], lookback, 0, 1, 0, steps)[:, 1]
-        rebuilt, times = np.zeros(values.shape), np.zeros((steps, 1))
-        ahead = np.full(values.shape, np.nan)
+        beyond = np.where(known[:, None], values, np.nan)
+        beyond = np.concatenate([beyond, np.full((1, values.shape[1]), np.nan, values.dtype)])
+        ends = windows.origins(known[None], self.lookback, 0, 1, 0, len(values))[:, 1]
         for start in range(0, len(ends), CHUNK):
             part = ends[start : start + CHUNK]
             # Every chunk has the size of the first, so that one compiled program serves all.
-            read = values[np.resize(part, min(CHUNK, len(ends)))[:, None] + np.arange(-lookback, 0)]
+            same = np.resize(part, min(CHUNK, len(ends)))
+            read = values[same[:, None] + np.arange(-self.lookback, 0)]
             found = np.asarray(self.network.predict_on_batch({"history": read}))[: len(part)]
-            if self.kind != "prediction":
-                errors = np.square(found[:, :lookback] - read[: len(part)])
-                for step in range(lookback):
-                    rebuilt[part - lookback + step] += errors[:, step]
-                    times[part - lookback + step] += 1
-            if self.kind != "reconstruction":
-                inside = part[part < steps]
-                errors = np.square(found[: len(inside), -1] - values[inside])
-                ahead[inside] = np.where(known[inside, None], errors, np.nan)
+            yield part, np.square(found - beyond[part[:, None] + np.array(self.offsets)])
+
+    def usual_of(self, values: np.ndarray) -> np.ndarray:
+        """Mean errors (offsets, sensors) over the windows of `values` (steps, sensors), but not less than `SMALL`."""
+        sums, counts = np.zeros((len(self.offsets), values.shape[1])), np.zeros((len(self.offsets), 1))
+        for _, errors in self.errors(values):
+            sums += np.nansum(errors, axis=0, dtype=float)
+            counts += np.isfinite(errors[:, :, :1]).sum(axis=0)
+        return np.maximum(sums / np.maximum(counts, 1), SMALL)
+
+    def contributions(self, values: np.ndarray) -> np.ndarray:
+        """What each sensor adds to the score of each step (steps, sensors): its errors in units of the `usual` ones.
+
+        `values` (steps, sensors) are in scaled units, NaN where nothing was seen; no window reads such a step. A
+        rebuilt step counts by its mean over all windows that cover it, so the score of a step is settled once
+        `lookback` - 1 more have come. Where steps are rebuilt and predicted, both are added. NaN where no
+        window allows to tell.
+        """
+        rebuilt, times = np.zeros(values.shape), np.zeros((len(values), 1))
+        ahead = np.full(values.shape, np.nan)
+        for ends, errors in self.errors(values):
+            for k, offset in enumerate(self.offsets):
+                at, share = ends + offset, errors[:, k] / self.usual[k]
+                if offset < 0:
+                    rebuilt[at] += share
+                    times[at] += 1
+                else:
+                    ahead[at[at < len(values)]] = share[at < len(values)]
         rebuilt = np.divide(rebuilt, times, out=np.full(values.shape, np.nan), where=times > 0)
         return {"reconstruction": rebuilt, "prediction": ahead, "both": rebuilt + ahead}[self.kind]
 
@@ -119,9 +145,9 @@ class Detector:
         contributes to the score, which is the mean over the sensors. Steps are scored as far as windows of
         `lookback` steps reach in which every sensor has a value; a table may have steps that are missing.
 
-        A sensor that was constant in training counts in its own units, whatever it does later. Values are taken as
-        they come: of a sensor whose units have changed each step is anomalous, and a warning tells which sensor it
-        is. Columns that were not in training are passed over: nobody knows what is normal there.
+        A change of a sensor that was constant in training counts in thousandths of its unit, or in what the network
+        errs there. Values are taken as they come: of a sensor whose unit has changed each step is anomalous, and a
+        warning tells which sensor it is. Columns that were not in training are passed over: nobody knows what is normal there.
 
         Raises DataError for a table without one of the sensors, with values that are no numbers, with a stamp
         twice or off the axis, or with fewer steps than a window.
@@ -180,7 +206,8 @@ class Detector:
     def to_json(self) -> dict[str, Any]:
         """All but the network, as it is kept beside it: plain lists, numbers and strings."""
         names = ("kind", "threshold", "rule", "level", "least", "gap")
-        return {**self.preprocessing.to_json(), DETECTOR: {name: getattr(self, name) for name in names}}
+        own = {name: getattr(self, name) for name in names} | {"usual": self.usual.tolist()}
+        return {**self.preprocessing.to_json(), DETECTOR: own}
 
 
 def load(folder: Path | str) -> Detector:
@@ -189,7 +216,8 @@ def load(folder: Path | str) -> Detector:
 
     content = json.loads(Path(folder, SETTINGS).read_text(encoding="utf-8"))
     network = keras.saving.load_model(Path(folder, NETWORK), compile=False)
-    return Detector(Preprocessing.from_json(content), network, **content[DETECTOR])
+    own = content[DETECTOR] | {"usual": np.array(content[DETECTOR]["usual"])}
+    return Detector(Preprocessing.from_json(content), network, **own)
 
 
 def _load_pyfunc(path: str) -> Detector:

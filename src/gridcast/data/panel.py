@@ -414,7 +414,7 @@ def _constant(panel: Panel, experiment: Experiment) -> Panel:
 def _watched(panel: Panel, experiment: Experiment) -> Panel:
     """A span in which no window has a value of every sensor at each of its steps is refused; labels are told of."""
     panel = _omitted(panel) if experiment.data.labelled == "omit" else panel
-    lookback, known = longest_lookback(experiment), panel.observed.all(axis=0, keepdims=True)
+    lookback, known = longest_lookback(experiment), np.asarray(panel.observed.all(axis=0, keepdims=True))
     for span in ("train", "validation", "test"):
         start, end = panel.spans[span]
         reach = lookback if span == "validation" else 0

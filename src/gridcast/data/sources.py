@@ -150,7 +150,7 @@ def _melted(rows: pd.DataFrame, data: Data, path: str) -> tuple[pd.DataFrame, pd
     values = rows[sensors].to_numpy(float).T
     known = np.isfinite(values)
     where, at = np.nonzero(known)
-    names = pd.Categorical.from_codes(where, categories=sensors)
+    names = pd.Categorical.from_codes(where.astype(np.int32), categories=pd.Index(sensors))
     columns = {SERIES: names, TIME: rows[data.time].to_numpy()[at], TARGET: values[known]}
     return pd.DataFrame({**columns, LINE: rows[files.LINE].to_numpy(np.int32)[at]}), labels
 

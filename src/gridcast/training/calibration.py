@@ -54,9 +54,11 @@ def watching(material: Material, settings: Configuration, network: Any) -> tuple
         math.inf,
         chosen.threshold,
         thresholds.checked(chosen.threshold, chosen.level),
+        np.ones((1, 1)),
         chosen.least,
         chosen.gap,
     )
+    own = replace(own, usual=own.usual_of(values[: spans.train]))
     limit = detection.limit(own.contributions, values, spans, own.lookback, chosen)
     normal = detection.over(own.contributions, values, spans["validation"], own.lookback).mean(axis=1)
     alarms = len(events.spans(normal > limit, chosen.least, chosen.gap))

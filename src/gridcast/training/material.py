@@ -59,7 +59,7 @@ class Material:
         rows = slice(first, None if series is None else first + 1)
         target, observed = self.target[rows], self.observed[rows]
         if self.anomaly is not None:
-            whole, (start, end) = observed.all(axis=0, keepdims=True), self.spans[span]
+            whole, (start, end) = np.asarray(observed.all(axis=0, keepdims=True)), self.spans[span]
             start += self.apart if span == "validation" else 0
             return windows.origins(whole, lookback, own.horizon, self.stride, start, end)
         index = windows.origins(
