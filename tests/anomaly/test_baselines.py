@@ -137,7 +137,7 @@ def spread_over(errors, steps):
 
 
 def test_pca_is_the_error_of_windows_put_together_again():
-    model = PCA(0.9).fit(windows(TRAINING))
+    model = PCA(0.99).fit(windows(TRAINING))
     own = windows(VALUES)
     errors = (own - model.inverse_transform(model.transform(own))) ** 2
     np.testing.assert_allclose(detected("PCA"), spread_over(errors.reshape(-1, LOOKBACK, 3), 300), rtol=1e-6)
@@ -171,7 +171,7 @@ def test_windows_with_holes_are_not_learnt_where_there_are_whole_ones(name):
     training = TRAINING.copy()
     training[200:400] = N
     whole = np.concatenate([windows(TRAINING[:200]), windows(TRAINING[400:])])
-    model = PCA(0.9).fit(whole)
+    model = PCA(0.99).fit(whole)
     found = detected(name, training=training)
     if name == "PCA":
         own = windows(VALUES)

@@ -87,10 +87,10 @@ def test_average_precision_by_hand():
 def test_measures_know_scores_by_their_order_only():
     random = np.random.default_rng(0)
     labels, score = labelled(300, (50, 80), (200, 220)), random.gamma(2, size=300)
-    score[labels] += 1
+    score[labels] += 2
     for measure in (scoring.auc_pr, scoring.vus_pr):
         assert measure(np.exp(score), labels) == pytest.approx(measure(score, labels))
-        assert measure(score, labels) > 2 * measure(random.permutation(score), labels)
+        assert measure(score, labels) > measure(random.permutation(score), labels) + 0.2
 
 
 def test_the_area_without_a_buffer_by_hand():
@@ -183,7 +183,8 @@ def test_the_best_nab_threshold_is_the_best_of_all():
     best, threshold = scoring.nab_best(files)
     levels = np.unique(np.concatenate([score[np.isfinite(score)] for score, _ in files]))
     each = [scoring.nab([(score >= level, windows) for score, windows in files]) for level in levels]
-    assert best == pytest.approx(max(each)) > 0
+    assert best == pytest.approx(max(each))
+    assert best > 0
     assert levels[np.argmax(each)] == threshold
 
 

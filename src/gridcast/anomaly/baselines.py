@@ -3,7 +3,7 @@
 Each is fitted on the training steps alone. Rows are steps; NaN is what was not seen. For what is read of a step, a
 missing value is replaced by the last one seen, `lookback` steps back at most, else by the mean over the
 training steps; it gets no contribution of its own (NaN). Learnt is what was seen whole, where there is enough of it.
-All contributions are squares, so that one sensor far off is not lost in the mean over many.
+Contributions are squares (but for the forest), so that one sensor far off is not lost in the mean over many.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from gridcast.anomaly.thresholds import NORMAL
 
-EXPLAINED = 0.9
+EXPLAINED = 0.99
 """Share of the variance that the components of `pca` keep."""
 ROWS = 4000
 """Training windows that components are found from; more bring little but time."""

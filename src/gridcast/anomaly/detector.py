@@ -147,7 +147,8 @@ class Detector:
 
         A change of a sensor that was constant in training counts in thousandths of its unit, or in what the network
         errs there. Values are taken as they come: of a sensor whose unit has changed each step is anomalous, and a
-        warning tells which sensor it is. Columns that were not in training are passed over: nobody knows what is normal there.
+        warning tells which sensor it is. Columns that were not in training are passed over: nobody knows what is
+        normal there.
 
         Raises DataError for a table without one of the sensors, with values that are no numbers, with a stamp
         twice or off the axis, or with fewer steps than a window.

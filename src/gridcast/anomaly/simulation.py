@@ -13,7 +13,7 @@ import pandas as pd
 from scipy.signal import lfilter
 
 KINDS = ("univariate", "multivariate")
-NOISE = {"speed": 6.0, "flow": 0.7, "pressure": 0.06, "power": 0.4, "temperature": 0.25, "vibration": 0.05}
+NOISE = {"speed": 6.0, "flow": 0.4, "pressure": 0.04, "power": 0.25, "temperature": 0.25, "vibration": 0.015}
 """Sensors of the multivariate plant and the spread of their noise: rpm, m³/h, bar, kW, °C, mm/s."""
 ALONE = "temperature"
 """The sensor of the univariate plant."""
@@ -109,7 +109,7 @@ def _plant(steps: int, random: np.random.Generator) -> dict[str, np.ndarray]:
     """Readings (steps,) of each sensor without anomalies."""
     minute = np.arange(steps)
     changes = np.flatnonzero(random.random(steps) < 1 / 240)  # of the load: every four hours or so
-    settings = np.append(0, random.normal(0, 0.05, len(changes)))[np.searchsorted(changes, minute, "right")]
+    settings = np.append(0, random.uniform(-0.08, 0.08, len(changes)))[np.searchsorted(changes, minute, "right")]
     load = 0.6 + 0.2 * np.sin(2 * np.pi * (minute / DAY - 0.3)) + _followed(settings, 8)
     load += lfilter([0.0013], [1, -0.95], random.normal(size=steps))  # demand is never quite still
     weather = random.normal(0, 0.5, steps // DAY + 1)[minute // DAY]
