@@ -5,7 +5,7 @@ BIN := .venv/bin
 GRIDCAST := $(BIN)/gridcast
 
 .DEFAULT_GOAL := help
-.PHONY: help grid validate plan report promote serve doctor bench bench-full bench-forecasting bench-products bench-serving notebooks storm hosts proofs test lint format ui lock clean
+.PHONY: help grid validate plan report promote serve doctor bench bench-full bench-forecasting bench-anomalies bench-products bench-serving notebooks storm hosts proofs test lint format ui lock clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -49,6 +49,9 @@ bench-full: .venv/.test ## the same on larger grids, and epochs, memory, large p
 
 bench-forecasting: .venv/.test ## probabilistic forecasts against DeepAR, AutoETS, Prophet, seasonal naive (an hour; goes on where it stopped)
 	@$(BIN)/python benchmarks/forecasting.py
+
+bench-anomalies: .venv/.test ## detectors and baselines on SKAB, NAB and a meteorological mast (minutes; goes on where it stopped)
+	@$(BIN)/python benchmarks/anomalies.py
 
 bench-products: .venv/.test ## 100 products, a network each, against the plain loop
 	@$(BIN)/python benchmarks/per_product.py

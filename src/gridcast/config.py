@@ -39,7 +39,8 @@ class Data(Section):
     `series` columns, where the table itself does not.
     `sensors` are the columns that task: anomaly watches, each a series; left empty, all that hold numbers.
     `labels` is a column in which 1 says that a step is anomalous, or a JSON file of such stretches, see `data.marked`;
-    the test alone looks at them. Gaps that are to `keep` stay gaps.
+    the test alone looks at them, or training too, to `omit` labelled steps in place of taking them for normal. Gaps
+    that are to `keep` stay gaps.
     `aggregate` combines rows finer than `frequency` into one per series and period: the target by
     that rule, covariates by their mean. `exhibition` looks for stretches without exhibition, runs of
     zeros far longer than the habit of a series, and either leaves them out of training and
@@ -52,6 +53,7 @@ class Data(Section):
     target: str
     sensors: Annotated[Columns | None, Field(strict=False)] = None
     labels: str | None = None
+    labelled: Literal["learn", "omit"] = "learn"
     past: Annotated[Columns, Field(strict=False)] = ()
     future: Annotated[Columns, Field(strict=False)] = ()
     static: Annotated[Columns, Field(strict=False)] = ()
@@ -73,6 +75,12 @@ class Data(Section):
                 f"data.static_source: '{self.static_source}' brings static columns by series; "
                 f"name them in data.{'series' if self.static else 'static'}, or leave it out"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _labelled_by_labels(self) -> Data:
+        if self.labelled == "omit" and self.labels is None:
+            raise ValueError("data.labelled: omit needs data.labels, which say which steps; name them, or leave it out")
         return self
 
     @field_validator("series", mode="before")

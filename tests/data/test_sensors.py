@@ -5,9 +5,11 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 
+from gridcast import config, plan
 from gridcast.errors import DataError
-from samples import readings, watched
+from samples import readings, watched, watching
 
 FRAME = readings()
 
@@ -57,25 +59,32 @@ def test_no_window_has_a_missing_step_or_reaches_from_validation_into_training(b
 
 
 def test_semicolons_and_decimal_commas_are_read(tmp_path):
-    plan = watched(tmp_path, FRAME)
+    known = watched(tmp_path, FRAME)
     text = FRAME.to_csv(index=False, sep=";", decimal=",")
     (tmp_path / "sensors.csv").write_text(text)
-    from gridcast import config
-    from gridcast.plan import make
-
-    again = make(config.parse(plan.text), plan.text, "jax")
-    np.testing.assert_array_equal(again.panel.target, plan.panel.target)
+    again = plan.make(config.parse(known.text), known.text, "jax")
+    np.testing.assert_array_equal(again.panel.target, known.panel.target)
 
 
 def test_labels_are_part_of_the_data_but_not_of_the_material(built):
-    plan, other = built(FRAME), built(FRAME.assign(anomaly=0))
-    assert plan.fingerprint != other.fingerprint
-    for name, value in vars(plan.material).items():
+    known, other = built(FRAME), built(FRAME.assign(anomaly=0))
+    assert known.fingerprint != other.fingerprint
+    for name, value in vars(known.material).items():
         if isinstance(value, np.ndarray):
             np.testing.assert_array_equal(value, getattr(other.material, name))
     assert "steps labelled as anomalous: train 0, validation 0, test 20; the test alone looks at labels" in (
-        plan.panel.notes
+        known.panel.notes
     )
+
+
+def test_labelled_steps_before_the_test_span_can_be_omitted(built):
+    frame = FRAME.assign(anomaly=FRAME["anomaly"] + FRAME.index.isin([*range(100, 104), 300]))
+    panel = built(frame, data={"labelled": "omit"}).panel
+    gaps = np.isnan(panel.target).all(axis=0)
+    assert np.flatnonzero(gaps).tolist() == [100, 101, 102, 103, 300]
+    np.testing.assert_array_equal(panel.observed, ~np.isnan(panel.target))
+    np.testing.assert_array_equal(panel.labels, frame["anomaly"] == 1)
+    assert "train 4, validation 1, test 20; those before the test are left out (labelled: omit)" in panel.notes[-1]
 
 
 def test_a_sensor_that_is_constant_in_training_is_told_of(built):
@@ -108,6 +117,35 @@ def test_a_sensor_that_is_constant_in_training_is_told_of(built):
 )
 def test_a_table_that_cannot_be_used_is_refused_and_told_why(refusal, change, sections, told):
     assert told in refusal(change(FRAME), **sections)
+
+
+def test_a_table_of_skab_and_one_of_nab_are_read_as_they_are(tmp_path):
+    """Semicolons, seconds missing, labels as 1.0; a file of values, stretches in a JSON file beside its folder."""
+    random = np.random.default_rng(0)
+    seconds = pd.date_range("2020-03-09 10:14:33", periods=130, freq="s").delete([40, 41])
+    skab = pd.DataFrame({"datetime": seconds, "Current": random.normal(size=128), "Volume Flow RateRMS": 32.0})
+    skab = skab.assign(anomaly=(skab.index >= 110).astype(float), changepoint=(skab.index == 110).astype(float))
+    skab.to_csv(tmp_path / "0.csv", sep=";", index=False)
+    data = {"time": "datetime", "sensors": ["Current", "Volume Flow RateRMS"], "frequency": "s", "calendar": "observed"}
+    found = _made(watching(str(tmp_path / "0.csv"), data=data))
+    np.testing.assert_array_equal(found.labels, skab["anomaly"] == 1)
+    assert found.target.shape == (2, 128)
+
+    (tmp_path / "realTraffic").mkdir()
+    times = pd.date_range("2015-09-01 13:45", periods=128, freq="5min")
+    nab = pd.DataFrame({"timestamp": times, "value": random.normal(size=128)})
+    nab.to_csv(tmp_path / "realTraffic" / "occupancy.csv", index=False)
+    windows = {"realTraffic/occupancy.csv": [["2015-09-01 23:00:00.000000", "2015-09-01 23:30:00.000000"]], "x.csv": []}
+    (tmp_path / "windows.json").write_text(json.dumps(windows))
+    data = {"time": "timestamp", "labels": str(tmp_path / "windows.json"), "frequency": "5min"}
+    found = _made(watching(str(tmp_path / "realTraffic" / "*.csv"), data=data))
+    assert found.series == ("value",)
+    assert found.times[found.labels].strftime("%H:%M").tolist() == [f"23:{minute:02}" for minute in range(0, 31, 5)]
+
+
+def _made(content):
+    text = yaml.safe_dump(content)
+    return plan.make(config.parse(text), text, "jax").panel
 
 
 def test_labels_of_many_tables_may_stand_in_one_json_file(built, tmp_path):

@@ -24,8 +24,8 @@ SCORE, THRESHOLD, ANOMALY = "score", "threshold", "anomaly"
 """Columns of an answer besides the time and the sensors."""
 DETECTOR = "detector"
 """Key of what the settings of a detector hold besides its preprocessing."""
-CHUNK = 1024
-"""Windows that go through the network at once."""
+CHUNK = 256
+"""Windows that go through the network at once: always so many, so that one compiled program serves every table."""
 SMALL = 1e-6
 """The smallest error that counts as usual, in squared scaled units: what never errs in training is not divided by."""
 FAR = 10.0
@@ -103,8 +103,7 @@ class Detector:
         ends = windows.origins(known[None], self.lookback, 0, 1, 0, len(values))[:, 1]
         for start in range(0, len(ends), CHUNK):
             part = ends[start : start + CHUNK]
-            # Every chunk has the size of the first, so that one compiled program serves all.
-            same = np.resize(part, min(CHUNK, len(ends)))
+            same = np.resize(part, CHUNK)
             read = values[same[:, None] + np.arange(-self.lookback, 0)]
             found = np.asarray(self.network.predict_on_batch({"history": read}))[: len(part)]
             yield part, np.square(found - beyond[part[:, None] + np.array(self.offsets)])

@@ -31,7 +31,7 @@ class Panel:
     `static` is (series, columns), codes into `vocabularies`. `dated` are the days of holidays and
     events. `folds` are the spans of each rolling origin, `spans` those of the last one; without
     rolling origins there is one. `notes` tells what was done. `labels` (steps,) are True where a step is labelled as
-    anomalous, None where nothing is: what is trained never sees them.
+    anomalous, None where nothing is: what is trained never sees them, but for gaps where they are omitted.
     """
 
     series: tuple[str, ...]
@@ -413,6 +413,7 @@ def _constant(panel: Panel, experiment: Experiment) -> Panel:
 
 def _watched(panel: Panel, experiment: Experiment) -> Panel:
     """A span in which no window has a value of every sensor at each of its steps is refused; labels are told of."""
+    panel = _omitted(panel) if experiment.data.labelled == "omit" else panel
     lookback, known = longest_lookback(experiment), np.asarray(panel.observed.all(axis=0, keepdims=True))
     for span in ("train", "validation", "test"):
         start, end = panel.spans[span]
@@ -431,11 +432,20 @@ def _watched(panel: Panel, experiment: Experiment) -> Panel:
     told = [
         f"{span} {int(panel.labels[slice(*panel.spans[span])].sum()):,}" for span in ("train", "validation", "test")
     ]
-    notes = (*panel.notes, f"steps labelled as anomalous: {', '.join(told)}; the test alone looks at labels")
+    learnt = experiment.data.labelled == "learn"
+    ends = "the test alone looks at labels" if learnt else "those before the test are left out (labelled: omit)"
+    notes = (*panel.notes, f"steps labelled as anomalous: {', '.join(told)}; {ends}")
     early = int(panel.labels[: panel.spans.validation].sum())
-    if early:
+    if early and learnt:
         notes += (f"warning: {early:,} labelled steps lie before the test span: they are learnt as if normal",)
     return replace(panel, notes=notes)
+
+
+def _omitted(panel: Panel) -> Panel:
+    """The panel with gaps in all sensors where steps before the test span are labelled."""
+    assert panel.labels is not None
+    early = panel.labels & (np.arange(len(panel.times)) < panel.spans.validation)
+    return replace(panel, target=np.where(early, np.nan, panel.target), observed=panel.observed & ~early)
 
 
 def trainable(panel: Panel, experiment: Experiment) -> np.ndarray:
