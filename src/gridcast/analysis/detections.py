@@ -46,6 +46,7 @@ class Detections:
     winner: str
     sensors: tuple[str, ...]
     lookback: int
+    kind: str
     table: pd.DataFrame
     values: pd.DataFrame
     measured: pd.DataFrame
@@ -100,6 +101,7 @@ def find(record: Record) -> Detections | None:
         winner=winner,
         sensors=sensors,
         lookback=int(record.leader["lookback"]),
+        kind=str(record.leader["detector"]),
         table=table,
         values=record.values,
         measured=measured,

@@ -151,7 +151,7 @@ def _tied(record: Record) -> tuple[list[str], str]:
     if len(pairs) > 1 and pairs.shape[1]:
         over = _replicates(record)
         return statistics.tied_with_best(pairs, over="seeds"), f"paired over {over}, 5 % with Holm's correction"
-    if not record.together:
+    if not record.together or record.metric.startswith("val_"):  # which no loss of a validation step tells of
         return [], ""
     leading = record.by_origin.dropna(axis=1)
     if leading.shape[1] < 2 or len(leading) < 8:
