@@ -108,6 +108,7 @@ def test_a_dropped_file_is_forecast_and_a_wrong_one_is_told_of(browser, opened, 
 def test_a_detector_shades_what_is_anomalous_in_its_example_and_in_a_dropped_file(browser, opened, tmp_path):
     path = tmp_path / "sensors.csv"
     READINGS.tail(150).to_csv(path, index=False, sep=";", decimal=",")
+    browser.get_log("browser")  # what others left
     for width, mobile in ((390, True), (1280, False)):
         size(browser, width, mobile)
         browser.get(opened.url)
