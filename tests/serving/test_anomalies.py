@@ -10,7 +10,7 @@ import pytest
 from gridcast import registry
 from gridcast.anomaly.detector import channels
 from gridcast.errors import ConfigError, TrackingError
-from gridcast.serving import detectors
+from gridcast.serving import detectors, schemas
 from gridcast.serving.limits import Limits
 from served import POINT, READINGS, WATCHED, question, running
 
@@ -40,6 +40,7 @@ def test_a_detector_says_over_http_what_it_says_in_python(server, shop, loaded):
     assert answer.status_code == 200
     body, own = answer.json(), loaded.predict(FRAME)
     np.testing.assert_allclose(scores(body), own["score"], rtol=1e-4)
+    assert schemas.Scores.model_validate(body).model_dump(exclude_unset=True) == body  # as it is described
     assert scores(body).index.tolist() == own["time"].tolist()
     assert body["threshold"] == loaded.forecaster.threshold
     flags = [step["anomaly"] for step in body["scores"]]

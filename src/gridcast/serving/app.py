@@ -309,10 +309,10 @@ def application(settings: Settings) -> FastAPI:
     """
     pool = ThreadPoolExecutor(max(2, os.cpu_count() or 1), "network")
     models = Models(settings.names, pool, uri=settings.uri, gather=settings.gather, poll=settings.poll)
-    challengers = Models(tuple(settings.shadows.values()), pool, uri=settings.uri, poll=settings.poll)
     for name in settings.shadows:
         if models.get(name).task == "anomaly":
             raise ConfigError(f"--shadow: '{name}' tells anomalies; only forecasts are compared with a challenger's")
+    challengers = Models(tuple(settings.shadows.values()), pool, uri=settings.uri, poll=settings.poll)
     limits = settings.limits
     service = Service(
         settings,
