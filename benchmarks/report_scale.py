@@ -71,10 +71,8 @@ def fill(store: tracking.Store, count: int) -> None:
         curves = {name: list(enumerate(map(float, curve), start=1)) for name in ("loss", "val_loss", "mae", "val_mae")}
         origins = np.abs(generator.normal(loss, 0.01, ORIGINS))
         best = min(best, (float(curve[-1]), keys[number]))
-        tracking.record(
-            store,
-            parent,
-            f"run {number}",
+        run = tracking.Entry(
+            name=f"run {number}",
             kind="run",
             key=keys[number],
             tags={
@@ -92,14 +90,14 @@ def fill(store: tracking.Store, count: int) -> None:
             },
             curves={**curves, tracking.BY_ORIGIN: list(enumerate(map(float, origins)))},
         )
+        tracking.record(store, parent, run)
     for name, key, kind in [("winner", best[1], "test"), *((n, k, "baseline") for n, k in baseline_keys.items())]:
         table = test_table(generator, 1.0 if kind == "test" else 1.3)
         content = {evaluation.FORECASTS: evaluation.to_bytes(table)}
         metrics = evaluation.measures(table)
         run_name = f"run {best[1].removeprefix('key-')}" if kind == "test" else name
-        tracking.record(
-            store, parent, run_name, kind=kind, key=key, tags={}, params={}, metrics=metrics, artifacts=content
-        )
+        entry = tracking.Entry(name=run_name, kind=kind, key=key, metrics=metrics, artifacts=content)
+        tracking.record(store, parent, entry)
     tracking.set_status(store, parent, "FINISHED")
 
 

@@ -30,7 +30,7 @@ def write(path: Path, folder: Path) -> int:
     arrays = {}
     for span in ("train", "validation"):
         index = material.origins(span, lookback)
-        read = inputs(material.of(lookback), material.channels, index, material.codes)
+        read = inputs(material.of(experiment.configuration()), material.channels, index, material.codes)
         arrays |= {f"{span}_{name}": array for name, array in read.items()}
         arrays[f"{span}_target"] = material.scaled(index)
     np.savez(folder / "windows.npz", **arrays)
