@@ -19,9 +19,8 @@ import schemathesis
 def map_body(context, body):
     if isinstance(body, dict) and isinstance(body.get("rows"), list):
         body["model"] = "{WATCHED}"
-        for number, row in enumerate(body["rows"]):
-            if isinstance(row, dict):
-                body["rows"][number] = {{"time": f"2024-01-01T00:{{number % 60:02}}", "flow": 20, "heat": None}} | row
+        times = [f"2024-01-01T00:{{minute:02}}" for minute in range(8 + len(body["rows"]) % 50)]
+        body["rows"] = [{{"time": time, "flow": 20, "heat": 300}} for time in times]
     elif isinstance(body, dict) and isinstance(body.get("model"), str):
         body["model"] = "{POINT}"
         for number, series in enumerate(body.get("series", ())):
