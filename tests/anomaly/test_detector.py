@@ -159,3 +159,11 @@ def test_errors_are_told_in_units_of_those_that_training_had_at_the_same_place(m
     assert np.isnan(errors[-1, -1]).all()
     np.testing.assert_allclose(own.usual, np.nanmean(errors, axis=0), rtol=1e-4)
     assert np.nanmean(own.contributions(training)) == pytest.approx(2.0, rel=0.02)  # rebuilt 1, predicted 1
+
+
+def test_a_reading_beyond_all_numbers_of_single_precision_is_an_alarm(made):
+    wild = FRAME.assign(still=7.0).tail(40).reset_index(drop=True)
+    wild.loc[20, "flow"] = 1e25
+    for detector in made.values():
+        told = detector.predict(wild).set_index("time")
+        assert told.loc[wild["time"][20], "anomaly"]

@@ -28,6 +28,8 @@ CHUNK = 256
 """Windows that go through the network at once: always so many, so that one compiled program serves every table."""
 SMALL = 1e-6
 """The smallest error that counts as usual, in squared scaled units: what never errs in training is not divided by."""
+FURTHEST = 1e15
+"""Scaled units that no value counts for more than: its square would leave single precision, and say nothing."""
 FAR = 10.0
 """A sensor of which half the values lie further from training than so many of its units may have changed its own."""
 LOG = logging.getLogger("gridcast")
@@ -36,7 +38,7 @@ LOG = logging.getLogger("gridcast")
 
 def channels(own: Preprocessing, values: np.ndarray) -> np.ndarray:
     """What a network reads of `values` (steps, sensors) in data units: the same in scaled units, float32."""
-    return own.target_scaler.transform(values.T).T.astype(np.float32)
+    return np.clip(own.target_scaler.transform(values.T).T, -FURTHEST, FURTHEST).astype(np.float32)
 
 
 @dataclass(frozen=True)
