@@ -23,8 +23,6 @@ AHEAD = dt.timedelta(days=1)
 """Somewhere on earth it is tomorrow already."""
 LARGEST = 1e30
 """A network counts in single precision, which ends at 3e38; what is infinite there would still give a number."""
-FURTHEST = 1e15
-"""Scaled units, of which a detector squares what lies between them and the usual ones."""
 
 
 @dataclass(frozen=True)
@@ -167,15 +165,7 @@ def readings(table: pd.DataFrame, served: Served, where: str, place: Callable[[i
         times, values = detector.read(table)
     except DataError as error:
         raise refused(error, served, where) from None
-    with np.errstate(all="ignore"):  # what is not finite is refused
-        scaled = channels(detector.preprocessing, values)
-    far = np.argwhere(np.isfinite(values) & ~(np.abs(scaled) <= FURTHEST))
-    if len(far):
-        step, sensor = far[0]
-        row = int(np.flatnonzero(table[detector.time] == times[step])[0])
-        text = "lies so far outside of what the model was trained on that no score can be told"
-        raise wrong(text, place(row, detector.sensors[sensor]), "not_finite")
-    return Readings(times, values, scaled)
+    return Readings(times, values, channels(detector.preprocessing, values))
 
 
 def spread(stamps: np.ndarray, served: Served, limits: Limits, where: str) -> None:
