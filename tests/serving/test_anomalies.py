@@ -159,7 +159,6 @@ WRONG = {
     "NaN": (step(3, heat=float("nan")), "rows[3].heat"),
     "infinite": (step(3, heat=float("inf")), "rows[3].heat"),
     "too large for a network": (step(3, heat=1e31), "rows[3].heat"),
-    "too large for a score": (step(3, heat=-1e25), "rows[3].heat"),
     "no sensor": (step(3, heat=...), "rows[3].heat"),
     "an unknown sensor": (step(3, secret=1.0), "rows[3]"),
     "no time": (step(3, time=...), "rows[3].time"),
@@ -190,7 +189,6 @@ TEXT = FRAME.to_csv(index=False)
 BAD_FILES = {
     "no sensor": (FRAME.drop(columns="heat").to_csv(index=False), "line 1"),
     "no number": (TEXT + "2024-01-01 08:00,20,secret\n", "line 122, column 'heat'"),
-    "too large for a score": (TEXT + "2024-01-01 08:00,20,1e25\n", "row 121, column 'heat'"),
     "too large for a network": (TEXT + "2024-01-01 08:00,20,1e31\n", "row 121, column 'heat'"),
     "future": (TEXT + "2999-01-01 08:00,20,300\n", "row 121 with a value, column 'time'"),
     "duplicate": (TEXT + "2024-01-01 07:00,20,300\n", "row 120"),
