@@ -206,7 +206,7 @@ async def anomalies_csv(
         table = _read(content, reader, served)
         visit.rows = len(table)
         questions.table("file", table, served, service.settings.limits, _now())
-        return questions.readings(table, served, "file", lambda row, name: f"row {row + 1}, column '{name}'")
+        return questions.readings(table, served, "file")
 
     readings = await anyio.to_thread.run_sync(work, abandon_on_cancel=True)
     found = await served.together.ask(readings.scaled)

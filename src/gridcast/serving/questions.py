@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -155,11 +155,11 @@ def rows(asked: schemas.Rows, served: Served, limits: Limits, now: dt.datetime) 
     table = pd.DataFrame(np.array(values, float), columns=list(sensors))
     table[own.time] = np.array(times, "datetime64[us]")
     spread(table[own.time].to_numpy(), served, limits, "rows")
-    return readings(table, served, "rows", lambda row, name: f"rows[{row}].{name}")
+    return readings(table, served, "rows")
 
 
-def readings(table: pd.DataFrame, served: Served, where: str, place: Callable[[int, str], str]) -> Readings:
-    """A table for a detector, checked already, on the axis of its steps; `place` names a field. Raises Refusal."""
+def readings(table: pd.DataFrame, served: Served, where: str) -> Readings:
+    """A table for a detector, checked already, on the axis of its steps. Raises Refusal."""
     detector = served.detector
     try:
         times, values = detector.read(table)
