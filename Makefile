@@ -5,7 +5,7 @@ BIN := .venv/bin
 GRIDCAST := $(BIN)/gridcast
 
 .DEFAULT_GOAL := help
-.PHONY: help grid validate plan report promote serve doctor bench bench-full bench-forecasting bench-products bench-serving notebooks storm hosts proofs test lint format ui lock clean
+.PHONY: help grid validate plan report promote serve anomalies doctor bench bench-full bench-forecasting bench-anomalies bench-products bench-serving notebooks storm hosts proofs test lint format ui lock clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,6 +30,14 @@ SERVE ?=
 serve: .venv/.run ## answer forecasts of the champion over HTTP (GRIDCAST_ADMIN_TOKEN set, or SERVE=--insecure-local)
 	@$(GRIDCAST) serve $(EXPERIMENT) $(SERVE)
 
+READINGS := http://127.0.0.1:8010/readings
+anomalies: .venv/.run ## detectors end to end on made-up data: simulate, train, report, follow what a plant delivers
+	@test -s data/sensor/sensors.csv || $(GRIDCAST) simulate sensors --kind univariate --folder data/sensor
+	@$(GRIDCAST) run experiments/anomaly_univariate.yaml
+	@$(GRIDCAST) simulate plant --kind univariate --speed 1000000 & plant=$$!; trap "kill $$plant" EXIT; \
+	until $(BIN)/python -c 'import urllib.request as u; u.urlopen("$(READINGS)")' 2>/dev/null; do sleep 1; done; \
+	$(GRIDCAST) detect anomaly-univariate --follow $(READINGS) --once
+
 doctor: .venv/.run ## check installation, store, cache and disk (FIX=--fix mends what is safe)
 	@$(GRIDCAST) doctor $(FIX)
 
@@ -49,6 +57,9 @@ bench-full: .venv/.test ## the same on larger grids, and epochs, memory, large p
 
 bench-forecasting: .venv/.test ## probabilistic forecasts against DeepAR, AutoETS, Prophet, seasonal naive (an hour; goes on where it stopped)
 	@$(BIN)/python benchmarks/forecasting.py
+
+bench-anomalies: .venv/.test ## detectors and baselines on SKAB, NAB and a meteorological mast (minutes; goes on where it stopped)
+	@$(BIN)/python benchmarks/anomalies.py
 
 bench-products: .venv/.test ## 100 products, a network each, against the plain loop
 	@$(BIN)/python benchmarks/per_product.py

@@ -81,3 +81,45 @@ def same(one: Any, other: Any) -> bool:
     for left, right in zip(*(fit.restore(found.files).network.get_weights() for found in (one, other)), strict=True):
         np.testing.assert_array_equal(left, right)
     return True
+
+
+def watching(source: str = "sensors.csv", **sections: Any) -> dict[str, Any]:
+    """The content of an experiment file that looks for anomalies, with `sections` in place of or within its own."""
+    own: dict[str, Any] = {
+        "version": 1,
+        "name": "watched",
+        "task": "anomaly",
+        "data": {"source": source, "time": "time", "labels": "anomaly", "frequency": "min"},
+        "window": {"lookback": 6},
+        "split": {"train": 0.6, "validation": 0.15, "test": 0.25},
+        "baseline": {"layer": "GRU", "units": 4, "latent": 2, "dropout": 0.0, "learning_rate": 0.01, "batch_size": 32},
+        "training": {"epochs": 2, "patience": 2},
+    }
+    for name, section in sections.items():
+        both = isinstance(section, dict) and isinstance(own.get(name), dict)
+        own[name] = own[name] | section if both else section
+    return own
+
+
+def readings(steps: int = 480, seed: int = 0) -> pd.DataFrame:
+    """Columns time, flow, heat and anomaly: two sensors that swing together, and apart from step 400 to 419."""
+    random, at = np.random.default_rng(seed), np.arange(steps)
+    swing = np.sin(2 * np.pi * at / 40)
+    flow = 20 + 3 * swing + 0.1 * random.normal(size=steps)
+    heat = 300 + 20 * swing + random.normal(size=steps)
+    anomaly = (at >= 400) & (at < 420)
+    return pd.DataFrame(
+        {
+            "time": pd.date_range("2024-01-01", periods=steps, freq="min").strftime("%Y-%m-%d %H:%M"),
+            "flow": np.round(flow, 3),
+            "heat": np.round(heat + 120 * anomaly, 3),
+            "anomaly": anomaly.astype(int),
+        }
+    )
+
+
+def watched(folder: Path, frame: pd.DataFrame, *, backend: str = "jax", **sections: Any) -> Plan:
+    """The plan of an experiment that looks for anomalies in `frame`, kept as sensors.csv in `folder`."""
+    frame.to_csv(folder / "sensors.csv", index=False)
+    text = yaml.safe_dump(watching(str(folder / "sensors.csv"), **sections), sort_keys=False)
+    return plan.make(config.parse(text), text, backend)

@@ -8,26 +8,30 @@ import json
 import logging
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import requests
 
 from gridcast import evaluation, registry, tracking
+from gridcast.anomaly import detection
 from gridcast.forecaster import MEMBERS, NETWORK, SETTINGS
 from gridcast.plan import Plan
 from gridcast.registry import BEATEN, CHAMPION
 from gridcast.routing import Route
 from gridcast.routing import files as routed
 from gridcast.tracking import Entry, Store
-from samples import SMALL, planned, sales
+from samples import SMALL, planned, readings, sales, watched
 from servers import free_port, wait
 
 TOKEN = "a-token-of-the-admin-0123456789"
 DAYS = 130
 FRAME = sales(DAYS)
 POINT, NEXT, ROUTED, ENSEMBLE, QUANTILES, SAMPLED = "sales", "next", "routed", "ensemble", "quantiles", "sampled"
+WATCHED = "watched"
+READINGS = readings()
 KINDS = (POINT, ROUTED, ENSEMBLE, QUANTILES, SAMPLED)
 PROBABILISTIC = {
     **{name: SMALL[name] for name in ("data", "window")},
@@ -66,6 +70,34 @@ def record(store: Store, plan: Plan, name: str, files: dict[str, bytes]) -> str:
     return run_id
 
 
+def record_detector(store: Store, plan: Plan, name: str, folder: Path) -> str:
+    """The same of a detector, with the scores and values of the test span. Its network is as it was drawn.
+
+    That is enough to tell heat from none, and compiles in no time.
+    """
+    from gridcast.anomaly.detector import Detector
+    from gridcast.models import autoencoder
+
+    own, material = run(plan, 0).configuration, plan.material
+    network = autoencoder.build(own, autoencoder.Shape(own.lookback, 2), 1, portable=True)
+    training = material.channels[0, : material.spans.train]
+    usual = Detector(material.preprocessing, network, own.detector, 0.0, "quantile", 0.001, np.ones(1))
+    usual = replace(usual, usual=usual.usual_of(training))
+    whole = replace(usual, threshold=float(np.nanmax(usual.contributions(training).mean(axis=1))))
+    network.save(folder / NETWORK)
+    files = {SETTINGS: json.dumps(whole.to_json()).encode(), NETWORK: (folder / NETWORK).read_bytes()}
+    parent = tracking.open_sweep(store, plan.sweep_key, plan.experiment.name, plan.tags(), plan.texts())
+    run_id = tracking.record(store, parent, Entry(name, "run", name, files=files, backend="jax"))
+    found = detection.answers(whole, material)
+    tables = {
+        detection.SCORES: detection.table(found, plan.panel, "time"),
+        detection.VALUES: detection.values(plan.panel, "time"),
+    }
+    kept = {file: evaluation.to_bytes(table) for file, table in tables.items()}
+    tracking.record(store, parent, Entry(name, "test", name, artifacts=kept))
+    return run_id
+
+
 def run(plan: Plan, number: int) -> Any:
     """One of the runs of a plan."""
     return list(plan.runs.values())[number]
@@ -90,8 +122,10 @@ def build(folder: Path) -> dict[str, str]:
     with contextlib.chdir(folder):  # MLflow keeps artifacts where the store was made
         store = tracking.open_store("shop", f"sqlite:///{folder}/mlflow.db")
     run_ids = {name: record(store, plans.get(name, plans[POINT]), name, own) for name, own in files.items()}
+    watching = watched(folder, READINGS, baseline={"detector": "both"})
+    run_ids[WATCHED] = record_detector(store, watching, WATCHED, folder)
     shop = Shop(store.uri, run_ids)
-    for name in KINDS:
+    for name in (*KINDS, WATCHED):
         shop.champion(name, **({BEATEN: "last value"} if name == ROUTED else {}))
     return run_ids
 

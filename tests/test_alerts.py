@@ -38,3 +38,24 @@ def test_without_apprise_the_remedy_is_told(monkeypatch):
     monkeypatch.setitem(sys.modules, "apprise", None)
     with pytest.raises(ConfigError, match=r"pip install 'gridcast\[alerts\]'"):
         alerts.opened(["json://127.0.0.1:9"])
+
+
+def test_a_web_hook_gets_json_and_a_key_by_which_it_knows_a_double():
+    with Post() as post:
+        url = post.url.replace("json://", "http://")
+        assert alerts.post(url, {"id": "plant/7", "text": "größer"}, "plänt/7 00:00")
+    assert post.got == [{"id": "plant/7", "text": "größer"}]
+
+
+def test_a_web_hook_that_does_not_answer_is_told_without_its_address(caplog):
+    with caplog.at_level(logging.WARNING, "gridcast"):
+        assert not alerts.post(f"http://127.0.0.1:{free_port()}/secret", {}, "key")
+    assert "the alert waits for the next look" in caplog.text
+    assert "secret" not in caplog.text
+
+
+@pytest.mark.parametrize("url", ["host/secret", "ftp://host/secret", "https:///secret"])
+def test_a_web_hook_without_an_address_is_refused_without_its_secrets(url):
+    with pytest.raises(ConfigError, match="--webhook: ") as refused:
+        alerts.postable(url)
+    assert "secret" not in str(refused.value)

@@ -6,7 +6,7 @@ from pydantic import ValidationError
 
 from gridcast import config
 from gridcast.errors import ConfigError
-from samples import EXPERIMENTS, experiment, settings
+from samples import EXPERIMENTS, experiment, settings, watching
 
 
 def fault(text):
@@ -316,3 +316,43 @@ def test_an_experiment_moves_to_other_data_and_stays_the_same_else():
     assert moved.data.source == "new/*.csv"
     back = moved.model_copy(update={"data": moved.data.model_copy(update={"source": "old.csv"})})
     assert back == config.parse(text)
+
+
+@pytest.mark.parametrize(
+    ("sections", "told"),
+    [
+        ({"data": {"target": "flow"}}, "data.target: means nothing under task: anomaly, which reads a column for each"),
+        ({"window": {"horizon": 2}}, "window.horizon: must be left out under task: anomaly, for the step after a"),
+        ({"data": {"gaps": "zero"}}, "data.gaps: must be left out under task: anomaly, for a value that is made up"),
+        ({"mode": "local"}, "mode: must be left out under task: anomaly, for one network watches all sensors"),
+        ({"training": {"loss": "mae"}}, "loss: means nothing under task: anomaly, whose score is a squared error"),
+        ({"grid": {"likelihood": ["student-t"]}}, "likelihood: means nothing under task: anomaly"),
+        ({"anomaly": {"threshold": "quantil"}}, "anomaly.threshold: unknown name 'quantil'; did you mean 'quantile'?"),
+        ({"anomaly": {"threshold": "quantile", "level": 3}}, "anomaly.level: must lie between 0 and 1 for quantile"),
+        ({"anomaly": {"leest": 3}}, "anomaly.leest: unknown key; did you mean 'least'?"),
+        (
+            {"grid": {"detector": ["both", "prediction"]}},
+            "selection.metric: best_val_loss cannot compare detectors that err on different things (both, prediction); "
+            "write val_faults_missed",
+        ),
+        ({"selection": {"metric": "best_val_wql"}}, "selection.metric: best_val_wql means nothing under task: anomaly"),
+    ],
+)
+def test_what_means_nothing_for_sensors_is_refused(sections, told):
+    assert fault(yaml.safe_dump(watching(**sections))).startswith(f"shop.yaml: {told}")
+
+
+@pytest.mark.parametrize(
+    ("sections", "told"),
+    [
+        ({"baseline": {"latent": 4}}, "latent: means nothing under task: forecast; write task: anomaly"),
+        ({"data": {"labels": "odd"}}, "data.labels: means nothing under task: forecast; write task: anomaly"),
+        ({"data": {"gaps": "keep"}}, "data.gaps: keep is that of task: anomaly (got task: forecast)"),
+        (
+            {"selection": {"metric": "val_false_alarms_per_day"}},
+            "selection.metric: val_false_alarms_per_day is that of task: anomaly",
+        ),
+    ],
+)
+def test_what_is_for_sensors_alone_is_refused_elsewhere(sections, told):
+    assert fault_of(**sections) == f"shop.yaml: {told}"

@@ -344,6 +344,7 @@ def failing(folder):
     return start(folder, "--workers", "1", experiment="large", uri=f"sqlite:///{folder}/elsewhere/other.db")
 
 
+@pytest.mark.slow
 def test_a_run_that_fails_is_recorded_with_its_reason_and_the_sweep_goes_on(failing):
     reason = "the loss is no longer finite in epoch 1; a lower learning rate may help"
     (failed,) = failing.of("run", "FAILED")
@@ -358,6 +359,7 @@ def test_a_run_that_fails_is_recorded_with_its_reason_and_the_sweep_goes_on(fail
     assert "1 runs trained, 0 finished before, 1 failed, in " in failing.out
 
 
+@pytest.mark.slow
 def test_the_tracking_uri_of_the_environment_is_used(folder, failing):
     assert failing.runs
     client = client_of(f"sqlite:///{folder}/mlflow.db")

@@ -278,6 +278,7 @@ def test_a_run_over_its_time_limit_fails_with_its_reason(project):
     assert all("exceeded training.max_minutes (1e-05)" in run.data.tags[tracking.ERROR] for run in failed)
 
 
+@pytest.mark.slow
 def test_changed_data_are_other_work_and_the_report_does_not_mix_them(calm, project):
     from gridcast.analysis import record
 

@@ -178,12 +178,19 @@ def test_halving_records_what_it_finished_and_what_it_stopped(halved):
     seen = min(tracking.history(store, finished[worst].info.run_id, "val_loss")[epoch] for epoch in (1, 2))
     assert all(run.data.metrics["best_val_loss"] >= seen for run in stopped.values())
     assert not any(path.is_file() and path.name in finished for path in place.cache.rglob("checkpoints/*"))
+
+
+@pytest.mark.slow
+def test_a_grid_that_was_searched_may_be_trained_to_its_end(halved):
+    own, store, place = halved
+    sweep.run(own, store, place, sweep.Events())
     whole = own.experiment.model_copy(update={"search": Search()})
     complete = plan.Plan(whole, own.text, own.panel, own.materials, own.runs, own.own, own.backend)
     result = sweep.run(complete, store, place, sweep.Events())
     assert (result.trained, result.skipped, result.stopped) == (4, 2, 0)
 
 
+@pytest.mark.slow
 def test_a_budget_of_minutes_ends_the_search(tmp_path, monkeypatch, programs):
     monkeypatch.chdir(tmp_path)
     own = planned(

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import http.client
+import json
 import logging
-from collections.abc import Sequence
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gridcast.errors import ConfigError
 
+PATIENCE = 10.0
+"""Seconds that a web hook may take to answer."""
 LOG = logging.getLogger(__name__)
 
 
@@ -31,7 +38,33 @@ def opened(urls: Sequence[str]) -> Any:
     return notices
 
 
-def send(notices: Any, title: str, text: str) -> None:
-    """Send to every address; one that cannot be reached is a warning, since the verdict stands in the page too."""
-    if not notices.notify(title=title, body=text):
-        LOG.warning("--alert: at least one address could not be reached; the verdict stands on this page alone")
+def send(notices: Any, title: str, text: str, otherwise: str = "the verdict stands on this page alone") -> bool:
+    """Send to every address; returns whether all were reached, else that is a warning, which ends `otherwise`."""
+    reached = bool(notices.notify(title=title, body=text))
+    if not reached:
+        LOG.warning("--alert: at least one address could not be reached; %s", otherwise)
+    return reached
+
+
+def postable(url: str) -> None:
+    """Returns where `post` can go to `url`. Raises ConfigError, without the address, which may hold a secret."""
+    parts = urllib.parse.urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ConfigError(f"--webhook: (scheme: {parts.scheme or 'none'}) is no address such as https://host/path")
+
+
+def post(url: str, about: Mapping[str, Any], key: str) -> bool:
+    """POST `about` as JSON to a web hook; returns whether it was taken, else that is a warning.
+
+    The header `Idempotency-Key` lets the receiver drop what it has got before.
+    """
+    headers = {"Content-Type": "application/json", "Idempotency-Key": urllib.parse.quote(key, safe="/:")}
+    request = urllib.request.Request(url, json.dumps(about).encode(), headers)  # noqa: S310 - see `postable`
+    try:
+        with urllib.request.urlopen(request, timeout=PATIENCE):  # noqa: S310
+            return True
+    except (OSError, http.client.HTTPException) as error:
+        if isinstance(error, urllib.error.HTTPError):
+            error.close()  # it is an open answer too
+        LOG.warning("--webhook: %s; the alert waits for the next look", error)
+        return False

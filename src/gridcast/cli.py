@@ -11,7 +11,7 @@ import re
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -21,18 +21,20 @@ from rich.console import Console
 from rich.table import Table
 
 from gridcast import __version__, alerts, config, terminal
-from gridcast.errors import ConfigError, DataError, GridcastError, Interrupted, PromotionRefused
+from gridcast.errors import ConfigError, DataError, GridcastError, Interrupted, PromotionRefused, TrackingError, suggest
 
 # What a verb needs is imported when it is called: MLflow and pandas take seconds to load.
 if TYPE_CHECKING:
     import pandas as pd
 
     from gridcast.plan import Plan
-    from gridcast.registry import Found
+    from gridcast.registry import Found, Loaded
     from gridcast.sweep import Result
     from gridcast.tracking import Store
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+simulate = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Make up data to try gridcast on.")
+app.add_typer(simulate, name="simulate")
 out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
@@ -234,6 +236,8 @@ def predict(
     found = registry.find(model)
     backend.start("jax", CACHE)
     loaded = registry.load(found.uri)
+    if hasattr(loaded.forecaster, "threshold"):
+        raise ConfigError(f"{model}: tells anomalies and forecasts nothing; ask it with: gridcast detect")
     table = histories.read(history, loaded.forecaster.preprocessing)
     try:
         forecasts = loaded.predict(table, horizon, levels)
@@ -381,6 +385,142 @@ def serve(
 
 
 @app.command()
+def detect(
+    name: Annotated[str, typer.Argument(help="a registered model (its champion), or its experiment, a YAML file")],
+    follow: Annotated[
+        str, typer.Option(metavar="FOLDER|URL", help="where CSV files appear, or what answers GET URL?after=STAMP")
+    ],
+    every: Annotated[str, typer.Option(help="how often to look for what is new, such as 90s, 15m, 2h")] = "15m",
+    once: Annotated[bool, typer.Option("--once", help="look once, and end")] = False,
+    wait: Annotated[
+        int | None,
+        typer.Option(
+            min=0, help="steps that a verdict waits for, to rest on more windows (default: half a window; 0: at once)"
+        ),
+    ] = None,
+    webhook: Annotated[str | None, typer.Option(metavar="URL", help="POST each alert there, as JSON")] = None,
+    alert: Annotated[
+        list[str] | None,
+        typer.Option(metavar="URL", help="whom to tell of each alert, as apprise writes it; repeatable"),
+    ] = None,
+    record: Annotated[
+        Path | None,
+        typer.Option(help="SQLite file for scores, events, alerts (default: .gridcast/streams/NAME.sqlite)"),
+    ] = None,
+) -> None:
+    """Follow a stream of sensor data: score each new stretch once, whatever is killed, and raise an alert per event."""
+    from gridcast.anomaly import feeds, ledger, stream
+
+    def tell(line: str) -> None:
+        out.print(line, markup=False)
+        sys.stdout.flush()
+
+    registered, seconds = _registered(name), stream.seconds(every)
+    channels = stream.channels(tell, webhook, alert or ())
+    current = _champion(registered, wait)
+    detector = current().detector
+    stream.step(detector.frequency)
+    kept = ledger.Ledger(
+        record or CACHE / "streams" / re.sub(r"[^\w.-]+", "-", f"{registered}.sqlite"), registered, detector.frequency
+    )
+    feed = feeds.feed(follow, detector.time)
+    tell(f"{registered} version {current().version} follows {feed.name}; the record is {kept.path}")
+    with contextlib.closing(kept), contextlib.suppress(KeyboardInterrupt):  # stopped in order: nothing is wrong
+        stream.follow(feed, kept, current, channels, tell, seconds, once=once)
+
+
+@app.command()
+def recalibrate(
+    name: Annotated[str, typer.Argument(help="a registered model (its champion), or its experiment, a YAML file")],
+    normal: Annotated[
+        Path, typer.Argument(help="CSV or Parquet file of normal operation; rows labelled anomalous are left out")
+    ],
+    labels: Annotated[str, typer.Option(metavar="COLUMN", help="column of 0 and 1, if the file has it")] = "anomaly",
+    max_false_alarms: Annotated[
+        float, typer.Option(min=0, max=1, help="share of the last third that may lie above the new threshold")
+    ] = 0.01,
+    force: Annotated[
+        str | None, typer.Option(metavar="REASON", help="take the threshold whatever the gates say; the reason is kept")
+    ] = None,
+) -> None:
+    """Take a champion's threshold anew from normal data, and make the result champion if every gate lets it pass."""
+    from gridcast import registry
+    from gridcast.anomaly import recalibration
+    from gridcast.training import backend
+
+    found = registry.find(_registered(name))
+    backend.start("jax", CACHE)
+    loaded = _detector(found)
+    table, known = recalibration.read(normal, loaded.forecaster, labels)
+    try:
+        figures = recalibration.figures(loaded.forecaster, table, known)
+    except Exception as error:
+        if getattr(error, "exit_code", None) != DataError.exit_code:  # the carried code has classes of its own
+            raise
+        raise DataError(f"{normal}: {error}") from None
+    out.print(f"{found.name} version {found.version}: {figures.told}", markup=False)
+    terminal.promotion(out, recalibration.recalibrate(loaded, figures, normal, max_false_alarms, force))
+
+
+@simulate.command("sensors")
+def simulate_sensors(
+    kind: Annotated[str, typer.Option(help="univariate or multivariate")] = "multivariate",
+    days: Annotated[
+        int, typer.Option(min=2, max=366, help="a reading each minute, anomalies in the last quarter")
+    ] = 14,
+    seed: Annotated[int, typer.Option(min=0, help="the same seed gives the same data")] = 0,
+    folder: Annotated[Path, typer.Option(help="where the files go, in place of those of an earlier call")] = Path(
+        "data/sensors"
+    ),
+) -> None:
+    """Write readings of a made-up plant, sensors.csv with a column `anomaly`, and what is wrong where, labels.csv."""
+    from gridcast.anomaly import simulation
+
+    _one_of("--kind", kind, simulation.KINDS)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise ConfigError(f"--folder: '{folder}' is a file, or lies below one; name a folder") from None
+    readings, labels = simulation.simulate(kind, days * simulation.DAY, seed)
+    readings["anomaly"] = simulation.flags(readings, labels).astype(int)
+    _write(labels, folder / "labels.csv")
+    _write(readings, folder / "sensors.csv")
+    clean = int(readings["anomaly"].argmax())
+    out.print(
+        f"{folder / 'sensors.csv'}: {len(readings):,} readings, {len(labels)} anomalies from "
+        f"{readings['time'][clean]} on ({folder / 'labels.csv'})",
+        markup=False,
+    )
+
+
+@simulate.command("plant")
+def simulate_plant(
+    kind: Annotated[str, typer.Option(help="univariate or multivariate")] = "multivariate",
+    days: Annotated[int, typer.Option(min=2, max=366, help="how many days it has, anomalies in the last quarter")] = 14,
+    seed: Annotated[int, typer.Option(min=0, help="the same seed gives the same data")] = 0,
+    speed: Annotated[float, typer.Option(min=0, help="how many times as fast as the clock the minutes come")] = 60.0,
+    host: Annotated[str, typer.Option(help="address to listen on")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535)] = 8010,
+) -> None:
+    """Deliver a made-up plant over HTTP: the clean three quarters at once, then the rest minute by minute."""
+    from gridcast.anomaly import plant, simulation
+
+    _one_of("--kind", kind, simulation.KINDS)
+    readings, labels = simulation.simulate(kind, days * simulation.DAY, seed)
+    clean = int(simulation.CLEAN * len(readings))
+    server = plant.serve(readings, labels, host, port, speed, clean)
+    out.print(
+        f"http://{host}:{port}/readings: {clean:,} minutes are there, then one every {60 / speed:.3g} s until "
+        f"{readings['time'].iloc[-1]}; /labels tells of the {len(labels)} anomalies"
+        if speed
+        else f"http://{host}:{port}/readings: {clean:,} minutes, and no more",
+        markup=False,
+    )
+    with contextlib.suppress(KeyboardInterrupt), server:
+        server.serve_forever()
+
+
+@app.command()
 def doctor(fix: Annotated[bool, typer.Option("--fix", help="mend what is safe to mend")] = False) -> None:
     """Check installation, disk, store and cache; say what is wrong and how to mend it."""
     from gridcast.doctor import examine, mend
@@ -486,6 +626,8 @@ def _on_its_data(found: Found, experiment: Path | None, source: str | None) -> t
     text = tracking.artifact(store, parent, "experiment.yaml").decode()
     read = config.read(experiment) if experiment else config.parse(text, f"the sweep of {found.name or found.uri}")
     text = experiment.read_text(encoding="utf-8") if experiment else text
+    if read.task == "anomaly":
+        raise ConfigError(f"{found.name or found.uri}: tells anomalies, and this is for forecasts")
     if source is not None:
         read = read.model_copy(update={"data": read.data.model_copy(update={"source": source})})
     return store, parent, about, plans.make(read, text, "jax")
@@ -509,6 +651,50 @@ def _registered(name: str) -> str:
     if found is None:
         raise ConfigError(f"{name}: selection.promote_to: is missing; its sweep registers no model that can be served")
     return found
+
+
+def _champion(name: str, wait: int | None) -> Callable[[], Any]:
+    """What gives the detector that is champion of `name` whenever it is asked, loaded anew where it is another one."""
+    from gridcast import registry
+    from gridcast.anomaly import stream
+    from gridcast.training import backend
+
+    held: dict[str | None, stream.Model] = {}
+
+    def current() -> stream.Model:
+        try:
+            found = registry.find(name)
+        except TrackingError:
+            if held:  # MLflow is away: the version that is here goes on
+                return next(iter(held.values()))
+            raise
+        if found.version not in held:
+            backend.start("jax", CACHE)
+            detector = _detector(found).forecaster
+            held.clear()
+            half = 0 if detector.kind == "prediction" else detector.lookback // 2  # an error ahead does not change
+            held[found.version] = stream.Model(
+                name, found.version or found.uri, detector, half if wait is None else wait
+            )
+        return held[found.version]
+
+    return current
+
+
+def _detector(found: Found) -> Loaded:
+    """The detector that was found. Raises ConfigError where it is a forecaster."""
+    from gridcast import registry
+
+    loaded = registry.load(found.uri)
+    if not hasattr(loaded.forecaster, "threshold"):
+        raise ConfigError(f"{found.name or found.uri} forecasts; name a model that was trained with task: anomaly")
+    return loaded
+
+
+def _one_of(option: str, value: str, allowed: Sequence[str]) -> None:
+    if value not in allowed:
+        known = f"{suggest(value, allowed)} (allowed: {', '.join(allowed)})"
+        raise ConfigError(f"{option}: '{value}' is not allowed{known}")
 
 
 def _levels(text: str | None) -> tuple[float, ...] | None:

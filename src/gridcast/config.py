@@ -37,6 +37,10 @@ class Data(Section):
 
     `static_source` is a CSV file that brings the `static` columns, a row for each value of the
     `series` columns, where the table itself does not.
+    `sensors` are the columns that task: anomaly watches, each a series; left empty, all that hold numbers.
+    `labels` is a column in which 1 says that a step is anomalous, or a JSON file of such stretches, see `data.marked`;
+    the test alone looks at them, or training too, to `omit` labelled steps in place of taking them for normal. Gaps
+    that are to `keep` stay gaps.
     `aggregate` combines rows finer than `frequency` into one per series and period: the target by
     that rule, covariates by their mean. `exhibition` looks for stretches without exhibition, runs of
     zeros far longer than the habit of a series, and either leaves them out of training and
@@ -47,6 +51,9 @@ class Data(Section):
     time: str
     series: Annotated[Columns, Field(strict=False)] = ()
     target: str
+    sensors: Annotated[Columns | None, Field(strict=False)] = None
+    labels: str | None = None
+    labelled: Literal["learn", "omit"] = "learn"
     past: Annotated[Columns, Field(strict=False)] = ()
     future: Annotated[Columns, Field(strict=False)] = ()
     static: Annotated[Columns, Field(strict=False)] = ()
@@ -54,7 +61,7 @@ class Data(Section):
     frequency: str = "D"
     period: Annotated[int, Field(ge=2)] | None = None
     calendar: Literal["observed", "regular"] = "observed"
-    gaps: Literal["error", "zero", "ffill", "interpolate"] = "error"
+    gaps: Literal["error", "zero", "ffill", "interpolate", "keep"] = "error"
     aggregate: Literal["none", "sum", "mean", "last"] = "none"
     exhibition: Literal["none", "mask", "feature"] = "none"
     dates: Literal["auto", "iso", "day-first", "month-first"] = "auto"
@@ -68,6 +75,12 @@ class Data(Section):
                 f"data.static_source: '{self.static_source}' brings static columns by series; "
                 f"name them in data.{'series' if self.static else 'static'}, or leave it out"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _labelled_by_labels(self) -> Data:
+        if self.labelled == "omit" and self.labels is None:
+            raise ValueError("data.labelled: omit needs data.labels, which say which steps; name them, or leave it out")
         return self
 
     @field_validator("series", mode="before")
@@ -134,6 +147,8 @@ class Configuration(Section):
     are its forecast, or `quantile`, all levels of all steps at once. So is `scaling`, in which its
     windows are read: `standard`, around their mean in units of their spread, or `mean`, in units
     of their level, which is all that counts know.
+    `detector` and `latent` are those of task: anomaly: whether it rebuilds a window, predicts the step after
+    it, or both, and how many numbers stand between its encoder and its decoder.
     """
 
     layer: Literal["GRU", "LSTM"] = "LSTM"
@@ -149,6 +164,8 @@ class Configuration(Section):
     loss: Literal["mse", "mae", "huber"] = "mse"
     likelihood: Literal["student-t", "gaussian", "negative-binomial", "quantile"] | None = None
     scaling: Literal["standard", "mean"] | None = None
+    detector: Literal["reconstruction", "prediction", "both"] | None = None
+    latent: Annotated[int, Field(ge=1, le=4096)] | None = None
 
     @property
     def centred(self) -> bool:
@@ -161,6 +178,14 @@ class Configuration(Section):
 
 
 AXES = tuple(Configuration.model_fields)
+SENSORS: dict[str, Any] = {
+    "series": ["sensor"],
+    "target": "value",
+    "sensors": [],
+    "calendar": "regular",
+    "gaps": "keep",
+}
+"""How a table with a column for each sensor is read, unless the experiment file says otherwise."""
 
 
 class Probabilistic(Section):
@@ -180,6 +205,31 @@ class Probabilistic(Section):
         if list(value) != sorted(set(value)):
             raise ValueError(f"levels must grow, each given once (got {list(value)})")
         return value
+
+
+class Anomaly(Section):
+    """From which score on a step is anomalous: above the `threshold` of that name, see `anomaly.thresholds`.
+
+    Its `level` counts deviations or is the share of false alarms. An event has `least` anomalous steps; those
+    with at most `gap` steps between them are one.
+    """
+
+    threshold: str = "mean-std"
+    level: float | None = None
+    least: Annotated[int, Field(ge=1)] = 1
+    gap: Annotated[int, Field(ge=0)] = 0
+
+    @model_validator(mode="after")
+    def _known(self) -> Anomaly:
+        if not self.model_fields_set & {"threshold", "level"}:  # NumPy is not imported for what is known to be right
+            return self
+        from gridcast.anomaly.thresholds import checked
+
+        try:
+            checked(self.threshold, self.level)
+        except ConfigError as error:
+            raise ValueError(str(error)) from None
+        return self
 
 
 class Training(Section):
@@ -253,9 +303,15 @@ class Ensemble(Section):
 
 
 class Selection(Section):
-    """How the winner is chosen, and when it may become champion; an `ensemble` wins in place of the best run."""
+    """How the winner is chosen, and when it may become champion; an `ensemble` wins in place of the best run.
 
-    metric: Literal["best_val_loss", "best_val_mae", "best_val_wql"] = "best_val_loss"
+    Detectors also compare by what the AUC-PR lacks of 1 over validation steps that faults were put into
+    (`val_faults_missed`), and by the false alarms there at their threshold (`val_false_alarms_per_day`).
+    """
+
+    metric: Literal[
+        "best_val_loss", "best_val_mae", "best_val_wql", "val_faults_missed", "val_false_alarms_per_day"
+    ] = "best_val_loss"
     promote_to: Name | None = None
     margin: Annotated[float, Field(ge=0, lt=1)] = 0.0
     when_beaten: Literal["refuse", "warn"] = "refuse"
@@ -268,7 +324,7 @@ class Experiment(Section):
     version: Literal[1]
     name: Name
     data: Data
-    task: Literal["forecast", "probabilistic"] = "forecast"
+    task: Literal["forecast", "probabilistic", "anomaly"] = "forecast"
     mode: Literal["global", "local", "auto"] = "global"
     window: Window
     split: Split = Split()
@@ -278,17 +334,32 @@ class Experiment(Section):
     grid: Annotated[tuple[dict[str, tuple[Any, ...]], ...], Field(strict=False)] = ({},)
     training: Training = Training()
     probabilistic: Probabilistic = Probabilistic()
+    anomaly: Anomaly = Anomaly()
     search: Search = Search()
     selection: Selection = Selection()
 
     @model_validator(mode="before")
     @classmethod
     def _by_task(cls, content: object) -> object:
-        """A probabilistic task has a scale of its own, unless the file says another, which is then refused."""
-        if isinstance(content, dict) and content.get("task") == "probabilistic":
-            given = content.get("transform", {})
+        """What a task has of its own, unless the file says otherwise, which is then refused where it cannot be."""
+        if not isinstance(content, dict):
+            return content
+        task = content.get("task")
+        own: dict[str, dict[str, Any]] = {
+            "probabilistic": {"transform": {"scale": "mean-abs"}},
+            "anomaly": {"transform": {"scale": "standard"}, "data": SENSORS},
+        }.get(str(task), {})
+        if task == "anomaly" and isinstance(data := content.get("data"), dict):
+            for field in ("target", "series", "past", "future", "static", "static_source"):
+                if field in data:
+                    raise ValueError(
+                        f"data.{field}: means nothing under task: anomaly, which reads a column for each sensor; name "
+                        "them in data.sensors"
+                    )
+        for section, defaults in own.items():
+            given = content.get(section, {})
             if isinstance(given, dict):
-                return content | {"transform": {"scale": "mean-abs"} | given}
+                content = content | {section: defaults | given}
         return content
 
     @field_validator("grid", mode="before")
@@ -341,7 +412,19 @@ class Experiment(Section):
 
     @model_validator(mode="after")
     def _fits_its_task(self) -> Experiment:
+        if self.task == "anomaly":
+            return self._fits_sensors()
         likelihoods = self.values("likelihood")
+        for axis in ("detector", "latent"):
+            if self.values(axis) != {None}:
+                raise ValueError(f"{axis}: means nothing under task: {self.task}; write task: anomaly")
+        for field, given in (("sensors", self.data.sensors), ("labels", self.data.labels)):
+            if given is not None:
+                raise ValueError(f"data.{field}: means nothing under task: {self.task}; write task: anomaly")
+        if self.data.gaps == "keep":
+            raise ValueError(f"data.gaps: keep is that of task: anomaly (got task: {self.task})")
+        if self.selection.metric.startswith("val_"):
+            raise ValueError(f"selection.metric: {self.selection.metric} is that of task: anomaly")
         if self.task == "forecast":
             for axis in ("likelihood", "scaling"):
                 if self.values(axis) != {None}:
@@ -380,6 +463,38 @@ class Experiment(Section):
             )
         return self
 
+    def _fits_sensors(self) -> Experiment:
+        """What task: anomaly cannot do, or has no use for."""
+        for axis in ("likelihood", "scaling"):
+            if self.values(axis) != {None}:
+                raise ValueError(f"{axis}: means nothing under task: anomaly; write task: probabilistic")
+        if self.values("loss") != {"mse"}:
+            raise ValueError("loss: means nothing under task: anomaly, whose score is a squared error; leave it out")
+        for where, value, wanted, why in (
+            ("mode", self.mode, "global", "one network watches all sensors"),
+            ("window.horizon", self.window.horizon, 1, "the step after a window is all that it predicts"),
+            ("split.folds", self.split.folds, None, "its threshold belongs to one training span"),
+            ("data.gaps", self.data.gaps, "keep", "a value that is made up is no error"),
+            ("data.aggregate", self.data.aggregate, "none", "its steps are the rows of the table"),
+            ("data.exhibition", self.data.exhibition, "none", "sensors are on no shelf"),
+            ("selection.ensemble", self.selection.ensemble, None, "every detector has a threshold of its own"),
+        ):
+            if value != wanted:
+                raise ValueError(f"{where}: must be left out under task: anomaly, for {why}")
+        if self.selection.metric in ("best_val_mae", "best_val_wql"):
+            raise ValueError(
+                f"selection.metric: {self.selection.metric} means nothing under task: anomaly; write best_val_loss, "
+                "val_faults_missed or val_false_alarms_per_day"
+            )
+        own = self.configuration().detector
+        detectors = {value for grid in self.grid for value in grid.get("detector", (own,))}
+        if len(detectors) > 1 and self.selection.metric == "best_val_loss":
+            raise ValueError(
+                "selection.metric: best_val_loss cannot compare detectors that err on different things "
+                f"({', '.join(sorted(map(str, detectors)))}); write val_faults_missed"
+            )
+        return self
+
     @model_validator(mode="after")
     def _one_for_all(self) -> Experiment:
         if self.selection.ensemble is not None and self.mode != "global":
@@ -412,6 +527,8 @@ class Experiment(Section):
         own: dict[str, Any] = {"lookback": self.window.lookback, "loss": self.training.loss}
         if self.task == "probabilistic":
             own["likelihood"] = "student-t"
+        if self.task == "anomaly":
+            own |= {"detector": "reconstruction", "latent": 8}
         return Configuration(**(own | self.baseline | settings))
 
 
@@ -501,7 +618,7 @@ def _line(fault: Any) -> str:
     path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in fault["loc"]).lstrip(".")
     if fault["type"] == "value_error":
         said = str(fault["ctx"]["error"])
-        begun = (path, "selection", "split", "search")
+        begun = (path, "selection", "split", "search", "anomaly")
         return said if not path or said.startswith(begun) else f"{path}: {said}"
     return f"{path}: {_told(fault, _section(fault['loc'][:-1]))}"
 

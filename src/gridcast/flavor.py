@@ -14,11 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import gridcast
+from gridcast.anomaly.detector import ANOMALY, DETECTOR, SCORE, THRESHOLD
 from gridcast.data.preprocessing import Preprocessing
 from gridcast.forecaster import ANSWERED, FORECAST, NETWORK, ROLLED, SETTINGS, label
 from gridcast.routing import ROUTES
 
 CARRIED = (
+    "anomaly/__init__.py",
+    "anomaly/detector.py",
     "conformal.py",
     "errors.py",
     "forecaster.py",
@@ -40,6 +43,8 @@ CARRIED = (
     "models/sampling.py",
 )
 """Modules of gridcast that a model needs in use; they import each other by relative paths only."""
+DOORS = b"from . import forecaster\nfrom .anomaly import detector\n"
+"""Both are opened at once: the folder of the first model that a process loads is gone when another needs its door."""
 
 
 def package() -> tuple[str, dict[str, bytes]]:
@@ -49,9 +54,9 @@ def package() -> tuple[str, dict[str, bytes]]:
     gridcast itself, live in one process without taking each other's place.
     """
     root = Path(gridcast.__file__).parent
-    files = {name: (root / name).read_bytes() for name in CARRIED}
+    files = {"__init__.py": DOORS, **{name: (root / name).read_bytes() for name in CARRIED}}
     digest = hashlib.sha256(b"".join(files.values())).hexdigest()[:12]
-    return f"gridcast_model_{digest}", {"__init__.py": b"", **files}
+    return f"gridcast_model_{digest}", files
 
 
 def save_model(
@@ -72,15 +77,16 @@ def save_model(
     requirements = [f"{needed}=={version(needed)}" for needed in ("mlflow", "keras", "jax", "numpy", "pandas")]
     (root / "requirements.txt").write_text("\n".join(requirements) + "\n")
     (root / "python_env.yaml").write_text("python: '3.11'\ndependencies:\n- -r requirements.txt\n")
-    told = json.loads(files[SETTINGS]).get("quantiles")
-    mlflow_model.signature = signature(preprocessing, told["levels"] if told else (), routed=ROUTES in files)
+    content = json.loads(files[SETTINGS])
+    told, detects = content.get("quantiles"), DETECTOR in content
+    plain = signature(preprocessing, told["levels"] if told else (), routed=ROUTES in files)
+    mlflow_model.signature = detecting(preprocessing) if detects else plain
     if NETWORK in files:
         mlflow_model.add_flavor(
             "keras", data="data", keras_version=version("keras"), keras_backend=backend, save_exported_model=False
         )
-    pyfunc.add_to_model(
-        mlflow_model, loader_module=f"{name}.forecaster", data="data", code="code", python_env="python_env.yaml"
-    )
+    module = f"{name}.anomaly.detector" if detects else f"{name}.forecaster"
+    pyfunc.add_to_model(mlflow_model, loader_module=module, data="data", code="code", python_env="python_env.yaml")
     mlflow_model.save(str(root / "MLmodel"))
 
 
@@ -105,3 +111,15 @@ def signature(preprocessing: Preprocessing, levels: Sequence[float] = (), *, rou
     if levels:
         params += [ParamSpec("quantiles", "double", list(levels), (-1,)), ParamSpec("seed", "long", 0)]
     return ModelSignature(Schema(labels + numbers + categories), Schema(outputs), ParamSchema(params))
+
+
+def detecting(preprocessing: Preprocessing) -> Any:
+    """Columns of the table that a detector reads, and of what it tells of each step."""
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, Schema
+    from mlflow.types.schema import AnyType
+
+    time = ColSpec(AnyType(), preprocessing.time)
+    sensors = [ColSpec("double", name) for name in preprocessing.series]
+    told = [ColSpec("double", SCORE), ColSpec("double", THRESHOLD), ColSpec("boolean", ANOMALY)]
+    return ModelSignature(Schema([time, *sensors]), Schema([time, *told, *sensors]))

@@ -19,6 +19,8 @@ SEMANTICS = 3
 """
 PROBABILISTIC = 2
 """The same of what holds for probabilistic tasks alone. 2: windows are read around their means."""
+DETECTION = 1
+"""The same of what holds for anomalies alone."""
 MEANING = ("time", "series", "target", "past", "future", "static", "frequency", "calendar", "gaps")
 """What the model carries of `data`, to read the tables that it is given in use."""
 WHERE_SET = ("aggregate", "exhibition")
@@ -94,8 +96,10 @@ def run_key(experiment: Experiment, run: Run, fingerprint: str, backend: str) ->
         "training": experiment.training.model_dump(include={"epochs", "patience", "steps"}, exclude_none=True)
         | experiment.training.model_dump(include={"decay"}, exclude_defaults=True),
     }
-    if experiment.task != "forecast":
+    if experiment.task == "probabilistic":
         settings["probabilistic"] = {**experiment.probabilistic.model_dump(), "semantics": PROBABILISTIC}
+    if experiment.task == "anomaly":
+        settings["anomaly"] = {**experiment.anomaly.model_dump(), "semantics": DETECTION}
     # Left out where they do not apply, so that the keys of such runs are those of before there were any.
     settings |= {} if experiment.split.folds is None else {"fold": run.fold, "steps": experiment.fold_steps}
     settings |= {} if run.series is None else {"series": run.series}

@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 
 from gridcast import grid
+from gridcast.anomaly import detection
+from gridcast.anomaly.baselines import DETECTORS
 from gridcast.config import Configuration, Experiment
 from gridcast.data import panel as panels
 from gridcast.data import sources
@@ -93,6 +95,8 @@ class Plan:
     @property
     def baseline_keys(self) -> dict[str, str]:
         """Key of each baseline's record, by name: it follows from data and windows, not from the grid."""
+        if self.experiment.task == "anomaly":
+            return {name: _digest(f"{self.own[0]}/{name}") for name in (OWN, *DETECTORS)}
         own, size = self.material, (len(self.panel.series), self.material.spans.train)
         terms = {name: baselines.terms(name, *size, own.period, own.levels) for name in (OWN, *baselines.BASELINES)}
         return {name: _digest(f"{self.own[0]}/{name}{told}") for name, told in terms.items()}
@@ -101,6 +105,8 @@ class Plan:
     def baselines(self) -> list[str]:
         """Names of the baselines that are done. Raises ConfigError on an unknown name in the experiment file."""
         asked, training = self.experiment.baselines, self.panel.training_target
+        if self.experiment.task == "anomaly":
+            return detection.possible(asked)
         zeros = float(np.sum(training == 0) / np.isfinite(training).sum())
         return baselines.possible(len(training), self.material.period, zeros, asked)
 
@@ -109,6 +115,7 @@ class Plan:
         experiment = self.experiment
         own: dict[str, Any] = {} if run.series is None else {"series": run.series}
         own |= {} if experiment.split.folds is None else {"fold": run.fold}
+        own |= experiment.anomaly.model_dump(exclude_none=True) if experiment.task == "anomaly" else {}
         return {
             **own,
             **run.configuration.settings(),
@@ -137,7 +144,8 @@ class Plan:
             {span: [str(panel.times[first]), str(panel.times[end - 1])] for span, (first, end) in bounds.items()}
             for bounds in map(_bounds, panel.folds)
         ]
-        about = {
+        about: dict[str, Any] = {
+            "task": self.experiment.task,
             "mode": self.experiment.mode,
             "run_keys": list(self.runs),
             "axes": list(self.axes),
@@ -160,6 +168,8 @@ class Plan:
             "selection": self.experiment.selection.model_dump(),
             "search": self.experiment.search.model_dump(),
         }
+        if self.experiment.task == "anomaly":
+            about |= {"anomaly": self.experiment.anomaly.model_dump(), "per_day": self.material.per_day}
         return {"experiment.yaml": self.text, "sweep.json": json.dumps(about, indent=1)}
 
     def _categories(self) -> dict[str, dict[str, str]]:
@@ -195,6 +205,7 @@ def describe(configuration: Configuration, seed: int | None = None) -> str:
     parts = [f"{'Bi' if c.bidirectional else ''}{c.layer}-{c.units}{f'x{c.layers}' if c.layers > 1 else ''}"]
     parts += [f"b{c.batch_size}", f"lr{c.learning_rate:g}", f"d{c.dropout:g}"]
     parts += ["attention"] if c.attention else []
+    parts += [f"{c.detector} {c.latent}"] if c.detector else []
     parts += [c.likelihood] if c.likelihood else []
     parts += [f"{c.scaling} scaling"] if c.scaling else []
     parts += [f"seed{seed}"] if seed else []
@@ -209,6 +220,7 @@ def cost(configuration: Configuration, windows: int, steps: int | None = None) -
     c = configuration
     windows = windows if steps is None else min(windows, steps * c.batch_size)
     gates = {"GRU": 3, "LSTM": 4}[c.layer] * c.layers * (1 + c.bidirectional)
+    gates *= 1 if c.detector in (None, "prediction") else 2
     return windows * (c.lookback * gates * c.units * (c.units + 16) * 4e-10 + 1e-3 / c.batch_size)
 
 

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from gridcast import evaluation, registry, tracking
+from gridcast.anomaly import detection
+from gridcast.anomaly.baselines import DETECTORS
 from gridcast.errors import ConfigError, GridcastError, PromotionRefused, TrackingError
-from gridcast.forecaster import Forecaster
 from gridcast.models.baselines import NAIVE
 from gridcast.tracking import FINGERPRINT, KEY, MODEL, Store
 
@@ -24,6 +25,8 @@ LONGEST = 5000
 """Characters that MLflow keeps of a description or a tag."""
 SHOWN = 8
 """Series, and notes on the data, that a model card names."""
+LISTED = 40
+"""Columns that a model card names."""
 
 Evaluate = Callable[[dict[str, bytes]], Mapping[str, float]]
 """From the files of a forecaster to its measures on the test span of the challenger."""
@@ -42,8 +45,28 @@ class _Case:
     evaluate: Evaluate
 
     @property
-    def mase(self) -> float:
-        return _mase(self.own)
+    def error(self) -> float:
+        return _error(self.own)
+
+    @property
+    def detects(self) -> bool:
+        return self.experiment.task == "anomaly"
+
+    @property
+    def measure(self) -> str:
+        return "1 - AUC-PR" if self.detects else "MASE"
+
+    @property
+    def rivals(self) -> dict[str, float]:
+        """Errors of the baselines that a winner has to beat."""
+        names = DETECTORS if self.detects else NAIVE
+        found = {name: _error(self.baselines[name]) for name in names if name in self.baselines}
+        return {name: error for name, error in found.items() if not math.isnan(error)}
+
+    @property
+    def untold(self) -> bool:
+        """Whether there are no labels, by which alone detectors compare."""
+        return self.detects and math.isnan(self.error)
 
 
 def promote(
@@ -94,6 +117,8 @@ def promote(
             raise GridcastError(f"run {run.info.run_id} has no model '{MODEL}'; nothing can be registered")
         beaten = _beaten_by(case)
         remarks = [f"Beaten by {beaten} on the test span, see below."] if beaten else []
+        untold = "Nothing is labelled in the test span: whether it beats the baselines cannot be told."
+        remarks += [untold] if case.untold else []
         if force is not None:
             against = f" The gate '{gate}' had refused: {refusal}." if refusal else ""
             remarks.append(f"Promoted by force: {force}.{against}")
@@ -103,13 +128,8 @@ def promote(
         tags |= {registry.FORCED: force[:LONGEST]} if force is not None else {}
         card = _card(name, case, tested, remarks)
         note = _changed_by_hand(client, name, run, model, champion)
-        version = _register(client, name, run, model_id, tags, card)
-        # In this order a crash leaves the old champion in its place, and a second start completes the work.
-        if champion is not None:
-            client.set_registered_model_alias(name, registry.PREVIOUS, champion.version)
-        client.set_registered_model_alias(name, registry.CHAMPION, version)
-        previous = registry.aliased(client, registry.registered(client, name), registry.PREVIOUS)
-    return registry.Promotion(version, name, False, beaten, previous and registry.version_number(previous), note)
+        version, previous = register(client, name, run, model_id, tags, card, champion)
+    return registry.Promotion(version, name, False, beaten, previous, note)
 
 
 def test_record(store: Store, winner: Any, baseline_keys: Mapping[str, str]) -> dict[str, dict[str, float]]:
@@ -128,12 +148,14 @@ def test_record(store: Store, winner: Any, baseline_keys: Mapping[str, str]) -> 
     return {tracking.name(run): evaluation.tested(run) for run in runs}
 
 
-def on_test_span(forecaster: Forecaster, plan: Plan) -> dict[str, float]:
-    """Measures of a forecaster, trained on whatever data, over the test span of `plan`.
+def on_test_span(forecaster: Any, plan: Plan) -> dict[str, float]:
+    """Measures of a forecaster or detector, trained on whatever data, over the test span of `plan`.
 
     It reads the plan's panel through its own preprocessing. Raises GridcastError when it
     forecasts something else: other series, another target, horizon, frequency or covariates.
     """
+    if plan.experiment.task == "anomaly":
+        return detection.on_test_span(forecaster, plan.material, plan.panel)
     forecasts = evaluation.forecasts(forecaster, plan.material, plan.panel)
     measures = evaluation.measures(evaluation.table(forecasts, plan.material, plan.panel))
     return {name.removeprefix(evaluation.PREFIX): value for name, value in measures.items()}
@@ -151,7 +173,8 @@ def _run_is_finished(case: _Case) -> str | None:
 
 def _metrics_are_finite(case: _Case) -> str | None:
     metric = case.experiment.selection.metric
-    metrics = {metric: case.run.data.metrics.get(metric), f"{evaluation.PREFIX}mase": case.own.get("mase")}
+    metrics: dict[str, float | None] = {metric: case.run.data.metrics.get(metric)}
+    metrics |= {} if case.detects else {f"{evaluation.PREFIX}mase": case.own.get("mase")}
     metrics |= {evaluation.PREFIX + name: value for name, value in case.own.items()}
     for name, value in metrics.items():
         if value is None:
@@ -164,7 +187,9 @@ def _metrics_are_finite(case: _Case) -> str | None:
 
 
 def _naive_are_beaten(case: _Case) -> str | None:
-    known = {name: _mase(case.baselines[name]) for name in NAIVE if "mase" in case.baselines.get(name, {})}
+    if case.untold:
+        return None
+    known = case.rivals
     if not known:
         return (
             "no naive baseline was tested, so nothing shows that the winner is worth its keep; run again: gridcast run"
@@ -172,16 +197,18 @@ def _naive_are_beaten(case: _Case) -> str | None:
     if case.experiment.selection.when_beaten == "warn":
         return None
     margin = case.experiment.selection.margin
-    lost = {name: mase for name, mase in known.items() if not case.mase <= (1 - margin) * mase}
+    lost = {name: error for name, error in known.items() if not case.error <= (1 - margin) * error}
     if not lost:
         return None
-    told = ", ".join(f"{name} ({mase:.4g})" for name, mase in sorted(lost.items(), key=lambda item: item[1]))
+    told = ", ".join(f"{name} ({error:.4g})" for name, error in sorted(lost.items(), key=lambda item: item[1]))
     needed = f"at most {(1 - margin) * min(lost.values()):.4g} is needed"
-    return f"MASE {case.mase:.4g} on the test span does not beat {told}; {needed} (selection.margin {margin:g})"
+    return (
+        f"{case.measure} {case.error:.4g} on the test span does not beat {told}; {needed} (selection.margin {margin:g})"
+    )
 
 
 def _champion_is_beaten(case: _Case) -> str | None:
-    if case.champion is None:
+    if case.champion is None or case.untold:
         return None
     named = f"the champion, version {case.champion.version},"
     measures: Mapping[str, float] | None = _recorded(case)
@@ -190,10 +217,10 @@ def _champion_is_beaten(case: _Case) -> str | None:
             measures = case.evaluate(registry.files(f"models:/{case.champion.name}/{case.champion.version}"))
         except Exception as error:  # noqa: BLE001 - whatever an old model has, it is no reason to replace it unseen
             return f"{named} cannot be evaluated on these data: {registry.first_line(error)}"
-    theirs = _mase(measures)
-    if case.mase < theirs or math.isnan(theirs):
+    theirs = _error(measures)
+    if case.error < theirs or math.isnan(theirs):
         return None
-    return f"MASE {case.mase:.4g} does not beat {named} with {theirs:.4g} on the same test span"
+    return f"{case.measure} {case.error:.4g} does not beat {named} with {theirs:.4g} on the same test span"
 
 
 GATES: dict[str, Callable[[_Case], str | None]] = {
@@ -216,9 +243,11 @@ def _refusal(case: _Case) -> tuple[str, str]:
 def _beaten_by(case: _Case) -> str | None:
     """The best baseline that beats the winner; a naive one does so unless the winner keeps the margin."""
     margin = case.experiment.selection.margin
-    limits = {name: _mase(own) * (1 - margin if name in NAIVE else 1) for name, own in case.baselines.items()}
-    ahead = [name for name, limit in limits.items() if math.isfinite(limit) and not case.mase <= limit]
-    return min(ahead, key=lambda name: _mase(case.baselines[name]), default=None)
+    limits = {name: _error(m) * (1 - margin if name in case.rivals else 1) for name, m in case.baselines.items()}
+    if case.untold:
+        return None
+    ahead = [name for name, limit in limits.items() if math.isfinite(limit) and not case.error <= limit]
+    return min(ahead, key=lambda name: _error(case.baselines[name]), default=None)
 
 
 def _recorded(case: _Case) -> dict[str, float] | None:
@@ -237,18 +266,32 @@ def _recorded(case: _Case) -> dict[str, float] | None:
         own, theirs = (records[key] for key in keys)
         if theirs.data.tags.get("gridcast.winner") != champion.run_id:
             return None
-        tables = [
-            evaluation.from_bytes(tracking.artifact(store, record.info.run_id, evaluation.FORECASTS))
-            for record in (own, theirs)
-        ]
+        kept = detection.SCORES if case.detects else evaluation.FORECASTS
+        tables = [evaluation.from_bytes(tracking.artifact(store, record.info.run_id, kept)) for record in (own, theirs)]
     except (MlflowException, TrackingError):
         return None
-    # One fingerprint can be split in many ways: the same data means the same points and scales.
-    same = tables[0][evaluation.POINTS].equals(tables[1][evaluation.POINTS])
+    # One fingerprint can be split in many ways: the same data means the same points and scales, or stamps and labels.
+    points = [case.experiment.data.time, detection.LABELLED] if case.detects else evaluation.POINTS
+    same = tables[0][points].equals(tables[1][points])
     return evaluation.tested(theirs) if same else None
 
 
-def _register(client: Any, name: str, run: Any, model_id: str, tags: Mapping[str, str], card: str) -> str:
+def register(
+    client: Any, name: str, run: Any, model_id: str, tags: Mapping[str, str], card: str, champion: Any
+) -> tuple[str, str | None]:
+    """Make the model of `run` champion of `name` in place of the version `champion`; its number and the previous one's.
+
+    In this order a crash leaves the old champion in its place, and a second start completes the work.
+    """
+    version = _version(client, name, run, model_id, tags, card)
+    if champion is not None and registry.version_number(champion) != version:
+        client.set_registered_model_alias(name, registry.PREVIOUS, champion.version)
+    client.set_registered_model_alias(name, registry.CHAMPION, version)
+    previous = registry.aliased(client, registry.registered(client, name), registry.PREVIOUS)
+    return version, previous and registry.version_number(previous)
+
+
+def _version(client: Any, name: str, run: Any, model_id: str, tags: Mapping[str, str], card: str) -> str:
     """Number of the version of `run`: one that is there already, brought up to date, else a new one."""
     from mlflow.exceptions import MlflowException
 
@@ -294,13 +337,24 @@ def _card(name: str, case: _Case, tested: Mapping[str, Mapping[str, float]], rem
     about = json.loads(tracking.artifact(case.store, run.data.tags["mlflow.parentRunId"], "sweep.json"))
     settings = json.loads(run.data.tags[tracking.CONFIGURATION])
     settings |= {"seed": run.data.tags[tracking.SEED]} if tracking.SEED in run.data.tags else {}
-    measured = ("best_val_loss", "best_val_mae", "best_val_wql")
+    measured = ["best_val_loss", "best_val_mae", "best_val_wql"]
+    measured += ["val_faults_missed", "val_false_alarms_per_day", "threshold"]
     validation = {m: run.data.metrics[m] for m in measured if m in run.data.metrics}
     series = ", ".join(f"`{one}`" for one in about["series"][:SHOWN])
-    columns = ", ".join(f"`{one}`" for one in (data.time, *data.series, data.target, *data.past, *data.future))
+    columns = (data.time, *data.series, data.target, *data.past, *data.future)
+    told = f"Forecasts `{data.target}`, {horizon} ahead, from the last {settings['lookback']} steps ({data.frequency})."
+    shown = {"mase": "MASE", "mae": "MAE", "rmse": "RMSE"}
+    beyond = f"Trained for {horizon} ahead; steps beyond are rolled forward, marked so, and were not tested."
+    use = f'forecast = model.predict(history, params={{"horizon": {horizon}}})'
+    if case.detects:
+        columns = (data.time, *about["series"])
+        told = f"Tells which steps are anomalous, from windows of {settings['lookback']} steps ({data.frequency})."
+        shown = detection.SHOWN
+        beyond = "Takes for normal what was usual in training, whatever it was; a threshold is no proof of a fault."
+        use = "scores = model.predict(table)"
     card = [
         f"# {name}: {tracking.name(run)}",
-        f"Forecasts `{data.target}`, {horizon} ahead, from the last {settings['lookback']} steps ({data.frequency}).",
+        told,
         *(f"\n**{remark}**" for remark in remarks),
         "## Data",
         f"- source: `{data.source}`, fingerprint `{about['fingerprint'][:12]}`",
@@ -311,19 +365,19 @@ def _card(name: str, case: _Case, tested: Mapping[str, Mapping[str, float]], rem
     card += [f"- {note}" for note in about["notes"][:SHOWN]]
     card += ["## Configuration", ", ".join(f"{setting} {value}" for setting, value in settings.items())]
     card += ["## Metrics", "Validation: " + ", ".join(f"{metric} {value:.5g}" for metric, value in validation.items())]
-    card += ["\n| on the test span | MASE | MAE | RMSE |", "|---|---|---|---|"]
+    card += [f"\n| on the test span | {' | '.join(shown.values())} |", "|---" * (1 + len(shown)) + "|"]
     for one, own in tested.items():
-        figures = (f"{own[measure]:.4g}" if measure in own else "-" for measure in ("mase", "mae", "rmse"))
+        figures = (f"{own[measure]:.4g}" if measure in own else "-" for measure in shown)
         card.append(f"| {one} | {' | '.join(figures)} |")
     card += [
         "## Limits",
-        f"- Knows these series only; made from {columns}.",
-        f"- Trained for {horizon} ahead; steps beyond are rolled forward, marked so, and were not tested.",
+        f"- Knows these series only; made from {', '.join(f'`{one}`' for one in columns[:LISTED])}.",
+        f"- {beyond}",
         f"- Fitted on data up to {_day(about['spans']['train'][1])}, chosen on data up to "
         f"{_day(about['spans']['validation'][1])}; it has learnt nothing from later ones.",
         "## Load",
         f'```python\nmodel = mlflow.pyfunc.load_model("models:/{name}@{registry.CHAMPION}")',
-        f'forecast = model.predict(history, params={{"horizon": {horizon}}})\n```',
+        f"{use}\n```",
     ]
     return "\n".join(card)[:LONGEST]
 
@@ -332,5 +386,6 @@ def _day(stamp: str) -> str:
     return stamp.removesuffix(" 00:00:00")
 
 
-def _mase(measures: Mapping[str, float]) -> float:
-    return measures.get("mase", math.nan)
+def _error(measures: Mapping[str, float]) -> float:
+    """What gates compare, the lower the better: MASE, or what the AUC-PR of a detector lacks of 1."""
+    return measures["mase"] if "mase" in measures else 1 - measures.get("auc_pr", math.nan)

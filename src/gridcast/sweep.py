@@ -16,6 +16,8 @@ from typing import Any
 
 from gridcast import ensemble, evaluation, execution, lease, search, spool, tracking, work
 from gridcast import winner as winners
+from gridcast.anomaly import detection
+from gridcast.anomaly.detection import Detection
 from gridcast.errors import GridcastError, Interrupted
 from gridcast.grid import Run
 from gridcast.models import baselines
@@ -402,11 +404,23 @@ def _failure_entry(plan: Plan, task: Task, reason: str) -> Entry:
     )
 
 
-def _test_entry(
-    plan: Plan, task: Task, kind: str, outcome: evaluation.Forecasts, tags: Mapping[str, str] | None = None
-) -> Entry:
-    table = evaluation.table(outcome, plan.material, plan.panel)
+def _test_entry(plan: Plan, task: Task, kind: str, outcome: Any, tags: Mapping[str, str] | None = None) -> Entry:
     told = {"mlflow.note.content": "\n".join(outcome.notes)} if outcome.notes else {}
+    measures, artifacts = (_detected if isinstance(outcome, Detection) else _forecast)(plan, kind, outcome)
+    return Entry(
+        name=task.name,
+        kind=kind,
+        key=task.key,
+        tags={tracking.FINGERPRINT: plan.fingerprint, **told, **(tags or {})},
+        params={"period": plan.material.period} if task.name in baselines.SEASONAL else {},
+        metrics=measures,
+        artifacts=artifacts,
+    )
+
+
+def _forecast(plan: Plan, kind: str, outcome: evaluation.Forecasts) -> tuple[dict[str, float], dict[str, bytes]]:
+    """Measures of forecasts, and what is kept of them."""
+    table = evaluation.table(outcome, plan.material, plan.panel)
     artifacts = {evaluation.FORECASTS: evaluation.to_bytes(table)}
     if outcome.explained:
         artifacts[evaluation.EXPLAINED] = json.dumps(outcome.explained).encode()
@@ -416,12 +430,15 @@ def _test_entry(
         lookback = max(run.configuration.lookback for run in plan.runs.values())
         examples = evaluation.examples(plan.panel, plan.material.preprocessing, lookback)
         artifacts[evaluation.EXAMPLES] = json.dumps(examples).encode()
-    return Entry(
-        name=task.name,
-        kind=kind,
-        key=task.key,
-        tags={tracking.FINGERPRINT: plan.fingerprint, **told, **(tags or {})},
-        params={"period": plan.material.period} if task.name in baselines.SEASONAL else {},
-        metrics=evaluation.measures(table),
-        artifacts=artifacts,
-    )
+    return evaluation.measures(table), artifacts
+
+
+def _detected(plan: Plan, kind: str, outcome: Detection) -> tuple[dict[str, float], dict[str, bytes]]:
+    """The same of what a detector says."""
+    time = plan.experiment.data.time
+    table = detection.table(outcome, plan.panel, time)
+    artifacts = {detection.SCORES: evaluation.to_bytes(table)}
+    if kind == "test":
+        artifacts[detection.VALUES] = evaluation.to_bytes(detection.values(plan.panel, time))
+    measures = detection.measures(table, plan.material.per_day, plan.experiment.anomaly)
+    return {evaluation.PREFIX + name: value for name, value in measures.items()}, artifacts

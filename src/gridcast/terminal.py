@@ -20,6 +20,8 @@ STEPS_SHOWN = 6
 """Steps ahead whose errors the terminal shows; the file has all."""
 FEATURES_SHOWN = 12
 """Features whose drift the terminal shows; the page has all."""
+LABELLED = ("auc_pr", "event_f1", "event_recall", "false_alarms_per_day")
+"""Measures of detectors that the terminal shows where labels are known; the report has more."""
 
 
 def plan(out: Console, planned: Plan) -> None:
@@ -51,9 +53,16 @@ def plan(out: Console, planned: Plan) -> None:
 
 def tests(out: Console, result: Result) -> None:
     """The winner and the baselines on the test span."""
-    table = Table("on data never seen", "MASE", "MAE", "RMSE", box=None, header_style="bold")
+    from gridcast.anomaly.detection import SHOWN
+
+    forecasts = any("mase" in measures for measures in result.tested.values())
+    shown = {"mase": "MASE", "mae": "MAE", "rmse": "RMSE"}
+    if not forecasts:
+        labelled = any("auc_pr" in measures for measures in result.tested.values())
+        shown = {name: SHOWN[name] for name in (LABELLED if labelled else ("alarms_per_day",))}
+    table = Table("on data never seen", *shown.values(), box=None, header_style="bold")
     for name, measures in result.tested.items():
-        table.add_row(name, *(f"{measures[m]:.4g}" if m in measures else "-" for m in ("mase", "mae", "rmse")))
+        table.add_row(name, *(f"{measures[m]:.4g}" if m in measures else "-" for m in shown))
     out.print(table)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from gridcast import evaluation, execution, grid, worker
+from gridcast.anomaly import detection
 from gridcast.errors import GridcastError
 from gridcast.grid import Run
 from gridcast.plan import OWN, Plan, cost
@@ -143,14 +144,15 @@ def _guarded(material: Material, task: Task, cache: Path) -> Any:
 
 def _alone(material: Material, task: Task, cache: Path) -> Any:
     if task.run is None and task.files is None:
-        own = material.baseline(material.preprocessing.lookback)
-        return evaluation.baseline(task.name, own)
+        if material.anomaly is not None:
+            return detection.baseline(task.name, material)
+        return evaluation.baseline(task.name, material.baseline(material.preprocessing.lookback))
     from gridcast.training import fit
 
     if task.run is None:
         files = task.files or {}
-        forecasts = fit.evaluate(material, files, "validation" if task.kind == "validation" else "test")
-        if task.kind != "test":
+        forecasts: Any = fit.evaluate(material, files, "validation" if task.kind == "validation" else "test")
+        if task.kind != "test" or material.anomaly is not None:
             return forecasts
         from gridcast.training import explanation
 

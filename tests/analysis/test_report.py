@@ -122,12 +122,11 @@ def test_three_seeds_show_intervals_and_the_tied_set(tmp_path: Path) -> None:
 
 
 def test_a_half_finished_sweep_says_what_is_missing(tmp_path: Path) -> None:
-    half = built(tmp_path, tested=False, unfinished=4, failed=2)
-    assert half.findings.sentences[0].startswith("10 of 16 runs finished, 2 failed.")
-    assert "6 of 16 runs are not finished; what follows speaks of the finished ones." in half.findings.missing
-    assert "The test span is untouched so far" in half.page
-    assert half.page.count("GridcastError: no longer finite") == 2
-    assert not half.path.with_name("model_comparison.png").exists()
+    findings, page = findings_of(tmp_path, tested=False, unfinished=4, failed=2)
+    assert findings.sentences[0].startswith("10 of 16 runs finished, 2 failed.")
+    assert "6 of 16 runs are not finished; what follows speaks of the finished ones." in findings.missing
+    assert "The test span is untouched so far" in page
+    assert page.count("GridcastError: no longer finite") == 2
 
 
 @pytest.mark.parametrize(

@@ -1,16 +1,21 @@
 """Built-in data sets: cleaning on a table counted by hand, and the kept copy."""
 
 import hashlib
+import io
 import json
 import lzma
 import zipfile
 from dataclasses import replace
 
+import numpy as np
 import pandas as pd
 import pytest
+import yaml
 
+from gridcast import config
 from gridcast.data import builtin, panel, sources
-from samples import experiment
+from gridcast.errors import GridcastError
+from samples import experiment, watching
 
 COLUMNS = ["Invoice", "StockCode", "Quantity", "InvoiceDate", "Price", "Customer ID"]
 LINES = [
@@ -77,7 +82,7 @@ def test_a_copy_from_before_is_made_again_for_a_column_that_it_lacks_and_only_th
     wheel, own = tmp_path / "shop-1.0-py3-none-any.whl", builtin.SETS["online-retail"]
     with zipfile.ZipFile(wheel, "w") as file:
         lines = pd.DataFrame(LINES, columns=COLUMNS).to_csv(index=False)
-        file.writestr(own.member, lzma.compress(lines.encode()))
+        file.writestr(own.members[0], lzma.compress(lines.encode()))
         file.writestr("shop-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: shop\nVersion: 1.0\n")
         file.writestr("shop-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
         file.writestr("shop-1.0.dist-info/RECORD", "")
@@ -91,6 +96,50 @@ def test_a_copy_from_before_is_made_again_for_a_column_that_it_lacks_and_only_th
     assert path.read_bytes() == before
     assert builtin.fetch("online-retail", tmp_path, ("unit_price", "group")) == (path, notes)
     assert tuple(pd.read_parquet(path)) == builtin.SETS["online-retail"].columns
+
+
+VANES = ["Dir78mS", "Dir58mS", "Dir38mS"]
+PLAIN = [name for name in builtin.SENSORS if not name.endswith(("_sin", "_cos"))]
+MAST_FLAGS = """Sensor,Start,Stop,Reason
+All,2016-01-09 15:30:00,2016-01-09 15:50:00,Installation
+Spd,2016-01-09 16:00,2016-01-09 16:20,Icing
+Dir,2016-01-09 16:00,2016-01-09 16:20,Icing
+Dir58mS,2016-01-09 16:10:00,2018-02-09 21:30,Invalid"""
+
+
+def test_flags_of_the_mast_end_before_their_stop_and_vanes_turn_into_sine_and_cosine():
+    times = pd.date_range("2016-01-09 15:30", periods=6, freq="10min").astype(str)
+    readings = pd.DataFrame({"Timestamp": times, **dict.fromkeys(PLAIN, 1), **dict.fromkeys(VANES, 90.0)})
+    readings["Dir38mS"] = [0.0, 1.0, 359.0, 180.0, 270.0, 360.0]
+    table, notes = builtin.clean_mast(readings, pd.read_csv(io.StringIO(MAST_FLAGS)))
+    assert tuple(table) == builtin.SETS["met-mast"].columns
+    assert np.flatnonzero(table["failure"]).tolist() == [4, 5]
+    assert np.flatnonzero(table["icing"]).tolist() == [3, 4]
+    assert np.flatnonzero(table["flagged"]).tolist() == [0, 1, 3, 4, 5]
+    np.testing.assert_allclose(table["Dir38mS_sin"], [0, 0.017452, -0.017452, 0, -1, 0], atol=1e-6)
+    np.testing.assert_allclose(table["Dir38mS_cos"], [1, 0.999848, 0.999848, -1, 0, 1], atol=1e-6)
+    assert "modified" in notes[0]
+    assert notes[-1] == "rows flagged by an analyst: Invalid 2, Icing 2, Installation 2"
+
+
+@pytest.mark.slow
+def test_the_mast_has_the_rows_and_flags_that_it_is_known_by(tmp_path):
+    try:
+        path, notes = builtin.fetch("met-mast", tmp_path)
+    except GridcastError as error:
+        pytest.skip(str(error))
+    table = pd.read_parquet(path)
+    assert len(table) == 95_629
+    assert len(builtin.SENSORS) - len(VANES) == 29
+    assert table["time"].iloc[[0, -1]].astype(str).tolist() == ["2016-01-09 15:30:00", "2017-11-23 10:50:00"]
+    assert int((table["icing"] & ~table["icing"].shift(fill_value=False)).sum()) == 8
+    assert table.loc[table["failure"], "time"].iloc[0] == pd.Timestamp("2016-12-26 07:00")
+    assert "29 sensors" in notes[0]
+    # Truth values are never taken for sensors, and serve as labels.
+    content = watching("met-mast", data={"time": "time", "labels": "flagged", "frequency": "10min"})
+    found = sources.load(config.parse(yaml.safe_dump(content)).data, tmp_path)
+    assert tuple(found.rows[sources.SERIES].cat.categories) == builtin.SENSORS
+    assert found.labels.sum() == table["flagged"].sum()
 
 
 def test_columns_that_an_experiment_does_not_use_do_not_change_its_fingerprint(tmp_path, kept):

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from served import KINDS, Shop, build, running
+from served import KINDS, WATCHED, Shop, build, running
 
 
 @pytest.fixture(scope="session")
@@ -24,5 +24,5 @@ def shop(programs, jax_backend):
 @pytest.fixture(scope="module")
 def server(shop, tmp_path_factory):
     """One with a model of every kind."""
-    with running(shop, tmp_path_factory.mktemp("service"), KINDS) as found:
+    with running(shop, tmp_path_factory.mktemp("service"), (*KINDS, WATCHED)) as found:
         yield found

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from gridcast import registry
-from served import DAYS, ENSEMBLE, FRAME, KINDS, POINT, QUANTILES, ROUTED, SAMPLED, TOKEN, question
+from served import DAYS, ENSEMBLE, FRAME, KINDS, POINT, QUANTILES, ROUTED, SAMPLED, TOKEN, WATCHED, question
 
 pytestmark = pytest.mark.xdist_group("serving")
 
@@ -108,12 +108,13 @@ def test_an_example_is_a_request_that_is_answered(server):
 
 def test_models_tell_what_they_read(server, shop):
     known = {one["model"]: one for one in server.get("/models").json()["models"]}
-    assert set(known) == set(KINDS)
+    assert set(known) == {*KINDS, WATCHED}
     own = known[SAMPLED]
     assert own["run_id"] == shop.run_ids[SAMPLED]
-    fields = ("frequency", "lookback", "horizon", "time", "target", "keys", "past", "future")
+    fields = ("task", "frequency", "lookback", "horizon", "time", "target", "keys", "past", "future")
     told = {name: own[name] for name in fields}
     assert told == {
+        "task": "probabilistic",
         "frequency": "D",
         "lookback": 7,
         "horizon": 2,
@@ -372,6 +373,17 @@ def test_the_log_has_a_line_of_json_for_each_request_and_nothing_that_was_sent(s
 
 
 def test_the_documents_are_there_for_everybody(server):
-    assert "swagger" in server.get("/docs", key="none").text
+    page = server.get("/docs", key="none").text
+    assert "SwaggerUIBundle" in page
+    assert "Where it has no way there" in page
     paths = server.get("/openapi.json", key="none").json()["paths"]
-    assert {"/", "/predict", "/predict_csv", "/anomalies", "/models", "/metrics", "/generate_api_key"} <= set(paths)
+    assert {
+        "/",
+        "/predict",
+        "/predict_csv",
+        "/anomalies",
+        "/anomalies_csv",
+        "/models",
+        "/metrics",
+        "/generate_api_key",
+    } <= set(paths)

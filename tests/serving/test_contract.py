@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from gridcast.serving.limits import Limits
-from served import POINT, QUANTILES, TOKEN, running
+from served import POINT, QUANTILES, TOKEN, WATCHED, running
 
 pytestmark = pytest.mark.xdist_group("serving")
 
@@ -17,7 +17,11 @@ import schemathesis
 
 @schemathesis.hook
 def map_body(context, body):
-    if isinstance(body, dict) and isinstance(body.get("model"), str):
+    if isinstance(body, dict) and isinstance(body.get("rows"), list):
+        body["model"] = "{WATCHED}"
+        times = [f"2024-01-01T00:{{minute:02}}" for minute in range(8 + len(body["rows"]) % 50)]
+        body["rows"] = [{{"time": time, "flow": 20, "heat": 300}} for time in times]
+    elif isinstance(body, dict) and isinstance(body.get("model"), str):
         body["model"] = "{POINT}"
         for number, series in enumerate(body.get("series", ())):
             if isinstance(series, dict):
@@ -40,7 +44,7 @@ def run(shop, folder, *options, hooks=None):
     (folder / "schemathesis.toml").write_text(SEMANTIC if hooks else "")
     if hooks:
         (folder / "served_hooks.py").write_text(hooks)
-    with running(shop, folder / "service", (POINT, QUANTILES), limits=Limits(rate=0, body=200_000)) as found:
+    with running(shop, folder / "service", (POINT, QUANTILES, WATCHED), limits=Limits(rate=0, body=200_000)) as found:
         command = [
             sys.executable,
             "-m",

@@ -3,7 +3,7 @@
 import pytest
 import requests
 
-from served import FRAME, KINDS, POINT, QUANTILES, running
+from served import FRAME, KINDS, POINT, QUANTILES, READINGS, WATCHED, running
 
 pytestmark = pytest.mark.xdist_group("serving")
 SEEN = "return !document.getElementById('shown').hidden"
@@ -13,7 +13,7 @@ TOLD = "return document.getElementById('told').textContent"
 @pytest.fixture(scope="module")
 def opened(shop, tmp_path_factory):
     """An open service."""
-    with running(shop, tmp_path_factory.mktemp("page"), KINDS, token=None) as found:
+    with running(shop, tmp_path_factory.mktemp("page"), (*KINDS, WATCHED), token=None) as found:
         yield found
 
 
@@ -103,6 +103,30 @@ def test_a_dropped_file_is_forecast_and_a_wrong_one_is_told_of(browser, opened, 
     last = browser.execute_script("return state.forecasts.find(one => one.id === 'pear').history.at(-1)")
     assert last == {"time": FRAME["date"].iloc[-1], "value": FRAME["quantity"].iloc[-1]}
     assert "file=@'it'\\''s sales.csv'" in browser.execute_script("return document.getElementById('curl').textContent")
+
+
+def test_a_detector_shades_what_is_anomalous_in_its_example_and_in_a_dropped_file(browser, opened, tmp_path):
+    path = tmp_path / "sensors.csv"
+    READINGS.tail(150).to_csv(path, index=False, sep=";", decimal=",")
+    browser.get_log("browser")  # what others left
+    for width, mobile in ((390, True), (1280, False)):
+        size(browser, width, mobile)
+        browser.get(opened.url)
+        until(browser, SEEN)
+        choose(browser, "model", WATCHED)
+        assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+        assert [count(browser, f"svg .{name}") for name in ("sensor", "score", "threshold")] == [2, 1, 1]
+    stretches = count(browser, "#table tr") - 1
+    assert count(browser, "svg .event") == 3 * stretches > 0
+    assert "heat (" in browser.execute_script("return document.getElementById('table').textContent")
+    browser.execute_script("document.getElementById('shown').hidden = true")
+    browser.find_element("id", "file").send_keys(str(path))
+    until(browser, SEEN)
+    assert browser.execute_script("return state.scores.scores.length") == 150
+    assert "anomalies_csv" in browser.execute_script("return document.getElementById('curl').textContent")
+    choose(browser, "model", POINT)
+    assert count(browser, "svg .forecast") == 1
+    assert [entry["message"] for entry in browser.get_log("browser")] == []
 
 
 def test_with_keys_it_asks_for_one(browser, shop, tmp_path):

@@ -21,6 +21,7 @@ GUARDED = [
     ("POST", "/predict"),
     ("POST", "/predict_csv"),
     ("POST", "/anomalies"),
+    ("POST", "/anomalies_csv"),
     ("GET", "/models"),
     ("GET", f"/models/{POINT}/example"),
     ("GET", "/metrics"),

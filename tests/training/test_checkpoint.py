@@ -116,7 +116,7 @@ def array(values):
 @pytest.mark.parametrize(
     "settings",
     [
-        {"layer": "GRU", "optimizer": "rmsprop"},
+        pytest.param({"layer": "GRU", "optimizer": "rmsprop"}, marks=pytest.mark.slow),
         pytest.param({"layer": "LSTM", "optimizer": "adam"}, marks=pytest.mark.slow),
         pytest.param({"layer": "LSTM", "optimizer": "rmsprop"}, marks=pytest.mark.slow),
         pytest.param({"layer": "GRU", "bidirectional": True, "attention": True, "layers": 2}, marks=pytest.mark.slow),

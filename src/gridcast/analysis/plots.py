@@ -47,7 +47,13 @@ STYLE = {
     "axes.facecolor": "none",
     "svg.hashsalt": "gridcast",
 }
-LABELS = {"best_val_loss": "validation loss", "best_val_mae": "validation MAE", "best_val_wql": "validation WQL"}
+LABELS = {
+    "best_val_loss": "validation loss",
+    "best_val_mae": "validation MAE",
+    "best_val_wql": "validation WQL",
+    "val_faults_missed": "faults missed",
+    "val_false_alarms_per_day": "false alarms a day",
+}
 MANY = 40
 
 

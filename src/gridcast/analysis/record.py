@@ -11,11 +11,22 @@ import pandas as pd
 
 from gridcast import ensemble, evaluation, tracking
 from gridcast import winner as winners
+from gridcast.anomaly import detection
 from gridcast.config import AXES
 from gridcast.errors import GridcastError
 from gridcast.tracking import Store
 
-METRICS = ("best_val_loss", "best_val_mae", "best_val_wql", "best_epoch", "epochs_trained", "fit_seconds", "parameters")
+METRICS = (
+    "best_val_loss",
+    "best_val_mae",
+    "best_val_wql",
+    "val_faults_missed",
+    "val_false_alarms_per_day",
+    "best_epoch",
+    "epochs_trained",
+    "fit_seconds",
+    "parameters",
+)
 COMPARED = 20
 """Leading runs whose validation loss by origin is read, to tell which of them are tied."""
 
@@ -36,6 +47,8 @@ class Record:
     their own, the winner is the forecaster `joined` of them (None: not made yet), and `routes` say who
     answers: series, model, validation MAE, run. An ensemble too is `joined`, of `members`: run, name, weight,
     validation error.
+    Of a detector, `scores` are the table of the test span, as `anomaly.detection` makes it, `values` the sensors in
+    data units, and `measured` the measures of all detectors by name, the winner first; `tests` are then empty.
     """
 
     name: str
@@ -55,6 +68,9 @@ class Record:
     joined: Any = None
     routes: pd.DataFrame = field(default_factory=pd.DataFrame)
     members: pd.DataFrame = field(default_factory=pd.DataFrame)
+    scores: pd.DataFrame = field(default_factory=pd.DataFrame)
+    values: pd.DataFrame = field(default_factory=pd.DataFrame)
+    measured: dict[str, dict[str, float]] = field(default_factory=dict)
 
     @property
     def together(self) -> bool:
@@ -123,8 +139,11 @@ def read(store: Store, name: str) -> Record:
     }
     key = winner.data.tags[tracking.KEY] if winner else ""
     tested = tracking.finished(store, [key], "test").get(key) if key else None
-    recent = _kept(store, tested, evaluation.RECENT)
-    explained = _kept(store, tested, evaluation.EXPLAINED)
+    recent, explained, scores, values = (
+        _kept(store, tested, name)
+        for name in (evaluation.RECENT, evaluation.EXPLAINED, detection.SCORES, detection.VALUES)
+    )
+    known = _tested(store, tested, about) if tested else []
     return Record(
         name=name,
         parent=parent,
@@ -139,13 +158,16 @@ def read(store: Store, name: str) -> Record:
         winner=str(winner.info.run_id) if winner else "",
         single=str(traced[0]) if traced else "",
         curves=pd.DataFrame(curves).rename_axis("epoch").reset_index(),
-        tests=_tests(store, tested, about) if tested else {},
+        tests={} if scores else _tests(store, known),
         by_origin=pd.DataFrame({run_id: tracking.history(store, run_id, tracking.BY_ORIGIN) for run_id in leading}),
         recent=evaluation.from_bytes(recent) if recent else pd.DataFrame(columns=["series", "time", "actual"]),
         explained=json.loads(explained) if explained else {},
         joined=joined,
         routes=_routes(store, joined) if joined and not traced else pd.DataFrame(),
         members=_table(store, joined, ensemble.TABLE) if joined and traced else pd.DataFrame(),
+        scores=evaluation.from_bytes(scores) if scores else pd.DataFrame(),
+        values=evaluation.from_bytes(values) if values else pd.DataFrame(),
+        measured={tracking.name(run): evaluation.tested(run) for run in known},
     )
 
 
@@ -181,9 +203,13 @@ def _kept(store: Store, run: Any | None, name: str) -> bytes | None:
     return tracking.artifact(store, run.info.run_id, name)
 
 
-def _tests(store: Store, tested: Any, about: dict[str, Any]) -> dict[str, pd.DataFrame]:
+def _tested(store: Store, tested: Any, about: dict[str, Any]) -> list[Any]:
+    """Runs that met the test span: the winner's first, then those of the baselines."""
     known = tracking.finished(store, about["baseline_keys"].values(), "baseline")
-    found = [tested, *(known[key] for key in about["baseline_keys"].values() if key in known)]
+    return [tested, *(known[key] for key in about["baseline_keys"].values() if key in known)]
+
+
+def _tests(store: Store, found: list[Any]) -> dict[str, pd.DataFrame]:
     return {
         tracking.name(run): evaluation.from_bytes(tracking.artifact(store, run.info.run_id, evaluation.FORECASTS))
         for run in found

@@ -18,8 +18,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from gridcast import tracking
-from gridcast.analysis import chapters, pages, plots, statistics, tables, verdict
+from gridcast.analysis import chapters, detections, pages, plots, statistics, tables, verdict
 from gridcast.analysis.chapters import Chapters
+from gridcast.analysis.detections import Detections
 from gridcast.analysis.record import Record
 from gridcast.models.baselines import NAIVE
 from gridcast.tracking import Store
@@ -32,6 +33,7 @@ TITLES = {
     "cost_quality": "Cost against quality",
     "parallel_coordinates": "Every run",
     **chapters.TITLES,
+    **detections.TITLES,
 }
 GRID = ("grid_search_analysis", "hyperparameter_importance", "interactions", "cost_quality", "parallel_coordinates")
 """Pictures of the settings; the others stand in the chapters on the forecasts."""
@@ -44,7 +46,8 @@ class Findings:
     """Every number of the report, before anything is drawn or written.
 
     `against` compares the winner with each baseline (empty while the test span is untouched);
-    `missing` says what this sweep cannot show, and why; `chapters` are those on the forecasts themselves.
+    `missing` says what this sweep cannot show, and why; `chapters` are those on the forecasts themselves, `detections`
+    that on anomalies.
     """
 
     leaders: pd.DataFrame
@@ -64,6 +67,7 @@ class Findings:
     honest: str
     missing: list[str]
     chapters: Chapters
+    detections: Detections | None = None
 
     @property
     def verdict(self) -> str:
@@ -101,7 +105,8 @@ def find(record: Record) -> Findings:
         simplest=str(names.get(simplest, best)),
         compared_over=over,
     )
-    honest = verdict.honest(against, mase, NAIVE)
+    found = detections.find(record)
+    honest = found.honest if found else verdict.honest(against, mase, NAIVE)
     told = chapters.find(record, tested, by_series, horizon)
     return Findings(
         leaders=leaders,
@@ -121,7 +126,7 @@ def find(record: Record) -> Findings:
             *verdict.standing(standing),
             *verdict.answered(record.routes),
             *verdict.combined(record.members, record.leader, record.best),
-            *verdict.against(against, mase),
+            *(found.sentences if found else verdict.against(against, mase)),
             *verdict.counted(by_series),
             *told.verdict,
             *([promotion] if (promotion := record.parent.data.tags.get(tracking.PROMOTION)) else []),
@@ -130,6 +135,7 @@ def find(record: Record) -> Findings:
         honest=honest,
         missing=_missing(record),
         chapters=told,
+        detections=found,
     )
 
 
@@ -145,7 +151,7 @@ def _tied(record: Record) -> tuple[list[str], str]:
     if len(pairs) > 1 and pairs.shape[1]:
         over = _replicates(record)
         return statistics.tied_with_best(pairs, over="seeds"), f"paired over {over}, 5 % with Holm's correction"
-    if not record.together:
+    if not record.together or record.metric.startswith("val_"):  # which no loss of a validation step tells of
         return [], ""
     leading = record.by_origin.dropna(axis=1)
     if leading.shape[1] < 2 or len(leading) < 8:
@@ -191,7 +197,7 @@ def _missing(record: Record) -> list[str]:
         )
     elif runs < planned:
         said.append(f"{planned - runs} of {planned} runs are not finished; what follows speaks of the finished ones.")
-    if not record.tests:
+    if not record.tests and not len(record.scores):
         said.append("The winner has not met the test span yet, so there is no comparison with baselines.")
     if len(set(record.runs["seed"])) == 1:
         said.append("One seed was trained: the spread between seeds is unknown (training.seeds: [0, 1, 2] shows it).")
@@ -217,6 +223,8 @@ def draw(record: Record, findings: Findings) -> dict[str, Figure]:
                 record.tests[own], findings.by_series, target
             )
             figures |= chapters.draw(findings.chapters, list(record.tests), target)
+        if findings.detections:
+            figures |= detections.draw(findings.detections)
         figures["grid_search_analysis"] = plots.grid_search_analysis(
             runs, findings.leaders, axes, metric, record.curves, record.single
         )
@@ -276,6 +284,7 @@ def _workbook(record: Record, findings: Findings, path: Path) -> None:
         "by series": findings.by_series,
         "models": findings.routes,
         "members": record.members,
+        **detections.sheets(findings.detections),
         **chapters.sheets(findings.chapters),
     }
     with pd.ExcelWriter(path, engine="openpyxl") as book:
@@ -314,6 +323,8 @@ def page(record: Record, findings: Findings, vectors: Mapping[str, str]) -> str:
             figures={name: pages.inline(name, svg) for name, svg in vectors.items()},
             titles=TITLES,
             grid=GRID,
+            detected=findings.detections,
+            events=detections.listed(findings.detections, LISTED),
             chapters=findings.chapters,
             promised=chapters.promised(findings.chapters),
             steps=_steps(findings.chapters.by_step),

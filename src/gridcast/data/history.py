@@ -1,4 +1,4 @@
-"""The table that a forecast is asked from, read as the data of its experiment were."""
+"""The table that a model is asked from, read as the data of its experiment were."""
 
 from __future__ import annotations
 
@@ -22,3 +22,9 @@ def read(path: Path, own: Preprocessing) -> pd.DataFrame:
         known, _ = files.read(str(path), Data(**names, target=ahead[0], future=ahead[1:]), settable=False)
         rows = pd.concat([rows, known[~known[files.LINE].isin(rows[files.LINE])]], ignore_index=True)
     return rows.drop(columns=files.LINE)
+
+
+def sensors(path: Path, own: Preprocessing) -> pd.DataFrame:
+    """The rows of `path` for a detector: stamps and sensors, NaN where a field is empty. Raises DataError."""
+    data = Data(source=str(path), time=own.time, target=own.target, sensors=own.series, frequency=own.frequency)
+    return files.read(str(path), data, settable=False)[0].drop(columns=files.LINE)

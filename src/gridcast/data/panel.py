@@ -30,7 +30,8 @@ class Panel:
     of `past` tells of stretches without exhibition where `data.exhibition` is `feature`.
     `static` is (series, columns), codes into `vocabularies`. `dated` are the days of holidays and
     events. `folds` are the spans of each rolling origin, `spans` those of the last one; without
-    rolling origins there is one. `notes` tells what was done.
+    rolling origins there is one. `notes` tells what was done. `labels` (steps,) are True where a step is labelled as
+    anomalous, None where nothing is: what is trained never sees them, but for gaps where they are omitted.
     """
 
     series: tuple[str, ...]
@@ -45,6 +46,7 @@ class Panel:
     dated: tuple[Dated, ...] = ()
     folds: tuple[splits.Spans, ...] = ()
     notes: tuple[str, ...] = ()
+    labels: np.ndarray | None = None
 
     @property
     def fingerprint(self) -> str:
@@ -58,6 +60,8 @@ class Panel:
             digest.update(np.ascontiguousarray(values).data)
         for one in self.dated:
             digest.update(repr(one).encode())
+        if self.labels is not None:
+            digest.update(self.labels.tobytes())
         return digest.hexdigest()
 
     @property
@@ -115,6 +119,8 @@ def build(table: Table, experiment: Experiment) -> Panel:
     panel = _constant(panel, experiment)
     panel = replace(panel, spans=panel.folds[-1])
     panel = _apart(panel, experiment) if experiment.mode != "global" else _together(panel, experiment)
+    if experiment.task == "anomaly":
+        panel = _watched(panel, experiment)
     if "negative-binomial" in experiment.values("likelihood"):
         _counts(panel)
     if experiment.transform.log1p and np.nanmin(panel.target) <= -1:
@@ -190,12 +196,20 @@ def _placed(table: Table, experiment: Experiment) -> Panel:
         spans=folds[0],
         folds=folds,
         notes=table.notes,
+        labels=_labels(table, times),
     )
+
+
+def _labels(table: Table, times: pd.DatetimeIndex) -> np.ndarray | None:
+    """Which of `times` are labelled as anomalous (steps,); a step that has no row is not."""
+    if table.labels is None:
+        return None
+    return np.asarray(times.isin(table.labels.index[table.labels]))
 
 
 def _folds(steps: int, experiment: Experiment) -> tuple[splits.Spans, ...]:
     """The spans of each fold, of one where there are shares. Raises DataError when the first has too few steps."""
-    split, needed = experiment.split, _longest_lookback(experiment) + experiment.window.horizon
+    split, needed = experiment.split, longest_lookback(experiment) + experiment.window.horizon
     if split.folds is None:
         return (splits.spans(steps, split.train, split.validation),)
     folds = splits.folds(steps, split.folds, experiment.fold_steps, expanding=split.expanding)
@@ -313,7 +327,7 @@ def preprocessing(panel: Panel, experiment: Experiment, lookback: int) -> Prepro
 
 def _lagged(panel: Panel, experiment: Experiment, scale: np.ndarray) -> dict[str, Any]:
     """What a probabilistic network reads beside: lags that some window of the training span has whole, and ages."""
-    most = panel.spans.train - experiment.window.horizon - _longest_lookback(experiment)
+    most = panel.spans.train - experiment.window.horizon - longest_lookback(experiment)
     begins = panel.times[np.argmax(np.isfinite(panel.target), axis=1)]
     return {
         "lags": lagged.lags(experiment.data.frequency, most),
@@ -397,13 +411,50 @@ def _constant(panel: Panel, experiment: Experiment) -> Panel:
     return replace(panel, notes=(*panel.notes, f"warning: {told}: kept; data.constant: drop leaves them out"))
 
 
+def _watched(panel: Panel, experiment: Experiment) -> Panel:
+    """A span in which no window has a value of every sensor at each of its steps is refused; labels are told of."""
+    panel = _omitted(panel) if experiment.data.labelled == "omit" else panel
+    lookback, known = longest_lookback(experiment), np.asarray(panel.observed.all(axis=0, keepdims=True))
+    for span in ("train", "validation", "test"):
+        start, end = panel.spans[span]
+        reach = lookback if span == "validation" else 0
+        if not len(windows.origins(known, lookback, 1, 1, start + reach, end)):
+            share = panel.observed[:, start:end].mean(axis=1)
+            least = int(np.argmin(share))
+            raise DataError(
+                f"{experiment.data.source}: no window of the {span} span of {end - start} steps has a value of every "
+                f"sensor at each of its steps (lookback {lookback} and the one after); '{panel.series[least]}' has "
+                f"{100 * share[least]:.0f} % of its values: leave it out with data.sensors, give a longer table, a "
+                "shorter lookback or another split"
+            )
+    if panel.labels is None:
+        return panel
+    told = [
+        f"{span} {int(panel.labels[slice(*panel.spans[span])].sum()):,}" for span in ("train", "validation", "test")
+    ]
+    learnt = experiment.data.labelled == "learn"
+    ends = "the test alone looks at labels" if learnt else "those before the test are left out (labelled: omit)"
+    notes = (*panel.notes, f"steps labelled as anomalous: {', '.join(told)}; {ends}")
+    early = int(panel.labels[: panel.spans.validation].sum())
+    if early and learnt:
+        notes += (f"warning: {early:,} labelled steps lie before the test span: they are learnt as if normal",)
+    return replace(panel, notes=notes)
+
+
+def _omitted(panel: Panel) -> Panel:
+    """The panel with gaps in all sensors where steps before the test span are labelled."""
+    assert panel.labels is not None
+    early = panel.labels & (np.arange(len(panel.times)) < panel.spans.validation)
+    return replace(panel, target=np.where(early, np.nan, panel.target), observed=panel.observed & ~early)
+
+
 def trainable(panel: Panel, experiment: Experiment) -> np.ndarray:
     """True (series,) where a series has windows to train and to validate a model of its own, in every fold."""
     window, enough = experiment.window, np.ones(len(panel.series), bool)
     settled = gaps.settled(panel.target, panel.observed, experiment.data.gaps)
     for spans in panel.folds:
         for span in ("train", "validation"):
-            shape = _longest_lookback(experiment), window.horizon, window.stride, *spans[span]
+            shape = longest_lookback(experiment), window.horizon, window.stride, *spans[span]
             usable = np.isfinite(panel.target)
             index = windows.origins(usable, *shape, settled=settled, observed=panel.observed)
             enough &= np.isin(np.arange(len(enough)), index[:, 0])
@@ -426,7 +477,7 @@ def _apart(panel: Panel, experiment: Experiment) -> Panel:
     names = ", ".join(panel.series[i] for i in np.flatnonzero(~enough)[:5])
     told = (
         f"warning: {int((~enough).sum())} series too short to train a model of their own (lookback "
-        f"{_longest_lookback(experiment)} + horizon {experiment.window.horizon}): {names}; the seasonal naive, else "
+        f"{longest_lookback(experiment)} + horizon {experiment.window.horizon}): {names}; the seasonal naive, else "
         "the last value, answers for them"
     )
     return replace(panel, notes=(*panel.notes, told))
@@ -439,7 +490,7 @@ def _together(panel: Panel, experiment: Experiment) -> Panel:
 
 
 def _long_enough(panel: Panel, experiment: Experiment) -> Panel:
-    lookback, horizon, spans = _longest_lookback(experiment), experiment.window.horizon, panel.spans
+    lookback, horizon, spans = longest_lookback(experiment), experiment.window.horizon, panel.spans
     for name, needed in (("train", lookback + horizon), ("validation", horizon), ("test", horizon)):
         start, end = spans[name]
         if name == "test" and panel.spans is not panel.folds[-1]:
@@ -470,7 +521,7 @@ def _whole_enough(panel: Panel, experiment: Experiment) -> Panel:
     for span in ("train", "validation", "test"):
         if span == "test" and panel.spans is not panel.folds[-1]:
             continue
-        shape = _longest_lookback(experiment), window.horizon, window.stride, *panel.spans[span]
+        shape = longest_lookback(experiment), window.horizon, window.stride, *panel.spans[span]
         whole = windows.origins(usable, *shape)
         honest = windows.origins(usable, *shape, settled=settled, observed=panel.observed)
         none = np.setdiff1d(whole[:, 0], honest[:, 0])
@@ -494,7 +545,8 @@ def _whole_enough(panel: Panel, experiment: Experiment) -> Panel:
     return replace(panel, notes=tuple(dict.fromkeys(notes)))
 
 
-def _longest_lookback(experiment: Experiment) -> int:
+def longest_lookback(experiment: Experiment) -> int:
+    """The longest of all that the runs of `experiment` read."""
     tried = (c for grid in experiment.grid for c in grid.get("lookback", ()))
     return max([experiment.configuration().lookback, *tried])
 

@@ -93,7 +93,7 @@ def checked(table: pd.DataFrame, own: Preprocessing) -> tuple[pd.DataFrame, list
     name = keys[0] if keys else pd.Series(own.series[0], index=table.index)
     for key in keys[1:]:
         name = name + "/" + key
-    rows = pd.DataFrame({SERIES: name, TIME: _stamps(table[own.time], own.time)})
+    rows = pd.DataFrame({SERIES: name, TIME: stamps(table[own.time], own.time)})
     for column in (own.target, *own.past, *own.future_columns):
         try:
             rows[column] = pd.to_numeric(table[column]).astype(float)
@@ -136,7 +136,7 @@ def _warn_of_categories(table: pd.DataFrame, names: pd.Series, own: Preprocessin
             )
 
 
-def _stamps(given: pd.Series, column: str) -> pd.Series:
+def stamps(given: pd.Series, column: str) -> pd.Series:
     """Time stamps without a time zone, in UTC where they came with one, as in training."""
     kind = None if given.dtype.kind in "Mm" else "ISO8601"
     times = pd.to_datetime(given, format=kind, utc=True, errors="coerce")

@@ -11,13 +11,15 @@ import numpy as np
 import pandas as pd
 
 from gridcast.config import Data
-from gridcast.data import aggregation, axis, builtin, files, listed
+from gridcast.data import aggregation, axis, builtin, files, listed, marked
 from gridcast.errors import ConfigError, DataError, suggest
 
 SERIES, TIME, TARGET, LINE, FILE = "__series__", "__time__", "__target__", "__line__", "__file__"
 """Columns of a Table: marked, since a covariate may well be called `time` or `target`."""
 ONLY_SERIES = "all"
 """The id of the series in a table that has no series column."""
+ANSWERED = ("score", "threshold", "anomaly", "labelled")
+"""Columns that stand beside those of the sensors in what a detector answers."""
 
 
 @dataclass(frozen=True)
@@ -28,11 +30,13 @@ class Table:
     TARGET (float), one per covariate under its own name (float; static ones as they come), FILE
     (index into `files`) and LINE.
     `notes` tells what was done to each file, in plain sentences.
+    `labels` says which stamps are labelled as anomalous, where a column of labels was named.
     """
 
     rows: pd.DataFrame
     files: tuple[str, ...]
     notes: tuple[str, ...]
+    labels: pd.Series | None = None
 
     def place(self, row: int) -> str:
         """`file, line N` of a row, by its position."""
@@ -61,15 +65,27 @@ def load(data: Data, cache: Path = Path("data")) -> Table:
             )
     tables = []
     own = data if data.static_source is None else data.model_copy(update={"static": ()})
+    labels: list[pd.Series] = []
+    if data.sensors is not None:
+        own = _of_sensors(own, paths[0])
     for number, path in enumerate(paths):
         rows, note = files.read(path, own)
-        tables.append(_tidy(rows, own, path).assign(**{FILE: np.int32(number)}))
+        tidy, labelled = _melted(rows, own, path) if own.sensors else (_tidy(rows, own, path), None)
+        if data.labels and data.labels.endswith(marked.SUFFIX):
+            labelled = marked.read(data.labels, path, pd.DatetimeIndex(rows[data.time]))
+        labels += [] if labelled is None else [labelled]
+        tables.append(tidy.assign(**{FILE: np.int32(number)}))
         if data.source not in builtin.SETS:
             notes.append(f"{path}: {note}")
     rows = files.joined(tables, [SERIES])
-    table = Table(rows, tuple(paths), tuple(notes))
-    if not len(rows):
-        raise DataError(f"{data.source}, column '{data.target}': empty in every row; fill it in, or name another")
+    if own.sensors:
+        rows[SERIES] = rows[SERIES].cat.reorder_categories(own.sensors)
+    table = Table(rows, tuple(paths), tuple(notes), pd.concat(labels) if labels else None)
+    empty = [data.target] if not len(rows) else []
+    if own.sensors:
+        empty = [name for name in own.sensors if not (rows[SERIES] == name).any()]
+    if empty:
+        raise DataError(f"{data.source}, column '{empty[0]}': empty in every row; fill it in, or name another")
     table = _cut(table, data)
     if data.static_source is not None:
         table = replace(table, rows=_with_categories(table.rows, data, data.static_source))
@@ -82,16 +98,61 @@ def _tidy(rows: pd.DataFrame, data: Data, path: str) -> pd.DataFrame:
     columns |= {name: rows[name] for name in (*data.past, *_columns(data.future, rows), *data.static)}
     columns[LINE] = rows[files.LINE].astype(np.int32)
     tidy = pd.DataFrame(columns, copy=False)
+    _finite(tidy, path, {TARGET: data.target})
+    return tidy
+
+
+def _finite(tidy: pd.DataFrame, path: str, names: Mapping[str, str]) -> None:
+    """Raise DataError at the first infinite value; `names` are those of columns that are called otherwise here."""
     for column in map(str, tidy.select_dtypes("number").columns):
         bad = np.flatnonzero(np.isinf(tidy[column].to_numpy(float)))
         if len(bad):
-            name = data.target if column == TARGET else column
+            name = names.get(column, column)
             unit = "row" if path.endswith(".parquet") else "line"
             raise DataError(
                 f"{path}, {unit} {tidy[LINE].iloc[bad[0]]}, column '{name}': infinite value; "
                 "give a number, or leave the field empty for a missing one"
             )
-    return tidy
+
+
+def _of_sensors(data: Data, path: str) -> Data:
+    """`data` with the names of the sensors, found in the file at `path` where the experiment file has none.
+
+    Raises DataError where there is none, or one has a name that answers are to have.
+    """
+    taken = data.time, data.labels
+    found = data.sensors or [name for name in files.numeric(path) if name not in taken]
+    if not found:
+        raise DataError(f"{path}: no column of numbers besides '{data.time}'; name the sensors in data.sensors")
+    for name in found:
+        if name in (*ANSWERED, *taken):
+            raise DataError(
+                f"{path}, line 1: no sensor can be called '{name}', as answers have a column of that name; where it "
+                "says what is anomalous, name it in data.labels, else leave it out with data.sensors, or rename it"
+            )
+    column = None if data.labels and data.labels.endswith(marked.SUFFIX) else data.labels
+    return data.model_copy(update={"series": (), "sensors": tuple(dict.fromkeys(found)), "labels": column})
+
+
+def _melted(rows: pd.DataFrame, data: Data, path: str) -> tuple[pd.DataFrame, pd.Series | None]:
+    """A row for each value of each sensor, and which stamps are labelled as anomalous."""
+    sensors, labels = list(data.sensors or ()), None
+    _finite(rows, path, {})
+    if data.labels:
+        given, lines = rows[data.labels].fillna(0), rows[files.LINE]
+        bad = np.flatnonzero(~given.isin((0, 1)))
+        if len(bad):
+            raise DataError(
+                f"{path}, line {lines.iloc[bad[0]]}, column '{data.labels}': {given.iloc[bad[0]]:g} is no label; write "
+                "1 where a step is anomalous, else 0"
+            )
+        labels = pd.Series(given.to_numpy() == 1, index=pd.DatetimeIndex(rows[data.time]))
+    values = rows[sensors].to_numpy(float).T
+    known = np.isfinite(values)
+    where, at = np.nonzero(known)
+    names = pd.Categorical.from_codes(where.astype(np.int32), categories=pd.Index(sensors))
+    columns = {SERIES: names, TIME: rows[data.time].to_numpy()[at], TARGET: values[known]}
+    return pd.DataFrame({**columns, LINE: rows[files.LINE].to_numpy(np.int32)[at]}), labels
 
 
 def _ids(rows: pd.DataFrame, columns: tuple[str, ...]) -> pd.Series:
@@ -129,7 +190,7 @@ def _cut(table: Table, data: Data) -> Table:
         rows = rows[rows[SERIES].isin(data.select.only)]
     if not len(rows):
         raise DataError(f"{data.source}: no rows are left after data.select {_told(data.select.model_dump())}")
-    return Table(rows.reset_index(drop=True), table.files, table.notes)
+    return replace(table, rows=rows.reset_index(drop=True))
 
 
 def _with_categories(rows: pd.DataFrame, data: Data, path: str) -> pd.DataFrame:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,27 +44,9 @@ def build(configuration: Configuration, shape: Shape, seed: int = 0, *, portable
     draws = iter(np.random.SeedSequence(seed).generate_state(256).tolist())
     history = keras.Input((shape.lookback, shape.channels), name="history")
     inputs: dict[str, Any] = {"history": history}
-    signal = history
-    for depth in range(configuration.layers):
-        last = depth == configuration.layers - 1
-        layers = STOCK if portable else CELLS
-        cell: Any = layers[configuration.layer](
-            configuration.units,
-            return_sequences=configuration.attention or not last,
-            kernel_initializer=keras.initializers.GlorotUniform(next(draws)),
-            recurrent_initializer=keras.initializers.Orthogonal(seed=next(draws)),
-            seed=next(draws),
-            name=f"recurrent_{depth + 1}",
-        )
-        if configuration.bidirectional:
-            cell = keras.layers.Bidirectional(cell, name=f"bidirectional_{depth + 1}")
-        signal = cell(signal)
-        drop = keras.layers.Dropout if portable else dropout.Dropout
-        signal = drop(configuration.dropout, seed=next(draws), name=f"dropout_{depth + 1}")(signal)
+    signal = stack(configuration, history, draws, sequences=configuration.attention, portable=portable)
     if configuration.attention:
-        units = configuration.units
-        own = AdditiveAttention(units, seed=next(draws), name="attention")
-        signal = stock_attention(signal, units) if portable else own(signal)
+        signal = attended(configuration, signal, draws, portable=portable)
     parts = [signal]
     if shape.ahead:
         inputs["ahead"] = keras.Input((shape.horizon, shape.ahead), name="ahead")
@@ -80,6 +63,40 @@ def build(configuration: Configuration, shape: Shape, seed: int = 0, *, portable
         shape.horizon, kernel_initializer=keras.initializers.GlorotUniform(next(draws)), name="forecast"
     )
     return keras.Model(inputs, head(joined), name="forecaster")
+
+
+def stack(
+    configuration: Configuration,
+    signal: Any,
+    draws: Iterator[int],
+    *,
+    sequences: bool,
+    portable: bool,
+    prefix: str = "",
+) -> Any:
+    """The outputs of the recurrent layers over `signal`: at every step where `sequences`, else at the last one."""
+    layers: dict[str, Any] = STOCK if portable else CELLS
+    drop = keras.layers.Dropout if portable else dropout.Dropout
+    for depth in range(configuration.layers):
+        cell: Any = layers[configuration.layer](
+            configuration.units,
+            return_sequences=sequences or depth < configuration.layers - 1,
+            kernel_initializer=keras.initializers.GlorotUniform(next(draws)),
+            recurrent_initializer=keras.initializers.Orthogonal(seed=next(draws)),
+            seed=next(draws),
+            name=f"{prefix}recurrent_{depth + 1}",
+        )
+        if configuration.bidirectional:
+            cell = keras.layers.Bidirectional(cell, name=f"{prefix}bidirectional_{depth + 1}")
+        signal = cell(signal)
+        signal = drop(configuration.dropout, seed=next(draws), name=f"{prefix}dropout_{depth + 1}")(signal)
+    return signal
+
+
+def attended(configuration: Configuration, signal: Any, draws: Iterator[int], *, portable: bool) -> Any:
+    """The context vector (n, features) of the steps of `signal`."""
+    own = AdditiveAttention(configuration.units, seed=next(draws), name="attention")
+    return stock_attention(signal, configuration.units) if portable else own(signal)
 
 
 def embedding(codes: int, seed: int, name: str) -> keras.layers.Layer:

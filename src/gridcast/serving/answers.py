@@ -1,17 +1,20 @@
-"""From a forecaster's numbers to what the client reads."""
+"""From the numbers of a forecaster or a detector to what the client reads."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from gridcast.anomaly import events
+from gridcast.anomaly.detector import ANOMALY, SCORE, THRESHOLD
 from gridcast.forecaster import ANSWERED, FORECAST, ROLLED, label
 from gridcast.serving import models
 from gridcast.serving.models import Served
-from gridcast.serving.questions import Asked
+from gridcast.serving.questions import Asked, Readings
 from gridcast.serving.refusals import Refusal, wrong
 
 
@@ -93,6 +96,39 @@ def frame(asked: Asked, found: np.ndarray, served: Served) -> pd.DataFrame:
     return table
 
 
+def anomalies(asked: Readings, found: np.ndarray, served: Served, *, values: bool) -> dict[str, Any]:
+    """Scores and events from `found`, the contributions (steps, sensors); with `values` the readings of each step."""
+    own, score = served.detector, events.score(found)
+    stamps = texts(asked.times.to_numpy())
+    scores: list[dict[str, Any]] = [
+        {"time": stamp, "score": _known(value), "anomaly": value > own.threshold}
+        for stamp, value in zip(stamps, score.tolist(), strict=True)
+    ]
+    if values:
+        for step, row in zip(scores, asked.values.tolist(), strict=True):
+            step["values"] = dict(zip(own.sensors, map(_known, row), strict=True))
+    stretches = [
+        {
+            "start": stamps[one.start],
+            "end": stamps[one.end - 1],
+            "steps": one.end - one.start,
+            "peak": one.peak,
+            "severity": _known(one.severity),
+            "blame": [{"sensor": name, "share": share} for name, share in one.blame if share > 0],
+        }
+        for one in events.events(score, own.threshold, found, own.sensors, own.least, own.gap)
+    ]
+    return {"threshold": own.threshold, "scores": scores, "events": stretches}
+
+
+def scored(asked: Readings, found: np.ndarray, served: Served) -> pd.DataFrame:
+    """The same contributions as `Detector.predict` gives them."""
+    own, score = served.detector, events.score(found)
+    told = {own.time: asked.times, SCORE: score, THRESHOLD: own.threshold, ANOMALY: score > own.threshold}
+    table = pd.DataFrame(told | dict(zip(own.sensors, found.T, strict=True)))
+    return table[np.isfinite(score)]
+
+
 def not_finite(where: str) -> Refusal:
     """The refusal of an input of which the network makes nothing: no answer is made of it."""
     text = "the forecast is no finite number: the history lies far outside of what the model was trained on"
@@ -106,6 +142,11 @@ def texts(stamps: np.ndarray) -> Any:
         return np.datetime_as_string(days).tolist()
     seconds = stamps.astype("datetime64[s]")
     return np.datetime_as_string(seconds if (seconds == stamps).all() else stamps.astype("datetime64[us]")).tolist()
+
+
+def _known(value: float) -> float | None:
+    """As JSON has it."""
+    return value if math.isfinite(value) else None
 
 
 def _by_series(frame: pd.DataFrame, own: Any) -> list[tuple[str, pd.DataFrame]]:

@@ -1,9 +1,10 @@
-"""The HTTP service: champions of the registry, asked for forecasts."""
+"""The HTTP service: champions of the registry, asked for forecasts and for anomalies."""
 
 from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import functools
 import hmac
 import logging
 import os
@@ -28,7 +29,7 @@ from starlette.middleware import Middleware
 
 from gridcast import __version__
 from gridcast.data import history as histories
-from gridcast.errors import DataError
+from gridcast.errors import ConfigError, DataError
 from gridcast.serving import answers, logs, page, questions, refusals, schemas
 from gridcast.serving.aside import Aside
 from gridcast.serving.counters import Counters
@@ -145,11 +146,11 @@ async def predict_csv(
     if given is not None and not all(0 < level < 1 for level in given):
         raise wrong("must lie between 0 and 1", "quantiles")
     steps, levels = questions.horizon_and_levels(served, horizon, given, limits)
+    reader = functools.partial(histories.read, own=served.own)
     visit.model, content = served.name, await file.read()
 
     def work() -> tuple[pd.DataFrame, pd.DataFrame]:
-        with _as_file(content) as path:
-            table = _read(path, served)
+        table = _read(content, reader, served)
         visit.rows = len(table)
         questions.table("file", table, served, limits, _now())
         return table, _forecast(served, table, steps, levels if served.levels is not None else None)
@@ -158,12 +159,9 @@ async def predict_csv(
     service.counters.forecast(served.name, len(found) // steps)
     service.aside.answered(visit.id, served, lambda: table, lambda: found, questions.Whole(steps, levels))
     told = answers.told(served, visit.milliseconds)
-    accept = request.headers.get("accept", "")
-    if "application/json" in accept and "text/csv" not in accept:
+    if _wants_json(request):
         return _json(told | {"forecasts": answers.of_frame(found, served, levels, table, history)})
-    told |= {"beaten_by_baseline": str(told["beaten_by_baseline"]).lower()}
-    headers = {f"X-{name.replace('_', '-').title()}": str(value) for name, value in told.items() if value is not None}
-    return Response(found.to_csv(index=False), media_type="text/csv", headers=headers)
+    return _csv(found, told)
 
 
 @router.post(
@@ -174,10 +172,49 @@ async def predict_csv(
     tags=["anomalies"],
 )
 async def anomalies(asked: schemas.Rows, request: Request) -> Response:
-    """Score rows of sensor values; for models that are detectors."""
-    served = _service(request).models.get(asked.model)
-    _visit(request).model = served.name
-    raise wrong("the model forecasts, it is no detector; ask POST /predict", "model", "no_detector")
+    """Score steps of sensor values, given in the request; for models that are detectors."""
+    service, visit = _service(request), _visit(request)
+    served = service.models.get(asked.model)
+    readings = questions.rows(asked, served, service.settings.limits, _now())
+    visit.model, visit.rows = served.name, len(asked.rows)
+    found = await served.together.ask(readings.scaled)
+    service.counters.scored(served.name, len(found))
+    told = answers.anomalies(readings, found, served, values=asked.values)
+    return _json(answers.told(served, visit.milliseconds) | told)
+
+
+@router.post(
+    "/anomalies_csv",
+    response_model=schemas.Scores,
+    responses={200: {"content": {"text/csv": {}}}, **_refusals(403, 404, 413)},
+    dependencies=KEY,
+    tags=["anomalies"],
+)
+async def anomalies_csv(
+    request: Request,
+    file: UploadFile,
+    model: Annotated[str, Query(max_length=1000)],
+    values: Annotated[bool, Query(description="send the sensors back, in JSON")] = False,
+) -> Response:
+    """Score the steps of a CSV file with the experiment's own column names; CSV out, or JSON where asked for."""
+    service, visit = _service(request), _visit(request)
+    served = service.models.get(model)
+    reader = functools.partial(histories.sensors, own=served.detector.preprocessing)
+    visit.model, content = served.name, await file.read()
+
+    def work() -> questions.Readings:
+        table = _read(content, reader, served)
+        visit.rows = len(table)
+        questions.table("file", table, served, service.settings.limits, _now())
+        return questions.readings(table, served, "file")
+
+    readings = await anyio.to_thread.run_sync(work, abandon_on_cancel=True)
+    found = await served.together.ask(readings.scaled)
+    service.counters.scored(served.name, len(found))
+    told = answers.told(served, visit.milliseconds)
+    if _wants_json(request):
+        return _json(told | answers.anomalies(readings, found, served, values=values))
+    return _csv(answers.scored(readings, found, served), told)
 
 
 @router.get("/models", response_model=schemas.Models, responses=_refusals(), dependencies=KEY, tags=["models"])
@@ -189,7 +226,7 @@ async def models(request: Request) -> Response:
 
 @router.get(
     "/models/{name}/example",
-    response_model=schemas.Question,
+    response_model=schemas.Question | schemas.Rows,
     responses=_refusals(404),
     dependencies=KEY,
     tags=["models"],
@@ -197,11 +234,16 @@ async def models(request: Request) -> Response:
 async def example(
     request: Request, name: str, series: Annotated[str | None, Query(max_length=1000)] = None
 ) -> Response:
-    """A request that POST /predict answers: the last history that the model's sweep kept of a series."""
+    """A request that is answered: the last history that the model's sweep kept of a series, for POST /predict.
+
+    Of a detector, for POST /anomalies, the steps around the highest score of its test span.
+    """
     served = _service(request).models.get(name)
-    for one in served.examples:
-        if series in (None, one["id"]):
-            return _json({"model": served.name, "horizon": served.own.horizon, "series": [one]})
+    if series in (None, *served.shown) and served.examples:
+        if served.task == "anomaly":
+            return _json({"model": served.name, "rows": served.examples})
+        one = next(one for one in served.examples if series in (None, one["id"]))
+        return _json({"model": served.name, "horizon": served.own.horizon, "series": [one]})
     raise Refusal(404, "no_example", "no example of this series is kept", "series")
 
 
@@ -267,6 +309,9 @@ def application(settings: Settings) -> FastAPI:
     """
     pool = ThreadPoolExecutor(max(2, os.cpu_count() or 1), "network")
     models = Models(settings.names, pool, uri=settings.uri, gather=settings.gather, poll=settings.poll)
+    for name in settings.shadows:
+        if models.get(name).task == "anomaly":
+            raise ConfigError(f"--shadow: '{name}' tells anomalies; only forecasts are compared with a challenger's")
     challengers = Models(tuple(settings.shadows.values()), pool, uri=settings.uri, poll=settings.poll)
     limits = settings.limits
     service = Service(
@@ -295,15 +340,17 @@ def application(settings: Settings) -> FastAPI:
     app = FastAPI(
         title="gridcast",
         version=__version__,
-        description="Forecasts by the champions of the registry. Every path answers under /v1 too.",
+        description="Forecasts and anomalies by the champions of the registry. Every path answers under /v1 too.",
         lifespan=life,
         middleware=[Middleware(Guard, service=service, paths=paths)],
+        docs_url=None,
         redoc_url=None,
         swagger_ui_oauth2_redirect_url=None,
     )
     app.state.service = service
     app.include_router(router)
     app.include_router(router, prefix="/v1", include_in_schema=False)
+    app.add_api_route("/docs", page.documents, include_in_schema=False)
     handlers: dict[Any, Callable[[Request, Any], Any]] = {
         Refusal: _on_refusal,
         HTTPException: _on_http,
@@ -365,6 +412,19 @@ def _json(body: Any, status: int = 200) -> Response:
     return Response(to_json(body), status, media_type="application/json")
 
 
+def _wants_json(request: Request) -> bool:
+    """Whether the client asks for JSON where a table comes as CSV."""
+    accept = request.headers.get("accept", "")
+    return "application/json" in accept and "text/csv" not in accept
+
+
+def _csv(table: pd.DataFrame, told: dict[str, Any]) -> Response:
+    """A table as CSV, and what is `told` of the model in its headers."""
+    told |= {"beaten_by_baseline": str(told["beaten_by_baseline"]).lower()}
+    headers = {f"X-{name.replace('_', '-').title()}": str(value) for name, value in told.items() if value is not None}
+    return Response(table.to_csv(index=False), media_type="text/csv", headers=headers)
+
+
 def _now() -> dt.datetime:
     return dt.datetime.now(dt.UTC).replace(tzinfo=None)
 
@@ -385,9 +445,10 @@ def _listed(key: Key) -> dict[str, Any]:
 
 
 def _model(served: Served, problem: str | None) -> dict[str, Any]:
-    own = served.own
+    own, detects = served.own, served.task == "anomaly"
     return {
         "model": served.name,
+        "task": served.task,
         "version": served.version,
         "run_id": served.run_id,
         "beaten_by_baseline": served.beaten_by is not None,
@@ -396,37 +457,32 @@ def _model(served: Served, problem: str | None) -> dict[str, Any]:
         "problem": problem,
         "frequency": own.frequency,
         "lookback": own.lookback,
-        "horizon": own.horizon,
+        "horizon": None if detects else own.horizon,
         "quantiles": served.levels,
+        "threshold": served.detector.threshold if detects else None,
         "time": own.time,
-        "target": own.target,
-        "keys": own.keys,
+        "target": None if detects else own.target,
+        "keys": () if detects else own.keys,
         "past": own.past,
         "future": own.future_columns,
         "series": own.series,
-        "examples": [one["id"] for one in served.examples],
+        "examples": served.shown,
     }
 
 
-@contextlib.contextmanager
-def _as_file(content: bytes) -> Any:
-    """The path of a file with this content, for as long as it is read."""
+def _read(content: bytes, reader: Callable[[Path], pd.DataFrame], served: Served) -> pd.DataFrame:
+    """The table in a CSV file of any dialect. Raises Refusal (422)."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "table.csv")
         path.write_bytes(content)
-        yield path
-
-
-def _read(path: Path, served: Served) -> pd.DataFrame:
-    """The table in a CSV file of any dialect. Raises Refusal (422)."""
-    try:
-        return histories.read(path, served.own)
-    except DataError as error:
-        text = str(error).removeprefix(str(path)).lstrip(", :")
-        raise refusals.of_table(text, served.names, "file") from None
-    except Exception as error:  # noqa: BLE001 - whatever a parser makes of bytes that are no table
-        LOG.info("unreadable", extra={"told": logs.failure(error)})
-        raise wrong("the file cannot be read as a table; give a CSV with a header and rows", "file") from None
+        try:
+            return reader(path)
+        except DataError as error:
+            text = str(error).removeprefix(str(path)).lstrip(", :")
+            raise refusals.of_table(text, served.names, "file") from None
+        except Exception as error:  # noqa: BLE001 - whatever a parser makes of bytes that are no table
+            LOG.info("unreadable", extra={"told": logs.failure(error)})
+            raise wrong("the file cannot be read as a table; give a CSV with a header and rows", "file") from None
 
 
 def _forecast(served: Served, table: pd.DataFrame, horizon: int, levels: tuple[float, ...] | None) -> pd.DataFrame:

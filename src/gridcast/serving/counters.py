@@ -21,6 +21,7 @@ class Counters:
             "gridcast_request_seconds", "From a request to its answer", ["route"], buckets=BUCKETS, registry=own
         )
         self._series = Counter("gridcast_series", "Series that were forecast, by model", ["model"], registry=own)
+        self._steps = Counter("gridcast_steps", "Steps that were scored, by model", ["model"], registry=own)
         self._model = Gauge("gridcast_model_version", "The version that is served", ["model"], registry=own)
         self._degraded = Gauge("gridcast_degraded", "1 where a newer version is not served", ["model"], registry=own)
         self._swaps = Gauge("gridcast_swaps", "Versions exchanged since the start", registry=own)
@@ -33,6 +34,10 @@ class Counters:
     def forecast(self, model: str, series: int) -> None:
         """Count so many series that `model` forecast."""
         self._series.labels(model).inc(series)
+
+    def scored(self, model: str, steps: int) -> None:
+        """Count so many steps that the detector `model` scored."""
+        self._steps.labels(model).inc(steps)
 
     def text(self, models: Models) -> bytes:
         """All counts, and the state of the `models`, in the text format of Prometheus."""

@@ -31,7 +31,7 @@ OPEN = ("/", "/docs", "/openapi.json", "/generate_api_key")
 ADMIN = "/api_keys"
 READING = ("/models", "/metrics")
 """Paths that any key opens."""
-WORKING = ("/predict", "/predict_csv", "/anomalies")
+WORKING = ("/predict", "/predict_csv", "/anomalies", "/anomalies_csv")
 """Paths of which only so many requests are worked on at once."""
 
 

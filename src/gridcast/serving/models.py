@@ -9,7 +9,7 @@ import logging
 import re
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Any
@@ -18,28 +18,30 @@ import numpy as np
 import pandas as pd
 
 from gridcast import evaluation, registry, tracking
+from gridcast.anomaly.detector import Detector
 from gridcast.data import axis
 from gridcast.data.preprocessing import Preprocessing
 from gridcast.errors import DataError, GridcastError, TrackingError
 from gridcast.forecaster import FORECAST, Forecaster
 from gridcast.models.quantiles import Quantiles
 from gridcast.routing import Route, Routes
+from gridcast.serving import detectors
 from gridcast.serving.batching import Together
-from gridcast.serving.refusals import Refusal
+from gridcast.serving.refusals import Refusal, wrong
 
 LOG = logging.getLogger("gridcast.serving")
 
 
 @dataclass(frozen=True, eq=False)
 class Served:
-    """A loaded version of the model `name`: its networks are compiled, and it has forecast a sample rightly.
+    """A loaded version of the model `name`: its networks are compiled, and it has answered a sample rightly.
 
-    `examples` are series that a forecast can be asked of, as they stand in a request. `together` takes
-    questions as `questions.read` makes them; `step` is the time from one step to the next.
+    `examples` are series that a forecast can be asked of, or the rows that a detector can, as they stand in a
+    request. `together` takes questions as `questions` makes them; `step` is the time from one step to the next.
     """
 
     name: str
-    forecaster: Forecaster
+    model: Forecaster | Detector
     found: registry.Found
     examples: tuple[dict[str, Any], ...]
     since: float
@@ -47,9 +49,32 @@ class Served:
     step: np.timedelta64
 
     @property
+    def task(self) -> str:
+        """What it does: forecast, probabilistic or anomaly."""
+        if isinstance(self.model, Detector):
+            return "anomaly"
+        return "forecast" if self.model.quantiles is None else "probabilistic"
+
+    @property
+    def forecaster(self) -> Forecaster:
+        """The model, if it forecasts. Raises Refusal (422)."""
+        if isinstance(self.model, Detector):
+            raise wrong(
+                "the model tells anomalies and forecasts nothing; ask POST /anomalies", "model", "no_forecaster"
+            )
+        return self.model
+
+    @property
+    def detector(self) -> Detector:
+        """The model, if it tells anomalies. Raises Refusal (422)."""
+        if not isinstance(self.model, Detector):
+            raise wrong("the model forecasts, it is no detector; ask POST /predict", "model", "no_detector")
+        return self.model
+
+    @property
     def own(self) -> Preprocessing:
         """Its preprocessing."""
-        return self.forecaster.preprocessing
+        return self.model.preprocessing
 
     @property
     def version(self) -> str:
@@ -69,8 +94,15 @@ class Served:
     @property
     def levels(self) -> tuple[float, ...] | None:
         """The quantiles that it tells unasked; None where it forecasts values alone."""
-        quantiles = self.forecaster.quantiles
+        quantiles = None if isinstance(self.model, Detector) else self.model.quantiles
         return None if quantiles is None else tuple(quantiles.levels)
+
+    @property
+    def shown(self) -> tuple[str, ...]:
+        """The series of which an example is kept: of a detector all sensors, or none."""
+        if self.task == "anomaly":
+            return self.own.series if self.examples else ()
+        return tuple(one["id"] for one in self.examples)
 
     @property
     def names(self) -> set[str]:
@@ -84,7 +116,7 @@ class Models:
     """The champions of some registered models, by name.
 
     A thread looks every `poll` seconds whether an alias has moved. Then the new version is loaded
-    beside the old one, forecasts a sample, and takes its place at once; a request that has begun ends
+    beside the old one, answers a sample, and takes its place at once; a request that has begun ends
     with the version that it began with. Where that fails the old version stays, and `problems` says so.
     """
 
@@ -144,10 +176,19 @@ class Models:
         from gridcast.models import compiled
 
         carried = registry.load(found.uri, self._uri)
-        own, examples = compiled.forecaster(adopted(carried.forecaster)), _examples(found, self._uri)
-        check(own, carried, examples)
-        together = Together(functools.partial(answered, own), self._pool, self._gather)
-        return Served(name, own, found, examples, time.time(), together, _step(own.preprocessing))
+        model: Forecaster | Detector
+        if detector := detectors.adopted(carried.forecaster):
+            model = dataclasses.replace(detector, network=compiled.compiled(detector.network))
+            examples = _kept(found, self._uri, detectors.example)
+            detectors.check(model, carried, examples)
+            answer: Callable[[Sequence[Any]], list[Any]] = functools.partial(detectors.contributions, model)
+        else:
+            model = compiled.forecaster(adopted(carried.forecaster))
+            examples = _kept(found, self._uri, lambda kept: tuple(json.loads(kept(evaluation.EXAMPLES))))
+            check(model, carried, examples)
+            answer = functools.partial(answered, model)
+        together = Together(answer, self._pool, self._gather)
+        return Served(name, model, found, examples, time.time(), together, _step(model.preprocessing))
 
 
 def masked(text: str) -> str:
@@ -243,13 +284,15 @@ def usual(own: Preprocessing) -> pd.DataFrame:
     return table
 
 
-def _examples(found: registry.Found, uri: str | None) -> tuple[dict[str, Any], ...]:
-    """The series kept with the test of the run, none where nothing was kept."""
+def _kept(
+    found: registry.Found, uri: str | None, read: Callable[[Callable[[str], bytes]], tuple[dict[str, Any], ...]]
+) -> tuple[dict[str, Any], ...]:
+    """The examples that `read` makes of the files kept with the test of the run, none where nothing was kept."""
     try:
         store, _ = tracking.sweep_of(found.run_id, uri)
         key = tracking.tags(store, found.run_id or "")[tracking.KEY]
         tested = tracking.finished(store, [key], "test")[key]
-        return tuple(json.loads(tracking.artifact(store, tested.info.run_id, evaluation.EXAMPLES)))
+        return read(functools.partial(tracking.artifact, store, tested.info.run_id))
     except (GridcastError, KeyError, ValueError):
         return ()
 

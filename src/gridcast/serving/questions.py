@@ -1,4 +1,4 @@
-"""From a request to what a forecaster reads, every number in it checked."""
+"""From a request to what a forecaster or a detector reads, every number in it checked."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from gridcast.anomaly.detector import channels
 from gridcast.errors import DataError
 from gridcast.serving import models, refusals, schemas
 from gridcast.serving.limits import Limits
@@ -40,6 +41,18 @@ class Whole:
 
     horizon: int
     levels: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Readings:
+    """What a detector is to look at: `values` (steps, sensors) in data units, NaN where nothing was seen.
+
+    `scaled` are the same as its network reads them.
+    """
+
+    times: pd.DatetimeIndex
+    values: np.ndarray
+    scaled: np.ndarray
 
 
 def horizon_and_levels(
@@ -110,16 +123,16 @@ def read(question: schemas.Question, served: Served, limits: Limits, now: dt.dat
 
 def table(path: str, frame: pd.DataFrame, served: Served, limits: Limits, now: dt.datetime) -> pd.DataFrame:
     """The table of a file, its size and its times checked. Raises Refusal (422)."""
-    own = served.own
+    own, detects = served.own, served.task == "anomaly"
     if len(frame) > limits.rows:
         raise wrong(f"{len(frame)} rows are too many; at most {limits.rows} in a file", path, "limit_rows")
-    if own.keys and len(frame.drop_duplicates(list(own.keys))) > limits.series:
+    if own.keys and not detects and len(frame.drop_duplicates(list(own.keys))) > limits.series:
         raise wrong(f"at most {limits.series} series are forecast at once", path, "limit_series")
-    for column in (own.target, *own.past, *own.future_columns):
+    for column in own.series if detects else (own.target, *own.past, *own.future_columns):
         large = np.flatnonzero(frame[column].abs() > LARGEST)
         if len(large):
             raise wrong("no number that a network can read", f"row {large[0] + 1}, column '{column}'")
-    times = frame[own.time][frame[own.target].notna()]
+    times = frame[own.time] if detects else frame[own.time][frame[own.target].notna()]
     if len(times) and (times.min() < EARLIEST or times.max() > now + AHEAD):
         early = times.min() < EARLIEST
         row = int(times.argmin() if early else times.argmax())
@@ -127,6 +140,32 @@ def table(path: str, frame: pd.DataFrame, served: Served, limits: Limits, now: d
         raise wrong(f"a time with a value {told}", f"row {row + 1} with a value, column '{own.time}'")
     spread(times.to_numpy(), served, limits, path)
     return frame
+
+
+def rows(asked: schemas.Rows, served: Served, limits: Limits, now: dt.datetime) -> Readings:
+    """The rows for a detector, checked as histories are. Raises Refusal (422) that names the place."""
+    own, sensors = served.own, served.detector.sensors
+    if len(asked.rows) > limits.rows:
+        raise wrong(f"{len(asked.rows)} rows are too many; at most {limits.rows} in a request", "rows", "limit_rows")
+    last, times, values = EARLIEST, [], []
+    for k, row in enumerate(asked.rows):
+        last = _stamp(row.time, last, now + AHEAD, f"rows[{k}].time")
+        times.append(last)
+        values.append(_covariates(row, sensors, set(), f"rows[{k}]", gaps=True))
+    table = pd.DataFrame(np.array(values, float), columns=list(sensors))
+    table[own.time] = np.array(times, "datetime64[us]")
+    spread(table[own.time].to_numpy(), served, limits, "rows")
+    return readings(table, served, "rows")
+
+
+def readings(table: pd.DataFrame, served: Served, where: str) -> Readings:
+    """A table for a detector, checked already, on the axis of its steps. Raises Refusal."""
+    detector = served.detector
+    try:
+        times, values = detector.read(table)
+    except DataError as error:
+        raise refused(error, served, where) from None
+    return Readings(times, values, channels(detector.preprocessing, values))
 
 
 def spread(stamps: np.ndarray, served: Served, limits: Limits, where: str) -> None:
@@ -183,13 +222,21 @@ def _stamp(text: str, after: dt.datetime, until: dt.datetime, place: str) -> dt.
 
 
 def _covariates(
-    step: schemas.Observed | schemas.Ahead, needed: Sequence[str], passed_over: set[str], place: str
+    step: schemas.Observed | schemas.Ahead | schemas.Row,
+    needed: Sequence[str],
+    passed_over: set[str],
+    place: str,
+    *,
+    gaps: bool = False,
 ) -> list[float]:
-    """The values of the columns `needed`, in that order; there must be no others."""
+    """The values of the columns `needed`, in that order; there must be no others. With `gaps` null is NaN."""
     given = schemas.extras(step)
     found = []
     for name in needed:
         value = given.get(name)
+        if gaps and value is None and name in given:
+            found.append(math.nan)
+            continue
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             problem = "is missing" if name not in given else "is no number"
             raise wrong(f"{problem}; the model reads it at each step", f"{place}.{name}", "ragged")

@@ -51,17 +51,18 @@ class Question(Asked):
 
 
 class Row(Asked):
-    """A row of sensor values at a time."""
+    """A step: the value of each sensor stands under its name, null where it was not seen."""
 
     model_config = ConfigDict(extra="allow")
     time: Time
 
 
 class Rows(Asked):
-    """What a detector is to look at."""
+    """What a detector is to look at, oldest step first; with `values` the answer has the sensors beside the scores."""
 
     model: Annotated[str, Field(max_length=1000)]
     rows: Annotated[list[Row], Field(min_length=1)]
+    values: bool = False
 
 
 class NewKey(Asked):
@@ -114,26 +115,46 @@ class Answer(Told):
     forecasts: list[Forecast]
 
 
+class Score(BaseModel):
+    """A step, and whether its score lies above the threshold; null where too little was seen around it."""
+
+    time: str
+    score: float | None
+    anomaly: bool
+    values: dict[str, float | None] | None = None
+
+
+class Blame(BaseModel):
+    """A sensor, and its share, 0 to 1, of the score over an event."""
+
+    sensor: str
+    share: float
+
+
 class Event(BaseModel):
-    """Steps in a row whose score passed the threshold."""
+    """An anomalous stretch, `start` and `end` its first and last step; `severity` is its peak in thresholds."""
 
     start: str
     end: str
+    steps: int
     peak: float
+    severity: float | None
+    blame: Annotated[list[Blame], Field(description="the most to blame first")]
 
 
 class Scores(Told):
-    """What a detector saw."""
+    """What a detector says of each step, and the events that follow."""
 
-    scores: list[float]
     threshold: float
+    scores: list[Score]
     events: list[Event]
 
 
 class Model(BaseModel):
-    """A model that is served, and what it reads."""
+    """A model that is served, and what it reads; the `series` of a detector are its sensors."""
 
     model: str
+    task: Literal["forecast", "probabilistic", "anomaly"]
     version: str
     run_id: str | None
     beaten_by_baseline: bool
@@ -142,10 +163,11 @@ class Model(BaseModel):
     problem: Annotated[str | None, Field(description="why a newer version is not served")] = None
     frequency: str
     lookback: int
-    horizon: int
+    horizon: int | None
     quantiles: list[float] | None = None
+    threshold: float | None = None
     time: str
-    target: str
+    target: str | None
     keys: list[str]
     past: list[str]
     future: list[str]
@@ -220,6 +242,6 @@ def fields() -> set[str]:
     return {name for kind in (Observed, Ahead, Series, Question, Row, Rows, NewKey) for name in kind.model_fields}
 
 
-def extras(step: Observed | Ahead) -> dict[str, Any]:
-    """The covariates of a step, not checked yet."""
+def extras(step: Observed | Ahead | Row) -> dict[str, Any]:
+    """The covariates or sensors of a step, not checked yet."""
     return step.__pydantic_extra__ or {}

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from gridcast import conformal, metrics
+from gridcast.anomaly import detection, events, injection, scoring, thresholds
+from gridcast.anomaly.detector import Detector
 from gridcast.config import Configuration
 from gridcast.forecaster import Forecaster
 from gridcast.models.quantiles import Quantiles
@@ -37,6 +40,40 @@ def measured(
     low, high = np.split(found[..., asked + 1 :], 2, axis=-1)
     _, scale = own.units_of(material.channels, index, material.codes)
     return told, replace(plain, correction=conformal.fit(actual, low, high, wanted, scale))
+
+
+def watching(material: Material, settings: Configuration, network: Any) -> tuple[dict[str, float], Detector]:
+    """Metrics of a detector on the validation span, and the detector itself, its threshold fitted."""
+    chosen, values, spans = material.anomaly, material.channels[0], material.spans
+    assert chosen is not None
+    assert settings.detector is not None
+    own = Detector(
+        material.of(settings),
+        network,
+        settings.detector,
+        math.inf,
+        chosen.threshold,
+        thresholds.checked(chosen.threshold, chosen.level),
+        np.ones((1, 1)),
+        chosen.least,
+        chosen.gap,
+    )
+    own = replace(own, usual=own.usual_of(values[: spans.train]))
+    limit = detection.limit(own.contributions, values, spans, own.lookback, chosen)
+    normal = detection.over(own.contributions, values, spans["validation"], own.lookback).mean(axis=1)
+    alarms = len(events.spans(normal > limit, chosen.least, chosen.gap))
+    told = {"threshold": limit, "val_false_alarms_per_day": alarms * material.per_day / np.isfinite(normal).sum()}
+    told["val_faults_missed"] = 1 - _faults_found(own, material)
+    return told, replace(own, threshold=limit)
+
+
+def _faults_found(own: Detector, material: Material) -> float:
+    """AUC-PR of the scores of the validation span, once faults are put into it: the same ones for every run."""
+    start, end = material.spans["validation"]
+    values = material.channels[0, :end].copy()
+    values[start:], labels = injection.inject(values[start:], material.preprocessing.lookback)
+    score = detection.over(own.contributions, values, (start, end), own.lookback).mean(axis=1)
+    return scoring.auc_pr(np.where(np.isfinite(score), score, -np.inf), labels)
 
 
 def mirrored(levels: tuple[float, ...]) -> tuple[float, ...]:

@@ -14,11 +14,13 @@ from typing import Any
 import keras
 import numpy as np
 
-from gridcast import evaluation, metrics
+from gridcast import evaluation, forecaster, metrics
+from gridcast.anomaly import detection, detector
+from gridcast.anomaly.detection import Detection
 from gridcast.config import Configuration
 from gridcast.errors import Diverged, GridcastError
 from gridcast.evaluation import Forecasts
-from gridcast.forecaster import NETWORK, SETTINGS, Forecaster, load
+from gridcast.forecaster import NETWORK, SETTINGS
 from gridcast.grid import Run
 from gridcast.models.recurrent import Shape, build
 from gridcast.training import backend, calibration, objective
@@ -211,7 +213,14 @@ def finish(
     network = _portable(objective.of(material, run))
     network.set_weights(best)
     content, by_series = preprocessing.to_json(), {}
-    if settings.likelihood is None:
+    at, steps = int(np.argmin(curves["val_loss"])), np.unique(index[:, 1])
+    if settings.detector is not None:
+        losses = kept.mean(axis=1)
+        measured, whole = calibration.watching(material, settings, network)
+        measured["best_val_mae"] = curves["val_mae"][at]
+        content = whole.to_json()
+        steps = steps[steps % material.preprocessing.lookback == 0]  # of windows that share no step
+    elif settings.likelihood is None:
         forecast = material.preprocessing.target_scaler.inverse(np.asarray(kept, float), index[:, 0])
         losses = metrics.point_losses(settings.loss, material.scaled(index), kept).mean(axis=1)
         errors = np.abs(forecast - material.actual(index)).mean(axis=1)
@@ -221,7 +230,6 @@ def finish(
         losses = kept.mean(axis=1)
         measured, quantiles = calibration.measured(material, settings, network, index)
         content["quantiles"] = quantiles.to_json()
-    at = int(np.argmin(curves["val_loss"]))
     return Outcome(
         curves=curves,
         metrics={
@@ -232,7 +240,7 @@ def finish(
             "fit_seconds": seconds,
             "parameters": network.count_params(),
         },
-        origin_losses=tuple((int(step), float(losses[index[:, 1] == step].mean())) for step in np.unique(index[:, 1])),
+        origin_losses=tuple((int(step), float(losses[index[:, 1] == step].mean())) for step in steps),
         files={NETWORK: _saved(network), SETTINGS: json.dumps(content).encode()},
         series_errors=tuple(by_series.items()),
     )
@@ -257,21 +265,23 @@ def _saved(network: keras.Model) -> bytes:
         return path.read_bytes()
 
 
-def restore(files: dict[str, bytes]) -> Forecaster:
-    """The forecaster whose `files` an Outcome carries."""
+def restore(files: dict[str, bytes]) -> Any:
+    """The forecaster, or the detector, whose `files` an Outcome carries."""
     with tempfile.TemporaryDirectory() as folder:
         for name, content in files.items():
             Path(folder, name).write_bytes(content)
-        return load(folder)
+        return (detector if detector.DETECTOR in json.loads(files[SETTINGS]) else forecaster).load(folder)
 
 
-def evaluate(material: Material, files: dict[str, bytes], span: str = "test") -> Forecasts:
-    """Forecasts of the forecaster in `files` over a span."""
-    forecaster = restore(files)
+def evaluate(material: Material, files: dict[str, bytes], span: str = "test") -> Forecasts | Detection:
+    """Forecasts of the forecaster in `files` over a span; what a detector says of the test span."""
+    own = restore(files)
+    if material.anomaly is not None:
+        return detection.answers(own, material)
     # A rule that reads little is to be tested on the windows that the baselines have.
-    least = material.preprocessing.lookback if forecaster.routes else 1
-    index = material.each(span, np.maximum(forecaster.lookbacks, least))
-    return evaluation.answers(forecaster, material.channels, index, material.codes, material.actual(index))
+    least = material.preprocessing.lookback if own.routes else 1
+    index = material.each(span, np.maximum(own.lookbacks, least))
+    return evaluation.answers(own, material.channels, index, material.codes, material.actual(index))
 
 
 def epoch_seconds(material: Material, run: Run) -> tuple[float, float]:

@@ -9,9 +9,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from gridcast.config import Configuration, Experiment, Probabilistic
+from gridcast.anomaly import detector
+from gridcast.config import Anomaly, Configuration, Experiment, Probabilistic
 from gridcast.data import gaps, windows
-from gridcast.data.panel import Panel, preprocessing
+from gridcast.data.panel import Panel, longest_lookback, preprocessing
 from gridcast.data.preprocessing import Preprocessing
 from gridcast.data.splits import Spans
 from gridcast.models import baselines
@@ -25,6 +26,8 @@ class Material:
     mask `observed`: False where a value is missing or made up, which is never forecast or scored;
     `categories` counts the codes of each static column, the unseen one included; `times` are the
     stamps of the steps, and `levels` the quantiles that are forecast, if any.
+    Where anomalies are looked for, the channels of one row are the sensors, whose windows begin anew `apart` steps
+    after training.
     """
 
     preprocessing: Preprocessing
@@ -44,15 +47,21 @@ class Material:
     max_minutes: float | None
     checkpoint_seconds: float
     probabilistic: Probabilistic
+    anomaly: Anomaly | None = None
+    apart: int = 0
 
     def origins(self, span: str, lookback: int, series: str | None = None) -> np.ndarray:
         """Windows (n, 2) whose targets lie in `span`, observed all; their inputs know nothing of their future.
 
-        Those of one `series`, or of all.
+        Those of one `series`, or of all; of sensors, which are read together, those in which all of them are observed.
         """
         own, first = self.preprocessing, 0 if series is None else self.preprocessing.series.index(series)
         rows = slice(first, None if series is None else first + 1)
         target, observed = self.target[rows], self.observed[rows]
+        if self.anomaly is not None:
+            whole, (start, end) = np.asarray(observed.all(axis=0, keepdims=True)), self.spans[span]
+            start += self.apart if span == "validation" else 0
+            return windows.origins(whole, lookback, own.horizon, self.stride, start, end)
         index = windows.origins(
             np.isfinite(target),
             lookback,
@@ -109,24 +118,31 @@ class Material:
         )
 
     @property
+    def per_day(self) -> float:
+        """Steps of a day."""
+        return float(86400 / np.median(np.diff(self.times.to_numpy("datetime64[s]")).astype(float)))
+
+    @property
     def codes(self) -> np.ndarray:
         """Code of the series in each row (series,)."""
-        return np.arange(len(self.target))
+        return np.arange(len(self.channels))
 
 
 def prepare(panel: Panel, experiment: Experiment) -> Material:
     """The material of `experiment` on `panel`."""
-    own = preprocessing(panel, experiment, experiment.window.lookback)
+    own, anomaly = preprocessing(panel, experiment, experiment.window.lookback), experiment.task == "anomaly"
+    given, frequency = (panel.target, panel.columns, panel.times), experiment.data.frequency
+    period = experiment.data.period or (None if anomaly else baselines.find_period(panel.training_target, frequency))
     return Material(
         preprocessing=own,
-        channels=own.channels(panel.target, panel.columns, panel.times),
+        channels=detector.channels(own, panel.target.T)[None] if anomaly else own.channels(*given),
         target=panel.target,
         observed=panel.observed,
         times=panel.times,
         levels=experiment.probabilistic.quantiles if experiment.task == "probabilistic" else (),
         spans=panel.spans,
         stride=experiment.window.stride,
-        period=experiment.data.period or baselines.find_period(panel.training_target, experiment.data.frequency),
+        period=period,
         categories=tuple(len(vocabulary) + 1 for vocabulary in panel.vocabularies),
         epochs=experiment.training.epochs,
         steps=experiment.training.steps,
@@ -135,4 +151,6 @@ def prepare(panel: Panel, experiment: Experiment) -> Material:
         max_minutes=experiment.training.max_minutes,
         checkpoint_seconds=experiment.training.checkpoint_seconds,
         probabilistic=experiment.probabilistic,
+        anomaly=experiment.anomaly if anomaly else None,
+        apart=longest_lookback(experiment) if anomaly else 0,
     )

@@ -1,6 +1,7 @@
 """What a run is trained for: the network it trains, what that reads, its loss and its error.
 
-A `Point` forecast of every step of the horizon, a `Density` of every step, or `Direct`, its quantiles.
+A `Point` forecast of every step of the horizon, a `Density` of every step, or `Direct`, its quantiles; or what
+is `Normal` for sensors.
 What they have in common, `fit` and `fused` know by these names; arrays are numpy's or, in a compiled
 program, JAX's. `context` says that a density learns from the steps before the horizon too.
 """
@@ -19,7 +20,7 @@ from gridcast.data import lagged, windows
 from gridcast.data.preprocessing import Preprocessing
 from gridcast.forecaster import inputs
 from gridcast.grid import Run
-from gridcast.models import autoregressive, direct, recurrent
+from gridcast.models import autoencoder, autoregressive, direct, recurrent
 from gridcast.models.likelihoods import DIRECT, LIKELIHOODS, Likelihood, rising
 from gridcast.models.quantiles import trained
 from gridcast.training.material import Material
@@ -163,6 +164,53 @@ class Direct:
         return 2 * ops.mean(ops.maximum(levels * short, (levels - 1) * short), axis=-1)
 
 
+@dataclass(frozen=True)
+class Normal:
+    """A window of all sensors and the step after it, as a detector rebuilds and predicts them; judged by squares.
+
+    A target is (n, lookback + 1, sensors), of which each kind of detector compares its part.
+    """
+
+    configuration: Configuration
+    preprocessing: Preprocessing
+
+    def build(self, seed: int, *, portable: bool = False) -> keras.Model:
+        """The network, not compiled."""
+        return autoencoder.build(self.configuration, self.shape, seed, portable=portable)
+
+    @property
+    def shape(self) -> autoencoder.Shape:
+        """Sizes of the network."""
+        return autoencoder.Shape(self.preprocessing.lookback, len(self.preprocessing.series))
+
+    def read(self, data: Data, index: Any, arrays: Any = np, *, context: bool = True) -> tuple[dict[str, Any], Any]:  # noqa: ARG002
+        """Inputs and targets (n, lookback + 1, sensors) of the windows `index` (n, 2)."""
+        history = windows.inputs(data["channels"], index, self.preprocessing.lookback)
+        ahead = windows.ahead(data["channels"], index, 1)
+        return {"history": history}, arrays.concatenate([history, ahead], axis=1)
+
+    def loss(self, target: Any, output: Any) -> Any:
+        """Mean squared error (n,) of each window; those of what is rebuilt and of what is predicted are added."""
+        return sum(ops.mean(ops.square(error), axis=(1, 2)) for error in self._errors(target, output))
+
+    def error(self, target: Any, output: Any) -> Any:
+        """Mean absolute error (n,) of each window, added likewise, in scaled units."""
+        return sum(ops.mean(ops.abs(error), axis=(1, 2)) for error in self._errors(target, output))
+
+    def kept(self, target: Any, output: Any) -> Any:
+        """What is kept of the validation span (n, 1): the losses."""
+        return self.loss(target, output)[:, None]
+
+    def _errors(self, target: Any, output: Any) -> list[Any]:
+        lookback = self.preprocessing.lookback
+        if self.configuration.detector == "reconstruction":
+            return [target[:, :lookback] - output]
+        if self.configuration.detector == "prediction":
+            return [target[:, lookback:] - output]
+        error = target - output
+        return [error[:, :lookback], error[:, lookback:]]
+
+
 def _shape(own: Preprocessing, categories: tuple[int, ...], parameters: int) -> autoregressive.Shape:
     features = len(own.lags) + own.width + own.centred  # the level takes the place of the target's channel
     return autoregressive.Shape(own.lookback, own.horizon, features, parameters, categories)
@@ -186,12 +234,14 @@ def _mean(values: Any, counts: Any) -> Any:
     return ops.sum(ops.where(counts > 0, values, 0.0), axis=1) / ops.maximum(ops.sum(counts, axis=1), 1.0)
 
 
-Objective = Point | Density | Direct
+Objective = Point | Density | Direct | Normal
 
 
 def of(material: Material, run: Run) -> Objective:
     """What `run` is trained for."""
     own = run.configuration, material.of(run.configuration, run.series)
+    if run.configuration.detector is not None:
+        return Normal(*own)
     categories = material.categories if run.series is None else ()
     if run.configuration.likelihood == DIRECT:
         return Direct(*own, categories, trained(material.probabilistic.quantiles))

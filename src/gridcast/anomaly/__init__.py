@@ -1,0 +1,1 @@
+"""Anomalies of sensors: scores, thresholds, events, and what they are measured by."""

@@ -1,0 +1,58 @@
+"""Faults put into clean readings, to compare detectors where no label is known. Pure but for its seed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+APART = 4
+"""Faults begin so many times their length from each other, so that most steps stay as they were."""
+Fault = Callable[[np.ndarray, float, np.random.Generator], np.ndarray]
+"""From the readings (n,) of a sensor, its standard deviation and a source of chance to what a fault makes of them."""
+
+
+def _spike(values: np.ndarray, spread: float, random: np.random.Generator) -> np.ndarray:
+    changed = values.copy()
+    changed[len(values) // 2] += random.choice([-4.0, 4.0]) * spread
+    return changed
+
+
+def _shift(values: np.ndarray, spread: float, random: np.random.Generator) -> np.ndarray:
+    return values + random.choice([-2.0, 2.0]) * spread
+
+
+def _drift(values: np.ndarray, spread: float, random: np.random.Generator) -> np.ndarray:
+    return values + random.choice([-3.0, 3.0]) * spread * np.linspace(0, 1, len(values))
+
+
+def _stuck(values: np.ndarray, *_: object) -> np.ndarray:
+    return np.full(len(values), values[0])
+
+
+def _noise(values: np.ndarray, spread: float, random: np.random.Generator) -> np.ndarray:
+    return values + random.normal(0, spread, len(values))
+
+
+FAULTS: dict[str, Fault] = {"spike": _spike, "shift": _shift, "drift": _drift, "stuck": _stuck, "noise": _noise}
+
+
+def inject(values: np.ndarray, length: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """`values` (steps, sensors) with faults of `length` steps, and which steps they changed (steps,).
+
+    One kind after the other, each in one sensor that chance chooses among those that vary; the faults are the same
+    for the same values, length and seed. Where values are missing, or nothing varies, nothing is changed.
+
+    Source: Goswami, Challu, Callot, Minorics, Kan (2023), "Unsupervised Model Selection for Time-series Anomaly
+    Detection": how well synthetic anomalies are found ranks detectors where no label can.
+    """
+    random, changed = np.random.default_rng(seed), values.copy()
+    spreads = np.array([np.std(one[np.isfinite(one)]) if np.isfinite(one).any() else 0.0 for one in values.T])
+    varied = np.flatnonzero(spreads > 0)
+    kinds = list(FAULTS.values())
+    begins = range(length, len(values) - length + 1, (1 + APART) * length) if len(varied) else range(0)
+    for number, start in enumerate(begins):
+        sensor, part = int(random.choice(varied)), slice(start, start + length)
+        if np.isfinite(values[part, sensor]).all():
+            changed[part, sensor] = kinds[number % len(kinds)](values[part, sensor], float(spreads[sensor]), random)
+    return changed, np.asarray(((changed != values) & np.isfinite(values)).any(axis=1))

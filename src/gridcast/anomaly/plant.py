@@ -1,0 +1,73 @@
+"""A plant that is not there: simulated minutes over HTTP, as a stream asks for them, for demonstration and tests."""
+
+from __future__ import annotations
+
+import time as clock
+import urllib.parse
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pandas as pd
+
+from gridcast.errors import ConfigError
+
+TIME = "time"
+"""The column of stamps in simulated data."""
+
+
+def serve(
+    table: pd.DataFrame, labels: pd.DataFrame, host: str, port: int, speed: float, begun: int
+) -> ThreadingHTTPServer:
+    """A server at `host` and `port` (0: a free one), made but not started, that delivers the rows of `table`.
+
+    The first `begun` rows are there at once; the others follow as the stamps say, `speed` times as fast as the clock.
+
+    `GET /readings?after=STAMP&format=csv` gives the rows after that stamp (without it: all) that are due, as CSV
+    or, with `format=json`, as a list of objects; `GET /labels` the anomalies that were simulated, due or not, for
+    whoever wants to check. Raises ConfigError where the port cannot be had.
+    """
+    start, now = clock.monotonic(), pd.Timestamp(table[TIME].iloc[min(begun, len(table)) - 1])
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            parts = urllib.parse.urlsplit(self.path)
+            asked = dict(urllib.parse.parse_qsl(parts.query))
+            due = now + pd.Timedelta(seconds=speed * (clock.monotonic() - start))
+            try:
+                found = {
+                    "/readings": lambda: between(table, asked.get("after"), due),
+                    "/labels": lambda: labels,
+                }[parts.path]()
+            except KeyError:
+                self._answer(404, "text/plain", "there are /readings?after=STAMP and /labels")
+            except ValueError:
+                self._answer(400, "text/plain", "after: give a stamp such as 2024-01-31T12:00:00")
+            else:
+                if asked.get("format") == "json":
+                    self._answer(200, "application/json", found.to_json(orient="records", date_format="iso"))
+                else:
+                    self._answer(200, "text/csv", found.to_csv(index=False))
+
+        def _answer(self, status: int, kind: str, text: str) -> None:
+            body = text.encode()
+            self.send_response(status)
+            self.send_header("Content-Type", f"{kind}; charset=utf-8")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            """Nothing: who follows tells what came."""
+
+    try:
+        return ThreadingHTTPServer((host, port), Handler)
+    except OSError as error:
+        raise ConfigError(f"--port: {host}:{port} cannot be had: {error.strerror}; name another one") from None
+
+
+def between(table: pd.DataFrame, after: str | None, due: pd.Timestamp) -> pd.DataFrame:
+    """The rows of `table` after the stamp `after` that are `due`. ValueError: `after` is no stamp."""
+    rows = table[table[TIME] <= due]
+    if after is None:
+        return rows
+    stamp = pd.Timestamp(after)
+    return rows[rows[TIME] > (stamp.tz_convert("UTC").tz_localize(None) if stamp.tzinfo else stamp)]

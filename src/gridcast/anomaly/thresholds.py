@@ -1,0 +1,123 @@
+"""Above which anomaly score a step is anomalous: pure functions of scores of normal operation.
+
+The scores are those of training or calibration steps, never of steps that are judged. A step is anomalous
+where its score lies strictly above the threshold, so scores that are all the same raise no alarm.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+
+from gridcast.errors import ConfigError, DataError, suggest
+
+PEAKS = 0.98
+"""Share of the scores below the first threshold of `peaks_over_threshold`, as Siffer et al. take it."""
+ENOUGH = 20
+"""Excesses that a tail is fitted to; with fewer `peaks_over_threshold` is the quantile."""
+NORMAL = 1.4826
+"""Standard deviation of a normal distribution in units of its median absolute deviation."""
+
+
+def mean_std(scores: np.ndarray, level: float) -> float:
+    """Mean plus `level` standard deviations of `scores` (n,)."""
+    return float(np.mean(scores) + level * np.std(scores))
+
+
+def median_mad(scores: np.ndarray, level: float) -> float:
+    """Median plus `level` robust standard deviations: 1.4826 median absolute deviations from the median.
+
+    Where more than half of the scores are the same, so that the median deviation is 0, it is 1.2533 mean
+    absolute deviations (Iglewicz and Hoaglin 1993, "How to Detect and Handle Outliers").
+    """
+    away = np.abs(scores - np.median(scores))
+    spread = NORMAL * np.median(away) or math.sqrt(math.pi / 2) * np.mean(away)
+    return float(np.median(scores) + level * spread)
+
+
+def quantile(scores: np.ndarray, level: float) -> float:
+    """The smallest of `scores` (n,) with at most the share `level` of them above it."""
+    return float(np.quantile(scores, 1 - level, method="inverted_cdf"))
+
+
+def peaks_over_threshold(scores: np.ndarray, level: float) -> float:
+    """The value above which a share `level` of scores is expected, from a generalised Pareto tail.
+
+    The tail is fitted by maximum likelihood to what lies above the quantile `PEAKS`. Method of the
+    initialisation of SPOT (Siffer, Fouque, Termier and Largouet 2017, "Anomaly Detection in Streams with Extreme
+    Value Theory", equation 1). It is the quantile where the tail says nothing: with fewer than `ENOUGH` excesses
+    that differ, for a `level` inside the body of the scores, or where the fit finds no finite answer.
+    """
+    from scipy.special import boxcox
+    from scipy.stats import genpareto
+
+    start = float(np.quantile(scores, PEAKS))
+    excesses = scores[scores > start] - start
+    if len(np.unique(excesses)) < ENOUGH or level * len(scores) >= len(excesses):
+        return quantile(scores, level)
+    unit = float(np.mean(excesses))  # the optimiser starts from a spread near 1
+    shape, _, scale = genpareto.fit(excesses / unit, floc=0)
+    # (r ** -shape - 1) / shape, and its limit -log(r) where the shape is 0.
+    found = start + unit * scale * float(-boxcox(level * len(scores) / len(excesses), -shape))
+    return found if math.isfinite(found) and found >= start else quantile(scores, level)
+
+
+def conformal(scores: np.ndarray, level: float) -> float:
+    """The value that a further score exceeds with probability `level` at most: its false-alarm rate.
+
+    The score of rank ceil((n + 1)(1 - level)): split conformal prediction (Papadopoulos et al. 2002, "Inductive
+    Confidence Machines for Regression"; for anomalies, Laxhammar and Falkman 2015). It holds where the
+    scores are those of calibration steps that nothing was fitted to, and the further one is exchangeable with
+    them. With fewer than 1 / level - 1 scores no value of theirs can promise so little: the largest is
+    returned, whose rate is 1 / (n + 1).
+    """
+    rank = math.ceil((len(scores) + 1) * (1 - level) - 1e-9)  # 0.9 times 10 is 9, not what floats make of it
+    return float(np.sort(scores)[min(max(rank, 1), len(scores)) - 1])
+
+
+THRESHOLDS: dict[str, Callable[[np.ndarray, float], float]] = {
+    "mean-std": mean_std,
+    "quantile": quantile,
+    "median-mad": median_mad,
+    "peaks-over-threshold": peaks_over_threshold,
+    "conformal": conformal,
+}
+LEVELS = {"mean-std": 3.0, "quantile": 0.001, "median-mad": 3.0, "peaks-over-threshold": 0.001, "conformal": 0.001}
+"""Taken where no level is given: deviations, or the share of false alarms."""
+DEVIATIONS = ("mean-std", "median-mad")
+"""Thresholds whose level counts deviations; that of the others is a share of false alarms."""
+
+
+def checked(name: str, level: float | None = None) -> float:
+    """The level that the threshold `name` is taken at. Raises ConfigError where one of the two is not allowed."""
+    if name not in THRESHOLDS:
+        allowed = ", ".join(THRESHOLDS)
+        raise ConfigError(f"anomaly.threshold: unknown name '{name}'{suggest(name, THRESHOLDS)} (allowed: {allowed})")
+    if level is None:
+        return LEVELS[name]
+    if name in DEVIATIONS and not (math.isfinite(level) and level >= 0):
+        raise ConfigError(f"anomaly.level: must be 0 or more deviations for {name}, such as 3 (got {level:g})")
+    if name not in DEVIATIONS and not 0 < level < 1:
+        raise ConfigError(
+            f"anomaly.level: must lie between 0 and 1 for {name}, where it is the share of false alarms, such as "
+            f"0.001 (got {level:g})"
+        )
+    return float(level)
+
+
+def threshold(scores: np.ndarray, name: str, level: float | None = None) -> float:
+    """The threshold `name` of `scores` (n,) at `level`, in the unit of the scores; NaN scores are passed over.
+
+    Scores that are all the same, one alone too, are their own threshold. Raises ConfigError where name or level
+    is not allowed, DataError where no score is finite.
+    """
+    taken = checked(name, level)
+    known = np.asarray(scores, float)
+    known = known[np.isfinite(known)]
+    if not len(known):
+        raise DataError("no step of normal operation has an anomaly score: there is nothing to take a threshold from")
+    if known.min() == known.max():  # whose mean may differ from them in the last digit
+        return float(known[0])
+    return THRESHOLDS[name](known, taken)

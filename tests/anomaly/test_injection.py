@@ -1,0 +1,55 @@
+"""Faults put into clean readings."""
+
+import numpy as np
+
+from gridcast.anomaly import injection
+
+
+def readings(steps=800, sensors=3):
+    random = np.random.default_rng(0)
+    sizes = np.array([1.0, 10.0, 0.0])[:sensors]
+    return sizes * (np.sin(np.arange(steps)[:, None] / 9) + 0.1 * random.normal(size=(steps, sensors)))
+
+
+def test_faults_stand_apart_in_one_sensor_each_and_all_else_stays():
+    values = readings()
+    changed, labels = injection.inject(values, 10)
+    np.testing.assert_array_equal(changed[~labels], values[~labels])
+    starts = np.arange(10, 791, 50)
+    for start in starts:
+        part = slice(start, start + 10)
+        assert (changed[part] != values[part]).any(axis=0).sum() == 1
+        assert labels[part].any()
+    assert labels.sum() <= 10 * len(starts)
+    assert (changed[:, 2] == values[:, 2]).all()  # a constant sensor, whose spread says nothing
+
+
+def test_each_kind_has_its_size_in_spreads_of_its_sensor():
+    values = readings(sensors=1)
+    spread = values.std()
+    changed, _ = injection.inject(values, 10)
+    moved = (changed - values)[:, 0] / spread
+    spike, shift, drift, stuck = (moved[start : start + 10] for start in (10, 60, 110, 160))
+    assert np.flatnonzero(spike).tolist() == [5]
+    np.testing.assert_allclose([abs(spike[5]), *np.abs(shift)], [4.0, *[2.0] * 10])
+    np.testing.assert_allclose(np.abs(drift), np.linspace(0, 3, 10), atol=1e-12)
+    assert np.ptp(changed[160:170]) == 0
+    assert stuck[0] == 0
+
+
+def test_they_are_the_same_each_time_and_another_seed_gives_others():
+    values = readings()
+    one, again, other = (injection.inject(values, 10, seed)[0] for seed in (0, 0, 1))
+    np.testing.assert_array_equal(one, again)
+    assert (one != other).any()
+
+
+def test_missing_values_stay_missing_and_what_never_varies_is_left_alone():
+    values = readings()
+    values[60:70] = np.nan
+    changed, labels = injection.inject(values, 10)
+    assert np.isnan(changed[60:70]).all()
+    assert not labels[60:70].any()
+    still, none = injection.inject(np.ones((100, 2)), 10)
+    assert (still == 1).all()
+    assert not none.any()

@@ -1,0 +1,176 @@
+"""Tables with a column for each sensor: read, laid on their axis, labels kept apart."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from gridcast import config, plan
+from gridcast.errors import DataError
+from samples import readings, watched, watching
+
+FRAME = readings()
+
+
+@pytest.fixture
+def built(tmp_path):
+    return lambda frame, **sections: watched(tmp_path, frame, **sections)
+
+
+@pytest.fixture
+def refusal(built):
+    def of(frame, **sections):
+        with pytest.raises(DataError) as caught:
+            built(frame, **sections)
+        return str(caught.value)
+
+    return of
+
+
+def test_every_column_of_numbers_but_labels_is_a_sensor_in_the_order_of_the_file(built):
+    frame = FRAME.assign(zone="north", air=1.0)[["heat", "zone", "time", "flow", "anomaly", "air"]]
+    found = built(frame).panel
+    assert found.series == ("heat", "flow", "air")
+    np.testing.assert_array_equal(found.target, frame[["heat", "flow", "air"]].T)
+    np.testing.assert_array_equal(found.labels, frame["anomaly"] == 1)
+    assert built(frame, data={"sensors": ["flow"]}).panel.series == ("flow",)
+
+
+def test_windows_hold_all_sensors_in_units_of_their_training_spread(built):
+    material = built(FRAME).material
+    values = FRAME[["flow", "heat"]].to_numpy()
+    scaled = (values - values[:288].mean(axis=0)) / values[:288].std(axis=0)
+    np.testing.assert_allclose(material.channels[0], scaled, rtol=1e-4, atol=1e-5)
+    assert material.per_day == 1440
+
+
+def test_no_window_has_a_missing_step_or_reaches_from_validation_into_training(built):
+    frame = FRAME.drop(index=range(50, 53))
+    frame.loc[100, "heat"] = np.nan
+    material = built(frame, grid={"lookback": [6, 9]}).material
+    train, validation = (material.origins(span, 6)[:, 1] for span in ("train", "validation"))
+    near = {*range(50, 59), *range(100, 107)}  # the step itself, and as the next one of a window
+    assert set(train) == set(range(6, 288)) - near
+    assert validation.tolist() == list(range(288 + 9, 360))
+    assert len(material.origins("validation", 9)) == len(validation)
+    np.testing.assert_array_equal(np.flatnonzero(np.isnan(material.channels[0]).any(axis=1)), [50, 51, 52, 100])
+
+
+def test_semicolons_and_decimal_commas_are_read(tmp_path):
+    known = watched(tmp_path, FRAME)
+    text = FRAME.to_csv(index=False, sep=";", decimal=",")
+    (tmp_path / "sensors.csv").write_text(text)
+    again = plan.make(config.parse(known.text), known.text, "jax")
+    np.testing.assert_array_equal(again.panel.target, known.panel.target)
+
+
+def test_labels_are_part_of_the_data_but_not_of_the_material(built):
+    known, other = built(FRAME), built(FRAME.assign(anomaly=0))
+    assert known.fingerprint != other.fingerprint
+    for name, value in vars(known.material).items():
+        if isinstance(value, np.ndarray):
+            np.testing.assert_array_equal(value, getattr(other.material, name))
+    assert "steps labelled as anomalous: train 0, validation 0, test 20; the test alone looks at labels" in (
+        known.panel.notes
+    )
+
+
+def test_labelled_steps_before_the_test_span_can_be_omitted(built):
+    frame = FRAME.assign(anomaly=FRAME["anomaly"] + FRAME.index.isin([*range(100, 104), 300]))
+    panel = built(frame, data={"labelled": "omit"}).panel
+    gaps = np.isnan(panel.target).all(axis=0)
+    assert np.flatnonzero(gaps).tolist() == [100, 101, 102, 103, 300]
+    np.testing.assert_array_equal(panel.observed, ~np.isnan(panel.target))
+    np.testing.assert_array_equal(panel.labels, frame["anomaly"] == 1)
+    assert "train 4, validation 1, test 20; those before the test are left out (labelled: omit)" in panel.notes[-1]
+
+
+def test_a_sensor_that_is_constant_in_training_is_told_of(built):
+    found = built(FRAME.assign(still=7.0)).panel
+    assert any("1 series constant over the training span (still): kept" in note for note in found.notes)
+
+
+@pytest.mark.parametrize(
+    ("change", "sections", "told"),
+    [
+        (lambda f: f, {"data": {"sensors": ["flaw"]}}, "no column 'flaw' (data.sensors); did you mean 'flow'?"),
+        (
+            lambda f: f,
+            {"data": {"sensors": ["flow"], "labels": "anomal"}},
+            "no column 'anomal' (data.labels); did you mean 'anomaly'?",
+        ),
+        (lambda f: f, {"data": {"labels": None}}, "no sensor can be called 'anomaly'"),
+        (lambda f: f[["time", "anomaly"]], {}, "no column of numbers besides 'time'; name the sensors in data.sensors"),
+        (lambda f: f.assign(anomaly=2 * f["anomaly"]), {}, "line 402, column 'anomaly': 2 is no label; write 1 where"),
+        (lambda f: f.assign(flow=np.nan), {"data": {"sensors": ["flow"]}}, "column 'flow': empty in every row"),
+        (lambda f: f.replace({"flow": {f["flow"][7]: np.inf}}), {}, "line 9, column 'flow': infinite value"),
+        (lambda f: pd.concat([f, f.tail(1)]), {}, "stands already in"),
+        (
+            lambda f: f.assign(heat=f["heat"].where(f.index % 5 > 0)),
+            {},
+            "no window of the train span of 288 steps has a value of every sensor at each of its steps (lookback 6 and "
+            "the one after); 'heat' has 80 % of its values",
+        ),
+    ],
+)
+def test_a_table_that_cannot_be_used_is_refused_and_told_why(refusal, change, sections, told):
+    assert told in refusal(change(FRAME), **sections)
+
+
+def test_a_table_of_skab_and_one_of_nab_are_read_as_they_are(tmp_path):
+    """Semicolons, seconds missing, labels as 1.0; a file of values, stretches in a JSON file beside its folder."""
+    random = np.random.default_rng(0)
+    seconds = pd.date_range("2020-03-09 10:14:33", periods=130, freq="s").delete([40, 41])
+    skab = pd.DataFrame({"datetime": seconds, "Current": random.normal(size=128), "Volume Flow RateRMS": 32.0})
+    skab = skab.assign(anomaly=(skab.index >= 110).astype(float), changepoint=(skab.index == 110).astype(float))
+    skab.to_csv(tmp_path / "0.csv", sep=";", index=False)
+    data = {"time": "datetime", "sensors": ["Current", "Volume Flow RateRMS"], "frequency": "s", "calendar": "observed"}
+    found = _made(watching(str(tmp_path / "0.csv"), data=data))
+    np.testing.assert_array_equal(found.labels, skab["anomaly"] == 1)
+    assert found.target.shape == (2, 128)
+
+    (tmp_path / "realTraffic").mkdir()
+    times = pd.date_range("2015-09-01 13:45", periods=128, freq="5min")
+    nab = pd.DataFrame({"timestamp": times, "value": random.normal(size=128)})
+    nab.to_csv(tmp_path / "realTraffic" / "occupancy.csv", index=False)
+    windows = {"realTraffic/occupancy.csv": [["2015-09-01 23:00:00.000000", "2015-09-01 23:30:00.000000"]], "x.csv": []}
+    (tmp_path / "windows.json").write_text(json.dumps(windows))
+    data = {"time": "timestamp", "labels": str(tmp_path / "windows.json"), "frequency": "5min"}
+    found = _made(watching(str(tmp_path / "realTraffic" / "*.csv"), data=data))
+    assert found.series == ("value",)
+    assert found.times[found.labels].strftime("%H:%M").tolist() == [f"23:{minute:02}" for minute in range(0, 31, 5)]
+
+
+def _made(content):
+    text = yaml.safe_dump(content)
+    return plan.make(config.parse(text), text, "jax").panel
+
+
+def test_labels_of_many_tables_may_stand_in_one_json_file(built, tmp_path):
+    path = tmp_path / "labels.json"
+    marks = {
+        "sensors.csv": [["2024-01-01 06:40:00.000000", "2024-01-01 06:59:00"], "2024-01-01 07:30"],
+        "other.csv": [],
+    }
+    path.write_text(json.dumps(marks))
+    found = built(FRAME.drop(columns="anomaly"), data={"labels": str(path)}).panel
+    assert np.flatnonzero(found.labels).tolist() == [*range(400, 420), 450]
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ('{"sensor.csv": []}', "has no entry for"),
+        ('{"sensors.csv": [["2024-01-01"]]}', "['2024-01-01'] is no stretch [first, last]"),
+        ('{"sensors.csv": ["soon"]}', "cannot be read"),
+        ("[]", "cannot be read"),
+        (None, "No such file"),
+    ],
+)
+def test_a_file_of_labels_that_cannot_be_used_is_told_of(refusal, tmp_path, content, told):
+    path = tmp_path / "labels.json"
+    if content is not None:
+        path.write_text(content)
+    assert told in refusal(FRAME.drop(columns="anomaly"), data={"labels": str(path)})

@@ -1,0 +1,246 @@
+"""A small grid of detectors, from a table of sensors to a champion that tells anomalies, and the report on it."""
+
+import contextlib
+import io
+import re
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from gridcast import promotion, registry, sweep, tracking
+from gridcast.analysis import record, report
+from gridcast.anomaly import detection, thresholds
+from gridcast.errors import PromotionRefused
+from gridcast.execution import Place
+from gridcast.forecaster import SETTINGS
+from gridcast.grid import Run
+from gridcast.plan import Plan
+from gridcast.sweep import Events, Result
+from samples import readings, watched
+
+pytestmark = [pytest.mark.usefixtures("jax_backend"), pytest.mark.xdist_group("anomaly")]
+
+FRAME = readings()
+SECTIONS: dict[str, Any] = {
+    "grid": {"learning_rate": [0.02, 0.01]},
+    "baselines": ["z-score", "PCA"],
+    "baseline": {"detector": "both"},
+    "training": {"epochs": 12, "patience": 12},
+    "selection": {"metric": "val_faults_missed", "promote_to": "watched", "when_beaten": "warn"},
+}
+
+
+@dataclass
+class Story:
+    """A sweep that is over."""
+
+    plan: Plan
+    store: tracking.Store
+    result: Result
+
+    def of(self, kind):
+        condition = f"tags.`{tracking.KIND}` = '{kind}' and attributes.status = 'FINISHED'"
+        return tracking.search(self.store, condition)
+
+
+@pytest.fixture(scope="module")
+def story(tmp_path_factory, programs):
+    folder = tmp_path_factory.mktemp("anomaly")
+    plan = watched(folder, FRAME, **SECTIONS)
+    with contextlib.chdir(folder):
+        store = tracking.open_store("watched", f"sqlite:///{folder}/mlflow.db")
+        result = sweep.run(plan, store, Place(1, "jax", programs), Events())
+    return Story(plan, store, result)
+
+
+@pytest.fixture(scope="module")
+def champion(story):
+    experiment, result = story.plan.experiment, story.result
+    made = promotion.promote(experiment, story.store, result.winner, result.tested, lambda _: {})
+    return registry.load("models:/watched@champion", story.store.uri), made
+
+
+def test_every_run_is_recorded_with_its_threshold_and_its_false_alarms(story):
+    runs = story.of("run")
+    assert len(runs) == story.result.trained == 2
+    for run in runs:
+        assert (run.data.params["detector"], run.data.params["latent"]) == ("both", "2")
+        assert (run.data.params["threshold"], run.data.params["least"]) == ("mean-std", "1")
+        assert run.data.metrics["threshold"] > 0
+        assert run.data.metrics["val_false_alarms_per_day"] >= 0
+        assert 0 < run.data.metrics["val_faults_missed"] < 0.9
+        assert run.data.metrics["best_val_loss"] == min(
+            tracking.history(story.store, run.info.run_id, "val_loss").values()
+        )
+
+
+def test_the_threshold_is_that_of_the_scores_of_training_alone(story, champion):
+    own, material = champion[0].forecaster, story.plan.material
+    scores = own.contributions(material.channels[0, : material.spans.train]).mean(axis=1)
+    assert own.threshold == pytest.approx(thresholds.threshold(scores, "mean-std", 3.0), rel=1e-5)
+
+
+def test_the_winner_and_the_baselines_met_the_test_span_once(story):
+    assert len(story.of("test")) == 1
+    assert sorted(map(tracking.name, story.of("baseline"))) == ["PCA", "own settings", "z-score"]
+    for measures in story.result.tested.values():
+        assert 0 < measures["auc_pr"] <= 1
+        assert measures["alarms_per_day"] >= measures["false_alarms_per_day"]
+
+
+def test_the_champion_tells_of_the_heat_and_of_little_else(champion):
+    answer = champion[0].predict(FRAME)
+    found = answer[answer["anomaly"]]
+    within = found["time"].between(pd.Timestamp("2024-01-01 06:40"), pd.Timestamp("2024-01-01 06:59"))
+    assert within.sum() == 20
+    assert (found[within][["flow", "heat"]].idxmax(axis=1) == "heat").mean() > 0.5
+    assert answer[answer["time"] < pd.Timestamp("2024-01-01 06:00")]["anomaly"].mean() < 0.05
+
+
+def test_the_champion_opens_by_the_doors_of_mlflow(story, champion):
+    import mlflow
+
+    uri = f"models:/watched/{champion[1].version}"
+    mlflow.set_tracking_uri(story.store.uri)
+    found = mlflow.pyfunc.load_model(uri).predict(FRAME.assign(draught=1.0))
+    pd.testing.assert_frame_equal(found, champion[0].predict(FRAME))
+    network = mlflow.keras.load_model(uri)
+    assert [tensor.shape for tensor in network.inputs] == [(None, 6, 2)]
+
+
+def test_nothing_that_is_fitted_knows_labels_or_the_test_span(story, tmp_path):
+    """Other labels, and other readings in the test span: the same weights and the same threshold, to the bit."""
+    from gridcast.training import fit, fused
+
+    first = story.plan.material.spans.validation
+    other = FRAME.copy()
+    other["anomaly"] = np.arange(len(other)) % 7 == 0
+    other.loc[first:, "heat"] += 50
+    plan = watched(tmp_path, other.astype({"anomaly": int}), **SECTIONS)
+    assert "are learnt as if normal" in plan.panel.notes[-1]
+    runs = story.plan.runs
+    key = next(iter(runs))
+    known = tracking.finished(story.store, [key])[key]
+    files = tracking.model_files(story.store, known.info.run_id)
+    again, _ = fused.train(plan.material, list(runs.values()), [None, None], 2)
+    assert again.files[SETTINGS] == files[SETTINGS]  # the threshold
+    for one, other in zip(*(fit.restore(own).network.get_weights() for own in (files, again.files)), strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert again.metrics["val_faults_missed"] == known.data.metrics["val_faults_missed"]
+    for name in ("z-score", "PCA", "isolation forest"):
+        assert detection.baseline(name, plan.material).threshold == pytest.approx(
+            detection.baseline(name, story.plan.material).threshold
+        )
+
+
+def test_a_conformal_threshold_is_that_of_the_validation_span(story):
+    material = story.plan.material
+    anomaly = material.anomaly.model_copy(update={"threshold": "conformal", "level": 0.05})
+    found = detection.baseline("z-score", replace(material, anomaly=anomaly))
+    start, end = material.spans["validation"]
+    training, values = material.channels[0, :start], material.channels[0, start:end]
+    scores = np.sort(detection.DETECTORS["z-score"](training, values, 6, 0).mean(axis=1))
+    assert found.threshold == pytest.approx(scores[int(np.ceil((len(scores) + 1) * 0.95)) - 1])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["both", "prediction"])
+def test_both_engines_train_alike(story, kind):
+    from gridcast.training import fit, fused
+
+    material = replace(story.plan.material, epochs=3)
+    own = Run(story.plan.own[1].configuration.model_copy(update={"detector": kind, "dropout": 0.2}), 0)
+    alone, (together,) = fit.train(material, own), fused.train(material, [own], [None], 1)
+    for name, curve in alone.curves.items():
+        np.testing.assert_allclose(together.curves[name], curve, rtol=1e-4, atol=1e-5)
+    assert together.metrics["threshold"] == pytest.approx(alone.metrics["threshold"], rel=1e-3)
+    assert dict(together.origin_losses) == pytest.approx(dict(alone.origin_losses), rel=1e-3, abs=1e-4)
+    assert all(step % 6 == 0 for step in dict(alone.origin_losses))
+
+
+def test_a_winner_that_a_baseline_beats_is_refused(story, champion):
+    chosen = story.plan.experiment.selection.model_copy(update={"when_beaten": "refuse", "promote_to": "strict"})
+    strict = story.plan.experiment.model_copy(update={"selection": chosen})
+    first, *rest = story.result.tested
+    worse = {first: {"auc_pr": 0.3}} | {name: {"auc_pr": 0.6 if name == "PCA" else 0.2} for name in rest}
+    with pytest.raises(PromotionRefused, match=r"1 - AUC-PR 0.7 on the test span does not beat PCA \(0.4\)"):
+        promotion.promote(strict, story.store, story.result.winner, worse, lambda _: {})
+    kept = story.plan.experiment.model_copy(update={"selection": chosen.model_copy(update={"when_beaten": "warn"})})
+    made = promotion.promote(kept, story.store, story.result.winner, worse, lambda _: {})
+    assert made.beaten_by == "PCA"
+
+
+def test_without_labels_it_is_promoted_and_the_card_says_that_nobody_can_tell(story):
+    chosen = story.plan.experiment.selection.model_copy(update={"when_beaten": "refuse", "promote_to": "untold"})
+    strict = story.plan.experiment.model_copy(update={"selection": chosen})
+    untold = {name: {"alarms_per_day": 1.0} for name in story.result.tested}
+    made = promotion.promote(strict, story.store, story.result.winner, untold, lambda _: {})
+    card = story.store.client.get_model_version("untold", made.version).description
+    assert made.beaten_by is None
+    assert "whether it beats the baselines cannot be told" in card
+    assert "Tells which steps are anomalous, from windows of 6 steps" in card
+
+
+def test_another_detector_is_measured_on_the_same_span(story, champion):
+    from gridcast.training import fit
+
+    winner = story.result.winner
+    files = tracking.model_files(story.store, winner.info.run_id)
+    found = promotion.on_test_span(fit.restore(files), story.plan)
+    assert found == pytest.approx(next(iter(story.result.tested.values())))
+
+
+@pytest.fixture(scope="module")
+def page(story, champion, tmp_path_factory):
+    found = record.read(story.store, "watched")
+    path, findings = report.write(found, story.store, tmp_path_factory.mktemp("reports"))
+    return path, path.read_text(), findings
+
+
+def test_the_report_tells_what_was_found_and_what_it_is_worth(page, story):
+    _, text, findings = page
+    found = findings.detections
+    names = [*story.result.tested]
+    assert found.measured["name"].iloc[0] == names[0]
+    assert set(found.measured["name"]) == set(names)
+    for name in names:
+        assert f"<td>{name}</td>" in text
+    assert "On data never seen it found every labelled event" in findings.verdict
+    right = found.raised[found.raised["right"].astype(bool)]
+    assert right["start"].min() <= pd.Timestamp("2024-01-01 06:40")
+    assert right["blame"].iloc[0].startswith("heat (")
+    assert "2024-01-01 06:" in text
+    assert not len(found.missed)
+    assert "Look first at 2024-01-01 06:" in text
+    assert "A score of 2 is what a usual step of training has. It is the mean of all windows" in text
+
+
+def test_the_report_has_its_pictures_and_those_of_the_grid(page):
+    path, text, _ = page
+    drawn = {file.stem for file in path.parent.glob("*.png")}
+    assert {"scores", "contributions", "detectors", "grid_search_analysis"} <= drawn
+    assert not drawn & {"model_comparison", "best_model_evaluation", "fan_charts"}
+    assert re.findall(r"<(?:script|link|img)[^>]+(?:src|href)=.?https?:", text) == []  # all of it is in the page
+    for name in ("scores", "contributions", "detectors"):
+        assert f'id="{name}"' in text
+
+
+def test_the_workbook_has_the_events(page):
+    book = pd.read_excel(io.BytesIO((page[0].parent / "leaderboard.xlsx").read_bytes()), sheet_name=None)
+    assert len(book["events"]) == len(page[2].detections.raised)
+    assert "auc_pr" in book["detectors"]
+
+
+def test_without_labels_the_report_says_so(story):
+    from gridcast.analysis import detections
+
+    found = record.read(story.store, "watched")
+    bare = {name: {"alarms_per_day": 2.0, "alarms": 1.0} for name in found.measured}
+    told = detections.find(replace(found, scores=found.scores.drop(columns="labelled"), measured=bare))
+    assert not told.labelled
+    assert "nobody can tell" in told.honest
+    assert "nothing there is labelled" in told.sentences[0]
+    assert list(detections.draw(told)) == ["scores", "contributions"]
