@@ -15,6 +15,7 @@ import argparse
 import contextlib
 import dataclasses
 import json
+import math
 import os
 import secrets
 import shutil
@@ -284,7 +285,8 @@ def summary(measurements: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
         }
         pairs = [(row, by[OURS, row["repeat"]]) for row in own]
         sooner = [row["alone"]["median_ms"] / ours["alone"]["median_ms"] for row, ours in pairs]
-        more = [ours["crowd"]["per_second"] / row["crowd"]["per_second"] for row, ours in pairs]
+        # A crowd may get no answer at all.
+        more = [ours["crowd"]["per_second"] / (row["crowd"]["per_second"] or math.nan) for row, ours in pairs]
         for measured, ratios in (("sooner", sooner), ("more", more)):
             found[name][measured] = [statistics.median(ratios), min(ratios), max(ratios)]
     return found
