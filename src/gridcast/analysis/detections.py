@@ -147,7 +147,7 @@ def _honest(measured: pd.DataFrame) -> str:
     finds = ""
     if "event_recall" in measured:
         ours, theirs = (100 * float(row["event_recall"]) for row in (measured.iloc[0], best))
-        finds = f" At their thresholds the winner finds {ours:.0f} % of the labelled events, and that {theirs:.0f} %."
+        finds = f" At their thresholds the winner finds {ours:.0f} % of the labelled events, it {theirs:.0f} %."
     return f"The winner does not beat {best['name']}, which needs no training ({figures}).{finds}"
 
 
