@@ -54,32 +54,26 @@ class Aside:
         if not self._waiting.acquire(blocking=False):
             LOG.warning("not kept", extra={"told": {"request": request, "model": served.name}})
             return
-        self._pool.submit(self._work, request, served, history, forecasts, asked)
+
+        def work() -> None:
+            try:
+                table = history()
+                self._kept.add(request, served.name, served.version, table, forecasts())
+                if served.name in self._shadows:
+                    self._unheard(request, served, table, asked)
+            except Exception as error:  # noqa: BLE001 - the client has its answer
+                told = {"request": request, "model": served.name, **logs.failure(error)}
+                LOG.warning("not kept", extra={"told": told})
+            finally:
+                self._waiting.release()
+
+        self._pool.submit(work)
 
     def close(self) -> None:
         """Finish what waits."""
         self._pool.shutdown()
         if self._kept is not None:
             self._kept.close()
-
-    def _work(
-        self,
-        request: str,
-        served: Served,
-        history: Callable[[], pd.DataFrame],
-        forecasts: Callable[[], pd.DataFrame],
-        asked: Asked,
-    ) -> None:
-        try:
-            table = history()
-            self._kept.add(request, served.name, served.version, table, forecasts())
-            if served.name in self._shadows:
-                self._unheard(request, served, table, asked)
-        except Exception as error:  # noqa: BLE001 - the client has its answer
-            told = {"request": request, "model": served.name, **logs.failure(error)}
-            LOG.warning("not kept", extra={"told": told})
-        finally:
-            self._waiting.release()
 
     def _unheard(self, request: str, served: Served, table: pd.DataFrame, asked: Asked) -> None:
         challenger = self._challengers.get(self._shadows[served.name])
