@@ -112,7 +112,7 @@ def main() -> None:
         row = {"shape": name, "units": shape.units}
         row |= {} if options.no_stock else {"stock": stock(planned.material, run, options.epochs)}
         row |= {f"{width} abreast": fused(planned.material, run, width, options.epochs) for width in options.widths}
-        width = lanes(run.configuration, 9, gpu=False)
+        width = lanes(run.configuration, 9, gpu=bool(worker.gpus()))
         if f"{width} abreast" in row:
             chosen = row[f"{width} abreast"]
             row |= {"GFLOP/s": operations(shape, planned.material) / chosen / 1e9}

@@ -198,3 +198,25 @@ def test_no_tasks_start_no_workers(tmp_path):
 
 def test_this_process_has_cores():
     assert 1 <= worker.cores() <= (os.cpu_count() or 1)
+
+
+@pytest.mark.parametrize(
+    ("variables", "found"),
+    [
+        ({}, ["0", "1"]),
+        ({"CUDA_VISIBLE_DEVICES": "3, 5,7"}, ["3", "5", "7"]),
+        ({"CUDA_VISIBLE_DEVICES": ""}, []),
+        ({"JAX_PLATFORMS": "cpu"}, []),
+    ],
+)
+def test_gpus_are_those_that_the_user_shows(monkeypatch, tmp_path, variables, found):
+    for name in ("CUDA_VISIBLE_DEVICES", "JAX_PLATFORMS"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    for name in ("nvidia0", "nvidia1", "nvidiactl"):
+        (tmp_path / name).touch()
+    monkeypatch.setattr(worker, "DEVICES", tmp_path)
+    assert worker.gpus() == []  # JAX was installed without what it needs for them
+    monkeypatch.setattr(worker.importlib.util, "find_spec", lambda name: name == "jax_cuda13_plugin" or None)
+    assert worker.gpus() == found

@@ -753,7 +753,7 @@ def _place(backend: str, workers: int | None, memory: float | None = None, sched
     if scheduler is not None and not re.fullmatch(r"\w+://[^\s/]+:\d+/?", scheduler):
         raise ConfigError(f"--scheduler: '{scheduler}' is no address such as tcp://host:8786")
     limit = None if memory is None else int(memory * 2**30)
-    place = execution.Place(workers or worker.gpus() or worker.cores(), backend, CACHE, limit, scheduler)
+    place = execution.Place(workers or len(worker.gpus()) or worker.cores(), backend, CACHE, limit, scheduler)
     if place.workers > 1 and scheduler is None:
         worker.prepare(backend)
     return place

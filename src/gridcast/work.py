@@ -102,7 +102,7 @@ def groups(plan: Plan, tasks: Sequence[Task], workers: int) -> list[Group]:
             kin[grid.program(task.run), task.until].append(task)
     for (program, _), members in kin.items():
         members.sort(key=_rate)
-        width = lanes(program.configuration, family[program], gpu=worker.gpus() > 0) if plan.engine == "fused" else 1
+        width = lanes(program.configuration, family[program], gpu=bool(worker.gpus())) if plan.engine == "fused" else 1
         turns = ALONE if program.series is not None else TURNS if width > 1 else 1
         # Every worker is to have some.
         most = min(turns * width, -(-len(members) // workers))

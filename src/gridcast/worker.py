@@ -30,6 +30,7 @@ ENVIRONMENT = {
     # Several processes may share a GPU: none is to take its memory at once.
     "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
 }
+DEVICES = Path("/dev")
 STARTS = 3
 """How often the workers of this machine are started where one of them dies before it is ready."""
 SAME = ("gridcast", "keras", "jax", "numpy", "dask", "distributed")
@@ -41,10 +42,17 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def gpus() -> int:
-    """GPUs that JAX would use here: those of the machine, if JAX was installed with what it needs for them."""
+def gpus() -> list[str]:
+    """Numbers of the GPUs that JAX would use here, if it was installed with what it needs for them.
+
+    Those of the machine, or of CUDA_VISIBLE_DEVICES where that is set; none where JAX_PLATFORMS is `cpu`.
+    """
     plugged = any(importlib.util.find_spec(f"jax_cuda{version}_plugin") for version in (12, 13))
-    return len(list(Path("/dev").glob("nvidia[0-9]*"))) if plugged else 0
+    if not plugged or os.environ.get("JAX_PLATFORMS") == "cpu":
+        return []
+    there = range(len(list(DEVICES.glob("nvidia[0-9]*"))))
+    shown = os.environ.get("CUDA_VISIBLE_DEVICES", ",".join(map(str, there)))
+    return [number.strip() for number in shown.split(",") if number.strip()]
 
 
 def prepare(backend: str) -> None:
@@ -174,8 +182,8 @@ def begin(name: Any, cache: Path) -> None:
     if hasattr(os, "sched_setaffinity"):
         allowed = sorted(os.sched_getaffinity(0))
         os.sched_setaffinity(0, {allowed[int(name) % len(allowed)]})
-    if gpus():
-        os.environ.setdefault("CUDA_VISIBLE_DEVICES", str(int(name) % gpus()))
+    if found := gpus():
+        os.environ["CUDA_VISIBLE_DEVICES"] = found[int(name) % len(found)]
     log = os.open(cache / "worker.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(log, 2)
     os.close(log)

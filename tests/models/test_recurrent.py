@@ -163,3 +163,16 @@ def test_the_dropout_of_the_grid_acts_after_every_recurrent_layer():
 
     network = build(configuration(layers=3).model_copy(update={"dropout": 0.35}), full_shape())
     assert [layer.rate for layer in network.layers if layer.name.startswith("dropout")] == [0.35] * 3
+
+
+@pytest.mark.parametrize("layer", ["GRU", "LSTM"])
+def test_no_layer_is_handed_to_cudnn(layer):
+    """On a GPU Keras would, both directions of an LSTM at once: its kernel knows no lanes and sums otherwise."""
+    import keras
+
+    from gridcast.models.recurrent import build
+
+    network = build(configuration(layer, bidirectional=True), full_shape())
+    for one in (network, keras.models.model_from_json(network.to_json())):
+        both = one.get_layer("bidirectional_1")
+        assert (both.forward_layer.use_cudnn, both.backward_layer.use_cudnn) == (False, False)

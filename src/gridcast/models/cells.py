@@ -42,6 +42,9 @@ class GRU(keras.layers.GRU):
     h' = z · h + (1 - z) · c
     """
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs | {"use_cudnn": False})  # which knows no lanes, nor these equations
+
     def inner_loop(self, sequences: Any, *_: Any, **__: Any) -> tuple[Any, Any, State]:
         """All steps of `sequences` (n, lookback, channels), from a memory of zeros; nothing is masked."""
         cell = self.cell
@@ -69,6 +72,9 @@ class LSTM(keras.layers.LSTM):
 
     i, f, o = σ(W x + U h + b), g = tanh(W_g x + U_g h + b), c' = f · c + i · g, h' = o · tanh(c')
     """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs | {"use_cudnn": False})  # which knows no lanes, nor these equations
 
     def inner_loop(self, sequences: Any, *_: Any, **__: Any) -> tuple[Any, Any, State]:
         """All steps of `sequences` (n, lookback, channels), from a memory of zeros; nothing is masked."""
