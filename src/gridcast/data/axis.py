@@ -9,6 +9,8 @@ import numpy as np
 import pandas as pd
 
 MONTHS = {"M": 1, "Q": 3, "Y": 12}
+REMEMBERED = 2000
+"""Steps of the longest axis that is remembered: all who ask a service today know the same days."""
 WEEKDAYS = ("MON", "TUE", "WED", "THU", "FRI", "SAT", "SUN")
 
 
@@ -106,12 +108,40 @@ def opened(times: pd.DatetimeIndex, days: tuple[int, ...], closed: tuple[str, ..
     return times.union(missing + (times[0] - times[0].normalize()))
 
 
+def laid(
+    seen: np.ndarray,
+    steps: int,
+    frequency: str,
+    calendar: str,
+    days: tuple[int, ...] = (),
+    closed: tuple[str, ...] | None = None,
+) -> tuple[pd.DatetimeIndex, int]:
+    """The axis of a history that was `seen` at these stamps (datetime64[us], sorted), and `steps` after it.
+
+    The number tells where these begin. ValueError: unknown frequency.
+    """
+    work = _laid if len(seen) <= REMEMBERED else _laid.__wrapped__
+    return work(seen.tobytes(), steps, frequency, calendar, days, closed)
+
+
+@functools.lru_cache(maxsize=256)
+def _laid(
+    stamps: bytes, steps: int, frequency: str, calendar: str, days: tuple[int, ...], closed: tuple[str, ...] | None
+) -> tuple[pd.DatetimeIndex, int]:
+    seen = pd.DatetimeIndex(np.frombuffer(stamps, "datetime64[us]"))
+    if calendar == "regular":
+        seen = regular(seen, frequency)
+    elif closed is not None:
+        seen = opened(seen, days, closed)
+    return pd.DatetimeIndex(seen.append(following(seen[-1], steps, frequency, days))), len(seen)
+
+
 def _usual(times: pd.DatetimeIndex, days: tuple[int, ...]) -> pd.DatetimeIndex:
     dates = pd.date_range(times[0].normalize(), times[-1].normalize())
     return dates[np.isin(dates.day_of_week, days)]
 
 
-@functools.lru_cache(maxsize=1024)  # those who ask a service today all end at the same stamp
+@functools.lru_cache(maxsize=1024)
 def following(last: pd.Timestamp, steps: int, frequency: str, days: tuple[int, ...] = ()) -> pd.DatetimeIndex:
     """The `steps` stamps after `last`, on the given weekdays only where there are any."""
     every = max(1, -(-7 // len(days))) if days else 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -87,6 +88,15 @@ def calendar(
     day, see `axis.days`. `trend` grows from 0 to 1 over the training span, whose first and last
     stamp is `span`, and goes on. Raises DataError for steps beyond what is known of holidays.
     """
+    work = _calendar if len(times) <= axis.REMEMBERED else _calendar.__wrapped__
+    return work(np.asarray(times, "datetime64[us]").tobytes(), tuple(names), frequency, tuple(dated), span)
+
+
+@functools.lru_cache(maxsize=256)
+def _calendar(
+    stamps: bytes, names: tuple[str, ...], frequency: str, dated: tuple[Dated, ...], span: tuple[str, str] | None
+) -> np.ndarray:
+    times = pd.DatetimeIndex(np.frombuffer(stamps, "datetime64[us]"))
     by_name = {one.name: one for one in dated}
     channels: list[np.ndarray] = []
     for name in names:
@@ -106,7 +116,9 @@ def calendar(
             first, last = span or ("2000-01-01", "2001-01-01")
             length = (pd.Timestamp(last) - pd.Timestamp(first)) / pd.Timedelta(days=1)
             channels.append(_days_since(times, first) / (length or 1.0))
-    return np.stack(channels, axis=1).astype(np.float32) if channels else np.zeros((len(times), 0), np.float32)
+    found = np.stack(channels, axis=1).astype(np.float32) if channels else np.zeros((len(times), 0), np.float32)
+    found.flags.writeable = False  # it is handed to others too
+    return found
 
 
 def _position(times: pd.DatetimeIndex, name: str) -> np.ndarray:

@@ -40,6 +40,8 @@ class Request:
 
     def since(self, first: int) -> Request:
         """The same without the steps before `first`."""
+        if not first:
+            return self
         return replace(
             self,
             times=self.times[first:],
@@ -159,13 +161,10 @@ def _on_axis(
     given = ~np.isnan(values[0])
     if not given.any():
         raise DataError(f"column '{own.target}': no value; history needs {own.lookback} steps per series")
-    seen = pd.DatetimeIndex(np.unique(stamps[given]))
-    if own.calendar == "regular":
-        seen = axis.regular(seen, own.frequency)
-    elif own.closed is not None:
-        seen = axis.opened(seen, own.weekdays, own.closed)
-    times = pd.DatetimeIndex(seen.append(axis.following(seen[-1], horizon, own.frequency, own.weekdays)))
-    every = times.to_numpy()
+    stamps = stamps.astype("datetime64[us]")
+    seen = np.unique(stamps[given])
+    times, end = axis.laid(seen, horizon, own.frequency, own.calendar, own.weekdays, own.closed)
+    every = np.asarray(times)
     at = np.minimum(np.searchsorted(every, stamps), len(every) - 1)
     known = every[at] == stamps
     # Rows on stamps that are no steps of the axis would vanish in silence.
@@ -176,8 +175,8 @@ def _on_axis(
     matrix[:, where[known], at[known]] = values[:, known]
     target = matrix[0]
     missing = np.isnan(target)
-    target[:, : len(seen)] = gaps.fill(target[:, : len(seen)], own.gaps)
-    origin = len(seen) - np.argmax(np.isfinite(target[:, : len(seen)])[:, ::-1], axis=1)
+    target[:, :end] = gaps.fill(target[:, :end], own.gaps)
+    origin = end - np.argmax(np.isfinite(target[:, :end])[:, ::-1], axis=1)
     # As in training, a row without a target brings nothing but the future of its future columns.
     matrix[1 : 1 + len(own.past), missing] = np.nan
     matrix[1:, missing & (np.arange(len(times)) < origin[:, None])] = np.nan

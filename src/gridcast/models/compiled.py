@@ -1,21 +1,25 @@
 """Networks as compiled programs of fixed shapes, which answer in a fraction of a millisecond.
 
 Keras's own `predict` prepares for data without end, anew at each call, and keeps state in the
-network, so that no two threads may ask it at once.
+network, so that no two threads may ask it at once. A compiled network has left Keras behind: it goes
+from the process that made it to another one, which need not import Keras.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import keras
+import jax
+import jax.export
 import numpy as np
 
 from gridcast.forecaster import Forecaster
+from gridcast.models.sampling import Weights
 from gridcast.routing import Routes
 
 SIZES = (1, 4, 16, 64, 512)
@@ -24,16 +28,15 @@ SIZES = (1, 4, 16, 64, 512)
 
 @dataclass(frozen=True)
 class Program:
-    """Networks of one architecture, compiled: `run(weights, read)`; `inputs` are the shapes and types it reads."""
+    """Networks of one architecture: `exported` for each of SIZES; `inputs` are the shapes and types it reads."""
 
-    run: Callable[[Any, Mapping[str, np.ndarray]], Any]
+    exported: tuple[bytes, ...]
     inputs: Mapping[str, tuple[tuple[int, ...], str]]
 
-    def warm(self, weights: Any) -> None:
-        """Compile for every size, so that no question waits for it."""
-        for size in SIZES:
-            read = {name: np.zeros((size, *shape), kind) for name, (shape, kind) in self.inputs.items()}
-            np.asarray(self.run(weights, read))
+    def run(self, weights: Any, read: Mapping[str, np.ndarray]) -> Any:
+        """The answers to `read`, its arrays as long as one of SIZES."""
+        size = len(next(iter(read.values())))
+        return _callable(self.exported[SIZES.index(size)])(weights, read)
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,13 @@ class Compiled:
 
     program: Program
     weights: Any
+
+    def warm(self) -> None:
+        """Compile for every size, so that no question waits for it."""
+        for size in SIZES:
+            self.predict_on_batch(
+                {name: np.zeros((size, *shape), kind) for name, (shape, kind) in self.program.inputs.items()}
+            )
 
     def predict_on_batch(self, read: Mapping[str, np.ndarray]) -> np.ndarray:
         """The network's answers (n, ...) to `read`, its inputs by name; of others it takes no notice."""
@@ -64,10 +74,15 @@ def _filled(values: np.ndarray, size: int) -> np.ndarray:
     return whole
 
 
+@functools.lru_cache(maxsize=32 * len(SIZES))
+def _callable(exported: bytes) -> Callable[[Any, Mapping[str, np.ndarray]], Any]:
+    return jax.jit(jax.export.deserialize(bytearray(exported)).call)
+
+
 @functools.lru_cache(maxsize=32)
 def program(architecture: str) -> Program:
     """The program of a network's `architecture`, in JSON: the same for every version that has it."""
-    import jax
+    import keras
 
     network = keras.models.model_from_json(architecture)
     inputs = {tensor.name: (tuple(tensor.shape[1:]), str(tensor.dtype)) for tensor in network.inputs}
@@ -75,33 +90,46 @@ def program(architecture: str) -> Program:
     def run(weights: Any, read: Mapping[str, Any]) -> Any:
         return network.stateless_call(*weights, dict(read), training=False)[0]
 
-    return Program(jax.jit(run), inputs)
+    kinds = network.trainable_variables, network.non_trainable_variables
+    weights = tuple([jax.ShapeDtypeStruct(one.shape, one.dtype) for one in kind] for kind in kinds)
+    exported = []
+    for size in SIZES:
+        read = {name: jax.ShapeDtypeStruct((size, *shape), kind) for name, (shape, kind) in inputs.items()}
+        exported.append(bytes(jax.export.export(jax.jit(run))(weights, read).serialize()))
+    return Program(tuple(exported), inputs)
 
 
 def compiled(network: Any) -> Compiled:
     """A Keras `network` on JAX, compiled and warm."""
-    import jax
-
-    found = program(network.to_json())
     kinds = network.trainable_variables, network.non_trainable_variables
-    own = Compiled(found, tuple([jax.numpy.asarray(np.asarray(variable)) for variable in kind] for kind in kinds))
-    found.warm(own.weights)
+    weights = tuple([jax.numpy.asarray(np.asarray(variable)) for variable in kind] for kind in kinds)
+    own = Compiled(program(network.to_json()), weights)
+    own.warm()
     return own
+
+
+def warm(model: Any) -> None:
+    """Compile the networks of a forecaster or a detector that another process has made, so that no question waits."""
+    for one in (model, *getattr(model, "members", ())):
+        networks = one.network.members.values() if isinstance(one.network, Routes) else [one.network]
+        for network in networks:
+            if isinstance(network, Compiled):
+                network.warm()
 
 
 def forecaster(given: Forecaster) -> Forecaster:
     """The same with every network compiled that answers at once.
 
-    Those whose sample paths are drawn stay: they are stepped in numpy, see `models/sampling.py`.
+    Of those whose sample paths are drawn the weights alone stay: they are stepped in numpy, see `models/sampling.py`.
     """
     if given.members:
         return dataclasses.replace(given, members=tuple(map(forecaster, given.members)))
     if given.routes:
-        routes = given.network
-        return dataclasses.replace(given, network=dataclasses.replace(routes, members=_members(routes)))
-    if given.quantiles is not None and given.quantiles.sampled:
-        return given
-    return dataclasses.replace(given, network=compiled(given.network))
+        # Nothing is shared any more, so that nobody need wait; and a lock would not leave its process.
+        own = dataclasses.replace(given.network, members=_members(given.network), lock=contextlib.nullcontext())
+        return dataclasses.replace(given, network=own)
+    sampled = given.quantiles is not None and given.quantiles.sampled
+    return dataclasses.replace(given, network=Weights.of(given.network) if sampled else compiled(given.network))
 
 
 def _members(routes: Routes) -> dict[str, Compiled]:

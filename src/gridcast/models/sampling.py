@@ -122,7 +122,8 @@ def paths(
 
     Source: Salinas et al. (2020), section 3.2.
     """
-    weights, generator = Weights.of(network), np.random.default_rng(seed)
+    weights = network if isinstance(network, Weights) else Weights.of(network)
+    generator = np.random.default_rng(seed)
     signal = read["signal"]
     whole = np.concatenate(
         [signal, np.repeat(weights.embedded(read)[:, None], signal.shape[1], axis=1)], axis=2, dtype=np.float32

@@ -12,10 +12,10 @@ import pandas as pd
 from gridcast.anomaly import events
 from gridcast.anomaly.detector import ANOMALY, SCORE, THRESHOLD
 from gridcast.forecaster import ANSWERED, FORECAST, ROLLED, label
-from gridcast.serving import models
 from gridcast.serving.models import Served
 from gridcast.serving.questions import Asked, Readings
 from gridcast.serving.refusals import Refusal, wrong
+from gridcast.serving.rows import keyed
 
 
 def told(served: Served, milliseconds: float) -> dict[str, Any]:
@@ -38,7 +38,7 @@ def forecasts(asked: Asked, found: np.ndarray, served: Served) -> list[dict[str,
     placed, routes = asked.placed, served.forecaster.routes
     trained, names = served.own.horizon, [f"{level:g}" for level in asked.levels]
     steps = placed.origin[:, None] + np.arange(asked.horizon)
-    stamps = texts(placed.times.to_numpy()[steps])
+    stamps = texts(np.asarray(placed.times)[steps])
     answers = []
     for row, (name, values) in enumerate(zip(placed.ids, found.tolist(), strict=True)):
         points = []
@@ -85,7 +85,7 @@ def frame(asked: Asked, found: np.ndarray, served: Served) -> pd.DataFrame:
     """The forecasts as `Forecaster.predict` gives them."""
     placed, own = asked.placed, served.own
     series, steps = np.divmod(np.arange(len(placed.ids) * asked.horizon), asked.horizon)
-    table = pd.DataFrame([models.keyed(own, placed.ids[row]) for row in series])
+    table = pd.DataFrame([keyed(own, placed.ids[row]) for row in series])
     table[own.time] = placed.times[placed.origin[series] + steps]
     table[FORECAST] = found[series, steps, 0]
     for k, level in enumerate(asked.levels):

@@ -14,7 +14,8 @@ MOST = 64
 
 
 class Together(Generic[Q, A]):
-    """Asks `answer` for all questions at hand, in a thread of `pool`, one call after the other.
+    """Asks `answer` for all questions at hand, one call after the other: in a thread of `pool`, or at once where
+    all are `light`, which takes less time than a thread does to begin.
 
     A question that comes alone is asked at once. Where several came together the last time, it waits
     up to `seconds` for as many; those that come while a call is under way go with the next one.
@@ -22,9 +23,13 @@ class Together(Generic[Q, A]):
     """
 
     def __init__(
-        self, answer: Callable[[Sequence[Q]], Sequence[A | Exception]], pool: Executor, seconds: float
+        self,
+        answer: Callable[[Sequence[Q]], Sequence[A | Exception]],
+        pool: Executor,
+        seconds: float,
+        light: Callable[[Q], bool] = lambda _: False,
     ) -> None:
-        self._answer, self._pool, self._seconds = answer, pool, seconds
+        self._answer, self._pool, self._seconds, self._light = answer, pool, seconds, light
         self._waiting: list[tuple[Q, asyncio.Future[A]]] = []
         self._expected = 1
         self._busy = False
@@ -55,19 +60,27 @@ class Together(Generic[Q, A]):
         if not taken:
             return
         self._busy, self._expected = True, len(taken)
-        done = asyncio.get_running_loop().run_in_executor(self._pool, self._answer, [question for question, _ in taken])
-        done.add_done_callback(lambda found: self._finish(taken, found))
+        questions = [question for question, _ in taken]
+        if all(map(self._light, questions)):
+            self._finish(taken, self._tried(questions))
+        else:
+            done = asyncio.get_running_loop().run_in_executor(self._pool, self._tried, questions)
+            done.add_done_callback(lambda found: self._finish(taken, found.result()))
 
-    def _finish(self, taken: list[tuple[Q, asyncio.Future[A]]], found: asyncio.Future[Sequence[A | Exception]]) -> None:
+    def _tried(self, questions: Sequence[Q]) -> Sequence[A | Exception]:
+        try:
+            return self._answer(questions)
+        except Exception as error:  # noqa: BLE001 - handed to who asked
+            return [error] * len(questions)
+
+    def _finish(self, taken: list[tuple[Q, asyncio.Future[A]]], answers: Sequence[A | Exception]) -> None:
         self._busy = False
-        failure = found.exception()
-        answers = [failure] * len(taken) if failure is not None else found.result()
         for (_, future), answer in zip(taken, answers, strict=True):
             if future.done():
                 continue
-            if isinstance(answer, BaseException):
+            if isinstance(answer, Exception):
                 future.set_exception(answer)
             else:
                 future.set_result(answer)
         if self._waiting:
-            self._start()
+            self._soon(asyncio.get_running_loop().call_soon(self._start))

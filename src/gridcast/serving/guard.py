@@ -23,7 +23,7 @@ from gridcast.serving.settings import loopback
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-    from gridcast.serving.app import Service
+    from gridcast.serving.service import Service
 
 LOG = logging.getLogger(logs.NAME)
 OPEN = ("/", "/docs", "/openapi.json", "/generate_api_key")

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import datetime as dt
-import json
 import logging
 import sys
 import traceback
 from typing import IO
+
+from pydantic_core import to_json
 
 NAME = "gridcast.serving"
 
@@ -22,7 +23,7 @@ class Lines(logging.Formatter):
         told |= getattr(record, "told", {})
         if record.exc_info and record.exc_info[1] is not None:
             told |= failure(record.exc_info[1])
-        return json.dumps(told)
+        return to_json(told).decode()
 
 
 def failure(error: BaseException) -> dict[str, str]:

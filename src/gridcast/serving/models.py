@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import json
 import logging
 import re
 import threading
@@ -17,19 +16,19 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from gridcast import evaluation, registry, tracking
+from gridcast import registry
 from gridcast.anomaly.detector import Detector
 from gridcast.data import axis
 from gridcast.data.preprocessing import Preprocessing
-from gridcast.errors import DataError, GridcastError, TrackingError
-from gridcast.forecaster import FORECAST, Forecaster
-from gridcast.models.quantiles import Quantiles
-from gridcast.routing import Route, Routes
+from gridcast.forecaster import Forecaster
 from gridcast.serving import detectors
 from gridcast.serving.batching import Together
+from gridcast.serving.loading import Load, Loaded
 from gridcast.serving.refusals import Refusal, wrong
 
 LOG = logging.getLogger("gridcast.serving")
+LIGHT = 4
+"""Windows of a question that no thread is begun for."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,14 +120,23 @@ class Models:
     """
 
     def __init__(
-        self, names: Sequence[str], pool: Executor, *, uri: str | None = None, gather: float = 0.002, poll: float = 5.0
+        self,
+        names: Sequence[str],
+        pool: Executor,
+        load: Load,
+        *,
+        uri: str | None = None,
+        gather: float = 0.002,
+        poll: float = 5.0,
     ) -> None:
         self.names, self.problems = tuple(names), dict[str, str]()
         self.swaps = 0
-        self._pool, self._uri, self._gather, self._poll = pool, uri, gather, poll
+        self._pool, self._load, self._uri, self._gather, self._poll = pool, load, uri, gather, poll
         self._ended = threading.Event()
         self._watch = threading.Thread(target=self._run, name="registry", daemon=True)
-        self._served: Mapping[str, Served] = {name: self._load(name, registry.find(name, uri)) for name in self.names}
+        found = {name: registry.find(name, uri) for name in self.names}
+        loaded = zip(found.items(), load(list(found.values()), uri) if found else (), strict=True)
+        self._served: Mapping[str, Served] = {name: self._made(name, own, made) for (name, own), made in loaded}
 
     def start(self) -> None:
         """Begin to watch the registry."""
@@ -156,7 +164,8 @@ class Models:
             try:
                 found = registry.find(name, self._uri)
                 if found.version != self._served[name].version:
-                    new = self._load(name, found)
+                    [loaded] = self._load([found], self._uri)
+                    new = self._made(name, found, loaded)
                     old, self._served = self._served[name], {**self._served, name: new}
                     self.swaps += 1
                     LOG.info("swapped", extra={"told": {"model": name, "old": old.version, "version": new.version}})
@@ -172,38 +181,27 @@ class Models:
         while not self._ended.wait(self._poll):
             self.look()
 
-    def _load(self, name: str, found: registry.Found) -> Served:
-        from gridcast.models import compiled
+    def _made(self, name: str, found: registry.Found, loaded: Loaded) -> Served:
+        model = loaded.model
+        answer: Callable[[Sequence[Any]], list[Any]] = (
+            functools.partial(detectors.contributions, model)
+            if isinstance(model, Detector)
+            else functools.partial(answered, model)
+        )
+        together = Together(answer, self._pool, self._gather, functools.partial(_light, model))
+        return Served(name, model, found, loaded.examples, time.time(), together, _step(model.preprocessing))
 
-        carried = registry.load(found.uri, self._uri)
-        model: Forecaster | Detector
-        if detector := detectors.adopted(carried.forecaster):
-            model = dataclasses.replace(detector, network=compiled.compiled(detector.network))
-            examples = _kept(found, self._uri, detectors.example)
-            detectors.check(model, carried, examples)
-            answer: Callable[[Sequence[Any]], list[Any]] = functools.partial(detectors.contributions, model)
-        else:
-            model = compiled.forecaster(adopted(carried.forecaster))
-            examples = _kept(found, self._uri, lambda kept: tuple(json.loads(kept(evaluation.EXAMPLES))))
-            check(model, carried, examples)
-            answer = functools.partial(answered, model)
-        together = Together(answer, self._pool, self._gather)
-        return Served(name, model, found, examples, time.time(), together, _step(model.preprocessing))
+
+def _light(model: Forecaster | Detector, asked: Any) -> bool:
+    """Whether a question is answered in less than a millisecond."""
+    if isinstance(model, Detector) or (model.quantiles is not None and model.quantiles.sampled):
+        return False
+    return len(asked.placed.ids) * asked.horizon <= LIGHT * model.preprocessing.horizon
 
 
 def masked(text: str) -> str:
     """`text` without the user and the password that the address of a store may carry."""
     return re.sub(r"://[^\s/]*@", "://", text)
-
-
-def adopted(given: Any) -> Forecaster:
-    """The forecaster `given`, which runs by the code that its model carries, run by the code of this gridcast."""
-    quantiles = None if given.quantiles is None else Quantiles.from_json(given.quantiles.to_json())
-    own, network = Preprocessing.from_json(given.preprocessing.to_json()), given.network
-    if given.routes:
-        routes = tuple(Route(**dataclasses.asdict(route)) for route in given.routes)
-        network = Routes(routes, network.members, network.horizon)
-    return Forecaster(own, network, quantiles, tuple(map(adopted, given.members)), given.weights)
 
 
 def answered(forecaster: Forecaster, asked: Sequence[Any]) -> list[Any]:
@@ -234,67 +232,6 @@ def _alone(forecaster: Forecaster, one: Any) -> Any:
 def _quietly(forecaster: Forecaster, placed: Sequence[Any], horizon: int, levels: Sequence[float]) -> list[Any]:
     with np.errstate(all="ignore"):  # what is not finite is refused, see `answers`
         return list(forecaster.answers(placed, horizon, levels))
-
-
-def check(own: Forecaster, carried: registry.Loaded, examples: Sequence[Mapping[str, Any]]) -> None:
-    """Let a model forecast a stored example, or where none is kept a history of usual values.
-
-    Raises TrackingError where it does not forecast finite numbers, or others than the code it carries.
-    """
-    uri = carried.found.uri
-    table = frame(own.preprocessing, examples[0]) if examples else usual(own.preprocessing)
-    try:
-        expected, found = (one.predict(table)[FORECAST].to_numpy() for one in (carried, own))
-    except DataError as error:
-        raise TrackingError(f"{uri}: cannot forecast its sample: {error}") from None
-    if len(found) != own.preprocessing.horizon or not np.isfinite(found).all():
-        raise TrackingError(f"{uri}: its forecast of a sample is no number for each step")
-    if not np.allclose(found, expected, rtol=1e-3, atol=1e-3 * np.abs(expected).max()):
-        raise TrackingError(
-            f"{uri}: was made by a gridcast that forecasts otherwise; train it again, or serve it there"
-        )
-
-
-def frame(own: Preprocessing, series: Mapping[str, Any]) -> pd.DataFrame:
-    """A series as it stands in a request, as a table with the experiment's own column names."""
-    rows = [*series["history"], *series.get("future", ())]
-    table = pd.DataFrame(rows).rename(columns={"time": own.time, "value": own.target})
-    return table.assign(**keyed(own, series["id"]))
-
-
-def keyed(own: Preprocessing, name: str) -> dict[str, str]:
-    """The key columns of the series `name` with their values, as the experiment has them."""
-    # Where parts have slashes of their own, any cut will do: they are joined again.
-    return dict(zip(own.keys, name.split("/", len(own.keys) - 1), strict=True)) if own.keys else {}
-
-
-def usual(own: Preprocessing) -> pd.DataFrame:
-    """A history of the first series that the model must be able to read, whatever data it was trained on."""
-    steps = own.lookback + max(own.lags, default=0) + max(own.usual, default=0)
-    end = pd.Timestamp(own.span[1]) if own.span else pd.Timestamp("2020-01-01")
-    times = axis.following(end, steps + own.horizon, own.frequency, own.weekdays)
-    scaled = np.tile(np.linspace(0.2, 0.8, 7), -(-steps // 7))[None, :steps]
-    target = own.target_scaler.inverse(scaled, np.array([0]))[0]
-    series = {"id": own.series[0], "history": [{"time": time} for time in times[:steps]]}
-    table = frame(own, series | {"future": [{"time": time} for time in times[steps:]]})
-    table[own.target] = np.concatenate([target, np.full(own.horizon, np.nan)])
-    known = dict(zip(own.columns, own.fallback[0], strict=True)) if own.fallback else {}
-    for name in (*own.past, *own.future_columns):
-        table[name] = known[name]
-    return table
-
-
-def _kept(
-    found: registry.Found, uri: str | None, read: Callable[[Callable[[str], bytes]], tuple[dict[str, Any], ...]]
-) -> tuple[dict[str, Any], ...]:
-    """The examples that `read` makes of the files kept with the test of the run, none where nothing was kept."""
-    try:
-        store, _ = tracking.sweep_of(found.run_id, uri)
-        key = tracking.tags(store, found.run_id or "")[tracking.KEY]
-        tested = tracking.finished(store, [key], "test")[key]
-        return read(functools.partial(tracking.artifact, store, tested.info.run_id))
-    except (GridcastError, KeyError, ValueError):
-        return ()
 
 
 def _step(own: Preprocessing) -> np.timedelta64:

@@ -13,10 +13,11 @@ import pandas as pd
 
 from gridcast.anomaly.detector import channels
 from gridcast.errors import DataError
-from gridcast.serving import models, refusals, schemas
+from gridcast.serving import refusals, schemas
 from gridcast.serving.limits import Limits
 from gridcast.serving.models import Served
 from gridcast.serving.refusals import wrong
+from gridcast.serving.rows import frame
 
 EARLIEST = dt.datetime(1700, 1, 1)  # without a time zone, as in training
 AHEAD = dt.timedelta(days=1)
@@ -179,7 +180,7 @@ def frames(question: schemas.Question, served: Served) -> pd.DataFrame:
     given = question.model_dump()["series"]
     ids = [series["id"] or served.own.series[0] for series in given]
     return pd.concat(
-        [models.frame(served.own, series | {"id": name}) for series, name in zip(given, ids, strict=True)],
+        [frame(served.own, series | {"id": name}) for series, name in zip(given, ids, strict=True)],
         ignore_index=True,
     )
 

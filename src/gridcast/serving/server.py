@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gridcast.serving import logs
+from gridcast.serving import loading, logs
+from gridcast.serving.loading import Load
 from gridcast.serving.settings import Settings
 
 if TYPE_CHECKING:
@@ -22,23 +24,23 @@ def serve(settings: Settings, host: str, port: int, cache: Path) -> None:
     from gridcast.training import backend
 
     logs.start()
-    backend.start("jax", cache)
+    backend.answer(cache)
     sys.setswitchinterval(SLICE)
-    own = server(settings, host, port)
+    own = server(settings, host, port, functools.partial(loading.apart, cache))
     gc.collect()
     gc.freeze()  # what is loaded stays: no later collection need look at it, which takes tens of milliseconds
     own.run()
 
 
-def server(settings: Settings, host: str, port: int) -> uvicorn.Server:
-    """The service that `settings` describe, its models loaded, not running yet. Raises TrackingError."""
+def server(settings: Settings, host: str, port: int, load: Load = loading.load) -> uvicorn.Server:
+    """The service that `settings` describe, its models loaded by `load`, not running yet. Raises TrackingError."""
     import uvicorn
 
     from gridcast.serving.app import application
 
     return uvicorn.Server(
         uvicorn.Config(
-            application(settings),
+            application(settings, load),
             host=host,
             port=port,
             log_config=None,

@@ -10,33 +10,53 @@ from pathlib import Path
 
 from gridcast.errors import GridcastError
 
+CORES = "1"
+"""XLA divides work by the cores that it sees, and the last bits of a sum follow."""
 CACHED = 2**28
 """Bytes of compiled programs that are kept, those used last; the programs of a network take 140,000."""
 
 
 def start(backend: str, cache: Path) -> None:
-    """Import Keras on `backend` (jax or tensorflow); JAX keeps its compiled programs under `cache`.
+    """Import Keras on `backend` (jax or tensorflow); JAX keeps its compiled programs under `cache`, see `keep`.
 
-    Where JAX's own JAX_COMPILATION_CACHE_DIR names a folder, it keeps them there, for many projects.
     On JAX the process cannot import TensorFlow from here on, until `release`.
     """
     load(backend)
     if backend == "jax":
-        import jax
-
-        shared = os.environ.get("JAX_COMPILATION_CACHE_DIR")
-        jax.config.update("jax_compilation_cache_dir", shared or str(cache.absolute() / "jax"))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
-        jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
-        # XLA's own caches are a GPU's; named, their path is part of every key: a moved project compiled anew.
-        jax.config.update("jax_persistent_cache_enable_xla_caches", "none")
-        if not shared:
-            trim(cache.absolute() / "jax", CACHED)
+        keep(cache)
     else:
         import tensorflow
 
         tensorflow.config.threading.set_inter_op_parallelism_threads(1)
         tensorflow.config.threading.set_intra_op_parallelism_threads(1)
+
+
+def keep(cache: Path) -> None:
+    """Let JAX keep its compiled programs under `cache`, and look for them there. Keras is not imported.
+
+    Where JAX's own JAX_COMPILATION_CACHE_DIR names a folder, it keeps them there, for many projects.
+    """
+    os.environ.setdefault("NPROC", CORES)
+    with _quiet():
+        import jax
+
+    shared = os.environ.get("JAX_COMPILATION_CACHE_DIR")
+    jax.config.update("jax_compilation_cache_dir", shared or str(cache.absolute() / "jax"))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+    # XLA's own caches are a GPU's; named, their path is part of every key: a moved project compiled anew.
+    jax.config.update("jax_persistent_cache_enable_xla_caches", "none")
+    if not shared:
+        trim(cache.absolute() / "jax", CACHED)
+
+
+def answer(cache: Path) -> None:
+    """Make this process one that asks small programs, one after the other, and trains nothing: see `keep`."""
+    keep(cache)
+    import jax
+
+    # To hand a program of a tenth of a millisecond to another thread, and to wait for it, takes longer than it does.
+    jax.config.update("jax_cpu_enable_async_dispatch", False)
 
 
 def load(backend: str) -> None:
@@ -46,8 +66,7 @@ def load(backend: str) -> None:
         there = loaded.backend.backend()
         raise GridcastError(f"this process has Keras on {there} already; start it anew for {backend}")
     os.environ["KERAS_BACKEND"] = backend
-    # XLA divides work by the cores that it sees, and the last bits of a sum follow.
-    os.environ.setdefault("NPROC", "1")
+    os.environ.setdefault("NPROC", CORES)
     if backend == "jax":
         # Keras looks for TensorFlow whenever it writes a file; finding it costs three seconds and a
         # screenful of banners.

@@ -1,0 +1,102 @@
+"""Forecasts, asked as JSON or as a CSV file."""
+
+from __future__ import annotations
+
+import functools
+from typing import Annotated
+
+import anyio.to_thread
+import numpy as np
+import pandas as pd
+from fastapi import APIRouter, Query, Request, UploadFile
+from fastapi.responses import Response
+
+from gridcast.data import history as histories
+from gridcast.errors import DataError
+from gridcast.serving import answers, questions, refusals, schemas
+from gridcast.serving.models import Served
+from gridcast.serving.quick import Quick
+from gridcast.serving.refusals import wrong
+from gridcast.serving.service import KEY, as_csv, as_json, now, read_table, refusing, service_of, visit_of, wants_json
+
+LEVELS = r"^\s*0?\.\d{1,9}(\s*,\s*0?\.\d{1,9})*\s*$"
+router, quick = APIRouter(), APIRouter(route_class=Quick)
+
+
+@quick.post(
+    "/predict",
+    response_model=schemas.Answer,
+    responses=refusing(403, 404, 413),
+    dependencies=KEY,
+    tags=["forecasts"],
+)
+async def predict(question: schemas.Question, request: Request) -> Response:
+    """Forecast series from their history, given in the request."""
+    service, visit = service_of(request), visit_of(request)
+    served = service.models.get(question.model)
+    asked = questions.read(question, served, service.settings.limits, now())
+    visit.model, visit.rows = served.name, asked.rows
+    try:
+        found = await served.together.ask(asked)
+    except DataError as error:
+        raise questions.refused(error, served, "series", asked.placed.ids) from None
+    forecasts = answers.forecasts(asked, found, served)
+    service.counters.forecast(served.name, len(forecasts))
+    service.aside.answered(
+        visit.id, served, lambda: questions.frames(question, served), lambda: answers.frame(asked, found, served), asked
+    )
+    return as_json(answers.told(served, visit.milliseconds) | {"forecasts": forecasts})
+
+
+@router.post(
+    "/predict_csv",
+    response_model=schemas.Answer,
+    responses={200: {"content": {"text/csv": {}}}, **refusing(403, 404, 413)},
+    dependencies=KEY,
+    tags=["forecasts"],
+)
+async def predict_csv(
+    request: Request,
+    file: UploadFile,
+    model: Annotated[str, Query(max_length=1000)],
+    horizon: Annotated[int | None, Query(ge=1, le=10**6)] = None,
+    quantiles: Annotated[str | None, Query(pattern=LEVELS, max_length=1000, examples=["0.1,0.9"])] = None,
+    history: Annotated[int, Query(ge=0, le=10_000, description="steps of history to send back, in JSON")] = 0,
+) -> Response:
+    """Forecast the series of a CSV file with the experiment's own column names; CSV out, or JSON where asked for."""
+    service, visit = service_of(request), visit_of(request)
+    limits = service.settings.limits
+    served = service.models.get(model)
+    given = None if quantiles is None else [float(text) for text in quantiles.split(",")]
+    if given is not None and not all(0 < level < 1 for level in given):
+        raise wrong("must lie between 0 and 1", "quantiles")
+    steps, levels = questions.horizon_and_levels(served, horizon, given, limits)
+    reader = functools.partial(histories.read, own=served.own)
+    visit.model, content = served.name, await file.read()
+
+    def work() -> tuple[pd.DataFrame, pd.DataFrame]:
+        table = read_table(content, reader, served)
+        visit.rows = len(table)
+        questions.table("file", table, served, limits, now())
+        return table, _forecast(served, table, steps, levels if served.levels is not None else None)
+
+    table, found = await anyio.to_thread.run_sync(work, abandon_on_cancel=True)
+    service.counters.forecast(served.name, len(found) // steps)
+    service.aside.answered(visit.id, served, lambda: table, lambda: found, questions.Whole(steps, levels))
+    told = answers.told(served, visit.milliseconds)
+    if wants_json(request):
+        return as_json(told | {"forecasts": answers.of_frame(found, served, levels, table, history)})
+    return as_csv(found, told)
+
+
+def _forecast(served: Served, table: pd.DataFrame, horizon: int, levels: tuple[float, ...] | None) -> pd.DataFrame:
+    """The forecasts of a table. Raises Refusal (422)."""
+    try:
+        with np.errstate(all="ignore"):  # what is not finite is refused
+            asked = {"horizon": horizon} | ({} if levels is None else {"quantiles": levels})
+            found = served.forecaster.predict(table, asked)
+    except DataError as error:
+        raise refusals.of_table(str(error), served.names, "file") from None
+    if not np.isfinite(found.select_dtypes("number").to_numpy(float)).all():
+        raise answers.not_finite("file")
+    return found

@@ -1,0 +1,69 @@
+"""A version is loaded in a process of its own, and answers as if it had been loaded here."""
+
+import os
+import pickle
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from gridcast import registry
+from gridcast.errors import TrackingError
+from gridcast.forecaster import Forecaster
+from gridcast.serving import loading
+from served import FRAME, KINDS, READINGS, WATCHED
+
+pytestmark = pytest.mark.xdist_group("serving")
+ALL = (*KINDS, WATCHED)
+
+
+@pytest.fixture(scope="module")
+def found(shop):
+    return [registry.find(name, shop.uri) for name in ALL]
+
+
+@pytest.fixture(scope="module")
+def apart(shop, found, programs):
+    return dict(zip(ALL, loading.apart(programs, found, shop.uri, nice=0), strict=True))
+
+
+def networks(model):
+    if isinstance(model, Forecaster) and model.members:
+        return [network for member in model.members for network in networks(member)]
+    return list(model.network.members.values()) if getattr(model, "routes", ()) else [model.network]
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_what_comes_from_a_process_of_its_own_answers_the_same_without_keras(shop, found, apart, name):
+    [here] = loading.load([found[ALL.index(name)]], shop.uri)
+    there = apart[name]
+    assert {type(network).__name__ for network in networks(there.model)} <= {"Compiled", "Weights"}
+    assert there.examples == here.examples
+    table = READINGS if name == WATCHED else FRAME
+    pd.testing.assert_frame_equal(there.model.predict(table), here.model.predict(table))
+
+
+def test_what_it_says_of_a_version_that_cannot_be_loaded_is_told_here(shop, found, programs):
+    missing = found[0].__class__(**vars(found[0]) | {"uri": "models:/nobody/7"})
+    with pytest.raises(TrackingError, match="nobody"):
+        loading.apart(programs, [missing], shop.uri, nice=0)
+
+
+def test_a_process_that_dies_is_told_of(found, programs):
+    class Deadly:
+        """What ends the process that is given it."""
+
+        uri = found[0].uri
+
+        def __reduce__(self):
+            return os._exit, (1,)
+
+    with pytest.raises(TrackingError, match="the process that loads it has died"):
+        loading.apart(programs, [Deadly()], None, nice=0)
+
+
+def test_programs_leave_their_process_as_they_are(apart):
+    network = apart["sales"].model.network
+    again = pickle.loads(pickle.dumps(network))
+    read = {name: np.ones((3, *shape), kind) for name, (shape, kind) in network.program.inputs.items()}
+    np.testing.assert_array_equal(again.predict_on_batch(read), network.predict_on_batch(read))
