@@ -81,7 +81,7 @@ def record_detector(store: Store, plan: Plan, name: str, folder: Path) -> str:
     own, material = run(plan, 0).configuration, plan.material
     network = autoencoder.build(own, autoencoder.Shape(own.lookback, 2), 1, portable=True)
     training = material.channels[0, : material.spans.train]
-    usual = Detector(material.preprocessing, network, own.detector, 0.0, "quantile", 0.001, np.ones(1))
+    usual = Detector(material.preprocessing, network, own.detector, 0.0, "quantile", 0.001, ())
     usual = replace(usual, usual=usual.usual_of(training))
     whole = replace(usual, threshold=float(np.nanmax(usual.contributions(training).mean(axis=1))))
     network.save(folder / NETWORK)

@@ -53,3 +53,11 @@ def test_missing_values_stay_missing_and_what_never_varies_is_left_alone():
     still, none = injection.inject(np.ones((100, 2)), 10)
     assert (still == 1).all()
     assert not none.any()
+
+
+def test_faults_have_a_length_of_their_own():
+    values = readings()
+    changed, labels = injection.inject(values)
+    again, _ = injection.inject(values, injection.LENGTH)
+    np.testing.assert_array_equal(changed, again)
+    assert labels.any()

@@ -48,14 +48,18 @@ def check(own: Detector, carried: registry.Loaded, rows: Sequence[Mapping[str, A
     """
     uri = carried.found.uri
     table, columns = _table(own, rows) if rows else usual(own), [SCORE, *own.sensors]
+    otherwise = TrackingError(f"{uri}: was made by a gridcast that scores otherwise; train it again, or serve it there")
+    if not all(hasattr(one, "whitening") for one in own.usual):
+        raise otherwise
     try:
         expected, found = (one.predict(table)[columns].to_numpy(float) for one in (carried, own))
     except DataError as error:
         raise TrackingError(f"{uri}: cannot score its sample: {error}") from None
-    if not len(found) or not np.isfinite(found).all():
+    if not np.isfinite(found).any():
         raise TrackingError(f"{uri}: its scores of a sample are no numbers")
-    if found.shape != expected.shape or not np.allclose(found, expected, rtol=1e-3, atol=1e-3 * expected.max()):
-        raise TrackingError(f"{uri}: was made by a gridcast that scores otherwise; train it again, or serve it there")
+    close = {"rtol": 1e-3, "atol": 1e-3 * np.nanmax(found), "equal_nan": True}
+    if found.shape != expected.shape or not np.allclose(found, expected, **close):
+        raise otherwise
 
 
 def usual(own: Detector) -> pd.DataFrame:

@@ -54,7 +54,7 @@ def watching(material: Material, settings: Configuration, network: Any) -> tuple
         math.inf,
         chosen.threshold,
         thresholds.checked(chosen.threshold, chosen.level),
-        np.ones((1, 1)),
+        (),
         chosen.least,
         chosen.gap,
     )
@@ -71,7 +71,7 @@ def _faults_found(own: Detector, material: Material) -> float:
     """AUC-PR of the scores of the validation span, once faults are put into it: the same ones for every run."""
     start, end = material.spans["validation"]
     values = material.channels[0, :end].copy()
-    values[start:], labels = injection.inject(values[start:], material.preprocessing.lookback)
+    values[start:], labels = injection.inject(values[start:])
     score = detection.over(own.contributions, values, (start, end), own.lookback).mean(axis=1)
     return scoring.auc_pr(np.where(np.isfinite(score), score, -np.inf), labels)
 
