@@ -132,7 +132,7 @@ class Detector:
         return range(-self.lookback if self.kind != "prediction" else 0, self.ahead)
 
     def ends(self, values: np.ndarray) -> np.ndarray:
-        """Ends (n,) of the windows of `values` (steps, sensors) that can be read: no NaN in them nor in what is ahead."""
+        """Ends (n,) of the windows of `values` (steps, sensors) without NaN, in what is ahead of them neither."""
         known = np.isfinite(values).all(axis=1, keepdims=True).T
         return windows.origins(known, self.lookback, self.ahead, 1, 0, len(values))[:, 1]
 
