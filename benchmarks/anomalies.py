@@ -51,7 +51,7 @@ import yaml
 from peers import windows
 from sklearn.metrics import roc_auc_score
 
-from gridcast import config, plan
+from gridcast import config, grid, plan
 from gridcast.anomaly import detection, events, scoring
 from gridcast.anomaly.baselines import DETECTORS
 from gridcast.plan import Plan
@@ -61,7 +61,7 @@ HERE = Path(__file__).parent.absolute()
 EXPERIMENTS, RESULTS = HERE / "grids" / "anomalies", HERE / "results"
 MAST = HERE.parent / "experiments" / "met_mast.yaml"
 SEEDS = (0, 1, 2)
-NETWORKS = ("reconstruction", "prediction", "both")
+NETWORKS = ("reconstruction", "prediction", "both", "encoding")
 CHOSEN = "chosen"
 VALIDATED = 0.2
 """Share of the rows before the test that networks keep as validation."""
@@ -327,8 +327,8 @@ def _together(tasks: list[Task], results: list[Result]) -> dict[str, float]:
 
 
 def _asked(task: Task) -> str:
-    """Digest of all that decides a result but code: the experiment without the place of its file."""
-    told = task.content | {"data": {**task.content["data"], "source": "", "labels": ""}}
+    """Digest of all that decides a result but code: the experiment without the place of its file, and how it scores."""
+    told = task.content | {"data": {**task.content["data"], "source": "", "labels": ""}, "semantics": grid.DETECTION}
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 
 

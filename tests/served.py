@@ -16,7 +16,7 @@ import numpy as np
 import requests
 
 from gridcast import evaluation, registry, tracking
-from gridcast.anomaly import detection
+from gridcast.anomaly import detection, whitening
 from gridcast.forecaster import MEMBERS, NETWORK, SETTINGS
 from gridcast.plan import Plan
 from gridcast.registry import BEATEN, CHAMPION
@@ -81,8 +81,8 @@ def record_detector(store: Store, plan: Plan, name: str, folder: Path) -> str:
     own, material = run(plan, 0).configuration, plan.material
     network = autoencoder.build(own, autoencoder.Shape(own.lookback, 2), 1, portable=True)
     training = material.channels[0, : material.spans.train]
-    usual = Detector(material.preprocessing, network, own.detector, 0.0, "quantile", 0.001, np.ones(1))
-    usual = replace(usual, usual=usual.usual_of(training))
+    usual = Detector(material.preprocessing, network, own.detector, 0.0, "quantile", 0.001, ())
+    usual = replace(usual, usual=whitening.usual(usual, training))
     whole = replace(usual, threshold=float(np.nanmax(usual.contributions(training).mean(axis=1))))
     network.save(folder / NETWORK)
     files = {SETTINGS: json.dumps(whole.to_json()).encode(), NETWORK: (folder / NETWORK).read_bytes()}

@@ -220,7 +220,7 @@ def test_the_command_line_starts_without_heavy_packages(tmp_path):
 
 
 def test_importing_what_needs_no_network_touches_nothing(tmp_path):
-    packages = {"keras", "matplotlib", "seaborn", "distributed"}
+    packages = {"keras", "jax", "matplotlib", "seaborn", "distributed"}
     heavy = {file for file in TREES if imported(file, at_once=True) & packages}
     whole = {module: {module} | reachable(module, at_once=True) for module in MODULES}
     light = [module for module in MODULES if not {MODULES[name] for name in whole[module]} & heavy]

@@ -324,6 +324,10 @@ def test_an_experiment_moves_to_other_data_and_stays_the_same_else():
         ({"data": {"target": "flow"}}, "data.target: means nothing under task: anomaly, which reads a column for each"),
         ({"window": {"horizon": 2}}, "window.horizon: must be left out under task: anomaly, for the step after a"),
         ({"data": {"gaps": "zero"}}, "data.gaps: must be left out under task: anomaly, for a value that is made up"),
+        (
+            {"data": {"labels": None, "labelled": "omit"}},
+            "data.labelled: omit needs data.labels, which say which steps; name them, or leave it out",
+        ),
         ({"mode": "local"}, "mode: must be left out under task: anomaly, for one network watches all sensors"),
         ({"training": {"loss": "mae"}}, "loss: means nothing under task: anomaly, whose score is a squared error"),
         ({"grid": {"likelihood": ["student-t"]}}, "likelihood: means nothing under task: anomaly"),

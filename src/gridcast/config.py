@@ -148,7 +148,8 @@ class Configuration(Section):
     windows are read: `standard`, around their mean in units of their spread, or `mean`, in units
     of their level, which is all that counts know.
     `detector` and `latent` are those of task: anomaly: whether it rebuilds a window, predicts the step after
-    it, or both, and how many numbers stand between its encoder and its decoder.
+    it, or both, scored by its errors, or (`encoding`) does both, scored by what its encoder leaves of a window
+    first; and how many numbers that is.
     """
 
     layer: Literal["GRU", "LSTM"] = "LSTM"
@@ -164,7 +165,7 @@ class Configuration(Section):
     loss: Literal["mse", "mae", "huber"] = "mse"
     likelihood: Literal["student-t", "gaussian", "negative-binomial", "quantile"] | None = None
     scaling: Literal["standard", "mean"] | None = None
-    detector: Literal["reconstruction", "prediction", "both"] | None = None
+    detector: Literal["reconstruction", "prediction", "both", "encoding"] | None = None
     latent: Annotated[int, Field(ge=1, le=4096)] | None = None
 
     @property

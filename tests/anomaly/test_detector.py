@@ -7,12 +7,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from gridcast.anomaly import whitening
 from gridcast.errors import DataError
 from samples import readings, watched
 
 pytestmark = pytest.mark.usefixtures("jax_backend")
 
 FRAME = readings()
+KINDS = ("reconstruction", "prediction", "both", "encoding")
 
 
 @pytest.fixture(scope="module")
@@ -30,53 +32,69 @@ def made(material):
     def build(kind):
         settings = Configuration(layer="GRU", units=3, latent=2, detector=kind, lookback=6)
         network = autoencoder.build(settings, autoencoder.Shape(6, 3), 1, portable=True)
-        own = Detector(material.preprocessing, network, kind, np.inf, "quantile", 0.001, np.ones((1, 1)))
-        own = replace(own, usual=own.usual_of(material.channels[0, :280]))
+        own = Detector(material.preprocessing, network, kind, np.inf, "quantile", 0.001, ())
+        own = replace(own, usual=whitening.usual(own, material.channels[0, :280]))
         return replace(own, threshold=float(np.nanmax(own.contributions(material.channels[0, :280]).mean(axis=1))))
 
-    return {kind: build(kind) for kind in ("reconstruction", "prediction", "both")}
+    return {kind: build(kind) for kind in KINDS}
+
+
+def squares(own, vector):
+    """Squared Mahalanobis distance over the dimensions, from the mean and what the whitening says of the covariance."""
+    away = vector - own.mean
+    return float(away @ own.whitening.T @ own.whitening @ away) / len(away)
 
 
 def by_hand(detector, values):
     """Contributions, window by window and step by step."""
-    usual = dict(zip(detector.offsets, detector.usual, strict=True))
-    lookback = detector.lookback
-    rebuilt, ahead = [[] for _ in values], np.full(values.shape, np.nan)
-    for end in range(lookback, len(values) + 1):
+    import keras
+
+    network, lookback = detector.network, detector.lookback
+    encoder = keras.Model(network.inputs, network.get_layer("latent").output)
+    *each, beside, encoded = detector.usual
+    found = [[] for _ in values]
+    for end in range(lookback, len(values) + (detector.kind == "reconstruction")):
+        steps = np.array([end + offset for offset in detector.offsets])
         window = values[end - lookback : end]
-        if not np.isfinite(window).all():
+        if not np.isfinite(window).all() or not np.isfinite(values[steps]).all():
             continue
-        found = detector.network.predict_on_batch({"history": window[None]})[0]
-        if detector.kind != "prediction":
-            for step in range(lookback):
-                rebuilt[end - lookback + step].append((found[step] - window[step]) ** 2 / usual[step - lookback])
-        if detector.kind != "reconstruction" and end < len(values) and np.isfinite(values[end]).all():
-            ahead[end] = (found[-1] - values[end]) ** 2 / usual[0]
-    mean = np.array([np.mean(errors, axis=0) if errors else np.full(values.shape[1], np.nan) for errors in rebuilt])
-    return {"reconstruction": mean, "prediction": ahead, "both": mean + ahead}[detector.kind]
+        error = network.predict_on_batch({"history": window[None]})[0] - values[steps]
+        apart = np.stack([own.whitening @ (error[:, k] - own.mean) for k, own in enumerate(each)], axis=1)
+        share = np.mean([(beside.whitening @ (row - beside.mean)) ** 2 for row in apart], axis=0)
+        if detector.kind == "encoding":
+            share = np.log1p(share)
+            share = share + share / share.mean() * squares(encoded, encoder.predict_on_batch(window[None])[0])
+        for step in steps:
+            found[step].append(share)
+    return np.array([np.mean(shares, axis=0) if shares else np.full(values.shape[1], np.nan) for shares in found])
 
 
-@pytest.mark.parametrize("kind", ["reconstruction", "prediction", "both"])
-def test_contributions_are_squared_errors_averaged_over_the_windows_that_cover_a_step(
+@pytest.mark.parametrize("kind", KINDS)
+def test_contributions_are_whitened_squares_averaged_over_the_windows_that_answer_for_a_step(
     material, made, kind, monkeypatch
 ):
     monkeypatch.setattr("gridcast.anomaly.detector.CHUNK", 10)
     values = material.channels[0, :40].copy()
     values[17, 1] = np.nan
     found = made[kind].contributions(values)
-    np.testing.assert_allclose(found, by_hand(made[kind], values), rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(found, by_hand(made[kind], values), rtol=1e-3, atol=1e-5)
     assert np.isnan(found[17]).all()
-    assert np.isfinite(found[[16, 18]]).all() == (kind == "reconstruction")
+    assert np.isfinite(found[16]).all()
+    assert np.isfinite(found[18]).all() == (kind != "prediction")
 
 
 def test_a_table_is_scored_as_the_mean_of_what_its_sensors_contribute(material, made):
     answer = made["both"].predict(FRAME.assign(still=7.0))
     assert list(answer) == ["time", "score", "threshold", "anomaly", "flow", "heat", "still"]
-    np.testing.assert_array_equal(answer["time"], material.times[6:])  # nothing is predicted before a window ends
+    np.testing.assert_array_equal(answer["time"], material.times)
     np.testing.assert_allclose(answer["score"], answer[["flow", "heat", "still"]].mean(axis=1))
     np.testing.assert_array_equal(answer["anomaly"], answer["score"] > answer["threshold"])
-    whole = made["both"].contributions(material.channels[0])
-    np.testing.assert_allclose(answer[["flow", "heat", "still"]], whole[6:], rtol=1e-5)
+    np.testing.assert_allclose(
+        answer[["flow", "heat", "still"]], made["both"].contributions(material.channels[0]), rtol=1e-5
+    )
+    ahead = made["prediction"].predict(FRAME.assign(still=7.0))
+    assert np.flatnonzero(ahead["score"].isna()).tolist() == [0, 1, 2, 3, 4, 5]  # before the first window ends
+    assert not ahead["anomaly"][:6].any()
 
 
 @pytest.mark.parametrize(
@@ -95,21 +113,24 @@ def test_a_table_is_scored_as_the_mean_of_what_its_sensors_contribute(material, 
 def test_a_table_that_cannot_be_scored_is_refused_and_told_why(made, change, told):
     table = change(FRAME.assign(still=7.0))
     if told is None:  # half a minute later, all of it: an axis of its own
-        assert len(made["both"].predict(table)) == 474
+        assert len(made["both"].predict(table)) == 480
         return
     with pytest.raises(DataError) as caught:
         made["both"].predict(table)
     assert told in str(caught.value)
 
 
-def test_steps_near_missing_ones_are_not_scored_and_all_others_are(made):
+def test_steps_near_missing_ones_are_not_scored_and_all_others_are_and_no_event_goes_across(made):
+    from gridcast.anomaly import events
+
     table = FRAME.assign(still=7.0)
     table.loc[100:110, "heat"] = np.nan
     table = table.drop(index=range(200, 204))
     answer = made["reconstruction"].predict(table)
-    left = set(pd.DatetimeIndex(FRAME["time"])) - set(answer["time"])
-    assert left == {*pd.DatetimeIndex(FRAME["time"][100:111]), *pd.DatetimeIndex(FRAME["time"][200:204])}
-    assert not len(made["reconstruction"].predict(table.assign(flow=np.nan)))
+    assert len(answer) == 480
+    assert np.flatnonzero(answer["score"].isna()).tolist() == [*range(100, 111), *range(200, 204)]
+    assert events.spans(answer["score"].to_numpy() >= 0).tolist() == [[0, 100], [111, 200], [204, 480]]
+    assert made["reconstruction"].predict(table.assign(flow=np.nan))["score"].isna().all()
 
 
 def test_a_column_that_was_not_in_training_is_passed_over(made):
@@ -152,13 +173,31 @@ def test_a_detector_comes_back_from_its_files(made, material, tmp_path):
     pd.testing.assert_frame_equal(again.predict(table), own.predict(table))
 
 
-def test_errors_are_told_in_units_of_those_that_training_had_at_the_same_place(made, material):
-    own, training = made["both"], material.channels[0, :280]
-    errors = np.concatenate([errors for _, errors in own.errors(training)])
-    assert errors.shape == (275, 7, 3)  # six steps that are rebuilt, and the next one
-    assert np.isnan(errors[-1, -1]).all()
-    np.testing.assert_allclose(own.usual, np.nanmean(errors, axis=0), rtol=1e-4)
-    assert np.nanmean(own.contributions(training)) == pytest.approx(2.0, rel=0.02)  # rebuilt 1, predicted 1
+def test_whitening_is_undone_by_the_covariance():
+    axis = np.tile([[8.0, 1.0], [2.0, -1.0], [4.0, 2.0], [6.0, -2.0]], (2500, 1))
+    own = whitening.fit(axis)  # variances 5 and 2.5, covariance 0.5
+    np.testing.assert_allclose(own.mean, [5.0, 0.0], atol=1e-12)
+    np.testing.assert_allclose(np.linalg.inv(own.whitening.T @ own.whitening), [[5.0, 0.5], [0.5, 2.5]], rtol=1e-2)
+    white = own.white(axis)
+    np.testing.assert_allclose(white.T @ white / len(white), np.eye(2), atol=0.01)
+    assert (np.diag(own.whitening) > 3 * np.abs(own.whitening[[0, 1], [1, 0]])).all()  # each stays what it was
+    few = whitening.fit(axis[:3])  # fewer than a covariance can be had from
+    assert np.isfinite(few.whitening).all()
+    still = whitening.fit(np.full((9, 2), 7.0))
+    np.testing.assert_allclose(still.white(np.array([7.0, 7.001])), [0.0, 1.0], atol=1e-9)  # in thousandths
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_scores_are_told_in_units_of_those_that_training_had(made, material, kind):
+    own, training = made[kind], material.channels[0, :280]
+    _, errors, latent = map(np.concatenate, zip(*own.errors(training, own.ends(training)), strict=True))
+    windows = 280 - own.needed + 1
+    assert (errors.shape, latent.shape) == ((windows, len(own.offsets), 3), (windows, 2))
+    np.testing.assert_allclose(own.usual[0].mean, errors[:, :, 0].mean(axis=0), atol=1e-5)
+    np.testing.assert_allclose(own.usual[-1].mean, latent.mean(axis=0), atol=1e-5)
+    score = own.contributions(training).mean(axis=1)
+    low, high = (0.7, 1.3) if kind != "encoding" else (1.0, 2.0)
+    assert low < np.nanmean(score) < high
 
 
 def test_a_reading_beyond_all_numbers_of_single_precision_is_an_alarm(made):

@@ -22,7 +22,7 @@ from servers import free_port
 
 pytestmark = [pytest.mark.usefixtures("jax_backend"), pytest.mark.xdist_group("anomaly")]
 
-NORMAL = readings(1200, seed=4)
+NORMAL = readings(2400, seed=4)
 
 
 @dataclass(frozen=True)

@@ -53,3 +53,10 @@ def test_missing_values_stay_missing_and_what_never_varies_is_left_alone():
     still, none = injection.inject(np.ones((100, 2)), 10)
     assert (still == 1).all()
     assert not none.any()
+
+
+def test_faults_have_a_length_of_their_own():
+    changed, labels = injection.inject(readings(steps=260, sensors=1))
+    assert np.flatnonzero(labels[:110]).tolist() == [15, *range(60, 70)]  # a spike amid ten steps, a shift of ten
+    assert injection.LENGTH == 10
+    assert (changed[60:70] != readings(steps=260, sensors=1)[60:70]).all()

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import pandas as pd
@@ -27,7 +28,9 @@ DETECTOR = "detector"
 CHUNK = 256
 """Windows that go through the network at once: always so many, so that one compiled program serves every table."""
 SMALL = 1e-6
-"""The smallest error that counts as usual, in squared scaled units: what never errs in training is not divided by."""
+"""Variance, in squared scaled units, that all have at least: what never errs in training is not divided by."""
+LATENT = "latent"
+"""The layer of a network that the few numbers come from."""
 FURTHEST = 1e15
 """Scaled units that no value counts for more than: its square would leave single precision, and say nothing."""
 FAR = 10.0
@@ -42,15 +45,29 @@ def channels(own: Preprocessing, values: np.ndarray) -> np.ndarray:
 
 
 @dataclass(frozen=True)
+class Usual:
+    """What vectors of normal operation are like: their `mean` (dims,), and `whitening` (dims, dims), which makes them
+    uncorrelated, each of variance 1, and changes them as little as can be.
+    """
+
+    mean: np.ndarray
+    whitening: np.ndarray
+
+    def white(self, vectors: np.ndarray) -> np.ndarray:
+        """`vectors` (..., dims) less the mean, whitened."""
+        return np.asarray((vectors - self.mean) @ self.whitening.T)
+
+
+@dataclass(frozen=True)
 class Detector:
     """A trained network with everything needed to tell which steps of a table are anomalous, and by which sensors.
 
     `kind` is what the network does with a window of all sensors: `reconstruction` rebuilds it from the few numbers
-    that its encoder leaves of it, `prediction` forecasts the step after it, `both` does both. A score is the mean
-    over the sensors of squared errors, each in units of the `usual` one (offsets, sensors) that training had at this
-    place of a window and of this sensor: what is hard to tell weighs no more than what is easy. Above the
-    `threshold`, which the `rule` took at its `level` from the scores of training, a step is anomalous. An event has
-    `least` such steps, with at most `gap` others between them.
+    that its encoder leaves of it, `prediction` forecasts the step after it, `both` does both, and is scored by its
+    errors; `encoding` does both too, and is scored by these few numbers first. `usual` tells of these in training:
+    errors of each sensor in a window, then of all sensors at a step, last the few numbers. Above the `threshold`,
+    which the `rule` took at its `level` from the scores of training, a step is anomalous. An event has `least` such
+    steps, with at most `gap` others between them.
     """
 
     preprocessing: Preprocessing
@@ -59,7 +76,7 @@ class Detector:
     threshold: float
     rule: str
     level: float
-    usual: np.ndarray = field(compare=False)
+    usual: tuple[Usual, ...] = field(compare=False)
     least: int = 1
     gap: int = 0
 
@@ -84,67 +101,82 @@ class Detector:
         return self.preprocessing.lookback
 
     @property
+    def ahead(self) -> int:
+        """Steps after a window that the network answers for."""
+        return int(self.kind != "reconstruction")
+
+    @property
     def needed(self) -> int:
         """The fewest steps of a table of which one can be scored."""
-        return self.lookback + (self.kind != "reconstruction")
+        return self.lookback + self.ahead
 
     @property
     def offsets(self) -> range:
         """Where the steps that the network answers for lie, from the end of their window on."""
-        return range(-self.lookback if self.kind != "prediction" else 0, 1 if self.kind != "reconstruction" else 0)
+        return range(-self.lookback if self.kind != "prediction" else 0, self.ahead)
 
-    def errors(self, values: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Ends (n,) of windows of `values` (steps, sensors), and squared errors (n, offsets, sensors) of the network.
+    def ends(self, values: np.ndarray) -> np.ndarray:
+        """Ends (n,) of the windows of `values` (steps, sensors) without NaN, in what is ahead of them neither."""
+        known = np.isfinite(values).all(axis=1, keepdims=True).T
+        return windows.origins(known, self.lookback, self.ahead, 1, 0, len(values))[:, 1]
 
-        Scaled units all. Only windows without NaN are read; an error is NaN where the step predicted has one, or is
-        not there.
+    def errors(self, values: np.ndarray, ends: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        """Some of the `ends` (n,) of windows of `values` (steps, sensors), and what the network makes of them.
+
+        That is its errors (n, offsets, sensors) and the few numbers (n, latent) left by its encoder, all in scaled
+        units.
         """
-        known = np.isfinite(values).all(axis=1)
-        beyond = np.where(known[:, None], values, np.nan)
-        beyond = np.concatenate([beyond, np.full((1, values.shape[1]), np.nan, values.dtype)])
-        ends = windows.origins(known[None], self.lookback, 0, 1, 0, len(values))[:, 1]
+        answering = whole(self.network)
         for start in range(0, len(ends), CHUNK):
             part = ends[start : start + CHUNK]
             same = np.resize(part, CHUNK)
-            read = values[same[:, None] + np.arange(-self.lookback, 0)]
-            found = np.asarray(self.network.predict_on_batch({"history": read}))[: len(part)]
-            yield part, np.square(found - beyond[part[:, None] + np.array(self.offsets)])
-
-    def usual_of(self, values: np.ndarray) -> np.ndarray:
-        """Mean errors (offsets, sensors) over the windows of `values` (steps, sensors), but not less than `SMALL`."""
-        sums, counts = np.zeros((len(self.offsets), values.shape[1])), np.zeros((len(self.offsets), 1))
-        for _, errors in self.errors(values):
-            sums += np.nansum(errors, axis=0, dtype=float)
-            counts += np.isfinite(errors[:, :, :1]).sum(axis=0)
-        return np.maximum(sums / np.maximum(counts, 1), SMALL)
+            found, latent = answering.predict_on_batch(
+                {"history": values[same[:, None] + np.arange(-self.lookback, 0)]}
+            )
+            errors = np.asarray(found)[: len(part)] - values[part[:, None] + np.array(self.offsets)]
+            yield part, errors, np.asarray(latent)[: len(part)]
 
     def contributions(self, values: np.ndarray) -> np.ndarray:
-        """What each sensor adds to the score of each step (steps, sensors): its errors in units of the `usual` ones.
+        """What each sensor adds to the score of each step (steps, sensors), which is the mean over the sensors.
 
-        `values` (steps, sensors) are in scaled units, NaN where nothing was seen; no window reads such a step. A
-        rebuilt step counts by its mean over all windows that cover it, so the score of a step is settled once
-        `lookback` - 1 more have come. Where steps are rebuilt and predicted, both are added. NaN where no
-        window allows to tell.
+        `values` (steps, sensors) are in scaled units, NaN where nothing was seen; no window touches such a step. The
+        errors of a window are whitened, those of each sensor over the steps, then those of a step over the sensors.
+        A sensor adds the mean of its squares d: 1 where it is as usual. So the score is the squared Mahalanobis
+        distance of the window's errors in units of the usual one. A step has the mean over the windows that answer
+        for it; where they are rebuilt, the score is settled `lookback` steps later. NaN where no window allows to tell.
+
+        An `encoding` scores the Mahalanobis distance, of the same kind, of the few numbers its encoder leaves, and
+        adds log(1 + d) of the errors. These numbers hardly grow with what they encode, and log(1 + d) is, but for a
+        factor, the negative log-likelihood of a t distribution with as many degrees of freedom as dimensions. So a
+        sensor that drifts slowly out of the range of a short training, where networks err hundreds of times their
+        usual error, does not silence all others. The distance is of no sensor: it is shared as the other term is.
+
+        Sources: Malhotra, Ramakrishnan, Anand, Vig, Agarwal, Shroff (2016), "LSTM-based Encoder-Decoder for
+        Multi-sensor Anomaly Detection", for the distance of errors, with one covariance of all in place of that of
+        steps and that of sensors; Denouden, Salay, Czarnecki, Abdelzad, Phan, Vernekar (2018), "Improving
+        Reconstruction Autoencoder Out-of-distribution Detection with Mahalanobis Distance", for adding what the
+        encoder tells.
         """
-        rebuilt, times = np.zeros(values.shape), np.zeros((len(values), 1))
-        ahead = np.full(values.shape, np.nan)
-        for ends, errors in self.errors(values):
-            for k, offset in enumerate(self.offsets):
-                at, share = ends + offset, errors[:, k] / self.usual[k]
-                if offset < 0:
-                    rebuilt[at] += share
-                    times[at] += 1
-                else:
-                    ahead[at[at < len(values)]] = share[at < len(values)]
-        rebuilt = np.divide(rebuilt, times, out=np.full(values.shape, np.nan), where=times > 0)
-        return {"reconstruction": rebuilt, "prediction": ahead, "both": rebuilt + ahead}[self.kind]
+        total, times = np.zeros(values.shape), np.zeros((len(values), 1))
+        *each, beside, encoded = self.usual
+        for ends, errors, latent in self.errors(values, self.ends(values)):
+            share = np.mean(np.square(beside.white(apart(each, errors))), axis=1)
+            if self.kind == "encoding":
+                share = np.log1p(share)
+                away = np.mean(np.square(encoded.white(latent)), axis=1)
+                share *= 1 + (away / np.maximum(share.mean(axis=1), SMALL))[:, None]
+            for offset in self.offsets:
+                total[ends + offset] += share
+                times[ends + offset] += 1
+        return np.divide(total, times, out=np.full(values.shape, np.nan), where=times > 0)
 
     def predict(self, table: pd.DataFrame, params: Mapping[str, Any] | None = None) -> pd.DataFrame:  # noqa: ARG002
-        """A row for each step of `table` that can be scored: time, `score`, `threshold`, `anomaly`, and each sensor.
+        """A row for each step of `table`, missing ones in between too: time, `score`, `threshold`, `anomaly`, sensors.
 
         `anomaly` tells whether the score lies above the threshold. Under the name of a sensor stands what it
         contributes to the score, which is the mean over the sensors. Steps are scored as far as windows of
-        `lookback` steps reach in which every sensor has a value; a table may have steps that are missing.
+        `lookback` steps reach in which every sensor has a value; elsewhere score and contributions are NaN, so that
+        no event goes on over what nobody saw.
 
         A change of a sensor that was constant in training counts in thousandths of its unit, or in what the network
         errs there. Values are taken as they come: of a sensor whose unit has changed each step is anomalous, and a
@@ -158,10 +190,9 @@ class Detector:
         scaled = channels(self.preprocessing, values)
         self._warn_of_units(scaled)
         found = self.contributions(scaled)
-        scored = np.isfinite(found).all(axis=1)
-        score = found[scored].mean(axis=1)
-        told = {self.time: times[scored], SCORE: score, THRESHOLD: self.threshold, ANOMALY: score > self.threshold}
-        return pd.DataFrame(told | {name: found[scored, k] for k, name in enumerate(self.sensors)})
+        score = found.mean(axis=1)
+        told = {self.time: times, SCORE: score, THRESHOLD: self.threshold, ANOMALY: score > self.threshold}
+        return pd.DataFrame(told | {name: found[:, k] for k, name in enumerate(self.sensors)})
 
     def read(self, table: pd.DataFrame) -> tuple[pd.DatetimeIndex, np.ndarray]:
         """The steps of `table` and the values (steps, sensors) in data units, NaN where one is missing. DataError."""
@@ -208,7 +239,8 @@ class Detector:
     def to_json(self) -> dict[str, Any]:
         """All but the network, as it is kept beside it: plain lists, numbers and strings."""
         names = ("kind", "threshold", "rule", "level", "least", "gap")
-        own = {name: getattr(self, name) for name in names} | {"usual": self.usual.tolist()}
+        usual = [[own.mean.tolist(), own.whitening.tolist()] for own in self.usual]
+        own = {name: getattr(self, name) for name in names} | {"usual": usual}
         return {**self.preprocessing.to_json(), DETECTOR: own}
 
 
@@ -218,10 +250,33 @@ def load(folder: Path | str) -> Detector:
 
     content = json.loads(Path(folder, SETTINGS).read_text(encoding="utf-8"))
     network = keras.saving.load_model(Path(folder, NETWORK), compile=False)
-    own = content[DETECTOR] | {"usual": np.array(content[DETECTOR]["usual"])}
-    return Detector(Preprocessing.from_json(content), network, **own)
+    usual = tuple(Usual(np.array(mean), np.array(whitening)) for mean, whitening in content[DETECTOR]["usual"])
+    return Detector(Preprocessing.from_json(content), network, **content[DETECTOR] | {"usual": usual})
 
 
 def _load_pyfunc(path: str) -> Detector:
     """Door for `mlflow.pyfunc.load_model`, which calls it by this name."""
     return load(path)
+
+
+def apart(each: Sequence[Usual], errors: np.ndarray) -> np.ndarray:
+    """Errors (n, offsets, sensors), those of each sensor whitened over the offsets."""
+    return np.stack([own.white(errors[:, :, k]) for k, own in enumerate(each)], axis=2)
+
+
+def whole(network: Any) -> Any:
+    """`network` with the few numbers left by its encoder as a second output; the same each time, as it is compiled.
+
+    One that has left Keras behind is whole already.
+    """
+    if not hasattr(network, "get_layer"):
+        return network
+    import keras
+
+    if network not in _WHOLE:
+        outputs = [network.output, network.get_layer(LATENT).output]
+        _WHOLE[network] = keras.Model({"history": network.input["history"]}, outputs)
+    return _WHOLE[network]
+
+
+_WHOLE: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()

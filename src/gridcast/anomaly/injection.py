@@ -6,6 +6,8 @@ from collections.abc import Callable
 
 import numpy as np
 
+LENGTH = 10
+"""Steps of a fault, whatever the lookback of those who look for it: detectors compare by the same faults."""
 APART = 4
 """Faults begin so many times their length from each other, so that most steps stay as they were."""
 Fault = Callable[[np.ndarray, float, np.random.Generator], np.ndarray]
@@ -37,7 +39,7 @@ def _noise(values: np.ndarray, spread: float, random: np.random.Generator) -> np
 FAULTS: dict[str, Fault] = {"spike": _spike, "shift": _shift, "drift": _drift, "stuck": _stuck, "noise": _noise}
 
 
-def inject(values: np.ndarray, length: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+def inject(values: np.ndarray, length: int = LENGTH, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """`values` (steps, sensors) with faults of `length` steps, and which steps they changed (steps,).
 
     One kind after the other, each in one sensor that chance chooses among those that vary; the faults are the same

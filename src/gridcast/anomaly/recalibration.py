@@ -80,13 +80,14 @@ def figures(detector: Detector, table: pd.DataFrame, labels: np.ndarray | None) 
     Raises DataError where too few steps are left to take one from.
     """
     said = detector.predict(table).set_index(detector.time)
-    normal = np.ones(len(said), bool)
+    scored = said["score"].notna().to_numpy()
+    normal = scored.copy()
     if labels is not None:
         reach = detector.lookback * stream.step(detector.frequency)
         marked = pd.DatetimeIndex(table.loc[labels, detector.time]).sort_values()
         # Near means that some label lies in [step - reach, step + reach].
         times = pd.DatetimeIndex(said.index)
-        normal = marked.searchsorted(times - reach, "left") == marked.searchsorted(times + reach, "right")
+        normal &= marked.searchsorted(times - reach, "left") == marked.searchsorted(times + reach, "right")
     left = said[normal]
     fitted = math.floor(len(left) * (1 - HELD_OUT))
     if fitted < ENOUGH:
@@ -105,11 +106,11 @@ def figures(detector: Detector, table: pd.DataFrame, labels: np.ndarray | None) 
         fitted=fitted,
         tried=len(scores) - fitted,
         false_alarms=float(np.mean(scores[fitted:] > new)),
-        left_out=int((~normal).sum()),
+        left_out=int((scored & ~normal).sum()),
         flagged=tuple(f"{said.index[event.start]} to {said.index[event.end - 1]}" for event in found),
         confirmed=labels is not None,
-        first=said.index[0],
-        last=said.index[-1],
+        first=said.index[scored][0],
+        last=said.index[scored][-1],
     )
 
 

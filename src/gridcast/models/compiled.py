@@ -53,8 +53,11 @@ class Compiled:
                 {name: np.zeros((size, *shape), kind) for name, (shape, kind) in self.program.inputs.items()}
             )
 
-    def predict_on_batch(self, read: Mapping[str, np.ndarray]) -> np.ndarray:
-        """The network's answers (n, ...) to `read`, its inputs by name; of others it takes no notice."""
+    def predict_on_batch(self, read: Mapping[str, np.ndarray]) -> Any:
+        """The network's answers (n, ...) to `read`, its inputs by name; of others it takes no notice.
+
+        A list where the network has several outputs.
+        """
         own = {name: np.asarray(read[name], kind) for name, (_, kind) in self.program.inputs.items()}
         count = len(next(iter(own.values())))
         found = []
@@ -64,8 +67,9 @@ class Compiled:
             size = next(size for size in SIZES if size >= rows)
             if size > rows:
                 part = {name: _filled(values, size) for name, values in part.items()}
-            found.append(np.asarray(self.program.run(self.weights, part))[:rows])
-        return found[0] if len(found) == 1 else np.concatenate(found)
+            answers = self.program.run(self.weights, part)
+            found.append(jax.tree.map(lambda answer, rows=rows: np.asarray(answer)[:rows], answers))
+        return found[0] if len(found) == 1 else jax.tree.map(lambda *parts: np.concatenate(parts), *found)
 
 
 def _filled(values: np.ndarray, size: int) -> np.ndarray:

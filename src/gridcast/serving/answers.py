@@ -125,8 +125,7 @@ def scored(asked: Readings, found: np.ndarray, served: Served) -> pd.DataFrame:
     """The same contributions as `Detector.predict` gives them."""
     own, score = served.detector, events.score(found)
     told = {own.time: asked.times, SCORE: score, THRESHOLD: own.threshold, ANOMALY: score > own.threshold}
-    table = pd.DataFrame(told | dict(zip(own.sensors, found.T, strict=True)))
-    return table[np.isfinite(score)]
+    return pd.DataFrame(told | dict(zip(own.sensors, found.T, strict=True)))
 
 
 def not_finite(where: str) -> Refusal:

@@ -12,7 +12,7 @@ import pandas as pd
 
 from gridcast import registry
 from gridcast.anomaly import detection
-from gridcast.anomaly.detector import SCORE, Detector
+from gridcast.anomaly.detector import SCORE, Detector, Usual
 from gridcast.data import axis
 from gridcast.data.preprocessing import Preprocessing
 from gridcast.errors import DataError, TrackingError
@@ -29,7 +29,9 @@ def adopted(given: Any) -> Detector | None:
     if not hasattr(given, "threshold"):
         return None
     own = {field.name: getattr(given, field.name) for field in dataclasses.fields(Detector)}
-    return Detector(**own | {"preprocessing": Preprocessing.from_json(given.preprocessing.to_json())})
+    # One of an older gridcast knows its usual errors otherwise; `check` refuses it.
+    usual = tuple(Usual(one.mean, one.whitening) if hasattr(one, "whitening") else one for one in given.usual)
+    return Detector(**own | {"preprocessing": Preprocessing.from_json(given.preprocessing.to_json()), "usual": usual})
 
 
 def contributions(detector: Detector, asked: Sequence[np.ndarray]) -> list[np.ndarray]:
@@ -48,14 +50,18 @@ def check(own: Detector, carried: registry.Loaded, rows: Sequence[Mapping[str, A
     """
     uri = carried.found.uri
     table, columns = _table(own, rows) if rows else usual(own), [SCORE, *own.sensors]
+    otherwise = TrackingError(f"{uri}: was made by a gridcast that scores otherwise; train it again, or serve it there")
+    if not all(hasattr(one, "whitening") for one in own.usual):
+        raise otherwise
     try:
         expected, found = (one.predict(table)[columns].to_numpy(float) for one in (carried, own))
     except DataError as error:
         raise TrackingError(f"{uri}: cannot score its sample: {error}") from None
-    if not len(found) or not np.isfinite(found).all():
+    if not np.isfinite(found).any():
         raise TrackingError(f"{uri}: its scores of a sample are no numbers")
-    if found.shape != expected.shape or not np.allclose(found, expected, rtol=1e-3, atol=1e-3 * expected.max()):
-        raise TrackingError(f"{uri}: was made by a gridcast that scores otherwise; train it again, or serve it there")
+    close = {"rtol": 1e-3, "atol": 1e-3 * np.nanmax(found), "equal_nan": True}
+    if found.shape != expected.shape or not np.allclose(found, expected, **close):
+        raise otherwise
 
 
 def usual(own: Detector) -> pd.DataFrame:

@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 
 from gridcast import evaluation, registry, tracking
-from gridcast.anomaly.detector import Detector
+from gridcast.anomaly.detector import Detector, whole
 from gridcast.data import axis
 from gridcast.data.preprocessing import Preprocessing
 from gridcast.errors import DataError, GridcastError, TrackingError
@@ -98,7 +98,7 @@ def _loaded(found: registry.Found, uri: str | None) -> Loaded:
 
     carried = registry.load(found.uri, uri)
     if detector := detectors.adopted(carried.forecaster):
-        detector = dataclasses.replace(detector, network=compiled.compiled(detector.network))
+        detector = dataclasses.replace(detector, network=compiled.compiled(whole(detector.network)))
         examples = _kept(found, uri, detectors.example)
         detectors.check(detector, carried, examples)
         return Loaded(detector, examples)

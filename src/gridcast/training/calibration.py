@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from gridcast import conformal, metrics
-from gridcast.anomaly import detection, events, injection, scoring, thresholds
+from gridcast.anomaly import detection, events, injection, scoring, thresholds, whitening
 from gridcast.anomaly.detector import Detector
 from gridcast.config import Configuration
 from gridcast.forecaster import Forecaster
@@ -54,11 +54,11 @@ def watching(material: Material, settings: Configuration, network: Any) -> tuple
         math.inf,
         chosen.threshold,
         thresholds.checked(chosen.threshold, chosen.level),
-        np.ones((1, 1)),
+        (),
         chosen.least,
         chosen.gap,
     )
-    own = replace(own, usual=own.usual_of(values[: spans.train]))
+    own = replace(own, usual=whitening.usual(own, values[: spans.train]))
     limit = detection.limit(own.contributions, values, spans, own.lookback, chosen)
     normal = detection.over(own.contributions, values, spans["validation"], own.lookback).mean(axis=1)
     alarms = len(events.spans(normal > limit, chosen.least, chosen.gap))
@@ -71,7 +71,7 @@ def _faults_found(own: Detector, material: Material) -> float:
     """AUC-PR of the scores of the validation span, once faults are put into it: the same ones for every run."""
     start, end = material.spans["validation"]
     values = material.channels[0, :end].copy()
-    values[start:], labels = injection.inject(values[start:], material.preprocessing.lookback)
+    values[start:], labels = injection.inject(values[start:])
     score = detection.over(own.contributions, values, (start, end), own.lookback).mean(axis=1)
     return scoring.auc_pr(np.where(np.isfinite(score), score, -np.inf), labels)
 

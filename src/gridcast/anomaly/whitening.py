@@ -1,0 +1,34 @@
+"""What a detector's errors, and what its encoder leaves, are like in normal operation."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from gridcast.anomaly.detector import SMALL, Detector, Usual, apart
+
+ROWS = 4000
+"""Windows that what is usual is found from; more bring little but time."""
+
+
+def fit(vectors: np.ndarray) -> Usual:
+    """What is usual of `vectors` (n, dims), whose correlations are shrunk as far as so few of them ask for.
+
+    Sources: Ledoit and Wolf (2004), "A well-conditioned estimator for large-dimensional covariance matrices", of
+    the correlations; Kessy, Lewin and Strimmer (2018), "Optimal whitening and decorrelation" (ZCA-cor).
+    """
+    from sklearn.covariance import ledoit_wolf
+
+    mean, spread = vectors.mean(axis=0), np.sqrt(vectors.var(axis=0) + SMALL)
+    shrunk, _ = ledoit_wolf((vectors - mean) / spread, assume_centered=True)
+    values, axes = np.linalg.eigh(shrunk + np.diag(SMALL / spread**2))
+    return Usual(mean, axes / np.sqrt(values) @ axes.T / spread)
+
+
+def usual(detector: Detector, values: np.ndarray) -> tuple[Usual, ...]:
+    """What is usual in the windows of `values` (steps, sensors), `ROWS` of them at most, evenly spread."""
+    ends = detector.ends(values)
+    _, found, latent = zip(*detector.errors(values, ends[:: -(-len(ends) // ROWS)]), strict=True)
+    errors = np.concatenate(found, dtype=float)
+    each = [fit(errors[:, :, k]) for k in range(errors.shape[2])]
+    beside = fit(apart(each, errors).reshape(-1, len(each)))
+    return (*each, beside, fit(np.concatenate(latent, dtype=float)))
