@@ -597,7 +597,7 @@ def test_predict_prints_reads_parquet_and_refuses_wrong_input(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(cli, "CACHE", programs)  # compiled programs stay where the other tests have them
+    monkeypatch.setattr(cli.use, "CACHE", programs)  # compiled programs stay where the other tests have them
     shop.promote(GOOD, name)
     history = pd.read_csv(shop.folder / "jumps-160.csv", dtype={"product": str})
     csv, parquet, wrong = tmp_path / "history.csv", tmp_path / "history.parquet", tmp_path / "wrong.csv"
