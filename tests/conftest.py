@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from gridcast import worker
+from gridcast import tracking, worker
+from stores import Stores
 
 # Both test processes train: one thread each, as in the workers of a sweep.
 os.environ |= worker.ENVIRONMENT | {"KERAS_BACKEND": "jax"}
@@ -25,6 +26,20 @@ def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _programs_of_all_projects(programs: Path) -> None:
     """Sweeps of the tests share their compiled programs too."""
     os.environ["JAX_COMPILATION_CACHE_DIR"] = str(programs / "jax")
+
+
+@pytest.fixture(scope="session")
+def stores(programs: Path) -> Stores:
+    """Empty MLflow stores for who starts other processes."""
+    return Stores(programs / "store", tracking._make_tables)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _tables_made_once(stores: Stores) -> Iterator[None]:
+    """Stores that this process makes begin as a copy of the one that MLflow made; others MLflow makes itself."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tracking, "_make_tables", stores.tables)
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -62,6 +77,7 @@ def _elsewhere(tmp_path_factory: pytest.TempPathFactory) -> None:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest files first, so that none of the test processes ends with one of them alone."""
-    names = "storm end_to_end faults hosts fused checkpoint search fit execution registry doctor report estimate"
+    names = "storm end_to_end faults hosts app local fused registry ensemble checkpoint probabilistic search anomaly"
+    names += " fit objective execution anomalies report chapters doctor estimate"
     longest = [f"test_{name}.py" for name in names.split()]
     items.sort(key=lambda item: longest.index(item.path.name) if item.path.name in longest else len(longest))

@@ -104,15 +104,16 @@ def run(plan: Plan, number: int) -> Any:
 
 
 def build(folder: Path) -> dict[str, str]:
-    from gridcast.training import fit
+    from gridcast.training import fit, fused
 
     plans = {POINT: planned(folder, FRAME, **SMALL, grid={"learning_rate": [0.01, 0.003]})}
     for name, likelihood in ((QUANTILES, "quantile"), (SAMPLED, "student-t")):
         own = {"training": {"epochs": 1, "steps": 4}, "baseline": {"likelihood": likelihood}}
         plans[name] = planned(folder, FRAME, **{**PROBABILISTIC, **own})
-    files = {name: fit.train(plan.material, run(plan, 0)).files for name, plan in plans.items()}
-    files[NEXT] = fit.train(plans[POINT].material, run(plans[POINT], 1)).files
-    one, other = files[POINT], files[NEXT]
+    own = plans[POINT]
+    one, other = (found.files for found in fused.train(own.material, [run(own, 0), run(own, 1)], [None, None], 2))
+    files = {name: fit.train(plans[name].material, run(plans[name], 0)).files for name in (QUANTILES, SAMPLED)}
+    files |= {POINT: one, NEXT: other}
     routes = (Route("GRU for apples", 7, "apples.keras"), Route("seasonal naive", 7, period=7))
     files[ROUTED] = {SETTINGS: one[SETTINGS], **routed(routes, {"apples.keras": one[NETWORK]})}
     members = {"members": [["0.json", "0.keras"], ["1.json", "1.keras"]], "weights": [0.25, 0.75]}

@@ -24,7 +24,7 @@ from typing import Any
 import psutil
 
 sys.path.insert(0, str(Path(__file__).parent))
-from gridcast import tracking, worker
+from gridcast import config, execution, plan, sweep, tracking, worker
 from gridcast.forecaster import NETWORK, SETTINGS
 from samples import sales, write_experiment
 from servers import MlflowServer, end, wait
@@ -42,12 +42,13 @@ LIMIT = 1500.0
 class Storm:
     """Disturbances of a sweep in `folder`: at random, at least `kills` kills, or as `planned`.
 
-    `seen` holds what each kind of disturbance found.
+    The store is that of the `server`, or where there is none the project's own SQLite file. `seen` holds
+    what each kind of disturbance found.
     """
 
     seed: int
     folder: Path
-    server: MlflowServer
+    server: MlflowServer | None
     kills: int
     planned: tuple[str, ...] = ()
     counts: Counter[str] = field(default_factory=Counter)
@@ -59,6 +60,11 @@ class Storm:
 
     def __post_init__(self) -> None:
         self.random = random.Random(self.seed)
+
+    @property
+    def uri(self) -> str:
+        """Where the sweep is recorded."""
+        return self.server.uri if self.server else f"sqlite:///{self.folder}/mlflow.db"
 
     @property
     def killed(self) -> int:
@@ -104,7 +110,7 @@ class Storm:
         self.last = time.time()
         with (self.folder / "output.txt").open("a") as output:
             command = [*GRIDCAST, "run", "experiment.yaml", "--workers", "2"]
-            environment = {**os.environ, "MLFLOW_TRACKING_URI": self.server.uri}
+            environment = {**os.environ, "MLFLOW_TRACKING_URI": self.uri}
             process = subprocess.Popen(
                 command, cwd=self.folder, env=environment, stdout=output, stderr=output, start_new_session=True
             )
@@ -140,7 +146,7 @@ class Storm:
 
     def _delete(self) -> None:
         """Delete a finished run: where the sweep came to its end too soon, it has something to train again."""
-        store = tracking.open_store("small", self.server.uri, create=False)
+        store = tracking.open_store("small", self.uri, create=False)
         done = tracking.search(store, f"tags.`{tracking.KIND}` = 'run' and attributes.status = 'FINISHED'")
         store.client.delete_run(self.random.choice(done).info.run_id)
         self.counts["deleted"] += 1
@@ -185,7 +191,9 @@ def _busiest(alive: list[psutil.Process]) -> psutil.Process:
 
 def kill_parent(storm: Storm) -> int:
     """SIGKILL the parent alone: its workers must end by themselves; returns how many did."""
-    parent = storm.random.choice(storm.starts)
+    # What is planned strikes the one that trains, and not one that waits for it.
+    busiest = max(storm.starts, key=lambda start: len(workers(start)))
+    parent = busiest if storm.planned else storm.random.choice(storm.starts)
     orphans = workers(parent)
     parent.kill()
     parent.wait()
@@ -222,6 +230,7 @@ def interrupt(storm: Storm) -> tuple[float, str] | None:
 
 def outage(storm: Storm) -> float:
     """The tracking server is killed in the middle and is away for a while; returns how long."""
+    assert storm.server is not None
     storm.server.kill()
     away = storm.random.uniform(3, 12)
     time.sleep(away)
@@ -306,15 +315,11 @@ def contents(uri: str) -> tuple[dict[str, dict[str, Any]], Counter[str]]:
 
 
 def undisturbed(folder: Path) -> dict[str, dict[str, Any]]:
-    """What a sweep that nobody disturbs leaves, in one process and over a SQLite store of its own."""
-    code = """
-from pathlib import Path
-from gridcast import config, execution, plan, sweep, tracking
-planned = plan.make(config.read("experiment.yaml"), "", "jax")
-sweep.run(planned, tracking.open_store("small"), execution.Place(1, "jax", Path(".gridcast")), sweep.Events())
-"""
-    inherited = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}
-    subprocess.run([sys.executable, "-c", code], cwd=folder, env=inherited, check=True, capture_output=True)
+    """What a sweep that nobody disturbs leaves, in this one process and over a SQLite store of its own."""
+    with contextlib.chdir(folder):
+        planned = plan.make(config.read(Path("experiment.yaml")), "", "jax")
+        store = tracking.open_store("small", f"sqlite:///{folder}/mlflow.db")
+        sweep.run(planned, store, execution.Place(1, "jax", Path(".gridcast")), sweep.Events())
     return contents(f"sqlite:///{folder}/mlflow.db")[0]
 
 
@@ -331,14 +336,15 @@ def weather(
             stack.enter_context(small_disk(rough, 96))
         rough.mkdir(exist_ok=True)
         write_project(rough, grid, epochs)
-        server = stack.enter_context(MlflowServer(base / "server"))
+        served = not planned or "outage" in planned
+        server = stack.enter_context(MlflowServer(base / "server")) if served else None
         storm = Storm(seed, rough, server, kills, planned)
         try:
             storm.rage()
         finally:
             for start in storm.starts:
                 end(start)
-        found, statuses = contents(server.uri)
+        found, statuses = contents(storm.uri)
         waiting = [path for path in (rough / ".gridcast" / "spool").rglob("*") if path.is_file()]
         left = [path for path in (rough / ".gridcast" / "checkpoints").rglob("*") if path.is_file()]
     assert found["run"].keys() == expected["run"].keys()

@@ -111,7 +111,7 @@ def finished(folder, interrupted):
 @pytest.fixture(scope="module")
 def repeated(folder, finished):
     assert finished.runs
-    return start(folder, "--workers", "2")
+    return start(folder, "--workers", "1")
 
 
 @pytest.fixture(scope="module")

@@ -41,11 +41,13 @@ def calm(tmp_path_factory, programs):
 
 
 @pytest.fixture
-def project(calm, tmp_path, programs, monkeypatch):
+def project(calm, tmp_path, programs, stores, monkeypatch):
     """A project with the same experiment, in which nothing was trained yet."""
     monkeypatch.chdir(tmp_path)
     for name in ("sales.csv", "experiment.yaml"):
         shutil.copy(calm[1] / name, tmp_path)
+    (tmp_path / "server").mkdir()
+    stores.copy(tmp_path / "server" / "mlflow.db", tmp_path / "server")
     (tmp_path / ".gridcast").mkdir()
     (programs / "jax").mkdir(exist_ok=True)
     (tmp_path / ".gridcast" / "jax").symlink_to(programs / "jax")

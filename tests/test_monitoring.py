@@ -233,7 +233,7 @@ def command(shop, programs, monkeypatch, capsys):
     def run(*words):
         monkeypatch.chdir(shop.folder)
         monkeypatch.setenv("MLFLOW_TRACKING_URI", shop.uri)
-        monkeypatch.setattr(cli, "CACHE", programs)
+        monkeypatch.setattr(cli.serving, "CACHE", programs)
         monkeypatch.setattr(sys, "argv", ["gridcast", "monitor", *map(str, words)])
         with pytest.raises(SystemExit) as ended:
             cli.main()

@@ -10,15 +10,18 @@ import pytest
 import storm
 from gridcast import worker
 
-PLANNED = ("worker", "parent", "double")
+PLANNED = ("worker", "double", "parent")
 
 
 @pytest.fixture(scope="module")
-def small(tmp_path_factory):
+def small(tmp_path_factory, stores):
     """The storm, and its tally: `weather` compares what it left with an undisturbed sweep."""
     os.environ |= worker.ENVIRONMENT
     grid = {"units": [4, 8], "learning_rate": [0.01, 0.003]}
-    return storm.weather(1, tmp_path_factory.mktemp("storm"), grid, 300, 0, PLANNED)
+    folder = tmp_path_factory.mktemp("storm")
+    (folder / "rough").mkdir()
+    stores.copy(folder / "rough" / "mlflow.db", folder / "rough")
+    return storm.weather(1, folder, grid, 300, 0, PLANNED)
 
 
 def test_every_run_key_is_finished_once_with_the_metrics_of_an_undisturbed_sweep(small):

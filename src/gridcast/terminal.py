@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
-# As in cli.py, what takes seconds to load is loaded when there is something to show.
+# As in cli, what takes seconds to load is loaded when there is something to show.
 if TYPE_CHECKING:
     import pandas as pd
 

@@ -125,26 +125,15 @@ def open_store(name: str, uri: str | None = None, *, create: bool = True) -> Sto
 
 def connect(uri: str | None = None) -> tuple[Any, str]:
     """An MLflow client and its tracking URI. Raises TrackingError when the store cannot be opened."""
-    # MLflow reads these when it is imported; a dead server must not hang a sweep for minutes.
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "1")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
-    import mlflow
+    mlflow = _mlflow()
     from mlflow.exceptions import MlflowException
 
-    logging.getLogger("alembic").setLevel(logging.WARNING)
-    # What these have to say of a lost server or a full disk, our own errors say in a line.
-    for noisy in ("mlflow.store.db.utils", "urllib3.connectionpool"):
-        logging.getLogger(noisy).setLevel(logging.CRITICAL)
     uri = uri or os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_URI
     database.check_file(uri)
     path = database.path_of(uri)
     try:
         if path is not None and not path.exists():
-            database.create(path, lambda aside: mlflow.MlflowClient(aside).search_experiments(max_results=1))
+            database.create(path, _make_tables)
         mlflow.set_tracking_uri(uri)
         client = mlflow.MlflowClient(uri)
         client.search_experiments(max_results=1)
@@ -153,6 +142,29 @@ def connect(uri: str | None = None) -> tuple[Any, str]:
     except Exception as error:  # noqa: BLE001 - SQLAlchemy and file errors come as they are
         raise TrackingError(f"{uri}: the MLflow store cannot be opened: {_first_line(error)}") from None
     return client, uri
+
+
+def _mlflow() -> Any:
+    """MLflow, imported so that it is quiet and gives a dead server up soon."""
+    # MLflow reads these when it is imported; a dead server must not hang a sweep for minutes.
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "1")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+    import mlflow
+
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    # What these have to say of a lost server or a full disk, our own errors say in a line.
+    for noisy in ("mlflow.store.db.utils", "urllib3.connectionpool"):
+        logging.getLogger(noisy).setLevel(logging.CRITICAL)
+    return mlflow
+
+
+def _make_tables(uri: str) -> None:
+    """Let MLflow make its tables in a new file, in some sixty migrations."""
+    _mlflow().MlflowClient(uri).search_experiments(max_results=1)
 
 
 def sweep_of(run_id: str | None, uri: str | None = None) -> tuple[Store, str]:

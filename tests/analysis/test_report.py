@@ -111,7 +111,7 @@ def test_a_point_sweep_of_one_step_has_no_chapters_on_quantiles_or_steps(whole: 
 
 
 def test_three_seeds_show_intervals_and_the_tied_set(tmp_path: Path) -> None:
-    findings, page = findings_of(tmp_path, seeds=(0, 1, 2))
+    findings, page = findings_of(tmp_path, seeds=(0, 1, 2), grid={k: GRID[k] for k in ("units", "dropout")})
     best = findings.configurations.iloc[0]
     assert best["count"] == 3
     assert best["low"] < best["mean"] < best["high"]

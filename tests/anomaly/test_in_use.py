@@ -72,7 +72,7 @@ def site(
     request: pytest.FixtureRequest,
 ) -> Site:
     store, run = recorded
-    monkeypatch.setattr(cli, "CACHE", programs)
+    monkeypatch.setattr(cli.anomalies, "CACHE", programs)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", store.uri)
     name = f"plant{hash(request.node.name) % 10**8}"
@@ -185,7 +185,7 @@ def test_a_version_that_a_crash_left_without_alias_is_used_again(site, monkeypat
 
 
 def test_a_stream_goes_on_with_a_version_that_becomes_champion_meanwhile(site, monkeypatch):
-    current = cli._champion(site.name, None)
+    current = cli.anomalies.champion(site.name, None)
     first = current()
     assert current() is first
     NORMAL.to_csv("normal.csv", index=False)

@@ -25,6 +25,13 @@ def asked(frame=FRAME, model=WATCHED, **more):
 
 
 @pytest.fixture(scope="module")
+def server(shop, tmp_path_factory):
+    """A detector beside a forecaster."""
+    with running(shop, tmp_path_factory.mktemp("service"), (POINT, WATCHED)) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
 def loaded(shop):
     return registry.load(f"models:/{WATCHED}@champion", shop.uri)
 

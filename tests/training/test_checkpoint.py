@@ -134,6 +134,7 @@ def test_a_run_on_any_layer_and_optimizer_ends_with_the_same_bits(material, run,
     assert not any(path.parent.iterdir())
 
 
+@pytest.mark.slow
 def test_a_run_may_be_interrupted_in_every_epoch_and_after_the_last(material, run, undisturbed, path):
     from gridcast.training import fit
 
@@ -205,9 +206,13 @@ def cut(path):
     ("damage", "told"),
     [
         (flipped, "damaged, its checksum does not fit"),
-        (cut, "damaged, its checksum does not fit"),
+        pytest.param(cut, "damaged, its checksum does not fit", marks=pytest.mark.slow),
         (lambda path: change(path, **{"variable-0.npy": array(np.zeros((2, 3), np.float32))}), "is not the state of"),
-        (lambda path: change(path, **{"state.json": json.dumps(state(path) | {"format": 0}).encode()}), "is not the"),
+        pytest.param(
+            lambda path: change(path, **{"state.json": json.dumps(state(path) | {"format": 0}).encode()}),
+            "is not the",
+            marks=pytest.mark.slow,
+        ),
     ],
     ids=["flipped", "cut", "shape", "format"],
 )

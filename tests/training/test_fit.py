@@ -94,7 +94,7 @@ def test_the_files_hold_the_best_network_of_all_epochs(plan, outcome):
     assert dict(outcome.origin_losses) == pytest.approx(by_origin, rel=1e-6)
 
 
-@pytest.mark.parametrize("loss", ["mse", "mae", "huber"])
+@pytest.mark.parametrize("loss", ["mse", pytest.param("mae", marks=pytest.mark.slow), "huber"])
 def test_the_mean_over_padded_batches_is_the_mean_over_windows(plan, loss):
     from gridcast.forecaster import Forecaster
     from gridcast.training import fit
@@ -152,7 +152,7 @@ def test_a_batch_larger_than_the_training_span_is_cut_to_it(plan):
     assert training.size == len(plan.material.origins("train", 7))
 
 
-@pytest.mark.parametrize("rate", [1e38, float("nan")])
+@pytest.mark.parametrize("rate", [1e38, pytest.param(float("nan"), marks=pytest.mark.slow)])
 def test_a_learning_rate_that_breaks_the_network_is_a_plain_error(plan, rate, capfd):
     from gridcast.training import fit
 

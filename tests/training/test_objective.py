@@ -116,7 +116,7 @@ def extreme():
     return pd.concat(tables, ignore_index=True)
 
 
-@pytest.mark.parametrize("likelihood", ["student-t", "gaussian"])
+@pytest.mark.parametrize("likelihood", ["student-t", pytest.param("gaussian", marks=pytest.mark.slow)])
 def test_a_panel_of_extreme_scales_is_learnt_at_sane_levels(tmp_path, likelihood):
     from gridcast.training import fit
 

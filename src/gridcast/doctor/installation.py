@@ -20,9 +20,10 @@ REINSTALL = "install it anew: rm -f .venv/.run && make"
 BACKENDS = ("jax", "tensorflow")
 PATIENCE = 180
 """Seconds within which a backend must compute."""
-# On JAX, Keras would look for TensorFlow as well, which takes seconds and proves nothing.
+# Keras would look for these too, and on JAX for TensorFlow, which takes seconds and proves nothing.
 COMPUTE = """
 import os, sys
+sys.modules |= dict.fromkeys(["sklearn", "matplotlib"])
 if os.environ["KERAS_BACKEND"] == "jax":
     sys.modules["tensorflow"] = None
 import keras

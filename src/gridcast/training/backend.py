@@ -14,6 +14,8 @@ CORES = "1"
 """XLA divides work by the cores that it sees, and the last bits of a sum follow."""
 CACHED = 2**28
 """Bytes of compiled programs that are kept, those used last; the programs of a network take 140,000."""
+UNUSED = ("sklearn", "matplotlib")
+"""What Keras imports where it is there, for wrappers and pictures of its own: half the time of its import."""
 
 
 def start(backend: str, cache: Path) -> None:
@@ -71,7 +73,7 @@ def load(backend: str) -> None:
         # Keras looks for TensorFlow whenever it writes a file; finding it costs three seconds and a
         # screenful of banners.
         sys.modules.setdefault("tensorflow", None)  # type: ignore[arg-type]
-    with _quiet():
+    with _quiet(), _hidden(*UNUSED):
         import keras  # noqa: F401 - the import is the work
 
 
@@ -105,6 +107,18 @@ def release() -> None:
     """Let this process import TensorFlow again."""
     if sys.modules.get("tensorflow", ...) is None:
         del sys.modules["tensorflow"]
+
+
+@contextlib.contextmanager
+def _hidden(*packages: str) -> Iterator[None]:
+    """Inside, those of `packages` that nobody has imported yet cannot be imported."""
+    hidden = [name for name in packages if name not in sys.modules]
+    sys.modules.update(dict.fromkeys(hidden))  # type: ignore[arg-type]
+    try:
+        yield
+    finally:
+        for name in hidden:
+            del sys.modules[name]
 
 
 @contextlib.contextmanager

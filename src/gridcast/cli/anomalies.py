@@ -1,0 +1,136 @@
+"""A detector in use: detect, recalibrate."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from gridcast import terminal
+from gridcast.cli.command import CACHE, app, out
+from gridcast.cli.experiments import registered_name
+from gridcast.errors import ConfigError, DataError, TrackingError
+
+if TYPE_CHECKING:
+    from gridcast.registry import Found, Loaded
+
+
+@app.command()
+def detect(
+    name: Annotated[str, typer.Argument(help="a registered model (its champion), or its experiment, a YAML file")],
+    follow: Annotated[
+        str, typer.Option(metavar="FOLDER|URL", help="where CSV files appear, or what answers GET URL?after=STAMP")
+    ],
+    every: Annotated[str, typer.Option(help="how often to look for what is new, such as 90s, 15m, 2h")] = "15m",
+    once: Annotated[bool, typer.Option("--once", help="look once, and end")] = False,
+    wait: Annotated[
+        int | None,
+        typer.Option(
+            min=0, help="steps that a verdict waits for, to rest on more windows (default: half a window; 0: at once)"
+        ),
+    ] = None,
+    webhook: Annotated[str | None, typer.Option(metavar="URL", help="POST each alert there, as JSON")] = None,
+    alert: Annotated[
+        list[str] | None,
+        typer.Option(metavar="URL", help="whom to tell of each alert, as apprise writes it; repeatable"),
+    ] = None,
+    record: Annotated[
+        Path | None,
+        typer.Option(help="SQLite file for scores, events, alerts (default: .gridcast/streams/NAME.sqlite)"),
+    ] = None,
+) -> None:
+    """Follow a stream of sensor data: score each new stretch once, whatever is killed, and raise an alert per event."""
+    from gridcast.anomaly import feeds, ledger, stream
+
+    def tell(line: str) -> None:
+        out.print(line, markup=False)
+        sys.stdout.flush()
+
+    registered, seconds = registered_name(name), stream.seconds(every)
+    channels = stream.channels(tell, webhook, alert or ())
+    current = champion(registered, wait)
+    detector = current().detector
+    stream.step(detector.frequency)
+    kept = ledger.Ledger(
+        record or CACHE / "streams" / re.sub(r"[^\w.-]+", "-", f"{registered}.sqlite"), registered, detector.frequency
+    )
+    feed = feeds.feed(follow, detector.time)
+    tell(f"{registered} version {current().version} follows {feed.name}; the record is {kept.path}")
+    with contextlib.closing(kept), contextlib.suppress(KeyboardInterrupt):  # stopped in order: nothing is wrong
+        stream.follow(feed, kept, current, channels, tell, seconds, once=once)
+
+
+@app.command()
+def recalibrate(
+    name: Annotated[str, typer.Argument(help="a registered model (its champion), or its experiment, a YAML file")],
+    normal: Annotated[
+        Path, typer.Argument(help="CSV or Parquet file of normal operation; rows labelled anomalous are left out")
+    ],
+    labels: Annotated[str, typer.Option(metavar="COLUMN", help="column of 0 and 1, if the file has it")] = "anomaly",
+    max_false_alarms: Annotated[
+        float, typer.Option(min=0, max=1, help="share of the last third that may lie above the new threshold")
+    ] = 0.01,
+    force: Annotated[
+        str | None, typer.Option(metavar="REASON", help="take the threshold whatever the gates say; the reason is kept")
+    ] = None,
+) -> None:
+    """Take a champion's threshold anew from normal data, and make the result champion if every gate lets it pass."""
+    from gridcast import registry
+    from gridcast.anomaly import recalibration
+    from gridcast.training import backend
+
+    found = registry.find(registered_name(name))
+    backend.start("jax", CACHE)
+    loaded = detector_of(found)
+    table, known = recalibration.read(normal, loaded.forecaster, labels)
+    try:
+        figures = recalibration.figures(loaded.forecaster, table, known)
+    except Exception as error:
+        if getattr(error, "exit_code", None) != DataError.exit_code:  # the carried code has classes of its own
+            raise
+        raise DataError(f"{normal}: {error}") from None
+    out.print(f"{found.name} version {found.version}: {figures.told}", markup=False)
+    terminal.promotion(out, recalibration.recalibrate(loaded, figures, normal, max_false_alarms, force))
+
+
+def champion(name: str, wait: int | None) -> Callable[[], Any]:
+    """What gives the detector that is champion of `name` whenever it is asked, loaded anew where it is another one."""
+    from gridcast import registry
+    from gridcast.anomaly import stream
+    from gridcast.training import backend
+
+    held: dict[str | None, stream.Model] = {}
+
+    def current() -> stream.Model:
+        try:
+            found = registry.find(name)
+        except TrackingError:
+            if held:  # MLflow is away: the version that is here goes on
+                return next(iter(held.values()))
+            raise
+        if found.version not in held:
+            backend.start("jax", CACHE)
+            detector = detector_of(found).forecaster
+            held.clear()
+            half = 0 if detector.kind == "prediction" else detector.lookback // 2  # an error ahead does not change
+            held[found.version] = stream.Model(
+                name, found.version or found.uri, detector, half if wait is None else wait
+            )
+        return held[found.version]
+
+    return current
+
+
+def detector_of(found: Found) -> Loaded:
+    """The detector that was found. Raises ConfigError where it is a forecaster."""
+    from gridcast import registry
+
+    loaded = registry.load(found.uri)
+    if not hasattr(loaded.forecaster, "threshold"):
+        raise ConfigError(f"{found.name or found.uri} forecasts; name a model that was trained with task: anomaly")
+    return loaded

@@ -1,0 +1,107 @@
+"""From an experiment to a champion: validate, plan, run, report, promote, rollback."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from gridcast import config, terminal
+from gridcast.cli.command import REPORTS, Backend, File, Workers, app, out
+from gridcast.cli.experiments import place_of, planned_of
+from gridcast.cli.training import champion_on, report_of, train
+from gridcast.errors import GridcastError
+
+
+@app.command()
+def validate(experiment: File, backend: Backend = "jax") -> None:
+    """Check the experiment and its data, simulate the splits, and train nothing."""
+    planned = planned_of(experiment, backend)
+    out.print(f"{experiment} is valid: {len(planned.runs)} runs on {len(planned.panel.series)} series.")
+
+
+@app.command()
+def plan(experiment: File, backend: Backend = "jax", workers: Workers = None) -> None:
+    """Show every run with its estimated time, from timing one epoch of a few shapes."""
+    from gridcast import estimate
+    from gridcast.progress import duration
+
+    planned = planned_of(experiment, backend)
+    place = place_of(backend, workers)
+    with out.status("timing one epoch of a few shapes") if out.is_terminal else contextlib.nullcontext():
+        seconds = estimate.seconds(planned, place)
+    table = Table("#", "run", "seconds at most", box=None, header_style="bold")
+    for number, (key, run) in enumerate(planned.runs.items(), start=1):
+        table.add_row(str(number), planned.name(run), f"{seconds[key]:.0f}")
+    out.print(table)
+    total = sum(seconds.values()) / min(place.workers, len(seconds))
+    out.print(
+        f"{len(seconds)} runs, at most {duration(total)} on {place.workers} workers if every run takes all "
+        f"{planned.experiment.training.epochs} epochs; early stopping usually halves that."
+    )
+
+
+@app.command()
+def run(
+    experiment: File,
+    backend: Backend = "jax",
+    workers: Workers = None,
+    memory_limit: Annotated[
+        float | None, typer.Option(metavar="GIB", min=0.5, help="memory of each worker (default: its share of all)")
+    ] = None,
+    scheduler: Annotated[
+        str | None,
+        typer.Option(
+            envvar="DASK_SCHEDULER_ADDRESS", help="Dask scheduler, such as tcp://host:8786, instead of workers here"
+        ),
+    ] = None,
+) -> None:
+    """Train every run of the experiment that is not finished yet, and record it in MLflow."""
+    planned = planned_of(experiment, backend)
+    train(planned, place_of(backend, workers, memory_limit, scheduler))
+
+
+@app.command()
+def report(
+    experiment: Annotated[str, typer.Argument(help="the experiment: its name in MLflow, or its YAML file")],
+) -> None:
+    """Build the report again from MLflow alone, for a finished or half-finished sweep."""
+    from gridcast import tracking
+
+    name = config.read(experiment).name if experiment.endswith((".yaml", ".yml")) else experiment
+    verdict = report_of(name, tracking.open_store(name, create=False))
+    out.print(f"Report: {REPORTS / name / 'report.html'}", markup=False)
+    out.print(verdict, markup=False)
+
+
+@app.command()
+def promote(
+    experiment: File,
+    force: Annotated[
+        str | None, typer.Option(metavar="REASON", help="promote whatever the gates say; the reason is kept")
+    ] = None,
+    backend: Backend = "jax",
+) -> None:
+    """Make the best run champion of the registered model `selection.promote_to`, if every gate lets it pass."""
+    from gridcast import promotion, tracking
+    from gridcast import winner as winners
+
+    planned = planned_of(experiment, backend)
+    store = tracking.open_store(planned.experiment.name, create=False)
+    done = tracking.finished(store, planned.runs)
+    if not done:
+        raise GridcastError(f"no run of {experiment} on these data is finished yet; train them: gridcast run")
+    winner = winners.find(planned, store, list(done.values()))
+    out.print(f"Best of {len(done)} finished runs ({len(planned.runs)} planned): {tracking.name(winner)}", markup=False)
+    tested = promotion.test_record(store, winner, planned.baseline_keys)
+    terminal.promotion(out, promotion.promote(planned.experiment, store, winner, tested, champion_on(planned), force))
+
+
+@app.command()
+def rollback(name: Annotated[str, typer.Argument(help="the registered model")]) -> None:
+    """Let the champion and the previous champion change places."""
+    from gridcast import registry, tracking
+
+    terminal.promotion(out, registry.rollback(tracking.connect()[0], name))

@@ -1,0 +1,53 @@
+"""The experiment file, typed and frozen."""
+
+from gridcast.config.experiment import Experiment
+from gridcast.config.reading import parse, read, with_source
+from gridcast.config.sections import (
+    AXES,
+    SENSORS,
+    Anomaly,
+    Budget,
+    Columns,
+    Configuration,
+    Data,
+    Ensemble,
+    Level,
+    Name,
+    Probabilistic,
+    Search,
+    Section,
+    Select,
+    Selection,
+    Share,
+    Split,
+    Training,
+    Transform,
+    Window,
+)
+
+__all__ = [
+    "AXES",
+    "SENSORS",
+    "Anomaly",
+    "Budget",
+    "Columns",
+    "Configuration",
+    "Data",
+    "Ensemble",
+    "Experiment",
+    "Level",
+    "Name",
+    "Probabilistic",
+    "Search",
+    "Section",
+    "Select",
+    "Selection",
+    "Share",
+    "Split",
+    "Training",
+    "Transform",
+    "Window",
+    "parse",
+    "read",
+    "with_source",
+]

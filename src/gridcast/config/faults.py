@@ -1,0 +1,27 @@
+"""What pydantic finds wrong, in the words of the experiment file."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from pydantic import BaseModel
+
+from gridcast.errors import suggest
+
+
+def told(fault: Any, section: type[BaseModel]) -> str:
+    """What is wrong with a value of `section`, and the remedy."""
+    value = fault["input"]
+    if fault["type"] == "extra_forbidden":
+        keys = section.model_fields
+        return f"unknown key{suggest(str(fault['loc'][-1]), keys)} (allowed: {', '.join(keys)})"
+    if fault["type"] == "missing":
+        return "is missing; add it"
+    if fault["type"] == "literal_error":
+        allowed = fault["ctx"]["expected"]
+        names = re.findall(r"'([^']+)'", allowed)
+        return f"{value!r} is not allowed{suggest(str(value), names)} (allowed: {allowed.replace(' or ', ', ')})"
+    message = fault["msg"].replace("Input should be", "must be").replace("a valid ", "a ")
+    message = message.replace("a integer", "an integer").replace("a tuple", "a list").replace("Tuple should", "must")
+    return f"{message.replace(' after validation, not 0', '').replace('String should', 'must')} (got {value!r})"
