@@ -13,7 +13,7 @@ from gridcast.data import history as histories
 from gridcast.data.preprocessing import Preprocessing
 from gridcast.errors import DataError
 from gridcast.forecaster import Forecaster, inputs, load
-from gridcast.serving.models import frame
+from gridcast.serving.rows import frame
 from samples import planned, sales
 
 pytestmark = pytest.mark.usefixtures("jax_backend")
