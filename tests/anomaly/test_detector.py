@@ -60,7 +60,8 @@ def by_hand(detector, values):
             continue
         error = network.predict_on_batch({"history": window[None]})[0] - values[steps]
         apart = np.stack([own.whitening @ (error[:, k] - own.mean) for k, own in enumerate(each)], axis=1)
-        share = np.mean([(beside.whitening @ (row - beside.mean)) ** 2 for row in apart], axis=0)
+        both = np.array([beside.whitening @ (row - beside.mean) for row in apart])
+        share = np.mean(np.square(apart if detector.kind == "encoding" else both), axis=0)
         if detector.kind == "encoding":
             share = np.log1p(share)
             share = share + share / share.mean() * squares(encoded, encoder.predict_on_batch(window[None])[0])

@@ -146,10 +146,11 @@ class Detector:
         for it; where they are rebuilt, the score is settled `lookback` steps later. NaN where no window allows to tell.
 
         An `encoding` scores the Mahalanobis distance, of the same kind, of the few numbers its encoder leaves, and
-        adds log(1 + d) of the errors. These numbers hardly grow with what they encode, and log(1 + d) is, but for a
-        factor, the negative log-likelihood of a t distribution with as many degrees of freedom as dimensions. So a
-        sensor that drifts slowly out of the range of a short training, where networks err hundreds of times their
-        usual error, does not silence all others. The distance is of no sensor: it is shared as the other term is.
+        adds log(1 + d) of the errors, whitened over the steps alone: how sensors go together these numbers tell. They
+        hardly grow with what they encode, and log(1 + d) is, but for a factor, the negative log-likelihood of a t
+        distribution with as many degrees of freedom as dimensions. So a sensor that drifts slowly out of the range of a
+        short training, where networks err hundreds of times their usual error, does not silence all others. The
+        distance is of no sensor: it is shared as the other term is.
 
         Sources: Malhotra, Ramakrishnan, Anand, Vig, Agarwal, Shroff (2016), "LSTM-based Encoder-Decoder for
         Multi-sensor Anomaly Detection", for the distance of errors, with one covariance of all in place of that of
@@ -160,7 +161,8 @@ class Detector:
         total, times = np.zeros(values.shape), np.zeros((len(values), 1))
         *each, beside, encoded = self.usual
         for ends, errors, latent in self.errors(values, self.ends(values)):
-            share = np.mean(np.square(beside.white(apart(each, errors))), axis=1)
+            white = apart(each, errors)
+            share = np.mean(np.square(white if self.kind == "encoding" else beside.white(white)), axis=1)
             if self.kind == "encoding":
                 share = np.log1p(share)
                 away = np.mean(np.square(encoded.white(latent)), axis=1)
