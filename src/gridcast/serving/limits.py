@@ -23,7 +23,7 @@ class Limits:
     series: int = 1000
     horizon: int = 1000
     levels: int = 99
-    concurrent: int = 64
+    concurrent: int = 256
     seconds: float = 30.0
     rate: float = 100.0
     burst: int = 200
