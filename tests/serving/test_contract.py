@@ -39,9 +39,9 @@ expected-statuses = ["2xx", 401, 403, 404, 422]
 """What no schema can say, such as that history ends now, makes a valid request wrong all the same."""
 
 
-def run(shop, folder, *options, hooks=None):
+def run(shop, folder, *options, hooks=None, semantic=False):
     """Cases that Schemathesis made, after none of them showed a fault."""
-    (folder / "schemathesis.toml").write_text(SEMANTIC if hooks else "")
+    (folder / "schemathesis.toml").write_text(SEMANTIC if hooks or semantic else "")
     if hooks:
         (folder / "served_hooks.py").write_text(hooks)
     with running(shop, folder / "service", (POINT, QUANTILES, WATCHED), limits=Limits(rate=0, body=200_000)) as found:
@@ -74,7 +74,8 @@ def test_nothing_is_found_in_a_short_run(shop, tmp_path):
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_nothing_is_found_in_a_long_run(shop, tmp_path):
-    assert run(shop, tmp_path, "--max-examples", "150") >= 2000
+    # So many cases find the names of models, and ask them what they cannot answer.
+    assert run(shop, tmp_path, "--max-examples", "150", semantic=True) >= 2000
 
 
 @pytest.mark.slow

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Level = Annotated[float, Field(gt=0, lt=1)]
-Horizon = Annotated[int, Field(ge=1, le=10**6)]
+Whole = BeforeValidator(lambda given: int(given) if isinstance(given, float) and given.is_integer() else given)
+"""JSON knows one kind of number: 7.0 is a whole one."""
+Horizon = Annotated[int, Field(ge=1, le=10**6), Whole]
 Time = Annotated[str, Field(min_length=1, max_length=40, examples=["2011-12-31"])]
 
 
@@ -69,7 +71,7 @@ class NewKey(Asked):
     """A key to be made."""
 
     name: Annotated[str, Field(min_length=1, max_length=100)]
-    expires_in_days: Annotated[int, Field(ge=1, le=3650)] = 90
+    expires_in_days: Annotated[int, Field(ge=1, le=3650), Whole] = 90
     scopes: Annotated[list[Literal["predict", "admin"]], Field(min_length=1)] = ["predict"]
 
 
