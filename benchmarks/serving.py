@@ -274,14 +274,9 @@ def soak(service: Service, tracking: Server, versions: list[str], seconds: float
 
 def answering(service: Service) -> str | None:
     """The version that answers; None where there is no answer, which the load counts."""
-    request = urllib.request.Request(
-        service.url, service.body.encode(), {"Content-Type": "application/json", **service.headers}
-    )
-    try:
-        with urllib.request.urlopen(request, timeout=60) as answer:
-            return str(json.load(answer)["version"])
-    except OSError:
-        return None
+    with contextlib.suppress(OSError):
+        return str(asked(service.url, service.body, service.headers)["version"])
+    return None
 
 
 def summary(measurements: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
@@ -335,12 +330,17 @@ def _failures(result: dict[str, Any]) -> str:
 
 def call(url: str, body: str, headers: dict[str, str]) -> Any:
     """The JSON answer to a POST of `body`. Exits with what the server says when that is an error."""
-    request = urllib.request.Request(url, body.encode(), {"Content-Type": "application/json", **headers})
     try:
-        with urllib.request.urlopen(request, timeout=60) as answer:
-            return json.load(answer)
+        return asked(url, body, headers)
     except urllib.error.HTTPError as error:
         sys.exit(f"{url}: {error.code} {error.read().decode()}")
+
+
+def asked(url: str, body: str, headers: dict[str, str]) -> Any:
+    """The same; raises OSError where there is none."""
+    request = urllib.request.Request(url, body.encode(), {"Content-Type": "application/json", **headers})
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        return json.load(answer)
 
 
 def free_port() -> int:

@@ -257,6 +257,24 @@ def test_what_is_no_json_is_refused(server):
         assert (answer.status_code, answer.json()["error"]["where"]) == (422, "body")
 
 
+@pytest.mark.parametrize(
+    ("media", "status"),
+    [
+        ("application/json; charset=utf-8", 200),
+        ("Application/JSON", 200),
+        ("application/vnd.sales+json", 200),
+        ("text/plain", 422),
+        ("application/jsonish", 422),
+        ("", 422),
+    ],
+)
+def test_only_what_is_called_json_is_read_as_such(server, media, status):
+    answer = server.post("/predict", data=json.dumps(question()), headers={"Content-Type": media})
+    assert answer.status_code == status
+    if status == 422:
+        assert (answer.json()["error"]["code"], answer.json()["error"]["where"]) == ("invalid_body", "body")
+
+
 TEXT = csv()["file"][1]
 BAD_FILES = {
     "empty": (b"", "line 1"),

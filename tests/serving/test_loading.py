@@ -37,7 +37,7 @@ def networks(model):
 def test_what_comes_from_a_process_of_its_own_answers_the_same_without_keras(shop, found, apart, name):
     [here] = loading.load([found[ALL.index(name)]], shop.uri)
     there = apart[name]
-    assert {type(network).__name__ for network in networks(there.model)} <= {"Compiled", "Weights"}
+    assert {type(network).__name__ for network in networks(there.model)} in ({"Compiled"}, {"Weights"})
     assert there.examples == here.examples
     table = READINGS if name == WATCHED else FRAME
     pd.testing.assert_frame_equal(there.model.predict(table), here.model.predict(table))

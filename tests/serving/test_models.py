@@ -11,7 +11,7 @@ import requests
 from gridcast import registry, tracking
 from gridcast.errors import TrackingError
 from gridcast.registry import BEATEN, CHAMPION
-from gridcast.serving import loading, models
+from gridcast.serving import forecasters, models
 from served import FRAME, KINDS, NEXT, POINT, QUANTILES, question, running
 from servers import wait
 
@@ -128,9 +128,9 @@ def test_tags_that_change_are_read_again_without_a_new_model(shop, tmp_path, own
 @pytest.mark.parametrize("kind", KINDS)
 def test_without_a_kept_example_a_usual_history_is_the_sample(shop, kind):
     loaded = registry.load(f"models:/{kind}@champion", shop.uri)
-    own = loading.adopted(loaded.forecaster)
-    loading.check(own, loaded, ())
-    table = loading.usual(own.preprocessing)
+    own = forecasters.adopted(loaded.forecaster)
+    forecasters.check(own, loaded, ())
+    table = forecasters.usual(own.preprocessing)
     assert table["product"].unique().tolist() == ["apple"]
     assert table["quantity"].notna().sum() >= 7
 
@@ -140,14 +140,14 @@ def test_a_model_that_makes_no_numbers_is_not_served(shop):
     network = loaded.forecaster.network
     network.set_weights([weight * np.nan for weight in network.get_weights()])
     with pytest.raises(TrackingError, match="its forecast of a sample is no number for each step"):
-        loading.check(loading.adopted(loaded.forecaster), loaded, ())
+        forecasters.check(forecasters.adopted(loaded.forecaster), loaded, ())
 
 
 def test_a_model_whose_own_code_says_something_else_is_not_served(shop):
     loaded = registry.load(f"models:/{POINT}@champion", shop.uri)
     other = registry.load(f"runs:/{shop.run_ids[NEXT]}/model", shop.uri).forecaster
     with pytest.raises(TrackingError, match="was made by a gridcast that forecasts otherwise"):
-        loading.check(loading.adopted(other), loaded, ())
+        forecasters.check(forecasters.adopted(other), loaded, ())
 
 
 def test_a_model_that_is_not_there_stops_the_start_with_a_near_miss(shop, tmp_path):
@@ -160,7 +160,7 @@ def test_a_model_that_is_not_there_stops_the_start_with_a_near_miss(shop, tmp_pa
 
 def test_a_question_that_fails_in_the_network_fails_alone(shop):
     """Only the network's own code knows how far the holidays reach that it was told of."""
-    forecaster = loading.adopted(registry.load(f"models:/{QUANTILES}@champion", shop.uri).forecaster)
+    forecaster = forecasters.adopted(registry.load(f"models:/{QUANTILES}@champion", shop.uri).forecaster)
 
     class Asked:
         horizon, levels = 2, (0.1,)
@@ -173,7 +173,7 @@ def test_a_question_that_fails_in_the_network_fails_alone(shop):
     stamps = np.array(rows["date"].tolist(), "datetime64[us]")
     good = Asked(forecaster.placed(["apple"], np.zeros(len(rows), int), stamps, values, 2))
     bad = Asked(None)
-    first, second, third = models.answered(forecaster, [good, bad, good])
+    first, second, third = forecasters.answered(forecaster, [good, bad, good])
     np.testing.assert_array_equal(first, third)
     assert isinstance(second, AttributeError)
 

@@ -118,7 +118,8 @@ def paths(
 
     `read` holds the inputs of the network by name for n windows, their signal (n, lookback + horizon,
     features) with the `lags` first; those that reach into the horizon are not looked at. `scale`
-    (n,) is that of each window in data units. The same seed draws the same paths.
+    (n,) is that of each window in data units. The same seed draws the same paths. `network` is one of
+    Keras, or the `Weights` of one.
 
     Source: Salinas et al. (2020), section 3.2.
     """

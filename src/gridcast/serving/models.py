@@ -21,7 +21,7 @@ from gridcast.anomaly.detector import Detector
 from gridcast.data import axis
 from gridcast.data.preprocessing import Preprocessing
 from gridcast.forecaster import Forecaster
-from gridcast.serving import detectors
+from gridcast.serving import detectors, forecasters
 from gridcast.serving.batching import Together
 from gridcast.serving.loading import Load, Loaded
 from gridcast.serving.refusals import Refusal, wrong
@@ -186,7 +186,7 @@ class Models:
         answer: Callable[[Sequence[Any]], list[Any]] = (
             functools.partial(detectors.contributions, model)
             if isinstance(model, Detector)
-            else functools.partial(answered, model)
+            else functools.partial(forecasters.answered, model)
         )
         together = Together(answer, self._pool, self._gather, functools.partial(_light, model))
         return Served(name, model, found, loaded.examples, time.time(), together, _step(model.preprocessing))
@@ -202,36 +202,6 @@ def _light(model: Forecaster | Detector, asked: Any) -> bool:
 def masked(text: str) -> str:
     """`text` without the user and the password that the address of a store may carry."""
     return re.sub(r"://[^\s/]*@", "://", text)
-
-
-def answered(forecaster: Forecaster, asked: Sequence[Any]) -> list[Any]:
-    """For each question the forecasts (series, horizon, 1 + levels) in data units, or the exception instead."""
-    found: list[Any] = [None] * len(asked)
-    groups: dict[Any, list[int]] = {}
-    for place, one in enumerate(asked):
-        # Samples depend on who stands before them, so each is drawn alone.
-        alone = place if forecaster.quantiles is not None and forecaster.quantiles.sampled else None
-        groups.setdefault((one.horizon, one.levels, alone), []).append(place)
-    for (horizon, levels, _), places in groups.items():
-        try:
-            answers = _quietly(forecaster, [asked[place].placed for place in places], horizon, levels)
-        except Exception as error:  # noqa: BLE001 - handed to who asked
-            answers = [error] if len(places) == 1 else [_alone(forecaster, asked[place]) for place in places]
-        for place, answer in zip(places, answers, strict=True):
-            found[place] = answer
-    return found
-
-
-def _alone(forecaster: Forecaster, one: Any) -> Any:
-    try:
-        return _quietly(forecaster, [one.placed], one.horizon, one.levels)[0]
-    except Exception as error:  # noqa: BLE001 - handed to who asked
-        return error
-
-
-def _quietly(forecaster: Forecaster, placed: Sequence[Any], horizon: int, levels: Sequence[float]) -> list[Any]:
-    with np.errstate(all="ignore"):  # what is not finite is refused, see `answers`
-        return list(forecaster.answers(placed, horizon, levels))
 
 
 def _step(own: Preprocessing) -> np.timedelta64:

@@ -54,6 +54,8 @@ def keep(cache: Path) -> None:
 
 def answer(cache: Path) -> None:
     """Make this process one that asks small programs, one after the other, and trains nothing: see `keep`."""
+    # A version is loaded by another process, on the same GPU where there is one: neither is to take all its memory.
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     keep(cache)
     import jax
 
