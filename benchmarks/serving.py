@@ -2,11 +2,13 @@
 
     .venv/bin/python benchmarks/serving.py [--seconds S] [--repeats N] [--peers NAME ...] [--soak MINUTES]
 
-A small sweep is recorded by an MLflow server of its own, from which both services load the champion; MLflow's on either
-backend of Keras. They must give the same forecast. Then each in turn is asked for the forecast of one window, by one
-client and by sixteen, which are in a process of their own (`load.py`), and gridcast gets half of what it could
-take, by the clock. `--soak` holds that load for so many minutes, while the champion changes twenty times and
-the tracking server is killed once and comes back. Prints a table and writes benchmarks/results/serving.json.
+A small sweep is recorded by an MLflow server of its own, from which both services load the champion; MLflow's on
+either backend of Keras. gridcast made that model so that it answers quickly: beside it the network is logged as
+MLflow's own Keras flavour does, as in a loop written by hand, and served alone (`network_alone.py`): the client
+scales. All must give the same forecast. Then each in turn is asked for the forecast of one window, by one client and
+by sixteen, which are in a process of their own (`load.py`), and gridcast gets half of what it could take, by the
+clock. `--soak` holds a load for so many minutes, while the champion changes twenty times and the tracking server is
+killed once and comes back. Prints a table and writes benchmarks/results/serving.json.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
+import functools
 import json
 import math
 import os
@@ -28,7 +31,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,11 +47,12 @@ from gridcast import config, plan
 
 HERE = Path(__file__).parent.absolute()
 EXPERIMENT, NAME = HERE / "grids" / "serving.yaml", "serving"
-OURS = "gridcast"
+OURS, ALONE = "gridcast", "network alone"
 TITLES = {
     OURS: "gridcast serve",
     "tensorflow": "mlflow models serve, TensorFlow",
     "jax": "mlflow models serve, JAX",
+    ALONE: "mlflow models serve, Keras flavour",
 }
 CLIENTS, SWAPS, READY = 16, 20, 600
 SOAKED = 200.0
@@ -65,13 +69,11 @@ class Service:
     body: str
     headers: dict[str, str]
     pid: int
+    read: Callable[[Any], float]
 
     def forecast(self) -> float:
-        """The one forecast of its answer."""
-        answer = call(self.url, self.body, self.headers)
-        if self.name == OURS:
-            return float(answer["forecasts"][0]["points"][0]["value"])
-        return float(answer["predictions"][0]["forecast"])
+        """The one forecast of its answer, in data units."""
+        return float(self.read(call(self.url, self.body, self.headers)))
 
     def load(self, seconds: float, **job: Any) -> subprocess.Popen[str]:
         """A process that puts a load on it, see `load.Job`."""
@@ -168,7 +170,7 @@ def main() -> None:
                 loads = {"alone": dataclasses.asdict(alone), "crowd": dataclasses.asdict(crowd)}
                 told["measurements"].append({"service": service.name, "repeat": repeat, **loads})
                 print(
-                    f"  {repeat}  {TITLES[service.name]:<32}{alone.median_ms:9.2f} ms{crowd.per_second:9.1f} a second",
+                    f"  {repeat}  {TITLES[service.name]:<38}{alone.median_ms:9.2f} ms{crowd.per_second:9.1f} a second",
                     flush=True,
                 )
         told["summary"] = summary(told["measurements"])
@@ -205,6 +207,7 @@ def trained(folder: Path, uri: str) -> list[str]:
 def started(name: str, rows: list[dict[str, Any]], folder: Path, uri: str) -> Iterator[Service]:
     """The service `name`, ready to be asked for the step after `rows`."""
     environment = {"MLFLOW_TRACKING_URI": uri}
+    body: dict[str, Any]
     if name == OURS:
         token = secrets.token_hex(32)
         command = ["gridcast", "serve", NAME, "--rate", "0"]
@@ -214,12 +217,46 @@ def started(name: str, rows: list[dict[str, Any]], folder: Path, uri: str) -> It
             history = [{"time": row["date"], "value": row["quantity"], "unit_price": row["unit_price"]} for row in rows]
             body = {"model": NAME, "horizon": 1, "series": [{"id": rows[0]["product"], "history": history}]}
             headers = {"X-API-Key": made["api_key"]}
-            yield Service(name, f"{server.url}/predict", json.dumps(body), headers, server.process.pid)
-    else:
-        command = ["mlflow", "models", "serve", "--model-uri", f"models:/{NAME}@champion", "--env-manager", "local"]
-        with Server(name, command, "/ping", folder, KERAS_BACKEND=name, **environment) as server:
-            body = {"dataframe_records": rows, "params": {"horizon": 1}}
-            yield Service(name, f"{server.url}/invocations", json.dumps(body), {}, server.process.pid)
+            yield Service(name, f"{server.url}/predict", json.dumps(body), headers, server.process.pid, _value)
+        return
+    model, body, read = f"models:/{NAME}@champion", {"dataframe_records": rows, "params": {"horizon": 1}}, _forecast
+    environment["KERAS_BACKEND"] = "jax" if name == "jax" else "tensorflow"
+    if name == ALONE:
+        told = logged(rows, folder, environment)
+        model, body = told["uri"], {"inputs": told["inputs"]}
+        read = functools.partial(_unscaled, told["offset"], told["scale"])
+    command = ["mlflow", "models", "serve", "--model-uri", model, "--env-manager", "local"]
+    with Server(name, command, "/ping", folder, **environment) as server:
+        yield Service(name, f"{server.url}/invocations", json.dumps(body), {}, server.process.pid, read)
+
+
+def logged(rows: list[dict[str, Any]], folder: Path, environment: dict[str, str]) -> dict[str, Any]:
+    """What `network_alone.py` tells of the champion's network, logged by the Keras flavour."""
+    command = [sys.executable, str(HERE / "network_alone.py"), NAME]
+    done = subprocess.run(
+        command,
+        cwd=folder,
+        env=os.environ | environment,
+        input=json.dumps(rows),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        sys.exit(done.stdout + done.stderr)
+    return dict(json.loads(done.stdout))
+
+
+def _value(answer: Any) -> float:
+    return float(answer["forecasts"][0]["points"][0]["value"])
+
+
+def _forecast(answer: Any) -> float:
+    return float(answer["predictions"][0]["forecast"])
+
+
+def _unscaled(offset: float, scale: float, answer: Any) -> float:
+    return math.expm1(answer["predictions"][0][0] * scale + offset)
 
 
 def window() -> list[dict[str, Any]]:
@@ -354,7 +391,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=10, help="of each load (default: 10)")
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--peers", nargs="*", choices=TITLES.keys() - {OURS}, default=["tensorflow", "jax"])
+    parser.add_argument("--peers", nargs="*", choices=TITLES.keys() - {OURS}, default=["tensorflow", "jax", ALONE])
     parser.add_argument("--soak", type=float, default=0, metavar="MINUTES", help="10 for the whole proof")
     return parser.parse_args()
 

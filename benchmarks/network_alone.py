@@ -1,0 +1,48 @@
+"""The network of a champion alone, logged as MLflow's own Keras flavour does: what a loop written by hand serves.
+
+    .venv/bin/python benchmarks/network_alone.py MODEL < ROWS.json
+
+Scaling is left to whoever asks, before and after. Prints, as JSON, the `uri` of what was logged, the scaled `inputs`
+of the window in the rows, and `offset` and `scale` of the series, whose target is log1p'd before it is scaled.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import mlflow
+import numpy as np
+import pandas as pd
+from mlflow.models import infer_signature
+
+from gridcast import registry
+from gridcast.forecaster import inputs
+
+
+def main() -> None:
+    """Log the network of the model that the command line names."""
+    own = registry.load(sys.argv[1]).forecaster
+    table = pd.DataFrame(json.load(sys.stdin))
+    asked = own.read(table, own.preprocessing.horizon)
+    channels = own.preprocessing.channels(asked.target, asked.columns, asked.times, asked.codes).astype(np.float32)
+    index = np.stack([np.arange(len(asked.codes)), asked.origin], axis=1)
+    read = {
+        name: np.asarray(values) for name, values in inputs(own.preprocessing, channels, index, asked.codes).items()
+    }
+    mlflow.set_experiment("by hand")
+    with mlflow.start_run():
+        signature = infer_signature(read, own.network.predict(read, verbose=0))
+        logged = mlflow.keras.log_model(own.network, name="network", signature=signature)
+    scaler, code = own.preprocessing.target_scaler, asked.codes[0]
+    told = {
+        "uri": logged.model_uri,
+        "inputs": {name: values.tolist() for name, values in read.items()},
+        "offset": float(scaler.offset[code]),
+        "scale": float(scaler.scale[code]),
+    }
+    print(json.dumps(told))
+
+
+if __name__ == "__main__":
+    main()
