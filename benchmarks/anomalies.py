@@ -14,6 +14,7 @@ too, and no label is read there:
 A network keeps the last fifth of these rows, the mast October, as its validation, for the best epoch; baselines
 choose nothing, so they are fitted to all of them. Settings stand in `grids/anomalies`; they were chosen by
 `val_faults_missed`, which sees no test. "chosen" is the detector that this measure takes in each file.
+"ensemble" is one of five encodings, which differ in their seeds.
 A step is anomalous where its score lies above the mean plus three standard deviations of those of training.
 
 Measured is the test span alone, without point adjustment; AUC-PR, VUS-PR and event F1 are means over the files, and
@@ -51,7 +52,7 @@ import yaml
 from peers import windows
 from sklearn.metrics import roc_auc_score
 
-from gridcast import config, grid, plan
+from gridcast import config, ensemble, grid, plan
 from gridcast.anomaly import detection, events, scoring
 from gridcast.anomaly.baselines import DETECTORS
 from gridcast.plan import Plan
@@ -62,6 +63,8 @@ EXPERIMENTS, RESULTS = HERE / "grids" / "anomalies", HERE / "results"
 MAST = HERE.parent / "experiments" / "met_mast.yaml"
 SEEDS = (0, 1, 2)
 NETWORKS = ("reconstruction", "prediction", "both", "encoding")
+ENSEMBLE, MEMBERS = "ensemble", 5
+"""Encodings of so many seeds together: 0 to 4 for the seed 0, 5 to 9 for 1, 10 to 14 for 2."""
 CHOSEN = "chosen"
 VALIDATED = 0.2
 """Share of the rows before the test that networks keep as validation."""
@@ -135,7 +138,7 @@ def mast(data: Path) -> Iterator[Task]:
 
 
 SETS: dict[str, Callable[[Path], Iterator[Task]]] = {"skab": skab, "nab": nab, "met-mast": mast}
-CONTENDERS = (*NETWORKS, *DETECTORS)
+CONTENDERS = (*NETWORKS, ENSEMBLE, *DETECTORS)
 
 
 def main() -> None:
@@ -160,7 +163,7 @@ def main() -> None:
 def summary(name: str, tasks: list[Task], found: list[Result]) -> dict[str, dict[str, float]]:
     """Of each contender the mean of each measure, and over all files what cannot be a mean of files."""
     told = {}
-    for contender in (*NETWORKS, CHOSEN, *DETECTORS):
+    for contender in (*NETWORKS, ENSEMBLE, CHOSEN, *DETECTORS):
         own = chosen(found) if contender == CHOSEN else [done for done in found if done.contender == contender]
         if not own:
             continue
@@ -226,7 +229,7 @@ def _of(task: Task, wanted: list[str], *, fresh: bool) -> list[Result]:
         ]
         if contender in wanted and len(kept) < len(SEEDS):
             planned = planned or task.plan()
-            run = _network if contender in NETWORKS else _baseline
+            run = _network if contender in NETWORKS else _ensemble if contender == ENSEMBLE else _baseline
             kept = list(run(task, planned, contender))
             row = {key: statistics.fmean(done.measures[key] for done in kept) for key in list(kept[0].measures)[:1]}
             print(f"{task.set} {task.file} {contender}: {row}, {kept[0].seconds:.1f} s", flush=True)
@@ -246,6 +249,23 @@ def _network(task: Task, planned: Plan, kind: str) -> Iterator[Result]:
         said = fit.evaluate(planned.material, outcome.files)
         seconds = (time.perf_counter() - started) / len(runs)
         yield _result(task, planned, kind, run.seed, said, seconds, outcome.metrics["val_faults_missed"])
+
+
+def _ensemble(task: Task, planned: Plan, name: str) -> Iterator[Result]:
+    """What `selection.ensemble` does with the runs of as many seeds."""
+    from gridcast.training import fit, fused  # noqa: PLC0415
+
+    content = task.content | {"grid": {"detector": ["encoding"]}}
+    content["training"] = content["training"] | {"seeds": list(range(MEMBERS * len(SEEDS)))}
+    runs = list(dataclasses.replace(task, content=content).plan().runs.values())
+    started = time.perf_counter()
+    outcomes = fused.train(planned.material, runs, [None] * len(runs), len(runs))
+    for seed in SEEDS:
+        files = ensemble.packed([one.files for one in outcomes[seed * MEMBERS :][:MEMBERS]], None)
+        whole = fit.combined(planned.material, files)
+        said = fit.evaluate(planned.material, whole.files)
+        seconds = (time.perf_counter() - started) / len(SEEDS)
+        yield _result(task, planned, name, seed, said, seconds, whole.metrics["val_faults_missed"])
 
 
 def _baseline(task: Task, planned: Plan, name: str) -> Iterator[Result]:

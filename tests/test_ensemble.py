@@ -7,15 +7,16 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 
-from gridcast import ensemble, plan, promotion, registry, sweep, tracking
+from gridcast import config, ensemble, plan, promotion, registry, sweep, tracking
 from gridcast.analysis import record, report
 from gridcast.config import Ensemble, read
 from gridcast.errors import ConfigError
 from gridcast.execution import Place
 from gridcast.metrics import mae
 from gridcast.sweep import Events
-from samples import SMALL, experiment, sales, write_experiment
+from samples import SMALL, experiment, readings, sales, watched, watching, write_experiment
 
 FRAME = sales(130)
 GRID = {"lookback": [7, 5], "learning_rate": [0.01, 0.003]}
@@ -181,3 +182,35 @@ def test_networks_of_single_series_are_not_combined():
 def test_one_run_alone_is_no_ensemble():
     with pytest.raises(ConfigError, match="selection.ensemble.top: must be greater than or equal to 2"):
         experiment(selection={"ensemble": {"top": 1}})
+
+
+def test_detectors_are_combined_with_a_threshold_of_their_own_and_served(tmp_path, programs, jax_backend):
+    from gridcast.anomaly.thresholds import threshold
+    from gridcast.serving import loading
+
+    frame, uri = readings(), f"sqlite:///{tmp_path}/mlflow.db"
+    selection = {"metric": "val_faults_missed", "promote_to": "both", "when_beaten": "warn", "ensemble": {"top": 2}}
+    training = {"epochs": 2, "patience": 2, "seeds": [0, 1, 2]}
+    made = watched(tmp_path, frame, selection=selection, training=training, baselines=["z-score"])
+    with contextlib.chdir(tmp_path):
+        store = tracking.open_store("watched", uri)
+        result = sweep.run(made, store, Place(1, "jax", programs), Events())
+        promotion.promote(made.experiment, store, result.winner, result.tested, lambda _: {})
+    assert tracking.name(result.winner) == "mean of the 2 best runs"
+    found = registry.find("both", uri)
+    (whole,), own = loading.load([found], uri), registry.load("both", uri).forecaster
+    assert [one.kind for one in (own, *own.members)] == ["ensemble", "reconstruction", "reconstruction"]
+    said = own.predict(frame)
+    train = made.material.spans.train
+    assert own.threshold == pytest.approx(threshold(said["score"].to_numpy()[:train], own.rule, own.level), rel=0.02)
+    np.testing.assert_allclose(whole.model.predict(frame)["score"], said["score"], rtol=1e-4)
+    assert whole.examples
+    kept = record.read(store, "watched")
+    findings = report.find(kept)
+    assert "The winner is the mean of the 2 best runs: its share of faults missed is" in findings.verdict
+    assert "At a score of 1 the detectors that it is made of raise an alarm" in report.page(kept, findings, {})
+
+
+def test_scores_of_detectors_have_no_median():
+    with pytest.raises(ConfigError, match="selection.ensemble.combine: must be left out under task: anomaly"):
+        config.parse(yaml.safe_dump(watching(selection={"ensemble": {"top": 2, "combine": "median"}})))

@@ -11,14 +11,18 @@ from typing import Any
 import pandas as pd
 
 from gridcast import evaluation, metrics, tracking
+from gridcast.anomaly.detector import DETECTOR, ENSEMBLE
 from gridcast.config import Ensemble
 from gridcast.forecaster import MEMBERS, NETWORK, SETTINGS
 from gridcast.models.likelihoods import DIRECT
 from gridcast.plan import Plan
 from gridcast.tracking import Entry, Store
+from gridcast.training.outcome import Outcome
 
 TABLE = "members.csv"
 """Who belongs to it: run, name, weight, validation error."""
+ERRORS = ("best_val_wql", "val_faults_missed", "best_val_mae")
+"""By which runs are weighed and an ensemble is compared with its best one: the first that there is."""
 TITLES = {"mean": "mean", "median": "median", "weighted": "weighted mean"}
 SMALLEST = 1e-12
 
@@ -55,18 +59,22 @@ def choose(asked: Ensemble, runs: Sequence[Any], metric: str, last: int) -> Team
 
 
 def error(run: Any) -> float:
-    """The validation error of a run by which members are weighed: of its quantiles where it has some."""
+    """The validation error of a run by which members are weighed."""
     own = run.data.metrics
-    return float(own["best_val_wql"] if "best_val_wql" in own else own["best_val_mae"])
+    return float(next(own[name] for name in ERRORS if name in own))
 
 
 def files(team: Team, store: Store) -> dict[str, bytes]:
-    """What `forecaster.load` reads: every member's settings and network, and how they are combined."""
+    """What `forecaster.load` or `detector.load` reads of a team."""
+    return packed([tracking.model_files(store, run.info.run_id) for run in team.runs], team.weights)
+
+
+def packed(members: Sequence[Mapping[str, bytes]], weights: tuple[float, ...] | None) -> dict[str, bytes]:
+    """The files of each member's settings and network, and how they are combined. A detector lacks its threshold."""
     found: dict[str, bytes] = {}
     names = []
     contents = []
-    for number, run in enumerate(team.runs):
-        own = tracking.model_files(store, run.info.run_id)
+    for number, own in enumerate(members):
         names.append((f"member-{number}.json", f"member-{number}.keras"))
         found |= dict(zip(names[-1], (own[SETTINGS], own[NETWORK]), strict=True))
         contents.append(json.loads(own[SETTINGS]))
@@ -77,20 +85,26 @@ def files(team: Team, store: Store) -> dict[str, bytes]:
         likelihoods = [content["quantiles"]["likelihood"] for content in contents]
         told = DIRECT if DIRECT in likelihoods else likelihoods[0]
         settings |= {"quantiles": settings["quantiles"] | {"likelihood": told, "correction": None}}
-    combined = {"members": names, "weights": team.weights}
+    if DETECTOR in settings:
+        settings |= {DETECTOR: settings[DETECTOR] | {"kind": ENSEMBLE, "usual": []}}
+    combined = {"members": names, "weights": weights}
     return found | {MEMBERS: json.dumps(combined).encode(), SETTINGS: json.dumps(settings).encode()}
 
 
-def entry(plan: Plan, team: Team, files: Mapping[str, bytes], forecasts: evaluation.Forecasts) -> Entry:
-    """The record of the ensemble kept in `files`, whose `forecasts` of the validation span tell its error.
+def entry(plan: Plan, team: Team, files: Mapping[str, bytes], done: evaluation.Forecasts | Outcome) -> Entry:
+    """The record of the ensemble kept in `files`, whose forecasts of the validation span tell its error.
 
-    A loss it has none of its own: where that is `selection.metric`, the mean of its members' stands there.
+    Detectors are `done` with metrics and files of their own. An ensemble has no loss: where that is
+    `selection.metric`, the mean of its members' stands there.
     """
     settings = json.loads(files[SETTINGS])
-    actual = plan.material.actual(forecasts.index)
-    measured = {"best_val_mae": metrics.mae(actual, forecasts.forecast)}
-    if forecasts.quantiles is not None:
-        measured["best_val_wql"] = metrics.weighted_quantile_loss(actual, forecasts.quantiles, forecasts.levels)
+    if isinstance(done, Outcome):
+        measured, files = done.metrics, done.files
+    else:
+        actual = plan.material.actual(done.index)
+        measured = {"best_val_mae": metrics.mae(actual, done.forecast)}
+        if done.quantiles is not None:
+            measured["best_val_wql"] = metrics.weighted_quantile_loss(actual, done.quantiles, done.levels)
     own = [run.data.metrics for run in team.runs]
     measured = {"best_val_loss": sum(one["best_val_loss"] for one in own) / len(own)} | measured
     measured |= {name: float(sum(one[name] for one in own)) for name in ("parameters", "fit_seconds")}

@@ -151,6 +151,8 @@ def _alone(material: Material, task: Task, cache: Path) -> Any:
 
     if task.run is None:
         files = task.files or {}
+        if task.kind == "validation" and material.anomaly is not None:
+            return fit.combined(material, files)
         forecasts: Any = fit.evaluate(material, files, "validation" if task.kind == "validation" else "test")
         if task.kind != "test" or material.anomaly is not None:
             return forecasts

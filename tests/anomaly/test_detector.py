@@ -207,3 +207,18 @@ def test_a_reading_beyond_all_numbers_of_single_precision_is_an_alarm(made):
     for detector in made.values():
         told = detector.predict(wild).set_index("time")
         assert told.loc[wild["time"][20], "anomaly"]
+
+
+def test_an_ensemble_scores_the_geometric_mean_of_its_members_in_units_of_their_thresholds(made, material):
+    members = made["both"], made["encoding"], made["prediction"]
+    whole = replace(made["both"], kind="ensemble", network=None, usual=(), members=members)
+    assert (whole.ahead, whole.needed) == (1, 7)
+    values = material.channels[0, :60]
+    each = [member.contributions(values) for member in members]
+    scores = [found.mean(axis=1) for found in each]
+    expected = np.prod([own / one.threshold for own, one in zip(scores, members, strict=True)], axis=0) ** (1 / 3)
+    found = whole.contributions(values)
+    np.testing.assert_allclose(found.mean(axis=1), expected, rtol=1e-6)
+    assert np.flatnonzero(np.isnan(found).all(axis=1)).tolist() == [0, 1, 2, 3, 4, 5]  # the prediction cannot tell
+    shares = np.mean([own / own.sum(axis=1, keepdims=True) for own in each], axis=0)
+    np.testing.assert_allclose(found / found.sum(axis=1, keepdims=True), shares, rtol=1e-6)

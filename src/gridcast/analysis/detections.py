@@ -17,7 +17,7 @@ from gridcast.analysis.record import Record
 from gridcast.anomaly import events
 from gridcast.anomaly.baselines import DETECTORS
 from gridcast.anomaly.detection import LABELLED, SHOWN
-from gridcast.anomaly.detector import ANOMALY, SCORE, THRESHOLD
+from gridcast.anomaly.detector import ANOMALY, ENSEMBLE, SCORE, THRESHOLD
 
 TITLES = {
     "scores": "The score under its threshold",
@@ -94,14 +94,14 @@ def find(record: Record) -> Detections | None:
         columns=["start", "end", "steps", "peak", "severity", "blame", "right"],
     )
     labelled = [] if labels is None else events.spans(labels).tolist()
-    missed = _missed(times, labelled, found)
+    missed, joined = _missed(times, labelled, found), record.joined
     measured = _measured(record.measured)
     told = {name: value for name, value in measured.iloc[0].items() if pd.notna(value)}
     return Detections(
         winner=winner,
         sensors=sensors,
-        lookback=int(record.leader["lookback"]),
-        kind=str(record.leader["detector"]),
+        lookback=int((record.leader if joined is None else joined.data.params)["lookback"]),
+        kind=str(record.leader["detector"]) if joined is None else ENSEMBLE,
         table=table,
         values=record.values,
         measured=measured,

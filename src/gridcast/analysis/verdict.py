@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from gridcast import ensemble
 from gridcast.analysis.tables import Contrast
 
 MANY = 4
@@ -88,7 +89,7 @@ def combined(members: pd.DataFrame, winner: pd.Series, best: pd.Series) -> list[
     """What an ensemble gains on the validation span over the best run alone; rows as `Record.leader` has them."""
     if not len(members):
         return []
-    metric = "best_val_wql" if np.isfinite(best["best_val_wql"]) else "best_val_mae"
+    metric = next(name for name in ensemble.ERRORS if np.isfinite(best[name]))
     own, alone = float(winner[metric]), float(best[metric])
     standing = f"{abs(100 * (own / alone - 1)):.1f} % {'below' if own < alone else 'above'}" if alone else "against"
     worth = "" if own < alone else " There the best run alone is as good: leave selection.ensemble out, it is cheaper."

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -19,7 +19,7 @@ import pandas as pd
 from ..data import axis, request, windows
 from ..data.preprocessing import Preprocessing
 from ..errors import DataError, suggest
-from ..forecaster import NETWORK, SETTINGS
+from ..forecaster import MEMBERS, NETWORK, SETTINGS
 
 SCORE, THRESHOLD, ANOMALY = "score", "threshold", "anomaly"
 """Columns of an answer besides the time and the sensors."""
@@ -29,6 +29,8 @@ CHUNK = 256
 """Windows that go through the network at once: always so many, so that one compiled program serves every table."""
 SMALL = 1e-6
 """Variance, in squared scaled units, that all have at least: what never errs in training is not divided by."""
+ENSEMBLE = "ensemble"
+"""The kind of a detector that is made of others."""
 LATENT = "latent"
 """The layer of a network that the few numbers come from."""
 FURTHEST = 1e15
@@ -68,6 +70,9 @@ class Detector:
     errors of each sensor in a window, then of all sensors at a step, last the few numbers. Above the `threshold`,
     which the `rule` took at its `level` from the scores of training, a step is anomalous. An event has `least` such
     steps, with at most `gap` others between them.
+
+    An `ensemble` has no network: it asks its `members`, which watch the same sensors, each as far back as it was
+    trained to.
     """
 
     preprocessing: Preprocessing
@@ -79,6 +84,7 @@ class Detector:
     usual: tuple[Usual, ...] = field(compare=False)
     least: int = 1
     gap: int = 0
+    members: tuple[Detector, ...] = ()
 
     @property
     def sensors(self) -> tuple[str, ...]:
@@ -103,7 +109,7 @@ class Detector:
     @property
     def ahead(self) -> int:
         """Steps after a window that the network answers for."""
-        return int(self.kind != "reconstruction")
+        return max((one.ahead for one in self.members), default=int(self.kind != "reconstruction"))
 
     @property
     def needed(self) -> int:
@@ -152,12 +158,18 @@ class Detector:
         short training, where networks err hundreds of times their usual error, does not silence all others. The
         distance is of no sensor: it is shared as the other term is.
 
+        An ensemble scores the geometric mean of its members' scores, each in units of its threshold: scores span
+        orders of magnitude, and a member that errs thousands of times as much as usual is not to outshout the others.
+        A sensor has the mean of its shares in them. NaN where one of them cannot tell.
+
         Sources: Malhotra, Ramakrishnan, Anand, Vig, Agarwal, Shroff (2016), "LSTM-based Encoder-Decoder for
         Multi-sensor Anomaly Detection", for the distance of errors, with one covariance of all in place of that of
         steps and that of sensors; Denouden, Salay, Czarnecki, Abdelzad, Phan, Vernekar (2018), "Improving
         Reconstruction Autoencoder Out-of-distribution Detection with Mahalanobis Distance", for adding what the
         encoder tells.
         """
+        if self.members:
+            return self._together(values)
         total, times = np.zeros(values.shape), np.zeros((len(values), 1))
         *each, beside, encoded = self.usual
         for ends, errors, latent in self.errors(values, self.ends(values)):
@@ -171,6 +183,16 @@ class Detector:
                 total[ends + offset] += share
                 times[ends + offset] += 1
         return np.divide(total, times, out=np.full(values.shape, np.nan), where=times > 0)
+
+    def _together(self, values: np.ndarray) -> np.ndarray:
+        """Contributions (steps, sensors) of an ensemble."""
+        logs, shares = np.zeros((len(values), 1)), np.zeros(values.shape)
+        for member in self.members:
+            found = member.contributions(values)
+            score = np.maximum(found.mean(axis=1, keepdims=True), SMALL)
+            logs += np.log(score / max(member.threshold, SMALL)) / len(self.members)
+            shares += found / score / len(self.members)
+        return np.asarray(shares * np.exp(logs))
 
     def predict(self, table: pd.DataFrame, params: Mapping[str, Any] | None = None) -> pd.DataFrame:  # noqa: ARG002
         """A row for each step of `table`, missing ones in between too: time, `score`, `threshold`, `anomaly`, sensors.
@@ -247,11 +269,20 @@ class Detector:
 
 
 def load(folder: Path | str) -> Detector:
-    """The detector kept in `folder`: `forecaster.json` with `model.keras`."""
+    """The detector kept in `folder`: `forecaster.json` with `model.keras` or `members.json`."""
+    folder = Path(folder)
+    if not (folder / MEMBERS).exists():
+        return _read(folder, SETTINGS, NETWORK)
+    kept = json.loads((folder / MEMBERS).read_text(encoding="utf-8"))
+    return replace(_read(folder, SETTINGS), members=tuple(_read(folder, *files) for files in kept["members"]))
+
+
+def _read(folder: Path, settings: str, network_file: str | None = None) -> Detector:
+    """What the files of these names say."""
     import keras
 
-    content = json.loads(Path(folder, SETTINGS).read_text(encoding="utf-8"))
-    network = keras.saving.load_model(Path(folder, NETWORK), compile=False)
+    content = json.loads((folder / settings).read_text(encoding="utf-8"))
+    network = keras.saving.load_model(folder / network_file, compile=False) if network_file else None
     usual = tuple(Usual(np.array(mean), np.array(whitening)) for mean, whitening in content[DETECTOR]["usual"])
     return Detector(Preprocessing.from_json(content), network, **content[DETECTOR] | {"usual": usual})
 

@@ -177,6 +177,7 @@ class Experiment(Section):
         for axis in ("likelihood", "scaling"):
             if self.values(axis) != {None}:
                 raise ValueError(f"{axis}: means nothing under task: anomaly; write task: probabilistic")
+        combine = self.selection.ensemble.combine if self.selection.ensemble else "mean"
         if self.values("loss") != {"mse"}:
             raise ValueError("loss: means nothing under task: anomaly, whose score is a squared error; leave it out")
         for where, value, wanted, why in (
@@ -186,7 +187,7 @@ class Experiment(Section):
             ("data.gaps", self.data.gaps, "keep", "a value that is made up is no error"),
             ("data.aggregate", self.data.aggregate, "none", "its steps are the rows of the table"),
             ("data.exhibition", self.data.exhibition, "none", "sensors are on no shelf"),
-            ("selection.ensemble", self.selection.ensemble, None, "every detector has a threshold of its own"),
+            ("selection.ensemble.combine", combine, "mean", "scores are combined by their geometric mean"),
         ):
             if value != wanted:
                 raise ValueError(f"{where}: must be left out under task: anomaly, for {why}")

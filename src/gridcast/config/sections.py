@@ -293,6 +293,7 @@ class Ensemble(Section):
     """One forecaster of the `top` runs: the mean of their forecasts, the median, or the mean weighted by 1 / error.
 
     The error is that on the validation span: the weighted quantile loss where quantiles are forecast, else the MAE.
+    Of detectors it is the geometric mean of their scores, each in units of its threshold.
     """
 
     top: Annotated[int, Field(ge=2, le=50)] = 5

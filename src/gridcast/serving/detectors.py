@@ -28,10 +28,13 @@ def adopted(given: Any) -> Detector | None:
     """
     if not hasattr(given, "threshold"):
         return None
-    own = {field.name: getattr(given, field.name) for field in dataclasses.fields(Detector)}
+    names = {field.name for field in dataclasses.fields(Detector)}
+    own = {name: getattr(given, name) for name in names if hasattr(given, name)}
+    members = tuple(map(adopted, own.get("members", ())))
     # One of an older gridcast knows its usual errors otherwise; `check` refuses it.
     usual = tuple(Usual(one.mean, one.whitening) if hasattr(one, "whitening") else one for one in given.usual)
-    return Detector(**own | {"preprocessing": Preprocessing.from_json(given.preprocessing.to_json()), "usual": usual})
+    preprocessing = Preprocessing.from_json(given.preprocessing.to_json())
+    return Detector(**own | {"preprocessing": preprocessing, "usual": usual, "members": members})
 
 
 def contributions(detector: Detector, asked: Sequence[np.ndarray]) -> list[np.ndarray]:
@@ -51,7 +54,7 @@ def check(own: Detector, carried: registry.Loaded, rows: Sequence[Mapping[str, A
     uri = carried.found.uri
     table, columns = _table(own, rows) if rows else usual(own), [SCORE, *own.sensors]
     otherwise = TrackingError(f"{uri}: was made by a gridcast that scores otherwise; train it again, or serve it there")
-    if not all(hasattr(one, "whitening") for one in own.usual):
+    if not all(hasattr(one, "whitening") for detector in (own, *own.members) for one in detector.usual):
         raise otherwise
     try:
         expected, found = (one.predict(table)[columns].to_numpy(float) for one in (carried, own))

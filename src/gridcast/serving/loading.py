@@ -90,7 +90,7 @@ def _loaded(found: registry.Found, uri: str | None) -> Loaded:
 
     carried = registry.load(found.uri, uri)
     if detector := detectors.adopted(carried.forecaster):
-        detector = dataclasses.replace(detector, network=compiled.compiled(whole(detector.network)))
+        detector = _compiled(detector)
         examples = _kept(found, uri, detectors.example)
         detectors.check(detector, carried, examples)
         return Loaded(detector, examples)
@@ -98,6 +98,15 @@ def _loaded(found: registry.Found, uri: str | None) -> Loaded:
     examples = _kept(found, uri, lambda kept: tuple(json.loads(kept(evaluation.EXAMPLES))))
     forecasters.check(model, carried, examples)
     return Loaded(model, examples)
+
+
+def _compiled(detector: Detector) -> Detector:
+    """The same with every network compiled, those of its members."""
+    from gridcast.models import compiled
+
+    if detector.members:
+        return dataclasses.replace(detector, members=tuple(map(_compiled, detector.members)))
+    return dataclasses.replace(detector, network=compiled.compiled(whole(detector.network)))
 
 
 def _kept(

@@ -44,7 +44,7 @@ def measured(
 
 def watching(material: Material, settings: Configuration, network: Any) -> tuple[dict[str, float], Detector]:
     """Metrics of a detector on the validation span, and the detector itself, its threshold fitted."""
-    chosen, values, spans = material.anomaly, material.channels[0], material.spans
+    chosen = material.anomaly
     assert chosen is not None
     assert settings.detector is not None
     own = Detector(
@@ -58,7 +58,14 @@ def watching(material: Material, settings: Configuration, network: Any) -> tuple
         chosen.least,
         chosen.gap,
     )
-    own = replace(own, usual=whitening.usual(own, values[: spans.train]))
+    values = material.channels[0, : material.spans.train]
+    return limited(material, replace(own, usual=whitening.usual(own, values)))
+
+
+def limited(material: Material, own: Detector) -> tuple[dict[str, float], Detector]:
+    """The same of a detector that lacks nothing but its threshold."""
+    chosen, values, spans = material.anomaly, material.channels[0], material.spans
+    assert chosen is not None
     limit = detection.limit(own.contributions, values, spans, own.lookback, chosen)
     normal = detection.over(own.contributions, values, spans["validation"], own.lookback).mean(axis=1)
     alarms = len(events.spans(normal > limit, chosen.least, chosen.gap))

@@ -284,6 +284,12 @@ def evaluate(material: Material, files: dict[str, bytes], span: str = "test") ->
     return evaluation.answers(own, material.channels, index, material.codes, material.actual(index))
 
 
+def combined(material: Material, files: dict[str, bytes]) -> Outcome:
+    """The ensemble of detectors in `files`, its threshold fitted, as its scores are those of no member."""
+    measured, own = calibration.limited(material, restore(files))
+    return Outcome({}, measured, (), files | {SETTINGS: json.dumps(own.to_json()).encode()})
+
+
 def epoch_seconds(material: Material, run: Run) -> tuple[float, float]:
     """Seconds of the first epoch, which compiles, and of the second; measured on throw-away weights."""
     network = compiled(material, run)
