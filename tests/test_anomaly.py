@@ -215,7 +215,7 @@ def test_the_report_tells_what_was_found_and_what_it_is_worth(page, story):
     assert "2024-01-01 06:" in text
     assert not len(found.missed)
     assert "Look first at 2024-01-01 06:" in text
-    assert "A score of 1 is what a usual step of training has. It is the mean of all windows" in text
+    assert "A score of 1 is what a usual step has. It is the mean of all windows" in text
 
 
 def test_the_report_has_its_pictures_and_those_of_the_grid(page):

@@ -19,8 +19,8 @@ SEMANTICS = 3
 """
 PROBABILISTIC = 2
 """The same of what holds for probabilistic tasks alone. 2: windows are read around their means."""
-DETECTION = 2
-"""The same of what holds for anomalies alone. 2: errors are whitened; what the encoder leaves is judged too."""
+DETECTION = 3
+"""The same of what holds for anomalies alone. 3: what is usual is taken from the validation span too."""
 MEANING = ("time", "series", "target", "past", "future", "static", "frequency", "calendar", "gaps")
 """What the model carries of `data`, to read the tables that it is given in use."""
 WHERE_SET = ("aggregate", "exhibition")

@@ -209,6 +209,20 @@ def test_a_reading_beyond_all_numbers_of_single_precision_is_an_alarm(made):
         assert told.loc[wild["time"][20], "anomaly"]
 
 
+def test_what_is_usual_is_of_all_before_the_test_but_a_conformal_threshold_keeps_the_validation_span(material, made):
+    from gridcast.config import Configuration
+    from gridcast.training import calibration
+
+    settings = Configuration(layer="GRU", units=3, latent=2, detector="both", lookback=6)
+    spans, values = material.spans, material.channels[0]
+    for rule, end in (("mean-std", spans.validation), ("conformal", spans.train)):
+        asked = replace(material, anomaly=material.anomaly.model_copy(update={"threshold": rule, "level": None}))
+        _, own = calibration.watching(asked, settings, made["both"].network)
+        expected = whitening.usual(replace(own, usual=()), values[:end])
+        for found, wanted in zip(own.usual, expected, strict=True):
+            np.testing.assert_allclose(found.whitening, wanted.whitening)
+
+
 def test_an_ensemble_scores_the_geometric_mean_of_its_members_in_units_of_their_thresholds(made, material):
     members = made["both"], made["encoding"], made["prediction"]
     whole = replace(made["both"], kind="ensemble", network=None, usual=(), members=members)

@@ -66,10 +66,10 @@ class Detector:
 
     `kind` is what the network does with a window of all sensors: `reconstruction` rebuilds it from the few numbers
     that its encoder leaves of it, `prediction` forecasts the step after it, `both` does both, and is scored by its
-    errors; `encoding` does both too, and is scored by these few numbers first. `usual` tells of these in training:
-    errors of each sensor in a window, then of all sensors at a step, last the few numbers. Above the `threshold`,
-    which the `rule` took at its `level` from the scores of training, a step is anomalous. An event has `least` such
-    steps, with at most `gap` others between them.
+    errors; `encoding` does both too, and is scored by these few numbers first. `usual` tells what is normal: errors of
+    each sensor in a window, then of all sensors at a step, last the few numbers. Above the `threshold`, which the
+    `rule` took at its `level` from the scores of training, a step is anomalous. An event has `least` such steps, with
+    at most `gap` others between them.
 
     An `ensemble` has no network: it asks its `members`, which watch the same sensors, each as far back as it was
     trained to.
