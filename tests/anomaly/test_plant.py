@@ -1,6 +1,8 @@
 """The simulated plant delivers over HTTP what is due, and a stream that follows it takes each minute once."""
 
 import json
+import socket
+import struct
 import threading
 import urllib.error
 import urllib.request
@@ -49,6 +51,15 @@ def test_a_plant_gives_what_comes_after_a_stamp_as_csv_or_json():
             (f"2024-01-01T00:0{k}", table["flow"][k]) for k in (4, 5)
         ]
         assert len(got(f"{url}/readings")[1].splitlines()) == 7
+
+
+def test_a_client_that_hangs_up_is_no_error(capfd):
+    with running(readings(10)) as url:
+        with socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2]))) as client:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # a reset, at once
+            client.sendall(b"GET /readings")
+        assert len(got(f"{url}/readings")[1].splitlines()) == 11
+    assert capfd.readouterr().err == ""
 
 
 def test_minutes_come_due_as_the_clock_says():

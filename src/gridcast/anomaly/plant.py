@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time as clock
 import urllib.parse
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -12,6 +13,15 @@ from gridcast.errors import ConfigError
 
 TIME = "time"
 """The column of stamps in simulated data."""
+
+
+class Server(ThreadingHTTPServer):
+    """One that has nothing to say of clients that hang up."""
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Tell of an error, unless it is such a client."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)  # type: ignore[arg-type]
 
 
 def serve(
@@ -59,7 +69,7 @@ def serve(
             """Nothing: who follows tells what came."""
 
     try:
-        return ThreadingHTTPServer((host, port), Handler)
+        return Server((host, port), Handler)
     except OSError as error:
         raise ConfigError(f"--port: {host}:{port} cannot be had: {error.strerror}; name another one") from None
 
