@@ -39,8 +39,12 @@ def fused(material, runs, paths=None, until=None):
 
 @pytest.mark.parametrize(
     "settings",
-    [{"likelihood": "student-t", "layer": "LSTM"}, pytest.param({"likelihood": "quantile"}, marks=pytest.mark.slow)],
-    ids=lambda settings: settings["likelihood"],
+    [
+        {"likelihood": "student-t"},
+        pytest.param({"likelihood": "student-t", "layer": "LSTM"}, marks=pytest.mark.slow),
+        pytest.param({"likelihood": "quantile"}, marks=pytest.mark.slow),
+    ],
+    ids=lambda settings: "-".join(settings.values()),
 )
 def test_both_engines_train_alike(plan, settings):
     from gridcast.training import fit
