@@ -173,24 +173,27 @@ def running(shop: Shop, folder: Path, names: tuple[str, ...] = (POINT,), **more:
     loggers = [logging.getLogger(name) for name in ("gridcast", logs.NAME, "uvicorn")]
     before = [(logger.handlers, logger.level, logger.propagate) for logger in loggers]
     log = io.StringIO()
-    logs.start(log)
-    port = free_port()
-    running = server.server(Settings(names, folder=folder, **more), "127.0.0.1", port)
-    thread = threading.Thread(target=running.run)
-    thread.start()
-    try:
+    with contextlib.ExitStack() as stack:
+        stack.callback(_restore, loggers, before)  # also where it does not start
+        logs.start(log)
+        port = free_port()
+        running = server.server(Settings(names, folder=folder, **more), "127.0.0.1", port)
+        thread = threading.Thread(target=running.run)
+        thread.start()
+        stack.callback(thread.join)
+        stack.callback(setattr, running, "should_exit", True)
         wait(lambda: running.started, 30, "the server did not start")
         found = Server(f"http://127.0.0.1:{port}", running.config.app.state.service, log)
         if more["token"]:
             found.key = found.made("predict", "admin")
         yield found
         found.session.close()
-    finally:
-        running.should_exit = True
-        thread.join()
-        for logger, (handlers, level, propagate) in zip(loggers, before, strict=True):
-            logger.handlers, logger.propagate = handlers, propagate
-            logger.setLevel(level)
+
+
+def _restore(loggers: list[logging.Logger], before: list[tuple[Any, int, bool]]) -> None:
+    for logger, (handlers, level, propagate) in zip(loggers, before, strict=True):
+        logger.handlers, logger.propagate = handlers, propagate
+        logger.setLevel(level)
 
 
 def question(
