@@ -142,12 +142,16 @@ def _honest(measured: pd.DataFrame) -> str:
         )
     own, best = float(measured["auc_pr"].iloc[0]), rivals.iloc[0]
     figures = f"AUC-PR {own:.3f} against {best['auc_pr']:.3f}"
-    if own > best["auc_pr"]:
-        return f"The winner tells what is anomalous better than every baseline ({figures} of {best['name']})."
-    finds = ""
+    better, finds = own > best["auc_pr"], ""
     if "event_recall" in measured:
         ours, theirs = (100 * float(row["event_recall"]) for row in (measured.iloc[0], best))
-        finds = f" At their thresholds the winner finds {ours:.0f} % of the labelled events, it {theirs:.0f} %."
+        if not better or ours < theirs:
+            whose = best["name"] if better else "it"
+            finds = (
+                f" At their thresholds the winner finds {ours:.0f} % of the labelled events, {whose} {theirs:.0f} %."
+            )
+    if better:
+        return f"The winner tells what is anomalous better than every baseline ({figures} of {best['name']}).{finds}"
     return f"The winner does not beat {best['name']}, which needs no training ({figures}).{finds}"
 
 
@@ -219,7 +223,8 @@ def _scores(found: Detections) -> Figure:
     top.axhline(float(table[THRESHOLD].iloc[0]), color=RED, linewidth=1.2, linestyle="--", label="threshold")
     if np.isfinite(score).any() and np.nanmin(score) > 0:
         top.set_yscale("log")
-    top.set(title="Anomaly score", ylabel="errors, in usual ones")
+    unit = "in thresholds of its members" if found.kind == ENSEMBLE else "errors, in usual ones"
+    top.set(title="Anomaly score", ylabel=unit)
     top.margins(x=0)
     values = found.values[found.values.iloc[:, 0] >= times[0]]
     for ax, name in zip(panels[1:], names, strict=True):
