@@ -7,6 +7,7 @@ import io
 import json
 import logging
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -22,6 +23,7 @@ from gridcast.plan import Plan
 from gridcast.registry import BEATEN, CHAMPION
 from gridcast.routing import Route
 from gridcast.routing import files as routed
+from gridcast.serving import book
 from gridcast.tracking import Entry, Store
 from samples import SMALL, planned, readings, sales, watched
 from servers import free_port, wait
@@ -152,7 +154,12 @@ class Server:
         return self.ask("POST", path, **more)
 
     def lines(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in self.log.getvalue().splitlines()]
+        return [json.loads(line) for line in self.said().splitlines()]
+
+    def said(self) -> str:
+        """All that was logged, the last answer too."""
+        time.sleep(5 * book.SOON)
+        return self.log.getvalue()
 
     def made(self, *scopes: str) -> str:
         """A key with these scopes, from the service itself."""
@@ -183,7 +190,7 @@ def running(shop: Shop, folder: Path, names: tuple[str, ...] = (POINT,), **more:
         stack.callback(thread.join)
         stack.callback(setattr, running, "should_exit", True)
         wait(lambda: running.started, 30, "the server did not start")
-        found = Server(f"http://127.0.0.1:{port}", running.config.app.state.service, log)
+        found = Server(f"http://127.0.0.1:{port}", running.config.app.service, log)
         if more["token"]:
             found.key = found.made("predict", "admin")
         yield found

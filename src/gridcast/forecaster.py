@@ -11,6 +11,7 @@ import json
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +76,7 @@ class Forecaster:
         """Who answers for each series, where that differs; else none."""
         return self.network.routes if isinstance(self.network, Routes) else ()
 
-    @property
+    @cached_property
     def lookbacks(self) -> np.ndarray:
         """Steps that are read of each series (series,)."""
         same = [self.preprocessing.lookback] * len(self.preprocessing.series)
@@ -88,6 +89,8 @@ class Forecaster:
             part = index[start : start + CHUNK]
             read = inputs(self.preprocessing, channels, part, series)
             done.append(np.asarray(self.network.predict_on_batch(read), float))
+        if len(done) == 1:
+            return done[0]
         return np.concatenate(done) if done else np.zeros((0, self.preprocessing.horizon))
 
     def forecast(self, channels: np.ndarray, index: np.ndarray, series: np.ndarray) -> np.ndarray:
@@ -191,9 +194,13 @@ class Forecaster:
 
     def _within_reach(self, request: Request) -> Request:
         """The request without the steps that no network reads."""
+        return request.since(max(0, int(request.origin.min()) - self._reach))
+
+    @cached_property
+    def _reach(self) -> int:
+        """Steps that some network reads back."""
         every = [one.preprocessing for one in (self, *self.members)]
-        reach = max(own.lookback + max(own.lags, default=0) for own in every)
-        return request.since(max(0, int(request.origin.min()) - reach))
+        return max(own.lookback + max(own.lags, default=0) for own in every)
 
     def answers(
         self, asked: Sequence[Request], horizon: int, levels: Sequence[float] = (), seed: int = 0
@@ -204,7 +211,7 @@ class Forecaster:
         which are drawn for all of them from one `seed`. Raises DataError, see `predict`.
         """
         own, span = self.preprocessing, self._span(horizon)
-        ends = np.cumsum([0, *(len(one.ids) for one in asked)])
+        ends = itertools.accumulate((len(one.ids) for one in asked), initial=0)
         parts = [slice(start, end) for start, end in itertools.pairwise(ends)]
         codes, origin = (np.concatenate([getattr(one, name) for one in asked]) for name in ("codes", "origin"))
         targets, found = [one.target.copy() for one in asked], []

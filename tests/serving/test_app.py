@@ -387,7 +387,7 @@ def test_the_log_has_a_line_of_json_for_each_request_and_nothing_that_was_sent(s
     assert line["ms"] > 0
     assert lines[refused.headers["X-Request-ID"]]["status"] == 404
     for sent in ("pear", "no-such-model", "secret", TOKEN, server.key.partition(".")[2], FRAME["date"].iloc[-1]):
-        assert sent not in server.log.getvalue()
+        assert sent not in server.said()
 
 
 def test_the_documents_are_there_for_everybody(server):

@@ -40,24 +40,28 @@ def test_questions_of_one_moment_are_one_call(pool):
     assert network.calls == [[0, 1, 2, 3, 4]]
 
 
-def test_light_questions_are_answered_without_a_thread(pool):
-    threads = []
+def test_light_questions_need_no_thread_and_one_that_is_alone_waits_for_nobody(pool):
+    calls = []
 
     def network(questions):
-        threads.append(threading.current_thread())
+        calls.append((questions, threading.current_thread() is here))
         return [ValueError("no") if question == 3 else question for question in questions]
 
     async def ask():
         together = Together(network, pool, 0.002, lambda question: question < 10)
-        both = await asyncio.gather(together.ask(1), together.ask(2))
-        heavy = await asyncio.gather(together.ask(4), together.ask(11))
+        alone = together.ask(0)
+        with pytest.raises(StopIteration, match="0"):  # without a turn of the loop
+            alone.send(None)
+        await asyncio.sleep(0)
+        light = await asyncio.gather(*(together.ask(number) for number in (1, 2, 4)))
+        heavy = await asyncio.gather(together.ask(5), together.ask(11))
         with pytest.raises(ValueError, match="no"):
             await together.ask(3)
-        return both + heavy
+        return light + heavy
 
-    assert asyncio.run(ask()) == [1, 2, 4, 11]
     here = threading.current_thread()
-    assert [thread is here for thread in threads] == [True, False, True]
+    assert asyncio.run(ask()) == [1, 2, 4, 5, 11]
+    assert calls == [([0], True), ([1], True), ([2, 4], True), ([5, 11], False), ([3], True)]
 
 
 def test_what_comes_during_a_call_goes_with_the_next_one(pool):

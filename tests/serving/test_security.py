@@ -159,7 +159,7 @@ def test_secrets_are_in_no_log_no_file_and_no_error(shop, tmp_path):
             found.post("/generate_api_key", json={"name": key[:100]}, headers={"X-Admin-Token": "wrong"}),
         ]
         held = b"".join(file.read_bytes() for file in tmp_path.rglob("*") if file.is_file())
-        log = found.log.getvalue()
+        log = found.said()
         assert repr(found.service.settings).count(TOKEN) == 0
     for secret in (key.partition(".")[2], TOKEN):
         assert secret not in log
@@ -345,7 +345,7 @@ def test_a_fault_of_the_service_is_told_in_the_same_form_without_what_was_sent(s
         assert error(answer) == (500, "internal")
         line = next(line for line in found.lines() if line["event"] == "failed")
         assert (line["request"], line["error"]) == (answer.headers["X-Request-ID"], "RuntimeError")
-        assert "secret" not in found.log.getvalue() + answer.text
+        assert "secret" not in found.said() + answer.text
 
 
 def test_a_store_of_keys_that_fails_lets_nobody_in(shop, tmp_path):
@@ -356,4 +356,4 @@ def test_a_store_of_keys_that_fails_lets_nobody_in(shop, tmp_path):
 
 def test_warnings_of_a_table_are_not_logged(guarded):
     logging.getLogger("gridcast").warning("column 'x': series 'secret'")
-    assert "secret" not in guarded.log.getvalue()
+    assert "secret" not in guarded.said()

@@ -115,10 +115,10 @@ def laid(
     calendar: str,
     days: tuple[int, ...] = (),
     closed: tuple[str, ...] | None = None,
-) -> tuple[pd.DatetimeIndex, int]:
-    """The axis of a history that was `seen` at these stamps (datetime64[us], sorted), and `steps` after it.
+) -> tuple[np.ndarray, int]:
+    """The axis of a history that was `seen` at these stamps, and `steps` after it; both are datetime64[us], sorted.
 
-    The number tells where these begin. ValueError: unknown frequency.
+    The number tells where the steps after it begin. ValueError: unknown frequency.
     """
     work = _laid if len(seen) <= REMEMBERED else _laid.__wrapped__
     return work(seen.tobytes(), steps, frequency, calendar, days, closed)
@@ -127,13 +127,15 @@ def laid(
 @functools.lru_cache(maxsize=256)
 def _laid(
     stamps: bytes, steps: int, frequency: str, calendar: str, days: tuple[int, ...], closed: tuple[str, ...] | None
-) -> tuple[pd.DatetimeIndex, int]:
+) -> tuple[np.ndarray, int]:
     seen = pd.DatetimeIndex(np.frombuffer(stamps, "datetime64[us]"))
     if calendar == "regular":
         seen = regular(seen, frequency)
     elif closed is not None:
         seen = opened(seen, days, closed)
-    return pd.DatetimeIndex(seen.append(following(seen[-1], steps, frequency, days))), len(seen)
+    times = seen.append(following(seen[-1], steps, frequency, days)).to_numpy("datetime64[us]")
+    times.flags.writeable = False  # it is handed to others too
+    return times, len(seen)
 
 
 def _usual(times: pd.DatetimeIndex, days: tuple[int, ...]) -> pd.DatetimeIndex:

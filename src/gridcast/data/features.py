@@ -73,7 +73,7 @@ def labels(names: Sequence[str], dated: Sequence[Dated] = ()) -> tuple[str, ...]
 
 
 def calendar(
-    times: pd.DatetimeIndex,
+    times: pd.DatetimeIndex | np.ndarray,
     names: Sequence[str],
     frequency: str = "D",
     dated: Sequence[Dated] = (),

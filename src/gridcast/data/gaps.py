@@ -56,5 +56,6 @@ def settled(filled: np.ndarray, observed: np.ndarray, policy: str) -> np.ndarray
 
 def forward(values: np.ndarray) -> np.ndarray:
     """Along the last axis, each NaN replaced by the last value before it, if there is one."""
-    at = np.where(np.isnan(values), 0, np.arange(values.shape[-1]))
-    return np.take_along_axis(values, np.maximum.accumulate(at, axis=-1), axis=-1)
+    rows = values.reshape(-1, values.shape[-1])
+    at = np.maximum.accumulate(np.where(np.isnan(rows), 0, np.arange(rows.shape[1])), axis=1)
+    return np.asarray(rows[np.arange(len(rows))[:, None], at].reshape(values.shape))

@@ -6,6 +6,7 @@ Everything here was fixed on the training span and travels with the model as JSO
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -32,7 +33,7 @@ class Preprocessing:
     `categories` names the static columns, each with its vocabulary; code k means word k - 1 of it. A
     probabilistic network also reads its target `lags` steps ago and, where not all series begin
     together, the age of each: the steps since its first value, at `begins`, one every `seconds`;
-    `typical` is the geometric mean of the scales of all series, and `centred` says that it reads each
+    `typical` is the geometric mean of the scales of all series. `centred` says that a network reads each
     window around its mean.
     """
 
@@ -64,12 +65,17 @@ class Preprocessing:
     typical: float = 1.0
     centred: bool = False
 
-    @property
+    @cached_property
+    def codes(self) -> dict[str, int]:
+        """The place of each series."""
+        return {name: code for code, name in enumerate(self.series)}
+
+    @cached_property
     def future_columns(self) -> tuple[str, ...]:
         """Future covariates that the table must bring, the others follow from the time stamp."""
         return tuple(filter(is_column, self.future))
 
-    @property
+    @cached_property
     def columns(self) -> tuple[str, ...]:
         """Past columns, EXHIBITION where the network is told of it, and future columns."""
         return (*self.past, *((EXHIBITION,) if self.usual else ()), *self.future_columns)
@@ -80,7 +86,11 @@ class Preprocessing:
         return (self.target, *self.columns, *labels(self.future, self.dated))
 
     def channels(
-        self, target: np.ndarray, columns: np.ndarray, times: pd.DatetimeIndex, series: Any = slice(None)
+        self,
+        target: np.ndarray,
+        columns: np.ndarray,
+        times: pd.DatetimeIndex | np.ndarray,
+        series: Any = slice(None),
     ) -> np.ndarray:
         """Network channels (n, steps, channels), float32: target, past, future columns, calendar, age.
 
@@ -98,10 +108,10 @@ class Preprocessing:
             channels[:, :, known] = self.ages(times, series)
         return channels
 
-    def ages(self, times: pd.DatetimeIndex, series: Any = slice(None)) -> np.ndarray:
+    def ages(self, times: pd.DatetimeIndex | np.ndarray, series: Any = slice(None)) -> np.ndarray:
         """Logarithm of the age of each series (n, steps), in steps; a series is new before it begins."""
         begins = pd.DatetimeIndex(self.begins).to_numpy("datetime64[s]")[series]
-        seconds = (times.to_numpy("datetime64[s]") - begins[:, None]).astype(float)
+        seconds = (np.asarray(times, "datetime64[s]") - begins[:, None]).astype(float)
         return np.log10(2 + np.maximum(seconds / self.seconds, 0))
 
     @property
@@ -109,17 +119,17 @@ class Preprocessing:
         """Scale of the target of each series (series,) in units of the typical one."""
         return self.target_scaler.scale / self.typical
 
-    @property
+    @cached_property
     def aged(self) -> bool:
         """Whether series differ in age: else it would number the years, and tell of no series."""
         return len(set(self.begins)) > 1
 
-    @property
+    @cached_property
     def width(self) -> int:
         """How many channels there are."""
         return 1 + len(self.scalers) + len(labels(self.future, self.dated)) + self.aged
 
-    @property
+    @cached_property
     def known_ahead(self) -> int:
         """Position of the first channel that is known ahead; those before it end at the origin."""
         return 1 + len(self.past) + bool(self.usual)

@@ -26,14 +26,14 @@ LOG = logging.getLogger("gridcast")
 class Request:
     """A table on an axis: `target` (series, steps), its gaps filled, and `columns` (series, steps, columns), no NaN.
 
-    `ids` and `codes` (series,) are those of its series, `keys` what its key columns said of each, and
-    `origin` (series,) the first step to forecast of each: beyond it the target is NaN.
+    `ids` and `codes` (series,) are those of its series, `keys` what its key columns said of each, `times` (steps,)
+    the stamps (datetime64[us]), and `origin` (series,) the first step to forecast of each: beyond it the target is NaN.
     """
 
     ids: tuple[str, ...]
     codes: np.ndarray
     keys: Mapping[str, list[str]]
-    times: pd.DatetimeIndex
+    times: np.ndarray
     target: np.ndarray
     columns: np.ndarray
     origin: np.ndarray
@@ -76,11 +76,12 @@ def placed(
     `values` (columns, rows) are the target, past and future columns, NaN where there is none. No series
     has a stamp twice. Raises DataError.
     """
-    codes = np.array([own.series.index(name) for name in ids])
-    matrix = _on_axis(tuple(ids), codes, where, stamps, values, own, horizon)
-    _long_enough(matrix, own, lookbacks[codes])
-    _exhibition_told(matrix, own)
-    return replace(matrix, columns=_known(matrix, own, horizon))
+    codes = np.array([own.codes[name] for name in ids])
+    found = _on_axis(tuple(ids), codes, where, stamps, values, own, horizon)
+    _long_enough(found, own, lookbacks[codes])
+    _exhibition_told(found, own)
+    _complete(found, own, horizon)
+    return found
 
 
 def checked(table: pd.DataFrame, own: Preprocessing) -> tuple[pd.DataFrame, list[str], dict[str, list[str]]]:
@@ -108,7 +109,7 @@ def checked(table: pd.DataFrame, own: Preprocessing) -> tuple[pd.DataFrame, list
     firsts = rows.drop_duplicates(SERIES).index
     ids = [str(found) for found in rows[SERIES][firsts]]
     for found in ids:
-        if found not in own.series:
+        if found not in own.codes:
             raise DataError(f"series '{found}' was not in the training data{suggest(found, own.series)}")
     _warn_of_categories(table, rows[SERIES], own)
     if own.aggregate != "none":
@@ -162,13 +163,14 @@ def _on_axis(
     if not given.any():
         raise DataError(f"column '{own.target}': no value; history needs {own.lookback} steps per series")
     stamps = stamps.astype("datetime64[us]")
-    seen = np.unique(stamps[given])
+    seen = stamps[given]
+    if not (seen[1:] > seen[:-1]).all():
+        seen = np.unique(seen)
     times, end = axis.laid(seen, horizon, own.frequency, own.calendar, own.weekdays, own.closed)
-    every = np.asarray(times)
-    at = np.minimum(np.searchsorted(every, stamps), len(every) - 1)
-    known = every[at] == stamps
+    at = np.minimum(times.searchsorted(stamps), len(times) - 1)
+    known = times[at] == stamps
     # Rows on stamps that are no steps of the axis would vanish in silence.
-    off = ~known & (stamps <= every[-1])
+    off = ~known & (stamps <= times[-1])
     if off.any() and own.calendar == "regular":
         raise DataError(f"time {pd.Timestamp(stamps[off][0])} is off the axis of frequency {own.frequency}")
     matrix = np.full((len(values), len(ids), len(times)), np.nan)
@@ -180,7 +182,7 @@ def _on_axis(
     # As in training, a row without a target brings nothing but the future of its future columns.
     matrix[1 : 1 + len(own.past), missing] = np.nan
     matrix[1:, missing & (np.arange(len(times)) < origin[:, None])] = np.nan
-    columns = np.moveaxis(matrix[1:], 0, 2)
+    columns = matrix[1:].transpose(1, 2, 0)
     if own.usual:
         flags = exhibition.known(target, np.array(own.usual)[codes]).astype(float)
         flags[np.arange(len(times)) >= origin[:, None]] = np.nan
@@ -193,7 +195,7 @@ def _long_enough(request: Request, own: Preprocessing, lookbacks: np.ndarray) ->
         origin, reads = int(request.origin[row]), int(lookback)
         if own.lags:
             reads += own.lags[-1]
-            begin = pd.Timestamp(own.begins[code])
+            begin = np.datetime64(own.begins[code])
             if request.times[0] <= begin:  # the whole of it: lags before its first step are 0, as in training
                 reads = min(reads, max(own.lookback, int((request.times[:origin] >= begin).sum())))
         recent = request.target[row, max(0, origin - reads) : origin]
@@ -218,20 +220,19 @@ def _exhibition_told(request: Request, own: Preprocessing) -> None:
             )
 
 
-def _known(request: Request, own: Preprocessing, horizon: int) -> np.ndarray:
-    """Covariate columns without NaN: history carried forward, the future as given."""
-    columns, ids = request.columns.copy(), request.ids
+def _complete(request: Request, own: Preprocessing, horizon: int) -> None:
+    """Leave no NaN in the covariate columns: history carried forward, the future as given."""
+    columns, ids = request.columns, request.ids
     fallback = np.array(own.fallback)[request.codes] if own.fallback else np.zeros((len(ids), 0))
     for k, name in enumerate(own.columns):
         if k >= len(own.columns) - len(own.future_columns):
             for row, start in enumerate(request.origin):
                 gap = np.isnan(columns[row, start : start + horizon, k])
                 if gap.any():
-                    stamp = request.times[start + int(np.argmax(gap))]
+                    stamp = pd.Timestamp(request.times[start + int(np.argmax(gap))])
                     raise DataError(
                         f"column '{name}': series '{ids[row]}' has no value at {stamp}; a future column must be "
                         f"known for each of the {horizon} steps ahead: add rows with it and an empty '{own.target}'"
                     )
         values = gaps.forward(columns[:, :, k])
         columns[:, :, k] = np.where(np.isnan(values), fallback[:, k, None], values)
-    return columns

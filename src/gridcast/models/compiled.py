@@ -33,10 +33,9 @@ class Program:
     exported: tuple[bytes, ...]
     inputs: Mapping[str, tuple[tuple[int, ...], str]]
 
-    def run(self, weights: Any, read: Mapping[str, np.ndarray]) -> Any:
-        """The answers to `read`, its arrays as long as one of SIZES."""
-        size = len(next(iter(read.values())))
-        return _callable(self.exported[SIZES.index(size)])(weights, read)
+    def of(self, size: int) -> Callable[[Any, Mapping[str, np.ndarray]], Any]:
+        """What answers `size` windows, one of SIZES, given the weights and what is read of them."""
+        return _callable(self.exported[SIZES.index(size)])
 
 
 @dataclass(frozen=True)
@@ -67,9 +66,11 @@ class Compiled:
             size = next(size for size in SIZES if size >= rows)
             if size > rows:
                 part = {name: _filled(values, size) for name, values in part.items()}
-            answers = self.program.run(self.weights, part)
-            found.append(jax.tree.map(lambda answer, rows=rows: np.asarray(answer)[:rows], answers))
-        return found[0] if len(found) == 1 else jax.tree.map(lambda *parts: np.concatenate(parts), *found)
+            answers = self.program.of(size)(self.weights, part)
+            several = isinstance(answers, (list, tuple))
+            found.append([np.asarray(answer)[:rows] for answer in (answers if several else [answers])])
+        whole = found[0] if len(found) == 1 else [np.concatenate(parts) for parts in zip(*found, strict=True)]
+        return whole if several else whole[0]
 
 
 def _filled(values: np.ndarray, size: int) -> np.ndarray:

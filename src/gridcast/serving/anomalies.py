@@ -11,13 +11,12 @@ from fastapi.responses import Response
 
 from gridcast.data import history as histories
 from gridcast.serving import answers, questions, schemas
-from gridcast.serving.quick import Quick
 from gridcast.serving.service import KEY, as_csv, as_json, now, read_table, refusing, service_of, visit_of, wants_json
 
-router, quick = APIRouter(), APIRouter(route_class=Quick)
+router = APIRouter()
 
 
-@quick.post(
+@router.post(
     "/anomalies",
     response_model=schemas.Scores,
     responses=refusing(403, 404, 413),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -12,10 +12,12 @@ import pandas as pd
 from gridcast.anomaly import events
 from gridcast.anomaly.detector import ANOMALY, SCORE, THRESHOLD
 from gridcast.forecaster import ANSWERED, FORECAST, ROLLED, label
-from gridcast.serving.models import Served
 from gridcast.serving.questions import Asked, Readings
 from gridcast.serving.refusals import Refusal, wrong
 from gridcast.serving.rows import keyed
+
+if TYPE_CHECKING:
+    from gridcast.serving.models import Served
 
 
 def told(served: Served, milliseconds: float) -> dict[str, Any]:
@@ -38,7 +40,7 @@ def forecasts(asked: Asked, found: np.ndarray, served: Served) -> list[dict[str,
     placed, routes = asked.placed, served.forecaster.routes
     trained, names = served.own.horizon, [f"{level:g}" for level in asked.levels]
     steps = placed.origin[:, None] + np.arange(asked.horizon)
-    stamps = texts(np.asarray(placed.times)[steps])
+    stamps = texts(placed.times[steps])
     answers = []
     for row, (name, values) in enumerate(zip(placed.ids, found.tolist(), strict=True)):
         points = []

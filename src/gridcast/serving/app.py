@@ -5,44 +5,43 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
+from pydantic import BaseModel
 from starlette.exceptions import HTTPException
-from starlette.middleware import Middleware
 
 from gridcast import __version__
 from gridcast.errors import ConfigError
 from gridcast.serving import administration, anomalies, forecasts, loading, overview, page, refusals, schemas
 from gridcast.serving.aside import Aside
+from gridcast.serving.book import Book
 from gridcast.serving.counters import Counters
 from gridcast.serving.guard import Guard, refused
 from gridcast.serving.keys import Keys
 from gridcast.serving.limits import Buckets
 from gridcast.serving.loading import Load
 from gridcast.serving.models import Models
+from gridcast.serving.quick import Endpoint, Handler, Quick
 from gridcast.serving.refusals import Refusal, wrong
 from gridcast.serving.service import Service, service_of
 from gridcast.serving.settings import Settings
 
 MESSAGES = {400: "the body cannot be read", 404: "there is no such path", 405: "this path has no such method"}
 CODES = {400: "invalid_body", 404: "no_path", 405: "no_method", 413: "limit_body"}
-ROUTES = (
-    forecasts.quick,
-    anomalies.quick,
-    overview.router,
-    forecasts.router,
-    anomalies.router,
-    administration.router,
-)
-"""In the order in which they are looked through: those first that are asked the most."""
+ROUTES = (overview.router, forecasts.router, anomalies.router, administration.router)
+QUICK: dict[str, tuple[type[BaseModel], Endpoint]] = {
+    "/predict": (schemas.Question, forecasts.predict),
+    "/anomalies": (schemas.Rows, anomalies.anomalies),
+}
+"""What is asked the most."""
 
 
-def application(settings: Settings, load: Load = loading.load) -> FastAPI:
+def application(settings: Settings, load: Load = loading.load) -> Guard:
     """The service that `settings` describe, its models loaded by `load`.
 
     Raises TrackingError where one of them is not there or cannot be loaded.
@@ -53,12 +52,13 @@ def application(settings: Settings, load: Load = loading.load) -> FastAPI:
         if models.get(name).task == "anomaly":
             raise ConfigError(f"--shadow: '{name}' tells anomalies; only forecasts are compared with a challenger's")
     challengers = Models(tuple(settings.shadows.values()), pool, load, uri=settings.uri, poll=settings.poll)
-    limits = settings.limits
+    limits, counters = settings.limits, Counters()
     service = Service(
         settings,
         models,
         Keys(settings.folder / "keys.db"),
-        Counters(),
+        counters,
+        Book(counters),
         Aside(_kept(settings), challengers, settings.shadows),
         Buckets(limits.rate, limits.burst),
         Buckets(limits.rate, limits.burst),
@@ -73,6 +73,7 @@ def application(settings: Settings, load: Load = loading.load) -> FastAPI:
         models.close()
         challengers.close()
         service.aside.close()
+        service.book.write()
         pool.shutdown(cancel_futures=True)
         service.keys.close()
 
@@ -82,24 +83,17 @@ def application(settings: Settings, load: Load = loading.load) -> FastAPI:
         version=__version__,
         description="Forecasts and anomalies by the champions of the registry. Every path answers under /v1 too.",
         lifespan=life,
-        middleware=[Middleware(Guard, service=service, paths=[*own, "/docs", "/openapi.json"])],
         docs_url=None,
         redoc_url=None,
         swagger_ui_oauth2_redirect_url=None,
     )
-    app.state.service = service
     for routes in ROUTES:
         app.include_router(routes)
         app.include_router(routes, prefix="/v1", include_in_schema=False)
     app.add_api_route("/docs", page.documents, include_in_schema=False)
-    handlers: dict[Any, Callable[[Request, Any], Any]] = {
-        Refusal: _on_refusal,
-        HTTPException: _on_http,
-        RequestValidationError: _on_invalid,
-    }
-    for kind, handler in handlers.items():
+    for kind, handler in HANDLERS.items():
         app.add_exception_handler(kind, handler)
-    return app
+    return Guard(Quick(app, QUICK, HANDLERS), service, [*own, "/docs", "/openapi.json"])
 
 
 async def _on_refusal(_: Request, refusal: Refusal) -> Response:
@@ -128,6 +122,13 @@ async def _on_invalid(_: Request, error: RequestValidationError) -> Response:
         return refused(wrong("has a field that is not known", refusals.place(loc, known) or str(kind), "unknown_field"))
     message = first["msg"][:1].lower() + first["msg"][1:]
     return refused(wrong(message, refusals.place(loc, known) or str(kind)))
+
+
+HANDLERS: dict[type[Exception], Handler] = {
+    Refusal: _on_refusal,
+    HTTPException: _on_http,
+    RequestValidationError: _on_invalid,
+}
 
 
 def _kept(settings: Settings) -> Any:

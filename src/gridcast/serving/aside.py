@@ -40,6 +40,11 @@ class Aside:
         self._pool = ThreadPoolExecutor(1, "aside")
         self._waiting = threading.Semaphore(MOST)
 
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is kept."""
+        return self._kept is None
+
     def answered(
         self,
         request: str,
@@ -49,7 +54,7 @@ class Aside:
         asked: Asked,
     ) -> None:
         """Keep what was asked and answered, and let the challenger of the model answer too."""
-        if self._kept is None:
+        if self.idle:
             return
         if not self._waiting.acquire(blocking=False):
             LOG.warning("not kept", extra={"told": {"request": request, "model": served.name}})

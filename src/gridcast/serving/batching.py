@@ -17,8 +17,9 @@ class Together(Generic[Q, A]):
     """Asks `answer` for all questions at hand, one call after the other: in a thread of `pool`, or at once where
     all are `light`, which takes less time than a thread does to begin.
 
-    A question that comes alone is asked at once. Where several came together the last time, it waits
-    up to `seconds` for as many; those that come while a call is under way go with the next one.
+    A question that comes alone is asked at once, and those that come in the same turn of the loop together. Where
+    several came together the last time, one waits up to `seconds` for as many; those that come while a call is under
+    way go with the next one.
     `answer` gives for each question its answer, or the exception that it raised.
     """
 
@@ -33,11 +34,17 @@ class Together(Generic[Q, A]):
         self._waiting: list[tuple[Q, asyncio.Future[A]]] = []
         self._expected = 1
         self._busy = False
+        self._asked = False
         self._timer: asyncio.TimerHandle | asyncio.Handle | None = None
 
     async def ask(self, question: Q) -> A:
         """The answer to `question`. Raises what it raised."""
         loop = asyncio.get_running_loop()
+        if self._light(question) and self.first():
+            [found] = self._tried([question])
+            if isinstance(found, Exception):
+                raise found
+            return found
         future: asyncio.Future[A] = loop.create_future()
         self._waiting.append((question, future))
         if not self._busy:
@@ -46,6 +53,17 @@ class Together(Generic[Q, A]):
             elif self._timer is None:
                 self._soon(loop.call_later(self._seconds, self._start))
         return await future
+
+    def first(self) -> bool:
+        """Whether nobody else is waiting, nor has asked in this turn of the loop: who asks this may answer at once."""
+        if self._asked or self._busy or self._waiting or self._expected > 1:
+            return False
+        self._asked = True
+        asyncio.get_running_loop().call_soon(self._turned)
+        return True
+
+    def _turned(self) -> None:
+        self._asked = False
 
     def _soon(self, timer: asyncio.Handle) -> None:
         if self._timer is not None:

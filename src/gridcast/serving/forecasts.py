@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from typing import Annotated
+from typing import Annotated, Any
 
 import anyio.to_thread
 import numpy as np
@@ -14,16 +14,27 @@ from fastapi.responses import Response
 from gridcast.data import history as histories
 from gridcast.errors import DataError
 from gridcast.serving import answers, questions, refusals, schemas
+from gridcast.serving.guard import Visit
 from gridcast.serving.models import Served
-from gridcast.serving.quick import Quick
 from gridcast.serving.refusals import wrong
-from gridcast.serving.service import KEY, as_csv, as_json, now, read_table, refusing, service_of, visit_of, wants_json
+from gridcast.serving.service import (
+    KEY,
+    Service,
+    as_csv,
+    as_json,
+    now,
+    read_table,
+    refusing,
+    service_of,
+    visit_of,
+    wants_json,
+)
 
 LEVELS = r"^\s*0?\.\d{1,9}(\s*,\s*0?\.\d{1,9})*\s*$"
-router, quick = APIRouter(), APIRouter(route_class=Quick)
+router = APIRouter()
 
 
-@quick.post(
+@router.post(
     "/predict",
     response_model=schemas.Answer,
     responses=refusing(403, 404, 413),
@@ -34,6 +45,20 @@ async def predict(question: schemas.Question, request: Request) -> Response:
     """Forecast series from their history, given in the request."""
     service, visit = service_of(request), visit_of(request)
     served = service.models.get(question.model)
+    short = service.aside.idle and (question.horizon or 1) <= service.settings.limits.horizon
+    forecasts = served.plain.answer(question) if short and served.together.first() else None
+    if forecasts is None:
+        forecasts = await _forecasts(question, served, service, visit)
+    else:
+        visit.model, visit.rows = served.name, len(question.series[0].history)
+    visit.series = len(forecasts)
+    return as_json(answers.told(served, visit.milliseconds) | {"forecasts": forecasts})
+
+
+async def _forecasts(
+    question: schemas.Question, served: Served, service: Service, visit: Visit
+) -> list[dict[str, Any]]:
+    """What is told of any question. Raises Refusal (422)."""
     asked = questions.read(question, served, service.settings.limits, now())
     visit.model, visit.rows = served.name, asked.rows
     try:
@@ -41,11 +66,11 @@ async def predict(question: schemas.Question, request: Request) -> Response:
     except DataError as error:
         raise questions.refused(error, served, "series", asked.placed.ids) from None
     forecasts = answers.forecasts(asked, found, served)
-    service.counters.forecast(served.name, len(forecasts))
+    served.plain.learn(question, asked)
     service.aside.answered(
         visit.id, served, lambda: questions.frames(question, served), lambda: answers.frame(asked, found, served), asked
     )
-    return as_json(answers.told(served, visit.milliseconds) | {"forecasts": forecasts})
+    return forecasts
 
 
 @router.post(
@@ -81,7 +106,7 @@ async def predict_csv(
         return table, _forecast(served, table, steps, levels if served.levels is not None else None)
 
     table, found = await anyio.to_thread.run_sync(work, abandon_on_cancel=True)
-    service.counters.forecast(served.name, len(found) // steps)
+    visit.series = len(found) // steps
     service.aside.answered(visit.id, served, lambda: table, lambda: found, questions.Whole(steps, levels))
     told = answers.told(served, visit.milliseconds)
     if wants_json(request):

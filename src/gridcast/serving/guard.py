@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import secrets
+import os
 import sqlite3
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from pydantic_core import to_json
-from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
@@ -37,7 +36,7 @@ WORKING = ("/predict", "/predict_csv", "/anomalies", "/anomalies_csv")
 
 @dataclass
 class Visit:
-    """What is known of a request; an endpoint adds the model and the size."""
+    """What is known of a request; an endpoint adds the model, the size, and how many series were forecast."""
 
     id: str
     started: float
@@ -46,7 +45,7 @@ class Visit:
     key: str | None = None
     model: str | None = None
     rows: int | None = None
-    extra: dict[str, Any] = field(default_factory=dict)
+    series: int | None = None
 
     @property
     def milliseconds(self) -> float:
@@ -67,8 +66,8 @@ class Guard:
             await self.app(scope, receive, send)
             return
         path = plain(scope["path"])
-        visit = Visit(secrets.token_hex(8), time.perf_counter(), path, self._route(path))
-        scope["visit"] = visit
+        visit = Visit(os.urandom(8).hex(), time.perf_counter(), path, self._route(path))
+        scope["visit"], scope["service"] = visit, self.service
         status = 0
 
         async def answer(message: Message) -> None:
@@ -93,19 +92,20 @@ class Guard:
             text = "the service failed; its log tells more under this request's id"
             await refused(Refusal(500, "internal", text))(scope, receive, answer)
         finally:
-            self._written(scope, visit, status)
+            self.service.book.add(visit, _method(scope), status)
 
     async def _admitted(self, scope: Scope, receive: Receive, send: Send, visit: Visit) -> None:
         """Pass the request on once it may be answered. Raises Refusal."""
-        service, limits, headers = self.service, self.service.settings.limits, Headers(scope=scope)
+        service, limits = self.service, self.service.settings.limits
+        headers = dict(reversed(scope["headers"]))  # of several of one name the first counts
         address = scope["client"][0] if scope.get("client") else "unknown"
         self._not_too_often(service.addresses.wait(address), "address")
         if service.settings.open:
-            if not loopback(headers.get("host", "").rsplit(":", 1)[0].strip("[]")):
+            if not loopback(headers.get(b"host", b"").decode("latin-1").rsplit(":", 1)[0].strip("[]")):
                 raise Refusal(403, "not_local", "this service is open to this machine alone; ask it as 127.0.0.1")
         elif visit.path not in OPEN:
-            self._known(visit, headers.get("x-api-key"))
-        length = headers.get("content-length", "0")
+            self._known(visit, headers.get(b"x-api-key", b"").decode("latin-1"))
+        length = headers.get(b"content-length", b"0")
         if length.isdigit() and int(length) > limits.body:
             raise _too_large(limits.body)
         working = visit.path in WORKING
@@ -121,7 +121,7 @@ class Guard:
         finally:
             self.working -= working
 
-    def _known(self, visit: Visit, text: str | None) -> None:
+    def _known(self, visit: Visit, text: str) -> None:
         """Refuse a request without a key that opens its path."""
         if not text:
             raise keys.missing()
@@ -150,13 +150,6 @@ class Guard:
         if path.startswith(f"{ADMIN}/"):
             return f"{ADMIN}/{{id}}"
         return "/models/{name}/example" if path.startswith("/models/") else "unknown"
-
-    def _written(self, scope: Scope, visit: Visit, status: int) -> None:
-        milliseconds = visit.milliseconds
-        self.service.counters.request(visit.route, status, milliseconds / 1000)
-        told = {"request": visit.id, "method": _method(scope), "route": visit.route, "status": status}
-        told |= {"key": visit.key, "model": visit.model, "rows": visit.rows, "ms": round(milliseconds, 3)}
-        LOG.info("answered", extra={"told": {name: value for name, value in told.items() if value is not None}})
 
 
 def plain(path: str) -> str:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from gridcast.serving.refusals import Refusal
 
@@ -21,6 +22,7 @@ CREATE TABLE IF NOT EXISTS keys (
     created REAL NOT NULL, expires REAL NOT NULL, revoked REAL
 )
 """
+TRUSTED = 0.5
 FIELDS = "id, name, scopes, created, expires, revoked"
 
 
@@ -37,7 +39,10 @@ class Key:
 
 
 class Keys:
-    """The keys kept in the file `path`. Each question is asked of the file: what was revoked is so at once."""
+    """The keys kept in the file `path`. What was revoked is so at once, by whatever process.
+
+    A key that was found there is remembered for `TRUSTED` seconds at most, and until somebody writes to the file.
+    """
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -45,6 +50,7 @@ class Keys:
         self._file = sqlite3.connect(path, timeout=5, isolation_level=None, check_same_thread=False)
         self._file.execute("PRAGMA journal_mode=WAL")
         self._file.execute(TABLE)
+        self._log, self._known = Path(f"{path}-wal"), dict[str, tuple[float, Any, Key, bytes]]()
 
     def close(self) -> None:
         """Close the file."""
@@ -62,17 +68,35 @@ class Keys:
     def verified(self, text: str) -> Key:
         """The key whose text this is. Raises Refusal (401)."""
         own, _, secret = text.partition(".")
-        row = self._file.execute(f"SELECT {FIELDS}, digest FROM keys WHERE id = ?", (own,)).fetchone()  # noqa: S608
-        # As long for an id that does not exist.
-        same = hmac.compare_digest(_digest(secret), row[-1] if row else bytes(32))
-        if row is None or not same:
+        key, digest = self._found(own)
+        same = hmac.compare_digest(_digest(secret), digest)  # as long for an id that does not exist
+        if key is None or not same:
             raise _unauthorised("key_unknown", "X-API-Key is no key of this service")
-        key = _key(row[:-1])
         if key.revoked is not None:
             raise _unauthorised("key_revoked", "this key was revoked; ask for a new one")
         if key.expires <= time.time():
             raise _unauthorised("key_expired", "this key has expired; ask for a new one")
         return key
+
+    def _found(self, own: str) -> tuple[Key | None, bytes]:
+        """The key with the id `own`, and its digest."""
+        now, written = time.monotonic(), self._written()
+        if own in self._known and self._known[own][0] > now and self._known[own][1] == written:
+            return self._known[own][2:]
+        row = self._file.execute(f"SELECT {FIELDS}, digest FROM keys WHERE id = ?", (own,)).fetchone()  # noqa: S608
+        if row is None:
+            return None, bytes(32)
+        key, digest = _key(row[:-1]), row[-1]
+        self._known[own] = now + TRUSTED, written, key, digest
+        return key, digest
+
+    def _written(self) -> tuple[int, int]:
+        """What changes whenever somebody writes: SQLite's log grows, or is begun anew."""
+        try:
+            found = self._log.stat()
+        except FileNotFoundError:
+            return 0, 0
+        return found.st_mtime_ns, found.st_size
 
     def all(self) -> list[Key]:
         """Every key there was, the newest first."""

@@ -24,6 +24,7 @@ from gridcast.forecaster import Forecaster
 from gridcast.serving import detectors, forecasters
 from gridcast.serving.batching import Together
 from gridcast.serving.loading import Load, Loaded
+from gridcast.serving.plain import Plain
 from gridcast.serving.refusals import Refusal, wrong
 
 LOG = logging.getLogger("gridcast.serving")
@@ -36,7 +37,8 @@ class Served:
     """A loaded version of the model `name`: its networks are compiled, and it has answered a sample rightly.
 
     `examples` are series that a forecast can be asked of, or the rows that a detector can, as they stand in a
-    request. `together` takes questions as `questions` makes them; `step` is the time from one step to the next.
+    request. `together` takes questions as `questions` makes them, `plain` some as they come; `step` is the time from
+    one step to the next.
     """
 
     name: str
@@ -45,6 +47,7 @@ class Served:
     examples: tuple[dict[str, Any], ...]
     since: float
     together: Together[Any, np.ndarray]
+    plain: Plain
     step: np.timedelta64
 
     @property
@@ -189,7 +192,8 @@ class Models:
             else functools.partial(forecasters.answered, model)
         )
         together = Together(answer, self._pool, self._gather, functools.partial(_light, model))
-        return Served(name, model, found, loaded.examples, time.time(), together, _step(model.preprocessing))
+        own = name, model, found, loaded.examples, time.time()
+        return Served(*own, together, Plain(model), _step(model.preprocessing))
 
 
 def _light(model: Forecaster | Detector, asked: Any) -> bool:

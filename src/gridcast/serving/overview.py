@@ -84,6 +84,7 @@ async def example(
 async def metrics(request: Request) -> Response:
     """Counts for Prometheus."""
     service = service_of(request)
+    service.book.write()
     return Response(service.counters.text(service.models), media_type="text/plain; version=0.0.4")
 
 

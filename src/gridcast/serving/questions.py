@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import datetime as dt
+import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from gridcast.anomaly.detector import channels
+from gridcast.data import axis
 from gridcast.errors import DataError
 from gridcast.serving import refusals, schemas
 from gridcast.serving.limits import Limits
-from gridcast.serving.models import Served
 from gridcast.serving.refusals import wrong
 from gridcast.serving.rows import frame
+
+if TYPE_CHECKING:
+    from gridcast.serving.models import Served
 
 EARLIEST = dt.datetime(1700, 1, 1)  # without a time zone, as in training
 AHEAD = dt.timedelta(days=1)
@@ -86,37 +90,30 @@ def read(question: schemas.Question, served: Served, limits: Limits, now: dt.dat
         raise wrong(f"{rows} rows are too many; at most {limits.rows} in a request", "series", "limit_rows")
     needed = (*own.past, *own.future_columns)
     passed_over = {name for name, _ in own.categories}
-    where: list[int] = []
-    times: list[dt.datetime] = []
-    values: list[list[float]] = []
-    nothing = [math.nan] * (1 + len(own.past))
+    times: list[np.ndarray] = []
+    values: list[np.ndarray] = []
     for number, series in enumerate(question.series):
-        place = f"series[{number}]"
-        last = EARLIEST
-        for k, step in enumerate(series.history):
-            last = _stamp(step.time, last, now + AHEAD, f"{place}.history[{k}].time")
-            times.append(last)
-            values.append(
-                [
-                    _number(step.value, f"{place}.history[{k}].value"),
-                    *_covariates(step, needed, passed_over, f"{place}.history[{k}]"),
-                ]
-            )
-        if series.future and not own.future_columns:
-            raise wrong("the model has no future covariate that is a column; leave it out", f"{place}.future")
-        for k, ahead in enumerate(series.future):
-            last = _stamp(ahead.time, last, dt.datetime.max, f"{place}.future[{k}].time")
-            times.append(last)
-            values.append(nothing + _covariates(ahead, own.future_columns, passed_over, f"{place}.future[{k}]"))
-        where += [number] * (len(series.history) + len(series.future))
-    stamps = np.array(times, "datetime64[us]")
-    history = [row for row, numbers in enumerate(values) if not math.isnan(numbers[0])]
-    spread(stamps[history], served, limits, "series")
+        place = f"series[{number}].history"
+        times.append(_stamps(series.history, None, now + AHEAD, place))
+        values.append(_numbers(series.history, needed, passed_over, place))
+    spread(np.array([stamps[end] for stamps in times for end in (0, -1)]), served, limits, "series")
+    where = np.repeat(np.arange(len(times)), [len(stamps) for stamps in times])
+    for number, series in enumerate(question.series):
+        if not series.future:
+            continue
+        place = f"series[{number}].future"
+        if not own.future_columns:
+            raise wrong("the model has no future covariate that is a column; leave it out", place)
+        times.append(_stamps(series.future, times[number][-1], dt.datetime.max, place))
+        known = _numbers(series.future, own.future_columns, passed_over, place)
+        values.append(np.hstack([np.full((len(known), 1 + len(own.past)), np.nan), known]))
+        where = np.append(where, np.full(len(known), number))
     try:
         if own.aggregate != "none":  # rows are finer than steps
             placed = served.forecaster.read(frames(question, served), horizon)
         else:
-            placed = served.forecaster.placed(ids, np.array(where), stamps, np.array(values).T, horizon)
+            stamps, matrix = (parts[0] if len(parts) == 1 else np.concatenate(parts) for parts in (times, values))
+            placed = served.forecaster.placed(ids, where, stamps, matrix.T, horizon)
     except DataError as error:
         raise refused(error, served, "series", ids) from None
     return Asked(placed, horizon, levels, rows)
@@ -148,13 +145,9 @@ def rows(asked: schemas.Rows, served: Served, limits: Limits, now: dt.datetime) 
     own, sensors = served.own, served.detector.sensors
     if len(asked.rows) > limits.rows:
         raise wrong(f"{len(asked.rows)} rows are too many; at most {limits.rows} in a request", "rows", "limit_rows")
-    last, times, values = EARLIEST, [], []
-    for k, row in enumerate(asked.rows):
-        last = _stamp(row.time, last, now + AHEAD, f"rows[{k}].time")
-        times.append(last)
-        values.append(_covariates(row, sensors, set(), f"rows[{k}]", gaps=True))
-    table = pd.DataFrame(np.array(values, float), columns=list(sensors))
-    table[own.time] = np.array(times, "datetime64[us]")
+    times = _stamps(asked.rows, None, now + AHEAD, "rows")
+    table = pd.DataFrame(_numbers(asked.rows, sensors, set(), "rows", gaps=True), columns=list(sensors))
+    table[own.time] = times
     spread(table[own.time].to_numpy(), served, limits, "rows")
     return readings(table, served, "rows")
 
@@ -189,12 +182,12 @@ def _ids(question: schemas.Question, served: Served, limits: Limits) -> list[str
     """The series asked for: known, and each once."""
     if len(question.series) > limits.series:
         raise wrong(f"at most {limits.series} series are forecast at once", "series", "limit_series")
-    known, ids = served.own.series, []
+    known, ids = served.own.codes, []
     for number, series in enumerate(question.series):
         place = f"series[{number}].id"
         if series.id is None and len(known) > 1:
             raise wrong("is missing; the model knows several series, see GET /models", place)
-        name = known[0] if series.id is None else series.id
+        name = served.own.series[0] if series.id is None else series.id
         if name not in known:
             raise wrong("was not in the training data; GET /models tells which series were", place, "unknown_series")
         if name in ids:
@@ -203,27 +196,77 @@ def _ids(question: schemas.Question, served: Served, limits: Limits) -> list[str
     return ids
 
 
-def _stamp(text: str, after: dt.datetime, until: dt.datetime, place: str) -> dt.datetime:
-    """The time that `text` means, in UTC without a time zone. Raises Refusal unless it is later than `after`."""
-    try:
-        found = dt.datetime.fromisoformat(text)
-        if found.tzinfo is not None:
-            found = found.astimezone(dt.UTC).replace(tzinfo=None)
-    except (ValueError, OverflowError):
-        raise wrong("is no date such as 2011-12-31 or 2011-12-31T13:00", place) from None
-    if found > until:
-        raise wrong("lies in the future; history ends now", place, "future_dated")
-    if found <= after:
-        if found == after:
-            raise wrong("stands twice in the series", place, "duplicated")
-        first = after == EARLIEST
-        text = "lies before 1700" if first else "is earlier than the step before; give the oldest step first"
-        raise wrong(text, place, "wrong_order")
+def _stamps(
+    steps: Sequence[schemas.Observed | schemas.Ahead | schemas.Row],
+    after: np.datetime64 | None,
+    until: dt.datetime,
+    place: str,
+) -> np.ndarray:
+    """The times of `steps` (datetime64[us]), in UTC. Raises Refusal unless they rise from `after` to `until`."""
+    texts = tuple([step.time for step in steps])
+    found = (risen if len(texts) <= axis.REMEMBERED else risen.__wrapped__)(texts, place)
+    if after is not None and found[0] <= after:
+        raise _not_later(f"{place}[0].time", same=bool(found[0] == after))
+    if found[-1] > np.datetime64(until):
+        first = int(np.searchsorted(found, np.datetime64(until), "right"))
+        raise wrong("lies in the future; history ends now", f"{place}[{first}].time", "future_dated")
     return found
 
 
+@functools.lru_cache(maxsize=256)
+def risen(texts: tuple[str, ...], place: str) -> np.ndarray:
+    """The times that `texts` mean, each later than the one before; remembered, as all ask of the same days."""
+    found, last = [], EARLIEST
+    for k, text in enumerate(texts):
+        try:
+            stamp = dt.datetime.fromisoformat(text)
+            if stamp.tzinfo is not None:
+                stamp = stamp.astimezone(dt.UTC).replace(tzinfo=None)
+        except (ValueError, OverflowError):
+            raise wrong("is no date such as 2011-12-31 or 2011-12-31T13:00", f"{place}[{k}].time") from None
+        if stamp <= last:
+            if not k:
+                raise wrong("lies before 1700", f"{place}[0].time", "wrong_order")
+            raise _not_later(f"{place}[{k}].time", same=stamp == last)
+        found.append(stamp)
+        last = stamp
+    stamps = np.array(found, "datetime64[us]")
+    stamps.flags.writeable = False
+    return stamps
+
+
+def _not_later(place: str, *, same: bool) -> refusals.Refusal:
+    if same:
+        return wrong("stands twice in the series", place, "duplicated")
+    return wrong("is earlier than the step before; give the oldest step first", place, "wrong_order")
+
+
+def _numbers(
+    steps: Sequence[schemas.Observed | schemas.Ahead | schemas.Row],
+    columns: Sequence[str],
+    passed_over: set[str],
+    place: str,
+    *,
+    gaps: bool = False,
+) -> np.ndarray:
+    """What `steps` say (steps, columns), the value of observed ones first. Raises Refusal that names the place."""
+    given = [schemas.extras(step) for step in steps]
+    rows: list[list[Any]] = [[step.value] if isinstance(step, schemas.Observed) else [] for step in steps]
+    for row, extra in zip(rows, given, strict=True):
+        row.extend(map(extra.get, columns))
+    if {type(value) for row in rows for value in row} <= {float, int} and set(map(len, given)) == {len(columns)}:
+        found = np.array(rows)
+        if found.dtype != object and (np.abs(found) <= LARGEST).all():
+            return found.astype(float, copy=False)
+    for k, (extra, row) in enumerate(zip(given, rows, strict=True)):  # whatever is not as usual
+        first = len(row) - len(columns)
+        row[:first] = [_number(value, f"{place}[{k}].value") for value in row[:first]]
+        row[first:] = _covariates(extra, columns, passed_over, f"{place}[{k}]", gaps=gaps)
+    return np.array(rows, float)
+
+
 def _covariates(
-    step: schemas.Observed | schemas.Ahead | schemas.Row,
+    given: Mapping[str, Any],
     needed: Sequence[str],
     passed_over: set[str],
     place: str,
@@ -231,7 +274,6 @@ def _covariates(
     gaps: bool = False,
 ) -> list[float]:
     """The values of the columns `needed`, in that order; there must be no others. With `gaps` null is NaN."""
-    given = schemas.extras(step)
     found = []
     for name in needed:
         value = given.get(name)

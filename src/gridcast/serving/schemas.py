@@ -40,7 +40,7 @@ class Series(Asked):
 
     id: Annotated[str | None, Field(max_length=1000)] = None
     history: Annotated[list[Observed], Field(min_length=1)]
-    future: list[Ahead] = []
+    future: list[Ahead] = Field(default_factory=list)  # no copy of a default for each
 
 
 class Question(Asked):

@@ -19,6 +19,7 @@ from pydantic_core import to_json
 from gridcast.errors import DataError
 from gridcast.serving import logs, refusals, schemas
 from gridcast.serving.aside import Aside
+from gridcast.serving.book import Book
 from gridcast.serving.counters import Counters
 from gridcast.serving.guard import Visit
 from gridcast.serving.keys import Keys
@@ -39,6 +40,7 @@ class Service:
     models: Models
     keys: Keys
     counters: Counters
+    book: Book
     aside: Aside
     own: Buckets
     addresses: Buckets
@@ -52,7 +54,7 @@ def refusing(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 def service_of(request: Request) -> Service:
     """The service that a request has come to."""
-    found: Service = request.app.state.service
+    found: Service = request.scope["service"]
     return found
 
 
@@ -62,9 +64,17 @@ def visit_of(request: Request) -> Visit:
     return found
 
 
+class Json(Response):
+    """An answer of JSON, made without a look at what else an answer may be."""
+
+    def __init__(self, body: bytes, status: int) -> None:
+        self.body, self.status_code, self.background = body, status, None
+        self.raw_headers = [(b"content-length", b"%d" % len(body)), (b"content-type", b"application/json")]
+
+
 def as_json(body: Any, status: int = 200) -> Response:
     """An answer of JSON."""
-    return Response(to_json(body), status, media_type="application/json")
+    return Json(to_json(body), status)
 
 
 def wants_json(request: Request) -> bool:
