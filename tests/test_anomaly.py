@@ -77,9 +77,9 @@ def test_every_run_is_recorded_with_its_threshold_and_its_false_alarms(story):
         )
 
 
-def test_the_threshold_is_that_of_the_scores_of_training_alone(story, champion):
+def test_the_threshold_is_that_of_the_scores_of_all_before_the_test(story, champion):
     own, material = champion[0].forecaster, story.plan.material
-    scores = own.contributions(material.channels[0, : material.spans.train]).mean(axis=1)
+    scores = own.contributions(material.channels[0, : material.spans.validation]).mean(axis=1)
     assert own.threshold == pytest.approx(thresholds.threshold(scores, "mean-std", 3.0), rel=1e-5)
 
 
@@ -147,12 +147,13 @@ def test_a_conformal_threshold_is_that_of_the_validation_span(story):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["both", "prediction"])
-def test_both_engines_train_alike(story, kind):
+@pytest.mark.parametrize(("kind", "scaling"), [("both", "none"), ("both", "centred"), ("prediction", "none")])
+def test_both_engines_train_alike(story, kind, scaling):
     from gridcast.training import fit, fused
 
     material = replace(story.plan.material, epochs=3)
-    own = Run(story.plan.own[1].configuration.model_copy(update={"detector": kind, "dropout": 0.2}), 0)
+    asked = {"detector": kind, "scaling": scaling, "dropout": 0.2}
+    own = Run(story.plan.own[1].configuration.model_copy(update=asked), 0)
     alone, (together,) = fit.train(material, own), fused.train(material, [own], [None], 1)
     for name, curve in alone.curves.items():
         np.testing.assert_allclose(together.curves[name], curve, rtol=1e-4, atol=1e-5)

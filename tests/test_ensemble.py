@@ -204,8 +204,8 @@ def test_detectors_are_combined_with_a_threshold_of_their_own_and_served(tmp_pat
     (whole,), own = loading.load([found], uri), registry.load("both", uri).forecaster
     assert [one.kind for one in (own, *own.members)] == ["ensemble", "both", "both"]
     said = own.predict(frame)
-    train = made.material.spans.train
-    assert own.threshold == pytest.approx(threshold(said["score"].to_numpy()[:train], own.rule, own.level), rel=0.02)
+    known = said["score"].to_numpy()[: made.material.spans.validation]
+    assert own.threshold == pytest.approx(threshold(known, own.rule, own.level), rel=0.02)
     np.testing.assert_allclose(whole.model.predict(frame)["score"], said["score"], rtol=1e-4)
     assert whole.examples
     kept = record.read(store, "watched")

@@ -19,8 +19,8 @@ SEMANTICS = 3
 """
 PROBABILISTIC = 2
 """The same of what holds for probabilistic tasks alone. 2: windows are read around their means."""
-DETECTION = 3
-"""The same of what holds for anomalies alone. 3: what is usual is taken from the validation span too."""
+DETECTION = 4
+"""The same of what holds for anomalies alone. 4: what is usual, and the threshold, are of the validation span too."""
 MEANING = ("time", "series", "target", "past", "future", "static", "frequency", "calendar", "gaps")
 """What the model carries of `data`, to read the tables that it is given in use."""
 WHERE_SET = ("aggregate", "exhibition")

@@ -24,19 +24,22 @@ def material(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def made(material):
-    """An untrained detector of each kind, whose threshold all scores of its training lie below."""
+    """An untrained detector of each kind, whose threshold all scores of its training lie below.
+
+    One that does both stands there as `centred` too: it reads each window around its mean.
+    """
     from gridcast.anomaly.detector import Detector
     from gridcast.config import Configuration
     from gridcast.models import autoencoder
 
-    def build(kind):
+    def build(kind, **how):
         settings = Configuration(layer="GRU", units=3, latent=2, detector=kind, lookback=6)
         network = autoencoder.build(settings, autoencoder.Shape(6, 3), 1, portable=True)
-        own = Detector(material.preprocessing, network, kind, np.inf, "quantile", 0.001, ())
+        own = Detector(replace(material.preprocessing, **how), network, kind, np.inf, "quantile", 0.001, ())
         own = replace(own, usual=whitening.usual(own, material.channels[0, :280]))
         return replace(own, threshold=float(np.nanmax(own.contributions(material.channels[0, :280]).mean(axis=1))))
 
-    return {kind: build(kind) for kind in KINDS}
+    return {kind: build(kind) for kind in KINDS} | {"centred": build("both", centred=True)}
 
 
 def squares(own, vector):
@@ -58,7 +61,8 @@ def by_hand(detector, values):
         window = values[end - lookback : end]
         if not np.isfinite(window).all() or not np.isfinite(values[steps]).all():
             continue
-        error = network.predict_on_batch({"history": window[None]})[0] - values[steps]
+        level = window.mean(axis=0) if detector.preprocessing.centred else 0.0
+        error = network.predict_on_batch({"history": (window - level)[None]})[0] - (values[steps] - level)
         apart = np.stack([own.whitening @ (error[:, k] - own.mean) for k, own in enumerate(each)], axis=1)
         both = np.array([beside.whitening @ (row - beside.mean) for row in apart])
         share = np.mean(np.square(apart if detector.kind == "encoding" else both), axis=0)
@@ -70,7 +74,7 @@ def by_hand(detector, values):
     return np.array([np.mean(shares, axis=0) if shares else np.full(values.shape[1], np.nan) for shares in found])
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [*KINDS, "centred"])
 def test_contributions_are_whitened_squares_averaged_over_the_windows_that_answer_for_a_step(
     material, made, kind, monkeypatch
 ):
@@ -132,6 +136,17 @@ def test_steps_near_missing_ones_are_not_scored_and_all_others_are_and_no_event_
     assert np.flatnonzero(answer["score"].isna()).tolist() == [*range(100, 111), *range(200, 204)]
     assert events.spans(answer["score"].to_numpy() >= 0).tolist() == [[0, 100], [111, 200], [204, 480]]
     assert made["reconstruction"].predict(table.assign(flow=np.nan))["score"].isna().all()
+
+
+def test_around_their_means_windows_tell_of_a_change_of_level_and_of_no_level(material, made):
+    values = material.channels[0, :80]
+    higher, risen = values + np.float32(50), values.copy()
+    risen[40:, 1] += 50
+    for kind in ("both", "centred"):
+        was, there, on_the_way = (made[kind].contributions(one).mean(axis=1) for one in (values, higher, risen))
+        assert np.allclose(there, was, rtol=1e-3) == (kind == "centred")
+        assert (on_the_way[36:44] > 10 * was[36:44]).all()
+        assert np.allclose(on_the_way[50:], was[50:], rtol=1e-3) == (kind == "centred")
 
 
 def test_a_column_that_was_not_in_training_is_passed_over(made):

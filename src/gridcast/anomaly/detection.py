@@ -60,9 +60,12 @@ def over(contribute: Contribute, values: np.ndarray, span: tuple[int, int], look
 
 
 def limit(contribute: Contribute, values: np.ndarray, spans: Spans, lookback: int, chosen: Anomaly) -> float:
-    """The threshold that was `chosen`, of training scores; a conformal one of the validation span, not fitted to."""
-    span = spans["validation" if chosen.threshold == "conformal" else "train"]
-    scores = events.score(over(contribute, values, span, lookback))
+    """The threshold that was `chosen`, of the scores of all that lies before the test span.
+
+    Those of training alone are smaller than others will be. A conformal one is of the validation span, not fitted to.
+    """
+    start = spans.train if chosen.threshold == "conformal" else spans.start
+    scores = events.score(over(contribute, values, (start, spans.validation), lookback))
     return thresholds.threshold(scores, chosen.threshold, chosen.level)
 
 

@@ -136,10 +136,10 @@ class Detector:
         for start in range(0, len(ends), CHUNK):
             part = ends[start : start + CHUNK]
             same = np.resize(part, CHUNK)
-            found, latent = answering.predict_on_batch(
-                {"history": values[same[:, None] + np.arange(-self.lookback, 0)]}
-            )
-            errors = np.asarray(found)[: len(part)] - values[part[:, None] + np.array(self.offsets)]
+            history = values[same[:, None] + np.arange(-self.lookback, 0)]
+            level = windows.level(history, centred=self.preprocessing.centred)
+            found, latent = answering.predict_on_batch({"history": history - level})
+            errors = (np.asarray(found) + level)[: len(part)] - values[part[:, None] + np.array(self.offsets)]
             yield part, errors, np.asarray(latent)[: len(part)]
 
     def contributions(self, values: np.ndarray) -> np.ndarray:

@@ -141,6 +141,10 @@ class Experiment(Section):
             if self.selection.metric == "best_val_wql":
                 raise ValueError("selection.metric: best_val_wql is that of task: probabilistic")
             return self
+        if unknown := self.values("scaling") - {None, "standard", "mean"}:
+            raise ValueError(
+                f"scaling: is standard or mean under task: probabilistic (got {', '.join(map(str, unknown))})"
+            )
         if self.mode != "global":
             raise ValueError(
                 f"mode: task: probabilistic trains one network for all series (got {self.mode}); write global"
@@ -174,9 +178,12 @@ class Experiment(Section):
 
     def _fits_sensors(self) -> Experiment:
         """What task: anomaly cannot do, or has no use for."""
-        for axis in ("likelihood", "scaling"):
-            if self.values(axis) != {None}:
-                raise ValueError(f"{axis}: means nothing under task: anomaly; write task: probabilistic")
+        if self.values("likelihood") != {None}:
+            raise ValueError("likelihood: means nothing under task: anomaly; write task: probabilistic")
+        if unknown := self.values("scaling") - {"none", "centred"}:
+            raise ValueError(f"scaling: is none or centred under task: anomaly (got {', '.join(map(str, unknown))})")
+        if "centred" in self.values("scaling") and 1 in self.values("lookback"):
+            raise ValueError("scaling: centred leaves nothing of windows of one step; write none, or look back more")
         combine = self.selection.ensemble.combine if self.selection.ensemble else "mean"
         if self.values("loss") != {"mse"}:
             raise ValueError("loss: means nothing under task: anomaly, whose score is a squared error; leave it out")
@@ -238,7 +245,7 @@ class Experiment(Section):
         if self.task == "probabilistic":
             own["likelihood"] = "student-t"
         if self.task == "anomaly":
-            own |= {"detector": "reconstruction", "latent": 8}
+            own |= {"detector": "reconstruction", "latent": 8, "scaling": "none"}
         return Configuration(**(own | self.baseline | settings))
 
 

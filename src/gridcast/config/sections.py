@@ -140,9 +140,11 @@ class Configuration(Section):
     """The settings of one network: each of them can be an axis of the grid.
 
     `likelihood` is that of a probabilistic task alone: a distribution of each step, whose samples
-    are its forecast, or `quantile`, all levels of all steps at once. So is `scaling`, in which its
-    windows are read: `standard`, around their mean in units of their spread, or `mean`, in units
-    of their level, which is all that counts know.
+    are its forecast, or `quantile`, all levels of all steps at once. `scaling` tells how windows are
+    read: by a probabilistic network as `standard`, around their mean in units of their spread, or
+    `mean`, in units of their level, which is all that counts know; by a detector as `none`, as they
+    come, or `centred`, around their mean, so that a level it has not seen is no anomaly, but a
+    change of level is.
     `detector` and `latent` are those of task: anomaly: whether it rebuilds a window, predicts the step after
     it, or both, scored by its errors, or (`encoding`) does both, scored by what its encoder leaves of a window
     first; and how many numbers that is.
@@ -160,13 +162,15 @@ class Configuration(Section):
     optimizer: Literal["adam", "rmsprop"] = "adam"
     loss: Literal["mse", "mae", "huber"] = "mse"
     likelihood: Literal["student-t", "gaussian", "negative-binomial", "quantile"] | None = None
-    scaling: Literal["standard", "mean"] | None = None
+    scaling: Literal["standard", "mean", "none", "centred"] | None = None
     detector: Literal["reconstruction", "prediction", "both", "encoding"] | None = None
     latent: Annotated[int, Field(ge=1, le=4096)] | None = None
 
     @property
     def centred(self) -> bool:
         """Whether windows are read around their means: not by a point forecast, nor where zero means something."""
+        if self.detector is not None:
+            return self.scaling == "centred"
         return self.likelihood not in (None, "negative-binomial") and self.scaling != "mean"
 
     def settings(self) -> dict[str, Any]:

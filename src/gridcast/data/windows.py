@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
@@ -55,3 +57,11 @@ def ahead(channels: np.ndarray, index: np.ndarray, horizon: int) -> np.ndarray:
     """Future of each window (n, horizon, ...), gathered from `channels` (series, steps, ...)."""
     steps = index[:, 1, None] + np.arange(horizon)
     return channels[index[:, 0, None], steps]
+
+
+def level(history: Any, *, centred: bool) -> Any:
+    """What is taken from each of some windows of sensors (n, lookback, sensors), and from what is ahead of them.
+
+    Their mean (n, 1, sensors) where they are read around it, else 0.
+    """
+    return history.mean(axis=1, keepdims=True) if centred else 0.0

@@ -168,7 +168,8 @@ class Direct:
 class Normal:
     """A window of all sensors and the step after it, as a detector rebuilds and predicts them; judged by squares.
 
-    A target is (n, lookback + 1, sensors), of which each kind of detector compares its part.
+    A target is (n, lookback + 1, sensors), of which each kind of detector compares its part. Where windows are read
+    around their mean, both are less the mean of the window.
     """
 
     configuration: Configuration
@@ -187,7 +188,8 @@ class Normal:
         """Inputs and targets (n, lookback + 1, sensors) of the windows `index` (n, 2)."""
         history = windows.inputs(data["channels"], index, self.preprocessing.lookback)
         ahead = windows.ahead(data["channels"], index, 1)
-        return {"history": history}, arrays.concatenate([history, ahead], axis=1)
+        level = windows.level(history, centred=self.preprocessing.centred)
+        return {"history": history - level}, arrays.concatenate([history, ahead], axis=1) - level
 
     def loss(self, target: Any, output: Any) -> Any:
         """Mean squared error (n,) of each window; those of what is rebuilt and of what is predicted are added."""
