@@ -207,7 +207,8 @@ def describe(configuration: Configuration, seed: int | None = None) -> str:
     parts += ["attention"] if c.attention else []
     parts += [f"{c.detector} {c.latent}"] if c.detector else []
     parts += [c.likelihood] if c.likelihood else []
-    parts += [f"{c.scaling} scaling"] if c.scaling else []
+    parts += ["centred"] if c.scaling == "centred" else []
+    parts += [f"{c.scaling} scaling"] if c.scaling in ("standard", "mean") else []
     parts += [f"seed{seed}"] if seed else []
     return " ".join(parts)
 

@@ -166,9 +166,9 @@ def _standing(told: Mapping[Any, float], raised: pd.DataFrame, known: int, misse
 
 
 def _limit(threshold: float, chosen: Mapping[str, Any]) -> str:
-    span = "validation span" if chosen["threshold"] == "conformal" else "training span"
+    span = "the validation span" if chosen["threshold"] == "conformal" else "all before the test span"
     level = "" if chosen["level"] is None else f" at level {chosen['level']:g}"
-    return f"Its threshold is {threshold:.4g}: {chosen['threshold']}{level}, of the scores of the {span}."
+    return f"Its threshold is {threshold:.4g}: {chosen['threshold']}{level}, of the scores of {span}."
 
 
 def _advice(
