@@ -2,15 +2,13 @@
 
 import copy
 import datetime as dt
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from gridcast.serving import answers, forecasters, loading, plain, questions, schemas
+from gridcast.serving import answers, forecasters, plain, questions, schemas
 from gridcast.serving.limits import Limits
-from gridcast.serving.models import Models
 from served import DAYS, ENSEMBLE, POINT, QUANTILES, ROUTED, SAMPLED, WATCHED, question
 
 pytestmark = pytest.mark.xdist_group("serving")
@@ -18,9 +16,9 @@ OTHERS = (ENSEMBLE, QUANTILES, ROUTED, SAMPLED, WATCHED)
 
 
 @pytest.fixture(scope="module")
-def models(shop):
-    with ThreadPoolExecutor(1) as pool:
-        yield Models((POINT, *OTHERS), pool, loading.load, uri=shop.uri)
+def models(server):
+    """Those of a service, which are compiled."""
+    return server.service.models
 
 
 @pytest.fixture
