@@ -1,4 +1,4 @@
-"""gridcast's detectors and its baselines on parts of SKAB and NAB, and on the failures of a meteorological mast.
+"""gridcast's detectors and its baselines on parts of SKAB and NAB, on made-up plants, and on the failures of a mast.
 
     .venv/bin/python benchmarks/anomalies.py [--sets NAME ...] [--run NAME ...] [--fresh] [--data FOLDER]
 
@@ -8,23 +8,28 @@ too, and no label is read there:
 - skab: the first 400 rows of each file, of 23 of its 34 (valve1, and the odd ones of other), as its own
   notebooks have it; its file without anomalies is of another state of the plant, and not used.
 - nab: the first 15 % of each file, 750 rows at most, which NAB calls probationary, of 10 of its 58 files.
+- simulated: five plants of one sensor and five of six, as `gridcast simulate sensors` makes them, their last quarter.
 - met-mast: `experiments/met_mast.yaml`, 2016-01-10 to 2016-10-31 without flagged rows. The test is
   2016-11 to 2017-03 and 2017-08 to the end; icing is no failure and no normal step, and told apart.
 
 A network keeps the last fifth of these rows, the mast October, as its validation, for the best epoch; baselines
 choose nothing, so they are fitted to all of them. Settings stand in `grids/anomalies`; they were chosen by
 `val_faults_missed`, which sees no test. "chosen" is the detector that this measure takes in each file.
-"ensemble" is one of five encodings, which differ in their seeds.
-A step is anomalous where its score lies above the mean plus three standard deviations of those before the test; two
-such steps that no whole window lies between are of one event.
+"ensemble" is one of five encodings, which differ in their seeds; "two kinds" is one of an encoding, which knows how
+sensors go together, and a centred prediction, which knows what changes.
+
+A step is anomalous where its score lies above the threshold, which is taken, for all contenders alike, from their own
+scores before the test: by mean-std, the default (the mean plus three standard deviations), by lognormal (the same of
+their logarithms), and by running (the same at each step from all scores before it, those of the test too). The last
+two, and which kinds go together, were thought of with the labels of SKAB and NAB in view; the made-up plants had no
+part in it.
 
 Measured is the test span alone, without point adjustment; AUC-PR, VUS-PR and event F1 are means over the files, and
 all over the seeds. NAB is the score of its standard profile over all files, each row above the threshold an alarm;
-"NAB best" takes the threshold, one for all files in units of theirs, that is best on the test. In "NAB, raised" an
-alarm is raised once, when an event begins; "NAB best, raw" is "NAB best" for scores as they are, as NAB itself has it
-for its scoreboard. That events are merged, and these two, was decided with the test labels in view. SKAB's
-windows are its labelled stretches. "F1" and "FAR" count rows of whole files, all files together, as SKAB's leaderboard
-does, where an LSTM autoencoder has 0.68 and 14 % on all 34 files.
+"NAB best" takes the level, one for all files in units of their thresholds, that is best on the test, as NAB itself has
+it for its scoreboard. SKAB's and the plants' windows are their labelled stretches. "F1" and "FAR" count rows of whole
+files, all files together, by mean-std, as SKAB's leaderboard does, where an LSTM autoencoder has 0.68 and 14 % on all
+34 files.
 In three files of NAB stamps stand twice, which gridcast refuses; the first row of a stamp is taken for all.
 
 gridcast trains in this process, the seeds of a detector abreast, by the functions that `gridcast run` calls: sweeps
@@ -56,8 +61,9 @@ from peers import windows
 from sklearn.metrics import roc_auc_score
 
 from gridcast import config, ensemble, grid, plan
-from gridcast.anomaly import detection, events, scoring
+from gridcast.anomaly import detection, events, running, scoring, simulation, thresholds
 from gridcast.anomaly.baselines import DETECTORS
+from gridcast.anomaly.detector import Detector, channels
 from gridcast.plan import Plan
 from gridcast.training import backend
 
@@ -67,9 +73,13 @@ MAST = HERE.parent / "experiments" / "met_mast.yaml"
 SEEDS = (0, 1, 2)
 KINDS, SCALINGS = ("reconstruction", "prediction", "both", "encoding"), ("none", "centred")
 NETWORKS = {kind if how == "none" else f"{how} {kind}": (kind, how) for how in SCALINGS for kind in KINDS}
-ENSEMBLE, MEMBERS = "ensemble", 5
-"""Encodings of so many seeds together: 0 to 4 for the seed 0, 5 to 9 for 1, 10 to 14 for 2."""
+ENSEMBLES = {"ensemble": {"encoding": 5}, "two kinds": {"encoding": 1, "centred prediction": 1}}
+"""So many networks of these together; of five the seeds are 0 to 4 for the seed 0, 5 to 9 for 1, 10 to 14 for 2."""
 CHOSEN = "chosen"
+RULES = ("mean-std", "lognormal", thresholds.RUNNING)
+"""Of thresholds; the first is that of the experiments, and its measures have no name of their own."""
+PLANTS = range(100, 105)
+"""Seeds of made-up plants."""
 VALIDATED = 0.2
 """Share of the rows before the test that networks keep as validation."""
 TESTED = (("2016-11-01", "2017-04-01"), ("2017-08-01", "2018-01-01"))
@@ -104,7 +114,6 @@ class Result:
     seed: int
     asked: str
     measures: dict[str, float]
-    threshold: float
     seconds: float
     missed: float | None = None
 
@@ -132,6 +141,20 @@ def nab(data: Path) -> Iterator[Task]:
         yield Task("nab", path.stem, _on(content, path, len(stamps), int(rows[begun])), rows)
 
 
+def simulated(_: Path) -> Iterator[Task]:
+    """Plants of either kind."""
+    content = yaml.safe_load((EXPERIMENTS / "simulated.yaml").read_text(encoding="utf-8"))
+    steps = 14 * simulation.DAY
+    for kind in simulation.KINDS:
+        for seed in PLANTS:
+            readings, labels = simulation.simulate(kind, steps, seed)
+            path = RESULTS / "anomalies" / f"{kind}-{seed}.csv"
+            readings.assign(anomaly=simulation.flags(readings, labels).astype(int)).to_csv(path, index=False)
+            own = _on(content, path, steps, int(simulation.CLEAN * steps))
+            sensors = [name for name in readings if name != "time"]
+            yield Task("simulated", path.stem, own | {"data": own["data"] | {"sensors": sensors}}, np.arange(steps))
+
+
 def mast(data: Path) -> Iterator[Task]:
     """The one experiment, with seeds; its grid is the detectors alone."""
     content = yaml.safe_load(MAST.read_text(encoding="utf-8"))
@@ -141,8 +164,8 @@ def mast(data: Path) -> Iterator[Task]:
     yield Task("met-mast", "mast", content, np.zeros(0, int))
 
 
-SETS: dict[str, Callable[[Path], Iterator[Task]]] = {"skab": skab, "nab": nab, "met-mast": mast}
-CONTENDERS = (*NETWORKS, ENSEMBLE, *DETECTORS)
+SETS: dict[str, Callable[[Path], Iterator[Task]]] = {"skab": skab, "nab": nab, "simulated": simulated, "met-mast": mast}
+CONTENDERS = (*NETWORKS, *ENSEMBLES, *DETECTORS)
 
 
 def main() -> None:
@@ -160,14 +183,19 @@ def main() -> None:
         for task in tasks:
             found += _of(task, arguments.run, fresh=arguments.fresh)
         told[name] = summary(name, tasks, found)
-        print(f"\n{name}: {len(tasks)} files\n{table(told[name])}", flush=True)
+        print(f"\n{name}: {len(tasks)} files\n{table(told[name], COLUMNS[name == 'met-mast'])}", flush=True)
+        if name != "met-mast":
+            for rule in RULES[1:]:
+                judged = {f"{key} {rule}": title for key, title in JUDGED.items()}
+                print(f"\n{name}, by a {rule} threshold\n{table(told[name], judged)}", flush=True)
+            print(f"\n{name}, the best of each side by any of these thresholds\n{sides(told[name])}", flush=True)
         (RESULTS / "anomalies.json").write_text(json.dumps({**about, "summary": told}, indent=1) + "\n")
 
 
 def summary(name: str, tasks: list[Task], found: list[Result]) -> dict[str, dict[str, float]]:
     """Of each contender the mean of each measure, and over all files what cannot be a mean of files."""
     told = {}
-    for contender in (*NETWORKS, ENSEMBLE, CHOSEN, *DETECTORS):
+    for contender in (*NETWORKS, *ENSEMBLES, CHOSEN, *DETECTORS):
         own = chosen(found) if contender == CHOSEN else [done for done in found if done.contender == contender]
         if not own:
             continue
@@ -190,34 +218,47 @@ def chosen(found: list[Result]) -> list[Result]:
     return list(best.values())
 
 
-COLUMNS = {
-    "auc_pr": "AUC-PR",
-    "vus_pr": "VUS-PR",
-    "nab": "NAB",
-    "nab_best": "NAB best",
-    "nab_raised": "NAB, raised",
-    "nab_raw": "NAB best, raw",
-    "event_f1": "event F1",
-    "f1_rows": "F1",
-    "far_rows": "FAR",
-    "failure_auc": "failure AUC",
-    "first_auc": "2016/17",
-    "late_auc": "late 2017",
-    "icing_auc": "icing AUC",
-    "false_alarms_per_day": "false alarms a day",
-    "seconds": "seconds",
-}
+JUDGED = {"nab": "NAB", "nab_best": "NAB best", "event_f1": "event F1"}
+"""What depends on the threshold."""
+COLUMNS: tuple[dict[str, str], ...] = (
+    {"auc_pr": "AUC-PR", "vus_pr": "VUS-PR", **JUDGED, "f1_rows": "F1", "far_rows": "FAR", "seconds": "seconds"},
+    {
+        "failure_auc": "failure AUC",
+        "first_auc": "2016/17",
+        "late_auc": "late 2017",
+        "icing_auc": "icing AUC",
+        "false_alarms_per_day": "false alarms a day",
+        "seconds": "seconds",
+    },
+)
+"""Of files with labels, and of the mast."""
 
 
-def table(told: dict[str, dict[str, float]]) -> str:
+def table(told: dict[str, dict[str, float]], columns: dict[str, str]) -> str:
     """The summary as aligned text."""
-    shown = [key for key in COLUMNS if any(key in row for row in told.values())]
-    digits = {"nab": 1, "nab_best": 1, "nab_raised": 1, "nab_raw": 1, "seconds": 1}
-    lines = [("", *(COLUMNS[key] for key in shown))]
+    lines = [("", *columns.values())]
     for contender, row in told.items():
-        figures = [f"{row[key]:.{digits.get(key, 3)}f}" if key in row else "-" for key in shown]
+        figures = [_figure(key, row[key]) if key in row else "-" for key in columns]
         lines.append((f"  {'gridcast, ' if contender not in DETECTORS else ''}{contender}", *figures))
     return measure.aligned(lines)
+
+
+def sides(told: dict[str, dict[str, float]]) -> str:
+    """Of each measure the best of gridcast's detectors and of the baselines, and which one by which threshold."""
+    lines = [("", "gridcast", "", "baselines", "")]
+    for key, title in {"auc_pr": "AUC-PR", "vus_pr": "VUS-PR", **JUDGED}.items():
+        names = [key, *(f"{key} {rule}" for rule in RULES[1:])] if key in JUDGED else [key]
+        found: list[str] = []
+        for own in ([name for name in told if name not in DETECTORS], [name for name in told if name in DETECTORS]):
+            best, by = max((told[name][one], (name, one)) for name in own for one in names if one in told[name])
+            rule = by[1].removeprefix(key).strip() or (RULES[0] if key in JUDGED else "")
+            found += [_figure(key, best), f"{by[0]}{', ' if rule else ''}{rule}"]
+        lines.append((f"  {title}", *found))
+    return measure.aligned(lines)
+
+
+def _figure(key: str, value: float) -> str:
+    return f"{value:.{1 if key.startswith('nab') or key == 'seconds' else 3}f}"
 
 
 def _on(content: dict[str, Any], path: Path, steps: int, before: int) -> dict[str, Any]:
@@ -234,11 +275,11 @@ def _of(task: Task, wanted: list[str], *, fresh: bool) -> list[Result]:
         kept = [
             done for seed in SEEDS if (done := _kept(task, contender, seed)) and not (fresh and contender in wanted)
         ]
-        if task.set == "met-mast" and contender.startswith("centred"):
+        if task.set == "met-mast" and (contender.startswith("centred") or contender == "two kinds"):
             continue  # its windows are of one step
         if contender in wanted and len(kept) < len(SEEDS):
             planned = planned or task.plan()
-            run = _network if contender in NETWORKS else _ensemble if contender == ENSEMBLE else _baseline
+            run = _network if contender in NETWORKS else _ensemble if contender in ENSEMBLES else _baseline
             kept = list(run(task, planned, contender))
             key = "failure_auc" if task.set == "met-mast" else "auc_pr"
             mean = statistics.fmean(done.measures[key] for done in kept)
@@ -257,66 +298,97 @@ def _network(task: Task, planned: Plan, kind: str) -> Iterator[Result]:
     outcomes = fused.train(planned.material, runs, [None] * len(runs), len(runs))
     for run, outcome in zip(runs, outcomes, strict=True):
         assert not isinstance(outcome, Exception), outcome
-        said = fit.evaluate(planned.material, outcome.files)
+        scores = _scores(planned, fit.restore(outcome.files))
         seconds = (time.perf_counter() - started) / len(runs)
-        yield _result(task, planned, kind, run.seed, said, seconds, outcome.metrics["val_faults_missed"])
+        yield _result(task, planned, kind, run.seed, scores, seconds, outcome.metrics["val_faults_missed"])
 
 
 def _ensemble(task: Task, planned: Plan, name: str) -> Iterator[Result]:
-    """What `selection.ensemble` does with the runs of as many seeds."""
+    """What `selection.ensemble` does with as many runs."""
     from gridcast.training import fit, fused  # noqa: PLC0415
 
-    content = task.content | {"grid": {"detector": ["encoding"]}}
-    content["training"] = content["training"] | {"seeds": list(range(MEMBERS * len(SEEDS)))}
-    runs = list(dataclasses.replace(task, content=content).plan().runs.values())
-    started = time.perf_counter()
-    outcomes = fused.train(planned.material, runs, [None] * len(runs), len(runs))
+    started, trained = time.perf_counter(), []
+    for network, count in ENSEMBLES[name].items():
+        kind, scaling = NETWORKS[network]
+        content = task.content | {"grid": {"detector": [kind], "scaling": [scaling]}}
+        content["training"] = content["training"] | {"seeds": list(range(count * len(SEEDS)))}
+        runs = list(dataclasses.replace(task, content=content).plan().runs.values())
+        outcomes = fused.train(planned.material, runs, [None] * len(runs), len(runs))
+        trained.append([outcomes[seed * count :][:count] for seed in SEEDS])
     for seed in SEEDS:
-        files = ensemble.packed([one.files for one in outcomes[seed * MEMBERS :][:MEMBERS]], None)
-        whole = fit.combined(planned.material, files)
-        said = fit.evaluate(planned.material, whole.files)
+        members = [one.files for of in trained for one in of[seed]]
+        whole = fit.combined(planned.material, ensemble.packed(members, None))
+        scores = _scores(planned, fit.restore(whole.files))
         seconds = (time.perf_counter() - started) / len(SEEDS)
-        yield _result(task, planned, name, seed, said, seconds, whole.metrics["val_faults_missed"])
+        yield _result(task, planned, name, seed, scores, seconds, whole.metrics["val_faults_missed"])
 
 
 def _baseline(task: Task, planned: Plan, name: str) -> Iterator[Result]:
     """The baseline on all that lies before the test."""
     material = planned.material
     values, spans, lookback = material.channels[0], material.spans, material.preprocessing.lookback
-    known = dataclasses.replace(spans, train=spans.validation)
     for seed in SEEDS:
         started = time.perf_counter()
 
         def contribute(part: np.ndarray, seed: int = seed) -> np.ndarray:
-            return DETECTORS[name](values[: known.train], part, lookback, seed)
+            return DETECTORS[name](values[: spans.validation], part, lookback, seed)
 
-        threshold = detection.limit(contribute, values, known, lookback, material.anomaly)
-        found = detection.over(contribute, values, spans["test"], lookback)
-        said = detection.Detection(found, threshold)
-        yield _result(task, planned, name, seed, said, time.perf_counter() - started)
+        scores = _before_and_in_test(contribute, values, planned)
+        yield _result(task, planned, name, seed, scores, time.perf_counter() - started)
+
+
+def _scores(planned: Plan, own: Detector) -> tuple[np.ndarray, np.ndarray]:
+    """Of a detector."""
+    values = channels(own.preprocessing, planned.material.target.T)
+    return _before_and_in_test(own.contributions, values, planned)
+
+
+def _before_and_in_test(
+    contribute: detection.Contribute, values: np.ndarray, planned: Plan
+) -> tuple[np.ndarray, np.ndarray]:
+    """Scores of all steps before the test, and of those in it."""
+    spans, lookback = planned.material.spans, planned.material.preprocessing.lookback
+    parts = (spans.start, spans.validation), spans["test"]
+    before, test = (events.score(detection.over(contribute, values, part, lookback)) for part in parts)
+    return before, test
 
 
 def _result(
-    task: Task, planned: Plan, contender: str, seed: int, said: Any, seconds: float, missed: float | None = None
+    task: Task,
+    planned: Plan,
+    contender: str,
+    seed: int,
+    scores: tuple[np.ndarray, np.ndarray],
+    seconds: float,
+    missed: float | None = None,
 ) -> Result:
-    """The measures of what was `said`; they and the scores are kept."""
-    score, panel, chosen = events.score(said.contributions), planned.panel, planned.experiment.anomaly
-    start, end = panel.spans["test"]
+    """The measures of the `scores` before the test and in it; they are kept, and the latter by all thresholds."""
+    panel, chosen = planned.panel, planned.experiment.anomaly
+    (start, end), (before, score) = panel.spans["test"], scores
+    limits = {rule: _limits(before, score, rule) for rule in RULES}
     if task.set == "met-mast":
-        found = _on_mast(panel.times[start:end], score, said.threshold)
+        found = _on_mast(panel.times[start:end], score, _limits(before, score, chosen.threshold, chosen.level))
     else:
-        labels, per_day = panel.labels[start:end], planned.material.per_day
-        found = scoring.measures(score, said.threshold, labels, per_day, chosen.least, chosen.gap)
+        labels, per_day, found = panel.labels[start:end], planned.material.per_day, {}
+        for rule in reversed(RULES):
+            own = scoring.measures(score, limits[rule], labels, per_day, chosen.least, chosen.gap)
+            found |= own if rule == RULES[0] else {f"event_f1 {rule}": own["event_f1"]}
         found = {key: value for key, value in found.items() if np.isfinite(value)}
-    done = Result(task.set, task.file, contender, seed, _asked(task), found, said.threshold, seconds, missed)
-    labels = panel.labels[task.rows]
-    whole = np.concatenate([np.full(start, np.nan), score])[task.rows]
-    np.savez_compressed(_path(task, contender, seed, ".npz"), score=whole.astype(np.float32), labels=labels)
+    done = Result(task.set, task.file, contender, seed, _asked(task), found, seconds, missed)
+    rows = {"score": score, **limits}
+    rows = {key: np.concatenate([np.full(start, np.nan), own])[task.rows] for key, own in rows.items()}
+    np.savez_compressed(_path(task, contender, seed, ".npz"), labels=panel.labels[task.rows], **rows)
     _path(task, contender, seed).write_text(json.dumps(dataclasses.asdict(done), indent=1) + "\n")
     return done
 
 
-def _on_mast(times: pd.DatetimeIndex, score: np.ndarray, threshold: float) -> dict[str, float]:
+def _limits(before: np.ndarray, score: np.ndarray, rule: str, level: float | None = None) -> np.ndarray:
+    """The threshold of each step of the test, as a detector with this rule has it."""
+    first, seen = thresholds.taken(before, rule, level)
+    return running.limits(score, first, thresholds.checked(rule, level), seen)
+
+
+def _on_mast(times: pd.DatetimeIndex, score: np.ndarray, threshold: np.ndarray) -> dict[str, float]:
     """How often a failure, or ice, has a higher score than a normal step; and what its threshold is worth."""
     flags = pd.read_parquet(windows.DATA / "met-mast.parquet", columns=["time", "failure", "icing"])
     flags = flags.set_index("time").reindex(times, fill_value=False)
@@ -338,29 +410,22 @@ def _on_mast(times: pd.DatetimeIndex, score: np.ndarray, threshold: float) -> di
 
 def _together(tasks: list[Task], results: list[Result]) -> dict[str, float]:
     """NAB's score over all files, by our thresholds and by the best one; F1 and false alarm rate over all rows."""
-    rows, raised_once, ratios, scores, hits, raised, actual, normal = [], [], [], [], 0, 0, 0, 0
-    known = {done.file: done for done in results}
+    kept, known = [], {done.file: done for done in results}
     for task in tasks:
         if task.file in known:
-            done = known[task.file]
-            with np.load(_path(task, done.contender, done.seed, ".npz")) as kept:
-                score, labels = kept["score"], kept["labels"]
-            heard, own = score > done.threshold, [tuple(one) for one in events.spans(labels).tolist()]
-            begun = np.zeros_like(heard)
-            begun[events.spans(heard, gap=task.content["anomaly"]["gap"])[:, 0]] = True
-            raised_once.append((begun, own))
-            rows.append((heard, own))
-            ratios.append((score / done.threshold, own))
-            scores.append((score, own))
-            hits, raised = hits + int(np.sum(heard & labels)), raised + int(heard.sum())
-            actual, normal = actual + int(labels.sum()), normal + int(np.sum(~labels))
-    return {
-        "nab": scoring.nab(rows),
-        "nab_best": scoring.nab_best(ratios)[0],
-        "nab_raised": scoring.nab(raised_once),
-        "nab_raw": scoring.nab_best(scores)[0],
-        "f1_rows": 2 * hits / (raised + actual),
-        "far_rows": (raised - hits) / normal,
+            with np.load(_path(task, known[task.file].contender, known[task.file].seed, ".npz")) as own:
+                kept.append(dict(own))
+    stretches = [[tuple(one) for one in events.spans(own["labels"]).tolist()] for own in kept]
+    found = {}
+    for rule in reversed(RULES):
+        heard, ratios = [own["score"] > own[rule] for own in kept], [own["score"] / own[rule] for own in kept]
+        added = "" if rule == RULES[0] else f" {rule}"
+        found[f"nab{added}"] = scoring.nab(zip(heard, stretches, strict=True))
+        found[f"nab_best{added}"] = scoring.nab_best(list(zip(ratios, stretches, strict=True)))[0]
+    alarms, labels = np.concatenate(heard), np.concatenate([own["labels"] for own in kept])
+    return found | {
+        "f1_rows": 2 * np.sum(alarms & labels) / (alarms.sum() + labels.sum()),
+        "far_rows": np.sum(alarms & ~labels) / np.sum(~labels),
     }
 
 

@@ -36,6 +36,7 @@ class ZScore:
     slow: float = 0.0
     rule: str = "mean-std"
     level: float = 3.0
+    seen: Any = None
 
     def predict(self, table: pd.DataFrame, params: Mapping[str, Any] | None = None) -> pd.DataFrame:
         """As the contract of detectors has it; a step whose window has a hole is not scored."""

@@ -131,9 +131,8 @@ def test_nothing_that_is_fitted_knows_labels_or_the_test_span(story, tmp_path):
         np.testing.assert_array_equal(one, other)
     assert again.metrics["val_faults_missed"] == known.data.metrics["val_faults_missed"]
     for name in ("z-score", "PCA", "isolation forest"):
-        assert detection.baseline(name, plan.material).threshold == pytest.approx(
-            detection.baseline(name, story.plan.material).threshold
-        )
+        limits = (detection.baseline(name, one).limits for one in (plan.material, story.plan.material))
+        np.testing.assert_allclose(*limits)
 
 
 def test_a_conformal_threshold_is_that_of_the_validation_span(story):
@@ -143,7 +142,29 @@ def test_a_conformal_threshold_is_that_of_the_validation_span(story):
     start, end = material.spans["validation"]
     training, values = material.channels[0, :start], material.channels[0, start:end]
     scores = np.sort(detection.DETECTORS["z-score"](training, values, 6, 0).mean(axis=1))
-    assert found.threshold == pytest.approx(scores[int(np.ceil((len(scores) + 1) * 0.95)) - 1])
+    assert found.limits == pytest.approx(scores[int(np.ceil((len(scores) + 1) * 0.95)) - 1])
+
+
+def test_a_running_threshold_knows_of_the_test_span_what_lies_before_a_step_alone(story, champion, tmp_path):
+    """Other labels, and other readings from a step on: up to that step each threshold is what it was."""
+    from gridcast.training import calibration
+
+    own, (start, end) = champion[0].forecaster, story.plan.material.spans["test"]
+    changed = (start + end) // 2
+    other = FRAME.copy()
+    other.loc[changed:, "heat"] += 50
+    other["anomaly"] = 1 - other["anomaly"]
+    plans = story.plan, watched(tmp_path, other, **SECTIONS)
+    rule = story.plan.material.anomaly.model_copy(update={"threshold": "running"})
+    for detect in (
+        lambda material: detection.baseline("z-score", material),
+        lambda material: detection.answers(calibration.limited(material, replace(own, rule="running"))[1], material),
+    ):
+        expected, found = (detect(replace(plan.material, anomaly=rule)).limits for plan in plans)
+        before = changed - start - own.lookback  # a window reaches so far past a step
+        np.testing.assert_array_equal(found[:before], expected[:before])
+        assert (found[changed - start + own.lookback :] > expected[changed - start + own.lookback :]).all()
+        assert expected.min() < expected.max()
 
 
 @pytest.mark.slow
@@ -245,3 +266,16 @@ def test_without_labels_the_report_says_so(story):
     assert "nobody can tell" in told.honest
     assert "nothing there is labelled" in told.sentences[0]
     assert list(detections.draw(told)) == ["scores", "contributions"]
+
+
+def test_the_report_tells_where_a_running_threshold_starts_and_where_it_ends(story):
+    from gridcast.analysis import detections
+
+    found = record.read(story.store, "watched")
+    about = found.about | {"anomaly": found.about["anomaly"] | {"threshold": "running", "level": 2.0}}
+    scores = found.scores.assign(threshold=np.geomspace(4, 8, len(found.scores)))
+    told = detections.find(replace(found, about=about, scores=scores))
+    sentence = "running at level 2, taken at each step from all scores before it: 4 at the start of the test span, 8 at"
+    assert sentence in told.sentences[1]
+    (line,) = (one for one in detections.draw(told)["scores"].axes[0].lines if one.get_label() == "threshold")
+    np.testing.assert_allclose(line.get_ydata(), scores["threshold"])

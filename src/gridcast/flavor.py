@@ -22,6 +22,7 @@ from gridcast.routing import ROUTES
 CARRIED = (
     "anomaly/__init__.py",
     "anomaly/detector.py",
+    "anomaly/running.py",
     "conformal.py",
     "errors.py",
     "forecaster.py",

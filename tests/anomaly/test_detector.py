@@ -189,6 +189,24 @@ def test_a_detector_comes_back_from_its_files(made, material, tmp_path):
     pd.testing.assert_frame_equal(again.predict(table), own.predict(table))
 
 
+def test_a_running_threshold_comes_back_and_goes_on_from_training(made, material, tmp_path):
+    import json
+
+    from gridcast.anomaly import detector, running, thresholds
+
+    scores = made["both"].contributions(material.channels[0, :280]).mean(axis=1)
+    first, seen = thresholds.taken(scores, "running", 2.0)
+    own = replace(made["both"], threshold=first, rule="running", level=2.0, seen=seen)
+    own.network.save(tmp_path / detector.NETWORK)
+    (tmp_path / detector.SETTINGS).write_text(json.dumps(own.to_json()))
+    told = detector.load(tmp_path).predict(FRAME.assign(still=7.0).tail(60))
+    expected, _ = running.along(told["score"].to_numpy(), 2.0, seen)
+    np.testing.assert_allclose(told["threshold"], expected)
+    np.testing.assert_array_equal(told["anomaly"], told["score"] > expected)
+    assert told["threshold"].iloc[0] == pytest.approx(first)
+    assert told["threshold"].nunique() > 10
+
+
 def test_whitening_is_undone_by_the_covariance():
     axis = np.tile([[8.0, 1.0], [2.0, -1.0], [4.0, 2.0], [6.0, -2.0]], (2500, 1))
     own = whitening.fit(axis)  # variances 5 and 2.5, covariance 0.5

@@ -43,6 +43,12 @@ def test_an_event_has_its_peak_its_severity_and_whom_to_blame():
     assert [share for _, share in found.blame] == pytest.approx([14 / 24, 6 / 24, 4 / 24])
 
 
+def test_each_step_may_have_a_threshold_of_its_own():
+    values = np.array([2.0, 3.0, 6.0, 3.0])
+    (found,) = events(values, np.array([3.0, 1.0, 4.0, 3.0]), values[:, None], ["a"])
+    assert (found.start, found.end, found.peak, found.severity) == (1, 3, 6.0, 3.0)  # 3 / 1 is more than 6 / 4
+
+
 def test_a_score_on_the_threshold_is_no_event():
     assert events(np.array([1.0, 2.0]), 2.0, np.array([[1.0], [2.0]]), ["a"]) == ()
 

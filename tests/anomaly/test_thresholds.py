@@ -17,6 +17,13 @@ def test_mean_and_standard_deviations_by_hand():
     assert threshold(np.array([0.0, 2]), "mean-std") == 4.0
 
 
+def test_mean_and_standard_deviations_of_logarithms_by_hand():
+    # logarithms 0, 0, 3, 3: mean 1.5, deviation 1.5
+    assert threshold(np.exp([0.0, 0, 3, 3]), "lognormal", 2.0) == pytest.approx(np.exp(4.5))
+    assert threshold(np.exp([0.0, 0, 3, 3]), "running", 2.0) == pytest.approx(np.exp(4.5))  # from which it starts
+    assert np.isfinite(threshold(np.array([0.0, 1.0]), "lognormal"))
+
+
 def test_median_and_median_deviations_by_hand():
     # median 3, deviations 2, 1, 0, 1, 97: their median is 1
     assert threshold(np.array([1.0, 2, 3, 4, 100]), "median-mad", 2.0) == pytest.approx(3 + 2 * 1.4826)

@@ -1,16 +1,19 @@
 """Detectors as their clients meet them: a real server, a real store, a real small network."""
 
+import dataclasses
 import io
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from gridcast import registry
+from gridcast.anomaly import running as runs
 from gridcast.anomaly.detector import channels
 from gridcast.errors import ConfigError, TrackingError
-from gridcast.serving import detectors, schemas
+from gridcast.serving import answers, detectors, schemas
 from gridcast.serving.limits import Limits
 from served import POINT, READINGS, WATCHED, question, running
 
@@ -69,6 +72,26 @@ def test_events_tell_from_when_to_when_how_bad_and_which_sensor(server):
     assert worst["severity"] == pytest.approx(worst["peak"] / body["threshold"])
     assert worst["blame"][0]["sensor"] == "heat"
     assert sum(one["share"] for one in worst["blame"]) == pytest.approx(1)
+
+
+def test_a_running_threshold_is_told_with_each_step(loaded):
+    own = loaded.forecaster
+    found = own.contributions(channels(own.preprocessing, FRAME[list(own.sensors)].to_numpy()))
+    seen = runs.seen(np.full(50, 0.5) * np.linspace(0.9, 1.1, 50))
+    served = SimpleNamespace(detector=detectors.adopted(dataclasses.replace(own, rule="running", level=3.0, seen=seen)))
+    given = SimpleNamespace(times=pd.DatetimeIndex(FRAME["time"]), values=FRAME[list(own.sensors)].to_numpy())
+    body = answers.anomalies(given, found, served, values=False)
+    limits, _ = runs.along(found.mean(axis=1), 3.0, seen)
+    assert [step["threshold"] for step in body["scores"]] == pytest.approx(limits.tolist())
+    above = [score > limit for score, limit in zip(found.mean(axis=1), limits, strict=True)]
+    assert [step["anomaly"] for step in body["scores"]] == above
+    assert sum(event["steps"] for event in body["events"]) == sum(above) > 0
+    table = answers.scored(given, found, served)
+    assert table["threshold"].tolist() == pytest.approx(limits.tolist())
+    assert table["anomaly"].tolist() == above
+    schemas.Scores.model_validate(
+        body | {"model": "a", "version": "1", "run_id": None, "elapsed_ms": 1.0, "beaten_by_baseline": False}
+    )
 
 
 def test_what_was_not_seen_has_no_score_and_is_no_event(server):

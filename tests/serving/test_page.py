@@ -116,6 +116,11 @@ def test_a_detector_shades_what_is_anomalous_in_its_example_and_in_a_dropped_fil
         choose(browser, "model", WATCHED)
         assert browser.execute_script("return document.documentElement.scrollWidth") <= width
         assert [count(browser, f"svg .{name}") for name in ("sensor", "score", "threshold")] == [2, 1, 1]
+    line = "return document.querySelector('svg .threshold').getAttribute('d')"
+    assert "V" not in browser.execute_script(line)
+    browser.execute_script("state.scores.scores.forEach((step, k) => step.threshold = 1 + k % 2)")
+    browser.execute_script("draw_scores(state.scores, model())")
+    assert browser.execute_script(line).count("V") == browser.execute_script("return state.scores.scores.length") - 1
     stretches = count(browser, "#table tr") - 1
     assert count(browser, "svg .event") == 3 * stretches > 0
     assert "heat (" in browser.execute_script("return document.getElementById('table').textContent")

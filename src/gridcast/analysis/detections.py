@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from gridcast.analysis import plots
 from gridcast.analysis.plots import BLUE, GREY, INK, ORANGE, RED
 from gridcast.analysis.record import Record
-from gridcast.anomaly import events
+from gridcast.anomaly import events, thresholds
 from gridcast.anomaly.baselines import DETECTORS
 from gridcast.anomaly.detection import LABELLED, SHOWN
 from gridcast.anomaly.detector import ANOMALY, ENSEMBLE, SCORE, THRESHOLD
@@ -74,7 +74,7 @@ def find(record: Record) -> Detections | None:
     table, chosen, winner = record.scores, record.about["anomaly"], str(record.leader["name"])
     sensors = tuple(map(str, record.about["series"]))
     contributions, score = table[list(sensors)].to_numpy(float), table[SCORE].to_numpy(float)
-    threshold = float(table[THRESHOLD].iloc[0])
+    threshold = table[THRESHOLD].to_numpy(float)
     found = events.events(score, threshold, contributions, sensors, chosen["least"], chosen["gap"])
     times = pd.DatetimeIndex(table.iloc[:, 0])
     labels = table[LABELLED].to_numpy(bool) if LABELLED in table else None
@@ -165,10 +165,15 @@ def _standing(told: Mapping[Any, float], raised: pd.DataFrame, known: int, misse
     return f"On data never seen it found {part}{late}; of {alarms}, {false} {'was' if false == 1 else 'were'} false."
 
 
-def _limit(threshold: float, chosen: Mapping[str, Any]) -> str:
+def _limit(threshold: np.ndarray, chosen: Mapping[str, Any]) -> str:
     span = "the validation span" if chosen["threshold"] == "conformal" else "all before the test span"
     level = "" if chosen["level"] is None else f" at level {chosen['level']:g}"
-    return f"Its threshold is {threshold:.4g}: {chosen['threshold']}{level}, of the scores of {span}."
+    if chosen["threshold"] == thresholds.RUNNING:
+        return (
+            f"Its threshold is running{level}, taken at each step from all scores before it: {threshold[0]:.4g} at the "
+            f"start of the test span, {threshold[-1]:.4g} at its end."
+        )
+    return f"Its threshold is {threshold[0]:.4g}: {chosen['threshold']}{level}, of the scores of {span}."
 
 
 def _advice(
@@ -220,7 +225,7 @@ def _scores(found: Detections) -> Figure:
     top = panels[0]
     score = table[SCORE].to_numpy(float)
     _line(top, times, score, BLUE, "score")
-    top.axhline(float(table[THRESHOLD].iloc[0]), color=RED, linewidth=1.2, linestyle="--", label="threshold")
+    top.plot(times, table[THRESHOLD], color=RED, linewidth=1.2, linestyle="--", label="threshold")
     if np.isfinite(score).any() and np.nanmin(score) > 0:
         top.set_yscale("log")
     unit = "in thresholds of its members" if found.kind == ENSEMBLE else "errors, in usual ones"
@@ -257,19 +262,19 @@ def _line(ax: Axes, times: pd.DatetimeIndex, values: np.ndarray, color: str, lab
 
 
 def _contributions(found: Detections) -> Figure:
-    """What each sensor contributes over the test span, as multiples of its mean there, on a logarithmic scale."""
+    """What each sensor contributes over the test span, in units of the threshold, on a logarithmic scale."""
     table = found.table
     names = list(table[list(found.sensors)].mean().sort_values(ascending=False, kind="stable").index[:ROWS])
-    parts = table[names].to_numpy(float).T
+    limits = table[THRESHOLD].to_numpy(float)
+    parts = table[names].to_numpy(float).T / np.where(limits > 0, limits, 1.0)
     count = max(1, parts.shape[1] // POINTS)
     blocks = parts[:, : parts.shape[1] // count * count].reshape(len(names), -1, count)
     shown = np.max(np.where(np.isfinite(blocks), blocks, 0.0), axis=2)
-    threshold = float(table[THRESHOLD].iloc[0])
     figure = plots.figure_of(13.5, 1.6 + 0.3 * len(names))
     ax = figure.subplots()
     times = pd.DatetimeIndex(table.iloc[:, 0])
     edges = np.append(times[: shown.shape[1] * count : count].to_numpy(), times[-1].to_datetime64())
-    scale = np.log10(np.maximum(shown / threshold if threshold > 0 else shown, 1e-3))
+    scale = np.log10(np.maximum(shown, 1e-3))
     drawn = ax.pcolormesh(edges, np.arange(len(names) + 1), scale, cmap="cividis", rasterized=True, vmin=-2)
     ax.set_yticks(np.arange(len(names)) + 0.5, [plots.short(name, 24) for name in names])
     ax.invert_yaxis()

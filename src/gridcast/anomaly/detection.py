@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from gridcast.anomaly import events, scoring, thresholds
+from gridcast.anomaly import events, running, scoring, thresholds
 from gridcast.anomaly.baselines import DETECTORS
 from gridcast.anomaly.detector import ANOMALY, SCORE, THRESHOLD, Detector, channels
 from gridcast.config import Anomaly
@@ -42,13 +42,13 @@ Contribute = Callable[[np.ndarray], np.ndarray]
 
 @dataclass(frozen=True)
 class Detection:
-    """Contributions (steps, sensors) to the scores of the test span, NaN where nothing can be told, and the threshold.
+    """Contributions (steps, sensors) to the scores of the test span, NaN where nothing can be told, and thresholds.
 
-    Both are in squared scaled units, or in those of the baseline that says it.
+    Both are in squared scaled units, or in those of the baseline that says it. `limits` (steps,) are the thresholds.
     """
 
     contributions: np.ndarray
-    threshold: float
+    limits: np.ndarray
     notes: tuple[str, ...] = ()
 
 
@@ -59,25 +59,27 @@ def over(contribute: Contribute, values: np.ndarray, span: tuple[int, int], look
     return contribute(values[first:end])[start - first :]
 
 
-def limit(contribute: Contribute, values: np.ndarray, spans: Spans, lookback: int, chosen: Anomaly) -> float:
-    """The threshold that was `chosen`, of the scores of all that lies before the test span.
+def limit(
+    contribute: Contribute, values: np.ndarray, spans: Spans, lookback: int, chosen: Anomaly
+) -> tuple[float, running.Seen | None]:
+    """The threshold that was `chosen`, and what a running one goes on from, of the scores of all before the test span.
 
     Those of training alone are smaller than others will be. A conformal one is of the validation span, not fitted to.
     """
     start = spans.train if chosen.threshold == "conformal" else spans.start
     scores = events.score(over(contribute, values, (start, spans.validation), lookback))
-    return thresholds.threshold(scores, chosen.threshold, chosen.level)
+    return thresholds.taken(scores, chosen.threshold, chosen.level)
 
 
 def answers(detector: Detector, material: Material) -> Detection:
     """What `detector`, trained on whatever data of the same sensors, says of the test span."""
     values = channels(detector.preprocessing, material.target.T)
     found = over(detector.contributions, values, material.spans["test"], detector.lookback)
-    return Detection(found, detector.threshold)
+    return Detection(found, detector.limits(events.score(found)))
 
 
 def baseline(name: str, material: Material) -> Detection:
-    """What the baseline `name` says of the test span; its threshold follows the same rule, from its own scores."""
+    """What the baseline `name` says of the test span; its thresholds follow the same rule, from its own scores."""
     values, spans, lookback = material.channels[0], material.spans, material.preprocessing.lookback
     training = values[: spans.train]
 
@@ -85,8 +87,10 @@ def baseline(name: str, material: Material) -> Detection:
         return DETECTORS[name](training, part, lookback, 0)
 
     assert material.anomaly is not None
-    threshold = limit(contribute, values, spans, lookback, material.anomaly)
-    return Detection(over(contribute, values, spans["test"], lookback), threshold)
+    first, seen = limit(contribute, values, spans, lookback, material.anomaly)
+    found = over(contribute, values, spans["test"], lookback)
+    level = thresholds.checked(material.anomaly.threshold, material.anomaly.level)
+    return Detection(found, running.limits(events.score(found), first, level, seen))
 
 
 def possible(asked: Sequence[str]) -> list[str]:
@@ -105,7 +109,7 @@ def table(found: Detection, panel: Panel, time: str) -> pd.DataFrame:
     """
     span = slice(*panel.spans["test"])
     score = events.score(found.contributions)
-    told = {time: panel.times[span], SCORE: score, THRESHOLD: found.threshold, ANOMALY: score > found.threshold}
+    told = {time: panel.times[span], SCORE: score, THRESHOLD: found.limits, ANOMALY: score > found.limits}
     told |= {} if panel.labels is None else {LABELLED: panel.labels[span]}
     return pd.DataFrame(told | {name: found.contributions[:, k] for k, name in enumerate(panel.series)})
 
@@ -122,7 +126,7 @@ def measures(table: pd.DataFrame, per_day: float, chosen: Anomaly) -> dict[str, 
 
     alarms are its events, share_flagged is that of the steps above the threshold; the others are as in `scoring`.
     """
-    score, threshold = table[SCORE].to_numpy(float), float(table[THRESHOLD].iloc[0])
+    score, threshold = table[SCORE].to_numpy(float), table[THRESHOLD].to_numpy(float)
     alarms = len(events.spans(score > threshold, chosen.least, chosen.gap))
     scored = int(np.isfinite(score).sum())
     found = {"alarms": float(alarms), "share_scored": scored / len(score)}

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -20,6 +20,7 @@ from ..data import axis, request, windows
 from ..data.preprocessing import Preprocessing
 from ..errors import DataError, suggest
 from ..forecaster import MEMBERS, NETWORK, SETTINGS
+from . import running
 
 SCORE, THRESHOLD, ANOMALY = "score", "threshold", "anomaly"
 """Columns of an answer besides the time and the sensors."""
@@ -68,8 +69,8 @@ class Detector:
     that its encoder leaves of it, `prediction` forecasts the step after it, `both` does both, and is scored by its
     errors; `encoding` does both too, and is scored by these few numbers first. `usual` tells what is normal: errors of
     each sensor in a window, then of all sensors at a step, last the few numbers. Above the `threshold`, which the
-    `rule` took at its `level` from the scores of training, a step is anomalous. An event has `least` such steps, with
-    at most `gap` others between them.
+    `rule` took at its `level` from the scores of training, a step is anomalous; one that is taken anew at each step
+    starts from what was `seen` there. An event has `least` such steps, with at most `gap` others between them.
 
     An `ensemble` has no network: it asks its `members`, which watch the same sensors, each as far back as it was
     trained to.
@@ -85,6 +86,7 @@ class Detector:
     least: int = 1
     gap: int = 0
     members: tuple[Detector, ...] = ()
+    seen: running.Seen | None = None
 
     @property
     def sensors(self) -> tuple[str, ...]:
@@ -194,11 +196,16 @@ class Detector:
             shares += found / score / len(self.members)
         return np.asarray(shares * np.exp(logs))
 
+    def limits(self, score: np.ndarray) -> np.ndarray:
+        """The threshold of each step (steps,) whose `score` (steps,) that is, the first after what was seen so far."""
+        return running.limits(score, self.threshold, self.level, self.seen)
+
     def predict(self, table: pd.DataFrame, params: Mapping[str, Any] | None = None) -> pd.DataFrame:  # noqa: ARG002
         """A row for each step of `table`, missing ones in between too: time, `score`, `threshold`, `anomaly`, sensors.
 
         `anomaly` tells whether the score lies above the threshold. Under the name of a sensor stands what it
-        contributes to the score, which is the mean over the sensors. Steps are scored as far as windows of
+        contributes to the score, which is the mean over the sensors. A threshold that is taken anew at each step
+        starts with the table, after the scores of training. Steps are scored as far as windows of
         `lookback` steps reach in which every sensor has a value; elsewhere score and contributions are NaN, so that
         no event goes on over what nobody saw.
 
@@ -215,7 +222,8 @@ class Detector:
         self._warn_of_units(scaled)
         found = self.contributions(scaled)
         score = found.mean(axis=1)
-        told = {self.time: times, SCORE: score, THRESHOLD: self.threshold, ANOMALY: score > self.threshold}
+        limits = self.limits(score)
+        told = {self.time: times, SCORE: score, THRESHOLD: limits, ANOMALY: score > limits}
         return pd.DataFrame(told | {name: found[:, k] for k, name in enumerate(self.sensors)})
 
     def read(self, table: pd.DataFrame) -> tuple[pd.DatetimeIndex, np.ndarray]:
@@ -265,6 +273,7 @@ class Detector:
         names = ("kind", "threshold", "rule", "level", "least", "gap")
         usual = [[own.mean.tolist(), own.whitening.tolist()] for own in self.usual]
         own = {name: getattr(self, name) for name in names} | {"usual": usual}
+        own |= {} if self.seen is None else {"seen": asdict(self.seen)}
         return {**self.preprocessing.to_json(), DETECTOR: own}
 
 
@@ -284,7 +293,9 @@ def _read(folder: Path, settings: str, network_file: str | None = None) -> Detec
     content = json.loads((folder / settings).read_text(encoding="utf-8"))
     network = keras.saving.load_model(folder / network_file, compile=False) if network_file else None
     usual = tuple(Usual(np.array(mean), np.array(whitening)) for mean, whitening in content[DETECTOR]["usual"])
-    return Detector(Preprocessing.from_json(content), network, **content[DETECTOR] | {"usual": usual})
+    own = content[DETECTOR] | {"usual": usual}
+    own |= {"seen": running.Seen(**own["seen"])} if "seen" in own else {}
+    return Detector(Preprocessing.from_json(content), network, **own)
 
 
 def _load_pyfunc(path: str) -> Detector:

@@ -13,8 +13,8 @@ import numpy as np
 class Event:
     """An anomalous stretch, steps [start, end).
 
-    `peak` is its highest score, `severity` that score in units of the threshold, `blame` the sensors with their
-    share (0 to 1) of the score over the event, the largest first.
+    `peak` is its highest score, `severity` the highest in units of the threshold of its step, `blame` the sensors with
+    their share (0 to 1) of the score over the event, the largest first.
     """
 
     start: int
@@ -49,7 +49,7 @@ def score(contributions: np.ndarray) -> np.ndarray:
 
 def events(
     score: np.ndarray,
-    threshold: float,
+    threshold: float | np.ndarray,
     contributions: np.ndarray,
     sensors: Sequence[str],
     least: int = 1,
@@ -57,14 +57,15 @@ def events(
 ) -> tuple[Event, ...]:
     """The events of `score` (steps,), in the order of time: where it lies above `threshold`, grouped as by `spans`.
 
-    `contributions` (steps, sensors) are non-negative. A step without a score (NaN) is not above, and one without
-    a contribution adds no blame.
+    The threshold is one for all steps, or (steps,). `contributions` (steps, sensors) are non-negative. A step without a
+    score (NaN) is not above, and one without a contribution adds no blame.
     """
-    found = []
-    for start, end in spans(score > threshold, least, gap).tolist():
-        peak = float(np.nanmax(score[start:end]))
+    found, limits = [], np.broadcast_to(threshold, score.shape)
+    ratio = np.divide(score, limits, out=np.full(score.shape, math.inf), where=limits > 0)
+    for start, end in spans(score > limits, least, gap).tolist():
+        peak, severity = (float(np.nanmax(part[start:end])) for part in (score, ratio))
         shares = np.nansum(contributions[start:end], axis=0)
         shares = shares / (shares.sum() or 1.0)
         blame = tuple((sensors[k], float(shares[k])) for k in np.argsort(-shares, kind="stable"))
-        found.append(Event(start, end, peak, peak / threshold if threshold > 0 else math.inf, blame))
+        found.append(Event(start, end, peak, severity, blame))
     return tuple(found)

@@ -10,16 +10,19 @@ import json
 import math
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from gridcast.anomaly.running import Seen
 from gridcast.errors import ConfigError, GridcastError
 
 BUSY = 10.0
 """Seconds to wait for another process that writes."""
+SEEN = "seen by version "
+"""Before the version, the key of what its running threshold goes on from."""
 COUNTS = ("rows", "scored", "unscored", "late", "repeated", "unreadable", "missing", "afterwards")
 """What is counted of a stretch: the rows that it brought, each of which was scored, could not be yet, came late, told
 of a step that was taken before, or could not be read; the steps that it should have brought and did not; and the
@@ -145,6 +148,23 @@ class Ledger:
         )
         for time, score, threshold, anomaly, contributions in found:
             yield pd.Timestamp(time), score, threshold, bool(anomaly), json.loads(contributions)
+
+    def seen(self, version: str) -> Seen | None:
+        """What a running threshold of this version of the model goes on from; None where it has judged nothing yet."""
+        found = self._database.execute("SELECT value FROM about WHERE key = ?", (SEEN + version,)).fetchone()
+        return Seen(**json.loads(found[0])) if found else None
+
+    def keep_seen(self, version: str, seen: Seen) -> None:
+        """Keep what a running threshold of this version goes on from."""
+        self._database.execute("INSERT OR REPLACE INTO about VALUES (?, ?)", (SEEN + version, json.dumps(asdict(seen))))
+
+    def unscored(self, stamps: pd.DatetimeIndex) -> pd.DatetimeIndex:
+        """Those of the steps at `stamps` that have no score yet."""
+        if not len(stamps):
+            return stamps
+        span = stamps.min().isoformat(), stamps.max().isoformat()
+        found = self._database.execute("SELECT time FROM steps WHERE score IS NULL AND time BETWEEN ? AND ?", span)
+        return stamps[stamps.isin(_times([time for (time,) in found]))]
 
     def open_stretch(self, at: str, source: str, version: str) -> int:
         """A new stretch; returns its number."""

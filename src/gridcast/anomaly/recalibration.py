@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from gridcast import promotion, registry, tracking
-from gridcast.anomaly import events, stream, thresholds
+from gridcast.anomaly import events, running, stream, thresholds
 from gridcast.anomaly.detector import DETECTOR, Detector
 from gridcast.config import SENSORS, Data
 from gridcast.data import files
@@ -37,7 +37,8 @@ class Figures:
 
     `false_alarms` is the share of these (0 to 1) that lie above it. `left_out` steps are labelled as anomalous,
     or so near to one that is that a window reads both. `flagged` are the events that the champion raises in what is
-    left; `confirmed` tells that there are labels, which call them normal. From `first` to `last`.
+    left; `confirmed` tells that there are labels, which call them normal. From `first` to `last`. A running threshold
+    goes on from what was `seen`.
     """
 
     old: float
@@ -50,6 +51,7 @@ class Figures:
     confirmed: bool
     first: pd.Timestamp
     last: pd.Timestamp
+    seen: running.Seen | None = None
 
     @property
     def told(self) -> str:
@@ -96,21 +98,24 @@ def figures(detector: Detector, table: pd.DataFrame, labels: np.ndarray | None) 
             "needed at least; give more data"
         )
     scores = left["score"].to_numpy()
-    new = thresholds.threshold(scores[:fitted], detector.rule, detector.level)
+    new, seen = thresholds.taken(scores[:fitted], detector.rule, detector.level)
+    limits = running.limits(scores[fitted:], new, detector.level, seen)
     contributions = np.where(normal[:, None], said[list(detector.sensors)], np.nan)
     score = np.where(normal, said["score"], np.nan)
-    found = events.events(score, detector.threshold, contributions, detector.sensors, detector.least, detector.gap)
+    own = said["threshold"].to_numpy()
+    found = events.events(score, own, contributions, detector.sensors, detector.least, detector.gap)
     return Figures(
         old=detector.threshold,
         new=new,
         fitted=fitted,
         tried=len(scores) - fitted,
-        false_alarms=float(np.mean(scores[fitted:] > new)),
+        false_alarms=float(np.mean(scores[fitted:] > limits)),
         left_out=int((scored & ~normal).sum()),
         flagged=tuple(f"{said.index[event.start]} to {said.index[event.end - 1]}" for event in found),
         confirmed=labels is not None,
         first=said.index[scored][0],
         last=said.index[scored][-1],
+        seen=seen,
     )
 
 
@@ -174,6 +179,7 @@ def recalibrate(loaded: Loaded, found: Figures, source: Path, most: float, force
     kept = registry.files(uri)
     content = json.loads(kept[SETTINGS])
     content[DETECTOR]["threshold"] = found.new
+    content[DETECTOR] |= {} if found.seen is None else {"seen": asdict(found.seen)}
     kept[SETTINGS] = json.dumps(content).encode()
     key = hashlib.sha256(b"\0".join(part for file in sorted(kept) for part in (file.encode(), kept[file]))).hexdigest()
     known = tracking.finished(store, [key], KIND)

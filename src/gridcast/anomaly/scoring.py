@@ -22,13 +22,18 @@ PROBATION, LONGEST = 0.15, 750
 
 
 def measures(
-    score: np.ndarray, threshold: float, labels: np.ndarray, steps_per_day: float, least: int = 1, gap: int = 0
+    score: np.ndarray,
+    threshold: float | np.ndarray,
+    labels: np.ndarray,
+    steps_per_day: float,
+    least: int = 1,
+    gap: int = 0,
 ) -> dict[str, float]:
     """Every measure of `score` (steps,) against `labels` (steps,), True where a step is anomalous.
 
-    Alarms are the steps of the events that `spans` makes of the scores above `threshold`. precision, recall and
-    f1 count steps. event_precision is the share of raised events that touch a labelled one, event_recall the
-    share of labelled events that a raised one touches. auc_pr (average precision) and vus_pr know no threshold.
+    Alarms are the steps of the events that `spans` makes of the scores above `threshold`, one or (steps,). precision,
+    recall and f1 count steps. event_precision is the share of raised events that touch a labelled one, event_recall
+    the share of labelled events that a raised one touches. auc_pr (average precision) and vus_pr know no threshold.
     delay_steps is the mean over the events found of the steps from their beginning to the first alarm in them.
     false_alarms_per_day counts raised events that touch no labelled one, per day of steps that are scored and
     not labelled. A step without a score (NaN) raises no alarm and ranks below all others.

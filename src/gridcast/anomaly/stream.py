@@ -23,7 +23,7 @@ import numpy as np
 import pandas as pd
 
 from gridcast import alerts
-from gridcast.anomaly import events
+from gridcast.anomaly import events, running
 from gridcast.anomaly.feeds import Folder, Stretch, Web
 from gridcast.anomaly.ledger import Alert, Ledger
 from gridcast.data import files
@@ -335,7 +335,18 @@ def _scores(begin: pd.Timestamp, ledger: Ledger, model: Model, wait: int) -> tup
         return NOTHING, str(error)
     said = said.set_index(detector.time)
     said = said[(said.index >= begin - reach) & (said.index <= axis[-1] - wait * length) & said["score"].notna()]
+    if getattr(detector, "seen", None) is not None:
+        said = _running(said.loc[ledger.unscored(pd.DatetimeIndex(said.index))], ledger, model)
     return said.loc[ledger.put_scores(said)], ""
+
+
+def _running(said: pd.DataFrame, ledger: Ledger, model: Model) -> pd.DataFrame:
+    """What is said of steps without a score, by the threshold that runs on from what this version has judged before."""
+    detector: Any = model.detector
+    before = ledger.seen(model.version) or detector.seen
+    limits, after = running.along(said["score"].to_numpy(), detector.level, before)
+    ledger.keep_seen(model.version, after)
+    return said.assign(threshold=limits, anomaly=said["score"].to_numpy() > limits)
 
 
 def _events(begin: pd.Timestamp, ledger: Ledger, model: Model) -> list[dict[str, Any]]:

@@ -1,7 +1,8 @@
 """Above which anomaly score a step is anomalous: pure functions of scores of normal operation.
 
-The scores are those of training or calibration steps, never of steps that are judged. A step is anomalous
-where its score lies strictly above the threshold, so scores that are all the same raise no alarm.
+The scores are those of training or calibration steps, never of steps that are judged; those before a step that is
+judged count too where the threshold is a running one. A step is anomalous where its score lies strictly above the
+threshold, so scores that are all the same raise no alarm.
 """
 
 from __future__ import annotations
@@ -11,12 +12,15 @@ from collections.abc import Callable
 
 import numpy as np
 
+from gridcast.anomaly import running
 from gridcast.errors import ConfigError, DataError, suggest
 
 PEAKS = 0.98
 """Share of the scores below the first threshold of `peaks_over_threshold`, as Siffer et al. take it."""
 ENOUGH = 20
 """Excesses that a tail is fitted to; with fewer `peaks_over_threshold` is the quantile."""
+RUNNING = "running"
+"""The threshold that is taken anew at each step."""
 NORMAL = 1.4826
 """Standard deviation of a normal distribution in units of its median absolute deviation."""
 
@@ -24,6 +28,14 @@ NORMAL = 1.4826
 def mean_std(scores: np.ndarray, level: float) -> float:
     """Mean plus `level` standard deviations of `scores` (n,)."""
     return float(np.mean(scores) + level * np.std(scores))
+
+
+def lognormal(scores: np.ndarray, level: float) -> float:
+    """The same of their logarithms: scores are squares, among which one that is a thousand times as large is no wonder.
+
+    `running` starts from it, and takes it anew at each step from all scores before, see `running.along`.
+    """
+    return running.seen(scores).limit(level)
 
 
 def median_mad(scores: np.ndarray, level: float) -> float:
@@ -79,14 +91,24 @@ def conformal(scores: np.ndarray, level: float) -> float:
 
 THRESHOLDS: dict[str, Callable[[np.ndarray, float], float]] = {
     "mean-std": mean_std,
+    "lognormal": lognormal,
+    RUNNING: lognormal,
     "quantile": quantile,
     "median-mad": median_mad,
     "peaks-over-threshold": peaks_over_threshold,
     "conformal": conformal,
 }
-LEVELS = {"mean-std": 3.0, "quantile": 0.001, "median-mad": 3.0, "peaks-over-threshold": 0.001, "conformal": 0.001}
+LEVELS = {
+    "mean-std": 3.0,
+    "lognormal": 3.0,
+    RUNNING: 3.0,
+    "quantile": 0.001,
+    "median-mad": 3.0,
+    "peaks-over-threshold": 0.001,
+    "conformal": 0.001,
+}
 """Taken where no level is given: deviations, or the share of false alarms."""
-DEVIATIONS = ("mean-std", "median-mad")
+DEVIATIONS = ("mean-std", "lognormal", RUNNING, "median-mad")
 """Thresholds whose level counts deviations; that of the others is a share of false alarms."""
 
 
@@ -105,6 +127,11 @@ def checked(name: str, level: float | None = None) -> float:
             f"0.001 (got {level:g})"
         )
     return float(level)
+
+
+def taken(scores: np.ndarray, name: str, level: float | None = None) -> tuple[float, running.Seen | None]:
+    """The `threshold`, and what a running one goes on from, None for all others. Raises as it does."""
+    return threshold(scores, name, level), running.seen(np.asarray(scores, float)) if name == RUNNING else None
 
 
 def threshold(scores: np.ndarray, name: str, level: float | None = None) -> float:

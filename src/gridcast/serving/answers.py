@@ -101,11 +101,14 @@ def frame(asked: Asked, found: np.ndarray, served: Served) -> pd.DataFrame:
 def anomalies(asked: Readings, found: np.ndarray, served: Served, *, values: bool) -> dict[str, Any]:
     """Scores and events from `found`, the contributions (steps, sensors); with `values` the readings of each step."""
     own, score = served.detector, events.score(found)
-    stamps = texts(asked.times.to_numpy())
+    stamps, limits = texts(asked.times.to_numpy()), own.limits(score)
     scores: list[dict[str, Any]] = [
-        {"time": stamp, "score": _known(value), "anomaly": value > own.threshold}
-        for stamp, value in zip(stamps, score.tolist(), strict=True)
+        {"time": stamp, "score": _known(value), "anomaly": value > limit}
+        for stamp, value, limit in zip(stamps, score.tolist(), limits.tolist(), strict=True)
     ]
+    if own.seen is not None:
+        for step, limit in zip(scores, limits.tolist(), strict=True):
+            step["threshold"] = limit
     if values:
         for step, row in zip(scores, asked.values.tolist(), strict=True):
             step["values"] = dict(zip(own.sensors, map(_known, row), strict=True))
@@ -118,7 +121,7 @@ def anomalies(asked: Readings, found: np.ndarray, served: Served, *, values: boo
             "severity": _known(one.severity),
             "blame": [{"sensor": name, "share": share} for name, share in one.blame if share > 0],
         }
-        for one in events.events(score, own.threshold, found, own.sensors, own.least, own.gap)
+        for one in events.events(score, limits, found, own.sensors, own.least, own.gap)
     ]
     return {"threshold": own.threshold, "scores": scores, "events": stretches}
 
@@ -126,7 +129,8 @@ def anomalies(asked: Readings, found: np.ndarray, served: Served, *, values: boo
 def scored(asked: Readings, found: np.ndarray, served: Served) -> pd.DataFrame:
     """The same contributions as `Detector.predict` gives them."""
     own, score = served.detector, events.score(found)
-    told = {own.time: asked.times, SCORE: score, THRESHOLD: own.threshold, ANOMALY: score > own.threshold}
+    limits = own.limits(score)
+    told = {own.time: asked.times, SCORE: score, THRESHOLD: limits, ANOMALY: score > limits}
     return pd.DataFrame(told | dict(zip(own.sensors, found.T, strict=True)))
 
 

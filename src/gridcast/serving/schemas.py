@@ -118,11 +118,15 @@ class Answer(Told):
 
 
 class Score(BaseModel):
-    """A step, and whether its score lies above the threshold; null where too little was seen around it."""
+    """A step, and whether its score lies above the threshold; null where too little was seen around it.
+
+    The `threshold` stands with each step where it is another at each.
+    """
 
     time: str
     score: float | None
     anomaly: bool
+    threshold: float | None = None
     values: dict[str, float | None] | None = None
 
 

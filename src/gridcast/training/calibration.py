@@ -71,12 +71,12 @@ def limited(material: Material, own: Detector) -> tuple[dict[str, float], Detect
     """The same of a detector that lacks nothing but its threshold."""
     chosen, values, spans = material.anomaly, material.channels[0], material.spans
     assert chosen is not None
-    limit = detection.limit(own.contributions, values, spans, own.lookback, chosen)
+    limit, seen = detection.limit(own.contributions, values, spans, own.lookback, chosen)
     normal = detection.over(own.contributions, values, spans["validation"], own.lookback).mean(axis=1)
     alarms = len(events.spans(normal > limit, chosen.least, chosen.gap))
     told = {"threshold": limit, "val_false_alarms_per_day": alarms * material.per_day / np.isfinite(normal).sum()}
     told["val_faults_missed"] = 1 - _faults_found(own, material)
-    return told, replace(own, threshold=limit)
+    return told, replace(own, threshold=limit, seen=seen)
 
 
 def _faults_found(own: Detector, material: Material) -> float:
