@@ -85,10 +85,15 @@ def follow(
     *,
     once: bool = False,
     die: bool = False,
+    running: bool = False,
 ) -> None:
-    """Follow a folder or an address; with `die`, until an alert was delivered and before it is marked so."""
+    """Follow a folder or an address; with `die`, until an alert was delivered and before it is marked so.
+
+    The threshold may be a `running` one.
+    """
     from gridcast.anomaly import feeds, stream
     from gridcast.anomaly.ledger import Ledger
+    from gridcast.anomaly.running import Seen
 
     def tell(line: str) -> None:
         print(line, flush=True)  # noqa: T201
@@ -97,7 +102,7 @@ def follow(
     if die:
         post = channels["webhook"]
         channels["webhook"] = lambda alert: post(alert) and os.kill(os.getpid(), signal.SIGKILL) is None
-    model = stream.Model("plant", "1", ZScore(slow=slow))
+    model = stream.Model("plant", "1", ZScore(slow=slow, seen=Seen(500, -0.25, 0.06) if running else None))
     feed = feeds.feed(str(source), model.detector.time)
     with contextlib.closing(Ledger(record, model.name, model.detector.frequency)) as ledger:
         tell("follows")

@@ -69,7 +69,7 @@ def held(record):
     )
 
 
-def storm(base: Path, strikes: int, files: int, slow: float, seed: int) -> tuple[Any, Any]:
+def storm(base: Path, strikes: int, files: int, slow: float, seed: int, *, running: bool) -> tuple[Any, Any]:
     """Follow `files` files of a feed that grows meanwhile, killed so many times: what that leaves, and what peace."""
     chance = random.Random(seed)
     starts = sorted(chance.sample(range(8, MINUTES * files - 12, 9), files // 6))
@@ -81,7 +81,7 @@ def storm(base: Path, strikes: int, files: int, slow: float, seed: int) -> tuple
     for number, part in enumerate(parts):
         put(calm, f"{number:04}.csv", part)
     with Receiver() as hook:
-        follower.follow(calm, base / "calm.sqlite", hook.url, once=True)
+        follower.follow(calm, base / "calm.sqlite", hook.url, once=True, running=running)
         expected = set(hook.got)
         assert len(expected) == len(hook.got) > files // 20
     with Receiver() as hook:
@@ -89,7 +89,7 @@ def storm(base: Path, strikes: int, files: int, slow: float, seed: int) -> tuple
         log.touch()
         for _ in range(strikes):
             done, begun = log.read_text().count(".csv: "), time.monotonic()
-            process = start(rough, base / "rough.sqlite", log, webhook=hook.url, slow=slow)
+            process = start(rough, base / "rough.sqlite", log, webhook=hook.url, slow=slow, running=running)
             # Struck while it starts, or at some moment of the next stretches.
             most, more = chance.choice(
                 [(chance.uniform(0, 2), 99), *[(60, chance.randint(1, files // (strikes + 2)))] * 4]
@@ -108,7 +108,7 @@ def storm(base: Path, strikes: int, files: int, slow: float, seed: int) -> tuple
         assert len({count for count in seen if 0 < count < files}) >= strikes // 2, f"most strikes hit nothing: {seen}"
         for number, part in waiting:
             put(rough, f"{number:04}.csv", part)
-        follower.follow(rough, base / "rough.sqlite", hook.url, once=True)
+        follower.follow(rough, base / "rough.sqlite", hook.url, once=True, running=running)
         assert set(hook.got) == expected
     alerts = rows(base / "rough.sqlite", "SELECT id, channel, sent IS NOT NULL FROM alerts ORDER BY 1, 2")
     assert alerts == [(key, channel, 1) for key in sorted(expected) for channel in ("console", "webhook")]
@@ -117,15 +117,16 @@ def storm(base: Path, strikes: int, files: int, slow: float, seed: int) -> tuple
 
 
 def test_three_strikes_leave_every_stretch_scored_once_and_every_alert_raised_once(tmp_path):
-    left, calm = storm(tmp_path, strikes=3, files=30, slow=0.01, seed=1)
+    left, calm = storm(tmp_path, strikes=3, files=30, slow=0.01, seed=1, running=True)
     assert left == calm
+    assert len({threshold for _, _, score, threshold, *_ in left[0] if score is not None}) > 100  # it runs
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("seed", [2, 3])
-def test_twenty_strikes_leave_every_stretch_scored_once_and_every_alert_raised_once(tmp_path, seed):
-    left, calm = storm(tmp_path, strikes=20, files=200, slow=0.02, seed=seed)
+@pytest.mark.parametrize(("seed", "running"), [(2, False), (3, True)])
+def test_twenty_strikes_leave_every_stretch_scored_once_and_every_alert_raised_once(tmp_path, seed, running):
+    left, calm = storm(tmp_path, strikes=20, files=200, slow=0.02, seed=seed, running=running)
     assert left == calm
 
 
