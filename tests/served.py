@@ -13,11 +13,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import requests
 
 from gridcast import evaluation, registry, tracking
-from gridcast.anomaly import detection, whitening
+from gridcast.anomaly import detection, thresholds, whitening
 from gridcast.forecaster import MEMBERS, NETWORK, SETTINGS
 from gridcast.plan import Plan
 from gridcast.registry import BEATEN, CHAMPION
@@ -32,7 +31,8 @@ TOKEN = "a-token-of-the-admin-0123456789"
 DAYS = 130
 FRAME = sales(DAYS)
 POINT, NEXT, ROUTED, ENSEMBLE, QUANTILES, SAMPLED = "sales", "next", "routed", "ensemble", "quantiles", "sampled"
-WATCHED = "watched"
+WATCHED, RUNS = "watched", "runs"
+"""Detectors; the threshold of the second is a running one."""
 READINGS = readings()
 KINDS = (POINT, ROUTED, ENSEMBLE, QUANTILES, SAMPLED)
 PROBABILISTIC = {
@@ -72,7 +72,7 @@ def record(store: Store, plan: Plan, name: str, files: dict[str, bytes]) -> str:
     return run_id
 
 
-def record_detector(store: Store, plan: Plan, name: str, folder: Path) -> str:
+def record_detector(store: Store, plan: Plan, name: str, folder: Path, rule: str = "quantile") -> str:
     """The same of a detector, with the scores and values of the test span. Its network is as it was drawn.
 
     That is enough to tell heat from none, and compiles in no time.
@@ -83,9 +83,10 @@ def record_detector(store: Store, plan: Plan, name: str, folder: Path) -> str:
     own, material = run(plan, 0).configuration, plan.material
     network = autoencoder.build(own, autoencoder.Shape(own.lookback, 2), 1, portable=True)
     training = material.channels[0, : material.spans.train]
-    usual = Detector(material.preprocessing, network, own.detector, 0.0, "quantile", 0.001, ())
+    usual = Detector(material.preprocessing, network, own.detector, 0.0, rule, thresholds.LEVELS[rule], ())
     usual = replace(usual, usual=whitening.usual(usual, training))
-    whole = replace(usual, threshold=float(np.nanmax(usual.contributions(training).mean(axis=1))))
+    first, seen = thresholds.taken(usual.contributions(training).mean(axis=1), rule)
+    whole = replace(usual, threshold=first, seen=seen)
     network.save(folder / NETWORK)
     files = {SETTINGS: json.dumps(whole.to_json()).encode(), NETWORK: (folder / NETWORK).read_bytes()}
     parent = tracking.open_sweep(store, plan.sweep_key, plan.experiment.name, plan.tags(), plan.texts())
@@ -127,8 +128,9 @@ def build(folder: Path) -> dict[str, str]:
     run_ids = {name: record(store, plans.get(name, plans[POINT]), name, own) for name, own in files.items()}
     watching = watched(folder, READINGS, baseline={"detector": "both"})
     run_ids[WATCHED] = record_detector(store, watching, WATCHED, folder)
+    run_ids[RUNS] = record_detector(store, watching, RUNS, folder, "running")
     shop = Shop(store.uri, run_ids)
-    for name in (*KINDS, WATCHED):
+    for name in (*KINDS, WATCHED, RUNS):
         shop.champion(name, **({BEATEN: "last value"} if name == ROUTED else {}))
     return run_ids
 

@@ -3,19 +3,18 @@
 import dataclasses
 import io
 import json
-from types import SimpleNamespace
+import pickle
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from gridcast import registry
-from gridcast.anomaly import running as runs
 from gridcast.anomaly.detector import channels
 from gridcast.errors import ConfigError, TrackingError
-from gridcast.serving import answers, detectors, schemas
+from gridcast.serving import detectors, schemas
 from gridcast.serving.limits import Limits
-from served import POINT, READINGS, WATCHED, question, running
+from served import POINT, READINGS, RUNS, WATCHED, question, running
 
 pytestmark = pytest.mark.xdist_group("serving")
 
@@ -30,7 +29,7 @@ def asked(frame=FRAME, model=WATCHED, **more):
 @pytest.fixture(scope="module")
 def server(shop, tmp_path_factory):
     """A detector beside a forecaster."""
-    with running(shop, tmp_path_factory.mktemp("service"), (POINT, WATCHED)) as found:
+    with running(shop, tmp_path_factory.mktemp("service"), (POINT, WATCHED, RUNS)) as found:
         yield found
 
 
@@ -74,24 +73,24 @@ def test_events_tell_from_when_to_when_how_bad_and_which_sensor(server):
     assert sum(one["share"] for one in worst["blame"]) == pytest.approx(1)
 
 
-def test_a_running_threshold_is_told_with_each_step(loaded):
-    own = loaded.forecaster
-    found = own.contributions(channels(own.preprocessing, FRAME[list(own.sensors)].to_numpy()))
-    seen = runs.seen(np.full(50, 0.5) * np.linspace(0.9, 1.1, 50))
-    served = SimpleNamespace(detector=detectors.adopted(dataclasses.replace(own, rule="running", level=3.0, seen=seen)))
-    given = SimpleNamespace(times=pd.DatetimeIndex(FRAME["time"]), values=FRAME[list(own.sensors)].to_numpy())
-    body = answers.anomalies(given, found, served, values=False)
-    limits, _ = runs.along(found.mean(axis=1), 3.0, seen)
-    assert [step["threshold"] for step in body["scores"]] == pytest.approx(limits.tolist())
-    above = [score > limit for score, limit in zip(found.mean(axis=1), limits, strict=True)]
-    assert [step["anomaly"] for step in body["scores"]] == above
-    assert sum(event["steps"] for event in body["events"]) == sum(above) > 0
-    table = answers.scored(given, found, served)
-    assert table["threshold"].tolist() == pytest.approx(limits.tolist())
-    assert table["anomaly"].tolist() == above
-    schemas.Scores.model_validate(
-        body | {"model": "a", "version": "1", "run_id": None, "elapsed_ms": 1.0, "beaten_by_baseline": False}
+def test_a_running_threshold_is_told_with_each_step(server, shop):
+    body, loaded = (
+        server.post("/anomalies", json=asked(model=RUNS)).json(),
+        registry.load(f"models:/{RUNS}@champion", shop.uri),
     )
+    own = loaded.predict(FRAME).set_index("time").reindex(pd.to_datetime(FRAME["time"]))
+    assert schemas.Scores.model_validate(body).model_dump(exclude_unset=True) == body
+    limits = pd.Series([step["threshold"] for step in body["scores"]], own.index)
+    np.testing.assert_allclose(limits[own["threshold"].notna()], own["threshold"].dropna(), rtol=1e-4)
+    assert limits.iloc[0] == pytest.approx(body["threshold"]) == pytest.approx(loaded.forecaster.threshold)
+    assert limits.iloc[-1] > 2 * limits.iloc[0]  # the heat was on
+    assert [step["anomaly"] for step in body["scores"]] == own["anomaly"].eq(True).tolist()
+    assert body["events"]
+    adopted = dataclasses.replace(detectors.adopted(loaded.forecaster), network=None)
+    assert b"gridcast_model" not in pickle.dumps(adopted)  # which the process that answers does not know
+    answer = server.post(f"/anomalies_csv?model={RUNS}", files={"file": ("a.csv", FRAME.to_csv(index=False))})
+    table = pd.read_csv(io.StringIO(answer.text))
+    np.testing.assert_allclose(table["threshold"], limits, rtol=1e-6)
 
 
 def test_what_was_not_seen_has_no_score_and_is_no_event(server):

@@ -13,6 +13,7 @@ import pandas as pd
 from gridcast import registry
 from gridcast.anomaly import detection
 from gridcast.anomaly.detector import SCORE, Detector, Usual
+from gridcast.anomaly.running import Seen
 from gridcast.data import axis
 from gridcast.data.preprocessing import Preprocessing
 from gridcast.errors import DataError, TrackingError
@@ -34,6 +35,7 @@ def adopted(given: Any) -> Detector | None:
     # One of an older gridcast knows its usual errors otherwise; `check` refuses it.
     usual = tuple(Usual(one.mean, one.whitening) if hasattr(one, "whitening") else one for one in given.usual)
     preprocessing = Preprocessing.from_json(given.preprocessing.to_json())
+    own |= {"seen": Seen(**vars(given.seen))} if own.get("seen") else {}
     return Detector(**own | {"preprocessing": preprocessing, "usual": usual, "members": members})
 
 
