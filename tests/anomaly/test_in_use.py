@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import pytest
 
 from follower import put, rows
 from gridcast import cli, promotion, registry, tracking
+from gridcast.anomaly.ledger import Ledger
 from gridcast.forecaster import NETWORK, SETTINGS
 from samples import readings, watched, write_experiment
 from servers import free_port
@@ -159,6 +161,91 @@ def test_a_gate_that_refuses_leaves_the_registry_as_it_was_unless_forced(site, m
     version = site.store.client.get_model_version(site.name, "2")
     assert version.tags[registry.FORCED] == "seen by the foreman"
     assert "Taken by force: seen by the foreman. The gate 'nothing is flagged' had refused" in version.description
+
+
+@pytest.fixture
+def followed(site, monkeypatch, tmp_path):
+    """Follows a table; the words that take the threshold of its record anew."""
+
+    def follow(table):
+        feed = tmp_path / "feed"
+        feed.mkdir(exist_ok=True)
+        put(feed, f"{len(list(feed.iterdir()))}.csv", table.drop(columns="anomaly"))
+        assert command(monkeypatch, "detect", site.name, "--follow", str(feed), "--once", "--record", "a.sqlite") == 0
+        return "recalibrate", site.name, "a.sqlite"
+
+    return follow
+
+
+def test_a_threshold_is_taken_from_what_a_stream_kept_but_its_events(site, followed, monkeypatch, capsys, tmp_path):
+    words = followed(NORMAL)
+    found = rows(tmp_path / "a.sqlite", "SELECT id, steps FROM events ORDER BY first")
+    capsys.readouterr()
+    assert command(monkeypatch, *words, "--max-false-alarms", "0.05") == 0, capsys.readouterr().err
+    left_out = int(re.search(r"([\d,]+) left out", capsys.readouterr().out)[1])
+    assert left_out >= sum(steps for _, steps in found) > 0
+    assert site.aliases == {"champion": "2", "previous": "1"}
+    key = max(found, key=lambda event: event[1])[0]
+    assert command(monkeypatch, *words, "--false", key, "--force", "to see") == 0
+    assert int(re.search(r"([\d,]+) left out", capsys.readouterr().out)[1]) < left_out
+    assert command(monkeypatch, *words, "--force", "to see") == 0  # what was told once is known
+    assert int(re.search(r"([\d,]+) left out", capsys.readouterr().out)[1]) < left_out
+    assert command(monkeypatch, *words, "--last", "12h", "--force", "to see") == 0
+    assert "(2024-01-02 04:00:00 to 2024-01-02 15:59:00," in capsys.readouterr().out
+
+
+def test_a_threshold_is_taken_anew_by_drift(site, followed, monkeypatch, capsys):
+    words = (*followed(NORMAL), "--last", "3h", "--drifted", "--max-false-alarms", "1")
+    capsys.readouterr()
+    assert command(monkeypatch, *words) == 0
+    assert "have not drifted" in capsys.readouterr().out
+    assert site.aliases == {"champion": "1"}
+    later = NORMAL.tail(180).assign(heat=lambda table: table["heat"] + 12)
+    later["time"] = (pd.to_datetime(later["time"]) + pd.Timedelta("3h")).dt.strftime("%Y-%m-%d %H:%M")
+    followed(later)
+    for event in rows(Path("a.sqlite"), "SELECT id FROM events WHERE last >= '2024-01-02T16:00'"):
+        words += ("--false", *event)
+    capsys.readouterr()
+    assert command(monkeypatch, *words) == 0, capsys.readouterr().err
+    assert "have drifted (PSI " in capsys.readouterr().out
+    assert site.aliases == {"champion": "2", "previous": "1"}
+
+
+def test_what_is_wrong_with_a_record_is_told_and_nothing_is_changed(site, followed, monkeypatch, capsys, tmp_path):
+    words = followed(NORMAL.head(600))
+    NORMAL.to_csv("normal.csv", index=False)
+    (key, *_), *_ = rows(tmp_path / "a.sqlite", "SELECT id FROM events")
+    Ledger(tmp_path / "b.sqlite", "another", "min").close()
+    for more, told in (
+        ((*words, "--false", key[:-1]), f"--false: a.sqlite has no alert '{key[:-1]}'; did you mean '{key}'?"),
+        ((*words[:2], "normal.csv", "--false", key), "--false: normal.csv is no record of `gridcast detect`"),
+        ((*words[:2], "b.sqlite"), "b.sqlite: belongs to a stream of model 'another'"),
+        ((*words, "--drifted"), "--drifted: needs --last"),
+        ((*words, "--last", "soon"), "--last: 'soon' is no span of time"),
+        ((*words, "--every", "0d"), "--every: '0d' is no span of time"),
+        ((*words, "--last", "9h", "--drifted"), "a.sqlite: --drifted: "),
+        ((*words, "--last", "1h"), "a.sqlite: 60 steps can be scored"),
+    ):
+        assert command(monkeypatch, *more) == 2, told
+        assert told in capsys.readouterr().err
+    assert site.aliases == {"champion": "1"}
+    assert rows(tmp_path / "a.sqlite", "SELECT * FROM false_alarms") == []
+
+
+def test_again_and_again_it_takes_what_came_and_says_what_a_gate_refuses(site, followed, tmp_path):
+    words = followed(NORMAL)
+    every = [sys.executable, "-m", "gridcast.cli", *words, "--every", "1s", "--max-false-alarms", "0"]
+    process = subprocess.Popen(every, cwd=tmp_path, stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        said = [process.stdout.readline() for _ in range(4)]
+        assert [said[k].startswith(f"{site.name} version 1: threshold ") for k in (0, 2)] == [True, True]
+        assert all("refused" in said[k] and said[k].endswith("tried again in 1s\n") for k in (1, 3))
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 0
+    finally:
+        process.kill()
+        process.communicate()
 
 
 def test_a_version_that_a_crash_left_without_alias_is_used_again(site, monkeypatch, capsys):

@@ -17,7 +17,7 @@ from typing import Any
 import pandas as pd
 
 from gridcast.anomaly.running import Seen
-from gridcast.errors import ConfigError, GridcastError
+from gridcast.errors import ConfigError, GridcastError, suggest
 
 BUSY = 10.0
 """Seconds to wait for another process that writes."""
@@ -43,6 +43,7 @@ CREATE TABLE IF NOT EXISTS events (
   id TEXT PRIMARY KEY, first TEXT NOT NULL, last TEXT NOT NULL, steps INTEGER NOT NULL, peak REAL NOT NULL,
   severity REAL, blame TEXT NOT NULL
 );
+CREATE TABLE IF NOT EXISTS false_alarms (id TEXT PRIMARY KEY);
 CREATE TABLE IF NOT EXISTS alerts (
   id TEXT NOT NULL, channel TEXT NOT NULL, about TEXT NOT NULL, raised TEXT NOT NULL, sent TEXT,
   PRIMARY KEY (id, channel)
@@ -217,6 +218,21 @@ class Ledger:
         own = [event[name] for name in ("last", "steps", "peak", "severity")] + [json.dumps(event["blame"])]
         self._database.execute("INSERT OR REPLACE INTO events VALUES (?, ?, ?, ?, ?, ?, ?)", (key, first, *own))
         return known is None
+
+    def events(self) -> dict[str, tuple[pd.Timestamp, pd.Timestamp]]:
+        """First and last step of each event that nobody called a false alarm, by id."""
+        found = self._database.execute(
+            "SELECT id, first, last FROM events WHERE id NOT IN (SELECT id FROM false_alarms)"
+        )
+        return {key: (pd.Timestamp(first), pd.Timestamp(last)) for key, first, last in found}
+
+    def mark_false(self, key: str) -> None:
+        """The event with this id was a false alarm. Raises ConfigError where there is none."""
+        known = [str(own) for (own,) in self._database.execute("SELECT id FROM events ORDER BY first")]
+        if key not in known:
+            near = suggest(key, known) or (f" (the newest is '{known[-1]}')" if known else " (it has none)")
+            raise ConfigError(f"--false: {self.path} has no alert '{key}'{near}")
+        self._database.execute("INSERT OR IGNORE INTO false_alarms VALUES (?)", (key,))
 
     def raise_alert(self, alert: Alert, channels: Sequence[str], at: str) -> None:
         """Put an alert into the outbox of each channel, once however often it is raised."""

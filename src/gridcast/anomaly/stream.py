@@ -86,11 +86,11 @@ def step(frequency: str) -> pd.Timedelta:
         ) from None
 
 
-def seconds(every: str) -> float:
-    """Of a span such as 90s, 15m, 2h. Raises ConfigError."""
+def seconds(every: str, option: str = "--every") -> float:
+    """Of a span such as 90s, 15m, 2h, which the `option` gives. Raises ConfigError."""
     found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", every.strip())
     if not found or not float(found[1]):
-        raise ConfigError(f"--every: '{every}' is no span of time such as 90s, 15m or 2h")
+        raise ConfigError(f"{option}: '{every}' is no span of time such as 90s, 15m, 2h or 7d")
     return float(found[1]) * UNITS[found[2]]
 
 

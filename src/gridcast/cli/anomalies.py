@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import re
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,9 +15,11 @@ import typer
 from gridcast import terminal
 from gridcast.cli.command import CACHE, app, out
 from gridcast.cli.experiments import registered_name
-from gridcast.errors import ConfigError, DataError, TrackingError
+from gridcast.errors import ConfigError, DataError, PromotionRefused, TrackingError
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from gridcast.registry import Found, Loaded
 
 
@@ -69,33 +72,99 @@ def detect(
 def recalibrate(
     name: Annotated[str, typer.Argument(help="a registered model (its champion), or its experiment, a YAML file")],
     normal: Annotated[
-        Path, typer.Argument(help="CSV or Parquet file of normal operation; rows labelled anomalous are left out")
+        Path,
+        typer.Argument(
+            help="CSV or Parquet file of normal operation, or the record of `detect`: rows labelled anomalous, and "
+            "events, are left out"
+        ),
     ],
     labels: Annotated[str, typer.Option(metavar="COLUMN", help="column of 0 and 1, if the file has it")] = "anomaly",
     max_false_alarms: Annotated[
         float, typer.Option(min=0, max=1, help="share of the last third that may lie above the new threshold")
     ] = 0.01,
+    false: Annotated[
+        list[str] | None,
+        typer.Option(metavar="ID", help="an alert in the record that was false: its event is normal; repeatable"),
+    ] = None,
+    last: Annotated[str | None, typer.Option(help="take the newest such span alone, such as 7d")] = None,
+    drifted: Annotated[
+        bool, typer.Option("--drifted", help="only where the scores of the --last span have drifted from those before")
+    ] = False,
+    every: Annotated[str | None, typer.Option(help="do it again and again, such as 7d")] = None,
     force: Annotated[
         str | None, typer.Option(metavar="REASON", help="take the threshold whatever the gates say; the reason is kept")
     ] = None,
 ) -> None:
     """Take a champion's threshold anew from normal data, and make the result champion if every gate lets it pass."""
-    from gridcast import registry
-    from gridcast.anomaly import recalibration
+    import pandas as pd
+
+    from gridcast.anomaly import stream
     from gridcast.training import backend
 
-    found = registry.find(registered_name(name))
+    registered, pause = registered_name(name), None if every is None else stream.seconds(every, "--every")
+    span = None if last is None else pd.Timedelta(seconds=stream.seconds(last, "--last"))
+    if drifted and span is None:
+        raise ConfigError("--drifted: needs --last, the span whose scores are compared with those before, such as 7d")
     backend.start("jax", CACHE)
+
+    def once() -> None:
+        _recalibrated(registered, normal, labels, false or (), span, max_false_alarms, force, drifted=drifted)
+
+    if pause is None:
+        return once()
+    with contextlib.suppress(KeyboardInterrupt):  # stopped in order: nothing is wrong
+        while True:
+            try:
+                once()
+            except (DataError, PromotionRefused, TrackingError) as error:
+                out.print(f"{error}; tried again in {every}", markup=False)
+            sys.stdout.flush()
+            time.sleep(pause)
+
+
+def _recalibrated(
+    name: str,
+    normal: Path,
+    labels: str,
+    false: Sequence[str],
+    last: pd.Timedelta | None,
+    most: float,
+    force: str | None,
+    *,
+    drifted: bool,
+) -> None:
+    """What `recalibrate` does each time."""
+    from gridcast import registry
+    from gridcast.anomaly import recalibration
+
+    found = registry.find(name)
     loaded = detector_of(found)
-    table, known = recalibration.read(normal, loaded.forecaster, labels)
+    detector, record = loaded.forecaster, recalibration.is_record(normal)
+    if false and not record:
+        raise ConfigError(f"--false: {normal} is no record of `gridcast detect`, which alone knows alerts")
+    table, known = (
+        recalibration.of_record(normal, name, detector, false)
+        if record
+        else recalibration.read(normal, detector, labels)
+    )
     try:
-        figures = recalibration.figures(loaded.forecaster, table, known)
+        if drifted and last is not None:
+            shift = recalibration.shift(detector, table, known, last)
+            moved = recalibration.drifted(shift)
+            out.print(
+                f"{name}: scores of the last {str(last).removeprefix('0 days ')} {'have' if moved else 'have not'} drifted (PSI {shift.psi:.3g}, "
+                f"usually up to {shift.usual_psi:.3g})",
+                markup=False,
+            )
+            if not moved:
+                return
+        figures = recalibration.figures(detector, table, known, last)
     except Exception as error:
         if getattr(error, "exit_code", None) != DataError.exit_code:  # the carried code has classes of its own
             raise
         raise DataError(f"{normal}: {error}") from None
     out.print(f"{found.name} version {found.version}: {figures.told}", markup=False)
-    terminal.promotion(out, recalibration.recalibrate(loaded, figures, normal, max_false_alarms, force))
+    terminal.promotion(out, recalibration.recalibrate(loaded, figures, normal, most, force))
 
 
 def champion(name: str, wait: int | None) -> Callable[[], Any]:
