@@ -119,7 +119,7 @@ def shift(detector: Detector, table: pd.DataFrame, labels: np.ndarray | None, la
         return drift.shift(known, known.shape[1], new)
     except ValueError:
         raise DataError(
-            f"--drifted: {new.shape[1]} scores of the last {last} cannot be judged by {known.shape[1]} before them; "
+            f"--drifted: {new.shape[1]} scores of the --last span cannot be judged by {known.shape[1]} before them; "
             f"{drift.BLOCKS} times as many are needed: give more data, or a shorter --last"
         ) from None
 

@@ -152,7 +152,7 @@ def _recalibrated(
             shift = recalibration.shift(detector, table, known, last)
             moved = recalibration.drifted(shift)
             out.print(
-                f"{name}: scores of the last {str(last).removeprefix('0 days ')} {'have' if moved else 'have not'} drifted (PSI {shift.psi:.3g}, "
+                f"{name}: scores of the --last span {'have' if moved else 'have not'} drifted (PSI {shift.psi:.3g}, "
                 f"usually up to {shift.usual_psi:.3g})",
                 markup=False,
             )
