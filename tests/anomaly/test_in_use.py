@@ -232,20 +232,22 @@ def test_what_is_wrong_with_a_record_is_told_and_nothing_is_changed(site, follow
     assert rows(tmp_path / "a.sqlite", "SELECT * FROM false_alarms") == []
 
 
-def test_again_and_again_it_takes_what_came_and_says_what_a_gate_refuses(site, followed, tmp_path):
+def test_again_and_again_it_takes_what_came_and_says_what_a_gate_refuses(site, followed, monkeypatch, capsys):
     words = followed(NORMAL)
-    every = [sys.executable, "-m", "gridcast.cli", *words, "--every", "1s", "--max-false-alarms", "0"]
-    process = subprocess.Popen(every, cwd=tmp_path, stdout=subprocess.PIPE, text=True)
-    try:
-        assert process.stdout is not None
-        said = [process.stdout.readline() for _ in range(4)]
-        assert [said[k].startswith(f"{site.name} version 1: threshold ") for k in (0, 2)] == [True, True]
-        assert all("refused" in said[k] and said[k].endswith("tried again in 1s\n") for k in (1, 3))
-        process.send_signal(signal.SIGINT)
-        assert process.wait(60) == 0
-    finally:
-        process.kill()
-        process.communicate()
+    capsys.readouterr()
+    pauses = []
+
+    def pause(seconds):
+        pauses.append(seconds)
+        if len(pauses) == 2:
+            signal.raise_signal(signal.SIGINT)  # Ctrl-C
+
+    monkeypatch.setattr(cli.anomalies.time, "sleep", pause)
+    assert command(monkeypatch, *words, "--every", "7d", "--max-false-alarms", "0") == 0
+    assert pauses == [7 * 86400] * 2
+    said = capsys.readouterr().out.splitlines()
+    assert {line.split(": ")[0] for line in said[::2]} == {f"{site.name} version 1"}
+    assert ["refused" in line and line.endswith("tried again in 7d") for line in said[1::2]] == [True, True]
 
 
 def test_a_version_that_a_crash_left_without_alias_is_used_again(site, monkeypatch, capsys):
