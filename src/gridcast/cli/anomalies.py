@@ -15,7 +15,7 @@ import typer
 from gridcast import terminal
 from gridcast.cli.command import CACHE, app, out
 from gridcast.cli.experiments import registered_name
-from gridcast.errors import ConfigError, DataError, PromotionRefused, TrackingError
+from gridcast.errors import ConfigError, DataError, GridcastError, TrackingError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -116,7 +116,9 @@ def recalibrate(
         while True:
             try:
                 once()
-            except (DataError, PromotionRefused, TrackingError) as error:
+            except GridcastError as error:
+                if isinstance(error, ConfigError):  # which no time mends
+                    raise
                 out.print(f"{error}; tried again in {every}", markup=False)
             sys.stdout.flush()
             time.sleep(pause)
