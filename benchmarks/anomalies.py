@@ -30,7 +30,7 @@ all over the seeds. NAB is the score of its standard profile over all files, eac
 it for its scoreboard. SKAB's and the plants' windows are their labelled stretches. "F1" and "FAR" count rows of whole
 files, all files together, by mean-std, as SKAB's leaderboard does, where an LSTM autoencoder has 0.68 and 14 % on all
 34 files.
-In three files of NAB stamps stand twice, which gridcast refuses; the first row of a stamp is taken for all.
+In three files of NAB stamps stand twice; the first row of a stamp is taken for all.
 
 gridcast trains in this process, the seeds of a detector abreast, by the functions that `gridcast run` calls: sweeps
 of seconds would measure MLflow. The seconds are those of fitting, threshold and scores of one seed, compilation
@@ -133,10 +133,6 @@ def nab(data: Path) -> Iterator[Task]:
     for path in sorted(labels.glob("*/*.csv")):
         table = pd.read_csv(path)
         rows, stamps = pd.factorize(table["timestamp"])
-        if len(stamps) < len(table):
-            path = RESULTS / "anomalies" / path.relative_to(labels)  # noqa: PLW2901 - the same without those rows
-            path.parent.mkdir(parents=True, exist_ok=True)
-            table.drop_duplicates("timestamp").to_csv(path, index=False)
         begun = min(int(scoring.PROBATION * len(rows)), scoring.LONGEST)
         yield Task("nab", path.stem, _on(content, path, len(stamps), int(rows[begun])), rows)
 

@@ -76,7 +76,8 @@ CASES = {
         pd.concat([FRAME, FRAME.iloc[[9]]]),
         {},
         "sales.csv, line 122: series 'apple' at 2023-01-11 00:00:00 stands already in sales.csv, line 11 (1 such rows "
-        "in all); keep one row per series and time, or name every column that tells series apart in data.series",
+        "in all); keep one row per series and time, say which counts in data.repeated (first or last), or name every "
+        "column that tells series apart in data.series",
     ),
     "infinite value": (
         edited(9, "quantity", "inf"),

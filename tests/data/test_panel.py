@@ -85,7 +85,7 @@ def test_a_second_row_for_a_series_and_time_is_refused_with_both_lines(refusal):
     assert refusal(twice) == (
         "sales.csv, line 102: series 'apple' at 2023-01-05 00:00:00 stands already in sales.csv, line 5 "
         "(2 such rows in all); keep one row per series and time, "
-        "or name every column that tells series apart in data.series"
+        "say which counts in data.repeated (first or last), or name every column that tells series apart in data.series"
     )
     assert refusal(twice[twice["product"] == "apple"], data={"series": []}).startswith(
         "sales.csv, line 52: 2023-01-05 00:00:00 stands already in sales.csv, line 5"

@@ -119,6 +119,14 @@ def test_a_table_that_cannot_be_used_is_refused_and_told_why(refusal, change, se
     assert told in refusal(change(FRAME), **sections)
 
 
+def test_of_repeated_steps_the_first_counts_where_that_is_said(built):
+    first, again = FRAME.copy(), FRAME.iloc[[5, 410]].assign(flow=999.0, anomaly=0)
+    made = built(pd.concat([first, again]), data={"repeated": "first"}).panel
+    expected = built(first).panel
+    np.testing.assert_array_equal(made.target, expected.target)
+    np.testing.assert_array_equal(made.labels, expected.labels)
+
+
 def test_a_table_of_skab_and_one_of_nab_are_read_as_they_are(tmp_path):
     """Semicolons, seconds missing, labels as 1.0; a file of values, stretches in a JSON file beside its folder."""
     random = np.random.default_rng(0)

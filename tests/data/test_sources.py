@@ -52,6 +52,22 @@ def test_a_yearly_set_in_several_dialects_becomes_one_panel_with_a_note_for_each
     assert found.target[0].tolist() == (found.times.day_of_year + 0.5).tolist()
 
 
+@pytest.mark.parametrize(("kept", "value"), [("first", 1.0), ("last", 3.0)])
+def test_of_repeated_rows_the_first_or_the_last_counts_across_files_too(folder, kept, value):
+    frame = sales(60)
+    again = frame.iloc[[3, 3, 70]].assign(quantity=[2.0, 3.0, 9.0])
+    frame.assign(quantity=1.0).to_csv("sales_1.csv", index=False)
+    again.to_csv("sales_2.csv", index=False)
+    table = load("sales_*.csv", repeated=kept)
+    assert len(table.rows) == len(frame)
+    assert table.notes[-1] == f"3 repeated rows left out (data.repeated: {kept})"
+    row = table.rows[(table.rows[SERIES] == frame["product"][3]) & (table.rows[TIME] == frame["date"][3])]
+    assert row[TARGET].tolist() == [value]
+    assert table.place(int(row.index[0])) == ("sales_1.csv, line 5" if kept == "first" else "sales_2.csv, line 3")
+    panel.build(table, experiment("sales_*.csv"))
+    assert "repeated" not in "".join(load("sales_1.csv", repeated=kept).notes)
+
+
 def test_a_row_knows_its_file_and_line(folder):
     for year in (2023, 2024):
         (folder / f"sales_{year}.csv").write_text(dialect(year, ",", "%Y-%m-%d", "."))

@@ -37,6 +37,7 @@ class Data(Section):
     `labels` is a column in which 1 says that a step is anomalous, or a JSON file of such stretches, see `data.marked`;
     the test alone looks at them, or training too, to `omit` labelled steps in place of taking them for normal. Gaps
     that are to `keep` stay gaps.
+    Of rows that are `repeated`, which have the series and the time of another one, the first or the last may count.
     `aggregate` combines rows finer than `frequency` into one per series and period: the target by
     that rule, covariates by their mean. `exhibition` looks for stretches without exhibition, runs of
     zeros far longer than the habit of a series, and either leaves them out of training and
@@ -58,6 +59,7 @@ class Data(Section):
     period: Annotated[int, Field(ge=2)] | None = None
     calendar: Literal["observed", "regular"] = "observed"
     gaps: Literal["error", "zero", "ffill", "interpolate", "keep"] = "error"
+    repeated: Literal["error", "first", "last"] = "error"
     aggregate: Literal["none", "sum", "mean", "last"] = "none"
     exhibition: Literal["none", "mask", "feature"] = "none"
     dates: Literal["auto", "iso", "day-first", "month-first"] = "auto"

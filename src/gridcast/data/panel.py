@@ -236,7 +236,7 @@ def _no_duplicates(table: Table, cell: np.ndarray, cells: int) -> None:
     raise DataError(
         f"{table.place(second)}: {named}{table.rows[TIME].iloc[second]} stands already in "
         f"{table.place(first)} ({len(again):,} such rows in all); keep one row per series and time, "
-        "or name every column that tells series apart in data.series"
+        "say which counts in data.repeated (first or last), or name every column that tells series apart in data.series"
     )
 
 

@@ -6,6 +6,7 @@ import glob
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -87,6 +88,8 @@ def load(data: Data, cache: Path = Path("data")) -> Table:
     if empty:
         raise DataError(f"{data.source}, column '{empty[0]}': empty in every row; fill it in, or name another")
     table = _cut(table, data)
+    if data.repeated != "error":
+        table = _once(table, data.repeated)
     if data.static_source is not None:
         table = replace(table, rows=_with_categories(table.rows, data, data.static_source))
     _one_category(table.rows, data.static)
@@ -191,6 +194,14 @@ def _cut(table: Table, data: Data) -> Table:
     if not len(rows):
         raise DataError(f"{data.source}: no rows are left after data.select {_told(data.select.model_dump())}")
     return replace(table, rows=rows.reset_index(drop=True))
+
+
+def _once(table: Table, kept: Literal["first", "last"]) -> Table:
+    """Of rows of the same series and time the one that is to be `kept`, with a note of how many are not."""
+    rows = table.rows.drop_duplicates([SERIES, TIME], keep=kept).reset_index(drop=True)
+    count = len(table.rows) - len(rows)
+    told = (f"{count:,} repeated rows left out (data.repeated: {kept})",) if count else ()
+    return replace(table, rows=rows, notes=(*table.notes, *told))
 
 
 def _with_categories(rows: pd.DataFrame, data: Data, path: str) -> pd.DataFrame:
