@@ -25,7 +25,7 @@ pytestmark = [pytest.mark.usefixtures("jax_backend"), pytest.mark.xdist_group("a
 
 FRAME = readings()
 SECTIONS: dict[str, Any] = {
-    "grid": {"learning_rate": [0.02, 0.01]},
+    "grid": {"learning_rate": [0.02, 0.015]},
     "baselines": ["z-score", "PCA"],
     "baseline": {"detector": "both"},
     "training": {"epochs": 12, "patience": 12},
@@ -40,20 +40,31 @@ class Story:
     plan: Plan
     store: tracking.Store
     result: Result
+    counted: list[str]
 
     def of(self, kind):
         condition = f"tags.`{tracking.KIND}` = '{kind}' and attributes.status = 'FINISHED'"
         return tracking.search(self.store, condition)
 
 
+class Counts(Events):
+    """Names of the runs that a person sees counted."""
+
+    def __init__(self):
+        self.names = []
+
+    def finished(self, name, cost, metrics):
+        self.names += [] if metrics is None else [name]
+
+
 @pytest.fixture(scope="module")
 def story(tmp_path_factory, programs):
-    folder = tmp_path_factory.mktemp("anomaly")
+    folder, counts = tmp_path_factory.mktemp("anomaly"), Counts()
     plan = watched(folder, FRAME, **SECTIONS)
     with contextlib.chdir(folder):
         store = tracking.open_store("watched", f"sqlite:///{folder}/mlflow.db")
-        result = sweep.run(plan, store, Place(1, "jax", programs), Events())
-    return Story(plan, store, result)
+        result = sweep.run(plan, store, Place(1, "jax", programs), counts)
+    return Story(plan, store, result, counts.names)
 
 
 @pytest.fixture(scope="module")
@@ -75,6 +86,11 @@ def test_every_run_is_recorded_with_its_threshold_and_its_false_alarms(story):
         assert run.data.metrics["best_val_loss"] == min(
             tracking.history(story.store, run.info.run_id, "val_loss").values()
         )
+
+
+def test_the_own_settings_are_trained_beside_the_runs_that_are_counted(story):
+    assert sorted(story.counted) == sorted(map(story.plan.name, story.plan.runs.values()))
+    assert "own settings" in story.result.tested
 
 
 def test_the_threshold_is_that_of_the_scores_of_all_before_the_test(story, champion):

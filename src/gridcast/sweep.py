@@ -42,7 +42,7 @@ class Events:
         """`done` runs were finished before, `todo` are to go; `cost` is the sum over all tasks."""
 
     def finished(self, name: str, cost: float, metrics: Mapping[str, float] | None) -> None:
-        """A task ended well; `metrics` are those of a trained run, None for a baseline."""
+        """A task ended well; `metrics` are those of a trained run, None for a baseline or the own settings."""
 
     def stopped(self, name: str, epochs: int) -> None:
         """The search goes on without this run."""
@@ -275,7 +275,8 @@ def _received(session: _Session, events: Events, tally: _Tally, task: Task, outc
         tally.trained += 1
         recorder.add(_run_entry(plan, task, outcome))
         session.done.add(task.key)
-    events.finished(task.name, spent, getattr(outcome, "metrics", None))
+    # The own settings are trained like a run, and are none of those that are counted.
+    events.finished(task.name, spent, getattr(outcome, "metrics", None) if task.kind == "run" else None)
     return loss
 
 
