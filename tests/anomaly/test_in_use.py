@@ -258,12 +258,11 @@ def test_a_version_that_a_crash_left_without_alias_is_used_again(site, monkeypat
         raise KeyboardInterrupt
 
     monkeypatch.setattr(client, "set_registered_model_alias", crash)
-    from gridcast.anomaly import recalibration
+    from gridcast.anomaly import normal, recalibration
 
     loaded = registry.load(site.name)
-    figures = recalibration.figures(
-        loaded.forecaster, *recalibration.read(Path("normal.csv"), loaded.forecaster, "anomaly")
-    )
+    said = normal.scored(loaded.forecaster, *normal.read(Path("normal.csv"), loaded.forecaster, "anomaly"))
+    figures = recalibration.figures(loaded.forecaster, said)
     with pytest.raises(KeyboardInterrupt):
         recalibration.recalibrate(loaded, figures, Path("normal.csv"), 0.01)
     assert site.aliases == {"champion": "1"}

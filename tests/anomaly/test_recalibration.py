@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from follower import START, ZScore, readings
-from gridcast.anomaly import recalibration, running
+from gridcast.anomaly import normal, recalibration, running
 from gridcast.anomaly.recalibration import GATES
 from gridcast.errors import DataError
 
@@ -18,13 +18,17 @@ def detector(**settings):
     return ZScore(**{"lookback": 3, "threshold": 2.0} | settings)
 
 
+def figures(own, table, labels):
+    return recalibration.figures(own, normal.scored(own, table, labels))
+
+
 def refusals(found, most=MOST):
     return [name for name, judge in GATES.items() if judge(found, most)]
 
 
 def test_the_threshold_is_that_of_the_first_two_thirds_tried_on_the_last():
     table = readings(602)
-    found = recalibration.figures(detector(), table, None)
+    found = figures(detector(), table, None)
     scores = detector().predict(table)["score"].to_numpy()
     assert (len(scores), found.fitted, found.tried) == (600, 400, 200)
     assert found.new == pytest.approx(scores[:400].mean() + 3 * scores[:400].std(), rel=1e-12)
@@ -36,7 +40,7 @@ def test_the_threshold_is_that_of_the_first_two_thirds_tried_on_the_last():
 
 def test_the_rule_and_level_are_those_of_the_training():
     table = readings(602)
-    found = recalibration.figures(detector(rule="quantile", level=0.01), table, None)
+    found = figures(detector(rule="quantile", level=0.01), table, None)
     scores = np.sort(detector().predict(table)["score"].to_numpy()[:400])
     assert found.new == scores[395]  # 4 of 400 lie above
 
@@ -45,7 +49,7 @@ def test_a_running_threshold_starts_from_the_normal_data_and_is_tried_as_it_runs
     table = readings(602)
     scores = detector().predict(table)["score"].to_numpy()
     own = detector(rule="running", level=1.0, seen=running.seen(scores * 2))
-    found = recalibration.figures(own, table, None)
+    found = figures(own, table, None)
     assert found.seen == running.seen(scores[:400])
     assert found.new == pytest.approx(found.seen.limit(1.0))
     assert found.false_alarms == np.mean(scores[400:] > running.along(scores[400:], 1.0, found.seen)[0]) > 0
@@ -55,7 +59,7 @@ def test_the_last_third_does_not_move_the_threshold():
     table = readings(602)
     changed = table.copy()
     changed.loc[402:, "power"] = 50.0
-    found, other = (recalibration.figures(detector(threshold=30.0), one, None) for one in (table, changed))
+    found, other = (figures(detector(threshold=30.0), one, None) for one in (table, changed))
     assert other.new == found.new
     assert other.false_alarms == 1.0
     assert "false alarms are few" in refusals(other)
@@ -65,7 +69,7 @@ def test_rows_labelled_as_anomalous_and_what_is_read_with_them_are_left_out():
     table = readings(700, spikes={300: 10})
     labels = np.zeros(700, bool)
     labels[300:310] = True
-    found = recalibration.figures(detector(), table, labels)
+    found = figures(detector(), table, labels)
     assert found.left_out == 10 + 2 * 3
     assert found.flagged == ()
     scores = detector().predict(table).set_index("time")["score"]
@@ -77,16 +81,16 @@ def test_rows_labelled_as_anomalous_and_what_is_read_with_them_are_left_out():
 
 def test_events_of_the_champion_are_refused_unless_labels_call_them_normal():
     table = readings(700, spikes={300: 10})
-    found = recalibration.figures(detector(level=0.1), table, None)
+    found = figures(detector(level=0.1), table, None)
     assert found.flagged == ("2024-01-01 05:00:00 to 2024-01-01 05:11:00",)
     assert refusals(found)[0] == "nothing is flagged"
-    confirmed = recalibration.figures(detector(level=0.1), table, np.zeros(700, bool))
+    confirmed = figures(detector(level=0.1), table, np.zeros(700, bool))
     assert confirmed.flagged == found.flagged
     assert "nothing is flagged" not in refusals(confirmed)
 
 
 def test_the_gates_judge_by_their_figures():
-    found = recalibration.figures(detector(), readings(602), None)
+    found = figures(detector(), readings(602), None)
     for new, far in ((found.old * 3.01, True), (found.old * 2.99, False), (found.old / 2.99, False), (0.0, True)):
         assert ("threshold is near" in refusals(dataclasses.replace(found, new=new))) == far
     for share, many in ((MOST, False), (MOST * 1.001, True), (0.0, False)):
@@ -95,6 +99,6 @@ def test_the_gates_judge_by_their_figures():
 
 def test_too_little_normal_data_are_refused():
     with pytest.raises(DataError, match="118 steps can be scored .* 150 are needed at least"):
-        recalibration.figures(detector(), readings(120), None)
+        figures(detector(), readings(120), None)
     with pytest.raises(DataError, match="0 steps can be scored"):
-        recalibration.figures(detector(), readings(400), np.ones(400, bool))
+        figures(detector(), readings(400), np.ones(400, bool))

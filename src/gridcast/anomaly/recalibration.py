@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from gridcast import drift, promotion, registry, tracking
-from gridcast.anomaly import events, running, stream, thresholds
+from gridcast import promotion, registry, tracking
+from gridcast.anomaly import events, running, thresholds
 from gridcast.anomaly.detector import DETECTOR, Detector
-from gridcast.anomaly.ledger import Ledger
-from gridcast.config import SENSORS, Data
-from gridcast.data import files
+from gridcast.anomaly.normal import Operation
 from gridcast.errors import ConfigError, DataError, PromotionRefused
 from gridcast.forecaster import SETTINGS
-from gridcast.monitoring import Limits
 from gridcast.registry import Loaded, Promotion
 
 KIND = "recalibration"
@@ -30,9 +25,6 @@ HELD_OUT = 1 / 3
 """Share of the normal scores, the last ones, that the new threshold is not taken from but tried on."""
 FACTOR = 3.0
 """How many times the old threshold the new one may be, either way: beyond that the data or the plant are others."""
-SQLITE = b"SQLite format 3\0"
-"""What such a file begins with."""
-LIMITS = Limits()
 ENOUGH = 100
 """Scores that a threshold is taken from, at least."""
 
@@ -69,91 +61,15 @@ class Figures:
         )
 
 
-def read(path: Path, detector: Detector, label: str) -> tuple[pd.DataFrame, np.ndarray | None]:
-    """The readings of the CSV or Parquet file at `path`, and its labels (rows,), None without such a column. DataError.
-
-    In the column `label`, 0 is confirmed as normal; whatever else it says is not.
-    """
-    labels = label if label in files.columns(str(path)) else None
-    names: dict[str, Any] = {"sensors": detector.sensors, "labels": labels, "frequency": detector.frequency}
-    names |= {"source": str(path), "time": detector.time, "target": SENSORS["target"]}
-    rows, _ = files.read(str(path), Data(**names), settable=False)
-    rows = rows.drop(columns=files.LINE)
-    return (rows, None) if labels is None else (rows.drop(columns=labels), rows[labels].to_numpy() != 0)
-
-
-def is_record(path: Path) -> bool:
-    """Whether the file at `path` is the record of a stream."""
-    if not path.is_file():
-        return False
-    with path.open("rb") as file:
-        return file.read(len(SQLITE)) == SQLITE
-
-
-def of_record(path: Path, name: str, detector: Detector, false: Sequence[str]) -> tuple[pd.DataFrame, np.ndarray]:
-    """The readings in the record of the stream of the model `name`, and whether they belong to an event (rows,).
-
-    Those of the alerts that are told as `false` do not, now and from now on. Raises ConfigError for an alert that is
-    not there, or the record of another stream, which is left as it is.
-    """
-    with contextlib.closing(Ledger(path, name, detector.frequency)) as ledger:
-        with ledger.writing():
-            for key in false:
-                ledger.mark_false(key)
-        table = ledger.readings(pd.Timestamp.min, detector.sensors)
-        labels = np.zeros(len(table), bool)
-        for first, last in ledger.events().values():
-            labels |= (table.index >= first) & (table.index <= last)
-    return table.rename_axis(detector.time).reset_index(), labels
-
-
-def shift(detector: Detector, table: pd.DataFrame, labels: np.ndarray | None, last: pd.Timedelta) -> drift.Shift:
-    """How far the scores of normal operation in the `last` span of `table` lie from those before.
-
-    Raises DataError where there are too few of these.
-    """
-    said, normal = _scored(detector, table, labels)
-    late = np.asarray(said.index > said.index[-1] - last)
-    known, new = (said.loc[normal & part, "score"].to_numpy()[None] for part in (~late, late))
-    try:
-        return drift.shift(known, known.shape[1], new)
-    except ValueError:
-        raise DataError(
-            f"--drifted: {new.shape[1]} scores of the --last span cannot be judged by {known.shape[1]} before them; "
-            f"{drift.BLOCKS} times as many are needed: give more data, or a shorter --last"
-        ) from None
-
-
-def drifted(found: drift.Shift) -> bool:
-    """Whether a shift is beyond the limits that `gridcast monitor` has too."""
-    likely = drift.holm([found.psi_p_value, found.ks_p_value])
-    return found.psi >= LIMITS.psi and bool(np.nanmin(likely) <= LIMITS.alpha)
-
-
-def _scored(detector: Detector, table: pd.DataFrame, labels: np.ndarray | None) -> tuple[pd.DataFrame, np.ndarray]:
-    """What the detector says by stamp, and which steps (n,) have a score and are no anomaly, nor read with one."""
-    said = detector.predict(table).set_index(detector.time)
-    normal = said["score"].notna().to_numpy(copy=True)
-    if labels is not None:
-        reach = detector.lookback * stream.step(detector.frequency)
-        marked = pd.DatetimeIndex(table.loc[labels, detector.time]).sort_values()
-        # Near means that some label lies in [step - reach, step + reach].
-        times = pd.DatetimeIndex(said.index)
-        normal &= marked.searchsorted(times - reach, "left") == marked.searchsorted(times + reach, "right")
-    return said, normal
-
-
-def figures(
-    detector: Detector, table: pd.DataFrame, labels: np.ndarray | None, last: pd.Timedelta | None = None
-) -> Figures:
-    """A threshold by the rule of the training from the first scores of `table`, tried on the last ones.
+def figures(detector: Detector, operation: Operation, last: pd.Timedelta | None = None) -> Figures:
+    """A threshold by the rule of the training from the first scores of `operation`, tried on the last ones.
 
     Where a `last` span is given, those of that span alone. Raises DataError where too few steps are left to take one
     from.
     """
-    said, normal = _scored(detector, table, labels)
+    said, normal = operation.said, operation.normal
     if last is not None:
-        late = np.asarray(said.index > said.index[-1] - last)
+        late = operation.late(last)
         said, normal = said[late], normal[late]
     scored, left = said["score"].notna().to_numpy(), said[normal]
     fitted = math.floor(len(left) * (1 - HELD_OUT))
@@ -177,7 +93,7 @@ def figures(
         false_alarms=float(np.mean(scores[fitted:] > limits)),
         left_out=int((scored & ~normal).sum()),
         flagged=tuple(f"{said.index[event.start]} to {said.index[event.end - 1]}" for event in found),
-        confirmed=labels is not None,
+        confirmed=operation.labelled,
         first=said.index[scored][0],
         last=said.index[scored][-1],
         seen=seen,

@@ -137,22 +137,22 @@ def _recalibrated(
 ) -> None:
     """What `recalibrate` does each time."""
     from gridcast import registry
+    from gridcast.anomaly import normal as operation
     from gridcast.anomaly import recalibration
 
     found = registry.find(name)
     loaded = detector_of(found)
-    detector, record = loaded.forecaster, recalibration.is_record(normal)
+    detector, record = loaded.forecaster, operation.is_record(normal)
     if false and not record:
         raise ConfigError(f"--false: {normal} is no record of `gridcast detect`, which alone knows alerts")
     table, known = (
-        recalibration.of_record(normal, name, detector, false)
-        if record
-        else recalibration.read(normal, detector, labels)
+        operation.of_record(normal, name, detector, false) if record else operation.read(normal, detector, labels)
     )
     try:
+        said = operation.scored(detector, table, known)
         if drifted and last is not None:
-            shift = recalibration.shift(detector, table, known, last)
-            moved = recalibration.drifted(shift)
+            shift = operation.shift(said, last)
+            moved = operation.drifted(shift)
             out.print(
                 f"{name}: scores of the --last span {'have' if moved else 'have not'} drifted (PSI {shift.psi:.3g}, "
                 f"usually up to {shift.usual_psi:.3g})",
@@ -160,7 +160,7 @@ def _recalibrated(
             )
             if not moved:
                 return
-        figures = recalibration.figures(detector, table, known, last)
+        figures = recalibration.figures(detector, said, last)
     except Exception as error:
         if getattr(error, "exit_code", None) != DataError.exit_code:  # the carried code has classes of its own
             raise
