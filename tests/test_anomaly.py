@@ -184,7 +184,7 @@ def test_a_running_threshold_knows_of_the_test_span_what_lies_before_a_step_alon
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("kind", "scaling"), [("both", "none"), ("both", "centred"), ("prediction", "none")])
+@pytest.mark.parametrize(("kind", "scaling"), [("both", "none"), ("both", "standard"), ("prediction", "none")])
 def test_both_engines_train_alike(story, kind, scaling):
     from gridcast.training import fit, fused
 

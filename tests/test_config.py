@@ -332,8 +332,17 @@ def test_an_experiment_moves_to_other_data_and_stays_the_same_else():
         ({"mode": "local"}, "mode: must be left out under task: anomaly, for one network watches all sensors"),
         ({"training": {"loss": "mae"}}, "loss: means nothing under task: anomaly, whose score is a squared error"),
         ({"grid": {"likelihood": ["student-t"]}}, "likelihood: means nothing under task: anomaly"),
-        ({"grid": {"scaling": ["none", "mean"]}}, "scaling: is none or centred under task: anomaly (got mean)"),
+        (
+            {"grid": {"scaling": ["none", "mean"]}},
+            "scaling: is none, centred or standard under task: anomaly (got mean)",
+        ),
         ({"baseline": {"scaling": "centred", "lookback": 1}}, "scaling: centred leaves nothing of windows of one"),
+        ({"baseline": {"scaling": "standard", "lookback": 1}}, "scaling: standard leaves nothing of windows of one"),
+        (
+            {"grid": {"scaling": ["none", "standard"]}},
+            "selection.metric: best_val_loss cannot compare errors in units of windows with others (scaling: none, "
+            "standard); write val_faults_missed",
+        ),
         ({"anomaly": {"threshold": "quantil"}}, "anomaly.threshold: unknown name 'quantil'; did you mean 'quantile'?"),
         ({"anomaly": {"threshold": "quantile", "level": 3}}, "anomaly.level: must lie between 0 and 1 for quantile"),
         ({"anomaly": {"leest": 3}}, "anomaly.leest: unknown key; did you mean 'least'?"),

@@ -169,9 +169,9 @@ def test_the_key_tells_members_and_how_they_are_combined():
     keys = {
         ensemble.choose(Ensemble(top=top, combine=combine), runs, "best_val_loss", 0).key
         for top in (2, 3)
-        for combine in ("mean", "median", "weighted")
+        for combine in ("mean", "median", "weighted", "minimum")
     }
-    assert len(keys) == 6
+    assert len(keys) == 8
 
 
 def test_networks_of_single_series_are_not_combined():
@@ -215,5 +215,11 @@ def test_detectors_are_combined_with_a_threshold_of_their_own_and_served(tmp_pat
 
 
 def test_scores_of_detectors_have_no_median():
-    with pytest.raises(ConfigError, match="selection.ensemble.combine: must be left out under task: anomaly"):
+    told = "selection.ensemble.combine: scores are combined by their geometric mean or their minimum .got median.;"
+    with pytest.raises(ConfigError, match=told):
         config.parse(yaml.safe_dump(watching(selection={"ensemble": {"top": 2, "combine": "median"}})))
+
+
+def test_forecasts_have_no_minimum():
+    with pytest.raises(ConfigError, match="selection.ensemble.combine: the minimum of scores is for task: anomaly"):
+        experiment(selection={"ensemble": {"top": 2, "combine": "minimum"}})

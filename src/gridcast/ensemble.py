@@ -23,13 +23,16 @@ TABLE = "members.csv"
 """Who belongs to it: run, name, weight, validation error."""
 ERRORS = ("best_val_wql", "val_faults_missed", "best_val_mae")
 """By which runs are weighed and an ensemble is compared with its best one: the first that there is."""
-TITLES = {"mean": "mean", "median": "median", "weighted": "weighted mean"}
+TITLES = {"mean": "mean", "median": "median", "weighted": "weighted mean", "minimum": "minimum"}
 SMALLEST = 1e-12
 
 
 @dataclass(frozen=True)
 class Team:
-    """The MLflow `runs` of an ensemble, best first, and their `weights`, which add up to 1; None: the median."""
+    """The MLflow `runs` of an ensemble, best first, and their `weights`, which add up to 1.
+
+    None of the median, and of the minimum.
+    """
 
     combine: str
     runs: tuple[Any, ...]
@@ -54,7 +57,7 @@ def choose(asked: Ensemble, runs: Sequence[Any], metric: str, last: int) -> Team
     """
     chosen = evaluation.ranked(runs, metric, last)[: asked.top]
     shares = [1 / max(error(run), SMALLEST) if asked.combine == "weighted" else 1.0 for run in chosen]
-    weights = None if asked.combine == "median" else tuple(share / sum(shares) for share in shares)
+    weights = None if asked.combine in ("median", "minimum") else tuple(share / sum(shares) for share in shares)
     return Team(asked.combine, tuple(chosen), weights)
 
 
@@ -66,10 +69,12 @@ def error(run: Any) -> float:
 
 def files(team: Team, store: Store) -> dict[str, bytes]:
     """What `forecaster.load` or `detector.load` reads of a team."""
-    return packed([tracking.model_files(store, run.info.run_id) for run in team.runs], team.weights)
+    return packed([tracking.model_files(store, run.info.run_id) for run in team.runs], team.weights, team.combine)
 
 
-def packed(members: Sequence[Mapping[str, bytes]], weights: tuple[float, ...] | None) -> dict[str, bytes]:
+def packed(
+    members: Sequence[Mapping[str, bytes]], weights: tuple[float, ...] | None, combine: str = "mean"
+) -> dict[str, bytes]:
     """The files of each member's settings and network, and how they are combined. A detector lacks its threshold."""
     found: dict[str, bytes] = {}
     names = []
@@ -86,7 +91,7 @@ def packed(members: Sequence[Mapping[str, bytes]], weights: tuple[float, ...] | 
         told = DIRECT if DIRECT in likelihoods else likelihoods[0]
         settings |= {"quantiles": settings["quantiles"] | {"likelihood": told, "correction": None}}
     if DETECTOR in settings:
-        settings |= {DETECTOR: settings[DETECTOR] | {"kind": ENSEMBLE, "usual": []}}
+        settings |= {DETECTOR: settings[DETECTOR] | {"kind": ENSEMBLE, "usual": [], "combine": combine}}
     combined = {"members": names, "weights": weights}
     return found | {MEMBERS: json.dumps(combined).encode(), SETTINGS: json.dumps(settings).encode()}
 

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from gridcast.anomaly import whitening
+from gridcast.data import windows
 from gridcast.errors import DataError
 from samples import readings, watched
 
@@ -26,7 +27,8 @@ def material(tmp_path_factory):
 def made(material):
     """An untrained detector of each kind, whose threshold all scores of its training lie below.
 
-    One that does both stands there as `centred` too: it reads each window around its mean.
+    One that does both stands there as `centred` too: it reads each window around its mean; as `standard` in units of
+    its spread too.
     """
     from gridcast.anomaly.detector import Detector
     from gridcast.config import Configuration
@@ -39,7 +41,9 @@ def made(material):
         own = replace(own, usual=whitening.usual(own, material.channels[0, :280]))
         return replace(own, threshold=float(np.nanmax(own.contributions(material.channels[0, :280]).mean(axis=1))))
 
-    return {kind: build(kind) for kind in KINDS} | {"centred": build("both", centred=True)}
+    spreads = windows.spreads(material.channels[0, :280], 6)
+    how = {"centred": {"centred": True}, "standard": {"centred": True, "spreads": spreads}}
+    return {kind: build(kind) for kind in KINDS} | {name: build("both", **own) for name, own in how.items()}
 
 
 def squares(own, vector):
@@ -61,8 +65,11 @@ def by_hand(detector, values):
         window = values[end - lookback : end]
         if not np.isfinite(window).all() or not np.isfinite(values[steps]).all():
             continue
-        level = window.mean(axis=0) if detector.preprocessing.centred else 0.0
-        error = network.predict_on_batch({"history": (window - level)[None]})[0] - (values[steps] - level)
+        level, unit = window.mean(axis=0) if detector.preprocessing.centred else 0.0, 1.0
+        if len(usual := detector.preprocessing.spreads):
+            unit = np.hypot(window.std(axis=0), usual)
+        error = network.predict_on_batch({"history": ((window - level) / unit)[None]})[0]
+        error = error - (values[steps] - level) / unit
         apart = np.stack([own.whitening @ (error[:, k] - own.mean) for k, own in enumerate(each)], axis=1)
         both = np.array([beside.whitening @ (row - beside.mean) for row in apart])
         share = np.mean(np.square(apart if detector.kind == "encoding" else both), axis=0)
@@ -74,7 +81,7 @@ def by_hand(detector, values):
     return np.array([np.mean(shares, axis=0) if shares else np.full(values.shape[1], np.nan) for shares in found])
 
 
-@pytest.mark.parametrize("kind", [*KINDS, "centred"])
+@pytest.mark.parametrize("kind", [*KINDS, "centred", "standard"])
 def test_contributions_are_whitened_squares_averaged_over_the_windows_that_answer_for_a_step(
     material, made, kind, monkeypatch
 ):
@@ -147,6 +154,16 @@ def test_around_their_means_windows_tell_of_a_change_of_level_and_of_no_level(ma
         assert np.allclose(there, was, rtol=1e-3) == (kind == "centred")
         assert (on_the_way[36:44] > 10 * was[36:44]).all()
         assert np.allclose(on_the_way[50:], was[50:], rtol=1e-3) == (kind == "centred")
+
+
+def test_in_units_of_their_spread_windows_tell_of_a_jump_and_of_no_unrest(material, made):
+    restless = material.channels[0, :80] * np.float32(100)
+    jumping = restless.copy()
+    jumping[40:, 1] += 20 * restless[:, 1].std()
+    for kind in ("both", "standard"):
+        was, twice, jumped = (made[kind].contributions(one).mean(axis=1) for one in (restless, 2 * restless, jumping))
+        assert np.allclose(twice, was, rtol=0.01) == (kind == "standard")
+        assert (jumped[38:42] > 1.5 * was[38:42]).all()
 
 
 def test_a_column_that_was_not_in_training_is_passed_over(made):
@@ -256,14 +273,16 @@ def test_what_is_usual_is_of_all_before_the_test_but_a_conformal_threshold_keeps
             np.testing.assert_allclose(found.whitening, wanted.whitening)
 
 
-def test_an_ensemble_scores_the_geometric_mean_of_its_members_in_units_of_their_thresholds(made, material):
+@pytest.mark.parametrize("combine", ["mean", "minimum"])
+def test_an_ensemble_combines_the_scores_of_its_members_in_units_of_their_thresholds(made, material, combine):
     members = made["both"], made["encoding"], made["prediction"]
-    whole = replace(made["both"], kind="ensemble", network=None, usual=(), members=members)
+    whole = replace(made["both"], kind="ensemble", network=None, usual=(), members=members, combine=combine)
     assert (whole.ahead, whole.needed) == (1, 7)
     values = material.channels[0, :60]
     each = [member.contributions(values) for member in members]
     scores = [found.mean(axis=1) for found in each]
-    expected = np.prod([own / one.threshold for own, one in zip(scores, members, strict=True)], axis=0) ** (1 / 3)
+    ratios = np.array([own / one.threshold for own, one in zip(scores, members, strict=True)])
+    expected = np.prod(ratios, axis=0) ** (1 / 3) if combine == "mean" else ratios.min(axis=0)
     found = whole.contributions(values)
     np.testing.assert_allclose(found.mean(axis=1), expected, rtol=1e-6)
     assert np.flatnonzero(np.isnan(found).all(axis=1)).tolist() == [0, 1, 2, 3, 4, 5]  # the prediction cannot tell

@@ -77,3 +77,20 @@ def test_inputs_and_what_lies_ahead_are_gathered_as_a_loop_would():
     for row, (series, origin) in enumerate(index):
         np.testing.assert_array_equal(past[row], channels[series, origin - 5 : origin])
         np.testing.assert_array_equal(ahead[row], channels[series, origin : origin + 2])
+
+
+def test_windows_are_read_around_their_mean_and_in_units_of_their_spread_and_the_usual_one():
+    history = np.array([[[1, 5], [3, 5], [5, 5]], [[0, 2], [0, 4], [0, 9]]], np.float32)
+    assert windows.units(history, centred=False) == (0.0, 1.0)
+    centre, unit = windows.units(history, centred=True)
+    np.testing.assert_allclose(centre, [[[3, 5]], [[0, 5]]])
+    assert unit == 1.0
+    _, unit = windows.units(history, centred=True, spreads=(1.0, 2.0))
+    np.testing.assert_allclose(unit, np.sqrt([[[8 / 3 + 1, 0 + 4]], [[0 + 1, 26 / 3 + 4]]]))
+    assert unit.dtype == np.float32
+
+
+def test_the_usual_spread_is_that_of_windows_that_were_seen_whole():
+    values = np.array([[0, 7, 1], [2, 7, 1], [2, 7, np.nan], [6, 7, 1], [6, 7, 5]], float)
+    # Variances of pairs: 1, 0, 4, 0, and of the last sensor 0 and 4.
+    np.testing.assert_allclose(windows.spreads(values, 2), [np.sqrt(5 / 4), 1, np.sqrt(2)])

@@ -73,7 +73,7 @@ class Detector:
     starts from what was `seen` there. An event has `least` such steps, with at most `gap` others between them.
 
     An `ensemble` has no network: it asks its `members`, which watch the same sensors, each as far back as it was
-    trained to.
+    trained to, and combines their scores by their geometric `mean` or their `minimum`.
     """
 
     preprocessing: Preprocessing
@@ -87,6 +87,7 @@ class Detector:
     gap: int = 0
     members: tuple[Detector, ...] = ()
     seen: running.Seen | None = None
+    combine: str = "mean"
 
     @property
     def sensors(self) -> tuple[str, ...]:
@@ -131,18 +132,18 @@ class Detector:
     def errors(self, values: np.ndarray, ends: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
         """Some of the `ends` (n,) of windows of `values` (steps, sensors), and what the network makes of them.
 
-        That is its errors (n, offsets, sensors) and the few numbers (n, latent) left by its encoder, all in scaled
-        units.
+        That is its errors (n, offsets, sensors), in scaled units or those of the window, and the few numbers
+        (n, latent) left by its encoder.
         """
-        answering = whole(self.network)
+        answering, own = whole(self.network), self.preprocessing
         for start in range(0, len(ends), CHUNK):
             part = ends[start : start + CHUNK]
             same = np.resize(part, CHUNK)
             history = values[same[:, None] + np.arange(-self.lookback, 0)]
-            level = windows.level(history, centred=self.preprocessing.centred)
-            found, latent = answering.predict_on_batch({"history": history - level})
-            errors = (np.asarray(found) + level)[: len(part)] - values[part[:, None] + np.array(self.offsets)]
-            yield part, errors, np.asarray(latent)[: len(part)]
+            centre, unit = windows.units(history, centred=own.centred, spreads=own.spreads)
+            found, latent = answering.predict_on_batch({"history": (history - centre) / unit})
+            truth = (values[same[:, None] + np.array(self.offsets)] - centre) / unit
+            yield part, (np.asarray(found) - truth)[: len(part)], np.asarray(latent)[: len(part)]
 
     def contributions(self, values: np.ndarray) -> np.ndarray:
         """What each sensor adds to the score of each step (steps, sensors), which is the mean over the sensors.
@@ -162,7 +163,8 @@ class Detector:
 
         An ensemble scores the geometric mean of its members' scores, each in units of its threshold: scores span
         orders of magnitude, and a member that errs thousands of times as much as usual is not to outshout the others.
-        A sensor has the mean of its shares in them. NaN where one of them cannot tell.
+        Or their minimum: what one of them finds normal is no anomaly. A sensor has the mean of its shares in them. NaN
+        where one of them cannot tell.
 
         Sources: Malhotra, Ramakrishnan, Anand, Vig, Agarwal, Shroff (2016), "LSTM-based Encoder-Decoder for
         Multi-sensor Anomaly Detection", for the distance of errors, with one covariance of all in place of that of
@@ -188,13 +190,13 @@ class Detector:
 
     def _together(self, values: np.ndarray) -> np.ndarray:
         """Contributions (steps, sensors) of an ensemble."""
-        logs, shares = np.zeros((len(values), 1)), np.zeros(values.shape)
-        for member in self.members:
+        logs, shares = np.empty((len(self.members), len(values), 1)), np.zeros(values.shape)
+        for log, member in zip(logs, self.members, strict=True):
             found = member.contributions(values)
             score = np.maximum(found.mean(axis=1, keepdims=True), SMALL)
-            logs += np.log(score / max(member.threshold, SMALL)) / len(self.members)
+            log[:] = np.log(score / max(member.threshold, SMALL))
             shares += found / score / len(self.members)
-        return np.asarray(shares * np.exp(logs))
+        return np.asarray(shares * np.exp(logs.min(axis=0) if self.combine == "minimum" else logs.mean(axis=0)))
 
     def limits(self, score: np.ndarray) -> np.ndarray:
         """The threshold of each step (steps,) whose `score` (steps,) that is, the first after what was seen so far."""
@@ -270,7 +272,7 @@ class Detector:
 
     def to_json(self) -> dict[str, Any]:
         """All but the network, as it is kept beside it: plain lists, numbers and strings."""
-        names = ("kind", "threshold", "rule", "level", "least", "gap")
+        names = ("kind", "threshold", "rule", "level", "least", "gap", "combine")
         usual = [[own.mean.tolist(), own.whitening.tolist()] for own in self.usual]
         own = {name: getattr(self, name) for name in names} | {"usual": usual}
         own |= {} if self.seen is None else {"seen": asdict(self.seen)}

@@ -180,10 +180,13 @@ class Experiment(Section):
         """What task: anomaly cannot do, or has no use for."""
         if self.values("likelihood") != {None}:
             raise ValueError("likelihood: means nothing under task: anomaly; write task: probabilistic")
-        if unknown := self.values("scaling") - {"none", "centred"}:
-            raise ValueError(f"scaling: is none or centred under task: anomaly (got {', '.join(map(str, unknown))})")
-        if "centred" in self.values("scaling") and 1 in self.values("lookback"):
-            raise ValueError("scaling: centred leaves nothing of windows of one step; write none, or look back more")
+        scalings = self.values("scaling")
+        if unknown := scalings - {"none", "centred", "standard"}:
+            given = ", ".join(map(str, unknown))
+            raise ValueError(f"scaling: is none, centred or standard under task: anomaly (got {given})")
+        if (centred := scalings - {"none"}) and 1 in self.values("lookback"):
+            told = ", ".join(sorted(map(str, centred)))
+            raise ValueError(f"scaling: {told} leaves nothing of windows of one step; write none, or look back more")
         combine = self.selection.ensemble.combine if self.selection.ensemble else "mean"
         if self.values("loss") != {"mse"}:
             raise ValueError("loss: means nothing under task: anomaly, whose score is a squared error; leave it out")
@@ -194,7 +197,6 @@ class Experiment(Section):
             ("data.gaps", self.data.gaps, "keep", "a value that is made up is no error"),
             ("data.aggregate", self.data.aggregate, "none", "its steps are the rows of the table"),
             ("data.exhibition", self.data.exhibition, "none", "sensors are on no shelf"),
-            ("selection.ensemble.combine", combine, "mean", "scores are combined by their geometric mean"),
         ):
             if value != wanted:
                 raise ValueError(f"{where}: must be left out under task: anomaly, for {why}")
@@ -203,6 +205,11 @@ class Experiment(Section):
                 f"selection.metric: {self.selection.metric} means nothing under task: anomaly; write best_val_loss, "
                 "val_faults_missed or val_false_alarms_per_day"
             )
+        if combine not in ("mean", "minimum"):
+            raise ValueError(
+                "selection.ensemble.combine: scores are combined by their geometric mean or their minimum "
+                f"(got {combine}); write mean or minimum"
+            )
         own = self.configuration().detector
         detectors = {value for grid in self.grid for value in grid.get("detector", (own,))}
         if len(detectors) > 1 and self.selection.metric == "best_val_loss":
@@ -210,10 +217,21 @@ class Experiment(Section):
                 "selection.metric: best_val_loss cannot compare detectors that err on different things "
                 f"({', '.join(sorted(map(str, detectors)))}); write val_faults_missed"
             )
+        if "standard" in scalings and len(scalings) > 1 and self.selection.metric == "best_val_loss":
+            raise ValueError(
+                "selection.metric: best_val_loss cannot compare errors in units of windows with others (scaling: "
+                f"{', '.join(sorted(map(str, scalings)))}); write val_faults_missed"
+            )
         return self
 
     @model_validator(mode="after")
     def _one_for_all(self) -> Experiment:
+        combine = self.selection.ensemble and self.selection.ensemble.combine
+        if combine == "minimum" and self.task != "anomaly":
+            raise ValueError(
+                "selection.ensemble.combine: the minimum of scores is for task: anomaly, and this is task: "
+                f"{self.task}; write mean, median or weighted"
+            )
         if self.selection.ensemble is not None and self.mode != "global":
             raise ValueError(
                 f"selection.ensemble: combines networks of all series, and mode: {self.mode} chooses one for each; "

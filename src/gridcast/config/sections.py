@@ -145,8 +145,8 @@ class Configuration(Section):
     are its forecast, or `quantile`, all levels of all steps at once. `scaling` tells how windows are
     read: by a probabilistic network as `standard`, around their mean in units of their spread, or
     `mean`, in units of their level, which is all that counts know; by a detector as `none`, as they
-    come, or `centred`, around their mean, so that a level it has not seen is no anomaly, but a
-    change of level is.
+    come, `centred`, around their mean, so that a level it has not seen is no anomaly, but a
+    change of level is, or `standard`, in units of their spread too, so that neither is a restlessness it has not seen.
     `detector` and `latent` are those of task: anomaly: whether it rebuilds a window, predicts the step after
     it, or both, scored by its errors, or (`encoding`) does both, scored by what its encoder leaves of a window
     first; and how many numbers that is.
@@ -172,7 +172,7 @@ class Configuration(Section):
     def centred(self) -> bool:
         """Whether windows are read around their means: not by a point forecast, nor where zero means something."""
         if self.detector is not None:
-            return self.scaling == "centred"
+            return self.scaling in ("centred", "standard")
         return self.likelihood not in (None, "negative-binomial") and self.scaling != "mean"
 
     def settings(self) -> dict[str, Any]:
@@ -299,11 +299,12 @@ class Ensemble(Section):
     """One forecaster of the `top` runs: the mean of their forecasts, the median, or the mean weighted by 1 / error.
 
     The error is that on the validation span: the weighted quantile loss where quantiles are forecast, else the MAE.
-    Of detectors it is the geometric mean of their scores, each in units of its threshold.
+    Of detectors it is the geometric mean of their scores, each in units of its threshold, or the `minimum`: a step is
+    anomalous where all of them say so.
     """
 
     top: Annotated[int, Field(ge=2, le=50)] = 5
-    combine: Literal["mean", "median", "weighted"] = "mean"
+    combine: Literal["mean", "median", "weighted", "minimum"] = "mean"
 
 
 class Selection(Section):

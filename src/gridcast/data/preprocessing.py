@@ -34,7 +34,7 @@ class Preprocessing:
     probabilistic network also reads its target `lags` steps ago and, where not all series begin
     together, the age of each: the steps since its first value, at `begins`, one every `seconds`;
     `typical` is the geometric mean of the scales of all series. `centred` says that a network reads each
-    window around its mean.
+    window around its mean, `spreads` (series,) in which units, see `windows.units`.
     """
 
     time: str
@@ -64,6 +64,7 @@ class Preprocessing:
     seconds: float = 0.0
     typical: float = 1.0
     centred: bool = False
+    spreads: tuple[float, ...] = ()
 
     @cached_property
     def codes(self) -> dict[str, int]:

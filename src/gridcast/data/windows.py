@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.lib.stride_tricks import sliding_window_view
+
+STILL = 1e-12
+"""Variance of windows, in squared scaled units, up to which a sensor never changes."""
 
 
 def origins(
@@ -59,9 +64,26 @@ def ahead(channels: np.ndarray, index: np.ndarray, horizon: int) -> np.ndarray:
     return channels[index[:, 0, None], steps]
 
 
-def level(history: Any, *, centred: bool) -> Any:
-    """What is taken from each of some windows of sensors (n, lookback, sensors), and from what is ahead of them.
+def units(history: Any, *, centred: bool, spreads: Sequence[float] = ()) -> tuple[Any, Any]:
+    """Centre and unit (n, 1, sensors) in which some windows of sensors (n, lookback, sensors) are read, and what is
+    ahead of them.
 
-    Their mean (n, 1, sensors) where they are read around it, else 0.
+    0 and 1, or, where `centred`, their mean and 1. Where their usual `spreads` (sensors,) are given, the unit is the
+    root of the window's variance and the square of these: a window that hardly changes is not blown up.
+    Source: Kim, Kim, Tae, Park, Choi, Choo (2022), "Reversible Instance Normalization for Accurate Time-Series
+    Forecasting against Distribution Shift", without the affine part, and with errors that stay in the window's unit.
     """
-    return history.mean(axis=1, keepdims=True) if centred else 0.0
+    centre = history.mean(axis=1, keepdims=True) if centred else 0.0
+    if not len(spreads):
+        return centre, 1.0
+    return centre, (history.var(axis=1, keepdims=True) + np.square(np.array(spreads, np.float32))) ** 0.5
+
+
+def spreads(values: np.ndarray, lookback: int) -> tuple[float, ...]:
+    """The usual spread (sensors,) of windows of `lookback` steps of `values` (steps, sensors).
+
+    The root mean square of their standard deviations; 1 for a sensor that never changes. Windows with NaN are passed
+    over.
+    """
+    variances = pd.DataFrame(values).rolling(lookback).var(ddof=0).mean().to_numpy()
+    return tuple(float(np.sqrt(one)) if one > STILL else 1.0 for one in variances)

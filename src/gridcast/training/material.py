@@ -84,6 +84,8 @@ class Material:
     def of(self, settings: Configuration, series: str | None = None) -> Preprocessing:
         """The preprocessing for a network with these `settings`, of one `series` or of all."""
         own = replace(self.preprocessing, lookback=settings.lookback, centred=settings.centred)
+        if settings.detector is not None and settings.scaling == "standard":
+            own = replace(own, spreads=windows.spreads(self.channels[0, : self.spans.train], settings.lookback))
         return own if series is None else own.alone(series)
 
     def learning_rate(self, settings: Configuration, epoch: int) -> float:

@@ -168,8 +168,8 @@ class Direct:
 class Normal:
     """A window of all sensors and the step after it, as a detector rebuilds and predicts them; judged by squares.
 
-    A target is (n, lookback + 1, sensors), of which each kind of detector compares its part. Where windows are read
-    around their mean, both are less the mean of the window.
+    A target is (n, lookback + 1, sensors), of which each kind of detector compares its part. Both are in the window's
+    own units, see `windows.units`.
     """
 
     configuration: Configuration
@@ -188,8 +188,10 @@ class Normal:
         """Inputs and targets (n, lookback + 1, sensors) of the windows `index` (n, 2)."""
         history = windows.inputs(data["channels"], index, self.preprocessing.lookback)
         ahead = windows.ahead(data["channels"], index, 1)
-        level = windows.level(history, centred=self.preprocessing.centred)
-        return {"history": history - level}, arrays.concatenate([history, ahead], axis=1) - level
+        own = self.preprocessing
+        centre, unit = windows.units(history, centred=own.centred, spreads=own.spreads)
+        whole = arrays.concatenate([history, ahead], axis=1)
+        return {"history": (history - centre) / unit}, (whole - centre) / unit
 
     def loss(self, target: Any, output: Any) -> Any:
         """Mean squared error (n,) of each window; those of what is rebuilt and of what is predicted are added."""
