@@ -15,14 +15,16 @@ too, and no label is read there:
 A network keeps the last fifth of these rows, the mast October, as its validation, for the best epoch; baselines
 choose nothing, so they are fitted to all of them. Settings stand in `grids/anomalies`; they were chosen by
 `val_faults_missed`, which sees no test. "chosen" is the detector that this measure takes in each file.
-"ensemble" is one of five encodings, which differ in their seeds; "two kinds" is one of an encoding, which knows how
-sensors go together, and a centred prediction, which knows what changes.
+"ensemble" is one of five encodings, which differ in their seeds; "four kinds" is one of an encoding, which knows how
+sensors go together, a centred prediction, which knows what changes, and a prediction and a reconstruction in units of
+the window's spread, which know what changes more than it did just before. It scores their geometric mean; "four agree"
+is the same with their minimum.
 
 A step is anomalous where its score lies above the threshold, which is taken, for all contenders alike, from their own
 scores before the test: by mean-std, the default (the mean plus three standard deviations), by lognormal (the same of
-their logarithms), and by running (the same at each step from all scores before it, those of the test too). The last
-two, and which kinds go together, were thought of with the labels of SKAB and NAB in view; the made-up plants had no
-part in it.
+their logarithms), by quantile (at most 0.1 % of them above it: of less than 1,000 scores the largest), and, apart, by
+running (lognormal at each step from all scores before it, those of the test too). Lognormal and running, and which
+kinds go together, were thought of with the labels of SKAB and NAB in view; the made-up plants had no part in it.
 
 Measured is the test span alone, without point adjustment; AUC-PR, VUS-PR and event F1 are means over the files, and
 all over the seeds. NAB is the score of its standard profile over all files, each row above the threshold an alarm;
@@ -71,12 +73,16 @@ HERE = Path(__file__).parent.absolute()
 EXPERIMENTS, RESULTS = HERE / "grids" / "anomalies", HERE / "results"
 MAST = HERE.parent / "experiments" / "met_mast.yaml"
 SEEDS = (0, 1, 2)
-KINDS, SCALINGS = ("reconstruction", "prediction", "both", "encoding"), ("none", "centred")
+KINDS, SCALINGS = ("reconstruction", "prediction", "both", "encoding"), ("none", "centred", "standard")
 NETWORKS = {kind if how == "none" else f"{how} {kind}": (kind, how) for how in SCALINGS for kind in KINDS}
-ENSEMBLES = {"ensemble": {"encoding": 5}, "two kinds": {"encoding": 1, "centred prediction": 1}}
-"""So many networks of these together; of five the seeds are 0 to 4 for the seed 0, 5 to 9 for 1, 10 to 14 for 2."""
+FOUR = {"encoding": 1, "centred prediction": 1, "standard prediction": 1, "standard reconstruction": 1}
+ENSEMBLES = {"ensemble": ({"encoding": 5}, "mean"), "four kinds": (FOUR, "mean"), "four agree": (FOUR, "minimum")}
+"""So many networks of these, and how they are combined; of five the seeds are 0 to 4 for seed 0, 5 to 9 for 1, 10 to 14
+for 2.
+"""
 CHOSEN = "chosen"
-RULES = ("mean-std", "lognormal", thresholds.RUNNING)
+FIXED = ("mean-std", "lognormal", "quantile")
+RULES = (*FIXED, thresholds.RUNNING)
 """Of thresholds; the first is that of the experiments, and its measures have no name of their own."""
 PLANTS = range(100, 105)
 """Seeds of made-up plants."""
@@ -84,6 +90,10 @@ VALIDATED = 0.2
 """Share of the rows before the test that networks keep as validation."""
 TESTED = (("2016-11-01", "2017-04-01"), ("2017-08-01", "2018-01-01"))
 """Of the mast."""
+
+
+Scores = dict[str, tuple[np.ndarray, np.ndarray]]
+"""By each of the rules, those of all steps before the test, and of those in it."""
 
 
 @dataclass(frozen=True)
@@ -184,7 +194,8 @@ def main() -> None:
             for rule in RULES[1:]:
                 judged = {f"{key} {rule}": title for key, title in JUDGED.items()}
                 print(f"\n{name}, by a {rule} threshold\n{table(told[name], judged)}", flush=True)
-            print(f"\n{name}, the best of each side by any of these thresholds\n{sides(told[name])}", flush=True)
+            print(f"\n{name}, the best of each side by a threshold that is fixed\n{sides(told[name], FIXED)}")
+            print(f"\n{name}, the best of each side by any of these\n{sides(told[name], RULES)}", flush=True)
         (RESULTS / "anomalies.json").write_text(json.dumps({**about, "summary": told}, indent=1) + "\n")
 
 
@@ -239,11 +250,11 @@ def table(told: dict[str, dict[str, float]], columns: dict[str, str]) -> str:
     return measure.aligned(lines)
 
 
-def sides(told: dict[str, dict[str, float]]) -> str:
-    """Of each measure the best of gridcast's detectors and of the baselines, and which one by which threshold."""
+def sides(told: dict[str, dict[str, float]], rules: tuple[str, ...]) -> str:
+    """Of each measure the best of gridcast's detectors and of the baselines, and which one by which of the `rules`."""
     lines = [("", "gridcast", "", "baselines", "")]
     for key, title in {"auc_pr": "AUC-PR", "vus_pr": "VUS-PR", **JUDGED}.items():
-        names = [key, *(f"{key} {rule}" for rule in RULES[1:])] if key in JUDGED else [key]
+        names = [key, *(f"{key} {rule}" for rule in rules[1:])] if key in JUDGED else [key]
         found: list[str] = []
         for own in ([name for name in told if name not in DETECTORS], [name for name in told if name in DETECTORS]):
             best, by = max((told[name][one], (name, one)) for name in own for one in names if one in told[name])
@@ -271,7 +282,7 @@ def _of(task: Task, wanted: list[str], *, fresh: bool) -> list[Result]:
         kept = [
             done for seed in SEEDS if (done := _kept(task, contender, seed)) and not (fresh and contender in wanted)
         ]
-        if task.set == "met-mast" and (contender.startswith("centred") or contender == "two kinds"):
+        if task.set == "met-mast" and contender.startswith(("centred", "standard", "four")):
             continue  # its windows are of one step
         if contender in wanted and len(kept) < len(SEEDS):
             planned = planned or task.plan()
@@ -303,8 +314,8 @@ def _ensemble(task: Task, planned: Plan, name: str) -> Iterator[Result]:
     """What `selection.ensemble` does with as many runs."""
     from gridcast.training import fit, fused  # noqa: PLC0415
 
-    started, trained = time.perf_counter(), []
-    for network, count in ENSEMBLES[name].items():
+    started, trained, (members, combine) = time.perf_counter(), [], ENSEMBLES[name]
+    for network, count in members.items():
         kind, scaling = NETWORKS[network]
         content = task.content | {"grid": {"detector": [kind], "scaling": [scaling]}}
         content["training"] = content["training"] | {"seeds": list(range(count * len(SEEDS)))}
@@ -312,10 +323,13 @@ def _ensemble(task: Task, planned: Plan, name: str) -> Iterator[Result]:
         outcomes = fused.train(planned.material, runs, [None] * len(runs), len(runs))
         trained.append([outcomes[seed * count :][:count] for seed in SEEDS])
     for seed in SEEDS:
-        members = [one.files for of in trained for one in of[seed]]
-        whole = fit.combined(planned.material, ensemble.packed(members, None))
-        scores = _scores(planned, fit.restore(whole.files))
+        files = [one.files for of in trained for one in of[seed]]
+        whole = fit.combined(planned.material, ensemble.packed(files, None, combine))
+        own = fit.restore(whole.files)
+        scores = _scores(planned, own)
         seconds = (time.perf_counter() - started) / len(SEEDS)
+        if combine == "minimum":  # in a geometric mean the units of its members are no matter
+            scores |= {rule: _scores(planned, _by(planned, own, rule))[rule] for rule in RULES[1:]}
         yield _result(task, planned, name, seed, scores, seconds, whole.metrics["val_faults_missed"])
 
 
@@ -333,20 +347,25 @@ def _baseline(task: Task, planned: Plan, name: str) -> Iterator[Result]:
         yield _result(task, planned, name, seed, scores, time.perf_counter() - started)
 
 
-def _scores(planned: Plan, own: Detector) -> tuple[np.ndarray, np.ndarray]:
+def _by(planned: Plan, own: Detector, rule: str) -> Detector:
+    """An ensemble of members that have their thresholds, which are the units of their scores, by this rule."""
+    limits = [thresholds.threshold(_scores(planned, one)[rule][0], rule) for one in own.members]
+    members = [dataclasses.replace(one, threshold=limit) for one, limit in zip(own.members, limits, strict=True)]
+    return dataclasses.replace(own, members=tuple(members))
+
+
+def _scores(planned: Plan, own: Detector) -> Scores:
     """Of a detector."""
     values = channels(own.preprocessing, planned.material.target.T)
     return _before_and_in_test(own.contributions, values, planned)
 
 
-def _before_and_in_test(
-    contribute: detection.Contribute, values: np.ndarray, planned: Plan
-) -> tuple[np.ndarray, np.ndarray]:
+def _before_and_in_test(contribute: detection.Contribute, values: np.ndarray, planned: Plan) -> Scores:
     """Scores of all steps before the test, and of those in it."""
     spans, lookback = planned.material.spans, planned.material.preprocessing.lookback
     parts = (spans.start, spans.validation), spans["test"]
     before, test = (events.score(detection.over(contribute, values, part, lookback)) for part in parts)
-    return before, test
+    return dict.fromkeys(RULES, (before, test))
 
 
 def _result(
@@ -354,24 +373,24 @@ def _result(
     planned: Plan,
     contender: str,
     seed: int,
-    scores: tuple[np.ndarray, np.ndarray],
+    scores: Scores,
     seconds: float,
     missed: float | None = None,
 ) -> Result:
-    """The measures of the `scores` before the test and in it; they are kept, and the latter by all thresholds."""
+    """The measures of the `scores`; they are kept in units of each threshold, those of the first as they are too."""
     panel, chosen = planned.panel, planned.experiment.anomaly
-    (start, end), (before, score) = panel.spans["test"], scores
-    limits = {rule: _limits(before, score, rule) for rule in RULES}
+    (start, end), (before, score) = panel.spans["test"], scores[RULES[0]]
+    limits = {rule: _limits(*own, rule) for rule, own in scores.items()}
     if task.set == "met-mast":
         found = _on_mast(panel.times[start:end], score, _limits(before, score, chosen.threshold, chosen.level))
     else:
         labels, per_day, found = panel.labels[start:end], planned.material.per_day, {}
         for rule in reversed(RULES):
-            own = scoring.measures(score, limits[rule], labels, per_day, chosen.least, chosen.gap)
+            own = scoring.measures(scores[rule][1], limits[rule], labels, per_day, chosen.least, chosen.gap)
             found |= own if rule == RULES[0] else {f"event_f1 {rule}": own["event_f1"]}
         found = {key: value for key, value in found.items() if np.isfinite(value)}
     done = Result(task.set, task.file, contender, seed, _asked(task), found, seconds, missed)
-    rows = {"score": score, **limits}
+    rows = {"score": score} | {rule: scores[rule][1] / limit for rule, limit in limits.items()}
     rows = {key: np.concatenate([np.full(start, np.nan), own])[task.rows] for key, own in rows.items()}
     np.savez_compressed(_path(task, contender, seed, ".npz"), labels=panel.labels[task.rows], **rows)
     _path(task, contender, seed).write_text(json.dumps(dataclasses.asdict(done), indent=1) + "\n")
@@ -414,7 +433,8 @@ def _together(tasks: list[Task], results: list[Result]) -> dict[str, float]:
     stretches = [[tuple(one) for one in events.spans(own["labels"]).tolist()] for own in kept]
     found = {}
     for rule in reversed(RULES):
-        heard, ratios = [own["score"] > own[rule] for own in kept], [own["score"] / own[rule] for own in kept]
+        ratios = [own[rule] for own in kept]
+        heard = [own > 1 for own in ratios]
         added = "" if rule == RULES[0] else f" {rule}"
         found[f"nab{added}"] = scoring.nab(zip(heard, stretches, strict=True))
         found[f"nab_best{added}"] = scoring.nab_best(list(zip(ratios, stretches, strict=True)))[0]
