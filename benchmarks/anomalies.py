@@ -14,11 +14,11 @@ too, and no label is read there:
 
 A network keeps the last fifth of these rows, the mast October, as its validation, for the best epoch; baselines
 choose nothing, so they are fitted to all of them. Settings stand in `grids/anomalies`; they were chosen by
-`val_faults_missed`, which sees no test. "chosen" is the detector that this measure takes in each file.
+`val_faults_missed`, which sees no test. "chosen" is the one that it takes in each file, but for an agreement.
 "ensemble" is one of five encodings, which differ in their seeds; "four kinds" is one of an encoding, which knows how
 sensors go together, a centred prediction, which knows what changes, and a prediction and a reconstruction in units of
-the window's spread, which know what changes more than it did just before. It scores their geometric mean; "four agree"
-is the same with their minimum.
+the window's spread, which know what changes more than it did just before: their geometric mean. "agreement" is one of
+three predictions, one in each scaling, and of that reconstruction: their minimum, an alarm where each alone is one.
 
 A step is anomalous where its score lies above the threshold, which is taken, for all contenders alike, from their own
 scores before the test: by mean-std, the default (the mean plus three standard deviations), by lognormal (the same of
@@ -65,7 +65,7 @@ from sklearn.metrics import roc_auc_score
 from gridcast import config, ensemble, grid, plan
 from gridcast.anomaly import detection, events, running, scoring, simulation, thresholds
 from gridcast.anomaly.baselines import DETECTORS
-from gridcast.anomaly.detector import Detector, channels
+from gridcast.anomaly.detector import MINIMUM, Detector, channels
 from gridcast.plan import Plan
 from gridcast.training import backend
 
@@ -75,8 +75,17 @@ MAST = HERE.parent / "experiments" / "met_mast.yaml"
 SEEDS = (0, 1, 2)
 KINDS, SCALINGS = ("reconstruction", "prediction", "both", "encoding"), ("none", "centred", "standard")
 NETWORKS = {kind if how == "none" else f"{how} {kind}": (kind, how) for how in SCALINGS for kind in KINDS}
-FOUR = {"encoding": 1, "centred prediction": 1, "standard prediction": 1, "standard reconstruction": 1}
-ENSEMBLES = {"ensemble": ({"encoding": 5}, "mean"), "four kinds": (FOUR, "mean"), "four agree": (FOUR, "minimum")}
+ENSEMBLES = {
+    "ensemble": ({"encoding": 5}, "mean"),
+    "four kinds": (
+        {"encoding": 1, "centred prediction": 1, "standard prediction": 1, "standard reconstruction": 1},
+        "mean",
+    ),
+    "agreement": (
+        {"prediction": 1, "centred prediction": 1, "standard prediction": 1, "standard reconstruction": 1},
+        MINIMUM,
+    ),
+}
 """So many networks of these, and how they are combined; of five the seeds are 0 to 4 for seed 0, 5 to 9 for 1, 10 to 14
 for 2.
 """
@@ -203,7 +212,9 @@ def summary(name: str, tasks: list[Task], found: list[Result]) -> dict[str, dict
     """Of each contender the mean of each measure, and over all files what cannot be a mean of files."""
     told = {}
     for contender in (*NETWORKS, *ENSEMBLES, CHOSEN, *DETECTORS):
-        own = chosen(found) if contender == CHOSEN else [done for done in found if done.contender == contender]
+        own = [done for done in found if done.contender == contender]
+        if contender == CHOSEN:  # of thresholds, which an agreement is about, its measure knows nothing
+            own = chosen([done for done in found if done.contender != "agreement"])
         if not own:
             continue
         rows = [done.measures | {"seconds": done.seconds} for done in own]
@@ -282,7 +293,7 @@ def _of(task: Task, wanted: list[str], *, fresh: bool) -> list[Result]:
         kept = [
             done for seed in SEEDS if (done := _kept(task, contender, seed)) and not (fresh and contender in wanted)
         ]
-        if task.set == "met-mast" and contender.startswith(("centred", "standard", "four")):
+        if task.set == "met-mast" and contender not in (*KINDS, "ensemble", *DETECTORS):
             continue  # its windows are of one step
         if contender in wanted and len(kept) < len(SEEDS):
             planned = planned or task.plan()
@@ -328,8 +339,8 @@ def _ensemble(task: Task, planned: Plan, name: str) -> Iterator[Result]:
         own = fit.restore(whole.files)
         scores = _scores(planned, own)
         seconds = (time.perf_counter() - started) / len(SEEDS)
-        if combine == "minimum":  # in a geometric mean the units of its members are no matter
-            scores |= {rule: _scores(planned, _by(planned, own, rule))[rule] for rule in RULES[1:]}
+        if combine == MINIMUM:  # in a geometric mean the units of its members are no matter
+            scores = {rule: _scores(planned, _by(planned, own, rule))[rule] for rule in FIXED}
         yield _result(task, planned, name, seed, scores, seconds, whole.metrics["val_faults_missed"])
 
 
@@ -348,7 +359,7 @@ def _baseline(task: Task, planned: Plan, name: str) -> Iterator[Result]:
 
 
 def _by(planned: Plan, own: Detector, rule: str) -> Detector:
-    """An ensemble of members that have their thresholds, which are the units of their scores, by this rule."""
+    """An ensemble whose members have their thresholds, which are the units of their scores, by this rule."""
     limits = [thresholds.threshold(_scores(planned, one)[rule][0], rule) for one in own.members]
     members = [dataclasses.replace(one, threshold=limit) for one, limit in zip(own.members, limits, strict=True)]
     return dataclasses.replace(own, members=tuple(members))
@@ -381,11 +392,13 @@ def _result(
     panel, chosen = planned.panel, planned.experiment.anomaly
     (start, end), (before, score) = panel.spans["test"], scores[RULES[0]]
     limits = {rule: _limits(*own, rule) for rule, own in scores.items()}
+    if ENSEMBLES.get(contender, ({}, ""))[1] == MINIMUM:
+        limits = {rule: np.ones(end - start) for rule in scores}  # the thresholds are those of its members
     if task.set == "met-mast":
         found = _on_mast(panel.times[start:end], score, _limits(before, score, chosen.threshold, chosen.level))
     else:
         labels, per_day, found = panel.labels[start:end], planned.material.per_day, {}
-        for rule in reversed(RULES):
+        for rule in reversed(scores):
             own = scoring.measures(scores[rule][1], limits[rule], labels, per_day, chosen.least, chosen.gap)
             found |= own if rule == RULES[0] else {f"event_f1 {rule}": own["event_f1"]}
         found = {key: value for key, value in found.items() if np.isfinite(value)}
@@ -432,7 +445,7 @@ def _together(tasks: list[Task], results: list[Result]) -> dict[str, float]:
                 kept.append(dict(own))
     stretches = [[tuple(one) for one in events.spans(own["labels"]).tolist()] for own in kept]
     found = {}
-    for rule in reversed(RULES):
+    for rule in (rule for rule in reversed(RULES) if rule in kept[0]):
         ratios = [own[rule] for own in kept]
         heard = [own > 1 for own in ratios]
         added = "" if rule == RULES[0] else f" {rule}"

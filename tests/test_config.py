@@ -343,6 +343,11 @@ def test_an_experiment_moves_to_other_data_and_stays_the_same_else():
             "selection.metric: best_val_loss cannot compare errors in units of windows with others (scaling: none, "
             "standard); write val_faults_missed",
         ),
+        (
+            {"anomaly": {"threshold": "running"}, "selection": {"ensemble": {"combine": "minimum"}}},
+            "selection.ensemble.combine: minimum goes by the thresholds of its members as they were taken, which "
+            "anomaly.threshold: running is not; write mean, or another threshold",
+        ),
         ({"anomaly": {"threshold": "quantil"}}, "anomaly.threshold: unknown name 'quantil'; did you mean 'quantile'?"),
         ({"anomaly": {"threshold": "quantile", "level": 3}}, "anomaly.level: must lie between 0 and 1 for quantile"),
         ({"anomaly": {"leest": 3}}, "anomaly.leest: unknown key; did you mean 'least'?"),

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import sys
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,7 +10,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from gridcast import config, ensemble, plan, promotion, registry, sweep, tracking
+from gridcast import cli, config, ensemble, plan, promotion, registry, sweep, tracking
 from gridcast.analysis import record, report
 from gridcast.config import Ensemble, read
 from gridcast.errors import ConfigError
@@ -212,6 +213,41 @@ def test_detectors_are_combined_with_a_threshold_of_their_own_and_served(tmp_pat
     findings = report.find(kept)
     assert "The winner is the mean of the 2 best runs: its share of faults missed is" in findings.verdict
     assert "At a score of 1 the detectors that it is made of raise an alarm" in report.page(kept, findings, {})
+
+
+def test_the_minimum_of_detectors_raises_an_alarm_where_each_of_them_does(
+    tmp_path, programs, jax_backend, monkeypatch, capsys
+):
+    frame, uri = readings(), f"sqlite:///{tmp_path}/mlflow.db"
+    asked = {"top": 2, "combine": "minimum"}
+    selection = {"metric": "val_faults_missed", "promote_to": "all", "when_beaten": "warn", "ensemble": asked}
+    training = {"epochs": 2, "patience": 2, "seeds": [0, 1]}
+    sections = {"baseline": {"detector": "both"}, "training": training, "selection": selection}
+    made = watched(tmp_path, frame, baselines=["z-score"], **sections)
+    with contextlib.chdir(tmp_path):
+        store = tracking.open_store("watched", uri)
+        result = sweep.run(made, store, Place(1, "jax", programs), Events())
+        promotion.promote(made.experiment, store, result.winner, result.tested, lambda _: {})
+    assert tracking.name(result.winner) == "minimum of the 2 best runs"
+    own = registry.load("all", uri).forecaster
+    said, each = own.predict(frame), [member.predict(frame) for member in own.members]
+    assert own.threshold == 1.0
+    ratios = [one["score"] / one["threshold"] for one in each]
+    np.testing.assert_allclose(said["score"], np.minimum(*ratios), rtol=1e-5)
+    assert (said["anomaly"] == (each[0]["anomaly"] & each[1]["anomaly"])).all()
+    verdict = report.find(record.read(store, "watched")).verdict
+    assert "It raises an alarm where each of them does: fewer are false, and more faults may be missed." in verdict
+    assert "each of its members scores above its own, mean-std" in verdict
+    frame.to_csv(tmp_path / "normal.csv", index=False)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    monkeypatch.setattr(sys, "argv", ["gridcast", "recalibrate", "all", "normal.csv"])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 2
+    assert "all: is the minimum of an ensemble, which goes by the thresholds of its members" in " ".join(
+        capsys.readouterr().err.split()
+    )
 
 
 def test_scores_of_detectors_have_no_median():

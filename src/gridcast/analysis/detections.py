@@ -17,7 +17,7 @@ from gridcast.analysis.record import Record
 from gridcast.anomaly import events, thresholds
 from gridcast.anomaly.baselines import DETECTORS
 from gridcast.anomaly.detection import LABELLED, SHOWN
-from gridcast.anomaly.detector import ANOMALY, ENSEMBLE, SCORE, THRESHOLD
+from gridcast.anomaly.detector import ANOMALY, ENSEMBLE, MINIMUM, SCORE, THRESHOLD
 
 TITLES = {
     "scores": "The score under its threshold",
@@ -110,7 +110,7 @@ def find(record: Record) -> Detections | None:
         honest=_honest(measured),
         sentences=[
             _standing(told, raised, len(labelled), len(missed), len(table) / record.about["per_day"]),
-            _limit(threshold, chosen),
+            _limit(threshold, chosen, None if joined is None else joined.data.params["ensemble"]),
         ],
         advice=_advice(told, raised, times[-1], chosen),
     )
@@ -165,13 +165,18 @@ def _standing(told: Mapping[Any, float], raised: pd.DataFrame, known: int, misse
     return f"On data never seen it found {part}{late}; of {alarms}, {false} {'was' if false == 1 else 'were'} false."
 
 
-def _limit(threshold: np.ndarray, chosen: Mapping[str, Any]) -> str:
+def _limit(threshold: np.ndarray, chosen: Mapping[str, Any], combine: str | None) -> str:
     span = "the validation span" if chosen["threshold"] == "conformal" else "all before the test span"
     level = "" if chosen["level"] is None else f" at level {chosen['level']:g}"
     if chosen["threshold"] == thresholds.RUNNING:
         return (
             f"Its threshold is running{level}, taken at each step from all scores before it: {threshold[0]:.4g} at the "
             f"start of the test span, {threshold[-1]:.4g} at its end."
+        )
+    if combine == MINIMUM:
+        return (
+            "Its threshold is 1: a step is anomalous where each of its members scores above its own, "
+            f"{chosen['threshold']}{level}, of the scores of {span}."
         )
     return f"Its threshold is {threshold[0]:.4g}: {chosen['threshold']}{level}, of the scores of {span}."
 

@@ -10,6 +10,7 @@ import pandas as pd
 
 from gridcast import ensemble
 from gridcast.analysis.tables import Contrast
+from gridcast.anomaly.detector import MINIMUM
 
 MANY = 4
 
@@ -93,6 +94,8 @@ def combined(members: pd.DataFrame, winner: pd.Series, best: pd.Series) -> list[
     own, alone = float(winner[metric]), float(best[metric])
     standing = f"{abs(100 * (own / alone - 1)):.1f} % {'below' if own < alone else 'above'}" if alone else "against"
     worth = "" if own < alone else " There the best run alone is as good: leave selection.ensemble out, it is cheaper."
+    if str(winner["name"]).startswith(ensemble.TITLES[MINIMUM]):
+        worth = " It raises an alarm where each of them does: fewer are false, and more faults may be missed."
     return [
         f"The winner is the {winner['name']}: its {_metric(metric)} is {own:.4g}, {standing} that of the best run "
         f"alone ({alone:.4g}).{worth}"

@@ -32,6 +32,8 @@ SMALL = 1e-6
 """Variance, in squared scaled units, that all have at least: what never errs in training is not divided by."""
 ENSEMBLE = "ensemble"
 """The kind of a detector that is made of others."""
+MINIMUM = "minimum"
+"""How an ensemble combines the scores of its members that finds anomalous what all of them do."""
 LATENT = "latent"
 """The layer of a network that the few numbers come from."""
 FURTHEST = 1e15
@@ -73,7 +75,8 @@ class Detector:
     starts from what was `seen` there. An event has `least` such steps, with at most `gap` others between them.
 
     An `ensemble` has no network: it asks its `members`, which watch the same sensors, each as far back as it was
-    trained to, and combines their scores by their geometric `mean` or their `minimum`.
+    trained to, and combines their scores, in units of their thresholds, by their geometric `mean` or their `minimum`.
+    The latter needs no threshold but 1: above it a step is anomalous by the threshold of each of them.
     """
 
     preprocessing: Preprocessing
@@ -163,7 +166,7 @@ class Detector:
 
         An ensemble scores the geometric mean of its members' scores, each in units of its threshold: scores span
         orders of magnitude, and a member that errs thousands of times as much as usual is not to outshout the others.
-        Or their minimum: what one of them finds normal is no anomaly. A sensor has the mean of its shares in them. NaN
+        Or their minimum: what one of them finds normal is none. A sensor has the mean of its shares in them. NaN
         where one of them cannot tell.
 
         Sources: Malhotra, Ramakrishnan, Anand, Vig, Agarwal, Shroff (2016), "LSTM-based Encoder-Decoder for
@@ -196,7 +199,7 @@ class Detector:
             score = np.maximum(found.mean(axis=1, keepdims=True), SMALL)
             log[:] = np.log(score / max(member.threshold, SMALL))
             shares += found / score / len(self.members)
-        return np.asarray(shares * np.exp(logs.min(axis=0) if self.combine == "minimum" else logs.mean(axis=0)))
+        return np.asarray(shares * np.exp(logs.min(axis=0) if self.combine == MINIMUM else logs.mean(axis=0)))
 
     def limits(self, score: np.ndarray) -> np.ndarray:
         """The threshold of each step (steps,) whose `score` (steps,) that is, the first after what was seen so far."""

@@ -139,10 +139,16 @@ def _recalibrated(
     from gridcast import registry
     from gridcast.anomaly import normal as operation
     from gridcast.anomaly import recalibration
+    from gridcast.anomaly.detector import MINIMUM
 
     found = registry.find(name)
     loaded = detector_of(found)
     detector, record = loaded.forecaster, operation.is_record(normal)
+    if getattr(detector, "combine", None) == MINIMUM:  # models of older gridcasts know nothing of it
+        raise ConfigError(
+            f"{name}: is the minimum of an ensemble, which goes by the thresholds of its members and has none that "
+            "could be taken anew; train it again on newer data, or with selection.ensemble.combine: mean"
+        )
     if false and not record:
         raise ConfigError(f"--false: {normal} is no record of `gridcast detect`, which alone knows alerts")
     table, known = (

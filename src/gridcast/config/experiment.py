@@ -210,6 +210,11 @@ class Experiment(Section):
                 "selection.ensemble.combine: scores are combined by their geometric mean or their minimum "
                 f"(got {combine}); write mean or minimum"
             )
+        if combine == "minimum" and self.anomaly.threshold == "running":
+            raise ValueError(
+                "selection.ensemble.combine: minimum goes by the thresholds of its members as they were taken, which "
+                "anomaly.threshold: running is not; write mean, or another threshold"
+            )
         own = self.configuration().detector
         detectors = {value for grid in self.grid for value in grid.get("detector", (own,))}
         if len(detectors) > 1 and self.selection.metric == "best_val_loss":

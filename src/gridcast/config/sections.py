@@ -300,7 +300,7 @@ class Ensemble(Section):
 
     The error is that on the validation span: the weighted quantile loss where quantiles are forecast, else the MAE.
     Of detectors it is the geometric mean of their scores, each in units of its threshold, or the `minimum`: a step is
-    anomalous where all of them say so.
+    anomalous where all of them say so, by thresholds of their own.
     """
 
     top: Annotated[int, Field(ge=2, le=50)] = 5

@@ -10,7 +10,7 @@ import numpy as np
 
 from gridcast import conformal, metrics
 from gridcast.anomaly import detection, events, injection, scoring, thresholds, whitening
-from gridcast.anomaly.detector import Detector
+from gridcast.anomaly.detector import MINIMUM, Detector
 from gridcast.config import Configuration
 from gridcast.forecaster import Forecaster
 from gridcast.models.quantiles import Quantiles
@@ -68,10 +68,12 @@ def watching(material: Material, settings: Configuration, network: Any) -> tuple
 
 
 def limited(material: Material, own: Detector) -> tuple[dict[str, float], Detector]:
-    """The same of a detector that lacks nothing but its threshold."""
+    """The same of a detector that lacks nothing but its threshold: 1 where its members' thresholds decide."""
     chosen, values, spans = material.anomaly, material.channels[0], material.spans
     assert chosen is not None
-    limit, seen = detection.limit(own.contributions, values, spans, own.lookback, chosen)
+    limit, seen = 1.0, None
+    if own.combine != MINIMUM:
+        limit, seen = detection.limit(own.contributions, values, spans, own.lookback, chosen)
     normal = detection.over(own.contributions, values, spans["validation"], own.lookback).mean(axis=1)
     alarms = len(events.spans(normal > limit, chosen.least, chosen.gap))
     told = {"threshold": limit, "val_false_alarms_per_day": alarms * material.per_day / np.isfinite(normal).sum()}
