@@ -185,29 +185,42 @@ def test_one_run_alone_is_no_ensemble():
         experiment(selection={"ensemble": {"top": 1}})
 
 
-def test_detectors_are_combined_with_a_threshold_of_their_own_and_served(tmp_path, programs, jax_backend, monkeypatch):
+@pytest.fixture(scope="module")
+def watchers(tmp_path_factory, programs, jax_backend):
+    """A function from how two detectors, trained by whoever asks first, are combined to plan, store and champion."""
+    folder = tmp_path_factory.mktemp("watchers")
+    store = None
+
+    def combined(combine):
+        nonlocal store
+        asked = {"ensemble": {"top": 2, "combine": combine}, "promote_to": combine}
+        # The program is that of test_anomaly.py.
+        training = {"epochs": 2, "patience": 2, "seeds": [0, 1]}
+        selection = {"metric": "val_faults_missed", "when_beaten": "warn", **asked}
+        sections = {"baseline": {"detector": "both"}, "training": training, "selection": selection}
+        made = watched(folder, readings(), baselines=["z-score"], **sections)
+        with contextlib.chdir(folder):
+            store = store or tracking.open_store("watched", f"sqlite:///{folder}/mlflow.db")
+            result = sweep.run(made, store, Place(1, "jax", programs), Events())
+            promotion.promote(made.experiment, store, result.winner, result.tested, lambda _: {})
+        assert tracking.name(result.winner) == f"{combine} of the 2 best runs"
+        return made, store, registry.load(combine, store.uri).forecaster
+
+    return combined
+
+
+def test_detectors_are_combined_with_a_threshold_of_their_own_and_served(watchers, monkeypatch):
     from gridcast.anomaly.thresholds import threshold
     from gridcast.serving import loading
 
-    frame, uri = readings(), f"sqlite:///{tmp_path}/mlflow.db"
-    selection = {"metric": "val_faults_missed", "promote_to": "both", "when_beaten": "warn", "ensemble": {"top": 2}}
-    # The program is that of test_anomaly.py.
-    training = {"epochs": 2, "patience": 2, "seeds": [0, 1]}
-    sections = {"baseline": {"detector": "both"}, "training": training, "selection": selection}
-    made = watched(tmp_path, frame, baselines=["z-score"], **sections)
-    with contextlib.chdir(tmp_path):
-        store = tracking.open_store("watched", uri)
-        result = sweep.run(made, store, Place(1, "jax", programs), Events())
-        promotion.promote(made.experiment, store, result.winner, result.tested, lambda _: {})
-    assert tracking.name(result.winner) == "mean of the 2 best runs"
-    found = registry.find("both", uri)
+    made, store, own = watchers("mean")
     monkeypatch.setattr("gridcast.models.compiled.SIZES", (256,))  # each takes seconds to compile
-    (whole,), own = loading.load([found], uri), registry.load("both", uri).forecaster
+    (whole,) = loading.load([registry.find("mean", store.uri)], store.uri)
     assert [one.kind for one in (own, *own.members)] == ["ensemble", "both", "both"]
-    said = own.predict(frame)
+    said = own.predict(readings())
     known = said["score"].to_numpy()[: made.material.spans.validation]
     assert own.threshold == pytest.approx(threshold(known, own.rule, own.level), rel=0.02)
-    np.testing.assert_allclose(whole.model.predict(frame)["score"], said["score"], rtol=1e-4)
+    np.testing.assert_allclose(whole.model.predict(readings())["score"], said["score"], rtol=1e-4)
     assert whole.examples
     kept = record.read(store, "watched")
     findings = report.find(kept)
@@ -215,39 +228,27 @@ def test_detectors_are_combined_with_a_threshold_of_their_own_and_served(tmp_pat
     assert "At a score of 1 the detectors that it is made of raise an alarm" in report.page(kept, findings, {})
 
 
-def test_the_minimum_of_detectors_raises_an_alarm_where_each_of_them_does(
-    tmp_path, programs, jax_backend, monkeypatch, capsys
-):
-    frame, uri = readings(), f"sqlite:///{tmp_path}/mlflow.db"
-    asked = {"top": 2, "combine": "minimum"}
-    selection = {"metric": "val_faults_missed", "promote_to": "all", "when_beaten": "warn", "ensemble": asked}
-    training = {"epochs": 2, "patience": 2, "seeds": [0, 1]}
-    sections = {"baseline": {"detector": "both"}, "training": training, "selection": selection}
-    made = watched(tmp_path, frame, baselines=["z-score"], **sections)
-    with contextlib.chdir(tmp_path):
-        store = tracking.open_store("watched", uri)
-        result = sweep.run(made, store, Place(1, "jax", programs), Events())
-        promotion.promote(made.experiment, store, result.winner, result.tested, lambda _: {})
-    assert tracking.name(result.winner) == "minimum of the 2 best runs"
-    own = registry.load("all", uri).forecaster
+def test_the_minimum_of_detectors_raises_an_alarm_where_each_of_them_does(watchers, monkeypatch, capsys, tmp_path):
+    _, store, own = watchers("minimum")
+    frame = readings()
     said, each = own.predict(frame), [member.predict(frame) for member in own.members]
     assert own.threshold == 1.0
     ratios = [one["score"] / one["threshold"] for one in each]
     np.testing.assert_allclose(said["score"], np.minimum(*ratios), rtol=1e-5)
     assert (said["anomaly"] == (each[0]["anomaly"] & each[1]["anomaly"])).all()
+    assert said["anomaly"].any()
     verdict = report.find(record.read(store, "watched")).verdict
     assert "It raises an alarm where each of them does: fewer are false, and more faults may be missed." in verdict
     assert "each of its members scores above its own, mean-std" in verdict
     frame.to_csv(tmp_path / "normal.csv", index=False)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
-    monkeypatch.setattr(sys, "argv", ["gridcast", "recalibrate", "all", "normal.csv"])
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", store.uri)
+    monkeypatch.setattr(sys, "argv", ["gridcast", "recalibrate", "minimum", "normal.csv"])
     with pytest.raises(SystemExit) as ended:
         cli.main()
     assert ended.value.code == 2
-    assert "all: is the minimum of an ensemble, which goes by the thresholds of its members" in " ".join(
-        capsys.readouterr().err.split()
-    )
+    told = " ".join(capsys.readouterr().err.split())
+    assert "minimum: is the minimum of an ensemble, which goes by the thresholds of its members" in told
 
 
 def test_scores_of_detectors_have_no_median():
