@@ -191,12 +191,13 @@ def test_a_sensor_that_was_constant_in_training_may_not_move(made):
     assert moved["anomaly"]
 
 
-def test_a_detector_comes_back_from_its_files(made, material, tmp_path):
+@pytest.mark.parametrize("kind", ["both", "standard"])
+def test_a_detector_comes_back_from_its_files(made, material, tmp_path, kind):
     import json
 
     from gridcast.anomaly import detector
 
-    own = replace(made["both"], least=3, gap=2)
+    own = replace(made[kind], least=3, gap=2)
     own.network.save(tmp_path / detector.NETWORK)
     (tmp_path / detector.SETTINGS).write_text(json.dumps(own.to_json()))
     again = detector.load(tmp_path)

@@ -110,7 +110,7 @@ def find(record: Record) -> Detections | None:
         honest=_honest(measured),
         sentences=[
             _standing(told, raised, len(labelled), len(missed), len(table) / record.about["per_day"]),
-            _limit(threshold, chosen, None if joined is None else joined.data.params["ensemble"]),
+            _limit(threshold, chosen, record.combine),
         ],
         advice=_advice(told, raised, times[-1], chosen),
     )

@@ -73,6 +73,11 @@ class Record:
     measured: dict[str, dict[str, float]] = field(default_factory=dict)
 
     @property
+    def combine(self) -> str | None:
+        """How the winner combines its members, as `selection.ensemble` says; None where it has none."""
+        return self.joined.data.params["ensemble"] if len(self.members) else None
+
+    @property
     def together(self) -> bool:
         """Whether one model answers for all series."""
         return bool(self.about.get("mode", "global") == "global")

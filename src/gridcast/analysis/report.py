@@ -125,7 +125,7 @@ def find(record: Record) -> Findings:
         sentences=[
             *verdict.standing(standing),
             *verdict.answered(record.routes),
-            *verdict.combined(record.members, record.leader, record.best),
+            *verdict.combined(record.members, record.combine, record.leader, record.best),
             *(found.sentences if found else verdict.against(against, mase)),
             *verdict.counted(by_series),
             *told.verdict,

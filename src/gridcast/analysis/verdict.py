@@ -86,7 +86,7 @@ def answered(routes: pd.DataFrame) -> list[str]:
     return sentences
 
 
-def combined(members: pd.DataFrame, winner: pd.Series, best: pd.Series) -> list[str]:
+def combined(members: pd.DataFrame, combine: str | None, winner: pd.Series, best: pd.Series) -> list[str]:
     """What an ensemble gains on the validation span over the best run alone; rows as `Record.leader` has them."""
     if not len(members):
         return []
@@ -94,7 +94,7 @@ def combined(members: pd.DataFrame, winner: pd.Series, best: pd.Series) -> list[
     own, alone = float(winner[metric]), float(best[metric])
     standing = f"{abs(100 * (own / alone - 1)):.1f} % {'below' if own < alone else 'above'}" if alone else "against"
     worth = "" if own < alone else " There the best run alone is as good: leave selection.ensemble out, it is cheaper."
-    if str(winner["name"]).startswith(ensemble.TITLES[MINIMUM]):
+    if combine == MINIMUM:
         worth = " It raises an alarm where each of them does: fewer are false, and more faults may be missed."
     return [
         f"The winner is the {winner['name']}: its {_metric(metric)} is {own:.4g}, {standing} that of the best run "
