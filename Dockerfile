@@ -1,6 +1,6 @@
 # gridcast in containers; docs/containers.md tells how to use them, compose.yaml what belongs around them.
-#   docker build --tag gridcast:0.1.0 .                    the service, sweeps, the tracking server
-#   docker build --target lab --tag gridcast-lab:0.1.0 .   JupyterLab beside
+#   docker build --tag gridcast:0.2.0 .                    the service, sweeps, the tracking server
+#   docker build --target lab --tag gridcast-lab:0.2.0 .   JupyterLab beside
 FROM python:3.11.14-slim-bookworm AS base
 
 ENV PATH=/opt/gridcast/bin:$PATH \

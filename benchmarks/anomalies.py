@@ -63,10 +63,11 @@ from peers import windows
 from sklearn.metrics import roc_auc_score
 
 from gridcast import config, ensemble, grid, plan
-from gridcast.anomaly import detection, events, running, scoring, simulation, thresholds
+from gridcast.anomaly import detection, scoring, simulation, thresholds
 from gridcast.anomaly.baselines import DETECTORS
-from gridcast.anomaly.detector import MINIMUM, Detector, channels
 from gridcast.plan import Plan
+from gridcast.runtime import events, loading, running_threshold
+from gridcast.runtime.detector import MINIMUM, Detector, channels
 from gridcast.training import backend
 
 HERE = Path(__file__).parent.absolute()
@@ -308,7 +309,9 @@ def _of(task: Task, wanted: list[str], *, fresh: bool) -> list[Result]:
 
 def _network(task: Task, planned: Plan, kind: str) -> Iterator[Result]:
     """What `gridcast run` does with the runs of one detector."""
-    from gridcast.training import fit, fused  # noqa: PLC0415 - the backend is started first
+    from gridcast.training import (
+        fused,  # noqa: PLC0415 - the backend is started first
+    )
 
     own = [(run.configuration.detector, run.configuration.scaling) for run in planned.runs.values()]
     runs = [run for run, is_ in zip(planned.runs.values(), own, strict=True) if is_ == NETWORKS[kind]]
@@ -316,14 +319,17 @@ def _network(task: Task, planned: Plan, kind: str) -> Iterator[Result]:
     outcomes = fused.train(planned.material, runs, [None] * len(runs), len(runs))
     for run, outcome in zip(runs, outcomes, strict=True):
         assert not isinstance(outcome, Exception), outcome
-        scores = _scores(planned, fit.restore(outcome.files))
+        scores = _scores(planned, loading.restore(outcome.files))
         seconds = (time.perf_counter() - started) / len(runs)
         yield _result(task, planned, kind, run.seed, scores, seconds, outcome.metrics["val_faults_missed"])
 
 
 def _ensemble(task: Task, planned: Plan, name: str) -> Iterator[Result]:
     """What `selection.ensemble` does with as many runs."""
-    from gridcast.training import fit, fused  # noqa: PLC0415
+    from gridcast.training import (
+        fit,
+        fused,  # noqa: PLC0415
+    )
 
     started, trained, (members, combine) = time.perf_counter(), [], ENSEMBLES[name]
     for network, count in members.items():
@@ -336,7 +342,7 @@ def _ensemble(task: Task, planned: Plan, name: str) -> Iterator[Result]:
     for seed in SEEDS:
         files = [one.files for of in trained for one in of[seed]]
         whole = fit.combined(planned.material, ensemble.packed(files, None, combine))
-        own = fit.restore(whole.files)
+        own = loading.restore(whole.files)
         scores = _scores(planned, own)
         seconds = (time.perf_counter() - started) / len(SEEDS)
         if combine == MINIMUM:  # in a geometric mean the units of its members are no matter
@@ -413,7 +419,7 @@ def _result(
 def _limits(before: np.ndarray, score: np.ndarray, rule: str, level: float | None = None) -> np.ndarray:
     """The threshold of each step of the test, as a detector with this rule has it."""
     first, seen = thresholds.taken(before, rule, level)
-    return running.limits(score, first, thresholds.checked(rule, level), seen)
+    return running_threshold.limits(score, first, thresholds.checked(rule, level), seen)
 
 
 def _on_mast(times: pd.DatetimeIndex, score: np.ndarray, threshold: np.ndarray) -> dict[str, float]:

@@ -29,10 +29,10 @@ import yaml
 from peers import windows
 
 from gridcast import config, monitoring, plan, promotion, registry, sweep, tracking
-from gridcast.data import axis
 from gridcast.data.history import read
 from gridcast.execution import Place
 from gridcast.plan import Plan
+from gridcast.runtime import time_axis
 
 HERE = Path(__file__).parent.absolute()
 EXPERIMENT = HERE.parent / "experiments" / "retail_daily.yaml"
@@ -118,7 +118,7 @@ def rows(planned: Plan, steps: np.ndarray, times: pd.DatetimeIndex) -> Table:
 def fresh(planned: Plan, seed: int, count: int) -> Table:
     """`count` new trading days made of blocks of known ones."""
     random, known = np.random.default_rng(seed), planned.panel.times
-    times = axis.following(known[-1], count, "D", planned.material.preprocessing.weekdays)
+    times = time_axis.following(known[-1], count, "D", planned.material.preprocessing.weekdays)
     steps: list[int] = []
     while len(steps) < count:
         alike = np.flatnonzero(known[:-BLOCK].day_of_week == times[len(steps)].day_of_week)

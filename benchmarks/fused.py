@@ -41,7 +41,10 @@ def stock(material, run: Run, epochs: int) -> float:
 
 def fused(material, run: Run, width: int, epochs: int) -> float:
     """Seconds of an epoch of `run`, its share when `width` of its kind train abreast."""
-    from gridcast.training.fused import Lane, Program  # noqa: PLC0415 - the same
+    from gridcast.training.fused import (
+        Lane,
+        Program,  # noqa: PLC0415 - the same
+    )
 
     program = Program(material, run, width)
     active = {slot: Lane(program, run, None, epochs) for slot in range(width)}

@@ -17,7 +17,7 @@ import pandas as pd
 from mlflow.models import infer_signature
 
 from gridcast import registry
-from gridcast.forecaster import inputs
+from gridcast.runtime.forecaster import inputs
 
 
 def main() -> None:

@@ -93,7 +93,7 @@ def follow(
     """
     from gridcast.anomaly import feeds, stream
     from gridcast.anomaly.ledger import Ledger
-    from gridcast.anomaly.running import Seen
+    from gridcast.runtime.running_threshold import Seen
 
     def tell(line: str) -> None:
         print(line, flush=True)  # noqa: T201

@@ -12,6 +12,7 @@ import yaml
 from gridcast import config, plan
 from gridcast.config import Experiment
 from gridcast.plan import Plan
+from gridcast.runtime import loading
 
 EXPERIMENTS = Path(__file__).parent.parent / "experiments"
 
@@ -73,12 +74,13 @@ def planned(folder: Path, frame: pd.DataFrame, *, backend: str = "jax", **sectio
 
 def same(one: Any, other: Any) -> bool:
     """Whether two outcomes agree in everything but the time they took, weights to the bit."""
-    from gridcast.training import fit
 
     assert one.curves == other.curves
     assert one.metrics | {"fit_seconds": 0} == other.metrics | {"fit_seconds": 0}
     assert one.origin_losses == other.origin_losses
-    for left, right in zip(*(fit.restore(found.files).network.get_weights() for found in (one, other)), strict=True):
+    for left, right in zip(
+        *(loading.restore(found.files).network.get_weights() for found in (one, other)), strict=True
+    ):
         np.testing.assert_array_equal(left, right)
     return True
 

@@ -17,11 +17,11 @@ import requests
 
 from gridcast import evaluation, registry, tracking
 from gridcast.anomaly import detection, thresholds, whitening
-from gridcast.forecaster import MEMBERS, NETWORK, SETTINGS
 from gridcast.plan import Plan
 from gridcast.registry import BEATEN, CHAMPION
-from gridcast.routing import Route
-from gridcast.routing import files as routed
+from gridcast.runtime.forecaster import MEMBERS, NETWORK, SETTINGS
+from gridcast.runtime.per_series import Route
+from gridcast.runtime.per_series import files as routed
 from gridcast.serving import book
 from gridcast.tracking import Entry, Store
 from samples import SMALL, planned, readings, sales, watched
@@ -77,8 +77,8 @@ def record_detector(store: Store, plan: Plan, name: str, folder: Path, rule: str
 
     That is enough to tell heat from none, and compiles in no time.
     """
-    from gridcast.anomaly.detector import Detector
     from gridcast.models import autoencoder
+    from gridcast.runtime.detector import Detector
 
     own, material = run(plan, 0).configuration, plan.material
     network = autoencoder.build(own, autoencoder.Shape(own.lookback, 2), 1, portable=True)

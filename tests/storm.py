@@ -23,11 +23,12 @@ from typing import Any
 
 import psutil
 
-sys.path.insert(0, str(Path(__file__).parent))
 from gridcast import config, execution, plan, sweep, tracking, worker
-from gridcast.forecaster import NETWORK, SETTINGS
+from gridcast.runtime.forecaster import NETWORK, SETTINGS
 from samples import sales, write_experiment
 from servers import MlflowServer, end, wait
+
+sys.path.insert(0, str(Path(__file__).parent))
 
 GRIDCAST = [sys.executable, "-m", "gridcast.cli"]
 STOPS = 5.0

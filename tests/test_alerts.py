@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from gridcast import alerts
-from gridcast.errors import ConfigError
+from gridcast.runtime.errors import ConfigError
 from servers import Post, free_port
 
 pytestmark = pytest.mark.filterwarnings("ignore:.imghdr. is deprecated:DeprecationWarning")

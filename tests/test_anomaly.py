@@ -13,11 +13,12 @@ import pytest
 from gridcast import promotion, registry, sweep, tracking
 from gridcast.analysis import record, report
 from gridcast.anomaly import detection, thresholds
-from gridcast.errors import PromotionRefused
 from gridcast.execution import Place
-from gridcast.forecaster import SETTINGS
 from gridcast.grid import Run
 from gridcast.plan import Plan
+from gridcast.runtime import loading
+from gridcast.runtime.errors import PromotionRefused
+from gridcast.runtime.forecaster import SETTINGS
 from gridcast.sweep import Events, Result
 from samples import readings, watched
 
@@ -129,7 +130,7 @@ def test_the_champion_opens_by_the_doors_of_mlflow(story, champion):
 
 def test_nothing_that_is_fitted_knows_labels_or_the_test_span(story, tmp_path):
     """Other labels, and other readings in the test span: the same weights and the same threshold, to the bit."""
-    from gridcast.training import fit, fused
+    from gridcast.training import fused
 
     first = story.plan.material.spans.validation
     other = FRAME.copy()
@@ -143,7 +144,7 @@ def test_nothing_that_is_fitted_knows_labels_or_the_test_span(story, tmp_path):
     files = tracking.model_files(story.store, known.info.run_id)
     again, _ = fused.train(plan.material, list(runs.values()), [None, None], 2)
     assert again.files[SETTINGS] == files[SETTINGS]  # the threshold
-    for one, other in zip(*(fit.restore(own).network.get_weights() for own in (files, again.files)), strict=True):
+    for one, other in zip(*(loading.restore(own).network.get_weights() for own in (files, again.files)), strict=True):
         np.testing.assert_array_equal(one, other)
     assert again.metrics["val_faults_missed"] == known.data.metrics["val_faults_missed"]
     for name in ("z-score", "PCA", "isolation forest"):
@@ -223,11 +224,10 @@ def test_without_labels_it_is_promoted_and_the_card_says_that_nobody_can_tell(st
 
 
 def test_another_detector_is_measured_on_the_same_span(story, champion):
-    from gridcast.training import fit
 
     winner = story.result.winner
     files = tracking.model_files(story.store, winner.info.run_id)
-    found = promotion.on_test_span(fit.restore(files), story.plan)
+    found = promotion.on_test_span(loading.restore(files), story.plan)
     assert found == pytest.approx(next(iter(story.result.tested.values())))
 
 

@@ -160,7 +160,7 @@ def test_what_travels_in_a_model_needs_only_what_is_there(file):
 
 
 def test_models_carry_the_forecaster_and_all_it_needs():
-    assert reachable("gridcast.forecaster") | {"gridcast.forecaster"} <= {dotted(file) for file in flavor.CARRIED}
+    assert reachable("gridcast.runtime.forecaster") | {"gridcast.runtime.forecaster"} <= {dotted(file) for file in flavor.CARRIED}
 
 
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
@@ -225,7 +225,7 @@ def test_importing_what_needs_no_network_touches_nothing(tmp_path):
     heavy = {file for file in TREES if imported(file, at_once=True) & packages}
     whole = {module: {module} | reachable(module, at_once=True) for module in MODULES}
     light = [module for module in MODULES if not {MODULES[name] for name in whole[module]} & heavy]
-    assert {"gridcast.sweep", "gridcast.tracking", "gridcast.registry", "gridcast.forecaster"} <= set(light)
+    assert {"gridcast.sweep", "gridcast.tracking", "gridcast.registry", "gridcast.runtime.forecaster"} <= set(light)
     touched, loaded = after_import(tmp_path, *light)
     assert touched == []
     assert loaded & HEAVY == set()

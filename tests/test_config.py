@@ -5,7 +5,7 @@ import yaml
 from pydantic import ValidationError
 
 from gridcast import config
-from gridcast.errors import ConfigError
+from gridcast.runtime.errors import ConfigError
 from samples import EXPERIMENTS, experiment, settings, watching
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from gridcast import conformal
+from gridcast.runtime import conformal
 
 LEVELS = (0.1, 0.25, 0.5, 0.75, 0.9)
 NORMAL = np.array([-1.2816, -0.6745, 0.0, 0.6745, 1.2816])

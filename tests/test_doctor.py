@@ -18,7 +18,7 @@ import pytest
 from gridcast import bundle, database, doctor, lease, locations, tracking
 from gridcast.doctor import cache, disk, installation, store
 from gridcast.doctor.finding import Project
-from gridcast.errors import GridcastError, TrackingError
+from gridcast.runtime.errors import GridcastError, TrackingError
 from gridcast.tracking import Entry
 
 URI = "sqlite:///mlflow.db"

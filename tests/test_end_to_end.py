@@ -21,7 +21,7 @@ import pytest
 
 from gridcast import config, flavor, plan, sweep, tracking
 from gridcast.execution import Place
-from gridcast.forecaster import inputs
+from gridcast.runtime.forecaster import inputs
 from samples import sales, write_experiment
 
 pytestmark = pytest.mark.xdist_group("end to end")

@@ -13,9 +13,10 @@ import yaml
 from gridcast import cli, config, ensemble, plan, promotion, registry, sweep, tracking
 from gridcast.analysis import record, report
 from gridcast.config import Ensemble, read
-from gridcast.errors import ConfigError
 from gridcast.execution import Place
 from gridcast.metrics import mae
+from gridcast.runtime import loading
+from gridcast.runtime.errors import ConfigError
 from gridcast.sweep import Events
 from samples import SMALL, experiment, readings, sales, watched, watching, write_experiment
 
@@ -94,9 +95,8 @@ def test_its_validation_error_is_its_own(story):
     material, members = story.plan.material, story.members()
     index = material.origins("validation", 7)
     files = [tracking.model_files(story.store, run_id) for run_id in members["run"]]
-    from gridcast.training import fit
 
-    each = [fit.restore(own).forecast(material.channels, index, material.codes) for own in files]
+    each = [loading.restore(own).forecast(material.channels, index, material.codes) for own in files]
     expected = mae(material.actual(index), np.tensordot(members["weight"], each, 1))
     assert story.result.winner.data.metrics["best_val_mae"] == pytest.approx(expected, rel=1e-5)
 

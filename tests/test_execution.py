@@ -17,6 +17,7 @@ import pytest
 
 from gridcast import execution, worker
 from gridcast.execution import Failure, Place, Pool
+from gridcast.runtime import loading
 from samples import SMALL, planned, sales
 
 
@@ -85,12 +86,13 @@ def test_a_task_that_raises_becomes_a_failure_and_the_rest_goes_on(results, work
 
 
 def test_workers_train_the_same_networks_as_this_process(results):
-    from gridcast.training import fit
 
     here, there = (results[workers][1] for workers in (1, 2))
     assert there.curves == here.curves
     assert there.metrics | {"fit_seconds": 0} == here.metrics | {"fit_seconds": 0}
-    for one, other in zip(*(fit.restore(found.files).network.get_weights() for found in (here, there)), strict=True):
+    for one, other in zip(
+        *(loading.restore(found.files).network.get_weights() for found in (here, there)), strict=True
+    ):
         np.testing.assert_array_equal(one, other)
 
 

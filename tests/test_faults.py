@@ -16,8 +16,8 @@ import pytest
 import storm
 from gridcast import plan, spool, sweep, tracking
 from gridcast.config import read
-from gridcast.errors import GridcastError, LeaseLost, TrackingError, Unreachable
 from gridcast.execution import Place
+from gridcast.runtime.errors import GridcastError, LeaseLost, TrackingError, Unreachable
 from gridcast.sweep import Events
 from samples import sales, write_experiment
 from servers import MlflowServer, end, wait

@@ -8,11 +8,11 @@ import pandas as pd
 import pytest
 
 from gridcast import evaluation
-from gridcast.data import gaps
 from gridcast.data import history as histories
-from gridcast.data.preprocessing import Preprocessing
-from gridcast.errors import DataError
-from gridcast.forecaster import Forecaster, inputs, load
+from gridcast.runtime import gaps, loading
+from gridcast.runtime.errors import DataError
+from gridcast.runtime.forecaster import Forecaster, inputs, load
+from gridcast.runtime.preprocessing import Preprocessing
 from gridcast.serving.rows import frame
 from samples import planned, sales
 
@@ -46,9 +46,8 @@ def files(plan, jax_backend):
 
 @pytest.fixture(scope="module")
 def forecaster(files):
-    from gridcast.training import fit
 
-    return fit.restore(files)
+    return loading.restore(files)
 
 
 def history(until, days=20, ahead=HORIZON):

@@ -23,9 +23,9 @@ import pytest
 
 import gridcast
 from gridcast import execution, sweep, tracking
-from gridcast.errors import ConfigError, GridcastError
 from gridcast.execution import Place, Pool
 from gridcast.plan import Plan
+from gridcast.runtime.errors import ConfigError, GridcastError
 from hosts import Host, Network
 from samples import planned, sales, write_experiment
 from servers import PYTHON, MlflowServer, Unavailable, postgres, wait

@@ -8,9 +8,9 @@ import pandas as pd
 import pytest
 
 from gridcast.data import history
-from gridcast.data.preprocessing import Preprocessing
-from gridcast.errors import DataError
-from gridcast.forecaster import Forecaster
+from gridcast.runtime.errors import DataError
+from gridcast.runtime.forecaster import Forecaster
+from gridcast.runtime.preprocessing import Preprocessing
 from samples import planned, sales
 
 

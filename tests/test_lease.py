@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from gridcast import lease, tracking
-from gridcast.errors import LeaseLost
 from gridcast.lease import Claim
+from gridcast.runtime.errors import LeaseLost
 
 
 @pytest.fixture(scope="module")

@@ -12,9 +12,9 @@ import pytest
 from gridcast import backtest, cli, evaluation, plan, promotion, registry, sweep, tracking, winner
 from gridcast.analysis import record, report
 from gridcast.config import read
-from gridcast.errors import ConfigError
 from gridcast.execution import Place
 from gridcast.models import baselines
+from gridcast.runtime.errors import ConfigError
 from gridcast.sweep import Events
 from samples import sales, write_experiment
 

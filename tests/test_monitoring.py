@@ -13,9 +13,9 @@ import pytest
 from gridcast import cli, monitoring, plan, promotion, registry, sweep, tracking
 from gridcast.config import read
 from gridcast.data import history
-from gridcast.errors import DataError
 from gridcast.execution import Place
 from gridcast.monitoring import OWN, Limits
+from gridcast.runtime.errors import DataError
 from gridcast.serving.kept import SHADOW, Kept
 from gridcast.sweep import Events
 from samples import sales, write_experiment

@@ -6,9 +6,9 @@ import pytest
 
 from gridcast import plan
 from gridcast.config import Configuration
-from gridcast.errors import ConfigError
 from gridcast.grid import Run
 from gridcast.models import baselines
+from gridcast.runtime.errors import ConfigError
 from samples import experiment, planned, sales
 
 FRAME = sales(100)

@@ -20,10 +20,11 @@ import yaml
 
 from gridcast import cli, config, evaluation, plan, promotion, registry, tracking
 from gridcast.data import history as histories
-from gridcast.errors import ConfigError, GridcastError, PromotionRefused, TrackingError
 from gridcast.models.baselines import NAIVE
 from gridcast.plan import Plan
 from gridcast.registry import BEATEN, CHAMPION, FORCED, PREVIOUS
+from gridcast.runtime import loading
+from gridcast.runtime.errors import ConfigError, GridcastError, PromotionRefused, TrackingError
 from gridcast.tracking import Entry, Store
 from samples import settings
 
@@ -251,9 +252,8 @@ def later(shop: Shop) -> Shop:
 
 
 def on(own: Plan) -> Callable[[dict[str, bytes]], dict[str, float]]:
-    from gridcast.training import fit
 
-    return lambda files: promotion.on_test_span(fit.restore(files), own)
+    return lambda files: promotion.on_test_span(loading.restore(files), own)
 
 
 def test_the_champion_is_judged_on_the_new_data_not_by_its_old_number(shop: Shop, later: Shop, name: str) -> None:

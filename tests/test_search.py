@@ -6,7 +6,7 @@ import pytest
 
 from gridcast import execution, plan, search, sweep, tracking
 from gridcast.config import Search
-from gridcast.errors import ConfigError, Interrupted
+from gridcast.runtime.errors import ConfigError, Interrupted
 from samples import experiment, planned, sales
 
 KEYS = [f"run{number}" for number in range(9)]

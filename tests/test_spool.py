@@ -7,7 +7,7 @@ import pytest
 
 from gridcast import spool
 from gridcast.bundle import DamagedError
-from gridcast.errors import TrackingError, Unreachable
+from gridcast.runtime.errors import TrackingError, Unreachable
 from gridcast.spool import Recorder
 from gridcast.tracking import Entry
 

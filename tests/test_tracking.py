@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from gridcast import evaluation, tracking
-from gridcast.errors import GridcastError, TrackingError
+from gridcast.runtime.errors import GridcastError, TrackingError
 from gridcast.tracking import KEY, KIND, Entry
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from gridcast import config, plan
 from gridcast.config import Configuration, Experiment
-from gridcast.forecaster import inputs
+from gridcast.runtime.forecaster import inputs
 
 DATA = Path(__file__).parent.parent / ".data"
 """Where the built-in data sets are kept, so that no contender has to fetch them."""

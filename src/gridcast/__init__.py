@@ -1,3 +1,3 @@
 """One YAML grid and a table of time series become tracked, compared and served recurrent networks."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

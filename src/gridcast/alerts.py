@@ -11,7 +11,7 @@ import urllib.request
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from gridcast.errors import ConfigError
+from gridcast.runtime.errors import ConfigError
 
 PATIENCE = 10.0
 """Seconds that a web hook may take to answer."""

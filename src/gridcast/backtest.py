@@ -11,10 +11,10 @@ import pandas as pd
 
 from gridcast import evaluation
 from gridcast.data.splits import Spans
-from gridcast.errors import ConfigError
-from gridcast.forecaster import Forecaster
 from gridcast.models import baselines
 from gridcast.plan import Plan
+from gridcast.runtime.errors import ConfigError
+from gridcast.runtime.forecaster import Forecaster
 
 OWN = "forecaster"
 """What a forecaster is called beside the baselines."""

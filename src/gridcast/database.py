@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from gridcast.errors import TrackingError
+from gridcast.runtime.errors import TrackingError
 
 BUSY = 5.0
 """Seconds to wait for another process that writes."""

@@ -11,11 +11,11 @@ from typing import Any
 import pandas as pd
 
 from gridcast import evaluation, metrics, tracking
-from gridcast.anomaly.detector import DETECTOR, ENSEMBLE
 from gridcast.config import Ensemble
-from gridcast.forecaster import MEMBERS, NETWORK, SETTINGS
-from gridcast.models.likelihoods import DIRECT
 from gridcast.plan import Plan
+from gridcast.runtime.detector import DETECTOR, ENSEMBLE
+from gridcast.runtime.forecaster import MEMBERS, NETWORK, SETTINGS
+from gridcast.runtime.likelihoods import DIRECT
 from gridcast.tracking import Entry, Store
 from gridcast.training.outcome import Outcome
 

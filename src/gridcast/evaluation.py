@@ -14,10 +14,10 @@ import pandas as pd
 
 from gridcast import metrics
 from gridcast.data.panel import Panel
-from gridcast.data.preprocessing import Preprocessing
-from gridcast.errors import GridcastError
-from gridcast.forecaster import Forecaster
 from gridcast.models import baselines
+from gridcast.runtime.errors import GridcastError
+from gridcast.runtime.forecaster import Forecaster
+from gridcast.runtime.preprocessing import Preprocessing
 from gridcast.tracking import CONFIGURATION, FOLD, KEY
 from gridcast.training.material import Material
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from gridcast import worker
-from gridcast.errors import ConfigError, GridcastError, Interrupted
+from gridcast.runtime.errors import ConfigError, GridcastError, Interrupted
 
 RETRIED = (OSError, MemoryError)
 """Faults of a task that may not come again; all others would."""

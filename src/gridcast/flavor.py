@@ -13,39 +13,14 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import gridcast
-from gridcast.anomaly.detector import ANOMALY, DETECTOR, SCORE, THRESHOLD
-from gridcast.data.preprocessing import Preprocessing
-from gridcast.forecaster import ANSWERED, FORECAST, NETWORK, ROLLED, SETTINGS, label
-from gridcast.routing import ROUTES
+from gridcast import runtime
+from gridcast.runtime.detector import ANOMALY, DETECTOR, SCORE, THRESHOLD
+from gridcast.runtime.forecaster import ANSWERED, FORECAST, NETWORK, ROLLED, SETTINGS, label
+from gridcast.runtime.per_series import ROUTES
+from gridcast.runtime.preprocessing import Preprocessing
 
-CARRIED = (
-    "anomaly/__init__.py",
-    "anomaly/detector.py",
-    "anomaly/running.py",
-    "conformal.py",
-    "errors.py",
-    "forecaster.py",
-    "routing.py",
-    "data/__init__.py",
-    "data/aggregation.py",
-    "data/axis.py",
-    "data/exhibition.py",
-    "data/features.py",
-    "data/gaps.py",
-    "data/lagged.py",
-    "data/preprocessing.py",
-    "data/request.py",
-    "data/scaling.py",
-    "data/windows.py",
-    "models/__init__.py",
-    "models/likelihoods.py",
-    "models/quantiles.py",
-    "models/sampling.py",
-)
-"""Modules of gridcast that a model needs in use; they import each other by relative paths only."""
-DOORS = b"from . import forecaster\nfrom .anomaly import detector\n"
-"""Both are opened at once: the folder of the first model that a process loads is gone when another needs its door."""
+ENTRY = b"from . import loading\n"
+"""`__init__.py` of the package. It imports all of it at once: the folder of a model is gone after it was loaded."""
 
 
 def package() -> tuple[str, dict[str, bytes]]:
@@ -54,8 +29,8 @@ def package() -> tuple[str, dict[str, bytes]]:
     The name follows from the content, so that models of several versions of gridcast, and
     gridcast itself, live in one process without taking each other's place.
     """
-    root = Path(gridcast.__file__).parent
-    files = {"__init__.py": DOORS, **{name: (root / name).read_bytes() for name in CARRIED}}
+    modules = sorted(Path(runtime.__file__).parent.glob("*.py"))
+    files = {path.name: path.read_bytes() for path in modules} | {"__init__.py": ENTRY}
     digest = hashlib.sha256(b"".join(files.values())).hexdigest()[:12]
     return f"gridcast_model_{digest}", files
 
@@ -86,8 +61,8 @@ def save_model(
         mlflow_model.add_flavor(
             "keras", data="data", keras_version=version("keras"), keras_backend=backend, save_exported_model=False
         )
-    module = f"{name}.anomaly.detector" if detects else f"{name}.forecaster"
-    pyfunc.add_to_model(mlflow_model, loader_module=module, data="data", code="code", python_env="python_env.yaml")
+    entry, environment = f"{name}.loading", "python_env.yaml"
+    pyfunc.add_to_model(mlflow_model, loader_module=entry, data="data", code="code", python_env=environment)
     mlflow_model.save(str(root / "MLmodel"))
 
 

@@ -21,7 +21,7 @@ from pathlib import Path
 import psutil
 
 from gridcast import tracking
-from gridcast.errors import LeaseLost
+from gridcast.runtime.errors import LeaseLost
 from gridcast.tracking import Store
 
 PREFIX = "gridcast.lease."

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from gridcast import database
-from gridcast.errors import TrackingError
+from gridcast.runtime.errors import TrackingError
 
 FOLDER = "mlruns"
 """MLflow's default place for artifacts, in the folder where an experiment was made."""

@@ -15,13 +15,13 @@ import pandas as pd
 
 from gridcast import drift, evaluation, metrics, promotion, stretch, tracking, traffic
 from gridcast.data import continuation, sources
-from gridcast.data.preprocessing import Preprocessing
-from gridcast.data.request import SERIES, TIME, checked
 from gridcast.data.splits import Spans
-from gridcast.errors import DataError
 from gridcast.models import baselines
 from gridcast.plan import Plan
 from gridcast.registry import Loaded
+from gridcast.runtime.errors import DataError
+from gridcast.runtime.input_table import SERIES, TIME, checked
+from gridcast.runtime.preprocessing import Preprocessing
 from gridcast.serving import kept
 from gridcast.stretch import Stretch
 from gridcast.tracking import Entry, Store

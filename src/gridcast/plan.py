@@ -21,9 +21,9 @@ from gridcast.data import panel as panels
 from gridcast.data import sources
 from gridcast.data.panel import Panel
 from gridcast.data.splits import Spans
-from gridcast.errors import ConfigError
 from gridcast.grid import Run
 from gridcast.models import baselines
+from gridcast.runtime.errors import ConfigError
 from gridcast.training.material import Material, prepare
 
 OWN = "own settings"

@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Any
 from gridcast import evaluation, registry, tracking
 from gridcast.anomaly import detection
 from gridcast.anomaly.baselines import DETECTORS
-from gridcast.errors import ConfigError, GridcastError, PromotionRefused, TrackingError
 from gridcast.models.baselines import NAIVE
+from gridcast.runtime.errors import ConfigError, GridcastError, PromotionRefused, TrackingError
 from gridcast.tracking import FINGERPRINT, KEY, MODEL, Store
 
 if TYPE_CHECKING:
     from gridcast.config import Experiment
     from gridcast.plan import Plan
+
 
 LONGEST = 5000
 """Characters that MLflow keeps of a description or a tag."""

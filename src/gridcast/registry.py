@@ -9,17 +9,14 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 
 from gridcast import tracking
-from gridcast.errors import DataError, TrackingError, UnknownModel, suggest
-from gridcast.forecaster import SETTINGS
+from gridcast.runtime.errors import DataError, TrackingError, UnknownModel, suggest
+from gridcast.runtime.forecaster import SETTINGS
 from gridcast.tracking import MODEL
-
-if TYPE_CHECKING:
-    pass
 
 CHAMPION, PREVIOUS = "champion", "previous"
 BEATEN, FORCED = "gridcast.beaten_by", "gridcast.forced"

@@ -14,7 +14,7 @@ from typing import Any
 
 from gridcast import bundle
 from gridcast.bundle import DamagedError
-from gridcast.errors import Unreachable
+from gridcast.runtime.errors import Unreachable
 from gridcast.tracking import Entry
 
 PATIENCE = 60.0

@@ -10,7 +10,7 @@ import pandas as pd
 
 from gridcast import drift
 from gridcast.data.panel import Panel
-from gridcast.data.preprocessing import Preprocessing
+from gridcast.runtime.preprocessing import Preprocessing
 
 LISTED = 8
 """Series that are named of a feature that has drifted."""

@@ -18,10 +18,10 @@ from gridcast import ensemble, evaluation, execution, lease, search, spool, trac
 from gridcast import winner as winners
 from gridcast.anomaly import detection
 from gridcast.anomaly.detection import Detection
-from gridcast.errors import GridcastError, Interrupted
 from gridcast.grid import Run
 from gridcast.models import baselines
 from gridcast.plan import OWN, Plan
+from gridcast.runtime.errors import GridcastError, Interrupted
 from gridcast.tracking import Entry, Store
 from gridcast.training.outcome import Outcome, Paused
 from gridcast.work import Group, Task

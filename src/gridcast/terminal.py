@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
-# As in cli, what takes seconds to load is loaded when there is something to show.
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -15,6 +14,7 @@ if TYPE_CHECKING:
     from gridcast.plan import Plan
     from gridcast.registry import Promotion
     from gridcast.sweep import Result
+
 
 STEPS_SHOWN = 6
 """Steps ahead whose errors the terminal shows; the file has all."""

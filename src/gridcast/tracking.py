@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from gridcast import database, locations
-from gridcast.data.preprocessing import Preprocessing
-from gridcast.errors import TrackingError, Unreachable, suggest
-from gridcast.forecaster import SETTINGS
+from gridcast.runtime.errors import TrackingError, Unreachable, suggest
+from gridcast.runtime.forecaster import SETTINGS
+from gridcast.runtime.preprocessing import Preprocessing
 
 KIND, KEY, SEED, SWEEP = "gridcast.kind", "gridcast.run_key", "gridcast.seed", "gridcast.sweep_key"
 CONFIGURATION, FINGERPRINT, ERROR = "gridcast.configuration", "gridcast.fingerprint", "gridcast.error"

@@ -9,8 +9,8 @@ import pandas as pd
 
 from gridcast import evaluation, metrics
 from gridcast.analysis import statistics
-from gridcast.data.preprocessing import Preprocessing
-from gridcast.forecaster import FORECAST, ROLLED
+from gridcast.runtime.forecaster import FORECAST, ROLLED
+from gridcast.runtime.preprocessing import Preprocessing
 from gridcast.serving import kept
 from gridcast.stretch import Stretch
 

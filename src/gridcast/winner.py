@@ -11,13 +11,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from gridcast import ensemble, evaluation, routing, tracking
+from gridcast import ensemble, evaluation, tracking
 from gridcast.config import Configuration
-from gridcast.errors import GridcastError
-from gridcast.forecaster import NETWORK, SETTINGS
 from gridcast.models import baselines
 from gridcast.plan import Plan, describe
-from gridcast.routing import Route
+from gridcast.runtime import per_series
+from gridcast.runtime.errors import GridcastError
+from gridcast.runtime.forecaster import NETWORK, SETTINGS
+from gridcast.runtime.per_series import Route
 from gridcast.tracking import Entry, Store
 
 TABLE, ERROR = "routes.csv", "validation MAE"
@@ -113,7 +114,7 @@ def entry(plan: Plan, store: Store, choices: Sequence[Choice]) -> Entry:
         params={**about, "horizon": preprocessing.horizon, "series": len(choices)},
         metrics=measured,
         files={
-            **routing.files(routes, networks),
+            **per_series.files(routes, networks),
             SETTINGS: json.dumps(preprocessing.to_json()).encode(),
         },
         artifacts={TABLE: table.to_csv(index=False).encode()},

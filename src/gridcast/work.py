@@ -12,9 +12,9 @@ import numpy as np
 
 from gridcast import evaluation, execution, grid, worker
 from gridcast.anomaly import detection
-from gridcast.errors import GridcastError
 from gridcast.grid import Run
 from gridcast.plan import OWN, Plan, cost
+from gridcast.runtime.errors import GridcastError
 from gridcast.training.abreast import lanes
 from gridcast.training.material import Material
 

@@ -16,7 +16,7 @@ from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 
-from gridcast.errors import ConfigError, GridcastError
+from gridcast.runtime.errors import ConfigError, GridcastError
 
 ENVIRONMENT = {
     # Training frees and takes the same megabytes at every step: giving them back costs a third of the time.

@@ -15,7 +15,7 @@ from jinja2 import UndefinedError
 
 from gridcast import tracking
 from gridcast.analysis import record, report
-from gridcast.errors import GridcastError
+from gridcast.runtime.errors import GridcastError
 from made_up import GRID, sweep
 
 pytestmark = pytest.mark.xdist_group("report")

@@ -6,7 +6,7 @@ from sklearn.decomposition import PCA
 from sklearn.ensemble import IsolationForest
 
 from gridcast.anomaly.baselines import DETECTORS
-from gridcast.anomaly.events import score
+from gridcast.runtime.events import score
 
 N = np.nan
 LOOKBACK = 12

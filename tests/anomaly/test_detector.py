@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 
 from gridcast.anomaly import whitening
-from gridcast.data import windows
-from gridcast.errors import DataError
+from gridcast.runtime import windows as windows_module
+from gridcast.runtime.errors import DataError
 from samples import readings, watched
 
 pytestmark = pytest.mark.usefixtures("jax_backend")
@@ -30,9 +30,9 @@ def made(material):
     One that does both stands there as `centred` too: it reads each window around its mean; as `standard` in units of
     its spread too.
     """
-    from gridcast.anomaly.detector import Detector
     from gridcast.config import Configuration
     from gridcast.models import autoencoder
+    from gridcast.runtime.detector import Detector
 
     def build(kind, **how):
         settings = Configuration(layer="GRU", units=3, latent=2, detector=kind, lookback=6)
@@ -41,7 +41,7 @@ def made(material):
         own = replace(own, usual=whitening.usual(own, material.channels[0, :280]))
         return replace(own, threshold=float(np.nanmax(own.contributions(material.channels[0, :280]).mean(axis=1))))
 
-    spreads = windows.spreads(material.channels[0, :280], 6)
+    spreads = windows_module.spreads(material.channels[0, :280], 6)
     how = {"centred": {"centred": True}, "standard": {"centred": True, "spreads": spreads}}
     return {kind: build(kind) for kind in KINDS} | {name: build("both", **own) for name, own in how.items()}
 
@@ -133,7 +133,7 @@ def test_a_table_that_cannot_be_scored_is_refused_and_told_why(made, change, tol
 
 
 def test_steps_near_missing_ones_are_not_scored_and_all_others_are_and_no_event_goes_across(made):
-    from gridcast.anomaly import events
+    from gridcast.runtime import events
 
     table = FRAME.assign(still=7.0)
     table.loc[100:110, "heat"] = np.nan
@@ -195,12 +195,13 @@ def test_a_sensor_that_was_constant_in_training_may_not_move(made):
 def test_a_detector_comes_back_from_its_files(made, material, tmp_path, kind):
     import json
 
-    from gridcast.anomaly import detector
+    from gridcast.runtime import loading
+    from gridcast.runtime.forecaster import NETWORK, SETTINGS
 
     own = replace(made[kind], least=3, gap=2)
-    own.network.save(tmp_path / detector.NETWORK)
-    (tmp_path / detector.SETTINGS).write_text(json.dumps(own.to_json()))
-    again = detector.load(tmp_path)
+    own.network.save(tmp_path / NETWORK)
+    (tmp_path / SETTINGS).write_text(json.dumps(own.to_json()))
+    again = loading.load(tmp_path)
     assert replace(again, network=None, preprocessing=None) == replace(own, network=None, preprocessing=None)
     assert (again.sensors, again.time, again.frequency, again.lookback) == (("flow", "heat", "still"), "time", "min", 6)
     table = FRAME.assign(still=7.0).tail(20)
@@ -210,15 +211,18 @@ def test_a_detector_comes_back_from_its_files(made, material, tmp_path, kind):
 def test_a_running_threshold_comes_back_and_goes_on_from_training(made, material, tmp_path):
     import json
 
-    from gridcast.anomaly import detector, running, thresholds
+    from gridcast.anomaly import thresholds
+    from gridcast.runtime import loading
+    from gridcast.runtime.forecaster import NETWORK, SETTINGS
+    from gridcast.runtime import running_threshold
 
     scores = made["both"].contributions(material.channels[0, :280]).mean(axis=1)
     first, seen = thresholds.taken(scores, "running", 2.0)
     own = replace(made["both"], threshold=first, rule="running", level=2.0, seen=seen)
-    own.network.save(tmp_path / detector.NETWORK)
-    (tmp_path / detector.SETTINGS).write_text(json.dumps(own.to_json()))
-    told = detector.load(tmp_path).predict(FRAME.assign(still=7.0).tail(60))
-    expected, _ = running.along(told["score"].to_numpy(), 2.0, seen)
+    own.network.save(tmp_path / NETWORK)
+    (tmp_path / SETTINGS).write_text(json.dumps(own.to_json()))
+    told = loading.load(tmp_path).predict(FRAME.assign(still=7.0).tail(60))
+    expected, _ = running_threshold.along(told["score"].to_numpy(), 2.0, seen)
     np.testing.assert_allclose(told["threshold"], expected)
     np.testing.assert_array_equal(told["anomaly"], told["score"] > expected)
     assert told["threshold"].iloc[0] == pytest.approx(first)

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from gridcast.anomaly.events import Event, events, score, spans
+from gridcast.runtime.events import Event, events, score, spans
 
 N = np.nan
 

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from gridcast.anomaly.feeds import SETTLED, Folder, Web, feed
-from gridcast.errors import ConfigError, GridcastError
+from gridcast.runtime.errors import ConfigError, GridcastError
 from servers import free_port
 
 

@@ -18,7 +18,7 @@ import pytest
 from follower import put, rows
 from gridcast import cli, promotion, registry, tracking
 from gridcast.anomaly.ledger import Ledger
-from gridcast.forecaster import NETWORK, SETTINGS
+from gridcast.runtime.forecaster import NETWORK, SETTINGS
 from samples import readings, watched, write_experiment
 from servers import free_port
 

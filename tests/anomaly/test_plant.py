@@ -16,7 +16,7 @@ from follower import ZScore, readings, rows
 from gridcast.anomaly import plant, simulation, stream
 from gridcast.anomaly.feeds import Web
 from gridcast.anomaly.ledger import Ledger
-from gridcast.errors import ConfigError
+from gridcast.runtime.errors import ConfigError
 
 
 @contextmanager

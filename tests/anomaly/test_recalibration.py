@@ -7,9 +7,10 @@ import pandas as pd
 import pytest
 
 from follower import START, ZScore, readings
-from gridcast.anomaly import normal, recalibration, running
+from gridcast.anomaly import normal, recalibration
 from gridcast.anomaly.recalibration import GATES
-from gridcast.errors import DataError
+from gridcast.runtime import running_threshold
+from gridcast.runtime.errors import DataError
 
 MOST = 0.01
 
@@ -48,11 +49,11 @@ def test_the_rule_and_level_are_those_of_the_training():
 def test_a_running_threshold_starts_from_the_normal_data_and_is_tried_as_it_runs():
     table = readings(602)
     scores = detector().predict(table)["score"].to_numpy()
-    own = detector(rule="running", level=1.0, seen=running.seen(scores * 2))
+    own = detector(rule="running", level=1.0, seen=running_threshold.seen(scores * 2))
     found = figures(own, table, None)
-    assert found.seen == running.seen(scores[:400])
+    assert found.seen == running_threshold.seen(scores[:400])
     assert found.new == pytest.approx(found.seen.limit(1.0))
-    assert found.false_alarms == np.mean(scores[400:] > running.along(scores[400:], 1.0, found.seen)[0]) > 0
+    assert found.false_alarms == np.mean(scores[400:] > running_threshold.along(scores[400:], 1.0, found.seen)[0]) > 0
 
 
 def test_the_last_third_does_not_move_the_threshold():

@@ -5,8 +5,8 @@ from dataclasses import astuple
 import numpy as np
 import pytest
 
-from gridcast.anomaly.running import Seen, along, limits, seen
 from gridcast.anomaly.thresholds import taken, threshold
+from gridcast.runtime.running_threshold import Seen, along, limits, seen
 
 N = np.nan
 BEFORE = np.random.default_rng(0).lognormal(size=200)

@@ -8,10 +8,11 @@ import pandas as pd
 import pytest
 
 from follower import SENSORS, START, ZScore, put, readings, rows
-from gridcast.anomaly import events, running, stream
+from gridcast.anomaly import stream
 from gridcast.anomaly.feeds import Folder
 from gridcast.anomaly.ledger import COUNTS, Ledger
-from gridcast.errors import ConfigError, DataError, GridcastError
+from gridcast.runtime import events, running_threshold
+from gridcast.runtime.errors import ConfigError, DataError, GridcastError
 
 
 class Watched:
@@ -101,11 +102,11 @@ def test_scores_of_many_stretches_are_those_of_the_whole_table(watch, ahead):
 
 
 def test_a_running_threshold_runs_on_over_many_stretches_and_anew_with_a_new_version(watch):
-    before = running.seen(offline(ZScore(), readings(500, seed=1)).to_numpy())
+    before = running_threshold.seen(offline(ZScore(), readings(500, seed=1)).to_numpy())
     watched, table = watch(seen=before, level=1.0), readings(60, spikes={30: 2})
     watched.look(*cut(table, 1, 3, 20, 21, 22, 40))
     scores = offline(watched.detector, table)
-    limits, _ = running.along(scores.to_numpy(), 1.0, before)
+    limits, _ = running_threshold.along(scores.to_numpy(), 1.0, before)
     question = "SELECT threshold, anomaly FROM steps WHERE score IS NOT NULL ORDER BY time"
     kept = rows(watched.path, question)
     np.testing.assert_allclose([limit for limit, _ in kept], limits, rtol=1e-8)
@@ -116,7 +117,7 @@ def test_a_running_threshold_runs_on_over_many_stretches_and_anew_with_a_new_ver
 
 
 def test_a_running_threshold_counts_each_score_once_where_steps_are_judged_late(watch):
-    before = running.seen(offline(ZScore(), readings(500, seed=1)).to_numpy())
+    before = running_threshold.seen(offline(ZScore(), readings(500, seed=1)).to_numpy())
     watched, table = watch(wait=5, seen=before, ahead=True), readings(60)
     watched.look(*cut(table.drop(index=[20, 21]), 10, 30), table.iloc[20:22])
     watched.look()

@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from gridcast.anomaly.thresholds import LEVELS, THRESHOLDS, checked, threshold
-from gridcast.errors import ConfigError, DataError
+from gridcast.runtime.errors import ConfigError, DataError
 
 N = np.nan
 TEN = np.arange(1.0, 11)

@@ -14,7 +14,7 @@ import yaml
 
 from gridcast import config
 from gridcast.data import builtin, panel, sources
-from gridcast.errors import GridcastError
+from gridcast.runtime.errors import GridcastError
 from samples import experiment, watching
 
 COLUMNS = ["Invoice", "StockCode", "Quantity", "InvoiceDate", "Price", "Customer ID"]

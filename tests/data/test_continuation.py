@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 
 from gridcast.data.continuation import onward
-from gridcast.data.request import SERIES, TIME, checked
-from gridcast.errors import DataError
+from gridcast.runtime.errors import DataError
+from gridcast.runtime.input_table import SERIES, TIME, checked
 from samples import planned, sales
 
 FRAME = sales(140)

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from gridcast.data import files
-from gridcast.errors import DataError
+from gridcast.runtime.errors import DataError
 from samples import experiment
 
 HEADER = "date,product,quantity\n"

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from gridcast.data import gaps
+from gridcast.runtime import gaps
 
 N = np.nan
 # Absent at first, broken off at steps 3 and 4, absent at last.

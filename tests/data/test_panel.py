@@ -6,9 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from gridcast.data import panel, scaling, sources, windows
-from gridcast.data.preprocessing import Preprocessing
-from gridcast.errors import ConfigError, DataError
+from gridcast.data import panel, sources
+from gridcast.runtime import scaling, windows
+from gridcast.runtime.errors import ConfigError, DataError
+from gridcast.runtime.preprocessing import Preprocessing
 from gridcast.training.material import prepare
 from samples import experiment, sales
 

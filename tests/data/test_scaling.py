@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.preprocessing import MaxAbsScaler, MinMaxScaler, StandardScaler
 
-from gridcast.data import scaling
+from gridcast.runtime import scaling
 
 TRAIN = np.random.default_rng(0).gamma(2.0, 10.0, size=(3, 50))
 METHODS = ("minmax", "standard", "mean-abs", "none")

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from gridcast import config, plan
-from gridcast.errors import DataError
+from gridcast.runtime.errors import DataError
 from samples import readings, watched, watching
 
 FRAME = readings()

@@ -5,7 +5,7 @@ import pytest
 
 from gridcast.data import panel, sources
 from gridcast.data.sources import LINE, SERIES, TARGET, TIME
-from gridcast.errors import DataError
+from gridcast.runtime.errors import DataError
 from samples import experiment, sales
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from gridcast.data import windows
+from gridcast.runtime import windows
 
 
 def naive_origins(usable, lookback, horizon, stride, start, end, settled=None, observed=None):

@@ -93,8 +93,8 @@ def test_the_seed_decides_the_weights():
 
 
 def sampled(network, count, seed=0, horizon=HORIZON, seen=None):
-    from gridcast.models import sampling
-    from gridcast.models.likelihoods import LIKELIHOODS
+    from gridcast.runtime import sampling
+    from gridcast.runtime.likelihoods import LIKELIHOODS
 
     own = LIKELIHOODS["student-t"]
 

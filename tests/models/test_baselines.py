@@ -10,10 +10,10 @@ import pandas as pd
 import pytest
 
 from gridcast import metrics
-from gridcast.data import scaling, windows
-from gridcast.errors import ConfigError, GridcastError
 from gridcast.models import baselines
 from gridcast.models.baselines import alone, arima, smoothing
+from gridcast.runtime import scaling, windows
+from gridcast.runtime.errors import ConfigError, GridcastError
 
 N = np.nan
 TRAIN, STEPS, LOOKBACK = 60, 90, 7

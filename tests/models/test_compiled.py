@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from gridcast.forecaster import Forecaster
-from gridcast.routing import Member, Route, Routes
+from gridcast.runtime.forecaster import Forecaster
+from gridcast.runtime.per_series import Member, Route, Routes
 from samples import SMALL, planned, sales
 
 pytestmark = pytest.mark.usefixtures("jax_backend")

@@ -10,7 +10,7 @@ NAMES = ("gaussian", "student-t", "negative-binomial")
 
 
 def family(name):
-    from gridcast.models.likelihoods import LIKELIHOODS
+    from gridcast.runtime.likelihoods import LIKELIHOODS
 
     return LIKELIHOODS[name]
 
@@ -115,7 +115,7 @@ def test_loss_and_gradient_are_finite_at_the_extremes(name):
 
 
 def test_log_gamma_is_that_of_scipy():
-    from gridcast.models.likelihoods import log_gamma
+    from gridcast.runtime.likelihoods import log_gamma
 
     x = np.geomspace(1e-4, 1e6, 500).astype(np.float32)
     np.testing.assert_allclose(log_gamma(x), special.gammaln(x.astype(float)), rtol=1e-5, atol=2e-5)
@@ -124,7 +124,7 @@ def test_log_gamma_is_that_of_scipy():
 def test_quantiles_that_rise_never_cross():
     from keras import ops
 
-    from gridcast.models.likelihoods import rising
+    from gridcast.runtime.likelihoods import rising
 
     raw = np.random.default_rng(0).normal(0, 50, (100, 5)).astype(np.float32)
     for arrays in (np, ops):

@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 
 from gridcast import registry
-from gridcast.anomaly.detector import channels
-from gridcast.errors import ConfigError, TrackingError
+from gridcast.runtime.detector import channels
+from gridcast.runtime.errors import ConfigError, TrackingError
 from gridcast.serving import detectors, schemas
 from gridcast.serving.limits import Limits
 from served import POINT, READINGS, RUNS, WATCHED, question, running

@@ -8,7 +8,7 @@ import threading
 import pandas as pd
 import pytest
 
-from gridcast.errors import ConfigError, DataError
+from gridcast.runtime.errors import ConfigError, DataError
 from gridcast.serving import kept
 from gridcast.serving.kept import MODEL, REQUEST, SERVED, SHADOW, VERSION, Kept
 

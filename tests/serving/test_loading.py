@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 
 from gridcast import registry
-from gridcast.errors import TrackingError
-from gridcast.forecaster import Forecaster
+from gridcast.runtime.errors import TrackingError
+from gridcast.runtime.forecaster import Forecaster
 from gridcast.serving import loading
 from served import FRAME, KINDS, READINGS, WATCHED
 

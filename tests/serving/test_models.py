@@ -9,8 +9,8 @@ import pytest
 import requests
 
 from gridcast import registry, tracking
-from gridcast.errors import TrackingError
 from gridcast.registry import BEATEN, CHAMPION
+from gridcast.runtime.errors import TrackingError
 from gridcast.serving import forecasters, models
 from served import FRAME, KINDS, NEXT, POINT, QUANTILES, question, running
 from servers import wait

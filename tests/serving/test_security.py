@@ -8,7 +8,7 @@ import time
 import pytest
 import requests
 
-from gridcast.errors import ConfigError
+from gridcast.runtime.errors import ConfigError
 from gridcast.serving import settings
 from gridcast.serving.limits import Limits
 from gridcast.serving.settings import admin_token, shadows

@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 
 from gridcast import bundle
-from gridcast.errors import GridcastError
 from gridcast.grid import Run
+from gridcast.runtime.errors import GridcastError
 from samples import SMALL, planned, sales, same
 
 pytestmark = pytest.mark.usefixtures("jax_backend")

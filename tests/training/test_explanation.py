@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from gridcast import metrics
+from gridcast.runtime import loading
 from samples import SMALL, planned, sales
 
 pytestmark = pytest.mark.usefixtures("jax_backend")
@@ -20,12 +21,10 @@ def explained(tmp_path_factory):
 
 
 def test_the_error_is_that_of_the_validation_span_in_naive_units(explained):
-    from gridcast.training import fit
-
     material, files, told = explained
     index = material.origins("validation", 7)
     scale = metrics.naive_scale(material.target[:, : material.spans.train])[index[:, 0], None]
-    forecast = fit.restore(files).forecast(material.channels, index, material.codes)
+    forecast = loading.restore(files).forecast(material.channels, index, material.codes)
     assert told["windows"] == len(index)
     assert told["error"] == pytest.approx(np.mean(np.abs(forecast - material.actual(index)) / scale), rel=1e-5)
 

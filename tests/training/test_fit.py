@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from gridcast import metrics
-from gridcast.errors import GridcastError
 from gridcast.grid import Run
+from gridcast.runtime import loading
+from gridcast.runtime.errors import GridcastError
 from samples import EXPERIMENTS, SMALL, planned, sales
 
 pytestmark = pytest.mark.usefixtures("jax_backend")
@@ -30,9 +31,8 @@ def outcome(plan):
 
 
 def weights(outcome):
-    from gridcast.training import fit
 
-    return fit.restore(outcome.files).network.get_weights()
+    return loading.restore(outcome.files).network.get_weights()
 
 
 def validation(material, run, forecaster):
@@ -81,10 +81,9 @@ def test_training_stops_when_patience_is_at_its_end(plan):
 
 
 def test_the_files_hold_the_best_network_of_all_epochs(plan, outcome):
-    from gridcast.training import fit
 
     material, run = plan.material, plan.own[1]
-    forecaster = fit.restore(outcome.files)
+    forecaster = loading.restore(outcome.files)
     index, actual, scaled = validation(material, run, forecaster)
     losses = metrics.point_losses("mse", actual, scaled)
     assert losses.mean() == pytest.approx(outcome.metrics["best_val_loss"], rel=1e-6)
@@ -96,7 +95,7 @@ def test_the_files_hold_the_best_network_of_all_epochs(plan, outcome):
 
 @pytest.mark.parametrize("loss", ["mse", pytest.param("mae", marks=pytest.mark.slow), "huber"])
 def test_the_mean_over_padded_batches_is_the_mean_over_windows(plan, loss):
-    from gridcast.forecaster import Forecaster
+    from gridcast.runtime.forecaster import Forecaster
     from gridcast.training import fit
 
     material = plan.material
@@ -180,7 +179,7 @@ def test_the_test_span_is_forecast_by_the_restored_network(plan, outcome):
 
     found = fit.evaluate(plan.material, outcome.files)
     assert found.index.tolist() == plan.material.origins("test", 7).tolist()
-    again = fit.restore(outcome.files).forecast(plan.material.channels, found.index, plan.material.codes)
+    again = loading.restore(outcome.files).forecast(plan.material.channels, found.index, plan.material.codes)
     np.testing.assert_array_equal(found.forecast, again)
 
 

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from gridcast import bundle
-from gridcast.errors import Diverged, GridcastError
 from gridcast.grid import Run
+from gridcast.runtime import loading
+from gridcast.runtime.errors import Diverged, GridcastError
 from samples import SMALL, planned, sales, same
 
 pytestmark = pytest.mark.usefixtures("jax_backend")
@@ -120,10 +121,9 @@ def test_company_changes_no_bit(material, together):
 
 def test_a_forecaster_is_that_of_the_best_epoch(plan, material, together):
     from gridcast import metrics
-    from gridcast.training import fit
 
     for run, outcome in zip(*together, strict=True):
-        forecaster = fit.restore(outcome.files)
+        forecaster = loading.restore(outcome.files)
         index = material.origins("validation", run.configuration.lookback)
         scaled = forecaster.scaled(material.channels, index, material.codes)
         losses = metrics.point_losses("mse", material.scaled(index), scaled)
@@ -292,10 +292,9 @@ def test_longer_and_shorter_series_beside_a_run_change_no_bit_of_it(apart):
 
 
 def test_a_network_of_one_series_reads_it_alone_and_embeds_nothing(apart):
-    from gridcast.training import fit
 
     material, _, outcomes = apart
-    forecaster = fit.restore(outcomes[1].files)
+    forecaster = loading.restore(outcomes[1].files)
     assert forecaster.preprocessing.series == ("pear",)
     assert {own.name for own in forecaster.network.inputs} == {"history", "ahead"}
     assert {step for step, _ in outcomes[1].origin_losses} == {

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from gridcast.errors import DataError
 from gridcast.grid import Run
+from gridcast.runtime.errors import DataError
 from samples import planned, sales, same
 
 pytestmark = pytest.mark.usefixtures("jax_backend")

@@ -14,10 +14,11 @@ from matplotlib.figure import Figure
 from gridcast.analysis import plots
 from gridcast.analysis.plots import BLUE, GREY, INK, ORANGE, RED
 from gridcast.analysis.record import Record
-from gridcast.anomaly import events, thresholds
+from gridcast.anomaly import thresholds
 from gridcast.anomaly.baselines import DETECTORS
 from gridcast.anomaly.detection import LABELLED, SHOWN
-from gridcast.anomaly.detector import ANOMALY, ENSEMBLE, MINIMUM, SCORE, THRESHOLD
+from gridcast.runtime import events
+from gridcast.runtime.detector import ANOMALY, ENSEMBLE, MINIMUM, SCORE, THRESHOLD
 
 TITLES = {
     "scores": "The score under its threshold",

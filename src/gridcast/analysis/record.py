@@ -13,7 +13,7 @@ from gridcast import ensemble, evaluation, tracking
 from gridcast import winner as winners
 from gridcast.anomaly import detection
 from gridcast.config import AXES
-from gridcast.errors import GridcastError
+from gridcast.runtime.errors import GridcastError
 from gridcast.tracking import Store
 
 METRICS = (

@@ -10,7 +10,7 @@ import pandas as pd
 
 from gridcast import ensemble
 from gridcast.analysis.tables import Contrast
-from gridcast.anomaly.detector import MINIMUM
+from gridcast.runtime.detector import MINIMUM
 
 MANY = 4
 

@@ -9,16 +9,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from gridcast.anomaly import events, running, scoring, thresholds
+from gridcast.anomaly import scoring, thresholds
 from gridcast.anomaly.baselines import DETECTORS
-from gridcast.anomaly.detector import ANOMALY, SCORE, THRESHOLD, Detector, channels
 from gridcast.config import Anomaly
 from gridcast.data.panel import Panel
 from gridcast.data.splits import Spans
-from gridcast.errors import ConfigError, GridcastError, suggest
+from gridcast.runtime import events, running_threshold
+from gridcast.runtime.detector import ANOMALY, SCORE, THRESHOLD, Detector, channels
+from gridcast.runtime.errors import ConfigError, GridcastError, suggest
 
 if TYPE_CHECKING:
     from gridcast.training.material import Material
+
 
 SCORES, VALUES = "test_scores.parquet", "test_values.parquet"
 LABELLED = "labelled"
@@ -61,7 +63,7 @@ def over(contribute: Contribute, values: np.ndarray, span: tuple[int, int], look
 
 def limit(
     contribute: Contribute, values: np.ndarray, spans: Spans, lookback: int, chosen: Anomaly
-) -> tuple[float, running.Seen | None]:
+) -> tuple[float, running_threshold.Seen | None]:
     """The threshold that was `chosen`, and what a running one goes on from, of the scores of all before the test span.
 
     Those of training alone are smaller than others will be. A conformal one is of the validation span, not fitted to.
@@ -90,7 +92,7 @@ def baseline(name: str, material: Material) -> Detection:
     first, seen = limit(contribute, values, spans, lookback, material.anomaly)
     found = over(contribute, values, spans["test"], lookback)
     level = thresholds.checked(material.anomaly.threshold, material.anomaly.level)
-    return Detection(found, running.limits(events.score(found), first, level, seen))
+    return Detection(found, running_threshold.limits(events.score(found), first, level, seen))
 
 
 def possible(asked: Sequence[str]) -> list[str]:

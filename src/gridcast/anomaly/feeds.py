@@ -18,7 +18,7 @@ from typing import Any
 
 import pandas as pd
 
-from gridcast.errors import ConfigError, DataError, GridcastError, suggest
+from gridcast.runtime.errors import ConfigError, DataError, GridcastError, suggest
 
 SETTLED = 5.0
 """Seconds after which a file is taken for whole whose last line has no end; a writer may be at it till then."""

@@ -16,8 +16,8 @@ from typing import Any
 
 import pandas as pd
 
-from gridcast.anomaly.running import Seen
-from gridcast.errors import ConfigError, GridcastError, suggest
+from gridcast.runtime.errors import ConfigError, GridcastError, suggest
+from gridcast.runtime.running_threshold import Seen
 
 BUSY = 10.0
 """Seconds to wait for another process that writes."""

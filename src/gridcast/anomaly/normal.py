@@ -13,12 +13,12 @@ import pandas as pd
 
 from gridcast import drift
 from gridcast.anomaly import stream
-from gridcast.anomaly.detector import Detector
 from gridcast.anomaly.ledger import Ledger
 from gridcast.config import SENSORS, Data
 from gridcast.data import files
-from gridcast.errors import DataError
 from gridcast.monitoring import Limits
+from gridcast.runtime.detector import Detector
+from gridcast.runtime.errors import DataError
 
 SQLITE = b"SQLite format 3\0"
 """What the record of a stream begins with."""

@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pandas as pd
 
-from gridcast.errors import ConfigError
+from gridcast.runtime.errors import ConfigError
 
 TIME = "time"
 """The column of stamps in simulated data."""

@@ -13,12 +13,13 @@ import numpy as np
 import pandas as pd
 
 from gridcast import promotion, registry, tracking
-from gridcast.anomaly import events, running, thresholds
-from gridcast.anomaly.detector import DETECTOR, Detector
+from gridcast.anomaly import thresholds
 from gridcast.anomaly.normal import Operation
-from gridcast.errors import ConfigError, DataError, PromotionRefused
-from gridcast.forecaster import SETTINGS
 from gridcast.registry import Loaded, Promotion
+from gridcast.runtime import events, running_threshold
+from gridcast.runtime.detector import DETECTOR, Detector
+from gridcast.runtime.errors import ConfigError, DataError, PromotionRefused
+from gridcast.runtime.forecaster import SETTINGS
 
 KIND = "recalibration"
 HELD_OUT = 1 / 3
@@ -49,7 +50,7 @@ class Figures:
     confirmed: bool
     first: pd.Timestamp
     last: pd.Timestamp
-    seen: running.Seen | None = None
+    seen: running_threshold.Seen | None = None
 
     @property
     def told(self) -> str:
@@ -80,7 +81,7 @@ def figures(detector: Detector, operation: Operation, last: pd.Timedelta | None 
         )
     scores = left["score"].to_numpy()
     new, seen = thresholds.taken(scores[:fitted], detector.rule, detector.level)
-    limits = running.limits(scores[fitted:], new, detector.level, seen)
+    limits = running_threshold.limits(scores[fitted:], new, detector.level, seen)
     contributions = np.where(normal[:, None], said[list(detector.sensors)], np.nan)
     score = np.where(normal, said["score"], np.nan)
     own = said["threshold"].to_numpy()

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from gridcast.anomaly.events import spans
+from gridcast.runtime.events import spans
 
 BUFFERS = 100
 """The longest buffer of `vus_pr`, in steps."""

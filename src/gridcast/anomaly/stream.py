@@ -23,11 +23,11 @@ import numpy as np
 import pandas as pd
 
 from gridcast import alerts
-from gridcast.anomaly import events, running
 from gridcast.anomaly.feeds import Folder, Stretch, Web
 from gridcast.anomaly.ledger import Alert, Ledger
 from gridcast.data import files
-from gridcast.errors import ConfigError, DataError, GridcastError
+from gridcast.runtime import events, running_threshold
+from gridcast.runtime.errors import ConfigError, DataError, GridcastError
 
 AHEAD = pd.Timedelta(days=1)
 """How far a stamp may lie ahead of the clock (time zones): one wrong year would make all that follows late."""
@@ -344,7 +344,7 @@ def _running(said: pd.DataFrame, ledger: Ledger, model: Model) -> pd.DataFrame:
     """What is said of steps without a score, by the threshold that runs on from what this version has judged before."""
     detector: Any = model.detector
     before = ledger.seen(model.version) or detector.seen
-    limits, after = running.along(said["score"].to_numpy(), detector.level, before)
+    limits, after = running_threshold.along(said["score"].to_numpy(), detector.level, before)
     ledger.keep_seen(model.version, after)
     return said.assign(threshold=limits, anomaly=said["score"].to_numpy() > limits)
 

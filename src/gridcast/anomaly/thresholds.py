@@ -12,8 +12,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from gridcast.anomaly import running
-from gridcast.errors import ConfigError, DataError, suggest
+from gridcast.runtime import running_threshold
+from gridcast.runtime.errors import ConfigError, DataError, suggest
 
 PEAKS = 0.98
 """Share of the scores below the first threshold of `peaks_over_threshold`, as Siffer et al. take it."""
@@ -35,7 +35,7 @@ def lognormal(scores: np.ndarray, level: float) -> float:
 
     `running` starts from it, and takes it anew at each step from all scores before, see `running.along`.
     """
-    return running.seen(scores).limit(level)
+    return running_threshold.seen(scores).limit(level)
 
 
 def median_mad(scores: np.ndarray, level: float) -> float:
@@ -129,9 +129,11 @@ def checked(name: str, level: float | None = None) -> float:
     return float(level)
 
 
-def taken(scores: np.ndarray, name: str, level: float | None = None) -> tuple[float, running.Seen | None]:
+def taken(scores: np.ndarray, name: str, level: float | None = None) -> tuple[float, running_threshold.Seen | None]:
     """The `threshold`, and what a running one goes on from, None for all others. Raises as it does."""
-    return threshold(scores, name, level), running.seen(np.asarray(scores, float)) if name == RUNNING else None
+    return threshold(scores, name, level), running_threshold.seen(
+        np.asarray(scores, float)
+    ) if name == RUNNING else None
 
 
 def threshold(scores: np.ndarray, name: str, level: float | None = None) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from gridcast.anomaly.detector import SMALL, Detector, Usual, apart
+from gridcast.runtime.detector import SMALL, Detector, Usual, apart
 
 ROWS = 4000
 """Windows that what is usual is found from; more bring little but time."""

@@ -15,7 +15,7 @@ import typer
 from gridcast import terminal
 from gridcast.cli.command import CACHE, app, out
 from gridcast.cli.experiments import registered_name
-from gridcast.errors import ConfigError, DataError, GridcastError, TrackingError
+from gridcast.runtime.errors import ConfigError, DataError, GridcastError, TrackingError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -139,7 +139,7 @@ def _recalibrated(
     from gridcast import registry
     from gridcast.anomaly import normal as operation
     from gridcast.anomaly import recalibration
-    from gridcast.anomaly.detector import MINIMUM
+    from gridcast.runtime.detector import MINIMUM
 
     found = registry.find(name)
     loaded = detector_of(found)

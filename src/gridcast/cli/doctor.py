@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from gridcast.cli.command import CACHE, REPORTS, app, out
-from gridcast.errors import GridcastError
+from gridcast.runtime.errors import GridcastError
 
 
 @app.command()

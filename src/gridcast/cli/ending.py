@@ -14,7 +14,7 @@ import psutil
 import typer
 
 from gridcast.cli.command import app, err
-from gridcast.errors import GridcastError, Interrupted
+from gridcast.runtime.errors import GridcastError, Interrupted
 
 _GO_ON = "then the same command goes on where it stopped"
 BLOCKED = {

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from gridcast import config, terminal
 from gridcast.cli.command import CACHE, out
-from gridcast.errors import ConfigError
+from gridcast.runtime.errors import ConfigError
 
 if TYPE_CHECKING:
     from gridcast.plan import Plan
@@ -46,8 +46,7 @@ def place_of(backend: str, workers: int | None, memory: float | None = None, sch
 
 def on_its_data(found: Found, experiment: Path | None, source: str | None) -> tuple[Store, str, dict[str, Any], Plan]:
     """The store, sweep and record of a model, and the plan of its experiment on its data or those of `source`."""
-    from gridcast import plan as plans
-    from gridcast import tracking
+    from gridcast import plan, tracking
 
     store, parent = tracking.sweep_of(found.run_id)
     about = json.loads(tracking.artifact(store, parent, "sweep.json"))
@@ -58,15 +57,15 @@ def on_its_data(found: Found, experiment: Path | None, source: str | None) -> tu
         raise ConfigError(f"{found.name or found.uri}: tells anomalies, and this is for forecasts")
     if source is not None:
         read = read.model_copy(update={"data": read.data.model_copy(update={"source": source})})
-    return store, parent, about, plans.make(read, text, "jax")
+    return store, parent, about, plan.make(read, text, "jax")
 
 
 def elsewhere(planned: Plan, source: str) -> Plan:
     """The plan of the same experiment on the data of `source`."""
-    from gridcast import plan as plans
+    from gridcast import plan
 
     text = config.with_source(planned.text, source)
-    made = plans.make(config.parse(text, f"the experiment on {source}"), text, "jax")
+    made = plan.make(config.parse(text, f"the experiment on {source}"), text, "jax")
     terminal.plan(out, made)
     return made
 

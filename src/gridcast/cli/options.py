@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gridcast.errors import ConfigError, GridcastError, suggest
+from gridcast.runtime.errors import ConfigError, GridcastError, suggest
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -13,7 +13,7 @@ from gridcast import alerts, terminal
 from gridcast.cli.command import CACHE, REPORTS, Workers, app, out
 from gridcast.cli.experiments import elsewhere, on_its_data, place_of, registered_name
 from gridcast.cli.training import train
-from gridcast.errors import DataError, GridcastError
+from gridcast.runtime.errors import DataError, GridcastError
 
 
 @app.command()
@@ -52,7 +52,7 @@ def monitor(
     notices = alerts.opened(alert) if alert else None
     from gridcast import monitoring, registry
     from gridcast.analysis import pages, watch
-    from gridcast.data import history as histories
+    from gridcast.data import history
     from gridcast.training import backend
 
     found = registry.find(model)
@@ -60,7 +60,7 @@ def monitor(
     again = elsewhere(planned, retrain) if retrain else None
     backend.start("jax", CACHE)
     watched = monitoring.model_of(registry.load(found.uri), store, parent, about, planned)
-    table = histories.read(actuals, watched.preprocessing)
+    table = history.read(actuals, watched.preprocessing)
     try:
         findings = monitoring.find(watched, table, monitoring.Limits(**limits), served)
     except DataError as error:

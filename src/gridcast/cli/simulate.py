@@ -10,7 +10,7 @@ import typer
 
 from gridcast.cli.command import app, out
 from gridcast.cli.options import one_of, write
-from gridcast.errors import ConfigError
+from gridcast.runtime.errors import ConfigError
 
 simulate = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Make up data to try gridcast on.")
 app.add_typer(simulate, name="simulate")

@@ -12,7 +12,7 @@ from gridcast import config, terminal
 from gridcast.cli.command import REPORTS, Backend, File, Workers, app, out
 from gridcast.cli.experiments import place_of, planned_of
 from gridcast.cli.training import champion_on, report_of, train
-from gridcast.errors import GridcastError
+from gridcast.runtime.errors import GridcastError
 
 
 @app.command()

@@ -10,7 +10,8 @@ import psutil
 
 from gridcast import terminal
 from gridcast.cli.command import CACHE, REPORTS, out
-from gridcast.errors import GridcastError, PromotionRefused
+from gridcast.runtime import loading
+from gridcast.runtime.errors import GridcastError, PromotionRefused
 
 if TYPE_CHECKING:
     from gridcast.plan import Plan
@@ -78,10 +79,9 @@ def champion_on(planned: Plan) -> Callable[[dict[str, bytes]], dict[str, float]]
         from gridcast.training import backend
 
         backend.start(planned.backend, CACHE)
-        from gridcast.training import fit
 
         try:
-            return promotion.on_test_span(fit.restore(files), planned)
+            return promotion.on_test_span(loading.restore(files), planned)
         finally:
             backend.release()
 
@@ -90,8 +90,7 @@ def champion_on(planned: Plan) -> Callable[[dict[str, bytes]], dict[str, float]]
 
 def report_of(name: str, store: Store) -> str:
     """Write the report and return its verdict, a sentence a line."""
-    from gridcast.analysis import record
-    from gridcast.analysis import report as reports
+    from gridcast.analysis import record, report
 
-    _, findings = reports.write(record.read(store, name), store, REPORTS)
+    _, findings = report.write(record.read(store, name), store, REPORTS)
     return findings.verdict

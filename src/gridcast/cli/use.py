@@ -11,7 +11,7 @@ from gridcast import terminal
 from gridcast.cli.command import CACHE, app, out
 from gridcast.cli.experiments import on_its_data
 from gridcast.cli.options import levels_of, writable, write
-from gridcast.errors import ConfigError, DataError
+from gridcast.runtime.errors import ConfigError, DataError
 
 
 @app.command()

@@ -24,7 +24,7 @@ from gridcast.config.sections import (
     Transform,
     Window,
 )
-from gridcast.errors import suggest
+from gridcast.runtime.errors import suggest
 
 
 class Experiment(Section):

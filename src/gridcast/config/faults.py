@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from gridcast.errors import suggest
+from gridcast.runtime.errors import suggest
 
 
 def told(fault: Any, section: type[BaseModel]) -> str:

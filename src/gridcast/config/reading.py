@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 
 from gridcast.config.experiment import Experiment
 from gridcast.config.faults import told
-from gridcast.errors import ConfigError, suggest
+from gridcast.runtime.errors import ConfigError, suggest
 
 
 class _Loader(yaml.SafeLoader):

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from gridcast.data import files
-from gridcast.errors import GridcastError
+from gridcast.runtime.errors import GridcastError
 
 
 @dataclass(frozen=True)

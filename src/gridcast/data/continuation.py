@@ -7,10 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from gridcast.data import axis, exhibition, gaps
 from gridcast.data.panel import Panel
-from gridcast.data.preprocessing import Preprocessing
-from gridcast.errors import DataError
+from gridcast.runtime import gaps, time_axis, zero_runs
+from gridcast.runtime.errors import DataError
+from gridcast.runtime.preprocessing import Preprocessing
 
 
 def onward(
@@ -59,7 +59,7 @@ def onward(
     past, future = cube(panel.past, own.past), cube(panel.future, own.future_columns)
     if own.usual:
         usual = np.array(own.usual)[[own.series.index(one) for one in panel.series]]
-        past = np.concatenate([past, exhibition.known(target, usual)[:, :, None]], axis=2)
+        past = np.concatenate([past, zero_runs.known(target, usual)[:, :, None]], axis=2)
     return replace(panel, times=times, target=target, observed=observed, past=past, future=future), begin
 
 
@@ -72,7 +72,7 @@ def _axis(
 ) -> pd.DatetimeIndex:
     """The steps `before`, then those that the `stamps` tell of; a table of some series may lack days of the others."""
     if own.calendar == "regular":
-        return axis.regular(pd.DatetimeIndex(before.append(stamps)), own.frequency)
+        return time_axis.regular(pd.DatetimeIndex(before.append(stamps)), own.frequency)
     if own.closed is not None and not everything:
-        stamps = axis.opened(stamps, own.weekdays, own.closed)
+        stamps = time_axis.opened(stamps, own.weekdays, own.closed)
     return pd.DatetimeIndex(before.append(stamps))

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from gridcast.data import features, listed
-from gridcast.data.features import EVENTS, HOLIDAYS, Dated
-from gridcast.errors import ConfigError, DataError, suggest
+from gridcast.data import listed
+from gridcast.runtime import calendar_features
+from gridcast.runtime.calendar_features import EVENTS, HOLIDAYS, Dated
+from gridcast.runtime.errors import ConfigError, DataError, suggest
 
 YEARS_AHEAD = 10
 """Years beyond the last of the data for which holidays are looked up."""
@@ -33,10 +34,10 @@ def told(found: Sequence[Dated], training: pd.DatetimeIndex, frequency: str) -> 
     """Notes on how far each of `found` is known, and on what marks no step of the `training` span."""
     notes = [f"{one.name}: known to {one.known[1]}, forecasts beyond need a new training" for one in found if one.known]
     names = [one.name for one in found]
-    marks = features.calendar(training, names, frequency, found)
+    marks = calendar_features.calendar(training, names, frequency, found)
     return notes + [
         f"warning: {label}: on no step of the training span, so that nothing is learned of it"
-        for channel, label in enumerate(features.labels(names, found))
+        for channel, label in enumerate(calendar_features.labels(names, found))
         if not marks[:, channel].any()
     ]
 

@@ -18,9 +18,9 @@ import pandas as pd
 from pandas.api.types import union_categoricals
 
 from gridcast.config import Data
-from gridcast.data import features
-from gridcast.data.features import is_column
-from gridcast.errors import DataError, suggest
+from gridcast.runtime import calendar_features
+from gridcast.runtime.calendar_features import is_column
+from gridcast.runtime.errors import DataError, suggest
 
 LINE = "__line__"
 MISSING = ("", "NA", "N/A", "NaN", "nan", "null", "NULL", "None")
@@ -154,7 +154,7 @@ def _wanted(names: list[str], data: Data, path: str) -> list[str]:
     for field, columns in fields.items():
         for column in columns:
             if column not in names:
-                known = [*names, *features.near(column)] if field == "data.future" else names
+                known = [*names, *calendar_features.near(column)] if field == "data.future" else names
                 raise DataError(
                     f"{path}, line 1: no column '{column}' ({field}){suggest(column, known)} "
                     f"(the file has: {', '.join(names)})"

@@ -9,7 +9,7 @@ import pandas as pd
 
 from gridcast.config import Data
 from gridcast.data import files
-from gridcast.data.preprocessing import Preprocessing
+from gridcast.runtime.preprocessing import Preprocessing
 
 
 def read(path: Path, own: Preprocessing) -> pd.DataFrame:

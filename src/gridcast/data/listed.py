@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gridcast.data import files
-from gridcast.errors import DataError, suggest
+from gridcast.runtime.errors import DataError, suggest
 
 
 def read(path: str, field: str, needed: Sequence[str]) -> list[tuple[int, dict[str, str]]]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from gridcast.errors import DataError, suggest
+from gridcast.runtime.errors import DataError, suggest
 
 SUFFIX = ".json"
 """By which a file of labels is told from a column of them."""

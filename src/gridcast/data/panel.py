@@ -10,11 +10,12 @@ import numpy as np
 import pandas as pd
 
 from gridcast.config import Experiment
-from gridcast.data import axis, dated, exhibition, features, gaps, lagged, scaling, splits, windows
-from gridcast.data.features import TREND, Dated, is_column
-from gridcast.data.preprocessing import Preprocessing
+from gridcast.data import dated, splits
 from gridcast.data.sources import ONLY_SERIES, SERIES, TARGET, TIME, Table
-from gridcast.errors import ConfigError, DataError
+from gridcast.runtime import calendar_features, gaps, lag_features, scaling, time_axis, windows, zero_runs
+from gridcast.runtime.calendar_features import TREND, Dated, is_column
+from gridcast.runtime.errors import ConfigError, DataError
+from gridcast.runtime.preprocessing import Preprocessing
 
 TOGETHER = 256
 """Series whose covariates are completed at once: the steps between take five times their memory."""
@@ -146,7 +147,7 @@ def _counts(panel: Panel) -> None:
 
 def _calendar_names(experiment: Experiment) -> None:
     try:
-        features.check(experiment.data.future)
+        calendar_features.check(experiment.data.future)
     except ValueError as error:
         raise ConfigError(f"data.future: {error}") from None
 
@@ -244,7 +245,7 @@ def _times(table: Table, stamps: pd.DatetimeIndex, experiment: Experiment) -> pd
     """The axis of the sorted `stamps` that are in `table`."""
     data = experiment.data
     try:
-        steps = axis.regular(stamps, data.frequency)
+        steps = time_axis.regular(stamps, data.frequency)
     except ValueError:
         raise ConfigError(
             f"data.frequency: '{data.frequency}' is unknown (such as min, 15min, h, D, B, W, M, Q)"
@@ -295,7 +296,7 @@ def preprocessing(panel: Panel, experiment: Experiment, lookback: int) -> Prepro
     columns = panel.columns[:, train]
     # Covariates are always scaled: `none` speaks of the target.
     method = "standard" if options.scale == "none" else options.scale
-    weekdays = axis.weekdays(panel.times[train], data.frequency, data.calendar)
+    weekdays = time_axis.weekdays(panel.times[train], data.frequency, data.calendar)
     scaler = scaling.fit(panel.training_target, options.scale, options.log1p)
     return Preprocessing(
         time=data.time,
@@ -315,12 +316,12 @@ def preprocessing(panel: Panel, experiment: Experiment, lookback: int) -> Prepro
         static=tuple(map(tuple, panel.static.tolist())),
         fallback=tuple(map(tuple, np.median(columns, axis=1).tolist())),
         # Where every step is given for every series, each table shows the whole calendar.
-        closed=None if data.gaps == "error" else axis.closed(panel.times, weekdays),
+        closed=None if data.gaps == "error" else time_axis.closed(panel.times, weekdays),
         dated=panel.dated,
         span=(str(panel.times[train][0]), str(panel.times[train][-1])) if TREND in data.future else None,
         aggregate=data.aggregate,
         categories=tuple(zip(data.static, panel.vocabularies, strict=True)),
-        usual=tuple(exhibition.usual(panel.training_target).tolist()) if data.exhibition == "feature" else (),
+        usual=tuple(zero_runs.usual(panel.training_target).tolist()) if data.exhibition == "feature" else (),
         **(_lagged(panel, experiment, scaler.scale) if experiment.task == "probabilistic" else {}),
     )
 
@@ -330,7 +331,7 @@ def _lagged(panel: Panel, experiment: Experiment, scale: np.ndarray) -> dict[str
     most = panel.spans.train - experiment.window.horizon - longest_lookback(experiment)
     begins = panel.times[np.argmax(np.isfinite(panel.target), axis=1)]
     return {
-        "lags": lagged.lags(experiment.data.frequency, most),
+        "lags": lag_features.lags(experiment.data.frequency, most),
         "begins": tuple(map(str, begins)),
         "seconds": float(np.median(np.diff(panel.times.to_numpy("datetime64[s]")).astype(float))),
         "typical": float(np.exp(np.log(scale).mean())),
@@ -362,14 +363,14 @@ def _exhibited(panel: Panel, use: str) -> Panel:
     if use == "none":
         return panel
     train, end = panel.spans.train, panel.spans.validation
-    usual = exhibition.usual(panel.training_target)
-    closed = exhibition.stretches(panel.target[:, :end], usual)
-    closed[:, :train] = exhibition.stretches(panel.target[:, :train], usual)
+    usual = zero_runs.usual(panel.training_target)
+    closed = zero_runs.stretches(panel.target[:, :end], usual)
+    closed[:, :train] = zero_runs.stretches(panel.target[:, :train], usual)
     done = "left out of training and validation" if use == "mask" else "told by a channel once they are known"
-    told = exhibition.told(closed, panel.series, panel.times)
+    told = zero_runs.told(closed, panel.series, panel.times)
     notes = (*panel.notes, f"in the training and validation spans {told}; {done} (exhibition: {use})")
     if use == "feature":
-        channel = exhibition.known(panel.target, usual)[:, :, None].astype(float)
+        channel = zero_runs.known(panel.target, usual)[:, :, None].astype(float)
         return replace(panel, past=np.concatenate([panel.past, channel], axis=2), notes=notes)
     observed = panel.observed.copy()
     observed[:, :end] &= ~closed

@@ -12,8 +12,9 @@ import numpy as np
 import pandas as pd
 
 from gridcast.config import Data
-from gridcast.data import aggregation, axis, builtin, files, listed, marked
-from gridcast.errors import ConfigError, DataError, suggest
+from gridcast.data import builtin, files, listed, marked
+from gridcast.runtime import resampling, time_axis
+from gridcast.runtime.errors import ConfigError, DataError, suggest
 
 SERIES, TIME, TARGET, LINE, FILE = "__series__", "__time__", "__target__", "__line__", "__file__"
 """Columns of a Table: marked, since a covariate may well be called `time` or `target`."""
@@ -243,18 +244,22 @@ def _aggregated(table: Table, data: Data) -> Table:
     """One row per series and period of `data.frequency`, placed where the first of its rows stands."""
     times, frequency = pd.DatetimeIndex(table.rows[TIME]), data.frequency
     try:
-        begins = axis.begin(times, frequency)
+        begins = time_axis.begin(times, frequency)
     except ValueError:
         raise ConfigError(
             f"data.aggregate: rows cannot be combined by the frequency '{frequency}' (such as 15min, h, D, W, M, Q, Y)"
         ) from None
-    first, last = aggregation.whole(times, frequency)
+    first, last = resampling.whole(times, frequency)
     inside = (begins >= first) & (begins <= last)
-    rows = aggregation.combined(
+    rows = resampling.combined(
         table.rows[inside], frequency, data.aggregate, SERIES, TIME, TARGET, (*data.static, FILE, LINE)
     )
     periods = pd.DatetimeIndex(rows[TIME].unique()).sort_values()
-    if len(rows) == len(table.rows) and len(periods) > 1 and (axis.end(periods[:-1], frequency) < periods[1:]).all():
+    if (
+        len(rows) == len(table.rows)
+        and len(periods) > 1
+        and (time_axis.end(periods[:-1], frequency) < periods[1:]).all()
+    ):
         raise DataError(
             f"data.aggregate: no two rows of {data.source} lie in periods of frequency {frequency} that follow each "
             f"other, such as {periods[0]} and {periods[1]}: they are coarser, with nothing to combine; write a coarser "

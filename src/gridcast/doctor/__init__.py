@@ -9,7 +9,7 @@ from pathlib import Path
 
 from gridcast.doctor import cache, disk, installation, store
 from gridcast.doctor.finding import Check, Finding, Project
-from gridcast.errors import GridcastError
+from gridcast.runtime.errors import GridcastError
 from gridcast.tracking import DEFAULT_URI, Store
 
 __all__ = ["CHECKS", "Finding", "examine", "mend"]

@@ -7,7 +7,7 @@ import sqlite3
 from pathlib import Path
 
 from gridcast import database
-from gridcast.errors import TrackingError
+from gridcast.runtime.errors import TrackingError
 
 
 def rebuild(path: Path) -> str:

@@ -16,7 +16,7 @@ from typing import Any
 from gridcast import database, lease, locations, tracking
 from gridcast.doctor.finding import Finding, Project
 from gridcast.doctor.repair import rebuild
-from gridcast.errors import GridcastError, TrackingError
+from gridcast.runtime.errors import GridcastError, TrackingError
 from gridcast.tracking import Store
 
 UNSET = f"unset MLFLOW_TRACKING_URI, or set it to {tracking.DEFAULT_URI} or the address of a server"

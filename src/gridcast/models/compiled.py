@@ -18,9 +18,9 @@ import jax
 import jax.export
 import numpy as np
 
-from gridcast.forecaster import Forecaster
-from gridcast.models.sampling import Weights
-from gridcast.routing import Routes
+from gridcast.runtime.forecaster import Forecaster
+from gridcast.runtime.per_series import Routes
+from gridcast.runtime.sampling import Weights
 
 SIZES = (1, 4, 16, 64, 512)
 """Windows of each compiled program: fewer are filled up, more go through the largest one after the other."""

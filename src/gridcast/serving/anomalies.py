@@ -9,7 +9,7 @@ import anyio.to_thread
 from fastapi import APIRouter, Query, Request, UploadFile
 from fastapi.responses import Response
 
-from gridcast.data import history as histories
+from gridcast.data import history
 from gridcast.serving import answers, questions, schemas
 from gridcast.serving.service import KEY, as_csv, as_json, now, read_table, refusing, service_of, visit_of, wants_json
 
@@ -51,7 +51,7 @@ async def anomalies_csv(
     """Score the steps of a CSV file with the experiment's own column names; CSV out, or JSON where asked for."""
     service, visit = service_of(request), visit_of(request)
     served = service.models.get(model)
-    reader = functools.partial(histories.sensors, own=served.detector.preprocessing)
+    reader = functools.partial(history.sensors, own=served.detector.preprocessing)
     visit.model, content = served.name, await file.read()
 
     def work() -> questions.Readings:

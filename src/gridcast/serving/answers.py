@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from gridcast.anomaly import events
-from gridcast.anomaly.detector import ANOMALY, SCORE, THRESHOLD
-from gridcast.forecaster import ANSWERED, FORECAST, ROLLED, label
+from gridcast.runtime import events
+from gridcast.runtime.detector import ANOMALY, SCORE, THRESHOLD
+from gridcast.runtime.forecaster import ANSWERED, FORECAST, ROLLED, label
 from gridcast.serving.questions import Asked, Readings
 from gridcast.serving.refusals import Refusal, wrong
 from gridcast.serving.rows import keyed

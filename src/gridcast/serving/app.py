@@ -16,7 +16,7 @@ from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
 from gridcast import __version__
-from gridcast.errors import ConfigError
+from gridcast.runtime.errors import ConfigError
 from gridcast.serving import administration, anomalies, forecasts, loading, overview, page, refusals, schemas
 from gridcast.serving.aside import Aside
 from gridcast.serving.book import Book

@@ -12,11 +12,11 @@ import pandas as pd
 
 from gridcast import registry
 from gridcast.anomaly import detection
-from gridcast.anomaly.detector import SCORE, Detector, Usual
-from gridcast.anomaly.running import Seen
-from gridcast.data import axis
-from gridcast.data.preprocessing import Preprocessing
-from gridcast.errors import DataError, TrackingError
+from gridcast.runtime import time_axis
+from gridcast.runtime.detector import SCORE, Detector, Usual
+from gridcast.runtime.errors import DataError, TrackingError
+from gridcast.runtime.preprocessing import Preprocessing
+from gridcast.runtime.running_threshold import Seen
 
 SHOWN = 480
 """Steps of an example, at most."""
@@ -73,7 +73,7 @@ def usual(own: Detector) -> pd.DataFrame:
     """A table that a detector must be able to read, whatever data it was trained on."""
     steps, scaler = own.needed + 1, own.preprocessing.target_scaler
     scaled = np.tile(np.resize(np.linspace(0.2, 0.8, 7), steps), (len(own.sensors), 1))
-    times = axis.following(pd.Timestamp("2020-01-01"), steps, own.frequency, own.preprocessing.weekdays)
+    times = time_axis.following(pd.Timestamp("2020-01-01"), steps, own.frequency, own.preprocessing.weekdays)
     return pd.DataFrame({own.time: times, **dict(zip(own.sensors, scaler.inverse(scaled), strict=True))})
 
 

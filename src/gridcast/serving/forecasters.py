@@ -10,12 +10,12 @@ import numpy as np
 import pandas as pd
 
 from gridcast import registry
-from gridcast.data import axis
-from gridcast.data.preprocessing import Preprocessing
-from gridcast.errors import DataError, TrackingError
-from gridcast.forecaster import FORECAST, Forecaster
-from gridcast.models.quantiles import Quantiles
-from gridcast.routing import Route, Routes
+from gridcast.runtime import time_axis
+from gridcast.runtime.errors import DataError, TrackingError
+from gridcast.runtime.forecaster import FORECAST, Forecaster
+from gridcast.runtime.per_series import Route, Routes
+from gridcast.runtime.preprocessing import Preprocessing
+from gridcast.runtime.quantiles import Quantiles
 from gridcast.serving.rows import frame
 
 
@@ -82,7 +82,7 @@ def usual(own: Preprocessing) -> pd.DataFrame:
     """A history of the first series that the model must be able to read, whatever data it was trained on."""
     steps = own.lookback + max(own.lags, default=0) + max(own.usual, default=0)
     end = pd.Timestamp(own.span[1]) if own.span else pd.Timestamp("2020-01-01")
-    times = axis.following(end, steps + own.horizon, own.frequency, own.weekdays)
+    times = time_axis.following(end, steps + own.horizon, own.frequency, own.weekdays)
     scaled = np.tile(np.linspace(0.2, 0.8, 7), -(-steps // 7))[None, :steps]
     target = own.target_scaler.inverse(scaled, np.array([0]))[0]
     series = {"id": own.series[0], "history": [{"time": time} for time in times[:steps]]}

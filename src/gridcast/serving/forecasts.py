@@ -12,7 +12,7 @@ from fastapi import APIRouter, Query, Request, UploadFile
 from fastapi.responses import Response
 
 from gridcast.data import history as histories
-from gridcast.errors import DataError
+from gridcast.runtime.errors import DataError
 from gridcast.serving import answers, questions, refusals, schemas
 from gridcast.serving.guard import Visit
 from gridcast.serving.models import Served

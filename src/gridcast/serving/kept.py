@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from gridcast.errors import ConfigError, DataError, suggest
+from gridcast.runtime.errors import ConfigError, DataError, suggest
 
 CHAMPION, SHADOW = "champion", "shadow"
 """Roles: who answered, and who was asked beside it without being heard."""

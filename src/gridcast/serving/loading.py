@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from gridcast import evaluation, registry, tracking
-from gridcast.anomaly.detector import Detector, whole
-from gridcast.errors import GridcastError, TrackingError
-from gridcast.forecaster import Forecaster
+from gridcast.runtime.detector import Detector, whole
+from gridcast.runtime.errors import GridcastError, TrackingError
+from gridcast.runtime.forecaster import Forecaster
 from gridcast.serving import detectors, forecasters
 
 NICE = 10

@@ -17,10 +17,10 @@ import numpy as np
 import pandas as pd
 
 from gridcast import registry
-from gridcast.anomaly.detector import Detector
-from gridcast.data import axis
-from gridcast.data.preprocessing import Preprocessing
-from gridcast.forecaster import Forecaster
+from gridcast.runtime import time_axis
+from gridcast.runtime.detector import Detector
+from gridcast.runtime.forecaster import Forecaster
+from gridcast.runtime.preprocessing import Preprocessing
 from gridcast.serving import detectors, forecasters
 from gridcast.serving.batching import Together
 from gridcast.serving.loading import Load, Loaded
@@ -209,5 +209,5 @@ def masked(text: str) -> str:
 
 
 def _step(own: Preprocessing) -> np.timedelta64:
-    first, second = axis.following(pd.Timestamp("2001-01-01"), 2, own.frequency)
+    first, second = time_axis.following(pd.Timestamp("2001-01-01"), 2, own.frequency)
     return (second - first).to_timedelta64()

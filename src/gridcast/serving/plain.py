@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from gridcast.anomaly.detector import Detector
-from gridcast.data import axis
-from gridcast.forecaster import Forecaster
 from gridcast.models.compiled import Compiled
+from gridcast.runtime import time_axis
+from gridcast.runtime.detector import Detector
+from gridcast.runtime.forecaster import Forecaster
 from gridcast.serving import answers, schemas
 from gridcast.serving.questions import LARGEST, Asked, risen
 
@@ -61,7 +61,7 @@ class Plain:
         """Remember the days of a `question` that was answered as `asked`."""
         texts, own, placed = tuple([step.time for step in question.series[0].history]), self._own, asked.placed
         back, horizon = own.lookback, asked.horizon
-        if not self._possible or len(question.series) > 1 or len(texts) > axis.REMEMBERED or horizon > own.horizon:
+        if not self._possible or len(question.series) > 1 or len(texts) > time_axis.REMEMBERED or horizon > own.horizon:
             return
         if placed.origin[0] != back or not np.array_equal(risen(texts, "")[-back:], placed.times[:back]):
             return  # steps were filled

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from gridcast.anomaly.detector import channels
-from gridcast.data import axis
-from gridcast.errors import DataError
+from gridcast.runtime import time_axis
+from gridcast.runtime.detector import channels
+from gridcast.runtime.errors import DataError
 from gridcast.serving import refusals, schemas
 from gridcast.serving.limits import Limits
 from gridcast.serving.refusals import wrong
@@ -22,6 +22,7 @@ from gridcast.serving.rows import frame
 
 if TYPE_CHECKING:
     from gridcast.serving.models import Served
+
 
 EARLIEST = dt.datetime(1700, 1, 1)  # without a time zone, as in training
 AHEAD = dt.timedelta(days=1)
@@ -204,7 +205,7 @@ def _stamps(
 ) -> np.ndarray:
     """The times of `steps` (datetime64[us]), in UTC. Raises Refusal unless they rise from `after` to `until`."""
     texts = tuple([step.time for step in steps])
-    found = (risen if len(texts) <= axis.REMEMBERED else risen.__wrapped__)(texts, place)
+    found = (risen if len(texts) <= time_axis.REMEMBERED else risen.__wrapped__)(texts, place)
     if after is not None and found[0] <= after:
         raise _not_later(f"{place}[0].time", same=bool(found[0] == after))
     if found[-1] > np.datetime64(until):

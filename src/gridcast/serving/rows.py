@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from gridcast.data.preprocessing import Preprocessing
+from gridcast.runtime.preprocessing import Preprocessing
 
 
 def frame(own: Preprocessing, series: Mapping[str, Any]) -> pd.DataFrame:

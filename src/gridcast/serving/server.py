@@ -15,6 +15,7 @@ from gridcast.serving.settings import Settings
 if TYPE_CHECKING:
     import uvicorn
 
+
 SLICE = 0.001
 """Seconds that one thread may hold Python while others wait; its own 0.005 would be felt in an answer's time."""
 

@@ -16,7 +16,7 @@ from fastapi.responses import Response
 from fastapi.security import APIKeyHeader
 from pydantic_core import to_json
 
-from gridcast.errors import DataError
+from gridcast.runtime.errors import DataError
 from gridcast.serving import logs, refusals, schemas
 from gridcast.serving.aside import Aside
 from gridcast.serving.book import Book

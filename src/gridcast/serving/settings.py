@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from gridcast.errors import ConfigError
+from gridcast.runtime.errors import ConfigError
 from gridcast.serving.limits import Limits
 
 TOKEN = "GRIDCAST_ADMIN_TOKEN"  # noqa: S105 - the name of the variable that holds it

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from gridcast.errors import GridcastError
+from gridcast.runtime.errors import GridcastError
 
 CORES = "1"
 """XLA divides work by the cores that it sees, and the last bits of a sum follow."""

@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from gridcast import conformal, metrics
-from gridcast.anomaly import detection, events, injection, scoring, thresholds, whitening
-from gridcast.anomaly.detector import MINIMUM, Detector
+from gridcast import metrics
+from gridcast.anomaly import detection, injection, scoring, thresholds, whitening
 from gridcast.config import Configuration
-from gridcast.forecaster import Forecaster
-from gridcast.models.quantiles import Quantiles
+from gridcast.runtime import conformal, events
+from gridcast.runtime.detector import MINIMUM, Detector
+from gridcast.runtime.forecaster import Forecaster
+from gridcast.runtime.quantiles import Quantiles
 from gridcast.training.material import Material
 
 BESIDE = (0.05, 0.25)

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from gridcast import importance, metrics
-from gridcast.forecaster import Forecaster, inputs
-from gridcast.training import fit
+from gridcast.runtime import loading
+from gridcast.runtime.forecaster import Forecaster, inputs
 from gridcast.training.material import Material
 
 WINDOWS, STEPS = 2000, 40_000
@@ -25,7 +25,7 @@ def explain(material: Material, files: dict[str, bytes]) -> dict[str, Any]:
     windows, error, permuted (as `importance.permutation`) and attention (as `importance.attention`, may be empty).
     Nothing for a forecaster of many networks, of which each leans on something else.
     """
-    forecaster, random = fit.restore(files), np.random.default_rng(0)
+    forecaster, random = loading.restore(files), np.random.default_rng(0)
     if forecaster.routes:
         return {}
     forecaster = _with_few_paths(forecaster)

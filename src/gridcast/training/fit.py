@@ -14,15 +14,16 @@ from typing import Any
 import keras
 import numpy as np
 
-from gridcast import evaluation, forecaster, metrics
-from gridcast.anomaly import detection, detector
+from gridcast import evaluation, metrics
+from gridcast.anomaly import detection
 from gridcast.anomaly.detection import Detection
 from gridcast.config import Configuration
-from gridcast.errors import Diverged, GridcastError
 from gridcast.evaluation import Forecasts
-from gridcast.forecaster import NETWORK, SETTINGS
 from gridcast.grid import Run
 from gridcast.models.recurrent import Shape, build
+from gridcast.runtime import loading
+from gridcast.runtime.errors import Diverged, GridcastError
+from gridcast.runtime.forecaster import NETWORK, SETTINGS
 from gridcast.training import backend, calibration, objective
 from gridcast.training.checkpoint import BEST, Checkpoint, Clock
 from gridcast.training.material import Material
@@ -265,17 +266,9 @@ def _saved(network: keras.Model) -> bytes:
         return path.read_bytes()
 
 
-def restore(files: dict[str, bytes]) -> Any:
-    """The forecaster, or the detector, whose `files` an Outcome carries."""
-    with tempfile.TemporaryDirectory() as folder:
-        for name, content in files.items():
-            Path(folder, name).write_bytes(content)
-        return (detector if detector.DETECTOR in json.loads(files[SETTINGS]) else forecaster).load(folder)
-
-
 def evaluate(material: Material, files: dict[str, bytes], span: str = "test") -> Forecasts | Detection:
     """Forecasts of the forecaster in `files` over a span; what a detector says of the test span."""
-    own = restore(files)
+    own = loading.restore(files)
     if material.anomaly is not None:
         return detection.answers(own, material)
     # A rule that reads little is to be tested on the windows that the baselines have.
@@ -286,7 +279,7 @@ def evaluate(material: Material, files: dict[str, bytes], span: str = "test") ->
 
 def combined(material: Material, files: dict[str, bytes]) -> Outcome:
     """The ensemble of detectors in `files`, its threshold fitted, as its scores are those of no member."""
-    measured, own = calibration.limited(material, restore(files))
+    measured, own = calibration.limited(material, loading.restore(files))
     return Outcome({}, measured, (), files | {SETTINGS: json.dumps(own.to_json()).encode()})
 
 

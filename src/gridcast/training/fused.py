@@ -18,8 +18,8 @@ import numpy as np
 
 from gridcast import grid
 from gridcast.bundle import DamagedError
-from gridcast.errors import Diverged, GridcastError
 from gridcast.grid import Run
+from gridcast.runtime.errors import Diverged, GridcastError
 from gridcast.training import backend, checkpoint, fit, objective
 from gridcast.training.abreast import lanes
 from gridcast.training.material import Material

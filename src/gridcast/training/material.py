@@ -9,13 +9,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from gridcast.anomaly import detector
 from gridcast.config import Anomaly, Configuration, Experiment, Probabilistic
-from gridcast.data import gaps, windows
 from gridcast.data.panel import Panel, longest_lookback, preprocessing
-from gridcast.data.preprocessing import Preprocessing
 from gridcast.data.splits import Spans
 from gridcast.models import baselines
+from gridcast.runtime import detector, gaps, windows
+from gridcast.runtime.preprocessing import Preprocessing
 
 
 @dataclass(frozen=True)

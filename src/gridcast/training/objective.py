@@ -16,13 +16,13 @@ import numpy as np
 from keras import ops
 
 from gridcast.config import Configuration
-from gridcast.data import lagged, windows
-from gridcast.data.preprocessing import Preprocessing
-from gridcast.forecaster import inputs
 from gridcast.grid import Run
 from gridcast.models import autoencoder, autoregressive, direct, recurrent
-from gridcast.models.likelihoods import DIRECT, LIKELIHOODS, Likelihood, rising
-from gridcast.models.quantiles import trained
+from gridcast.runtime import lag_features, windows
+from gridcast.runtime.forecaster import inputs
+from gridcast.runtime.likelihoods import DIRECT, LIKELIHOODS, Likelihood, rising
+from gridcast.runtime.preprocessing import Preprocessing
+from gridcast.runtime.quantiles import trained
 from gridcast.training.material import Material
 
 POINT_LOSSES = {
@@ -223,8 +223,8 @@ def _shape(own: Preprocessing, categories: tuple[int, ...], parameters: int) -> 
 def _read(own: Preprocessing, data: Data, index: Any, arrays: Any) -> tuple[dict[str, Any], Any]:
     """Inputs and targets (n, lookback + horizon, 4) of the windows `index` (n, 2)."""
     channels, codes = data["channels"], data["codes"]
-    around = lagged.gather(channels, index, own.lookback, own.horizon, 0, arrays)
-    centre, level = lagged.units(around[:, : own.lookback], own.centred, arrays)
+    around = lag_features.gather(channels, index, own.lookback, own.horizon, 0, arrays)
+    centre, level = lag_features.units(around[:, : own.lookback], own.centred, arrays)
     steps = index[:, 1, None] + np.arange(-own.lookback, own.horizon)
     counts = data["observed"][index[:, 0, None], steps] & arrays.isfinite(around)
     scale = arrays.asarray(own.target_scaler.scale, np.float32)[codes[index[:, 0]]]

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from gridcast.errors import ConfigError, suggest
 from gridcast.models.baselines import smoothing
 from gridcast.models.baselines.arima import auto_arima
 from gridcast.models.baselines.intermittent import SHARE, croston, tsb
@@ -18,6 +17,7 @@ from gridcast.models.baselines.prophet import prophet
 from gridcast.models.baselines.regression import ridge, trees
 from gridcast.models.baselines.smoothing import ets, theta
 from gridcast.models.baselines.task import Forecast, Task
+from gridcast.runtime.errors import ConfigError, suggest
 
 __all__ = ["AUTO", "BASELINES", "NAIVE", "SEASONAL", "Forecast", "Task", "find_period", "possible", "terms"]
 

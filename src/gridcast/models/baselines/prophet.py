@@ -7,9 +7,9 @@ import logging
 import numpy as np
 import pandas as pd
 
-from gridcast.errors import GridcastError
 from gridcast.models.baselines.alone import each
 from gridcast.models.baselines.task import Forecast, Task
+from gridcast.runtime.errors import GridcastError
 
 REFITS = 10
 """Origins of a series at which Prophet is fitted anew; between them its last fit goes on."""

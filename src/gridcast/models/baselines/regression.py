@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from gridcast.data import windows
 from gridcast.models.baselines.residuals import around
 from gridcast.models.baselines.task import Forecast, Task
+from gridcast.runtime import windows
 
 ROWS = 50_000
 """Rows that trees are grown on, each a window and a step: more bring little but time."""

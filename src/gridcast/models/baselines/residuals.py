@@ -7,8 +7,8 @@ from collections.abc import Callable
 import numpy as np
 
 from gridcast import metrics
-from gridcast.data import windows
 from gridcast.models.baselines.task import Forecast, Task
+from gridcast.runtime import windows
 
 ENOUGH = 20
 """Errors of its own that a series needs for quantiles of its own."""

@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from gridcast.data import gaps
 from gridcast.models.baselines.alone import each, filtered
 from gridcast.models.baselines.residuals import around
 from gridcast.models.baselines.task import Forecast, Task
+from gridcast.runtime import gaps
 
 LARGE = 200_000
 """Series times training steps times period from which the starting state of ETS is guessed, not fitted.

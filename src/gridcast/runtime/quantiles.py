@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from ..conformal import Correction
-from ..errors import DataError
+from .conformal import Correction
+from .errors import DataError
 from .likelihoods import DIRECT, LIKELIHOODS, rising
 from .sampling import paths
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from ..errors import DataError, suggest
-from . import aggregation, axis, exhibition, gaps
+from . import gaps, resampling, time_axis, zero_runs
+from .errors import DataError, suggest
 from .preprocessing import Preprocessing
 
 SERIES, TIME = "__series__", "__time__"
@@ -113,7 +113,7 @@ def checked(table: pd.DataFrame, own: Preprocessing) -> tuple[pd.DataFrame, list
             raise DataError(f"series '{found}' was not in the training data{suggest(found, own.series)}")
     _warn_of_categories(table, rows[SERIES], own)
     if own.aggregate != "none":
-        rows = aggregation.history(rows, own.frequency, own.aggregate, SERIES, TIME, own.target)
+        rows = resampling.history(rows, own.frequency, own.aggregate, SERIES, TIME, own.target)
     again = rows.duplicated([SERIES, TIME]).to_numpy()
     if again.any():
         row = int(np.flatnonzero(again)[0])
@@ -166,7 +166,7 @@ def _on_axis(
     seen = stamps[given]
     if not (seen[1:] > seen[:-1]).all():
         seen = np.unique(seen)
-    times, end = axis.laid(seen, horizon, own.frequency, own.calendar, own.weekdays, own.closed)
+    times, end = time_axis.laid(seen, horizon, own.frequency, own.calendar, own.weekdays, own.closed)
     at = np.minimum(times.searchsorted(stamps), len(times) - 1)
     known = times[at] == stamps
     # Rows on stamps that are no steps of the axis would vanish in silence.
@@ -184,7 +184,7 @@ def _on_axis(
     matrix[1:, missing & (np.arange(len(times)) < origin[:, None])] = np.nan
     columns = matrix[1:].transpose(1, 2, 0)
     if own.usual:
-        flags = exhibition.known(target, np.array(own.usual)[codes]).astype(float)
+        flags = zero_runs.known(target, np.array(own.usual)[codes]).astype(float)
         flags[np.arange(len(times)) >= origin[:, None]] = np.nan
         columns = np.insert(columns, len(own.past), flags, axis=2)
     return Request(ids, codes, {}, times, target, columns, origin)

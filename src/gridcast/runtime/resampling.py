@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from . import axis
+from . import time_axis
 
 
 def whole(times: pd.DatetimeIndex, frequency: str) -> tuple[pd.Timestamp, pd.Timestamp]:
@@ -19,13 +19,13 @@ def whole(times: pd.DatetimeIndex, frequency: str) -> tuple[pd.Timestamp, pd.Tim
     two lie in one period are periods already.
     """
     stamps = times.unique().sort_values()
-    begins = axis.begin(stamps, frequency)
+    begins = time_axis.begin(stamps, frequency)
     if not begins.has_duplicates:
         return begins[0], begins[-1]
     every = begins.unique()
     pause = pd.Timedelta(np.quantile(np.diff(stamps.to_numpy()).astype("timedelta64[ns]").astype(float), 0.95))
     late = stamps[0] - every[0] >= max(pause, pd.Timedelta(1))
-    early = stamps[-1] + pause < axis.end(every[-1:], frequency)[0]
+    early = stamps[-1] + pause < time_axis.end(every[-1:], frequency)[0]
     return every[min(int(late), len(every) - 1)], every[-1 - int(early and len(every) > 1)]
 
 
@@ -38,7 +38,7 @@ def combined(
     the earliest row has them, all others by their mean.
     """
     ordered = rows.sort_values(time, kind="stable")
-    begins = axis.begin(pd.DatetimeIndex(ordered[time]), frequency)
+    begins = time_axis.begin(pd.DatetimeIndex(ordered[time]), frequency)
     groups = ordered.assign(**{time: begins}).groupby([series, time], observed=True)
     others = [str(column) for column in rows if column not in (series, time, target, *firsts)]
     parts: list[Any] = [groups[target].sum(min_count=1) if rule == "sum" else groups[target].agg(rule)]
@@ -57,7 +57,7 @@ def history(rows: pd.DataFrame, frequency: str, rule: str, series: str, time: st
     if not given.any():
         return combined(rows, frequency, rule, series, time, target)
     first, last = whole(pd.DatetimeIndex(rows.loc[given, time]), frequency)
-    begins = axis.begin(pd.DatetimeIndex(rows[time]), frequency)
+    begins = time_axis.begin(pd.DatetimeIndex(rows[time]), frequency)
     ahead = begins > last
     kept = rows.assign(**{target: rows[target].mask(ahead)})
     # As in training, a row without a target brings nothing to a period that has one.

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from ..errors import DataError
-from . import axis
+from . import time_axis
+from .errors import DataError
 
 CYCLES = {
     "minute_of_hour": 60,
@@ -88,7 +88,7 @@ def calendar(
     day, see `axis.days`. `trend` grows from 0 to 1 over the training span, whose first and last
     stamp is `span`, and goes on. Raises DataError for steps beyond what is known of holidays.
     """
-    work = _calendar if len(times) <= axis.REMEMBERED else _calendar.__wrapped__
+    work = _calendar if len(times) <= time_axis.REMEMBERED else _calendar.__wrapped__
     return work(np.asarray(times, "datetime64[us]").tobytes(), tuple(names), frequency, tuple(dated), span)
 
 
@@ -158,7 +158,7 @@ def _marked(times: pd.DatetimeIndex, frequency: str, dated: Dated) -> list[np.nd
     """For each channel the share of marked days (len(times),) of each step."""
     if not len(times):
         return [np.zeros(0) for _ in dated.channels]
-    first, after = (found.to_numpy("datetime64[D]").astype(int) for found in axis.days(times, frequency))
+    first, after = (found.to_numpy("datetime64[D]").astype(int) for found in time_axis.days(times, frequency))
     if dated.known:
         since, until = (_day(text) for text in dated.known)
         beyond = np.flatnonzero((first < since) | (after - 1 > until))

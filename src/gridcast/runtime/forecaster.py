@@ -7,25 +7,20 @@ Keras only, each other by relative paths, and Keras only once a network is neede
 from __future__ import annotations
 
 import itertools
-import json
-import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from .data import lagged, windows
-from .data import request as requests
-from .data.preprocessing import Preprocessing
-from .data.request import Request
+from . import input_table, lag_features, windows
 from .errors import DataError
-from .models.quantiles import Quantiles
-from .routing import ROUTES, Member, Route, Routes
-from .routing import read as read_routes
+from .input_table import Request
+from .per_series import Route, Routes
+from .preprocessing import Preprocessing
+from .quantiles import Quantiles
 
 NETWORK, SETTINGS, MEMBERS = "model.keras", "forecaster.json", "members.json"
 FORECAST, ROLLED, ANSWERED = "forecast", "rolled_forward", "model"
@@ -44,7 +39,7 @@ def inputs(preprocessing: Preprocessing, channels: Any, index: Any, series: Any,
     if own.lags:
         size = arrays.asarray(own.sizes, np.float32)[codes]
         reach = own.lookback, own.horizon, own.lags, known
-        found["signal"] = lagged.signal(channels, index, *reach, size, own.centred, arrays)
+        found["signal"] = lag_features.signal(channels, index, *reach, size, own.centred, arrays)
     else:
         found["history"] = windows.inputs(channels, index, own.lookback)
         if channels.shape[2] > known:
@@ -140,9 +135,9 @@ class Forecaster:
     def units_of(self, channels: np.ndarray, index: np.ndarray, series: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Centre and scale (n,) in data units, in which a network with quantiles sees the windows `index` (n, 2)."""
         own = self.preprocessing
-        context = lagged.gather(channels, index, own.lookback, 0, 0)
+        context = lag_features.gather(channels, index, own.lookback, 0, 0)
         size = own.target_scaler.scale[series[index[:, 0]]]
-        centre, scale = lagged.units(context, own.centred)
+        centre, scale = lag_features.units(context, own.centred)
         return centre * size, scale * size
 
     def predict(self, table: pd.DataFrame, params: Mapping[str, Any] | None = None) -> pd.DataFrame:
@@ -183,14 +178,14 @@ class Forecaster:
 
     def read(self, table: pd.DataFrame, horizon: int) -> Request:
         """What `answers` forecasts `horizon` steps of: a table, see `predict`. Raises DataError."""
-        return self._within_reach(requests.read(table, self.preprocessing, self.lookbacks, self._whole(horizon)))
+        return self._within_reach(input_table.read(table, self.preprocessing, self.lookbacks, self._whole(horizon)))
 
     def placed(
         self, ids: Sequence[str], where: np.ndarray, stamps: np.ndarray, values: np.ndarray, horizon: int
     ) -> Request:
         """The same of rows that are checked already, see `request.placed`. Raises DataError."""
         own, whole = self.preprocessing, self._whole(horizon)
-        return self._within_reach(requests.placed(ids, where, stamps, values, own, self.lookbacks, whole))
+        return self._within_reach(input_table.placed(ids, where, stamps, values, own, self.lookbacks, whole))
 
     def _within_reach(self, request: Request) -> Request:
         """The request without the steps that no network reads."""
@@ -274,51 +269,3 @@ class Forecaster:
 def label(level: float) -> str:
     """Name of the column of forecasts at `level`, such as `q0.1`."""
     return f"q{level:g}"
-
-
-def load(folder: Path | str) -> Forecaster:
-    """The forecaster kept in `folder`: `forecaster.json` with `model.keras`, `routes.json` or `members.json`."""
-    folder = Path(folder)
-    if (folder / ROUTES).exists():
-        whole = _read(folder, SETTINGS)
-        return replace(whole, network=_routes(folder, whole.preprocessing.horizon))
-    if (folder / MEMBERS).exists():
-        kept = json.loads((folder / MEMBERS).read_text(encoding="utf-8"))
-        members = tuple(_read(folder, *files) for files in kept["members"])
-        return replace(_read(folder, SETTINGS), members=members, weights=kept["weights"] and tuple(kept["weights"]))
-    return _read(folder, SETTINGS, NETWORK)
-
-
-def _read(folder: Path, settings: str, network: str | None = None) -> Forecaster:
-    """What the files of these names say."""
-    import keras
-
-    content = json.loads((folder / settings).read_text(encoding="utf-8"))
-    return Forecaster(
-        Preprocessing.from_json(content),
-        keras.saving.load_model(folder / network, compile=False) if network else None,
-        Quantiles.from_json(content["quantiles"]) if "quantiles" in content else None,
-    )
-
-
-def _routes(folder: Path, horizon: int) -> Routes:
-    """The networks kept in `folder`: one is built for each shape, the others of it bring their weights."""
-    import keras
-
-    routes = read_routes((folder / ROUTES).read_text(encoding="utf-8"))
-    built: dict[bytes, Any] = {}
-    members = {}
-    for name in dict.fromkeys(route.network for route in routes if route.network is not None):
-        with zipfile.ZipFile(folder / name) as kept:
-            shape = kept.read("config.json")
-        if shape in built:
-            built[shape].load_weights(folder / name)
-        else:
-            built[shape] = keras.saving.load_model(folder / name, compile=False)
-        members[name] = Member(built[shape], built[shape].get_weights())
-    return Routes(routes, members, horizon)
-
-
-def _load_pyfunc(path: str) -> Forecaster:
-    """Door for `mlflow.pyfunc.load_model`, which calls it by this name."""
-    return load(path)

@@ -5,22 +5,18 @@ It travels inside every logged model, see forecaster.py.
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
+from dataclasses import asdict, dataclass, field
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
 import pandas as pd
 
-from ..data import axis, request, windows
-from ..data.preprocessing import Preprocessing
-from ..errors import DataError, suggest
-from ..forecaster import MEMBERS, NETWORK, SETTINGS
-from . import running
+from . import input_table, running_threshold, time_axis, windows
+from .errors import DataError, suggest
+from .preprocessing import Preprocessing
 
 SCORE, THRESHOLD, ANOMALY = "score", "threshold", "anomaly"
 """Columns of an answer besides the time and the sensors."""
@@ -89,7 +85,7 @@ class Detector:
     least: int = 1
     gap: int = 0
     members: tuple[Detector, ...] = ()
-    seen: running.Seen | None = None
+    seen: running_threshold.Seen | None = None
     combine: str = "mean"
 
     @property
@@ -203,7 +199,7 @@ class Detector:
 
     def limits(self, score: np.ndarray) -> np.ndarray:
         """The threshold of each step (steps,) whose `score` (steps,) that is, the first after what was seen so far."""
-        return running.limits(score, self.threshold, self.level, self.seen)
+        return running_threshold.limits(score, self.threshold, self.level, self.seen)
 
     def predict(self, table: pd.DataFrame, params: Mapping[str, Any] | None = None) -> pd.DataFrame:  # noqa: ARG002
         """A row for each step of `table`, missing ones in between too: time, `score`, `threshold`, `anomaly`, sensors.
@@ -239,13 +235,13 @@ class Detector:
                 near = suggest(column, (str(name) for name in table.columns if name not in wanted))
                 raise DataError(f"no column '{column}'{near} (needed: {', '.join(wanted)})")
         table = table.reset_index(drop=True)
-        stamps = pd.DatetimeIndex(request.stamps(table[self.time], self.time))
+        stamps = pd.DatetimeIndex(input_table.stamps(table[self.time], self.time))
         if stamps.has_duplicates:
             row = int(np.flatnonzero(stamps.duplicated())[0])
             raise DataError(f"row {row}: {stamps[row]} stands twice")
         times = stamps.sort_values()
         if own.calendar == "regular" and len(times):
-            times = axis.regular(times, own.frequency)
+            times = time_axis.regular(times, own.frequency)
             if len(off := stamps[~stamps.isin(times)]):
                 raise DataError(f"time {off[0]} is off the axis of frequency {own.frequency}")
         if len(times) < self.needed:
@@ -282,30 +278,12 @@ class Detector:
         return {**self.preprocessing.to_json(), DETECTOR: own}
 
 
-def load(folder: Path | str) -> Detector:
-    """The detector kept in `folder`: `forecaster.json` with `model.keras` or `members.json`."""
-    folder = Path(folder)
-    if not (folder / MEMBERS).exists():
-        return _read(folder, SETTINGS, NETWORK)
-    kept = json.loads((folder / MEMBERS).read_text(encoding="utf-8"))
-    return replace(_read(folder, SETTINGS), members=tuple(_read(folder, *files) for files in kept["members"]))
-
-
-def _read(folder: Path, settings: str, network_file: str | None = None) -> Detector:
-    """What the files of these names say."""
-    import keras
-
-    content = json.loads((folder / settings).read_text(encoding="utf-8"))
-    network = keras.saving.load_model(folder / network_file, compile=False) if network_file else None
-    usual = tuple(Usual(np.array(mean), np.array(whitening)) for mean, whitening in content[DETECTOR]["usual"])
-    own = content[DETECTOR] | {"usual": usual}
-    own |= {"seen": running.Seen(**own["seen"])} if "seen" in own else {}
-    return Detector(Preprocessing.from_json(content), network, **own)
-
-
-def _load_pyfunc(path: str) -> Detector:
-    """Door for `mlflow.pyfunc.load_model`, which calls it by this name."""
-    return load(path)
+def from_json(content: dict[str, Any], network: Any = None) -> Detector:
+    """Return the detector of `Detector.to_json`, with its `network` where it has one of its own."""
+    settings = content[DETECTOR]
+    usual = tuple(Usual(np.array(mean), np.array(whitening)) for mean, whitening in settings["usual"])
+    seen = {"seen": running_threshold.Seen(**settings["seen"])} if "seen" in settings else {}
+    return Detector(Preprocessing.from_json(content), network, **settings | {"usual": usual} | seen)
 
 
 def apart(each: Sequence[Usual], errors: np.ndarray) -> np.ndarray:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from .features import Dated, calendar, is_column, labels
+from .calendar_features import Dated, calendar, is_column, labels
 from .scaling import Scaler
 
 EXHIBITION = "exhibition"
