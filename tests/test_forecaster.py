@@ -11,7 +11,8 @@ from gridcast import evaluation
 from gridcast.data import history as histories
 from gridcast.runtime import gaps, loading
 from gridcast.runtime.errors import DataError
-from gridcast.runtime.forecaster import Forecaster, inputs, load
+from gridcast.runtime.forecaster import Forecaster, inputs
+from gridcast.runtime.loading import load
 from gridcast.runtime.preprocessing import Preprocessing
 from gridcast.serving.rows import frame
 from samples import planned, sales

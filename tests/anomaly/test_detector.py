@@ -212,9 +212,8 @@ def test_a_running_threshold_comes_back_and_goes_on_from_training(made, material
     import json
 
     from gridcast.anomaly import thresholds
-    from gridcast.runtime import loading
+    from gridcast.runtime import loading, running_threshold
     from gridcast.runtime.forecaster import NETWORK, SETTINGS
-    from gridcast.runtime import running_threshold
 
     scores = made["both"].contributions(material.channels[0, :280]).mean(axis=1)
     first, seen = thresholds.taken(scores, "running", 2.0)
