@@ -62,13 +62,16 @@ import yaml
 from peers import windows
 from sklearn.metrics import roc_auc_score
 
-from gridcast import config, ensemble, grid, plan
-from gridcast.anomaly import detection, scoring, simulation, thresholds
-from gridcast.anomaly.baselines import DETECTORS
-from gridcast.plan import Plan
+from gridcast import config
+from gridcast.config import grid
+from gridcast.data import simulation
+from gridcast.evaluation import detection_metrics, detections, thresholds
+from gridcast.models.baselines.detectors import DETECTORS
 from gridcast.runtime import events, loading, running_threshold
 from gridcast.runtime.detector import MINIMUM, Detector, channels
-from gridcast.training import backend
+from gridcast.sweep import ensemble, plan
+from gridcast.sweep.plan import Plan
+from gridcast.training import keras_backend
 
 HERE = Path(__file__).parent.absolute()
 EXPERIMENTS, RESULTS = HERE / "grids" / "anomalies", HERE / "results"
@@ -153,7 +156,7 @@ def nab(data: Path) -> Iterator[Task]:
     for path in sorted(labels.glob("*/*.csv")):
         table = pd.read_csv(path)
         rows, stamps = pd.factorize(table["timestamp"])
-        begun = min(int(scoring.PROBATION * len(rows)), scoring.LONGEST)
+        begun = min(int(detection_metrics.PROBATION * len(rows)), detection_metrics.LONGEST)
         yield Task("nab", path.stem, _on(content, path, len(stamps), int(rows[begun])), rows)
 
 
@@ -189,7 +192,7 @@ def main() -> None:
     arguments = _arguments()
     about = {"machine": sweep.machine(), "started": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
     (RESULTS / "anomalies").mkdir(parents=True, exist_ok=True)
-    backend.start("jax", HERE.parent / ".gridcast" / "cache")
+    keras_backend.start("jax", HERE.parent / ".gridcast" / "cache")
     told = {}
     for name in arguments.sets:
         found, tasks = [], list(SETS[name](arguments.data))
@@ -309,14 +312,12 @@ def _of(task: Task, wanted: list[str], *, fresh: bool) -> list[Result]:
 
 def _network(task: Task, planned: Plan, kind: str) -> Iterator[Result]:
     """What `gridcast run` does with the runs of one detector."""
-    from gridcast.training import (
-        fused,  # noqa: PLC0415 - the backend is started first
-    )
+    from gridcast.training import fused_fit
 
     own = [(run.configuration.detector, run.configuration.scaling) for run in planned.runs.values()]
     runs = [run for run, is_ in zip(planned.runs.values(), own, strict=True) if is_ == NETWORKS[kind]]
     started = time.perf_counter()
-    outcomes = fused.train(planned.material, runs, [None] * len(runs), len(runs))
+    outcomes = fused_fit.train(planned.material, runs, [None] * len(runs), len(runs))
     for run, outcome in zip(runs, outcomes, strict=True):
         assert not isinstance(outcome, Exception), outcome
         scores = _scores(planned, loading.restore(outcome.files))
@@ -326,10 +327,7 @@ def _network(task: Task, planned: Plan, kind: str) -> Iterator[Result]:
 
 def _ensemble(task: Task, planned: Plan, name: str) -> Iterator[Result]:
     """What `selection.ensemble` does with as many runs."""
-    from gridcast.training import (
-        fit,
-        fused,  # noqa: PLC0415
-    )
+    from gridcast.training import fused_fit, keras_fit
 
     started, trained, (members, combine) = time.perf_counter(), [], ENSEMBLES[name]
     for network, count in members.items():
@@ -337,11 +335,11 @@ def _ensemble(task: Task, planned: Plan, name: str) -> Iterator[Result]:
         content = task.content | {"grid": {"detector": [kind], "scaling": [scaling]}}
         content["training"] = content["training"] | {"seeds": list(range(count * len(SEEDS)))}
         runs = list(dataclasses.replace(task, content=content).plan().runs.values())
-        outcomes = fused.train(planned.material, runs, [None] * len(runs), len(runs))
+        outcomes = fused_fit.train(planned.material, runs, [None] * len(runs), len(runs))
         trained.append([outcomes[seed * count :][:count] for seed in SEEDS])
     for seed in SEEDS:
         files = [one.files for of in trained for one in of[seed]]
-        whole = fit.combined(planned.material, ensemble.packed(files, None, combine))
+        whole = keras_fit.combined(planned.material, ensemble.packed(files, None, combine))
         own = loading.restore(whole.files)
         scores = _scores(planned, own)
         seconds = (time.perf_counter() - started) / len(SEEDS)
@@ -377,11 +375,11 @@ def _scores(planned: Plan, own: Detector) -> Scores:
     return _before_and_in_test(own.contributions, values, planned)
 
 
-def _before_and_in_test(contribute: detection.Contribute, values: np.ndarray, planned: Plan) -> Scores:
+def _before_and_in_test(contribute: detections.Contribute, values: np.ndarray, planned: Plan) -> Scores:
     """Scores of all steps before the test, and of those in it."""
     spans, lookback = planned.material.spans, planned.material.preprocessing.lookback
     parts = (spans.start, spans.validation), spans["test"]
-    before, test = (events.score(detection.over(contribute, values, part, lookback)) for part in parts)
+    before, test = (events.score(detections.over(contribute, values, part, lookback)) for part in parts)
     return dict.fromkeys(RULES, (before, test))
 
 
@@ -405,7 +403,7 @@ def _result(
     else:
         labels, per_day, found = panel.labels[start:end], planned.material.per_day, {}
         for rule in reversed(scores):
-            own = scoring.measures(scores[rule][1], limits[rule], labels, per_day, chosen.least, chosen.gap)
+            own = detection_metrics.measures(scores[rule][1], limits[rule], labels, per_day, chosen.least, chosen.gap)
             found |= own if rule == RULES[0] else {f"event_f1 {rule}": own["event_f1"]}
         found = {key: value for key, value in found.items() if np.isfinite(value)}
     done = Result(task.set, task.file, contender, seed, _asked(task), found, seconds, missed)
@@ -455,8 +453,8 @@ def _together(tasks: list[Task], results: list[Result]) -> dict[str, float]:
         ratios = [own[rule] for own in kept]
         heard = [own > 1 for own in ratios]
         added = "" if rule == RULES[0] else f" {rule}"
-        found[f"nab{added}"] = scoring.nab(zip(heard, stretches, strict=True))
-        found[f"nab_best{added}"] = scoring.nab_best(list(zip(ratios, stretches, strict=True)))[0]
+        found[f"nab{added}"] = detection_metrics.nab(zip(heard, stretches, strict=True))
+        found[f"nab_best{added}"] = detection_metrics.nab_best(list(zip(ratios, stretches, strict=True)))[0]
     alarms, labels = np.concatenate(heard), np.concatenate([own["labels"] for own in kept])
     return found | {
         "f1_rows": 2 * np.sum(alarms & labels) / (alarms.sum() + labels.sum()),

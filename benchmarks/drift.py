@@ -28,11 +28,14 @@ import pandas as pd
 import yaml
 from peers import windows
 
-from gridcast import config, monitoring, plan, promotion, registry, sweep, tracking
-from gridcast.data.history import read
-from gridcast.execution import Place
-from gridcast.plan import Plan
+from gridcast import config
+from gridcast.data.prediction_files import read
+from gridcast.monitoring import champion as champion_module
 from gridcast.runtime import time_axis
+from gridcast.sweep import plan, runner
+from gridcast.sweep.plan import Plan
+from gridcast.sweep.worker_pool import Place
+from gridcast.tracking import promotion, registry, runs
 
 HERE = Path(__file__).parent.absolute()
 EXPERIMENT = HERE.parent / "experiments" / "retail_daily.yaml"
@@ -85,7 +88,7 @@ DRIFTS: dict[str, Callable[[Table], Table]] = {
 }
 
 
-def champion(folder: Path, cache: Path) -> monitoring.Model:
+def champion(folder: Path, cache: Path) -> champion_module.Model:
     """One network of the experiment's own settings, trained, recorded and promoted in a store in `folder`."""
     content = yaml.safe_load(EXPERIMENT.read_text())
     content["grid"] = {"layer": ["GRU"]}
@@ -94,11 +97,11 @@ def champion(folder: Path, cache: Path) -> monitoring.Model:
     text = yaml.safe_dump(content, sort_keys=False)
     planned = plan.make(config.parse(text), text, "jax", windows.DATA)
     with contextlib.chdir(folder):
-        store = tracking.open_store("retail-daily", f"sqlite:///{folder}/mlflow.db")
-        result = sweep.run(planned, store, Place(1, "jax", cache), sweep.Events())
+        store = runs.open_store("retail-daily", f"sqlite:///{folder}/mlflow.db")
+        result = runner.run(planned, store, Place(1, "jax", cache), runner.Events())
         promotion.promote(planned.experiment, store, result.winner, result.tested, lambda _: {"mase": np.inf})
-        about = json.loads(tracking.artifact(store, result.parent, "sweep.json"))
-        return monitoring.model_of(registry.load("retail-daily", store.uri), store, result.parent, about, planned)
+        about = json.loads(runs.artifact(store, result.parent, "sweep.json"))
+        return champion_module.model_of(registry.load("retail-daily", store.uri), store, result.parent, about, planned)
 
 
 def rows(planned: Plan, steps: np.ndarray, times: pd.DatetimeIndex) -> Table:
@@ -127,11 +130,11 @@ def fresh(planned: Plan, seed: int, count: int) -> Table:
     return rows(planned, np.array(steps[:count]), times)
 
 
-def asked(model: monitoring.Model, table: Table, folder: Path) -> dict[str, Any]:
+def asked(model: champion_module.Model, table: Table, folder: Path) -> dict[str, Any]:
     """What the monitor says of `table`, written and read as a file."""
     path = folder / "actuals.csv"
     table.to_csv(path, index=False)
-    found = monitoring.find(model, read(path, model.preprocessing), monitoring.Limits())
+    found = champion_module.find(model, read(path, model.preprocessing), champion_module.Limits())
     drifted = found.drift[found.drift["drifted"]]
     return {
         "alarm": bool(found.alarms),
@@ -158,11 +161,11 @@ def main() -> None:
     asks.add_argument("--seeds", type=int, default=20)
     asks.add_argument("--steps", type=int, default=60)
     options = asks.parse_args()
-    from gridcast.training import backend  # noqa: PLC0415
+    from gridcast.training import keras_backend  # noqa: PLC0415
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        backend.start("jax", folder / "cache")
+        keras_backend.start("jax", folder / "cache")
         model = champion(folder, folder / "cache")
         tables = [fresh(model.plan, seed, options.steps) for seed in range(options.seeds)]
         test = np.arange(*model.plan.panel.spans["test"])

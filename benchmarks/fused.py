@@ -15,11 +15,12 @@ import platform
 import time
 from pathlib import Path
 
-from gridcast import config, grid, plan, worker
-from gridcast.config import Configuration
-from gridcast.grid import Run
-from gridcast.training import backend
-from gridcast.training.abreast import lanes
+from gridcast import config
+from gridcast.config import Configuration, grid
+from gridcast.config.grid import Run
+from gridcast.sweep import plan, worker_process
+from gridcast.training import keras_backend
+from gridcast.training.lanes import lanes
 
 HERE = Path(__file__).parent
 RETAIL = HERE.parent / "experiments" / "retail_daily.yaml"
@@ -27,10 +28,10 @@ RETAIL = HERE.parent / "experiments" / "retail_daily.yaml"
 
 def stock(material, run: Run, epochs: int) -> float:
     """Seconds of an epoch of `run` on stock Keras."""
-    from gridcast.training import fit  # noqa: PLC0415 - Keras, once its backend is started
+    from gridcast.training import keras_fit  # noqa: PLC0415 - Keras, once its backend is started
 
-    network = fit.compiled(material, run)
-    training, validation = fit.batches(material, run)
+    network = keras_fit.compiled(material, run)
+    training, validation = keras_fit.batches(material, run)
     found = []
     for _ in range(epochs):
         started = time.perf_counter()
@@ -41,10 +42,7 @@ def stock(material, run: Run, epochs: int) -> float:
 
 def fused(material, run: Run, width: int, epochs: int) -> float:
     """Seconds of an epoch of `run`, its share when `width` of its kind train abreast."""
-    from gridcast.training.fused import (
-        Lane,
-        Program,  # noqa: PLC0415 - the same
-    )
+    from gridcast.training.fused_fit import Lane, Program
 
     program = Program(material, run, width)
     active = {slot: Lane(program, run, None, epochs) for slot in range(width)}
@@ -96,9 +94,9 @@ def main() -> None:
     asked.add_argument("--only", default="", help="shapes whose name contains this")
     asked.add_argument("--no-stock", action="store_true")
     options = asked.parse_args()
-    os.environ |= worker.ENVIRONMENT
-    worker.begin(0, HERE / "results")
-    backend.start("jax", HERE / ".data")
+    os.environ |= worker_process.ENVIRONMENT
+    worker_process.begin(0, HERE / "results")
+    keras_backend.start("jax", HERE / ".data")
     experiment = config.read(RETAIL)
     planned = plan.make(experiment, "", "jax", HERE / ".data")
     found = [grid.program(run).configuration for run in planned.runs.values()]
@@ -111,11 +109,11 @@ def main() -> None:
         name = plan.describe(run.configuration)
         if shape.batch_size not in options.batch or options.only not in name:
             continue
-        backend.forget()
+        keras_backend.forget()
         row = {"shape": name, "units": shape.units}
         row |= {} if options.no_stock else {"stock": stock(planned.material, run, options.epochs)}
         row |= {f"{width} abreast": fused(planned.material, run, width, options.epochs) for width in options.widths}
-        width = lanes(run.configuration, 9, gpu=bool(worker.gpus()))
+        width = lanes(run.configuration, 9, gpu=bool(worker_process.gpus()))
         if f"{width} abreast" in row:
             chosen = row[f"{width} abreast"]
             row |= {"GFLOP/s": operations(shape, planned.material) / chosen / 1e9}

@@ -21,7 +21,9 @@ import numpy as np
 import pandas as pd
 import psutil
 
-from gridcast import config, execution, plan, sweep, tracking, worker
+from gridcast import config
+from gridcast.sweep import plan, runner, worker_pool, worker_process
+from gridcast.tracking import runs as runs_module
 
 EXPERIMENT = """
 version: 1
@@ -37,7 +39,7 @@ training: {{epochs: 3, patience: 3}}
 """
 
 
-class Scale(sweep.Events):
+class Scale(runner.Events):
     """Weighs the processes whenever a run ends."""
 
     def __init__(self) -> None:
@@ -68,11 +70,11 @@ def main() -> None:
         pd.DataFrame({"date": dates, "product": "apple", "quantity": quantity}).to_csv("sales.csv", index=False)
         planned = plan.make(config.parse(EXPERIMENT.format(rates=rates)), "", "jax")
         scale, begun = Scale(), time.perf_counter()
-        place = execution.Place(2, "jax", Path(".gridcast"))
-        sweep.run(planned, tracking.open_store("memory"), place, scale)
+        place = worker_pool.Place(2, "jax", Path(".gridcast"))
+        runner.run(planned, runs_module.open_store("memory"), place, scale)
         seconds = time.perf_counter() - begun
         os.chdir("/")
-    print(f"{len(planned.runs)} runs in {seconds:.0f} s; each worker starts afresh after {execution.RECYCLED} tasks")
+    print(f"{len(planned.runs)} runs in {seconds:.0f} s; each worker starts afresh after {worker_pool.RECYCLED} tasks")
     print(f"{'runs':>6}  {'parent MB':>9}  workers MB")
     step = max(1, len(scale.weights) // 10)
     for count in range(step, len(scale.weights) + 1, step):
@@ -82,10 +84,14 @@ def main() -> None:
     results.write_text(
         json.dumps(
             {
-                "machine": {"cpu": platform.processor(), "cores": worker.cores(), "system": platform.platform()},
+                "machine": {
+                    "cpu": platform.processor(),
+                    "cores": worker_process.cores(),
+                    "system": platform.platform(),
+                },
                 "runs": len(planned.runs),
                 "seconds": seconds,
-                "recycled_after": execution.RECYCLED,
+                "recycled_after": worker_pool.RECYCLED,
                 "megabytes": scale.weights,
             }
         )

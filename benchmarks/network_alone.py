@@ -16,8 +16,8 @@ import numpy as np
 import pandas as pd
 from mlflow.models import infer_signature
 
-from gridcast import registry
 from gridcast.runtime.forecaster import inputs
+from gridcast.tracking import registry
 
 
 def main() -> None:

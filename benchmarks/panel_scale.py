@@ -35,8 +35,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from gridcast import config, plan, worker
+from gridcast import config
 from gridcast.data import sources
+from gridcast.sweep import plan, worker_process
 
 HERE = Path(__file__).parent
 DAYS, LIMIT = 1000, 3.0
@@ -91,7 +92,7 @@ def memory(field: str) -> int:
 
 def way(path: str, cache: Path, load: Callable[..., sources.Table], meter: Meter) -> tuple[int, int]:
     """The table at `path` through every stage; the bytes of its channels, and how many windows train."""
-    from gridcast.training import fused  # noqa: PLC0415 - Keras, once its backend is started
+    from gridcast.training import fused_fit  # noqa: PLC0415 - Keras, once its backend is started
 
     def loaded(*given: Any) -> sources.Table:
         found = load(*given)
@@ -107,16 +108,16 @@ def way(path: str, cache: Path, load: Callable[..., sources.Table], meter: Meter
     windows = len(material.origins("train", run.configuration.lookback))
     meter.done("windows")
     for stage in ("compile", "epoch"):
-        fused.train(replace(material, epochs=1), [run], [None], 1)
+        fused_fit.train(replace(material, epochs=1), [run], [None], 1)
         meter.done(stage)
     return material.channels.nbytes, windows
 
 
 def child(path: str, warm: str, cache: Path) -> None:
     """Measure one table and print the numbers as JSON."""
-    from gridcast.training import backend  # noqa: PLC0415
+    from gridcast.training import keras_backend  # noqa: PLC0415
 
-    backend.start("jax", cache)
+    keras_backend.start("jax", cache)
     load = sources.load
     way(warm, cache, load, Meter())
     before, meter = memory("VmRSS"), Meter()
@@ -135,7 +136,9 @@ def measure(series: int, suffix: str, folder: Path) -> dict[str, Any]:
     tidy, rows = int(frame.memory_usage(deep=True, index=False).sum()), len(frame)
     del frame
     command = [sys.executable, str(HERE / "panel_scale.py"), "--child", *reversed(paths), str(folder)]
-    ended = subprocess.run(command, env=os.environ | worker.ENVIRONMENT, capture_output=True, text=True, check=False)
+    ended = subprocess.run(
+        command, env=os.environ | worker_process.ENVIRONMENT, capture_output=True, text=True, check=False
+    )
     if ended.returncode:
         sys.exit(ended.stderr)
     found = json.loads(ended.stdout.splitlines()[-1])

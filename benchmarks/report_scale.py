@@ -21,10 +21,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from gridcast import evaluation, tracking
-from gridcast.analysis import record, report
 from gridcast.config import Configuration
+from gridcast.evaluation import forecasts
 from gridcast.models.baselines import BASELINES
+from gridcast.reporting import record, report
+from gridcast.tracking import runs
 
 EPOCHS, ORIGINS, LIMIT = 50, 60, 60.0
 GRID = {
@@ -37,7 +38,7 @@ GRID = {
 }
 
 
-def fill(store: tracking.Store, count: int) -> None:
+def fill(store: runs.Store, count: int) -> None:
     generator = np.random.default_rng(0)
     points = list(itertools.islice(itertools.cycle(itertools.product(*GRID.values())), count))
     keys = [f"key-{number}" for number in range(count)]
@@ -60,7 +61,7 @@ def fill(store: tracking.Store, count: int) -> None:
         "selection": {"metric": "best_val_loss", "promote_to": None},
     }
     texts = {"sweep.json": json.dumps(about), "experiment.yaml": "name: scale\n"}
-    parent = tracking.open_sweep(store, "scale", "scale", {}, texts)
+    parent = runs.open_sweep(store, "scale", "scale", {}, texts)
     best = (np.inf, "")
     for number, point in enumerate(points):
         settings = dict(zip(GRID, point, strict=True))
@@ -71,13 +72,13 @@ def fill(store: tracking.Store, count: int) -> None:
         curves = {name: list(enumerate(map(float, curve), start=1)) for name in ("loss", "val_loss", "mae", "val_mae")}
         origins = np.abs(generator.normal(loss, 0.01, ORIGINS))
         best = min(best, (float(curve[-1]), keys[number]))
-        run = tracking.Entry(
+        run = runs.Entry(
             name=f"run {number}",
             kind="run",
             key=keys[number],
             tags={
-                tracking.SEED: str(number // int(np.prod([len(values) for values in GRID.values()]))),
-                tracking.CONFIGURATION: json.dumps(configuration, sort_keys=True),
+                runs.SEED: str(number // int(np.prod([len(values) for values in GRID.values()]))),
+                runs.CONFIGURATION: json.dumps(configuration, sort_keys=True),
             },
             params=configuration,
             metrics={
@@ -88,17 +89,17 @@ def fill(store: tracking.Store, count: int) -> None:
                 "fit_seconds": 1 + settings["units"] / 16,
                 "parameters": settings["units"] ** 2,
             },
-            curves={**curves, tracking.BY_ORIGIN: list(enumerate(map(float, origins)))},
+            curves={**curves, runs.BY_ORIGIN: list(enumerate(map(float, origins)))},
         )
-        tracking.record(store, parent, run)
+        runs.record(store, parent, run)
     for name, key, kind in [("winner", best[1], "test"), *((n, k, "baseline") for n, k in baseline_keys.items())]:
         table = test_table(generator, 1.0 if kind == "test" else 1.3)
-        content = {evaluation.FORECASTS: evaluation.to_bytes(table)}
-        metrics = evaluation.measures(table)
+        content = {forecasts.FORECASTS: forecasts.to_bytes(table)}
+        metrics = forecasts.measures(table)
         run_name = f"run {best[1].removeprefix('key-')}" if kind == "test" else name
-        entry = tracking.Entry(name=run_name, kind=kind, key=key, metrics=metrics, artifacts=content)
-        tracking.record(store, parent, entry)
-    tracking.set_status(store, parent, "FINISHED")
+        entry = runs.Entry(name=run_name, kind=kind, key=key, metrics=metrics, artifacts=content)
+        runs.record(store, parent, entry)
+    runs.set_status(store, parent, "FINISHED")
 
 
 def test_table(generator: np.random.Generator, spread: float) -> pd.DataFrame:
@@ -120,7 +121,7 @@ def main() -> None:
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 2000
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
-        store = tracking.open_store("scale")
+        store = runs.open_store("scale")
         started = time.perf_counter()
         fill(store, count)
         filled = time.perf_counter() - started

@@ -43,7 +43,8 @@ import sweep
 from mlflow import MlflowClient
 from peers import windows
 
-from gridcast import config, plan
+from gridcast import config
+from gridcast.sweep import plan
 
 HERE = Path(__file__).parent.absolute()
 EXPERIMENT, NAME = HERE / "grids" / "serving.yaml", "serving"

@@ -32,7 +32,7 @@ import measure
 import psutil
 from peers import windows
 
-from gridcast.worker import cores
+from gridcast.sweep.worker_process import cores
 
 HERE = Path(__file__).parent.absolute()
 GRIDS = {

@@ -1,4 +1,7 @@
+
+
 import marimo
+
 
 __generated_with = "0.25.2"
 app = marimo.App(app_title="A tour of a sweep")
@@ -31,16 +34,16 @@ def _():
     import matplotlib.pyplot as plt
     import mlflow
 
-    from gridcast import registry
-    from gridcast.data import history
-    from gridcast.training import backend
+    from gridcast.tracking import registry as registry_module
+    from gridcast.data import prediction_files
+    from gridcast.training import keras_backend
 
     # JupyterLab works in the folder of the notebook, marimo where it was started.
     PROJECT = Path.cwd().parent if Path.cwd().name == "notebooks" else Path.cwd()
     STORE = os.environ.get("MLFLOW_TRACKING_URI", f"sqlite:///{PROJECT / 'mlflow.db'}")
     MODEL = os.environ.get("GRIDCAST_MODEL", "smoke")
     HISTORY = Path(os.environ.get("GRIDCAST_HISTORY", PROJECT / "data" / "online-retail.parquet"))
-    return HISTORY, MODEL, PROJECT, STORE, backend, history, mlflow, plt, registry
+    return HISTORY, MODEL, PROJECT, STORE, keras_backend, prediction_files, mlflow, plt, registry_module
 
 
 @app.cell(hide_code=True)

@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
-from gridcast import tracking, worker
+from gridcast.sweep import worker_process
+from gridcast.tracking import runs
 from stores import Stores
 
 # Both test processes train: one thread each, as in the workers of a sweep.
-os.environ |= worker.ENVIRONMENT | {"KERAS_BACKEND": "jax"}
+os.environ |= worker_process.ENVIRONMENT | {"KERAS_BACKEND": "jax"}
 
 
 @pytest.fixture(scope="session")
@@ -31,23 +32,23 @@ def _programs_of_all_projects(programs: Path) -> None:
 @pytest.fixture(scope="session")
 def stores(programs: Path) -> Stores:
     """Empty MLflow stores for who starts other processes."""
-    return Stores(programs / "store", tracking._make_tables)
+    return Stores(programs / "store", runs._make_tables)
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _tables_made_once(stores: Stores) -> Iterator[None]:
     """Stores that this process makes begin as a copy of the one that MLflow made; others MLflow makes itself."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tracking, "_make_tables", stores.tables)
+        patch.setattr(runs, "_make_tables", stores.tables)
         yield
 
 
 @pytest.fixture(scope="session")
 def jax_backend(programs: Path) -> None:
     """Keras on JAX in this process as a worker has it, without TensorFlow: its import takes seconds."""
-    from gridcast.training import backend
+    from gridcast.training import keras_backend
 
-    backend.start("jax", programs)
+    keras_backend.start("jax", programs)
 
 
 @pytest.fixture(scope="module")

@@ -91,22 +91,22 @@ def follow(
 
     The threshold may be a `running` one.
     """
-    from gridcast.anomaly import feeds, stream
-    from gridcast.anomaly.ledger import Ledger
+    from gridcast.monitoring.stream import feeds, ingest
+    from gridcast.monitoring.stream.ledger import Ledger
     from gridcast.runtime.running_threshold import Seen
 
     def tell(line: str) -> None:
         print(line, flush=True)  # noqa: T201
 
-    channels = stream.channels(tell, webhook, ())
+    channels = ingest.channels(tell, webhook, ())
     if die:
         post = channels["webhook"]
         channels["webhook"] = lambda alert: post(alert) and os.kill(os.getpid(), signal.SIGKILL) is None
-    model = stream.Model("plant", "1", ZScore(slow=slow, seen=Seen(500, -0.25, 0.06) if running else None))
+    model = ingest.Model("plant", "1", ZScore(slow=slow, seen=Seen(500, -0.25, 0.06) if running else None))
     feed = feeds.feed(str(source), model.detector.time)
     with contextlib.closing(Ledger(record, model.name, model.detector.frequency)) as ledger:
         tell("follows")
-        stream.follow(feed, ledger, lambda: model, channels, tell, every, once=once)
+        ingest.follow(feed, ledger, lambda: model, channels, tell, every, once=once)
 
 
 if __name__ == "__main__":

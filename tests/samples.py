@@ -9,10 +9,11 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from gridcast import config, plan
+from gridcast import config
 from gridcast.config import Experiment
-from gridcast.plan import Plan
 from gridcast.runtime import loading
+from gridcast.sweep import plan
+from gridcast.sweep.plan import Plan
 
 EXPERIMENTS = Path(__file__).parent.parent / "experiments"
 

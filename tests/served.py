@@ -15,15 +15,16 @@ from typing import Any
 
 import requests
 
-from gridcast import evaluation, registry, tracking
-from gridcast.anomaly import detection, thresholds, whitening
-from gridcast.plan import Plan
-from gridcast.registry import BEATEN, CHAMPION
+from gridcast.evaluation import detections, forecasts, thresholds
 from gridcast.runtime.forecaster import MEMBERS, NETWORK, SETTINGS
 from gridcast.runtime.per_series import Route
 from gridcast.runtime.per_series import files as routed
-from gridcast.serving import book
-from gridcast.tracking import Entry, Store
+from gridcast.serving import access_log
+from gridcast.sweep.plan import Plan
+from gridcast.tracking import registry, runs
+from gridcast.tracking.registry import BEATEN, CHAMPION
+from gridcast.tracking.runs import Entry, Store
+from gridcast.training import whitening
 from samples import SMALL, planned, readings, sales, watched
 from servers import free_port, wait
 
@@ -52,7 +53,7 @@ class Shop:
 
     def champion(self, name: str, of: str | None = None, **tags: str) -> str:
         """Let the model that is called `of` become a new champion of `name`; its version."""
-        client, _ = tracking.connect(self.uri)
+        client, _ = runs.connect(self.uri)
         run_id = self.run_ids[of or name]
         if name not in [model.name for model in client.search_registered_models()]:
             client.create_registered_model(name)
@@ -64,11 +65,11 @@ class Shop:
 
 def record(store: Store, plan: Plan, name: str, files: dict[str, bytes]) -> str:
     """Write a run with its model, and its test with the examples, as a sweep does."""
-    parent = tracking.open_sweep(store, plan.sweep_key, plan.experiment.name, plan.tags(), plan.texts())
-    run_id = tracking.record(store, parent, Entry(name, "run", name, files=files, backend="jax"))
-    examples = evaluation.examples(plan.panel, plan.material.preprocessing, 7)
-    artifacts = {evaluation.EXAMPLES: json.dumps(examples).encode()}
-    tracking.record(store, parent, Entry(name, "test", name, artifacts=artifacts))
+    parent = runs.open_sweep(store, plan.sweep_key, plan.experiment.name, plan.tags(), plan.texts())
+    run_id = runs.record(store, parent, Entry(name, "run", name, files=files, backend="jax"))
+    examples = forecasts.examples(plan.panel, plan.material.preprocessing, 7)
+    artifacts = {forecasts.EXAMPLES: json.dumps(examples).encode()}
+    runs.record(store, parent, Entry(name, "test", name, artifacts=artifacts))
     return run_id
 
 
@@ -89,15 +90,15 @@ def record_detector(store: Store, plan: Plan, name: str, folder: Path, rule: str
     whole = replace(usual, threshold=first, seen=seen)
     network.save(folder / NETWORK)
     files = {SETTINGS: json.dumps(whole.to_json()).encode(), NETWORK: (folder / NETWORK).read_bytes()}
-    parent = tracking.open_sweep(store, plan.sweep_key, plan.experiment.name, plan.tags(), plan.texts())
-    run_id = tracking.record(store, parent, Entry(name, "run", name, files=files, backend="jax"))
-    found = detection.answers(whole, material)
+    parent = runs.open_sweep(store, plan.sweep_key, plan.experiment.name, plan.tags(), plan.texts())
+    run_id = runs.record(store, parent, Entry(name, "run", name, files=files, backend="jax"))
+    found = detections.answers(whole, material)
     tables = {
-        detection.SCORES: detection.table(found, plan.panel, "time"),
-        detection.VALUES: detection.values(plan.panel, "time"),
+        detections.SCORES: detections.table(found, plan.panel, "time"),
+        detections.VALUES: detections.values(plan.panel, "time"),
     }
-    kept = {file: evaluation.to_bytes(table) for file, table in tables.items()}
-    tracking.record(store, parent, Entry(name, "test", name, artifacts=kept))
+    kept = {file: forecasts.to_bytes(table) for file, table in tables.items()}
+    runs.record(store, parent, Entry(name, "test", name, artifacts=kept))
     return run_id
 
 
@@ -107,15 +108,15 @@ def run(plan: Plan, number: int) -> Any:
 
 
 def build(folder: Path) -> dict[str, str]:
-    from gridcast.training import fit, fused
+    from gridcast.training import fused_fit, keras_fit
 
     plans = {POINT: planned(folder, FRAME, **SMALL, grid={"learning_rate": [0.01, 0.003]})}
     for name, likelihood in ((QUANTILES, "quantile"), (SAMPLED, "student-t")):
         own = {"training": {"epochs": 1, "steps": 4}, "baseline": {"likelihood": likelihood}}
         plans[name] = planned(folder, FRAME, **{**PROBABILISTIC, **own})
     own = plans[POINT]
-    one, other = (found.files for found in fused.train(own.material, [run(own, 0), run(own, 1)], [None, None], 2))
-    files = {name: fit.train(plans[name].material, run(plans[name], 0)).files for name in (QUANTILES, SAMPLED)}
+    one, other = (found.files for found in fused_fit.train(own.material, [run(own, 0), run(own, 1)], [None, None], 2))
+    files = {name: keras_fit.train(plans[name].material, run(plans[name], 0)).files for name in (QUANTILES, SAMPLED)}
     files |= {POINT: one, NEXT: other}
     routes = (Route("GRU for apples", 7, "apples.keras"), Route("seasonal naive", 7, period=7))
     files[ROUTED] = {SETTINGS: one[SETTINGS], **routed(routes, {"apples.keras": one[NETWORK]})}
@@ -124,7 +125,7 @@ def build(folder: Path) -> dict[str, str]:
     for number, made in enumerate((one, other)):
         files[ENSEMBLE] |= {f"{number}.json": made[SETTINGS], f"{number}.keras": made[NETWORK]}
     with contextlib.chdir(folder):  # MLflow keeps artifacts where the store was made
-        store = tracking.open_store("shop", f"sqlite:///{folder}/mlflow.db")
+        store = runs.open_store("shop", f"sqlite:///{folder}/mlflow.db")
     run_ids = {name: record(store, plans.get(name, plans[POINT]), name, own) for name, own in files.items()}
     watching = watched(folder, READINGS, baseline={"detector": "both"})
     run_ids[WATCHED] = record_detector(store, watching, WATCHED, folder)
@@ -160,7 +161,7 @@ class Server:
 
     def said(self) -> str:
         """All that was logged, the last answer too."""
-        time.sleep(5 * book.SOON)
+        time.sleep(5 * access_log.SOON)
         return self.log.getvalue()
 
     def made(self, *scopes: str) -> str:
@@ -174,17 +175,17 @@ class Server:
 @contextlib.contextmanager
 def running(shop: Shop, folder: Path, names: tuple[str, ...] = (POINT,), **more: Any) -> Iterator[Server]:
     """A service with these models and settings, on a port of its own."""
-    from gridcast.serving import logs, server
-    from gridcast.serving.limits import Limits
+    from gridcast.serving import json_logging, server
+    from gridcast.serving.rate_limits import Limits
     from gridcast.serving.settings import Settings
 
     more = {"token": TOKEN, "uri": shop.uri, "limits": Limits(rate=0), "poll": 600.0, **more}
-    loggers = [logging.getLogger(name) for name in ("gridcast", logs.NAME, "uvicorn")]
+    loggers = [logging.getLogger(name) for name in ("gridcast", json_logging.NAME, "uvicorn")]
     before = [(logger.handlers, logger.level, logger.propagate) for logger in loggers]
     log = io.StringIO()
     with contextlib.ExitStack() as stack:
         stack.callback(_restore, loggers, before)  # also where it does not start
-        logs.start(log)
+        json_logging.start(log)
         port = free_port()
         running = server.server(Settings(names, folder=folder, **more), "127.0.0.1", port)
         thread = threading.Thread(target=running.run)

@@ -23,8 +23,10 @@ from typing import Any
 
 import psutil
 
-from gridcast import config, execution, plan, sweep, tracking, worker
+from gridcast import config
 from gridcast.runtime.forecaster import NETWORK, SETTINGS
+from gridcast.sweep import plan, runner, worker_pool, worker_process
+from gridcast.tracking import runs
 from samples import sales, write_experiment
 from servers import MlflowServer, end, wait
 
@@ -147,8 +149,8 @@ class Storm:
 
     def _delete(self) -> None:
         """Delete a finished run: where the sweep came to its end too soon, it has something to train again."""
-        store = tracking.open_store("small", self.uri, create=False)
-        done = tracking.search(store, f"tags.`{tracking.KIND}` = 'run' and attributes.status = 'FINISHED'")
+        store = runs.open_store("small", self.uri, create=False)
+        done = runs.search(store, f"tags.`{runs.KIND}` = 'run' and attributes.status = 'FINISHED'")
         store.client.delete_run(self.random.choice(done).info.run_id)
         self.counts["deleted"] += 1
 
@@ -299,19 +301,19 @@ def write_project(folder: Path, grid: dict[str, Any], epochs: int) -> None:
 
 def contents(uri: str) -> tuple[dict[str, dict[str, Any]], Counter[str]]:
     """What the experiment holds: by kind and run key the metrics with their curves, and counts of statuses."""
-    store = tracking.open_store("small", uri, create=False)
+    store = runs.open_store("small", uri, create=False)
     found: dict[str, dict[str, Any]] = {}
     statuses: Counter[str] = Counter()
-    for run in tracking.search(store, f"tags.`{tracking.KIND}` != 'sweep'"):
+    for run in runs.search(store, f"tags.`{runs.KIND}` != 'sweep'"):
         statuses[run.info.status] += 1
         if run.info.status != "FINISHED":
             continue
-        kind, key = run.data.tags[tracking.KIND], run.data.tags[tracking.KEY]
+        kind, key = run.data.tags[runs.KIND], run.data.tags[runs.KEY]
         assert key not in found.setdefault(kind, {}), f"{kind} {key} is recorded twice"
-        curves = {name: tracking.history(store, run.info.run_id, name) for name in sorted(run.data.metrics)}
+        curves = {name: runs.history(store, run.info.run_id, name) for name in sorted(run.data.metrics)}
         found[kind][key] = {name: curve for name, curve in curves.items() if name != "fit_seconds"}
         if kind == "run":
-            assert set(tracking.model_files(store, run.info.run_id)) == {NETWORK, SETTINGS}
+            assert set(runs.model_files(store, run.info.run_id)) == {NETWORK, SETTINGS}
     return found, statuses
 
 
@@ -319,8 +321,8 @@ def undisturbed(folder: Path) -> dict[str, dict[str, Any]]:
     """What a sweep that nobody disturbs leaves, in this one process and over a SQLite store of its own."""
     with contextlib.chdir(folder):
         planned = plan.make(config.read(Path("experiment.yaml")), "", "jax")
-        store = tracking.open_store("small", f"sqlite:///{folder}/mlflow.db")
-        sweep.run(planned, store, execution.Place(1, "jax", Path(".gridcast")), sweep.Events())
+        store = runs.open_store("small", f"sqlite:///{folder}/mlflow.db")
+        runner.run(planned, store, worker_pool.Place(1, "jax", Path(".gridcast")), runner.Events())
     return contents(f"sqlite:///{folder}/mlflow.db")[0]
 
 
@@ -374,7 +376,7 @@ def main() -> None:
     parser.add_argument("seed", type=int, nargs="?", default=1)
     parser.add_argument("--kills", type=int, default=30)
     arguments = parser.parse_args()
-    os.environ |= worker.ENVIRONMENT
+    os.environ |= worker_process.ENVIRONMENT
     grid = {"layer": ["GRU", "LSTM"], "units": [4, 8], "dropout": [0.1, 0.3], "learning_rate": [0.01, 0.003, 0.001]}
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         print(weather(arguments.seed, Path(folder), grid, 400, arguments.kills)[1])

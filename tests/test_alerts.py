@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from gridcast import alerts
+from gridcast.monitoring import alerts
 from gridcast.runtime.errors import ConfigError
 from servers import Post, free_port
 

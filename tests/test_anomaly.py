@@ -10,16 +10,18 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from gridcast import promotion, registry, sweep, tracking
-from gridcast.analysis import record, report
-from gridcast.anomaly import detection, thresholds
-from gridcast.execution import Place
-from gridcast.grid import Run
-from gridcast.plan import Plan
+from gridcast.config.grid import Run
+from gridcast.evaluation import detections, thresholds
+from gridcast.reporting import record, report
 from gridcast.runtime import loading
 from gridcast.runtime.errors import PromotionRefused
 from gridcast.runtime.forecaster import SETTINGS
-from gridcast.sweep import Events, Result
+from gridcast.sweep import runner
+from gridcast.sweep.plan import Plan
+from gridcast.sweep.runner import Events, Result
+from gridcast.sweep.worker_pool import Place
+from gridcast.tracking import promotion, registry
+from gridcast.tracking import runs as runs_module
 from samples import readings, watched
 
 pytestmark = [pytest.mark.usefixtures("jax_backend"), pytest.mark.xdist_group("anomaly")]
@@ -39,13 +41,13 @@ class Story:
     """A sweep that is over."""
 
     plan: Plan
-    store: tracking.Store
+    store: runs_module.Store
     result: Result
     counted: list[str]
 
     def of(self, kind):
-        condition = f"tags.`{tracking.KIND}` = '{kind}' and attributes.status = 'FINISHED'"
-        return tracking.search(self.store, condition)
+        condition = f"tags.`{runs_module.KIND}` = '{kind}' and attributes.status = 'FINISHED'"
+        return runs_module.search(self.store, condition)
 
 
 class Counts(Events):
@@ -63,8 +65,8 @@ def story(tmp_path_factory, programs):
     folder, counts = tmp_path_factory.mktemp("anomaly"), Counts()
     plan = watched(folder, FRAME, **SECTIONS)
     with contextlib.chdir(folder):
-        store = tracking.open_store("watched", f"sqlite:///{folder}/mlflow.db")
-        result = sweep.run(plan, store, Place(1, "jax", programs), counts)
+        store = runs_module.open_store("watched", f"sqlite:///{folder}/mlflow.db")
+        result = runner.run(plan, store, Place(1, "jax", programs), counts)
     return Story(plan, store, result, counts.names)
 
 
@@ -85,7 +87,7 @@ def test_every_run_is_recorded_with_its_threshold_and_its_false_alarms(story):
         assert run.data.metrics["val_false_alarms_per_day"] >= 0
         assert 0 < run.data.metrics["val_faults_missed"] < 0.9
         assert run.data.metrics["best_val_loss"] == min(
-            tracking.history(story.store, run.info.run_id, "val_loss").values()
+            runs_module.history(story.store, run.info.run_id, "val_loss").values()
         )
 
 
@@ -102,7 +104,7 @@ def test_the_threshold_is_that_of_the_scores_of_all_before_the_test(story, champ
 
 def test_the_winner_and_the_baselines_met_the_test_span_once(story):
     assert len(story.of("test")) == 1
-    assert sorted(map(tracking.name, story.of("baseline"))) == ["PCA", "own settings", "z-score"]
+    assert sorted(map(runs_module.name, story.of("baseline"))) == ["PCA", "own settings", "z-score"]
     for measures in story.result.tested.values():
         assert 0 < measures["auc_pr"] <= 1
         assert measures["alarms_per_day"] >= measures["false_alarms_per_day"]
@@ -130,7 +132,7 @@ def test_the_champion_opens_by_the_doors_of_mlflow(story, champion):
 
 def test_nothing_that_is_fitted_knows_labels_or_the_test_span(story, tmp_path):
     """Other labels, and other readings in the test span: the same weights and the same threshold, to the bit."""
-    from gridcast.training import fused
+    from gridcast.training import fused_fit
 
     first = story.plan.material.spans.validation
     other = FRAME.copy()
@@ -140,25 +142,25 @@ def test_nothing_that_is_fitted_knows_labels_or_the_test_span(story, tmp_path):
     assert "are learnt as if normal" in plan.panel.notes[-1]
     runs = story.plan.runs
     key = next(iter(runs))
-    known = tracking.finished(story.store, [key])[key]
-    files = tracking.model_files(story.store, known.info.run_id)
-    again, _ = fused.train(plan.material, list(runs.values()), [None, None], 2)
+    known = runs_module.finished(story.store, [key])[key]
+    files = runs_module.model_files(story.store, known.info.run_id)
+    again, _ = fused_fit.train(plan.material, list(runs.values()), [None, None], 2)
     assert again.files[SETTINGS] == files[SETTINGS]  # the threshold
     for one, other in zip(*(loading.restore(own).network.get_weights() for own in (files, again.files)), strict=True):
         np.testing.assert_array_equal(one, other)
     assert again.metrics["val_faults_missed"] == known.data.metrics["val_faults_missed"]
     for name in ("z-score", "PCA", "isolation forest"):
-        limits = (detection.baseline(name, one).limits for one in (plan.material, story.plan.material))
+        limits = (detections.baseline(name, one).limits for one in (plan.material, story.plan.material))
         np.testing.assert_allclose(*limits)
 
 
 def test_a_conformal_threshold_is_that_of_the_validation_span(story):
     material = story.plan.material
     anomaly = material.anomaly.model_copy(update={"threshold": "conformal", "level": 0.05})
-    found = detection.baseline("z-score", replace(material, anomaly=anomaly))
+    found = detections.baseline("z-score", replace(material, anomaly=anomaly))
     start, end = material.spans["validation"]
     training, values = material.channels[0, :start], material.channels[0, start:end]
-    scores = np.sort(detection.DETECTORS["z-score"](training, values, 6, 0).mean(axis=1))
+    scores = np.sort(detections.DETECTORS["z-score"](training, values, 6, 0).mean(axis=1))
     assert found.limits == pytest.approx(scores[int(np.ceil((len(scores) + 1) * 0.95)) - 1])
 
 
@@ -174,8 +176,8 @@ def test_a_running_threshold_knows_of_the_test_span_what_lies_before_a_step_alon
     plans = story.plan, watched(tmp_path, other, **SECTIONS)
     rule = story.plan.material.anomaly.model_copy(update={"threshold": "running"})
     for detect in (
-        lambda material: detection.baseline("z-score", material),
-        lambda material: detection.answers(calibration.limited(material, replace(own, rule="running"))[1], material),
+        lambda material: detections.baseline("z-score", material),
+        lambda material: detections.answers(calibration.limited(material, replace(own, rule="running"))[1], material),
     ):
         expected, found = (detect(replace(plan.material, anomaly=rule)).limits for plan in plans)
         before = changed - start - own.lookback  # a window reaches so far past a step
@@ -187,12 +189,12 @@ def test_a_running_threshold_knows_of_the_test_span_what_lies_before_a_step_alon
 @pytest.mark.slow
 @pytest.mark.parametrize(("kind", "scaling"), [("both", "none"), ("both", "standard"), ("prediction", "none")])
 def test_both_engines_train_alike(story, kind, scaling):
-    from gridcast.training import fit, fused
+    from gridcast.training import fused_fit, keras_fit
 
     material = replace(story.plan.material, epochs=3)
     asked = {"detector": kind, "scaling": scaling, "dropout": 0.2}
     own = Run(story.plan.own[1].configuration.model_copy(update=asked), 0)
-    alone, (together,) = fit.train(material, own), fused.train(material, [own], [None], 1)
+    alone, (together,) = keras_fit.train(material, own), fused_fit.train(material, [own], [None], 1)
     for name, curve in alone.curves.items():
         np.testing.assert_allclose(together.curves[name], curve, rtol=1e-4, atol=1e-5)
     assert together.metrics["threshold"] == pytest.approx(alone.metrics["threshold"], rel=1e-3)
@@ -226,7 +228,7 @@ def test_without_labels_it_is_promoted_and_the_card_says_that_nobody_can_tell(st
 def test_another_detector_is_measured_on_the_same_span(story, champion):
 
     winner = story.result.winner
-    files = tracking.model_files(story.store, winner.info.run_id)
+    files = runs_module.model_files(story.store, winner.info.run_id)
     found = promotion.on_test_span(loading.restore(files), story.plan)
     assert found == pytest.approx(next(iter(story.result.tested.values())))
 
@@ -273,25 +275,25 @@ def test_the_workbook_has_the_events(page):
 
 
 def test_without_labels_the_report_says_so(story):
-    from gridcast.analysis import detections
+    from gridcast.reporting import anomaly_chapter
 
     found = record.read(story.store, "watched")
     bare = {name: {"alarms_per_day": 2.0, "alarms": 1.0} for name in found.measured}
-    told = detections.find(replace(found, scores=found.scores.drop(columns="labelled"), measured=bare))
+    told = anomaly_chapter.find(replace(found, scores=found.scores.drop(columns="labelled"), measured=bare))
     assert not told.labelled
     assert "nobody can tell" in told.honest
     assert "nothing there is labelled" in told.sentences[0]
-    assert list(detections.draw(told)) == ["scores", "contributions"]
+    assert list(anomaly_chapter.draw(told)) == ["scores", "contributions"]
 
 
 def test_the_report_tells_where_a_running_threshold_starts_and_where_it_ends(story):
-    from gridcast.analysis import detections
+    from gridcast.reporting import anomaly_chapter
 
     found = record.read(story.store, "watched")
     about = found.about | {"anomaly": found.about["anomaly"] | {"threshold": "running", "level": 2.0}}
     scores = found.scores.assign(threshold=np.geomspace(4, 8, len(found.scores)))
-    told = detections.find(replace(found, about=about, scores=scores))
+    told = anomaly_chapter.find(replace(found, about=about, scores=scores))
     sentence = "running at level 2, taken at each step from all scores before it: 4 at the start of the test span, 8 at"
     assert sentence in told.sentences[1]
-    (line,) = (one for one in detections.draw(told)["scores"].axes[0].lines if one.get_label() == "threshold")
+    (line,) = (one for one in anomaly_chapter.draw(told)["scores"].axes[0].lines if one.get_label() == "threshold")
     np.testing.assert_allclose(line.get_ydata(), scores["threshold"])

@@ -160,7 +160,9 @@ def test_what_travels_in_a_model_needs_only_what_is_there(file):
 
 
 def test_models_carry_the_forecaster_and_all_it_needs():
-    assert reachable("gridcast.runtime.forecaster") | {"gridcast.runtime.forecaster"} <= {dotted(file) for file in CARRIED}
+    assert reachable("gridcast.runtime.forecaster") | {"gridcast.runtime.forecaster"} <= {
+        dotted(file) for file in CARRIED
+    }
 
 
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)

@@ -9,45 +9,45 @@ import time
 import numpy as np
 import pytest
 
-from gridcast import bundle
-from gridcast.bundle import DamagedError
+from gridcast.training import atomic_bundle
+from gridcast.training.atomic_bundle import DamagedError
 
 FILES = {"state.json": b'{"epoch": 3}', "best.keras": bytes(range(256)) * 40, "empty": b""}
 
 
 def test_what_was_kept_comes_back(tmp_path):
     path = tmp_path / "folder" / "kept"
-    bundle.write(path, FILES)
-    assert bundle.read(path) == FILES
-    bundle.write(path, {"other": b"1"})
-    assert bundle.read(path) == {"other": b"1"}
+    atomic_bundle.write(path, FILES)
+    assert atomic_bundle.read(path) == FILES
+    atomic_bundle.write(path, {"other": b"1"})
+    assert atomic_bundle.read(path) == {"other": b"1"}
     assert [entry.name for entry in path.parent.iterdir()] == ["kept"]
 
 
 def test_what_was_never_kept_is_not_found(tmp_path):
     with pytest.raises(FileNotFoundError):
-        bundle.read(tmp_path / "kept")
+        atomic_bundle.read(tmp_path / "kept")
 
 
 def test_every_flipped_bit_is_noticed(tmp_path):
     path = tmp_path / "kept"
-    bundle.write(path, FILES)
+    atomic_bundle.write(path, FILES)
     whole = path.read_bytes()
     for position in np.random.default_rng(0).integers(8 * len(whole), size=200):
         damaged = bytearray(whole)
         damaged[position // 8] ^= 1 << (position % 8)
         path.write_bytes(damaged)
         with pytest.raises(DamagedError, match="kept: damaged, its checksum does not fit$"):
-            bundle.read(path)
+            atomic_bundle.read(path)
 
 
 @pytest.mark.parametrize("length", [0, 1, 31, 32, 33, 500, -1])
 def test_a_file_cut_short_is_noticed(tmp_path, length):
     path = tmp_path / "kept"
-    bundle.write(path, FILES)
+    atomic_bundle.write(path, FILES)
     path.write_bytes(path.read_bytes()[:length])
     with pytest.raises(DamagedError):
-        bundle.read(path)
+        atomic_bundle.read(path)
 
 
 WRITER = """
@@ -69,5 +69,5 @@ def test_a_writer_killed_at_any_moment_leaves_a_whole_file(tmp_path):
             writer.stdout.readline()
             time.sleep(delay)
             os.kill(writer.pid, signal.SIGKILL)
-        number = bundle.read(path)["number"]
+        number = atomic_bundle.read(path)["number"]
         assert number == number[: len(number) // 20_000] * 20_000

@@ -15,11 +15,14 @@ from pathlib import Path
 
 import pytest
 
-from gridcast import bundle, database, doctor, lease, locations, tracking
-from gridcast.doctor import cache, disk, installation, store
-from gridcast.doctor.finding import Project
+from gridcast.cli import doctor
+from gridcast.cli.doctor import cache, disk, installation, store
+from gridcast.cli.doctor.finding import Project
 from gridcast.runtime.errors import GridcastError, TrackingError
-from gridcast.tracking import Entry
+from gridcast.sweep import lease
+from gridcast.tracking import artifact_paths, runs, sqlite_store
+from gridcast.tracking.runs import Entry
+from gridcast.training import atomic_bundle
 
 URI = "sqlite:///mlflow.db"
 FILE = Path("mlflow.db")
@@ -31,13 +34,13 @@ def original(tmp_path_factory):
     folder = tmp_path_factory.mktemp("original") / "my project"
     folder.mkdir()
     with contextlib.chdir(folder):
-        found = tracking.open_store("retail", URI)
-        parent = tracking.open_sweep(found, "s1", "the sweep", {}, {"experiment.yaml": "version: 1\n"})
-        tracking.set_status(found, parent, "FINISHED")
+        found = runs.open_store("retail", URI)
+        parent = runs.open_sweep(found, "s1", "the sweep", {}, {"experiment.yaml": "version: 1\n"})
+        runs.set_status(found, parent, "FINISHED")
         entry = Entry(
             "GRU", "run", "k1", params={"units": "4"}, metrics={"best_val_loss": 0.5}, artifacts={"notes.txt": b"hello"}
         )
-        run_id = tracking.record(found, parent, entry)
+        run_id = runs.record(found, parent, entry)
         model = found.client.create_logged_model(found.experiment, name="model", source_run_id=run_id)
         Path("weights").write_text("1 2 3")
         found.client.log_model_artifact(model.model_id, "weights")
@@ -69,7 +72,7 @@ def moved(here, original):
     with contextlib.chdir(here):
         shutil.copytree(original, old)
         with sqlite3.connect(old / FILE) as known:
-            for table, column in locations.COLUMNS:
+            for table, column in artifact_paths.COLUMNS:
                 known.execute(f"UPDATE {table} SET {column} = replace({column}, ?, ?)", (str(original), str(old)))
         shutil.move(old, new)
     os.chdir(new)
@@ -154,7 +157,7 @@ def test_a_store_that_is_not_there_yet_is_well_and_not_made(here):
     (found,) = findings(store.state)
     assert (found.ok, found.text) == (True, "mlflow.db: not there yet, the first run makes it")
     assert [*findings(store.artifacts), *findings(store.runs)] == []
-    assert database.check_file(URI) is locations.moved(URI) is None
+    assert sqlite_store.check_file(URI) is artifact_paths.moved(URI) is None
     assert list(here.iterdir()) == []
 
 
@@ -162,7 +165,7 @@ def test_a_store_that_is_not_there_yet_is_well_and_not_made(here):
 def test_a_whole_store_is_well():
     (found,) = findings(store.state)
     assert (found.ok, found.text) == (True, "mlflow.db: whole, 2 runs")
-    assert database.check_file(URI) is None
+    assert sqlite_store.check_file(URI) is None
 
 
 def page_of(table):
@@ -201,7 +204,7 @@ DAMAGES = {
 def test_a_damaged_file_is_recognised_before_mlflow_opens_it(kept, damage):
     DAMAGES[damage]()
     with pytest.raises(TrackingError, match=r"^mlflow\.db: damaged: .*; `gridcast doctor --fix` rebuilds it where"):
-        database.check_file(URI)
+        sqlite_store.check_file(URI)
     before = FILE.read_bytes()
     wrong = the_wrong(store.state)
     with pytest.raises(
@@ -215,12 +218,12 @@ def test_a_damaged_file_is_recognised_before_mlflow_opens_it(kept, damage):
 
 def test_an_empty_file_is_damaged_where_runs_have_left_artifacts(here):
     FILE.touch()
-    assert database.check_file(URI) is None
+    assert sqlite_store.check_file(URI) is None
     (here / "mlruns" / "1" / ("0a" * 16)).mkdir(parents=True)
     with pytest.raises(
         TrackingError, match=r"^mlflow.db: damaged: it is empty, while mlruns keeps artifacts of 1 runs"
     ):
-        database.check_file(URI)
+        sqlite_store.check_file(URI)
 
 
 @pytest.mark.parametrize("index", ["index_params_run_uuid", "sqlite_autoindex_tags_1", "index_metrics_run_uuid"])
@@ -245,7 +248,7 @@ def test_the_remedy_saves_what_can_be_read():
     command = re.search(r"`(sqlite3 [^`]*)`", the_wrong(store.state).remedy)[1]
     subprocess.run(command, shell=True, check=True)
     saved = Path("mlflow.db.saved")
-    assert (database.count(saved, "runs"), database.damage(saved), database.misfit(saved)) == (2, "", None)
+    assert (sqlite_store.count(saved, "runs"), sqlite_store.damage(saved), sqlite_store.misfit(saved)) == (2, "", None)
 
 
 @pytest.mark.usefixtures("here")
@@ -256,7 +259,7 @@ def test_a_database_of_another_program_is_left_alone():
     wrong = the_wrong(store.state)
     assert (wrong.text, wrong.mend) == ("mlflow.db: an SQLite database of another program", None)
     with pytest.raises(TrackingError, match=r"of another program; name another file in MLFLOW_TRACKING_URI$"):
-        database.check_file(URI)
+        sqlite_store.check_file(URI)
 
 
 @pytest.mark.usefixtures("kept")
@@ -268,7 +271,7 @@ def test_a_store_of_a_newer_mlflow_is_left_alone():
     assert wrong.text.startswith("mlflow.db: written by a newer MLflow (schema ffff00001111; the installed one knows")
     assert wrong.mend is None
     with pytest.raises(TrackingError, match="install that MLflow"):
-        database.check_file(URI)
+        sqlite_store.check_file(URI)
 
 
 def to_schema(path, step):
@@ -284,18 +287,18 @@ def to_schema(path, step):
 def test_the_newest_schema_is_that_of_mlflow():
     from mlflow.store.db import utils
 
-    assert database.revisions()[1] == utils._get_latest_schema_revision()
+    assert sqlite_store.revisions()[1] == utils._get_latest_schema_revision()
 
 
 def test_a_store_of_an_older_mlflow_is_upgraded_after_a_backup(kept):
     to_schema(FILE, "-1")
-    old, before = database.revision(FILE), content(FILE)
+    old, before = sqlite_store.revision(FILE), content(FILE)
     with pytest.raises(TrackingError, match=rf"^mlflow.db: written by an older MLflow \(schema {old}; the .*--fix`"):
-        database.check_file(URI)
+        sqlite_store.check_file(URI)
     assert findings(store.runs) == []
     text = mended(store.state)
     assert content(Path(text.partition("backup: ")[2])) == before
-    assert tracking.open_store("retail", f"sqlite:///{kept}/mlflow.db", create=False).experiment == "1"
+    assert runs.open_store("retail", f"sqlite:///{kept}/mlflow.db", create=False).experiment == "1"
 
 
 @pytest.mark.usefixtures("kept")
@@ -317,7 +320,7 @@ def test_a_store_whose_making_was_interrupted_is_set_aside(here):
     Base.metadata.create_all(sqlalchemy.create_engine(f"sqlite:///{here}/mlflow.db"))
     to_schema(FILE, "bd07f7e963c5")
     with pytest.raises(TrackingError, match=r"^mlflow.db: left unfinished by .* sets it aside; nothing is recorded"):
-        database.check_file(URI)
+        sqlite_store.check_file(URI)
     text = mended(store.state)
     assert re.fullmatch(r"set aside as mlflow.db.unfinished-[\d-]+; the next run makes a new one", text)
     assert not FILE.exists()
@@ -345,7 +348,7 @@ def test_several_processes_that_make_one_store_make_one(here):
     makers = [subprocess.Popen([sys.executable, "-c", MAKER], stdout=subprocess.DEVNULL) for _ in range(3)]
     assert [maker.wait() for maker in makers] == [0, 0, 0]
     assert list(here.iterdir()) == [here / FILE]
-    assert len(database.tables(FILE)) == 20
+    assert len(sqlite_store.tables(FILE)) == 20
 
 
 def test_a_kill_while_the_store_is_made_leaves_no_store_and_what_it_leaves_is_removed(here):
@@ -367,11 +370,11 @@ def test_the_journal_of_a_lost_database_does_not_reach_a_new_one(here):
             new.execute("CREATE TABLE t (x)")
 
     Path("mlflow.db-journal").write_bytes(b"old")
-    database.create(FILE, make)
+    sqlite_store.create(FILE, make)
     (left,) = here.glob("mlflow.db.left-*-journal")
     assert left.read_bytes() == b"old"
     assert set(here.iterdir()) == {here / FILE, left}
-    assert database.tables(FILE) == {"t"}
+    assert sqlite_store.tables(FILE) == {"t"}
 
 
 @pytest.mark.usefixtures("kept")
@@ -386,10 +389,10 @@ def test_writes_that_stand_beside_the_database_are_told():
 
 @pytest.mark.usefixtures("kept")
 def test_a_store_that_somebody_writes_to_is_not_called_damaged(monkeypatch):
-    monkeypatch.setattr(database, "BUSY", 0.1)
+    monkeypatch.setattr(sqlite_store, "BUSY", 0.1)
     with contextlib.closing(sqlite3.connect(FILE, isolation_level=None)) as other:
         other.execute("BEGIN EXCLUSIVE")
-        assert database.check_file(URI) is None
+        assert sqlite_store.check_file(URI) is None
         told = [found.text for found in doctor.examine(checks=[store.state])]
     assert told == ["cannot be examined: database is locked"]
 
@@ -400,25 +403,29 @@ def test_a_store_that_somebody_writes_to_is_not_called_damaged(monkeypatch):
 def test_a_moved_project_is_recognised_and_led_to_its_new_place(moved):
     old, new = moved
     told = f"the project was moved from {old} to {new}, and MLflow still looks for artifacts there"
-    assert locations.moved(URI) == locations.moved(URI, "retail") == f"mlflow.db: {told}; run: gridcast doctor --fix"
-    assert locations.moved(URI, "another") is None
+    assert (
+        artifact_paths.moved(URI)
+        == artifact_paths.moved(URI, "retail")
+        == f"mlflow.db: {told}; run: gridcast doctor --fix"
+    )
+    assert artifact_paths.moved(URI, "another") is None
     before = content(FILE)
     wrong = the_wrong(store.artifacts)
     assert wrong.text == told
     text = mended(store.artifacts)
-    assert locations.moved(URI) is None
+    assert artifact_paths.moved(URI) is None
     assert str(old) not in "\n".join(content(FILE))
     assert content(Path(text.partition("backup: ")[2])) == before
     # MLflow finds everything at the new place, and writes there.
     uri = f"sqlite:///{new}/mlflow.db"
-    again = tracking.open_store("retail", uri, create=False)
-    (run,) = tracking.search(again, "tags.`gridcast.kind` = 'run'")
-    assert tracking.artifact(again, run.info.run_id, "notes.txt") == b"hello"
+    again = runs.open_store("retail", uri, create=False)
+    (run,) = runs.search(again, "tags.`gridcast.kind` = 'run'")
+    assert runs.artifact(again, run.info.run_id, "notes.txt") == b"hello"
     import mlflow
 
     got = mlflow.artifacts.download_artifacts("models:/winner/1", tracking_uri=uri, dst_path=str(new / "got"))
     assert Path(got, "weights").read_text() == "1 2 3"
-    tracking.record(again, "parent", Entry("other", "run", "k2", artifacts={"more.txt": b"new"}))
+    runs.record(again, "parent", Entry("other", "run", "k2", artifacts={"more.txt": b"new"}))
     assert list(new.glob("mlruns/1/*/artifacts/more.txt"))
     assert not old.exists()
 
@@ -428,11 +435,11 @@ def test_every_column_of_the_schema_that_holds_a_path_is_known(original):
     with contextlib.closing(sqlite3.connect(original / FILE)) as known:
         found = {
             (table, column)
-            for table in database.tables(original / FILE)
+            for table in sqlite_store.tables(original / FILE)
             for _, column, *_ in known.execute(f"PRAGMA table_info({table})").fetchall()
             if known.execute(f"SELECT 1 FROM {table} WHERE {column} LIKE '%{original}%'").fetchone()
         }
-    assert found <= set(locations.COLUMNS)
+    assert found <= set(artifact_paths.COLUMNS)
     assert {table for table, _ in found} == {"experiments", "runs", "logged_models", "model_versions"}
 
 
@@ -470,12 +477,12 @@ def test_a_copy_of_a_project_is_led_to_its_own_artifacts(here, original, monkeyp
     shutil.copytree(original, here / "copy")
     monkeypatch.chdir(here / "copy")
     told = f"the project was copied from {original} to {here / 'copy'}, and MLflow still looks for artifacts there"
-    assert told in locations.moved(URI)
+    assert told in artifact_paths.moved(URI)
     assert the_wrong(store.artifacts).text == told
     mended(store.artifacts)
     monkeypatch.chdir(original)
     assert [finding.ok for finding in findings(store.artifacts)] == [True]
-    assert locations.moved(URI) is None
+    assert artifact_paths.moved(URI) is None
 
 
 def test_a_project_without_a_run_follows_its_move_too(here, original, monkeypatch):
@@ -487,16 +494,16 @@ def test_a_project_without_a_run_follows_its_move_too(here, original, monkeypatc
         known.execute("DELETE FROM logged_models")
         known.execute("DELETE FROM runs")
         known.execute("UPDATE experiments SET artifact_location = '/nowhere/mlruns/' || experiment_id")
-    assert "moved from /nowhere to" in locations.moved(URI)
+    assert "moved from /nowhere to" in artifact_paths.moved(URI)
     mended(store.artifacts)
-    assert locations.moved(URI) is None
+    assert artifact_paths.moved(URI) is None
 
 
 def test_artifacts_on_a_disk_that_is_not_mounted_are_not_taken_for_moved(moved):
     shutil.rmtree("mlruns")
     old, _ = moved
     told = f"artifacts lie in {old}/mlruns, which is not there"
-    assert locations.moved(URI) == f"mlflow.db: {told}; mount it, or put it back"
+    assert artifact_paths.moved(URI) == f"mlflow.db: {told}; mount it, or put it back"
     wrong = the_wrong(store.artifacts)
     assert (wrong.text, wrong.mend) == (told, None)
 
@@ -505,7 +512,7 @@ def test_artifacts_that_lie_where_they_always_did_are_left_there(moved):
     """Also where the same lie here: a copy of the artifacts alone is no second project."""
     old, _ = moved
     shutil.copytree("mlruns", old / "mlruns")
-    assert locations.moved(URI) is None
+    assert artifact_paths.moved(URI) is None
     assert [finding.ok for finding in findings(store.artifacts)] == [True]
 
 
@@ -520,8 +527,8 @@ def test_models_that_are_gone_are_told():
 
 
 def test_runs_that_nobody_works_at_are_closed(kept):
-    own = tracking.open_store("retail", f"sqlite:///{kept}/mlflow.db", create=False)
-    parent = tracking.open_sweep(own, "s2", "a dead sweep", {}, {})
+    own = runs.open_store("retail", f"sqlite:///{kept}/mlflow.db", create=False)
+    parent = runs.open_sweep(own, "s2", "a dead sweep", {}, {})
     stranger = own.client.create_run(own.experiment).info.run_id
     assert [finding.ok for finding in findings(store.runs, uri=own.uri, held=lambda _: True)] == [True]
     claimed = lease.acquire(own)
@@ -581,7 +588,7 @@ def test_a_store_of_files_is_brought_over_by_the_commands_of_the_remedy(here, mo
             subprocess.run(command, shell=True, check=True, env=variables, capture_output=True)
     assert findings(store.legacy) == []
     assert findings(store.state)[0].text.startswith("mlflow.db: whole, 1 runs")
-    assert tracking.artifact(tracking.open_store("old", f"sqlite:///{here}/mlflow.db"), run_id, "notes.txt") == b"hello"
+    assert runs.artifact(runs.open_store("old", f"sqlite:///{here}/mlflow.db"), run_id, "notes.txt") == b"hello"
 
 
 @pytest.mark.usefixtures("kept")
@@ -602,7 +609,7 @@ def spool_folder():
 def test_damaged_states_are_removed_and_damaged_results_set_aside():
     state, result = Path(".gridcast/checkpoints/k1"), spool_folder() / "run-k1"
     for path in (state, state.with_name("k2"), result, result.with_name("run-k2")):
-        bundle.write(path, {"content": os.urandom(1000)})
+        atomic_bundle.write(path, {"content": os.urandom(1000)})
     assert [finding.text for finding in findings(cache.bundles)] == ["2 states of runs under way, all whole"]
     hurt = result.read_bytes()[:-1]
     for path in (state, result):
@@ -619,7 +626,7 @@ def test_damaged_states_are_removed_and_damaged_results_set_aside():
 def test_results_that_wait_are_no_fault():
     assert findings(cache.waiting) == []
     for key in ("run-k1", "run-k2"):
-        bundle.write(spool_folder() / key, {})
+        atomic_bundle.write(spool_folder() / key, {})
     (found,) = findings(cache.waiting)
     assert found.ok
     assert f"{spool_folder()}: 2 results wait for MLflow; the next gridcast run" in found.text
@@ -686,7 +693,7 @@ def test_folders_and_files_that_cannot_be_written_to_are_told(unprivileged, orig
         f"{unprivileged}: cannot be written to: Permission denied",
         "mlflow.db: cannot be written to: Permission denied",
     ]
-    assert database.check_file(URI) is None  # reading is possible
+    assert sqlite_store.check_file(URI) is None  # reading is possible
     os.seteuid(os.getuid())
     unprivileged.chmod(0o755)
     FILE.chmod(0o644)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from gridcast import drift
+from gridcast.monitoring import drift
 
 KNOWN, TRAIN, NEW, SERIES = 600, 530, 60, 12
 

@@ -19,9 +19,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from gridcast import config, flavor, plan, sweep, tracking
-from gridcast.execution import Place
+from gridcast import config
 from gridcast.runtime.forecaster import inputs
+from gridcast.sweep import plan, runner
+from gridcast.sweep.worker_pool import Place
+from gridcast.tracking import model_flavor
+from gridcast.tracking import runs as runs_module
 from samples import sales, write_experiment
 
 pytestmark = pytest.mark.xdist_group("end to end")
@@ -121,7 +124,7 @@ def repaired(folder, repeated, planned, programs, jax_backend):
     lost = repeated.of("run")[0]
     client_of(uri).delete_run(lost.info.run_id)
     with contextlib.chdir(folder):
-        result = sweep.run(planned, tracking.open_store("small", uri), Place(1, "jax", programs), sweep.Events())
+        result = runner.run(planned, runs_module.open_store("small", uri), Place(1, "jax", programs), runner.Events())
     return lost, result, Ended(0, "", "", stored(uri, "small"))
 
 
@@ -314,7 +317,7 @@ def test_the_artifact_holds_what_it_needs_and_no_pickle(folder, finished):
         (model,) = run.outputs.model_outputs
         root = Path(client.get_logged_model(model.model_id).artifact_location.removeprefix("file://"))
         files = {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
-        package, modules = flavor.package()
+        package, modules = model_flavor.package()
         assert {"MLmodel", "requirements.txt", "python_env.yaml", "data/model.keras", "data/forecaster.json"} | {
             f"code/{package}/{module}" for module in modules
         } == set(files)

@@ -10,14 +10,17 @@ import pandas as pd
 import pytest
 import yaml
 
-from gridcast import cli, config, ensemble, plan, promotion, registry, sweep, tracking
-from gridcast.analysis import record, report
+from gridcast import cli, config
 from gridcast.config import Ensemble, read
-from gridcast.execution import Place
-from gridcast.metrics import mae
+from gridcast.evaluation.metrics import mae
+from gridcast.reporting import record, report
 from gridcast.runtime import loading
 from gridcast.runtime.errors import ConfigError
-from gridcast.sweep import Events
+from gridcast.sweep import ensemble, plan, runner
+from gridcast.sweep.runner import Events
+from gridcast.sweep.worker_pool import Place
+from gridcast.tracking import promotion, registry
+from gridcast.tracking import runs as runs_module
 from samples import SMALL, experiment, readings, sales, watched, watching, write_experiment
 
 FRAME = sales(130)
@@ -40,15 +43,17 @@ class Story:
         write_experiment(path, str(self.folder / "sales.csv"), name="both", selection=chosen, **self.sections)
         self.plan = plan.make(read(path), path.read_text(), "jax")
         with contextlib.chdir(self.folder):
-            self.store = tracking.open_store("both", self.uri)
-            self.result = sweep.run(self.plan, self.store, Place(1, "jax", self.cache), Events())
+            self.store = runs_module.open_store("both", self.uri)
+            self.result = runner.run(self.plan, self.store, Place(1, "jax", self.cache), Events())
         return self.result
 
     def of(self, kind):
-        return tracking.search(self.store, f"tags.`{tracking.KIND}` = '{kind}' and attributes.status = 'FINISHED'")
+        return runs_module.search(
+            self.store, f"tags.`{runs_module.KIND}` = '{kind}' and attributes.status = 'FINISHED'"
+        )
 
     def members(self):
-        content = tracking.artifact(self.store, self.result.winner.info.run_id, ensemble.TABLE)
+        content = runs_module.artifact(self.store, self.result.winner.info.run_id, ensemble.TABLE)
         return pd.read_csv(io.BytesIO(content))
 
     def alone(self, run_id, table=FRAME, **asked):
@@ -80,7 +85,7 @@ def test_it_has_the_best_runs_weighted_by_one_over_their_error(story):
     assert members["run"].tolist() == [run.info.run_id for run in ranked]
     errors = np.array([run.data.metrics["best_val_mae"] for run in ranked])
     np.testing.assert_allclose(members["weight"], 1 / errors / np.sum(1 / errors))
-    assert tracking.name(story.result.winner) == "weighted mean of the 3 best runs"
+    assert runs_module.name(story.result.winner) == "weighted mean of the 3 best runs"
 
 
 def test_its_forecasts_are_those_of_its_members_combined(story):
@@ -94,7 +99,7 @@ def test_its_forecasts_are_those_of_its_members_combined(story):
 def test_its_validation_error_is_its_own(story):
     material, members = story.plan.material, story.members()
     index = material.origins("validation", 7)
-    files = [tracking.model_files(story.store, run_id) for run_id in members["run"]]
+    files = [runs_module.model_files(story.store, run_id) for run_id in members["run"]]
 
     each = [loading.restore(own).forecast(material.channels, index, material.codes) for own in files]
     expected = mae(material.actual(index), np.tensordot(members["weight"], each, 1))
@@ -115,7 +120,7 @@ def test_the_report_says_what_the_ensemble_gains_over_its_best_member(story):
     kept = record.read(story.store, "both")
     findings = report.find(kept)
     best = min(run.data.metrics["best_val_mae"] for run in story.of("run"))
-    assert f"The winner is the {tracking.name(story.result.winner)}" in findings.verdict
+    assert f"The winner is the {runs_module.name(story.result.winner)}" in findings.verdict
     assert f"that of the best run alone ({best:.4g})" in findings.verdict
     assert str(kept.best["name"]) in findings.sentences[0]
     page = report.page(kept, findings, {})
@@ -144,7 +149,7 @@ def test_quantiles_are_combined_level_by_level(tmp_path, programs, jax_backend):
 
 
 def run(name, loss, mae=1.0, **metrics):
-    tags = {tracking.KEY: name}
+    tags = {runs_module.KEY: name}
     measured = {"best_val_loss": loss, "best_val_mae": mae, **metrics}
     return SimpleNamespace(data=SimpleNamespace(tags=tags, metrics=measured), info=SimpleNamespace(run_id=name))
 
@@ -200,22 +205,22 @@ def watchers(tmp_path_factory, programs, jax_backend):
         sections = {"baseline": {"detector": "both"}, "training": training, "selection": selection}
         made = watched(folder, readings(), baselines=["z-score"], **sections)
         with contextlib.chdir(folder):
-            store = store or tracking.open_store("watched", f"sqlite:///{folder}/mlflow.db")
-            result = sweep.run(made, store, Place(1, "jax", programs), Events())
+            store = store or runs_module.open_store("watched", f"sqlite:///{folder}/mlflow.db")
+            result = runner.run(made, store, Place(1, "jax", programs), Events())
             promotion.promote(made.experiment, store, result.winner, result.tested, lambda _: {})
-        assert tracking.name(result.winner) == f"{combine} of the 2 best runs"
+        assert runs_module.name(result.winner) == f"{combine} of the 2 best runs"
         return made, store, registry.load(combine, store.uri).forecaster
 
     return combined
 
 
 def test_detectors_are_combined_with_a_threshold_of_their_own_and_served(watchers, monkeypatch):
-    from gridcast.anomaly.thresholds import threshold
-    from gridcast.serving import loading
+    from gridcast.evaluation.thresholds import threshold
+    from gridcast.serving.models import loading as served_loading
 
     made, store, own = watchers("mean")
-    monkeypatch.setattr("gridcast.models.compiled.SIZES", (256,))  # each takes seconds to compile
-    (whole,) = loading.load([registry.find("mean", store.uri)], store.uri)
+    monkeypatch.setattr("gridcast.serving.models.compiled_network.SIZES", (256,))  # each takes seconds to compile
+    (whole,) = served_loading.load([registry.find("mean", store.uri)], store.uri)
     assert [one.kind for one in (own, *own.members)] == ["ensemble", "both", "both"]
     said = own.predict(readings())
     known = said["score"].to_numpy()[: made.material.spans.validation]

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from gridcast import evaluation
+from gridcast.evaluation import forecasts as forecasts_module
 from samples import planned, sales
 
 TABLE = pd.DataFrame(
@@ -22,20 +22,20 @@ def test_a_table_has_a_column_for_each_quantile_and_knows_its_levels(tmp_path):
     plan = planned(tmp_path, sales(100), window={"horizon": 2})
     index = plan.material.origins("test", 7)
     point = np.arange(2.0 * len(index)).reshape(-1, 2)
-    forecasts = evaluation.Forecasts(index, point, (0.05, 0.5), np.stack([point - 1, point], axis=-1))
-    found = evaluation.table(forecasts, plan.material, plan.panel)
-    assert evaluation.levels(found) == (0.05, 0.5)
+    forecasts = forecasts_module.Forecasts(index, point, (0.05, 0.5), np.stack([point - 1, point], axis=-1))
+    found = forecasts_module.table(forecasts, plan.material, plan.panel)
+    assert forecasts_module.levels(found) == (0.05, 0.5)
     np.testing.assert_array_equal(found["q0.05"], point.ravel() - 1)
     np.testing.assert_array_equal(found["q0.5"], found["forecast"])
-    plain = evaluation.table(evaluation.Forecasts(index, point), plan.material, plan.panel)
+    plain = forecasts_module.table(forecasts_module.Forecasts(index, point), plan.material, plan.panel)
     assert list(found.columns) == [*plain.columns, "q0.05", "q0.5"]
-    assert evaluation.levels(plain) == ()
+    assert forecasts_module.levels(plain) == ()
 
 
 def test_measures_say_which_interval_they_speak_of():
-    found, plain = evaluation.measures(QUANTILES), evaluation.measures(TABLE)
+    found, plain = forecasts_module.measures(QUANTILES), forecasts_module.measures(TABLE)
     assert set(found) - set(plain) == {"test_wql", "test_coverage_80", "test_width_80"}
     assert (found["test_coverage_80"], found["test_width_80"]) == (0.5, 4.0)
     assert found["test_wape"] == plain["test_wape"] == 10.0
     narrow = QUANTILES.rename(columns={"q0.1": "q0.25", "q0.9": "q0.75"})
-    assert evaluation.measures(narrow)["test_coverage_50"] == 0.5
+    assert forecasts_module.measures(narrow)["test_coverage_50"] == 0.5

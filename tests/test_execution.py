@@ -15,9 +15,9 @@ import numpy as np
 import psutil
 import pytest
 
-from gridcast import execution, worker
-from gridcast.execution import Failure, Place, Pool
 from gridcast.runtime import loading
+from gridcast.sweep import worker_pool, worker_process
+from gridcast.sweep.worker_pool import Failure, Place, Pool
 from samples import SMALL, planned, sales
 
 
@@ -28,7 +28,7 @@ def work(shared, task, cache):
     if task == "parents":
         return os.getpid(), os.getppid(), sorted(sys.modules.keys() & {"keras", "jax", "distributed", "mlflow"})
     if task == "look around":
-        return os.getpid(), worker.cores(), [name for name in ("mlflow", "tensorflow") if sys.modules.get(name)]
+        return os.getpid(), worker_process.cores(), [name for name in ("mlflow", "tensorflow") if sys.modules.get(name)]
     if isinstance(task, Path):
         return die_once(task)
     if task == "gluttony":
@@ -40,9 +40,9 @@ def work(shared, task, cache):
             (cache / "full").touch()
             raise OSError(errno.ENOSPC, "No space left on device")
         return "written"
-    from gridcast.training import fit
+    from gridcast.training import keras_fit
 
-    return fit.train(shared, task)
+    return keras_fit.train(shared, task)
 
 
 def die(shared, task, cache):
@@ -131,7 +131,7 @@ def test_a_task_that_kills_its_worker_is_tried_as_often_as_told_and_fails_alone(
 
 
 def test_workers_start_afresh_after_some_tasks(programs, monkeypatch):
-    monkeypatch.setattr(execution, "RECYCLED", 1)
+    monkeypatch.setattr(worker_pool, "RECYCLED", 1)
     with Pool(Place(2, "jax", programs), None) as pool:
         found = dict(pool.execute(work, ["look around"] * 3))
     assert len({process for process, _, _ in found.values()}) >= 3
@@ -162,7 +162,7 @@ def test_a_worker_that_is_killed_while_it_starts_is_started_again(programs):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere each worker imports for itself")
 def test_workers_are_forked_from_one_process_that_has_the_imports_done(programs, monkeypatch):
-    monkeypatch.setattr(execution, "RECYCLED", 1)
+    monkeypatch.setattr(worker_pool, "RECYCLED", 1)
     with Pool(Place(2, "jax", programs), None) as pool:
         found = list(dict(pool.execute(work, ["parents"] * 3)).values())
     assert len({process for process, _, _ in found}) >= 3
@@ -180,11 +180,11 @@ class Kin:
 def test_a_worker_keeps_to_its_family_then_takes_one_that_nobody_has_then_helps():
     tasks = [Kin(family) for family in "aabbc"] + [Kin(None)]
     latest = {"one": "a", "two": "b"}
-    assert execution._chosen([1, 3, 4, 5], tasks, "one", latest) == 1
-    assert execution._chosen([3, 4, 5], tasks, "one", latest) == 4
-    assert execution._chosen([3], tasks, "one", latest) == 3
-    assert execution._chosen([3, 5], tasks, "three", latest) == 5
-    assert execution._chosen(range(6), tasks, "one", {}) == 0
+    assert worker_pool._chosen([1, 3, 4, 5], tasks, "one", latest) == 1
+    assert worker_pool._chosen([3, 4, 5], tasks, "one", latest) == 4
+    assert worker_pool._chosen([3], tasks, "one", latest) == 3
+    assert worker_pool._chosen([3, 5], tasks, "three", latest) == 5
+    assert worker_pool._chosen(range(6), tasks, "one", {}) == 0
 
 
 def test_what_workers_have_to_say_goes_to_a_log(results, programs):
@@ -199,7 +199,7 @@ def test_no_tasks_start_no_workers(tmp_path):
 
 
 def test_this_process_has_cores():
-    assert 1 <= worker.cores() <= (os.cpu_count() or 1)
+    assert 1 <= worker_process.cores() <= (os.cpu_count() or 1)
 
 
 @pytest.mark.parametrize(
@@ -218,7 +218,7 @@ def test_gpus_are_those_that_the_user_shows(monkeypatch, tmp_path, variables, fo
         monkeypatch.setenv(name, value)
     for name in ("nvidia0", "nvidia1", "nvidiactl"):
         (tmp_path / name).touch()
-    monkeypatch.setattr(worker, "DEVICES", tmp_path)
-    assert worker.gpus() == []  # JAX was installed without what it needs for them
-    monkeypatch.setattr(worker.importlib.util, "find_spec", lambda name: name == "jax_cuda13_plugin" or None)
-    assert worker.gpus() == found
+    monkeypatch.setattr(worker_process, "DEVICES", tmp_path)
+    assert worker_process.gpus() == []  # JAX was installed without what it needs for them
+    monkeypatch.setattr(worker_process.importlib.util, "find_spec", lambda name: name == "jax_cuda13_plugin" or None)
+    assert worker_process.gpus() == found

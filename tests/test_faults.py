@@ -14,11 +14,12 @@ import psutil
 import pytest
 
 import storm
-from gridcast import plan, spool, sweep, tracking
 from gridcast.config import read
-from gridcast.execution import Place
 from gridcast.runtime.errors import GridcastError, LeaseLost, TrackingError, Unreachable
-from gridcast.sweep import Events
+from gridcast.sweep import outbox, plan, runner
+from gridcast.sweep.runner import Events
+from gridcast.sweep.worker_pool import Place
+from gridcast.tracking import runs
 from samples import sales, write_experiment
 from servers import MlflowServer, end, wait
 
@@ -64,8 +65,8 @@ def planned(folder):
 
 def go_on(folder, cache=None, events=None, uri=None):
     """One start in this process."""
-    store = tracking.open_store("small", uri or uri_of(folder))
-    return sweep.run(planned(folder), store, Place(1, "jax", cache or folder / ".gridcast"), events or Events())
+    store = runs.open_store("small", uri or uri_of(folder))
+    return runner.run(planned(folder), store, Place(1, "jax", cache or folder / ".gridcast"), events or Events())
 
 
 STARTED: list[subprocess.Popen] = []
@@ -107,34 +108,34 @@ def complete(calm, folder, uri=None):
 
 
 def test_a_parent_killed_while_it_writes_a_run_leaves_neither_half_a_run_nor_two(calm, project):
-    store = tracking.open_store("small", uri_of(project))
+    store = runs.open_store("small", uri_of(project))
     first, second, *_ = planned(project).runs
-    go_on_with_one = tracking.record(store, "parent", tracking.Entry("GRU", "run", first))
+    go_on_with_one = runs.record(store, "parent", runs.Entry("GRU", "run", first))
     for key in (first, second):
         # Killed after the result was kept and before it was written, or before that was noted.
-        spool.keep(sweep.spool_folder(project / ".gridcast", store), tracking.Entry("GRU", "run", key))
+        outbox.keep(runner.spool_folder(project / ".gridcast", store), runs.Entry("GRU", "run", key))
     half = store.client.create_run(
-        store.experiment, tags={tracking.KIND: "run", tracking.KEY: second, "mlflow.parentRunId": "parent"}
+        store.experiment, tags={runs.KIND: "run", runs.KEY: second, "mlflow.parentRunId": "parent"}
     )
-    tracking.tidy(store)
+    runs.tidy(store)
     assert store.client.get_run(half.info.run_id).info.status == "KILLED"
-    recorder = spool.Recorder(
-        sweep.spool_folder(project / ".gridcast", store),
-        lambda entry: sweep._deliver(store, "parent", type("Held", (), {"prove": lambda _: None})(), entry),
+    recorder = outbox.Recorder(
+        runner.spool_folder(project / ".gridcast", store),
+        lambda entry: runner._deliver(store, "parent", type("Held", (), {"prove": lambda _: None})(), entry),
     )
     recorder.flush()
     recorder.close()
-    done = tracking.finished(store, [first, second])
+    done = runs.finished(store, [first, second])
     assert done[first].info.run_id == go_on_with_one
     assert done.keys() == {first, second}
-    assert len(tracking.search(store, "attributes.status = 'FINISHED'")) == 2
+    assert len(runs.search(store, "attributes.status = 'FINISHED'")) == 2
 
 
 def test_of_two_records_of_one_run_the_first_stays(project):
-    store = tracking.open_store("small", uri_of(project))
-    ids = [tracking.record(store, "parent", tracking.Entry("GRU", "run", "k1")) for _ in range(2)]
-    assert tracking.finished(store, ["k1"])["k1"].info.run_id == ids[0]
-    tracking.tidy(store)
+    store = runs.open_store("small", uri_of(project))
+    ids = [runs.record(store, "parent", runs.Entry("GRU", "run", "k1")) for _ in range(2)]
+    assert runs.finished(store, ["k1"])["k1"].info.run_id == ids[0]
+    runs.tidy(store)
     assert [store.client.get_run(run_id).info.status for run_id in ids] == ["FINISHED", "KILLED"]
 
 
@@ -185,11 +186,11 @@ def test_a_server_that_hangs_in_the_middle_gets_every_result_when_it_is_back(cal
 
 
 def test_a_server_that_is_lost_at_the_end_gets_the_results_with_the_next_start(calm, project, monkeypatch):
-    monkeypatch.setattr(spool, "PATIENCE", 2.0)
+    monkeypatch.setattr(outbox, "PATIENCE", 2.0)
     with MlflowServer(project / "server") as server:
         with pytest.raises(Unreachable, match="results are kept in .* writes them when the server is back"):
             go_on(project, uri=server.uri, events=Outage(server))
-        kept = spool.waiting(next((project / ".gridcast" / "spool").iterdir()))
+        kept = outbox.waiting(next((project / ".gridcast" / "spool").iterdir()))
         assert len(kept) >= 2
         server.start()
         result = go_on(project, uri=server.uri)
@@ -274,15 +275,15 @@ def test_a_run_over_its_time_limit_fails_with_its_reason(project):
     write_experiment(project / "experiment.yaml", **EXPERIMENT | {"training": {"max_minutes": 1e-5}})
     with pytest.raises(GridcastError, match="no run finished"):
         go_on(project)
-    store = tracking.open_store("small", uri_of(project))
-    failed = tracking.search(store, f"tags.`{tracking.KIND}` = 'run' and attributes.status = 'FAILED'")
+    store = runs.open_store("small", uri_of(project))
+    failed = runs.search(store, f"tags.`{runs.KIND}` = 'run' and attributes.status = 'FAILED'")
     assert len(failed) == 2
-    assert all("exceeded training.max_minutes (1e-05)" in run.data.tags[tracking.ERROR] for run in failed)
+    assert all("exceeded training.max_minutes (1e-05)" in run.data.tags[runs.ERROR] for run in failed)
 
 
 @pytest.mark.slow
 def test_changed_data_are_other_work_and_the_report_does_not_mix_them(calm, project):
-    from gridcast.analysis import record
+    from gridcast.reporting import record
 
     shutil.copytree(calm[1] / "mlruns", project / "mlruns")
     before = go_on(project)
@@ -292,28 +293,28 @@ def test_changed_data_are_other_work_and_the_report_does_not_mix_them(calm, proj
     after = go_on(project)
     assert (before.trained, after.trained, after.skipped) == (2, 2, 0)
     assert after.parent != before.parent
-    store = tracking.open_store("small", uri_of(project))
+    store = runs.open_store("small", uri_of(project))
     reported = record.read(store, "small")
     assert set(reported.runs["key"]) == set(planned(project).runs)
-    assert len(tracking.search(store, f"tags.`{tracking.KIND}` = 'run' and attributes.status = 'FINISHED'")) == 4
+    assert len(runs.search(store, f"tags.`{runs.KIND}` = 'run' and attributes.status = 'FINISHED'")) == 4
 
 
 def test_a_sweep_that_was_taken_over_records_nothing_more(project, monkeypatch):
-    from gridcast import lease
+    from gridcast.sweep import lease
 
     monkeypatch.setattr(lease, "DEAD", 0.0)
 
     class TakenOver(Events):
         def started(self, done, todo, cost):
-            store = tracking.open_store("small", uri_of(project))
+            store = runs.open_store("small", uri_of(project))
             for claim in lease.claims(store):
-                tracking.delete_experiment_tag(store, claim.tag)
+                runs.delete_experiment_tag(store, claim.tag)
 
     with pytest.raises(LeaseLost, match="what was trained here is kept"):
         go_on(project, events=TakenOver())
-    store = tracking.open_store("small", uri_of(project))
-    assert tracking.search(store, f"tags.`{tracking.KIND}` = 'run'") == []
-    assert spool.waiting(sweep.spool_folder(project / ".gridcast", store)) != []
+    store = runs.open_store("small", uri_of(project))
+    assert runs.search(store, f"tags.`{runs.KIND}` = 'run'") == []
+    assert outbox.waiting(runner.spool_folder(project / ".gridcast", store)) != []
 
 
 def test_a_finished_sweep_starts_no_workers(calm, monkeypatch):

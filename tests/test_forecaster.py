@@ -7,14 +7,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from gridcast import evaluation
-from gridcast.data import history as histories
+from gridcast.data import prediction_files
+from gridcast.evaluation import forecasts
 from gridcast.runtime import gaps, loading
 from gridcast.runtime.errors import DataError
 from gridcast.runtime.forecaster import Forecaster, inputs
 from gridcast.runtime.loading import load
 from gridcast.runtime.preprocessing import Preprocessing
-from gridcast.serving.rows import frame
+from gridcast.serving.payloads.request_frames import frame
 from samples import planned, sales
 
 pytestmark = pytest.mark.usefixtures("jax_backend")
@@ -40,9 +40,9 @@ def plan(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def files(plan, jax_backend):
-    from gridcast.training import fit
+    from gridcast.training import keras_fit
 
-    return fit.train(plan.material, plan.own[1]).files
+    return keras_fit.train(plan.material, plan.own[1]).files
 
 
 @pytest.fixture(scope="module")
@@ -213,7 +213,7 @@ def test_dates_that_a_history_file_does_not_explain_are_refused_with_a_remedy_at
     path = tmp_path / "history.csv"
     FRAME.assign(date="01/02/2023").to_csv(path, index=False)
     with pytest.raises(DataError, match=r"dates such as '01/02/2023' do not tell day from month; write them as 2011-"):
-        histories.read(path, plan.material.preprocessing)
+        prediction_files.read(path, plan.material.preprocessing)
 
 
 def test_a_past_column_never_seen_falls_back_on_its_training_median(forecaster):
@@ -297,10 +297,10 @@ def test_the_shares_of_attention_are_one_per_step_and_add_up(forecaster, plan):
 
 
 def test_a_network_without_attention_has_no_shares_to_show(plan):
-    from gridcast.training import fit
+    from gridcast.training import keras_fit
 
     run = replace(plan.own[1], configuration=plan.own[1].configuration.model_copy(update={"attention": False}))
-    plain = Forecaster(plan.material.preprocessing, fit.compiled(plan.material, run))
+    plain = Forecaster(plan.material.preprocessing, keras_fit.compiled(plan.material, run))
     with pytest.raises(ValueError, match=r"^the network has no attention; train one with attention: true$"):
         plain.attention_weights({})
 
@@ -337,7 +337,7 @@ def test_a_long_history_is_placed_no_further_back_than_it_is_read(forecaster):
 
 
 def test_a_kept_example_ends_where_the_last_future_that_is_known_begins(forecaster, plan):
-    kept = evaluation.examples(plan.panel, forecaster.preprocessing, LOOKBACK)
+    kept = forecasts.examples(plan.panel, forecaster.preprocessing, LOOKBACK)
     assert [one["id"] for one in kept] == list(PRODUCTS)
     assert {step["time"] for one in kept for step in one["future"]} == set(DATES[-HORIZON:])
     assert {tuple(step) for one in kept for step in one["history"]} == {("time", "value", "price", "promotion")}

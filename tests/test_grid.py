@@ -4,9 +4,9 @@ import itertools
 
 import pytest
 
-from gridcast import config, grid
-from gridcast.config import Configuration
-from gridcast.grid import Run
+from gridcast import config
+from gridcast.config import Configuration, grid
+from gridcast.config.grid import Run
 from samples import EXPERIMENTS, experiment, planned, sales
 
 

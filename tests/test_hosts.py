@@ -22,10 +22,11 @@ import pandas as pd
 import pytest
 
 import gridcast
-from gridcast import execution, sweep, tracking
-from gridcast.execution import Place, Pool
-from gridcast.plan import Plan
 from gridcast.runtime.errors import ConfigError, GridcastError
+from gridcast.sweep import runner, worker_pool
+from gridcast.sweep.plan import Plan
+from gridcast.sweep.worker_pool import Place, Pool
+from gridcast.tracking import runs as runs_module
 from hosts import Host, Network
 from samples import planned, sales, write_experiment
 from servers import PYTHON, MlflowServer, Unavailable, postgres, wait
@@ -136,7 +137,7 @@ def alone(folder, frame, sections, programs, name="small"):
     plan = planned(folder, frame, name=name, **sections)
     uri = f"sqlite:///{folder}/mlflow.db"
     with warnings.catch_warnings(action="ignore"):  # MLflow's own, when it is imported
-        result = sweep.run(plan, tracking.open_store(name, uri), Place(1, "jax", programs), sweep.Events())
+        result = runner.run(plan, runs_module.open_store(name, uri), Place(1, "jax", programs), runner.Events())
     assert (result.trained, result.failed) == (len(plan.runs), 0)
     return plan, Ended(0, "", "", stored(uri, name))
 
@@ -354,7 +355,7 @@ def nap(seconds):
 
 
 def test_a_cluster_without_workers_is_told(empty, tmp_path, monkeypatch):
-    monkeypatch.setattr(execution, "NO_WORKERS", 2)
+    monkeypatch.setattr(worker_pool, "NO_WORKERS", 2)
     with (
         pool(empty, tmp_path) as nobody,
         pytest.raises(GridcastError, match=f"^{empty}: no worker for 2 s; start some, then run again$"),

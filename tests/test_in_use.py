@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from gridcast.data import history
+from gridcast.data import prediction_files
 from gridcast.runtime.errors import DataError
 from gridcast.runtime.forecaster import Forecaster
 from gridcast.runtime.preprocessing import Preprocessing
@@ -257,7 +257,7 @@ def test_a_series_keeps_the_category_of_its_training_with_a_warning(placed, tmp_
         assert caplog.messages == [f"column 'shelf': {told} (1 such series); train again to learn of the change"]
         path = tmp_path / "history.csv"
         table.assign(shelf=table["shelf"].mask(late)).to_csv(path, index=False)
-        from_file = forecaster(placed).predict(history.read(path, placed.material.preprocessing))
+        from_file = forecaster(placed).predict(prediction_files.read(path, placed.material.preprocessing))
         assert len(caplog.messages) == 2
     pd.testing.assert_frame_equal(found, expected)
     pd.testing.assert_frame_equal(from_file, expected)
@@ -271,7 +271,7 @@ def test_a_history_file_without_the_future_of_a_future_column_is_refused(placed,
         more = table[table["date"] == "2023-03-02"].assign(date="2023-03-03", quantity=np.nan)
         pd.concat([table, more] if ahead else [table]).to_csv(path, index=False)
         with pytest.raises(DataError) as caught:
-            forecaster(placed).predict(history.read(path, placed.material.preprocessing))
+            forecaster(placed).predict(prediction_files.read(path, placed.material.preprocessing))
         assert str(caught.value) == (
             f"column 'promotion': series '1' has no value at {missing} 00:00:00; a future column must be known for "
             "each of the 2 steps ahead: add rows with it and an empty 'quantity'"

@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from gridcast import lease, tracking
-from gridcast.lease import Claim
 from gridcast.runtime.errors import LeaseLost
+from gridcast.sweep import lease
+from gridcast.sweep.lease import Claim
+from gridcast.tracking import runs
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +26,7 @@ def uri(tmp_path_factory):
 @pytest.fixture
 def store(uri, request, monkeypatch):
     monkeypatch.chdir(Path(uri.removeprefix("sqlite:///")).parent)
-    return tracking.open_store(request.node.name, uri)
+    return runs.open_store(request.node.name, uri)
 
 
 @pytest.fixture
@@ -36,7 +37,7 @@ def hasty(monkeypatch):
 
 
 def write(store, claim):
-    tracking.set_experiment_tag(store, claim.tag, json.dumps(dataclasses.asdict(claim)))
+    runs.set_experiment_tag(store, claim.tag, json.dumps(dataclasses.asdict(claim)))
 
 
 def test_a_lease_is_taken_and_given_back(store):
@@ -139,7 +140,7 @@ def test_a_claim_of_another_host_lives_as_long_as_its_heart_beats(store, hasty):
 
 def test_who_was_taken_over_notices_before_it_writes(store, hasty):
     held = lease.acquire(store)
-    tracking.delete_experiment_tag(store, lease.claims(store)[0].tag)
+    runs.delete_experiment_tag(store, lease.claims(store)[0].tag)
     time.sleep(0.8)
     with pytest.raises(LeaseLost, match="took this sweep over"):
         held.prove()

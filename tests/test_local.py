@@ -9,13 +9,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from gridcast import backtest, cli, evaluation, plan, promotion, registry, sweep, tracking, winner
-from gridcast.analysis import record, report
+from gridcast import cli
 from gridcast.config import read
-from gridcast.execution import Place
+from gridcast.evaluation import backtest, forecasts
 from gridcast.models import baselines
+from gridcast.reporting import record, report
 from gridcast.runtime.errors import ConfigError
-from gridcast.sweep import Events
+from gridcast.sweep import plan, runner, winner
+from gridcast.sweep.runner import Events
+from gridcast.sweep.worker_pool import Place
+from gridcast.tracking import promotion, registry
+from gridcast.tracking import runs as runs_module
 from samples import sales, write_experiment
 
 DAYS = 130
@@ -56,12 +60,14 @@ class Story:
         path = self.folder / f"{self.name}.yaml"
         self.plan = plan.make(read(path), path.read_text(), "jax")
         with contextlib.chdir(self.folder):
-            self.store = tracking.open_store(self.name, self.uri)
-            self.result = sweep.run(self.plan, self.store, Place(1, "jax", self.cache), Events())
+            self.store = runs_module.open_store(self.name, self.uri)
+            self.result = runner.run(self.plan, self.store, Place(1, "jax", self.cache), Events())
         return self
 
     def of(self, kind):
-        return tracking.search(self.store, f"tags.`{tracking.KIND}` = '{kind}' and attributes.status = 'FINISHED'")
+        return runs_module.search(
+            self.store, f"tags.`{runs_module.KIND}` = '{kind}' and attributes.status = 'FINISHED'"
+        )
 
     def promote(self):
         return promotion.promote(
@@ -72,7 +78,7 @@ class Story:
         return registry.load("models:/shop@champion", self.uri)
 
     def routes(self):
-        content = tracking.artifact(self.store, self.result.winner.info.run_id, winner.TABLE)
+        content = runs_module.artifact(self.store, self.result.winner.info.run_id, winner.TABLE)
         return pd.read_csv(io.BytesIO(content)).set_index("series")
 
 
@@ -108,10 +114,10 @@ def test_the_winner_is_the_best_run_of_each_series_and_stands_there_once(local):
 
 
 def test_a_second_start_trains_records_and_tests_nothing(local):
-    before = {run.info.run_id for run in tracking.search(local.store, "attributes.status = 'FINISHED'")}
+    before = {run.info.run_id for run in runs_module.search(local.store, "attributes.status = 'FINISHED'")}
     tested = local.result.tested
     assert local.start().result.trained == 0
-    assert {run.info.run_id for run in tracking.search(local.store, "attributes.status = 'FINISHED'")} == before
+    assert {run.info.run_id for run in runs_module.search(local.store, "attributes.status = 'FINISHED'")} == before
     assert local.result.tested == tested
     assert len(local.of("test")) == 1
 
@@ -151,8 +157,8 @@ def test_a_short_history_is_enough_for_a_rule_that_reads_little(local):
 def test_the_test_span_has_the_same_windows_for_the_winner_and_the_baselines(local):
     (tested,) = local.of("test")
     tables = [
-        evaluation.from_bytes(tracking.artifact(local.store, run.info.run_id, evaluation.FORECASTS))
-        for run in (tested, next(run for run in local.of("baseline") if tracking.name(run) == "seasonal naive"))
+        forecasts.from_bytes(runs_module.artifact(local.store, run.info.run_id, forecasts.FORECASTS))
+        for run in (tested, next(run for run in local.of("baseline") if runs_module.name(run) == "seasonal naive"))
     ]
     pd.testing.assert_frame_equal(*(found.drop(columns="forecast") for found in tables))
     both = [found[found["series"] == SHORT]["forecast"] for found in tables]
@@ -184,7 +190,7 @@ def test_auto_trains_each_series_and_all_together_on_each_fold(auto):
 def test_auto_takes_for_each_series_what_has_the_lowest_error_on_validation_over_the_folds(auto):
     routes, runs = auto.routes(), auto.of("run")
     of = {name: [run for run in runs if run.data.tags.get("gridcast.series") == name] for name in (None, *routes.index)}
-    together = [tracking.history(auto.store, run.info.run_id, tracking.BY_SERIES) for run in of[None]]
+    together = [runs_module.history(auto.store, run.info.run_id, runs_module.BY_SERIES) for run in of[None]]
     for row, name in enumerate(auto.plan.panel.series):
         errors = {"all series": np.mean([curve[row] for curve in together])}
         errors |= {"GRU-4": np.mean([run.data.metrics["best_val_mae"] for run in of[name]])} if of[name] else {}
@@ -225,9 +231,9 @@ def test_a_level_is_that_of_the_training_span(auto):
 
 def test_the_last_steps_are_the_test_span(auto):
     (tested,) = auto.of("test")
-    times = evaluation.from_bytes(tracking.artifact(auto.store, tested.info.run_id, evaluation.FORECASTS))["time"]
+    times = forecasts.from_bytes(runs_module.artifact(auto.store, tested.info.run_id, forecasts.FORECASTS))["time"]
     assert (times.min(), times.max()) == (auto.plan.panel.times[-6], auto.plan.panel.times[-1])
-    about = json.loads(tracking.artifact(auto.store, auto.result.parent, "sweep.json"))
+    about = json.loads(runs_module.artifact(auto.store, auto.result.parent, "sweep.json"))
     assert [fold["validation"][1][:10] for fold in about["folds"]] == ["2023-04-29", "2023-05-05"]
     assert about["spans"] == about["folds"][1]
 
@@ -240,7 +246,7 @@ def test_the_winner_has_the_best_mean_over_folds_and_is_its_run_of_the_last():
     steady = [run("steady", 0, 2.0), run("steady", 1, 3.0), run("steady", 1, 2.5)]
     lucky = [run("lucky", 0, 1.0), run("lucky", 1, 5.0), run("lucky", 1, 5.5)]
     early = [run("early", 0, 0.1)] * 3
-    assert evaluation.best([*lucky, *steady, *early], "best_val_loss", 1) is steady[2]
+    assert forecasts.best([*lucky, *steady, *early], "best_val_loss", 1) is steady[2]
 
 
 def test_nothing_is_fitted_beyond_the_training_span_of_a_fold(tmp_path):
@@ -283,7 +289,7 @@ def test_folds_of_equal_length_forget_what_lies_before(tmp_path):
 
 
 def test_backtest_marks_the_folds_that_the_model_has_seen_and_leaves_them_out_of_the_means(local):
-    spans = json.loads(tracking.artifact(local.store, local.result.parent, "sweep.json"))["spans"]
+    spans = json.loads(runs_module.artifact(local.store, local.result.parent, "sweep.json"))["spans"]
     chosen = backtest.folds(local.plan.panel.times, spans, 2, 5, 6)
     # 104 steps of training, 13 of validation, 13 of test; the folds are the last 30 steps.
     assert [(fold.start, fold.end, fold.seen) for fold in chosen] == [

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn import metrics as reference
 
-from gridcast import metrics
+from gridcast.evaluation import metrics
 
 ACTUAL = np.array([2.0, 4.0, 0.0, 10.0])
 FORECAST = np.array([3.0, 4.0, 1.0, 6.0])  # off by 1, 0, 1 and -4

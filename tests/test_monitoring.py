@@ -10,14 +10,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from gridcast import cli, monitoring, plan, promotion, registry, sweep, tracking
+from gridcast import cli
 from gridcast.config import read
-from gridcast.data import history
-from gridcast.execution import Place
-from gridcast.monitoring import OWN, Limits
+from gridcast.data import prediction_files
+from gridcast.monitoring import champion
+from gridcast.monitoring.champion import OWN, Limits
+from gridcast.monitoring.prediction_log import SHADOW, Kept
 from gridcast.runtime.errors import DataError
-from gridcast.serving.kept import SHADOW, Kept
-from gridcast.sweep import Events
+from gridcast.sweep import plan, runner
+from gridcast.sweep.runner import Events
+from gridcast.sweep.worker_pool import Place
+from gridcast.tracking import promotion, registry, runs
 from samples import sales, write_experiment
 from servers import Post
 
@@ -51,13 +54,15 @@ class Shop:
 
     folder: Path
     uri: str
-    model: monitoring.Model
+    model: champion.Model
 
     def look(self, table, served=None, **limits):
         """What the monitor finds in `table`, written and read as a file."""
         path = self.folder / "actuals.csv"
         table.to_csv(path, index=False)
-        return monitoring.find(self.model, history.read(path, self.model.preprocessing), Limits(**limits), served)
+        return champion.find(
+            self.model, prediction_files.read(path, self.model.preprocessing), Limits(**limits), served
+        )
 
 
 @pytest.fixture(scope="module")
@@ -67,11 +72,11 @@ def shop(tmp_path_factory, programs, jax_backend):
     path = write_experiment(folder / "shop.yaml", str(folder / "sales.csv"), **SECTIONS)
     planned, uri = plan.make(read(path), path.read_text(), "jax"), f"sqlite:///{folder}/mlflow.db"
     with contextlib.chdir(folder):
-        store = tracking.open_store("shop", uri)
-        result = sweep.run(planned, store, Place(1, "jax", programs), Events())
+        store = runs.open_store("shop", uri)
+        result = runner.run(planned, store, Place(1, "jax", programs), Events())
     promotion.promote(planned.experiment, store, result.winner, result.tested, lambda _: {"mase": np.inf})
-    about = json.loads(tracking.artifact(store, result.parent, "sweep.json"))
-    return Shop(folder, uri, monitoring.model_of(registry.load("shop", uri), store, result.parent, about, planned))
+    about = json.loads(runs.artifact(store, result.parent, "sweep.json"))
+    return Shop(folder, uri, champion.model_of(registry.load("shop", uri), store, result.parent, about, planned))
 
 
 @pytest.fixture(scope="module")
@@ -254,14 +259,14 @@ def test_the_command_writes_a_page_and_metrics_and_ends_well_without_an_alarm(sh
     assert "http" not in page.replace("http://www.w3.org", "").replace("http://purl.org", "").replace(
         "https://matplotlib.org", ""
     ).replace("http://creativecommons.org", "")
-    (run,) = tracking.search(shop.model.store, f"tags.`{tracking.KIND}` = 'monitor'")
+    (run,) = runs.search(shop.model.store, f"tags.`{runs.KIND}` = 'monitor'")
     assert run.data.tags["gridcast.model_version"] == "1"
     assert run.data.metrics["alarms"] == 0
     assert run.data.metrics["live_mase"] / run.data.metrics["mase_at_promotion"] == pytest.approx(
         run.data.metrics["error_ratio"]
     )
     assert run.data.metrics["psi_value_price"] >= 0
-    assert tracking.artifact(shop.model.store, run.info.run_id, "monitor.html").decode() == page
+    assert runs.artifact(shop.model.store, run.info.run_id, "monitor.html").decode() == page
 
 
 def test_wrong_input_ends_with_2_and_says_what_to_do(shop, command):
@@ -321,5 +326,5 @@ def test_an_alarm_ends_with_1_tells_people_and_trains_again_through_the_gates(sh
     assert told or "was not promoted, the gate" in out
     # The page of the monitor outlives the report of the sweep, and the sweep can be watched in its turn.
     assert (shop.folder / "reports" / "shop" / "monitor.html").exists()
-    (parent, *_) = tracking.search(shop.model.store, f"tags.`{tracking.KIND}` = 'sweep'")
-    assert "source: all.csv" in tracking.artifact(shop.model.store, parent.info.run_id, "experiment.yaml").decode()
+    (parent, *_) = runs.search(shop.model.store, f"tags.`{runs.KIND}` = 'sweep'")
+    assert "source: all.csv" in runs.artifact(shop.model.store, parent.info.run_id, "experiment.yaml").decode()

@@ -4,11 +4,11 @@ import json
 
 import pytest
 
-from gridcast import plan
 from gridcast.config import Configuration
-from gridcast.grid import Run
+from gridcast.config.grid import Run
 from gridcast.models import baselines
 from gridcast.runtime.errors import ConfigError
+from gridcast.sweep import plan
 from samples import experiment, planned, sales
 
 FRAME = sales(100)

@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from gridcast import cli, tracking
+from gridcast import cli
+from gridcast.tracking import runs as runs_module
 from samples import sales, write_experiment
 
 FRAME = sales(110).assign(quantity=lambda table: table["quantity"].round().clip(lower=0))
@@ -109,7 +110,7 @@ def asked(swept, backend):
 @pytest.fixture(scope="module")
 def answers(swept):
     """What the registered model answers in this process."""
-    tracking.connect(f"sqlite:///{swept}/mlflow.db")
+    runs_module.connect(f"sqlite:///{swept}/mlflow.db")
     from mlflow import pyfunc
 
     with pytest.MonkeyPatch.context() as patch:

@@ -5,7 +5,7 @@ import io
 import pytest
 from rich.console import Console
 
-from gridcast.progress import Progress, duration
+from gridcast.cli.progress import Progress, duration
 
 METRICS = {"best_val_loss": 0.25, "epochs_trained": 12.0, "fit_seconds": 3.14}
 

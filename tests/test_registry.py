@@ -18,14 +18,18 @@ import pandas as pd
 import pytest
 import yaml
 
-from gridcast import cli, config, evaluation, plan, promotion, registry, tracking
-from gridcast.data import history as histories
+from gridcast import cli, config
+from gridcast.data import prediction_files
+from gridcast.evaluation import forecasts as forecasts_module
 from gridcast.models.baselines import NAIVE
-from gridcast.plan import Plan
-from gridcast.registry import BEATEN, CHAMPION, FORCED, PREVIOUS
 from gridcast.runtime import loading
 from gridcast.runtime.errors import ConfigError, GridcastError, PromotionRefused, TrackingError
-from gridcast.tracking import Entry, Store
+from gridcast.sweep import plan as plan_module
+from gridcast.sweep.plan import Plan
+from gridcast.tracking import promotion, registry
+from gridcast.tracking import runs as runs_module
+from gridcast.tracking.registry import BEATEN, CHAMPION, FORCED, PREVIOUS
+from gridcast.tracking.runs import Entry, Store
 from samples import settings
 
 pytestmark = [
@@ -101,28 +105,28 @@ def planned(folder: Path, days: int, name: str = "jumps", **sections: Any) -> Pl
         **sections,
     }
     text = yaml.safe_dump(settings(str(prices(folder, days)), **sections), sort_keys=False)
-    return plan.make(config.parse(text), text, "jax")
+    return plan_module.make(config.parse(text), text, "jax")
 
 
 def record(
     store: Store, planned: Plan, rate: float, files: dict[str, bytes], key: str | None = None, **metrics: float
 ) -> Any:
     """Write a run, its test, the naive baselines and their parent as a sweep does; `metrics` replace true ones."""
-    from gridcast.training import fit
+    from gridcast.training import keras_fit
 
-    parent = tracking.open_sweep(store, planned.sweep_key, planned.experiment.name, planned.tags(), planned.texts())
+    parent = runs_module.open_sweep(store, planned.sweep_key, planned.experiment.name, planned.tags(), planned.texts())
     known, run = next(item for item in planned.runs.items() if item[1].configuration.learning_rate == rate)
     key = key or known
-    tags = {tracking.FINGERPRINT: planned.fingerprint}
+    tags = {runs_module.FINGERPRINT: planned.fingerprint}
     configuration = json.dumps(run.configuration.model_dump(), sort_keys=True)
-    run_id = tracking.record(
+    run_id = runs_module.record(
         store,
         parent,
         Entry(
-            plan.describe(run.configuration),
+            plan_module.describe(run.configuration),
             kind="run",
             key=key,
-            tags=tags | {tracking.SEED: "0", tracking.CONFIGURATION: configuration},
+            tags=tags | {runs_module.SEED: "0", runs_module.CONFIGURATION: configuration},
             params=planned.params(run),
             metrics={"best_val_loss": metrics.get("best_val_loss", rate), "best_val_mae": 1.0},
             files=files,
@@ -131,37 +135,37 @@ def record(
     )
 
     def tested(
-        name: str, kind: str, key: str, found: evaluation.Forecasts, own: dict[str, str], **other: float
+        name: str, kind: str, key: str, found: forecasts_module.Forecasts, own: dict[str, str], **other: float
     ) -> None:
-        table = evaluation.table(found, planned.material, planned.panel)
-        measures = evaluation.measures(table) | other
-        artifacts = {evaluation.FORECASTS: evaluation.to_bytes(table)}
+        table = forecasts_module.table(found, planned.material, planned.panel)
+        measures = forecasts_module.measures(table) | other
+        artifacts = {forecasts_module.FORECASTS: forecasts_module.to_bytes(table)}
         entry = Entry(name, kind, key, tags=tags | own, metrics=measures, artifacts=artifacts)
-        tracking.record(store, parent, entry)
+        runs_module.record(store, parent, entry)
 
     other = {name: value for name, value in metrics.items() if name.startswith("test_")}
-    forecasts = fit.evaluate(planned.material, files)
-    tested(plan.describe(run.configuration), "test", key, forecasts, {"gridcast.winner": run_id}, **other)
-    if not tracking.finished(store, planned.baseline_keys.values(), "baseline"):
+    forecasts = keras_fit.evaluate(planned.material, files)
+    tested(plan_module.describe(run.configuration), "test", key, forecasts, {"gridcast.winner": run_id}, **other)
+    if not runs_module.finished(store, planned.baseline_keys.values(), "baseline"):
         task = planned.material.baseline(3)
         for name in ("last value", "training mean", "training median"):
-            found = evaluation.Forecasts(task.index, plan.baselines.BASELINES[name](task).point)
+            found = forecasts_module.Forecasts(task.index, plan_module.baselines.BASELINES[name](task).point)
             tested(name, "baseline", planned.baseline_keys[name], found, {})
     return store.client.get_run(run_id)
 
 
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory, jax_backend: None) -> Shop:
-    from gridcast.training import fused
+    from gridcast.training import fused_fit
 
     folder = tmp_path_factory.mktemp("shop")
     own = planned(folder, 160)
     rates = [run.configuration.learning_rate for run in own.runs.values()]
-    outcomes = fused.train(own.material, list(own.runs.values()), [None] * len(rates), len(rates))
+    outcomes = fused_fit.train(own.material, list(own.runs.values()), [None] * len(rates), len(rates))
     files = {rate: outcome.files for rate, outcome in zip(rates, outcomes, strict=True)}
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)  # MLflow keeps artifacts where the store was made
-        store = tracking.open_store("jumps", f"sqlite:///{folder}/mlflow.db")
+        store = runs_module.open_store("jumps", f"sqlite:///{folder}/mlflow.db")
     runs = {rate: record(store, own, rate, files[rate]) for rate in files}
     return Shop(folder, store, own, files, runs)
 
@@ -195,11 +199,11 @@ def test_a_champion_has_tags_a_card_and_loads_through_mlflow(shop: Shop, name: s
     version = shop.client.get_model_version_by_alias(name, CHAMPION)
     run = shop.runs[GOOD]
     assert version.run_id == run.info.run_id
-    assert version.tags[tracking.KEY] == run.data.tags[tracking.KEY]
-    assert version.tags[tracking.FINGERPRINT] == shop.plan.fingerprint
+    assert version.tags[runs_module.KEY] == run.data.tags[runs_module.KEY]
+    assert version.tags[runs_module.FINGERPRINT] == shop.plan.fingerprint
     assert float(version.tags["test_mase"]) == mase(shop, GOOD)
     for said in (
-        tracking.name(run),
+        runs_module.name(run),
         f"| {mase(shop, GOOD):.4g} |",
         "| last value |",
         "learning_rate 0.05",
@@ -246,7 +250,7 @@ def test_a_worse_challenger_is_refused_by_the_champion_gate(shop: Shop, name: st
 def later(shop: Shop) -> Shop:
     """The same experiment 20 days later: new data, whose networks are those trained before."""
     own = planned(shop.folder, 180, "later")
-    store = tracking.open_store("later", shop.store.uri)
+    store = runs_module.open_store("later", shop.store.uri)
     runs = {rate: record(store, own, rate, shop.files[rate]) for rate in (GOOD, FAIR)}
     return Shop(shop.folder, store, own, shop.files, runs)
 
@@ -417,7 +421,7 @@ def test_a_version_that_a_crash_left_without_alias_is_used_again(shop: Shop, nam
     assert shop.promote(GOOD, name).version == "2"
     assert len(shop.client.search_model_versions(f"name='{name}'")) == 2
     version = shop.client.get_model_version(name, "2")
-    assert version.tags[tracking.KEY] == shop.runs[GOOD].data.tags[tracking.KEY]
+    assert version.tags[runs_module.KEY] == shop.runs[GOOD].data.tags[runs_module.KEY]
     assert FORCED not in version.tags
     assert version.description.startswith(f"# {name}")
     assert aliases(shop, name) == {CHAMPION: "2", PREVIOUS: "1"}
@@ -597,7 +601,7 @@ def test_predict_prints_reads_parquet_and_refuses_wrong_input(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(cli.use, "CACHE", programs)  # compiled programs stay where the other tests have them
+    monkeypatch.setattr(cli.predict, "CACHE", programs)  # compiled programs stay where the other tests have them
     shop.promote(GOOD, name)
     history = pd.read_csv(shop.folder / "jumps-160.csv", dtype={"product": str})
     csv, parquet, wrong = tmp_path / "history.csv", tmp_path / "history.parquet", tmp_path / "wrong.csv"
@@ -643,7 +647,7 @@ def test_predict_reads_future_columns_from_rows_without_a_target(shop: Shop, tmp
     own = dataclasses.replace(shop.plan.material.preprocessing, past=("price",), future=("day_of_week", "offer"))
     path = tmp_path / "history.csv"
     path.write_text("date;product;quantity;price;offer\n2023-01-02;01;1,5;2;0\n2023-01-03;01;;;1\n2023-01-04;01;;;\n")
-    rows = histories.read(path, own)
+    rows = prediction_files.read(path, own)
     assert list(rows["date"]) == list(pd.to_datetime(["2023-01-02", "2023-01-03"]))
     assert rows["quantity"].tolist() == [1.5, pytest.approx(np.nan, nan_ok=True)]
     assert rows["offer"].tolist() == [0, 1]

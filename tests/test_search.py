@@ -4,9 +4,10 @@ import math
 
 import pytest
 
-from gridcast import execution, plan, search, sweep, tracking
 from gridcast.config import Search
 from gridcast.runtime.errors import ConfigError, Interrupted
+from gridcast.sweep import plan, runner, search, worker_pool
+from gridcast.tracking import runs as runs_module
 from samples import experiment, planned, sales
 
 KEYS = [f"run{number}" for number in range(9)]
@@ -25,7 +26,7 @@ def told(rounds, loss):
 
 
 def runs(grid):
-    from gridcast import grid as grids
+    from gridcast.config import grid as grids
 
     return {f"{number:02d}": run for number, run in enumerate(grids.expand(experiment(grid=grid)))}
 
@@ -143,12 +144,12 @@ def halved(tmp_path, monkeypatch, programs):
     own = {"grid": GRID, "training": training, "search": halving, "baselines": ["last value"]}
     return (
         planned(tmp_path, sales(130), **own),
-        tracking.open_store("small", f"sqlite:///{tmp_path}/mlflow.db"),
-        execution.Place(1, "jax", programs),
+        runs_module.open_store("small", f"sqlite:///{tmp_path}/mlflow.db"),
+        worker_pool.Place(1, "jax", programs),
     )
 
 
-class Stops(sweep.Events):
+class Stops(runner.Events):
     """Ends the sweep once it has told of the first stopped run."""
 
     def stopped(self, name, epochs):
@@ -156,14 +157,17 @@ class Stops(sweep.Events):
 
 
 def records(store, kind):
-    return {run.data.tags[tracking.KEY]: run for run in tracking.search(store, f"tags.`{tracking.KIND}` = '{kind}'")}
+    return {
+        run.data.tags[runs_module.KEY]: run
+        for run in runs_module.search(store, f"tags.`{runs_module.KIND}` = '{kind}'")
+    }
 
 
 def test_halving_records_what_it_finished_and_what_it_stopped(halved):
     own, store, place = halved
     with pytest.raises(Interrupted, match="interrupted with 0 of 6"):
-        sweep.run(own, store, place, Stops())
-    result = sweep.run(own, store, place, sweep.Events())
+        runner.run(own, store, place, Stops())
+    result = runner.run(own, store, place, runner.Events())
     assert (result.trained, result.failed) == (2, 0)
     finished, stopped = records(store, "run"), records(store, "stopped")
     assert len(finished) == 2
@@ -173,9 +177,9 @@ def test_halving_records_what_it_finished_and_what_it_stopped(halved):
         assert run.info.status == "FINISHED"
         assert run.data.tags["gridcast.stopped"] == "after 2 epochs, by halving"
         assert run.data.metrics["epochs_trained"] == 2
-        assert sorted(tracking.history(store, run.info.run_id, "val_loss")) == [1, 2]
-    worst = max(finished, key=lambda key: tracking.history(store, finished[key].info.run_id, "val_loss")[2])
-    seen = min(tracking.history(store, finished[worst].info.run_id, "val_loss")[epoch] for epoch in (1, 2))
+        assert sorted(runs_module.history(store, run.info.run_id, "val_loss")) == [1, 2]
+    worst = max(finished, key=lambda key: runs_module.history(store, finished[key].info.run_id, "val_loss")[2])
+    seen = min(runs_module.history(store, finished[worst].info.run_id, "val_loss")[epoch] for epoch in (1, 2))
     assert all(run.data.metrics["best_val_loss"] >= seen for run in stopped.values())
     assert not any(path.is_file() and path.name in finished for path in place.cache.rglob("checkpoints/*"))
 
@@ -183,10 +187,10 @@ def test_halving_records_what_it_finished_and_what_it_stopped(halved):
 @pytest.mark.slow
 def test_a_grid_that_was_searched_may_be_trained_to_its_end(halved):
     own, store, place = halved
-    sweep.run(own, store, place, sweep.Events())
+    runner.run(own, store, place, runner.Events())
     whole = own.experiment.model_copy(update={"search": Search()})
     complete = plan.Plan(whole, own.text, own.panel, own.materials, own.runs, own.own, own.backend)
-    result = sweep.run(complete, store, place, sweep.Events())
+    result = runner.run(complete, store, place, runner.Events())
     assert (result.trained, result.skipped, result.stopped) == (4, 2, 0)
 
 
@@ -200,8 +204,8 @@ def test_a_budget_of_minutes_ends_the_search(tmp_path, monkeypatch, programs):
         search={"strategy": "random", "budget": {"minutes": 0.01}},
         baselines=["last value"],
     )
-    store = tracking.open_store("small", f"sqlite:///{tmp_path}/mlflow.db")
-    result = sweep.run(own, store, execution.Place(1, "jax", programs), sweep.Events())
+    store = runs_module.open_store("small", f"sqlite:///{tmp_path}/mlflow.db")
+    result = runner.run(own, store, worker_pool.Place(1, "jax", programs), runner.Events())
     assert 0 < result.trained < 39
 
 

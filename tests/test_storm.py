@@ -8,7 +8,7 @@ import os
 import pytest
 
 import storm
-from gridcast import worker
+from gridcast.sweep import worker_process
 
 PLANNED = ("worker", "double", "parent")
 
@@ -16,7 +16,7 @@ PLANNED = ("worker", "double", "parent")
 @pytest.fixture(scope="module")
 def small(tmp_path_factory, stores):
     """The storm, and its tally: `weather` compares what it left with an undisturbed sweep."""
-    os.environ |= worker.ENVIRONMENT
+    os.environ |= worker_process.ENVIRONMENT
     grid = {"units": [4, 8], "learning_rate": [0.01, 0.003]}
     folder = tmp_path_factory.mktemp("storm")
     (folder / "rough").mkdir()

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from gridcast import evaluation, tracking
+from gridcast.evaluation import forecasts
 from gridcast.runtime.errors import GridcastError, TrackingError
-from gridcast.tracking import KEY, KIND, Entry
+from gridcast.tracking import runs
+from gridcast.tracking.runs import KEY, KIND, Entry
 
 
 @pytest.fixture(scope="module")
@@ -20,47 +21,47 @@ def uri(tmp_path_factory):
 def store(uri, request, monkeypatch):
     """An experiment of the test's own."""
     monkeypatch.chdir(Path(uri.removeprefix("sqlite:///")).parent)
-    return tracking.open_store(request.node.name, uri)
+    return runs.open_store(request.node.name, uri)
 
 
 def record(store, key, *, kind="run", **about):
-    return tracking.record(store, "parent", Entry(f"run {key}", kind, key, **about))
+    return runs.record(store, "parent", Entry(f"run {key}", kind, key, **about))
 
 
 def test_an_experiment_is_made_once(store, uri):
-    again = tracking.open_store(store.client.get_experiment(store.experiment).name, uri)
+    again = runs.open_store(store.client.get_experiment(store.experiment).name, uri)
     assert again.experiment == store.experiment
 
 
 def test_an_experiment_that_must_be_there_is_refused_with_a_near_miss(store, uri):
     name = store.client.get_experiment(store.experiment).name
     with pytest.raises(TrackingError, match=rf"no MLflow experiment '{name}s'; did you mean '{name}'\?$"):
-        tracking.open_store(f"{name}s", uri, create=False)
+        runs.open_store(f"{name}s", uri, create=False)
 
 
 def test_a_deleted_experiment_is_refused_with_a_remedy(store, uri):
     name = store.client.get_experiment(store.experiment).name
     store.client.delete_experiment(store.experiment)
     with pytest.raises(TrackingError, match=f"^the MLflow experiment '{name}' is deleted; restore it, or rename"):
-        tracking.open_store(name, uri)
+        runs.open_store(name, uri)
 
 
 def test_a_store_that_cannot_be_opened_is_a_plain_error(tmp_path):
     (tmp_path / "file").touch()
     for uri in (f"sqlite:///{tmp_path}/file/mlflow.db", "gopher://somewhere"):
         with pytest.raises(TrackingError, match=f"^{uri}: the MLflow store cannot be "):
-            tracking.connect(uri)
+            runs.connect(uri)
 
 
 def test_the_uri_of_the_environment_comes_before_the_default_and_after_the_argument(uri, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
-    assert tracking.connect()[1] == uri
+    assert runs.connect()[1] == uri
     assert list(tmp_path.iterdir()) == []
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "gopher://somewhere")
-    assert tracking.connect(uri)[1] == uri
+    assert runs.connect(uri)[1] == uri
     monkeypatch.delenv("MLFLOW_TRACKING_URI")
-    assert tracking.DEFAULT_URI == "sqlite:///mlflow.db"
+    assert runs.DEFAULT_URI == "sqlite:///mlflow.db"
 
 
 def test_a_run_is_written_whole_and_closed_last(store):
@@ -79,64 +80,64 @@ def test_a_run_is_written_whole_and_closed_last(store):
     assert run.data.metrics == {"best_val_loss": 0.5, "loss": 2.0, "val_loss_by_origin": 0.25}
     own = {"mlflow.runName": "run k1", "mlflow.parentRunId": "parent", KIND: "run", KEY: "k1", "colour": "red"}
     assert own.items() <= run.data.tags.items()
-    assert tracking.history(store, run_id, "loss") == {1: 3.0, 2: 2.0}
-    assert tracking.artifact(store, run_id, "notes.txt") == b"hello"
+    assert runs.history(store, run_id, "loss") == {1: 3.0, 2: 2.0}
+    assert runs.artifact(store, run_id, "notes.txt") == b"hello"
 
 
 def test_a_curve_longer_than_one_batch_is_kept_whole(store):
-    curve = [(step, float(step)) for step in range(2 * tracking.BATCH + 5)]
+    curve = [(step, float(step)) for step in range(2 * runs.BATCH + 5)]
     run_id = record(store, "k1", curves={"loss": curve})
-    assert tracking.history(store, run_id, "loss") == dict(curve)
+    assert runs.history(store, run_id, "loss") == dict(curve)
 
 
 def test_a_run_that_could_not_be_written_whole_is_not_finished(store):
     with pytest.raises(ValueError, match="could not convert"):
         record(store, "k1", metrics={"best_val_loss": "a lot"})
-    (run,) = tracking.search(store, f"tags.`{KEY}` = 'k1'")
+    (run,) = runs.search(store, f"tags.`{KEY}` = 'k1'")
     assert run.info.status == "KILLED"
-    assert tracking.finished(store, ["k1"]) == {}
+    assert runs.finished(store, ["k1"]) == {}
 
 
 def test_a_failure_keeps_its_reason(store):
     record(store, "k1", params={"units": 4}, error="no good")
-    (run,) = tracking.search(store, "attributes.status = 'FAILED'")
-    assert run.data.tags[tracking.ERROR] == "no good"
+    (run,) = runs.search(store, "attributes.status = 'FAILED'")
+    assert run.data.tags[runs.ERROR] == "no good"
     assert run.data.params == {"units": "4"}
-    assert tracking.finished(store, ["k1"]) == {}
+    assert runs.finished(store, ["k1"]) == {}
 
 
 def test_finished_runs_are_found_by_key_and_kind_unless_deleted(store):
     ids = {key: record(store, key) for key in ("k1", "k2", "k3")}
     record(store, "k4", kind="baseline")
     store.client.delete_run(ids["k2"])
-    found = tracking.finished(store, ["k1", "k2", "k4", "k5"])
+    found = runs.finished(store, ["k1", "k2", "k4", "k5"])
     assert {key: run.info.run_id for key, run in found.items()} == {"k1": ids["k1"]}
-    assert set(tracking.finished(store, ["k4"], "baseline")) == {"k4"}
+    assert set(runs.finished(store, ["k4"], "baseline")) == {"k4"}
 
 
 def test_a_sweep_that_was_begun_is_gone_on_with(store):
-    first = tracking.open_sweep(store, "s1", "sweep", {"colour": "red"}, {"experiment.yaml": "version: 1\n"})
-    assert tracking.open_sweep(store, "s1", "sweep", {}, {}) == first
-    assert tracking.open_sweep(store, "s2", "sweep", {}, {}) != first
-    assert tracking.artifact(store, first, "experiment.yaml") == b"version: 1\n"
+    first = runs.open_sweep(store, "s1", "sweep", {"colour": "red"}, {"experiment.yaml": "version: 1\n"})
+    assert runs.open_sweep(store, "s1", "sweep", {}, {}) == first
+    assert runs.open_sweep(store, "s2", "sweep", {}, {}) != first
+    assert runs.artifact(store, first, "experiment.yaml") == b"version: 1\n"
     for status in ("KILLED", "RUNNING", "FINISHED"):
-        tracking.set_status(store, first, status)
+        runs.set_status(store, first, status)
         assert store.client.get_run(first).info.status == status
 
 
 def test_an_artifact_that_is_not_there_is_a_plain_error(store):
     run_id = record(store, "k1")
     with pytest.raises(TrackingError, match=f"run {run_id} has no artifact 'nothing.txt'"):
-        tracking.artifact(store, run_id, "nothing.txt")
+        runs.artifact(store, run_id, "nothing.txt")
 
 
 def runs_of(store, losses):
     """Recorded runs: each configuration with one loss per seed."""
     for name, seeds in losses.items():
         for seed, loss in enumerate(seeds):
-            tags = {tracking.CONFIGURATION: name, tracking.SEED: str(seed)}
+            tags = {runs.CONFIGURATION: name, runs.SEED: str(seed)}
             record(store, f"{name}{seed}", tags=tags, metrics={"best_val_loss": loss})
-    return tracking.search(store, f"tags.`{KIND}` = 'run'")
+    return runs.search(store, f"tags.`{KIND}` = 'run'")
 
 
 @pytest.mark.parametrize(
@@ -150,9 +151,9 @@ def runs_of(store, losses):
     ],
 )
 def test_the_winner_is_the_best_seed_of_the_best_configuration(store, losses, winner):
-    assert evaluation.best(runs_of(store, losses), "best_val_loss").data.tags[KEY] == winner
+    assert forecasts.best(runs_of(store, losses), "best_val_loss").data.tags[KEY] == winner
 
 
 def test_there_is_no_winner_among_runs_without_a_finite_loss(store):
     with pytest.raises(GridcastError, match=r"^no run has a finite best_val_loss$"):
-        evaluation.best(runs_of(store, {"a": [math.nan]}), "best_val_loss")
+        forecasts.best(runs_of(store, {"a": [math.nan]}), "best_val_loss")

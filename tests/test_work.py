@@ -2,7 +2,7 @@
 
 import pytest
 
-from gridcast import work
+from gridcast.sweep import tasks
 from samples import SMALL, planned, sales
 
 
@@ -13,7 +13,7 @@ def plan(tmp_path_factory):
 
 
 def made(plan, workers):
-    return work.groups(plan, work.runs(plan, plan.runs, 4) + work.others(plan, {}, {}), workers)
+    return tasks.groups(plan, tasks.runs(plan, plan.runs, 4) + tasks.others(plan, {}, {}), workers)
 
 
 def of_units(groups, units):

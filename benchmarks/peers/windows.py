@@ -11,9 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
-from gridcast import config, plan
+from gridcast import config
 from gridcast.config import Configuration, Experiment
 from gridcast.runtime.forecaster import inputs
+from gridcast.sweep import plan
 
 DATA = Path(__file__).parent.parent / ".data"
 """Where the built-in data sets are kept, so that no contender has to fetch them."""

@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from gridcast import evaluation, tracking
 from gridcast.config import Configuration
-from gridcast.tracking import Entry
+from gridcast.evaluation import forecasts as forecasts_module
+from gridcast.tracking import runs as runs_module
+from gridcast.tracking.runs import Entry
 
 EPOCHS = 6
 GRID = {"layer": ["GRU", "LSTM"], "attention": [False, True], "units": [8, 64], "dropout": [0.1, 0.2]}
@@ -44,13 +45,13 @@ def sweep(
     horizon: int = 1,
     levels: tuple[float, ...] = (),
     more: dict[str, Any] | None = None,
-) -> tracking.Store:
+) -> runs_module.Store:
     """Write a sweep named `made-up` into an SQLite store in `folder`; 64 units are better by a tenth.
 
     With `levels` the winner and two baselines give those quantiles, and the winner is explained; `more`
     goes into sweep.json.
     """
-    store = tracking.open_store("made-up", f"sqlite:///{folder / 'mlflow.db'}")
+    store = runs_module.open_store("made-up", f"sqlite:///{folder / 'mlflow.db'}")
     grid = GRID if grid is None else grid
     random = np.random.default_rng(0)
     runs = list(itertools.product(itertools.product(*grid.values()), seeds))
@@ -61,14 +62,14 @@ def sweep(
         "sweep.json": json.dumps(about(keys, axes, baseline_keys) | {"horizon": horizon} | (more or {})),
         "experiment.yaml": "name: made-up\n# <script>alert('no')</script>\n",
     }
-    parent = tracking.open_sweep(store, "made-up", "made-up", {}, texts)
+    parent = runs_module.open_sweep(store, "made-up", "made-up", {}, texts)
     done = []
     for number, ((point, seed), key) in enumerate(zip(runs, keys, strict=True)):
         settings = dict(zip(grid, point, strict=True))
         configuration = Configuration(lookback=7, **settings).model_dump()
         name = f"{' '.join(map(str, point))} seed{seed}"
         if number < failed:
-            tracking.record(
+            runs_module.record(
                 store, parent, Entry(name, "run", key, params=configuration, error="GridcastError: no longer finite")
             )
             continue
@@ -77,7 +78,7 @@ def sweep(
         loss = 0.05 * (1.1 if configuration["units"] < 64 else 1.0) + random.normal(0, 1e-4)
         done.append((loss, key, name))
         curve = list(enumerate((loss + 0.05 * np.exp(-np.arange(EPOCHS))).tolist(), start=1))
-        tracking.record(
+        runs_module.record(
             store,
             parent,
             Entry(
@@ -85,8 +86,8 @@ def sweep(
                 kind="run",
                 key=key,
                 tags={
-                    tracking.SEED: str(seed),
-                    tracking.CONFIGURATION: json.dumps(configuration, sort_keys=True),
+                    runs_module.SEED: str(seed),
+                    runs_module.CONFIGURATION: json.dumps(configuration, sort_keys=True),
                 },
                 params=configuration,
                 metrics={
@@ -99,21 +100,21 @@ def sweep(
                 },
                 curves={
                     **dict.fromkeys(("loss", "val_loss", "mae", "val_mae"), curve),
-                    tracking.BY_ORIGIN: list(enumerate(np.abs(random.normal(loss, 0.01, 30)).tolist())),
+                    runs_module.BY_ORIGIN: list(enumerate(np.abs(random.normal(loss, 0.01, 30)).tolist())),
                 },
             ),
         )
     if tested and done:
         _, key, name = min(done)
-        kept = {evaluation.RECENT: evaluation.to_bytes(recent())}
+        kept = {forecasts_module.RECENT: forecasts_module.to_bytes(recent())}
         if levels:
-            kept[evaluation.EXPLAINED] = json.dumps(EXPLAINED).encode()
+            kept[forecasts_module.EXPLAINED] = json.dumps(EXPLAINED).encode()
         _test(store, parent, name, "test", key, forecasts(random, 4.0, 40, horizon, levels), kept)
         for baseline, spread in zip(BASELINES, (9.0, 7.0, 8.0, 8.0, 4.0, 3.0), strict=True):
             own = levels if baseline in ("seasonal naive", "ETS") else ()
             table = forecasts(random, spread, 40, horizon, own)
             _test(store, parent, baseline, "baseline", baseline_keys[baseline], table)
-    tracking.set_status(store, parent, "FINISHED")
+    runs_module.set_status(store, parent, "FINISHED")
     return store
 
 
@@ -182,7 +183,7 @@ def recent(steps: int = 60) -> pd.DataFrame:
 
 
 def _test(
-    store: tracking.Store,
+    store: runs_module.Store,
     parent: str,
     name: str,
     kind: str,
@@ -190,7 +191,7 @@ def _test(
     table: pd.DataFrame,
     more: dict[str, bytes] | None = None,
 ) -> None:
-    tracking.record(
+    runs_module.record(
         store,
         parent,
         Entry(
@@ -199,7 +200,7 @@ def _test(
             key=key,
             tags={},
             params={},
-            metrics=evaluation.measures(table),
-            artifacts={evaluation.FORECASTS: evaluation.to_bytes(table)} | (more or {}),
+            metrics=forecasts_module.measures(table),
+            artifacts={forecasts_module.FORECASTS: forecasts_module.to_bytes(table)} | (more or {}),
         ),
     )

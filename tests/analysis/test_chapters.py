@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-from gridcast import evaluation
-from gridcast.analysis import chapters, fans, plots, record, report, tables, verdict
+from gridcast.evaluation import forecasts
+from gridcast.reporting import forecast_chapters, forecast_plots, plots, record, report, tables, verdict
 from made_up import EXPLAINED, sweep
 from samples import planned, sales
 
@@ -61,7 +61,7 @@ def test_categories_gather_series_and_unknown_ones_stand_together() -> None:
 )
 def test_fans_show_the_best_the_typical_and_the_worst(count: int, ranks: list[int]) -> None:
     by_series = pd.DataFrame({"series": [f"s{k}" for k in range(count)], "mase": np.arange(count)[::-1].astype(float)})
-    shown = fans.shown(by_series)
+    shown = forecast_plots.shown(by_series)
     assert [rank for _, rank in shown] == ranks
     assert shown[0][0] == f"s{count - 1}"
 
@@ -71,7 +71,7 @@ def test_a_fan_is_the_last_window_after_what_was_observed_before_it() -> None:
     test = pd.DataFrame({"series": "a", "step": [1, 2] * 3, "time": times[[0, 1, 1, 2, 2, 3]], "scale": 1.0})
     test = test.assign(actual=[1.0, 2.0, 2.0, 3.0, 3.0, 4.0], forecast=0.0)
     recent = pd.DataFrame({"series": ["a", "b"], "time": pd.Timestamp("2020-12-31"), "actual": [0.0, 9.0]})
-    (fan,) = fans.fans(test, recent, pd.DataFrame({"series": ["a"], "mase": [1.0]}))
+    (fan,) = forecast_plots.fans(test, recent, pd.DataFrame({"series": ["a"], "mase": [1.0]}))
     assert fan.path["actual"].tolist() == [3.0, 4.0]
     assert fan.history["actual"].tolist() == [0.0, 1.0, 2.0]
     assert fan.role == ""
@@ -80,7 +80,7 @@ def test_a_fan_is_the_last_window_after_what_was_observed_before_it() -> None:
 def test_what_was_observed_right_before_the_test_span_is_kept(tmp_path: Path) -> None:
     frame = sales(120)
     plan = planned(tmp_path, frame[frame.index != 100], data={"frequency": "D", "calendar": "regular", "gaps": "ffill"})
-    found, start = evaluation.recent(plan.panel, horizon=2), plan.panel.spans["test"][0]
+    found, start = forecasts.recent(plan.panel, horizon=2), plan.panel.spans["test"][0]
     days = plan.panel.times[start - 30 : start]
     pear = found[found["series"] == "pear"]
     assert pear["time"].tolist() == days.tolist()
@@ -93,9 +93,9 @@ def test_nested_intervals_are_drawn_widest_first_and_named() -> None:
     times = pd.date_range("2021-01-01", periods=2)
     levels = {"q0.05": 1.0, "q0.25": 2.0, "q0.5": 3.0, "q0.75": 4.0, "q0.95": 5.0}
     path = pd.DataFrame({"time": times, "step": [1, 2], "actual": 3.0, "forecast": 9.0, **levels})
-    fan = fans.Fan("a", 1, 2, 0.5, path.iloc[:0][["time", "actual"]], path)
+    fan = forecast_plots.Fan("a", 1, 2, 0.5, path.iloc[:0][["time", "actual"]], path)
     with plots.style():
-        figure = fans.fan_charts([fan], "pieces")
+        figure = forecast_plots.fan_charts([fan], "pieces")
         FigureCanvasAgg(figure).draw()
     (ax,) = figure.axes
     spans = [
@@ -159,7 +159,7 @@ def test_a_report_on_quantiles_has_every_chapter_and_its_sheets(tmp_path: Path) 
     store = sweep(tmp_path, {"units": [8, 64]}, horizon=3, levels=LEVELS, more=more)
     path, findings = report.write(record.read(store, "made-up"), store, tmp_path / "reports")
     page, own = path.read_text(encoding="utf-8"), findings.chapters
-    assert {f"{name}.png" for name in chapters.TITLES} <= {file.name for file in path.parent.iterdir()}
+    assert {f"{name}.png" for name in forecast_chapters.TITLES} <= {file.name for file in path.parent.iterdir()}
     # The made-up quantiles are right, so are their intervals; 38 origins of 3 series, 3 of which overlap.
     held = own.intervals.iloc[0]
     assert held["low"] <= held["coverage"] <= held["high"]
@@ -178,7 +178,7 @@ def test_a_report_on_quantiles_has_every_chapter_and_its_sheets(tmp_path: Path) 
 def test_a_long_horizon_is_a_line_without_dots_and_a_short_one_has_them() -> None:
     def lines(steps: int) -> set[str]:
         frame = pd.DataFrame({"name": "own", "step": np.arange(1, steps + 1), "mase": 1.0})
-        return {line.get_marker() for line in fans.error_by_step(frame, {"own": "black"}).axes[0].lines}
+        return {line.get_marker() for line in forecast_plots.error_by_step(frame, {"own": "black"}).axes[0].lines}
 
     assert lines(48) == {"none"}
     assert lines(12) == {"o"}

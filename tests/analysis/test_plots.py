@@ -12,7 +12,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 
-from gridcast.analysis import plots, tables
+from gridcast.reporting import plots, tables
 
 METRIC = "best_val_loss"
 

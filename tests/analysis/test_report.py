@@ -13,9 +13,10 @@ import pandas as pd
 import pytest
 from jinja2 import UndefinedError
 
-from gridcast import tracking
-from gridcast.analysis import record, report
+from gridcast.reporting import record as record_module
+from gridcast.reporting import report
 from gridcast.runtime.errors import GridcastError
+from gridcast.tracking import runs
 from made_up import GRID, sweep
 
 pytestmark = pytest.mark.xdist_group("report")
@@ -36,21 +37,21 @@ class Built:
 
     path: Path
     page: str
-    record: record.Record
+    record: record_module.Record
     findings: report.Findings
-    store: tracking.Store
+    store: runs.Store
 
 
 def built(folder: Path, **shape: Any) -> Built:
     store = sweep(folder, **shape)
-    found = record.read(store, "made-up")
+    found = record_module.read(store, "made-up")
     path, findings = report.write(found, store, folder / "reports")
     return Built(path, path.read_text(encoding="utf-8"), found, findings, store)
 
 
 def findings_of(folder: Path, **shape: Any) -> tuple[report.Findings, str]:
     """Findings and page without the pictures, which take most of the time."""
-    found = record.read(sweep(folder, **shape), "made-up")
+    found = record_module.read(sweep(folder, **shape), "made-up")
     findings = report.find(found)
     return findings, report.page(found, findings, {})
 
@@ -154,7 +155,7 @@ def test_one_run_alone_still_has_a_report_and_its_pictures(tmp_path: Path) -> No
 def test_without_a_finished_run_there_is_no_report(tmp_path: Path) -> None:
     store = sweep(tmp_path, grid={"units": [8, 64]}, failed=2)
     with pytest.raises(GridcastError, match="no finished run"):
-        record.read(store, "made-up")
+        record_module.read(store, "made-up")
 
 
 def test_a_report_that_fails_leaves_the_old_one_in_place(whole: Built, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import statsmodels.api as sm
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
-from gridcast.analysis.statistics import Comparison, Paired, diebold_mariano, mean_interval, paired, tied_with_best
+from gridcast.evaluation.significance import Comparison, Paired, diebold_mariano, mean_interval, paired, tied_with_best
 
 
 def test_mean_interval_by_hand():

@@ -11,10 +11,10 @@ import statsmodels.formula.api as smf
 from scipy import stats
 from statsmodels.stats.anova import anova_lm
 
-from gridcast import metrics
-from gridcast.analysis import tables
-from gridcast.analysis.statistics import diebold_mariano
 from gridcast.config import Configuration
+from gridcast.evaluation import metrics
+from gridcast.evaluation.significance import diebold_mariano
+from gridcast.reporting import tables
 
 LOSS = "best_val_loss"
 RETAIL = {

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from gridcast.analysis import tables, verdict
+from gridcast.reporting import tables, verdict
 
 SINCE = "since nothing changed from one step to the next in training, or the forecast is out of all bounds."
 

@@ -5,7 +5,7 @@ import pytest
 from sklearn.decomposition import PCA
 from sklearn.ensemble import IsolationForest
 
-from gridcast.anomaly.baselines import DETECTORS
+from gridcast.models.baselines.detectors import DETECTORS
 from gridcast.runtime.events import score
 
 N = np.nan

@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from gridcast.anomaly import whitening
 from gridcast.runtime import windows as windows_module
 from gridcast.runtime.errors import DataError
+from gridcast.training import whitening
 from samples import readings, watched
 
 pytestmark = pytest.mark.usefixtures("jax_backend")
@@ -85,7 +85,7 @@ def by_hand(detector, values):
 def test_contributions_are_whitened_squares_averaged_over_the_windows_that_answer_for_a_step(
     material, made, kind, monkeypatch
 ):
-    monkeypatch.setattr("gridcast.anomaly.detector.CHUNK", 10)
+    monkeypatch.setattr("gridcast.runtime.detector.CHUNK", 10)
     values = material.channels[0, :40].copy()
     values[17, 1] = np.nan
     found = made[kind].contributions(values)
@@ -211,7 +211,7 @@ def test_a_detector_comes_back_from_its_files(made, material, tmp_path, kind):
 def test_a_running_threshold_comes_back_and_goes_on_from_training(made, material, tmp_path):
     import json
 
-    from gridcast.anomaly import thresholds
+    from gridcast.evaluation import thresholds
     from gridcast.runtime import loading, running_threshold
     from gridcast.runtime.forecaster import NETWORK, SETTINGS
 

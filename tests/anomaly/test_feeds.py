@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import pandas as pd
 import pytest
 
-from gridcast.anomaly.feeds import SETTLED, Folder, Web, feed
+from gridcast.monitoring.stream.feeds import SETTLED, Folder, Web, feed
 from gridcast.runtime.errors import ConfigError, GridcastError
 from servers import free_port
 

@@ -16,9 +16,10 @@ import pandas as pd
 import pytest
 
 from follower import put, rows
-from gridcast import cli, promotion, registry, tracking
-from gridcast.anomaly.ledger import Ledger
+from gridcast import cli
+from gridcast.monitoring.stream.ledger import Ledger
 from gridcast.runtime.forecaster import NETWORK, SETTINGS
+from gridcast.tracking import promotion, registry, runs
 from samples import readings, watched, write_experiment
 from servers import free_port
 
@@ -32,7 +33,7 @@ class Site:
     """A store with a registered detector `name`, whose champion, version 1, knows `readings()`."""
 
     name: str
-    store: tracking.Store
+    store: runs.Store
 
     @property
     def aliases(self) -> dict[str, str]:
@@ -46,7 +47,7 @@ class Site:
 
 
 @pytest.fixture(scope="module")
-def recorded(tmp_path_factory: pytest.TempPathFactory) -> tuple[tracking.Store, Any]:
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> tuple[runs.Store, Any]:
     """An untrained network does: it rebuilds next to nothing, so that far readings have far errors."""
     from gridcast.models import autoencoder
     from gridcast.training import calibration
@@ -59,15 +60,15 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> tuple[tracking.Store, 
     network.save(folder / NETWORK)
     files = {SETTINGS: json.dumps(detector.to_json()).encode(), NETWORK: (folder / NETWORK).read_bytes()}
     with contextlib.chdir(folder):  # MLflow keeps artifacts where it stands
-        store = tracking.open_store("plant", f"sqlite:///{folder}/mlflow.db")
-        parent = tracking.open_sweep(store, plan.sweep_key, "plant", plan.tags(), plan.texts())
-        run = tracking.record(store, parent, tracking.Entry("own", "run", "key", files=files, backend="jax"))
+        store = runs.open_store("plant", f"sqlite:///{folder}/mlflow.db")
+        parent = runs.open_sweep(store, plan.sweep_key, "plant", plan.tags(), plan.texts())
+        run = runs.record(store, parent, runs.Entry("own", "run", "key", files=files, backend="jax"))
         return store, store.client.get_run(run)
 
 
 @pytest.fixture
 def site(
-    recorded: tuple[tracking.Store, Any],
+    recorded: tuple[runs.Store, Any],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     programs: Path,
@@ -258,10 +259,12 @@ def test_a_version_that_a_crash_left_without_alias_is_used_again(site, monkeypat
         raise KeyboardInterrupt
 
     monkeypatch.setattr(client, "set_registered_model_alias", crash)
-    from gridcast.anomaly import normal, recalibration
+    from gridcast.monitoring import normal_operation, recalibration
 
     loaded = registry.load(site.name)
-    said = normal.scored(loaded.forecaster, *normal.read(Path("normal.csv"), loaded.forecaster, "anomaly"))
+    said = normal_operation.scored(
+        loaded.forecaster, *normal_operation.read(Path("normal.csv"), loaded.forecaster, "anomaly")
+    )
     figures = recalibration.figures(loaded.forecaster, said)
     with pytest.raises(KeyboardInterrupt):
         recalibration.recalibrate(loaded, figures, Path("normal.csv"), 0.01)

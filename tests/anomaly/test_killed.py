@@ -146,7 +146,7 @@ def test_a_kill_between_an_alert_and_its_mark_sends_it_again_with_the_same_id(tm
 
 def test_a_reader_is_not_stopped_by_a_stream_that_writes(tmp_path):
     record = tmp_path / "record.sqlite"
-    from gridcast.anomaly.ledger import Ledger
+    from gridcast.monitoring.stream.ledger import Ledger
 
     with contextlib.closing(Ledger(record, "plant", "min")) as ledger, ledger.writing():
         assert rows(record, "SELECT count(*) FROM steps") == [(0,)]

@@ -13,9 +13,11 @@ import pandas as pd
 import pytest
 
 from follower import ZScore, readings, rows
-from gridcast.anomaly import plant, simulation, stream
-from gridcast.anomaly.feeds import Web
-from gridcast.anomaly.ledger import Ledger
+from gridcast.cli import simulated_plant
+from gridcast.data import simulation
+from gridcast.monitoring.stream import ingest
+from gridcast.monitoring.stream.feeds import Web
+from gridcast.monitoring.stream.ledger import Ledger
 from gridcast.runtime.errors import ConfigError
 
 
@@ -23,7 +25,7 @@ from gridcast.runtime.errors import ConfigError
 def running(table, labels=None, speed=0.0, begun=None):
     """The address of a plant that delivers `table`."""
     labels = pd.DataFrame({"start": []}) if labels is None else labels
-    server = plant.serve(table, labels, "127.0.0.1", 0, speed, len(table) if begun is None else begun)
+    server = simulated_plant.serve(table, labels, "127.0.0.1", 0, speed, len(table) if begun is None else begun)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     try:
@@ -80,7 +82,7 @@ def test_a_plant_tells_what_is_wrong_with_a_question():
             refused.value.close()
         port = int(url.rpartition(":")[2])
         with pytest.raises(ConfigError, match=f"--port: 127.0.0.1:{port} cannot be had"):
-            plant.serve(readings(5), pd.DataFrame(), "127.0.0.1", port, 1.0, 1)
+            simulated_plant.serve(readings(5), pd.DataFrame(), "127.0.0.1", port, 1.0, 1)
 
 
 @pytest.mark.parametrize("form", ["csv", "json"])
@@ -94,7 +96,7 @@ def test_a_stream_takes_every_minute_of_a_plant_once(tmp_path, form):
     with running(table, labels, speed=60 * 2000.0, begun=2000) as url:
         feed = Web(f"{url}/readings?format={form}", "time")
         while ledger.mark is None or ledger.mark < table["time"].iloc[-1]:
-            stream.look(feed, ledger, stream.Model("plant", "1", detector), {}, said.append)
+            ingest.look(feed, ledger, ingest.Model("plant", "1", detector), {}, said.append)
         told = pd.read_csv(f"{url}/labels", parse_dates=["start", "end"])
     ledger.close()
     kept = dict(rows(record, "SELECT time, score FROM steps"))

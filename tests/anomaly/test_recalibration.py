@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 from follower import START, ZScore, readings
-from gridcast.anomaly import normal, recalibration
-from gridcast.anomaly.recalibration import GATES
+from gridcast.monitoring import normal_operation, recalibration
+from gridcast.monitoring.recalibration import GATES
 from gridcast.runtime import running_threshold
 from gridcast.runtime.errors import DataError
 
@@ -20,7 +20,7 @@ def detector(**settings):
 
 
 def figures(own, table, labels):
-    return recalibration.figures(own, normal.scored(own, table, labels))
+    return recalibration.figures(own, normal_operation.scored(own, table, labels))
 
 
 def refusals(found, most=MOST):

@@ -5,7 +5,7 @@ from dataclasses import astuple
 import numpy as np
 import pytest
 
-from gridcast.anomaly.thresholds import taken, threshold
+from gridcast.evaluation.thresholds import taken, threshold
 from gridcast.runtime.running_threshold import Seen, along, limits, seen
 
 N = np.nan

@@ -5,7 +5,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from gridcast.anomaly import scoring
+from gridcast.evaluation import detection_metrics
 
 N = np.nan
 
@@ -24,7 +24,7 @@ def alarms(steps, *at):
 
 
 def measured(score, labels, threshold=0.5, **grouping):
-    return scoring.measures(np.asarray(score, float), threshold, np.asarray(labels, bool), 10, **grouping)
+    return detection_metrics.measures(np.asarray(score, float), threshold, np.asarray(labels, bool), 10, **grouping)
 
 
 def test_steps_and_events_are_counted_apart_by_hand():
@@ -80,7 +80,7 @@ def test_a_step_without_a_score_is_a_missed_one():
 
 def test_average_precision_by_hand():
     # Labelled ranks 1, 3 and 4 of five: (1 / 1 + 2 / 3 + 3 / 4) / 3
-    found = scoring.auc_pr(np.array([9.0, 8, 7, 6, 5]), np.array([1, 0, 1, 1, 0], bool))
+    found = detection_metrics.auc_pr(np.array([9.0, 8, 7, 6, 5]), np.array([1, 0, 1, 1, 0], bool))
     assert found == pytest.approx((1 + 2 / 3 + 3 / 4) / 3)
 
 
@@ -88,7 +88,7 @@ def test_measures_know_scores_by_their_order_only():
     random = np.random.default_rng(0)
     labels, score = labelled(300, (50, 80), (200, 220)), random.gamma(2, size=300)
     score[labels] += 2
-    for measure in (scoring.auc_pr, scoring.vus_pr):
+    for measure in (detection_metrics.auc_pr, detection_metrics.vus_pr):
         assert measure(np.exp(score), labels) == pytest.approx(measure(score, labels))
         assert measure(score, labels) > measure(random.permutation(score), labels) + 0.2
 
@@ -98,19 +98,19 @@ def test_the_area_without_a_buffer_by_hand():
     score, labels = np.array([3.0, 2.0, 0.0, 1.0]), np.array([1, 0, 0, 1], bool)
     # The first of the two events has an alarm until the last rank: recall is halved twice.
     expected = 1 / 4 * 1 + 0 + 3 / 4 * (1 / 2 + 2 / 3) / 2
-    assert scoring.vus_pr(score, labels, longest=0) == pytest.approx(expected)
+    assert detection_metrics.vus_pr(score, labels, longest=0) == pytest.approx(expected)
 
 
 def written_out(score, labels, longest):
     """The volume as its definition reads: a loop over buffers and thresholds."""
-    events = [range(a, b) for a, b in scoring.spans(labels)]
+    events = [range(a, b) for a, b in detection_metrics.spans(labels)]
     areas = []
     for length in range(longest + 1):
         worth = np.zeros(len(score))
         for step in range(len(score)):
             away = min(min(abs(step - k) for k in event) for event in events)
             worth[step] = 1 if away == 0 else np.sqrt(1 - away / length) if away <= length // 2 else 0
-        widened, points = scoring.spans(worth > 0), [(0.0, 1.0)]
+        widened, points = detection_metrics.spans(worth > 0), [(0.0, 1.0)]
         for threshold in sorted(set(score.tolist()), reverse=True):
             raised = score >= threshold
             hit = np.mean([raised[a:b].any() for a, b in widened])
@@ -124,14 +124,16 @@ def test_the_volume_agrees_with_its_definition():
     random = np.random.default_rng(1)
     labels = labelled(120, (10, 14), (18, 20), (60, 61), (110, 120))
     score = np.round(random.gamma(2, size=120) + labels, 1)  # with ties
-    assert scoring.vus_pr(score, labels, longest=12) == pytest.approx(written_out(score, labels, 12), rel=1e-12)
+    assert detection_metrics.vus_pr(score, labels, longest=12) == pytest.approx(
+        written_out(score, labels, 12), rel=1e-12
+    )
 
 
 def test_an_alarm_beside_an_event_is_worth_something_with_a_buffer():
     labels = labelled(200, (100, 110))
     beside, far = alarms(200, *range(111, 121)).astype(float), alarms(200, *range(20, 30)).astype(float)
-    assert scoring.vus_pr(beside, labels, 40) > 5 * scoring.vus_pr(far, labels, 40)
-    assert scoring.auc_pr(beside, labels) == pytest.approx(scoring.auc_pr(far, labels))
+    assert detection_metrics.vus_pr(beside, labels, 40) > 5 * detection_metrics.vus_pr(far, labels, 40)
+    assert detection_metrics.auc_pr(beside, labels) == pytest.approx(detection_metrics.auc_pr(far, labels))
 
 
 # Windows [start, end) as steps of three files of NAB's realTraffic, from its combined_windows.json.
@@ -150,25 +152,27 @@ SPEED, TRAVEL = (2500, [(2261, 2500)]), (2162, [(438, 655)])
 def test_nab_scores_files_as_it_published_them_for_its_detectors(file, at, published):
     """Numbers of results/ARTime and results/bayesChangePt in github.com/numenta/NAB, standard profile."""
     steps, windows = file
-    assert scoring.nab_file(alarms(steps, *at), windows) == pytest.approx(published, abs=1e-12)
+    assert detection_metrics.nab_file(alarms(steps, *at), windows) == pytest.approx(published, abs=1e-12)
 
 
 def test_nab_counts_the_first_alarm_of_a_window_and_none_of_the_first_steps():
-    once = scoring.nab_file(alarms(1000, 510), [(500, 600)])
-    assert scoring.nab_file(alarms(1000, 510, 530, 590), [(500, 600)]) == once
-    assert scoring.nab_file(alarms(1000, 100, 149, 510), [(500, 600)]) == once
-    assert scoring.nab_file(alarms(1000, 150, 510), [(500, 600)]) == pytest.approx(once - 0.11)
-    assert scoring.nab_file(alarms(10_000, 749), [(5000, 5100)]) == -1
+    once = detection_metrics.nab_file(alarms(1000, 510), [(500, 600)])
+    assert detection_metrics.nab_file(alarms(1000, 510, 530, 590), [(500, 600)]) == once
+    assert detection_metrics.nab_file(alarms(1000, 100, 149, 510), [(500, 600)]) == once
+    assert detection_metrics.nab_file(alarms(1000, 150, 510), [(500, 600)]) == pytest.approx(once - 0.11)
+    assert detection_metrics.nab_file(alarms(10_000, 749), [(5000, 5100)]) == -1
 
 
 def test_nab_is_100_for_the_perfect_and_0_for_the_silent():
     windows = [(500, 600), (800, 850)]
-    assert scoring.nab([(alarms(1000, 500, 800), windows)]) == pytest.approx(100)
-    assert scoring.nab([(alarms(1000), windows), (alarms(900), [(400, 500)])]) == 0
-    assert scoring.nab([(alarms(1000, 500, 800), windows), (alarms(900), [(400, 500)])]) == pytest.approx(200 / 3)
-    assert scoring.nab([(np.ones(1000, bool), windows)]) < 0
+    assert detection_metrics.nab([(alarms(1000, 500, 800), windows)]) == pytest.approx(100)
+    assert detection_metrics.nab([(alarms(1000), windows), (alarms(900), [(400, 500)])]) == 0
+    assert detection_metrics.nab([(alarms(1000, 500, 800), windows), (alarms(900), [(400, 500)])]) == pytest.approx(
+        200 / 3
+    )
+    assert detection_metrics.nab([(np.ones(1000, bool), windows)]) < 0
     with pytest.raises(ValueError, match="none has a window"):
-        scoring.nab([(alarms(100, 3), [])])
+        detection_metrics.nab([(alarms(100, 3), [])])
 
 
 def test_the_best_nab_threshold_is_the_best_of_all():
@@ -180,9 +184,9 @@ def test_the_best_nab_threshold_is_the_best_of_all():
             score[start:end] += 1.5
         score[::50] = N
         files.append((score, windows))
-    best, threshold = scoring.nab_best(files)
+    best, threshold = detection_metrics.nab_best(files)
     levels = np.unique(np.concatenate([score[np.isfinite(score)] for score, _ in files]))
-    each = [scoring.nab([(score >= level, windows) for score, windows in files]) for level in levels]
+    each = [detection_metrics.nab([(score >= level, windows) for score, windows in files]) for level in levels]
     assert best == pytest.approx(max(each))
     assert best > 0
     assert levels[np.argmax(each)] == threshold
@@ -191,4 +195,4 @@ def test_the_best_nab_threshold_is_the_best_of_all():
 def test_where_speaking_only_costs_the_best_is_silence():
     score = np.zeros(600)
     score[200:250] = 1
-    assert scoring.nab_best([(score, [(400, 410)])]) == (0.0, np.inf)
+    assert detection_metrics.nab_best([(score, [(400, 410)])]) == (0.0, np.inf)

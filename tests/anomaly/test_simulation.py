@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from gridcast import cli
-from gridcast.anomaly import simulation
+from gridcast.data import simulation
 
 FORTNIGHT = 14 * simulation.DAY
 BOTH = pytest.mark.parametrize("kind", simulation.KINDS)

@@ -8,9 +8,9 @@ import pandas as pd
 import pytest
 
 from follower import SENSORS, START, ZScore, put, readings, rows
-from gridcast.anomaly import stream
-from gridcast.anomaly.feeds import Folder
-from gridcast.anomaly.ledger import COUNTS, Ledger
+from gridcast.monitoring.stream import ingest
+from gridcast.monitoring.stream.feeds import Folder
+from gridcast.monitoring.stream.ledger import COUNTS, Ledger
 from gridcast.runtime import events, running_threshold
 from gridcast.runtime.errors import ConfigError, DataError, GridcastError
 
@@ -31,7 +31,7 @@ class Watched:
                 self.sent.append(alert)
             return self.up
 
-        return stream.channels(self.said.append, None, ()) | {"other": other}
+        return ingest.channels(self.said.append, None, ()) | {"other": other}
 
     def look(self, *tables):
         """Put each table into the folder as a file, look once after each."""
@@ -39,8 +39,8 @@ class Watched:
         for table in tables or [None]:
             if table is not None:
                 put(self.folder, f"{len(list(self.folder.iterdir())):04}.csv", table)
-            model = stream.Model("plant", self.version, self.detector, self.wait)
-            waiting = stream.look(Folder(self.folder, "time"), self.ledger, model, self.channels(), self.said.append)
+            model = ingest.Model("plant", self.version, self.detector, self.wait)
+            waiting = ingest.look(Folder(self.folder, "time"), self.ledger, model, self.channels(), self.said.append)
         return waiting
 
     def steps(self):
@@ -369,12 +369,12 @@ def test_looking_once_ends_in_an_error_where_alerts_could_not_be_delivered(watch
     watched = watch(lookback=1)
     watched.up = False
     put(watched.folder, "a.csv", readings(30, spikes={5: 1}))
-    model = stream.Model("plant", "1", watched.detector)
+    model = ingest.Model("plant", "1", watched.detector)
     given = Folder(watched.folder, "time"), watched.ledger, lambda: model, watched.channels(), watched.said.append, 1.0
     with pytest.raises(GridcastError, match="1 alerts could not be delivered; they wait in .*record.sqlite"):
-        stream.follow(*given, once=True)
+        ingest.follow(*given, once=True)
     watched.up = True
-    stream.follow(*given, once=True)
+    ingest.follow(*given, once=True)
     assert len(watched.sent) == 1
 
 
@@ -382,9 +382,9 @@ def test_alerts_for_a_channel_that_is_not_given_now_are_told_of(watch):
     watched = watch(lookback=1)
     watched.up = False
     watched.look(readings(30, spikes={5: 1}))
-    model, said = stream.Model("plant", "1", watched.detector), []
-    console = stream.channels(said.append, None, ())
-    stream.follow(Folder(watched.folder, "time"), watched.ledger, lambda: model, console, said.append, 1.0, once=True)
+    model, said = ingest.Model("plant", "1", watched.detector), []
+    console = ingest.channels(said.append, None, ())
+    ingest.follow(Folder(watched.folder, "time"), watched.ledger, lambda: model, console, said.append, 1.0, once=True)
     assert said == ["alerts of an earlier start wait for the channel 'other', which is not given now"]
 
 
@@ -405,9 +405,9 @@ def test_two_that_follow_the_same_stream_share_its_stretches(watch):
     watched, table = watch(lookback=1), readings(20)
     put(watched.folder, "a.csv", table)
     (found,) = Folder(watched.folder, "time").new({}, None)
-    model, now = stream.Model("plant", "1", watched.detector), pd.Timestamp("2024-06-01")
-    assert stream.take(found, watched.ledger, model, (), now) is not None
-    assert stream.take(found, watched.ledger, model, (), now) is None
+    model, now = ingest.Model("plant", "1", watched.detector), pd.Timestamp("2024-06-01")
+    assert ingest.take(found, watched.ledger, model, (), now) is not None
+    assert ingest.take(found, watched.ledger, model, (), now) is None
     assert watched.counts() | {"rows": 20, "repeated": 0} == watched.counts()
 
 
@@ -423,11 +423,11 @@ def test_a_record_of_another_stream_is_refused(watch, tmp_path):
 
 def test_a_feed_that_is_away_is_told_and_asked_again(watch, caplog):
     watched = watch(lookback=1)
-    model = stream.Model("plant", "1", watched.detector)
+    model = ingest.Model("plant", "1", watched.detector)
     gone = Folder(watched.folder / "later", "time")
     given = gone, watched.ledger, lambda: model, watched.channels(), watched.said.append, 0.01
     with pytest.raises(GridcastError, match="no such folder"):
-        stream.follow(*given, once=True)
+        ingest.follow(*given, once=True)
 
     class Enough(Exception):
         pass
@@ -441,7 +441,7 @@ def test_a_feed_that_is_away_is_told_and_asked_again(watch, caplog):
         return model
 
     with caplog.at_level(logging.WARNING, "gridcast"), pytest.raises(Enough):
-        stream.follow(*given[:2], current, *given[3:])
+        ingest.follow(*given[:2], current, *given[3:])
     assert "no such folder; tried again in 0 s" in caplog.text
     assert watched.counts()["rows"] == 5
 
@@ -449,15 +449,15 @@ def test_a_feed_that_is_away_is_told_and_asked_again(watch, caplog):
 @pytest.mark.parametrize("frequency", ["M", "B", "nonsense"])
 def test_steps_of_no_fixed_length_are_refused(frequency):
     with pytest.raises(ConfigError, match=f"frequency '{frequency}' cannot be followed"):
-        stream.step(frequency)
+        ingest.step(frequency)
 
 
 @pytest.mark.parametrize(("text", "expected"), [("90s", 90), ("15m", 900), ("2h", 7200), ("1d", 86400)])
 def test_spans_of_time_are_read(text, expected):
-    assert stream.seconds(text) == expected
+    assert ingest.seconds(text) == expected
 
 
 @pytest.mark.parametrize("text", ["soon", "", "-1m", "0s", "NaT"])
 def test_what_is_no_span_of_time_is_refused(text):
     with pytest.raises(ConfigError, match="--every: "):
-        stream.seconds(text)
+        ingest.seconds(text)

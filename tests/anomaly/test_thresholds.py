@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from gridcast.anomaly.thresholds import LEVELS, THRESHOLDS, checked, threshold
+from gridcast.evaluation.thresholds import LEVELS, THRESHOLDS, checked, threshold
 from gridcast.runtime.errors import ConfigError, DataError
 
 N = np.nan

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from gridcast.data.continuation import onward
+from gridcast.data.extend_panel import onward
 from gridcast.runtime.errors import DataError
 from gridcast.runtime.input_table import SERIES, TIME, checked
 from samples import planned, sales

@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from gridcast.data import dated
+from gridcast.data import holidays
 from gridcast.runtime import calendar_features
 from gridcast.runtime.errors import ConfigError, DataError
 
@@ -16,13 +16,13 @@ def events(tmp_path, monkeypatch):
 
     def of(text, times=DAYS):
         (tmp_path / "events.csv").write_text(text)
-        return dated.resolve(("events:events.csv",), times)
+        return holidays.resolve(("events:events.csv",), times)
 
     return of
 
 
 def test_the_holidays_of_a_country_are_known_for_ten_years_beyond_the_data():
-    (found,) = dated.resolve(("month", "holidays:GB"), DAYS)
+    (found,) = holidays.resolve(("month", "holidays:GB"), DAYS)
     assert (found.name, found.labels, found.known) == ("holidays:GB", ("holidays:GB",), ("2011-01-01", "2021-12-31"))
     marked = calendar_features.calendar(DAYS, ["holidays:GB"], "D", [found])[:, 0]
     # Christmas was a Sunday: its holiday moved to Tuesday, behind Boxing Day.
@@ -36,7 +36,7 @@ def test_part_of_a_country_may_have_holidays_of_its_own():
     marked = {}
     for name in ("holidays:GB", "holidays:GB-ENG", "holidays:GB-SCT"):
         marked[name] = calendar_features.calendar(
-            easter_monday, [name], "D", dated.resolve((name,), easter_monday)
+            easter_monday, [name], "D", holidays.resolve((name,), easter_monday)
         ).item()
     assert marked == {"holidays:GB": 0, "holidays:GB-ENG": 1, "holidays:GB-SCT": 0}
 
@@ -52,7 +52,7 @@ def test_part_of_a_country_may_have_holidays_of_its_own():
 )
 def test_an_unknown_country_is_refused_with_what_may_have_been_meant(name, told):
     with pytest.raises(ConfigError) as caught:
-        dated.resolve((name,), DAYS)
+        holidays.resolve((name,), DAYS)
     assert str(caught.value).startswith(f"data.future: '{name}': {told}")
 
 
@@ -104,4 +104,4 @@ def test_an_event_file_with_faults_is_refused_with_every_place_and_remedy(events
 def test_an_event_file_that_is_not_there_is_refused_with_one_that_is(events):
     events("date\n2011-12-22\n")
     with pytest.raises(DataError, match=r"^data.future: 'events:event.csv': no such file; did you mean 'events.csv'\?"):
-        dated.resolve(("events:event.csv",), DAYS)
+        holidays.resolve(("events:event.csv",), DAYS)

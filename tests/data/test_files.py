@@ -6,7 +6,7 @@ import lzma
 import pandas as pd
 import pytest
 
-from gridcast.data import files
+from gridcast.data import readers
 from gridcast.runtime.errors import DataError
 from samples import experiment
 
@@ -20,7 +20,7 @@ def read(tmp_path, monkeypatch):
 
     def of(content, name="sales.csv", **data):
         (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
-        return files.read(name, experiment(name, data=data).data)
+        return readers.read(name, experiment(name, data=data).data)
 
     return of
 
@@ -48,7 +48,7 @@ def test_separators_are_told_from_the_header(read, separator, named):
     assert rows["product"].tolist() == ["apple", "pear"]
     assert rows["quantity"].tolist() == [1.5, -2.0]
     assert stamps(rows) == ["2023-01-05 00:00:00", "2023-01-06 00:00:00"]
-    assert rows[files.LINE].tolist() == [2, 3]
+    assert rows[readers.LINE].tolist() == [2, 3]
 
 
 @pytest.mark.parametrize(
@@ -154,7 +154,7 @@ def test_without_an_experiment_file_the_remedy_names_none_of_its_keys(tmp_path, 
     monkeypatch.chdir(tmp_path)
     (tmp_path / "sales.csv").write_text(HEADER + rows)
     with pytest.raises(DataError) as caught:
-        files.read("sales.csv", experiment("sales.csv").data, settable=False)
+        readers.read("sales.csv", experiment("sales.csv").data, settable=False)
     assert str(caught.value) == told
 
 
@@ -194,10 +194,10 @@ def test_covariates_are_read_as_numbers_and_may_be_missing(read, refusal):
     assert refusal(text.format("free"), past=["price"]).startswith("sales.csv, line 4, column 'price': 'free' is no")
 
 
-@pytest.mark.parametrize("missing", files.MISSING)
+@pytest.mark.parametrize("missing", readers.MISSING)
 def test_rows_without_a_target_are_left_out_and_told(read, missing):
     rows, note = read(HEADER + f"2023-01-05,apple,1\n2023-01-06,apple,{missing}\n2023-01-07,apple,3\n")
-    assert rows[files.LINE].tolist() == [2, 4]
+    assert rows[readers.LINE].tolist() == [2, 4]
     assert note == "3 rows, UTF-8, commas, ISO dates, 1 rows without 'quantity' left out"
 
 
@@ -215,20 +215,20 @@ def test_a_quoted_field_may_hold_separators_and_line_ends_and_line_numbers_stay_
     text = 'date,product,quantity\n2023-01-05,"apple,\nred ""one""",1\n\n2023-01-06,pear,{}\n'
     rows, _ = read(text.format(2))
     assert rows["product"].tolist() == ['apple,\nred "one"', "pear"]
-    assert rows[files.LINE].tolist() == [2, 5]
+    assert rows[readers.LINE].tolist() == [2, 5]
     assert refusal(text.format("x")).startswith("sales.csv, line 5, column 'quantity': 'x' is no number")
 
 
 def test_blank_lines_are_passed_over_and_counted(read, refusal):
     text = HEADER + "\n2023-01-05,apple,1\n\n\n2023-01-06,apple,{}\n\n"
-    assert read(text.format(2))[0][files.LINE].tolist() == [3, 6]
+    assert read(text.format(2))[0][readers.LINE].tolist() == [3, 6]
     assert refusal(text.format("x")).startswith("sales.csv, line 6, column 'quantity'")
 
 
 def test_a_quote_within_a_field_is_an_ordinary_sign(read):
     rows, _ = read(HEADER + '2023-01-05,5" pipe,1\n2023-01-06,apple,2\n')
     assert rows["product"].tolist() == ['5" pipe', "apple"]
-    assert rows[files.LINE].tolist() == [2, 3]
+    assert rows[readers.LINE].tolist() == [2, 3]
 
 
 @pytest.mark.parametrize("before", ["", '2023-01-04,"two\nlines",1\n'])
@@ -243,7 +243,7 @@ def test_a_separator_at_the_end_of_a_line_is_no_further_field(read):
 
 
 def test_too_few_fields_are_missing_values(read):
-    assert read(HEADER + "2023-01-05,apple\n2023-01-06,apple,2\n")[0][files.LINE].tolist() == [3]
+    assert read(HEADER + "2023-01-05,apple\n2023-01-06,apple,2\n")[0][readers.LINE].tolist() == [3]
 
 
 def test_an_open_quote_is_refused(refusal):
@@ -340,7 +340,7 @@ def test_a_parquet_file_may_keep_its_stamps_in_the_index(parquet):
 
 
 def test_many_rows_are_read_in_parts_as_they_would_be_at_once(read, refusal, monkeypatch):
-    monkeypatch.setattr(files, "PART", 2)
+    monkeypatch.setattr(readers, "PART", 2)
     text = HEADER + "".join(f"2023-01-{day:02},apple,{day}{{}}\n" for day in range(5, 10))
     assert read(text.format("", ".5", "", "", ".25"))[0]["quantity"].tolist() == [5, 6.5, 7, 8, 9.25]
     assert refusal(text.format("", "", "", "", "x")).startswith("sales.csv, line 6, column 'quantity': '9x' is no")

@@ -7,10 +7,10 @@ import pandas as pd
 import pytest
 
 from gridcast.data import panel, sources
+from gridcast.data.dataset import prepare
 from gridcast.runtime import scaling, windows
 from gridcast.runtime.errors import ConfigError, DataError
 from gridcast.runtime.preprocessing import Preprocessing
-from gridcast.training.material import prepare
 from samples import experiment, sales
 
 DAYS = 50  # of which 40 train

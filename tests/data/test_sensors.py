@@ -7,8 +7,9 @@ import pandas as pd
 import pytest
 import yaml
 
-from gridcast import config, plan
+from gridcast import config
 from gridcast.runtime.errors import DataError
+from gridcast.sweep import plan
 from samples import readings, watched, watching
 
 FRAME = readings()

@@ -40,11 +40,11 @@ def drawn(network, seed=0):
 
 
 def networks(*given, **more):
-    from gridcast.models import autoregressive, direct
+    from gridcast.models import autoregressive, quantile_regression
 
     return {
         "autoregressive": autoregressive.build(*given, **more),
-        "direct": direct.build(given[0], given[1], 2, *given[2:], **more),
+        "direct": quantile_regression.build(given[0], given[1], 2, *given[2:], **more),
     }
 
 

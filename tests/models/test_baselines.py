@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from gridcast import metrics
+from gridcast.evaluation import metrics
 from gridcast.models import baselines
-from gridcast.models.baselines import alone, arima, smoothing
+from gridcast.models.baselines import arima, per_series, smoothing
 from gridcast.runtime import scaling, windows
 from gridcast.runtime.errors import ConfigError, GridcastError
 
@@ -359,7 +359,7 @@ def test_states_forecast_what_statsmodels_does(order, seasonal, trend):
     values[40] = N
     fitted = SARIMAX(values, order=order, seasonal_order=seasonal, trend=trend).fit(disp=False)
     given = task([values], [[0, 80]], horizon=3, levels=LEVELS)
-    point, quantiles = alone.filtered(fitted, np.array([80]), given)
+    point, quantiles = per_series.filtered(fitted, np.array([80]), given)
     expected = fitted.get_forecast(3)
     np.testing.assert_allclose(point[0], expected.predicted_mean, rtol=1e-6)
     np.testing.assert_allclose(quantiles[0, :, ::2], expected.conf_int(alpha=0.2), rtol=1e-6)
@@ -413,7 +413,7 @@ def test_a_series_that_cannot_be_fitted_takes_the_last_value_and_a_note_tells():
         return np.full((len(origins), 1), 7.0), np.full((len(origins), 1, 3), 7.0)
 
     given = task([ar(0.5, 40), ar(0.5, 40)], [[0, 30], [1, 30], [0, 33]], train=30, levels=LEVELS)
-    found, naive = alone.each(given, fit), baselines.last_value(given)
+    found, naive = per_series.each(given, fit), baselines.last_value(given)
     assert found.notes == ("1 of 2 series could not be fitted and take the last value: too short",)
     np.testing.assert_array_equal(found.point, [naive.point[0], [7.0], naive.point[2]])
     np.testing.assert_array_equal(found.quantiles[[0, 2]], naive.quantiles[[0, 2]])

@@ -19,9 +19,9 @@ def own(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def network(own, jax_backend):
-    from gridcast.training import objective
+    from gridcast.training import objectives
 
-    return objective.of(own.material, own.own[1]).build(0, portable=True)
+    return objectives.of(own.material, own.own[1]).build(0, portable=True)
 
 
 def read(network, count):
@@ -36,7 +36,7 @@ def read(network, count):
 
 @pytest.mark.parametrize("count", [1, 2, 8, 9, 65, 513, 1100])
 def test_its_answers_are_those_of_keras(network, count):
-    from gridcast.models.compiled import compiled
+    from gridcast.serving.models.compiled_network import compiled
 
     given = read(network, count)
     found = compiled(network).predict_on_batch(given | {"unknown": np.zeros(count)})
@@ -44,7 +44,7 @@ def test_its_answers_are_those_of_keras(network, count):
 
 
 def test_networks_of_one_architecture_share_a_program_and_keep_their_weights(network):
-    from gridcast.models.compiled import compiled
+    from gridcast.serving.models.compiled_network import compiled
 
     given = read(network, 3)
     first = compiled(network)
@@ -58,16 +58,16 @@ def test_networks_of_one_architecture_share_a_program_and_keep_their_weights(net
 
 
 def test_a_forecaster_of_many_networks_has_each_compiled(own, network):
-    from gridcast.models import compiled
+    from gridcast.serving.models import compiled_network
 
     kept = network.get_weights()
     members = {"a": Member(network, kept), "b": Member(network, [weight + 0.1 for weight in kept])}
     routes = Routes((Route("one", 7, "a"), Route("other", 7, "b")), members, 2)
-    made = compiled.forecaster(Forecaster(own.material.preprocessing, routes))
-    assert {type(member) for member in made.network.members.values()} == {compiled.Compiled}
+    made = compiled_network.forecaster(Forecaster(own.material.preprocessing, routes))
+    assert {type(member) for member in made.network.members.values()} == {compiled_network.Compiled}
     given = read(network, 6)
     np.testing.assert_allclose(made.network.predict_on_batch(given), routes.predict_on_batch(given), atol=1e-5)
     network.set_weights(kept)
     single = Forecaster(own.material.preprocessing, network)
-    team = compiled.forecaster(replace(single, network=None, members=(single, single), weights=(0.5, 0.5)))
-    assert {type(member.network) for member in team.members} == {compiled.Compiled}
+    team = compiled_network.forecaster(replace(single, network=None, members=(single, single), weights=(0.5, 0.5)))
+    assert {type(member.network) for member in team.members} == {compiled_network.Compiled}

@@ -9,11 +9,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from gridcast import registry
 from gridcast.runtime.detector import channels
 from gridcast.runtime.errors import ConfigError, TrackingError
-from gridcast.serving import detectors, schemas
-from gridcast.serving.limits import Limits
+from gridcast.serving.models import detector_adapter
+from gridcast.serving.payloads import schemas
+from gridcast.serving.rate_limits import Limits
+from gridcast.tracking import registry
 from served import POINT, READINGS, RUNS, WATCHED, question, running
 
 pytestmark = pytest.mark.xdist_group("serving")
@@ -86,7 +87,7 @@ def test_a_running_threshold_is_told_with_each_step(server, shop):
     assert limits.iloc[-1] > 2 * limits.iloc[0]  # the heat was on
     assert [step["anomaly"] for step in body["scores"]] == own["anomaly"].eq(True).tolist()
     assert body["events"]
-    adopted = dataclasses.replace(detectors.adopted(loaded.forecaster), network=None)
+    adopted = dataclasses.replace(detector_adapter.adopted(loaded.forecaster), network=None)
     assert b"gridcast_model" not in pickle.dumps(adopted)  # which the process that answers does not know
     answer = server.post(f"/anomalies_csv?model={RUNS}", files={"file": ("a.csv", FRAME.to_csv(index=False))})
     table = pd.read_csv(io.StringIO(answer.text))
@@ -108,11 +109,11 @@ def test_what_was_not_seen_has_no_score_and_is_no_event(server):
 
 
 def test_requests_that_go_through_the_network_together_are_answered_as_alone(loaded):
-    own = detectors.adopted(loaded.forecaster)
+    own = detector_adapter.adopted(loaded.forecaster)
     tables = [FRAME, FRAME.tail(9), FRAME.head(40)]
     parts = [channels(own.preprocessing, own.read(table)[1]) for table in tables]
-    for part, together in zip(parts, detectors.contributions(own, parts), strict=True):
-        (alone,) = detectors.contributions(own, [part])
+    for part, together in zip(parts, detector_adapter.contributions(own, parts), strict=True):
+        (alone,) = detector_adapter.contributions(own, [part])
         np.testing.assert_allclose(together, alone, rtol=1e-4, atol=1e-6)
         np.testing.assert_allclose(together, own.contributions(part), rtol=1e-4, atol=1e-6)
 
@@ -256,9 +257,9 @@ def test_its_limits_its_exchange_and_its_counts(shop, tmp_path):
 
 
 def test_without_kept_values_a_usual_table_is_the_sample(loaded):
-    own = detectors.adopted(loaded.forecaster)
-    detectors.check(own, loaded, ())
-    assert len(detectors.usual(own)) == own.needed + 1
+    own = detector_adapter.adopted(loaded.forecaster)
+    detector_adapter.check(own, loaded, ())
+    assert len(detector_adapter.usual(own)) == own.needed + 1
 
 
 def test_a_detector_that_makes_no_numbers_is_not_served(shop):
@@ -266,7 +267,7 @@ def test_a_detector_that_makes_no_numbers_is_not_served(shop):
     network = loaded.forecaster.network
     network.set_weights([weight * np.nan for weight in network.get_weights()])
     with pytest.raises(TrackingError, match="its scores of a sample are no numbers"):
-        detectors.check(detectors.adopted(loaded.forecaster), loaded, ())
+        detector_adapter.check(detector_adapter.adopted(loaded.forecaster), loaded, ())
 
 
 def test_no_challenger_is_asked_beside_a_detector(shop, tmp_path):

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from gridcast import registry
+from gridcast.tracking import registry
 from served import DAYS, ENSEMBLE, FRAME, KINDS, POINT, QUANTILES, ROUTED, SAMPLED, TOKEN, WATCHED, question
 
 pytestmark = pytest.mark.xdist_group("serving")

@@ -3,10 +3,10 @@
 import pandas as pd
 import pytest
 
-from gridcast import registry
+from gridcast.tracking import registry, runs
 from served import FRAME, NEXT, POINT, QUANTILES, SAMPLED, question, running
 
-kept = pytest.importorskip("gridcast.serving.kept")
+kept = pytest.importorskip("gridcast.monitoring.prediction_log")
 pytestmark = pytest.mark.xdist_group("serving")
 
 
@@ -34,7 +34,7 @@ def test_nothing_is_kept_unless_it_is_asked_for(shop, tmp_path):
 
 def test_a_challenger_answers_the_same_question_unheard(shop, tmp_path):
     name = "shadowed"
-    client = registry.tracking.connect(shop.uri)[0]
+    client = runs.connect(shop.uri)[0]
     if name not in [model.name for model in client.search_registered_models()]:
         shop.champion(name, NEXT)
         client.set_registered_model_alias(name, "challenger", "1")

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from gridcast.serving.batching import MOST, Together
+from gridcast.serving.models.batching import MOST, Together
 
 
 @pytest.fixture

@@ -7,14 +7,14 @@ import logging
 
 import pytest
 
-from gridcast.serving import book, logs
-from gridcast.serving.counters import Counters
-from gridcast.serving.guard import Visit
+from gridcast.serving import access_log, json_logging
+from gridcast.serving.middleware import Visit
+from gridcast.serving.prometheus import Counters
 
 
 @pytest.fixture
 def log():
-    stream, logger = io.StringIO(), logging.getLogger(logs.NAME)
+    stream, logger = io.StringIO(), logging.getLogger(json_logging.NAME)
     before, logger.handlers = logger.handlers, [logging.StreamHandler(stream)]
     yield stream
     logger.handlers = before
@@ -33,11 +33,11 @@ def test_answers_of_a_moment_are_lines_of_the_log_and_counts_a_moment_later(log)
     counters = Counters()
 
     async def answer():
-        own = book.Book(counters)
+        own = access_log.Book(counters)
         own.add(visit("a", model="sales", rows=7, series=2), "POST", 200)
         own.add(visit("b", key="k"), "POST", 422)
         assert not log.getvalue()
-        await asyncio.sleep(5 * book.SOON)
+        await asyncio.sleep(5 * access_log.SOON)
         first = log.getvalue()
         own.add(visit("c"), "GET", 200)
         own.write()  # as the end of a service, or somebody who asks for the counts

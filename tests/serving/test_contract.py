@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from gridcast.serving.limits import Limits
+from gridcast.serving.rate_limits import Limits
 from served import POINT, QUANTILES, TOKEN, WATCHED, running
 
 pytestmark = pytest.mark.xdist_group("serving")

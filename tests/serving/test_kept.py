@@ -8,9 +8,9 @@ import threading
 import pandas as pd
 import pytest
 
+from gridcast.monitoring import prediction_log
+from gridcast.monitoring.prediction_log import MODEL, REQUEST, SERVED, SHADOW, VERSION, Kept
 from gridcast.runtime.errors import ConfigError, DataError
-from gridcast.serving import kept
-from gridcast.serving.kept import MODEL, REQUEST, SERVED, SHADOW, VERSION, Kept
 
 
 def history(steps=3, product="01"):
@@ -32,7 +32,7 @@ def test_what_was_added_comes_back_as_it_was(path):
     own.add("a", "shop", "3", history(), forecasts())
     own.add("b", "shop", "4", history(2), forecasts(8.0))
     own.close()
-    told, brought = kept.read(path, "shop")
+    told, brought = prediction_log.read(path, "shop")
     assert told[REQUEST].tolist() == ["a", "b"]
     assert told[VERSION].tolist() == ["3", "4"]
     assert told[MODEL].tolist() == ["shop", "shop"]
@@ -50,10 +50,10 @@ def test_roles_and_models_are_told_apart(path):
     own.add("a", "next", "1", history(), forecasts(9.0), SHADOW)
     own.add("b", "till", "1", history(), forecasts(5.0))
     own.close()
-    assert kept.read(path, "shop")[0]["forecast"].tolist() == [7.0]
-    assert kept.read(path, role=SHADOW)[0][[MODEL, "forecast"]].to_numpy().tolist() == [["next", 9.0]]
-    assert kept.read(path)[0]["forecast"].tolist() == [7.0, 5.0]
-    assert [len(frame) for frame in kept.read(path, "shop", SHADOW)] == [0, 0]
+    assert prediction_log.read(path, "shop")[0]["forecast"].tolist() == [7.0]
+    assert prediction_log.read(path, role=SHADOW)[0][[MODEL, "forecast"]].to_numpy().tolist() == [["next", 9.0]]
+    assert prediction_log.read(path)[0]["forecast"].tolist() == [7.0, 5.0]
+    assert [len(frame) for frame in prediction_log.read(path, "shop", SHADOW)] == [0, 0]
 
 
 def test_the_oldest_go_first_and_the_bound_holds_for_rows_of_inputs_and_forecasts(path):
@@ -61,15 +61,15 @@ def test_the_oldest_go_first_and_the_bound_holds_for_rows_of_inputs_and_forecast
     for number in range(9):
         own.add(str(number), "shop", "1", history(2), forecasts())  # three rows each
     own.close()
-    told, brought = kept.read(path, "shop")
+    told, brought = prediction_log.read(path, "shop")
     assert told[REQUEST].tolist() == ["6", "7", "8"]
     assert len(told) + len(brought) == 9
     Kept(path, 5).close()  # a smaller bound counts from the next request on
-    assert len(kept.read(path, "shop")[0]) == 3
+    assert len(prediction_log.read(path, "shop")[0]) == 3
     smaller = Kept(path, 5)
     smaller.add("9", "shop", "1", history(2), forecasts())
     smaller.close()
-    assert kept.read(path, "shop")[0][REQUEST].tolist() == ["9"]
+    assert prediction_log.read(path, "shop")[0][REQUEST].tolist() == ["9"]
 
 
 def test_many_threads_add_at_once_and_nothing_is_lost_or_doubled(path):
@@ -82,7 +82,7 @@ def test_many_threads_add_at_once_and_nothing_is_lost_or_doubled(path):
     for thread in threads:
         thread.join()
     own.close()
-    asked = kept.read(path, "shop")[0][REQUEST]
+    asked = prediction_log.read(path, "shop")[0][REQUEST]
     assert sorted(asked) == sorted(f"{name}{number}" for name in "abcdef" for number in range(30))
 
 
@@ -92,7 +92,7 @@ def test_two_writers_share_a_file_and_its_bound(path):
         (one if number % 2 else other).add(str(number), "shop", "1", history(2), forecasts())
     one.close()
     other.close()
-    assert len(kept.read(path, "shop")[0]) == 4
+    assert len(prediction_log.read(path, "shop")[0]) == 4
 
 
 def test_what_cannot_be_kept_is_told_once_and_takes_no_other_request_with_it(path, caplog):
@@ -103,7 +103,7 @@ def test_what_cannot_be_kept_is_told_once_and_takes_no_other_request_with_it(pat
         own.add("b", "shop", "1", history(), forecasts())
         own.add("c", "shop", "1", history(), mixed)
         own.close()
-    assert kept.read(path, "shop")[0][REQUEST].tolist() == ["b"]
+    assert prediction_log.read(path, "shop")[0][REQUEST].tolist() == ["b"]
     assert [record.levelname for record in caplog.records] == ["WARNING"]
     assert "some of what is served is not kept" in caplog.text
 
@@ -125,16 +125,16 @@ def test_wrong_files_and_bounds_are_refused(path, tmp_path):
     with pytest.raises(ConfigError, match="nothing can be kept in this file"):
         Kept(tmp_path / "nowhere" / "kept.db", 10)
     with pytest.raises(DataError, match=r"kept\.db: no such file"):
-        kept.read(path, "shop")
+        prediction_log.read(path, "shop")
     path.write_text("product,date\n" * 100)
     with pytest.raises(DataError, match="holds no kept forecasts"):
-        kept.read(path, "shop")
+        prediction_log.read(path, "shop")
     path.write_bytes(b"")
     with pytest.raises(DataError, match="holds no kept forecasts"):
-        kept.read(path, "shop")
+        prediction_log.read(path, "shop")
     path.unlink()
     own = Kept(path, 10)
     own.add("a", "shop", "1", history(), forecasts())
     own.close()
     with pytest.raises(DataError, match=r"the model 'shp'; did you mean 'shop'\? \(it keeps: shop\)"):
-        kept.read(path, "shp")
+        prediction_log.read(path, "shp")

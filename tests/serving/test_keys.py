@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from gridcast.serving.keys import Keys, in_scope
-from gridcast.serving.refusals import Refusal
+from gridcast.serving.api_keys import Keys, in_scope
+from gridcast.serving.http_errors import Refusal
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """Token buckets, with a clock that is set by hand."""
 
-from gridcast.serving import limits
-from gridcast.serving.limits import Buckets
+from gridcast.serving import rate_limits
+from gridcast.serving.rate_limits import Buckets
 
 
 class Clock:
@@ -43,7 +43,7 @@ def test_a_rate_of_zero_sets_no_limit():
 
 
 def test_a_crowd_of_addresses_does_not_fill_the_memory_and_the_last_ones_stay_limited(monkeypatch):
-    monkeypatch.setattr(limits, "REMEMBERED", 100)
+    monkeypatch.setattr(rate_limits, "REMEMBERED", 100)
     buckets = Buckets(rate=1.0, burst=2, clock=Clock())
     for number in range(1000):
         buckets.wait(str(number))

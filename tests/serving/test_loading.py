@@ -7,10 +7,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from gridcast import registry
 from gridcast.runtime.errors import TrackingError
 from gridcast.runtime.forecaster import Forecaster
-from gridcast.serving import loading
+from gridcast.serving.models import loading
+from gridcast.tracking import registry
 from served import FRAME, KINDS, READINGS, WATCHED
 
 pytestmark = pytest.mark.xdist_group("serving")

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import requests
 
-from gridcast import registry, tracking
-from gridcast.registry import BEATEN, CHAMPION
 from gridcast.runtime.errors import TrackingError
-from gridcast.serving import forecasters, models
+from gridcast.serving.models import forecaster_adapter, pool
+from gridcast.tracking import registry, runs
+from gridcast.tracking.registry import BEATEN, CHAMPION
 from served import FRAME, KINDS, NEXT, POINT, QUANTILES, question, running
 from servers import wait
 
@@ -74,14 +74,14 @@ def test_a_moved_alias_is_followed_and_no_request_fails_meanwhile(shop, tmp_path
 
 def broken(shop, name, where):
     """A new champion whose files are damaged."""
-    client, _ = tracking.connect(shop.uri)
+    client, _ = runs.connect(shop.uri)
     run = client.get_run(shop.run_ids[NEXT])
     files = registry.files(f"models:/{registry.model_id(client, run)}")
-    from gridcast.tracking import Entry, Store
+    from gridcast.tracking.runs import Entry, Store
 
     parent = run.data.tags["mlflow.parentRunId"]
     store = Store(client, shop.uri, run.info.experiment_id)
-    run_id = tracking.record(store, parent, Entry(name, "run", name, files=files, backend="jax"))
+    run_id = runs.record(store, parent, Entry(name, "run", name, files=files, backend="jax"))
     logged = client.get_logged_model(registry.model_id(client, client.get_run(run_id)))
     path = Path(logged.artifact_location) / "data" / "model.keras"
     path.write_bytes(b"nothing")
@@ -107,7 +107,7 @@ def test_a_version_that_cannot_be_loaded_leaves_the_old_one_and_is_told_of(shop,
 
 def test_without_its_registry_a_service_goes_on_and_says_so(shop, tmp_path, own):
     with running(shop, tmp_path, (own,)) as found:
-        client, _ = tracking.connect(shop.uri)
+        client, _ = runs.connect(shop.uri)
         client.delete_registered_model_alias(own, CHAMPION)
         found.service.models.look()
         assert found.get("/").json()["status"] == "degraded"
@@ -117,7 +117,7 @@ def test_without_its_registry_a_service_goes_on_and_says_so(shop, tmp_path, own)
 def test_tags_that_change_are_read_again_without_a_new_model(shop, tmp_path, own):
     with running(shop, tmp_path, (own,)) as found:
         before = found.service.models.get(own).forecaster
-        client, _ = tracking.connect(shop.uri)
+        client, _ = runs.connect(shop.uri)
         client.set_model_version_tag(own, "1", BEATEN, "last value")
         found.service.models.look()
         assert found.post("/predict", json=question(own)).json()["beaten_by"] == "last value"
@@ -128,9 +128,9 @@ def test_tags_that_change_are_read_again_without_a_new_model(shop, tmp_path, own
 @pytest.mark.parametrize("kind", KINDS)
 def test_without_a_kept_example_a_usual_history_is_the_sample(shop, kind):
     loaded = registry.load(f"models:/{kind}@champion", shop.uri)
-    own = forecasters.adopted(loaded.forecaster)
-    forecasters.check(own, loaded, ())
-    table = forecasters.usual(own.preprocessing)
+    own = forecaster_adapter.adopted(loaded.forecaster)
+    forecaster_adapter.check(own, loaded, ())
+    table = forecaster_adapter.usual(own.preprocessing)
     assert table["product"].unique().tolist() == ["apple"]
     assert table["quantity"].notna().sum() >= 7
 
@@ -140,14 +140,14 @@ def test_a_model_that_makes_no_numbers_is_not_served(shop):
     network = loaded.forecaster.network
     network.set_weights([weight * np.nan for weight in network.get_weights()])
     with pytest.raises(TrackingError, match="its forecast of a sample is no number for each step"):
-        forecasters.check(forecasters.adopted(loaded.forecaster), loaded, ())
+        forecaster_adapter.check(forecaster_adapter.adopted(loaded.forecaster), loaded, ())
 
 
 def test_a_model_whose_own_code_says_something_else_is_not_served(shop):
     loaded = registry.load(f"models:/{POINT}@champion", shop.uri)
     other = registry.load(f"runs:/{shop.run_ids[NEXT]}/model", shop.uri).forecaster
     with pytest.raises(TrackingError, match="was made by a gridcast that forecasts otherwise"):
-        forecasters.check(forecasters.adopted(other), loaded, ())
+        forecaster_adapter.check(forecaster_adapter.adopted(other), loaded, ())
 
 
 def test_a_model_that_is_not_there_stops_the_start_with_a_near_miss(shop, tmp_path):
@@ -160,7 +160,7 @@ def test_a_model_that_is_not_there_stops_the_start_with_a_near_miss(shop, tmp_pa
 
 def test_a_question_that_fails_in_the_network_fails_alone(shop):
     """Only the network's own code knows how far the holidays reach that it was told of."""
-    forecaster = forecasters.adopted(registry.load(f"models:/{QUANTILES}@champion", shop.uri).forecaster)
+    forecaster = forecaster_adapter.adopted(registry.load(f"models:/{QUANTILES}@champion", shop.uri).forecaster)
 
     class Asked:
         horizon, levels = 2, (0.1,)
@@ -173,11 +173,11 @@ def test_a_question_that_fails_in_the_network_fails_alone(shop):
     stamps = np.array(rows["date"].tolist(), "datetime64[us]")
     good = Asked(forecaster.placed(["apple"], np.zeros(len(rows), int), stamps, values, 2))
     bad = Asked(None)
-    first, second, third = forecasters.answered(forecaster, [good, bad, good])
+    first, second, third = forecaster_adapter.answered(forecaster, [good, bad, good])
     np.testing.assert_array_equal(first, third)
     assert isinstance(second, AttributeError)
 
 
 def test_what_is_told_of_a_store_has_no_password():
     told = "postgresql://me:p@ss@host:5432/db: no answer, see https://host/x@y"
-    assert models.masked(told) == "postgresql://host:5432/db: no answer, see https://host/x@y"
+    assert pool.masked(told) == "postgresql://host:5432/db: no answer, see https://host/x@y"

@@ -7,8 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from gridcast.serving import answers, forecasters, plain, questions, schemas
-from gridcast.serving.limits import Limits
+from gridcast.serving.models import forecaster_adapter
+from gridcast.serving.payloads import fast_path, request_parsing, response_building, schemas
+from gridcast.serving.rate_limits import Limits
 from served import DAYS, ENSEMBLE, POINT, QUANTILES, ROUTED, SAMPLED, WATCHED, question
 
 pytestmark = pytest.mark.xdist_group("serving")
@@ -24,7 +25,7 @@ def models(server):
 @pytest.fixture
 def short(models):
     """The shortest way of a model that nothing was asked of yet."""
-    return plain.Plain(models.get(POINT).model)
+    return fast_path.Plain(models.get(POINT).model)
 
 
 def parsed(asked):
@@ -34,9 +35,9 @@ def parsed(asked):
 def general(models, asked):
     """The question as it is asked the general way, and its answer."""
     served = models.get(asked["model"])
-    read = questions.read(parsed(asked), served, Limits(), dt.datetime(2100, 1, 1))
-    [found] = forecasters.answered(served.model, [read])
-    return read, answers.forecasts(read, found, served)
+    read = request_parsing.read(parsed(asked), served, Limits(), dt.datetime(2100, 1, 1))
+    [found] = forecaster_adapter.answered(served.model, [read])
+    return read, response_building.forecasts(read, found, served)
 
 
 def changed(asked, draw):
@@ -93,7 +94,7 @@ def test_what_is_not_plain_is_left_to_the_general_way(models, short, change):
 
 
 def test_days_are_remembered_of_one_series_without_a_filled_step_and_not_for_ever(models, short, monkeypatch):
-    monkeypatch.setattr(plain, "REMEMBERED", 2)
+    monkeypatch.setattr(fast_path, "REMEMBERED", 2)
     both, *asked = question(POINT, 30, ("apple", "pear")), *(question(POINT, days) for days in (20, 21, 22))
     read = general(models, asked[0])[0]
     stretched = replace(read, placed=replace(read.placed, times=read.placed.times - np.timedelta64(1, "D")))
@@ -106,7 +107,7 @@ def test_days_are_remembered_of_one_series_without_a_filled_step_and_not_for_eve
 
 @pytest.mark.parametrize("name", OTHERS)
 def test_a_model_that_does_more_than_to_read_one_window_has_no_short_way(models, name):
-    short = plain.Plain(models.get(name).model)
+    short = fast_path.Plain(models.get(name).model)
     if name != WATCHED:
         asked = question(name, DAYS)
         short.learn(parsed(asked), general(models, asked)[0])

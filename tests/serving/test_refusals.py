@@ -2,7 +2,7 @@
 
 import pytest
 
-from gridcast.serving.refusals import of_table, place, without_quoted
+from gridcast.serving.http_errors import of_table, place, without_quoted
 
 KNOWN = {"date", "product", "quantity", "price", "apple"}
 

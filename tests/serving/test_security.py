@@ -10,7 +10,7 @@ import requests
 
 from gridcast.runtime.errors import ConfigError
 from gridcast.serving import settings
-from gridcast.serving.limits import Limits
+from gridcast.serving.rate_limits import Limits
 from gridcast.serving.settings import admin_token, shadows
 from served import POINT, TOKEN, question, running
 from servers import wait

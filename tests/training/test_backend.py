@@ -2,7 +2,7 @@
 
 import os
 
-from gridcast.training import backend
+from gridcast.training import keras_backend
 
 
 def test_of_the_programs_on_disk_those_used_last_are_kept(tmp_path):
@@ -11,9 +11,9 @@ def test_of_the_programs_on_disk_those_used_last_are_kept(tmp_path):
         path.write_bytes(b"x" * 10)
         os.utime(path, (1_000_000 - age, 1_000_000 - age))
     os.utime(tmp_path / "old", (2_000_000, 1_000_000))  # written early, read last
-    backend.trim(tmp_path, 25)
+    keras_backend.trim(tmp_path, 25)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["new", "old"]
-    backend.trim(tmp_path, 20)
+    keras_backend.trim(tmp_path, 20)
     assert len(list(tmp_path.iterdir())) == 2
 
 
@@ -25,7 +25,7 @@ def test_programs_go_where_jax_was_told_or_into_the_project(tmp_path, monkeypatc
             monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", told)
         else:
             monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR")
-        backend.start("jax", tmp_path / "project")
+        keras_backend.start("jax", tmp_path / "project")
         assert jax.config.jax_compilation_cache_dir == str(expected)
     monkeypatch.undo()
-    backend.start("jax", programs)
+    keras_backend.start("jax", programs)

@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gridcast import bundle
-from gridcast.grid import Run
+from gridcast.config.grid import Run
 from gridcast.runtime.errors import GridcastError
+from gridcast.training import atomic_bundle
 from samples import SMALL, planned, sales, same
 
 pytestmark = pytest.mark.usefixtures("jax_backend")
@@ -29,9 +29,9 @@ class Broken(Exception):
 @contextlib.contextmanager
 def breaking(path, epochs, batches=0):
     """What trains inside can read no more some `batches` after `epochs` epochs have been kept at `path`."""
-    from gridcast.training import fit
+    from gridcast.training import keras_fit
 
-    left, read = [batches], fit.Batches.__getitem__
+    left, read = [batches], keras_fit.Batches.__getitem__
 
     def look(self, number):
         if kept_epochs(path) >= epochs:
@@ -41,7 +41,7 @@ def breaking(path, epochs, batches=0):
         return read(self, number)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fit.Batches, "__getitem__", look)
+        patch.setattr(keras_fit.Batches, "__getitem__", look)
         yield
 
 
@@ -50,7 +50,7 @@ def kept_epochs(path):
 
 
 def state(path):
-    return json.loads(bundle.read(path)["state.json"])
+    return json.loads(atomic_bundle.read(path)["state.json"])
 
 
 @pytest.fixture(scope="module")
@@ -70,9 +70,9 @@ def run(plan):
 
 @pytest.fixture(scope="module")
 def undisturbed(material, run):
-    from gridcast.training import fit
+    from gridcast.training import keras_fit
 
-    return fit.train(material, run)
+    return keras_fit.train(material, run)
 
 
 @pytest.fixture
@@ -82,10 +82,10 @@ def path(tmp_path):
 
 def interrupt(material, run, path, epochs, batches=0):
     """Train until some `batches` after `epochs` epochs."""
-    from gridcast.training import fit
+    from gridcast.training import keras_fit
 
     with breaking(path, epochs, batches), pytest.raises(Broken):
-        fit.train(material, run, path)
+        keras_fit.train(material, run, path)
     assert kept_epochs(path) == epochs
 
 
@@ -104,7 +104,7 @@ def put(path, kept):
 
 def change(path, **files):
     """Exchange some of the files in the state at `path`."""
-    bundle.write(path, bundle.read(path) | files)
+    atomic_bundle.write(path, atomic_bundle.read(path) | files)
 
 
 def array(values):
@@ -124,39 +124,39 @@ def array(values):
     ids=lambda settings: "-".join(map(str, settings.values())),
 )
 def test_a_run_on_any_layer_and_optimizer_ends_with_the_same_bits(material, run, path, settings):
-    from gridcast.training import fit
+    from gridcast.training import keras_fit
 
     own = Run(run.configuration.model_copy(update=settings | {"dropout": 0.3}), 0)
     interrupt(material, own, path, epochs=2, batches=3)
-    resumed = fit.train(material, own, path)
+    resumed = keras_fit.train(material, own, path)
     assert resumed.metrics["epochs_trained"] == 4
-    assert same(resumed, fit.train(material, own))
+    assert same(resumed, keras_fit.train(material, own))
     assert not any(path.parent.iterdir())
 
 
 @pytest.mark.slow
 def test_a_run_may_be_interrupted_in_every_epoch_and_after_the_last(material, run, undisturbed, path):
-    from gridcast.training import fit
+    from gridcast.training import keras_fit
 
     for epochs, batches in ((1, 0), (2, 2), (3, 5), (4, 0)):
         interrupt(material, run, path, epochs, batches)
     with breaking(path, epochs=4, batches=1):  # one look at the validation span
-        assert same(fit.train(material, run, path), undisturbed)
+        assert same(keras_fit.train(material, run, path), undisturbed)
 
 
 def test_a_run_interrupted_around_its_early_stop_trains_not_one_epoch_more(material, run, path):
-    from gridcast.training import fit
+    from gridcast.training import keras_fit
 
     patient = replace(material, epochs=60, patience=2)
     wild = Run(run.configuration.model_copy(update={"learning_rate": 1.0}), 0)
-    undisturbed = fit.train(patient, wild)
+    undisturbed = keras_fit.train(patient, wild)
     last = undisturbed.metrics["epochs_trained"]
     assert undisturbed.metrics["best_epoch"] + 2 == last < 60
     interrupt(patient, wild, path, last - 1, batches=2)
     assert state(path)["stopping"]["wait"] == 1
     interrupt(patient, wild, path, last)
     with breaking(path, last, batches=1):
-        assert same(fit.train(patient, wild, path), undisturbed)
+        assert same(keras_fit.train(patient, wild, path), undisturbed)
 
 
 KILLED = """
@@ -180,7 +180,7 @@ except BaseException:
 
 
 def test_a_killed_process_is_followed_up_by_another(material, run, undisturbed, path, tmp_path, programs):
-    from gridcast.training import fit
+    from gridcast.training import keras_fit
 
     here = Path(__file__).parent
     command = [sys.executable, "-c", KILLED, str(here.parent), str(here), str(programs), str(path)]
@@ -188,7 +188,7 @@ def test_a_killed_process_is_followed_up_by_another(material, run, undisturbed, 
     assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGKILL, "", "")
     assert kept_epochs(path) == 3
     path.with_name(f".{path.name}.4711").touch()  # as if it was just writing
-    assert same(fit.train(material, run, path), undisturbed)
+    assert same(keras_fit.train(material, run, path), undisturbed)
     assert not any(path.parent.iterdir())
 
 
@@ -217,11 +217,11 @@ def cut(path):
     ids=["flipped", "cut", "shape", "format"],
 )
 def test_a_damaged_state_is_told_and_the_run_starts_over(material, run, undisturbed, path, kept, damage, told, caplog):
-    from gridcast.training import fit
+    from gridcast.training import keras_fit
 
     put(path, kept)
     damage(path)
-    assert same(fit.train(material, run, path), undisturbed)
+    assert same(keras_fit.train(material, run, path), undisturbed)
     (warning,) = caplog.records
     assert (warning.name, warning.levelno) == ("gridcast", logging.WARNING)
     assert warning.message.startswith(f"{path}: {told}")
@@ -230,12 +230,12 @@ def test_a_damaged_state_is_told_and_the_run_starts_over(material, run, undistur
 
 
 def test_a_state_that_cannot_be_saved_is_told_once_and_training_goes_on(material, run, undisturbed, tmp_path, caplog):
-    from gridcast.training import fit
+    from gridcast.training import keras_fit
 
     folder = tmp_path / "folder"
     folder.symlink_to(tmp_path / "nowhere")  # neither there nor to be made, on any file system and for any user
     path = folder / "run"
-    assert same(fit.train(material, run, path), undisturbed)
+    assert same(keras_fit.train(material, run, path), undisturbed)
     (warning,) = caplog.records
     assert warning.message.startswith(f"{path}: the state of the run cannot be saved ([Errno ")
     assert warning.message.endswith("); training goes on")
@@ -243,28 +243,28 @@ def test_a_state_that_cannot_be_saved_is_told_once_and_training_goes_on(material
 
 
 def test_a_run_may_be_trained_in_parts(material, run, undisturbed, path):
-    from gridcast.training import fit
-    from gridcast.training.outcome import Paused
+    from gridcast.training import keras_fit
+    from gridcast.training.result import Paused
 
     for until in (1, 3, 3):
-        paused = fit.train(replace(material, checkpoint_seconds=3600.0), run, path, until)
+        paused = keras_fit.train(replace(material, checkpoint_seconds=3600.0), run, path, until)
         assert isinstance(paused, Paused)
         assert paused.curves == {name: curve[:until] for name, curve in undisturbed.curves.items()}
-    assert same(fit.train(material, run, path), undisturbed)
+    assert same(keras_fit.train(material, run, path), undisturbed)
     assert not any(path.parent.iterdir())
 
 
 def test_nothing_is_saved_before_it_is_time(material, run, path):
-    from gridcast.training import fit
+    from gridcast.training import keras_fit
 
     rare = replace(material, checkpoint_seconds=3600.0)
     with breaking(path, epochs=0, batches=20), pytest.raises(Broken):
-        fit.train(rare, run, path)
+        keras_fit.train(rare, run, path)
     assert not path.parent.exists()
 
 
 def test_a_run_out_of_time_fails_at_once_and_goes_on_when_it_is_given_more(material, run, undisturbed, path, kept):
-    from gridcast.training import fit
+    from gridcast.training import keras_fit
 
     put(path, kept)
     change(path, **{"state.json": json.dumps(state(path) | {"seconds": 121.0}).encode()})
@@ -272,20 +272,20 @@ def test_a_run_out_of_time_fails_at_once_and_goes_on_when_it_is_given_more(mater
     limited = replace(material, max_minutes=2.0)
     told = r"^exceeded training\.max_minutes \(2\) in epoch 3; raise it, or make the network smaller$"
     with breaking(path, epochs=2, batches=2), pytest.raises(GridcastError, match=told):
-        fit.train(limited, run, path)
+        keras_fit.train(limited, run, path)
     assert path.read_bytes() == before
-    resumed = fit.train(replace(material, max_minutes=60.0), run, path)
+    resumed = keras_fit.train(replace(material, max_minutes=60.0), run, path)
     assert same(resumed, undisturbed)
     assert resumed.metrics["fit_seconds"] > 121
 
 
 def test_numbers_that_are_no_longer_finite_leave_no_state(material, run, path, kept, capfd):
-    from gridcast.training import fit
+    from gridcast.training import keras_fit
 
     put(path, kept)
-    own = np.load(io.BytesIO(bundle.read(path)["variable-0.npy"]))
+    own = np.load(io.BytesIO(atomic_bundle.read(path)["variable-0.npy"]))
     change(path, **{"variable-0.npy": array(np.full_like(own, np.nan))})
     with pytest.raises(GridcastError, match=r"^the loss is no longer finite in epoch 3; a lower learning rate may"):
-        fit.train(material, run, path)
+        keras_fit.train(material, run, path)
     assert not any(path.parent.iterdir())
     assert capfd.readouterr() == ("", "")

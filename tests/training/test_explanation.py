@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from gridcast import metrics
+from gridcast.evaluation import metrics
 from gridcast.runtime import loading
 from samples import SMALL, planned, sales
 
@@ -13,10 +13,11 @@ pytestmark = pytest.mark.usefixtures("jax_backend")
 @pytest.fixture(scope="module")
 def explained(tmp_path_factory):
     """A plan, the files of its trained own settings, and what is told of them."""
-    from gridcast.training import explanation, fit
+    from gridcast.evaluation import explanation
+    from gridcast.training import keras_fit
 
     plan = planned(tmp_path_factory.mktemp("explanation"), sales(130), **SMALL)
-    files = fit.train(plan.material, plan.own[1]).files
+    files = keras_fit.train(plan.material, plan.own[1]).files
     return plan.material, files, explanation.explain(plan.material, files)
 
 
@@ -38,7 +39,7 @@ def test_columns_calendar_and_lags_are_told_by_name(explained):
 
 
 def test_it_is_the_same_every_time(explained):
-    from gridcast.training import explanation
+    from gridcast.evaluation import explanation
 
     material, files, told = explained
     assert explanation.explain(material, files) == told

@@ -9,8 +9,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from gridcast import metrics
-from gridcast.grid import Run
+from gridcast.config.grid import Run
+from gridcast.evaluation import metrics
 from gridcast.runtime import loading
 from gridcast.runtime.errors import GridcastError
 from samples import EXPERIMENTS, SMALL, planned, sales
@@ -25,9 +25,9 @@ def plan(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def outcome(plan):
-    from gridcast.training import fit
+    from gridcast.training import keras_fit
 
-    return fit.train(plan.material, plan.own[1])
+    return keras_fit.train(plan.material, plan.own[1])
 
 
 def weights(outcome):
@@ -44,9 +44,9 @@ def validation(material, run, forecaster):
 
 
 def test_the_same_run_gives_the_same_bits(plan, outcome):
-    from gridcast.training import fit
+    from gridcast.training import keras_fit
 
-    again = fit.train(plan.material, plan.own[1])
+    again = keras_fit.train(plan.material, plan.own[1])
     timeless = [{k: v for k, v in found.metrics.items() if k != "fit_seconds"} for found in (outcome, again)]
     assert timeless[0] == timeless[1]
     assert again.curves == outcome.curves
@@ -56,9 +56,9 @@ def test_the_same_run_gives_the_same_bits(plan, outcome):
 
 
 def test_another_seed_gives_another_network(plan, outcome):
-    from gridcast.training import fit
+    from gridcast.training import keras_fit
 
-    other = fit.train(replace(plan.material, epochs=1), Run(plan.own[1].configuration, seed=1))
+    other = keras_fit.train(replace(plan.material, epochs=1), Run(plan.own[1].configuration, seed=1))
     assert other.curves["loss"][0] != outcome.curves["loss"][0]
 
 
@@ -73,10 +73,10 @@ def test_curves_and_metrics_belong_together(plan, outcome):
 
 
 def test_training_stops_when_patience_is_at_its_end(plan):
-    from gridcast.training import fit
+    from gridcast.training import keras_fit
 
     settings = plan.own[1].configuration.model_copy(update={"learning_rate": 1.0})
-    found = fit.train(replace(plan.material, epochs=60, patience=1), Run(settings, 0)).metrics
+    found = keras_fit.train(replace(plan.material, epochs=60, patience=1), Run(settings, 0)).metrics
     assert found["epochs_trained"] == found["best_epoch"] + 1 < 60
 
 
@@ -96,26 +96,26 @@ def test_the_files_hold_the_best_network_of_all_epochs(plan, outcome):
 @pytest.mark.parametrize("loss", ["mse", pytest.param("mae", marks=pytest.mark.slow), "huber"])
 def test_the_mean_over_padded_batches_is_the_mean_over_windows(plan, loss):
     from gridcast.runtime.forecaster import Forecaster
-    from gridcast.training import fit
+    from gridcast.training import keras_fit
 
     material = plan.material
     run = Run(plan.own[1].configuration.model_copy(update={"loss": loss}), 0)
-    network = fit.compiled(material, run)
+    network = keras_fit.compiled(material, run)
     index, actual, scaled = validation(material, run, Forecaster(material.preprocessing, network))
     assert len(index) % 7  # the last of several batches is padded
-    padded = fit.Batches(material, index, run, 7, exact=True, shuffle=None)
+    padded = keras_fit.Batches(material, index, run, 7, exact=True, shuffle=None)
     found = network.evaluate(padded, verbose=0, return_dict=True)
     assert found["loss"] == pytest.approx(metrics.point_losses(loss, actual, scaled).mean(), rel=1e-6)
     assert found["mae"] == pytest.approx(metrics.mae(actual, scaled), rel=1e-6)
 
 
 def test_batches_are_of_one_size_and_hold_each_window_once(plan):
-    from gridcast.training import fit
+    from gridcast.training import keras_fit
 
     material = plan.material
     index = material.origins("train", 7)
     for exact in (False, True):
-        batches = fit.Batches(material, index, plan.own[1], 50, exact=exact, shuffle=0)
+        batches = keras_fit.Batches(material, index, plan.own[1], 50, exact=exact, shuffle=0)
         given = [batches[number] for number in range(len(batches))]
         assert {len(weights) for _, _, weights in given} == {50}
         assert all(values.shape[0] == 50 for inputs, _, _ in given for values in inputs.values())
@@ -128,11 +128,11 @@ def test_batches_are_of_one_size_and_hold_each_window_once(plan):
 
 
 def test_the_order_of_windows_changes_with_epoch_and_seed(plan):
-    from gridcast.training import fit
+    from gridcast.training import keras_fit
 
     def orders(seed):
         index = plan.material.origins("train", 7)
-        batches = fit.Batches(plan.material, index, plan.own[1], 32, exact=False, shuffle=seed)
+        batches = keras_fit.Batches(plan.material, index, plan.own[1], 32, exact=False, shuffle=seed)
         first = batches.order.tolist()
         batches.on_epoch_end()
         return first, batches.order.tolist()
@@ -144,40 +144,40 @@ def test_the_order_of_windows_changes_with_epoch_and_seed(plan):
 
 
 def test_a_batch_larger_than_the_training_span_is_cut_to_it(plan):
-    from gridcast.training import fit
+    from gridcast.training import keras_fit
 
     run = Run(plan.own[1].configuration.model_copy(update={"batch_size": 65536}), 0)
-    training, _ = fit.batches(plan.material, run)
+    training, _ = keras_fit.batches(plan.material, run)
     assert training.size == len(plan.material.origins("train", 7))
 
 
 @pytest.mark.parametrize("rate", [1e38, pytest.param(float("nan"), marks=pytest.mark.slow)])
 def test_a_learning_rate_that_breaks_the_network_is_a_plain_error(plan, rate, capfd):
-    from gridcast.training import fit
+    from gridcast.training import keras_fit
 
     run = Run(plan.own[1].configuration.model_copy(update={"learning_rate": rate}), 0)
     with pytest.raises(GridcastError, match=r"^the loss is no longer finite in epoch \d; a lower learning rate may"):
-        fit.train(plan.material, run)
+        keras_fit.train(plan.material, run)
     assert capfd.readouterr() == ("", "")
 
 
 def test_a_run_that_takes_too_long_is_ended_within_its_epoch(plan):
-    from gridcast.training import fit
+    from gridcast.training import keras_fit
 
     limited = replace(plan.material, max_minutes=1e-5)
     told = r"^exceeded training\.max_minutes \(1e-05\) in epoch 1; raise it, or make the network smaller$"
     with pytest.raises(GridcastError, match=told):
-        fit.train(limited, plan.own[1])
-    network = fit.compiled(limited, plan.own[1])
-    _, validation = fit.batches(limited, plan.own[1])
+        keras_fit.train(limited, plan.own[1])
+    network = keras_fit.compiled(limited, plan.own[1])
+    _, validation = keras_fit.batches(limited, plan.own[1])
     with pytest.raises(GridcastError, match=r"^exceeded training\.max_minutes"):
-        network.evaluate(validation, callbacks=[fit.Watch(fit.Clock(1e-5))], verbose=0)
+        network.evaluate(validation, callbacks=[keras_fit.Watch(keras_fit.Clock(1e-5))], verbose=0)
 
 
 def test_the_test_span_is_forecast_by_the_restored_network(plan, outcome):
-    from gridcast.training import fit
+    from gridcast.training import keras_fit
 
-    found = fit.evaluate(plan.material, outcome.files)
+    found = keras_fit.evaluate(plan.material, outcome.files)
     assert found.index.tolist() == plan.material.origins("test", 7).tolist()
     again = loading.restore(outcome.files).forecast(plan.material.channels, found.index, plan.material.codes)
     np.testing.assert_array_equal(found.forecast, again)
@@ -198,14 +198,14 @@ print(json.dumps([keras.backend.backend(), fit.train(plan.material, plan.own[1])
 
 @pytest.mark.slow
 def test_tensorflow_agrees_within_five_percent_after_the_same_number_of_epochs(tmp_path):
-    from gridcast.training import fit
+    from gridcast.training import keras_fit
 
     sections = SMALL | {"baseline": {"units": 8, "dropout": 0.0}, "training": {"epochs": 10, "patience": 10}}
     command = [sys.executable, "-c", ON_TENSORFLOW, str(EXPERIMENTS.parent / "tests"), json.dumps(sections)]
     done = subprocess.run(command, cwd=tmp_path, env=os.environ, capture_output=True, text=True, check=True)
     backend, theirs = json.loads(done.stdout.splitlines()[-1])
     plan = planned(tmp_path, sales(500), **sections)
-    ours = fit.train(plan.material, plan.own[1]).metrics
+    ours = keras_fit.train(plan.material, plan.own[1]).metrics
     assert backend == "tensorflow"
     assert theirs["epochs_trained"] == ours["epochs_trained"] == 10
     assert theirs["best_val_loss"] == pytest.approx(ours["best_val_loss"], rel=0.05)

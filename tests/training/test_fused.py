@@ -8,10 +8,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from gridcast import bundle
-from gridcast.grid import Run
+from gridcast.config.grid import Run
 from gridcast.runtime import loading
 from gridcast.runtime.errors import Diverged, GridcastError
+from gridcast.training import atomic_bundle
 from samples import SMALL, planned, sales, same
 
 pytestmark = pytest.mark.usefixtures("jax_backend")
@@ -40,9 +40,9 @@ def siblings(plan, rates=(0.01, 0.003), dropouts=(0.0, 0.3), seeds=(0, 1), **set
 
 
 def train(material, runs, paths=None, kin=None):
-    from gridcast.training import fused
+    from gridcast.training import fused_fit
 
-    return fused.train(material, runs, paths or [None] * len(runs), kin or len(runs))
+    return fused_fit.train(material, runs, paths or [None] * len(runs), kin or len(runs))
 
 
 @pytest.fixture(scope="module")
@@ -66,12 +66,12 @@ def together(plan, material):
     ids=["GRU", "BiLSTM attention", "GRU x 2 rmsprop huber", "LSTM mae"],
 )
 def test_each_run_equals_itself_trained_alone_on_stock_keras(plan, material, settings):
-    from gridcast.training import fit
+    from gridcast.training import keras_fit
 
     runs = siblings(plan, dropouts=(0.3,), seeds=(0,), **settings)
     # Stock Keras compiles for each run anew: one of the two, but where they are cheap.
     for run, fused in list(zip(runs, train(material, runs), strict=True))[: None if not settings else 1]:
-        alone = fit.train(material, run)
+        alone = keras_fit.train(material, run)
         assert fused.metrics["epochs_trained"] == alone.metrics["epochs_trained"]
         assert fused.metrics["best_epoch"] == alone.metrics["best_epoch"]
         for name, curve in alone.curves.items():
@@ -81,12 +81,12 @@ def test_each_run_equals_itself_trained_alone_on_stock_keras(plan, material, set
 
 
 def test_a_rate_that_falls_does_so_for_each_lane_as_on_stock_keras(plan, material):
-    from gridcast.training import fit
+    from gridcast.training import keras_fit
 
     falling = replace(material, decay="cosine", epochs=4)
     runs = siblings(plan, dropouts=(0.3,), seeds=(0,), **BOTH_WAYS)
     outcomes = train(falling, runs)
-    alone = fit.train(falling, runs[0])
+    alone = keras_fit.train(falling, runs[0])
     assert outcomes[0].metrics["best_epoch"] == alone.metrics["best_epoch"]
     for name, curve in alone.curves.items():
         np.testing.assert_allclose(outcomes[0].curves[name], curve, rtol=1e-5)
@@ -120,7 +120,7 @@ def test_company_changes_no_bit(material, together):
 
 
 def test_a_forecaster_is_that_of_the_best_epoch(plan, material, together):
-    from gridcast import metrics
+    from gridcast.evaluation import metrics
 
     for run, outcome in zip(*together, strict=True):
         forecaster = loading.restore(outcome.files)
@@ -140,11 +140,11 @@ def broken(*_):
 
 @pytest.mark.parametrize("epochs", [1, 6])
 def test_an_interrupted_group_goes_on_to_the_same_bits(material, together, tmp_path, monkeypatch, epochs):
-    from gridcast.training import fused
+    from gridcast.training import fused_fit
 
     runs, outcomes = together
     paths = [tmp_path / str(number) for number in range(len(runs))]
-    left, real = [epochs], fused.Program.epoch
+    left, real = [epochs], fused_fit.Program.epoch
 
     def epoch(program, active):
         real(program, active)
@@ -152,11 +152,13 @@ def test_an_interrupted_group_goes_on_to_the_same_bits(material, together, tmp_p
         if not left[0]:
             raise Killed
 
-    monkeypatch.setattr(fused.Program, "epoch", epoch)
+    monkeypatch.setattr(fused_fit.Program, "epoch", epoch)
     with pytest.raises(Killed):
         train(material, runs, paths)
     assert len(list(tmp_path.iterdir())) >= 3
-    trained = sum(len(json.loads(bundle.read(path)["state.json"])["curves"]["loss"]) for path in tmp_path.iterdir())
+    trained = sum(
+        len(json.loads(atomic_bundle.read(path)["state.json"])["curves"]["loss"]) for path in tmp_path.iterdir()
+    )
     assert trained >= epochs
     monkeypatch.undo()
     order = [4, 0, 2, 1, 3]
@@ -166,28 +168,28 @@ def test_an_interrupted_group_goes_on_to_the_same_bits(material, together, tmp_p
 
 
 def test_what_is_over_is_not_trained_again(material, together, tmp_path, monkeypatch):
-    from gridcast.training import fused
+    from gridcast.training import fused_fit
 
     runs, outcomes = together
     paths = [tmp_path / str(number) for number in range(len(runs))]
     with monkeypatch.context() as patch:
-        patch.setattr(fused.Lane, "outcome", broken)
+        patch.setattr(fused_fit.Lane, "outcome", broken)
         with pytest.raises(Killed):
             train(material, runs, paths)
-    monkeypatch.setattr(fused.Program, "epoch", None)
+    monkeypatch.setattr(fused_fit.Program, "epoch", None)
     assert all(map(same, train(material, runs, paths), outcomes))
     assert not any(tmp_path.iterdir())
 
 
 def test_runs_may_be_trained_in_parts(material, together, tmp_path):
-    from gridcast.training import fused
-    from gridcast.training.outcome import Paused
+    from gridcast.training import fused_fit
+    from gridcast.training.result import Paused
 
     runs, outcomes = together
     paths = [tmp_path / str(number) for number in range(len(runs))]
     rarely = replace(material, checkpoint_seconds=3600.0)
     for until in (2, 3, 3):
-        for paused, outcome in zip(fused.train(rarely, runs, paths, len(runs), until), outcomes, strict=True):
+        for paused, outcome in zip(fused_fit.train(rarely, runs, paths, len(runs), until), outcomes, strict=True):
             assert isinstance(paused, Paused)
             assert paused.curves == {name: curve[:until] for name, curve in outcome.curves.items()}
     assert all(map(same, train(material, runs, paths), outcomes))
@@ -233,7 +235,7 @@ def test_the_time_of_siblings_adds_up_to_that_of_all(material, together):
 
 
 def test_rates_and_seeds_are_values_of_one_program(plan, material):
-    from gridcast.training.fused import Program
+    from gridcast.training.fused_fit import Program
 
     def text(run):
         program = Program(material, run, 1)
@@ -270,14 +272,14 @@ def apart(ragged):
 
 
 def test_runs_of_single_series_equal_themselves_trained_alone_on_stock_keras(apart):
-    from gridcast.training import fit
+    from gridcast.training import keras_fit
 
     material, runs, outcomes = apart
     counts = [len(material.origins("train", 7, run.series)) for run in runs[:3]]
     assert counts[0] > counts[1] > 32 > counts[2]
     assert len({outcome.metrics["epochs_trained"] for outcome in outcomes}) > 1
     for number in (1, 2):
-        alone = fit.train(material, runs[number])
+        alone = keras_fit.train(material, runs[number])
         assert outcomes[number].metrics["epochs_trained"] == alone.metrics["epochs_trained"]
         for name, curve in alone.curves.items():
             np.testing.assert_allclose(outcomes[number].curves[name], curve, rtol=1e-5)
@@ -305,7 +307,7 @@ def test_a_network_of_one_series_reads_it_alone_and_embeds_nothing(apart):
 
 
 def test_series_are_values_of_one_program(apart):
-    from gridcast.training.fused import Lane, Program
+    from gridcast.training.fused_fit import Lane, Program
 
     material, runs, _ = apart
 

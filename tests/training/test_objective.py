@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from gridcast.grid import Run
+from gridcast.config.grid import Run
 from gridcast.runtime.errors import DataError
 from samples import planned, sales, same
 
@@ -32,9 +32,9 @@ def run(plan, seed=0, **settings):
 
 
 def fused(material, runs, paths=None, until=None):
-    from gridcast.training import fused
+    from gridcast.training import fused_fit
 
-    return fused.train(material, runs, paths or [None] * len(runs), len(runs), until)
+    return fused_fit.train(material, runs, paths or [None] * len(runs), len(runs), until)
 
 
 @pytest.mark.parametrize(
@@ -47,11 +47,11 @@ def fused(material, runs, paths=None, until=None):
     ids=lambda settings: "-".join(settings.values()),
 )
 def test_both_engines_train_alike(plan, settings):
-    from gridcast.training import fit
+    from gridcast.training import keras_fit
 
     material = replace(plan.material, patience=1)
     own = run(plan, dropout=0.3, learning_rate=0.03, **settings)
-    alone, (together,) = fit.train(material, own), fused(material, [own])
+    alone, (together,) = keras_fit.train(material, own), fused(material, [own])
     assert together.metrics["epochs_trained"] == alone.metrics["epochs_trained"]
     assert together.metrics["best_epoch"] == alone.metrics["best_epoch"]
     for name, curve in alone.curves.items():
@@ -63,22 +63,22 @@ def test_both_engines_train_alike(plan, settings):
 
 @pytest.mark.slow
 def test_an_interrupted_run_goes_on_to_the_same_bits_in_both_engines(plan, tmp_path):
-    from gridcast.training import fit
-    from gridcast.training.outcome import Paused
+    from gridcast.training import keras_fit
+    from gridcast.training.result import Paused
 
     material, own = replace(plan.material, checkpoint_seconds=0.0), run(plan)
     (whole,) = fused(material, [own])
     (paused,) = fused(material, [own], [tmp_path / "fused"], until=2)
     assert isinstance(paused, Paused)
     assert same(fused(material, [own], [tmp_path / "fused"])[0], whole)
-    assert isinstance(fit.train(material, own, tmp_path / "stock", 2), Paused)
-    assert same(fit.train(material, own, tmp_path / "stock"), fit.train(material, own))
+    assert isinstance(keras_fit.train(material, own, tmp_path / "stock", 2), Paused)
+    assert same(keras_fit.train(material, own, tmp_path / "stock"), keras_fit.train(material, own))
 
 
 def test_an_epoch_of_some_steps_is_a_fresh_part_of_the_windows(plan):
-    from gridcast.training import fit
+    from gridcast.training import keras_fit
 
-    training, validation = fit.batches(plan.material, run(plan))
+    training, validation = keras_fit.batches(plan.material, run(plan))
     assert len(training) == 4
     assert len(training) * training.size < len(training.index)
     assert len(validation) * validation.size >= len(validation.index)
@@ -90,13 +90,13 @@ def test_an_epoch_of_some_steps_is_a_fresh_part_of_the_windows(plan):
 
 
 def test_a_filled_step_counts_for_no_likelihood(plan):
-    from gridcast.training import objective
+    from gridcast.training import objectives
 
     observed = plan.material.observed.copy()
     observed[:, 50] = False
     material = replace(plan.material, observed=observed)
-    own = objective.of(material, run(plan))
-    read, target = own.read(objective.data(material), np.array([[0, 52], [1, 53]]))
+    own = objectives.of(material, run(plan))
+    read, target = own.read(objectives.data(material), np.array([[0, 52], [1, 53]]))
     assert read["signal"].shape[1] == target.shape[1] == 7 + 3
     assert np.argwhere(target[..., 1] == 0).tolist() == [[0, 5], [1, 4]]
     output = np.zeros((2, 10, 3), np.float32)
@@ -122,13 +122,13 @@ def extreme():
 
 @pytest.mark.parametrize("likelihood", ["student-t", pytest.param("gaussian", marks=pytest.mark.slow)])
 def test_a_panel_of_extreme_scales_is_learnt_at_sane_levels(tmp_path, likelihood):
-    from gridcast.training import fit
+    from gridcast.training import keras_fit
 
     sections = {"training": {"epochs": 3, "steps": None}, "baseline": {"likelihood": likelihood}}
     plan = planned(tmp_path, extreme(), **(SECTIONS | sections))
     (outcome,) = fused(plan.material, [plan.own[1]])
     assert all(np.isfinite(curve).all() for curve in outcome.curves.values())
-    found = fit.evaluate(plan.material, outcome.files)
+    found = keras_fit.evaluate(plan.material, outcome.files)
     assert np.isfinite(found.quantiles).all()
     assert (np.diff(found.quantiles, axis=-1) >= 0).all()
     for series, mean in enumerate(EXTREME[:2]):

@@ -1,11 +1,11 @@
-"""The command line: one verb for each thing a user wants, a file for those that belong together.
+"""The command line: a file for the verbs that belong together.
 
-What a verb needs is imported when it is called: MLflow and pandas take seconds to load.
+Each verb imports its packages when it is called: MLflow and pandas take seconds to load.
 """
 
 # In the order in which the help lists their verbs.
-from gridcast.cli import sweeps, use, serving, anomalies, simulate, doctor  # isort: skip
-from gridcast.cli.command import app
-from gridcast.cli.ending import main
+from gridcast.cli import sweeps, predict, serving, anomalies, simulate, check  # isort: skip
+from gridcast.cli.app import app
+from gridcast.cli.main import main
 
-__all__ = ["anomalies", "app", "doctor", "main", "serving", "simulate", "sweeps", "use"]
+__all__ = ["anomalies", "app", "check", "main", "predict", "serving", "simulate", "sweeps"]

@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gridcast import terminal
-from gridcast.cli.command import CACHE, app, out
+from gridcast.cli import terminal
+from gridcast.cli.app import CACHE, app, out
 from gridcast.cli.experiments import registered_name
 from gridcast.runtime.errors import ConfigError, DataError, GridcastError, TrackingError
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from gridcast.registry import Found, Loaded
+    from gridcast.tracking.registry import Found, Loaded
 
 
 @app.command()
@@ -48,24 +48,24 @@ def detect(
     ] = None,
 ) -> None:
     """Follow a stream of sensor data: score each new stretch once, whatever is killed, and raise an alert per event."""
-    from gridcast.anomaly import feeds, ledger, stream
+    from gridcast.monitoring.stream import feeds, ingest, ledger
 
     def tell(line: str) -> None:
         out.print(line, markup=False)
         sys.stdout.flush()
 
-    registered, seconds = registered_name(name), stream.seconds(every)
-    channels = stream.channels(tell, webhook, alert or ())
+    registered, seconds = registered_name(name), ingest.seconds(every)
+    channels = ingest.channels(tell, webhook, alert or ())
     current = champion(registered, wait)
     detector = current().detector
-    stream.step(detector.frequency)
+    ingest.step(detector.frequency)
     kept = ledger.Ledger(
         record or CACHE / "streams" / re.sub(r"[^\w.-]+", "-", f"{registered}.sqlite"), registered, detector.frequency
     )
     feed = feeds.feed(follow, detector.time)
     tell(f"{registered} version {current().version} follows {feed.name}; the record is {kept.path}")
     with contextlib.closing(kept), contextlib.suppress(KeyboardInterrupt):  # stopped in order: nothing is wrong
-        stream.follow(feed, kept, current, channels, tell, seconds, once=once)
+        ingest.follow(feed, kept, current, channels, tell, seconds, once=once)
 
 
 @app.command()
@@ -98,14 +98,14 @@ def recalibrate(
     """Take a champion's threshold anew from normal data, and make the result champion if every gate lets it pass."""
     import pandas as pd
 
-    from gridcast.anomaly import stream
-    from gridcast.training import backend
+    from gridcast.monitoring.stream import ingest
+    from gridcast.training import keras_backend
 
-    registered, pause = registered_name(name), None if every is None else stream.seconds(every, "--every")
-    span = None if last is None else pd.Timedelta(seconds=stream.seconds(last, "--last"))
+    registered, pause = registered_name(name), None if every is None else ingest.seconds(every, "--every")
+    span = None if last is None else pd.Timedelta(seconds=ingest.seconds(last, "--last"))
     if drifted and span is None:
         raise ConfigError("--drifted: needs --last, the span whose scores are compared with those before, such as 7d")
-    backend.start("jax", CACHE)
+    keras_backend.start("jax", CACHE)
 
     def once() -> None:
         _recalibrated(registered, normal, labels, false or (), span, max_false_alarms, force, drifted=drifted)
@@ -136,14 +136,13 @@ def _recalibrated(
     drifted: bool,
 ) -> None:
     """What `recalibrate` does each time."""
-    from gridcast import registry
-    from gridcast.anomaly import normal as operation
-    from gridcast.anomaly import recalibration
+    from gridcast.monitoring import normal_operation, recalibration
     from gridcast.runtime.detector import MINIMUM
+    from gridcast.tracking import registry
 
     found = registry.find(name)
     loaded = detector_of(found)
-    detector, record = loaded.forecaster, operation.is_record(normal)
+    detector, record = loaded.forecaster, normal_operation.is_record(normal)
     if getattr(detector, "combine", None) == MINIMUM:  # models of older gridcasts know nothing of it
         raise ConfigError(
             f"{name}: is the minimum of an ensemble, which goes by the thresholds of its members and has none that "
@@ -152,13 +151,15 @@ def _recalibrated(
     if false and not record:
         raise ConfigError(f"--false: {normal} is no record of `gridcast detect`, which alone knows alerts")
     table, known = (
-        operation.of_record(normal, name, detector, false) if record else operation.read(normal, detector, labels)
+        normal_operation.of_record(normal, name, detector, false)
+        if record
+        else normal_operation.read(normal, detector, labels)
     )
     try:
-        said = operation.scored(detector, table, known)
+        said = normal_operation.scored(detector, table, known)
         if drifted and last is not None:
-            shift = operation.shift(said, last)
-            moved = operation.drifted(shift)
+            shift = normal_operation.shift(said, last)
+            moved = normal_operation.drifted(shift)
             out.print(
                 f"{name}: scores of the --last span {'have' if moved else 'have not'} drifted (PSI {shift.psi:.3g}, "
                 f"usually up to {shift.usual_psi:.3g})",
@@ -177,13 +178,13 @@ def _recalibrated(
 
 def champion(name: str, wait: int | None) -> Callable[[], Any]:
     """What gives the detector that is champion of `name` whenever it is asked, loaded anew where it is another one."""
-    from gridcast import registry
-    from gridcast.anomaly import stream
-    from gridcast.training import backend
+    from gridcast.monitoring.stream import ingest
+    from gridcast.tracking import registry
+    from gridcast.training import keras_backend
 
-    held: dict[str | None, stream.Model] = {}
+    held: dict[str | None, ingest.Model] = {}
 
-    def current() -> stream.Model:
+    def current() -> ingest.Model:
         try:
             found = registry.find(name)
         except TrackingError:
@@ -191,11 +192,11 @@ def champion(name: str, wait: int | None) -> Callable[[], Any]:
                 return next(iter(held.values()))
             raise
         if found.version not in held:
-            backend.start("jax", CACHE)
+            keras_backend.start("jax", CACHE)
             detector = detector_of(found).forecaster
             held.clear()
             half = 0 if detector.kind == "prediction" else detector.lookback // 2  # an error ahead does not change
-            held[found.version] = stream.Model(
+            held[found.version] = ingest.Model(
                 name, found.version or found.uri, detector, half if wait is None else wait
             )
         return held[found.version]
@@ -205,7 +206,7 @@ def champion(name: str, wait: int | None) -> Callable[[], Any]:
 
 def detector_of(found: Found) -> Loaded:
     """The detector that was found. Raises ConfigError where it is a forecaster."""
-    from gridcast import registry
+    from gridcast.tracking import registry
 
     loaded = registry.load(found.uri)
     if not hasattr(loaded.forecaster, "threshold"):

@@ -7,14 +7,15 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gridcast import config, terminal
-from gridcast.cli.command import CACHE, out
+from gridcast import config
+from gridcast.cli import terminal
+from gridcast.cli.app import CACHE, out
 from gridcast.runtime.errors import ConfigError
 
 if TYPE_CHECKING:
-    from gridcast.plan import Plan
-    from gridcast.registry import Found
-    from gridcast.tracking import Store
+    from gridcast.sweep.plan import Plan
+    from gridcast.tracking.registry import Found
+    from gridcast.tracking.runs import Store
 
 
 def planned_of(path: Path, backend: str) -> Plan:
@@ -22,7 +23,7 @@ def planned_of(path: Path, backend: str) -> Plan:
     if backend not in ("jax", "tensorflow"):
         raise ConfigError(f"--backend: '{backend}' is not allowed (allowed: jax, tensorflow)")
     experiment = config.read(path)
-    from gridcast.plan import make
+    from gridcast.sweep.plan import make
 
     planned = make(experiment, path.read_text(encoding="utf-8"), backend)
     terminal.plan(out, planned)
@@ -31,26 +32,29 @@ def planned_of(path: Path, backend: str) -> Plan:
 
 def place_of(backend: str, workers: int | None, memory: float | None = None, scheduler: str | None = None) -> Any:
     """Where to execute; workers of this machine begin to import what they need, beside what comes next."""
-    from gridcast import execution, worker
+    from gridcast.sweep import worker_pool, worker_process
 
     if workers is not None and workers < 1:
         raise ConfigError(f"--workers: must be at least 1 (got {workers})")
     if scheduler is not None and not re.fullmatch(r"\w+://[^\s/]+:\d+/?", scheduler):
         raise ConfigError(f"--scheduler: '{scheduler}' is no address such as tcp://host:8786")
     limit = None if memory is None else int(memory * 2**30)
-    place = execution.Place(workers or len(worker.gpus()) or worker.cores(), backend, CACHE, limit, scheduler)
+    place = worker_pool.Place(
+        workers or len(worker_process.gpus()) or worker_process.cores(), backend, CACHE, limit, scheduler
+    )
     if place.workers > 1 and scheduler is None:
-        worker.prepare(backend)
+        worker_process.prepare(backend)
     return place
 
 
 def on_its_data(found: Found, experiment: Path | None, source: str | None) -> tuple[Store, str, dict[str, Any], Plan]:
     """The store, sweep and record of a model, and the plan of its experiment on its data or those of `source`."""
-    from gridcast import plan, tracking
+    from gridcast.sweep import plan
+    from gridcast.tracking import runs
 
-    store, parent = tracking.sweep_of(found.run_id)
-    about = json.loads(tracking.artifact(store, parent, "sweep.json"))
-    text = tracking.artifact(store, parent, "experiment.yaml").decode()
+    store, parent = runs.sweep_of(found.run_id)
+    about = json.loads(runs.artifact(store, parent, "sweep.json"))
+    text = runs.artifact(store, parent, "experiment.yaml").decode()
     read = config.read(experiment) if experiment else config.parse(text, f"the sweep of {found.name or found.uri}")
     text = experiment.read_text(encoding="utf-8") if experiment else text
     if read.task == "anomaly":
@@ -62,7 +66,7 @@ def on_its_data(found: Found, experiment: Path | None, source: str | None) -> tu
 
 def elsewhere(planned: Plan, source: str) -> Plan:
     """The plan of the same experiment on the data of `source`."""
-    from gridcast import plan
+    from gridcast.sweep import plan
 
     text = config.with_source(planned.text, source)
     made = plan.make(config.parse(text, f"the experiment on {source}"), text, "jax")

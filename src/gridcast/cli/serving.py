@@ -9,10 +9,11 @@ from typing import Annotated
 
 import typer
 
-from gridcast import alerts, terminal
-from gridcast.cli.command import CACHE, REPORTS, Workers, app, out
+from gridcast.cli import terminal
+from gridcast.cli.app import CACHE, REPORTS, Workers, app, out
 from gridcast.cli.experiments import elsewhere, on_its_data, place_of, registered_name
-from gridcast.cli.training import train
+from gridcast.cli.run_sweep import train
+from gridcast.monitoring import alerts
 from gridcast.runtime.errors import DataError, GridcastError
 
 
@@ -50,24 +51,25 @@ def monitor(
     """Compare a model in use with what came: live error, drift, coverage. Ends with 1 where an alarm was raised."""
     limits = {"error": max_error, "psi": max_psi, "coverage": coverage_gap, "alpha": alpha}
     notices = alerts.opened(alert) if alert else None
-    from gridcast import monitoring, registry
-    from gridcast.analysis import pages, watch
-    from gridcast.data import history
-    from gridcast.training import backend
+    from gridcast.data import prediction_files
+    from gridcast.monitoring import champion
+    from gridcast.reporting import html, monitor_page
+    from gridcast.tracking import registry
+    from gridcast.training import keras_backend
 
     found = registry.find(model)
     store, parent, about, planned = on_its_data(found, experiment, data)
     again = elsewhere(planned, retrain) if retrain else None
-    backend.start("jax", CACHE)
-    watched = monitoring.model_of(registry.load(found.uri), store, parent, about, planned)
-    table = history.read(actuals, watched.preprocessing)
+    keras_backend.start("jax", CACHE)
+    watched = champion.model_of(registry.load(found.uri), store, parent, about, planned)
+    table = prediction_files.read(actuals, watched.preprocessing)
     try:
-        findings = monitoring.find(watched, table, monitoring.Limits(**limits), served)
+        findings = champion.find(watched, table, champion.Limits(**limits), served)
     except DataError as error:
         raise DataError(f"{actuals}: {error}") from None
-    page = watch.page(findings)
-    path = watch.write(page, watched.name, REPORTS)
-    monitoring.record(findings, {pages.MONITOR: page.encode()})
+    page = monitor_page.page(findings)
+    path = monitor_page.write(page, watched.name, REPORTS)
+    champion.record(findings, {html.MONITOR: page.encode()})
     terminal.monitor(out, findings)
     out.print(f"Report: {path}", markup=False)
     if not findings.alarms:
@@ -98,7 +100,7 @@ def serve(
     folder: Annotated[Path, typer.Option(help="where keys lie, and what is kept")] = CACHE / "serving",
 ) -> None:
     """Answer requests for forecasts over HTTP by the champions of registered models."""
-    from gridcast.serving import limits, settings
+    from gridcast.serving import rate_limits, settings
 
     named = tuple(dict.fromkeys(map(registered_name, names)))
     token = settings.admin_token(os.environ, host, insecure_local=insecure_local)
@@ -106,7 +108,7 @@ def serve(
         named,
         folder=folder,
         token=token,
-        limits=limits.Limits(rate=rate, burst=max(1, round(2 * rate))),
+        limits=rate_limits.Limits(rate=rate, burst=max(1, round(2 * rate))),
         keep=keep,
         shadows=settings.shadows(tuple(shadow or ()), named),
     )

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from gridcast.cli.command import app, out
+from gridcast.cli.app import app, out
 from gridcast.cli.options import one_of, write
 from gridcast.runtime.errors import ConfigError
 
@@ -28,7 +28,7 @@ def simulate_sensors(
     ),
 ) -> None:
     """Write readings of a made-up plant, sensors.csv with a column `anomaly`, and what is wrong where, labels.csv."""
-    from gridcast.anomaly import simulation
+    from gridcast.data import simulation
 
     one_of("--kind", kind, simulation.KINDS)
     try:
@@ -57,12 +57,13 @@ def simulate_plant(
     port: Annotated[int, typer.Option(min=1, max=65535)] = 8010,
 ) -> None:
     """Deliver a made-up plant over HTTP: the clean three quarters at once, then the rest minute by minute."""
-    from gridcast.anomaly import plant, simulation
+    from gridcast.cli import simulated_plant
+    from gridcast.data import simulation
 
     one_of("--kind", kind, simulation.KINDS)
     readings, labels = simulation.simulate(kind, days * simulation.DAY, seed)
     clean = int(simulation.CLEAN * len(readings))
-    server = plant.serve(readings, labels, host, port, speed, clean)
+    server = simulated_plant.serve(readings, labels, host, port, speed, clean)
     out.print(
         f"http://{host}:{port}/readings: {clean:,} minutes are there, then one every {60 / speed:.3g} s until "
         f"{readings['time'].iloc[-1]}; /labels tells of the {len(labels)} anomalies"

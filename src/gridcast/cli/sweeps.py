@@ -8,10 +8,11 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from gridcast import config, terminal
-from gridcast.cli.command import REPORTS, Backend, File, Workers, app, out
+from gridcast import config
+from gridcast.cli import terminal
+from gridcast.cli.app import REPORTS, Backend, File, Workers, app, out
 from gridcast.cli.experiments import place_of, planned_of
-from gridcast.cli.training import champion_on, report_of, train
+from gridcast.cli.run_sweep import champion_on, report_of, train
 from gridcast.runtime.errors import GridcastError
 
 
@@ -25,13 +26,13 @@ def validate(experiment: File, backend: Backend = "jax") -> None:
 @app.command()
 def plan(experiment: File, backend: Backend = "jax", workers: Workers = None) -> None:
     """Show every run with its estimated time, from timing one epoch of a few shapes."""
-    from gridcast import estimate
-    from gridcast.progress import duration
+    from gridcast.cli.progress import duration
+    from gridcast.sweep import time_estimate
 
     planned = planned_of(experiment, backend)
     place = place_of(backend, workers)
     with out.status("timing one epoch of a few shapes") if out.is_terminal else contextlib.nullcontext():
-        seconds = estimate.seconds(planned, place)
+        seconds = time_estimate.seconds(planned, place)
     table = Table("#", "run", "seconds at most", box=None, header_style="bold")
     for number, (key, run) in enumerate(planned.runs.items(), start=1):
         table.add_row(str(number), planned.name(run), f"{seconds[key]:.0f}")
@@ -68,10 +69,10 @@ def report(
     experiment: Annotated[str, typer.Argument(help="the experiment: its name in MLflow, or its YAML file")],
 ) -> None:
     """Build the report again from MLflow alone, for a finished or half-finished sweep."""
-    from gridcast import tracking
+    from gridcast.tracking import runs
 
     name = config.read(experiment).name if experiment.endswith((".yaml", ".yml")) else experiment
-    verdict = report_of(name, tracking.open_store(name, create=False))
+    verdict = report_of(name, runs.open_store(name, create=False))
     out.print(f"Report: {REPORTS / name / 'report.html'}", markup=False)
     out.print(verdict, markup=False)
 
@@ -85,16 +86,16 @@ def promote(
     backend: Backend = "jax",
 ) -> None:
     """Make the best run champion of the registered model `selection.promote_to`, if every gate lets it pass."""
-    from gridcast import promotion, tracking
-    from gridcast import winner as winners
+    from gridcast.sweep import winner as winners
+    from gridcast.tracking import promotion, runs
 
     planned = planned_of(experiment, backend)
-    store = tracking.open_store(planned.experiment.name, create=False)
-    done = tracking.finished(store, planned.runs)
+    store = runs.open_store(planned.experiment.name, create=False)
+    done = runs.finished(store, planned.runs)
     if not done:
         raise GridcastError(f"no run of {experiment} on these data is finished yet; train them: gridcast run")
     winner = winners.find(planned, store, list(done.values()))
-    out.print(f"Best of {len(done)} finished runs ({len(planned.runs)} planned): {tracking.name(winner)}", markup=False)
+    out.print(f"Best of {len(done)} finished runs ({len(planned.runs)} planned): {runs.name(winner)}", markup=False)
     tested = promotion.test_record(store, winner, planned.baseline_keys)
     terminal.promotion(out, promotion.promote(planned.experiment, store, winner, tested, champion_on(planned), force))
 
@@ -102,6 +103,6 @@ def promote(
 @app.command()
 def rollback(name: Annotated[str, typer.Argument(help="the registered model")]) -> None:
     """Let the champion and the previous champion change places."""
-    from gridcast import registry, tracking
+    from gridcast.tracking import registry, runs
 
-    terminal.promotion(out, registry.rollback(tracking.connect()[0], name))
+    terminal.promotion(out, registry.rollback(runs.connect()[0], name))

@@ -1,7 +1,6 @@
 """The experiment file, typed and frozen."""
 
 from gridcast.config.experiment import Experiment
-from gridcast.config.reading import parse, read, with_source
 from gridcast.config.sections import (
     AXES,
     SENSORS,
@@ -24,6 +23,7 @@ from gridcast.config.sections import (
     Transform,
     Window,
 )
+from gridcast.config.yaml_reader import parse, read, with_source
 
 __all__ = [
     "AXES",

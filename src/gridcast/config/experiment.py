@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
-from gridcast.config.faults import told
+from gridcast.config.error_messages import told
 from gridcast.config.sections import (
     AXES,
     SENSORS,

@@ -226,7 +226,7 @@ class Anomaly(Section):
     def _known(self) -> Anomaly:
         if not self.model_fields_set & {"threshold", "level"}:  # NumPy is not imported for what is known to be right
             return self
-        from gridcast.anomaly.thresholds import checked
+        from gridcast.evaluation.thresholds import checked
 
         try:
             checked(self.threshold, self.level)

@@ -1,1 +1,1 @@
-"""From files to windows: sources, panel, splits, scaling, features, windows."""
+"""Tables become a panel, and a panel becomes a dataset."""

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from gridcast.data import files
+from gridcast.data import readers
 from gridcast.runtime.errors import GridcastError
 
 
@@ -38,7 +38,7 @@ def fetch(name: str, cache: Path, columns: Iterable[str] = ()) -> tuple[Path, li
     """
     path, told = cache / f"{name}.parquet", cache / f"{name}.json"
     wanted = set(SETS[name].columns) & set(columns)
-    if not (path.exists() and told.exists() and wanted <= set(files.columns(str(path)))):
+    if not (path.exists() and told.exists() and wanted <= set(readers.columns(str(path)))):
         frame, notes = SETS[name].clean(*_members(SETS[name]))
         try:
             cache.mkdir(parents=True, exist_ok=True)

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from gridcast.config import Experiment
-from gridcast.data import dated, splits
+from gridcast.data import holidays, splits
 from gridcast.data.sources import ONLY_SERIES, SERIES, TARGET, TIME, Table
 from gridcast.runtime import calendar_features, gaps, lag_features, scaling, time_axis, windows, zero_runs
 from gridcast.runtime.calendar_features import TREND, Dated, is_column
@@ -154,8 +154,8 @@ def _calendar_names(experiment: Experiment) -> None:
 
 def _dated(panel: Panel, experiment: Experiment) -> Panel:
     """The panel with the days of holidays and events."""
-    found = dated.resolve(experiment.data.future, panel.times)
-    told = dated.told(found, panel.times[: panel.spans.train], experiment.data.frequency)
+    found = holidays.resolve(experiment.data.future, panel.times)
+    told = holidays.told(found, panel.times[: panel.spans.train], experiment.data.frequency)
     return replace(panel, dated=found, notes=(*panel.notes, *told))
 
 

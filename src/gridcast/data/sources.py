@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from gridcast.config import Data
-from gridcast.data import builtin, files, listed, marked
+from gridcast.data import anomaly_labels, builtin, readers, small_csv
 from gridcast.runtime import resampling, time_axis
 from gridcast.runtime.errors import ConfigError, DataError, suggest
 
@@ -71,15 +71,15 @@ def load(data: Data, cache: Path = Path("data")) -> Table:
     if data.sensors is not None:
         own = _of_sensors(own, paths[0])
     for number, path in enumerate(paths):
-        rows, note = files.read(path, own)
+        rows, note = readers.read(path, own)
         tidy, labelled = _melted(rows, own, path) if own.sensors else (_tidy(rows, own, path), None)
-        if data.labels and data.labels.endswith(marked.SUFFIX):
-            labelled = marked.read(data.labels, path, pd.DatetimeIndex(rows[data.time]))
+        if data.labels and data.labels.endswith(anomaly_labels.SUFFIX):
+            labelled = anomaly_labels.read(data.labels, path, pd.DatetimeIndex(rows[data.time]))
         labels += [] if labelled is None else [labelled]
         tables.append(tidy.assign(**{FILE: np.int32(number)}))
         if data.source not in builtin.SETS:
             notes.append(f"{path}: {note}")
-    rows = files.joined(tables, [SERIES])
+    rows = readers.joined(tables, [SERIES])
     if own.sensors:
         rows[SERIES] = rows[SERIES].cat.reorder_categories(own.sensors)
     table = Table(rows, tuple(paths), tuple(notes), pd.concat(labels) if labels else None)
@@ -100,7 +100,7 @@ def load(data: Data, cache: Path = Path("data")) -> Table:
 def _tidy(rows: pd.DataFrame, data: Data, path: str) -> pd.DataFrame:
     columns = {SERIES: _ids(rows, data.series), TIME: rows[data.time], TARGET: rows[data.target]}
     columns |= {name: rows[name] for name in (*data.past, *_columns(data.future, rows), *data.static)}
-    columns[LINE] = rows[files.LINE].astype(np.int32)
+    columns[LINE] = rows[readers.LINE].astype(np.int32)
     tidy = pd.DataFrame(columns, copy=False)
     _finite(tidy, path, {TARGET: data.target})
     return tidy
@@ -125,7 +125,7 @@ def _of_sensors(data: Data, path: str) -> Data:
     Raises DataError where there is none, or one has a name that answers are to have.
     """
     taken = data.time, data.labels
-    found = data.sensors or [name for name in files.numeric(path) if name not in taken]
+    found = data.sensors or [name for name in readers.numeric(path) if name not in taken]
     if not found:
         raise DataError(f"{path}: no column of numbers besides '{data.time}'; name the sensors in data.sensors")
     for name in found:
@@ -134,7 +134,7 @@ def _of_sensors(data: Data, path: str) -> Data:
                 f"{path}, line 1: no sensor can be called '{name}', as answers have a column of that name; where it "
                 "says what is anomalous, name it in data.labels, else leave it out with data.sensors, or rename it"
             )
-    column = None if data.labels and data.labels.endswith(marked.SUFFIX) else data.labels
+    column = None if data.labels and data.labels.endswith(anomaly_labels.SUFFIX) else data.labels
     return data.model_copy(update={"series": (), "sensors": tuple(dict.fromkeys(found)), "labels": column})
 
 
@@ -143,7 +143,7 @@ def _melted(rows: pd.DataFrame, data: Data, path: str) -> tuple[pd.DataFrame, pd
     sensors, labels = list(data.sensors or ()), None
     _finite(rows, path, {})
     if data.labels:
-        given, lines = rows[data.labels].fillna(0), rows[files.LINE]
+        given, lines = rows[data.labels].fillna(0), rows[readers.LINE]
         bad = np.flatnonzero(~given.isin((0, 1)))
         if len(bad):
             raise DataError(
@@ -156,7 +156,7 @@ def _melted(rows: pd.DataFrame, data: Data, path: str) -> tuple[pd.DataFrame, pd
     where, at = np.nonzero(known)
     names = pd.Categorical.from_codes(where.astype(np.int32), categories=pd.Index(sensors))
     columns = {SERIES: names, TIME: rows[data.time].to_numpy()[at], TARGET: values[known]}
-    return pd.DataFrame({**columns, LINE: rows[files.LINE].to_numpy(np.int32)[at]}), labels
+    return pd.DataFrame({**columns, LINE: rows[readers.LINE].to_numpy(np.int32)[at]}), labels
 
 
 def _ids(rows: pd.DataFrame, columns: tuple[str, ...]) -> pd.Series:
@@ -208,7 +208,7 @@ def _once(table: Table, kept: Literal["first", "last"]) -> Table:
 def _with_categories(rows: pd.DataFrame, data: Data, path: str) -> pd.DataFrame:
     """`rows` with the static columns that the file at `path` has for each series."""
     found: dict[str, tuple[int, dict[str, str]]] = {}
-    for line, given in listed.read(path, f"data.static_source: '{path}'", [*data.series, *data.static]):
+    for line, given in small_csv.read(path, f"data.static_source: '{path}'", [*data.series, *data.static]):
         name = "/".join(given[column] for column in data.series)
         for column in data.static:
             if not given[column]:

@@ -17,23 +17,27 @@ from starlette.exceptions import HTTPException
 
 from gridcast import __version__
 from gridcast.runtime.errors import ConfigError
-from gridcast.serving import administration, anomalies, forecasts, loading, overview, page, refusals, schemas
-from gridcast.serving.aside import Aside
-from gridcast.serving.book import Book
-from gridcast.serving.counters import Counters
-from gridcast.serving.guard import Guard, refused
-from gridcast.serving.keys import Keys
-from gridcast.serving.limits import Buckets
-from gridcast.serving.loading import Load
-from gridcast.serving.models import Models
-from gridcast.serving.quick import Endpoint, Handler, Quick
-from gridcast.serving.refusals import Refusal, wrong
-from gridcast.serving.service import Service, service_of
+from gridcast.serving import http_errors
+from gridcast.serving.access_log import Book
+from gridcast.serving.api_keys import Keys
+from gridcast.serving.fast_routes import Endpoint, Handler, Quick
+from gridcast.serving.http_errors import Refusal, wrong
+from gridcast.serving.middleware import Guard, refused
+from gridcast.serving.models import loading
+from gridcast.serving.models.loading import Load
+from gridcast.serving.models.pool import Models
+from gridcast.serving.models.shadow import Aside
+from gridcast.serving.payloads import schemas
+from gridcast.serving.prometheus import Counters
+from gridcast.serving.rate_limits import Buckets
+from gridcast.serving.routes import anomalies, api_keys, forecasts, pages
+from gridcast.serving.routes import models as models_module
 from gridcast.serving.settings import Settings
+from gridcast.serving.state import Service, service_of
 
 MESSAGES = {400: "the body cannot be read", 404: "there is no such path", 405: "this path has no such method"}
 CODES = {400: "invalid_body", 404: "no_path", 405: "no_method", 413: "limit_body"}
-ROUTES = (overview.router, forecasts.router, anomalies.router, administration.router)
+ROUTES = (models_module.router, forecasts.router, anomalies.router, api_keys.router)
 QUICK: dict[str, tuple[type[BaseModel], Endpoint]] = {
     "/predict": (schemas.Question, forecasts.predict),
     "/anomalies": (schemas.Rows, anomalies.anomalies),
@@ -90,7 +94,7 @@ def application(settings: Settings, load: Load = loading.load) -> Guard:
     for routes in ROUTES:
         app.include_router(routes)
         app.include_router(routes, prefix="/v1", include_in_schema=False)
-    app.add_api_route("/docs", page.documents, include_in_schema=False)
+    app.add_api_route("/docs", pages.documents, include_in_schema=False)
     for kind, handler in HANDLERS.items():
         app.add_exception_handler(kind, handler)
     return Guard(Quick(app, QUICK, HANDLERS), service, [*own, "/docs", "/openapi.json"])
@@ -119,9 +123,11 @@ async def _on_invalid(_: Request, error: RequestValidationError) -> Response:
         return refused(wrong("the body is no JSON", "body", "invalid_body"))
     if first["type"] == "extra_forbidden":
         loc.pop()
-        return refused(wrong("has a field that is not known", refusals.place(loc, known) or str(kind), "unknown_field"))
+        return refused(
+            wrong("has a field that is not known", http_errors.place(loc, known) or str(kind), "unknown_field")
+        )
     message = first["msg"][:1].lower() + first["msg"][1:]
-    return refused(wrong(message, refusals.place(loc, known) or str(kind)))
+    return refused(wrong(message, http_errors.place(loc, known) or str(kind)))
 
 
 HANDLERS: dict[type[Exception], Handler] = {
@@ -135,6 +141,6 @@ def _kept(settings: Settings) -> Any:
     """Where answers are kept, None where they are not."""
     if not settings.keep and not settings.shadows:
         return None
-    from gridcast.serving.kept import Kept
+    from gridcast.monitoring.prediction_log import Kept
 
     return Kept(settings.folder / "kept.db", settings.kept)

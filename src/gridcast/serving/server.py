@@ -8,8 +8,9 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gridcast.serving import loading, logs
-from gridcast.serving.loading import Load
+from gridcast.serving import json_logging
+from gridcast.serving.models import loading
+from gridcast.serving.models.loading import Load
 from gridcast.serving.settings import Settings
 
 if TYPE_CHECKING:
@@ -22,10 +23,10 @@ SLICE = 0.001
 
 def serve(settings: Settings, host: str, port: int, cache: Path) -> None:
     """Serve until SIGINT or SIGTERM; requests that have begun are answered. Raises TrackingError."""
-    from gridcast.training import backend
+    from gridcast.training import keras_backend
 
-    logs.start()
-    backend.answer(cache)
+    json_logging.start()
+    keras_backend.answer(cache)
     sys.setswitchinterval(SLICE)
     own = server(settings, host, port, functools.partial(loading.apart, cache))
     gc.collect()

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from gridcast.runtime.errors import ConfigError
-from gridcast.serving.limits import Limits
+from gridcast.serving.rate_limits import Limits
 
 TOKEN = "GRIDCAST_ADMIN_TOKEN"  # noqa: S105 - the name of the variable that holds it
 SHORTEST = 16

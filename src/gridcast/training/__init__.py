@@ -1,1 +1,1 @@
-"""Training one run on stock Keras."""
+"""One run: objective, fit, checkpoint, calibration."""

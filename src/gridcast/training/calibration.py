@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from gridcast import metrics
-from gridcast.anomaly import detection, injection, scoring, thresholds, whitening
 from gridcast.config import Configuration
+from gridcast.data.dataset import Material
+from gridcast.evaluation import detection_metrics, detections, metrics, thresholds
 from gridcast.runtime import conformal, events
 from gridcast.runtime.detector import MINIMUM, Detector
 from gridcast.runtime.forecaster import Forecaster
 from gridcast.runtime.quantiles import Quantiles
-from gridcast.training.material import Material
+from gridcast.training import fault_injection, whitening
 
 BESIDE = (0.05, 0.25)
 """Levels that are calibrated whether asked for or not, so that others can be had later."""
@@ -74,8 +74,8 @@ def limited(material: Material, own: Detector) -> tuple[dict[str, float], Detect
     assert chosen is not None
     limit, seen = 1.0, None
     if own.combine != MINIMUM:
-        limit, seen = detection.limit(own.contributions, values, spans, own.lookback, chosen)
-    normal = detection.over(own.contributions, values, spans["validation"], own.lookback).mean(axis=1)
+        limit, seen = detections.limit(own.contributions, values, spans, own.lookback, chosen)
+    normal = detections.over(own.contributions, values, spans["validation"], own.lookback).mean(axis=1)
     alarms = len(events.spans(normal > limit, chosen.least, chosen.gap))
     told = {"threshold": limit, "val_false_alarms_per_day": alarms * material.per_day / np.isfinite(normal).sum()}
     told["val_faults_missed"] = 1 - _faults_found(own, material)
@@ -86,9 +86,9 @@ def _faults_found(own: Detector, material: Material) -> float:
     """AUC-PR of the scores of the validation span, once faults are put into it: the same ones for every run."""
     start, end = material.spans["validation"]
     values = material.channels[0, :end].copy()
-    values[start:], labels = injection.inject(values[start:])
-    score = detection.over(own.contributions, values, (start, end), own.lookback).mean(axis=1)
-    return scoring.auc_pr(np.where(np.isfinite(score), score, -np.inf), labels)
+    values[start:], labels = fault_injection.inject(values[start:])
+    score = detections.over(own.contributions, values, (start, end), own.lookback).mean(axis=1)
+    return detection_metrics.auc_pr(np.where(np.isfinite(score), score, -np.inf), labels)
 
 
 def mirrored(levels: tuple[float, ...]) -> tuple[float, ...]:

@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any
 import keras
 import numpy as np
 
-from gridcast import bundle
-from gridcast.bundle import DamagedError
+from gridcast.training import atomic_bundle
+from gridcast.training.atomic_bundle import DamagedError
 
 if TYPE_CHECKING:
-    from gridcast.training.fit import Batches
+    from gridcast.training.keras_fit import Batches
+
 
 CURVES = ("loss", "val_loss", "mae", "val_mae")
 STATE, BEST = "state.json", "best.keras"
@@ -49,7 +50,7 @@ def read(path: Path, form: str, like: Mapping[str, np.ndarray]) -> tuple[dict[st
     `form` tells who wrote it, `like` which arrays a run has. Raises FileNotFoundError where nothing
     was kept, and DamagedError when it is not the state of such a run.
     """
-    files = bundle.read(path)
+    files = atomic_bundle.read(path)
     try:
         state = json.loads(files[STATE])
         arrays = {name: np.load(io.BytesIO(files[f"{name}.npy"]), allow_pickle=False) for name in like}
@@ -70,7 +71,7 @@ def write(path: Path, form: str, state: dict[str, Any], arrays: Mapping[str, np.
         content = io.BytesIO()
         np.save(content, array, allow_pickle=False)
         files[f"{name}.npy"] = content.getvalue()
-    bundle.write(path, files)
+    atomic_bundle.write(path, files)
 
 
 def remove(path: Path) -> None:

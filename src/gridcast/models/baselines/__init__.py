@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from gridcast.data.series_statistics import find_period
 from gridcast.models.baselines import smoothing
 from gridcast.models.baselines.arima import auto_arima
 from gridcast.models.baselines.intermittent import SHARE, croston, tsb
 from gridcast.models.baselines.naive import last_value, seasonal_naive, training_mean, training_median
-from gridcast.models.baselines.period import find_period
 from gridcast.models.baselines.prophet import prophet
 from gridcast.models.baselines.regression import ridge, trees
 from gridcast.models.baselines.smoothing import ets, theta

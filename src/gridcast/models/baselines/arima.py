@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from gridcast.models.baselines.alone import each, filtered
+from gridcast.models.baselines.per_series import each, filtered
 from gridcast.models.baselines.task import Forecast, Task
 
 MOST = 3

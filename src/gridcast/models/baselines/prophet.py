@@ -7,7 +7,7 @@ import logging
 import numpy as np
 import pandas as pd
 
-from gridcast.models.baselines.alone import each
+from gridcast.models.baselines.per_series import each
 from gridcast.models.baselines.task import Forecast, Task
 from gridcast.runtime.errors import GridcastError
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from gridcast import metrics
+from gridcast.evaluation import metrics
 from gridcast.models.baselines.task import Forecast, Task
 from gridcast.runtime import windows
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from gridcast.models.baselines.alone import each, filtered
+from gridcast.models.baselines.per_series import each, filtered
 from gridcast.models.baselines.residuals import around
 from gridcast.models.baselines.task import Forecast, Task
 from gridcast.runtime import gaps

@@ -1,1 +1,0 @@
-"""From MLflow runs to a decision: tables, statistics, pictures, report."""

@@ -1,1 +1,0 @@
-"""Anomalies of sensors: scores, thresholds, events, and what they are measured by."""

@@ -1,0 +1,184 @@
+"""Checks of the MLflow store: its file or server, where its artifacts lie, and runs that nobody works at."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Callable, Iterator
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from gridcast.cli.doctor.finding import Finding, Project
+from gridcast.cli.doctor.repair import rebuild
+from gridcast.runtime.errors import GridcastError, TrackingError
+from gridcast.sweep import lease
+from gridcast.tracking import artifact_paths, sqlite_store
+from gridcast.tracking import runs as runs_module
+from gridcast.tracking.runs import Store
+
+UNSET = f"unset MLFLOW_TRACKING_URI, or set it to {runs_module.DEFAULT_URI} or the address of a server"
+FIX = "`gridcast doctor --fix`"
+
+
+def held(store: Store) -> bool:
+    """Whether some process sweeps the experiment."""
+    watch = lease.Watch()
+    return any(watch.lives(claim) for claim in lease.claims(store))
+
+
+def state(project: Project) -> Iterator[Finding]:
+    """Whether MLflow can read the store and write to it."""
+    path = sqlite_store.path_of(project.uri)
+    if path is not None:
+        yield from _file(path)
+    elif re.match("https?:", project.uri):
+        yield _server(project.uri)
+    elif project.uri.startswith("file:") or ":" not in project.uri:
+        yield Finding("store", False, f"{project.uri}: a folder, where MLflow keeps no runs any more", UNSET)
+
+
+def _file(path: Path) -> Iterator[Finding]:
+    """Checks of an SQLite file; what is wrong and not mended leaves the later ones nothing to look at."""
+    if not path.exists():
+        kept = sum(1 for _ in sqlite_store.recorded(path.absolute().parent))
+        told = f", though mlruns has artifacts of {kept} runs; put it back if it was moved" if kept else ""
+        yield Finding("store", True, f"{path}: not there yet, the first run makes it{told}")
+        return
+    if wrong := sqlite_store.damage(path, thorough=True):
+        yield Finding("store", False, f"{path}: {wrong}", sqlite_store.remedy(path), partial(rebuild, path))
+        if sqlite_store.damage(path):
+            return
+    if misfit := sqlite_store.misfit(path):
+        yield Finding("store", False, f"{path}: {misfit[0]}", misfit[1], _upgrade(path))
+        if not path.exists() or sqlite_store.misfit(path):
+            return
+    told = f"{path}: whole, {sqlite_store.count(path, 'runs'):,} runs"
+    log = path.with_name(f"{path.name}-wal")
+    if log.exists() and log.stat().st_size:
+        told += f"; its last writes stand in {log.name}: never copy or move the one without the other"
+    yield Finding("store", True, told)
+
+
+def _upgrade(path: Path) -> Callable[[], str] | None:
+    """What mends a schema older than that of the installed MLflow; None for any other that does not fit."""
+    found, (known, _) = sqlite_store.revision(path), sqlite_store.revisions()
+    if "experiments" not in sqlite_store.tables(path) or (found and found not in known):
+        return None
+    if sqlite_store.unused(path):
+        return lambda: f"set aside as {sqlite_store.set_aside(path, 'unfinished')}; the next run makes a new one"
+
+    def upgrade() -> str:
+        kept = sqlite_store.backup(path, "upgrade")
+        command = [sys.executable, "-m", "mlflow", "db", "upgrade", f"sqlite:///{path.absolute()}"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode or sqlite_store.misfit(path):
+            shutil.copyfile(kept, path)
+            said = re.findall(r"^\S*(?:Error|Exception)\b.*", done.stderr, re.MULTILINE) or ["it said nothing"]
+            raise TrackingError(f"{path}: `mlflow db upgrade` failed, the file is as it was: {said[-1]}")
+        return f"upgraded to schema {sqlite_store.revision(path)}; backup: {kept}"
+
+    return upgrade
+
+
+def _server(uri: str) -> Finding:
+    """Whether a tracking server answers, and which MLflow it is where it tells."""
+    try:
+        _get(f"{uri.rstrip('/')}/health")
+    except (OSError, ValueError) as error:
+        return Finding("store", False, f"{uri}: no tracking server answers: {error}", f"start it, or {UNSET}")
+    try:
+        theirs = _get(f"{uri.rstrip('/')}/version")
+    except (OSError, ValueError):
+        theirs = "of unknown version"
+    return Finding("store", True, f"{uri}: answers; MLflow {theirs} there, {version('mlflow')} here")
+
+
+def _get(url: str) -> str:
+    with urllib.request.urlopen(url, timeout=5) as answer:  # noqa: S310 - its scheme was looked at
+        return str(answer.read(100), "utf-8", "replace").strip()
+
+
+def legacy(_: Project) -> Iterator[Finding]:
+    """Runs that an MLflow before 3.13 kept in the files of `mlruns`; plain `mlflow ui` would open those and fail."""
+    found = sorted(Path().glob("mlruns/[0-9]*/meta.yaml"))
+    if not found:
+        return
+    target = runs_module.DEFAULT_URI if not Path("mlflow.db").exists() else "sqlite:///mlflow-legacy.db"
+    remedy = (
+        f"bring them over: `mlflow migrate-filestore --source . --target {target}`; then let plain `mlflow ui` "
+        "forget the files: `for f in mlruns/[0-9]*/meta.yaml; do mv $f $f.migrated; done`"
+    )
+    if target != runs_module.DEFAULT_URI:
+        remedy += f"; to see them: `mlflow ui --backend-store-uri {target}`"
+    text = f"mlruns keeps {len(found)} experiments of an MLflow before 3.13 in files, which MLflow refuses to read"
+    yield Finding("legacy store", False, text, remedy)
+
+
+def artifacts(project: Project) -> Iterator[Finding]:
+    """Whether the artifacts lie where the store says."""
+    path = sqlite_store.path_of(project.uri)
+    if path is None or not _usable(project.uri):
+        return
+    for move in artifact_paths.moves(path):
+        remedy = f"{FIX} lets the database look here, after a backup"
+        yield Finding("artifacts", False, move.text, remedy, partial(artifact_paths.follow, path, move))
+    away, unmoved = artifact_paths.gone(path), not artifact_paths.moves(path)
+    for root in away:
+        yield Finding("artifacts", False, *artifact_paths.absent(root))
+    lost = artifact_paths.lost(path) if unmoved and not away else []
+    if lost:
+        text = f"{len(lost)} recorded models are not there, the first in {lost[0].root / lost[0].tail}"
+        yield Finding("artifacts", False, text, "put mlruns back; runs that are deleted in MLflow are trained anew")
+    elif unmoved and not away:
+        yield Finding("artifacts", True, "every recorded model lies where MLflow looks for it")
+
+
+def runs(project: Project) -> Iterator[Finding]:
+    """Runs that are marked RUNNING though nobody works at them."""
+    if not _usable(project.uri):
+        return
+    try:
+        stale = _stale(project)
+    except GridcastError as error:
+        yield Finding("runs", False, str(error), UNSET)
+        return
+    if not stale:
+        yield Finding("runs", True, "none is marked RUNNING without a process that works at it")
+        return
+
+    def close() -> str:
+        for store, run in stale:
+            runs_module.set_status(store, run.info.run_id, "KILLED")
+        return f"{len(stale)} runs are marked KILLED"
+
+    names = ", ".join(runs_module.name(run) for _, run in stale[:3]) + (", …" if len(stale) > 3 else "")
+    text = f"{len(stale)} are marked RUNNING though no process works at them: {names}"
+    yield Finding("runs", False, text, f"{FIX}, or the next gridcast run of the experiment, marks them KILLED", close)
+
+
+def _stale(project: Project) -> list[tuple[Store, Any]]:
+    client, uri = runs_module.connect(project.uri)
+    found: list[tuple[Store, Any]] = []
+    for experiment in client.search_experiments():
+        store = Store(client, uri, experiment.experiment_id)
+        running = runs_module.search(store, f"tags.`{runs_module.KIND}` like '%' and attributes.status = 'RUNNING'")
+        if running and not project.held(store):
+            found += [(store, run) for run in running]
+    return found
+
+
+def _usable(uri: str) -> bool:
+    """Whether MLflow may open the store without making one; `state` has told what is wrong otherwise."""
+    path = sqlite_store.path_of(uri)
+    if path is None:
+        return _server(uri).ok if re.match("https?:", uri) else "://" in uri and not uri.startswith("file:")
+    try:
+        sqlite_store.check_file(uri)
+    except TrackingError:
+        return False
+    return path.exists()

@@ -1,0 +1,87 @@
+"""A model asked by hand: predict, backtest."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gridcast.cli import terminal
+from gridcast.cli.app import CACHE, app, out
+from gridcast.cli.experiments import on_its_data
+from gridcast.cli.options import levels_of, writable, write
+from gridcast.runtime.errors import ConfigError, DataError
+
+
+@app.command()
+def predict(
+    model: Annotated[str, typer.Argument(help="a registered model (its champion), or a runs:/ or models:/ URI")],
+    history: Annotated[Path, typer.Argument(help="CSV or Parquet file with the columns of the experiment")],
+    horizon: Annotated[int | None, typer.Option(help="steps ahead (default: as trained)")] = None,
+    quantiles: Annotated[
+        str | None,
+        typer.Option(metavar="LEVELS", help="of a probabilistic model, such as 0.05,0.5,0.95 (default: as trained)"),
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="CSV or Parquet file (default: CSV to standard output)")
+    ] = None,
+) -> None:
+    """Forecast from a table of history; steps beyond the trained horizon are rolled forward and marked."""
+    if horizon is not None and horizon < 1:
+        raise ConfigError(f"--horizon: must be at least 1 (got {horizon})")
+    levels = levels_of(quantiles)
+    writable(output)
+    from gridcast.data import prediction_files
+    from gridcast.tracking import registry
+    from gridcast.training import keras_backend
+
+    found = registry.find(model)
+    keras_backend.start("jax", CACHE)
+    loaded = registry.load(found.uri)
+    if hasattr(loaded.forecaster, "threshold"):
+        raise ConfigError(f"{model}: tells anomalies and forecasts nothing; ask it with: gridcast detect")
+    table = prediction_files.read(history, loaded.forecaster.preprocessing)
+    try:
+        forecasts = loaded.predict(table, horizon, levels)
+    except DataError as error:
+        raise DataError(f"{history}: {error}") from None
+    if output is None:
+        typer.echo(forecasts.to_csv(index=False), nl=False)
+        return
+    write(forecasts, output)
+    rolled = int(forecasts["rolled_forward"].sum())
+    told = f", {rolled} of them rolled forward beyond the trained horizon" if rolled else ""
+    named = f"{found.name} version {found.version}" if found.name else found.uri
+    out.print(f"{output}: {len(forecasts)} forecasts by {named}{told}", markup=False)
+
+
+@app.command()
+def backtest(
+    model: Annotated[str, typer.Argument(help="a registered model (its champion), or a runs:/ or models:/ URI")],
+    folds: Annotated[int, typer.Option(min=1, help="rolling origins, the last ones of the data")] = 4,
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="steps of each fold (default: they share out what the model has not seen)")
+    ] = None,
+    experiment: Annotated[
+        Path | None,
+        typer.Option(help="a YAML file that says how to read the data (default: that of the model's sweep)"),
+    ] = None,
+    data: Annotated[str | None, typer.Option(help="data in place of the experiment's, such as newer files")] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="CSV or Parquet file for every number")] = None,
+) -> None:
+    """Measure a model on rolling origins beside the naive baselines, by fold and by step ahead; train nothing."""
+    writable(output)
+    from gridcast.evaluation import backtest as rolling
+    from gridcast.tracking import registry
+    from gridcast.training import keras_backend
+
+    found = registry.find(model)
+    _, _, about, planned = on_its_data(found, experiment, data)
+    chosen = rolling.folds(planned.panel.times, about["spans"], planned.experiment.window.horizon, folds, steps)
+    keras_backend.start("jax", CACHE)
+    table = rolling.run(registry.load(found.uri).forecaster, planned, chosen)
+    terminal.backtest(out, table, f"{found.name} version {found.version}" if found.name else found.uri)
+    if output:
+        write(table, output)
+        out.print(f"{output}: every number, by fold, model and step ahead (0: all steps)", markup=False)

@@ -1,0 +1,103 @@
+"""An experiment from its YAML, with every fault in one message."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from gridcast.config.error_messages import told
+from gridcast.config.experiment import Experiment
+from gridcast.runtime.errors import ConfigError, suggest
+
+
+class _Loader(yaml.SafeLoader):
+    """SafeLoader that reads 1e-3 as a number (YAML 1.1 wants 1.0e-3) and refuses a key given twice."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                raise yaml.constructor.ConstructorError(None, None, "a key must be a plain word", key.start_mark)
+            if key.value in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key '{key.value}' stands twice; keep one of them", key.start_mark
+                )
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
+)
+# A date in YAML would become a date object; here it is text until the data say how to read it.
+_Loader.yaml_implicit_resolvers = {
+    first: [pair for pair in pairs if pair[0] != "tag:yaml.org,2002:timestamp"]
+    for first, pairs in _Loader.yaml_implicit_resolvers.items()
+}
+
+
+def read(path: Path | str) -> Experiment:
+    """The experiment in the YAML file `path`. Raises ConfigError, every fault in one message."""
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        near = suggest(Path(path).name, (p.name for p in Path(path).parent.glob("*.y*ml")))
+        raise ConfigError(f"{path}: no such experiment file{near}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read as UTF-8 text: {error}") from None
+    return parse(text, str(path))
+
+
+def parse(text: str, origin: str = "experiment") -> Experiment:
+    """The experiment in the YAML `text`; `origin` names it in errors. Raises ConfigError."""
+    try:
+        content = yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader: data, no code
+    except yaml.MarkedYAMLError as error:
+        line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise ConfigError(f"{origin}{line}: not valid YAML: {error.problem}") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{origin}: not valid YAML: {error}") from None
+    if not isinstance(content, dict):
+        raise ConfigError(f"{origin}: expected keys such as name, data, window and grid; the file holds none")
+    try:
+        return Experiment.model_validate(content)
+    except ValidationError as error:
+        faults = error.errors()
+        lines = [f"{origin}: {_line(fault)}" for fault in faults if not _told_by_its_items(fault, faults)]
+        raise ConfigError("\n".join(lines)) from None
+
+
+def with_source(text: str, source: str) -> str:
+    """The experiment in the YAML `text` on the data of `source`; comments are lost."""
+    content = yaml.load(text, Loader=_Loader)  # noqa: S506 - as above
+    content["data"]["source"] = source
+    return yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
+
+
+def _told_by_its_items(fault: Any, faults: Sequence[Any]) -> bool:
+    """A list is found too short when its items were refused, whose own faults say enough."""
+    return fault["type"] == "too_short" and any(other["loc"][:-1] == fault["loc"] for other in faults)
+
+
+def _line(fault: Any) -> str:
+    path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in fault["loc"]).lstrip(".")
+    if fault["type"] == "value_error":
+        said = str(fault["ctx"]["error"])
+        begun = (path, "selection", "split", "search", "anomaly")
+        return said if not path or said.startswith(begun) else f"{path}: {said}"
+    return f"{path}: {told(fault, _section(fault['loc'][:-1]))}"
+
+
+def _section(path: tuple[Any, ...]) -> type[BaseModel]:
+    section: type[BaseModel] = Experiment
+    for part in path:
+        field = section.model_fields.get(part)
+        if field is None or not isinstance(field.annotation, type) or not issubclass(field.annotation, BaseModel):
+            break
+        section = field.annotation
+    return section

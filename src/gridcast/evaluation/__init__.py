@@ -1,0 +1,1 @@
+"""Error measures, significance, thresholds, the test span, backtests and importance."""

@@ -1,0 +1,90 @@
+"""A forecaster on rolling origins, beside the naive baselines: its error on each fold and at each step ahead."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from gridcast.data.splits import Spans
+from gridcast.evaluation import forecasts as forecasts_module
+from gridcast.models import baselines
+from gridcast.runtime.errors import ConfigError
+from gridcast.runtime.forecaster import Forecaster
+from gridcast.sweep.plan import Plan
+
+OWN = "forecaster"
+"""What a forecaster is called beside the baselines."""
+
+
+@dataclass(frozen=True)
+class Fold:
+    """Steps [start, end) to be forecast; `seen` says in which span the forecaster has met some of them, if it has."""
+
+    start: int
+    end: int
+    seen: str
+
+
+def folds(times: pd.DatetimeIndex, spans: Mapping[str, Any], horizon: int, count: int, steps: int | None) -> list[Fold]:
+    """The last `count` folds of `times`, each of so many `steps`, in the order of time.
+
+    `spans` are first and last stamps of the forecaster's `train` and `validation`. Left open, `steps`
+    share out what came after these, whole horizons each. Raises ConfigError when that cannot be.
+    """
+    learnt, chosen = (pd.Timestamp(spans[span][1]) for span in ("train", "validation"))
+    if steps is None:
+        steps = max(1, int((times > chosen).sum()) // count // horizon) * horizon
+    if steps < horizon or count * steps >= len(times):
+        raise ConfigError(
+            f"--folds, --steps: {count} folds of {steps} steps do not fit; give at least the model's horizon "
+            f"({horizon}) and less than the data's {len(times)} steps in all"
+        )
+    starts = [len(times) - steps * (count - fold) for fold in range(count)]
+    return [
+        Fold(s, s + steps, "training" if times[s] <= learnt else "validation" if times[s] <= chosen else "")
+        for s in starts
+    ]
+
+
+def run(forecaster: Forecaster, plan: Plan, chosen: list[Fold]) -> pd.DataFrame:
+    """One row per fold, model, and step ahead (0: all together), with windows, MAE, RMSE (data units) and MASE.
+
+    Columns: fold, from, to, seen, model, step, windows, mae, rmse, mase. The baselines know all that lies
+    before their fold, the forecaster what it was trained on. Raises GridcastError when the
+    forecaster is one of something else.
+    """
+    rows = []
+    for number, fold in enumerate(chosen):
+        material = replace(plan.material, spans=Spans(fold.start, fold.start, fold.end))
+        own = forecasts_module.forecasts(forecaster, material, plan.panel)
+        task = replace(material.baseline(plan.experiment.window.lookback), index=own.index)
+        found = {OWN: own}
+        for name in baselines.possible(len(plan.panel.series), material.period):
+            if name in baselines.NAIVE:
+                found[name] = forecasts_module.baseline(name, task)
+        about: dict[str, Any] = {
+            "fold": number,
+            "from": plan.panel.times[fold.start],
+            "to": plan.panel.times[fold.end - 1],
+        }
+        about |= {"seen": fold.seen}
+        for name, forecasts in found.items():
+            table = forecasts_module.table(forecasts, material, plan.panel)
+            for step in range(forecasts.forecast.shape[1] + 1 if len(table) else 0):
+                part = table[table["step"] == step] if step else table
+                measures = forecasts_module.measures(part)
+                errors = {m: measures.get(f"{forecasts_module.PREFIX}{m}", np.nan) for m in ("mae", "rmse", "mase")}
+                rows.append({**about, "model": name, "step": step, "windows": len(own.index), **errors})
+    columns = ["fold", "from", "to", "seen", "model", "step", "windows", "mae", "rmse", "mase"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def means(table: pd.DataFrame) -> pd.DataFrame:
+    """MAE by step ahead (rows; 0: all) and model (columns), the mean over the folds never seen; empty without any."""
+    unseen = table[table["seen"] == ""]
+    order = list(dict.fromkeys(table["model"]))
+    return unseen.pivot_table(index="step", columns="model", values="mae").reindex(columns=order if len(unseen) else [])

@@ -1,0 +1,1 @@
+"""A model in use: drift, prediction log, alerts, recalibration."""

@@ -1,0 +1,196 @@
+"""The threshold of a champion, taken anew from data that are confirmed to be normal, and the gates before it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from gridcast.evaluation import thresholds
+from gridcast.monitoring.normal_operation import Operation
+from gridcast.runtime import events, running_threshold
+from gridcast.runtime.detector import DETECTOR, Detector
+from gridcast.runtime.errors import ConfigError, DataError, PromotionRefused
+from gridcast.runtime.forecaster import SETTINGS
+from gridcast.tracking import promotion, registry, runs
+from gridcast.tracking.registry import Loaded, Promotion
+
+KIND = "recalibration"
+HELD_OUT = 1 / 3
+"""Share of the normal scores, the last ones, that the new threshold is not taken from but tried on."""
+FACTOR = 3.0
+"""How many times the old threshold the new one may be, either way: beyond that the data or the plant are others."""
+ENOUGH = 100
+"""Scores that a threshold is taken from, at least."""
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What came of it: the `old` and the `new` threshold, the latter from `fitted` scores and tried on `tried` others.
+
+    `false_alarms` is the share of these (0 to 1) that lie above it. `left_out` steps are labelled as anomalous,
+    or so near to one that is that a window reads both. `flagged` are the events that the champion raises in what is
+    left; `confirmed` tells that there are labels, which call them normal. From `first` to `last`. A running threshold
+    goes on from what was `seen`.
+    """
+
+    old: float
+    new: float
+    fitted: int
+    tried: int
+    false_alarms: float
+    left_out: int
+    flagged: tuple[str, ...]
+    confirmed: bool
+    first: pd.Timestamp
+    last: pd.Timestamp
+    seen: running_threshold.Seen | None = None
+
+    @property
+    def told(self) -> str:
+        """In a sentence."""
+        return (
+            f"threshold {self.new:.6g} instead of {self.old:.6g}, from {self.fitted:,} steps of normal operation "
+            f"({self.first} to {self.last}, {self.left_out:,} left out); {self.false_alarms:.2%} of the "
+            f"{self.tried:,} steps held out lie above it"
+        )
+
+
+def figures(detector: Detector, operation: Operation, last: pd.Timedelta | None = None) -> Figures:
+    """A threshold by the rule of the training from the first scores of `operation`, tried on the last ones.
+
+    Where a `last` span is given, those of that span alone. Raises DataError where too few steps are left to take one
+    from.
+    """
+    said, normal = operation.said, operation.normal
+    if last is not None:
+        late = operation.late(last)
+        said, normal = said[late], normal[late]
+    scored, left = said["score"].notna().to_numpy(), said[normal]
+    fitted = math.floor(len(left) * (1 - HELD_OUT))
+    if fitted < ENOUGH:
+        raise DataError(
+            f"{len(left)} steps can be scored and are not labelled as anomalous, {ENOUGH / (1 - HELD_OUT):.0f} are "
+            "needed at least; give more data"
+        )
+    scores = left["score"].to_numpy()
+    new, seen = thresholds.taken(scores[:fitted], detector.rule, detector.level)
+    limits = running_threshold.limits(scores[fitted:], new, detector.level, seen)
+    contributions = np.where(normal[:, None], said[list(detector.sensors)], np.nan)
+    score = np.where(normal, said["score"], np.nan)
+    own = said["threshold"].to_numpy()
+    found = events.events(score, own, contributions, detector.sensors, detector.least, detector.gap)
+    return Figures(
+        old=detector.threshold,
+        new=new,
+        fitted=fitted,
+        tried=len(scores) - fitted,
+        false_alarms=float(np.mean(scores[fitted:] > limits)),
+        left_out=int((scored & ~normal).sum()),
+        flagged=tuple(f"{said.index[event.start]} to {said.index[event.end - 1]}" for event in found),
+        confirmed=operation.labelled,
+        first=said.index[scored][0],
+        last=said.index[scored][-1],
+        seen=seen,
+    )
+
+
+def _nothing_is_flagged(found: Figures, most: float) -> str | None:  # noqa: ARG001 - as all gates
+    if found.confirmed or not found.flagged:
+        return None
+    return (
+        f"the champion itself finds {len(found.flagged)} events in these data, the first from {found.flagged[0]}: give "
+        "a column of labels that says of every row whether it is anomalous (1, left out) or normal (0, counts)"
+    )
+
+
+def _false_alarms_are_few(found: Figures, most: float) -> str | None:
+    if found.false_alarms <= most:
+        return None
+    return (
+        f"{found.false_alarms:.2%} of the {found.tried:,} steps held out lie above the new threshold {found.new:.6g}, "
+        f"{most:.2%} are allowed (--max-false-alarms)"
+    )
+
+
+def _threshold_is_near(found: Figures, most: float) -> str | None:  # noqa: ARG001
+    if found.old / FACTOR <= found.new <= found.old * FACTOR:
+        return None
+    return f"the new threshold {found.new:.6g} lies beyond {FACTOR:g} times the old one, {found.old:.6g}, either way"
+
+
+GATES: dict[str, Callable[[Figures, float], str | None]] = {
+    "nothing is flagged": _nothing_is_flagged,
+    "false alarms are few": _false_alarms_are_few,
+    "threshold is near": _threshold_is_near,
+}
+"""In their order; each tells why it refuses, or gives None."""
+
+
+def recalibrate(loaded: Loaded, found: Figures, source: Path, most: float, force: str | None = None) -> Promotion:
+    """Register the champion `loaded` with the threshold `found` as a new version of its model, and make it champion.
+
+    `most` is the share of false alarms that is allowed on the steps held out; `force` is the reason for doing it
+    whatever the gates say. The alias `previous` goes to the version that is replaced. Nothing changes where the
+    threshold is what it was; a version that a crash left without alias is used again.
+
+    Raises PromotionRefused with the gate and the figures, the registry as it was; ConfigError for an empty reason or
+    a model that is not registered; TrackingError when MLflow fails.
+    """
+    name, version, uri = loaded.found.name, loaded.found.version, loaded.found.uri
+    if name is None or version is None:
+        raise ConfigError(f"{uri} is not registered; name a registered model")
+    if force is not None and not force.strip():
+        raise ConfigError("--force: the reason is empty; say why the gates do not count, it is kept with the version")
+    if math.isclose(found.new, found.old, rel_tol=1e-9):
+        return Promotion(version, name, already=True)
+    refusals = {gate: why for gate, judge in GATES.items() if (why := judge(found, most))}
+    if refusals and force is None:
+        gate, why = next(iter(refusals.items()))
+        raise PromotionRefused(
+            f"'{name}' keeps its threshold, the gate '{gate}' refused: {why}; "
+            "--force REASON takes the new one all the same and keeps the reason"
+        )
+    store, parent = runs.sweep_of(loaded.found.run_id)
+    kept = registry.files(uri)
+    content = json.loads(kept[SETTINGS])
+    content[DETECTOR]["threshold"] = found.new
+    content[DETECTOR] |= {} if found.seen is None else {"seen": asdict(found.seen)}
+    kept[SETTINGS] = json.dumps(content).encode()
+    key = hashlib.sha256(b"\0".join(part for file in sorted(kept) for part in (file.encode(), kept[file]))).hexdigest()
+    known = runs.finished(store, [key], KIND)
+    if not known:
+        metrics = {"threshold": found.new, "threshold_before": found.old, "false_alarms": found.false_alarms}
+        tags = {"gridcast.model": name, "gridcast.model_version": version}
+        entry = runs.Entry(
+            f"{KIND} of {name} version {version}",
+            KIND,
+            key,
+            tags,
+            metrics=metrics,
+            files=kept,
+            backend="jax",
+        )
+        runs.record(store, parent, entry)
+        known = runs.finished(store, [key], KIND)
+    run = known[key]
+    against = "".join(f" The gate '{gate}' had refused: {why}." for gate, why in refusals.items())
+    forced = f"\n\n**Taken by force: {force}.{against}**" if force is not None else ""
+    card = f"# {name}: {KIND} of version {version}\nFrom `{source}`: {found.told}.{forced}"
+    told = {registry.FORCED: force[: promotion.LONGEST]} if force is not None else {}
+    with registry.asking(store.uri):
+        champion = registry.aliased(store.client, registry.registered(store.client, name), registry.CHAMPION)
+        model_id = registry.model_id(store.client, run)
+        if model_id is None:
+            raise PromotionRefused(f"run {run.info.run_id} has no model that is ready; nothing can be registered")
+        tags = {runs.KEY: key, "gridcast.threshold": repr(found.new), **told}
+        number, previous = promotion.register(
+            store.client, name, run, model_id, tags, card[: promotion.LONGEST], champion
+        )
+    return Promotion(number, name, previous=previous)

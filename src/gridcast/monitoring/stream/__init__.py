@@ -1,0 +1,1 @@
+"""A detector that follows a feed: each batch is scored once."""

@@ -1,0 +1,1 @@
+"""From MLflow runs to a report: tables, plots, verdict, pages."""

@@ -1,0 +1,1 @@
+"""The models of a service: loaded, compiled, tried on an example, exchanged."""

@@ -1,0 +1,123 @@
+"""A version of a model as it is served: loaded, compiled, tried on a sample.
+
+That takes seconds, in which Python answers nobody else: a process of its own does it, see `apart`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+import json
+import multiprocessing
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gridcast.evaluation import forecasts
+from gridcast.runtime.detector import Detector, whole
+from gridcast.runtime.errors import GridcastError, TrackingError
+from gridcast.runtime.forecaster import Forecaster
+from gridcast.serving.models import detector_adapter, forecaster_adapter
+from gridcast.tracking import registry, runs
+
+NICE = 10
+"""How far a process that loads steps back: who asks meanwhile is answered as soon as ever."""
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model that has answered a sample rightly, its networks compiled.
+
+    `examples` are series that a forecast can be asked of, or the rows that a detector can, as they stand in a
+    request.
+    """
+
+    model: Forecaster | Detector
+    examples: tuple[dict[str, Any], ...]
+
+
+Load = Callable[[Sequence[registry.Found], str | None], Sequence[Loaded]]
+"""What loads versions from the store at an address. Raises TrackingError."""
+
+
+def load(found: Sequence[registry.Found], uri: str | None) -> list[Loaded]:
+    """These versions, in this process, which has Keras on JAX. Raises TrackingError."""
+    return [_loaded(one, uri) for one in found]
+
+
+def apart(cache: Path, found: Sequence[registry.Found], uri: str | None, *, nice: int = NICE) -> list[Loaded]:
+    """The same by a process of its own, which is gone afterwards and steps back behind this one by `nice`.
+
+    Compiled programs come and go through `cache`. Raises TrackingError.
+    """
+    from gridcast.serving.models import compiled_network
+
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe(duplex=False)
+    process = context.Process(target=_tell, args=(theirs, cache, found, uri, nice), daemon=True)
+    process.start()
+    theirs.close()
+    try:
+        told = ours.recv()
+    except EOFError:
+        raise TrackingError(f"{found[0].uri}: the process that loads it has died, maybe for want of memory") from None
+    finally:
+        ours.close()
+        process.join()
+    if isinstance(told, str):
+        raise TrackingError(told)
+    for one in told:
+        compiled_network.warm(one.model)
+    return list(told)
+
+
+def _tell(pipe: Any, cache: Path, found: Sequence[registry.Found], uri: str | None, nice: int) -> None:
+    from gridcast.training import keras_backend
+
+    with contextlib.suppress(OSError, AttributeError):  # not every system knows priorities
+        os.nice(nice)
+    keras_backend.start("jax", cache)
+    try:
+        pipe.send(load(found, uri))
+    except Exception as error:  # noqa: BLE001 - told to who waits
+        pipe.send(str(error) if isinstance(error, GridcastError) else registry.first_line(error))
+
+
+def _loaded(found: registry.Found, uri: str | None) -> Loaded:
+    from gridcast.serving.models import compiled_network
+
+    carried = registry.load(found.uri, uri)
+    if detector := detector_adapter.adopted(carried.forecaster):
+        detector = _compiled(detector)
+        examples = _kept(found, uri, detector_adapter.example)
+        detector_adapter.check(detector, carried, examples)
+        return Loaded(detector, examples)
+    model = compiled_network.forecaster(forecaster_adapter.adopted(carried.forecaster))
+    examples = _kept(found, uri, lambda kept: tuple(json.loads(kept(forecasts.EXAMPLES))))
+    forecaster_adapter.check(model, carried, examples)
+    return Loaded(model, examples)
+
+
+def _compiled(detector: Detector) -> Detector:
+    """The same with every network compiled, those of its members."""
+    from gridcast.serving.models import compiled_network
+
+    if detector.members:
+        return dataclasses.replace(detector, members=tuple(map(_compiled, detector.members)))
+    return dataclasses.replace(detector, network=compiled_network.compiled(whole(detector.network)))
+
+
+def _kept(
+    found: registry.Found, uri: str | None, read: Callable[[Callable[[str], bytes]], tuple[dict[str, Any], ...]]
+) -> tuple[dict[str, Any], ...]:
+    """The examples that `read` makes of the files kept with the test of the run, none where nothing was kept."""
+    try:
+        store, _ = runs.sweep_of(found.run_id, uri)
+        key = runs.tags(store, found.run_id or "")[runs.KEY]
+        tested = runs.finished(store, [key], "test")[key]
+        return read(functools.partial(runs.artifact, store, tested.info.run_id))
+    except (GridcastError, KeyError, ValueError):
+        return ()

@@ -1,0 +1,213 @@
+"""The models that are served, each exchanged for the next version without anybody noticing."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import logging
+import re
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from gridcast.runtime import time_axis
+from gridcast.runtime.detector import Detector
+from gridcast.runtime.forecaster import Forecaster
+from gridcast.runtime.preprocessing import Preprocessing
+from gridcast.serving.http_errors import Refusal, wrong
+from gridcast.serving.models import detector_adapter, forecaster_adapter
+from gridcast.serving.models.batching import Together
+from gridcast.serving.models.loading import Load, Loaded
+from gridcast.serving.payloads.fast_path import Plain
+from gridcast.tracking import registry
+
+LOG = logging.getLogger("gridcast.serving")
+LIGHT = 4
+"""Windows of a question that no thread is begun for."""
+
+
+@dataclass(frozen=True, eq=False)
+class Served:
+    """A loaded version of the model `name`: its networks are compiled, and it has answered a sample rightly.
+
+    `examples` are series that a forecast can be asked of, or the rows that a detector can, as they stand in a
+    request. `together` takes questions as `questions` makes them, `plain` some as they come; `step` is the time from
+    one step to the next.
+    """
+
+    name: str
+    model: Forecaster | Detector
+    found: registry.Found
+    examples: tuple[dict[str, Any], ...]
+    since: float
+    together: Together[Any, np.ndarray]
+    plain: Plain
+    step: np.timedelta64
+
+    @property
+    def task(self) -> str:
+        """What it does: forecast, probabilistic or anomaly."""
+        if isinstance(self.model, Detector):
+            return "anomaly"
+        return "forecast" if self.model.quantiles is None else "probabilistic"
+
+    @property
+    def forecaster(self) -> Forecaster:
+        """The model, if it forecasts. Raises Refusal (422)."""
+        if isinstance(self.model, Detector):
+            raise wrong(
+                "the model tells anomalies and forecasts nothing; ask POST /anomalies", "model", "no_forecaster"
+            )
+        return self.model
+
+    @property
+    def detector(self) -> Detector:
+        """The model, if it tells anomalies. Raises Refusal (422)."""
+        if not isinstance(self.model, Detector):
+            raise wrong("the model forecasts, it is no detector; ask POST /predict", "model", "no_detector")
+        return self.model
+
+    @property
+    def own(self) -> Preprocessing:
+        """Its preprocessing."""
+        return self.model.preprocessing
+
+    @property
+    def version(self) -> str:
+        """Its number in the registry."""
+        return str(self.found.version)
+
+    @property
+    def run_id(self) -> str | None:
+        """The MLflow run that trained it."""
+        return self.found.run_id
+
+    @property
+    def beaten_by(self) -> str | None:
+        """The best baseline, where it beats the model."""
+        return self.found.beaten_by
+
+    @property
+    def levels(self) -> tuple[float, ...] | None:
+        """The quantiles that it tells unasked; None where it forecasts values alone."""
+        quantiles = None if isinstance(self.model, Detector) else self.model.quantiles
+        return None if quantiles is None else tuple(quantiles.levels)
+
+    @property
+    def shown(self) -> tuple[str, ...]:
+        """The series of which an example is kept: of a detector all sensors, or none."""
+        if self.task == "anomaly":
+            return self.own.series if self.examples else ()
+        return tuple(one["id"] for one in self.examples)
+
+    @property
+    def names(self) -> set[str]:
+        """Columns and series that it knows, which may stand in messages."""
+        own = self.own
+        categories = {name for name, _ in own.categories}
+        return {own.time, own.target, *own.keys, *own.past, *own.future_columns, *categories, *own.series}
+
+
+class Models:
+    """The champions of some registered models, by name.
+
+    A thread looks every `poll` seconds whether an alias has moved. Then the new version is loaded
+    beside the old one, answers a sample, and takes its place at once; a request that has begun ends
+    with the version that it began with. Where that fails the old version stays, and `problems` says so.
+    """
+
+    def __init__(
+        self,
+        names: Sequence[str],
+        pool: Executor,
+        load: Load,
+        *,
+        uri: str | None = None,
+        gather: float = 0.002,
+        poll: float = 5.0,
+    ) -> None:
+        self.names, self.problems = tuple(names), dict[str, str]()
+        self.swaps = 0
+        self._pool, self._load, self._uri, self._gather, self._poll = pool, load, uri, gather, poll
+        self._ended = threading.Event()
+        self._watch = threading.Thread(target=self._run, name="registry", daemon=True)
+        found = {name: registry.find(name, uri) for name in self.names}
+        loaded = zip(found.items(), load(list(found.values()), uri) if found else (), strict=True)
+        self._served: Mapping[str, Served] = {name: self._made(name, own, made) for (name, own), made in loaded}
+
+    def start(self) -> None:
+        """Begin to watch the registry."""
+        if self.names:
+            self._watch.start()
+
+    def close(self) -> None:
+        """Watch no more; a version that is being loaded is forgotten."""
+        self._ended.set()
+
+    def all(self) -> list[Served]:
+        """What is served at present."""
+        return list(self._served.values())
+
+    def get(self, name: str) -> Served:
+        """The model of this name. Raises Refusal (404)."""
+        found = self._served.get(name)
+        if found is None:
+            raise Refusal(404, "no_model", f"no such model is served (there are: {', '.join(self.names)})", "model")
+        return found
+
+    def look(self) -> None:
+        """Ask the registry once, and serve what its aliases say."""
+        for name in self.names:
+            try:
+                found = registry.find(name, self._uri)
+                if found.version != self._served[name].version:
+                    [loaded] = self._load([found], self._uri)
+                    new = self._made(name, found, loaded)
+                    old, self._served = self._served[name], {**self._served, name: new}
+                    self.swaps += 1
+                    LOG.info("swapped", extra={"told": {"model": name, "old": old.version, "version": new.version}})
+                elif found != self._served[name].found:  # its tags were changed
+                    self._served = {**self._served, name: dataclasses.replace(self._served[name], found=found)}
+                self.problems.pop(name, None)
+            except Exception as error:  # noqa: BLE001 - whatever is wrong with the new one, the old one is served
+                if self.problems.get(name) != (told := masked(registry.first_line(error))):
+                    self.problems[name] = told
+                    LOG.warning("degraded", extra={"told": {"model": name, "reason": told}})
+
+    def _run(self) -> None:
+        while not self._ended.wait(self._poll):
+            self.look()
+
+    def _made(self, name: str, found: registry.Found, loaded: Loaded) -> Served:
+        model = loaded.model
+        answer: Callable[[Sequence[Any]], list[Any]] = (
+            functools.partial(detector_adapter.contributions, model)
+            if isinstance(model, Detector)
+            else functools.partial(forecaster_adapter.answered, model)
+        )
+        together = Together(answer, self._pool, self._gather, functools.partial(_light, model))
+        own = name, model, found, loaded.examples, time.time()
+        return Served(*own, together, Plain(model), _step(model.preprocessing))
+
+
+def _light(model: Forecaster | Detector, asked: Any) -> bool:
+    """Whether a question is answered in less than a millisecond."""
+    if isinstance(model, Detector) or (model.quantiles is not None and model.quantiles.sampled):
+        return False
+    return len(asked.placed.ids) * asked.horizon <= LIGHT * model.preprocessing.horizon
+
+
+def masked(text: str) -> str:
+    """`text` without the user and the password that the address of a store may carry."""
+    return re.sub(r"://[^\s/]*@", "://", text)
+
+
+def _step(own: Preprocessing) -> np.timedelta64:
+    first, second = time_axis.following(pd.Timestamp("2001-01-01"), 2, own.frequency)
+    return (second - first).to_timedelta64()

@@ -1,0 +1,1 @@
+"""Many runs: plan, search, tasks, worker pool, lease, outbox, winner."""

@@ -1,0 +1,23 @@
+"""Imports of the process from which this machine's worker processes are forked: all that a worker needs.
+
+Importing this module acts, and the order matters. A forked process inherits a copy of the memory but only the thread
+that forked it, so no thread may run here and JAX must not have started to compute: a lock held by a thread that is
+gone would never be released.
+"""
+
+import os
+import signal
+
+# First of all: Ctrl-C reaches every process of the terminal, but the parent alone decides when this one ends.
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+import distributed.nanny  # noqa: E402
+import distributed.worker  # noqa: E402, F401
+
+from gridcast.training import keras_backend  # noqa: E402
+
+# Keras reads its backend when it is imported, so the backend is chosen before the modules that import Keras.
+keras_backend.load(os.environ["KERAS_BACKEND"])
+
+from gridcast.sweep import tasks  # noqa: E402, F401
+from gridcast.training import fused_fit, keras_fit  # noqa: E402, F401

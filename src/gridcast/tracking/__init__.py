@@ -1,0 +1,1 @@
+"""MLflow: store, runs, ranking, registry, promotion, model flavor."""
