@@ -75,10 +75,10 @@ test: .venv/.test ## run the tests (at most six minutes on two cores)
 
 SEED ?= 1
 storm: .venv/.test ## kill, cut off and double a sweep some forty times, compare with an undisturbed one (SEED=1)
-	@$(BIN)/python tests/storm.py $(SEED)
+	@$(BIN)/python tests/support/storm.py $(SEED)
 
 hosts: .venv/.test ## sweeps over hosts of their own (network namespaces, needs root), MLflow on SQLite and PostgreSQL
-	@$(BIN)/python -m pytest tests/test_hosts.py -m "slow or not slow"
+	@$(BIN)/python -m pytest tests/sweep/test_hosts.py -m "slow or not slow"
 
 proofs: .venv/.test ## the tests that are too slow for every day: more networks, engines and databases
 	@$(BIN)/python -m pytest -m slow

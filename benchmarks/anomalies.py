@@ -57,13 +57,13 @@ import measure
 import numpy as np
 import pandas as pd
 import sets
-import sweep
 import yaml
 from peers import windows
 from sklearn.metrics import roc_auc_score
 
+import sweep
 from gridcast import config
-from gridcast.config import grid
+from gridcast.config import grid, threshold_rules
 from gridcast.data import simulation
 from gridcast.evaluation import detection_metrics, detections, thresholds
 from gridcast.models.baselines.detectors import DETECTORS
@@ -95,7 +95,7 @@ for 2.
 """
 CHOSEN = "chosen"
 FIXED = ("mean-std", "lognormal", "quantile")
-RULES = (*FIXED, thresholds.RUNNING)
+RULES = (*FIXED, threshold_rules.RUNNING)
 """Of thresholds; the first is that of the experiments, and its measures have no name of their own."""
 PLANTS = range(100, 105)
 """Seeds of made-up plants."""
@@ -317,7 +317,7 @@ def _network(task: Task, planned: Plan, kind: str) -> Iterator[Result]:
     own = [(run.configuration.detector, run.configuration.scaling) for run in planned.runs.values()]
     runs = [run for run, is_ in zip(planned.runs.values(), own, strict=True) if is_ == NETWORKS[kind]]
     started = time.perf_counter()
-    outcomes = fused_fit.train(planned.material, runs, [None] * len(runs), len(runs))
+    outcomes = fused_fit.train(planned.dataset, runs, [None] * len(runs), len(runs))
     for run, outcome in zip(runs, outcomes, strict=True):
         assert not isinstance(outcome, Exception), outcome
         scores = _scores(planned, loading.restore(outcome.files))
@@ -327,7 +327,7 @@ def _network(task: Task, planned: Plan, kind: str) -> Iterator[Result]:
 
 def _ensemble(task: Task, planned: Plan, name: str) -> Iterator[Result]:
     """What `selection.ensemble` does with as many runs."""
-    from gridcast.training import fused_fit, keras_fit
+    from gridcast.training import calibration, fused_fit
 
     started, trained, (members, combine) = time.perf_counter(), [], ENSEMBLES[name]
     for network, count in members.items():
@@ -335,11 +335,11 @@ def _ensemble(task: Task, planned: Plan, name: str) -> Iterator[Result]:
         content = task.content | {"grid": {"detector": [kind], "scaling": [scaling]}}
         content["training"] = content["training"] | {"seeds": list(range(count * len(SEEDS)))}
         runs = list(dataclasses.replace(task, content=content).plan().runs.values())
-        outcomes = fused_fit.train(planned.material, runs, [None] * len(runs), len(runs))
+        outcomes = fused_fit.train(planned.dataset, runs, [None] * len(runs), len(runs))
         trained.append([outcomes[seed * count :][:count] for seed in SEEDS])
     for seed in SEEDS:
         files = [one.files for of in trained for one in of[seed]]
-        whole = keras_fit.combined(planned.material, ensemble.packed(files, None, combine))
+        whole = calibration.combined(planned.dataset, ensemble.packed(files, None, combine))
         own = loading.restore(whole.files)
         scores = _scores(planned, own)
         seconds = (time.perf_counter() - started) / len(SEEDS)
@@ -350,8 +350,8 @@ def _ensemble(task: Task, planned: Plan, name: str) -> Iterator[Result]:
 
 def _baseline(task: Task, planned: Plan, name: str) -> Iterator[Result]:
     """The baseline on all that lies before the test."""
-    material = planned.material
-    values, spans, lookback = material.channels[0], material.spans, material.preprocessing.lookback
+    dataset = planned.dataset
+    values, spans, lookback = dataset.channels[0], dataset.spans, dataset.preprocessing.lookback
     for seed in SEEDS:
         started = time.perf_counter()
 
@@ -371,13 +371,13 @@ def _by(planned: Plan, own: Detector, rule: str) -> Detector:
 
 def _scores(planned: Plan, own: Detector) -> Scores:
     """Of a detector."""
-    values = channels(own.preprocessing, planned.material.target.T)
+    values = channels(own.preprocessing, planned.dataset.target.T)
     return _before_and_in_test(own.contributions, values, planned)
 
 
 def _before_and_in_test(contribute: detections.Contribute, values: np.ndarray, planned: Plan) -> Scores:
     """Scores of all steps before the test, and of those in it."""
-    spans, lookback = planned.material.spans, planned.material.preprocessing.lookback
+    spans, lookback = planned.dataset.spans, planned.dataset.preprocessing.lookback
     parts = (spans.start, spans.validation), spans["test"]
     before, test = (events.score(detections.over(contribute, values, part, lookback)) for part in parts)
     return dict.fromkeys(RULES, (before, test))
@@ -401,7 +401,7 @@ def _result(
     if task.set == "met-mast":
         found = _on_mast(panel.times[start:end], score, _limits(before, score, chosen.threshold, chosen.level))
     else:
-        labels, per_day, found = panel.labels[start:end], planned.material.per_day, {}
+        labels, per_day, found = panel.labels[start:end], planned.dataset.per_day, {}
         for rule in reversed(scores):
             own = detection_metrics.measures(scores[rule][1], limits[rule], labels, per_day, chosen.least, chosen.gap)
             found |= own if rule == RULES[0] else {f"event_f1 {rule}": own["event_f1"]}
@@ -417,7 +417,7 @@ def _result(
 def _limits(before: np.ndarray, score: np.ndarray, rule: str, level: float | None = None) -> np.ndarray:
     """The threshold of each step of the test, as a detector with this rule has it."""
     first, seen = thresholds.taken(before, rule, level)
-    return running_threshold.limits(score, first, thresholds.checked(rule, level), seen)
+    return running_threshold.limits(score, first, threshold_rules.checked_level(rule, level), seen)
 
 
 def _on_mast(times: pd.DatetimeIndex, score: np.ndarray, threshold: np.ndarray) -> dict[str, float]:

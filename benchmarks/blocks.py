@@ -32,6 +32,7 @@ from typing import Any
 import environments
 import measure
 from peers import windows
+
 from sweep import COLD, ENVIRONMENT, GRIDS, HERE, PEERS, Measurement, gridcast, machine, measured, title
 
 SHARED = {"layer": ["GRU", "LSTM"], "units": [32, 64, 128]}
@@ -166,9 +167,9 @@ def _recorded(project: Path) -> list[dict[str, Any]]:
     """
     code = (
         "import json, sys, mlflow\n"
-        "from gridcast import tracking\n"
-        "store = tracking.open_store('retail-daily', 'sqlite:///' + sys.argv[1])\n"
-        "runs = tracking.search(store, \"tags.`gridcast.kind` = 'run' and attributes.status = 'FINISHED'\")\n"
+        "from gridcast.tracking import mlflow_runs, store\n"
+        "store = store.open_store('retail-daily', 'sqlite:///' + sys.argv[1])\n"
+        "runs = mlflow_runs.search(store, \"tags.`gridcast.kind` = 'run' and attributes.status = 'FINISHED'\")\n"
         "print(json.dumps([json.loads(r.data.tags['gridcast.configuration']) | dict(r.data.metrics) for r in runs]))\n"
     )
     command = [sys.executable, "-c", code, str(project / "mlflow.db")]

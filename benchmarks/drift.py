@@ -30,12 +30,14 @@ from peers import windows
 
 from gridcast import config
 from gridcast.data.prediction_files import read
-from gridcast.monitoring import champion as champion_module
+from gridcast.monitoring import findings
+from gridcast.monitoring.champion import find, model_of
 from gridcast.runtime import time_axis
-from gridcast.sweep import plan, runner
+from gridcast.sweep import events, plan, runner
 from gridcast.sweep.plan import Plan
 from gridcast.sweep.worker_pool import Place
-from gridcast.tracking import promotion, registry, runs
+from gridcast.tracking import mlflow_runs, promotion, registry
+from gridcast.tracking.store import open_store
 
 HERE = Path(__file__).parent.absolute()
 EXPERIMENT = HERE.parent / "experiments" / "retail_daily.yaml"
@@ -88,7 +90,7 @@ DRIFTS: dict[str, Callable[[Table], Table]] = {
 }
 
 
-def champion(folder: Path, cache: Path) -> champion_module.Model:
+def champion(folder: Path, cache: Path) -> findings.WatchedModel:
     """One network of the experiment's own settings, trained, recorded and promoted in a store in `folder`."""
     content = yaml.safe_load(EXPERIMENT.read_text())
     content["grid"] = {"layer": ["GRU"]}
@@ -97,11 +99,11 @@ def champion(folder: Path, cache: Path) -> champion_module.Model:
     text = yaml.safe_dump(content, sort_keys=False)
     planned = plan.make(config.parse(text), text, "jax", windows.DATA)
     with contextlib.chdir(folder):
-        store = runs.open_store("retail-daily", f"sqlite:///{folder}/mlflow.db")
-        result = runner.run(planned, store, Place(1, "jax", cache), runner.Events())
+        store = open_store("retail-daily", f"sqlite:///{folder}/mlflow.db")
+        result = runner.run(planned, store, Place(1, "jax", cache), events.Events())
         promotion.promote(planned.experiment, store, result.winner, result.tested, lambda _: {"mase": np.inf})
-        about = json.loads(runs.artifact(store, result.parent, "sweep.json"))
-        return champion_module.model_of(registry.load("retail-daily", store.uri), store, result.parent, about, planned)
+        about = json.loads(mlflow_runs.artifact(store, result.parent, "sweep.json"))
+        return model_of(registry.load("retail-daily", store.uri), store, result.parent, about, planned)
 
 
 def rows(planned: Plan, steps: np.ndarray, times: pd.DatetimeIndex) -> Table:
@@ -121,7 +123,7 @@ def rows(planned: Plan, steps: np.ndarray, times: pd.DatetimeIndex) -> Table:
 def fresh(planned: Plan, seed: int, count: int) -> Table:
     """`count` new trading days made of blocks of known ones."""
     random, known = np.random.default_rng(seed), planned.panel.times
-    times = time_axis.following(known[-1], count, "D", planned.material.preprocessing.weekdays)
+    times = time_axis.following(known[-1], count, "D", planned.dataset.preprocessing.weekdays)
     steps: list[int] = []
     while len(steps) < count:
         alike = np.flatnonzero(known[:-BLOCK].day_of_week == times[len(steps)].day_of_week)
@@ -130,11 +132,11 @@ def fresh(planned: Plan, seed: int, count: int) -> Table:
     return rows(planned, np.array(steps[:count]), times)
 
 
-def asked(model: champion_module.Model, table: Table, folder: Path) -> dict[str, Any]:
+def asked(model: findings.WatchedModel, table: Table, folder: Path) -> dict[str, Any]:
     """What the monitor says of `table`, written and read as a file."""
     path = folder / "actuals.csv"
     table.to_csv(path, index=False)
-    found = champion_module.find(model, read(path, model.preprocessing), champion_module.Limits())
+    found = find(model, read(path, model.preprocessing), findings.Limits())
     drifted = found.drift[found.drift["drifted"]]
     return {
         "alarm": bool(found.alarms),

@@ -39,9 +39,10 @@ import numpy as np
 import pandas as pd
 import scores
 import sets
-import sweep
 import yaml
 from peers import panel
+
+import sweep
 
 HERE = Path(__file__).parent.absolute()
 EXPERIMENTS, RESULTS = HERE / "grids" / "forecasting", HERE / "results"

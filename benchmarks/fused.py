@@ -26,12 +26,12 @@ HERE = Path(__file__).parent
 RETAIL = HERE.parent / "experiments" / "retail_daily.yaml"
 
 
-def stock(material, run: Run, epochs: int) -> float:
+def stock(dataset, run: Run, epochs: int) -> float:
     """Seconds of an epoch of `run` on stock Keras."""
     from gridcast.training import keras_fit  # noqa: PLC0415 - Keras, once its backend is started
 
-    network = keras_fit.compiled(material, run)
-    training, validation = keras_fit.batches(material, run)
+    network = keras_fit.compiled(dataset, run)
+    training, validation = keras_fit.batches(dataset, run)
     found = []
     for _ in range(epochs):
         started = time.perf_counter()
@@ -40,11 +40,11 @@ def stock(material, run: Run, epochs: int) -> float:
     return min(found[1:])
 
 
-def fused(material, run: Run, width: int, epochs: int) -> float:
+def fused(dataset, run: Run, width: int, epochs: int) -> float:
     """Seconds of an epoch of `run`, its share when `width` of its kind train abreast."""
     from gridcast.training.fused_fit import Lane, Program
 
-    program = Program(material, run, width)
+    program = Program(dataset, run, width)
     active = {slot: Lane(program, run, None, epochs) for slot in range(width)}
     for slot, lane in active.items():
         program.put(slot, lane.begin())
@@ -56,14 +56,14 @@ def fused(material, run: Run, width: int, epochs: int) -> float:
     return min(found[1:])
 
 
-def operations(shape: Configuration, material) -> float:
+def operations(shape: Configuration, dataset) -> float:
     """Floating-point operations of an epoch in the recurrent layer and the attention: two for each weight and use.
 
     A training step reads forward once and backward twice as much; validation reads forward alone.
     """
-    training, validation = (len(material.origins(span, shape.lookback)) for span in ("train", "validation"))
+    training, validation = (len(dataset.origins(span, shape.lookback)) for span in ("train", "validation"))
     gates = {"GRU": 3, "LSTM": 4}[shape.layer]
-    weights = gates * shape.units * (shape.units + material.channels.shape[-1])
+    weights = gates * shape.units * (shape.units + dataset.channels.shape[-1])
     weights += shape.units**2 if shape.attention else 0
     return 2.0 * weights * shape.lookback * (3 * training + validation)
 
@@ -111,12 +111,12 @@ def main() -> None:
             continue
         keras_backend.forget()
         row = {"shape": name, "units": shape.units}
-        row |= {} if options.no_stock else {"stock": stock(planned.material, run, options.epochs)}
-        row |= {f"{width} abreast": fused(planned.material, run, width, options.epochs) for width in options.widths}
+        row |= {} if options.no_stock else {"stock": stock(planned.dataset, run, options.epochs)}
+        row |= {f"{width} abreast": fused(planned.dataset, run, width, options.epochs) for width in options.widths}
         width = lanes(run.configuration, 9, gpu=bool(worker_process.gpus()))
         if f"{width} abreast" in row:
             chosen = row[f"{width} abreast"]
-            row |= {"GFLOP/s": operations(shape, planned.material) / chosen / 1e9}
+            row |= {"GFLOP/s": operations(shape, planned.dataset) / chosen / 1e9}
             row |= {} if options.no_stock else {"stock / chosen": row["stock"] / chosen}
         rows.append(row)
         told = "  ".join(f"{name} {value:.3f}" for name, value in row.items() if isinstance(value, float))

@@ -22,8 +22,8 @@ import pandas as pd
 import psutil
 
 from gridcast import config
-from gridcast.sweep import plan, runner, worker_pool, worker_process
-from gridcast.tracking import runs as runs_module
+from gridcast.sweep import events, plan, runner, worker_pool, worker_process
+from gridcast.tracking import store
 
 EXPERIMENT = """
 version: 1
@@ -39,7 +39,7 @@ training: {{epochs: 3, patience: 3}}
 """
 
 
-class Scale(runner.Events):
+class Scale(events.Events):
     """Weighs the processes whenever a run ends."""
 
     def __init__(self) -> None:
@@ -71,7 +71,7 @@ def main() -> None:
         planned = plan.make(config.parse(EXPERIMENT.format(rates=rates)), "", "jax")
         scale, begun = Scale(), time.perf_counter()
         place = worker_pool.Place(2, "jax", Path(".gridcast"))
-        runner.run(planned, runs_module.open_store("memory"), place, scale)
+        runner.run(planned, store.open_store("memory"), place, scale)
         seconds = time.perf_counter() - begun
         os.chdir("/")
     print(f"{len(planned.runs)} runs in {seconds:.0f} s; each worker starts afresh after {worker_pool.RECYCLED} tasks")

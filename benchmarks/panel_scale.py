@@ -102,15 +102,15 @@ def way(path: str, cache: Path, load: Callable[..., sources.Table], meter: Meter
     plan.sources.load = loaded
     planned = plan.make(config.parse(EXPERIMENT.format(source=path)), "", "jax")
     meter.done("panel")
-    # A worker is sent the material alone.
-    material, run = planned.material, planned.own[1]
+    # A worker is sent the dataset alone.
+    dataset, run = planned.dataset, planned.own[1]
     del planned
-    windows = len(material.origins("train", run.configuration.lookback))
+    windows = len(dataset.origins("train", run.configuration.lookback))
     meter.done("windows")
     for stage in ("compile", "epoch"):
-        fused_fit.train(replace(material, epochs=1), [run], [None], 1)
+        fused_fit.train(replace(dataset, epochs=1), [run], [None], 1)
         meter.done(stage)
-    return material.channels.nbytes, windows
+    return dataset.channels.nbytes, windows
 
 
 def child(path: str, warm: str, cache: Path) -> None:

@@ -26,8 +26,9 @@ from typing import Any
 import environments
 import measure
 import numpy as np
-import sweep
 from peers import windows
+
+import sweep
 
 HERE = Path(__file__).parent.absolute()
 EXPERIMENT, LOOP = HERE / "grids" / "per_product.yaml", HERE / "peers" / "per_product_loop.py"

@@ -22,10 +22,11 @@ import numpy as np
 import pandas as pd
 
 from gridcast.config import Configuration
-from gridcast.evaluation import forecasts
+from gridcast.evaluation import forecast_results
 from gridcast.models.baselines import BASELINES
 from gridcast.reporting import record, report
-from gridcast.tracking import runs
+from gridcast.tracking import mlflow_runs
+from gridcast.tracking.store import Store, open_store
 
 EPOCHS, ORIGINS, LIMIT = 50, 60, 60.0
 GRID = {
@@ -38,7 +39,7 @@ GRID = {
 }
 
 
-def fill(store: runs.Store, count: int) -> None:
+def fill(store: Store, count: int) -> None:
     generator = np.random.default_rng(0)
     points = list(itertools.islice(itertools.cycle(itertools.product(*GRID.values())), count))
     keys = [f"key-{number}" for number in range(count)]
@@ -61,7 +62,7 @@ def fill(store: runs.Store, count: int) -> None:
         "selection": {"metric": "best_val_loss", "promote_to": None},
     }
     texts = {"sweep.json": json.dumps(about), "experiment.yaml": "name: scale\n"}
-    parent = runs.open_sweep(store, "scale", "scale", {}, texts)
+    parent = mlflow_runs.open_sweep(store, "scale", "scale", {}, texts)
     best = (np.inf, "")
     for number, point in enumerate(points):
         settings = dict(zip(GRID, point, strict=True))
@@ -72,13 +73,13 @@ def fill(store: runs.Store, count: int) -> None:
         curves = {name: list(enumerate(map(float, curve), start=1)) for name in ("loss", "val_loss", "mae", "val_mae")}
         origins = np.abs(generator.normal(loss, 0.01, ORIGINS))
         best = min(best, (float(curve[-1]), keys[number]))
-        run = runs.Entry(
+        run = mlflow_runs.Entry(
             name=f"run {number}",
             kind="run",
             key=keys[number],
             tags={
-                runs.SEED: str(number // int(np.prod([len(values) for values in GRID.values()]))),
-                runs.CONFIGURATION: json.dumps(configuration, sort_keys=True),
+                mlflow_runs.SEED: str(number // int(np.prod([len(values) for values in GRID.values()]))),
+                mlflow_runs.CONFIGURATION: json.dumps(configuration, sort_keys=True),
             },
             params=configuration,
             metrics={
@@ -89,17 +90,17 @@ def fill(store: runs.Store, count: int) -> None:
                 "fit_seconds": 1 + settings["units"] / 16,
                 "parameters": settings["units"] ** 2,
             },
-            curves={**curves, runs.BY_ORIGIN: list(enumerate(map(float, origins)))},
+            curves={**curves, mlflow_runs.BY_ORIGIN: list(enumerate(map(float, origins)))},
         )
-        runs.record(store, parent, run)
+        mlflow_runs.record(store, parent, run)
     for name, key, kind in [("winner", best[1], "test"), *((n, k, "baseline") for n, k in baseline_keys.items())]:
         table = test_table(generator, 1.0 if kind == "test" else 1.3)
-        content = {forecasts.FORECASTS: forecasts.to_bytes(table)}
-        metrics = forecasts.measures(table)
+        content = {forecast_results.FORECASTS: forecast_results.to_bytes(table)}
+        metrics = forecast_results.measures(table)
         run_name = f"run {best[1].removeprefix('key-')}" if kind == "test" else name
-        entry = runs.Entry(name=run_name, kind=kind, key=key, metrics=metrics, artifacts=content)
-        runs.record(store, parent, entry)
-    runs.set_status(store, parent, "FINISHED")
+        entry = mlflow_runs.Entry(name=run_name, kind=kind, key=key, metrics=metrics, artifacts=content)
+        mlflow_runs.record(store, parent, entry)
+    mlflow_runs.set_status(store, parent, "FINISHED")
 
 
 def test_table(generator: np.random.Generator, spread: float) -> pd.DataFrame:
@@ -121,7 +122,7 @@ def main() -> None:
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 2000
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
-        store = runs.open_store("scale")
+        store = open_store("scale")
         started = time.perf_counter()
         fill(store, count)
         filled = time.perf_counter() - started

@@ -39,10 +39,10 @@ from typing import Any
 import environments
 import load
 import measure
-import sweep
 from mlflow import MlflowClient
 from peers import windows
 
+import sweep
 from gridcast import config
 from gridcast.sweep import plan
 

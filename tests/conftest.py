@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from empty_stores import Stores
 from gridcast.sweep import worker_process
-from gridcast.tracking import runs
-from stores import Stores
+from gridcast.tracking import store
 
 # Both test processes train: one thread each, as in the workers of a sweep.
 os.environ |= worker_process.ENVIRONMENT | {"KERAS_BACKEND": "jax"}
@@ -32,14 +32,14 @@ def _programs_of_all_projects(programs: Path) -> None:
 @pytest.fixture(scope="session")
 def stores(programs: Path) -> Stores:
     """Empty MLflow stores for who starts other processes."""
-    return Stores(programs / "store", runs._make_tables)
+    return Stores(programs / "store", store.make_tables)
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _tables_made_once(stores: Stores) -> Iterator[None]:
     """Stores that this process makes begin as a copy of the one that MLflow made; others MLflow makes itself."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(runs, "_make_tables", stores.tables)
+        patch.setattr(store, "make_tables", stores.tables)
         yield
 
 
@@ -78,7 +78,10 @@ def _elsewhere(tmp_path_factory: pytest.TempPathFactory) -> None:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest files first, so that none of the test processes ends with one of them alone."""
-    names = "storm end_to_end faults hosts app local fused registry ensemble checkpoint probabilistic search anomaly"
-    names += " fit objective execution anomalies report chapters doctor estimate"
+    names = (
+        "storm end_to_end faults hosts app local_and_auto fused_fit registry ensemble checkpoint probabilistic_sweep"
+    )
+    names += " search anomaly_sweep keras_fit objectives worker_pool anomalies report forecast_chapters doctor"
+    names += " time_estimate"
     longest = [f"test_{name}.py" for name in names.split()]
     items.sort(key=lambda item: longest.index(item.path.name) if item.path.name in longest else len(longest))

@@ -15,8 +15,8 @@ import pytest
 import yaml
 from compose_spec import PyCompose
 
-import servers
-from samples import SMALL, sales, write_experiment
+import tracking_servers
+from small_experiments import SMALL, sales, write_experiment
 
 ROOT = Path(__file__).parent.parent
 BIN = Path(sys.executable).parent
@@ -210,7 +210,7 @@ class Container:
     """What a service of compose.yaml starts, as a process of this machine at another port."""
 
     def __init__(self, service, folder, *, port=0, moved=()):
-        self.port, self.inside = servers.free_port(), port
+        self.port, self.inside = tracking_servers.free_port(), port
         self.moved = [
             *moved,
             (f"--port={port}", f"--port={self.port}"),
@@ -242,7 +242,9 @@ class Container:
         options = {"cwd": self.folder, "env": self.environment, "stdout": self.log, "stderr": self.log}
         self.process = subprocess.Popen(command, start_new_session=True, **options)
         try:
-            servers.wait(lambda: self.healthy() or self.process.poll() is not None, 120, f"{command}: not healthy")
+            tracking_servers.wait(
+                lambda: self.healthy() or self.process.poll() is not None, 120, f"{command}: not healthy"
+            )
             assert self.process.poll() is None
         except BaseException as error:
             self.__exit__()
@@ -250,16 +252,16 @@ class Container:
         return self
 
     def __exit__(self, *_):
-        servers.end(self.process)
+        tracking_servers.end(self.process)
         self.log.close()
 
 
 @pytest.fixture
 def database():
     try:
-        with servers.postgres() as uri:
+        with tracking_servers.postgres() as uri:
             yield uri
-    except servers.Unavailable as reason:
+    except tracking_servers.Unavailable as reason:
         pytest.skip(str(reason))
 
 

@@ -21,11 +21,10 @@ import pytest
 
 from gridcast import config
 from gridcast.runtime.forecaster import inputs
-from gridcast.sweep import plan, runner
+from gridcast.sweep import events, plan, runner
 from gridcast.sweep.worker_pool import Place
-from gridcast.tracking import model_flavor
-from gridcast.tracking import runs as runs_module
-from samples import sales, write_experiment
+from gridcast.tracking import model_flavor, store
+from small_experiments import sales, write_experiment
 
 pytestmark = pytest.mark.xdist_group("end to end")
 
@@ -124,7 +123,7 @@ def repaired(folder, repeated, planned, programs, jax_backend):
     lost = repeated.of("run")[0]
     client_of(uri).delete_run(lost.info.run_id)
     with contextlib.chdir(folder):
-        result = runner.run(planned, runs_module.open_store("small", uri), Place(1, "jax", programs), runner.Events())
+        result = runner.run(planned, store.open_store("small", uri), Place(1, "jax", programs), events.Events())
     return lost, result, Ended(0, "", "", stored(uri, "small"))
 
 
@@ -209,8 +208,8 @@ def test_winner_and_baselines_and_nobody_else_meet_the_test_span(finished, plann
         name: planned.baseline_keys[name] for name in ("own settings", *planned.baselines)
     }
     last = next(run for run in baselines if run.data.tags["mlflow.runName"] == "last value")
-    index = planned.material.origins("test", 7)
-    actual, known = planned.material.actual(index), planned.panel.target[index[:, 0], index[:, 1] - 1]
+    index = planned.dataset.origins("test", 7)
+    actual, known = planned.dataset.actual(index), planned.panel.target[index[:, 0], index[:, 1] - 1]
     assert last.data.metrics["test_mae"] == pytest.approx(np.abs(actual - known[:, None]).mean())
     assert f"{last.data.metrics['test_mase']:.4g}" in finished.out
     assert not any(name.startswith("test_") for run in finished.of("run") for name in run.data.metrics)
@@ -227,7 +226,7 @@ def test_the_winner_is_explained_on_the_validation_span(folder, finished, planne
     (tested,) = finished.of("test")
     client = client_of(f"sqlite:///{folder}/mlflow.db")
     told = json.loads(Path(client.download_artifacts(tested.info.run_id, "importance.json")).read_text())
-    assert told["windows"] == len(planned.material.origins("validation", 7))
+    assert told["windows"] == len(planned.dataset.origins("validation", 7))
     named = {(part["kind"], part["name"]) for part in told["permuted"]}
     assert named == {("target", "quantity"), ("covariate", "price"), *(("lag", f"lag {k}") for k in range(1, 8))}
     assert [part["lag"] for part in told["attention"]] == [1, 2, 3, 4, 5, 6, 7]
@@ -281,9 +280,9 @@ print(json.dumps([keras.backend.backend(), scaled, table.assign(date=table["date
 @pytest.fixture(scope="module")
 def doors(folder, finished, planned):
     """What both doors of the winner's artifact give in fresh processes without gridcast, by backend."""
-    own, material = planned.material.preprocessing, planned.material
+    own, dataset = planned.dataset.preprocessing, planned.dataset
     index = np.stack([np.arange(2), np.full(2, DAYS)], axis=1)
-    np.savez(folder / "windows.npz", **inputs(own, material.channels, index, material.codes))
+    np.savez(folder / "windows.npz", **inputs(own, dataset.channels, index, dataset.codes))
     found = {}
     for backend in ("jax", "tensorflow"):
         variables = environment(KERAS_BACKEND=backend, MLFLOW_TRACKING_URI=f"sqlite:///{folder}/mlflow.db")
@@ -304,7 +303,7 @@ def test_both_doors_give_the_same_on_both_backends_where_gridcast_is_not_install
 
 def test_both_doors_lead_to_the_same_forecast(doors, planned):
     scaled, table = doors["jax"]
-    expected = planned.material.preprocessing.target_scaler.inverse(scaled)
+    expected = planned.dataset.preprocessing.target_scaler.inverse(scaled)
     np.testing.assert_allclose(table["forecast"].to_numpy().reshape(2, 3)[:, :2], expected, rtol=1e-5)
     assert table["product"].tolist() == ["apple"] * 3 + ["pear"] * 3
     assert table["date"].tolist() == ["2023-07-21", "2023-07-22", "2023-07-23"] * 2

@@ -13,10 +13,11 @@ import pytest
 
 from gridcast.config import read
 from gridcast.sweep import plan, runner
-from gridcast.sweep.runner import Events
+from gridcast.sweep.events import Events
 from gridcast.sweep.worker_pool import Place
-from gridcast.tracking import promotion, runs
-from samples import SMALL, sales, write_experiment
+from gridcast.tracking import promotion
+from gridcast.tracking.store import open_store
+from small_experiments import SMALL, sales, write_experiment
 
 TOUR = Path(__file__).parent.parent / "notebooks" / "tour.py"
 
@@ -56,7 +57,7 @@ def swept(tmp_path_factory, programs, jax_backend):
     uri = f"sqlite:///{folder}/mlflow.db"
     planned = plan.make(read(path), path.read_text(), "jax")
     with contextlib.chdir(folder):
-        store = runs.open_store("small", uri)
+        store = open_store("small", uri)
         result = runner.run(planned, store, Place(1, "jax", programs), Events())
     promotion.promote(planned.experiment, store, result.winner, result.tested, lambda _: {"mase": np.inf})
     names = {"GRIDCAST_MODEL": "shop", "GRIDCAST_HISTORY": str(folder / "sales.csv"), "MLFLOW_TRACKING_URI": uri}

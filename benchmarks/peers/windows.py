@@ -27,13 +27,13 @@ def write(path: Path, folder: Path) -> int:
     experiment = config.read(path)
     planned = plan.make(experiment, path.read_text(encoding="utf-8"), "jax", DATA)
     axes, fixed = _grid(experiment)
-    material, lookback = planned.material, experiment.window.lookback
+    dataset, lookback = planned.dataset, experiment.window.lookback
     arrays = {}
     for span in ("train", "validation"):
-        index = material.origins(span, lookback)
-        read = inputs(material.of(experiment.configuration()), material.channels, index, material.codes)
+        index = dataset.origins(span, lookback)
+        read = inputs(dataset.of(experiment.configuration()), dataset.channels, index, dataset.codes)
         arrays |= {f"{span}_{name}": array for name, array in read.items()}
-        arrays[f"{span}_target"] = material.scaled(index)
+        arrays[f"{span}_target"] = dataset.scaled(index)
     np.savez(folder / "windows.npz", **arrays)
     channels, ahead = arrays["train_history"].shape[2], arrays["train_ahead"].shape[2]
     about = {
@@ -45,9 +45,9 @@ def write(path: Path, folder: Path) -> int:
             "channels": channels,
             "horizon": experiment.window.horizon,
             "ahead": ahead,
-            "series": len(material.preprocessing.series),
+            "series": len(dataset.preprocessing.series),
         },
-        "series": list(material.preprocessing.series),
+        "series": list(dataset.preprocessing.series),
         "epochs": experiment.training.epochs,
         "patience": experiment.training.patience,
     }

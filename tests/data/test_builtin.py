@@ -13,9 +13,9 @@ import pytest
 import yaml
 
 from gridcast import config
-from gridcast.data import builtin, panel, sources
+from gridcast.data import build_panel, builtin, sources
 from gridcast.runtime.errors import GridcastError
-from samples import experiment, watching
+from small_experiments import experiment, watching
 
 COLUMNS = ["Invoice", "StockCode", "Quantity", "InvoiceDate", "Price", "Customer ID"]
 LINES = [
@@ -148,6 +148,6 @@ def test_columns_that_an_experiment_does_not_use_do_not_change_its_fingerprint(t
     def of(*without):
         kept(*without)
         table = sources.load(used.data, tmp_path)
-        return panel._placed(table, used).fingerprint
+        return build_panel._placed(table, used).fingerprint
 
     assert of() == of("group", "subgroup")

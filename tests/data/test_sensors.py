@@ -10,7 +10,7 @@ import yaml
 from gridcast import config
 from gridcast.runtime.errors import DataError
 from gridcast.sweep import plan
-from samples import readings, watched, watching
+from small_experiments import readings, watched, watching
 
 FRAME = readings()
 
@@ -40,23 +40,23 @@ def test_every_column_of_numbers_but_labels_is_a_sensor_in_the_order_of_the_file
 
 
 def test_windows_hold_all_sensors_in_units_of_their_training_spread(built):
-    material = built(FRAME).material
+    dataset = built(FRAME).dataset
     values = FRAME[["flow", "heat"]].to_numpy()
     scaled = (values - values[:288].mean(axis=0)) / values[:288].std(axis=0)
-    np.testing.assert_allclose(material.channels[0], scaled, rtol=1e-4, atol=1e-5)
-    assert material.per_day == 1440
+    np.testing.assert_allclose(dataset.channels[0], scaled, rtol=1e-4, atol=1e-5)
+    assert dataset.per_day == 1440
 
 
 def test_no_window_has_a_missing_step_or_reaches_from_validation_into_training(built):
     frame = FRAME.drop(index=range(50, 53))
     frame.loc[100, "heat"] = np.nan
-    material = built(frame, grid={"lookback": [6, 9]}).material
-    train, validation = (material.origins(span, 6)[:, 1] for span in ("train", "validation"))
+    dataset = built(frame, grid={"lookback": [6, 9]}).dataset
+    train, validation = (dataset.origins(span, 6)[:, 1] for span in ("train", "validation"))
     near = {*range(50, 59), *range(100, 107)}  # the step itself, and as the next one of a window
     assert set(train) == set(range(6, 288)) - near
     assert validation.tolist() == list(range(288 + 9, 360))
-    assert len(material.origins("validation", 9)) == len(validation)
-    np.testing.assert_array_equal(np.flatnonzero(np.isnan(material.channels[0]).any(axis=1)), [50, 51, 52, 100])
+    assert len(dataset.origins("validation", 9)) == len(validation)
+    np.testing.assert_array_equal(np.flatnonzero(np.isnan(dataset.channels[0]).any(axis=1)), [50, 51, 52, 100])
 
 
 def test_semicolons_and_decimal_commas_are_read(tmp_path):
@@ -70,9 +70,9 @@ def test_semicolons_and_decimal_commas_are_read(tmp_path):
 def test_labels_are_part_of_the_data_but_not_of_the_material(built):
     known, other = built(FRAME), built(FRAME.assign(anomaly=0))
     assert known.fingerprint != other.fingerprint
-    for name, value in vars(known.material).items():
+    for name, value in vars(known.dataset).items():
         if isinstance(value, np.ndarray):
-            np.testing.assert_array_equal(value, getattr(other.material, name))
+            np.testing.assert_array_equal(value, getattr(other.dataset, name))
     assert "steps labelled as anomalous: train 0, validation 0, test 20; the test alone looks at labels" in (
         known.panel.notes
     )

@@ -3,10 +3,10 @@
 import pandas as pd
 import pytest
 
-from gridcast.data import panel, sources
+from gridcast.data import build_panel, sources
 from gridcast.data.sources import LINE, SERIES, TARGET, TIME
 from gridcast.runtime.errors import DataError
-from samples import experiment, sales
+from small_experiments import experiment, sales
 
 
 @pytest.fixture(autouse=True)
@@ -45,7 +45,7 @@ def test_a_yearly_set_in_several_dialects_becomes_one_panel_with_a_note_for_each
         "sales_2024.csv: 732 rows, UTF-8, commas, ISO dates",
         "sales_2025.csv: 730 rows, UTF-8, commas, ISO dates",
     )
-    found = panel.build(table, experiment("sales_*.csv", data={"calendar": "regular"}))
+    found = build_panel.build(table, experiment("sales_*.csv", data={"calendar": "regular"}))
     assert found.series == ("apple", "pear")
     assert found.times.tolist() == pd.date_range("2023-01-01", "2025-12-31").tolist()
     assert found.target[:, 0].tolist() == [1.5, 2.2]
@@ -64,7 +64,7 @@ def test_of_repeated_rows_the_first_or_the_last_counts_across_files_too(folder, 
     row = table.rows[(table.rows[SERIES] == frame["product"][3]) & (table.rows[TIME] == frame["date"][3])]
     assert row[TARGET].tolist() == [value]
     assert table.place(int(row.index[0])) == ("sales_1.csv, line 5" if kept == "first" else "sales_2.csv, line 3")
-    panel.build(table, experiment("sales_*.csv"))
+    build_panel.build(table, experiment("sales_*.csv"))
     assert "repeated" not in "".join(load("sales_1.csv", repeated=kept).notes)
 
 
@@ -205,7 +205,7 @@ def catalogue(folder):
 
 def test_another_file_may_bring_the_categories_of_series(catalogue):
     table = catalogue("product;colour;kind;shop\npear;green;fruit;1\napple;red;fruit;1\nfig;violet;fruit;1\n")
-    found = panel.build(table, experiment("sales.csv", data=CATALOGUE))
+    found = build_panel.build(table, experiment("sales.csv", data=CATALOGUE))
     assert found.series == ("1/apple", "1/pear")
     assert found.vocabularies == (("fruit",), ("green", "red"))
     assert found.static.tolist() == [[1, 2], [1, 1]]

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from served import KINDS, WATCHED, Shop, build, running
+from small_service import KINDS, WATCHED, Shop, build, running
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,7 @@ from gridcast.serving.models import detector_adapter
 from gridcast.serving.payloads import schemas
 from gridcast.serving.rate_limits import Limits
 from gridcast.tracking import registry
-from served import POINT, READINGS, RUNS, WATCHED, question, running
+from small_service import POINT, READINGS, RUNS, WATCHED, question, running
 
 pytestmark = pytest.mark.xdist_group("serving")
 

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from gridcast.tracking import registry
-from served import DAYS, ENSEMBLE, FRAME, KINDS, POINT, QUANTILES, ROUTED, SAMPLED, TOKEN, WATCHED, question
+from small_service import DAYS, ENSEMBLE, FRAME, KINDS, POINT, QUANTILES, ROUTED, SAMPLED, TOKEN, WATCHED, question
 
 pytestmark = pytest.mark.xdist_group("serving")
 

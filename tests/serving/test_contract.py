@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from gridcast.serving.rate_limits import Limits
-from served import POINT, QUANTILES, TOKEN, WATCHED, running
+from small_service import POINT, QUANTILES, TOKEN, WATCHED, running
 
 pytestmark = pytest.mark.xdist_group("serving")
 

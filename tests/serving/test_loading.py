@@ -11,7 +11,7 @@ from gridcast.runtime.errors import TrackingError
 from gridcast.runtime.forecaster import Forecaster
 from gridcast.serving.models import loading
 from gridcast.tracking import registry
-from served import FRAME, KINDS, READINGS, WATCHED
+from small_service import FRAME, KINDS, READINGS, WATCHED
 
 pytestmark = pytest.mark.xdist_group("serving")
 ALL = (*KINDS, WATCHED)

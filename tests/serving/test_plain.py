@@ -10,7 +10,7 @@ import pytest
 from gridcast.serving.models import forecaster_adapter
 from gridcast.serving.payloads import fast_path, request_parsing, response_building, schemas
 from gridcast.serving.rate_limits import Limits
-from served import DAYS, ENSEMBLE, POINT, QUANTILES, ROUTED, SAMPLED, WATCHED, question
+from small_service import DAYS, ENSEMBLE, POINT, QUANTILES, ROUTED, SAMPLED, WATCHED, question
 
 pytestmark = pytest.mark.xdist_group("serving")
 OTHERS = (ENSEMBLE, QUANTILES, ROUTED, SAMPLED, WATCHED)

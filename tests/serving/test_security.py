@@ -12,8 +12,8 @@ from gridcast.runtime.errors import ConfigError
 from gridcast.serving import settings
 from gridcast.serving.rate_limits import Limits
 from gridcast.serving.settings import admin_token, shadows
-from served import POINT, TOKEN, question, running
-from servers import wait
+from small_service import POINT, TOKEN, question, running
+from tracking_servers import wait
 
 pytestmark = pytest.mark.xdist_group("serving")
 

@@ -10,9 +10,9 @@ import requests
 
 from gridcast import cli
 from gridcast.serving.settings import TOKEN
-from samples import write_experiment
-from served import POINT, question
-from servers import free_port, wait
+from small_experiments import write_experiment
+from small_service import POINT, question
+from tracking_servers import free_port, wait
 
 
 def refused(monkeypatch, capsys, *words):

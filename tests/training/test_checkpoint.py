@@ -17,7 +17,7 @@ import pytest
 from gridcast.config.grid import Run
 from gridcast.runtime.errors import GridcastError
 from gridcast.training import atomic_bundle
-from samples import SMALL, planned, sales, same
+from small_experiments import SMALL, planned, sales, same
 
 pytestmark = pytest.mark.usefixtures("jax_backend")
 
@@ -29,9 +29,9 @@ class Broken(Exception):
 @contextlib.contextmanager
 def breaking(path, epochs, batches=0):
     """What trains inside can read no more some `batches` after `epochs` epochs have been kept at `path`."""
-    from gridcast.training import keras_fit
+    from gridcast.training.batches import Batches
 
-    left, read = [batches], keras_fit.Batches.__getitem__
+    left, read = [batches], Batches.__getitem__
 
     def look(self, number):
         if kept_epochs(path) >= epochs:
@@ -41,7 +41,7 @@ def breaking(path, epochs, batches=0):
         return read(self, number)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(keras_fit.Batches, "__getitem__", look)
+        patch.setattr(Batches, "__getitem__", look)
         yield
 
 
@@ -59,8 +59,8 @@ def plan(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def material(plan):
-    return replace(plan.material, checkpoint_seconds=0.0)
+def dataset(plan):
+    return replace(plan.dataset, checkpoint_seconds=0.0)
 
 
 @pytest.fixture(scope="module")
@@ -69,10 +69,10 @@ def run(plan):
 
 
 @pytest.fixture(scope="module")
-def undisturbed(material, run):
+def undisturbed(dataset, run):
     from gridcast.training import keras_fit
 
-    return keras_fit.train(material, run)
+    return keras_fit.train(dataset, run)
 
 
 @pytest.fixture
@@ -80,20 +80,20 @@ def path(tmp_path):
     return tmp_path / "state" / "run"
 
 
-def interrupt(material, run, path, epochs, batches=0):
+def interrupt(dataset, run, path, epochs, batches=0):
     """Train until some `batches` after `epochs` epochs."""
     from gridcast.training import keras_fit
 
     with breaking(path, epochs, batches), pytest.raises(Broken):
-        keras_fit.train(material, run, path)
+        keras_fit.train(dataset, run, path)
     assert kept_epochs(path) == epochs
 
 
 @pytest.fixture(scope="module")
-def kept(material, run, tmp_path_factory):
+def kept(dataset, run, tmp_path_factory):
     """What is on the disk of a run that was interrupted after two epochs."""
     path = tmp_path_factory.mktemp("kept") / "run"
-    interrupt(material, run, path, epochs=2)
+    interrupt(dataset, run, path, epochs=2)
     return path.read_bytes()
 
 
@@ -123,31 +123,31 @@ def array(values):
     ],
     ids=lambda settings: "-".join(map(str, settings.values())),
 )
-def test_a_run_on_any_layer_and_optimizer_ends_with_the_same_bits(material, run, path, settings):
+def test_a_run_on_any_layer_and_optimizer_ends_with_the_same_bits(dataset, run, path, settings):
     from gridcast.training import keras_fit
 
     own = Run(run.configuration.model_copy(update=settings | {"dropout": 0.3}), 0)
-    interrupt(material, own, path, epochs=2, batches=3)
-    resumed = keras_fit.train(material, own, path)
+    interrupt(dataset, own, path, epochs=2, batches=3)
+    resumed = keras_fit.train(dataset, own, path)
     assert resumed.metrics["epochs_trained"] == 4
-    assert same(resumed, keras_fit.train(material, own))
+    assert same(resumed, keras_fit.train(dataset, own))
     assert not any(path.parent.iterdir())
 
 
 @pytest.mark.slow
-def test_a_run_may_be_interrupted_in_every_epoch_and_after_the_last(material, run, undisturbed, path):
+def test_a_run_may_be_interrupted_in_every_epoch_and_after_the_last(dataset, run, undisturbed, path):
     from gridcast.training import keras_fit
 
     for epochs, batches in ((1, 0), (2, 2), (3, 5), (4, 0)):
-        interrupt(material, run, path, epochs, batches)
+        interrupt(dataset, run, path, epochs, batches)
     with breaking(path, epochs=4, batches=1):  # one look at the validation span
-        assert same(keras_fit.train(material, run, path), undisturbed)
+        assert same(keras_fit.train(dataset, run, path), undisturbed)
 
 
-def test_a_run_interrupted_around_its_early_stop_trains_not_one_epoch_more(material, run, path):
+def test_a_run_interrupted_around_its_early_stop_trains_not_one_epoch_more(dataset, run, path):
     from gridcast.training import keras_fit
 
-    patient = replace(material, epochs=60, patience=2)
+    patient = replace(dataset, epochs=60, patience=2)
     wild = Run(run.configuration.model_copy(update={"learning_rate": 1.0}), 0)
     undisturbed = keras_fit.train(patient, wild)
     last = undisturbed.metrics["epochs_trained"]
@@ -162,33 +162,33 @@ def test_a_run_interrupted_around_its_early_stop_trains_not_one_epoch_more(mater
 KILLED = """
 import os, pathlib, signal, sys
 sys.path[:0] = sys.argv[1:3]
-from gridcast.training import backend
-backend.start("jax", pathlib.Path(sys.argv[3]))
+from gridcast.training import keras_backend
+keras_backend.start("jax", pathlib.Path(sys.argv[3]))
 from dataclasses import replace
-from samples import SMALL, planned, sales, same
-from test_checkpoint import breaking
-from gridcast.training import fit
+from small_experiments import SMALL, planned, sales, same
+from training.test_checkpoint import breaking
+from gridcast.training import keras_fit
 plan = planned(pathlib.Path(), sales(130), **SMALL)
 path = pathlib.Path(sys.argv[4])
-material = replace(plan.material, checkpoint_seconds=0.0)
+dataset = replace(plan.dataset, checkpoint_seconds=0.0)
 try:
     with breaking(path, epochs=3, batches=1):
-        fit.train(material, plan.own[1], path)
+        keras_fit.train(dataset, plan.own[1], path)
 except BaseException:
     os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
-def test_a_killed_process_is_followed_up_by_another(material, run, undisturbed, path, tmp_path, programs):
+def test_a_killed_process_is_followed_up_by_another(dataset, run, undisturbed, path, tmp_path, programs):
     from gridcast.training import keras_fit
 
     here = Path(__file__).parent
-    command = [sys.executable, "-c", KILLED, str(here.parent), str(here), str(programs), str(path)]
+    command = [sys.executable, "-c", KILLED, str(here.parent), str(here.parent / "support"), str(programs), str(path)]
     done = subprocess.run(command, cwd=tmp_path, env=os.environ, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGKILL, "", "")
     assert kept_epochs(path) == 3
     path.with_name(f".{path.name}.4711").touch()  # as if it was just writing
-    assert same(keras_fit.train(material, run, path), undisturbed)
+    assert same(keras_fit.train(dataset, run, path), undisturbed)
     assert not any(path.parent.iterdir())
 
 
@@ -216,12 +216,12 @@ def cut(path):
     ],
     ids=["flipped", "cut", "shape", "format"],
 )
-def test_a_damaged_state_is_told_and_the_run_starts_over(material, run, undisturbed, path, kept, damage, told, caplog):
+def test_a_damaged_state_is_told_and_the_run_starts_over(dataset, run, undisturbed, path, kept, damage, told, caplog):
     from gridcast.training import keras_fit
 
     put(path, kept)
     damage(path)
-    assert same(keras_fit.train(material, run, path), undisturbed)
+    assert same(keras_fit.train(dataset, run, path), undisturbed)
     (warning,) = caplog.records
     assert (warning.name, warning.levelno) == ("gridcast", logging.WARNING)
     assert warning.message.startswith(f"{path}: {told}")
@@ -229,63 +229,63 @@ def test_a_damaged_state_is_told_and_the_run_starts_over(material, run, undistur
     assert not any(path.parent.iterdir())
 
 
-def test_a_state_that_cannot_be_saved_is_told_once_and_training_goes_on(material, run, undisturbed, tmp_path, caplog):
+def test_a_state_that_cannot_be_saved_is_told_once_and_training_goes_on(dataset, run, undisturbed, tmp_path, caplog):
     from gridcast.training import keras_fit
 
     folder = tmp_path / "folder"
     folder.symlink_to(tmp_path / "nowhere")  # neither there nor to be made, on any file system and for any user
     path = folder / "run"
-    assert same(keras_fit.train(material, run, path), undisturbed)
+    assert same(keras_fit.train(dataset, run, path), undisturbed)
     (warning,) = caplog.records
     assert warning.message.startswith(f"{path}: the state of the run cannot be saved ([Errno ")
     assert warning.message.endswith("); training goes on")
     assert [*tmp_path.iterdir()] == [folder]
 
 
-def test_a_run_may_be_trained_in_parts(material, run, undisturbed, path):
+def test_a_run_may_be_trained_in_parts(dataset, run, undisturbed, path):
     from gridcast.training import keras_fit
     from gridcast.training.result import Paused
 
     for until in (1, 3, 3):
-        paused = keras_fit.train(replace(material, checkpoint_seconds=3600.0), run, path, until)
+        paused = keras_fit.train(replace(dataset, checkpoint_seconds=3600.0), run, path, until)
         assert isinstance(paused, Paused)
         assert paused.curves == {name: curve[:until] for name, curve in undisturbed.curves.items()}
-    assert same(keras_fit.train(material, run, path), undisturbed)
+    assert same(keras_fit.train(dataset, run, path), undisturbed)
     assert not any(path.parent.iterdir())
 
 
-def test_nothing_is_saved_before_it_is_time(material, run, path):
+def test_nothing_is_saved_before_it_is_time(dataset, run, path):
     from gridcast.training import keras_fit
 
-    rare = replace(material, checkpoint_seconds=3600.0)
+    rare = replace(dataset, checkpoint_seconds=3600.0)
     with breaking(path, epochs=0, batches=20), pytest.raises(Broken):
         keras_fit.train(rare, run, path)
     assert not path.parent.exists()
 
 
-def test_a_run_out_of_time_fails_at_once_and_goes_on_when_it_is_given_more(material, run, undisturbed, path, kept):
+def test_a_run_out_of_time_fails_at_once_and_goes_on_when_it_is_given_more(dataset, run, undisturbed, path, kept):
     from gridcast.training import keras_fit
 
     put(path, kept)
     change(path, **{"state.json": json.dumps(state(path) | {"seconds": 121.0}).encode()})
     before = path.read_bytes()
-    limited = replace(material, max_minutes=2.0)
+    limited = replace(dataset, max_minutes=2.0)
     told = r"^exceeded training\.max_minutes \(2\) in epoch 3; raise it, or make the network smaller$"
     with breaking(path, epochs=2, batches=2), pytest.raises(GridcastError, match=told):
         keras_fit.train(limited, run, path)
     assert path.read_bytes() == before
-    resumed = keras_fit.train(replace(material, max_minutes=60.0), run, path)
+    resumed = keras_fit.train(replace(dataset, max_minutes=60.0), run, path)
     assert same(resumed, undisturbed)
     assert resumed.metrics["fit_seconds"] > 121
 
 
-def test_numbers_that_are_no_longer_finite_leave_no_state(material, run, path, kept, capfd):
+def test_numbers_that_are_no_longer_finite_leave_no_state(dataset, run, path, kept, capfd):
     from gridcast.training import keras_fit
 
     put(path, kept)
     own = np.load(io.BytesIO(atomic_bundle.read(path)["variable-0.npy"]))
     change(path, **{"variable-0.npy": array(np.full_like(own, np.nan))})
     with pytest.raises(GridcastError, match=r"^the loss is no longer finite in epoch 3; a lower learning rate may"):
-        keras_fit.train(material, run, path)
+        keras_fit.train(dataset, run, path)
     assert not any(path.parent.iterdir())
     assert capfd.readouterr() == ("", "")

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from gridcast.evaluation import metrics
+from gridcast.data import series_statistics
 from gridcast.runtime import loading
-from samples import SMALL, planned, sales
+from small_experiments import SMALL, planned, sales
 
 pytestmark = pytest.mark.usefixtures("jax_backend")
 
@@ -17,17 +17,17 @@ def explained(tmp_path_factory):
     from gridcast.training import keras_fit
 
     plan = planned(tmp_path_factory.mktemp("explanation"), sales(130), **SMALL)
-    files = keras_fit.train(plan.material, plan.own[1]).files
-    return plan.material, files, explanation.explain(plan.material, files)
+    files = keras_fit.train(plan.dataset, plan.own[1]).files
+    return plan.dataset, files, explanation.explain(plan.dataset, files)
 
 
 def test_the_error_is_that_of_the_validation_span_in_naive_units(explained):
-    material, files, told = explained
-    index = material.origins("validation", 7)
-    scale = metrics.naive_scale(material.target[:, : material.spans.train])[index[:, 0], None]
-    forecast = loading.restore(files).forecast(material.channels, index, material.codes)
+    dataset, files, told = explained
+    index = dataset.origins("validation", 7)
+    scale = series_statistics.naive_scale(dataset.target[:, : dataset.spans.train])[index[:, 0], None]
+    forecast = loading.restore(files).forecast(dataset.channels, index, dataset.codes)
     assert told["windows"] == len(index)
-    assert told["error"] == pytest.approx(np.mean(np.abs(forecast - material.actual(index)) / scale), rel=1e-5)
+    assert told["error"] == pytest.approx(np.mean(np.abs(forecast - dataset.actual(index)) / scale), rel=1e-5)
 
 
 def test_columns_calendar_and_lags_are_told_by_name(explained):
@@ -41,5 +41,5 @@ def test_columns_calendar_and_lags_are_told_by_name(explained):
 def test_it_is_the_same_every_time(explained):
     from gridcast.evaluation import explanation
 
-    material, files, told = explained
-    assert explanation.explain(material, files) == told
+    dataset, files, told = explained
+    assert explanation.explain(dataset, files) == told

@@ -48,24 +48,25 @@ def detect(
     ] = None,
 ) -> None:
     """Follow a stream of sensor data: score each new stretch once, whatever is killed, and raise an alert per event."""
-    from gridcast.monitoring.stream import feeds, ingest, ledger
+    from gridcast.monitoring.stream import feeds, followed_model, ledger
+    from gridcast.monitoring.stream.follow import alert_channels, follow_feed, parse_interval
 
     def tell(line: str) -> None:
         out.print(line, markup=False)
         sys.stdout.flush()
 
-    registered, seconds = registered_name(name), ingest.seconds(every)
-    channels = ingest.channels(tell, webhook, alert or ())
+    registered, seconds = registered_name(name), parse_interval(every)
+    channels = alert_channels(tell, webhook, alert or ())
     current = champion(registered, wait)
     detector = current().detector
-    ingest.step(detector.frequency)
+    followed_model.step(detector.frequency)
     kept = ledger.Ledger(
         record or CACHE / "streams" / re.sub(r"[^\w.-]+", "-", f"{registered}.sqlite"), registered, detector.frequency
     )
     feed = feeds.feed(follow, detector.time)
     tell(f"{registered} version {current().version} follows {feed.name}; the record is {kept.path}")
     with contextlib.closing(kept), contextlib.suppress(KeyboardInterrupt):  # stopped in order: nothing is wrong
-        ingest.follow(feed, kept, current, channels, tell, seconds, once=once)
+        follow_feed(feed, kept, current, channels, tell, seconds, once=once)
 
 
 @app.command()
@@ -98,11 +99,11 @@ def recalibrate(
     """Take a champion's threshold anew from normal data, and make the result champion if every gate lets it pass."""
     import pandas as pd
 
-    from gridcast.monitoring.stream import ingest
+    from gridcast.monitoring.stream.follow import parse_interval
     from gridcast.training import keras_backend
 
-    registered, pause = registered_name(name), None if every is None else ingest.seconds(every, "--every")
-    span = None if last is None else pd.Timedelta(seconds=ingest.seconds(last, "--last"))
+    registered, pause = registered_name(name), None if every is None else parse_interval(every, "--every")
+    span = None if last is None else pd.Timedelta(seconds=parse_interval(last, "--last"))
     if drifted and span is None:
         raise ConfigError("--drifted: needs --last, the span whose scores are compared with those before, such as 7d")
     keras_backend.start("jax", CACHE)
@@ -178,13 +179,13 @@ def _recalibrated(
 
 def champion(name: str, wait: int | None) -> Callable[[], Any]:
     """What gives the detector that is champion of `name` whenever it is asked, loaded anew where it is another one."""
-    from gridcast.monitoring.stream import ingest
+    from gridcast.monitoring.stream import followed_model
     from gridcast.tracking import registry
     from gridcast.training import keras_backend
 
-    held: dict[str | None, ingest.Model] = {}
+    held: dict[str | None, followed_model.FollowedModel] = {}
 
-    def current() -> ingest.Model:
+    def current() -> followed_model.FollowedModel:
         try:
             found = registry.find(name)
         except TrackingError:
@@ -196,7 +197,7 @@ def champion(name: str, wait: int | None) -> Callable[[], Any]:
             detector = detector_of(found).forecaster
             held.clear()
             half = 0 if detector.kind == "prediction" else detector.lookback // 2  # an error ahead does not change
-            held[found.version] = ingest.Model(
+            held[found.version] = followed_model.FollowedModel(
                 name, found.version or found.uri, detector, half if wait is None else wait
             )
         return held[found.version]

@@ -15,7 +15,7 @@ from gridcast.runtime.errors import ConfigError
 if TYPE_CHECKING:
     from gridcast.sweep.plan import Plan
     from gridcast.tracking.registry import Found
-    from gridcast.tracking.runs import Store
+    from gridcast.tracking.store import Store
 
 
 def planned_of(path: Path, backend: str) -> Plan:
@@ -50,11 +50,12 @@ def place_of(backend: str, workers: int | None, memory: float | None = None, sch
 def on_its_data(found: Found, experiment: Path | None, source: str | None) -> tuple[Store, str, dict[str, Any], Plan]:
     """The store, sweep and record of a model, and the plan of its experiment on its data or those of `source`."""
     from gridcast.sweep import plan
-    from gridcast.tracking import runs
+    from gridcast.tracking import mlflow_runs
+    from gridcast.tracking.store import sweep_of
 
-    store, parent = runs.sweep_of(found.run_id)
-    about = json.loads(runs.artifact(store, parent, "sweep.json"))
-    text = runs.artifact(store, parent, "experiment.yaml").decode()
+    store, parent = sweep_of(found.run_id)
+    about = json.loads(mlflow_runs.artifact(store, parent, "sweep.json"))
+    text = mlflow_runs.artifact(store, parent, "experiment.yaml").decode()
     read = config.read(experiment) if experiment else config.parse(text, f"the sweep of {found.name or found.uri}")
     text = experiment.read_text(encoding="utf-8") if experiment else text
     if read.task == "anomaly":

@@ -72,15 +72,21 @@ def backtest(
 ) -> None:
     """Measure a model on rolling origins beside the naive baselines, by fold and by step ahead; train nothing."""
     writable(output)
-    from gridcast.evaluation import backtest as rolling
+    from gridcast.evaluation.backtest import backtest_folds, run_backtest
     from gridcast.tracking import registry
     from gridcast.training import keras_backend
 
     found = registry.find(model)
     _, _, about, planned = on_its_data(found, experiment, data)
-    chosen = rolling.folds(planned.panel.times, about["spans"], planned.experiment.window.horizon, folds, steps)
+    chosen = backtest_folds(planned.panel.times, about["spans"], planned.experiment.window.horizon, folds, steps)
     keras_backend.start("jax", CACHE)
-    table = rolling.run(registry.load(found.uri).forecaster, planned, chosen)
+    table = run_backtest(
+        registry.load(found.uri).forecaster,
+        planned.dataset,
+        planned.panel,
+        planned.experiment.window.lookback,
+        chosen,
+    )
     terminal.backtest(out, table, f"{found.name} version {found.version}" if found.name else found.uri)
     if output:
         write(table, output)

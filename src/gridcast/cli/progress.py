@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bar
 
+from gridcast.sweep.events import Events
 from gridcast.sweep.lease import Claim
-from gridcast.sweep.runner import Events
 
 
 class Progress(Events):

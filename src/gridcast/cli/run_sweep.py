@@ -16,7 +16,7 @@ from gridcast.runtime.errors import GridcastError, PromotionRefused
 if TYPE_CHECKING:
     from gridcast.sweep.plan import Plan
     from gridcast.sweep.runner import Result
-    from gridcast.tracking.runs import Store
+    from gridcast.tracking.store import Store
 
 
 def train(planned: Plan, place: Any) -> None:
@@ -24,9 +24,10 @@ def train(planned: Plan, place: Any) -> None:
     # MLflow takes seconds to load: beside what the workers import.
     from gridcast.cli.progress import Progress, duration
     from gridcast.sweep import runner
-    from gridcast.tracking import runs
+    from gridcast.tracking import mlflow_runs
+    from gridcast.tracking.store import open_store
 
-    store = runs.open_store(planned.experiment.name)
+    store = open_store(planned.experiment.name)
     started, before_sweep = time.perf_counter(), time.time() - psutil.Process().create_time()
     with Progress(out) as progress:
         result = runner.run(planned, store, place, progress)
@@ -35,13 +36,13 @@ def train(planned: Plan, place: Any) -> None:
     counts += f", {result.stopped} stopped early" if result.stopped else ""
     out.print(f"{counts}, in {duration(time.perf_counter() - started)}.")
     terminal.tests(out, result)
-    name, before = planned.experiment.name, runs.tags(store, result.parent)
-    told = before.get(runs.PROMOTION)
+    name, before = planned.experiment.name, mlflow_runs.tags(store, result.parent)
+    told = before.get(mlflow_runs.PROMOTION)
     # A start that brings nothing new leaves the registry alone: somebody may have rolled back since.
     if planned.experiment.selection.promote_to and (result.trained or result.new or not told):
         told = _promote(planned, store, result)
-    page, verdict = REPORTS / name / "report.html", before.get(runs.VERDICT)
-    if result.trained or result.new or told != before.get(runs.PROMOTION) or not verdict or not page.exists():
+    page, verdict = REPORTS / name / "report.html", before.get(mlflow_runs.VERDICT)
+    if result.trained or result.new or told != before.get(mlflow_runs.PROMOTION) or not verdict or not page.exists():
         verdict = report_of(name, store)
     if result.trained:
         spent = {**result.seconds, "report and promotion": time.perf_counter() - swept}
@@ -58,7 +59,7 @@ def train(planned: Plan, place: Any) -> None:
 
 def _promote(planned: Plan, store: Store, result: Result) -> str:
     """Let the winner stand at the gates; what came of it is kept with the sweep, for the report."""
-    from gridcast.tracking import promotion, runs
+    from gridcast.tracking import mlflow_runs, promotion
 
     try:
         made = promotion.promote(planned.experiment, store, result.winner, result.tested, champion_on(planned))
@@ -68,7 +69,7 @@ def _promote(planned: Plan, store: Store, result: Result) -> str:
     except PromotionRefused as refusal:
         out.print(str(refusal), markup=False)
         told = f"It was not promoted: {refusal}"
-    runs.set_tag(store, result.parent, runs.PROMOTION, told)
+    mlflow_runs.set_tag(store, result.parent, mlflow_runs.PROMOTION, told)
     return told
 
 
@@ -76,13 +77,13 @@ def champion_on(planned: Plan) -> Callable[[dict[str, bytes]], dict[str, float]]
     """What measures a champion, given its files, on the test span of `planned`."""
 
     def evaluate(files: dict[str, bytes]) -> dict[str, float]:
-        from gridcast.tracking import promotion
+        from gridcast.evaluation import on_test_span
         from gridcast.training import keras_backend
 
         keras_backend.start(planned.backend, CACHE)
 
         try:
-            return promotion.on_test_span(loading.restore(files), planned)
+            return on_test_span.on_test_span(loading.restore(files), planned.dataset, planned.panel)
         finally:
             keras_backend.release()
 

@@ -53,6 +53,7 @@ def monitor(
     notices = alerts.opened(alert) if alert else None
     from gridcast.data import prediction_files
     from gridcast.monitoring import champion
+    from gridcast.monitoring.findings import Limits
     from gridcast.reporting import html, monitor_page
     from gridcast.tracking import registry
     from gridcast.training import keras_backend
@@ -64,7 +65,7 @@ def monitor(
     watched = champion.model_of(registry.load(found.uri), store, parent, about, planned)
     table = prediction_files.read(actuals, watched.preprocessing)
     try:
-        findings = champion.find(watched, table, champion.Limits(**limits), served)
+        findings = champion.find(watched, table, Limits(**limits), served)
     except DataError as error:
         raise DataError(f"{actuals}: {error}") from None
     page = monitor_page.page(findings)

@@ -69,10 +69,10 @@ def report(
     experiment: Annotated[str, typer.Argument(help="the experiment: its name in MLflow, or its YAML file")],
 ) -> None:
     """Build the report again from MLflow alone, for a finished or half-finished sweep."""
-    from gridcast.tracking import runs
+    from gridcast.tracking.store import open_store
 
     name = config.read(experiment).name if experiment.endswith((".yaml", ".yml")) else experiment
-    verdict = report_of(name, runs.open_store(name, create=False))
+    verdict = report_of(name, open_store(name, create=False))
     out.print(f"Report: {REPORTS / name / 'report.html'}", markup=False)
     out.print(verdict, markup=False)
 
@@ -86,16 +86,19 @@ def promote(
     backend: Backend = "jax",
 ) -> None:
     """Make the best run champion of the registered model `selection.promote_to`, if every gate lets it pass."""
-    from gridcast.sweep import winner as winners
-    from gridcast.tracking import promotion, runs
+    from gridcast.sweep.winner import find_winner
+    from gridcast.tracking import mlflow_runs, promotion
+    from gridcast.tracking.store import open_store
 
     planned = planned_of(experiment, backend)
-    store = runs.open_store(planned.experiment.name, create=False)
-    done = runs.finished(store, planned.runs)
+    store = open_store(planned.experiment.name, create=False)
+    done = mlflow_runs.finished(store, planned.runs)
     if not done:
         raise GridcastError(f"no run of {experiment} on these data is finished yet; train them: gridcast run")
-    winner = winners.find(planned, store, list(done.values()))
-    out.print(f"Best of {len(done)} finished runs ({len(planned.runs)} planned): {runs.name(winner)}", markup=False)
+    winner = find_winner(planned, store, list(done.values()))
+    out.print(
+        f"Best of {len(done)} finished runs ({len(planned.runs)} planned): {mlflow_runs.name(winner)}", markup=False
+    )
     tested = promotion.test_record(store, winner, planned.baseline_keys)
     terminal.promotion(out, promotion.promote(planned.experiment, store, winner, tested, champion_on(planned), force))
 
@@ -103,6 +106,7 @@ def promote(
 @app.command()
 def rollback(name: Annotated[str, typer.Argument(help="the registered model")]) -> None:
     """Let the champion and the previous champion change places."""
-    from gridcast.tracking import registry, runs
+    from gridcast.tracking import registry
+    from gridcast.tracking.store import connect
 
-    terminal.promotion(out, registry.rollback(runs.connect()[0], name))
+    terminal.promotion(out, registry.rollback(connect()[0], name))

@@ -10,7 +10,7 @@ from rich.table import Table
 if TYPE_CHECKING:
     import pandas as pd
 
-    from gridcast.monitoring.champion import Findings
+    from gridcast.monitoring.findings import Findings
     from gridcast.sweep.plan import Plan
     from gridcast.sweep.runner import Result
     from gridcast.tracking.registry import Promotion
@@ -79,7 +79,7 @@ def promotion(out: Console, made: Promotion) -> None:
 
 def backtest(out: Console, table: pd.DataFrame, name: str) -> None:
     """Show the folds, the errors of each model by fold, and over the folds never seen by step ahead."""
-    from gridcast.evaluation import backtest as rolling
+    from gridcast.evaluation.backtest import mean_errors
 
     whole = table[table["step"] == 0]
     shown = Table("fold", "from", "to", "windows", "seen by the model", box=None, header_style="bold")
@@ -87,7 +87,10 @@ def backtest(out: Console, table: pd.DataFrame, name: str) -> None:
         seen = f"in {fold['seen']}" if fold["seen"] else "never"
         stamps = f"{fold['from']:%Y-%m-%d}", f"{fold['to']:%Y-%m-%d}"
         shown.add_row(str(fold["fold"]), *stamps, f"{fold['windows']:,}", seen)
-    errors, means = whole.pivot_table(index="model", columns="fold", values="mae", sort=False), rolling.means(table)
+    errors, means = (
+        whole.pivot_table(index="model", columns="fold", values="mae", sort=False),
+        mean_errors(table),
+    )
     steps = [step for step in means.index if 0 < step <= STEPS_SHOWN and len(means) > 2]
     columns = [f"fold {fold}" for fold in errors.columns] + (["mean"] if len(means) else [])
     by_model = Table("MAE", *columns, *(f"{step} ahead" for step in steps), box=None, header_style="bold")
@@ -106,7 +109,7 @@ def backtest(out: Console, table: pd.DataFrame, name: str) -> None:
 
 def monitor(out: Console, found: Findings) -> None:
     """The live errors beside those at promotion, what drifted most, the challengers, and the verdict."""
-    from gridcast.monitoring.champion import MEASURES
+    from gridcast.monitoring.findings import MEASURES
 
     errors = Table("new steps", *(m.upper() for m in MEASURES), "MASE at promotion", box=None, header_style="bold")
     for row in found.errors.to_dict("records"):

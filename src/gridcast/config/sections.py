@@ -226,10 +226,10 @@ class Anomaly(Section):
     def _known(self) -> Anomaly:
         if not self.model_fields_set & {"threshold", "level"}:  # NumPy is not imported for what is known to be right
             return self
-        from gridcast.evaluation.thresholds import checked
+        from gridcast.config.threshold_rules import checked_level
 
         try:
-            checked(self.threshold, self.level)
+            checked_level(self.threshold, self.level)
         except ConfigError as error:
             raise ValueError(str(error)) from None
         return self

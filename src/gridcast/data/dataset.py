@@ -10,15 +10,17 @@ import numpy as np
 import pandas as pd
 
 from gridcast.config import Anomaly, Configuration, Experiment, Probabilistic
-from gridcast.data.panel import Panel, longest_lookback, preprocessing
+from gridcast.data import series_statistics
+from gridcast.data.build_panel import longest_lookback
+from gridcast.data.fit_preprocessing import fit_preprocessing
+from gridcast.data.panel import Panel
 from gridcast.data.splits import Spans
-from gridcast.models import baselines
 from gridcast.runtime import detector, gaps, windows
 from gridcast.runtime.preprocessing import Preprocessing
 
 
 @dataclass(frozen=True)
-class Material:
+class Dataset:
     """The panel in network units, with the windows of each span.
 
     `channels` (series, steps, channels) float32; `target` (series, steps) in data units, and its
@@ -84,7 +86,7 @@ class Material:
         """The preprocessing for a network with these `settings`, of one `series` or of all."""
         own = replace(self.preprocessing, lookback=settings.lookback, centred=settings.centred)
         if settings.detector is not None and settings.scaling == "standard":
-            own = replace(own, spreads=windows.spreads(self.channels[0, : self.spans.train], settings.lookback))
+            own = replace(own, spreads=windows.window_spreads(self.channels[0, : self.spans.train], settings.lookback))
         return own if series is None else own.alone(series)
 
     def learning_rate(self, settings: Configuration, epoch: int) -> float:
@@ -101,23 +103,6 @@ class Material:
         """Targets (n, horizon) of the windows `index`, in network units."""
         return windows.ahead(self.channels[:, :, 0], index, self.preprocessing.horizon)
 
-    def baseline(self, lookback: int, span: str = "test") -> baselines.Task:
-        """What a baseline needs to forecast the windows of `span`."""
-        return baselines.Task(
-            target=self.target,
-            observed=self.observed,
-            channels=self.channels,
-            times=self.times,
-            train=self.spans.train,
-            lookback=lookback,
-            horizon=self.preprocessing.horizon,
-            period=self.period,
-            training_index=self.origins("train", lookback),
-            index=self.origins(span, lookback),
-            inverse=self.preprocessing.target_scaler.inverse,
-            levels=self.levels,
-        )
-
     @property
     def per_day(self) -> float:
         """Steps of a day."""
@@ -129,12 +114,14 @@ class Material:
         return np.arange(len(self.channels))
 
 
-def prepare(panel: Panel, experiment: Experiment) -> Material:
-    """The material of `experiment` on `panel`."""
-    own, anomaly = preprocessing(panel, experiment, experiment.window.lookback), experiment.task == "anomaly"
+def build_dataset(panel: Panel, experiment: Experiment) -> Dataset:
+    """The dataset of `experiment` on `panel`."""
+    own, anomaly = fit_preprocessing(panel, experiment, experiment.window.lookback), experiment.task == "anomaly"
     given, frequency = (panel.target, panel.columns, panel.times), experiment.data.frequency
-    period = experiment.data.period or (None if anomaly else baselines.find_period(panel.training_target, frequency))
-    return Material(
+    period = experiment.data.period or (
+        None if anomaly else series_statistics.find_period(panel.training_target, frequency)
+    )
+    return Dataset(
         preprocessing=own,
         channels=detector.channels(own, panel.target.T)[None] if anomaly else own.channels(*given),
         target=panel.target,

@@ -39,3 +39,17 @@ def find_period(training: np.ndarray, frequency: str) -> int | None:
         if correlation > 2 / np.sqrt(steps) and (best is None or correlation > best[0]):
             best = correlation, period
     return best[1] if best else None
+
+
+def naive_scale(training: np.ndarray) -> np.ndarray:
+    """Mean absolute one-step difference of each series (series,) over the training span (series, steps).
+
+    Steps whose value or the one before is NaN, since it was not observed, do not count; 0 where none does.
+    """
+    steps = np.abs(np.diff(training, axis=1))
+    known = np.isfinite(steps)
+    return np.sum(steps, axis=1, where=known) / np.maximum(known.sum(axis=1), 1)
+
+
+MAD_TO_STD = 1.4826
+"""Standard deviation of a normal distribution in units of its median absolute deviation."""

@@ -9,12 +9,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from gridcast.data.dataset import Dataset
+from gridcast.data.panel import Panel
 from gridcast.data.splits import Spans
-from gridcast.evaluation import forecasts as forecasts_module
+from gridcast.evaluation import forecast_results
 from gridcast.models import baselines
+from gridcast.models.baselines.task import task_of
 from gridcast.runtime.errors import ConfigError
 from gridcast.runtime.forecaster import Forecaster
-from gridcast.sweep.plan import Plan
 
 OWN = "forecaster"
 """What a forecaster is called beside the baselines."""
@@ -29,7 +31,9 @@ class Fold:
     seen: str
 
 
-def folds(times: pd.DatetimeIndex, spans: Mapping[str, Any], horizon: int, count: int, steps: int | None) -> list[Fold]:
+def backtest_folds(
+    times: pd.DatetimeIndex, spans: Mapping[str, Any], horizon: int, count: int, steps: int | None
+) -> list[Fold]:
     """The last `count` folds of `times`, each of so many `steps`, in the order of time.
 
     `spans` are first and last stamps of the forecaster's `train` and `validation`. Left open, `steps`
@@ -50,7 +54,9 @@ def folds(times: pd.DatetimeIndex, spans: Mapping[str, Any], horizon: int, count
     ]
 
 
-def run(forecaster: Forecaster, plan: Plan, chosen: list[Fold]) -> pd.DataFrame:
+def run_backtest(
+    forecaster: Forecaster, dataset: Dataset, panel: Panel, lookback: int, chosen: list[Fold]
+) -> pd.DataFrame:
     """One row per fold, model, and step ahead (0: all together), with windows, MAE, RMSE (data units) and MASE.
 
     Columns: fold, from, to, seen, model, step, windows, mae, rmse, mase. The baselines know all that lies
@@ -59,31 +65,31 @@ def run(forecaster: Forecaster, plan: Plan, chosen: list[Fold]) -> pd.DataFrame:
     """
     rows = []
     for number, fold in enumerate(chosen):
-        material = replace(plan.material, spans=Spans(fold.start, fold.start, fold.end))
-        own = forecasts_module.forecasts(forecaster, material, plan.panel)
-        task = replace(material.baseline(plan.experiment.window.lookback), index=own.index)
+        data = replace(dataset, spans=Spans(fold.start, fold.start, fold.end))
+        own = forecast_results.forecasts(forecaster, data, panel)
+        task = replace(task_of(data, lookback), index=own.index)
         found = {OWN: own}
-        for name in baselines.possible(len(plan.panel.series), material.period):
+        for name in baselines.possible(len(panel.series), data.period):
             if name in baselines.NAIVE:
-                found[name] = forecasts_module.baseline(name, task)
+                found[name] = forecast_results.baseline(name, task)
         about: dict[str, Any] = {
             "fold": number,
-            "from": plan.panel.times[fold.start],
-            "to": plan.panel.times[fold.end - 1],
+            "from": panel.times[fold.start],
+            "to": panel.times[fold.end - 1],
         }
         about |= {"seen": fold.seen}
         for name, forecasts in found.items():
-            table = forecasts_module.table(forecasts, material, plan.panel)
+            table = forecast_results.table(forecasts, data, panel)
             for step in range(forecasts.forecast.shape[1] + 1 if len(table) else 0):
                 part = table[table["step"] == step] if step else table
-                measures = forecasts_module.measures(part)
-                errors = {m: measures.get(f"{forecasts_module.PREFIX}{m}", np.nan) for m in ("mae", "rmse", "mase")}
+                measures = forecast_results.measures(part)
+                errors = {m: measures.get(f"{forecast_results.PREFIX}{m}", np.nan) for m in ("mae", "rmse", "mase")}
                 rows.append({**about, "model": name, "step": step, "windows": len(own.index), **errors})
     columns = ["fold", "from", "to", "seen", "model", "step", "windows", "mae", "rmse", "mase"]
     return pd.DataFrame(rows, columns=columns)
 
 
-def means(table: pd.DataFrame) -> pd.DataFrame:
+def mean_errors(table: pd.DataFrame) -> pd.DataFrame:
     """MAE by step ahead (rows; 0: all) and model (columns), the mean over the folds never seen; empty without any."""
     unseen = table[table["seen"] == ""]
     order = list(dict.fromkeys(table["model"]))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from gridcast.config import Anomaly
+from gridcast.config import Anomaly, threshold_rules
 from gridcast.data.panel import Panel
 from gridcast.data.splits import Spans
 from gridcast.evaluation import detection_metrics, thresholds
@@ -19,7 +19,7 @@ from gridcast.runtime.detector import ANOMALY, SCORE, THRESHOLD, Detector, chann
 from gridcast.runtime.errors import ConfigError, GridcastError, suggest
 
 if TYPE_CHECKING:
-    from gridcast.data.dataset import Material
+    from gridcast.data.dataset import Dataset
 
 
 SCORES, VALUES = "test_scores.parquet", "test_values.parquet"
@@ -73,25 +73,25 @@ def limit(
     return thresholds.taken(scores, chosen.threshold, chosen.level)
 
 
-def answers(detector: Detector, material: Material) -> Detection:
+def answers(detector: Detector, dataset: Dataset) -> Detection:
     """What `detector`, trained on whatever data of the same sensors, says of the test span."""
-    values = channels(detector.preprocessing, material.target.T)
-    found = over(detector.contributions, values, material.spans["test"], detector.lookback)
+    values = channels(detector.preprocessing, dataset.target.T)
+    found = over(detector.contributions, values, dataset.spans["test"], detector.lookback)
     return Detection(found, detector.limits(events.score(found)))
 
 
-def baseline(name: str, material: Material) -> Detection:
+def baseline(name: str, dataset: Dataset) -> Detection:
     """What the baseline `name` says of the test span; its thresholds follow the same rule, from its own scores."""
-    values, spans, lookback = material.channels[0], material.spans, material.preprocessing.lookback
+    values, spans, lookback = dataset.channels[0], dataset.spans, dataset.preprocessing.lookback
     training = values[: spans.train]
 
     def contribute(part: np.ndarray) -> np.ndarray:
         return DETECTORS[name](training, part, lookback, 0)
 
-    assert material.anomaly is not None
-    first, seen = limit(contribute, values, spans, lookback, material.anomaly)
+    assert dataset.anomaly is not None
+    first, seen = limit(contribute, values, spans, lookback, dataset.anomaly)
     found = over(contribute, values, spans["test"], lookback)
-    level = thresholds.checked(material.anomaly.threshold, material.anomaly.level)
+    level = threshold_rules.checked_level(dataset.anomaly.threshold, dataset.anomaly.level)
     return Detection(found, running_threshold.limits(events.score(found), first, level, seen))
 
 
@@ -144,11 +144,11 @@ def measures(table: pd.DataFrame, per_day: float, chosen: Anomaly) -> dict[str, 
     return {name: value for name, value in found.items() if np.isfinite(value)}
 
 
-def on_test_span(detector: Detector, material: Material, panel: Panel) -> dict[str, float]:
+def on_test_span(detector: Detector, dataset: Dataset, panel: Panel) -> dict[str, float]:
     """Measures of a detector, trained on whatever data, on the test span. GridcastError where it watches others."""
     for field in ("series", "frequency"):
-        own, here = getattr(detector.preprocessing, field), getattr(material.preprocessing, field)
+        own, here = getattr(detector.preprocessing, field), getattr(dataset.preprocessing, field)
         if own != here:
             raise GridcastError(f"its {'sensors are' if field == 'series' else f'{field} is'} {own!r}, here {here!r}")
-    assert material.anomaly is not None
-    return measures(table(answers(detector, material), panel, detector.time), material.per_day, material.anomaly)
+    assert dataset.anomaly is not None
+    return measures(table(answers(detector, dataset), panel, detector.time), dataset.per_day, dataset.anomaly)

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from gridcast.data.dataset import Material
-from gridcast.evaluation import metrics, permutation_importance
+from gridcast.data import series_statistics
+from gridcast.data.dataset import Dataset
+from gridcast.evaluation import permutation_importance
 from gridcast.runtime import loading
 from gridcast.runtime.forecaster import Forecaster, inputs
 
@@ -18,7 +19,7 @@ SAMPLED, REPEATS, PATHS = 100, 2, 25
 """Most windows, shuffles of each part, and paths of each forecast, where it is made of sample paths."""
 
 
-def explain(material: Material, files: dict[str, bytes]) -> dict[str, Any]:
+def explain(dataset: Dataset, files: dict[str, bytes]) -> dict[str, Any]:
     """Permutation importance, and attention by lag where the network has it, of the forecaster in `files`.
 
     Over at most `WINDOWS` windows of the validation span, the same in every call. Plain lists and numbers, under
@@ -30,17 +31,17 @@ def explain(material: Material, files: dict[str, bytes]) -> dict[str, Any]:
         return {}
     forecaster = _with_few_paths(forecaster)
     own, sampled = forecaster.preprocessing, forecaster.quantiles is not None
-    index = material.origins("validation", own.lookback)
+    index = dataset.origins("validation", own.lookback)
     size = min(len(index), SAMPLED if sampled else WINDOWS, max(1, STEPS // own.lookback))
     index = index[np.sort(random.choice(len(index), size, replace=False))]
     channels = [*own.covariates, *(["age"] if own.aged else [])]
     error, permuted = permutation_importance.permutation(
         forecaster.forecast,
-        material.channels,
+        dataset.channels,
         index,
-        material.codes,
-        material.actual(index),
-        metrics.naive_scale(np.where(material.observed, material.target, np.nan)[:, : material.spans.train]),
+        dataset.codes,
+        dataset.actual(index),
+        series_statistics.naive_scale(np.where(dataset.observed, dataset.target, np.nan)[:, : dataset.spans.train]),
         permutation_importance.parts(channels, own.known_ahead, own.lookback + max(own.lags, default=0), own.horizon),
         random,
         REPEATS if sampled else 5,
@@ -49,7 +50,7 @@ def explain(material: Material, files: dict[str, bytes]) -> dict[str, Any]:
         "windows": len(index),
         "error": error,
         "permuted": permuted.to_dict("records"),
-        "attention": _attention(forecaster, material, index),
+        "attention": _attention(forecaster, dataset, index),
     }
 
 
@@ -60,8 +61,8 @@ def _with_few_paths(forecaster: Forecaster) -> Forecaster:
     return replace(forecaster, quantiles=few, members=members)
 
 
-def _attention(forecaster: Forecaster, material: Material, index: np.ndarray) -> list[dict[Any, Any]]:
+def _attention(forecaster: Forecaster, dataset: Dataset, index: np.ndarray) -> list[dict[Any, Any]]:
     if forecaster.members or "attention_weights" not in [layer.name for layer in forecaster.network.layers]:
         return []
-    window = inputs(forecaster.preprocessing, material.channels, index, material.codes)
+    window = inputs(forecaster.preprocessing, dataset.channels, index, dataset.codes)
     return permutation_importance.attention(forecaster.attention_weights(window)).to_dict("records")

@@ -130,16 +130,6 @@ def mase(actual: np.ndarray, forecast: np.ndarray, scale: float) -> float:
     return mae(actual, forecast) / scale if scale > 0 else float("nan")
 
 
-def naive_scale(training: np.ndarray) -> np.ndarray:
-    """Mean absolute one-step difference of each series (series,) over the training span (series, steps).
-
-    Steps whose value or the one before is NaN, since it was not observed, do not count; 0 where none does.
-    """
-    steps = np.abs(np.diff(training, axis=1))
-    known = np.isfinite(steps)
-    return np.sum(steps, axis=1, where=known) / np.maximum(known.sum(axis=1), 1)
-
-
 def closeness(actual: np.ndarray, forecast: np.ndarray) -> dict[str, float]:
     """Share of forecasts, in percent, whose closest class by forecast / actual is each of `CLOSENESS`.
 

@@ -12,17 +12,15 @@ from collections.abc import Callable
 
 import numpy as np
 
+from gridcast.config.threshold_rules import RUNNING, checked_level
+from gridcast.data.series_statistics import MAD_TO_STD
 from gridcast.runtime import running_threshold
-from gridcast.runtime.errors import ConfigError, DataError, suggest
+from gridcast.runtime.errors import DataError
 
 PEAKS = 0.98
 """Share of the scores below the first threshold of `peaks_over_threshold`, as Siffer et al. take it."""
 ENOUGH = 20
 """Excesses that a tail is fitted to; with fewer `peaks_over_threshold` is the quantile."""
-RUNNING = "running"
-"""The threshold that is taken anew at each step."""
-NORMAL = 1.4826
-"""Standard deviation of a normal distribution in units of its median absolute deviation."""
 
 
 def mean_std(scores: np.ndarray, level: float) -> float:
@@ -45,7 +43,7 @@ def median_mad(scores: np.ndarray, level: float) -> float:
     absolute deviations (Iglewicz and Hoaglin 1993, "How to Detect and Handle Outliers").
     """
     away = np.abs(scores - np.median(scores))
-    spread = NORMAL * np.median(away) or math.sqrt(math.pi / 2) * np.mean(away)
+    spread = MAD_TO_STD * np.median(away) or math.sqrt(math.pi / 2) * np.mean(away)
     return float(np.median(scores) + level * spread)
 
 
@@ -98,35 +96,6 @@ THRESHOLDS: dict[str, Callable[[np.ndarray, float], float]] = {
     "peaks-over-threshold": peaks_over_threshold,
     "conformal": conformal,
 }
-LEVELS = {
-    "mean-std": 3.0,
-    "lognormal": 3.0,
-    RUNNING: 3.0,
-    "quantile": 0.001,
-    "median-mad": 3.0,
-    "peaks-over-threshold": 0.001,
-    "conformal": 0.001,
-}
-"""Taken where no level is given: deviations, or the share of false alarms."""
-DEVIATIONS = ("mean-std", "lognormal", RUNNING, "median-mad")
-"""Thresholds whose level counts deviations; that of the others is a share of false alarms."""
-
-
-def checked(name: str, level: float | None = None) -> float:
-    """The level that the threshold `name` is taken at. Raises ConfigError where one of the two is not allowed."""
-    if name not in THRESHOLDS:
-        allowed = ", ".join(THRESHOLDS)
-        raise ConfigError(f"anomaly.threshold: unknown name '{name}'{suggest(name, THRESHOLDS)} (allowed: {allowed})")
-    if level is None:
-        return LEVELS[name]
-    if name in DEVIATIONS and not (math.isfinite(level) and level >= 0):
-        raise ConfigError(f"anomaly.level: must be 0 or more deviations for {name}, such as 3 (got {level:g})")
-    if name not in DEVIATIONS and not 0 < level < 1:
-        raise ConfigError(
-            f"anomaly.level: must lie between 0 and 1 for {name}, where it is the share of false alarms, such as "
-            f"0.001 (got {level:g})"
-        )
-    return float(level)
 
 
 def taken(scores: np.ndarray, name: str, level: float | None = None) -> tuple[float, running_threshold.Seen | None]:
@@ -142,7 +111,7 @@ def threshold(scores: np.ndarray, name: str, level: float | None = None) -> floa
     Scores that are all the same, one alone too, are their own threshold. Raises ConfigError where name or level
     is not allowed, DataError where no score is finite.
     """
-    taken = checked(name, level)
+    taken = checked_level(name, level)
     known = np.asarray(scores, float)
     known = known[np.isfinite(known)]
     if not len(known):

@@ -14,8 +14,8 @@ import pandas as pd
 from gridcast.config import SENSORS, Data
 from gridcast.data import readers
 from gridcast.monitoring import drift
-from gridcast.monitoring.champion import Limits
-from gridcast.monitoring.stream import ingest
+from gridcast.monitoring.findings import Limits
+from gridcast.monitoring.stream import followed_model
 from gridcast.monitoring.stream.ledger import Ledger
 from gridcast.runtime.detector import Detector
 from gridcast.runtime.errors import DataError
@@ -84,7 +84,7 @@ def scored(detector: Detector, table: pd.DataFrame, labels: np.ndarray | None) -
     said = detector.predict(table).set_index(detector.time)
     normal = said["score"].notna().to_numpy(copy=True)
     if labels is not None:
-        reach = detector.lookback * ingest.step(detector.frequency)
+        reach = detector.lookback * followed_model.step(detector.frequency)
         marked = pd.DatetimeIndex(table.loc[labels, detector.time]).sort_values()
         # Near means that some label lies in [step - reach, step + reach].
         times = pd.DatetimeIndex(said.index)

@@ -18,8 +18,9 @@ from gridcast.runtime import events, running_threshold
 from gridcast.runtime.detector import DETECTOR, Detector
 from gridcast.runtime.errors import ConfigError, DataError, PromotionRefused
 from gridcast.runtime.forecaster import SETTINGS
-from gridcast.tracking import promotion, registry, runs
+from gridcast.tracking import mlflow_runs, promotion, registry
 from gridcast.tracking.registry import Loaded, Promotion
+from gridcast.tracking.store import MAX_TEXT, sweep_of
 
 KIND = "recalibration"
 HELD_OUT = 1 / 3
@@ -157,18 +158,18 @@ def recalibrate(loaded: Loaded, found: Figures, source: Path, most: float, force
             f"'{name}' keeps its threshold, the gate '{gate}' refused: {why}; "
             "--force REASON takes the new one all the same and keeps the reason"
         )
-    store, parent = runs.sweep_of(loaded.found.run_id)
+    store, parent = sweep_of(loaded.found.run_id)
     kept = registry.files(uri)
     content = json.loads(kept[SETTINGS])
     content[DETECTOR]["threshold"] = found.new
     content[DETECTOR] |= {} if found.seen is None else {"seen": asdict(found.seen)}
     kept[SETTINGS] = json.dumps(content).encode()
     key = hashlib.sha256(b"\0".join(part for file in sorted(kept) for part in (file.encode(), kept[file]))).hexdigest()
-    known = runs.finished(store, [key], KIND)
+    known = mlflow_runs.finished(store, [key], KIND)
     if not known:
         metrics = {"threshold": found.new, "threshold_before": found.old, "false_alarms": found.false_alarms}
         tags = {"gridcast.model": name, "gridcast.model_version": version}
-        entry = runs.Entry(
+        entry = mlflow_runs.Entry(
             f"{KIND} of {name} version {version}",
             KIND,
             key,
@@ -177,20 +178,18 @@ def recalibrate(loaded: Loaded, found: Figures, source: Path, most: float, force
             files=kept,
             backend="jax",
         )
-        runs.record(store, parent, entry)
-        known = runs.finished(store, [key], KIND)
+        mlflow_runs.record(store, parent, entry)
+        known = mlflow_runs.finished(store, [key], KIND)
     run = known[key]
     against = "".join(f" The gate '{gate}' had refused: {why}." for gate, why in refusals.items())
     forced = f"\n\n**Taken by force: {force}.{against}**" if force is not None else ""
     card = f"# {name}: {KIND} of version {version}\nFrom `{source}`: {found.told}.{forced}"
-    told = {registry.FORCED: force[: promotion.LONGEST]} if force is not None else {}
+    told = {registry.FORCED: force[:MAX_TEXT]} if force is not None else {}
     with registry.asking(store.uri):
         champion = registry.aliased(store.client, registry.registered(store.client, name), registry.CHAMPION)
         model_id = registry.model_id(store.client, run)
         if model_id is None:
             raise PromotionRefused(f"run {run.info.run_id} has no model that is ready; nothing can be registered")
-        tags = {runs.KEY: key, "gridcast.threshold": repr(found.new), **told}
-        number, previous = promotion.register(
-            store.client, name, run, model_id, tags, card[: promotion.LONGEST], champion
-        )
+        tags = {mlflow_runs.KEY: key, "gridcast.threshold": repr(found.new), **told}
+        number, previous = promotion.register(store.client, name, run, model_id, tags, card[:MAX_TEXT], champion)
     return Promotion(number, name, previous=previous)

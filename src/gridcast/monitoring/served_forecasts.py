@@ -7,7 +7,8 @@ import re
 
 import pandas as pd
 
-from gridcast.evaluation import forecasts, metrics, significance
+from gridcast.data import series_statistics
+from gridcast.evaluation import forecast_results, significance
 from gridcast.monitoring import prediction_log
 from gridcast.monitoring.feature_drift import Stretch
 from gridcast.runtime.forecaster import FORECAST, ROLLED
@@ -40,7 +41,7 @@ def met(told: pd.DataFrame, own: Preprocessing, data: Stretch) -> pd.DataFrame:
     when = panel.times.get_indexer(pd.DatetimeIndex(table["time"]))
     known = (where >= 0) & (when >= data.begin) & ~table[ROLLED].to_numpy(bool)
     known[known] &= panel.observed[where[known], when[known]]
-    scales = metrics.naive_scale(panel.training_target)
+    scales = series_statistics.naive_scale(panel.training_target)
     table = table[known].assign(actual=panel.target[where[known], when[known]], scale=scales[where[known]])
     return table.drop(columns=ROLLED).drop_duplicates(POINT, keep="last").reset_index(drop=True)
 
@@ -66,7 +67,7 @@ def challengers(
         pairs = champion.merge(theirs, on=POINT, suffixes=("", "_new"))
         if len(pairs):
             new = pairs.assign(forecast=pairs["forecast_new"])
-            before, now = (forecasts.measures(table)[f"{forecasts.PREFIX}mase"] for table in (pairs, new))
+            before, now = (forecast_results.measures(table)[f"{forecast_results.PREFIX}mase"] for table in (pairs, new))
             test = significance.diebold_mariano(losses(new).to_numpy(), losses(pairs).to_numpy(), overlap)
             figures = {"champion": before, "mase": now, "percent": 100 * (now / before - 1), "p_value": test.p_value}
             rows.append({"name": f"{name} version {version}", "forecasts": len(pairs), **figures})

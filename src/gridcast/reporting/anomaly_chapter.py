@@ -11,7 +11,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from gridcast.evaluation import thresholds
+from gridcast.config import threshold_rules
 from gridcast.evaluation.detections import LABELLED, SHOWN
 from gridcast.models.baselines.detectors import DETECTORS
 from gridcast.reporting import plots
@@ -169,7 +169,7 @@ def _standing(told: Mapping[Any, float], raised: pd.DataFrame, known: int, misse
 def _limit(threshold: np.ndarray, chosen: Mapping[str, Any], combine: str | None) -> str:
     span = "the validation span" if chosen["threshold"] == "conformal" else "all before the test span"
     level = "" if chosen["level"] is None else f" at level {chosen['level']:g}"
-    if chosen["threshold"] == thresholds.RUNNING:
+    if chosen["threshold"] == threshold_rules.RUNNING:
         return (
             f"Its threshold is running{level}, taken at each step from all scores before it: {threshold[0]:.4g} at the "
             f"start of the test span, {threshold[-1]:.4g} at its end."

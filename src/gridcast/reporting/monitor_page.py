@@ -15,7 +15,7 @@ from gridcast.reporting import html, plots
 from gridcast.reporting.plots import BLUE, GREY, INK, RED
 
 if TYPE_CHECKING:
-    from gridcast.monitoring.champion import Findings
+    from gridcast.monitoring.findings import Findings
 
 
 SHOWN = 24

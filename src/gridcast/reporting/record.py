@@ -10,12 +10,12 @@ from typing import Any
 import pandas as pd
 
 from gridcast.config import AXES
-from gridcast.evaluation import detections, forecasts
+from gridcast.evaluation import detections, forecast_results
 from gridcast.runtime.errors import GridcastError
 from gridcast.sweep import ensemble
-from gridcast.sweep import winner as winners
-from gridcast.tracking import runs as runs_module
-from gridcast.tracking.runs import Store
+from gridcast.sweep.winner import ERROR, TABLE
+from gridcast.tracking import mlflow_runs, ranking
+from gridcast.tracking.store import Store
 
 METRICS = (
     "best_val_loss",
@@ -104,101 +104,101 @@ class Record:
     def leader(self) -> pd.Series:
         """The winner's row of `runs`; one like it where it was made of several."""
         if self.together:
-            own = {} if self.joined is None else {**self.joined.data.metrics, "name": runs_module.name(self.joined)}
+            own = {} if self.joined is None else {**self.joined.data.metrics, "name": mlflow_runs.name(self.joined)}
             return pd.Series({**self.best, **own, "run_id": self.winner or self.single})
         best = self.runs.loc[self.runs.groupby("series")[self.metric].idxmin()]
         found = {"run_id": self.winner, "key": "", "seed": "", "configuration": "", "series": "", "fold": 0}
         found |= dict.fromkeys(self.axes, "by series") | {metric: best[metric].mean() for metric in METRICS}
         if self.joined is None:
             return pd.Series(found | {"name": "the best run of each series"})
-        return pd.Series(found | self.joined.data.metrics | {"name": runs_module.name(self.joined)})
+        return pd.Series(found | self.joined.data.metrics | {"name": mlflow_runs.name(self.joined)})
 
 
 def read(store: Store, name: str) -> Record:
     """The newest sweep of the experiment `name`. Raises GridcastError when it has no finished run."""
-    parents = runs_module.search(store, f"tags.`{runs_module.KIND}` = 'sweep'")
+    parents = mlflow_runs.search(store, f"tags.`{mlflow_runs.KIND}` = 'sweep'")
     if not parents:
         raise GridcastError(f"'{name}' has no sweep in {store.uri}; train one with: gridcast run")
     parent = max(parents, key=lambda run: (run.info.end_time or 2**62, run.info.start_time))
-    about = json.loads(runs_module.artifact(store, parent.info.run_id, "sweep.json"))
+    about = json.loads(mlflow_runs.artifact(store, parent.info.run_id, "sweep.json"))
     keys = set(about["run_keys"])
-    children = runs_module.search(store, f"tags.`{runs_module.KIND}` = 'run' and attributes.status != 'RUNNING'")
-    children = [run for run in children if run.data.tags.get(runs_module.KEY) in keys]
-    done = {run.data.tags[runs_module.KEY]: run for run in children if run.info.status == "FINISHED"}
+    children = mlflow_runs.search(store, f"tags.`{mlflow_runs.KIND}` = 'run' and attributes.status != 'RUNNING'")
+    children = [run for run in children if run.data.tags.get(mlflow_runs.KEY) in keys]
+    done = {run.data.tags[mlflow_runs.KEY]: run for run in children if run.info.status == "FINISHED"}
     if not done:
         raise GridcastError(f"'{name}' has no finished run in {store.uri} yet; go on with: gridcast run")
-    failed = [run for run in children if run.info.status == "FAILED" and run.data.tags[runs_module.KEY] not in done]
+    failed = [run for run in children if run.info.status == "FAILED" and run.data.tags[mlflow_runs.KEY] not in done]
     runs = pd.DataFrame([_row(run) for run in done.values()])
     if about.get("mode", "global") == "global":
         last = max(0, len(about.get("folds", ())) - 1)
-        winner = forecasts.best(list(done.values()), about["selection"]["metric"], last)
+        winner = ranking.best(list(done.values()), about["selection"]["metric"], last)
         joined, traced = None, [winner.info.run_id]
         if about["selection"].get("ensemble"):
-            winner = joined = runs_module.found(store, parent.data.tags.get(runs_module.WINNER, ""))
+            winner = joined = mlflow_runs.found(store, parent.data.tags.get(mlflow_runs.WINNER, ""))
         leading = list(runs[runs["fold"] == last].nsmallest(COMPARED, about["selection"]["metric"])["run_id"])
     else:
-        winner = joined = runs_module.found(store, parent.data.tags.get(runs_module.WINNER, ""))
+        winner = joined = mlflow_runs.found(store, parent.data.tags.get(mlflow_runs.WINNER, ""))
         traced, leading = [], []
     curves = {
-        metric: runs_module.history(store, traced[0], metric) if traced else {}
+        metric: mlflow_runs.history(store, traced[0], metric) if traced else {}
         for metric in ("loss", "val_loss", "mae", "val_mae")
     }
-    key = winner.data.tags[runs_module.KEY] if winner else ""
-    tested = runs_module.finished(store, [key], "test").get(key) if key else None
+    key = winner.data.tags[mlflow_runs.KEY] if winner else ""
+    tested = mlflow_runs.finished(store, [key], "test").get(key) if key else None
     recent, explained, scores, values = (
         _kept(store, tested, name)
-        for name in (forecasts.RECENT, forecasts.EXPLAINED, detections.SCORES, detections.VALUES)
+        for name in (forecast_results.RECENT, forecast_results.EXPLAINED, detections.SCORES, detections.VALUES)
     )
     known = _tested(store, tested, about) if tested else []
     return Record(
         name=name,
         parent=parent,
         about=about,
-        experiment=runs_module.artifact(store, parent.info.run_id, "experiment.yaml").decode(),
+        experiment=mlflow_runs.artifact(store, parent.info.run_id, "experiment.yaml").decode(),
         runs=runs,
         failures=pd.DataFrame(
-            [{"name": runs_module.name(run), "reason": run.data.tags.get(runs_module.ERROR, "")} for run in failed],
+            [{"name": mlflow_runs.name(run), "reason": run.data.tags.get(mlflow_runs.ERROR, "")} for run in failed],
             columns=["name", "reason"],
         ).drop_duplicates(),
-        stopped=len(runs_module.finished(store, keys - done.keys(), "stopped")),
+        stopped=len(mlflow_runs.finished(store, keys - done.keys(), "stopped")),
         winner=str(winner.info.run_id) if winner else "",
         single=str(traced[0]) if traced else "",
         curves=pd.DataFrame(curves).rename_axis("epoch").reset_index(),
         tests={} if scores else _tests(store, known),
         by_origin=pd.DataFrame(
-            {run_id: runs_module.history(store, run_id, runs_module.BY_ORIGIN) for run_id in leading}
+            {run_id: mlflow_runs.history(store, run_id, mlflow_runs.BY_ORIGIN) for run_id in leading}
         ),
-        recent=forecasts.from_bytes(recent) if recent else pd.DataFrame(columns=["series", "time", "actual"]),
+        recent=forecast_results.from_bytes(recent) if recent else pd.DataFrame(columns=["series", "time", "actual"]),
         explained=json.loads(explained) if explained else {},
         joined=joined,
         routes=_routes(store, joined) if joined and not traced else pd.DataFrame(),
         members=_table(store, joined, ensemble.TABLE) if joined and traced else pd.DataFrame(),
-        scores=forecasts.from_bytes(scores) if scores else pd.DataFrame(),
-        values=forecasts.from_bytes(values) if values else pd.DataFrame(),
-        measured={runs_module.name(run): forecasts.tested(run) for run in known},
+        scores=forecast_results.from_bytes(scores) if scores else pd.DataFrame(),
+        values=forecast_results.from_bytes(values) if values else pd.DataFrame(),
+        measured={mlflow_runs.name(run): ranking.tested(run) for run in known},
     )
 
 
 def _table(store: Store, joined: Any, name: str, **options: Any) -> pd.DataFrame:
-    return pd.read_csv(io.BytesIO(runs_module.artifact(store, joined.info.run_id, name)), **options)
+    return pd.read_csv(io.BytesIO(mlflow_runs.artifact(store, joined.info.run_id, name)), **options)
 
 
 def _routes(store: Store, joined: Any) -> pd.DataFrame:
     columns = {"series": str, "model": str, "run": str}  # a series may well be called NA
-    empty = {winners.ERROR: [""]}
-    return _table(store, joined, winners.TABLE, dtype=columns, keep_default_na=False, na_values=empty)
+    empty = {ERROR: [""]}
+    return _table(store, joined, TABLE, dtype=columns, keep_default_na=False, na_values=empty)
 
 
 def _row(run: Any) -> dict[str, Any]:
-    settings = json.loads(run.data.tags[runs_module.CONFIGURATION])
+    settings = json.loads(run.data.tags[mlflow_runs.CONFIGURATION])
     return {
         "run_id": run.info.run_id,
-        "key": run.data.tags[runs_module.KEY],
-        "name": runs_module.name(run),
-        "series": run.data.tags.get(runs_module.SERIES, ""),
-        "fold": int(run.data.tags.get(runs_module.FOLD, 0)),
-        "seed": int(run.data.tags[runs_module.SEED]),
-        "configuration": run.data.tags[runs_module.CONFIGURATION],
+        "key": run.data.tags[mlflow_runs.KEY],
+        "name": mlflow_runs.name(run),
+        "series": run.data.tags.get(mlflow_runs.SERIES, ""),
+        "fold": int(run.data.tags.get(mlflow_runs.FOLD, 0)),
+        "seed": int(run.data.tags[mlflow_runs.SEED]),
+        "configuration": run.data.tags[mlflow_runs.CONFIGURATION],
         **{axis: settings.get(axis, "none") for axis in AXES},
         **{metric: run.data.metrics.get(metric, float("nan")) for metric in METRICS},
     }
@@ -206,19 +206,21 @@ def _row(run: Any) -> dict[str, Any]:
 
 def _kept(store: Store, run: Any | None, name: str) -> bytes | None:
     """An artifact that older records, or a winner not tested yet, may lack."""
-    if run is None or name not in runs_module.artifacts(store, run.info.run_id):
+    if run is None or name not in mlflow_runs.artifacts(store, run.info.run_id):
         return None
-    return runs_module.artifact(store, run.info.run_id, name)
+    return mlflow_runs.artifact(store, run.info.run_id, name)
 
 
 def _tested(store: Store, tested: Any, about: dict[str, Any]) -> list[Any]:
     """Runs that met the test span: the winner's first, then those of the baselines."""
-    known = runs_module.finished(store, about["baseline_keys"].values(), "baseline")
+    known = mlflow_runs.finished(store, about["baseline_keys"].values(), "baseline")
     return [tested, *(known[key] for key in about["baseline_keys"].values() if key in known)]
 
 
 def _tests(store: Store, found: list[Any]) -> dict[str, pd.DataFrame]:
     return {
-        runs_module.name(run): forecasts.from_bytes(runs_module.artifact(store, run.info.run_id, forecasts.FORECASTS))
+        mlflow_runs.name(run): forecast_results.from_bytes(
+            mlflow_runs.artifact(store, run.info.run_id, forecast_results.FORECASTS)
+        )
         for run in found
     }

@@ -23,8 +23,8 @@ from gridcast.reporting import anomaly_chapter, forecast_chapters, html, plots, 
 from gridcast.reporting.anomaly_chapter import Detections
 from gridcast.reporting.forecast_chapters import Chapters
 from gridcast.reporting.record import Record
-from gridcast.tracking import runs as runs_module
-from gridcast.tracking.runs import Store
+from gridcast.tracking import mlflow_runs
+from gridcast.tracking.store import Store
 
 TITLES = {
     "best_model_evaluation": "The winner's forecasts of the test span",
@@ -130,7 +130,7 @@ def find(record: Record) -> Findings:
             *(found.sentences if found else verdict.against(against, mase)),
             *verdict.counted(by_series),
             *told.verdict,
-            *([promotion] if (promotion := record.parent.data.tags.get(runs_module.PROMOTION)) else []),
+            *([promotion] if (promotion := record.parent.data.tags.get(mlflow_runs.PROMOTION)) else []),
             *verdict.settings(contrasts, axes, metric),
         ],
         honest=honest,
@@ -260,8 +260,8 @@ def write(record: Record, store: Store, folder: Path = Path("reports")) -> tuple
         aside.rename(target)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
-    runs_module.log_folder(store, record.parent.info.run_id, target, "report")
-    runs_module.set_tag(store, record.parent.info.run_id, runs_module.VERDICT, findings.verdict)
+    mlflow_runs.log_folder(store, record.parent.info.run_id, target, "report")
+    mlflow_runs.set_tag(store, record.parent.info.run_id, mlflow_runs.VERDICT, findings.verdict)
     return target / "report.html", findings
 
 

@@ -79,7 +79,7 @@ def units(history: Any, *, centred: bool, spreads: Sequence[float] = ()) -> tupl
     return centre, (history.var(axis=1, keepdims=True) + np.square(np.array(spreads, np.float32))) ** 0.5
 
 
-def spreads(values: np.ndarray, lookback: int) -> tuple[float, ...]:
+def window_spreads(values: np.ndarray, lookback: int) -> tuple[float, ...]:
     """The usual spread (sensors,) of windows of `lookback` steps of `values` (steps, sensors).
 
     The root mean square of their standard deviations; 1 for a sensor that never changes. Windows with NaN are passed

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from gridcast.serving import json_logging
 
 if TYPE_CHECKING:
-    from gridcast.serving.middleware import Visit
     from gridcast.serving.prometheus import Counters
+    from gridcast.serving.request_context import RequestContext
 
 
 SOON = 0.01
@@ -24,9 +24,9 @@ class Book:
 
     def __init__(self, counters: Counters) -> None:
         self._counters = counters
-        self._answered: list[tuple[float, float, Visit, str, int]] = []
+        self._answered: list[tuple[float, float, RequestContext, str, int]] = []
 
-    def add(self, visit: Visit, method: str, status: int) -> None:
+    def add(self, visit: RequestContext, method: str, status: int) -> None:
         """An answer that was given now."""
         self._answered.append((time.time(), visit.milliseconds, visit, method, status))
         if len(self._answered) == 1:

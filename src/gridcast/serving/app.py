@@ -21,6 +21,7 @@ from gridcast.serving import http_errors
 from gridcast.serving.access_log import Book
 from gridcast.serving.api_keys import Keys
 from gridcast.serving.fast_routes import Endpoint, Handler, Quick
+from gridcast.serving.http import service_of
 from gridcast.serving.http_errors import Refusal, wrong
 from gridcast.serving.middleware import Guard, refused
 from gridcast.serving.models import loading
@@ -31,13 +32,13 @@ from gridcast.serving.payloads import schemas
 from gridcast.serving.prometheus import Counters
 from gridcast.serving.rate_limits import Buckets
 from gridcast.serving.routes import anomalies, api_keys, forecasts, pages
-from gridcast.serving.routes import models as models_module
+from gridcast.serving.routes.models import router
 from gridcast.serving.settings import Settings
-from gridcast.serving.state import Service, service_of
+from gridcast.serving.state import Service
 
 MESSAGES = {400: "the body cannot be read", 404: "there is no such path", 405: "this path has no such method"}
 CODES = {400: "invalid_body", 404: "no_path", 405: "no_method", 413: "limit_body"}
-ROUTES = (models_module.router, forecasts.router, anomalies.router, api_keys.router)
+ROUTES = (router, forecasts.router, anomalies.router, api_keys.router)
 QUICK: dict[str, tuple[type[BaseModel], Endpoint]] = {
     "/predict": (schemas.Question, forecasts.predict),
     "/anomalies": (schemas.Rows, anomalies.anomalies),

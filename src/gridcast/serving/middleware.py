@@ -8,7 +8,6 @@ import os
 import sqlite3
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pydantic_core import to_json
@@ -17,6 +16,7 @@ from starlette.responses import Response
 
 from gridcast.serving import api_keys, json_logging
 from gridcast.serving.http_errors import Refusal
+from gridcast.serving.request_context import RequestContext
 from gridcast.serving.settings import loopback
 
 if TYPE_CHECKING:
@@ -35,25 +35,6 @@ WORKING = ("/predict", "/predict_csv", "/anomalies", "/anomalies_csv")
 """Paths of which only so many requests are worked on at once."""
 
 
-@dataclass
-class Visit:
-    """What is known of a request; an endpoint adds the model, the size, and how many series were forecast."""
-
-    id: str
-    started: float
-    path: str
-    route: str
-    key: str | None = None
-    model: str | None = None
-    rows: int | None = None
-    series: int | None = None
-
-    @property
-    def milliseconds(self) -> float:
-        """Since it came."""
-        return 1000 * (time.perf_counter() - self.started)
-
-
 class Guard:
     """ASGI middleware around the application of a `service`."""
 
@@ -67,7 +48,7 @@ class Guard:
             await self.app(scope, receive, send)
             return
         path = plain(scope["path"])
-        visit = Visit(os.urandom(8).hex(), time.perf_counter(), path, self._route(path))
+        visit = RequestContext(os.urandom(8).hex(), time.perf_counter(), path, self._route(path))
         scope["visit"], scope["service"] = visit, self.service
         status = 0
 
@@ -95,7 +76,7 @@ class Guard:
         finally:
             self.service.book.add(visit, _method(scope), status)
 
-    async def _admitted(self, scope: Scope, receive: Receive, send: Send, visit: Visit) -> None:
+    async def _admitted(self, scope: Scope, receive: Receive, send: Send, visit: RequestContext) -> None:
         """Pass the request on once it may be answered. Raises Refusal."""
         service, limits = self.service, self.service.settings.limits
         headers = dict(reversed(scope["headers"]))  # of several of one name the first counts
@@ -122,7 +103,7 @@ class Guard:
         finally:
             self.working -= working
 
-    def _known(self, visit: Visit, text: str) -> None:
+    def _known(self, visit: RequestContext, text: str) -> None:
         """Refuse a request without a key that opens its path."""
         if not text:
             raise api_keys.missing()

@@ -11,13 +11,14 @@ from typing import Any
 import pandas as pd
 
 from gridcast.config import Ensemble
-from gridcast.evaluation import forecasts, metrics
+from gridcast.evaluation import forecast_results, metrics
 from gridcast.runtime.detector import DETECTOR, ENSEMBLE
 from gridcast.runtime.forecaster import MEMBERS, NETWORK, SETTINGS
 from gridcast.runtime.likelihoods import DIRECT
 from gridcast.sweep.plan import Plan
-from gridcast.tracking import runs as runs_module
-from gridcast.tracking.runs import Entry, Store
+from gridcast.tracking import mlflow_runs, ranking
+from gridcast.tracking.mlflow_runs import Entry
+from gridcast.tracking.store import Store
 from gridcast.training.result import Outcome
 
 TABLE = "members.csv"
@@ -47,8 +48,8 @@ class Team:
     @property
     def key(self) -> str:
         """The same for the same members, combined in the same way."""
-        text = json.dumps([self.combine, *(run.data.tags[runs_module.KEY] for run in self.runs)])
-        return hashlib.sha256(f"{runs_module.MADE}/{text}".encode()).hexdigest()
+        text = json.dumps([self.combine, *(run.data.tags[mlflow_runs.KEY] for run in self.runs)])
+        return hashlib.sha256(f"{mlflow_runs.MADE}/{text}".encode()).hexdigest()
 
 
 def choose(asked: Ensemble, runs: Sequence[Any], metric: str, last: int) -> Team:
@@ -56,7 +57,7 @@ def choose(asked: Ensemble, runs: Sequence[Any], metric: str, last: int) -> Team
 
     Fewer where there are fewer. Raises GridcastError when none has a finite metric.
     """
-    chosen = forecasts.ranked(runs, metric, last)[: asked.top]
+    chosen = ranking.ranked(runs, metric, last)[: asked.top]
     shares = [1 / max(error(run), SMALLEST) if asked.combine == "weighted" else 1.0 for run in chosen]
     weights = None if asked.combine in ("median", "minimum") else tuple(share / sum(shares) for share in shares)
     return Team(asked.combine, tuple(chosen), weights)
@@ -70,7 +71,7 @@ def error(run: Any) -> float:
 
 def files(team: Team, store: Store) -> dict[str, bytes]:
     """What `forecaster.load` or `detector.load` reads of a team."""
-    return packed([runs_module.model_files(store, run.info.run_id) for run in team.runs], team.weights, team.combine)
+    return packed([mlflow_runs.model_files(store, run.info.run_id) for run in team.runs], team.weights, team.combine)
 
 
 def packed(
@@ -97,7 +98,7 @@ def packed(
     return found | {MEMBERS: json.dumps(combined).encode(), SETTINGS: json.dumps(settings).encode()}
 
 
-def entry(plan: Plan, team: Team, files: Mapping[str, bytes], done: forecasts.Forecasts | Outcome) -> Entry:
+def entry(plan: Plan, team: Team, files: Mapping[str, bytes], done: forecast_results.Forecasts | Outcome) -> Entry:
     """The record of the ensemble kept in `files`, whose forecasts of the validation span tell its error.
 
     Detectors are `done` with metrics and files of their own. An ensemble has no loss: where that is
@@ -107,7 +108,7 @@ def entry(plan: Plan, team: Team, files: Mapping[str, bytes], done: forecasts.Fo
     if isinstance(done, Outcome):
         measured, files = done.metrics, done.files
     else:
-        actual = plan.material.actual(done.index)
+        actual = plan.dataset.actual(done.index)
         measured = {"best_val_mae": metrics.mae(actual, done.forecast)}
         if done.quantiles is not None:
             measured["best_val_wql"] = metrics.weighted_quantile_loss(actual, done.quantiles, done.levels)
@@ -117,7 +118,7 @@ def entry(plan: Plan, team: Team, files: Mapping[str, bytes], done: forecasts.Fo
     table = pd.DataFrame(
         {
             "run": [run.info.run_id for run in team.runs],
-            "name": [runs_module.name(run) for run in team.runs],
+            "name": [mlflow_runs.name(run) for run in team.runs],
             "weight": team.weights or [float("nan")] * len(own),
             "validation error": [error(run) for run in team.runs],
         }
@@ -125,9 +126,9 @@ def entry(plan: Plan, team: Team, files: Mapping[str, bytes], done: forecasts.Fo
     about = {"ensemble": team.combine, "members": len(own), "lookback": settings["lookback"]}
     return Entry(
         name=team.name,
-        kind=runs_module.MADE,
+        kind=mlflow_runs.MADE,
         key=team.key,
-        tags={runs_module.FINGERPRINT: plan.fingerprint, runs_module.CONFIGURATION: json.dumps(about)},
+        tags={mlflow_runs.FINGERPRINT: plan.fingerprint, mlflow_runs.CONFIGURATION: json.dumps(about)},
         params={**about, "horizon": plan.experiment.window.horizon},
         metrics=measured,
         files=files,

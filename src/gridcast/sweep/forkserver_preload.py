@@ -11,13 +11,13 @@ import signal
 # First of all: Ctrl-C reaches every process of the terminal, but the parent alone decides when this one ends.
 signal.signal(signal.SIGINT, signal.SIG_IGN)
 
-import distributed.nanny  # noqa: E402
-import distributed.worker  # noqa: E402, F401
+import distributed.nanny
+import distributed.worker
 
-from gridcast.training import keras_backend  # noqa: E402
+from gridcast.training import keras_backend
 
 # Keras reads its backend when it is imported, so the backend is chosen before the modules that import Keras.
 keras_backend.load(os.environ["KERAS_BACKEND"])
 
-from gridcast.sweep import tasks  # noqa: E402, F401
-from gridcast.training import fused_fit, keras_fit  # noqa: E402, F401
+from gridcast.sweep import task
+from gridcast.training import fused_fit, keras_fit

@@ -21,8 +21,8 @@ from pathlib import Path
 import psutil
 
 from gridcast.runtime.errors import LeaseLost
-from gridcast.tracking import runs
-from gridcast.tracking.runs import Store
+from gridcast.tracking import mlflow_runs
+from gridcast.tracking.store import Store
 
 PREFIX = "gridcast.lease."
 BEAT = 5.0
@@ -99,7 +99,7 @@ class Lease:
         self._end.set()
         _OWN.discard(self._claim.owner)
         with self._lock:
-            runs.delete_experiment_tag(self._store, self._claim.tag)
+            mlflow_runs.delete_experiment_tag(self._store, self._claim.tag)
 
     def _renew(self) -> None:
         with self._lock:
@@ -140,10 +140,10 @@ def acquire(store: Store, waits: Callable[[Claim], None] = lambda _: None) -> Le
         found = others()
         if not any(found.values()):
             for dead in found:
-                runs.delete_experiment_tag(store, dead.tag)
+                mlflow_runs.delete_experiment_tag(store, dead.tag)
             return Lease(store, claim)
         _OWN.discard(claim.owner)
-        runs.delete_experiment_tag(store, claim.tag)
+        mlflow_runs.delete_experiment_tag(store, claim.tag)
         waits(next(other for other, lives in found.items() if lives))
         while any(others().values()):
             time.sleep(1)
@@ -153,7 +153,7 @@ def acquire(store: Store, waits: Callable[[Claim], None] = lambda _: None) -> Le
 
 def claims(store: Store) -> list[Claim]:
     """Every claim on the experiment, of the living and the dead."""
-    tags = runs.experiment_tags(store)
+    tags = mlflow_runs.experiment_tags(store)
     return [Claim(**json.loads(text)) for name, text in sorted(tags.items()) if name.startswith(PREFIX)]
 
 
@@ -162,7 +162,7 @@ def _own() -> Claim:
 
 
 def _write(store: Store, claim: Claim) -> None:
-    runs.set_experiment_tag(store, claim.tag, json.dumps(asdict(claim)))
+    mlflow_runs.set_experiment_tag(store, claim.tag, json.dumps(asdict(claim)))
 
 
 def _begun(pid: int) -> float:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from gridcast.runtime.errors import Unreachable
-from gridcast.tracking.runs import Entry
+from gridcast.tracking.mlflow_runs import Entry
 from gridcast.training import atomic_bundle
 from gridcast.training.atomic_bundle import DamagedError
 

@@ -15,9 +15,8 @@ import numpy as np
 
 from gridcast.config import Configuration, Experiment, grid
 from gridcast.config.grid import Run
-from gridcast.data import panel as panels
-from gridcast.data import sources
-from gridcast.data.dataset import Material, prepare
+from gridcast.data import build_panel, sources
+from gridcast.data.dataset import Dataset, build_dataset
 from gridcast.data.panel import Panel
 from gridcast.data.splits import Spans
 from gridcast.evaluation import detections
@@ -35,21 +34,21 @@ SPANS = ("train", "validation", "test")
 class Plan:
     """An experiment on its data: everything that can be known before the first epoch.
 
-    `materials` are those of each fold; without folds there is one.
+    `datasets` are those of each fold; without folds there is one.
     """
 
     experiment: Experiment
     text: str
     panel: Panel
-    materials: tuple[Material, ...]
+    datasets: tuple[Dataset, ...]
     runs: dict[str, Run]
     own: tuple[str, Run]
     backend: str
 
     @property
-    def material(self) -> Material:
-        """The material of the last fold, on which the winner is trained, and which alone has a test span."""
-        return self.materials[-1]
+    def dataset(self) -> Dataset:
+        """The dataset of the last fold, on which the winner is trained, and which alone has a test span."""
+        return self.datasets[-1]
 
     @property
     def engine(self) -> str:
@@ -66,14 +65,14 @@ class Plan:
 
     def windows(self, lookback: int) -> dict[str, int]:
         """Number of windows in each span."""
-        return {span: len(self.material.origins(span, lookback)) for span in SPANS}
+        return {span: len(self.dataset.origins(span, lookback)) for span in SPANS}
 
     def name(self, run: Run) -> str:
         """A short name that tells `run` from every other of the grid."""
         untold = [axis for axis in ("lookback", "optimizer", "loss") if axis in self.axes]
         parts = [f"{run.series}:"] if run.series is not None else []
         parts += [describe(run.configuration, run.seed), *(f"{a} {getattr(run.configuration, a)}" for a in untold)]
-        parts += [f"fold{run.fold}"] if len(self.materials) > 1 else []
+        parts += [f"fold{run.fold}"] if len(self.datasets) > 1 else []
         return " ".join(parts)
 
     @cached_property
@@ -96,7 +95,7 @@ class Plan:
         """Key of each baseline's record, by name: it follows from data and windows, not from the grid."""
         if self.experiment.task == "anomaly":
             return {name: _digest(f"{self.own[0]}/{name}") for name in (OWN, *DETECTORS)}
-        own, size = self.material, (len(self.panel.series), self.material.spans.train)
+        own, size = self.dataset, (len(self.panel.series), self.dataset.spans.train)
         terms = {name: baselines.terms(name, *size, own.period, own.levels) for name in (OWN, *baselines.BASELINES)}
         return {name: _digest(f"{self.own[0]}/{name}{told}") for name, told in terms.items()}
 
@@ -107,7 +106,7 @@ class Plan:
         if self.experiment.task == "anomaly":
             return detections.possible(asked)
         zeros = float(np.sum(training == 0) / np.isfinite(training).sum())
-        return baselines.possible(len(training), self.material.period, zeros, asked)
+        return baselines.possible(len(training), self.dataset.period, zeros, asked)
 
     def params(self, run: Run) -> dict[str, Any]:
         """Every setting of `run`, one per grid axis and the fixed ones."""
@@ -157,7 +156,7 @@ class Plan:
             "spans": folds[-1],
             "folds": folds if self.experiment.split.folds else [],
             "windows": self.windows(self.experiment.window.lookback),
-            "period": self.material.period,
+            "period": self.dataset.period,
             "categories": self._categories(),
             "notes": list(panel.notes),
             "fingerprint": self.fingerprint,
@@ -168,7 +167,7 @@ class Plan:
             "search": self.experiment.search.model_dump(),
         }
         if self.experiment.task == "anomaly":
-            about |= {"anomaly": self.experiment.anomaly.model_dump(), "per_day": self.material.per_day}
+            about |= {"anomaly": self.experiment.anomaly.model_dump(), "per_day": self.dataset.per_day}
         return {"experiment.yaml": self.text, "sweep.json": json.dumps(about, indent=1)}
 
     def _categories(self) -> dict[str, dict[str, str]]:
@@ -184,16 +183,16 @@ def make(experiment: Experiment, text: str, backend: str, cache: Path = Path("da
     """Read the data and simulate the splits. Raises InputError."""
     if experiment.training.engine == "fused" and backend != "jax":
         raise ConfigError(f"training.engine: 'fused' needs the jax backend (got {backend}); use auto or stock")
-    panel = panels.build(sources.load(experiment.data, cache), experiment)
+    panel = build_panel.build(sources.load(experiment.data, cache), experiment)
     fingerprint = panel.fingerprint
     series = ()
     if experiment.mode != "global":
-        series = tuple(np.array(panel.series, object)[panels.trainable(panel, experiment)])
+        series = tuple(np.array(panel.series, object)[build_panel.trainable(panel, experiment)])
     runs = {grid.run_key(experiment, run, fingerprint, backend): run for run in grid.expand(experiment, series)}
     own = Run(experiment.configuration(), experiment.training.seeds[0], len(panel.folds) - 1)
     own_key = grid.run_key(experiment, own, fingerprint, backend)
-    materials = tuple(prepare(panel.fold(number), experiment) for number in range(len(panel.folds)))
-    plan = Plan(experiment, text, panel, materials, runs, (own_key, own), backend)
+    datasets = tuple(build_dataset(panel.fold(number), experiment) for number in range(len(panel.folds)))
+    plan = Plan(experiment, text, panel, datasets, runs, (own_key, own), backend)
     plan.baselines  # noqa: B018 - names that are unknown shall be told of now
     return plan
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from gridcast.config import grid
 from gridcast.config.grid import Run
-from gridcast.data.dataset import Material
+from gridcast.data.dataset import Dataset
 from gridcast.sweep import worker_pool
 from gridcast.sweep.plan import Plan, cost
 from gridcast.sweep.worker_pool import Place
@@ -24,13 +24,13 @@ def seconds(plan: Plan, place: Place) -> dict[str, float]:
     The cheapest and the dearest shape and two between them are timed for one compiled epoch; the
     others are placed between them by their arithmetic. Raises GridcastError through the pool.
     """
-    epoch = len(plan.material.origins("train", plan.experiment.window.lookback)), plan.material.steps
+    epoch = len(plan.dataset.origins("train", plan.experiment.window.lookback)), plan.dataset.steps
     ranked = sorted(plan.runs.values(), key=lambda run: cost(run.configuration, *epoch))
     at = np.unique(np.linspace(0, len(ranked) - 1, SHAPES).astype(int))
     family = Counter(map(grid.program, ranked))
     probes = [(ranked[k], family[grid.program(ranked[k])]) for k in at]
     measured: dict[float, tuple[float, float]] = {}
-    with worker_pool.Pool(place, plan.material) as pool:
+    with worker_pool.Pool(place, plan.dataset) as pool:
         for position, found in pool.execute(_fused if plan.engine == "fused" else _stock, probes):
             if not isinstance(found, worker_pool.Failure):
                 measured[cost(probes[position][0].configuration, *epoch)] = found
@@ -47,13 +47,13 @@ def seconds(plan: Plan, place: Place) -> dict[str, float]:
     return {key: of(run) for key, run in plan.runs.items()}
 
 
-def _stock(material: Material, probe: tuple[Run, int], _: Path) -> Any:
+def _stock(dataset: Dataset, probe: tuple[Run, int], _: Path) -> Any:
     from gridcast.training import keras_fit
 
-    return keras_fit.epoch_seconds(material, probe[0])
+    return keras_fit.epoch_seconds(dataset, probe[0])
 
 
-def _fused(material: Material, probe: tuple[Run, int], _: Path) -> Any:
+def _fused(dataset: Dataset, probe: tuple[Run, int], _: Path) -> Any:
     from gridcast.training import fused_fit
 
-    return fused_fit.epoch_seconds(material, *probe)
+    return fused_fit.epoch_seconds(dataset, *probe)

@@ -12,16 +12,17 @@ import numpy as np
 import pandas as pd
 
 from gridcast.config import Configuration
-from gridcast.evaluation import forecasts
 from gridcast.models import baselines
+from gridcast.models.baselines.task import task_of
 from gridcast.runtime import per_series
 from gridcast.runtime.errors import GridcastError
 from gridcast.runtime.forecaster import NETWORK, SETTINGS
 from gridcast.runtime.per_series import Route
 from gridcast.sweep import ensemble
 from gridcast.sweep.plan import Plan, describe
-from gridcast.tracking import runs as runs_module
-from gridcast.tracking.runs import Entry, Store
+from gridcast.tracking import mlflow_runs, ranking
+from gridcast.tracking.mlflow_runs import Entry
+from gridcast.tracking.store import Store
 
 TABLE, ERROR = "routes.csv", "validation MAE"
 """Who answers for which series, and the column of its error."""
@@ -43,26 +44,26 @@ class Choice:
     @property
     def key(self) -> str:
         """What tells it from any other choice for its series."""
-        return str(self.run.data.tags[runs_module.KEY]) if self.run is not None else self.name
+        return str(self.run.data.tags[mlflow_runs.KEY]) if self.run is not None else self.name
 
 
-def choose(plan: Plan, store: Store, runs: Sequence[Any]) -> list[Choice]:
+def choose_per_series(plan: Plan, store: Store, runs: Sequence[Any]) -> list[Choice]:
     """Who answers for each series, from the finished `runs` of `plan`.
 
     In local mode its best run by `selection.metric`; in auto mode that, the best run of all series
     together or the best naive rule, whichever has the lowest MAE on validation. A series without a
     run gets the seasonal naive where its period is known and passed, else the last value.
     """
-    last, metric = len(plan.materials) - 1, plan.experiment.selection.metric
+    last, metric = len(plan.datasets) - 1, plan.experiment.selection.metric
     of_series: dict[str | None, list[Any]] = {}
     for run in runs:
-        of_series.setdefault(run.data.tags.get(runs_module.SERIES), []).append(run)
+        of_series.setdefault(run.data.tags.get(mlflow_runs.SERIES), []).append(run)
     found: dict[str, list[Choice]] = {name: [] for name in plan.panel.series}
     for series, own in of_series.items():
         group = _leading(own, metric, last)
         if not group:
             continue
-        best = forecasts.newest(group, metric, last)
+        best = ranking.newest(group, metric, last)
         if series is not None:
             found[series].append(Choice(series, _named(best), _mean(group, "best_val_mae"), best))
             continue
@@ -79,19 +80,19 @@ def choose(plan: Plan, store: Store, runs: Sequence[Any]) -> list[Choice]:
     ]
 
 
-def key(choices: Sequence[Choice]) -> str:
+def routing_key(choices: Sequence[Choice]) -> str:
     """Key of the forecaster made of `choices`: the same for the same members in the same places."""
     text = json.dumps([(choice.series, choice.key) for choice in choices])
-    return hashlib.sha256(f"{runs_module.MADE}/{text}".encode()).hexdigest()
+    return hashlib.sha256(f"{mlflow_runs.MADE}/{text}".encode()).hexdigest()
 
 
-def entry(plan: Plan, store: Store, choices: Sequence[Choice]) -> Entry:
+def routed_entry(plan: Plan, store: Store, choices: Sequence[Choice]) -> Entry:
     """The record of the forecaster made of `choices`, with its model: every network once, and who answers for which."""
     runs = {choice.key: choice.run for choice in choices if choice.run is not None}
     names = {key: f"network-{number}.keras" for number, key in enumerate(runs)}
-    networks = {names[key]: runs_module.model_files(store, run.info.run_id)[NETWORK] for key, run in runs.items()}
+    networks = {names[key]: mlflow_runs.model_files(store, run.info.run_id)[NETWORK] for key, run in runs.items()}
     routes = [_route(plan, row, choice, names) for row, choice in enumerate(choices)]
-    preprocessing = replace(plan.material.preprocessing, lookback=max(route.lookback for route in routes))
+    preprocessing = replace(plan.dataset.preprocessing, lookback=max(route.lookback for route in routes))
     rules = sum(choice.run is None for choice in choices)
     errors = [choice.error for choice in choices if np.isfinite(choice.error)]
     metric = plan.experiment.selection.metric
@@ -110,9 +111,9 @@ def entry(plan: Plan, store: Store, choices: Sequence[Choice]) -> Entry:
     about = {"mode": plan.experiment.mode, "lookback": preprocessing.lookback, "networks": len(runs)}
     return Entry(
         name=f"{plan.experiment.mode}: {len(runs)} networks for {len(choices)} series{told}",
-        kind=runs_module.MADE,
-        key=key(choices),
-        tags={runs_module.FINGERPRINT: plan.fingerprint, runs_module.CONFIGURATION: json.dumps(about)},
+        kind=mlflow_runs.MADE,
+        key=routing_key(choices),
+        tags={mlflow_runs.FINGERPRINT: plan.fingerprint, mlflow_runs.CONFIGURATION: json.dumps(about)},
         params={**about, "horizon": preprocessing.horizon, "series": len(choices)},
         metrics=measured,
         files={
@@ -124,16 +125,16 @@ def entry(plan: Plan, store: Store, choices: Sequence[Choice]) -> Entry:
     )
 
 
-def find(plan: Plan, store: Store, runs: Sequence[Any]) -> Any:
+def find_winner(plan: Plan, store: Store, runs: Sequence[Any]) -> Any:
     """What the finished `runs` of `plan` end with, as MLflow has it. Raises GridcastError when it was not made yet."""
     chosen = plan.experiment.selection
     if plan.experiment.mode != "global":
-        wanted = key(choose(plan, store, runs))
+        wanted = routing_key(choose_per_series(plan, store, runs))
     elif chosen.ensemble is not None:
-        wanted = ensemble.choose(chosen.ensemble, runs, chosen.metric, len(plan.materials) - 1).key
+        wanted = ensemble.choose(chosen.ensemble, runs, chosen.metric, len(plan.datasets) - 1).key
     else:
-        return forecasts.best(list(runs), chosen.metric, len(plan.materials) - 1)
-    found = runs_module.finished(store, [wanted], runs_module.MADE)
+        return ranking.best(list(runs), chosen.metric, len(plan.datasets) - 1)
+    found = mlflow_runs.finished(store, [wanted], mlflow_runs.MADE)
     if not found:
         raise GridcastError("no forecaster is made of the best runs yet; go on with: gridcast run")
     return found[wanted]
@@ -141,14 +142,14 @@ def find(plan: Plan, store: Store, runs: Sequence[Any]) -> Any:
 
 def _leading(runs: list[Any], metric: str, last: int) -> list[Any]:
     try:
-        return forecasts.leading(runs, metric, last)
+        return ranking.leading(runs, metric, last)
     except GridcastError:  # none of them is finite
         return []
 
 
 def _named(run: Any) -> str:
-    settings = Configuration.model_validate_json(run.data.tags[runs_module.CONFIGURATION])
-    return describe(settings, int(run.data.tags[runs_module.SEED]))
+    settings = Configuration.model_validate_json(run.data.tags[mlflow_runs.CONFIGURATION])
+    return describe(settings, int(run.data.tags[mlflow_runs.SEED]))
 
 
 def _mean(runs: list[Any], metric: str) -> float:
@@ -157,7 +158,7 @@ def _mean(runs: list[Any], metric: str) -> float:
 
 def _by_series(plan: Plan, store: Store, group: list[Any]) -> dict[str, float]:
     """Validation MAE of each series under the runs of `group`, which learn all series together; the mean over them."""
-    curves = [runs_module.history(store, run.info.run_id, runs_module.BY_SERIES) for run in group]
+    curves = [mlflow_runs.history(store, run.info.run_id, mlflow_runs.BY_SERIES) for run in group]
     shared = set.intersection(*map(set, curves))
     return {plan.panel.series[row]: float(np.mean([curve[row] for curve in curves])) for row in sorted(shared)}
 
@@ -165,15 +166,15 @@ def _by_series(plan: Plan, store: Store, group: list[Any]) -> dict[str, float]:
 def _rules(plan: Plan) -> list[tuple[str, str, float]]:
     """Series, name of a naive rule, and its MAE on the validation span, the mean over folds."""
     found: dict[tuple[int, str], list[float]] = {}
-    for material in plan.materials:
-        task = material.baseline(plan.experiment.window.lookback, "validation")
-        actual, rows = material.actual(task.index), task.index[:, 0]
-        for name in baselines.possible(len(plan.panel.series), plan.material.period):
+    for dataset in plan.datasets:
+        task = task_of(dataset, plan.experiment.window.lookback, "validation")
+        actual, rows = dataset.actual(task.index), task.index[:, 0]
+        for name in baselines.possible(len(plan.panel.series), plan.dataset.period):
             if name in baselines.NAIVE:
                 errors = np.abs(baselines.BASELINES[name](task).point - actual).mean(axis=1)
                 for row in np.unique(rows):
                     found.setdefault((int(row), name), []).append(float(errors[rows == row].mean()))
-    whole = {at: errors for at, errors in found.items() if len(errors) == len(plan.materials)}
+    whole = {at: errors for at, errors in found.items() if len(errors) == len(plan.datasets)}
     return [
         (plan.panel.series[row], name, float(np.mean(errors)))
         for (row, name), errors in whole.items()
@@ -183,7 +184,7 @@ def _rules(plan: Plan) -> list[tuple[str, str, float]]:
 
 def _seasonal(plan: Plan, row: int) -> bool:
     """Whether a period of the series in `row` lies within its training span."""
-    period, known = plan.material.period, np.isfinite(plan.panel.training_target[row])
+    period, known = plan.dataset.period, np.isfinite(plan.panel.training_target[row])
     return period is not None and int(known.sum()) >= period
 
 
@@ -193,14 +194,14 @@ def _fallback(plan: Plan, row: int) -> str:
 
 def _route(plan: Plan, row: int, choice: Choice, networks: dict[str, str]) -> Route:
     if choice.run is not None:
-        lookback = json.loads(choice.run.data.tags[runs_module.CONFIGURATION])["lookback"]
+        lookback = json.loads(choice.run.data.tags[mlflow_runs.CONFIGURATION])["lookback"]
         return Route(choice.name, lookback, networks[choice.key])
     name = choice.name
     if name in ("training mean", "training median"):
         average = np.nanmean if name == "training mean" else np.nanmedian
         level = average(plan.panel.training_target[row : row + 1], axis=1)
-        scaled = plan.material.preprocessing.target_scaler.transform(level, slice(row, row + 1))
+        scaled = plan.dataset.preprocessing.target_scaler.transform(level, slice(row, row + 1))
         return Route(name, 1, level=float(scaled[0]))
-    period = plan.material.period if name == "seasonal naive" else 1
+    period = plan.dataset.period if name == "seasonal naive" else 1
     assert period is not None
     return Route(name, period, period=period)

@@ -15,8 +15,8 @@ import pandas as pd
 
 from gridcast.runtime.errors import DataError, TrackingError, UnknownModel, suggest
 from gridcast.runtime.forecaster import SETTINGS
-from gridcast.tracking import runs
-from gridcast.tracking.runs import MODEL
+from gridcast.tracking import store
+from gridcast.tracking.mlflow_runs import MODEL
 
 CHAMPION, PREVIOUS = "champion", "previous"
 BEATEN, FORCED = "gridcast.beaten_by", "gridcast.forced"
@@ -96,7 +96,7 @@ def find(model: str, uri: str | None = None) -> Found:
     `uri` is the MLflow store, see `tracking.connect`. Raises TrackingError when there is no such
     model, version, alias or run.
     """
-    client, uri = runs.connect(uri)
+    client, uri = store.connect(uri)
     scheme, _, rest = model.partition(":/")
     with asking(uri):
         if scheme == "runs" and rest:

@@ -2,36 +2,38 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from gridcast.config import Configuration
-from gridcast.data.dataset import Material
-from gridcast.evaluation import detection_metrics, detections, metrics, thresholds
-from gridcast.runtime import conformal, events
+from gridcast.config import Configuration, threshold_rules
+from gridcast.data.dataset import Dataset
+from gridcast.evaluation import detection_metrics, detections, metrics
+from gridcast.runtime import conformal, events, loading
 from gridcast.runtime.detector import MINIMUM, Detector
-from gridcast.runtime.forecaster import Forecaster
+from gridcast.runtime.forecaster import SETTINGS, Forecaster
 from gridcast.runtime.quantiles import Quantiles
 from gridcast.training import fault_injection, whitening
+from gridcast.training.result import Outcome
 
 BESIDE = (0.05, 0.25)
 """Levels that are calibrated whether asked for or not, so that others can be had later."""
 
 
 def measured(
-    material: Material, settings: Configuration, network: Any, index: np.ndarray
+    dataset: Dataset, settings: Configuration, network: Any, index: np.ndarray
 ) -> tuple[dict[str, float], Quantiles]:
     """Metrics of the windows `index` from quantiles as they come, and how to read those of `network` from now on."""
-    chosen = material.probabilistic
+    chosen = dataset.probabilistic
     plain = Quantiles(settings.likelihood or "", chosen.quantiles, chosen.paths)
     wanted = conformal.pairs((*chosen.quantiles, *BESIDE) if plain.sampled else mirrored(chosen.quantiles))
-    own = Forecaster(material.of(settings), network, plain)
+    own = Forecaster(dataset.of(settings), network, plain)
     levels = (*chosen.quantiles, 0.5, *wanted, *(1 - level for level in wanted))
-    found = own.quantiles_of(material.channels, index, material.codes, levels)
-    actual, asked = material.actual(index), len(chosen.quantiles)
+    found = own.quantiles_of(dataset.channels, index, dataset.codes, levels)
+    actual, asked = dataset.actual(index), len(chosen.quantiles)
     told = {
         "best_val_mae": metrics.mae(actual, found[..., asked]),
         "best_val_wql": metrics.weighted_quantile_loss(actual, found[..., :asked], chosen.quantiles),
@@ -39,53 +41,53 @@ def measured(
     if not chosen.conformal:
         return told, plain
     low, high = np.split(found[..., asked + 1 :], 2, axis=-1)
-    _, scale = own.units_of(material.channels, index, material.codes)
+    _, scale = own.units_of(dataset.channels, index, dataset.codes)
     return told, replace(plain, correction=conformal.fit(actual, low, high, wanted, scale))
 
 
-def watching(material: Material, settings: Configuration, network: Any) -> tuple[dict[str, float], Detector]:
+def watching(dataset: Dataset, settings: Configuration, network: Any) -> tuple[dict[str, float], Detector]:
     """Metrics of a detector on the validation span, and the detector itself, its threshold fitted.
 
     What is usual it takes from that span too: errors are larger where the network was not fitted to, and so they will
     be in use (as in Malhotra et al., 2016). Its figures there are better than they will be, alike for every run. A
     conformal threshold promises a share of false alarms by scores that nothing was fitted to, so it keeps the span.
     """
-    chosen = material.anomaly
+    chosen = dataset.anomaly
     assert chosen is not None
     assert settings.detector is not None
     own = Detector(
-        material.of(settings),
+        dataset.of(settings),
         network,
         settings.detector,
         math.inf,
         chosen.threshold,
-        thresholds.checked(chosen.threshold, chosen.level),
+        threshold_rules.checked_level(chosen.threshold, chosen.level),
         (),
         chosen.least,
         chosen.gap,
     )
-    end = material.spans.train if chosen.threshold == "conformal" else material.spans.validation
-    return limited(material, replace(own, usual=whitening.usual(own, material.channels[0, :end])))
+    end = dataset.spans.train if chosen.threshold == "conformal" else dataset.spans.validation
+    return limited(dataset, replace(own, usual=whitening.usual(own, dataset.channels[0, :end])))
 
 
-def limited(material: Material, own: Detector) -> tuple[dict[str, float], Detector]:
+def limited(dataset: Dataset, own: Detector) -> tuple[dict[str, float], Detector]:
     """The same of a detector that lacks nothing but its threshold: 1 where its members' thresholds decide."""
-    chosen, values, spans = material.anomaly, material.channels[0], material.spans
+    chosen, values, spans = dataset.anomaly, dataset.channels[0], dataset.spans
     assert chosen is not None
     limit, seen = 1.0, None
     if own.combine != MINIMUM:
         limit, seen = detections.limit(own.contributions, values, spans, own.lookback, chosen)
     normal = detections.over(own.contributions, values, spans["validation"], own.lookback).mean(axis=1)
     alarms = len(events.spans(normal > limit, chosen.least, chosen.gap))
-    told = {"threshold": limit, "val_false_alarms_per_day": alarms * material.per_day / np.isfinite(normal).sum()}
-    told["val_faults_missed"] = 1 - _faults_found(own, material)
+    told = {"threshold": limit, "val_false_alarms_per_day": alarms * dataset.per_day / np.isfinite(normal).sum()}
+    told["val_faults_missed"] = 1 - _faults_found(own, dataset)
     return told, replace(own, threshold=limit, seen=seen)
 
 
-def _faults_found(own: Detector, material: Material) -> float:
+def _faults_found(own: Detector, dataset: Dataset) -> float:
     """AUC-PR of the scores of the validation span, once faults are put into it: the same ones for every run."""
-    start, end = material.spans["validation"]
-    values = material.channels[0, :end].copy()
+    start, end = dataset.spans["validation"]
+    values = dataset.channels[0, :end].copy()
     values[start:], labels = fault_injection.inject(values[start:])
     score = detections.over(own.contributions, values, (start, end), own.lookback).mean(axis=1)
     return detection_metrics.auc_pr(np.where(np.isfinite(score), score, -np.inf), labels)
@@ -94,3 +96,9 @@ def _faults_found(own: Detector, material: Material) -> float:
 def mirrored(levels: tuple[float, ...]) -> tuple[float, ...]:
     """Those of `levels` whose mirror images are among them."""
     return tuple(q for q in levels if any(abs(q + other - 1) < 1e-9 for other in levels))
+
+
+def combined(dataset: Dataset, files: dict[str, bytes]) -> Outcome:
+    """The ensemble of detectors in `files`, its threshold fitted, as its scores are those of no member."""
+    measured, own = limited(dataset, loading.restore(files))
+    return Outcome({}, measured, (), files | {SETTINGS: json.dumps(own.to_json()).encode()})

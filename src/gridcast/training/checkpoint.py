@@ -19,7 +19,7 @@ from gridcast.training import atomic_bundle
 from gridcast.training.atomic_bundle import DamagedError
 
 if TYPE_CHECKING:
-    from gridcast.training.keras_fit import Batches
+    from gridcast.training.batches import Batches
 
 
 CURVES = ("loss", "val_loss", "mae", "val_mae")

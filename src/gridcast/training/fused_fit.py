@@ -18,7 +18,7 @@ import numpy as np
 
 from gridcast.config import grid
 from gridcast.config.grid import Run
-from gridcast.data.dataset import Material
+from gridcast.data.dataset import Dataset
 from gridcast.runtime.errors import Diverged, GridcastError
 from gridcast.training import checkpoint, keras_backend, keras_fit, objectives
 from gridcast.training.atomic_bundle import DamagedError
@@ -34,7 +34,7 @@ State = tuple[list[Any], list[Any], list[Any]]
 
 
 def train(
-    material: Material, runs: Sequence[Run], keep: Sequence[Path | None], siblings: int, until: int | None = None
+    dataset: Dataset, runs: Sequence[Run], keep: Sequence[Path | None], siblings: int, until: int | None = None
 ) -> list[Outcome | Paused | GridcastError]:
     """What became of each of `runs`, which differ in learning rate, dropout, seed and series alone.
 
@@ -42,10 +42,10 @@ def train(
     same bits whatever is trained beside it. `siblings` counts the runs of the whole grid that share
     the program. A run that has not come to its end after `until` epochs is paused, and kept. The
     error is that of a loss that is no longer finite, or of a run that takes more than
-    `material.max_minutes`, of which the lanes that train abreast have equal shares.
+    `dataset.max_minutes`, of which the lanes that train abreast have equal shares.
     """
-    program = _program(material, runs[0], siblings)
-    last = min(until or material.epochs, material.epochs)
+    program = _program(dataset, runs[0], siblings)
+    last = min(until or dataset.epochs, dataset.epochs)
     waiting = deque(Lane(program, run, path, last) for run, path in zip(runs, keep, strict=True))
     everyone = list(waiting)
     active: dict[int, Lane] = {}
@@ -72,13 +72,13 @@ _latest: dict[Any, Program] = {}
 """The program of the group before, by what makes it: often the next group is of the same siblings."""
 
 
-def _program(material: Material, run: Run, siblings: int) -> Program:
+def _program(dataset: Dataset, run: Run, siblings: int) -> Program:
     width = lanes(run.configuration, siblings, gpu=jax.default_backend() != "cpu")
-    made_of = grid.program(run), width, id(material)
+    made_of = grid.program(run), width, id(dataset)
     if made_of not in _latest:
         _latest.clear()
         keras_backend.forget()
-        _latest[made_of] = Program(material, run, width)
+        _latest[made_of] = Program(dataset, run, width)
     return _latest[made_of]
 
 
@@ -100,7 +100,7 @@ class Lane:
     warned: bool = False
 
     def __post_init__(self) -> None:
-        self.stopping = keras.callbacks.EarlyStopping(mode="min", patience=self.program.material.patience)
+        self.stopping = keras.callbacks.EarlyStopping(mode="min", patience=self.program.dataset.patience)
         self.stopping.set_model(self)
         self.stopping.on_train_begin()
         self.windows = self.program.windows(self.run.series)
@@ -139,7 +139,7 @@ class Lane:
     @property
     def ended(self) -> bool:
         """Whether the run has come to its own end."""
-        return self.error is None and (self.stop_training or self.epoch > self.program.material.epochs)
+        return self.error is None and (self.stop_training or self.epoch > self.program.dataset.epochs)
 
     @property
     def over(self) -> bool:
@@ -154,7 +154,7 @@ class Lane:
     def spend(self, seconds: float, loss: float) -> None:
         """Count `seconds` of training; fail when there were too many, or when the `loss` so far is not finite."""
         self.seconds += seconds
-        limit = self.program.material.max_minutes
+        limit = self.program.dataset.max_minutes
         if not math.isfinite(loss):
             self.fail(Diverged(f"the loss is no longer finite in epoch {self.epoch}; a lower learning rate may help"))
             if self.path is not None:
@@ -179,7 +179,7 @@ class Lane:
         if self.path is None:
             return
         # What is over waits for its siblings: it is not to be lost with them.
-        if self.over or time.perf_counter() - self.saved >= self.program.material.checkpoint_seconds:
+        if self.over or time.perf_counter() - self.saved >= self.program.dataset.checkpoint_seconds:
             self._save(self.path, own)
             self.saved = time.perf_counter()
 
@@ -212,7 +212,7 @@ class Lane:
         curves = {name: tuple(curve) for name, curve in self.curves.items()}
         if not self.ended:
             return Paused(curves, self.seconds)
-        return keras_fit.finish(self.program.material, self.run, self.best, self.forecasts, curves, self.seconds)
+        return keras_fit.finish(self.program.dataset, self.run, self.best, self.forecasts, curves, self.seconds)
 
 
 @dataclass(frozen=True)
@@ -236,10 +236,10 @@ class Program:
     the longest series. Runs of all series together have the same windows.
     """
 
-    def __init__(self, material: Material, run: Run, width: int) -> None:
-        self.material, self.width, self.together = material, width, run.series is None
-        self.network = keras_fit.compiled(material, run)
-        self.objective = objectives.of(material, run)
+    def __init__(self, dataset: Dataset, run: Run, width: int) -> None:
+        self.dataset, self.width, self.together = dataset, width, run.series is None
+        self.network = keras_fit.compiled(dataset, run)
+        self.objective = objectives.of(dataset, run)
         self.lookback = run.configuration.lookback
         self.room, self.validated = (self._room(span) for span in ("train", "validation"))
         self.size = keras_fit.batch_size(run, self.room)
@@ -247,7 +247,7 @@ class Program:
         parts = -(-self.validated // keras_fit.EVALUATION_BATCH)
         self.parts = parts, -(-self.validated // parts)
         # Arguments, not constants: the compiled program then serves other data of the same shape.
-        self.data = jax.tree.map(jnp.asarray, objectives.data(material))
+        self.data = jax.tree.map(jnp.asarray, objectives.data(dataset))
         self.state: Any = None
         self.starts: dict[int, State] = {}
         self.known: dict[str | None, Windows] = {}
@@ -258,19 +258,19 @@ class Program:
 
     def _room(self, span: str) -> int:
         """How many windows of `span` a run may have; for single series the next power of two: more share a program."""
-        index = self.material.origins(span, self.lookback)
+        index = self.dataset.origins(span, self.lookback)
         return len(index) if self.together else 1 << int(np.bincount(index[:, 0]).max() - 1).bit_length()
 
     def _batches(self, count: int) -> int:
         """Batches of an epoch on so many windows."""
         whole = -(-count // self.size)
-        return min(whole, self.material.steps or whole)
+        return min(whole, self.dataset.steps or whole)
 
     def windows(self, series: str | None) -> Windows:
         """Those of a run of `series`, or of all together."""
         if series not in self.known:
             training, validation = (
-                self.material.origins(span, self.lookback, series) for span in ("train", "validation")
+                self.dataset.origins(span, self.lookback, series) for span in ("train", "validation")
             )
             arrays = {
                 "training": np.resize(training, (self.room, 2)),
@@ -280,7 +280,7 @@ class Program:
             }
             if self.together:
                 arrays = jax.tree.map(jnp.asarray, arrays)
-            shape = len(validation), self.material.preprocessing.horizon
+            shape = len(validation), self.dataset.preprocessing.horizon
             self.known[series] = Windows(arrays, len(training), self._batches(len(training)), shape)
         return self.known[series]
 
@@ -308,7 +308,7 @@ class Program:
     def start(self, run: Run) -> State:
         """The state from which `run` begins; drawn once for all of its seed: learning rate and dropout draw nothing."""
         if run.seed not in self.starts:
-            network = keras_fit.compiled(self.material, run)
+            network = keras_fit.compiled(self.dataset, run)
             network.optimizer.build(network.trainable_variables)
             self.starts[run.seed] = (
                 [np.array(variable.value) for variable in network.trainable_variables],
@@ -372,7 +372,7 @@ class Program:
         at = [variable.name for variable in self.network.optimizer.variables].index("learning_rate")
         rates = np.array(self.state[2][at])
         for slot, lane in active.items():
-            rates[slot] = self.material.learning_rate(lane.run.configuration, lane.epoch - 1)
+            rates[slot] = self.dataset.learning_rate(lane.run.configuration, lane.epoch - 1)
         self.state[2][at] = jnp.asarray(rates)
 
     @staticmethod
@@ -447,9 +447,9 @@ def _replaced(values: list[Any], variables: list[Any], name: str, value: float) 
     return [np.asarray(value, own.dtype) if variable.name == name else own for own, variable in pairs]
 
 
-def epoch_seconds(material: Material, run: Run, siblings: int) -> tuple[float, float]:
+def epoch_seconds(dataset: Dataset, run: Run, siblings: int) -> tuple[float, float]:
     """Seconds of a run's share in the first epoch, which compiles, and in the second."""
-    short = _program(material, run, siblings)
+    short = _program(dataset, run, siblings)
     found = []
     active = {slot: Lane(short, run, None, 2) for slot in range(short.width)}
     for slot, lane in active.items():

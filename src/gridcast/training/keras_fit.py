@@ -16,67 +16,18 @@ import numpy as np
 
 from gridcast.config import Configuration
 from gridcast.config.grid import Run
-from gridcast.data.dataset import Material
-from gridcast.evaluation import detections, forecasts, metrics
-from gridcast.evaluation.detections import Detection
-from gridcast.evaluation.forecasts import Forecasts
+from gridcast.data.dataset import Dataset
+from gridcast.evaluation import metrics
 from gridcast.models.recurrent import Shape, build
-from gridcast.runtime import loading
 from gridcast.runtime.errors import Diverged, GridcastError
 from gridcast.runtime.forecaster import NETWORK, SETTINGS
 from gridcast.training import calibration, keras_backend, objectives
+from gridcast.training.batches import Batches
 from gridcast.training.checkpoint import BEST, Checkpoint, Clock
 from gridcast.training.result import Outcome, Paused
 
 EVALUATION_BATCH = 4096
 OPTIMIZERS = {"adam": keras.optimizers.Adam, "rmsprop": keras.optimizers.RMSprop}
-
-
-class Batches(keras.utils.PyDataset):
-    """Windows gathered batch by batch, every batch of one size so that one compiled program serves all.
-
-    The last batch is padded with windows of weight zero. `exact` weighs the others so that the
-    mean over batches is the mean over windows (validation); else each batch is its own mean, as
-    Keras has it for a short last batch (training). Of those there are `steps` at most, of an order
-    that is drawn anew for each epoch.
-    """
-
-    def __init__(
-        self,
-        material: Material,
-        index: np.ndarray,
-        run: Run,
-        size: int,
-        *,
-        exact: bool,
-        shuffle: int | None,
-    ) -> None:
-        super().__init__()
-        self.index, self.size, self.exact = index, size, exact
-        self.most = None if exact else material.steps
-        self.objective, self.data = objectives.of(material, run), objectives.data(material)
-        self.order = np.arange(len(index))
-        self.generator = None if shuffle is None else np.random.default_rng(shuffle)
-        self.on_epoch_end()
-
-    def __len__(self) -> int:
-        """How many batches make an epoch."""
-        whole = math.ceil(len(self.index) / self.size)
-        return min(whole, self.most or whole)
-
-    def __getitem__(self, number: int) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
-        """Inputs, targets (size, ...) and weights (size,) of batch `number`."""
-        part = self.order[number * self.size : (number + 1) * self.size]
-        real = len(part)
-        index = self.index[np.resize(part, self.size)]
-        weight = len(self) * self.size / len(self.index) if self.exact else self.size / real
-        weights = np.where(np.arange(self.size) < real, weight, 0.0).astype(np.float32)
-        return *self.objective.read(self.data, index, context=not self.exact), weights
-
-    def on_epoch_end(self) -> None:
-        """A new order for the next epoch, from the run's own seed."""
-        if self.generator is not None:
-            self.generator.shuffle(self.order)
 
 
 class Watch(keras.callbacks.Callback):
@@ -112,14 +63,14 @@ class Watch(keras.callbacks.Callback):
     on_epoch_end = on_train_batch_end
 
 
-def batches(material: Material, run: Run) -> tuple[Batches, Batches]:
+def batches(dataset: Dataset, run: Run) -> tuple[Batches, Batches]:
     """Training and validation batches of `run`."""
     lookback = run.configuration.lookback
-    train, validation = (material.origins(span, lookback, run.series) for span in ("train", "validation"))
+    train, validation = (dataset.origins(span, lookback, run.series) for span in ("train", "validation"))
     chunks, size = -(-len(validation) // EVALUATION_BATCH), batch_size(run, len(train))
     return (
-        Batches(material, train, run, size, exact=False, shuffle=run.seed),
-        Batches(material, validation, run, -(-len(validation) // chunks), exact=True, shuffle=None),
+        Batches(dataset, train, run, size, exact=False, shuffle=run.seed),
+        Batches(dataset, validation, run, -(-len(validation) // chunks), exact=True, shuffle=None),
     )
 
 
@@ -129,9 +80,9 @@ def batch_size(run: Run, windows: int) -> int:
     return min(size, windows) if run.series is None else size
 
 
-def compiled(material: Material, run: Run) -> keras.Model:
+def compiled(dataset: Dataset, run: Run) -> keras.Model:
     """The network of `run`, ready to fit, its weights drawn from the run's seed."""
-    settings, own = run.configuration, objectives.of(material, run)
+    settings, own = run.configuration, objectives.of(dataset, run)
     network = own.build(run.seed)
     network.compile(
         optimizer=OPTIMIZERS[settings.optimizer](settings.learning_rate),
@@ -141,25 +92,25 @@ def compiled(material: Material, run: Run) -> keras.Model:
     return network
 
 
-def train(material: Material, run: Run, keep: Path | None = None, until: int | None = None) -> Outcome | Paused:
-    """Train `run` on `material`; a run that was interrupted while it kept its state at `keep` goes on there.
+def train(dataset: Dataset, run: Run, keep: Path | None = None, until: int | None = None) -> Outcome | Paused:
+    """Train `run` on `dataset`; a run that was interrupted while it kept its state at `keep` goes on there.
 
     Either way the same weights come out, to the bit on JAX. A run that has not come to its end after
     `until` epochs is paused, and kept. Raises GridcastError when the loss is no
-    longer finite, and when the run takes more than `material.max_minutes`; its state then stays at
+    longer finite, and when the run takes more than `dataset.max_minutes`; its state then stays at
     `keep` for a start with more time.
     """
     keras_backend.forget()
-    clock = Clock(material.max_minutes)
-    network = compiled(material, run)
-    training, validation = batches(material, run)
+    clock = Clock(dataset.max_minutes)
+    network = compiled(dataset, run)
+    training, validation = batches(dataset, run)
     with tempfile.TemporaryDirectory() as folder:
         # The best weights come back from the file below, so EarlyStopping need not keep them too.
-        stopping = keras.callbacks.EarlyStopping(patience=material.patience, restore_best_weights=False)
+        stopping = keras.callbacks.EarlyStopping(patience=dataset.patience, restore_best_weights=False)
         best_so_far = keras.callbacks.ModelCheckpoint(Path(folder, BEST), save_best_only=True)
-        pace = keras.callbacks.LearningRateScheduler(lambda epoch: material.learning_rate(run.configuration, epoch))
-        until = min(until or material.epochs, material.epochs)
-        seconds = material.checkpoint_seconds
+        pace = keras.callbacks.LearningRateScheduler(lambda epoch: dataset.learning_rate(run.configuration, epoch))
+        until = min(until or dataset.epochs, dataset.epochs)
+        seconds = dataset.checkpoint_seconds
         progress = Checkpoint(keep, seconds, clock, network, training, stopping, best_so_far, until)
         progress.resume()
         try:
@@ -173,18 +124,18 @@ def train(material: Material, run: Run, keep: Path | None = None, until: int | N
                     shuffle=False,
                     verbose=0,
                 )
-                if not progress.stopped and until < material.epochs:
+                if not progress.stopped and until < dataset.epochs:
                     progress.save()
         except Diverged:
             progress.remove()
             raise
         curves = {name: tuple(curve) for name, curve in progress.curves.items()}
         seconds = clock.spent()
-        if not progress.stopped and progress.epochs < material.epochs:
+        if not progress.stopped and progress.epochs < dataset.epochs:
             return Paused(curves, seconds)
         network.load_weights(best_so_far.filepath)
     best = [np.array(variable) for variable in network.trainable_variables]
-    outcome = finish(material, run, best, _kept(network, validation), curves, seconds)
+    outcome = finish(dataset, run, best, _kept(network, validation), curves, seconds)
     progress.remove()
     return outcome
 
@@ -199,7 +150,7 @@ def _kept(network: keras.Model, validation: Batches) -> np.ndarray:
 
 
 def finish(
-    material: Material,
+    dataset: Dataset,
     run: Run,
     best: Sequence[np.ndarray],
     kept: np.ndarray,
@@ -208,27 +159,27 @@ def finish(
 ) -> Outcome:
     """What `run` leaves, from its `best` trainable weights and what was `kept` of their validation (n, horizon)."""
     settings = run.configuration
-    preprocessing = material.of(settings, run.series)
-    index = material.origins("validation", settings.lookback, run.series)
-    network = _portable(objectives.of(material, run))
+    preprocessing = dataset.of(settings, run.series)
+    index = dataset.origins("validation", settings.lookback, run.series)
+    network = _portable(objectives.of(dataset, run))
     network.set_weights(best)
     content, by_series = preprocessing.to_json(), {}
     at, steps = int(np.argmin(curves["val_loss"])), np.unique(index[:, 1])
     if settings.detector is not None:
         losses = kept.mean(axis=1)
-        measured, whole = calibration.watching(material, settings, network)
+        measured, whole = calibration.watching(dataset, settings, network)
         measured["best_val_mae"] = curves["val_mae"][at]
         content = whole.to_json()
-        steps = steps[steps % material.preprocessing.lookback == 0]  # of windows that share no step
+        steps = steps[steps % dataset.preprocessing.lookback == 0]  # of windows that share no step
     elif settings.likelihood is None:
-        forecast = material.preprocessing.target_scaler.inverse(np.asarray(kept, float), index[:, 0])
-        losses = metrics.point_losses(settings.loss, material.scaled(index), kept).mean(axis=1)
-        errors = np.abs(forecast - material.actual(index)).mean(axis=1)
+        forecast = dataset.preprocessing.target_scaler.inverse(np.asarray(kept, float), index[:, 0])
+        losses = metrics.point_losses(settings.loss, dataset.scaled(index), kept).mean(axis=1)
+        errors = np.abs(forecast - dataset.actual(index)).mean(axis=1)
         measured = {"best_val_mae": float(errors.mean())}
         by_series = {int(row): float(errors[index[:, 0] == row].mean()) for row in np.unique(index[:, 0])}
     else:
         losses = kept.mean(axis=1)
-        measured, quantiles = calibration.measured(material, settings, network, index)
+        measured, quantiles = calibration.measured(dataset, settings, network, index)
         content["quantiles"] = quantiles.to_json()
     return Outcome(
         curves=curves,
@@ -265,27 +216,10 @@ def _saved(network: keras.Model) -> bytes:
         return path.read_bytes()
 
 
-def evaluate(material: Material, files: dict[str, bytes], span: str = "test") -> Forecasts | Detection:
-    """Forecasts of the forecaster in `files` over a span; what a detector says of the test span."""
-    own = loading.restore(files)
-    if material.anomaly is not None:
-        return detections.answers(own, material)
-    # A rule that reads little is to be tested on the windows that the baselines have.
-    least = material.preprocessing.lookback if own.routes else 1
-    index = material.each(span, np.maximum(own.lookbacks, least))
-    return forecasts.answers(own, material.channels, index, material.codes, material.actual(index))
-
-
-def combined(material: Material, files: dict[str, bytes]) -> Outcome:
-    """The ensemble of detectors in `files`, its threshold fitted, as its scores are those of no member."""
-    measured, own = calibration.limited(material, loading.restore(files))
-    return Outcome({}, measured, (), files | {SETTINGS: json.dumps(own.to_json()).encode()})
-
-
-def epoch_seconds(material: Material, run: Run) -> tuple[float, float]:
+def epoch_seconds(dataset: Dataset, run: Run) -> tuple[float, float]:
     """Seconds of the first epoch, which compiles, and of the second; measured on throw-away weights."""
-    network = compiled(material, run)
-    training, validation = batches(material, run)
+    network = compiled(dataset, run)
+    training, validation = batches(dataset, run)
     seconds = []
     for _ in range(2):
         started = time.perf_counter()

@@ -17,7 +17,7 @@ from keras import ops
 
 from gridcast.config import Configuration
 from gridcast.config.grid import Run
-from gridcast.data.dataset import Material
+from gridcast.data.dataset import Dataset
 from gridcast.models import autoencoder, autoregressive, quantile_regression, recurrent
 from gridcast.runtime import lag_features, windows
 from gridcast.runtime.forecaster import inputs
@@ -34,10 +34,10 @@ Data = dict[str, Any]
 """The panel as arrays: channels (series, steps, channels), codes (series,), observed (series, steps)."""
 
 
-def data(material: Material) -> Data:
-    """The arrays of `material` that windows are read from."""
-    observed = {"observed": material.observed} if material.preprocessing.lags else {}
-    return {"channels": material.channels, "codes": material.codes.astype(np.int32), **observed}
+def data(dataset: Dataset) -> Data:
+    """The arrays of `dataset` that windows are read from."""
+    observed = {"observed": dataset.observed} if dataset.preprocessing.lags else {}
+    return {"channels": dataset.channels, "codes": dataset.codes.astype(np.int32), **observed}
 
 
 @dataclass(frozen=True)
@@ -241,12 +241,12 @@ def _mean(values: Any, counts: Any) -> Any:
 Objective = Point | Density | Direct | Normal
 
 
-def of(material: Material, run: Run) -> Objective:
+def of(dataset: Dataset, run: Run) -> Objective:
     """What `run` is trained for."""
-    own = run.configuration, material.of(run.configuration, run.series)
+    own = run.configuration, dataset.of(run.configuration, run.series)
     if run.configuration.detector is not None:
         return Normal(*own)
-    categories = material.categories if run.series is None else ()
+    categories = dataset.categories if run.series is None else ()
     if run.configuration.likelihood == DIRECT:
-        return Direct(*own, categories, trained(material.probabilistic.quantiles))
+        return Direct(*own, categories, trained(dataset.probabilistic.quantiles))
     return Point(*own, categories) if run.configuration.likelihood is None else Density(*own, categories)

@@ -10,7 +10,7 @@ from pathlib import Path
 from gridcast.cli.doctor import cache, disk, installation, store
 from gridcast.cli.doctor.finding import Check, Finding, Project
 from gridcast.runtime.errors import GridcastError
-from gridcast.tracking.runs import DEFAULT_URI, Store
+from gridcast.tracking.store import DEFAULT_URI, Store
 
 __all__ = ["CHECKS", "Finding", "examine", "mend"]
 

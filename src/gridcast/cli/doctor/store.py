@@ -17,11 +17,10 @@ from gridcast.cli.doctor.finding import Finding, Project
 from gridcast.cli.doctor.repair import rebuild
 from gridcast.runtime.errors import GridcastError, TrackingError
 from gridcast.sweep import lease
-from gridcast.tracking import artifact_paths, sqlite_store
-from gridcast.tracking import runs as runs_module
-from gridcast.tracking.runs import Store
+from gridcast.tracking import artifact_paths, mlflow_runs, sqlite_store
+from gridcast.tracking.store import DEFAULT_URI, Store, connect
 
-UNSET = f"unset MLFLOW_TRACKING_URI, or set it to {runs_module.DEFAULT_URI} or the address of a server"
+UNSET = f"unset MLFLOW_TRACKING_URI, or set it to {DEFAULT_URI} or the address of a server"
 FIX = "`gridcast doctor --fix`"
 
 
@@ -108,12 +107,12 @@ def legacy(_: Project) -> Iterator[Finding]:
     found = sorted(Path().glob("mlruns/[0-9]*/meta.yaml"))
     if not found:
         return
-    target = runs_module.DEFAULT_URI if not Path("mlflow.db").exists() else "sqlite:///mlflow-legacy.db"
+    target = DEFAULT_URI if not Path("mlflow.db").exists() else "sqlite:///mlflow-legacy.db"
     remedy = (
         f"bring them over: `mlflow migrate-filestore --source . --target {target}`; then let plain `mlflow ui` "
         "forget the files: `for f in mlruns/[0-9]*/meta.yaml; do mv $f $f.migrated; done`"
     )
-    if target != runs_module.DEFAULT_URI:
+    if target != DEFAULT_URI:
         remedy += f"; to see them: `mlflow ui --backend-store-uri {target}`"
     text = f"mlruns keeps {len(found)} experiments of an MLflow before 3.13 in files, which MLflow refuses to read"
     yield Finding("legacy store", False, text, remedy)
@@ -153,20 +152,20 @@ def runs(project: Project) -> Iterator[Finding]:
 
     def close() -> str:
         for store, run in stale:
-            runs_module.set_status(store, run.info.run_id, "KILLED")
+            mlflow_runs.set_status(store, run.info.run_id, "KILLED")
         return f"{len(stale)} runs are marked KILLED"
 
-    names = ", ".join(runs_module.name(run) for _, run in stale[:3]) + (", …" if len(stale) > 3 else "")
+    names = ", ".join(mlflow_runs.name(run) for _, run in stale[:3]) + (", …" if len(stale) > 3 else "")
     text = f"{len(stale)} are marked RUNNING though no process works at them: {names}"
     yield Finding("runs", False, text, f"{FIX}, or the next gridcast run of the experiment, marks them KILLED", close)
 
 
 def _stale(project: Project) -> list[tuple[Store, Any]]:
-    client, uri = runs_module.connect(project.uri)
+    client, uri = connect(project.uri)
     found: list[tuple[Store, Any]] = []
     for experiment in client.search_experiments():
         store = Store(client, uri, experiment.experiment_id)
-        running = runs_module.search(store, f"tags.`{runs_module.KIND}` like '%' and attributes.status = 'RUNNING'")
+        running = mlflow_runs.search(store, f"tags.`{mlflow_runs.KIND}` like '%' and attributes.status = 'RUNNING'")
         if running and not project.held(store):
             found += [(store, run) for run in running]
     return found

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.lib.stride_tricks import sliding_window_view
 
-from gridcast.evaluation.thresholds import NORMAL
+from gridcast.data.series_statistics import MAD_TO_STD
 
 EXPLAINED = 0.99
 """Share of the variance that the components of `pca` keep."""
@@ -90,7 +90,7 @@ def rolling_median(training: np.ndarray, values: np.ndarray, lookback: int, *_: 
         before = pd.DataFrame(rows).rolling(lookback, min_periods=max(1, lookback // 2)).median().shift(1)
         return np.asarray(rows - before.to_numpy())
 
-    usual = pd.DataFrame(np.abs(away(training))).median().to_numpy() * NORMAL
+    usual = pd.DataFrame(np.abs(away(training))).median().to_numpy() * MAD_TO_STD
     return np.asarray((away(values) / _positive(usual)) ** 2)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from gridcast.evaluation import metrics
+from gridcast.data import series_statistics
 from gridcast.models.baselines.task import Forecast, Task
 from gridcast.runtime import windows
 
@@ -29,7 +29,7 @@ def around(task: Task, forecast: Callable[[np.ndarray], np.ndarray], earliest: i
         return Forecast(point)
     past = _thinned(task.training_index, earliest)
     errors = windows.ahead(task.target, past, task.horizon) - forecast(past)
-    spread = _spread(errors, past[:, 0], metrics.naive_scale(task.known[:, : task.train]), task.levels)
+    spread = _spread(errors, past[:, 0], series_statistics.naive_scale(task.known[:, : task.train]), task.levels)
     return Forecast(point, point[:, :, None] + spread[task.index[:, 0]])
 
 

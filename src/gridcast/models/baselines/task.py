@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from gridcast.data.dataset import Dataset
+
 
 @dataclass(frozen=True)
 class Task:
@@ -35,6 +37,24 @@ class Task:
     def known(self) -> np.ndarray:
         """The target (series, steps), NaN where it was not observed."""
         return np.where(self.observed, self.target, np.nan)
+
+
+def task_of(dataset: Dataset, lookback: int, span: str = "test") -> Task:
+    """Return what a baseline may know to forecast the windows of `span`."""
+    return Task(
+        target=dataset.target,
+        observed=dataset.observed,
+        channels=dataset.channels,
+        times=dataset.times,
+        train=dataset.spans.train,
+        lookback=lookback,
+        horizon=dataset.preprocessing.horizon,
+        period=dataset.period,
+        training_index=dataset.origins("train", lookback),
+        index=dataset.origins(span, lookback),
+        inverse=dataset.preprocessing.target_scaler.inverse,
+        levels=dataset.levels,
+    )
 
 
 @dataclass(frozen=True)

@@ -12,190 +12,31 @@ from __future__ import annotations
 import itertools
 import logging
 import math
-import re
-import time as clock
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from gridcast.data import readers
-from gridcast.monitoring import alerts
-from gridcast.monitoring.stream.feeds import Folder, Stretch, Web
-from gridcast.monitoring.stream.ledger import Alert, Ledger
+from gridcast.monitoring.stream.feeds import Stretch
+from gridcast.monitoring.stream.followed_model import FollowedDetector, FollowedModel, stamp, step
+from gridcast.monitoring.stream.ledger import Ledger
+from gridcast.monitoring.stream.wording import alert, listed, remarks, verdict
 from gridcast.runtime import events, running_threshold
-from gridcast.runtime.errors import ConfigError, DataError, GridcastError
+from gridcast.runtime.errors import DataError
 
 AHEAD = pd.Timedelta(days=1)
 """How far a stamp may lie ahead of the clock (time zones): one wrong year would make all that follows late."""
-UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-BLAMED = 3
-"""Sensors that an alert names."""
 NOTHING = pd.DataFrame({"score": [], "threshold": []}, pd.DatetimeIndex([]), dtype=float)
 """No answer of a detector."""
 LOG = logging.getLogger(__name__)
 
-Channel = Callable[[Alert], bool]
-"""Delivers an alert; tells whether it arrived."""
 
-
-class Detector(Protocol):
-    """What a stream needs of a detector, see `detector.Detector`."""
-
-    @property
-    def sensors(self) -> Sequence[str]: ...  # noqa: D102
-    @property
-    def time(self) -> str: ...  # noqa: D102
-    @property
-    def frequency(self) -> str: ...  # noqa: D102
-    @property
-    def lookback(self) -> int: ...  # noqa: D102
-    @property
-    def least(self) -> int: ...  # noqa: D102
-    @property
-    def gap(self) -> int: ...  # noqa: D102
-
-    def predict(self, table: pd.DataFrame, params: Mapping[str, Any] | None = None) -> pd.DataFrame:
-        """Of each step that can be scored: time, score, threshold, anomaly, and the contribution of each sensor."""
-
-
-@dataclass(frozen=True)
-class Model:
-    """A detector, and what it is called in the registry.
-
-    A verdict waits for `wait` steps more, or until a look brings nothing: a step that a detector rebuilds from windows
-    is judged the better the more of them cover it, and the newest one lies in one window alone.
-    """
-
-    name: str
-    version: str
-    detector: Detector
-    wait: int = 0
-
-
-def step(frequency: str) -> pd.Timedelta:
-    """The length of a step. Raises ConfigError where steps have different lengths."""
-    try:
-        return pd.Timedelta(frequency if frequency[:1].isdigit() else f"1{frequency}")
-    except ValueError:
-        raise ConfigError(
-            f"the model's frequency '{frequency}' cannot be followed; train one on steps of one length, such as min"
-        ) from None
-
-
-def seconds(every: str, option: str = "--every") -> float:
-    """Of a span such as 90s, 15m, 2h, which the `option` gives. Raises ConfigError."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", every.strip())
-    if not found or not float(found[1]):
-        raise ConfigError(f"{option}: '{every}' is no span of time such as 90s, 15m, 2h or 7d")
-    return float(found[1]) * UNITS[found[2]]
-
-
-def channels(tell: Callable[[str], None], webhook: str | None, urls: Sequence[str]) -> dict[str, Channel]:
-    """By name whoever is told of an alert: the console, a web hook, each of the apprise `urls`. Raises ConfigError."""
-
-    def console(alert: Alert) -> bool:
-        tell(f"ALERT {alert.title}. {alert.text}")
-        return True
-
-    def posted(alert: Alert) -> bool:
-        about = {"id": alert.id, "title": alert.title, "text": alert.text, "event": dict(alert.event)}
-        return alerts.post(str(webhook), about, alert.id)
-
-    def sent(notices: Any) -> Channel:
-        return lambda alert: alerts.send(notices, alert.title, alert.text, "the alert waits for the next look")
-
-    found: dict[str, Channel] = {"console": console}
-    if webhook is not None:
-        alerts.postable(webhook)
-        found["webhook"] = posted
-    if urls:
-        alerts.opened(urls)  # which tells the number of one that is wrong
-    return found | {f"alert {number}": sent(alerts.opened([url])) for number, url in enumerate(urls, start=1)}
-
-
-def follow(
-    feed: Folder | Web,
-    ledger: Ledger,
-    current: Callable[[], Model],
-    channels: Mapping[str, Channel],
-    tell: Callable[[str], None],
-    every: float,
-    *,
-    once: bool = False,
-) -> None:
-    """Look at `feed` every so many seconds, or once, and take what is new, by the model that is `current` then.
-
-    What fails at one look is told, and tried again at the next. Raises GridcastError where it is the only one:
-    the feed gives no answer, or alerts could not be delivered.
-    """
-    for channel in sorted({channel for channel, _ in ledger.unsent()} - set(channels)):
-        tell(f"alerts of an earlier start wait for the channel '{channel}', which is not given now")
-    due, silent = clock.monotonic(), False
-    while True:
-        before = ledger.mark
-        try:
-            waiting = look(feed, ledger, current(), channels, tell)
-            if once and waiting:
-                raise GridcastError(f"{waiting} alerts could not be delivered; they wait in {ledger.path}")
-        except GridcastError as error:
-            if once:
-                raise
-            LOG.warning("%s; tried again in %.0f s", error, every)
-        if once:
-            return
-        now_silent = ledger.mark == before
-        if now_silent and not silent:
-            tell(f"nothing new{'' if before is None else f', the newest step is {before}'}")
-        silent = now_silent
-        due = max(due + every, clock.monotonic())
-        clock.sleep(max(0.0, due - clock.monotonic()))
-
-
-def look(
-    feed: Folder | Web,
-    ledger: Ledger,
-    model: Model,
-    channels: Mapping[str, Channel],
-    tell: Callable[[str], None],
-) -> int:
-    """Take all that is new, stretch by stretch, and deliver what waits; returns how many alerts wait still.
-
-    A feed is asked again as long as it brings newer steps, as some give no more than so many rows at once.
-    """
-    waiting, came = deliver(ledger, channels), False
-    while True:
-        before = ledger.mark
-        for stretch in feed.new(ledger.taken(), before):
-            came = True
-            if told := take(stretch, ledger, model, tuple(channels), _now()):
-                tell(told)
-                waiting = deliver(ledger, channels)
-        if ledger.mark == before:
-            break
-    if not came and (told := settle(ledger, model, tuple(channels), _now())):
-        tell(told)
-        waiting = deliver(ledger, channels)
-    return waiting
-
-
-def deliver(ledger: Ledger, channels: Mapping[str, Channel]) -> int:
-    """Send what waits in the outbox; returns how much waits still, as its channel failed or is not there today."""
-    failed = set()
-    left = 0
-    for channel, alert in ledger.unsent():
-        if channel in failed or channel not in channels or not channels[channel](alert):
-            failed.add(channel)
-            left += channel in channels
-            continue
-        ledger.mark_sent(alert, channel, _stamp(_now()))
-    return left
-
-
-def take(stretch: Stretch, ledger: Ledger, model: Model, channels: Sequence[str], now: pd.Timestamp) -> str | None:
+def take(
+    stretch: Stretch, ledger: Ledger, model: FollowedModel, channels: Sequence[str], now: pd.Timestamp
+) -> str | None:
     """Score a stretch and keep all that comes of it, in one transaction; returns what there is to tell, in a line.
 
     Steps without a row are missing, and neither they nor a sensor that is missing are a reading to the detector.
@@ -216,7 +57,7 @@ def take(stretch: Stretch, ledger: Ledger, model: Model, channels: Sequence[str]
         late, new = readings[behind], readings[~known & ~behind]
         counts["repeated"] += int(known.sum())
         counts["late"] = len(late)
-        number = ledger.open_stretch(_stamp(now), stretch.source, model.version)
+        number = ledger.open_stretch(stamp(now), stretch.source, model.version)
         ledger.add_steps(number, late, late=True)
         judged = []
         for piece in _pieces(new, detector):
@@ -230,16 +71,16 @@ def take(stretch: Stretch, ledger: Ledger, model: Model, channels: Sequence[str]
         counts["scored"] = int(scores.index.isin(new.index).sum())
         counts["afterwards"] = len(scores) - counts["scored"]
         counts["unscored"] = len(new) - counts["scored"]
-        notes = [*_told(new, late, mark, counts, model), *notes]
+        notes = [*remarks(new, late, mark, counts, model), *notes]
         ledger.close_stretch(number, new.index, counts, notes)
         if stretch.end:
             ledger.take_file(stretch.source, stretch.end)
-    until = f" up to {_stamp(new.index[-1])}" if len(new) else ""
-    line = f"{stretch.source}: {counts['rows']} rows{until}, {_verdict(scores)}"
+    until = f" up to {stamp(new.index[-1])}" if len(new) else ""
+    line = f"{stretch.source}: {counts['rows']} rows{until}, {verdict(scores)}"
     return "; ".join([line, *notes])
 
 
-def settle(ledger: Ledger, model: Model, channels: Sequence[str], now: pd.Timestamp) -> str | None:
+def settle(ledger: Ledger, model: FollowedModel, channels: Sequence[str], now: pd.Timestamp) -> str | None:
     """Judge the steps that wait for others by what is there; returns what there is to tell, None where none waits."""
     length = step(model.detector.frequency)
     with ledger.writing():
@@ -249,25 +90,25 @@ def settle(ledger: Ledger, model: Model, channels: Sequence[str], now: pd.Timest
         scores, _ = _judge(newest + length, ledger, model, 0, channels, now)
         if not len(scores):
             return None
-        number = ledger.open_stretch(_stamp(now), "", model.version)
+        number = ledger.open_stretch(stamp(now), "", model.version)
         ledger.close_stretch(number, pd.DatetimeIndex([]), {"afterwards": len(scores)}, [])
-    return f"nothing new: {_verdict(scores)}, which had waited for more"
+    return f"nothing new: {verdict(scores)}, which had waited for more"
 
 
 def _judge(
-    begin: pd.Timestamp, ledger: Ledger, model: Model, wait: int, channels: Sequence[str], now: pd.Timestamp
+    begin: pd.Timestamp, ledger: Ledger, model: FollowedModel, wait: int, channels: Sequence[str], now: pd.Timestamp
 ) -> tuple[pd.DataFrame, str]:
     """Score what can be, of the steps from `begin` on and those before that wait, and keep its events; as `_scores`."""
     scores, problem = _scores(begin, ledger, model, wait)
     if len(scores):
         for event in _events(scores.index[0], ledger, model):
             if ledger.put_event(event):
-                ledger.raise_alert(_alert(event, model), channels, _stamp(now))
+                ledger.raise_alert(alert(event, model), channels, stamp(now))
     return scores, problem
 
 
 def _readings(
-    stretch: Stretch, detector: Detector, now: pd.Timestamp, counts: Counter[str]
+    stretch: Stretch, detector: FollowedDetector, now: pd.Timestamp, counts: Counter[str]
 ) -> tuple[pd.DataFrame, list[str]]:
     """Numbers of every sensor of the detector by step, in order, no step twice; and what was wrong with the rows."""
     rows, notes = stretch.rows, [*stretch.notes]
@@ -283,12 +124,12 @@ def _readings(
             notes.append(f"{bad.sum()} readings of '{sensor}' are no numbers, the first '{text[bad].iloc[0]}'")
         readings[sensor] = values.to_numpy()
     if missing and len(rows):
-        notes.append(f"{'no column for' if known else 'none of'} the model's sensors {_names(missing)}")
+        notes.append(f"{'no column for' if known else 'none of'} the model's sensors {listed(missing)}")
     if strange and len(rows):
-        notes.append(f"columns that the model does not know, passed over: {_names(strange)}")
+        notes.append(f"columns that the model does not know, passed over: {listed(strange)}")
     wrong = np.asarray(readings.index > now + AHEAD)
     if wrong.any():
-        notes.append(f"{wrong.sum()} rows lie in the future, the first {_stamp(readings.index[wrong][0])}")
+        notes.append(f"{wrong.sum()} rows lie in the future, the first {stamp(readings.index[wrong][0])}")
     wrong |= not known
     counts["unreadable"] += int(wrong.sum())
     readings = readings[~wrong]
@@ -302,12 +143,12 @@ def _readings(
     return readings[~twice], notes
 
 
-def _far(detector: Detector) -> pd.Timedelta:
+def _far(detector: FollowedDetector) -> pd.Timedelta:
     """How far a step lies from the one before where nothing before that one has a part in what comes after."""
     return step(detector.frequency) * (max(detector.lookback, detector.gap) + 1)
 
 
-def _pieces(new: pd.DataFrame, detector: Detector) -> Iterator[pd.DataFrame]:
+def _pieces(new: pd.DataFrame, detector: FollowedDetector) -> Iterator[pd.DataFrame]:
     """The new steps, parted where so much is missing that nothing goes across."""
     ends = [0, *(np.flatnonzero(np.diff(new.index) > _far(detector)) + 1), len(new)]
     for start, end in itertools.pairwise(ends):
@@ -315,7 +156,7 @@ def _pieces(new: pd.DataFrame, detector: Detector) -> Iterator[pd.DataFrame]:
             yield new.iloc[start:end]
 
 
-def _scores(begin: pd.Timestamp, ledger: Ledger, model: Model, wait: int) -> tuple[pd.DataFrame, str]:
+def _scores(begin: pd.Timestamp, ledger: Ledger, model: FollowedModel, wait: int) -> tuple[pd.DataFrame, str]:
     """What is kept now of the detector's answer, by stamp; and why it says nothing, where it refuses the readings.
 
     The steps from `begin` on are new; the last `wait` of them are not judged yet. Those of the `lookback` before that
@@ -340,7 +181,7 @@ def _scores(begin: pd.Timestamp, ledger: Ledger, model: Model, wait: int) -> tup
     return said.loc[ledger.put_scores(said)], ""
 
 
-def _running(said: pd.DataFrame, ledger: Ledger, model: Model) -> pd.DataFrame:
+def _running(said: pd.DataFrame, ledger: Ledger, model: FollowedModel) -> pd.DataFrame:
     """What is said of steps without a score, by the threshold that runs on from what this version has judged before."""
     detector: Any = model.detector
     before = ledger.seen(model.version) or detector.seen
@@ -349,7 +190,7 @@ def _running(said: pd.DataFrame, ledger: Ledger, model: Model) -> pd.DataFrame:
     return said.assign(threshold=limits, anomaly=said["score"].to_numpy() > limits)
 
 
-def _events(begin: pd.Timestamp, ledger: Ledger, model: Model) -> list[dict[str, Any]]:
+def _events(begin: pd.Timestamp, ledger: Ledger, model: FollowedModel) -> list[dict[str, Any]]:
     """The events among the steps from `begin` on, and what lies before them and is not over yet."""
     detector, length = model.detector, step(model.detector.frequency)
     rows, edge = [], begin
@@ -383,56 +224,3 @@ def _events(begin: pd.Timestamp, ledger: Ledger, model: Model) -> list[dict[str,
         }
         for event in found
     ]
-
-
-def _alert(event: Mapping[str, Any], model: Model) -> Alert:
-    times = "" if event["severity"] is None else f", {event['severity']:.3g} times the threshold"
-    blamed = ", ".join(f"{name} ({share:.0%})" for name, share in event["blame"][:BLAMED])
-    text = f"Score {event['peak']:.4g}{times}; most to blame: {blamed or 'none'}. Alert {event['id']}"
-    return Alert(
-        event["id"], f"{model.name}: anomaly since {event['first']}", text, {**event, "version": model.version}
-    )
-
-
-def _told(
-    new: pd.DataFrame, late: pd.DataFrame, mark: pd.Timestamp | None, counts: Counter[str], model: Model
-) -> list[str]:
-    """What did not come, came late or came twice, in words; `counts` gains the missing steps."""
-    notes, length = [], step(model.detector.frequency)
-    if len(new):
-        before = new.index.insert(0, mark if mark is not None else new.index[0] - length)
-        holes = (np.diff(before) / length).astype(int) - 1
-        counts["missing"] = int(holes.sum())
-        if counts["missing"]:
-            first = int(np.argmax(holes > 0))
-            notes.append(f"{counts['missing']} steps are missing, the first {_stamp(before[first] + length)}")
-    if len(late):
-        span = f"{_stamp(late.index[0])} to {_stamp(late.index[-1])}"
-        notes.append(f"{len(late)} rows came late ({span}): kept, and scored if newer ones reach back to them")
-    if counts["repeated"]:
-        notes.append(f"{counts['repeated']} rows tell of steps that were taken before: passed over")
-    blind = counts["unscored"] - min(model.wait, len(new))
-    if blind > 0:
-        notes.append(f"{blind} steps have no score yet, as too little was read of them or around them")
-    return notes
-
-
-def _verdict(scores: pd.DataFrame) -> str:
-    if not len(scores):
-        return "no step scored"
-    return (
-        f"{len(scores)} steps scored, the highest {(scores['score'] / scores['threshold']).max():.2f} of the threshold"
-    )
-
-
-def _names(names: Sequence[str]) -> str:
-    shown = ", ".join(f"'{name}'" for name in names[:BLAMED])
-    return shown if len(names) <= BLAMED else f"{shown} and {len(names) - BLAMED} more"
-
-
-def _stamp(time: pd.Timestamp) -> str:
-    return time.isoformat(timespec="seconds")
-
-
-def _now() -> pd.Timestamp:
-    return pd.Timestamp.now("UTC").tz_localize(None)

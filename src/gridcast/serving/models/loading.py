@@ -16,12 +16,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gridcast.evaluation import forecasts
+from gridcast.evaluation import forecast_results
 from gridcast.runtime.detector import Detector, whole
 from gridcast.runtime.errors import GridcastError, TrackingError
 from gridcast.runtime.forecaster import Forecaster
 from gridcast.serving.models import detector_adapter, forecaster_adapter
-from gridcast.tracking import registry, runs
+from gridcast.tracking import mlflow_runs, registry
+from gridcast.tracking.store import sweep_of
 
 NICE = 10
 """How far a process that loads steps back: who asks meanwhile is answered as soon as ever."""
@@ -96,7 +97,7 @@ def _loaded(found: registry.Found, uri: str | None) -> Loaded:
         detector_adapter.check(detector, carried, examples)
         return Loaded(detector, examples)
     model = compiled_network.forecaster(forecaster_adapter.adopted(carried.forecaster))
-    examples = _kept(found, uri, lambda kept: tuple(json.loads(kept(forecasts.EXAMPLES))))
+    examples = _kept(found, uri, lambda kept: tuple(json.loads(kept(forecast_results.EXAMPLES))))
     forecaster_adapter.check(model, carried, examples)
     return Loaded(model, examples)
 
@@ -115,9 +116,9 @@ def _kept(
 ) -> tuple[dict[str, Any], ...]:
     """The examples that `read` makes of the files kept with the test of the run, none where nothing was kept."""
     try:
-        store, _ = runs.sweep_of(found.run_id, uri)
-        key = runs.tags(store, found.run_id or "")[runs.KEY]
-        tested = runs.finished(store, [key], "test")[key]
-        return read(functools.partial(runs.artifact, store, tested.info.run_id))
+        store, _ = sweep_of(found.run_id, uri)
+        key = mlflow_runs.tags(store, found.run_id or "")[mlflow_runs.KEY]
+        tested = mlflow_runs.finished(store, [key], "test")[key]
+        return read(functools.partial(mlflow_runs.artifact, store, tested.info.run_id))
     except (GridcastError, KeyError, ValueError):
         return ()

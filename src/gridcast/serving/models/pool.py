@@ -10,7 +10,6 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,98 +19,17 @@ from gridcast.runtime import time_axis
 from gridcast.runtime.detector import Detector
 from gridcast.runtime.forecaster import Forecaster
 from gridcast.runtime.preprocessing import Preprocessing
-from gridcast.serving.http_errors import Refusal, wrong
+from gridcast.serving.http_errors import Refusal
 from gridcast.serving.models import detector_adapter, forecaster_adapter
 from gridcast.serving.models.batching import Together
 from gridcast.serving.models.loading import Load, Loaded
+from gridcast.serving.models.served_model import ServedModel
 from gridcast.serving.payloads.fast_path import Plain
 from gridcast.tracking import registry
 
 LOG = logging.getLogger("gridcast.serving")
 LIGHT = 4
 """Windows of a question that no thread is begun for."""
-
-
-@dataclass(frozen=True, eq=False)
-class Served:
-    """A loaded version of the model `name`: its networks are compiled, and it has answered a sample rightly.
-
-    `examples` are series that a forecast can be asked of, or the rows that a detector can, as they stand in a
-    request. `together` takes questions as `questions` makes them, `plain` some as they come; `step` is the time from
-    one step to the next.
-    """
-
-    name: str
-    model: Forecaster | Detector
-    found: registry.Found
-    examples: tuple[dict[str, Any], ...]
-    since: float
-    together: Together[Any, np.ndarray]
-    plain: Plain
-    step: np.timedelta64
-
-    @property
-    def task(self) -> str:
-        """What it does: forecast, probabilistic or anomaly."""
-        if isinstance(self.model, Detector):
-            return "anomaly"
-        return "forecast" if self.model.quantiles is None else "probabilistic"
-
-    @property
-    def forecaster(self) -> Forecaster:
-        """The model, if it forecasts. Raises Refusal (422)."""
-        if isinstance(self.model, Detector):
-            raise wrong(
-                "the model tells anomalies and forecasts nothing; ask POST /anomalies", "model", "no_forecaster"
-            )
-        return self.model
-
-    @property
-    def detector(self) -> Detector:
-        """The model, if it tells anomalies. Raises Refusal (422)."""
-        if not isinstance(self.model, Detector):
-            raise wrong("the model forecasts, it is no detector; ask POST /predict", "model", "no_detector")
-        return self.model
-
-    @property
-    def own(self) -> Preprocessing:
-        """Its preprocessing."""
-        return self.model.preprocessing
-
-    @property
-    def version(self) -> str:
-        """Its number in the registry."""
-        return str(self.found.version)
-
-    @property
-    def run_id(self) -> str | None:
-        """The MLflow run that trained it."""
-        return self.found.run_id
-
-    @property
-    def beaten_by(self) -> str | None:
-        """The best baseline, where it beats the model."""
-        return self.found.beaten_by
-
-    @property
-    def levels(self) -> tuple[float, ...] | None:
-        """The quantiles that it tells unasked; None where it forecasts values alone."""
-        quantiles = None if isinstance(self.model, Detector) else self.model.quantiles
-        return None if quantiles is None else tuple(quantiles.levels)
-
-    @property
-    def shown(self) -> tuple[str, ...]:
-        """The series of which an example is kept: of a detector all sensors, or none."""
-        if self.task == "anomaly":
-            return self.own.series if self.examples else ()
-        return tuple(one["id"] for one in self.examples)
-
-    @property
-    def names(self) -> set[str]:
-        """Columns and series that it knows, which may stand in messages."""
-        own = self.own
-        categories = {name for name, _ in own.categories}
-        return {own.time, own.target, *own.keys, *own.past, *own.future_columns, *categories, *own.series}
 
 
 class Models:
@@ -139,7 +57,7 @@ class Models:
         self._watch = threading.Thread(target=self._run, name="registry", daemon=True)
         found = {name: registry.find(name, uri) for name in self.names}
         loaded = zip(found.items(), load(list(found.values()), uri) if found else (), strict=True)
-        self._served: Mapping[str, Served] = {name: self._made(name, own, made) for (name, own), made in loaded}
+        self._served: Mapping[str, ServedModel] = {name: self._made(name, own, made) for (name, own), made in loaded}
 
     def start(self) -> None:
         """Begin to watch the registry."""
@@ -150,11 +68,11 @@ class Models:
         """Watch no more; a version that is being loaded is forgotten."""
         self._ended.set()
 
-    def all(self) -> list[Served]:
+    def all(self) -> list[ServedModel]:
         """What is served at present."""
         return list(self._served.values())
 
-    def get(self, name: str) -> Served:
+    def get(self, name: str) -> ServedModel:
         """The model of this name. Raises Refusal (404)."""
         found = self._served.get(name)
         if found is None:
@@ -184,7 +102,7 @@ class Models:
         while not self._ended.wait(self._poll):
             self.look()
 
-    def _made(self, name: str, found: registry.Found, loaded: Loaded) -> Served:
+    def _made(self, name: str, found: registry.Found, loaded: Loaded) -> ServedModel:
         model = loaded.model
         answer: Callable[[Sequence[Any]], list[Any]] = (
             functools.partial(detector_adapter.contributions, model)
@@ -193,7 +111,7 @@ class Models:
         )
         together = Together(answer, self._pool, self._gather, functools.partial(_light, model))
         own = name, model, found, loaded.examples, time.time()
-        return Served(*own, together, Plain(model), _step(model.preprocessing))
+        return ServedModel(*own, together, Plain(model), _step(model.preprocessing))
 
 
 def _light(model: Forecaster | Detector, asked: Any) -> bool:

@@ -12,7 +12,8 @@ import numpy as np
 import pandas as pd
 
 from gridcast.serving import json_logging
-from gridcast.serving.models.pool import Models, Served
+from gridcast.serving.models.pool import Models
+from gridcast.serving.models.served_model import ServedModel
 
 LOG = logging.getLogger(json_logging.NAME)
 MOST = 1000
@@ -48,7 +49,7 @@ class Aside:
     def answered(
         self,
         request: str,
-        served: Served,
+        served: ServedModel,
         history: Callable[[], pd.DataFrame],
         forecasts: Callable[[], pd.DataFrame],
         asked: Asked,
@@ -80,7 +81,7 @@ class Aside:
         if self._kept is not None:
             self._kept.close()
 
-    def _unheard(self, request: str, served: Served, table: pd.DataFrame, asked: Asked) -> None:
+    def _unheard(self, request: str, served: ServedModel, table: pd.DataFrame, asked: Asked) -> None:
         challenger = self._challengers.get(self._shadows[served.name])
         levels = {"quantiles": tuple(asked.levels)} if asked.levels and challenger.levels is not None else {}
         with np.errstate(all="ignore"):

@@ -15,8 +15,9 @@ from gridcast.runtime import time_axis
 from gridcast.runtime.detector import Detector
 from gridcast.runtime.forecaster import Forecaster
 from gridcast.serving.models.compiled_network import Compiled
-from gridcast.serving.payloads import response_building, schemas
-from gridcast.serving.payloads.request_parsing import LARGEST, Asked, risen
+from gridcast.serving.payloads import schemas, timestamps
+from gridcast.serving.payloads.request_types import ForecastRequest
+from gridcast.serving.payloads.timestamps import LARGEST, parsed
 
 REMEMBERED = 256
 """Histories of which the days are remembered."""
@@ -57,18 +58,18 @@ class Plain:
             self._static = np.array(own.static, np.int32)
             self._codes = np.arange(len(own.series), dtype=np.int32)
 
-    def learn(self, question: schemas.Question, asked: Asked) -> None:
+    def learn(self, question: schemas.Question, asked: ForecastRequest) -> None:
         """Remember the days of a `question` that was answered as `asked`."""
         texts, own, placed = tuple([step.time for step in question.series[0].history]), self._own, asked.placed
         back, horizon = own.lookback, asked.horizon
         if not self._possible or len(question.series) > 1 or len(texts) > time_axis.REMEMBERED or horizon > own.horizon:
             return
-        if placed.origin[0] != back or not np.array_equal(risen(texts, "")[-back:], placed.times[:back]):
+        if placed.origin[0] != back or not np.array_equal(parsed(texts, "")[-back:], placed.times[:back]):
             return  # steps were filled
         if len(self._days) >= REMEMBERED:
             self._days.clear()
         channels = own.channels(placed.target, placed.columns, placed.times, placed.codes)
-        self._days[texts, horizon] = Days(channels, response_building.texts(placed.times[back : back + horizon]))
+        self._days[texts, horizon] = Days(channels, timestamps.texts(placed.times[back : back + horizon]))
 
     def answer(self, question: schemas.Question) -> list[dict[str, Any]] | None:
         """The forecasts as `answers.forecasts` tells them; None where the general way is to be taken."""

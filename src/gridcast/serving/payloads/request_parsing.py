@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
-import functools
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,51 +17,21 @@ from gridcast.serving import http_errors
 from gridcast.serving.http_errors import wrong
 from gridcast.serving.payloads import schemas
 from gridcast.serving.payloads.request_frames import frame
+from gridcast.serving.payloads.request_types import ForecastRequest, Readings
+from gridcast.serving.payloads.timestamps import EARLIEST, LARGEST, not_later, parsed
 from gridcast.serving.rate_limits import Limits
 
 if TYPE_CHECKING:
-    from gridcast.serving.models.pool import Served
+    from gridcast.serving.models.served_model import ServedModel
 
 
-EARLIEST = dt.datetime(1700, 1, 1)  # without a time zone, as in training
+# without a time zone, as in training
 AHEAD = dt.timedelta(days=1)
 """Somewhere on earth it is tomorrow already."""
-LARGEST = 1e30
-"""A network counts in single precision, which ends at 3e38; what is infinite there would still give a number."""
-
-
-@dataclass(frozen=True)
-class Asked:
-    """What is to be forecast, as `Forecaster.answers` takes it; `rows` are those of the request."""
-
-    placed: Any
-    horizon: int
-    levels: tuple[float, ...]
-    rows: int
-
-
-@dataclass(frozen=True)
-class Whole:
-    """What is to be forecast of a whole table."""
-
-    horizon: int
-    levels: tuple[float, ...]
-
-
-@dataclass(frozen=True)
-class Readings:
-    """What a detector is to look at: `values` (steps, sensors) in data units, NaN where nothing was seen.
-
-    `scaled` are the same as its network reads them.
-    """
-
-    times: pd.DatetimeIndex
-    values: np.ndarray
-    scaled: np.ndarray
 
 
 def horizon_and_levels(
-    served: Served, horizon: int | None, quantiles: Sequence[float] | None, limits: Limits
+    served: ServedModel, horizon: int | None, quantiles: Sequence[float] | None, limits: Limits
 ) -> tuple[int, tuple[float, ...]]:
     """What is asked of the model, in its own terms. Raises Refusal (422)."""
     if horizon is not None and horizon > limits.horizon:
@@ -79,7 +47,7 @@ def horizon_and_levels(
     return steps, told
 
 
-def read(question: schemas.Question, served: Served, limits: Limits, now: dt.datetime) -> Asked:
+def read(question: schemas.Question, served: ServedModel, limits: Limits, now: dt.datetime) -> ForecastRequest:
     """The question, checked and placed on an axis. Raises Refusal (422) that names the place.
 
     `now` is the time in UTC, without a time zone: later history is refused.
@@ -118,10 +86,10 @@ def read(question: schemas.Question, served: Served, limits: Limits, now: dt.dat
             placed = served.forecaster.placed(ids, where, stamps, matrix.T, horizon)
     except DataError as error:
         raise refused(error, served, "series", ids) from None
-    return Asked(placed, horizon, levels, rows)
+    return ForecastRequest(placed, horizon, levels, rows)
 
 
-def table(path: str, frame: pd.DataFrame, served: Served, limits: Limits, now: dt.datetime) -> pd.DataFrame:
+def table(path: str, frame: pd.DataFrame, served: ServedModel, limits: Limits, now: dt.datetime) -> pd.DataFrame:
     """The table of a file, its size and its times checked. Raises Refusal (422)."""
     own, detects = served.own, served.task == "anomaly"
     if len(frame) > limits.rows:
@@ -142,7 +110,7 @@ def table(path: str, frame: pd.DataFrame, served: Served, limits: Limits, now: d
     return frame
 
 
-def rows(asked: schemas.Rows, served: Served, limits: Limits, now: dt.datetime) -> Readings:
+def rows(asked: schemas.Rows, served: ServedModel, limits: Limits, now: dt.datetime) -> Readings:
     """The rows for a detector, checked as histories are. Raises Refusal (422) that names the place."""
     own, sensors = served.own, served.detector.sensors
     if len(asked.rows) > limits.rows:
@@ -154,7 +122,7 @@ def rows(asked: schemas.Rows, served: Served, limits: Limits, now: dt.datetime) 
     return readings(table, served, "rows")
 
 
-def readings(table: pd.DataFrame, served: Served, where: str) -> Readings:
+def readings(table: pd.DataFrame, served: ServedModel, where: str) -> Readings:
     """A table for a detector, checked already, on the axis of its steps. Raises Refusal."""
     detector = served.detector
     try:
@@ -164,13 +132,13 @@ def readings(table: pd.DataFrame, served: Served, where: str) -> Readings:
     return Readings(times, values, channels(detector.preprocessing, values))
 
 
-def spread(stamps: np.ndarray, served: Served, limits: Limits, where: str) -> None:
+def spread(stamps: np.ndarray, served: ServedModel, limits: Limits, where: str) -> None:
     """Refuse a history over more steps than rows are allowed, filled gaps among them."""
     if len(stamps) and (stamps.max() - stamps.min()) / served.step > limits.rows:
         raise wrong(f"the history spans more than {limits.rows} steps; give the last ones", where, "limit_rows")
 
 
-def frames(question: schemas.Question, served: Served) -> pd.DataFrame:
+def frames(question: schemas.Question, served: ServedModel) -> pd.DataFrame:
     """The question as a table with the experiment's own column names."""
     given = question.model_dump()["series"]
     ids = [series["id"] or served.own.series[0] for series in given]
@@ -180,7 +148,7 @@ def frames(question: schemas.Question, served: Served) -> pd.DataFrame:
     )
 
 
-def _ids(question: schemas.Question, served: Served, limits: Limits) -> list[str]:
+def _ids(question: schemas.Question, served: ServedModel, limits: Limits) -> list[str]:
     """The series asked for: known, and each once."""
     if len(question.series) > limits.series:
         raise wrong(f"at most {limits.series} series are forecast at once", "series", "limit_series")
@@ -206,41 +174,13 @@ def _stamps(
 ) -> np.ndarray:
     """The times of `steps` (datetime64[us]), in UTC. Raises Refusal unless they rise from `after` to `until`."""
     texts = tuple([step.time for step in steps])
-    found = (risen if len(texts) <= time_axis.REMEMBERED else risen.__wrapped__)(texts, place)
+    found = (parsed if len(texts) <= time_axis.REMEMBERED else parsed.__wrapped__)(texts, place)
     if after is not None and found[0] <= after:
-        raise _not_later(f"{place}[0].time", same=bool(found[0] == after))
+        raise not_later(f"{place}[0].time", same=bool(found[0] == after))
     if found[-1] > np.datetime64(until):
         first = int(np.searchsorted(found, np.datetime64(until), "right"))
         raise wrong("lies in the future; history ends now", f"{place}[{first}].time", "future_dated")
     return found
-
-
-@functools.lru_cache(maxsize=256)
-def risen(texts: tuple[str, ...], place: str) -> np.ndarray:
-    """The times that `texts` mean, each later than the one before; remembered, as all ask of the same days."""
-    found, last = [], EARLIEST
-    for k, text in enumerate(texts):
-        try:
-            stamp = dt.datetime.fromisoformat(text)
-            if stamp.tzinfo is not None:
-                stamp = stamp.astimezone(dt.UTC).replace(tzinfo=None)
-        except (ValueError, OverflowError):
-            raise wrong("is no date such as 2011-12-31 or 2011-12-31T13:00", f"{place}[{k}].time") from None
-        if stamp <= last:
-            if not k:
-                raise wrong("lies before 1700", f"{place}[0].time", "wrong_order")
-            raise _not_later(f"{place}[{k}].time", same=stamp == last)
-        found.append(stamp)
-        last = stamp
-    stamps = np.array(found, "datetime64[us]")
-    stamps.flags.writeable = False
-    return stamps
-
-
-def _not_later(place: str, *, same: bool) -> http_errors.Refusal:
-    if same:
-        return wrong("stands twice in the series", place, "duplicated")
-    return wrong("is earlier than the step before; give the oldest step first", place, "wrong_order")
 
 
 def _numbers(
@@ -298,7 +238,7 @@ def _number(value: float, place: str) -> float:
     return float(value)
 
 
-def refused(error: DataError, served: Served, where: str, ids: Sequence[str] = ()) -> http_errors.Refusal:
+def refused(error: DataError, served: ServedModel, where: str, ids: Sequence[str] = ()) -> http_errors.Refusal:
     """What a forecaster says of its input, as a refusal; it names one of the series `ids`, or none."""
     text = str(error)
     if text.startswith("quantiles: "):

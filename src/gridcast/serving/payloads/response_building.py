@@ -14,13 +14,14 @@ from gridcast.runtime.detector import ANOMALY, SCORE, THRESHOLD
 from gridcast.runtime.forecaster import ANSWERED, FORECAST, ROLLED, label
 from gridcast.serving.http_errors import Refusal, wrong
 from gridcast.serving.payloads.request_frames import keyed
-from gridcast.serving.payloads.request_parsing import Asked, Readings
+from gridcast.serving.payloads.request_types import ForecastRequest, Readings
+from gridcast.serving.payloads.timestamps import texts
 
 if TYPE_CHECKING:
-    from gridcast.serving.models.pool import Served
+    from gridcast.serving.models.served_model import ServedModel
 
 
-def told(served: Served, milliseconds: float) -> dict[str, Any]:
+def told(served: ServedModel, milliseconds: float) -> dict[str, Any]:
     """What every answer says of the model that gave it."""
     return {
         "model": served.name,
@@ -32,7 +33,7 @@ def told(served: Served, milliseconds: float) -> dict[str, Any]:
     }
 
 
-def forecasts(asked: Asked, found: np.ndarray, served: Served) -> list[dict[str, Any]]:
+def forecasts(asked: ForecastRequest, found: np.ndarray, served: ServedModel) -> list[dict[str, Any]]:
     """The forecasts of each series, from `found` (series, horizon, 1 + levels) in data units. Raises Refusal (422)."""
     if not np.isfinite(found).all():
         number = int(np.flatnonzero(~np.isfinite(found).all(axis=(1, 2)))[0])
@@ -57,7 +58,7 @@ def forecasts(asked: Asked, found: np.ndarray, served: Served) -> list[dict[str,
 
 
 def of_frame(
-    frame: pd.DataFrame, served: Served, levels: Sequence[float], history: pd.DataFrame, back: int
+    frame: pd.DataFrame, served: ServedModel, levels: Sequence[float], history: pd.DataFrame, back: int
 ) -> list[dict[str, Any]]:
     """The same from a table of forecasts, with the last `back` steps of each series' history."""
     own, answers = served.own, []
@@ -83,7 +84,7 @@ def of_frame(
     return answers
 
 
-def frame(asked: Asked, found: np.ndarray, served: Served) -> pd.DataFrame:
+def frame(asked: ForecastRequest, found: np.ndarray, served: ServedModel) -> pd.DataFrame:
     """The forecasts as `Forecaster.predict` gives them."""
     placed, own = asked.placed, served.own
     series, steps = np.divmod(np.arange(len(placed.ids) * asked.horizon), asked.horizon)
@@ -98,7 +99,7 @@ def frame(asked: Asked, found: np.ndarray, served: Served) -> pd.DataFrame:
     return table
 
 
-def anomalies(asked: Readings, found: np.ndarray, served: Served, *, values: bool) -> dict[str, Any]:
+def anomalies(asked: Readings, found: np.ndarray, served: ServedModel, *, values: bool) -> dict[str, Any]:
     """Scores and events from `found`, the contributions (steps, sensors); with `values` the readings of each step."""
     own, score = served.detector, events.score(found)
     stamps, limits = texts(asked.times.to_numpy()), own.limits(score)
@@ -126,7 +127,7 @@ def anomalies(asked: Readings, found: np.ndarray, served: Served, *, values: boo
     return {"threshold": own.threshold, "scores": scores, "events": stretches}
 
 
-def scored(asked: Readings, found: np.ndarray, served: Served) -> pd.DataFrame:
+def scored(asked: Readings, found: np.ndarray, served: ServedModel) -> pd.DataFrame:
     """The same contributions as `Detector.predict` gives them."""
     own, score = served.detector, events.score(found)
     limits = own.limits(score)
@@ -138,15 +139,6 @@ def not_finite(where: str) -> Refusal:
     """The refusal of an input of which the network makes nothing: no answer is made of it."""
     text = "the forecast is no finite number: the history lies far outside of what the model was trained on"
     return wrong(text, where, "not_finite")
-
-
-def texts(stamps: np.ndarray) -> Any:
-    """Stamps as text, nested as they are: dates alone where all are at midnight."""
-    days = stamps.astype("datetime64[D]")
-    if (days == stamps).all():
-        return np.datetime_as_string(days).tolist()
-    seconds = stamps.astype("datetime64[s]")
-    return np.datetime_as_string(seconds if (seconds == stamps).all() else stamps.astype("datetime64[us]")).tolist()
 
 
 def _known(value: float) -> float | None:

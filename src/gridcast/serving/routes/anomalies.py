@@ -10,8 +10,8 @@ from fastapi import APIRouter, Query, Request, UploadFile
 from fastapi.responses import Response
 
 from gridcast.data import prediction_files
-from gridcast.serving.payloads import request_parsing, response_building, schemas
-from gridcast.serving.state import KEY, as_csv, as_json, now, read_table, refusing, service_of, visit_of, wants_json
+from gridcast.serving.http import KEY, as_csv, as_json, context_of, now, read_table, refusing, service_of, wants_json
+from gridcast.serving.payloads import request_parsing, request_types, response_building, schemas
 
 router = APIRouter()
 
@@ -25,7 +25,7 @@ router = APIRouter()
 )
 async def anomalies(asked: schemas.Rows, request: Request) -> Response:
     """Score steps of sensor values, given in the request; for models that are detectors."""
-    service, visit = service_of(request), visit_of(request)
+    service, visit = service_of(request), context_of(request)
     served = service.models.get(asked.model)
     readings = request_parsing.rows(asked, served, service.settings.limits, now())
     visit.model, visit.rows = served.name, len(asked.rows)
@@ -49,12 +49,12 @@ async def anomalies_csv(
     values: Annotated[bool, Query(description="send the sensors back, in JSON")] = False,
 ) -> Response:
     """Score the steps of a CSV file with the experiment's own column names; CSV out, or JSON where asked for."""
-    service, visit = service_of(request), visit_of(request)
+    service, visit = service_of(request), context_of(request)
     served = service.models.get(model)
     reader = functools.partial(prediction_files.sensors, own=served.detector.preprocessing)
     visit.model, content = served.name, await file.read()
 
-    def work() -> request_parsing.Readings:
+    def work() -> request_types.Readings:
         table = read_table(content, reader, served)
         visit.rows = len(table)
         request_parsing.table("file", table, served, service.settings.limits, now())

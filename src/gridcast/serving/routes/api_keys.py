@@ -11,9 +11,9 @@ from fastapi.responses import Response
 
 from gridcast.serving import json_logging
 from gridcast.serving.api_keys import Key
+from gridcast.serving.http import KEY, as_json, context_of, moment, refusing, service_of
 from gridcast.serving.http_errors import Refusal
 from gridcast.serving.payloads import schemas
-from gridcast.serving.state import KEY, as_json, moment, refusing, service_of, visit_of
 
 LOG = logging.getLogger(json_logging.NAME)
 DAY = 86400.0
@@ -40,7 +40,7 @@ async def generate_api_key(
     if not hmac.compare_digest(x_admin_token.encode(), token.encode()):
         raise Refusal(401, "token_wrong", "X-Admin-Token is not the admin's token", "X-Admin-Token")
     key, text = service.keys.create(new.name, new.expires_in_days * DAY, new.scopes)
-    LOG.info("key made", extra={"told": {"request": visit_of(request).id, "made": key.id, "scopes": key.scopes}})
+    LOG.info("key made", extra={"told": {"request": context_of(request).id, "made": key.id, "scopes": key.scopes}})
     return as_json({"id": key.id, "api_key": text, "expires_at": moment(key.expires)}, 201)
 
 
@@ -58,7 +58,7 @@ async def revoke(id: str, request: Request) -> Response:  # noqa: A002 - the wor
     key = service_of(request).keys.revoke(id)
     if key is None:
         raise Refusal(404, "no_key", "there is no key with this id, or no more", "id")
-    LOG.info("key revoked", extra={"told": {"request": visit_of(request).id, "revoked": key.id}})
+    LOG.info("key revoked", extra={"told": {"request": context_of(request).id, "revoked": key.id}})
     return as_json(_listed(key))
 
 

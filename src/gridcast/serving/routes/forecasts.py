@@ -14,22 +14,12 @@ from fastapi.responses import Response
 from gridcast.data import prediction_files
 from gridcast.runtime.errors import DataError
 from gridcast.serving import http_errors
+from gridcast.serving.http import KEY, as_csv, as_json, context_of, now, read_table, refusing, service_of, wants_json
 from gridcast.serving.http_errors import wrong
-from gridcast.serving.middleware import Visit
-from gridcast.serving.models.pool import Served
-from gridcast.serving.payloads import request_parsing, response_building, schemas
-from gridcast.serving.state import (
-    KEY,
-    Service,
-    as_csv,
-    as_json,
-    now,
-    read_table,
-    refusing,
-    service_of,
-    visit_of,
-    wants_json,
-)
+from gridcast.serving.models.served_model import ServedModel
+from gridcast.serving.payloads import request_parsing, request_types, response_building, schemas
+from gridcast.serving.request_context import RequestContext
+from gridcast.serving.state import Service
 
 LEVELS = r"^\s*0?\.\d{1,9}(\s*,\s*0?\.\d{1,9})*\s*$"
 router = APIRouter()
@@ -44,7 +34,7 @@ router = APIRouter()
 )
 async def predict(question: schemas.Question, request: Request) -> Response:
     """Forecast series from their history, given in the request."""
-    service, visit = service_of(request), visit_of(request)
+    service, visit = service_of(request), context_of(request)
     served = service.models.get(question.model)
     short = service.aside.idle and (question.horizon or 1) <= service.settings.limits.horizon
     forecasts = served.plain.answer(question) if short and served.together.first() else None
@@ -57,7 +47,7 @@ async def predict(question: schemas.Question, request: Request) -> Response:
 
 
 async def _forecasts(
-    question: schemas.Question, served: Served, service: Service, visit: Visit
+    question: schemas.Question, served: ServedModel, service: Service, visit: RequestContext
 ) -> list[dict[str, Any]]:
     """What is told of any question. Raises Refusal (422)."""
     asked = request_parsing.read(question, served, service.settings.limits, now())
@@ -94,7 +84,7 @@ async def predict_csv(
     history: Annotated[int, Query(ge=0, le=10_000, description="steps of history to send back, in JSON")] = 0,
 ) -> Response:
     """Forecast the series of a CSV file with the experiment's own column names; CSV out, or JSON where asked for."""
-    service, visit = service_of(request), visit_of(request)
+    service, visit = service_of(request), context_of(request)
     limits = service.settings.limits
     served = service.models.get(model)
     given = None if quantiles is None else [float(text) for text in quantiles.split(",")]
@@ -112,14 +102,14 @@ async def predict_csv(
 
     table, found = await anyio.to_thread.run_sync(work, abandon_on_cancel=True)
     visit.series = len(found) // steps
-    service.aside.answered(visit.id, served, lambda: table, lambda: found, request_parsing.Whole(steps, levels))
+    service.aside.answered(visit.id, served, lambda: table, lambda: found, request_types.TableRequest(steps, levels))
     told = response_building.told(served, visit.milliseconds)
     if wants_json(request):
         return as_json(told | {"forecasts": response_building.of_frame(found, served, levels, table, history)})
     return as_csv(found, told)
 
 
-def _forecast(served: Served, table: pd.DataFrame, horizon: int, levels: tuple[float, ...] | None) -> pd.DataFrame:
+def _forecast(served: ServedModel, table: pd.DataFrame, horizon: int, levels: tuple[float, ...] | None) -> pd.DataFrame:
     """The forecasts of a table. Raises Refusal (422)."""
     try:
         with np.errstate(all="ignore"):  # what is not finite is refused

@@ -8,11 +8,11 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse, Response
 
+from gridcast.serving.http import KEY, as_json, moment, refusing, service_of
 from gridcast.serving.http_errors import Refusal
-from gridcast.serving.models.pool import Served
+from gridcast.serving.models.served_model import ServedModel
 from gridcast.serving.payloads import schemas
 from gridcast.serving.routes import pages
-from gridcast.serving.state import KEY, as_json, moment, refusing, service_of
 
 router = APIRouter()
 
@@ -89,7 +89,7 @@ async def metrics(request: Request) -> Response:
     return Response(service.counters.text(service.models), media_type="text/plain; version=0.0.4")
 
 
-def _model(served: Served, problem: str | None) -> dict[str, Any]:
+def _model(served: ServedModel, problem: str | None) -> dict[str, Any]:
     own, detects = served.own, served.task == "anomaly"
     return {
         "model": served.name,

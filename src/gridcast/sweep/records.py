@@ -1,0 +1,122 @@
+"""MLflow records of the tasks of a sweep."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from gridcast.config.grid import Run
+from gridcast.evaluation import detections, forecast_results
+from gridcast.evaluation.detections import Detection
+from gridcast.models import baselines
+from gridcast.sweep.plan import Plan
+from gridcast.sweep.task import Task
+from gridcast.tracking import mlflow_runs
+from gridcast.tracking.mlflow_runs import Entry
+from gridcast.training.result import Outcome, Paused
+
+STOPPED = "stopped"
+"""Kind of the record of a run that the search did not train to its end."""
+
+
+def run_entry(plan: Plan, task: Task, outcome: Outcome) -> Entry:
+    assert task.run is not None
+    curves = {name: list(enumerate(values, start=1)) for name, values in outcome.curves.items()}
+    if plan.experiment.mode == "auto" and task.run.series is None:
+        curves[mlflow_runs.BY_SERIES] = list(outcome.series_errors)
+    return Entry(
+        name=task.name,
+        kind="run",
+        key=task.key,
+        tags={**_tags(plan, task.run), "gridcast.engine": plan.engine},
+        params=plan.params(task.run),
+        metrics=outcome.metrics,
+        curves={**curves, mlflow_runs.BY_ORIGIN: list(outcome.origin_losses)},
+        files=outcome.files,
+        backend=plan.backend,
+    )
+
+
+def _tags(plan: Plan, run: Run) -> dict[str, str]:
+    """By which runs are told apart and found again."""
+    own = {} if run.series is None else {mlflow_runs.SERIES: run.series}
+    own |= {} if plan.experiment.split.folds is None else {mlflow_runs.FOLD: str(run.fold)}
+    return {
+        **own,
+        mlflow_runs.SEED: str(run.seed),
+        mlflow_runs.CONFIGURATION: json.dumps(run.configuration.settings(), sort_keys=True),
+        mlflow_runs.FINGERPRINT: plan.fingerprint,
+    }
+
+
+def stopped_entry(plan: Plan, key: str, paused: Paused) -> Entry:
+    run = plan.runs[key]
+    losses = paused.curves["val_loss"]
+    return Entry(
+        name=plan.name(run),
+        kind=STOPPED,
+        key=key,
+        tags={
+            **_tags(plan, run),
+            "gridcast.stopped": f"after {len(losses)} epochs, by {plan.experiment.search.strategy}",
+        },
+        params=plan.params(run),
+        metrics={
+            "best_val_loss": min(losses),
+            "best_epoch": losses.index(min(losses)) + 1,
+            "epochs_trained": len(losses),
+            "fit_seconds": paused.seconds,
+        },
+        curves={name: list(enumerate(values, start=1)) for name, values in paused.curves.items()},
+    )
+
+
+def failure_entry(plan: Plan, task: Task, reason: str) -> Entry:
+    return Entry(
+        name=task.name,
+        kind="run" if task.kind == "run" else "baseline",
+        key=task.key,
+        params=plan.params(task.run) if task.run else {},
+        error=reason,
+    )
+
+
+def test_entry(plan: Plan, task: Task, kind: str, outcome: Any, tags: Mapping[str, str] | None = None) -> Entry:
+    told = {"mlflow.note.content": "\n".join(outcome.notes)} if outcome.notes else {}
+    measures, artifacts = (_detected if isinstance(outcome, Detection) else _forecast)(plan, kind, outcome)
+    return Entry(
+        name=task.name,
+        kind=kind,
+        key=task.key,
+        tags={mlflow_runs.FINGERPRINT: plan.fingerprint, **told, **(tags or {})},
+        params={"period": plan.dataset.period} if task.name in baselines.SEASONAL else {},
+        metrics=measures,
+        artifacts=artifacts,
+    )
+
+
+def _forecast(plan: Plan, kind: str, outcome: forecast_results.Forecasts) -> tuple[dict[str, float], dict[str, bytes]]:
+    """Measures of forecasts, and what is kept of them."""
+    table = forecast_results.table(outcome, plan.dataset, plan.panel)
+    artifacts = {forecast_results.FORECASTS: forecast_results.to_bytes(table)}
+    if outcome.explained:
+        artifacts[forecast_results.EXPLAINED] = json.dumps(outcome.explained).encode()
+    if kind == "test":
+        recent = forecast_results.recent(plan.panel, plan.experiment.window.horizon)
+        artifacts[forecast_results.RECENT] = forecast_results.to_bytes(recent)
+        lookback = max(run.configuration.lookback for run in plan.runs.values())
+        examples = forecast_results.examples(plan.panel, plan.dataset.preprocessing, lookback)
+        artifacts[forecast_results.EXAMPLES] = json.dumps(examples).encode()
+    return forecast_results.measures(table), artifacts
+
+
+def _detected(plan: Plan, kind: str, outcome: Detection) -> tuple[dict[str, float], dict[str, bytes]]:
+    """The same of what a detector says."""
+    time = plan.experiment.data.time
+    table = detections.table(outcome, plan.panel, time)
+    artifacts = {detections.SCORES: forecast_results.to_bytes(table)}
+    if kind == "test":
+        artifacts[detections.VALUES] = forecast_results.to_bytes(detections.values(plan.panel, time))
+    measures = detections.measures(table, plan.dataset.per_day, plan.experiment.anomaly)
+    return {forecast_results.PREFIX + name: value for name, value in measures.items()}, artifacts

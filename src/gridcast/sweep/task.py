@@ -1,0 +1,174 @@
+"""The pieces of work of a sweep: which there are, which go together, and what a worker does with them."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Container, Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gridcast.config import grid
+from gridcast.config.grid import Run
+from gridcast.data.dataset import Dataset
+from gridcast.evaluation import detections, forecast_results
+from gridcast.models.baselines.task import task_of
+from gridcast.runtime.errors import GridcastError
+from gridcast.sweep import worker_pool, worker_process
+from gridcast.sweep.plan import OWN, Plan, cost
+from gridcast.training.lanes import lanes
+
+TURNS, ALONE = 2, 8
+"""Runs of a group for each lane, where runs train abreast: one that stops early leaves its lane to the next.
+
+Runs of single series are short: so many go to a worker together, or to each of its lanes."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """One piece of work: a grid `run`, the `own` settings, a `baseline`, the `test` or `validation` of a forecaster."""
+
+    kind: str
+    name: str
+    key: str
+    run: Run | None = None
+    files: dict[str, bytes] | None = None
+    until: int | None = None
+    cost: float = 0.01
+
+
+@dataclass(frozen=True)
+class Group:
+    """Tasks that one worker does together; `engine` is how their runs train, `siblings` how many the plan has.
+
+    A worker that did one group of a `family` does the next one sooner: it has the compiled program.
+    """
+
+    tasks: tuple[Task, ...]
+    engine: str
+    siblings: int
+    family: Any = None
+
+    @property
+    def name(self) -> str:
+        """What warnings call it."""
+        more = f" and {len(self.tasks) - 1} siblings" if len(self.tasks) > 1 else ""
+        return self.tasks[0].name + more
+
+    @property
+    def cost(self) -> float:
+        """Relative time of all."""
+        return sum(task.cost for task in self.tasks)
+
+
+def run_tasks(plan: Plan, keys: Iterable[str], until: int) -> list[Task]:
+    """The runs with these `keys`, to be trained up to the epoch `until`."""
+    index = plan.dataset.origins("train", plan.experiment.window.lookback)
+    windows: dict[str | None, int] = {None: len(index)}
+    windows |= zip(plan.panel.series, np.bincount(index[:, 0], minlength=len(plan.panel.series)).tolist(), strict=True)
+    chosen, steps = {key: plan.runs[key] for key in keys}, plan.dataset.steps
+    return [
+        Task("run", plan.name(run), key, run, until=until, cost=cost(run.configuration, windows[run.series], steps))
+        for key, run in chosen.items()
+    ]
+
+
+def other_tasks(plan: Plan, done: Container[str], known: Container[str]) -> list[Task]:
+    """Baselines whose keys are not `known` yet; the own settings among them, unless a run of the grid stands for them.
+
+    A run does that which is `done`, or which the search trains to its end in any case. Networks of
+    single series are not compared with one of all.
+    """
+    tasks = []
+    key, own = plan.own
+    stands = key in done or (key in plan.runs and plan.experiment.search.strategy == "grid")
+    if plan.experiment.mode != "local" and not stands and plan.baseline_keys[OWN] not in known:
+        windows = len(plan.dataset.origins("train", plan.experiment.window.lookback))
+        tasks.append(Task("own", OWN, key, own, cost=cost(own.configuration, windows, plan.dataset.steps)))
+    keys = {name: plan.baseline_keys[name] for name in plan.baselines}
+    return tasks + [Task("baseline", name, key) for name, key in keys.items() if key not in known]
+
+
+def task_groups(plan: Plan, tasks: Sequence[Task], workers: int) -> list[Group]:
+    """`tasks` as they are sent to workers, the longest first, so that none ends with a long one alone.
+
+    Siblings that train abreast go together, those that learn slowly and so for long first.
+    """
+    family = Counter(map(grid.program, {**plan.runs, plan.own[0]: plan.own[1]}.values()))
+    found = [Group((task,), "stock", 1) for task in tasks if task.run is None]
+    kin: dict[Any, list[Task]] = defaultdict(list)
+    for task in tasks:
+        if task.run is not None:
+            kin[grid.program(task.run), task.until].append(task)
+    for (program, _), members in kin.items():
+        members.sort(key=_rate)
+        width = (
+            lanes(program.configuration, family[program], gpu=bool(worker_process.gpus()))
+            if plan.engine == "fused"
+            else 1
+        )
+        turns = ALONE if program.series is not None else TURNS if width > 1 else 1
+        # Every worker is to have some.
+        most = min(turns * width, -(-len(members) // workers))
+        count = -(-len(members) // most)
+        parts = [tuple(members[part::count]) for part in range(count)]
+        found += [Group(part, plan.engine, family[program], program) for part in parts]
+    return sorted(found, key=lambda group: -group.cost)
+
+
+def _rate(task: Task) -> float:
+    assert task.run is not None
+    return task.run.configuration.learning_rate
+
+
+def do(datasets: Sequence[Dataset], group: Group, cache: Path) -> list[Any]:
+    """The result or Failure of each task of `group`; Keras is imported here, never in a parent that has workers.
+
+    `datasets` are those of each fold; what is no run is done on the last.
+    """
+    first = group.tasks[0].run
+    dataset = datasets[first.fold if first else -1]
+    if group.engine != "fused":
+        return [_guarded(dataset, task, cache) for task in group.tasks]
+    from gridcast.training import fused_fit
+
+    chosen = [task.run for task in group.tasks if task.run is not None]
+    keep = [_state(task, cache) for task in group.tasks]
+    ended = fused_fit.train(dataset, chosen, keep, group.siblings, group.tasks[0].until)
+    return [worker_pool.Failure(str(one)) if isinstance(one, GridcastError) else one for one in ended]
+
+
+def _guarded(dataset: Dataset, task: Task, cache: Path) -> Any:
+    """The result of a task; its Failure too where others stand beside it."""
+    try:
+        return _alone(dataset, task, cache)
+    except GridcastError as error:
+        return worker_pool.Failure(str(error))
+
+
+def _alone(dataset: Dataset, task: Task, cache: Path) -> Any:
+    if task.run is None and task.files is None:
+        if dataset.anomaly is not None:
+            return detections.baseline(task.name, dataset)
+        return forecast_results.baseline(task.name, task_of(dataset, dataset.preprocessing.lookback))
+    from gridcast.evaluation import on_test_span
+    from gridcast.training import calibration, keras_fit
+
+    if task.run is None:
+        files = task.files or {}
+        if task.kind == "validation" and dataset.anomaly is not None:
+            return calibration.combined(dataset, files)
+        forecasts: Any = on_test_span.evaluate(dataset, files, "validation" if task.kind == "validation" else "test")
+        if task.kind != "test" or dataset.anomaly is not None:
+            return forecasts
+        from gridcast.evaluation import explanation
+
+        return replace(forecasts, explained=explanation.explain(dataset, files))
+    return keras_fit.train(dataset, task.run, _state(task, cache), task.until)
+
+
+def _state(task: Task, cache: Path) -> Path:
+    """Where a run keeps its state; the own settings may be trained beside a run of the grid with the same key."""
+    return cache / "checkpoints" / (f"own-{task.key}" if task.kind == "own" else task.key)

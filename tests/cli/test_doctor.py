@@ -1,0 +1,736 @@
+"""The doctor on real installations, stores, caches and disks that are really broken."""
+
+import contextlib
+import hashlib
+import http.server
+import os
+import re
+import shutil
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import threading
+from pathlib import Path
+
+import pytest
+
+from gridcast.cli import doctor
+from gridcast.cli.doctor import cache, disk, installation, store
+from gridcast.cli.doctor.finding import Project
+from gridcast.runtime.errors import GridcastError, TrackingError
+from gridcast.sweep import lease
+from gridcast.tracking import artifact_paths, mlflow_runs, sqlite_store
+from gridcast.tracking.mlflow_runs import Entry
+from gridcast.tracking.store import open_store
+from gridcast.training import atomic_bundle
+
+URI = "sqlite:///mlflow.db"
+FILE = Path("mlflow.db")
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory):
+    """A project: a store with one run, its model, a version of it in the registry, and an open sweep."""
+    folder = tmp_path_factory.mktemp("original") / "my project"
+    folder.mkdir()
+    with contextlib.chdir(folder):
+        found = open_store("retail", URI)
+        parent = mlflow_runs.open_sweep(found, "s1", "the sweep", {}, {"experiment.yaml": "version: 1\n"})
+        mlflow_runs.set_status(found, parent, "FINISHED")
+        entry = Entry(
+            "GRU", "run", "k1", params={"units": "4"}, metrics={"best_val_loss": 0.5}, artifacts={"notes.txt": b"hello"}
+        )
+        run_id = mlflow_runs.record(found, parent, entry)
+        model = found.client.create_logged_model(found.experiment, name="model", source_run_id=run_id)
+        Path("weights").write_text("1 2 3")
+        found.client.log_model_artifact(model.model_id, "weights")
+        found.client.finalize_logged_model(model.model_id, "READY")
+        found.client.create_registered_model("winner")
+        found.client.create_model_version("winner", f"models:/{model.model_id}", run_id)
+    return folder
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """An empty working directory."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    return tmp_path
+
+
+@pytest.fixture
+def kept(here, original):
+    """The database of the project alone."""
+    shutil.copy(original / FILE, FILE)
+    return here
+
+
+@pytest.fixture
+def moved(here, original):
+    """The project as it was moved from a folder that is gone now; returns that and the present one."""
+    old, new = here / "old place", here / "new"
+    with contextlib.chdir(here):
+        shutil.copytree(original, old)
+        with sqlite3.connect(old / FILE) as known:
+            for table, column in artifact_paths.COLUMNS:
+                known.execute(f"UPDATE {table} SET {column} = replace({column}, ?, ?)", (str(original), str(old)))
+        shutil.move(old, new)
+    os.chdir(new)
+    return old, new
+
+
+def project(uri=URI, held=lambda _: False):
+    return Project(uri, Path(".gridcast"), Path("reports"), held)
+
+
+def findings(check, **about):
+    return list(check(project(**about)))
+
+
+def the_wrong(check, **about):
+    (wrong,) = [finding for finding in check(project(**about)) if not finding.ok]
+    return wrong
+
+
+def mended(check, **about):
+    """What the one mending of the check said; the check has nothing to complain about afterwards."""
+    told = [doctor.mend(finding) for finding in check(project(**about)) if not finding.ok]
+    assert [finding for finding in findings(check, **about) if not finding.ok] == []
+    (text,) = told
+    return text
+
+
+def content(path):
+    with contextlib.closing(sqlite3.connect(path)) as known:
+        return sorted(known.iterdump())
+
+
+# Installation
+
+
+def test_this_installation_has_every_package():
+    (found,) = findings(installation.packages)
+    assert (found.ok, installation.unmet("gridcast")) == (True, [])
+    assert found.text.startswith("gridcast 0.")
+
+
+def test_packages_that_are_missing_or_of_a_wrong_version_are_named(tmp_path, monkeypatch):
+    wants = ["numpy>=2", "pandas>=3", "no-such-thing>1", "gone-elsewhere; sys_platform == 'mars'", "with-extra[more]"]
+    wants += ["unasked; extra == 'more'"]
+    packages = {"gridcast-9": wants, "numpy-1.0": [], "with_extra-1": ["deep<1; extra == 'more'"], "deep-2": []}
+    for name, needs in packages.items():
+        (tmp_path / f"{name}.dist-info").mkdir()
+        lines = ["Metadata-Version: 2.1", f"Name: {name.split('-')[0]}", f"Version: {name.split('-')[1]}"]
+        lines += ["Requires-Python: >=99", *(f"Requires-Dist: {need}" for need in needs)]
+        (tmp_path / f"{name}.dist-info" / "METADATA").write_text("\n".join(lines) + "\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    wrong = the_wrong(installation.packages)
+    python = ".".join(map(str, sys.version_info[:3]))
+    assert wrong.text.split("; ") == [
+        "numpy is 1.0, wanted is >=2",
+        "no-such-thing is missing, wanted is >1",
+        "deep is 2, wanted is <1",
+        f"Python is {python}, wanted is >=99",
+    ]
+    assert wrong.remedy == "install it anew: rm -f .venv/.run && make"
+
+
+@pytest.mark.parametrize(
+    ("keras", "text"),
+    [
+        ("raise ImportError('no such library')", "Keras fails (ImportError: no such library) on jax"),
+        ("import os, sys; sys.stderr.write('bad opcode'); sys.stderr.flush(); os.abort()", "SIGABRT (bad opcode) on"),
+    ],
+)
+def test_a_backend_that_cannot_be_imported_or_crashes_is_told(tmp_path, monkeypatch, keras, text):
+    (tmp_path / "keras.py").write_text(keras)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    found = findings(installation.backends)
+    assert [finding.ok for finding in found] == [False, False]
+    assert text in found[0].text
+
+
+# The store's file
+
+
+def test_a_store_that_is_not_there_yet_is_well_and_not_made(here):
+    (found,) = findings(store.state)
+    assert (found.ok, found.text) == (True, "mlflow.db: not there yet, the first run makes it")
+    assert [*findings(store.artifacts), *findings(store.runs)] == []
+    assert sqlite_store.check_file(URI) is artifact_paths.moved(URI) is None
+    assert list(here.iterdir()) == []
+
+
+@pytest.mark.usefixtures("kept")
+def test_a_whole_store_is_well():
+    (found,) = findings(store.state)
+    assert (found.ok, found.text) == (True, "mlflow.db: whole, 2 runs")
+    assert sqlite_store.check_file(URI) is None
+
+
+def page_of(table):
+    """Where the first page of a table or index lies in the file."""
+    with contextlib.closing(sqlite3.connect(FILE)) as known:
+        (size,) = known.execute("PRAGMA page_size").fetchone()
+        (root,) = known.execute("SELECT rootpage FROM sqlite_master WHERE name = ?", (table,)).fetchone()
+    return (root - 1) * size, size
+
+
+def overwrite(start, length):
+    content = bytearray(FILE.read_bytes())
+    content[start : start + length] = bytes(255 - byte for byte in content[start : start + length])
+    FILE.write_bytes(content)
+
+
+def change(start, difference):
+    """Change a number of two bytes, as the count of rows in a page."""
+    content = bytearray(FILE.read_bytes())
+    content[start : start + 2] = (int.from_bytes(content[start : start + 2]) + difference).to_bytes(2)
+    FILE.write_bytes(content)
+
+
+DAMAGES = {
+    "garbage": lambda: FILE.write_bytes(os.urandom(50_000)),
+    "header": lambda: overwrite(0, 16),
+    "cut short": lambda: os.truncate(FILE, FILE.stat().st_size // 2 // 4096 * 4096),
+    "cut within a page": lambda: os.truncate(FILE, 5000),
+    "a page": lambda: overwrite(*page_of("metrics")),
+    "a row that seems never to have been": lambda: change(page_of("tags")[0] + 3, -1),
+    "bytes amid a page": lambda: overwrite(page_of("runs")[0] + 5, 8),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_file_is_recognised_before_mlflow_opens_it(kept, damage):
+    DAMAGES[damage]()
+    with pytest.raises(TrackingError, match=r"^mlflow\.db: damaged: .*; `gridcast doctor --fix` rebuilds it where"):
+        sqlite_store.check_file(URI)
+    before = FILE.read_bytes()
+    wrong = the_wrong(store.state)
+    with pytest.raises(
+        TrackingError, match=r"^mlflow.db: cannot be rebuilt without loss \(.*\); put a backup back, save"
+    ):
+        doctor.mend(wrong)
+    assert FILE.read_bytes() == before
+    assert list(kept.iterdir()) == [kept / FILE]
+    assert [*findings(store.artifacts), *findings(store.runs)] == []
+
+
+def test_an_empty_file_is_damaged_where_runs_have_left_artifacts(here):
+    FILE.touch()
+    assert sqlite_store.check_file(URI) is None
+    (here / "mlruns" / "1" / ("0a" * 16)).mkdir(parents=True)
+    with pytest.raises(
+        TrackingError, match=r"^mlflow.db: damaged: it is empty, while mlruns keeps artifacts of 1 runs"
+    ):
+        sqlite_store.check_file(URI)
+
+
+@pytest.mark.parametrize("index", ["index_params_run_uuid", "sqlite_autoindex_tags_1", "index_metrics_run_uuid"])
+def test_a_file_of_which_only_an_index_is_damaged_is_rebuilt_with_every_row(kept, index):
+    before = content(FILE)
+    overwrite(*page_of(index))
+    hurt = FILE.read_bytes()
+    text = mended(store.state)
+    assert content(FILE) == before
+    copy = Path(
+        re.fullmatch(r"mlflow.db is rebuilt from its tables \(2 runs\); the damaged one is kept as (.*)", text)[1]
+    )
+    assert copy.read_bytes() == hurt
+    assert {path.name for path in kept.iterdir()} == {"mlflow.db", copy.name}
+
+
+@pytest.mark.usefixtures("kept")
+def test_the_remedy_saves_what_can_be_read():
+    if shutil.which("sqlite3") is None:
+        pytest.skip("needs the sqlite3 program")
+    overwrite(*page_of("metrics"))
+    command = re.search(r"`(sqlite3 [^`]*)`", the_wrong(store.state).remedy)[1]
+    subprocess.run(command, shell=True, check=True)
+    saved = Path("mlflow.db.saved")
+    assert (sqlite_store.count(saved, "runs"), sqlite_store.damage(saved), sqlite_store.misfit(saved)) == (2, "", None)
+
+
+@pytest.mark.usefixtures("here")
+def test_a_database_of_another_program_is_left_alone():
+    with contextlib.closing(sqlite3.connect(FILE)) as other:
+        other.execute("CREATE TABLE songs (title)")
+    os.utime(FILE, (0, 0))
+    wrong = the_wrong(store.state)
+    assert (wrong.text, wrong.mend) == ("mlflow.db: an SQLite database of another program", None)
+    with pytest.raises(TrackingError, match=r"of another program; name another file in MLFLOW_TRACKING_URI$"):
+        sqlite_store.check_file(URI)
+
+
+@pytest.mark.usefixtures("kept")
+def test_a_store_of_a_newer_mlflow_is_left_alone():
+    with contextlib.closing(sqlite3.connect(FILE, isolation_level=None)) as known:
+        known.execute("UPDATE alembic_version SET version_num = 'ffff00001111'")
+    os.utime(FILE, (0, 0))
+    wrong = the_wrong(store.state)
+    assert wrong.text.startswith("mlflow.db: written by a newer MLflow (schema ffff00001111; the installed one knows")
+    assert wrong.mend is None
+    with pytest.raises(TrackingError, match="install that MLflow"):
+        sqlite_store.check_file(URI)
+
+
+def to_schema(path, step):
+    """Let Alembic lead a database to another schema of MLflow, as an older MLflow had it."""
+    from alembic import command
+    from mlflow.store.db import utils
+
+    settings = utils._get_alembic_config(f"sqlite:///{path.absolute()}")
+    (command.downgrade if step.startswith("-") else command.upgrade)(settings, step)
+    os.utime(path, (0, 0))  # nobody is making it right now
+
+
+def test_the_newest_schema_is_that_of_mlflow():
+    from mlflow.store.db import utils
+
+    assert sqlite_store.revisions()[1] == utils._get_latest_schema_revision()
+
+
+def test_a_store_of_an_older_mlflow_is_upgraded_after_a_backup(kept):
+    to_schema(FILE, "-1")
+    old, before = sqlite_store.revision(FILE), content(FILE)
+    with pytest.raises(TrackingError, match=rf"^mlflow.db: written by an older MLflow \(schema {old}; the .*--fix`"):
+        sqlite_store.check_file(URI)
+    assert findings(store.runs) == []
+    text = mended(store.state)
+    assert content(Path(text.partition("backup: ")[2])) == before
+    assert open_store("retail", f"sqlite:///{kept}/mlflow.db", create=False).experiment == "1"
+
+
+@pytest.mark.usefixtures("kept")
+def test_an_upgrade_that_fails_changes_nothing():
+    to_schema(FILE, "-1")
+    with contextlib.closing(sqlite3.connect(FILE)) as known:
+        known.execute("CREATE TABLE job_locks (in_the_way)")  # the second that is made
+    before = content(FILE)
+    with pytest.raises(TrackingError, match=r"upgrade` failed, the file is as it was: .*job_locks already exists"):
+        doctor.mend(the_wrong(store.state))
+    assert content(FILE) == before
+
+
+def test_a_store_whose_making_was_interrupted_is_set_aside(here):
+    """What a kill within the first second of MLflow leaves; MLflow itself never opens such a file again."""
+    import sqlalchemy
+    from mlflow.store.tracking.dbmodels.initial_models import Base
+
+    Base.metadata.create_all(sqlalchemy.create_engine(f"sqlite:///{here}/mlflow.db"))
+    to_schema(FILE, "bd07f7e963c5")
+    with pytest.raises(TrackingError, match=r"^mlflow.db: left unfinished by .* sets it aside; nothing is recorded"):
+        sqlite_store.check_file(URI)
+    text = mended(store.state)
+    assert re.fullmatch(r"set aside as mlflow.db.unfinished-[\d-]+; the next run makes a new one", text)
+    assert not FILE.exists()
+
+
+MAKER = """
+import sqlite3, sys, time
+from contextlib import closing
+from pathlib import Path
+from gridcast.tracking import sqlite_store
+
+def make(uri):
+    with closing(sqlite3.connect(uri.removeprefix("sqlite:///"))) as new:
+        for number in range(20):
+            with new:
+                new.execute(f"CREATE TABLE t{number} (x)")
+            print(number, flush=True)
+            time.sleep(0.01)
+
+sqlite_store.create(Path("mlflow.db"), make)
+"""
+
+
+def test_several_processes_that_make_one_store_make_one(here):
+    makers = [subprocess.Popen([sys.executable, "-c", MAKER], stdout=subprocess.DEVNULL) for _ in range(3)]
+    assert [maker.wait() for maker in makers] == [0, 0, 0]
+    assert list(here.iterdir()) == [here / FILE]
+    assert len(sqlite_store.tables(FILE)) == 20
+
+
+def test_a_kill_while_the_store_is_made_leaves_no_store_and_what_it_leaves_is_removed(here):
+    with subprocess.Popen([sys.executable, "-c", MAKER], stdout=subprocess.PIPE) as maker:
+        maker.stdout.readline()
+        maker.kill()
+    left = list(here.iterdir())
+    assert left
+    assert not FILE.exists()
+    for path in left:
+        os.utime(path, (0, 0))
+    assert mended(cache.leftovers) == f"{len(left)} removed"
+    assert list(here.iterdir()) == []
+
+
+def test_the_journal_of_a_lost_database_does_not_reach_a_new_one(here):
+    def make(uri):
+        with contextlib.closing(sqlite3.connect(uri.removeprefix("sqlite:///"))) as new:
+            new.execute("CREATE TABLE t (x)")
+
+    Path("mlflow.db-journal").write_bytes(b"old")
+    sqlite_store.create(FILE, make)
+    (left,) = here.glob("mlflow.db.left-*-journal")
+    assert left.read_bytes() == b"old"
+    assert set(here.iterdir()) == {here / FILE, left}
+    assert sqlite_store.tables(FILE) == {"t"}
+
+
+@pytest.mark.usefixtures("kept")
+def test_writes_that_stand_beside_the_database_are_told():
+    with contextlib.closing(sqlite3.connect(FILE, isolation_level=None)) as other:
+        other.execute("PRAGMA journal_mode = WAL")
+        other.execute("UPDATE runs SET name = 'other'")
+        (found,) = findings(store.state)
+        assert found.ok
+        assert "its last writes stand in mlflow.db-wal: never copy or move the one without the other" in found.text
+
+
+@pytest.mark.usefixtures("kept")
+def test_a_store_that_somebody_writes_to_is_not_called_damaged(monkeypatch):
+    monkeypatch.setattr(sqlite_store, "BUSY", 0.1)
+    with contextlib.closing(sqlite3.connect(FILE, isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        assert sqlite_store.check_file(URI) is None
+        told = [found.text for found in doctor.examine(checks=[store.state])]
+    assert told == ["cannot be examined: database is locked"]
+
+
+# Where artifacts lie
+
+
+def test_a_moved_project_is_recognised_and_led_to_its_new_place(moved):
+    old, new = moved
+    told = f"the project was moved from {old} to {new}, and MLflow still looks for artifacts there"
+    assert (
+        artifact_paths.moved(URI)
+        == artifact_paths.moved(URI, "retail")
+        == f"mlflow.db: {told}; run: gridcast doctor --fix"
+    )
+    assert artifact_paths.moved(URI, "another") is None
+    before = content(FILE)
+    wrong = the_wrong(store.artifacts)
+    assert wrong.text == told
+    text = mended(store.artifacts)
+    assert artifact_paths.moved(URI) is None
+    assert str(old) not in "\n".join(content(FILE))
+    assert content(Path(text.partition("backup: ")[2])) == before
+    # MLflow finds everything at the new place, and writes there.
+    uri = f"sqlite:///{new}/mlflow.db"
+    again = open_store("retail", uri, create=False)
+    (run,) = mlflow_runs.search(again, "tags.`gridcast.kind` = 'run'")
+    assert mlflow_runs.artifact(again, run.info.run_id, "notes.txt") == b"hello"
+    import mlflow
+
+    got = mlflow.artifacts.download_artifacts("models:/winner/1", tracking_uri=uri, dst_path=str(new / "got"))
+    assert Path(got, "weights").read_text() == "1 2 3"
+    mlflow_runs.record(again, "parent", Entry("other", "run", "k2", artifacts={"more.txt": b"new"}))
+    assert list(new.glob("mlruns/1/*/artifacts/more.txt"))
+    assert not old.exists()
+
+
+def test_every_column_of_the_schema_that_holds_a_path_is_known(original):
+    """Where MLflow adds a place for paths, this store of its own tells."""
+    with contextlib.closing(sqlite3.connect(original / FILE)) as known:
+        found = {
+            (table, column)
+            for table in sqlite_store.tables(original / FILE)
+            for _, column, *_ in known.execute(f"PRAGMA table_info({table})").fetchall()
+            if known.execute(f"SELECT 1 FROM {table} WHERE {column} LIKE '%{original}%'").fetchone()
+        }
+    assert found <= set(artifact_paths.COLUMNS)
+    assert {table for table, _ in found} == {"experiments", "runs", "logged_models", "model_versions"}
+
+
+def test_paths_that_are_written_as_uris_stay_uris(moved):
+    _, new = moved
+    with sqlite3.connect(FILE) as known:
+        known.execute("UPDATE runs SET artifact_uri = replace(?, '%20', ' ') || artifact_uri", ("file://",))
+        known.execute("UPDATE runs SET artifact_uri = replace(artifact_uri, ' ', '%20')")
+    mended(store.artifacts)
+    with contextlib.closing(sqlite3.connect(FILE)) as known:
+        uris = [uri for (uri,) in known.execute("SELECT artifact_uri FROM runs")]
+    assert all(uri.startswith(f"{new.as_uri()}/mlruns/1/") for uri in uris)
+
+
+def test_a_project_that_was_moved_twice_is_led_from_both_places(moved):
+    old, new = moved
+    with sqlite3.connect(FILE) as known:
+        known.execute(
+            "UPDATE runs SET artifact_uri = replace(artifact_uri, ?, '/older') WHERE name = 'GRU'", (str(old),)
+        )
+    wrong = [finding for finding in findings(store.artifacts) if not finding.ok]
+    assert [
+        f"from {place} to {new}" in finding.text for place, finding in zip([old, "/older"], wrong, strict=True)
+    ] == [
+        True,
+        True,
+    ]
+    for finding in wrong:
+        doctor.mend(finding)
+    assert len(list(new.glob("mlflow.db.before-move-*"))) == 2
+    assert [finding.ok for finding in findings(store.artifacts)] == [True]
+
+
+def test_a_copy_of_a_project_is_led_to_its_own_artifacts(here, original, monkeypatch):
+    shutil.copytree(original, here / "copy")
+    monkeypatch.chdir(here / "copy")
+    told = f"the project was copied from {original} to {here / 'copy'}, and MLflow still looks for artifacts there"
+    assert told in artifact_paths.moved(URI)
+    assert the_wrong(store.artifacts).text == told
+    mended(store.artifacts)
+    monkeypatch.chdir(original)
+    assert [finding.ok for finding in findings(store.artifacts)] == [True]
+    assert artifact_paths.moved(URI) is None
+
+
+def test_a_project_without_a_run_follows_its_move_too(here, original, monkeypatch):
+    (here / "new").mkdir()
+    monkeypatch.chdir(here / "new")
+    shutil.copy(original / FILE, FILE)
+    with sqlite3.connect(FILE) as known:
+        known.execute("DELETE FROM model_versions")
+        known.execute("DELETE FROM logged_models")
+        known.execute("DELETE FROM runs")
+        known.execute("UPDATE experiments SET artifact_location = '/nowhere/mlruns/' || experiment_id")
+    assert "moved from /nowhere to" in artifact_paths.moved(URI)
+    mended(store.artifacts)
+    assert artifact_paths.moved(URI) is None
+
+
+def test_artifacts_on_a_disk_that_is_not_mounted_are_not_taken_for_moved(moved):
+    shutil.rmtree("mlruns")
+    old, _ = moved
+    told = f"artifacts lie in {old}/mlruns, which is not there"
+    assert artifact_paths.moved(URI) == f"mlflow.db: {told}; mount it, or put it back"
+    wrong = the_wrong(store.artifacts)
+    assert (wrong.text, wrong.mend) == (told, None)
+
+
+def test_artifacts_that_lie_where_they_always_did_are_left_there(moved):
+    """Also where the same lie here: a copy of the artifacts alone is no second project."""
+    old, _ = moved
+    shutil.copytree("mlruns", old / "mlruns")
+    assert artifact_paths.moved(URI) is None
+    assert [finding.ok for finding in findings(store.artifacts)] == [True]
+
+
+@pytest.mark.usefixtures("moved")
+def test_models_that_are_gone_are_told():
+    mended(store.artifacts)
+    shutil.rmtree(next(Path("mlruns/1/models").iterdir()))
+    assert the_wrong(store.artifacts).text.startswith("1 recorded models are not there, the first in ")
+
+
+# Runs, servers, old stores
+
+
+def test_runs_that_nobody_works_at_are_closed(kept):
+    own = open_store("retail", f"sqlite:///{kept}/mlflow.db", create=False)
+    parent = mlflow_runs.open_sweep(own, "s2", "a dead sweep", {}, {})
+    stranger = own.client.create_run(own.experiment).info.run_id
+    assert [finding.ok for finding in findings(store.runs, uri=own.uri, held=lambda _: True)] == [True]
+    claimed = lease.acquire(own)
+    assert [finding.ok for finding in findings(store.runs, uri=own.uri, held=store.held)] == [True]
+    claimed.release()
+    wrong = the_wrong(store.runs, uri=own.uri, held=store.held)
+    assert wrong.text == "1 are marked RUNNING though no process works at them: a dead sweep"
+    assert mended(store.runs, uri=own.uri, held=store.held) == "1 runs are marked KILLED"
+    assert own.client.get_run(parent).info.status == "KILLED"
+    assert own.client.get_run(stranger).info.status == "RUNNING"
+
+
+class Answers(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        known = {"/health": b"OK", "/version": b"3.99.0"}
+        self.send_response(200 if self.path in known else 404)
+        self.end_headers()
+        self.wfile.write(known.get(self.path, b""))
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.mark.usefixtures("here")
+def test_a_server_tells_whether_it_answers_and_its_version():
+    with http.server.HTTPServer(("127.0.0.1", 0), Answers) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        uri = f"http://127.0.0.1:{server.server_port}"
+        (found,) = findings(store.state, uri=uri)
+        server.shutdown()
+    assert found.ok
+    assert found.text.startswith(f"{uri}: answers; MLflow 3.99.0 there, 3.17")
+    wrong = the_wrong(store.state, uri=uri)
+    assert f"{uri}: no tracking server answers: " in wrong.text
+    assert findings(store.runs, uri=uri) == []
+
+
+@pytest.mark.parametrize("uri", ["file:///somewhere/mlruns", "./mlruns", "mlruns"])
+@pytest.mark.usefixtures("here")
+def test_a_folder_is_no_store_any_more(uri):
+    assert the_wrong(store.state, uri=uri).text == f"{uri}: a folder, where MLflow keeps no runs any more"
+
+
+def test_a_store_of_files_is_brought_over_by_the_commands_of_the_remedy(here, monkeypatch):
+    import mlflow
+
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    old = mlflow.MlflowClient("./mlruns")
+    run_id = old.create_run(old.create_experiment("old")).info.run_id
+    old.log_text(run_id, "hello", "notes.txt")
+    monkeypatch.delenv("MLFLOW_ALLOW_FILE_STORE")
+    wrong = the_wrong(store.legacy)
+    assert wrong.text.startswith("mlruns keeps 2 experiments of an MLflow before 3.13 in files")
+    variables = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    for command in re.findall("`([^`]*)`", wrong.remedy):
+        if command != "mlflow ui":
+            subprocess.run(command, shell=True, check=True, env=variables, capture_output=True)
+    assert findings(store.legacy) == []
+    assert findings(store.state)[0].text.startswith("mlflow.db: whole, 1 runs")
+    assert mlflow_runs.artifact(open_store("old", f"sqlite:///{here}/mlflow.db"), run_id, "notes.txt") == b"hello"
+
+
+@pytest.mark.usefixtures("kept")
+def test_a_store_of_files_is_never_brought_into_a_database_that_is_there():
+    Path("mlruns/1").mkdir(parents=True)
+    Path("mlruns/1/meta.yaml").touch()
+    assert "--target sqlite:///mlflow-legacy.db`" in the_wrong(store.legacy).remedy
+
+
+# Cache and disk
+
+
+def spool_folder():
+    return Path(".gridcast/spool") / f"1-{hashlib.sha256(URI.encode()).hexdigest()[:8]}"
+
+
+@pytest.mark.usefixtures("here")
+def test_damaged_states_are_removed_and_damaged_results_set_aside():
+    state, result = Path(".gridcast/checkpoints/k1"), spool_folder() / "run-k1"
+    for path in (state, state.with_name("k2"), result, result.with_name("run-k2")):
+        atomic_bundle.write(path, {"content": os.urandom(1000)})
+    assert [finding.text for finding in findings(cache.bundles)] == ["2 states of runs under way, all whole"]
+    hurt = result.read_bytes()[:-1]
+    for path in (state, result):
+        path.write_bytes(path.read_bytes()[:-1])
+    wrong = [finding for finding in findings(cache.bundles) if not finding.ok]
+    assert [finding.text for finding in wrong] == [f"{p}: damaged, its checksum does not fit" for p in (state, result)]
+    assert [doctor.mend(finding) for finding in wrong] == ["1 removed", f"set aside as {result}.damaged"]
+    assert [finding.ok for finding in findings(cache.bundles)] == [True]
+    assert not state.exists()
+    assert Path(f"{result}.damaged").read_bytes() == hurt
+
+
+@pytest.mark.usefixtures("here")
+def test_results_that_wait_are_no_fault():
+    assert findings(cache.waiting) == []
+    for key in ("run-k1", "run-k2"):
+        atomic_bundle.write(spool_folder() / key, {})
+    (found,) = findings(cache.waiting)
+    assert found.ok
+    assert f"{spool_folder()}: 2 results wait for MLflow; the next gridcast run" in found.text
+
+
+@pytest.mark.usefixtures("here")
+def test_what_dead_processes_left_half_written_is_removed():
+    with subprocess.Popen([sys.executable, "-c", ""]) as dead:
+        pass
+    left = [
+        Path(f".gridcast/checkpoints/.k1.{dead.pid}"),
+        Path(f".forecast.csv.{dead.pid}"),
+        Path(".gridcast/jax/jit_f"),
+    ]
+    good = [Path(f".gridcast/checkpoints/.k1.{os.getpid()}"), Path(".gridcast/jax/jit_g"), Path(".env"), Path(".v.1x")]
+    fresh = Path(f".gridcast/spool/.k1.{dead.pid}")
+    for path in (*left, *good, fresh):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"" if path in left else b"content")
+        os.utime(path, None if path == fresh else (0, 0))
+    assert mended(cache.leftovers) == "3 removed"
+    assert [path for path in left if path.exists()] == []
+    assert [path for path in (*good, fresh) if not path.exists()] == []
+
+
+def test_a_full_disk_is_told(here, monkeypatch):
+    """A real small disk, where we may mount one."""
+    assert [finding.ok for finding in findings(disk.space)] == [True, True]
+    small = here / "small"
+    small.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=2m", "none", str(small)]
+    if subprocess.run(mount, check=False, capture_output=True).returncode:
+        pytest.skip("needs the right to mount a disk")
+    try:
+        monkeypatch.chdir(small)
+        wrong = the_wrong(disk.space)
+        monkeypatch.chdir(here)
+    finally:
+        subprocess.run(["umount", str(small)], check=True)
+    assert wrong.text == f"only 0.0 GiB free in {small}"
+
+
+@pytest.fixture
+def unprivileged(monkeypatch):
+    """A working directory that anybody may reach, and no right to override permissions."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        monkeypatch.chdir(folder)
+        yield Path(folder)
+        os.seteuid(os.getuid())
+        Path(folder).chmod(0o755)
+
+
+def test_folders_and_files_that_cannot_be_written_to_are_told(unprivileged, original):
+    shutil.copy(original / FILE, FILE)
+    Path(".gridcast").mkdir()
+    FILE.chmod(0o444)
+    Path(".gridcast").chmod(0o777)
+    unprivileged.chmod(0o555)
+    if os.getuid() == 0:
+        os.seteuid(65534)  # root itself may write everywhere
+    wrong = [finding for finding in findings(disk.writable) if not finding.ok]
+    assert [finding.text for finding in wrong] == [
+        f"{unprivileged}: cannot be written to: Permission denied",
+        "mlflow.db: cannot be written to: Permission denied",
+    ]
+    assert sqlite_store.check_file(URI) is None  # reading is possible
+    os.seteuid(os.getuid())
+    unprivileged.chmod(0o755)
+    FILE.chmod(0o644)
+    assert [finding.ok for finding in findings(disk.writable)] == [True]
+
+
+# The whole
+
+
+def test_a_new_project_is_well_and_nothing_is_written_to_it(here):
+    found = list(doctor.examine())
+    assert [finding.text for finding in found if not finding.ok] == []
+    assert [finding.text for finding in found if finding.about == "backend"] == [
+        "Keras computes on jax",
+        "Keras computes on tensorflow",
+    ]
+    assert list(here.iterdir()) == []
+
+
+def test_what_is_mended_at_once_is_seen_by_later_checks(moved):
+    """The file is rebuilt, and only then do artifacts and runs become visible and are mended."""
+    overwrite(*page_of("index_params_run_uuid"))
+    with sqlite3.connect(FILE) as known:
+        known.execute("UPDATE runs SET status = 'RUNNING' WHERE name = 'GRU'")
+    uri = f"sqlite:///{moved[1]}/mlflow.db"
+    told = []
+    checks = [check for check in doctor.CHECKS if check is not installation.backends]
+    for finding in doctor.examine(uri, held=lambda _: False, checks=checks):
+        if not finding.ok:
+            told.append(finding.about)
+            doctor.mend(finding)
+    assert told == ["store", "artifacts", "runs"]
+    assert all(finding.ok for finding in doctor.examine(uri, held=lambda _: False, checks=checks))
+
+
+@pytest.mark.usefixtures("here")
+def test_what_only_a_person_can_mend_is_refused():
+    with pytest.raises(GridcastError, match=r"^store: nobody but you can mend this: unset MLFLOW_TRACKING_URI"):
+        doctor.mend(the_wrong(store.state, uri="./mlruns"))

@@ -1,0 +1,168 @@
+"""From an experiment to its runs."""
+
+import itertools
+
+import pytest
+
+from gridcast import config
+from gridcast.config import Configuration, grid
+from gridcast.config.grid import Run
+from small_experiments import EXPERIMENTS, experiment, planned, sales
+
+
+def test_the_order_is_that_of_the_file_with_the_last_axis_turning_fastest():
+    found = grid.configurations(experiment(grid={"units": [8, 4], "layer": ["LSTM", "GRU"]}))
+    assert [(c.units, c.layer) for c in found] == [(8, "LSTM"), (8, "GRU"), (4, "LSTM"), (4, "GRU")]
+
+
+def test_several_grids_are_united_and_duplicates_removed():
+    found = grid.configurations(
+        experiment(
+            grid=[
+                {"layer": ["GRU"], "units": [4, 8]},
+                {"layer": ["GRU", "LSTM"], "units": [8], "dropout": [0.1]},  # GRU-8 stands above, 0.1 being the default
+            ]
+        )
+    )
+    assert [(c.layer, c.units, c.dropout) for c in found] == [("GRU", 4, 0.1), ("GRU", 8, 0.1), ("LSTM", 8, 0.1)]
+
+
+def test_values_that_are_equal_as_numbers_are_one_run():
+    assert len(grid.expand(experiment(grid={"dropout": [0, 0.0, 0.1], "units": [4, 4]}))) == 2
+
+
+def test_no_grid_is_one_run_of_the_own_settings():
+    found = experiment()
+    assert grid.expand(found) == (Run(found.configuration(), 0),)
+
+
+def test_seeds_multiply_the_runs_and_stand_together():
+    found = grid.expand(experiment(grid={"units": [4, 8]}, training={"seeds": [1, 2, 1]}))
+    assert [(run.configuration.units, run.seed) for run in found] == [(4, 1), (4, 2), (8, 1), (8, 2)]
+
+
+def test_the_retail_grid_is_the_product_of_its_axes():
+    own = {"bidirectional": False, "layers": 1, "lookback": 7, "optimizer": "adam", "loss": "mse"}
+    names = ("layer", "units", "dropout", "learning_rate", "batch_size", "attention")
+    values = (("GRU", "LSTM"), (32, 64, 128), (0.1, 0.2, 0.3), (0.001, 0.0005, 0.0001), (32, 64), (False, True))
+    expected = [Run(Configuration(**own, **dict(zip(names, v, strict=True))), 0) for v in itertools.product(*values)]
+    found = config.read(EXPERIMENTS / "retail_daily.yaml")
+    assert len(expected) == 216
+    assert list(grid.expand(found)) == expected
+    assert grid.axes(found) == ("layer", "attention", "units", "dropout", "learning_rate", "batch_size")
+
+
+def test_a_setting_with_one_value_is_no_axis():
+    assert grid.axes(experiment(grid={"units": [4], "layers": [1, 2]})) == ("layers",)
+
+
+def key(fingerprint="f", backend="jax", run=0, **sections):
+    found = experiment(**sections)
+    return grid.run_key(found, grid.expand(found)[run], fingerprint, backend)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"fingerprint": "g"},
+        {"backend": "tensorflow"},
+        {"training": {"seeds": [1]}},
+        {"training": {"epochs": 3}},
+        {"training": {"patience": 1}},
+        {"training": {"loss": "mae"}},
+        {"window": {"lookback": 6}},
+        {"window": {"horizon": 2}},
+        {"window": {"stride": 2}},
+        {"split": {"train": 0.7, "validation": 0.2}},
+        {"transform": {"log1p": True}},
+        {"transform": {"scale": "standard"}},
+        {"data": {"past": ["price"]}},
+        {"data": {"future": ["day_of_week"]}},
+        {"data": {"static": ["colour"]}},
+        {"data": {"time": "day"}},
+        {"data": {"series": ["shop", "product"]}},
+        {"data": {"target": "pieces"}},
+        {"data": {"frequency": "B"}},
+        {"data": {"calendar": "regular"}},
+        {"data": {"gaps": "zero"}},
+        {"data": {"aggregate": "sum"}},
+        {"data": {"exhibition": "mask"}},
+        {"data": {"exhibition": "feature"}},
+        {"grid": {"layer": ["LSTM"]}},
+        {"grid": {"bidirectional": [True]}},
+        {"grid": {"attention": [True]}},
+        {"grid": {"layers": [2]}},
+        {"grid": {"units": [5]}},
+        {"grid": {"dropout": [0.0]}},
+        {"grid": {"learning_rate": [0.02]}},
+        {"grid": {"batch_size": [16]}},
+        {"grid": {"lookback": [6]}},
+        {"grid": {"optimizer": ["rmsprop"]}},
+        {"grid": {"loss": ["huber"]}},
+    ],
+)
+def test_the_run_key_changes_with_whatever_decides_the_weights_or_how_the_model_reads_a_table(change):
+    assert key(**change) != key()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"name": "other"},
+        {"data": {"source": "elsewhere.csv"}},
+        {"data": {"dates": "iso"}},
+        {"data": {"select": {"top": 1}}},  # which the fingerprint tells
+        {"selection": {"metric": "best_val_mae"}},
+        {"selection": {"promote_to": "shop"}},
+        {"grid": {"units": [4, 8]}},  # the first run of it is the same
+        {"training": {"seeds": [0, 1]}},
+    ],
+)
+def test_the_run_key_stays_when_the_model_would_be_the_same(change):
+    assert key(**change) == key()
+
+
+def test_the_keys_of_runs_without_folds_and_series_are_those_of_before_there_were_any():
+    assert key() == "e41cbf6bee08c4718187c9817530c276b7c6c0cc03b661472db8299134fa2ad7"
+
+
+def test_folds_and_series_make_runs_with_keys_of_their_own():
+    found = experiment(mode="auto", grid={"units": [4, 8]}, split={"folds": 2, "horizon": 5})
+    runs = grid.expand(found, ("apple", "pear"))
+    assert len(runs) == 2 * 2 * 3
+    assert len({grid.run_key(found, run, "f", "jax") for run in runs}) == len(runs)
+    assert [(run.fold, run.series) for run in runs[:2]] == [(0, None), (1, None)]
+    assert {run.series for run in grid.expand(experiment(mode="local"), ("apple", "pear"))} == {"apple", "pear"}
+
+
+def test_runs_of_single_series_share_a_program_and_runs_of_all_have_another():
+    own = experiment().configuration()
+    faster = own.model_copy(update={"learning_rate": 0.5, "dropout": 0.5})
+    assert grid.program(Run(own, 0, series="apple")) == grid.program(Run(faster, 3, series="pear"))
+    assert grid.program(Run(own, 0, series="apple")) != grid.program(Run(own, 0))
+    assert grid.program(Run(own, 0, fold=1)) != grid.program(Run(own, 0))
+
+
+def test_run_keys_are_sha256_digests_and_differ_within_a_grid():
+    found = [key(run=n, grid={"units": [4, 8], "layer": ["GRU", "LSTM"]}) for n in range(4)]
+    assert len(set(found)) == 4
+    assert all(len(text) == 64 and set(text) <= set("0123456789abcdef") for text in found)
+
+
+def test_the_keys_of_runs_from_before_are_found_again(tmp_path):
+    """As gridcast 0.1 wrote them: a change of either orphans every run that anybody has trained."""
+    frame = sales(60).assign(shelf="s1")
+    data = {"past": ["price"], "future": ["day_of_week", "between:2023-02-01:2023-02-03"], "static": ["shelf"]}
+    found = planned(tmp_path, frame, data=data)
+    assert found.fingerprint == "9d71af763453e06ac091c7fc4646ef418380eedf888259003f8f63b0fe4a26ec"
+    assert found.own[0] == "8283122d7f61382b22136fc1f1762670a9e8dae3a5017e4c4789a774389821e9"
+    unset = data | {"aggregate": "none", "exhibition": "none"}
+    assert planned(tmp_path, frame, data=unset).own[0] == found.own[0]
+
+
+def test_the_likelihood_and_what_is_asked_of_it_change_the_key():
+    sections = [{"baseline": {"likelihood": name}} for name in ("student-t", "gaussian", "quantile")]
+    sections += [{"probabilistic": {"paths": 50}}, {"training": {"steps": 7}}, {"training": {"decay": "cosine"}}]
+    sections += [{"baseline": {"scaling": "mean"}}]
+    found = [experiment(task="probabilistic", **own) for own in sections]
+    assert len({grid.run_key(one, grid.expand(one)[0], "f" * 64, "jax") for one in found}) == 7

@@ -1,0 +1,163 @@
+"""Error measures, against numbers by hand and against scikit-learn."""
+
+import math
+
+import numpy as np
+import pytest
+from sklearn import metrics as reference
+
+from gridcast.data import series_statistics
+from gridcast.evaluation import metrics
+
+ACTUAL = np.array([2.0, 4.0, 0.0, 10.0])
+FORECAST = np.array([3.0, 4.0, 1.0, 6.0])  # off by 1, 0, 1 and -4
+RANDOM = np.random.default_rng(0)
+MANY = RANDOM.normal(50, 20, 500), RANDOM.normal(50, 20, 500)
+
+
+def test_measures_by_hand():
+    assert metrics.mae(ACTUAL, FORECAST) == 1.5
+    assert metrics.rmse(ACTUAL, FORECAST) == math.sqrt(18 / 4)
+    assert metrics.r2(ACTUAL, FORECAST) == pytest.approx(1 - 18 / 56)  # mean 4: 4 + 0 + 16 + 36
+    assert metrics.mape(ACTUAL, FORECAST) == pytest.approx(100 * (0.5 + 0 + 0.4) / 3)  # the 0 is left out
+    assert metrics.smape(ACTUAL, FORECAST) == pytest.approx(200 * (1 / 5 + 0 + 1 + 4 / 16) / 4)
+    assert metrics.mase(ACTUAL, FORECAST, 3.0) == 0.5
+    assert metrics.wape(ACTUAL, FORECAST) == 100 * 6 / 16
+
+
+def test_measures_agree_with_scikit_learn():
+    assert metrics.mae(*MANY) == pytest.approx(reference.mean_absolute_error(*MANY))
+    assert metrics.rmse(*MANY) == pytest.approx(reference.root_mean_squared_error(*MANY))
+    assert metrics.r2(*MANY) == pytest.approx(reference.r2_score(*MANY))
+    assert metrics.mape(*MANY) == pytest.approx(100 * reference.mean_absolute_percentage_error(*MANY))
+
+
+def test_what_cannot_be_said_is_not_a_number():
+    flat = np.full(3, 5.0)
+    assert math.isnan(metrics.r2(flat, flat))
+    assert math.isnan(metrics.mape(np.zeros(3), flat))
+    assert math.isnan(metrics.mase(flat, flat, 0.0))
+    assert math.isnan(metrics.wape(np.zeros(3), flat))
+    assert math.isnan(metrics.weighted_quantile_loss(np.zeros(3), flat[:, None], [0.5]))
+
+
+def test_smape_is_0_where_both_are_0_and_200_where_one_is():
+    assert metrics.smape(np.zeros(2), np.zeros(2)) == 0
+    assert metrics.smape(np.array([0.0, 5.0]), np.array([5.0, 0.0])) == 200
+
+
+def test_the_naive_scale_is_the_mean_step_of_each_series_and_skips_what_is_missing():
+    training = np.array([[1.0, 3.0, 2.0, 6.0], [np.nan, 5.0, 5.5, np.nan], [np.nan, 1.0, np.nan, 9.0], [4.0] * 4])
+    np.testing.assert_allclose(series_statistics.naive_scale(training), [7 / 3, 0.5, 0.0, 0.0])
+
+
+@pytest.mark.parametrize(
+    ("actual", "forecast", "expected"),
+    [
+        (100, 105, "EXCELLENT"),
+        (100, 95, "EXCELLENT"),
+        (100, 105.001, "GOOD"),
+        (100, 90, "GOOD"),
+        (100, 110, "GOOD"),
+        (100, 110.001, "ACCEPTABLE"),
+        (100, 80, "ACCEPTABLE"),
+        (100, 120, "ACCEPTABLE"),
+        (100, 120.001, "NEEDS IMPROVEMENT"),
+        (100, 0, "NEEDS IMPROVEMENT"),
+        (-100, -104, "EXCELLENT"),
+        (-100, 100, "NEEDS IMPROVEMENT"),
+        (0, 0.4, "EXCELLENT"),
+        (0, 0.6, "NEEDS IMPROVEMENT"),
+    ],
+)
+def test_closeness_by_hand(actual, forecast, expected):
+    shares = metrics.closeness(np.array([actual], float), np.array([forecast], float))
+    assert shares == {name: 100.0 if name == expected else 0.0 for name in metrics.CLOSENESS}
+
+
+def test_closeness_shares_add_up():
+    shares = metrics.closeness(np.array([100.0, 100, 100, 100]), np.array([101.0, 108, 150, 99]))
+    assert list(shares.values()) == [50, 25, 0, 25]
+
+
+def test_each_series_is_measured_alone_and_mase_is_the_mean_over_series():
+    series = np.array(["a", "b", "a", "b"])
+    scale = np.array([1.0, 4.0, 1.0, 4.0])
+    each = metrics.per_series(ACTUAL, FORECAST, series, scale)
+    assert list(each) == ["a", "b"]
+    assert (each["a"]["mae"], each["a"]["mase"]) == (1.0, 1.0)
+    assert (each["b"]["mae"], each["b"]["mase"]) == (2.0, 0.5)
+    found = metrics.overall(ACTUAL, FORECAST, series, scale)
+    assert (found["mae"], found["mase"]) == (1.5, 0.75)
+    assert set(found) == set(metrics.POINT) <= set(metrics.LOWER_IS_BETTER)
+
+
+def test_a_series_without_a_scale_is_left_out_of_the_overall_mase():
+    series = np.array(["a", "b", "a", "b"])
+    assert metrics.overall(ACTUAL, FORECAST, series, np.array([1.0, 0, 1, 0]))["mase"] == 1.0
+    assert math.isnan(metrics.overall(ACTUAL, FORECAST, series, np.zeros(4))["mase"])
+
+
+@pytest.mark.parametrize(
+    ("loss", "expected"), [("mse", [1, 0, 1, 16]), ("mae", [1, 0, 1, 4]), ("huber", [0.5, 0, 0.5, 3.5])]
+)
+def test_point_losses_by_hand(loss, expected):
+    assert metrics.point_losses(loss, ACTUAL, FORECAST).tolist() == expected
+
+
+LEVELS = (0.1, 0.5, 0.9)
+QUANTILES = np.stack([FORECAST - 2, FORECAST, FORECAST + 2], axis=-1)
+
+
+def test_pinball_and_weighted_quantile_loss_by_hand():
+    assert metrics.pinball(np.array([10.0, 10.0]), np.array([7.0, 14.0]), 0.9) == pytest.approx([2.7, 0.4])
+    # Off by 1, 0, 1 and -4: the 0.1 quantiles lie 1, 2 and 1 below and 6 below, the 0.9 ones 3, 2, 3 above and 2 below.
+    tenth, half, ninth = 0.1 * (1 + 2 + 1 + 6), 3.0, 0.1 * (3 + 2 + 3) + 0.9 * 2
+    expected = 2 * (tenth + half + ninth) / 3 / 16
+    assert metrics.weighted_quantile_loss(ACTUAL, QUANTILES, LEVELS) == pytest.approx(expected)
+    assert metrics.weighted_quantile_loss(ACTUAL, FORECAST[:, None], [0.5]) == metrics.wape(ACTUAL, FORECAST) / 100
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_pinball_agrees_with_scikit_learn(level):
+    expected = reference.mean_pinball_loss(*MANY, alpha=level)
+    assert metrics.pinball(*MANY, level).mean() == pytest.approx(expected)
+
+
+def test_coverage_and_width_by_hand():
+    low, high = np.array([1.0, 5.0, 0.0, 0.0]), np.array([2.0, 6.0, 0.0, 9.0])  # the 2 and the 0 lie within
+    assert (metrics.coverage(ACTUAL, low, high), metrics.width(low, high)) == (0.5, 11 / 4)
+
+
+def test_crps_by_hand():
+    # Pairs of different paths of (1, 2, 4) are 1, 3 and 2 apart, 2 in the mean; they are off 3 by 2, 1 and 1.
+    assert metrics.crps(np.array([3.0]), np.array([[4.0, 1.0, 2.0]])) == pytest.approx(4 / 3 - 2 / 2)
+    assert metrics.crps(ACTUAL, FORECAST[:, None]).tolist() == np.abs(ACTUAL - FORECAST).tolist()
+
+
+def test_crps_agrees_with_the_formula_of_the_normal_distribution_and_few_paths_are_not_favoured():
+    """Gneiting and Raftery 2007, eq. 20: standard deviations times z (2 F(z) - 1) + 2 f(z) - 1 / sqrt(pi)."""
+    from scipy.stats import norm
+
+    z = 0.7
+    expected = 2 * (z * (2 * norm.cdf(z) - 1) + 2 * norm.pdf(z) - 1 / math.sqrt(math.pi))
+    samples = np.random.default_rng(0).normal(5, 2, 400_000)
+    actual = 5 + 2 * z
+    for paths in (2, 40, 400):
+        many = samples.reshape(-1, paths)
+        assert metrics.crps(np.full(len(many), actual), many).mean() == pytest.approx(expected, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("levels", "pair"),
+    [((0.1, 0.5, 0.9), (0.1, 0.9)), ((0.25, 0.3, 0.75, 0.9), (0.25, 0.75)), ((0.5, 0.9), None), ((), None)],
+)
+def test_the_outermost_interval_leaves_as_much_below_as_above(levels, pair):
+    assert metrics.outermost(levels) == pair
+
+
+def test_quantiles_are_measured_as_far_as_they_go():
+    found = metrics.probabilistic(ACTUAL, QUANTILES, LEVELS)
+    assert (found["coverage"], found["width"]) == (0.75, 4.0)
+    assert found["wql"] == metrics.weighted_quantile_loss(ACTUAL, QUANTILES, LEVELS)
+    assert set(metrics.probabilistic(ACTUAL, QUANTILES[:, 1:], LEVELS[1:])) == {"wql"}

@@ -1,0 +1,311 @@
+"""A registered detector in use: it follows a stream from the command line, and its threshold is taken anew."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from gridcast import cli
+from gridcast.monitoring.stream.ledger import Ledger
+from gridcast.runtime.forecaster import NETWORK, SETTINGS
+from gridcast.tracking import mlflow_runs, promotion, registry
+from gridcast.tracking.store import Store, open_store
+from small_experiments import readings, watched, write_experiment
+from stream_process import put, rows
+from tracking_servers import free_port
+
+pytestmark = [pytest.mark.usefixtures("jax_backend"), pytest.mark.xdist_group("anomaly")]
+
+NORMAL = readings(2400, seed=4)
+
+
+@dataclass(frozen=True)
+class Site:
+    """A store with a registered detector `name`, whose champion, version 1, knows `readings()`."""
+
+    name: str
+    store: Store
+
+    @property
+    def aliases(self) -> dict[str, str]:
+        return {
+            alias: str(number) for alias, number in self.store.client.get_registered_model(self.name).aliases.items()
+        }
+
+    def threshold(self, alias: str) -> float:
+        found = registry.find(f"models:/{self.name}@{alias}", self.store.uri)
+        return float(json.loads(registry.files(found.uri)[SETTINGS])["detector"]["threshold"])
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, Any]:
+    """An untrained network does: it rebuilds next to nothing, so that far readings have far errors."""
+    from gridcast.models import autoencoder
+    from gridcast.training import calibration
+
+    folder = tmp_path_factory.mktemp("plant")
+    plan = watched(folder, readings())
+    settings = plan.own[1].configuration
+    network = autoencoder.build(settings, autoencoder.Shape(6, 2), 1, portable=True)
+    _, detector = calibration.watching(plan.dataset, settings, network)
+    network.save(folder / NETWORK)
+    files = {SETTINGS: json.dumps(detector.to_json()).encode(), NETWORK: (folder / NETWORK).read_bytes()}
+    with contextlib.chdir(folder):  # MLflow keeps artifacts where it stands
+        store = open_store("plant", f"sqlite:///{folder}/mlflow.db")
+        parent = mlflow_runs.open_sweep(store, plan.sweep_key, "plant", plan.tags(), plan.texts())
+        run = mlflow_runs.record(store, parent, mlflow_runs.Entry("own", "run", "key", files=files, backend="jax"))
+        return store, store.client.get_run(run)
+
+
+@pytest.fixture
+def site(
+    recorded: tuple[Store, Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    programs: Path,
+    request: pytest.FixtureRequest,
+) -> Site:
+    store, run = recorded
+    monkeypatch.setattr(cli.anomalies, "CACHE", programs)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", store.uri)
+    name = f"plant{hash(request.node.name) % 10**8}"
+    promotion.register(store.client, name, run, registry.model_id(store.client, run), {}, "", None)
+    return Site(name, store)
+
+
+def command(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
+    monkeypatch.setattr(sys, "argv", ["gridcast", *words])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    return int(ended.value.code or 0)
+
+
+def test_the_command_line_follows_a_folder_by_the_champion(site, monkeypatch, capsys, tmp_path):
+    frame, feed = readings(), tmp_path / "feed"
+    feed.mkdir()
+    words = "detect", site.name, "--follow", str(feed), "--once", "--record", "record.sqlite", "--wait", "0"
+    for number, end in enumerate(range(60, 481, 60)):
+        put(feed, f"{number}.csv", frame.drop(columns="anomaly").iloc[end - 60 : end])
+    assert command(monkeypatch, *words) == 0
+    said = capsys.readouterr().out
+    assert f"{site.name} version 1 follows" in said
+    assert "7.csv: 60 rows up to 2024-01-01T07:59:00, 60 steps scored" in said
+    assert rows(tmp_path / "record.sqlite", "SELECT count(*), sum(score IS NOT NULL) FROM steps") == [(480, 480)]
+    found = rows(tmp_path / "record.sqlite", "SELECT first, last, blame FROM events WHERE first >= '2024-01-01T06:30'")
+    assert found[0][0] <= "2024-01-01T06:40:00" <= found[-1][1]
+    assert said.count(f"ALERT {site.name}: anomaly since ") == len(
+        rows(tmp_path / "record.sqlite", "SELECT id FROM events")
+    )
+    assert json.loads(found[0][2])[0][0] == "heat"
+    assert command(monkeypatch, *words) == 0
+    assert "ALERT" not in capsys.readouterr().out
+
+
+def test_what_is_wrong_with_a_stream_is_told_before_it_begins(site, monkeypatch, capsys, tmp_path):
+    file = write_experiment(tmp_path / "small.yaml")
+    for words, told in (
+        ((site.name, "--follow", "nowhere"), "--follow: 'nowhere' is no folder"),
+        ((site.name, "--follow", ".", "--every", "soon"), "--every: 'soon' is no span of time"),
+        ((site.name, "--follow", ".", "--webhook", "host/path"), "--webhook: (scheme: none) is no address"),
+        ((f"{site.name}x", "--follow", "."), f"no registered model '{site.name}x'; did you mean '{site.name}'?"),
+        ((str(file), "--follow", "."), "selection.promote_to: is missing"),
+    ):
+        assert command(monkeypatch, "detect", *words) == 2
+        assert told in capsys.readouterr().err
+
+
+def test_a_threshold_is_taken_anew_and_becomes_a_version_of_its_own(site, monkeypatch, capsys, tmp_path):
+    NORMAL.to_csv("normal.csv", index=False)
+    old = site.threshold("champion")
+    assert command(monkeypatch, "recalibrate", site.name, "normal.csv") == 0, capsys.readouterr().err
+    said = capsys.readouterr().out
+    assert f"{site.name}: version 2 is the champion, version 1 is the previous one." in said
+    assert site.aliases == {"champion": "2", "previous": "1"}
+    assert site.threshold("previous") == old
+    assert site.threshold("champion") != old
+    assert f"threshold {site.threshold('champion'):.6g} instead of {old:.6g}" in said
+    one, two = (registry.load(f"models:/{site.name}/{number}").predict(NORMAL) for number in (1, 2))
+    pd.testing.assert_frame_equal(
+        one.drop(columns=["threshold", "anomaly"]), two.drop(columns=["threshold", "anomaly"])
+    )
+    assert set(two["threshold"]) == {site.threshold("champion")}
+    card = site.store.client.get_model_version(site.name, "2").description
+    assert "recalibration of version 1" in card
+    assert "normal.csv" in card
+    # The same again changes nothing, and a roll back leads to the old threshold.
+    assert command(monkeypatch, "recalibrate", site.name, "normal.csv") == 0
+    assert "version 2 is the champion already, nothing changed" in capsys.readouterr().out
+    assert command(monkeypatch, "rollback", site.name) == 0
+    assert site.threshold("champion") == old
+
+
+def test_a_gate_that_refuses_leaves_the_registry_as_it_was_unless_forced(site, monkeypatch, capsys):
+    NORMAL.drop(columns="anomaly").to_csv("bare.csv", index=False)
+    assert command(monkeypatch, "recalibrate", site.name, "bare.csv") == 1
+    said = capsys.readouterr().err
+    assert f"'{site.name}' keeps its threshold, the gate 'nothing is flagged' refused" in said
+    assert "the champion itself finds" in said
+    assert site.aliases == {"champion": "1"}
+    assert command(monkeypatch, "recalibrate", site.name, "bare.csv", "--force", " ") == 2
+    assert command(monkeypatch, "recalibrate", site.name, "bare.csv", "--force", "seen by the foreman") == 0
+    assert site.aliases == {"champion": "2", "previous": "1"}
+    version = site.store.client.get_model_version(site.name, "2")
+    assert version.tags[registry.FORCED] == "seen by the foreman"
+    assert "Taken by force: seen by the foreman. The gate 'nothing is flagged' had refused" in version.description
+
+
+@pytest.fixture
+def followed(site, monkeypatch, tmp_path):
+    """Follows a table; the words that take the threshold of its record anew."""
+
+    def follow(table):
+        feed = tmp_path / "feed"
+        feed.mkdir(exist_ok=True)
+        put(feed, f"{len(list(feed.iterdir()))}.csv", table.drop(columns="anomaly"))
+        assert command(monkeypatch, "detect", site.name, "--follow", str(feed), "--once", "--record", "a.sqlite") == 0
+        return "recalibrate", site.name, "a.sqlite"
+
+    return follow
+
+
+def test_a_threshold_is_taken_from_what_a_stream_kept_but_its_events(site, followed, monkeypatch, capsys, tmp_path):
+    words = followed(NORMAL)
+    found = rows(tmp_path / "a.sqlite", "SELECT id, steps FROM events ORDER BY first")
+    capsys.readouterr()
+    assert command(monkeypatch, *words, "--max-false-alarms", "0.05") == 0, capsys.readouterr().err
+    left_out = int(re.search(r"([\d,]+) left out", capsys.readouterr().out)[1])
+    assert left_out >= sum(steps for _, steps in found) > 0
+    assert site.aliases == {"champion": "2", "previous": "1"}
+    key = max(found, key=lambda event: event[1])[0]
+    assert command(monkeypatch, *words, "--false", key, "--force", "to see") == 0
+    assert int(re.search(r"([\d,]+) left out", capsys.readouterr().out)[1]) < left_out
+    assert command(monkeypatch, *words, "--force", "to see") == 0  # what was told once is known
+    assert int(re.search(r"([\d,]+) left out", capsys.readouterr().out)[1]) < left_out
+    assert command(monkeypatch, *words, "--last", "12h", "--force", "to see") == 0
+    assert "(2024-01-02 04:00:00 to 2024-01-02 15:59:00," in capsys.readouterr().out
+
+
+def test_a_threshold_is_taken_anew_by_drift(site, followed, monkeypatch, capsys):
+    words = (*followed(NORMAL), "--last", "3h", "--drifted", "--max-false-alarms", "1")
+    capsys.readouterr()
+    assert command(monkeypatch, *words) == 0
+    assert "have not drifted" in capsys.readouterr().out
+    assert site.aliases == {"champion": "1"}
+    later = NORMAL.tail(180).assign(heat=lambda table: table["heat"] + 12)
+    later["time"] = (pd.to_datetime(later["time"]) + pd.Timedelta("3h")).dt.strftime("%Y-%m-%d %H:%M")
+    followed(later)
+    for event in rows(Path("a.sqlite"), "SELECT id FROM events WHERE last >= '2024-01-02T16:00'"):
+        words += ("--false", *event)
+    capsys.readouterr()
+    assert command(monkeypatch, *words) == 0, capsys.readouterr().err
+    assert "have drifted (PSI " in capsys.readouterr().out
+    assert site.aliases == {"champion": "2", "previous": "1"}
+
+
+def test_what_is_wrong_with_a_record_is_told_and_nothing_is_changed(site, followed, monkeypatch, capsys, tmp_path):
+    words = followed(NORMAL.head(600))
+    NORMAL.to_csv("normal.csv", index=False)
+    (key, *_), *_ = rows(tmp_path / "a.sqlite", "SELECT id FROM events")
+    Ledger(tmp_path / "b.sqlite", "another", "min").close()
+    for more, told in (
+        ((*words, "--false", key[:-1]), f"--false: a.sqlite has no alert '{key[:-1]}'; did you mean '{key}'?"),
+        ((*words[:2], "normal.csv", "--false", key), "--false: normal.csv is no record of `gridcast detect`"),
+        ((*words[:2], "b.sqlite"), "b.sqlite: belongs to a stream of model 'another'"),
+        ((*words, "--drifted"), "--drifted: needs --last"),
+        ((*words, "--last", "soon"), "--last: 'soon' is no span of time"),
+        ((*words, "--every", "0d"), "--every: '0d' is no span of time"),
+        ((*words, "--last", "9h", "--drifted"), "a.sqlite: --drifted: "),
+        ((*words, "--last", "1h"), "a.sqlite: 60 steps can be scored"),
+    ):
+        assert command(monkeypatch, *more) == 2, told
+        assert told in capsys.readouterr().err
+    assert site.aliases == {"champion": "1"}
+    assert rows(tmp_path / "a.sqlite", "SELECT * FROM false_alarms") == []
+
+
+def test_again_and_again_it_takes_what_came_and_says_what_a_gate_refuses(site, followed, monkeypatch, capsys):
+    words = followed(NORMAL)
+    capsys.readouterr()
+    pauses = []
+
+    def pause(seconds):
+        pauses.append(seconds)
+        if len(pauses) == 2:
+            signal.raise_signal(signal.SIGINT)  # Ctrl-C
+
+    monkeypatch.setattr(cli.anomalies.time, "sleep", pause)
+    assert command(monkeypatch, *words, "--every", "7d", "--max-false-alarms", "0") == 0
+    assert pauses == [7 * 86400] * 2
+    said = capsys.readouterr().out.splitlines()
+    assert {line.split(": ")[0] for line in said[::2]} == {f"{site.name} version 1"}
+    assert ["refused" in line and line.endswith("tried again in 7d") for line in said[1::2]] == [True, True]
+
+
+def test_a_version_that_a_crash_left_without_alias_is_used_again(site, monkeypatch, capsys):
+    NORMAL.to_csv("normal.csv", index=False)
+    client, real = type(site.store.client), type(site.store.client).set_registered_model_alias
+
+    def crash(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(client, "set_registered_model_alias", crash)
+    from gridcast.monitoring import normal_operation, recalibration
+
+    loaded = registry.load(site.name)
+    said = normal_operation.scored(
+        loaded.forecaster, *normal_operation.read(Path("normal.csv"), loaded.forecaster, "anomaly")
+    )
+    figures = recalibration.figures(loaded.forecaster, said)
+    with pytest.raises(KeyboardInterrupt):
+        recalibration.recalibrate(loaded, figures, Path("normal.csv"), 0.01)
+    assert site.aliases == {"champion": "1"}
+    monkeypatch.setattr(client, "set_registered_model_alias", real)
+    assert command(monkeypatch, "recalibrate", site.name, "normal.csv") == 0
+    assert site.aliases == {"champion": "2", "previous": "1"}
+    assert len(site.store.client.search_model_versions(f"name='{site.name}'")) == 2
+
+
+def test_a_stream_goes_on_with_a_version_that_becomes_champion_meanwhile(site, monkeypatch):
+    current = cli.anomalies.champion(site.name, None)
+    first = current()
+    assert current() is first
+    NORMAL.to_csv("normal.csv", index=False)
+    assert command(monkeypatch, "recalibrate", site.name, "normal.csv") == 0
+    second = current()
+    assert (first.version, second.version) == ("1", "2")
+    assert first.wait == second.wait == 3  # half a window
+    assert second.detector.threshold == site.threshold("champion")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    assert current() is second
+
+
+def test_the_simulated_plant_is_served_from_the_command_line(tmp_path):
+    port = free_port()
+    words = [sys.executable, "-m", "gridcast.cli", "simulate", "plant", "--port", str(port), "--days", "2"]
+    process = subprocess.Popen(words, cwd=tmp_path, stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        assert (
+            f"http://127.0.0.1:{port}/readings: 2,160 minutes are there, then one every 1 s"
+            in process.stdout.readline()
+        )
+        given = pd.read_csv(f"http://127.0.0.1:{port}/readings?after=2024-01-02T11:50:00")
+        assert given["time"].iloc[0] == "2024-01-02 11:51:00"
+        assert 9 <= len(given) < 60
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 0
+    finally:
+        process.kill()
+        process.communicate()

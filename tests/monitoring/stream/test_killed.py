@@ -1,0 +1,152 @@
+"""kill -9 at any moment: what was followed is in the record once, as if nothing had happened."""
+
+import contextlib
+import json
+import random
+import subprocess
+import sys
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import stream_process
+from stream_process import put, readings, rows
+from tracking_servers import end
+
+MINUTES = 5
+"""Steps of a file."""
+
+
+class Receiver:
+    """A web hook that keeps the ids it got, as a context manager."""
+
+    def __enter__(self):
+        self.got = got = []
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self):
+                about = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                assert self.headers["Idempotency-Key"] == about["id"]
+                got.append(about["id"])
+                self.send_response(200)
+                self.end_headers()
+
+            def log_message(self, *_):
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}/hook"
+        self.thread = threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.01})
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.server.shutdown()
+        self.thread.join()
+        self.server.server_close()
+
+
+def start(folder, record, log, **options):
+    """A process that follows `folder`, leader of a session of its own; what it says goes to `log`."""
+    with log.open("a") as output:
+        command = [sys.executable, stream_process.__file__, str(folder), str(record), json.dumps(options)]
+        return subprocess.Popen(command, stdout=output, stderr=output, start_new_session=True)
+
+
+def held(record):
+    """All that a record holds, but for when and in which order stretches were taken."""
+    steps = rows(record, "SELECT time, late, score, threshold, anomaly, contributions, readings FROM steps ORDER BY 1")
+    stretches = rows(record, "SELECT source, first, last, rows, late, repeated, unreadable FROM stretches ORDER BY 1")
+    return (
+        steps,
+        stretches,
+        rows(record, "SELECT * FROM events ORDER BY 1"),
+        rows(record, "SELECT * FROM files ORDER BY 1"),
+    )
+
+
+def storm(base: Path, strikes: int, files: int, slow: float, seed: int, *, running: bool) -> tuple[Any, Any]:
+    """Follow `files` files of a feed that grows meanwhile, killed so many times: what that leaves, and what peace."""
+    chance = random.Random(seed)
+    starts = sorted(chance.sample(range(8, MINUTES * files - 12, 9), files // 6))
+    table = readings(MINUTES * files, seed, {begin: chance.randint(1, 12) for begin in starts})
+    parts = [table.iloc[MINUTES * k : MINUTES * (k + 1)] for k in range(files)]
+    calm, rough, log = base / "calm", base / "rough", base / "log.txt"
+    for folder in (calm, rough):
+        folder.mkdir()
+    for number, part in enumerate(parts):
+        put(calm, f"{number:04}.csv", part)
+    with Receiver() as hook:
+        stream_process.follow(calm, base / "calm.sqlite", hook.url, once=True, running=running)
+        expected = set(hook.got)
+        assert len(expected) == len(hook.got) > files // 20
+    with Receiver() as hook:
+        waiting, seen = list(enumerate(parts)), []
+        log.touch()
+        for _ in range(strikes):
+            done, begun = log.read_text().count(".csv: "), time.monotonic()
+            process = start(rough, base / "rough.sqlite", log, webhook=hook.url, slow=slow, running=running)
+            # Struck while it starts, or at some moment of the next stretches.
+            most, more = chance.choice(
+                [(chance.uniform(0, 2), 99), *[(60, chance.randint(1, files // (strikes + 2)))] * 4]
+            )
+            try:
+                while time.monotonic() < begun + most and log.read_text().count(".csv: ") < done + more:
+                    assert process.poll() is None, log.read_text()
+                    if waiting and chance.random() < 0.7:
+                        number, part = waiting.pop(0)
+                        put(rough, f"{number:04}.csv", part)
+                    time.sleep(0.02)
+                time.sleep(chance.uniform(0, 2 * slow))
+            finally:
+                end(process)
+            seen.append(log.read_text().count(".csv: "))
+        assert len({count for count in seen if 0 < count < files}) >= strikes // 2, f"most strikes hit nothing: {seen}"
+        for number, part in waiting:
+            put(rough, f"{number:04}.csv", part)
+        stream_process.follow(rough, base / "rough.sqlite", hook.url, once=True, running=running)
+        assert set(hook.got) == expected
+    alerts = rows(base / "rough.sqlite", "SELECT id, channel, sent IS NOT NULL FROM alerts ORDER BY 1, 2")
+    assert alerts == [(key, channel, 1) for key in sorted(expected) for channel in ("console", "webhook")]
+    assert rows(base / "rough.sqlite", "PRAGMA integrity_check") == [("ok",)]
+    return held(base / "rough.sqlite"), held(base / "calm.sqlite")
+
+
+def test_three_strikes_leave_every_stretch_scored_once_and_every_alert_raised_once(tmp_path):
+    left, calm = storm(tmp_path, strikes=3, files=30, slow=0.01, seed=1, running=True)
+    assert left == calm
+    assert len({threshold for _, _, score, threshold, *_ in left[0] if score is not None}) > 100  # it runs
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize(("seed", "running"), [(2, False), (3, True)])
+def test_twenty_strikes_leave_every_stretch_scored_once_and_every_alert_raised_once(tmp_path, seed, running):
+    left, calm = storm(tmp_path, strikes=20, files=200, slow=0.02, seed=seed, running=running)
+    assert left == calm
+
+
+def test_a_kill_between_an_alert_and_its_mark_sends_it_again_with_the_same_id(tmp_path, capsys):
+    feed, record, log = tmp_path / "feed", tmp_path / "record.sqlite", tmp_path / "log.txt"
+    feed.mkdir()
+    put(feed, "a.csv", readings(30, spikes={10: 2}))
+    with Receiver() as hook:
+        assert start(feed, record, log, webhook=hook.url, die=True).wait(60) == -9
+        assert rows(record, "SELECT channel, sent IS NOT NULL FROM alerts") == [("console", 1), ("webhook", 0)]
+        stream_process.follow(feed, record, hook.url, once=True)
+    (key,) = {key for (key,) in rows(record, "SELECT id FROM alerts WHERE sent IS NOT NULL")}
+    assert hook.got == [key, key]
+    assert (log.read_text() + capsys.readouterr().out).count("ALERT plant: anomaly since") == 1
+    assert [count for (count,) in rows(record, "SELECT rows FROM stretches")] == [30]
+
+
+def test_a_reader_is_not_stopped_by_a_stream_that_writes(tmp_path):
+    record = tmp_path / "record.sqlite"
+    from gridcast.monitoring.stream.ledger import Ledger
+
+    with contextlib.closing(Ledger(record, "plant", "min")) as ledger, ledger.writing():
+        assert rows(record, "SELECT count(*) FROM steps") == [(0,)]

@@ -1,0 +1,195 @@
+"""The report of sweeps of every shape, read back as a person would."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import openpyxl
+import pandas as pd
+import pytest
+from jinja2 import UndefinedError
+
+from gridcast.reporting import report
+from gridcast.reporting.record import Record, read
+from gridcast.runtime.errors import GridcastError
+from gridcast.tracking.store import Store
+from made_up_sweep import GRID, sweep
+
+pytestmark = pytest.mark.xdist_group("report")
+PICTURES = {
+    "best_model_evaluation",
+    "cost_quality",
+    "grid_search_analysis",
+    "hyperparameter_importance",
+    "interactions",
+    "model_comparison",
+    "parallel_coordinates",
+}
+
+
+@dataclass(frozen=True)
+class Built:
+    """A report on disk, with what it was made from."""
+
+    path: Path
+    page: str
+    record: Record
+    findings: report.Findings
+    store: Store
+
+
+def built(folder: Path, **shape: Any) -> Built:
+    store = sweep(folder, **shape)
+    found = read(store, "made-up")
+    path, findings = report.write(found, store, folder / "reports")
+    return Built(path, path.read_text(encoding="utf-8"), found, findings, store)
+
+
+def findings_of(folder: Path, **shape: Any) -> tuple[report.Findings, str]:
+    """Findings and page without the pictures, which take most of the time."""
+    found = read(sweep(folder, **shape), "made-up")
+    findings = report.find(found)
+    return findings, report.page(found, findings, {})
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Built:
+    return built(tmp_path_factory.mktemp("whole"))
+
+
+def test_a_whole_sweep_gives_page_tables_and_every_picture(whole: Built) -> None:
+    names = {file.name for file in whole.path.parent.iterdir()}
+    wanted = {f"{name}.{kind}" for name in PICTURES for kind in ("png", "svg")}
+    assert names == wanted | {"report.html", "leaderboard.csv", "leaderboard.xlsx"}
+
+
+def test_the_verdict_names_what_mattered_and_what_did_not(whole: Built) -> None:
+    sentences = whole.findings.sentences
+    assert any(re.fullmatch(r"64 units beat 8 units by 9\.\d % ± 0\.\d in .*", text) for text in sentences)
+    idle = next(text for text in sentences if "no difference" in text)
+    assert "ttention" in idle
+    assert "dropout" in idle
+    assert whole.findings.honest.startswith("The winner beats the last value and every other naive baseline, yet ridge")
+
+
+def test_the_page_opens_with_the_verdict_and_ends_with_what_was_run(whole: Built) -> None:
+    parts = (whole.findings.honest, "on data never seen</h2>", "<figure", "Load the winner", "What was run")
+    places = [whole.page.index(part) for part in parts]
+    assert places == sorted(places)
+    assert f'"runs:/{whole.record.winner}/model"' in whole.page
+
+
+def test_the_page_needs_nothing_outside_itself_and_runs_no_foreign_script(whole: Built) -> None:
+    assert re.findall(r"""(?:src|href)=["']([^"'#][^"']*)""", whole.page) == []
+    assert "<script>alert" not in whole.page
+    assert "&lt;script&gt;alert" in whole.page
+
+
+def test_the_leaderboard_is_the_same_in_csv_and_excel(whole: Built) -> None:
+    table = pd.read_csv(whole.path.with_name("leaderboard.csv"))
+    sheet = openpyxl.load_workbook(whole.path.with_name("leaderboard.xlsx"))["leaderboard"]
+    rows = list(sheet.iter_rows(values_only=True))
+    assert list(table["name"]) == [row[rows[0].index("name")] for row in rows[1:]]
+    assert table["best_val_loss"].is_monotonic_increasing
+    assert len(table) == 16
+
+
+def test_the_report_is_logged_on_the_parent_run(whole: Built) -> None:
+    logged = {item.path for item in whole.store.client.list_artifacts(whole.record.parent.info.run_id, "report")}
+    assert {"report/report.html", "report/leaderboard.csv", "report/grid_search_analysis.png"} <= logged
+
+
+def test_a_point_sweep_of_one_step_has_no_chapters_on_quantiles_or_steps(whole: Built) -> None:
+    own = whole.findings.chapters
+    assert (own.levels, own.nominal, own.fans) == ((), None, [])
+    assert "How close the forecasts came" in whole.page
+    for absent in ("WQL", "% covers", "Error by step", "What the winner leans on", "without exhibition"):
+        assert absent not in whole.page
+
+
+def test_three_seeds_show_intervals_and_the_tied_set(tmp_path: Path) -> None:
+    findings, page = findings_of(tmp_path, seeds=(0, 1, 2), grid={k: GRID[k] for k in ("units", "dropout")})
+    best = findings.configurations.iloc[0]
+    assert best["count"] == 3
+    assert best["low"] < best["mean"] < best["high"]
+    tied = findings.configurations[findings.configurations["configuration"].isin(findings.tied)]
+    assert set(tied["units"]) == {64}
+    assert findings.compared_over.startswith("paired over 3 seeds")
+    assert "Configurations over 3 seeds" in page
+
+
+def test_a_half_finished_sweep_says_what_is_missing(tmp_path: Path) -> None:
+    findings, page = findings_of(tmp_path, tested=False, unfinished=4, failed=2)
+    assert findings.sentences[0].startswith("10 of 16 runs finished, 2 failed.")
+    assert "6 of 16 runs are not finished; what follows speaks of the finished ones." in findings.missing
+    assert "The test span is untouched so far" in page
+    assert page.count("GridcastError: no longer finite") == 2
+
+
+@pytest.mark.parametrize(
+    ("grid", "said"),
+    [
+        pytest.param({"units": [8, 64]}, "Fewer than two settings were varied", id="two runs, one axis"),
+        pytest.param({"learning_rate": [0.1, 0.01, 0.001]}, "Fewer than two settings were varied", id="one axis"),
+        pytest.param({k: GRID[k] for k in ("layer", "units", "dropout")}, "One seed was trained", id="no attention"),
+    ],
+)
+def test_a_small_grid_has_findings_that_say_what_they_cannot_show(
+    tmp_path: Path, grid: dict[str, list[Any]], said: str
+) -> None:
+    findings, page = findings_of(tmp_path, grid=grid)
+    assert any(sentence.startswith(said) for sentence in findings.missing)
+    assert all(sentence in page for sentence in findings.missing)
+
+
+def test_one_run_alone_still_has_a_report_and_its_pictures(tmp_path: Path) -> None:
+    alone = built(tmp_path, grid={"units": [64]})
+    assert any(sentence.startswith("With 1 finished run the importance") for sentence in alone.findings.missing)
+    assert alone.path.with_name("grid_search_analysis.png").stat().st_size > 10_000
+
+
+def test_without_a_finished_run_there_is_no_report(tmp_path: Path) -> None:
+    store = sweep(tmp_path, grid={"units": [8, 64]}, failed=2)
+    with pytest.raises(GridcastError, match="no finished run"):
+        read(store, "made-up")
+
+
+def test_a_report_that_fails_leaves_the_old_one_in_place(whole: Built, tmp_path: Path) -> None:
+    old = shutil.copytree(whole.path.parent, tmp_path / "made-up")
+    broken = replace(whole.record, about={**whole.record.about, "spans": {}})
+    with pytest.raises(UndefinedError):
+        report.write(broken, whole.store, tmp_path)
+    assert [folder.name for folder in tmp_path.iterdir()] == ["made-up"]
+    assert (old / "report.html").read_text(encoding="utf-8") == whole.page
+
+
+def test_the_page_works_in_a_browser_on_desktop_and_phone_light_and_dark(browser: Any, whole: Built) -> None:
+    backgrounds = {}
+    for width, mobile in ((1400, False), (390, True)):
+        metrics = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": mobile}
+        browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+        for scheme in ("light", "dark"):
+            feature = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
+            browser.execute_cdp_cmd("Emulation.setEmulatedMedia", feature)
+            browser.get(whole.path.as_uri())
+            assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+            script = "return getComputedStyle(document.body).backgroundColor"
+            backgrounds[scheme] = browser.execute_script(script)
+    assert backgrounds == {"light": "rgb(255, 255, 255)", "dark": "rgb(20, 23, 31)"}
+    assert [entry["message"] for entry in browser.get_log("browser")] == []
+
+
+def test_the_interactive_picture_shows_every_run_and_leaves_values_out(browser: Any, whole: Built) -> None:
+    browser.get(whole.path.as_uri())
+    count = "return document.querySelectorAll('#lines path{}').length"
+    assert browser.execute_script(count.format("")) == 16
+    label = "[...document.querySelectorAll('#lines .value')].find(t => t.textContent === 'LSTM')"
+    click = f"{label}.dispatchEvent(new Event('click'))"
+    browser.execute_script(click)
+    assert browser.execute_script(count.format(".out")) == 8
+    browser.execute_script(click)
+    assert browser.execute_script(count.format(".out")) == 0

@@ -1,0 +1,116 @@
+"""A small detector, data for it, and a process that follows a stream with it: `follower.py FEED RECORD OPTIONS`."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import sqlite3
+import sys
+import time as clock
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+SENSORS = ("flow", "power", "heat")
+START = pd.Timestamp("2024-01-01")
+
+
+@dataclass(frozen=True)
+class ZScore:
+    """Scores a step by how far the sensors lie from 0, in the mean over `lookback` steps up to it, or from it on."""
+
+    sensors: tuple[str, ...] = SENSORS
+    time: str = "time"
+    frequency: str = "min"
+    lookback: int = 4
+    threshold: float = 3.0
+    least: int = 1
+    gap: int = 0
+    ahead: bool = False
+    slow: float = 0.0
+    rule: str = "mean-std"
+    level: float = 3.0
+    seen: Any = None
+
+    def predict(self, table: pd.DataFrame, params: Mapping[str, Any] | None = None) -> pd.DataFrame:
+        """As the contract of detectors has it; a step whose window has a hole is not scored."""
+        clock.sleep(self.slow)
+        values = table.set_index(self.time)[list(self.sensors)].abs()
+        shares = (
+            values[::-1].rolling(self.lookback).mean()[::-1] if self.ahead else values.rolling(self.lookback).mean()
+        )
+        shares = shares[shares.notna().all(axis=1)]
+        score = shares.mean(axis=1)
+        told = pd.DataFrame({"score": score, "threshold": self.threshold, "anomaly": score > self.threshold})
+        return told.join(shares).reset_index()
+
+
+def readings(steps: int, seed: int = 0, spikes: Mapping[int, int] | None = None) -> pd.DataFrame:
+    """Noise about 0 each minute; `spikes`: from a step on, for so many steps, `power` stands at 100."""
+    table = pd.DataFrame(np.random.default_rng(seed).normal(size=(steps, len(SENSORS))).round(3), columns=SENSORS)
+    table.insert(0, "time", pd.date_range(START, periods=steps, freq="min"))
+    for begin, length in (spikes or {}).items():
+        table.loc[begin : begin + length - 1, "power"] = 100.0
+    return table
+
+
+def put(folder: Path, name: str, table: pd.DataFrame) -> None:
+    """The table as a CSV file of the folder, where it appears whole."""
+    aside = folder / f".{name}"
+    table.to_csv(aside, index=False)
+    aside.rename(folder / name)
+
+
+def rows(path: Path, question: str) -> list[tuple[Any, ...]]:
+    """What a record answers."""
+    database = sqlite3.connect(path)
+    try:
+        return database.execute(question).fetchall()
+    finally:
+        database.close()
+
+
+def follow(
+    source: Path | str,
+    record: Path,
+    webhook: str | None = None,
+    slow: float = 0.0,
+    every: float = 0.05,
+    *,
+    once: bool = False,
+    die: bool = False,
+    running: bool = False,
+) -> None:
+    """Follow a folder or an address; with `die`, until an alert was delivered and before it is marked so.
+
+    The threshold may be a `running` one.
+    """
+    from gridcast.monitoring.stream import feeds, followed_model
+    from gridcast.monitoring.stream.follow import alert_channels, follow_feed
+    from gridcast.monitoring.stream.ledger import Ledger
+    from gridcast.runtime.running_threshold import Seen
+
+    def tell(line: str) -> None:
+        print(line, flush=True)  # noqa: T201
+
+    channels = alert_channels(tell, webhook, ())
+    if die:
+        post = channels["webhook"]
+        channels["webhook"] = lambda alert: post(alert) and os.kill(os.getpid(), signal.SIGKILL) is None
+    model = followed_model.FollowedModel(
+        "plant", "1", ZScore(slow=slow, seen=Seen(500, -0.25, 0.06) if running else None)
+    )
+    feed = feeds.feed(str(source), model.detector.time)
+    with contextlib.closing(Ledger(record, model.name, model.detector.frequency)) as ledger:
+        tell("follows")
+        follow_feed(feed, ledger, lambda: model, channels, tell, every, once=once)
+
+
+if __name__ == "__main__":
+    follow(Path(sys.argv[1]), Path(sys.argv[2]), **json.loads(sys.argv[3]))

@@ -1,0 +1,300 @@
+"""A small grid of detectors, from a table of sensors to a champion that tells anomalies, and the report on it."""
+
+import contextlib
+import io
+import re
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from gridcast.config.grid import Run
+from gridcast.evaluation import detections, on_test_span, thresholds
+from gridcast.reporting import record, report
+from gridcast.runtime import loading
+from gridcast.runtime.errors import PromotionRefused
+from gridcast.runtime.forecaster import SETTINGS
+from gridcast.sweep import runner
+from gridcast.sweep.events import Events
+from gridcast.sweep.plan import Plan
+from gridcast.sweep.runner import Result
+from gridcast.sweep.worker_pool import Place
+from gridcast.tracking import mlflow_runs, promotion, registry
+from gridcast.tracking.store import Store, open_store
+from small_experiments import readings, watched
+
+pytestmark = [pytest.mark.usefixtures("jax_backend"), pytest.mark.xdist_group("anomaly")]
+
+FRAME = readings()
+SECTIONS: dict[str, Any] = {
+    "grid": {"learning_rate": [0.02, 0.015]},
+    "baselines": ["z-score", "PCA"],
+    "baseline": {"detector": "both"},
+    "training": {"epochs": 12, "patience": 12},
+    "selection": {"metric": "val_faults_missed", "promote_to": "watched", "when_beaten": "warn"},
+}
+
+
+@dataclass
+class Story:
+    """A sweep that is over."""
+
+    plan: Plan
+    store: Store
+    result: Result
+    counted: list[str]
+
+    def of(self, kind):
+        condition = f"tags.`{mlflow_runs.KIND}` = '{kind}' and attributes.status = 'FINISHED'"
+        return mlflow_runs.search(self.store, condition)
+
+
+class Counts(Events):
+    """Names of the runs that a person sees counted."""
+
+    def __init__(self):
+        self.names = []
+
+    def finished(self, name, cost, metrics):
+        self.names += [] if metrics is None else [name]
+
+
+@pytest.fixture(scope="module")
+def story(tmp_path_factory, programs):
+    folder, counts = tmp_path_factory.mktemp("anomaly"), Counts()
+    plan = watched(folder, FRAME, **SECTIONS)
+    with contextlib.chdir(folder):
+        store = open_store("watched", f"sqlite:///{folder}/mlflow.db")
+        result = runner.run(plan, store, Place(1, "jax", programs), counts)
+    return Story(plan, store, result, counts.names)
+
+
+@pytest.fixture(scope="module")
+def champion(story):
+    experiment, result = story.plan.experiment, story.result
+    made = promotion.promote(experiment, story.store, result.winner, result.tested, lambda _: {})
+    return registry.load("models:/watched@champion", story.store.uri), made
+
+
+def test_every_run_is_recorded_with_its_threshold_and_its_false_alarms(story):
+    runs = story.of("run")
+    assert len(runs) == story.result.trained == 2
+    for run in runs:
+        assert (run.data.params["detector"], run.data.params["latent"]) == ("both", "2")
+        assert (run.data.params["threshold"], run.data.params["least"]) == ("mean-std", "1")
+        assert run.data.metrics["threshold"] > 0
+        assert run.data.metrics["val_false_alarms_per_day"] >= 0
+        assert 0 < run.data.metrics["val_faults_missed"] < 0.9
+        assert run.data.metrics["best_val_loss"] == min(
+            mlflow_runs.history(story.store, run.info.run_id, "val_loss").values()
+        )
+
+
+def test_the_own_settings_are_trained_beside_the_runs_that_are_counted(story):
+    assert sorted(story.counted) == sorted(map(story.plan.name, story.plan.runs.values()))
+    assert "own settings" in story.result.tested
+
+
+def test_the_threshold_is_that_of_the_scores_of_all_before_the_test(story, champion):
+    own, dataset = champion[0].forecaster, story.plan.dataset
+    scores = own.contributions(dataset.channels[0, : dataset.spans.validation]).mean(axis=1)
+    assert own.threshold == pytest.approx(thresholds.threshold(scores, "mean-std", 3.0), rel=1e-5)
+
+
+def test_the_winner_and_the_baselines_met_the_test_span_once(story):
+    assert len(story.of("test")) == 1
+    assert sorted(map(mlflow_runs.name, story.of("baseline"))) == ["PCA", "own settings", "z-score"]
+    for measures in story.result.tested.values():
+        assert 0 < measures["auc_pr"] <= 1
+        assert measures["alarms_per_day"] >= measures["false_alarms_per_day"]
+
+
+def test_the_champion_tells_of_the_heat_and_of_little_else(champion):
+    answer = champion[0].predict(FRAME)
+    found = answer[answer["anomaly"]]
+    within = found["time"].between(pd.Timestamp("2024-01-01 06:40"), pd.Timestamp("2024-01-01 06:59"))
+    assert within.sum() == 20
+    assert (found[within][["flow", "heat"]].idxmax(axis=1) == "heat").mean() > 0.5
+    assert answer[answer["time"] < pd.Timestamp("2024-01-01 06:00")]["anomaly"].mean() < 0.05
+
+
+def test_the_champion_opens_by_the_doors_of_mlflow(story, champion):
+    import mlflow
+
+    uri = f"models:/watched/{champion[1].version}"
+    mlflow.set_tracking_uri(story.store.uri)
+    found = mlflow.pyfunc.load_model(uri).predict(FRAME.assign(draught=1.0))
+    pd.testing.assert_frame_equal(found, champion[0].predict(FRAME))
+    network = mlflow.keras.load_model(uri)
+    assert [tensor.shape for tensor in network.inputs] == [(None, 6, 2)]
+
+
+def test_nothing_that_is_fitted_knows_labels_or_the_test_span(story, tmp_path):
+    """Other labels, and other readings in the test span: the same weights and the same threshold, to the bit."""
+    from gridcast.training import fused_fit
+
+    first = story.plan.dataset.spans.validation
+    other = FRAME.copy()
+    other["anomaly"] = np.arange(len(other)) % 7 == 0
+    other.loc[first:, "heat"] += 50
+    plan = watched(tmp_path, other.astype({"anomaly": int}), **SECTIONS)
+    assert "are learnt as if normal" in plan.panel.notes[-1]
+    runs = story.plan.runs
+    key = next(iter(runs))
+    known = mlflow_runs.finished(story.store, [key])[key]
+    files = mlflow_runs.model_files(story.store, known.info.run_id)
+    again, _ = fused_fit.train(plan.dataset, list(runs.values()), [None, None], 2)
+    assert again.files[SETTINGS] == files[SETTINGS]  # the threshold
+    for one, other in zip(*(loading.restore(own).network.get_weights() for own in (files, again.files)), strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert again.metrics["val_faults_missed"] == known.data.metrics["val_faults_missed"]
+    for name in ("z-score", "PCA", "isolation forest"):
+        limits = (detections.baseline(name, one).limits for one in (plan.dataset, story.plan.dataset))
+        np.testing.assert_allclose(*limits)
+
+
+def test_a_conformal_threshold_is_that_of_the_validation_span(story):
+    dataset = story.plan.dataset
+    anomaly = dataset.anomaly.model_copy(update={"threshold": "conformal", "level": 0.05})
+    found = detections.baseline("z-score", replace(dataset, anomaly=anomaly))
+    start, end = dataset.spans["validation"]
+    training, values = dataset.channels[0, :start], dataset.channels[0, start:end]
+    scores = np.sort(detections.DETECTORS["z-score"](training, values, 6, 0).mean(axis=1))
+    assert found.limits == pytest.approx(scores[int(np.ceil((len(scores) + 1) * 0.95)) - 1])
+
+
+def test_a_running_threshold_knows_of_the_test_span_what_lies_before_a_step_alone(story, champion, tmp_path):
+    """Other labels, and other readings from a step on: up to that step each threshold is what it was."""
+    from gridcast.training import calibration
+
+    own, (start, end) = champion[0].forecaster, story.plan.dataset.spans["test"]
+    changed = (start + end) // 2
+    other = FRAME.copy()
+    other.loc[changed:, "heat"] += 50
+    other["anomaly"] = 1 - other["anomaly"]
+    plans = story.plan, watched(tmp_path, other, **SECTIONS)
+    rule = story.plan.dataset.anomaly.model_copy(update={"threshold": "running"})
+    for detect in (
+        lambda dataset: detections.baseline("z-score", dataset),
+        lambda dataset: detections.answers(calibration.limited(dataset, replace(own, rule="running"))[1], dataset),
+    ):
+        expected, found = (detect(replace(plan.dataset, anomaly=rule)).limits for plan in plans)
+        before = changed - start - own.lookback  # a window reaches so far past a step
+        np.testing.assert_array_equal(found[:before], expected[:before])
+        assert (found[changed - start + own.lookback :] > expected[changed - start + own.lookback :]).all()
+        assert expected.min() < expected.max()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("kind", "scaling"), [("both", "none"), ("both", "standard"), ("prediction", "none")])
+def test_both_engines_train_alike(story, kind, scaling):
+    from gridcast.training import fused_fit, keras_fit
+
+    dataset = replace(story.plan.dataset, epochs=3)
+    asked = {"detector": kind, "scaling": scaling, "dropout": 0.2}
+    own = Run(story.plan.own[1].configuration.model_copy(update=asked), 0)
+    alone, (together,) = keras_fit.train(dataset, own), fused_fit.train(dataset, [own], [None], 1)
+    for name, curve in alone.curves.items():
+        np.testing.assert_allclose(together.curves[name], curve, rtol=1e-4, atol=1e-5)
+    assert together.metrics["threshold"] == pytest.approx(alone.metrics["threshold"], rel=1e-3)
+    assert dict(together.origin_losses) == pytest.approx(dict(alone.origin_losses), rel=1e-3, abs=1e-4)
+    assert all(step % 6 == 0 for step in dict(alone.origin_losses))
+
+
+def test_a_winner_that_a_baseline_beats_is_refused(story, champion):
+    chosen = story.plan.experiment.selection.model_copy(update={"when_beaten": "refuse", "promote_to": "strict"})
+    strict = story.plan.experiment.model_copy(update={"selection": chosen})
+    first, *rest = story.result.tested
+    worse = {first: {"auc_pr": 0.3}} | {name: {"auc_pr": 0.6 if name == "PCA" else 0.2} for name in rest}
+    with pytest.raises(PromotionRefused, match=r"1 - AUC-PR 0.7 on the test span does not beat PCA \(0.4\)"):
+        promotion.promote(strict, story.store, story.result.winner, worse, lambda _: {})
+    kept = story.plan.experiment.model_copy(update={"selection": chosen.model_copy(update={"when_beaten": "warn"})})
+    made = promotion.promote(kept, story.store, story.result.winner, worse, lambda _: {})
+    assert made.beaten_by == "PCA"
+
+
+def test_without_labels_it_is_promoted_and_the_card_says_that_nobody_can_tell(story):
+    chosen = story.plan.experiment.selection.model_copy(update={"when_beaten": "refuse", "promote_to": "untold"})
+    strict = story.plan.experiment.model_copy(update={"selection": chosen})
+    untold = {name: {"alarms_per_day": 1.0} for name in story.result.tested}
+    made = promotion.promote(strict, story.store, story.result.winner, untold, lambda _: {})
+    card = story.store.client.get_model_version("untold", made.version).description
+    assert made.beaten_by is None
+    assert "whether it beats the baselines cannot be told" in card
+    assert "Tells which steps are anomalous, from windows of 6 steps" in card
+
+
+def test_another_detector_is_measured_on_the_same_span(story, champion):
+
+    winner = story.result.winner
+    files = mlflow_runs.model_files(story.store, winner.info.run_id)
+    found = on_test_span.on_test_span(loading.restore(files), story.plan.dataset, story.plan.panel)
+    assert found == pytest.approx(next(iter(story.result.tested.values())))
+
+
+@pytest.fixture(scope="module")
+def page(story, champion, tmp_path_factory):
+    found = record.read(story.store, "watched")
+    path, findings = report.write(found, story.store, tmp_path_factory.mktemp("reports"))
+    return path, path.read_text(), findings
+
+
+def test_the_report_tells_what_was_found_and_what_it_is_worth(page, story):
+    _, text, findings = page
+    found = findings.detections
+    names = [*story.result.tested]
+    assert found.measured["name"].iloc[0] == names[0]
+    assert set(found.measured["name"]) == set(names)
+    for name in names:
+        assert f"<td>{name}</td>" in text
+    assert "On data never seen it found every labelled event" in findings.verdict
+    right = found.raised[found.raised["right"].astype(bool)]
+    assert right["start"].min() <= pd.Timestamp("2024-01-01 06:40")
+    assert right["blame"].iloc[0].startswith("heat (")
+    assert "2024-01-01 06:" in text
+    assert not len(found.missed)
+    assert "Look first at 2024-01-01 06:" in text
+    assert "A score of 1 is what a usual step has. It is the mean of all windows" in text
+
+
+def test_the_report_has_its_pictures_and_those_of_the_grid(page):
+    path, text, _ = page
+    drawn = {file.stem for file in path.parent.glob("*.png")}
+    assert {"scores", "contributions", "detectors", "grid_search_analysis"} <= drawn
+    assert not drawn & {"model_comparison", "best_model_evaluation", "fan_charts"}
+    assert re.findall(r"<(?:script|link|img)[^>]+(?:src|href)=.?https?:", text) == []  # all of it is in the page
+    for name in ("scores", "contributions", "detectors"):
+        assert f'id="{name}"' in text
+
+
+def test_the_workbook_has_the_events(page):
+    book = pd.read_excel(io.BytesIO((page[0].parent / "leaderboard.xlsx").read_bytes()), sheet_name=None)
+    assert len(book["events"]) == len(page[2].detections.raised)
+    assert "auc_pr" in book["detectors"]
+
+
+def test_without_labels_the_report_says_so(story):
+    from gridcast.reporting import anomaly_chapter
+
+    found = record.read(story.store, "watched")
+    bare = {name: {"alarms_per_day": 2.0, "alarms": 1.0} for name in found.measured}
+    told = anomaly_chapter.find(replace(found, scores=found.scores.drop(columns="labelled"), measured=bare))
+    assert not told.labelled
+    assert "nobody can tell" in told.honest
+    assert "nothing there is labelled" in told.sentences[0]
+    assert list(anomaly_chapter.draw(told)) == ["scores", "contributions"]
+
+
+def test_the_report_tells_where_a_running_threshold_starts_and_where_it_ends(story):
+    from gridcast.reporting import anomaly_chapter
+
+    found = record.read(story.store, "watched")
+    about = found.about | {"anomaly": found.about["anomaly"] | {"threshold": "running", "level": 2.0}}
+    scores = found.scores.assign(threshold=np.geomspace(4, 8, len(found.scores)))
+    told = anomaly_chapter.find(replace(found, about=about, scores=scores))
+    sentence = "running at level 2, taken at each step from all scores before it: 4 at the start of the test span, 8 at"
+    assert sentence in told.sentences[1]
+    (line,) = (one for one in anomaly_chapter.draw(told)["scores"].axes[0].lines if one.get_label() == "threshold")
+    np.testing.assert_allclose(line.get_ydata(), scores["threshold"])

@@ -1,0 +1,267 @@
+"""The best runs as one forecaster: through a sweep to models:/, and the report that says what it gains."""
+
+import contextlib
+import io
+import sys
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from gridcast import cli, config
+from gridcast.config import Ensemble, read
+from gridcast.evaluation.metrics import mae
+from gridcast.reporting import record, report
+from gridcast.runtime import loading
+from gridcast.runtime.errors import ConfigError
+from gridcast.sweep import ensemble, plan, runner
+from gridcast.sweep.events import Events
+from gridcast.sweep.worker_pool import Place
+from gridcast.tracking import mlflow_runs, promotion, registry
+from gridcast.tracking.store import open_store
+from small_experiments import SMALL, experiment, readings, sales, watched, watching, write_experiment
+
+FRAME = sales(130)
+GRID = {"lookback": [7, 5], "learning_rate": [0.01, 0.003]}
+SELECTION = {"metric": "best_val_mae", "promote_to": "both", "when_beaten": "warn"}
+
+
+class Story:
+    """A sweep of four runs whose file asks for an ensemble, once it is trained without one."""
+
+    def __init__(self, folder, cache, **sections):
+        self.folder, self.cache, self.sections = folder, cache, {**SMALL, "grid": GRID} | sections
+        FRAME.to_csv(folder / "sales.csv", index=False)
+        self.uri = f"sqlite:///{folder}/mlflow.db"
+        self.results = {}
+
+    def start(self, asked):
+        path = self.folder / "both.yaml"
+        chosen = SELECTION | ({"ensemble": asked} if asked else {})
+        write_experiment(path, str(self.folder / "sales.csv"), name="both", selection=chosen, **self.sections)
+        self.plan = plan.make(read(path), path.read_text(), "jax")
+        with contextlib.chdir(self.folder):
+            self.store = open_store("both", self.uri)
+            self.result = runner.run(self.plan, self.store, Place(1, "jax", self.cache), Events())
+        return self.result
+
+    def of(self, kind):
+        return mlflow_runs.search(
+            self.store, f"tags.`{mlflow_runs.KIND}` = '{kind}' and attributes.status = 'FINISHED'"
+        )
+
+    def members(self):
+        content = mlflow_runs.artifact(self.store, self.result.winner.info.run_id, ensemble.TABLE)
+        return pd.read_csv(io.BytesIO(content))
+
+    def alone(self, run_id, table=FRAME, **asked):
+        return registry.load(f"runs:/{run_id}/model", self.uri).predict(table, **asked)
+
+
+@pytest.fixture(scope="module")
+def story(tmp_path_factory, programs, jax_backend):
+    made = Story(tmp_path_factory.mktemp("ensemble"), programs)
+    made.single = made.start(None)
+    made.start({"top": 3, "combine": "weighted"})
+    return made
+
+
+def test_an_ensemble_asked_for_later_is_made_without_training(story):
+    assert (story.single.trained, story.single.new) == (4, True)
+    assert (story.result.trained, story.result.new, story.result.skipped) == (0, True, 4)
+    assert len(story.of("winner")) == 1
+    assert len(story.of("test")) == 2
+    again = story.start({"top": 3, "combine": "weighted"})
+    assert not again.new
+    assert again.tested == story.result.tested
+    assert len(story.of("winner")) == 1
+
+
+def test_it_has_the_best_runs_weighted_by_one_over_their_error(story):
+    ranked = sorted(story.of("run"), key=lambda run: run.data.metrics["best_val_mae"])[:3]
+    members = story.members()
+    assert members["run"].tolist() == [run.info.run_id for run in ranked]
+    errors = np.array([run.data.metrics["best_val_mae"] for run in ranked])
+    np.testing.assert_allclose(members["weight"], 1 / errors / np.sum(1 / errors))
+    assert mlflow_runs.name(story.result.winner) == "weighted mean of the 3 best runs"
+
+
+def test_its_forecasts_are_those_of_its_members_combined(story):
+    members = story.members()
+    each = [story.alone(run_id)["forecast"] for run_id in members["run"]]
+    whole = story.alone(story.result.winner.info.run_id)
+    np.testing.assert_allclose(whole["forecast"], np.tensordot(members["weight"], each, 1), rtol=1e-5)
+    assert np.ptp(each, axis=0).min() > 0
+
+
+def test_its_validation_error_is_its_own(story):
+    dataset, members = story.plan.dataset, story.members()
+    index = dataset.origins("validation", 7)
+    files = [mlflow_runs.model_files(story.store, run_id) for run_id in members["run"]]
+
+    each = [loading.restore(own).forecast(dataset.channels, index, dataset.codes) for own in files]
+    expected = mae(dataset.actual(index), np.tensordot(members["weight"], each, 1))
+    assert story.result.winner.data.metrics["best_val_mae"] == pytest.approx(expected, rel=1e-5)
+
+
+def test_it_is_promoted_and_found_again(story):
+    made = promotion.promote(
+        story.plan.experiment, story.store, story.result.winner, story.result.tested, lambda _: {"mase": np.inf}
+    )
+    loaded = registry.load(f"models:/both/{made.version}", story.uri)
+    assert len(loaded.predict(FRAME, horizon=5)) == 2 * 5
+    with pytest.raises(Exception, match="of the last 7 steps"):  # the longest that any member reads
+        loaded.predict(FRAME.groupby("product").tail(6))
+
+
+def test_the_report_says_what_the_ensemble_gains_over_its_best_member(story):
+    kept = record.read(story.store, "both")
+    findings = report.find(kept)
+    best = min(run.data.metrics["best_val_mae"] for run in story.of("run"))
+    assert f"The winner is the {mlflow_runs.name(story.result.winner)}" in findings.verdict
+    assert f"that of the best run alone ({best:.4g})" in findings.verdict
+    assert str(kept.best["name"]) in findings.sentences[0]
+    page = report.page(kept, findings, {})
+    assert f"runs:/{story.result.winner.info.run_id}/model" in page
+    assert "mlflow.keras.load_model" not in page
+
+
+@pytest.mark.slow
+def test_quantiles_are_combined_level_by_level(tmp_path, programs, jax_backend):
+    probabilistic = {
+        "task": "probabilistic",
+        "transform": {"scale": "mean-abs"},
+        "probabilistic": {"quantiles": [0.1, 0.5, 0.9], "paths": 60},
+        "grid": {"learning_rate": [0.01, 0.003]},
+        "training": {"epochs": 2, "patience": 2, "steps": 5},
+    }
+    made = Story(tmp_path, programs, **probabilistic)
+    made.start({"top": 2, "combine": "median"})
+    levels = ["q0.1", "q0.5", "q0.9"]
+    each = [made.alone(run.info.run_id)[levels].to_numpy() for run in made.of("run")]
+    whole = made.alone(made.result.winner.info.run_id)
+    np.testing.assert_allclose(whole[levels], np.median(each, axis=0), rtol=1e-5)
+    asked = made.alone(made.result.winner.info.run_id, horizon=3, quantiles=(0.25,))
+    assert list(asked) == ["product", "date", "forecast", "q0.25", "rolled_forward"]
+    assert made.result.winner.data.metrics["best_val_wql"] > 0
+
+
+def run(name, loss, mae=1.0, **metrics):
+    tags = {mlflow_runs.KEY: name}
+    measured = {"best_val_loss": loss, "best_val_mae": mae, **metrics}
+    return SimpleNamespace(data=SimpleNamespace(tags=tags, metrics=measured), info=SimpleNamespace(run_id=name))
+
+
+def test_members_are_the_best_that_are_finite_and_fewer_where_there_are_fewer():
+    runs = [run("a", 3.0), run("b", 1.0), run("c", np.inf), run("d", 2.0)]
+    chosen = ensemble.choose(Ensemble(top=2), runs, "best_val_loss", 0)
+    assert [one.info.run_id for one in chosen.runs] == ["b", "d"]
+    assert chosen.weights == (0.5, 0.5)
+    assert len(ensemble.choose(Ensemble(top=9), runs, "best_val_loss", 0).runs) == 3
+    assert ensemble.choose(Ensemble(combine="median"), runs, "best_val_loss", 0).weights is None
+
+
+def test_quantile_losses_weigh_where_there_are_some_and_a_perfect_run_takes_all():
+    by_loss = [run("a", 1.0, 1.0, best_val_wql=0.1), run("b", 2.0, 1.0, best_val_wql=0.3)]
+    asked = Ensemble(combine="weighted")
+    assert ensemble.choose(asked, by_loss, "best_val_loss", 0).weights == pytest.approx((0.75, 0.25))
+    assert ensemble.choose(asked, [run("a", 0.0, 0.0), run("b", 1.0)], "best_val_loss", 0).weights[0] > 0.999
+
+
+def test_the_key_tells_members_and_how_they_are_combined():
+    runs = [run("a", 1.0), run("b", 2.0), run("c", 3.0)]
+    keys = {
+        ensemble.choose(Ensemble(top=top, combine=combine), runs, "best_val_loss", 0).key
+        for top in (2, 3)
+        for combine in ("mean", "median", "weighted", "minimum")
+    }
+    assert len(keys) == 8
+
+
+def test_networks_of_single_series_are_not_combined():
+    with pytest.raises(ConfigError, match="selection.ensemble: combines networks of all series, and mode: local"):
+        experiment(mode="local", selection={"ensemble": {"top": 3}})
+
+
+def test_one_run_alone_is_no_ensemble():
+    with pytest.raises(ConfigError, match="selection.ensemble.top: must be greater than or equal to 2"):
+        experiment(selection={"ensemble": {"top": 1}})
+
+
+@pytest.fixture(scope="module")
+def watchers(tmp_path_factory, programs, jax_backend):
+    """A function from how two detectors, trained by whoever asks first, are combined to plan, store and champion."""
+    folder = tmp_path_factory.mktemp("watchers")
+    store = None
+
+    def combined(combine):
+        nonlocal store
+        asked = {"ensemble": {"top": 2, "combine": combine}, "promote_to": combine}
+        # The program is that of test_anomaly.py.
+        training = {"epochs": 2, "patience": 2, "seeds": [0, 1]}
+        selection = {"metric": "val_faults_missed", "when_beaten": "warn", **asked}
+        sections = {"baseline": {"detector": "both"}, "training": training, "selection": selection}
+        made = watched(folder, readings(), baselines=["z-score"], **sections)
+        with contextlib.chdir(folder):
+            store = store or open_store("watched", f"sqlite:///{folder}/mlflow.db")
+            result = runner.run(made, store, Place(1, "jax", programs), Events())
+            promotion.promote(made.experiment, store, result.winner, result.tested, lambda _: {})
+        assert mlflow_runs.name(result.winner) == f"{combine} of the 2 best runs"
+        return made, store, registry.load(combine, store.uri).forecaster
+
+    return combined
+
+
+def test_detectors_are_combined_with_a_threshold_of_their_own_and_served(watchers, monkeypatch):
+    from gridcast.evaluation.thresholds import threshold
+    from gridcast.serving.models import loading as served_loading
+
+    made, store, own = watchers("mean")
+    monkeypatch.setattr("gridcast.serving.models.compiled_network.SIZES", (256,))  # each takes seconds to compile
+    (whole,) = served_loading.load([registry.find("mean", store.uri)], store.uri)
+    assert [one.kind for one in (own, *own.members)] == ["ensemble", "both", "both"]
+    said = own.predict(readings())
+    known = said["score"].to_numpy()[: made.dataset.spans.validation]
+    assert own.threshold == pytest.approx(threshold(known, own.rule, own.level), rel=0.02)
+    np.testing.assert_allclose(whole.model.predict(readings())["score"], said["score"], rtol=1e-4)
+    assert whole.examples
+    kept = record.read(store, "watched")
+    findings = report.find(kept)
+    assert "The winner is the mean of the 2 best runs: its share of faults missed is" in findings.verdict
+    assert "At a score of 1 the detectors that it is made of raise an alarm" in report.page(kept, findings, {})
+
+
+def test_the_minimum_of_detectors_raises_an_alarm_where_each_of_them_does(watchers, monkeypatch, capsys, tmp_path):
+    _, store, own = watchers("minimum")
+    frame = readings()
+    said, each = own.predict(frame), [member.predict(frame) for member in own.members]
+    assert own.threshold == 1.0
+    ratios = [one["score"] / one["threshold"] for one in each]
+    np.testing.assert_allclose(said["score"], np.minimum(*ratios), rtol=1e-5)
+    assert (said["anomaly"] == (each[0]["anomaly"] & each[1]["anomaly"])).all()
+    assert said["anomaly"].any()
+    verdict = report.find(record.read(store, "watched")).verdict
+    assert "It raises an alarm where each of them does: fewer are false, and more faults may be missed." in verdict
+    assert "each of its members scores above its own, mean-std" in verdict
+    frame.to_csv(tmp_path / "normal.csv", index=False)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", store.uri)
+    monkeypatch.setattr(sys, "argv", ["gridcast", "recalibrate", "minimum", "normal.csv"])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 2
+    told = " ".join(capsys.readouterr().err.split())
+    assert "minimum: is the minimum of an ensemble, which goes by the thresholds of its members" in told
+
+
+def test_scores_of_detectors_have_no_median():
+    told = "selection.ensemble.combine: scores are combined by their geometric mean or their minimum .got median.;"
+    with pytest.raises(ConfigError, match=told):
+        config.parse(yaml.safe_dump(watching(selection={"ensemble": {"top": 2, "combine": "median"}})))
+
+
+def test_forecasts_have_no_minimum():
+    with pytest.raises(ConfigError, match="selection.ensemble.combine: the minimum of scores is for task: anomaly"):
+        experiment(selection={"ensemble": {"top": 2, "combine": "minimum"}})

@@ -1,0 +1,342 @@
+"""Models for single series, rolling origins, and the one forecaster made of the best: through the sweep to models:/."""
+
+import contextlib
+import io
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from gridcast import cli
+from gridcast.config import read
+from gridcast.evaluation import backtest, forecast_results
+from gridcast.models import baselines
+from gridcast.models.baselines.task import task_of
+from gridcast.reporting import record, report
+from gridcast.runtime.errors import ConfigError
+from gridcast.sweep import plan, runner, winner
+from gridcast.sweep.events import Events
+from gridcast.sweep.worker_pool import Place
+from gridcast.tracking import mlflow_runs, promotion, ranking, registry, store
+from small_experiments import sales, write_experiment
+
+DAYS = 130
+SHORT = "quince"
+COMMON = {
+    "data": {"past": ["price"], "future": ["day_of_week"]},
+    "window": {"horizon": 2},
+    "training": {"epochs": 4, "patience": 2},
+    "baselines": ["last value"],
+    "grid": {"learning_rate": [0.01, 0.003]},
+    "selection": {"promote_to": "shop", "when_beaten": "warn"},
+}
+SECTIONS = {
+    "local": COMMON | {"mode": "local"},
+    "auto": COMMON
+    | {"mode": "auto", "split": {"folds": 2, "horizon": 6}, "training": {"epochs": 12, "patience": 5}, "grid": {}},
+}
+
+
+def table():
+    """Three whole products and one that begins days before the training span ends."""
+    whole = sales(DAYS, ("apple", "pear", "plum"))
+    late = sales(DAYS, (SHORT,), seed=3)
+    return pd.concat([whole, late[late["date"] >= "2023-04-08"]], ignore_index=True)
+
+
+class Story:
+    """A sweep in a folder of its own, and what MLflow holds of it."""
+
+    def __init__(self, folder, name, cache, frame=None):
+        self.folder, self.name, self.cache = folder, name, cache
+        (table() if frame is None else frame).to_csv(folder / "sales.csv", index=False)
+        write_experiment(folder / f"{name}.yaml", str(folder / "sales.csv"), name=name, **SECTIONS[name])
+        self.uri = f"sqlite:///{folder}/mlflow.db"
+        self.start()
+
+    def start(self):
+        path = self.folder / f"{self.name}.yaml"
+        self.plan = plan.make(read(path), path.read_text(), "jax")
+        with contextlib.chdir(self.folder):
+            self.store = store.open_store(self.name, self.uri)
+            self.result = runner.run(self.plan, self.store, Place(1, "jax", self.cache), Events())
+        return self
+
+    def of(self, kind):
+        return mlflow_runs.search(
+            self.store, f"tags.`{mlflow_runs.KIND}` = '{kind}' and attributes.status = 'FINISHED'"
+        )
+
+    def promote(self):
+        return promotion.promote(
+            self.plan.experiment, self.store, self.result.winner, self.result.tested, lambda _: {"mase": np.inf}
+        )
+
+    def loaded(self, jax_backend=None):
+        return registry.load("models:/shop@champion", self.uri)
+
+    def routes(self):
+        content = mlflow_runs.artifact(self.store, self.result.winner.info.run_id, winner.TABLE)
+        return pd.read_csv(io.BytesIO(content)).set_index("series")
+
+
+@pytest.fixture(scope="module")
+def local(tmp_path_factory, programs, jax_backend):
+    return Story(tmp_path_factory.mktemp("local"), "local", programs)
+
+
+@pytest.fixture(scope="module")
+def auto(tmp_path_factory, programs, jax_backend):
+    return Story(tmp_path_factory.mktemp("auto"), "auto", programs)
+
+
+def test_every_series_that_is_long_enough_has_a_run_of_each_configuration(local):
+    runs = local.of("run")
+    assert len(runs) == 3 * 2 == len(local.plan.runs)
+    counts = pd.Series([run.data.tags["gridcast.series"] for run in runs]).value_counts()
+    assert counts.to_dict() == {"apple": 2, "pear": 2, "plum": 2}
+    assert {run.data.params["series"] for run in runs} == {"apple", "pear", "plum"}
+    assert any("1 series too short to train a model of their own" in note for note in local.plan.panel.notes)
+
+
+def test_the_winner_is_the_best_run_of_each_series_and_stands_there_once(local):
+    (joined,) = local.of("winner")
+    assert joined.info.run_id == local.result.winner.info.run_id
+    routes = local.routes()
+    for name in ("apple", "pear", "plum"):
+        own = [run for run in local.of("run") if run.data.tags["gridcast.series"] == name]
+        best = min(own, key=lambda run: run.data.metrics["best_val_loss"])
+        assert routes.loc[name, "run"] == best.info.run_id
+        assert routes.loc[name, winner.ERROR] == pytest.approx(best.data.metrics["best_val_mae"])
+    assert routes.loc[SHORT, "model"] == "seasonal naive"
+
+
+def test_a_second_start_trains_records_and_tests_nothing(local):
+    before = {run.info.run_id for run in mlflow_runs.search(local.store, "attributes.status = 'FINISHED'")}
+    tested = local.result.tested
+    assert local.start().result.trained == 0
+    assert {run.info.run_id for run in mlflow_runs.search(local.store, "attributes.status = 'FINISHED'")} == before
+    assert local.result.tested == tested
+    assert len(local.of("test")) == 1
+
+
+def test_the_promoted_forecaster_answers_for_every_series_and_says_which_model_does(local):
+    assert local.promote().version == "1"
+    frame = table()
+    found = local.loaded().predict(frame)
+    assert list(found) == ["product", "date", "forecast", "rolled_forward", "model"]
+    assert found.groupby("product").size().to_dict() == dict.fromkeys(("apple", "pear", "plum", SHORT), 2)
+    models = found.drop_duplicates("product").set_index("product")["model"]
+    assert models[SHORT] == "seasonal naive"
+    assert models["apple"].startswith("GRU-4 b32 lr")
+    history = frame[frame["product"] == SHORT]["quantity"].to_numpy()
+    own = found[found["product"] == SHORT]["forecast"]
+    np.testing.assert_allclose(own, history[-7:-5], rtol=1e-5)
+
+
+def test_a_series_gets_the_forecast_of_its_own_run_whoever_else_is_asked_for(local):
+    whole = local.loaded().predict(table())
+    for name in ("pear", "plum"):
+        run_id = local.routes().loc[name, "run"]
+        alone = registry.load(f"runs:/{run_id}/model", local.uri).predict(table().query("product == @name"))
+        routed = local.loaded().predict(table().query("product == @name"))
+        np.testing.assert_allclose(routed["forecast"], alone["forecast"], rtol=1e-5)
+        np.testing.assert_allclose(whole[whole["product"] == name]["forecast"], alone["forecast"], rtol=1e-5)
+
+
+def test_a_short_history_is_enough_for_a_rule_that_reads_little(local):
+    frame = table()
+    few = frame[frame["product"] == SHORT].tail(7)
+    assert len(local.loaded().predict(few)) == 2
+    with pytest.raises(Exception, match="6 of the last 7 steps of history have a value"):
+        local.loaded().predict(few.tail(6))
+
+
+def test_the_test_span_has_the_same_windows_for_the_winner_and_the_baselines(local):
+    (tested,) = local.of("test")
+    tables = [
+        forecast_results.from_bytes(mlflow_runs.artifact(local.store, run.info.run_id, forecast_results.FORECASTS))
+        for run in (tested, next(run for run in local.of("baseline") if mlflow_runs.name(run) == "seasonal naive"))
+    ]
+    pd.testing.assert_frame_equal(*(found.drop(columns="forecast") for found in tables))
+    both = [found[found["series"] == SHORT]["forecast"] for found in tables]
+    assert len(both[0]) > 0
+    np.testing.assert_allclose(*both, rtol=1e-4)
+
+
+def test_the_report_tells_who_answers_and_compares_settings_within_series(local):
+    kept = record.read(local.store, "local")
+    findings = report.find(kept)
+    assert findings.routes["series"].tolist() == list(local.plan.panel.series)
+    assert np.isfinite(findings.routes["mase"]).all()
+    assert "GRU-4" in findings.verdict
+    assert f"{SHORT} could not be trained" in findings.verdict
+    best = findings.leaders[findings.leaders["rank"] == 1]
+    assert best["series"].tolist() == ["apple", "pear", "plum"]
+    page, _ = report.write(kept, local.store, local.folder / "reports")
+    assert "Who answers for which series" in page.read_text()
+
+
+def test_auto_trains_each_series_and_all_together_on_each_fold(auto):
+    found = [(run.data.tags.get("gridcast.series"), run.data.tags["gridcast.fold"]) for run in auto.of("run")]
+    assert sorted(found, key=str) == sorted(
+        [(name, fold) for name in (None, "apple", "pear", "plum", SHORT) for fold in ("0", "1")], key=str
+    )
+    assert {run.data.params["fold"] for run in auto.of("run")} == {"0", "1"}
+
+
+def test_auto_takes_for_each_series_what_has_the_lowest_error_on_validation_over_the_folds(auto):
+    routes, runs = auto.routes(), auto.of("run")
+    of = {name: [run for run in runs if run.data.tags.get("gridcast.series") == name] for name in (None, *routes.index)}
+    together = [mlflow_runs.history(auto.store, run.info.run_id, mlflow_runs.BY_SERIES) for run in of[None]]
+    for row, name in enumerate(auto.plan.panel.series):
+        errors = {"all series": np.mean([curve[row] for curve in together])}
+        errors |= {"GRU-4": np.mean([run.data.metrics["best_val_mae"] for run in of[name]])} if of[name] else {}
+        for rule in baselines.NAIVE:
+            found = []
+            for dataset in auto.plan.datasets:
+                task = task_of(dataset, 7, "validation")
+                own = task.index[:, 0] == row
+                error = baselines.BASELINES[rule](task).point[own] - dataset.actual(task.index)[own]
+                found.append(np.abs(error).mean())
+            errors[rule] = np.mean(found)
+        best = min(errors, key=errors.get)
+        assert routes.loc[name, "model"].startswith(best)
+        assert routes.loc[name, winner.ERROR] == pytest.approx(errors[best], rel=1e-5)
+    answering = [run for run in runs if run.info.run_id in set(routes["run"])]
+    assert {run.data.tags["gridcast.fold"] for run in answering} <= {"1"}
+    assert len(auto.of("test")) == len(auto.of("winner")) == 1
+
+
+def test_auto_stores_the_network_of_all_series_once_and_promotes_it(auto):
+    auto.promote()
+    files = registry.files("models:/shop/1")
+    routes = json.loads(files["routes.json"])
+    assert {name for name in files if name.endswith(".keras")} == {r["network"] for r in routes if r["network"]}
+    found = auto.loaded().predict(table())
+    assert np.isfinite(found["forecast"]).all()
+    assert len(found) == 8
+
+
+def test_a_level_is_that_of_the_training_span(auto):
+    choice = winner.Choice("pear", "training mean", 1.0)
+    row = auto.plan.panel.series.index("pear")
+    route = winner._route(auto.plan, row, choice, {})
+    scaler = auto.plan.dataset.preprocessing.target_scaler
+    level = scaler.inverse(route.rule(np.zeros((1, 7)), 2), np.array([row]))
+    assert level.ravel().tolist() == pytest.approx([np.nanmean(auto.plan.panel.training_target[row])] * 2)
+
+
+def test_the_last_steps_are_the_test_span(auto):
+    (tested,) = auto.of("test")
+    times = forecast_results.from_bytes(
+        mlflow_runs.artifact(auto.store, tested.info.run_id, forecast_results.FORECASTS)
+    )["time"]
+    assert (times.min(), times.max()) == (auto.plan.panel.times[-6], auto.plan.panel.times[-1])
+    about = json.loads(mlflow_runs.artifact(auto.store, auto.result.parent, "sweep.json"))
+    assert [fold["validation"][1][:10] for fold in about["folds"]] == ["2023-04-29", "2023-05-05"]
+    assert about["spans"] == about["folds"][1]
+
+
+def test_the_winner_has_the_best_mean_over_folds_and_is_its_run_of_the_last():
+    def run(configuration, fold, loss):
+        tags = {"gridcast.configuration": configuration, "gridcast.fold": str(fold), "gridcast.run_key": f"{loss}"}
+        return SimpleNamespace(data=SimpleNamespace(tags=tags, metrics={"best_val_loss": loss}))
+
+    steady = [run("steady", 0, 2.0), run("steady", 1, 3.0), run("steady", 1, 2.5)]
+    lucky = [run("lucky", 0, 1.0), run("lucky", 1, 5.0), run("lucky", 1, 5.5)]
+    early = [run("early", 0, 0.1)] * 3
+    assert ranking.best([*lucky, *steady, *early], "best_val_loss", 1) is steady[2]
+
+
+def test_nothing_is_fitted_beyond_the_training_span_of_a_fold(tmp_path):
+    frame = sales(DAYS)
+    changed = frame.copy()
+    late = changed["date"] >= "2023-05-06"  # the test span
+    later = changed["date"] >= "2023-04-24"  # all that comes after the training of the first fold
+    changed.loc[later, ["quantity", "price"]] *= 7.0
+
+    def made(frame, name):
+        folder = tmp_path / name
+        folder.mkdir()
+        frame.to_csv(folder / "sales.csv", index=False)
+        path = write_experiment(
+            folder / "e.yaml", str(folder / "sales.csv"), **(COMMON | {"split": {"folds": 2, "horizon": 6}})
+        )
+        return plan.make(read(path), "", "jax")
+
+    assert late.sum() == 12
+    one, other = made(frame, "one"), made(changed, "other")
+    first, second = one.datasets[0], other.datasets[0]
+    assert first.spans.train == int((pd.to_datetime("2023-04-24") - one.panel.times[0]).days)
+    assert first.preprocessing.to_json() == second.preprocessing.to_json()
+    np.testing.assert_array_equal(first.channels[:, : first.spans.train], second.channels[:, : first.spans.train])
+    assert one.datasets[1].preprocessing.to_json() != other.datasets[1].preprocessing.to_json()
+
+
+def test_folds_of_equal_length_forget_what_lies_before(tmp_path):
+    frame = sales(DAYS)
+    folder = tmp_path
+    frame.loc[frame["date"] < "2023-01-08", "quantity"] = 1000.0
+    frame.to_csv(folder / "sales.csv", index=False)
+    sections = COMMON | {"split": {"folds": 2, "horizon": 6, "expanding": False}}
+    made = plan.make(read(write_experiment(folder / "e.yaml", str(folder / "sales.csv"), **sections)), "", "jax")
+    scales = [(m.preprocessing.target_scaler.offset + m.preprocessing.target_scaler.scale).max() for m in made.datasets]
+    assert scales[0] == 1000.0
+    assert scales[1] < 100.0
+
+
+def test_backtest_marks_the_folds_that_the_model_has_seen_and_leaves_them_out_of_the_means(local):
+    spans = json.loads(mlflow_runs.artifact(local.store, local.result.parent, "sweep.json"))["spans"]
+    chosen = backtest.backtest_folds(local.plan.panel.times, spans, 2, 5, 6)
+    # 104 steps of training, 13 of validation, 13 of test; the folds are the last 30 steps.
+    assert [(fold.start, fold.end, fold.seen) for fold in chosen] == [
+        (100, 106, "training"),
+        (106, 112, "validation"),
+        (112, 118, "validation"),
+        (118, 124, ""),
+        (124, 130, ""),
+    ]
+    local.promote()
+    found = backtest.run_backtest(local.loaded().forecaster, local.plan.dataset, local.plan.panel, 7, chosen)
+    panel, last = local.plan.panel, found[(found["model"] == "last value") & (found["step"] == 2)].set_index("fold")
+    errors = [abs(panel.target[:, at + 1] - panel.target[:, at - 1]).mean() for at in range(124, 129)]
+    assert last.loc[4, "mae"] == pytest.approx(np.mean(errors))
+    means = backtest.mean_errors(found)
+    whole = found[(found["step"] == 0) & (found["model"] == backtest.OWN)].set_index("fold")["mae"]
+    assert means.loc[0, backtest.OWN] == pytest.approx(whole[[3, 4]].mean())
+    assert list(means.index) == [0, 1, 2]
+
+
+def test_backtest_shares_out_what_the_model_has_not_seen():
+    times = pd.date_range("2023-01-01", periods=100)
+    spans = {"train": ["2023-01-01", "2023-03-01"], "validation": ["2023-03-02", "2023-03-21"]}  # 80 steps
+    found = backtest.backtest_folds(times, spans, 3, 2, None)
+    assert [(fold.start, fold.end, fold.seen) for fold in found] == [(82, 91, ""), (91, 100, "")]
+    with pytest.raises(ConfigError, match="4 folds of 2 steps do not fit; give at least the model's horizon .3."):
+        backtest.backtest_folds(times, spans, 3, 4, 2)
+
+
+def test_the_command_backtests_what_is_registered(local, capsys):
+    local.promote()
+    with contextlib.chdir(local.folder), pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", local.uri)
+        cli.app(["backtest", "shop", "--folds", "2", "--steps", "8", "-o", "errors.csv"], standalone_mode=False)
+        kept = pd.read_csv("errors.csv")
+    shown = capsys.readouterr().out
+    assert "shop version 1 on rolling origins" in shown
+    assert "in validation" in shown
+    assert "Left out of the means, seen by the model in training or validation: 1 of the folds." in shown
+    assert set(kept["model"]) == {backtest.OWN, *baselines.NAIVE}
+
+
+def test_the_report_of_folds_ranks_within_each_and_names_their_dates(auto):
+    kept = record.read(auto.store, "auto")
+    findings = report.find(kept)
+    assert findings.leaders["rank"].tolist() == [1] * 10
+    assert findings.leaders.loc[findings.leaders["series"] == "pear", "fold"].tolist() == [1, 0]
+    page = report.page(kept, findings, {})
+    assert "trained on 2023-01-02 to 2023-04-23, validated on 2023-04-24 to 2023-04-29" in page
+    assert "Configurations over 4 series on 2 folds" in page
