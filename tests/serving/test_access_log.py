@@ -8,13 +8,13 @@ import logging
 import pytest
 
 from gridcast.serving import access_log, json_logging
-from gridcast.serving.prometheus import Counters
+from gridcast.serving.prometheus import PrometheusMetrics
 from gridcast.serving.request_context import RequestContext
 
 
 @pytest.fixture
 def log():
-    stream, logger = io.StringIO(), logging.getLogger(json_logging.NAME)
+    stream, logger = io.StringIO(), logging.getLogger(json_logging.LOGGER_NAME)
     before, logger.handlers = logger.handlers, [logging.StreamHandler(stream)]
     yield stream
     logger.handlers = before
@@ -30,14 +30,14 @@ def counted(counters):
 
 
 def test_answers_of_a_moment_are_lines_of_the_log_and_counts_a_moment_later(log):
-    counters = Counters()
+    counters = PrometheusMetrics()
 
     async def answer():
-        own = access_log.Book(counters)
+        own = access_log.AccessLog(counters)
         own.add(visit("a", model="sales", rows=7, series=2), "POST", 200)
         own.add(visit("b", key="k"), "POST", 422)
         assert not log.getvalue()
-        await asyncio.sleep(5 * access_log.SOON)
+        await asyncio.sleep(5 * access_log.WRITE_DELAY)
         first = log.getvalue()
         own.add(visit("c"), "GET", 200)
         own.write()  # as the end of a service, or somebody who asks for the counts

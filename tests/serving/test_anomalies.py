@@ -13,7 +13,7 @@ from gridcast.runtime.detector import channels
 from gridcast.runtime.errors import ConfigError, TrackingError
 from gridcast.serving.models import detector_adapter
 from gridcast.serving.payloads import schemas
-from gridcast.serving.rate_limits import Limits
+from gridcast.serving.rate_limits import RequestLimits
 from gridcast.tracking import registry
 from small_service import POINT, READINGS, RUNS, WATCHED, question, running
 
@@ -50,7 +50,7 @@ def test_a_detector_says_over_http_what_it_says_in_python(server, shop, loaded):
     assert answer.status_code == 200
     body, own = answer.json(), loaded.predict(FRAME)
     np.testing.assert_allclose(scores(body), own["score"], rtol=1e-4)
-    assert schemas.Scores.model_validate(body).model_dump(exclude_unset=True) == body  # as it is described
+    assert schemas.AnomalyResponse.model_validate(body).model_dump(exclude_unset=True) == body  # as it is described
     assert scores(body).index.tolist() == own["time"].tolist()
     assert body["threshold"] == loaded.forecaster.threshold
     flags = [step["anomaly"] for step in body["scores"]]
@@ -80,14 +80,14 @@ def test_a_running_threshold_is_told_with_each_step(server, shop):
         registry.load(f"models:/{RUNS}@champion", shop.uri),
     )
     own = loaded.predict(FRAME).set_index("time").reindex(pd.to_datetime(FRAME["time"]))
-    assert schemas.Scores.model_validate(body).model_dump(exclude_unset=True) == body
+    assert schemas.AnomalyResponse.model_validate(body).model_dump(exclude_unset=True) == body
     limits = pd.Series([step["threshold"] for step in body["scores"]], own.index)
     np.testing.assert_allclose(limits[own["threshold"].notna()], own["threshold"].dropna(), rtol=1e-4)
     assert limits.iloc[0] == pytest.approx(body["threshold"]) == pytest.approx(loaded.forecaster.threshold)
     assert limits.iloc[-1] > 2 * limits.iloc[0]  # the heat was on
     assert [step["anomaly"] for step in body["scores"]] == own["anomaly"].eq(True).tolist()
     assert body["events"]
-    adopted = dataclasses.replace(detector_adapter.adopted(loaded.forecaster), network=None)
+    adopted = dataclasses.replace(detector_adapter.adapt(loaded.forecaster), network=None)
     assert b"gridcast_model" not in pickle.dumps(adopted)  # which the process that answers does not know
     answer = server.post(f"/anomalies_csv?model={RUNS}", files={"file": ("a.csv", FRAME.to_csv(index=False))})
     table = pd.read_csv(io.StringIO(answer.text))
@@ -109,11 +109,11 @@ def test_what_was_not_seen_has_no_score_and_is_no_event(server):
 
 
 def test_requests_that_go_through_the_network_together_are_answered_as_alone(loaded):
-    own = detector_adapter.adopted(loaded.forecaster)
+    own = detector_adapter.adapt(loaded.forecaster)
     tables = [FRAME, FRAME.tail(9), FRAME.head(40)]
     parts = [channels(own.preprocessing, own.read(table)[1]) for table in tables]
-    for part, together in zip(parts, detector_adapter.contributions(own, parts), strict=True):
-        (alone,) = detector_adapter.contributions(own, [part])
+    for part, together in zip(parts, detector_adapter.batch_contributions(own, parts), strict=True):
+        (alone,) = detector_adapter.batch_contributions(own, [part])
         np.testing.assert_allclose(together, alone, rtol=1e-4, atol=1e-6)
         np.testing.assert_allclose(together, own.contributions(part), rtol=1e-4, atol=1e-6)
 
@@ -239,7 +239,7 @@ def test_a_wrong_file_is_refused_with_its_place_and_never_shown(server, text, wh
 def test_its_limits_its_exchange_and_its_counts(shop, tmp_path):
     name = "exchanged"
     shop.champion(name, WATCHED)
-    with running(shop, tmp_path, (name,), limits=Limits(rate=0, rows=100)) as found:
+    with running(shop, tmp_path, (name,), limits=RequestLimits(rate=0, rows=100)) as found:
         refused = found.post("/anomalies", json=asked(model=name)).json()["error"]
         assert (refused["code"], refused["where"]) == ("limit_rows", "rows")
         file = {"file": ("sensors.csv", TEXT.encode())}
@@ -257,9 +257,9 @@ def test_its_limits_its_exchange_and_its_counts(shop, tmp_path):
 
 
 def test_without_kept_values_a_usual_table_is_the_sample(loaded):
-    own = detector_adapter.adopted(loaded.forecaster)
+    own = detector_adapter.adapt(loaded.forecaster)
     detector_adapter.check(own, loaded, ())
-    assert len(detector_adapter.usual(own)) == own.needed + 1
+    assert len(detector_adapter.sample_table(own)) == own.needed + 1
 
 
 def test_a_detector_that_makes_no_numbers_is_not_served(shop):
@@ -267,7 +267,7 @@ def test_a_detector_that_makes_no_numbers_is_not_served(shop):
     network = loaded.forecaster.network
     network.set_weights([weight * np.nan for weight in network.get_weights()])
     with pytest.raises(TrackingError, match="its scores of a sample are no numbers"):
-        detector_adapter.check(detector_adapter.adopted(loaded.forecaster), loaded, ())
+        detector_adapter.check(detector_adapter.adapt(loaded.forecaster), loaded, ())
 
 
 def test_no_challenger_is_asked_beside_a_detector(shop, tmp_path):

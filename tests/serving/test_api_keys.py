@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from gridcast.serving.api_keys import Keys, in_scope
-from gridcast.serving.http_errors import Refusal
+from gridcast.serving.api_keys import ApiKeys, require_scope
+from gridcast.serving.http_errors import HttpError
 
 
 @pytest.fixture
@@ -17,13 +17,13 @@ def path(tmp_path):
 
 @pytest.fixture
 def keys(path):
-    opened = Keys(path)
+    opened = ApiKeys(path)
     yield opened
     opened.close()
 
 
 def refused(keys, text):
-    with pytest.raises(Refusal) as caught:
+    with pytest.raises(HttpError) as caught:
         keys.verified(text)
     return caught.value
 
@@ -56,7 +56,7 @@ def test_a_key_works_after_a_restart_and_a_revoked_one_does_not(keys, path):
     gone, other = keys.create("gone", 60, ["predict"])
     keys.revoke(gone.id)
     keys.close()
-    again = Keys(path)
+    again = ApiKeys(path)
     assert again.verified(text) == kept
     assert refused(again, other).code == "key_revoked"
     again.close()
@@ -65,7 +65,7 @@ def test_a_key_works_after_a_restart_and_a_revoked_one_does_not(keys, path):
 def test_what_another_process_revokes_is_revoked_here_at_once(keys, path):
     key, text = keys.create("shared", 60, ["predict"])
     assert keys.verified(text)
-    other = Keys(path)
+    other = ApiKeys(path)
     other.revoke(key.id)
     other.close()
     assert refused(keys, text).code == "key_revoked"
@@ -104,9 +104,9 @@ def test_a_revoked_or_expired_key_is_told_so_only_to_who_holds_it(keys):
 def test_a_key_opens_what_its_scopes_say(keys):
     key, _ = keys.create("reader", 60, ["predict", "predict"])
     assert key.scopes == ("predict",)
-    in_scope(key, "predict")
-    with pytest.raises(Refusal) as caught:
-        in_scope(key, "admin")
+    require_scope(key, "predict")
+    with pytest.raises(HttpError) as caught:
+        require_scope(key, "admin")
     assert (caught.value.status, caught.value.code) == (403, "scope_missing")
 
 

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from gridcast.serving.models.batching import MOST, Together
+from gridcast.serving.models.batching import MAX_BATCH, Batcher
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def test_questions_of_one_moment_are_one_call(pool):
     network = Network()
 
     async def ask():
-        together = Together(network, pool, 0.002)
+        together = Batcher(network, pool, 0.002)
         return await asyncio.gather(*(together.ask(number) for number in range(5)))
 
     assert asyncio.run(ask()) == [0, 10, 20, 30, 40]
@@ -48,7 +48,7 @@ def test_light_questions_need_no_thread_and_one_that_is_alone_waits_for_nobody(p
         return [ValueError("no") if question == 3 else question for question in questions]
 
     async def ask():
-        together = Together(network, pool, 0.002, lambda question: question < 10)
+        together = Batcher(network, pool, 0.002, lambda question: question < 10)
         alone = together.ask(0)
         with pytest.raises(StopIteration, match="0"):  # without a turn of the loop
             alone.send(None)
@@ -68,7 +68,7 @@ def test_what_comes_during_a_call_goes_with_the_next_one(pool):
     network = Network()
 
     async def ask():
-        together = Together(network, pool, 0.002)
+        together = Batcher(network, pool, 0.002)
         network.free.clear()
         first = asyncio.create_task(together.ask(1))
         while not network.calls:
@@ -86,7 +86,7 @@ def test_after_a_crowd_one_waits_for_others_but_not_for_ever(pool):
     network = Network()
 
     async def ask():
-        together = Together(network, pool, 0.2)
+        together = Batcher(network, pool, 0.2)
         await asyncio.gather(together.ask(1), together.ask(2))
         early = asyncio.create_task(together.ask(3))
         await asyncio.sleep(0.01)
@@ -103,7 +103,7 @@ def test_who_is_refused_takes_no_other_with_him(pool):
     network = Network()
 
     async def ask():
-        together = Together(network, pool, 0.002)
+        together = Batcher(network, pool, 0.002)
         return await asyncio.gather(*(together.ask(number) for number in (1, -2, 3)), return_exceptions=True)
 
     one, refused, three = asyncio.run(ask())
@@ -121,7 +121,7 @@ def test_a_call_that_fails_fails_for_all_of_it_and_the_next_one_is_answered(pool
         return questions
 
     async def ask():
-        together = Together(network, pool, 0.002)
+        together = Batcher(network, pool, 0.002)
         first = await asyncio.gather(together.ask(1), together.ask(2), return_exceptions=True)
         return first, await together.ask(3)
 
@@ -134,7 +134,7 @@ def test_who_gave_up_is_not_asked_for(pool):
     network = Network()
 
     async def ask():
-        together = Together(network, pool, 0.002)
+        together = Batcher(network, pool, 0.002)
         network.free.clear()
         first = asyncio.create_task(together.ask(1))
         while not network.calls:
@@ -153,8 +153,8 @@ def test_a_call_is_never_larger_than_the_largest_program_wants(pool):
     network = Network()
 
     async def ask():
-        together = Together(network, pool, 0.002)
-        return await asyncio.gather(*(together.ask(number) for number in range(MOST + 5)))
+        together = Batcher(network, pool, 0.002)
+        return await asyncio.gather(*(together.ask(number) for number in range(MAX_BATCH + 5)))
 
-    assert asyncio.run(ask()) == [10 * number for number in range(MOST + 5)]
-    assert [len(call) for call in network.calls] == [MOST, 5]
+    assert asyncio.run(ask()) == [10 * number for number in range(MAX_BATCH + 5)]
+    assert [len(call) for call in network.calls] == [MAX_BATCH, 5]

@@ -36,21 +36,21 @@ def read(network, count):
 
 @pytest.mark.parametrize("count", [1, 2, 8, 9, 65, 513, 1100])
 def test_its_answers_are_those_of_keras(network, count):
-    from gridcast.serving.models.compiled_network import compiled
+    from gridcast.serving.models.compiled_network import compile_network
 
     given = read(network, count)
-    found = compiled(network).predict_on_batch(given | {"unknown": np.zeros(count)})
+    found = compile_network(network).predict_on_batch(given | {"unknown": np.zeros(count)})
     np.testing.assert_allclose(found, network.predict_on_batch(given), atol=1e-5)
 
 
 def test_networks_of_one_architecture_share_a_program_and_keep_their_weights(network):
-    from gridcast.serving.models.compiled_network import compiled
+    from gridcast.serving.models.compiled_network import compile_network
 
     given = read(network, 3)
-    first = compiled(network)
+    first = compile_network(network)
     before, kept = first.predict_on_batch(given), network.get_weights()
     network.set_weights([weight + 0.1 for weight in kept])
-    second = compiled(network)
+    second = compile_network(network)
     network.set_weights(kept)
     assert second.program is first.program
     np.testing.assert_array_equal(first.predict_on_batch(given), before)
@@ -63,11 +63,13 @@ def test_a_forecaster_of_many_networks_has_each_compiled(own, network):
     kept = network.get_weights()
     members = {"a": Member(network, kept), "b": Member(network, [weight + 0.1 for weight in kept])}
     routes = Routes((Route("one", 7, "a"), Route("other", 7, "b")), members, 2)
-    made = compiled_network.forecaster(Forecaster(own.dataset.preprocessing, routes))
-    assert {type(member) for member in made.network.members.values()} == {compiled_network.Compiled}
+    made = compiled_network.compile_forecaster(Forecaster(own.dataset.preprocessing, routes))
+    assert {type(member) for member in made.network.members.values()} == {compiled_network.CompiledNetwork}
     given = read(network, 6)
     np.testing.assert_allclose(made.network.predict_on_batch(given), routes.predict_on_batch(given), atol=1e-5)
     network.set_weights(kept)
     single = Forecaster(own.dataset.preprocessing, network)
-    team = compiled_network.forecaster(replace(single, network=None, members=(single, single), weights=(0.5, 0.5)))
-    assert {type(member.network) for member in team.members} == {compiled_network.Compiled}
+    team = compiled_network.compile_forecaster(
+        replace(single, network=None, members=(single, single), weights=(0.5, 0.5))
+    )
+    assert {type(member.network) for member in team.members} == {compiled_network.CompiledNetwork}

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from gridcast.serving.rate_limits import Limits
+from gridcast.serving.rate_limits import RequestLimits
 from small_service import POINT, QUANTILES, TOKEN, WATCHED, running
 
 pytestmark = pytest.mark.xdist_group("serving")
@@ -44,7 +44,9 @@ def run(shop, folder, *options, hooks=None, semantic=False):
     (folder / "schemathesis.toml").write_text(SEMANTIC if hooks or semantic else "")
     if hooks:
         (folder / "served_hooks.py").write_text(hooks)
-    with running(shop, folder / "service", (POINT, QUANTILES, WATCHED), limits=Limits(rate=0, body=200_000)) as found:
+    with running(
+        shop, folder / "service", (POINT, QUANTILES, WATCHED), limits=RequestLimits(rate=0, body=200_000)
+    ) as found:
         command = [
             sys.executable,
             "-m",

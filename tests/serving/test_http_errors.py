@@ -2,7 +2,7 @@
 
 import pytest
 
-from gridcast.serving.http_errors import of_table, place, without_quoted
+from gridcast.serving.http_errors import field_path, from_table_error, redact
 
 KNOWN = {"date", "product", "quantity", "price", "apple"}
 
@@ -38,7 +38,7 @@ KNOWN = {"date", "product", "quantity", "price", "apple"}
     ],
 )
 def test_a_message_of_gridcast_keeps_its_place_and_loses_what_was_sent(told, where, message):
-    refusal = of_table(told, KNOWN, "file")
+    refusal = from_table_error(told, KNOWN, "file")
     assert (refusal.where, refusal.message) == (where, message)
     assert refusal.status == 422
 
@@ -48,12 +48,14 @@ VALUES = ["a'b", "'", "''", "a' or 'b", 'a"b', "\0", "x\0" + "0\0", "line\n'brea
 
 @pytest.mark.parametrize("value", VALUES)
 def test_no_value_comes_through_however_it_is_quoted(value):
-    shown = without_quoted(f"'{value}' is no number", KNOWN)
+    shown = redact(f"'{value}' is no number", KNOWN)
     assert "secret" not in shown
     assert shown.endswith("' is no number")
     assert set(shown.removesuffix(" is no number")) <= set("'…") | set("'apple'")
 
 
 def test_a_place_shows_the_words_that_are_known():
-    assert place(("series", 0, "history", 3, "value"), {"series", "history", "value"}) == "series[0].history[3].value"
-    assert place(("series", 0, "secret"), {"series"}) == "series[0].…"
+    assert (
+        field_path(("series", 0, "history", 3, "value"), {"series", "history", "value"}) == "series[0].history[3].value"
+    )
+    assert field_path(("series", 0, "secret"), {"series"}) == "series[0].…"

@@ -24,7 +24,7 @@ def found(shop):
 
 @pytest.fixture(scope="module")
 def apart(shop, found, programs):
-    return dict(zip(ALL, loading.apart(programs, found, shop.uri, nice=0), strict=True))
+    return dict(zip(ALL, loading.load_in_subprocess(programs, found, shop.uri, nice=0), strict=True))
 
 
 def networks(model):
@@ -46,7 +46,7 @@ def test_what_comes_from_a_process_of_its_own_answers_the_same_without_keras(sho
 def test_what_it_says_of_a_version_that_cannot_be_loaded_is_told_here(shop, found, programs):
     missing = found[0].__class__(**vars(found[0]) | {"uri": "models:/nobody/7"})
     with pytest.raises(TrackingError, match="nobody"):
-        loading.apart(programs, [missing], shop.uri, nice=0)
+        loading.load_in_subprocess(programs, [missing], shop.uri, nice=0)
 
 
 def test_a_process_that_dies_is_told_of(found, programs):
@@ -59,7 +59,7 @@ def test_a_process_that_dies_is_told_of(found, programs):
             return os._exit, (1,)
 
     with pytest.raises(TrackingError, match="the process that loads it has died"):
-        loading.apart(programs, [Deadly()], None, nice=0)
+        loading.load_in_subprocess(programs, [Deadly()], None, nice=0)
 
 
 def test_programs_leave_their_process_as_they_are(apart):

@@ -9,7 +9,7 @@ import pytest
 
 from gridcast.serving.models import forecaster_adapter
 from gridcast.serving.payloads import fast_path, request_parsing, response_building, schemas
-from gridcast.serving.rate_limits import Limits
+from gridcast.serving.rate_limits import RequestLimits
 from small_service import DAYS, ENSEMBLE, POINT, QUANTILES, ROUTED, SAMPLED, WATCHED, question
 
 pytestmark = pytest.mark.xdist_group("serving")
@@ -29,15 +29,15 @@ def short(models):
 
 
 def parsed(asked):
-    return schemas.Question.model_validate(asked)
+    return schemas.PredictRequest.model_validate(asked)
 
 
 def general(models, asked):
     """The question as it is asked the general way, and its answer."""
     served = models.get(asked["model"])
-    read = request_parsing.read(parsed(asked), served, Limits(), dt.datetime(2100, 1, 1))
-    [found] = forecaster_adapter.answered(served.model, [read])
-    return read, response_building.forecasts(read, found, served)
+    read = request_parsing.parse_forecast(parsed(asked), served, RequestLimits(), dt.datetime(2100, 1, 1))
+    [found] = forecaster_adapter.batch_forecasts(served.model, [read])
+    return read, response_building.forecast_items(read, found, served)
 
 
 def changed(asked, draw):

@@ -9,8 +9,8 @@ import pytest
 import requests
 
 from gridcast.runtime.errors import TrackingError
-from gridcast.serving.models import forecaster_adapter, pool
-from gridcast.tracking import mlflow_runs, registry
+from gridcast.serving.models import forecaster_adapter
+from gridcast.tracking import addresses, mlflow_runs, registry
 from gridcast.tracking.registry import BEATEN, CHAMPION
 from gridcast.tracking.store import connect
 from small_service import FRAME, KINDS, NEXT, POINT, QUANTILES, question, running
@@ -130,9 +130,9 @@ def test_tags_that_change_are_read_again_without_a_new_model(shop, tmp_path, own
 @pytest.mark.parametrize("kind", KINDS)
 def test_without_a_kept_example_a_usual_history_is_the_sample(shop, kind):
     loaded = registry.load(f"models:/{kind}@champion", shop.uri)
-    own = forecaster_adapter.adopted(loaded.forecaster)
+    own = forecaster_adapter.adapt(loaded.forecaster)
     forecaster_adapter.check(own, loaded, ())
-    table = forecaster_adapter.usual(own.preprocessing)
+    table = forecaster_adapter.sample_history(own.preprocessing)
     assert table["product"].unique().tolist() == ["apple"]
     assert table["quantity"].notna().sum() >= 7
 
@@ -142,14 +142,14 @@ def test_a_model_that_makes_no_numbers_is_not_served(shop):
     network = loaded.forecaster.network
     network.set_weights([weight * np.nan for weight in network.get_weights()])
     with pytest.raises(TrackingError, match="its forecast of a sample is no number for each step"):
-        forecaster_adapter.check(forecaster_adapter.adopted(loaded.forecaster), loaded, ())
+        forecaster_adapter.check(forecaster_adapter.adapt(loaded.forecaster), loaded, ())
 
 
 def test_a_model_whose_own_code_says_something_else_is_not_served(shop):
     loaded = registry.load(f"models:/{POINT}@champion", shop.uri)
     other = registry.load(f"runs:/{shop.run_ids[NEXT]}/model", shop.uri).forecaster
     with pytest.raises(TrackingError, match="was made by a gridcast that forecasts otherwise"):
-        forecaster_adapter.check(forecaster_adapter.adopted(other), loaded, ())
+        forecaster_adapter.check(forecaster_adapter.adapt(other), loaded, ())
 
 
 def test_a_model_that_is_not_there_stops_the_start_with_a_near_miss(shop, tmp_path):
@@ -162,7 +162,7 @@ def test_a_model_that_is_not_there_stops_the_start_with_a_near_miss(shop, tmp_pa
 
 def test_a_question_that_fails_in_the_network_fails_alone(shop):
     """Only the network's own code knows how far the holidays reach that it was told of."""
-    forecaster = forecaster_adapter.adopted(registry.load(f"models:/{QUANTILES}@champion", shop.uri).forecaster)
+    forecaster = forecaster_adapter.adapt(registry.load(f"models:/{QUANTILES}@champion", shop.uri).forecaster)
 
     class Asked:
         horizon, levels = 2, (0.1,)
@@ -175,11 +175,11 @@ def test_a_question_that_fails_in_the_network_fails_alone(shop):
     stamps = np.array(rows["date"].tolist(), "datetime64[us]")
     good = Asked(forecaster.placed(["apple"], np.zeros(len(rows), int), stamps, values, 2))
     bad = Asked(None)
-    first, second, third = forecaster_adapter.answered(forecaster, [good, bad, good])
+    first, second, third = forecaster_adapter.batch_forecasts(forecaster, [good, bad, good])
     np.testing.assert_array_equal(first, third)
     assert isinstance(second, AttributeError)
 
 
 def test_what_is_told_of_a_store_has_no_password():
     told = "postgresql://me:p@ss@host:5432/db: no answer, see https://host/x@y"
-    assert pool.masked(told) == "postgresql://host:5432/db: no answer, see https://host/x@y"
+    assert addresses.without_credentials(told) == "postgresql://host:5432/db: no answer, see https://host/x@y"

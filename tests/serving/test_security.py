@@ -10,8 +10,8 @@ import requests
 
 from gridcast.runtime.errors import ConfigError
 from gridcast.serving import settings
-from gridcast.serving.rate_limits import Limits
-from gridcast.serving.settings import admin_token, shadows
+from gridcast.serving.rate_limits import RequestLimits
+from gridcast.serving.settings import admin_token, parse_shadows
 from small_service import POINT, TOKEN, question, running
 from tracking_servers import wait
 
@@ -171,12 +171,12 @@ def test_secrets_are_in_no_log_no_file_and_no_error(shop, tmp_path):
 
 
 def test_a_service_is_open_on_this_machine_alone_and_only_where_that_is_asked_for():
-    assert admin_token({settings.TOKEN: TOKEN}, "0.0.0.0", insecure_local=False) == TOKEN
-    assert admin_token({settings.TOKEN: TOKEN}, "127.0.0.1", insecure_local=True) == TOKEN
+    assert admin_token({settings.TOKEN_VARIABLE: TOKEN}, "0.0.0.0", insecure_local=False) == TOKEN
+    assert admin_token({settings.TOKEN_VARIABLE: TOKEN}, "127.0.0.1", insecure_local=True) == TOKEN
     for host in ("127.0.0.1", "::1", "localhost", "127.8.9.1"):
         assert admin_token({}, host, insecure_local=True) is None
         with pytest.raises(ConfigError, match=r"GRIDCAST_ADMIN_TOKEN: is not set.*--insecure-local"):
-            admin_token({settings.TOKEN: ""}, host, insecure_local=False)
+            admin_token({settings.TOKEN_VARIABLE: ""}, host, insecure_local=False)
     for host in ("0.0.0.0", "::", "192.168.0.1", "example.org"):
         with pytest.raises(ConfigError, match=f"--insecure-local: '{host}' is no loopback address"):
             admin_token({}, host, insecure_local=True)
@@ -184,7 +184,7 @@ def test_a_service_is_open_on_this_machine_alone_and_only_where_that_is_asked_fo
 
 def test_a_short_admin_token_is_refused_and_not_shown():
     with pytest.raises(ConfigError, match="at least 16 characters") as caught:
-        admin_token({settings.TOKEN: "hunter2"}, "127.0.0.1", insecure_local=True)
+        admin_token({settings.TOKEN_VARIABLE: "hunter2"}, "127.0.0.1", insecure_local=True)
     assert "hunter2" not in str(caught.value)
 
 
@@ -198,17 +198,17 @@ def test_an_open_service_asks_for_no_key_makes_none_and_is_asked_as_this_machine
 
 
 def test_a_shadow_is_an_alias_of_a_model_that_is_served():
-    assert shadows(("retail@challenger",), ("retail",)) == {"retail": "models:/retail@challenger"}
+    assert parse_shadows(("retail@challenger",), ("retail",)) == {"retail": "models:/retail@challenger"}
     for wrong in ("retail", "other@challenger", "@x"):
         with pytest.raises(ConfigError, match="--shadow"):
-            shadows((wrong,), ("retail",))
+            parse_shadows((wrong,), ("retail",))
 
 
 # Limits
 
 
 def limited(shop, folder, **limits):
-    return running(shop, folder, limits=Limits(**{"rate": 0} | limits))
+    return running(shop, folder, limits=RequestLimits(**{"rate": 0} | limits))
 
 
 def test_too_many_requests_of_a_key_or_an_address_wait(shop, tmp_path):

@@ -9,7 +9,7 @@ import pytest
 import requests
 
 from gridcast import cli
-from gridcast.serving.settings import TOKEN
+from gridcast.serving.settings import TOKEN_VARIABLE
 from small_experiments import write_experiment
 from small_service import POINT, question
 from tracking_servers import free_port, wait
@@ -17,7 +17,7 @@ from tracking_servers import free_port, wait
 
 def refused(monkeypatch, capsys, *words):
     """What `gridcast serve WORDS` says when it does not start."""
-    monkeypatch.delenv(TOKEN, raising=False)
+    monkeypatch.delenv(TOKEN_VARIABLE, raising=False)
     monkeypatch.setattr(sys, "argv", ["gridcast", "serve", *words])
     with pytest.raises(SystemExit) as ended:
         cli.main()
@@ -49,7 +49,7 @@ def test_it_serves_the_champion_of_an_experiment_until_it_is_stopped(shop, tmp_p
     path = write_experiment(tmp_path / "small.yaml", selection={"promote_to": POINT})
     port = free_port()
     command = [sys.executable, "-m", "gridcast.cli", "serve", str(path), "--insecure-local", "--port", str(port)]
-    environment = {**os.environ, "MLFLOW_TRACKING_URI": shop.uri, TOKEN: ""}
+    environment = {**os.environ, "MLFLOW_TRACKING_URI": shop.uri, TOKEN_VARIABLE: ""}
     process = subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True)
 
     def ready():

@@ -163,7 +163,7 @@ class Server:
 
     def said(self) -> str:
         """All that was logged, the last answer too."""
-        time.sleep(5 * access_log.SOON)
+        time.sleep(5 * access_log.WRITE_DELAY)
         return self.log.getvalue()
 
     def made(self, *scopes: str) -> str:
@@ -178,18 +178,18 @@ class Server:
 def running(shop: Shop, folder: Path, names: tuple[str, ...] = (POINT,), **more: Any) -> Iterator[Server]:
     """A service with these models and settings, on a port of its own."""
     from gridcast.serving import json_logging, server
-    from gridcast.serving.rate_limits import Limits
+    from gridcast.serving.rate_limits import RequestLimits
     from gridcast.serving.settings import Settings
 
-    more = {"token": TOKEN, "uri": shop.uri, "limits": Limits(rate=0), "poll": 600.0, **more}
-    loggers = [logging.getLogger(name) for name in ("gridcast", json_logging.NAME, "uvicorn")]
+    more = {"token": TOKEN, "uri": shop.uri, "limits": RequestLimits(rate=0), "poll": 600.0, **more}
+    loggers = [logging.getLogger(name) for name in ("gridcast", json_logging.LOGGER_NAME, "uvicorn")]
     before = [(logger.handlers, logger.level, logger.propagate) for logger in loggers]
     log = io.StringIO()
     with contextlib.ExitStack() as stack:
         stack.callback(_restore, loggers, before)  # also where it does not start
-        json_logging.start(log)
+        json_logging.configure(log)
         port = free_port()
-        running = server.server(Settings(names, folder=folder, **more), "127.0.0.1", port)
+        running = server.create_server(Settings(names, folder=folder, **more), "127.0.0.1", port)
         thread = threading.Thread(target=running.run)
         thread.start()
         stack.callback(thread.join)

@@ -11,18 +11,18 @@ from typing import TYPE_CHECKING
 from gridcast.serving import json_logging
 
 if TYPE_CHECKING:
-    from gridcast.serving.prometheus import Counters
+    from gridcast.serving.prometheus import PrometheusMetrics
     from gridcast.serving.request_context import RequestContext
 
 
-SOON = 0.01
+WRITE_DELAY = 0.01
 """Seconds until an answer is written down."""
 
 
-class Book:
+class AccessLog:
     """Keeps answers until they are written to the log and counted by `counters`; all by the one thread of a loop."""
 
-    def __init__(self, counters: Counters) -> None:
+    def __init__(self, counters: PrometheusMetrics) -> None:
         self._counters = counters
         self._answered: list[tuple[float, float, RequestContext, str, int]] = []
 
@@ -30,7 +30,7 @@ class Book:
         """An answer that was given now."""
         self._answered.append((time.time(), visit.milliseconds, visit, method, status))
         if len(self._answered) == 1:
-            asyncio.get_running_loop().call_later(SOON, self.write)
+            asyncio.get_running_loop().call_later(WRITE_DELAY, self.write)
 
     def write(self) -> None:
         """Write down all there are."""
@@ -42,5 +42,5 @@ class Book:
             told = {"request": visit.id, "method": method, "route": visit.route, "status": status, "key": visit.key}
             told |= {"model": visit.model, "rows": visit.rows, "ms": round(milliseconds, 3)}
             known = {name: value for name, value in told.items() if value is not None}
-            lines.append(json_logging.line(seconds, "info", "answered", known))
-        json_logging.write(lines)
+            lines.append(json_logging.format_line(seconds, "info", "answered", known))
+        json_logging.write_lines(lines)

@@ -13,21 +13,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gridcast.serving.http_errors import Refusal
+from gridcast.serving.http_errors import HttpError
 
-PREDICT, ADMIN = "predict", "admin"
-TABLE = """
+PREDICT_SCOPE, ADMIN_SCOPE = "predict", "admin"
+CREATE_KEYS = """
 CREATE TABLE IF NOT EXISTS keys (
     id TEXT PRIMARY KEY, digest BLOB NOT NULL, name TEXT NOT NULL, scopes TEXT NOT NULL,
     created REAL NOT NULL, expires REAL NOT NULL, revoked REAL
 )
 """
-TRUSTED = 0.5
-FIELDS = "id, name, scopes, created, expires, revoked"
+CACHE_SECONDS = 0.5
+KEY_COLUMNS = "id, name, scopes, created, expires, revoked"
 
 
 @dataclass(frozen=True)
-class Key:
+class ApiKey:
     """What is known of a key; times are seconds since 1970."""
 
     id: str
@@ -38,7 +38,7 @@ class Key:
     revoked: float | None = None
 
 
-class Keys:
+class ApiKeys:
     """The keys kept in the file `path`. What was revoked is so at once, by whatever process.
 
     A key that was found there is remembered for `TRUSTED` seconds at most, and until somebody writes to the file.
@@ -49,23 +49,23 @@ class Keys:
         os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))  # nobody else's to read
         self._file = sqlite3.connect(path, timeout=5, isolation_level=None, check_same_thread=False)
         self._file.execute("PRAGMA journal_mode=WAL")
-        self._file.execute(TABLE)
-        self._log, self._known = Path(f"{path}-wal"), dict[str, tuple[float, Any, Key, bytes]]()
+        self._file.execute(CREATE_KEYS)
+        self._log, self._known = Path(f"{path}-wal"), dict[str, tuple[float, Any, ApiKey, bytes]]()
 
     def close(self) -> None:
         """Close the file."""
         self._file.close()
 
-    def create(self, name: str, seconds: float, scopes: Sequence[str]) -> tuple[Key, str]:
+    def create(self, name: str, seconds: float, scopes: Sequence[str]) -> tuple[ApiKey, str]:
         """A new key that ends in so many `seconds`, and its text, which nobody can tell again."""
         own, secret = secrets.token_hex(8), secrets.token_urlsafe(32)
         now = time.time()
-        key = Key(own, name, tuple(sorted(set(scopes))), now, now + seconds)
+        key = ApiKey(own, name, tuple(sorted(set(scopes))), now, now + seconds)
         values = (key.id, _digest(secret), key.name, " ".join(key.scopes), key.created, key.expires, None)
         self._file.execute("INSERT INTO keys VALUES (?, ?, ?, ?, ?, ?, ?)", values)
         return key, f"{own}.{secret}"
 
-    def verified(self, text: str) -> Key:
+    def verified(self, text: str) -> ApiKey:
         """The key whose text this is. Raises Refusal (401)."""
         own, _, secret = text.partition(".")
         key, digest = self._found(own)
@@ -78,16 +78,16 @@ class Keys:
             raise _unauthorised("key_expired", "this key has expired; ask for a new one")
         return key
 
-    def _found(self, own: str) -> tuple[Key | None, bytes]:
+    def _found(self, own: str) -> tuple[ApiKey | None, bytes]:
         """The key with the id `own`, and its digest."""
         now, written = time.monotonic(), self._written()
         if own in self._known and self._known[own][0] > now and self._known[own][1] == written:
             return self._known[own][2:]
-        row = self._file.execute(f"SELECT {FIELDS}, digest FROM keys WHERE id = ?", (own,)).fetchone()  # noqa: S608
+        row = self._file.execute(f"SELECT {KEY_COLUMNS}, digest FROM keys WHERE id = ?", (own,)).fetchone()  # noqa: S608
         if row is None:
             return None, bytes(32)
         key, digest = _key(row[:-1]), row[-1]
-        self._known[own] = now + TRUSTED, written, key, digest
+        self._known[own] = now + CACHE_SECONDS, written, key, digest
         return key, digest
 
     def _written(self) -> tuple[int, int]:
@@ -98,39 +98,39 @@ class Keys:
             return 0, 0
         return found.st_mtime_ns, found.st_size
 
-    def all(self) -> list[Key]:
+    def all(self) -> list[ApiKey]:
         """Every key there was, the newest first."""
-        rows = self._file.execute(f"SELECT {FIELDS} FROM keys ORDER BY created DESC, id")  # noqa: S608
+        rows = self._file.execute(f"SELECT {KEY_COLUMNS} FROM keys ORDER BY created DESC, id")  # noqa: S608
         return [_key(row) for row in rows]
 
-    def revoke(self, own: str) -> Key | None:
+    def revoke(self, own: str) -> ApiKey | None:
         """The key with this id, revoked now; None where there is none, or none any more."""
         change = "UPDATE keys SET revoked = ? WHERE id = ? AND revoked IS NULL"
         if not self._file.execute(change, (time.time(), own)).rowcount:
             return None
-        row = self._file.execute(f"SELECT {FIELDS} FROM keys WHERE id = ?", (own,)).fetchone()  # noqa: S608
+        row = self._file.execute(f"SELECT {KEY_COLUMNS} FROM keys WHERE id = ?", (own,)).fetchone()  # noqa: S608
         return _key(row)
 
 
-def in_scope(key: Key, scope: str) -> None:
+def require_scope(key: ApiKey, scope: str) -> None:
     """Raise Refusal (403) unless the key has this scope."""
     if scope not in key.scopes:
-        raise Refusal(403, "scope_missing", f"this key has no scope '{scope}'", "X-API-Key")
+        raise HttpError(403, "scope_missing", f"this key has no scope '{scope}'", "X-API-Key")
 
 
-def missing() -> Refusal:
+def missing_key() -> HttpError:
     """What a request without a key is told."""
     return _unauthorised("key_missing", "give an API key in the header X-API-Key; POST /generate_api_key makes one")
 
 
-def _unauthorised(code: str, message: str) -> Refusal:
-    return Refusal(401, code, message, "X-API-Key", {"WWW-Authenticate": "ApiKey"})
+def _unauthorised(code: str, message: str) -> HttpError:
+    return HttpError(401, code, message, "X-API-Key", {"WWW-Authenticate": "ApiKey"})
 
 
 def _digest(secret: str) -> bytes:
     return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).digest()
 
 
-def _key(row: tuple[str, str, str, float, float, float | None]) -> Key:
+def _key(row: tuple[str, str, str, float, float, float | None]) -> ApiKey:
     own, name, scopes, created, expires, revoked = row
-    return Key(own, name, tuple(scopes.split()), created, expires, revoked)
+    return ApiKey(own, name, tuple(scopes.split()), created, expires, revoked)

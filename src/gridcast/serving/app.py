@@ -18,55 +18,55 @@ from starlette.exceptions import HTTPException
 from gridcast import __version__
 from gridcast.runtime.errors import ConfigError
 from gridcast.serving import http_errors
-from gridcast.serving.access_log import Book
-from gridcast.serving.api_keys import Keys
-from gridcast.serving.fast_routes import Endpoint, Handler, Quick
-from gridcast.serving.http import service_of
-from gridcast.serving.http_errors import Refusal, wrong
-from gridcast.serving.middleware import Guard, refused
+from gridcast.serving.access_log import AccessLog
+from gridcast.serving.api_keys import ApiKeys
+from gridcast.serving.fast_routes import Endpoint, ExceptionHandler, FastRoutes
+from gridcast.serving.http import state_of
+from gridcast.serving.http_errors import HttpError, invalid_input
+from gridcast.serving.middleware import AdmissionMiddleware, error_response
 from gridcast.serving.models import loading
-from gridcast.serving.models.loading import Load
-from gridcast.serving.models.pool import Models
-from gridcast.serving.models.shadow import Aside
+from gridcast.serving.models.loading import ModelLoader
+from gridcast.serving.models.pool import ModelPool
+from gridcast.serving.models.shadow import ShadowDeployment
 from gridcast.serving.payloads import schemas
-from gridcast.serving.prometheus import Counters
-from gridcast.serving.rate_limits import Buckets
+from gridcast.serving.prometheus import PrometheusMetrics
+from gridcast.serving.rate_limits import TokenBuckets
 from gridcast.serving.routes import anomalies, api_keys, forecasts, pages
 from gridcast.serving.routes.models import router
 from gridcast.serving.settings import Settings
-from gridcast.serving.state import Service
+from gridcast.serving.state import ServiceState
 
-MESSAGES = {400: "the body cannot be read", 404: "there is no such path", 405: "this path has no such method"}
-CODES = {400: "invalid_body", 404: "no_path", 405: "no_method", 413: "limit_body"}
-ROUTES = (router, forecasts.router, anomalies.router, api_keys.router)
-QUICK: dict[str, tuple[type[BaseModel], Endpoint]] = {
-    "/predict": (schemas.Question, forecasts.predict),
-    "/anomalies": (schemas.Rows, anomalies.anomalies),
+HTTP_MESSAGES = {400: "the body cannot be read", 404: "there is no such path", 405: "this path has no such method"}
+HTTP_CODES = {400: "invalid_body", 404: "no_path", 405: "no_method", 413: "limit_body"}
+ROUTERS = (router, forecasts.router, anomalies.router, api_keys.router)
+FAST_ENDPOINTS: dict[str, tuple[type[BaseModel], Endpoint]] = {
+    "/predict": (schemas.PredictRequest, forecasts.predict),
+    "/anomalies": (schemas.AnomalyRequest, anomalies.anomalies),
 }
 """What is asked the most."""
 
 
-def application(settings: Settings, load: Load = loading.load) -> Guard:
+def create_application(settings: Settings, load: ModelLoader = loading.load) -> AdmissionMiddleware:
     """The service that `settings` describe, its models loaded by `load`.
 
     Raises TrackingError where one of them is not there or cannot be loaded.
     """
     pool = ThreadPoolExecutor(max(2, os.cpu_count() or 1), "network")
-    models = Models(settings.names, pool, load, uri=settings.uri, gather=settings.gather, poll=settings.poll)
+    models = ModelPool(settings.names, pool, load, uri=settings.uri, gather=settings.gather, poll=settings.poll)
     for name in settings.shadows:
         if models.get(name).task == "anomaly":
             raise ConfigError(f"--shadow: '{name}' tells anomalies; only forecasts are compared with a challenger's")
-    challengers = Models(tuple(settings.shadows.values()), pool, load, uri=settings.uri, poll=settings.poll)
-    limits, counters = settings.limits, Counters()
-    service = Service(
+    challengers = ModelPool(tuple(settings.shadows.values()), pool, load, uri=settings.uri, poll=settings.poll)
+    limits, counters = settings.limits, PrometheusMetrics()
+    service = ServiceState(
         settings,
         models,
-        Keys(settings.folder / "keys.db"),
+        ApiKeys(settings.folder / "keys.db"),
         counters,
-        Book(counters),
-        Aside(_kept(settings), challengers, settings.shadows),
-        Buckets(limits.rate, limits.burst),
-        Buckets(limits.rate, limits.burst),
+        AccessLog(counters),
+        ShadowDeployment(_kept(settings), challengers, settings.shadows),
+        TokenBuckets(limits.rate, limits.burst),
+        TokenBuckets(limits.rate, limits.burst),
         time.time(),
     )
 
@@ -82,7 +82,7 @@ def application(settings: Settings, load: Load = loading.load) -> Guard:
         pool.shutdown(cancel_futures=True)
         service.keys.close()
 
-    own = [route.path for routes in ROUTES for route in routes.routes if hasattr(route, "path")]
+    own = [route.path for routes in ROUTERS for route in routes.routes if hasattr(route, "path")]
     app = FastAPI(
         title="gridcast",
         version=__version__,
@@ -92,47 +92,53 @@ def application(settings: Settings, load: Load = loading.load) -> Guard:
         redoc_url=None,
         swagger_ui_oauth2_redirect_url=None,
     )
-    for routes in ROUTES:
+    for routes in ROUTERS:
         app.include_router(routes)
         app.include_router(routes, prefix="/v1", include_in_schema=False)
     app.add_api_route("/docs", pages.documents, include_in_schema=False)
-    for kind, handler in HANDLERS.items():
+    for kind, handler in EXCEPTION_HANDLERS.items():
         app.add_exception_handler(kind, handler)
-    return Guard(Quick(app, QUICK, HANDLERS), service, [*own, "/docs", "/openapi.json"])
+    return AdmissionMiddleware(
+        FastRoutes(app, FAST_ENDPOINTS, EXCEPTION_HANDLERS), service, [*own, "/docs", "/openapi.json"]
+    )
 
 
-async def _on_refusal(_: Request, refusal: Refusal) -> Response:
-    return refused(refusal)
+async def _on_refusal(_: Request, refusal: HttpError) -> Response:
+    return error_response(refusal)
 
 
 async def _on_http(request: Request, error: HTTPException) -> Response:
     """What the framework refuses, in the contract's form; 400 is 422 here."""
     status = 422 if error.status_code == 400 else error.status_code
-    code = CODES.get(error.status_code, "refused")
-    most = service_of(request).settings.limits.body
-    messages = MESSAGES | {413: f"the body has more than {most} bytes; send less at once"}
+    code = HTTP_CODES.get(error.status_code, "refused")
+    most = state_of(request).settings.limits.body
+    messages = HTTP_MESSAGES | {413: f"the body has more than {most} bytes; send less at once"}
     where = "body" if code in ("invalid_body", "limit_body") else None
-    return refused(Refusal(status, code, messages.get(error.status_code, "refused"), where, error.headers or {}))
+    return error_response(
+        HttpError(status, code, messages.get(error.status_code, "refused"), where, error.headers or {})
+    )
 
 
 async def _on_invalid(_: Request, error: RequestValidationError) -> Response:
     """The first thing that is wrong with a request, told without it."""
     first = error.errors()[0]
     kind, *loc = first["loc"]
-    known = schemas.fields() | {"file", "model", "horizon", "quantiles", "history", "series", "name", "id"}
+    known = schemas.request_field_names() | {"file", "model", "horizon", "quantiles", "history", "series", "name", "id"}
     if first["type"] == "json_invalid":
-        return refused(wrong("the body is no JSON", "body", "invalid_body"))
+        return error_response(invalid_input("the body is no JSON", "body", "invalid_body"))
     if first["type"] == "extra_forbidden":
         loc.pop()
-        return refused(
-            wrong("has a field that is not known", http_errors.place(loc, known) or str(kind), "unknown_field")
+        return error_response(
+            invalid_input(
+                "has a field that is not known", http_errors.field_path(loc, known) or str(kind), "unknown_field"
+            )
         )
     message = first["msg"][:1].lower() + first["msg"][1:]
-    return refused(wrong(message, http_errors.place(loc, known) or str(kind)))
+    return error_response(invalid_input(message, http_errors.field_path(loc, known) or str(kind)))
 
 
-HANDLERS: dict[type[Exception], Handler] = {
-    Refusal: _on_refusal,
+EXCEPTION_HANDLERS: dict[type[Exception], ExceptionHandler] = {
+    HttpError: _on_refusal,
     HTTPException: _on_http,
     RequestValidationError: _on_invalid,
 }

@@ -12,7 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from gridcast.serving.http_errors import wrong
+from gridcast.serving.http_errors import invalid_input
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
 
 Endpoint = Callable[[Any, Request], Awaitable[Response]]
-Handler = Callable[[Request, Any], Awaitable[Response]]
+ExceptionHandler = Callable[[Request, Any], Awaitable[Response]]
 
 
 @dataclass(frozen=True)
-class Quick:
+class FastRoutes:
     """ASGI application before `app`, which has these `endpoints` too, for their description and all other methods.
 
     Of each path the kind of JSON body that is posted there, and what answers it, given that and the request; what
@@ -33,7 +33,7 @@ class Quick:
 
     app: FastAPI
     endpoints: Mapping[str, tuple[type[BaseModel], Endpoint]]
-    handlers: Mapping[type[Exception], Handler]
+    handlers: Mapping[type[Exception], ExceptionHandler]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer, or hand the request on."""
@@ -53,7 +53,7 @@ async def _body(scope: Scope, receive: Receive, kind: type[BaseModel]) -> BaseMo
     """The body as `kind`. Raises what the framework does where it is none."""
     media = dict(scope["headers"]).get(b"content-type", b"").decode("latin-1").partition(";")[0].strip().lower()
     if not media.startswith("application/") or not media.endswith(("/json", "+json")):
-        raise wrong("is no JSON; send JSON with Content-Type: application/json", "body", "invalid_body")
+        raise invalid_input("is no JSON; send JSON with Content-Type: application/json", "body", "invalid_body")
     parts, more = [], True
     while more:
         message = await receive()

@@ -12,46 +12,46 @@ from typing import IO, Any
 
 from pydantic_core import to_json
 
-NAME = "gridcast.serving"
+LOGGER_NAME = "gridcast.serving"
 
 
-class Lines(logging.Formatter):
+class JsonFormatter(logging.Formatter):
     """One JSON object a line. Of an exception its kind and place: its message may quote what was sent."""
 
     def format(self, record: logging.LogRecord) -> str:
         """The record as JSON, with what `extra={"told": …}` brought."""
         told = getattr(record, "told", {})
         if record.exc_info and record.exc_info[1] is not None:
-            told = told | failure(record.exc_info[1])
-        return line(record.created, record.levelname.lower(), record.getMessage(), told)
+            told = told | exception_fields(record.exc_info[1])
+        return format_line(record.created, record.levelname.lower(), record.getMessage(), told)
 
 
-def line(seconds: float, level: str, event: str, told: Mapping[str, Any]) -> str:
+def format_line(seconds: float, level: str, event: str, told: Mapping[str, Any]) -> str:
     """What is logged of an `event` so many seconds after 1970."""
     moment = dt.datetime.fromtimestamp(seconds, dt.UTC).isoformat(timespec="milliseconds")
     return to_json({"time": moment, "level": level, "event": event, **told}).decode()
 
 
-def write(lines: Sequence[str]) -> None:
+def write_lines(lines: Sequence[str]) -> None:
     """Write `lines` at once, where all others are logged, but by none of the detours that others may take."""
-    for handler in logging.getLogger(NAME).handlers:
+    for handler in logging.getLogger(LOGGER_NAME).handlers:
         if lines and isinstance(handler, logging.StreamHandler):
             with handler.lock or contextlib.nullcontext():
                 handler.stream.write("".join(f"{one}\n" for one in lines))
                 handler.stream.flush()
 
 
-def failure(error: BaseException) -> dict[str, str]:
+def exception_fields(error: BaseException) -> dict[str, str]:
     """The kind of an exception and where it came from."""
     frames = traceback.extract_tb(error.__traceback__)
     return {"error": type(error).__name__, "at": f"{frames[-1].filename}:{frames[-1].lineno}" if frames else ""}
 
 
-def start(stream: IO[str] | None = None) -> None:
+def configure(stream: IO[str] | None = None) -> None:
     """Log as JSON to `stream`, standard error by default; what gridcast warns of tables is not logged."""
     handler = logging.StreamHandler(stream or sys.stderr)
-    handler.setFormatter(Lines())
-    for name in (NAME, "uvicorn"):
+    handler.setFormatter(JsonFormatter())
+    for name in (LOGGER_NAME, "uvicorn"):
         logger = logging.getLogger(name)
         logger.handlers, logger.propagate = [handler], False
         logger.setLevel(logging.INFO)

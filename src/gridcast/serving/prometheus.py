@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 
-from gridcast.serving.models.pool import Models
+from gridcast.serving.models.pool import ModelPool
 
-BUCKETS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+LATENCY_BUCKETS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 
 
-class Counters:
+class PrometheusMetrics:
     """Counts of one service, in a registry of its own."""
 
     def __init__(self) -> None:
@@ -18,7 +18,7 @@ class Counters:
         labels = ["route", "status"]
         self._requests = Counter("gridcast_requests", "Requests, by route and status", labels, registry=own)
         self._seconds = Histogram(
-            "gridcast_request_seconds", "From a request to its answer", ["route"], buckets=BUCKETS, registry=own
+            "gridcast_request_seconds", "From a request to its answer", ["route"], buckets=LATENCY_BUCKETS, registry=own
         )
         self._series = Counter("gridcast_series", "Series that were forecast, by model", ["model"], registry=own)
         self._steps = Counter("gridcast_steps", "Steps that were scored, by model", ["model"], registry=own)
@@ -39,7 +39,7 @@ class Counters:
         """Count so many steps that the detector `model` scored."""
         self._steps.labels(model).inc(steps)
 
-    def text(self, models: Models) -> bytes:
+    def text(self, models: ModelPool) -> bytes:
         """All counts, and the state of the `models`, in the text format of Prometheus."""
         for served in models.all():
             self._model.labels(served.name).set(float(served.version))

@@ -6,12 +6,12 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-REMEMBERED = 10_000
+MAX_BUCKETS = 10_000
 """Buckets that are kept before the full ones are forgotten."""
 
 
 @dataclass(frozen=True)
-class Limits:
+class RequestLimits:
     """Of a request: bytes of its body, rows and series in it, steps ahead, levels, seconds.
 
     `concurrent` requests are worked on at once. `rate` is the requests per second that a key, and an
@@ -29,7 +29,7 @@ class Limits:
     burst: int = 200
 
 
-class Buckets:
+class TokenBuckets:
     """A token bucket for each who asks: `burst` tokens at first, `rate` more each second, one for each request."""
 
     def __init__(self, rate: float, burst: int, clock: Callable[[], float] = time.monotonic) -> None:
@@ -45,12 +45,12 @@ class Buckets:
         tokens = min(self.burst, tokens + (now - seen) * self.rate)
         missing = 1 - tokens
         self._kept[who] = (tokens if missing > 0 else tokens - 1, now)
-        if len(self._kept) > REMEMBERED:
+        if len(self._kept) > MAX_BUCKETS:
             self._forget(now)
         return max(0.0, missing / self.rate)
 
     def _forget(self, now: float) -> None:
         """Leave out who has all tokens again; of a crowd that has not, those seen longest ago."""
         kept = {w: (t, at) for w, (t, at) in self._kept.items() if t + (now - at) * self.rate < self.burst}
-        newest = sorted(kept, key=lambda who: kept[who][1])[-REMEMBERED // 2 :]
+        newest = sorted(kept, key=lambda who: kept[who][1])[-MAX_BUCKETS // 2 :]
         self._kept = {who: kept[who] for who in newest}

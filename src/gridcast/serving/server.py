@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 
 from gridcast.serving import json_logging
 from gridcast.serving.models import loading
-from gridcast.serving.models.loading import Load
+from gridcast.serving.models.loading import ModelLoader
 from gridcast.serving.settings import Settings
 
 if TYPE_CHECKING:
     import uvicorn
 
 
-SLICE = 0.001
+SWITCH_INTERVAL = 0.001
 """Seconds that one thread may hold Python while others wait; its own 0.005 would be felt in an answer's time."""
 
 
@@ -25,24 +25,24 @@ def serve(settings: Settings, host: str, port: int, cache: Path) -> None:
     """Serve until SIGINT or SIGTERM; requests that have begun are answered. Raises TrackingError."""
     from gridcast.training import keras_backend
 
-    json_logging.start()
+    json_logging.configure()
     keras_backend.answer(cache)
-    sys.setswitchinterval(SLICE)
-    own = server(settings, host, port, functools.partial(loading.apart, cache))
+    sys.setswitchinterval(SWITCH_INTERVAL)
+    own = create_server(settings, host, port, functools.partial(loading.load_in_subprocess, cache))
     gc.collect()
     gc.freeze()  # what is loaded stays: no later collection need look at it, which takes tens of milliseconds
     own.run()
 
 
-def server(settings: Settings, host: str, port: int, load: Load = loading.load) -> uvicorn.Server:
+def create_server(settings: Settings, host: str, port: int, load: ModelLoader = loading.load) -> uvicorn.Server:
     """The service that `settings` describe, its models loaded by `load`, not running yet. Raises TrackingError."""
     import uvicorn
 
-    from gridcast.serving.app import application
+    from gridcast.serving.app import create_application
 
     return uvicorn.Server(
         uvicorn.Config(
-            application(settings, load),
+            create_application(settings, load),
             host=host,
             port=port,
             log_config=None,

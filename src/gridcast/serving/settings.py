@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from gridcast.runtime.errors import ConfigError
-from gridcast.serving.rate_limits import Limits
+from gridcast.serving.rate_limits import RequestLimits
 
-TOKEN = "GRIDCAST_ADMIN_TOKEN"  # noqa: S105 - the name of the variable that holds it
-SHORTEST = 16
+TOKEN_VARIABLE = "GRIDCAST_ADMIN_TOKEN"  # noqa: S105 - the name of the variable that holds it
+MIN_TOKEN_LENGTH = 16
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Settings:
     folder: Path = Path(".gridcast/serving")
     token: str | None = field(default=None, repr=False)
     uri: str | None = None
-    limits: Limits = field(default_factory=Limits)
+    limits: RequestLimits = field(default_factory=RequestLimits)
     keep: bool = False
     kept: int = 1_000_000
     shadows: Mapping[str, str] = field(default_factory=dict)
@@ -43,22 +43,24 @@ class Settings:
 
 def admin_token(environment: Mapping[str, str], host: str, *, insecure_local: bool) -> str | None:
     """The admin token of the environment, None for an open service. Raises ConfigError where that is not allowed."""
-    token = environment.get(TOKEN)
+    token = environment.get(TOKEN_VARIABLE)
     if token:
-        if len(token) < SHORTEST:
-            raise ConfigError(f"{TOKEN}: must have at least {SHORTEST} characters; make one: openssl rand -hex 32")
+        if len(token) < MIN_TOKEN_LENGTH:
+            raise ConfigError(
+                f"{TOKEN_VARIABLE}: must have at least {MIN_TOKEN_LENGTH} characters; make one: openssl rand -hex 32"
+            )
         return token
     if not insecure_local:
         raise ConfigError(
-            f"{TOKEN}: is not set; set it (export {TOKEN}=$(openssl rand -hex 32)), "
+            f"{TOKEN_VARIABLE}: is not set; set it (export {TOKEN_VARIABLE}=$(openssl rand -hex 32)), "
             "or give --insecure-local for one without keys on this machine alone"
         )
-    if not loopback(host):
-        raise ConfigError(f"--insecure-local: '{host}' is no loopback address; use 127.0.0.1, or set {TOKEN}")
+    if not is_loopback(host):
+        raise ConfigError(f"--insecure-local: '{host}' is no loopback address; use 127.0.0.1, or set {TOKEN_VARIABLE}")
     return None
 
 
-def loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
     """Whether only this machine reaches `host`."""
     try:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
@@ -66,7 +68,7 @@ def loopback(host: str) -> bool:
         return False
 
 
-def shadows(given: tuple[str, ...], names: tuple[str, ...]) -> dict[str, str]:
+def parse_shadows(given: tuple[str, ...], names: tuple[str, ...]) -> dict[str, str]:
     """`NAME@alias` -> the URI of the challenger beside each of `names` that has one. Raises ConfigError."""
     found = {}
     for one in given:

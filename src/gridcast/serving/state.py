@@ -6,27 +6,27 @@ import logging
 from dataclasses import dataclass
 
 from gridcast.serving import json_logging
-from gridcast.serving.access_log import Book
-from gridcast.serving.api_keys import Keys
-from gridcast.serving.models.pool import Models
-from gridcast.serving.models.shadow import Aside
-from gridcast.serving.prometheus import Counters
-from gridcast.serving.rate_limits import Buckets
+from gridcast.serving.access_log import AccessLog
+from gridcast.serving.api_keys import ApiKeys
+from gridcast.serving.models.pool import ModelPool
+from gridcast.serving.models.shadow import ShadowDeployment
+from gridcast.serving.prometheus import PrometheusMetrics
+from gridcast.serving.rate_limits import TokenBuckets
 from gridcast.serving.settings import Settings
 
-LOG = logging.getLogger(json_logging.NAME)
+LOG = logging.getLogger(json_logging.LOGGER_NAME)
 
 
 @dataclass(frozen=True)
-class Service:
+class ServiceState:
     """What the endpoints share."""
 
     settings: Settings
-    models: Models
-    keys: Keys
-    counters: Counters
-    book: Book
-    aside: Aside
-    own: Buckets
-    addresses: Buckets
+    models: ModelPool
+    keys: ApiKeys
+    counters: PrometheusMetrics
+    book: AccessLog
+    aside: ShadowDeployment
+    own: TokenBuckets
+    addresses: TokenBuckets
     started: float

@@ -9,11 +9,11 @@ from typing import Generic, TypeVar
 
 Q = TypeVar("Q")
 A = TypeVar("A")
-MOST = 64
+MAX_BATCH = 64
 """Questions that are answered at once."""
 
 
-class Together(Generic[Q, A]):
+class Batcher(Generic[Q, A]):
     """Asks `answer` for all questions at hand, one call after the other: in a thread of `pool`, or at once where
     all are `light`, which takes less time than a thread does to begin.
 
@@ -74,7 +74,7 @@ class Together(Generic[Q, A]):
         self._timer = None
         # Who gave up waiting needs no answer.
         waiting = [(question, future) for question, future in self._waiting if not future.done()]
-        taken, self._waiting = waiting[:MOST], waiting[MOST:]
+        taken, self._waiting = waiting[:MAX_BATCH], waiting[MAX_BATCH:]
         if not taken:
             return
         self._busy, self._expected = True, len(taken)

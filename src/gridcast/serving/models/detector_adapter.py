@@ -18,11 +18,11 @@ from gridcast.runtime.preprocessing import Preprocessing
 from gridcast.runtime.running_threshold import Seen
 from gridcast.tracking import registry
 
-SHOWN = 480
+MAX_EXAMPLE_STEPS = 480
 """Steps of an example, at most."""
 
 
-def adopted(given: Any) -> Detector | None:
+def adapt(given: Any) -> Detector | None:
     """The detector `given`, which runs by the code that its model carries, run by the code of this gridcast.
 
     None where it is a forecaster.
@@ -31,7 +31,7 @@ def adopted(given: Any) -> Detector | None:
         return None
     names = {field.name for field in dataclasses.fields(Detector)}
     own = {name: getattr(given, name) for name in names if hasattr(given, name)}
-    members = tuple(map(adopted, own.get("members", ())))
+    members = tuple(map(adapt, own.get("members", ())))
     # One of an older gridcast knows its usual errors otherwise; `check` refuses it.
     usual = tuple(Usual(one.mean, one.whitening) if hasattr(one, "whitening") else one for one in given.usual)
     preprocessing = Preprocessing.from_json(given.preprocessing.to_json())
@@ -39,7 +39,7 @@ def adopted(given: Any) -> Detector | None:
     return Detector(**own | {"preprocessing": preprocessing, "usual": usual, "members": members})
 
 
-def contributions(detector: Detector, asked: Sequence[np.ndarray]) -> list[np.ndarray]:
+def batch_contributions(detector: Detector, asked: Sequence[np.ndarray]) -> list[np.ndarray]:
     """Contributions (steps, sensors) of each that is `asked`, scaled values (steps, sensors) with NaN for gaps."""
     # No window goes across a step that was not seen, so what is parted by one goes through the network together.
     apart = np.full((1, len(detector.sensors)), np.nan, np.float32)
@@ -54,7 +54,7 @@ def check(own: Detector, carried: registry.Loaded, rows: Sequence[Mapping[str, A
     Raises TrackingError where its scores are no finite numbers, or others than by the code it carries.
     """
     uri = carried.found.uri
-    table, columns = _table(own, rows) if rows else usual(own), [SCORE, *own.sensors]
+    table, columns = _table(own, rows) if rows else sample_table(own), [SCORE, *own.sensors]
     otherwise = TrackingError(f"{uri}: was made by a gridcast that scores otherwise; train it again, or serve it there")
     if not all(hasattr(one, "whitening") for detector in (own, *own.members) for one in detector.usual):
         raise otherwise
@@ -69,7 +69,7 @@ def check(own: Detector, carried: registry.Loaded, rows: Sequence[Mapping[str, A
         raise otherwise
 
 
-def usual(own: Detector) -> pd.DataFrame:
+def sample_table(own: Detector) -> pd.DataFrame:
     """A table that a detector must be able to read, whatever data it was trained on."""
     steps, scaler = own.needed + 1, own.preprocessing.target_scaler
     scaled = np.tile(np.resize(np.linspace(0.2, 0.8, 7), steps), (len(own.sensors), 1))
@@ -77,7 +77,7 @@ def usual(own: Detector) -> pd.DataFrame:
     return pd.DataFrame({own.time: times, **dict(zip(own.sensors, scaler.inverse(scaled), strict=True))})
 
 
-def example(kept: Callable[[str], bytes]) -> tuple[dict[str, Any], ...]:
+def example_rows(kept: Callable[[str], bytes]) -> tuple[dict[str, Any], ...]:
     """Rows as they stand in a request: those around the highest score of the test span.
 
     `kept` gives what a sweep keeps of it, by name. Raises ValueError where no step was scored.
@@ -85,8 +85,8 @@ def example(kept: Callable[[str], bytes]) -> tuple[dict[str, Any], ...]:
     scores, values = (pd.read_parquet(io.BytesIO(kept(name))) for name in (detections.SCORES, detections.VALUES))
     time = values.columns[0]
     place = int(np.searchsorted(values[time], scores[time].iloc[int(scores[SCORE].argmax())]))
-    first = max(0, min(place - 2 * SHOWN // 3, len(values) - SHOWN))
-    rows = values.iloc[first : first + SHOWN]
+    first = max(0, min(place - 2 * MAX_EXAMPLE_STEPS // 3, len(values) - MAX_EXAMPLE_STEPS))
+    rows = values.iloc[first : first + MAX_EXAMPLE_STEPS]
     stamps, known = rows.pop(time), rows.astype(object).where(rows.notna(), None)
     return tuple(
         {"time": stamp.isoformat(), **dict(zip(rows.columns, row, strict=True))}

@@ -15,21 +15,21 @@ from gridcast.runtime.forecaster import FORECAST, Forecaster
 from gridcast.runtime.per_series import Route, Routes
 from gridcast.runtime.preprocessing import Preprocessing
 from gridcast.runtime.quantiles import Quantiles
-from gridcast.serving.payloads.request_frames import frame
+from gridcast.serving.payloads.request_frames import series_frame
 from gridcast.tracking import registry
 
 
-def adopted(given: Any) -> Forecaster:
+def adapt(given: Any) -> Forecaster:
     """The forecaster `given`, which runs by the code that its model carries, run by the code of this gridcast."""
     quantiles = None if given.quantiles is None else Quantiles.from_json(given.quantiles.to_json())
     own, network = Preprocessing.from_json(given.preprocessing.to_json()), given.network
     if given.routes:
         routes = tuple(Route(**dataclasses.asdict(route)) for route in given.routes)
         network = Routes(routes, network.members, network.horizon)
-    return Forecaster(own, network, quantiles, tuple(map(adopted, given.members)), given.weights)
+    return Forecaster(own, network, quantiles, tuple(map(adapt, given.members)), given.weights)
 
 
-def answered(forecaster: Forecaster, asked: Sequence[Any]) -> list[Any]:
+def batch_forecasts(forecaster: Forecaster, asked: Sequence[Any]) -> list[Any]:
     """For each question the forecasts (series, horizon, 1 + levels) in data units, or the exception instead."""
     found: list[Any] = [None] * len(asked)
     groups: dict[Any, list[int]] = {}
@@ -65,7 +65,7 @@ def check(own: Forecaster, carried: registry.Loaded, examples: Sequence[Mapping[
     Raises TrackingError where it does not forecast finite numbers, or others than the code it carries.
     """
     uri = carried.found.uri
-    table = frame(own.preprocessing, examples[0]) if examples else usual(own.preprocessing)
+    table = series_frame(own.preprocessing, examples[0]) if examples else sample_history(own.preprocessing)
     try:
         expected, found = (one.predict(table)[FORECAST].to_numpy() for one in (carried, own))
     except DataError as error:
@@ -78,7 +78,7 @@ def check(own: Forecaster, carried: registry.Loaded, examples: Sequence[Mapping[
         )
 
 
-def usual(own: Preprocessing) -> pd.DataFrame:
+def sample_history(own: Preprocessing) -> pd.DataFrame:
     """A history of the first series that the model must be able to read, whatever data it was trained on."""
     steps = own.lookback + max(own.lags, default=0) + max(own.usual, default=0)
     end = pd.Timestamp(own.span[1]) if own.span else pd.Timestamp("2020-01-01")
@@ -86,7 +86,7 @@ def usual(own: Preprocessing) -> pd.DataFrame:
     scaled = np.tile(np.linspace(0.2, 0.8, 7), -(-steps // 7))[None, :steps]
     target = own.target_scaler.inverse(scaled, np.array([0]))[0]
     series = {"id": own.series[0], "history": [{"time": time} for time in times[:steps]]}
-    table = frame(own, series | {"future": [{"time": time} for time in times[steps:]]})
+    table = series_frame(own, series | {"future": [{"time": time} for time in times[steps:]]})
     table[own.target] = np.concatenate([target, np.full(own.horizon, np.nan)])
     known = dict(zip(own.columns, own.fallback[0], strict=True)) if own.fallback else {}
     for name in (*own.past, *own.future_columns):

@@ -24,12 +24,12 @@ from gridcast.serving.models import detector_adapter, forecaster_adapter
 from gridcast.tracking import mlflow_runs, registry
 from gridcast.tracking.store import sweep_of
 
-NICE = 10
+NICENESS = 10
 """How far a process that loads steps back: who asks meanwhile is answered as soon as ever."""
 
 
 @dataclass(frozen=True)
-class Loaded:
+class LoadedModel:
     """A model that has answered a sample rightly, its networks compiled.
 
     `examples` are series that a forecast can be asked of, or the rows that a detector can, as they stand in a
@@ -40,16 +40,18 @@ class Loaded:
     examples: tuple[dict[str, Any], ...]
 
 
-Load = Callable[[Sequence[registry.Found], str | None], Sequence[Loaded]]
+ModelLoader = Callable[[Sequence[registry.Found], str | None], Sequence[LoadedModel]]
 """What loads versions from the store at an address. Raises TrackingError."""
 
 
-def load(found: Sequence[registry.Found], uri: str | None) -> list[Loaded]:
+def load(found: Sequence[registry.Found], uri: str | None) -> list[LoadedModel]:
     """These versions, in this process, which has Keras on JAX. Raises TrackingError."""
     return [_loaded(one, uri) for one in found]
 
 
-def apart(cache: Path, found: Sequence[registry.Found], uri: str | None, *, nice: int = NICE) -> list[Loaded]:
+def load_in_subprocess(
+    cache: Path, found: Sequence[registry.Found], uri: str | None, *, nice: int = NICENESS
+) -> list[LoadedModel]:
     """The same by a process of its own, which is gone afterwards and steps back behind this one by `nice`.
 
     Compiled programs come and go through `cache`. Raises TrackingError.
@@ -71,7 +73,7 @@ def apart(cache: Path, found: Sequence[registry.Found], uri: str | None, *, nice
     if isinstance(told, str):
         raise TrackingError(told)
     for one in told:
-        compiled_network.warm(one.model)
+        compiled_network.warm_up(one.model)
     return list(told)
 
 
@@ -87,19 +89,19 @@ def _tell(pipe: Any, cache: Path, found: Sequence[registry.Found], uri: str | No
         pipe.send(str(error) if isinstance(error, GridcastError) else registry.first_line(error))
 
 
-def _loaded(found: registry.Found, uri: str | None) -> Loaded:
+def _loaded(found: registry.Found, uri: str | None) -> LoadedModel:
     from gridcast.serving.models import compiled_network
 
     carried = registry.load(found.uri, uri)
-    if detector := detector_adapter.adopted(carried.forecaster):
+    if detector := detector_adapter.adapt(carried.forecaster):
         detector = _compiled(detector)
-        examples = _kept(found, uri, detector_adapter.example)
+        examples = _kept(found, uri, detector_adapter.example_rows)
         detector_adapter.check(detector, carried, examples)
-        return Loaded(detector, examples)
-    model = compiled_network.forecaster(forecaster_adapter.adopted(carried.forecaster))
+        return LoadedModel(detector, examples)
+    model = compiled_network.compile_forecaster(forecaster_adapter.adapt(carried.forecaster))
     examples = _kept(found, uri, lambda kept: tuple(json.loads(kept(forecast_results.EXAMPLES))))
     forecaster_adapter.check(model, carried, examples)
-    return Loaded(model, examples)
+    return LoadedModel(model, examples)
 
 
 def _compiled(detector: Detector) -> Detector:
@@ -108,7 +110,7 @@ def _compiled(detector: Detector) -> Detector:
 
     if detector.members:
         return dataclasses.replace(detector, members=tuple(map(_compiled, detector.members)))
-    return dataclasses.replace(detector, network=compiled_network.compiled(whole(detector.network)))
+    return dataclasses.replace(detector, network=compiled_network.compile_network(whole(detector.network)))
 
 
 def _kept(

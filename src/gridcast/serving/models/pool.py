@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import logging
-import re
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -19,20 +18,21 @@ from gridcast.runtime import time_axis
 from gridcast.runtime.detector import Detector
 from gridcast.runtime.forecaster import Forecaster
 from gridcast.runtime.preprocessing import Preprocessing
-from gridcast.serving.http_errors import Refusal
+from gridcast.serving.http_errors import HttpError
 from gridcast.serving.models import detector_adapter, forecaster_adapter
-from gridcast.serving.models.batching import Together
-from gridcast.serving.models.loading import Load, Loaded
+from gridcast.serving.models.batching import Batcher
+from gridcast.serving.models.loading import LoadedModel, ModelLoader
 from gridcast.serving.models.served_model import ServedModel
 from gridcast.serving.payloads.fast_path import Plain
 from gridcast.tracking import registry
+from gridcast.tracking.addresses import without_credentials
 
 LOG = logging.getLogger("gridcast.serving")
-LIGHT = 4
+MAX_INLINE_WINDOWS = 4
 """Windows of a question that no thread is begun for."""
 
 
-class Models:
+class ModelPool:
     """The champions of some registered models, by name.
 
     A thread looks every `poll` seconds whether an alias has moved. Then the new version is loaded
@@ -44,7 +44,7 @@ class Models:
         self,
         names: Sequence[str],
         pool: Executor,
-        load: Load,
+        load: ModelLoader,
         *,
         uri: str | None = None,
         gather: float = 0.002,
@@ -76,7 +76,7 @@ class Models:
         """The model of this name. Raises Refusal (404)."""
         found = self._served.get(name)
         if found is None:
-            raise Refusal(404, "no_model", f"no such model is served (there are: {', '.join(self.names)})", "model")
+            raise HttpError(404, "no_model", f"no such model is served (there are: {', '.join(self.names)})", "model")
         return found
 
     def look(self) -> None:
@@ -94,7 +94,7 @@ class Models:
                     self._served = {**self._served, name: dataclasses.replace(self._served[name], found=found)}
                 self.problems.pop(name, None)
             except Exception as error:  # noqa: BLE001 - whatever is wrong with the new one, the old one is served
-                if self.problems.get(name) != (told := masked(registry.first_line(error))):
+                if self.problems.get(name) != (told := without_credentials(registry.first_line(error))):
                     self.problems[name] = told
                     LOG.warning("degraded", extra={"told": {"model": name, "reason": told}})
 
@@ -102,14 +102,14 @@ class Models:
         while not self._ended.wait(self._poll):
             self.look()
 
-    def _made(self, name: str, found: registry.Found, loaded: Loaded) -> ServedModel:
+    def _made(self, name: str, found: registry.Found, loaded: LoadedModel) -> ServedModel:
         model = loaded.model
         answer: Callable[[Sequence[Any]], list[Any]] = (
-            functools.partial(detector_adapter.contributions, model)
+            functools.partial(detector_adapter.batch_contributions, model)
             if isinstance(model, Detector)
-            else functools.partial(forecaster_adapter.answered, model)
+            else functools.partial(forecaster_adapter.batch_forecasts, model)
         )
-        together = Together(answer, self._pool, self._gather, functools.partial(_light, model))
+        together = Batcher(answer, self._pool, self._gather, functools.partial(_light, model))
         own = name, model, found, loaded.examples, time.time()
         return ServedModel(*own, together, Plain(model), _step(model.preprocessing))
 
@@ -118,12 +118,7 @@ def _light(model: Forecaster | Detector, asked: Any) -> bool:
     """Whether a question is answered in less than a millisecond."""
     if isinstance(model, Detector) or (model.quantiles is not None and model.quantiles.sampled):
         return False
-    return len(asked.placed.ids) * asked.horizon <= LIGHT * model.preprocessing.horizon
-
-
-def masked(text: str) -> str:
-    """`text` without the user and the password that the address of a store may carry."""
-    return re.sub(r"://[^\s/]*@", "://", text)
+    return len(asked.placed.ids) * asked.horizon <= MAX_INLINE_WINDOWS * model.preprocessing.horizon
 
 
 def _step(own: Preprocessing) -> np.timedelta64:

@@ -10,8 +10,8 @@ import numpy as np
 from gridcast.runtime.detector import Detector
 from gridcast.runtime.forecaster import Forecaster
 from gridcast.runtime.preprocessing import Preprocessing
-from gridcast.serving.http_errors import wrong
-from gridcast.serving.models.batching import Together
+from gridcast.serving.http_errors import invalid_input
+from gridcast.serving.models.batching import Batcher
 from gridcast.serving.payloads.fast_path import Plain
 from gridcast.tracking import registry
 
@@ -30,7 +30,7 @@ class ServedModel:
     found: registry.Found
     examples: tuple[dict[str, Any], ...]
     since: float
-    together: Together[Any, np.ndarray]
+    together: Batcher[Any, np.ndarray]
     plain: Plain
     step: np.timedelta64
 
@@ -45,7 +45,7 @@ class ServedModel:
     def forecaster(self) -> Forecaster:
         """The model, if it forecasts. Raises Refusal (422)."""
         if isinstance(self.model, Detector):
-            raise wrong(
+            raise invalid_input(
                 "the model tells anomalies and forecasts nothing; ask POST /anomalies", "model", "no_forecaster"
             )
         return self.model
@@ -54,7 +54,7 @@ class ServedModel:
     def detector(self) -> Detector:
         """The model, if it tells anomalies. Raises Refusal (422)."""
         if not isinstance(self.model, Detector):
-            raise wrong("the model forecasts, it is no detector; ask POST /predict", "model", "no_detector")
+            raise invalid_input("the model forecasts, it is no detector; ask POST /predict", "model", "no_detector")
         return self.model
 
     @property

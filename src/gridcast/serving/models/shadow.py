@@ -12,11 +12,11 @@ import numpy as np
 import pandas as pd
 
 from gridcast.serving import json_logging
-from gridcast.serving.models.pool import Models
+from gridcast.serving.models.pool import ModelPool
 from gridcast.serving.models.served_model import ServedModel
 
-LOG = logging.getLogger(json_logging.NAME)
-MOST = 1000
+LOG = logging.getLogger(json_logging.LOGGER_NAME)
+MAX_PENDING = 1000
 """Answers that may wait to be kept; more are not, and a warning says so."""
 
 
@@ -30,16 +30,16 @@ class Asked(Protocol):
     def levels(self) -> Sequence[float]: ...  # noqa: D102
 
 
-class Aside:
+class ShadowDeployment:
     """A thread of its own for what no client waits for. Where nothing is `kept`, it does nothing.
 
     `shadows` gives to the name of a model that of its challenger, which is one of the `challengers`.
     """
 
-    def __init__(self, kept: Any, challengers: Models, shadows: Mapping[str, str]) -> None:
+    def __init__(self, kept: Any, challengers: ModelPool, shadows: Mapping[str, str]) -> None:
         self._kept, self._challengers, self._shadows = kept, challengers, shadows
         self._pool = ThreadPoolExecutor(1, "aside")
-        self._waiting = threading.Semaphore(MOST)
+        self._waiting = threading.Semaphore(MAX_PENDING)
 
     @property
     def idle(self) -> bool:
@@ -68,7 +68,7 @@ class Aside:
                 if served.name in self._shadows:
                     self._unheard(request, served, table, asked)
             except Exception as error:  # noqa: BLE001 - the client has its answer
-                told = {"request": request, "model": served.name, **json_logging.failure(error)}
+                told = {"request": request, "model": served.name, **json_logging.exception_fields(error)}
                 LOG.warning("not kept", extra={"told": told})
             finally:
                 self._waiting.release()

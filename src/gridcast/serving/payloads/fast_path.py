@@ -14,10 +14,10 @@ import numpy as np
 from gridcast.runtime import time_axis
 from gridcast.runtime.detector import Detector
 from gridcast.runtime.forecaster import Forecaster
-from gridcast.serving.models.compiled_network import Compiled
+from gridcast.serving.models.compiled_network import CompiledNetwork
 from gridcast.serving.payloads import schemas, timestamps
 from gridcast.serving.payloads.request_types import ForecastRequest
-from gridcast.serving.payloads.timestamps import LARGEST, parsed
+from gridcast.serving.payloads.timestamps import MAX_MAGNITUDE, parse_timestamps
 
 REMEMBERED = 256
 """Histories of which the days are remembered."""
@@ -46,7 +46,7 @@ class Plain:
         self._own, self._days = own, dict[tuple[tuple[str, ...], int], Days]()
         self._possible = (
             isinstance(model, Forecaster)
-            and isinstance(model.network, Compiled)
+            and isinstance(model.network, CompiledNetwork)
             and model.quantiles is None
             and own.aggregate == "none"
             and not (own.future_columns or own.usual or own.aged)
@@ -58,20 +58,20 @@ class Plain:
             self._static = np.array(own.static, np.int32)
             self._codes = np.arange(len(own.series), dtype=np.int32)
 
-    def learn(self, question: schemas.Question, asked: ForecastRequest) -> None:
+    def learn(self, question: schemas.PredictRequest, asked: ForecastRequest) -> None:
         """Remember the days of a `question` that was answered as `asked`."""
         texts, own, placed = tuple([step.time for step in question.series[0].history]), self._own, asked.placed
         back, horizon = own.lookback, asked.horizon
         if not self._possible or len(question.series) > 1 or len(texts) > time_axis.REMEMBERED or horizon > own.horizon:
             return
-        if placed.origin[0] != back or not np.array_equal(parsed(texts, "")[-back:], placed.times[:back]):
+        if placed.origin[0] != back or not np.array_equal(parse_timestamps(texts, "")[-back:], placed.times[:back]):
             return  # steps were filled
         if len(self._days) >= REMEMBERED:
             self._days.clear()
         channels = own.channels(placed.target, placed.columns, placed.times, placed.codes)
-        self._days[texts, horizon] = Days(channels, timestamps.texts(placed.times[back : back + horizon]))
+        self._days[texts, horizon] = Days(channels, timestamps.format_timestamps(placed.times[back : back + horizon]))
 
-    def answer(self, question: schemas.Question) -> list[dict[str, Any]] | None:
+    def answer(self, question: schemas.PredictRequest) -> list[dict[str, Any]] | None:
         """The forecasts as `answers.forecasts` tells them; None where the general way is to be taken."""
         own, series = self._own, question.series[0]
         texts = tuple([step.time for step in series.history])
@@ -81,7 +81,7 @@ class Plain:
             return None
         if len(question.series) > 1 or series.future or question.quantiles is not None:
             return None
-        given = [schemas.extras(step) for step in series.history]
+        given = [schemas.extra_fields(step) for step in series.history]
         rows: list[list[Any]] = [
             [step.value, *map(extra.get, own.past)] for step, extra in zip(series.history, given, strict=True)
         ]
@@ -89,7 +89,7 @@ class Plain:
         if {*map(len, given)} != {len(own.past)} or not {*map(type, numbers)} <= {float, int}:
             return None
         try:
-            if not sum(map(abs, numbers)) <= LARGEST:  # nor is NaN
+            if not sum(map(abs, numbers)) <= MAX_MAGNITUDE:  # nor is NaN
                 return None
             found = self._forecast(rows[-own.lookback :], days, code)
         except (ArithmeticError, ValueError):

@@ -28,7 +28,7 @@ class TableRequest:
 
 
 @dataclass(frozen=True)
-class Readings:
+class DetectionRequest:
     """What a detector is to look at: `values` (steps, sensors) in data units, NaN where nothing was seen.
 
     `scaled` are the same as its network reads them.

@@ -12,16 +12,16 @@ import pandas as pd
 from gridcast.runtime import events
 from gridcast.runtime.detector import ANOMALY, SCORE, THRESHOLD
 from gridcast.runtime.forecaster import ANSWERED, FORECAST, ROLLED, label
-from gridcast.serving.http_errors import Refusal, wrong
-from gridcast.serving.payloads.request_frames import keyed
-from gridcast.serving.payloads.request_types import ForecastRequest, Readings
-from gridcast.serving.payloads.timestamps import texts
+from gridcast.serving.http_errors import HttpError, invalid_input
+from gridcast.serving.payloads.request_frames import key_columns
+from gridcast.serving.payloads.request_types import DetectionRequest, ForecastRequest
+from gridcast.serving.payloads.timestamps import format_timestamps
 
 if TYPE_CHECKING:
     from gridcast.serving.models.served_model import ServedModel
 
 
-def told(served: ServedModel, milliseconds: float) -> dict[str, Any]:
+def model_fields(served: ServedModel, milliseconds: float) -> dict[str, Any]:
     """What every answer says of the model that gave it."""
     return {
         "model": served.name,
@@ -33,15 +33,15 @@ def told(served: ServedModel, milliseconds: float) -> dict[str, Any]:
     }
 
 
-def forecasts(asked: ForecastRequest, found: np.ndarray, served: ServedModel) -> list[dict[str, Any]]:
+def forecast_items(asked: ForecastRequest, found: np.ndarray, served: ServedModel) -> list[dict[str, Any]]:
     """The forecasts of each series, from `found` (series, horizon, 1 + levels) in data units. Raises Refusal (422)."""
     if not np.isfinite(found).all():
         number = int(np.flatnonzero(~np.isfinite(found).all(axis=(1, 2)))[0])
-        raise not_finite(f"series[{number}].history")
+        raise not_finite_error(f"series[{number}].history")
     placed, routes = asked.placed, served.forecaster.routes
     trained, names = served.own.horizon, [f"{level:g}" for level in asked.levels]
     steps = placed.origin[:, None] + np.arange(asked.horizon)
-    stamps = texts(placed.times[steps])
+    stamps = format_timestamps(placed.times[steps])
     answers = []
     for row, (name, values) in enumerate(zip(placed.ids, found.tolist(), strict=True)):
         points = []
@@ -57,7 +57,7 @@ def forecasts(asked: ForecastRequest, found: np.ndarray, served: ServedModel) ->
     return answers
 
 
-def of_frame(
+def items_from_frame(
     frame: pd.DataFrame, served: ServedModel, levels: Sequence[float], history: pd.DataFrame, back: int
 ) -> list[dict[str, Any]]:
     """The same from a table of forecasts, with the last `back` steps of each series' history."""
@@ -65,7 +65,7 @@ def of_frame(
     past = history[history[own.target].notna()].sort_values(own.time, kind="stable")
     for name, rows in _by_series(frame, own):
         points = []
-        stamps = texts(rows[own.time].to_numpy())
+        stamps = format_timestamps(rows[own.time].to_numpy())
         for k, (value, rolled) in enumerate(zip(rows[FORECAST].tolist(), rows[ROLLED].tolist(), strict=True)):
             point = {"time": stamps[k], "value": value, "rolled_forward": rolled}
             if levels:
@@ -79,16 +79,16 @@ def of_frame(
         before = dict(_by_series(past, own))
         for answer in answers:
             rows = before[str(answer["id"])].tail(back)
-            pairs = zip(texts(rows[own.time].to_numpy()), rows[own.target].tolist(), strict=True)
+            pairs = zip(format_timestamps(rows[own.time].to_numpy()), rows[own.target].tolist(), strict=True)
             answer["history"] = [{"time": stamp, "value": value} for stamp, value in pairs]
     return answers
 
 
-def frame(asked: ForecastRequest, found: np.ndarray, served: ServedModel) -> pd.DataFrame:
+def forecast_frame(asked: ForecastRequest, found: np.ndarray, served: ServedModel) -> pd.DataFrame:
     """The forecasts as `Forecaster.predict` gives them."""
     placed, own = asked.placed, served.own
     series, steps = np.divmod(np.arange(len(placed.ids) * asked.horizon), asked.horizon)
-    table = pd.DataFrame([keyed(own, placed.ids[row]) for row in series])
+    table = pd.DataFrame([key_columns(own, placed.ids[row]) for row in series])
     table[own.time] = placed.times[placed.origin[series] + steps]
     table[FORECAST] = found[series, steps, 0]
     for k, level in enumerate(asked.levels):
@@ -99,10 +99,10 @@ def frame(asked: ForecastRequest, found: np.ndarray, served: ServedModel) -> pd.
     return table
 
 
-def anomalies(asked: Readings, found: np.ndarray, served: ServedModel, *, values: bool) -> dict[str, Any]:
+def anomaly_fields(asked: DetectionRequest, found: np.ndarray, served: ServedModel, *, values: bool) -> dict[str, Any]:
     """Scores and events from `found`, the contributions (steps, sensors); with `values` the readings of each step."""
     own, score = served.detector, events.score(found)
-    stamps, limits = texts(asked.times.to_numpy()), own.limits(score)
+    stamps, limits = format_timestamps(asked.times.to_numpy()), own.limits(score)
     scores: list[dict[str, Any]] = [
         {"time": stamp, "score": _known(value), "anomaly": value > limit}
         for stamp, value, limit in zip(stamps, score.tolist(), limits.tolist(), strict=True)
@@ -127,7 +127,7 @@ def anomalies(asked: Readings, found: np.ndarray, served: ServedModel, *, values
     return {"threshold": own.threshold, "scores": scores, "events": stretches}
 
 
-def scored(asked: Readings, found: np.ndarray, served: ServedModel) -> pd.DataFrame:
+def score_frame(asked: DetectionRequest, found: np.ndarray, served: ServedModel) -> pd.DataFrame:
     """The same contributions as `Detector.predict` gives them."""
     own, score = served.detector, events.score(found)
     limits = own.limits(score)
@@ -135,10 +135,10 @@ def scored(asked: Readings, found: np.ndarray, served: ServedModel) -> pd.DataFr
     return pd.DataFrame(told | dict(zip(own.sensors, found.T, strict=True)))
 
 
-def not_finite(where: str) -> Refusal:
+def not_finite_error(where: str) -> HttpError:
     """The refusal of an input of which the network makes nothing: no answer is made of it."""
     text = "the forecast is no finite number: the history lies far outside of what the model was trained on"
-    return wrong(text, where, "not_finite")
+    return invalid_input(text, where, "not_finite")
 
 
 def _known(value: float) -> float | None:

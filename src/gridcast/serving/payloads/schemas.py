@@ -6,76 +6,76 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-Finite = Annotated[float, Field(allow_inf_nan=False)]
+FiniteNumber = Annotated[float, Field(allow_inf_nan=False)]
 Level = Annotated[float, Field(gt=0, lt=1)]
-Whole = BeforeValidator(lambda given: int(given) if isinstance(given, float) and given.is_integer() else given)
+WHOLE_NUMBER = BeforeValidator(lambda given: int(given) if isinstance(given, float) and given.is_integer() else given)
 """JSON knows one kind of number: 7.0 is a whole one."""
-Horizon = Annotated[int, Field(ge=1, le=10**6), Whole]
-Time = Annotated[str, Field(min_length=1, max_length=40, examples=["2011-12-31"])]
+Horizon = Annotated[int, Field(ge=1, le=10**6), WHOLE_NUMBER]
+TimeStamp = Annotated[str, Field(min_length=1, max_length=40, examples=["2011-12-31"])]
 
 
-class Asked(BaseModel):
+class RequestModel(BaseModel):
     """Part of a request: no unknown fields, no silent conversion."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
-class Observed(Asked):
+class HistoryStep(RequestModel):
     """A step of history; past and future covariates stand beside its value, under their own names."""
 
     model_config = ConfigDict(extra="allow")
-    time: Time
-    value: Finite
+    time: TimeStamp
+    value: FiniteNumber
 
 
-class Ahead(Asked):
+class FutureStep(RequestModel):
     """A step to come, with what is known of it: every future covariate that is a column."""
 
     model_config = ConfigDict(extra="allow")
-    time: Time
+    time: TimeStamp
 
 
-class Series(Asked):
+class SeriesInput(RequestModel):
     """A series: its history, oldest step first, and the steps after it that bring future covariates."""
 
     id: Annotated[str | None, Field(max_length=1000)] = None
-    history: Annotated[list[Observed], Field(min_length=1)]
-    future: list[Ahead] = Field(default_factory=list)  # no copy of a default for each
+    history: Annotated[list[HistoryStep], Field(min_length=1)]
+    future: list[FutureStep] = Field(default_factory=list)  # no copy of a default for each
 
 
-class Question(Asked):
+class PredictRequest(RequestModel):
     """What is to be forecast; a `horizon` beyond the trained one is rolled forward."""
 
     model: Annotated[str, Field(max_length=1000)]
     horizon: Horizon | None = None
     quantiles: Annotated[list[Level], Field(min_length=1)] | None = None
-    series: Annotated[list[Series], Field(min_length=1)]
+    series: Annotated[list[SeriesInput], Field(min_length=1)]
 
 
-class Row(Asked):
+class SensorRow(RequestModel):
     """A step: the value of each sensor stands under its name, null where it was not seen."""
 
     model_config = ConfigDict(extra="allow")
-    time: Time
+    time: TimeStamp
 
 
-class Rows(Asked):
+class AnomalyRequest(RequestModel):
     """What a detector is to look at, oldest step first; with `values` the answer has the sensors beside the scores."""
 
     model: Annotated[str, Field(max_length=1000)]
-    rows: Annotated[list[Row], Field(min_length=1)]
+    rows: Annotated[list[SensorRow], Field(min_length=1)]
     values: bool = False
 
 
-class NewKey(Asked):
+class NewApiKey(RequestModel):
     """A key to be made."""
 
     name: Annotated[str, Field(min_length=1, max_length=100)]
-    expires_in_days: Annotated[int, Field(ge=1, le=3650), Whole] = 90
+    expires_in_days: Annotated[int, Field(ge=1, le=3650), WHOLE_NUMBER] = 90
     scopes: Annotated[list[Literal["predict", "admin"]], Field(min_length=1)] = ["predict"]
 
 
-class Told(BaseModel):
+class ModelResponse(BaseModel):
     """What every answer says of the model that gave it."""
 
     model: str
@@ -86,14 +86,14 @@ class Told(BaseModel):
     beaten_by: Annotated[str | None, Field(description="the best baseline, where it beats the model")] = None
 
 
-class Past(BaseModel):
+class HistoryPoint(BaseModel):
     """A step of the history as it was read."""
 
     time: str
     value: float
 
 
-class Point(BaseModel):
+class ForecastPoint(BaseModel):
     """A step ahead, in data units; `rolled_forward` beyond the trained horizon."""
 
     time: str
@@ -102,22 +102,22 @@ class Point(BaseModel):
     rolled_forward: bool
 
 
-class Forecast(BaseModel):
+class SeriesForecast(BaseModel):
     """The forecast of one series; `answered_by` where series have models of their own."""
 
     id: str
-    points: list[Point]
+    points: list[ForecastPoint]
     answered_by: str | None = None
-    history: list[Past] | None = None
+    history: list[HistoryPoint] | None = None
 
 
-class Answer(Told):
+class PredictResponse(ModelResponse):
     """The forecasts of all series asked for, in their order."""
 
-    forecasts: list[Forecast]
+    forecasts: list[SeriesForecast]
 
 
-class Score(BaseModel):
+class StepScore(BaseModel):
     """A step, and whether its score lies above the threshold; null where too little was seen around it.
 
     The `threshold` stands with each step where it is another at each.
@@ -130,14 +130,14 @@ class Score(BaseModel):
     values: dict[str, float | None] | None = None
 
 
-class Blame(BaseModel):
+class SensorShare(BaseModel):
     """A sensor, and its share, 0 to 1, of the score over an event."""
 
     sensor: str
     share: float
 
 
-class Event(BaseModel):
+class AnomalyEvent(BaseModel):
     """An anomalous stretch, `start` and `end` its first and last step; `severity` is its peak in thresholds."""
 
     start: str
@@ -145,18 +145,18 @@ class Event(BaseModel):
     steps: int
     peak: float
     severity: float | None
-    blame: Annotated[list[Blame], Field(description="the most to blame first")]
+    blame: Annotated[list[SensorShare], Field(description="the most to blame first")]
 
 
-class Scores(Told):
+class AnomalyResponse(ModelResponse):
     """What a detector says of each step, and the events that follow."""
 
     threshold: float
-    scores: list[Score]
-    events: list[Event]
+    scores: list[StepScore]
+    events: list[AnomalyEvent]
 
 
-class Model(BaseModel):
+class ModelDescription(BaseModel):
     """A model that is served, and what it reads; the `series` of a detector are its sensors."""
 
     model: str
@@ -181,13 +181,13 @@ class Model(BaseModel):
     examples: Annotated[list[str], Field(description="series of which an example is kept")]
 
 
-class Models(BaseModel):
+class ModelList(BaseModel):
     """All models that are served."""
 
-    models: list[Model]
+    models: list[ModelDescription]
 
 
-class Version(BaseModel):
+class ServedVersion(BaseModel):
     """Which version of a model answers."""
 
     version: str
@@ -199,12 +199,12 @@ class Health(BaseModel):
     """`degraded`: an older version is served than the alias wants, or the registry cannot be asked."""
 
     status: Literal["ok", "degraded"]
-    models: dict[str, Version]
+    models: dict[str, ServedVersion]
     degraded: list[str]
     uptime_seconds: float
 
 
-class Created(BaseModel):
+class CreatedApiKey(BaseModel):
     """A new key, shown this once."""
 
     id: str
@@ -212,7 +212,7 @@ class Created(BaseModel):
     expires_at: str
 
 
-class Kept(BaseModel):
+class ApiKeyInfo(BaseModel):
     """What is known of a key."""
 
     id: str
@@ -223,13 +223,13 @@ class Kept(BaseModel):
     revoked_at: str | None = None
 
 
-class KeyList(BaseModel):
+class ApiKeyList(BaseModel):
     """Every key there was, the newest first."""
 
-    keys: list[Kept]
+    keys: list[ApiKeyInfo]
 
 
-class Problem(BaseModel):
+class ErrorDetail(BaseModel):
     """Why there is no answer."""
 
     code: str
@@ -237,17 +237,21 @@ class Problem(BaseModel):
     where: str | None = None
 
 
-class Error(BaseModel):
+class ErrorResponse(BaseModel):
     """What is answered in place of anything else."""
 
-    error: Problem
+    error: ErrorDetail
 
 
-def fields() -> set[str]:
+def request_field_names() -> set[str]:
     """The names of all fields that a request may have."""
-    return {name for kind in (Observed, Ahead, Series, Question, Row, Rows, NewKey) for name in kind.model_fields}
+    return {
+        name
+        for kind in (HistoryStep, FutureStep, SeriesInput, PredictRequest, SensorRow, AnomalyRequest, NewApiKey)
+        for name in kind.model_fields
+    }
 
 
-def extras(step: Observed | Ahead | Row) -> dict[str, Any]:
+def extra_fields(step: HistoryStep | FutureStep | SensorRow) -> dict[str, Any]:
     """The covariates or sensors of a step, not checked yet."""
     return step.__pydantic_extra__ or {}

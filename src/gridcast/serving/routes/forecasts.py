@@ -14,12 +14,22 @@ from fastapi.responses import Response
 from gridcast.data import prediction_files
 from gridcast.runtime.errors import DataError
 from gridcast.serving import http_errors
-from gridcast.serving.http import KEY, as_csv, as_json, context_of, now, read_table, refusing, service_of, wants_json
-from gridcast.serving.http_errors import wrong
+from gridcast.serving.http import (
+    REQUIRES_KEY,
+    context_of,
+    csv_response,
+    error_responses,
+    json_response,
+    read_uploaded_table,
+    state_of,
+    utc_now,
+    wants_json,
+)
+from gridcast.serving.http_errors import invalid_input
 from gridcast.serving.models.served_model import ServedModel
 from gridcast.serving.payloads import request_parsing, request_types, response_building, schemas
 from gridcast.serving.request_context import RequestContext
-from gridcast.serving.state import Service
+from gridcast.serving.state import ServiceState
 
 LEVELS = r"^\s*0?\.\d{1,9}(\s*,\s*0?\.\d{1,9})*\s*$"
 router = APIRouter()
@@ -27,14 +37,14 @@ router = APIRouter()
 
 @router.post(
     "/predict",
-    response_model=schemas.Answer,
-    responses=refusing(403, 404, 413),
-    dependencies=KEY,
+    response_model=schemas.PredictResponse,
+    responses=error_responses(403, 404, 413),
+    dependencies=REQUIRES_KEY,
     tags=["forecasts"],
 )
-async def predict(question: schemas.Question, request: Request) -> Response:
+async def predict(question: schemas.PredictRequest, request: Request) -> Response:
     """Forecast series from their history, given in the request."""
-    service, visit = service_of(request), context_of(request)
+    service, visit = state_of(request), context_of(request)
     served = service.models.get(question.model)
     short = service.aside.idle and (question.horizon or 1) <= service.settings.limits.horizon
     forecasts = served.plain.answer(question) if short and served.together.first() else None
@@ -43,26 +53,26 @@ async def predict(question: schemas.Question, request: Request) -> Response:
     else:
         visit.model, visit.rows = served.name, len(question.series[0].history)
     visit.series = len(forecasts)
-    return as_json(response_building.told(served, visit.milliseconds) | {"forecasts": forecasts})
+    return json_response(response_building.model_fields(served, visit.milliseconds) | {"forecasts": forecasts})
 
 
 async def _forecasts(
-    question: schemas.Question, served: ServedModel, service: Service, visit: RequestContext
+    question: schemas.PredictRequest, served: ServedModel, service: ServiceState, visit: RequestContext
 ) -> list[dict[str, Any]]:
     """What is told of any question. Raises Refusal (422)."""
-    asked = request_parsing.read(question, served, service.settings.limits, now())
+    asked = request_parsing.parse_forecast(question, served, service.settings.limits, utc_now())
     visit.model, visit.rows = served.name, asked.rows
     try:
         found = await served.together.ask(asked)
     except DataError as error:
-        raise request_parsing.refused(error, served, "series", asked.placed.ids) from None
-    forecasts = response_building.forecasts(asked, found, served)
+        raise request_parsing.from_data_error(error, served, "series", asked.placed.ids) from None
+    forecasts = response_building.forecast_items(asked, found, served)
     served.plain.learn(question, asked)
     service.aside.answered(
         visit.id,
         served,
-        lambda: request_parsing.frames(question, served),
-        lambda: response_building.frame(asked, found, served),
+        lambda: request_parsing.history_frame(question, served),
+        lambda: response_building.forecast_frame(asked, found, served),
         asked,
     )
     return forecasts
@@ -70,9 +80,9 @@ async def _forecasts(
 
 @router.post(
     "/predict_csv",
-    response_model=schemas.Answer,
-    responses={200: {"content": {"text/csv": {}}}, **refusing(403, 404, 413)},
-    dependencies=KEY,
+    response_model=schemas.PredictResponse,
+    responses={200: {"content": {"text/csv": {}}}, **error_responses(403, 404, 413)},
+    dependencies=REQUIRES_KEY,
     tags=["forecasts"],
 )
 async def predict_csv(
@@ -84,29 +94,31 @@ async def predict_csv(
     history: Annotated[int, Query(ge=0, le=10_000, description="steps of history to send back, in JSON")] = 0,
 ) -> Response:
     """Forecast the series of a CSV file with the experiment's own column names; CSV out, or JSON where asked for."""
-    service, visit = service_of(request), context_of(request)
+    service, visit = state_of(request), context_of(request)
     limits = service.settings.limits
     served = service.models.get(model)
     given = None if quantiles is None else [float(text) for text in quantiles.split(",")]
     if given is not None and not all(0 < level < 1 for level in given):
-        raise wrong("must lie between 0 and 1", "quantiles")
+        raise invalid_input("must lie between 0 and 1", "quantiles")
     steps, levels = request_parsing.horizon_and_levels(served, horizon, given, limits)
     reader = functools.partial(prediction_files.read, own=served.own)
     visit.model, content = served.name, await file.read()
 
     def work() -> tuple[pd.DataFrame, pd.DataFrame]:
-        table = read_table(content, reader, served)
+        table = read_uploaded_table(content, reader, served)
         visit.rows = len(table)
-        request_parsing.table("file", table, served, limits, now())
+        request_parsing.check_table("file", table, served, limits, utc_now())
         return table, _forecast(served, table, steps, levels if served.levels is not None else None)
 
     table, found = await anyio.to_thread.run_sync(work, abandon_on_cancel=True)
     visit.series = len(found) // steps
     service.aside.answered(visit.id, served, lambda: table, lambda: found, request_types.TableRequest(steps, levels))
-    told = response_building.told(served, visit.milliseconds)
+    told = response_building.model_fields(served, visit.milliseconds)
     if wants_json(request):
-        return as_json(told | {"forecasts": response_building.of_frame(found, served, levels, table, history)})
-    return as_csv(found, told)
+        return json_response(
+            told | {"forecasts": response_building.items_from_frame(found, served, levels, table, history)}
+        )
+    return csv_response(found, told)
 
 
 def _forecast(served: ServedModel, table: pd.DataFrame, horizon: int, levels: tuple[float, ...] | None) -> pd.DataFrame:
@@ -116,7 +128,7 @@ def _forecast(served: ServedModel, table: pd.DataFrame, horizon: int, levels: tu
             asked = {"horizon": horizon} | ({} if levels is None else {"quantiles": levels})
             found = served.forecaster.predict(table, asked)
     except DataError as error:
-        raise http_errors.of_table(str(error), served.names, "file") from None
+        raise http_errors.from_table_error(str(error), served.names, "file") from None
     if not np.isfinite(found.select_dtypes("number").to_numpy(float)).all():
-        raise response_building.not_finite("file")
+        raise response_building.not_finite_error("file")
     return found

@@ -8,8 +8,8 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse, Response
 
-from gridcast.serving.http import KEY, as_json, moment, refusing, service_of
-from gridcast.serving.http_errors import Refusal
+from gridcast.serving.http import REQUIRES_KEY, error_responses, iso_time, json_response, state_of
+from gridcast.serving.http_errors import HttpError
 from gridcast.serving.models.served_model import ServedModel
 from gridcast.serving.payloads import schemas
 from gridcast.serving.routes import pages
@@ -20,12 +20,12 @@ router = APIRouter()
 @router.get(
     "/",
     response_model=schemas.Health,
-    responses={200: {"content": {"text/html": {}}}, 429: {"model": schemas.Error}},
+    responses={200: {"content": {"text/html": {}}}, 429: {"model": schemas.ErrorResponse}},
     tags=["service"],
 )
 async def health(request: Request) -> Response:
     """Whether all is well, and which versions answer; for browsers a page to try the models on."""
-    service = service_of(request)
+    service = state_of(request)
     if "text/html" in request.headers.get("accept", ""):
         return HTMLResponse(pages.html(keys=not service.settings.open), headers=pages.HEADERS)
     problems = service.models.problems
@@ -42,21 +42,25 @@ async def health(request: Request) -> Response:
         "degraded": sorted(problems),
         "uptime_seconds": round(time.time() - service.started, 1),
     }
-    return as_json(body)
+    return json_response(body)
 
 
-@router.get("/models", response_model=schemas.Models, responses=refusing(), dependencies=KEY, tags=["models"])
+@router.get(
+    "/models", response_model=schemas.ModelList, responses=error_responses(), dependencies=REQUIRES_KEY, tags=["models"]
+)
 async def models(request: Request) -> Response:
     """The models that are served, what each reads and what is known of it."""
-    service = service_of(request)
-    return as_json({"models": [_model(one, service.models.problems.get(one.name)) for one in service.models.all()]})
+    service = state_of(request)
+    return json_response(
+        {"models": [_model(one, service.models.problems.get(one.name)) for one in service.models.all()]}
+    )
 
 
 @router.get(
     "/models/{name}/example",
-    response_model=schemas.Question | schemas.Rows,
-    responses=refusing(404),
-    dependencies=KEY,
+    response_model=schemas.PredictRequest | schemas.AnomalyRequest,
+    responses=error_responses(404),
+    dependencies=REQUIRES_KEY,
     tags=["models"],
 )
 async def example(
@@ -66,25 +70,25 @@ async def example(
 
     Of a detector, for POST /anomalies, the steps around the highest score of its test span.
     """
-    served = service_of(request).models.get(name)
+    served = state_of(request).models.get(name)
     if series in (None, *served.shown) and served.examples:
         if served.task == "anomaly":
-            return as_json({"model": served.name, "rows": served.examples})
+            return json_response({"model": served.name, "rows": served.examples})
         one = next(one for one in served.examples if series in (None, one["id"]))
-        return as_json({"model": served.name, "horizon": served.own.horizon, "series": [one]})
-    raise Refusal(404, "no_example", "no example of this series is kept", "series")
+        return json_response({"model": served.name, "horizon": served.own.horizon, "series": [one]})
+    raise HttpError(404, "no_example", "no example of this series is kept", "series")
 
 
 @router.get(
     "/metrics",
     response_class=Response,
-    responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}, **refusing()},
-    dependencies=KEY,
+    responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}, **error_responses()},
+    dependencies=REQUIRES_KEY,
     tags=["service"],
 )
 async def metrics(request: Request) -> Response:
     """Counts for Prometheus."""
-    service = service_of(request)
+    service = state_of(request)
     service.book.write()
     return Response(service.counters.text(service.models), media_type="text/plain; version=0.0.4")
 
@@ -98,7 +102,7 @@ def _model(served: ServedModel, problem: str | None) -> dict[str, Any]:
         "run_id": served.run_id,
         "beaten_by_baseline": served.beaten_by is not None,
         "beaten_by": served.beaten_by,
-        "loaded_at": moment(served.since),
+        "loaded_at": iso_time(served.since),
         "problem": problem,
         "frequency": own.frequency,
         "lookback": own.lookback,
