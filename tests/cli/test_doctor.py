@@ -95,7 +95,7 @@ def the_wrong(check, **about):
 
 def mended(check, **about):
     """What the one mending of the check said; the check has nothing to complain about afterwards."""
-    told = [doctor.mend(finding) for finding in check(project(**about)) if not finding.ok]
+    told = [doctor.fix(finding) for finding in check(project(**about)) if not finding.ok]
     assert [finding for finding in findings(check, **about) if not finding.ok] == []
     (text,) = told
     return text
@@ -110,8 +110,8 @@ def content(path):
 
 
 def test_this_installation_has_every_package():
-    (found,) = findings(installation.packages)
-    assert (found.ok, installation.unmet("gridcast")) == (True, [])
+    (found,) = findings(installation.check_packages)
+    assert (found.ok, installation.unmet_requirements("gridcast")) == (True, [])
     assert found.text.startswith("gridcast 0.")
 
 
@@ -125,7 +125,7 @@ def test_packages_that_are_missing_or_of_a_wrong_version_are_named(tmp_path, mon
         lines += ["Requires-Python: >=99", *(f"Requires-Dist: {need}" for need in needs)]
         (tmp_path / f"{name}.dist-info" / "METADATA").write_text("\n".join(lines) + "\n")
     monkeypatch.syspath_prepend(tmp_path)
-    wrong = the_wrong(installation.packages)
+    wrong = the_wrong(installation.check_packages)
     python = ".".join(map(str, sys.version_info[:3]))
     assert wrong.text.split("; ") == [
         "numpy is 1.0, wanted is >=2",
@@ -146,7 +146,7 @@ def test_packages_that_are_missing_or_of_a_wrong_version_are_named(tmp_path, mon
 def test_a_backend_that_cannot_be_imported_or_crashes_is_told(tmp_path, monkeypatch, keras, text):
     (tmp_path / "keras.py").write_text(keras)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    found = findings(installation.backends)
+    found = findings(installation.check_backends)
     assert [finding.ok for finding in found] == [False, False]
     assert text in found[0].text
 
@@ -155,16 +155,16 @@ def test_a_backend_that_cannot_be_imported_or_crashes_is_told(tmp_path, monkeypa
 
 
 def test_a_store_that_is_not_there_yet_is_well_and_not_made(here):
-    (found,) = findings(store.state)
+    (found,) = findings(store.check_store)
     assert (found.ok, found.text) == (True, "mlflow.db: not there yet, the first run makes it")
-    assert [*findings(store.artifacts), *findings(store.runs)] == []
+    assert [*findings(store.check_artifacts), *findings(store.check_runs)] == []
     assert sqlite_store.check_file(URI) is artifact_paths.moved(URI) is None
     assert list(here.iterdir()) == []
 
 
 @pytest.mark.usefixtures("kept")
 def test_a_whole_store_is_well():
-    (found,) = findings(store.state)
+    (found,) = findings(store.check_store)
     assert (found.ok, found.text) == (True, "mlflow.db: whole, 2 runs")
     assert sqlite_store.check_file(URI) is None
 
@@ -207,14 +207,14 @@ def test_a_damaged_file_is_recognised_before_mlflow_opens_it(kept, damage):
     with pytest.raises(TrackingError, match=r"^mlflow\.db: damaged: .*; `gridcast doctor --fix` rebuilds it where"):
         sqlite_store.check_file(URI)
     before = FILE.read_bytes()
-    wrong = the_wrong(store.state)
+    wrong = the_wrong(store.check_store)
     with pytest.raises(
         TrackingError, match=r"^mlflow.db: cannot be rebuilt without loss \(.*\); put a backup back, save"
     ):
-        doctor.mend(wrong)
+        doctor.fix(wrong)
     assert FILE.read_bytes() == before
     assert list(kept.iterdir()) == [kept / FILE]
-    assert [*findings(store.artifacts), *findings(store.runs)] == []
+    assert [*findings(store.check_artifacts), *findings(store.check_runs)] == []
 
 
 def test_an_empty_file_is_damaged_where_runs_have_left_artifacts(here):
@@ -232,7 +232,7 @@ def test_a_file_of_which_only_an_index_is_damaged_is_rebuilt_with_every_row(kept
     before = content(FILE)
     overwrite(*page_of(index))
     hurt = FILE.read_bytes()
-    text = mended(store.state)
+    text = mended(store.check_store)
     assert content(FILE) == before
     copy = Path(
         re.fullmatch(r"mlflow.db is rebuilt from its tables \(2 runs\); the damaged one is kept as (.*)", text)[1]
@@ -246,7 +246,7 @@ def test_the_remedy_saves_what_can_be_read():
     if shutil.which("sqlite3") is None:
         pytest.skip("needs the sqlite3 program")
     overwrite(*page_of("metrics"))
-    command = re.search(r"`(sqlite3 [^`]*)`", the_wrong(store.state).remedy)[1]
+    command = re.search(r"`(sqlite3 [^`]*)`", the_wrong(store.check_store).remedy)[1]
     subprocess.run(command, shell=True, check=True)
     saved = Path("mlflow.db.saved")
     assert (sqlite_store.count(saved, "runs"), sqlite_store.damage(saved), sqlite_store.misfit(saved)) == (2, "", None)
@@ -257,7 +257,7 @@ def test_a_database_of_another_program_is_left_alone():
     with contextlib.closing(sqlite3.connect(FILE)) as other:
         other.execute("CREATE TABLE songs (title)")
     os.utime(FILE, (0, 0))
-    wrong = the_wrong(store.state)
+    wrong = the_wrong(store.check_store)
     assert (wrong.text, wrong.mend) == ("mlflow.db: an SQLite database of another program", None)
     with pytest.raises(TrackingError, match=r"of another program; name another file in MLFLOW_TRACKING_URI$"):
         sqlite_store.check_file(URI)
@@ -268,7 +268,7 @@ def test_a_store_of_a_newer_mlflow_is_left_alone():
     with contextlib.closing(sqlite3.connect(FILE, isolation_level=None)) as known:
         known.execute("UPDATE alembic_version SET version_num = 'ffff00001111'")
     os.utime(FILE, (0, 0))
-    wrong = the_wrong(store.state)
+    wrong = the_wrong(store.check_store)
     assert wrong.text.startswith("mlflow.db: written by a newer MLflow (schema ffff00001111; the installed one knows")
     assert wrong.mend is None
     with pytest.raises(TrackingError, match="install that MLflow"):
@@ -296,8 +296,8 @@ def test_a_store_of_an_older_mlflow_is_upgraded_after_a_backup(kept):
     old, before = sqlite_store.revision(FILE), content(FILE)
     with pytest.raises(TrackingError, match=rf"^mlflow.db: written by an older MLflow \(schema {old}; the .*--fix`"):
         sqlite_store.check_file(URI)
-    assert findings(store.runs) == []
-    text = mended(store.state)
+    assert findings(store.check_runs) == []
+    text = mended(store.check_store)
     assert content(Path(text.partition("backup: ")[2])) == before
     assert open_store("retail", f"sqlite:///{kept}/mlflow.db", create=False).experiment == "1"
 
@@ -309,7 +309,7 @@ def test_an_upgrade_that_fails_changes_nothing():
         known.execute("CREATE TABLE job_locks (in_the_way)")  # the second that is made
     before = content(FILE)
     with pytest.raises(TrackingError, match=r"upgrade` failed, the file is as it was: .*job_locks already exists"):
-        doctor.mend(the_wrong(store.state))
+        doctor.fix(the_wrong(store.check_store))
     assert content(FILE) == before
 
 
@@ -322,7 +322,7 @@ def test_a_store_whose_making_was_interrupted_is_set_aside(here):
     to_schema(FILE, "bd07f7e963c5")
     with pytest.raises(TrackingError, match=r"^mlflow.db: left unfinished by .* sets it aside; nothing is recorded"):
         sqlite_store.check_file(URI)
-    text = mended(store.state)
+    text = mended(store.check_store)
     assert re.fullmatch(r"set aside as mlflow.db.unfinished-[\d-]+; the next run makes a new one", text)
     assert not FILE.exists()
 
@@ -361,7 +361,7 @@ def test_a_kill_while_the_store_is_made_leaves_no_store_and_what_it_leaves_is_re
     assert not FILE.exists()
     for path in left:
         os.utime(path, (0, 0))
-    assert mended(cache.leftovers) == f"{len(left)} removed"
+    assert mended(cache.check_leftovers) == f"{len(left)} removed"
     assert list(here.iterdir()) == []
 
 
@@ -383,7 +383,7 @@ def test_writes_that_stand_beside_the_database_are_told():
     with contextlib.closing(sqlite3.connect(FILE, isolation_level=None)) as other:
         other.execute("PRAGMA journal_mode = WAL")
         other.execute("UPDATE runs SET name = 'other'")
-        (found,) = findings(store.state)
+        (found,) = findings(store.check_store)
         assert found.ok
         assert "its last writes stand in mlflow.db-wal: never copy or move the one without the other" in found.text
 
@@ -394,7 +394,7 @@ def test_a_store_that_somebody_writes_to_is_not_called_damaged(monkeypatch):
     with contextlib.closing(sqlite3.connect(FILE, isolation_level=None)) as other:
         other.execute("BEGIN EXCLUSIVE")
         assert sqlite_store.check_file(URI) is None
-        told = [found.text for found in doctor.examine(checks=[store.state])]
+        told = [found.text for found in doctor.examine(checks=[store.check_store])]
     assert told == ["cannot be examined: database is locked"]
 
 
@@ -411,9 +411,9 @@ def test_a_moved_project_is_recognised_and_led_to_its_new_place(moved):
     )
     assert artifact_paths.moved(URI, "another") is None
     before = content(FILE)
-    wrong = the_wrong(store.artifacts)
+    wrong = the_wrong(store.check_artifacts)
     assert wrong.text == told
-    text = mended(store.artifacts)
+    text = mended(store.check_artifacts)
     assert artifact_paths.moved(URI) is None
     assert str(old) not in "\n".join(content(FILE))
     assert content(Path(text.partition("backup: ")[2])) == before
@@ -449,7 +449,7 @@ def test_paths_that_are_written_as_uris_stay_uris(moved):
     with sqlite3.connect(FILE) as known:
         known.execute("UPDATE runs SET artifact_uri = replace(?, '%20', ' ') || artifact_uri", ("file://",))
         known.execute("UPDATE runs SET artifact_uri = replace(artifact_uri, ' ', '%20')")
-    mended(store.artifacts)
+    mended(store.check_artifacts)
     with contextlib.closing(sqlite3.connect(FILE)) as known:
         uris = [uri for (uri,) in known.execute("SELECT artifact_uri FROM runs")]
     assert all(uri.startswith(f"{new.as_uri()}/mlruns/1/") for uri in uris)
@@ -461,7 +461,7 @@ def test_a_project_that_was_moved_twice_is_led_from_both_places(moved):
         known.execute(
             "UPDATE runs SET artifact_uri = replace(artifact_uri, ?, '/older') WHERE name = 'GRU'", (str(old),)
         )
-    wrong = [finding for finding in findings(store.artifacts) if not finding.ok]
+    wrong = [finding for finding in findings(store.check_artifacts) if not finding.ok]
     assert [
         f"from {place} to {new}" in finding.text for place, finding in zip([old, "/older"], wrong, strict=True)
     ] == [
@@ -469,9 +469,9 @@ def test_a_project_that_was_moved_twice_is_led_from_both_places(moved):
         True,
     ]
     for finding in wrong:
-        doctor.mend(finding)
+        doctor.fix(finding)
     assert len(list(new.glob("mlflow.db.before-move-*"))) == 2
-    assert [finding.ok for finding in findings(store.artifacts)] == [True]
+    assert [finding.ok for finding in findings(store.check_artifacts)] == [True]
 
 
 def test_a_copy_of_a_project_is_led_to_its_own_artifacts(here, original, monkeypatch):
@@ -479,10 +479,10 @@ def test_a_copy_of_a_project_is_led_to_its_own_artifacts(here, original, monkeyp
     monkeypatch.chdir(here / "copy")
     told = f"the project was copied from {original} to {here / 'copy'}, and MLflow still looks for artifacts there"
     assert told in artifact_paths.moved(URI)
-    assert the_wrong(store.artifacts).text == told
-    mended(store.artifacts)
+    assert the_wrong(store.check_artifacts).text == told
+    mended(store.check_artifacts)
     monkeypatch.chdir(original)
-    assert [finding.ok for finding in findings(store.artifacts)] == [True]
+    assert [finding.ok for finding in findings(store.check_artifacts)] == [True]
     assert artifact_paths.moved(URI) is None
 
 
@@ -496,7 +496,7 @@ def test_a_project_without_a_run_follows_its_move_too(here, original, monkeypatc
         known.execute("DELETE FROM runs")
         known.execute("UPDATE experiments SET artifact_location = '/nowhere/mlruns/' || experiment_id")
     assert "moved from /nowhere to" in artifact_paths.moved(URI)
-    mended(store.artifacts)
+    mended(store.check_artifacts)
     assert artifact_paths.moved(URI) is None
 
 
@@ -505,7 +505,7 @@ def test_artifacts_on_a_disk_that_is_not_mounted_are_not_taken_for_moved(moved):
     old, _ = moved
     told = f"artifacts lie in {old}/mlruns, which is not there"
     assert artifact_paths.moved(URI) == f"mlflow.db: {told}; mount it, or put it back"
-    wrong = the_wrong(store.artifacts)
+    wrong = the_wrong(store.check_artifacts)
     assert (wrong.text, wrong.mend) == (told, None)
 
 
@@ -514,14 +514,14 @@ def test_artifacts_that_lie_where_they_always_did_are_left_there(moved):
     old, _ = moved
     shutil.copytree("mlruns", old / "mlruns")
     assert artifact_paths.moved(URI) is None
-    assert [finding.ok for finding in findings(store.artifacts)] == [True]
+    assert [finding.ok for finding in findings(store.check_artifacts)] == [True]
 
 
 @pytest.mark.usefixtures("moved")
 def test_models_that_are_gone_are_told():
-    mended(store.artifacts)
+    mended(store.check_artifacts)
     shutil.rmtree(next(Path("mlruns/1/models").iterdir()))
-    assert the_wrong(store.artifacts).text.startswith("1 recorded models are not there, the first in ")
+    assert the_wrong(store.check_artifacts).text.startswith("1 recorded models are not there, the first in ")
 
 
 # Runs, servers, old stores
@@ -531,13 +531,13 @@ def test_runs_that_nobody_works_at_are_closed(kept):
     own = open_store("retail", f"sqlite:///{kept}/mlflow.db", create=False)
     parent = mlflow_runs.open_sweep(own, "s2", "a dead sweep", {}, {})
     stranger = own.client.create_run(own.experiment).info.run_id
-    assert [finding.ok for finding in findings(store.runs, uri=own.uri, held=lambda _: True)] == [True]
+    assert [finding.ok for finding in findings(store.check_runs, uri=own.uri, held=lambda _: True)] == [True]
     claimed = lease.acquire(own)
-    assert [finding.ok for finding in findings(store.runs, uri=own.uri, held=store.held)] == [True]
+    assert [finding.ok for finding in findings(store.check_runs, uri=own.uri, held=store.is_swept)] == [True]
     claimed.release()
-    wrong = the_wrong(store.runs, uri=own.uri, held=store.held)
+    wrong = the_wrong(store.check_runs, uri=own.uri, held=store.is_swept)
     assert wrong.text == "1 are marked RUNNING though no process works at them: a dead sweep"
-    assert mended(store.runs, uri=own.uri, held=store.held) == "1 runs are marked KILLED"
+    assert mended(store.check_runs, uri=own.uri, held=store.is_swept) == "1 runs are marked KILLED"
     assert own.client.get_run(parent).info.status == "KILLED"
     assert own.client.get_run(stranger).info.status == "RUNNING"
 
@@ -558,19 +558,19 @@ def test_a_server_tells_whether_it_answers_and_its_version():
     with http.server.HTTPServer(("127.0.0.1", 0), Answers) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         uri = f"http://127.0.0.1:{server.server_port}"
-        (found,) = findings(store.state, uri=uri)
+        (found,) = findings(store.check_store, uri=uri)
         server.shutdown()
     assert found.ok
     assert found.text.startswith(f"{uri}: answers; MLflow 3.99.0 there, 3.17")
-    wrong = the_wrong(store.state, uri=uri)
+    wrong = the_wrong(store.check_store, uri=uri)
     assert f"{uri}: no tracking server answers: " in wrong.text
-    assert findings(store.runs, uri=uri) == []
+    assert findings(store.check_runs, uri=uri) == []
 
 
 @pytest.mark.parametrize("uri", ["file:///somewhere/mlruns", "./mlruns", "mlruns"])
 @pytest.mark.usefixtures("here")
 def test_a_folder_is_no_store_any_more(uri):
-    assert the_wrong(store.state, uri=uri).text == f"{uri}: a folder, where MLflow keeps no runs any more"
+    assert the_wrong(store.check_store, uri=uri).text == f"{uri}: a folder, where MLflow keeps no runs any more"
 
 
 def test_a_store_of_files_is_brought_over_by_the_commands_of_the_remedy(here, monkeypatch):
@@ -581,14 +581,14 @@ def test_a_store_of_files_is_brought_over_by_the_commands_of_the_remedy(here, mo
     run_id = old.create_run(old.create_experiment("old")).info.run_id
     old.log_text(run_id, "hello", "notes.txt")
     monkeypatch.delenv("MLFLOW_ALLOW_FILE_STORE")
-    wrong = the_wrong(store.legacy)
+    wrong = the_wrong(store.check_legacy_files)
     assert wrong.text.startswith("mlruns keeps 2 experiments of an MLflow before 3.13 in files")
     variables = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     for command in re.findall("`([^`]*)`", wrong.remedy):
         if command != "mlflow ui":
             subprocess.run(command, shell=True, check=True, env=variables, capture_output=True)
-    assert findings(store.legacy) == []
-    assert findings(store.state)[0].text.startswith("mlflow.db: whole, 1 runs")
+    assert findings(store.check_legacy_files) == []
+    assert findings(store.check_store)[0].text.startswith("mlflow.db: whole, 1 runs")
     assert mlflow_runs.artifact(open_store("old", f"sqlite:///{here}/mlflow.db"), run_id, "notes.txt") == b"hello"
 
 
@@ -596,7 +596,7 @@ def test_a_store_of_files_is_brought_over_by_the_commands_of_the_remedy(here, mo
 def test_a_store_of_files_is_never_brought_into_a_database_that_is_there():
     Path("mlruns/1").mkdir(parents=True)
     Path("mlruns/1/meta.yaml").touch()
-    assert "--target sqlite:///mlflow-legacy.db`" in the_wrong(store.legacy).remedy
+    assert "--target sqlite:///mlflow-legacy.db`" in the_wrong(store.check_legacy_files).remedy
 
 
 # Cache and disk
@@ -611,24 +611,24 @@ def test_damaged_states_are_removed_and_damaged_results_set_aside():
     state, result = Path(".gridcast/checkpoints/k1"), spool_folder() / "run-k1"
     for path in (state, state.with_name("k2"), result, result.with_name("run-k2")):
         atomic_bundle.write(path, {"content": os.urandom(1000)})
-    assert [finding.text for finding in findings(cache.bundles)] == ["2 states of runs under way, all whole"]
+    assert [finding.text for finding in findings(cache.check_bundles)] == ["2 states of runs under way, all whole"]
     hurt = result.read_bytes()[:-1]
     for path in (state, result):
         path.write_bytes(path.read_bytes()[:-1])
-    wrong = [finding for finding in findings(cache.bundles) if not finding.ok]
+    wrong = [finding for finding in findings(cache.check_bundles) if not finding.ok]
     assert [finding.text for finding in wrong] == [f"{p}: damaged, its checksum does not fit" for p in (state, result)]
-    assert [doctor.mend(finding) for finding in wrong] == ["1 removed", f"set aside as {result}.damaged"]
-    assert [finding.ok for finding in findings(cache.bundles)] == [True]
+    assert [doctor.fix(finding) for finding in wrong] == ["1 removed", f"set aside as {result}.damaged"]
+    assert [finding.ok for finding in findings(cache.check_bundles)] == [True]
     assert not state.exists()
     assert Path(f"{result}.damaged").read_bytes() == hurt
 
 
 @pytest.mark.usefixtures("here")
 def test_results_that_wait_are_no_fault():
-    assert findings(cache.waiting) == []
+    assert findings(cache.check_waiting) == []
     for key in ("run-k1", "run-k2"):
         atomic_bundle.write(spool_folder() / key, {})
-    (found,) = findings(cache.waiting)
+    (found,) = findings(cache.check_waiting)
     assert found.ok
     assert f"{spool_folder()}: 2 results wait for MLflow; the next gridcast run" in found.text
 
@@ -648,14 +648,14 @@ def test_what_dead_processes_left_half_written_is_removed():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"" if path in left else b"content")
         os.utime(path, None if path == fresh else (0, 0))
-    assert mended(cache.leftovers) == "3 removed"
+    assert mended(cache.check_leftovers) == "3 removed"
     assert [path for path in left if path.exists()] == []
     assert [path for path in (*good, fresh) if not path.exists()] == []
 
 
 def test_a_full_disk_is_told(here, monkeypatch):
     """A real small disk, where we may mount one."""
-    assert [finding.ok for finding in findings(disk.space)] == [True, True]
+    assert [finding.ok for finding in findings(disk.check_space)] == [True, True]
     small = here / "small"
     small.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=2m", "none", str(small)]
@@ -663,7 +663,7 @@ def test_a_full_disk_is_told(here, monkeypatch):
         pytest.skip("needs the right to mount a disk")
     try:
         monkeypatch.chdir(small)
-        wrong = the_wrong(disk.space)
+        wrong = the_wrong(disk.check_space)
         monkeypatch.chdir(here)
     finally:
         subprocess.run(["umount", str(small)], check=True)
@@ -689,7 +689,7 @@ def test_folders_and_files_that_cannot_be_written_to_are_told(unprivileged, orig
     unprivileged.chmod(0o555)
     if os.getuid() == 0:
         os.seteuid(65534)  # root itself may write everywhere
-    wrong = [finding for finding in findings(disk.writable) if not finding.ok]
+    wrong = [finding for finding in findings(disk.check_writable) if not finding.ok]
     assert [finding.text for finding in wrong] == [
         f"{unprivileged}: cannot be written to: Permission denied",
         "mlflow.db: cannot be written to: Permission denied",
@@ -698,7 +698,7 @@ def test_folders_and_files_that_cannot_be_written_to_are_told(unprivileged, orig
     os.seteuid(os.getuid())
     unprivileged.chmod(0o755)
     FILE.chmod(0o644)
-    assert [finding.ok for finding in findings(disk.writable)] == [True]
+    assert [finding.ok for finding in findings(disk.check_writable)] == [True]
 
 
 # The whole
@@ -721,11 +721,11 @@ def test_what_is_mended_at_once_is_seen_by_later_checks(moved):
         known.execute("UPDATE runs SET status = 'RUNNING' WHERE name = 'GRU'")
     uri = f"sqlite:///{moved[1]}/mlflow.db"
     told = []
-    checks = [check for check in doctor.CHECKS if check is not installation.backends]
+    checks = [check for check in doctor.CHECKS if check is not installation.check_backends]
     for finding in doctor.examine(uri, held=lambda _: False, checks=checks):
         if not finding.ok:
             told.append(finding.about)
-            doctor.mend(finding)
+            doctor.fix(finding)
     assert told == ["store", "artifacts", "runs"]
     assert all(finding.ok for finding in doctor.examine(uri, held=lambda _: False, checks=checks))
 
@@ -733,4 +733,4 @@ def test_what_is_mended_at_once_is_seen_by_later_checks(moved):
 @pytest.mark.usefixtures("here")
 def test_what_only_a_person_can_mend_is_refused():
     with pytest.raises(GridcastError, match=r"^store: nobody but you can mend this: unset MLFLOW_TRACKING_URI"):
-        doctor.mend(the_wrong(store.state, uri="./mlruns"))
+        doctor.fix(the_wrong(store.check_store, uri="./mlruns"))

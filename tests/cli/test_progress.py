@@ -5,7 +5,7 @@ import io
 import pytest
 from rich.console import Console
 
-from gridcast.cli.progress import Progress, duration
+from gridcast.cli.progress import Progress, format_duration
 
 METRICS = {"best_val_loss": 0.25, "epochs_trained": 12.0, "fit_seconds": 3.14}
 
@@ -23,7 +23,7 @@ METRICS = {"best_val_loss": 0.25, "epochs_trained": 12.0, "fit_seconds": 3.14}
     ],
 )
 def test_durations_are_told_in_two_units(seconds, text):
-    assert duration(seconds) == text
+    assert format_duration(seconds) == text
 
 
 def told(**console):

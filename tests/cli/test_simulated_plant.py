@@ -25,7 +25,7 @@ from stream_process import ZScore, readings, rows
 def running(table, labels=None, speed=0.0, begun=None):
     """The address of a plant that delivers `table`."""
     labels = pd.DataFrame({"start": []}) if labels is None else labels
-    server = simulated_plant.serve(table, labels, "127.0.0.1", 0, speed, len(table) if begun is None else begun)
+    server = simulated_plant.make_server(table, labels, "127.0.0.1", 0, speed, len(table) if begun is None else begun)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     try:
@@ -82,7 +82,7 @@ def test_a_plant_tells_what_is_wrong_with_a_question():
             refused.value.close()
         port = int(url.rpartition(":")[2])
         with pytest.raises(ConfigError, match=f"--port: 127.0.0.1:{port} cannot be had"):
-            simulated_plant.serve(readings(5), pd.DataFrame(), "127.0.0.1", port, 1.0, 1)
+            simulated_plant.make_server(readings(5), pd.DataFrame(), "127.0.0.1", port, 1.0, 1)
 
 
 @pytest.mark.parametrize("form", ["csv", "json"])

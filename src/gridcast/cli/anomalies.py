@@ -57,7 +57,7 @@ def detect(
 
     registered, seconds = registered_name(name), parse_interval(every)
     channels = alert_channels(tell, webhook, alert or ())
-    current = champion(registered, wait)
+    current = champion_source(registered, wait)
     detector = current().detector
     followed_model.step(detector.frequency)
     kept = ledger.Ledger(
@@ -142,7 +142,7 @@ def _recalibrated(
     from gridcast.tracking import registry
 
     found = registry.find(name)
-    loaded = detector_of(found)
+    loaded = load_detector(found)
     detector, record = loaded.forecaster, normal_operation.is_record(normal)
     if getattr(detector, "combine", None) == MINIMUM:  # models of older gridcasts know nothing of it
         raise ConfigError(
@@ -174,10 +174,10 @@ def _recalibrated(
             raise
         raise DataError(f"{normal}: {error}") from None
     out.print(f"{found.name} version {found.version}: {figures.told}", markup=False)
-    terminal.promotion(out, recalibration.recalibrate(loaded, figures, normal, most, force))
+    terminal.print_promotion(out, recalibration.recalibrate(loaded, figures, normal, most, force))
 
 
-def champion(name: str, wait: int | None) -> Callable[[], Any]:
+def champion_source(name: str, wait: int | None) -> Callable[[], Any]:
     """What gives the detector that is champion of `name` whenever it is asked, loaded anew where it is another one."""
     from gridcast.monitoring.stream import followed_model
     from gridcast.tracking import registry
@@ -194,7 +194,7 @@ def champion(name: str, wait: int | None) -> Callable[[], Any]:
             raise
         if found.version not in held:
             keras_backend.start("jax", CACHE)
-            detector = detector_of(found).forecaster
+            detector = load_detector(found).forecaster
             held.clear()
             half = 0 if detector.kind == "prediction" else detector.lookback // 2  # an error ahead does not change
             held[found.version] = followed_model.FollowedModel(
@@ -205,7 +205,7 @@ def champion(name: str, wait: int | None) -> Callable[[], Any]:
     return current
 
 
-def detector_of(found: Found) -> Loaded:
+def load_detector(found: Found) -> Loaded:
     """The detector that was found. Raises ConfigError where it is a forecaster."""
     from gridcast.tracking import registry
 

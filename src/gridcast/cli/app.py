@@ -14,7 +14,7 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=N
 out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 CACHE, REPORTS = Path(".gridcast"), Path("reports")
-File = Annotated[Path, typer.Argument(help="the experiment, a YAML file")]
+ExperimentFile = Annotated[Path, typer.Argument(help="the experiment, a YAML file")]
 Backend = Annotated[str, typer.Option(help="Keras backend: jax or tensorflow")]
 Workers = Annotated[
     int | None, typer.Option(min=1, help="worker processes (default: one per GPU, else per core; 1: in this process)")

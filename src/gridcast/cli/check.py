@@ -11,25 +11,25 @@ from gridcast.runtime.errors import GridcastError
 
 
 @app.command()
-def doctor(fix: Annotated[bool, typer.Option("--fix", help="mend what is safe to mend")] = False) -> None:
+def doctor(repair: Annotated[bool, typer.Option("--fix", help="mend what is safe to mend")] = False) -> None:
     """Check installation, disk, store and cache; say what is wrong and how to mend it."""
-    from gridcast.cli.doctor import examine, mend
+    from gridcast.cli.doctor import examine, fix
 
     wrong = mendable = 0
     for finding in examine(folder=CACHE, reports=REPORTS):
         out.print(f"{'ok   ' if finding.ok else 'wrong'}  {finding.about}: {finding.text}", markup=False)
         if finding.ok:
             continue
-        if fix and finding.mend:
+        if repair and finding.mend:
             try:
-                out.print(f"       mended: {mend(finding)}", markup=False)
+                out.print(f"       mended: {fix(finding)}", markup=False)
                 continue
             except GridcastError as error:
                 out.print(f"       not mended: {error}", markup=False)
         else:
             out.print(f"       remedy: {finding.remedy}", markup=False)
         wrong += 1
-        mendable += not fix and finding.mend is not None
+        mendable += not repair and finding.mend is not None
     if wrong:
         told = f"; `gridcast doctor --fix` mends {mendable} of them" if mendable else ""
         raise GridcastError(f"wrong: {wrong}{told}")

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from gridcast.tracking.store import Store
 
 
-def planned_of(path: Path, backend: str) -> Plan:
+def plan_experiment(path: Path, backend: str) -> Plan:
     """The plan of the experiment in a file, told to the user. Raises ConfigError and DataError."""
     if backend not in ("jax", "tensorflow"):
         raise ConfigError(f"--backend: '{backend}' is not allowed (allowed: jax, tensorflow)")
@@ -26,11 +26,11 @@ def planned_of(path: Path, backend: str) -> Plan:
     from gridcast.sweep.plan import make
 
     planned = make(experiment, path.read_text(encoding="utf-8"), backend)
-    terminal.plan(out, planned)
+    terminal.print_plan(out, planned)
     return planned
 
 
-def place_of(backend: str, workers: int | None, memory: float | None = None, scheduler: str | None = None) -> Any:
+def choose_place(backend: str, workers: int | None, memory: float | None = None, scheduler: str | None = None) -> Any:
     """Where to execute; workers of this machine begin to import what they need, beside what comes next."""
     from gridcast.sweep import worker_pool, worker_process
 
@@ -47,7 +47,7 @@ def place_of(backend: str, workers: int | None, memory: float | None = None, sch
     return place
 
 
-def on_its_data(found: Found, experiment: Path | None, source: str | None) -> tuple[Store, str, dict[str, Any], Plan]:
+def plan_of_model(found: Found, experiment: Path | None, source: str | None) -> tuple[Store, str, dict[str, Any], Plan]:
     """The store, sweep and record of a model, and the plan of its experiment on its data or those of `source`."""
     from gridcast.sweep import plan
     from gridcast.tracking import mlflow_runs
@@ -65,13 +65,13 @@ def on_its_data(found: Found, experiment: Path | None, source: str | None) -> tu
     return store, parent, about, plan.make(read, text, "jax")
 
 
-def elsewhere(planned: Plan, source: str) -> Plan:
+def plan_on_source(planned: Plan, source: str) -> Plan:
     """The plan of the same experiment on the data of `source`."""
     from gridcast.sweep import plan
 
     text = config.with_source(planned.text, source)
     made = plan.make(config.parse(text, f"the experiment on {source}"), text, "jax")
-    terminal.plan(out, made)
+    terminal.print_plan(out, made)
     return made
 
 

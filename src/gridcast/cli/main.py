@@ -17,7 +17,7 @@ from gridcast.cli.app import app, err
 from gridcast.runtime.errors import GridcastError, Interrupted
 
 _GO_ON = "then the same command goes on where it stopped"
-BLOCKED = {
+WRITE_REMEDIES = {
     errno.ENOSPC: f"free some space, {_GO_ON}",
     errno.EDQUOT: f"free some space, {_GO_ON}",
     errno.EROFS: f"make it writable, {_GO_ON}",
@@ -41,9 +41,11 @@ def main() -> NoReturn:
         err.print(f"error: {error}", markup=False)
         sys.exit(error.exit_code)
     except OSError as error:
-        if error.errno not in BLOCKED:
+        if error.errno not in WRITE_REMEDIES:
             raise
-        err.print(f"error: {error.filename or 'writing'}: {error.strerror}; {BLOCKED[error.errno]}", markup=False)
+        err.print(
+            f"error: {error.filename or 'writing'}: {error.strerror}; {WRITE_REMEDIES[error.errno]}", markup=False
+        )
         sys.exit(1)
     except Exception as error:
         if type(error).__module__.startswith(("click", "typer")) and hasattr(error, "format_message"):

@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gridcast.data.atomic_write import atomic_write
 from gridcast.runtime.errors import ConfigError, GridcastError, suggest
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
-def one_of(option: str, value: str, allowed: Sequence[str]) -> None:
+def check_choice(option: str, value: str, allowed: Sequence[str]) -> None:
     """Returns where the value of an option is allowed. Raises ConfigError."""
     if value not in allowed:
         known = f"{suggest(value, allowed)} (allowed: {', '.join(allowed)})"
         raise ConfigError(f"{option}: '{value}' is not allowed{known}")
 
 
-def levels_of(text: str | None) -> tuple[float, ...] | None:
+def parse_levels(text: str | None) -> tuple[float, ...] | None:
     """Levels of quantiles, written with commas between them. Raises ConfigError."""
     try:
         return None if text is None else tuple(map(float, text.split(",")))
@@ -28,22 +28,19 @@ def levels_of(text: str | None) -> tuple[float, ...] | None:
         raise ConfigError(f"--quantiles: '{text}' must be levels such as 0.05,0.5,0.95") from None
 
 
-def writable(output: Path | None) -> None:
+def check_output_path(output: Path | None) -> None:
     """Returns where a table can be written to `output`, or nobody asked for that. Raises ConfigError."""
     if output and (output.suffix not in (".csv", ".parquet") or not output.absolute().parent.is_dir()):
         raise ConfigError(f"--output: '{output}' must be a .csv or .parquet file in a folder that exists")
 
 
-def write(table: pd.DataFrame, path: Path) -> None:
+def write_table(table: pd.DataFrame, path: Path) -> None:
     """Write a CSV or Parquet file whole or not at all."""
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        if path.suffix == ".parquet":
-            table.to_parquet(aside, index=False)
-        else:
-            table.to_csv(aside, index=False)
-        aside.replace(path)
+        with atomic_write(path) as temporary:
+            if path.suffix == ".parquet":
+                table.to_parquet(temporary, index=False)
+            else:
+                table.to_csv(temporary, index=False)
     except OSError as error:
         raise GridcastError(f"{path}: cannot be written: {error}") from None
-    finally:
-        aside.unlink(missing_ok=True)

@@ -9,8 +9,8 @@ import typer
 
 from gridcast.cli import terminal
 from gridcast.cli.app import CACHE, app, out
-from gridcast.cli.experiments import on_its_data
-from gridcast.cli.options import levels_of, writable, write
+from gridcast.cli.experiments import plan_of_model
+from gridcast.cli.options import check_output_path, parse_levels, write_table
 from gridcast.runtime.errors import ConfigError, DataError
 
 
@@ -30,8 +30,8 @@ def predict(
     """Forecast from a table of history; steps beyond the trained horizon are rolled forward and marked."""
     if horizon is not None and horizon < 1:
         raise ConfigError(f"--horizon: must be at least 1 (got {horizon})")
-    levels = levels_of(quantiles)
-    writable(output)
+    levels = parse_levels(quantiles)
+    check_output_path(output)
     from gridcast.data import prediction_files
     from gridcast.tracking import registry
     from gridcast.training import keras_backend
@@ -49,7 +49,7 @@ def predict(
     if output is None:
         typer.echo(forecasts.to_csv(index=False), nl=False)
         return
-    write(forecasts, output)
+    write_table(forecasts, output)
     rolled = int(forecasts["rolled_forward"].sum())
     told = f", {rolled} of them rolled forward beyond the trained horizon" if rolled else ""
     named = f"{found.name} version {found.version}" if found.name else found.uri
@@ -71,13 +71,13 @@ def backtest(
     output: Annotated[Path | None, typer.Option("--output", "-o", help="CSV or Parquet file for every number")] = None,
 ) -> None:
     """Measure a model on rolling origins beside the naive baselines, by fold and by step ahead; train nothing."""
-    writable(output)
+    check_output_path(output)
     from gridcast.evaluation.backtest import backtest_folds, run_backtest
     from gridcast.tracking import registry
     from gridcast.training import keras_backend
 
     found = registry.find(model)
-    _, _, about, planned = on_its_data(found, experiment, data)
+    _, _, about, planned = plan_of_model(found, experiment, data)
     chosen = backtest_folds(planned.panel.times, about["spans"], planned.experiment.window.horizon, folds, steps)
     keras_backend.start("jax", CACHE)
     table = run_backtest(
@@ -87,7 +87,7 @@ def backtest(
         planned.experiment.window.lookback,
         chosen,
     )
-    terminal.backtest(out, table, f"{found.name} version {found.version}" if found.name else found.uri)
+    terminal.print_backtest(out, table, f"{found.name} version {found.version}" if found.name else found.uri)
     if output:
-        write(table, output)
+        write_table(table, output)
         out.print(f"{output}: every number, by fold, model and step ahead (0: all steps)", markup=False)

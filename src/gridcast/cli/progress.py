@@ -69,13 +69,13 @@ class Progress(Events):
         self.done += 1
         self.cost_done += cost
         left = (time.perf_counter() - self.begun) * (self.cost - self.cost_done) / self.cost_done
-        state = f"best val_loss {self.best:.5f}, {duration(left)} left"
+        state = f"best val_loss {self.best:.5f}, {format_duration(left)} left"
         self.bar.update(self.task, advance=1, description=state)
         if line and not self.out.is_terminal:
             self.out.print(f"  {self.done}/{self.runs} {line}; {state}", markup=False)
 
 
-def duration(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """Such as `40 s`, `3 min 05 s` or `2 h 10 min`."""
     seconds = max(0, round(seconds))
     if seconds < 60:

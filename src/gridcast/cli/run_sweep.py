@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from gridcast.tracking.store import Store
 
 
-def train(planned: Plan, place: Any) -> None:
+def run_sweep(planned: Plan, place: Any) -> None:
     """Sweep, promote through the gates, report; what `gridcast run` does."""
     # MLflow takes seconds to load: beside what the workers import.
-    from gridcast.cli.progress import Progress, duration
+    from gridcast.cli.progress import Progress, format_duration
     from gridcast.sweep import runner
     from gridcast.tracking import mlflow_runs
     from gridcast.tracking.store import open_store
@@ -34,8 +34,8 @@ def train(planned: Plan, place: Any) -> None:
     swept = time.perf_counter()
     counts = f"{result.trained} runs trained, {result.skipped} finished before, {result.failed} failed"
     counts += f", {result.stopped} stopped early" if result.stopped else ""
-    out.print(f"{counts}, in {duration(time.perf_counter() - started)}.")
-    terminal.tests(out, result)
+    out.print(f"{counts}, in {format_duration(time.perf_counter() - started)}.")
+    terminal.print_tests(out, result)
     name, before = planned.experiment.name, mlflow_runs.tags(store, result.parent)
     told = before.get(mlflow_runs.PROMOTION)
     # A start that brings nothing new leaves the registry alone: somebody may have rolled back since.
@@ -43,11 +43,11 @@ def train(planned: Plan, place: Any) -> None:
         told = _promote(planned, store, result)
     page, verdict = REPORTS / name / "report.html", before.get(mlflow_runs.VERDICT)
     if result.trained or result.new or told != before.get(mlflow_runs.PROMOTION) or not verdict or not page.exists():
-        verdict = report_of(name, store)
+        verdict = write_report(name, store)
     if result.trained:
         spent = {**result.seconds, "report and promotion": time.perf_counter() - swept}
         spent = {"start": before_sweep + swept - started - sum(result.seconds.values()), **spent}
-        out.print(f"Time: {', '.join(f'{name} {duration(seconds)}' for name, seconds in spent.items())}.")
+        out.print(f"Time: {', '.join(f'{name} {format_duration(seconds)}' for name, seconds in spent.items())}.")
     out.print(f"Report: {page}", markup=False)
     out.print(f'Load it: mlflow.pyfunc.load_model("runs:/{result.winner.info.run_id}/model")', markup=False)
     out.print(verdict, markup=False)
@@ -62,8 +62,8 @@ def _promote(planned: Plan, store: Store, result: Result) -> str:
     from gridcast.tracking import mlflow_runs, promotion
 
     try:
-        made = promotion.promote(planned.experiment, store, result.winner, result.tested, champion_on(planned))
-        terminal.promotion(out, made)
+        made = promotion.promote(planned.experiment, store, result.winner, result.tested, champion_evaluator(planned))
+        terminal.print_promotion(out, made)
         told = f"It is the champion: {made.name} version {made.version}"
         told += f", marked as beaten by {made.beaten_by}." if made.beaten_by else "."
     except PromotionRefused as refusal:
@@ -73,7 +73,7 @@ def _promote(planned: Plan, store: Store, result: Result) -> str:
     return told
 
 
-def champion_on(planned: Plan) -> Callable[[dict[str, bytes]], dict[str, float]]:
+def champion_evaluator(planned: Plan) -> Callable[[dict[str, bytes]], dict[str, float]]:
     """What measures a champion, given its files, on the test span of `planned`."""
 
     def evaluate(files: dict[str, bytes]) -> dict[str, float]:
@@ -90,7 +90,7 @@ def champion_on(planned: Plan) -> Callable[[dict[str, bytes]], dict[str, float]]
     return evaluate
 
 
-def report_of(name: str, store: Store) -> str:
+def write_report(name: str, store: Store) -> str:
     """Write the report and return its verdict, a sentence a line."""
     from gridcast.reporting import record, report
 

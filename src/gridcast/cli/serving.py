@@ -11,8 +11,8 @@ import typer
 
 from gridcast.cli import terminal
 from gridcast.cli.app import CACHE, REPORTS, Workers, app, out
-from gridcast.cli.experiments import elsewhere, on_its_data, place_of, registered_name
-from gridcast.cli.run_sweep import train
+from gridcast.cli.experiments import choose_place, plan_of_model, plan_on_source, registered_name
+from gridcast.cli.run_sweep import run_sweep
 from gridcast.monitoring import alerts
 from gridcast.runtime.errors import DataError, GridcastError
 
@@ -59,8 +59,8 @@ def monitor(
     from gridcast.training import keras_backend
 
     found = registry.find(model)
-    store, parent, about, planned = on_its_data(found, experiment, data)
-    again = elsewhere(planned, retrain) if retrain else None
+    store, parent, about, planned = plan_of_model(found, experiment, data)
+    again = plan_on_source(planned, retrain) if retrain else None
     keras_backend.start("jax", CACHE)
     watched = champion.model_of(registry.load(found.uri), store, parent, about, planned)
     table = prediction_files.read(actuals, watched.preprocessing)
@@ -71,7 +71,7 @@ def monitor(
     page = monitor_page.page(findings)
     path = monitor_page.write(page, watched.name, REPORTS)
     champion.record(findings, {html.MONITOR: page.encode()})
-    terminal.monitor(out, findings)
+    terminal.print_monitor(out, findings)
     out.print(f"Report: {path}", markup=False)
     if not findings.alarms:
         return
@@ -79,7 +79,7 @@ def monitor(
         alerts.send(notices, findings.headline, "\n".join([*findings.alarms, *findings.told]))
     if again is not None:
         out.print("Training again on the new data; the gates decide what becomes champion.")
-        train(again, place_of("jax", workers))
+        run_sweep(again, choose_place("jax", workers))
     raise GridcastError(findings.headline)
 
 
@@ -109,9 +109,9 @@ def serve(
         named,
         folder=folder,
         token=token,
-        limits=rate_limits.Limits(rate=rate, burst=max(1, round(2 * rate))),
+        limits=rate_limits.RequestLimits(rate=rate, burst=max(1, round(2 * rate))),
         keep=keep,
-        shadows=settings.shadows(tuple(shadow or ()), named),
+        shadows=settings.parse_shadows(tuple(shadow or ()), named),
     )
     from gridcast.serving import server
 

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from gridcast.cli.app import app, out
-from gridcast.cli.options import one_of, write
+from gridcast.cli.options import check_choice, write_table
 from gridcast.runtime.errors import ConfigError
 
 simulate = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Make up data to try gridcast on.")
@@ -30,15 +30,15 @@ def simulate_sensors(
     """Write readings of a made-up plant, sensors.csv with a column `anomaly`, and what is wrong where, labels.csv."""
     from gridcast.data import simulation
 
-    one_of("--kind", kind, simulation.KINDS)
+    check_choice("--kind", kind, simulation.KINDS)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError):
         raise ConfigError(f"--folder: '{folder}' is a file, or lies below one; name a folder") from None
     readings, labels = simulation.simulate(kind, days * simulation.DAY, seed)
     readings["anomaly"] = simulation.flags(readings, labels).astype(int)
-    write(labels, folder / "labels.csv")
-    write(readings, folder / "sensors.csv")
+    write_table(labels, folder / "labels.csv")
+    write_table(readings, folder / "sensors.csv")
     clean = int(readings["anomaly"].argmax())
     out.print(
         f"{folder / 'sensors.csv'}: {len(readings):,} readings, {len(labels)} anomalies from "
@@ -60,10 +60,10 @@ def simulate_plant(
     from gridcast.cli import simulated_plant
     from gridcast.data import simulation
 
-    one_of("--kind", kind, simulation.KINDS)
+    check_choice("--kind", kind, simulation.KINDS)
     readings, labels = simulation.simulate(kind, days * simulation.DAY, seed)
     clean = int(simulation.CLEAN * len(readings))
-    server = simulated_plant.serve(readings, labels, host, port, speed, clean)
+    server = simulated_plant.make_server(readings, labels, host, port, speed, clean)
     out.print(
         f"http://{host}:{port}/readings: {clean:,} minutes are there, then one every {60 / speed:.3g} s until "
         f"{readings['time'].iloc[-1]}; /labels tells of the {len(labels)} anomalies"

@@ -11,11 +11,11 @@ import pandas as pd
 
 from gridcast.runtime.errors import ConfigError
 
-TIME = "time"
+TIME_COLUMN = "time"
 """The column of stamps in simulated data."""
 
 
-class Server(ThreadingHTTPServer):
+class PlantServer(ThreadingHTTPServer):
     """One that has nothing to say of clients that hang up."""
 
     def handle_error(self, request: object, client_address: object) -> None:
@@ -24,7 +24,7 @@ class Server(ThreadingHTTPServer):
             super().handle_error(request, client_address)  # type: ignore[arg-type]
 
 
-def serve(
+def make_server(
     table: pd.DataFrame, labels: pd.DataFrame, host: str, port: int, speed: float, begun: int
 ) -> ThreadingHTTPServer:
     """A server at `host` and `port` (0: a free one), made but not started, that delivers the rows of `table`.
@@ -35,7 +35,7 @@ def serve(
     or, with `format=json`, as a list of objects; `GET /labels` the anomalies that were simulated, due or not, for
     whoever wants to check. Raises ConfigError where the port cannot be had.
     """
-    start, now = clock.monotonic(), pd.Timestamp(table[TIME].iloc[min(begun, len(table)) - 1])
+    start, now = clock.monotonic(), pd.Timestamp(table[TIME_COLUMN].iloc[min(begun, len(table)) - 1])
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -44,7 +44,7 @@ def serve(
             due = now + pd.Timedelta(seconds=speed * (clock.monotonic() - start))
             try:
                 found = {
-                    "/readings": lambda: between(table, asked.get("after"), due),
+                    "/readings": lambda: rows_due(table, asked.get("after"), due),
                     "/labels": lambda: labels,
                 }[parts.path]()
             except KeyError:
@@ -69,15 +69,15 @@ def serve(
             """Nothing: who follows tells what came."""
 
     try:
-        return Server((host, port), Handler)
+        return PlantServer((host, port), Handler)
     except OSError as error:
         raise ConfigError(f"--port: {host}:{port} cannot be had: {error.strerror}; name another one") from None
 
 
-def between(table: pd.DataFrame, after: str | None, due: pd.Timestamp) -> pd.DataFrame:
+def rows_due(table: pd.DataFrame, after: str | None, due: pd.Timestamp) -> pd.DataFrame:
     """The rows of `table` after the stamp `after` that are `due`. ValueError: `after` is no stamp."""
-    rows = table[table[TIME] <= due]
+    rows = table[table[TIME_COLUMN] <= due]
     if after is None:
         return rows
     stamp = pd.Timestamp(after)
-    return rows[rows[TIME] > (stamp.tz_convert("UTC").tz_localize(None) if stamp.tzinfo else stamp)]
+    return rows[rows[TIME_COLUMN] > (stamp.tz_convert("UTC").tz_localize(None) if stamp.tzinfo else stamp)]

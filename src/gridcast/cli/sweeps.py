@@ -10,27 +10,27 @@ from rich.table import Table
 
 from gridcast import config
 from gridcast.cli import terminal
-from gridcast.cli.app import REPORTS, Backend, File, Workers, app, out
-from gridcast.cli.experiments import place_of, planned_of
-from gridcast.cli.run_sweep import champion_on, report_of, train
+from gridcast.cli.app import REPORTS, Backend, ExperimentFile, Workers, app, out
+from gridcast.cli.experiments import choose_place, plan_experiment
+from gridcast.cli.run_sweep import champion_evaluator, run_sweep, write_report
 from gridcast.runtime.errors import GridcastError
 
 
 @app.command()
-def validate(experiment: File, backend: Backend = "jax") -> None:
+def validate(experiment: ExperimentFile, backend: Backend = "jax") -> None:
     """Check the experiment and its data, simulate the splits, and train nothing."""
-    planned = planned_of(experiment, backend)
+    planned = plan_experiment(experiment, backend)
     out.print(f"{experiment} is valid: {len(planned.runs)} runs on {len(planned.panel.series)} series.")
 
 
 @app.command()
-def plan(experiment: File, backend: Backend = "jax", workers: Workers = None) -> None:
+def plan(experiment: ExperimentFile, backend: Backend = "jax", workers: Workers = None) -> None:
     """Show every run with its estimated time, from timing one epoch of a few shapes."""
-    from gridcast.cli.progress import duration
+    from gridcast.cli.progress import format_duration
     from gridcast.sweep import time_estimate
 
-    planned = planned_of(experiment, backend)
-    place = place_of(backend, workers)
+    planned = plan_experiment(experiment, backend)
+    place = choose_place(backend, workers)
     with out.status("timing one epoch of a few shapes") if out.is_terminal else contextlib.nullcontext():
         seconds = time_estimate.seconds(planned, place)
     table = Table("#", "run", "seconds at most", box=None, header_style="bold")
@@ -39,14 +39,14 @@ def plan(experiment: File, backend: Backend = "jax", workers: Workers = None) ->
     out.print(table)
     total = sum(seconds.values()) / min(place.workers, len(seconds))
     out.print(
-        f"{len(seconds)} runs, at most {duration(total)} on {place.workers} workers if every run takes all "
+        f"{len(seconds)} runs, at most {format_duration(total)} on {place.workers} workers if every run takes all "
         f"{planned.experiment.training.epochs} epochs; early stopping usually halves that."
     )
 
 
 @app.command()
 def run(
-    experiment: File,
+    experiment: ExperimentFile,
     backend: Backend = "jax",
     workers: Workers = None,
     memory_limit: Annotated[
@@ -60,8 +60,8 @@ def run(
     ] = None,
 ) -> None:
     """Train every run of the experiment that is not finished yet, and record it in MLflow."""
-    planned = planned_of(experiment, backend)
-    train(planned, place_of(backend, workers, memory_limit, scheduler))
+    planned = plan_experiment(experiment, backend)
+    run_sweep(planned, choose_place(backend, workers, memory_limit, scheduler))
 
 
 @app.command()
@@ -72,14 +72,14 @@ def report(
     from gridcast.tracking.store import open_store
 
     name = config.read(experiment).name if experiment.endswith((".yaml", ".yml")) else experiment
-    verdict = report_of(name, open_store(name, create=False))
+    verdict = write_report(name, open_store(name, create=False))
     out.print(f"Report: {REPORTS / name / 'report.html'}", markup=False)
     out.print(verdict, markup=False)
 
 
 @app.command()
 def promote(
-    experiment: File,
+    experiment: ExperimentFile,
     force: Annotated[
         str | None, typer.Option(metavar="REASON", help="promote whatever the gates say; the reason is kept")
     ] = None,
@@ -90,7 +90,7 @@ def promote(
     from gridcast.tracking import mlflow_runs, promotion
     from gridcast.tracking.store import open_store
 
-    planned = planned_of(experiment, backend)
+    planned = plan_experiment(experiment, backend)
     store = open_store(planned.experiment.name, create=False)
     done = mlflow_runs.finished(store, planned.runs)
     if not done:
@@ -100,7 +100,9 @@ def promote(
         f"Best of {len(done)} finished runs ({len(planned.runs)} planned): {mlflow_runs.name(winner)}", markup=False
     )
     tested = promotion.test_record(store, winner, planned.baseline_keys)
-    terminal.promotion(out, promotion.promote(planned.experiment, store, winner, tested, champion_on(planned), force))
+    terminal.print_promotion(
+        out, promotion.promote(planned.experiment, store, winner, tested, champion_evaluator(planned), force)
+    )
 
 
 @app.command()
@@ -109,4 +111,4 @@ def rollback(name: Annotated[str, typer.Argument(help="the registered model")]) 
     from gridcast.tracking import registry
     from gridcast.tracking.store import connect
 
-    terminal.promotion(out, registry.rollback(connect()[0], name))
+    terminal.print_promotion(out, registry.rollback(connect()[0], name))

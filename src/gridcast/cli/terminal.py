@@ -20,11 +20,11 @@ STEPS_SHOWN = 6
 """Steps ahead whose errors the terminal shows; the file has all."""
 FEATURES_SHOWN = 12
 """Features whose drift the terminal shows; the page has all."""
-LABELLED = ("auc_pr", "event_f1", "event_recall", "false_alarms_per_day")
+LABELLED_METRICS = ("auc_pr", "event_f1", "event_recall", "false_alarms_per_day")
 """Measures of detectors that the terminal shows where labels are known; the report has more."""
 
 
-def plan(out: Console, planned: Plan) -> None:
+def print_plan(out: Console, planned: Plan) -> None:
     """What was found in the data, and the spans, before anything is trained."""
     from gridcast.sweep.plan import SPANS
 
@@ -51,7 +51,7 @@ def plan(out: Console, planned: Plan) -> None:
         )
 
 
-def tests(out: Console, result: Result) -> None:
+def print_tests(out: Console, result: Result) -> None:
     """The winner and the baselines on the test span."""
     from gridcast.evaluation.detections import SHOWN
 
@@ -59,14 +59,14 @@ def tests(out: Console, result: Result) -> None:
     shown = {"mase": "MASE", "mae": "MAE", "rmse": "RMSE"}
     if not forecasts:
         labelled = any("auc_pr" in measures for measures in result.tested.values())
-        shown = {name: SHOWN[name] for name in (LABELLED if labelled else ("alarms_per_day",))}
+        shown = {name: SHOWN[name] for name in (LABELLED_METRICS if labelled else ("alarms_per_day",))}
     table = Table("on data never seen", *shown.values(), box=None, header_style="bold")
     for name, measures in result.tested.items():
         table.add_row(name, *(f"{measures[m]:.4g}" if m in measures else "-" for m in shown))
     out.print(table)
 
 
-def promotion(out: Console, made: Promotion) -> None:
+def print_promotion(out: Console, made: Promotion) -> None:
     """What became of the champion."""
     previous = f", version {made.previous} is the previous one" if made.previous else ""
     state = "is the champion already, nothing changed" if made.already else f"is the champion{previous}"
@@ -77,7 +77,7 @@ def promotion(out: Console, made: Promotion) -> None:
         out.print(f"Note: {made.note}.", markup=False)
 
 
-def backtest(out: Console, table: pd.DataFrame, name: str) -> None:
+def print_backtest(out: Console, table: pd.DataFrame, name: str) -> None:
     """Show the folds, the errors of each model by fold, and over the folds never seen by step ahead."""
     from gridcast.evaluation.backtest import mean_errors
 
@@ -107,7 +107,7 @@ def backtest(out: Console, table: pd.DataFrame, name: str) -> None:
         out.print(f"Left out of the means, seen by the model in training or validation: {left} of the folds.")
 
 
-def monitor(out: Console, found: Findings) -> None:
+def print_monitor(out: Console, found: Findings) -> None:
     """The live errors beside those at promotion, what drifted most, the challengers, and the verdict."""
     from gridcast.monitoring.findings import MEASURES
 

@@ -277,7 +277,7 @@ def test_a_version_that_a_crash_left_without_alias_is_used_again(site, monkeypat
 
 
 def test_a_stream_goes_on_with_a_version_that_becomes_champion_meanwhile(site, monkeypatch):
-    current = cli.anomalies.champion(site.name, None)
+    current = cli.anomalies.champion_source(site.name, None)
     first = current()
     assert current() is first
     NORMAL.to_csv("normal.csv", index=False)

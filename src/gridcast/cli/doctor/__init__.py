@@ -15,17 +15,17 @@ from gridcast.tracking.store import DEFAULT_URI, Store
 __all__ = ["CHECKS", "Finding", "examine", "mend"]
 
 CHECKS: tuple[Check, ...] = (
-    installation.packages,
-    installation.backends,
-    disk.writable,
-    disk.space,
-    store.state,
-    store.legacy,
-    store.artifacts,
-    store.runs,
-    cache.bundles,
-    cache.waiting,
-    cache.leftovers,
+    installation.check_packages,
+    installation.check_backends,
+    disk.check_writable,
+    disk.check_space,
+    store.check_store,
+    store.check_legacy_files,
+    store.check_artifacts,
+    store.check_runs,
+    cache.check_bundles,
+    cache.check_waiting,
+    cache.check_leftovers,
 )
 
 
@@ -33,7 +33,7 @@ def examine(
     uri: str | None = None,
     folder: Path = Path(".gridcast"),
     reports: Path = Path("reports"),
-    held: Callable[[Store], bool] = store.held,
+    held: Callable[[Store], bool] = store.is_swept,
     checks: Sequence[Check] = CHECKS,
 ) -> Iterator[Finding]:
     """Each finding of each check as it is made, good ones included.
@@ -53,7 +53,7 @@ def examine(
             )
 
 
-def mend(finding: Finding) -> str:
+def fix(finding: Finding) -> str:
     """Mend what was found; returns what was done. Raises GridcastError."""
     if finding.mend is None:
         raise GridcastError(f"{finding.about}: nobody but you can mend this: {finding.remedy}")

@@ -14,12 +14,12 @@ from gridcast.cli.doctor.finding import Finding, Project
 from gridcast.training import atomic_bundle
 from gridcast.training.atomic_bundle import DamagedError
 
-FRESH = 60
+GRACE_SECONDS = 60
 """Seconds for which a file that looks left behind is given the benefit of the doubt."""
 _ASIDE = re.compile(r"\..+\.(\d+)(-journal|-wal|-shm)?")
 
 
-def bundles(project: Project) -> Iterator[Finding]:
+def check_bundles(project: Project) -> Iterator[Finding]:
     """Whether every kept state and every result that waits is whole."""
     kept, waiting = _bundles(project.cache / "checkpoints"), _bundles(project.cache / "spool")
     fine = True
@@ -37,7 +37,7 @@ def bundles(project: Project) -> Iterator[Finding]:
         yield Finding("cache", True, f"{len(kept)} states of runs under way, all whole")
 
 
-def waiting(project: Project) -> Iterator[Finding]:
+def check_waiting(project: Project) -> Iterator[Finding]:
     """How many results are not in MLflow yet."""
     for folder in sorted({path.parent for path in _bundles(project.cache / "spool")}):
         number = len(_bundles(folder))
@@ -45,7 +45,7 @@ def waiting(project: Project) -> Iterator[Finding]:
         yield Finding("cache", True, told)
 
 
-def leftovers(project: Project) -> Iterator[Finding]:
+def check_leftovers(project: Project) -> Iterator[Finding]:
     """Files that a process was writing when it was killed, and compiled programs without content."""
     left = [*Path().glob(".*"), *project.cache.rglob(".*"), *project.reports.rglob(".*")]
     old = [path for path in left if path.is_file() and _orphan(path) and _aged(path)]
@@ -89,4 +89,4 @@ def _orphan(path: Path) -> bool:
 
 
 def _aged(path: Path) -> bool:
-    return time.time() - path.stat().st_mtime > FRESH
+    return time.time() - path.stat().st_mtime > GRACE_SECONDS

@@ -10,11 +10,11 @@ from pathlib import Path
 from gridcast.cli.doctor.finding import Finding, Project
 from gridcast.tracking import sqlite_store
 
-LEAST = 2**30
+MIN_FREE_BYTES = 2**30
 """Free bytes below which a disk is called full."""
 
 
-def space(_: Project) -> Iterator[Finding]:
+def check_space(_: Project) -> Iterator[Finding]:
     """Whether the disks of the project and of temporary files have room."""
     for folder in (Path.cwd(), Path(tempfile.gettempdir())):
         free = shutil.disk_usage(folder).free
@@ -22,10 +22,10 @@ def space(_: Project) -> Iterator[Finding]:
         remedy = "a run needs a few megabytes, but a full disk ends a sweep: make room" + (
             "" if folder == Path.cwd() else ", or name another folder in TMPDIR"
         )
-        yield Finding("disk", free >= LEAST, text if free >= LEAST else f"only {text}", remedy)
+        yield Finding("disk", free >= MIN_FREE_BYTES, text if free >= MIN_FREE_BYTES else f"only {text}", remedy)
 
 
-def writable(project: Project) -> Iterator[Finding]:
+def check_writable(project: Project) -> Iterator[Finding]:
     """Whether files can be made in each folder that a sweep writes to, and the store's file can be changed."""
     folders = [Path.cwd(), Path("mlruns"), project.reports, project.cache, Path(tempfile.gettempdir())]
     store = sqlite_store.path_of(project.uri)

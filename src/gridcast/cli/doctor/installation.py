@@ -18,10 +18,10 @@ from gridcast.cli.doctor.finding import Finding, Project
 
 REINSTALL = "install it anew: rm -f .venv/.run && make"
 BACKENDS = ("jax", "tensorflow")
-PATIENCE = 180
+BACKEND_TIMEOUT = 180
 """Seconds within which a backend must compute."""
 # Keras would look for these too, and on JAX for TensorFlow, which takes seconds and proves nothing.
-COMPUTE = """
+BACKEND_PROGRAM = """
 import os, sys
 sys.modules |= dict.fromkeys(["sklearn", "matplotlib"])
 if os.environ["KERAS_BACKEND"] == "jax":
@@ -31,10 +31,10 @@ assert float(keras.ops.sum(keras.ops.matmul(keras.ops.ones((2, 3)), keras.ops.on
 """
 
 
-def packages(_: Project) -> Iterator[Finding]:
+def check_packages(_: Project) -> Iterator[Finding]:
     """Whether Python and every package have the versions that the project asks for."""
     try:
-        wrong = unmet("gridcast")
+        wrong = unmet_requirements("gridcast")
         wanted = metadata("gridcast")["Requires-Python"] or ""
     except PackageNotFoundError:
         yield Finding("installation", False, "gridcast itself is not installed in this Python", REINSTALL)
@@ -45,7 +45,7 @@ def packages(_: Project) -> Iterator[Finding]:
     yield Finding("installation", not wrong, "; ".join(wrong) or told, REINSTALL)
 
 
-def unmet(package: str, extras: tuple[str, ...] = ("",)) -> list[str]:
+def unmet_requirements(package: str, extras: tuple[str, ...] = ("",)) -> list[str]:
     """What `package` with its `extras` wants and does not find. Raises PackageNotFoundError."""
     wrong = []
     for text in requires(package) or []:
@@ -60,11 +60,11 @@ def unmet(package: str, extras: tuple[str, ...] = ("",)) -> list[str]:
         if not need.specifier.contains(found, prereleases=True):
             wrong.append(f"{need.name} is {found}, wanted is {need.specifier}")
         if need.extras:
-            wrong += unmet(need.name, tuple(need.extras))
+            wrong += unmet_requirements(need.name, tuple(need.extras))
     return wrong
 
 
-def backends(_: Project) -> Iterator[Finding]:
+def check_backends(_: Project) -> Iterator[Finding]:
     """Whether Keras computes on each backend, in processes of their own: a crash must not end this one."""
     with ThreadPoolExecutor() as pool:
         for name, wrong in zip(BACKENDS, pool.map(_compute, BACKENDS), strict=True):
@@ -74,11 +74,13 @@ def backends(_: Project) -> Iterator[Finding]:
 def _compute(backend: str) -> str:
     """What went wrong with a small computation, in one line; an empty string when it went well."""
     variables = os.environ | {"KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3"}
-    command = [sys.executable, "-c", COMPUTE]
+    command = [sys.executable, "-c", BACKEND_PROGRAM]
     try:
-        done = subprocess.run(command, env=variables, capture_output=True, text=True, timeout=PATIENCE, check=False)
+        done = subprocess.run(
+            command, env=variables, capture_output=True, text=True, timeout=BACKEND_TIMEOUT, check=False
+        )
     except subprocess.TimeoutExpired:
-        return f"gave no result within {PATIENCE} s"
+        return f"gave no result within {BACKEND_TIMEOUT} s"
     if done.returncode == 0:
         return ""
     said = (done.stderr.strip() or "it said nothing").splitlines()[-1]

@@ -20,17 +20,17 @@ from gridcast.sweep import lease
 from gridcast.tracking import artifact_paths, mlflow_runs, sqlite_store
 from gridcast.tracking.store import DEFAULT_URI, Store, connect
 
-UNSET = f"unset MLFLOW_TRACKING_URI, or set it to {DEFAULT_URI} or the address of a server"
-FIX = "`gridcast doctor --fix`"
+UNSET_REMEDY = f"unset MLFLOW_TRACKING_URI, or set it to {DEFAULT_URI} or the address of a server"
+FIX_COMMAND = "`gridcast doctor --fix`"
 
 
-def held(store: Store) -> bool:
+def is_swept(store: Store) -> bool:
     """Whether some process sweeps the experiment."""
     watch = lease.Watch()
     return any(watch.lives(claim) for claim in lease.claims(store))
 
 
-def state(project: Project) -> Iterator[Finding]:
+def check_store(project: Project) -> Iterator[Finding]:
     """Whether MLflow can read the store and write to it."""
     path = sqlite_store.path_of(project.uri)
     if path is not None:
@@ -38,7 +38,7 @@ def state(project: Project) -> Iterator[Finding]:
     elif re.match("https?:", project.uri):
         yield _server(project.uri)
     elif project.uri.startswith("file:") or ":" not in project.uri:
-        yield Finding("store", False, f"{project.uri}: a folder, where MLflow keeps no runs any more", UNSET)
+        yield Finding("store", False, f"{project.uri}: a folder, where MLflow keeps no runs any more", UNSET_REMEDY)
 
 
 def _file(path: Path) -> Iterator[Finding]:
@@ -89,7 +89,7 @@ def _server(uri: str) -> Finding:
     try:
         _get(f"{uri.rstrip('/')}/health")
     except (OSError, ValueError) as error:
-        return Finding("store", False, f"{uri}: no tracking server answers: {error}", f"start it, or {UNSET}")
+        return Finding("store", False, f"{uri}: no tracking server answers: {error}", f"start it, or {UNSET_REMEDY}")
     try:
         theirs = _get(f"{uri.rstrip('/')}/version")
     except (OSError, ValueError):
@@ -102,7 +102,7 @@ def _get(url: str) -> str:
         return str(answer.read(100), "utf-8", "replace").strip()
 
 
-def legacy(_: Project) -> Iterator[Finding]:
+def check_legacy_files(_: Project) -> Iterator[Finding]:
     """Runs that an MLflow before 3.13 kept in the files of `mlruns`; plain `mlflow ui` would open those and fail."""
     found = sorted(Path().glob("mlruns/[0-9]*/meta.yaml"))
     if not found:
@@ -118,13 +118,13 @@ def legacy(_: Project) -> Iterator[Finding]:
     yield Finding("legacy store", False, text, remedy)
 
 
-def artifacts(project: Project) -> Iterator[Finding]:
+def check_artifacts(project: Project) -> Iterator[Finding]:
     """Whether the artifacts lie where the store says."""
     path = sqlite_store.path_of(project.uri)
     if path is None or not _usable(project.uri):
         return
     for move in artifact_paths.moves(path):
-        remedy = f"{FIX} lets the database look here, after a backup"
+        remedy = f"{FIX_COMMAND} lets the database look here, after a backup"
         yield Finding("artifacts", False, move.text, remedy, partial(artifact_paths.follow, path, move))
     away, unmoved = artifact_paths.gone(path), not artifact_paths.moves(path)
     for root in away:
@@ -137,14 +137,14 @@ def artifacts(project: Project) -> Iterator[Finding]:
         yield Finding("artifacts", True, "every recorded model lies where MLflow looks for it")
 
 
-def runs(project: Project) -> Iterator[Finding]:
+def check_runs(project: Project) -> Iterator[Finding]:
     """Runs that are marked RUNNING though nobody works at them."""
     if not _usable(project.uri):
         return
     try:
         stale = _stale(project)
     except GridcastError as error:
-        yield Finding("runs", False, str(error), UNSET)
+        yield Finding("runs", False, str(error), UNSET_REMEDY)
         return
     if not stale:
         yield Finding("runs", True, "none is marked RUNNING without a process that works at it")
@@ -157,7 +157,9 @@ def runs(project: Project) -> Iterator[Finding]:
 
     names = ", ".join(mlflow_runs.name(run) for _, run in stale[:3]) + (", …" if len(stale) > 3 else "")
     text = f"{len(stale)} are marked RUNNING though no process works at them: {names}"
-    yield Finding("runs", False, text, f"{FIX}, or the next gridcast run of the experiment, marks them KILLED", close)
+    yield Finding(
+        "runs", False, text, f"{FIX_COMMAND}, or the next gridcast run of the experiment, marks them KILLED", close
+    )
 
 
 def _stale(project: Project) -> list[tuple[Store, Any]]:
