@@ -14,7 +14,7 @@ from gridcast.runtime.errors import DataError
 from gridcast.runtime.forecaster import Forecaster, inputs
 from gridcast.runtime.loading import load
 from gridcast.runtime.preprocessing import Preprocessing
-from gridcast.serving.payloads.request_frames import frame
+from gridcast.serving.payloads.request_frames import series_frame
 from small_experiments import planned, sales
 
 pytestmark = pytest.mark.usefixtures("jax_backend")
@@ -341,5 +341,5 @@ def test_a_kept_example_ends_where_the_last_future_that_is_known_begins(forecast
     assert [one["id"] for one in kept] == list(PRODUCTS)
     assert {step["time"] for one in kept for step in one["future"]} == set(DATES[-HORIZON:])
     assert {tuple(step) for one in kept for step in one["history"]} == {("time", "value", "price", "promotion")}
-    table = pd.concat([frame(forecaster.preprocessing, one) for one in kept])
+    table = pd.concat([series_frame(forecaster.preprocessing, one) for one in kept])
     np.testing.assert_allclose(wide(forecaster.predict(table)), on_panel(forecaster, plan, DAYS - HORIZON), rtol=1e-5)

@@ -219,7 +219,7 @@ def test_detectors_are_combined_with_a_threshold_of_their_own_and_served(watcher
     from gridcast.serving.models import loading as served_loading
 
     made, store, own = watchers("mean")
-    monkeypatch.setattr("gridcast.serving.models.compiled_network.SIZES", (256,))  # each takes seconds to compile
+    monkeypatch.setattr("gridcast.serving.models.compiled_network.BATCH_SIZES", (256,))  # each takes seconds to compile
     (whole,) = served_loading.load([registry.find("mean", store.uri)], store.uri)
     assert [one.kind for one in (own, *own.members)] == ["ensemble", "both", "both"]
     said = own.predict(readings())
