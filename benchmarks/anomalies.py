@@ -68,7 +68,7 @@ from gridcast.data import simulation
 from gridcast.evaluation import detection_metrics, detections, thresholds
 from gridcast.models.baselines.detectors import DETECTORS
 from gridcast.runtime import events, loading, running_threshold
-from gridcast.runtime.detector import MINIMUM, Detector, channels
+from gridcast.runtime.detector import MINIMUM, Detector, scaled_values
 from gridcast.sweep import ensemble, plan
 from gridcast.sweep.plan import Plan
 from gridcast.training import keras_backend
@@ -121,7 +121,7 @@ class Task:
     def plan(self) -> Plan:
         """The experiment on its data."""
         text = yaml.safe_dump(self.content, sort_keys=False)
-        return plan.make(config.parse(text), text, "jax", windows.DATA)
+        return plan.make_plan(config.parse(text), text, "jax", windows.DATA)
 
 
 @dataclass(frozen=True)
@@ -320,7 +320,7 @@ def _network(task: Task, planned: Plan, kind: str) -> Iterator[Result]:
     outcomes = fused_fit.train(planned.dataset, runs, [None] * len(runs), len(runs))
     for run, outcome in zip(runs, outcomes, strict=True):
         assert not isinstance(outcome, Exception), outcome
-        scores = _scores(planned, loading.restore(outcome.files))
+        scores = _scores(planned, loading.load_from_bytes(outcome.files))
         seconds = (time.perf_counter() - started) / len(runs)
         yield _result(task, planned, kind, run.seed, scores, seconds, outcome.metrics["val_faults_missed"])
 
@@ -339,8 +339,8 @@ def _ensemble(task: Task, planned: Plan, name: str) -> Iterator[Result]:
         trained.append([outcomes[seed * count :][:count] for seed in SEEDS])
     for seed in SEEDS:
         files = [one.files for of in trained for one in of[seed]]
-        whole = calibration.combined(planned.dataset, ensemble.packed(files, None, combine))
-        own = loading.restore(whole.files)
+        whole = calibration.combined(planned.dataset, ensemble.pack_members(files, None, combine))
+        own = loading.load_from_bytes(whole.files)
         scores = _scores(planned, own)
         seconds = (time.perf_counter() - started) / len(SEEDS)
         if combine == MINIMUM:  # in a geometric mean the units of its members are no matter
@@ -371,7 +371,7 @@ def _by(planned: Plan, own: Detector, rule: str) -> Detector:
 
 def _scores(planned: Plan, own: Detector) -> Scores:
     """Of a detector."""
-    values = channels(own.preprocessing, planned.dataset.target.T)
+    values = scaled_values(own.preprocessing, planned.dataset.target.T)
     return _before_and_in_test(own.contributions, values, planned)
 
 
@@ -379,7 +379,7 @@ def _before_and_in_test(contribute: detections.Contribute, values: np.ndarray, p
     """Scores of all steps before the test, and of those in it."""
     spans, lookback = planned.dataset.spans, planned.dataset.preprocessing.lookback
     parts = (spans.start, spans.validation), spans["test"]
-    before, test = (events.score(detections.over(contribute, values, part, lookback)) for part in parts)
+    before, test = (events.anomaly_score(detections.over(contribute, values, part, lookback)) for part in parts)
     return dict.fromkeys(RULES, (before, test))
 
 
@@ -417,7 +417,7 @@ def _result(
 def _limits(before: np.ndarray, score: np.ndarray, rule: str, level: float | None = None) -> np.ndarray:
     """The threshold of each step of the test, as a detector with this rule has it."""
     first, seen = thresholds.taken(before, rule, level)
-    return running_threshold.limits(score, first, threshold_rules.checked_level(rule, level), seen)
+    return running_threshold.thresholds(score, first, threshold_rules.checked_level(rule, level), seen)
 
 
 def _on_mast(times: pd.DatetimeIndex, score: np.ndarray, threshold: np.ndarray) -> dict[str, float]:
@@ -464,7 +464,10 @@ def _together(tasks: list[Task], results: list[Result]) -> dict[str, float]:
 
 def _asked(task: Task) -> str:
     """Digest of all that decides a result but code: the experiment without the place of its file, and how it scores."""
-    told = task.content | {"data": {**task.content["data"], "source": "", "labels": ""}, "semantics": grid.DETECTION}
+    told = task.content | {
+        "data": {**task.content["data"], "source": "", "labels": ""},
+        "semantics": grid.DETECTION_SEMANTICS,
+    }
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 
 

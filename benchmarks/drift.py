@@ -31,12 +31,12 @@ from peers import windows
 from gridcast import config
 from gridcast.data.prediction_files import read
 from gridcast.monitoring import findings
-from gridcast.monitoring.champion import find, model_of
+from gridcast.monitoring.champion import monitor, watched_model
 from gridcast.runtime import time_axis
 from gridcast.sweep import events, plan, runner
 from gridcast.sweep.plan import Plan
-from gridcast.sweep.worker_pool import Place
-from gridcast.tracking import mlflow_runs, promotion, registry
+from gridcast.sweep.worker_pool import WorkerSettings
+from gridcast.tracking import mlflow_runs, model_loading, promotion
 from gridcast.tracking.store import open_store
 
 HERE = Path(__file__).parent.absolute()
@@ -97,13 +97,13 @@ def champion(folder: Path, cache: Path) -> findings.WatchedModel:
     content["selection"] |= {"when_beaten": "warn"}
     content["baselines"] = ["last value"]
     text = yaml.safe_dump(content, sort_keys=False)
-    planned = plan.make(config.parse(text), text, "jax", windows.DATA)
+    planned = plan.make_plan(config.parse(text), text, "jax", windows.DATA)
     with contextlib.chdir(folder):
         store = open_store("retail-daily", f"sqlite:///{folder}/mlflow.db")
-        result = runner.run(planned, store, Place(1, "jax", cache), events.Events())
+        result = runner.run_sweep(planned, store, WorkerSettings(1, "jax", cache), events.SweepEvents())
         promotion.promote(planned.experiment, store, result.winner, result.tested, lambda _: {"mase": np.inf})
-        about = json.loads(mlflow_runs.artifact(store, result.parent, "sweep.json"))
-        return model_of(registry.load("retail-daily", store.uri), store, result.parent, about, planned)
+        about = json.loads(mlflow_runs.read_artifact(store, result.parent, "sweep.json"))
+        return watched_model(model_loading.load_model("retail-daily", store.uri), store, result.parent, about, planned)
 
 
 def rows(planned: Plan, steps: np.ndarray, times: pd.DatetimeIndex) -> Table:
@@ -123,7 +123,7 @@ def rows(planned: Plan, steps: np.ndarray, times: pd.DatetimeIndex) -> Table:
 def fresh(planned: Plan, seed: int, count: int) -> Table:
     """`count` new trading days made of blocks of known ones."""
     random, known = np.random.default_rng(seed), planned.panel.times
-    times = time_axis.following(known[-1], count, "D", planned.dataset.preprocessing.weekdays)
+    times = time_axis.steps_after(known[-1], count, "D", planned.dataset.preprocessing.weekdays)
     steps: list[int] = []
     while len(steps) < count:
         alike = np.flatnonzero(known[:-BLOCK].day_of_week == times[len(steps)].day_of_week)
@@ -136,7 +136,7 @@ def asked(model: findings.WatchedModel, table: Table, folder: Path) -> dict[str,
     """What the monitor says of `table`, written and read as a file."""
     path = folder / "actuals.csv"
     table.to_csv(path, index=False)
-    found = find(model, read(path, model.preprocessing), findings.Limits())
+    found = monitor(model, read(path, model.preprocessing), findings.AlarmLimits())
     drifted = found.drift[found.drift["drifted"]]
     return {
         "alarm": bool(found.alarms),

@@ -94,26 +94,26 @@ def main() -> None:
     asked.add_argument("--only", default="", help="shapes whose name contains this")
     asked.add_argument("--no-stock", action="store_true")
     options = asked.parse_args()
-    os.environ |= worker_process.ENVIRONMENT
-    worker_process.begin(0, HERE / "results")
+    os.environ |= worker_process.WORKER_ENVIRONMENT
+    worker_process.set_up_worker(0, HERE / "results")
     keras_backend.start("jax", HERE / ".data")
     experiment = config.read(RETAIL)
-    planned = plan.make(experiment, "", "jax", HERE / ".data")
-    found = [grid.program(run).configuration for run in planned.runs.values()]
+    planned = plan.make_plan(experiment, "", "jax", HERE / ".data")
+    found = [grid.shared_program(run).configuration for run in planned.runs.values()]
     if options.units:
         found = [shape.model_copy(update={"units": units}) for shape in found for units in options.units]
     shapes = dict.fromkeys(found)
     rows = []
     for shape in shapes:
         run = Run(shape.model_copy(update={"dropout": 0.2, "learning_rate": 0.0005}), 0)
-        name = plan.describe(run.configuration)
+        name = plan.configuration_name(run.configuration)
         if shape.batch_size not in options.batch or options.only not in name:
             continue
         keras_backend.forget()
         row = {"shape": name, "units": shape.units}
         row |= {} if options.no_stock else {"stock": stock(planned.dataset, run, options.epochs)}
         row |= {f"{width} abreast": fused(planned.dataset, run, width, options.epochs) for width in options.widths}
-        width = lanes(run.configuration, 9, gpu=bool(worker_process.gpus()))
+        width = lanes(run.configuration, 9, gpu=bool(worker_process.available_gpus()))
         if f"{width} abreast" in row:
             chosen = row[f"{width} abreast"]
             row |= {"GFLOP/s": operations(shape, planned.dataset) / chosen / 1e9}

@@ -39,7 +39,7 @@ training: {{epochs: 3, patience: 3}}
 """
 
 
-class Scale(events.Events):
+class Scale(events.SweepEvents):
     """Weighs the processes whenever a run ends."""
 
     def __init__(self) -> None:
@@ -68,13 +68,15 @@ def main() -> None:
         dates = pd.date_range("2023-01-02", periods=200).strftime("%Y-%m-%d")
         quantity = np.random.default_rng(0).normal(10, 1, 200).round(2)
         pd.DataFrame({"date": dates, "product": "apple", "quantity": quantity}).to_csv("sales.csv", index=False)
-        planned = plan.make(config.parse(EXPERIMENT.format(rates=rates)), "", "jax")
+        planned = plan.make_plan(config.parse(EXPERIMENT.format(rates=rates)), "", "jax")
         scale, begun = Scale(), time.perf_counter()
-        place = worker_pool.Place(2, "jax", Path(".gridcast"))
-        runner.run(planned, store.open_store("memory"), place, scale)
+        place = worker_pool.WorkerSettings(2, "jax", Path(".gridcast"))
+        runner.run_sweep(planned, store.open_store("memory"), place, scale)
         seconds = time.perf_counter() - begun
         os.chdir("/")
-    print(f"{len(planned.runs)} runs in {seconds:.0f} s; each worker starts afresh after {worker_pool.RECYCLED} tasks")
+    print(
+        f"{len(planned.runs)} runs in {seconds:.0f} s; each worker starts afresh after {worker_pool.TASKS_PER_WORKER} tasks"
+    )
     print(f"{'runs':>6}  {'parent MB':>9}  workers MB")
     step = max(1, len(scale.weights) // 10)
     for count in range(step, len(scale.weights) + 1, step):
@@ -86,12 +88,12 @@ def main() -> None:
             {
                 "machine": {
                     "cpu": platform.processor(),
-                    "cores": worker_process.cores(),
+                    "cores": worker_process.available_cores(),
                     "system": platform.platform(),
                 },
                 "runs": len(planned.runs),
                 "seconds": seconds,
-                "recycled_after": worker_pool.RECYCLED,
+                "recycled_after": worker_pool.TASKS_PER_WORKER,
                 "megabytes": scale.weights,
             }
         )

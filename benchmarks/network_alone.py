@@ -16,19 +16,20 @@ import numpy as np
 import pandas as pd
 from mlflow.models import infer_signature
 
-from gridcast.runtime.forecaster import inputs
-from gridcast.tracking import registry
+from gridcast.runtime.forecaster import network_inputs
+from gridcast.tracking import model_loading
 
 
 def main() -> None:
     """Log the network of the model that the command line names."""
-    own = registry.load(sys.argv[1]).forecaster
+    own = model_loading.load_model(sys.argv[1]).forecaster
     table = pd.DataFrame(json.load(sys.stdin))
     asked = own.read(table, own.preprocessing.horizon)
     channels = own.preprocessing.channels(asked.target, asked.columns, asked.times, asked.codes).astype(np.float32)
     index = np.stack([np.arange(len(asked.codes)), asked.origin], axis=1)
     read = {
-        name: np.asarray(values) for name, values in inputs(own.preprocessing, channels, index, asked.codes).items()
+        name: np.asarray(values)
+        for name, values in network_inputs(own.preprocessing, channels, index, asked.codes).items()
     }
     mlflow.set_experiment("by hand")
     with mlflow.start_run():

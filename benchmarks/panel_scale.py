@@ -100,7 +100,7 @@ def way(path: str, cache: Path, load: Callable[..., sources.Table], meter: Meter
         return found
 
     plan.sources.load = loaded
-    planned = plan.make(config.parse(EXPERIMENT.format(source=path)), "", "jax")
+    planned = plan.make_plan(config.parse(EXPERIMENT.format(source=path)), "", "jax")
     meter.done("panel")
     # A worker is sent the dataset alone.
     dataset, run = planned.dataset, planned.own[1]
@@ -137,7 +137,7 @@ def measure(series: int, suffix: str, folder: Path) -> dict[str, Any]:
     del frame
     command = [sys.executable, str(HERE / "panel_scale.py"), "--child", *reversed(paths), str(folder)]
     ended = subprocess.run(
-        command, env=os.environ | worker_process.ENVIRONMENT, capture_output=True, text=True, check=False
+        command, env=os.environ | worker_process.WORKER_ENVIRONMENT, capture_output=True, text=True, check=False
     )
     if ended.returncode:
         sys.exit(ended.stderr)

@@ -73,13 +73,13 @@ def fill(store: Store, count: int) -> None:
         curves = {name: list(enumerate(map(float, curve), start=1)) for name in ("loss", "val_loss", "mae", "val_mae")}
         origins = np.abs(generator.normal(loss, 0.01, ORIGINS))
         best = min(best, (float(curve[-1]), keys[number]))
-        run = mlflow_runs.Entry(
+        run = mlflow_runs.RunEntry(
             name=f"run {number}",
             kind="run",
             key=keys[number],
             tags={
-                mlflow_runs.SEED: str(number // int(np.prod([len(values) for values in GRID.values()]))),
-                mlflow_runs.CONFIGURATION: json.dumps(configuration, sort_keys=True),
+                mlflow_runs.SEED_TAG: str(number // int(np.prod([len(values) for values in GRID.values()]))),
+                mlflow_runs.CONFIGURATION_TAG: json.dumps(configuration, sort_keys=True),
             },
             params=configuration,
             metrics={
@@ -90,17 +90,17 @@ def fill(store: Store, count: int) -> None:
                 "fit_seconds": 1 + settings["units"] / 16,
                 "parameters": settings["units"] ** 2,
             },
-            curves={**curves, mlflow_runs.BY_ORIGIN: list(enumerate(map(float, origins)))},
+            curves={**curves, mlflow_runs.LOSS_BY_ORIGIN: list(enumerate(map(float, origins)))},
         )
-        mlflow_runs.record(store, parent, run)
+        mlflow_runs.record_run(store, parent, run)
     for name, key, kind in [("winner", best[1], "test"), *((n, k, "baseline") for n, k in baseline_keys.items())]:
         table = test_table(generator, 1.0 if kind == "test" else 1.3)
         content = {forecast_results.FORECASTS: forecast_results.to_bytes(table)}
         metrics = forecast_results.measures(table)
         run_name = f"run {best[1].removeprefix('key-')}" if kind == "test" else name
-        entry = mlflow_runs.Entry(name=run_name, kind=kind, key=key, metrics=metrics, artifacts=content)
-        mlflow_runs.record(store, parent, entry)
-    mlflow_runs.set_status(store, parent, "FINISHED")
+        entry = mlflow_runs.RunEntry(name=run_name, kind=kind, key=key, metrics=metrics, artifacts=content)
+        mlflow_runs.record_run(store, parent, entry)
+    mlflow_runs.set_run_status(store, parent, "FINISHED")
 
 
 def test_table(generator: np.random.Generator, spread: float) -> pd.DataFrame:
@@ -127,9 +127,9 @@ def main() -> None:
         fill(store, count)
         filled = time.perf_counter() - started
         started = time.perf_counter()
-        found = record.read(store, "scale")
+        found = record.read_sweep(store, "scale")
         read = time.perf_counter() - started
-        path, _ = report.write(found, store)
+        path, _ = report.write_report(found, store)
         whole = time.perf_counter() - started
         size = path.stat().st_size
         os.chdir("/")

@@ -263,7 +263,7 @@ def _unscaled(offset: float, scale: float, answer: Any) -> float:
 def window() -> list[dict[str, Any]]:
     """The rows that a forecast of one step needs: the last window of the first series."""
     experiment = config.read(EXPERIMENT)
-    panel = plan.make(experiment, "", "jax", windows.DATA).panel
+    panel = plan.make_plan(experiment, "", "jax", windows.DATA).panel
     last = slice(-experiment.window.lookback, None)
     return [
         {"date": str(time)[:10], "product": panel.series[0], "quantity": value, "unit_price": price}

@@ -32,7 +32,7 @@ import measure
 import psutil
 from peers import windows
 
-from gridcast.sweep.worker_process import cores
+from gridcast.sweep.worker_process import available_cores
 
 HERE = Path(__file__).parent.absolute()
 GRIDS = {
@@ -244,7 +244,7 @@ def machine() -> dict[str, Any]:
     names = [line.split(":")[1].strip() for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]
     return {
         "cpu": names[0] if names else platform.processor(),
-        "cores": cores(),
+        "cores": available_cores(),
         "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
         "system": platform.platform(),
         "load_before": psutil.getloadavg()[0],

@@ -13,7 +13,7 @@ from gridcast.sweep import worker_process
 from gridcast.tracking import store
 
 # Both test processes train: one thread each, as in the workers of a sweep.
-os.environ |= worker_process.ENVIRONMENT | {"KERAS_BACKEND": "jax"}
+os.environ |= worker_process.WORKER_ENVIRONMENT | {"KERAS_BACKEND": "jax"}
 
 
 @pytest.fixture(scope="session")
@@ -32,14 +32,14 @@ def _programs_of_all_projects(programs: Path) -> None:
 @pytest.fixture(scope="session")
 def stores(programs: Path) -> Stores:
     """Empty MLflow stores for who starts other processes."""
-    return Stores(programs / "store", store.make_tables)
+    return Stores(programs / "store", store.create_tables)
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _tables_made_once(stores: Stores) -> Iterator[None]:
     """Stores that this process makes begin as a copy of the one that MLflow made; others MLflow makes itself."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(store, "make_tables", stores.tables)
+        patch.setattr(store, "create_tables", stores.tables)
         yield
 
 

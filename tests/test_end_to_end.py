@@ -20,9 +20,9 @@ import pandas as pd
 import pytest
 
 from gridcast import config
-from gridcast.runtime.forecaster import inputs
+from gridcast.runtime.forecaster import network_inputs
 from gridcast.sweep import events, plan, runner
-from gridcast.sweep.worker_pool import Place
+from gridcast.sweep.worker_pool import WorkerSettings
 from gridcast.tracking import model_flavor, store
 from small_experiments import sales, write_experiment
 
@@ -123,7 +123,9 @@ def repaired(folder, repeated, planned, programs, jax_backend):
     lost = repeated.of("run")[0]
     client_of(uri).delete_run(lost.info.run_id)
     with contextlib.chdir(folder):
-        result = runner.run(planned, store.open_store("small", uri), Place(1, "jax", programs), events.Events())
+        result = runner.run_sweep(
+            planned, store.open_store("small", uri), WorkerSettings(1, "jax", programs), events.SweepEvents()
+        )
     return lost, result, Ended(0, "", "", stored(uri, "small"))
 
 
@@ -131,7 +133,7 @@ def repaired(folder, repeated, planned, programs, jax_backend):
 def planned(folder):
     with contextlib.chdir(folder):
         text = Path("small.yaml").read_text()
-        return plan.make(config.read("small.yaml"), text, "jax")
+        return plan.make_plan(config.read("small.yaml"), text, "jax")
 
 
 def winner(ended):
@@ -282,7 +284,7 @@ def doors(folder, finished, planned):
     """What both doors of the winner's artifact give in fresh processes without gridcast, by backend."""
     own, dataset = planned.dataset.preprocessing, planned.dataset
     index = np.stack([np.arange(2), np.full(2, DAYS)], axis=1)
-    np.savez(folder / "windows.npz", **inputs(own, dataset.channels, index, dataset.codes))
+    np.savez(folder / "windows.npz", **network_inputs(own, dataset.channels, index, dataset.codes))
     found = {}
     for backend in ("jax", "tensorflow"):
         variables = environment(KERAS_BACKEND=backend, MLFLOW_TRACKING_URI=f"sqlite:///{folder}/mlflow.db")
@@ -316,7 +318,7 @@ def test_the_artifact_holds_what_it_needs_and_no_pickle(folder, finished):
         (model,) = run.outputs.model_outputs
         root = Path(client.get_logged_model(model.model_id).artifact_location.removeprefix("file://"))
         files = {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
-        package, modules = model_flavor.package()
+        package, modules = model_flavor.carried_package()
         assert {"MLmodel", "requirements.txt", "python_env.yaml", "data/model.keras", "data/forecaster.json"} | {
             f"code/{package}/{module}" for module in modules
         } == set(files)

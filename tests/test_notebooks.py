@@ -13,8 +13,8 @@ import pytest
 
 from gridcast.config import read
 from gridcast.sweep import plan, runner
-from gridcast.sweep.events import Events
-from gridcast.sweep.worker_pool import Place
+from gridcast.sweep.events import SweepEvents
+from gridcast.sweep.worker_pool import WorkerSettings
 from gridcast.tracking import promotion
 from gridcast.tracking.store import open_store
 from small_experiments import SMALL, sales, write_experiment
@@ -55,10 +55,10 @@ def swept(tmp_path_factory, programs, jax_backend):
         baselines=["last value"],
     )
     uri = f"sqlite:///{folder}/mlflow.db"
-    planned = plan.make(read(path), path.read_text(), "jax")
+    planned = plan.make_plan(read(path), path.read_text(), "jax")
     with contextlib.chdir(folder):
         store = open_store("small", uri)
-        result = runner.run(planned, store, Place(1, "jax", programs), Events())
+        result = runner.run_sweep(planned, store, WorkerSettings(1, "jax", programs), SweepEvents())
     promotion.promote(planned.experiment, store, result.winner, result.tested, lambda _: {"mase": np.inf})
     names = {"GRIDCAST_MODEL": "shop", "GRIDCAST_HISTORY": str(folder / "sales.csv"), "MLFLOW_TRACKING_URI": uri}
     return folder, names

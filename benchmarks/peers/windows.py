@@ -13,7 +13,7 @@ import numpy as np
 
 from gridcast import config
 from gridcast.config import Configuration, Experiment
-from gridcast.runtime.forecaster import inputs
+from gridcast.runtime.forecaster import network_inputs
 from gridcast.sweep import plan
 
 DATA = Path(__file__).parent.parent / ".data"
@@ -25,13 +25,13 @@ BUILT = ("layer", "bidirectional", "units", "dropout", "learning_rate", "batch_s
 def write(path: Path, folder: Path) -> int:
     """Write `windows.npz` and `grid.json` for the experiment at `path` into `folder`; returns the number of runs."""
     experiment = config.read(path)
-    planned = plan.make(experiment, path.read_text(encoding="utf-8"), "jax", DATA)
+    planned = plan.make_plan(experiment, path.read_text(encoding="utf-8"), "jax", DATA)
     axes, fixed = _grid(experiment)
     dataset, lookback = planned.dataset, experiment.window.lookback
     arrays = {}
     for span in ("train", "validation"):
         index = dataset.origins(span, lookback)
-        read = inputs(dataset.of(experiment.configuration()), dataset.channels, index, dataset.codes)
+        read = network_inputs(dataset.of(experiment.configuration()), dataset.channels, index, dataset.codes)
         arrays |= {f"{span}_{name}": array for name, array in read.items()}
         arrays[f"{span}_target"] = dataset.scaled(index)
     np.savez(folder / "windows.npz", **arrays)

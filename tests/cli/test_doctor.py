@@ -21,7 +21,7 @@ from gridcast.cli.doctor.finding import Project
 from gridcast.runtime.errors import GridcastError, TrackingError
 from gridcast.sweep import lease
 from gridcast.tracking import artifact_paths, mlflow_runs, sqlite_store
-from gridcast.tracking.mlflow_runs import Entry
+from gridcast.tracking.mlflow_runs import RunEntry
 from gridcast.tracking.store import open_store
 from gridcast.training import atomic_bundle
 
@@ -37,11 +37,11 @@ def original(tmp_path_factory):
     with contextlib.chdir(folder):
         found = open_store("retail", URI)
         parent = mlflow_runs.open_sweep(found, "s1", "the sweep", {}, {"experiment.yaml": "version: 1\n"})
-        mlflow_runs.set_status(found, parent, "FINISHED")
-        entry = Entry(
+        mlflow_runs.set_run_status(found, parent, "FINISHED")
+        entry = RunEntry(
             "GRU", "run", "k1", params={"units": "4"}, metrics={"best_val_loss": 0.5}, artifacts={"notes.txt": b"hello"}
         )
-        run_id = mlflow_runs.record(found, parent, entry)
+        run_id = mlflow_runs.record_run(found, parent, entry)
         model = found.client.create_logged_model(found.experiment, name="model", source_run_id=run_id)
         Path("weights").write_text("1 2 3")
         found.client.log_model_artifact(model.model_id, "weights")
@@ -73,7 +73,7 @@ def moved(here, original):
     with contextlib.chdir(here):
         shutil.copytree(original, old)
         with sqlite3.connect(old / FILE) as known:
-            for table, column in artifact_paths.COLUMNS:
+            for table, column in artifact_paths.PATH_COLUMNS:
                 known.execute(f"UPDATE {table} SET {column} = replace({column}, ?, ?)", (str(original), str(old)))
         shutil.move(old, new)
     os.chdir(new)
@@ -158,7 +158,7 @@ def test_a_store_that_is_not_there_yet_is_well_and_not_made(here):
     (found,) = findings(store.check_store)
     assert (found.ok, found.text) == (True, "mlflow.db: not there yet, the first run makes it")
     assert [*findings(store.check_artifacts), *findings(store.check_runs)] == []
-    assert sqlite_store.check_file(URI) is artifact_paths.moved(URI) is None
+    assert sqlite_store.check_file(URI) is artifact_paths.stale_location_message(URI) is None
     assert list(here.iterdir()) == []
 
 
@@ -249,7 +249,11 @@ def test_the_remedy_saves_what_can_be_read():
     command = re.search(r"`(sqlite3 [^`]*)`", the_wrong(store.check_store).remedy)[1]
     subprocess.run(command, shell=True, check=True)
     saved = Path("mlflow.db.saved")
-    assert (sqlite_store.count(saved, "runs"), sqlite_store.damage(saved), sqlite_store.misfit(saved)) == (2, "", None)
+    assert (
+        sqlite_store.row_count(saved, "runs"),
+        sqlite_store.find_damage(saved),
+        sqlite_store.schema_problem(saved),
+    ) == (2, "", None)
 
 
 @pytest.mark.usefixtures("here")
@@ -288,12 +292,12 @@ def to_schema(path, step):
 def test_the_newest_schema_is_that_of_mlflow():
     from mlflow.store.db import utils
 
-    assert sqlite_store.revisions()[1] == utils._get_latest_schema_revision()
+    assert sqlite_store.known_revisions()[1] == utils._get_latest_schema_revision()
 
 
 def test_a_store_of_an_older_mlflow_is_upgraded_after_a_backup(kept):
     to_schema(FILE, "-1")
-    old, before = sqlite_store.revision(FILE), content(FILE)
+    old, before = sqlite_store.schema_revision(FILE), content(FILE)
     with pytest.raises(TrackingError, match=rf"^mlflow.db: written by an older MLflow \(schema {old}; the .*--fix`"):
         sqlite_store.check_file(URI)
     assert findings(store.check_runs) == []
@@ -349,7 +353,7 @@ def test_several_processes_that_make_one_store_make_one(here):
     makers = [subprocess.Popen([sys.executable, "-c", MAKER], stdout=subprocess.DEVNULL) for _ in range(3)]
     assert [maker.wait() for maker in makers] == [0, 0, 0]
     assert list(here.iterdir()) == [here / FILE]
-    assert len(sqlite_store.tables(FILE)) == 20
+    assert len(sqlite_store.table_names(FILE)) == 20
 
 
 def test_a_kill_while_the_store_is_made_leaves_no_store_and_what_it_leaves_is_removed(here):
@@ -371,11 +375,11 @@ def test_the_journal_of_a_lost_database_does_not_reach_a_new_one(here):
             new.execute("CREATE TABLE t (x)")
 
     Path("mlflow.db-journal").write_bytes(b"old")
-    sqlite_store.create(FILE, make)
+    sqlite_store.create_database(FILE, make)
     (left,) = here.glob("mlflow.db.left-*-journal")
     assert left.read_bytes() == b"old"
     assert set(here.iterdir()) == {here / FILE, left}
-    assert sqlite_store.tables(FILE) == {"t"}
+    assert sqlite_store.table_names(FILE) == {"t"}
 
 
 @pytest.mark.usefixtures("kept")
@@ -390,7 +394,7 @@ def test_writes_that_stand_beside_the_database_are_told():
 
 @pytest.mark.usefixtures("kept")
 def test_a_store_that_somebody_writes_to_is_not_called_damaged(monkeypatch):
-    monkeypatch.setattr(sqlite_store, "BUSY", 0.1)
+    monkeypatch.setattr(sqlite_store, "BUSY_TIMEOUT", 0.1)
     with contextlib.closing(sqlite3.connect(FILE, isolation_level=None)) as other:
         other.execute("BEGIN EXCLUSIVE")
         assert sqlite_store.check_file(URI) is None
@@ -405,28 +409,28 @@ def test_a_moved_project_is_recognised_and_led_to_its_new_place(moved):
     old, new = moved
     told = f"the project was moved from {old} to {new}, and MLflow still looks for artifacts there"
     assert (
-        artifact_paths.moved(URI)
-        == artifact_paths.moved(URI, "retail")
+        artifact_paths.stale_location_message(URI)
+        == artifact_paths.stale_location_message(URI, "retail")
         == f"mlflow.db: {told}; run: gridcast doctor --fix"
     )
-    assert artifact_paths.moved(URI, "another") is None
+    assert artifact_paths.stale_location_message(URI, "another") is None
     before = content(FILE)
     wrong = the_wrong(store.check_artifacts)
     assert wrong.text == told
     text = mended(store.check_artifacts)
-    assert artifact_paths.moved(URI) is None
+    assert artifact_paths.stale_location_message(URI) is None
     assert str(old) not in "\n".join(content(FILE))
     assert content(Path(text.partition("backup: ")[2])) == before
     # MLflow finds everything at the new place, and writes there.
     uri = f"sqlite:///{new}/mlflow.db"
     again = open_store("retail", uri, create=False)
-    (run,) = mlflow_runs.search(again, "tags.`gridcast.kind` = 'run'")
-    assert mlflow_runs.artifact(again, run.info.run_id, "notes.txt") == b"hello"
+    (run,) = mlflow_runs.search_runs(again, "tags.`gridcast.kind` = 'run'")
+    assert mlflow_runs.read_artifact(again, run.info.run_id, "notes.txt") == b"hello"
     import mlflow
 
     got = mlflow.artifacts.download_artifacts("models:/winner/1", tracking_uri=uri, dst_path=str(new / "got"))
     assert Path(got, "weights").read_text() == "1 2 3"
-    mlflow_runs.record(again, "parent", Entry("other", "run", "k2", artifacts={"more.txt": b"new"}))
+    mlflow_runs.record_run(again, "parent", RunEntry("other", "run", "k2", artifacts={"more.txt": b"new"}))
     assert list(new.glob("mlruns/1/*/artifacts/more.txt"))
     assert not old.exists()
 
@@ -436,11 +440,11 @@ def test_every_column_of_the_schema_that_holds_a_path_is_known(original):
     with contextlib.closing(sqlite3.connect(original / FILE)) as known:
         found = {
             (table, column)
-            for table in sqlite_store.tables(original / FILE)
+            for table in sqlite_store.table_names(original / FILE)
             for _, column, *_ in known.execute(f"PRAGMA table_info({table})").fetchall()
             if known.execute(f"SELECT 1 FROM {table} WHERE {column} LIKE '%{original}%'").fetchone()
         }
-    assert found <= set(artifact_paths.COLUMNS)
+    assert found <= set(artifact_paths.PATH_COLUMNS)
     assert {table for table, _ in found} == {"experiments", "runs", "logged_models", "model_versions"}
 
 
@@ -478,12 +482,12 @@ def test_a_copy_of_a_project_is_led_to_its_own_artifacts(here, original, monkeyp
     shutil.copytree(original, here / "copy")
     monkeypatch.chdir(here / "copy")
     told = f"the project was copied from {original} to {here / 'copy'}, and MLflow still looks for artifacts there"
-    assert told in artifact_paths.moved(URI)
+    assert told in artifact_paths.stale_location_message(URI)
     assert the_wrong(store.check_artifacts).text == told
     mended(store.check_artifacts)
     monkeypatch.chdir(original)
     assert [finding.ok for finding in findings(store.check_artifacts)] == [True]
-    assert artifact_paths.moved(URI) is None
+    assert artifact_paths.stale_location_message(URI) is None
 
 
 def test_a_project_without_a_run_follows_its_move_too(here, original, monkeypatch):
@@ -495,16 +499,16 @@ def test_a_project_without_a_run_follows_its_move_too(here, original, monkeypatc
         known.execute("DELETE FROM logged_models")
         known.execute("DELETE FROM runs")
         known.execute("UPDATE experiments SET artifact_location = '/nowhere/mlruns/' || experiment_id")
-    assert "moved from /nowhere to" in artifact_paths.moved(URI)
+    assert "moved from /nowhere to" in artifact_paths.stale_location_message(URI)
     mended(store.check_artifacts)
-    assert artifact_paths.moved(URI) is None
+    assert artifact_paths.stale_location_message(URI) is None
 
 
 def test_artifacts_on_a_disk_that_is_not_mounted_are_not_taken_for_moved(moved):
     shutil.rmtree("mlruns")
     old, _ = moved
     told = f"artifacts lie in {old}/mlruns, which is not there"
-    assert artifact_paths.moved(URI) == f"mlflow.db: {told}; mount it, or put it back"
+    assert artifact_paths.stale_location_message(URI) == f"mlflow.db: {told}; mount it, or put it back"
     wrong = the_wrong(store.check_artifacts)
     assert (wrong.text, wrong.mend) == (told, None)
 
@@ -513,7 +517,7 @@ def test_artifacts_that_lie_where_they_always_did_are_left_there(moved):
     """Also where the same lie here: a copy of the artifacts alone is no second project."""
     old, _ = moved
     shutil.copytree("mlruns", old / "mlruns")
-    assert artifact_paths.moved(URI) is None
+    assert artifact_paths.stale_location_message(URI) is None
     assert [finding.ok for finding in findings(store.check_artifacts)] == [True]
 
 
@@ -532,7 +536,7 @@ def test_runs_that_nobody_works_at_are_closed(kept):
     parent = mlflow_runs.open_sweep(own, "s2", "a dead sweep", {}, {})
     stranger = own.client.create_run(own.experiment).info.run_id
     assert [finding.ok for finding in findings(store.check_runs, uri=own.uri, held=lambda _: True)] == [True]
-    claimed = lease.acquire(own)
+    claimed = lease.acquire_lease(own)
     assert [finding.ok for finding in findings(store.check_runs, uri=own.uri, held=store.is_swept)] == [True]
     claimed.release()
     wrong = the_wrong(store.check_runs, uri=own.uri, held=store.is_swept)
@@ -589,7 +593,7 @@ def test_a_store_of_files_is_brought_over_by_the_commands_of_the_remedy(here, mo
             subprocess.run(command, shell=True, check=True, env=variables, capture_output=True)
     assert findings(store.check_legacy_files) == []
     assert findings(store.check_store)[0].text.startswith("mlflow.db: whole, 1 runs")
-    assert mlflow_runs.artifact(open_store("old", f"sqlite:///{here}/mlflow.db"), run_id, "notes.txt") == b"hello"
+    assert mlflow_runs.read_artifact(open_store("old", f"sqlite:///{here}/mlflow.db"), run_id, "notes.txt") == b"hello"
 
 
 @pytest.mark.usefixtures("kept")

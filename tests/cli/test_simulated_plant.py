@@ -15,7 +15,7 @@ import pytest
 from gridcast.cli import simulated_plant
 from gridcast.data import simulation
 from gridcast.monitoring.stream import follow, followed_model
-from gridcast.monitoring.stream.feeds import Web
+from gridcast.monitoring.stream.feeds import WebFeed
 from gridcast.monitoring.stream.ledger import Ledger
 from gridcast.runtime.errors import ConfigError
 from stream_process import ZScore, readings, rows
@@ -94,9 +94,9 @@ def test_a_stream_takes_every_minute_of_a_plant_once(tmp_path, form):
     detector, record = ZScore(sensors=tuple(names)), tmp_path / "record.sqlite"
     ledger, said = Ledger(record, "plant", "min"), []
     with running(table, labels, speed=60 * 2000.0, begun=2000) as url:
-        feed = Web(f"{url}/readings?format={form}", "time")
+        feed = WebFeed(f"{url}/readings?format={form}", "time")
         while ledger.mark is None or ledger.mark < table["time"].iloc[-1]:
-            follow.look(feed, ledger, followed_model.FollowedModel("plant", "1", detector), {}, said.append)
+            follow.poll_once(feed, ledger, followed_model.FollowedModel("plant", "1", detector), {}, said.append)
         told = pd.read_csv(f"{url}/labels", parse_dates=["start", "end"])
     ledger.close()
     kept = dict(rows(record, "SELECT time, score FROM steps"))

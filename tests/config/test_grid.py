@@ -138,9 +138,9 @@ def test_folds_and_series_make_runs_with_keys_of_their_own():
 def test_runs_of_single_series_share_a_program_and_runs_of_all_have_another():
     own = experiment().configuration()
     faster = own.model_copy(update={"learning_rate": 0.5, "dropout": 0.5})
-    assert grid.program(Run(own, 0, series="apple")) == grid.program(Run(faster, 3, series="pear"))
-    assert grid.program(Run(own, 0, series="apple")) != grid.program(Run(own, 0))
-    assert grid.program(Run(own, 0, fold=1)) != grid.program(Run(own, 0))
+    assert grid.shared_program(Run(own, 0, series="apple")) == grid.shared_program(Run(faster, 3, series="pear"))
+    assert grid.shared_program(Run(own, 0, series="apple")) != grid.shared_program(Run(own, 0))
+    assert grid.shared_program(Run(own, 0, fold=1)) != grid.shared_program(Run(own, 0))
 
 
 def test_run_keys_are_sha256_digests_and_differ_within_a_grid():

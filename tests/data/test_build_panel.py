@@ -323,9 +323,9 @@ def test_what_training_knows_does_not_tell_of_a_value_beyond_the_gap_at_its_end(
     first, second = (build_dataset(found, experiment(**sections)) for found in (before, after))
     index = first.origins("train", 7)
     assert second.origins("train", 7).tolist() == index.tolist()
-    for steps in (windows.inputs(first.channels, index, 7), first.scaled(index)):
+    for steps in (windows.past(first.channels, index, 7), first.scaled(index)):
         assert np.isfinite(steps).all()
-    np.testing.assert_array_equal(windows.inputs(second.channels, index, 7), windows.inputs(first.channels, index, 7))
+    np.testing.assert_array_equal(windows.past(second.channels, index, 7), windows.past(first.channels, index, 7))
     np.testing.assert_array_equal(second.scaled(index), first.scaled(index))
 
 
@@ -349,7 +349,7 @@ def test_no_input_depends_on_what_comes_after_its_origin(build, policy, seed):
         after = build(frame.assign(quantity=frame["quantity"] + 50 * later, price=frame["price"] - later), **sections)
         here = index[(index[:, 1] == origin) & (before.times[origin - 3] >= pd.Timestamp(start))]
         for values in ("target", "past"):
-            past = [windows.inputs(getattr(found, values), here, 3) for found in (before, after)]
+            past = [windows.past(getattr(found, values), here, 3) for found in (before, after)]
             np.testing.assert_array_equal(past[1], past[0])
 
 

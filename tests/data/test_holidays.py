@@ -24,18 +24,18 @@ def events(tmp_path, monkeypatch):
 def test_the_holidays_of_a_country_are_known_for_ten_years_beyond_the_data():
     (found,) = holidays.resolve(("month", "holidays:GB"), DAYS)
     assert (found.name, found.labels, found.known) == ("holidays:GB", ("holidays:GB",), ("2011-01-01", "2021-12-31"))
-    marked = calendar_features.calendar(DAYS, ["holidays:GB"], "D", [found])[:, 0]
+    marked = calendar_features.calendar_channels(DAYS, ["holidays:GB"], "D", [found])[:, 0]
     # Christmas was a Sunday: its holiday moved to Tuesday, behind Boxing Day.
     assert DAYS[marked == 1].day.tolist() == [25, 26, 27]
     later = pd.DatetimeIndex(["2021-12-24", "2021-12-25"])
-    assert calendar_features.calendar(later, ["holidays:GB"], "D", [found])[:, 0].tolist() == [0, 1]
+    assert calendar_features.calendar_channels(later, ["holidays:GB"], "D", [found])[:, 0].tolist() == [0, 1]
 
 
 def test_part_of_a_country_may_have_holidays_of_its_own():
     easter_monday = pd.DatetimeIndex(["2011-04-25"])
     marked = {}
     for name in ("holidays:GB", "holidays:GB-ENG", "holidays:GB-SCT"):
-        marked[name] = calendar_features.calendar(
+        marked[name] = calendar_features.calendar_channels(
             easter_monday, [name], "D", holidays.resolve((name,), easter_monday)
         ).item()
     assert marked == {"holidays:GB": 0, "holidays:GB-ENG": 1, "holidays:GB-SCT": 0}
@@ -60,7 +60,7 @@ def test_every_name_of_an_event_is_a_channel_and_an_event_lasts_to_its_end(event
     (found,) = events("date;end;name\n2011-12-22;2011-12-23;sale\n\n2011-12-30;;flood\n2011-12-26;;sale\n")
     assert found.labels == ("events:events.csv:flood", "events:events.csv:sale")
     assert found.known is None
-    marked = calendar_features.calendar(DAYS, ["events:events.csv"], "D", [found])
+    marked = calendar_features.calendar_channels(DAYS, ["events:events.csv"], "D", [found])
     assert [DAYS[channel == 1].day.tolist() for channel in marked.T] == [[30], [22, 23, 26]]
 
 

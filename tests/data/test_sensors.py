@@ -63,7 +63,7 @@ def test_semicolons_and_decimal_commas_are_read(tmp_path):
     known = watched(tmp_path, FRAME)
     text = FRAME.to_csv(index=False, sep=";", decimal=",")
     (tmp_path / "sensors.csv").write_text(text)
-    again = plan.make(config.parse(known.text), known.text, "jax")
+    again = plan.make_plan(config.parse(known.text), known.text, "jax")
     np.testing.assert_array_equal(again.panel.target, known.panel.target)
 
 
@@ -154,7 +154,7 @@ def test_a_table_of_skab_and_one_of_nab_are_read_as_they_are(tmp_path):
 
 def _made(content):
     text = yaml.safe_dump(content)
-    return plan.make(config.parse(text), text, "jax").panel
+    return plan.make_plan(config.parse(text), text, "jax").panel
 
 
 def test_labels_of_many_tables_may_stand_in_one_json_file(built, tmp_path):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from gridcast.config.threshold_rules import LEVELS, checked_level
+from gridcast.config.threshold_rules import DEFAULT_LEVELS, checked_level
 from gridcast.evaluation.thresholds import THRESHOLDS, threshold
 from gridcast.runtime.errors import ConfigError, DataError
 
@@ -122,7 +122,7 @@ def test_equal_scores_are_their_own_threshold_and_none_is_refused(name):
 @pytest.mark.parametrize("name", THRESHOLDS)
 def test_a_stricter_level_is_a_higher_threshold(name):
     scores = np.random.default_rng(7).gamma(2, size=5000)
-    levels = (1, 3, 6) if LEVELS[name] > 1 else (0.05, 0.01, 0.001)
+    levels = (1, 3, 6) if DEFAULT_LEVELS[name] > 1 else (0.05, 0.01, 0.001)
     found = [threshold(scores, name, level) for level in levels]
     assert found == sorted(set(found))
 

@@ -104,7 +104,7 @@ def sampled(network, count, seed=0, horizon=HORIZON, seen=None):
         return own.draw(raw, scale, generator)
 
     read = windows() | {"signal": windows()["signal"][:, : LOOKBACK + horizon]}
-    return sampling.paths(network, replace(own, draw=draw), read, SCALES, LAGS, LOOKBACK, count, seed)
+    return sampling.sample_paths(network, replace(own, draw=draw), read, SCALES, LAGS, LOOKBACK, count, seed)
 
 
 SCALES = np.array([1.0, 10.0, 0.1])

@@ -92,11 +92,11 @@ def test_what_is_fitted_knows_no_filled_value(name):
 def test_ridge_solves_its_normal_equations_and_answers_in_data_units():
     given = weekly(horizon=2)
     given = replace(given, inverse=lambda scaled, series: scaled * 10 + series[:, None])
-    past = windows.inputs(given.channels, given.training_index, LOOKBACK)[:, :, 0]
-    ahead = windows.ahead(given.target, given.training_index, 2)
+    past = windows.past(given.channels, given.training_index, LOOKBACK)[:, :, 0]
+    ahead = windows.future(given.target, given.training_index, 2)
     centred, level = past - past.mean(axis=0), ahead.mean(axis=0)
     weights = np.linalg.solve(centred.T @ centred + np.eye(LOOKBACK), centred.T @ (ahead - level))
-    asked = windows.inputs(given.channels, given.index, LOOKBACK)[:, :, 0]
+    asked = windows.past(given.channels, given.index, LOOKBACK)[:, :, 0]
     expected = (asked - past.mean(axis=0)) @ weights + level
     np.testing.assert_allclose(baselines.ridge(given).point, expected * 10 + given.index[:, :1])
 
@@ -254,7 +254,7 @@ def test_intervals_cover_about_what_they_promise(name):
     given = task(target, index, horizon=2, period=7, train=200, lookback=5, levels=LEVELS)
     if slow:  # few fits, and long forecasts of each
         given = replace(given, period=None, horizon=60, index=np.array([[0, 200], [0, 260]]))
-    found, actual = baselines.BASELINES[name](given), windows.ahead(target, given.index, given.horizon)
+    found, actual = baselines.BASELINES[name](given), windows.future(target, given.index, given.horizon)
     assert 0.7 < metrics.coverage(actual, found.quantiles[..., 0], found.quantiles[..., 2]) < 0.9
     assert np.mean(actual < found.quantiles[..., 1]) == pytest.approx(0.5, abs=0.12)
 
@@ -332,7 +332,7 @@ def test_trees_learn_what_a_line_cannot_and_answer_in_data_units():
         target[:, step] = np.where(np.abs(target[:, step - 1]) > 1, 0, 3) + random.normal(scale=0.2, size=4)
     index = windows.origins(np.ones(target.shape, bool), 2, 1, 1, 240, 300)
     given = replace(task(target, index, train=240, lookback=2), inverse=lambda scaled, series: scaled + series[:, None])
-    actual = windows.ahead(target, index, 1) + index[:, :1]
+    actual = windows.future(target, index, 1) + index[:, :1]
     assert metrics.mae(actual, baselines.trees(given).point) < 0.25
 
 

@@ -6,7 +6,7 @@ from sklearn.decomposition import PCA
 from sklearn.ensemble import IsolationForest
 
 from gridcast.models.baselines.detectors import DETECTORS
-from gridcast.runtime.events import score
+from gridcast.runtime.events import anomaly_score
 
 N = np.nan
 LOOKBACK = 12
@@ -34,7 +34,7 @@ def test_contributions_are_never_negative_and_steps_with_a_fault_score_highest(n
     found = detected(name, spoilt)
     assert found.shape == VALUES.shape
     assert np.nanmin(found) >= 0
-    assert 150 - LOOKBACK < np.nanargmax(score(found)) < 153 + LOOKBACK
+    assert 150 - LOOKBACK < np.nanargmax(anomaly_score(found)) < 153 + LOOKBACK
     assert np.nanargmax(found[150:153].sum(axis=0)) == 1
 
 
@@ -159,7 +159,7 @@ def test_the_isolation_forest_score_is_that_of_scikit_learn_split_over_sensors()
 
     forest = IsolationForest(random_state=0).fit(read(TRAINING)[1:])
     found = detected("isolation forest")
-    np.testing.assert_allclose(score(found), -forest.score_samples(read(VALUES)))
+    np.testing.assert_allclose(anomaly_score(found), -forest.score_samples(read(VALUES)))
     away = (VALUES - TRAINING.mean(axis=0)) ** 2 / TRAINING.var(axis=0)
     np.testing.assert_allclose(
         found / found.sum(axis=1, keepdims=True), away / away.sum(axis=1, keepdims=True), atol=1e-6
@@ -180,4 +180,4 @@ def test_windows_with_holes_are_not_learnt_where_there_are_whole_ones(name):
     # A stretch at the mean, as a hole that was filled would be, is not what training looked like.
     still = VALUES.copy()
     still[100:130] = TRAINING.mean(axis=0)
-    assert score(detected(name, still))[100:130].max() > 2 * np.nanmedian(score(found))
+    assert anomaly_score(detected(name, still))[100:130].max() > 2 * np.nanmedian(anomaly_score(found))

@@ -15,14 +15,14 @@ pytestmark = pytest.mark.filterwarnings("ignore:.imghdr. is deprecated:Deprecati
 def test_every_address_gets_title_and_text():
     pytest.importorskip("apprise")
     with Post() as post:
-        alerts.send(alerts.opened([post.url, f"{post.url}/other"]), "shop needs a look", "PSI 0.4")
+        alerts.send_notice(alerts.open_notifier([post.url, f"{post.url}/other"]), "shop needs a look", "PSI 0.4")
     assert [(got["title"], got["message"]) for got in post.got] == [("shop needs a look", "PSI 0.4")] * 2
 
 
 def test_an_address_that_is_not_reached_is_told_without_its_secrets(caplog):
     pytest.importorskip("apprise")
     with caplog.at_level(logging.WARNING, "gridcast"):
-        alerts.send(alerts.opened([f"json://me:secret@127.0.0.1:{free_port()}"]), "a", "b")
+        alerts.send_notice(alerts.open_notifier([f"json://me:secret@127.0.0.1:{free_port()}"]), "a", "b")
     told = [record.getMessage() for record in caplog.records if record.name.startswith("gridcast")]
     assert told == ["--alert: at least one address could not be reached; the verdict stands on this page alone"]
 
@@ -30,26 +30,26 @@ def test_an_address_that_is_not_reached_is_told_without_its_secrets(caplog):
 def test_an_address_that_nobody_knows_is_refused_without_its_secrets():
     pytest.importorskip("apprise")
     with pytest.raises(ConfigError, match=r"address 2 \(scheme: nosuch\)") as refused:
-        alerts.opened(["json://127.0.0.1:9", "nosuch://me:secret@host"])
+        alerts.open_notifier(["json://127.0.0.1:9", "nosuch://me:secret@host"])
     assert "secret" not in str(refused.value)
 
 
 def test_without_apprise_the_remedy_is_told(monkeypatch):
     monkeypatch.setitem(sys.modules, "apprise", None)
     with pytest.raises(ConfigError, match=r"pip install 'gridcast\[alerts\]'"):
-        alerts.opened(["json://127.0.0.1:9"])
+        alerts.open_notifier(["json://127.0.0.1:9"])
 
 
 def test_a_web_hook_gets_json_and_a_key_by_which_it_knows_a_double():
     with Post() as post:
         url = post.url.replace("json://", "http://")
-        assert alerts.post(url, {"id": "plant/7", "text": "größer"}, "plänt/7 00:00")
+        assert alerts.post_webhook(url, {"id": "plant/7", "text": "größer"}, "plänt/7 00:00")
     assert post.got == [{"id": "plant/7", "text": "größer"}]
 
 
 def test_a_web_hook_that_does_not_answer_is_told_without_its_address(caplog):
     with caplog.at_level(logging.WARNING, "gridcast"):
-        assert not alerts.post(f"http://127.0.0.1:{free_port()}/secret", {}, "key")
+        assert not alerts.post_webhook(f"http://127.0.0.1:{free_port()}/secret", {}, "key")
     assert "the alert waits for the next look" in caplog.text
     assert "secret" not in caplog.text
 
@@ -57,5 +57,5 @@ def test_a_web_hook_that_does_not_answer_is_told_without_its_address(caplog):
 @pytest.mark.parametrize("url", ["host/secret", "ftp://host/secret", "https:///secret"])
 def test_a_web_hook_without_an_address_is_refused_without_its_secrets(url):
     with pytest.raises(ConfigError, match="--webhook: ") as refused:
-        alerts.postable(url)
+        alerts.check_webhook(url)
     assert "secret" not in str(refused.value)

@@ -14,13 +14,13 @@ from gridcast import cli
 from gridcast.config import read
 from gridcast.data import prediction_files
 from gridcast.monitoring import champion, findings
-from gridcast.monitoring.findings import OWN, Limits
-from gridcast.monitoring.prediction_log import SHADOW, Kept
+from gridcast.monitoring.findings import CHAMPION_NAME, AlarmLimits
+from gridcast.monitoring.prediction_log import SHADOW, PredictionLog
 from gridcast.runtime.errors import DataError
 from gridcast.sweep import plan, runner
-from gridcast.sweep.events import Events
-from gridcast.sweep.worker_pool import Place
-from gridcast.tracking import mlflow_runs, promotion, registry
+from gridcast.sweep.events import SweepEvents
+from gridcast.sweep.worker_pool import WorkerSettings
+from gridcast.tracking import mlflow_runs, model_loading, promotion, registry
 from gridcast.tracking.store import open_store
 from small_experiments import sales, write_experiment
 from tracking_servers import Post
@@ -61,8 +61,8 @@ class Shop:
         """What the monitor finds in `table`, written and read as a file."""
         path = self.folder / "actuals.csv"
         table.to_csv(path, index=False)
-        return champion.find(
-            self.model, prediction_files.read(path, self.model.preprocessing), Limits(**limits), served
+        return champion.monitor(
+            self.model, prediction_files.read(path, self.model.preprocessing), AlarmLimits(**limits), served=served
         )
 
 
@@ -71,13 +71,15 @@ def shop(tmp_path_factory, programs, jax_backend):
     folder = tmp_path_factory.mktemp("watched")
     FRAME[STAMPS < END].to_csv(folder / "sales.csv", index=False)
     path = write_experiment(folder / "shop.yaml", str(folder / "sales.csv"), **SECTIONS)
-    planned, uri = plan.make(read(path), path.read_text(), "jax"), f"sqlite:///{folder}/mlflow.db"
+    planned, uri = plan.make_plan(read(path), path.read_text(), "jax"), f"sqlite:///{folder}/mlflow.db"
     with contextlib.chdir(folder):
         store = open_store("shop", uri)
-        result = runner.run(planned, store, Place(1, "jax", programs), Events())
+        result = runner.run_sweep(planned, store, WorkerSettings(1, "jax", programs), SweepEvents())
     promotion.promote(planned.experiment, store, result.winner, result.tested, lambda _: {"mase": np.inf})
-    about = json.loads(mlflow_runs.artifact(store, result.parent, "sweep.json"))
-    return Shop(folder, uri, champion.model_of(registry.load("shop", uri), store, result.parent, about, planned))
+    about = json.loads(mlflow_runs.read_artifact(store, result.parent, "sweep.json"))
+    return Shop(
+        folder, uri, champion.watched_model(model_loading.load_model("shop", uri), store, result.parent, about, planned)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +90,7 @@ def fresh(shop):
 def test_on_the_test_span_itself_everything_is_as_it_was_at_promotion(shop):
     found = shop.look(FRAME[STAMPS < END])
     assert (found.first, found.steps, found.series) == (END - pd.Timedelta(days=20), 20, 2)
-    assert found.errors["name"].tolist()[:2] == [OWN, "last value"]
+    assert found.errors["name"].tolist()[:2] == [CHAMPION_NAME, "last value"]
     for measure in ("mase", "mae", "rmse"):
         np.testing.assert_allclose(found.errors[measure], found.errors[f"{measure}_before"], rtol=1e-5)
     assert found.ratio == pytest.approx(1, rel=1e-5)
@@ -173,7 +175,7 @@ def said(product, day, *values, rolled=(False, False, True)):
 @pytest.fixture
 def served(shop, tmp_path):
     """What was kept of forecasts around the actual values of pear: 0.5 too high, then 3, then 0.5; the shadow hits."""
-    own, path = Kept(tmp_path / "kept.db", 1000), tmp_path / "kept.db"
+    own, path = PredictionLog(tmp_path / "kept.db", 1000), tmp_path / "kept.db"
     pear = NEW[NEW["product"] == "pear"].set_index("date")["quantity"]
     days = [f"2023-08-{day:02}" for day in range(1, 31)]
     for number, day in enumerate(days):
@@ -220,12 +222,12 @@ def test_a_challenger_is_compared_on_the_requests_that_both_answered(shop, serve
 
 
 def test_kept_forecasts_of_other_versions_or_times_are_refused(shop, tmp_path):
-    own = Kept(tmp_path / "kept.db", 100)
+    own = PredictionLog(tmp_path / "kept.db", 100)
     own.add("a", "shop", "9", ASKED, said("pear", "2023-08-01", 1.0))
     own.close()
     with pytest.raises(DataError, match="keeps nothing of shop version 1 .but of version 9"):
         shop.look(NEW, tmp_path / "kept.db")
-    own = Kept(tmp_path / "kept.db", 100)
+    own = PredictionLog(tmp_path / "kept.db", 100)
     own.add("b", "shop", "1", ASKED, said("pear", "2024-08-01", 1.0))
     own.close()
     with pytest.raises(DataError, match="none of the 1 kept forecasts of shop version 1 is of a time in the table"):
@@ -260,14 +262,14 @@ def test_the_command_writes_a_page_and_metrics_and_ends_well_without_an_alarm(sh
     assert "http" not in page.replace("http://www.w3.org", "").replace("http://purl.org", "").replace(
         "https://matplotlib.org", ""
     ).replace("http://creativecommons.org", "")
-    (run,) = mlflow_runs.search(shop.model.store, f"tags.`{mlflow_runs.KIND}` = 'monitor'")
+    (run,) = mlflow_runs.search_runs(shop.model.store, f"tags.`{mlflow_runs.KIND_TAG}` = 'monitor'")
     assert run.data.tags["gridcast.model_version"] == "1"
     assert run.data.metrics["alarms"] == 0
     assert run.data.metrics["live_mase"] / run.data.metrics["mase_at_promotion"] == pytest.approx(
         run.data.metrics["error_ratio"]
     )
     assert run.data.metrics["psi_value_price"] >= 0
-    assert mlflow_runs.artifact(shop.model.store, run.info.run_id, "monitor.html").decode() == page
+    assert mlflow_runs.read_artifact(shop.model.store, run.info.run_id, "monitor.html").decode() == page
 
 
 def test_wrong_input_ends_with_2_and_says_what_to_do(shop, command):
@@ -327,5 +329,7 @@ def test_an_alarm_ends_with_1_tells_people_and_trains_again_through_the_gates(sh
     assert told or "was not promoted, the gate" in out
     # The page of the monitor outlives the report of the sweep, and the sweep can be watched in its turn.
     assert (shop.folder / "reports" / "shop" / "monitor.html").exists()
-    (parent, *_) = mlflow_runs.search(shop.model.store, f"tags.`{mlflow_runs.KIND}` = 'sweep'")
-    assert "source: all.csv" in mlflow_runs.artifact(shop.model.store, parent.info.run_id, "experiment.yaml").decode()
+    (parent, *_) = mlflow_runs.search_runs(shop.model.store, f"tags.`{mlflow_runs.KIND_TAG}` = 'sweep'")
+    assert (
+        "source: all.csv" in mlflow_runs.read_artifact(shop.model.store, parent.info.run_id, "experiment.yaml").decode()
+    )

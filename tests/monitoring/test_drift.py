@@ -23,8 +23,8 @@ def judged(values, spoil=lambda new: new):
     """Whether the last NEW steps, spoilt, raise an alarm: of the values or of their changes."""
     known, new = values[:, :KNOWN], values[:, KNOWN - 1 :].copy()
     new[:, 1:] = spoil(new[:, 1:])
-    found = [drift.shift(known, TRAIN, new[:, 1:])]
-    found.append(drift.shift(drift.changes(known), TRAIN - 1, drift.changes(new)))
+    found = [drift.measure_shift(known, TRAIN, new[:, 1:])]
+    found.append(drift.measure_shift(drift.step_changes(known), TRAIN - 1, drift.step_changes(new)))
     p_values = drift.holm([p for one in found for p in (one.psi_p_value, one.ks_p_value)]).reshape(-1, 2).min(axis=1)
     return any(p <= 0.01 and one.psi >= 0.1 for p, one in zip(p_values, found, strict=True))
 
@@ -53,9 +53,9 @@ def test_psi_by_hand():
 
 def test_shares_put_a_value_on_an_edge_into_the_bin_above():
     np.testing.assert_allclose(
-        drift.shares(np.array([0.0, 1.0, 1.5, 2.0, np.nan]), np.array([1.0, 2.0])), [0.25, 0.5, 0.25]
+        drift.bin_shares(np.array([0.0, 1.0, 1.5, 2.0, np.nan]), np.array([1.0, 2.0])), [0.25, 0.5, 0.25]
     )
-    np.testing.assert_allclose(drift.shares(np.array([np.nan]), np.array([1.0])), [0, 0])
+    np.testing.assert_allclose(drift.bin_shares(np.array([np.nan]), np.array([1.0])), [0, 0])
 
 
 def test_kolmogorov_smirnov_is_that_of_scipy_over_the_finite_values():
@@ -69,7 +69,7 @@ def test_kolmogorov_smirnov_is_that_of_scipy_over_the_finite_values():
 def test_the_new_stretch_is_measured_against_all_known_steps():
     random = np.random.default_rng(1)
     known, new = random.normal(size=(1, 200)), random.normal(1, size=(1, 20))
-    found = drift.shift(known, 200, new)
+    found = drift.measure_shift(known, 200, new)
     edges = np.quantile(known, np.arange(1, 10) / 10, method="inverted_cdf")
     expected = np.bincount(np.searchsorted(edges, known[0]), minlength=10) / 200
     np.testing.assert_allclose(expected, 0.1)
@@ -81,15 +81,15 @@ def test_the_new_stretch_is_measured_against_all_known_steps():
 
 def test_a_stretch_too_long_for_what_is_known_is_refused():
     known = np.random.default_rng(0).normal(size=(1, 79))
-    assert drift.longest(79) == 9
+    assert drift.longest_stretch(79) == 9
     with pytest.raises(ValueError, match="10 steps cannot be judged by 79 known ones, 9 can"):
-        drift.shift(known, 60, known[:, :10])
-    assert np.isfinite(drift.shift(known, 60, known[:, :9]).psi)
+        drift.measure_shift(known, 60, known[:, :10])
+    assert np.isfinite(drift.measure_shift(known, 60, known[:, :9]).psi)
 
 
 def test_nothing_is_said_of_a_feature_never_seen():
     known = np.full((2, 100), np.nan)
-    found = drift.shift(known, 80, np.ones((2, 10)))
+    found = drift.measure_shift(known, 80, np.ones((2, 10)))
     assert np.isnan([found.psi, found.psi_p_value, found.ks_p_value]).all()
 
 
@@ -135,7 +135,7 @@ def test_a_value_is_stuck_when_it_stays_for_twice_as_long_as_ever():
     new[0, -11:] = 5.0
     new[1, -24:] = 3.0
     new[2, 5:25] = 1.0  # over again
-    runs, limit = drift.stuck(known, new)
+    runs, limit = drift.final_runs(known, new)
     assert runs.tolist() == [11, 24, 1, 1]
     assert limit.tolist() == [10, 24, 10, 10]
     assert (runs > limit).tolist() == [True, False, False, False]
@@ -145,13 +145,13 @@ def test_risen_is_the_t_test_where_neighbours_are_independent():
     random = np.random.default_rng(0)
     now, before = random.normal(0.4, size=20), random.normal(size=20)
     # With 20 values the lags of Newey and West are two: the variance differs a little from that of Student.
-    assert drift.risen(now, before) == pytest.approx(
+    assert drift.increase_p_value(now, before) == pytest.approx(
         stats.ttest_ind(now, before, alternative="greater").pvalue, abs=0.1
     )
-    assert drift.risen(before, before) == pytest.approx(0.5)
-    assert drift.risen(now, before) == pytest.approx(1 - drift.risen(before, now))
-    assert np.isnan(drift.risen(now[:2], before))
-    assert drift.risen(np.full(5, 2.0), np.full(5, 1.0)) == 0
+    assert drift.increase_p_value(before, before) == pytest.approx(0.5)
+    assert drift.increase_p_value(now, before) == pytest.approx(1 - drift.increase_p_value(before, now))
+    assert np.isnan(drift.increase_p_value(now[:2], before))
+    assert drift.increase_p_value(np.full(5, 2.0), np.full(5, 1.0)) == 0
 
 
 def test_the_variance_of_a_mean_is_that_of_newey_and_west():
@@ -160,4 +160,4 @@ def test_the_variance_of_a_mean_is_that_of_newey_and_west():
     values = np.cumsum(np.random.default_rng(0).normal(size=50)) + 1
     fitted = sm.OLS(values, np.ones(50)).fit(cov_type="HAC", cov_kwds={"maxlags": 3, "use_correction": True})
     t = (values.mean() - 0) / fitted.bse[0]
-    assert drift.risen(values, np.zeros(50)) == pytest.approx(stats.t.sf(t, 98))
+    assert drift.increase_p_value(values, np.zeros(50)) == pytest.approx(stats.t.sf(t, 98))

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from gridcast.monitoring import prediction_log
-from gridcast.monitoring.prediction_log import MODEL, REQUEST, SERVED, SHADOW, VERSION, Kept
+from gridcast.monitoring.prediction_log import MODEL, REQUEST, SERVED, SHADOW, VERSION, PredictionLog
 from gridcast.runtime.errors import ConfigError, DataError
 
 
@@ -28,11 +28,11 @@ def path(tmp_path):
 
 
 def test_what_was_added_comes_back_as_it_was(path):
-    own = Kept(path, 100)
+    own = PredictionLog(path, 100)
     own.add("a", "shop", "3", history(), forecasts())
     own.add("b", "shop", "4", history(2), forecasts(8.0))
     own.close()
-    told, brought = prediction_log.read(path, "shop")
+    told, brought = prediction_log.read_predictions(path, "shop")
     assert told[REQUEST].tolist() == ["a", "b"]
     assert told[VERSION].tolist() == ["3", "4"]
     assert told[MODEL].tolist() == ["shop", "shop"]
@@ -45,35 +45,37 @@ def test_what_was_added_comes_back_as_it_was(path):
 
 
 def test_roles_and_models_are_told_apart(path):
-    own = Kept(path, 100)
+    own = PredictionLog(path, 100)
     own.add("a", "shop", "3", history(), forecasts())
     own.add("a", "next", "1", history(), forecasts(9.0), SHADOW)
     own.add("b", "till", "1", history(), forecasts(5.0))
     own.close()
-    assert prediction_log.read(path, "shop")[0]["forecast"].tolist() == [7.0]
-    assert prediction_log.read(path, role=SHADOW)[0][[MODEL, "forecast"]].to_numpy().tolist() == [["next", 9.0]]
-    assert prediction_log.read(path)[0]["forecast"].tolist() == [7.0, 5.0]
-    assert [len(frame) for frame in prediction_log.read(path, "shop", SHADOW)] == [0, 0]
+    assert prediction_log.read_predictions(path, "shop")[0]["forecast"].tolist() == [7.0]
+    assert prediction_log.read_predictions(path, role=SHADOW)[0][[MODEL, "forecast"]].to_numpy().tolist() == [
+        ["next", 9.0]
+    ]
+    assert prediction_log.read_predictions(path)[0]["forecast"].tolist() == [7.0, 5.0]
+    assert [len(frame) for frame in prediction_log.read_predictions(path, "shop", SHADOW)] == [0, 0]
 
 
 def test_the_oldest_go_first_and_the_bound_holds_for_rows_of_inputs_and_forecasts(path):
-    own = Kept(path, 10)
+    own = PredictionLog(path, 10)
     for number in range(9):
         own.add(str(number), "shop", "1", history(2), forecasts())  # three rows each
     own.close()
-    told, brought = prediction_log.read(path, "shop")
+    told, brought = prediction_log.read_predictions(path, "shop")
     assert told[REQUEST].tolist() == ["6", "7", "8"]
     assert len(told) + len(brought) == 9
-    Kept(path, 5).close()  # a smaller bound counts from the next request on
-    assert len(prediction_log.read(path, "shop")[0]) == 3
-    smaller = Kept(path, 5)
+    PredictionLog(path, 5).close()  # a smaller bound counts from the next request on
+    assert len(prediction_log.read_predictions(path, "shop")[0]) == 3
+    smaller = PredictionLog(path, 5)
     smaller.add("9", "shop", "1", history(2), forecasts())
     smaller.close()
-    assert prediction_log.read(path, "shop")[0][REQUEST].tolist() == ["9"]
+    assert prediction_log.read_predictions(path, "shop")[0][REQUEST].tolist() == ["9"]
 
 
 def test_many_threads_add_at_once_and_nothing_is_lost_or_doubled(path):
-    own, threads = Kept(path, 10_000), []
+    own, threads = PredictionLog(path, 10_000), []
     for name in "abcdef":
         added = [(f"{name}{number}", "shop", "1", history(1), forecasts()) for number in range(30)]
         threads.append(threading.Thread(target=lambda added=added: [own.add(*one) for one in added]))
@@ -82,34 +84,34 @@ def test_many_threads_add_at_once_and_nothing_is_lost_or_doubled(path):
     for thread in threads:
         thread.join()
     own.close()
-    asked = prediction_log.read(path, "shop")[0][REQUEST]
+    asked = prediction_log.read_predictions(path, "shop")[0][REQUEST]
     assert sorted(asked) == sorted(f"{name}{number}" for name in "abcdef" for number in range(30))
 
 
 def test_two_writers_share_a_file_and_its_bound(path):
-    one, other = Kept(path, 12), Kept(path, 12)
+    one, other = PredictionLog(path, 12), PredictionLog(path, 12)
     for number in range(6):
         (one if number % 2 else other).add(str(number), "shop", "1", history(2), forecasts())
     one.close()
     other.close()
-    assert len(prediction_log.read(path, "shop")[0]) == 4
+    assert len(prediction_log.read_predictions(path, "shop")[0]) == 4
 
 
 def test_what_cannot_be_kept_is_told_once_and_takes_no_other_request_with_it(path, caplog):
-    own = Kept(path, 100)
+    own = PredictionLog(path, 100)
     mixed = forecasts().assign(forecast=[object()])
     with caplog.at_level(logging.WARNING):
         own.add("a", "shop", "1", history(), mixed)
         own.add("b", "shop", "1", history(), forecasts())
         own.add("c", "shop", "1", history(), mixed)
         own.close()
-    assert prediction_log.read(path, "shop")[0][REQUEST].tolist() == ["b"]
+    assert prediction_log.read_predictions(path, "shop")[0][REQUEST].tolist() == ["b"]
     assert [record.levelname for record in caplog.records] == ["WARNING"]
     assert "some of what is served is not kept" in caplog.text
 
 
 def test_a_table_that_is_lost_in_between_fails_no_request(path, caplog):
-    own = Kept(path, 100)
+    own = PredictionLog(path, 100)
     with contextlib.closing(sqlite3.connect(path)) as database, database:
         database.execute("DROP TABLE served")
     with caplog.at_level(logging.WARNING):
@@ -121,20 +123,20 @@ def test_a_table_that_is_lost_in_between_fails_no_request(path, caplog):
 
 def test_wrong_files_and_bounds_are_refused(path, tmp_path):
     with pytest.raises(ConfigError, match="at least 1 .got 0."):
-        Kept(path, 0)
+        PredictionLog(path, 0)
     with pytest.raises(ConfigError, match="nothing can be kept in this file"):
-        Kept(tmp_path / "nowhere" / "kept.db", 10)
+        PredictionLog(tmp_path / "nowhere" / "kept.db", 10)
     with pytest.raises(DataError, match=r"kept\.db: no such file"):
-        prediction_log.read(path, "shop")
+        prediction_log.read_predictions(path, "shop")
     path.write_text("product,date\n" * 100)
     with pytest.raises(DataError, match="holds no kept forecasts"):
-        prediction_log.read(path, "shop")
+        prediction_log.read_predictions(path, "shop")
     path.write_bytes(b"")
     with pytest.raises(DataError, match="holds no kept forecasts"):
-        prediction_log.read(path, "shop")
+        prediction_log.read_predictions(path, "shop")
     path.unlink()
-    own = Kept(path, 10)
+    own = PredictionLog(path, 10)
     own.add("a", "shop", "1", history(), forecasts())
     own.close()
     with pytest.raises(DataError, match=r"the model 'shp'; did you mean 'shop'\? \(it keeps: shop\)"):
-        prediction_log.read(path, "shp")
+        prediction_log.read_predictions(path, "shp")

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from gridcast.monitoring import normal_operation, recalibration
-from gridcast.monitoring.recalibration import GATES
+from gridcast.monitoring.recalibration import THRESHOLD_GATES
 from gridcast.runtime import running_threshold
 from gridcast.runtime.errors import DataError
 from stream_process import START, ZScore, readings
@@ -20,11 +20,11 @@ def detector(**settings):
 
 
 def figures(own, table, labels):
-    return recalibration.figures(own, normal_operation.scored(own, table, labels))
+    return recalibration.new_threshold(own, normal_operation.score_readings(own, table, labels))
 
 
 def refusals(found, most=MOST):
-    return [name for name, judge in GATES.items() if judge(found, most)]
+    return [name for name, judge in THRESHOLD_GATES.items() if judge(found, most)]
 
 
 def test_the_threshold_is_that_of_the_first_two_thirds_tried_on_the_last():
@@ -49,11 +49,15 @@ def test_the_rule_and_level_are_those_of_the_training():
 def test_a_running_threshold_starts_from_the_normal_data_and_is_tried_as_it_runs():
     table = readings(602)
     scores = detector().predict(table)["score"].to_numpy()
-    own = detector(rule="running", level=1.0, seen=running_threshold.seen(scores * 2))
+    own = detector(rule="running", level=1.0, seen=running_threshold.score_history(scores * 2))
     found = figures(own, table, None)
-    assert found.seen == running_threshold.seen(scores[:400])
+    assert found.seen == running_threshold.score_history(scores[:400])
     assert found.new == pytest.approx(found.seen.limit(1.0))
-    assert found.false_alarms == np.mean(scores[400:] > running_threshold.along(scores[400:], 1.0, found.seen)[0]) > 0
+    assert (
+        found.false_alarms
+        == np.mean(scores[400:] > running_threshold.thresholds_and_history(scores[400:], 1.0, found.seen)[0])
+        > 0
+    )
 
 
 def test_the_last_third_does_not_move_the_threshold():

@@ -11,7 +11,7 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from gridcast.evaluation import forecast_results
-from gridcast.reporting import forecast_chapters, forecast_plots, plots, record, report, tables, verdict
+from gridcast.reporting import forecast_chapters, forecast_plots, forecast_tables, plot_style, record, report, verdict
 from made_up_sweep import EXPLAINED, sweep
 from small_experiments import planned, sales
 
@@ -33,7 +33,7 @@ def steps(name: str, errors: list[float], scale: float = 1.0, series: str = "a")
 
 def test_error_by_step_is_the_mean_over_series_each_in_its_own_unit() -> None:
     table = pd.concat([steps("a", [1.0, 2.0], 1.0, "a"), steps("b", [2.0, 6.0], 4.0, "b")])
-    found = tables.by_step({"own": table})
+    found = forecast_tables.measures_by_step({"own": table})
     assert found["step"].tolist() == [1, 2]
     assert found["mae"].tolist() == [1.5, 4.0]
     assert found["mase"].tolist() == [0.75, 1.75]
@@ -42,7 +42,7 @@ def test_error_by_step_is_the_mean_over_series_each_in_its_own_unit() -> None:
 
 def test_quantiles_are_measured_step_by_step_at_the_winners_levels() -> None:
     own = steps("own", [0.0, 0.0]).assign(**{"q0.1": [9.0, 11.0], "q0.9": [12.0, 12.0]})
-    found = tables.by_step({"own": own, "point": steps("point", [1.0, 1.0])})
+    found = forecast_tables.measures_by_step({"own": own, "point": steps("point", [1.0, 1.0])})
     assert found["coverage"].tolist()[:2] == [1.0, 0.0]
     assert found["width"].tolist()[:2] == [3.0, 1.0]
     # Level 0.1: 0.1 x 1 and 0.9 x 1; level 0.9: 0.1 x 2 both; twice their mean over 10.
@@ -52,7 +52,9 @@ def test_quantiles_are_measured_step_by_step_at_the_winners_levels() -> None:
 
 def test_categories_gather_series_and_unknown_ones_stand_together() -> None:
     table = pd.concat([steps("own", [error], 1.0, series) for series, error in zip("abcd", [1, 3, 5, 7], strict=True)])
-    found = tables.by_category({"own": table}, {"a": "toys", "b": "toys", "c": "garden"}).set_index("value")
+    found = forecast_tables.measures_by_category({"own": table}, {"a": "toys", "b": "toys", "c": "garden"}).set_index(
+        "value"
+    )
     assert found["mae"].to_dict() == {"garden": 5.0, "toys": 2.0, "unknown": 7.0}
 
 
@@ -61,7 +63,7 @@ def test_categories_gather_series_and_unknown_ones_stand_together() -> None:
 )
 def test_fans_show_the_best_the_typical_and_the_worst(count: int, ranks: list[int]) -> None:
     by_series = pd.DataFrame({"series": [f"s{k}" for k in range(count)], "mase": np.arange(count)[::-1].astype(float)})
-    shown = forecast_plots.shown(by_series)
+    shown = forecast_plots.representative_series(by_series)
     assert [rank for _, rank in shown] == ranks
     assert shown[0][0] == f"s{count - 1}"
 
@@ -71,7 +73,7 @@ def test_a_fan_is_the_last_window_after_what_was_observed_before_it() -> None:
     test = pd.DataFrame({"series": "a", "step": [1, 2] * 3, "time": times[[0, 1, 1, 2, 2, 3]], "scale": 1.0})
     test = test.assign(actual=[1.0, 2.0, 2.0, 3.0, 3.0, 4.0], forecast=0.0)
     recent = pd.DataFrame({"series": ["a", "b"], "time": pd.Timestamp("2020-12-31"), "actual": [0.0, 9.0]})
-    (fan,) = forecast_plots.fans(test, recent, pd.DataFrame({"series": ["a"], "mase": [1.0]}))
+    (fan,) = forecast_plots.fan_chart_data(test, recent, pd.DataFrame({"series": ["a"], "mase": [1.0]}))
     assert fan.path["actual"].tolist() == [3.0, 4.0]
     assert fan.history["actual"].tolist() == [0.0, 1.0, 2.0]
     assert fan.role == ""
@@ -93,8 +95,8 @@ def test_nested_intervals_are_drawn_widest_first_and_named() -> None:
     times = pd.date_range("2021-01-01", periods=2)
     levels = {"q0.05": 1.0, "q0.25": 2.0, "q0.5": 3.0, "q0.75": 4.0, "q0.95": 5.0}
     path = pd.DataFrame({"time": times, "step": [1, 2], "actual": 3.0, "forecast": 9.0, **levels})
-    fan = forecast_plots.Fan("a", 1, 2, 0.5, path.iloc[:0][["time", "actual"]], path)
-    with plots.style():
+    fan = forecast_plots.FanChart("a", 1, 2, 0.5, path.iloc[:0][["time", "actual"]], path)
+    with plot_style.plot_style():
         figure = forecast_plots.fan_charts([fan], "pieces")
         FigureCanvasAgg(figure).draw()
     (ax,) = figure.axes
@@ -123,30 +125,31 @@ INTERVAL = {"name": "own", "nominal": 0.8, "low": 0.7, "high": 0.9}
     ],
 )
 def test_the_sentence_on_coverage_says_whether_chance_explains_it(covered: float, said: str) -> None:
-    assert said in verdict.coverage(pd.DataFrame([{**INTERVAL, "coverage": covered}]), "own", 0.8)
+    assert said in verdict.coverage_sentence(pd.DataFrame([{**INTERVAL, "coverage": covered}]), "own", 0.8)
 
 
 def test_the_sentence_on_quantile_loss_names_the_best_baseline_that_has_one() -> None:
     names = ["own", "ETS", "naive", "ridge"]
     tested = pd.DataFrame({"name": names, "wql": [0.05, 0.0625, 0.08, np.nan], "crps": [np.nan] * 4})
-    assert "0.05, 20 % below that of ETS, the best baseline" in verdict.quantile_loss(tested, "own")
-    assert "no baseline gives the same quantiles" in verdict.quantile_loss(tested.iloc[[0, 3]], "own")
+    assert "0.05, 20 % below that of ETS, the best baseline" in verdict.quantile_loss_sentence(tested, "own")
+    assert "no baseline gives the same quantiles" in verdict.quantile_loss_sentence(tested.iloc[[0, 3]], "own")
     sampled = tested.assign(crps=[2.5, *tested["crps"][1:]])
-    assert "loss of 0.05 (and a CRPS of 2.5, from its sample paths, in data units), 20 %" in verdict.quantile_loss(
-        sampled, "own"
+    assert (
+        "loss of 0.05 (and a CRPS of 2.5, from its sample paths, in data units), 20 %"
+        in verdict.quantile_loss_sentence(sampled, "own")
     )
 
 
 def test_the_sentence_on_closeness_adds_up_the_classes() -> None:
     shares = {"share_excellent": [27.8, 3.3], "share_good": [20.0, 10.0], "share_acceptable": [16.7, 12.2]}
-    said = verdict.closeness(pd.DataFrame({"name": ["own", "Prophet"], **shares}), "own")
+    said = verdict.closeness_sentence(pd.DataFrame({"name": ["own", "Prophet"], **shares}), "own")
     assert "28 % of the winner's forecasts came within 5 % of the actual value, 48 % within 10 % and 64 %" in said
     assert said.endswith("36 % were further off (of the baselines, Prophet came closest: 26 % within 20 %).")
 
 
 def test_the_sentences_on_inputs_say_what_mattered_and_what_did_not() -> None:
     permuted, attention = pd.DataFrame(EXPLAINED["permuted"]), pd.DataFrame(EXPLAINED["attention"])
-    assert verdict.inputs(permuted, attention) == [
+    assert verdict.input_sentences(permuted, attention) == [
         "The past of pieces mattered most: without it the error would be 42 % higher; then price (12 %).",
         "Month made no difference that could be told from chance.",
         "Of the past values, lag 1 mattered most (24 %; lag 1 is the step before the forecast).",
@@ -157,7 +160,7 @@ def test_the_sentences_on_inputs_say_what_mattered_and_what_did_not() -> None:
 def test_a_report_on_quantiles_has_every_chapter_and_its_sheets(tmp_path: Path) -> None:
     more = {"notes": NOTES, "categories": SEGMENTS}
     store = sweep(tmp_path, {"units": [8, 64]}, horizon=3, levels=LEVELS, more=more)
-    path, findings = report.write(record.read(store, "made-up"), store, tmp_path / "reports")
+    path, findings = report.write_report(record.read_sweep(store, "made-up"), store, tmp_path / "reports")
     page, own = path.read_text(encoding="utf-8"), findings.chapters
     assert {f"{name}.png" for name in forecast_chapters.TITLES} <= {file.name for file in path.parent.iterdir()}
     # The made-up quantiles are right, so are their intervals; 38 origins of 3 series, 3 of which overlap.

@@ -12,7 +12,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 
-from gridcast.reporting import plots, tables
+from gridcast.reporting import accuracy_plots, grid_plots, leaderboard, plot_style
 
 METRIC = "best_val_loss"
 
@@ -52,10 +52,10 @@ def overlaps(ax: Axes) -> int:
 def test_six_panels_with_labels_apart_for_two_values_and_for_twelve(count: int) -> None:
     frame = runs([8 * (k + 1) for k in range(count)])
     curves = pd.DataFrame({"epoch": [1, 2, 3], "loss": [0.2, 0.1, 0.05], "val_loss": [0.2, 0.08, 0.09]})
-    with plots.style():
+    with plot_style.plot_style():
         leaders = frame.sort_values(METRIC)
         axes = ("layer", "units", "learning_rate")
-        figure = drawn(plots.grid_search_analysis(frame, leaders, axes, METRIC, curves, leaders["run_id"].iloc[0]))
+        figure = drawn(grid_plots.grid_search_analysis(frame, leaders, axes, METRIC, curves, leaders["run_id"].iloc[0]))
     assert len(figure.axes) == 6
     assert [overlaps(ax) for ax in figure.axes] == [0] * 6
     by_layer, by_axis, rate, top, _, training = figure.axes
@@ -64,7 +64,7 @@ def test_six_panels_with_labels_apart_for_two_values_and_for_twelve(count: int) 
     assert len(by_axis.get_yticklabels()) == count + 2
     assert rate.get_xscale() == "log"
     assert top.get_yticklabels()[-1].get_text() == leaders["name"].iloc[0]
-    assert [tuple(color) for color in top.collections[0].get_facecolors()].count(to_rgba(plots.ORANGE)) == 1
+    assert [tuple(color) for color in top.collections[0].get_facecolors()].count(to_rgba(plot_style.ORANGE)) == 1
     assert training.get_legend_handles_labels()[1][-1] == "kept: epoch 2"
 
 
@@ -72,8 +72,8 @@ def test_a_panel_whose_axis_was_not_varied_says_so() -> None:
     frame = runs([8])
     frame = frame[(frame["layer"] == "GRU") & (frame["learning_rate"] == 0.01)]
     none = pd.DataFrame(columns=["epoch", "loss"])
-    with plots.style():
-        figure = drawn(plots.grid_search_analysis(frame, frame, (), METRIC, none, ""))
+    with plot_style.plot_style():
+        figure = drawn(grid_plots.grid_search_analysis(frame, frame, (), METRIC, none, ""))
     said = [" ".join(text.get_text().split()) for ax in figure.axes for text in ax.texts]
     assert "Every run used GRU layers." in said
     assert "Every run used the learning rate 0.01." in said
@@ -85,8 +85,8 @@ def test_the_comparison_puts_the_best_model_on_top_and_shares_add_up() -> None:
     table = pd.DataFrame(
         [{"name": name, "mase": mase, **shares} for name, mase in (("a", 0.9), ("b", 0.5), ("c", 0.7))]
     )
-    with plots.style():
-        figure = drawn(plots.model_comparison(table, "b"))
+    with plot_style.plot_style():
+        figure = drawn(accuracy_plots.model_comparison(table, "b"))
     left, right = figure.axes
     assert [label.get_text() for label in left.get_yticklabels()] == ["a", "c", "b"]
     assert [bar.get_width() for bar in left.patches] == [0.9, 0.7, 0.5]
@@ -96,9 +96,9 @@ def test_the_comparison_puts_the_best_model_on_top_and_shares_add_up() -> None:
 
 def test_the_pareto_line_joins_the_runs_that_nothing_beats() -> None:
     frame = runs([8, 16, 32])
-    front = tables.pareto(frame, "parameters", METRIC)
-    with plots.style():
-        figure = drawn(plots.cost_quality(frame, {"parameters": front}, METRIC))
+    front = leaderboard.pareto_front(frame, "parameters", METRIC)
+    with plot_style.plot_style():
+        figure = drawn(grid_plots.cost_quality(frame, {"parameters": front}, METRIC))
     line = figure.axes[0].lines[0]
     assert list(line.get_xdata()) == sorted(frame.loc[front, "parameters"])
     assert list(line.get_ydata()) == sorted(frame.loc[front, METRIC], reverse=True)
@@ -108,6 +108,8 @@ def test_the_look_of_other_pictures_is_left_alone() -> None:
     from matplotlib import rcParams
 
     before = dict(rcParams)
-    with plots.style():
-        plots.hyperparameter_importance(pd.DataFrame({"axis": ["units"], "fanova": [0.5], "variance_share": [0.4]}))
+    with plot_style.plot_style():
+        grid_plots.hyperparameter_importance(
+            pd.DataFrame({"axis": ["units"], "fanova": [0.5], "variance_share": [0.4]})
+        )
     assert dict(rcParams) == before

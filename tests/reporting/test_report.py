@@ -14,7 +14,7 @@ import pytest
 from jinja2 import UndefinedError
 
 from gridcast.reporting import report
-from gridcast.reporting.record import Record, read
+from gridcast.reporting.record import SweepRecord, read_sweep
 from gridcast.runtime.errors import GridcastError
 from gridcast.tracking.store import Store
 from made_up_sweep import GRID, sweep
@@ -37,23 +37,23 @@ class Built:
 
     path: Path
     page: str
-    record: Record
-    findings: report.Findings
+    record: SweepRecord
+    findings: report.ReportFindings
     store: Store
 
 
 def built(folder: Path, **shape: Any) -> Built:
     store = sweep(folder, **shape)
-    found = read(store, "made-up")
-    path, findings = report.write(found, store, folder / "reports")
+    found = read_sweep(store, "made-up")
+    path, findings = report.write_report(found, store, folder / "reports")
     return Built(path, path.read_text(encoding="utf-8"), found, findings, store)
 
 
-def findings_of(folder: Path, **shape: Any) -> tuple[report.Findings, str]:
+def findings_of(folder: Path, **shape: Any) -> tuple[report.ReportFindings, str]:
     """Findings and page without the pictures, which take most of the time."""
-    found = read(sweep(folder, **shape), "made-up")
-    findings = report.find(found)
-    return findings, report.page(found, findings, {})
+    found = read_sweep(sweep(folder, **shape), "made-up")
+    findings = report.compute_findings(found)
+    return findings, report.render_page(found, findings, {})
 
 
 @pytest.fixture(scope="module")
@@ -155,14 +155,14 @@ def test_one_run_alone_still_has_a_report_and_its_pictures(tmp_path: Path) -> No
 def test_without_a_finished_run_there_is_no_report(tmp_path: Path) -> None:
     store = sweep(tmp_path, grid={"units": [8, 64]}, failed=2)
     with pytest.raises(GridcastError, match="no finished run"):
-        read(store, "made-up")
+        read_sweep(store, "made-up")
 
 
 def test_a_report_that_fails_leaves_the_old_one_in_place(whole: Built, tmp_path: Path) -> None:
     old = shutil.copytree(whole.path.parent, tmp_path / "made-up")
     broken = replace(whole.record, about={**whole.record.about, "spans": {}})
     with pytest.raises(UndefinedError):
-        report.write(broken, whole.store, tmp_path)
+        report.write_report(broken, whole.store, tmp_path)
     assert [folder.name for folder in tmp_path.iterdir()] == ["made-up"]
     assert (old / "report.html").read_text(encoding="utf-8") == whole.page
 

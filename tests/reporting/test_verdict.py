@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from gridcast.reporting import tables, verdict
+from gridcast.reporting import forecast_tables, verdict
 
 SINCE = "since nothing changed from one step to the next in training, or the forecast is out of all bounds."
 
@@ -23,15 +23,17 @@ SINCE = "since nothing changed from one step to the next in training, or the for
 def test_series_without_a_mase_are_told(without, told):
     scale = np.where(np.isin(np.arange(7), list(without)), 0.0, 1.0)
     table = pd.DataFrame({"series": list("abcdefg"), "actual": 1.0, "forecast": 2.0, "scale": scale})
-    assert verdict.counted(tables.by_series({"GRU": table})) == told
+    assert verdict.mase_coverage_sentences(forecast_tables.measures_by_series({"GRU": table})) == told
 
 
 def test_before_the_test_span_is_touched_there_is_nothing_to_count():
-    assert verdict.counted(pd.DataFrame()) == []
+    assert verdict.mase_coverage_sentences(pd.DataFrame()) == []
 
 
 def test_what_does_as_well_is_not_said_to_be_better():
     table = pd.DataFrame({"name": ["last value", "own settings"], "mase": [1.2, 0.9]})
-    told = verdict.honest(table, 0.9, ["last value"])
+    told = verdict.bottom_line(table, 0.9, ["last value"])
     assert told == "The winner beats the last value and every other naive baseline; it is level with own settings."
-    assert "own settings has the lower error (MASE 0.900 against 0.950)" in verdict.honest(table, 0.95, ["last value"])
+    assert "own settings has the lower error (MASE 0.900 against 0.950)" in verdict.bottom_line(
+        table, 0.95, ["last value"]
+    )

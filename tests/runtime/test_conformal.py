@@ -54,18 +54,18 @@ def test_few_windows_borrow_from_neighbouring_steps():
 
 
 def test_levels_between_and_steps_beyond_those_calibrated_are_corrected_too():
-    found = conformal.Correction((0.1, 0.3), ((2.0, 4.0), (1.0, 2.0)))
+    found = conformal.ConformalCorrection((0.1, 0.3), ((2.0, 4.0), (1.0, 2.0)))
     moved = found.apply(np.zeros((1, 3, 3)), (0.2, 0.4, 0.95), np.ones(1))
     np.testing.assert_allclose(moved[0], [[-1.5, -0.5, 2], [-3, -1, 4], [-3, -1, 4]])
 
 
 def test_an_interval_is_never_turned_inside_out():
-    found = conformal.Correction((0.1,), ((-5.0,),))
+    found = conformal.ConformalCorrection((0.1,), ((-5.0,),))
     moved = found.apply(np.array([[[-1.0, 0.5, 1.0]]]), (0.1, 0.5, 0.9), np.ones(1))
     assert moved.tolist() == [[[0.5, 0.5, 0.5]]]
 
 
 def test_without_a_pair_of_levels_there_is_nothing_to_correct():
-    assert conformal.pairs((0.5,)) == ()
-    assert conformal.pairs((0.1, 0.5, 0.9, 0.95)) == (0.05, 0.1)
+    assert conformal.lower_levels((0.5,)) == ()
+    assert conformal.lower_levels((0.1, 0.5, 0.9, 0.95)) == (0.05, 0.1)
     assert conformal.fit(np.zeros((3, 1)), np.zeros((3, 1, 0)), np.zeros((3, 1, 0)), (), np.ones(3)) is None

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from gridcast.runtime.errors import DataError
-from gridcast.runtime.windows import window_spreads
+from gridcast.runtime.windows import typical_spreads
 from gridcast.training import whitening
 from small_experiments import readings, watched
 
@@ -41,7 +41,7 @@ def made(dataset):
         own = replace(own, usual=whitening.usual(own, dataset.channels[0, :280]))
         return replace(own, threshold=float(np.nanmax(own.contributions(dataset.channels[0, :280]).mean(axis=1))))
 
-    spreads = window_spreads(dataset.channels[0, :280], 6)
+    spreads = typical_spreads(dataset.channels[0, :280], 6)
     how = {"centred": {"centred": True}, "standard": {"centred": True, "spreads": spreads}}
     return {kind: build(kind) for kind in KINDS} | {name: build("both", **own) for name, own in how.items()}
 
@@ -196,11 +196,11 @@ def test_a_detector_comes_back_from_its_files(made, dataset, tmp_path, kind):
     import json
 
     from gridcast.runtime import loading
-    from gridcast.runtime.forecaster import NETWORK, SETTINGS
+    from gridcast.runtime.forecaster import NETWORK_FILE, SETTINGS_FILE
 
     own = replace(made[kind], least=3, gap=2)
-    own.network.save(tmp_path / NETWORK)
-    (tmp_path / SETTINGS).write_text(json.dumps(own.to_json()))
+    own.network.save(tmp_path / NETWORK_FILE)
+    (tmp_path / SETTINGS_FILE).write_text(json.dumps(own.to_json()))
     again = loading.load(tmp_path)
     assert replace(again, network=None, preprocessing=None) == replace(own, network=None, preprocessing=None)
     assert (again.sensors, again.time, again.frequency, again.lookback) == (("flow", "heat", "still"), "time", "min", 6)
@@ -213,15 +213,15 @@ def test_a_running_threshold_comes_back_and_goes_on_from_training(made, dataset,
 
     from gridcast.evaluation import thresholds
     from gridcast.runtime import loading, running_threshold
-    from gridcast.runtime.forecaster import NETWORK, SETTINGS
+    from gridcast.runtime.forecaster import NETWORK_FILE, SETTINGS_FILE
 
     scores = made["both"].contributions(dataset.channels[0, :280]).mean(axis=1)
     first, seen = thresholds.taken(scores, "running", 2.0)
     own = replace(made["both"], threshold=first, rule="running", level=2.0, seen=seen)
-    own.network.save(tmp_path / NETWORK)
-    (tmp_path / SETTINGS).write_text(json.dumps(own.to_json()))
+    own.network.save(tmp_path / NETWORK_FILE)
+    (tmp_path / SETTINGS_FILE).write_text(json.dumps(own.to_json()))
     told = loading.load(tmp_path).predict(FRAME.assign(still=7.0).tail(60))
-    expected, _ = running_threshold.along(told["score"].to_numpy(), 2.0, seen)
+    expected, _ = running_threshold.thresholds_and_history(told["score"].to_numpy(), 2.0, seen)
     np.testing.assert_allclose(told["threshold"], expected)
     np.testing.assert_array_equal(told["anomaly"], told["score"] > expected)
     assert told["threshold"].iloc[0] == pytest.approx(first)

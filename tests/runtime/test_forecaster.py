@@ -11,7 +11,7 @@ from gridcast.data import prediction_files
 from gridcast.evaluation import forecast_results
 from gridcast.runtime import gaps, loading
 from gridcast.runtime.errors import DataError
-from gridcast.runtime.forecaster import Forecaster, inputs
+from gridcast.runtime.forecaster import Forecaster, network_inputs
 from gridcast.runtime.loading import load
 from gridcast.runtime.preprocessing import Preprocessing
 from gridcast.serving.payloads.request_frames import series_frame
@@ -48,7 +48,7 @@ def files(plan, jax_backend):
 @pytest.fixture(scope="module")
 def forecaster(files):
 
-    return loading.restore(files)
+    return loading.load_from_bytes(files)
 
 
 def history(until, days=20, ahead=HORIZON):
@@ -289,7 +289,7 @@ def test_columns_of_any_name_and_composite_ids_come_back_as_they_were_given(fore
 
 def test_the_shares_of_attention_are_one_per_step_and_add_up(forecaster, plan):
     index = plan.dataset.origins("test", LOOKBACK)[:4]
-    window = inputs(forecaster.preprocessing, plan.dataset.channels, index, plan.dataset.codes)
+    window = network_inputs(forecaster.preprocessing, plan.dataset.channels, index, plan.dataset.codes)
     shares = forecaster.attention_weights(window)
     assert shares.shape == (4, LOOKBACK)
     assert shares.min() > 0

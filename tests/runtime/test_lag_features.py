@@ -17,14 +17,14 @@ from gridcast.runtime import lag_features
     ],
 )
 def test_lags_follow_from_the_frequency(frequency, expected):
-    found = lag_features.lags(frequency, 1000)
+    found = lag_features.useful_lags(frequency, 1000)
     assert set(found) == expected
     assert list(found) == sorted(found)
 
 
 def test_no_lag_is_longer_than_what_was_seen():
-    assert lag_features.lags("h", 30)[-1] == 25
-    assert lag_features.lags("h", 0) == (1,)
+    assert lag_features.useful_lags("h", 30)[-1] == 25
+    assert lag_features.useful_lags("h", 0) == (1,)
 
 
 def panel():
@@ -37,7 +37,7 @@ def panel():
 
 def read(channels, index, horizon=2, own=(1, 4), centred=False):
     size = np.array([1.0, np.e])[np.array(index)[:, 0]]
-    return lag_features.signal(channels, np.array(index), 3, horizon, own, 2, size, centred)
+    return lag_features.lagged_inputs(channels, np.array(index), 3, horizon, own, 2, size, centred)
 
 
 def test_a_signal_holds_lags_level_past_and_future():
@@ -82,17 +82,17 @@ def test_the_future_reaches_a_window_by_lags_within_its_horizon_alone():
 
 def test_the_level_of_a_window_of_zeros_is_that_of_its_series():
     context = np.array([[0.0, 0.0], [np.nan, np.nan], [2.0, np.nan], [-1.0, 3.0]])
-    assert lag_features.level(context).tolist() == [1, 1, 2, 2]
+    assert lag_features.mean_level(context).tolist() == [1, 1, 2, 2]
 
 
 def test_the_units_of_a_window_are_never_nothing():
     context = np.array([[0.0, 0.0], [np.nan, np.nan], [5.0, 5.0], [2.0, np.nan], [-1.0, 3.0]])
-    centre, scale = lag_features.units(context, centred=True)
+    centre, scale = lag_features.window_units(context, centred=True)
     assert centre.tolist() == [0, 0, 5, 2, 1]
     np.testing.assert_allclose(scale, [1, 1, 0.05, 0.02, 2])
-    centre, scale = lag_features.units(context, centred=False)
+    centre, scale = lag_features.window_units(context, centred=False)
     assert centre.tolist() == [0] * 5
-    assert scale.tolist() == lag_features.level(context).tolist()
+    assert scale.tolist() == lag_features.mean_level(context).tolist()
 
 
 @pytest.mark.parametrize("centred", [False, True])
@@ -101,6 +101,6 @@ def test_numpy_and_jax_read_the_same(centred, jax_backend):
 
     channels, index = panel(), np.array([[0, 6], [1, 7]])
     sizes = np.ones(2, np.float32)
-    one = lag_features.signal(channels, index, 3, 2, (1, 4), 2, sizes, centred)
-    other = lag_features.signal(jnp.asarray(channels), jnp.asarray(index), 3, 2, (1, 4), 2, sizes, centred, jnp)
+    one = lag_features.lagged_inputs(channels, index, 3, 2, (1, 4), 2, sizes, centred)
+    other = lag_features.lagged_inputs(jnp.asarray(channels), jnp.asarray(index), 3, 2, (1, 4), 2, sizes, centred, jnp)
     np.testing.assert_allclose(one, other, rtol=1e-6)

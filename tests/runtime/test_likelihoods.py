@@ -124,10 +124,10 @@ def test_log_gamma_is_that_of_scipy():
 def test_quantiles_that_rise_never_cross():
     from keras import ops
 
-    from gridcast.runtime.likelihoods import rising
+    from gridcast.runtime.likelihoods import increasing_quantiles
 
     raw = np.random.default_rng(0).normal(0, 50, (100, 5)).astype(np.float32)
     for arrays in (np, ops):
-        found = np.asarray(rising(raw, arrays))
+        found = np.asarray(increasing_quantiles(raw, arrays))
         assert (np.diff(found, axis=-1) >= 0).all()
         np.testing.assert_array_equal(found[:, 0], raw[:, 0])

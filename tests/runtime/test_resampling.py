@@ -15,7 +15,7 @@ def frame(start, end, frequency="D", **columns):
 @pytest.mark.parametrize(("rule", "first", "second"), [("sum", 10.0, 11.0), ("mean", 2.5, 5.5), ("last", 4.0, 6.0)])
 def test_the_target_follows_the_rule_and_covariates_their_mean(rule, first, second):
     rows = frame("2023-01-28", "2023-02-02").assign(price=[1.0, 2, 3, 6, 5, 7], kind=list("pqrstu"))
-    found = resampling.combined(rows.iloc[::-1], "M", rule, "id", "time", "y", ["kind"])
+    found = resampling.aggregate_rows(rows.iloc[::-1], "M", rule, "id", "time", "y", ["kind"])
     assert list(found) == list(rows)
     assert found["time"].tolist() == [pd.Timestamp("2023-01-01"), pd.Timestamp("2023-02-01")]
     assert found["y"].tolist() == [first, second]
@@ -25,8 +25,8 @@ def test_the_target_follows_the_rule_and_covariates_their_mean(rule, first, seco
 
 def test_a_period_without_a_value_has_none():
     rows = frame("2023-01-30", "2023-02-02").assign(y=[np.nan, np.nan, 1.0, 2.0])
-    assert resampling.combined(rows, "M", "sum", "id", "time", "y")["y"].tolist()[1] == 3.0
-    assert np.isnan(resampling.combined(rows, "M", "sum", "id", "time", "y")["y"].iloc[0])
+    assert resampling.aggregate_rows(rows, "M", "sum", "id", "time", "y")["y"].tolist()[1] == 3.0
+    assert np.isnan(resampling.aggregate_rows(rows, "M", "sum", "id", "time", "y")["y"].iloc[0])
 
 
 @pytest.mark.parametrize(
@@ -41,20 +41,20 @@ def test_a_period_without_a_value_has_none():
     ],
 )
 def test_periods_cut_off_by_the_ends_of_the_data_are_not_whole(start, end, frequency, first, last):
-    found = resampling.whole(pd.date_range(start, end), frequency)
+    found = resampling.complete_periods(pd.date_range(start, end), frequency)
     assert found == (pd.Timestamp(first), pd.Timestamp(last))
 
 
 def test_a_pause_as_usual_cuts_no_period_off():
     """July begins on a Saturday, April ends on a Sunday: a shop of five days a week misses nothing of either."""
     shop = pd.date_range("2023-07-03", "2024-06-28", freq="B")
-    assert resampling.whole(shop, "M") == (pd.Timestamp("2023-07-01"), pd.Timestamp("2024-06-01"))
-    assert resampling.whole(shop[:-1], "M")[1] == pd.Timestamp("2024-05-01")
+    assert resampling.complete_periods(shop, "M") == (pd.Timestamp("2023-07-01"), pd.Timestamp("2024-06-01"))
+    assert resampling.complete_periods(shop[:-1], "M")[1] == pd.Timestamp("2024-05-01")
 
 
 def test_stamps_of_which_no_two_share_a_period_are_whole_periods():
     months = pd.date_range("2023-01-15", periods=4, freq=pd.DateOffset(months=1))
-    assert resampling.whole(months, "M") == (pd.Timestamp("2023-01-01"), pd.Timestamp("2023-04-01"))
+    assert resampling.complete_periods(months, "M") == (pd.Timestamp("2023-01-01"), pd.Timestamp("2023-04-01"))
 
 
 def test_in_use_a_period_that_is_not_over_is_no_history_but_brings_what_is_known_ahead():
@@ -62,7 +62,7 @@ def test_in_use_a_period_that_is_not_over_is_no_history_but_brings_what_is_known
     rows.loc[rows["time"] >= "2023-03-20", "y"] = np.nan
     rows.loc[rows["time"] >= "2023-03-20", "promotion"] = 3.0
     rows.loc[rows["time"] == "2023-02-10", ["y", "promotion"]] = [np.nan, 99.0]  # a row within history brings nothing
-    found = resampling.history(rows, "M", "sum", "id", "time", "y").set_index("time")
+    found = resampling.aggregate_history(rows, "M", "sum", "id", "time", "y").set_index("time")
     february = rows[rows["time"].dt.month == 2]["y"].sum()
     assert found["y"].dropna().to_dict() == {pd.Timestamp("2023-02-01"): february}
     expected = [1.0, (19 * 1 + 12 * 3) / 31, 3.0]

@@ -25,13 +25,13 @@ def texts(times):
     ],
 )
 def test_a_regular_axis_has_every_step_from_first_to_last(frequency, given, expected):
-    found = time_axis.regular(pd.DatetimeIndex(given), frequency)
+    found = time_axis.regular_steps(pd.DatetimeIndex(given), frequency)
     assert texts(found) == [f"{date} 00:00" for date in expected]
 
 
 def test_an_unknown_frequency_is_an_error():
     with pytest.raises(ValueError, match="fortnight"):
-        time_axis.regular(pd.DatetimeIndex(["2023-01-01"]), "fortnight")
+        time_axis.regular_steps(pd.DatetimeIndex(["2023-01-01"]), "fortnight")
 
 
 @pytest.mark.parametrize(
@@ -49,12 +49,12 @@ def test_an_unknown_frequency_is_an_error():
     ],
 )
 def test_the_steps_that_follow_begin_after_the_last_one(frequency, last, expected):
-    assert texts(time_axis.following(pd.Timestamp(last), 2, frequency)) == expected
+    assert texts(time_axis.steps_after(pd.Timestamp(last), 2, frequency)) == expected
 
 
 @pytest.mark.parametrize(("days", "steps"), [((0,), 10), ((0, 1, 2, 3, 4, 6), 20), ((5, 6), 7)])
 def test_an_observed_axis_goes_on_over_its_own_weekdays_only(days, steps):
-    found = time_axis.following(pd.Timestamp("2011-12-09"), steps, "D", days)
+    found = time_axis.steps_after(pd.Timestamp("2011-12-09"), steps, "D", days)
     every = pd.date_range("2011-12-10", periods=100)
     assert found.tolist() == [day for day in every if day.day_of_week in days][:steps]
 
@@ -63,17 +63,17 @@ def test_weekdays_leave_out_rare_exceptions():
     days = pd.date_range("2023-01-01", "2023-06-30")
     saturdays = days[days.day_of_week == 5]
     open_days = days[(days.day_of_week != 5) | days.isin(saturdays[:2])]
-    assert time_axis.weekdays(open_days, "D", "observed") == (0, 1, 2, 3, 4, 6)
-    assert time_axis.weekdays(days[(days.day_of_week != 5) | days.isin(saturdays[::2])], "D", "observed") == tuple(
-        range(7)
-    )
+    assert time_axis.usual_weekdays(open_days, "D", "observed") == (0, 1, 2, 3, 4, 6)
+    assert time_axis.usual_weekdays(
+        days[(days.day_of_week != 5) | days.isin(saturdays[::2])], "D", "observed"
+    ) == tuple(range(7))
 
 
 def test_weekdays_matter_on_an_observed_daily_axis_only():
     days = pd.date_range("2023-01-01", "2023-02-01", freq="B")
-    assert time_axis.weekdays(days, "D", "regular") == ()
-    assert time_axis.weekdays(days, "B", "observed") == ()
-    assert time_axis.weekdays(days, "D", "observed") == (0, 1, 2, 3, 4)
+    assert time_axis.usual_weekdays(days, "D", "regular") == ()
+    assert time_axis.usual_weekdays(days, "B", "observed") == ()
+    assert time_axis.usual_weekdays(days, "D", "observed") == (0, 1, 2, 3, 4)
 
 
 CHRISTMAS = pd.DatetimeIndex(["2023-12-25", "2023-12-26"])
@@ -86,24 +86,27 @@ def trading_days(start, end):
 
 
 def test_usual_weekdays_without_a_step_are_days_off():
-    assert time_axis.closed(trading_days("2023-11-01", "2024-01-31"), (0, 1, 2, 3, 4)) == ("2023-12-25", "2023-12-26")
-    assert time_axis.closed(pd.date_range("2023-11-01", "2024-01-31"), ()) is None
+    assert time_axis.closed_dates(trading_days("2023-11-01", "2024-01-31"), (0, 1, 2, 3, 4)) == (
+        "2023-12-25",
+        "2023-12-26",
+    )
+    assert time_axis.closed_dates(pd.date_range("2023-11-01", "2024-01-31"), ()) is None
 
 
 def test_weekdays_that_do_not_tell_the_calendar_tell_no_days_off():
     every_second = pd.date_range("2023-11-01", "2024-01-31", freq="2D")
-    assert time_axis.closed(every_second, tuple(range(7))) is None
+    assert time_axis.closed_dates(every_second, tuple(range(7))) is None
 
 
 @pytest.mark.parametrize("hour", [0, 12])
 def test_a_table_that_lacks_days_is_opened_on_the_usual_ones(hour):
     whole = trading_days("2023-12-01", "2024-01-31") + pd.Timedelta(hours=hour)
-    off = time_axis.closed(whole, (0, 1, 2, 3, 4))
+    off = time_axis.closed_dates(whole, (0, 1, 2, 3, 4))
     some = whole[[0, 3, 4, 16, 25, -1]]  # the Saturday among them
     assert pd.Timestamp("2023-12-23") in some.normalize()
-    assert time_axis.opened(some, (0, 1, 2, 3, 4), off).tolist() == whole.tolist()
+    assert time_axis.with_open_dates(some, (0, 1, 2, 3, 4), off).tolist() == whole.tolist()
     # A day off is known from the data alone: in another year it is a step like any other.
-    later = time_axis.opened(pd.DatetimeIndex(["2024-12-24", "2024-12-27"]), (0, 1, 2, 3, 4), off)
+    later = time_axis.with_open_dates(pd.DatetimeIndex(["2024-12-24", "2024-12-27"]), (0, 1, 2, 3, 4), off)
     assert later.day.tolist() == [24, 25, 26, 27]
 
 
@@ -124,12 +127,12 @@ def test_a_table_that_lacks_days_is_opened_on_the_usual_ones(hour):
     ],
 )
 def test_a_stamp_lies_between_the_beginning_and_the_end_of_its_period(frequency, stamp, begin, end):
-    begins = time_axis.begin(pd.DatetimeIndex([stamp]), frequency)
+    begins = time_axis.period_start(pd.DatetimeIndex([stamp]), frequency)
     assert texts(begins) == [begin]
-    assert texts(time_axis.end(begins, frequency)) == [end]
+    assert texts(time_axis.period_end(begins, frequency)) == [end]
 
 
 @pytest.mark.parametrize("frequency", ["2W", "2D", "3M", "ME", "fortnight", "Q-FEB"])
 def test_a_frequency_whose_periods_a_stamp_does_not_tell_is_an_error(frequency):
     with pytest.raises(ValueError, match=r"."):
-        time_axis.begin(pd.DatetimeIndex(["2023-01-05"]), frequency)
+        time_axis.period_start(pd.DatetimeIndex(["2023-01-05"]), frequency)

@@ -71,7 +71,7 @@ def test_a_span_too_short_for_a_window_has_none(start, end):
 def test_inputs_and_what_lies_ahead_are_gathered_as_a_loop_would():
     channels = np.random.default_rng(0).random((3, 20, 2))
     index = windows.origins(np.ones((3, 20), bool), 5, 2, 3, 0, 20)
-    past, ahead = windows.inputs(channels, index, 5), windows.ahead(channels, index, 2)
+    past, ahead = windows.past(channels, index, 5), windows.future(channels, index, 2)
     assert past.shape == (len(index), 5, 2)
     assert ahead.shape == (len(index), 2, 2)
     for row, (series, origin) in enumerate(index):
@@ -81,11 +81,11 @@ def test_inputs_and_what_lies_ahead_are_gathered_as_a_loop_would():
 
 def test_windows_are_read_around_their_mean_and_in_units_of_their_spread_and_the_usual_one():
     history = np.array([[[1, 5], [3, 5], [5, 5]], [[0, 2], [0, 4], [0, 9]]], np.float32)
-    assert windows.units(history, centred=False) == (0.0, 1.0)
-    centre, unit = windows.units(history, centred=True)
+    assert windows.window_units(history, centred=False) == (0.0, 1.0)
+    centre, unit = windows.window_units(history, centred=True)
     np.testing.assert_allclose(centre, [[[3, 5]], [[0, 5]]])
     assert unit == 1.0
-    _, unit = windows.units(history, centred=True, spreads=(1.0, 2.0))
+    _, unit = windows.window_units(history, centred=True, spreads=(1.0, 2.0))
     np.testing.assert_allclose(unit, np.sqrt([[[8 / 3 + 1, 0 + 4]], [[0 + 1, 26 / 3 + 4]]]))
     assert unit.dtype == np.float32
 
@@ -93,4 +93,4 @@ def test_windows_are_read_around_their_mean_and_in_units_of_their_spread_and_the
 def test_the_usual_spread_is_that_of_windows_that_were_seen_whole():
     values = np.array([[0, 7, 1], [2, 7, 1], [2, 7, np.nan], [6, 7, 1], [6, 7, 5]], float)
     # Variances of pairs: 1, 0, 4, 0, and of the last sensor 0 and 4.
-    np.testing.assert_allclose(windows.window_spreads(values, 2), [np.sqrt(5 / 4), 1, np.sqrt(2)])
+    np.testing.assert_allclose(windows.typical_spreads(values, 2), [np.sqrt(5 / 4), 1, np.sqrt(2)])

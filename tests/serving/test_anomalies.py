@@ -9,12 +9,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from gridcast.runtime.detector import channels
+from gridcast.runtime.detector import scaled_values
 from gridcast.runtime.errors import ConfigError, TrackingError
 from gridcast.serving.models import detector_adapter
 from gridcast.serving.payloads import schemas
 from gridcast.serving.rate_limits import RequestLimits
-from gridcast.tracking import registry
+from gridcast.tracking import model_loading
 from small_service import POINT, READINGS, RUNS, WATCHED, question, running
 
 pytestmark = pytest.mark.xdist_group("serving")
@@ -36,7 +36,7 @@ def server(shop, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def loaded(shop):
-    return registry.load(f"models:/{WATCHED}@champion", shop.uri)
+    return model_loading.load_model(f"models:/{WATCHED}@champion", shop.uri)
 
 
 def scores(body):
@@ -77,7 +77,7 @@ def test_events_tell_from_when_to_when_how_bad_and_which_sensor(server):
 def test_a_running_threshold_is_told_with_each_step(server, shop):
     body, loaded = (
         server.post("/anomalies", json=asked(model=RUNS)).json(),
-        registry.load(f"models:/{RUNS}@champion", shop.uri),
+        model_loading.load_model(f"models:/{RUNS}@champion", shop.uri),
     )
     own = loaded.predict(FRAME).set_index("time").reindex(pd.to_datetime(FRAME["time"]))
     assert schemas.AnomalyResponse.model_validate(body).model_dump(exclude_unset=True) == body
@@ -111,7 +111,7 @@ def test_what_was_not_seen_has_no_score_and_is_no_event(server):
 def test_requests_that_go_through_the_network_together_are_answered_as_alone(loaded):
     own = detector_adapter.adapt(loaded.forecaster)
     tables = [FRAME, FRAME.tail(9), FRAME.head(40)]
-    parts = [channels(own.preprocessing, own.read(table)[1]) for table in tables]
+    parts = [scaled_values(own.preprocessing, own.read(table)[1]) for table in tables]
     for part, together in zip(parts, detector_adapter.batch_contributions(own, parts), strict=True):
         (alone,) = detector_adapter.batch_contributions(own, [part])
         np.testing.assert_allclose(together, alone, rtol=1e-4, atol=1e-6)
@@ -263,7 +263,7 @@ def test_without_kept_values_a_usual_table_is_the_sample(loaded):
 
 
 def test_a_detector_that_makes_no_numbers_is_not_served(shop):
-    loaded = registry.load(f"models:/{WATCHED}@champion", shop.uri)
+    loaded = model_loading.load_model(f"models:/{WATCHED}@champion", shop.uri)
     network = loaded.forecaster.network
     network.set_weights([weight * np.nan for weight in network.get_weights()])
     with pytest.raises(TrackingError, match="its scores of a sample are no numbers"):

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from gridcast.tracking import registry
+from gridcast.tracking import model_loading
 from small_service import DAYS, ENSEMBLE, FRAME, KINDS, POINT, QUANTILES, ROUTED, SAMPLED, TOKEN, WATCHED, question
 
 pytestmark = pytest.mark.xdist_group("serving")
@@ -21,7 +21,7 @@ def values(answer, level=None):
 
 
 def direct(shop, name, table, **asked):
-    found = registry.load(f"models:/{name}@champion", shop.uri).predict(table, **asked)
+    found = model_loading.load_model(f"models:/{name}@champion", shop.uri).predict(table, **asked)
     return found.assign(date=found["date"].dt.strftime("%Y-%m-%d"))
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from gridcast.runtime.forecaster import Forecaster
-from gridcast.runtime.per_series import Member, Route, Routes
+from gridcast.runtime.per_series import Route, RoutedNetwork, Routes
 from small_experiments import SMALL, planned, sales
 
 pytestmark = pytest.mark.usefixtures("jax_backend")
@@ -61,7 +61,7 @@ def test_a_forecaster_of_many_networks_has_each_compiled(own, network):
     from gridcast.serving.models import compiled_network
 
     kept = network.get_weights()
-    members = {"a": Member(network, kept), "b": Member(network, [weight + 0.1 for weight in kept])}
+    members = {"a": RoutedNetwork(network, kept), "b": RoutedNetwork(network, [weight + 0.1 for weight in kept])}
     routes = Routes((Route("one", 7, "a"), Route("other", 7, "b")), members, 2)
     made = compiled_network.compile_forecaster(Forecaster(own.dataset.preprocessing, routes))
     assert {type(member) for member in made.network.members.values()} == {compiled_network.CompiledNetwork}

@@ -10,7 +10,7 @@ import pytest
 from gridcast.runtime.errors import TrackingError
 from gridcast.runtime.forecaster import Forecaster
 from gridcast.serving.models import loading
-from gridcast.tracking import registry
+from gridcast.tracking import model_loading
 from small_service import FRAME, KINDS, READINGS, WATCHED
 
 pytestmark = pytest.mark.xdist_group("serving")
@@ -19,7 +19,7 @@ ALL = (*KINDS, WATCHED)
 
 @pytest.fixture(scope="module")
 def found(shop):
-    return [registry.find(name, shop.uri) for name in ALL]
+    return [model_loading.find_model(name, shop.uri) for name in ALL]
 
 
 @pytest.fixture(scope="module")

@@ -10,8 +10,8 @@ import requests
 
 from gridcast.runtime.errors import TrackingError
 from gridcast.serving.models import forecaster_adapter
-from gridcast.tracking import addresses, mlflow_runs, registry
-from gridcast.tracking.registry import BEATEN, CHAMPION
+from gridcast.tracking import addresses, mlflow_runs, model_loading, registry
+from gridcast.tracking.registry import BEATEN_BY_TAG, CHAMPION
 from gridcast.tracking.store import connect
 from small_service import FRAME, KINDS, NEXT, POINT, QUANTILES, question, running
 from tracking_servers import wait
@@ -40,8 +40,10 @@ def test_a_moved_alias_is_followed_and_no_request_fails_meanwhile(shop, tmp_path
         expected = {}
         for number, kind in (("1", POINT), ("2", NEXT)):
             table = FRAME[FRAME["product"] == "apple"].tail(14)
-            expected[number] = registry.load(f"models:/{POINT}@champion", shop.uri) if kind == POINT else None
-            loaded = expected[number] or registry.load(f"runs:/{shop.run_ids[NEXT]}/model", shop.uri)
+            expected[number] = (
+                model_loading.load_model(f"models:/{POINT}@champion", shop.uri) if kind == POINT else None
+            )
+            loaded = expected[number] or model_loading.load_model(f"runs:/{shop.run_ids[NEXT]}/model", shop.uri)
             expected[number] = loaded.predict(table)["forecast"].tolist()
         ended, answers = threading.Event(), []
 
@@ -77,14 +79,14 @@ def broken(shop, name, where):
     """A new champion whose files are damaged."""
     client, _ = connect(shop.uri)
     run = client.get_run(shop.run_ids[NEXT])
-    files = registry.files(f"models:/{registry.model_id(client, run)}")
-    from gridcast.tracking.mlflow_runs import Entry
+    files = model_loading.download_files(f"models:/{registry.logged_model_id(client, run)}")
+    from gridcast.tracking.mlflow_runs import RunEntry
     from gridcast.tracking.store import Store
 
     parent = run.data.tags["mlflow.parentRunId"]
     store = Store(client, shop.uri, run.info.experiment_id)
-    run_id = mlflow_runs.record(store, parent, Entry(name, "run", name, files=files, backend="jax"))
-    logged = client.get_logged_model(registry.model_id(client, client.get_run(run_id)))
+    run_id = mlflow_runs.record_run(store, parent, RunEntry(name, "run", name, files=files, backend="jax"))
+    logged = client.get_logged_model(registry.logged_model_id(client, client.get_run(run_id)))
     path = Path(logged.artifact_location) / "data" / "model.keras"
     path.write_bytes(b"nothing")
     return shop.__class__(shop.uri, {**shop.run_ids, "broken": run_id}).champion(name, "broken")
@@ -120,7 +122,7 @@ def test_tags_that_change_are_read_again_without_a_new_model(shop, tmp_path, own
     with running(shop, tmp_path, (own,)) as found:
         before = found.service.models.get(own).forecaster
         client, _ = connect(shop.uri)
-        client.set_model_version_tag(own, "1", BEATEN, "last value")
+        client.set_model_version_tag(own, "1", BEATEN_BY_TAG, "last value")
         found.service.models.look()
         assert found.post("/predict", json=question(own)).json()["beaten_by"] == "last value"
         assert found.service.models.get(own).forecaster is before
@@ -129,7 +131,7 @@ def test_tags_that_change_are_read_again_without_a_new_model(shop, tmp_path, own
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_without_a_kept_example_a_usual_history_is_the_sample(shop, kind):
-    loaded = registry.load(f"models:/{kind}@champion", shop.uri)
+    loaded = model_loading.load_model(f"models:/{kind}@champion", shop.uri)
     own = forecaster_adapter.adapt(loaded.forecaster)
     forecaster_adapter.check(own, loaded, ())
     table = forecaster_adapter.sample_history(own.preprocessing)
@@ -138,7 +140,7 @@ def test_without_a_kept_example_a_usual_history_is_the_sample(shop, kind):
 
 
 def test_a_model_that_makes_no_numbers_is_not_served(shop):
-    loaded = registry.load(f"models:/{POINT}@champion", shop.uri)
+    loaded = model_loading.load_model(f"models:/{POINT}@champion", shop.uri)
     network = loaded.forecaster.network
     network.set_weights([weight * np.nan for weight in network.get_weights()])
     with pytest.raises(TrackingError, match="its forecast of a sample is no number for each step"):
@@ -146,8 +148,8 @@ def test_a_model_that_makes_no_numbers_is_not_served(shop):
 
 
 def test_a_model_whose_own_code_says_something_else_is_not_served(shop):
-    loaded = registry.load(f"models:/{POINT}@champion", shop.uri)
-    other = registry.load(f"runs:/{shop.run_ids[NEXT]}/model", shop.uri).forecaster
+    loaded = model_loading.load_model(f"models:/{POINT}@champion", shop.uri)
+    other = model_loading.load_model(f"runs:/{shop.run_ids[NEXT]}/model", shop.uri).forecaster
     with pytest.raises(TrackingError, match="was made by a gridcast that forecasts otherwise"):
         forecaster_adapter.check(forecaster_adapter.adapt(other), loaded, ())
 
@@ -162,7 +164,9 @@ def test_a_model_that_is_not_there_stops_the_start_with_a_near_miss(shop, tmp_pa
 
 def test_a_question_that_fails_in_the_network_fails_alone(shop):
     """Only the network's own code knows how far the holidays reach that it was told of."""
-    forecaster = forecaster_adapter.adapt(registry.load(f"models:/{QUANTILES}@champion", shop.uri).forecaster)
+    forecaster = forecaster_adapter.adapt(
+        model_loading.load_model(f"models:/{QUANTILES}@champion", shop.uri).forecaster
+    )
 
     class Asked:
         horizon, levels = 2, (0.1,)

@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from gridcast.tracking import registry, store
+from gridcast.tracking import model_loading, store
 from small_service import FRAME, NEXT, POINT, QUANTILES, SAMPLED, question, running
 
 kept = pytest.importorskip("gridcast.monitoring.prediction_log")
@@ -45,7 +45,9 @@ def test_a_challenger_answers_the_same_question_unheard(shop, tmp_path):
     told, _ = kept.read(tmp_path / "kept.db", name)
     unheard, _ = kept.read(tmp_path / "kept.db", name, kept.SHADOW)
     assert told["forecast"].tolist() == [point["value"] for point in answer["forecasts"][0]["points"]]
-    own = registry.load(f"models:/{name}@challenger", shop.uri).predict(FRAME[FRAME["product"] == "apple"].tail(14), 3)
+    own = model_loading.load_model(f"models:/{name}@challenger", shop.uri).predict(
+        FRAME[FRAME["product"] == "apple"].tail(14), 3
+    )
     assert unheard["forecast"].tolist() == pytest.approx(own["forecast"].tolist(), rel=1e-5)
     assert (unheard["__version__"].unique().tolist(), answer["version"]) == (["1"], "2")
     assert unheard["__request__"].tolist() == told["__request__"].tolist()

@@ -26,7 +26,7 @@ class Stores:
 
     def tables(self, uri: str) -> None:
         """The same, in place of `make`: an empty store at `uri`, made where this process works."""
-        path = sqlite_store.path_of(uri)
+        path = sqlite_store.sqlite_path(uri)
         assert path is not None
         self.copy(path, Path.cwd())
 
@@ -36,5 +36,5 @@ class Stores:
         with (self.folder / "lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if not made.exists():
-                sqlite_store.create(made, self.make)
+                sqlite_store.create_database(made, self.make)
         return made

@@ -14,7 +14,7 @@ import pandas as pd
 from gridcast.config import Configuration
 from gridcast.evaluation import forecast_results
 from gridcast.tracking import mlflow_runs
-from gridcast.tracking.mlflow_runs import Entry
+from gridcast.tracking.mlflow_runs import RunEntry
 from gridcast.tracking.store import Store, open_store
 
 EPOCHS = 6
@@ -70,8 +70,8 @@ def sweep(
         configuration = Configuration(lookback=7, **settings).model_dump()
         name = f"{' '.join(map(str, point))} seed{seed}"
         if number < failed:
-            mlflow_runs.record(
-                store, parent, Entry(name, "run", key, params=configuration, error="GridcastError: no longer finite")
+            mlflow_runs.record_run(
+                store, parent, RunEntry(name, "run", key, params=configuration, error="GridcastError: no longer finite")
             )
             continue
         if number >= len(runs) - unfinished:
@@ -79,16 +79,16 @@ def sweep(
         loss = 0.05 * (1.1 if configuration["units"] < 64 else 1.0) + random.normal(0, 1e-4)
         done.append((loss, key, name))
         curve = list(enumerate((loss + 0.05 * np.exp(-np.arange(EPOCHS))).tolist(), start=1))
-        mlflow_runs.record(
+        mlflow_runs.record_run(
             store,
             parent,
-            Entry(
+            RunEntry(
                 name,
                 kind="run",
                 key=key,
                 tags={
-                    mlflow_runs.SEED: str(seed),
-                    mlflow_runs.CONFIGURATION: json.dumps(configuration, sort_keys=True),
+                    mlflow_runs.SEED_TAG: str(seed),
+                    mlflow_runs.CONFIGURATION_TAG: json.dumps(configuration, sort_keys=True),
                 },
                 params=configuration,
                 metrics={
@@ -101,7 +101,7 @@ def sweep(
                 },
                 curves={
                     **dict.fromkeys(("loss", "val_loss", "mae", "val_mae"), curve),
-                    mlflow_runs.BY_ORIGIN: list(enumerate(np.abs(random.normal(loss, 0.01, 30)).tolist())),
+                    mlflow_runs.LOSS_BY_ORIGIN: list(enumerate(np.abs(random.normal(loss, 0.01, 30)).tolist())),
                 },
             ),
         )
@@ -115,7 +115,7 @@ def sweep(
             own = levels if baseline in ("seasonal naive", "ETS") else ()
             table = forecasts(random, spread, 40, horizon, own)
             _test(store, parent, baseline, "baseline", baseline_keys[baseline], table)
-    mlflow_runs.set_status(store, parent, "FINISHED")
+    mlflow_runs.set_run_status(store, parent, "FINISHED")
     return store
 
 
@@ -192,10 +192,10 @@ def _test(
     table: pd.DataFrame,
     more: dict[str, bytes] | None = None,
 ) -> None:
-    mlflow_runs.record(
+    mlflow_runs.record_run(
         store,
         parent,
-        Entry(
+        RunEntry(
             name,
             kind=kind,
             key=key,

@@ -70,7 +70,7 @@ def sales(days: int = 120, products: tuple[str, ...] = ("apple", "pear"), seed: 
 def planned(folder: Path, frame: pd.DataFrame, *, backend: str = "jax", **sections: Any) -> Plan:
     """The plan of an experiment on `frame`, kept as sales.csv in `folder`."""
     frame.to_csv(folder / "sales.csv", index=False)
-    return plan.make(experiment(str(folder / "sales.csv"), **sections), "", backend)
+    return plan.make_plan(experiment(str(folder / "sales.csv"), **sections), "", backend)
 
 
 def same(one: Any, other: Any) -> bool:
@@ -80,7 +80,7 @@ def same(one: Any, other: Any) -> bool:
     assert one.metrics | {"fit_seconds": 0} == other.metrics | {"fit_seconds": 0}
     assert one.origin_losses == other.origin_losses
     for left, right in zip(
-        *(loading.restore(found.files).network.get_weights() for found in (one, other)), strict=True
+        *(loading.load_from_bytes(found.files).network.get_weights() for found in (one, other)), strict=True
     ):
         np.testing.assert_array_equal(left, right)
     return True
@@ -125,4 +125,4 @@ def watched(folder: Path, frame: pd.DataFrame, *, backend: str = "jax", **sectio
     """The plan of an experiment that looks for anomalies in `frame`, kept as sensors.csv in `folder`."""
     frame.to_csv(folder / "sensors.csv", index=False)
     text = yaml.safe_dump(watching(str(folder / "sensors.csv"), **sections), sort_keys=False)
-    return plan.make(config.parse(text), text, backend)
+    return plan.make_plan(config.parse(text), text, backend)

@@ -17,14 +17,14 @@ import requests
 
 from gridcast.config import threshold_rules
 from gridcast.evaluation import detections, forecast_results, thresholds
-from gridcast.runtime.forecaster import MEMBERS, NETWORK, SETTINGS
+from gridcast.runtime.forecaster import MEMBERS_FILE, NETWORK_FILE, SETTINGS_FILE
 from gridcast.runtime.per_series import Route
-from gridcast.runtime.per_series import files as routed
+from gridcast.runtime.per_series import model_files as routed
 from gridcast.serving import access_log
 from gridcast.sweep.plan import Plan
 from gridcast.tracking import mlflow_runs, registry
-from gridcast.tracking.mlflow_runs import Entry
-from gridcast.tracking.registry import BEATEN, CHAMPION
+from gridcast.tracking.mlflow_runs import RunEntry
+from gridcast.tracking.registry import BEATEN_BY_TAG, CHAMPION
 from gridcast.tracking.store import Store, connect, open_store
 from gridcast.training import whitening
 from small_experiments import SMALL, planned, readings, sales, watched
@@ -59,7 +59,7 @@ class Shop:
         run_id = self.run_ids[of or name]
         if name not in [model.name for model in client.search_registered_models()]:
             client.create_registered_model(name)
-        logged = registry.model_id(client, client.get_run(run_id))
+        logged = registry.logged_model_id(client, client.get_run(run_id))
         version = client.create_model_version(name, f"models:/{logged}", run_id, tags=tags, model_id=logged)
         client.set_registered_model_alias(name, CHAMPION, version.version)
         return str(version.version)
@@ -68,10 +68,10 @@ class Shop:
 def record(store: Store, plan: Plan, name: str, files: dict[str, bytes]) -> str:
     """Write a run with its model, and its test with the examples, as a sweep does."""
     parent = mlflow_runs.open_sweep(store, plan.sweep_key, plan.experiment.name, plan.tags(), plan.texts())
-    run_id = mlflow_runs.record(store, parent, Entry(name, "run", name, files=files, backend="jax"))
+    run_id = mlflow_runs.record_run(store, parent, RunEntry(name, "run", name, files=files, backend="jax"))
     examples = forecast_results.examples(plan.panel, plan.dataset.preprocessing, 7)
     artifacts = {forecast_results.EXAMPLES: json.dumps(examples).encode()}
-    mlflow_runs.record(store, parent, Entry(name, "test", name, artifacts=artifacts))
+    mlflow_runs.record_run(store, parent, RunEntry(name, "test", name, artifacts=artifacts))
     return run_id
 
 
@@ -86,21 +86,21 @@ def record_detector(store: Store, plan: Plan, name: str, folder: Path, rule: str
     own, dataset = run(plan, 0).configuration, plan.dataset
     network = autoencoder.build(own, autoencoder.Shape(own.lookback, 2), 1, portable=True)
     training = dataset.channels[0, : dataset.spans.train]
-    usual = Detector(dataset.preprocessing, network, own.detector, 0.0, rule, threshold_rules.LEVELS[rule], ())
+    usual = Detector(dataset.preprocessing, network, own.detector, 0.0, rule, threshold_rules.DEFAULT_LEVELS[rule], ())
     usual = replace(usual, usual=whitening.usual(usual, training))
     first, seen = thresholds.taken(usual.contributions(training).mean(axis=1), rule)
     whole = replace(usual, threshold=first, seen=seen)
-    network.save(folder / NETWORK)
-    files = {SETTINGS: json.dumps(whole.to_json()).encode(), NETWORK: (folder / NETWORK).read_bytes()}
+    network.save(folder / NETWORK_FILE)
+    files = {SETTINGS_FILE: json.dumps(whole.to_json()).encode(), NETWORK_FILE: (folder / NETWORK_FILE).read_bytes()}
     parent = mlflow_runs.open_sweep(store, plan.sweep_key, plan.experiment.name, plan.tags(), plan.texts())
-    run_id = mlflow_runs.record(store, parent, Entry(name, "run", name, files=files, backend="jax"))
+    run_id = mlflow_runs.record_run(store, parent, RunEntry(name, "run", name, files=files, backend="jax"))
     found = detections.answers(whole, dataset)
     tables = {
         detections.SCORES: detections.table(found, plan.panel, "time"),
         detections.VALUES: detections.values(plan.panel, "time"),
     }
     kept = {file: forecast_results.to_bytes(table) for file, table in tables.items()}
-    mlflow_runs.record(store, parent, Entry(name, "test", name, artifacts=kept))
+    mlflow_runs.record_run(store, parent, RunEntry(name, "test", name, artifacts=kept))
     return run_id
 
 
@@ -121,11 +121,11 @@ def build(folder: Path) -> dict[str, str]:
     files = {name: keras_fit.train(plans[name].dataset, run(plans[name], 0)).files for name in (QUANTILES, SAMPLED)}
     files |= {POINT: one, NEXT: other}
     routes = (Route("GRU for apples", 7, "apples.keras"), Route("seasonal naive", 7, period=7))
-    files[ROUTED] = {SETTINGS: one[SETTINGS], **routed(routes, {"apples.keras": one[NETWORK]})}
+    files[ROUTED] = {SETTINGS_FILE: one[SETTINGS_FILE], **routed(routes, {"apples.keras": one[NETWORK_FILE]})}
     members = {"members": [["0.json", "0.keras"], ["1.json", "1.keras"]], "weights": [0.25, 0.75]}
-    files[ENSEMBLE] = {SETTINGS: one[SETTINGS], MEMBERS: json.dumps(members).encode()}
+    files[ENSEMBLE] = {SETTINGS_FILE: one[SETTINGS_FILE], MEMBERS_FILE: json.dumps(members).encode()}
     for number, made in enumerate((one, other)):
-        files[ENSEMBLE] |= {f"{number}.json": made[SETTINGS], f"{number}.keras": made[NETWORK]}
+        files[ENSEMBLE] |= {f"{number}.json": made[SETTINGS_FILE], f"{number}.keras": made[NETWORK_FILE]}
     with contextlib.chdir(folder):  # MLflow keeps artifacts where the store was made
         store = open_store("shop", f"sqlite:///{folder}/mlflow.db")
     run_ids = {name: record(store, plans.get(name, plans[POINT]), name, own) for name, own in files.items()}
@@ -134,7 +134,7 @@ def build(folder: Path) -> dict[str, str]:
     run_ids[RUNS] = record_detector(store, watching, RUNS, folder, "running")
     shop = Shop(store.uri, run_ids)
     for name in (*KINDS, WATCHED, RUNS):
-        shop.champion(name, **({BEATEN: "last value"} if name == ROUTED else {}))
+        shop.champion(name, **({BEATEN_BY_TAG: "last value"} if name == ROUTED else {}))
     return run_ids
 
 

@@ -24,7 +24,7 @@ from typing import Any
 import psutil
 
 from gridcast import config
-from gridcast.runtime.forecaster import NETWORK, SETTINGS
+from gridcast.runtime.forecaster import NETWORK_FILE, SETTINGS_FILE
 from gridcast.sweep import events, plan, runner, worker_pool, worker_process
 from gridcast.tracking import mlflow_runs
 from gridcast.tracking.store import open_store
@@ -151,7 +151,9 @@ class Storm:
     def _delete(self) -> None:
         """Delete a finished run: where the sweep came to its end too soon, it has something to train again."""
         store = open_store("small", self.uri, create=False)
-        done = mlflow_runs.search(store, f"tags.`{mlflow_runs.KIND}` = 'run' and attributes.status = 'FINISHED'")
+        done = mlflow_runs.search_runs(
+            store, f"tags.`{mlflow_runs.KIND_TAG}` = 'run' and attributes.status = 'FINISHED'"
+        )
         store.client.delete_run(self.random.choice(done).info.run_id)
         self.counts["deleted"] += 1
 
@@ -305,25 +307,25 @@ def contents(uri: str) -> tuple[dict[str, dict[str, Any]], Counter[str]]:
     store = open_store("small", uri, create=False)
     found: dict[str, dict[str, Any]] = {}
     statuses: Counter[str] = Counter()
-    for run in mlflow_runs.search(store, f"tags.`{mlflow_runs.KIND}` != 'sweep'"):
+    for run in mlflow_runs.search_runs(store, f"tags.`{mlflow_runs.KIND_TAG}` != 'sweep'"):
         statuses[run.info.status] += 1
         if run.info.status != "FINISHED":
             continue
-        kind, key = run.data.tags[mlflow_runs.KIND], run.data.tags[mlflow_runs.KEY]
+        kind, key = run.data.tags[mlflow_runs.KIND_TAG], run.data.tags[mlflow_runs.KEY_TAG]
         assert key not in found.setdefault(kind, {}), f"{kind} {key} is recorded twice"
-        curves = {name: mlflow_runs.history(store, run.info.run_id, name) for name in sorted(run.data.metrics)}
+        curves = {name: mlflow_runs.metric_history(store, run.info.run_id, name) for name in sorted(run.data.metrics)}
         found[kind][key] = {name: curve for name, curve in curves.items() if name != "fit_seconds"}
         if kind == "run":
-            assert set(mlflow_runs.model_files(store, run.info.run_id)) == {NETWORK, SETTINGS}
+            assert set(mlflow_runs.read_model_files(store, run.info.run_id)) == {NETWORK_FILE, SETTINGS_FILE}
     return found, statuses
 
 
 def undisturbed(folder: Path) -> dict[str, dict[str, Any]]:
     """What a sweep that nobody disturbs leaves, in this one process and over a SQLite store of its own."""
     with contextlib.chdir(folder):
-        planned = plan.make(config.read(Path("experiment.yaml")), "", "jax")
+        planned = plan.make_plan(config.read(Path("experiment.yaml")), "", "jax")
         store = open_store("small", f"sqlite:///{folder}/mlflow.db")
-        runner.run(planned, store, worker_pool.Place(1, "jax", Path(".gridcast")), events.Events())
+        runner.run_sweep(planned, store, worker_pool.WorkerSettings(1, "jax", Path(".gridcast")), events.SweepEvents())
     return contents(f"sqlite:///{folder}/mlflow.db")[0]
 
 
@@ -377,7 +379,7 @@ def main() -> None:
     parser.add_argument("seed", type=int, nargs="?", default=1)
     parser.add_argument("--kills", type=int, default=30)
     arguments = parser.parse_args()
-    os.environ |= worker_process.ENVIRONMENT
+    os.environ |= worker_process.WORKER_ENVIRONMENT
     grid = {"layer": ["GRU", "LSTM"], "units": [4, 8], "dropout": [0.1, 0.3], "learning_rate": [0.01, 0.003, 0.001]}
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         print(weather(arguments.seed, Path(folder), grid, 400, arguments.kills)[1])

@@ -94,7 +94,7 @@ def follow(
     from gridcast.monitoring.stream import feeds, followed_model
     from gridcast.monitoring.stream.follow import alert_channels, follow_feed
     from gridcast.monitoring.stream.ledger import Ledger
-    from gridcast.runtime.running_threshold import Seen
+    from gridcast.runtime.running_threshold import ScoreHistory
 
     def tell(line: str) -> None:
         print(line, flush=True)  # noqa: T201
@@ -104,12 +104,14 @@ def follow(
         post = channels["webhook"]
         channels["webhook"] = lambda alert: post(alert) and os.kill(os.getpid(), signal.SIGKILL) is None
     model = followed_model.FollowedModel(
-        "plant", "1", ZScore(slow=slow, seen=Seen(500, -0.25, 0.06) if running else None)
+        "plant", "1", ZScore(slow=slow, seen=ScoreHistory(500, -0.25, 0.06) if running else None)
     )
-    feed = feeds.feed(str(source), model.detector.time)
+    feed = feeds.open_feed(str(source), model.detector.time)
     with contextlib.closing(Ledger(record, model.name, model.detector.frequency)) as ledger:
         tell("follows")
-        follow_feed(feed, ledger, lambda: model, channels, tell, every, once=once)
+        follow_feed(
+            feed, ledger, current_model=lambda: model, channels=channels, tell=tell, interval=every, once=once
+        )
 
 
 if __name__ == "__main__":

@@ -15,13 +15,13 @@ from gridcast.evaluation import detections, on_test_span, thresholds
 from gridcast.reporting import record, report
 from gridcast.runtime import loading
 from gridcast.runtime.errors import PromotionRefused
-from gridcast.runtime.forecaster import SETTINGS
+from gridcast.runtime.forecaster import SETTINGS_FILE
 from gridcast.sweep import runner
-from gridcast.sweep.events import Events
+from gridcast.sweep.events import SweepEvents
 from gridcast.sweep.plan import Plan
-from gridcast.sweep.runner import Result
-from gridcast.sweep.worker_pool import Place
-from gridcast.tracking import mlflow_runs, promotion, registry
+from gridcast.sweep.runner import SweepResult
+from gridcast.sweep.worker_pool import WorkerSettings
+from gridcast.tracking import mlflow_runs, model_loading, promotion
 from gridcast.tracking.store import Store, open_store
 from small_experiments import readings, watched
 
@@ -43,15 +43,15 @@ class Story:
 
     plan: Plan
     store: Store
-    result: Result
+    result: SweepResult
     counted: list[str]
 
     def of(self, kind):
-        condition = f"tags.`{mlflow_runs.KIND}` = '{kind}' and attributes.status = 'FINISHED'"
-        return mlflow_runs.search(self.store, condition)
+        condition = f"tags.`{mlflow_runs.KIND_TAG}` = '{kind}' and attributes.status = 'FINISHED'"
+        return mlflow_runs.search_runs(self.store, condition)
 
 
-class Counts(Events):
+class Counts(SweepEvents):
     """Names of the runs that a person sees counted."""
 
     def __init__(self):
@@ -67,7 +67,7 @@ def story(tmp_path_factory, programs):
     plan = watched(folder, FRAME, **SECTIONS)
     with contextlib.chdir(folder):
         store = open_store("watched", f"sqlite:///{folder}/mlflow.db")
-        result = runner.run(plan, store, Place(1, "jax", programs), counts)
+        result = runner.run_sweep(plan, store, WorkerSettings(1, "jax", programs), counts)
     return Story(plan, store, result, counts.names)
 
 
@@ -75,7 +75,7 @@ def story(tmp_path_factory, programs):
 def champion(story):
     experiment, result = story.plan.experiment, story.result
     made = promotion.promote(experiment, story.store, result.winner, result.tested, lambda _: {})
-    return registry.load("models:/watched@champion", story.store.uri), made
+    return model_loading.load_model("models:/watched@champion", story.store.uri), made
 
 
 def test_every_run_is_recorded_with_its_threshold_and_its_false_alarms(story):
@@ -88,7 +88,7 @@ def test_every_run_is_recorded_with_its_threshold_and_its_false_alarms(story):
         assert run.data.metrics["val_false_alarms_per_day"] >= 0
         assert 0 < run.data.metrics["val_faults_missed"] < 0.9
         assert run.data.metrics["best_val_loss"] == min(
-            mlflow_runs.history(story.store, run.info.run_id, "val_loss").values()
+            mlflow_runs.metric_history(story.store, run.info.run_id, "val_loss").values()
         )
 
 
@@ -105,7 +105,7 @@ def test_the_threshold_is_that_of_the_scores_of_all_before_the_test(story, champ
 
 def test_the_winner_and_the_baselines_met_the_test_span_once(story):
     assert len(story.of("test")) == 1
-    assert sorted(map(mlflow_runs.name, story.of("baseline"))) == ["PCA", "own settings", "z-score"]
+    assert sorted(map(mlflow_runs.run_name, story.of("baseline"))) == ["PCA", "own settings", "z-score"]
     for measures in story.result.tested.values():
         assert 0 < measures["auc_pr"] <= 1
         assert measures["alarms_per_day"] >= measures["false_alarms_per_day"]
@@ -143,11 +143,13 @@ def test_nothing_that_is_fitted_knows_labels_or_the_test_span(story, tmp_path):
     assert "are learnt as if normal" in plan.panel.notes[-1]
     runs = story.plan.runs
     key = next(iter(runs))
-    known = mlflow_runs.finished(story.store, [key])[key]
-    files = mlflow_runs.model_files(story.store, known.info.run_id)
+    known = mlflow_runs.finished_runs(story.store, [key])[key]
+    files = mlflow_runs.read_model_files(story.store, known.info.run_id)
     again, _ = fused_fit.train(plan.dataset, list(runs.values()), [None, None], 2)
-    assert again.files[SETTINGS] == files[SETTINGS]  # the threshold
-    for one, other in zip(*(loading.restore(own).network.get_weights() for own in (files, again.files)), strict=True):
+    assert again.files[SETTINGS_FILE] == files[SETTINGS_FILE]  # the threshold
+    for one, other in zip(
+        *(loading.load_from_bytes(own).network.get_weights() for own in (files, again.files)), strict=True
+    ):
         np.testing.assert_array_equal(one, other)
     assert again.metrics["val_faults_missed"] == known.data.metrics["val_faults_missed"]
     for name in ("z-score", "PCA", "isolation forest"):
@@ -229,15 +231,15 @@ def test_without_labels_it_is_promoted_and_the_card_says_that_nobody_can_tell(st
 def test_another_detector_is_measured_on_the_same_span(story, champion):
 
     winner = story.result.winner
-    files = mlflow_runs.model_files(story.store, winner.info.run_id)
-    found = on_test_span.on_test_span(loading.restore(files), story.plan.dataset, story.plan.panel)
+    files = mlflow_runs.read_model_files(story.store, winner.info.run_id)
+    found = on_test_span.on_test_span(loading.load_from_bytes(files), story.plan.dataset, story.plan.panel)
     assert found == pytest.approx(next(iter(story.result.tested.values())))
 
 
 @pytest.fixture(scope="module")
 def page(story, champion, tmp_path_factory):
-    found = record.read(story.store, "watched")
-    path, findings = report.write(found, story.store, tmp_path_factory.mktemp("reports"))
+    found = record.read_sweep(story.store, "watched")
+    path, findings = report.write_report(found, story.store, tmp_path_factory.mktemp("reports"))
     return path, path.read_text(), findings
 
 
@@ -278,23 +280,25 @@ def test_the_workbook_has_the_events(page):
 def test_without_labels_the_report_says_so(story):
     from gridcast.reporting import anomaly_chapter
 
-    found = record.read(story.store, "watched")
+    found = record.read_sweep(story.store, "watched")
     bare = {name: {"alarms_per_day": 2.0, "alarms": 1.0} for name in found.measured}
-    told = anomaly_chapter.find(replace(found, scores=found.scores.drop(columns="labelled"), measured=bare))
+    told = anomaly_chapter.build_chapter(replace(found, scores=found.scores.drop(columns="labelled"), measured=bare))
     assert not told.labelled
     assert "nobody can tell" in told.honest
     assert "nothing there is labelled" in told.sentences[0]
-    assert list(anomaly_chapter.draw(told)) == ["scores", "contributions"]
+    assert list(anomaly_chapter.draw_figures(told)) == ["scores", "contributions"]
 
 
 def test_the_report_tells_where_a_running_threshold_starts_and_where_it_ends(story):
     from gridcast.reporting import anomaly_chapter
 
-    found = record.read(story.store, "watched")
+    found = record.read_sweep(story.store, "watched")
     about = found.about | {"anomaly": found.about["anomaly"] | {"threshold": "running", "level": 2.0}}
     scores = found.scores.assign(threshold=np.geomspace(4, 8, len(found.scores)))
-    told = anomaly_chapter.find(replace(found, about=about, scores=scores))
+    told = anomaly_chapter.build_chapter(replace(found, about=about, scores=scores))
     sentence = "running at level 2, taken at each step from all scores before it: 4 at the start of the test span, 8 at"
     assert sentence in told.sentences[1]
-    (line,) = (one for one in anomaly_chapter.draw(told)["scores"].axes[0].lines if one.get_label() == "threshold")
+    (line,) = (
+        one for one in anomaly_chapter.draw_figures(told)["scores"].axes[0].lines if one.get_label() == "threshold"
+    )
     np.testing.assert_allclose(line.get_ydata(), scores["threshold"])

@@ -17,9 +17,9 @@ from gridcast.reporting import record, report
 from gridcast.runtime import loading
 from gridcast.runtime.errors import ConfigError
 from gridcast.sweep import ensemble, plan, runner
-from gridcast.sweep.events import Events
-from gridcast.sweep.worker_pool import Place
-from gridcast.tracking import mlflow_runs, promotion, registry
+from gridcast.sweep.events import SweepEvents
+from gridcast.sweep.worker_pool import WorkerSettings
+from gridcast.tracking import mlflow_runs, model_loading, promotion
 from gridcast.tracking.store import open_store
 from small_experiments import SMALL, experiment, readings, sales, watched, watching, write_experiment
 
@@ -41,23 +41,23 @@ class Story:
         path = self.folder / "both.yaml"
         chosen = SELECTION | ({"ensemble": asked} if asked else {})
         write_experiment(path, str(self.folder / "sales.csv"), name="both", selection=chosen, **self.sections)
-        self.plan = plan.make(read(path), path.read_text(), "jax")
+        self.plan = plan.make_plan(read(path), path.read_text(), "jax")
         with contextlib.chdir(self.folder):
             self.store = open_store("both", self.uri)
-            self.result = runner.run(self.plan, self.store, Place(1, "jax", self.cache), Events())
+            self.result = runner.run_sweep(self.plan, self.store, WorkerSettings(1, "jax", self.cache), SweepEvents())
         return self.result
 
     def of(self, kind):
-        return mlflow_runs.search(
-            self.store, f"tags.`{mlflow_runs.KIND}` = '{kind}' and attributes.status = 'FINISHED'"
+        return mlflow_runs.search_runs(
+            self.store, f"tags.`{mlflow_runs.KIND_TAG}` = '{kind}' and attributes.status = 'FINISHED'"
         )
 
     def members(self):
-        content = mlflow_runs.artifact(self.store, self.result.winner.info.run_id, ensemble.TABLE)
+        content = mlflow_runs.read_artifact(self.store, self.result.winner.info.run_id, ensemble.MEMBERS_TABLE)
         return pd.read_csv(io.BytesIO(content))
 
     def alone(self, run_id, table=FRAME, **asked):
-        return registry.load(f"runs:/{run_id}/model", self.uri).predict(table, **asked)
+        return model_loading.load_model(f"runs:/{run_id}/model", self.uri).predict(table, **asked)
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +85,7 @@ def test_it_has_the_best_runs_weighted_by_one_over_their_error(story):
     assert members["run"].tolist() == [run.info.run_id for run in ranked]
     errors = np.array([run.data.metrics["best_val_mae"] for run in ranked])
     np.testing.assert_allclose(members["weight"], 1 / errors / np.sum(1 / errors))
-    assert mlflow_runs.name(story.result.winner) == "weighted mean of the 3 best runs"
+    assert mlflow_runs.run_name(story.result.winner) == "weighted mean of the 3 best runs"
 
 
 def test_its_forecasts_are_those_of_its_members_combined(story):
@@ -99,9 +99,9 @@ def test_its_forecasts_are_those_of_its_members_combined(story):
 def test_its_validation_error_is_its_own(story):
     dataset, members = story.plan.dataset, story.members()
     index = dataset.origins("validation", 7)
-    files = [mlflow_runs.model_files(story.store, run_id) for run_id in members["run"]]
+    files = [mlflow_runs.read_model_files(story.store, run_id) for run_id in members["run"]]
 
-    each = [loading.restore(own).forecast(dataset.channels, index, dataset.codes) for own in files]
+    each = [loading.load_from_bytes(own).forecast(dataset.channels, index, dataset.codes) for own in files]
     expected = mae(dataset.actual(index), np.tensordot(members["weight"], each, 1))
     assert story.result.winner.data.metrics["best_val_mae"] == pytest.approx(expected, rel=1e-5)
 
@@ -110,20 +110,20 @@ def test_it_is_promoted_and_found_again(story):
     made = promotion.promote(
         story.plan.experiment, story.store, story.result.winner, story.result.tested, lambda _: {"mase": np.inf}
     )
-    loaded = registry.load(f"models:/both/{made.version}", story.uri)
+    loaded = model_loading.load_model(f"models:/both/{made.version}", story.uri)
     assert len(loaded.predict(FRAME, horizon=5)) == 2 * 5
     with pytest.raises(Exception, match="of the last 7 steps"):  # the longest that any member reads
         loaded.predict(FRAME.groupby("product").tail(6))
 
 
 def test_the_report_says_what_the_ensemble_gains_over_its_best_member(story):
-    kept = record.read(story.store, "both")
-    findings = report.find(kept)
+    kept = record.read_sweep(story.store, "both")
+    findings = report.compute_findings(kept)
     best = min(run.data.metrics["best_val_mae"] for run in story.of("run"))
-    assert f"The winner is the {mlflow_runs.name(story.result.winner)}" in findings.verdict
+    assert f"The winner is the {mlflow_runs.run_name(story.result.winner)}" in findings.verdict
     assert f"that of the best run alone ({best:.4g})" in findings.verdict
     assert str(kept.best["name"]) in findings.sentences[0]
-    page = report.page(kept, findings, {})
+    page = report.render_page(kept, findings, {})
     assert f"runs:/{story.result.winner.info.run_id}/model" in page
     assert "mlflow.keras.load_model" not in page
 
@@ -149,31 +149,31 @@ def test_quantiles_are_combined_level_by_level(tmp_path, programs, jax_backend):
 
 
 def run(name, loss, mae=1.0, **metrics):
-    tags = {mlflow_runs.KEY: name}
+    tags = {mlflow_runs.KEY_TAG: name}
     measured = {"best_val_loss": loss, "best_val_mae": mae, **metrics}
     return SimpleNamespace(data=SimpleNamespace(tags=tags, metrics=measured), info=SimpleNamespace(run_id=name))
 
 
 def test_members_are_the_best_that_are_finite_and_fewer_where_there_are_fewer():
     runs = [run("a", 3.0), run("b", 1.0), run("c", np.inf), run("d", 2.0)]
-    chosen = ensemble.choose(Ensemble(top=2), runs, "best_val_loss", 0)
+    chosen = ensemble.choose_members(Ensemble(top=2), runs, "best_val_loss", 0)
     assert [one.info.run_id for one in chosen.runs] == ["b", "d"]
     assert chosen.weights == (0.5, 0.5)
-    assert len(ensemble.choose(Ensemble(top=9), runs, "best_val_loss", 0).runs) == 3
-    assert ensemble.choose(Ensemble(combine="median"), runs, "best_val_loss", 0).weights is None
+    assert len(ensemble.choose_members(Ensemble(top=9), runs, "best_val_loss", 0).runs) == 3
+    assert ensemble.choose_members(Ensemble(combine="median"), runs, "best_val_loss", 0).weights is None
 
 
 def test_quantile_losses_weigh_where_there_are_some_and_a_perfect_run_takes_all():
     by_loss = [run("a", 1.0, 1.0, best_val_wql=0.1), run("b", 2.0, 1.0, best_val_wql=0.3)]
     asked = Ensemble(combine="weighted")
-    assert ensemble.choose(asked, by_loss, "best_val_loss", 0).weights == pytest.approx((0.75, 0.25))
-    assert ensemble.choose(asked, [run("a", 0.0, 0.0), run("b", 1.0)], "best_val_loss", 0).weights[0] > 0.999
+    assert ensemble.choose_members(asked, by_loss, "best_val_loss", 0).weights == pytest.approx((0.75, 0.25))
+    assert ensemble.choose_members(asked, [run("a", 0.0, 0.0), run("b", 1.0)], "best_val_loss", 0).weights[0] > 0.999
 
 
 def test_the_key_tells_members_and_how_they_are_combined():
     runs = [run("a", 1.0), run("b", 2.0), run("c", 3.0)]
     keys = {
-        ensemble.choose(Ensemble(top=top, combine=combine), runs, "best_val_loss", 0).key
+        ensemble.choose_members(Ensemble(top=top, combine=combine), runs, "best_val_loss", 0).key
         for top in (2, 3)
         for combine in ("mean", "median", "weighted", "minimum")
     }
@@ -206,10 +206,10 @@ def watchers(tmp_path_factory, programs, jax_backend):
         made = watched(folder, readings(), baselines=["z-score"], **sections)
         with contextlib.chdir(folder):
             store = store or open_store("watched", f"sqlite:///{folder}/mlflow.db")
-            result = runner.run(made, store, Place(1, "jax", programs), Events())
+            result = runner.run_sweep(made, store, WorkerSettings(1, "jax", programs), SweepEvents())
             promotion.promote(made.experiment, store, result.winner, result.tested, lambda _: {})
-        assert mlflow_runs.name(result.winner) == f"{combine} of the 2 best runs"
-        return made, store, registry.load(combine, store.uri).forecaster
+        assert mlflow_runs.run_name(result.winner) == f"{combine} of the 2 best runs"
+        return made, store, model_loading.load_model(combine, store.uri).forecaster
 
     return combined
 
@@ -219,18 +219,18 @@ def test_detectors_are_combined_with_a_threshold_of_their_own_and_served(watcher
     from gridcast.serving.models import loading as served_loading
 
     made, store, own = watchers("mean")
-    monkeypatch.setattr("gridcast.serving.models.compiled_network.BATCH_SIZES", (256,))  # each takes seconds to compile
-    (whole,) = served_loading.load([registry.find("mean", store.uri)], store.uri)
+    monkeypatch.setattr("gridcast.serving.models.compiled_network.SIZES", (256,))  # each takes seconds to compile
+    (whole,) = served_loading.load([model_loading.find_model("mean", store.uri)], store.uri)
     assert [one.kind for one in (own, *own.members)] == ["ensemble", "both", "both"]
     said = own.predict(readings())
     known = said["score"].to_numpy()[: made.dataset.spans.validation]
     assert own.threshold == pytest.approx(threshold(known, own.rule, own.level), rel=0.02)
     np.testing.assert_allclose(whole.model.predict(readings())["score"], said["score"], rtol=1e-4)
     assert whole.examples
-    kept = record.read(store, "watched")
-    findings = report.find(kept)
+    kept = record.read_sweep(store, "watched")
+    findings = report.compute_findings(kept)
     assert "The winner is the mean of the 2 best runs: its share of faults missed is" in findings.verdict
-    assert "At a score of 1 the detectors that it is made of raise an alarm" in report.page(kept, findings, {})
+    assert "At a score of 1 the detectors that it is made of raise an alarm" in report.render_page(kept, findings, {})
 
 
 def test_the_minimum_of_detectors_raises_an_alarm_where_each_of_them_does(watchers, monkeypatch, capsys, tmp_path):
@@ -242,7 +242,7 @@ def test_the_minimum_of_detectors_raises_an_alarm_where_each_of_them_does(watche
     np.testing.assert_allclose(said["score"], np.minimum(*ratios), rtol=1e-5)
     assert (said["anomaly"] == (each[0]["anomaly"] & each[1]["anomaly"])).all()
     assert said["anomaly"].any()
-    verdict = report.find(record.read(store, "watched")).verdict
+    verdict = report.compute_findings(record.read_sweep(store, "watched")).verdict
     assert "It raises an alarm where each of them does: fewer are false, and more faults may be missed." in verdict
     assert "each of its members scores above its own, mean-std" in verdict
     frame.to_csv(tmp_path / "normal.csv", index=False)

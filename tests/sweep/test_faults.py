@@ -17,8 +17,8 @@ import storm
 from gridcast.config import read
 from gridcast.runtime.errors import GridcastError, LeaseLost, TrackingError, Unreachable
 from gridcast.sweep import outbox, plan, runner
-from gridcast.sweep.events import Events
-from gridcast.sweep.worker_pool import Place
+from gridcast.sweep.events import SweepEvents
+from gridcast.sweep.worker_pool import WorkerSettings
 from gridcast.tracking import mlflow_runs
 from gridcast.tracking.store import open_store
 from small_experiments import sales, write_experiment
@@ -61,13 +61,15 @@ def uri_of(folder):
 
 
 def planned(folder):
-    return plan.make(read(folder / "experiment.yaml"), "", "jax")
+    return plan.make_plan(read(folder / "experiment.yaml"), "", "jax")
 
 
 def go_on(folder, cache=None, events=None, uri=None):
     """One start in this process."""
     store = open_store("small", uri or uri_of(folder))
-    return runner.run(planned(folder), store, Place(1, "jax", cache or folder / ".gridcast"), events or Events())
+    return runner.run_sweep(
+        planned(folder), store, WorkerSettings(1, "jax", cache or folder / ".gridcast"), events or SweepEvents()
+    )
 
 
 STARTED: list[subprocess.Popen] = []
@@ -111,32 +113,33 @@ def complete(calm, folder, uri=None):
 def test_a_parent_killed_while_it_writes_a_run_leaves_neither_half_a_run_nor_two(calm, project):
     store = open_store("small", uri_of(project))
     first, second, *_ = planned(project).runs
-    go_on_with_one = mlflow_runs.record(store, "parent", mlflow_runs.Entry("GRU", "run", first))
+    go_on_with_one = mlflow_runs.record_run(store, "parent", mlflow_runs.RunEntry("GRU", "run", first))
     for key in (first, second):
         # Killed after the result was kept and before it was written, or before that was noted.
-        outbox.keep(runner.spool_folder(project / ".gridcast", store), mlflow_runs.Entry("GRU", "run", key))
+        outbox.save_entry(runner.spool_folder(project / ".gridcast", store), mlflow_runs.RunEntry("GRU", "run", key))
     half = store.client.create_run(
-        store.experiment, tags={mlflow_runs.KIND: "run", mlflow_runs.KEY: second, "mlflow.parentRunId": "parent"}
+        store.experiment,
+        tags={mlflow_runs.KIND_TAG: "run", mlflow_runs.KEY_TAG: second, "mlflow.parentRunId": "parent"},
     )
-    mlflow_runs.tidy(store)
+    mlflow_runs.close_stale_runs(store)
     assert store.client.get_run(half.info.run_id).info.status == "KILLED"
     recorder = outbox.Recorder(
         runner.spool_folder(project / ".gridcast", store),
-        lambda entry: runner._deliver(store, "parent", type("Held", (), {"prove": lambda _: None})(), entry),
+        lambda entry: runner._record_once(store, "parent", type("Held", (), {"prove": lambda _: None})(), entry),
     )
     recorder.flush()
     recorder.close()
-    done = mlflow_runs.finished(store, [first, second])
+    done = mlflow_runs.finished_runs(store, [first, second])
     assert done[first].info.run_id == go_on_with_one
     assert done.keys() == {first, second}
-    assert len(mlflow_runs.search(store, "attributes.status = 'FINISHED'")) == 2
+    assert len(mlflow_runs.search_runs(store, "attributes.status = 'FINISHED'")) == 2
 
 
 def test_of_two_records_of_one_run_the_first_stays(project):
     store = open_store("small", uri_of(project))
-    ids = [mlflow_runs.record(store, "parent", mlflow_runs.Entry("GRU", "run", "k1")) for _ in range(2)]
-    assert mlflow_runs.finished(store, ["k1"])["k1"].info.run_id == ids[0]
-    mlflow_runs.tidy(store)
+    ids = [mlflow_runs.record_run(store, "parent", mlflow_runs.RunEntry("GRU", "run", "k1")) for _ in range(2)]
+    assert mlflow_runs.finished_runs(store, ["k1"])["k1"].info.run_id == ids[0]
+    mlflow_runs.close_stale_runs(store)
     assert [store.client.get_run(run_id).info.status for run_id in ids] == ["FINISHED", "KILLED"]
 
 
@@ -158,7 +161,7 @@ def test_a_second_interrupt_stops_at_once(project):
         os.kill(server.process.pid, signal.SIGCONT)
 
 
-class Outage(Events):
+class Outage(SweepEvents):
     """When the first run of a sweep ends, the server hangs for some `seconds`, or dies."""
 
     def __init__(self, server, seconds=None):
@@ -187,11 +190,11 @@ def test_a_server_that_hangs_in_the_middle_gets_every_result_when_it_is_back(cal
 
 
 def test_a_server_that_is_lost_at_the_end_gets_the_results_with_the_next_start(calm, project, monkeypatch):
-    monkeypatch.setattr(outbox, "PATIENCE", 2.0)
+    monkeypatch.setattr(outbox, "FLUSH_TIMEOUT", 2.0)
     with MlflowServer(project / "server") as server:
         with pytest.raises(Unreachable, match="results are kept in .* writes them when the server is back"):
             go_on(project, uri=server.uri, events=Outage(server))
-        kept = outbox.waiting(next((project / ".gridcast" / "spool").iterdir()))
+        kept = outbox.pending_entries(next((project / ".gridcast" / "spool").iterdir()))
         assert len(kept) >= 2
         server.start()
         result = go_on(project, uri=server.uri)
@@ -229,7 +232,7 @@ def test_a_full_disk_is_told_and_the_sweep_goes_on_when_there_is_space(calm, pro
         shutil.copy(project / name, small_disk)
     monkeypatch.chdir(small_disk)
 
-    class Fills(Events):
+    class Fills(SweepEvents):
         def finished(self, name, cost, metrics):
             if metrics is not None and not (small_disk / "rubbish").exists():
                 fill(small_disk)
@@ -277,9 +280,9 @@ def test_a_run_over_its_time_limit_fails_with_its_reason(project):
     with pytest.raises(GridcastError, match="no run finished"):
         go_on(project)
     store = open_store("small", uri_of(project))
-    failed = mlflow_runs.search(store, f"tags.`{mlflow_runs.KIND}` = 'run' and attributes.status = 'FAILED'")
+    failed = mlflow_runs.search_runs(store, f"tags.`{mlflow_runs.KIND_TAG}` = 'run' and attributes.status = 'FAILED'")
     assert len(failed) == 2
-    assert all("exceeded training.max_minutes (1e-05)" in run.data.tags[mlflow_runs.ERROR] for run in failed)
+    assert all("exceeded training.max_minutes (1e-05)" in run.data.tags[mlflow_runs.ERROR_TAG] for run in failed)
 
 
 @pytest.mark.slow
@@ -295,27 +298,30 @@ def test_changed_data_are_other_work_and_the_report_does_not_mix_them(calm, proj
     assert (before.trained, after.trained, after.skipped) == (2, 2, 0)
     assert after.parent != before.parent
     store = open_store("small", uri_of(project))
-    reported = record.read(store, "small")
+    reported = record.read_sweep(store, "small")
     assert set(reported.runs["key"]) == set(planned(project).runs)
-    assert len(mlflow_runs.search(store, f"tags.`{mlflow_runs.KIND}` = 'run' and attributes.status = 'FINISHED'")) == 4
+    assert (
+        len(mlflow_runs.search_runs(store, f"tags.`{mlflow_runs.KIND_TAG}` = 'run' and attributes.status = 'FINISHED'"))
+        == 4
+    )
 
 
 def test_a_sweep_that_was_taken_over_records_nothing_more(project, monkeypatch):
     from gridcast.sweep import lease
 
-    monkeypatch.setattr(lease, "DEAD", 0.0)
+    monkeypatch.setattr(lease, "DEAD_AFTER", 0.0)
 
-    class TakenOver(Events):
+    class TakenOver(SweepEvents):
         def started(self, done, todo, cost):
             store = open_store("small", uri_of(project))
-            for claim in lease.claims(store):
+            for claim in lease.read_claims(store):
                 mlflow_runs.delete_experiment_tag(store, claim.tag)
 
     with pytest.raises(LeaseLost, match="what was trained here is kept"):
         go_on(project, events=TakenOver())
     store = open_store("small", uri_of(project))
-    assert mlflow_runs.search(store, f"tags.`{mlflow_runs.KIND}` = 'run'") == []
-    assert outbox.waiting(runner.spool_folder(project / ".gridcast", store)) != []
+    assert mlflow_runs.search_runs(store, f"tags.`{mlflow_runs.KIND_TAG}` = 'run'") == []
+    assert outbox.pending_entries(runner.spool_folder(project / ".gridcast", store)) != []
 
 
 def test_a_finished_sweep_starts_no_workers(calm, monkeypatch):

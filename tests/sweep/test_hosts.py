@@ -25,7 +25,7 @@ import gridcast
 from gridcast.runtime.errors import ConfigError, GridcastError
 from gridcast.sweep import events, runner, worker_pool
 from gridcast.sweep.plan import Plan
-from gridcast.sweep.worker_pool import Place, Pool
+from gridcast.sweep.worker_pool import WorkerPool, WorkerSettings
 from gridcast.tracking import store
 from network_hosts import Host, Network
 from small_experiments import planned, sales, write_experiment
@@ -137,7 +137,9 @@ def alone(folder, frame, sections, programs, name="small"):
     plan = planned(folder, frame, name=name, **sections)
     uri = f"sqlite:///{folder}/mlflow.db"
     with warnings.catch_warnings(action="ignore"):  # MLflow's own, when it is imported
-        result = runner.run(plan, store.open_store(name, uri), Place(1, "jax", programs), events.Events())
+        result = runner.run_sweep(
+            plan, store.open_store(name, uri), WorkerSettings(1, "jax", programs), events.SweepEvents()
+        )
     assert (result.trained, result.failed) == (len(plan.runs), 0)
     return plan, Ended(0, "", "", stored(uri, name))
 
@@ -344,7 +346,7 @@ def empty(network):
 
 
 def pool(scheduler, folder):
-    return Pool(Place(1, "jax", folder, scheduler=scheduler), None)
+    return WorkerPool(WorkerSettings(1, "jax", folder, scheduler=scheduler), None)
 
 
 def nap(seconds):
@@ -355,7 +357,7 @@ def nap(seconds):
 
 
 def test_a_cluster_without_workers_is_told(empty, tmp_path, monkeypatch):
-    monkeypatch.setattr(worker_pool, "NO_WORKERS", 2)
+    monkeypatch.setattr(worker_pool, "NO_WORKER_TIMEOUT", 2)
     with (
         pool(empty, tmp_path) as nobody,
         pytest.raises(GridcastError, match=f"^{empty}: no worker for 2 s; start some, then run again$"),

@@ -14,7 +14,7 @@ import pytest
 
 from gridcast.runtime.errors import LeaseLost
 from gridcast.sweep import lease
-from gridcast.sweep.lease import Claim
+from gridcast.sweep.lease import LeaseClaim
 from gridcast.tracking import mlflow_runs
 from gridcast.tracking.store import open_store
 
@@ -33,8 +33,8 @@ def store(uri, request, monkeypatch):
 @pytest.fixture
 def hasty(monkeypatch):
     """Heartbeats and deaths in tenths of seconds."""
-    monkeypatch.setattr(lease, "BEAT", 0.1)
-    monkeypatch.setattr(lease, "DEAD", 1.0)
+    monkeypatch.setattr(lease, "HEARTBEAT_INTERVAL", 0.1)
+    monkeypatch.setattr(lease, "DEAD_AFTER", 1.0)
 
 
 def write(store, claim):
@@ -42,28 +42,28 @@ def write(store, claim):
 
 
 def test_a_lease_is_taken_and_given_back(store):
-    held = lease.acquire(store)
-    (claim,) = lease.claims(store)
+    held = lease.acquire_lease(store)
+    (claim,) = lease.read_claims(store)
     assert claim.pid == os.getpid()
     held.prove()
     held.release()
-    assert lease.claims(store) == []
+    assert lease.read_claims(store) == []
 
 
 def test_the_heart_beats(store, hasty):
-    held = lease.acquire(store)
-    before = lease.claims(store)[0].beat
+    held = lease.acquire_lease(store)
+    before = lease.read_claims(store)[0].beat
     time.sleep(0.5)
-    assert lease.claims(store)[0].beat > before
+    assert lease.read_claims(store)[0].beat > before
     held.release()
     time.sleep(0.3)
-    assert lease.claims(store) == []
+    assert lease.read_claims(store) == []
 
 
 def test_a_second_start_waits_for_the_first(store):
-    first, told = lease.acquire(store), []
+    first, told = lease.acquire_lease(store), []
     with ThreadPoolExecutor() as threads:
-        second = threads.submit(lease.acquire, store, told.append)
+        second = threads.submit(lease.acquire_lease, store, told.append)
         time.sleep(0.5)
         assert not second.done()
         first.release()
@@ -75,7 +75,7 @@ def test_of_many_starts_at_once_one_at_a_time_goes_on(store):
     inside, most = [], []
 
     def sweep(number):
-        held = lease.acquire(store)
+        held = lease.acquire_lease(store)
         inside.append(number)
         most.append(len(inside))
         time.sleep(0.05)
@@ -85,7 +85,7 @@ def test_of_many_starts_at_once_one_at_a_time_goes_on(store):
     with ThreadPoolExecutor(4) as threads:
         list(threads.map(sweep, range(4)))
     assert most == [1] * 4
-    assert lease.claims(store) == []
+    assert lease.read_claims(store) == []
 
 
 def test_the_claim_of_a_killed_process_of_this_host_is_dead_at_once(store, uri):
@@ -93,30 +93,30 @@ def test_the_claim_of_a_killed_process_of_this_host_is_dead_at_once(store, uri):
     code = "import os; from gridcast.sweep import lease; from gridcast.tracking.store import open_store; "
     code += f"lease.acquire(open_store({name!r}, {uri!r})); "
     subprocess.run([sys.executable, "-c", f"{code} os.kill(os.getpid(), 9)"], check=False)
-    (claim,) = lease.claims(store)
+    (claim,) = lease.read_claims(store)
     assert claim.pid != os.getpid()
     begun = time.monotonic()
-    lease.acquire(store).release()
-    assert time.monotonic() - begun < lease.DEAD / 2
-    assert lease.claims(store) == []
+    lease.acquire_lease(store).release()
+    assert time.monotonic() - begun < lease.DEAD_AFTER / 2
+    assert lease.read_claims(store) == []
 
 
 def test_a_claim_that_could_not_be_withdrawn_does_not_lock_its_own_process_out(store):
-    held = lease.acquire(store)
-    (claim,) = lease.claims(store)
+    held = lease.acquire_lease(store)
+    (claim,) = lease.read_claims(store)
     held.release()
     write(store, claim)
-    lease.acquire(store).release()
-    assert lease.claims(store) == []
+    lease.acquire_lease(store).release()
+    assert lease.read_claims(store) == []
 
 
 def test_a_process_number_that_was_used_again_is_no_life(store):
-    write(store, dataclasses.replace(lease._own(), pid=os.getppid(), begun=12345.0))
-    assert not lease.Watch().lives(lease.claims(store)[0])
+    write(store, dataclasses.replace(lease._new_claim(), pid=os.getppid(), begun=12345.0))
+    assert not lease.ClaimWatch().lives(lease.read_claims(store)[0])
 
 
 def test_a_claim_of_another_host_lives_as_long_as_its_heart_beats(store, hasty):
-    far = Claim("far", "elsewhere/boot", 1, 0.0)
+    far = LeaseClaim("far", "elsewhere/boot", 1, 0.0)
     end = threading.Event()
 
     def beat():
@@ -128,22 +128,22 @@ def test_a_claim_of_another_host_lives_as_long_as_its_heart_beats(store, hasty):
     write(store, far)
     with ThreadPoolExecutor() as threads:
         heart = threads.submit(beat)
-        waiting = threads.submit(lease.acquire, store)
-        time.sleep(2.5 * lease.DEAD)
+        waiting = threads.submit(lease.acquire_lease, store)
+        time.sleep(2.5 * lease.DEAD_AFTER)
         assert not waiting.done()
         end.set()
         heart.result()
         stopped = time.monotonic()
         held = waiting.result(20)
-        assert time.monotonic() - stopped > lease.DEAD / 2
-    assert [claim.pid for claim in lease.claims(store)] == [os.getpid()]
+        assert time.monotonic() - stopped > lease.DEAD_AFTER / 2
+    assert [claim.pid for claim in lease.read_claims(store)] == [os.getpid()]
     held.release()
 
 
 def test_who_was_taken_over_notices_before_it_writes(store, hasty):
-    held = lease.acquire(store)
-    mlflow_runs.delete_experiment_tag(store, lease.claims(store)[0].tag)
+    held = lease.acquire_lease(store)
+    mlflow_runs.delete_experiment_tag(store, lease.read_claims(store)[0].tag)
     time.sleep(0.8)
     with pytest.raises(LeaseLost, match="took this sweep over"):
         held.prove()
-    assert lease.claims(store) == []
+    assert lease.read_claims(store) == []

@@ -17,9 +17,9 @@ from gridcast.models.baselines.task import task_of
 from gridcast.reporting import record, report
 from gridcast.runtime.errors import ConfigError
 from gridcast.sweep import plan, runner, winner
-from gridcast.sweep.events import Events
-from gridcast.sweep.worker_pool import Place
-from gridcast.tracking import mlflow_runs, promotion, ranking, registry, store
+from gridcast.sweep.events import SweepEvents
+from gridcast.sweep.worker_pool import WorkerSettings
+from gridcast.tracking import mlflow_runs, model_loading, promotion, ranking, store
 from small_experiments import sales, write_experiment
 
 DAYS = 130
@@ -58,15 +58,15 @@ class Story:
 
     def start(self):
         path = self.folder / f"{self.name}.yaml"
-        self.plan = plan.make(read(path), path.read_text(), "jax")
+        self.plan = plan.make_plan(read(path), path.read_text(), "jax")
         with contextlib.chdir(self.folder):
             self.store = store.open_store(self.name, self.uri)
-            self.result = runner.run(self.plan, self.store, Place(1, "jax", self.cache), Events())
+            self.result = runner.run_sweep(self.plan, self.store, WorkerSettings(1, "jax", self.cache), SweepEvents())
         return self
 
     def of(self, kind):
-        return mlflow_runs.search(
-            self.store, f"tags.`{mlflow_runs.KIND}` = '{kind}' and attributes.status = 'FINISHED'"
+        return mlflow_runs.search_runs(
+            self.store, f"tags.`{mlflow_runs.KIND_TAG}` = '{kind}' and attributes.status = 'FINISHED'"
         )
 
     def promote(self):
@@ -75,10 +75,10 @@ class Story:
         )
 
     def loaded(self, jax_backend=None):
-        return registry.load("models:/shop@champion", self.uri)
+        return model_loading.load_model("models:/shop@champion", self.uri)
 
     def routes(self):
-        content = mlflow_runs.artifact(self.store, self.result.winner.info.run_id, winner.TABLE)
+        content = mlflow_runs.read_artifact(self.store, self.result.winner.info.run_id, winner.ROUTES_TABLE)
         return pd.read_csv(io.BytesIO(content)).set_index("series")
 
 
@@ -109,15 +109,15 @@ def test_the_winner_is_the_best_run_of_each_series_and_stands_there_once(local):
         own = [run for run in local.of("run") if run.data.tags["gridcast.series"] == name]
         best = min(own, key=lambda run: run.data.metrics["best_val_loss"])
         assert routes.loc[name, "run"] == best.info.run_id
-        assert routes.loc[name, winner.ERROR] == pytest.approx(best.data.metrics["best_val_mae"])
+        assert routes.loc[name, winner.ERROR_COLUMN] == pytest.approx(best.data.metrics["best_val_mae"])
     assert routes.loc[SHORT, "model"] == "seasonal naive"
 
 
 def test_a_second_start_trains_records_and_tests_nothing(local):
-    before = {run.info.run_id for run in mlflow_runs.search(local.store, "attributes.status = 'FINISHED'")}
+    before = {run.info.run_id for run in mlflow_runs.search_runs(local.store, "attributes.status = 'FINISHED'")}
     tested = local.result.tested
     assert local.start().result.trained == 0
-    assert {run.info.run_id for run in mlflow_runs.search(local.store, "attributes.status = 'FINISHED'")} == before
+    assert {run.info.run_id for run in mlflow_runs.search_runs(local.store, "attributes.status = 'FINISHED'")} == before
     assert local.result.tested == tested
     assert len(local.of("test")) == 1
 
@@ -140,7 +140,7 @@ def test_a_series_gets_the_forecast_of_its_own_run_whoever_else_is_asked_for(loc
     whole = local.loaded().predict(table())
     for name in ("pear", "plum"):
         run_id = local.routes().loc[name, "run"]
-        alone = registry.load(f"runs:/{run_id}/model", local.uri).predict(table().query("product == @name"))
+        alone = model_loading.load_model(f"runs:/{run_id}/model", local.uri).predict(table().query("product == @name"))
         routed = local.loaded().predict(table().query("product == @name"))
         np.testing.assert_allclose(routed["forecast"], alone["forecast"], rtol=1e-5)
         np.testing.assert_allclose(whole[whole["product"] == name]["forecast"], alone["forecast"], rtol=1e-5)
@@ -157,8 +157,8 @@ def test_a_short_history_is_enough_for_a_rule_that_reads_little(local):
 def test_the_test_span_has_the_same_windows_for_the_winner_and_the_baselines(local):
     (tested,) = local.of("test")
     tables = [
-        forecast_results.from_bytes(mlflow_runs.artifact(local.store, run.info.run_id, forecast_results.FORECASTS))
-        for run in (tested, next(run for run in local.of("baseline") if mlflow_runs.name(run) == "seasonal naive"))
+        forecast_results.from_bytes(mlflow_runs.read_artifact(local.store, run.info.run_id, forecast_results.FORECASTS))
+        for run in (tested, next(run for run in local.of("baseline") if mlflow_runs.run_name(run) == "seasonal naive"))
     ]
     pd.testing.assert_frame_equal(*(found.drop(columns="forecast") for found in tables))
     both = [found[found["series"] == SHORT]["forecast"] for found in tables]
@@ -167,15 +167,15 @@ def test_the_test_span_has_the_same_windows_for_the_winner_and_the_baselines(loc
 
 
 def test_the_report_tells_who_answers_and_compares_settings_within_series(local):
-    kept = record.read(local.store, "local")
-    findings = report.find(kept)
+    kept = record.read_sweep(local.store, "local")
+    findings = report.compute_findings(kept)
     assert findings.routes["series"].tolist() == list(local.plan.panel.series)
     assert np.isfinite(findings.routes["mase"]).all()
     assert "GRU-4" in findings.verdict
     assert f"{SHORT} could not be trained" in findings.verdict
     best = findings.leaders[findings.leaders["rank"] == 1]
     assert best["series"].tolist() == ["apple", "pear", "plum"]
-    page, _ = report.write(kept, local.store, local.folder / "reports")
+    page, _ = report.write_report(kept, local.store, local.folder / "reports")
     assert "Who answers for which series" in page.read_text()
 
 
@@ -190,7 +190,7 @@ def test_auto_trains_each_series_and_all_together_on_each_fold(auto):
 def test_auto_takes_for_each_series_what_has_the_lowest_error_on_validation_over_the_folds(auto):
     routes, runs = auto.routes(), auto.of("run")
     of = {name: [run for run in runs if run.data.tags.get("gridcast.series") == name] for name in (None, *routes.index)}
-    together = [mlflow_runs.history(auto.store, run.info.run_id, mlflow_runs.BY_SERIES) for run in of[None]]
+    together = [mlflow_runs.metric_history(auto.store, run.info.run_id, mlflow_runs.MAE_BY_SERIES) for run in of[None]]
     for row, name in enumerate(auto.plan.panel.series):
         errors = {"all series": np.mean([curve[row] for curve in together])}
         errors |= {"GRU-4": np.mean([run.data.metrics["best_val_mae"] for run in of[name]])} if of[name] else {}
@@ -204,7 +204,7 @@ def test_auto_takes_for_each_series_what_has_the_lowest_error_on_validation_over
             errors[rule] = np.mean(found)
         best = min(errors, key=errors.get)
         assert routes.loc[name, "model"].startswith(best)
-        assert routes.loc[name, winner.ERROR] == pytest.approx(errors[best], rel=1e-5)
+        assert routes.loc[name, winner.ERROR_COLUMN] == pytest.approx(errors[best], rel=1e-5)
     answering = [run for run in runs if run.info.run_id in set(routes["run"])]
     assert {run.data.tags["gridcast.fold"] for run in answering} <= {"1"}
     assert len(auto.of("test")) == len(auto.of("winner")) == 1
@@ -212,7 +212,7 @@ def test_auto_takes_for_each_series_what_has_the_lowest_error_on_validation_over
 
 def test_auto_stores_the_network_of_all_series_once_and_promotes_it(auto):
     auto.promote()
-    files = registry.files("models:/shop/1")
+    files = model_loading.download_files("models:/shop/1")
     routes = json.loads(files["routes.json"])
     assert {name for name in files if name.endswith(".keras")} == {r["network"] for r in routes if r["network"]}
     found = auto.loaded().predict(table())
@@ -221,7 +221,7 @@ def test_auto_stores_the_network_of_all_series_once_and_promotes_it(auto):
 
 
 def test_a_level_is_that_of_the_training_span(auto):
-    choice = winner.Choice("pear", "training mean", 1.0)
+    choice = winner.SeriesChoice("pear", "training mean", 1.0)
     row = auto.plan.panel.series.index("pear")
     route = winner._route(auto.plan, row, choice, {})
     scaler = auto.plan.dataset.preprocessing.target_scaler
@@ -232,10 +232,10 @@ def test_a_level_is_that_of_the_training_span(auto):
 def test_the_last_steps_are_the_test_span(auto):
     (tested,) = auto.of("test")
     times = forecast_results.from_bytes(
-        mlflow_runs.artifact(auto.store, tested.info.run_id, forecast_results.FORECASTS)
+        mlflow_runs.read_artifact(auto.store, tested.info.run_id, forecast_results.FORECASTS)
     )["time"]
     assert (times.min(), times.max()) == (auto.plan.panel.times[-6], auto.plan.panel.times[-1])
-    about = json.loads(mlflow_runs.artifact(auto.store, auto.result.parent, "sweep.json"))
+    about = json.loads(mlflow_runs.read_artifact(auto.store, auto.result.parent, "sweep.json"))
     assert [fold["validation"][1][:10] for fold in about["folds"]] == ["2023-04-29", "2023-05-05"]
     assert about["spans"] == about["folds"][1]
 
@@ -248,7 +248,7 @@ def test_the_winner_has_the_best_mean_over_folds_and_is_its_run_of_the_last():
     steady = [run("steady", 0, 2.0), run("steady", 1, 3.0), run("steady", 1, 2.5)]
     lucky = [run("lucky", 0, 1.0), run("lucky", 1, 5.0), run("lucky", 1, 5.5)]
     early = [run("early", 0, 0.1)] * 3
-    assert ranking.best([*lucky, *steady, *early], "best_val_loss", 1) is steady[2]
+    assert ranking.best_run([*lucky, *steady, *early], "best_val_loss", 1) is steady[2]
 
 
 def test_nothing_is_fitted_beyond_the_training_span_of_a_fold(tmp_path):
@@ -265,7 +265,7 @@ def test_nothing_is_fitted_beyond_the_training_span_of_a_fold(tmp_path):
         path = write_experiment(
             folder / "e.yaml", str(folder / "sales.csv"), **(COMMON | {"split": {"folds": 2, "horizon": 6}})
         )
-        return plan.make(read(path), "", "jax")
+        return plan.make_plan(read(path), "", "jax")
 
     assert late.sum() == 12
     one, other = made(frame, "one"), made(changed, "other")
@@ -282,14 +282,14 @@ def test_folds_of_equal_length_forget_what_lies_before(tmp_path):
     frame.loc[frame["date"] < "2023-01-08", "quantity"] = 1000.0
     frame.to_csv(folder / "sales.csv", index=False)
     sections = COMMON | {"split": {"folds": 2, "horizon": 6, "expanding": False}}
-    made = plan.make(read(write_experiment(folder / "e.yaml", str(folder / "sales.csv"), **sections)), "", "jax")
+    made = plan.make_plan(read(write_experiment(folder / "e.yaml", str(folder / "sales.csv"), **sections)), "", "jax")
     scales = [(m.preprocessing.target_scaler.offset + m.preprocessing.target_scaler.scale).max() for m in made.datasets]
     assert scales[0] == 1000.0
     assert scales[1] < 100.0
 
 
 def test_backtest_marks_the_folds_that_the_model_has_seen_and_leaves_them_out_of_the_means(local):
-    spans = json.loads(mlflow_runs.artifact(local.store, local.result.parent, "sweep.json"))["spans"]
+    spans = json.loads(mlflow_runs.read_artifact(local.store, local.result.parent, "sweep.json"))["spans"]
     chosen = backtest.backtest_folds(local.plan.panel.times, spans, 2, 5, 6)
     # 104 steps of training, 13 of validation, 13 of test; the folds are the last 30 steps.
     assert [(fold.start, fold.end, fold.seen) for fold in chosen] == [
@@ -333,10 +333,10 @@ def test_the_command_backtests_what_is_registered(local, capsys):
 
 
 def test_the_report_of_folds_ranks_within_each_and_names_their_dates(auto):
-    kept = record.read(auto.store, "auto")
-    findings = report.find(kept)
+    kept = record.read_sweep(auto.store, "auto")
+    findings = report.compute_findings(kept)
     assert findings.leaders["rank"].tolist() == [1] * 10
     assert findings.leaders.loc[findings.leaders["series"] == "pear", "fold"].tolist() == [1, 0]
-    page = report.page(kept, findings, {})
+    page = report.render_page(kept, findings, {})
     assert "trained on 2023-01-02 to 2023-04-23, validated on 2023-04-24 to 2023-04-29" in page
     assert "Configurations over 4 series on 2 folds" in page

@@ -8,10 +8,10 @@ import pytest
 from gridcast.runtime.errors import TrackingError, Unreachable
 from gridcast.sweep import outbox
 from gridcast.sweep.outbox import Recorder
-from gridcast.tracking.mlflow_runs import Entry
+from gridcast.tracking.mlflow_runs import RunEntry
 from gridcast.training.atomic_bundle import DamagedError
 
-ENTRY = Entry(
+ENTRY = RunEntry(
     name="GRU-4",
     kind="run",
     key="k1",
@@ -26,15 +26,15 @@ ENTRY = Entry(
 
 
 def entry(key):
-    return Entry(f"run {key}", "run", key)
+    return RunEntry(f"run {key}", "run", key)
 
 
 def test_an_entry_comes_back_as_it_was(tmp_path):
-    path = outbox.keep(tmp_path / "spool", ENTRY)
-    found = outbox.read(path)
+    path = outbox.save_entry(tmp_path / "spool", ENTRY)
+    found = outbox.load_entry(path)
     assert found.curves == {"loss": [[1, 1 / 3], [2, 0.25]]}
-    assert found == Entry(**{**vars(ENTRY), "curves": found.curves})
-    assert outbox.waiting(tmp_path / "spool") == [path]
+    assert found == RunEntry(**{**vars(ENTRY), "curves": found.curves})
+    assert outbox.pending_entries(tmp_path / "spool") == [path]
 
 
 def test_what_is_written_is_no_longer_kept(tmp_path):
@@ -45,12 +45,12 @@ def test_what_is_written_is_no_longer_kept(tmp_path):
     recorder.flush()
     recorder.close()
     assert [one.key for one in written] == ["a", "b", "c"]
-    assert outbox.waiting(tmp_path) == []
+    assert outbox.pending_entries(tmp_path) == []
 
 
 def test_what_an_earlier_start_left_is_written_first(tmp_path, caplog):
     for key in "ab":
-        outbox.keep(tmp_path, entry(key))
+        outbox.save_entry(tmp_path, entry(key))
     written = []
     recorder = Recorder(tmp_path, written.append)
     recorder.add(entry("c"))
@@ -74,18 +74,18 @@ def test_while_the_server_is_down_results_wait_and_then_all_are_written(tmp_path
     while "training goes on" not in caplog.text:
         recorder.check()
         time.sleep(0.01)
-    assert (recorder.left, len(outbox.waiting(tmp_path))) == (3, 3)
+    assert (recorder.left, len(outbox.pending_entries(tmp_path))) == (3, 3)
     up.set()
     recorder.flush()
     recorder.close()
     assert written == ["a", "b", "c"]
-    assert outbox.waiting(tmp_path) == []
+    assert outbox.pending_entries(tmp_path) == []
     assert caplog.text.count("training goes on") == 1
     assert "answers again; 3 results" in caplog.text
 
 
 def test_the_end_does_not_wait_for_a_server_forever(tmp_path, monkeypatch):
-    monkeypatch.setattr(outbox, "PATIENCE", 0.3)
+    monkeypatch.setattr(outbox, "FLUSH_TIMEOUT", 0.3)
 
     def deliver(_):
         raise Unreachable("http://server: no answer")
@@ -95,7 +95,7 @@ def test_the_end_does_not_wait_for_a_server_forever(tmp_path, monkeypatch):
     with pytest.raises(Unreachable, match=r"no answer; 1 results are kept in .*same command writes them"):
         recorder.flush()
     recorder.close()
-    assert [path.name for path in outbox.waiting(tmp_path)] == ["run-a"]
+    assert [path.name for path in outbox.pending_entries(tmp_path)] == ["run-a"]
 
 
 def test_a_refusal_ends_the_sweep_and_loses_nothing(tmp_path):
@@ -109,14 +109,14 @@ def test_a_refusal_ends_the_sweep_and_loses_nothing(tmp_path):
     with pytest.raises(TrackingError, match="^no$"):
         recorder.check()
     recorder.close()
-    assert [path.name for path in outbox.waiting(tmp_path)] == ["run-a"]
+    assert [path.name for path in outbox.pending_entries(tmp_path)] == ["run-a"]
 
 
 def test_a_damaged_entry_is_set_aside_and_the_others_are_written(tmp_path, caplog):
-    path = outbox.keep(tmp_path, entry("a"))
+    path = outbox.save_entry(tmp_path, entry("a"))
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(DamagedError):
-        outbox.read(path)
+        outbox.load_entry(path)
     written = []
     recorder = Recorder(tmp_path, written.append)
     recorder.add(entry("b"))

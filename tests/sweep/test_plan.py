@@ -43,7 +43,7 @@ def test_the_sweep_key_is_that_of_the_work_and_not_of_its_order(tmp_path):
 
 def test_baselines_have_keys_of_their_own_that_follow_from_data_windows_and_period(tmp_path):
     keys = planned(tmp_path, FRAME).baseline_keys
-    assert list(keys) == [plan.OWN, *baselines.BASELINES]
+    assert list(keys) == [plan.OWN_SETTINGS, *baselines.BASELINES]
     assert len(set(keys.values())) == len(keys)
     assert planned(tmp_path, FRAME, grid=GRID).baseline_keys == keys
     assert not set(planned(tmp_path, FRAME, window={"lookback": 6}).baseline_keys.values()) & set(keys.values())
@@ -96,7 +96,7 @@ def test_what_a_report_needs_to_know_is_plain_json(tmp_path):
     ],
 )
 def test_runs_have_short_names(settings, seed, name):
-    assert plan.describe(Configuration(lookback=7, **settings), seed) == name
+    assert plan.configuration_name(Configuration(lookback=7, **settings), seed) == name
 
 
 @pytest.mark.parametrize(
@@ -105,10 +105,10 @@ def test_runs_have_short_names(settings, seed, name):
 )
 def test_a_larger_network_costs_more(dearer):
     own = {"lookback": 7, "units": 64, "batch_size": 32}
-    assert plan.cost(Configuration(**(own | dearer)), 100) > plan.cost(Configuration(**own), 100)
-    assert plan.cost(Configuration(**own), 200) == 2 * plan.cost(Configuration(**own), 100)
-    assert plan.cost(Configuration(**own), 200, steps=2) == plan.cost(Configuration(**own), 64)
-    assert plan.cost(Configuration(**own), 200, steps=9) == plan.cost(Configuration(**own), 200)
+    assert plan.epoch_cost(Configuration(**(own | dearer)), 100) > plan.epoch_cost(Configuration(**own), 100)
+    assert plan.epoch_cost(Configuration(**own), 200) == 2 * plan.epoch_cost(Configuration(**own), 100)
+    assert plan.epoch_cost(Configuration(**own), 200, steps=2) == plan.epoch_cost(Configuration(**own), 64)
+    assert plan.epoch_cost(Configuration(**own), 200, steps=9) == plan.epoch_cost(Configuration(**own), 200)
 
 
 def test_compiled_epochs_are_refused_where_they_cannot_be_and_else_chosen(tmp_path):

@@ -33,7 +33,7 @@ def runs(grid):
 
 
 def test_the_grid_is_one_round_of_everything():
-    assert told(search.rounds(Search(), dict.fromkeys(KEYS), 50), lambda *_: 1.0) == [(KEYS, 50)]
+    assert told(search.search_rounds(Search(), dict.fromkeys(KEYS), 50), lambda *_: 1.0) == [(KEYS, 50)]
 
 
 @pytest.mark.parametrize(
@@ -41,38 +41,39 @@ def test_the_grid_is_one_round_of_everything():
     [(50, 3, 3, (5, 16, 50)), (50, 2, 2, (25, 50)), (50, 3, 10, (1, 5, 16, 50)), (2, 3, 3, (1, 2)), (1, 3, 3, (1,))],
 )
 def test_rungs_lead_to_all_epochs(epochs, reduction, count, expected):
-    assert search.rungs(epochs, reduction, count) == expected
+    assert search.halving_rungs(epochs, reduction, count) == expected
 
 
 def test_halving_goes_on_with_the_best_at_each_rung():
     order = {key: number for number, key in enumerate(reversed(KEYS))}
-    rounds = told(search.halving(KEYS, (5, 16, 50), 3), lambda key, _: order[key])
+    rounds = told(search.successive_halving(KEYS, (5, 16, 50), 3), lambda key, _: order[key])
     assert rounds == [(KEYS, 5), (KEYS[-3:], 16), (KEYS[-1:], 50)]
 
 
 def test_halving_judges_anew_at_each_rung_and_drops_what_failed():
     late = {"run0": 0.0, "run1": 1.0, "run2": math.inf}
     rounds = told(
-        search.halving(KEYS, (5, 16, 50), 3), lambda key, rung: late.get(key, 9.0) - (rung > 5) * (key == "run1") * 5
+        search.successive_halving(KEYS, (5, 16, 50), 3),
+        lambda key, rung: late.get(key, 9.0) - (rung > 5) * (key == "run1") * 5,
     )
     assert [keys for keys, _ in rounds[1:]] == [["run0", "run1", "run3"], ["run1"]]
-    assert told(search.halving(KEYS, (5, 50), 3), lambda *_: math.inf) == [(KEYS, 5)]
+    assert told(search.successive_halving(KEYS, (5, 50), 3), lambda *_: math.inf) == [(KEYS, 5)]
 
 
 def test_effort_is_that_of_the_rounds():
-    rounds = told(search.halving(KEYS, (5, 16, 50), 3), lambda *_: 1.0)
+    rounds = told(search.successive_halving(KEYS, (5, 16, 50), 3), lambda *_: 1.0)
     spent, before = 0, 0
     for keys, until in rounds:
         spent, before = spent + len(keys) * (until - before), until
-    assert search.effort(Search(strategy="halving", reduction=3), 9, 50) == (1 / 9, spent / 450)
-    assert search.effort(Search(), 9, 50) == (1, 1)
+    assert search.search_effort(Search(strategy="halving", reduction=3), 9, 50) == (1 / 9, spent / 450)
+    assert search.search_effort(Search(), 9, 50) == (1, 1)
     half = Search(strategy="random", budget={"runs": 3})
-    assert search.effort(half, 9, 50) == (3 / 9, 3 / 9)
+    assert search.search_effort(half, 9, 50) == (3 / 9, 3 / 9)
 
 
 def test_chance_draws_each_run_at_most_once_and_the_same_ones_again():
     def drawn(seed, limit):
-        rounds = told(search.at_random(KEYS * 1, 50, limit, seed), lambda *_: 1.0)
+        rounds = told(search.random_search(KEYS * 1, 50, limit, seed), lambda *_: 1.0)
         return [key for keys, _ in rounds for key in keys]
 
     assert drawn(0, 5) == drawn(0, 9)[:5]
@@ -95,7 +96,7 @@ def test_tpe_finds_what_is_good_sooner_than_chance():
         found = []
         for seed in range(5):
             chosen = Search(strategy=strategy, budget={"runs": 24}, seed=seed)
-            rounds = told(search.rounds(chosen, grid, 50), lambda key, _: quality(grid[key]))
+            rounds = told(search.search_rounds(chosen, grid, 50), lambda key, _: quality(grid[key]))
             keys = [key for keys, _ in rounds for key in keys]
             assert len(keys) == len(set(keys)) == 24
             found += [quality(grid[key]) for key in keys[8:]]
@@ -107,7 +108,7 @@ def test_tpe_proposes_the_same_again_and_can_go_through_the_whole_grid():
     grid = runs({"units": [4, 8], "learning_rate": [0.1, 0.01]} | {"dropout": [0.0, 0.2, 0.4]})
     chosen = Search(strategy="tpe", budget={"runs": 99})
     first, second = (
-        told(search.rounds(chosen, grid, 5), lambda key, _: math.inf if key == "03" else quality(grid[key]))
+        told(search.search_rounds(chosen, grid, 5), lambda key, _: math.inf if key == "03" else quality(grid[key]))
         for _ in range(2)
     )
     assert first == second
@@ -146,11 +147,11 @@ def halved(tmp_path, monkeypatch, programs):
     return (
         planned(tmp_path, sales(130), **own),
         open_store("small", f"sqlite:///{tmp_path}/mlflow.db"),
-        worker_pool.Place(1, "jax", programs),
+        worker_pool.WorkerSettings(1, "jax", programs),
     )
 
 
-class Stops(events.Events):
+class Stops(events.SweepEvents):
     """Ends the sweep once it has told of the first stopped run."""
 
     def stopped(self, name, epochs):
@@ -159,16 +160,16 @@ class Stops(events.Events):
 
 def records(store, kind):
     return {
-        run.data.tags[mlflow_runs.KEY]: run
-        for run in mlflow_runs.search(store, f"tags.`{mlflow_runs.KIND}` = '{kind}'")
+        run.data.tags[mlflow_runs.KEY_TAG]: run
+        for run in mlflow_runs.search_runs(store, f"tags.`{mlflow_runs.KIND_TAG}` = '{kind}'")
     }
 
 
 def test_halving_records_what_it_finished_and_what_it_stopped(halved):
     own, store, place = halved
     with pytest.raises(Interrupted, match="interrupted with 0 of 6"):
-        runner.run(own, store, place, Stops())
-    result = runner.run(own, store, place, events.Events())
+        runner.run_sweep(own, store, place, Stops())
+    result = runner.run_sweep(own, store, place, events.SweepEvents())
     assert (result.trained, result.failed) == (2, 0)
     finished, stopped = records(store, "run"), records(store, "stopped")
     assert len(finished) == 2
@@ -178,9 +179,9 @@ def test_halving_records_what_it_finished_and_what_it_stopped(halved):
         assert run.info.status == "FINISHED"
         assert run.data.tags["gridcast.stopped"] == "after 2 epochs, by halving"
         assert run.data.metrics["epochs_trained"] == 2
-        assert sorted(mlflow_runs.history(store, run.info.run_id, "val_loss")) == [1, 2]
-    worst = max(finished, key=lambda key: mlflow_runs.history(store, finished[key].info.run_id, "val_loss")[2])
-    seen = min(mlflow_runs.history(store, finished[worst].info.run_id, "val_loss")[epoch] for epoch in (1, 2))
+        assert sorted(mlflow_runs.metric_history(store, run.info.run_id, "val_loss")) == [1, 2]
+    worst = max(finished, key=lambda key: mlflow_runs.metric_history(store, finished[key].info.run_id, "val_loss")[2])
+    seen = min(mlflow_runs.metric_history(store, finished[worst].info.run_id, "val_loss")[epoch] for epoch in (1, 2))
     assert all(run.data.metrics["best_val_loss"] >= seen for run in stopped.values())
     assert not any(path.is_file() and path.name in finished for path in place.cache.rglob("checkpoints/*"))
 
@@ -188,10 +189,10 @@ def test_halving_records_what_it_finished_and_what_it_stopped(halved):
 @pytest.mark.slow
 def test_a_grid_that_was_searched_may_be_trained_to_its_end(halved):
     own, store, place = halved
-    runner.run(own, store, place, events.Events())
+    runner.run_sweep(own, store, place, events.SweepEvents())
     whole = own.experiment.model_copy(update={"search": Search()})
     complete = plan.Plan(whole, own.text, own.panel, own.datasets, own.runs, own.own, own.backend)
-    result = runner.run(complete, store, place, events.Events())
+    result = runner.run_sweep(complete, store, place, events.SweepEvents())
     assert (result.trained, result.skipped, result.stopped) == (4, 2, 0)
 
 
@@ -206,7 +207,7 @@ def test_a_budget_of_minutes_ends_the_search(tmp_path, monkeypatch, programs):
         baselines=["last value"],
     )
     store = open_store("small", f"sqlite:///{tmp_path}/mlflow.db")
-    result = runner.run(own, store, worker_pool.Place(1, "jax", programs), events.Events())
+    result = runner.run_sweep(own, store, worker_pool.WorkerSettings(1, "jax", programs), events.SweepEvents())
     assert 0 < result.trained < 39
 
 

@@ -16,7 +16,7 @@ PLANNED = ("worker", "double", "parent")
 @pytest.fixture(scope="module")
 def small(tmp_path_factory, stores):
     """The storm, and its tally: `weather` compares what it left with an undisturbed sweep."""
-    os.environ |= worker_process.ENVIRONMENT
+    os.environ |= worker_process.WORKER_ENVIRONMENT
     grid = {"units": [4, 8], "learning_rate": [0.01, 0.003]}
     folder = tmp_path_factory.mktemp("storm")
     (folder / "rough").mkdir()

@@ -2,7 +2,7 @@
 
 import pytest
 
-from gridcast.sweep.task import other_tasks, run_tasks, task_groups
+from gridcast.sweep.task import baseline_tasks, group_tasks, run_tasks
 from small_experiments import SMALL, planned, sales
 
 
@@ -13,7 +13,7 @@ def plan(tmp_path_factory):
 
 
 def made(plan, workers):
-    return task_groups(plan, run_tasks(plan, plan.runs, 4) + other_tasks(plan, {}, {}), workers)
+    return group_tasks(plan, run_tasks(plan, plan.runs, 4) + baseline_tasks(plan, {}, {}), workers)
 
 
 def of_units(groups, units):

@@ -3,7 +3,7 @@
 import pytest
 
 from gridcast.sweep import time_estimate
-from gridcast.sweep.worker_pool import Place
+from gridcast.sweep.worker_pool import WorkerSettings
 from small_experiments import SMALL, planned, sales
 
 pytestmark = pytest.mark.usefixtures("jax_backend")
@@ -13,8 +13,8 @@ def test_every_run_gets_an_estimate_that_grows_with_its_epochs(tmp_path, program
     grid = {"learning_rate": [0.01, 0.001]}
     few = planned(tmp_path, sales(130), **SMALL, grid=grid)
     many = planned(tmp_path, sales(130), **SMALL | {"training": {"epochs": 5000}}, grid=grid)
-    place = Place(1, "jax", programs)
-    short, long = time_estimate.seconds(few, place), time_estimate.seconds(many, place)
+    place = WorkerSettings(1, "jax", programs)
+    short, long = time_estimate.estimate_run_seconds(few, place), time_estimate.estimate_run_seconds(many, place)
     assert list(short) == list(few.runs)
     assert list(long) == list(many.runs)
     assert 0 < max(short.values()) < min(long.values())

@@ -17,7 +17,7 @@ import pytest
 
 from gridcast.runtime import loading
 from gridcast.sweep import worker_pool, worker_process
-from gridcast.sweep.worker_pool import Failure, Place, Pool
+from gridcast.sweep.worker_pool import TaskFailure, WorkerPool, WorkerSettings
 from small_experiments import SMALL, planned, sales
 
 
@@ -28,7 +28,11 @@ def work(shared, task, cache):
     if task == "parents":
         return os.getpid(), os.getppid(), sorted(sys.modules.keys() & {"keras", "jax", "distributed", "mlflow"})
     if task == "look around":
-        return os.getpid(), worker_process.cores(), [name for name in ("mlflow", "tensorflow") if sys.modules.get(name)]
+        return (
+            os.getpid(),
+            worker_process.available_cores(),
+            [name for name in ("mlflow", "tensorflow") if sys.modules.get(name)],
+        )
     if isinstance(task, Path):
         return die_once(task)
     if task == "gluttony":
@@ -69,7 +73,7 @@ def results(tmp_path_factory, programs):
     for workers in (1, 2):
         if workers == 2:
             marker.unlink()
-        with Pool(Place(workers, "jax", programs), plan.dataset) as pool:
+        with WorkerPool(WorkerSettings(workers, "jax", programs), plan.dataset) as pool:
             (programs / "full").unlink(missing_ok=True)
             tasks = ["fail", *plan.runs.values(), "look around", marker, "no space once"]
             found[workers] = dict(pool.execute(work, tasks, retries=1))
@@ -81,8 +85,8 @@ def results(tmp_path_factory, programs):
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_task_that_raises_becomes_a_failure_and_the_rest_goes_on(results, workers):
     assert sorted(results[workers]) == [0, 1, 2, 3, 4]
-    assert results[workers][0] == Failure("ValueError: this run is no good")
-    assert not any(isinstance(results[workers][position], Failure) for position in (1, 2, 3))
+    assert results[workers][0] == TaskFailure("ValueError: this run is no good")
+    assert not any(isinstance(results[workers][position], TaskFailure) for position in (1, 2, 3))
 
 
 def test_workers_train_the_same_networks_as_this_process(results):
@@ -91,7 +95,7 @@ def test_workers_train_the_same_networks_as_this_process(results):
     assert there.curves == here.curves
     assert there.metrics | {"fit_seconds": 0} == here.metrics | {"fit_seconds": 0}
     for one, other in zip(
-        *(loading.restore(found.files).network.get_weights() for found in (here, there)), strict=True
+        *(loading.load_from_bytes(found.files).network.get_weights() for found in (here, there)), strict=True
     ):
         np.testing.assert_array_equal(one, other)
 
@@ -114,16 +118,16 @@ def test_a_task_that_could_not_write_is_tried_again(results, workers):
 
 
 def test_a_worker_over_its_memory_limit_fails_its_task_alone(programs):
-    with Pool(Place(2, "jax", programs, memory=2 * 2**30), None) as pool:
+    with WorkerPool(WorkerSettings(2, "jax", programs, memory=2 * 2**30), None) as pool:
         found = dict(pool.execute(work, ["gluttony", "look around"]))
     assert re.fullmatch(
         r"its worker used [2-4]\.\d GiB, more than its memory limit \(--memory-limit\)", found[0].reason
     )
-    assert not isinstance(found[1], Failure)
+    assert not isinstance(found[1], TaskFailure)
 
 
 def test_a_task_that_kills_its_worker_is_tried_as_often_as_told_and_fails_alone(programs, tmp_path, caplog):
-    with Pool(Place(2, "jax", programs), None) as pool, caplog.at_level("WARNING", "gridcast"):
+    with WorkerPool(WorkerSettings(2, "jax", programs), None) as pool, caplog.at_level("WARNING", "gridcast"):
         found = dict(pool.execute(die, [tmp_path, "look around"], retries=1))
     assert "died" in found[0].reason
     assert caplog.text.count("tried again (1 of 1)") == 1
@@ -131,8 +135,8 @@ def test_a_task_that_kills_its_worker_is_tried_as_often_as_told_and_fails_alone(
 
 
 def test_workers_start_afresh_after_some_tasks(programs, monkeypatch):
-    monkeypatch.setattr(worker_pool, "RECYCLED", 1)
-    with Pool(Place(2, "jax", programs), None) as pool:
+    monkeypatch.setattr(worker_pool, "TASKS_PER_WORKER", 1)
+    with WorkerPool(WorkerSettings(2, "jax", programs), None) as pool:
         found = dict(pool.execute(work, ["look around"] * 3))
     assert len({process for process, _, _ in found.values()}) >= 3
 
@@ -153,7 +157,7 @@ def test_a_worker_that_is_killed_while_it_starts_is_started_again(programs):
 
     thread = threading.Thread(target=kill)
     thread.start()
-    with Pool(Place(2, "jax", programs), None) as pool:
+    with WorkerPool(WorkerSettings(2, "jax", programs), None) as pool:
         found = dict(pool.execute(work, ["look around"] * 2))
     thread.join()
     assert {place[1] for place in found.values()} == {1}
@@ -162,8 +166,8 @@ def test_a_worker_that_is_killed_while_it_starts_is_started_again(programs):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere each worker imports for itself")
 def test_workers_are_forked_from_one_process_that_has_the_imports_done(programs, monkeypatch):
-    monkeypatch.setattr(worker_pool, "RECYCLED", 1)
-    with Pool(Place(2, "jax", programs), None) as pool:
+    monkeypatch.setattr(worker_pool, "TASKS_PER_WORKER", 1)
+    with WorkerPool(WorkerSettings(2, "jax", programs), None) as pool:
         found = list(dict(pool.execute(work, ["parents"] * 3)).values())
     assert len({process for process, _, _ in found}) >= 3
     assert len({parent for _, parent, _ in found} - {os.getpid()}) == 1
@@ -180,11 +184,11 @@ class Kin:
 def test_a_worker_keeps_to_its_family_then_takes_one_that_nobody_has_then_helps():
     tasks = [Kin(family) for family in "aabbc"] + [Kin(None)]
     latest = {"one": "a", "two": "b"}
-    assert worker_pool._chosen([1, 3, 4, 5], tasks, "one", latest) == 1
-    assert worker_pool._chosen([3, 4, 5], tasks, "one", latest) == 4
-    assert worker_pool._chosen([3], tasks, "one", latest) == 3
-    assert worker_pool._chosen([3, 5], tasks, "three", latest) == 5
-    assert worker_pool._chosen(range(6), tasks, "one", {}) == 0
+    assert worker_pool._choose_task([1, 3, 4, 5], tasks, "one", latest) == 1
+    assert worker_pool._choose_task([3, 4, 5], tasks, "one", latest) == 4
+    assert worker_pool._choose_task([3], tasks, "one", latest) == 3
+    assert worker_pool._choose_task([3, 5], tasks, "three", latest) == 5
+    assert worker_pool._choose_task(range(6), tasks, "one", {}) == 0
 
 
 def test_what_workers_have_to_say_goes_to_a_log(results, programs):
@@ -193,13 +197,13 @@ def test_what_workers_have_to_say_goes_to_a_log(results, programs):
 
 
 def test_no_tasks_start_no_workers(tmp_path):
-    with Pool(Place(2, "jax", tmp_path / "cache"), None) as pool:
+    with WorkerPool(WorkerSettings(2, "jax", tmp_path / "cache"), None) as pool:
         assert list(pool.execute(work, [])) == []
     assert not (tmp_path / "cache").exists()
 
 
 def test_this_process_has_cores():
-    assert 1 <= worker_process.cores() <= (os.cpu_count() or 1)
+    assert 1 <= worker_process.available_cores() <= (os.cpu_count() or 1)
 
 
 @pytest.mark.parametrize(
@@ -218,7 +222,7 @@ def test_gpus_are_those_that_the_user_shows(monkeypatch, tmp_path, variables, fo
         monkeypatch.setenv(name, value)
     for name in ("nvidia0", "nvidia1", "nvidiactl"):
         (tmp_path / name).touch()
-    monkeypatch.setattr(worker_process, "DEVICES", tmp_path)
-    assert worker_process.gpus() == []  # JAX was installed without what it needs for them
+    monkeypatch.setattr(worker_process, "DEVICE_FOLDER", tmp_path)
+    assert worker_process.available_gpus() == []  # JAX was installed without what it needs for them
     monkeypatch.setattr(worker_process.importlib.util, "find_spec", lambda name: name == "jax_cuda13_plugin" or None)
-    assert worker_process.gpus() == found
+    assert worker_process.available_gpus() == found

@@ -7,7 +7,7 @@ import pytest
 
 from gridcast.runtime.errors import GridcastError, TrackingError
 from gridcast.tracking import mlflow_runs, ranking
-from gridcast.tracking.mlflow_runs import KEY, KIND, Entry
+from gridcast.tracking.mlflow_runs import KEY_TAG, KIND_TAG, RunEntry
 from gridcast.tracking.store import DEFAULT_URI, connect, open_store
 
 
@@ -25,7 +25,7 @@ def store(uri, request, monkeypatch):
 
 
 def record(store, key, *, kind="run", **about):
-    return mlflow_runs.record(store, "parent", Entry(f"run {key}", kind, key, **about))
+    return mlflow_runs.record_run(store, "parent", RunEntry(f"run {key}", kind, key, **about))
 
 
 def test_an_experiment_is_made_once(store, uri):
@@ -78,66 +78,66 @@ def test_a_run_is_written_whole_and_closed_last(store):
     assert run.info.status == "FINISHED"
     assert run.data.params == {"units": "4", "attention": "true", "period": "None"}
     assert run.data.metrics == {"best_val_loss": 0.5, "loss": 2.0, "val_loss_by_origin": 0.25}
-    own = {"mlflow.runName": "run k1", "mlflow.parentRunId": "parent", KIND: "run", KEY: "k1", "colour": "red"}
+    own = {"mlflow.runName": "run k1", "mlflow.parentRunId": "parent", KIND_TAG: "run", KEY_TAG: "k1", "colour": "red"}
     assert own.items() <= run.data.tags.items()
-    assert mlflow_runs.history(store, run_id, "loss") == {1: 3.0, 2: 2.0}
-    assert mlflow_runs.artifact(store, run_id, "notes.txt") == b"hello"
+    assert mlflow_runs.metric_history(store, run_id, "loss") == {1: 3.0, 2: 2.0}
+    assert mlflow_runs.read_artifact(store, run_id, "notes.txt") == b"hello"
 
 
 def test_a_curve_longer_than_one_batch_is_kept_whole(store):
-    curve = [(step, float(step)) for step in range(2 * mlflow_runs.BATCH + 5)]
+    curve = [(step, float(step)) for step in range(2 * mlflow_runs.METRICS_PER_REQUEST + 5)]
     run_id = record(store, "k1", curves={"loss": curve})
-    assert mlflow_runs.history(store, run_id, "loss") == dict(curve)
+    assert mlflow_runs.metric_history(store, run_id, "loss") == dict(curve)
 
 
 def test_a_run_that_could_not_be_written_whole_is_not_finished(store):
     with pytest.raises(ValueError, match="could not convert"):
         record(store, "k1", metrics={"best_val_loss": "a lot"})
-    (run,) = mlflow_runs.search(store, f"tags.`{KEY}` = 'k1'")
+    (run,) = mlflow_runs.search_runs(store, f"tags.`{KEY_TAG}` = 'k1'")
     assert run.info.status == "KILLED"
-    assert mlflow_runs.finished(store, ["k1"]) == {}
+    assert mlflow_runs.finished_runs(store, ["k1"]) == {}
 
 
 def test_a_failure_keeps_its_reason(store):
     record(store, "k1", params={"units": 4}, error="no good")
-    (run,) = mlflow_runs.search(store, "attributes.status = 'FAILED'")
-    assert run.data.tags[mlflow_runs.ERROR] == "no good"
+    (run,) = mlflow_runs.search_runs(store, "attributes.status = 'FAILED'")
+    assert run.data.tags[mlflow_runs.ERROR_TAG] == "no good"
     assert run.data.params == {"units": "4"}
-    assert mlflow_runs.finished(store, ["k1"]) == {}
+    assert mlflow_runs.finished_runs(store, ["k1"]) == {}
 
 
 def test_finished_runs_are_found_by_key_and_kind_unless_deleted(store):
     ids = {key: record(store, key) for key in ("k1", "k2", "k3")}
     record(store, "k4", kind="baseline")
     store.client.delete_run(ids["k2"])
-    found = mlflow_runs.finished(store, ["k1", "k2", "k4", "k5"])
+    found = mlflow_runs.finished_runs(store, ["k1", "k2", "k4", "k5"])
     assert {key: run.info.run_id for key, run in found.items()} == {"k1": ids["k1"]}
-    assert set(mlflow_runs.finished(store, ["k4"], "baseline")) == {"k4"}
+    assert set(mlflow_runs.finished_runs(store, ["k4"], "baseline")) == {"k4"}
 
 
 def test_a_sweep_that_was_begun_is_gone_on_with(store):
     first = mlflow_runs.open_sweep(store, "s1", "sweep", {"colour": "red"}, {"experiment.yaml": "version: 1\n"})
     assert mlflow_runs.open_sweep(store, "s1", "sweep", {}, {}) == first
     assert mlflow_runs.open_sweep(store, "s2", "sweep", {}, {}) != first
-    assert mlflow_runs.artifact(store, first, "experiment.yaml") == b"version: 1\n"
+    assert mlflow_runs.read_artifact(store, first, "experiment.yaml") == b"version: 1\n"
     for status in ("KILLED", "RUNNING", "FINISHED"):
-        mlflow_runs.set_status(store, first, status)
+        mlflow_runs.set_run_status(store, first, status)
         assert store.client.get_run(first).info.status == status
 
 
 def test_an_artifact_that_is_not_there_is_a_plain_error(store):
     run_id = record(store, "k1")
     with pytest.raises(TrackingError, match=f"run {run_id} has no artifact 'nothing.txt'"):
-        mlflow_runs.artifact(store, run_id, "nothing.txt")
+        mlflow_runs.read_artifact(store, run_id, "nothing.txt")
 
 
 def runs_of(store, losses):
     """Recorded runs: each configuration with one loss per seed."""
     for name, seeds in losses.items():
         for seed, loss in enumerate(seeds):
-            tags = {mlflow_runs.CONFIGURATION: name, mlflow_runs.SEED: str(seed)}
+            tags = {mlflow_runs.CONFIGURATION_TAG: name, mlflow_runs.SEED_TAG: str(seed)}
             record(store, f"{name}{seed}", tags=tags, metrics={"best_val_loss": loss})
-    return mlflow_runs.search(store, f"tags.`{KIND}` = 'run'")
+    return mlflow_runs.search_runs(store, f"tags.`{KIND_TAG}` = 'run'")
 
 
 @pytest.mark.parametrize(
@@ -151,9 +151,9 @@ def runs_of(store, losses):
     ],
 )
 def test_the_winner_is_the_best_seed_of_the_best_configuration(store, losses, winner):
-    assert ranking.best(runs_of(store, losses), "best_val_loss").data.tags[KEY] == winner
+    assert ranking.best_run(runs_of(store, losses), "best_val_loss").data.tags[KEY_TAG] == winner
 
 
 def test_there_is_no_winner_among_runs_without_a_finite_loss(store):
     with pytest.raises(GridcastError, match=r"^no run has a finite best_val_loss$"):
-        ranking.best(runs_of(store, {"a": [math.nan]}), "best_val_loss")
+        ranking.best_run(runs_of(store, {"a": [math.nan]}), "best_val_loss")

@@ -26,10 +26,10 @@ from gridcast.models.baselines import NAIVE
 from gridcast.models.baselines.task import task_of
 from gridcast.runtime import loading
 from gridcast.runtime.errors import ConfigError, GridcastError, PromotionRefused, TrackingError
-from gridcast.sweep.plan import Plan, describe, make
-from gridcast.tracking import gates, mlflow_runs, promotion, registry
-from gridcast.tracking.mlflow_runs import Entry
-from gridcast.tracking.registry import BEATEN, CHAMPION, FORCED, PREVIOUS
+from gridcast.sweep.plan import Plan, configuration_name, make_plan
+from gridcast.tracking import gates, mlflow_runs, model_loading, promotion, registry
+from gridcast.tracking.mlflow_runs import RunEntry
+from gridcast.tracking.registry import BEATEN_BY_TAG, CHAMPION, FORCED_TAG, PREVIOUS
 from gridcast.tracking.store import Store, open_store
 from small_experiments import settings
 
@@ -70,13 +70,13 @@ def promote(
     planned: Plan,
     run: Any,
     name: str,
-    evaluate: gates.Evaluate,
+    evaluate: gates.EvaluateForecaster,
     force: str | None = None,
     **selection: Any,
 ) -> registry.Promotion:
     section = planned.experiment.selection.model_copy(update={"promote_to": name, **selection})
     experiment = planned.experiment.model_copy(update={"selection": section})
-    tested = promotion.test_record(store, run, planned.baseline_keys)
+    tested = promotion.recorded_test_measures(store, run, planned.baseline_keys)
     return promotion.promote(experiment, store, run, tested, evaluate, force)
 
 
@@ -106,7 +106,7 @@ def planned(folder: Path, days: int, name: str = "jumps", **sections: Any) -> Pl
         **sections,
     }
     text = yaml.safe_dump(settings(str(prices(folder, days)), **sections), sort_keys=False)
-    return make(config.parse(text), text, "jax")
+    return make_plan(config.parse(text), text, "jax")
 
 
 def record(
@@ -118,16 +118,16 @@ def record(
     parent = mlflow_runs.open_sweep(store, planned.sweep_key, planned.experiment.name, planned.tags(), planned.texts())
     known, run = next(item for item in planned.runs.items() if item[1].configuration.learning_rate == rate)
     key = key or known
-    tags = {mlflow_runs.FINGERPRINT: planned.fingerprint}
+    tags = {mlflow_runs.FINGERPRINT_TAG: planned.fingerprint}
     configuration = json.dumps(run.configuration.model_dump(), sort_keys=True)
-    run_id = mlflow_runs.record(
+    run_id = mlflow_runs.record_run(
         store,
         parent,
-        Entry(
-            describe(run.configuration),
+        RunEntry(
+            configuration_name(run.configuration),
             kind="run",
             key=key,
-            tags=tags | {mlflow_runs.SEED: "0", mlflow_runs.CONFIGURATION: configuration},
+            tags=tags | {mlflow_runs.SEED_TAG: "0", mlflow_runs.CONFIGURATION_TAG: configuration},
             params=planned.params(run),
             metrics={"best_val_loss": metrics.get("best_val_loss", rate), "best_val_mae": 1.0},
             files=files,
@@ -141,13 +141,13 @@ def record(
         table = forecast_results.table(found, planned.dataset, planned.panel)
         measures = forecast_results.measures(table) | other
         artifacts = {forecast_results.FORECASTS: forecast_results.to_bytes(table)}
-        entry = Entry(name, kind, key, tags=tags | own, metrics=measures, artifacts=artifacts)
-        mlflow_runs.record(store, parent, entry)
+        entry = RunEntry(name, kind, key, tags=tags | own, metrics=measures, artifacts=artifacts)
+        mlflow_runs.record_run(store, parent, entry)
 
     other = {name: value for name, value in metrics.items() if name.startswith("test_")}
     forecasts = on_test_span.evaluate(planned.dataset, files)
-    tested(describe(run.configuration), "test", key, forecasts, {"gridcast.winner": run_id}, **other)
-    if not mlflow_runs.finished(store, planned.baseline_keys.values(), "baseline"):
+    tested(configuration_name(run.configuration), "test", key, forecasts, {"gridcast.winner": run_id}, **other)
+    if not mlflow_runs.finished_runs(store, planned.baseline_keys.values(), "baseline"):
         task = task_of(planned.dataset, 3)
         for name in ("last value", "training mean", "training median"):
             found = forecast_results.Forecasts(task.index, baselines.BASELINES[name](task).point)
@@ -178,7 +178,7 @@ def name(request: pytest.FixtureRequest) -> str:
 
 
 def mase(shop: Shop, rate: float) -> float:
-    return next(iter(promotion.test_record(shop.store, shop.runs[rate], {}).values()))["mase"]
+    return next(iter(promotion.recorded_test_measures(shop.store, shop.runs[rate], {}).values()))["mase"]
 
 
 def state(shop: Shop, name: str) -> Any:
@@ -200,11 +200,11 @@ def test_a_champion_has_tags_a_card_and_loads_through_mlflow(shop: Shop, name: s
     version = shop.client.get_model_version_by_alias(name, CHAMPION)
     run = shop.runs[GOOD]
     assert version.run_id == run.info.run_id
-    assert version.tags[mlflow_runs.KEY] == run.data.tags[mlflow_runs.KEY]
-    assert version.tags[mlflow_runs.FINGERPRINT] == shop.plan.fingerprint
+    assert version.tags[mlflow_runs.KEY_TAG] == run.data.tags[mlflow_runs.KEY_TAG]
+    assert version.tags[mlflow_runs.FINGERPRINT_TAG] == shop.plan.fingerprint
     assert float(version.tags["test_mase"]) == mase(shop, GOOD)
     for said in (
-        mlflow_runs.name(run),
+        mlflow_runs.run_name(run),
         f"| {mase(shop, GOOD):.4g} |",
         "| last value |",
         "learning_rate 0.05",
@@ -258,7 +258,7 @@ def later(shop: Shop) -> Shop:
 
 def on(own: Plan) -> Callable[[dict[str, bytes]], dict[str, float]]:
 
-    return lambda files: on_test_span.on_test_span(loading.restore(files), own.dataset, own.panel)
+    return lambda files: on_test_span.on_test_span(loading.load_from_bytes(files), own.dataset, own.panel)
 
 
 def test_the_champion_is_judged_on_the_new_data_not_by_its_old_number(shop: Shop, later: Shop, name: str) -> None:
@@ -291,7 +291,7 @@ def test_a_challenger_that_is_better_on_the_new_data_replaces_the_champion(shop:
 
 
 def test_a_forecaster_measured_on_its_own_plan_has_its_recorded_measures(shop: Shop) -> None:
-    recorded = next(iter(promotion.test_record(shop.store, shop.runs[GOOD], {}).values()))
+    recorded = next(iter(promotion.recorded_test_measures(shop.store, shop.runs[GOOD], {}).values()))
     assert on(shop.plan)(shop.files[GOOD]) == pytest.approx(recorded)
 
 
@@ -344,7 +344,7 @@ def test_the_naive_gate_refuses_a_bad_model(shop: Shop, name: str) -> None:
 
 
 def test_the_margin_counts_relative_to_the_baseline(shop: Shop, name: str) -> None:
-    tests = promotion.test_record(shop.store, shop.runs[GOOD], shop.plan.baseline_keys)
+    tests = promotion.recorded_test_measures(shop.store, shop.runs[GOOD], shop.plan.baseline_keys)
     naive = min(own["mase"] for baseline, own in tests.items() if baseline in NAIVE)
     reached = 1 - mase(shop, GOOD) / naive
     assert reached > 0.02
@@ -365,12 +365,12 @@ def test_without_any_naive_baseline_nothing_is_promoted(shop: Shop, name: str) -
 
 def test_a_beaten_winner_is_promoted_with_a_mark_where_the_experiment_wants_that(shop: Shop, name: str) -> None:
     made = shop.promote(BAD, name, when_beaten="warn")
-    tests = promotion.test_record(shop.store, shop.runs[BAD], shop.plan.baseline_keys)
+    tests = promotion.recorded_test_measures(shop.store, shop.runs[BAD], shop.plan.baseline_keys)
     best = min(tests, key=lambda one: tests[one]["mase"])
     assert made.beaten_by == best
     version = shop.client.get_model_version_by_alias(name, CHAMPION)
-    assert version.tags[BEATEN] == best
-    assert FORCED not in version.tags
+    assert version.tags[BEATEN_BY_TAG] == best
+    assert FORCED_TAG not in version.tags
     assert f"**Beaten by {best} on the test span" in version.description
 
 
@@ -383,7 +383,7 @@ def test_a_baseline_that_knows_more_leaves_a_mark_and_refuses_nothing(
     tested = {"own": {"mase": 0.5}, "last value": {"mase": 1.0}, "ETS": {"mase": 0.6}, "ridge": {"mase": ridge}}
     made = promotion.promote(experiment, shop.store, shop.runs[GOOD], tested, unneeded)
     assert made.beaten_by == beaten_by
-    assert shop.client.get_model_version(name, "1").tags.get(BEATEN) == beaten_by
+    assert shop.client.get_model_version(name, "1").tags.get(BEATEN_BY_TAG) == beaten_by
 
 
 def test_force_promotes_and_keeps_its_reason(shop: Shop, name: str) -> None:
@@ -392,13 +392,13 @@ def test_force_promotes_and_keeps_its_reason(shop: Shop, name: str) -> None:
     assert state(shop, name) is None
     made = shop.promote(BAD, name, force="for a demonstration")
     version = shop.client.get_model_version(name, made.version)
-    assert version.tags[FORCED] == "for a demonstration"
+    assert version.tags[FORCED_TAG] == "for a demonstration"
     assert "Promoted by force: for a demonstration. The gate 'naive baselines are beaten'" in version.description
     assert shop.promote(BAD, name).already  # it is champion, and stays so without force
 
 
 def test_without_a_name_there_is_nothing_to_promote_to(shop: Shop) -> None:
-    tested = promotion.test_record(shop.store, shop.runs[GOOD], {})
+    tested = promotion.recorded_test_measures(shop.store, shop.runs[GOOD], {})
     with pytest.raises(ConfigError, match="promote_to: is missing"):
         promotion.promote(shop.plan.experiment, shop.store, shop.runs[GOOD], tested, unneeded)
 
@@ -418,12 +418,14 @@ def test_a_run_that_is_not_finished_is_refused(shop: Shop, name: str, end: str) 
 def test_a_version_that_a_crash_left_without_alias_is_used_again(shop: Shop, name: str) -> None:
     shop.promote(FAIR, name)
     run_id = shop.runs[GOOD].info.run_id
-    shop.client.create_model_version(name, f"runs:/{run_id}/model", run_id, tags={FORCED: "stale"}, description="old")
+    shop.client.create_model_version(
+        name, f"runs:/{run_id}/model", run_id, tags={FORCED_TAG: "stale"}, description="old"
+    )
     assert shop.promote(GOOD, name).version == "2"
     assert len(shop.client.search_model_versions(f"name='{name}'")) == 2
     version = shop.client.get_model_version(name, "2")
-    assert version.tags[mlflow_runs.KEY] == shop.runs[GOOD].data.tags[mlflow_runs.KEY]
-    assert FORCED not in version.tags
+    assert version.tags[mlflow_runs.KEY_TAG] == shop.runs[GOOD].data.tags[mlflow_runs.KEY_TAG]
+    assert FORCED_TAG not in version.tags
     assert version.description.startswith(f"# {name}")
     assert aliases(shop, name) == {CHAMPION: "2", PREVIOUS: "1"}
 
@@ -434,7 +436,7 @@ def test_rolling_back_twice_returns_to_the_start(shop: Shop, name: str) -> None:
     back = registry.rollback(shop.client, name)
     assert (back.version, back.previous) == ("1", "2")
     assert aliases(shop, name) == {CHAMPION: "1", PREVIOUS: "2"}
-    assert registry.find(name, shop.store.uri).run_id == shop.runs[FAIR].info.run_id
+    assert model_loading.find_model(name, shop.store.uri).run_id == shop.runs[FAIR].info.run_id
     registry.rollback(shop.client, name)
     assert aliases(shop, name) == {CHAMPION: "2", PREVIOUS: "1"}
 
@@ -467,7 +469,7 @@ def test_a_champion_deleted_by_hand_is_told_of_and_can_be_replaced(shop: Shop, n
     with pytest.raises(TrackingError, match=told):
         registry.rollback(shop.client, name)
     with pytest.raises(TrackingError, match=told):
-        registry.load(name, shop.store.uri)
+        model_loading.load_model(name, shop.store.uri)
     made = shop.promote(GOOD, name)
     assert made.version == {"version": "3", "alias": "2"}[deleted]
     assert made.note is not None
@@ -487,15 +489,18 @@ def test_a_previous_champion_deleted_by_hand_is_told_of(shop: Shop, name: str) -
 
 def test_a_model_that_does_not_exist_is_told_of_with_a_near_miss(shop: Shop, name: str) -> None:
     shop.promote(GOOD, name)
-    for ask in (lambda: registry.rollback(shop.client, f"{name}x"), lambda: registry.find(f"{name}x", shop.store.uri)):
+    for ask in (
+        lambda: registry.rollback(shop.client, f"{name}x"),
+        lambda: model_loading.find_model(f"{name}x", shop.store.uri),
+    ):
         with pytest.raises(TrackingError, match=f"no registered model '{name}x'; did you mean '{name}'"):
             ask()
     with pytest.raises(TrackingError, match=r"no version '7'.*versions: 1 \(champion\)"):
-        registry.find(f"models:/{name}/7", shop.store.uri)
+        model_loading.find_model(f"models:/{name}/7", shop.store.uri)
     with pytest.raises(TrackingError, match="no chmpion"):
-        registry.find(f"models:/{name}@chmpion", shop.store.uri)
+        model_loading.find_model(f"models:/{name}@chmpion", shop.store.uri)
     with pytest.raises(TrackingError, match="not found"):
-        registry.find("runs:/0123456789abcdef0123456789abcdef/model", shop.store.uri)
+        model_loading.find_model("runs:/0123456789abcdef0123456789abcdef/model", shop.store.uri)
 
 
 def test_every_way_to_name_a_model_loads_it(shop: Shop, name: str) -> None:
@@ -505,14 +510,14 @@ def test_every_way_to_name_a_model_loads_it(shop: Shop, name: str) -> None:
     history = pd.read_csv(shop.folder / "jumps-160.csv", dtype={"product": str})
     before = list(sys.path)
     found = {}
-    registered = registry.Found(f"models:/{name}/1", run_id, name, "1")
+    registered = model_loading.ModelReference(f"models:/{name}/1", run_id, name, "1")
     for uri in (f"models:/{name}", f"models:/{name}@champion", f"models:/{name}/1"):
-        assert registry.find(uri, shop.store.uri) == registered
-    loaded = registry.load(name, shop.store.uri)
+        assert model_loading.find_model(uri, shop.store.uri) == registered
+    loaded = model_loading.load_model(name, shop.store.uri)
     assert loaded.found == registered
     found[name] = loaded.predict(history, 2)
     for uri in (f"runs:/{run_id}/model", f"models:/{model_id}"):
-        loaded = registry.load(uri, shop.store.uri)
+        loaded = model_loading.load_model(uri, shop.store.uri)
         assert (loaded.found.version, loaded.found.run_id) == (None, run_id)
         found[uri] = loaded.predict(history, 2)
     for forecasts in found.values():
@@ -526,10 +531,10 @@ def test_a_model_whose_files_are_gone_is_told_of(shop: Shop, name: str) -> None:
     where = Path(shop.client.get_logged_model(run.outputs.model_outputs[0].model_id).artifact_location)
     (where / "data" / "model.keras").write_bytes(b"nothing")
     with pytest.raises(TrackingError, match=f"models:/{name}/1: the model cannot be loaded"):
-        registry.load(name, shop.store.uri)
+        model_loading.load_model(name, shop.store.uri)
     where.rename(where.with_name("moved"))
     with pytest.raises(TrackingError, match=f"models:/{name}/1: the model's files are gone"):
-        registry.load(name, shop.store.uri)
+        model_loading.load_model(name, shop.store.uri)
 
 
 def command(monkeypatch: pytest.MonkeyPatch, shop: Shop, *words: str) -> int:
@@ -589,7 +594,7 @@ def test_predict_in_a_process_of_its_own(shop: Shop, name: str, tmp_path: Path) 
     assert list(written["product"]) == ["01"] * 3 + ["02"] * 3
     assert list(written["rolled_forward"]) == [False, True, True] * 2
     assert list(written["date"][:3]) == ["2023-06-11", "2023-06-12", "2023-06-13"]
-    own = registry.load(name, shop.store.uri).predict(history, 3)
+    own = model_loading.load_model(name, shop.store.uri).predict(history, 3)
     assert written["forecast"].to_numpy() == pytest.approx(own["forecast"].to_numpy())
     assert {path.name for path in tmp_path.iterdir() if path.is_file()} == {"history.csv", "forecast.csv"}
 

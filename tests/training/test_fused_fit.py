@@ -123,7 +123,7 @@ def test_a_forecaster_is_that_of_the_best_epoch(plan, dataset, together):
     from gridcast.evaluation import metrics
 
     for run, outcome in zip(*together, strict=True):
-        forecaster = loading.restore(outcome.files)
+        forecaster = loading.load_from_bytes(outcome.files)
         index = dataset.origins("validation", run.configuration.lookback)
         scaled = forecaster.scaled(dataset.channels, index, dataset.codes)
         losses = metrics.point_losses("mse", dataset.scaled(index), scaled)
@@ -296,7 +296,7 @@ def test_longer_and_shorter_series_beside_a_run_change_no_bit_of_it(apart):
 def test_a_network_of_one_series_reads_it_alone_and_embeds_nothing(apart):
 
     dataset, _, outcomes = apart
-    forecaster = loading.restore(outcomes[1].files)
+    forecaster = loading.load_from_bytes(outcomes[1].files)
     assert forecaster.preprocessing.series == ("pear",)
     assert {own.name for own in forecaster.network.inputs} == {"history", "ahead"}
     assert {step for step, _ in outcomes[1].origin_losses} == {

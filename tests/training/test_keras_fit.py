@@ -32,7 +32,7 @@ def outcome(plan):
 
 def weights(outcome):
 
-    return loading.restore(outcome.files).network.get_weights()
+    return loading.load_from_bytes(outcome.files).network.get_weights()
 
 
 def validation(dataset, run, forecaster):
@@ -83,7 +83,7 @@ def test_training_stops_when_patience_is_at_its_end(plan):
 def test_the_files_hold_the_best_network_of_all_epochs(plan, outcome):
 
     dataset, run = plan.dataset, plan.own[1]
-    forecaster = loading.restore(outcome.files)
+    forecaster = loading.load_from_bytes(outcome.files)
     index, actual, scaled = validation(dataset, run, forecaster)
     losses = metrics.point_losses("mse", actual, scaled)
     assert losses.mean() == pytest.approx(outcome.metrics["best_val_loss"], rel=1e-6)
@@ -180,7 +180,7 @@ def test_the_test_span_is_forecast_by_the_restored_network(plan, outcome):
 
     found = on_test_span.evaluate(plan.dataset, outcome.files)
     assert found.index.tolist() == plan.dataset.origins("test", 7).tolist()
-    again = loading.restore(outcome.files).forecast(plan.dataset.channels, found.index, plan.dataset.codes)
+    again = loading.load_from_bytes(outcome.files).forecast(plan.dataset.channels, found.index, plan.dataset.codes)
     np.testing.assert_array_equal(found.forecast, again)
 
 

@@ -20,7 +20,7 @@ from gridcast.runtime.errors import ConfigError, DataError, GridcastError, Track
 if TYPE_CHECKING:
     import pandas as pd
 
-    from gridcast.tracking.registry import Found, Loaded
+    from gridcast.tracking.model_loading import LoadedModel, ModelReference
 
 
 @app.command()
@@ -59,14 +59,16 @@ def detect(
     channels = alert_channels(tell, webhook, alert or ())
     current = champion_source(registered, wait)
     detector = current().detector
-    followed_model.step(detector.frequency)
+    followed_model.step_length(detector.frequency)
     kept = ledger.Ledger(
         record or CACHE / "streams" / re.sub(r"[^\w.-]+", "-", f"{registered}.sqlite"), registered, detector.frequency
     )
-    feed = feeds.feed(follow, detector.time)
+    feed = feeds.open_feed(follow, detector.time)
     tell(f"{registered} version {current().version} follows {feed.name}; the record is {kept.path}")
     with contextlib.closing(kept), contextlib.suppress(KeyboardInterrupt):  # stopped in order: nothing is wrong
-        follow_feed(feed, kept, current, channels, tell, seconds, once=once)
+        follow_feed(
+            feed, kept, current_model=current, channels=channels, tell=tell, interval=seconds, once=once
+        )
 
 
 @app.command()
@@ -139,11 +141,11 @@ def _recalibrated(
     """What `recalibrate` does each time."""
     from gridcast.monitoring import normal_operation, recalibration
     from gridcast.runtime.detector import MINIMUM
-    from gridcast.tracking import registry
+    from gridcast.tracking import model_loading
 
-    found = registry.find(name)
+    found = model_loading.find_model(name)
     loaded = load_detector(found)
-    detector, record = loaded.forecaster, normal_operation.is_record(normal)
+    detector, record = loaded.forecaster, normal_operation.is_stream_record(normal)
     if getattr(detector, "combine", None) == MINIMUM:  # models of older gridcasts know nothing of it
         raise ConfigError(
             f"{name}: is the minimum of an ensemble, which goes by the thresholds of its members and has none that "
@@ -152,15 +154,15 @@ def _recalibrated(
     if false and not record:
         raise ConfigError(f"--false: {normal} is no record of `gridcast detect`, which alone knows alerts")
     table, known = (
-        normal_operation.of_record(normal, name, detector, false)
+        normal_operation.read_stream_record(normal, name, detector, false_alarms=false)
         if record
-        else normal_operation.read(normal, detector, labels)
+        else normal_operation.read_readings(normal, detector, labels)
     )
     try:
-        said = normal_operation.scored(detector, table, known)
+        said = normal_operation.score_readings(detector, table, known)
         if drifted and last is not None:
-            shift = normal_operation.shift(said, last)
-            moved = normal_operation.drifted(shift)
+            shift = normal_operation.score_shift(said, last)
+            moved = normal_operation.has_drifted(shift)
             out.print(
                 f"{name}: scores of the --last span {'have' if moved else 'have not'} drifted (PSI {shift.psi:.3g}, "
                 f"usually up to {shift.usual_psi:.3g})",
@@ -168,26 +170,26 @@ def _recalibrated(
             )
             if not moved:
                 return
-        figures = recalibration.figures(detector, said, last)
+        threshold = recalibration.new_threshold(detector, said, last)
     except Exception as error:
         if getattr(error, "exit_code", None) != DataError.exit_code:  # the carried code has classes of its own
             raise
         raise DataError(f"{normal}: {error}") from None
-    out.print(f"{found.name} version {found.version}: {figures.told}", markup=False)
-    terminal.print_promotion(out, recalibration.recalibrate(loaded, figures, normal, most, force))
+    out.print(f"{found.name} version {found.version}: {threshold.summary}", markup=False)
+    terminal.print_promotion(out, recalibration.recalibrate(loaded, threshold, source=normal, max_false_alarms=most, force=force))
 
 
 def champion_source(name: str, wait: int | None) -> Callable[[], Any]:
     """What gives the detector that is champion of `name` whenever it is asked, loaded anew where it is another one."""
     from gridcast.monitoring.stream import followed_model
-    from gridcast.tracking import registry
+    from gridcast.tracking import model_loading
     from gridcast.training import keras_backend
 
     held: dict[str | None, followed_model.FollowedModel] = {}
 
     def current() -> followed_model.FollowedModel:
         try:
-            found = registry.find(name)
+            found = model_loading.find_model(name)
         except TrackingError:
             if held:  # MLflow is away: the version that is here goes on
                 return next(iter(held.values()))
@@ -205,11 +207,11 @@ def champion_source(name: str, wait: int | None) -> Callable[[], Any]:
     return current
 
 
-def load_detector(found: Found) -> Loaded:
+def load_detector(found: ModelReference) -> LoadedModel:
     """The detector that was found. Raises ConfigError where it is a forecaster."""
-    from gridcast.tracking import registry
+    from gridcast.tracking import model_loading
 
-    loaded = registry.load(found.uri)
+    loaded = model_loading.load_model(found.uri)
     if not hasattr(loaded.forecaster, "threshold"):
         raise ConfigError(f"{found.name or found.uri} forecasts; name a model that was trained with task: anomaly")
     return loaded

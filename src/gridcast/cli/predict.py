@@ -33,12 +33,12 @@ def predict(
     levels = parse_levels(quantiles)
     check_output_path(output)
     from gridcast.data import prediction_files
-    from gridcast.tracking import registry
+    from gridcast.tracking import model_loading
     from gridcast.training import keras_backend
 
-    found = registry.find(model)
+    found = model_loading.find_model(model)
     keras_backend.start("jax", CACHE)
-    loaded = registry.load(found.uri)
+    loaded = model_loading.load_model(found.uri)
     if hasattr(loaded.forecaster, "threshold"):
         raise ConfigError(f"{model}: tells anomalies and forecasts nothing; ask it with: gridcast detect")
     table = prediction_files.read(history, loaded.forecaster.preprocessing)
@@ -73,15 +73,15 @@ def backtest(
     """Measure a model on rolling origins beside the naive baselines, by fold and by step ahead; train nothing."""
     check_output_path(output)
     from gridcast.evaluation.backtest import backtest_folds, run_backtest
-    from gridcast.tracking import registry
+    from gridcast.tracking import model_loading
     from gridcast.training import keras_backend
 
-    found = registry.find(model)
+    found = model_loading.find_model(model)
     _, _, about, planned = plan_of_model(found, experiment, data)
     chosen = backtest_folds(planned.panel.times, about["spans"], planned.experiment.window.horizon, folds, steps)
     keras_backend.start("jax", CACHE)
     table = run_backtest(
-        registry.load(found.uri).forecaster,
+        model_loading.load_model(found.uri).forecaster,
         planned.dataset,
         planned.panel,
         planned.experiment.window.lookback,

@@ -9,11 +9,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bar
 
-from gridcast.sweep.events import Events
-from gridcast.sweep.lease import Claim
+from gridcast.sweep.events import SweepEvents
+from gridcast.sweep.lease import LeaseClaim
 
 
-class Progress(Events):
+class Progress(SweepEvents):
     """Tells of a sweep on `out`; as a context manager it keeps the bar on the screen."""
 
     def __init__(self, out: Console) -> None:
@@ -33,7 +33,7 @@ class Progress(Events):
     def __exit__(self, *_: object) -> None:
         self.bar.stop()
 
-    def waits(self, other: Claim) -> None:
+    def waits(self, other: LeaseClaim) -> None:
         """Say for whom; nothing is lost by stopping this one."""
         told = f"{other.name} runs this experiment already"
         self.bar.update(self.task, description=f"waiting: {told}")

@@ -15,7 +15,7 @@ from gridcast.runtime.errors import GridcastError, PromotionRefused
 
 if TYPE_CHECKING:
     from gridcast.sweep.plan import Plan
-    from gridcast.sweep.runner import Result
+    from gridcast.sweep.runner import SweepResult
     from gridcast.tracking.store import Store
 
 
@@ -30,19 +30,25 @@ def run_sweep(planned: Plan, place: Any) -> None:
     store = open_store(planned.experiment.name)
     started, before_sweep = time.perf_counter(), time.time() - psutil.Process().create_time()
     with Progress(out) as progress:
-        result = runner.run(planned, store, place, progress)
+        result = runner.run_sweep(planned, store, place, progress)
     swept = time.perf_counter()
     counts = f"{result.trained} runs trained, {result.skipped} finished before, {result.failed} failed"
     counts += f", {result.stopped} stopped early" if result.stopped else ""
     out.print(f"{counts}, in {format_duration(time.perf_counter() - started)}.")
     terminal.print_tests(out, result)
-    name, before = planned.experiment.name, mlflow_runs.tags(store, result.parent)
-    told = before.get(mlflow_runs.PROMOTION)
+    name, before = planned.experiment.name, mlflow_runs.run_tags(store, result.parent)
+    told = before.get(mlflow_runs.PROMOTION_TAG)
     # A start that brings nothing new leaves the registry alone: somebody may have rolled back since.
     if planned.experiment.selection.promote_to and (result.trained or result.new or not told):
         told = _promote(planned, store, result)
-    page, verdict = REPORTS / name / "report.html", before.get(mlflow_runs.VERDICT)
-    if result.trained or result.new or told != before.get(mlflow_runs.PROMOTION) or not verdict or not page.exists():
+    page, verdict = REPORTS / name / "report.html", before.get(mlflow_runs.VERDICT_TAG)
+    if (
+        result.trained
+        or result.new
+        or told != before.get(mlflow_runs.PROMOTION_TAG)
+        or not verdict
+        or not page.exists()
+    ):
         verdict = write_report(name, store)
     if result.trained:
         spent = {**result.seconds, "report and promotion": time.perf_counter() - swept}
@@ -57,7 +63,7 @@ def run_sweep(planned: Plan, place: Any) -> None:
         )
 
 
-def _promote(planned: Plan, store: Store, result: Result) -> str:
+def _promote(planned: Plan, store: Store, result: SweepResult) -> str:
     """Let the winner stand at the gates; what came of it is kept with the sweep, for the report."""
     from gridcast.tracking import mlflow_runs, promotion
 
@@ -69,7 +75,7 @@ def _promote(planned: Plan, store: Store, result: Result) -> str:
     except PromotionRefused as refusal:
         out.print(str(refusal), markup=False)
         told = f"It was not promoted: {refusal}"
-    mlflow_runs.set_tag(store, result.parent, mlflow_runs.PROMOTION, told)
+    mlflow_runs.set_run_tag(store, result.parent, mlflow_runs.PROMOTION_TAG, told)
     return told
 
 
@@ -83,7 +89,7 @@ def champion_evaluator(planned: Plan) -> Callable[[dict[str, bytes]], dict[str, 
         keras_backend.start(planned.backend, CACHE)
 
         try:
-            return on_test_span.on_test_span(loading.restore(files), planned.dataset, planned.panel)
+            return on_test_span.on_test_span(loading.load_from_bytes(files), planned.dataset, planned.panel)
         finally:
             keras_backend.release()
 
@@ -94,5 +100,5 @@ def write_report(name: str, store: Store) -> str:
     """Write the report and return its verdict, a sentence a line."""
     from gridcast.reporting import record, report
 
-    _, findings = report.write(record.read(store, name), store, REPORTS)
+    _, findings = report.write_report(record.read_sweep(store, name), store, REPORTS)
     return findings.verdict

@@ -50,33 +50,33 @@ def monitor(
 ) -> None:
     """Compare a model in use with what came: live error, drift, coverage. Ends with 1 where an alarm was raised."""
     limits = {"error": max_error, "psi": max_psi, "coverage": coverage_gap, "alpha": alpha}
-    notices = alerts.opened(alert) if alert else None
+    notices = alerts.open_notifier(alert) if alert else None
     from gridcast.data import prediction_files
     from gridcast.monitoring import champion
-    from gridcast.monitoring.findings import Limits
+    from gridcast.monitoring.findings import AlarmLimits
     from gridcast.reporting import html, monitor_page
-    from gridcast.tracking import registry
+    from gridcast.tracking import model_loading
     from gridcast.training import keras_backend
 
-    found = registry.find(model)
+    found = model_loading.find_model(model)
     store, parent, about, planned = plan_of_model(found, experiment, data)
     again = plan_on_source(planned, retrain) if retrain else None
     keras_backend.start("jax", CACHE)
-    watched = champion.model_of(registry.load(found.uri), store, parent, about, planned)
+    watched = champion.watched_model(model_loading.load_model(found.uri), store, parent, about, planned)
     table = prediction_files.read(actuals, watched.preprocessing)
     try:
-        findings = champion.find(watched, table, Limits(**limits), served)
+        findings = champion.monitor(watched, table, AlarmLimits(**limits), served=served)
     except DataError as error:
         raise DataError(f"{actuals}: {error}") from None
-    page = monitor_page.page(findings)
-    path = monitor_page.write(page, watched.name, REPORTS)
-    champion.record(findings, {html.MONITOR: page.encode()})
+    page = monitor_page.render_page(findings)
+    path = monitor_page.write_page(page, watched.name, REPORTS)
+    champion.log_findings(findings, {html.MONITOR_FILE: page.encode()})
     terminal.print_monitor(out, findings)
     out.print(f"Report: {path}", markup=False)
     if not findings.alarms:
         return
     if notices is not None:
-        alerts.send(notices, findings.headline, "\n".join([*findings.alarms, *findings.told]))
+        alerts.send_notice(notices, findings.headline, "\n".join([*findings.alarms, *findings.remarks]))
     if again is not None:
         out.print("Training again on the new data; the gates decide what becomes champion.")
         run_sweep(again, choose_place("jax", workers))

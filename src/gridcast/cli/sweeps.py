@@ -32,7 +32,7 @@ def plan(experiment: ExperimentFile, backend: Backend = "jax", workers: Workers 
     planned = plan_experiment(experiment, backend)
     place = choose_place(backend, workers)
     with out.status("timing one epoch of a few shapes") if out.is_terminal else contextlib.nullcontext():
-        seconds = time_estimate.seconds(planned, place)
+        seconds = time_estimate.estimate_run_seconds(planned, place)
     table = Table("#", "run", "seconds at most", box=None, header_style="bold")
     for number, (key, run) in enumerate(planned.runs.items(), start=1):
         table.add_row(str(number), planned.name(run), f"{seconds[key]:.0f}")
@@ -92,14 +92,14 @@ def promote(
 
     planned = plan_experiment(experiment, backend)
     store = open_store(planned.experiment.name, create=False)
-    done = mlflow_runs.finished(store, planned.runs)
+    done = mlflow_runs.finished_runs(store, planned.runs)
     if not done:
         raise GridcastError(f"no run of {experiment} on these data is finished yet; train them: gridcast run")
     winner = find_winner(planned, store, list(done.values()))
     out.print(
-        f"Best of {len(done)} finished runs ({len(planned.runs)} planned): {mlflow_runs.name(winner)}", markup=False
+        f"Best of {len(done)} finished runs ({len(planned.runs)} planned): {mlflow_runs.run_name(winner)}", markup=False
     )
-    tested = promotion.test_record(store, winner, planned.baseline_keys)
+    tested = promotion.recorded_test_measures(store, winner, planned.baseline_keys)
     terminal.print_promotion(
         out, promotion.promote(planned.experiment, store, winner, tested, champion_evaluator(planned), force)
     )

@@ -10,9 +10,9 @@ from rich.table import Table
 if TYPE_CHECKING:
     import pandas as pd
 
-    from gridcast.monitoring.findings import Findings
+    from gridcast.monitoring.findings import MonitorFindings
     from gridcast.sweep.plan import Plan
-    from gridcast.sweep.runner import Result
+    from gridcast.sweep.runner import SweepResult
     from gridcast.tracking.registry import Promotion
 
 
@@ -26,7 +26,7 @@ LABELLED_METRICS = ("auc_pr", "event_f1", "event_recall", "false_alarms_per_day"
 
 def print_plan(out: Console, planned: Plan) -> None:
     """What was found in the data, and the spans, before anything is trained."""
-    from gridcast.sweep.plan import SPANS
+    from gridcast.sweep.plan import SPAN_NAMES
 
     out.print(f"{planned.experiment.name}: {planned.experiment.data.source}", style="bold")
     for note in planned.panel.notes:
@@ -40,7 +40,7 @@ def print_plan(out: Console, planned: Plan) -> None:
         )
         out.print(f"  fold {number}: {', '.join(told)}")
     windows = planned.windows(planned.experiment.window.lookback)
-    for span in SPANS:
+    for span in SPAN_NAMES:
         first, end = panel.spans[span]
         out.print(
             f"  {span}: {panel.times[first]:%Y-%m-%d} to {panel.times[end - 1]:%Y-%m-%d}, {windows[span]:,} windows"
@@ -51,7 +51,7 @@ def print_plan(out: Console, planned: Plan) -> None:
         )
 
 
-def print_tests(out: Console, result: Result) -> None:
+def print_tests(out: Console, result: SweepResult) -> None:
     """The winner and the baselines on the test span."""
     from gridcast.evaluation.detections import SHOWN
 
@@ -107,13 +107,15 @@ def print_backtest(out: Console, table: pd.DataFrame, name: str) -> None:
         out.print(f"Left out of the means, seen by the model in training or validation: {left} of the folds.")
 
 
-def print_monitor(out: Console, found: Findings) -> None:
+def print_monitor(out: Console, found: MonitorFindings) -> None:
     """The live errors beside those at promotion, what drifted most, the challengers, and the verdict."""
-    from gridcast.monitoring.findings import MEASURES
+    from gridcast.monitoring.findings import ERROR_MEASURES
 
-    errors = Table("new steps", *(m.upper() for m in MEASURES), "MASE at promotion", box=None, header_style="bold")
+    errors = Table(
+        "new steps", *(m.upper() for m in ERROR_MEASURES), "MASE at promotion", box=None, header_style="bold"
+    )
     for row in found.errors.to_dict("records"):
-        errors.add_row(row["name"], *(f"{row[m]:.4g}" for m in (*MEASURES, "mase_before")))
+        errors.add_row(row["name"], *(f"{row[m]:.4g}" for m in (*ERROR_MEASURES, "mase_before")))
     out.print(f"{found.model.title}, {found.first:%Y-%m-%d} to {found.last:%Y-%m-%d}:", markup=False, style="bold")
     for note in found.notes:
         out.print(f"  {note}", markup=False)

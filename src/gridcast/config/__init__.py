@@ -3,7 +3,7 @@
 from gridcast.config.experiment import Experiment
 from gridcast.config.sections import (
     AXES,
-    SENSORS,
+    SENSOR_DEFAULTS,
     Anomaly,
     Budget,
     Columns,

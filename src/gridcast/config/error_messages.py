@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from gridcast.runtime.errors import suggest
 
 
-def told(fault: Any, section: type[BaseModel]) -> str:
+def explain(fault: Any, section: type[BaseModel]) -> str:
     """What is wrong with a value of `section`, and the remedy."""
     value = fault["input"]
     if fault["type"] == "extra_forbidden":

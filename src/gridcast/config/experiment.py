@@ -6,10 +6,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
-from gridcast.config.error_messages import told
+from gridcast.config.error_messages import explain
 from gridcast.config.sections import (
     AXES,
-    SENSORS,
+    SENSOR_DEFAULTS,
     Anomaly,
     Columns,
     Configuration,
@@ -56,7 +56,7 @@ class Experiment(Section):
         task = content.get("task")
         own: dict[str, dict[str, Any]] = {
             "probabilistic": {"transform": {"scale": "mean-abs"}},
-            "anomaly": {"transform": {"scale": "standard"}, "data": SENSORS},
+            "anomaly": {"transform": {"scale": "standard"}, "data": SENSOR_DEFAULTS},
         }.get(str(task), {})
         if task == "anomaly" and isinstance(data := content.get("data"), dict):
             for field in ("target", "series", "past", "future", "static", "static_source"):
@@ -282,4 +282,4 @@ def _setting(where: str, axis: str, value: object) -> None:
     try:
         Configuration.model_validate({**lookback, axis: value})
     except ValidationError as error:
-        raise ValueError(f"{where}: {told(error.errors()[0], Configuration)}") from None
+        raise ValueError(f"{where}: {explain(error.errors()[0], Configuration)}") from None

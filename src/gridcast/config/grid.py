@@ -17,15 +17,15 @@ SEMANTICS = 3
 2: steps filled by `gaps: ffill` or `interpolate` are no targets and count for no scaler.
 3: dropout draws by itself, so that its rate is a value of the program.
 """
-PROBABILISTIC = 2
+PROBABILISTIC_SEMANTICS = 2
 """The same of what holds for probabilistic tasks alone. 2: windows are read around their means."""
-DETECTION = 4
+DETECTION_SEMANTICS = 4
 """The same of what holds for anomalies alone. 4: what is usual, and the threshold, are of the validation span too."""
-MEANING = ("time", "series", "target", "past", "future", "static", "frequency", "calendar", "gaps")
+DATA_KEYS = ("time", "series", "target", "past", "future", "static", "frequency", "calendar", "gaps")
 """What the model carries of `data`, to read the tables that it is given in use."""
-WHERE_SET = ("aggregate", "exhibition")
+DATA_KEYS_IF_SET = ("aggregate", "exhibition")
 """More of it, which counts where it is set: runs from before there was such a thing are found again."""
-SHARES, ROLLING = {"train", "validation", "test"}, {"folds", "expanding"}
+SHARE_KEYS, FOLD_KEYS = {"train", "validation", "test"}, {"folds", "expanding"}
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def expand(experiment: Experiment, series: Sequence[str] = ()) -> tuple[Run, ...
     )
 
 
-def program(run: Run) -> Run:
+def shared_program(run: Run) -> Run:
     """What of `run` makes its compiled program: siblings, which have it in common, can train abreast.
 
     Learning rate, dropout, seed and, of local runs, the series are values in the program, here set to any.
@@ -89,17 +89,17 @@ def run_key(experiment: Experiment, run: Run, fingerprint: str, backend: str) ->
         "seed": run.seed,
         "configuration": run.configuration.settings(),
         "window": experiment.window.model_dump(exclude={"lookback"}),
-        "split": experiment.split.model_dump(include=SHARES if experiment.split.folds is None else ROLLING),
+        "split": experiment.split.model_dump(include=SHARE_KEYS if experiment.split.folds is None else FOLD_KEYS),
         "transform": experiment.transform.model_dump(),
-        "data": experiment.data.model_dump(include=set(MEANING))
-        | experiment.data.model_dump(include=set(WHERE_SET), exclude_defaults=True),
+        "data": experiment.data.model_dump(include=set(DATA_KEYS))
+        | experiment.data.model_dump(include=set(DATA_KEYS_IF_SET), exclude_defaults=True),
         "training": experiment.training.model_dump(include={"epochs", "patience", "steps"}, exclude_none=True)
         | experiment.training.model_dump(include={"decay"}, exclude_defaults=True),
     }
     if experiment.task == "probabilistic":
-        settings["probabilistic"] = {**experiment.probabilistic.model_dump(), "semantics": PROBABILISTIC}
+        settings["probabilistic"] = {**experiment.probabilistic.model_dump(), "semantics": PROBABILISTIC_SEMANTICS}
     if experiment.task == "anomaly":
-        settings["anomaly"] = {**experiment.anomaly.model_dump(), "semantics": DETECTION}
+        settings["anomaly"] = {**experiment.anomaly.model_dump(), "semantics": DETECTION_SEMANTICS}
     # Left out where they do not apply, so that the keys of such runs are those of before there were any.
     settings |= {} if experiment.split.folds is None else {"fold": run.fold, "steps": experiment.fold_steps}
     settings |= {} if run.series is None else {"series": run.series}

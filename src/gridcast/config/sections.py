@@ -181,7 +181,7 @@ class Configuration(Section):
 
 
 AXES = tuple(Configuration.model_fields)
-SENSORS: dict[str, Any] = {
+SENSOR_DEFAULTS: dict[str, Any] = {
     "series": ["sensor"],
     "target": "value",
     "sensors": [],

@@ -10,7 +10,7 @@ RUNNING = "running"
 """The threshold that is taken anew at each step."""
 
 
-LEVELS = {
+DEFAULT_LEVELS = {
     "mean-std": 3.0,
     "lognormal": 3.0,
     RUNNING: 3.0,
@@ -22,20 +22,22 @@ LEVELS = {
 """Taken where no level is given: deviations, or the share of false alarms."""
 
 
-DEVIATIONS = ("mean-std", "lognormal", RUNNING, "median-mad")
+DEVIATION_RULES = ("mean-std", "lognormal", RUNNING, "median-mad")
 """Thresholds whose level counts deviations; that of the others is a share of false alarms."""
 
 
 def checked_level(name: str, level: float | None = None) -> float:
     """The level that the threshold `name` is taken at. Raises ConfigError where one of the two is not allowed."""
-    if name not in LEVELS:
-        allowed = ", ".join(LEVELS)
-        raise ConfigError(f"anomaly.threshold: unknown name '{name}'{suggest(name, LEVELS)} (allowed: {allowed})")
+    if name not in DEFAULT_LEVELS:
+        allowed = ", ".join(DEFAULT_LEVELS)
+        raise ConfigError(
+            f"anomaly.threshold: unknown name '{name}'{suggest(name, DEFAULT_LEVELS)} (allowed: {allowed})"
+        )
     if level is None:
-        return LEVELS[name]
-    if name in DEVIATIONS and not (math.isfinite(level) and level >= 0):
+        return DEFAULT_LEVELS[name]
+    if name in DEVIATION_RULES and not (math.isfinite(level) and level >= 0):
         raise ConfigError(f"anomaly.level: must be 0 or more deviations for {name}, such as 3 (got {level:g})")
-    if name not in DEVIATIONS and not 0 < level < 1:
+    if name not in DEVIATION_RULES and not 0 < level < 1:
         raise ConfigError(
             f"anomaly.level: must lie between 0 and 1 for {name}, where it is the share of false alarms, such as "
             f"0.001 (got {level:g})"

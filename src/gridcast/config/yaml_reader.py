@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from gridcast.config.error_messages import told
+from gridcast.config.error_messages import explain
 from gridcast.config.experiment import Experiment
 from gridcast.runtime.errors import ConfigError, suggest
 
@@ -90,7 +90,7 @@ def _line(fault: Any) -> str:
         said = str(fault["ctx"]["error"])
         begun = (path, "selection", "split", "search", "anomaly")
         return said if not path or said.startswith(begun) else f"{path}: {said}"
-    return f"{path}: {told(fault, _section(fault['loc'][:-1]))}"
+    return f"{path}: {explain(fault, _section(fault['loc'][:-1]))}"
 
 
 def _section(path: tuple[Any, ...]) -> type[BaseModel]:

@@ -69,7 +69,7 @@ def _counts(panel: Panel) -> None:
 
 def _calendar_names(experiment: Experiment) -> None:
     try:
-        calendar_features.check(experiment.data.future)
+        calendar_features.check_names(experiment.data.future)
     except ValueError as error:
         raise ConfigError(f"data.future: {error}") from None
 
@@ -167,7 +167,7 @@ def _times(table: Table, stamps: pd.DatetimeIndex, experiment: Experiment) -> pd
     """The axis of the sorted `stamps` that are in `table`."""
     data = experiment.data
     try:
-        steps = time_axis.regular(stamps, data.frequency)
+        steps = time_axis.regular_steps(stamps, data.frequency)
     except ValueError:
         raise ConfigError(
             f"data.frequency: '{data.frequency}' is unknown (such as min, 15min, h, D, B, W, M, Q)"
@@ -193,7 +193,7 @@ def _top(panel: Panel, top: int, experiment: Experiment) -> Panel:
 
 
 def _gaps(panel: Panel, table: Table, experiment: Experiment) -> Panel:
-    policy, broken = experiment.data.gaps, gaps.inner(panel.target)
+    policy, broken = experiment.data.gaps, gaps.inner_gaps(panel.target)
     if policy == "error" and broken.any():
         where, when = np.argwhere(broken)[0]
         name, rows = panel.series[where], table.rows
@@ -208,7 +208,7 @@ def _gaps(panel: Panel, table: Table, experiment: Experiment) -> Panel:
     filled = int(np.isnan(panel.target).sum() - np.isnan(target).sum())
     told = f"{filled:,} missing steps of {target.size:,} filled (gaps: {policy})"
     told += ", never forecast or scored" if policy != "zero" else ""
-    observed = gaps.observed(panel.target, policy)
+    observed = gaps.is_observed(panel.target, policy)
     return replace(panel, target=target, observed=observed, notes=panel.notes + ((told,) if filled else ()))
 
 
@@ -223,7 +223,7 @@ def _complete(cube: np.ndarray, train: int) -> np.ndarray:
         early = values[:, :, :train]
         known = np.isfinite(early).any(axis=2, keepdims=True)
         median = np.nanmedian(np.where(known, early, 0.0), axis=2, keepdims=True)
-        values = gaps.forward(values)
+        values = gaps.forward_fill(values)
         whole[part] = np.moveaxis(np.where(np.isnan(values), median, values), 1, 2)
     return whole
 
@@ -237,14 +237,14 @@ def _exhibited(panel: Panel, use: str) -> Panel:
     if use == "none":
         return panel
     train, end = panel.spans.train, panel.spans.validation
-    usual = zero_runs.usual(panel.training_target)
-    closed = zero_runs.stretches(panel.target[:, :end], usual)
-    closed[:, :train] = zero_runs.stretches(panel.target[:, :train], usual)
+    usual = zero_runs.habitual_lengths(panel.training_target)
+    closed = zero_runs.unusual_runs(panel.target[:, :end], usual)
+    closed[:, :train] = zero_runs.unusual_runs(panel.target[:, :train], usual)
     done = "left out of training and validation" if use == "mask" else "told by a channel once they are known"
-    told = zero_runs.told(closed, panel.series, panel.times)
+    told = zero_runs.describe(closed, panel.series, panel.times)
     notes = (*panel.notes, f"in the training and validation spans {told}; {done} (exhibition: {use})")
     if use == "feature":
-        channel = zero_runs.known(panel.target, usual)[:, :, None].astype(float)
+        channel = zero_runs.detected_so_far(panel.target, usual)[:, :, None].astype(float)
         return replace(panel, past=np.concatenate([panel.past, channel], axis=2), notes=notes)
     observed = panel.observed.copy()
     observed[:, :end] &= ~closed
@@ -326,7 +326,7 @@ def _omitted(panel: Panel) -> Panel:
 def trainable(panel: Panel, experiment: Experiment) -> np.ndarray:
     """True (series,) where a series has windows to train and to validate a model of its own, in every fold."""
     window, enough = experiment.window, np.ones(len(panel.series), bool)
-    settled = gaps.settled(panel.target, panel.observed, experiment.data.gaps)
+    settled = gaps.is_settled(panel.target, panel.observed, experiment.data.gaps)
     for spans in panel.folds:
         for span in ("train", "validation"):
             shape = longest_lookback(experiment), window.horizon, window.stride, *spans[span]
@@ -391,7 +391,7 @@ def _whole_enough(panel: Panel, experiment: Experiment) -> Panel:
     window, policy, usable = experiment.window, experiment.data.gaps, np.isfinite(panel.target)
     if not (usable & ~panel.observed).any():
         return panel
-    settled = gaps.settled(panel.target, panel.observed, policy)
+    settled = gaps.is_settled(panel.target, panel.observed, policy)
     notes = panel.notes
     for span in ("train", "validation", "test"):
         if span == "test" and panel.spans is not panel.folds[-1]:

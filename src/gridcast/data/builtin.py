@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from gridcast.data import readers
+from gridcast.data.atomic_write import atomic_write
 from gridcast.runtime.errors import GridcastError
 
 
@@ -42,25 +43,15 @@ def fetch(name: str, cache: Path, columns: Iterable[str] = ()) -> tuple[Path, li
         frame, notes = SETS[name].clean(*_members(SETS[name]))
         try:
             cache.mkdir(parents=True, exist_ok=True)
-            _write(told, json.dumps(notes, indent=1).encode())
-            buffer = io.BytesIO()
-            frame.to_parquet(buffer, index=False)
-            _write(path, buffer.getvalue())
+            with atomic_write(told) as temporary:
+                temporary.write_text(json.dumps(notes, indent=1))
+            with atomic_write(path) as temporary:
+                frame.to_parquet(temporary, index=False)
         except OSError as error:
             raise GridcastError(
                 f"{cache}: the data set '{name}' cannot be kept: {error}; free space or rights"
             ) from None
     return path, json.loads(told.read_text())
-
-
-def _write(path: Path, content: bytes) -> None:
-    with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
-        try:
-            file.write(content)
-        except OSError:
-            Path(file.name).unlink()
-            raise
-    Path(file.name).replace(path)
 
 
 def _members(carrier: Carrier) -> list[bytes]:

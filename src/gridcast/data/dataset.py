@@ -69,7 +69,7 @@ class Dataset:
             own.horizon,
             self.stride,
             *self.spans[span],
-            settled=gaps.settled(target, observed, own.gaps),
+            settled=gaps.is_settled(target, observed, own.gaps),
             observed=observed,
         )
         index[:, 0] += first
@@ -86,7 +86,7 @@ class Dataset:
         """The preprocessing for a network with these `settings`, of one `series` or of all."""
         own = replace(self.preprocessing, lookback=settings.lookback, centred=settings.centred)
         if settings.detector is not None and settings.scaling == "standard":
-            own = replace(own, spreads=windows.window_spreads(self.channels[0, : self.spans.train], settings.lookback))
+            own = replace(own, spreads=windows.typical_spreads(self.channels[0, : self.spans.train], settings.lookback))
         return own if series is None else own.alone(series)
 
     def learning_rate(self, settings: Configuration, epoch: int) -> float:
@@ -97,11 +97,11 @@ class Dataset:
 
     def actual(self, index: np.ndarray) -> np.ndarray:
         """Targets (n, horizon) of the windows `index`, in data units."""
-        return windows.ahead(self.target, index, self.preprocessing.horizon)
+        return windows.future(self.target, index, self.preprocessing.horizon)
 
     def scaled(self, index: np.ndarray) -> np.ndarray:
         """Targets (n, horizon) of the windows `index`, in network units."""
-        return windows.ahead(self.channels[:, :, 0], index, self.preprocessing.horizon)
+        return windows.future(self.channels[:, :, 0], index, self.preprocessing.horizon)
 
     @property
     def per_day(self) -> float:
@@ -123,7 +123,7 @@ def build_dataset(panel: Panel, experiment: Experiment) -> Dataset:
     )
     return Dataset(
         preprocessing=own,
-        channels=detector.channels(own, panel.target.T)[None] if anomaly else own.channels(*given),
+        channels=detector.scaled_values(own, panel.target.T)[None] if anomaly else own.channels(*given),
         target=panel.target,
         observed=panel.observed,
         times=panel.times,

@@ -47,19 +47,19 @@ def onward(
     target[:, :kept], target[where, step] = panel.target[:, :kept], new[own.target]
     present, observed = np.unique(where), np.zeros(target.shape, bool)
     observed[:, :kept] = panel.observed[:, :kept]
-    observed[present, begin:] = gaps.observed(target[present, begin:], own.gaps)
+    observed[present, begin:] = gaps.is_observed(target[present, begin:], own.gaps)
     target[present, begin:] = gaps.fill(target[present, begin:], own.gaps)
 
     def cube(known: np.ndarray, names: tuple[str, ...]) -> np.ndarray:
         values = np.full((len(names), *target.shape), np.nan)
         for k, name in enumerate(names):
             values[k, :, :kept], values[k, where, step] = known[:, :kept, k], new[name]
-        return np.moveaxis(gaps.forward(values), 0, 2)
+        return np.moveaxis(gaps.forward_fill(values), 0, 2)
 
     past, future = cube(panel.past, own.past), cube(panel.future, own.future_columns)
     if own.usual:
         usual = np.array(own.usual)[[own.series.index(one) for one in panel.series]]
-        past = np.concatenate([past, zero_runs.known(target, usual)[:, :, None]], axis=2)
+        past = np.concatenate([past, zero_runs.detected_so_far(target, usual)[:, :, None]], axis=2)
     return replace(panel, times=times, target=target, observed=observed, past=past, future=future), begin
 
 
@@ -72,7 +72,7 @@ def _axis(
 ) -> pd.DatetimeIndex:
     """The steps `before`, then those that the `stamps` tell of; a table of some series may lack days of the others."""
     if own.calendar == "regular":
-        return time_axis.regular(pd.DatetimeIndex(before.append(stamps)), own.frequency)
+        return time_axis.regular_steps(pd.DatetimeIndex(before.append(stamps)), own.frequency)
     if own.closed is not None and not everything:
-        stamps = time_axis.opened(stamps, own.weekdays, own.closed)
+        stamps = time_axis.with_open_dates(stamps, own.weekdays, own.closed)
     return pd.DatetimeIndex(before.append(stamps))

@@ -20,7 +20,7 @@ def fit_preprocessing(panel: Panel, experiment: Experiment, lookback: int) -> Pr
     columns = panel.columns[:, train]
     # Covariates are always scaled: `none` speaks of the target.
     method = "standard" if options.scale == "none" else options.scale
-    weekdays = time_axis.weekdays(panel.times[train], data.frequency, data.calendar)
+    weekdays = time_axis.usual_weekdays(panel.times[train], data.frequency, data.calendar)
     scaler = scaling.fit(panel.training_target, options.scale, options.log1p)
     return Preprocessing(
         time=data.time,
@@ -40,12 +40,12 @@ def fit_preprocessing(panel: Panel, experiment: Experiment, lookback: int) -> Pr
         static=tuple(map(tuple, panel.static.tolist())),
         fallback=tuple(map(tuple, np.median(columns, axis=1).tolist())),
         # Where every step is given for every series, each table shows the whole calendar.
-        closed=None if data.gaps == "error" else time_axis.closed(panel.times, weekdays),
+        closed=None if data.gaps == "error" else time_axis.closed_dates(panel.times, weekdays),
         dated=panel.dated,
         span=(str(panel.times[train][0]), str(panel.times[train][-1])) if TREND in data.future else None,
         aggregate=data.aggregate,
         categories=tuple(zip(data.static, panel.vocabularies, strict=True)),
-        usual=tuple(zero_runs.usual(panel.training_target).tolist()) if data.exhibition == "feature" else (),
+        usual=tuple(zero_runs.habitual_lengths(panel.training_target).tolist()) if data.exhibition == "feature" else (),
         **(_lagged(panel, experiment, scaler.scale) if experiment.task == "probabilistic" else {}),
     )
 
@@ -55,7 +55,7 @@ def _lagged(panel: Panel, experiment: Experiment, scale: np.ndarray) -> dict[str
     most = panel.spans.train - experiment.window.horizon - longest_lookback(experiment)
     begins = panel.times[np.argmax(np.isfinite(panel.target), axis=1)]
     return {
-        "lags": lag_features.lags(experiment.data.frequency, most),
+        "lags": lag_features.useful_lags(experiment.data.frequency, most),
         "begins": tuple(map(str, begins)),
         "seconds": float(np.median(np.diff(panel.times.to_numpy("datetime64[s]")).astype(float))),
         "typical": float(np.exp(np.log(scale).mean())),

@@ -9,14 +9,14 @@ import pandas as pd
 
 from gridcast.data import small_csv
 from gridcast.runtime import calendar_features
-from gridcast.runtime.calendar_features import EVENTS, HOLIDAYS, Dated
+from gridcast.runtime.calendar_features import EVENTS, HOLIDAYS, MarkedDays
 from gridcast.runtime.errors import ConfigError, DataError, suggest
 
 YEARS_AHEAD = 10
 """Years beyond the last of the data for which holidays are looked up."""
 
 
-def resolve(names: tuple[str, ...], times: pd.DatetimeIndex) -> tuple[Dated, ...]:
+def resolve(names: tuple[str, ...], times: pd.DatetimeIndex) -> tuple[MarkedDays, ...]:
     """What `holidays:` and `events:` among the future covariates `names` mark, on the axis of `times` and beyond.
 
     Raises ConfigError for an unknown country, DataError for an event file that cannot be used.
@@ -30,19 +30,19 @@ def resolve(names: tuple[str, ...], times: pd.DatetimeIndex) -> tuple[Dated, ...
     return tuple(found)
 
 
-def told(found: Sequence[Dated], training: pd.DatetimeIndex, frequency: str) -> list[str]:
+def told(found: Sequence[MarkedDays], training: pd.DatetimeIndex, frequency: str) -> list[str]:
     """Notes on how far each of `found` is known, and on what marks no step of the `training` span."""
     notes = [f"{one.name}: known to {one.known[1]}, forecasts beyond need a new training" for one in found if one.known]
     names = [one.name for one in found]
-    marks = calendar_features.calendar(training, names, frequency, found)
+    marks = calendar_features.calendar_channels(training, names, frequency, found)
     return notes + [
         f"warning: {label}: on no step of the training span, so that nothing is learned of it"
-        for channel, label in enumerate(calendar_features.labels(names, found))
+        for channel, label in enumerate(calendar_features.calendar_channel_names(names, found))
         if not marks[:, channel].any()
     ]
 
 
-def _holidays(name: str, first: int, last: int) -> Dated:
+def _holidays(name: str, first: int, last: int) -> MarkedDays:
     """Public holidays of a country, `holidays:GB`, or of a part of it, `holidays:GB-ENG`, by their ISO 3166 codes."""
     import holidays
 
@@ -60,10 +60,10 @@ def _holidays(name: str, first: int, last: int) -> Dated:
         )
     days = holidays.country_holidays(country, subdiv=part or None, years=range(first, last + 1))
     marked = tuple((str(day), str(day)) for day in sorted(days))
-    return Dated(name, (name,), (marked,), (f"{first}-01-01", f"{last}-12-31"))
+    return MarkedDays(name, (name,), (marked,), (f"{first}-01-01", f"{last}-12-31"))
 
 
-def _events(name: str) -> Dated:
+def _events(name: str) -> MarkedDays:
     """Events of a CSV file with the column `date`, and `end` and `name` if there are such: one channel per name."""
     path = name.removeprefix(EVENTS)
     found: dict[str, list[tuple[str, str]]] = {}
@@ -79,7 +79,7 @@ def _events(name: str) -> Dated:
     if not found:
         raise DataError(f"{path}: no events; add lines such as 2011-12-31, or leave '{name}' out")
     labels = tuple(f"{name}:{event}" if event else name for event in sorted(found))
-    return Dated(name, labels, tuple(tuple(sorted(found[event])) for event in sorted(found)))
+    return MarkedDays(name, labels, tuple(tuple(sorted(found[event])) for event in sorted(found)))
 
 
 def _event(row: dict[str, str]) -> tuple[str, tuple[str, str]]:

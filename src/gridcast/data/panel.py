@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from gridcast.data import splits
-from gridcast.runtime.calendar_features import Dated
+from gridcast.runtime.calendar_features import MarkedDays
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Panel:
     static: np.ndarray
     vocabularies: tuple[tuple[str, ...], ...]
     spans: splits.Spans
-    dated: tuple[Dated, ...] = ()
+    dated: tuple[MarkedDays, ...] = ()
     folds: tuple[splits.Spans, ...] = ()
     notes: tuple[str, ...] = ()
     labels: np.ndarray | None = None

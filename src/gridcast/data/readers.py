@@ -154,7 +154,7 @@ def _wanted(names: list[str], data: Data, path: str) -> list[str]:
     for field, columns in fields.items():
         for column in columns:
             if column not in names:
-                known = [*names, *calendar_features.near(column)] if field == "data.future" else names
+                known = [*names, *calendar_features.similar_names(column)] if field == "data.future" else names
                 raise DataError(
                     f"{path}, line 1: no column '{column}' ({field}){suggest(column, known)} "
                     f"(the file has: {', '.join(names)})"

@@ -244,21 +244,21 @@ def _aggregated(table: Table, data: Data) -> Table:
     """One row per series and period of `data.frequency`, placed where the first of its rows stands."""
     times, frequency = pd.DatetimeIndex(table.rows[TIME]), data.frequency
     try:
-        begins = time_axis.begin(times, frequency)
+        begins = time_axis.period_start(times, frequency)
     except ValueError:
         raise ConfigError(
             f"data.aggregate: rows cannot be combined by the frequency '{frequency}' (such as 15min, h, D, W, M, Q, Y)"
         ) from None
-    first, last = resampling.whole(times, frequency)
+    first, last = resampling.complete_periods(times, frequency)
     inside = (begins >= first) & (begins <= last)
-    rows = resampling.combined(
+    rows = resampling.aggregate_rows(
         table.rows[inside], frequency, data.aggregate, SERIES, TIME, TARGET, (*data.static, FILE, LINE)
     )
     periods = pd.DatetimeIndex(rows[TIME].unique()).sort_values()
     if (
         len(rows) == len(table.rows)
         and len(periods) > 1
-        and (time_axis.end(periods[:-1], frequency) < periods[1:]).all()
+        and (time_axis.period_end(periods[:-1], frequency) < periods[1:]).all()
     ):
         raise DataError(
             f"data.aggregate: no two rows of {data.source} lie in periods of frequency {frequency} that follow each "

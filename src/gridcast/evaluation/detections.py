@@ -15,14 +15,15 @@ from gridcast.data.splits import Spans
 from gridcast.evaluation import detection_metrics, thresholds
 from gridcast.models.baselines.detectors import DETECTORS
 from gridcast.runtime import events, running_threshold
-from gridcast.runtime.detector import ANOMALY, SCORE, THRESHOLD, Detector, channels
+from gridcast.runtime.detector import ANOMALY, SCORE, THRESHOLD, Detector, scaled_values
 from gridcast.runtime.errors import ConfigError, GridcastError, suggest
 
 if TYPE_CHECKING:
     from gridcast.data.dataset import Dataset
 
 
-SCORES, VALUES = "test_scores.parquet", "test_values.parquet"
+SCORES = "test_scores.parquet"
+VALUES = "test_values.parquet"
 LABELLED = "labelled"
 SHOWN = {
     "auc_pr": "AUC-PR",
@@ -63,21 +64,21 @@ def over(contribute: Contribute, values: np.ndarray, span: tuple[int, int], look
 
 def limit(
     contribute: Contribute, values: np.ndarray, spans: Spans, lookback: int, chosen: Anomaly
-) -> tuple[float, running_threshold.Seen | None]:
+) -> tuple[float, running_threshold.ScoreHistory | None]:
     """The threshold that was `chosen`, and what a running one goes on from, of the scores of all before the test span.
 
     Those of training alone are smaller than others will be. A conformal one is of the validation span, not fitted to.
     """
     start = spans.train if chosen.threshold == "conformal" else spans.start
-    scores = events.score(over(contribute, values, (start, spans.validation), lookback))
+    scores = events.anomaly_score(over(contribute, values, (start, spans.validation), lookback))
     return thresholds.taken(scores, chosen.threshold, chosen.level)
 
 
 def answers(detector: Detector, dataset: Dataset) -> Detection:
     """What `detector`, trained on whatever data of the same sensors, says of the test span."""
-    values = channels(detector.preprocessing, dataset.target.T)
+    values = scaled_values(detector.preprocessing, dataset.target.T)
     found = over(detector.contributions, values, dataset.spans["test"], detector.lookback)
-    return Detection(found, detector.limits(events.score(found)))
+    return Detection(found, detector.limits(events.anomaly_score(found)))
 
 
 def baseline(name: str, dataset: Dataset) -> Detection:
@@ -92,7 +93,7 @@ def baseline(name: str, dataset: Dataset) -> Detection:
     first, seen = limit(contribute, values, spans, lookback, dataset.anomaly)
     found = over(contribute, values, spans["test"], lookback)
     level = threshold_rules.checked_level(dataset.anomaly.threshold, dataset.anomaly.level)
-    return Detection(found, running_threshold.limits(events.score(found), first, level, seen))
+    return Detection(found, running_threshold.thresholds(events.anomaly_score(found), first, level, seen))
 
 
 def possible(asked: Sequence[str]) -> list[str]:
@@ -110,7 +111,7 @@ def table(found: Detection, panel: Panel, time: str) -> pd.DataFrame:
     what each sensor contributes.
     """
     span = slice(*panel.spans["test"])
-    score = events.score(found.contributions)
+    score = events.anomaly_score(found.contributions)
     told = {time: panel.times[span], SCORE: score, THRESHOLD: found.limits, ANOMALY: score > found.limits}
     told |= {} if panel.labels is None else {LABELLED: panel.labels[span]}
     return pd.DataFrame(told | {name: found.contributions[:, k] for k, name in enumerate(panel.series)})

@@ -11,12 +11,18 @@ from gridcast.data import series_statistics
 from gridcast.data.dataset import Dataset
 from gridcast.evaluation import permutation_importance
 from gridcast.runtime import loading
-from gridcast.runtime.forecaster import Forecaster, inputs
+from gridcast.runtime.forecaster import Forecaster, network_inputs
 
-WINDOWS, STEPS = 2000, 40_000
-"""Most windows that are shuffled, and most steps that they read together: a few seconds for any lookback."""
-SAMPLED, REPEATS, PATHS = 100, 2, 25
-"""Most windows, shuffles of each part, and paths of each forecast, where it is made of sample paths."""
+WINDOWS = 2000
+"""Most windows that are shuffled."""
+STEPS = 40_000
+"""Most steps that the shuffled windows read together, so that any lookback takes a few seconds."""
+SAMPLED = 100
+"""Most windows that are shuffled where a forecast is made of sample paths."""
+REPEATS = 2
+"""Shuffles of each part where a forecast is made of sample paths."""
+PATHS = 25
+"""Most sample paths of each forecast."""
 
 
 def explain(dataset: Dataset, files: dict[str, bytes]) -> dict[str, Any]:
@@ -26,7 +32,7 @@ def explain(dataset: Dataset, files: dict[str, bytes]) -> dict[str, Any]:
     windows, error, permuted (as `importance.permutation`) and attention (as `importance.attention`, may be empty).
     Nothing for a forecaster of many networks, of which each leans on something else.
     """
-    forecaster, random = loading.restore(files), np.random.default_rng(0)
+    forecaster, random = loading.load_from_bytes(files), np.random.default_rng(0)
     if forecaster.routes:
         return {}
     forecaster = _with_few_paths(forecaster)
@@ -64,5 +70,5 @@ def _with_few_paths(forecaster: Forecaster) -> Forecaster:
 def _attention(forecaster: Forecaster, dataset: Dataset, index: np.ndarray) -> list[dict[Any, Any]]:
     if forecaster.members or "attention_weights" not in [layer.name for layer in forecaster.network.layers]:
         return []
-    window = inputs(forecaster.preprocessing, dataset.channels, index, dataset.codes)
+    window = network_inputs(forecaster.preprocessing, dataset.channels, index, dataset.codes)
     return permutation_importance.attention(forecaster.attention_weights(window)).to_dict("records")

@@ -19,7 +19,9 @@ from gridcast.runtime.errors import GridcastError
 from gridcast.runtime.forecaster import Forecaster
 from gridcast.runtime.preprocessing import Preprocessing
 
-FORECASTS, RECENT, EXPLAINED = "test_forecasts.parquet", "recent.parquet", "importance.json"
+FORECASTS = "test_forecasts.parquet"
+RECENT = "recent.parquet"
+EXPLAINED = "importance.json"
 EXAMPLES = "examples.json"
 POINTS = ["series", "time", "step", "actual", "scale"]
 """Columns of the forecasts' table that are the same for every forecaster."""

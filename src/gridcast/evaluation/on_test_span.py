@@ -29,7 +29,7 @@ def on_test_span(model: Any, dataset: Dataset, panel: Panel) -> dict[str, float]
 
 def evaluate(dataset: Dataset, files: dict[str, bytes], span: str = "test") -> Forecasts | Detection:
     """Forecasts of the forecaster in `files` over a span; what a detector says of the test span."""
-    own = loading.restore(files)
+    own = loading.load_from_bytes(files)
     if dataset.anomaly is not None:
         return detections.answers(own, dataset)
     # A rule that reads little is to be tested on the windows that the baselines have.

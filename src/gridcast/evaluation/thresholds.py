@@ -33,7 +33,7 @@ def lognormal(scores: np.ndarray, level: float) -> float:
 
     `running` starts from it, and takes it anew at each step from all scores before, see `running.along`.
     """
-    return running_threshold.seen(scores).limit(level)
+    return running_threshold.score_history(scores).limit(level)
 
 
 def median_mad(scores: np.ndarray, level: float) -> float:
@@ -98,9 +98,11 @@ THRESHOLDS: dict[str, Callable[[np.ndarray, float], float]] = {
 }
 
 
-def taken(scores: np.ndarray, name: str, level: float | None = None) -> tuple[float, running_threshold.Seen | None]:
+def taken(
+    scores: np.ndarray, name: str, level: float | None = None
+) -> tuple[float, running_threshold.ScoreHistory | None]:
     """The `threshold`, and what a running one goes on from, None for all others. Raises as it does."""
-    return threshold(scores, name, level), running_threshold.seen(
+    return threshold(scores, name, level), running_threshold.score_history(
         np.asarray(scores, float)
     ) if name == RUNNING else None
 

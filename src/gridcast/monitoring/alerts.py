@@ -13,12 +13,12 @@ from typing import Any
 
 from gridcast.runtime.errors import ConfigError
 
-PATIENCE = 10.0
+WEBHOOK_TIMEOUT = 10.0
 """Seconds that a web hook may take to answer."""
 LOG = logging.getLogger(__name__)
 
 
-def opened(urls: Sequence[str]) -> Any:
+def open_notifier(urls: Sequence[str]) -> Any:
     """What sends to all of `urls`, such as `mailto://…` or `slack://…`. Raises ConfigError.
 
     An address may hold a password, so that no message shows more of it than its scheme.
@@ -38,7 +38,7 @@ def opened(urls: Sequence[str]) -> Any:
     return notices
 
 
-def send(notices: Any, title: str, text: str, otherwise: str = "the verdict stands on this page alone") -> bool:
+def send_notice(notices: Any, title: str, text: str, otherwise: str = "the verdict stands on this page alone") -> bool:
     """Send to every address; returns whether all were reached, else that is a warning, which ends `otherwise`."""
     reached = bool(notices.notify(title=title, body=text))
     if not reached:
@@ -46,14 +46,14 @@ def send(notices: Any, title: str, text: str, otherwise: str = "the verdict stan
     return reached
 
 
-def postable(url: str) -> None:
+def check_webhook(url: str) -> None:
     """Returns where `post` can go to `url`. Raises ConfigError, without the address, which may hold a secret."""
     parts = urllib.parse.urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ConfigError(f"--webhook: (scheme: {parts.scheme or 'none'}) is no address such as https://host/path")
 
 
-def post(url: str, about: Mapping[str, Any], key: str) -> bool:
+def post_webhook(url: str, about: Mapping[str, Any], key: str) -> bool:
     """POST `about` as JSON to a web hook; returns whether it was taken, else that is a warning.
 
     The header `Idempotency-Key` lets the receiver drop what it has got before.
@@ -61,7 +61,7 @@ def post(url: str, about: Mapping[str, Any], key: str) -> bool:
     headers = {"Content-Type": "application/json", "Idempotency-Key": urllib.parse.quote(key, safe="/:")}
     request = urllib.request.Request(url, json.dumps(about).encode(), headers)  # noqa: S310 - see `postable`
     try:
-        with urllib.request.urlopen(request, timeout=PATIENCE):  # noqa: S310
+        with urllib.request.urlopen(request, timeout=WEBHOOK_TIMEOUT):  # noqa: S310
             return True
     except (OSError, http.client.HTTPException) as error:
         if isinstance(error, urllib.error.HTTPError):

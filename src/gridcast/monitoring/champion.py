@@ -19,33 +19,43 @@ from gridcast.evaluation import forecast_results, metrics
 from gridcast.models import baselines
 from gridcast.models.baselines.task import task_of
 from gridcast.monitoring import drift, feature_drift, prediction_log, served_forecasts
-from gridcast.monitoring.feature_drift import Stretch
-from gridcast.monitoring.findings import MEASURES, OWN, Coverage, Findings, Limits, WatchedModel, rows_of
-from gridcast.monitoring.verdict import judged
+from gridcast.monitoring.feature_drift import ExtendedPanel
+from gridcast.monitoring.findings import (
+    CHAMPION_NAME,
+    ERROR_MEASURES,
+    AlarmLimits,
+    IntervalCoverage,
+    MonitorFindings,
+    WatchedModel,
+    row_dicts,
+)
+from gridcast.monitoring.verdict import alarms_and_remarks
 from gridcast.runtime.errors import DataError
-from gridcast.runtime.input_table import SERIES, TIME, checked
+from gridcast.runtime.input_table import SERIES_COLUMN, TIME_COLUMN, checked_rows
 from gridcast.runtime.preprocessing import Preprocessing
 from gridcast.sweep.plan import Plan
 from gridcast.tracking import mlflow_runs, promotion
-from gridcast.tracking.mlflow_runs import Entry
-from gridcast.tracking.registry import Loaded
+from gridcast.tracking.mlflow_runs import RunEntry
+from gridcast.tracking.model_loading import LoadedModel
 from gridcast.tracking.store import MAX_TEXT, Store
 
-KIND = "monitor"
-UNNAMED = re.compile(r"[^\w\-./ ]")
+MONITOR_KIND = "monitor"
+NOT_IN_METRIC_NAMES = re.compile(r"[^\w\-./ ]")
 """What MLflow takes in no name of a metric."""
 
 
-def model_of(loaded: Loaded, store: Store, parent: str, about: Mapping[str, Any], plan: Plan) -> WatchedModel:
+def watched_model(loaded: LoadedModel, store: Store, parent: str, about: Mapping[str, Any], plan: Plan) -> WatchedModel:
     """What is to be watched. Raises GridcastError when the model never met its test span, TrackingError."""
-    run = mlflow_runs.found(store, loaded.found.run_id or "")
-    before = promotion.test_record(store, run, about["baseline_keys"])
-    (test,) = mlflow_runs.finished(store, [run.data.tags[mlflow_runs.KEY]], "test").values()
-    content = mlflow_runs.artifact(store, test.info.run_id, forecast_results.FORECASTS)
+    run = mlflow_runs.find_run(store, loaded.found.run_id or "")
+    before = promotion.recorded_test_measures(store, run, about["baseline_keys"])
+    (test,) = mlflow_runs.finished_runs(store, [run.data.tags[mlflow_runs.KEY_TAG]], "test").values()
+    content = mlflow_runs.read_artifact(store, test.info.run_id, forecast_results.FORECASTS)
     return WatchedModel(loaded, store, parent, plan, about, before, forecast_results.from_bytes(content))
 
 
-def find(model: WatchedModel, actuals: pd.DataFrame, limits: Limits, served: Path | None = None) -> Findings:
+def monitor(
+    model: WatchedModel, actuals: pd.DataFrame, limits: AlarmLimits, *, served: Path | None = None
+) -> MonitorFindings:
     """Compare what came, the table `actuals`, with what the model learnt and said.
 
     The model forecasts the new rows itself, each from what lay before; where a file of `served` forecasts is
@@ -62,70 +72,74 @@ def find(model: WatchedModel, actuals: pd.DataFrame, limits: Limits, served: Pat
             f"the data of the experiment now give the series '{unknown[0]}', which the model does not know; give "
             "them as they were with --data, or name the model's series in data.select.only of an --experiment file"
         )
-    data = _continued(model, checked(actuals, own)[0])
+    data = _continued(model, checked_rows(actuals, own)[0])
     tables, challengers = _live(model, data), pd.DataFrame()
     if served is not None:
-        tables[OWN], challengers = _served(model, data, served)
-        points = tables[OWN][served_forecasts.POINT]
-        tables = {name: table.merge(points, on=served_forecasts.POINT) for name, table in tables.items()}
+        tables[CHAMPION_NAME], challengers = _served(model, data, served)
+        points = tables[CHAMPION_NAME][served_forecasts.POINT_KEYS]
+        tables = {name: table.merge(points, on=served_forecasts.POINT_KEYS) for name, table in tables.items()}
     errors, losses = (
         _errors(tables, model.before),
-        {name: served_forecasts.losses(table) for name, table in tables.items()},
+        {name: served_forecasts.losses_by_time(table) for name, table in tables.items()},
     )
-    shifts = feature_drift.shifts(data, own)
+    shifts = feature_drift.feature_shifts(data, own)
     drifted = (shifts["p_value"] <= limits.alpha) & (shifts["psi"] >= limits.psi)
     if not data.judged:
         notes += ("the training and validation spans are too short to tell drift by",)
-    found = Findings(
+    found = MonitorFindings(
         model=model,
         limits=limits,
         first=data.panel.times[data.begin],
         last=data.panel.times[-1],
         steps=data.steps,
         series=int(data.present.sum()),
-        live=tables[OWN],
+        live=tables[CHAMPION_NAME],
         losses=pd.DataFrame(losses),
         errors=errors,
-        p_value=drift.risen(losses[OWN].to_numpy(), served_forecasts.losses(model.tested).to_numpy(), model.overlap),
-        coverage=_coverage(tables[OWN], model),
+        p_value=drift.increase_p_value(
+            losses[CHAMPION_NAME].to_numpy(), served_forecasts.losses_by_time(model.tested).to_numpy(), model.overlap
+        ),
+        coverage=_coverage(tables[CHAMPION_NAME], model),
         drift=shifts.assign(drifted=drifted),
         judged=data.judged,
-        movers=feature_drift.movers(data, own, set(shifts.loc[drifted, "feature"])),
-        stuck=feature_drift.stuck(data, own),
+        movers=feature_drift.moved_series(data, own, set(shifts.loc[drifted, "feature"])),
+        stuck=feature_drift.stuck_series(data, own),
         challengers=challengers,
         notes=notes,
     )
-    alarms, told = judged(found)
-    return replace(found, alarms=alarms, told=told)
+    alarms, remarks = alarms_and_remarks(found)
+    return replace(found, alarms=alarms, remarks=remarks)
 
 
-def record(findings: Findings, artifacts: Mapping[str, bytes]) -> str:
+def log_findings(findings: MonitorFindings, artifacts: Mapping[str, bytes]) -> str:
     """Write the figures and `artifacts`, such as the page, to MLflow, as a child of the sweep.
 
     Returns the id of the run. Raises TrackingError.
     """
     model, champion = findings.model, findings.own
-    figures = {f"live_{measure}": champion[measure] for measure in MEASURES}
-    figures |= {f"{measure}_at_promotion": champion[f"{measure}_before"] for measure in MEASURES}
+    figures = {f"live_{measure}": champion[measure] for measure in ERROR_MEASURES}
+    figures |= {f"{measure}_at_promotion": champion[f"{measure}_before"] for measure in ERROR_MEASURES}
     figures |= {"error_ratio": findings.ratio, "alarms": len(findings.alarms), "steps": findings.steps}
     for row in findings.naive:
         figures[f"live_mase_{row['name']}"] = row["mase"]
-    for row in rows_of(findings.drift):
+    for row in row_dicts(findings.drift):
         figures |= {f"{kind}_{row['view']}_{row['feature']}": row[kind] for kind in ("psi", "ks")}
     if findings.coverage:
         figures |= {"promised_coverage": findings.coverage.promised, "live_coverage": findings.coverage.live}
-    finite = {UNNAMED.sub("_", name): float(value) for name, value in figures.items() if np.isfinite(value)}
+    finite = {NOT_IN_METRIC_NAMES.sub("_", name): float(value) for name, value in figures.items() if np.isfinite(value)}
     found = model.loaded.found
-    tags = {mlflow_runs.WINNER: found.run_id or "", mlflow_runs.VERDICT: findings.verdict[:MAX_TEXT]}
+    tags = {mlflow_runs.WINNER_TAG: found.run_id or "", mlflow_runs.VERDICT_TAG: findings.verdict[:MAX_TEXT]}
     tags |= {"gridcast.model": found.name, "gridcast.model_version": found.version or ""} if found.name else {}
     # Each look is an event of its own, however alike two are.
-    entry = Entry(f"monitor of {model.title}", KIND, uuid.uuid4().hex, tags, metrics=finite, artifacts=artifacts)
-    return mlflow_runs.record(model.store, model.parent, entry)
+    entry = RunEntry(
+        f"monitor of {model.title}", MONITOR_KIND, uuid.uuid4().hex, tags, metrics=finite, artifacts=artifacts
+    )
+    return mlflow_runs.record_run(model.store, model.parent, entry)
 
 
 def _of_its_series(table: pd.DataFrame, own: Preprocessing, plan: Plan) -> tuple[pd.DataFrame, tuple[str, ...]]:
     """The table without the series that its experiment knows and leaves out; those unknown to both stay."""
-    ids = served_forecasts.names(table, own)
+    ids = served_forecasts.series_ids(table, own)
     if ids.isin(own.series).all():
         return table, ()
     data = plan.experiment.data
@@ -138,17 +152,17 @@ def _of_its_series(table: pd.DataFrame, own: Preprocessing, plan: Plan) -> tuple
     return table[~left_out], (told,) if left_out.any() else ()
 
 
-def _continued(model: WatchedModel, rows: pd.DataFrame) -> Stretch:
+def _continued(model: WatchedModel, rows: pd.DataFrame) -> ExtendedPanel:
     spans = model.about["spans"]
     after = pd.Timestamp(spans["validation"][1])
-    panel, begin = extend_panel.onward(model.plan.panel, rows, model.preprocessing, after, SERIES, TIME)
+    panel, begin = extend_panel.onward(model.plan.panel, rows, model.preprocessing, after, SERIES_COLUMN, TIME_COLUMN)
     start = int(panel.times.searchsorted(pd.Timestamp(spans["train"][0])))
     train = int(panel.times.searchsorted(pd.Timestamp(spans["train"][1]), "right"))
     panel = replace(panel, spans=Spans(train, begin, len(panel.times), start))
-    return Stretch(panel, begin, int(panel.times.searchsorted(after, "right")))
+    return ExtendedPanel(panel, begin, int(panel.times.searchsorted(after, "right")))
 
 
-def _live(model: WatchedModel, data: Stretch) -> dict[str, pd.DataFrame]:
+def _live(model: WatchedModel, data: ExtendedPanel) -> dict[str, pd.DataFrame]:
     """Forecasts of the new rows, as `evaluation.table` has them: the model's, and those of the naive baselines."""
     own, panel = model.preprocessing, data.panel
     codes = np.array([own.series.index(name) for name in panel.series])
@@ -169,35 +183,37 @@ def _live(model: WatchedModel, data: Stretch) -> dict[str, pd.DataFrame]:
     task = replace(task_of(dataset, model.plan.experiment.window.lookback), index=found.index, levels=())
     names = [name for name in baselines.possible(len(panel.series), dataset.period) if name in baselines.NAIVE]
     naive = {name: forecast_results.baseline(name, task) for name in names}
-    return {name: forecast_results.table(said, dataset, panel) for name, said in {OWN: found, **naive}.items()}
+    return {
+        name: forecast_results.table(said, dataset, panel) for name, said in {CHAMPION_NAME: found, **naive}.items()
+    }
 
 
-def _served(model: WatchedModel, data: Stretch, path: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
+def _served(model: WatchedModel, data: ExtendedPanel, path: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The kept forecasts of the model beside what came, and its challengers on the same requests."""
     found, own = model.loaded.found, model.preprocessing
-    told, _ = prediction_log.read(path, found.name)
+    told, _ = prediction_log.read_predictions(path, found.name)
     versions = ", ".join(told[prediction_log.VERSION].unique())
     told = told[told[prediction_log.VERSION] == found.version] if found.version else told
     if not len(told):
         raise DataError(f"{path}: keeps nothing of {model.title} (but of version {versions or 'none'})")
-    champion = served_forecasts.met(told, own, data)
+    champion = served_forecasts.with_actuals(told, own, data)
     if not len(champion):
         raise DataError(f"{path}: none of the {len(told):,} kept forecasts of {model.title} is of a time in the table")
-    shadow, _ = prediction_log.read(path, role=prediction_log.SHADOW)
+    shadow, _ = prediction_log.read_predictions(path, role=prediction_log.SHADOW)
     shadow = shadow[shadow[prediction_log.REQUEST].isin(told[prediction_log.REQUEST])]
-    return champion, served_forecasts.challengers(champion, shadow, own, data, model.overlap)
+    return champion, served_forecasts.compare_challengers(champion, shadow, own, data, model.overlap)
 
 
 def _errors(tables: Mapping[str, pd.DataFrame], before: Mapping[str, Mapping[str, float]]) -> pd.DataFrame:
     rows, first = [], next(iter(before))
     for name, table in tables.items():
-        now, then = forecast_results.measures(table), before.get(first if name == OWN else name, {})
-        live = {measure: now.get(f"{forecast_results.PREFIX}{measure}", math.nan) for measure in MEASURES}
-        rows.append({"name": name, **live, **{f"{m}_before": then.get(m, math.nan) for m in MEASURES}})
+        now, then = forecast_results.measures(table), before.get(first if name == CHAMPION_NAME else name, {})
+        live = {measure: now.get(f"{forecast_results.PREFIX}{measure}", math.nan) for measure in ERROR_MEASURES}
+        rows.append({"name": name, **live, **{f"{m}_before": then.get(m, math.nan) for m in ERROR_MEASURES}})
     return pd.DataFrame(rows)
 
 
-def _coverage(live: pd.DataFrame, model: WatchedModel) -> Coverage | None:
+def _coverage(live: pd.DataFrame, model: WatchedModel) -> IntervalCoverage | None:
     levels = forecast_results.levels(live)
     # Who asks may want other quantiles than the model was tested with.
     pair = metrics.outermost([level for level in levels if f"q{level:g}" in model.tested] or levels)
@@ -211,5 +227,5 @@ def _coverage(live: pd.DataFrame, model: WatchedModel) -> Coverage | None:
 
     now, before = outside(live), outside(model.tested)
     missed = now.groupby(live["time"]).mean().to_numpy()
-    p_value = drift.risen(missed, np.full(len(missed), 1 - promised), model.overlap)
-    return Coverage(promised, 1 - float(now.mean()), 1 - float(before.mean()), p_value)
+    p_value = drift.increase_p_value(missed, np.full(len(missed), 1 - promised), model.overlap)
+    return IntervalCoverage(promised, 1 - float(now.mean()), 1 - float(before.mean()), p_value)

@@ -18,11 +18,11 @@ from scipy.stats import ks_2samp
 
 BINS = 10
 """Of the population stability index: deciles of the training span."""
-LEAST_SHARE = 1e-4
+MIN_SHARE = 1e-4
 """Taken for the share of an empty bin, whose logarithm is not finite."""
-BLOCKS, MOST = 8, 40
+MIN_BLOCKS, MAX_STRETCHES = 8, 40
 """Stretches without overlap that the known data must hold, and stretches, with overlap, that are looked at."""
-LEAST_RUN = 10
+MIN_STUCK_STEPS = 10
 """Steps: a value that stays for less is never called stuck."""
 
 
@@ -59,12 +59,12 @@ def ranks(training: np.ndarray, values: np.ndarray) -> np.ndarray:
     return found
 
 
-def changes(values: np.ndarray) -> np.ndarray:
+def step_changes(values: np.ndarray) -> np.ndarray:
     """Size of the change from each step of `values` (series, steps) to the next one (series, steps - 1)."""
     return np.asarray(np.abs(np.diff(values, axis=1)))
 
 
-def shares(values: np.ndarray, edges: np.ndarray) -> np.ndarray:
+def bin_shares(values: np.ndarray, edges: np.ndarray) -> np.ndarray:
     """Share of the finite `values` in each bin (len(edges) + 1,); a value on an edge belongs to the bin above."""
     known = values[np.isfinite(values)]
     counts = np.bincount(np.searchsorted(edges, known, "right"), minlength=len(edges) + 1)
@@ -77,7 +77,7 @@ def psi(expected: np.ndarray, found: np.ndarray) -> float:
     The sum of (found - expected) ln(found / expected): Jeffreys' divergence (Siddiqi 2006, "Credit Risk
     Scorecards": below 0.1 nothing to speak of, up to 0.25 a moderate shift, above it a large one).
     """
-    a, b = np.maximum(expected, LEAST_SHARE), np.maximum(found, LEAST_SHARE)
+    a, b = np.maximum(expected, MIN_SHARE), np.maximum(found, MIN_SHARE)
     return float(np.sum((b - a) * np.log(b / a)))
 
 
@@ -87,12 +87,12 @@ def kolmogorov_smirnov(one: np.ndarray, other: np.ndarray) -> float:
     return float(ks_2samp(*samples, method="asymp").statistic)
 
 
-def longest(steps: int) -> int:
+def longest_stretch(steps: int) -> int:
     """The longest stretch that can be judged by `steps` known ones: BLOCKS of them must fit in."""
-    return steps // BLOCKS
+    return steps // MIN_BLOCKS
 
 
-def shift(known: np.ndarray, train: int, new: np.ndarray) -> Shift:
+def measure_shift(known: np.ndarray, train: int, new: np.ndarray) -> Shift:
     """How far `new` (series, n) lies from `known` (series, steps), whose first `train` steps fix the bins.
 
     Both are taken by their `ranks` in the training steps, all series together. Each known stretch of n steps
@@ -103,11 +103,11 @@ def shift(known: np.ndarray, train: int, new: np.ndarray) -> Shift:
     Raises ValueError when `n` is longer than `longest` allows.
     """
     n, steps = new.shape[1], known.shape[1]
-    if not 0 < n <= longest(steps):
-        raise ValueError(f"new: {n} steps cannot be judged by {steps} known ones, {longest(steps)} can")
+    if not 0 < n <= longest_stretch(steps):
+        raise ValueError(f"new: {n} steps cannot be judged by {steps} known ones, {longest_stretch(steps)} can")
     own, theirs = ranks(known[:, :train], known), ranks(known[:, :train], new)
     blocks = steps // n
-    starts = np.unique(np.linspace(0, steps - n, min(4 * blocks, MOST)).astype(int))
+    starts = np.unique(np.linspace(0, steps - n, min(4 * blocks, MAX_STRETCHES)).astype(int))
     stretches = [own[:, start : start + n] for start in starts]
     rests = [np.delete(own, np.s_[start : start + n], axis=1) for start in starts]
     found = []
@@ -120,7 +120,7 @@ def shift(known: np.ndarray, train: int, new: np.ndarray) -> Shift:
 
 def _distances(rest: np.ndarray, stretch: np.ndarray) -> tuple[float, float]:
     edges = np.arange(1, BINS) / BINS
-    return psi(shares(rest, edges), shares(stretch, edges)), kolmogorov_smirnov(rest, stretch)
+    return psi(bin_shares(rest, edges), bin_shares(stretch, edges)), kolmogorov_smirnov(rest, stretch)
 
 
 def _judged(value: float, usual: np.ndarray, blocks: int) -> tuple[float, float]:
@@ -128,7 +128,7 @@ def _judged(value: float, usual: np.ndarray, blocks: int) -> tuple[float, float]
     known = usual[np.isfinite(usual)]
     if len(known) < 2 or not math.isfinite(value):
         return float("nan"), float("nan")
-    logs, own = np.log(np.maximum(known, LEAST_SHARE)), math.log(max(value, LEAST_SHARE))
+    logs, own = np.log(np.maximum(known, MIN_SHARE)), math.log(max(value, MIN_SHARE))
     error = float(logs.std(ddof=1)) * math.sqrt(1 + 1 / blocks)
     away = own - float(logs.mean())
     p_value = float(stdtr(blocks - 1, -away / error)) if error > 0 else float(away <= 0)
@@ -148,13 +148,13 @@ def holm(p_values: ArrayLike) -> np.ndarray:
     return found
 
 
-def stuck(known: np.ndarray, new: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def final_runs(known: np.ndarray, new: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Length (series,) of the run of one value with which each series of `new` ends, and the longest that is normal.
 
     Normal is twice the longest run in `known` (series, steps), and LEAST_RUN in any case.
     """
     before, now = _runs(known), _runs(new)
-    return now[:, -1], np.maximum(2 * before.max(axis=1), LEAST_RUN)
+    return now[:, -1], np.maximum(2 * before.max(axis=1), MIN_STUCK_STEPS)
 
 
 def _runs(values: np.ndarray) -> np.ndarray:
@@ -166,7 +166,7 @@ def _runs(values: np.ndarray) -> np.ndarray:
     return np.where(np.isfinite(values), lengths, 0)
 
 
-def risen(now: np.ndarray, before: np.ndarray, overlap: int = 1) -> float:
+def increase_p_value(now: np.ndarray, before: np.ndarray, overlap: int = 1) -> float:
     """One-sided p value of "the mean of `now` (n,) is not above that of `before` (m,)", both in the order of time.
 
     Neighbours depend on each other: the variance of each mean is that of Newey and West (1987) over the

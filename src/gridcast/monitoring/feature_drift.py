@@ -12,12 +12,12 @@ from gridcast.data.panel import Panel
 from gridcast.monitoring import drift
 from gridcast.runtime.preprocessing import Preprocessing
 
-LISTED = 8
+MAX_MOVED_SERIES = 8
 """Series that are named of a feature that has drifted."""
 
 
 @dataclass(frozen=True)
-class Stretch:
+class ExtendedPanel:
     """A panel that goes on with new rows: they begin at step `begin`, and what came before `end` was learnt from.
 
     The panel's training span is that of the model.
@@ -55,7 +55,7 @@ class Stretch:
     @property
     def judged(self) -> int:
         """How many of the newest steps can be told from the known ones, see `drift.longest`."""
-        return min(self.steps, drift.longest(self.end - self.panel.spans.start - 1))
+        return min(self.steps, drift.longest_stretch(self.end - self.panel.spans.start - 1))
 
     def features(self, own: Preprocessing) -> dict[str, np.ndarray]:
         """Every column that the model is given (series, steps), of the series `present`; NaN where nothing is."""
@@ -67,7 +67,7 @@ class Stretch:
         return {name: values[self.present] for name, values in found.items()}
 
 
-def shifts(data: Stretch, own: Preprocessing) -> pd.DataFrame:
+def feature_shifts(data: ExtendedPanel, own: Preprocessing) -> pd.DataFrame:
     """A row for each feature and view: feature, view, rank (mean), p_value, deciles, and the fields of `drift.Shift`.
 
     The views are `value` and `change`, the size of the change from one step to the next. `p_value` is the
@@ -80,21 +80,21 @@ def shifts(data: Stretch, own: Preprocessing) -> pd.DataFrame:
         known, newest = values[:, data.known], values[:, -length - 1 :]
         views = {
             "value": (known, train, newest[:, 1:]),
-            "change": (drift.changes(known), train - 1, drift.changes(newest)),
+            "change": (drift.step_changes(known), train - 1, drift.step_changes(newest)),
         }
         for view, (past, steps, new) in views.items():
             ranks = drift.ranks(past[:, :steps], new)
             if np.isfinite(ranks).any():
-                deciles = drift.shares(ranks, np.arange(1, drift.BINS) / drift.BINS)
+                deciles = drift.bin_shares(ranks, np.arange(1, drift.BINS) / drift.BINS)
                 about = {"feature": feature, "view": view, "rank": float(np.nanmean(ranks)), "deciles": deciles}
-                rows.append(about | vars(drift.shift(past, steps, new)))
+                rows.append(about | vars(drift.measure_shift(past, steps, new)))
     names = ["feature", "view", "rank", "deciles", *drift.Shift.__dataclass_fields__]
     table = pd.DataFrame(rows, columns=names)
     pairs = drift.holm(table[["psi_p_value", "ks_p_value"]].to_numpy(float).ravel()).reshape(-1, 2)
     return table.assign(p_value=np.fmin(pairs[:, 0], pairs[:, 1]))
 
 
-def movers(data: Stretch, own: Preprocessing, features: set[str]) -> pd.DataFrame:
+def moved_series(data: ExtendedPanel, own: Preprocessing, features: set[str]) -> pd.DataFrame:
     """The series of each of `features` that moved most: feature, series, ks, before and now (medians, data units)."""
     rows = []
     for feature, values in data.features(own).items():
@@ -106,15 +106,15 @@ def movers(data: Stretch, own: Preprocessing, features: set[str]) -> pd.DataFram
                 rows.append({"feature": feature, "series": name, "ks": distance, **medians})
     columns = ["feature", "series", "ks", "before", "now"]
     found = pd.DataFrame(rows, columns=columns).sort_values("ks", ascending=False, kind="stable")
-    return found.groupby("feature", sort=False).head(LISTED).reset_index(drop=True)
+    return found.groupby("feature", sort=False).head(MAX_MOVED_SERIES).reset_index(drop=True)
 
 
-def stuck(data: Stretch, own: Preprocessing) -> pd.DataFrame:
+def stuck_series(data: ExtendedPanel, own: Preprocessing) -> pd.DataFrame:
     """Series that end with one value for too long, see `drift.stuck`: feature, series, steps, usual, value."""
     rows = []
     for feature, values in data.features(own).items():
         known, new = values[:, data.known], values[:, data.new]
-        runs, limit = drift.stuck(known, new)
+        runs, limit = drift.final_runs(known, new)
         for at in np.flatnonzero(runs > limit):
             told = {"steps": int(runs[at]), "usual": int(limit[at]), "value": float(new[at, -1])}
             rows.append({"feature": feature, "series": str(data.series[at]), **told})

@@ -11,18 +11,18 @@ import pandas as pd
 
 from gridcast.runtime.preprocessing import Preprocessing
 from gridcast.sweep.plan import Plan
-from gridcast.tracking.registry import Loaded
+from gridcast.tracking.model_loading import LoadedModel
 from gridcast.tracking.store import Store
 
-OWN = "champion"
+CHAMPION_NAME = "champion"
 """What the model is called beside the baselines."""
 
 
-MEASURES = ("mase", "mae", "rmse")
+ERROR_MEASURES = ("mase", "mae", "rmse")
 
 
 @dataclass(frozen=True)
-class Limits:
+class AlarmLimits:
     """What a champion may do before it needs a look.
 
     `error`: its live MASE, in units of that on the test span when it was promoted; `psi`: the population
@@ -45,7 +45,7 @@ class WatchedModel:
     `tested` its forecasts there.
     """
 
-    loaded: Loaded
+    loaded: LoadedModel
     store: Store
     parent: str
     plan: Plan
@@ -77,7 +77,7 @@ class WatchedModel:
 
 
 @dataclass(frozen=True)
-class Coverage:
+class IntervalCoverage:
     """Shares (0 to 1) of the values within the outermost interval: promised, live, and on the test span.
 
     `p_value` is that of "as many as promised".
@@ -90,7 +90,7 @@ class Coverage:
 
 
 @dataclass(frozen=True)
-class Findings:
+class MonitorFindings:
     """Every number of the page, before anything is drawn or written.
 
     `steps` of `series` are new, from `first` to `last`; `live` are the forecasts of them, as `evaluation.table` has
@@ -98,11 +98,11 @@ class Findings:
     naive baseline: its live measures and those on the test span (`_before`); `p_value` is that
     of "the champion's has not risen". `drift` is a row for each feature and view, over the
     newest `judged` steps, with `drifted`; `movers` are the series that moved most, `stuck` those that stand
-    still; `challengers` were asked on the same traffic. `alarms` say what is past its limit, `told` the rest.
+    still; `challengers` were asked on the same traffic. `alarms` say what is past its limit, `remarks` the rest.
     """
 
     model: WatchedModel
-    limits: Limits
+    limits: AlarmLimits
     first: pd.Timestamp
     last: pd.Timestamp
     steps: int
@@ -111,7 +111,7 @@ class Findings:
     losses: pd.DataFrame
     errors: pd.DataFrame
     p_value: float
-    coverage: Coverage | None
+    coverage: IntervalCoverage | None
     drift: pd.DataFrame
     judged: int
     movers: pd.DataFrame
@@ -119,17 +119,17 @@ class Findings:
     challengers: pd.DataFrame
     notes: tuple[str, ...]
     alarms: tuple[str, ...] = ()
-    told: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
 
     @property
     def own(self) -> dict[str, Any]:
         """The champion's row of `errors`."""
-        return rows_of(self.errors)[0]
+        return row_dicts(self.errors)[0]
 
     @property
     def naive(self) -> list[dict[str, Any]]:
         """The rows of the naive baselines that have a MASE, the best one first."""
-        return rows_of(self.errors.iloc[1:].dropna(subset="mase").sort_values("mase", kind="stable"))
+        return row_dicts(self.errors.iloc[1:].dropna(subset="mase").sort_values("mase", kind="stable"))
 
     @property
     def ratio(self) -> float:
@@ -147,8 +147,8 @@ class Findings:
     @property
     def verdict(self) -> str:
         """The headline, the alarms and the rest, a sentence a line."""
-        return "\n".join([self.headline, *self.alarms, *self.told])
+        return "\n".join([self.headline, *self.alarms, *self.remarks])
 
 
-def rows_of(table: pd.DataFrame) -> list[dict[str, Any]]:
+def row_dicts(table: pd.DataFrame) -> list[dict[str, Any]]:
     return [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]

@@ -14,19 +14,19 @@ import pandas as pd
 from gridcast.config import SENSORS, Data
 from gridcast.data import readers
 from gridcast.monitoring import drift
-from gridcast.monitoring.findings import Limits
+from gridcast.monitoring.findings import AlarmLimits
 from gridcast.monitoring.stream import followed_model
 from gridcast.monitoring.stream.ledger import Ledger
 from gridcast.runtime.detector import Detector
 from gridcast.runtime.errors import DataError
 
-SQLITE = b"SQLite format 3\0"
+SQLITE_MAGIC = b"SQLite format 3\0"
 """What the record of a stream begins with."""
-LIMITS = Limits()
+DEFAULT_LIMITS = AlarmLimits()
 
 
 @dataclass(frozen=True)
-class Operation:
+class ScoredOperation:
     """What a detector `said`, by stamp, and which of these steps (n,) are `normal`.
 
     Those have a score and are no anomaly, nor read with one. `labelled` tells that labels say so.
@@ -41,7 +41,7 @@ class Operation:
         return np.asarray(self.said.index > self.said.index[-1] - last)
 
 
-def read(path: Path, detector: Detector, label: str) -> tuple[pd.DataFrame, np.ndarray | None]:
+def read_readings(path: Path, detector: Detector, label: str) -> tuple[pd.DataFrame, np.ndarray | None]:
     """The readings of the CSV or Parquet file at `path`, and its labels (rows,), None without such a column. DataError.
 
     In the column `label`, 0 is confirmed as normal; whatever else it says is not.
@@ -54,15 +54,17 @@ def read(path: Path, detector: Detector, label: str) -> tuple[pd.DataFrame, np.n
     return (rows, None) if labels is None else (rows.drop(columns=labels), rows[labels].to_numpy() != 0)
 
 
-def is_record(path: Path) -> bool:
+def is_stream_record(path: Path) -> bool:
     """Whether the file at `path` is the record of a stream."""
     if not path.is_file():
         return False
     with path.open("rb") as file:
-        return file.read(len(SQLITE)) == SQLITE
+        return file.read(len(SQLITE_MAGIC)) == SQLITE_MAGIC
 
 
-def of_record(path: Path, name: str, detector: Detector, false: Sequence[str]) -> tuple[pd.DataFrame, np.ndarray]:
+def read_stream_record(
+    path: Path, name: str, detector: Detector, *, false_alarms: Sequence[str]
+) -> tuple[pd.DataFrame, np.ndarray]:
     """The readings in the record of the stream of the model `name`, and whether they belong to an event (rows,).
 
     Those of the alerts that are told as `false` do not, now and from now on. Raises ConfigError for an alert that is
@@ -70,7 +72,7 @@ def of_record(path: Path, name: str, detector: Detector, false: Sequence[str]) -
     """
     with contextlib.closing(Ledger(path, name, detector.frequency)) as ledger:
         with ledger.writing():
-            for key in false:
+            for key in false_alarms:
                 ledger.mark_false(key)
         table = ledger.readings(pd.Timestamp.min, detector.sensors)
         labels = np.zeros(len(table), bool)
@@ -79,20 +81,20 @@ def of_record(path: Path, name: str, detector: Detector, false: Sequence[str]) -
     return table.rename_axis(detector.time).reset_index(), labels
 
 
-def scored(detector: Detector, table: pd.DataFrame, labels: np.ndarray | None) -> Operation:
+def score_readings(detector: Detector, table: pd.DataFrame, labels: np.ndarray | None) -> ScoredOperation:
     """What the detector says of `table`, of whose rows the `labels` (rows,) tell which are anomalous. DataError."""
     said = detector.predict(table).set_index(detector.time)
     normal = said["score"].notna().to_numpy(copy=True)
     if labels is not None:
-        reach = detector.lookback * followed_model.step(detector.frequency)
+        reach = detector.lookback * followed_model.step_length(detector.frequency)
         marked = pd.DatetimeIndex(table.loc[labels, detector.time]).sort_values()
         # Near means that some label lies in [step - reach, step + reach].
         times = pd.DatetimeIndex(said.index)
         normal &= marked.searchsorted(times - reach, "left") == marked.searchsorted(times + reach, "right")
-    return Operation(said, normal, labels is not None)
+    return ScoredOperation(said, normal, labels is not None)
 
 
-def shift(operation: Operation, last: pd.Timedelta) -> drift.Shift:
+def score_shift(operation: ScoredOperation, last: pd.Timedelta) -> drift.Shift:
     """How far the scores of normal operation in the `last` span lie from those before.
 
     Raises DataError where there are too few of these.
@@ -100,15 +102,15 @@ def shift(operation: Operation, last: pd.Timedelta) -> drift.Shift:
     late = operation.late(last)
     known, new = (operation.said.loc[operation.normal & part, "score"].to_numpy()[None] for part in (~late, late))
     try:
-        return drift.shift(known, known.shape[1], new)
+        return drift.measure_shift(known, known.shape[1], new)
     except ValueError:
         raise DataError(
             f"--drifted: {new.shape[1]} scores of the --last span cannot be judged by {known.shape[1]} before them; "
-            f"{drift.BLOCKS} times as many are needed: give more data, or a shorter --last"
+            f"{drift.MIN_BLOCKS} times as many are needed: give more data, or a shorter --last"
         ) from None
 
 
-def drifted(found: drift.Shift) -> bool:
+def has_drifted(found: drift.Shift) -> bool:
     """Whether a shift is beyond the limits that `gridcast monitor` has too."""
     likely = drift.holm([found.psi_p_value, found.ks_p_value])
-    return found.psi >= LIMITS.psi and bool(np.nanmin(likely) <= LIMITS.alpha)
+    return found.psi >= DEFAULT_LIMITS.psi and bool(np.nanmin(likely) <= DEFAULT_LIMITS.alpha)

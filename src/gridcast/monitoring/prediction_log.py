@@ -20,10 +20,10 @@ CHAMPION, SHADOW = "champion", "shadow"
 """Roles: who answered, and who was asked beside it without being heard."""
 REQUEST, MODEL, VERSION, SERVED = "__request__", "__model__", "__version__", "__served__"
 """Columns that are put before those of the frames; marked, since a covariate may well be called `model`."""
-BUSY = 5.0
+LOCK_TIMEOUT = 5.0
 """Seconds to wait for another process that writes."""
 LOG = logging.getLogger(__name__)
-TABLE = """
+SCHEMA = """
 PRAGMA journal_mode = WAL;  -- who reads does not stop who writes
 PRAGMA synchronous = NORMAL;
 CREATE TABLE IF NOT EXISTS served (
@@ -33,18 +33,18 @@ CREATE TABLE IF NOT EXISTS served (
 );
 CREATE INDEX IF NOT EXISTS served_before ON served (before);
 """
-ADD = """
+INSERT = """
 INSERT INTO served SELECT NULL, ?, ?, ?, ?, ?, ?, ?, ?,
   COALESCE((SELECT before + rows FROM served ORDER BY id DESC LIMIT 1), 0)
 """
 ROTATE = "DELETE FROM served WHERE before < (SELECT before + rows FROM served ORDER BY id DESC LIMIT 1) - ?"
-ASKED = """
+SELECT = """
 SELECT request, model, version, at, forecasts, history FROM served
 WHERE role = ? AND model = COALESCE(?, model) ORDER BY id
 """
 
 
-class Kept:
+class PredictionLog:
     """Keeps what is served in the SQLite file at `path`: at most `limit` rows of inputs and forecasts, the newest.
 
     Any thread may add, and several processes may keep in one file. Raises ConfigError when the limit is below 1
@@ -56,14 +56,15 @@ class Kept:
             raise ConfigError(f"the limit of kept rows must be at least 1 (got {limit})")
         self.path, self.limit, self._lock, self._told = path, limit, threading.Lock(), False
         try:
-            self._database = sqlite3.connect(path, timeout=BUSY, check_same_thread=False)
-            self._database.executescript(TABLE)
+            self._database = sqlite3.connect(path, timeout=LOCK_TIMEOUT, check_same_thread=False)
+            self._database.executescript(SCHEMA)
         except sqlite3.Error as error:
             raise ConfigError(f"{path}: nothing can be kept in this file: {error}; name another one") from None
 
     def add(
         self,
         request: str,
+        *,
         model: str,
         version: str,
         history: pd.DataFrame,
@@ -75,7 +76,7 @@ class Kept:
             about = time.time(), request, model, version, role
             frames = _to_bytes(history), _to_bytes(forecasts)
             with self._lock, self._database as database:
-                database.execute(ADD, (*about, *frames, len(history) + len(forecasts)))
+                database.execute(INSERT, (*about, *frames, len(history) + len(forecasts)))
                 database.execute(ROTATE, (self.limit,))
         except Exception as error:  # noqa: BLE001 - no request fails for what cannot be kept
             if not self._told:
@@ -88,7 +89,7 @@ class Kept:
             self._database.close()
 
 
-def read(path: Path, model: str | None = None, role: str = CHAMPION) -> tuple[pd.DataFrame, pd.DataFrame]:
+def read_predictions(path: Path, model: str | None = None, role: str = CHAMPION) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Forecasts and inputs that are kept of `model` (None: of all) in this `role`, in the order in which they came.
 
     Columns REQUEST, MODEL, VERSION and SERVED (UTC), then those that were added. Both frames are empty where
@@ -98,9 +99,9 @@ def read(path: Path, model: str | None = None, role: str = CHAMPION) -> tuple[pd
     if not path.is_file():
         raise DataError(f"{path}: no such file of kept forecasts")
     try:
-        with contextlib.closing(sqlite3.connect(path, timeout=BUSY)) as database:
+        with contextlib.closing(sqlite3.connect(path, timeout=LOCK_TIMEOUT)) as database:
             names = [name for (name,) in database.execute("SELECT DISTINCT model FROM served ORDER BY model")]
-            rows = database.execute(ASKED, (role, model)).fetchall()
+            rows = database.execute(SELECT, (role, model)).fetchall()
     except sqlite3.Error as error:
         raise DataError(f"{path}: holds no kept forecasts: {error}") from None
     if model is not None and model not in names:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 
-from gridcast.monitoring.findings import Findings, rows_of
+from gridcast.monitoring.findings import MonitorFindings, row_dicts
 
 
-def judged(found: Findings) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def alarms_and_remarks(found: MonitorFindings) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """What is past its limit, and what else there is to tell, in sentences."""
     alarms: list[str] = []
     told: list[str] = []
@@ -21,7 +21,7 @@ def judged(found: Findings) -> tuple[tuple[str, ...], tuple[str, ...]]:
             f"{best['mase']:.4g} ({best['mase_before']:.4g} on the test span)."
         )
     drifted = found.drift[found.drift["drifted"]]
-    for row in rows_of(drifted):
+    for row in row_dicts(drifted):
         what = "values of" if row["view"] == "value" else "changes from step to step of"
         way = "higher" if row["rank"] > 0.55 else "lower" if row["rank"] < 0.45 else "otherwise spread"
         alarms.append(
@@ -33,13 +33,13 @@ def judged(found: Findings) -> tuple[tuple[str, ...], tuple[str, ...]]:
         named = ", ".join(found.drift["feature"].unique())
         told.append(f"No drift past its limit: {named}. Known stretches of {found.judged} steps differ as much.")
     for feature, part in found.stuck.groupby("feature", sort=False):
-        worst = rows_of(part.nlargest(1, "steps"))[0]
+        worst = row_dicts(part.nlargest(1, "steps"))[0]
         others = f" and {len(part) - 1} more" if len(part) > 1 else ""
         alarms.append(
             f"{feature} stands still: that of {worst['series']}{others} has been {worst['value']:g} for the last "
             f"{worst['steps']} steps (limit {worst['usual']}, twice its longest pause in training)."
         )
-    for row in rows_of(found.challengers):
+    for row in row_dicts(found.challengers):
         sure = f"p {row['p_value']:.2g}" if math.isfinite(row["p_value"]) else "too few times to test"
         told.append(
             f"The challenger {row['name']} is {abs(row['percent']):.1f} % "
@@ -49,7 +49,7 @@ def judged(found: Findings) -> tuple[tuple[str, ...], tuple[str, ...]]:
     return tuple(alarms), tuple(told)
 
 
-def _error(found: Findings) -> tuple[bool, str]:
+def _error(found: MonitorFindings) -> tuple[bool, str]:
     own, limit = found.own, found.limits.error
     risen = found.ratio > limit
     likely = f"; p {found.p_value:.1g}" if risen and math.isfinite(found.p_value) else ""
@@ -62,7 +62,7 @@ def _error(found: Findings) -> tuple[bool, str]:
     )
 
 
-def _cover(found: Findings) -> list[tuple[bool, str]]:
+def _cover(found: MonitorFindings) -> list[tuple[bool, str]]:
     if found.coverage is None:
         return []
     own, limit = found.coverage, found.coverage.promised - found.limits.coverage

@@ -14,9 +14,9 @@ from matplotlib.figure import Figure
 from gridcast.config import threshold_rules
 from gridcast.evaluation.detections import LABELLED, SHOWN
 from gridcast.models.baselines.detectors import DETECTORS
-from gridcast.reporting import plots
-from gridcast.reporting.plots import BLUE, GREY, INK, ORANGE, RED
-from gridcast.reporting.record import Record
+from gridcast.reporting import plot_style
+from gridcast.reporting.plot_style import BLUE, GREY, INK, ORANGE, RED
+from gridcast.reporting.record import SweepRecord
 from gridcast.runtime import events
 from gridcast.runtime.detector import ANOMALY, ENSEMBLE, MINIMUM, SCORE, THRESHOLD
 
@@ -25,16 +25,16 @@ TITLES = {
     "contributions": "Which sensors were to blame",
     "detectors": "The winner and the baselines",
 }
-POINTS = 1500
+MAX_LINE_POINTS = 1500
 """Points of a line: of more steps, the extremes of as many stretches are drawn."""
-SENSORS, ROWS, BLAMED = 4, 40, 3
+MAX_SENSORS_DRAWN, MAX_CONTRIBUTION_ROWS, MAX_SENSORS_NAMED = 4, 40, 3
 """Sensors whose values are drawn, rows of the picture of contributions, and sensors that an event names."""
-LOUD, DEAF = 1.0, 0.5
+MANY_FALSE_ALARMS_PER_DAY, LOW_EVENT_RECALL = 1.0, 0.5
 """False alarms a day beyond which, and share of events found below which, a reader is told what to change."""
 
 
 @dataclass(frozen=True)
-class Detections:
+class AnomalyChapter:
     """Numbers and sentences of the chapter.
 
     `table` is the winner's table of the test span, as `anomaly.detection.table` makes it; `values` the sensors in data
@@ -68,7 +68,7 @@ class Detections:
         return {name: title for name, title in SHOWN.items() if name in self.measured}
 
 
-def find(record: Record) -> Detections | None:
+def build_chapter(record: SweepRecord) -> AnomalyChapter | None:
     """The chapter of `record`; None where nothing detects anomalies, or the test span is untouched."""
     if not len(record.scores):
         return None
@@ -76,7 +76,7 @@ def find(record: Record) -> Detections | None:
     sensors = tuple(map(str, record.about["series"]))
     contributions, score = table[list(sensors)].to_numpy(float), table[SCORE].to_numpy(float)
     threshold = table[THRESHOLD].to_numpy(float)
-    found = events.events(score, threshold, contributions, sensors, chosen["least"], chosen["gap"])
+    found = events.find_events(score, threshold, contributions, sensors, chosen["least"], chosen["gap"])
     times = pd.DatetimeIndex(table.iloc[:, 0])
     labels = table[LABELLED].to_numpy(bool) if LABELLED in table else None
     raised = pd.DataFrame(
@@ -87,7 +87,7 @@ def find(record: Record) -> Detections | None:
                 "steps": one.end - one.start,
                 "peak": one.peak,
                 "severity": one.severity,
-                "blame": ", ".join(f"{name} ({100 * share:.0f} %)" for name, share in one.blame[:BLAMED]),
+                "blame": ", ".join(f"{name} ({100 * share:.0f} %)" for name, share in one.blame[:MAX_SENSORS_NAMED]),
                 "right": None if labels is None else bool(labels[one.start : one.end].any()),
             }
             for one in found
@@ -98,7 +98,7 @@ def find(record: Record) -> Detections | None:
     missed, joined = _missed(times, labelled, found), record.joined
     measured = _measured(record.measured)
     told = {name: value for name, value in measured.iloc[0].items() if pd.notna(value)}
-    return Detections(
+    return AnomalyChapter(
         winner=winner,
         sensors=sensors,
         lookback=int((record.leader if joined is None else joined.data.params)["lookback"]),
@@ -197,13 +197,13 @@ def _advice(
             found.append(f"The last event, since {latest['start']:%Y-%m-%d %H:%M}, was still under way at the end.")
     else:
         found.append("No step stood out: there is nothing to look at in the test span.")
-    if told.get("false_alarms_per_day", 0) > LOUD:
+    if told.get("false_alarms_per_day", 0) > MANY_FALSE_ALARMS_PER_DAY:
         found.append(
             f"{told['false_alarms_per_day']:.1f} false alarms a day are many: raise anomaly.least (now "
             f"{chosen['least']}), or make the threshold stricter with anomaly.level, and look at what the validation "
             "span then says."
         )
-    if told.get("event_recall", 1) < DEAF:
+    if told.get("event_recall", 1) < LOW_EVENT_RECALL:
         found.append(
             f"It found {100 * told['event_recall']:.0f} % of the labelled events: try more settings, other kinds of "
             "detector, or a less strict threshold, before anybody relies on it."
@@ -211,7 +211,7 @@ def _advice(
     return found
 
 
-def draw(found: Detections) -> dict[str, Figure]:
+def draw_figures(found: AnomalyChapter) -> dict[str, Figure]:
     """The pictures of the chapter by name."""
     figures = {"scores": _scores(found)}
     if len(found.sensors) > 1:
@@ -221,12 +221,12 @@ def draw(found: Detections) -> dict[str, Figure]:
     return figures
 
 
-def _scores(found: Detections) -> Figure:
+def _scores(found: AnomalyChapter) -> Figure:
     """The score under its threshold, and the sensors to blame most, with what was found and what is labelled shaded."""
     table, times = found.table, pd.DatetimeIndex(found.table.iloc[:, 0])
     blame = table.loc[table[ANOMALY].astype(bool), list(found.sensors)].sum()
-    names = list(blame.sort_values(ascending=False, kind="stable").index[:SENSORS])
-    figure = plots.figure_of(13.5, 3.4 + 1.7 * len(names))
+    names = list(blame.sort_values(ascending=False, kind="stable").index[:MAX_SENSORS_DRAWN])
+    figure = plot_style.figure_of(13.5, 3.4 + 1.7 * len(names))
     panels = figure.subplots(1 + len(names), 1, sharex=True, height_ratios=[1.7] + [1] * len(names))
     top = panels[0]
     score = table[SCORE].to_numpy(float)
@@ -240,7 +240,7 @@ def _scores(found: Detections) -> Figure:
     values = found.values[found.values.iloc[:, 0] >= times[0]]
     for ax, name in zip(panels[1:], names, strict=True):
         _line(ax, pd.DatetimeIndex(values.iloc[:, 0]), values[name].to_numpy(float), INK, name)
-        ax.set_ylabel(plots.short(name, 16))
+        ax.set_ylabel(plot_style.shorten(name, 16))
     step = times[1] - times[0] if len(times) > 1 else pd.Timedelta(0)
     for k, ax in enumerate(panels):
         if LABELLED in table:
@@ -256,7 +256,7 @@ def _scores(found: Detections) -> Figure:
 
 def _line(ax: Axes, times: pd.DatetimeIndex, values: np.ndarray, color: str, label: str) -> None:
     """A line that shows every extreme, however many steps there are."""
-    count = -(-len(values) // POINTS)
+    count = -(-len(values) // MAX_LINE_POINTS)
     if count > 1:
         size = len(values) // count * count
         blocks = values[:size].reshape(-1, count)
@@ -267,22 +267,24 @@ def _line(ax: Axes, times: pd.DatetimeIndex, values: np.ndarray, color: str, lab
     ax.plot(times, values, color=color, linewidth=0.9, label=label)
 
 
-def _contributions(found: Detections) -> Figure:
+def _contributions(found: AnomalyChapter) -> Figure:
     """What each sensor contributes over the test span, in units of the threshold, on a logarithmic scale."""
     table = found.table
-    names = list(table[list(found.sensors)].mean().sort_values(ascending=False, kind="stable").index[:ROWS])
+    names = list(
+        table[list(found.sensors)].mean().sort_values(ascending=False, kind="stable").index[:MAX_CONTRIBUTION_ROWS]
+    )
     limits = table[THRESHOLD].to_numpy(float)
     parts = table[names].to_numpy(float).T / np.where(limits > 0, limits, 1.0)
-    count = max(1, parts.shape[1] // POINTS)
+    count = max(1, parts.shape[1] // MAX_LINE_POINTS)
     blocks = parts[:, : parts.shape[1] // count * count].reshape(len(names), -1, count)
     shown = np.max(np.where(np.isfinite(blocks), blocks, 0.0), axis=2)
-    figure = plots.figure_of(13.5, 1.6 + 0.3 * len(names))
+    figure = plot_style.figure_of(13.5, 1.6 + 0.3 * len(names))
     ax = figure.subplots()
     times = pd.DatetimeIndex(table.iloc[:, 0])
     edges = np.append(times[: shown.shape[1] * count : count].to_numpy(), times[-1].to_datetime64())
     scale = np.log10(np.maximum(shown, 1e-3))
     drawn = ax.pcolormesh(edges, np.arange(len(names) + 1), scale, cmap="cividis", rasterized=True, vmin=-2)
-    ax.set_yticks(np.arange(len(names)) + 0.5, [plots.short(name, 24) for name in names])
+    ax.set_yticks(np.arange(len(names)) + 0.5, [plot_style.shorten(name, 24) for name in names])
     ax.invert_yaxis()
     ax.grid(visible=False)
     ax.set_title("Contribution of each sensor, in thresholds (powers of ten)")
@@ -290,10 +292,10 @@ def _contributions(found: Detections) -> Figure:
     return figure
 
 
-def _detectors(found: Detections) -> Figure:
+def _detectors(found: AnomalyChapter) -> Figure:
     """AUC-PR and event F1 of each detector, best first."""
     ranked = found.measured.sort_values("auc_pr", kind="stable")
-    figure = plots.figure_of(13.5, 1.4 + 0.36 * len(ranked))
+    figure = plot_style.figure_of(13.5, 1.4 + 0.36 * len(ranked))
     rows = np.arange(len(ranked))
     panels = figure.subplots(1, 2, sharey=True)
     for ax, name in zip(panels, ("auc_pr", "event_f1"), strict=True):
@@ -305,16 +307,16 @@ def _detectors(found: Detections) -> Figure:
             ax.text(value if known else 0, row, f" {value:.3f}" if known else " -", va="center", fontsize=8, color=GREY)
         ax.set(title=f"{SHOWN[name]} (higher is better)", xlim=(0, 1.08))
         ax.grid(visible=False, axis="y")
-    panels[0].set_yticks(rows, [plots.short(str(name)) for name in ranked["name"]])
+    panels[0].set_yticks(rows, [plot_style.shorten(str(name)) for name in ranked["name"]])
     return figure
 
 
-def sheets(found: Detections | None) -> dict[str, pd.DataFrame]:
+def workbook_sheets(found: AnomalyChapter | None) -> dict[str, pd.DataFrame]:
     """The tables of the chapter as sheets of the workbook, by name."""
     return {"detectors": found.measured, "events": found.raised, "missed": found.missed} if found else {}
 
 
-def listed(found: Detections | None, most: int) -> list[dict[Any, Any]]:
+def most_severe_events(found: AnomalyChapter | None, most: int) -> list[dict[Any, Any]]:
     """The `most` severe events, in the order of time."""
     if found is None:
         return []

@@ -17,16 +17,16 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from gridcast.reporting import interval_calibration
-from gridcast.reporting.plots import BLUE, CYCLE, GREEN, GREY, INK, ORANGE, figure_of, short
+from gridcast.reporting.plot_style import BLUE, CYCLE, GREEN, GREY, INK, ORANGE, figure_of, shorten
 
-MOST = 6
-DEPTH = 0.24
-TAIL = 30
+MAX_FAN_CHARTS = 6
+BAND_ALPHA = 0.24
+MIN_HISTORY_STEPS = 30
 """Steps of history before the forecast, and one-step forecasts drawn, at least; or three horizons."""
 
 
 @dataclass(frozen=True)
-class Fan:
+class FanChart:
     """The last forecast of one series: `rank` of `count` by MASE, what was observed before it, and its path.
 
     `history` has the columns time and actual; `path` is the last window of the test table, or with a horizon
@@ -49,7 +49,7 @@ class Fan:
         return f"{words.get(self.rank, str(self.rank))} of {self.count}"
 
 
-def shown(by_series: pd.DataFrame, most: int = MOST) -> list[tuple[str, int]]:
+def representative_series(by_series: pd.DataFrame, most: int = MAX_FAN_CHARTS) -> list[tuple[str, int]]:
     """Series with their rank by MASE (1 = best): all, or the two best, two about the middle, two worst."""
     ranked = by_series.sort_values("mase", na_position="last", kind="stable")["series"].tolist()
     middle = (len(ranked) - 1) // 2
@@ -58,26 +58,26 @@ def shown(by_series: pd.DataFrame, most: int = MOST) -> list[tuple[str, int]]:
     return [(ranked[place], place + 1) for place in chosen]
 
 
-def fans(test: pd.DataFrame, recent: pd.DataFrame, by_series: pd.DataFrame) -> list[Fan]:
+def fan_chart_data(test: pd.DataFrame, recent: pd.DataFrame, by_series: pd.DataFrame) -> list[FanChart]:
     """The last forecast of the series worth a look, by the winner's table `test`; `recent` was observed before it."""
     mase = by_series.set_index("series")["mase"]
     horizon = int(test["step"].max())
-    tail = max(TAIL, 3 * horizon)
+    tail = max(MIN_HISTORY_STEPS, 3 * horizon)
     found = []
-    for series, rank in shown(by_series):
+    for series, rank in representative_series(by_series):
         own = test[test["series"] == series]
         path = (
-            own[interval_calibration.windows(own) == interval_calibration.windows(own)[-1]]
+            own[interval_calibration.window_numbers(own) == interval_calibration.window_numbers(own)[-1]]
             if horizon > 1
             else own.tail(tail)
         )
         before = pd.concat([recent[recent["series"] == series], own[own["time"] < path["time"].iloc[0]]])
         history = before[["time", "actual"]].drop_duplicates("time").sort_values("time").tail(tail)
-        found.append(Fan(series, rank, len(by_series), float(mase[series]), history, path))
+        found.append(FanChart(series, rank, len(by_series), float(mase[series]), history, path))
     return found
 
 
-def fan_charts(shown: Sequence[Fan], target: str) -> Figure:
+def fan_charts(shown: Sequence[FanChart], target: str) -> Figure:
     """History, the last forecast with its nested intervals, and what came, for each of `shown`."""
     columns = {1: 1, 2: 2, 4: 2}.get(len(shown), 3)
     rows = -(-len(shown) // columns)
@@ -88,33 +88,33 @@ def fan_charts(shown: Sequence[Fan], target: str) -> Figure:
     for ax in panels[len(shown) :]:
         ax.set_axis_off()
     lines, labels = panels[0].get_legend_handles_labels()
-    nested = list(interval_calibration.pairs(interval_calibration.levels(shown[0].path)))[::-1]
+    nested = list(interval_calibration.central_intervals(interval_calibration.quantile_levels(shown[0].path)))[::-1]
     # A band lies on all wider ones, so it looks as deep as they together.
-    lines += [Patch(color=ORANGE, alpha=1 - (1 - DEPTH) ** (k + 1), linewidth=0) for k in range(len(nested))]
+    lines += [Patch(color=ORANGE, alpha=1 - (1 - BAND_ALPHA) ** (k + 1), linewidth=0) for k in range(len(nested))]
     labels += [f"{100 * nominal:g} % interval" for nominal in nested]
     figure.legend(lines, labels, loc="outside lower center", ncols=len(labels))
     return figure
 
 
-def _fan(ax: Axes, fan: Fan, target: str) -> None:
+def _fan(ax: Axes, fan: FanChart, target: str) -> None:
     parts = [fan.series if fan.series != "all" else "", fan.role]
     mase = f"MASE {fan.mase:.2f}" if np.isfinite(fan.mase) else "no MASE"
-    ax.set_title(f"{short(', '.join(filter(None, parts)), 34)}   {mase}".strip())
+    ax.set_title(f"{shorten(', '.join(filter(None, parts)), 34)}   {mase}".strip())
     path, times = fan.path, fan.path["time"]
     one = path["step"].max() == 1
     seen = pd.concat([fan.history, path[["time", "actual"]]])
     ax.plot(seen["time"], seen["actual"], color=INK, linewidth=1.2, label="actual", zorder=3)
-    given = interval_calibration.levels(path)
-    for low, high in reversed(interval_calibration.pairs(given).values()):
+    given = interval_calibration.quantile_levels(path)
+    for low, high in reversed(interval_calibration.central_intervals(given).values()):
         ax.fill_between(
             times,
-            path[interval_calibration.column(low)],
-            path[interval_calibration.column(high)],
+            path[interval_calibration.quantile_column(low)],
+            path[interval_calibration.quantile_column(high)],
             color=ORANGE,
-            alpha=DEPTH,
+            alpha=BAND_ALPHA,
             lw=0,
         )
-    middle = path[interval_calibration.column(0.5)] if 0.5 in given else path["forecast"]
+    middle = path[interval_calibration.quantile_column(0.5)] if 0.5 in given else path["forecast"]
     label = ("median" if 0.5 in given else "forecast") + (", one step ahead" if one else "")
     dot = "." if len(path) < 3 else None
     ax.plot(times, middle, color=ORANGE, linewidth=1.8, marker=dot, label=label)
@@ -126,7 +126,7 @@ def _fan(ax: Axes, fan: Fan, target: str) -> None:
     ax.xaxis.set_major_formatter(ConciseDateFormatter(locator))
 
 
-def colors(names: Sequence[str]) -> dict[str, str]:
+def forecaster_colors(names: Sequence[str]) -> dict[str, str]:
     """A colour for each forecaster, the first of them the winner: the same in every picture."""
     others = [color for color in CYCLE if color != ORANGE]
     return {name: others[(k - 1) % len(others)] if k else ORANGE for k, name in enumerate(names)}
@@ -205,7 +205,7 @@ def _diagonal(ax: Axes, frame: pd.DataFrame, held: str, colors: Mapping[str, str
             marker="o",
             markersize=size,
             linewidth=wide,
-            label=short(name),
+            label=shorten(name),
         )
     ax.set_xlim(0, 100)
     ax.set_ylim(0, 102)
@@ -218,7 +218,7 @@ def _lines(ax: Axes, frame: pd.DataFrame, measure: str, colors: Mapping[str, str
         rows = frame[frame["name"] == name].dropna(subset=[measure])
         wide = 2.2 if name == next(iter(colors)) else 1.2
         dot = "o" if len(rows) <= 24 else "none"
-        (line,) = ax.plot(rows["step"], rows[measure], color=colors[name], linewidth=wide, label=short(name))
+        (line,) = ax.plot(rows["step"], rows[measure], color=colors[name], linewidth=wide, label=shorten(name))
         line.set(marker=dot, markersize=3.5, linestyle=_style(colors, name))
     ax.set_xlabel("step of the horizon (1 = next)")
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -239,7 +239,7 @@ def error_by_step(by_step: pd.DataFrame, colors: Mapping[str, str]) -> Figure:
     return figure
 
 
-def inputs(permuted: pd.DataFrame, attention: pd.DataFrame) -> Figure:
+def input_importance(permuted: pd.DataFrame, attention: pd.DataFrame) -> Figure:
     """How far the error rises without each input and each lag, and where attention looks; whiskers are deviations.
 
     Frames as `importance.permutation` and `importance.attention` give them, each possibly empty; a part whose
@@ -251,14 +251,14 @@ def inputs(permuted: pd.DataFrame, attention: pd.DataFrame) -> Figure:
     panels = [(whole, "Without an input"), (lags, "Without a past value")]
     panels = [panel for panel in panels if len(panel[0])]
     count = len(panels) + bool(len(attention))
-    tall = max(len(lags) if len(lags) <= MOST * 5 else 0, len(whole))
+    tall = max(len(lags) if len(lags) <= MAX_FAN_CHARTS * 5 else 0, len(whole))
     figure = figure_of(4.5 * count, 1.6 + 0.27 * max(tall, 5))
     axes = figure.subplots(1, count, squeeze=False)[0]
     for ax, (frame, title) in zip(axes, panels, strict=False):
         ax.set_title(title)
         colors = [ORANGE if kind == "target" else BLUE for kind in frame["kind"]]
         bars = {"color": colors, "alpha": 0.85, "ecolor": INK, "error_kw": {"linewidth": 1}}
-        ax.barh([short(name, 22) for name in frame["name"]], frame["rise"], xerr=frame["spread"], capsize=2, **bars)
+        ax.barh([shorten(name, 22) for name in frame["name"]], frame["rise"], xerr=frame["spread"], capsize=2, **bars)
         ax.axvline(0, color=INK, linewidth=0.8)
         ax.set_xlabel("rise of the validation error (%)")
         ax.grid(visible=False, axis="y")

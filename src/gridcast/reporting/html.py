@@ -11,24 +11,24 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from gridcast.reporting import plots
+from gridcast.reporting import plot_style
 
-MONITOR = "monitor.html"
+MONITOR_FILE = "monitor.html"
 """The page of the monitor, which stands beside the report and outlives it."""
 
 
-def environment() -> Environment:
+def template_environment() -> Environment:
     """Where the templates are found, with the filters `number`, `percent` and `sentence`."""
     found = Environment(
         loader=PackageLoader("gridcast.reporting"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
-    found.filters |= {"number": number, "percent": percent, "sentence": sentence}
+    found.filters |= {"number": format_number, "percent": format_percent, "sentence": as_sentence}
     return found
 
 
-def vector(figure: Figure) -> str:
+def to_svg(figure: Figure) -> str:
     """The picture as SVG."""
-    with plots.style():
+    with plot_style.plot_style():
         figure.draw_without_rendering()
         figure.set_layout_engine("none")  # laid out by now, and that is half of the work
         buffer = io.StringIO()
@@ -36,7 +36,7 @@ def vector(figure: Figure) -> str:
     return buffer.getvalue()
 
 
-def inline(name: str, svg: str) -> Markup:
+def inline_svg(name: str, svg: str) -> Markup:
     """An SVG that takes the page's colours, with ids of its own so that several can share a page."""
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r'\bid="([^"]+)"', rf'id="{name}-\1"', svg)
@@ -46,11 +46,11 @@ def inline(name: str, svg: str) -> Markup:
     wide = float(re.search(r'viewBox="0 0 ([\d.]+)', svg)[1]) / 72 / 13.5  # type: ignore[index]
     start = f'<svg role="img" style="--wide: {74 * wide:.1f}rem" viewBox'
     svg = re.sub(r"<svg[^>]*?viewBox", start, svg, count=1)
-    svg = svg.replace(plots.INK, "var(--ink)").replace(plots.LINE, "var(--line)")
+    svg = svg.replace(plot_style.INK, "var(--ink)").replace(plot_style.LINE, "var(--line)")
     return Markup(svg)  # noqa: S704 - our own drawing
 
 
-def number(value: Any) -> str:
+def format_number(value: Any) -> str:
     """As a table shows it: four digits, yes and no, `-` for what is not finite."""
     if isinstance(value, (bool, np.bool_)):
         return "yes" if value else "no"
@@ -61,12 +61,12 @@ def number(value: Any) -> str:
     return str(value)
 
 
-def percent(share: float) -> str:
+def format_percent(share: float) -> str:
     """A share (0 to 1) in percent."""
     return f"{100 * share:.1f} %" if np.isfinite(share) else "-"
 
 
-def sentence(note: str) -> str:
+def as_sentence(note: str) -> str:
     """A note as a sentence: a capital at its start, a stop at its end."""
     text = note.removeprefix("warning: ").strip()
     if text.partition(" ")[0].isalpha():  # not the name of a file

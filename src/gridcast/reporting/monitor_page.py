@@ -10,34 +10,35 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from gridcast.data.atomic_write import atomic_write
 from gridcast.monitoring.drift import BINS
-from gridcast.reporting import html, plots
-from gridcast.reporting.plots import BLUE, GREY, INK, RED
+from gridcast.reporting import html, plot_style
+from gridcast.reporting.plot_style import BLUE, GREY, INK, RED
 
 if TYPE_CHECKING:
-    from gridcast.monitoring.findings import Findings
+    from gridcast.monitoring.findings import MonitorFindings
 
 
-SHOWN = 24
+MAX_FEATURES_DRAWN = 24
 """Features that the pictures show, the most unlike training first; the table has all."""
-SMOOTH = 7
+SMOOTHING_STEPS = 7
 """Steps of the running mean through the live errors."""
 
 
-def draw(findings: Findings) -> dict[str, Figure]:
+def draw_figures(findings: MonitorFindings) -> dict[str, Figure]:
     """The pictures of the page by name."""
-    with plots.style():
+    with plot_style.plot_style():
         figures = {"errors": _errors(findings)}
         if len(findings.drift):
             figures |= {"drift": _drift(findings), "deciles": _deciles(findings)}
     return figures
 
 
-def page(findings: Findings) -> str:
+def render_page(findings: MonitorFindings) -> str:
     """The findings as one self-contained HTML page."""
     drift = findings.drift.sort_values("psi", ascending=False, kind="stable")
     return (
-        html.environment()
+        html.template_environment()
         .get_template("monitor.html")
         .render(
             found=findings,
@@ -47,31 +48,32 @@ def page(findings: Findings) -> str:
             movers=findings.movers.to_dict("records"),
             stuck=findings.stuck.to_dict("records"),
             challengers=findings.challengers.to_dict("records"),
-            figures={name: html.inline(name, html.vector(figure)) for name, figure in draw(findings).items()},
+            figures={
+                name: html.inline_svg(name, html.to_svg(figure)) for name, figure in draw_figures(findings).items()
+            },
             written=time.strftime("%Y-%m-%d %H:%M"),
         )
     )
 
 
-def write(text: str, name: str, folder: Path) -> Path:
+def write_page(text: str, name: str, folder: Path) -> Path:
     """Write the page of the model `name` under `folder`, whole or not at all; returns its path. Raises OSError."""
-    path = folder / name / html.MONITOR
+    path = folder / name / html.MONITOR_FILE
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}")
-    aside.write_text(text, encoding="utf-8")
-    aside.replace(path)
+    with atomic_write(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
     return path
 
 
-def _errors(findings: Findings) -> Figure:
+def _errors(findings: MonitorFindings) -> Figure:
     """The live error over time beside that of the best naive forecast and that at promotion."""
-    figure = plots.figure_of(13.5, 3.6)
+    figure = plot_style.figure_of(13.5, 3.6)
     ax = figure.subplots()
     losses = findings.losses
     champion, best = findings.own, findings.naive[:1]
-    few = len(losses) < 3 * SMOOTH
+    few = len(losses) < 3 * SMOOTHING_STEPS
     for name, color in ((champion["name"], BLUE), *((row["name"], GREY) for row in best)):
-        line = losses[name] if few else losses[name].rolling(SMOOTH, center=True, min_periods=1).mean()
+        line = losses[name] if few else losses[name].rolling(SMOOTHING_STEPS, center=True, min_periods=1).mean()
         if color == BLUE and not few:
             ax.plot(losses.index, losses[name], color=color, linewidth=0.7, alpha=0.35)
         ax.plot(line.index, line, color=color, linewidth=1.8, marker="o" if few else "", label=name)
@@ -85,20 +87,21 @@ def _errors(findings: Findings) -> Figure:
     return figure
 
 
-def _shown(findings: Findings) -> pd.DataFrame:
-    return findings.drift.sort_values("psi", ascending=False, kind="stable").head(SHOWN)
+def _shown(findings: MonitorFindings) -> pd.DataFrame:
+    return findings.drift.sort_values("psi", ascending=False, kind="stable").head(MAX_FEATURES_DRAWN)
 
 
 def _names(shown: pd.DataFrame) -> list[str]:
     return [
-        f"{plots.short(feature, 24)}, {view}" for feature, view in zip(shown["feature"], shown["view"], strict=True)
+        f"{plot_style.shorten(feature, 24)}, {view}"
+        for feature, view in zip(shown["feature"], shown["view"], strict=True)
     ]
 
 
-def _drift(findings: Findings) -> Figure:
+def _drift(findings: MonitorFindings) -> Figure:
     """PSI of each feature and view, with what known stretches of the same length have."""
     shown = _shown(findings)[::-1]
-    figure = plots.figure_of(13.5, 1.5 + 0.34 * len(shown))
+    figure = plot_style.figure_of(13.5, 1.5 + 0.34 * len(shown))
     ax = figure.subplots()
     at = np.arange(len(shown))
     ax.barh(at, shown["usual_psi"], color=GREY, alpha=0.3, height=0.78, label="19 of 20 known stretches lie within")
@@ -113,12 +116,12 @@ def _drift(findings: Findings) -> Figure:
     return figure
 
 
-def _deciles(findings: Findings) -> Figure:
+def _deciles(findings: MonitorFindings) -> Figure:
     """Where the new values of each feature lie among those of training: a tenth in each decile is no change."""
     shown = _shown(findings).head(8)
     columns = min(4, len(shown))
     rows = -(-len(shown) // columns)
-    figure = plots.figure_of(3.4 * columns, 2.3 * rows)
+    figure = plot_style.figure_of(3.4 * columns, 2.3 * rows)
     panels = figure.subplots(rows, columns, squeeze=False, sharey=True).ravel()
     for ax, name, deciles, drifted in zip(panels, _names(shown), shown["deciles"], shown["drifted"], strict=False):
         ax.bar(np.arange(1, BINS + 1), 100 * deciles, color=RED if drifted else BLUE, alpha=0.8)

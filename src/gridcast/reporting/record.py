@@ -13,11 +13,11 @@ from gridcast.config import AXES
 from gridcast.evaluation import detections, forecast_results
 from gridcast.runtime.errors import GridcastError
 from gridcast.sweep import ensemble
-from gridcast.sweep.winner import ERROR, TABLE
+from gridcast.sweep.winner import ERROR_COLUMN, ROUTES_TABLE
 from gridcast.tracking import mlflow_runs, ranking
 from gridcast.tracking.store import Store
 
-METRICS = (
+RUN_METRICS = (
     "best_val_loss",
     "best_val_mae",
     "best_val_wql",
@@ -28,12 +28,12 @@ METRICS = (
     "fit_seconds",
     "parameters",
 )
-COMPARED = 20
+MAX_RUNS_COMPARED = 20
 """Leading runs whose validation loss by origin is read, to tell which of them are tied."""
 
 
 @dataclass(frozen=True)
-class Record:
+class SweepRecord:
     """One sweep as MLflow holds it.
 
     `about` is sweep.json; `runs` has one row per finished run with its settings and final metrics, the
@@ -104,123 +104,128 @@ class Record:
     def leader(self) -> pd.Series:
         """The winner's row of `runs`; one like it where it was made of several."""
         if self.together:
-            own = {} if self.joined is None else {**self.joined.data.metrics, "name": mlflow_runs.name(self.joined)}
+            own = {} if self.joined is None else {**self.joined.data.metrics, "name": mlflow_runs.run_name(self.joined)}
             return pd.Series({**self.best, **own, "run_id": self.winner or self.single})
         best = self.runs.loc[self.runs.groupby("series")[self.metric].idxmin()]
         found = {"run_id": self.winner, "key": "", "seed": "", "configuration": "", "series": "", "fold": 0}
-        found |= dict.fromkeys(self.axes, "by series") | {metric: best[metric].mean() for metric in METRICS}
+        found |= dict.fromkeys(self.axes, "by series") | {metric: best[metric].mean() for metric in RUN_METRICS}
         if self.joined is None:
             return pd.Series(found | {"name": "the best run of each series"})
-        return pd.Series(found | self.joined.data.metrics | {"name": mlflow_runs.name(self.joined)})
+        return pd.Series(found | self.joined.data.metrics | {"name": mlflow_runs.run_name(self.joined)})
 
 
-def read(store: Store, name: str) -> Record:
+def read_sweep(store: Store, name: str) -> SweepRecord:
     """The newest sweep of the experiment `name`. Raises GridcastError when it has no finished run."""
-    parents = mlflow_runs.search(store, f"tags.`{mlflow_runs.KIND}` = 'sweep'")
+    parents = mlflow_runs.search_runs(store, f"tags.`{mlflow_runs.KIND_TAG}` = 'sweep'")
     if not parents:
         raise GridcastError(f"'{name}' has no sweep in {store.uri}; train one with: gridcast run")
     parent = max(parents, key=lambda run: (run.info.end_time or 2**62, run.info.start_time))
-    about = json.loads(mlflow_runs.artifact(store, parent.info.run_id, "sweep.json"))
+    about = json.loads(mlflow_runs.read_artifact(store, parent.info.run_id, "sweep.json"))
     keys = set(about["run_keys"])
-    children = mlflow_runs.search(store, f"tags.`{mlflow_runs.KIND}` = 'run' and attributes.status != 'RUNNING'")
-    children = [run for run in children if run.data.tags.get(mlflow_runs.KEY) in keys]
-    done = {run.data.tags[mlflow_runs.KEY]: run for run in children if run.info.status == "FINISHED"}
+    children = mlflow_runs.search_runs(
+        store, f"tags.`{mlflow_runs.KIND_TAG}` = 'run' and attributes.status != 'RUNNING'"
+    )
+    children = [run for run in children if run.data.tags.get(mlflow_runs.KEY_TAG) in keys]
+    done = {run.data.tags[mlflow_runs.KEY_TAG]: run for run in children if run.info.status == "FINISHED"}
     if not done:
         raise GridcastError(f"'{name}' has no finished run in {store.uri} yet; go on with: gridcast run")
-    failed = [run for run in children if run.info.status == "FAILED" and run.data.tags[mlflow_runs.KEY] not in done]
+    failed = [run for run in children if run.info.status == "FAILED" and run.data.tags[mlflow_runs.KEY_TAG] not in done]
     runs = pd.DataFrame([_row(run) for run in done.values()])
     if about.get("mode", "global") == "global":
         last = max(0, len(about.get("folds", ())) - 1)
-        winner = ranking.best(list(done.values()), about["selection"]["metric"], last)
+        winner = ranking.best_run(list(done.values()), about["selection"]["metric"], last)
         joined, traced = None, [winner.info.run_id]
         if about["selection"].get("ensemble"):
-            winner = joined = mlflow_runs.found(store, parent.data.tags.get(mlflow_runs.WINNER, ""))
-        leading = list(runs[runs["fold"] == last].nsmallest(COMPARED, about["selection"]["metric"])["run_id"])
+            winner = joined = mlflow_runs.find_run(store, parent.data.tags.get(mlflow_runs.WINNER_TAG, ""))
+        leading = list(runs[runs["fold"] == last].nsmallest(MAX_RUNS_COMPARED, about["selection"]["metric"])["run_id"])
     else:
-        winner = joined = mlflow_runs.found(store, parent.data.tags.get(mlflow_runs.WINNER, ""))
+        winner = joined = mlflow_runs.find_run(store, parent.data.tags.get(mlflow_runs.WINNER_TAG, ""))
         traced, leading = [], []
     curves = {
-        metric: mlflow_runs.history(store, traced[0], metric) if traced else {}
+        metric: mlflow_runs.metric_history(store, traced[0], metric) if traced else {}
         for metric in ("loss", "val_loss", "mae", "val_mae")
     }
-    key = winner.data.tags[mlflow_runs.KEY] if winner else ""
-    tested = mlflow_runs.finished(store, [key], "test").get(key) if key else None
+    key = winner.data.tags[mlflow_runs.KEY_TAG] if winner else ""
+    tested = mlflow_runs.finished_runs(store, [key], "test").get(key) if key else None
     recent, explained, scores, values = (
         _kept(store, tested, name)
         for name in (forecast_results.RECENT, forecast_results.EXPLAINED, detections.SCORES, detections.VALUES)
     )
     known = _tested(store, tested, about) if tested else []
-    return Record(
+    return SweepRecord(
         name=name,
         parent=parent,
         about=about,
-        experiment=mlflow_runs.artifact(store, parent.info.run_id, "experiment.yaml").decode(),
+        experiment=mlflow_runs.read_artifact(store, parent.info.run_id, "experiment.yaml").decode(),
         runs=runs,
         failures=pd.DataFrame(
-            [{"name": mlflow_runs.name(run), "reason": run.data.tags.get(mlflow_runs.ERROR, "")} for run in failed],
+            [
+                {"name": mlflow_runs.run_name(run), "reason": run.data.tags.get(mlflow_runs.ERROR_TAG, "")}
+                for run in failed
+            ],
             columns=["name", "reason"],
         ).drop_duplicates(),
-        stopped=len(mlflow_runs.finished(store, keys - done.keys(), "stopped")),
+        stopped=len(mlflow_runs.finished_runs(store, keys - done.keys(), "stopped")),
         winner=str(winner.info.run_id) if winner else "",
         single=str(traced[0]) if traced else "",
         curves=pd.DataFrame(curves).rename_axis("epoch").reset_index(),
         tests={} if scores else _tests(store, known),
         by_origin=pd.DataFrame(
-            {run_id: mlflow_runs.history(store, run_id, mlflow_runs.BY_ORIGIN) for run_id in leading}
+            {run_id: mlflow_runs.metric_history(store, run_id, mlflow_runs.LOSS_BY_ORIGIN) for run_id in leading}
         ),
         recent=forecast_results.from_bytes(recent) if recent else pd.DataFrame(columns=["series", "time", "actual"]),
         explained=json.loads(explained) if explained else {},
         joined=joined,
         routes=_routes(store, joined) if joined and not traced else pd.DataFrame(),
-        members=_table(store, joined, ensemble.TABLE) if joined and traced else pd.DataFrame(),
+        members=_table(store, joined, ensemble.MEMBERS_TABLE) if joined and traced else pd.DataFrame(),
         scores=forecast_results.from_bytes(scores) if scores else pd.DataFrame(),
         values=forecast_results.from_bytes(values) if values else pd.DataFrame(),
-        measured={mlflow_runs.name(run): ranking.tested(run) for run in known},
+        measured={mlflow_runs.run_name(run): ranking.test_measures(run) for run in known},
     )
 
 
 def _table(store: Store, joined: Any, name: str, **options: Any) -> pd.DataFrame:
-    return pd.read_csv(io.BytesIO(mlflow_runs.artifact(store, joined.info.run_id, name)), **options)
+    return pd.read_csv(io.BytesIO(mlflow_runs.read_artifact(store, joined.info.run_id, name)), **options)
 
 
 def _routes(store: Store, joined: Any) -> pd.DataFrame:
     columns = {"series": str, "model": str, "run": str}  # a series may well be called NA
-    empty = {ERROR: [""]}
-    return _table(store, joined, TABLE, dtype=columns, keep_default_na=False, na_values=empty)
+    empty = {ERROR_COLUMN: [""]}
+    return _table(store, joined, ROUTES_TABLE, dtype=columns, keep_default_na=False, na_values=empty)
 
 
 def _row(run: Any) -> dict[str, Any]:
-    settings = json.loads(run.data.tags[mlflow_runs.CONFIGURATION])
+    settings = json.loads(run.data.tags[mlflow_runs.CONFIGURATION_TAG])
     return {
         "run_id": run.info.run_id,
-        "key": run.data.tags[mlflow_runs.KEY],
-        "name": mlflow_runs.name(run),
-        "series": run.data.tags.get(mlflow_runs.SERIES, ""),
-        "fold": int(run.data.tags.get(mlflow_runs.FOLD, 0)),
-        "seed": int(run.data.tags[mlflow_runs.SEED]),
-        "configuration": run.data.tags[mlflow_runs.CONFIGURATION],
+        "key": run.data.tags[mlflow_runs.KEY_TAG],
+        "name": mlflow_runs.run_name(run),
+        "series": run.data.tags.get(mlflow_runs.SERIES_TAG, ""),
+        "fold": int(run.data.tags.get(mlflow_runs.FOLD_TAG, 0)),
+        "seed": int(run.data.tags[mlflow_runs.SEED_TAG]),
+        "configuration": run.data.tags[mlflow_runs.CONFIGURATION_TAG],
         **{axis: settings.get(axis, "none") for axis in AXES},
-        **{metric: run.data.metrics.get(metric, float("nan")) for metric in METRICS},
+        **{metric: run.data.metrics.get(metric, float("nan")) for metric in RUN_METRICS},
     }
 
 
 def _kept(store: Store, run: Any | None, name: str) -> bytes | None:
     """An artifact that older records, or a winner not tested yet, may lack."""
-    if run is None or name not in mlflow_runs.artifacts(store, run.info.run_id):
+    if run is None or name not in mlflow_runs.artifact_names(store, run.info.run_id):
         return None
-    return mlflow_runs.artifact(store, run.info.run_id, name)
+    return mlflow_runs.read_artifact(store, run.info.run_id, name)
 
 
 def _tested(store: Store, tested: Any, about: dict[str, Any]) -> list[Any]:
     """Runs that met the test span: the winner's first, then those of the baselines."""
-    known = mlflow_runs.finished(store, about["baseline_keys"].values(), "baseline")
+    known = mlflow_runs.finished_runs(store, about["baseline_keys"].values(), "baseline")
     return [tested, *(known[key] for key in about["baseline_keys"].values() if key in known)]
 
 
 def _tests(store: Store, found: list[Any]) -> dict[str, pd.DataFrame]:
     return {
-        mlflow_runs.name(run): forecast_results.from_bytes(
-            mlflow_runs.artifact(store, run.info.run_id, forecast_results.FORECASTS)
+        mlflow_runs.run_name(run): forecast_results.from_bytes(
+            mlflow_runs.read_artifact(store, run.info.run_id, forecast_results.FORECASTS)
         )
         for run in found
     }

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from gridcast.reporting.tables import Contrast
+from gridcast.reporting.setting_effects import Contrast
 from gridcast.runtime.detector import MINIMUM
 from gridcast.sweep import ensemble
 
-MANY = 4
+MAX_NAMES_LISTED = 4
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Standing:
     compared_over: str
 
 
-def settings(contrasts: Sequence[Contrast | None], axes: Sequence[str], metric: str) -> list[str]:
+def setting_sentences(contrasts: Sequence[Contrast | None], axes: Sequence[str], metric: str) -> list[str]:
     """Which settings mattered and by how much, strongest first; which made no difference."""
     found = [c for c in contrasts if c is not None]
     clear = sorted((c for c in found if c.matters), key=lambda c: -c.percent)
@@ -50,7 +50,7 @@ def settings(contrasts: Sequence[Contrast | None], axes: Sequence[str], metric: 
     return sentences
 
 
-def standing(s: Standing) -> list[str]:
+def standing_sentences(s: Standing) -> list[str]:
     """What was trained, which run won, and which others are as good."""
     counted = f"{s.runs} of {s.planned} runs finished" if s.runs < s.planned else f"All {s.planned} runs finished"
     failed = f", {s.failed} failed" if s.failed else ""
@@ -67,30 +67,30 @@ def standing(s: Standing) -> list[str]:
     return sentences
 
 
-def answered(routes: pd.DataFrame) -> list[str]:
+def routing_sentences(routes: pd.DataFrame) -> list[str]:
     """Which models answer for how many series, where they differ; `routes` has the columns series, model and run."""
     if not len(routes):
         return []
     counts = routes["model"].value_counts()
-    told = [f"{model} ({count})" for model, count in counts.head(MANY).items()]
-    told += [f"{len(counts) - MANY} more kinds"] if len(counts) > MANY + 1 else []
-    told += [f"{counts.index[-1]} ({counts.iloc[-1]})"] if len(counts) == MANY + 1 else []
+    told = [f"{model} ({count})" for model, count in counts.head(MAX_NAMES_LISTED).items()]
+    told += [f"{len(counts) - MAX_NAMES_LISTED} more kinds"] if len(counts) > MAX_NAMES_LISTED + 1 else []
+    told += [f"{counts.index[-1]} ({counts.iloc[-1]})"] if len(counts) == MAX_NAMES_LISTED + 1 else []
     sentences = [f"Of {len(routes)} series, so many are answered by: {_list(told)}."]
     alone = list(routes.loc[routes["validation MAE"].isna(), "series"])
     if alone:
-        others = [f"{len(alone) - MANY} more"] if len(alone) > MANY else []
+        others = [f"{len(alone) - MAX_NAMES_LISTED} more"] if len(alone) > MAX_NAMES_LISTED else []
         sentences.append(
-            f"{_list([*alone[:MANY], *others])} could not be trained (too short, or every run failed): a naive rule "
+            f"{_list([*alone[:MAX_NAMES_LISTED], *others])} could not be trained (too short, or every run failed): a naive rule "
             "answers instead, and the forecasts say so."
         )
     return sentences
 
 
-def combined(members: pd.DataFrame, combine: str | None, winner: pd.Series, best: pd.Series) -> list[str]:
+def ensemble_sentences(members: pd.DataFrame, combine: str | None, winner: pd.Series, best: pd.Series) -> list[str]:
     """What an ensemble gains on the validation span over the best run alone; rows as `Record.leader` has them."""
     if not len(members):
         return []
-    metric = next(name for name in ensemble.ERRORS if np.isfinite(best[name]))
+    metric = next(name for name in ensemble.ERROR_METRICS if np.isfinite(best[name]))
     own, alone = float(winner[metric]), float(best[metric])
     standing = f"{abs(100 * (own / alone - 1)):.1f} % {'below' if own < alone else 'above'}" if alone else "against"
     worth = "" if own < alone else " There the best run alone is as good: leave selection.ensemble out, it is cheaper."
@@ -102,7 +102,7 @@ def combined(members: pd.DataFrame, combine: str | None, winner: pd.Series, best
     ]
 
 
-def against(table: pd.DataFrame, winner_mase: float) -> list[str]:
+def baseline_sentences(table: pd.DataFrame, winner_mase: float) -> list[str]:
     """The winner against each baseline on the test span; `table` as `tables.against_baselines` gives it."""
     if not len(table):
         return ["The test span has not been touched yet: it will be, once, when the sweep is finished."]
@@ -125,20 +125,20 @@ def against(table: pd.DataFrame, winner_mase: float) -> list[str]:
     return [f"On data never seen, the winner's error (MASE {winner_mase:.3f}) is {'; '.join(parts)}."]
 
 
-def counted(by_series: pd.DataFrame) -> list[str]:
+def mase_coverage_sentences(by_series: pd.DataFrame) -> list[str]:
     """Of how many series the winner's MASE is the mean, where it is not of all; as `tables.by_series` of the winner."""
     without = [] if not len(by_series) else list(by_series.loc[~np.isfinite(by_series["mase"]), "series"])
     if not without:
         return []
-    others = [f"{len(without) - MANY} more"] if len(without) > MANY else []
+    others = [f"{len(without) - MAX_NAMES_LISTED} more"] if len(without) > MAX_NAMES_LISTED else []
     return [
         f"That MASE is the mean over {len(by_series) - len(without)} of {len(by_series)} series: "
-        f"{_list([*without[:MANY], *others])} {'has' if len(without) == 1 else 'have'} none that is finite, since "
+        f"{_list([*without[:MAX_NAMES_LISTED], *others])} {'has' if len(without) == 1 else 'have'} none that is finite, since "
         "nothing changed from one step to the next in training, or the forecast is out of all bounds."
     ]
 
 
-def honest(table: pd.DataFrame, winner_mase: float, naive: Sequence[str]) -> str:
+def bottom_line(table: pd.DataFrame, winner_mase: float, naive: Sequence[str]) -> str:
     """One sentence that says whether the winner is worth its keep, the last value named in any case."""
     if not len(table):
         return "Whether the winner beats simple baselines is not known yet."
@@ -161,7 +161,7 @@ def honest(table: pd.DataFrame, winner_mase: float, naive: Sequence[str]) -> str
     return "The winner beats the last value and every other baseline."
 
 
-def closeness(tested: pd.DataFrame, winner: str) -> str:
+def closeness_sentence(tested: pd.DataFrame, winner: str) -> str:
     """How many of the winner's forecasts came close, beside the baseline closest by 20 %; as `tables.test_table`."""
     near = tested.set_index("name")[["share_excellent", "share_good", "share_acceptable"]].cumsum(axis=1)
     own, others = near.loc[winner], near.drop(index=winner)["share_acceptable"]
@@ -175,7 +175,7 @@ def closeness(tested: pd.DataFrame, winner: str) -> str:
     return f"{text}."
 
 
-def quantile_loss(tested: pd.DataFrame, winner: str) -> str:
+def quantile_loss_sentence(tested: pd.DataFrame, winner: str) -> str:
     """The winner's weighted quantile loss against the best baseline that gives the same quantiles."""
     table = tested.set_index("name")
     losses, crps = table["wql"], table["crps"][winner]
@@ -190,7 +190,7 @@ def quantile_loss(tested: pd.DataFrame, winner: str) -> str:
     return f"{text}, {standing} that of {others.idxmin()}, the best baseline that gives quantiles ({best:.4g})."
 
 
-def coverage(intervals: pd.DataFrame, winner: str, nominal: float) -> str:
+def coverage_sentence(intervals: pd.DataFrame, winner: str, nominal: float) -> str:
     """What the winner's interval of `nominal` holds, and whether chance explains it; as `quantiles.intervals`."""
     row = intervals[(intervals["name"] == winner) & (intervals["nominal"] == nominal)].iloc[0]
     text = f"Its {100 * nominal:g} % intervals cover {100 * row['coverage']:.0f} % of the actual values"
@@ -203,7 +203,7 @@ def coverage(intervals: pd.DataFrame, winner: str, nominal: float) -> str:
     return f"{text}; right ones would cover {100 * row['low']:.0f} to {100 * row['high']:.0f} % here."
 
 
-def steps(by_step: pd.DataFrame, winner: str) -> str:
+def horizon_sentence(by_step: pd.DataFrame, winner: str) -> str:
     """How the winner's error grows over the horizon; as `tables.by_step`."""
     own = by_step[by_step["name"] == winner].sort_values("step")
     first, last = own.iloc[0], own.iloc[-1]
@@ -217,7 +217,7 @@ def steps(by_step: pd.DataFrame, winner: str) -> str:
     )
 
 
-def inputs(permuted: pd.DataFrame, attention: pd.DataFrame) -> list[str]:
+def input_sentences(permuted: pd.DataFrame, attention: pd.DataFrame) -> list[str]:
     """What the winner leans on; frames as `importance.permutation` and `importance.attention` give them."""
     sentences = []
     same = list(permuted.loc[permuted["rise"].isna(), "name"])
@@ -225,7 +225,7 @@ def inputs(permuted: pd.DataFrame, attention: pd.DataFrame) -> list[str]:
     clear = permuted[permuted["rise"] > 2 * permuted["spread"]].sort_values("rise", ascending=False)
     whole, lags = clear[clear["kind"] != "lag"], clear[clear["kind"] == "lag"]
     if len(whole):
-        first, others = whole.iloc[0], whole.iloc[1:MANY]
+        first, others = whole.iloc[0], whole.iloc[1:MAX_NAMES_LISTED]
         told = [f"{name} ({_rise(rise)} %)" for name, rise in zip(others["name"], others["rise"], strict=True)]
         past = "the past of " if first["kind"] == "target" else ""
         then = f"; then {_list(told)}." if told else "."

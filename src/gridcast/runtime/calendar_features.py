@@ -29,7 +29,7 @@ PREFIXES = (BETWEEN, FOURIER, HOLIDAYS, EVENTS)
 
 
 @dataclass(frozen=True)
-class Dated:
+class MarkedDays:
     """The days that `name`, holidays or events, marks: looked up when the panel was built.
 
     `channels` gives for each channel its `labels` and its stretches of days, the first and the last
@@ -47,12 +47,12 @@ def is_column(name: str) -> bool:
     return name not in CYCLES and name != TREND and not name.startswith(PREFIXES)
 
 
-def near(name: str) -> list[str]:
+def similar_names(name: str) -> list[str]:
     """Names made from the time stamp that `name` may have meant, for a suggestion."""
     return [*CYCLES, TREND, *(prefix + name.partition(":")[2] for prefix in PREFIXES if ":" in name)]
 
 
-def check(names: Sequence[str]) -> None:
+def check_names(names: Sequence[str]) -> None:
     """Raise ValueError for a `between:` that is not two dates in order, a `fourier:` that is no period and order."""
     for name in names:
         if name.startswith(BETWEEN):
@@ -61,7 +61,7 @@ def check(names: Sequence[str]) -> None:
             _harmonics(name)
 
 
-def labels(names: Sequence[str], dated: Sequence[Dated] = ()) -> tuple[str, ...]:
+def calendar_channel_names(names: Sequence[str], dated: Sequence[MarkedDays] = ()) -> tuple[str, ...]:
     """What each channel of `calendar` is made of: its name in `names`, with that of the event where it has one."""
     by_name = {one.name: one.labels for one in dated}
     found: list[str] = []
@@ -72,11 +72,11 @@ def labels(names: Sequence[str], dated: Sequence[Dated] = ()) -> tuple[str, ...]
     return tuple(found)
 
 
-def calendar(
+def calendar_channels(
     times: pd.DatetimeIndex | np.ndarray,
     names: Sequence[str],
     frequency: str = "D",
-    dated: Sequence[Dated] = (),
+    dated: Sequence[MarkedDays] = (),
     span: tuple[str, str] | None = None,
 ) -> np.ndarray:
     """Channels (len(times), len(labels(names, dated))), float32; names that are columns are passed over.
@@ -88,13 +88,13 @@ def calendar(
     day, see `axis.days`. `trend` grows from 0 to 1 over the training span, whose first and last
     stamp is `span`, and goes on. Raises DataError for steps beyond what is known of holidays.
     """
-    work = _calendar if len(times) <= time_axis.REMEMBERED else _calendar.__wrapped__
+    work = _calendar if len(times) <= time_axis.MAX_CACHED_STEPS else _calendar.__wrapped__
     return work(np.asarray(times, "datetime64[us]").tobytes(), tuple(names), frequency, tuple(dated), span)
 
 
 @functools.lru_cache(maxsize=256)
 def _calendar(
-    stamps: bytes, names: tuple[str, ...], frequency: str, dated: tuple[Dated, ...], span: tuple[str, str] | None
+    stamps: bytes, names: tuple[str, ...], frequency: str, dated: tuple[MarkedDays, ...], span: tuple[str, str] | None
 ) -> np.ndarray:
     times = pd.DatetimeIndex(np.frombuffer(stamps, "datetime64[us]"))
     by_name = {one.name: one for one in dated}
@@ -154,11 +154,11 @@ def _harmonics(name: str) -> tuple[float, int]:
     return found
 
 
-def _marked(times: pd.DatetimeIndex, frequency: str, dated: Dated) -> list[np.ndarray]:
+def _marked(times: pd.DatetimeIndex, frequency: str, dated: MarkedDays) -> list[np.ndarray]:
     """For each channel the share of marked days (len(times),) of each step."""
     if not len(times):
         return [np.zeros(0) for _ in dated.channels]
-    first, after = (found.to_numpy("datetime64[D]").astype(int) for found in time_axis.days(times, frequency))
+    first, after = (found.to_numpy("datetime64[D]").astype(int) for found in time_axis.days_of_steps(times, frequency))
     if dated.known:
         since, until = (_day(text) for text in dated.known)
         beyond = np.flatnonzero((first < since) | (after - 1 > until))

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-ENOUGH = 200
+ERRORS_PER_OFFSET = 200
 """Values that an offset is taken from, where the span has so many."""
 
 
 @dataclass(frozen=True)
-class Correction:
+class ConformalCorrection:
     """Offsets (levels, horizon) in units of a window's level by which the quantiles at `levels` < 0.5 move down.
 
     Those at 1 - level move up by as much, the median stays; levels between are interpolated.
@@ -44,14 +44,14 @@ class Correction:
         return np.sort(moved, axis=-1)
 
 
-def pairs(levels: Sequence[float]) -> tuple[float, ...]:
+def lower_levels(levels: Sequence[float]) -> tuple[float, ...]:
     """The levels below 0.5 among `levels` and their mirror images, in order."""
     return tuple(sorted({round(min(q, 1 - q), 12) for q in levels} - {0.5}))
 
 
 def fit(
     actual: np.ndarray, low: np.ndarray, high: np.ndarray, levels: Sequence[float], scale: np.ndarray
-) -> Correction | None:
+) -> ConformalCorrection | None:
     """The correction by which `low` and `high` (n, horizon, levels) would have covered `actual` (n, horizon).
 
     `levels` are those of `low`, mirrored in `high`; `scale` (n,). None where there are none.
@@ -59,10 +59,10 @@ def fit(
     if not len(levels) or not len(actual):
         return None
     off = np.maximum(low - actual[..., None], actual[..., None] - high) / scale[:, None, None]
-    reach = max(0, -(-(-(-ENOUGH // len(actual)) - 1) // 2))
+    reach = max(0, -(-(-(-ERRORS_PER_OFFSET // len(actual)) - 1) // 2))
     offsets = np.empty((len(levels), actual.shape[1]))
     for step in range(actual.shape[1]):
         around = off[:, max(0, step - reach) : step + reach + 1].reshape(-1, len(levels))
         rank = np.minimum(np.ceil((1 - 2 * np.array(levels)) * (len(around) + 1)).astype(int), len(around)) - 1
         offsets[:, step] = np.sort(around, axis=0)[rank, np.arange(len(levels))]
-    return Correction(tuple(levels), tuple(map(tuple, offsets.tolist())))
+    return ConformalCorrection(tuple(levels), tuple(map(tuple, offsets.tolist())))

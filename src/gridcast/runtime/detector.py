@@ -20,33 +20,33 @@ from .preprocessing import Preprocessing
 
 SCORE, THRESHOLD, ANOMALY = "score", "threshold", "anomaly"
 """Columns of an answer besides the time and the sensors."""
-DETECTOR = "detector"
+DETECTOR_KEY = "detector"
 """Key of what the settings of a detector hold besides its preprocessing."""
-CHUNK = 256
+WINDOWS_PER_BATCH = 256
 """Windows that go through the network at once: always so many, so that one compiled program serves every table."""
-SMALL = 1e-6
+MIN_VARIANCE = 1e-6
 """Variance, in squared scaled units, that all have at least: what never errs in training is not divided by."""
 ENSEMBLE = "ensemble"
 """The kind of a detector that is made of others."""
 MINIMUM = "minimum"
 """How an ensemble combines the scores of its members that finds anomalous what all of them do."""
-LATENT = "latent"
+LATENT_LAYER = "latent"
 """The layer of a network that the few numbers come from."""
-FURTHEST = 1e15
+MAX_SCALED_VALUE = 1e15
 """Scaled units that no value counts for more than: its square would leave single precision, and say nothing."""
-FAR = 10.0
+UNIT_WARNING_SPREADS = 10.0
 """A sensor of which half the values lie further from training than so many of its units may have changed its own."""
 LOG = logging.getLogger("gridcast")
 """By its name, as this module has another one inside a model."""
 
 
-def channels(own: Preprocessing, values: np.ndarray) -> np.ndarray:
+def scaled_values(own: Preprocessing, values: np.ndarray) -> np.ndarray:
     """What a network reads of `values` (steps, sensors) in data units: the same in scaled units, float32."""
-    return np.clip(own.target_scaler.transform(values.T).T, -FURTHEST, FURTHEST).astype(np.float32)
+    return np.clip(own.target_scaler.transform(values.T).T, -MAX_SCALED_VALUE, MAX_SCALED_VALUE).astype(np.float32)
 
 
 @dataclass(frozen=True)
-class Usual:
+class NormalStatistics:
     """What vectors of normal operation are like: their `mean` (dims,), and `whitening` (dims, dims), which makes them
     uncorrelated, each of variance 1, and changes them as little as can be.
     """
@@ -81,11 +81,11 @@ class Detector:
     threshold: float
     rule: str
     level: float
-    usual: tuple[Usual, ...] = field(compare=False)
+    usual: tuple[NormalStatistics, ...] = field(compare=False)
     least: int = 1
     gap: int = 0
     members: tuple[Detector, ...] = ()
-    seen: running_threshold.Seen | None = None
+    seen: running_threshold.ScoreHistory | None = None
     combine: str = "mean"
 
     @property
@@ -134,12 +134,12 @@ class Detector:
         That is its errors (n, offsets, sensors), in scaled units or those of the window, and the few numbers
         (n, latent) left by its encoder.
         """
-        answering, own = whole(self.network), self.preprocessing
-        for start in range(0, len(ends), CHUNK):
-            part = ends[start : start + CHUNK]
-            same = np.resize(part, CHUNK)
+        answering, own = with_latent_output(self.network), self.preprocessing
+        for start in range(0, len(ends), WINDOWS_PER_BATCH):
+            part = ends[start : start + WINDOWS_PER_BATCH]
+            same = np.resize(part, WINDOWS_PER_BATCH)
             history = values[same[:, None] + np.arange(-self.lookback, 0)]
-            centre, unit = windows.units(history, centred=own.centred, spreads=own.spreads)
+            centre, unit = windows.window_units(history, centred=own.centred, spreads=own.spreads)
             found, latent = answering.predict_on_batch({"history": (history - centre) / unit})
             truth = (values[same[:, None] + np.array(self.offsets)] - centre) / unit
             yield part, (np.asarray(found) - truth)[: len(part)], np.asarray(latent)[: len(part)]
@@ -176,12 +176,12 @@ class Detector:
         total, times = np.zeros(values.shape), np.zeros((len(values), 1))
         *each, beside, encoded = self.usual
         for ends, errors, latent in self.errors(values, self.ends(values)):
-            white = apart(each, errors)
+            white = whiten_by_sensor(each, errors)
             share = np.mean(np.square(white if self.kind == "encoding" else beside.white(white)), axis=1)
             if self.kind == "encoding":
                 share = np.log1p(share)
                 away = np.mean(np.square(encoded.white(latent)), axis=1)
-                share *= 1 + (away / np.maximum(share.mean(axis=1), SMALL))[:, None]
+                share *= 1 + (away / np.maximum(share.mean(axis=1), MIN_VARIANCE))[:, None]
             for offset in self.offsets:
                 total[ends + offset] += share
                 times[ends + offset] += 1
@@ -192,14 +192,14 @@ class Detector:
         logs, shares = np.empty((len(self.members), len(values), 1)), np.zeros(values.shape)
         for log, member in zip(logs, self.members, strict=True):
             found = member.contributions(values)
-            score = np.maximum(found.mean(axis=1, keepdims=True), SMALL)
-            log[:] = np.log(score / max(member.threshold, SMALL))
+            score = np.maximum(found.mean(axis=1, keepdims=True), MIN_VARIANCE)
+            log[:] = np.log(score / max(member.threshold, MIN_VARIANCE))
             shares += found / score / len(self.members)
         return np.asarray(shares * np.exp(logs.min(axis=0) if self.combine == MINIMUM else logs.mean(axis=0)))
 
     def limits(self, score: np.ndarray) -> np.ndarray:
         """The threshold of each step (steps,) whose `score` (steps,) that is, the first after what was seen so far."""
-        return running_threshold.limits(score, self.threshold, self.level, self.seen)
+        return running_threshold.thresholds(score, self.threshold, self.level, self.seen)
 
     def predict(self, table: pd.DataFrame, params: Mapping[str, Any] | None = None) -> pd.DataFrame:  # noqa: ARG002
         """A row for each step of `table`, missing ones in between too: time, `score`, `threshold`, `anomaly`, sensors.
@@ -219,7 +219,7 @@ class Detector:
         twice or off the axis, or with fewer steps than a window.
         """
         times, values = self.read(table)
-        scaled = channels(self.preprocessing, values)
+        scaled = scaled_values(self.preprocessing, values)
         self._warn_of_units(scaled)
         found = self.contributions(scaled)
         score = found.mean(axis=1)
@@ -235,13 +235,13 @@ class Detector:
                 near = suggest(column, (str(name) for name in table.columns if name not in wanted))
                 raise DataError(f"no column '{column}'{near} (needed: {', '.join(wanted)})")
         table = table.reset_index(drop=True)
-        stamps = pd.DatetimeIndex(input_table.stamps(table[self.time], self.time))
+        stamps = pd.DatetimeIndex(input_table.parse_stamps(table[self.time], self.time))
         if stamps.has_duplicates:
             row = int(np.flatnonzero(stamps.duplicated())[0])
             raise DataError(f"row {row}: {stamps[row]} stands twice")
         times = stamps.sort_values()
         if own.calendar == "regular" and len(times):
-            times = time_axis.regular(times, own.frequency)
+            times = time_axis.regular_steps(times, own.frequency)
             if len(off := stamps[~stamps.isin(times)]):
                 raise DataError(f"time {off[0]} is off the axis of frequency {own.frequency}")
         if len(times) < self.needed:
@@ -261,7 +261,7 @@ class Detector:
     def _warn_of_units(self, scaled: np.ndarray) -> None:
         for k, name in enumerate(self.sensors):
             known = np.abs(scaled[np.isfinite(scaled[:, k]), k])
-            if len(known) and np.median(known) > FAR:
+            if len(known) and np.median(known) > UNIT_WARNING_SPREADS:
                 LOG.warning(
                     "sensor '%s': half of its values lie more than %g times its spread in training away from there; "
                     "if its unit changed, give its values in the old one, or train again",
@@ -275,23 +275,23 @@ class Detector:
         usual = [[own.mean.tolist(), own.whitening.tolist()] for own in self.usual]
         own = {name: getattr(self, name) for name in names} | {"usual": usual}
         own |= {} if self.seen is None else {"seen": asdict(self.seen)}
-        return {**self.preprocessing.to_json(), DETECTOR: own}
+        return {**self.preprocessing.to_json(), DETECTOR_KEY: own}
 
 
 def from_json(content: dict[str, Any], network: Any = None) -> Detector:
     """Return the detector of `Detector.to_json`, with its `network` where it has one of its own."""
-    settings = content[DETECTOR]
-    usual = tuple(Usual(np.array(mean), np.array(whitening)) for mean, whitening in settings["usual"])
-    seen = {"seen": running_threshold.Seen(**settings["seen"])} if "seen" in settings else {}
+    settings = content[DETECTOR_KEY]
+    usual = tuple(NormalStatistics(np.array(mean), np.array(whitening)) for mean, whitening in settings["usual"])
+    seen = {"seen": running_threshold.ScoreHistory(**settings["seen"])} if "seen" in settings else {}
     return Detector(Preprocessing.from_json(content), network, **settings | {"usual": usual} | seen)
 
 
-def apart(each: Sequence[Usual], errors: np.ndarray) -> np.ndarray:
+def whiten_by_sensor(each: Sequence[NormalStatistics], errors: np.ndarray) -> np.ndarray:
     """Errors (n, offsets, sensors), those of each sensor whitened over the offsets."""
     return np.stack([own.white(errors[:, :, k]) for k, own in enumerate(each)], axis=2)
 
 
-def whole(network: Any) -> Any:
+def with_latent_output(network: Any) -> Any:
     """`network` with the few numbers left by its encoder as a second output; the same each time, as it is compiled.
 
     One that has left Keras behind is whole already.
@@ -301,7 +301,7 @@ def whole(network: Any) -> Any:
     import keras
 
     if network not in _WHOLE:
-        outputs = [network.output, network.get_layer(LATENT).output]
+        outputs = [network.output, network.get_layer(LATENT_LAYER).output]
         _WHOLE[network] = keras.Model({"history": network.input["history"]}, outputs)
     return _WHOLE[network]
 

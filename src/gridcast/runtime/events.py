@@ -36,7 +36,7 @@ def spans(flags: np.ndarray, least: int = 1, gap: int = 0) -> np.ndarray:
     return np.stack([starts, ends], axis=1)[ends - starts >= least]
 
 
-def score(contributions: np.ndarray) -> np.ndarray:
+def anomaly_score(contributions: np.ndarray) -> np.ndarray:
     """The anomaly score (steps,) of `contributions` (steps, sensors): their mean over the sensors that have one.
 
     NaN where none has.
@@ -47,7 +47,7 @@ def score(contributions: np.ndarray) -> np.ndarray:
     return np.divide(total, count, out=np.full(len(contributions), np.nan), where=count > 0)
 
 
-def events(
+def find_events(
     score: np.ndarray,
     threshold: float | np.ndarray,
     contributions: np.ndarray,

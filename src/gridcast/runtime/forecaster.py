@@ -17,18 +17,20 @@ import pandas as pd
 
 from . import input_table, lag_features, windows
 from .errors import DataError
-from .input_table import Request
+from .input_table import ForecastInput
 from .per_series import Route, Routes
 from .preprocessing import Preprocessing
 from .quantiles import Quantiles
 
-NETWORK, SETTINGS, MEMBERS = "model.keras", "forecaster.json", "members.json"
-FORECAST, ROLLED, ANSWERED = "forecast", "rolled_forward", "model"
-CHUNK = 4096
+NETWORK_FILE, SETTINGS_FILE, MEMBERS_FILE = "model.keras", "forecaster.json", "members.json"
+FORECAST, ROLLED_FORWARD, ANSWERING_MODEL = "forecast", "rolled_forward", "model"
+MAX_WINDOWS_PER_BATCH = 4096
 """Windows that go through the network at once."""
 
 
-def inputs(preprocessing: Preprocessing, channels: Any, index: Any, series: Any, arrays: Any = np) -> dict[str, Any]:
+def network_inputs(
+    preprocessing: Preprocessing, channels: Any, index: Any, series: Any, arrays: Any = np
+) -> dict[str, Any]:
     """What the network reads for each window of `index` (n, 2), under the names of its inputs.
 
     `channels` is (rows, steps, channels); `series` (rows,) gives the code of the series in each row.
@@ -39,11 +41,11 @@ def inputs(preprocessing: Preprocessing, channels: Any, index: Any, series: Any,
     if own.lags:
         size = arrays.asarray(own.sizes, np.float32)[codes]
         reach = own.lookback, own.horizon, own.lags, known
-        found["signal"] = lag_features.signal(channels, index, *reach, size, own.centred, arrays)
+        found["signal"] = lag_features.lagged_inputs(channels, index, *reach, size, own.centred, arrays)
     else:
-        found["history"] = windows.inputs(channels, index, own.lookback)
+        found["history"] = windows.past(channels, index, own.lookback)
         if channels.shape[2] > known:
-            found["ahead"] = windows.ahead(channels[:, :, known:], index, own.horizon)
+            found["ahead"] = windows.future(channels[:, :, known:], index, own.horizon)
     if len(own.series) > 1 and not own.lags:
         found["series"] = codes.astype(np.int32)
     if preprocessing.static and preprocessing.static[0]:
@@ -80,9 +82,9 @@ class Forecaster:
     def scaled(self, channels: np.ndarray, index: np.ndarray, series: np.ndarray) -> np.ndarray:
         """Forecasts (n, horizon) in scaled units of the windows `index` (n, 2)."""
         done = []
-        for start in range(0, len(index), CHUNK):
-            part = index[start : start + CHUNK]
-            read = inputs(self.preprocessing, channels, part, series)
+        for start in range(0, len(index), MAX_WINDOWS_PER_BATCH):
+            part = index[start : start + MAX_WINDOWS_PER_BATCH]
+            read = network_inputs(self.preprocessing, channels, part, series)
             done.append(np.asarray(self.network.predict_on_batch(read), float))
         if len(done) == 1:
             return done[0]
@@ -115,14 +117,14 @@ class Forecaster:
             given = [one.quantiles_of(channels, index, series, levels, seed, horizon) for one in self.members]
             return self._combined(given)
         own = replace(self.preprocessing, horizon=horizon or self.preprocessing.horizon)
-        read = inputs(own, channels, index, series)
+        read = network_inputs(own, channels, index, series)
         units = self.units_of(channels, index, series)
         return self.quantiles.of(self.network, read, *units, own.lags, own.lookback, levels, seed)
 
     def samples_of(self, channels: np.ndarray, index: np.ndarray, series: np.ndarray, seed: int = 0) -> np.ndarray:
         """Sample paths (n, paths, horizon) in data units of the windows `index` (n, 2), where it draws some."""
         own, units = self.preprocessing, self.units_of(channels, index, series)
-        read = inputs(own, channels, index, series)
+        read = network_inputs(own, channels, index, series)
         assert self.quantiles is not None
         return self.quantiles.samples(self.network, read, *units, own.lags, own.lookback, seed)
 
@@ -135,9 +137,9 @@ class Forecaster:
     def units_of(self, channels: np.ndarray, index: np.ndarray, series: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Centre and scale (n,) in data units, in which a network with quantiles sees the windows `index` (n, 2)."""
         own = self.preprocessing
-        context = lag_features.gather(channels, index, own.lookback, 0, 0)
+        context = lag_features.gather_targets(channels, index, own.lookback, 0, 0)
         size = own.target_scaler.scale[series[index[:, 0]]]
-        centre, scale = lag_features.units(context, own.centred)
+        centre, scale = lag_features.window_units(context, own.centred)
         return centre * size, scale * size
 
     def predict(self, table: pd.DataFrame, params: Mapping[str, Any] | None = None) -> pd.DataFrame:
@@ -171,23 +173,25 @@ class Forecaster:
         series, steps = np.divmod(np.arange(len(asked.ids) * horizon), horizon)
         answer: dict[str, Any] = {key: [values[i] for i in series] for key, values in asked.keys.items()}
         answer |= {own.time: asked.times[asked.origin[series] + steps], FORECAST: found[series, steps, 0]}
-        answer |= {label(level): found[series, steps, 1 + k] for k, level in enumerate(levels)}
-        answer[ROLLED] = steps >= own.horizon
-        answer |= {ANSWERED: [self.routes[code].model for code in asked.codes[series]]} if self.routes else {}
+        answer |= {quantile_column(level): found[series, steps, 1 + k] for k, level in enumerate(levels)}
+        answer[ROLLED_FORWARD] = steps >= own.horizon
+        answer |= {ANSWERING_MODEL: [self.routes[code].model for code in asked.codes[series]]} if self.routes else {}
         return pd.DataFrame(answer)
 
-    def read(self, table: pd.DataFrame, horizon: int) -> Request:
+    def read(self, table: pd.DataFrame, horizon: int) -> ForecastInput:
         """What `answers` forecasts `horizon` steps of: a table, see `predict`. Raises DataError."""
-        return self._within_reach(input_table.read(table, self.preprocessing, self.lookbacks, self._whole(horizon)))
+        return self._within_reach(
+            input_table.read_table(table, self.preprocessing, self.lookbacks, self._whole(horizon))
+        )
 
     def placed(
         self, ids: Sequence[str], where: np.ndarray, stamps: np.ndarray, values: np.ndarray, horizon: int
-    ) -> Request:
+    ) -> ForecastInput:
         """The same of rows that are checked already, see `request.placed`. Raises DataError."""
         own, whole = self.preprocessing, self._whole(horizon)
-        return self._within_reach(input_table.placed(ids, where, stamps, values, own, self.lookbacks, whole))
+        return self._within_reach(input_table.from_checked_rows(ids, where, stamps, values, own, self.lookbacks, whole))
 
-    def _within_reach(self, request: Request) -> Request:
+    def _within_reach(self, request: ForecastInput) -> ForecastInput:
         """The request without the steps that no network reads."""
         return request.since(max(0, int(request.origin.min()) - self._reach))
 
@@ -198,7 +202,7 @@ class Forecaster:
         return max(own.lookback + max(own.lags, default=0) for own in every)
 
     def answers(
-        self, asked: Sequence[Request], horizon: int, levels: Sequence[float] = (), seed: int = 0
+        self, asked: Sequence[ForecastInput], horizon: int, levels: Sequence[float] = (), seed: int = 0
     ) -> list[np.ndarray]:
         """Forecasts (series, horizon, 1 + levels) in data units of each that is `asked`: the forecast, then quantiles.
 
@@ -266,6 +270,6 @@ class Forecaster:
         return np.asarray(shares.predict_on_batch(dict(window)))[:, :, 0]
 
 
-def label(level: float) -> str:
+def quantile_column(level: float) -> str:
     """Name of the column of forecasts at `level`, such as `q0.1`."""
     return f"q{level:g}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 
-def inner(target: np.ndarray) -> np.ndarray:
+def inner_gaps(target: np.ndarray) -> np.ndarray:
     """True where a value is missing between two observations of its series.
 
     Before its first and after its last observation a series is absent, not broken off.
@@ -24,11 +24,11 @@ def fill(target: np.ndarray, policy: str) -> np.ndarray:
     missing = np.isnan(target)
     if policy == "zero":
         return np.where(missing, 0.0, target)
-    broken = inner(target)
+    broken = inner_gaps(target)
     if policy in ("error", "keep") or not broken.any():
         return target
     if policy == "ffill":
-        return np.where(broken, forward(target), target)
+        return np.where(broken, forward_fill(target), target)
     filled, steps = target.copy(), np.arange(target.shape[1])
     for series in np.flatnonzero(broken.any(axis=1)):
         gap, known = broken[series], ~missing[series]
@@ -36,7 +36,7 @@ def fill(target: np.ndarray, policy: str) -> np.ndarray:
     return filled
 
 
-def observed(target: np.ndarray, policy: str) -> np.ndarray:
+def is_observed(target: np.ndarray, policy: str) -> np.ndarray:
     """True where `target`, not filled yet, holds a value to learn and to score.
 
     `zero` declares that nothing recorded means nothing happened, a day without a sale is a true 0:
@@ -45,7 +45,7 @@ def observed(target: np.ndarray, policy: str) -> np.ndarray:
     return np.ones(target.shape, bool) if policy == "zero" else np.isfinite(target)
 
 
-def settled(filled: np.ndarray, observed: np.ndarray, policy: str) -> np.ndarray:
+def is_settled(filled: np.ndarray, observed: np.ndarray, policy: str) -> np.ndarray:
     """True where a step of the `filled` target owes nothing to later steps: only there may inputs end.
 
     An interpolated value tells of the first value after its gap. Inputs that reach that value
@@ -54,7 +54,7 @@ def settled(filled: np.ndarray, observed: np.ndarray, policy: str) -> np.ndarray
     return observed if policy == "interpolate" else np.isfinite(filled)
 
 
-def forward(values: np.ndarray) -> np.ndarray:
+def forward_fill(values: np.ndarray) -> np.ndarray:
     """Along the last axis, each NaN replaced by the last value before it, if there is one."""
     rows = values.reshape(-1, values.shape[-1])
     at = np.maximum.accumulate(np.where(np.isnan(rows), 0, np.arange(rows.shape[1])), axis=1)

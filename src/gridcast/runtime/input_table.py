@@ -16,14 +16,14 @@ from . import gaps, resampling, time_axis, zero_runs
 from .errors import DataError, suggest
 from .preprocessing import Preprocessing
 
-SERIES, TIME = "__series__", "__time__"
+SERIES_COLUMN, TIME_COLUMN = "__series__", "__time__"
 """Marked, since a covariate may well be called `time`."""
 LOG = logging.getLogger("gridcast")
 """By its name, as this module has another one inside a model."""
 
 
 @dataclass(frozen=True)
-class Request:
+class ForecastInput:
     """A table on an axis: `target` (series, steps), its gaps filled, and `columns` (series, steps, columns), no NaN.
 
     `ids` and `codes` (series,) are those of its series, `keys` what its key columns said of each, `times` (steps,)
@@ -38,7 +38,7 @@ class Request:
     columns: np.ndarray
     origin: np.ndarray
 
-    def since(self, first: int) -> Request:
+    def since(self, first: int) -> ForecastInput:
         """The same without the steps before `first`."""
         if not first:
             return self
@@ -51,18 +51,20 @@ class Request:
         )
 
 
-def read(table: pd.DataFrame, own: Preprocessing, lookbacks: np.ndarray, horizon: int) -> Request:
+def read_table(table: pd.DataFrame, own: Preprocessing, lookbacks: np.ndarray, horizon: int) -> ForecastInput:
     """`table` on an axis that goes on `horizon` steps; `lookbacks` tell how much is read of each known series.
 
     Raises DataError.
     """
-    rows, ids, keys = checked(table, own)
-    where = pd.Index(ids).get_indexer(pd.Index(rows[SERIES]))
+    rows, ids, keys = checked_rows(table, own)
+    where = pd.Index(ids).get_indexer(pd.Index(rows[SERIES_COLUMN]))
     values = rows[[own.target, *own.past, *own.future_columns]].to_numpy(float).T
-    return replace(placed(ids, where, rows[TIME].to_numpy(), values, own, lookbacks, horizon), keys=keys)
+    return replace(
+        from_checked_rows(ids, where, rows[TIME_COLUMN].to_numpy(), values, own, lookbacks, horizon), keys=keys
+    )
 
 
-def placed(
+def from_checked_rows(
     ids: Sequence[str],
     where: np.ndarray,
     stamps: np.ndarray,
@@ -70,7 +72,7 @@ def placed(
     own: Preprocessing,
     lookbacks: np.ndarray,
     horizon: int,
-) -> Request:
+) -> ForecastInput:
     """The same of rows that are checked already: row i belongs to the series `ids[where[i]]`, at `stamps[i]`.
 
     `values` (columns, rows) are the target, past and future columns, NaN where there is none. No series
@@ -84,7 +86,7 @@ def placed(
     return found
 
 
-def checked(table: pd.DataFrame, own: Preprocessing) -> tuple[pd.DataFrame, list[str], dict[str, list[str]]]:
+def checked_rows(table: pd.DataFrame, own: Preprocessing) -> tuple[pd.DataFrame, list[str], dict[str, list[str]]]:
     """Rows with the columns SERIES, TIME, target and covariates; the ids found; and their key columns."""
     wanted = [*own.keys, own.time, own.target, *own.past, *own.future_columns]
     for column in wanted:
@@ -96,7 +98,7 @@ def checked(table: pd.DataFrame, own: Preprocessing) -> tuple[pd.DataFrame, list
     name = keys[0] if keys else pd.Series(own.series[0], index=table.index)
     for key in keys[1:]:
         name = name + "/" + key
-    rows = pd.DataFrame({SERIES: name, TIME: stamps(table[own.time], own.time)})
+    rows = pd.DataFrame({SERIES_COLUMN: name, TIME_COLUMN: parse_stamps(table[own.time], own.time)})
     for column in (own.target, *own.past, *own.future_columns):
         try:
             rows[column] = pd.to_numeric(table[column]).astype(float)
@@ -106,18 +108,20 @@ def checked(table: pd.DataFrame, own: Preprocessing) -> tuple[pd.DataFrame, list
             raise DataError(f"column '{column}', row {int(np.flatnonzero(np.isinf(rows[column]))[0])}: infinite value")
     if not len(rows):
         raise DataError("the table has no rows")
-    firsts = rows.drop_duplicates(SERIES).index
-    ids = [str(found) for found in rows[SERIES][firsts]]
+    firsts = rows.drop_duplicates(SERIES_COLUMN).index
+    ids = [str(found) for found in rows[SERIES_COLUMN][firsts]]
     for found in ids:
         if found not in own.codes:
             raise DataError(f"series '{found}' was not in the training data{suggest(found, own.series)}")
-    _warn_of_categories(table, rows[SERIES], own)
+    _warn_of_categories(table, rows[SERIES_COLUMN], own)
     if own.aggregate != "none":
-        rows = resampling.history(rows, own.frequency, own.aggregate, SERIES, TIME, own.target)
-    again = rows.duplicated([SERIES, TIME]).to_numpy()
+        rows = resampling.aggregate_history(rows, own.frequency, own.aggregate, SERIES_COLUMN, TIME_COLUMN, own.target)
+    again = rows.duplicated([SERIES_COLUMN, TIME_COLUMN]).to_numpy()
     if again.any():
         row = int(np.flatnonzero(again)[0])
-        raise DataError(f"row {row}: series '{rows[SERIES].iloc[row]}' at {rows[TIME].iloc[row]} stands twice")
+        raise DataError(
+            f"row {row}: series '{rows[SERIES_COLUMN].iloc[row]}' at {rows[TIME_COLUMN].iloc[row]} stands twice"
+        )
     return rows, ids, {column: key[firsts].tolist() for column, key in zip(own.keys, keys, strict=True)}
 
 
@@ -139,7 +143,7 @@ def _warn_of_categories(table: pd.DataFrame, names: pd.Series, own: Preprocessin
             )
 
 
-def stamps(given: pd.Series, column: str) -> pd.Series:
+def parse_stamps(given: pd.Series, column: str) -> pd.Series:
     """Time stamps without a time zone, in UTC where they came with one, as in training."""
     kind = None if given.dtype.kind in "Mm" else "ISO8601"
     times = pd.to_datetime(given, format=kind, utc=True, errors="coerce")
@@ -157,7 +161,7 @@ def _on_axis(
     values: np.ndarray,
     own: Preprocessing,
     horizon: int,
-) -> Request:
+) -> ForecastInput:
     """Rows on an axis that goes on `horizon` steps beyond the last history; NaN where columns have no value."""
     given = ~np.isnan(values[0])
     if not given.any():
@@ -166,7 +170,7 @@ def _on_axis(
     seen = stamps[given]
     if not (seen[1:] > seen[:-1]).all():
         seen = np.unique(seen)
-    times, end = time_axis.laid(seen, horizon, own.frequency, own.calendar, own.weekdays, own.closed)
+    times, end = time_axis.build_axis(seen, horizon, own.frequency, own.calendar, own.weekdays, own.closed)
     at = np.minimum(times.searchsorted(stamps), len(times) - 1)
     known = times[at] == stamps
     # Rows on stamps that are no steps of the axis would vanish in silence.
@@ -184,13 +188,13 @@ def _on_axis(
     matrix[1:, missing & (np.arange(len(times)) < origin[:, None])] = np.nan
     columns = matrix[1:].transpose(1, 2, 0)
     if own.usual:
-        flags = zero_runs.known(target, np.array(own.usual)[codes]).astype(float)
+        flags = zero_runs.detected_so_far(target, np.array(own.usual)[codes]).astype(float)
         flags[np.arange(len(times)) >= origin[:, None]] = np.nan
         columns = np.insert(columns, len(own.past), flags, axis=2)
-    return Request(ids, codes, {}, times, target, columns, origin)
+    return ForecastInput(ids, codes, {}, times, target, columns, origin)
 
 
-def _long_enough(request: Request, own: Preprocessing, lookbacks: np.ndarray) -> None:
+def _long_enough(request: ForecastInput, own: Preprocessing, lookbacks: np.ndarray) -> None:
     for row, (name, code, lookback) in enumerate(zip(request.ids, request.codes, lookbacks, strict=True)):
         origin, reads = int(request.origin[row]), int(lookback)
         if own.lags:
@@ -207,7 +211,7 @@ def _long_enough(request: Request, own: Preprocessing, lookbacks: np.ndarray) ->
             )
 
 
-def _exhibition_told(request: Request, own: Preprocessing) -> None:
+def _exhibition_told(request: ForecastInput, own: Preprocessing) -> None:
     """Refuse a history that begins among zeros, of which nobody can tell whether they go on from before."""
     target = request.target
     for row, name in enumerate(request.ids if own.usual else ()):
@@ -220,7 +224,7 @@ def _exhibition_told(request: Request, own: Preprocessing) -> None:
             )
 
 
-def _complete(request: Request, own: Preprocessing, horizon: int) -> None:
+def _complete(request: ForecastInput, own: Preprocessing, horizon: int) -> None:
     """Leave no NaN in the covariate columns: history carried forward, the future as given."""
     columns, ids = request.columns, request.ids
     fallback = np.array(own.fallback)[request.codes] if own.fallback else np.zeros((len(ids), 0))
@@ -234,5 +238,5 @@ def _complete(request: Request, own: Preprocessing, horizon: int) -> None:
                         f"column '{name}': series '{ids[row]}' has no value at {stamp}; a future column must be "
                         f"known for each of the {horizon} steps ahead: add rows with it and an empty '{own.target}'"
                     )
-        values = gaps.forward(columns[:, :, k])
+        values = gaps.forward_fill(columns[:, :, k])
         columns[:, :, k] = np.where(np.isnan(values), fallback[:, k, None], values)

@@ -19,9 +19,9 @@ from typing import Any
 
 import numpy as np
 
-FLOOR = 1e-4
+MIN_SPREAD = 1e-4
 """Least spread in units of the window's scale: a constant series shall not make the density infinite."""
-MOST = 1e6
+MAX_RAW = 1e6
 """Raw numbers beyond it are cut, so that their squares are finite in single precision."""
 Parameters = tuple[Any, ...]
 
@@ -53,14 +53,14 @@ def _keras() -> Any:
 
 
 def _split(raw: Any, clip: Callable[[Any, float, float], Any]) -> Parameters:
-    raw = clip(raw, -MOST, MOST)
+    raw = clip(raw, -MAX_RAW, MAX_RAW)
     return tuple(raw[..., k] for k in range(raw.shape[-1]))
 
 
 def _gaussian(raw: Any, clip: Any, softplus: Any) -> Parameters:
     """Location and standard deviation, in units of the scale: in those, their gradients are finite."""
     location, spread = _split(raw, clip)
-    return location, softplus(spread) + FLOOR
+    return location, softplus(spread) + MIN_SPREAD
 
 
 def _gaussian_density(raw: Any, value: Any, scale: Any) -> Any:
@@ -78,7 +78,7 @@ def _gaussian_draw(raw: np.ndarray, scale: np.ndarray, generator: np.random.Gene
 def _student(raw: Any, clip: Any, softplus: Any) -> Parameters:
     """Location, spread and degrees of freedom, those more than two."""
     location, spread, freedom = _split(raw, clip)
-    return location, softplus(spread) + FLOOR, 2 + clip(softplus(freedom), 1e-3, 1e3)
+    return location, softplus(spread) + MIN_SPREAD, 2 + clip(softplus(freedom), 1e-3, 1e3)
 
 
 def _student_density(raw: Any, value: Any, scale: Any) -> Any:
@@ -104,7 +104,7 @@ def _student_draw(raw: np.ndarray, scale: np.ndarray, generator: np.random.Gener
 def _negative_binomial(raw: Any, scale: Any, clip: Any, softplus: Any) -> Parameters:
     """Mean m and number of failures r: the variance is m + m² / r."""
     mean, shape = _split(raw, clip)
-    return (softplus(mean) + FLOOR) * scale, 1 / (softplus(shape) + FLOOR)
+    return (softplus(mean) + MIN_SPREAD) * scale, 1 / (softplus(shape) + MIN_SPREAD)
 
 
 def _negative_binomial_density(raw: Any, value: Any, scale: Any) -> Any:
@@ -153,7 +153,7 @@ def _location(raw: Any, scale: Any) -> Any:
 
 
 def _positive(raw: Any, scale: Any) -> Any:
-    return (_keras().softplus(raw[..., 0]) + FLOOR) * scale
+    return (_keras().softplus(raw[..., 0]) + MIN_SPREAD) * scale
 
 
 LIKELIHOODS = {
@@ -161,11 +161,11 @@ LIKELIHOODS = {
     "student-t": Likelihood(3, _student_density, _location, _student_draw),
     "negative-binomial": Likelihood(2, _negative_binomial_density, _positive, _negative_binomial_draw, counts=True),
 }
-DIRECT = "quantile"
+QUANTILE = "quantile"
 """No distribution: the network answers with quantiles themselves."""
 
 
-def rising(raw: Any, arrays: Any) -> Any:
+def increasing_quantiles(raw: Any, arrays: Any) -> Any:
     """Quantiles (..., levels) in units of the window's scale that never cross: the lowest, and steps up from it.
 
     `arrays` is numpy or keras.ops.

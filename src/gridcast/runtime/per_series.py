@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-ROUTES = "routes.json"
+ROUTES_FILE = "routes.json"
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Route:
 
 
 @dataclass(frozen=True)
-class Member:
+class RoutedNetwork:
     """Weights of one network, and the network that runs all weights of its shape."""
 
     network: Any
@@ -55,7 +55,7 @@ class Routes:
     """A Forecaster's network that is many: `routes` (series,) say who answers, `members` are the networks by file."""
 
     routes: tuple[Route, ...]
-    members: Mapping[str, Member]
+    members: Mapping[str, RoutedNetwork]
     horizon: int
     lock: Any = field(default_factory=threading.Lock, compare=False)
 
@@ -79,11 +79,11 @@ class Routes:
         return forecasts
 
 
-def read(content: str) -> tuple[Route, ...]:
+def parse_routes(content: str) -> tuple[Route, ...]:
     """The routes in the text of `routes.json`."""
     return tuple(Route(**one) for one in json.loads(content))
 
 
-def files(routes: Sequence[Route], networks: Mapping[str, bytes]) -> dict[str, bytes]:
+def model_files(routes: Sequence[Route], networks: Mapping[str, bytes]) -> dict[str, bytes]:
     """What `forecaster.load` reads: the routes, and each network under the name that they give it."""
-    return {ROUTES: json.dumps([asdict(route) for route in routes]).encode(), **networks}
+    return {ROUTES_FILE: json.dumps([asdict(route) for route in routes]).encode(), **networks}

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from .calendar_features import Dated, calendar, is_column, labels
+from .calendar_features import MarkedDays, calendar_channel_names, calendar_channels, is_column
 from .scaling import Scaler
 
-EXHIBITION = "exhibition"
+ZERO_RUNS_COLUMN = "exhibition"
 """Name of the channel that tells of a stretch without exhibition."""
 
 
@@ -54,7 +54,7 @@ class Preprocessing:
     static: tuple[tuple[int, ...], ...]
     fallback: tuple[tuple[float, ...], ...]
     closed: tuple[str, ...] | None = None
-    dated: tuple[Dated, ...] = ()
+    dated: tuple[MarkedDays, ...] = ()
     span: tuple[str, str] | None = None
     aggregate: str = "none"
     usual: tuple[int, ...] = ()
@@ -79,12 +79,12 @@ class Preprocessing:
     @cached_property
     def columns(self) -> tuple[str, ...]:
         """Past columns, EXHIBITION where the network is told of it, and future columns."""
-        return (*self.past, *((EXHIBITION,) if self.usual else ()), *self.future_columns)
+        return (*self.past, *((ZERO_RUNS_COLUMN,) if self.usual else ()), *self.future_columns)
 
     @property
     def covariates(self) -> tuple[str, ...]:
         """What each of the `channels` is made of; the names of cycles stand there twice."""
-        return (self.target, *self.columns, *labels(self.future, self.dated))
+        return (self.target, *self.columns, *calendar_channel_names(self.future, self.dated))
 
     def channels(
         self,
@@ -98,7 +98,10 @@ class Preprocessing:
         `target` (n, steps) and `columns` (n, steps, past + future columns) are in data units; row
         i belongs to `series[i]`. Raises DataError for steps beyond what is known of holidays.
         """
-        stamps, given = calendar(times, self.future, self.frequency, self.dated, self.span), 1 + len(self.scalers)
+        stamps, given = (
+            calendar_channels(times, self.future, self.frequency, self.dated, self.span),
+            1 + len(self.scalers),
+        )
         known = given + stamps.shape[1]
         channels = np.empty((*target.shape, known + self.aged), np.float32)
         channels[:, :, 0] = self.target_scaler.transform(target, series)
@@ -128,7 +131,7 @@ class Preprocessing:
     @cached_property
     def width(self) -> int:
         """How many channels there are."""
-        return 1 + len(self.scalers) + len(labels(self.future, self.dated)) + self.aged
+        return 1 + len(self.scalers) + len(calendar_channel_names(self.future, self.dated)) + self.aged
 
     @cached_property
     def known_ahead(self) -> int:
@@ -161,7 +164,7 @@ class Preprocessing:
         found["target_scaler"] = _scaler(content["target_scaler"])
         found["scalers"] = tuple(map(_scaler, content["scalers"]))
         found["dated"] = tuple(
-            Dated(**{key: _frozen(value) for key, value in one.items()}) for one in content.get("dated", ())
+            MarkedDays(**{key: _frozen(value) for key, value in one.items()}) for one in content.get("dated", ())
         )
         return cls(**found)
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from .conformal import Correction
+from .conformal import ConformalCorrection
 from .errors import DataError
-from .likelihoods import DIRECT, LIKELIHOODS, rising
-from .sampling import paths
+from .likelihoods import LIKELIHOODS, QUANTILE, increasing_quantiles
+from .sampling import sample_paths
 
 
 @dataclass(frozen=True)
@@ -21,12 +21,12 @@ class Quantiles:
     likelihood: str
     levels: tuple[float, ...]
     paths: int
-    correction: Correction | None = None
+    correction: ConformalCorrection | None = None
 
     @property
     def sampled(self) -> bool:
         """Whether quantiles are those of sample paths, which may be of any length."""
-        return self.likelihood != DIRECT
+        return self.likelihood != QUANTILE
 
     def of(
         self,
@@ -73,19 +73,19 @@ class Quantiles:
     ) -> np.ndarray:
         """Sample paths (n, paths, horizon) of the same windows, in data units, not corrected."""
         family = LIKELIHOODS[self.likelihood]
-        drawn = paths(network, family, read, scale, lags, lookback, self.paths, seed)
+        drawn = sample_paths(network, family, read, scale, lags, lookback, self.paths, seed)
         return drawn + centre[:, None, None]
 
     def _read_off(
         self, network: Any, read: Mapping[str, np.ndarray], scale: np.ndarray, levels: Sequence[float]
     ) -> np.ndarray:
-        known = trained(self.levels)
+        known = trained_levels(self.levels)
         for level in levels:
             if not known[0] <= level <= known[-1]:
                 raise DataError(
                     f"quantiles: {level:g} is outside of what the model was trained for ({known[0]:g} to {known[-1]:g})"
                 )
-        given = rising(np.asarray(network.predict_on_batch(dict(read)), float), np) * scale[:, None, None]
+        given = increasing_quantiles(np.asarray(network.predict_on_batch(dict(read)), float), np) * scale[:, None, None]
         at = np.interp(levels, known, np.arange(len(known)))
         below = np.minimum(at.astype(int), max(len(known) - 2, 0))
         above = np.minimum(below + 1, len(known) - 1)
@@ -100,10 +100,10 @@ class Quantiles:
     def from_json(cls, content: Mapping[str, Any]) -> Quantiles:
         """The reverse of `to_json`."""
         kept = content["correction"]
-        correction = kept and Correction(tuple(kept["levels"]), tuple(map(tuple, kept["offsets"])))
+        correction = kept and ConformalCorrection(tuple(kept["levels"]), tuple(map(tuple, kept["offsets"])))
         return cls(content["likelihood"], tuple(content["levels"]), content["paths"], correction)
 
 
-def trained(levels: Sequence[float]) -> tuple[float, ...]:
+def trained_levels(levels: Sequence[float]) -> tuple[float, ...]:
     """The levels that a network is trained for which answers with quantiles: `levels` and the median."""
     return tuple(sorted({*levels, 0.5}))

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-LEAST = 1e-6
+MIN_SCORE = 1e-6
 """Scores below count as this much: their logarithms would outweigh all others."""
-SAME = 1e-14
+MIN_LOG_VARIANCE = 1e-14
 """Variance of logarithms that all have at least: equal scores lie not above a threshold that rounding made of them."""
 
 
 @dataclass(frozen=True)
-class Seen:
+class ScoreHistory:
     """How many scores there were so far, and the mean and the variance of their logarithms."""
 
     count: int
@@ -22,16 +22,16 @@ class Seen:
 
     def limit(self, level: float) -> float:
         """The threshold after them: the mean plus `level` standard deviations of the logarithms, as a score."""
-        return float(np.exp(self.mean + level * np.sqrt(max(self.variance, SAME))))
+        return float(np.exp(self.mean + level * np.sqrt(max(self.variance, MIN_LOG_VARIANCE))))
 
 
-def seen(scores: np.ndarray) -> Seen:
+def score_history(scores: np.ndarray) -> ScoreHistory:
     """Of `scores` (n,), of which one at least is finite; the others are passed over."""
     logs = _logs(scores[np.isfinite(scores)])
-    return Seen(len(logs), float(np.mean(logs)), float(np.var(logs)))
+    return ScoreHistory(len(logs), float(np.mean(logs)), float(np.var(logs)))
 
 
-def along(scores: np.ndarray, level: float, before: Seen) -> tuple[np.ndarray, Seen]:
+def thresholds_and_history(scores: np.ndarray, level: float, before: ScoreHistory) -> tuple[np.ndarray, ScoreHistory]:
     """The threshold of each step (steps,) of `scores` (steps,), and what was seen after the last of them.
 
     It is the mean plus `level` standard deviations of the logarithms of all scores before the step, those that went
@@ -42,16 +42,16 @@ def along(scores: np.ndarray, level: float, before: Seen) -> tuple[np.ndarray, S
     count = before.count + np.append(0, np.cumsum(known))
     shift = np.append(0.0, np.cumsum(away)) / count
     variance = (before.count * before.variance + np.append(0.0, np.cumsum(away**2))) / count - shift**2
-    limits = np.exp(before.mean + shift + level * np.sqrt(np.maximum(variance, SAME)))
-    return limits[:-1], Seen(int(count[-1]), float(before.mean + shift[-1]), float(max(variance[-1], 0.0)))
+    limits = np.exp(before.mean + shift + level * np.sqrt(np.maximum(variance, MIN_LOG_VARIANCE)))
+    return limits[:-1], ScoreHistory(int(count[-1]), float(before.mean + shift[-1]), float(max(variance[-1], 0.0)))
 
 
-def limits(scores: np.ndarray, first: float, level: float, before: Seen | None) -> np.ndarray:
+def thresholds(scores: np.ndarray, first: float, level: float, before: ScoreHistory | None) -> np.ndarray:
     """The threshold of each step (steps,) of `scores` (steps,): `first` at all of them where there is nothing to go on
     from.
     """
-    return np.full(len(scores), first) if before is None else along(scores, level, before)[0]
+    return np.full(len(scores), first) if before is None else thresholds_and_history(scores, level, before)[0]
 
 
 def _logs(scores: np.ndarray) -> np.ndarray:
-    return np.log(np.maximum(scores, LEAST))
+    return np.log(np.maximum(scores, MIN_SCORE))

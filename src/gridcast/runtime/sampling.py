@@ -10,12 +10,12 @@ import numpy as np
 
 from .likelihoods import Likelihood
 
-ROWS = 4096
+MAX_PATHS_AT_ONCE = 4096
 """Paths that are stepped at once: so many fit into a processor's cache."""
 
 
 @dataclass(frozen=True)
-class Layer:
+class RecurrentLayer:
     """A recurrent layer; what goes through a sigmoid is halved, for σ(x) = (1 + tanh(x / 2)) / 2: one tanh for all."""
 
     kernel: np.ndarray
@@ -24,7 +24,7 @@ class Layer:
     inner: np.ndarray
 
     @classmethod
-    def of(cls, kernel: np.ndarray, recurrent: np.ndarray, bias: np.ndarray) -> Layer:
+    def of(cls, kernel: np.ndarray, recurrent: np.ndarray, bias: np.ndarray) -> RecurrentLayer:
         """That of a Keras GRU or LSTM with these weights."""
         units = recurrent.shape[0]
         gated = kernel.shape[1] == 3 * units
@@ -57,19 +57,19 @@ class Layer:
 
 
 @dataclass(frozen=True)
-class Weights:
+class NetworkWeights:
     """The weights of a network that `autoregressive.build` made."""
 
     embeddings: tuple[np.ndarray, ...]
-    layers: tuple[Layer, ...]
+    layers: tuple[RecurrentLayer, ...]
     head: np.ndarray
     bias: np.ndarray
 
     @classmethod
-    def of(cls, network: Any) -> Weights:
+    def of(cls, network: Any) -> NetworkWeights:
         """Those of a Keras `network`."""
         found = {layer.name: [np.asarray(w) for w in layer.get_weights()] for layer in network.layers}
-        layers = [Layer.of(*own) for name, own in found.items() if name.startswith("recurrent_")]
+        layers = [RecurrentLayer.of(*own) for name, own in found.items() if name.startswith("recurrent_")]
         embeddings = tuple(own[0] for name, own in found.items() if name.endswith("_embedding"))
         head, bias = found["parameters"]
         return cls(embeddings, tuple(layers), head, bias)
@@ -104,7 +104,7 @@ class Weights:
         return output @ self.head[:units] + times(self.head[units:], self.bias), after
 
 
-def paths(
+def sample_paths(
     network: Any,
     likelihood: Likelihood,
     read: Mapping[str, np.ndarray],
@@ -123,13 +123,13 @@ def paths(
 
     Source: Salinas et al. (2020), section 3.2.
     """
-    weights = network if isinstance(network, Weights) else Weights.of(network)
+    weights = network if isinstance(network, NetworkWeights) else NetworkWeights.of(network)
     generator = np.random.default_rng(seed)
     signal = read["signal"]
     whole = np.concatenate(
         [signal, np.repeat(weights.embedded(read)[:, None], signal.shape[1], axis=1)], axis=2, dtype=np.float32
     )
-    at_once = max(1, ROWS // count)
+    at_once = max(1, MAX_PATHS_AT_ONCE // count)
     found = [
         _chunk(weights, likelihood, whole[k : k + at_once], scale[k : k + at_once], lags, lookback, count, generator)
         for k in range(0, len(whole), at_once)
@@ -138,7 +138,7 @@ def paths(
 
 
 def _chunk(
-    weights: Weights,
+    weights: NetworkWeights,
     likelihood: Likelihood,
     whole: np.ndarray,
     scale: np.ndarray,

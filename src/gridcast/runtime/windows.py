@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.lib.stride_tricks import sliding_window_view
 
-STILL = 1e-12
+CONSTANT_VARIANCE = 1e-12
 """Variance of windows, in squared scaled units, up to which a sensor never changes."""
 
 
@@ -49,7 +49,7 @@ def origins(
     return index
 
 
-def inputs(channels: np.ndarray, index: np.ndarray, lookback: int) -> np.ndarray:
+def past(channels: np.ndarray, index: np.ndarray, lookback: int) -> np.ndarray:
     """Past of each window (n, lookback, channels), gathered from `channels` (series, steps, channels).
 
     Steps before the first one repeat it: a window of `origins` has none.
@@ -58,13 +58,13 @@ def inputs(channels: np.ndarray, index: np.ndarray, lookback: int) -> np.ndarray
     return channels[index[:, 0, None], steps]
 
 
-def ahead(channels: np.ndarray, index: np.ndarray, horizon: int) -> np.ndarray:
+def future(channels: np.ndarray, index: np.ndarray, horizon: int) -> np.ndarray:
     """Future of each window (n, horizon, ...), gathered from `channels` (series, steps, ...)."""
     steps = index[:, 1, None] + np.arange(horizon)
     return channels[index[:, 0, None], steps]
 
 
-def units(history: Any, *, centred: bool, spreads: Sequence[float] = ()) -> tuple[Any, Any]:
+def window_units(history: Any, *, centred: bool, spreads: Sequence[float] = ()) -> tuple[Any, Any]:
     """Centre and unit (n, 1, sensors) in which some windows of sensors (n, lookback, sensors) are read, and what is
     ahead of them.
 
@@ -79,11 +79,11 @@ def units(history: Any, *, centred: bool, spreads: Sequence[float] = ()) -> tupl
     return centre, (history.var(axis=1, keepdims=True) + np.square(np.array(spreads, np.float32))) ** 0.5
 
 
-def window_spreads(values: np.ndarray, lookback: int) -> tuple[float, ...]:
+def typical_spreads(values: np.ndarray, lookback: int) -> tuple[float, ...]:
     """The usual spread (sensors,) of windows of `lookback` steps of `values` (steps, sensors).
 
     The root mean square of their standard deviations; 1 for a sensor that never changes. Windows with NaN are passed
     over.
     """
     variances = pd.DataFrame(values).rolling(lookback).var(ddof=0).mean().to_numpy()
-    return tuple(float(np.sqrt(one)) if one > STILL else 1.0 for one in variances)
+    return tuple(float(np.sqrt(one)) if one > CONSTANT_VARIANCE else 1.0 for one in variances)

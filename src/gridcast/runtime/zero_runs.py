@@ -7,13 +7,13 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-RARE = 0.01
+MAX_EXPECTED_RUNS = 0.01
 """Runs beyond habit that a series would show in a training span by chance."""
-LEAST = 5
+MIN_RUN_STEPS = 5
 """Steps: a shorter run is never told from chance."""
 
 
-def usual(training: np.ndarray) -> np.ndarray:
+def habitual_lengths(training: np.ndarray) -> np.ndarray:
     """Length (series,), in steps, of the longest run of zeros that is still the habit of a series.
 
     `training` (series, steps) is the target over the training span, NaN where not observed. Were its
@@ -24,29 +24,29 @@ def usual(training: np.ndarray) -> np.ndarray:
     """
     seen = np.isfinite(training)
     limits = _limits(training, seen)
-    return _limits(training, seen & ~stretches(training, limits))
+    return _limits(training, seen & ~unusual_runs(training, limits))
 
 
 def _limits(training: np.ndarray, counted: np.ndarray) -> np.ndarray:
     count = counted.sum(axis=1)
     chance = (((training == 0) & counted).sum(axis=1) + 1) / (count + 2)
     runs = np.maximum((1 - chance) * count, 1.0)
-    longest = np.floor(np.log(RARE / runs) / np.log(chance)).astype(int)
-    return np.maximum(longest, LEAST - 1)
+    longest = np.floor(np.log(MAX_EXPECTED_RUNS / runs) / np.log(chance)).astype(int)
+    return np.maximum(longest, MIN_RUN_STEPS - 1)
 
 
-def known(target: np.ndarray, usual: np.ndarray) -> np.ndarray:
+def detected_so_far(target: np.ndarray, usual: np.ndarray) -> np.ndarray:
     """True from the step on at which a run of zeros has outlasted the habit: nothing later is read."""
     return _lengths(target == 0) > usual[:, None]
 
 
-def stretches(target: np.ndarray, usual: np.ndarray) -> np.ndarray:
+def unusual_runs(target: np.ndarray, usual: np.ndarray) -> np.ndarray:
     """True throughout each run of zeros that outlasts the habit: its beginning is known by hindsight."""
     zero = target == 0
     return zero & (_lengths(zero) + _lengths(zero[:, ::-1])[:, ::-1] - 1 > usual[:, None])
 
 
-def told(closed: np.ndarray, series: Sequence[str], times: pd.DatetimeIndex) -> str:
+def describe(closed: np.ndarray, series: Sequence[str], times: pd.DatetimeIndex) -> str:
     """How many stretches there are in `closed` (series, steps), and where and when the longest three."""
     edges = np.diff(closed.astype(int), axis=1, prepend=0, append=0)
     (where, begun), ended = np.nonzero(edges == 1), np.nonzero(edges == -1)[1]

@@ -148,6 +148,6 @@ def _kept(settings: Settings) -> Any:
     """Where answers are kept, None where they are not."""
     if not settings.keep and not settings.shadows:
         return None
-    from gridcast.monitoring.prediction_log import Kept
+    from gridcast.monitoring.prediction_log import PredictionLog
 
-    return Kept(settings.folder / "kept.db", settings.kept)
+    return PredictionLog(settings.folder / "kept.db", settings.kept)

@@ -12,25 +12,25 @@ import pandas as pd
 
 from gridcast.config import Ensemble
 from gridcast.evaluation import forecast_results, metrics
-from gridcast.runtime.detector import DETECTOR, ENSEMBLE
-from gridcast.runtime.forecaster import MEMBERS, NETWORK, SETTINGS
-from gridcast.runtime.likelihoods import DIRECT
+from gridcast.runtime.detector import DETECTOR_KEY, ENSEMBLE
+from gridcast.runtime.forecaster import MEMBERS_FILE, NETWORK_FILE, SETTINGS_FILE
+from gridcast.runtime.likelihoods import QUANTILE
 from gridcast.sweep.plan import Plan
 from gridcast.tracking import mlflow_runs, ranking
-from gridcast.tracking.mlflow_runs import Entry
+from gridcast.tracking.mlflow_runs import RunEntry
 from gridcast.tracking.store import Store
 from gridcast.training.result import Outcome
 
-TABLE = "members.csv"
+MEMBERS_TABLE = "members.csv"
 """Who belongs to it: run, name, weight, validation error."""
-ERRORS = ("best_val_wql", "val_faults_missed", "best_val_mae")
+ERROR_METRICS = ("best_val_wql", "val_faults_missed", "best_val_mae")
 """By which runs are weighed and an ensemble is compared with its best one: the first that there is."""
-TITLES = {"mean": "mean", "median": "median", "weighted": "weighted mean", "minimum": "minimum"}
-SMALLEST = 1e-12
+COMBINATION_NAMES = {"mean": "mean", "median": "median", "weighted": "weighted mean", "minimum": "minimum"}
+MIN_ERROR = 1e-12
 
 
 @dataclass(frozen=True)
-class Team:
+class EnsembleMembers:
     """The MLflow `runs` of an ensemble, best first, and their `weights`, which add up to 1.
 
     None of the median, and of the minimum.
@@ -43,38 +43,40 @@ class Team:
     @property
     def name(self) -> str:
         """What people call it."""
-        return f"{TITLES[self.combine]} of the {len(self.runs)} best runs"
+        return f"{COMBINATION_NAMES[self.combine]} of the {len(self.runs)} best runs"
 
     @property
     def key(self) -> str:
         """The same for the same members, combined in the same way."""
-        text = json.dumps([self.combine, *(run.data.tags[mlflow_runs.KEY] for run in self.runs)])
-        return hashlib.sha256(f"{mlflow_runs.MADE}/{text}".encode()).hexdigest()
+        text = json.dumps([self.combine, *(run.data.tags[mlflow_runs.KEY_TAG] for run in self.runs)])
+        return hashlib.sha256(f"{mlflow_runs.WINNER_KIND}/{text}".encode()).hexdigest()
 
 
-def choose(asked: Ensemble, runs: Sequence[Any], metric: str, last: int) -> Team:
+def choose_members(asked: Ensemble, runs: Sequence[Any], metric: str, last: int) -> EnsembleMembers:
     """The team of the finished MLflow `runs` that `asked` wants: the best by `metric` on the `last` fold.
 
     Fewer where there are fewer. Raises GridcastError when none has a finite metric.
     """
-    chosen = ranking.ranked(runs, metric, last)[: asked.top]
-    shares = [1 / max(error(run), SMALLEST) if asked.combine == "weighted" else 1.0 for run in chosen]
+    chosen = ranking.rank_runs(runs, metric, last)[: asked.top]
+    shares = [1 / max(validation_error(run), MIN_ERROR) if asked.combine == "weighted" else 1.0 for run in chosen]
     weights = None if asked.combine in ("median", "minimum") else tuple(share / sum(shares) for share in shares)
-    return Team(asked.combine, tuple(chosen), weights)
+    return EnsembleMembers(asked.combine, tuple(chosen), weights)
 
 
-def error(run: Any) -> float:
+def validation_error(run: Any) -> float:
     """The validation error of a run by which members are weighed."""
     own = run.data.metrics
-    return float(next(own[name] for name in ERRORS if name in own))
+    return float(next(own[name] for name in ERROR_METRICS if name in own))
 
 
-def files(team: Team, store: Store) -> dict[str, bytes]:
+def ensemble_files(team: EnsembleMembers, store: Store) -> dict[str, bytes]:
     """What `forecaster.load` or `detector.load` reads of a team."""
-    return packed([mlflow_runs.model_files(store, run.info.run_id) for run in team.runs], team.weights, team.combine)
+    return pack_members(
+        [mlflow_runs.read_model_files(store, run.info.run_id) for run in team.runs], team.weights, team.combine
+    )
 
 
-def packed(
+def pack_members(
     members: Sequence[Mapping[str, bytes]], weights: tuple[float, ...] | None, combine: str = "mean"
 ) -> dict[str, bytes]:
     """The files of each member's settings and network, and how they are combined. A detector lacks its threshold."""
@@ -83,28 +85,30 @@ def packed(
     contents = []
     for number, own in enumerate(members):
         names.append((f"member-{number}.json", f"member-{number}.keras"))
-        found |= dict(zip(names[-1], (own[SETTINGS], own[NETWORK]), strict=True))
-        contents.append(json.loads(own[SETTINGS]))
+        found |= dict(zip(names[-1], (own[SETTINGS_FILE], own[NETWORK_FILE]), strict=True))
+        contents.append(json.loads(own[SETTINGS_FILE]))
     # A table is read as far back as any member wants it.
     settings = max(contents, key=lambda content: int(content["lookback"]))
     if "quantiles" in settings:
         # Samples go on beyond the horizon; one member that cannot is enough.
         likelihoods = [content["quantiles"]["likelihood"] for content in contents]
-        told = DIRECT if DIRECT in likelihoods else likelihoods[0]
+        told = QUANTILE if QUANTILE in likelihoods else likelihoods[0]
         settings |= {"quantiles": settings["quantiles"] | {"likelihood": told, "correction": None}}
-    if DETECTOR in settings:
-        settings |= {DETECTOR: settings[DETECTOR] | {"kind": ENSEMBLE, "usual": [], "combine": combine}}
+    if DETECTOR_KEY in settings:
+        settings |= {DETECTOR_KEY: settings[DETECTOR_KEY] | {"kind": ENSEMBLE, "usual": [], "combine": combine}}
     combined = {"members": names, "weights": weights}
-    return found | {MEMBERS: json.dumps(combined).encode(), SETTINGS: json.dumps(settings).encode()}
+    return found | {MEMBERS_FILE: json.dumps(combined).encode(), SETTINGS_FILE: json.dumps(settings).encode()}
 
 
-def entry(plan: Plan, team: Team, files: Mapping[str, bytes], done: forecast_results.Forecasts | Outcome) -> Entry:
+def ensemble_entry(
+    plan: Plan, team: EnsembleMembers, files: Mapping[str, bytes], done: forecast_results.Forecasts | Outcome
+) -> RunEntry:
     """The record of the ensemble kept in `files`, whose forecasts of the validation span tell its error.
 
     Detectors are `done` with metrics and files of their own. An ensemble has no loss: where that is
     `selection.metric`, the mean of its members' stands there.
     """
-    settings = json.loads(files[SETTINGS])
+    settings = json.loads(files[SETTINGS_FILE])
     if isinstance(done, Outcome):
         measured, files = done.metrics, done.files
     else:
@@ -118,20 +122,20 @@ def entry(plan: Plan, team: Team, files: Mapping[str, bytes], done: forecast_res
     table = pd.DataFrame(
         {
             "run": [run.info.run_id for run in team.runs],
-            "name": [mlflow_runs.name(run) for run in team.runs],
+            "name": [mlflow_runs.run_name(run) for run in team.runs],
             "weight": team.weights or [float("nan")] * len(own),
-            "validation error": [error(run) for run in team.runs],
+            "validation error": [validation_error(run) for run in team.runs],
         }
     )
     about = {"ensemble": team.combine, "members": len(own), "lookback": settings["lookback"]}
-    return Entry(
+    return RunEntry(
         name=team.name,
-        kind=mlflow_runs.MADE,
+        kind=mlflow_runs.WINNER_KIND,
         key=team.key,
-        tags={mlflow_runs.FINGERPRINT: plan.fingerprint, mlflow_runs.CONFIGURATION: json.dumps(about)},
+        tags={mlflow_runs.FINGERPRINT_TAG: plan.fingerprint, mlflow_runs.CONFIGURATION_TAG: json.dumps(about)},
         params={**about, "horizon": plan.experiment.window.horizon},
         metrics=measured,
         files=files,
-        artifacts={TABLE: table.to_csv(index=False).encode()},
+        artifacts={MEMBERS_TABLE: table.to_csv(index=False).encode()},
         backend=plan.backend,
     )

@@ -24,18 +24,18 @@ from gridcast.runtime.errors import LeaseLost
 from gridcast.tracking import mlflow_runs
 from gridcast.tracking.store import Store
 
-PREFIX = "gridcast.lease."
-BEAT = 5.0
+TAG_PREFIX = "gridcast.lease."
+HEARTBEAT_INTERVAL = 5.0
 """Seconds between two heartbeats."""
-DEAD = 30.0
+DEAD_AFTER = 30.0
 """Seconds without a heartbeat after which a claim of another machine is taken for dead."""
 
-_OWN: set[str] = set()
+_ACTIVE_OWNERS: set[str] = set()
 """Owners of the claims that this process makes at present."""
 
 
 @dataclass(frozen=True)
-class Claim:
+class LeaseClaim:
     """Who sweeps: a process on a host, and its heartbeat so far."""
 
     owner: str
@@ -52,36 +52,36 @@ class Claim:
     @property
     def tag(self) -> str:
         """The experiment's tag that holds this claim."""
-        return PREFIX + self.owner
+        return TAG_PREFIX + self.owner
 
 
-class Watch:
+class ClaimWatch:
     """Tells which claims live, by what it has seen of them so far."""
 
     def __init__(self) -> None:
         self._seen: dict[str, tuple[int, float]] = {}
 
-    def lives(self, claim: Claim) -> bool:
+    def lives(self, claim: LeaseClaim) -> bool:
         """Whether the process of `claim` may still run.
 
         One of this host is looked up; one of another host lives as long as its heartbeat was seen to
         move within `DEAD` seconds.
         """
-        if claim.host == _host() and claim.pid == os.getpid():
-            return claim.owner in _OWN  # else its withdrawal failed, with the server away or the disk full
-        if claim.host == _host():
-            return abs(_begun(claim.pid) - claim.begun) < 1
+        if claim.host == _host_identity() and claim.pid == os.getpid():
+            return claim.owner in _ACTIVE_OWNERS  # else its withdrawal failed, with the server away or the disk full
+        if claim.host == _host_identity():
+            return abs(_process_start(claim.pid) - claim.begun) < 1
         beat, since = self._seen.get(claim.owner, (-1, 0.0))
         if beat != claim.beat:
             since = time.monotonic()
             self._seen[claim.owner] = claim.beat, since
-        return time.monotonic() - since < DEAD
+        return time.monotonic() - since < DEAD_AFTER
 
 
 class Lease:
     """The right to sweep an experiment, held by a thread that beats until `release`."""
 
-    def __init__(self, store: Store, claim: Claim) -> None:
+    def __init__(self, store: Store, claim: LeaseClaim) -> None:
         self._store, self._claim = store, claim
         self._proved = time.monotonic()
         self._lock = threading.Lock()
@@ -91,13 +91,13 @@ class Lease:
 
     def prove(self) -> None:
         """Returns where the lease is certainly held. Raises LeaseLost, or Unreachable where nobody can tell."""
-        if time.monotonic() - self._proved > DEAD / 2:
+        if time.monotonic() - self._proved > DEAD_AFTER / 2:
             self._renew()
 
     def release(self) -> None:
         """Let the next one sweep."""
         self._end.set()
-        _OWN.discard(self._claim.owner)
+        _ACTIVE_OWNERS.discard(self._claim.owner)
         with self._lock:
             mlflow_runs.delete_experiment_tag(self._store, self._claim.tag)
 
@@ -105,17 +105,17 @@ class Lease:
         with self._lock:
             if self._end.is_set():
                 return
-            if not any(claim.owner == self._claim.owner for claim in claims(self._store)):
+            if not any(claim.owner == self._claim.owner for claim in read_claims(self._store)):
                 raise LeaseLost(
                     "another start took this sweep over while the tracking server could not be reached; "
                     "what was trained here is kept, and the next start here writes it"
                 )
             self._claim = replace(self._claim, beat=self._claim.beat + 1)
-            _write(self._store, self._claim)
+            _write_claim(self._store, self._claim)
             self._proved = time.monotonic()
 
     def _beat(self) -> None:
-        while not self._end.wait(BEAT):
+        while not self._end.wait(HEARTBEAT_INTERVAL):
             try:
                 self._renew()
             except LeaseLost:
@@ -124,25 +124,25 @@ class Lease:
                 continue
 
 
-def acquire(store: Store, waits: Callable[[Claim], None] = lambda _: None) -> Lease:
+def acquire_lease(store: Store, waits: Callable[[LeaseClaim], None] = lambda _: None) -> Lease:
     """The lease of the experiment; waits while another process holds it and tells `waits` for whom.
 
     Claims of the dead are removed on the way. Raises TrackingError.
     """
-    claim, watch = _own(), Watch()
+    claim, watch = _new_claim(), ClaimWatch()
 
-    def others() -> dict[Claim, bool]:
-        return {other: watch.lives(other) for other in claims(store) if other.owner != claim.owner}
+    def others() -> dict[LeaseClaim, bool]:
+        return {other: watch.lives(other) for other in read_claims(store) if other.owner != claim.owner}
 
     while True:
-        _OWN.add(claim.owner)
-        _write(store, claim)
+        _ACTIVE_OWNERS.add(claim.owner)
+        _write_claim(store, claim)
         found = others()
         if not any(found.values()):
             for dead in found:
                 mlflow_runs.delete_experiment_tag(store, dead.tag)
             return Lease(store, claim)
-        _OWN.discard(claim.owner)
+        _ACTIVE_OWNERS.discard(claim.owner)
         mlflow_runs.delete_experiment_tag(store, claim.tag)
         waits(next(other for other, lives in found.items() if lives))
         while any(others().values()):
@@ -151,21 +151,21 @@ def acquire(store: Store, waits: Callable[[Claim], None] = lambda _: None) -> Le
         time.sleep(random.uniform(0, 1))
 
 
-def claims(store: Store) -> list[Claim]:
+def read_claims(store: Store) -> list[LeaseClaim]:
     """Every claim on the experiment, of the living and the dead."""
     tags = mlflow_runs.experiment_tags(store)
-    return [Claim(**json.loads(text)) for name, text in sorted(tags.items()) if name.startswith(PREFIX)]
+    return [LeaseClaim(**json.loads(text)) for name, text in sorted(tags.items()) if name.startswith(TAG_PREFIX)]
 
 
-def _own() -> Claim:
-    return Claim(uuid.uuid4().hex, _host(), os.getpid(), _begun(os.getpid()))
+def _new_claim() -> LeaseClaim:
+    return LeaseClaim(uuid.uuid4().hex, _host_identity(), os.getpid(), _process_start(os.getpid()))
 
 
-def _write(store: Store, claim: Claim) -> None:
+def _write_claim(store: Store, claim: LeaseClaim) -> None:
     mlflow_runs.set_experiment_tag(store, claim.tag, json.dumps(asdict(claim)))
 
 
-def _begun(pid: int) -> float:
+def _process_start(pid: int) -> float:
     """When a living process began (0 for a dead one): a number that was used again is no proof of life."""
     try:
         process = psutil.Process(pid)
@@ -174,7 +174,7 @@ def _begun(pid: int) -> float:
         return 0.0
 
 
-def _host() -> str:
+def _host_identity() -> str:
     """Name of this machine, with what tells containers and reboots apart where the system has it."""
     boot, space = Path("/proc/sys/kernel/random/boot_id"), Path("/proc/self/ns/pid")
     marks = [boot.read_text().strip(), str(space.readlink())] if boot.exists() else [hex(uuid.getnode())]

@@ -13,41 +13,41 @@ from pathlib import Path
 from typing import Any
 
 from gridcast.runtime.errors import Unreachable
-from gridcast.tracking.mlflow_runs import Entry
+from gridcast.tracking.mlflow_runs import RunEntry
 from gridcast.training import atomic_bundle
 from gridcast.training.atomic_bundle import DamagedError
 
-PATIENCE = 60.0
+FLUSH_TIMEOUT = 60.0
 """Seconds without an answer from the server after which the end of a sweep waits no longer."""
-GOODBYE = 1.5
+SHUTDOWN_TIMEOUT = 1.5
 """Seconds that the end of a sweep gives to results on their way."""
-SLOWEST = 15.0
+MAX_RETRY_DELAY = 15.0
 """Seconds at most between two tries to reach a server that is down."""
-_FILES = ("files", "artifacts")
+_FILE_FIELDS = ("files", "artifacts")
 _LOG = logging.getLogger("gridcast")
 
 
-def keep(folder: Path, entry: Entry) -> Path:
+def save_entry(folder: Path, entry: RunEntry) -> Path:
     """Keep `entry` as a file of `folder` that survives a kill at any moment. Raises OSError."""
-    about = {field.name: getattr(entry, field.name) for field in fields(entry) if field.name not in _FILES}
+    about = {field.name: getattr(entry, field.name) for field in fields(entry) if field.name not in _FILE_FIELDS}
     files = {"entry.json": json.dumps(about).encode()}
-    files |= {f"{kind}/{name}": data for kind in _FILES for name, data in getattr(entry, kind).items()}
+    files |= {f"{kind}/{name}": data for kind in _FILE_FIELDS for name, data in getattr(entry, kind).items()}
     path = folder / f"{entry.kind}-{entry.key}"
     atomic_bundle.write(path, files)
     return path
 
 
-def read(path: Path) -> Entry:
+def load_entry(path: Path) -> RunEntry:
     """The entry kept at `path`. Raises DamagedError."""
     kept = atomic_bundle.read(path)
     inside: dict[str, Any] = {
-        kind: {n.partition("/")[2]: d for n, d in kept.items() if n.startswith(f"{kind}/")} for kind in _FILES
+        kind: {n.partition("/")[2]: d for n, d in kept.items() if n.startswith(f"{kind}/")} for kind in _FILE_FIELDS
     }
     about: dict[str, Any] = json.loads(kept["entry.json"])
-    return Entry(**about, **inside)
+    return RunEntry(**about, **inside)
 
 
-def waiting(folder: Path) -> list[Path]:
+def pending_entries(folder: Path) -> list[Path]:
     """Entries of `folder` that MLflow does not have yet, oldest first."""
     found = [path for path in folder.glob("*-*") if not path.name.startswith(".") and not path.suffix]
     return sorted(found, key=lambda path: path.stat().st_mtime)
@@ -60,7 +60,7 @@ class Recorder:
     entries wait on disk; any other error ends the thread and is raised by `check` and `flush`.
     """
 
-    def __init__(self, folder: Path, deliver: Callable[[Entry], None]) -> None:
+    def __init__(self, folder: Path, deliver: Callable[[RunEntry], None]) -> None:
         self.folder = folder
         self._deliver = deliver
         self._queue: queue.Queue[Path] = queue.Queue()
@@ -68,7 +68,7 @@ class Recorder:
         self._fault: BaseException | None = None
         self._down = ""
         self._answered = time.monotonic()
-        left = waiting(folder)
+        left = pending_entries(folder)
         if left:
             _LOG.warning("%d results of an earlier start are written to MLflow first", len(left))
         for path in left:
@@ -76,9 +76,9 @@ class Recorder:
         self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
         self._thread.start()
 
-    def add(self, entry: Entry) -> None:
+    def add(self, entry: RunEntry) -> None:
         """Keep `entry` and have it written soon. Raises OSError when it cannot be kept."""
-        self._queue.put(keep(self.folder, entry))
+        self._queue.put(save_entry(self.folder, entry))
 
     @property
     def left(self) -> int:
@@ -95,7 +95,7 @@ class Recorder:
         begun = time.monotonic()
         while self.left:
             self.check()
-            if self._down and time.monotonic() - max(begun, self._answered) > PATIENCE:
+            if self._down and time.monotonic() - max(begun, self._answered) > FLUSH_TIMEOUT:
                 raise Unreachable(
                     f"{self._down}; {self.left} results are kept in {self.folder}, "
                     "and the same command writes them when the server is back"
@@ -107,7 +107,7 @@ class Recorder:
         """Write what is left while the server answers, then end the thread, all within `GOODBYE`."""
         if self._end.is_set():
             return
-        until = time.monotonic() + GOODBYE
+        until = time.monotonic() + SHUTDOWN_TIMEOUT
         while self.left and not self._down and self._fault is None and time.monotonic() < until:
             time.sleep(0.02)
         self._end.set()
@@ -128,7 +128,7 @@ class Recorder:
 
     def _write(self, path: Path) -> None:
         try:
-            entry = read(path)
+            entry = load_entry(path)
         except DamagedError as error:
             path.replace(path.with_suffix(".damaged"))
             _LOG.warning("%s; set aside, its run is trained again", error)
@@ -143,7 +143,7 @@ class Recorder:
                 self._down = str(error)
                 if self._end.wait(wait):
                     return
-                wait = min(2 * wait, SLOWEST)
+                wait = min(2 * wait, MAX_RETRY_DELAY)
                 continue
             self._answered = time.monotonic()
             if self._down:

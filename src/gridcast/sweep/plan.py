@@ -24,10 +24,20 @@ from gridcast.models import baselines
 from gridcast.models.baselines.detectors import DETECTORS
 from gridcast.runtime.errors import ConfigError
 
-OWN = "own settings"
+OWN_SETTINGS = "own settings"
 """Name of the baseline made of the experiment's own `baseline` settings."""
-PACKAGES = ("gridcast", "keras", "jax", "tensorflow", "mlflow", "numpy", "pandas", "scikit-learn", "statsmodels")
-SPANS = ("train", "validation", "test")
+RECORDED_PACKAGES = (
+    "gridcast",
+    "keras",
+    "jax",
+    "tensorflow",
+    "mlflow",
+    "numpy",
+    "pandas",
+    "scikit-learn",
+    "statsmodels",
+)
+SPAN_NAMES = ("train", "validation", "test")
 
 
 @dataclass(frozen=True)
@@ -65,13 +75,16 @@ class Plan:
 
     def windows(self, lookback: int) -> dict[str, int]:
         """Number of windows in each span."""
-        return {span: len(self.dataset.origins(span, lookback)) for span in SPANS}
+        return {span: len(self.dataset.origins(span, lookback)) for span in SPAN_NAMES}
 
     def name(self, run: Run) -> str:
         """A short name that tells `run` from every other of the grid."""
         untold = [axis for axis in ("lookback", "optimizer", "loss") if axis in self.axes]
         parts = [f"{run.series}:"] if run.series is not None else []
-        parts += [describe(run.configuration, run.seed), *(f"{a} {getattr(run.configuration, a)}" for a in untold)]
+        parts += [
+            configuration_name(run.configuration, run.seed),
+            *(f"{a} {getattr(run.configuration, a)}" for a in untold),
+        ]
         parts += [f"fold{run.fold}"] if len(self.datasets) > 1 else []
         return " ".join(parts)
 
@@ -94,9 +107,11 @@ class Plan:
     def baseline_keys(self) -> dict[str, str]:
         """Key of each baseline's record, by name: it follows from data and windows, not from the grid."""
         if self.experiment.task == "anomaly":
-            return {name: _digest(f"{self.own[0]}/{name}") for name in (OWN, *DETECTORS)}
+            return {name: _digest(f"{self.own[0]}/{name}") for name in (OWN_SETTINGS, *DETECTORS)}
         own, size = self.dataset, (len(self.panel.series), self.dataset.spans.train)
-        terms = {name: baselines.terms(name, *size, own.period, own.levels) for name in (OWN, *baselines.BASELINES)}
+        terms = {
+            name: baselines.terms(name, *size, own.period, own.levels) for name in (OWN_SETTINGS, *baselines.BASELINES)
+        }
         return {name: _digest(f"{self.own[0]}/{name}{told}") for name, told in terms.items()}
 
     @cached_property
@@ -140,7 +155,7 @@ class Plan:
         panel = self.panel
         folds = [
             {span: [str(panel.times[first]), str(panel.times[end - 1])] for span, (first, end) in bounds.items()}
-            for bounds in map(_bounds, panel.folds)
+            for bounds in map(_span_bounds, panel.folds)
         ]
         about: dict[str, Any] = {
             "task": self.experiment.task,
@@ -160,7 +175,7 @@ class Plan:
             "categories": self._categories(),
             "notes": list(panel.notes),
             "fingerprint": self.fingerprint,
-            "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
+            "versions": {"python": platform.python_version(), **{name: version(name) for name in RECORDED_PACKAGES}},
             "backend": self.backend,
             "machine": f"{platform.system()} {platform.machine()}",
             "selection": self.experiment.selection.model_dump(),
@@ -179,7 +194,7 @@ class Plan:
         }
 
 
-def make(experiment: Experiment, text: str, backend: str, cache: Path = Path("data")) -> Plan:
+def make_plan(experiment: Experiment, text: str, backend: str, cache: Path = Path("data")) -> Plan:
     """Read the data and simulate the splits. Raises InputError."""
     if experiment.training.engine == "fused" and backend != "jax":
         raise ConfigError(f"training.engine: 'fused' needs the jax backend (got {backend}); use auto or stock")
@@ -197,7 +212,7 @@ def make(experiment: Experiment, text: str, backend: str, cache: Path = Path("da
     return plan
 
 
-def describe(configuration: Configuration, seed: int | None = None) -> str:
+def configuration_name(configuration: Configuration, seed: int | None = None) -> str:
     """A short name such as `GRU-64 b32 lr0.001 d0.1 attention`."""
     c = configuration
     parts = [f"{'Bi' if c.bidirectional else ''}{c.layer}-{c.units}{f'x{c.layers}' if c.layers > 1 else ''}"]
@@ -211,7 +226,7 @@ def describe(configuration: Configuration, seed: int | None = None) -> str:
     return " ".join(parts)
 
 
-def cost(configuration: Configuration, windows: int, steps: int | None = None) -> float:
+def epoch_cost(configuration: Configuration, windows: int, steps: int | None = None) -> float:
     """Relative time of one epoch: arithmetic of the recurrence plus a fixed share per step of the optimizer.
 
     An epoch has `steps` at most, where that many are given.
@@ -223,9 +238,9 @@ def cost(configuration: Configuration, windows: int, steps: int | None = None) -
     return windows * (c.lookback * gates * c.units * (c.units + 16) * 4e-10 + 1e-3 / c.batch_size)
 
 
-def _bounds(spans: Spans) -> dict[str, tuple[int, int]]:
+def _span_bounds(spans: Spans) -> dict[str, tuple[int, int]]:
     """First step and the step after the last of each span that is not empty."""
-    return {name: spans[name] for name in SPANS if spans[name][0] < spans[name][1]}
+    return {name: spans[name] for name in SPAN_NAMES if spans[name][0] < spans[name][1]}
 
 
 def _digest(text: str) -> str:

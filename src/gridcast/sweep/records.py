@@ -11,54 +11,54 @@ from gridcast.evaluation import detections, forecast_results
 from gridcast.evaluation.detections import Detection
 from gridcast.models import baselines
 from gridcast.sweep.plan import Plan
-from gridcast.sweep.task import Task
+from gridcast.sweep.task import SweepTask
 from gridcast.tracking import mlflow_runs
-from gridcast.tracking.mlflow_runs import Entry
+from gridcast.tracking.mlflow_runs import RunEntry
 from gridcast.training.result import Outcome, Paused
 
-STOPPED = "stopped"
+STOPPED_KIND = "stopped"
 """Kind of the record of a run that the search did not train to its end."""
 
 
-def run_entry(plan: Plan, task: Task, outcome: Outcome) -> Entry:
+def run_entry(plan: Plan, task: SweepTask, outcome: Outcome) -> RunEntry:
     assert task.run is not None
     curves = {name: list(enumerate(values, start=1)) for name, values in outcome.curves.items()}
     if plan.experiment.mode == "auto" and task.run.series is None:
-        curves[mlflow_runs.BY_SERIES] = list(outcome.series_errors)
-    return Entry(
+        curves[mlflow_runs.MAE_BY_SERIES] = list(outcome.series_errors)
+    return RunEntry(
         name=task.name,
         kind="run",
         key=task.key,
-        tags={**_tags(plan, task.run), "gridcast.engine": plan.engine},
+        tags={**_run_tags(plan, task.run), "gridcast.engine": plan.engine},
         params=plan.params(task.run),
         metrics=outcome.metrics,
-        curves={**curves, mlflow_runs.BY_ORIGIN: list(outcome.origin_losses)},
+        curves={**curves, mlflow_runs.LOSS_BY_ORIGIN: list(outcome.origin_losses)},
         files=outcome.files,
         backend=plan.backend,
     )
 
 
-def _tags(plan: Plan, run: Run) -> dict[str, str]:
+def _run_tags(plan: Plan, run: Run) -> dict[str, str]:
     """By which runs are told apart and found again."""
-    own = {} if run.series is None else {mlflow_runs.SERIES: run.series}
-    own |= {} if plan.experiment.split.folds is None else {mlflow_runs.FOLD: str(run.fold)}
+    own = {} if run.series is None else {mlflow_runs.SERIES_TAG: run.series}
+    own |= {} if plan.experiment.split.folds is None else {mlflow_runs.FOLD_TAG: str(run.fold)}
     return {
         **own,
-        mlflow_runs.SEED: str(run.seed),
-        mlflow_runs.CONFIGURATION: json.dumps(run.configuration.settings(), sort_keys=True),
-        mlflow_runs.FINGERPRINT: plan.fingerprint,
+        mlflow_runs.SEED_TAG: str(run.seed),
+        mlflow_runs.CONFIGURATION_TAG: json.dumps(run.configuration.settings(), sort_keys=True),
+        mlflow_runs.FINGERPRINT_TAG: plan.fingerprint,
     }
 
 
-def stopped_entry(plan: Plan, key: str, paused: Paused) -> Entry:
+def stopped_entry(plan: Plan, key: str, paused: Paused) -> RunEntry:
     run = plan.runs[key]
     losses = paused.curves["val_loss"]
-    return Entry(
+    return RunEntry(
         name=plan.name(run),
-        kind=STOPPED,
+        kind=STOPPED_KIND,
         key=key,
         tags={
-            **_tags(plan, run),
+            **_run_tags(plan, run),
             "gridcast.stopped": f"after {len(losses)} epochs, by {plan.experiment.search.strategy}",
         },
         params=plan.params(run),
@@ -72,8 +72,8 @@ def stopped_entry(plan: Plan, key: str, paused: Paused) -> Entry:
     )
 
 
-def failure_entry(plan: Plan, task: Task, reason: str) -> Entry:
-    return Entry(
+def failure_entry(plan: Plan, task: SweepTask, reason: str) -> RunEntry:
+    return RunEntry(
         name=task.name,
         kind="run" if task.kind == "run" else "baseline",
         key=task.key,
@@ -82,21 +82,25 @@ def failure_entry(plan: Plan, task: Task, reason: str) -> Entry:
     )
 
 
-def test_entry(plan: Plan, task: Task, kind: str, outcome: Any, tags: Mapping[str, str] | None = None) -> Entry:
+def test_entry(plan: Plan, task: SweepTask, kind: str, outcome: Any, tags: Mapping[str, str] | None = None) -> RunEntry:
     told = {"mlflow.note.content": "\n".join(outcome.notes)} if outcome.notes else {}
-    measures, artifacts = (_detected if isinstance(outcome, Detection) else _forecast)(plan, kind, outcome)
-    return Entry(
+    measures, artifacts = (_detection_record if isinstance(outcome, Detection) else _forecast_record)(
+        plan, kind, outcome
+    )
+    return RunEntry(
         name=task.name,
         kind=kind,
         key=task.key,
-        tags={mlflow_runs.FINGERPRINT: plan.fingerprint, **told, **(tags or {})},
+        tags={mlflow_runs.FINGERPRINT_TAG: plan.fingerprint, **told, **(tags or {})},
         params={"period": plan.dataset.period} if task.name in baselines.SEASONAL else {},
         metrics=measures,
         artifacts=artifacts,
     )
 
 
-def _forecast(plan: Plan, kind: str, outcome: forecast_results.Forecasts) -> tuple[dict[str, float], dict[str, bytes]]:
+def _forecast_record(
+    plan: Plan, kind: str, outcome: forecast_results.Forecasts
+) -> tuple[dict[str, float], dict[str, bytes]]:
     """Measures of forecasts, and what is kept of them."""
     table = forecast_results.table(outcome, plan.dataset, plan.panel)
     artifacts = {forecast_results.FORECASTS: forecast_results.to_bytes(table)}
@@ -111,7 +115,7 @@ def _forecast(plan: Plan, kind: str, outcome: forecast_results.Forecasts) -> tup
     return forecast_results.measures(table), artifacts
 
 
-def _detected(plan: Plan, kind: str, outcome: Detection) -> tuple[dict[str, float], dict[str, bytes]]:
+def _detection_record(plan: Plan, kind: str, outcome: Detection) -> tuple[dict[str, float], dict[str, bytes]]:
     """The same of what a detector says."""
     time = plan.experiment.data.time
     table = detections.table(outcome, plan.panel, time)

@@ -17,57 +17,57 @@ from gridcast.config import Search
 from gridcast.config.grid import Run
 
 Losses = Mapping[str, float]
-Round = tuple[list[str], int]
-Rounds = Generator[Round, Losses, None]
-BATCH = 8
+SearchRound = tuple[list[str], int]
+SearchRounds = Generator[SearchRound, Losses, None]
+RUNS_PER_ROUND = 8
 """Runs of a round of `tpe` and of `random` under a budget of minutes: enough to keep some workers busy."""
-PATIENCE = 50
+MAX_REPEATED_PROPOSALS = 50
 """Proposals of `tpe` in a row that were trained already, after which it takes what chance gives."""
 
 
-def rounds(search: Search, runs: Mapping[str, Run], epochs: int) -> Rounds:
+def search_rounds(search: Search, runs: Mapping[str, Run], epochs: int) -> SearchRounds:
     """The rounds of `search` over `runs` (by key) of at most so many `epochs`."""
     if search.strategy == "halving":
-        return halving(list(runs), rungs(epochs, search.reduction, search.rungs), search.reduction)
+        return successive_halving(list(runs), halving_rungs(epochs, search.reduction, search.rungs), search.reduction)
     budget = search.budget
     limit = budget.runs if budget and budget.runs else len(runs)
     if search.strategy == "random":
-        return at_random(list(runs), epochs, limit, search.seed)
+        return random_search(list(runs), epochs, limit, search.seed)
     if search.strategy == "tpe":
-        return tpe(runs, epochs, limit, search.seed)
-    return everything(list(runs), epochs)
+        return tpe_search(runs, epochs, limit, search.seed)
+    return whole_grid(list(runs), epochs)
 
 
-class Effort(NamedTuple):
+class SearchEffort(NamedTuple):
     """Shares of the whole grid that a search trains at most: of its runs to their end, and of its epochs."""
 
     runs: float
     epochs: float
 
 
-def effort(search: Search, count: int, epochs: int) -> Effort:
+def search_effort(search: Search, count: int, epochs: int) -> SearchEffort:
     """How much `search` trains of `count` runs of at most so many `epochs`."""
     if search.strategy == "halving":
         left, before, spent = count, 0, 0
-        for rung in rungs(epochs, search.reduction, search.rungs):
+        for rung in halving_rungs(epochs, search.reduction, search.rungs):
             last, spent, before = left, spent + left * (rung - before), rung
             left = math.ceil(left / search.reduction)
-        return Effort(last / count, spent / (count * epochs))
+        return SearchEffort(last / count, spent / (count * epochs))
     limit = search.budget.runs if search.budget and search.budget.runs else count
-    return Effort(min(limit, count) / count, min(limit, count) / count)
+    return SearchEffort(min(limit, count) / count, min(limit, count) / count)
 
 
-def everything(keys: list[str], epochs: int) -> Rounds:
+def whole_grid(keys: list[str], epochs: int) -> SearchRounds:
     """All runs, to their end."""
     yield keys, epochs
 
 
-def rungs(epochs: int, reduction: int, count: int) -> tuple[int, ...]:
+def halving_rungs(epochs: int, reduction: int, count: int) -> tuple[int, ...]:
     """Epochs at which halving compares, `count` of them at most, the last of them all `epochs`."""
     return tuple(sorted({max(1, epochs // reduction**power) for power in range(count)}))
 
 
-def halving(keys: list[str], rungs: tuple[int, ...], reduction: int) -> Rounds:
+def successive_halving(keys: list[str], rungs: tuple[int, ...], reduction: int) -> SearchRounds:
     """All runs to the first rung, the best 1 / `reduction` of them to the next, and so on to the end.
 
     Source: Jamieson and Talwalkar (2016), "Non-stochastic Best Arm Identification and Hyperparameter
@@ -82,14 +82,14 @@ def halving(keys: list[str], rungs: tuple[int, ...], reduction: int) -> Rounds:
             return
 
 
-def at_random(keys: list[str], epochs: int, limit: int, seed: int) -> Rounds:
+def random_search(keys: list[str], epochs: int, limit: int, seed: int) -> SearchRounds:
     """`limit` runs that chance picks, each at most once."""
     drawn = [keys[k] for k in np.random.default_rng(seed).permutation(len(keys))[:limit]]
-    for start in range(0, len(drawn), BATCH):
-        yield drawn[start : start + BATCH], epochs
+    for start in range(0, len(drawn), RUNS_PER_ROUND):
+        yield drawn[start : start + RUNS_PER_ROUND], epochs
 
 
-def tpe(runs: Mapping[str, Run], epochs: int, limit: int, seed: int) -> Rounds:
+def tpe_search(runs: Mapping[str, Run], epochs: int, limit: int, seed: int) -> SearchRounds:
     """`limit` runs, each at most once, that Optuna's tree-structured Parzen estimator proposes from what it saw.
 
     A proposal outside of the declared grids, or of a run that was proposed before, is answered from
@@ -99,7 +99,7 @@ def tpe(runs: Mapping[str, Run], epochs: int, limit: int, seed: int) -> Rounds:
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     settings = {key: {**run.configuration.settings(), "seed": run.seed} for key, run in runs.items()}
-    values = {name: _distinct(own[name] for own in settings.values()) for name in next(iter(settings.values()))}
+    values = {name: _sorted_distinct(own[name] for own in settings.values()) for name in next(iter(settings.values()))}
     axes = {name: optuna.distributions.CategoricalDistribution(own) for name, own in values.items() if len(own) > 1}
     by_settings = {tuple(own[name] for name in axes): key for key, own in settings.items()}
     rest = [list(runs)[k] for k in np.random.default_rng(seed).permutation(len(runs))]
@@ -109,8 +109,8 @@ def tpe(runs: Mapping[str, Run], epochs: int, limit: int, seed: int) -> Rounds:
     while len(known) < limit:
         asked: dict[str, Any] = {}
         vain = 0
-        while len(asked) < min(BATCH, limit - len(known)):
-            if vain == PATIENCE:
+        while len(asked) < min(RUNS_PER_ROUND, limit - len(known)):
+            if vain == MAX_REPEATED_PROPOSALS:
                 key = next(key for key in rest if key not in known and key not in asked)
                 asked[key], vain = None, 0
                 continue
@@ -133,5 +133,5 @@ def tpe(runs: Mapping[str, Run], epochs: int, limit: int, seed: int) -> Rounds:
                 study.tell(trial, state=optuna.trial.TrialState.FAIL)
 
 
-def _distinct(values: Iterable[Any]) -> list[Any]:
+def _sorted_distinct(values: Iterable[Any]) -> list[Any]:
     return sorted(set(values))

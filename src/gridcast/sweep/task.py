@@ -17,17 +17,17 @@ from gridcast.evaluation import detections, forecast_results
 from gridcast.models.baselines.task import task_of
 from gridcast.runtime.errors import GridcastError
 from gridcast.sweep import worker_pool, worker_process
-from gridcast.sweep.plan import OWN, Plan, cost
+from gridcast.sweep.plan import OWN_SETTINGS, Plan, epoch_cost
 from gridcast.training.lanes import lanes
 
-TURNS, ALONE = 2, 8
+RUNS_PER_LANE, LOCAL_RUNS_PER_LANE = 2, 8
 """Runs of a group for each lane, where runs train abreast: one that stops early leaves its lane to the next.
 
 Runs of single series are short: so many go to a worker together, or to each of its lanes."""
 
 
 @dataclass(frozen=True)
-class Task:
+class SweepTask:
     """One piece of work: a grid `run`, the `own` settings, a `baseline`, the `test` or `validation` of a forecaster."""
 
     kind: str
@@ -40,13 +40,13 @@ class Task:
 
 
 @dataclass(frozen=True)
-class Group:
+class TaskGroup:
     """Tasks that one worker does together; `engine` is how their runs train, `siblings` how many the plan has.
 
     A worker that did one group of a `family` does the next one sooner: it has the compiled program.
     """
 
-    tasks: tuple[Task, ...]
+    tasks: tuple[SweepTask, ...]
     engine: str
     siblings: int
     family: Any = None
@@ -63,19 +63,21 @@ class Group:
         return sum(task.cost for task in self.tasks)
 
 
-def run_tasks(plan: Plan, keys: Iterable[str], until: int) -> list[Task]:
+def run_tasks(plan: Plan, keys: Iterable[str], until: int) -> list[SweepTask]:
     """The runs with these `keys`, to be trained up to the epoch `until`."""
     index = plan.dataset.origins("train", plan.experiment.window.lookback)
     windows: dict[str | None, int] = {None: len(index)}
     windows |= zip(plan.panel.series, np.bincount(index[:, 0], minlength=len(plan.panel.series)).tolist(), strict=True)
     chosen, steps = {key: plan.runs[key] for key in keys}, plan.dataset.steps
     return [
-        Task("run", plan.name(run), key, run, until=until, cost=cost(run.configuration, windows[run.series], steps))
+        SweepTask(
+            "run", plan.name(run), key, run, until=until, cost=epoch_cost(run.configuration, windows[run.series], steps)
+        )
         for key, run in chosen.items()
     ]
 
 
-def other_tasks(plan: Plan, done: Container[str], known: Container[str]) -> list[Task]:
+def baseline_tasks(plan: Plan, done: Container[str], known: Container[str]) -> list[SweepTask]:
     """Baselines whose keys are not `known` yet; the own settings among them, unless a run of the grid stands for them.
 
     A run does that which is `done`, or which the search trains to its end in any case. Networks of
@@ -84,46 +86,48 @@ def other_tasks(plan: Plan, done: Container[str], known: Container[str]) -> list
     tasks = []
     key, own = plan.own
     stands = key in done or (key in plan.runs and plan.experiment.search.strategy == "grid")
-    if plan.experiment.mode != "local" and not stands and plan.baseline_keys[OWN] not in known:
+    if plan.experiment.mode != "local" and not stands and plan.baseline_keys[OWN_SETTINGS] not in known:
         windows = len(plan.dataset.origins("train", plan.experiment.window.lookback))
-        tasks.append(Task("own", OWN, key, own, cost=cost(own.configuration, windows, plan.dataset.steps)))
+        tasks.append(
+            SweepTask("own", OWN_SETTINGS, key, own, cost=epoch_cost(own.configuration, windows, plan.dataset.steps))
+        )
     keys = {name: plan.baseline_keys[name] for name in plan.baselines}
-    return tasks + [Task("baseline", name, key) for name, key in keys.items() if key not in known]
+    return tasks + [SweepTask("baseline", name, key) for name, key in keys.items() if key not in known]
 
 
-def task_groups(plan: Plan, tasks: Sequence[Task], workers: int) -> list[Group]:
+def group_tasks(plan: Plan, tasks: Sequence[SweepTask], workers: int) -> list[TaskGroup]:
     """`tasks` as they are sent to workers, the longest first, so that none ends with a long one alone.
 
     Siblings that train abreast go together, those that learn slowly and so for long first.
     """
-    family = Counter(map(grid.program, {**plan.runs, plan.own[0]: plan.own[1]}.values()))
-    found = [Group((task,), "stock", 1) for task in tasks if task.run is None]
-    kin: dict[Any, list[Task]] = defaultdict(list)
+    family = Counter(map(grid.shared_program, {**plan.runs, plan.own[0]: plan.own[1]}.values()))
+    found = [TaskGroup((task,), "stock", 1) for task in tasks if task.run is None]
+    kin: dict[Any, list[SweepTask]] = defaultdict(list)
     for task in tasks:
         if task.run is not None:
-            kin[grid.program(task.run), task.until].append(task)
+            kin[grid.shared_program(task.run), task.until].append(task)
     for (program, _), members in kin.items():
-        members.sort(key=_rate)
+        members.sort(key=_learning_rate)
         width = (
-            lanes(program.configuration, family[program], gpu=bool(worker_process.gpus()))
+            lanes(program.configuration, family[program], gpu=bool(worker_process.available_gpus()))
             if plan.engine == "fused"
             else 1
         )
-        turns = ALONE if program.series is not None else TURNS if width > 1 else 1
+        turns = LOCAL_RUNS_PER_LANE if program.series is not None else RUNS_PER_LANE if width > 1 else 1
         # Every worker is to have some.
         most = min(turns * width, -(-len(members) // workers))
         count = -(-len(members) // most)
         parts = [tuple(members[part::count]) for part in range(count)]
-        found += [Group(part, plan.engine, family[program], program) for part in parts]
+        found += [TaskGroup(part, plan.engine, family[program], program) for part in parts]
     return sorted(found, key=lambda group: -group.cost)
 
 
-def _rate(task: Task) -> float:
+def _learning_rate(task: SweepTask) -> float:
     assert task.run is not None
     return task.run.configuration.learning_rate
 
 
-def do(datasets: Sequence[Dataset], group: Group, cache: Path) -> list[Any]:
+def execute_group(datasets: Sequence[Dataset], group: TaskGroup, cache: Path) -> list[Any]:
     """The result or Failure of each task of `group`; Keras is imported here, never in a parent that has workers.
 
     `datasets` are those of each fold; what is no run is done on the last.
@@ -131,24 +135,24 @@ def do(datasets: Sequence[Dataset], group: Group, cache: Path) -> list[Any]:
     first = group.tasks[0].run
     dataset = datasets[first.fold if first else -1]
     if group.engine != "fused":
-        return [_guarded(dataset, task, cache) for task in group.tasks]
+        return [_execute_guarded(dataset, task, cache) for task in group.tasks]
     from gridcast.training import fused_fit
 
     chosen = [task.run for task in group.tasks if task.run is not None]
-    keep = [_state(task, cache) for task in group.tasks]
+    keep = [_checkpoint_path(task, cache) for task in group.tasks]
     ended = fused_fit.train(dataset, chosen, keep, group.siblings, group.tasks[0].until)
-    return [worker_pool.Failure(str(one)) if isinstance(one, GridcastError) else one for one in ended]
+    return [worker_pool.TaskFailure(str(one)) if isinstance(one, GridcastError) else one for one in ended]
 
 
-def _guarded(dataset: Dataset, task: Task, cache: Path) -> Any:
+def _execute_guarded(dataset: Dataset, task: SweepTask, cache: Path) -> Any:
     """The result of a task; its Failure too where others stand beside it."""
     try:
-        return _alone(dataset, task, cache)
+        return _execute_task(dataset, task, cache)
     except GridcastError as error:
-        return worker_pool.Failure(str(error))
+        return worker_pool.TaskFailure(str(error))
 
 
-def _alone(dataset: Dataset, task: Task, cache: Path) -> Any:
+def _execute_task(dataset: Dataset, task: SweepTask, cache: Path) -> Any:
     if task.run is None and task.files is None:
         if dataset.anomaly is not None:
             return detections.baseline(task.name, dataset)
@@ -166,9 +170,9 @@ def _alone(dataset: Dataset, task: Task, cache: Path) -> Any:
         from gridcast.evaluation import explanation
 
         return replace(forecasts, explained=explanation.explain(dataset, files))
-    return keras_fit.train(dataset, task.run, _state(task, cache), task.until)
+    return keras_fit.train(dataset, task.run, _checkpoint_path(task, cache), task.until)
 
 
-def _state(task: Task, cache: Path) -> Path:
+def _checkpoint_path(task: SweepTask, cache: Path) -> Path:
     """Where a run keeps its state; the own settings may be trained beside a run of the grid with the same key."""
     return cache / "checkpoints" / (f"own-{task.key}" if task.kind == "own" else task.key)

@@ -16,20 +16,20 @@ from gridcast.models import baselines
 from gridcast.models.baselines.task import task_of
 from gridcast.runtime import per_series
 from gridcast.runtime.errors import GridcastError
-from gridcast.runtime.forecaster import NETWORK, SETTINGS
+from gridcast.runtime.forecaster import NETWORK_FILE, SETTINGS_FILE
 from gridcast.runtime.per_series import Route
 from gridcast.sweep import ensemble
-from gridcast.sweep.plan import Plan, describe
+from gridcast.sweep.plan import Plan, configuration_name
 from gridcast.tracking import mlflow_runs, ranking
-from gridcast.tracking.mlflow_runs import Entry
+from gridcast.tracking.mlflow_runs import RunEntry
 from gridcast.tracking.store import Store
 
-TABLE, ERROR = "routes.csv", "validation MAE"
+ROUTES_TABLE, ERROR_COLUMN = "routes.csv", "validation MAE"
 """Who answers for which series, and the column of its error."""
 
 
 @dataclass(frozen=True)
-class Choice:
+class SeriesChoice:
     """Who answers for a `series`: the MLflow `run`, or the rule called `name`.
 
     `error` is its MAE on the validation span in data units, the mean over seeds and folds; NaN for a
@@ -44,10 +44,10 @@ class Choice:
     @property
     def key(self) -> str:
         """What tells it from any other choice for its series."""
-        return str(self.run.data.tags[mlflow_runs.KEY]) if self.run is not None else self.name
+        return str(self.run.data.tags[mlflow_runs.KEY_TAG]) if self.run is not None else self.name
 
 
-def choose_per_series(plan: Plan, store: Store, runs: Sequence[Any]) -> list[Choice]:
+def choose_per_series(plan: Plan, store: Store, runs: Sequence[Any]) -> list[SeriesChoice]:
     """Who answers for each series, from the finished `runs` of `plan`.
 
     In local mode its best run by `selection.metric`; in auto mode that, the best run of all series
@@ -57,40 +57,44 @@ def choose_per_series(plan: Plan, store: Store, runs: Sequence[Any]) -> list[Cho
     last, metric = len(plan.datasets) - 1, plan.experiment.selection.metric
     of_series: dict[str | None, list[Any]] = {}
     for run in runs:
-        of_series.setdefault(run.data.tags.get(mlflow_runs.SERIES), []).append(run)
-    found: dict[str, list[Choice]] = {name: [] for name in plan.panel.series}
+        of_series.setdefault(run.data.tags.get(mlflow_runs.SERIES_TAG), []).append(run)
+    found: dict[str, list[SeriesChoice]] = {name: [] for name in plan.panel.series}
     for series, own in of_series.items():
-        group = _leading(own, metric, last)
+        group = _best_configuration_runs(own, metric, last)
         if not group:
             continue
-        best = ranking.newest(group, metric, last)
+        best = ranking.best_on_fold(group, metric, last)
         if series is not None:
-            found[series].append(Choice(series, _named(best), _mean(group, "best_val_mae"), best))
+            found[series].append(
+                SeriesChoice(series, _configuration_name(best), _mean_metric(group, "best_val_mae"), best)
+            )
             continue
-        for name, error in _by_series(plan, store, group).items():
-            found[name].append(Choice(name, f"all series: {_named(best)}", error, best))
+        for name, error in _series_errors(plan, store, group).items():
+            found[name].append(SeriesChoice(name, f"all series: {_configuration_name(best)}", error, best))
     if plan.experiment.mode == "auto":
-        for series, rule, error in _rules(plan):
-            found[series].append(Choice(series, rule, error))
+        for series, rule, error in _naive_rule_errors(plan):
+            found[series].append(SeriesChoice(series, rule, error))
     return [
         min(choices, key=lambda choice: (not np.isfinite(choice.error), choice.error))
         if choices
-        else Choice(series, _fallback(plan, row), np.nan)
+        else SeriesChoice(series, _fallback_rule(plan, row), np.nan)
         for row, (series, choices) in enumerate(found.items())
     ]
 
 
-def routing_key(choices: Sequence[Choice]) -> str:
+def routing_key(choices: Sequence[SeriesChoice]) -> str:
     """Key of the forecaster made of `choices`: the same for the same members in the same places."""
     text = json.dumps([(choice.series, choice.key) for choice in choices])
-    return hashlib.sha256(f"{mlflow_runs.MADE}/{text}".encode()).hexdigest()
+    return hashlib.sha256(f"{mlflow_runs.WINNER_KIND}/{text}".encode()).hexdigest()
 
 
-def routed_entry(plan: Plan, store: Store, choices: Sequence[Choice]) -> Entry:
+def routing_entry(plan: Plan, store: Store, choices: Sequence[SeriesChoice]) -> RunEntry:
     """The record of the forecaster made of `choices`, with its model: every network once, and who answers for which."""
     runs = {choice.key: choice.run for choice in choices if choice.run is not None}
     names = {key: f"network-{number}.keras" for number, key in enumerate(runs)}
-    networks = {names[key]: mlflow_runs.model_files(store, run.info.run_id)[NETWORK] for key, run in runs.items()}
+    networks = {
+        names[key]: mlflow_runs.read_model_files(store, run.info.run_id)[NETWORK_FILE] for key, run in runs.items()
+    }
     routes = [_route(plan, row, choice, names) for row, choice in enumerate(choices)]
     preprocessing = replace(plan.dataset.preprocessing, lookback=max(route.lookback for route in routes))
     rules = sum(choice.run is None for choice in choices)
@@ -103,24 +107,24 @@ def routed_entry(plan: Plan, store: Store, choices: Sequence[Choice]) -> Entry:
         {
             "series": [choice.series for choice in choices],
             "model": [choice.name for choice in choices],
-            ERROR: [choice.error for choice in choices],
+            ERROR_COLUMN: [choice.error for choice in choices],
             "run": [choice.run.info.run_id if choice.run is not None else "" for choice in choices],
         }
     )
     told = f", {rules} by a naive rule" if rules else ""
     about = {"mode": plan.experiment.mode, "lookback": preprocessing.lookback, "networks": len(runs)}
-    return Entry(
+    return RunEntry(
         name=f"{plan.experiment.mode}: {len(runs)} networks for {len(choices)} series{told}",
-        kind=mlflow_runs.MADE,
+        kind=mlflow_runs.WINNER_KIND,
         key=routing_key(choices),
-        tags={mlflow_runs.FINGERPRINT: plan.fingerprint, mlflow_runs.CONFIGURATION: json.dumps(about)},
+        tags={mlflow_runs.FINGERPRINT_TAG: plan.fingerprint, mlflow_runs.CONFIGURATION_TAG: json.dumps(about)},
         params={**about, "horizon": preprocessing.horizon, "series": len(choices)},
         metrics=measured,
         files={
-            **per_series.files(routes, networks),
-            SETTINGS: json.dumps(preprocessing.to_json()).encode(),
+            **per_series.model_files(routes, networks),
+            SETTINGS_FILE: json.dumps(preprocessing.to_json()).encode(),
         },
-        artifacts={TABLE: table.to_csv(index=False).encode()},
+        artifacts={ROUTES_TABLE: table.to_csv(index=False).encode()},
         backend=plan.backend,
     )
 
@@ -131,39 +135,39 @@ def find_winner(plan: Plan, store: Store, runs: Sequence[Any]) -> Any:
     if plan.experiment.mode != "global":
         wanted = routing_key(choose_per_series(plan, store, runs))
     elif chosen.ensemble is not None:
-        wanted = ensemble.choose(chosen.ensemble, runs, chosen.metric, len(plan.datasets) - 1).key
+        wanted = ensemble.choose_members(chosen.ensemble, runs, chosen.metric, len(plan.datasets) - 1).key
     else:
-        return ranking.best(list(runs), chosen.metric, len(plan.datasets) - 1)
-    found = mlflow_runs.finished(store, [wanted], mlflow_runs.MADE)
+        return ranking.best_run(list(runs), chosen.metric, len(plan.datasets) - 1)
+    found = mlflow_runs.finished_runs(store, [wanted], mlflow_runs.WINNER_KIND)
     if not found:
         raise GridcastError("no forecaster is made of the best runs yet; go on with: gridcast run")
     return found[wanted]
 
 
-def _leading(runs: list[Any], metric: str, last: int) -> list[Any]:
+def _best_configuration_runs(runs: list[Any], metric: str, last: int) -> list[Any]:
     try:
-        return ranking.leading(runs, metric, last)
+        return ranking.best_configuration_runs(runs, metric, last)
     except GridcastError:  # none of them is finite
         return []
 
 
-def _named(run: Any) -> str:
-    settings = Configuration.model_validate_json(run.data.tags[mlflow_runs.CONFIGURATION])
-    return describe(settings, int(run.data.tags[mlflow_runs.SEED]))
+def _configuration_name(run: Any) -> str:
+    settings = Configuration.model_validate_json(run.data.tags[mlflow_runs.CONFIGURATION_TAG])
+    return configuration_name(settings, int(run.data.tags[mlflow_runs.SEED_TAG]))
 
 
-def _mean(runs: list[Any], metric: str) -> float:
+def _mean_metric(runs: list[Any], metric: str) -> float:
     return float(np.mean([run.data.metrics[metric] for run in runs]))
 
 
-def _by_series(plan: Plan, store: Store, group: list[Any]) -> dict[str, float]:
+def _series_errors(plan: Plan, store: Store, group: list[Any]) -> dict[str, float]:
     """Validation MAE of each series under the runs of `group`, which learn all series together; the mean over them."""
-    curves = [mlflow_runs.history(store, run.info.run_id, mlflow_runs.BY_SERIES) for run in group]
+    curves = [mlflow_runs.metric_history(store, run.info.run_id, mlflow_runs.MAE_BY_SERIES) for run in group]
     shared = set.intersection(*map(set, curves))
     return {plan.panel.series[row]: float(np.mean([curve[row] for curve in curves])) for row in sorted(shared)}
 
 
-def _rules(plan: Plan) -> list[tuple[str, str, float]]:
+def _naive_rule_errors(plan: Plan) -> list[tuple[str, str, float]]:
     """Series, name of a naive rule, and its MAE on the validation span, the mean over folds."""
     found: dict[tuple[int, str], list[float]] = {}
     for dataset in plan.datasets:
@@ -178,23 +182,23 @@ def _rules(plan: Plan) -> list[tuple[str, str, float]]:
     return [
         (plan.panel.series[row], name, float(np.mean(errors)))
         for (row, name), errors in whole.items()
-        if name != "seasonal naive" or _seasonal(plan, row)
+        if name != "seasonal naive" or _has_whole_period(plan, row)
     ]
 
 
-def _seasonal(plan: Plan, row: int) -> bool:
+def _has_whole_period(plan: Plan, row: int) -> bool:
     """Whether a period of the series in `row` lies within its training span."""
     period, known = plan.dataset.period, np.isfinite(plan.panel.training_target[row])
     return period is not None and int(known.sum()) >= period
 
 
-def _fallback(plan: Plan, row: int) -> str:
-    return "seasonal naive" if _seasonal(plan, row) else "last value"
+def _fallback_rule(plan: Plan, row: int) -> str:
+    return "seasonal naive" if _has_whole_period(plan, row) else "last value"
 
 
-def _route(plan: Plan, row: int, choice: Choice, networks: dict[str, str]) -> Route:
+def _route(plan: Plan, row: int, choice: SeriesChoice, networks: dict[str, str]) -> Route:
     if choice.run is not None:
-        lookback = json.loads(choice.run.data.tags[mlflow_runs.CONFIGURATION])["lookback"]
+        lookback = json.loads(choice.run.data.tags[mlflow_runs.CONFIGURATION_TAG])["lookback"]
         return Route(choice.name, lookback, networks[choice.key])
     name = choice.name
     if name in ("training mean", "training median"):

@@ -17,23 +17,23 @@ from typing import Any
 from gridcast.runtime.errors import ConfigError, GridcastError, Interrupted
 from gridcast.sweep import worker_process
 
-RETRIED = (OSError, MemoryError)
+RETRYABLE_ERRORS = (OSError, MemoryError)
 """Faults of a task that may not come again; all others would."""
-RECYCLED = 100
+TASKS_PER_WORKER = 100
 """Tasks after which a local worker starts afresh, so that no leak of any library grows for hours."""
-NO_WORKERS = 120
+NO_WORKER_TIMEOUT = 120
 """Seconds that a pool waits for a worker before it gives up."""
 
 
 @dataclass(frozen=True)
-class Failure:
+class TaskFailure:
     """Why a task gave no result, in one line."""
 
     reason: str
 
 
 @dataclass(frozen=True)
-class Place:
+class WorkerSettings:
     """Where tasks are executed, on which Keras backend, with compiled programs and logs under `cache`.
 
     `workers` processes here, each with `memory` bytes at most (None: its share of the machine); or
@@ -47,17 +47,17 @@ class Place:
     scheduler: str | None = None
 
 
-Work = Callable[[Any, Any, Path], Any]
+TaskFunction = Callable[[Any, Any, Path], Any]
 
 
-class Pool:
+class WorkerPool:
     """Executes tasks at a `Place`; workers start with the first task and live until the end of the block.
 
     `shared` is what all tasks read. It reaches each worker process once, when that starts, also one
     that takes the place of a killed one or joins a cluster late.
     """
 
-    def __init__(self, place: Place, shared: Any) -> None:
+    def __init__(self, place: WorkerSettings, shared: Any) -> None:
         self.place, self.shared = place, shared
         # A name of its own: sweeps that share a cluster have different data.
         self._plugin = f"gridcast-{uuid.uuid4().hex}"
@@ -67,7 +67,7 @@ class Pool:
         self._stack = contextlib.ExitStack()
         self._client: Any = None
 
-    def __enter__(self) -> Pool:
+    def __enter__(self) -> WorkerPool:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
@@ -78,7 +78,7 @@ class Pool:
 
     def execute(
         self,
-        function: Work,
+        function: TaskFunction,
         tasks: Sequence[Any],
         *,
         retries: int = 0,
@@ -116,8 +116,8 @@ class Pool:
                         result = job.function(self.shared, task, self.place.cache)
                         break
                     except Exception as error:  # noqa: BLE001 - any fault of one run is that run's alone
-                        result = Failure(_reason(error))
-                        if attempt == job.retries or not isinstance(error, RETRIED):
+                        result = TaskFailure(_error_reason(error))
+                        if attempt == job.retries or not isinstance(error, RETRYABLE_ERRORS):
                             break
                         job.warn(position, result.reason, attempt)
                 yield position, result
@@ -128,7 +128,7 @@ class Pool:
         client = self._start()
         waiting = deque(range(len(job.tasks)))
         attempts = [0] * len(job.tasks)
-        running: dict[Any, _Sent] = {}
+        running: dict[Any, _SentTask] = {}
         latest: dict[str, Any] = {}
         ended: queue.SimpleQueue[Any] = queue.SimpleQueue()
         try:
@@ -137,17 +137,22 @@ class Pool:
                 if not job.more():
                     waiting.clear()
                 threads = self._threads(client)
-                for address in _free(threads, running):
+                for address in _free_slots(threads, running):
                     if waiting:
-                        position = _chosen(waiting, job.tasks, address, latest)
+                        position = _choose_task(waiting, job.tasks, address, latest)
                         waiting.remove(position)
                         latest[address] = _family(job.tasks[position])
                         future = client.submit(
-                            _call, self._plugin, job.function, job.tasks[position], pure=False, workers=[address]
+                            _run_on_worker,
+                            self._plugin,
+                            job.function,
+                            job.tasks[position],
+                            pure=False,
+                            workers=[address],
                         )
-                        running[future] = _Sent(position, address, time.monotonic())
+                        running[future] = _SentTask(position, address, time.monotonic())
                         future.add_done_callback(ended.put)
-                future = _next(ended, running, threads)
+                future = _next_ended(ended, running, threads)
                 if future is None:
                     continue
                 sent = running.pop(future)
@@ -164,7 +169,7 @@ class Pool:
         finally:
             client.cancel(list(running), force=True)
 
-    def _outcome(self, client: Any, future: Any, sent: _Sent) -> tuple[Any, bool]:
+    def _outcome(self, client: Any, future: Any, sent: _SentTask) -> tuple[Any, bool]:
         """Result or Failure of a task, and whether another try may help; None where its worker may not do it."""
         from distributed.scheduler import KilledWorker
 
@@ -177,13 +182,13 @@ class Pool:
         # Still pending, it has no error: its worker is gone.
         error = future.exception() if future.status == "error" else KilledWorker("", None, 0)
         future.cancel(force=True)
-        if isinstance(error, WrongWorker):
+        if isinstance(error, WorkerMismatchError):
             self._refused.add(sent.address)
             logging.getLogger("gridcast").warning("%s", error)
             return None, False
         if isinstance(error, KilledWorker):
-            return Failure(_killed(client, sent.address)), True
-        return Failure(_reason(error)), isinstance(error, RETRIED)
+            return TaskFailure(_death_reason(client, sent.address)), True
+        return TaskFailure(_error_reason(error)), isinstance(error, RETRYABLE_ERRORS)
 
     def _threads(self, client: Any) -> dict[str, int]:
         """Threads of each worker that is there now, by address. Raises GridcastError when there is none for long."""
@@ -193,14 +198,14 @@ class Pool:
             found = {}
         if found:
             self._seen = time.monotonic()
-        elif time.monotonic() - self._seen > NO_WORKERS:
-            raise GridcastError(f"{self._name}: no worker for {NO_WORKERS} s; start some, then run again")
+        elif time.monotonic() - self._seen > NO_WORKER_TIMEOUT:
+            raise GridcastError(f"{self._name}: no worker for {NO_WORKER_TIMEOUT} s; start some, then run again")
         return found
 
     def _recycle(self, client: Any, address: str) -> None:
         """Start a local worker afresh that has done its share."""
         self._done[address] += 1
-        if self._done[address] >= RECYCLED and self.place.scheduler is None:
+        if self._done[address] >= TASKS_PER_WORKER and self.place.scheduler is None:
             client.restart_workers([address], raise_for_error=False)
 
     @property
@@ -218,7 +223,7 @@ class Pool:
             place, address = self.place, self._name
             if place.scheduler is None:
                 address = self._stack.enter_context(
-                    worker_process.cluster(place.workers, place.memory, place.backend, place.cache)
+                    worker_process.local_cluster(place.workers, place.memory, place.backend, place.cache)
                 )
             try:
                 self._client = self._stack.enter_context(Client(address, set_as_default=False, timeout=10))
@@ -231,8 +236,8 @@ class Pool:
     def _register(self) -> None:
         """Send the data to all workers; one that has just died is a worker until the scheduler misses it."""
         folder = self.place.cache if self.place.scheduler is None else None
-        plugin = worker_process.plugin(self.shared, self.place.backend, folder)
-        end = time.monotonic() + NO_WORKERS
+        plugin = worker_process.worker_plugin(self.shared, self.place.backend, folder)
+        end = time.monotonic() + NO_WORKER_TIMEOUT
         while True:
             try:
                 self._client.register_plugin(plugin, name=self._plugin)
@@ -251,7 +256,7 @@ class Pool:
 class _Job:
     """What `execute` was asked to do."""
 
-    function: Work
+    function: TaskFunction
     tasks: Sequence[Any]
     retries: int
     pulse: Callable[[], None]
@@ -264,12 +269,12 @@ class _Job:
         logging.getLogger("gridcast").warning("%s: %s; tried again (%d of %d)", *told)
 
 
-class WrongWorker(GridcastError):
+class WorkerMismatchError(GridcastError):
     """A worker that cannot do the work of this sweep."""
 
 
 @dataclass(frozen=True)
-class _Sent:
+class _SentTask:
     """Where the task at `position` was sent, and when."""
 
     position: int
@@ -282,14 +287,14 @@ class _Sent:
         return time.monotonic() - self.sent
 
 
-def _free(threads: dict[str, int], running: dict[Any, _Sent]) -> Iterator[str]:
+def _free_slots(threads: dict[str, int], running: dict[Any, _SentTask]) -> Iterator[str]:
     """The address of each thread that has nothing to do."""
     busy = Counter(sent.address for sent in running.values())
     for address, count in threads.items():
         yield from [address] * (count - busy[address])
 
 
-def _chosen(waiting: Sequence[int], tasks: Sequence[Any], address: str, latest: dict[str, Any]) -> int:
+def _choose_task(waiting: Sequence[int], tasks: Sequence[Any], address: str, latest: dict[str, Any]) -> int:
     """The first task of the family that the worker did last, else of one that no worker did last, else of all."""
     own, others = latest.get(address), set(latest.values())
     same = (k for k in waiting if own is not None and _family(tasks[k]) == own)
@@ -301,7 +306,7 @@ def _family(task: Any) -> Any:
     return getattr(task, "family", None)
 
 
-def _next(ended: queue.SimpleQueue[Any], running: dict[Any, _Sent], threads: dict[str, int]) -> Any:
+def _next_ended(ended: queue.SimpleQueue[Any], running: dict[Any, _SentTask], threads: dict[str, int]) -> Any:
     """The next task of `running` that ended, or None after a second."""
     try:
         future = ended.get(timeout=1)
@@ -311,7 +316,7 @@ def _next(ended: queue.SimpleQueue[Any], running: dict[Any, _Sent], threads: dic
         return next((f for f, sent in running.items() if sent.address not in threads and sent.age > 5), None)
 
 
-def _call(name: str, function: Work, task: Any) -> Any:
+def _run_on_worker(name: str, function: TaskFunction, task: Any) -> Any:
     """What a worker runs.
 
     Data that lived in Dask's own memory would be lost with a killed worker, so they come with the plugin.
@@ -320,11 +325,11 @@ def _call(name: str, function: Work, task: Any) -> Any:
 
     plugin = get_worker().plugins[name]
     if plugin.refusal:
-        raise WrongWorker(plugin.refusal)
+        raise WorkerMismatchError(plugin.refusal)
     return function(plugin.shared, task, plugin.cache)
 
 
-def _killed(client: Any, address: str) -> str:
+def _death_reason(client: Any, address: str) -> str:
     """Why a worker died, as far as its nanny told."""
     told = [event for _, event in client.get_events("worker-restart-memory") if event["worker"] == address]
     if told:
@@ -332,7 +337,7 @@ def _killed(client: Any, address: str) -> str:
     return f"its worker {address} died"
 
 
-def _reason(error: BaseException) -> str:
+def _error_reason(error: BaseException) -> str:
     if isinstance(error, GridcastError):
         return str(error)
     text = str(error).strip() or "no message"

@@ -18,7 +18,7 @@ from typing import Any
 
 from gridcast.runtime.errors import ConfigError, GridcastError
 
-ENVIRONMENT = {
+WORKER_ENVIRONMENT = {
     # Training frees and takes the same megabytes at every step: giving them back costs a third of the time.
     "MALLOC_TRIM_THRESHOLD_": "1000000000",
     "MALLOC_MMAP_THRESHOLD_": "1000000000",
@@ -30,19 +30,19 @@ ENVIRONMENT = {
     # Several processes may share a GPU: none is to take its memory at once.
     "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
 }
-DEVICES = Path("/dev")
-STARTS = 3
+DEVICE_FOLDER = Path("/dev")
+MAX_START_ATTEMPTS = 3
 """How often the workers of this machine are started where one of them dies before it is ready."""
-SAME = ("gridcast", "keras", "jax", "numpy", "dask", "distributed")
+MATCHED_PACKAGES = ("gridcast", "keras", "jax", "numpy", "dask", "distributed")
 """Packages of which a cluster's workers must have the version that the parent has."""
 
 
-def cores() -> int:
+def available_cores() -> int:
     """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def gpus() -> list[str]:
+def available_gpus() -> list[str]:
     """Numbers of the GPUs that JAX would use here, if it was installed with what it needs for them.
 
     Those of the machine, or of CUDA_VISIBLE_DEVICES where that is set; none where JAX_PLATFORMS is `cpu`.
@@ -50,30 +50,30 @@ def gpus() -> list[str]:
     plugged = any(importlib.util.find_spec(f"jax_cuda{version}_plugin") for version in (12, 13))
     if not plugged or os.environ.get("JAX_PLATFORMS") == "cpu":
         return []
-    there = range(len(list(DEVICES.glob("nvidia[0-9]*"))))
+    there = range(len(list(DEVICE_FOLDER.glob("nvidia[0-9]*"))))
     shown = os.environ.get("CUDA_VISIBLE_DEVICES", ",".join(map(str, there)))
     return [number.strip() for number in shown.split(",") if number.strip()]
 
 
-def prepare(backend: str) -> None:
+def prepare_forkserver(backend: str) -> None:
     """Begin to import, in a process of its own, what the workers of this machine need: they are forked from it.
 
     Returns at once; called early, the imports are done when the first worker starts, and no later
     one repeats them. TensorFlow cannot be forked once imported, nor do all systems fork safely: there
     nothing is done, and each worker imports for itself.
     """
-    if _method(backend) == "forkserver":
+    if _start_method(backend) == "forkserver":
         multiprocessing.get_context("forkserver").set_forkserver_preload(["gridcast.sweep.forkserver_preload"])
-        with _environment(ENVIRONMENT | {"KERAS_BACKEND": backend}):
+        with _environment_variables(WORKER_ENVIRONMENT | {"KERAS_BACKEND": backend}):
             forkserver.ensure_running()
 
 
-def _method(backend: str) -> str:
+def _start_method(backend: str) -> str:
     return "forkserver" if backend == "jax" and sys.platform == "linux" else "spawn"
 
 
 @contextlib.contextmanager
-def _environment(variables: dict[str, str]) -> Iterator[None]:
+def _environment_variables(variables: dict[str, str]) -> Iterator[None]:
     """Processes that start inside see `variables`."""
     kept = {name: os.environ.get(name) for name in variables}
     os.environ.update(variables)
@@ -88,16 +88,16 @@ def _environment(variables: dict[str, str]) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def cluster(count: int, memory: int | None, backend: str, folder: Path) -> Iterator[str]:
+def local_cluster(count: int, memory: int | None, backend: str, folder: Path) -> Iterator[str]:
     """`count` workers of this machine, each with `memory` bytes (None: its share); yields their scheduler's address."""
     import dask
     from distributed.system import MEMORY_LIMIT
 
     folder.mkdir(parents=True, exist_ok=True)
-    prepare(backend)
+    prepare_forkserver(backend)
     settings = {
-        "distributed.worker.multiprocessing-method": _method(backend),
-        "distributed.nanny.pre-spawn-environ": ENVIRONMENT,
+        "distributed.worker.multiprocessing-method": _start_method(backend),
+        "distributed.nanny.pre-spawn-environ": WORKER_ENVIRONMENT,
         "distributed.scheduler.allowed-failures": 0,  # the pool itself counts and tries again
         # A worker over its limit is ended, never slowed down: nothing in it can be put off.
         "distributed.worker.memory.target": False,
@@ -111,15 +111,15 @@ def cluster(count: int, memory: int | None, backend: str, folder: Path) -> Itera
         "distributed.admin.system-monitor.gil.enabled": False,
     }
     # Nannies read how to start a process whenever they do it, so the settings hold until the end.
-    with dask.config.set(settings), _started(count, memory or MEMORY_LIMIT // count, folder) as local:
+    with dask.config.set(settings), _start_cluster(count, memory or MEMORY_LIMIT // count, folder) as local:
         yield local.scheduler_address
 
 
-def _started(count: int, memory: int, folder: Path) -> Any:
+def _start_cluster(count: int, memory: int, folder: Path) -> Any:
     """Dask's own cluster on this machine. Raises GridcastError when a worker dies at each of some starts."""
     from distributed import LocalCluster
 
-    for left in reversed(range(STARTS)):
+    for left in reversed(range(MAX_START_ATTEMPTS)):
         try:
             return LocalCluster(
                 n_workers=count,
@@ -136,7 +136,7 @@ def _started(count: int, memory: int, folder: Path) -> Any:
     raise AssertionError("unreachable")
 
 
-def plugin(shared: Any, backend: str, folder: Path | None) -> Any:
+def worker_plugin(shared: Any, backend: str, folder: Path | None) -> Any:
     """What Dask sends to each worker before its first task: `shared`, and how to make the worker ready.
 
     `folder` is where workers of this machine keep what outlives them; None for a cluster's workers,
@@ -148,10 +148,10 @@ def plugin(shared: Any, backend: str, folder: Path | None) -> Any:
         """Makes a fresh worker ready: deaf to Ctrl-C, pinned, quiet, Keras imported, data at hand."""
 
         def __init__(self) -> None:
-            self.shared, self.versions, self.refusal = shared, _versions(), ""
+            self.shared, self.versions, self.refusal = shared, _package_versions(), ""
 
         def setup(self, worker: Any) -> None:
-            for package, theirs in _versions().items():
+            for package, theirs in _package_versions().items():
                 if theirs != self.versions[package]:
                     # Dask listens to what is raised here only where the worker was there before the sweep.
                     self.refusal = (
@@ -161,7 +161,7 @@ def plugin(shared: Any, backend: str, folder: Path | None) -> Any:
                     raise ConfigError(self.refusal)
             if folder is not None:
                 self.cache = folder.absolute()
-                begin(worker.name, self.cache)
+                set_up_worker(worker.name, self.cache)
             else:
                 self.cache = Path(worker.local_directory).parent / "gridcast"
             self.cache.mkdir(parents=True, exist_ok=True)
@@ -172,17 +172,20 @@ def plugin(shared: Any, backend: str, folder: Path | None) -> Any:
     return Start()
 
 
-def _versions() -> dict[str, str]:
-    return {"python": ".".join(platform.python_version_tuple()[:2]), **{name: version(name) for name in SAME}}
+def _package_versions() -> dict[str, str]:
+    return {
+        "python": ".".join(platform.python_version_tuple()[:2]),
+        **{name: version(name) for name in MATCHED_PACKAGES},
+    }
 
 
-def begin(name: Any, cache: Path) -> None:
+def set_up_worker(name: Any, cache: Path) -> None:
     """What a worker process of this machine does first; the parent alone decides when it ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(os, "sched_setaffinity"):
         allowed = sorted(os.sched_getaffinity(0))
         os.sched_setaffinity(0, {allowed[int(name) % len(allowed)]})
-    if found := gpus():
+    if found := available_gpus():
         os.environ["CUDA_VISIBLE_DEVICES"] = found[int(name) % len(found)]
     log = os.open(cache / "worker.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(log, 2)

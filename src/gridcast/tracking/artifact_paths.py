@@ -11,9 +11,9 @@ from urllib.request import url2pathname
 from gridcast.runtime.errors import TrackingError
 from gridcast.tracking import sqlite_store
 
-FOLDER = "mlruns"
+ARTIFACT_FOLDER = "mlruns"
 """MLflow's default place for artifacts, in the folder where an experiment was made."""
-COLUMNS = (
+PATH_COLUMNS = (
     ("experiments", "artifact_location"),
     ("workspaces", "default_artifact_root"),
     ("workspaces", "trace_archival_location"),
@@ -24,13 +24,13 @@ COLUMNS = (
     ("trace_tags", "value"),
 )
 """Every column of MLflow's schema that may hold a local path to artifacts."""
-TRACES = "key = 'mlflow.artifactLocation'"
-LEAVES = ("runs", "logged_models", "model_versions", "trace_tags")
+TRACE_CONDITION = "key = 'mlflow.artifactLocation'"
+ARTIFACT_TABLES = ("runs", "logged_models", "model_versions", "trace_tags")
 """Tables whose paths are read; those of the others are only where new ones begin."""
 
 
 @dataclass(frozen=True)
-class Location:
+class ArtifactLocation:
     """One path in the database: `tail` (`mlruns/…`) in the project folder `root`."""
 
     table: str
@@ -52,13 +52,13 @@ class Location:
 
 
 @dataclass(frozen=True)
-class Move:
+class ProjectMove:
     """A project folder that was moved, or copied while the old one stays, and the paths that tell of the old one."""
 
     old: Path
     new: Path
     copied: bool
-    places: tuple[Location, ...]
+    places: tuple[ArtifactLocation, ...]
 
     @property
     def text(self) -> str:
@@ -67,70 +67,70 @@ class Move:
         return f"the project was {what} from {self.old} to {self.new}, and MLflow still looks for artifacts there"
 
 
-def moved(uri: str, experiment: str | None = None) -> str | None:
+def stale_location_message(uri: str, experiment: str | None = None) -> str | None:
     """Why artifacts of `experiment` (default: of any) would go to a folder that is gone, with the remedy.
 
     Reads one row per experiment, so that every start can ask. None where all is well.
     """
-    path = sqlite_store.path_of(uri)
+    path = sqlite_store.sqlite_path(uri)
     if path is None or not path.exists():
         return None
     condition = "" if experiment is None else "name = ?"
-    places = _locations(path, COLUMNS[0], condition, () if experiment is None else (experiment,))
-    home = _home(path)
+    places = _locations(path, PATH_COLUMNS[0], condition, () if experiment is None else (experiment,))
+    home = _project_folder(path)
     for root in dict.fromkeys(place.root for place in places):
-        away = not (root / FOLDER).exists()
-        if _same(root, home) or not (away or _copied(path, root, home)):
+        away = not (root / ARTIFACT_FOLDER).exists()
+        if _same_folder(root, home) or not (away or _is_copied(path, root, home)):
             continue
-        for move in moves(path):
+        for move in find_moves(path):
             if move.old == root:
                 return f"{path}: {move.text}; run: gridcast doctor --fix"
         if away:
-            return f"{path}: {'; '.join(absent(root))}"
+            return f"{path}: {'; '.join(missing_folder_message(root))}"
     return None
 
 
-def absent(root: Path) -> tuple[str, str]:
+def missing_folder_message(root: Path) -> tuple[str, str]:
     """What to say of artifacts whose folder is neither where the database says nor here, and the remedy."""
-    return f"artifacts lie in {root / FOLDER}, which is not there", "mount it, or put it back"
+    return f"artifacts lie in {root / ARTIFACT_FOLDER}, which is not there", "mount it, or put it back"
 
 
-def gone(path: Path) -> list[Path]:
+def missing_folders(path: Path) -> list[Path]:
     """Project folders with artifacts that are neither there nor here."""
-    places = [place for column in COLUMNS if column[0] in LEAVES for place in _locations(path, column)]
-    known = {move.old for move in moves(path)}
-    return [r for r in dict.fromkeys(p.root for p in places) if r not in known and not (r / FOLDER).exists()]
+    places = [place for column in PATH_COLUMNS if column[0] in ARTIFACT_TABLES for place in _locations(path, column)]
+    known = {move.old for move in find_moves(path)}
+    return [r for r in dict.fromkeys(p.root for p in places) if r not in known and not (r / ARTIFACT_FOLDER).exists()]
 
 
-def moves(path: Path) -> list[Move]:
+def find_moves(path: Path) -> list[ProjectMove]:
     """Every move of the project that the database has not followed."""
-    home, found = _home(path), []
-    places = [place for column in COLUMNS for place in _locations(path, column)]
+    home, found = _project_folder(path), []
+    places = [place for column in PATH_COLUMNS for place in _locations(path, column)]
     for root in dict.fromkeys(place.root for place in places):
-        if _same(root, home):
+        if _same_folder(root, home):
             continue
         own = [place for place in places if place.root == root]
-        leaves = [place for place in own if place.table in LEAVES]
-        copied = _copied(path, root, home)
+        leaves = [place for place in own if place.table in ARTIFACT_TABLES]
+        copied = _is_copied(path, root, home)
         here = [place for place in leaves if (home / place.tail).exists() and (copied or not place.there)]
-        if here or not (leaves or (root / FOLDER).exists()):
+        if here or not (leaves or (root / ARTIFACT_FOLDER).exists()):
             follow = here if copied else [place for place in leaves if not place.there]
-            follow += [place for place in own if place.table not in LEAVES]
-            found.append(Move(root, home, copied, tuple(follow)))
+            follow += [place for place in own if place.table not in ARTIFACT_TABLES]
+            found.append(ProjectMove(root, home, copied, tuple(follow)))
     return found
 
 
-def lost(path: Path) -> list[Location]:
+def missing_models(path: Path) -> list[ArtifactLocation]:
     """Models that are recorded as complete, while nothing lies where they should be."""
     complete = "status = 2 AND lifecycle_stage = 'active'"
     return [place for place in _locations(path, ("logged_models", "artifact_location"), complete) if not place.there]
 
 
-def follow(path: Path, move: Move) -> str:
+def update_paths(path: Path, move: ProjectMove) -> str:
     """Rewrite the paths of `move`, all or none, after a backup. Raises TrackingError."""
-    kept = sqlite_store.backup(path, "move")
+    kept = sqlite_store.back_up(path, "move")
     expected = {place: (move.new / place.tail).exists() for place in move.places}
-    with sqlite_store.reading(path) as connection:
+    with sqlite_store.open_connection(path) as connection:
         connection.execute("BEGIN IMMEDIATE")
         for place in move.places:
             changed = connection.execute(
@@ -140,7 +140,7 @@ def follow(path: Path, move: Move) -> str:
             if changed.rowcount != 1:  # closing takes all of it back
                 raise TrackingError(f"{path}: another process wrote meanwhile; end it and try again")
         connection.execute("COMMIT")
-    now = {(p.table, p.column, p.row): p for column in COLUMNS for p in _locations(path, column)}
+    now = {(p.table, p.column, p.row): p for column in PATH_COLUMNS for p in _locations(path, column)}
     missing = [p for p, was in expected.items() if was and not now[p.table, p.column, p.row].there]
     if missing:
         raise TrackingError(f"{path}: {missing[0].tail} is not found after the move; the backup is {kept}")
@@ -149,35 +149,37 @@ def follow(path: Path, move: Move) -> str:
 
 def _locations(
     path: Path, place: tuple[str, str], condition: str = "", values: tuple[str, ...] = ()
-) -> Iterator[Location]:
+) -> Iterator[ArtifactLocation]:
     """Local paths through `mlruns` in one column; URIs of servers, models and runs are left out."""
     table, column = place
-    if table not in sqlite_store.tables(path):
+    if table not in sqlite_store.table_names(path):
         return
-    where = " AND ".join(filter(None, [f"{column} IS NOT NULL", condition, TRACES if table == "trace_tags" else ""]))
-    with sqlite_store.reading(path) as connection:
+    where = " AND ".join(
+        filter(None, [f"{column} IS NOT NULL", condition, TRACE_CONDITION if table == "trace_tags" else ""])
+    )
+    with sqlite_store.open_connection(path) as connection:
         rows = connection.execute(f"SELECT rowid, {column} FROM {table} WHERE {where}", values).fetchall()  # noqa: S608
     for row, text in rows:
         local = Path(url2pathname(urlsplit(text).path) if text.startswith("file:") else text)
-        if local.is_absolute() and FOLDER in local.parts:
-            at = len(local.parts) - 1 - local.parts[::-1].index(FOLDER)
-            yield Location(table, column, row, text, Path(*local.parts[:at]), Path(*local.parts[at:]))
+        if local.is_absolute() and ARTIFACT_FOLDER in local.parts:
+            at = len(local.parts) - 1 - local.parts[::-1].index(ARTIFACT_FOLDER)
+            yield ArtifactLocation(table, column, row, text, Path(*local.parts[:at]), Path(*local.parts[at:]))
 
 
-def _home(path: Path) -> Path:
+def _project_folder(path: Path) -> Path:
     """The project folder as it is now: where `mlruns` lies, here or beside the database."""
     here, beside = Path.cwd(), path.absolute().parent
-    return beside if (beside / FOLDER).exists() and not (here / FOLDER).exists() else here
+    return beside if (beside / ARTIFACT_FOLDER).exists() and not (here / ARTIFACT_FOLDER).exists() else here
 
 
-def _same(one: Path, other: Path) -> bool:
+def _same_folder(one: Path, other: Path) -> bool:
     return one == other or (one.exists() and other.exists() and one.samefile(other))
 
 
-def _copied(path: Path, root: Path, home: Path) -> bool:
+def _is_copied(path: Path, root: Path, home: Path) -> bool:
     """Whether the old folder still has a database of its own where the new one has this."""
     own = path.absolute()
-    if _same(root, home) or not own.is_relative_to(home):
+    if _same_folder(root, home) or not own.is_relative_to(home):
         return False
     other = root / own.relative_to(home)
     return other.is_file() and not own.samefile(other)

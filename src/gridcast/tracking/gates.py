@@ -12,20 +12,20 @@ from gridcast.evaluation import detections, forecast_results
 from gridcast.models.baselines import NAIVE
 from gridcast.models.baselines.detectors import DETECTORS
 from gridcast.runtime.errors import TrackingError
-from gridcast.tracking import mlflow_runs, ranking, registry
-from gridcast.tracking.mlflow_runs import FINGERPRINT, KEY, MODEL
+from gridcast.tracking import mlflow_runs, model_loading, ranking, registry
+from gridcast.tracking.mlflow_runs import FINGERPRINT_TAG, KEY_TAG, MODEL_NAME
 from gridcast.tracking.store import Store
 
 if TYPE_CHECKING:
     from gridcast.config import Experiment
 
 
-Evaluate = Callable[[dict[str, bytes]], Mapping[str, float]]
+EvaluateForecaster = Callable[[dict[str, bytes]], Mapping[str, float]]
 """From the files of a forecaster to its measures on the test span of the challenger."""
 
 
 @dataclass(frozen=True)
-class Case:
+class PromotionCase:
     """What the gates judge: `own` are the measures of `run` on the test span, `baselines` those of the others."""
 
     experiment: Experiment
@@ -34,7 +34,7 @@ class Case:
     own: Mapping[str, float]
     baselines: Mapping[str, Mapping[str, float]]
     champion: Any
-    evaluate: Evaluate
+    evaluate: EvaluateForecaster
 
     @property
     def error(self) -> float:
@@ -61,17 +61,17 @@ class Case:
         return self.detects and math.isnan(self.error)
 
 
-def _run_is_finished(case: Case) -> str | None:
+def _run_is_finished(case: PromotionCase) -> str | None:
     info = case.run.info
     if info.status != "FINISHED" or info.lifecycle_stage != "active":
         state = "deleted" if info.lifecycle_stage != "active" else info.status
         return f"run {info.run_id} is {state}; only a FINISHED run may become champion"
-    if registry.model_id(case.store.client, case.run) is None:
-        return f"run {info.run_id} has no model '{MODEL}' that is ready"
+    if registry.logged_model_id(case.store.client, case.run) is None:
+        return f"run {info.run_id} has no model '{MODEL_NAME}' that is ready"
     return None
 
 
-def _metrics_are_finite(case: Case) -> str | None:
+def _metrics_are_finite(case: PromotionCase) -> str | None:
     metric = case.experiment.selection.metric
     metrics: dict[str, float | None] = {metric: case.run.data.metrics.get(metric)}
     metrics |= {} if case.detects else {f"{forecast_results.PREFIX}mase": case.own.get("mase")}
@@ -86,7 +86,7 @@ def _metrics_are_finite(case: Case) -> str | None:
     return None
 
 
-def _naive_are_beaten(case: Case) -> str | None:
+def _naive_are_beaten(case: PromotionCase) -> str | None:
     if case.untold:
         return None
     known = case.rivals
@@ -107,14 +107,16 @@ def _naive_are_beaten(case: Case) -> str | None:
     )
 
 
-def _champion_is_beaten(case: Case) -> str | None:
+def _champion_is_beaten(case: PromotionCase) -> str | None:
     if case.champion is None or case.untold:
         return None
     named = f"the champion, version {case.champion.version},"
-    measures: Mapping[str, float] | None = _recorded(case)
+    measures: Mapping[str, float] | None = _recorded_measures(case)
     if measures is None:
         try:
-            measures = case.evaluate(registry.files(f"models:/{case.champion.name}/{case.champion.version}"))
+            measures = case.evaluate(
+                model_loading.download_files(f"models:/{case.champion.name}/{case.champion.version}")
+            )
         except Exception as error:  # noqa: BLE001 - whatever an old model has, it is no reason to replace it unseen
             return f"{named} cannot be evaluated on these data: {registry.first_line(error)}"
     their_error = comparable_error(measures)
@@ -123,7 +125,7 @@ def _champion_is_beaten(case: Case) -> str | None:
     return f"{case.measure} {case.error:.4g} does not beat {named} with {their_error:.4g} on the same test span"
 
 
-GATES: dict[str, Callable[[Case], str | None]] = {
+GATES: dict[str, Callable[[PromotionCase], str | None]] = {
     "run is finished": _run_is_finished,
     "metrics are finite": _metrics_are_finite,
     "naive baselines are beaten": _naive_are_beaten,
@@ -132,7 +134,7 @@ GATES: dict[str, Callable[[Case], str | None]] = {
 """In their order; each tells why it refuses, or gives None."""
 
 
-def first_refusal(case: Case) -> tuple[str, str]:
+def first_refusal(case: PromotionCase) -> tuple[str, str]:
     for name, gate in GATES.items():
         refusal = gate(case)
         if refusal:
@@ -140,7 +142,7 @@ def first_refusal(case: Case) -> tuple[str, str]:
     return "", ""
 
 
-def best_baseline_ahead(case: Case) -> str | None:
+def best_baseline_ahead(case: PromotionCase) -> str | None:
     """The best baseline that beats the winner; a naive one does so unless the winner keeps the margin."""
     margin = case.experiment.selection.margin
     limits = {
@@ -152,17 +154,20 @@ def best_baseline_ahead(case: Case) -> str | None:
     return min(ahead, key=lambda name: comparable_error(case.baselines[name]), default=None)
 
 
-def _recorded(case: Case) -> dict[str, float] | None:
+def _recorded_measures(case: PromotionCase) -> dict[str, float] | None:
     """What the record says of the champion, if it was tested on the very points that the winner was."""
     store, run, champion = case.store, case.run, case.champion
     from mlflow.exceptions import MlflowException
 
     try:
         old = store.client.get_run(champion.run_id or "")
-        if old.info.experiment_id != store.experiment or old.data.tags.get(FINGERPRINT) != run.data.tags[FINGERPRINT]:
+        if (
+            old.info.experiment_id != store.experiment
+            or old.data.tags.get(FINGERPRINT_TAG) != run.data.tags[FINGERPRINT_TAG]
+        ):
             return None
-        keys = run.data.tags[KEY], old.data.tags.get(KEY, "")
-        records = mlflow_runs.finished(store, keys, "test")
+        keys = run.data.tags[KEY_TAG], old.data.tags.get(KEY_TAG, "")
+        records = mlflow_runs.finished_runs(store, keys, "test")
         if any(key not in records for key in keys):
             return None
         own, theirs = (records[key] for key in keys)
@@ -170,7 +175,7 @@ def _recorded(case: Case) -> dict[str, float] | None:
             return None
         kept = detections.SCORES if case.detects else forecast_results.FORECASTS
         tables = [
-            forecast_results.from_bytes(mlflow_runs.artifact(store, record.info.run_id, kept))
+            forecast_results.from_bytes(mlflow_runs.read_artifact(store, record.info.run_id, kept))
             for record in (own, theirs)
         ]
     except (MlflowException, TrackingError):
@@ -178,7 +183,7 @@ def _recorded(case: Case) -> dict[str, float] | None:
     # One fingerprint can be split in many ways: the same data means the same points and scales, or stamps and labels.
     points = [case.experiment.data.time, detections.LABELLED] if case.detects else forecast_results.POINTS
     same = tables[0][points].equals(tables[1][points])
-    return ranking.tested(theirs) if same else None
+    return ranking.test_measures(theirs) if same else None
 
 
 def comparable_error(measures: Mapping[str, float]) -> float:

@@ -12,24 +12,24 @@ from pathlib import Path
 from typing import Any
 
 from gridcast.runtime.errors import TrackingError
-from gridcast.runtime.forecaster import SETTINGS
+from gridcast.runtime.forecaster import SETTINGS_FILE
 from gridcast.runtime.preprocessing import Preprocessing
-from gridcast.tracking.store import Store, asking, first_line
+from gridcast.tracking.store import Store, first_line, translate_mlflow_errors
 
-KIND, KEY, SEED, SWEEP = "gridcast.kind", "gridcast.run_key", "gridcast.seed", "gridcast.sweep_key"
-CONFIGURATION, FINGERPRINT, ERROR = "gridcast.configuration", "gridcast.fingerprint", "gridcast.error"
-SERIES, FOLD, WINNER = "gridcast.series", "gridcast.fold", "gridcast.winner"
-MADE = "winner"
+KIND_TAG, KEY_TAG, SEED_TAG, SWEEP_KEY_TAG = "gridcast.kind", "gridcast.run_key", "gridcast.seed", "gridcast.sweep_key"
+CONFIGURATION_TAG, FINGERPRINT_TAG, ERROR_TAG = "gridcast.configuration", "gridcast.fingerprint", "gridcast.error"
+SERIES_TAG, FOLD_TAG, WINNER_TAG = "gridcast.series", "gridcast.fold", "gridcast.winner"
+WINNER_KIND = "winner"
 """Kind of the record of a forecaster that is made of several runs."""
-BY_ORIGIN, BY_SERIES = "val_loss_by_origin", "val_mae_by_series"
-PROMOTION, VERDICT = "gridcast.promotion", "gridcast.verdict"
-MODEL = "model"
-PAGE = 1000
-BATCH = 1000
+LOSS_BY_ORIGIN, MAE_BY_SERIES = "val_loss_by_origin", "val_mae_by_series"
+PROMOTION_TAG, VERDICT_TAG = "gridcast.promotion", "gridcast.verdict"
+MODEL_NAME = "model"
+PAGE_SIZE = 1000
+METRICS_PER_REQUEST = 1000
 
 
 @dataclass(frozen=True)
-class Entry:
+class RunEntry:
     """One child run, as it is to stand in MLflow.
 
     `curves` are pairs of step and value; `files` the forecaster, logged as the model `model`;
@@ -49,26 +49,30 @@ class Entry:
     error: str = ""
 
 
-@asking
-def tags(store: Store, run_id: str) -> dict[str, str]:
+@translate_mlflow_errors
+def run_tags(store: Store, run_id: str) -> dict[str, str]:
     """The tags of a run."""
     return dict(store.client.get_run(run_id).data.tags)
 
 
-@asking
-def set_tag(store: Store, run_id: str, tag: str, text: str) -> None:
+@translate_mlflow_errors
+def set_run_tag(store: Store, run_id: str, tag: str, text: str) -> None:
     """Set a tag of a run."""
     store.client.set_tag(run_id, tag, text[:5000])
 
 
-@asking
-def search(store: Store, condition: str) -> list[Any]:
+@translate_mlflow_errors
+def search_runs(store: Store, condition: str) -> list[Any]:
     """Every run of the experiment under `condition`, all pages, newest first."""
     found: list[Any] = []
     token = None
     while True:
         page = store.client.search_runs(
-            [store.experiment], condition, max_results=PAGE, order_by=["attributes.start_time DESC"], page_token=token
+            [store.experiment],
+            condition,
+            max_results=PAGE_SIZE,
+            order_by=["attributes.start_time DESC"],
+            page_token=token,
         )
         found += page
         token = page.token
@@ -76,51 +80,51 @@ def search(store: Store, condition: str) -> list[Any]:
             return found
 
 
-def finished(store: Store, keys: Iterable[str], kind: str = "run") -> dict[str, Any]:
+def finished_runs(store: Store, keys: Iterable[str], kind: str = "run") -> dict[str, Any]:
     """The FINISHED child run of each of `keys` that has one, the first where there are two."""
     wanted = set(keys)
-    condition = f"tags.`{KIND}` = '{kind}' and attributes.status = 'FINISHED'"
+    condition = f"tags.`{KIND_TAG}` = '{kind}' and attributes.status = 'FINISHED'"
     if len(wanted) == 1:
-        condition += f" and tags.`{KEY}` = '{next(iter(wanted))}'"
-    runs = search(store, condition)
-    return {run.data.tags[KEY]: run for run in runs if run.data.tags.get(KEY) in wanted}
+        condition += f" and tags.`{KEY_TAG}` = '{next(iter(wanted))}'"
+    runs = search_runs(store, condition)
+    return {run.data.tags[KEY_TAG]: run for run in runs if run.data.tags.get(KEY_TAG) in wanted}
 
 
-def found(store: Store, run_id: str) -> Any:
+def find_run(store: Store, run_id: str) -> Any:
     """The run with this id, None when it is deleted or there never was one."""
-    runs = search(store, f"attributes.run_id = '{run_id}'") if run_id else []
+    runs = search_runs(store, f"attributes.run_id = '{run_id}'") if run_id else []
     return runs[0] if runs else None
 
 
-def tidy(store: Store) -> None:
+def close_stale_runs(store: Store) -> None:
     """Close what dead parents left behind; only for who holds the lease of the experiment.
 
     A run that is still RUNNING becomes KILLED, and of two FINISHED runs with one key, which a parent
     that had lost its lease unknowing may have left, the later one.
     """
-    for run in search(store, f"tags.`{KIND}` like '%' and attributes.status = 'RUNNING'"):
-        set_status(store, run.info.run_id, "KILLED")
+    for run in search_runs(store, f"tags.`{KIND_TAG}` like '%' and attributes.status = 'RUNNING'"):
+        set_run_status(store, run.info.run_id, "KILLED")
     first: dict[tuple[str, str], str] = {}
-    for run in reversed(search(store, f"tags.`{KIND}` != 'sweep' and attributes.status = 'FINISHED'")):
-        known = first.setdefault((run.data.tags[KIND], run.data.tags[KEY]), run.info.run_id)
+    for run in reversed(search_runs(store, f"tags.`{KIND_TAG}` != 'sweep' and attributes.status = 'FINISHED'")):
+        known = first.setdefault((run.data.tags[KIND_TAG], run.data.tags[KEY_TAG]), run.info.run_id)
         if known != run.info.run_id:
-            set_tag(store, run.info.run_id, ERROR, f"the same work was recorded before, as run {known}")
-            set_status(store, run.info.run_id, "KILLED")
+            set_run_tag(store, run.info.run_id, ERROR_TAG, f"the same work was recorded before, as run {known}")
+            set_run_status(store, run.info.run_id, "KILLED")
 
 
-@asking
+@translate_mlflow_errors
 def experiment_tags(store: Store) -> dict[str, str]:
     """The tags of the experiment."""
     return dict(store.client.get_experiment(store.experiment).tags)
 
 
-@asking
+@translate_mlflow_errors
 def set_experiment_tag(store: Store, tag: str, text: str) -> None:
     """Set a tag of the experiment."""
     store.client.set_experiment_tag(store.experiment, tag, text)
 
 
-@asking
+@translate_mlflow_errors
 def delete_experiment_tag(store: Store, tag: str) -> None:
     """Remove a tag of the experiment, if it is there."""
     from mlflow.exceptions import MlflowException
@@ -132,23 +136,23 @@ def delete_experiment_tag(store: Store, tag: str) -> None:
             raise
 
 
-@asking
+@translate_mlflow_errors
 def open_sweep(store: Store, sweep_key: str, name: str, tags: Mapping[str, str], texts: Mapping[str, str]) -> str:
     """Id of the parent run of this sweep: the one that was begun before, else a new one.
 
     `texts` are artifacts of the parent (file name -> content), as they are now: what chooses the winner
     may have changed since the sweep was begun.
     """
-    begun = search(store, f"tags.`{KIND}` = 'sweep' and tags.`{SWEEP}` = '{sweep_key}'")
-    own = {KIND: "sweep", SWEEP: sweep_key, **tags}
+    begun = search_runs(store, f"tags.`{KIND_TAG}` = 'sweep' and tags.`{SWEEP_KEY_TAG}` = '{sweep_key}'")
+    own = {KIND_TAG: "sweep", SWEEP_KEY_TAG: sweep_key, **tags}
     run = begun[0] if begun else store.client.create_run(store.experiment, run_name=name, tags=own)
     for file, text in texts.items():
         store.client.log_text(run.info.run_id, text, file)
     return str(run.info.run_id)
 
 
-@asking
-def set_status(store: Store, run_id: str, status: str) -> None:
+@translate_mlflow_errors
+def set_run_status(store: Store, run_id: str, status: str) -> None:
     """Close or reopen a run: FINISHED, FAILED, KILLED or RUNNING."""
     if status == "RUNNING":
         store.client.update_run(run_id, status=status)
@@ -156,27 +160,27 @@ def set_status(store: Store, run_id: str, status: str) -> None:
         store.client.set_terminated(run_id, status)
 
 
-@asking
-def record(store: Store, parent: str, entry: Entry) -> str:
+@translate_mlflow_errors
+def record_run(store: Store, parent: str, entry: RunEntry) -> str:
     """Write one whole child run and close it FINISHED (FAILED where it has an `error`), last of all; returns its id."""
     now = int(time.time() * 1000)
     client = store.client
-    own = {KIND: entry.kind, KEY: entry.key, "mlflow.parentRunId": parent, **entry.tags}
+    own = {KIND_TAG: entry.kind, KEY_TAG: entry.key, "mlflow.parentRunId": parent, **entry.tags}
     if entry.error:
-        own[ERROR] = entry.error[:5000]
+        own[ERROR_TAG] = entry.error[:5000]
     run_id = str(client.create_run(store.experiment, run_name=entry.name, tags=own, start_time=now).info.run_id)
     from mlflow.entities import Metric, Param
 
     try:
-        params = {name: _text(value) for name, value in entry.params.items()}
+        params = {name: _param_text(value) for name, value in entry.params.items()}
         client.log_batch(run_id, params=[Param(name, value) for name, value in params.items()])
         _log_artifacts(store, run_id, entry.artifacts)
         if entry.files:
             _log_model(store, run_id, params, entry)
         points = [Metric(k, float(v), now, 0) for k, v in entry.metrics.items()]
         points += [Metric(k, v, now, step) for k, curve in entry.curves.items() for step, v in curve]
-        for start in range(0, len(points), BATCH):
-            client.log_batch(run_id, metrics=points[start : start + BATCH])
+        for start in range(0, len(points), METRICS_PER_REQUEST):
+            client.log_batch(run_id, metrics=points[start : start + METRICS_PER_REQUEST])
     except BaseException:
         # What cannot be closed now, on a full disk or without a server, the next start closes.
         with contextlib.suppress(Exception):
@@ -186,7 +190,7 @@ def record(store: Store, parent: str, entry: Entry) -> str:
     return run_id
 
 
-def name(run: Any) -> str:
+def run_name(run: Any) -> str:
     """The name of an MLflow run."""
     return str(run.data.tags["mlflow.runName"])
 
@@ -199,7 +203,7 @@ def _log_artifacts(store: Store, run_id: str, artifacts: Mapping[str, bytes]) ->
             store.client.log_artifact(run_id, str(path))
 
 
-def _log_model(store: Store, run_id: str, params: Mapping[str, str], entry: Entry) -> None:
+def _log_model(store: Store, run_id: str, params: Mapping[str, str], entry: RunEntry) -> None:
     """What `Model.log` does, less its global state: it would put the model into the default experiment."""
     from mlflow.entities import LoggedModelOutput, LoggedModelStatus
     from mlflow.models import Model
@@ -207,26 +211,26 @@ def _log_model(store: Store, run_id: str, params: Mapping[str, str], entry: Entr
     from gridcast.tracking import model_flavor
 
     client = store.client
-    logged = client.create_logged_model(store.experiment, name=MODEL, source_run_id=run_id, params=dict(params))
+    logged = client.create_logged_model(store.experiment, name=MODEL_NAME, source_run_id=run_id, params=dict(params))
     client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=0)])
     about = Model(
         artifact_path=logged.artifact_location, model_uuid=logged.model_id, run_id=run_id, model_id=logged.model_id
     )
     with tempfile.TemporaryDirectory() as folder:
-        path = str(Path(folder, MODEL))
-        preprocessing = Preprocessing.from_json(json.loads(entry.files[SETTINGS]))
+        path = str(Path(folder, MODEL_NAME))
+        preprocessing = Preprocessing.from_json(json.loads(entry.files[SETTINGS_FILE]))
         model_flavor.save_model(path, about, dict(entry.files), preprocessing, entry.backend)
         client.log_model_artifacts(logged.model_id, path)
     client.finalize_logged_model(logged.model_id, LoggedModelStatus.READY)
 
 
-@asking
-def artifacts(store: Store, run_id: str) -> set[str]:
+@translate_mlflow_errors
+def artifact_names(store: Store, run_id: str) -> set[str]:
     """Names of the artifacts of a run."""
     return {item.path for item in store.client.list_artifacts(run_id)}
 
 
-def artifact(store: Store, run_id: str, name: str) -> bytes:
+def read_artifact(store: Store, run_id: str, name: str) -> bytes:
     """Content of one artifact of a run. Raises TrackingError when it is not there."""
     from mlflow.exceptions import MlflowException
 
@@ -237,28 +241,28 @@ def artifact(store: Store, run_id: str, name: str) -> bytes:
             raise TrackingError(f"{store.uri}: run {run_id} has no artifact '{name}': {first_line(error)}") from None
 
 
-@asking
+@translate_mlflow_errors
 def log_folder(store: Store, run_id: str, folder: Path, path: str) -> None:
     """Log every file of `folder` as artifacts of a run under `path`."""
     store.client.log_artifacts(run_id, str(folder), path)
 
 
-@asking
-def history(store: Store, run_id: str, metric: str) -> dict[int, float]:
+@translate_mlflow_errors
+def metric_history(store: Store, run_id: str, metric: str) -> dict[int, float]:
     """Every recorded value of a metric, by step."""
     return {point.step: point.value for point in store.client.get_metric_history(run_id, metric)}
 
 
-@asking
-def model_files(store: Store, run_id: str) -> dict[str, bytes]:
+@translate_mlflow_errors
+def read_model_files(store: Store, run_id: str) -> dict[str, bytes]:
     """The forecaster files of a recorded run, read back from its artifact."""
     from mlflow.artifacts import download_artifacts
 
     with tempfile.TemporaryDirectory() as folder:
-        path = download_artifacts(artifact_uri=f"runs:/{run_id}/{MODEL}", dst_path=folder, tracking_uri=store.uri)
+        path = download_artifacts(artifact_uri=f"runs:/{run_id}/{MODEL_NAME}", dst_path=folder, tracking_uri=store.uri)
         data = Path(path, "data")
         return {path.name: path.read_bytes() for path in data.iterdir()}
 
 
-def _text(value: Any) -> str:
+def _param_text(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 from gridcast.evaluation import forecast_results
 from gridcast.runtime.errors import ConfigError, GridcastError, PromotionRefused
 from gridcast.tracking import mlflow_runs, ranking, registry
-from gridcast.tracking.gates import Case, Evaluate, best_baseline_ahead, first_refusal
-from gridcast.tracking.mlflow_runs import FINGERPRINT, KEY, MODEL
+from gridcast.tracking import store as store_module
+from gridcast.tracking.gates import EvaluateForecaster, PromotionCase, best_baseline_ahead, first_refusal
+from gridcast.tracking.mlflow_runs import FINGERPRINT_TAG, KEY_TAG, MODEL_NAME
 from gridcast.tracking.model_card import model_card
 from gridcast.tracking.store import MAX_TEXT, Store
 
@@ -23,7 +24,7 @@ def promote(
     store: Store,
     winner: Any,
     tested: Mapping[str, Mapping[str, float]],
-    evaluate_champion: Evaluate,
+    evaluate_champion: EvaluateForecaster,
     force: str | None = None,
 ) -> registry.Promotion:
     """Register the MLflow run `winner` as `selection.promote_to` and make it champion.
@@ -43,27 +44,29 @@ def promote(
     if force is not None and not force.strip():
         raise ConfigError("--force: the reason is empty; say why the gates do not count, it is kept with the version")
     client = store.client
-    with registry.asking(store.uri):
-        model = registry.registered(client, name)
-        champion = registry.aliased(client, model, registry.CHAMPION)
+    with store_module.mlflow_errors(store.uri):
+        model = registry.registered_model(client, name)
+        champion = registry.version_with_alias(client, model, registry.CHAMPION)
         run = client.get_run(winner.info.run_id)
         if champion is not None and champion.run_id == run.info.run_id:
-            previous = registry.aliased(client, model, registry.PREVIOUS)
-            beaten = champion.tags.get(registry.BEATEN)
+            previous = registry.version_with_alias(client, model, registry.PREVIOUS)
+            beaten = champion.tags.get(registry.BEATEN_BY_TAG)
             return registry.Promotion(
                 registry.version_number(champion), name, True, beaten, previous and registry.version_number(previous)
             )
         first, *rest = tested
-        case = Case(experiment, store, run, tested[first], {n: tested[n] for n in rest}, champion, evaluate_champion)
+        case = PromotionCase(
+            experiment, store, run, tested[first], {n: tested[n] for n in rest}, champion, evaluate_champion
+        )
         gate, refusal = first_refusal(case)
         if refusal and force is None:
             raise PromotionRefused(
                 f"'{name}' was not promoted, the gate '{gate}' refused: {refusal}; "
                 "--force REASON promotes all the same and keeps the reason"
             )
-        model_id = registry.model_id(client, run)
+        model_id = registry.logged_model_id(client, run)
         if model_id is None:
-            raise GridcastError(f"run {run.info.run_id} has no model '{MODEL}'; nothing can be registered")
+            raise GridcastError(f"run {run.info.run_id} has no model '{MODEL_NAME}'; nothing can be registered")
         beaten = best_baseline_ahead(case)
         remarks = [f"Beaten by {beaten} on the test span, see below."] if beaten else []
         untold = "Nothing is labelled in the test span: whether it beats the baselines cannot be told."
@@ -71,52 +74,54 @@ def promote(
         if force is not None:
             against = f" The gate '{gate}' had refused: {refusal}." if refusal else ""
             remarks.append(f"Promoted by force: {force}.{against}")
-        tags = {KEY: run.data.tags[KEY], FINGERPRINT: run.data.tags[FINGERPRINT]}
+        tags = {KEY_TAG: run.data.tags[KEY_TAG], FINGERPRINT_TAG: run.data.tags[FINGERPRINT_TAG]}
         tags |= {forecast_results.PREFIX + measure: repr(value) for measure, value in case.own.items()}
-        tags |= {registry.BEATEN: beaten} if beaten else {}
-        tags |= {registry.FORCED: force[:MAX_TEXT]} if force is not None else {}
+        tags |= {registry.BEATEN_BY_TAG: beaten} if beaten else {}
+        tags |= {registry.FORCED_TAG: force[:MAX_TEXT]} if force is not None else {}
         card = model_card(name, case, tested, remarks)
-        note = _changed_by_hand(client, name, run, model, champion)
-        version, previous = register(client, name, run, model_id, tags, card, champion)
+        note = _manual_change_note(client, name, run, model, champion)
+        version, previous = register_champion(client, name, run, model_id, tags, card, champion)
     return registry.Promotion(version, name, False, beaten, previous, note)
 
 
-def test_record(store: Store, winner: Any, baseline_keys: Mapping[str, str]) -> dict[str, dict[str, float]]:
+def recorded_test_measures(store: Store, winner: Any, baseline_keys: Mapping[str, str]) -> dict[str, dict[str, float]]:
     """Recorded measures on the test span: the winner's first, then those of each baseline that has some.
 
     Raises GridcastError when the winner has not met the test span yet.
     """
-    key = winner.data.tags[KEY]
-    own = mlflow_runs.finished(store, [key], "test")
+    key = winner.data.tags[KEY_TAG]
+    own = mlflow_runs.finished_runs(store, [key], "test")
     if not own:
         raise GridcastError(
-            f"the best run, {mlflow_runs.name(winner)}, has not met the test span yet; finish the sweep: gridcast run"
+            f"the best run, {mlflow_runs.run_name(winner)}, has not met the test span yet; finish the sweep: gridcast run"
         )
-    known = mlflow_runs.finished(store, baseline_keys.values(), "baseline")
+    known = mlflow_runs.finished_runs(store, baseline_keys.values(), "baseline")
     runs = [own[key], *(known[key] for key in baseline_keys.values() if key in known)]
-    return {mlflow_runs.name(run): ranking.tested(run) for run in runs}
+    return {mlflow_runs.run_name(run): ranking.test_measures(run) for run in runs}
 
 
-def register(
+def register_champion(
     client: Any, name: str, run: Any, model_id: str, tags: Mapping[str, str], card: str, champion: Any
 ) -> tuple[str, str | None]:
     """Make the model of `run` champion of `name` in place of the version `champion`; its number and the previous one's.
 
     In this order a crash leaves the old champion in its place, and a second start completes the work.
     """
-    version = _version(client, name, run, model_id, tags, card)
+    version = _create_or_update_version(client, name, run, model_id, tags, card)
     if champion is not None and registry.version_number(champion) != version:
         client.set_registered_model_alias(name, registry.PREVIOUS, champion.version)
     client.set_registered_model_alias(name, registry.CHAMPION, version)
-    previous = registry.aliased(client, registry.registered(client, name), registry.PREVIOUS)
+    previous = registry.version_with_alias(client, registry.registered_model(client, name), registry.PREVIOUS)
     return version, previous and registry.version_number(previous)
 
 
-def _version(client: Any, name: str, run: Any, model_id: str, tags: Mapping[str, str], card: str) -> str:
+def _create_or_update_version(
+    client: Any, name: str, run: Any, model_id: str, tags: Mapping[str, str], card: str
+) -> str:
     """Number of the version of `run`: one that is there already, brought up to date, else a new one."""
     from mlflow.exceptions import MlflowException
 
-    if registry.registered(client, name) is None:
+    if registry.registered_model(client, name) is None:
         try:
             client.create_registered_model(name)
         except MlflowException as error:
@@ -135,12 +140,12 @@ def _version(client: Any, name: str, run: Any, model_id: str, tags: Mapping[str,
     client.update_model_version(name, number, card)
     for tag, value in tags.items():
         client.set_model_version_tag(name, number, tag, value)
-    for tag in {registry.BEATEN, registry.FORCED} & (set(kept.tags) - set(tags)):
+    for tag in {registry.BEATEN_BY_TAG, registry.FORCED_TAG} & (set(kept.tags) - set(tags)):
         client.delete_model_version_tag(name, number, tag)
     return number
 
 
-def _changed_by_hand(client: Any, name: str, run: Any, model: Any, champion: Any) -> str | None:
+def _manual_change_note(client: Any, name: str, run: Any, model: Any, champion: Any) -> str | None:
     if model is None or champion is not None:
         return None
     others = [v for v in client.search_model_versions(f"name='{name}'") if v.run_id != run.info.run_id]
@@ -148,5 +153,5 @@ def _changed_by_hand(client: Any, name: str, run: Any, model: Any, champion: Any
         return None
     return (
         f"'{name}' had no champion to compare with: its version or its alias was deleted by hand "
-        f"({registry.versions(client, name)})"
+        f"({registry.describe_versions(client, name)})"
     )

@@ -10,17 +10,17 @@ import numpy as np
 
 from gridcast.evaluation.forecast_results import PREFIX
 from gridcast.runtime.errors import GridcastError
-from gridcast.tracking.mlflow_runs import CONFIGURATION, FOLD, KEY
+from gridcast.tracking.mlflow_runs import CONFIGURATION_TAG, FOLD_TAG, KEY_TAG
 
 
-def best(runs: list[Any], metric: str, last: int = 0) -> Any:
+def best_run(runs: list[Any], metric: str, last: int = 0) -> Any:
     """The MLflow run to be tested: of the configuration with the best mean over seeds and folds, see `leading`,
     the best seed on the `last` fold, which had the most to learn from.
     """
-    return newest(leading(runs, metric, last), metric, last)
+    return best_on_fold(best_configuration_runs(runs, metric, last), metric, last)
 
 
-def leading(runs: list[Any], metric: str, last: int = 0) -> list[Any]:
+def best_configuration_runs(runs: list[Any], metric: str, last: int = 0) -> list[Any]:
     """The runs of the configuration with the best mean over seeds and folds.
 
     Runs whose metric is not finite are left out, and configurations with fewer runs than others, or
@@ -30,7 +30,7 @@ def leading(runs: list[Any], metric: str, last: int = 0) -> list[Any]:
     for run in runs:
         # SQL stores keep an infinite value as the largest number there is.
         if abs(run.data.metrics.get(metric, np.nan)) < sys.float_info.max:
-            groups.setdefault(run.data.tags[CONFIGURATION], []).append(run)
+            groups.setdefault(run.data.tags[CONFIGURATION_TAG], []).append(run)
     if not groups:
         raise GridcastError(f"no run has a finite {metric}")
     groups = {name: group for name, group in groups.items() if any(_fold(run) == last for run in group)}
@@ -41,29 +41,29 @@ def leading(runs: list[Any], metric: str, last: int = 0) -> list[Any]:
 
     def rank(group: list[Any]) -> tuple[float, str]:
         """The mean; among equals the smaller key, whichever was recorded first."""
-        return float(np.mean([run.data.metrics[metric] for run in group])), min(run.data.tags[KEY] for run in group)
+        return float(np.mean([run.data.metrics[metric] for run in group])), min(run.data.tags[KEY_TAG] for run in group)
 
     return min(whole, key=rank)
 
 
-def ranked(runs: Sequence[Any], metric: str, last: int = 0) -> list[Any]:
+def rank_runs(runs: Sequence[Any], metric: str, last: int = 0) -> list[Any]:
     """The runs on the `last` fold whose metric is finite, best first. Raises GridcastError when there is none."""
     own = [run for run in runs if _fold(run) == last and abs(run.data.metrics.get(metric, np.nan)) < sys.float_info.max]
     if not own:
         raise GridcastError(f"no run has a finite {metric}")
-    return sorted(own, key=lambda run: (run.data.metrics[metric], run.data.tags[KEY]))
+    return sorted(own, key=lambda run: (run.data.metrics[metric], run.data.tags[KEY_TAG]))
 
 
-def newest(group: list[Any], metric: str, last: int) -> Any:
+def best_on_fold(group: list[Any], metric: str, last: int) -> Any:
     """Of `group` the best run on the `last` fold."""
     own = [run for run in group if _fold(run) == last]
-    return min(own, key=lambda run: (run.data.metrics[metric], run.data.tags[KEY]))
+    return min(own, key=lambda run: (run.data.metrics[metric], run.data.tags[KEY_TAG]))
 
 
 def _fold(run: Any) -> int:
-    return int(run.data.tags.get(FOLD, 0))
+    return int(run.data.tags.get(FOLD_TAG, 0))
 
 
-def tested(run: Any) -> dict[str, float]:
+def test_measures(run: Any) -> dict[str, float]:
     """The test measures of an MLflow run, under their short names."""
     return {name.removeprefix(PREFIX): value for name, value in run.data.metrics.items() if name.startswith(PREFIX)}

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from gridcast.runtime.errors import TrackingError, Unreachable, suggest
 from gridcast.tracking import artifact_paths, sqlite_store
+from gridcast.tracking.registry import first_line
 
 MAX_TEXT = 5000
 """Characters that MLflow keeps of a description or a tag."""
@@ -19,7 +21,13 @@ MAX_TEXT = 5000
 DEFAULT_URI = "sqlite:///mlflow.db"
 
 
-PASSING = ("INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED", "DEADLINE_EXCEEDED", "ABORTED")
+TRANSIENT_ERRORS = (
+    "INTERNAL_ERROR",
+    "TEMPORARILY_UNAVAILABLE",
+    "REQUEST_LIMIT_EXCEEDED",
+    "DEADLINE_EXCEEDED",
+    "ABORTED",
+)
 """What a server says, or MLflow for it, when the same question may be answered later."""
 
 
@@ -38,7 +46,7 @@ class Store:
     experiment: str
 
 
-def asking(function: Callable[Concatenate[Store, P], T]) -> Callable[Concatenate[Store, P], T]:
+def translate_mlflow_errors(function: Callable[Concatenate[Store, P], T]) -> Callable[Concatenate[Store, P], T]:
     """Let `function(store, …)` raise what a user can read: TrackingError, Unreachable where waiting may help."""
 
     @functools.wraps(function)
@@ -50,12 +58,12 @@ def asking(function: Callable[Concatenate[Store, P], T]) -> Callable[Concatenate
         try:
             return function(store, *args, **kwargs)
         except (MlflowException, RequestException, SQLAlchemyError) as error:
-            raise _told(store.uri, error) from error
+            raise _tracking_error(store.uri, error) from error
 
     return asked
 
 
-def _told(uri: str, error: Exception) -> TrackingError:
+def _tracking_error(uri: str, error: Exception) -> TrackingError:
     text = f"{uri}: {first_line(error)}"
     whole = str(error).lower()
     if "disk is full" in whole or "no space left" in whole:
@@ -64,7 +72,7 @@ def _told(uri: str, error: Exception) -> TrackingError:
         return TrackingError(f"{text}; make it writable, then the same command goes on")
     if "malformed" in whole or "not a database" in whole:
         return TrackingError(f"{text}; the file is damaged: gridcast doctor tells what can be done")
-    waiting = isinstance(error, OSError) or getattr(error, "error_code", "") in PASSING or "is locked" in whole
+    waiting = isinstance(error, OSError) or getattr(error, "error_code", "") in TRANSIENT_ERRORS or "is locked" in whole
     return (Unreachable if waiting else TrackingError)(text)
 
 
@@ -75,7 +83,7 @@ def open_store(name: str, uri: str | None = None, *, create: bool = True) -> Sto
     directory, so that a plain `mlflow ui` shows it. Raises TrackingError.
     """
     client, uri = connect(uri)
-    if moved := artifact_paths.moved(uri, name):
+    if moved := artifact_paths.stale_location_message(uri, name):
         raise TrackingError(moved)
     from mlflow.exceptions import MlflowException
 
@@ -97,15 +105,15 @@ def open_store(name: str, uri: str | None = None, *, create: bool = True) -> Sto
 
 def connect(uri: str | None = None) -> tuple[Any, str]:
     """An MLflow client and its tracking URI. Raises TrackingError when the store cannot be opened."""
-    mlflow = _mlflow()
+    mlflow = _import_mlflow()
     from mlflow.exceptions import MlflowException
 
     uri = uri or os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_URI
     sqlite_store.check_file(uri)
-    path = sqlite_store.path_of(uri)
+    path = sqlite_store.sqlite_path(uri)
     try:
         if path is not None and not path.exists():
-            sqlite_store.create(path, make_tables)
+            sqlite_store.create_database(path, create_tables)
         mlflow.set_tracking_uri(uri)
         client = mlflow.MlflowClient(uri)
         client.search_experiments(max_results=1)
@@ -116,7 +124,7 @@ def connect(uri: str | None = None) -> tuple[Any, str]:
     return client, uri
 
 
-def _mlflow() -> Any:
+def _import_mlflow() -> Any:
     """MLflow, imported so that it is quiet and gives a dead server up soon."""
     # MLflow reads these when it is imported; a dead server must not hang a sweep for minutes.
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
@@ -134,12 +142,12 @@ def _mlflow() -> Any:
     return mlflow
 
 
-def make_tables(uri: str) -> None:
+def create_tables(uri: str) -> None:
     """Let MLflow make its tables in a new file, in some sixty migrations."""
-    _mlflow().MlflowClient(uri).search_experiments(max_results=1)
+    _import_mlflow().MlflowClient(uri).search_experiments(max_results=1)
 
 
-def sweep_of(run_id: str | None, uri: str | None = None) -> tuple[Store, str]:
+def find_sweep(run_id: str | None, uri: str | None = None) -> tuple[Store, str]:
     """The MLflow experiment of a run, and the id of the sweep that it belongs to. Raises TrackingError."""
     from mlflow.exceptions import MlflowException
 
@@ -156,3 +164,14 @@ def sweep_of(run_id: str | None, uri: str | None = None) -> tuple[Store, str]:
 
 def first_line(error: Exception) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+@contextlib.contextmanager
+def mlflow_errors(uri: str = "MLflow") -> Iterator[None]:
+    """Turn what MLflow raises into one line."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        yield
+    except MlflowException as error:
+        raise TrackingError(f"{uri}: {first_line(error)}") from None

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
+
+from gridcast.data.atomic_write import atomic_write
 
 _DIGEST = hashlib.sha256().digest_size
 
@@ -19,24 +20,16 @@ class DamagedError(Exception):
 def write(path: Path, files: Mapping[str, bytes]) -> None:
     """Keep `files` (name -> content) at `path`, in place of what was there. Raises OSError.
 
-    Written aside, flushed to the disk and moved into place, so that a kill or a full disk at any
-    moment leaves either the old file or the new one.
+    A kill or a full disk at any moment leaves either the old file or the new one.
     """
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w") as archive:
         for name, data in files.items():
             archive.writestr(zipfile.ZipInfo(name), data)
     body = content.getvalue()
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
     path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with aside.open("wb") as file:
-            file.write(body + hashlib.sha256(body).digest())
-            file.flush()
-            os.fsync(file.fileno())
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)
+    with atomic_write(path) as temporary:
+        temporary.write_bytes(body + hashlib.sha256(body).digest())
 
 
 def read(path: Path) -> dict[str, bytes]:

@@ -14,7 +14,7 @@ from gridcast.data.dataset import Dataset
 from gridcast.evaluation import detection_metrics, detections, metrics
 from gridcast.runtime import conformal, events, loading
 from gridcast.runtime.detector import MINIMUM, Detector
-from gridcast.runtime.forecaster import SETTINGS, Forecaster
+from gridcast.runtime.forecaster import SETTINGS_FILE, Forecaster
 from gridcast.runtime.quantiles import Quantiles
 from gridcast.training import fault_injection, whitening
 from gridcast.training.result import Outcome
@@ -29,7 +29,7 @@ def measured(
     """Metrics of the windows `index` from quantiles as they come, and how to read those of `network` from now on."""
     chosen = dataset.probabilistic
     plain = Quantiles(settings.likelihood or "", chosen.quantiles, chosen.paths)
-    wanted = conformal.pairs((*chosen.quantiles, *BESIDE) if plain.sampled else mirrored(chosen.quantiles))
+    wanted = conformal.lower_levels((*chosen.quantiles, *BESIDE) if plain.sampled else mirrored(chosen.quantiles))
     own = Forecaster(dataset.of(settings), network, plain)
     levels = (*chosen.quantiles, 0.5, *wanted, *(1 - level for level in wanted))
     found = own.quantiles_of(dataset.channels, index, dataset.codes, levels)
@@ -100,5 +100,5 @@ def mirrored(levels: tuple[float, ...]) -> tuple[float, ...]:
 
 def combined(dataset: Dataset, files: dict[str, bytes]) -> Outcome:
     """The ensemble of detectors in `files`, its threshold fitted, as its scores are those of no member."""
-    measured, own = limited(dataset, loading.restore(files))
-    return Outcome({}, measured, (), files | {SETTINGS: json.dumps(own.to_json()).encode()})
+    measured, own = limited(dataset, loading.load_from_bytes(files))
+    return Outcome({}, measured, (), files | {SETTINGS_FILE: json.dumps(own.to_json()).encode()})

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
 
 CURVES = ("loss", "val_loss", "mae", "val_mae")
-STATE, BEST = "state.json", "best.keras"
+STATE = "state.json"
+BEST = "best.keras"
 FORMAT = "stock-2"
 """To be raised when something else is kept than before: what an older gridcast left is then not taken up."""
 _LOG = logging.getLogger("gridcast")

@@ -74,7 +74,7 @@ _latest: dict[Any, Program] = {}
 
 def _program(dataset: Dataset, run: Run, siblings: int) -> Program:
     width = lanes(run.configuration, siblings, gpu=jax.default_backend() != "cpu")
-    made_of = grid.program(run), width, id(dataset)
+    made_of = grid.shared_program(run), width, id(dataset)
     if made_of not in _latest:
         _latest.clear()
         keras_backend.forget()

@@ -20,7 +20,7 @@ from gridcast.data.dataset import Dataset
 from gridcast.evaluation import metrics
 from gridcast.models.recurrent import Shape, build
 from gridcast.runtime.errors import Diverged, GridcastError
-from gridcast.runtime.forecaster import NETWORK, SETTINGS
+from gridcast.runtime.forecaster import NETWORK_FILE, SETTINGS_FILE
 from gridcast.training import calibration, keras_backend, objectives
 from gridcast.training.batches import Batches
 from gridcast.training.checkpoint import BEST, Checkpoint, Clock
@@ -192,7 +192,7 @@ def finish(
             "parameters": network.count_params(),
         },
         origin_losses=tuple((int(step), float(losses[index[:, 1] == step].mean())) for step in steps),
-        files={NETWORK: _saved(network), SETTINGS: json.dumps(content).encode()},
+        files={NETWORK_FILE: _saved(network), SETTINGS_FILE: json.dumps(content).encode()},
         series_errors=tuple(by_series.items()),
     )
 
@@ -211,7 +211,7 @@ def _built(configuration: Configuration, shape: Shape) -> keras.Model:
 
 def _saved(network: keras.Model) -> bytes:
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, NETWORK)
+        path = Path(folder, NETWORK_FILE)
         network.save(path)
         return path.read_bytes()
 

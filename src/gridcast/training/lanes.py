@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from gridcast.config import Configuration
 
-CPU, SMALL = 4, 16
-"""Lanes of networks of so many units at most: from 32 on, what four or two gain is less than what idle lanes cost."""
+CPU = 4
+"""Most lanes on a CPU."""
+SMALL = 16
+"""Most units of a network that trains in several lanes on a CPU: from 32 units on, idle lanes cost more than is gained."""
 GPU = 32
+"""Most lanes on a GPU."""
 
 
 def lanes(configuration: Configuration, siblings: int, *, gpu: bool) -> int:

@@ -20,10 +20,10 @@ from gridcast.config.grid import Run
 from gridcast.data.dataset import Dataset
 from gridcast.models import autoencoder, autoregressive, quantile_regression, recurrent
 from gridcast.runtime import lag_features, windows
-from gridcast.runtime.forecaster import inputs
-from gridcast.runtime.likelihoods import DIRECT, LIKELIHOODS, Likelihood, rising
+from gridcast.runtime.forecaster import network_inputs
+from gridcast.runtime.likelihoods import LIKELIHOODS, QUANTILE, Likelihood, increasing_quantiles
 from gridcast.runtime.preprocessing import Preprocessing
-from gridcast.runtime.quantiles import trained
+from gridcast.runtime.quantiles import trained_levels
 
 POINT_LOSSES = {
     "mse": keras.losses.mean_squared_error,
@@ -61,8 +61,8 @@ class Point:
 
     def read(self, data: Data, index: Any, arrays: Any = np, *, context: bool = True) -> tuple[dict[str, Any], Any]:  # noqa: ARG002
         """Inputs and scaled targets (n, horizon) of the windows `index` (n, 2)."""
-        read = inputs(self.preprocessing, data["channels"], index, data["codes"], arrays)
-        return read, windows.ahead(data["channels"][:, :, 0], index, self.preprocessing.horizon)
+        read = network_inputs(self.preprocessing, data["channels"], index, data["codes"], arrays)
+        return read, windows.future(data["channels"][:, :, 0], index, self.preprocessing.horizon)
 
     def loss(self, target: Any, output: Any) -> Any:
         """Loss (n,) of each window."""
@@ -153,14 +153,14 @@ class Direct:
     def error(self, target: Any, output: Any) -> Any:
         """Mean absolute error (n,) of the median over the steps of each window that count, in scaled units."""
         value, counts, level, scale = (target[..., k] for k in range(4))
-        median = rising(output, ops)[..., self.levels.index(0.5)] * level
+        median = increasing_quantiles(output, ops)[..., self.levels.index(0.5)] * level
         return _mean(ops.abs(value - median) / scale, counts)
 
     def kept(self, target: Any, output: Any) -> Any:
         """What is kept of the validation span (n, horizon): the losses."""
         value, _, level, scale = (target[..., k] for k in range(4))
         levels = np.array(self.levels, np.float32)
-        short = (value[..., None] - rising(output, ops) * level[..., None]) / scale[..., None]
+        short = (value[..., None] - increasing_quantiles(output, ops) * level[..., None]) / scale[..., None]
         return 2 * ops.mean(ops.maximum(levels * short, (levels - 1) * short), axis=-1)
 
 
@@ -186,10 +186,10 @@ class Normal:
 
     def read(self, data: Data, index: Any, arrays: Any = np, *, context: bool = True) -> tuple[dict[str, Any], Any]:  # noqa: ARG002
         """Inputs and targets (n, lookback + 1, sensors) of the windows `index` (n, 2)."""
-        history = windows.inputs(data["channels"], index, self.preprocessing.lookback)
-        ahead = windows.ahead(data["channels"], index, 1)
+        history = windows.past(data["channels"], index, self.preprocessing.lookback)
+        ahead = windows.future(data["channels"], index, 1)
         own = self.preprocessing
-        centre, unit = windows.units(history, centred=own.centred, spreads=own.spreads)
+        centre, unit = windows.window_units(history, centred=own.centred, spreads=own.spreads)
         whole = arrays.concatenate([history, ahead], axis=1)
         return {"history": (history - centre) / unit}, (whole - centre) / unit
 
@@ -223,15 +223,15 @@ def _shape(own: Preprocessing, categories: tuple[int, ...], parameters: int) -> 
 def _read(own: Preprocessing, data: Data, index: Any, arrays: Any) -> tuple[dict[str, Any], Any]:
     """Inputs and targets (n, lookback + horizon, 4) of the windows `index` (n, 2)."""
     channels, codes = data["channels"], data["codes"]
-    around = lag_features.gather(channels, index, own.lookback, own.horizon, 0, arrays)
-    centre, level = lag_features.units(around[:, : own.lookback], own.centred, arrays)
+    around = lag_features.gather_targets(channels, index, own.lookback, own.horizon, 0, arrays)
+    centre, level = lag_features.window_units(around[:, : own.lookback], own.centred, arrays)
     steps = index[:, 1, None] + np.arange(-own.lookback, own.horizon)
     counts = data["observed"][index[:, 0, None], steps] & arrays.isfinite(around)
     scale = arrays.asarray(own.target_scaler.scale, np.float32)[codes[index[:, 0]]]
     value = arrays.where(counts, around - centre[:, None], 0.0) * scale[:, None]
     each = (value, counts, (level * scale)[:, None], scale[:, None])
     target = arrays.stack([arrays.broadcast_to(part, value.shape).astype(np.float32) for part in each], axis=2)
-    return inputs(own, channels, index, codes, arrays), target
+    return network_inputs(own, channels, index, codes, arrays), target
 
 
 def _mean(values: Any, counts: Any) -> Any:
@@ -247,6 +247,6 @@ def of(dataset: Dataset, run: Run) -> Objective:
     if run.configuration.detector is not None:
         return Normal(*own)
     categories = dataset.categories if run.series is None else ()
-    if run.configuration.likelihood == DIRECT:
-        return Direct(*own, categories, trained(dataset.probabilistic.quantiles))
+    if run.configuration.likelihood == QUANTILE:
+        return Direct(*own, categories, trained_levels(dataset.probabilistic.quantiles))
     return Point(*own, categories) if run.configuration.likelihood is None else Density(*own, categories)

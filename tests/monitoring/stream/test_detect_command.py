@@ -17,8 +17,8 @@ import pytest
 
 from gridcast import cli
 from gridcast.monitoring.stream.ledger import Ledger
-from gridcast.runtime.forecaster import NETWORK, SETTINGS
-from gridcast.tracking import mlflow_runs, promotion, registry
+from gridcast.runtime.forecaster import NETWORK_FILE, SETTINGS_FILE
+from gridcast.tracking import mlflow_runs, model_loading, promotion, registry
 from gridcast.tracking.store import Store, open_store
 from small_experiments import readings, watched, write_experiment
 from stream_process import put, rows
@@ -43,8 +43,8 @@ class Site:
         }
 
     def threshold(self, alias: str) -> float:
-        found = registry.find(f"models:/{self.name}@{alias}", self.store.uri)
-        return float(json.loads(registry.files(found.uri)[SETTINGS])["detector"]["threshold"])
+        found = model_loading.find_model(f"models:/{self.name}@{alias}", self.store.uri)
+        return float(json.loads(model_loading.download_files(found.uri)[SETTINGS_FILE])["detector"]["threshold"])
 
 
 @pytest.fixture(scope="module")
@@ -58,12 +58,14 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, Any]:
     settings = plan.own[1].configuration
     network = autoencoder.build(settings, autoencoder.Shape(6, 2), 1, portable=True)
     _, detector = calibration.watching(plan.dataset, settings, network)
-    network.save(folder / NETWORK)
-    files = {SETTINGS: json.dumps(detector.to_json()).encode(), NETWORK: (folder / NETWORK).read_bytes()}
+    network.save(folder / NETWORK_FILE)
+    files = {SETTINGS_FILE: json.dumps(detector.to_json()).encode(), NETWORK_FILE: (folder / NETWORK_FILE).read_bytes()}
     with contextlib.chdir(folder):  # MLflow keeps artifacts where it stands
         store = open_store("plant", f"sqlite:///{folder}/mlflow.db")
         parent = mlflow_runs.open_sweep(store, plan.sweep_key, "plant", plan.tags(), plan.texts())
-        run = mlflow_runs.record(store, parent, mlflow_runs.Entry("own", "run", "key", files=files, backend="jax"))
+        run = mlflow_runs.record_run(
+            store, parent, mlflow_runs.RunEntry("own", "run", "key", files=files, backend="jax")
+        )
         return store, store.client.get_run(run)
 
 
@@ -80,7 +82,7 @@ def site(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", store.uri)
     name = f"plant{hash(request.node.name) % 10**8}"
-    promotion.register(store.client, name, run, registry.model_id(store.client, run), {}, "", None)
+    promotion.register_champion(store.client, name, run, registry.logged_model_id(store.client, run), {}, "", None)
     return Site(name, store)
 
 
@@ -135,7 +137,7 @@ def test_a_threshold_is_taken_anew_and_becomes_a_version_of_its_own(site, monkey
     assert site.threshold("previous") == old
     assert site.threshold("champion") != old
     assert f"threshold {site.threshold('champion'):.6g} instead of {old:.6g}" in said
-    one, two = (registry.load(f"models:/{site.name}/{number}").predict(NORMAL) for number in (1, 2))
+    one, two = (model_loading.load_model(f"models:/{site.name}/{number}").predict(NORMAL) for number in (1, 2))
     pd.testing.assert_frame_equal(
         one.drop(columns=["threshold", "anomaly"]), two.drop(columns=["threshold", "anomaly"])
     )
@@ -161,7 +163,7 @@ def test_a_gate_that_refuses_leaves_the_registry_as_it_was_unless_forced(site, m
     assert command(monkeypatch, "recalibrate", site.name, "bare.csv", "--force", "seen by the foreman") == 0
     assert site.aliases == {"champion": "2", "previous": "1"}
     version = site.store.client.get_model_version(site.name, "2")
-    assert version.tags[registry.FORCED] == "seen by the foreman"
+    assert version.tags[registry.FORCED_TAG] == "seen by the foreman"
     assert "Taken by force: seen by the foreman. The gate 'nothing is flagged' had refused" in version.description
 
 
@@ -262,13 +264,13 @@ def test_a_version_that_a_crash_left_without_alias_is_used_again(site, monkeypat
     monkeypatch.setattr(client, "set_registered_model_alias", crash)
     from gridcast.monitoring import normal_operation, recalibration
 
-    loaded = registry.load(site.name)
-    said = normal_operation.scored(
-        loaded.forecaster, *normal_operation.read(Path("normal.csv"), loaded.forecaster, "anomaly")
+    loaded = model_loading.load_model(site.name)
+    said = normal_operation.score_readings(
+        loaded.forecaster, *normal_operation.read_readings(Path("normal.csv"), loaded.forecaster, "anomaly")
     )
-    figures = recalibration.figures(loaded.forecaster, said)
+    figures = recalibration.new_threshold(loaded.forecaster, said)
     with pytest.raises(KeyboardInterrupt):
-        recalibration.recalibrate(loaded, figures, Path("normal.csv"), 0.01)
+        recalibration.recalibrate(loaded, figures, source=Path("normal.csv"), max_false_alarms=0.01)
     assert site.aliases == {"champion": "1"}
     monkeypatch.setattr(client, "set_registered_model_alias", real)
     assert command(monkeypatch, "recalibrate", site.name, "normal.csv") == 0

@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 
 from gridcast.monitoring.stream import follow, followed_model, ingest
-from gridcast.monitoring.stream.feeds import Folder
-from gridcast.monitoring.stream.ledger import COUNTS, Ledger
+from gridcast.monitoring.stream.feeds import FolderFeed
+from gridcast.monitoring.stream.ledger import BATCH_COUNTS, Ledger
 from gridcast.runtime import events, running_threshold
 from gridcast.runtime.errors import ConfigError, DataError, GridcastError
 from stream_process import SENSORS, START, ZScore, put, readings, rows
@@ -40,7 +40,9 @@ class Watched:
             if table is not None:
                 put(self.folder, f"{len(list(self.folder.iterdir())):04}.csv", table)
             model = followed_model.FollowedModel("plant", self.version, self.detector, self.wait)
-            waiting = follow.look(Folder(self.folder, "time"), self.ledger, model, self.channels(), self.said.append)
+            waiting = follow.poll_once(
+                FolderFeed(self.folder, "time"), self.ledger, model, self.channels(), self.said.append
+            )
         return waiting
 
     def steps(self):
@@ -54,8 +56,8 @@ class Watched:
 
     def counts(self):
         """What was counted, over all stretches."""
-        (found,) = rows(self.path, f"SELECT {', '.join(f'sum({name})' for name in COUNTS)} FROM stretches")
-        return dict(zip(COUNTS, found, strict=True))
+        (found,) = rows(self.path, f"SELECT {', '.join(f'sum({name})' for name in BATCH_COUNTS)} FROM stretches")
+        return dict(zip(BATCH_COUNTS, found, strict=True))
 
     def events(self):
         """First and last step of each event, counted from the start."""
@@ -102,11 +104,11 @@ def test_scores_of_many_stretches_are_those_of_the_whole_table(watch, ahead):
 
 
 def test_a_running_threshold_runs_on_over_many_stretches_and_anew_with_a_new_version(watch):
-    before = running_threshold.seen(offline(ZScore(), readings(500, seed=1)).to_numpy())
+    before = running_threshold.score_history(offline(ZScore(), readings(500, seed=1)).to_numpy())
     watched, table = watch(seen=before, level=1.0), readings(60, spikes={30: 2})
     watched.look(*cut(table, 1, 3, 20, 21, 22, 40))
     scores = offline(watched.detector, table)
-    limits, _ = running_threshold.along(scores.to_numpy(), 1.0, before)
+    limits, _ = running_threshold.thresholds_and_history(scores.to_numpy(), 1.0, before)
     question = "SELECT threshold, anomaly FROM steps WHERE score IS NOT NULL ORDER BY time"
     kept = rows(watched.path, question)
     np.testing.assert_allclose([limit for limit, _ in kept], limits, rtol=1e-8)
@@ -117,7 +119,7 @@ def test_a_running_threshold_runs_on_over_many_stretches_and_anew_with_a_new_ver
 
 
 def test_a_running_threshold_counts_each_score_once_where_steps_are_judged_late(watch):
-    before = running_threshold.seen(offline(ZScore(), readings(500, seed=1)).to_numpy())
+    before = running_threshold.score_history(offline(ZScore(), readings(500, seed=1)).to_numpy())
     watched, table = watch(wait=5, seen=before, ahead=True), readings(60)
     watched.look(*cut(table.drop(index=[20, 21]), 10, 30), table.iloc[20:22])
     watched.look()
@@ -155,7 +157,7 @@ def test_events_of_a_stream_are_those_of_the_whole_table_wherever_it_is_cut(watc
     table = readings(220, spikes=spikes)
     detector = ZScore(lookback=1, least=3, gap=2)
     said = detector.predict(table)
-    found = events.events(said["score"].to_numpy(), 3.0, said[list(SENSORS)].to_numpy(), SENSORS, 3, 2)
+    found = events.find_events(said["score"].to_numpy(), 3.0, said[list(SENSORS)].to_numpy(), SENSORS, 3, 2)
     assert 3 < len(found) < len(spikes)
     watched = watch(lookback=1, least=3, gap=2)
     watched.look(*cut(table, *sorted(random.choice(np.arange(1, 220), 25, replace=False).tolist())))
@@ -370,7 +372,14 @@ def test_looking_once_ends_in_an_error_where_alerts_could_not_be_delivered(watch
     watched.up = False
     put(watched.folder, "a.csv", readings(30, spikes={5: 1}))
     model = followed_model.FollowedModel("plant", "1", watched.detector)
-    given = Folder(watched.folder, "time"), watched.ledger, lambda: model, watched.channels(), watched.said.append, 1.0
+    given = (
+        FolderFeed(watched.folder, "time"),
+        watched.ledger,
+        lambda: model,
+        watched.channels(),
+        watched.said.append,
+        1.0,
+    )
     with pytest.raises(GridcastError, match="1 alerts could not be delivered; they wait in .*record.sqlite"):
         follow.follow_feed(*given, once=True)
     watched.up = True
@@ -385,7 +394,7 @@ def test_alerts_for_a_channel_that_is_not_given_now_are_told_of(watch):
     model, said = followed_model.FollowedModel("plant", "1", watched.detector), []
     console = follow.alert_channels(said.append, None, ())
     follow.follow_feed(
-        Folder(watched.folder, "time"), watched.ledger, lambda: model, console, said.append, 1.0, once=True
+        FolderFeed(watched.folder, "time"), watched.ledger, lambda: model, console, said.append, 1.0, once=True
     )
     assert said == ["alerts of an earlier start wait for the channel 'other', which is not given now"]
 
@@ -406,10 +415,10 @@ def test_a_new_version_judges_what_comes_after_it(watch):
 def test_two_that_follow_the_same_stream_share_its_stretches(watch):
     watched, table = watch(lookback=1), readings(20)
     put(watched.folder, "a.csv", table)
-    (found,) = Folder(watched.folder, "time").new({}, None)
+    (found,) = FolderFeed(watched.folder, "time").new({}, None)
     model, now = followed_model.FollowedModel("plant", "1", watched.detector), pd.Timestamp("2024-06-01")
-    assert ingest.take(found, watched.ledger, model, (), now) is not None
-    assert ingest.take(found, watched.ledger, model, (), now) is None
+    assert ingest.ingest_batch(found, watched.ledger, model, (), now) is not None
+    assert ingest.ingest_batch(found, watched.ledger, model, (), now) is None
     assert watched.counts() | {"rows": 20, "repeated": 0} == watched.counts()
 
 
@@ -426,7 +435,7 @@ def test_a_record_of_another_stream_is_refused(watch, tmp_path):
 def test_a_feed_that_is_away_is_told_and_asked_again(watch, caplog):
     watched = watch(lookback=1)
     model = followed_model.FollowedModel("plant", "1", watched.detector)
-    gone = Folder(watched.folder / "later", "time")
+    gone = FolderFeed(watched.folder / "later", "time")
     given = gone, watched.ledger, lambda: model, watched.channels(), watched.said.append, 0.01
     with pytest.raises(GridcastError, match="no such folder"):
         follow.follow_feed(*given, once=True)
@@ -451,7 +460,7 @@ def test_a_feed_that_is_away_is_told_and_asked_again(watch, caplog):
 @pytest.mark.parametrize("frequency", ["M", "B", "nonsense"])
 def test_steps_of_no_fixed_length_are_refused(frequency):
     with pytest.raises(ConfigError, match=f"frequency '{frequency}' cannot be followed"):
-        followed_model.step(frequency)
+        followed_model.step_length(frequency)
 
 
 @pytest.mark.parametrize(("text", "expected"), [("90s", 90), ("15m", 900), ("2h", 7200), ("1d", 86400)])

@@ -28,7 +28,7 @@ def check_space(_: Project) -> Iterator[Finding]:
 def check_writable(project: Project) -> Iterator[Finding]:
     """Whether files can be made in each folder that a sweep writes to, and the store's file can be changed."""
     folders = [Path.cwd(), Path("mlruns"), project.reports, project.cache, Path(tempfile.gettempdir())]
-    store = sqlite_store.path_of(project.uri)
+    store = sqlite_store.sqlite_path(project.uri)
     if store is not None and store.absolute().parent != Path.cwd():
         folders.append(store.absolute().parent)
     wrong = [_refusal(folder) for folder in folders if folder.exists()]

@@ -15,16 +15,18 @@ def rebuild(path: Path) -> str:
 
     A hurt table may look like one with fewer rows: an index of each must know as many as were found.
     """
-    kept, aside = sqlite_store.beside(path, "damaged"), sqlite_store.beside(path, "rebuilt")
+    kept, aside = sqlite_store.free_path(path, "damaged"), sqlite_store.free_path(path, "rebuilt")
     try:
-        with sqlite_store.reading(path) as hurt, contextlib.closing(sqlite3.connect(aside)) as whole:
+        with sqlite_store.open_connection(path) as hurt, contextlib.closing(sqlite3.connect(aside)) as whole:
             before = hurt.execute("PRAGMA data_version").fetchone()
             # VACUUM would not do: it copies indexes as they are.
             _copy(hurt, whole)
-            counts = {name: sqlite_store.count(aside, name) for name in sorted(sqlite_store.tables(path))}
+            counts = {name: sqlite_store.row_count(aside, name) for name in sorted(sqlite_store.table_names(path))}
             doubted = [name for name, rows in counts.items() if not _agreed(hurt, name, rows)]
-            if wrong := ", ".join(doubted) or sqlite_store.damage(aside, thorough=True):
-                raise TrackingError(f"{path}: cannot be rebuilt without loss ({wrong}); {sqlite_store.otherwise(path)}")
+            if wrong := ", ".join(doubted) or sqlite_store.find_damage(aside, thorough=True):
+                raise TrackingError(
+                    f"{path}: cannot be rebuilt without loss ({wrong}); {sqlite_store.manual_remedy(path)}"
+                )
             if hurt.execute("PRAGMA data_version").fetchone() != before:
                 raise TrackingError(f"{path}: another process wrote meanwhile; end it and try again")
             kept.write_bytes(path.read_bytes())
@@ -32,12 +34,12 @@ def rebuild(path: Path) -> str:
             whole.backup(hurt)
     except sqlite3.DatabaseError as error:
         raise TrackingError(
-            f"{path}: cannot be rebuilt without loss ({error}); {sqlite_store.otherwise(path)}"
+            f"{path}: cannot be rebuilt without loss ({error}); {sqlite_store.manual_remedy(path)}"
         ) from None
     finally:
         aside.unlink(missing_ok=True)
     return (
-        f"{path} is rebuilt from its tables ({sqlite_store.count(path, 'runs')} runs); "
+        f"{path} is rebuilt from its tables ({sqlite_store.row_count(path, 'runs')} runs); "
         f"the damaged one is kept as {kept}"
     )
 

@@ -26,13 +26,13 @@ FIX_COMMAND = "`gridcast doctor --fix`"
 
 def is_swept(store: Store) -> bool:
     """Whether some process sweeps the experiment."""
-    watch = lease.Watch()
-    return any(watch.lives(claim) for claim in lease.claims(store))
+    watch = lease.ClaimWatch()
+    return any(watch.lives(claim) for claim in lease.read_claims(store))
 
 
 def check_store(project: Project) -> Iterator[Finding]:
     """Whether MLflow can read the store and write to it."""
-    path = sqlite_store.path_of(project.uri)
+    path = sqlite_store.sqlite_path(project.uri)
     if path is not None:
         yield from _file(path)
     elif re.match("https?:", project.uri):
@@ -44,19 +44,19 @@ def check_store(project: Project) -> Iterator[Finding]:
 def _file(path: Path) -> Iterator[Finding]:
     """Checks of an SQLite file; what is wrong and not mended leaves the later ones nothing to look at."""
     if not path.exists():
-        kept = sum(1 for _ in sqlite_store.recorded(path.absolute().parent))
+        kept = sum(1 for _ in sqlite_store.run_folders(path.absolute().parent))
         told = f", though mlruns has artifacts of {kept} runs; put it back if it was moved" if kept else ""
         yield Finding("store", True, f"{path}: not there yet, the first run makes it{told}")
         return
-    if wrong := sqlite_store.damage(path, thorough=True):
-        yield Finding("store", False, f"{path}: {wrong}", sqlite_store.remedy(path), partial(rebuild, path))
-        if sqlite_store.damage(path):
+    if wrong := sqlite_store.find_damage(path, thorough=True):
+        yield Finding("store", False, f"{path}: {wrong}", sqlite_store.damage_remedy(path), partial(rebuild, path))
+        if sqlite_store.find_damage(path):
             return
-    if misfit := sqlite_store.misfit(path):
+    if misfit := sqlite_store.schema_problem(path):
         yield Finding("store", False, f"{path}: {misfit[0]}", misfit[1], _upgrade(path))
-        if not path.exists() or sqlite_store.misfit(path):
+        if not path.exists() or sqlite_store.schema_problem(path):
             return
-    told = f"{path}: whole, {sqlite_store.count(path, 'runs'):,} runs"
+    told = f"{path}: whole, {sqlite_store.row_count(path, 'runs'):,} runs"
     log = path.with_name(f"{path.name}-wal")
     if log.exists() and log.stat().st_size:
         told += f"; its last writes stand in {log.name}: never copy or move the one without the other"
@@ -65,21 +65,21 @@ def _file(path: Path) -> Iterator[Finding]:
 
 def _upgrade(path: Path) -> Callable[[], str] | None:
     """What mends a schema older than that of the installed MLflow; None for any other that does not fit."""
-    found, (known, _) = sqlite_store.revision(path), sqlite_store.revisions()
-    if "experiments" not in sqlite_store.tables(path) or (found and found not in known):
+    found, (known, _) = sqlite_store.schema_revision(path), sqlite_store.known_revisions()
+    if "experiments" not in sqlite_store.table_names(path) or (found and found not in known):
         return None
-    if sqlite_store.unused(path):
-        return lambda: f"set aside as {sqlite_store.set_aside(path, 'unfinished')}; the next run makes a new one"
+    if sqlite_store.is_unused(path):
+        return lambda: f"set aside as {sqlite_store.retire_database(path, 'unfinished')}; the next run makes a new one"
 
     def upgrade() -> str:
-        kept = sqlite_store.backup(path, "upgrade")
+        kept = sqlite_store.back_up(path, "upgrade")
         command = [sys.executable, "-m", "mlflow", "db", "upgrade", f"sqlite:///{path.absolute()}"]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode or sqlite_store.misfit(path):
+        if done.returncode or sqlite_store.schema_problem(path):
             shutil.copyfile(kept, path)
             said = re.findall(r"^\S*(?:Error|Exception)\b.*", done.stderr, re.MULTILINE) or ["it said nothing"]
             raise TrackingError(f"{path}: `mlflow db upgrade` failed, the file is as it was: {said[-1]}")
-        return f"upgraded to schema {sqlite_store.revision(path)}; backup: {kept}"
+        return f"upgraded to schema {sqlite_store.schema_revision(path)}; backup: {kept}"
 
     return upgrade
 
@@ -120,16 +120,16 @@ def check_legacy_files(_: Project) -> Iterator[Finding]:
 
 def check_artifacts(project: Project) -> Iterator[Finding]:
     """Whether the artifacts lie where the store says."""
-    path = sqlite_store.path_of(project.uri)
+    path = sqlite_store.sqlite_path(project.uri)
     if path is None or not _usable(project.uri):
         return
-    for move in artifact_paths.moves(path):
+    for move in artifact_paths.find_moves(path):
         remedy = f"{FIX_COMMAND} lets the database look here, after a backup"
-        yield Finding("artifacts", False, move.text, remedy, partial(artifact_paths.follow, path, move))
-    away, unmoved = artifact_paths.gone(path), not artifact_paths.moves(path)
+        yield Finding("artifacts", False, move.text, remedy, partial(artifact_paths.update_paths, path, move))
+    away, unmoved = artifact_paths.missing_folders(path), not artifact_paths.find_moves(path)
     for root in away:
-        yield Finding("artifacts", False, *artifact_paths.absent(root))
-    lost = artifact_paths.lost(path) if unmoved and not away else []
+        yield Finding("artifacts", False, *artifact_paths.missing_folder_message(root))
+    lost = artifact_paths.missing_models(path) if unmoved and not away else []
     if lost:
         text = f"{len(lost)} recorded models are not there, the first in {lost[0].root / lost[0].tail}"
         yield Finding("artifacts", False, text, "put mlruns back; runs that are deleted in MLflow are trained anew")
@@ -152,10 +152,10 @@ def check_runs(project: Project) -> Iterator[Finding]:
 
     def close() -> str:
         for store, run in stale:
-            mlflow_runs.set_status(store, run.info.run_id, "KILLED")
+            mlflow_runs.set_run_status(store, run.info.run_id, "KILLED")
         return f"{len(stale)} runs are marked KILLED"
 
-    names = ", ".join(mlflow_runs.name(run) for _, run in stale[:3]) + (", …" if len(stale) > 3 else "")
+    names = ", ".join(mlflow_runs.run_name(run) for _, run in stale[:3]) + (", …" if len(stale) > 3 else "")
     text = f"{len(stale)} are marked RUNNING though no process works at them: {names}"
     yield Finding(
         "runs", False, text, f"{FIX_COMMAND}, or the next gridcast run of the experiment, marks them KILLED", close
@@ -167,7 +167,9 @@ def _stale(project: Project) -> list[tuple[Store, Any]]:
     found: list[tuple[Store, Any]] = []
     for experiment in client.search_experiments():
         store = Store(client, uri, experiment.experiment_id)
-        running = mlflow_runs.search(store, f"tags.`{mlflow_runs.KIND}` like '%' and attributes.status = 'RUNNING'")
+        running = mlflow_runs.search_runs(
+            store, f"tags.`{mlflow_runs.KIND_TAG}` like '%' and attributes.status = 'RUNNING'"
+        )
         if running and not project.held(store):
             found += [(store, run) for run in running]
     return found
@@ -175,7 +177,7 @@ def _stale(project: Project) -> list[tuple[Store, Any]]:
 
 def _usable(uri: str) -> bool:
     """Whether MLflow may open the store without making one; `state` has told what is wrong otherwise."""
-    path = sqlite_store.path_of(uri)
+    path = sqlite_store.sqlite_path(uri)
     if path is None:
         return _server(uri).ok if re.match("https?:", uri) else "://" in uri and not uri.startswith("file:")
     try:

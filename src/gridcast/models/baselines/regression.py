@@ -21,7 +21,7 @@ def ridge(task: Task) -> Forecast:
     """Ridge regression on the very windows that the networks read, scaled as theirs, penalty 1."""
     from sklearn.linear_model import Ridge
 
-    targets = windows.ahead(task.channels[:, :, 0], task.training_index, task.horizon)
+    targets = windows.future(task.channels[:, :, 0], task.training_index, task.horizon)
     with np.errstate(over="ignore", invalid="ignore"):  # an absurd scale shows in the test error
         model = Ridge(alpha=1.0).fit(_flat(task, task.training_index), targets)
 
@@ -47,7 +47,7 @@ def trees(task: Task) -> Forecast:
         return Forecast(point)
     from_here = np.quantile(few[:, 1], KEPT, method="higher")
     early, late = few[few[:, 1] + task.horizon <= from_here], few[few[:, 1] >= from_here]
-    actual = windows.ahead(task.channels[:, :, 0], late, task.horizon)
+    actual = windows.future(task.channels[:, :, 0], late, task.horizon)
     quantiles = []
     for level in task.levels:
         predict = _grown(task, early if len(early) else few, loss="quantile", quantile=level)
@@ -60,7 +60,7 @@ def _grown(task: Task, index: np.ndarray, **loss: Any) -> Callable[[np.ndarray],
     """Trees grown on the windows `index`: the forecast (n, horizon) of others, in network units."""
     from sklearn.ensemble import HistGradientBoostingRegressor
 
-    ahead = windows.ahead(task.channels[:, :, 0], index, task.horizon).ravel()
+    ahead = windows.future(task.channels[:, :, 0], index, task.horizon).ravel()
     model = HistGradientBoostingRegressor(
         **loss, learning_rate=0.05, max_leaf_nodes=8, early_stopping=False, random_state=0
     )
@@ -69,7 +69,7 @@ def _grown(task: Task, index: np.ndarray, **loss: Any) -> Callable[[np.ndarray],
 
 
 def _flat(task: Task, index: np.ndarray) -> np.ndarray:
-    return windows.inputs(task.channels, index, task.lookback).reshape(len(index), -1)
+    return windows.past(task.channels, index, task.lookback).reshape(len(index), -1)
 
 
 def _steps(task: Task, index: np.ndarray) -> np.ndarray:

@@ -28,7 +28,7 @@ def around(task: Task, forecast: Callable[[np.ndarray], np.ndarray], earliest: i
     if not task.levels:
         return Forecast(point)
     past = _thinned(task.training_index, earliest)
-    errors = windows.ahead(task.target, past, task.horizon) - forecast(past)
+    errors = windows.future(task.target, past, task.horizon) - forecast(past)
     spread = _spread(errors, past[:, 0], series_statistics.naive_scale(task.known[:, : task.train]), task.levels)
     return Forecast(point, point[:, :, None] + spread[task.index[:, 0]])
 

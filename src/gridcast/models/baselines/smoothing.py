@@ -104,7 +104,7 @@ def _theta(task: Task, known: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
 
 def _begun(task: Task, known: np.ndarray) -> tuple[np.ndarray, int, np.ndarray]:
     """A series from its first value on, gaps filled by the last value; that first step; and its training part."""
-    values = gaps.forward(known)
+    values = gaps.forward_fill(known)
     start = int(np.argmax(np.isfinite(values)))
     return values[start:], start, values[start : task.train]
 

@@ -20,15 +20,15 @@ import pandas as pd
 
 from gridcast.runtime.errors import ConfigError, DataError, GridcastError, suggest
 
-SETTLED = 5.0
+UNFINISHED_LINE_SECONDS = 5.0
 """Seconds after which a file is taken for whole whose last line has no end; a writer may be at it till then."""
-PATIENCE = 20.0
+FEED_TIMEOUT = 20.0
 """Seconds to wait for an address."""
 LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Stretch:
+class FeedBatch:
     """What came at once: `rows` as they were given, but for the stamps of their time column, which are read.
 
     `source` is the file or the address. Of a file, `begin` bytes were taken before and `end` are now. `unreadable` rows
@@ -44,7 +44,7 @@ class Stretch:
 
 
 @dataclass(frozen=True)
-class Folder:
+class FolderFeed:
     """CSV files of a folder, each known by its name: what it gains at its end is taken when it comes.
 
     A file is taken up to its last whole line. One that has shrunk was replaced and is read again. Names that
@@ -59,7 +59,7 @@ class Folder:
         """For people."""
         return str(self.path)
 
-    def new(self, taken: Mapping[str, int], mark: pd.Timestamp | None) -> list[Stretch]:  # noqa: ARG002 - as Web
+    def new(self, taken: Mapping[str, int], mark: pd.Timestamp | None) -> list[FeedBatch]:  # noqa: ARG002 - as Web
         """What was not `taken` (bytes by file name), a stretch for each file, the oldest first.
 
         Raises GridcastError where there is no such folder.
@@ -70,14 +70,14 @@ class Folder:
         stretches = [stretch for stretch in found if stretch is not None]
         return sorted(stretches, key=lambda one: one.rows[self.time].min() if len(one.rows) else pd.Timestamp.min)
 
-    def _read(self, path: Path, taken: int) -> Stretch | None:
+    def _read(self, path: Path, taken: int) -> FeedBatch | None:
         try:
             about = path.stat()
             if about.st_size == taken:
                 return None
             raw = path.read_bytes()
             begin = taken if len(raw) >= taken else 0
-            if clock.time() - about.st_mtime < SETTLED:
+            if clock.time() - about.st_mtime < UNFINISHED_LINE_SECONDS:
                 raw = raw[: raw.rfind(b"\n") + 1]
             if len(raw) <= begin:
                 return None
@@ -85,7 +85,7 @@ class Folder:
             # A file may have been taken before it had more than its header.
             rows, unreadable, notes = _table(header + line + (raw[begin:] if begin > len(header) else rest), self.time)
             shrunk = ("the file has shrunk, it is read again",) if begin < taken else ()
-            return Stretch(path.name, rows, taken, len(raw), unreadable, (*shrunk, *notes))
+            return FeedBatch(path.name, rows, taken, len(raw), unreadable, (*shrunk, *notes))
         except FileNotFoundError:  # moved away meanwhile
             return None
         except OSError as error:
@@ -94,7 +94,7 @@ class Folder:
 
 
 @dataclass(frozen=True)
-class Web:
+class WebFeed:
     """An address that answers `GET URL?after=STAMP` with the rows after that stamp, as CSV or JSON.
 
     JSON is a list of objects, or an object with such a list as `rows`. Without `after`, all rows are wanted.
@@ -108,24 +108,24 @@ class Web:
         """For people, without what may be a secret."""
         return self.url.partition("?")[0]
 
-    def new(self, taken: Mapping[str, int], mark: pd.Timestamp | None) -> list[Stretch]:  # noqa: ARG002 - as Folder
+    def new(self, taken: Mapping[str, int], mark: pd.Timestamp | None) -> list[FeedBatch]:  # noqa: ARG002 - as Folder
         """The rows after `mark`, as one stretch. Raises GridcastError where the address gives no whole answer."""
         parts = urllib.parse.urlsplit(self.url)
         asked = urllib.parse.parse_qsl(parts.query) + ([("after", mark.isoformat())] if mark is not None else [])
         url = urllib.parse.urlunsplit(parts._replace(query=urllib.parse.urlencode(asked)))
         request = urllib.request.Request(url, headers={"Accept": "text/csv, application/json"})  # noqa: S310
         try:
-            with urllib.request.urlopen(request, timeout=PATIENCE) as answer:  # noqa: S310 - see `feed`
+            with urllib.request.urlopen(request, timeout=FEED_TIMEOUT) as answer:  # noqa: S310 - see `feed`
                 body = answer.read()
         except (OSError, http.client.HTTPException) as error:
             if isinstance(error, urllib.error.HTTPError):
                 error.close()  # it is an open answer too
             raise GridcastError(f"{self.name}: no answer: {error}") from None
         rows, unreadable, notes = _table(body, self.time)
-        return [Stretch(self.name, rows, unreadable=unreadable, notes=notes)] if len(rows) or unreadable else []
+        return [FeedBatch(self.name, rows, unreadable=unreadable, notes=notes)] if len(rows) or unreadable else []
 
 
-def feed(source: str, time: str) -> Folder | Web:
+def open_feed(source: str, time: str) -> FolderFeed | WebFeed:
     """The feed that `source` means, a folder or an http(s) address; `time` names the column of stamps. ConfigError."""
     scheme, found, _ = source.partition("://")
     if not found:
@@ -133,13 +133,13 @@ def feed(source: str, time: str) -> Folder | Web:
             raise ConfigError(
                 f"--follow: '{source}' is no folder; make it, or give an address such as http://host/rows"
             )
-        return Folder(Path(source), time)
+        return FolderFeed(Path(source), time)
     parts = urllib.parse.urlsplit(source)
     if scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc:
         raise ConfigError(
             f"--follow: (scheme: {scheme}) is no address such as http://host/rows, without name and password"
         )
-    return Web(source, time)
+    return WebFeed(source, time)
 
 
 def _table(body: bytes, time: str) -> tuple[pd.DataFrame, int, tuple[str, ...]]:

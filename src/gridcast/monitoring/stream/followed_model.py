@@ -45,7 +45,7 @@ class FollowedModel:
     wait: int = 0
 
 
-def step(frequency: str) -> pd.Timedelta:
+def step_length(frequency: str) -> pd.Timedelta:
     """The length of a step. Raises ConfigError where steps have different lengths."""
     try:
         return pd.Timedelta(frequency if frequency[:1].isdigit() else f"1{frequency}")
@@ -55,9 +55,9 @@ def step(frequency: str) -> pd.Timedelta:
         ) from None
 
 
-def stamp(time: pd.Timestamp) -> str:
+def iso_stamp(time: pd.Timestamp) -> str:
     return time.isoformat(timespec="seconds")
 
 
-def now() -> pd.Timestamp:
+def utc_now() -> pd.Timestamp:
     return pd.Timestamp.now("UTC").tz_localize(None)

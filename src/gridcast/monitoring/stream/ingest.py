@@ -20,22 +20,22 @@ import numpy as np
 import pandas as pd
 
 from gridcast.data import readers
-from gridcast.monitoring.stream.feeds import Stretch
-from gridcast.monitoring.stream.followed_model import FollowedDetector, FollowedModel, stamp, step
+from gridcast.monitoring.stream.feeds import FeedBatch
+from gridcast.monitoring.stream.followed_model import FollowedDetector, FollowedModel, iso_stamp, step_length
 from gridcast.monitoring.stream.ledger import Ledger
-from gridcast.monitoring.stream.wording import alert, listed, remarks, verdict
+from gridcast.monitoring.stream.wording import batch_remarks, event_alert, quoted_names, scores_summary
 from gridcast.runtime import events, running_threshold
 from gridcast.runtime.errors import DataError
 
-AHEAD = pd.Timedelta(days=1)
+MAX_CLOCK_LEAD = pd.Timedelta(days=1)
 """How far a stamp may lie ahead of the clock (time zones): one wrong year would make all that follows late."""
-NOTHING = pd.DataFrame({"score": [], "threshold": []}, pd.DatetimeIndex([]), dtype=float)
+NO_SCORES = pd.DataFrame({"score": [], "threshold": []}, pd.DatetimeIndex([]), dtype=float)
 """No answer of a detector."""
 LOG = logging.getLogger(__name__)
 
 
-def take(
-    stretch: Stretch, ledger: Ledger, model: FollowedModel, channels: Sequence[str], now: pd.Timestamp
+def ingest_batch(
+    stretch: FeedBatch, ledger: Ledger, model: FollowedModel, channels: Sequence[str], now: pd.Timestamp
 ) -> str | None:
     """Score a stretch and keep all that comes of it, in one transaction; returns what there is to tell, in a line.
 
@@ -57,32 +57,32 @@ def take(
         late, new = readings[behind], readings[~known & ~behind]
         counts["repeated"] += int(known.sum())
         counts["late"] = len(late)
-        number = ledger.open_stretch(stamp(now), stretch.source, model.version)
+        number = ledger.open_stretch(iso_stamp(now), stretch.source, model.version)
         ledger.add_steps(number, late, late=True)
         judged = []
         for piece in _pieces(new, detector):
             newest = ledger.mark
             if newest is not None and piece.index[0] - newest > _far(detector):
-                judged.append(_judge(newest + step(detector.frequency), ledger, model, 0, channels, now))
+                judged.append(_judge(newest + step_length(detector.frequency), ledger, model, 0, channels, now))
             ledger.add_steps(number, piece)
             judged.append(_judge(piece.index[0], ledger, model, model.wait, channels, now))
-        scores = pd.concat([scores for scores, _ in judged]) if judged else NOTHING
+        scores = pd.concat([scores for scores, _ in judged]) if judged else NO_SCORES
         notes += [problem for _, problem in judged if problem]
         counts["scored"] = int(scores.index.isin(new.index).sum())
         counts["afterwards"] = len(scores) - counts["scored"]
         counts["unscored"] = len(new) - counts["scored"]
-        notes = [*remarks(new, late, mark, counts, model), *notes]
+        notes = [*batch_remarks(new, late, mark, counts, model), *notes]
         ledger.close_stretch(number, new.index, counts, notes)
         if stretch.end:
             ledger.take_file(stretch.source, stretch.end)
-    until = f" up to {stamp(new.index[-1])}" if len(new) else ""
-    line = f"{stretch.source}: {counts['rows']} rows{until}, {verdict(scores)}"
+    until = f" up to {iso_stamp(new.index[-1])}" if len(new) else ""
+    line = f"{stretch.source}: {counts['rows']} rows{until}, {scores_summary(scores)}"
     return "; ".join([line, *notes])
 
 
-def settle(ledger: Ledger, model: FollowedModel, channels: Sequence[str], now: pd.Timestamp) -> str | None:
+def score_waiting_steps(ledger: Ledger, model: FollowedModel, channels: Sequence[str], now: pd.Timestamp) -> str | None:
     """Judge the steps that wait for others by what is there; returns what there is to tell, None where none waits."""
-    length = step(model.detector.frequency)
+    length = step_length(model.detector.frequency)
     with ledger.writing():
         newest = ledger.mark
         if newest is None or not ledger.waits(newest - model.wait * length):
@@ -90,9 +90,9 @@ def settle(ledger: Ledger, model: FollowedModel, channels: Sequence[str], now: p
         scores, _ = _judge(newest + length, ledger, model, 0, channels, now)
         if not len(scores):
             return None
-        number = ledger.open_stretch(stamp(now), "", model.version)
+        number = ledger.open_stretch(iso_stamp(now), "", model.version)
         ledger.close_stretch(number, pd.DatetimeIndex([]), {"afterwards": len(scores)}, [])
-    return f"nothing new: {verdict(scores)}, which had waited for more"
+    return f"nothing new: {scores_summary(scores)}, which had waited for more"
 
 
 def _judge(
@@ -103,12 +103,12 @@ def _judge(
     if len(scores):
         for event in _events(scores.index[0], ledger, model):
             if ledger.put_event(event):
-                ledger.raise_alert(alert(event, model), channels, stamp(now))
+                ledger.raise_alert(event_alert(event, model), channels, iso_stamp(now))
     return scores, problem
 
 
 def _readings(
-    stretch: Stretch, detector: FollowedDetector, now: pd.Timestamp, counts: Counter[str]
+    stretch: FeedBatch, detector: FollowedDetector, now: pd.Timestamp, counts: Counter[str]
 ) -> tuple[pd.DataFrame, list[str]]:
     """Numbers of every sensor of the detector by step, in order, no step twice; and what was wrong with the rows."""
     rows, notes = stretch.rows, [*stretch.notes]
@@ -124,16 +124,16 @@ def _readings(
             notes.append(f"{bad.sum()} readings of '{sensor}' are no numbers, the first '{text[bad].iloc[0]}'")
         readings[sensor] = values.to_numpy()
     if missing and len(rows):
-        notes.append(f"{'no column for' if known else 'none of'} the model's sensors {listed(missing)}")
+        notes.append(f"{'no column for' if known else 'none of'} the model's sensors {quoted_names(missing)}")
     if strange and len(rows):
-        notes.append(f"columns that the model does not know, passed over: {listed(strange)}")
-    wrong = np.asarray(readings.index > now + AHEAD)
+        notes.append(f"columns that the model does not know, passed over: {quoted_names(strange)}")
+    wrong = np.asarray(readings.index > now + MAX_CLOCK_LEAD)
     if wrong.any():
-        notes.append(f"{wrong.sum()} rows lie in the future, the first {stamp(readings.index[wrong][0])}")
+        notes.append(f"{wrong.sum()} rows lie in the future, the first {iso_stamp(readings.index[wrong][0])}")
     wrong |= not known
     counts["unreadable"] += int(wrong.sum())
     readings = readings[~wrong]
-    steps = pd.DatetimeIndex(readings.index).floor(step(detector.frequency))
+    steps = pd.DatetimeIndex(readings.index).floor(step_length(detector.frequency))
     between = int((steps != readings.index).sum())
     if between:
         notes.append(f"{between} rows lie between two steps and are taken for the earlier one")
@@ -145,7 +145,7 @@ def _readings(
 
 def _far(detector: FollowedDetector) -> pd.Timedelta:
     """How far a step lies from the one before where nothing before that one has a part in what comes after."""
-    return step(detector.frequency) * (max(detector.lookback, detector.gap) + 1)
+    return step_length(detector.frequency) * (max(detector.lookback, detector.gap) + 1)
 
 
 def _pieces(new: pd.DataFrame, detector: FollowedDetector) -> Iterator[pd.DataFrame]:
@@ -163,7 +163,7 @@ def _scores(begin: pd.Timestamp, ledger: Ledger, model: FollowedModel, wait: int
     have no score are scored with them, where they can be now: what waited, and steps after one that was missing,
     which may need a whole window behind them.
     """
-    detector, length = model.detector, step(model.detector.frequency)
+    detector, length = model.detector, step_length(model.detector.frequency)
     reach = max(detector.lookback, model.wait) * length
     given = ledger.readings(begin - reach - detector.lookback * length, detector.sensors)
     axis = pd.date_range(given.index[0], given.index[-1], freq=length)
@@ -173,7 +173,7 @@ def _scores(begin: pd.Timestamp, ledger: Ledger, model: FollowedModel, wait: int
         # The code that a model carries has error classes of its own.
         if getattr(error, "exit_code", None) != DataError.exit_code:
             raise
-        return NOTHING, str(error)
+        return NO_SCORES, str(error)
     said = said.set_index(detector.time)
     said = said[(said.index >= begin - reach) & (said.index <= axis[-1] - wait * length) & said["score"].notna()]
     if getattr(detector, "seen", None) is not None:
@@ -185,14 +185,14 @@ def _running(said: pd.DataFrame, ledger: Ledger, model: FollowedModel) -> pd.Dat
     """What is said of steps without a score, by the threshold that runs on from what this version has judged before."""
     detector: Any = model.detector
     before = ledger.seen(model.version) or detector.seen
-    limits, after = running_threshold.along(said["score"].to_numpy(), detector.level, before)
+    limits, after = running_threshold.thresholds_and_history(said["score"].to_numpy(), detector.level, before)
     ledger.keep_seen(model.version, after)
     return said.assign(threshold=limits, anomaly=said["score"].to_numpy() > limits)
 
 
 def _events(begin: pd.Timestamp, ledger: Ledger, model: FollowedModel) -> list[dict[str, Any]]:
     """The events among the steps from `begin` on, and what lies before them and is not over yet."""
-    detector, length = model.detector, step(model.detector.frequency)
+    detector, length = model.detector, step_length(model.detector.frequency)
     rows, edge = [], begin
     for row in ledger.backwards():
         time, hot = row[0], row[3]
@@ -211,7 +211,7 @@ def _events(begin: pd.Timestamp, ledger: Ledger, model: FollowedModel) -> list[d
     table, shares = table.reindex(axis), shares.reindex(axis).astype(float)
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = table["score"].to_numpy() / table["threshold"].to_numpy()  # each by the threshold of its time
-    found = events.events(ratio, 1.0, shares.to_numpy(), detector.sensors, detector.least, detector.gap)
+    found = events.find_events(ratio, 1.0, shares.to_numpy(), detector.sensors, detector.least, detector.gap)
     return [
         {
             "id": f"{model.name}/{axis[event.start].isoformat()}",

@@ -17,17 +17,17 @@ from typing import Any
 import pandas as pd
 
 from gridcast.runtime.errors import ConfigError, GridcastError, suggest
-from gridcast.runtime.running_threshold import Seen
+from gridcast.runtime.running_threshold import ScoreHistory
 
-BUSY = 10.0
+LOCK_TIMEOUT = 10.0
 """Seconds to wait for another process that writes."""
-SEEN = "seen by version "
+RUNNING_STATE_KEY = "seen by version "
 """Before the version, the key of what its running threshold goes on from."""
-COUNTS = ("rows", "scored", "unscored", "late", "repeated", "unreadable", "missing", "afterwards")
+BATCH_COUNTS = ("rows", "scored", "unscored", "late", "repeated", "unreadable", "missing", "afterwards")
 """What is counted of a stretch: the rows that it brought, each of which was scored, could not be yet, came late, told
 of a step that was taken before, or could not be read; the steps that it should have brought and did not; and the
 steps of earlier stretches that were scored with its help."""
-TABLES = """
+SCHEMA = """
 CREATE TABLE IF NOT EXISTS about (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS files (name TEXT PRIMARY KEY, taken INTEGER NOT NULL);  -- bytes
 CREATE TABLE IF NOT EXISTS stretches (
@@ -72,12 +72,12 @@ class Ledger:
         self.path = path
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._database = sqlite3.connect(path, timeout=BUSY, isolation_level=None)
+            self._database = sqlite3.connect(path, timeout=LOCK_TIMEOUT, isolation_level=None)
         except (sqlite3.Error, OSError) as error:
             raise ConfigError(f"{path}: cannot be opened: {error}; name another file") from None
         try:
             # WAL: who reads does not stop who writes. FULL: what was told as kept survives a loss of power too.
-            self._database.executescript(f"PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; {TABLES}")
+            self._database.executescript(f"PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; {SCHEMA}")
             for key, value in {"model": name, "frequency": frequency}.items():
                 self._database.execute("INSERT OR IGNORE INTO about VALUES (?, ?)", (key, value))
                 ((kept,),) = self._database.execute("SELECT value FROM about WHERE key = ?", (key,))
@@ -150,14 +150,18 @@ class Ledger:
         for time, score, threshold, anomaly, contributions in found:
             yield pd.Timestamp(time), score, threshold, bool(anomaly), json.loads(contributions)
 
-    def seen(self, version: str) -> Seen | None:
+    def seen(self, version: str) -> ScoreHistory | None:
         """What a running threshold of this version of the model goes on from; None where it has judged nothing yet."""
-        found = self._database.execute("SELECT value FROM about WHERE key = ?", (SEEN + version,)).fetchone()
-        return Seen(**json.loads(found[0])) if found else None
+        found = self._database.execute(
+            "SELECT value FROM about WHERE key = ?", (RUNNING_STATE_KEY + version,)
+        ).fetchone()
+        return ScoreHistory(**json.loads(found[0])) if found else None
 
-    def keep_seen(self, version: str, seen: Seen) -> None:
+    def keep_seen(self, version: str, seen: ScoreHistory) -> None:
         """Keep what a running threshold of this version goes on from."""
-        self._database.execute("INSERT OR REPLACE INTO about VALUES (?, ?)", (SEEN + version, json.dumps(asdict(seen))))
+        self._database.execute(
+            "INSERT OR REPLACE INTO about VALUES (?, ?)", (RUNNING_STATE_KEY + version, json.dumps(asdict(seen)))
+        )
 
     def unscored(self, stamps: pd.DatetimeIndex) -> pd.DatetimeIndex:
         """Those of the steps at `stamps` that have no score yet."""
@@ -178,8 +182,8 @@ class Ledger:
     ) -> None:
         """What became of the stretch `number`, which brought the new `steps`."""
         span = [steps[0].isoformat(), steps[-1].isoformat()] if len(steps) else [None, None]
-        names = ", ".join(f"{name} = ?" for name in ("first", "last", "notes", *COUNTS))
-        values = *span, json.dumps(list(notes)), *(int(counts.get(name, 0)) for name in COUNTS), number
+        names = ", ".join(f"{name} = ?" for name in ("first", "last", "notes", *BATCH_COUNTS))
+        values = *span, json.dumps(list(notes)), *(int(counts.get(name, 0)) for name in BATCH_COUNTS), number
         self._database.execute(f"UPDATE stretches SET {names} WHERE id = ?", values)  # noqa: S608 - our own names
 
     def take_file(self, name: str, end: int) -> None:

@@ -20,7 +20,7 @@ import numpy as np
 
 from gridcast.runtime.forecaster import Forecaster
 from gridcast.runtime.per_series import Routes
-from gridcast.runtime.sampling import Weights
+from gridcast.runtime.sampling import NetworkWeights
 
 BATCH_SIZES = (1, 4, 16, 64, 512)
 """Windows of each compiled program: fewer are filled up, more go through the largest one after the other."""
@@ -134,7 +134,9 @@ def compile_forecaster(given: Forecaster) -> Forecaster:
         own = dataclasses.replace(given.network, members=_members(given.network), lock=contextlib.nullcontext())
         return dataclasses.replace(given, network=own)
     sampled = given.quantiles is not None and given.quantiles.sampled
-    return dataclasses.replace(given, network=Weights.of(given.network) if sampled else compile_network(given.network))
+    return dataclasses.replace(
+        given, network=NetworkWeights.of(given.network) if sampled else compile_network(given.network)
+    )
 
 
 def _members(routes: Routes) -> dict[str, CompiledNetwork]:

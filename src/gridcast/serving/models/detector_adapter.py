@@ -12,11 +12,11 @@ import pandas as pd
 
 from gridcast.evaluation import detections
 from gridcast.runtime import time_axis
-from gridcast.runtime.detector import SCORE, Detector, Usual
+from gridcast.runtime.detector import SCORE, Detector, NormalStatistics
 from gridcast.runtime.errors import DataError, TrackingError
 from gridcast.runtime.preprocessing import Preprocessing
-from gridcast.runtime.running_threshold import Seen
-from gridcast.tracking import registry
+from gridcast.runtime.running_threshold import ScoreHistory
+from gridcast.tracking import model_loading
 
 MAX_EXAMPLE_STEPS = 480
 """Steps of an example, at most."""
@@ -33,9 +33,11 @@ def adapt(given: Any) -> Detector | None:
     own = {name: getattr(given, name) for name in names if hasattr(given, name)}
     members = tuple(map(adapt, own.get("members", ())))
     # One of an older gridcast knows its usual errors otherwise; `check` refuses it.
-    usual = tuple(Usual(one.mean, one.whitening) if hasattr(one, "whitening") else one for one in given.usual)
+    usual = tuple(
+        NormalStatistics(one.mean, one.whitening) if hasattr(one, "whitening") else one for one in given.usual
+    )
     preprocessing = Preprocessing.from_json(given.preprocessing.to_json())
-    own |= {"seen": Seen(**vars(given.seen))} if own.get("seen") else {}
+    own |= {"seen": ScoreHistory(**vars(given.seen))} if own.get("seen") else {}
     return Detector(**own | {"preprocessing": preprocessing, "usual": usual, "members": members})
 
 
@@ -48,7 +50,7 @@ def batch_contributions(detector: Detector, asked: Sequence[np.ndarray]) -> list
     return [found[end - 1 - len(values) : end - 1] for end, values in zip(ends, asked, strict=True)]
 
 
-def check(own: Detector, carried: registry.Loaded, rows: Sequence[Mapping[str, Any]]) -> None:
+def check(own: Detector, carried: model_loading.LoadedModel, rows: Sequence[Mapping[str, Any]]) -> None:
     """Let a detector score stored rows, or where none are kept usual values.
 
     Raises TrackingError where its scores are no finite numbers, or others than by the code it carries.
@@ -73,7 +75,7 @@ def sample_table(own: Detector) -> pd.DataFrame:
     """A table that a detector must be able to read, whatever data it was trained on."""
     steps, scaler = own.needed + 1, own.preprocessing.target_scaler
     scaled = np.tile(np.resize(np.linspace(0.2, 0.8, 7), steps), (len(own.sensors), 1))
-    times = time_axis.following(pd.Timestamp("2020-01-01"), steps, own.frequency, own.preprocessing.weekdays)
+    times = time_axis.steps_after(pd.Timestamp("2020-01-01"), steps, own.frequency, own.preprocessing.weekdays)
     return pd.DataFrame({own.time: times, **dict(zip(own.sensors, scaler.inverse(scaled), strict=True))})
 
 

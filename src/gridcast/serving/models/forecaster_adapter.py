@@ -16,7 +16,7 @@ from gridcast.runtime.per_series import Route, Routes
 from gridcast.runtime.preprocessing import Preprocessing
 from gridcast.runtime.quantiles import Quantiles
 from gridcast.serving.payloads.request_frames import series_frame
-from gridcast.tracking import registry
+from gridcast.tracking import model_loading
 
 
 def adapt(given: Any) -> Forecaster:
@@ -59,7 +59,7 @@ def _quietly(forecaster: Forecaster, placed: Sequence[Any], horizon: int, levels
         return list(forecaster.answers(placed, horizon, levels))
 
 
-def check(own: Forecaster, carried: registry.Loaded, examples: Sequence[Mapping[str, Any]]) -> None:
+def check(own: Forecaster, carried: model_loading.LoadedModel, examples: Sequence[Mapping[str, Any]]) -> None:
     """Let a model forecast a stored example, or where none is kept a history of usual values.
 
     Raises TrackingError where it does not forecast finite numbers, or others than the code it carries.
@@ -82,7 +82,7 @@ def sample_history(own: Preprocessing) -> pd.DataFrame:
     """A history of the first series that the model must be able to read, whatever data it was trained on."""
     steps = own.lookback + max(own.lags, default=0) + max(own.usual, default=0)
     end = pd.Timestamp(own.span[1]) if own.span else pd.Timestamp("2020-01-01")
-    times = time_axis.following(end, steps + own.horizon, own.frequency, own.weekdays)
+    times = time_axis.steps_after(end, steps + own.horizon, own.frequency, own.weekdays)
     scaled = np.tile(np.linspace(0.2, 0.8, 7), -(-steps // 7))[None, :steps]
     target = own.target_scaler.inverse(scaled, np.array([0]))[0]
     series = {"id": own.series[0], "history": [{"time": time} for time in times[:steps]]}

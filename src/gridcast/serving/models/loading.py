@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from gridcast.evaluation import forecast_results
-from gridcast.runtime.detector import Detector, whole
+from gridcast.runtime.detector import Detector, with_latent_output
 from gridcast.runtime.errors import GridcastError, TrackingError
 from gridcast.runtime.forecaster import Forecaster
 from gridcast.serving.models import detector_adapter, forecaster_adapter
-from gridcast.tracking import mlflow_runs, registry
-from gridcast.tracking.store import sweep_of
+from gridcast.tracking import mlflow_runs, model_loading, registry
+from gridcast.tracking.store import find_sweep
 
 NICENESS = 10
 """How far a process that loads steps back: who asks meanwhile is answered as soon as ever."""
@@ -40,17 +40,17 @@ class LoadedModel:
     examples: tuple[dict[str, Any], ...]
 
 
-ModelLoader = Callable[[Sequence[registry.Found], str | None], Sequence[LoadedModel]]
+ModelLoader = Callable[[Sequence[model_loading.ModelReference], str | None], Sequence[LoadedModel]]
 """What loads versions from the store at an address. Raises TrackingError."""
 
 
-def load(found: Sequence[registry.Found], uri: str | None) -> list[LoadedModel]:
+def load(found: Sequence[model_loading.ModelReference], uri: str | None) -> list[LoadedModel]:
     """These versions, in this process, which has Keras on JAX. Raises TrackingError."""
     return [_loaded(one, uri) for one in found]
 
 
 def load_in_subprocess(
-    cache: Path, found: Sequence[registry.Found], uri: str | None, *, nice: int = NICENESS
+    cache: Path, found: Sequence[model_loading.ModelReference], uri: str | None, *, nice: int = NICENESS
 ) -> list[LoadedModel]:
     """The same by a process of its own, which is gone afterwards and steps back behind this one by `nice`.
 
@@ -77,7 +77,7 @@ def load_in_subprocess(
     return list(told)
 
 
-def _tell(pipe: Any, cache: Path, found: Sequence[registry.Found], uri: str | None, nice: int) -> None:
+def _tell(pipe: Any, cache: Path, found: Sequence[model_loading.ModelReference], uri: str | None, nice: int) -> None:
     from gridcast.training import keras_backend
 
     with contextlib.suppress(OSError, AttributeError):  # not every system knows priorities
@@ -89,10 +89,10 @@ def _tell(pipe: Any, cache: Path, found: Sequence[registry.Found], uri: str | No
         pipe.send(str(error) if isinstance(error, GridcastError) else registry.first_line(error))
 
 
-def _loaded(found: registry.Found, uri: str | None) -> LoadedModel:
+def _loaded(found: model_loading.ModelReference, uri: str | None) -> LoadedModel:
     from gridcast.serving.models import compiled_network
 
-    carried = registry.load(found.uri, uri)
+    carried = model_loading.load_model(found.uri, uri)
     if detector := detector_adapter.adapt(carried.forecaster):
         detector = _compiled(detector)
         examples = _kept(found, uri, detector_adapter.example_rows)
@@ -110,17 +110,19 @@ def _compiled(detector: Detector) -> Detector:
 
     if detector.members:
         return dataclasses.replace(detector, members=tuple(map(_compiled, detector.members)))
-    return dataclasses.replace(detector, network=compiled_network.compile_network(whole(detector.network)))
+    return dataclasses.replace(detector, network=compiled_network.compile_network(with_latent_output(detector.network)))
 
 
 def _kept(
-    found: registry.Found, uri: str | None, read: Callable[[Callable[[str], bytes]], tuple[dict[str, Any], ...]]
+    found: model_loading.ModelReference,
+    uri: str | None,
+    read: Callable[[Callable[[str], bytes]], tuple[dict[str, Any], ...]],
 ) -> tuple[dict[str, Any], ...]:
     """The examples that `read` makes of the files kept with the test of the run, none where nothing was kept."""
     try:
-        store, _ = sweep_of(found.run_id, uri)
-        key = mlflow_runs.tags(store, found.run_id or "")[mlflow_runs.KEY]
-        tested = mlflow_runs.finished(store, [key], "test")[key]
-        return read(functools.partial(mlflow_runs.artifact, store, tested.info.run_id))
+        store, _ = find_sweep(found.run_id, uri)
+        key = mlflow_runs.run_tags(store, found.run_id or "")[mlflow_runs.KEY_TAG]
+        tested = mlflow_runs.finished_runs(store, [key], "test")[key]
+        return read(functools.partial(mlflow_runs.read_artifact, store, tested.info.run_id))
     except (GridcastError, KeyError, ValueError):
         return ()

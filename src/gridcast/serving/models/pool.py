@@ -24,7 +24,7 @@ from gridcast.serving.models.batching import Batcher
 from gridcast.serving.models.loading import LoadedModel, ModelLoader
 from gridcast.serving.models.served_model import ServedModel
 from gridcast.serving.payloads.fast_path import Plain
-from gridcast.tracking import registry
+from gridcast.tracking import model_loading, registry
 from gridcast.tracking.addresses import without_credentials
 
 LOG = logging.getLogger("gridcast.serving")
@@ -55,7 +55,7 @@ class ModelPool:
         self._pool, self._load, self._uri, self._gather, self._poll = pool, load, uri, gather, poll
         self._ended = threading.Event()
         self._watch = threading.Thread(target=self._run, name="registry", daemon=True)
-        found = {name: registry.find(name, uri) for name in self.names}
+        found = {name: model_loading.find_model(name, uri) for name in self.names}
         loaded = zip(found.items(), load(list(found.values()), uri) if found else (), strict=True)
         self._served: Mapping[str, ServedModel] = {name: self._made(name, own, made) for (name, own), made in loaded}
 
@@ -83,7 +83,7 @@ class ModelPool:
         """Ask the registry once, and serve what its aliases say."""
         for name in self.names:
             try:
-                found = registry.find(name, self._uri)
+                found = model_loading.find_model(name, self._uri)
                 if found.version != self._served[name].version:
                     [loaded] = self._load([found], self._uri)
                     new = self._made(name, found, loaded)
@@ -102,7 +102,7 @@ class ModelPool:
         while not self._ended.wait(self._poll):
             self.look()
 
-    def _made(self, name: str, found: registry.Found, loaded: LoadedModel) -> ServedModel:
+    def _made(self, name: str, found: model_loading.ModelReference, loaded: LoadedModel) -> ServedModel:
         model = loaded.model
         answer: Callable[[Sequence[Any]], list[Any]] = (
             functools.partial(detector_adapter.batch_contributions, model)
@@ -122,5 +122,5 @@ def _light(model: Forecaster | Detector, asked: Any) -> bool:
 
 
 def _step(own: Preprocessing) -> np.timedelta64:
-    first, second = time_axis.following(pd.Timestamp("2001-01-01"), 2, own.frequency)
+    first, second = time_axis.steps_after(pd.Timestamp("2001-01-01"), 2, own.frequency)
     return (second - first).to_timedelta64()

@@ -13,7 +13,7 @@ from gridcast.runtime.preprocessing import Preprocessing
 from gridcast.serving.http_errors import invalid_input
 from gridcast.serving.models.batching import Batcher
 from gridcast.serving.payloads.fast_path import Plain
-from gridcast.tracking import registry
+from gridcast.tracking import model_loading
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,7 +27,7 @@ class ServedModel:
 
     name: str
     model: Forecaster | Detector
-    found: registry.Found
+    found: model_loading.ModelReference
     examples: tuple[dict[str, Any], ...]
     since: float
     together: Batcher[Any, np.ndarray]

@@ -64,7 +64,9 @@ class ShadowDeployment:
         def work() -> None:
             try:
                 table = history()
-                self._kept.add(request, served.name, served.version, table, forecasts())
+                self._kept.add(
+                    request, model=served.name, version=served.version, history=table, forecasts=forecasts()
+                )
                 if served.name in self._shadows:
                     self._unheard(request, served, table, asked)
             except Exception as error:  # noqa: BLE001 - the client has its answer
@@ -86,4 +88,6 @@ class ShadowDeployment:
         levels = {"quantiles": tuple(asked.levels)} if asked.levels and challenger.levels is not None else {}
         with np.errstate(all="ignore"):
             found = challenger.forecaster.predict(table, {"horizon": asked.horizon, **levels})
-        self._kept.add(request, served.name, challenger.version, table, found, role="shadow")
+        self._kept.add(
+            request, model=served.name, version=challenger.version, history=table, forecasts=found, role="shadow"
+        )

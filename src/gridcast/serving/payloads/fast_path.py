@@ -62,7 +62,12 @@ class Plain:
         """Remember the days of a `question` that was answered as `asked`."""
         texts, own, placed = tuple([step.time for step in question.series[0].history]), self._own, asked.placed
         back, horizon = own.lookback, asked.horizon
-        if not self._possible or len(question.series) > 1 or len(texts) > time_axis.REMEMBERED or horizon > own.horizon:
+        if (
+            not self._possible
+            or len(question.series) > 1
+            or len(texts) > time_axis.MAX_CACHED_STEPS
+            or horizon > own.horizon
+        ):
             return
         if placed.origin[0] != back or not np.array_equal(parse_timestamps(texts, "")[-back:], placed.times[:back]):
             return  # steps were filled

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from gridcast.runtime import time_axis
-from gridcast.runtime.detector import channels
+from gridcast.runtime.detector import scaled_values
 from gridcast.runtime.errors import DataError
 from gridcast.serving import http_errors
 from gridcast.serving.http_errors import invalid_input
@@ -137,7 +137,7 @@ def detection_request(table: pd.DataFrame, served: ServedModel, where: str) -> D
         times, values = detector.read(table)
     except DataError as error:
         raise from_data_error(error, served, where) from None
-    return DetectionRequest(times, values, channels(detector.preprocessing, values))
+    return DetectionRequest(times, values, scaled_values(detector.preprocessing, values))
 
 
 def check_span(stamps: np.ndarray, served: ServedModel, limits: RequestLimits, where: str) -> None:
@@ -184,7 +184,9 @@ def _stamps(
 ) -> np.ndarray:
     """The times of `steps` (datetime64[us]), in UTC. Raises Refusal unless they rise from `after` to `until`."""
     texts = tuple([step.time for step in steps])
-    found = (parse_timestamps if len(texts) <= time_axis.REMEMBERED else parse_timestamps.__wrapped__)(texts, place)
+    found = (parse_timestamps if len(texts) <= time_axis.MAX_CACHED_STEPS else parse_timestamps.__wrapped__)(
+        texts, place
+    )
     if after is not None and found[0] <= after:
         raise order_error(f"{place}[0].time", same=bool(found[0] == after))
     if found[-1] > np.datetime64(until):

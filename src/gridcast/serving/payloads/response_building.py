@@ -11,7 +11,7 @@ import pandas as pd
 
 from gridcast.runtime import events
 from gridcast.runtime.detector import ANOMALY, SCORE, THRESHOLD
-from gridcast.runtime.forecaster import ANSWERED, FORECAST, ROLLED, label
+from gridcast.runtime.forecaster import ANSWERING_MODEL, FORECAST, ROLLED_FORWARD, quantile_column
 from gridcast.serving.http_errors import HttpError, invalid_input
 from gridcast.serving.payloads.request_frames import key_columns
 from gridcast.serving.payloads.request_types import DetectionRequest, ForecastRequest
@@ -66,14 +66,14 @@ def items_from_frame(
     for name, rows in _by_series(frame, own):
         points = []
         stamps = format_timestamps(rows[own.time].to_numpy())
-        for k, (value, rolled) in enumerate(zip(rows[FORECAST].tolist(), rows[ROLLED].tolist(), strict=True)):
+        for k, (value, rolled) in enumerate(zip(rows[FORECAST].tolist(), rows[ROLLED_FORWARD].tolist(), strict=True)):
             point = {"time": stamps[k], "value": value, "rolled_forward": rolled}
             if levels:
-                point["quantiles"] = {f"{level:g}": float(rows[label(level)].iloc[k]) for level in levels}
+                point["quantiles"] = {f"{level:g}": float(rows[quantile_column(level)].iloc[k]) for level in levels}
             points.append(point)
         answer = {"id": name, "points": points}
-        if ANSWERED in rows:
-            answer["answered_by"] = rows[ANSWERED].iloc[0]
+        if ANSWERING_MODEL in rows:
+            answer["answered_by"] = rows[ANSWERING_MODEL].iloc[0]
         answers.append(answer)
     if back:
         before = dict(_by_series(past, own))
@@ -92,16 +92,16 @@ def forecast_frame(asked: ForecastRequest, found: np.ndarray, served: ServedMode
     table[own.time] = placed.times[placed.origin[series] + steps]
     table[FORECAST] = found[series, steps, 0]
     for k, level in enumerate(asked.levels):
-        table[label(level)] = found[series, steps, 1 + k]
-    table[ROLLED] = steps >= own.horizon
+        table[quantile_column(level)] = found[series, steps, 1 + k]
+    table[ROLLED_FORWARD] = steps >= own.horizon
     if routes := served.forecaster.routes:
-        table[ANSWERED] = [routes[code].model for code in placed.codes[series]]
+        table[ANSWERING_MODEL] = [routes[code].model for code in placed.codes[series]]
     return table
 
 
 def anomaly_fields(asked: DetectionRequest, found: np.ndarray, served: ServedModel, *, values: bool) -> dict[str, Any]:
     """Scores and events from `found`, the contributions (steps, sensors); with `values` the readings of each step."""
-    own, score = served.detector, events.score(found)
+    own, score = served.detector, events.anomaly_score(found)
     stamps, limits = format_timestamps(asked.times.to_numpy()), own.limits(score)
     scores: list[dict[str, Any]] = [
         {"time": stamp, "score": _known(value), "anomaly": value > limit}
@@ -122,14 +122,14 @@ def anomaly_fields(asked: DetectionRequest, found: np.ndarray, served: ServedMod
             "severity": _known(one.severity),
             "blame": [{"sensor": name, "share": share} for name, share in one.blame if share > 0],
         }
-        for one in events.events(score, limits, found, own.sensors, own.least, own.gap)
+        for one in events.find_events(score, limits, found, own.sensors, own.least, own.gap)
     ]
     return {"threshold": own.threshold, "scores": scores, "events": stretches}
 
 
 def score_frame(asked: DetectionRequest, found: np.ndarray, served: ServedModel) -> pd.DataFrame:
     """The same contributions as `Detector.predict` gives them."""
-    own, score = served.detector, events.score(found)
+    own, score = served.detector, events.anomaly_score(found)
     limits = own.limits(score)
     told = {own.time: asked.times, SCORE: score, THRESHOLD: limits, ANOMALY: score > limits}
     return pd.DataFrame(told | dict(zip(own.sensors, found.T, strict=True)))
