@@ -14,7 +14,7 @@ from gridcast.models.baselines.detectors import DETECTORS
 from gridcast.runtime.errors import TrackingError
 from gridcast.tracking import mlflow_runs, model_loading, ranking, registry
 from gridcast.tracking.mlflow_runs import FINGERPRINT_TAG, KEY_TAG, MODEL_NAME
-from gridcast.tracking.store import Store
+from gridcast.tracking.store import Store, first_line
 
 if TYPE_CHECKING:
     from gridcast.config import Experiment
@@ -118,7 +118,7 @@ def _champion_is_beaten(case: PromotionCase) -> str | None:
                 model_loading.download_files(f"models:/{case.champion.name}/{case.champion.version}")
             )
         except Exception as error:  # noqa: BLE001 - whatever an old model has, it is no reason to replace it unseen
-            return f"{named} cannot be evaluated on these data: {registry.first_line(error)}"
+            return f"{named} cannot be evaluated on these data: {first_line(error)}"
     their_error = comparable_error(measures)
     if case.error < their_error or math.isnan(their_error):
         return None

@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Any
 from gridcast.evaluation import forecast_results
 from gridcast.runtime.errors import ConfigError, GridcastError, PromotionRefused
 from gridcast.tracking import mlflow_runs, ranking, registry
-from gridcast.tracking import store as store_module
 from gridcast.tracking.gates import EvaluateForecaster, PromotionCase, best_baseline_ahead, first_refusal
 from gridcast.tracking.mlflow_runs import FINGERPRINT_TAG, KEY_TAG, MODEL_NAME
 from gridcast.tracking.model_card import model_card
-from gridcast.tracking.store import MAX_TEXT, Store
+from gridcast.tracking.store import MAX_TEXT, Store, mlflow_errors
 
 if TYPE_CHECKING:
     from gridcast.config import Experiment
@@ -44,7 +43,7 @@ def promote(
     if force is not None and not force.strip():
         raise ConfigError("--force: the reason is empty; say why the gates do not count, it is kept with the version")
     client = store.client
-    with store_module.mlflow_errors(store.uri):
+    with mlflow_errors(store.uri):
         model = registry.registered_model(client, name)
         champion = registry.version_with_alias(client, model, registry.CHAMPION)
         run = client.get_run(winner.info.run_id)

@@ -123,8 +123,3 @@ def describe_versions(client: Any, name: str) -> str:
     numbers = sorted((version_number(version) for version in client.search_model_versions(f"name='{name}'")), key=int)
     told = [f"{number} ({', '.join(aliases[number])})" if number in aliases else number for number in numbers]
     return f"versions: {', '.join(told)}" if told else "it has no versions"
-
-
-def first_line(error: Exception) -> str:
-    """Of the error's message, or the name of its class."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

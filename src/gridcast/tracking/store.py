@@ -12,7 +12,6 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from gridcast.runtime.errors import TrackingError, Unreachable, suggest
 from gridcast.tracking import artifact_paths, sqlite_store
-from gridcast.tracking.registry import first_line
 
 MAX_TEXT = 5000
 """Characters that MLflow keeps of a description or a tag."""
