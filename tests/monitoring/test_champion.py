@@ -15,7 +15,7 @@ from gridcast.config import read
 from gridcast.data import prediction_files
 from gridcast.monitoring import champion, findings
 from gridcast.monitoring.findings import CHAMPION_NAME, AlarmLimits
-from gridcast.monitoring.prediction_log import SHADOW, PredictionLog
+from gridcast.monitoring.prediction_log import CHAMPION, SHADOW, PredictionLog
 from gridcast.runtime.errors import DataError
 from gridcast.sweep import plan, runner
 from gridcast.sweep.events import SweepEvents
@@ -75,10 +75,10 @@ def shop(tmp_path_factory, programs, jax_backend):
     with contextlib.chdir(folder):
         store = open_store("shop", uri)
         result = runner.run_sweep(planned, store, WorkerSettings(1, "jax", programs), SweepEvents())
-    promotion.promote(planned.experiment, store, result.winner, result.tested, lambda _: {"mase": np.inf})
-    about = json.loads(mlflow_runs.read_artifact(store, result.parent, "sweep.json"))
+    promotion.promote(planned.experiment, store, result.winner, result.test_measures, lambda _: {"mase": np.inf})
+    about = json.loads(mlflow_runs.read_artifact(store, result.sweep_id, "sweep.json"))
     return Shop(
-        folder, uri, champion.watched_model(model_loading.load_model("shop", uri), store, result.parent, about, planned)
+        folder, uri, champion.watched_model(model_loading.load_model("shop", uri), store, result.sweep_id, about, planned)
     )
 
 
@@ -172,6 +172,10 @@ def said(product, day, *values, rolled=(False, False, True)):
     return frame.assign(**spread, rolled_forward=list(rolled[: len(values)]))
 
 
+def add(log, request, model, version, forecasts, role=CHAMPION):
+    log.add(request, model=model, version=version, history=ASKED, forecasts=forecasts, role=role)
+
+
 @pytest.fixture
 def served(shop, tmp_path):
     """What was kept of forecasts around the actual values of pear: 0.5 too high, then 3, then 0.5; the shadow hits."""
@@ -181,12 +185,12 @@ def served(shop, tmp_path):
     for number, day in enumerate(days):
         off = 3 if number % 3 == 1 else 0.5
         request = f"r{number}"
-        own.add(request, "shop", "1", ASKED, said("pear", day, pear[day] + off, 1e6, 1e6, rolled=(False, True, True)))
+        add(own, request, "shop", "1", said("pear", day, pear[day] + off, 1e6, 1e6, rolled=(False, True, True)))
         if number < 20:
-            own.add(request, "next", "7", ASKED, said("pear", day, pear[day] + 0.25), SHADOW)
-    own.add("again", "shop", "1", ASKED, said("pear", days[0], pear[days[0]] + 0.5))
-    own.add("other", "shop", "2", ASKED, said("pear", days[0], 1e6))
-    own.add("later", "shop", "1", ASKED, said("pear", "2024-03-01", 1e6))
+            add(own, request, "next", "7", said("pear", day, pear[day] + 0.25), SHADOW)
+    add(own, "again", "shop", "1", said("pear", days[0], pear[days[0]] + 0.5))
+    add(own, "other", "shop", "2", said("pear", days[0], 1e6))
+    add(own, "later", "shop", "1", said("pear", "2024-03-01", 1e6))
     own.close()
     return path
 
@@ -223,12 +227,12 @@ def test_a_challenger_is_compared_on_the_requests_that_both_answered(shop, serve
 
 def test_kept_forecasts_of_other_versions_or_times_are_refused(shop, tmp_path):
     own = PredictionLog(tmp_path / "kept.db", 100)
-    own.add("a", "shop", "9", ASKED, said("pear", "2023-08-01", 1.0))
+    add(own, "a", "shop", "9", said("pear", "2023-08-01", 1.0))
     own.close()
     with pytest.raises(DataError, match="keeps nothing of shop version 1 .but of version 9"):
         shop.look(NEW, tmp_path / "kept.db")
     own = PredictionLog(tmp_path / "kept.db", 100)
-    own.add("b", "shop", "1", ASKED, said("pear", "2024-08-01", 1.0))
+    add(own, "b", "shop", "1", said("pear", "2024-08-01", 1.0))
     own.close()
     with pytest.raises(DataError, match="none of the 1 kept forecasts of shop version 1 is of a time in the table"):
         shop.look(NEW, tmp_path / "kept.db")

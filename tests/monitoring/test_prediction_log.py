@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from gridcast.monitoring import prediction_log
-from gridcast.monitoring.prediction_log import MODEL, REQUEST, SERVED, SHADOW, VERSION, PredictionLog
+from gridcast.monitoring.prediction_log import CHAMPION, MODEL, REQUEST, SERVED, SHADOW, VERSION, PredictionLog
 from gridcast.runtime.errors import ConfigError, DataError
 
 
@@ -22,6 +22,10 @@ def forecasts(value=7.0, product="01"):
     return pd.DataFrame({"product": [product], "date": pd.to_datetime(["2024-01-04"]), "forecast": [value]})
 
 
+def add(log, request, model, version, history, forecasts, role=CHAMPION):
+    log.add(request, model=model, version=version, history=history, forecasts=forecasts, role=role)
+
+
 @pytest.fixture
 def path(tmp_path):
     return tmp_path / "kept.db"
@@ -29,8 +33,8 @@ def path(tmp_path):
 
 def test_what_was_added_comes_back_as_it_was(path):
     own = PredictionLog(path, 100)
-    own.add("a", "shop", "3", history(), forecasts())
-    own.add("b", "shop", "4", history(2), forecasts(8.0))
+    add(own, "a", "shop", "3", history(), forecasts())
+    add(own, "b", "shop", "4", history(2), forecasts(8.0))
     own.close()
     told, brought = prediction_log.read_predictions(path, "shop")
     assert told[REQUEST].tolist() == ["a", "b"]
@@ -46,9 +50,9 @@ def test_what_was_added_comes_back_as_it_was(path):
 
 def test_roles_and_models_are_told_apart(path):
     own = PredictionLog(path, 100)
-    own.add("a", "shop", "3", history(), forecasts())
-    own.add("a", "next", "1", history(), forecasts(9.0), SHADOW)
-    own.add("b", "till", "1", history(), forecasts(5.0))
+    add(own, "a", "shop", "3", history(), forecasts())
+    add(own, "a", "next", "1", history(), forecasts(9.0), SHADOW)
+    add(own, "b", "till", "1", history(), forecasts(5.0))
     own.close()
     assert prediction_log.read_predictions(path, "shop")[0]["forecast"].tolist() == [7.0]
     assert prediction_log.read_predictions(path, role=SHADOW)[0][[MODEL, "forecast"]].to_numpy().tolist() == [
@@ -61,7 +65,7 @@ def test_roles_and_models_are_told_apart(path):
 def test_the_oldest_go_first_and_the_bound_holds_for_rows_of_inputs_and_forecasts(path):
     own = PredictionLog(path, 10)
     for number in range(9):
-        own.add(str(number), "shop", "1", history(2), forecasts())  # three rows each
+        add(own, str(number), "shop", "1", history(2), forecasts())  # three rows each
     own.close()
     told, brought = prediction_log.read_predictions(path, "shop")
     assert told[REQUEST].tolist() == ["6", "7", "8"]
@@ -69,7 +73,7 @@ def test_the_oldest_go_first_and_the_bound_holds_for_rows_of_inputs_and_forecast
     PredictionLog(path, 5).close()  # a smaller bound counts from the next request on
     assert len(prediction_log.read_predictions(path, "shop")[0]) == 3
     smaller = PredictionLog(path, 5)
-    smaller.add("9", "shop", "1", history(2), forecasts())
+    add(smaller, "9", "shop", "1", history(2), forecasts())
     smaller.close()
     assert prediction_log.read_predictions(path, "shop")[0][REQUEST].tolist() == ["9"]
 
@@ -78,7 +82,7 @@ def test_many_threads_add_at_once_and_nothing_is_lost_or_doubled(path):
     own, threads = PredictionLog(path, 10_000), []
     for name in "abcdef":
         added = [(f"{name}{number}", "shop", "1", history(1), forecasts()) for number in range(30)]
-        threads.append(threading.Thread(target=lambda added=added: [own.add(*one) for one in added]))
+        threads.append(threading.Thread(target=lambda added=added: [add(own, *one) for one in added]))
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -91,7 +95,7 @@ def test_many_threads_add_at_once_and_nothing_is_lost_or_doubled(path):
 def test_two_writers_share_a_file_and_its_bound(path):
     one, other = PredictionLog(path, 12), PredictionLog(path, 12)
     for number in range(6):
-        (one if number % 2 else other).add(str(number), "shop", "1", history(2), forecasts())
+        add(one if number % 2 else other, str(number), "shop", "1", history(2), forecasts())
     one.close()
     other.close()
     assert len(prediction_log.read_predictions(path, "shop")[0]) == 4
@@ -101,9 +105,9 @@ def test_what_cannot_be_kept_is_told_once_and_takes_no_other_request_with_it(pat
     own = PredictionLog(path, 100)
     mixed = forecasts().assign(forecast=[object()])
     with caplog.at_level(logging.WARNING):
-        own.add("a", "shop", "1", history(), mixed)
-        own.add("b", "shop", "1", history(), forecasts())
-        own.add("c", "shop", "1", history(), mixed)
+        add(own, "a", "shop", "1", history(), mixed)
+        add(own, "b", "shop", "1", history(), forecasts())
+        add(own, "c", "shop", "1", history(), mixed)
         own.close()
     assert prediction_log.read_predictions(path, "shop")[0][REQUEST].tolist() == ["b"]
     assert [record.levelname for record in caplog.records] == ["WARNING"]
@@ -115,8 +119,8 @@ def test_a_table_that_is_lost_in_between_fails_no_request(path, caplog):
     with contextlib.closing(sqlite3.connect(path)) as database, database:
         database.execute("DROP TABLE served")
     with caplog.at_level(logging.WARNING):
-        own.add("a", "shop", "1", history(), forecasts())
-        own.add("b", "shop", "1", history(), forecasts())
+        add(own, "a", "shop", "1", history(), forecasts())
+        add(own, "b", "shop", "1", history(), forecasts())
         own.close()
     assert len(caplog.records) == 1
 
@@ -136,7 +140,7 @@ def test_wrong_files_and_bounds_are_refused(path, tmp_path):
         prediction_log.read_predictions(path, "shop")
     path.unlink()
     own = PredictionLog(path, 10)
-    own.add("a", "shop", "1", history(), forecasts())
+    add(own, "a", "shop", "1", history(), forecasts())
     own.close()
     with pytest.raises(DataError, match=r"the model 'shp'; did you mean 'shop'\? \(it keeps: shop\)"):
         prediction_log.read_predictions(path, "shp")

@@ -52,7 +52,7 @@ def test_a_running_threshold_starts_from_the_normal_data_and_is_tried_as_it_runs
     own = detector(rule="running", level=1.0, seen=running_threshold.score_history(scores * 2))
     found = figures(own, table, None)
     assert found.seen == running_threshold.score_history(scores[:400])
-    assert found.new == pytest.approx(found.seen.limit(1.0))
+    assert found.new == pytest.approx(found.seen.threshold(1.0))
     assert (
         found.false_alarms
         == np.mean(scores[400:] > running_threshold.thresholds_and_history(scores[400:], 1.0, found.seen)[0])

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-from gridcast.evaluation import forecast_results
+from gridcast.evaluation import forecast_table
 from gridcast.reporting import forecast_chapters, forecast_plots, forecast_tables, plot_style, record, report, verdict
 from made_up_sweep import EXPLAINED, sweep
 from small_experiments import planned, sales
@@ -82,7 +82,7 @@ def test_a_fan_is_the_last_window_after_what_was_observed_before_it() -> None:
 def test_what_was_observed_right_before_the_test_span_is_kept(tmp_path: Path) -> None:
     frame = sales(120)
     plan = planned(tmp_path, frame[frame.index != 100], data={"frequency": "D", "calendar": "regular", "gaps": "ffill"})
-    found, start = forecast_results.recent(plan.panel, horizon=2), plan.panel.spans["test"][0]
+    found, start = forecast_table.recent_history(plan.panel, horizon=2), plan.panel.spans["test"][0]
     days = plan.panel.times[start - 30 : start]
     pear = found[found["series"] == "pear"]
     assert pear["time"].tolist() == days.tolist()

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from gridcast.config import Configuration
-from gridcast.evaluation import forecast_results
+from gridcast.evaluation import artifact_files, forecast_table
 from gridcast.tracking import mlflow_runs
 from gridcast.tracking.mlflow_runs import RunEntry
 from gridcast.tracking.store import Store, open_store
@@ -107,9 +107,9 @@ def sweep(
         )
     if tested and done:
         _, key, name = min(done)
-        kept = {forecast_results.RECENT: forecast_results.to_bytes(recent())}
+        kept = {artifact_files.RECENT_HISTORY: artifact_files.parquet_bytes(recent())}
         if levels:
-            kept[forecast_results.EXPLAINED] = json.dumps(EXPLAINED).encode()
+            kept[artifact_files.IMPORTANCE] = json.dumps(EXPLAINED).encode()
         _test(store, parent, name, "test", key, forecasts(random, 4.0, 40, horizon, levels), kept)
         for baseline, spread in zip(BASELINES, (9.0, 7.0, 8.0, 8.0, 4.0, 3.0), strict=True):
             own = levels if baseline in ("seasonal naive", "ETS") else ()
@@ -201,7 +201,7 @@ def _test(
             key=key,
             tags={},
             params={},
-            metrics=forecast_results.measures(table),
-            artifacts={forecast_results.FORECASTS: forecast_results.to_bytes(table)} | (more or {}),
+            metrics=forecast_table.measure_forecasts(table),
+            artifacts={artifact_files.FORECASTS: artifact_files.parquet_bytes(table)} | (more or {}),
         ),
     )

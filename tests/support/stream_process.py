@@ -109,9 +109,7 @@ def follow(
     feed = feeds.open_feed(str(source), model.detector.time)
     with contextlib.closing(Ledger(record, model.name, model.detector.frequency)) as ledger:
         tell("follows")
-        follow_feed(
-            feed, ledger, current_model=lambda: model, channels=channels, tell=tell, interval=every, once=once
-        )
+        follow_feed(feed, ledger, current_model=lambda: model, channels=channels, tell=tell, interval=every, once=once)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ import pandas as pd
 
 from gridcast.data import extend_panel, sources
 from gridcast.data.splits import Spans
-from gridcast.evaluation import forecast_results, metrics
+from gridcast.evaluation import artifact_files, forecast_results, forecast_table, metrics
 from gridcast.models import baselines
 from gridcast.models.baselines.task import task_of
 from gridcast.monitoring import drift, feature_drift, prediction_log, served_forecasts
@@ -46,11 +46,11 @@ NOT_IN_METRIC_NAMES = re.compile(r"[^\w\-./ ]")
 
 def watched_model(loaded: LoadedModel, store: Store, parent: str, about: Mapping[str, Any], plan: Plan) -> WatchedModel:
     """What is to be watched. Raises GridcastError when the model never met its test span, TrackingError."""
-    run = mlflow_runs.find_run(store, loaded.found.run_id or "")
+    run = mlflow_runs.find_run(store, loaded.reference.run_id or "")
     before = promotion.recorded_test_measures(store, run, about["baseline_keys"])
     (test,) = mlflow_runs.finished_runs(store, [run.data.tags[mlflow_runs.KEY_TAG]], "test").values()
-    content = mlflow_runs.read_artifact(store, test.info.run_id, forecast_results.FORECASTS)
-    return WatchedModel(loaded, store, parent, plan, about, before, forecast_results.from_bytes(content))
+    content = mlflow_runs.read_artifact(store, test.info.run_id, artifact_files.FORECASTS)
+    return WatchedModel(loaded, store, parent, plan, about, before, artifact_files.read_parquet_bytes(content))
 
 
 def monitor(
@@ -127,7 +127,7 @@ def log_findings(findings: MonitorFindings, artifacts: Mapping[str, bytes]) -> s
     if findings.coverage:
         figures |= {"promised_coverage": findings.coverage.promised, "live_coverage": findings.coverage.live}
     finite = {NOT_IN_METRIC_NAMES.sub("_", name): float(value) for name, value in figures.items() if np.isfinite(value)}
-    found = model.loaded.found
+    found = model.loaded.reference
     tags = {mlflow_runs.WINNER_TAG: found.run_id or "", mlflow_runs.VERDICT_TAG: findings.verdict[:MAX_TEXT]}
     tags |= {"gridcast.model": found.name, "gridcast.model_version": found.version or ""} if found.name else {}
     # Each look is an event of its own, however alike two are.
@@ -174,7 +174,7 @@ def _live(model: WatchedModel, data: ExtendedPanel) -> dict[str, pd.DataFrame]:
         times=panel.times,
         spans=panel.spans,
     )
-    found = forecast_results.forecasts(model.loaded.forecaster, dataset, panel)
+    found = forecast_results.forecast_test_span(model.loaded.model, dataset, panel)
     if not len(found.index):
         raise DataError(
             f"none of the {data.steps} new steps can be forecast: a forecast reads {own.lookback} steps in a row and "
@@ -182,15 +182,16 @@ def _live(model: WatchedModel, data: ExtendedPanel) -> dict[str, pd.DataFrame]:
         )
     task = replace(task_of(dataset, model.plan.experiment.window.lookback), index=found.index, levels=())
     names = [name for name in baselines.possible(len(panel.series), dataset.period) if name in baselines.NAIVE]
-    naive = {name: forecast_results.baseline(name, task) for name in names}
+    naive = {name: forecast_results.forecast_baseline(name, task) for name in names}
     return {
-        name: forecast_results.table(said, dataset, panel) for name, said in {CHAMPION_NAME: found, **naive}.items()
+        name: forecast_table.tabulate_forecasts(said, dataset, panel)
+        for name, said in {CHAMPION_NAME: found, **naive}.items()
     }
 
 
 def _served(model: WatchedModel, data: ExtendedPanel, path: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The kept forecasts of the model beside what came, and its challengers on the same requests."""
-    found, own = model.loaded.found, model.preprocessing
+    found, own = model.loaded.reference, model.preprocessing
     told, _ = prediction_log.read_predictions(path, found.name)
     versions = ", ".join(told[prediction_log.VERSION].unique())
     told = told[told[prediction_log.VERSION] == found.version] if found.version else told
@@ -207,16 +208,16 @@ def _served(model: WatchedModel, data: ExtendedPanel, path: Path) -> tuple[pd.Da
 def _errors(tables: Mapping[str, pd.DataFrame], before: Mapping[str, Mapping[str, float]]) -> pd.DataFrame:
     rows, first = [], next(iter(before))
     for name, table in tables.items():
-        now, then = forecast_results.measures(table), before.get(first if name == CHAMPION_NAME else name, {})
-        live = {measure: now.get(f"{forecast_results.PREFIX}{measure}", math.nan) for measure in ERROR_MEASURES}
+        now, then = forecast_table.measure_forecasts(table), before.get(first if name == CHAMPION_NAME else name, {})
+        live = {measure: now.get(f"{artifact_files.TEST_PREFIX}{measure}", math.nan) for measure in ERROR_MEASURES}
         rows.append({"name": name, **live, **{f"{m}_before": then.get(m, math.nan) for m in ERROR_MEASURES}})
     return pd.DataFrame(rows)
 
 
 def _coverage(live: pd.DataFrame, model: WatchedModel) -> IntervalCoverage | None:
-    levels = forecast_results.levels(live)
+    levels = forecast_table.quantile_levels(live)
     # Who asks may want other quantiles than the model was tested with.
-    pair = metrics.outermost([level for level in levels if f"q{level:g}" in model.tested] or levels)
+    pair = metrics.widest_interval([level for level in levels if f"q{level:g}" in model.tested] or levels)
     if pair is None:
         return None
     promised, (low, high) = pair[1] - pair[0], (f"q{level:g}" for level in pair)

@@ -56,18 +56,18 @@ class WatchedModel:
     @property
     def name(self) -> str:
         """Of the registered model, else of its experiment."""
-        return self.loaded.found.name or self.plan.experiment.name
+        return self.loaded.reference.name or self.plan.experiment.name
 
     @property
     def title(self) -> str:
         """For people."""
-        found = self.loaded.found
+        found = self.loaded.reference
         return f"{found.name} version {found.version}" if found.name else found.uri
 
     @property
     def preprocessing(self) -> Preprocessing:
         """That of the forecaster."""
-        own: Preprocessing = self.loaded.forecaster.preprocessing
+        own = Preprocessing.adopt(self.loaded.model.preprocessing)
         return own
 
     @property

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from gridcast.config import SENSORS, Data
+from gridcast.config import SENSOR_DEFAULTS, Data
 from gridcast.data import readers
 from gridcast.monitoring import drift
 from gridcast.monitoring.findings import AlarmLimits
@@ -48,7 +48,7 @@ def read_readings(path: Path, detector: Detector, label: str) -> tuple[pd.DataFr
     """
     labels = label if label in readers.columns(str(path)) else None
     names: dict[str, Any] = {"sensors": detector.sensors, "labels": labels, "frequency": detector.frequency}
-    names |= {"source": str(path), "time": detector.time, "target": SENSORS["target"]}
+    names |= {"source": str(path), "time": detector.time, "target": SENSOR_DEFAULTS["target"]}
     rows, _ = readers.read(str(path), Data(**names), settable=False)
     rows = rows.drop(columns=readers.LINE)
     return (rows, None) if labels is None else (rows.drop(columns=labels), rows[labels].to_numpy() != 0)

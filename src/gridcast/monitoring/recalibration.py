@@ -19,10 +19,9 @@ from gridcast.runtime.detector import DETECTOR_KEY, Detector
 from gridcast.runtime.errors import ConfigError, DataError, PromotionRefused
 from gridcast.runtime.forecaster import SETTINGS_FILE
 from gridcast.tracking import mlflow_runs, model_loading, promotion, registry
-from gridcast.tracking import store as store_module
 from gridcast.tracking.model_loading import LoadedModel
 from gridcast.tracking.registry import Promotion
-from gridcast.tracking.store import MAX_TEXT, find_sweep
+from gridcast.tracking.store import MAX_TEXT, find_sweep, mlflow_errors
 
 RECALIBRATION_KIND = "recalibration"
 HELD_OUT_SHARE = 1 / 3
@@ -83,7 +82,7 @@ def new_threshold(detector: Detector, operation: ScoredOperation, last: pd.Timed
             "needed at least; give more data"
         )
     scores = left["score"].to_numpy()
-    new, seen = thresholds.taken(scores[:fitted], detector.rule, detector.level)
+    new, seen = thresholds.fit_threshold_with_state(scores[:fitted], detector.rule, detector.level)
     limits = running_threshold.thresholds(scores[fitted:], new, detector.level, seen)
     contributions = np.where(normal[:, None], said[list(detector.sensors)], np.nan)
     score = np.where(normal, said["score"], np.nan)
@@ -148,13 +147,13 @@ def recalibrate(
     Raises PromotionRefused with the gate and the figures, the registry as it was; ConfigError for an empty reason or
     a model that is not registered; TrackingError when MLflow fails.
     """
-    name, version, uri = loaded.found.name, loaded.found.version, loaded.found.uri
+    name, version, uri = loaded.reference.name, loaded.reference.version, loaded.reference.uri
     if name is None or version is None:
         raise ConfigError(f"{uri} is not registered; name a registered model")
     if force is not None and not force.strip():
         raise ConfigError("--force: the reason is empty; say why the gates do not count, it is kept with the version")
     if math.isclose(found.new, found.old, rel_tol=1e-9):
-        return Promotion(version, name, already=True)
+        return Promotion(version, name, already_champion=True)
     refusals = {gate: why for gate, judge in THRESHOLD_GATES.items() if (why := judge(found, most))}
     if refusals and force is None:
         gate, why = next(iter(refusals.items()))
@@ -162,7 +161,7 @@ def recalibrate(
             f"'{name}' keeps its threshold, the gate '{gate}' refused: {why}; "
             "--force REASON takes the new one all the same and keeps the reason"
         )
-    store, parent = find_sweep(loaded.found.run_id)
+    store, parent = find_sweep(loaded.reference.run_id)
     kept = model_loading.download_files(uri)
     content = json.loads(kept[SETTINGS_FILE])
     content[DETECTOR_KEY]["threshold"] = found.new
@@ -189,7 +188,7 @@ def recalibrate(
     forced = f"\n\n**Taken by force: {force}.{against}**" if force is not None else ""
     card = f"# {name}: {RECALIBRATION_KIND} of version {version}\nFrom `{source}`: {found.summary}.{forced}"
     told = {registry.FORCED_TAG: force[:MAX_TEXT]} if force is not None else {}
-    with store_module.mlflow_errors(store.uri):
+    with mlflow_errors(store.uri):
         champion = registry.version_with_alias(
             store.client, registry.registered_model(store.client, name), registry.CHAMPION
         )

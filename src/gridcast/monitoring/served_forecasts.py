@@ -8,7 +8,7 @@ import re
 import pandas as pd
 
 from gridcast.data import series_statistics
-from gridcast.evaluation import forecast_results, significance
+from gridcast.evaluation import artifact_files, forecast_table, significance
 from gridcast.monitoring import prediction_log
 from gridcast.monitoring.feature_drift import ExtendedPanel
 from gridcast.runtime.forecaster import FORECAST, ROLLED_FORWARD
@@ -67,7 +67,9 @@ def compare_challengers(
         pairs = champion.merge(theirs, on=POINT_KEYS, suffixes=("", "_new"))
         if len(pairs):
             new = pairs.assign(forecast=pairs["forecast_new"])
-            before, now = (forecast_results.measures(table)[f"{forecast_results.PREFIX}mase"] for table in (pairs, new))
+            before, now = (
+                forecast_table.measure_forecasts(table)[f"{artifact_files.TEST_PREFIX}mase"] for table in (pairs, new)
+            )
             test = significance.diebold_mariano(
                 losses_by_time(new).to_numpy(), losses_by_time(pairs).to_numpy(), overlap
             )

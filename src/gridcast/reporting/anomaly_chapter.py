@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from gridcast.config import threshold_rules
-from gridcast.evaluation.detections import LABELLED, SHOWN
+from gridcast.evaluation.detection_table import LABELLED, METRIC_TITLES
 from gridcast.models.baselines.detectors import DETECTORS
 from gridcast.reporting import plot_style
 from gridcast.reporting.plot_style import BLUE, GREY, INK, ORANGE, RED
@@ -65,7 +65,7 @@ class AnomalyChapter:
     @property
     def shown(self) -> dict[str, str]:
         """Measures that can be told, and what they are called."""
-        return {name: title for name, title in SHOWN.items() if name in self.measured}
+        return {name: title for name, title in METRIC_TITLES.items() if name in self.measured}
 
 
 def build_chapter(record: SweepRecord) -> AnomalyChapter | None:
@@ -305,7 +305,7 @@ def _detectors(found: AnomalyChapter) -> Figure:
         for row, value in zip(rows, shown, strict=True):
             known = np.isfinite(value)
             ax.text(value if known else 0, row, f" {value:.3f}" if known else " -", va="center", fontsize=8, color=GREY)
-        ax.set(title=f"{SHOWN[name]} (higher is better)", xlim=(0, 1.08))
+        ax.set(title=f"{METRIC_TITLES[name]} (higher is better)", xlim=(0, 1.08))
         ax.grid(visible=False, axis="y")
     panels[0].set_yticks(rows, [plot_style.shorten(str(name)) for name in ranked["name"]])
     return figure

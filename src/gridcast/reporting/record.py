@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from gridcast.config import AXES
-from gridcast.evaluation import detections, forecast_results
+from gridcast.evaluation import artifact_files
 from gridcast.runtime.errors import GridcastError
 from gridcast.sweep import ensemble
 from gridcast.sweep.winner import ERROR_COLUMN, ROUTES_TABLE
@@ -149,7 +149,12 @@ def read_sweep(store: Store, name: str) -> SweepRecord:
     tested = mlflow_runs.finished_runs(store, [key], "test").get(key) if key else None
     recent, explained, scores, values = (
         _kept(store, tested, name)
-        for name in (forecast_results.RECENT, forecast_results.EXPLAINED, detections.SCORES, detections.VALUES)
+        for name in (
+            artifact_files.RECENT_HISTORY,
+            artifact_files.IMPORTANCE,
+            artifact_files.SCORES,
+            artifact_files.SENSOR_VALUES,
+        )
     )
     known = _tested(store, tested, about) if tested else []
     return SweepRecord(
@@ -173,13 +178,15 @@ def read_sweep(store: Store, name: str) -> SweepRecord:
         by_origin=pd.DataFrame(
             {run_id: mlflow_runs.metric_history(store, run_id, mlflow_runs.LOSS_BY_ORIGIN) for run_id in leading}
         ),
-        recent=forecast_results.from_bytes(recent) if recent else pd.DataFrame(columns=["series", "time", "actual"]),
+        recent=artifact_files.read_parquet_bytes(recent)
+        if recent
+        else pd.DataFrame(columns=["series", "time", "actual"]),
         explained=json.loads(explained) if explained else {},
         joined=joined,
         routes=_routes(store, joined) if joined and not traced else pd.DataFrame(),
         members=_table(store, joined, ensemble.MEMBERS_TABLE) if joined and traced else pd.DataFrame(),
-        scores=forecast_results.from_bytes(scores) if scores else pd.DataFrame(),
-        values=forecast_results.from_bytes(values) if values else pd.DataFrame(),
+        scores=artifact_files.read_parquet_bytes(scores) if scores else pd.DataFrame(),
+        values=artifact_files.read_parquet_bytes(values) if values else pd.DataFrame(),
         measured={mlflow_runs.run_name(run): ranking.test_measures(run) for run in known},
     )
 
@@ -224,8 +231,8 @@ def _tested(store: Store, tested: Any, about: dict[str, Any]) -> list[Any]:
 
 def _tests(store: Store, found: list[Any]) -> dict[str, pd.DataFrame]:
     return {
-        mlflow_runs.run_name(run): forecast_results.from_bytes(
-            mlflow_runs.read_artifact(store, run.info.run_id, forecast_results.FORECASTS)
+        mlflow_runs.run_name(run): artifact_files.read_parquet_bytes(
+            mlflow_runs.read_artifact(store, run.info.run_id, artifact_files.FORECASTS)
         )
         for run in found
     }

@@ -171,7 +171,9 @@ def _tied(record: SweepRecord) -> tuple[list[str], str]:
     pairs = record.runs.pivot_table(index=index, columns="configuration", values=record.metric).dropna(axis=1)
     if len(pairs) > 1 and pairs.shape[1]:
         over = _replicates(record)
-        return significance.tied_with_best(pairs, over="seeds"), f"paired over {over}, 5 % with Holm's correction"
+        return significance.indistinguishable_from_best(
+            pairs, over="seeds"
+        ), f"paired over {over}, 5 % with Holm's correction"
     if not record.together or record.metric.startswith("val_"):  # which no loss of a validation step tells of
         return [], ""
     leading = record.by_origin.dropna(axis=1)
@@ -180,7 +182,7 @@ def _tied(record: SweepRecord) -> tuple[list[str], str]:
     of = record.runs.set_index("run_id")["configuration"]
     losses = leading.rename(columns=of.to_dict())
     over = f"Diebold-Mariano over {len(leading)} validation steps, 5 % with Holm, among the best {losses.shape[1]}"
-    tied = significance.tied_with_best(losses, _horizon(record), over="origins")
+    tied = significance.indistinguishable_from_best(losses, _horizon(record), over="origins")
     leader = str(record.best["configuration"])
     return [leader, *(configuration for configuration in tied if configuration != leader)], over
 

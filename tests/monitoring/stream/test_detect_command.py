@@ -55,14 +55,14 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, Any]:
 
     folder = tmp_path_factory.mktemp("plant")
     plan = watched(folder, readings())
-    settings = plan.own[1].configuration
+    settings = plan.reference_run.configuration
     network = autoencoder.build(settings, autoencoder.Shape(6, 2), 1, portable=True)
-    _, detector = calibration.watching(plan.dataset, settings, network)
+    _, detector = calibration.calibrate_detector(plan.dataset, settings, network)
     network.save(folder / NETWORK_FILE)
     files = {SETTINGS_FILE: json.dumps(detector.to_json()).encode(), NETWORK_FILE: (folder / NETWORK_FILE).read_bytes()}
     with contextlib.chdir(folder):  # MLflow keeps artifacts where it stands
         store = open_store("plant", f"sqlite:///{folder}/mlflow.db")
-        parent = mlflow_runs.open_sweep(store, plan.sweep_key, "plant", plan.tags(), plan.texts())
+        parent = mlflow_runs.open_sweep(store, plan.sweep_key, "plant", plan.sweep_tags(), plan.texts())
         run = mlflow_runs.record_run(
             store, parent, mlflow_runs.RunEntry("own", "run", "key", files=files, backend="jax")
         )
@@ -266,9 +266,9 @@ def test_a_version_that_a_crash_left_without_alias_is_used_again(site, monkeypat
 
     loaded = model_loading.load_model(site.name)
     said = normal_operation.score_readings(
-        loaded.forecaster, *normal_operation.read_readings(Path("normal.csv"), loaded.forecaster, "anomaly")
+        loaded.model, *normal_operation.read_readings(Path("normal.csv"), loaded.model, "anomaly")
     )
-    figures = recalibration.new_threshold(loaded.forecaster, said)
+    figures = recalibration.new_threshold(loaded.model, said)
     with pytest.raises(KeyboardInterrupt):
         recalibration.recalibrate(loaded, figures, source=Path("normal.csv"), max_false_alarms=0.01)
     assert site.aliases == {"champion": "1"}

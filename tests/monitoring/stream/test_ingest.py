@@ -115,7 +115,7 @@ def test_a_running_threshold_runs_on_over_many_stretches_and_anew_with_a_new_ver
     assert [verdict for _, verdict in kept] == (scores.to_numpy() > limits).astype(int).tolist()
     watched.version = "2"
     watched.look(readings(70).tail(10))
-    assert rows(watched.path, question)[57][0] == pytest.approx(before.limit(1.0))
+    assert rows(watched.path, question)[57][0] == pytest.approx(before.threshold(1.0))
 
 
 def test_a_running_threshold_counts_each_score_once_where_steps_are_judged_late(watch):
@@ -372,18 +372,12 @@ def test_looking_once_ends_in_an_error_where_alerts_could_not_be_delivered(watch
     watched.up = False
     put(watched.folder, "a.csv", readings(30, spikes={5: 1}))
     model = followed_model.FollowedModel("plant", "1", watched.detector)
-    given = (
-        FolderFeed(watched.folder, "time"),
-        watched.ledger,
-        lambda: model,
-        watched.channels(),
-        watched.said.append,
-        1.0,
-    )
+    feed = FolderFeed(watched.folder, "time")
+    options = {"channels": watched.channels(), "tell": watched.said.append, "interval": 1.0}
     with pytest.raises(GridcastError, match="1 alerts could not be delivered; they wait in .*record.sqlite"):
-        follow.follow_feed(*given, once=True)
+        follow.follow_feed(feed, watched.ledger, current_model=lambda: model, **options, once=True)
     watched.up = True
-    follow.follow_feed(*given, once=True)
+    follow.follow_feed(feed, watched.ledger, current_model=lambda: model, **options, once=True)
     assert len(watched.sent) == 1
 
 
@@ -394,7 +388,13 @@ def test_alerts_for_a_channel_that_is_not_given_now_are_told_of(watch):
     model, said = followed_model.FollowedModel("plant", "1", watched.detector), []
     console = follow.alert_channels(said.append, None, ())
     follow.follow_feed(
-        FolderFeed(watched.folder, "time"), watched.ledger, lambda: model, console, said.append, 1.0, once=True
+        FolderFeed(watched.folder, "time"),
+        watched.ledger,
+        current_model=lambda: model,
+        channels=console,
+        tell=said.append,
+        interval=1.0,
+        once=True,
     )
     assert said == ["alerts of an earlier start wait for the channel 'other', which is not given now"]
 
@@ -436,9 +436,9 @@ def test_a_feed_that_is_away_is_told_and_asked_again(watch, caplog):
     watched = watch(lookback=1)
     model = followed_model.FollowedModel("plant", "1", watched.detector)
     gone = FolderFeed(watched.folder / "later", "time")
-    given = gone, watched.ledger, lambda: model, watched.channels(), watched.said.append, 0.01
+    options = {"channels": watched.channels(), "tell": watched.said.append, "interval": 0.01}
     with pytest.raises(GridcastError, match="no such folder"):
-        follow.follow_feed(*given, once=True)
+        follow.follow_feed(gone, watched.ledger, current_model=lambda: model, **options, once=True)
 
     class Enough(Exception):
         pass
@@ -452,7 +452,7 @@ def test_a_feed_that_is_away_is_told_and_asked_again(watch, caplog):
         return model
 
     with caplog.at_level(logging.WARNING, "gridcast"), pytest.raises(Enough):
-        follow.follow_feed(*given[:2], current, *given[3:])
+        follow.follow_feed(gone, watched.ledger, current_model=current, **options)
     assert "no such folder; tried again in 0 s" in caplog.text
     assert watched.counts()["rows"] == 5
 

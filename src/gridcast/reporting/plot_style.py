@@ -1,0 +1,93 @@
+"""The look of all figures: colours, sizes, labels."""
+
+from __future__ import annotations
+
+import textwrap
+from contextlib import AbstractContextManager
+
+import numpy as np
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+INK, LINE = "#1f2431", "#d3d8e0"
+
+
+BLUE, ORANGE, GREEN, RED, PURPLE, SKY, YELLOW, GREY = (
+    "#0072B2",
+    "#E69F00",
+    "#009E73",
+    "#D55E00",
+    "#CC79A7",
+    "#56B4E9",
+    "#F0E442",
+    "#8c93a1",
+)
+
+
+# fmt: skip
+CYCLE = (BLUE, ORANGE, GREEN, PURPLE, SKY, RED, YELLOW, GREY)
+
+
+STYLE = {
+    "font.size": 9,
+    "axes.titlesize": 10,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.edgecolor": LINE,
+    "axes.labelcolor": INK,
+    "axes.titlecolor": INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": LINE,
+    "grid.linewidth": 0.6,
+    "text.color": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "legend.frameon": False,
+    "figure.facecolor": "none",
+    "axes.facecolor": "none",
+    "svg.hashsalt": "gridcast",
+}
+
+
+METRIC_LABELS = {
+    "best_val_loss": "validation loss",
+    "best_val_mae": "validation MAE",
+    "best_val_wql": "validation WQL",
+    "val_faults_missed": "faults missed",
+    "val_false_alarms_per_day": "false alarms a day",
+}
+
+
+def figure_of(width: float, height: float) -> Figure:
+    """An empty figure of this size in inches, that lays itself out."""
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def write_note(ax: Axes, text: str) -> None:
+    """Say in place of a panel why there is none."""
+    ax.set_axis_off()
+    ax.text(0.5, 0.5, textwrap.fill(text, 34), ha="center", va="center", color=GREY, transform=ax.transAxes)
+
+
+def axis_label(axis: str) -> str:
+    return METRIC_LABELS.get(axis, axis.replace("_", " "))
+
+
+def shorten(name: str, width: int = 34) -> str:
+    """`name` with its end cut off where it is longer than `width`."""
+    return name if len(name) <= width else name[: width - 1] + "…"
+
+
+def setting_label(value: object) -> str:
+    if isinstance(value, (bool, np.bool_)):
+        return "yes" if value else "no"
+    return f"{value:g}" if isinstance(value, (float, np.floating)) else str(value)
+
+
+def plot_style() -> AbstractContextManager[None]:
+    """The look of every picture, as a context manager; nothing outside it changes."""
+    return rc_context(STYLE)
