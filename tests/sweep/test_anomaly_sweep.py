@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from gridcast.config.grid import Run
-from gridcast.evaluation import detections, on_test_span, thresholds
+from gridcast.evaluation import detection_results, span_evaluation, thresholds
 from gridcast.reporting import record, report
 from gridcast.runtime import loading
 from gridcast.runtime.errors import PromotionRefused
@@ -23,7 +23,7 @@ from gridcast.sweep.runner import SweepResult
 from gridcast.sweep.worker_pool import WorkerSettings
 from gridcast.tracking import mlflow_runs, model_loading, promotion
 from gridcast.tracking.store import Store, open_store
-from small_experiments import readings, watched
+from small_experiments import readings, watched, with_training
 
 pytestmark = [pytest.mark.usefixtures("jax_backend"), pytest.mark.xdist_group("anomaly")]
 
@@ -74,7 +74,9 @@ def story(tmp_path_factory, programs):
 @pytest.fixture(scope="module")
 def champion(story):
     experiment, result = story.plan.experiment, story.result
-    made = promotion.promote(experiment, story.store, result.winner, result.tested, lambda _: {})
+    made = promotion.promote(
+        experiment, story.store, result.winner, test_measures=result.test_measures, evaluate_champion=lambda _: {}
+    )
     return model_loading.load_model("models:/watched@champion", story.store.uri), made
 
 
@@ -93,20 +95,20 @@ def test_every_run_is_recorded_with_its_threshold_and_its_false_alarms(story):
 
 
 def test_the_own_settings_are_trained_beside_the_runs_that_are_counted(story):
-    assert sorted(story.counted) == sorted(map(story.plan.name, story.plan.runs.values()))
-    assert "own settings" in story.result.tested
+    assert sorted(story.counted) == sorted(map(story.plan.run_name, story.plan.runs.values()))
+    assert "own settings" in story.result.test_measures
 
 
 def test_the_threshold_is_that_of_the_scores_of_all_before_the_test(story, champion):
-    own, dataset = champion[0].forecaster, story.plan.dataset
+    own, dataset = champion[0].model, story.plan.dataset
     scores = own.contributions(dataset.channels[0, : dataset.spans.validation]).mean(axis=1)
-    assert own.threshold == pytest.approx(thresholds.threshold(scores, "mean-std", 3.0), rel=1e-5)
+    assert own.threshold == pytest.approx(thresholds.fit_threshold(scores, "mean-std", 3.0), rel=1e-5)
 
 
 def test_the_winner_and_the_baselines_met_the_test_span_once(story):
     assert len(story.of("test")) == 1
     assert sorted(map(mlflow_runs.run_name, story.of("baseline"))) == ["PCA", "own settings", "z-score"]
-    for measures in story.result.tested.values():
+    for measures in story.result.test_measures.values():
         assert 0 < measures["auc_pr"] <= 1
         assert measures["alarms_per_day"] >= measures["false_alarms_per_day"]
 
@@ -153,17 +155,17 @@ def test_nothing_that_is_fitted_knows_labels_or_the_test_span(story, tmp_path):
         np.testing.assert_array_equal(one, other)
     assert again.metrics["val_faults_missed"] == known.data.metrics["val_faults_missed"]
     for name in ("z-score", "PCA", "isolation forest"):
-        limits = (detections.baseline(name, one).limits for one in (plan.dataset, story.plan.dataset))
+        limits = (detection_results.baseline_scores(name, one).limits for one in (plan.dataset, story.plan.dataset))
         np.testing.assert_allclose(*limits)
 
 
 def test_a_conformal_threshold_is_that_of_the_validation_span(story):
     dataset = story.plan.dataset
     anomaly = dataset.anomaly.model_copy(update={"threshold": "conformal", "level": 0.05})
-    found = detections.baseline("z-score", replace(dataset, anomaly=anomaly))
+    found = detection_results.baseline_scores("z-score", replace(dataset, anomaly=anomaly))
     start, end = dataset.spans["validation"]
     training, values = dataset.channels[0, :start], dataset.channels[0, start:end]
-    scores = np.sort(detections.DETECTORS["z-score"](training, values, 6, 0).mean(axis=1))
+    scores = np.sort(detection_results.DETECTORS["z-score"](training, values, 6, 0).mean(axis=1))
     assert found.limits == pytest.approx(scores[int(np.ceil((len(scores) + 1) * 0.95)) - 1])
 
 
@@ -171,7 +173,7 @@ def test_a_running_threshold_knows_of_the_test_span_what_lies_before_a_step_alon
     """Other labels, and other readings from a step on: up to that step each threshold is what it was."""
     from gridcast.training import calibration
 
-    own, (start, end) = champion[0].forecaster, story.plan.dataset.spans["test"]
+    own, (start, end) = champion[0].model, story.plan.dataset.spans["test"]
     changed = (start + end) // 2
     other = FRAME.copy()
     other.loc[changed:, "heat"] += 50
@@ -179,8 +181,10 @@ def test_a_running_threshold_knows_of_the_test_span_what_lies_before_a_step_alon
     plans = story.plan, watched(tmp_path, other, **SECTIONS)
     rule = story.plan.dataset.anomaly.model_copy(update={"threshold": "running"})
     for detect in (
-        lambda dataset: detections.baseline("z-score", dataset),
-        lambda dataset: detections.answers(calibration.limited(dataset, replace(own, rule="running"))[1], dataset),
+        lambda dataset: detection_results.baseline_scores("z-score", dataset),
+        lambda dataset: detection_results.detector_scores(
+            calibration.calibrate_threshold(dataset, replace(own, rule="running"))[1], dataset
+        ),
     ):
         expected, found = (detect(replace(plan.dataset, anomaly=rule)).limits for plan in plans)
         before = changed - start - own.lookback  # a window reaches so far past a step
@@ -194,9 +198,9 @@ def test_a_running_threshold_knows_of_the_test_span_what_lies_before_a_step_alon
 def test_both_engines_train_alike(story, kind, scaling):
     from gridcast.training import fused_fit, keras_fit
 
-    dataset = replace(story.plan.dataset, epochs=3)
+    dataset = with_training(story.plan.dataset, epochs=3)
     asked = {"detector": kind, "scaling": scaling, "dropout": 0.2}
-    own = Run(story.plan.own[1].configuration.model_copy(update=asked), 0)
+    own = Run(story.plan.reference_run.configuration.model_copy(update=asked), 0)
     alone, (together,) = keras_fit.train(dataset, own), fused_fit.train(dataset, [own], [None], 1)
     for name, curve in alone.curves.items():
         np.testing.assert_allclose(together.curves[name], curve, rtol=1e-4, atol=1e-5)
@@ -208,20 +212,24 @@ def test_both_engines_train_alike(story, kind, scaling):
 def test_a_winner_that_a_baseline_beats_is_refused(story, champion):
     chosen = story.plan.experiment.selection.model_copy(update={"when_beaten": "refuse", "promote_to": "strict"})
     strict = story.plan.experiment.model_copy(update={"selection": chosen})
-    first, *rest = story.result.tested
+    first, *rest = story.result.test_measures
     worse = {first: {"auc_pr": 0.3}} | {name: {"auc_pr": 0.6 if name == "PCA" else 0.2} for name in rest}
     with pytest.raises(PromotionRefused, match=r"1 - AUC-PR 0.7 on the test span does not beat PCA \(0.4\)"):
-        promotion.promote(strict, story.store, story.result.winner, worse, lambda _: {})
+        promotion.promote(strict, story.store, story.result.winner, test_measures=worse, evaluate_champion=lambda _: {})
     kept = story.plan.experiment.model_copy(update={"selection": chosen.model_copy(update={"when_beaten": "warn"})})
-    made = promotion.promote(kept, story.store, story.result.winner, worse, lambda _: {})
+    made = promotion.promote(
+        kept, story.store, story.result.winner, test_measures=worse, evaluate_champion=lambda _: {}
+    )
     assert made.beaten_by == "PCA"
 
 
 def test_without_labels_it_is_promoted_and_the_card_says_that_nobody_can_tell(story):
     chosen = story.plan.experiment.selection.model_copy(update={"when_beaten": "refuse", "promote_to": "untold"})
     strict = story.plan.experiment.model_copy(update={"selection": chosen})
-    untold = {name: {"alarms_per_day": 1.0} for name in story.result.tested}
-    made = promotion.promote(strict, story.store, story.result.winner, untold, lambda _: {})
+    untold = {name: {"alarms_per_day": 1.0} for name in story.result.test_measures}
+    made = promotion.promote(
+        strict, story.store, story.result.winner, test_measures=untold, evaluate_champion=lambda _: {}
+    )
     card = story.store.client.get_model_version("untold", made.version).description
     assert made.beaten_by is None
     assert "whether it beats the baselines cannot be told" in card
@@ -232,8 +240,8 @@ def test_another_detector_is_measured_on_the_same_span(story, champion):
 
     winner = story.result.winner
     files = mlflow_runs.read_model_files(story.store, winner.info.run_id)
-    found = on_test_span.on_test_span(loading.load_from_bytes(files), story.plan.dataset, story.plan.panel)
-    assert found == pytest.approx(next(iter(story.result.tested.values())))
+    found = span_evaluation.measure_test_span(loading.load_from_bytes(files), story.plan.dataset, story.plan.panel)
+    assert found == pytest.approx(next(iter(story.result.test_measures.values())))
 
 
 @pytest.fixture(scope="module")
@@ -246,7 +254,7 @@ def page(story, champion, tmp_path_factory):
 def test_the_report_tells_what_was_found_and_what_it_is_worth(page, story):
     _, text, findings = page
     found = findings.detections
-    names = [*story.result.tested]
+    names = [*story.result.test_measures]
     assert found.measured["name"].iloc[0] == names[0]
     assert set(found.measured["name"]) == set(names)
     for name in names:

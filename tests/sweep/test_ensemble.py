@@ -69,13 +69,13 @@ def story(tmp_path_factory, programs, jax_backend):
 
 
 def test_an_ensemble_asked_for_later_is_made_without_training(story):
-    assert (story.single.trained, story.single.new) == (4, True)
-    assert (story.result.trained, story.result.new, story.result.skipped) == (0, True, 4)
+    assert (story.single.trained, story.single.winner_is_new) == (4, True)
+    assert (story.result.trained, story.result.winner_is_new, story.result.skipped) == (0, True, 4)
     assert len(story.of("winner")) == 1
     assert len(story.of("test")) == 2
     again = story.start({"top": 3, "combine": "weighted"})
-    assert not again.new
-    assert again.tested == story.result.tested
+    assert not again.winner_is_new
+    assert again.test_measures == story.result.test_measures
     assert len(story.of("winner")) == 1
 
 
@@ -108,7 +108,11 @@ def test_its_validation_error_is_its_own(story):
 
 def test_it_is_promoted_and_found_again(story):
     made = promotion.promote(
-        story.plan.experiment, story.store, story.result.winner, story.result.tested, lambda _: {"mase": np.inf}
+        story.plan.experiment,
+        story.store,
+        story.result.winner,
+        test_measures=story.result.test_measures,
+        evaluate_champion=lambda _: {"mase": np.inf},
     )
     loaded = model_loading.load_model(f"models:/both/{made.version}", story.uri)
     assert len(loaded.predict(FRAME, horizon=5)) == 2 * 5
@@ -207,15 +211,21 @@ def watchers(tmp_path_factory, programs, jax_backend):
         with contextlib.chdir(folder):
             store = store or open_store("watched", f"sqlite:///{folder}/mlflow.db")
             result = runner.run_sweep(made, store, WorkerSettings(1, "jax", programs), SweepEvents())
-            promotion.promote(made.experiment, store, result.winner, result.tested, lambda _: {})
+            promotion.promote(
+                made.experiment,
+                store,
+                result.winner,
+                test_measures=result.test_measures,
+                evaluate_champion=lambda _: {},
+            )
         assert mlflow_runs.run_name(result.winner) == f"{combine} of the 2 best runs"
-        return made, store, model_loading.load_model(combine, store.uri).forecaster
+        return made, store, model_loading.load_model(combine, store.uri).model
 
     return combined
 
 
 def test_detectors_are_combined_with_a_threshold_of_their_own_and_served(watchers, monkeypatch):
-    from gridcast.evaluation.thresholds import threshold
+    from gridcast.evaluation.thresholds import fit_threshold
     from gridcast.serving.models import loading as served_loading
 
     made, store, own = watchers("mean")
@@ -224,7 +234,7 @@ def test_detectors_are_combined_with_a_threshold_of_their_own_and_served(watcher
     assert [one.kind for one in (own, *own.members)] == ["ensemble", "both", "both"]
     said = own.predict(readings())
     known = said["score"].to_numpy()[: made.dataset.spans.validation]
-    assert own.threshold == pytest.approx(threshold(known, own.rule, own.level), rel=0.02)
+    assert own.threshold == pytest.approx(fit_threshold(known, own.rule, own.level), rel=0.02)
     np.testing.assert_allclose(whole.model.predict(readings())["score"], said["score"], rtol=1e-4)
     assert whole.examples
     kept = record.read_sweep(store, "watched")

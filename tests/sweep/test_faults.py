@@ -125,7 +125,7 @@ def test_a_parent_killed_while_it_writes_a_run_leaves_neither_half_a_run_nor_two
     assert store.client.get_run(half.info.run_id).info.status == "KILLED"
     recorder = outbox.Recorder(
         runner.spool_folder(project / ".gridcast", store),
-        lambda entry: runner._record_once(store, "parent", type("Held", (), {"prove": lambda _: None})(), entry),
+        lambda entry: runner._record_once(store, "parent", type("Held", (), {"ensure_held": lambda _: None})(), entry),
     )
     recorder.flush()
     recorder.close()

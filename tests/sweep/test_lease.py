@@ -45,7 +45,7 @@ def test_a_lease_is_taken_and_given_back(store):
     held = lease.acquire_lease(store)
     (claim,) = lease.read_claims(store)
     assert claim.pid == os.getpid()
-    held.prove()
+    held.ensure_held()
     held.release()
     assert lease.read_claims(store) == []
 
@@ -112,7 +112,7 @@ def test_a_claim_that_could_not_be_withdrawn_does_not_lock_its_own_process_out(s
 
 def test_a_process_number_that_was_used_again_is_no_life(store):
     write(store, dataclasses.replace(lease._new_claim(), pid=os.getppid(), begun=12345.0))
-    assert not lease.ClaimWatch().lives(lease.read_claims(store)[0])
+    assert not lease.ClaimWatch().is_alive(lease.read_claims(store)[0])
 
 
 def test_a_claim_of_another_host_lives_as_long_as_its_heart_beats(store, hasty):
@@ -145,5 +145,5 @@ def test_who_was_taken_over_notices_before_it_writes(store, hasty):
     mlflow_runs.delete_experiment_tag(store, lease.read_claims(store)[0].tag)
     time.sleep(0.8)
     with pytest.raises(LeaseLost, match="took this sweep over"):
-        held.prove()
+        held.ensure_held()
     assert lease.read_claims(store) == []

@@ -11,7 +11,7 @@ import pytest
 
 from gridcast import cli
 from gridcast.config import read
-from gridcast.evaluation import backtest, forecast_results
+from gridcast.evaluation import artifact_files, backtest
 from gridcast.models import baselines
 from gridcast.models.baselines.task import task_of
 from gridcast.reporting import record, report
@@ -71,7 +71,11 @@ class Story:
 
     def promote(self):
         return promotion.promote(
-            self.plan.experiment, self.store, self.result.winner, self.result.tested, lambda _: {"mase": np.inf}
+            self.plan.experiment,
+            self.store,
+            self.result.winner,
+            test_measures=self.result.test_measures,
+            evaluate_champion=lambda _: {"mase": np.inf},
         )
 
     def loaded(self, jax_backend=None):
@@ -115,10 +119,10 @@ def test_the_winner_is_the_best_run_of_each_series_and_stands_there_once(local):
 
 def test_a_second_start_trains_records_and_tests_nothing(local):
     before = {run.info.run_id for run in mlflow_runs.search_runs(local.store, "attributes.status = 'FINISHED'")}
-    tested = local.result.tested
+    tested = local.result.test_measures
     assert local.start().result.trained == 0
     assert {run.info.run_id for run in mlflow_runs.search_runs(local.store, "attributes.status = 'FINISHED'")} == before
-    assert local.result.tested == tested
+    assert local.result.test_measures == tested
     assert len(local.of("test")) == 1
 
 
@@ -157,7 +161,9 @@ def test_a_short_history_is_enough_for_a_rule_that_reads_little(local):
 def test_the_test_span_has_the_same_windows_for_the_winner_and_the_baselines(local):
     (tested,) = local.of("test")
     tables = [
-        forecast_results.from_bytes(mlflow_runs.read_artifact(local.store, run.info.run_id, forecast_results.FORECASTS))
+        artifact_files.read_parquet_bytes(
+            mlflow_runs.read_artifact(local.store, run.info.run_id, artifact_files.FORECASTS)
+        )
         for run in (tested, next(run for run in local.of("baseline") if mlflow_runs.run_name(run) == "seasonal naive"))
     ]
     pd.testing.assert_frame_equal(*(found.drop(columns="forecast") for found in tables))
@@ -231,11 +237,11 @@ def test_a_level_is_that_of_the_training_span(auto):
 
 def test_the_last_steps_are_the_test_span(auto):
     (tested,) = auto.of("test")
-    times = forecast_results.from_bytes(
-        mlflow_runs.read_artifact(auto.store, tested.info.run_id, forecast_results.FORECASTS)
+    times = artifact_files.read_parquet_bytes(
+        mlflow_runs.read_artifact(auto.store, tested.info.run_id, artifact_files.FORECASTS)
     )["time"]
     assert (times.min(), times.max()) == (auto.plan.panel.times[-6], auto.plan.panel.times[-1])
-    about = json.loads(mlflow_runs.read_artifact(auto.store, auto.result.parent, "sweep.json"))
+    about = json.loads(mlflow_runs.read_artifact(auto.store, auto.result.sweep_id, "sweep.json"))
     assert [fold["validation"][1][:10] for fold in about["folds"]] == ["2023-04-29", "2023-05-05"]
     assert about["spans"] == about["folds"][1]
 
@@ -289,7 +295,7 @@ def test_folds_of_equal_length_forget_what_lies_before(tmp_path):
 
 
 def test_backtest_marks_the_folds_that_the_model_has_seen_and_leaves_them_out_of_the_means(local):
-    spans = json.loads(mlflow_runs.read_artifact(local.store, local.result.parent, "sweep.json"))["spans"]
+    spans = json.loads(mlflow_runs.read_artifact(local.store, local.result.sweep_id, "sweep.json"))["spans"]
     chosen = backtest.backtest_folds(local.plan.panel.times, spans, 2, 5, 6)
     # 104 steps of training, 13 of validation, 13 of test; the folds are the last 30 steps.
     assert [(fold.start, fold.end, fold.seen) for fold in chosen] == [
@@ -300,13 +306,13 @@ def test_backtest_marks_the_folds_that_the_model_has_seen_and_leaves_them_out_of
         (124, 130, ""),
     ]
     local.promote()
-    found = backtest.run_backtest(local.loaded().forecaster, local.plan.dataset, local.plan.panel, 7, chosen)
+    found = backtest.run_backtest(local.loaded().model, local.plan.dataset, local.plan.panel, 7, chosen)
     panel, last = local.plan.panel, found[(found["model"] == "last value") & (found["step"] == 2)].set_index("fold")
     errors = [abs(panel.target[:, at + 1] - panel.target[:, at - 1]).mean() for at in range(124, 129)]
     assert last.loc[4, "mae"] == pytest.approx(np.mean(errors))
     means = backtest.mean_errors(found)
-    whole = found[(found["step"] == 0) & (found["model"] == backtest.OWN)].set_index("fold")["mae"]
-    assert means.loc[0, backtest.OWN] == pytest.approx(whole[[3, 4]].mean())
+    whole = found[(found["step"] == 0) & (found["model"] == backtest.FORECASTER_NAME)].set_index("fold")["mae"]
+    assert means.loc[0, backtest.FORECASTER_NAME] == pytest.approx(whole[[3, 4]].mean())
     assert list(means.index) == [0, 1, 2]
 
 
@@ -329,7 +335,7 @@ def test_the_command_backtests_what_is_registered(local, capsys):
     assert "shop version 1 on rolling origins" in shown
     assert "in validation" in shown
     assert "Left out of the means, seen by the model in training or validation: 1 of the folds." in shown
-    assert set(kept["model"]) == {backtest.OWN, *baselines.NAIVE}
+    assert set(kept["model"]) == {backtest.FORECASTER_NAME, *baselines.NAIVE}
 
 
 def test_the_report_of_folds_ranks_within_each_and_names_their_dates(auto):

@@ -74,7 +74,7 @@ def test_while_the_server_is_down_results_wait_and_then_all_are_written(tmp_path
     while "training goes on" not in caplog.text:
         recorder.check()
         time.sleep(0.01)
-    assert (recorder.left, len(outbox.pending_entries(tmp_path))) == (3, 3)
+    assert (recorder.pending, len(outbox.pending_entries(tmp_path))) == (3, 3)
     up.set()
     recorder.flush()
     recorder.close()

@@ -18,8 +18,8 @@ GRID = {"units": [4, 8], "layer": ["GRU", "LSTM"]}
 def test_windows_of_each_span_are_counted_without_training(tmp_path):
     found = planned(tmp_path, FRAME, window={"lookback": 7, "horizon": 2})
     # 80, 10 and 10 steps of two series; only the first windows have to wait for their inputs.
-    assert found.windows(7) == {"train": 2 * (80 - 7 - 1), "validation": 2 * 9, "test": 2 * 9}
-    assert found.windows(20) == {"train": 2 * (80 - 20 - 1), "validation": 2 * 9, "test": 2 * 9}
+    assert found.window_counts(7) == {"train": 2 * (80 - 7 - 1), "validation": 2 * 9, "test": 2 * 9}
+    assert found.window_counts(20) == {"train": 2 * (80 - 20 - 1), "validation": 2 * 9, "test": 2 * 9}
 
 
 def test_runs_stand_under_their_keys_in_the_order_of_the_grid(tmp_path):
@@ -30,7 +30,8 @@ def test_runs_stand_under_their_keys_in_the_order_of_the_grid(tmp_path):
         (8, "GRU"),
         (8, "LSTM"),
     ]
-    assert found.own == (next(iter(found.runs)), Run(experiment().configuration(), 0))
+    assert found.reference_key == next(iter(found.runs))
+    assert found.reference_run == Run(experiment().configuration(), 0)
 
 
 def test_the_sweep_key_is_that_of_the_work_and_not_of_its_order(tmp_path):
@@ -53,7 +54,7 @@ def test_baselines_have_keys_of_their_own_that_follow_from_data_windows_and_peri
 
 def test_params_hold_every_axis_and_the_fixed_settings(tmp_path):
     found = planned(tmp_path, FRAME, transform={"log1p": True}, training={"seeds": [5]})
-    assert found.params(found.own[1]) == {
+    assert found.run_params(found.reference_run) == {
         "layer": "GRU",
         "bidirectional": False,
         "attention": False,
@@ -78,7 +79,7 @@ def test_params_hold_every_axis_and_the_fixed_settings(tmp_path):
 
 def test_what_a_report_needs_to_know_is_plain_json(tmp_path):
     found = planned(tmp_path, FRAME, grid=GRID)
-    about = json.loads(found.texts()["sweep.json"])
+    about = json.loads(found.sweep_files()["sweep.json"])
     assert about["run_keys"] == list(found.runs)
     assert about["axes"] == ["layer", "units"]
     assert about["spans"]["validation"] == ["2023-03-23 00:00:00", "2023-04-01 00:00:00"]
@@ -121,8 +122,8 @@ def test_compiled_epochs_are_refused_where_they_cannot_be_and_else_chosen(tmp_pa
 def test_baselines_are_those_that_the_file_names_and_unknown_ones_are_refused_before_training(tmp_path):
     usual = planned(tmp_path, FRAME)
     named = planned(tmp_path, FRAME, baselines=["Theta"])
-    assert set(named.baselines) == {*baselines.NAIVE, "Theta"}
-    assert planned(tmp_path, FRAME, baselines="auto").baselines == usual.baselines
+    assert set(named.baseline_names) == {*baselines.NAIVE, "Theta"}
+    assert planned(tmp_path, FRAME, baselines="auto").baseline_names == usual.baseline_names
     assert named.baseline_keys == usual.baseline_keys
     with pytest.raises(ConfigError, match="baselines.0.: unknown name 'Thta'; did you mean 'Theta'"):
         planned(tmp_path, FRAME, baselines=["Thta"])

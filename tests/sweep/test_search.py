@@ -1,5 +1,6 @@
 """Searches that train a part of the declared grid."""
 
+import dataclasses
 import math
 
 import pytest
@@ -191,7 +192,7 @@ def test_a_grid_that_was_searched_may_be_trained_to_its_end(halved):
     own, store, place = halved
     runner.run_sweep(own, store, place, events.SweepEvents())
     whole = own.experiment.model_copy(update={"search": Search()})
-    complete = plan.Plan(whole, own.text, own.panel, own.datasets, own.runs, own.own, own.backend)
+    complete = dataclasses.replace(own, experiment=whole)
     result = runner.run_sweep(complete, store, place, events.SweepEvents())
     assert (result.trained, result.skipped, result.stopped) == (4, 2, 0)
 

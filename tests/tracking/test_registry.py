@@ -20,7 +20,7 @@ import yaml
 
 from gridcast import cli, config
 from gridcast.data import prediction_files
-from gridcast.evaluation import forecast_results, on_test_span
+from gridcast.evaluation import artifact_files, forecast_results, forecast_table, span_evaluation
 from gridcast.models import baselines
 from gridcast.models.baselines import NAIVE
 from gridcast.models.baselines.task import task_of
@@ -77,7 +77,7 @@ def promote(
     section = planned.experiment.selection.model_copy(update={"promote_to": name, **selection})
     experiment = planned.experiment.model_copy(update={"selection": section})
     tested = promotion.recorded_test_measures(store, run, planned.baseline_keys)
-    return promotion.promote(experiment, store, run, tested, evaluate, force)
+    return promotion.promote(experiment, store, run, test_measures=tested, evaluate_champion=evaluate, force=force)
 
 
 def prices(folder: Path, days: int) -> Path:
@@ -113,9 +113,11 @@ def record(
     store: Store, planned: Plan, rate: float, files: dict[str, bytes], key: str | None = None, **metrics: float
 ) -> Any:
     """Write a run, its test, the naive baselines and their parent as a sweep does; `metrics` replace true ones."""
-    from gridcast.evaluation import on_test_span
+    from gridcast.evaluation import span_evaluation
 
-    parent = mlflow_runs.open_sweep(store, planned.sweep_key, planned.experiment.name, planned.tags(), planned.texts())
+    parent = mlflow_runs.open_sweep(
+        store, planned.sweep_key, planned.experiment.name, planned.sweep_tags(), planned.sweep_files()
+    )
     known, run = next(item for item in planned.runs.items() if item[1].configuration.learning_rate == rate)
     key = key or known
     tags = {mlflow_runs.FINGERPRINT_TAG: planned.fingerprint}
@@ -128,7 +130,7 @@ def record(
             kind="run",
             key=key,
             tags=tags | {mlflow_runs.SEED_TAG: "0", mlflow_runs.CONFIGURATION_TAG: configuration},
-            params=planned.params(run),
+            params=planned.run_params(run),
             metrics={"best_val_loss": metrics.get("best_val_loss", rate), "best_val_mae": 1.0},
             files=files,
             backend="jax",
@@ -138,14 +140,14 @@ def record(
     def tested(
         name: str, kind: str, key: str, found: forecast_results.Forecasts, own: dict[str, str], **other: float
     ) -> None:
-        table = forecast_results.table(found, planned.dataset, planned.panel)
-        measures = forecast_results.measures(table) | other
-        artifacts = {forecast_results.FORECASTS: forecast_results.to_bytes(table)}
+        table = forecast_table.tabulate_forecasts(found, planned.dataset, planned.panel)
+        measures = forecast_table.measure_forecasts(table) | other
+        artifacts = {artifact_files.FORECASTS: artifact_files.parquet_bytes(table)}
         entry = RunEntry(name, kind, key, tags=tags | own, metrics=measures, artifacts=artifacts)
         mlflow_runs.record_run(store, parent, entry)
 
     other = {name: value for name, value in metrics.items() if name.startswith("test_")}
-    forecasts = on_test_span.evaluate(planned.dataset, files)
+    forecasts = span_evaluation.predict_span(planned.dataset, files)
     tested(configuration_name(run.configuration), "test", key, forecasts, {"gridcast.winner": run_id}, **other)
     if not mlflow_runs.finished_runs(store, planned.baseline_keys.values(), "baseline"):
         task = task_of(planned.dataset, 3)
@@ -196,7 +198,7 @@ def aliases(shop: Shop, name: str) -> dict[str, str]:
 
 def test_a_champion_has_tags_a_card_and_loads_through_mlflow(shop: Shop, name: str) -> None:
     made = shop.promote(GOOD, name)
-    assert (made.version, made.already, made.previous, made.note) == ("1", False, None, None)
+    assert (made.version, made.already_champion, made.previous, made.note) == ("1", False, None, None)
     version = shop.client.get_model_version_by_alias(name, CHAMPION)
     run = shop.runs[GOOD]
     assert version.run_id == run.info.run_id
@@ -224,7 +226,7 @@ def test_promoting_the_same_run_twice_changes_nothing(shop: Shop, name: str) -> 
     first = shop.promote(GOOD, name)
     before = state(shop, name)
     second = shop.promote(GOOD, name)
-    assert second.already
+    assert second.already_champion
     assert (second.version, second.beaten_by) == (first.version, first.beaten_by)
     assert state(shop, name) == before
 
@@ -258,7 +260,7 @@ def later(shop: Shop) -> Shop:
 
 def on(own: Plan) -> Callable[[dict[str, bytes]], dict[str, float]]:
 
-    return lambda files: on_test_span.on_test_span(loading.load_from_bytes(files), own.dataset, own.panel)
+    return lambda files: span_evaluation.measure_test_span(loading.load_from_bytes(files), own.dataset, own.panel)
 
 
 def test_the_champion_is_judged_on_the_new_data_not_by_its_old_number(shop: Shop, later: Shop, name: str) -> None:
@@ -330,7 +332,7 @@ def test_a_test_without_mase_is_refused(shop: Shop, name: str) -> None:
     experiment = shop.plan.experiment.model_copy(update={"selection": section})
     tested = {"own": {"mae": 1.0}, "last value": {"mase": 2.0}}
     with pytest.raises(PromotionRefused, match=r"test_mase .* is missing"):
-        promotion.promote(experiment, shop.store, shop.runs[GOOD], tested, unneeded)
+        promotion.promote(experiment, shop.store, shop.runs[GOOD], test_measures=tested, evaluate_champion=unneeded)
 
 
 def test_the_naive_gate_refuses_a_bad_model(shop: Shop, name: str) -> None:
@@ -359,7 +361,7 @@ def test_without_any_naive_baseline_nothing_is_promoted(shop: Shop, name: str) -
     experiment = shop.plan.experiment.model_copy(update={"selection": section})
     tested = {"own": {"mase": 0.1}, "ridge": {"mase": 2.0}}
     with pytest.raises(PromotionRefused, match="no naive baseline was tested"):
-        promotion.promote(experiment, shop.store, shop.runs[GOOD], tested, unneeded)
+        promotion.promote(experiment, shop.store, shop.runs[GOOD], test_measures=tested, evaluate_champion=unneeded)
     assert state(shop, name) is None
 
 
@@ -381,7 +383,7 @@ def test_a_baseline_that_knows_more_leaves_a_mark_and_refuses_nothing(
     section = shop.plan.experiment.selection.model_copy(update={"promote_to": name, "margin": 0.1})
     experiment = shop.plan.experiment.model_copy(update={"selection": section})
     tested = {"own": {"mase": 0.5}, "last value": {"mase": 1.0}, "ETS": {"mase": 0.6}, "ridge": {"mase": ridge}}
-    made = promotion.promote(experiment, shop.store, shop.runs[GOOD], tested, unneeded)
+    made = promotion.promote(experiment, shop.store, shop.runs[GOOD], test_measures=tested, evaluate_champion=unneeded)
     assert made.beaten_by == beaten_by
     assert shop.client.get_model_version(name, "1").tags.get(BEATEN_BY_TAG) == beaten_by
 
@@ -394,13 +396,15 @@ def test_force_promotes_and_keeps_its_reason(shop: Shop, name: str) -> None:
     version = shop.client.get_model_version(name, made.version)
     assert version.tags[FORCED_TAG] == "for a demonstration"
     assert "Promoted by force: for a demonstration. The gate 'naive baselines are beaten'" in version.description
-    assert shop.promote(BAD, name).already  # it is champion, and stays so without force
+    assert shop.promote(BAD, name).already_champion  # it is champion, and stays so without force
 
 
 def test_without_a_name_there_is_nothing_to_promote_to(shop: Shop) -> None:
     tested = promotion.recorded_test_measures(shop.store, shop.runs[GOOD], {})
     with pytest.raises(ConfigError, match="promote_to: is missing"):
-        promotion.promote(shop.plan.experiment, shop.store, shop.runs[GOOD], tested, unneeded)
+        promotion.promote(
+            shop.plan.experiment, shop.store, shop.runs[GOOD], test_measures=tested, evaluate_champion=unneeded
+        )
 
 
 @pytest.mark.parametrize("end", ["KILLED", "deleted"])
@@ -514,11 +518,11 @@ def test_every_way_to_name_a_model_loads_it(shop: Shop, name: str) -> None:
     for uri in (f"models:/{name}", f"models:/{name}@champion", f"models:/{name}/1"):
         assert model_loading.find_model(uri, shop.store.uri) == registered
     loaded = model_loading.load_model(name, shop.store.uri)
-    assert loaded.found == registered
+    assert loaded.reference == registered
     found[name] = loaded.predict(history, 2)
     for uri in (f"runs:/{run_id}/model", f"models:/{model_id}"):
         loaded = model_loading.load_model(uri, shop.store.uri)
-        assert (loaded.found.version, loaded.found.run_id) == (None, run_id)
+        assert (loaded.reference.version, loaded.reference.run_id) == (None, run_id)
         found[uri] = loaded.predict(history, 2)
     for forecasts in found.values():
         pd.testing.assert_frame_equal(forecasts, found[name])
@@ -551,7 +555,7 @@ def test_promote_and_rollback_on_the_command_line(
     shop: Shop, name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     shop.promote(FAIR, name)
-    content = yaml.safe_load(shop.plan.text) | {"selection": {"promote_to": name, "margin": 0.9}}
+    content = yaml.safe_load(shop.plan.yaml_text) | {"selection": {"promote_to": name, "margin": 0.9}}
     path = shop.folder / f"{name}.yaml"
     path.write_text(yaml.safe_dump(content))
     # The best by best_val_loss is the bad one: `record` gives each its learning rate.

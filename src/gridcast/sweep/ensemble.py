@@ -19,7 +19,7 @@ from gridcast.sweep.plan import Plan
 from gridcast.tracking import mlflow_runs, ranking
 from gridcast.tracking.mlflow_runs import RunEntry
 from gridcast.tracking.store import Store
-from gridcast.training.result import Outcome
+from gridcast.training.result import TrainingResult
 
 MEMBERS_TABLE = "members.csv"
 """Who belongs to it: run, name, weight, validation error."""
@@ -101,7 +101,7 @@ def pack_members(
 
 
 def ensemble_entry(
-    plan: Plan, team: EnsembleMembers, files: Mapping[str, bytes], done: forecast_results.Forecasts | Outcome
+    plan: Plan, team: EnsembleMembers, files: Mapping[str, bytes], done: forecast_results.Forecasts | TrainingResult
 ) -> RunEntry:
     """The record of the ensemble kept in `files`, whose forecasts of the validation span tell its error.
 
@@ -109,7 +109,7 @@ def ensemble_entry(
     `selection.metric`, the mean of its members' stands there.
     """
     settings = json.loads(files[SETTINGS_FILE])
-    if isinstance(done, Outcome):
+    if isinstance(done, TrainingResult):
         measured, files = done.metrics, done.files
     else:
         actual = plan.dataset.actual(done.index)

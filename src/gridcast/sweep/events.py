@@ -10,7 +10,7 @@ from gridcast.sweep import lease
 class SweepEvents:
     """What a sweep tells while it runs; by default nobody listens."""
 
-    def waits(self, other: lease.LeaseClaim) -> None:
+    def waiting(self, other: lease.LeaseClaim) -> None:
         """Another process sweeps this experiment; this one goes on when that ends."""
 
     def started(self, done: int, todo: int, cost: float) -> None:

@@ -61,7 +61,7 @@ class ClaimWatch:
     def __init__(self) -> None:
         self._seen: dict[str, tuple[int, float]] = {}
 
-    def lives(self, claim: LeaseClaim) -> bool:
+    def is_alive(self, claim: LeaseClaim) -> bool:
         """Whether the process of `claim` may still run.
 
         One of this host is looked up; one of another host lives as long as its heartbeat was seen to
@@ -89,7 +89,7 @@ class Lease:
         self._thread = threading.Thread(target=self._beat, name="lease", daemon=True)
         self._thread.start()
 
-    def prove(self) -> None:
+    def ensure_held(self) -> None:
         """Returns where the lease is certainly held. Raises LeaseLost, or Unreachable where nobody can tell."""
         if time.monotonic() - self._proved > DEAD_AFTER / 2:
             self._renew()
@@ -132,7 +132,7 @@ def acquire_lease(store: Store, waits: Callable[[LeaseClaim], None] = lambda _: 
     claim, watch = _new_claim(), ClaimWatch()
 
     def others() -> dict[LeaseClaim, bool]:
-        return {other: watch.lives(other) for other in read_claims(store) if other.owner != claim.owner}
+        return {other: watch.is_alive(other) for other in read_claims(store) if other.owner != claim.owner}
 
     while True:
         _ACTIVE_OWNERS.add(claim.owner)

@@ -81,7 +81,7 @@ class Recorder:
         self._queue.put(save_entry(self.folder, entry))
 
     @property
-    def left(self) -> int:
+    def pending(self) -> int:
         """How many entries are not in MLflow yet."""
         return self._queue.unfinished_tasks
 
@@ -93,11 +93,11 @@ class Recorder:
     def flush(self) -> None:
         """Return when all is written. Raises Unreachable when the server stays away for `PATIENCE` seconds."""
         begun = time.monotonic()
-        while self.left:
+        while self.pending:
             self.check()
             if self._down and time.monotonic() - max(begun, self._answered) > FLUSH_TIMEOUT:
                 raise Unreachable(
-                    f"{self._down}; {self.left} results are kept in {self.folder}, "
+                    f"{self._down}; {self.pending} results are kept in {self.folder}, "
                     "and the same command writes them when the server is back"
                 )
             time.sleep(0.02)
@@ -108,7 +108,7 @@ class Recorder:
         if self._end.is_set():
             return
         until = time.monotonic() + SHUTDOWN_TIMEOUT
-        while self.left and not self._down and self._fault is None and time.monotonic() < until:
+        while self.pending and not self._down and self._fault is None and time.monotonic() < until:
             time.sleep(0.02)
         self._end.set()
         self._thread.join(timeout=max(0.2, until - time.monotonic()))
@@ -147,7 +147,7 @@ class Recorder:
                 continue
             self._answered = time.monotonic()
             if self._down:
-                _LOG.warning("the tracking server answers again; %d results are written now", self.left)
+                _LOG.warning("the tracking server answers again; %d results are written now", self.pending)
                 self._down = ""
             path.unlink(missing_ok=True)
             return

@@ -19,7 +19,7 @@ from gridcast.data import build_panel, sources
 from gridcast.data.dataset import Dataset, build_dataset
 from gridcast.data.panel import Panel
 from gridcast.data.splits import Spans
-from gridcast.evaluation import detections
+from gridcast.evaluation import detection_results
 from gridcast.models import baselines
 from gridcast.models.baselines.detectors import DETECTORS
 from gridcast.runtime.errors import ConfigError
@@ -48,11 +48,12 @@ class Plan:
     """
 
     experiment: Experiment
-    text: str
+    yaml_text: str
     panel: Panel
     datasets: tuple[Dataset, ...]
     runs: dict[str, Run]
-    own: tuple[str, Run]
+    reference_key: str
+    reference_run: Run
     backend: str
 
     @property
@@ -73,11 +74,11 @@ class Plan:
         whole = "" if search.strategy == "grid" else search.model_dump_json()
         return _digest("".join(sorted(self.runs)) + whole)
 
-    def windows(self, lookback: int) -> dict[str, int]:
+    def window_counts(self, lookback: int) -> dict[str, int]:
         """Number of windows in each span."""
         return {span: len(self.dataset.origins(span, lookback)) for span in SPAN_NAMES}
 
-    def name(self, run: Run) -> str:
+    def run_name(self, run: Run) -> str:
         """A short name that tells `run` from every other of the grid."""
         untold = [axis for axis in ("lookback", "optimizer", "loss") if axis in self.axes]
         parts = [f"{run.series}:"] if run.series is not None else []
@@ -89,7 +90,7 @@ class Plan:
         return " ".join(parts)
 
     @cached_property
-    def alone(self) -> tuple[str, ...]:
+    def local_series(self) -> tuple[str, ...]:
         """The series that have runs of their own."""
         return tuple(dict.fromkeys(run.series for run in self.runs.values() if run.series is not None))
 
@@ -107,23 +108,23 @@ class Plan:
     def baseline_keys(self) -> dict[str, str]:
         """Key of each baseline's record, by name: it follows from data and windows, not from the grid."""
         if self.experiment.task == "anomaly":
-            return {name: _digest(f"{self.own[0]}/{name}") for name in (OWN_SETTINGS, *DETECTORS)}
+            return {name: _digest(f"{self.reference_key}/{name}") for name in (OWN_SETTINGS, *DETECTORS)}
         own, size = self.dataset, (len(self.panel.series), self.dataset.spans.train)
         terms = {
             name: baselines.terms(name, *size, own.period, own.levels) for name in (OWN_SETTINGS, *baselines.BASELINES)
         }
-        return {name: _digest(f"{self.own[0]}/{name}{told}") for name, told in terms.items()}
+        return {name: _digest(f"{self.reference_key}/{name}{told}") for name, told in terms.items()}
 
     @cached_property
-    def baselines(self) -> list[str]:
+    def baseline_names(self) -> list[str]:
         """Names of the baselines that are done. Raises ConfigError on an unknown name in the experiment file."""
         asked, training = self.experiment.baselines, self.panel.training_target
         if self.experiment.task == "anomaly":
-            return detections.possible(asked)
+            return detection_results.checked_baselines(asked)
         zeros = float(np.sum(training == 0) / np.isfinite(training).sum())
         return baselines.possible(len(training), self.dataset.period, zeros, asked)
 
-    def params(self, run: Run) -> dict[str, Any]:
+    def run_params(self, run: Run) -> dict[str, Any]:
         """Every setting of `run`, one per grid axis and the fixed ones."""
         experiment = self.experiment
         own: dict[str, Any] = {} if run.series is None else {"series": run.series}
@@ -142,7 +143,7 @@ class Plan:
             "backend": self.backend,
         }
 
-    def tags(self) -> dict[str, str]:
+    def sweep_tags(self) -> dict[str, str]:
         """Tags of the sweep's parent run."""
         return {
             "gridcast.fingerprint": self.fingerprint,
@@ -150,7 +151,7 @@ class Plan:
             "mlflow.note.content": f"Sweep of {len(self.runs)} runs, its children with gridcast.kind = run.",
         }
 
-    def texts(self) -> dict[str, str]:
+    def sweep_files(self) -> dict[str, str]:
         """Text artifacts of the parent run: the YAML as given, and what a report needs to know."""
         panel = self.panel
         folds = [
@@ -162,7 +163,7 @@ class Plan:
             "mode": self.experiment.mode,
             "run_keys": list(self.runs),
             "axes": list(self.axes),
-            "own_key": self.own[0],
+            "own_key": self.reference_key,
             "baseline_keys": self.baseline_keys,
             "series": list(panel.series),
             "target": self.experiment.data.target,
@@ -170,7 +171,7 @@ class Plan:
             "stride": self.experiment.window.stride,
             "spans": folds[-1],
             "folds": folds if self.experiment.split.folds else [],
-            "windows": self.windows(self.experiment.window.lookback),
+            "windows": self.window_counts(self.experiment.window.lookback),
             "period": self.dataset.period,
             "categories": self._categories(),
             "notes": list(panel.notes),
@@ -183,7 +184,7 @@ class Plan:
         }
         if self.experiment.task == "anomaly":
             about |= {"anomaly": self.experiment.anomaly.model_dump(), "per_day": self.dataset.per_day}
-        return {"experiment.yaml": self.text, "sweep.json": json.dumps(about, indent=1)}
+        return {"experiment.yaml": self.yaml_text, "sweep.json": json.dumps(about, indent=1)}
 
     def _categories(self) -> dict[str, dict[str, str]]:
         """The value of each series, by static column."""
@@ -207,8 +208,8 @@ def make_plan(experiment: Experiment, text: str, backend: str, cache: Path = Pat
     own = Run(experiment.configuration(), experiment.training.seeds[0], len(panel.folds) - 1)
     own_key = grid.run_key(experiment, own, fingerprint, backend)
     datasets = tuple(build_dataset(panel.fold(number), experiment) for number in range(len(panel.folds)))
-    plan = Plan(experiment, text, panel, datasets, runs, (own_key, own), backend)
-    plan.baselines  # noqa: B018 - names that are unknown shall be told of now
+    plan = Plan(experiment, text, panel, datasets, runs, own_key, own, backend)
+    plan.baseline_names  # noqa: B018 - names that are unknown shall be told of now
     return plan
 
 

@@ -7,20 +7,20 @@ from collections.abc import Mapping
 from typing import Any
 
 from gridcast.config.grid import Run
-from gridcast.evaluation import detections, forecast_results
-from gridcast.evaluation.detections import Detection
+from gridcast.evaluation import artifact_files, detection_table, forecast_results, forecast_table, service_examples
+from gridcast.evaluation.detection_results import AnomalyScores
 from gridcast.models import baselines
 from gridcast.sweep.plan import Plan
 from gridcast.sweep.task import SweepTask
 from gridcast.tracking import mlflow_runs
 from gridcast.tracking.mlflow_runs import RunEntry
-from gridcast.training.result import Outcome, Paused
+from gridcast.training.result import PausedRun, TrainingResult
 
 STOPPED_KIND = "stopped"
 """Kind of the record of a run that the search did not train to its end."""
 
 
-def run_entry(plan: Plan, task: SweepTask, outcome: Outcome) -> RunEntry:
+def run_entry(plan: Plan, task: SweepTask, outcome: TrainingResult) -> RunEntry:
     assert task.run is not None
     curves = {name: list(enumerate(values, start=1)) for name, values in outcome.curves.items()}
     if plan.experiment.mode == "auto" and task.run.series is None:
@@ -30,7 +30,7 @@ def run_entry(plan: Plan, task: SweepTask, outcome: Outcome) -> RunEntry:
         kind="run",
         key=task.key,
         tags={**_run_tags(plan, task.run), "gridcast.engine": plan.engine},
-        params=plan.params(task.run),
+        params=plan.run_params(task.run),
         metrics=outcome.metrics,
         curves={**curves, mlflow_runs.LOSS_BY_ORIGIN: list(outcome.origin_losses)},
         files=outcome.files,
@@ -50,18 +50,18 @@ def _run_tags(plan: Plan, run: Run) -> dict[str, str]:
     }
 
 
-def stopped_entry(plan: Plan, key: str, paused: Paused) -> RunEntry:
+def stopped_entry(plan: Plan, key: str, paused: PausedRun) -> RunEntry:
     run = plan.runs[key]
     losses = paused.curves["val_loss"]
     return RunEntry(
-        name=plan.name(run),
+        name=plan.run_name(run),
         kind=STOPPED_KIND,
         key=key,
         tags={
             **_run_tags(plan, run),
             "gridcast.stopped": f"after {len(losses)} epochs, by {plan.experiment.search.strategy}",
         },
-        params=plan.params(run),
+        params=plan.run_params(run),
         metrics={
             "best_val_loss": min(losses),
             "best_epoch": losses.index(min(losses)) + 1,
@@ -77,14 +77,14 @@ def failure_entry(plan: Plan, task: SweepTask, reason: str) -> RunEntry:
         name=task.name,
         kind="run" if task.kind == "run" else "baseline",
         key=task.key,
-        params=plan.params(task.run) if task.run else {},
+        params=plan.run_params(task.run) if task.run else {},
         error=reason,
     )
 
 
 def test_entry(plan: Plan, task: SweepTask, kind: str, outcome: Any, tags: Mapping[str, str] | None = None) -> RunEntry:
     told = {"mlflow.note.content": "\n".join(outcome.notes)} if outcome.notes else {}
-    measures, artifacts = (_detection_record if isinstance(outcome, Detection) else _forecast_record)(
+    measures, artifacts = (_detection_record if isinstance(outcome, AnomalyScores) else _forecast_record)(
         plan, kind, outcome
     )
     return RunEntry(
@@ -102,25 +102,27 @@ def _forecast_record(
     plan: Plan, kind: str, outcome: forecast_results.Forecasts
 ) -> tuple[dict[str, float], dict[str, bytes]]:
     """Measures of forecasts, and what is kept of them."""
-    table = forecast_results.table(outcome, plan.dataset, plan.panel)
-    artifacts = {forecast_results.FORECASTS: forecast_results.to_bytes(table)}
+    table = forecast_table.tabulate_forecasts(outcome, plan.dataset, plan.panel)
+    artifacts = {artifact_files.FORECASTS: artifact_files.parquet_bytes(table)}
     if outcome.explained:
-        artifacts[forecast_results.EXPLAINED] = json.dumps(outcome.explained).encode()
+        artifacts[artifact_files.IMPORTANCE] = json.dumps(outcome.explained).encode()
     if kind == "test":
-        recent = forecast_results.recent(plan.panel, plan.experiment.window.horizon)
-        artifacts[forecast_results.RECENT] = forecast_results.to_bytes(recent)
+        recent = forecast_table.recent_history(plan.panel, plan.experiment.window.horizon)
+        artifacts[artifact_files.RECENT_HISTORY] = artifact_files.parquet_bytes(recent)
         lookback = max(run.configuration.lookback for run in plan.runs.values())
-        examples = forecast_results.examples(plan.panel, plan.dataset.preprocessing, lookback)
-        artifacts[forecast_results.EXAMPLES] = json.dumps(examples).encode()
-    return forecast_results.measures(table), artifacts
+        examples = service_examples.request_examples(plan.panel, plan.dataset.preprocessing, lookback)
+        artifacts[artifact_files.EXAMPLES] = json.dumps(examples).encode()
+    return forecast_table.measure_forecasts(table), artifacts
 
 
-def _detection_record(plan: Plan, kind: str, outcome: Detection) -> tuple[dict[str, float], dict[str, bytes]]:
+def _detection_record(plan: Plan, kind: str, outcome: AnomalyScores) -> tuple[dict[str, float], dict[str, bytes]]:
     """The same of what a detector says."""
     time = plan.experiment.data.time
-    table = detections.table(outcome, plan.panel, time)
-    artifacts = {detections.SCORES: forecast_results.to_bytes(table)}
+    table = detection_table.tabulate_scores(outcome, plan.panel, time)
+    artifacts = {artifact_files.SCORES: artifact_files.parquet_bytes(table)}
     if kind == "test":
-        artifacts[detections.VALUES] = forecast_results.to_bytes(detections.values(plan.panel, time))
-    measures = detections.measures(table, plan.dataset.per_day, plan.experiment.anomaly)
-    return {forecast_results.PREFIX + name: value for name, value in measures.items()}, artifacts
+        artifacts[artifact_files.SENSOR_VALUES] = artifact_files.parquet_bytes(
+            detection_table.sensor_values(plan.panel, time)
+        )
+    measures = detection_table.measure_scores(table, plan.dataset.per_day, plan.experiment.anomaly)
+    return {artifact_files.TEST_PREFIX + name: value for name, value in measures.items()}, artifacts

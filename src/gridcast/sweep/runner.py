@@ -23,7 +23,7 @@ from gridcast.sweep.winner import choose_per_series, find_winner, routing_entry,
 from gridcast.tracking import mlflow_runs, ranking
 from gridcast.tracking.mlflow_runs import RunEntry
 from gridcast.tracking.store import Store
-from gridcast.training.result import Outcome, Paused
+from gridcast.training.result import PausedRun, TrainingResult
 
 GOODBYE = 1.5
 """Seconds that the end of a sweep waits for a server that does not answer."""
@@ -38,14 +38,14 @@ class SweepResult:
     start. `seconds` are those of the training and of the tests.
     """
 
-    parent: str
+    sweep_id: str
     trained: int
     skipped: int
     stopped: int
     failed: int
     winner: Any
-    new: bool
-    tested: dict[str, dict[str, float]]
+    winner_is_new: bool
+    test_measures: dict[str, dict[str, float]]
     seconds: dict[str, float]
 
 
@@ -68,11 +68,13 @@ def run_sweep(plan: Plan, store: Store, place: worker_pool.WorkerSettings, event
     GridcastError when no run finished; Interrupted, with the sweep marked KILLED, on Ctrl-C. The
     next start goes on where it stopped.
     """
-    held = lease.acquire_lease(store, events.waits)
+    held = lease.acquire_lease(store, events.waiting)
     with contextlib.ExitStack() as stack:
         stack.callback(_bounded, held.release)
         mlflow_runs.close_stale_runs(store)
-        parent = mlflow_runs.open_sweep(store, plan.sweep_key, plan.experiment.name, plan.tags(), plan.texts())
+        parent = mlflow_runs.open_sweep(
+            store, plan.sweep_key, plan.experiment.name, plan.sweep_tags(), plan.sweep_files()
+        )
         mlflow_runs.set_run_status(store, parent, "RUNNING")
         status = ["KILLED"]
         stack.callback(_bounded, lambda: mlflow_runs.set_run_status(store, parent, status[0]))
@@ -86,7 +88,7 @@ def run_sweep(plan: Plan, store: Store, place: worker_pool.WorkerSettings, event
             result = _run(session, events)
         except KeyboardInterrupt:
             recorder.close()
-            left = f"; {recorder.left} of them wait in {recorder.folder} for MLflow" if recorder.left else ""
+            left = f"; {recorder.pending} of them wait in {recorder.folder} for MLflow" if recorder.pending else ""
             raise Interrupted(
                 f"interrupted with {len(session.done)} of {len(plan.runs)} runs finished{left}; "
                 "the same command goes on with the rest"
@@ -105,7 +107,7 @@ def spool_folder(cache: Path, store: Store) -> Path:
 
 def _record_once(store: Store, parent: str, held: lease.Lease, entry: RunEntry) -> None:
     """Write `entry` unless its work is in MLflow already: an answer may have been lost on its way here."""
-    held.prove()
+    held.ensure_held()
     if entry.error or not mlflow_runs.finished_runs(store, [entry.key], entry.kind):
         mlflow_runs.record_run(store, parent, entry)
 
@@ -182,7 +184,7 @@ class _Tally:
     trained: int = 0
     stopped: int = 0
     failed: int = 0
-    own: Outcome | None = None
+    own: TrainingResult | None = None
 
 
 def _search(session: _Session, events: SweepEvents, done: dict[str, Any], others: list[SweepTask]) -> _Tally:
@@ -206,7 +208,7 @@ def _search(session: _Session, events: SweepEvents, done: dict[str, Any], others
         known = {key: run for key, run in stopped.items() if run.data.metrics["epochs_trained"] >= until} | done
         losses = {} if chosen.strategy == "grid" else {k: _loss(store, known[k], until) for k in keys if k in known}
         losses |= {key: loss for key, loss in ended.items() if key in keys}
-        paused: dict[str, Paused] = {}
+        paused: dict[str, PausedRun] = {}
         tasks = run_tasks(plan, (key for key in keys if key not in known and key not in ended), until)
         if tasks:
             # Promotion and verdict of an earlier end no longer hold, whatever becomes of this start.
@@ -217,7 +219,7 @@ def _search(session: _Session, events: SweepEvents, done: dict[str, Any], others
             loss = _received(session, events, tally, task, outcome, spent)
             if task.kind == "run":
                 losses[task.key] = loss
-            if isinstance(outcome, Paused):
+            if isinstance(outcome, PausedRun):
                 paused[task.key] = outcome
             elif task.kind == "run":
                 ended[task.key] = loss
@@ -230,7 +232,7 @@ def _search(session: _Session, events: SweepEvents, done: dict[str, Any], others
             asked = None
         for key in paused.keys() - (asked[0] if asked else ()):
             recorder.add(stopped_entry(plan, key, paused[key]))
-            events.stopped(plan.name(plan.runs[key]), until)
+            events.stopped(plan.run_name(plan.runs[key]), until)
             tally.stopped += 1
     return tally
 
@@ -246,7 +248,7 @@ def _received(
         events.failed(task.name, spent, outcome.reason)
         return math.inf
     loss = math.inf
-    if isinstance(outcome, Paused):
+    if isinstance(outcome, PausedRun):
         loss = min(outcome.curves["val_loss"])
     elif task.kind == "baseline":
         recorder.add(test_entry(plan, task, "baseline", outcome))
@@ -293,7 +295,7 @@ def _trained(
 
 
 def _untested(
-    session: _Session, winner: Any, done: Mapping[str, Any], known: Mapping[str, Any], own: Outcome | None
+    session: _Session, winner: Any, done: Mapping[str, Any], known: Mapping[str, Any], own: TrainingResult | None
 ) -> list[SweepTask]:
     """Networks that have not met the test span yet: the winner, and the experiment's own settings."""
     plan, key = session.plan, winner.data.tags[mlflow_runs.KEY_TAG]
@@ -307,7 +309,7 @@ def _untested(
                 files=mlflow_runs.read_model_files(session.store, winner.info.run_id),
             )
         )
-    own_key, _ = plan.own
+    own_key = plan.reference_key
     if plan.baseline_keys[OWN_SETTINGS] not in known and (own or own_key in done):
         files = own.files if own else mlflow_runs.read_model_files(session.store, done[own_key].info.run_id)
         tasks.append(SweepTask("baseline", OWN_SETTINGS, plan.baseline_keys[OWN_SETTINGS], files=files))

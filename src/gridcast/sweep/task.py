@@ -13,12 +13,12 @@ import numpy as np
 from gridcast.config import grid
 from gridcast.config.grid import Run
 from gridcast.data.dataset import Dataset
-from gridcast.evaluation import detections, forecast_results
+from gridcast.evaluation import detection_results, forecast_results
 from gridcast.models.baselines.task import task_of
 from gridcast.runtime.errors import GridcastError
 from gridcast.sweep import worker_pool, worker_process
 from gridcast.sweep.plan import OWN_SETTINGS, Plan, epoch_cost
-from gridcast.training.lanes import lanes
+from gridcast.training.lane_count import lane_count
 
 RUNS_PER_LANE, LOCAL_RUNS_PER_LANE = 2, 8
 """Runs of a group for each lane, where runs train abreast: one that stops early leaves its lane to the next.
@@ -68,10 +68,15 @@ def run_tasks(plan: Plan, keys: Iterable[str], until: int) -> list[SweepTask]:
     index = plan.dataset.origins("train", plan.experiment.window.lookback)
     windows: dict[str | None, int] = {None: len(index)}
     windows |= zip(plan.panel.series, np.bincount(index[:, 0], minlength=len(plan.panel.series)).tolist(), strict=True)
-    chosen, steps = {key: plan.runs[key] for key in keys}, plan.dataset.steps
+    chosen, steps = {key: plan.runs[key] for key in keys}, plan.experiment.training.steps
     return [
         SweepTask(
-            "run", plan.name(run), key, run, until=until, cost=epoch_cost(run.configuration, windows[run.series], steps)
+            "run",
+            plan.run_name(run),
+            key,
+            run,
+            until=until,
+            cost=epoch_cost(run.configuration, windows[run.series], steps),
         )
         for key, run in chosen.items()
     ]
@@ -84,14 +89,14 @@ def baseline_tasks(plan: Plan, done: Container[str], known: Container[str]) -> l
     single series are not compared with one of all.
     """
     tasks = []
-    key, own = plan.own
+    key, own = plan.reference_key, plan.reference_run
     stands = key in done or (key in plan.runs and plan.experiment.search.strategy == "grid")
     if plan.experiment.mode != "local" and not stands and plan.baseline_keys[OWN_SETTINGS] not in known:
         windows = len(plan.dataset.origins("train", plan.experiment.window.lookback))
         tasks.append(
-            SweepTask("own", OWN_SETTINGS, key, own, cost=epoch_cost(own.configuration, windows, plan.dataset.steps))
+            SweepTask("own", OWN_SETTINGS, key, own, cost=epoch_cost(own.configuration, windows, plan.experiment.training.steps))
         )
-    keys = {name: plan.baseline_keys[name] for name in plan.baselines}
+    keys = {name: plan.baseline_keys[name] for name in plan.baseline_names}
     return tasks + [SweepTask("baseline", name, key) for name, key in keys.items() if key not in known]
 
 
@@ -100,7 +105,7 @@ def group_tasks(plan: Plan, tasks: Sequence[SweepTask], workers: int) -> list[Ta
 
     Siblings that train abreast go together, those that learn slowly and so for long first.
     """
-    family = Counter(map(grid.shared_program, {**plan.runs, plan.own[0]: plan.own[1]}.values()))
+    family = Counter(map(grid.shared_program, {**plan.runs, plan.reference_key: plan.reference_run}.values()))
     found = [TaskGroup((task,), "stock", 1) for task in tasks if task.run is None]
     kin: dict[Any, list[SweepTask]] = defaultdict(list)
     for task in tasks:
@@ -109,7 +114,7 @@ def group_tasks(plan: Plan, tasks: Sequence[SweepTask], workers: int) -> list[Ta
     for (program, _), members in kin.items():
         members.sort(key=_learning_rate)
         width = (
-            lanes(program.configuration, family[program], gpu=bool(worker_process.available_gpus()))
+            lane_count(program.configuration, family[program], gpu=bool(worker_process.available_gpus()))
             if plan.engine == "fused"
             else 1
         )
@@ -155,21 +160,23 @@ def _execute_guarded(dataset: Dataset, task: SweepTask, cache: Path) -> Any:
 def _execute_task(dataset: Dataset, task: SweepTask, cache: Path) -> Any:
     if task.run is None and task.files is None:
         if dataset.anomaly is not None:
-            return detections.baseline(task.name, dataset)
-        return forecast_results.baseline(task.name, task_of(dataset, dataset.preprocessing.lookback))
-    from gridcast.evaluation import on_test_span
+            return detection_results.baseline_scores(task.name, dataset)
+        return forecast_results.forecast_baseline(task.name, task_of(dataset, dataset.preprocessing.lookback))
+    from gridcast.evaluation import span_evaluation
     from gridcast.training import calibration, keras_fit
 
     if task.run is None:
         files = task.files or {}
         if task.kind == "validation" and dataset.anomaly is not None:
-            return calibration.combined(dataset, files)
-        forecasts: Any = on_test_span.evaluate(dataset, files, "validation" if task.kind == "validation" else "test")
+            return calibration.calibrate_ensemble(dataset, files)
+        forecasts: Any = span_evaluation.predict_span(
+            dataset, files, "validation" if task.kind == "validation" else "test"
+        )
         if task.kind != "test" or dataset.anomaly is not None:
             return forecasts
         from gridcast.evaluation import explanation
 
-        return replace(forecasts, explained=explanation.explain(dataset, files))
+        return replace(forecasts, explained=explanation.explain_forecaster(dataset, files))
     return keras_fit.train(dataset, task.run, _checkpoint_path(task, cache), task.until)
 
 

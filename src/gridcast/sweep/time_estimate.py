@@ -24,7 +24,7 @@ def estimate_run_seconds(plan: Plan, place: WorkerSettings) -> dict[str, float]:
     The cheapest and the dearest shape and two between them are timed for one compiled epoch; the
     others are placed between them by their arithmetic. Raises GridcastError through the pool.
     """
-    epoch = len(plan.dataset.origins("train", plan.experiment.window.lookback)), plan.dataset.steps
+    epoch = len(plan.dataset.origins("train", plan.experiment.window.lookback)), plan.experiment.training.steps
     ranked = sorted(plan.runs.values(), key=lambda run: epoch_cost(run.configuration, *epoch))
     at = np.unique(np.linspace(0, len(ranked) - 1, PROBE_COUNT).astype(int))
     family = Counter(map(grid.shared_program, ranked))

@@ -122,7 +122,7 @@ class WorkerPool:
                         job.warn(position, result.reason, attempt)
                 yield position, result
         finally:
-            keras_backend.release()
+            keras_backend.allow_tensorflow()
 
     def _spread(self, job: _Job) -> Iterator[tuple[int, Any]]:
         client = self._start()

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from gridcast.evaluation import detections, forecast_results
+from gridcast.evaluation import artifact_files, detection_table, forecast_table
 from gridcast.models.baselines import NAIVE
 from gridcast.models.baselines.detectors import DETECTORS
 from gridcast.runtime.errors import TrackingError
@@ -74,8 +74,8 @@ def _run_is_finished(case: PromotionCase) -> str | None:
 def _metrics_are_finite(case: PromotionCase) -> str | None:
     metric = case.experiment.selection.metric
     metrics: dict[str, float | None] = {metric: case.run.data.metrics.get(metric)}
-    metrics |= {} if case.detects else {f"{forecast_results.PREFIX}mase": case.own.get("mase")}
-    metrics |= {forecast_results.PREFIX + name: value for name, value in case.own.items()}
+    metrics |= {} if case.detects else {f"{artifact_files.TEST_PREFIX}mase": case.own.get("mase")}
+    metrics |= {artifact_files.TEST_PREFIX + name: value for name, value in case.own.items()}
     for name, value in metrics.items():
         if value is None:
             return f"{name} of run {case.run.info.run_id} is missing (a value that is not finite is not recorded)"
@@ -173,15 +173,19 @@ def _recorded_measures(case: PromotionCase) -> dict[str, float] | None:
         own, theirs = (records[key] for key in keys)
         if theirs.data.tags.get("gridcast.winner") != champion.run_id:
             return None
-        kept = detections.SCORES if case.detects else forecast_results.FORECASTS
+        kept = artifact_files.SCORES if case.detects else artifact_files.FORECASTS
         tables = [
-            forecast_results.from_bytes(mlflow_runs.read_artifact(store, record.info.run_id, kept))
+            artifact_files.read_parquet_bytes(mlflow_runs.read_artifact(store, record.info.run_id, kept))
             for record in (own, theirs)
         ]
     except (MlflowException, TrackingError):
         return None
     # One fingerprint can be split in many ways: the same data means the same points and scales, or stamps and labels.
-    points = [case.experiment.data.time, detections.LABELLED] if case.detects else forecast_results.POINTS
+    points = (
+        [case.experiment.data.time, detection_table.LABELLED]
+        if case.detects
+        else forecast_table.MODEL_INDEPENDENT_COLUMNS
+    )
     same = tables[0][points].equals(tables[1][points])
     return ranking.test_measures(theirs) if same else None
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 
-from gridcast.evaluation import detections
+from gridcast.evaluation import detection_table
 from gridcast.tracking import mlflow_runs, registry
 from gridcast.tracking.gates import PromotionCase
 from gridcast.tracking.store import MAX_TEXT
@@ -36,7 +36,7 @@ def model_card(name: str, case: PromotionCase, tested: Mapping[str, Mapping[str,
     if case.detects:
         columns = (data.time, *about["series"])
         told = f"Tells which steps are anomalous, from windows of {settings['lookback']} steps ({data.frequency})."
-        shown = detections.SHOWN
+        shown = detection_table.METRIC_TITLES
         beyond = "Takes for normal what was usual in training, whatever it was; a threshold is no proof of a fault."
         use = "scores = model.predict(table)"
     card = [

@@ -46,8 +46,8 @@ class ModelReference:
 class LoadedModel:
     """A forecaster from MLflow, run by the code that it carries, and where it was found."""
 
-    forecaster: Any
-    found: ModelReference
+    model: Any
+    reference: ModelReference
 
     def predict(
         self, table: pd.DataFrame, horizon: int | None = None, quantiles: Sequence[float] | None = None
@@ -55,7 +55,7 @@ class LoadedModel:
         """Forecasts in data units from a tidy table, see `Forecaster.predict`. Raises DataError."""
         asked = {"horizon": horizon, "quantiles": quantiles}
         try:
-            return self.forecaster.predict(table, {name: value for name, value in asked.items() if value is not None})
+            return self.model.predict(table, {name: value for name, value in asked.items() if value is not None})
         except Exception as error:
             # The carried code has error classes of its own.
             if getattr(error, "exit_code", None) == DataError.exit_code:

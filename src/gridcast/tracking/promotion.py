@@ -6,7 +6,7 @@ import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from gridcast.evaluation import forecast_results
+from gridcast.evaluation import artifact_files
 from gridcast.runtime.errors import ConfigError, GridcastError, PromotionRefused
 from gridcast.tracking import mlflow_runs, ranking, registry
 from gridcast.tracking.gates import EvaluateForecaster, PromotionCase, best_baseline_ahead, first_refusal
@@ -22,13 +22,14 @@ def promote(
     experiment: Experiment,
     store: Store,
     winner: Any,
-    tested: Mapping[str, Mapping[str, float]],
+    *,
+    test_measures: Mapping[str, Mapping[str, float]],
     evaluate_champion: EvaluateForecaster,
     force: str | None = None,
 ) -> registry.Promotion:
     """Register the MLflow run `winner` as `selection.promote_to` and make it champion.
 
-    `tested` are the measures on the test span by name, the winner's first, then the baselines';
+    `test_measures` are the measures on the test span by name, the winner's first, then the baselines';
     `evaluate_champion` gives those of another forecaster on the same test span. The alias
     `previous` goes to the champion that is replaced. A run that is champion already stays so and
     nothing changes; a version that a crash left without alias is used again. `force` is the
@@ -53,9 +54,15 @@ def promote(
             return registry.Promotion(
                 registry.version_number(champion), name, True, beaten, previous and registry.version_number(previous)
             )
-        first, *rest = tested
+        first, *rest = test_measures
         case = PromotionCase(
-            experiment, store, run, tested[first], {n: tested[n] for n in rest}, champion, evaluate_champion
+            experiment,
+            store,
+            run,
+            test_measures[first],
+            {n: test_measures[n] for n in rest},
+            champion,
+            evaluate_champion,
         )
         gate, refusal = first_refusal(case)
         if refusal and force is None:
@@ -74,10 +81,10 @@ def promote(
             against = f" The gate '{gate}' had refused: {refusal}." if refusal else ""
             remarks.append(f"Promoted by force: {force}.{against}")
         tags = {KEY_TAG: run.data.tags[KEY_TAG], FINGERPRINT_TAG: run.data.tags[FINGERPRINT_TAG]}
-        tags |= {forecast_results.PREFIX + measure: repr(value) for measure, value in case.own.items()}
+        tags |= {artifact_files.TEST_PREFIX + measure: repr(value) for measure, value in case.own.items()}
         tags |= {registry.BEATEN_BY_TAG: beaten} if beaten else {}
         tags |= {registry.FORCED_TAG: force[:MAX_TEXT]} if force is not None else {}
-        card = model_card(name, case, tested, remarks)
+        card = model_card(name, case, test_measures, remarks)
         note = _manual_change_note(client, name, run, model, champion)
         version, previous = register_champion(client, name, run, model_id, tags, card, champion)
     return registry.Promotion(version, name, False, beaten, previous, note)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from gridcast.evaluation.forecast_results import PREFIX
+from gridcast.evaluation.artifact_files import TEST_PREFIX
 from gridcast.runtime.errors import GridcastError
 from gridcast.tracking.mlflow_runs import CONFIGURATION_TAG, FOLD_TAG, KEY_TAG
 
@@ -66,4 +66,8 @@ def _fold(run: Any) -> int:
 
 def test_measures(run: Any) -> dict[str, float]:
     """The test measures of an MLflow run, under their short names."""
-    return {name.removeprefix(PREFIX): value for name, value in run.data.metrics.items() if name.startswith(PREFIX)}
+    return {
+        name.removeprefix(TEST_PREFIX): value
+        for name, value in run.data.metrics.items()
+        if name.startswith(TEST_PREFIX)
+    }

@@ -16,7 +16,7 @@ BEATEN_BY_TAG, FORCED_TAG = "gridcast.beaten_by", "gridcast.forced"
 
 @dataclass(frozen=True)
 class Promotion:
-    """A champion: `already` says that nothing had to be done.
+    """A champion: `already_champion` says that nothing had to be done.
 
     `beaten_by` names the best baseline that beats it; `previous` the version that has that alias;
     `note` tells of a registry that somebody changed by hand.
@@ -24,7 +24,7 @@ class Promotion:
 
     version: str
     name: str
-    already: bool = False
+    already_champion: bool = False
     beaten_by: str | None = None
     previous: str | None = None
     note: str | None = None
