@@ -65,7 +65,7 @@ import sweep
 from gridcast import config
 from gridcast.config import grid, threshold_rules
 from gridcast.data import simulation
-from gridcast.evaluation import detection_metrics, detections, thresholds
+from gridcast.evaluation import detection_metrics, detection_results, thresholds
 from gridcast.models.baselines.detectors import DETECTORS
 from gridcast.runtime import events, loading, running_threshold
 from gridcast.runtime.detector import MINIMUM, Detector, scaled_values
@@ -317,7 +317,7 @@ def _network(task: Task, planned: Plan, kind: str) -> Iterator[Result]:
     own = [(run.configuration.detector, run.configuration.scaling) for run in planned.runs.values()]
     runs = [run for run, is_ in zip(planned.runs.values(), own, strict=True) if is_ == NETWORKS[kind]]
     started = time.perf_counter()
-    outcomes = fused_fit.train(planned.dataset, runs, [None] * len(runs), len(runs))
+    outcomes = fused_fit.train(planned.dataset, runs, state_paths=[None] * len(runs), siblings=len(runs))
     for run, outcome in zip(runs, outcomes, strict=True):
         assert not isinstance(outcome, Exception), outcome
         scores = _scores(planned, loading.load_from_bytes(outcome.files))
@@ -335,11 +335,11 @@ def _ensemble(task: Task, planned: Plan, name: str) -> Iterator[Result]:
         content = task.content | {"grid": {"detector": [kind], "scaling": [scaling]}}
         content["training"] = content["training"] | {"seeds": list(range(count * len(SEEDS)))}
         runs = list(dataclasses.replace(task, content=content).plan().runs.values())
-        outcomes = fused_fit.train(planned.dataset, runs, [None] * len(runs), len(runs))
+        outcomes = fused_fit.train(planned.dataset, runs, state_paths=[None] * len(runs), siblings=len(runs))
         trained.append([outcomes[seed * count :][:count] for seed in SEEDS])
     for seed in SEEDS:
         files = [one.files for of in trained for one in of[seed]]
-        whole = calibration.combined(planned.dataset, ensemble.pack_members(files, None, combine))
+        whole = calibration.calibrate_ensemble(planned.dataset, ensemble.pack_members(files, None, combine))
         own = loading.load_from_bytes(whole.files)
         scores = _scores(planned, own)
         seconds = (time.perf_counter() - started) / len(SEEDS)
@@ -364,7 +364,7 @@ def _baseline(task: Task, planned: Plan, name: str) -> Iterator[Result]:
 
 def _by(planned: Plan, own: Detector, rule: str) -> Detector:
     """An ensemble whose members have their thresholds, which are the units of their scores, by this rule."""
-    limits = [thresholds.threshold(_scores(planned, one)[rule][0], rule) for one in own.members]
+    limits = [thresholds.fit_threshold(_scores(planned, one)[rule][0], rule) for one in own.members]
     members = [dataclasses.replace(one, threshold=limit) for one, limit in zip(own.members, limits, strict=True)]
     return dataclasses.replace(own, members=tuple(members))
 
@@ -375,11 +375,15 @@ def _scores(planned: Plan, own: Detector) -> Scores:
     return _before_and_in_test(own.contributions, values, planned)
 
 
-def _before_and_in_test(contribute: detections.Contribute, values: np.ndarray, planned: Plan) -> Scores:
+def _before_and_in_test(
+    contribute: detection_results.ContributionFunction, values: np.ndarray, planned: Plan
+) -> Scores:
     """Scores of all steps before the test, and of those in it."""
     spans, lookback = planned.dataset.spans, planned.dataset.preprocessing.lookback
     parts = (spans.start, spans.validation), spans["test"]
-    before, test = (events.anomaly_score(detections.over(contribute, values, part, lookback)) for part in parts)
+    before, test = (
+        events.anomaly_score(detection_results.span_contributions(contribute, values, part, lookback)) for part in parts
+    )
     return dict.fromkeys(RULES, (before, test))
 
 
@@ -403,7 +407,14 @@ def _result(
     else:
         labels, per_day, found = panel.labels[start:end], planned.dataset.per_day, {}
         for rule in reversed(scores):
-            own = detection_metrics.measures(scores[rule][1], limits[rule], labels, per_day, chosen.least, chosen.gap)
+            own = detection_metrics.all_metrics(
+                scores[rule][1],
+                limits[rule],
+                labels,
+                steps_per_day=per_day,
+                min_steps=chosen.least,
+                merge_gap=chosen.gap,
+            )
             found |= own if rule == RULES[0] else {f"event_f1 {rule}": own["event_f1"]}
         found = {key: value for key, value in found.items() if np.isfinite(value)}
     done = Result(task.set, task.file, contender, seed, _asked(task), found, seconds, missed)
@@ -416,7 +427,7 @@ def _result(
 
 def _limits(before: np.ndarray, score: np.ndarray, rule: str, level: float | None = None) -> np.ndarray:
     """The threshold of each step of the test, as a detector with this rule has it."""
-    first, seen = thresholds.taken(before, rule, level)
+    first, seen = thresholds.fit_threshold_with_state(before, rule, level)
     return running_threshold.thresholds(score, first, threshold_rules.checked_level(rule, level), seen)
 
 

@@ -101,9 +101,17 @@ def champion(folder: Path, cache: Path) -> findings.WatchedModel:
     with contextlib.chdir(folder):
         store = open_store("retail-daily", f"sqlite:///{folder}/mlflow.db")
         result = runner.run_sweep(planned, store, WorkerSettings(1, "jax", cache), events.SweepEvents())
-        promotion.promote(planned.experiment, store, result.winner, result.tested, lambda _: {"mase": np.inf})
-        about = json.loads(mlflow_runs.read_artifact(store, result.parent, "sweep.json"))
-        return watched_model(model_loading.load_model("retail-daily", store.uri), store, result.parent, about, planned)
+        promotion.promote(
+            planned.experiment,
+            store,
+            result.winner,
+            test_measures=result.test_measures,
+            evaluate_champion=lambda _: {"mase": np.inf},
+        )
+        about = json.loads(mlflow_runs.read_artifact(store, result.sweep_id, "sweep.json"))
+        return watched_model(
+            model_loading.load_model("retail-daily", store.uri), store, result.sweep_id, about, planned
+        )
 
 
 def rows(planned: Plan, steps: np.ndarray, times: pd.DatetimeIndex) -> Table:

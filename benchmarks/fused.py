@@ -20,7 +20,7 @@ from gridcast.config import Configuration, grid
 from gridcast.config.grid import Run
 from gridcast.sweep import plan, worker_process
 from gridcast.training import keras_backend
-from gridcast.training.lanes import lanes
+from gridcast.training.lane_count import lane_count
 
 HERE = Path(__file__).parent
 RETAIL = HERE.parent / "experiments" / "retail_daily.yaml"
@@ -30,8 +30,8 @@ def stock(dataset, run: Run, epochs: int) -> float:
     """Seconds of an epoch of `run` on stock Keras."""
     from gridcast.training import keras_fit  # noqa: PLC0415 - Keras, once its backend is started
 
-    network = keras_fit.compiled(dataset, run)
-    training, validation = keras_fit.batches(dataset, run)
+    network = keras_fit.compiled_network(dataset, run)
+    training, validation = keras_fit.make_batches(dataset, run)
     found = []
     for _ in range(epochs):
         started = time.perf_counter()
@@ -109,11 +109,11 @@ def main() -> None:
         name = plan.configuration_name(run.configuration)
         if shape.batch_size not in options.batch or options.only not in name:
             continue
-        keras_backend.forget()
+        keras_backend.free_programs()
         row = {"shape": name, "units": shape.units}
         row |= {} if options.no_stock else {"stock": stock(planned.dataset, run, options.epochs)}
         row |= {f"{width} abreast": fused(planned.dataset, run, width, options.epochs) for width in options.widths}
-        width = lanes(run.configuration, 9, gpu=bool(worker_process.available_gpus()))
+        width = lane_count(run.configuration, 9, gpu=bool(worker_process.available_gpus()))
         if f"{width} abreast" in row:
             chosen = row[f"{width} abreast"]
             row |= {"GFLOP/s": operations(shape, planned.dataset) / chosen / 1e9}

@@ -22,9 +22,9 @@ from gridcast.tracking import model_loading
 
 def main() -> None:
     """Log the network of the model that the command line names."""
-    own = model_loading.load_model(sys.argv[1]).forecaster
+    own = model_loading.load_model(sys.argv[1]).model
     table = pd.DataFrame(json.load(sys.stdin))
-    asked = own.read(table, own.preprocessing.horizon)
+    asked = own.read_table(table, own.preprocessing.horizon)
     channels = own.preprocessing.channels(asked.target, asked.columns, asked.times, asked.codes).astype(np.float32)
     index = np.stack([np.arange(len(asked.codes)), asked.origin], axis=1)
     read = {

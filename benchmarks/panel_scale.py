@@ -103,12 +103,17 @@ def way(path: str, cache: Path, load: Callable[..., sources.Table], meter: Meter
     planned = plan.make_plan(config.parse(EXPERIMENT.format(source=path)), "", "jax")
     meter.done("panel")
     # A worker is sent the dataset alone.
-    dataset, run = planned.dataset, planned.own[1]
+    dataset, run = planned.dataset, planned.reference_run
     del planned
     windows = len(dataset.origins("train", run.configuration.lookback))
     meter.done("windows")
     for stage in ("compile", "epoch"):
-        fused_fit.train(replace(dataset, epochs=1), [run], [None], 1)
+        fused_fit.train(
+            replace(dataset, training=dataset.training.model_copy(update={"epochs": 1})),
+            [run],
+            state_paths=[None],
+            siblings=1,
+        )
         meter.done(stage)
     return dataset.channels.nbytes, windows
 

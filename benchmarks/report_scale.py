@@ -22,7 +22,7 @@ import numpy as np
 import pandas as pd
 
 from gridcast.config import Configuration
-from gridcast.evaluation import forecast_results
+from gridcast.evaluation import artifact_files, forecast_table
 from gridcast.models.baselines import BASELINES
 from gridcast.reporting import record, report
 from gridcast.tracking import mlflow_runs
@@ -95,8 +95,8 @@ def fill(store: Store, count: int) -> None:
         mlflow_runs.record_run(store, parent, run)
     for name, key, kind in [("winner", best[1], "test"), *((n, k, "baseline") for n, k in baseline_keys.items())]:
         table = test_table(generator, 1.0 if kind == "test" else 1.3)
-        content = {forecast_results.FORECASTS: forecast_results.to_bytes(table)}
-        metrics = forecast_results.measures(table)
+        content = {artifact_files.FORECASTS: artifact_files.parquet_bytes(table)}
+        metrics = forecast_table.measure_forecasts(table)
         run_name = f"run {best[1].removeprefix('key-')}" if kind == "test" else name
         entry = mlflow_runs.RunEntry(name=run_name, kind=kind, key=key, metrics=metrics, artifacts=content)
         mlflow_runs.record_run(store, parent, entry)

@@ -24,7 +24,9 @@ def alarms(steps, *at):
 
 
 def measured(score, labels, threshold=0.5, **grouping):
-    return detection_metrics.measures(np.asarray(score, float), threshold, np.asarray(labels, bool), 10, **grouping)
+    return detection_metrics.all_metrics(
+        np.asarray(score, float), threshold, np.asarray(labels, bool), steps_per_day=10, **grouping
+    )
 
 
 def test_steps_and_events_are_counted_apart_by_hand():
@@ -50,10 +52,10 @@ def test_events_are_grouped_before_they_are_counted():
     labels = labelled(12, (0, 4))
     score = alarms(12, 0, 2, 6, 8)
     assert measured(score, labels)["event_precision"] == 0.5
-    joined = measured(score, labels, least=3, gap=1)
+    joined = measured(score, labels, min_steps=3, merge_gap=1)
     assert (joined["event_precision"], joined["precision"], joined["recall"]) == (0.5, 3 / 6, 3 / 4)
     assert joined["false_alarms_per_day"] == pytest.approx(1 / 0.8)
-    assert measured(score, labels, least=2)["event_recall"] == 0
+    assert measured(score, labels, min_steps=2)["event_recall"] == 0
 
 
 def test_an_alarm_from_before_an_event_has_no_delay():

@@ -72,7 +72,7 @@ def test_the_naive_scale_is_the_mean_step_of_each_series_and_skips_what_is_missi
 )
 def test_closeness_by_hand(actual, forecast, expected):
     shares = metrics.closeness(np.array([actual], float), np.array([forecast], float))
-    assert shares == {name: 100.0 if name == expected else 0.0 for name in metrics.CLOSENESS}
+    assert shares == {name: 100.0 if name == expected else 0.0 for name in metrics.CLOSENESS_CLASSES}
 
 
 def test_closeness_shares_add_up():
@@ -89,7 +89,7 @@ def test_each_series_is_measured_alone_and_mase_is_the_mean_over_series():
     assert (each["b"]["mae"], each["b"]["mase"]) == (2.0, 0.5)
     found = metrics.overall(ACTUAL, FORECAST, series, scale)
     assert (found["mae"], found["mase"]) == (1.5, 0.75)
-    assert set(found) == set(metrics.POINT) <= set(metrics.LOWER_IS_BETTER)
+    assert set(found) == set(metrics.POINT_METRICS) <= set(metrics.LOWER_IS_BETTER)
 
 
 def test_a_series_without_a_scale_is_left_out_of_the_overall_mase():
@@ -153,11 +153,11 @@ def test_crps_agrees_with_the_formula_of_the_normal_distribution_and_few_paths_a
     [((0.1, 0.5, 0.9), (0.1, 0.9)), ((0.25, 0.3, 0.75, 0.9), (0.25, 0.75)), ((0.5, 0.9), None), ((), None)],
 )
 def test_the_outermost_interval_leaves_as_much_below_as_above(levels, pair):
-    assert metrics.outermost(levels) == pair
+    assert metrics.widest_interval(levels) == pair
 
 
 def test_quantiles_are_measured_as_far_as_they_go():
-    found = metrics.probabilistic(ACTUAL, QUANTILES, LEVELS)
+    found = metrics.quantile_metrics(ACTUAL, QUANTILES, LEVELS)
     assert (found["coverage"], found["width"]) == (0.75, 4.0)
     assert found["wql"] == metrics.weighted_quantile_loss(ACTUAL, QUANTILES, LEVELS)
-    assert set(metrics.probabilistic(ACTUAL, QUANTILES[:, 1:], LEVELS[1:])) == {"wql"}
+    assert set(metrics.quantile_metrics(ACTUAL, QUANTILES[:, 1:], LEVELS[1:])) == {"wql"}

@@ -24,7 +24,7 @@ def forecast(channels, index, codes):
 
 
 def parts():
-    return permutation_importance.parts(["sales", "price", "idle", "week", "week"], 3, LOOKBACK, HORIZON)
+    return permutation_importance.input_parts(["sales", "price", "idle", "week", "week"], 3, LOOKBACK, HORIZON)
 
 
 def permuted(panel, scale=(1.0, 1.0), seed=0):
@@ -32,7 +32,7 @@ def permuted(panel, scale=(1.0, 1.0), seed=0):
     noise = np.random.default_rng(2).normal(size=(len(index), HORIZON))
     actual = forecast(channels, index, np.arange(2)) + noise
     generator = np.random.default_rng(seed)
-    return permutation_importance.permutation(
+    return permutation_importance.part_importance(
         forecast, channels, index, np.arange(2), actual, np.array(scale), parts(), generator
     ), np.abs(noise)
 
@@ -77,7 +77,7 @@ def test_a_forecaster_without_error_has_no_rise_to_speak_of(panel):
     channels, index = panel
     actual = forecast(channels, index, np.arange(2))
     generator = np.random.default_rng(0)
-    error, frame = permutation_importance.permutation(
+    error, frame = permutation_importance.part_importance(
         forecast, channels, index, np.arange(2), actual, np.ones(2), parts(), generator
     )
     assert error == 0
@@ -93,7 +93,7 @@ def test_a_window_that_reaches_back_before_the_first_step_finds_nothing_there(pa
         return np.zeros((len(index), HORIZON))
 
     index = np.array([[0, 1], [1, 9]])
-    permutation_importance.permutation(
+    permutation_importance.part_importance(
         look, channels, index, np.arange(2), np.ones((2, HORIZON)), np.ones(2), parts()[:1], np.random.default_rng(0)
     )
     assert seen[0].tolist() == [[True] * 3 + [False] * 3, [False] * 6]
@@ -101,23 +101,24 @@ def test_a_window_that_reaches_back_before_the_first_step_finds_nothing_there(pa
 
 def test_sine_and_cosine_are_one_part_and_future_parts_reach_ahead():
     found = {
-        part.name: part for part in permutation_importance.parts(["sales", "price", "promo", "week", "week"], 2, 3, 2)
+        part.name: part
+        for part in permutation_importance.input_parts(["sales", "price", "promo", "week", "week"], 2, 3, 2)
     }
-    assert found["sales"] == permutation_importance.Part("sales", "target", (0,), -3, 0)
-    assert found["price"] == permutation_importance.Part("price", "covariate", (1,), -3, 0)
-    assert found["promo"] == permutation_importance.Part("promo", "covariate", (2,), -3, 2)
-    assert found["week"] == permutation_importance.Part("week", "covariate", (3, 4), -3, 2)
-    assert found["lag 1"] == permutation_importance.Part("lag 1", "lag", (0,), -1, 0)
+    assert found["sales"] == permutation_importance.InputPart("sales", "target", (0,), -3, 0)
+    assert found["price"] == permutation_importance.InputPart("price", "covariate", (1,), -3, 0)
+    assert found["promo"] == permutation_importance.InputPart("promo", "covariate", (2,), -3, 2)
+    assert found["week"] == permutation_importance.InputPart("week", "covariate", (3, 4), -3, 2)
+    assert found["lag 1"] == permutation_importance.InputPart("lag 1", "lag", (0,), -1, 0)
 
 
 def test_far_lags_come_in_blocks_that_together_make_the_lookback():
-    lags = [part for part in permutation_importance.parts(["sales"], 1, 168, 1) if part.kind == "lag"]
+    lags = [part for part in permutation_importance.input_parts(["sales"], 1, 168, 1) if part.kind == "lag"]
     assert [part.name for part in lags[23:]] == ["lag 24", "lags 25-48", "lags 49-96", "lags 97-168"]
     assert sorted(step for part in lags for step in range(part.first, part.end)) == list(range(-168, 0))
 
 
 def test_attention_is_told_by_lag_nearest_first():
-    found = permutation_importance.attention(np.array([[0.1, 0.3, 0.6], [0.3, 0.3, 0.4]]))
+    found = permutation_importance.attention_by_lag(np.array([[0.1, 0.3, 0.6], [0.3, 0.3, 0.4]]))
     assert found["lag"].tolist() == [1, 2, 3]
     assert found["share"].tolist() == pytest.approx([50, 30, 20])
     assert found["spread"].tolist() == pytest.approx([10, 0, 10])

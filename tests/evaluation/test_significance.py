@@ -7,7 +7,14 @@ import statsmodels.api as sm
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
-from gridcast.evaluation.significance import Comparison, Paired, diebold_mariano, mean_interval, paired, tied_with_best
+from gridcast.evaluation.significance import (
+    DieboldMariano,
+    PairedDifference,
+    diebold_mariano,
+    indistinguishable_from_best,
+    mean_interval,
+    paired_difference,
+)
 
 
 def test_mean_interval_by_hand():
@@ -46,14 +53,14 @@ def test_values_that_are_not_finite_are_refused(bad):
     with pytest.raises(ValueError, match="must be finite, got"):
         mean_interval([1.0, bad])
     with pytest.raises(ValueError, match="second sample: must be finite"):
-        paired([1.0, 2.0], [1.0, bad])
+        paired_difference([1.0, 2.0], [1.0, bad])
     with pytest.raises(ValueError, match="first sample: must be finite"):
         diebold_mariano([1.0, bad], [1.0, 2.0])
 
 
 def test_samples_that_do_not_match_are_refused():
     with pytest.raises(ValueError, match="got 2 and 3 values"):
-        paired([1, 2], [1, 2, 3])
+        paired_difference([1, 2], [1, 2, 3])
     with pytest.raises(ValueError, match="got 3 and 1 values"):
         diebold_mariano([1, 2, 3], [1])
 
@@ -61,7 +68,7 @@ def test_samples_that_do_not_match_are_refused():
 def test_paired_by_hand():
     # differences 1, 2, 3: mean 2, sd 1, error 1 / sqrt(3) = 0.577350, t = 3.464102 with 2 degrees;
     # t(2, 97.5 %) = 4.302653, half width 2.484138; for 2 degrees p = 1 - t / sqrt(2 + t^2) = 1 - 3.464102 / sqrt(14)
-    found = paired([3, 5, 7], [2, 3, 4])
+    found = paired_difference([3, 5, 7], [2, 3, 4])
     assert (found.mean, found.count) == (2.0, 3)
     assert (found.low, found.high) == pytest.approx((2 - 2.484138, 2 + 2.484138), abs=1e-6)
     assert found.p_value == pytest.approx(1 - math.sqrt(12) / math.sqrt(14), rel=1e-12)
@@ -70,18 +77,18 @@ def test_paired_by_hand():
 def test_paired_agrees_with_scipy():
     random = np.random.default_rng(2)
     a, b = random.normal(1, 1, 20), random.normal(0.5, 2, 20)
-    found, expected = paired(a, b, 0.9), stats.ttest_rel(a, b)
+    found, expected = paired_difference(a, b, 0.9), stats.ttest_rel(a, b)
     low, high = expected.confidence_interval(0.9)
     assert (found.low, found.high, found.p_value) == pytest.approx((low, high, expected.pvalue), rel=1e-10)
 
 
 def test_paired_without_spread():
-    assert paired([1, 2], [1, 2]) == Paired(0.0, 0.0, 0.0, 1.0, 2)
-    assert paired([2, 3], [1, 2]) == Paired(1.0, 1.0, 1.0, 0.0, 2)
+    assert paired_difference([1, 2], [1, 2]) == PairedDifference(0.0, 0.0, 0.0, 1.0, 2)
+    assert paired_difference([2, 3], [1, 2]) == PairedDifference(1.0, 1.0, 1.0, 0.0, 2)
 
 
 def test_paired_with_one_pair_and_with_none():
-    one, none = paired([2], [1]), paired([], [])
+    one, none = paired_difference([2], [1]), paired_difference([], [])
     assert (one.mean, one.count) == (1.0, 1)
     assert all(math.isnan(value) for value in (one.low, one.high, one.p_value))
     assert none.count == 0
@@ -147,15 +154,15 @@ def test_diebold_mariano_where_equal_weights_give_no_variance_but_rounding_error
 
 @pytest.mark.parametrize("horizon", [1, 3])
 def test_diebold_mariano_of_equal_losses(horizon):
-    assert diebold_mariano([0.3, 0.7], [0.3, 0.7], horizon) == Comparison(0.0, 1.0, 0.0)
+    assert diebold_mariano([0.3, 0.7], [0.3, 0.7], horizon) == DieboldMariano(0.0, 1.0, 0.0)
     rounded = diebold_mariano([0.1 + 0.2, 0.1 + 0.7, 0.3 * 3], [0.3, 0.8, 0.9], horizon)
     assert 0.1 + 0.2 != 0.3
-    assert rounded == Comparison(0.0, 1.0, 0.0)
+    assert rounded == DieboldMariano(0.0, 1.0, 0.0)
 
 
 def test_diebold_mariano_of_a_constant_difference():
-    assert diebold_mariano([1, 2, 3], [2, 3, 4]) == Comparison(-math.inf, 0.0, -1.0)
-    assert diebold_mariano([2, 3, 4, 5], [1, 2, 3, 4], horizon=2) == Comparison(math.inf, 0.0, 1.0)
+    assert diebold_mariano([1, 2, 3], [2, 3, 4]) == DieboldMariano(-math.inf, 0.0, -1.0)
+    assert diebold_mariano([2, 3, 4, 5], [1, 2, 3, 4], horizon=2) == DieboldMariano(math.inf, 0.0, 1.0)
     assert diebold_mariano([0.1] * 3, [0.0] * 3).statistic == math.inf  # the mean is not 0.1 to the last bit
 
 
@@ -196,23 +203,29 @@ def test_tied_with_best_by_hand():
     # Against `best`: near differs by 0.1, -0.1, 0.3 (mean 0.1, error 0.1155, t = 0.87, p = 0.48);
     # far by 9.9, 10, 10.1 (mean 10, error 0.0577, t = 173, p = 0.00003, below 0.05 / 2).
     losses = seeds(far=[10.9, 12, 13.1], near=[1.1, 1.9, 3.3], best=[1.0, 2.0, 3.0])
-    assert tied_with_best(losses) == ["best", "near"]
+    assert indistinguishable_from_best(losses) == ["best", "near"]
 
 
 def test_tied_with_best_corrects_for_many_comparisons():
     # Every rival differs by 1, 2, 3 from the best: p = 0.074 against 2 degrees; with a fourth seed (2) 0.016.
     own = [1.0, 2.0, 3.0, 4.0]
     rival = [2.0, 4.0, 6.0, 6.0]
-    assert paired(rival, own).p_value == pytest.approx(0.01628, abs=1e-5)
-    assert tied_with_best(seeds(best=own, a=rival)) == ["best"]
+    assert paired_difference(rival, own).p_value == pytest.approx(0.01628, abs=1e-5)
+    assert indistinguishable_from_best(seeds(best=own, a=rival)) == ["best"]
     # Four of them: 0.01628 is above 0.05 / 4, so none can be excluded.
-    assert tied_with_best(seeds(best=own, a=rival, b=rival, c=rival, d=rival)) == ["best", "a", "b", "c", "d"]
-    assert tied_with_best(seeds(best=own, a=rival, b=rival, c=rival, d=rival), alpha=0.07) == ["best"]
+    assert indistinguishable_from_best(seeds(best=own, a=rival, b=rival, c=rival, d=rival)) == [
+        "best",
+        "a",
+        "b",
+        "c",
+        "d",
+    ]
+    assert indistinguishable_from_best(seeds(best=own, a=rival, b=rival, c=rival, d=rival), alpha=0.07) == ["best"]
 
 
-@pytest.mark.parametrize("over", ["seeds", "origins"])
+@pytest.mark.parametrize("replicates", ["seeds", "origins"])
 @pytest.mark.parametrize("seed", range(8))
-def test_tied_with_best_agrees_with_statsmodels(over, seed):
+def test_tied_with_best_agrees_with_statsmodels(replicates, seed):
     random = np.random.default_rng(seed)
     losses = pd.DataFrame(
         {f"c{k}": 1 + 0.1 * k + random.normal(0, 0.3, 12) for k in range(10)} | {"base": random.normal(0.9, 0.3, 12)}
@@ -220,12 +233,12 @@ def test_tied_with_best_agrees_with_statsmodels(over, seed):
     means = losses.mean().sort_values()
     rivals = list(means.index[1:])
     best = losses[means.index[0]]
-    if over == "seeds":
+    if replicates == "seeds":
         p_values = [stats.ttest_rel(losses[name], best).pvalue for name in rivals]
     else:
         p_values = [diebold_mariano(losses[name], best, 2).p_value for name in rivals]
     rejected = multipletests(p_values, 0.05, method="holm")[0]
-    found = tied_with_best(losses, horizon=2, over=over)
+    found = indistinguishable_from_best(losses, horizon=2, replicates=replicates)
     assert found == [means.index[0], *(name for name, no in zip(rivals, rejected, strict=True) if not no)]
     assert 1 <= len(found) < 11
 
@@ -234,29 +247,29 @@ def test_tied_with_best_over_origins_minds_the_order_of_time():
     # Errors that come in long runs prove little: with 10 lags the set holds both, with none only the best.
     slow = np.repeat([1.0, 0.0, 0.0, 1.0, 0.0, 0.0, 1.0, 1.0], 10)
     losses = pd.DataFrame({"a": np.zeros(80), "b": slow - 0.2})
-    assert tied_with_best(losses, horizon=1, over="origins") == ["a"]
-    assert tied_with_best(losses, horizon=10, over="origins") == ["a", "b"]
+    assert indistinguishable_from_best(losses, horizon=1, replicates="origins") == ["a"]
+    assert indistinguishable_from_best(losses, horizon=10, replicates="origins") == ["a", "b"]
 
 
 def test_tied_with_best_with_one_replicate_is_the_best_alone():
-    assert tied_with_best(seeds(a=[2.0], b=[1.0], c=[1.0])) == ["b"]
-    assert tied_with_best(seeds(a=[2.0], b=[1.0], c=[1.0]), over="origins") == ["b"]
+    assert indistinguishable_from_best(seeds(a=[2.0], b=[1.0], c=[1.0])) == ["b"]
+    assert indistinguishable_from_best(seeds(a=[2.0], b=[1.0], c=[1.0]), replicates="origins") == ["b"]
 
 
 def test_tied_with_best_of_one_column_and_of_none():
-    assert tied_with_best(seeds(a=[1.0, 2.0])) == ["a"]
-    assert tied_with_best(pd.DataFrame()) == []
-    assert tied_with_best(seeds(a=[math.nan, math.inf])) == []
+    assert indistinguishable_from_best(seeds(a=[1.0, 2.0])) == ["a"]
+    assert indistinguishable_from_best(pd.DataFrame()) == []
+    assert indistinguishable_from_best(seeds(a=[math.nan, math.inf])) == []
 
 
 def test_tied_with_best_leaves_out_columns_with_fewer_replicates():
     losses = seeds(lucky=[0.1, math.nan, 0.2], blown=[0.1, math.inf, 0.2], a=[1.0, 2.0, 3.0], b=[1.1, 1.9, 3.1])
-    assert tied_with_best(losses) == ["a", "b"]
+    assert indistinguishable_from_best(losses) == ["a", "b"]
 
 
 def test_tied_with_best_leaves_out_what_shares_too_few_rows_with_the_best():
     losses = seeds(a=[1.0, 2.0, math.nan], b=[math.nan, 2.0, 3.0], c=[1.0, 2.1, math.nan])
-    assert tied_with_best(losses) == ["a", "c"]
+    assert indistinguishable_from_best(losses) == ["a", "c"]
 
 
 def test_tied_with_best_does_not_correct_for_columns_that_it_cannot_test():
@@ -264,7 +277,7 @@ def test_tied_with_best_does_not_correct_for_columns_that_it_cannot_test():
     no = [math.nan] * 3
     later = {name: [*no, 9.0, 9.0, 9.0, 9.0] for name in "xyz"}
     losses = seeds(best=[1.0, 2.0, 3.0, 4.0, *no], rival=[2.0, 4.0, 6.0, 6.0, *no], **later)
-    assert tied_with_best(losses) == ["best"]
+    assert indistinguishable_from_best(losses) == ["best"]
 
 
 def test_tied_with_best_does_not_correct_for_columns_with_too_few_origins_in_common():
@@ -272,22 +285,22 @@ def test_tied_with_best_does_not_correct_for_columns_with_too_few_origins_in_com
     assert 0.05 / 4 < diebold_mariano(rival, own, 2).p_value < 0.05
     later = {name: [*no, 9.0, 8.0, 9.0, 9.0, 9.0, 9.0] for name in "xyz"}
     losses = seeds(best=[*own, *no], rival=[*rival, *no], **later)
-    assert tied_with_best(losses, horizon=2, over="origins") == ["best"]
+    assert indistinguishable_from_best(losses, horizon=2, replicates="origins") == ["best"]
 
 
 def test_tied_with_best_over_fewer_origins_than_the_horizon_is_the_best_alone():
-    assert tied_with_best(seeds(a=[1.0, 2.0], b=[1.1, 2.1]), horizon=2, over="origins") == ["a"]
+    assert indistinguishable_from_best(seeds(a=[1.0, 2.0], b=[1.1, 2.1]), horizon=2, replicates="origins") == ["a"]
 
 
 def test_tied_with_best_refuses_what_it_cannot_read():
-    with pytest.raises(ValueError, match="over: must be 'seeds' or 'origins', got 'folds'"):
-        tied_with_best(seeds(a=[1.0]), over="folds")
+    with pytest.raises(ValueError, match="replicates: must be 'seeds' or 'origins', got 'folds'"):
+        indistinguishable_from_best(seeds(a=[1.0]), replicates="folds")
     with pytest.raises(ValueError, match="column 'a' stands twice"):
-        tied_with_best(pd.DataFrame([[1.0, 2.0]], columns=["a", "a"]))
+        indistinguishable_from_best(pd.DataFrame([[1.0, 2.0]], columns=["a", "a"]))
 
 
 def test_tied_with_best_does_not_change_its_input():
     losses = seeds(a=[1.0, math.inf], b=[2.0, 1.0])
     before = losses.copy()
-    tied_with_best(losses)
+    indistinguishable_from_best(losses)
     pd.testing.assert_frame_equal(losses, before)

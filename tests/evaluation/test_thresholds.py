@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from gridcast.config.threshold_rules import DEFAULT_LEVELS, checked_level
-from gridcast.evaluation.thresholds import THRESHOLDS, threshold
+from gridcast.evaluation.thresholds import THRESHOLDS, fit_threshold
 from gridcast.runtime.errors import ConfigError, DataError
 
 N = np.nan
@@ -14,33 +14,33 @@ TEN = np.arange(1.0, 11)
 
 def test_mean_and_standard_deviations_by_hand():
     # mean 4, squares 4 + 4 + 0 + 0 + 4 + 4: standard deviation sqrt(16 / 6)
-    assert threshold(np.array([2.0, 2, 4, 4, 6, 6]), "mean-std", 2.0) == pytest.approx(4 + 2 * np.sqrt(16 / 6))
-    assert threshold(np.array([0.0, 2]), "mean-std") == 4.0
+    assert fit_threshold(np.array([2.0, 2, 4, 4, 6, 6]), "mean-std", 2.0) == pytest.approx(4 + 2 * np.sqrt(16 / 6))
+    assert fit_threshold(np.array([0.0, 2]), "mean-std") == 4.0
 
 
 def test_mean_and_standard_deviations_of_logarithms_by_hand():
     # logarithms 0, 0, 3, 3: mean 1.5, deviation 1.5
-    assert threshold(np.exp([0.0, 0, 3, 3]), "lognormal", 2.0) == pytest.approx(np.exp(4.5))
-    assert threshold(np.exp([0.0, 0, 3, 3]), "running", 2.0) == pytest.approx(np.exp(4.5))  # from which it starts
-    assert np.isfinite(threshold(np.array([0.0, 1.0]), "lognormal"))
+    assert fit_threshold(np.exp([0.0, 0, 3, 3]), "lognormal", 2.0) == pytest.approx(np.exp(4.5))
+    assert fit_threshold(np.exp([0.0, 0, 3, 3]), "running", 2.0) == pytest.approx(np.exp(4.5))  # from which it starts
+    assert np.isfinite(fit_threshold(np.array([0.0, 1.0]), "lognormal"))
 
 
 def test_median_and_median_deviations_by_hand():
     # median 3, deviations 2, 1, 0, 1, 97: their median is 1
-    assert threshold(np.array([1.0, 2, 3, 4, 100]), "median-mad", 2.0) == pytest.approx(3 + 2 * 1.4826)
+    assert fit_threshold(np.array([1.0, 2, 3, 4, 100]), "median-mad", 2.0) == pytest.approx(3 + 2 * 1.4826)
     # Four of five alike: mean deviation 1 in place of the median one
-    assert threshold(np.array([3.0, 3, 3, 3, 8]), "median-mad", 1.0) == pytest.approx(3 + np.sqrt(np.pi / 2))
+    assert fit_threshold(np.array([3.0, 3, 3, 3, 8]), "median-mad", 1.0) == pytest.approx(3 + np.sqrt(np.pi / 2))
 
 
 def test_the_unit_of_deviations_is_that_of_a_normal_distribution():
     scores = stats.norm(5, 2).ppf((np.arange(10_000) + 0.5) / 10_000)
-    assert threshold(scores, "median-mad") == pytest.approx(11, abs=0.01)
-    assert threshold(scores, "mean-std") == pytest.approx(11, abs=0.01)
+    assert fit_threshold(scores, "median-mad") == pytest.approx(11, abs=0.01)
+    assert fit_threshold(scores, "mean-std") == pytest.approx(11, abs=0.01)
 
 
 @pytest.mark.parametrize(("level", "expected"), [(0.1, 9), (0.2, 8), (0.15, 9), (0.01, 10)])
 def test_the_quantile_leaves_no_larger_share_above_it(level, expected):
-    assert threshold(np.random.default_rng(0).permutation(TEN), "quantile", level) == expected
+    assert fit_threshold(np.random.default_rng(0).permutation(TEN), "quantile", level) == expected
 
 
 @pytest.mark.parametrize(
@@ -54,14 +54,14 @@ def test_the_quantile_leaves_no_larger_share_above_it(level, expected):
     ],
 )
 def test_the_conformal_threshold_is_the_value_of_its_rank(count, level, expected):
-    assert threshold(np.arange(1.0, count + 1), "conformal", level) == expected
+    assert fit_threshold(np.arange(1.0, count + 1), "conformal", level) == expected
 
 
 @pytest.mark.parametrize("level", [0.1, 0.02])
 def test_a_further_score_exceeds_the_conformal_threshold_as_rarely_as_stated(level):
     random = np.random.default_rng(1)
     scores = random.gamma(2, size=(4000, 100))
-    above = [threshold(own[:-1], "conformal", level) < own[-1] for own in scores]
+    above = [fit_threshold(own[:-1], "conformal", level) < own[-1] for own in scores]
     assert np.mean(above) == pytest.approx(level, abs=3 * np.sqrt(level / 4000))
 
 
@@ -70,7 +70,7 @@ def test_the_tail_agrees_with_scipy(shape):
     """Scores whose tail above any value is generalised Pareto: the extreme quantile is known."""
     law = stats.genpareto(shape, scale=2.0)
     scores = law.rvs(20_000, random_state=2) + 7
-    found = threshold(scores, "peaks-over-threshold", 1e-4)
+    found = fit_threshold(scores, "peaks-over-threshold", 1e-4)
     assert found == pytest.approx(7 + law.isf(1e-4), rel=0.15)
     start = np.quantile(scores, 0.98)
     excesses = scores[scores > start] - start
@@ -81,14 +81,14 @@ def test_the_tail_agrees_with_scipy(shape):
 
 def test_the_tail_reaches_beyond_all_scores_seen():
     scores = stats.expon.rvs(size=2000, random_state=3)
-    found = threshold(scores, "peaks-over-threshold", 1e-6)
+    found = fit_threshold(scores, "peaks-over-threshold", 1e-6)
     assert scores.max() < found < 3 * -np.log(1e-6)
 
 
 def test_the_tail_is_that_of_the_scores_in_any_unit():
     scores = stats.gamma(2).rvs(5000, random_state=4)
-    found = threshold(scores, "peaks-over-threshold", 1e-4)
-    assert threshold(scores * 1e-6, "peaks-over-threshold", 1e-4) == pytest.approx(found * 1e-6, rel=1e-6)
+    found = fit_threshold(scores, "peaks-over-threshold", 1e-4)
+    assert fit_threshold(scores * 1e-6, "peaks-over-threshold", 1e-4) == pytest.approx(found * 1e-6, rel=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -101,29 +101,29 @@ def test_the_tail_is_that_of_the_scores_in_any_unit():
     ids=["few excesses", "a large share", "equal excesses"],
 )
 def test_without_a_tail_it_is_the_quantile(scores, level):
-    assert threshold(scores, "peaks-over-threshold", level) == threshold(scores, "quantile", level)
+    assert fit_threshold(scores, "peaks-over-threshold", level) == fit_threshold(scores, "quantile", level)
 
 
 @pytest.mark.parametrize("name", THRESHOLDS)
 def test_what_has_no_score_is_passed_over(name):
     scores = np.random.default_rng(6).gamma(2, size=3000)
     with_holes = np.insert(scores, [0, 5, 2999], [N, np.inf, N])
-    assert threshold(with_holes, name) == threshold(scores, name)
+    assert fit_threshold(with_holes, name) == fit_threshold(scores, name)
 
 
 @pytest.mark.parametrize("name", THRESHOLDS)
 def test_equal_scores_are_their_own_threshold_and_none_is_refused(name):
-    assert threshold(np.full(10, 0.1), name) == 0.1  # the mean of these is 0.09999999999999999
-    assert threshold(np.array([N, 4.0]), name) == 4.0
+    assert fit_threshold(np.full(10, 0.1), name) == 0.1  # the mean of these is 0.09999999999999999
+    assert fit_threshold(np.array([N, 4.0]), name) == 4.0
     with pytest.raises(DataError, match="no step of normal operation has an anomaly score"):
-        threshold(np.array([N, N]), name)
+        fit_threshold(np.array([N, N]), name)
 
 
 @pytest.mark.parametrize("name", THRESHOLDS)
 def test_a_stricter_level_is_a_higher_threshold(name):
     scores = np.random.default_rng(7).gamma(2, size=5000)
     levels = (1, 3, 6) if DEFAULT_LEVELS[name] > 1 else (0.05, 0.01, 0.001)
-    found = [threshold(scores, name, level) for level in levels]
+    found = [fit_threshold(scores, name, level) for level in levels]
     assert found == sorted(set(found))
 
 
@@ -133,6 +133,6 @@ def test_names_and_levels_that_cannot_be_meant_are_refused_with_a_remedy():
     with pytest.raises(ConfigError, match="anomaly.level: must be 0 or more deviations for mean-std.*got -1"):
         checked_level("mean-std", -1)
     with pytest.raises(ConfigError, match="anomaly.level: must lie between 0 and 1 for quantile.*got 3"):
-        threshold(TEN, "quantile", 3.0)
+        fit_threshold(TEN, "quantile", 3.0)
     assert checked_level("conformal") == 0.001
     assert checked_level("median-mad", 5) == 5.0

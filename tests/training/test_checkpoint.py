@@ -8,7 +8,6 @@ import os
 import signal
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +16,7 @@ import pytest
 from gridcast.config.grid import Run
 from gridcast.runtime.errors import GridcastError
 from gridcast.training import atomic_bundle
-from small_experiments import SMALL, planned, sales, same
+from small_experiments import SMALL, planned, sales, same, with_training
 
 pytestmark = pytest.mark.usefixtures("jax_backend")
 
@@ -29,9 +28,9 @@ class Broken(Exception):
 @contextlib.contextmanager
 def breaking(path, epochs, batches=0):
     """What trains inside can read no more some `batches` after `epochs` epochs have been kept at `path`."""
-    from gridcast.training.batches import Batches
+    from gridcast.training.batches import WindowBatches
 
-    left, read = [batches], Batches.__getitem__
+    left, read = [batches], WindowBatches.__getitem__
 
     def look(self, number):
         if kept_epochs(path) >= epochs:
@@ -41,7 +40,7 @@ def breaking(path, epochs, batches=0):
         return read(self, number)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Batches, "__getitem__", look)
+        patch.setattr(WindowBatches, "__getitem__", look)
         yield
 
 
@@ -60,12 +59,12 @@ def plan(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def dataset(plan):
-    return replace(plan.dataset, checkpoint_seconds=0.0)
+    return with_training(plan.dataset, checkpoint_seconds=0.0)
 
 
 @pytest.fixture(scope="module")
 def run(plan):
-    return plan.own[1]
+    return plan.reference_run
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +84,7 @@ def interrupt(dataset, run, path, epochs, batches=0):
     from gridcast.training import keras_fit
 
     with breaking(path, epochs, batches), pytest.raises(Broken):
-        keras_fit.train(dataset, run, path)
+        keras_fit.train(dataset, run, state_path=path)
     assert kept_epochs(path) == epochs
 
 
@@ -128,7 +127,7 @@ def test_a_run_on_any_layer_and_optimizer_ends_with_the_same_bits(dataset, run, 
 
     own = Run(run.configuration.model_copy(update=settings | {"dropout": 0.3}), 0)
     interrupt(dataset, own, path, epochs=2, batches=3)
-    resumed = keras_fit.train(dataset, own, path)
+    resumed = keras_fit.train(dataset, own, state_path=path)
     assert resumed.metrics["epochs_trained"] == 4
     assert same(resumed, keras_fit.train(dataset, own))
     assert not any(path.parent.iterdir())
@@ -141,13 +140,13 @@ def test_a_run_may_be_interrupted_in_every_epoch_and_after_the_last(dataset, run
     for epochs, batches in ((1, 0), (2, 2), (3, 5), (4, 0)):
         interrupt(dataset, run, path, epochs, batches)
     with breaking(path, epochs=4, batches=1):  # one look at the validation span
-        assert same(keras_fit.train(dataset, run, path), undisturbed)
+        assert same(keras_fit.train(dataset, run, state_path=path), undisturbed)
 
 
 def test_a_run_interrupted_around_its_early_stop_trains_not_one_epoch_more(dataset, run, path):
     from gridcast.training import keras_fit
 
-    patient = replace(dataset, epochs=60, patience=2)
+    patient = with_training(dataset, epochs=60, patience=2)
     wild = Run(run.configuration.model_copy(update={"learning_rate": 1.0}), 0)
     undisturbed = keras_fit.train(patient, wild)
     last = undisturbed.metrics["epochs_trained"]
@@ -156,7 +155,7 @@ def test_a_run_interrupted_around_its_early_stop_trains_not_one_epoch_more(datas
     assert state(path)["stopping"]["wait"] == 1
     interrupt(patient, wild, path, last)
     with breaking(path, last, batches=1):
-        assert same(keras_fit.train(patient, wild, path), undisturbed)
+        assert same(keras_fit.train(patient, wild, state_path=path), undisturbed)
 
 
 KILLED = """
@@ -164,16 +163,15 @@ import os, pathlib, signal, sys
 sys.path[:0] = sys.argv[1:3]
 from gridcast.training import keras_backend
 keras_backend.start("jax", pathlib.Path(sys.argv[3]))
-from dataclasses import replace
-from small_experiments import SMALL, planned, sales, same
+from small_experiments import SMALL, planned, sales, same, with_training
 from training.test_checkpoint import breaking
 from gridcast.training import keras_fit
 plan = planned(pathlib.Path(), sales(130), **SMALL)
 path = pathlib.Path(sys.argv[4])
-dataset = replace(plan.dataset, checkpoint_seconds=0.0)
+dataset = with_training(plan.dataset, checkpoint_seconds=0.0)
 try:
     with breaking(path, epochs=3, batches=1):
-        keras_fit.train(dataset, plan.own[1], path)
+        keras_fit.train(dataset, plan.reference_run, state_path=path)
 except BaseException:
     os.kill(os.getpid(), signal.SIGKILL)
 """
@@ -188,7 +186,7 @@ def test_a_killed_process_is_followed_up_by_another(dataset, run, undisturbed, p
     assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGKILL, "", "")
     assert kept_epochs(path) == 3
     path.with_name(f".{path.name}.4711").touch()  # as if it was just writing
-    assert same(keras_fit.train(dataset, run, path), undisturbed)
+    assert same(keras_fit.train(dataset, run, state_path=path), undisturbed)
     assert not any(path.parent.iterdir())
 
 
@@ -221,7 +219,7 @@ def test_a_damaged_state_is_told_and_the_run_starts_over(dataset, run, undisturb
 
     put(path, kept)
     damage(path)
-    assert same(keras_fit.train(dataset, run, path), undisturbed)
+    assert same(keras_fit.train(dataset, run, state_path=path), undisturbed)
     (warning,) = caplog.records
     assert (warning.name, warning.levelno) == ("gridcast", logging.WARNING)
     assert warning.message.startswith(f"{path}: {told}")
@@ -235,7 +233,7 @@ def test_a_state_that_cannot_be_saved_is_told_once_and_training_goes_on(dataset,
     folder = tmp_path / "folder"
     folder.symlink_to(tmp_path / "nowhere")  # neither there nor to be made, on any file system and for any user
     path = folder / "run"
-    assert same(keras_fit.train(dataset, run, path), undisturbed)
+    assert same(keras_fit.train(dataset, run, state_path=path), undisturbed)
     (warning,) = caplog.records
     assert warning.message.startswith(f"{path}: the state of the run cannot be saved ([Errno ")
     assert warning.message.endswith("); training goes on")
@@ -244,22 +242,22 @@ def test_a_state_that_cannot_be_saved_is_told_once_and_training_goes_on(dataset,
 
 def test_a_run_may_be_trained_in_parts(dataset, run, undisturbed, path):
     from gridcast.training import keras_fit
-    from gridcast.training.result import Paused
+    from gridcast.training.result import PausedRun
 
     for until in (1, 3, 3):
-        paused = keras_fit.train(replace(dataset, checkpoint_seconds=3600.0), run, path, until)
-        assert isinstance(paused, Paused)
+        paused = keras_fit.train(with_training(dataset, checkpoint_seconds=3600.0), run, state_path=path, until=until)
+        assert isinstance(paused, PausedRun)
         assert paused.curves == {name: curve[:until] for name, curve in undisturbed.curves.items()}
-    assert same(keras_fit.train(dataset, run, path), undisturbed)
+    assert same(keras_fit.train(dataset, run, state_path=path), undisturbed)
     assert not any(path.parent.iterdir())
 
 
 def test_nothing_is_saved_before_it_is_time(dataset, run, path):
     from gridcast.training import keras_fit
 
-    rare = replace(dataset, checkpoint_seconds=3600.0)
+    rare = with_training(dataset, checkpoint_seconds=3600.0)
     with breaking(path, epochs=0, batches=20), pytest.raises(Broken):
-        keras_fit.train(rare, run, path)
+        keras_fit.train(rare, run, state_path=path)
     assert not path.parent.exists()
 
 
@@ -269,12 +267,12 @@ def test_a_run_out_of_time_fails_at_once_and_goes_on_when_it_is_given_more(datas
     put(path, kept)
     change(path, **{"state.json": json.dumps(state(path) | {"seconds": 121.0}).encode()})
     before = path.read_bytes()
-    limited = replace(dataset, max_minutes=2.0)
+    limited = with_training(dataset, max_minutes=2.0)
     told = r"^exceeded training\.max_minutes \(2\) in epoch 3; raise it, or make the network smaller$"
     with breaking(path, epochs=2, batches=2), pytest.raises(GridcastError, match=told):
-        keras_fit.train(limited, run, path)
+        keras_fit.train(limited, run, state_path=path)
     assert path.read_bytes() == before
-    resumed = keras_fit.train(replace(dataset, max_minutes=60.0), run, path)
+    resumed = keras_fit.train(with_training(dataset, max_minutes=60.0), run, state_path=path)
     assert same(resumed, undisturbed)
     assert resumed.metrics["fit_seconds"] > 121
 
@@ -286,6 +284,6 @@ def test_numbers_that_are_no_longer_finite_leave_no_state(dataset, run, path, ke
     own = np.load(io.BytesIO(atomic_bundle.read(path)["variable-0.npy"]))
     change(path, **{"variable-0.npy": array(np.full_like(own, np.nan))})
     with pytest.raises(GridcastError, match=r"^the loss is no longer finite in epoch 3; a lower learning rate may"):
-        keras_fit.train(dataset, run, path)
+        keras_fit.train(dataset, run, state_path=path)
     assert not any(path.parent.iterdir())
     assert capfd.readouterr() == ("", "")

@@ -17,8 +17,8 @@ def explained(tmp_path_factory):
     from gridcast.training import keras_fit
 
     plan = planned(tmp_path_factory.mktemp("explanation"), sales(130), **SMALL)
-    files = keras_fit.train(plan.dataset, plan.own[1]).files
-    return plan.dataset, files, explanation.explain(plan.dataset, files)
+    files = keras_fit.train(plan.dataset, plan.reference_run).files
+    return plan.dataset, files, explanation.explain_forecaster(plan.dataset, files)
 
 
 def test_the_error_is_that_of_the_validation_span_in_naive_units(explained):
@@ -42,4 +42,4 @@ def test_it_is_the_same_every_time(explained):
     from gridcast.evaluation import explanation
 
     dataset, files, told = explained
-    assert explanation.explain(dataset, files) == told
+    assert explanation.explain_forecaster(dataset, files) == told

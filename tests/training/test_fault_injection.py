@@ -13,7 +13,7 @@ def readings(steps=800, sensors=3):
 
 def test_faults_stand_apart_in_one_sensor_each_and_all_else_stays():
     values = readings()
-    changed, labels = fault_injection.inject(values, 10)
+    changed, labels = fault_injection.inject_faults(values, 10)
     np.testing.assert_array_equal(changed[~labels], values[~labels])
     starts = np.arange(10, 791, 50)
     for start in starts:
@@ -27,7 +27,7 @@ def test_faults_stand_apart_in_one_sensor_each_and_all_else_stays():
 def test_each_kind_has_its_size_in_spreads_of_its_sensor():
     values = readings(sensors=1)
     spread = values.std()
-    changed, _ = fault_injection.inject(values, 10)
+    changed, _ = fault_injection.inject_faults(values, 10)
     moved = (changed - values)[:, 0] / spread
     spike, shift, drift, stuck = (moved[start : start + 10] for start in (10, 60, 110, 160))
     assert np.flatnonzero(spike).tolist() == [5]
@@ -39,7 +39,7 @@ def test_each_kind_has_its_size_in_spreads_of_its_sensor():
 
 def test_they_are_the_same_each_time_and_another_seed_gives_others():
     values = readings()
-    one, again, other = (fault_injection.inject(values, 10, seed)[0] for seed in (0, 0, 1))
+    one, again, other = (fault_injection.inject_faults(values, 10, seed)[0] for seed in (0, 0, 1))
     np.testing.assert_array_equal(one, again)
     assert (one != other).any()
 
@@ -47,16 +47,16 @@ def test_they_are_the_same_each_time_and_another_seed_gives_others():
 def test_missing_values_stay_missing_and_what_never_varies_is_left_alone():
     values = readings()
     values[60:70] = np.nan
-    changed, labels = fault_injection.inject(values, 10)
+    changed, labels = fault_injection.inject_faults(values, 10)
     assert np.isnan(changed[60:70]).all()
     assert not labels[60:70].any()
-    still, none = fault_injection.inject(np.ones((100, 2)), 10)
+    still, none = fault_injection.inject_faults(np.ones((100, 2)), 10)
     assert (still == 1).all()
     assert not none.any()
 
 
 def test_faults_have_a_length_of_their_own():
-    changed, labels = fault_injection.inject(readings(steps=260, sensors=1))
+    changed, labels = fault_injection.inject_faults(readings(steps=260, sensors=1))
     assert np.flatnonzero(labels[:110]).tolist() == [15, *range(60, 70)]  # a spike amid ten steps, a shift of ten
-    assert fault_injection.LENGTH == 10
+    assert fault_injection.FAULT_STEPS == 10
     assert (changed[60:70] != readings(steps=260, sensors=1)[60:70]).all()

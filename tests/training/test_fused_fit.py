@@ -3,7 +3,6 @@
 import json
 import logging
 import math
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,7 +11,7 @@ from gridcast.config.grid import Run
 from gridcast.runtime import loading
 from gridcast.runtime.errors import Diverged, GridcastError
 from gridcast.training import atomic_bundle
-from small_experiments import SMALL, planned, sales, same
+from small_experiments import SMALL, planned, sales, same, with_training
 
 pytestmark = pytest.mark.usefixtures("jax_backend")
 
@@ -26,11 +25,11 @@ def plan(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def dataset(plan):
-    return replace(plan.dataset, epochs=16, patience=3, checkpoint_seconds=0.0)
+    return with_training(plan.dataset, epochs=16, patience=3, checkpoint_seconds=0.0)
 
 
 def siblings(plan, rates=(0.01, 0.003), dropouts=(0.0, 0.3), seeds=(0, 1), **settings):
-    own = plan.own[1].configuration.model_copy(update=settings)
+    own = plan.reference_run.configuration.model_copy(update=settings)
     return [
         Run(own.model_copy(update={"learning_rate": rate, "dropout": dropout}), seed)
         for rate in rates
@@ -42,7 +41,7 @@ def siblings(plan, rates=(0.01, 0.003), dropouts=(0.0, 0.3), seeds=(0, 1), **set
 def train(dataset, runs, paths=None, kin=None):
     from gridcast.training import fused_fit
 
-    return fused_fit.train(dataset, runs, paths or [None] * len(runs), kin or len(runs))
+    return fused_fit.train(dataset, runs, state_paths=paths or [None] * len(runs), siblings=kin or len(runs))
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +82,7 @@ def test_each_run_equals_itself_trained_alone_on_stock_keras(plan, dataset, sett
 def test_a_rate_that_falls_does_so_for_each_lane_as_on_stock_keras(plan, dataset):
     from gridcast.training import keras_fit
 
-    falling = replace(dataset, decay="cosine", epochs=4)
+    falling = with_training(dataset, decay="cosine", epochs=4)
     runs = siblings(plan, dropouts=(0.3,), seeds=(0,), **BOTH_WAYS)
     outcomes = train(falling, runs)
     alone = keras_fit.train(falling, runs[0])
@@ -91,15 +90,15 @@ def test_a_rate_that_falls_does_so_for_each_lane_as_on_stock_keras(plan, dataset
     for name, curve in alone.curves.items():
         np.testing.assert_allclose(outcomes[0].curves[name], curve, rtol=1e-5)
     assert outcomes[0].metrics["best_val_mae"] == pytest.approx(alone.metrics["best_val_mae"], rel=1e-5)
-    steady = train(replace(dataset, epochs=4), runs)
+    steady = train(with_training(dataset, epochs=4), runs)
     for one, other in zip(outcomes, steady, strict=True):
         assert one.curves["loss"][0] == other.curves["loss"][0]  # the first epoch has the whole rate
         assert one.curves["loss"][2] != other.curves["loss"][2]
 
 
 def test_the_rate_falls_along_a_cosine_and_not_unasked(plan, dataset):
-    settings = plan.own[1].configuration
-    falling = replace(dataset, decay="cosine", epochs=4)
+    settings = plan.reference_run.configuration
+    falling = with_training(dataset, decay="cosine", epochs=4)
     rates = [falling.learning_rate(settings, epoch) / settings.learning_rate for epoch in range(4)]
     np.testing.assert_allclose(rates, [1, 0.5 + np.sqrt(0.125), 0.5, 0.5 - np.sqrt(0.125)])
     assert {dataset.learning_rate(settings, epoch) for epoch in range(16)} == {settings.learning_rate}
@@ -125,7 +124,7 @@ def test_a_forecaster_is_that_of_the_best_epoch(plan, dataset, together):
     for run, outcome in zip(*together, strict=True):
         forecaster = loading.load_from_bytes(outcome.files)
         index = dataset.origins("validation", run.configuration.lookback)
-        scaled = forecaster.scaled(dataset.channels, index, dataset.codes)
+        scaled = forecaster.predict_scaled(dataset.channels, index, dataset.codes)
         losses = metrics.point_losses("mse", dataset.scaled(index), scaled)
         assert losses.mean() == pytest.approx(min(outcome.curves["val_loss"]), rel=1e-5)
 
@@ -183,14 +182,16 @@ def test_what_is_over_is_not_trained_again(dataset, together, tmp_path, monkeypa
 
 def test_runs_may_be_trained_in_parts(dataset, together, tmp_path):
     from gridcast.training import fused_fit
-    from gridcast.training.result import Paused
+    from gridcast.training.result import PausedRun
 
     runs, outcomes = together
     paths = [tmp_path / str(number) for number in range(len(runs))]
-    rarely = replace(dataset, checkpoint_seconds=3600.0)
+    rarely = with_training(dataset, checkpoint_seconds=3600.0)
     for until in (2, 3, 3):
-        for paused, outcome in zip(fused_fit.train(rarely, runs, paths, len(runs), until), outcomes, strict=True):
-            assert isinstance(paused, Paused)
+        for paused, outcome in zip(
+            fused_fit.train(rarely, runs, state_paths=paths, siblings=len(runs), until=until), outcomes, strict=True
+        ):
+            assert isinstance(paused, PausedRun)
             assert paused.curves == {name: curve[:until] for name, curve in outcome.curves.items()}
     assert all(map(same, train(dataset, runs, paths), outcomes))
 
@@ -217,7 +218,7 @@ def test_a_run_whose_loss_is_no_longer_finite_fails_alone(plan, dataset, togethe
 
 
 def test_a_run_over_its_time_is_ended(dataset, together):
-    limited = replace(dataset, max_minutes=1e-7)
+    limited = with_training(dataset, max_minutes=1e-7)
     (error,) = train(limited, together[0][:1], kin=5)
     assert isinstance(error, GridcastError)
     assert str(error).startswith("exceeded training.max_minutes (1e-07) in epoch 1; raise it")
@@ -227,7 +228,7 @@ def test_the_time_of_siblings_adds_up_to_that_of_all(dataset, together):
     import time
 
     started = time.perf_counter()
-    found = train(replace(dataset, epochs=3), together[0])
+    found = train(with_training(dataset, epochs=3), together[0])
     whole = time.perf_counter() - started
     shares = sum(outcome.metrics["fit_seconds"] for outcome in found)
     assert 0 < shares < whole
@@ -261,8 +262,8 @@ def ragged(tmp_path_factory):
 @pytest.fixture(scope="module")
 def apart(ragged):
     """Runs of each series, of two learning rates, their dataset and outcomes: more than there are lanes."""
-    dataset = replace(ragged.dataset, epochs=16, patience=3, checkpoint_seconds=0.0)
-    own = ragged.own[1].configuration.model_copy(update={"dropout": 0.3})
+    dataset = with_training(ragged.dataset, epochs=16, patience=3, checkpoint_seconds=0.0)
+    own = ragged.reference_run.configuration.model_copy(update={"dropout": 0.3})
     runs = [
         Run(own.model_copy(update={"learning_rate": rate}), 0, series=name)
         for rate in (0.03, 0.003)

@@ -11,9 +11,9 @@ def test_of_the_programs_on_disk_those_used_last_are_kept(tmp_path):
         path.write_bytes(b"x" * 10)
         os.utime(path, (1_000_000 - age, 1_000_000 - age))
     os.utime(tmp_path / "old", (2_000_000, 1_000_000))  # written early, read last
-    keras_backend.trim(tmp_path, 25)
+    keras_backend.trim_program_cache(tmp_path, 25)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["new", "old"]
-    keras_backend.trim(tmp_path, 20)
+    keras_backend.trim_program_cache(tmp_path, 20)
     assert len(list(tmp_path.iterdir())) == 2
 
 

@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,7 +12,7 @@ from gridcast.config.grid import Run
 from gridcast.evaluation import metrics
 from gridcast.runtime import loading
 from gridcast.runtime.errors import GridcastError
-from small_experiments import EXPERIMENTS, SMALL, planned, sales
+from small_experiments import EXPERIMENTS, SMALL, planned, sales, with_training
 
 pytestmark = pytest.mark.usefixtures("jax_backend")
 
@@ -27,7 +26,7 @@ def plan(tmp_path_factory):
 def outcome(plan):
     from gridcast.training import keras_fit
 
-    return keras_fit.train(plan.dataset, plan.own[1])
+    return keras_fit.train(plan.dataset, plan.reference_run)
 
 
 def weights(outcome):
@@ -40,13 +39,13 @@ def validation(dataset, run, forecaster):
     index = dataset.origins("validation", run.configuration.lookback)
     steps = index[:, 1, None] + np.arange(forecaster.preprocessing.horizon)
     actual = dataset.channels[index[:, 0, None], steps, 0].astype(float)
-    return index, actual, forecaster.scaled(dataset.channels, index, dataset.codes)
+    return index, actual, forecaster.predict_scaled(dataset.channels, index, dataset.codes)
 
 
 def test_the_same_run_gives_the_same_bits(plan, outcome):
     from gridcast.training import keras_fit
 
-    again = keras_fit.train(plan.dataset, plan.own[1])
+    again = keras_fit.train(plan.dataset, plan.reference_run)
     timeless = [{k: v for k, v in found.metrics.items() if k != "fit_seconds"} for found in (outcome, again)]
     assert timeless[0] == timeless[1]
     assert again.curves == outcome.curves
@@ -58,7 +57,7 @@ def test_the_same_run_gives_the_same_bits(plan, outcome):
 def test_another_seed_gives_another_network(plan, outcome):
     from gridcast.training import keras_fit
 
-    other = keras_fit.train(replace(plan.dataset, epochs=1), Run(plan.own[1].configuration, seed=1))
+    other = keras_fit.train(with_training(plan.dataset, epochs=1), Run(plan.reference_run.configuration, seed=1))
     assert other.curves["loss"][0] != outcome.curves["loss"][0]
 
 
@@ -68,21 +67,23 @@ def test_curves_and_metrics_belong_together(plan, outcome):
     assert {len(curve) for curve in outcome.curves.values()} == {found["epochs_trained"]}
     assert found["best_val_loss"] == min(outcome.curves["val_loss"])
     assert outcome.curves["val_loss"][found["best_epoch"] - 1] == found["best_val_loss"]
-    assert found["epochs_trained"] == min(plan.dataset.epochs, found["best_epoch"] + plan.dataset.patience)
+    assert found["epochs_trained"] == min(
+        plan.dataset.training.epochs, found["best_epoch"] + plan.dataset.training.patience
+    )
     assert found["best_val_loss"] < outcome.curves["val_loss"][0]
 
 
 def test_training_stops_when_patience_is_at_its_end(plan):
     from gridcast.training import keras_fit
 
-    settings = plan.own[1].configuration.model_copy(update={"learning_rate": 1.0})
-    found = keras_fit.train(replace(plan.dataset, epochs=60, patience=1), Run(settings, 0)).metrics
+    settings = plan.reference_run.configuration.model_copy(update={"learning_rate": 1.0})
+    found = keras_fit.train(with_training(plan.dataset, epochs=60, patience=1), Run(settings, 0)).metrics
     assert found["epochs_trained"] == found["best_epoch"] + 1 < 60
 
 
 def test_the_files_hold_the_best_network_of_all_epochs(plan, outcome):
 
-    dataset, run = plan.dataset, plan.own[1]
+    dataset, run = plan.dataset, plan.reference_run
     forecaster = loading.load_from_bytes(outcome.files)
     index, actual, scaled = validation(dataset, run, forecaster)
     losses = metrics.point_losses("mse", actual, scaled)
@@ -97,26 +98,26 @@ def test_the_files_hold_the_best_network_of_all_epochs(plan, outcome):
 def test_the_mean_over_padded_batches_is_the_mean_over_windows(plan, loss):
     from gridcast.runtime.forecaster import Forecaster
     from gridcast.training import keras_fit
-    from gridcast.training.batches import Batches
+    from gridcast.training.batches import WindowBatches
 
     dataset = plan.dataset
-    run = Run(plan.own[1].configuration.model_copy(update={"loss": loss}), 0)
-    network = keras_fit.compiled(dataset, run)
+    run = Run(plan.reference_run.configuration.model_copy(update={"loss": loss}), 0)
+    network = keras_fit.compiled_network(dataset, run)
     index, actual, scaled = validation(dataset, run, Forecaster(dataset.preprocessing, network))
     assert len(index) % 7  # the last of several batches is padded
-    padded = Batches(dataset, index, run, 7, exact=True, shuffle=None)
+    padded = WindowBatches(dataset, index, run, 7, exact=True, shuffle=None)
     found = network.evaluate(padded, verbose=0, return_dict=True)
     assert found["loss"] == pytest.approx(metrics.point_losses(loss, actual, scaled).mean(), rel=1e-6)
     assert found["mae"] == pytest.approx(metrics.mae(actual, scaled), rel=1e-6)
 
 
 def test_batches_are_of_one_size_and_hold_each_window_once(plan):
-    from gridcast.training.batches import Batches
+    from gridcast.training.batches import WindowBatches
 
     dataset = plan.dataset
     index = dataset.origins("train", 7)
     for exact in (False, True):
-        batches = Batches(dataset, index, plan.own[1], 50, exact=exact, shuffle=0)
+        batches = WindowBatches(dataset, index, plan.reference_run, 50, exact=exact, shuffle=0)
         given = [batches[number] for number in range(len(batches))]
         assert {len(weights) for _, _, weights in given} == {50}
         assert all(values.shape[0] == 50 for inputs, _, _ in given for values in inputs.values())
@@ -129,11 +130,11 @@ def test_batches_are_of_one_size_and_hold_each_window_once(plan):
 
 
 def test_the_order_of_windows_changes_with_epoch_and_seed(plan):
-    from gridcast.training.batches import Batches
+    from gridcast.training.batches import WindowBatches
 
     def orders(seed):
         index = plan.dataset.origins("train", 7)
-        batches = Batches(plan.dataset, index, plan.own[1], 32, exact=False, shuffle=seed)
+        batches = WindowBatches(plan.dataset, index, plan.reference_run, 32, exact=False, shuffle=seed)
         first = batches.order.tolist()
         batches.on_epoch_end()
         return first, batches.order.tolist()
@@ -147,8 +148,8 @@ def test_the_order_of_windows_changes_with_epoch_and_seed(plan):
 def test_a_batch_larger_than_the_training_span_is_cut_to_it(plan):
     from gridcast.training import keras_fit
 
-    run = Run(plan.own[1].configuration.model_copy(update={"batch_size": 65536}), 0)
-    training, _ = keras_fit.batches(plan.dataset, run)
+    run = Run(plan.reference_run.configuration.model_copy(update={"batch_size": 65536}), 0)
+    training, _ = keras_fit.make_batches(plan.dataset, run)
     assert training.size == len(plan.dataset.origins("train", 7))
 
 
@@ -156,29 +157,29 @@ def test_a_batch_larger_than_the_training_span_is_cut_to_it(plan):
 def test_a_learning_rate_that_breaks_the_network_is_a_plain_error(plan, rate, capfd):
     from gridcast.training import keras_fit
 
-    run = Run(plan.own[1].configuration.model_copy(update={"learning_rate": rate}), 0)
+    run = Run(plan.reference_run.configuration.model_copy(update={"learning_rate": rate}), 0)
     with pytest.raises(GridcastError, match=r"^the loss is no longer finite in epoch \d; a lower learning rate may"):
         keras_fit.train(plan.dataset, run)
     assert capfd.readouterr() == ("", "")
 
 
 def test_a_run_that_takes_too_long_is_ended_within_its_epoch(plan):
-    from gridcast.training import keras_fit
+    from gridcast.training import keras_fit, limits
 
-    limited = replace(plan.dataset, max_minutes=1e-5)
+    limited = with_training(plan.dataset, max_minutes=1e-5)
     told = r"^exceeded training\.max_minutes \(1e-05\) in epoch 1; raise it, or make the network smaller$"
     with pytest.raises(GridcastError, match=told):
-        keras_fit.train(limited, plan.own[1])
-    network = keras_fit.compiled(limited, plan.own[1])
-    _, validation = keras_fit.batches(limited, plan.own[1])
+        keras_fit.train(limited, plan.reference_run)
+    network = keras_fit.compiled_network(limited, plan.reference_run)
+    _, validation = keras_fit.make_batches(limited, plan.reference_run)
     with pytest.raises(GridcastError, match=r"^exceeded training\.max_minutes"):
-        network.evaluate(validation, callbacks=[keras_fit.Watch(keras_fit.Clock(1e-5))], verbose=0)
+        network.evaluate(validation, callbacks=[limits.LimitsCallback(limits.TrainingClock(1e-5))], verbose=0)
 
 
 def test_the_test_span_is_forecast_by_the_restored_network(plan, outcome):
-    from gridcast.evaluation import on_test_span
+    from gridcast.evaluation import span_evaluation
 
-    found = on_test_span.evaluate(plan.dataset, outcome.files)
+    found = span_evaluation.predict_span(plan.dataset, outcome.files)
     assert found.index.tolist() == plan.dataset.origins("test", 7).tolist()
     again = loading.load_from_bytes(outcome.files).forecast(plan.dataset.channels, found.index, plan.dataset.codes)
     np.testing.assert_array_equal(found.forecast, again)
@@ -193,7 +194,7 @@ import keras
 from small_experiments import planned, sales
 from gridcast.training import keras_fit
 plan = planned(pathlib.Path(), sales(500), backend="tensorflow", **json.loads(sys.argv[2]))
-print(json.dumps([keras.backend.backend(), keras_fit.train(plan.dataset, plan.own[1]).metrics]))
+print(json.dumps([keras.backend.backend(), keras_fit.train(plan.dataset, plan.reference_run).metrics]))
 """
 
 
@@ -206,7 +207,7 @@ def test_tensorflow_agrees_within_five_percent_after_the_same_number_of_epochs(t
     done = subprocess.run(command, cwd=tmp_path, env=os.environ, capture_output=True, text=True, check=True)
     backend, theirs = json.loads(done.stdout.splitlines()[-1])
     plan = planned(tmp_path, sales(500), **sections)
-    ours = keras_fit.train(plan.dataset, plan.own[1]).metrics
+    ours = keras_fit.train(plan.dataset, plan.reference_run).metrics
     assert backend == "tensorflow"
     assert theirs["epochs_trained"] == ours["epochs_trained"] == 10
     assert theirs["best_val_loss"] == pytest.approx(ours["best_val_loss"], rel=0.05)

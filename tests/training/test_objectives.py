@@ -8,7 +8,7 @@ import pytest
 
 from gridcast.config.grid import Run
 from gridcast.runtime.errors import DataError
-from small_experiments import planned, sales, same
+from small_experiments import planned, sales, same, with_training
 
 pytestmark = pytest.mark.usefixtures("jax_backend")
 
@@ -28,13 +28,13 @@ def plan(tmp_path_factory):
 
 
 def run(plan, seed=0, **settings):
-    return Run(plan.own[1].configuration.model_copy(update=settings), seed)
+    return Run(plan.reference_run.configuration.model_copy(update=settings), seed)
 
 
 def fused(dataset, runs, paths=None, until=None):
     from gridcast.training import fused_fit
 
-    return fused_fit.train(dataset, runs, paths or [None] * len(runs), len(runs), until)
+    return fused_fit.train(dataset, runs, state_paths=paths or [None] * len(runs), siblings=len(runs), until=until)
 
 
 @pytest.mark.parametrize(
@@ -49,7 +49,7 @@ def fused(dataset, runs, paths=None, until=None):
 def test_both_engines_train_alike(plan, settings):
     from gridcast.training import keras_fit
 
-    dataset = replace(plan.dataset, patience=1)
+    dataset = with_training(plan.dataset, patience=1)
     own = run(plan, dropout=0.3, learning_rate=0.03, **settings)
     alone, (together,) = keras_fit.train(dataset, own), fused(dataset, [own])
     assert together.metrics["epochs_trained"] == alone.metrics["epochs_trained"]
@@ -64,21 +64,21 @@ def test_both_engines_train_alike(plan, settings):
 @pytest.mark.slow
 def test_an_interrupted_run_goes_on_to_the_same_bits_in_both_engines(plan, tmp_path):
     from gridcast.training import keras_fit
-    from gridcast.training.result import Paused
+    from gridcast.training.result import PausedRun
 
-    dataset, own = replace(plan.dataset, checkpoint_seconds=0.0), run(plan)
+    dataset, own = with_training(plan.dataset, checkpoint_seconds=0.0), run(plan)
     (whole,) = fused(dataset, [own])
     (paused,) = fused(dataset, [own], [tmp_path / "fused"], until=2)
-    assert isinstance(paused, Paused)
+    assert isinstance(paused, PausedRun)
     assert same(fused(dataset, [own], [tmp_path / "fused"])[0], whole)
-    assert isinstance(keras_fit.train(dataset, own, tmp_path / "stock", 2), Paused)
-    assert same(keras_fit.train(dataset, own, tmp_path / "stock"), keras_fit.train(dataset, own))
+    assert isinstance(keras_fit.train(dataset, own, state_path=tmp_path / "stock", until=2), PausedRun)
+    assert same(keras_fit.train(dataset, own, state_path=tmp_path / "stock"), keras_fit.train(dataset, own))
 
 
 def test_an_epoch_of_some_steps_is_a_fresh_part_of_the_windows(plan):
     from gridcast.training import keras_fit
 
-    training, validation = keras_fit.batches(plan.dataset, run(plan))
+    training, validation = keras_fit.make_batches(plan.dataset, run(plan))
     assert len(training) == 4
     assert len(training) * training.size < len(training.index)
     assert len(validation) * validation.size >= len(validation.index)
@@ -95,8 +95,8 @@ def test_a_filled_step_counts_for_no_likelihood(plan):
     observed = plan.dataset.observed.copy()
     observed[:, 50] = False
     dataset = replace(plan.dataset, observed=observed)
-    own = objectives.of(dataset, run(plan))
-    read, target = own.read(objectives.data(dataset), np.array([[0, 52], [1, 53]]))
+    own = objectives.objective_of(dataset, run(plan))
+    read, target = own.read(objectives.panel_arrays(dataset), np.array([[0, 52], [1, 53]]))
     assert read["signal"].shape[1] == target.shape[1] == 7 + 3
     assert np.argwhere(target[..., 1] == 0).tolist() == [[0, 5], [1, 4]]
     output = np.zeros((2, 10, 3), np.float32)
@@ -122,13 +122,13 @@ def extreme():
 
 @pytest.mark.parametrize("likelihood", ["student-t", pytest.param("gaussian", marks=pytest.mark.slow)])
 def test_a_panel_of_extreme_scales_is_learnt_at_sane_levels(tmp_path, likelihood):
-    from gridcast.evaluation import on_test_span
+    from gridcast.evaluation import span_evaluation
 
     sections = {"training": {"epochs": 3, "steps": None}, "baseline": {"likelihood": likelihood}}
     plan = planned(tmp_path, extreme(), **(SECTIONS | sections))
-    (outcome,) = fused(plan.dataset, [plan.own[1]])
+    (outcome,) = fused(plan.dataset, [plan.reference_run])
     assert all(np.isfinite(curve).all() for curve in outcome.curves.values())
-    found = on_test_span.evaluate(plan.dataset, outcome.files)
+    found = span_evaluation.predict_span(plan.dataset, outcome.files)
     assert np.isfinite(found.quantiles).all()
     assert (np.diff(found.quantiles, axis=-1) >= 0).all()
     for series, mean in enumerate(EXTREME[:2]):

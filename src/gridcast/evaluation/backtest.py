@@ -12,23 +12,23 @@ import pandas as pd
 from gridcast.data.dataset import Dataset
 from gridcast.data.panel import Panel
 from gridcast.data.splits import Spans
-from gridcast.evaluation import forecast_results
+from gridcast.evaluation import artifact_files, forecast_results, forecast_table
 from gridcast.models import baselines
 from gridcast.models.baselines.task import task_of
 from gridcast.runtime.errors import ConfigError
 from gridcast.runtime.forecaster import Forecaster
 
-OWN = "forecaster"
+FORECASTER_NAME = "forecaster"
 """What a forecaster is called beside the baselines."""
 
 
 @dataclass(frozen=True)
 class Fold:
-    """Steps [start, end) to be forecast; `seen` says in which span the forecaster has met some of them, if it has."""
+    """Steps [start, end) to be forecast; `seen_in` says in which span the forecaster has met some of them, if it has."""
 
     start: int
     end: int
-    seen: str
+    seen_in: str
 
 
 def backtest_folds(
@@ -66,24 +66,24 @@ def run_backtest(
     rows = []
     for number, fold in enumerate(chosen):
         data = replace(dataset, spans=Spans(fold.start, fold.start, fold.end))
-        own = forecast_results.forecasts(forecaster, data, panel)
+        own = forecast_results.forecast_test_span(forecaster, data, panel)
         task = replace(task_of(data, lookback), index=own.index)
-        found = {OWN: own}
+        found = {FORECASTER_NAME: own}
         for name in baselines.possible(len(panel.series), data.period):
             if name in baselines.NAIVE:
-                found[name] = forecast_results.baseline(name, task)
+                found[name] = forecast_results.forecast_baseline(name, task)
         about: dict[str, Any] = {
             "fold": number,
             "from": panel.times[fold.start],
             "to": panel.times[fold.end - 1],
         }
-        about |= {"seen": fold.seen}
+        about |= {"seen": fold.seen_in}
         for name, forecasts in found.items():
-            table = forecast_results.table(forecasts, data, panel)
+            table = forecast_table.tabulate_forecasts(forecasts, data, panel)
             for step in range(forecasts.forecast.shape[1] + 1 if len(table) else 0):
                 part = table[table["step"] == step] if step else table
-                measures = forecast_results.measures(part)
-                errors = {m: measures.get(f"{forecast_results.PREFIX}{m}", np.nan) for m in ("mae", "rmse", "mase")}
+                measures = forecast_table.measure_forecasts(part)
+                errors = {m: measures.get(f"{artifact_files.TEST_PREFIX}{m}", np.nan) for m in ("mae", "rmse", "mase")}
                 rows.append({**about, "model": name, "step": step, "windows": len(own.index), **errors})
     columns = ["fold", "from", "to", "seen", "model", "step", "windows", "mae", "rmse", "mase"]
     return pd.DataFrame(rows, columns=columns)

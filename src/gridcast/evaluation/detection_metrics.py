@@ -13,7 +13,7 @@ import numpy as np
 
 from gridcast.runtime.events import spans
 
-BUFFERS = 100
+MAX_BUFFER = 100
 """The longest buffer of `vus_pr`, in steps."""
 MISS, FALSE_ALARM = 1.0, 0.11
 """Weights of the standard profile of NAB; what is found weighs 1."""
@@ -21,13 +21,14 @@ PROBATION, LONGEST = 0.15, 750
 """Share of a file, and steps at most, at its beginning that NAB leaves to learning."""
 
 
-def measures(
+def all_metrics(
     score: np.ndarray,
     threshold: float | np.ndarray,
     labels: np.ndarray,
+    *,
     steps_per_day: float,
-    least: int = 1,
-    gap: int = 0,
+    min_steps: int = 1,
+    merge_gap: int = 0,
 ) -> dict[str, float]:
     """Every measure of `score` (steps,) against `labels` (steps,), True where a step is anomalous.
 
@@ -41,7 +42,7 @@ def measures(
     NaN is what cannot be said: recall without labels, precision without alarms.
     """
     labels = np.asarray(labels, bool)
-    raised, actual = spans(score > threshold, least, gap), spans(labels)
+    raised, actual = spans(score > threshold, min_steps, merge_gap), spans(labels)
     alarms = _steps(raised, len(score))
     hits = int(np.sum(alarms & labels))
     right = [bool(labels[start:end].any()) for start, end in raised]
@@ -71,7 +72,7 @@ def auc_pr(score: np.ndarray, labels: np.ndarray) -> float:
     return float(average_precision_score(labels, ranks)) if labels.any() else float("nan")
 
 
-def vus_pr(score: np.ndarray, labels: np.ndarray, longest: int = BUFFERS) -> float:
+def vus_pr(score: np.ndarray, labels: np.ndarray, longest: int = MAX_BUFFER) -> float:
     """Volume under the surface of precision over recall and buffer length, 0 to 1; NaN where no step is labelled.
 
     Measure of Paparrizos, Boniol, Palpanas, Tsay, Elmore and Franklin (2022), "Volume Under the Surface: A New

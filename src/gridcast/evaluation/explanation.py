@@ -13,19 +13,19 @@ from gridcast.evaluation import permutation_importance
 from gridcast.runtime import loading
 from gridcast.runtime.forecaster import Forecaster, network_inputs
 
-WINDOWS = 2000
+MAX_WINDOWS = 2000
 """Most windows that are shuffled."""
-STEPS = 40_000
+MAX_STEPS = 40_000
 """Most steps that the shuffled windows read together, so that any lookback takes a few seconds."""
-SAMPLED = 100
+MAX_SAMPLED_WINDOWS = 100
 """Most windows that are shuffled where a forecast is made of sample paths."""
-REPEATS = 2
+SAMPLED_REPEATS = 2
 """Shuffles of each part where a forecast is made of sample paths."""
-PATHS = 25
+MAX_PATHS = 25
 """Most sample paths of each forecast."""
 
 
-def explain(dataset: Dataset, files: dict[str, bytes]) -> dict[str, Any]:
+def explain_forecaster(dataset: Dataset, files: dict[str, bytes]) -> dict[str, Any]:
     """Permutation importance, and attention by lag where the network has it, of the forecaster in `files`.
 
     Over at most `WINDOWS` windows of the validation span, the same in every call. Plain lists and numbers, under
@@ -38,19 +38,21 @@ def explain(dataset: Dataset, files: dict[str, bytes]) -> dict[str, Any]:
     forecaster = _with_few_paths(forecaster)
     own, sampled = forecaster.preprocessing, forecaster.quantiles is not None
     index = dataset.origins("validation", own.lookback)
-    size = min(len(index), SAMPLED if sampled else WINDOWS, max(1, STEPS // own.lookback))
+    size = min(len(index), MAX_SAMPLED_WINDOWS if sampled else MAX_WINDOWS, max(1, MAX_STEPS // own.lookback))
     index = index[np.sort(random.choice(len(index), size, replace=False))]
-    channels = [*own.covariates, *(["age"] if own.aged else [])]
-    error, permuted = permutation_importance.permutation(
+    channels = [*own.channel_names, *(["age"] if own.has_age else [])]
+    error, permuted = permutation_importance.part_importance(
         forecaster.forecast,
         dataset.channels,
         index,
         dataset.codes,
         dataset.actual(index),
         series_statistics.naive_scale(np.where(dataset.observed, dataset.target, np.nan)[:, : dataset.spans.train]),
-        permutation_importance.parts(channels, own.known_ahead, own.lookback + max(own.lags, default=0), own.horizon),
+        permutation_importance.input_parts(
+            channels, own.first_known_ahead, own.lookback + max(own.lags, default=0), own.horizon
+        ),
         random,
-        REPEATS if sampled else 5,
+        SAMPLED_REPEATS if sampled else 5,
     )
     return {
         "windows": len(index),
@@ -63,7 +65,7 @@ def explain(dataset: Dataset, files: dict[str, bytes]) -> dict[str, Any]:
 def _with_few_paths(forecaster: Forecaster) -> Forecaster:
     """The same with at most `PATHS` sample paths: the same ones are drawn before and after a shuffle."""
     quantiles, members = forecaster.quantiles, tuple(map(_with_few_paths, forecaster.members))
-    few = quantiles and replace(quantiles, paths=min(quantiles.paths, PATHS))
+    few = quantiles and replace(quantiles, paths=min(quantiles.paths, MAX_PATHS))
     return replace(forecaster, quantiles=few, members=members)
 
 
@@ -71,4 +73,4 @@ def _attention(forecaster: Forecaster, dataset: Dataset, index: np.ndarray) -> l
     if forecaster.members or "attention_weights" not in [layer.name for layer in forecaster.network.layers]:
         return []
     window = network_inputs(forecaster.preprocessing, dataset.channels, index, dataset.codes)
-    return permutation_importance.attention(forecaster.attention_weights(window)).to_dict("records")
+    return permutation_importance.attention_by_lag(forecaster.attention_weights(window)).to_dict("records")

@@ -19,9 +19,9 @@ LOWER_IS_BETTER = {
     "width": True,
 }
 """Of `coverage` neither: it is best at the share that the interval promises."""
-POINT = ("mae", "rmse", "r2", "mape", "smape", "wape", "mase")
+POINT_METRICS = ("mae", "rmse", "r2", "mape", "smape", "wape", "mase")
 """Measures that every forecast has; the others need quantiles or samples."""
-CLOSENESS = ("EXCELLENT", "GOOD", "ACCEPTABLE", "NEEDS IMPROVEMENT")
+CLOSENESS_CLASSES = ("EXCELLENT", "GOOD", "ACCEPTABLE", "NEEDS IMPROVEMENT")
 
 
 def mae(actual: np.ndarray, forecast: np.ndarray) -> float:
@@ -107,19 +107,19 @@ def width(low: np.ndarray, high: np.ndarray) -> float:
     return float(np.mean(high - low))
 
 
-def outermost(levels: Sequence[float]) -> tuple[float, float] | None:
+def widest_interval(levels: Sequence[float]) -> tuple[float, float] | None:
     """The widest pair of `levels` that leaves as much below as above, such as 0.1 and 0.9; None where none does."""
     pairs = [(level, other) for level in levels for other in levels if level < 0.5 and abs(level + other - 1) < 1e-9]
     return min(pairs, default=None)
 
 
-def probabilistic(actual: np.ndarray, quantiles: np.ndarray, levels: Sequence[float]) -> dict[str, float]:
+def quantile_metrics(actual: np.ndarray, quantiles: np.ndarray, levels: Sequence[float]) -> dict[str, float]:
     """`wql`, and `coverage` and `width` of the `outermost` interval.
 
     `quantiles` is (..., levels) for `actual` (...).
     """
     found = {"wql": weighted_quantile_loss(actual, quantiles, levels)}
-    if pair := outermost(levels):
+    if pair := widest_interval(levels):
         low, high = (quantiles[..., list(levels).index(level)] for level in pair)
         found |= {"coverage": coverage(actual, low, high), "width": width(low, high)}
     return found
@@ -139,7 +139,7 @@ def closeness(actual: np.ndarray, forecast: np.ndarray) -> dict[str, float]:
     ratio = np.divide(forecast, actual, out=np.where(np.round(forecast) == 0, 1.0, np.inf), where=actual != 0)
     off = np.abs(ratio - 1) - 1e-12
     at = np.searchsorted([0.05, 0.10, 0.20], off)
-    return {name: float(100 * np.mean(at == k)) for k, name in enumerate(CLOSENESS)}
+    return {name: float(100 * np.mean(at == k)) for k, name in enumerate(CLOSENESS_CLASSES)}
 
 
 def per_series(
@@ -151,7 +151,7 @@ def per_series(
     names, found = series[first].tolist(), {}
     for k in np.argsort(first):
         own = rows[k]
-        found[names[k]] = _all(actual[own], forecast[own]) | {
+        found[names[k]] = _point_metrics(actual[own], forecast[own]) | {
             "mase": mase(actual[own], forecast[own], float(scale[first[k]]))
         }
     return found
@@ -166,10 +166,10 @@ def overall(actual: np.ndarray, forecast: np.ndarray, series: np.ndarray, scale:
     errors, unit = np.bincount(code, np.abs(forecast - actual)) / np.bincount(code), scale[first]
     each = errors[unit > 0] / unit[unit > 0]
     each = each[np.isfinite(each)]
-    return _all(actual, forecast) | {"mase": float(np.mean(each)) if len(each) else float("nan")}
+    return _point_metrics(actual, forecast) | {"mase": float(np.mean(each)) if len(each) else float("nan")}
 
 
-def _all(actual: np.ndarray, forecast: np.ndarray) -> dict[str, float]:
+def _point_metrics(actual: np.ndarray, forecast: np.ndarray) -> dict[str, float]:
     return {measure.__name__: measure(actual, forecast) for measure in (mae, rmse, r2, mape, smape, wape)}
 
 

@@ -13,13 +13,13 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-Forecast = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
-SINGLE = 24
+ForecastFunction = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
+MAX_SINGLE_LAG = 24
 """Lags up to here are told one by one, those before in blocks of doubling length."""
 
 
 @dataclass(frozen=True)
-class Part:
+class InputPart:
     """A part of what each window reads: `channels` on the steps from `first` to before `end`, counted from the origin.
 
     `kind` is `target` for its whole past, `lag` for one step of it (or a block of steps), `covariate` for all
@@ -33,23 +33,23 @@ class Part:
     end: int
 
 
-def parts(channels: Sequence[str], ahead: int, lookback: int, horizon: int) -> list[Part]:
+def input_parts(channels: Sequence[str], ahead: int, lookback: int, horizon: int) -> list[InputPart]:
     """What a window reads, part by part: the target whole and lag by lag, and each covariate.
 
     `channels` names every channel, the target first; those of one name are one part. From channel `ahead` on they
     are known over the horizon too. `lookback` is how far back a window reads at most.
     """
-    found = [Part(channels[0], "target", (0,), -lookback, 0)]
+    found = [InputPart(channels[0], "target", (0,), -lookback, 0)]
     for name in dict.fromkeys(channels[1:]):
         own = tuple(k for k, channel in enumerate(channels) if k and channel == name)
-        found.append(Part(name, "covariate", own, -lookback, horizon if own[0] >= ahead else 0))
-    return found + [Part(_lags(near, far), "lag", (0,), -far, 1 - near) for near, far in _blocks(lookback)]
+        found.append(InputPart(name, "covariate", own, -lookback, horizon if own[0] >= ahead else 0))
+    return found + [InputPart(_lags(near, far), "lag", (0,), -far, 1 - near) for near, far in _blocks(lookback)]
 
 
 def _blocks(lookback: int) -> list[tuple[int, int]]:
     """Nearest and furthest lag of each block up to `lookback`."""
-    blocks = [(lag, lag) for lag in range(1, min(lookback, SINGLE) + 1)]
-    near = SINGLE + 1
+    blocks = [(lag, lag) for lag in range(1, min(lookback, MAX_SINGLE_LAG) + 1)]
+    near = MAX_SINGLE_LAG + 1
     while near <= lookback:
         far = min(2 * (near - 1), lookback)
         blocks.append((near, far))
@@ -61,14 +61,14 @@ def _lags(near: int, far: int) -> str:
     return f"lag {near}" if near == far else f"lags {near}-{far}"
 
 
-def permutation(
-    forecast: Forecast,
+def part_importance(
+    forecast: ForecastFunction,
     channels: np.ndarray,
     index: np.ndarray,
     codes: np.ndarray,
     actual: np.ndarray,
     scale: np.ndarray,
-    parts: Sequence[Part],
+    parts: Sequence[InputPart],
     generator: np.random.Generator,
     repeats: int = 5,
 ) -> tuple[float, pd.DataFrame]:
@@ -108,7 +108,7 @@ def permutation(
     return plain, pd.DataFrame(found, columns=["name", "kind", "rise", "spread"])
 
 
-def attention(weights: np.ndarray) -> pd.DataFrame:
+def attention_by_lag(weights: np.ndarray) -> pd.DataFrame:
     """Mean attention by lag, from `weights` (n, lookback) whose rows add up to 1: lag, share and spread in percent.
 
     Lag 1 is the step before the origin, the last of each row; spread is the standard deviation over windows.

@@ -11,12 +11,12 @@ import pandas as pd
 from numpy.typing import ArrayLike
 from scipy.special import stdtr, stdtrit
 
-NOISE = 1e-12
+ROUNDING_TOLERANCE = 1e-12
 """Relative difference of two losses up to which they are the same number, computed in another order."""
 
 
 @dataclass(frozen=True)
-class Interval:
+class MeanInterval:
     """A mean with its confidence interval, in the unit of the values; `count` values went in."""
 
     mean: float
@@ -26,7 +26,7 @@ class Interval:
 
 
 @dataclass(frozen=True)
-class Paired:
+class PairedDifference:
     """Mean of a - b with its confidence interval, in the unit of both; p value of "no difference"."""
 
     mean: float
@@ -37,7 +37,7 @@ class Paired:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class DieboldMariano:
     """Diebold-Mariano statistic and p value; `mean_difference` of loss a - loss b is below 0 where a is better."""
 
     statistic: float
@@ -45,7 +45,7 @@ class Comparison:
     mean_difference: float
 
 
-def mean_interval(values: ArrayLike, confidence: float = 0.95) -> Interval:
+def mean_interval(values: ArrayLike, confidence: float = 0.95) -> MeanInterval:
     """Mean of independent `values` (n,) and its interval by Student's t with n - 1 degrees of freedom.
 
     With one value low and high are NaN, with none the mean is too. Raises ValueError when a value is
@@ -55,10 +55,10 @@ def mean_interval(values: ArrayLike, confidence: float = 0.95) -> Interval:
     n = len(known)
     mean = float(known.mean()) if n else float("nan")
     half = _half_width(known, confidence)
-    return Interval(mean, mean - half, mean + half, n)
+    return MeanInterval(mean, mean - half, mean + half, n)
 
 
-def paired(a: ArrayLike, b: ArrayLike, confidence: float = 0.95) -> Paired:
+def paired_difference(a: ArrayLike, b: ArrayLike, confidence: float = 0.95) -> PairedDifference:
     """Mean of a - b over matched samples (n,), its interval and the p value of Student's paired t test.
 
     The pairs must be independent of each other: seeds, or configurations alike in all but one setting.
@@ -70,12 +70,12 @@ def paired(a: ArrayLike, b: ArrayLike, confidence: float = 0.95) -> Paired:
     n = len(difference)
     found = mean_interval(difference, confidence)
     if n < 2:
-        return Paired(found.mean, found.low, found.high, float("nan"), n)
+        return PairedDifference(found.mean, found.low, found.high, float("nan"), n)
     statistic = _ratio(found.mean, _spread(difference) / math.sqrt(n))
-    return Paired(found.mean, found.low, found.high, _p_value(statistic, n - 1), n)
+    return PairedDifference(found.mean, found.low, found.high, _p_value(statistic, n - 1), n)
 
 
-def diebold_mariano(loss_a: ArrayLike, loss_b: ArrayLike, horizon: int = 1) -> Comparison:
+def diebold_mariano(loss_a: ArrayLike, loss_b: ArrayLike, horizon: int = 1) -> DieboldMariano:
     """Test of equal accuracy of two forecasters from their losses (n,) at the same origins, in the order of time.
 
     Statistic of Diebold and Mariano (1995), the variance of the mean difference from its
@@ -95,21 +95,21 @@ def diebold_mariano(loss_a: ArrayLike, loss_b: ArrayLike, horizon: int = 1) -> C
     n = len(difference)
     mean = float(difference.mean()) if n else float("nan")
     if n and not difference.any():
-        return Comparison(0.0, 1.0, 0.0)
+        return DieboldMariano(0.0, 1.0, 0.0)
     if n < 2 or n <= horizon:
-        return Comparison(float("nan"), float("nan"), mean)
+        return DieboldMariano(float("nan"), float("nan"), mean)
     centred = difference - mean if np.ptp(difference) > 0 else np.zeros(n)
     covariance = np.array([centred[lag:] @ centred[: n - lag] for lag in range(horizon)]) / n
     variance = covariance[0] + 2 * covariance[1:].sum()
-    if variance <= NOISE * covariance[0]:
+    if variance <= ROUNDING_TOLERANCE * covariance[0]:
         variance = covariance[0] + 2 * (1 - np.arange(1, horizon) / horizon) @ covariance[1:]
     correction = math.sqrt((n + 1 - 2 * horizon + horizon * (horizon - 1) / n) / n)
     statistic = correction * _ratio(mean, math.sqrt(max(variance, 0.0) / n))
-    return Comparison(statistic, _p_value(statistic, n - 1), mean)
+    return DieboldMariano(statistic, _p_value(statistic, n - 1), mean)
 
 
-def tied_with_best(
-    losses: pd.DataFrame, horizon: int = 1, alpha: float = 0.05, over: Literal["seeds", "origins"] = "seeds"
+def indistinguishable_from_best(
+    losses: pd.DataFrame, horizon: int = 1, alpha: float = 0.05, replicates: Literal["seeds", "origins"] = "seeds"
 ) -> list[str]:
     """Columns of `losses` whose mean is not significantly above the smallest mean, best first.
 
@@ -122,10 +122,10 @@ def tied_with_best(
 
     A column with fewer finite values than the fullest one is left out, since a mean over few replicates is
     luck, and so is one that cannot be tested against the best (fewer than two rows in common, or not more than
-    `horizon`). Raises ValueError when `over` is neither word or two columns have one name.
+    `horizon`). Raises ValueError when `replicates` is neither word or two columns have one name.
     """
-    if over not in ("seeds", "origins"):
-        raise ValueError(f"over: must be 'seeds' or 'origins', got {over!r}")
+    if replicates not in ("seeds", "origins"):
+        raise ValueError(f"replicates: must be 'seeds' or 'origins', got {replicates!r}")
     if not losses.columns.is_unique:
         raise ValueError(f"losses: column {losses.columns[losses.columns.duplicated()][0]!r} stands twice")
     known = losses.where(np.isfinite(losses))
@@ -139,7 +139,7 @@ def tied_with_best(
     for name in means.index[1:]:
         shared = pd.concat([known[name], best], axis=1).dropna().to_numpy()
         own, other = shared.T
-        test = paired(own, other) if over == "seeds" else diebold_mariano(own, other, horizon)
+        test = paired_difference(own, other) if replicates == "seeds" else diebold_mariano(own, other, horizon)
         if len(shared) > 1 and not math.isnan(test.p_value):
             p_values[name] = test.p_value
     worse = _holm(p_values, alpha)
@@ -168,7 +168,7 @@ def _difference(a: ArrayLike, b: ArrayLike) -> np.ndarray:
     first, second = _finite("first sample", a), _finite("second sample", b)
     if first.shape != second.shape:
         raise ValueError(f"samples must be matched, got {len(first)} and {len(second)} values")
-    return np.where(np.isclose(first, second, rtol=NOISE, atol=0), 0.0, first - second)
+    return np.where(np.isclose(first, second, rtol=ROUNDING_TOLERANCE, atol=0), 0.0, first - second)
 
 
 def _half_width(values: np.ndarray, confidence: float) -> float:

@@ -17,9 +17,9 @@ from gridcast.data.series_statistics import MAD_TO_STD
 from gridcast.runtime import running_threshold
 from gridcast.runtime.errors import DataError
 
-PEAKS = 0.98
+TAIL_START = 0.98
 """Share of the scores below the first threshold of `peaks_over_threshold`, as Siffer et al. take it."""
-ENOUGH = 20
+MIN_EXCESSES = 20
 """Excesses that a tail is fitted to; with fewer `peaks_over_threshold` is the quantile."""
 
 
@@ -33,7 +33,7 @@ def lognormal(scores: np.ndarray, level: float) -> float:
 
     `running` starts from it, and takes it anew at each step from all scores before, see `running.along`.
     """
-    return running_threshold.score_history(scores).limit(level)
+    return running_threshold.score_history(scores).threshold(level)
 
 
 def median_mad(scores: np.ndarray, level: float) -> float:
@@ -63,9 +63,9 @@ def peaks_over_threshold(scores: np.ndarray, level: float) -> float:
     from scipy.special import boxcox
     from scipy.stats import genpareto
 
-    start = float(np.quantile(scores, PEAKS))
+    start = float(np.quantile(scores, TAIL_START))
     excesses = scores[scores > start] - start
-    if len(np.unique(excesses)) < ENOUGH or level * len(scores) >= len(excesses):
+    if len(np.unique(excesses)) < MIN_EXCESSES or level * len(scores) >= len(excesses):
         return quantile(scores, level)
     unit = float(np.mean(excesses))  # the optimiser starts from a spread near 1
     shape, _, scale = genpareto.fit(excesses / unit, floc=0)
@@ -98,16 +98,16 @@ THRESHOLDS: dict[str, Callable[[np.ndarray, float], float]] = {
 }
 
 
-def taken(
+def fit_threshold_with_state(
     scores: np.ndarray, name: str, level: float | None = None
 ) -> tuple[float, running_threshold.ScoreHistory | None]:
     """The `threshold`, and what a running one goes on from, None for all others. Raises as it does."""
-    return threshold(scores, name, level), running_threshold.score_history(
+    return fit_threshold(scores, name, level), running_threshold.score_history(
         np.asarray(scores, float)
     ) if name == RUNNING else None
 
 
-def threshold(scores: np.ndarray, name: str, level: float | None = None) -> float:
+def fit_threshold(scores: np.ndarray, name: str, level: float | None = None) -> float:
     """The threshold `name` of `scores` (n,) at `level`, in the unit of the scores; NaN scores are passed over.
 
     Scores that are all the same, one alone too, are their own threshold. Raises ConfigError where name or level

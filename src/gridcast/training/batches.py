@@ -12,7 +12,7 @@ from gridcast.data.dataset import Dataset
 from gridcast.training import objectives
 
 
-class Batches(keras.utils.PyDataset):
+class WindowBatches(keras.utils.PyDataset):
     """Windows gathered batch by batch, every batch of one size so that one compiled program serves all.
 
     The last batch is padded with windows of weight zero. `exact` weighs the others so that the
@@ -33,8 +33,8 @@ class Batches(keras.utils.PyDataset):
     ) -> None:
         super().__init__()
         self.index, self.size, self.exact = index, size, exact
-        self.most = None if exact else dataset.steps
-        self.objective, self.data = objectives.of(dataset, run), objectives.data(dataset)
+        self.most = None if exact else dataset.training.steps
+        self.objective, self.data = objectives.objective_of(dataset, run), objectives.panel_arrays(dataset)
         self.order = np.arange(len(index))
         self.generator = None if shuffle is None else np.random.default_rng(shuffle)
         self.on_epoch_end()

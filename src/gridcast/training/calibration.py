@@ -11,25 +11,27 @@ import numpy as np
 
 from gridcast.config import Configuration, threshold_rules
 from gridcast.data.dataset import Dataset
-from gridcast.evaluation import detection_metrics, detections, metrics
+from gridcast.evaluation import detection_metrics, detection_results, metrics
 from gridcast.runtime import conformal, events, loading
 from gridcast.runtime.detector import MINIMUM, Detector
 from gridcast.runtime.forecaster import SETTINGS_FILE, Forecaster
 from gridcast.runtime.quantiles import Quantiles
 from gridcast.training import fault_injection, whitening
-from gridcast.training.result import Outcome
+from gridcast.training.result import TrainingResult
 
-BESIDE = (0.05, 0.25)
+EXTRA_LEVELS = (0.05, 0.25)
 """Levels that are calibrated whether asked for or not, so that others can be had later."""
 
 
-def measured(
+def calibrate_quantiles(
     dataset: Dataset, settings: Configuration, network: Any, index: np.ndarray
 ) -> tuple[dict[str, float], Quantiles]:
     """Metrics of the windows `index` from quantiles as they come, and how to read those of `network` from now on."""
     chosen = dataset.probabilistic
     plain = Quantiles(settings.likelihood or "", chosen.quantiles, chosen.paths)
-    wanted = conformal.lower_levels((*chosen.quantiles, *BESIDE) if plain.sampled else mirrored(chosen.quantiles))
+    wanted = conformal.lower_levels(
+        (*chosen.quantiles, *EXTRA_LEVELS) if plain.sampled else mirrored_levels(chosen.quantiles)
+    )
     own = Forecaster(dataset.of(settings), network, plain)
     levels = (*chosen.quantiles, 0.5, *wanted, *(1 - level for level in wanted))
     found = own.quantiles_of(dataset.channels, index, dataset.codes, levels)
@@ -45,7 +47,7 @@ def measured(
     return told, replace(plain, correction=conformal.fit(actual, low, high, wanted, scale))
 
 
-def watching(dataset: Dataset, settings: Configuration, network: Any) -> tuple[dict[str, float], Detector]:
+def calibrate_detector(dataset: Dataset, settings: Configuration, network: Any) -> tuple[dict[str, float], Detector]:
     """Metrics of a detector on the validation span, and the detector itself, its threshold fitted.
 
     What is usual it takes from that span too: errors are larger where the network was not fitted to, and so they will
@@ -67,17 +69,19 @@ def watching(dataset: Dataset, settings: Configuration, network: Any) -> tuple[d
         chosen.gap,
     )
     end = dataset.spans.train if chosen.threshold == "conformal" else dataset.spans.validation
-    return limited(dataset, replace(own, usual=whitening.usual(own, dataset.channels[0, :end])))
+    return calibrate_threshold(dataset, replace(own, usual=whitening.usual_errors(own, dataset.channels[0, :end])))
 
 
-def limited(dataset: Dataset, own: Detector) -> tuple[dict[str, float], Detector]:
+def calibrate_threshold(dataset: Dataset, own: Detector) -> tuple[dict[str, float], Detector]:
     """The same of a detector that lacks nothing but its threshold: 1 where its members' thresholds decide."""
     chosen, values, spans = dataset.anomaly, dataset.channels[0], dataset.spans
     assert chosen is not None
     limit, seen = 1.0, None
     if own.combine != MINIMUM:
-        limit, seen = detections.limit(own.contributions, values, spans, own.lookback, chosen)
-    normal = detections.over(own.contributions, values, spans["validation"], own.lookback).mean(axis=1)
+        limit, seen = detection_results.threshold_before_test(own.contributions, values, spans, own.lookback, chosen)
+    normal = detection_results.span_contributions(own.contributions, values, spans["validation"], own.lookback).mean(
+        axis=1
+    )
     alarms = len(events.spans(normal > limit, chosen.least, chosen.gap))
     told = {"threshold": limit, "val_false_alarms_per_day": alarms * dataset.per_day / np.isfinite(normal).sum()}
     told["val_faults_missed"] = 1 - _faults_found(own, dataset)
@@ -88,17 +92,17 @@ def _faults_found(own: Detector, dataset: Dataset) -> float:
     """AUC-PR of the scores of the validation span, once faults are put into it: the same ones for every run."""
     start, end = dataset.spans["validation"]
     values = dataset.channels[0, :end].copy()
-    values[start:], labels = fault_injection.inject(values[start:])
-    score = detections.over(own.contributions, values, (start, end), own.lookback).mean(axis=1)
+    values[start:], labels = fault_injection.inject_faults(values[start:])
+    score = detection_results.span_contributions(own.contributions, values, (start, end), own.lookback).mean(axis=1)
     return detection_metrics.auc_pr(np.where(np.isfinite(score), score, -np.inf), labels)
 
 
-def mirrored(levels: tuple[float, ...]) -> tuple[float, ...]:
+def mirrored_levels(levels: tuple[float, ...]) -> tuple[float, ...]:
     """Those of `levels` whose mirror images are among them."""
     return tuple(q for q in levels if any(abs(q + other - 1) < 1e-9 for other in levels))
 
 
-def combined(dataset: Dataset, files: dict[str, bytes]) -> Outcome:
+def calibrate_ensemble(dataset: Dataset, files: dict[str, bytes]) -> TrainingResult:
     """The ensemble of detectors in `files`, its threshold fitted, as its scores are those of no member."""
-    measured, own = limited(dataset, loading.load_from_bytes(files))
-    return Outcome({}, measured, (), files | {SETTINGS_FILE: json.dumps(own.to_json()).encode()})
+    measured, own = calibrate_threshold(dataset, loading.load_from_bytes(files))
+    return TrainingResult({}, measured, (), files | {SETTINGS_FILE: json.dumps(own.to_json()).encode()})

@@ -5,8 +5,6 @@ from __future__ import annotations
 import io
 import json
 import logging
-import math
-import time
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -17,9 +15,10 @@ import numpy as np
 
 from gridcast.training import atomic_bundle
 from gridcast.training.atomic_bundle import DamagedError
+from gridcast.training.limits import TrainingClock
 
 if TYPE_CHECKING:
-    from gridcast.training.batches import Batches
+    from gridcast.training.batches import WindowBatches
 
 
 CURVES = ("loss", "val_loss", "mae", "val_mae")
@@ -28,21 +27,6 @@ BEST = "best.keras"
 FORMAT = "stock-2"
 """To be raised when something else is kept than before: what an older gridcast left is then not taken up."""
 _LOG = logging.getLogger("gridcast")
-
-
-class Clock:
-    """Seconds that a run has taken, those before an interruption included."""
-
-    def __init__(self, max_minutes: float | None = None) -> None:
-        self.max_minutes, self.before, self.started = max_minutes, 0.0, time.perf_counter()
-
-    def spent(self) -> float:
-        """Seconds taken so far."""
-        return self.before + time.perf_counter() - self.started
-
-    def left(self) -> float:
-        """Seconds that the run may still take; infinite without `max_minutes`."""
-        return math.inf if self.max_minutes is None else 60 * self.max_minutes - self.spent()
 
 
 def read(path: Path, form: str, like: Mapping[str, np.ndarray]) -> tuple[dict[str, Any], dict[str, np.ndarray], bytes]:
@@ -83,7 +67,7 @@ def remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-class Checkpoint(keras.callbacks.Callback):
+class CheckpointCallback(keras.callbacks.Callback):
     """Collects the curves of a run, and keeps all of its state at `path` so that `resume` can go on with it.
 
     Saved at the first end of an epoch that comes `seconds` or more after the last time. This
@@ -95,9 +79,9 @@ class Checkpoint(keras.callbacks.Callback):
         self,
         path: Path | None,
         seconds: float,
-        clock: Clock,
+        clock: TrainingClock,
         network: keras.Model,
-        batches: Batches,
+        batches: WindowBatches,
         stopping: keras.callbacks.EarlyStopping,
         best: keras.callbacks.ModelCheckpoint,
         until: int,

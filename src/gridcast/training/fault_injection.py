@@ -6,11 +6,11 @@ from collections.abc import Callable
 
 import numpy as np
 
-LENGTH = 10
+FAULT_STEPS = 10
 """Steps of a fault, whatever the lookback of those who look for it: detectors compare by the same faults."""
-APART = 4
+FAULT_SPACING = 4
 """Faults begin so many times their length from each other, so that most steps stay as they were."""
-Fault = Callable[[np.ndarray, float, np.random.Generator], np.ndarray]
+FaultFunction = Callable[[np.ndarray, float, np.random.Generator], np.ndarray]
 """From the readings (n,) of a sensor, its standard deviation and a source of chance to what a fault makes of them."""
 
 
@@ -36,10 +36,10 @@ def _noise(values: np.ndarray, spread: float, random: np.random.Generator) -> np
     return values + random.normal(0, spread, len(values))
 
 
-FAULTS: dict[str, Fault] = {"spike": _spike, "shift": _shift, "drift": _drift, "stuck": _stuck, "noise": _noise}
+FAULTS: dict[str, FaultFunction] = {"spike": _spike, "shift": _shift, "drift": _drift, "stuck": _stuck, "noise": _noise}
 
 
-def inject(values: np.ndarray, length: int = LENGTH, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+def inject_faults(values: np.ndarray, length: int = FAULT_STEPS, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """`values` (steps, sensors) with faults of `length` steps, and which steps they changed (steps,).
 
     One kind after the other, each in one sensor that chance chooses among those that vary; the faults are the same
@@ -52,7 +52,7 @@ def inject(values: np.ndarray, length: int = LENGTH, seed: int = 0) -> tuple[np.
     spreads = np.array([np.std(one[np.isfinite(one)]) if np.isfinite(one).any() else 0.0 for one in values.T])
     varied = np.flatnonzero(spreads > 0)
     kinds = list(FAULTS.values())
-    begins = range(length, len(values) - length + 1, (1 + APART) * length) if len(varied) else range(0)
+    begins = range(length, len(values) - length + 1, (1 + FAULT_SPACING) * length) if len(varied) else range(0)
     for number, start in enumerate(begins):
         sensor, part = int(random.choice(varied)), slice(start, start + length)
         if np.isfinite(values[part, sensor]).all():

@@ -22,8 +22,8 @@ from gridcast.data.dataset import Dataset
 from gridcast.runtime.errors import Diverged, GridcastError
 from gridcast.training import checkpoint, keras_backend, keras_fit, objectives
 from gridcast.training.atomic_bundle import DamagedError
-from gridcast.training.lanes import lanes
-from gridcast.training.result import Outcome, Paused
+from gridcast.training.lane_count import lane_count
+from gridcast.training.result import PausedRun, TrainingResult
 
 PAUSE = 0.5
 """Seconds of training between two looks at the clock, at Ctrl-C and at the losses."""
@@ -34,19 +34,24 @@ State = tuple[list[Any], list[Any], list[Any]]
 
 
 def train(
-    dataset: Dataset, runs: Sequence[Run], keep: Sequence[Path | None], siblings: int, until: int | None = None
-) -> list[Outcome | Paused | GridcastError]:
+    dataset: Dataset,
+    runs: Sequence[Run],
+    *,
+    state_paths: Sequence[Path | None],
+    siblings: int,
+    until: int | None = None,
+) -> list[TrainingResult | PausedRun | GridcastError]:
     """What became of each of `runs`, which differ in learning rate, dropout, seed and series alone.
 
-    A run that was interrupted while it kept its state at its path in `keep` goes on there, to the
+    A run that was interrupted while it kept its state at its path in `state_paths` goes on there, to the
     same bits whatever is trained beside it. `siblings` counts the runs of the whole grid that share
     the program. A run that has not come to its end after `until` epochs is paused, and kept. The
     error is that of a loss that is no longer finite, or of a run that takes more than
-    `dataset.max_minutes`, of which the lanes that train abreast have equal shares.
+    `dataset.training.max_minutes`, of which the lanes that train abreast have equal shares.
     """
     program = _program(dataset, runs[0], siblings)
-    last = min(until or dataset.epochs, dataset.epochs)
-    waiting = deque(Lane(program, run, path, last) for run, path in zip(runs, keep, strict=True))
+    last = min(until or dataset.training.epochs, dataset.training.epochs)
+    waiting = deque(Lane(program, run, path, last) for run, path in zip(runs, state_paths, strict=True))
     everyone = list(waiting)
     active: dict[int, Lane] = {}
     while waiting or active:
@@ -73,11 +78,11 @@ _latest: dict[Any, Program] = {}
 
 
 def _program(dataset: Dataset, run: Run, siblings: int) -> Program:
-    width = lanes(run.configuration, siblings, gpu=jax.default_backend() != "cpu")
+    width = lane_count(run.configuration, siblings, gpu=jax.default_backend() != "cpu")
     made_of = grid.shared_program(run), width, id(dataset)
     if made_of not in _latest:
         _latest.clear()
-        keras_backend.forget()
+        keras_backend.free_programs()
         _latest[made_of] = Program(dataset, run, width)
     return _latest[made_of]
 
@@ -100,7 +105,7 @@ class Lane:
     warned: bool = False
 
     def __post_init__(self) -> None:
-        self.stopping = keras.callbacks.EarlyStopping(mode="min", patience=self.program.dataset.patience)
+        self.stopping = keras.callbacks.EarlyStopping(mode="min", patience=self.program.dataset.training.patience)
         self.stopping.set_model(self)
         self.stopping.on_train_begin()
         self.windows = self.program.windows(self.run.series)
@@ -139,7 +144,7 @@ class Lane:
     @property
     def ended(self) -> bool:
         """Whether the run has come to its own end."""
-        return self.error is None and (self.stop_training or self.epoch > self.program.dataset.epochs)
+        return self.error is None and (self.stop_training or self.epoch > self.program.dataset.training.epochs)
 
     @property
     def over(self) -> bool:
@@ -154,7 +159,7 @@ class Lane:
     def spend(self, seconds: float, loss: float) -> None:
         """Count `seconds` of training; fail when there were too many, or when the `loss` so far is not finite."""
         self.seconds += seconds
-        limit = self.program.dataset.max_minutes
+        limit = self.program.dataset.training.max_minutes
         if not math.isfinite(loss):
             self.fail(Diverged(f"the loss is no longer finite in epoch {self.epoch}; a lower learning rate may help"))
             if self.path is not None:
@@ -179,7 +184,7 @@ class Lane:
         if self.path is None:
             return
         # What is over waits for its siblings: it is not to be lost with them.
-        if self.over or time.perf_counter() - self.saved >= self.program.dataset.checkpoint_seconds:
+        if self.over or time.perf_counter() - self.saved >= self.program.dataset.training.checkpoint_seconds:
             self._save(self.path, own)
             self.saved = time.perf_counter()
 
@@ -204,14 +209,14 @@ class Lane:
                 _LOG.warning("%s: the state of the run cannot be saved (%s); training goes on", path, error)
             self.warned = True
 
-    def outcome(self) -> Outcome | Paused | GridcastError:
+    def outcome(self) -> TrainingResult | PausedRun | GridcastError:
         """What the run leaves, or has so far, or why it failed."""
         if self.error is not None:
             return self.error
         assert self.forecasts is not None
         curves = {name: tuple(curve) for name, curve in self.curves.items()}
         if not self.ended:
-            return Paused(curves, self.seconds)
+            return PausedRun(curves, self.seconds)
         return keras_fit.finish(self.program.dataset, self.run, self.best, self.forecasts, curves, self.seconds)
 
 
@@ -238,16 +243,16 @@ class Program:
 
     def __init__(self, dataset: Dataset, run: Run, width: int) -> None:
         self.dataset, self.width, self.together = dataset, width, run.series is None
-        self.network = keras_fit.compiled(dataset, run)
-        self.objective = objectives.of(dataset, run)
+        self.network = keras_fit.compiled_network(dataset, run)
+        self.objective = objectives.objective_of(dataset, run)
         self.lookback = run.configuration.lookback
         self.room, self.validated = (self._room(span) for span in ("train", "validation"))
         self.size = keras_fit.batch_size(run, self.room)
         self.steps = self._batches(self.room)
-        parts = -(-self.validated // keras_fit.EVALUATION_BATCH)
+        parts = -(-self.validated // keras_fit.MAX_VALIDATION_BATCH)
         self.parts = parts, -(-self.validated // parts)
         # Arguments, not constants: the compiled program then serves other data of the same shape.
-        self.data = jax.tree.map(jnp.asarray, objectives.data(dataset))
+        self.data = jax.tree.map(jnp.asarray, objectives.panel_arrays(dataset))
         self.state: Any = None
         self.starts: dict[int, State] = {}
         self.known: dict[str | None, Windows] = {}
@@ -264,7 +269,7 @@ class Program:
     def _batches(self, count: int) -> int:
         """Batches of an epoch on so many windows."""
         whole = -(-count // self.size)
-        return min(whole, self.dataset.steps or whole)
+        return min(whole, self.dataset.training.steps or whole)
 
     def windows(self, series: str | None) -> Windows:
         """Those of a run of `series`, or of all together."""
@@ -308,7 +313,7 @@ class Program:
     def start(self, run: Run) -> State:
         """The state from which `run` begins; drawn once for all of its seed: learning rate and dropout draw nothing."""
         if run.seed not in self.starts:
-            network = keras_fit.compiled(self.dataset, run)
+            network = keras_fit.compiled_network(self.dataset, run)
             network.optimizer.build(network.trainable_variables)
             self.starts[run.seed] = (
                 [np.array(variable.value) for variable in network.trainable_variables],

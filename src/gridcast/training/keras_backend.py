@@ -10,11 +10,11 @@ from pathlib import Path
 
 from gridcast.runtime.errors import GridcastError
 
-CORES = "1"
+XLA_CORES = "1"
 """XLA divides work by the cores that it sees, and the last bits of a sum follow."""
-CACHED = 2**28
+MAX_CACHE_BYTES = 2**28
 """Bytes of compiled programs that are kept, those used last; the programs of a network take 140,000."""
-UNUSED = ("sklearn", "matplotlib")
+HIDDEN_PACKAGES = ("sklearn", "matplotlib")
 """What Keras imports where it is there, for wrappers and pictures of its own: half the time of its import."""
 
 
@@ -23,9 +23,9 @@ def start(backend: str, cache: Path) -> None:
 
     On JAX the process cannot import TensorFlow from here on, until `release`.
     """
-    load(backend)
+    import_keras(backend)
     if backend == "jax":
-        keep(cache)
+        use_program_cache(cache)
     else:
         import tensorflow
 
@@ -33,12 +33,12 @@ def start(backend: str, cache: Path) -> None:
         tensorflow.config.threading.set_intra_op_parallelism_threads(1)
 
 
-def keep(cache: Path) -> None:
+def use_program_cache(cache: Path) -> None:
     """Let JAX keep its compiled programs under `cache`, and look for them there. Keras is not imported.
 
     Where JAX's own JAX_COMPILATION_CACHE_DIR names a folder, it keeps them there, for many projects.
     """
-    os.environ.setdefault("NPROC", CORES)
+    os.environ.setdefault("NPROC", XLA_CORES)
     with _quiet():
         import jax
 
@@ -49,37 +49,37 @@ def keep(cache: Path) -> None:
     # XLA's own caches are a GPU's; named, their path is part of every key: a moved project compiled anew.
     jax.config.update("jax_persistent_cache_enable_xla_caches", "none")
     if not shared:
-        trim(cache.absolute() / "jax", CACHED)
+        trim_program_cache(cache.absolute() / "jax", MAX_CACHE_BYTES)
 
 
-def answer(cache: Path) -> None:
+def start_inference(cache: Path) -> None:
     """Make this process one that asks small programs, one after the other, and trains nothing: see `keep`."""
     # A version is loaded by another process, on the same GPU where there is one: neither is to take all its memory.
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
-    keep(cache)
+    use_program_cache(cache)
     import jax
 
     # To hand a program of a tenth of a millisecond to another thread, and to wait for it, takes longer than it does.
     jax.config.update("jax_cpu_enable_async_dispatch", False)
 
 
-def load(backend: str) -> None:
+def import_keras(backend: str) -> None:
     """Import Keras on `backend`, and do nothing that would hinder a process from being forked off JAX."""
     loaded = sys.modules.get("keras")
     if loaded is not None and loaded.backend.backend() != backend:
         there = loaded.backend.backend()
         raise GridcastError(f"this process has Keras on {there} already; start it anew for {backend}")
     os.environ["KERAS_BACKEND"] = backend
-    os.environ.setdefault("NPROC", CORES)
+    os.environ.setdefault("NPROC", XLA_CORES)
     if backend == "jax":
         # Keras looks for TensorFlow whenever it writes a file; finding it costs three seconds and a
         # screenful of banners.
         sys.modules.setdefault("tensorflow", None)  # type: ignore[arg-type]
-    with _quiet(), _hidden(*UNUSED):
+    with _quiet(), _hidden(*HIDDEN_PACKAGES):
         import keras  # noqa: F401 - the import is the work
 
 
-def trim(folder: Path, most: int) -> None:
+def trim_program_cache(folder: Path, most: int) -> None:
     """Remove the files of `folder` that were not used for longest, until all have `most` bytes."""
     found = []
     for path in folder.glob("*"):
@@ -94,7 +94,7 @@ def trim(folder: Path, most: int) -> None:
         size -= freed
 
 
-def forget() -> None:
+def free_programs() -> None:
     """Give back what Keras and JAX keep of networks that are no longer used: some 15 MB each."""
     import keras
 
@@ -105,7 +105,7 @@ def forget() -> None:
         jax.clear_caches()
 
 
-def release() -> None:
+def allow_tensorflow() -> None:
     """Let this process import TensorFlow again."""
     if sys.modules.get("tensorflow", ...) is None:
         del sys.modules["tensorflow"]

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import functools
 import json
-import math
 import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import keras
 import numpy as np
@@ -19,58 +17,26 @@ from gridcast.config.grid import Run
 from gridcast.data.dataset import Dataset
 from gridcast.evaluation import metrics
 from gridcast.models.recurrent import Shape, build
-from gridcast.runtime.errors import Diverged, GridcastError
+from gridcast.runtime.errors import Diverged
 from gridcast.runtime.forecaster import NETWORK_FILE, SETTINGS_FILE
 from gridcast.training import calibration, keras_backend, objectives
-from gridcast.training.batches import Batches
-from gridcast.training.checkpoint import BEST, Checkpoint, Clock
-from gridcast.training.result import Outcome, Paused
+from gridcast.training.batches import WindowBatches
+from gridcast.training.checkpoint import BEST, CheckpointCallback
+from gridcast.training.limits import LimitsCallback, TrainingClock
+from gridcast.training.result import PausedRun, TrainingResult
 
-EVALUATION_BATCH = 4096
+MAX_VALIDATION_BATCH = 4096
 OPTIMIZERS = {"adam": keras.optimizers.Adam, "rmsprop": keras.optimizers.RMSprop}
 
 
-class Watch(keras.callbacks.Callback):
-    """Ends a run as soon as its loss is no longer finite or its time is over.
-
-    Raises Diverged or GridcastError out of `fit`. Keras hands the loss over as a float at every
-    batch anyway; the look at it and at the clock takes a microsecond.
-    """
-
-    def __init__(self, clock: Clock) -> None:
-        super().__init__()
-        self.clock, self.epoch = clock, 0
-
-    def on_epoch_begin(self, epoch: int, *_: Any) -> None:
-        """Note the epoch that errors name."""
-        self.epoch = epoch + 1
-
-    def on_train_batch_begin(self, *_: Any, **__: Any) -> None:
-        """Stop when the time is over."""
-        if self.clock.left() < 0:
-            raise GridcastError(
-                f"exceeded training.max_minutes ({self.clock.max_minutes:g}) in epoch {self.epoch}; "
-                "raise it, or make the network smaller"
-            )
-
-    on_test_batch_begin = on_train_batch_begin
-
-    def on_train_batch_end(self, _: int, logs: dict[str, float]) -> None:
-        """Stop at the first loss, or other number in `logs`, that is not finite."""
-        if not all(map(math.isfinite, logs.values())):
-            raise Diverged(f"the loss is no longer finite in epoch {self.epoch}; a lower learning rate may help")
-
-    on_epoch_end = on_train_batch_end
-
-
-def batches(dataset: Dataset, run: Run) -> tuple[Batches, Batches]:
+def make_batches(dataset: Dataset, run: Run) -> tuple[WindowBatches, WindowBatches]:
     """Training and validation batches of `run`."""
     lookback = run.configuration.lookback
     train, validation = (dataset.origins(span, lookback, run.series) for span in ("train", "validation"))
-    chunks, size = -(-len(validation) // EVALUATION_BATCH), batch_size(run, len(train))
+    chunks, size = -(-len(validation) // MAX_VALIDATION_BATCH), batch_size(run, len(train))
     return (
-        Batches(dataset, train, run, size, exact=False, shuffle=run.seed),
-        Batches(dataset, validation, run, -(-len(validation) // chunks), exact=True, shuffle=None),
+        WindowBatches(dataset, train, run, size, exact=False, shuffle=run.seed),
+        WindowBatches(dataset, validation, run, -(-len(validation) // chunks), exact=True, shuffle=None),
     )
 
 
@@ -80,9 +46,9 @@ def batch_size(run: Run, windows: int) -> int:
     return min(size, windows) if run.series is None else size
 
 
-def compiled(dataset: Dataset, run: Run) -> keras.Model:
+def compiled_network(dataset: Dataset, run: Run) -> keras.Model:
     """The network of `run`, ready to fit, its weights drawn from the run's seed."""
-    settings, own = run.configuration, objectives.of(dataset, run)
+    settings, own = run.configuration, objectives.objective_of(dataset, run)
     network = own.build(run.seed)
     network.compile(
         optimizer=OPTIMIZERS[settings.optimizer](settings.learning_rate),
@@ -92,26 +58,28 @@ def compiled(dataset: Dataset, run: Run) -> keras.Model:
     return network
 
 
-def train(dataset: Dataset, run: Run, keep: Path | None = None, until: int | None = None) -> Outcome | Paused:
-    """Train `run` on `dataset`; a run that was interrupted while it kept its state at `keep` goes on there.
+def train(
+    dataset: Dataset, run: Run, *, state_path: Path | None = None, until: int | None = None
+) -> TrainingResult | PausedRun:
+    """Train `run` on `dataset`; a run that was interrupted while it kept its state at `state_path` goes on there.
 
     Either way the same weights come out, to the bit on JAX. A run that has not come to its end after
     `until` epochs is paused, and kept. Raises GridcastError when the loss is no
-    longer finite, and when the run takes more than `dataset.max_minutes`; its state then stays at
-    `keep` for a start with more time.
+    longer finite, and when the run takes more than `dataset.training.max_minutes`; its state then stays at
+    `state_path` for a start with more time.
     """
-    keras_backend.forget()
-    clock = Clock(dataset.max_minutes)
-    network = compiled(dataset, run)
-    training, validation = batches(dataset, run)
+    keras_backend.free_programs()
+    clock = TrainingClock(dataset.training.max_minutes)
+    network = compiled_network(dataset, run)
+    training, validation = make_batches(dataset, run)
     with tempfile.TemporaryDirectory() as folder:
         # The best weights come back from the file below, so EarlyStopping need not keep them too.
-        stopping = keras.callbacks.EarlyStopping(patience=dataset.patience, restore_best_weights=False)
+        stopping = keras.callbacks.EarlyStopping(patience=dataset.training.patience, restore_best_weights=False)
         best_so_far = keras.callbacks.ModelCheckpoint(Path(folder, BEST), save_best_only=True)
         pace = keras.callbacks.LearningRateScheduler(lambda epoch: dataset.learning_rate(run.configuration, epoch))
-        until = min(until or dataset.epochs, dataset.epochs)
-        seconds = dataset.checkpoint_seconds
-        progress = Checkpoint(keep, seconds, clock, network, training, stopping, best_so_far, until)
+        until = min(until or dataset.training.epochs, dataset.training.epochs)
+        seconds = dataset.training.checkpoint_seconds
+        progress = CheckpointCallback(state_path, seconds, clock, network, training, stopping, best_so_far, until)
         progress.resume()
         try:
             if not progress.over:
@@ -120,19 +88,19 @@ def train(dataset: Dataset, run: Run, keep: Path | None = None, until: int | Non
                     validation_data=validation,
                     initial_epoch=progress.epochs,
                     epochs=until,
-                    callbacks=[Watch(clock), pace, stopping, best_so_far, progress],
+                    callbacks=[LimitsCallback(clock), pace, stopping, best_so_far, progress],
                     shuffle=False,
                     verbose=0,
                 )
-                if not progress.stopped and until < dataset.epochs:
+                if not progress.stopped and until < dataset.training.epochs:
                     progress.save()
         except Diverged:
             progress.remove()
             raise
         curves = {name: tuple(curve) for name, curve in progress.curves.items()}
         seconds = clock.spent()
-        if not progress.stopped and progress.epochs < dataset.epochs:
-            return Paused(curves, seconds)
+        if not progress.stopped and progress.epochs < dataset.training.epochs:
+            return PausedRun(curves, seconds)
         network.load_weights(best_so_far.filepath)
     best = [np.array(variable) for variable in network.trainable_variables]
     outcome = finish(dataset, run, best, _kept(network, validation), curves, seconds)
@@ -140,7 +108,7 @@ def train(dataset: Dataset, run: Run, keep: Path | None = None, until: int | Non
     return outcome
 
 
-def _kept(network: keras.Model, validation: Batches) -> np.ndarray:
+def _kept(network: keras.Model, validation: WindowBatches) -> np.ndarray:
     """What the objective keeps of each window of the validation span (n, horizon)."""
     found = []
     for number in range(len(validation)):
@@ -156,18 +124,18 @@ def finish(
     kept: np.ndarray,
     curves: dict[str, tuple[float, ...]],
     seconds: float,
-) -> Outcome:
+) -> TrainingResult:
     """What `run` leaves, from its `best` trainable weights and what was `kept` of their validation (n, horizon)."""
     settings = run.configuration
     preprocessing = dataset.of(settings, run.series)
     index = dataset.origins("validation", settings.lookback, run.series)
-    network = _portable(objectives.of(dataset, run))
+    network = _portable(objectives.objective_of(dataset, run))
     network.set_weights(best)
     content, by_series = preprocessing.to_json(), {}
     at, steps = int(np.argmin(curves["val_loss"])), np.unique(index[:, 1])
     if settings.detector is not None:
         losses = kept.mean(axis=1)
-        measured, whole = calibration.watching(dataset, settings, network)
+        measured, whole = calibration.calibrate_detector(dataset, settings, network)
         measured["best_val_mae"] = curves["val_mae"][at]
         content = whole.to_json()
         steps = steps[steps % dataset.preprocessing.lookback == 0]  # of windows that share no step
@@ -179,9 +147,9 @@ def finish(
         by_series = {int(row): float(errors[index[:, 0] == row].mean()) for row in np.unique(index[:, 0])}
     else:
         losses = kept.mean(axis=1)
-        measured, quantiles = calibration.measured(dataset, settings, network, index)
+        measured, quantiles = calibration.calibrate_quantiles(dataset, settings, network, index)
         content["quantiles"] = quantiles.to_json()
-    return Outcome(
+    return TrainingResult(
         curves=curves,
         metrics={
             "best_val_loss": curves["val_loss"][at],
@@ -199,7 +167,7 @@ def finish(
 
 def _portable(own: objectives.Objective) -> keras.Model:
     """The network to be saved, for its weights to be set: of many series one after the other, built once."""
-    if isinstance(own, objectives.Point):
+    if isinstance(own, objectives.PointObjective):
         return _built(own.configuration, own.shape)
     return own.build(0, portable=True)
 
@@ -218,8 +186,8 @@ def _saved(network: keras.Model) -> bytes:
 
 def epoch_seconds(dataset: Dataset, run: Run) -> tuple[float, float]:
     """Seconds of the first epoch, which compiles, and of the second; measured on throw-away weights."""
-    network = compiled(dataset, run)
-    training, validation = batches(dataset, run)
+    network = compiled_network(dataset, run)
+    training, validation = make_batches(dataset, run)
     seconds = []
     for _ in range(2):
         started = time.perf_counter()

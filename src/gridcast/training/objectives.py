@@ -30,18 +30,18 @@ POINT_LOSSES = {
     "mae": keras.losses.mean_absolute_error,
     "huber": keras.losses.huber,
 }
-Data = dict[str, Any]
+PanelArrays = dict[str, Any]
 """The panel as arrays: channels (series, steps, channels), codes (series,), observed (series, steps)."""
 
 
-def data(dataset: Dataset) -> Data:
+def panel_arrays(dataset: Dataset) -> PanelArrays:
     """The arrays of `dataset` that windows are read from."""
     observed = {"observed": dataset.observed} if dataset.preprocessing.lags else {}
     return {"channels": dataset.channels, "codes": dataset.codes.astype(np.int32), **observed}
 
 
 @dataclass(frozen=True)
-class Point:
+class PointObjective:
     """The scaled value of every step of the horizon, judged by a loss of each."""
 
     configuration: Configuration
@@ -56,10 +56,12 @@ class Point:
     def shape(self) -> recurrent.Shape:
         """Sizes of the network; that of one series alone embeds no series and no category."""
         own = self.preprocessing
-        ahead = own.width - own.known_ahead
-        return recurrent.Shape(own.lookback, own.width, own.horizon, ahead, len(own.series), self.categories)
+        ahead = own.channel_count - own.first_known_ahead
+        return recurrent.Shape(own.lookback, own.channel_count, own.horizon, ahead, len(own.series), self.categories)
 
-    def read(self, data: Data, index: Any, arrays: Any = np, *, context: bool = True) -> tuple[dict[str, Any], Any]:  # noqa: ARG002
+    def read(
+        self, data: PanelArrays, index: Any, arrays: Any = np, *, context: bool = True
+    ) -> tuple[dict[str, Any], Any]:
         """Inputs and scaled targets (n, horizon) of the windows `index` (n, 2)."""
         read = network_inputs(self.preprocessing, data["channels"], index, data["codes"], arrays)
         return read, windows.future(data["channels"][:, :, 0], index, self.preprocessing.horizon)
@@ -78,7 +80,7 @@ class Point:
 
 
 @dataclass(frozen=True)
-class Density:
+class DensityObjective:
     """The distribution of every observed step, judged by its density in units of the series' scale.
 
     A target is (n, steps, 4): the value less the window's centre, whether it counts, the scale of the
@@ -99,7 +101,9 @@ class Density:
         shape = _shape(self.preprocessing, self.categories, self.likelihood.parameters)
         return autoregressive.build(self.configuration, shape, seed, portable=portable)
 
-    def read(self, data: Data, index: Any, arrays: Any = np, *, context: bool = True) -> tuple[dict[str, Any], Any]:
+    def read(
+        self, data: PanelArrays, index: Any, arrays: Any = np, *, context: bool = True
+    ) -> tuple[dict[str, Any], Any]:
         """Inputs and targets (n, lookback + horizon, 4) of the windows `index` (n, 2); the `context` may not count."""
         read, target = _read(self.preprocessing, data, index, arrays)
         return read, target if context else target[:, -self.preprocessing.horizon :]
@@ -122,7 +126,7 @@ class Density:
 
 
 @dataclass(frozen=True)
-class Direct:
+class QuantileObjective:
     """Quantiles of every step of the horizon, judged by twice the pinball loss, in units of the series' scale.
 
     Targets are those of a `Density`, of the horizon alone. Source: Koenker, Bassett (1978),
@@ -141,7 +145,9 @@ class Direct:
         shape = _shape(own, self.categories, len(self.levels))
         return quantile_regression.build(self.configuration, shape, unknown, seed, portable=portable)
 
-    def read(self, data: Data, index: Any, arrays: Any = np, *, context: bool = True) -> tuple[dict[str, Any], Any]:  # noqa: ARG002
+    def read(
+        self, data: PanelArrays, index: Any, arrays: Any = np, *, context: bool = True
+    ) -> tuple[dict[str, Any], Any]:
         """Inputs and targets (n, horizon, 4) of the windows `index` (n, 2)."""
         read, target = _read(self.preprocessing, data, index, arrays)
         return read, target[:, -self.preprocessing.horizon :]
@@ -165,7 +171,7 @@ class Direct:
 
 
 @dataclass(frozen=True)
-class Normal:
+class DetectorObjective:
     """A window of all sensors and the step after it, as a detector rebuilds and predicts them; judged by squares.
 
     A target is (n, lookback + 1, sensors), of which each kind of detector compares its part. Both are in the window's
@@ -184,12 +190,14 @@ class Normal:
         """Sizes of the network."""
         return autoencoder.Shape(self.preprocessing.lookback, len(self.preprocessing.series))
 
-    def read(self, data: Data, index: Any, arrays: Any = np, *, context: bool = True) -> tuple[dict[str, Any], Any]:  # noqa: ARG002
+    def read(
+        self, data: PanelArrays, index: Any, arrays: Any = np, *, context: bool = True
+    ) -> tuple[dict[str, Any], Any]:
         """Inputs and targets (n, lookback + 1, sensors) of the windows `index` (n, 2)."""
         history = windows.past(data["channels"], index, self.preprocessing.lookback)
         ahead = windows.future(data["channels"], index, 1)
         own = self.preprocessing
-        centre, unit = windows.window_units(history, centred=own.centred, spreads=own.spreads)
+        centre, unit = windows.window_units(history, centred=own.centred, spreads=own.window_spreads)
         whole = arrays.concatenate([history, ahead], axis=1)
         return {"history": (history - centre) / unit}, (whole - centre) / unit
 
@@ -216,11 +224,11 @@ class Normal:
 
 
 def _shape(own: Preprocessing, categories: tuple[int, ...], parameters: int) -> autoregressive.Shape:
-    features = len(own.lags) + own.width + own.centred  # the level takes the place of the target's channel
+    features = len(own.lags) + own.channel_count + own.centred  # the level takes the place of the target's channel
     return autoregressive.Shape(own.lookback, own.horizon, features, parameters, categories)
 
 
-def _read(own: Preprocessing, data: Data, index: Any, arrays: Any) -> tuple[dict[str, Any], Any]:
+def _read(own: Preprocessing, data: PanelArrays, index: Any, arrays: Any) -> tuple[dict[str, Any], Any]:
     """Inputs and targets (n, lookback + horizon, 4) of the windows `index` (n, 2)."""
     channels, codes = data["channels"], data["codes"]
     around = lag_features.gather_targets(channels, index, own.lookback, own.horizon, 0, arrays)
@@ -238,15 +246,17 @@ def _mean(values: Any, counts: Any) -> Any:
     return ops.sum(ops.where(counts > 0, values, 0.0), axis=1) / ops.maximum(ops.sum(counts, axis=1), 1.0)
 
 
-Objective = Point | Density | Direct | Normal
+Objective = PointObjective | DensityObjective | QuantileObjective | DetectorObjective
 
 
-def of(dataset: Dataset, run: Run) -> Objective:
+def objective_of(dataset: Dataset, run: Run) -> Objective:
     """What `run` is trained for."""
     own = run.configuration, dataset.of(run.configuration, run.series)
     if run.configuration.detector is not None:
-        return Normal(*own)
+        return DetectorObjective(*own)
     categories = dataset.categories if run.series is None else ()
     if run.configuration.likelihood == QUANTILE:
-        return Direct(*own, categories, trained_levels(dataset.probabilistic.quantiles))
-    return Point(*own, categories) if run.configuration.likelihood is None else Density(*own, categories)
+        return QuantileObjective(*own, categories, trained_levels(dataset.probabilistic.quantiles))
+    return (
+        PointObjective(*own, categories) if run.configuration.likelihood is None else DensityObjective(*own, categories)
+    )

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Paused:
+class PausedRun:
     """What a run that was not to be trained to its end has so far: curves by epoch, and seconds of training."""
 
     curves: dict[str, tuple[float, ...]]
@@ -14,7 +14,7 @@ class Paused:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class TrainingResult:
     """What a finished run leaves: curves by epoch, final metrics, validation loss by origin, files.
 
     `origin_losses` are pairs of time step and mean loss over the series, `series_errors` of row and

@@ -6,11 +6,11 @@ import numpy as np
 
 from gridcast.runtime.detector import MIN_VARIANCE, Detector, NormalStatistics, whiten_by_sensor
 
-ROWS = 4000
+MAX_WHITENING_WINDOWS = 4000
 """Windows that what is usual is found from; more bring little but time."""
 
 
-def fit(vectors: np.ndarray) -> NormalStatistics:
+def fit_whitening(vectors: np.ndarray) -> NormalStatistics:
     """What is usual of `vectors` (n, dims), whose correlations are shrunk as far as so few of them ask for.
 
     Sources: Ledoit and Wolf (2004), "A well-conditioned estimator for large-dimensional covariance matrices", of
@@ -24,11 +24,11 @@ def fit(vectors: np.ndarray) -> NormalStatistics:
     return NormalStatistics(mean, axes / np.sqrt(values) @ axes.T / spread)
 
 
-def usual(detector: Detector, values: np.ndarray) -> tuple[NormalStatistics, ...]:
+def usual_errors(detector: Detector, values: np.ndarray) -> tuple[NormalStatistics, ...]:
     """What is usual in the windows of `values` (steps, sensors), `ROWS` of them at most, evenly spread."""
-    ends = detector.ends(values)
-    _, found, latent = zip(*detector.errors(values, ends[:: -(-len(ends) // ROWS)]), strict=True)
+    ends = detector.window_ends(values)
+    _, found, latent = zip(*detector.errors(values, ends[:: -(-len(ends) // MAX_WHITENING_WINDOWS)]), strict=True)
     errors = np.concatenate(found, dtype=float)
-    each = [fit(errors[:, :, k]) for k in range(errors.shape[2])]
-    beside = fit(whiten_by_sensor(each, errors).reshape(-1, len(each)))
-    return (*each, beside, fit(np.concatenate(latent, dtype=float)))
+    each = [fit_whitening(errors[:, :, k]) for k in range(errors.shape[2])]
+    beside = fit_whitening(whiten_by_sensor(each, errors).reshape(-1, len(each)))
+    return (*each, beside, fit_whitening(np.concatenate(latent, dtype=float)))
