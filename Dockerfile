@@ -1,17 +1,17 @@
-# gridcast in containers; docs/containers.md tells how to use them, compose.yaml what belongs around them.
+# gridcast in containers: docs/containers.md explains how to use them, compose.yaml starts them together.
 #   docker build --tag gridcast:0.2.0 .                    the service, sweeps, the tracking server
-#   docker build --target lab --tag gridcast-lab:0.2.0 .   JupyterLab beside
+#   docker build --target lab --tag gridcast-lab:0.2.0 .   the same plus JupyterLab
 FROM python:3.11.14-slim-bookworm AS base
 
 ENV PATH=/opt/gridcast/bin:$PATH \
     PIP_DISABLE_PIP_VERSION_CHECK=1 \
     PYTHONUNBUFFERED=1
 
-# An ordinary user, who may write at home and in /project alone. The folders are there for volumes to take their owner from.
+# An ordinary user who may write only at home and in /project. Volumes take their owner from these folders.
 RUN useradd --create-home --uid 1000 gridcast \
     && install --directory --owner=1000 --group=1000 /project /project/.gridcast /project/artifacts /project/data
 
-# What is installed rarely changes, the code often does: layers in this order are built once and kept.
+# Packages change rarely and the code often: in this order the layer of the packages is built once and cached.
 WORKDIR /opt/source
 COPY requirements.txt ./
 RUN python -m venv /opt/gridcast \
