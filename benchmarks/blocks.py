@@ -169,7 +169,7 @@ def _recorded(project: Path) -> list[dict[str, Any]]:
         "import json, sys, mlflow\n"
         "from gridcast.tracking import mlflow_runs, store\n"
         "store = store.open_store('retail-daily', 'sqlite:///' + sys.argv[1])\n"
-        "runs = mlflow_runs.search(store, \"tags.`gridcast.kind` = 'run' and attributes.status = 'FINISHED'\")\n"
+        "runs = mlflow_runs.search_runs(store, \"tags.`gridcast.kind` = 'run' and attributes.status = 'FINISHED'\")\n"
         "print(json.dumps([json.loads(r.data.tags['gridcast.configuration']) | dict(r.data.metrics) for r in runs]))\n"
     )
     command = [sys.executable, "-c", code, str(project / "mlflow.db")]

@@ -33,7 +33,7 @@ RUNS = (
     "import json, sys, mlflow\n"
     "from gridcast.tracking import mlflow_runs, store\n"
     "store = store.open_store(sys.argv[1], 'sqlite:///mlflow.db')\n"
-    "found = [r for kind in ('run', 'stopped') for r in mlflow_runs.search(store, f\"tags.`gridcast.kind` = '{kind}'\")]\n"
+    "found = [r for kind in ('run', 'stopped') for r in mlflow_runs.search_runs(store, f\"tags.`gridcast.kind` = '{kind}'\")]\n"
     "print(json.dumps([{'kind': r.data.tags['gridcast.kind'], **r.data.metrics} for r in found]))\n"
 )
 """Read by a process of its own: MLflow goes on reading a store that was removed and made anew."""

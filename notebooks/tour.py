@@ -34,8 +34,8 @@ def _():
     import matplotlib.pyplot as plt
     import mlflow
 
-    from gridcast.tracking import registry as registry_module
     from gridcast.data import prediction_files
+    from gridcast.tracking import model_loading
     from gridcast.training import keras_backend
 
     # JupyterLab works in the folder of the notebook, marimo where it was started.
@@ -43,7 +43,7 @@ def _():
     STORE = os.environ.get("MLFLOW_TRACKING_URI", f"sqlite:///{PROJECT / 'mlflow.db'}")
     MODEL = os.environ.get("GRIDCAST_MODEL", "smoke")
     HISTORY = Path(os.environ.get("GRIDCAST_HISTORY", PROJECT / "data" / "online-retail.parquet"))
-    return HISTORY, MODEL, PROJECT, STORE, keras_backend, prediction_files, mlflow, plt, registry_module
+    return HISTORY, MODEL, PROJECT, STORE, keras_backend, prediction_files, mlflow, model_loading, plt
 
 
 @app.cell(hide_code=True)
@@ -58,12 +58,12 @@ def _(mo):
 
 
 @app.cell
-def _(MODEL, PROJECT, STORE, backend, registry):
-    backend.start("jax", PROJECT / ".gridcast")
-    champion = registry.load(f"models:/{MODEL}@champion", STORE)
-    own = champion.forecaster.preprocessing
+def _(MODEL, PROJECT, STORE, keras_backend, model_loading):
+    keras_backend.start("jax", PROJECT / ".gridcast")
+    champion = model_loading.load_model(f"models:/{MODEL}@champion", STORE)
+    own = champion.model.preprocessing
     {
-        "version": champion.found.version,
+        "version": champion.reference.version,
         "columns": [*own.keys, own.time, own.target, *own.columns],
         "lookback": own.lookback,
         "horizon": own.horizon,
@@ -122,7 +122,7 @@ def _(mo):
 @app.cell
 def _(STORE, champion, mlflow):
     mlflow.set_tracking_uri(STORE)
-    experiment = mlflow.get_run(champion.found.run_id).info.experiment_id
+    experiment = mlflow.get_run(champion.reference.run_id).info.experiment_id
     runs = mlflow.search_runs(
         [experiment],
         filter_string="tags.`gridcast.kind` = 'run' and attributes.status = 'FINISHED'",

@@ -147,7 +147,7 @@ def test_nothing_that_is_fitted_knows_labels_or_the_test_span(story, tmp_path):
     key = next(iter(runs))
     known = mlflow_runs.finished_runs(story.store, [key])[key]
     files = mlflow_runs.read_model_files(story.store, known.info.run_id)
-    again, _ = fused_fit.train(plan.dataset, list(runs.values()), [None, None], 2)
+    again, _ = fused_fit.train(plan.dataset, list(runs.values()), state_paths=[None, None], siblings=2)
     assert again.files[SETTINGS_FILE] == files[SETTINGS_FILE]  # the threshold
     for one, other in zip(
         *(loading.load_from_bytes(own).network.get_weights() for own in (files, again.files)), strict=True
@@ -155,7 +155,7 @@ def test_nothing_that_is_fitted_knows_labels_or_the_test_span(story, tmp_path):
         np.testing.assert_array_equal(one, other)
     assert again.metrics["val_faults_missed"] == known.data.metrics["val_faults_missed"]
     for name in ("z-score", "PCA", "isolation forest"):
-        limits = (detection_results.baseline_scores(name, one).limits for one in (plan.dataset, story.plan.dataset))
+        limits = (detection_results.baseline_scores(name, one).thresholds for one in (plan.dataset, story.plan.dataset))
         np.testing.assert_allclose(*limits)
 
 
@@ -166,7 +166,7 @@ def test_a_conformal_threshold_is_that_of_the_validation_span(story):
     start, end = dataset.spans["validation"]
     training, values = dataset.channels[0, :start], dataset.channels[0, start:end]
     scores = np.sort(detection_results.DETECTORS["z-score"](training, values, 6, 0).mean(axis=1))
-    assert found.limits == pytest.approx(scores[int(np.ceil((len(scores) + 1) * 0.95)) - 1])
+    assert found.thresholds == pytest.approx(scores[int(np.ceil((len(scores) + 1) * 0.95)) - 1])
 
 
 def test_a_running_threshold_knows_of_the_test_span_what_lies_before_a_step_alone(story, champion, tmp_path):
@@ -186,7 +186,7 @@ def test_a_running_threshold_knows_of_the_test_span_what_lies_before_a_step_alon
             calibration.calibrate_threshold(dataset, replace(own, rule="running"))[1], dataset
         ),
     ):
-        expected, found = (detect(replace(plan.dataset, anomaly=rule)).limits for plan in plans)
+        expected, found = (detect(replace(plan.dataset, anomaly=rule)).thresholds for plan in plans)
         before = changed - start - own.lookback  # a window reaches so far past a step
         np.testing.assert_array_equal(found[:before], expected[:before])
         assert (found[changed - start + own.lookback :] > expected[changed - start + own.lookback :]).all()
@@ -201,7 +201,7 @@ def test_both_engines_train_alike(story, kind, scaling):
     dataset = with_training(story.plan.dataset, epochs=3)
     asked = {"detector": kind, "scaling": scaling, "dropout": 0.2}
     own = Run(story.plan.reference_run.configuration.model_copy(update=asked), 0)
-    alone, (together,) = keras_fit.train(dataset, own), fused_fit.train(dataset, [own], [None], 1)
+    alone, (together,) = keras_fit.train(dataset, own), fused_fit.train(dataset, [own], state_paths=[None], siblings=1)
     for name, curve in alone.curves.items():
         np.testing.assert_allclose(together.curves[name], curve, rtol=1e-4, atol=1e-5)
     assert together.metrics["threshold"] == pytest.approx(alone.metrics["threshold"], rel=1e-3)

@@ -19,7 +19,7 @@ from gridcast.runtime.errors import GridcastError, LeaseLost, TrackingError, Unr
 from gridcast.sweep import outbox, plan, runner
 from gridcast.sweep.events import SweepEvents
 from gridcast.sweep.worker_pool import WorkerSettings
-from gridcast.tracking import mlflow_runs
+from gridcast.tracking import mlflow_runs, run_recording
 from gridcast.tracking.store import open_store
 from small_experiments import sales, write_experiment
 from tracking_servers import MlflowServer, end, wait
@@ -113,10 +113,10 @@ def complete(calm, folder, uri=None):
 def test_a_parent_killed_while_it_writes_a_run_leaves_neither_half_a_run_nor_two(calm, project):
     store = open_store("small", uri_of(project))
     first, second, *_ = planned(project).runs
-    go_on_with_one = mlflow_runs.record_run(store, "parent", mlflow_runs.RunEntry("GRU", "run", first))
+    go_on_with_one = run_recording.record_run(store, "parent", run_recording.RunEntry("GRU", "run", first))
     for key in (first, second):
         # Killed after the result was kept and before it was written, or before that was noted.
-        outbox.save_entry(runner.spool_folder(project / ".gridcast", store), mlflow_runs.RunEntry("GRU", "run", key))
+        outbox.save_entry(runner.spool_folder(project / ".gridcast", store), run_recording.RunEntry("GRU", "run", key))
     half = store.client.create_run(
         store.experiment,
         tags={mlflow_runs.KIND_TAG: "run", mlflow_runs.KEY_TAG: second, "mlflow.parentRunId": "parent"},
@@ -137,7 +137,7 @@ def test_a_parent_killed_while_it_writes_a_run_leaves_neither_half_a_run_nor_two
 
 def test_of_two_records_of_one_run_the_first_stays(project):
     store = open_store("small", uri_of(project))
-    ids = [mlflow_runs.record_run(store, "parent", mlflow_runs.RunEntry("GRU", "run", "k1")) for _ in range(2)]
+    ids = [run_recording.record_run(store, "parent", run_recording.RunEntry("GRU", "run", "k1")) for _ in range(2)]
     assert mlflow_runs.finished_runs(store, ["k1"])["k1"].info.run_id == ids[0]
     mlflow_runs.close_stale_runs(store)
     assert [store.client.get_run(run_id).info.status for run_id in ids] == ["FINISHED", "KILLED"]

@@ -91,7 +91,7 @@ def test_of_many_starts_at_once_one_at_a_time_goes_on(store):
 def test_the_claim_of_a_killed_process_of_this_host_is_dead_at_once(store, uri):
     name = store.client.get_experiment(store.experiment).name
     code = "import os; from gridcast.sweep import lease; from gridcast.tracking.store import open_store; "
-    code += f"lease.acquire(open_store({name!r}, {uri!r})); "
+    code += f"lease.acquire_lease(open_store({name!r}, {uri!r})); "
     subprocess.run([sys.executable, "-c", f"{code} os.kill(os.getpid(), 9)"], check=False)
     (claim,) = lease.read_claims(store)
     assert claim.pid != os.getpid()

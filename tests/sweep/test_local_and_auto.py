@@ -298,7 +298,7 @@ def test_backtest_marks_the_folds_that_the_model_has_seen_and_leaves_them_out_of
     spans = json.loads(mlflow_runs.read_artifact(local.store, local.result.sweep_id, "sweep.json"))["spans"]
     chosen = backtest.backtest_folds(local.plan.panel.times, spans, 2, 5, 6)
     # 104 steps of training, 13 of validation, 13 of test; the folds are the last 30 steps.
-    assert [(fold.start, fold.end, fold.seen) for fold in chosen] == [
+    assert [(fold.start, fold.end, fold.seen_in) for fold in chosen] == [
         (100, 106, "training"),
         (106, 112, "validation"),
         (112, 118, "validation"),
@@ -320,7 +320,7 @@ def test_backtest_shares_out_what_the_model_has_not_seen():
     times = pd.date_range("2023-01-01", periods=100)
     spans = {"train": ["2023-01-01", "2023-03-01"], "validation": ["2023-03-02", "2023-03-21"]}  # 80 steps
     found = backtest.backtest_folds(times, spans, 3, 2, None)
-    assert [(fold.start, fold.end, fold.seen) for fold in found] == [(82, 91, ""), (91, 100, "")]
+    assert [(fold.start, fold.end, fold.seen_in) for fold in found] == [(82, 91, ""), (91, 100, "")]
     with pytest.raises(ConfigError, match="4 folds of 2 steps do not fit; give at least the model's horizon .3."):
         backtest.backtest_folds(times, spans, 3, 4, 2)
 

@@ -8,7 +8,7 @@ import pytest
 from gridcast.runtime.errors import TrackingError, Unreachable
 from gridcast.sweep import outbox
 from gridcast.sweep.outbox import Recorder
-from gridcast.tracking.mlflow_runs import RunEntry
+from gridcast.tracking.run_recording import RunEntry
 from gridcast.training.atomic_bundle import DamagedError
 
 ENTRY = RunEntry(

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from gridcast.runtime.errors import GridcastError, TrackingError
-from gridcast.tracking import mlflow_runs, ranking
-from gridcast.tracking.mlflow_runs import KEY_TAG, KIND_TAG, RunEntry
+from gridcast.tracking import mlflow_runs, ranking, run_recording
+from gridcast.tracking.mlflow_runs import KEY_TAG, KIND_TAG
+from gridcast.tracking.run_recording import RunEntry
 from gridcast.tracking.store import DEFAULT_URI, connect, open_store
 
 
@@ -25,7 +26,7 @@ def store(uri, request, monkeypatch):
 
 
 def record(store, key, *, kind="run", **about):
-    return mlflow_runs.record_run(store, "parent", RunEntry(f"run {key}", kind, key, **about))
+    return run_recording.record_run(store, "parent", RunEntry(f"run {key}", kind, key, **about))
 
 
 def test_an_experiment_is_made_once(store, uri):
@@ -85,7 +86,7 @@ def test_a_run_is_written_whole_and_closed_last(store):
 
 
 def test_a_curve_longer_than_one_batch_is_kept_whole(store):
-    curve = [(step, float(step)) for step in range(2 * mlflow_runs.METRICS_PER_REQUEST + 5)]
+    curve = [(step, float(step)) for step in range(2 * run_recording.METRICS_PER_REQUEST + 5)]
     run_id = record(store, "k1", curves={"loss": curve})
     assert mlflow_runs.metric_history(store, run_id, "loss") == dict(curve)
 

@@ -27,9 +27,9 @@ from gridcast.models.baselines.task import task_of
 from gridcast.runtime import loading
 from gridcast.runtime.errors import ConfigError, GridcastError, PromotionRefused, TrackingError
 from gridcast.sweep.plan import Plan, configuration_name, make_plan
-from gridcast.tracking import gates, mlflow_runs, model_loading, promotion, registry
-from gridcast.tracking.mlflow_runs import RunEntry
+from gridcast.tracking import gates, mlflow_runs, model_loading, promotion, registry, run_recording
 from gridcast.tracking.registry import BEATEN_BY_TAG, CHAMPION, FORCED_TAG, PREVIOUS
+from gridcast.tracking.run_recording import RunEntry
 from gridcast.tracking.store import Store, open_store
 from small_experiments import settings
 
@@ -122,7 +122,7 @@ def record(
     key = key or known
     tags = {mlflow_runs.FINGERPRINT_TAG: planned.fingerprint}
     configuration = json.dumps(run.configuration.model_dump(), sort_keys=True)
-    run_id = mlflow_runs.record_run(
+    run_id = run_recording.record_run(
         store,
         parent,
         RunEntry(
@@ -144,7 +144,7 @@ def record(
         measures = forecast_table.measure_forecasts(table) | other
         artifacts = {artifact_files.FORECASTS: artifact_files.parquet_bytes(table)}
         entry = RunEntry(name, kind, key, tags=tags | own, metrics=measures, artifacts=artifacts)
-        mlflow_runs.record_run(store, parent, entry)
+        run_recording.record_run(store, parent, entry)
 
     other = {name: value for name, value in metrics.items() if name.startswith("test_")}
     forecasts = span_evaluation.predict_span(planned.dataset, files)
@@ -164,7 +164,9 @@ def shop(tmp_path_factory: pytest.TempPathFactory, jax_backend: None) -> Shop:
     folder = tmp_path_factory.mktemp("shop")
     own = planned(folder, 160)
     rates = [run.configuration.learning_rate for run in own.runs.values()]
-    outcomes = fused_fit.train(own.dataset, list(own.runs.values()), [None] * len(rates), len(rates))
+    outcomes = fused_fit.train(
+        own.dataset, list(own.runs.values()), state_paths=[None] * len(rates), siblings=len(rates)
+    )
     files = {rate: outcome.files for rate, outcome in zip(rates, outcomes, strict=True)}
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)  # MLflow keeps artifacts where the store was made

@@ -17,7 +17,7 @@ from gridcast.runtime.forecaster import MEMBERS_FILE, NETWORK_FILE, SETTINGS_FIL
 from gridcast.runtime.likelihoods import QUANTILE
 from gridcast.sweep.plan import Plan
 from gridcast.tracking import mlflow_runs, ranking
-from gridcast.tracking.mlflow_runs import RunEntry
+from gridcast.tracking.run_recording import RunEntry
 from gridcast.tracking.store import Store
 from gridcast.training.result import TrainingResult
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from gridcast.runtime.errors import Unreachable
-from gridcast.tracking.mlflow_runs import RunEntry
+from gridcast.tracking.run_recording import RunEntry
 from gridcast.training import atomic_bundle
 from gridcast.training.atomic_bundle import DamagedError
 

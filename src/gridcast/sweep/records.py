@@ -13,7 +13,7 @@ from gridcast.models import baselines
 from gridcast.sweep.plan import Plan
 from gridcast.sweep.task import SweepTask
 from gridcast.tracking import mlflow_runs
-from gridcast.tracking.mlflow_runs import RunEntry
+from gridcast.tracking.run_recording import RunEntry
 from gridcast.training.result import PausedRun, TrainingResult
 
 STOPPED_KIND = "stopped"
@@ -104,8 +104,8 @@ def _forecast_record(
     """Measures of forecasts, and what is kept of them."""
     table = forecast_table.tabulate_forecasts(outcome, plan.dataset, plan.panel)
     artifacts = {artifact_files.FORECASTS: artifact_files.parquet_bytes(table)}
-    if outcome.explained:
-        artifacts[artifact_files.IMPORTANCE] = json.dumps(outcome.explained).encode()
+    if outcome.importance:
+        artifacts[artifact_files.IMPORTANCE] = json.dumps(outcome.importance).encode()
     if kind == "test":
         recent = forecast_table.recent_history(plan.panel, plan.experiment.window.horizon)
         artifacts[artifact_files.RECENT_HISTORY] = artifact_files.parquet_bytes(recent)

@@ -20,8 +20,8 @@ from gridcast.sweep.plan import OWN_SETTINGS, Plan
 from gridcast.sweep.records import STOPPED_KIND, failure_entry, run_entry, stopped_entry, test_entry
 from gridcast.sweep.task import SweepTask, TaskGroup, baseline_tasks, execute_group, group_tasks, run_tasks
 from gridcast.sweep.winner import choose_per_series, find_winner, routing_entry, routing_key
-from gridcast.tracking import mlflow_runs, ranking
-from gridcast.tracking.mlflow_runs import RunEntry
+from gridcast.tracking import mlflow_runs, ranking, run_recording
+from gridcast.tracking.run_recording import RunEntry
 from gridcast.tracking.store import Store
 from gridcast.training.result import PausedRun, TrainingResult
 
@@ -109,7 +109,7 @@ def _record_once(store: Store, parent: str, held: lease.Lease, entry: RunEntry) 
     """Write `entry` unless its work is in MLflow already: an answer may have been lost on its way here."""
     held.ensure_held()
     if entry.error or not mlflow_runs.finished_runs(store, [entry.key], entry.kind):
-        mlflow_runs.record_run(store, parent, entry)
+        run_recording.record_run(store, parent, entry)
 
 
 def _bounded(function: Callable[[], None]) -> None:

@@ -94,7 +94,13 @@ def baseline_tasks(plan: Plan, done: Container[str], known: Container[str]) -> l
     if plan.experiment.mode != "local" and not stands and plan.baseline_keys[OWN_SETTINGS] not in known:
         windows = len(plan.dataset.origins("train", plan.experiment.window.lookback))
         tasks.append(
-            SweepTask("own", OWN_SETTINGS, key, own, cost=epoch_cost(own.configuration, windows, plan.experiment.training.steps))
+            SweepTask(
+                "own",
+                OWN_SETTINGS,
+                key,
+                own,
+                cost=epoch_cost(own.configuration, windows, plan.experiment.training.steps),
+            )
         )
     keys = {name: plan.baseline_keys[name] for name in plan.baseline_names}
     return tasks + [SweepTask("baseline", name, key) for name, key in keys.items() if key not in known]
@@ -144,8 +150,10 @@ def execute_group(datasets: Sequence[Dataset], group: TaskGroup, cache: Path) ->
     from gridcast.training import fused_fit
 
     chosen = [task.run for task in group.tasks if task.run is not None]
-    keep = [_checkpoint_path(task, cache) for task in group.tasks]
-    ended = fused_fit.train(dataset, chosen, keep, group.siblings, group.tasks[0].until)
+    state_paths = [_checkpoint_path(task, cache) for task in group.tasks]
+    ended = fused_fit.train(
+        dataset, chosen, state_paths=state_paths, siblings=group.siblings, until=group.tasks[0].until
+    )
     return [worker_pool.TaskFailure(str(one)) if isinstance(one, GridcastError) else one for one in ended]
 
 
@@ -176,8 +184,8 @@ def _execute_task(dataset: Dataset, task: SweepTask, cache: Path) -> Any:
             return forecasts
         from gridcast.evaluation import explanation
 
-        return replace(forecasts, explained=explanation.explain_forecaster(dataset, files))
-    return keras_fit.train(dataset, task.run, _checkpoint_path(task, cache), task.until)
+        return replace(forecasts, importance=explanation.explain_forecaster(dataset, files))
+    return keras_fit.train(dataset, task.run, state_path=_checkpoint_path(task, cache), until=task.until)
 
 
 def _checkpoint_path(task: SweepTask, cache: Path) -> Path:

@@ -21,7 +21,7 @@ from gridcast.runtime.per_series import Route
 from gridcast.sweep import ensemble
 from gridcast.sweep.plan import Plan, configuration_name
 from gridcast.tracking import mlflow_runs, ranking
-from gridcast.tracking.mlflow_runs import RunEntry
+from gridcast.tracking.run_recording import RunEntry
 from gridcast.tracking.store import Store
 
 ROUTES_TABLE, ERROR_COLUMN = "routes.csv", "validation MAE"

@@ -1,4 +1,4 @@
-"""The MLflow store: connect to it, and turn its errors into one line."""
+"""The connection to MLflow, and its errors as one line that says what to do."""
 
 from __future__ import annotations
 
@@ -14,12 +14,8 @@ from gridcast.runtime.errors import TrackingError, Unreachable, suggest
 from gridcast.tracking import artifact_paths, sqlite_store
 
 MAX_TEXT = 5000
-"""Characters that MLflow keeps of a description or a tag."""
-
-
+"""Characters that MLflow stores of a description or a tag."""
 DEFAULT_URI = "sqlite:///mlflow.db"
-
-
 TRANSIENT_ERRORS = (
     "INTERNAL_ERROR",
     "TEMPORARILY_UNAVAILABLE",
@@ -27,83 +23,90 @@ TRANSIENT_ERRORS = (
     "DEADLINE_EXCEEDED",
     "ABORTED",
 )
-"""What a server says, or MLflow for it, when the same question may be answered later."""
-
+"""Error codes of MLflow after which the same call may succeed later."""
 
 P = ParamSpec("P")
-
-
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Store:
-    """One MLflow experiment on one tracking server."""
+    """One MLflow experiment on one tracking server: `experiment` is its id."""
 
     client: Any
     uri: str
     experiment: str
 
 
+@contextlib.contextmanager
+def mlflow_errors(uri: str) -> Iterator[None]:
+    """Turn what MLflow raises inside the block into one line that names the store `uri`.
+
+    Raises Unreachable where the same call may succeed later (no answer, a locked database), else TrackingError.
+    """
+    from mlflow.exceptions import MlflowException
+    from requests import RequestException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        yield
+    except (MlflowException, RequestException, SQLAlchemyError) as error:
+        raise _tracking_error(uri, error) from error
+
+
 def translate_mlflow_errors(function: Callable[Concatenate[Store, P], T]) -> Callable[Concatenate[Store, P], T]:
-    """Let `function(store, …)` raise what a user can read: TrackingError, Unreachable where waiting may help."""
+    """Run each call `function(store, …)` inside `mlflow_errors` of its store."""
 
     @functools.wraps(function)
-    def asked(store: Store, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        from mlflow.exceptions import MlflowException
-        from requests import RequestException
-        from sqlalchemy.exc import SQLAlchemyError
-
-        try:
+    def call(store: Store, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        with mlflow_errors(store.uri):
             return function(store, *args, **kwargs)
-        except (MlflowException, RequestException, SQLAlchemyError) as error:
-            raise _tracking_error(store.uri, error) from error
 
-    return asked
+    return call
 
 
 def _tracking_error(uri: str, error: Exception) -> TrackingError:
     text = f"{uri}: {first_line(error)}"
-    whole = str(error).lower()
-    if "disk is full" in whole or "no space left" in whole:
-        return TrackingError(f"{text}; free some space there, then the same command goes on")
-    if "readonly database" in whole or "disk i/o error" in whole:
-        return TrackingError(f"{text}; make it writable, then the same command goes on")
-    if "malformed" in whole or "not a database" in whole:
-        return TrackingError(f"{text}; the file is damaged: gridcast doctor tells what can be done")
-    waiting = isinstance(error, OSError) or getattr(error, "error_code", "") in TRANSIENT_ERRORS or "is locked" in whole
-    return (Unreachable if waiting else TrackingError)(text)
+    message = str(error).lower()
+    if "disk is full" in message or "no space left" in message:
+        return TrackingError(f"{text}; free some space there, then run the same command again to continue")
+    if "readonly database" in message or "disk i/o error" in message:
+        return TrackingError(f"{text}; make it writable, then run the same command again to continue")
+    if "malformed" in message or "not a database" in message:
+        return TrackingError(f"{text}; the file is damaged: run `gridcast doctor` for what can be done")
+    is_transient = (
+        isinstance(error, OSError)
+        or getattr(error, "error_code", "") in TRANSIENT_ERRORS
+        or "is locked" in message  # SQLite's word for a database that another process writes to
+    )
+    return (Unreachable if is_transient else TrackingError)(text)
 
 
 def open_store(name: str, uri: str | None = None, *, create: bool = True) -> Store:
-    """The MLflow experiment `name`, made where it is missing unless `create` is False.
+    """Return the MLflow experiment `name`, created if it is missing unless `create` is False.
 
     The tracking URI is `uri`, else MLFLOW_TRACKING_URI, else `sqlite:///mlflow.db` in the working
     directory, so that a plain `mlflow ui` shows it. Raises TrackingError.
     """
     client, uri = connect(uri)
-    if moved := artifact_paths.stale_location_message(uri, name):
-        raise TrackingError(moved)
-    from mlflow.exceptions import MlflowException
-
-    try:
-        found = client.get_experiment_by_name(name)
-        if found is None and not create:
-            names = [known.name for known in client.search_experiments()]
+    if message := artifact_paths.stale_location_message(uri, name):
+        raise TrackingError(message)
+    with mlflow_errors(uri):
+        experiment = client.get_experiment_by_name(name)
+        if experiment is None and not create:
+            names = [other.name for other in client.search_experiments()]
             raise TrackingError(f"{uri}: no MLflow experiment '{name}'{suggest(name, names)}")
-        if found is None:
+        if experiment is None:
             # The tag makes the web page open on runs rather than on traces of language models.
             kind = {"mlflow.experimentKind": "custom_model_development"}
             return Store(client, uri, client.create_experiment(name, tags=kind))
-        if found.lifecycle_stage == "deleted":
+        if experiment.lifecycle_stage == "deleted":
             raise TrackingError(f"the MLflow experiment '{name}' is deleted; restore it, or rename the experiment")
-        return Store(client, uri, found.experiment_id)
-    except MlflowException as error:
-        raise TrackingError(f"{uri}: {first_line(error)}") from None
+        return Store(client, uri, experiment.experiment_id)
 
 
 def connect(uri: str | None = None) -> tuple[Any, str]:
-    """An MLflow client and its tracking URI. Raises TrackingError when the store cannot be opened."""
+    """Return an MLflow client and its tracking URI. Raises TrackingError when the store cannot be opened."""
     mlflow = _import_mlflow()
     from mlflow.exceptions import MlflowException
 
@@ -124,8 +127,8 @@ def connect(uri: str | None = None) -> tuple[Any, str]:
 
 
 def _import_mlflow() -> Any:
-    """MLflow, imported so that it is quiet and gives a dead server up soon."""
-    # MLflow reads these when it is imported; a dead server must not hang a sweep for minutes.
+    """Import MLflow with quiet logs and short timeouts."""
+    # MLflow reads these when it is imported; with its own defaults a dead server blocks a sweep for minutes.
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "1")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
@@ -135,42 +138,28 @@ def _import_mlflow() -> Any:
     import mlflow
 
     logging.getLogger("alembic").setLevel(logging.WARNING)
-    # What these have to say of a lost server or a full disk, our own errors say in a line.
-    for noisy in ("mlflow.store.db.utils", "urllib3.connectionpool"):
-        logging.getLogger(noisy).setLevel(logging.CRITICAL)
+    # These log a lost server or a full disk over many lines; our own errors say it in one.
+    for name in ("mlflow.store.db.utils", "urllib3.connectionpool"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     return mlflow
 
 
 def create_tables(uri: str) -> None:
-    """Let MLflow make its tables in a new file, in some sixty migrations."""
+    """Let MLflow create its tables in a new database; it runs about sixty migrations."""
     _import_mlflow().MlflowClient(uri).search_experiments(max_results=1)
 
 
 def find_sweep(run_id: str | None, uri: str | None = None) -> tuple[Store, str]:
-    """The MLflow experiment of a run, and the id of the sweep that it belongs to. Raises TrackingError."""
-    from mlflow.exceptions import MlflowException
-
+    """Return the MLflow experiment of a run, and the run id of the sweep that it belongs to. Raises TrackingError."""
     client, uri = connect(uri)
-    try:
+    with mlflow_errors(uri):
         run = client.get_run(run_id or "")
-    except MlflowException as error:
-        raise TrackingError(f"{uri}: {first_line(error)}") from None
-    parent = run.data.tags.get("mlflow.parentRunId")
-    if parent is None:
+    sweep_id = run.data.tags.get("mlflow.parentRunId")
+    if sweep_id is None:
         raise TrackingError(f"{uri}: run {run_id} belongs to no sweep of gridcast")
-    return Store(client, uri, run.info.experiment_id), str(parent)
+    return Store(client, uri, run.info.experiment_id), str(sweep_id)
 
 
 def first_line(error: Exception) -> str:
+    """Return the first line of the error's message, or the name of its class if it has none."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]
-
-
-@contextlib.contextmanager
-def mlflow_errors(uri: str = "MLflow") -> Iterator[None]:
-    """Turn what MLflow raises into one line."""
-    from mlflow.exceptions import MlflowException
-
-    try:
-        yield
-    except MlflowException as error:
-        raise TrackingError(f"{uri}: {first_line(error)}") from None
