@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import yaml
 
 from gridcast import config
 from gridcast.config import Experiment
+from gridcast.data.dataset import Dataset
 from gridcast.runtime import loading
 from gridcast.sweep import plan
 from gridcast.sweep.plan import Plan
@@ -71,6 +73,11 @@ def planned(folder: Path, frame: pd.DataFrame, *, backend: str = "jax", **sectio
     """The plan of an experiment on `frame`, kept as sales.csv in `folder`."""
     frame.to_csv(folder / "sales.csv", index=False)
     return plan.make_plan(experiment(str(folder / "sales.csv"), **sections), "", backend)
+
+
+def with_training(dataset: Dataset, **changes: Any) -> Dataset:
+    """The same dataset with `changes` to the training section of its experiment, such as epochs=1."""
+    return replace(dataset, training=dataset.training.model_copy(update=changes))
 
 
 def same(one: Any, other: Any) -> bool:

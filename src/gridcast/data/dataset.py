@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from gridcast.config import Anomaly, Configuration, Experiment, Probabilistic
+from gridcast.config import Anomaly, Configuration, Experiment, Probabilistic, Training
 from gridcast.data import series_statistics
 from gridcast.data.build_panel import longest_lookback
 from gridcast.data.fit_preprocessing import fit_preprocessing
@@ -41,12 +41,7 @@ class Dataset:
     stride: int
     period: int | None
     categories: tuple[int, ...]
-    epochs: int
-    steps: int | None
-    patience: int
-    decay: str
-    max_minutes: float | None
-    checkpoint_seconds: float
+    training: Training
     probabilistic: Probabilistic
     anomaly: Anomaly | None = None
     apart: int = 0
@@ -57,18 +52,17 @@ class Dataset:
         Those of one `series`, or of all; of sensors, which are read together, those in which all of them are observed.
         """
         own, first = self.preprocessing, 0 if series is None else self.preprocessing.series.index(series)
+        shape = windows.WindowShape(lookback, own.horizon, self.stride)
         rows = slice(first, None if series is None else first + 1)
         target, observed = self.target[rows], self.observed[rows]
         if self.anomaly is not None:
             whole, (start, end) = np.asarray(observed.all(axis=0, keepdims=True)), self.spans[span]
             start += self.apart if span == "validation" else 0
-            return windows.origins(whole, lookback, own.horizon, self.stride, start, end)
+            return windows.origins(whole, shape, (start, end))
         index = windows.origins(
             np.isfinite(target),
-            lookback,
-            own.horizon,
-            self.stride,
-            *self.spans[span],
+            shape,
+            self.spans[span],
             settled=gaps.is_settled(target, observed, own.gaps),
             observed=observed,
         )
@@ -86,14 +80,16 @@ class Dataset:
         """The preprocessing for a network with these `settings`, of one `series` or of all."""
         own = replace(self.preprocessing, lookback=settings.lookback, centred=settings.centred)
         if settings.detector is not None and settings.scaling == "standard":
-            own = replace(own, spreads=windows.typical_spreads(self.channels[0, : self.spans.train], settings.lookback))
-        return own if series is None else own.alone(series)
+            own = replace(
+                own, window_spreads=windows.typical_spreads(self.channels[0, : self.spans.train], settings.lookback)
+            )
+        return own if series is None else own.for_series(series)
 
     def learning_rate(self, settings: Configuration, epoch: int) -> float:
         """That of `epoch`, from 0. Source of the cosine: Loshchilov and Hutter (2017), "SGDR", without restarts."""
-        if self.decay == "none":
+        if self.training.decay == "none":
             return settings.learning_rate
-        return settings.learning_rate * 0.5 * (1 + math.cos(math.pi * epoch / self.epochs))
+        return settings.learning_rate * 0.5 * (1 + math.cos(math.pi * epoch / self.training.epochs))
 
     def actual(self, index: np.ndarray) -> np.ndarray:
         """Targets (n, horizon) of the windows `index`, in data units."""
@@ -132,12 +128,7 @@ def build_dataset(panel: Panel, experiment: Experiment) -> Dataset:
         stride=experiment.window.stride,
         period=period,
         categories=tuple(len(vocabulary) + 1 for vocabulary in panel.vocabularies),
-        epochs=experiment.training.epochs,
-        steps=experiment.training.steps,
-        patience=experiment.training.patience,
-        decay=experiment.training.decay,
-        max_minutes=experiment.training.max_minutes,
-        checkpoint_seconds=experiment.training.checkpoint_seconds,
+        training=experiment.training,
         probabilistic=experiment.probabilistic,
         anomaly=experiment.anomaly if anomaly else None,
         apart=longest_lookback(experiment) if anomaly else 0,
