@@ -165,7 +165,7 @@ def test_a_conformal_threshold_is_that_of_the_validation_span(story):
     found = detection_results.baseline_scores("z-score", replace(dataset, anomaly=anomaly))
     start, end = dataset.spans["validation"]
     training, values = dataset.channels[0, :start], dataset.channels[0, start:end]
-    scores = np.sort(detection_results.DETECTORS["z-score"](training, values, 6, 0).mean(axis=1))
+    scores = np.sort(detection_results.DETECTOR_BASELINES["z-score"](training, values, 6, 0).mean(axis=1))
     assert found.thresholds == pytest.approx(scores[int(np.ceil((len(scores) + 1) * 0.95)) - 1])
 
 
@@ -232,8 +232,8 @@ def test_without_labels_it_is_promoted_and_the_card_says_that_nobody_can_tell(st
     )
     card = story.store.client.get_model_version("untold", made.version).description
     assert made.beaten_by is None
-    assert "whether it beats the baselines cannot be told" in card
-    assert "Tells which steps are anomalous, from windows of 6 steps" in card
+    assert "it is unknown whether this model beats the baselines" in card
+    assert "Flags anomalous steps, from windows of 6 steps" in card
 
 
 def test_another_detector_is_measured_on_the_same_span(story, champion):

@@ -13,7 +13,7 @@ from gridcast import cli
 from gridcast.config import read
 from gridcast.evaluation import artifact_files, backtest
 from gridcast.models import baselines
-from gridcast.models.baselines.task import task_of
+from gridcast.models.baselines.task import baseline_task
 from gridcast.reporting import record, report
 from gridcast.runtime.errors import ConfigError
 from gridcast.sweep import plan, runner, winner
@@ -200,10 +200,10 @@ def test_auto_takes_for_each_series_what_has_the_lowest_error_on_validation_over
     for row, name in enumerate(auto.plan.panel.series):
         errors = {"all series": np.mean([curve[row] for curve in together])}
         errors |= {"GRU-4": np.mean([run.data.metrics["best_val_mae"] for run in of[name]])} if of[name] else {}
-        for rule in baselines.NAIVE:
+        for rule in baselines.NAIVE_BASELINES:
             found = []
             for dataset in auto.plan.datasets:
-                task = task_of(dataset, 7, "validation")
+                task = baseline_task(dataset, 7, "validation")
                 own = task.index[:, 0] == row
                 error = baselines.BASELINES[rule](task).point[own] - dataset.actual(task.index)[own]
                 found.append(np.abs(error).mean())
@@ -335,7 +335,7 @@ def test_the_command_backtests_what_is_registered(local, capsys):
     assert "shop version 1 on rolling origins" in shown
     assert "in validation" in shown
     assert "Left out of the means, seen by the model in training or validation: 1 of the folds." in shown
-    assert set(kept["model"]) == {backtest.FORECASTER_NAME, *baselines.NAIVE}
+    assert set(kept["model"]) == {backtest.FORECASTER_NAME, *baselines.NAIVE_BASELINES}
 
 
 def test_the_report_of_folds_ranks_within_each_and_names_their_dates(auto):

@@ -49,7 +49,7 @@ def test_baselines_have_keys_of_their_own_that_follow_from_data_windows_and_peri
     assert planned(tmp_path, FRAME, grid=GRID).baseline_keys == keys
     assert not set(planned(tmp_path, FRAME, window={"lookback": 6}).baseline_keys.values()) & set(keys.values())
     other = planned(tmp_path, FRAME, data={"period": 5}).baseline_keys
-    assert {name for name in keys if other[name] != keys[name]} == set(baselines.SEASONAL)
+    assert {name for name in keys if other[name] != keys[name]} == set(baselines.SEASONAL_BASELINES)
 
 
 def test_params_hold_every_axis_and_the_fixed_settings(tmp_path):
@@ -122,7 +122,7 @@ def test_compiled_epochs_are_refused_where_they_cannot_be_and_else_chosen(tmp_pa
 def test_baselines_are_those_that_the_file_names_and_unknown_ones_are_refused_before_training(tmp_path):
     usual = planned(tmp_path, FRAME)
     named = planned(tmp_path, FRAME, baselines=["Theta"])
-    assert set(named.baseline_names) == {*baselines.NAIVE, "Theta"}
+    assert set(named.baseline_names) == {*baselines.NAIVE_BASELINES, "Theta"}
     assert planned(tmp_path, FRAME, baselines="auto").baseline_names == usual.baseline_names
     assert named.baseline_keys == usual.baseline_keys
     with pytest.raises(ConfigError, match="baselines.0.: unknown name 'Thta'; did you mean 'Theta'"):

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from gridcast.evaluation import artifact_files, detection_table, forecast_table
-from gridcast.models.baselines import NAIVE
-from gridcast.models.baselines.detectors import DETECTORS
+from gridcast.models.baselines import NAIVE_BASELINES
+from gridcast.models.baselines.detectors import DETECTOR_BASELINES
 from gridcast.runtime.errors import TrackingError
 from gridcast.tracking import mlflow_runs, model_loading, ranking, registry
-from gridcast.tracking.mlflow_runs import FINGERPRINT_TAG, KEY_TAG, MODEL_NAME
+from gridcast.tracking.mlflow_runs import FINGERPRINT_TAG, KEY_TAG, MODEL_NAME, WINNER_TAG
 from gridcast.tracking.store import Store, first_line
 
 if TYPE_CHECKING:
@@ -26,39 +26,53 @@ EvaluateForecaster = Callable[[dict[str, bytes]], Mapping[str, float]]
 
 @dataclass(frozen=True)
 class PromotionCase:
-    """What the gates judge: `own` are the measures of `run` on the test span, `baselines` those of the others."""
+    """All that the gates judge: a finished `run`, the challenger, against the baselines and the `champion`.
+
+    `measures` are the challenger's on the test span, `baseline_measures` those of each baseline by name;
+    `champion` is a model version or None, which `evaluate` measures on the same test span.
+    """
 
     experiment: Experiment
     store: Store
     run: Any
-    own: Mapping[str, float]
-    baselines: Mapping[str, Mapping[str, float]]
+    measures: Mapping[str, float]
+    baseline_measures: Mapping[str, Mapping[str, float]]
     champion: Any
     evaluate: EvaluateForecaster
 
     @property
-    def error(self) -> float:
-        return comparable_error(self.own)
-
-    @property
-    def detects(self) -> bool:
+    def is_detector(self) -> bool:
+        """Whether the run detects anomalies instead of forecasting."""
         return self.experiment.task == "anomaly"
 
     @property
-    def measure(self) -> str:
-        return "1 - AUC-PR" if self.detects else "MASE"
+    def error_name(self) -> str:
+        """Name of the error that is compared."""
+        return "1 - AUC-PR" if self.is_detector else "MASE"
 
     @property
-    def rivals(self) -> dict[str, float]:
-        """Errors of the baselines that a winner has to beat."""
-        names = DETECTORS if self.detects else NAIVE
-        found = {name: comparable_error(self.baselines[name]) for name in names if name in self.baselines}
-        return {name: error for name, error in found.items() if not math.isnan(error)}
+    def error(self) -> float:
+        """Error of the challenger on the test span, the lower the better."""
+        return comparable_error(self.measures)
 
     @property
-    def untold(self) -> bool:
-        """Whether there are no labels, by which alone detectors compare."""
-        return self.detects and math.isnan(self.error)
+    def naive_errors(self) -> dict[str, float]:
+        """Errors of the baselines that the challenger has to beat, without those that are NaN."""
+        names = DETECTOR_BASELINES if self.is_detector else NAIVE_BASELINES
+        errors = {
+            name: comparable_error(self.baseline_measures[name]) for name in names if name in self.baseline_measures
+        }
+        return {name: error for name, error in errors.items() if not math.isnan(error)}
+
+    @property
+    def is_unlabelled(self) -> bool:
+        """Whether the test span has no labels, without which detectors cannot be compared."""
+        return self.is_detector and math.isnan(self.error)
+
+
+def comparable_error(measures: Mapping[str, float]) -> float:
+    """Return the error that gates compare, the lower the better: MASE, or 1 - AUC-PR of a detector."""
+    return measures["mase"] if "mase" in measures else 1 - measures.get("auc_pr", math.nan)
 
 
 def _run_is_finished(case: PromotionCase) -> str | None:
@@ -72,14 +86,15 @@ def _run_is_finished(case: PromotionCase) -> str | None:
 
 
 def _metrics_are_finite(case: PromotionCase) -> str | None:
+    prefix = artifact_files.TEST_PREFIX
     metric = case.experiment.selection.metric
-    metrics: dict[str, float | None] = {metric: case.run.data.metrics.get(metric)}
-    metrics |= {} if case.detects else {f"{artifact_files.TEST_PREFIX}mase": case.own.get("mase")}
-    metrics |= {artifact_files.TEST_PREFIX + name: value for name, value in case.own.items()}
-    for name, value in metrics.items():
+    values: dict[str, float | None] = {metric: case.run.data.metrics.get(metric)}
+    values |= {} if case.is_detector else {f"{prefix}mase": case.measures.get("mase")}
+    values |= {prefix + name: value for name, value in case.measures.items()}
+    for name, value in values.items():
         if value is None:
             return f"{name} of run {case.run.info.run_id} is missing (a value that is not finite is not recorded)"
-        # MLflow's SQL stores keep infinity as the largest float.
+        # MLflow's SQL stores record infinity as the largest float.
         if not abs(value) < sys.float_info.max:
             shown = value if math.isnan(value) else math.copysign(math.inf, value)
             return f"{name} of run {case.run.info.run_id} is {shown}, not a finite number"
@@ -87,42 +102,42 @@ def _metrics_are_finite(case: PromotionCase) -> str | None:
 
 
 def _naive_are_beaten(case: PromotionCase) -> str | None:
-    if case.untold:
+    if case.is_unlabelled:
         return None
-    known = case.rivals
-    if not known:
-        return (
-            "no naive baseline was tested, so nothing shows that the winner is worth its keep; run again: gridcast run"
-        )
+    if not case.naive_errors:
+        return "no naive baseline was tested, so nothing shows that the winner is useful; run again: gridcast run"
     if case.experiment.selection.when_beaten == "warn":
         return None
     margin = case.experiment.selection.margin
-    lost = {name: error for name, error in known.items() if not case.error <= (1 - margin) * error}
-    if not lost:
+    unbeaten = {name: error for name, error in case.naive_errors.items() if not case.error <= (1 - margin) * error}
+    if not unbeaten:
         return None
-    told = ", ".join(f"{name} ({error:.4g})" for name, error in sorted(lost.items(), key=lambda item: item[1]))
-    needed = f"at most {(1 - margin) * min(lost.values()):.4g} is needed"
+    names = ", ".join(f"{name} ({error:.4g})" for name, error in sorted(unbeaten.items(), key=lambda item: item[1]))
+    limit = (1 - margin) * min(unbeaten.values())
     return (
-        f"{case.measure} {case.error:.4g} on the test span does not beat {told}; {needed} (selection.margin {margin:g})"
+        f"{case.error_name} {case.error:.4g} on the test span does not beat {names}; "
+        f"at most {limit:.4g} is needed (selection.margin {margin:g})"
     )
 
 
 def _champion_is_beaten(case: PromotionCase) -> str | None:
-    if case.champion is None or case.untold:
+    if case.champion is None or case.is_unlabelled:
         return None
-    named = f"the champion, version {case.champion.version},"
-    measures: Mapping[str, float] | None = _recorded_measures(case)
+    champion = f"the champion, version {case.champion.version},"
+    measures: Mapping[str, float] | None = _recorded_champion_measures(case)
     if measures is None:
         try:
-            measures = case.evaluate(
-                model_loading.download_files(f"models:/{case.champion.name}/{case.champion.version}")
-            )
-        except Exception as error:  # noqa: BLE001 - whatever an old model has, it is no reason to replace it unseen
-            return f"{named} cannot be evaluated on these data: {first_line(error)}"
-    their_error = comparable_error(measures)
-    if case.error < their_error or math.isnan(their_error):
+            files = model_loading.download_files(f"models:/{case.champion.name}/{case.champion.version}")
+            measures = case.evaluate(files)
+        # A champion that fails, for whatever reason, must not be replaced without a comparison.
+        except Exception as error:  # noqa: BLE001
+            return f"{champion} cannot be evaluated on these data: {first_line(error)}"
+    champion_error = comparable_error(measures)
+    if case.error < champion_error or math.isnan(champion_error):
         return None
-    return f"{case.measure} {case.error:.4g} does not beat {named} with {their_error:.4g} on the same test span"
+    return (
+        f"{case.error_name} {case.error:.4g} does not beat {champion} with {champion_error:.4g} on the same test span"
+    )
 
 
 GATES: dict[str, Callable[[PromotionCase], str | None]] = {
@@ -131,65 +146,59 @@ GATES: dict[str, Callable[[PromotionCase], str | None]] = {
     "naive baselines are beaten": _naive_are_beaten,
     "champion is beaten": _champion_is_beaten,
 }
-"""In their order; each tells why it refuses, or gives None."""
+"""In the order in which they are applied; each returns the reason for a refusal, or None."""
 
 
-def first_refusal(case: PromotionCase) -> tuple[str, str]:
+def first_refusal(case: PromotionCase) -> tuple[str, str] | None:
+    """Return the name of the first gate that refuses and its reason; None if all gates pass."""
     for name, gate in GATES.items():
-        refusal = gate(case)
-        if refusal:
-            return name, refusal
-    return "", ""
+        reason = gate(case)
+        if reason:
+            return name, reason
+    return None
 
 
 def best_baseline_ahead(case: PromotionCase) -> str | None:
-    """The best baseline that beats the winner; a naive one does so unless the winner keeps the margin."""
-    margin = case.experiment.selection.margin
-    limits = {
-        name: comparable_error(m) * (1 - margin if name in case.rivals else 1) for name, m in case.baselines.items()
-    }
-    if case.untold:
+    """Return the best baseline that beats the challenger; None if there is none.
+
+    A naive baseline counts as ahead unless the challenger beats it by `selection.margin`.
+    """
+    if case.is_unlabelled:
         return None
+    margin, naive = case.experiment.selection.margin, case.naive_errors
+    errors = {name: comparable_error(measures) for name, measures in case.baseline_measures.items()}
+    limits = {name: error * (1 - margin if name in naive else 1) for name, error in errors.items()}
     ahead = [name for name, limit in limits.items() if math.isfinite(limit) and not case.error <= limit]
-    return min(ahead, key=lambda name: comparable_error(case.baselines[name]), default=None)
+    return min(ahead, key=lambda name: errors[name], default=None)
 
 
-def _recorded_measures(case: PromotionCase) -> dict[str, float] | None:
-    """What the record says of the champion, if it was tested on the very points that the winner was."""
+def _recorded_champion_measures(case: PromotionCase) -> dict[str, float] | None:
+    """Return the recorded measures of the champion if it was tested on the very points of the challenger, else None."""
     store, run, champion = case.store, case.run, case.champion
     from mlflow.exceptions import MlflowException
 
     try:
-        old = store.client.get_run(champion.run_id or "")
-        if (
-            old.info.experiment_id != store.experiment
-            or old.data.tags.get(FINGERPRINT_TAG) != run.data.tags[FINGERPRINT_TAG]
-        ):
+        champion_run = store.client.get_run(champion.run_id or "")
+        fingerprint = champion_run.data.tags.get(FINGERPRINT_TAG)
+        if champion_run.info.experiment_id != store.experiment or fingerprint != run.data.tags[FINGERPRINT_TAG]:
             return None
-        keys = run.data.tags[KEY_TAG], old.data.tags.get(KEY_TAG, "")
-        records = mlflow_runs.finished_runs(store, keys, "test")
-        if any(key not in records for key in keys):
+        keys = run.data.tags[KEY_TAG], champion_run.data.tags.get(KEY_TAG, "")
+        tests = mlflow_runs.finished_runs(store, keys, "test")
+        if any(key not in tests for key in keys):
             return None
-        own, theirs = (records[key] for key in keys)
-        if theirs.data.tags.get("gridcast.winner") != champion.run_id:
+        challenger_test, champion_test = (tests[key] for key in keys)
+        if champion_test.data.tags.get(WINNER_TAG) != champion.run_id:
             return None
-        kept = artifact_files.SCORES if case.detects else artifact_files.FORECASTS
-        tables = [
-            artifact_files.read_parquet_bytes(mlflow_runs.read_artifact(store, record.info.run_id, kept))
-            for record in (own, theirs)
-        ]
+        name = artifact_files.SCORES if case.is_detector else artifact_files.FORECASTS
+        challenger_table, champion_table = (
+            artifact_files.read_parquet_bytes(mlflow_runs.read_artifact(store, test.info.run_id, name))
+            for test in (challenger_test, champion_test)
+        )
     except (MlflowException, TrackingError):
         return None
-    # One fingerprint can be split in many ways: the same data means the same points and scales, or stamps and labels.
-    points = (
-        [case.experiment.data.time, detection_table.LABELLED]
-        if case.detects
-        else forecast_table.MODEL_INDEPENDENT_COLUMNS
-    )
-    same = tables[0][points].equals(tables[1][points])
-    return ranking.test_measures(theirs) if same else None
-
-
-def comparable_error(measures: Mapping[str, float]) -> float:
-    """What gates compare, the lower the better: MASE, or what the AUC-PR of a detector lacks of 1."""
-    return measures["mase"] if "mase" in measures else 1 - measures.get("auc_pr", math.nan)
+    # The same data can be split in several ways: the tests must agree in points and scales, or in stamps and labels.
+    columns = forecast_table.MODEL_INDEPENDENT_COLUMNS
+    if case.is_detector:
+        columns = [case.experiment.data.time, detection_table.LABELLED]
+    same_points = challenger_table[columns].equals(champion_table[columns])
+    return ranking.test_measures(champion_test) if same_points else None

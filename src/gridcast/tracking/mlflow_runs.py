@@ -1,4 +1,4 @@
-"""MLflow: the sweep as a parent run, each finished run as a child, looked up by run key."""
+"""Search, read and change the MLflow runs of an experiment: a sweep is a parent run, its runs are the children."""
 
 from __future__ import annotations
 
@@ -8,119 +8,30 @@ from pathlib import Path
 from typing import Any
 
 from gridcast.runtime.errors import TrackingError
-from gridcast.tracking.store import Store, first_line, translate_mlflow_errors
+from gridcast.tracking.store import MAX_TEXT, Store, first_line, translate_mlflow_errors
 
 KIND_TAG, KEY_TAG, SEED_TAG, SWEEP_KEY_TAG = "gridcast.kind", "gridcast.run_key", "gridcast.seed", "gridcast.sweep_key"
 CONFIGURATION_TAG, FINGERPRINT_TAG, ERROR_TAG = "gridcast.configuration", "gridcast.fingerprint", "gridcast.error"
 SERIES_TAG, FOLD_TAG, WINNER_TAG = "gridcast.series", "gridcast.fold", "gridcast.winner"
-WINNER_KIND = "winner"
-"""Kind of the record of a forecaster that is made of several runs."""
-LOSS_BY_ORIGIN, MAE_BY_SERIES = "val_loss_by_origin", "val_mae_by_series"
 PROMOTION_TAG, VERDICT_TAG = "gridcast.promotion", "gridcast.verdict"
+WINNER_KIND = "winner"
+"""Kind of the run that holds a forecaster made of several runs."""
+LOSS_BY_ORIGIN, MAE_BY_SERIES = "val_loss_by_origin", "val_mae_by_series"
 MODEL_NAME = "model"
 PAGE_SIZE = 1000
+"""Runs that MLflow returns per request."""
 
 
 @translate_mlflow_errors
 def run_tags(store: Store, run_id: str) -> dict[str, str]:
-    """The tags of a run."""
+    """Return the tags of a run."""
     return dict(store.client.get_run(run_id).data.tags)
 
 
 @translate_mlflow_errors
 def set_run_tag(store: Store, run_id: str, tag: str, text: str) -> None:
     """Set a tag of a run."""
-    store.client.set_tag(run_id, tag, text[:5000])
-
-
-@translate_mlflow_errors
-def search_runs(store: Store, condition: str) -> list[Any]:
-    """Every run of the experiment under `condition`, all pages, newest first."""
-    found: list[Any] = []
-    token = None
-    while True:
-        page = store.client.search_runs(
-            [store.experiment],
-            condition,
-            max_results=PAGE_SIZE,
-            order_by=["attributes.start_time DESC"],
-            page_token=token,
-        )
-        found += page
-        token = page.token
-        if not token:
-            return found
-
-
-def finished_runs(store: Store, keys: Iterable[str], kind: str = "run") -> dict[str, Any]:
-    """The FINISHED child run of each of `keys` that has one, the first where there are two."""
-    wanted = set(keys)
-    condition = f"tags.`{KIND_TAG}` = '{kind}' and attributes.status = 'FINISHED'"
-    if len(wanted) == 1:
-        condition += f" and tags.`{KEY_TAG}` = '{next(iter(wanted))}'"
-    runs = search_runs(store, condition)
-    return {run.data.tags[KEY_TAG]: run for run in runs if run.data.tags.get(KEY_TAG) in wanted}
-
-
-def find_run(store: Store, run_id: str) -> Any:
-    """The run with this id, None when it is deleted or there never was one."""
-    runs = search_runs(store, f"attributes.run_id = '{run_id}'") if run_id else []
-    return runs[0] if runs else None
-
-
-def close_stale_runs(store: Store) -> None:
-    """Close what dead parents left behind; only for who holds the lease of the experiment.
-
-    A run that is still RUNNING becomes KILLED, and of two FINISHED runs with one key, which a parent
-    that had lost its lease unknowing may have left, the later one.
-    """
-    for run in search_runs(store, f"tags.`{KIND_TAG}` like '%' and attributes.status = 'RUNNING'"):
-        set_run_status(store, run.info.run_id, "KILLED")
-    first: dict[tuple[str, str], str] = {}
-    for run in reversed(search_runs(store, f"tags.`{KIND_TAG}` != 'sweep' and attributes.status = 'FINISHED'")):
-        known = first.setdefault((run.data.tags[KIND_TAG], run.data.tags[KEY_TAG]), run.info.run_id)
-        if known != run.info.run_id:
-            set_run_tag(store, run.info.run_id, ERROR_TAG, f"the same work was recorded before, as run {known}")
-            set_run_status(store, run.info.run_id, "KILLED")
-
-
-@translate_mlflow_errors
-def experiment_tags(store: Store) -> dict[str, str]:
-    """The tags of the experiment."""
-    return dict(store.client.get_experiment(store.experiment).tags)
-
-
-@translate_mlflow_errors
-def set_experiment_tag(store: Store, tag: str, text: str) -> None:
-    """Set a tag of the experiment."""
-    store.client.set_experiment_tag(store.experiment, tag, text)
-
-
-@translate_mlflow_errors
-def delete_experiment_tag(store: Store, tag: str) -> None:
-    """Remove a tag of the experiment, if it is there."""
-    from mlflow.exceptions import MlflowException
-
-    try:
-        store.client.delete_experiment_tag(store.experiment, tag)
-    except MlflowException as error:
-        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
-            raise
-
-
-@translate_mlflow_errors
-def open_sweep(store: Store, sweep_key: str, name: str, tags: Mapping[str, str], texts: Mapping[str, str]) -> str:
-    """Id of the parent run of this sweep: the one that was begun before, else a new one.
-
-    `texts` are artifacts of the parent (file name -> content), as they are now: what chooses the winner
-    may have changed since the sweep was begun.
-    """
-    begun = search_runs(store, f"tags.`{KIND_TAG}` = 'sweep' and tags.`{SWEEP_KEY_TAG}` = '{sweep_key}'")
-    own = {KIND_TAG: "sweep", SWEEP_KEY_TAG: sweep_key, **tags}
-    run = begun[0] if begun else store.client.create_run(store.experiment, run_name=name, tags=own)
-    for file, text in texts.items():
-        store.client.log_text(run.info.run_id, text, file)
-    return str(run.info.run_id)
+    store.client.set_tag(run_id, tag, text[:MAX_TEXT])
 
 
 @translate_mlflow_errors
@@ -132,19 +43,118 @@ def set_run_status(store: Store, run_id: str, status: str) -> None:
         store.client.set_terminated(run_id, status)
 
 
+@translate_mlflow_errors
+def search_runs(store: Store, condition: str) -> list[Any]:
+    """Return every run of the experiment that meets `condition`, newest first."""
+    runs: list[Any] = []
+    token = None
+    while True:
+        page = store.client.search_runs(
+            [store.experiment],
+            condition,
+            max_results=PAGE_SIZE,
+            order_by=["attributes.start_time DESC"],
+            page_token=token,
+        )
+        runs += page
+        token = page.token
+        if not token:
+            return runs
+
+
+def finished_runs(store: Store, keys: Iterable[str], kind: str = "run") -> dict[str, Any]:
+    """Return the FINISHED child run of each of `keys` that has one; the oldest if a key has several."""
+    wanted = set(keys)
+    condition = f"tags.`{KIND_TAG}` = '{kind}' and attributes.status = 'FINISHED'"
+    if len(wanted) == 1:
+        condition += f" and tags.`{KEY_TAG}` = '{next(iter(wanted))}'"
+    runs = search_runs(store, condition)
+    # Newest first: the oldest run of a key is written last and stays.
+    return {run.data.tags[KEY_TAG]: run for run in runs if run.data.tags.get(KEY_TAG) in wanted}
+
+
+def find_run(store: Store, run_id: str) -> Any:
+    """Return the run with this id; None if it is deleted or never existed."""
+    runs = search_runs(store, f"attributes.run_id = '{run_id}'") if run_id else []
+    return runs[0] if runs else None
+
+
+def close_stale_runs(store: Store) -> None:
+    """Close the runs that dead sweeps left open; call it only while holding the lease of the experiment.
+
+    Every run that is still RUNNING becomes KILLED. Of two FINISHED runs with the same key the later one
+    becomes KILLED: a process that lost its lease without noticing may have written a second one.
+    """
+    for run in search_runs(store, f"tags.`{KIND_TAG}` like '%' and attributes.status = 'RUNNING'"):
+        set_run_status(store, run.info.run_id, "KILLED")
+    first_ids: dict[tuple[str, str], str] = {}
+    for run in reversed(search_runs(store, f"tags.`{KIND_TAG}` != 'sweep' and attributes.status = 'FINISHED'")):
+        first_id = first_ids.setdefault((run.data.tags[KIND_TAG], run.data.tags[KEY_TAG]), run.info.run_id)
+        if first_id != run.info.run_id:
+            set_run_tag(store, run.info.run_id, ERROR_TAG, f"the same work was recorded before, as run {first_id}")
+            set_run_status(store, run.info.run_id, "KILLED")
+
+
+@translate_mlflow_errors
+def experiment_tags(store: Store) -> dict[str, str]:
+    """Return the tags of the experiment."""
+    return dict(store.client.get_experiment(store.experiment).tags)
+
+
+@translate_mlflow_errors
+def set_experiment_tag(store: Store, tag: str, text: str) -> None:
+    """Set a tag of the experiment."""
+    store.client.set_experiment_tag(store.experiment, tag, text)
+
+
+@translate_mlflow_errors
+def delete_experiment_tag(store: Store, tag: str) -> None:
+    """Delete a tag of the experiment, if it is there."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        store.client.delete_experiment_tag(store.experiment, tag)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+
+
+@translate_mlflow_errors
+def open_sweep(
+    store: Store, sweep_key: str, name: str, tags: Mapping[str, str], artifact_texts: Mapping[str, str]
+) -> str:
+    """Return the run id of the sweep with this key, created unless an earlier start did so.
+
+    `artifact_texts` (content by file name) are written every time: the settings that choose the winner
+    may have changed since the sweep began.
+    """
+    begun = search_runs(store, f"tags.`{KIND_TAG}` = 'sweep' and tags.`{SWEEP_KEY_TAG}` = '{sweep_key}'")
+    all_tags = {KIND_TAG: "sweep", SWEEP_KEY_TAG: sweep_key, **tags}
+    run = begun[0] if begun else store.client.create_run(store.experiment, run_name=name, tags=all_tags)
+    for file, text in artifact_texts.items():
+        store.client.log_text(run.info.run_id, text, file)
+    return str(run.info.run_id)
+
+
 def run_name(run: Any) -> str:
-    """The name of an MLflow run."""
+    """Return the name of an MLflow run."""
     return str(run.data.tags["mlflow.runName"])
 
 
 @translate_mlflow_errors
+def metric_history(store: Store, run_id: str, metric: str) -> dict[int, float]:
+    """Return every recorded value of a metric, by step."""
+    return {point.step: point.value for point in store.client.get_metric_history(run_id, metric)}
+
+
+@translate_mlflow_errors
 def artifact_names(store: Store, run_id: str) -> set[str]:
-    """Names of the artifacts of a run."""
+    """Return the names of the artifacts of a run."""
     return {item.path for item in store.client.list_artifacts(run_id)}
 
 
 def read_artifact(store: Store, run_id: str, name: str) -> bytes:
-    """Content of one artifact of a run. Raises TrackingError when it is not there."""
+    """Return the content of one artifact of a run. Raises TrackingError if it is not there."""
     from mlflow.exceptions import MlflowException
 
     with tempfile.TemporaryDirectory() as folder:
@@ -161,17 +171,10 @@ def log_folder(store: Store, run_id: str, folder: Path, path: str) -> None:
 
 
 @translate_mlflow_errors
-def metric_history(store: Store, run_id: str, metric: str) -> dict[int, float]:
-    """Every recorded value of a metric, by step."""
-    return {point.step: point.value for point in store.client.get_metric_history(run_id, metric)}
-
-
-@translate_mlflow_errors
 def read_model_files(store: Store, run_id: str) -> dict[str, bytes]:
-    """The forecaster files of a recorded run, read back from its artifact."""
+    """Return the files of the model that a run recorded, by name."""
     from mlflow.artifacts import download_artifacts
 
     with tempfile.TemporaryDirectory() as folder:
         path = download_artifacts(artifact_uri=f"runs:/{run_id}/{MODEL_NAME}", dst_path=folder, tracking_uri=store.uri)
-        data = Path(path, "data")
-        return {path.name: path.read_bytes() for path in data.iterdir()}
+        return {file.name: file.read_bytes() for file in Path(path, "data").iterdir()}

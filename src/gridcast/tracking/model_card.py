@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from gridcast.evaluation import detection_table
 from gridcast.tracking import mlflow_runs, registry
@@ -11,63 +12,100 @@ from gridcast.tracking.gates import PromotionCase
 from gridcast.tracking.store import MAX_TEXT
 
 MAX_SERIES_NAMED = 8
-"""Series, and notes on the data, that a model card names."""
-
-
+MAX_NOTES = 8
+"""Notes on the data that a model card repeats."""
 MAX_COLUMNS_NAMED = 40
-"""Columns that a model card names."""
+VALIDATION_METRICS = (
+    "best_val_loss",
+    "best_val_mae",
+    "best_val_wql",
+    "val_faults_missed",
+    "val_false_alarms_per_day",
+    "threshold",
+)
+FORECAST_MEASURES = {"mase": "MASE", "mae": "MAE", "rmse": "RMSE"}
 
 
-def model_card(name: str, case: PromotionCase, tested: Mapping[str, Mapping[str, float]], remarks: list[str]) -> str:
-    """What a person should know of a version before using it, as Markdown."""
-    run, data, horizon = case.run, case.experiment.data, case.experiment.window.horizon
+def model_card(
+    name: str, case: PromotionCase, *, test_measures: Mapping[str, Mapping[str, float]], remarks: Sequence[str]
+) -> str:
+    """Return what a user should know of a version before using it: data, configuration, metrics, limits, loading."""
+    run = case.run
     about = json.loads(mlflow_runs.read_artifact(case.store, run.data.tags["mlflow.parentRunId"], "sweep.json"))
     settings = json.loads(run.data.tags[mlflow_runs.CONFIGURATION_TAG])
-    settings |= {"seed": run.data.tags[mlflow_runs.SEED_TAG]} if mlflow_runs.SEED_TAG in run.data.tags else {}
-    measured = ["best_val_loss", "best_val_mae", "best_val_wql"]
-    measured += ["val_faults_missed", "val_false_alarms_per_day", "threshold"]
-    validation = {m: run.data.metrics[m] for m in measured if m in run.data.metrics}
-    series = ", ".join(f"`{one}`" for one in about["series"][:MAX_SERIES_NAMED])
-    columns = (data.time, *data.series, data.target, *data.past, *data.future)
-    told = f"Forecasts `{data.target}`, {horizon} ahead, from the last {settings['lookback']} steps ({data.frequency})."
-    shown = {"mase": "MASE", "mae": "MAE", "rmse": "RMSE"}
-    beyond = f"Trained for {horizon} ahead; steps beyond are rolled forward, marked so, and were not tested."
-    use = f'forecast = model.predict(history, params={{"horizon": {horizon}}})'
-    if case.detects:
-        columns = (data.time, *about["series"])
-        told = f"Tells which steps are anomalous, from windows of {settings['lookback']} steps ({data.frequency})."
-        shown = detection_table.METRIC_TITLES
-        beyond = "Takes for normal what was usual in training, whatever it was; a threshold is no proof of a fault."
-        use = "scores = model.predict(table)"
+    if mlflow_runs.SEED_TAG in run.data.tags:
+        settings |= {"seed": run.data.tags[mlflow_runs.SEED_TAG]}
     card = [
         f"# {name}: {mlflow_runs.run_name(run)}",
-        told,
+        _purpose(case, settings["lookback"]),
         *(f"\n**{remark}**" for remark in remarks),
-        "## Data",
-        f"- source: `{data.source}`, fingerprint `{about['fingerprint'][:12]}`",
-        f"- {len(about['series'])} series: {series}{', ...' if len(about['series']) > MAX_SERIES_NAMED else ''}",
-    ]
-    for span, (first, last) in about["spans"].items():
-        card.append(f"- {span}: {date_text(first)} to {date_text(last)}, {about['windows'][span]:,} windows")
-    card += [f"- {note}" for note in about["notes"][:MAX_SERIES_NAMED]]
-    card += ["## Configuration", ", ".join(f"{setting} {value}" for setting, value in settings.items())]
-    card += ["## Metrics", "Validation: " + ", ".join(f"{metric} {value:.5g}" for metric, value in validation.items())]
-    card += [f"\n| on the test span | {' | '.join(shown.values())} |", "|---" * (1 + len(shown)) + "|"]
-    for one, own in tested.items():
-        figures = (f"{own[measure]:.4g}" if measure in own else "-" for measure in shown)
-        card.append(f"| {one} | {' | '.join(figures)} |")
-    card += [
-        "## Limits",
-        f"- Knows these series only; made from {', '.join(f'`{one}`' for one in columns[:MAX_COLUMNS_NAMED])}.",
-        f"- {beyond}",
-        f"- Fitted on data up to {date_text(about['spans']['train'][1])}, chosen on data up to "
-        f"{date_text(about['spans']['validation'][1])}; it has learnt nothing from later ones.",
+        *_data_section(case, about),
+        "## Configuration",
+        ", ".join(f"{setting} {value}" for setting, value in settings.items()),
+        *_metrics_section(case, test_measures),
+        *_limits_section(case, about),
         "## Load",
         f'```python\nmodel = mlflow.pyfunc.load_model("models:/{name}@{registry.CHAMPION}")',
-        f"{use}\n```",
+        f"{_usage(case)}\n```",
     ]
     return "\n".join(card)[:MAX_TEXT]
 
 
-def date_text(stamp: str) -> str:
+def _purpose(case: PromotionCase, lookback: int) -> str:
+    data, horizon = case.experiment.data, case.experiment.window.horizon
+    if case.is_detector:
+        return f"Flags anomalous steps, from windows of {lookback} steps ({data.frequency})."
+    return f"Forecasts `{data.target}`, {horizon} ahead, from the last {lookback} steps ({data.frequency})."
+
+
+def _usage(case: PromotionCase) -> str:
+    if case.is_detector:
+        return "scores = model.predict(table)"
+    return f'forecast = model.predict(history, params={{"horizon": {case.experiment.window.horizon}}})'
+
+
+def _data_section(case: PromotionCase, about: Mapping[str, Any]) -> list[str]:
+    names = ", ".join(f"`{name}`" for name in about["series"][:MAX_SERIES_NAMED])
+    more = ", ..." if len(about["series"]) > MAX_SERIES_NAMED else ""
+    lines = [
+        "## Data",
+        f"- source: `{case.experiment.data.source}`, fingerprint `{about['fingerprint'][:12]}`",
+        f"- {len(about['series'])} series: {names}{more}",
+    ]
+    for span, (first, last) in about["spans"].items():
+        lines.append(f"- {span}: {_date_text(first)} to {_date_text(last)}, {about['windows'][span]:,} windows")
+    return lines + [f"- {note}" for note in about["notes"][:MAX_NOTES]]
+
+
+def _metrics_section(case: PromotionCase, test_measures: Mapping[str, Mapping[str, float]]) -> list[str]:
+    recorded = case.run.data.metrics
+    validation = ", ".join(f"{metric} {recorded[metric]:.5g}" for metric in VALIDATION_METRICS if metric in recorded)
+    titles = detection_table.METRIC_TITLES if case.is_detector else FORECAST_MEASURES
+    lines = ["## Metrics", f"Validation: {validation}"]
+    lines += [f"\n| on the test span | {' | '.join(titles.values())} |", "|---" * (1 + len(titles)) + "|"]
+    for name, measures in test_measures.items():
+        cells = (f"{measures[measure]:.4g}" if measure in measures else "-" for measure in titles)
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return lines
+
+
+def _limits_section(case: PromotionCase, about: Mapping[str, Any]) -> list[str]:
+    data, horizon = case.experiment.data, case.experiment.window.horizon
+    columns = (data.time, *data.series, data.target, *data.past, *data.future)
+    limit = f"Trained for {horizon} ahead; steps beyond are rolled forward, marked as such, and were not tested."
+    if case.is_detector:
+        columns = (data.time, *about["series"])
+        limit = "Treats whatever was in the training span as normal. Exceeding the threshold does not prove a fault."
+    names = ", ".join(f"`{column}`" for column in columns[:MAX_COLUMNS_NAMED])
+    fitted, chosen = (_date_text(about["spans"][span][1]) for span in ("train", "validation"))
+    return [
+        "## Limits",
+        f"- Works for these series only; made from {names}.",
+        f"- {limit}",
+        f"- Fitted on data up to {fitted}, chosen on data up to {chosen}; it has learned nothing from later data.",
+    ]
+
+
+def _date_text(stamp: str) -> str:
+    """Return the stamp without its time of day if that is midnight."""
     return stamp.removesuffix(" 00:00:00")

@@ -1,14 +1,15 @@
-"""The MLflow model folder, made from files that a worker wrote: one artifact with two doors.
+"""The MLflow model folder, written from files that a worker process returned.
 
-`mlflow.keras.load_model` gives the network, `mlflow.pyfunc.load_model` the forecaster; one of many
-networks has the second door only. No network is loaded to log one, and nothing is pickled.
+One artifact opens in two ways: `mlflow.keras.load_model` gives the network, `mlflow.pyfunc.load_model` the
+forecaster. A forecaster of several networks opens only as the latter. Nothing is pickled, and logging a model
+does not load its network.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -27,14 +28,15 @@ from gridcast.runtime.per_series import ROUTES_FILE
 from gridcast.runtime.preprocessing import Preprocessing
 
 INIT_SOURCE = b"from . import loading\n"
-"""`__init__.py` of the package. It imports all of it at once: the folder of a model is gone after it was loaded."""
+"""`__init__.py` of the carried package. It imports everything at once: after loading, the model's folder is gone."""
+REQUIREMENTS = ("mlflow", "keras", "jax", "numpy", "pandas")
 
 
 def carried_package() -> tuple[str, dict[str, bytes]]:
-    """Name and files of the package that travels with a model.
+    """Return the name and the files of the package that travels with a model.
 
-    The name follows from the content, so that models of several versions of gridcast, and
-    gridcast itself, live in one process without taking each other's place.
+    The name is a digest of the content, so that models of several versions of gridcast, and gridcast
+    itself, can live in one process without replacing each other's modules.
     """
     modules = sorted(Path(runtime.__file__).parent.glob("*.py"))
     files = {path.name: path.read_bytes() for path in modules} | {"__init__.py": INIT_SOURCE}
@@ -42,67 +44,71 @@ def carried_package() -> tuple[str, dict[str, bytes]]:
     return f"gridcast_model_{digest}", files
 
 
-def save_model(
-    path: str, mlflow_model: Any, files: dict[str, bytes], preprocessing: Preprocessing, backend: str
-) -> None:
-    """Write the model folder `path`: MLmodel, data/, code/ and requirements. Called by `Model.log`."""
+def save_model(path: str, mlflow_model: Any, *, files: Mapping[str, bytes], backend: str) -> None:
+    """Write the model folder `path`: MLmodel, data/ (the `files`), code/ and requirements."""
     from mlflow import pyfunc
 
     root = Path(path)
     (root / "data").mkdir(parents=True)
     for name, content in files.items():
         (root / "data" / name).write_bytes(content)
-    name, modules = carried_package()
-    for module, content in modules.items():
-        target = root / "code" / name / module
+    package, modules = carried_package()
+    for name, content in modules.items():
+        target = root / "code" / package / name
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(content)
-    requirements = [f"{needed}=={version(needed)}" for needed in ("mlflow", "keras", "jax", "numpy", "pandas")]
-    (root / "requirements.txt").write_text("\n".join(requirements) + "\n")
+    (root / "requirements.txt").write_text("".join(f"{name}=={version(name)}\n" for name in REQUIREMENTS))
     (root / "python_env.yaml").write_text("python: '3.11'\ndependencies:\n- -r requirements.txt\n")
-    content = json.loads(files[SETTINGS_FILE])
-    told, detects = content.get("quantiles"), DETECTOR_KEY in content
-    plain = forecaster_signature(preprocessing, told["levels"] if told else (), routed=ROUTES_FILE in files)
-    mlflow_model.signature = detector_signature(preprocessing) if detects else plain
+    mlflow_model.signature = _signature(json.loads(files[SETTINGS_FILE]), routed=ROUTES_FILE in files)
     if NETWORK_FILE in files:
         mlflow_model.add_flavor(
             "keras", data="data", keras_version=version("keras"), keras_backend=backend, save_exported_model=False
         )
-    entry, environment = f"{name}.loading", "python_env.yaml"
-    pyfunc.add_to_model(mlflow_model, loader_module=entry, data="data", code="code", python_env=environment)
+    pyfunc.add_to_model(
+        mlflow_model, loader_module=f"{package}.loading", data="data", code="code", python_env="python_env.yaml"
+    )
     mlflow_model.save(str(root / "MLmodel"))
 
 
-def forecaster_signature(preprocessing: Preprocessing, levels: Sequence[float] = (), *, routed: bool = False) -> Any:
-    """Columns of the history table and of the forecasts, in the experiment's own names; quantiles at `levels`.
+def _signature(settings: Mapping[str, Any], *, routed: bool) -> Any:
+    preprocessing = Preprocessing.from_json(dict(settings))
+    if DETECTOR_KEY in settings:
+        return detector_signature(preprocessing)
+    quantiles = settings.get("quantiles")
+    return forecaster_signature(preprocessing, quantiles["levels"] if quantiles else (), routed=routed)
 
-    `routed` forecasts say which model answered.
+
+def forecaster_signature(preprocessing: Preprocessing, levels: Sequence[float] = (), *, routed: bool = False) -> Any:
+    """Return the columns of the history and of the forecasts, in the experiment's own names, and the parameters.
+
+    Probabilistic forecasts have quantiles at `levels`; `routed` ones have a column that names the answering model.
     """
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema
     from mlflow.types.schema import AnyType
 
-    own = preprocessing
+    keys, categories = preprocessing.keys, preprocessing.categories
     # Ids and stamps come as text or as numbers and datetimes: the forecaster reads either.
-    labels = [ColSpec(AnyType(), name, required=True) for name in (*own.keys, own.time)]
-    numbers = [ColSpec("double", name, required=True) for name in (own.target, *own.past, *own.future_columns)]
-    categories = [ColSpec(AnyType(), name, required=False) for name, _ in own.categories if name not in own.keys]
+    labels = [ColSpec(AnyType(), name, required=True) for name in (*keys, preprocessing.time)]
+    numeric_columns = (preprocessing.target, *preprocessing.past, *preprocessing.future_columns)
+    numbers = [ColSpec("double", name, required=True) for name in numeric_columns]
+    statics = [ColSpec(AnyType(), name, required=False) for name, _ in categories if name not in keys]
     quantiles = [ColSpec("double", quantile_column(level)) for level in levels]
     outputs = [*labels, ColSpec("double", FORECAST), *quantiles, ColSpec("boolean", ROLLED_FORWARD)]
     outputs += [ColSpec("string", ANSWERING_MODEL)] if routed else []
-    params = [ParamSpec("horizon", "integer", own.horizon)]
+    params = [ParamSpec("horizon", "integer", preprocessing.horizon)]
     if levels:
         params += [ParamSpec("quantiles", "double", list(levels), (-1,)), ParamSpec("seed", "long", 0)]
-    return ModelSignature(Schema(labels + numbers + categories), Schema(outputs), ParamSchema(params))
+    return ModelSignature(Schema(labels + numbers + statics), Schema(outputs), ParamSchema(params))
 
 
 def detector_signature(preprocessing: Preprocessing) -> Any:
-    """Columns of the table that a detector reads, and of what it tells of each step."""
+    """Return the columns of the table that a detector reads, and of the scores that it returns for each step."""
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, Schema
     from mlflow.types.schema import AnyType
 
     time = ColSpec(AnyType(), preprocessing.time)
     sensors = [ColSpec("double", name) for name in preprocessing.series]
-    told = [ColSpec("double", SCORE), ColSpec("double", THRESHOLD), ColSpec("boolean", ANOMALY)]
-    return ModelSignature(Schema([time, *sensors]), Schema([time, *told, *sensors]))
+    scores = [ColSpec("double", SCORE), ColSpec("double", THRESHOLD), ColSpec("boolean", ANOMALY)]
+    return ModelSignature(Schema([time, *sensors]), Schema([time, *scores, *sensors]))

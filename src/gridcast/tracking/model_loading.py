@@ -1,4 +1,4 @@
-"""Find a model in MLflow and load it with the code that it carries."""
+"""Find a model in MLflow by its name or URI, and load it with the code that it carries."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from gridcast.tracking.store import connect, first_line, mlflow_errors
 
 @dataclass(frozen=True)
 class ModelReference:
-    """A model in MLflow: its exact URI and run; `name` and `version` where it is registered.
+    """A model in MLflow: its exact URI and run; `name` and `version` if it is registered.
 
     `beaten_by` names the best baseline that beat it when it was promoted.
     """
@@ -44,7 +44,7 @@ class ModelReference:
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A forecaster from MLflow, run by the code that it carries, and where it was found."""
+    """A forecaster or detector from MLflow, run by the code that it carries, and its reference."""
 
     model: Any
     reference: ModelReference
@@ -52,22 +52,22 @@ class LoadedModel:
     def predict(
         self, table: pd.DataFrame, horizon: int | None = None, quantiles: Sequence[float] | None = None
     ) -> pd.DataFrame:
-        """Forecasts in data units from a tidy table, see `Forecaster.predict`. Raises DataError."""
-        asked = {"horizon": horizon, "quantiles": quantiles}
+        """Return forecasts in data units from a tidy table, see `Forecaster.predict`. Raises DataError."""
+        params = {"horizon": horizon, "quantiles": quantiles}
         try:
-            return self.model.predict(table, {name: value for name, value in asked.items() if value is not None})
+            return self.model.predict(table, {name: value for name, value in params.items() if value is not None})
         except Exception as error:
-            # The carried code has error classes of its own.
+            # The carried code raises error classes of its own, which are not those of this process.
             if getattr(error, "exit_code", None) == DataError.exit_code:
                 raise DataError(str(error)) from None
             raise
 
 
 def find_model(model: str, uri: str | None = None) -> ModelReference:
-    """The model that `model` means: the name of a registered model (its champion), a runs:/ or a models:/ URI.
+    """Return the model that `model` names: a registered model (its champion), a runs:/ or a models:/ URI.
 
-    `uri` is the MLflow store, see `tracking.connect`. Raises TrackingError when there is no such
-    model, version, alias or run.
+    `uri` is the MLflow store, see `store.connect`. Raises TrackingError if there is no such model,
+    version, alias or run.
     """
     client, uri = connect(uri)
     scheme, _, rest = model.partition(":/")
@@ -80,47 +80,58 @@ def find_model(model: str, uri: str | None = None) -> ModelReference:
         name = rest.strip("/") if scheme == "models" else model
         if scheme == "models" and name.startswith("m-"):
             return ModelReference(model, client.get_logged_model(name).source_run_id)
-        if "/" in name:
-            name, number = name.split("/", 1)
-            require_model(client, name)
-            version = find_version(client, name, number)
-            missing = f"'{name}' has no version '{number}', or no more ({describe_versions(client, name)})"
-        else:
-            name, _, alias = name.partition("@")
-            registered = require_model(client, name)
-            version = version_with_alias(client, registered, alias or CHAMPION)
-            missing = missing_alias_message(client, registered, alias or CHAMPION)
+        return _find_registered(client, name)
+
+
+def _find_registered(client: Any, name: str) -> ModelReference:
+    """Return the version that `NAME`, `NAME@ALIAS` or `NAME/VERSION` names. Raises TrackingError."""
+    if "/" in name:
+        name, number = name.split("/", 1)
+        require_model(client, name)
+        version = find_version(client, name, number)
         if version is None:
-            raise TrackingError(missing)
-    exact = f"models:/{name}/{version.version}"
-    return ModelReference(exact, version.run_id, name, version_number(version), version.tags.get(BEATEN_BY_TAG))
+            versions = describe_versions(client, name)
+            raise TrackingError(f"'{name}' has no version '{number}', or it was deleted ({versions})")
+    else:
+        name, _, alias = name.partition("@")
+        model = require_model(client, name)
+        version = version_with_alias(client, model, alias or CHAMPION)
+        if version is None:
+            raise TrackingError(missing_alias_message(client, model, alias or CHAMPION))
+    return ModelReference(
+        uri=f"models:/{name}/{version.version}",
+        run_id=version.run_id,
+        name=name,
+        version=version_number(version),
+        beaten_by=version.tags.get(BEATEN_BY_TAG),
+    )
 
 
 def load_model(model: str, uri: str | None = None) -> LoadedModel:
-    """The forecaster that `model` means, see `find`, run by the code that it carries.
+    """Return the model that `model` names, see `find_model`, run by the code that it carries.
 
-    Start Keras first (`training.backend.start`), or it announces itself on standard error. Raises
-    TrackingError when there is no such model or its files cannot be read.
+    Call `keras_backend.start` first; otherwise Keras prints its backend on standard error. Raises
+    TrackingError if there is no such model or its files cannot be read.
     """
-    found = find_model(model, uri)
+    reference = find_model(model, uri)
     from mlflow import pyfunc
 
-    with _downloaded(found.uri) as folder:
+    with _downloaded(reference.uri) as folder:
         path = list(sys.path)
         try:
-            opened = pyfunc.load_model(str(folder), suppress_warnings=True)
+            pyfunc_model = pyfunc.load_model(str(folder), suppress_warnings=True)
         except Exception as error:  # noqa: BLE001 - MLflow, Keras and the carried code each have errors of their own
-            raise TrackingError(f"{found.uri}: the model cannot be loaded: {first_line(error)}") from None
+            raise TrackingError(f"{reference.uri}: the model cannot be loaded: {first_line(error)}") from None
         finally:
-            sys.path[:] = path  # MLflow leaves the folder's code on the path, and the folder goes
-    forecaster = opened._model_impl
-    if not hasattr(forecaster, "preprocessing"):
-        raise TrackingError(f"{found.uri}: this model was not made by gridcast")
-    return LoadedModel(forecaster, found)
+            sys.path[:] = path  # MLflow leaves the model's code on the path, and its folder is about to go
+    loaded = pyfunc_model._model_impl
+    if not hasattr(loaded, "preprocessing"):
+        raise TrackingError(f"{reference.uri}: this model was not made by gridcast")
+    return LoadedModel(loaded, reference)
 
 
 def download_files(uri: str) -> dict[str, bytes]:
-    """The forecaster files of the model at `uri`. Raises TrackingError."""
+    """Return the files of the forecaster or detector at `uri`, by name. Raises TrackingError."""
     with _downloaded(uri) as folder:
         data = folder / "data"
         if not (data / SETTINGS_FILE).is_file():
@@ -130,7 +141,7 @@ def download_files(uri: str) -> dict[str, bytes]:
 
 @contextlib.contextmanager
 def _downloaded(uri: str) -> Iterator[Path]:
-    """A copy of the model folder for as long as it is read: MLflow would write into the original."""
+    """Yield a temporary copy of the model folder: reading the original, MLflow would write into it."""
     from mlflow.artifacts import download_artifacts
 
     logging.getLogger("mlflow.store.artifact.artifact_repo").setLevel(logging.WARNING)
@@ -139,6 +150,6 @@ def _downloaded(uri: str) -> Iterator[Path]:
             path = Path(download_artifacts(artifact_uri=uri, dst_path=folder))
         except Exception as error:  # noqa: BLE001 - whatever the artifact store raises
             raise TrackingError(f"{uri}: the model's files cannot be read: {first_line(error)}") from None
-        if not (path / "MLmodel").is_file():  # MLflow gives an empty folder for one that is gone
+        if not (path / "MLmodel").is_file():  # MLflow returns an empty folder for one that is gone
             raise TrackingError(f"{uri}: the model's files are gone from the artifact store")
         yield path

@@ -1,4 +1,4 @@
-"""The gates before a promotion, the promotion itself, and the card that goes with a version."""
+"""Promote the winner of a sweep: pass the gates, describe the version, make it champion in the Model Registry."""
 
 from __future__ import annotations
 
@@ -30,13 +30,12 @@ def promote(
     """Register the MLflow run `winner` as `selection.promote_to` and make it champion.
 
     `test_measures` are the measures on the test span by name, the winner's first, then the baselines';
-    `evaluate_champion` gives those of another forecaster on the same test span. The alias
-    `previous` goes to the champion that is replaced. A run that is champion already stays so and
-    nothing changes; a version that a crash left without alias is used again. `force` is the
-    reason for promoting whatever the gates say.
+    `evaluate_champion` measures another forecaster on the same test span. The alias `previous` goes to
+    the champion that is replaced. If the run is champion already, nothing changes; a version that a crash
+    left without an alias is used again. `force` is the reason for promoting against the gates.
 
-    Raises PromotionRefused with the gate and the figures, the registry as it was; ConfigError
-    without `promote_to` or with an empty reason; TrackingError when MLflow fails.
+    Raises PromotionRefused with the gate and the figures, with the registry unchanged; ConfigError
+    without `promote_to` or with an empty reason; TrackingError if MLflow fails.
     """
     name = experiment.selection.promote_to
     if name is None:
@@ -49,113 +48,146 @@ def promote(
         champion = registry.version_with_alias(client, model, registry.CHAMPION)
         run = client.get_run(winner.info.run_id)
         if champion is not None and champion.run_id == run.info.run_id:
-            previous = registry.version_with_alias(client, model, registry.PREVIOUS)
-            beaten = champion.tags.get(registry.BEATEN_BY_TAG)
-            return registry.Promotion(
-                registry.version_number(champion), name, True, beaten, previous and registry.version_number(previous)
-            )
-        first, *rest = test_measures
+            return _unchanged(client, model, champion)
+        winner_name, *baseline_names = test_measures
         case = PromotionCase(
-            experiment,
-            store,
-            run,
-            test_measures[first],
-            {n: test_measures[n] for n in rest},
-            champion,
-            evaluate_champion,
+            experiment=experiment,
+            store=store,
+            run=run,
+            measures=test_measures[winner_name],
+            baseline_measures={name: test_measures[name] for name in baseline_names},
+            champion=champion,
+            evaluate=evaluate_champion,
         )
-        gate, refusal = first_refusal(case)
+        refusal = first_refusal(case)
         if refusal and force is None:
+            gate, reason = refusal
             raise PromotionRefused(
-                f"'{name}' was not promoted, the gate '{gate}' refused: {refusal}; "
-                "--force REASON promotes all the same and keeps the reason"
+                f"'{name}' was not promoted, the gate '{gate}' refused: {reason}; "
+                "--force REASON promotes it anyway and keeps the reason"
             )
         model_id = registry.logged_model_id(client, run)
         if model_id is None:
             raise GridcastError(f"run {run.info.run_id} has no model '{MODEL_NAME}'; nothing can be registered")
-        beaten = best_baseline_ahead(case)
-        remarks = [f"Beaten by {beaten} on the test span, see below."] if beaten else []
-        untold = "Nothing is labelled in the test span: whether it beats the baselines cannot be told."
-        remarks += [untold] if case.untold else []
-        if force is not None:
-            against = f" The gate '{gate}' had refused: {refusal}." if refusal else ""
-            remarks.append(f"Promoted by force: {force}.{against}")
-        tags = {KEY_TAG: run.data.tags[KEY_TAG], FINGERPRINT_TAG: run.data.tags[FINGERPRINT_TAG]}
-        tags |= {artifact_files.TEST_PREFIX + measure: repr(value) for measure, value in case.own.items()}
-        tags |= {registry.BEATEN_BY_TAG: beaten} if beaten else {}
-        tags |= {registry.FORCED_TAG: force[:MAX_TEXT]} if force is not None else {}
-        card = model_card(name, case, test_measures, remarks)
-        note = _manual_change_note(client, name, run, model, champion)
-        version, previous = register_champion(client, name, run, model_id, tags, card, champion)
-    return registry.Promotion(version, name, False, beaten, previous, note)
+        beaten_by = best_baseline_ahead(case)
+        remarks = _remarks(case, beaten_by, refusal=refusal, force=force)
+        note = _manual_change_note(client, name, run, model=model, champion=champion)
+        version, previous = register_champion(
+            client,
+            name,
+            run,
+            model_id=model_id,
+            tags=_version_tags(case, beaten_by, force),
+            card=model_card(name, case, test_measures=test_measures, remarks=remarks),
+            champion=champion,
+        )
+    return registry.Promotion(version=version, name=name, beaten_by=beaten_by, previous=previous, note=note)
 
 
 def recorded_test_measures(store: Store, winner: Any, baseline_keys: Mapping[str, str]) -> dict[str, dict[str, float]]:
-    """Recorded measures on the test span: the winner's first, then those of each baseline that has some.
+    """Return the recorded measures on the test span by name: the winner's first, then those of each baseline.
 
-    Raises GridcastError when the winner has not met the test span yet.
+    Baselines without a record are left out. Raises GridcastError if the winner was not tested yet.
     """
     key = winner.data.tags[KEY_TAG]
-    own = mlflow_runs.finished_runs(store, [key], "test")
-    if not own:
+    tests = mlflow_runs.finished_runs(store, [key], "test")
+    if not tests:
         raise GridcastError(
-            f"the best run, {mlflow_runs.run_name(winner)}, has not met the test span yet; finish the sweep: gridcast run"
+            f"the best run, {mlflow_runs.run_name(winner)}, was not evaluated on the test span yet; "
+            "finish the sweep: gridcast run"
         )
-    known = mlflow_runs.finished_runs(store, baseline_keys.values(), "baseline")
-    runs = [own[key], *(known[key] for key in baseline_keys.values() if key in known)]
+    baselines = mlflow_runs.finished_runs(store, baseline_keys.values(), "baseline")
+    runs = [tests[key], *(baselines[key] for key in baseline_keys.values() if key in baselines)]
     return {mlflow_runs.run_name(run): ranking.test_measures(run) for run in runs}
 
 
 def register_champion(
-    client: Any, name: str, run: Any, model_id: str, tags: Mapping[str, str], card: str, champion: Any
+    client: Any, name: str, run: Any, *, model_id: str, tags: Mapping[str, str], card: str, champion: Any
 ) -> tuple[str, str | None]:
-    """Make the model of `run` champion of `name` in place of the version `champion`; its number and the previous one's.
+    """Make the model of `run` champion of `name`, replacing the version `champion` (None if there is none).
 
-    In this order a crash leaves the old champion in its place, and a second start completes the work.
+    Return the numbers of the new champion and of the previous version.
     """
-    version = _create_or_update_version(client, name, run, model_id, tags, card)
+    # In this order a crash leaves the old champion in place, and a second start completes the work.
+    version = _create_or_update_version(client, name, run, model_id=model_id, tags=tags, card=card)
     if champion is not None and registry.version_number(champion) != version:
         client.set_registered_model_alias(name, registry.PREVIOUS, champion.version)
     client.set_registered_model_alias(name, registry.CHAMPION, version)
-    previous = registry.version_with_alias(client, registry.registered_model(client, name), registry.PREVIOUS)
-    return version, previous and registry.version_number(previous)
+    return version, _previous_number(client, registry.registered_model(client, name))
+
+
+def _unchanged(client: Any, model: Any, champion: Any) -> registry.Promotion:
+    return registry.Promotion(
+        version=registry.version_number(champion),
+        name=model.name,
+        already_champion=True,
+        beaten_by=champion.tags.get(registry.BEATEN_BY_TAG),
+        previous=_previous_number(client, model),
+    )
+
+
+def _previous_number(client: Any, model: Any) -> str | None:
+    previous = registry.version_with_alias(client, model, registry.PREVIOUS)
+    return None if previous is None else registry.version_number(previous)
+
+
+def _remarks(
+    case: PromotionCase, beaten_by: str | None, *, refusal: tuple[str, str] | None, force: str | None
+) -> list[str]:
+    """Return what the card says first: anything that speaks against the promotion."""
+    remarks = [f"Beaten by {beaten_by} on the test span, see below."] if beaten_by else []
+    if case.is_unlabelled:
+        remarks.append("The test span has no labels: it is unknown whether this model beats the baselines.")
+    if force is not None:
+        refused = f" The gate '{refusal[0]}' had refused: {refusal[1]}." if refusal else ""
+        remarks.append(f"Promoted by force: {force}.{refused}")
+    return remarks
+
+
+def _version_tags(case: PromotionCase, beaten_by: str | None, force: str | None) -> dict[str, str]:
+    tags = {name: case.run.data.tags[name] for name in (KEY_TAG, FINGERPRINT_TAG)}
+    tags |= {artifact_files.TEST_PREFIX + measure: repr(value) for measure, value in case.measures.items()}
+    tags |= {registry.BEATEN_BY_TAG: beaten_by} if beaten_by else {}
+    tags |= {registry.FORCED_TAG: force[:MAX_TEXT]} if force is not None else {}
+    return tags
 
 
 def _create_or_update_version(
-    client: Any, name: str, run: Any, model_id: str, tags: Mapping[str, str], card: str
+    client: Any, name: str, run: Any, *, model_id: str, tags: Mapping[str, str], card: str
 ) -> str:
-    """Number of the version of `run`: one that is there already, brought up to date, else a new one."""
+    """Return the number of the version of `run`: an existing one, brought up to date, else a new one."""
     from mlflow.exceptions import MlflowException
 
     if registry.registered_model(client, name) is None:
         try:
             client.create_registered_model(name)
         except MlflowException as error:
-            if error.error_code != "RESOURCE_ALREADY_EXISTS":  # somebody else was faster
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":  # another process created it in between
                 raise
-    own = [version for version in client.search_model_versions(f"name='{name}'") if version.run_id == run.info.run_id]
-    if not own:
+    versions = [v for v in client.search_model_versions(f"name='{name}'") if v.run_id == run.info.run_id]
+    if not versions:
         logging.getLogger("mlflow.store.model_registry.abstract_store").setLevel(logging.WARNING)
         source = f"models:/{model_id}"
-        made = client.create_model_version(
+        version = client.create_model_version(
             name, source, run_id=run.info.run_id, tags=dict(tags), description=card, model_id=model_id
         )
-        return registry.version_number(made)
-    kept = max(own, key=lambda version: int(version.version))
-    number = registry.version_number(kept)
+        return registry.version_number(version)
+    newest = max(versions, key=lambda version: int(version.version))
+    number = registry.version_number(newest)
     client.update_model_version(name, number, card)
     for tag, value in tags.items():
         client.set_model_version_tag(name, number, tag, value)
-    for tag in {registry.BEATEN_BY_TAG, registry.FORCED_TAG} & (set(kept.tags) - set(tags)):
+    for tag in {registry.BEATEN_BY_TAG, registry.FORCED_TAG} & (set(newest.tags) - set(tags)):
         client.delete_model_version_tag(name, number, tag)
     return number
 
 
-def _manual_change_note(client: Any, name: str, run: Any, model: Any, champion: Any) -> str | None:
+def _manual_change_note(client: Any, name: str, run: Any, *, model: Any, champion: Any) -> str | None:
+    """Return a note if the model has versions or aliases but no champion, which only a manual change explains."""
     if model is None or champion is not None:
         return None
     others = [v for v in client.search_model_versions(f"name='{name}'") if v.run_id != run.info.run_id]
-    if not others and registry.CHAMPION not in model.aliases and registry.PREVIOUS not in model.aliases:
+    if not others and not {registry.CHAMPION, registry.PREVIOUS} & set(model.aliases):
         return None
     return (
         f"'{name}' had no champion to compare with: its version or its alias was deleted by hand "

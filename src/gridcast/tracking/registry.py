@@ -1,4 +1,4 @@
-"""The Model Registry: versions and their aliases, roll back, find, load."""
+"""The Model Registry: versions, their aliases, and rolling back to the previous champion."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ BEATEN_BY_TAG, FORCED_TAG = "gridcast.beaten_by", "gridcast.forced"
 
 @dataclass(frozen=True)
 class Promotion:
-    """A champion: `already_champion` says that nothing had to be done.
+    """A champion after a promotion or a rollback.
 
-    `beaten_by` names the best baseline that beats it; `previous` the version that has that alias;
-    `note` tells of a registry that somebody changed by hand.
+    `already_champion` means that nothing had to be done; `beaten_by` names the best baseline that beats it;
+    `previous` is the version with that alias; `note` says that somebody changed the registry by hand.
     """
 
     version: str
@@ -31,11 +31,11 @@ class Promotion:
 
 
 def rollback(client: Any, name: str) -> Promotion:
-    """Let `champion` and `previous` change places; twice is as if never.
+    """Swap the `champion` and `previous` aliases; calling it twice restores the original state.
 
-    Raises TrackingError, nothing changed, when the model, one of the versions or its alias is not there.
+    Raises TrackingError, with nothing changed, if the model, one of the versions or its alias is missing.
     """
-    with mlflow_errors():
+    with mlflow_errors(client.tracking_uri):
         model = require_model(client, name)
         champion, previous = (version_with_alias(client, model, alias) for alias in (CHAMPION, PREVIOUS))
         if champion is None:
@@ -44,68 +44,58 @@ def rollback(client: Any, name: str) -> Promotion:
             raise TrackingError(missing_alias_message(client, model, PREVIOUS))
         client.set_registered_model_alias(name, CHAMPION, previous.version)
         client.set_registered_model_alias(name, PREVIOUS, champion.version)
-    return Promotion(version_number(previous), name, False, previous.tags.get(BEATEN_BY_TAG), version_number(champion))
+    return Promotion(
+        version=version_number(previous),
+        name=name,
+        beaten_by=previous.tags.get(BEATEN_BY_TAG),
+        previous=version_number(champion),
+    )
 
 
 def logged_model_id(client: Any, run: Any) -> str | None:
-    """The logged model `model` of a run, if it is whole."""
+    """Return the id of the logged model `model` of a run; None unless it was uploaded completely."""
     from mlflow.entities import LoggedModelStatus
-    from mlflow.exceptions import MlflowException
 
     for output in run.outputs.model_outputs if run.outputs else ():
-        try:
-            logged = client.get_logged_model(output.model_id)
-        except MlflowException as error:
-            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
-                raise
-            continue
-        if logged.name == MODEL_NAME and logged.status == LoggedModelStatus.READY:
+        logged = _or_none(client.get_logged_model, output.model_id)
+        if logged is not None and logged.name == MODEL_NAME and logged.status == LoggedModelStatus.READY:
             return str(logged.model_id)
     return None
 
 
 def registered_model(client: Any, name: str) -> Any:
-    """The registered model of this name, or None."""
-    return _or_none(lambda: client.get_registered_model(name))
+    """Return the registered model of this name, or None."""
+    return _or_none(client.get_registered_model, name)
+
+
+def require_model(client: Any, name: str) -> Any:
+    """Return the registered model of this name. Raises UnknownModel with the names that exist."""
+    model = registered_model(client, name)
+    if model is None:
+        names = [other.name for other in client.search_registered_models()]
+        hint = suggest(name, names) or (f" (there are: {', '.join(names)})" if names else "; promote one first")
+        raise UnknownModel(f"{client.tracking_uri}: no registered model '{name}'{hint}")
+    return model
 
 
 def find_version(client: Any, name: str, number: str) -> Any:
-    return _or_none(lambda: client.get_model_version(name, number)) if number.isdigit() else None
+    """Return the version `number` of a registered model, or None."""
+    return _or_none(client.get_model_version, name, number) if number.isdigit() else None
 
 
 def version_with_alias(client: Any, model: Any, alias: str) -> Any:
-    """The version with this alias; None without model or alias, or when the version was deleted."""
+    """Return the version with this alias; None without the model or alias, or if the version was deleted."""
     number = model.aliases.get(alias) if model is not None else None
     return None if number is None else find_version(client, model.name, str(number))
 
 
 def version_number(version: Any) -> str:
-    """Of a model version, as text: the SQL store gives an int, a server a string."""
+    """Return the number of a model version as text: the SQL store gives an int, a server a string."""
     return str(version.version)
 
 
-def _or_none(ask: Callable[[], Any]) -> Any:
-    from mlflow.exceptions import MlflowException
-
-    try:
-        return ask()
-    except MlflowException as error:
-        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
-            raise
-        return None
-
-
-def require_model(client: Any, name: str) -> Any:
-    model = registered_model(client, name)
-    if model is None:
-        names = [known.name for known in client.search_registered_models()]
-        there = suggest(name, names) or (f" (there are: {', '.join(names)})" if names else "; promote one first")
-        raise UnknownModel(f"{client.tracking_uri}: no registered model '{name}'{there}")
-    return model
-
-
 def missing_alias_message(client: Any, model: Any, alias: str) -> str:
-    """What to say of an alias that leads nowhere."""
+    """Return the error message for an alias that points to no version, with the remedy."""
     name = model.name
     promote = "promote a run (gridcast promote EXPERIMENT.yaml), or " if alias == CHAMPION else ""
     return (
@@ -116,10 +106,22 @@ def missing_alias_message(client: Any, model: Any, alias: str) -> str:
 
 
 def describe_versions(client: Any, name: str) -> str:
-    """The versions of a registered model with their aliases, as a text for messages."""
+    """Return the versions of a registered model and their aliases, such as `versions: 1, 2 (champion)`."""
     aliases: dict[str, list[str]] = {}
     for alias, number in client.get_registered_model(name).aliases.items():
         aliases.setdefault(str(number), []).append(alias)
     numbers = sorted((version_number(version) for version in client.search_model_versions(f"name='{name}'")), key=int)
-    told = [f"{number} ({', '.join(aliases[number])})" if number in aliases else number for number in numbers]
-    return f"versions: {', '.join(told)}" if told else "it has no versions"
+    versions = [f"{number} ({', '.join(aliases[number])})" if number in aliases else number for number in numbers]
+    return f"versions: {', '.join(versions)}" if versions else "it has no versions"
+
+
+def _or_none(get: Callable[..., Any], *identifiers: str) -> Any:
+    """Return `get(*identifiers)`, or None if MLflow answers that there is no such thing."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return get(*identifiers)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        return None

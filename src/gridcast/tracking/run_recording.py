@@ -1,9 +1,8 @@
-"""Write one finished run with its model to MLflow."""
+"""Write one child run of a sweep to MLflow, whole: tags, params, metrics, artifacts and the model."""
 
 from __future__ import annotations
 
 import contextlib
-import json
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -11,20 +10,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from gridcast.runtime.forecaster import SETTINGS_FILE
-from gridcast.runtime.preprocessing import Preprocessing
 from gridcast.tracking.mlflow_runs import ERROR_TAG, KEY_TAG, KIND_TAG, MODEL_NAME
-from gridcast.tracking.store import Store, translate_mlflow_errors
+from gridcast.tracking.store import MAX_TEXT, Store, translate_mlflow_errors
 
 METRICS_PER_REQUEST = 1000
 
 
 @dataclass(frozen=True)
 class RunEntry:
-    """One child run, as it is to stand in MLflow.
+    """The content of one child run in MLflow.
 
-    `curves` are pairs of step and value; `files` the forecaster, logged as the model `model`;
-    `artifacts` other files by name; `error` the reason of a run that failed.
+    `curves` are pairs of step and value by metric; `files` are the forecaster's, logged as the model `model`;
+    `artifacts` are other files by name; `error` is the reason why a run failed.
     """
 
     name: str
@@ -41,28 +38,32 @@ class RunEntry:
 
 
 @translate_mlflow_errors
-def record_run(store: Store, parent: str, entry: RunEntry) -> str:
-    """Write one whole child run and close it FINISHED (FAILED where it has an `error`), last of all; returns its id."""
+def record_run(store: Store, sweep_id: str, entry: RunEntry) -> str:
+    """Write `entry` as a child run of the sweep; return its id.
+
+    The run is closed last, FINISHED or (with an `error`) FAILED: whatever interrupts the writing, a run
+    that is FINISHED is whole.
+    """
     now = int(time.time() * 1000)
     client = store.client
-    own = {KIND_TAG: entry.kind, KEY_TAG: entry.key, "mlflow.parentRunId": parent, **entry.tags}
+    tags = {KIND_TAG: entry.kind, KEY_TAG: entry.key, "mlflow.parentRunId": sweep_id, **entry.tags}
     if entry.error:
-        own[ERROR_TAG] = entry.error[:5000]
-    run_id = str(client.create_run(store.experiment, run_name=entry.name, tags=own, start_time=now).info.run_id)
+        tags[ERROR_TAG] = entry.error[:MAX_TEXT]
+    run_id = str(client.create_run(store.experiment, run_name=entry.name, tags=tags, start_time=now).info.run_id)
     from mlflow.entities import Metric, Param
 
     try:
         params = {name: _param_text(value) for name, value in entry.params.items()}
-        client.log_batch(run_id, params=[Param(name, value) for name, value in params.items()])
+        client.log_batch(run_id, params=[Param(name, text) for name, text in params.items()])
         _log_artifacts(store, run_id, entry.artifacts)
         if entry.files:
             _log_model(store, run_id, params, entry)
-        points = [Metric(k, float(v), now, 0) for k, v in entry.metrics.items()]
-        points += [Metric(k, v, now, step) for k, curve in entry.curves.items() for step, v in curve]
-        for start in range(0, len(points), METRICS_PER_REQUEST):
-            client.log_batch(run_id, metrics=points[start : start + METRICS_PER_REQUEST])
+        metrics = [Metric(name, float(value), now, 0) for name, value in entry.metrics.items()]
+        metrics += [Metric(name, value, now, step) for name, curve in entry.curves.items() for step, value in curve]
+        for start in range(0, len(metrics), METRICS_PER_REQUEST):
+            client.log_batch(run_id, metrics=metrics[start : start + METRICS_PER_REQUEST])
     except BaseException:
-        # What cannot be closed now, on a full disk or without a server, the next start closes.
+        # If it cannot be closed now (full disk, no server), the next start closes it.
         with contextlib.suppress(Exception):
             client.set_terminated(run_id, "KILLED")
         raise
@@ -79,7 +80,7 @@ def _log_artifacts(store: Store, run_id: str, artifacts: Mapping[str, bytes]) ->
 
 
 def _log_model(store: Store, run_id: str, params: Mapping[str, str], entry: RunEntry) -> None:
-    """What `Model.log` does, less its global state: it would put the model into the default experiment."""
+    """Log the model as `Model.log` would, without its global state, which would choose the default experiment."""
     from mlflow.entities import LoggedModelOutput, LoggedModelStatus
     from mlflow.models import Model
 
@@ -88,13 +89,12 @@ def _log_model(store: Store, run_id: str, params: Mapping[str, str], entry: RunE
     client = store.client
     logged = client.create_logged_model(store.experiment, name=MODEL_NAME, source_run_id=run_id, params=dict(params))
     client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=0)])
-    about = Model(
+    mlflow_model = Model(
         artifact_path=logged.artifact_location, model_uuid=logged.model_id, run_id=run_id, model_id=logged.model_id
     )
     with tempfile.TemporaryDirectory() as folder:
         path = str(Path(folder, MODEL_NAME))
-        preprocessing = Preprocessing.from_json(json.loads(entry.files[SETTINGS_FILE]))
-        model_flavor.save_model(path, about, dict(entry.files), preprocessing, entry.backend)
+        model_flavor.save_model(path, mlflow_model, files=entry.files, backend=entry.backend)
         client.log_model_artifacts(logged.model_id, path)
     client.finalize_logged_model(logged.model_id, LoggedModelStatus.READY)
 

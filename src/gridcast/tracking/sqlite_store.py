@@ -1,6 +1,6 @@
-"""The SQLite file behind the default MLflow store: made whole, checked and backed up.
+"""The SQLite file of MLflow's default store: created whole, checked and backed up.
 
-MLflow itself is not needed here: a damaged file must be recognised before MLflow opens it.
+This module does not use MLflow: a damaged file must be recognised before MLflow opens it.
 """
 
 from __future__ import annotations
@@ -25,57 +25,61 @@ _REVISION = re.compile(r"^(down_)?revision\b[^=\n]*=\s*[\"'](\w+)[\"']", re.MULT
 
 
 def sqlite_path(uri: str) -> Path | None:
-    """The file behind a `sqlite:///` URI; None for every other store, and for one in memory."""
-    found = re.fullmatch(r"sqlite(?:\+\w+)?:///([^?]+)(?:\?.*)?", uri)
-    return Path(found[1]) if found and found[1] != ":memory:" else None
+    """Return the file behind a `sqlite:///` URI; None for every other store, and for a database in memory."""
+    match = re.fullmatch(r"sqlite(?:\+\w+)?:///([^?]+)(?:\?.*)?", uri)
+    return Path(match[1]) if match and match[1] != ":memory:" else None
 
 
 def check_file(uri: str) -> None:
-    """Returns where MLflow may open the store `uri`: it is not SQLite, is not there yet, or is whole.
+    """Check that MLflow may open the store `uri`: it is no SQLite file, does not exist yet, or is whole.
 
-    Raises TrackingError when the file is damaged, of another program, or of another MLflow. Takes
-    0.2 s for 2,000 runs of 50 epochs, as it looks at the tables and not at their indexes.
+    Raises TrackingError if the file is damaged, of another program, or of another MLflow. Takes 0.2 s for
+    2,000 runs of 50 epochs, because it checks the tables and not their indexes.
     """
     path = sqlite_path(uri)
     if path is None or not path.exists():
         return
     try:
-        if wrong := find_damage(path):
-            raise TrackingError(f"{path}: {wrong}; {damage_remedy(path)}")
-        if misfits := schema_problem(path):
-            raise TrackingError(f"{path}: {misfits[0]}; {misfits[1]}")
+        if damage := find_damage(path):
+            raise TrackingError(f"{path}: {damage}; {damage_remedy(path)}")
+        if problem := schema_problem(path):
+            raise TrackingError(f"{path}: {problem[0]}; {problem[1]}")
     except sqlite3.OperationalError as error:
-        if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:  # MLflow itself waits for who writes now
+        # A locked file is no error: MLflow itself waits for the process that writes.
+        if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
             raise TrackingError(f"{path}: cannot be read: {error}") from None
 
 
 def create_database(path: Path, make: Callable[[str], object]) -> None:
-    """Let `make(uri)` make a database and move it to `path`, where it appears whole or not at all.
+    """Let `make(uri)` create a database, and move it to `path`, where it appears whole or not at all.
 
-    MLflow makes its tables in some sixty steps: a kill among them leaves a file that no MLflow opens
-    again, and of several processes that make one file most fail. The first one that is done wins.
+    MLflow creates its tables in about sixty steps: a kill in between leaves a file that no MLflow opens
+    again, and of several processes that create the same file most fail. The first to finish wins.
     """
-    if not os.access(path.absolute().parent, os.W_OK):  # MLflow would try for two minutes
-        raise TrackingError(f"{path}: cannot be made, its folder is not writable; make it so, or work in another one")
+    if not os.access(path.absolute().parent, os.W_OK):  # MLflow would retry for two minutes
+        raise TrackingError(
+            f"{path}: cannot be created, its folder is not writable; make it writable, or work in another one"
+        )
     # SQLite would apply the journal of a lost database to the new one.
-    if any(own.exists() for own in _database_files(path)[1:]) and not path.exists():
+    if any(file.exists() for file in _database_files(path)[1:]) and not path.exists():
         retire_database(path, "left")
     with atomic_write(path, overwrite=False) as temporary:
         try:
             make(f"sqlite:///{temporary}")
-        finally:
+        except BaseException:
             for journal in _database_files(temporary)[1:]:
                 journal.unlink(missing_ok=True)
+            raise
 
 
 def find_damage(path: Path, *, thorough: bool = False) -> str:
-    """What is wrong with the file as a database, else an empty string; `thorough` compares every index too.
+    """Return what is wrong with the file as a database, else an empty string; `thorough` compares all indexes too.
 
-    Raises sqlite3.OperationalError when it cannot be read: it is locked, or no permission was given.
+    Raises sqlite3.OperationalError if it cannot be read: it is locked, or permission is missing.
     """
     if path.stat().st_size == 0:
-        kept = sum(1 for _ in run_folders(path.parent))
-        return f"damaged: it is empty, while mlruns keeps artifacts of {kept} runs" if kept else ""
+        count = sum(1 for _ in run_folders(path.parent))
+        return f"damaged: it is empty, while mlruns keeps artifacts of {count} runs" if count else ""
     try:
         with open_connection(path) as database:
             check = "integrity_check" if thorough else "quick_check"
@@ -88,51 +92,59 @@ def find_damage(path: Path, *, thorough: bool = False) -> str:
 
 
 def damage_remedy(path: Path) -> str:
-    """What to do about a damaged file."""
-    return f"`gridcast doctor --fix` rebuilds it where only indexes are hurt; else {manual_remedy(path)}"
+    """Return what to do about a damaged file."""
+    return f"`gridcast doctor --fix` rebuilds it where only indexes are damaged; else {manual_remedy(path)}"
+
+
+def manual_remedy(path: Path) -> str:
+    """Return what to do about a file that cannot be rebuilt."""
+    salvage = SALVAGE_COMMAND.format(path)
+    return f"put a backup back, save what can be read (`{salvage}`), or start over (`rm {path}`)"
 
 
 def schema_problem(path: Path) -> tuple[str, str] | None:
-    """What is wrong with the schema of a whole file, and the remedy; None where the installed MLflow fits.
+    """Return what is wrong with the schema of an undamaged file and the remedy; None if the installed MLflow fits.
 
-    A file that somebody else, as `mlflow ui`, is making right now gets some seconds for that.
+    A file that another process (such as `mlflow ui`) is creating right now gets some seconds to finish.
     """
     begun = time.monotonic()
-    while (found := _schema_problem(path)) and time.time() - path.stat().st_mtime < 2 and time.monotonic() - begun < 10:
+    while (problem := _schema_problem(path)) and time.time() - path.stat().st_mtime < 2:
+        if time.monotonic() - begun > 10:
+            break
         time.sleep(0.2)
-    return found
+    return problem
 
 
 def _schema_problem(path: Path) -> tuple[str, str] | None:
-    names, found = table_names(path), schema_revision(path)
-    known, newest = known_revisions()
-    if found == newest or not names:
+    names, revision = table_names(path), schema_revision(path)
+    revisions, newest = known_revisions()
+    if revision == newest or not names:
         return None
     if "experiments" not in names:
         return "an SQLite database of another program", "name another file in MLFLOW_TRACKING_URI"
-    if found and found not in known:
+    if revision and revision not in revisions:
         return (
-            f"written by a newer MLflow (schema {found}; the installed one knows up to {newest})",
-            "install that MLflow, or put the backup back that was made before",
+            f"written by a newer MLflow (schema {revision}; the installed one knows up to {newest})",
+            "install that MLflow, or put back the backup from before",
         )
     if is_unused(path):
         return (
-            f"left unfinished by a process that was ended while it made it (schema {found or 'none'})",
-            "`gridcast doctor --fix` sets it aside; nothing is recorded in it",
+            f"left unfinished by a process that was ended while it created it (schema {revision or 'none'})",
+            "`gridcast doctor --fix` renames it; nothing is recorded in it",
         )
     return (
-        f"written by an older MLflow (schema {found}; the installed one wants {newest})",
+        f"written by an older MLflow (schema {revision}; the installed one needs {newest})",
         "`gridcast doctor --fix` backs it up and upgrades it",
     )
 
 
 def is_unused(path: Path) -> bool:
-    """Whether no run and no registered model is in the file, and no experiment but MLflow's own."""
+    """Whether the file has no runs, no registered models, and no experiment but MLflow's own."""
     return row_count(path, "runs") == row_count(path, "registered_models") == 0 and row_count(path, "experiments") <= 1
 
 
 def schema_revision(path: Path) -> str | None:
-    """The schema that the file says it has (Alembic's name), None where it says nothing."""
+    """Return the schema revision that the file declares (Alembic's name); None if it declares none."""
     with open_connection(path) as database:
         try:
             row = database.execute("SELECT version_num FROM alembic_version").fetchone()
@@ -143,27 +155,30 @@ def schema_revision(path: Path) -> str | None:
 
 @functools.cache
 def known_revisions() -> tuple[frozenset[str], str]:
-    """Every schema that the installed MLflow knows, and the newest: read from its migrations, without MLflow."""
-    found = importlib.util.find_spec("mlflow")
-    if found is None or found.origin is None:
+    """Return every schema revision of the installed MLflow, and the newest.
+
+    They are read from the source of its migrations, without importing MLflow.
+    """
+    spec = importlib.util.find_spec("mlflow")
+    if spec is None or spec.origin is None:
         raise TrackingError("MLflow is not installed; install the project: make")
-    known: set[str] = set()
-    before: set[str] = set()
-    for file in Path(found.origin).parent.glob("store/db_migrations/versions/*.py"):
-        for down, name in _REVISION.findall(file.read_text(encoding="utf-8")):
-            (before if down else known).add(name)
-    (newest,) = known - before
-    return frozenset(known), newest
+    revisions: set[str] = set()
+    predecessors: set[str] = set()
+    for file in Path(spec.origin).parent.glob("store/db_migrations/versions/*.py"):
+        for is_predecessor, name in _REVISION.findall(file.read_text(encoding="utf-8")):
+            (predecessors if is_predecessor else revisions).add(name)
+    (newest,) = revisions - predecessors
+    return frozenset(revisions), newest
 
 
 def table_names(path: Path) -> set[str]:
-    """Names of all tables."""
+    """Return the names of all tables."""
     with open_connection(path) as database:
         return {name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
 
 
 def row_count(path: Path, table: str) -> int:
-    """Rows of a table, 0 where there is no such table."""
+    """Return the number of rows of a table, 0 if there is no such table."""
     if table not in table_names(path):
         return 0
     with open_connection(path) as database:
@@ -171,39 +186,34 @@ def row_count(path: Path, table: str) -> int:
 
 
 def run_folders(folder: Path) -> Iterator[Path]:
-    """Artifact folders of runs in `mlruns`, MLflow's default place for them."""
+    """Yield the artifact folders of runs in `mlruns`, MLflow's default place for them."""
     return folder.glob("mlruns/[0-9]*/" + 32 * "[0-9a-f]")
 
 
 def back_up(path: Path, reason: str) -> Path:
-    """A whole copy beside the file, named for what it was made before; returns its path. Raises TrackingError."""
-    kept = free_path(path, f"before-{reason}")
-    with open_connection(path) as database, contextlib.closing(sqlite3.connect(kept)) as copy:
+    """Write a complete copy beside the file, named after the `reason`; return its path. Raises TrackingError."""
+    backup = free_path(path, f"before-{reason}")
+    with open_connection(path) as database, contextlib.closing(sqlite3.connect(backup)) as copy:
         database.backup(copy)
         if copy.execute("PRAGMA quick_check(1)").fetchone() != ("ok",):
-            raise TrackingError(f"{kept}: the backup is damaged, nothing was changed; is the disk full?")
-    return kept
-
-
-def manual_remedy(path: Path) -> str:
-    """What to do about a file that cannot be rebuilt."""
-    return f"put a backup back, save what can be read (`{SALVAGE_COMMAND.format(path)}`), or begin anew (`rm {path}`)"
+            raise TrackingError(f"{backup}: the backup is damaged, nothing was changed; is the disk full?")
+    return backup
 
 
 def retire_database(path: Path, reason: str) -> Path:
-    """Rename the file, and the journals that belong to it; returns its new path."""
-    kept = free_path(path, reason)
-    for own, new in zip(_database_files(path), _database_files(kept), strict=True):
-        if own.exists():
-            own.rename(new)
-    return kept
+    """Rename the file and its journals, so that a new one can be created; return the new path."""
+    retired = free_path(path, reason)
+    for source, target in zip(_database_files(path), _database_files(retired), strict=True):
+        if source.exists():
+            source.rename(target)
+    return retired
 
 
 @contextlib.contextmanager
 def open_connection(path: Path) -> Iterator[sqlite3.Connection]:
-    """A connection to a file that is there.
+    """Open an existing file, with write access if the file allows it.
 
-    It may write, where the file allows, as the first to open it after a crash must roll back what was left.
+    The first connection after a crash must be able to roll back what was left unfinished.
     """
     database = sqlite3.connect(
         f"{path.absolute().as_uri()}?mode=rw", uri=True, timeout=BUSY_TIMEOUT, isolation_level=None
@@ -213,13 +223,13 @@ def open_connection(path: Path) -> Iterator[sqlite3.Connection]:
 
 
 def _database_files(path: Path) -> list[Path]:
-    """A database and what SQLite may keep beside it."""
-    return [path.with_name(path.name + ending) for ending in ("", "-journal", "-wal", "-shm")]
+    """Return the database file and the files that SQLite may keep beside it."""
+    return [path.with_name(path.name + suffix) for suffix in ("", "-journal", "-wal", "-shm")]
 
 
 def free_path(path: Path, reason: str) -> Path:
-    """A name for a copy that is not taken yet."""
+    """Return an unused path beside the file, named after the `reason` and the time."""
     name, number = f"{path.name}.{reason}-{time.strftime('%Y%m%d-%H%M%S')}", 1
-    while (kept := path.with_name(name if number == 1 else f"{name}-{number}")).exists():
+    while (free := path.with_name(name if number == 1 else f"{name}-{number}")).exists():
         number += 1
-    return kept
+    return free
