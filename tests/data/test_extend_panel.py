@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from gridcast.data.extend_panel import onward
+from gridcast.data.extend_panel import extend_panel
 from gridcast.runtime.errors import DataError
 from gridcast.runtime.input_table import SERIES_COLUMN, TIME_COLUMN, checked_rows
 from small_experiments import planned, sales
@@ -16,7 +16,7 @@ DATA = {"past": ["price"], "future": ["day_of_week"]}
 
 def goes_on(found, rows, after):
     own = found.dataset.preprocessing
-    return onward(found.panel, checked_rows(rows, own)[0], own, pd.Timestamp(after), SERIES_COLUMN, TIME_COLUMN)
+    return extend_panel(found.panel, checked_rows(rows, own)[0], own, pd.Timestamp(after), SERIES_COLUMN, TIME_COLUMN)
 
 
 def before(folder, **data):

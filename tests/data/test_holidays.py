@@ -16,14 +16,18 @@ def events(tmp_path, monkeypatch):
 
     def of(text, times=DAYS):
         (tmp_path / "events.csv").write_text(text)
-        return holidays.resolve(("events:events.csv",), times)
+        return holidays.find_marked_days(("events:events.csv",), times)
 
     return of
 
 
 def test_the_holidays_of_a_country_are_known_for_ten_years_beyond_the_data():
-    (found,) = holidays.resolve(("month", "holidays:GB"), DAYS)
-    assert (found.name, found.labels, found.known) == ("holidays:GB", ("holidays:GB",), ("2011-01-01", "2021-12-31"))
+    (found,) = holidays.find_marked_days(("month", "holidays:GB"), DAYS)
+    assert (found.name, found.labels, found.known_span) == (
+        "holidays:GB",
+        ("holidays:GB",),
+        ("2011-01-01", "2021-12-31"),
+    )
     marked = calendar_features.calendar_channels(DAYS, ["holidays:GB"], "D", [found])[:, 0]
     # Christmas was a Sunday: its holiday moved to Tuesday, behind Boxing Day.
     assert DAYS[marked == 1].day.tolist() == [25, 26, 27]
@@ -36,7 +40,7 @@ def test_part_of_a_country_may_have_holidays_of_its_own():
     marked = {}
     for name in ("holidays:GB", "holidays:GB-ENG", "holidays:GB-SCT"):
         marked[name] = calendar_features.calendar_channels(
-            easter_monday, [name], "D", holidays.resolve((name,), easter_monday)
+            easter_monday, [name], "D", holidays.find_marked_days((name,), easter_monday)
         ).item()
     assert marked == {"holidays:GB": 0, "holidays:GB-ENG": 1, "holidays:GB-SCT": 0}
 
@@ -52,14 +56,14 @@ def test_part_of_a_country_may_have_holidays_of_its_own():
 )
 def test_an_unknown_country_is_refused_with_what_may_have_been_meant(name, told):
     with pytest.raises(ConfigError) as caught:
-        holidays.resolve((name,), DAYS)
+        holidays.find_marked_days((name,), DAYS)
     assert str(caught.value).startswith(f"data.future: '{name}': {told}")
 
 
 def test_every_name_of_an_event_is_a_channel_and_an_event_lasts_to_its_end(events):
     (found,) = events("date;end;name\n2011-12-22;2011-12-23;sale\n\n2011-12-30;;flood\n2011-12-26;;sale\n")
     assert found.labels == ("events:events.csv:flood", "events:events.csv:sale")
-    assert found.known is None
+    assert found.known_span is None
     marked = calendar_features.calendar_channels(DAYS, ["events:events.csv"], "D", [found])
     assert [DAYS[channel == 1].day.tolist() for channel in marked.T] == [[30], [22, 23, 26]]
 
@@ -104,4 +108,4 @@ def test_an_event_file_with_faults_is_refused_with_every_place_and_remedy(events
 def test_an_event_file_that_is_not_there_is_refused_with_one_that_is(events):
     events("date\n2011-12-22\n")
     with pytest.raises(DataError, match=r"^data.future: 'events:event.csv': no such file; did you mean 'events.csv'\?"):
-        holidays.resolve(("events:event.csv",), DAYS)
+        holidays.find_marked_days(("events:event.csv",), DAYS)

@@ -20,7 +20,7 @@ def read(tmp_path, monkeypatch):
 
     def of(content, name="sales.csv", **data):
         (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
-        return readers.read(name, experiment(name, data=data).data)
+        return readers.read_table(name, experiment(name, data=data).data)
 
     return of
 
@@ -154,7 +154,7 @@ def test_without_an_experiment_file_the_remedy_names_none_of_its_keys(tmp_path, 
     monkeypatch.chdir(tmp_path)
     (tmp_path / "sales.csv").write_text(HEADER + rows)
     with pytest.raises(DataError) as caught:
-        readers.read("sales.csv", experiment("sales.csv").data, settable=False)
+        readers.read_table("sales.csv", experiment("sales.csv").data, settable=False)
     assert str(caught.value) == told
 
 
@@ -194,7 +194,7 @@ def test_covariates_are_read_as_numbers_and_may_be_missing(read, refusal):
     assert refusal(text.format("free"), past=["price"]).startswith("sales.csv, line 4, column 'price': 'free' is no")
 
 
-@pytest.mark.parametrize("missing", readers.MISSING)
+@pytest.mark.parametrize("missing", readers.MISSING_VALUES)
 def test_rows_without_a_target_are_left_out_and_told(read, missing):
     rows, note = read(HEADER + f"2023-01-05,apple,1\n2023-01-06,apple,{missing}\n2023-01-07,apple,3\n")
     assert rows[readers.LINE].tolist() == [2, 4]
@@ -340,7 +340,7 @@ def test_a_parquet_file_may_keep_its_stamps_in_the_index(parquet):
 
 
 def test_many_rows_are_read_in_parts_as_they_would_be_at_once(read, refusal, monkeypatch):
-    monkeypatch.setattr(readers, "PART", 2)
+    monkeypatch.setattr(readers, "ROWS_PER_CHUNK", 2)
     text = HEADER + "".join(f"2023-01-{day:02},apple,{day}{{}}\n" for day in range(5, 10))
     assert read(text.format("", ".5", "", "", ".25"))[0]["quantity"].tolist() == [5, 6.5, 7, 8, 9.25]
     assert refusal(text.format("", "", "", "", "x")).startswith("sales.csv, line 6, column 'quantity': '9x' is no")

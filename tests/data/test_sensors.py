@@ -44,7 +44,7 @@ def test_windows_hold_all_sensors_in_units_of_their_training_spread(built):
     values = FRAME[["flow", "heat"]].to_numpy()
     scaled = (values - values[:288].mean(axis=0)) / values[:288].std(axis=0)
     np.testing.assert_allclose(dataset.channels[0], scaled, rtol=1e-4, atol=1e-5)
-    assert dataset.per_day == 1440
+    assert dataset.steps_per_day == 1440
 
 
 def test_no_window_has_a_missing_step_or_reaches_from_validation_into_training(built):
@@ -63,7 +63,7 @@ def test_semicolons_and_decimal_commas_are_read(tmp_path):
     known = watched(tmp_path, FRAME)
     text = FRAME.to_csv(index=False, sep=";", decimal=",")
     (tmp_path / "sensors.csv").write_text(text)
-    again = plan.make_plan(config.parse(known.text), known.text, "jax")
+    again = plan.make_plan(config.parse(known.yaml_text), known.yaml_text, "jax")
     np.testing.assert_array_equal(again.panel.target, known.panel.target)
 
 

@@ -9,16 +9,19 @@ import pytest
 from gridcast import cli
 from gridcast.data import simulation
 
-FORTNIGHT = 14 * simulation.DAY
-BOTH = pytest.mark.parametrize("kind", simulation.KINDS)
+FORTNIGHT = 14 * simulation.STEPS_PER_DAY
+BOTH = pytest.mark.parametrize("kind", simulation.PLANT_KINDS)
 
 
 @pytest.fixture(scope="module")
 def plants():
     """Readings, labels and clean readings of each kind."""
     return {
-        kind: (*simulation.simulate(kind, FORTNIGHT, 0), simulation.simulate(kind, FORTNIGHT, 0, anomalies=False)[0])
-        for kind in simulation.KINDS
+        kind: (
+            *simulation.simulate_plant(kind, FORTNIGHT, 0),
+            simulation.simulate_plant(kind, FORTNIGHT, 0, anomalies=False)[0],
+        )
+        for kind in simulation.PLANT_KINDS
     }
 
 
@@ -29,7 +32,7 @@ def test_anomalies_lie_in_the_last_quarter_and_nothing_else_is_changed(plants, k
     first = labels["start"].min()
     assert first >= readings["time"][int(0.75 * FORTNIGHT)]
     changed = (readings.drop(columns="time") != clean.drop(columns="time")).to_numpy()
-    inside = simulation.flags(readings, labels)
+    inside = simulation.labelled_steps(readings, labels)
     assert not changed[~inside].any()
     assert inside.sum() == sum((labels["end"] - labels["start"]) / pd.Timedelta(minutes=1))
     for row in labels.itertuples():
@@ -41,7 +44,7 @@ def test_anomalies_lie_in_the_last_quarter_and_nothing_else_is_changed(plants, k
 @BOTH
 def test_every_kind_comes_at_least_twice_in_a_fortnight_with_room_around_it(plants, kind):
     _, labels, _ = plants[kind]
-    kinds = set(simulation.ANOMALIES) - ({"changed correlation"} if kind == "univariate" else set())
+    kinds = set(simulation.ANOMALY_KINDS) - ({"changed correlation"} if kind == "univariate" else set())
     counts = labels["kind"].value_counts()
     assert set(counts.index) == kinds
     assert counts.min() >= 2
@@ -51,9 +54,9 @@ def test_every_kind_comes_at_least_twice_in_a_fortnight_with_room_around_it(plan
 
 @BOTH
 def test_a_seed_stands_for_its_data(plants, kind):
-    for own, again in zip(plants[kind], simulation.simulate(kind, FORTNIGHT, 0), strict=False):
+    for own, again in zip(plants[kind], simulation.simulate_plant(kind, FORTNIGHT, 0), strict=False):
         pd.testing.assert_frame_equal(own, again)
-    assert not plants[kind][0].equals(simulation.simulate(kind, FORTNIGHT, 1)[0])
+    assert not plants[kind][0].equals(simulation.simulate_plant(kind, FORTNIGHT, 1)[0])
 
 
 def test_the_plant_has_a_daily_cycle_and_sensors_that_follow_each_other(plants):
@@ -63,12 +66,12 @@ def test_the_plant_has_a_daily_cycle_and_sensors_that_follow_each_other(plants):
     assert together.loc[["flow", "pressure", "power", "vibration"], "speed"].min() > 0.9
     assert 0.5 < together.loc["temperature", "speed"] < 0.99
     for name in clean:
-        days = clean[name].to_numpy().reshape(14, simulation.DAY)
+        days = clean[name].to_numpy().reshape(14, simulation.STEPS_PER_DAY)
         # What an hour of the day tells explains most of what hours differ by.
         hourly = days.reshape(14, 24, 60).mean(axis=2)
         assert hourly.mean(axis=0).var() > 0.5 * hourly.var()
         noise = np.diff(clean[name]).std() / np.sqrt(2)
-        assert noise == pytest.approx(simulation.NOISE[name], rel=0.15)
+        assert noise == pytest.approx(simulation.SENSOR_NOISE[name], rel=0.15)
 
 
 def spoilt(plants, kind, what):
@@ -76,7 +79,7 @@ def spoilt(plants, kind, what):
     readings, labels, clean = plants[kind]
     for row in labels[labels["kind"] == what].itertuples():
         own = (readings["time"] >= row.start) & (readings["time"] < row.end)
-        unit = simulation.NOISE[row.sensors]
+        unit = simulation.SENSOR_NOISE[row.sensors]
         yield readings.loc[own, row.sensors].to_numpy() / unit, clean.loc[own, row.sensors].to_numpy() / unit
 
 
@@ -105,16 +108,16 @@ def test_a_sensor_of_another_hour_reads_what_it_may_read_but_not_now(plants):
 
 
 def test_little_time_still_has_one_of_each_and_less_is_refused():
-    readings, labels = simulation.simulate("multivariate", simulation.LEAST, 3)
-    assert sorted(labels["kind"]) == sorted(simulation.ANOMALIES)
-    assert not simulation.flags(readings, labels)[: int(0.75 * simulation.LEAST)].any()
+    readings, labels = simulation.simulate_plant("multivariate", simulation.MIN_STEPS, 3)
+    assert sorted(labels["kind"]) == sorted(simulation.ANOMALY_KINDS)
+    assert not simulation.labelled_steps(readings, labels)[: int(0.75 * simulation.MIN_STEPS)].any()
     with pytest.raises(ValueError, match="steps: must be at least 2880 .got 2879"):
-        simulation.simulate("univariate", 2879, 0)
-    short, none = simulation.simulate("univariate", 30, 0, anomalies=False, start="2024-05-01 12:00")
+        simulation.simulate_plant("univariate", 2879, 0)
+    short, none = simulation.simulate_plant("univariate", 30, 0, anomalies=False, start="2024-05-01 12:00")
     assert (len(short), len(none), str(short["time"][29])) == (30, 0, "2024-05-01 12:29:00")
-    assert not simulation.flags(short, none).any()
+    assert not simulation.labelled_steps(short, none).any()
     with pytest.raises(ValueError, match="kind: 'bivariate' is not allowed"):
-        simulation.simulate("bivariate", 30, 0, anomalies=False)
+        simulation.simulate_plant("bivariate", 30, 0, anomalies=False)
 
 
 @pytest.fixture
@@ -139,10 +142,10 @@ def test_the_verb_writes_what_was_simulated(command, tmp_path, kind):
     assert sorted(path.name for path in (tmp_path / "made/up").iterdir()) == ["labels.csv", "sensors.csv"]
     table = pd.read_csv(tmp_path / "made/up/sensors.csv", parse_dates=["time"])
     labels = pd.read_csv(tmp_path / "made/up/labels.csv", parse_dates=["start", "end"])
-    readings, expected = simulation.simulate(kind, 2880, 5)
+    readings, expected = simulation.simulate_plant(kind, 2880, 5)
     pd.testing.assert_frame_equal(table.drop(columns="anomaly"), readings, check_dtype=False)
     pd.testing.assert_frame_equal(labels, expected, check_dtype=False)
-    np.testing.assert_array_equal(table["anomaly"], simulation.flags(readings, expected).astype(int))
+    np.testing.assert_array_equal(table["anomaly"], simulation.labelled_steps(readings, expected).astype(int))
     assert f"{len(labels)} anomalies from {labels['start'][0]} on" in out
 
 
@@ -150,7 +153,7 @@ def test_an_earlier_plant_is_replaced(command, tmp_path):
     for seed in ("1", "2"):
         assert command("--days", "2", "--seed", seed)[0] == 0
     table = pd.read_csv(tmp_path / "data/sensors/sensors.csv")
-    np.testing.assert_array_equal(table["flow"], simulation.simulate("multivariate", 2880, 2)[0]["flow"])
+    np.testing.assert_array_equal(table["flow"], simulation.simulate_plant("multivariate", 2880, 2)[0]["flow"])
 
 
 @pytest.mark.parametrize(

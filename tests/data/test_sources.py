@@ -16,7 +16,7 @@ def folder(tmp_path, monkeypatch):
 
 
 def load(source, **data):
-    return sources.load(experiment(source, data=data).data)
+    return sources.load_table(experiment(source, data=data).data)
 
 
 def refusal(source, **data):
@@ -45,7 +45,7 @@ def test_a_yearly_set_in_several_dialects_becomes_one_panel_with_a_note_for_each
         "sales_2024.csv: 732 rows, UTF-8, commas, ISO dates",
         "sales_2025.csv: 730 rows, UTF-8, commas, ISO dates",
     )
-    found = build_panel.build(table, experiment("sales_*.csv", data={"calendar": "regular"}))
+    found = build_panel.build_panel(table, experiment("sales_*.csv", data={"calendar": "regular"}))
     assert found.series == ("apple", "pear")
     assert found.times.tolist() == pd.date_range("2023-01-01", "2025-12-31").tolist()
     assert found.target[:, 0].tolist() == [1.5, 2.2]
@@ -63,8 +63,8 @@ def test_of_repeated_rows_the_first_or_the_last_counts_across_files_too(folder, 
     assert table.notes[-1] == f"3 repeated rows left out (data.repeated: {kept})"
     row = table.rows[(table.rows[SERIES] == frame["product"][3]) & (table.rows[TIME] == frame["date"][3])]
     assert row[TARGET].tolist() == [value]
-    assert table.place(int(row.index[0])) == ("sales_1.csv, line 5" if kept == "first" else "sales_2.csv, line 3")
-    build_panel.build(table, experiment("sales_*.csv"))
+    assert table.location(int(row.index[0])) == ("sales_1.csv, line 5" if kept == "first" else "sales_2.csv, line 3")
+    build_panel.build_panel(table, experiment("sales_*.csv"))
     assert "repeated" not in "".join(load("sales_1.csv", repeated=kept).notes)
 
 
@@ -72,8 +72,8 @@ def test_a_row_knows_its_file_and_line(folder):
     for year in (2023, 2024):
         (folder / f"sales_{year}.csv").write_text(dialect(year, ",", "%Y-%m-%d", "."))
     table = load("sales_*.csv")
-    assert table.place(0) == "sales_2023.csv, line 2"
-    assert table.place(730 + 5) == "sales_2024.csv, line 7"
+    assert table.location(0) == "sales_2023.csv, line 2"
+    assert table.location(730 + 5) == "sales_2024.csv, line 7"
 
 
 def test_csv_and_parquet_files_of_one_glob_are_merged(folder):
@@ -82,7 +82,7 @@ def test_csv_and_parquet_files_of_one_glob_are_merged(folder):
     second.to_parquet(folder / "sales_2.parquet")
     table = load("sales_*")
     assert table.rows[TIME].nunique() == 30
-    assert table.place(len(first)) == "sales_2.parquet, row 1"
+    assert table.location(len(first)) == "sales_2.parquet, row 1"
 
 
 def test_the_table_is_tidy_whatever_the_columns_are_called(folder):
@@ -205,7 +205,7 @@ def catalogue(folder):
 
 def test_another_file_may_bring_the_categories_of_series(catalogue):
     table = catalogue("product;colour;kind;shop\npear;green;fruit;1\napple;red;fruit;1\nfig;violet;fruit;1\n")
-    found = build_panel.build(table, experiment("sales.csv", data=CATALOGUE))
+    found = build_panel.build_panel(table, experiment("sales.csv", data=CATALOGUE))
     assert found.series == ("1/apple", "1/pear")
     assert found.vocabularies == (("fruit",), ("green", "red"))
     assert found.static.tolist() == [[1, 2], [1, 1]]

@@ -2,11 +2,11 @@
 
 import pytest
 
-from gridcast.data.splits import Spans, folds, spans
+from gridcast.data.splits import Spans, rolling_folds, spans_by_share
 
 
 def test_spans_follow_each_other_without_gap_or_overlap():
-    found = spans(100, 0.8, 0.1)
+    found = spans_by_share(100, 0.8, 0.1)
     assert [found[name] for name in ("train", "validation", "test")] == [(0, 80), (80, 90), (90, 100)]
 
 
@@ -21,17 +21,17 @@ def test_spans_follow_each_other_without_gap_or_overlap():
     ],
 )
 def test_bounds_are_the_whole_steps_of_each_share(steps, train, validation, expected):
-    found = spans(steps, train, validation)
+    found = spans_by_share(steps, train, validation)
     assert (found.train, found.validation, found.test) == expected
 
 
 def test_an_unknown_span_is_an_error():
     with pytest.raises(KeyError, match="future"):
-        spans(10, 0.8, 0.1)["future"]
+        spans_by_share(10, 0.8, 0.1)["future"]
 
 
 def test_folds_roll_on_over_the_end_and_leave_the_last_steps_to_the_test():
-    found = folds(100, 3, 10, expanding=True)
+    found = rolling_folds(100, 3, 10, expanding=True)
     # Tests on [90, 100), trained on all but the last 20, 30 and 40 steps.
     assert [(fold["train"], fold["validation"]) for fold in found] == [
         ((0, 60), (60, 70)),
@@ -42,9 +42,9 @@ def test_folds_roll_on_over_the_end_and_leave_the_last_steps_to_the_test():
 
 
 def test_folds_that_do_not_expand_train_on_as_many_steps_each():
-    found = folds(100, 3, 10, expanding=False)
+    found = rolling_folds(100, 3, 10, expanding=False)
     assert [fold["train"] for fold in found] == [(0, 60), (10, 70), (20, 80)]
 
 
 def test_one_fold_is_one_split():
-    assert folds(50, 1, 6, expanding=True) == (Spans(38, 44, 50),)
+    assert rolling_folds(50, 1, 6, expanding=True) == (Spans(38, 44, 50),)

@@ -15,7 +15,9 @@ def network(seed=0, portable=False, **settings):
     from gridcast.models import autoencoder
 
     own = {"layer": "GRU", "units": 3, "latent": 2, "detector": "both", "lookback": LOOKBACK} | settings
-    return autoencoder.build(Configuration(**own), autoencoder.Shape(LOOKBACK, SENSORS), seed, portable=portable)
+    return autoencoder.build_autoencoder(
+        Configuration(**own), autoencoder.AutoencoderShape(LOOKBACK, SENSORS), seed, portable=portable
+    )
 
 
 def history(seed=0):

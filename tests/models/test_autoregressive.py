@@ -19,9 +19,9 @@ def configuration(layer="GRU", layers=1):
 
 
 def shape(parameters=3):
-    from gridcast.models.autoregressive import Shape
+    from gridcast.models.autoregressive import AutoregressiveShape
 
-    return Shape(LOOKBACK, HORIZON, FEATURES, parameters, categories=(3, 4))
+    return AutoregressiveShape(LOOKBACK, HORIZON, FEATURES, parameters, categories=(3, 4))
 
 
 def windows(seed=0):
@@ -43,8 +43,8 @@ def networks(*given, **more):
     from gridcast.models import autoregressive, quantile_regression
 
     return {
-        "autoregressive": autoregressive.build(*given, **more),
-        "direct": quantile_regression.build(given[0], given[1], 2, *given[2:], **more),
+        "autoregressive": autoregressive.build_autoregressive(*given, **more),
+        "direct": quantile_regression.build_quantile_regression(given[0], given[1], 2, *given[2:], **more),
     }
 
 
@@ -95,6 +95,7 @@ def test_the_seed_decides_the_weights():
 def sampled(network, count, seed=0, horizon=HORIZON, seen=None):
     from gridcast.runtime import sampling
     from gridcast.runtime.likelihoods import LIKELIHOODS
+    from gridcast.runtime.windows import WindowInputs
 
     own = LIKELIHOODS["student-t"]
 
@@ -104,7 +105,8 @@ def sampled(network, count, seed=0, horizon=HORIZON, seen=None):
         return own.draw(raw, scale, generator)
 
     read = windows() | {"signal": windows()["signal"][:, : LOOKBACK + horizon]}
-    return sampling.sample_paths(network, replace(own, draw=draw), read, SCALES, LAGS, LOOKBACK, count, seed)
+    inputs = WindowInputs(read, np.zeros(len(SCALES)), SCALES, LOOKBACK, LAGS)
+    return sampling.sample_paths(network, replace(own, draw=draw), inputs, count=count, seed=seed)
 
 
 SCALES = np.array([1.0, 10.0, 0.1])

@@ -9,9 +9,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from gridcast.data import series_statistics
 from gridcast.evaluation import metrics
 from gridcast.models import baselines
 from gridcast.models.baselines import arima, per_series, smoothing
+from gridcast.models.baselines.applicable import SLOW_BASELINES, applicable_baselines, record_key_suffix
+from gridcast.models.baselines.task import BaselineTask
 from gridcast.runtime import scaling, windows
 from gridcast.runtime.errors import ConfigError, GridcastError
 
@@ -26,7 +29,7 @@ def task(target, index, horizon=1, period=None, train=None, lookback=3, observed
     target = np.asarray(target, float)
     observed = np.isfinite(target) if observed is None else np.asarray(observed, bool)
     train = target.shape[1] if train is None else train
-    return baselines.Task(
+    return BaselineTask(
         target=target,
         observed=observed,
         channels=target[:, :, None],
@@ -35,7 +38,7 @@ def task(target, index, horizon=1, period=None, train=None, lookback=3, observed
         lookback=lookback,
         horizon=horizon,
         period=period,
-        training_index=windows.origins(np.isfinite(target), lookback, horizon, 1, 0, train),
+        training_index=windows.origins(np.isfinite(target), windows.WindowShape(lookback, horizon), (0, train)),
         index=np.array(index),
         inverse=scaling.fit(target[:, :train], "none").inverse,
         levels=levels,
@@ -47,7 +50,7 @@ def weekly(horizon=1, period=7):
     steps = np.arange(STEPS)
     noise = np.random.default_rng(0).normal(size=(2, STEPS))
     target = np.stack([20 + 5 * np.sin(2 * np.pi * steps / 7), 10 + steps / 5 + 3 * (steps % 7 == 0)]) + noise
-    index = windows.origins(np.ones((2, STEPS), bool), LOOKBACK, horizon, 1, TRAIN, STEPS)
+    index = windows.origins(np.ones((2, STEPS), bool), windows.WindowShape(LOOKBACK, horizon), (TRAIN, STEPS))
     return task(target, index, horizon, period, TRAIN, LOOKBACK)
 
 
@@ -125,7 +128,7 @@ ALL = [pytest.param(name, marks=WITH_PROPHET if name == "Prophet" else ()) for n
 @pytest.mark.parametrize("name", ALL)
 def test_no_baseline_reads_at_or_after_its_origin(name):
     given, now = replace(weekly(horizon=2), levels=LEVELS), 75
-    if name in baselines.SLOW:
+    if name in SLOW_BASELINES:
         given = replace(given, period=None, index=np.array([[0, now], [0, now + 3]]))
     later = replace(given, target=given.target.copy(), channels=given.channels.copy())
     later.target[:, now:] = later.channels[:, now:] = 1e3
@@ -145,7 +148,7 @@ def test_no_baseline_reads_at_or_after_its_origin(name):
 @pytest.mark.parametrize("name", [name for name in baselines.BASELINES if name != "Prophet"])
 def test_nothing_is_fitted_beyond_the_training_span(name):
     given = replace(weekly(), levels=LEVELS)
-    if name in baselines.SLOW:
+    if name in SLOW_BASELINES:
         given = replace(given, period=None, index=np.array([[0, TRAIN], [0, TRAIN + 9]]))
     first = given.index[:, 1] == TRAIN
     later = replace(given, target=given.target.copy(), channels=given.channels.copy())
@@ -169,29 +172,38 @@ OCCASIONAL = {"Croston", "TSB", "AutoARIMA", "Prophet"}
 )
 def test_baselines_that_make_no_sense_are_left_out(series, period, zeros, without):
     expected = [name for name in baselines.BASELINES if name not in without]
-    assert baselines.possible(series, period, zeros) == expected
+    assert applicable_baselines(series, period, zero_share=zeros) == expected
 
 
 def test_baselines_are_chosen_by_name_beside_the_naive_ones():
-    assert baselines.possible(3000, 7, asked=["ETS", "Prophet"]) == [*baselines.NAIVE, "ETS", "Prophet"]
-    with_all = baselines.possible(3, 7, asked=["auto", "AutoARIMA"])
-    assert with_all == [*baselines.possible(3, 7), "AutoARIMA"]
+    assert applicable_baselines(3000, 7, requested=["ETS", "Prophet"]) == [
+        *baselines.NAIVE_BASELINES,
+        "ETS",
+        "Prophet",
+    ]
+    with_all = applicable_baselines(3, 7, requested=["auto", "AutoARIMA"])
+    assert with_all == [*applicable_baselines(3, 7), "AutoARIMA"]
     with pytest.raises(
         ConfigError, match=r"baselines.1.: unknown name 'Prophte'; did you mean 'Prophet'. .allowed: auto, "
     ):
-        baselines.possible(3, 7, asked=["auto", "Prophte"])
+        applicable_baselines(3, 7, requested=["auto", "Prophte"])
 
 
 def test_terms_change_for_those_baselines_alone_whose_result_does():
     names = list(baselines.BASELINES)
 
-    def changed(*other):
-        return {name for name in names if baselines.terms(name, *other) != baselines.terms(name, 3, 100, 7, ())}
+    def suffixes(series=3, steps=100, period=7, levels=()):
+        return {
+            name: record_key_suffix(name, series=series, steps=steps, period=period, levels=levels) for name in names
+        }
 
-    assert {name: baselines.terms(name, 3, 100, 7, ()) for name in ("ETS", "ridge")} == {"ETS": "/7", "ridge": ""}
-    assert changed(3, 100, 5, ()) == set(baselines.SEASONAL)
-    assert changed(3, 100_000, 7, ()) == {"ETS"}
-    assert changed(3, 100, 7, LEVELS) == set(names)
+    def changed(**other):
+        return {name for name in names if suffixes(**other)[name] != suffixes()[name]}
+
+    assert {name: suffixes()[name] for name in ("ETS", "ridge")} == {"ETS": "/7", "ridge": ""}
+    assert changed(period=5) == set(baselines.SEASONAL_BASELINES)
+    assert changed(steps=100_000) == {"ETS"}
+    assert changed(levels=LEVELS) == set(names)
 
 
 def repeating(period, steps=200, seed=0):
@@ -204,13 +216,13 @@ def repeating(period, steps=200, seed=0):
     ("period", "frequency"), [(7, "D"), (6, "D"), (5, "D"), (5, "B"), (24, "h"), (12, "M"), (12, "MS"), (4, "Q")]
 )
 def test_the_period_is_the_one_at_which_the_series_repeat(period, frequency):
-    assert baselines.find_period(repeating(period), frequency) == period
+    assert series_statistics.find_period(repeating(period), frequency) == period
 
 
 def test_missing_values_and_flat_series_do_not_hide_the_period():
     training = np.concatenate([repeating(7), np.full((1, 200), 3.0)])
     training[0, :30] = N
-    assert baselines.find_period(training, "D") == 7
+    assert series_statistics.find_period(training, "D") == 7
 
 
 @pytest.mark.parametrize(
@@ -223,7 +235,7 @@ def test_missing_values_and_flat_series_do_not_hide_the_period():
     ],
 )
 def test_no_period_is_found_where_there_is_none(training):
-    assert baselines.find_period(training, "D") is None
+    assert series_statistics.find_period(training, "D") is None
 
 
 def test_a_series_without_two_neighbouring_values_has_no_say_in_the_period():
@@ -231,11 +243,11 @@ def test_a_series_without_two_neighbouring_values_has_no_say_in_the_period():
     training[2, ::2] = N
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert baselines.find_period(training, "D") == 7
+        assert series_statistics.find_period(training, "D") == 7
 
 
 def test_a_frequency_without_a_usual_period_has_none():
-    assert baselines.find_period(repeating(7), "7min") is None
+    assert series_statistics.find_period(repeating(7), "7min") is None
 
 
 def ar(phi, steps, seed=0):
@@ -248,9 +260,9 @@ def ar(phi, steps, seed=0):
 
 @pytest.mark.parametrize("name", ALL)
 def test_intervals_cover_about_what_they_promise(name):
-    slow = name in baselines.SLOW
+    slow = name in SLOW_BASELINES
     target = 20 + np.random.default_rng(1).normal(size=(1 if slow else 6, 320))
-    index = windows.origins(np.ones(target.shape, bool), 5, 2, 1, 200, 320)
+    index = windows.origins(np.ones(target.shape, bool), windows.WindowShape(5, 2), (200, 320))
     given = task(target, index, horizon=2, period=7, train=200, lookback=5, levels=LEVELS)
     if slow:  # few fits, and long forecasts of each
         given = replace(given, period=None, horizon=60, index=np.array([[0, 200], [0, 260]]))
@@ -330,7 +342,7 @@ def test_trees_learn_what_a_line_cannot_and_answer_in_data_units():
     target = np.zeros((4, 300))
     for step in range(1, 300):
         target[:, step] = np.where(np.abs(target[:, step - 1]) > 1, 0, 3) + random.normal(scale=0.2, size=4)
-    index = windows.origins(np.ones(target.shape, bool), 2, 1, 1, 240, 300)
+    index = windows.origins(np.ones(target.shape, bool), windows.WindowShape(2, 1), (240, 300))
     given = replace(task(target, index, train=240, lookback=2), inverse=lambda scaled, series: scaled + series[:, None])
     actual = windows.future(target, index, 1) + index[:, :1]
     assert metrics.mae(actual, baselines.trees(given).point) < 0.25
@@ -338,7 +350,7 @@ def test_trees_learn_what_a_line_cannot_and_answer_in_data_units():
 
 def test_a_guessed_start_of_ets_knows_nothing_beyond_training(monkeypatch):
     """The guess is made from the first periods of a series, and training may be shorter than they are."""
-    monkeypatch.setattr(smoothing, "LARGE", 0)
+    monkeypatch.setattr(smoothing, "MAX_FITTED_SIZE", 0)
     given = task([ar(0.5, 40)], [[0, 13], [0, 20]], period=None, train=13, levels=LEVELS)
     later = replace(given, target=given.target.copy())
     later.target[:, 14:] = 1e3
@@ -359,7 +371,7 @@ def test_states_forecast_what_statsmodels_does(order, seasonal, trend):
     values[40] = N
     fitted = SARIMAX(values, order=order, seasonal_order=seasonal, trend=trend).fit(disp=False)
     given = task([values], [[0, 80]], horizon=3, levels=LEVELS)
-    point, quantiles = per_series.filtered(fitted, np.array([80]), given)
+    point, quantiles = per_series.state_space_forecast(fitted, np.array([80]), given)
     expected = fitted.get_forecast(3)
     np.testing.assert_allclose(point[0], expected.predicted_mean, rtol=1e-6)
     np.testing.assert_allclose(quantiles[0, :, ::2], expected.conf_int(alpha=0.2), rtol=1e-6)
@@ -376,8 +388,8 @@ def test_states_forecast_what_statsmodels_does(order, seasonal, trend):
     ],
 )
 def test_arima_differences_what_needs_it(series, period, differences, monkeypatch):
-    monkeypatch.setattr(arima, "FITS", 4)  # the orders are not the question
-    found = arima.choose(series, period)
+    monkeypatch.setattr(arima, "MAX_FITS", 4)  # the orders are not the question
+    found = arima.choose_orders(series, period)
     assert (found.d, found.seasonal_d) == differences
 
 
@@ -386,7 +398,7 @@ def test_arima_finds_orders_at_least_as_good_as_those_that_made_the_series():
     from statsmodels.tsa.statespace.sarimax import SARIMAX
 
     series = ar(0.8, 200)
-    found = arima.choose(series, None)
+    found = arima.choose_orders(series, None)
     fitted = SARIMAX(series, order=found[:3], trend="c" if found.constant else None).fit(disp=False)
     assert fitted.aicc <= SARIMAX(series, order=(1, 0, 0), trend="c").fit(disp=False).aicc + 1e-3
 
@@ -413,7 +425,7 @@ def test_a_series_that_cannot_be_fitted_takes_the_last_value_and_a_note_tells():
         return np.full((len(origins), 1), 7.0), np.full((len(origins), 1, 3), 7.0)
 
     given = task([ar(0.5, 40), ar(0.5, 40)], [[0, 30], [1, 30], [0, 33]], train=30, levels=LEVELS)
-    found, naive = per_series.each(given, fit), baselines.last_value(given)
+    found, naive = per_series.forecast_each_series(given, fit), baselines.last_value(given)
     assert found.notes == ("1 of 2 series could not be fitted and take the last value: too short",)
     np.testing.assert_array_equal(found.point, [naive.point[0], [7.0], naive.point[2]])
     np.testing.assert_array_equal(found.quantiles[[0, 2]], naive.quantiles[[0, 2]])

@@ -22,9 +22,9 @@ def configuration(layer="GRU", bidirectional=False, attention=True, layers=1):
 
 
 def full_shape():
-    from gridcast.models.recurrent import Shape
+    from gridcast.models.recurrent import NetworkShape
 
-    return Shape(LOOKBACK, CHANNELS, HORIZON, AHEAD, series=4, categories=(3, 2))
+    return NetworkShape(LOOKBACK, CHANNELS, HORIZON, AHEAD, series=4, categories=(3, 2))
 
 
 def windows(seed=0):
@@ -62,9 +62,9 @@ def trained(network):
 
 @pytest.mark.parametrize("form", FORMS)
 def test_every_form_has_the_shapes_and_weights_of_its_equations(form):
-    from gridcast.models.recurrent import build
+    from gridcast.models.recurrent import build_recurrent
 
-    network = build(configuration(*form), full_shape())
+    network = build_recurrent(configuration(*form), full_shape())
     assert {tensor.name: tensor.shape for tensor in network.inputs} == {
         "history": (None, LOOKBACK, CHANNELS),
         "ahead": (None, HORIZON, AHEAD),
@@ -88,9 +88,9 @@ def test_every_form_has_the_shapes_and_weights_of_its_equations(form):
 def test_a_saved_network_and_its_portable_twin_forecast_the_same(form, tmp_path):
     import keras
 
-    from gridcast.models.recurrent import build
+    from gridcast.models.recurrent import build_recurrent
 
-    network = build(configuration(*form), full_shape(), seed=3)
+    network = build_recurrent(configuration(*form), full_shape(), seed=3)
     forecast = network.predict_on_batch(windows())
     assert forecast.shape == (N, HORIZON)
 
@@ -98,7 +98,7 @@ def test_a_saved_network_and_its_portable_twin_forecast_the_same(form, tmp_path)
     again = keras.saving.load_model(tmp_path / "network.keras")
     np.testing.assert_array_equal(again.predict_on_batch(windows()), forecast)
 
-    twin = build(configuration(*form), full_shape(), portable=True)
+    twin = build_recurrent(configuration(*form), full_shape(), portable=True)
     twin.set_weights([np.array(weight) for weight in network.trainable_weights])
     np.testing.assert_allclose(twin.predict_on_batch(windows()), forecast, atol=1e-6)
     twin.save(tmp_path / "twin.keras")
@@ -118,19 +118,19 @@ def test_a_saved_network_and_its_portable_twin_forecast_the_same(form, tmp_path)
     ],
 )
 def test_only_what_there_is_goes_in(sizes, names):
-    from gridcast.models.recurrent import Shape, build
+    from gridcast.models.recurrent import NetworkShape, build_recurrent
 
-    shape = Shape(LOOKBACK, CHANNELS, HORIZON, **sizes)
-    network = build(configuration(attention=False), shape)
+    shape = NetworkShape(LOOKBACK, CHANNELS, HORIZON, **sizes)
+    network = build_recurrent(configuration(attention=False), shape)
     assert {tensor.name for tensor in network.inputs} == names
     assert network.output_shape == (None, HORIZON)
     assert trained(network) == parameters(("GRU", False, False, 1), shape)
 
 
 def test_every_input_reaches_the_forecast():
-    from gridcast.models.recurrent import build
+    from gridcast.models.recurrent import build_recurrent
 
-    network = build(configuration(), full_shape(), seed=3)
+    network = build_recurrent(configuration(), full_shape(), seed=3)
     forecast = network.predict_on_batch(windows())
     for name, values in windows().items():
         changed = network.predict_on_batch(windows() | {name: values[::-1].copy()}) != forecast
@@ -139,9 +139,9 @@ def test_every_input_reaches_the_forecast():
 
 @pytest.mark.parametrize("attention", [False, True])
 def test_the_seed_decides_the_weights(attention):
-    from gridcast.models.recurrent import build
+    from gridcast.models.recurrent import build_recurrent
 
-    built = (build(configuration(attention=attention), full_shape(), seed) for seed in (1, 1, 2))
+    built = (build_recurrent(configuration(attention=attention), full_shape(), seed) for seed in (1, 1, 2))
     drawn = [[np.array(weight) for weight in network.trainable_weights] for network in built]
     assert all(np.array_equal(a, b) for a, b in zip(drawn[0], drawn[1], strict=True))
     different = [not np.array_equal(a, b) for a, b in zip(drawn[0], drawn[2], strict=True) if np.any(a)]
@@ -150,18 +150,18 @@ def test_the_seed_decides_the_weights(attention):
 
 
 def test_stacked_layers_draw_differently():
-    from gridcast.models.recurrent import build
+    from gridcast.models.recurrent import build_recurrent
 
-    network = build(configuration(layers=3, attention=False), full_shape(), 1)
+    network = build_recurrent(configuration(layers=3, attention=False), full_shape(), 1)
     second, third = (network.get_layer(f"recurrent_{depth}").get_weights()[1] for depth in (2, 3))
     assert second.shape == third.shape
     assert not np.allclose(second, third)
 
 
 def test_the_dropout_of_the_grid_acts_after_every_recurrent_layer():
-    from gridcast.models.recurrent import build
+    from gridcast.models.recurrent import build_recurrent
 
-    network = build(configuration(layers=3).model_copy(update={"dropout": 0.35}), full_shape())
+    network = build_recurrent(configuration(layers=3).model_copy(update={"dropout": 0.35}), full_shape())
     assert [layer.rate for layer in network.layers if layer.name.startswith("dropout")] == [0.35] * 3
 
 
@@ -170,9 +170,9 @@ def test_no_layer_is_handed_to_cudnn(layer):
     """On a GPU Keras would, both directions of an LSTM at once: its kernel knows no lanes and sums otherwise."""
     import keras
 
-    from gridcast.models.recurrent import build
+    from gridcast.models.recurrent import build_recurrent
 
-    network = build(configuration(layer, bidirectional=True), full_shape())
+    network = build_recurrent(configuration(layer, bidirectional=True), full_shape())
     for one in (network, keras.models.model_from_json(network.to_json())):
         both = one.get_layer("bidirectional_1")
         assert (both.forward_layer.use_cudnn, both.backward_layer.use_cudnn) == (False, False)

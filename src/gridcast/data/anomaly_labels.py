@@ -10,11 +10,11 @@ import pandas as pd
 
 from gridcast.runtime.errors import DataError, suggest
 
-SUFFIX = ".json"
+LABEL_FILE_SUFFIX = ".json"
 """By which a file of labels is told from a column of them."""
 
 
-def read(path: str, table: str, times: pd.DatetimeIndex) -> pd.Series:
+def read_labels(path: str, table: str, times: pd.DatetimeIndex) -> pd.Series:
     """Which of the `times` of `table` the file at `path` marks as anomalous, indexed by them.
 
     The file holds, by the path of each table or the end of it, a list of stretches [first, last], or of single

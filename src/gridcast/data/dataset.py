@@ -25,9 +25,9 @@ class Dataset:
 
     `channels` (series, steps, channels) float32; `target` (series, steps) in data units, and its
     mask `observed`: False where a value is missing or made up, which is never forecast or scored;
-    `categories` counts the codes of each static column, the unseen one included; `times` are the
+    `category_sizes` counts the codes of each static column, the unseen one included; `times` are the
     stamps of the steps, and `levels` the quantiles that are forecast, if any.
-    Where anomalies are looked for, the channels of one row are the sensors, whose windows begin anew `apart` steps
+    Where anomalies are looked for, the channels of one row are the sensors, whose windows begin anew `validation_gap` steps
     after training.
     """
 
@@ -40,11 +40,11 @@ class Dataset:
     spans: Spans
     stride: int
     period: int | None
-    categories: tuple[int, ...]
+    category_sizes: tuple[int, ...]
     training: Training
     probabilistic: Probabilistic
     anomaly: Anomaly | None = None
-    apart: int = 0
+    validation_gap: int = 0
 
     def origins(self, span: str, lookback: int, series: str | None = None) -> np.ndarray:
         """Windows (n, 2) whose targets lie in `span`, observed all; their inputs know nothing of their future.
@@ -57,7 +57,7 @@ class Dataset:
         target, observed = self.target[rows], self.observed[rows]
         if self.anomaly is not None:
             whole, (start, end) = np.asarray(observed.all(axis=0, keepdims=True)), self.spans[span]
-            start += self.apart if span == "validation" else 0
+            start += self.validation_gap if span == "validation" else 0
             return windows.origins(whole, shape, (start, end))
         index = windows.origins(
             np.isfinite(target),
@@ -69,14 +69,14 @@ class Dataset:
         index[:, 0] += first
         return index
 
-    def each(self, span: str, lookbacks: Sequence[int]) -> np.ndarray:
+    def origins_by_series(self, span: str, lookbacks: Sequence[int]) -> np.ndarray:
         """Windows (n, 2) of `span`, of each series with as many inputs as its entry in `lookbacks` (series,) says."""
         if len(set(lookbacks)) == 1:
             return self.origins(span, int(lookbacks[0]))
         pairs = zip(lookbacks, self.preprocessing.series, strict=True)
         return np.concatenate([self.origins(span, int(lookback), series) for lookback, series in pairs])
 
-    def of(self, settings: Configuration, series: str | None = None) -> Preprocessing:
+    def preprocessing_for(self, settings: Configuration, series: str | None = None) -> Preprocessing:
         """The preprocessing for a network with these `settings`, of one `series` or of all."""
         own = replace(self.preprocessing, lookback=settings.lookback, centred=settings.centred)
         if settings.detector is not None and settings.scaling == "standard":
@@ -91,21 +91,21 @@ class Dataset:
             return settings.learning_rate
         return settings.learning_rate * 0.5 * (1 + math.cos(math.pi * epoch / self.training.epochs))
 
-    def actual(self, index: np.ndarray) -> np.ndarray:
+    def targets(self, index: np.ndarray) -> np.ndarray:
         """Targets (n, horizon) of the windows `index`, in data units."""
         return windows.future(self.target, index, self.preprocessing.horizon)
 
-    def scaled(self, index: np.ndarray) -> np.ndarray:
+    def scaled_targets(self, index: np.ndarray) -> np.ndarray:
         """Targets (n, horizon) of the windows `index`, in network units."""
         return windows.future(self.channels[:, :, 0], index, self.preprocessing.horizon)
 
     @property
-    def per_day(self) -> float:
+    def steps_per_day(self) -> float:
         """Steps of a day."""
         return float(86400 / np.median(np.diff(self.times.to_numpy("datetime64[s]")).astype(float)))
 
     @property
-    def codes(self) -> np.ndarray:
+    def series_codes(self) -> np.ndarray:
         """Code of the series in each row (series,)."""
         return np.arange(len(self.channels))
 
@@ -113,7 +113,7 @@ class Dataset:
 def build_dataset(panel: Panel, experiment: Experiment) -> Dataset:
     """The dataset of `experiment` on `panel`."""
     own, anomaly = fit_preprocessing(panel, experiment, experiment.window.lookback), experiment.task == "anomaly"
-    given, frequency = (panel.target, panel.columns, panel.times), experiment.data.frequency
+    given, frequency = (panel.target, panel.covariates, panel.times), experiment.data.frequency
     period = experiment.data.period or (
         None if anomaly else series_statistics.find_period(panel.training_target, frequency)
     )
@@ -127,9 +127,9 @@ def build_dataset(panel: Panel, experiment: Experiment) -> Dataset:
         spans=panel.spans,
         stride=experiment.window.stride,
         period=period,
-        categories=tuple(len(vocabulary) + 1 for vocabulary in panel.vocabularies),
+        category_sizes=tuple(len(vocabulary) + 1 for vocabulary in panel.vocabularies),
         training=experiment.training,
         probabilistic=experiment.probabilistic,
         anomaly=experiment.anomaly if anomaly else None,
-        apart=longest_lookback(experiment) if anomaly else 0,
+        validation_gap=longest_lookback(experiment) if anomaly else 0,
     )

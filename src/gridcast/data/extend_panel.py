@@ -13,7 +13,7 @@ from gridcast.runtime.errors import DataError
 from gridcast.runtime.preprocessing import Preprocessing
 
 
-def onward(
+def extend_panel(
     panel: Panel, rows: pd.DataFrame, own: Preprocessing, after: pd.Timestamp, series: str, time: str
 ) -> tuple[Panel, int]:
     """`panel` up to the first of `rows` after the stamp `after`, then these; and the first step that they tell of.
@@ -57,8 +57,8 @@ def onward(
         return np.moveaxis(gaps.forward_fill(values), 0, 2)
 
     past, future = cube(panel.past, own.past), cube(panel.future, own.future_columns)
-    if own.usual:
-        usual = np.array(own.usual)[[own.series.index(one) for one in panel.series]]
+    if own.zero_run_limits:
+        usual = np.array(own.zero_run_limits)[[own.series.index(one) for one in panel.series]]
         past = np.concatenate([past, zero_runs.detected_so_far(target, usual)[:, :, None]], axis=2)
     return replace(panel, times=times, target=target, observed=observed, past=past, future=future), begin
 
@@ -73,6 +73,6 @@ def _axis(
     """The steps `before`, then those that the `stamps` tell of; a table of some series may lack days of the others."""
     if own.calendar == "regular":
         return time_axis.regular_steps(pd.DatetimeIndex(before.append(stamps)), own.frequency)
-    if own.closed is not None and not everything:
-        stamps = time_axis.with_open_dates(stamps, own.weekdays, own.closed)
+    if own.closed_dates is not None and not everything:
+        stamps = time_axis.with_open_dates(stamps, own.weekdays, own.closed_dates)
     return pd.DatetimeIndex(before.append(stamps))

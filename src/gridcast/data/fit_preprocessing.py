@@ -17,7 +17,7 @@ from gridcast.runtime.preprocessing import Preprocessing
 def fit_preprocessing(panel: Panel, experiment: Experiment, lookback: int) -> Preprocessing:
     """Everything about `panel` that a model needs in use, fitted on the training span."""
     data, options, train = experiment.data, experiment.transform, slice(*panel.spans["train"])
-    columns = panel.columns[:, train]
+    columns = panel.covariates[:, train]
     # Covariates are always scaled: `none` speaks of the target.
     method = "standard" if options.scale == "none" else options.scale
     weekdays = time_axis.usual_weekdays(panel.times[train], data.frequency, data.calendar)
@@ -40,12 +40,14 @@ def fit_preprocessing(panel: Panel, experiment: Experiment, lookback: int) -> Pr
         static=tuple(map(tuple, panel.static.tolist())),
         fallback=tuple(map(tuple, np.median(columns, axis=1).tolist())),
         # Where every step is given for every series, each table shows the whole calendar.
-        closed=None if data.gaps == "error" else time_axis.closed_dates(panel.times, weekdays),
-        dated=panel.dated,
-        span=(str(panel.times[train][0]), str(panel.times[train][-1])) if TREND in data.future else None,
+        closed_dates=None if data.gaps == "error" else time_axis.closed_dates(panel.times, weekdays),
+        marked_days=panel.marked_days,
+        training_span=(str(panel.times[train][0]), str(panel.times[train][-1])) if TREND in data.future else None,
         aggregate=data.aggregate,
         categories=tuple(zip(data.static, panel.vocabularies, strict=True)),
-        usual=tuple(zero_runs.habitual_lengths(panel.training_target).tolist()) if data.exhibition == "feature" else (),
+        zero_run_limits=tuple(zero_runs.habitual_lengths(panel.training_target).tolist())
+        if data.zero_runs == "feature"
+        else (),
         **(_lagged(panel, experiment, scaler.scale) if experiment.task == "probabilistic" else {}),
     )
 
@@ -56,7 +58,7 @@ def _lagged(panel: Panel, experiment: Experiment, scale: np.ndarray) -> dict[str
     begins = panel.times[np.argmax(np.isfinite(panel.target), axis=1)]
     return {
         "lags": lag_features.useful_lags(experiment.data.frequency, most),
-        "begins": tuple(map(str, begins)),
-        "seconds": float(np.median(np.diff(panel.times.to_numpy("datetime64[s]")).astype(float))),
-        "typical": float(np.exp(np.log(scale).mean())),
+        "series_starts": tuple(map(str, begins)),
+        "step_seconds": float(np.median(np.diff(panel.times.to_numpy("datetime64[s]")).astype(float))),
+        "typical_scale": float(np.exp(np.log(scale).mean())),
     }

@@ -16,7 +16,7 @@ YEARS_AHEAD = 10
 """Years beyond the last of the data for which holidays are looked up."""
 
 
-def resolve(names: tuple[str, ...], times: pd.DatetimeIndex) -> tuple[MarkedDays, ...]:
+def find_marked_days(names: tuple[str, ...], times: pd.DatetimeIndex) -> tuple[MarkedDays, ...]:
     """What `holidays:` and `events:` among the future covariates `names` mark, on the axis of `times` and beyond.
 
     Raises ConfigError for an unknown country, DataError for an event file that cannot be used.
@@ -30,9 +30,13 @@ def resolve(names: tuple[str, ...], times: pd.DatetimeIndex) -> tuple[MarkedDays
     return tuple(found)
 
 
-def told(found: Sequence[MarkedDays], training: pd.DatetimeIndex, frequency: str) -> list[str]:
+def coverage_notes(found: Sequence[MarkedDays], training: pd.DatetimeIndex, frequency: str) -> list[str]:
     """Notes on how far each of `found` is known, and on what marks no step of the `training` span."""
-    notes = [f"{one.name}: known to {one.known[1]}, forecasts beyond need a new training" for one in found if one.known]
+    notes = [
+        f"{one.name}: known to {one.known_span[1]}, forecasts beyond need a new training"
+        for one in found
+        if one.known_span
+    ]
     names = [one.name for one in found]
     marks = calendar_features.calendar_channels(training, names, frequency, found)
     return notes + [
@@ -68,7 +72,7 @@ def _events(name: str) -> MarkedDays:
     path = name.removeprefix(EVENTS)
     found: dict[str, list[tuple[str, str]]] = {}
     faults = []
-    for line, row in small_csv.read(path, f"data.future: '{name}'", ["date"]):
+    for line, row in small_csv.read_rows(path, f"data.future: '{name}'", ["date"]):
         try:
             event, days = _event(row)
             found.setdefault(event, []).append(days)

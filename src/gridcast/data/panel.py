@@ -19,8 +19,8 @@ class Panel:
     `target` is (series, steps); NaN before a series begins and after it ends, never between.
     `observed` (series, steps) is False there and where a gap was filled with a made-up value.
     `past` and `future` are (series, steps, columns), without NaN where the target has none; the last
-    of `past` tells of stretches without exhibition where `data.exhibition` is `feature`.
-    `static` is (series, columns), codes into `vocabularies`. `dated` are the days of holidays and
+    of `past` tells of stretches without exhibition where `data.zero_runs` is `feature`.
+    `static` is (series, columns), codes into `vocabularies`. `marked_days` are the days of holidays and
     events. `folds` are the spans of each rolling origin, `spans` those of the last one; without
     rolling origins there is one. `notes` tells what was done. `labels` (steps,) are True where a step is labelled as
     anomalous, None where nothing is: what is trained never sees them, but for gaps where they are omitted.
@@ -35,7 +35,7 @@ class Panel:
     static: np.ndarray
     vocabularies: tuple[tuple[str, ...], ...]
     spans: splits.Spans
-    dated: tuple[MarkedDays, ...] = ()
+    marked_days: tuple[MarkedDays, ...] = ()
     folds: tuple[splits.Spans, ...] = ()
     notes: tuple[str, ...] = ()
     labels: np.ndarray | None = None
@@ -50,14 +50,14 @@ class Panel:
         for values in (self.target, self.observed, self.past, self.future, self.static):
             digest.update(str(values.shape).encode())
             digest.update(np.ascontiguousarray(values).data)
-        for one in self.dated:
-            digest.update(repr(one).encode())
+        for days in self.marked_days:
+            digest.update(days.fingerprint_text.encode())
         if self.labels is not None:
             digest.update(self.labels.tobytes())
         return digest.hexdigest()
 
     @property
-    def columns(self) -> np.ndarray:
+    def covariates(self) -> np.ndarray:
         """Past and future columns side by side (series, steps, columns)."""
         return np.concatenate([self.past, self.future], axis=2) if self.future.shape[2] else self.past
 

@@ -23,18 +23,18 @@ from gridcast.runtime.calendar_features import is_column
 from gridcast.runtime.errors import DataError, suggest
 
 LINE = "__line__"
-MISSING = ("", "NA", "N/A", "NaN", "nan", "null", "NULL", "None")
-WITH_COMMA = re.compile(r"^[-+]?(\d+|\d{1,3}(\.\d{3})+)?(,\d*)?([eE][-+]?\d+)?$")
+MISSING_VALUES = ("", "NA", "N/A", "NaN", "nan", "null", "NULL", "None")
+DECIMAL_COMMA = re.compile(r"^[-+]?(\d+|\d{1,3}(\.\d{3})+)?(,\d*)?([eE][-+]?\d+)?$")
 """A number with a decimal comma; points stand between thousands only."""
-SLASHED = re.compile(r"^\s*(\d{1,2})[./-](\d{1,2})[./-](\d{4})\b(.*)$")
-PART = 2**18
+DAY_MONTH_YEAR = re.compile(r"^\s*(\d{1,2})[./-](\d{1,2})[./-](\d{4})\b(.*)$")
+ROWS_PER_CHUNK = 2**18
 """Rows that are read at once: before they are numbers and categories, fields take many times as much memory."""
-LOOKED_AT = 1000
+SAMPLED_LINES = 1000
 """Lines by which columns of numbers are told from others."""
 OPENERS = {".gz": gzip.open, ".xz": lzma.open}
 
 
-def read(path: str, data: Data, *, settable: bool = True) -> tuple[pd.DataFrame, str]:
+def read_table(path: str, data: Data, *, settable: bool = True) -> tuple[pd.DataFrame, str]:
     """The columns of `path` that the experiment names, with `LINE`, and a note of what was done.
 
     The time column comes as datetime64 without a time zone, the target and covariates as floats,
@@ -45,7 +45,7 @@ def read(path: str, data: Data, *, settable: bool = True) -> tuple[pd.DataFrame,
     """
     if path.endswith(".parquet"):
         return _parquet(path, data, settable)
-    text, encoding = decoded(path)
+    text, encoding = read_text(path)
     header = text.split("\n", 1)[0]
     if not text.strip():
         raise DataError(f"{path}: the file is empty; give one with a header and rows")
@@ -79,22 +79,22 @@ def read(path: str, data: Data, *, settable: bool = True) -> tuple[pd.DataFrame,
     return kept, note
 
 
-def columns(path: str) -> list[str]:
+def column_names(path: str) -> list[str]:
     """The names of the columns in the file at `path`. Raises DataError where it cannot be read."""
     if path.endswith(".parquet"):
         return list(_schema(path).names)
-    header = decoded(path)[0].split("\n", 1)[0]
+    header = read_text(path)[0].split("\n", 1)[0]
     return _header(header, max(",;\t", key=header.count), path)
 
 
-def numeric(path: str) -> list[str]:
+def numeric_columns(path: str) -> list[str]:
     """The columns of `path` whose fields are numbers in its first rows, as far as they are filled. Raises DataError."""
     if path.endswith(".parquet"):
         import pyarrow as pa
 
         kinds = pa.types.is_integer, pa.types.is_floating
         return [str(field.name) for field in _schema(path) if any(kind(field.type) for kind in kinds)]
-    head = "\n".join(decoded(path)[0].split("\n", LOOKED_AT)[:LOOKED_AT])
+    head = "\n".join(read_text(path)[0].split("\n", SAMPLED_LINES)[:SAMPLED_LINES])
     separator = max(",;\t", key=head.split("\n", 1)[0].count)
     names = _header(head.split("\n", 1)[0], separator, path)
     once = [name for name in names if names.count(name) == 1]
@@ -117,7 +117,7 @@ def _schema(path: str) -> Any:
         raise DataError(f"{path}: not a Parquet file: {error}") from None
 
 
-def decoded(path: str) -> tuple[str, str]:
+def read_text(path: str) -> tuple[str, str]:
     """The text of the file at `path`, lines ended by newlines alone, and the name of its encoding. DataError."""
     opener: Any = OPENERS.get(Path(path).suffix, open)
     try:
@@ -205,16 +205,16 @@ def _rows(
             index_col=False,
             dtype=str,
             keep_default_na=False,
-            na_values=list(MISSING),
+            na_values=list(MISSING_VALUES),
             skip_blank_lines=False,
-            chunksize=PART,
+            chunksize=ROWS_PER_CHUNK,
         )
-        return joined([part.astype(dict.fromkeys(categories, "category")) for part in parts], categories)
+        return concat_rows([part.astype(dict.fromkeys(categories, "category")) for part in parts], categories)
     except pd.errors.ParserError as error:
         raise DataError(f"{path}: not a table: {str(error).strip()}; look for a quote that is not closed") from None
 
 
-def joined(parts: list[pd.DataFrame], columns: Sequence[str]) -> pd.DataFrame:
+def concat_rows(parts: list[pd.DataFrame], columns: Sequence[str]) -> pd.DataFrame:
     """The rows of all `parts`, those `columns` with the categories of all: else pandas makes objects of them."""
     for column in columns:
         every = union_categoricals([part[column] for part in parts], sort_categories=True).categories
@@ -243,9 +243,9 @@ def _floats(rows: pd.DataFrame, column: str, separator: str, path: str) -> tuple
     text = rows[column].str.strip()
     comma = separator != "," and bool(text.str.contains(",", regex=False, na=False).any())
     if comma:
-        text = text.where(text.str.match(WITH_COMMA, na=True), "not a number")
+        text = text.where(text.str.match(DECIMAL_COMMA, na=True), "not a number")
         text = text.str.replace(".", "", regex=False).str.replace(",", ".", regex=False)
-    parts = (text.iloc[start : start + PART] for start in range(0, len(text), PART))
+    parts = (text.iloc[start : start + ROWS_PER_CHUNK] for start in range(0, len(text), ROWS_PER_CHUNK))
     values = pd.concat([pd.to_numeric(part, errors="coerce") for part in parts]).astype(float)
     bad = np.flatnonzero(values.isna() & text.notna())
     if len(bad):
@@ -269,7 +269,7 @@ def _dates(rows: pd.DataFrame, data: Data, path: str, settable: bool) -> tuple[p
     if order == "iso":
         parsed = pd.to_datetime(stamps.str.strip(), format="ISO8601", errors="coerce", utc=True).dt.tz_localize(None)
     else:
-        parts = stamps.str.extract(SLASHED)
+        parts = stamps.str.extract(DAY_MONTH_YEAR)
         day, month = (0, 1) if order == "day-first" else (1, 0)
         text = parts[2] + "-" + parts[month].str.zfill(2) + "-" + parts[day].str.zfill(2) + parts[3].fillna("")
         parsed = pd.to_datetime(text, format="mixed", errors="coerce")
@@ -288,7 +288,7 @@ def _order(rows: pd.DataFrame, stamps: pd.Series, data: Data, path: str, settabl
     """`iso`, `day-first` or `month-first`, told from the dates of this one file."""
     if data.dates != "auto":
         return data.dates
-    parts = stamps.str.extract(SLASHED).dropna()
+    parts = stamps.str.extract(DAY_MONTH_YEAR).dropna()
     if len(parts) * 2 < max(len(stamps), 1):
         return "iso"
     first, second = parts[0].astype(int), parts[1].astype(int)

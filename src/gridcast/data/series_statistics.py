@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-PERIODS = {
+PERIODS_BY_FREQUENCY = {
     "D": (7, 6, 5),
     "B": (5,),
     "h": (24, 168),
@@ -31,7 +31,7 @@ def find_period(training: np.ndarray, frequency: str) -> int | None:
     power = np.sum(centred**2, axis=1)
     alive = power > 0
     best: tuple[float, int] | None = None
-    for period in PERIODS.get(frequency, ()):
+    for period in PERIODS_BY_FREQUENCY.get(frequency, ()):
         if steps < 3 * period or not alive.any():
             continue
         products = np.sum(centred[alive, period:] * centred[alive, :-period], axis=1) / power[alive]

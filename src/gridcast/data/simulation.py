@@ -12,20 +12,20 @@ import numpy as np
 import pandas as pd
 from scipy.signal import lfilter
 
-KINDS = ("univariate", "multivariate")
-NOISE = {"speed": 6.0, "flow": 0.4, "pressure": 0.04, "power": 0.25, "temperature": 0.25, "vibration": 0.015}
+PLANT_KINDS = ("univariate", "multivariate")
+SENSOR_NOISE = {"speed": 6.0, "flow": 0.4, "pressure": 0.04, "power": 0.25, "temperature": 0.25, "vibration": 0.015}
 """Sensors of the multivariate plant and the spread of their noise: rpm, m³/h, bar, kW, °C, mm/s."""
-ALONE = "temperature"
+UNIVARIATE_SENSOR = "temperature"
 """The sensor of the univariate plant."""
-DAY = 1440
+STEPS_PER_DAY = 1440
 """Steps, a minute each."""
-CLEAN = 0.75
+NORMAL_SHARE = 0.75
 """Share of the steps, at the beginning, without any anomaly."""
-LEAST = 2 * DAY
+MIN_STEPS = 2 * STEPS_PER_DAY
 """Steps that anomalies need: the last quarter must have room for one of each kind."""
-SLOT = 400
+MIN_SLOT = 400
 """Steps at least for an anomaly and what is normal around it, where there is more than one of its kind."""
-PLACES = 8
+CANDIDATE_PLACES = 8
 """Of so many places that chance offers, an anomaly takes the one where it changes the readings most."""
 
 Change = Callable[[np.ndarray, int, int, float, np.random.Generator], np.ndarray]
@@ -54,13 +54,13 @@ def _variance(values: np.ndarray, start: int, end: int, noise: float, random: np
 
 def _correlation(values: np.ndarray, start: int, end: int, *_: object) -> np.ndarray:
     """What the sensor read half a day before, faded in and out: normal alone, but not beside the others."""
-    before = values[start - DAY // 2 : end - DAY // 2]
+    before = values[start - STEPS_PER_DAY // 2 : end - STEPS_PER_DAY // 2]
     share = np.minimum(np.arange(1, end - start + 1) / 20, 1)
     share = np.minimum(share, share[::-1])
     return (1 - share) * values[start:end] + share * before
 
 
-ANOMALIES: dict[str, tuple[int, Change]] = {
+ANOMALY_KINDS: dict[str, tuple[int, Change]] = {
     "spike": (5, _spike),
     "level shift": (60, _level_shift),
     "drift": (180, _drift),
@@ -71,7 +71,7 @@ ANOMALIES: dict[str, tuple[int, Change]] = {
 """Steps, at most half of its slot, and change of each kind. The last one needs other sensors beside its own."""
 
 
-def simulate(
+def simulate_plant(
     kind: str, steps: int, seed: int, anomalies: bool = True, start: str = "2024-01-01"
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Readings and labels of a plant over `steps` minutes from `start` on.
@@ -83,14 +83,14 @@ def simulate(
 
     Raises ValueError where `kind` is not one of `KINDS`, or `steps` are none, or below `LEAST` with anomalies.
     """
-    if kind not in KINDS:
-        raise ValueError(f"kind: '{kind}' is not allowed (allowed: {', '.join(KINDS)})")
-    least = LEAST if anomalies else 1
+    if kind not in PLANT_KINDS:
+        raise ValueError(f"kind: '{kind}' is not allowed (allowed: {', '.join(PLANT_KINDS)})")
+    least = MIN_STEPS if anomalies else 1
     if steps < least:
         raise ValueError(f"steps: must be at least {least} (got {steps})")
     values = _plant(steps, np.random.default_rng([seed, 0]))
     if kind == "univariate":
-        values = {ALONE: values[ALONE]}
+        values = {UNIVARIATE_SENSOR: values[UNIVARIATE_SENSOR]}
     found = _spoil(values, steps, np.random.default_rng([seed, 1])) if anomalies else []
     times = pd.date_range(start, periods=steps, freq="min")
     readings = pd.DataFrame({"time": times, **{name: np.round(own, 3) for name, own in values.items()}})
@@ -98,7 +98,7 @@ def simulate(
     return readings, pd.DataFrame(rows, columns=["start", "end", "kind", "sensors"])
 
 
-def flags(readings: pd.DataFrame, labels: pd.DataFrame) -> np.ndarray:
+def labelled_steps(readings: pd.DataFrame, labels: pd.DataFrame) -> np.ndarray:
     """True (steps,) where a reading lies inside one of the `labels`."""
     times = readings["time"]
     inside = [(times >= start) & (times < end) for start, end in zip(labels["start"], labels["end"], strict=True)]
@@ -110,10 +110,10 @@ def _plant(steps: int, random: np.random.Generator) -> dict[str, np.ndarray]:
     minute = np.arange(steps)
     changes = np.flatnonzero(random.random(steps) < 1 / 240)  # of the load: every four hours or so
     settings = np.append(0, random.uniform(-0.08, 0.08, len(changes)))[np.searchsorted(changes, minute, "right")]
-    load = 0.6 + 0.2 * np.sin(2 * np.pi * (minute / DAY - 0.3)) + _followed(settings, 8)
+    load = 0.6 + 0.2 * np.sin(2 * np.pi * (minute / STEPS_PER_DAY - 0.3)) + _followed(settings, 8)
     load += lfilter([0.0013], [1, -0.95], random.normal(size=steps))  # demand is never quite still
-    weather = random.normal(0, 0.5, steps // DAY + 1)[minute // DAY]
-    ambient = 18 + 4 * np.sin(2 * np.pi * (minute / DAY - 0.4)) + weather
+    weather = random.normal(0, 0.5, steps // STEPS_PER_DAY + 1)[minute // STEPS_PER_DAY]
+    ambient = 18 + 4 * np.sin(2 * np.pi * (minute / STEPS_PER_DAY - 0.4)) + weather
     speed = 900 + 900 * load
     ideal = {
         "speed": speed,
@@ -123,7 +123,7 @@ def _plant(steps: int, random: np.random.Generator) -> dict[str, np.ndarray]:
         "temperature": _followed(ambient, 120) + _followed(45 * load, 60),
         "vibration": 0.8 + 1.6 * load**2,
     }
-    return {name: ideal[name] + random.normal(0, noise, steps) for name, noise in NOISE.items()}
+    return {name: ideal[name] + random.normal(0, noise, steps) for name, noise in SENSOR_NOISE.items()}
 
 
 def _followed(values: np.ndarray, minutes: float) -> np.ndarray:
@@ -134,20 +134,20 @@ def _followed(values: np.ndarray, minutes: float) -> np.ndarray:
 
 def _spoil(values: dict[str, np.ndarray], steps: int, random: np.random.Generator) -> list[tuple[int, int, str, str]]:
     """Put anomalies into the last quarter of `values`; start, end, kind and sensor of each, in the order of time."""
-    kinds = [kind for kind in ANOMALIES if len(values) > 1 or kind != "changed correlation"]
-    first, names = int(np.ceil(CLEAN * steps)), list(values)
-    rounds = max(1, (steps - first) // (SLOT * len(kinds)))
+    kinds = [kind for kind in ANOMALY_KINDS if len(values) > 1 or kind != "changed correlation"]
+    first, names = int(np.ceil(NORMAL_SHARE * steps)), list(values)
+    rounds = max(1, (steps - first) // (MIN_SLOT * len(kinds)))
     order = [kinds[k] for _ in range(rounds) for k in random.permutation(len(kinds))]
     slots = np.linspace(first, steps, len(order) + 1).astype(int).tolist()
     found = []
     for number, (kind, low, high) in enumerate(zip(order, slots[:-1], slots[1:], strict=True)):
         name = names[(number + number // len(names)) % len(names)]  # so that a kind meets other sensors each round
-        own, (longest, change) = values[name], ANOMALIES[kind]
+        own, (longest, change) = values[name], ANOMALY_KINDS[kind]
         length = min(longest, (high - low) // 2)
         margin = (high - low - length) // 4
         offered = {
-            start: change(own, start, start + length, NOISE[name], random)
-            for start in random.integers(low + margin, high - margin - length + 1, PLACES).tolist()
+            start: change(own, start, start + length, SENSOR_NOISE[name], random)
+            for start in random.integers(low + margin, high - margin - length + 1, CANDIDATE_PLACES).tolist()
         }
         start = max(offered, key=lambda at: float(np.abs(offered[at] - own[at : at + length]).mean()))
         own[start : start + length] = offered[start]

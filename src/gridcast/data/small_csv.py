@@ -11,7 +11,7 @@ from gridcast.data import readers
 from gridcast.runtime.errors import DataError, suggest
 
 
-def read(path: str, field: str, needed: Sequence[str]) -> list[tuple[int, dict[str, str]]]:
+def read_rows(path: str, field: str, needed: Sequence[str]) -> list[tuple[int, dict[str, str]]]:
     """Each row of the CSV file at `path`, by column, with the line that it ends on; blank lines are passed over.
 
     `field` names the file in the experiment. Raises DataError: no such file, a column that is
@@ -20,7 +20,7 @@ def read(path: str, field: str, needed: Sequence[str]) -> list[tuple[int, dict[s
     if not Path(path).is_file():
         near = suggest(path, map(str, Path().glob("**/*.csv")))
         raise DataError(f"{field}: no such file{near} (a CSV file with the columns {', '.join(needed)})")
-    text = readers.decoded(path)[0]
+    text = readers.read_text(path)[0]
     rows = csv.DictReader(io.StringIO(text), delimiter=max(",;\t", key=text.split("\n", 1)[0].count), strict=True)
     rows.fieldnames = columns = [column.strip() for column in rows.fieldnames or ()]
     for column in needed:

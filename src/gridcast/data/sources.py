@@ -20,7 +20,7 @@ SERIES, TIME, TARGET, LINE, FILE = "__series__", "__time__", "__target__", "__li
 """Columns of a Table: marked, since a covariate may well be called `time` or `target`."""
 ONLY_SERIES = "all"
 """The id of the series in a table that has no series column."""
-ANSWERED = ("score", "threshold", "anomaly", "labelled")
+ANSWER_COLUMNS = ("score", "threshold", "anomaly", "labelled")
 """Columns that stand beside those of the sensors in what a detector answers."""
 
 
@@ -40,30 +40,30 @@ class Table:
     notes: tuple[str, ...]
     labels: pd.Series | None = None
 
-    def place(self, row: int) -> str:
+    def location(self, row: int) -> str:
         """`file, line N` of a row, by its position."""
         at = self.rows.iloc[row]
         unit = "row" if self.files[int(at[FILE])].endswith(".parquet") else "line"
         return f"{self.files[int(at[FILE])]}, {unit} {int(at[LINE])}"
 
 
-def load(data: Data, cache: Path = Path("data")) -> Table:
+def load_table(data: Data, cache: Path = Path("data")) -> Table:
     """The table named by `data.source`; built-in sets are kept under `cache`.
 
     Raises DataError that names file, line, column and remedy.
     """
     notes: list[str] = []
-    if data.source in builtin.SETS:
-        kept, told = builtin.fetch(data.source, cache, (*data.past, *data.future, *data.static))
+    if data.source in builtin.BUILTIN_SETS:
+        kept, told = builtin.fetch_set(data.source, cache, (*data.past, *data.future, *data.static))
         notes += told
         paths = [str(kept)]
     else:
         paths = sorted(glob.glob(data.source, recursive=True))  # noqa: PTH207 - the pattern may be absolute
         if not paths:
-            near = suggest(data.source, [*builtin.SETS, *map(str, Path().glob("**/*.csv"))])
+            near = suggest(data.source, [*builtin.BUILTIN_SETS, *map(str, Path().glob("**/*.csv"))])
             raise DataError(
                 f"data.source: no file matches '{data.source}'{near} "
-                f"(a built-in set: {', '.join(builtin.SETS)}; or a path or glob of CSV or Parquet files)"
+                f"(a built-in set: {', '.join(builtin.BUILTIN_SETS)}; or a path or glob of CSV or Parquet files)"
             )
     tables = []
     own = data if data.static_source is None else data.model_copy(update={"static": ()})
@@ -71,15 +71,15 @@ def load(data: Data, cache: Path = Path("data")) -> Table:
     if data.sensors is not None:
         own = _of_sensors(own, paths[0])
     for number, path in enumerate(paths):
-        rows, note = readers.read(path, own)
+        rows, note = readers.read_table(path, own)
         tidy, labelled = _melted(rows, own, path) if own.sensors else (_tidy(rows, own, path), None)
-        if data.labels and data.labels.endswith(anomaly_labels.SUFFIX):
-            labelled = anomaly_labels.read(data.labels, path, pd.DatetimeIndex(rows[data.time]))
+        if data.labels and data.labels.endswith(anomaly_labels.LABEL_FILE_SUFFIX):
+            labelled = anomaly_labels.read_labels(data.labels, path, pd.DatetimeIndex(rows[data.time]))
         labels += [] if labelled is None else [labelled]
         tables.append(tidy.assign(**{FILE: np.int32(number)}))
-        if data.source not in builtin.SETS:
+        if data.source not in builtin.BUILTIN_SETS:
             notes.append(f"{path}: {note}")
-    rows = readers.joined(tables, [SERIES])
+    rows = readers.concat_rows(tables, [SERIES])
     if own.sensors:
         rows[SERIES] = rows[SERIES].cat.reorder_categories(own.sensors)
     table = Table(rows, tuple(paths), tuple(notes), pd.concat(labels) if labels else None)
@@ -125,16 +125,16 @@ def _of_sensors(data: Data, path: str) -> Data:
     Raises DataError where there is none, or one has a name that answers are to have.
     """
     taken = data.time, data.labels
-    found = data.sensors or [name for name in readers.numeric(path) if name not in taken]
+    found = data.sensors or [name for name in readers.numeric_columns(path) if name not in taken]
     if not found:
         raise DataError(f"{path}: no column of numbers besides '{data.time}'; name the sensors in data.sensors")
     for name in found:
-        if name in (*ANSWERED, *taken):
+        if name in (*ANSWER_COLUMNS, *taken):
             raise DataError(
                 f"{path}, line 1: no sensor can be called '{name}', as answers have a column of that name; where it "
                 "says what is anomalous, name it in data.labels, else leave it out with data.sensors, or rename it"
             )
-    column = None if data.labels and data.labels.endswith(anomaly_labels.SUFFIX) else data.labels
+    column = None if data.labels and data.labels.endswith(anomaly_labels.LABEL_FILE_SUFFIX) else data.labels
     return data.model_copy(update={"series": (), "sensors": tuple(dict.fromkeys(found)), "labels": column})
 
 
@@ -208,7 +208,7 @@ def _once(table: Table, kept: Literal["first", "last"]) -> Table:
 def _with_categories(rows: pd.DataFrame, data: Data, path: str) -> pd.DataFrame:
     """`rows` with the static columns that the file at `path` has for each series."""
     found: dict[str, tuple[int, dict[str, str]]] = {}
-    for line, given in small_csv.read(path, f"data.static_source: '{path}'", [*data.series, *data.static]):
+    for line, given in small_csv.read_rows(path, f"data.static_source: '{path}'", [*data.series, *data.static]):
         name = "/".join(given[column] for column in data.series)
         for column in data.static:
             if not given[column]:
@@ -252,7 +252,11 @@ def _aggregated(table: Table, data: Data) -> Table:
     first, last = resampling.complete_periods(times, frequency)
     inside = (begins >= first) & (begins <= last)
     rows = resampling.aggregate_rows(
-        table.rows[inside], frequency, data.aggregate, SERIES, TIME, TARGET, (*data.static, FILE, LINE)
+        table.rows[inside],
+        frequency,
+        data.aggregate,
+        resampling.RowColumns(SERIES, TIME, TARGET),
+        take_first=(*data.static, FILE, LINE),
     )
     periods = pd.DatetimeIndex(rows[TIME].unique()).sort_values()
     if (

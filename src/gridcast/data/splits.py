@@ -23,7 +23,7 @@ class Spans:
         }[name]
 
 
-def spans(steps: int, train: float, validation: float) -> Spans:
+def spans_by_share(steps: int, train: float, validation: float) -> Spans:
     """The spans of an axis of `steps` steps; what is left after train and validation is the test span.
 
     The tiny addend keeps 0.8 + 0.1 from losing a step to binary fractions.
@@ -31,7 +31,7 @@ def spans(steps: int, train: float, validation: float) -> Spans:
     return Spans(int(steps * train + 1e-9), int(steps * (train + validation) + 1e-9), steps)
 
 
-def folds(steps: int, count: int, horizon: int, *, expanding: bool) -> tuple[Spans, ...]:
+def rolling_folds(steps: int, count: int, horizon: int, *, expanding: bool) -> tuple[Spans, ...]:
     """The spans of `count` rolling origins over an axis of `steps` steps, in the order of time.
 
     Each validates on the `horizon` steps after its training; the last `horizon` steps of the axis are

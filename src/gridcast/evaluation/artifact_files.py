@@ -6,7 +6,6 @@ import io
 
 import pandas as pd
 
-
 SCORES = "test_scores.parquet"
 
 

@@ -14,7 +14,8 @@ from gridcast.data.panel import Panel
 from gridcast.data.splits import Spans
 from gridcast.evaluation import artifact_files, forecast_results, forecast_table
 from gridcast.models import baselines
-from gridcast.models.baselines.task import task_of
+from gridcast.models.baselines.applicable import applicable_baselines
+from gridcast.models.baselines.task import baseline_task
 from gridcast.runtime.errors import ConfigError
 from gridcast.runtime.forecaster import Forecaster
 
@@ -67,10 +68,10 @@ def run_backtest(
     for number, fold in enumerate(chosen):
         data = replace(dataset, spans=Spans(fold.start, fold.start, fold.end))
         own = forecast_results.forecast_test_span(forecaster, data, panel)
-        task = replace(task_of(data, lookback), index=own.index)
+        task = replace(baseline_task(data, lookback), index=own.index)
         found = {FORECASTER_NAME: own}
-        for name in baselines.possible(len(panel.series), data.period):
-            if name in baselines.NAIVE:
+        for name in applicable_baselines(len(panel.series), data.period):
+            if name in baselines.NAIVE_BASELINES:
                 found[name] = forecast_results.forecast_baseline(name, task)
         about: dict[str, Any] = {
             "fold": number,

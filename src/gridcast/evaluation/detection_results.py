@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,17 +11,14 @@ import numpy as np
 from gridcast.config import Anomaly, threshold_rules
 from gridcast.data.splits import Spans
 from gridcast.evaluation import thresholds
-from gridcast.models.baselines.detectors import DETECTORS
+from gridcast.models.baselines.detectors import DETECTOR_BASELINES
 from gridcast.runtime import events, running_threshold
 from gridcast.runtime.detector import Detector, scaled_values
-from gridcast.runtime.errors import ConfigError, suggest
 
 if TYPE_CHECKING:
     from gridcast.data.dataset import Dataset
 
 
-AUTO_BASELINES = "auto"
-"""Stands for all baselines."""
 ContributionFunction = Callable[[np.ndarray], np.ndarray]
 """From values to contributions, both (steps, sensors) in scaled units."""
 
@@ -72,20 +69,10 @@ def baseline_scores(name: str, dataset: Dataset) -> AnomalyScores:
     training = values[: spans.train]
 
     def contribute(part: np.ndarray) -> np.ndarray:
-        return DETECTORS[name](training, part, lookback, 0)
+        return DETECTOR_BASELINES[name](training, part, lookback, 0)
 
     assert dataset.anomaly is not None
     first, seen = threshold_before_test(contribute, values, spans, lookback, dataset.anomaly)
     found = span_contributions(contribute, values, spans["test"], lookback)
     level = threshold_rules.checked_level(dataset.anomaly.threshold, dataset.anomaly.level)
     return AnomalyScores(found, running_threshold.thresholds(events.anomaly_score(found), first, level, seen))
-
-
-def checked_baselines(asked: Sequence[str]) -> list[str]:
-    """Names of the baselines to be done, in their order. Raises ConfigError on an unknown name."""
-    known = (AUTO_BASELINES, *DETECTORS)
-    for place, name in enumerate(asked):
-        if name not in known:
-            told = suggest(name, known)
-            raise ConfigError(f"baselines[{place}]: unknown name {name!r}{told} (allowed: {', '.join(known)})")
-    return [name for name in DETECTORS if AUTO_BASELINES in asked or name in asked]

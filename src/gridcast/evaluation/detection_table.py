@@ -55,7 +55,7 @@ def measure_scores(table: pd.DataFrame, per_day: float, chosen: Anomaly) -> dict
     alarms are its events, share_flagged is that of the steps above the threshold; the others are as in `scoring`.
     """
     score, threshold = table[SCORE].to_numpy(float), table[THRESHOLD].to_numpy(float)
-    alarms = len(events.spans(score > threshold, chosen.least, chosen.gap))
+    alarms = len(events.spans(score > threshold, chosen.min_steps, chosen.merge_gap))
     scored = int(np.isfinite(score).sum())
     found = {"alarms": float(alarms), "share_scored": scored / len(score)}
     if scored:
@@ -67,6 +67,6 @@ def measure_scores(table: pd.DataFrame, per_day: float, chosen: Anomaly) -> dict
     if LABELLED in table:
         labels = table[LABELLED].to_numpy(bool)
         found |= detection_metrics.all_metrics(
-            score, threshold, labels, steps_per_day=per_day, min_steps=chosen.least, merge_gap=chosen.gap
+            score, threshold, labels, steps_per_day=per_day, min_steps=chosen.min_steps, merge_gap=chosen.merge_gap
         )
     return {name: value for name, value in found.items() if np.isfinite(value)}

@@ -45,8 +45,8 @@ def explain_forecaster(dataset: Dataset, files: dict[str, bytes]) -> dict[str, A
         forecaster.forecast,
         dataset.channels,
         index,
-        dataset.codes,
-        dataset.actual(index),
+        dataset.series_codes,
+        dataset.targets(index),
         series_statistics.naive_scale(np.where(dataset.observed, dataset.target, np.nan)[:, : dataset.spans.train]),
         permutation_importance.input_parts(
             channels, own.first_known_ahead, own.lookback + max(own.lags, default=0), own.horizon
@@ -72,5 +72,5 @@ def _with_few_paths(forecaster: Forecaster) -> Forecaster:
 def _attention(forecaster: Forecaster, dataset: Dataset, index: np.ndarray) -> list[dict[Any, Any]]:
     if forecaster.members or "attention_weights" not in [layer.name for layer in forecaster.network.layers]:
         return []
-    window = network_inputs(forecaster.preprocessing, dataset.channels, index, dataset.codes)
+    window = network_inputs(forecaster.preprocessing, dataset.channels, index, dataset.series_codes)
     return permutation_importance.attention_by_lag(forecaster.attention_weights(window)).to_dict("records")

@@ -11,6 +11,7 @@ from gridcast.data.dataset import Dataset
 from gridcast.data.panel import Panel
 from gridcast.evaluation import metrics
 from gridcast.models import baselines
+from gridcast.models.baselines.task import BaselineTask
 from gridcast.runtime.errors import GridcastError
 from gridcast.runtime.forecaster import Forecaster
 
@@ -54,7 +55,7 @@ def forecast_windows(
     return Forecasts(index, found[..., -1], levels, found[..., :-1], crps)
 
 
-def forecast_baseline(name: str, task: baselines.Task) -> Forecasts:
+def forecast_baseline(name: str, task: BaselineTask) -> Forecasts:
     """What the baseline `name` says of the windows of `task`."""
     found = baselines.BASELINES[name](task)
     return Forecasts(task.index, found.point, task.levels, found.quantiles, notes=found.notes)
@@ -75,8 +76,8 @@ def forecast_test_span(forecaster: Forecaster, dataset: Dataset, panel: Panel) -
         others = f" and {len(unknown) - 1} more" if len(unknown) > 1 else ""
         raise GridcastError(f"it does not know the series '{unknown[0]}'{others}")
     codes = np.array([own.series.index(series) for series in panel.series])
-    channels = own.channels(panel.target, panel.columns, panel.times, codes)
+    channels = own.channels(panel.target, panel.covariates, panel.times, codes)
     # A rule that reads little is to be tested on the windows that the baselines have.
     least = here.lookback if forecaster.routes else 1
-    index = dataset.each("test", np.maximum(forecaster.lookbacks[codes], least))
-    return forecast_windows(forecaster, channels, index, codes, dataset.actual(index))
+    index = dataset.origins_by_series("test", np.maximum(forecaster.lookbacks[codes], least))
+    return forecast_windows(forecaster, channels, index, codes, dataset.targets(index))

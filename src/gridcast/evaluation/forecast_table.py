@@ -37,7 +37,7 @@ def tabulate_forecasts(forecasts: Forecasts, dataset: Dataset, panel: Panel) -> 
             "series": np.repeat(np.array(panel.series)[index[:, 0]], horizon),
             "time": panel.times[steps.ravel()],
             "step": np.tile(np.arange(1, horizon + 1), len(index)),
-            "actual": dataset.actual(index).ravel(),
+            "actual": dataset.targets(index).ravel(),
             "forecast": forecasts.forecast.ravel(),
             "scale": np.repeat(scales[index[:, 0]], horizon),
             **columns,

@@ -37,8 +37,8 @@ def predict_span(dataset: Dataset, files: dict[str, bytes], span: str = "test") 
         return detection_results.detector_scores(own, dataset)
     # A rule that reads little is to be tested on the windows that the baselines have.
     least = dataset.preprocessing.lookback if own.routes else 1
-    index = dataset.each(span, np.maximum(own.lookbacks, least))
-    return forecast_results.forecast_windows(own, dataset.channels, index, dataset.codes, dataset.actual(index))
+    index = dataset.origins_by_series(span, np.maximum(own.lookbacks, least))
+    return forecast_results.forecast_windows(own, dataset.channels, index, dataset.series_codes, dataset.targets(index))
 
 
 def _measure_detector(detector: Detector, dataset: Dataset, panel: Panel) -> dict[str, float]:
@@ -49,5 +49,7 @@ def _measure_detector(detector: Detector, dataset: Dataset, panel: Panel) -> dic
             raise GridcastError(f"its {'sensors are' if field == 'series' else f'{field} is'} {own!r}, here {here!r}")
     assert dataset.anomaly is not None
     return measure_scores(
-        tabulate_scores(detector_scores(detector, dataset), panel, detector.time), dataset.per_day, dataset.anomaly
+        tabulate_scores(detector_scores(detector, dataset), panel, detector.time),
+        dataset.steps_per_day,
+        dataset.anomaly,
     )

@@ -9,18 +9,20 @@ import keras
 import numpy as np
 
 from gridcast.config import Configuration
-from gridcast.models.recurrent import attended, stack
+from gridcast.models.recurrent import attention_context, recurrent_stack
 
 
 @dataclass(frozen=True)
-class Shape:
+class AutoencoderShape:
     """Sizes of a window."""
 
     lookback: int
     sensors: int
 
 
-def build(configuration: Configuration, shape: Shape, seed: int = 0, *, portable: bool = False) -> keras.Model:
+def build_autoencoder(
+    configuration: Configuration, shape: AutoencoderShape, seed: int = 0, *, portable: bool = False
+) -> keras.Model:
     """An uncompiled network from history (n, lookback, sensors) to what its detector wants of it.
 
     The recurrent stack, with attention where asked, ends in `latent` numbers. A `reconstruction` (n, lookback,
@@ -35,9 +37,9 @@ def build(configuration: Configuration, shape: Shape, seed: int = 0, *, portable
     """
     draws = iter(np.random.SeedSequence(seed).generate_state(256).tolist())
     history = keras.Input((shape.lookback, shape.sensors), name="history")
-    signal = stack(configuration, history, draws, sequences=configuration.attention, portable=portable)
+    signal = recurrent_stack(configuration, history, draws, sequences=configuration.attention, portable=portable)
     if configuration.attention:
-        signal = attended(configuration, signal, draws, portable=portable)
+        signal = attention_context(configuration, signal, draws, portable=portable)
 
     def dense(units: int, name: str) -> Any:
         draw = keras.initializers.GlorotUniform(next(draws))
@@ -47,7 +49,7 @@ def build(configuration: Configuration, shape: Shape, seed: int = 0, *, portable
     latent, parts = dense(configuration.latent, "latent")(signal), []
     if configuration.detector != "prediction":
         repeated = keras.layers.RepeatVector(shape.lookback, name="repeated")(latent)
-        decoded = stack(configuration, repeated, draws, sequences=True, portable=portable, prefix="decoder_")
+        decoded = recurrent_stack(configuration, repeated, draws, sequences=True, portable=portable, prefix="decoder_")
         parts.append(dense(shape.sensors, "reconstruction")(decoded))
     if configuration.detector != "reconstruction":
         ahead = dense(shape.sensors, "prediction")(latent)

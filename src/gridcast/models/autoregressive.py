@@ -11,11 +11,11 @@ import numpy as np
 
 from gridcast.config import Configuration
 from gridcast.models import dropout
-from gridcast.models.recurrent import CELLS, STOCK, embedding
+from gridcast.models.recurrent import FAST_LAYERS, STOCK_LAYERS, embedding_layer
 
 
 @dataclass(frozen=True)
-class Shape:
+class AutoregressiveShape:
     """Sizes: `features` of each step, `parameters` of a distribution; `categories` counts the codes of each static."""
 
     lookback: int
@@ -25,7 +25,9 @@ class Shape:
     categories: tuple[int, ...] = ()
 
 
-def build(configuration: Configuration, shape: Shape, seed: int = 0, *, portable: bool = False) -> keras.Model:
+def build_autoregressive(
+    configuration: Configuration, shape: AutoregressiveShape, seed: int = 0, *, portable: bool = False
+) -> keras.Model:
     """An uncompiled network from signal (n, lookback + horizon, features) to raw (n, lookback + horizon, parameters).
 
     The signal of each step is made by `data.lagged`: in training the lags of the horizon are those
@@ -40,10 +42,10 @@ def build(configuration: Configuration, shape: Shape, seed: int = 0, *, portable
     draws = iter(np.random.SeedSequence(seed).generate_state(256).tolist())
     steps = shape.lookback + shape.horizon
     signal = keras.Input((steps, shape.features), name="signal")
-    inputs, vectors = embedded(shape, draws)
+    inputs, vectors = embed_static(shape, draws)
     parts = [signal, *(keras.layers.RepeatVector(steps)(vector) for vector in vectors)]
     joined = keras.layers.Concatenate(name="joined")(parts) if vectors else signal
-    state = recurrent(configuration, joined, draws, sequences=True, portable=portable)
+    state = causal_stack(configuration, joined, draws, sequences=True, portable=portable)
     head = keras.layers.Dense(
         shape.parameters, kernel_initializer=keras.initializers.GlorotUniform(next(draws)), name="parameters"
     )
@@ -51,18 +53,18 @@ def build(configuration: Configuration, shape: Shape, seed: int = 0, *, portable
     return keras.Model({"signal": signal, **inputs}, raw, name="forecaster")
 
 
-def embedded(shape: Shape, draws: Iterator[int]) -> tuple[dict[str, Any], list[Any]]:
+def embed_static(shape: AutoregressiveShape, draws: Iterator[int]) -> tuple[dict[str, Any], list[Any]]:
     """Inputs for the codes that there are, and a vector (n, width) of each code."""
     inputs: dict[str, Any] = {}
     vectors = []
     if shape.categories:
         inputs["static"] = keras.Input((len(shape.categories),), name="static", dtype="int32")
         for column, codes in enumerate(shape.categories):
-            vectors.append(embedding(codes, next(draws), f"static_{column + 1}")(inputs["static"][:, column]))
+            vectors.append(embedding_layer(codes, next(draws), f"static_{column + 1}")(inputs["static"][:, column]))
     return inputs, vectors
 
 
-def recurrent(
+def causal_stack(
     configuration: Configuration, signal: Any, draws: Iterator[int], *, sequences: bool, portable: bool
 ) -> Any:
     """The outputs of the recurrent stack over `signal`: at every step where `sequences`, else at the last one.
@@ -70,7 +72,7 @@ def recurrent(
     Dropout acts between layers, if there are several: what a head reads with its noise, it takes for
     the noise of the series.
     """
-    layers: dict[str, Any] = STOCK if portable else CELLS
+    layers: dict[str, Any] = STOCK_LAYERS if portable else FAST_LAYERS
     drop = keras.layers.Dropout if portable else dropout.Dropout
     for depth in range(configuration.layers):
         signal = layers[configuration.layer](

@@ -8,14 +8,14 @@ import keras
 import numpy as np
 
 from gridcast.config import Configuration
-from gridcast.models.autoregressive import Shape, embedded, recurrent
+from gridcast.models.autoregressive import AutoregressiveShape, causal_stack, embed_static
 
-CONTEXT = 8
+CONTEXT_WIDTH = 8
 """Width of what each step of the horizon is told of the past by itself."""
 
 
-def build(
-    configuration: Configuration, shape: Shape, unknown: int, seed: int = 0, *, portable: bool = False
+def build_quantile_regression(
+    configuration: Configuration, shape: AutoregressiveShape, unknown: int, seed: int = 0, *, portable: bool = False
 ) -> keras.Model:
     """An uncompiled network from signal (n, lookback + horizon, features) to raw (n, horizon, parameters).
 
@@ -30,17 +30,17 @@ def build(
     draws = iter(np.random.SeedSequence(seed).generate_state(256).tolist())
     steps = shape.lookback + shape.horizon
     signal = keras.Input((steps, shape.features), name="signal")
-    inputs, vectors = embedded(shape, draws)
+    inputs, vectors = embed_static(shape, draws)
     past = [signal[:, : shape.lookback], *(keras.layers.RepeatVector(shape.lookback)(vector) for vector in vectors)]
     joined = keras.layers.Concatenate(name="joined")(past) if vectors else past[0]
-    state = recurrent(configuration, joined, draws, sequences=False, portable=portable)
+    state = causal_stack(configuration, joined, draws, sequences=False, portable=portable)
 
     def dense(units: int, activation: str | None, name: str) -> Any:
         draw = keras.initializers.GlorotUniform(next(draws))
         return keras.layers.Dense(units, activation, kernel_initializer=draw, name=name)
 
-    own = dense(shape.horizon * CONTEXT, "relu", "contexts")(state)
-    own = keras.layers.Reshape((shape.horizon, CONTEXT))(own)
+    own = dense(shape.horizon * CONTEXT_WIDTH, "relu", "contexts")(state)
+    own = keras.layers.Reshape((shape.horizon, CONTEXT_WIDTH))(own)
     whole = keras.layers.Concatenate(name="whole")([state, *vectors]) if vectors else state
     whole = keras.layers.RepeatVector(shape.horizon)(whole)
     ahead = signal[:, shape.lookback :, unknown:]

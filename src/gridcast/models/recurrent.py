@@ -14,12 +14,12 @@ from gridcast.config import Configuration
 from gridcast.models import cells, dropout
 from gridcast.models.attention import AdditiveAttention, stock_attention
 
-CELLS = {"GRU": cells.GRU, "LSTM": cells.LSTM}
-STOCK = {"GRU": keras.layers.GRU, "LSTM": keras.layers.LSTM}
+FAST_LAYERS = {"GRU": cells.GRU, "LSTM": cells.LSTM}
+STOCK_LAYERS = {"GRU": keras.layers.GRU, "LSTM": keras.layers.LSTM}
 
 
 @dataclass(frozen=True)
-class Shape:
+class NetworkShape:
     """Sizes of what goes in and out of a network; `categories` counts the codes of each static column."""
 
     lookback: int
@@ -30,7 +30,9 @@ class Shape:
     categories: tuple[int, ...] = ()
 
 
-def build(configuration: Configuration, shape: Shape, seed: int = 0, *, portable: bool = False) -> keras.Model:
+def build_recurrent(
+    configuration: Configuration, shape: NetworkShape, seed: int = 0, *, portable: bool = False
+) -> keras.Model:
     """An uncompiled network with inputs named after what they carry, and one output (n, horizon).
 
     history (n, lookback, channels) goes through the recurrent stack; the context joined with
@@ -44,20 +46,20 @@ def build(configuration: Configuration, shape: Shape, seed: int = 0, *, portable
     draws = iter(np.random.SeedSequence(seed).generate_state(256).tolist())
     history = keras.Input((shape.lookback, shape.channels), name="history")
     inputs: dict[str, Any] = {"history": history}
-    signal = stack(configuration, history, draws, sequences=configuration.attention, portable=portable)
+    signal = recurrent_stack(configuration, history, draws, sequences=configuration.attention, portable=portable)
     if configuration.attention:
-        signal = attended(configuration, signal, draws, portable=portable)
+        signal = attention_context(configuration, signal, draws, portable=portable)
     parts = [signal]
     if shape.ahead:
         inputs["ahead"] = keras.Input((shape.horizon, shape.ahead), name="ahead")
         parts.append(keras.layers.Flatten(name="ahead_flat")(inputs["ahead"]))
     if shape.series > 1:
         inputs["series"] = keras.Input((), name="series", dtype="int32")
-        parts.append(embedding(shape.series, next(draws), "series")(inputs["series"]))
+        parts.append(embedding_layer(shape.series, next(draws), "series")(inputs["series"]))
     if shape.categories:
         inputs["static"] = keras.Input((len(shape.categories),), name="static", dtype="int32")
         for column, codes in enumerate(shape.categories):
-            parts.append(embedding(codes, next(draws), f"static_{column + 1}")(inputs["static"][:, column]))
+            parts.append(embedding_layer(codes, next(draws), f"static_{column + 1}")(inputs["static"][:, column]))
     joined = keras.layers.Concatenate(name="context")(parts) if len(parts) > 1 else parts[0]
     head = keras.layers.Dense(
         shape.horizon, kernel_initializer=keras.initializers.GlorotUniform(next(draws)), name="forecast"
@@ -65,7 +67,7 @@ def build(configuration: Configuration, shape: Shape, seed: int = 0, *, portable
     return keras.Model(inputs, head(joined), name="forecaster")
 
 
-def stack(
+def recurrent_stack(
     configuration: Configuration,
     signal: Any,
     draws: Iterator[int],
@@ -75,7 +77,7 @@ def stack(
     prefix: str = "",
 ) -> Any:
     """The outputs of the recurrent layers over `signal`: at every step where `sequences`, else at the last one."""
-    layers: dict[str, Any] = STOCK if portable else CELLS
+    layers: dict[str, Any] = STOCK_LAYERS if portable else FAST_LAYERS
     drop = keras.layers.Dropout if portable else dropout.Dropout
     for depth in range(configuration.layers):
         cell: Any = layers[configuration.layer](
@@ -93,13 +95,13 @@ def stack(
     return signal
 
 
-def attended(configuration: Configuration, signal: Any, draws: Iterator[int], *, portable: bool) -> Any:
+def attention_context(configuration: Configuration, signal: Any, draws: Iterator[int], *, portable: bool) -> Any:
     """The context vector (n, features) of the steps of `signal`."""
     own = AdditiveAttention(configuration.units, seed=next(draws), name="attention")
     return stock_attention(signal, configuration.units) if portable else own(signal)
 
 
-def embedding(codes: int, seed: int, name: str) -> keras.layers.Layer:
+def embedding_layer(codes: int, seed: int, name: str) -> keras.layers.Layer:
     """A vector for each of so many codes, as wide as the root of their number."""
     width = min(16, math.ceil(math.sqrt(codes)))
     return keras.layers.Embedding(codes, width, keras.initializers.RandomUniform(seed=seed), name=f"{name}_embedding")

@@ -17,7 +17,8 @@ from gridcast.data import extend_panel, sources
 from gridcast.data.splits import Spans
 from gridcast.evaluation import artifact_files, forecast_results, forecast_table, metrics
 from gridcast.models import baselines
-from gridcast.models.baselines.task import task_of
+from gridcast.models.baselines.applicable import applicable_baselines
+from gridcast.models.baselines.task import baseline_task
 from gridcast.monitoring import drift, feature_drift, prediction_log, served_forecasts
 from gridcast.monitoring.feature_drift import ExtendedPanel
 from gridcast.monitoring.findings import (
@@ -34,9 +35,9 @@ from gridcast.runtime.errors import DataError
 from gridcast.runtime.input_table import SERIES_COLUMN, TIME_COLUMN, checked_rows
 from gridcast.runtime.preprocessing import Preprocessing
 from gridcast.sweep.plan import Plan
-from gridcast.tracking import mlflow_runs, promotion
-from gridcast.tracking.mlflow_runs import RunEntry
+from gridcast.tracking import mlflow_runs, promotion, run_recording
 from gridcast.tracking.model_loading import LoadedModel
+from gridcast.tracking.run_recording import RunEntry
 from gridcast.tracking.store import MAX_TEXT, Store
 
 MONITOR_KIND = "monitor"
@@ -134,7 +135,7 @@ def log_findings(findings: MonitorFindings, artifacts: Mapping[str, bytes]) -> s
     entry = RunEntry(
         f"monitor of {model.title}", MONITOR_KIND, uuid.uuid4().hex, tags, metrics=finite, artifacts=artifacts
     )
-    return mlflow_runs.record_run(model.store, model.parent, entry)
+    return run_recording.record_run(model.store, model.parent, entry)
 
 
 def _of_its_series(table: pd.DataFrame, own: Preprocessing, plan: Plan) -> tuple[pd.DataFrame, tuple[str, ...]]:
@@ -144,7 +145,7 @@ def _of_its_series(table: pd.DataFrame, own: Preprocessing, plan: Plan) -> tuple
         return table, ()
     data = plan.experiment.data
     select = data.select.model_copy(update={"only": None})
-    known = sources.load(data.model_copy(update={"select": select})).rows[sources.SERIES].cat.categories
+    known = sources.load_table(data.model_copy(update={"select": select})).rows[sources.SERIES].cat.categories
     left_out = ids.isin(known.difference(list(own.series)))
     if left_out.all():
         raise DataError("no row is of a series that the model forecasts; its experiment leaves out all of these")
@@ -155,7 +156,9 @@ def _of_its_series(table: pd.DataFrame, own: Preprocessing, plan: Plan) -> tuple
 def _continued(model: WatchedModel, rows: pd.DataFrame) -> ExtendedPanel:
     spans = model.about["spans"]
     after = pd.Timestamp(spans["validation"][1])
-    panel, begin = extend_panel.onward(model.plan.panel, rows, model.preprocessing, after, SERIES_COLUMN, TIME_COLUMN)
+    panel, begin = extend_panel.extend_panel(
+        model.plan.panel, rows, model.preprocessing, after, SERIES_COLUMN, TIME_COLUMN
+    )
     start = int(panel.times.searchsorted(pd.Timestamp(spans["train"][0])))
     train = int(panel.times.searchsorted(pd.Timestamp(spans["train"][1]), "right"))
     panel = replace(panel, spans=Spans(train, begin, len(panel.times), start))
@@ -168,7 +171,7 @@ def _live(model: WatchedModel, data: ExtendedPanel) -> dict[str, pd.DataFrame]:
     codes = np.array([own.series.index(name) for name in panel.series])
     dataset = replace(
         model.plan.dataset,
-        channels=own.channels(panel.target, panel.columns, panel.times, codes),
+        channels=own.channels(panel.target, panel.covariates, panel.times, codes),
         target=panel.target,
         observed=panel.observed,
         times=panel.times,
@@ -180,8 +183,12 @@ def _live(model: WatchedModel, data: ExtendedPanel) -> dict[str, pd.DataFrame]:
             f"none of the {data.steps} new steps can be forecast: a forecast reads {own.lookback} steps in a row and "
             f"is judged by the {own.horizon} after them; give more rows, from where the known data end"
         )
-    task = replace(task_of(dataset, model.plan.experiment.window.lookback), index=found.index, levels=())
-    names = [name for name in baselines.possible(len(panel.series), dataset.period) if name in baselines.NAIVE]
+    task = replace(baseline_task(dataset, model.plan.experiment.window.lookback), index=found.index, levels=())
+    names = [
+        name
+        for name in applicable_baselines(len(panel.series), dataset.period)
+        if name in baselines.NAIVE_BASELINES
+    ]
     naive = {name: forecast_results.forecast_baseline(name, task) for name in names}
     return {
         name: forecast_table.tabulate_forecasts(said, dataset, panel)

@@ -19,9 +19,9 @@ from gridcast.data import build_panel, sources
 from gridcast.data.dataset import Dataset, build_dataset
 from gridcast.data.panel import Panel
 from gridcast.data.splits import Spans
-from gridcast.evaluation import detection_results
 from gridcast.models import baselines
-from gridcast.models.baselines.detectors import DETECTORS
+from gridcast.models.baselines.applicable import applicable_baselines, applicable_detectors, record_key_suffix
+from gridcast.models.baselines.detectors import DETECTOR_BASELINES
 from gridcast.runtime.errors import ConfigError
 
 OWN_SETTINGS = "own settings"
@@ -108,21 +108,27 @@ class Plan:
     def baseline_keys(self) -> dict[str, str]:
         """Key of each baseline's record, by name: it follows from data and windows, not from the grid."""
         if self.experiment.task == "anomaly":
-            return {name: _digest(f"{self.reference_key}/{name}") for name in (OWN_SETTINGS, *DETECTORS)}
-        own, size = self.dataset, (len(self.panel.series), self.dataset.spans.train)
-        terms = {
-            name: baselines.terms(name, *size, own.period, own.levels) for name in (OWN_SETTINGS, *baselines.BASELINES)
+            return {name: _digest(f"{self.reference_key}/{name}") for name in (OWN_SETTINGS, *DETECTOR_BASELINES)}
+        suffixes = {
+            name: record_key_suffix(
+                name,
+                series=len(self.panel.series),
+                steps=self.dataset.spans.train,
+                period=self.dataset.period,
+                levels=self.dataset.levels,
+            )
+            for name in (OWN_SETTINGS, *baselines.BASELINES)
         }
-        return {name: _digest(f"{self.reference_key}/{name}{told}") for name, told in terms.items()}
+        return {name: _digest(f"{self.reference_key}/{name}{suffix}") for name, suffix in suffixes.items()}
 
     @cached_property
     def baseline_names(self) -> list[str]:
         """Names of the baselines that are done. Raises ConfigError on an unknown name in the experiment file."""
         asked, training = self.experiment.baselines, self.panel.training_target
         if self.experiment.task == "anomaly":
-            return detection_results.checked_baselines(asked)
+            return applicable_detectors(asked)
         zeros = float(np.sum(training == 0) / np.isfinite(training).sum())
-        return baselines.possible(len(training), self.dataset.period, zeros, asked)
+        return applicable_baselines(len(training), self.dataset.period, zero_share=zeros, requested=asked)
 
     def run_params(self, run: Run) -> dict[str, Any]:
         """Every setting of `run`, one per grid axis and the fixed ones."""
@@ -183,7 +189,7 @@ class Plan:
             "search": self.experiment.search.model_dump(),
         }
         if self.experiment.task == "anomaly":
-            about |= {"anomaly": self.experiment.anomaly.model_dump(), "per_day": self.dataset.per_day}
+            about |= {"anomaly": self.experiment.anomaly.model_dump(), "per_day": self.dataset.steps_per_day}
         return {"experiment.yaml": self.yaml_text, "sweep.json": json.dumps(about, indent=1)}
 
     def _categories(self) -> dict[str, dict[str, str]]:
@@ -199,11 +205,11 @@ def make_plan(experiment: Experiment, text: str, backend: str, cache: Path = Pat
     """Read the data and simulate the splits. Raises InputError."""
     if experiment.training.engine == "fused" and backend != "jax":
         raise ConfigError(f"training.engine: 'fused' needs the jax backend (got {backend}); use auto or stock")
-    panel = build_panel.build(sources.load(experiment.data, cache), experiment)
+    panel = build_panel.build_panel(sources.load_table(experiment.data, cache), experiment)
     fingerprint = panel.fingerprint
     series = ()
     if experiment.mode != "global":
-        series = tuple(np.array(panel.series, object)[build_panel.trainable(panel, experiment)])
+        series = tuple(np.array(panel.series, object)[build_panel.trainable_series(panel, experiment)])
     runs = {grid.run_key(experiment, run, fingerprint, backend): run for run in grid.expand(experiment, series)}
     own = Run(experiment.configuration(), experiment.training.seeds[0], len(panel.folds) - 1)
     own_key = grid.run_key(experiment, own, fingerprint, backend)

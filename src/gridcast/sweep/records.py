@@ -1,66 +1,127 @@
-"""MLflow records of the tasks of a sweep."""
+"""Content of the MLflow runs of a sweep: of the sweep itself, of its runs, tests and baselines."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import platform
+from collections.abc import Iterable, Mapping
+from importlib.metadata import version
 from typing import Any
 
 from gridcast.config.grid import Run
-from gridcast.evaluation import artifact_files, detection_table, forecast_results, forecast_table, service_examples
+from gridcast.data.splits import Spans
+from gridcast.evaluation import artifact_files, detection_table, forecast_table, service_examples
 from gridcast.evaluation.detection_results import AnomalyScores
+from gridcast.evaluation.forecast_results import Forecasts
 from gridcast.models import baselines
-from gridcast.sweep.plan import Plan
+from gridcast.sweep.plan import SPAN_NAMES, Plan
 from gridcast.sweep.task import SweepTask
 from gridcast.tracking import mlflow_runs
 from gridcast.tracking.run_recording import RunEntry
 from gridcast.training.result import PausedRun, TrainingResult
 
 STOPPED_KIND = "stopped"
-"""Kind of the record of a run that the search did not train to its end."""
+"""Kind of a run that the search did not train to its end."""
+RECORDED_PACKAGES = (
+    "gridcast",
+    "keras",
+    "jax",
+    "tensorflow",
+    "mlflow",
+    "numpy",
+    "pandas",
+    "scikit-learn",
+    "statsmodels",
+)
 
 
-def run_entry(plan: Plan, task: SweepTask, outcome: TrainingResult) -> RunEntry:
+def sweep_tags(plan: Plan) -> dict[str, str]:
+    """Return the tags of the sweep's own run."""
+    return {
+        "gridcast.fingerprint": plan.fingerprint,
+        "gridcast.version": version("gridcast"),
+        "mlflow.note.content": f"Sweep of {len(plan.runs)} runs, its children with gridcast.kind = run.",
+    }
+
+
+def sweep_files(plan: Plan) -> dict[str, str]:
+    """Return the text artifacts of the sweep's own run by name: the YAML as given, and what a report needs."""
+    experiment, panel = plan.experiment, plan.panel
+    folds = [
+        {name: [str(panel.times[spans[name][0]]), str(panel.times[spans[name][1] - 1])] for name in _nonempty(spans)}
+        for spans in panel.folds
+    ]
+    about: dict[str, Any] = {
+        "task": experiment.task,
+        "mode": experiment.mode,
+        "run_keys": list(plan.runs),
+        "axes": list(plan.axes),
+        "own_key": plan.reference_key,
+        "baseline_keys": plan.baseline_keys,
+        "series": list(panel.series),
+        "target": experiment.data.target,
+        "horizon": experiment.window.horizon,
+        "stride": experiment.window.stride,
+        "spans": folds[-1],
+        "folds": folds if experiment.split.folds else [],
+        "windows": plan.window_counts(experiment.window.lookback),
+        "period": plan.dataset.period,
+        "categories": _categories(plan),
+        "notes": list(panel.notes),
+        "fingerprint": plan.fingerprint,
+        "versions": {"python": platform.python_version(), **{name: version(name) for name in RECORDED_PACKAGES}},
+        "backend": plan.backend,
+        "machine": f"{platform.system()} {platform.machine()}",
+        "selection": experiment.selection.model_dump(),
+        "search": experiment.search.model_dump(),
+    }
+    if experiment.task == "anomaly":
+        about |= {"anomaly": experiment.anomaly.model_dump(), "per_day": plan.dataset.steps_per_day}
+    return {"experiment.yaml": plan.yaml_text, "sweep.json": json.dumps(about, indent=1)}
+
+
+def _nonempty(spans: Spans) -> list[str]:
+    return [name for name in SPAN_NAMES if spans[name][0] < spans[name][1]]
+
+
+def _categories(plan: Plan) -> dict[str, dict[str, str]]:
+    """Return the category of each series, by static column."""
+    panel = plan.panel
+    return {
+        column: {name: words[code - 1] for name, code in zip(panel.series, codes, strict=True)}
+        for column, words, codes in zip(plan.experiment.data.static, panel.vocabularies, panel.static.T, strict=True)
+    }
+
+
+def run_entry(plan: Plan, task: SweepTask, result: TrainingResult) -> RunEntry:
+    """Return the record of a run that was trained to its end."""
     assert task.run is not None
-    curves = {name: list(enumerate(values, start=1)) for name, values in outcome.curves.items()}
+    curves: dict[str, Any] = _by_epoch(result.curves)
+    curves[mlflow_runs.LOSS_BY_ORIGIN] = list(result.origin_losses)
     if plan.experiment.mode == "auto" and task.run.series is None:
-        curves[mlflow_runs.MAE_BY_SERIES] = list(outcome.series_errors)
+        curves[mlflow_runs.MAE_BY_SERIES] = list(result.series_errors)
     return RunEntry(
         name=task.name,
         kind="run",
         key=task.key,
         tags={**_run_tags(plan, task.run), "gridcast.engine": plan.engine},
         params=plan.run_params(task.run),
-        metrics=outcome.metrics,
-        curves={**curves, mlflow_runs.LOSS_BY_ORIGIN: list(outcome.origin_losses)},
-        files=outcome.files,
+        metrics=result.metrics,
+        curves=curves,
+        files=result.files,
         backend=plan.backend,
     )
 
 
-def _run_tags(plan: Plan, run: Run) -> dict[str, str]:
-    """By which runs are told apart and found again."""
-    own = {} if run.series is None else {mlflow_runs.SERIES_TAG: run.series}
-    own |= {} if plan.experiment.split.folds is None else {mlflow_runs.FOLD_TAG: str(run.fold)}
-    return {
-        **own,
-        mlflow_runs.SEED_TAG: str(run.seed),
-        mlflow_runs.CONFIGURATION_TAG: json.dumps(run.configuration.settings(), sort_keys=True),
-        mlflow_runs.FINGERPRINT_TAG: plan.fingerprint,
-    }
-
-
 def stopped_entry(plan: Plan, key: str, paused: PausedRun) -> RunEntry:
-    run = plan.runs[key]
-    losses = paused.curves["val_loss"]
+    """Return the record of a run that the search stopped early."""
+    run, losses = plan.runs[key], paused.curves["val_loss"]
+    reason = f"after {len(losses)} epochs, by {plan.experiment.search.strategy}"
     return RunEntry(
         name=plan.run_name(run),
         kind=STOPPED_KIND,
         key=key,
-        tags={
-            **_run_tags(plan, run),
-            "gridcast.stopped": f"after {len(losses)} epochs, by {plan.experiment.search.strategy}",
-        },
+        tags={**_run_tags(plan, run), "gridcast.stopped": reason},
         params=plan.run_params(run),
         metrics={
             "best_val_loss": min(losses),
@@ -68,11 +129,12 @@ def stopped_entry(plan: Plan, key: str, paused: PausedRun) -> RunEntry:
             "epochs_trained": len(losses),
             "fit_seconds": paused.seconds,
         },
-        curves={name: list(enumerate(values, start=1)) for name, values in paused.curves.items()},
+        curves=_by_epoch(paused.curves),
     )
 
 
 def failure_entry(plan: Plan, task: SweepTask, reason: str) -> RunEntry:
+    """Return the record of a run or baseline that failed."""
     return RunEntry(
         name=task.name,
         kind="run" if task.kind == "run" else "baseline",
@@ -82,30 +144,49 @@ def failure_entry(plan: Plan, task: SweepTask, reason: str) -> RunEntry:
     )
 
 
-def test_entry(plan: Plan, task: SweepTask, kind: str, outcome: Any, tags: Mapping[str, str] | None = None) -> RunEntry:
-    told = {"mlflow.note.content": "\n".join(outcome.notes)} if outcome.notes else {}
-    measures, artifacts = (_detection_record if isinstance(outcome, AnomalyScores) else _forecast_record)(
-        plan, kind, outcome
-    )
+def test_entry(
+    plan: Plan, task: SweepTask, result: Forecasts | AnomalyScores, *, kind: str, tags: Mapping[str, str] | None = None
+) -> RunEntry:
+    """Return the record of an evaluation on the test span, of the winner (kind `test`) or of a `baseline`."""
+    if isinstance(result, AnomalyScores):
+        measures, artifacts = _detection_record(plan, result, kind)
+    else:
+        measures, artifacts = _forecast_record(plan, result, kind)
+    notes = {"mlflow.note.content": "\n".join(result.notes)} if result.notes else {}
     return RunEntry(
         name=task.name,
         kind=kind,
         key=task.key,
-        tags={mlflow_runs.FINGERPRINT_TAG: plan.fingerprint, **told, **(tags or {})},
-        params={"period": plan.dataset.period} if task.name in baselines.SEASONAL else {},
+        tags={mlflow_runs.FINGERPRINT_TAG: plan.fingerprint, **notes, **(tags or {})},
+        params={"period": plan.dataset.period} if task.name in baselines.SEASONAL_BASELINES else {},
         metrics=measures,
         artifacts=artifacts,
     )
 
 
-def _forecast_record(
-    plan: Plan, kind: str, outcome: forecast_results.Forecasts
-) -> tuple[dict[str, float], dict[str, bytes]]:
-    """Measures of forecasts, and what is kept of them."""
-    table = forecast_table.tabulate_forecasts(outcome, plan.dataset, plan.panel)
+def _run_tags(plan: Plan, run: Run) -> dict[str, str]:
+    """Return the tags by which runs are distinguished and found."""
+    tags = {} if run.series is None else {mlflow_runs.SERIES_TAG: run.series}
+    tags |= {} if plan.experiment.split.folds is None else {mlflow_runs.FOLD_TAG: str(run.fold)}
+    return {
+        **tags,
+        mlflow_runs.SEED_TAG: str(run.seed),
+        mlflow_runs.CONFIGURATION_TAG: json.dumps(run.configuration.settings(), sort_keys=True),
+        mlflow_runs.FINGERPRINT_TAG: plan.fingerprint,
+    }
+
+
+def _by_epoch(curves: Mapping[str, Iterable[float]]) -> dict[str, list[tuple[int, float]]]:
+    """Return pairs of epoch (the first is 1) and value, by curve."""
+    return {name: list(enumerate(values, start=1)) for name, values in curves.items()}
+
+
+def _forecast_record(plan: Plan, forecasts: Forecasts, kind: str) -> tuple[dict[str, float], dict[str, bytes]]:
+    """Return the measures of forecasts of the test span, and the artifacts that are kept of them."""
+    table = forecast_table.tabulate_forecasts(forecasts, plan.dataset, plan.panel)
     artifacts = {artifact_files.FORECASTS: artifact_files.parquet_bytes(table)}
-    if outcome.importance:
-        artifacts[artifact_files.IMPORTANCE] = json.dumps(outcome.importance).encode()
+    if forecasts.importance:
+        artifacts[artifact_files.IMPORTANCE] = json.dumps(forecasts.importance).encode()
     if kind == "test":
         recent = forecast_table.recent_history(plan.panel, plan.experiment.window.horizon)
         artifacts[artifact_files.RECENT_HISTORY] = artifact_files.parquet_bytes(recent)
@@ -115,14 +196,13 @@ def _forecast_record(
     return forecast_table.measure_forecasts(table), artifacts
 
 
-def _detection_record(plan: Plan, kind: str, outcome: AnomalyScores) -> tuple[dict[str, float], dict[str, bytes]]:
-    """The same of what a detector says."""
+def _detection_record(plan: Plan, scores: AnomalyScores, kind: str) -> tuple[dict[str, float], dict[str, bytes]]:
+    """Return the measures of anomaly scores of the test span, and the artifacts that are kept of them."""
     time = plan.experiment.data.time
-    table = detection_table.tabulate_scores(outcome, plan.panel, time)
+    table = detection_table.tabulate_scores(scores, plan.panel, time)
     artifacts = {artifact_files.SCORES: artifact_files.parquet_bytes(table)}
     if kind == "test":
-        artifacts[artifact_files.SENSOR_VALUES] = artifact_files.parquet_bytes(
-            detection_table.sensor_values(plan.panel, time)
-        )
-    measures = detection_table.measure_scores(table, plan.dataset.per_day, plan.experiment.anomaly)
+        values = detection_table.sensor_values(plan.panel, time)
+        artifacts[artifact_files.SENSOR_VALUES] = artifact_files.parquet_bytes(values)
+    measures = detection_table.measure_scores(table, plan.dataset.steps_per_day, plan.experiment.anomaly)
     return {artifact_files.TEST_PREFIX + name: value for name, value in measures.items()}, artifacts

@@ -13,7 +13,8 @@ import pandas as pd
 
 from gridcast.config import Configuration
 from gridcast.models import baselines
-from gridcast.models.baselines.task import task_of
+from gridcast.models.baselines.applicable import applicable_baselines
+from gridcast.models.baselines.task import baseline_task
 from gridcast.runtime import per_series
 from gridcast.runtime.errors import GridcastError
 from gridcast.runtime.forecaster import NETWORK_FILE, SETTINGS_FILE
@@ -171,10 +172,10 @@ def _naive_rule_errors(plan: Plan) -> list[tuple[str, str, float]]:
     """Series, name of a naive rule, and its MAE on the validation span, the mean over folds."""
     found: dict[tuple[int, str], list[float]] = {}
     for dataset in plan.datasets:
-        task = task_of(dataset, plan.experiment.window.lookback, "validation")
-        actual, rows = dataset.actual(task.index), task.index[:, 0]
-        for name in baselines.possible(len(plan.panel.series), plan.dataset.period):
-            if name in baselines.NAIVE:
+        task = baseline_task(dataset, plan.experiment.window.lookback, "validation")
+        actual, rows = dataset.targets(task.index), task.index[:, 0]
+        for name in applicable_baselines(len(plan.panel.series), plan.dataset.period):
+            if name in baselines.NAIVE_BASELINES:
                 errors = np.abs(baselines.BASELINES[name](task).point - actual).mean(axis=1)
                 for row in np.unique(rows):
                     found.setdefault((int(row), name), []).append(float(errors[rows == row].mean()))

@@ -6,22 +6,22 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from gridcast.models.baselines.per_series import each, filtered
-from gridcast.models.baselines.task import Forecast, Task
+from gridcast.models.baselines.per_series import forecast_each_series, state_space_forecast
+from gridcast.models.baselines.task import BaselineForecast, BaselineTask
 
-MOST = 3
+MAX_ORDER = 3
 """Highest order of p and q; the seasonal ones go up to 1, the sum of all up to 5."""
-STARTS = ((2, 2, 1, 1), (0, 0, 0, 0), (1, 0, 1, 0), (0, 1, 0, 1))
+START_ORDERS = ((2, 2, 1, 1), (0, 0, 0, 0), (1, 0, 1, 0), (0, 1, 0, 1))
 """p, q and the seasonal two of the models that the walk starts from."""
-STEPS = ((-1, 0), (1, 0), (0, -1), (0, 1), (-1, -1), (1, 1))
+NEIGHBOURS = ((-1, 0), (1, 0), (0, -1), (0, 1), (-1, -1), (1, 1))
 """To neighbouring orders p and q."""
-STRONG = 0.64
+STRONG_SEASON = 0.64
 """Strength of a season from which it is differenced."""
-FITS = 25
+MAX_FITS = 25
 """Models that are tried at most for one series."""
-SEASON = 24
+MAX_PERIOD = 24
 """Longest period of a seasonal part: the state has a number for each of its steps, and a fit minutes."""
-HISTORY = 1000
+MAX_HISTORY = 1000
 """Last training steps that the orders and parameters are fitted on."""
 
 
@@ -41,27 +41,29 @@ class Orders(NamedTuple):
     constant: bool
 
 
-def auto_arima(task: Task) -> Forecast:
+def auto_arima(task: BaselineTask) -> BaselineForecast:
     """Seasonal ARIMA of each series, orders by `choose`, quantiles from the variance of the state.
 
     Fitted once on the training span, then filtered through the rest with fixed parameters.
     """
-    known = task.known
+    known = task.observed_target
 
     def fit(series: int, origins: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         values = known[series]
         start = int(np.argmax(np.isfinite(values)))
-        train = values[max(start, task.train - HISTORY) : task.train]
+        train = values[max(start, task.train - MAX_HISTORY) : task.train]
         unit = np.nanstd(train) or 1.0
-        orders = choose(train / unit, task.period)
+        orders = choose_orders(train / unit, task.period)
         parameters = _fitted(train / unit, orders, quick=False).params
-        point, quantiles = filtered(_model(values[start:] / unit, orders).filter(parameters), origins - start, task)
+        point, quantiles = state_space_forecast(
+            _model(values[start:] / unit, orders).filter(parameters), origins - start, task
+        )
         return point * unit, quantiles * unit
 
-    return each(task, fit)
+    return forecast_each_series(task, fit)
 
 
-def choose(train: np.ndarray, period: int | None) -> Orders:
+def choose_orders(train: np.ndarray, period: int | None) -> Orders:
     """The orders for the series `train` (steps,), NaN where there are gaps, as a stepwise search finds them.
 
     Hyndman and Khandakar (2008), "Automatic time series forecasting: the forecast package for R": KPSS
@@ -69,10 +71,10 @@ def choose(train: np.ndarray, period: int | None) -> Orders:
     one, and a walk by AICc, from four models to ever better neighbours, the rest. Here orders go less far
     (`MOST`), periods too (`SEASON`), and the walk ends after `FITS` models.
     """
-    if not period or period > SEASON or len(train) < 3 * period:
+    if not period or period > MAX_PERIOD or len(train) < 3 * period:
         period = 1
     whole = _whole(train)
-    seasonal_d = int(period > 1 and _strength(whole, period) > STRONG)
+    seasonal_d = int(period > 1 and _strength(whole, period) > STRONG_SEASON)
     d = _differences(whole, period, seasonal_d)
     scores: dict[Orders, float] = {}
 
@@ -82,21 +84,23 @@ def choose(train: np.ndarray, period: int | None) -> Orders:
         return scores[orders]
 
     season, free = int(period > 1), d + seasonal_d < 2
-    starts = (Orders(p, d, q, season * P, seasonal_d, season * Q, period, free) for p, q, P, Q in STARTS)
+    starts = (Orders(p, d, q, season * P, seasonal_d, season * Q, period, free) for p, q, P, Q in START_ORDERS)
     best = min(starts, key=score)
     better: Orders | None = best
     while better is not None:
         best = better
-        better = next((near for near in _neighbours(best) if len(scores) < FITS and score(near) < scores[best]), None)
+        better = next(
+            (near for near in _neighbours(best) if len(scores) < MAX_FITS and score(near) < scores[best]), None
+        )
     return best
 
 
 def _neighbours(orders: Orders) -> list[Orders]:
     """Orders one step away: one of them, both of a kind together, or the constant."""
-    found = [orders._replace(p=orders.p + ar, q=orders.q + ma) for ar, ma in STEPS]
+    found = [orders._replace(p=orders.p + ar, q=orders.q + ma) for ar, ma in NEIGHBOURS]
     if orders.period > 1:
         seasonal_p, seasonal_q = orders.seasonal_p, orders.seasonal_q
-        found += [orders._replace(seasonal_p=seasonal_p + ar, seasonal_q=seasonal_q + ma) for ar, ma in STEPS]
+        found += [orders._replace(seasonal_p=seasonal_p + ar, seasonal_q=seasonal_q + ma) for ar, ma in NEIGHBOURS]
     if orders.d + orders.seasonal_d < 2:
         found.append(orders._replace(constant=not orders.constant))
     return [one for one in found if _allowed(one)]
@@ -104,7 +108,7 @@ def _neighbours(orders: Orders) -> list[Orders]:
 
 def _allowed(orders: Orders) -> bool:
     plain, seasonal = (orders.p, orders.q), (orders.seasonal_p, orders.seasonal_q)
-    return min(plain + seasonal) >= 0 and max(plain) <= MOST and max(seasonal) <= 1 and sum(plain + seasonal) <= 5
+    return min(plain + seasonal) >= 0 and max(plain) <= MAX_ORDER and max(seasonal) <= 1 and sum(plain + seasonal) <= 5
 
 
 def _whole(train: np.ndarray) -> np.ndarray:

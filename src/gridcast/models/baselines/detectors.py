@@ -16,13 +16,13 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from gridcast.data.series_statistics import MAD_TO_STD
 
-EXPLAINED = 0.99
+EXPLAINED_VARIANCE = 0.99
 """Share of the variance that the components of `pca` keep."""
-ROWS = 4000
+MAX_WINDOWS = 4000
 """Training windows that components are found from; more bring little but time."""
-BLOCK = 4096
+WINDOWS_PER_BLOCK = 4096
 """Windows that are in memory at once."""
-TINY = 1e-9
+CONSTANT_SPREAD = 1e-9
 """Spread, in scaled units, below which a sensor is constant: its deviations are left as they are."""
 
 
@@ -37,7 +37,7 @@ def pca(training: np.ndarray, values: np.ndarray, lookback: int, *_: int) -> np.
     if len(training) <= lookback or len(asked) < lookback:
         return np.full(values.shape, np.nan)
     with np.errstate(invalid="ignore"):  # training steps that are all the same have no variance to share out
-        model = PCA(n_components=EXPLAINED).fit(_known(training, lookback))
+        model = PCA(n_components=EXPLAINED_VARIANCE).fit(_known(training, lookback))
 
     def errors(windows: np.ndarray) -> np.ndarray:
         again = model.inverse_transform(model.transform(windows))
@@ -62,7 +62,7 @@ def sub_window_pca(training: np.ndarray, values: np.ndarray, lookback: int, *_: 
         with np.errstate(invalid="ignore"):
             model = PCA().fit(_known(training[:, k : k + 1], lookback))
         spread = np.sqrt(model.explained_variance_)
-        kept = spread > max(TINY, 1e-6 * spread[0])
+        kept = spread > max(CONSTANT_SPREAD, 1e-6 * spread[0])
         unit = np.where(kept, spread, 1.0)
 
         def away(windows: np.ndarray, model: PCA = model, unit: np.ndarray = unit) -> np.ndarray:
@@ -126,13 +126,13 @@ def isolation_forest(training: np.ndarray, values: np.ndarray, lookback: int, se
     unusual = -forest.score_samples(read(np.vstack([steps[:1], steps[:-1]]), steps))
     away = _seen(training, values, z_score(training, values))
     seen = np.isfinite(away)
-    shares = np.where(seen, away, 0.0) + TINY * seen
+    shares = np.where(seen, away, 0.0) + CONSTANT_SPREAD * seen
     count, total = seen.sum(axis=1, keepdims=True), shares.sum(axis=1, keepdims=True)
     split = np.divide(shares * count, total, out=np.full(values.shape, np.nan), where=seen)
     return np.asarray(unusual[:, None] * split)
 
 
-DETECTORS: dict[str, Callable[[np.ndarray, np.ndarray, int, int], np.ndarray]] = {
+DETECTOR_BASELINES: dict[str, Callable[[np.ndarray, np.ndarray, int, int], np.ndarray]] = {
     "PCA": pca,
     "sub-window PCA": sub_window_pca,
     "z-score": z_score,
@@ -156,7 +156,7 @@ def _moments(training: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def _positive(spread: np.ndarray) -> np.ndarray:
     """`spread` with 1 where it is nothing but rounding."""
-    return np.where(spread <= TINY, 1.0, spread)
+    return np.where(spread <= CONSTANT_SPREAD, 1.0, spread)
 
 
 def _filled(training: np.ndarray, rows: np.ndarray, lookback: int) -> np.ndarray:
@@ -186,7 +186,7 @@ def _known(training: np.ndarray, lookback: int) -> np.ndarray:
     missing = ~np.isfinite(training) & np.isfinite(training).any(axis=0)
     whole = np.flatnonzero(~_windows(missing, lookback).any(axis=(1, 2)))
     chosen = whole if len(whole) > lookback else np.arange(len(windows))
-    few = windows[chosen[:: -(-len(chosen) // ROWS)]]
+    few = windows[chosen[:: -(-len(chosen) // MAX_WINDOWS)]]
     return few.reshape(len(few), -1)
 
 
@@ -194,8 +194,8 @@ def _averaged(rows: np.ndarray, lookback: int, errors: Callable[[np.ndarray], np
     """Mean (steps, sensors) over all windows that cover a step of their `errors` (n, lookback, sensors)."""
     windows = _windows(rows, lookback)
     total, count = np.zeros(rows.shape), np.zeros((len(rows), 1))
-    for start in range(0, len(windows), BLOCK):
-        block = windows[start : start + BLOCK]
+    for start in range(0, len(windows), WINDOWS_PER_BLOCK):
+        block = windows[start : start + WINDOWS_PER_BLOCK]
         found = errors(block.reshape(len(block), -1))
         for step in range(lookback):
             total[start + step : start + step + len(block)] += found[:, step]

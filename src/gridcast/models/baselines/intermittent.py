@@ -8,22 +8,22 @@ from __future__ import annotations
 
 import numpy as np
 
-from gridcast.models.baselines.residuals import around
-from gridcast.models.baselines.task import Forecast, Task
+from gridcast.models.baselines.residuals import with_residual_quantiles
+from gridcast.models.baselines.task import BaselineForecast, BaselineTask
 
 ALPHA = 0.1
 """Syntetos and Boylan (2005) find 0.05 to 0.2 good for intermittent demand."""
-SHARE = 1 / 3
+MIN_ZERO_SHARE = 1 / 3
 """Share of zeros from which these baselines are worth a look."""
 
 
-def croston(task: Task) -> Forecast:
+def croston(task: BaselineTask) -> BaselineForecast:
     """Croston (1972), "Forecasting and stock control for intermittent demands", unbiased by Syntetos and Boylan (2005).
 
     Smoothed size over smoothed interval between demands, both renewed when there is demand, times
     1 - alpha / 2; 0 before the first demand.
     """
-    known = task.known
+    known = task.observed_target
     size, interval = np.zeros(len(known)), np.ones(len(known))
     since, seen = np.zeros(len(known)), np.zeros(len(known), bool)
     level = np.zeros((len(known), known.shape[1] + 1))
@@ -35,16 +35,16 @@ def croston(task: Task) -> Forecast:
         interval = interval + rate * (since - interval)
         since, seen = np.where(demand, 0, since), seen | demand
         level[:, step + 1] = (1 - ALPHA / 2) * size / interval
-    return around(task, lambda index: _flat(level, index, task.horizon))
+    return with_residual_quantiles(task, lambda index: _flat(level, index, task.horizon))
 
 
-def tsb(task: Task) -> Forecast:
+def tsb(task: BaselineTask) -> BaselineForecast:
     """Teunter, Syntetos and Babai (2011), "Intermittent demand: linking forecasting to inventory obsolescence".
 
     Smoothed size, renewed when there is demand, times the smoothed probability of demand, renewed at every
     step: it fades where demand has ended. 0 before the first demand.
     """
-    known = task.known
+    known = task.observed_target
     size, probability = np.zeros(len(known)), np.zeros(len(known))
     seen = np.zeros(len(known), bool)
     steps = np.zeros(len(known))
@@ -58,7 +58,7 @@ def tsb(task: Task) -> Forecast:
         probability = np.where(first, 1 / np.maximum(steps, 1), probability)
         seen = seen | demand
         level[:, step + 1] = size * probability
-    return around(task, lambda index: _flat(level, index, task.horizon))
+    return with_residual_quantiles(task, lambda index: _flat(level, index, task.horizon))
 
 
 def _flat(level: np.ndarray, index: np.ndarray, horizon: int) -> np.ndarray:

@@ -7,20 +7,20 @@ from typing import Any
 
 import numpy as np
 
-from gridcast.models.baselines.residuals import around
-from gridcast.models.baselines.task import Forecast, Task
+from gridcast.models.baselines.residuals import with_residual_quantiles
+from gridcast.models.baselines.task import BaselineForecast, BaselineTask
 
 
-def last_value(task: Task) -> Forecast:
+def last_value(task: BaselineTask) -> BaselineForecast:
     """The value before the origin, at every step of the horizon."""
-    return around(task, lambda index: _last(task, index))
+    return with_residual_quantiles(task, lambda index: _last(task, index))
 
 
-def _last(task: Task, index: np.ndarray) -> np.ndarray:
+def _last(task: BaselineTask, index: np.ndarray) -> np.ndarray:
     return np.repeat(task.target[index[:, 0], index[:, 1] - 1][:, None], task.horizon, axis=1)
 
 
-def seasonal_naive(task: Task) -> Forecast:
+def seasonal_naive(task: BaselineTask) -> BaselineForecast:
     """The value one period before each step, of the last whole period known at the origin."""
     period = task.period or 1
 
@@ -30,19 +30,19 @@ def seasonal_naive(task: Task) -> Forecast:
         values = task.target[series[:, None], np.maximum(steps, 0)]
         return np.where(np.isfinite(values) & (steps >= 0), values, _last(task, index))
 
-    return around(task, forecast, earliest=period)
+    return with_residual_quantiles(task, forecast, earliest=period)
 
 
-def training_mean(task: Task) -> Forecast:
+def training_mean(task: BaselineTask) -> BaselineForecast:
     """The mean of the series over the training span."""
     return _level(task, np.nanmean)
 
 
-def training_median(task: Task) -> Forecast:
+def training_median(task: BaselineTask) -> BaselineForecast:
     """The median of the series over the training span."""
     return _level(task, np.nanmedian)
 
 
-def _level(task: Task, of: Callable[..., Any]) -> Forecast:
-    levels = of(task.known[:, : task.train], axis=1)
-    return around(task, lambda index: np.repeat(levels[index[:, 0], None], task.horizon, axis=1))
+def _level(task: BaselineTask, of: Callable[..., Any]) -> BaselineForecast:
+    levels = of(task.observed_target[:, : task.train], axis=1)
+    return with_residual_quantiles(task, lambda index: np.repeat(levels[index[:, 0], None], task.horizon, axis=1))

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 
 from gridcast.models.baselines.naive import seasonal_naive
-from gridcast.models.baselines.task import Forecast, Task
+from gridcast.models.baselines.task import BaselineForecast, BaselineTask
 
-Own = Callable[[int, np.ndarray], tuple[np.ndarray, np.ndarray]]
+FitSeries = Callable[[int, np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 
-def each(task: Task, fit: Own) -> Forecast:
+def forecast_each_series(task: BaselineTask, fit: FitSeries) -> BaselineForecast:
     """Forecasts of each series by `fit(series, origins)`: point (n, horizon) and quantiles (n, horizon, levels).
 
     A series that cannot be fitted, or whose forecast is not finite, takes the seasonal naive forecast
@@ -44,10 +44,12 @@ def each(task: Task, fit: Own) -> Forecast:
             quantiles[rows] = instead.quantiles
         stand_in = "seasonal naive" if task.period else "last value"
         notes = (f"{len(failed)} of {len(series)} series could not be fitted and take the {stand_in}: {reasons[0]}",)
-    return Forecast(point, quantiles if task.levels else None, notes)
+    return BaselineForecast(point, quantiles if task.levels else None, notes)
 
 
-def filtered(results: Any, at: np.ndarray, task: Task, scale: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
+def state_space_forecast(
+    results: Any, at: np.ndarray, task: BaselineTask, scale: float = 1.0
+) -> tuple[np.ndarray, np.ndarray]:
     """Forecasts of a fitted state-space model (statsmodels) from the state before each step `at` (n,).
 
     Returns the mean (n, horizon) and normal quantiles (n, horizon, levels) from the variance of the

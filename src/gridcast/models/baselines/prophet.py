@@ -7,16 +7,16 @@ import logging
 import numpy as np
 import pandas as pd
 
-from gridcast.models.baselines.per_series import each
-from gridcast.models.baselines.task import Forecast, Task
+from gridcast.models.baselines.per_series import forecast_each_series
+from gridcast.models.baselines.task import BaselineForecast, BaselineTask
 from gridcast.runtime.errors import GridcastError
 
-REFITS = 10
+MAX_REFITS = 10
 """Origins of a series at which Prophet is fitted anew; between them its last fit goes on."""
 SAMPLES = 1000
 
 
-def prophet(task: Task) -> Forecast:
+def prophet(task: BaselineTask) -> BaselineForecast:
     """Prophet with its own settings: a trend that changes, and seasons.
 
     It has no state to carry on with fixed parameters. So it alone is fitted on more than the training
@@ -30,13 +30,13 @@ def prophet(task: Task) -> Forecast:
         raise GridcastError("Prophet is not installed; run: pip install 'gridcast[prophet]'") from None
     for name in ("prophet", "cmdstanpy"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    known = task.known
+    known = task.observed_target
 
     def fit(series: int, origins: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         point = np.empty((len(origins), task.horizon))
         quantiles = np.empty((*point.shape, len(task.levels)))
         order = np.argsort(origins)
-        for rows in np.array_split(order, min(REFITS, len(order))):
+        for rows in np.array_split(order, min(MAX_REFITS, len(order))):
             first = origins[rows[0]]
             past = pd.DataFrame({"ds": task.times[:first], "y": known[series, :first]}).dropna()
             model = Prophet(uncertainty_samples=SAMPLES if task.levels else 0)
@@ -51,4 +51,4 @@ def prophet(task: Task) -> Forecast:
                 quantiles[rows] = np.moveaxis(np.quantile(samples, task.levels, axis=1), 0, -1)[place]
         return point, quantiles
 
-    return each(task, fit)
+    return forecast_each_series(task, fit)

@@ -7,17 +7,17 @@ from typing import Any
 
 import numpy as np
 
-from gridcast.models.baselines.residuals import around
-from gridcast.models.baselines.task import Forecast, Task
+from gridcast.models.baselines.residuals import with_residual_quantiles
+from gridcast.models.baselines.task import BaselineForecast, BaselineTask
 from gridcast.runtime import windows
 
-ROWS = 50_000
+MAX_ROWS = 50_000
 """Rows that trees are grown on, each a window and a step: more bring little but time."""
-KEPT = 0.75
+GROWING_SHARE = 0.75
 """Share of the training span on which quantiles are grown; on the rest they are put right."""
 
 
-def ridge(task: Task) -> Forecast:
+def ridge(task: BaselineTask) -> BaselineForecast:
     """Ridge regression on the very windows that the networks read, scaled as theirs, penalty 1."""
     from sklearn.linear_model import Ridge
 
@@ -29,10 +29,10 @@ def ridge(task: Task) -> Forecast:
             scaled = np.asarray(model.predict(_flat(task, index))).reshape(len(index), task.horizon)
             return task.inverse(scaled, index[:, 0])
 
-        return around(task, forecast)
+        return with_residual_quantiles(task, forecast)
 
 
-def trees(task: Task) -> Forecast:
+def trees(task: BaselineTask) -> BaselineForecast:
     """Gradient-boosted trees on the windows that the networks read, scaled as theirs; the step is one more column.
 
     The point is grown on squared error, each quantile on its pinball loss over the first windows of the
@@ -41,11 +41,11 @@ def trees(task: Task) -> Forecast:
     cross are put in order (Chernozhukov et al. 2010). Trees as of Friedman (2001), in scikit-learn's
     histogram variant.
     """
-    few = task.training_index[:: max(1, -(-len(task.training_index) * task.horizon // ROWS))]
+    few = task.training_index[:: max(1, -(-len(task.training_index) * task.horizon // MAX_ROWS))]
     point = task.inverse(_grown(task, few)(task.index), task.index[:, 0])
     if not task.levels:
-        return Forecast(point)
-    from_here = np.quantile(few[:, 1], KEPT, method="higher")
+        return BaselineForecast(point)
+    from_here = np.quantile(few[:, 1], GROWING_SHARE, method="higher")
     early, late = few[few[:, 1] + task.horizon <= from_here], few[few[:, 1] >= from_here]
     actual = windows.future(task.channels[:, :, 0], late, task.horizon)
     quantiles = []
@@ -53,10 +53,10 @@ def trees(task: Task) -> Forecast:
         predict = _grown(task, early if len(early) else few, loss="quantile", quantile=level)
         moved = np.quantile(actual - predict(late), level, axis=0, method="weibull")
         quantiles.append(task.inverse(predict(task.index) + moved, task.index[:, 0]))
-    return Forecast(point, np.sort(np.stack(quantiles, axis=-1), axis=-1))
+    return BaselineForecast(point, np.sort(np.stack(quantiles, axis=-1), axis=-1))
 
 
-def _grown(task: Task, index: np.ndarray, **loss: Any) -> Callable[[np.ndarray], np.ndarray]:
+def _grown(task: BaselineTask, index: np.ndarray, **loss: Any) -> Callable[[np.ndarray], np.ndarray]:
     """Trees grown on the windows `index`: the forecast (n, horizon) of others, in network units."""
     from sklearn.ensemble import HistGradientBoostingRegressor
 
@@ -68,11 +68,11 @@ def _grown(task: Task, index: np.ndarray, **loss: Any) -> Callable[[np.ndarray],
     return lambda asked: np.asarray(model.predict(_steps(task, asked))).reshape(len(asked), task.horizon)
 
 
-def _flat(task: Task, index: np.ndarray) -> np.ndarray:
+def _flat(task: BaselineTask, index: np.ndarray) -> np.ndarray:
     return windows.past(task.channels, index, task.lookback).reshape(len(index), -1)
 
 
-def _steps(task: Task, index: np.ndarray) -> np.ndarray:
+def _steps(task: BaselineTask, index: np.ndarray) -> np.ndarray:
     """Each window once for each step of the horizon (n * horizon, lookback * channels + 1)."""
     steps = np.tile(np.arange(task.horizon), len(index))
     return np.column_stack([np.repeat(_flat(task, index), task.horizon, axis=0), steps])

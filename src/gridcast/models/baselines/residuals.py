@@ -7,16 +7,18 @@ from collections.abc import Callable
 import numpy as np
 
 from gridcast.data import series_statistics
-from gridcast.models.baselines.task import Forecast, Task
+from gridcast.models.baselines.task import BaselineForecast, BaselineTask
 from gridcast.runtime import windows
 
-ENOUGH = 20
+MIN_ERRORS = 20
 """Errors of its own that a series needs for quantiles of its own."""
-MOST = 500
+MAX_WINDOWS = 500
 """Windows of each series whose errors are looked at, spread evenly over the training span."""
 
 
-def around(task: Task, forecast: Callable[[np.ndarray], np.ndarray], earliest: int = 0) -> Forecast:
+def with_residual_quantiles(
+    task: BaselineTask, forecast: Callable[[np.ndarray], np.ndarray], earliest: int = 0
+) -> BaselineForecast:
     """`forecast(index)` (n, horizon) of the windows asked for, with quantiles from its errors on the training span.
 
     At each step of the horizon the quantiles of actual less forecast, of each series, are added to the
@@ -26,18 +28,20 @@ def around(task: Task, forecast: Callable[[np.ndarray], np.ndarray], earliest: i
     """
     point = forecast(task.index)
     if not task.levels:
-        return Forecast(point)
+        return BaselineForecast(point)
     past = _thinned(task.training_index, earliest)
     errors = windows.future(task.target, past, task.horizon) - forecast(past)
-    spread = _spread(errors, past[:, 0], series_statistics.naive_scale(task.known[:, : task.train]), task.levels)
-    return Forecast(point, point[:, :, None] + spread[task.index[:, 0]])
+    spread = _spread(
+        errors, past[:, 0], series_statistics.naive_scale(task.observed_target[:, : task.train]), task.levels
+    )
+    return BaselineForecast(point, point[:, :, None] + spread[task.index[:, 0]])
 
 
 def _thinned(index: np.ndarray, earliest: int) -> np.ndarray:
     late = index[index[:, 1] >= earliest]
     index = late if len(late) else index
     most = np.bincount(index[:, 0]).max(initial=0)
-    return index[:: max(1, -(-most // MOST))]
+    return index[:: max(1, -(-most // MAX_WINDOWS))]
 
 
 def _spread(errors: np.ndarray, series: np.ndarray, scale: np.ndarray, levels: tuple[float, ...]) -> np.ndarray:
@@ -52,7 +56,7 @@ def _spread(errors: np.ndarray, series: np.ndarray, scale: np.ndarray, levels: t
     found = np.zeros((len(scale), errors.shape[1], len(levels)))
     if len(relative):
         found += _quantiles(relative, levels) * scale[:, None, None]
-    for own in np.flatnonzero(np.bincount(series, minlength=len(scale)) >= ENOUGH):
+    for own in np.flatnonzero(np.bincount(series, minlength=len(scale)) >= MIN_ERRORS):
         found[own] = _quantiles(errors[series == own], levels)
     return found
 

@@ -7,24 +7,24 @@ from dataclasses import replace
 
 import numpy as np
 
-from gridcast.models.baselines.per_series import each, filtered
-from gridcast.models.baselines.residuals import around
-from gridcast.models.baselines.task import Forecast, Task
+from gridcast.models.baselines.per_series import forecast_each_series, state_space_forecast
+from gridcast.models.baselines.residuals import with_residual_quantiles
+from gridcast.models.baselines.task import BaselineForecast, BaselineTask
 from gridcast.runtime import gaps
 
-LARGE = 200_000
+MAX_FITTED_SIZE = 200_000
 """Series times training steps times period from which the starting state of ETS is guessed, not fitted.
 
 Up to there a fit of the state takes half a minute in all; beyond, the guess takes a tenth of its time.
 """
 
 
-def large(series: int, steps: int, period: int | None) -> bool:
+def guesses_starting_state(series: int, steps: int, period: int | None) -> bool:
     """Whether ETS guesses its starting states on so many series and training steps."""
-    return series * steps * (period or 1) > LARGE
+    return series * steps * (period or 1) > MAX_FITTED_SIZE
 
 
-def ets(task: Task) -> Forecast:
+def ets(task: BaselineTask) -> BaselineForecast:
     """Exponential smoothing of each series (additive; seasonal where a period is known; gaps repeat the last value).
 
     Fitted by maximum likelihood on the training span, then filtered through the rest with fixed
@@ -35,8 +35,8 @@ def ets(task: Task) -> Forecast:
     """
     from statsmodels.tsa.statespace.exponential_smoothing import ExponentialSmoothing
 
-    known = task.known
-    guessed = large(len(known), task.train, task.period)
+    known = task.observed_target
+    guessed = guesses_starting_state(len(known), task.train, task.period)
 
     def fit(series: int, origins: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         values, start, train = _begun(task, known[series])
@@ -48,19 +48,19 @@ def ets(task: Task) -> Forecast:
         # A guess of its own would let the whole look beyond a short training span.
         fitted = model.fit(disp=False)
         whole = fitted.apply(values, copy_initialization=guessed)
-        return filtered(whole, origins - start, task, fitted.scale)
+        return state_space_forecast(whole, origins - start, task, fitted.scale)
 
-    return each(task, fit)
+    return forecast_each_series(task, fit)
 
 
-def theta(task: Task) -> Forecast:
+def theta(task: BaselineTask) -> BaselineForecast:
     """The theta method: exponential smoothing plus half the slope of a line, seasons apart.
 
     Season (where its test finds one), slope and smoothing constant are fitted on the training span and
     fixed; the level is smoothed up to each origin. Sources: Assimakopoulos and Nikolopoulos (2000), in the
     form of Hyndman and Billah (2003), "Unmasking the Theta method"; statsmodels fits it.
     """
-    known = task.known
+    known = task.observed_target
     methods: dict[int, Callable[[np.ndarray], np.ndarray]] = {}
     notes: dict[str, None] = {}
 
@@ -70,14 +70,14 @@ def theta(task: Task) -> Forecast:
         return methods[series](origins), np.empty((len(origins), task.horizon, 0))
 
     def forecast(index: np.ndarray) -> np.ndarray:
-        found = each(replace(task, index=index, levels=()), fit)
+        found = forecast_each_series(replace(task, index=index, levels=()), fit)
         notes.update(dict.fromkeys(found.notes))
         return found.point
 
-    return replace(around(task, forecast), notes=tuple(notes))
+    return replace(with_residual_quantiles(task, forecast), notes=tuple(notes))
 
 
-def _theta(task: Task, known: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+def _theta(task: BaselineTask, known: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
     """The forecasts (n, horizon) of one series (steps,) from its origins (n,)."""
     from scipy.signal import lfilter
     from statsmodels.tsa.forecasting.theta import ThetaModel
@@ -102,12 +102,12 @@ def _theta(task: Task, known: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
     return forecast
 
 
-def _begun(task: Task, known: np.ndarray) -> tuple[np.ndarray, int, np.ndarray]:
+def _begun(task: BaselineTask, known: np.ndarray) -> tuple[np.ndarray, int, np.ndarray]:
     """A series from its first value on, gaps filled by the last value; that first step; and its training part."""
     values = gaps.forward_fill(known)
     start = int(np.argmax(np.isfinite(values)))
     return values[start:], start, values[start : task.train]
 
 
-def _season(task: Task, train: np.ndarray) -> int | None:
+def _season(task: BaselineTask, train: np.ndarray) -> int | None:
     return task.period if task.period and len(train) >= 3 * task.period else None

@@ -12,7 +12,7 @@ from gridcast.data.dataset import Dataset
 
 
 @dataclass(frozen=True)
-class Task:
+class BaselineTask:
     """What a baseline may know: the past of each window, and channels (series, steps, channels) as networks read them.
 
     `target` is (series, steps) in data units, `observed` where it was not filled, `times` the stamps of
@@ -34,14 +34,14 @@ class Task:
     levels: tuple[float, ...] = ()
 
     @property
-    def known(self) -> np.ndarray:
+    def observed_target(self) -> np.ndarray:
         """The target (series, steps), NaN where it was not observed."""
         return np.where(self.observed, self.target, np.nan)
 
 
-def task_of(dataset: Dataset, lookback: int, span: str = "test") -> Task:
+def baseline_task(dataset: Dataset, lookback: int, span: str = "test") -> BaselineTask:
     """Return what a baseline may know to forecast the windows of `span`."""
-    return Task(
+    return BaselineTask(
         target=dataset.target,
         observed=dataset.observed,
         channels=dataset.channels,
@@ -58,7 +58,7 @@ def task_of(dataset: Dataset, lookback: int, span: str = "test") -> Task:
 
 
 @dataclass(frozen=True)
-class Forecast:
+class BaselineForecast:
     """`point` (n, horizon) and, where levels were asked for, `quantiles` (n, horizon, levels), in data units.
 
     `notes` tell what a reader must know, such as series that could not be fitted.

@@ -1,0 +1,67 @@
+"""Which baselines suit the data, and what of the data their results depend on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from gridcast.models.baselines import BASELINES, NAIVE_BASELINES, SEASONAL_BASELINES, smoothing
+from gridcast.models.baselines.detectors import DETECTOR_BASELINES
+from gridcast.models.baselines.intermittent import MIN_ZERO_SHARE
+from gridcast.runtime.errors import ConfigError, suggest
+
+AUTO = "auto"
+"""Stands for all baselines that suit the data and take less time than the networks."""
+SLOW_BASELINES = ("AutoARIMA", "Prophet")
+"""They take seconds for each series, so they run only if the experiment file names them."""
+MAX_SERIES_FITTED = 2000
+"""With more series than this, baselines that fit each series run only if named: they would take longer than the
+networks.
+"""
+
+
+def applicable_baselines(
+    series: int, period: int | None, *, zero_share: float = 0.0, requested: Sequence[str] = (AUTO,)
+) -> list[str]:
+    """Names of the baselines to run, in the order of `BASELINES`, for a number of `series` with this `period`.
+
+    `zero_share` is the share of zeros in the training span, `requested` holds the names in the experiment file; those
+    of `NAIVE_BASELINES` always run, since the promotion gates need them. Raises ConfigError on an unknown name.
+    """
+    _check_names(requested, BASELINES)
+    unsuitable = set(SLOW_BASELINES)
+    if series > MAX_SERIES_FITTED:
+        unsuitable |= {"ETS", "Theta"}
+    if zero_share <= MIN_ZERO_SHARE:
+        unsuitable |= {"Croston", "TSB"}
+    chosen = {*NAIVE_BASELINES, *requested, *(BASELINES.keys() - unsuitable if AUTO in requested else ())}
+    return [name for name in BASELINES if name in chosen and (period or name != "seasonal naive")]
+
+
+def applicable_detectors(requested: Sequence[str]) -> list[str]:
+    """Names of the baselines for detectors to run, in the order of `DETECTOR_BASELINES`.
+
+    Raises ConfigError on an unknown name.
+    """
+    _check_names(requested, DETECTOR_BASELINES)
+    return [name for name in DETECTOR_BASELINES if AUTO in requested or name in requested]
+
+
+def _check_names(requested: Sequence[str], registered: Iterable[str]) -> None:
+    allowed = (AUTO, *registered)
+    for position, name in enumerate(requested):
+        if name not in allowed:
+            raise ConfigError(
+                f"baselines[{position}]: unknown name {name!r}{suggest(name, allowed)} (allowed: {', '.join(allowed)})"
+            )
+
+
+def record_key_suffix(name: str, *, series: int, steps: int, period: int | None, levels: Sequence[float]) -> str:
+    """Return the part of the key of a baseline's record that distinguishes results on the same windows.
+
+    They depend on the `period`, on how ETS finds its starting states (which follows from the number of `series` and
+    training `steps`), and on the quantile `levels`.
+    """
+    suffix = f"/{period}" if name in SEASONAL_BASELINES else ""
+    if name == "ETS" and smoothing.guesses_starting_state(series, steps, period):
+        suffix += "/guessed"
+    return suffix + "".join(f"/q{level:g}" for level in levels)
