@@ -20,8 +20,8 @@ from gridcast.cli.doctor import cache, disk, installation, store
 from gridcast.cli.doctor.finding import Project
 from gridcast.runtime.errors import GridcastError, TrackingError
 from gridcast.sweep import lease
-from gridcast.tracking import artifact_paths, mlflow_runs, sqlite_store
-from gridcast.tracking.mlflow_runs import RunEntry
+from gridcast.tracking import artifact_paths, mlflow_runs, run_recording, sqlite_store
+from gridcast.tracking.run_recording import RunEntry
 from gridcast.tracking.store import open_store
 from gridcast.training import atomic_bundle
 
@@ -41,7 +41,7 @@ def original(tmp_path_factory):
         entry = RunEntry(
             "GRU", "run", "k1", params={"units": "4"}, metrics={"best_val_loss": 0.5}, artifacts={"notes.txt": b"hello"}
         )
-        run_id = mlflow_runs.record_run(found, parent, entry)
+        run_id = run_recording.record_run(found, parent, entry)
         model = found.client.create_logged_model(found.experiment, name="model", source_run_id=run_id)
         Path("weights").write_text("1 2 3")
         found.client.log_model_artifact(model.model_id, "weights")
@@ -80,8 +80,8 @@ def moved(here, original):
     return old, new
 
 
-def project(uri=URI, held=lambda _: False):
-    return Project(uri, Path(".gridcast"), Path("reports"), held)
+def project(uri=URI, is_swept=lambda _: False):
+    return Project(uri, Path(".gridcast"), Path("reports"), is_swept)
 
 
 def findings(check, **about):
@@ -93,8 +93,8 @@ def the_wrong(check, **about):
     return wrong
 
 
-def mended(check, **about):
-    """What the one mending of the check said; the check has nothing to complain about afterwards."""
+def fixed(check, **about):
+    """Return what the only fix of the check did; afterwards the check finds no problem."""
     told = [doctor.fix(finding) for finding in check(project(**about)) if not finding.ok]
     assert [finding for finding in findings(check, **about) if not finding.ok] == []
     (text,) = told
@@ -128,12 +128,12 @@ def test_packages_that_are_missing_or_of_a_wrong_version_are_named(tmp_path, mon
     wrong = the_wrong(installation.check_packages)
     python = ".".join(map(str, sys.version_info[:3]))
     assert wrong.text.split("; ") == [
-        "numpy is 1.0, wanted is >=2",
-        "no-such-thing is missing, wanted is >1",
-        "deep is 2, wanted is <1",
-        f"Python is {python}, wanted is >=99",
+        "numpy is 1.0, required is >=2",
+        "no-such-thing is missing, required is >1",
+        "deep is 2, required is <1",
+        f"Python is {python}, required is >=99",
     ]
-    assert wrong.remedy == "install it anew: rm -f .venv/.run && make"
+    assert wrong.remedy == "reinstall it: rm -f .venv/.run && make"
 
 
 @pytest.mark.parametrize(
@@ -232,7 +232,7 @@ def test_a_file_of_which_only_an_index_is_damaged_is_rebuilt_with_every_row(kept
     before = content(FILE)
     overwrite(*page_of(index))
     hurt = FILE.read_bytes()
-    text = mended(store.check_store)
+    text = fixed(store.check_store)
     assert content(FILE) == before
     copy = Path(
         re.fullmatch(r"mlflow.db is rebuilt from its tables \(2 runs\); the damaged one is kept as (.*)", text)[1]
@@ -262,7 +262,7 @@ def test_a_database_of_another_program_is_left_alone():
         other.execute("CREATE TABLE songs (title)")
     os.utime(FILE, (0, 0))
     wrong = the_wrong(store.check_store)
-    assert (wrong.text, wrong.mend) == ("mlflow.db: an SQLite database of another program", None)
+    assert (wrong.text, wrong.fix) == ("mlflow.db: an SQLite database of another program", None)
     with pytest.raises(TrackingError, match=r"of another program; name another file in MLFLOW_TRACKING_URI$"):
         sqlite_store.check_file(URI)
 
@@ -274,7 +274,7 @@ def test_a_store_of_a_newer_mlflow_is_left_alone():
     os.utime(FILE, (0, 0))
     wrong = the_wrong(store.check_store)
     assert wrong.text.startswith("mlflow.db: written by a newer MLflow (schema ffff00001111; the installed one knows")
-    assert wrong.mend is None
+    assert wrong.fix is None
     with pytest.raises(TrackingError, match="install that MLflow"):
         sqlite_store.check_file(URI)
 
@@ -301,7 +301,7 @@ def test_a_store_of_an_older_mlflow_is_upgraded_after_a_backup(kept):
     with pytest.raises(TrackingError, match=rf"^mlflow.db: written by an older MLflow \(schema {old}; the .*--fix`"):
         sqlite_store.check_file(URI)
     assert findings(store.check_runs) == []
-    text = mended(store.check_store)
+    text = fixed(store.check_store)
     assert content(Path(text.partition("backup: ")[2])) == before
     assert open_store("retail", f"sqlite:///{kept}/mlflow.db", create=False).experiment == "1"
 
@@ -324,10 +324,10 @@ def test_a_store_whose_making_was_interrupted_is_set_aside(here):
 
     Base.metadata.create_all(sqlalchemy.create_engine(f"sqlite:///{here}/mlflow.db"))
     to_schema(FILE, "bd07f7e963c5")
-    with pytest.raises(TrackingError, match=r"^mlflow.db: left unfinished by .* sets it aside; nothing is recorded"):
+    with pytest.raises(TrackingError, match=r"^mlflow.db: left unfinished by .* renames it; nothing is recorded"):
         sqlite_store.check_file(URI)
-    text = mended(store.check_store)
-    assert re.fullmatch(r"set aside as mlflow.db.unfinished-[\d-]+; the next run makes a new one", text)
+    text = fixed(store.check_store)
+    assert re.fullmatch(r"renamed to mlflow.db.unfinished-[\d-]+; the next run makes a new one", text)
     assert not FILE.exists()
 
 
@@ -345,7 +345,7 @@ def make(uri):
             print(number, flush=True)
             time.sleep(0.01)
 
-sqlite_store.create(Path("mlflow.db"), make)
+sqlite_store.create_database(Path("mlflow.db"), make)
 """
 
 
@@ -365,7 +365,7 @@ def test_a_kill_while_the_store_is_made_leaves_no_store_and_what_it_leaves_is_re
     assert not FILE.exists()
     for path in left:
         os.utime(path, (0, 0))
-    assert mended(cache.check_leftovers) == f"{len(left)} removed"
+    assert fixed(cache.check_leftovers) == f"{len(left)} removed"
     assert list(here.iterdir()) == []
 
 
@@ -389,7 +389,7 @@ def test_writes_that_stand_beside_the_database_are_told():
         other.execute("UPDATE runs SET name = 'other'")
         (found,) = findings(store.check_store)
         assert found.ok
-        assert "its last writes stand in mlflow.db-wal: never copy or move the one without the other" in found.text
+        assert "its last writes are in mlflow.db-wal: never copy or move one without the other" in found.text
 
 
 @pytest.mark.usefixtures("kept")
@@ -417,7 +417,7 @@ def test_a_moved_project_is_recognised_and_led_to_its_new_place(moved):
     before = content(FILE)
     wrong = the_wrong(store.check_artifacts)
     assert wrong.text == told
-    text = mended(store.check_artifacts)
+    text = fixed(store.check_artifacts)
     assert artifact_paths.stale_location_message(URI) is None
     assert str(old) not in "\n".join(content(FILE))
     assert content(Path(text.partition("backup: ")[2])) == before
@@ -430,7 +430,7 @@ def test_a_moved_project_is_recognised_and_led_to_its_new_place(moved):
 
     got = mlflow.artifacts.download_artifacts("models:/winner/1", tracking_uri=uri, dst_path=str(new / "got"))
     assert Path(got, "weights").read_text() == "1 2 3"
-    mlflow_runs.record_run(again, "parent", RunEntry("other", "run", "k2", artifacts={"more.txt": b"new"}))
+    run_recording.record_run(again, "parent", RunEntry("other", "run", "k2", artifacts={"more.txt": b"new"}))
     assert list(new.glob("mlruns/1/*/artifacts/more.txt"))
     assert not old.exists()
 
@@ -453,7 +453,7 @@ def test_paths_that_are_written_as_uris_stay_uris(moved):
     with sqlite3.connect(FILE) as known:
         known.execute("UPDATE runs SET artifact_uri = replace(?, '%20', ' ') || artifact_uri", ("file://",))
         known.execute("UPDATE runs SET artifact_uri = replace(artifact_uri, ' ', '%20')")
-    mended(store.check_artifacts)
+    fixed(store.check_artifacts)
     with contextlib.closing(sqlite3.connect(FILE)) as known:
         uris = [uri for (uri,) in known.execute("SELECT artifact_uri FROM runs")]
     assert all(uri.startswith(f"{new.as_uri()}/mlruns/1/") for uri in uris)
@@ -484,7 +484,7 @@ def test_a_copy_of_a_project_is_led_to_its_own_artifacts(here, original, monkeyp
     told = f"the project was copied from {original} to {here / 'copy'}, and MLflow still looks for artifacts there"
     assert told in artifact_paths.stale_location_message(URI)
     assert the_wrong(store.check_artifacts).text == told
-    mended(store.check_artifacts)
+    fixed(store.check_artifacts)
     monkeypatch.chdir(original)
     assert [finding.ok for finding in findings(store.check_artifacts)] == [True]
     assert artifact_paths.stale_location_message(URI) is None
@@ -500,7 +500,7 @@ def test_a_project_without_a_run_follows_its_move_too(here, original, monkeypatc
         known.execute("DELETE FROM runs")
         known.execute("UPDATE experiments SET artifact_location = '/nowhere/mlruns/' || experiment_id")
     assert "moved from /nowhere to" in artifact_paths.stale_location_message(URI)
-    mended(store.check_artifacts)
+    fixed(store.check_artifacts)
     assert artifact_paths.stale_location_message(URI) is None
 
 
@@ -510,7 +510,7 @@ def test_artifacts_on_a_disk_that_is_not_mounted_are_not_taken_for_moved(moved):
     told = f"artifacts lie in {old}/mlruns, which is not there"
     assert artifact_paths.stale_location_message(URI) == f"mlflow.db: {told}; mount it, or put it back"
     wrong = the_wrong(store.check_artifacts)
-    assert (wrong.text, wrong.mend) == (told, None)
+    assert (wrong.text, wrong.fix) == (told, None)
 
 
 def test_artifacts_that_lie_where_they_always_did_are_left_there(moved):
@@ -523,9 +523,9 @@ def test_artifacts_that_lie_where_they_always_did_are_left_there(moved):
 
 @pytest.mark.usefixtures("moved")
 def test_models_that_are_gone_are_told():
-    mended(store.check_artifacts)
+    fixed(store.check_artifacts)
     shutil.rmtree(next(Path("mlruns/1/models").iterdir()))
-    assert the_wrong(store.check_artifacts).text.startswith("1 recorded models are not there, the first in ")
+    assert the_wrong(store.check_artifacts).text.startswith("1 recorded models are missing, the first in ")
 
 
 # Runs, servers, old stores
@@ -535,13 +535,13 @@ def test_runs_that_nobody_works_at_are_closed(kept):
     own = open_store("retail", f"sqlite:///{kept}/mlflow.db", create=False)
     parent = mlflow_runs.open_sweep(own, "s2", "a dead sweep", {}, {})
     stranger = own.client.create_run(own.experiment).info.run_id
-    assert [finding.ok for finding in findings(store.check_runs, uri=own.uri, held=lambda _: True)] == [True]
+    assert [finding.ok for finding in findings(store.check_runs, uri=own.uri, is_swept=lambda _: True)] == [True]
     claimed = lease.acquire_lease(own)
-    assert [finding.ok for finding in findings(store.check_runs, uri=own.uri, held=store.is_swept)] == [True]
+    assert [finding.ok for finding in findings(store.check_runs, uri=own.uri, is_swept=store.is_swept)] == [True]
     claimed.release()
-    wrong = the_wrong(store.check_runs, uri=own.uri, held=store.is_swept)
-    assert wrong.text == "1 are marked RUNNING though no process works at them: a dead sweep"
-    assert mended(store.check_runs, uri=own.uri, held=store.is_swept) == "1 runs are marked KILLED"
+    wrong = the_wrong(store.check_runs, uri=own.uri, is_swept=store.is_swept)
+    assert wrong.text == "1 are marked RUNNING though no process works on them: a dead sweep"
+    assert fixed(store.check_runs, uri=own.uri, is_swept=store.is_swept) == "1 runs are marked KILLED"
     assert own.client.get_run(parent).info.status == "KILLED"
     assert own.client.get_run(stranger).info.status == "RUNNING"
 
@@ -615,13 +615,15 @@ def test_damaged_states_are_removed_and_damaged_results_set_aside():
     state, result = Path(".gridcast/checkpoints/k1"), spool_folder() / "run-k1"
     for path in (state, state.with_name("k2"), result, result.with_name("run-k2")):
         atomic_bundle.write(path, {"content": os.urandom(1000)})
-    assert [finding.text for finding in findings(cache.check_bundles)] == ["2 states of runs under way, all whole"]
+    assert [finding.text for finding in findings(cache.check_bundles)] == [
+        "2 checkpoints of unfinished runs, all intact"
+    ]
     hurt = result.read_bytes()[:-1]
     for path in (state, result):
         path.write_bytes(path.read_bytes()[:-1])
     wrong = [finding for finding in findings(cache.check_bundles) if not finding.ok]
     assert [finding.text for finding in wrong] == [f"{p}: damaged, its checksum does not fit" for p in (state, result)]
-    assert [doctor.fix(finding) for finding in wrong] == ["1 removed", f"set aside as {result}.damaged"]
+    assert [doctor.fix(finding) for finding in wrong] == ["1 removed", f"renamed to {result}.damaged"]
     assert [finding.ok for finding in findings(cache.check_bundles)] == [True]
     assert not state.exists()
     assert Path(f"{result}.damaged").read_bytes() == hurt
@@ -652,7 +654,7 @@ def test_what_dead_processes_left_half_written_is_removed():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"" if path in left else b"content")
         os.utime(path, None if path == fresh else (0, 0))
-    assert mended(cache.check_leftovers) == "3 removed"
+    assert fixed(cache.check_leftovers) == "3 removed"
     assert [path for path in left if path.exists()] == []
     assert [path for path in (*good, fresh) if not path.exists()] == []
 
@@ -718,23 +720,23 @@ def test_a_new_project_is_well_and_nothing_is_written_to_it(here):
     assert list(here.iterdir()) == []
 
 
-def test_what_is_mended_at_once_is_seen_by_later_checks(moved):
-    """The file is rebuilt, and only then do artifacts and runs become visible and are mended."""
+def test_what_is_fixed_at_once_is_seen_by_later_checks(moved):
+    """The file is rebuilt, and only then do artifacts and runs become visible and are fixed."""
     overwrite(*page_of("index_params_run_uuid"))
     with sqlite3.connect(FILE) as known:
         known.execute("UPDATE runs SET status = 'RUNNING' WHERE name = 'GRU'")
     uri = f"sqlite:///{moved[1]}/mlflow.db"
     told = []
     checks = [check for check in doctor.CHECKS if check is not installation.check_backends]
-    for finding in doctor.examine(uri, held=lambda _: False, checks=checks):
+    for finding in doctor.examine(uri, is_swept=lambda _: False, checks=checks):
         if not finding.ok:
             told.append(finding.about)
             doctor.fix(finding)
     assert told == ["store", "artifacts", "runs"]
-    assert all(finding.ok for finding in doctor.examine(uri, held=lambda _: False, checks=checks))
+    assert all(finding.ok for finding in doctor.examine(uri, is_swept=lambda _: False, checks=checks))
 
 
 @pytest.mark.usefixtures("here")
-def test_what_only_a_person_can_mend_is_refused():
-    with pytest.raises(GridcastError, match=r"^store: nobody but you can mend this: unset MLFLOW_TRACKING_URI"):
+def test_what_only_a_person_can_fix_is_refused():
+    with pytest.raises(GridcastError, match=r"^store: only you can fix this: unset MLFLOW_TRACKING_URI"):
         doctor.fix(the_wrong(store.check_store, uri="./mlruns"))

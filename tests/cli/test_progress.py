@@ -1,11 +1,12 @@
-"""What a person sees while a sweep runs."""
+"""The progress bar of a sweep, and the plain lines where there is no terminal."""
 
 import io
 
 import pytest
 from rich.console import Console
 
-from gridcast.cli.progress import Progress, format_duration
+from gridcast.cli.progress import Progress
+from gridcast.cli.terminal import format_duration
 
 METRICS = {"best_val_loss": 0.25, "epochs_trained": 12.0, "fit_seconds": 3.14}
 
@@ -49,6 +50,7 @@ def test_without_a_terminal_each_run_is_one_plain_line():
 def test_on_a_terminal_there_is_a_bar_with_runs_done_and_the_best_so_far():
     screen = told(force_terminal=True, width=100)
     assert "3/3" in screen
-    assert "best val_loss 0.25000, 0 s left" in screen
+    assert "best val_loss 0.25000, done" in screen
+    assert " left" not in screen.splitlines()[-1]
     assert "failed: LSTM-4" in screen
     assert "1/3 GRU-4:" not in screen

@@ -25,7 +25,9 @@ from stream_process import ZScore, readings, rows
 def running(table, labels=None, speed=0.0, begun=None):
     """The address of a plant that delivers `table`."""
     labels = pd.DataFrame({"start": []}) if labels is None else labels
-    server = simulated_plant.make_server(table, labels, "127.0.0.1", 0, speed, len(table) if begun is None else begun)
+    server = simulated_plant.make_server(
+        table, labels, "127.0.0.1", 0, speed=speed, ready=len(table) if begun is None else begun
+    )
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     try:
@@ -81,13 +83,13 @@ def test_a_plant_tells_what_is_wrong_with_a_question():
             assert refused.value.code == status
             refused.value.close()
         port = int(url.rpartition(":")[2])
-        with pytest.raises(ConfigError, match=f"--port: 127.0.0.1:{port} cannot be had"):
-            simulated_plant.make_server(readings(5), pd.DataFrame(), "127.0.0.1", port, 1.0, 1)
+        with pytest.raises(ConfigError, match=f"--port: cannot listen on 127.0.0.1:{port}: "):
+            simulated_plant.make_server(readings(5), pd.DataFrame(), "127.0.0.1", port, speed=1.0, ready=1)
 
 
 @pytest.mark.parametrize("form", ["csv", "json"])
 def test_a_stream_takes_every_minute_of_a_plant_once(tmp_path, form):
-    table, labels = simulation.simulate("multivariate", simulation.LEAST, seed=1)
+    table, labels = simulation.simulate_plant("multivariate", simulation.MIN_STEPS, seed=1)
     names = list(table.columns[1:])
     # In units of its own spread, so that the small detector has something to say.
     table[names] = ((table[names] - table[names].mean()) / table[names].std()).round(6)

@@ -1,4 +1,4 @@
-"""The command line: a file for the verbs that belong together.
+"""The command line, one module per group of verbs.
 
 Each verb imports its packages when it is called: MLflow and pandas take seconds to load.
 """

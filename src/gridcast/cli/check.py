@@ -1,4 +1,4 @@
-"""Whether all is well here: doctor."""
+"""The verb `doctor`: is everything here in order?"""
 
 from __future__ import annotations
 
@@ -10,27 +10,32 @@ from gridcast.cli.app import CACHE, REPORTS, app, out
 from gridcast.runtime.errors import GridcastError
 
 
-@app.command()
-def doctor(repair: Annotated[bool, typer.Option("--fix", help="mend what is safe to mend")] = False) -> None:
-    """Check installation, disk, store and cache; say what is wrong and how to mend it."""
+@app.command("doctor")
+def doctor_verb(
+    repair: Annotated[bool, typer.Option("--fix", help="repair what is safe to repair")] = False,
+) -> None:
+    """Check installation, disk, store and cache.
+
+    Each problem comes with a remedy.
+    """
     from gridcast.cli.doctor import examine, fix
 
-    wrong = mendable = 0
+    problems = fixable = 0
     for finding in examine(folder=CACHE, reports=REPORTS):
         out.print(f"{'ok   ' if finding.ok else 'wrong'}  {finding.about}: {finding.text}", markup=False)
         if finding.ok:
             continue
-        if repair and finding.mend:
+        if repair and finding.fix:
             try:
-                out.print(f"       mended: {fix(finding)}", markup=False)
+                out.print(f"       fixed: {fix(finding)}", markup=False)
                 continue
             except GridcastError as error:
-                out.print(f"       not mended: {error}", markup=False)
+                out.print(f"       not fixed: {error}", markup=False)
         else:
             out.print(f"       remedy: {finding.remedy}", markup=False)
-        wrong += 1
-        mendable += not repair and finding.mend is not None
-    if wrong:
-        told = f"; `gridcast doctor --fix` mends {mendable} of them" if mendable else ""
-        raise GridcastError(f"wrong: {wrong}{told}")
-    out.print("All is well.")
+        problems += 1
+        fixable += not repair and finding.fix is not None
+    if problems:
+        remark = f"; `gridcast doctor --fix` fixes {fixable} of them" if fixable else ""
+        raise GridcastError(f"problems: {problems}{remark}")
+    out.print("Everything is in order.")

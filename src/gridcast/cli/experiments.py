@@ -1,91 +1,160 @@
-"""The experiment that a verb is called with or about: its plan, its data, where it is executed, what it registers."""
+"""The experiment that a verb works on: its plan, its data, its workers, and the sweep that recorded it."""
 
 from __future__ import annotations
 
 import json
 import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gridcast import config
-from gridcast.cli import terminal
+from gridcast.cli import model_argument, terminal
 from gridcast.cli.app import CACHE, out
-from gridcast.runtime.errors import ConfigError
+from gridcast.cli.options import check_choice
+from gridcast.config import Experiment
+from gridcast.runtime.errors import ConfigError, TrackingError, UnknownModel
 
 if TYPE_CHECKING:
     from gridcast.sweep.plan import Plan
+    from gridcast.sweep.worker_pool import WorkerSettings
     from gridcast.tracking.model_loading import ModelReference
     from gridcast.tracking.store import Store
 
 
+BACKENDS = ("jax", "tensorflow")
+
+
+@dataclass(frozen=True)
+class RecordedExperiment:
+    """The experiment of a sweep as MLflow has it: `sweep_id` is the parent run, `text` the YAML.
+
+    `about` is sweep.json: spans, run keys, and what else a report has to know.
+    """
+
+    store: Store
+    sweep_id: str
+    experiment: Experiment
+    text: str
+    about: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class ModelPlan:
+    """A model's recorded experiment and the plan of it on its data, or on other data."""
+
+    recorded: RecordedExperiment
+    plan: Plan
+
+
 def plan_experiment(path: Path, backend: str) -> Plan:
-    """The plan of the experiment in a file, told to the user. Raises ConfigError and DataError."""
-    if backend not in ("jax", "tensorflow"):
-        raise ConfigError(f"--backend: '{backend}' is not allowed (allowed: jax, tensorflow)")
-    experiment = config.read(path)
+    """Return the plan of an experiment file, and print it. Raises ConfigError and DataError."""
+    check_choice("--backend", backend, BACKENDS)
+    return _print_and_return(config.read(path), path.read_text(encoding="utf-8"), backend)
+
+
+def plan_recorded(recorded: RecordedExperiment, backend: str) -> Plan:
+    """Return the plan of an experiment that was swept before, and print it. Raises ConfigError and DataError."""
+    check_choice("--backend", backend, BACKENDS)
+    return _print_and_return(recorded.experiment, recorded.text, backend)
+
+
+def plan_on_source(plan: Plan, source: str) -> Plan:
+    """Return the plan of the same experiment on the data of `source`, and print it."""
+    text = config.with_source(plan.yaml_text, source)
+    return _print_and_return(config.parse(text, f"the experiment on {source}"), text, "jax")
+
+
+def _print_and_return(experiment: Experiment, text: str, backend: str) -> Plan:
     from gridcast.sweep.plan import make_plan
 
-    planned = make_plan(experiment, path.read_text(encoding="utf-8"), backend)
-    terminal.print_plan(out, planned)
-    return planned
+    plan = make_plan(experiment, text, backend)
+    terminal.print_plan(out, plan)
+    return plan
 
 
-def choose_place(backend: str, workers: int | None, memory: float | None = None, scheduler: str | None = None) -> Any:
-    """Where to execute; workers of this machine begin to import what they need, beside what comes next."""
+def choose_workers(
+    backend: str,
+    count: int | None,
+    *,
+    cache: Path = CACHE,
+    memory_gib: float | None = None,
+    scheduler: str | None = None,
+) -> WorkerSettings:
+    """Return where runs are trained; local workers begin to import their packages in the background."""
     from gridcast.sweep import worker_pool, worker_process
 
-    if workers is not None and workers < 1:
-        raise ConfigError(f"--workers: must be at least 1 (got {workers})")
+    if count is not None and count < 1:
+        raise ConfigError(f"--workers: must be at least 1 (got {count})")
     if scheduler is not None and not re.fullmatch(r"\w+://[^\s/]+:\d+/?", scheduler):
-        raise ConfigError(f"--scheduler: '{scheduler}' is no address such as tcp://host:8786")
-    limit = None if memory is None else int(memory * 2**30)
-    place = worker_pool.WorkerSettings(
-        workers or len(worker_process.available_gpus()) or worker_process.available_cores(),
-        backend,
-        CACHE,
-        limit,
-        scheduler,
+        raise ConfigError(f"--scheduler: '{scheduler}' is not an address such as tcp://host:8786")
+    workers = worker_pool.WorkerSettings(
+        workers=count or len(worker_process.available_gpus()) or worker_process.available_cores(),
+        backend=backend,
+        cache=cache,
+        memory=None if memory_gib is None else int(memory_gib * 2**30),
+        scheduler=scheduler,
     )
-    if place.workers > 1 and scheduler is None:
+    if workers.workers > 1 and scheduler is None:
         worker_process.prepare_forkserver(backend)
-    return place
+    return workers
 
 
-def plan_of_model(
-    found: ModelReference, experiment: Path | None, source: str | None
-) -> tuple[Store, str, dict[str, Any], Plan]:
-    """The store, sweep and record of a model, and the plan of its experiment on its data or those of `source`."""
-    from gridcast.sweep import plan
+def recorded_experiment(model: ModelReference) -> RecordedExperiment:
+    """Return the experiment of the sweep that a model comes from. Raises TrackingError."""
     from gridcast.tracking import mlflow_runs
     from gridcast.tracking.store import find_sweep
 
-    store, parent = find_sweep(found.run_id)
-    about = json.loads(mlflow_runs.read_artifact(store, parent, "sweep.json"))
-    text = mlflow_runs.read_artifact(store, parent, "experiment.yaml").decode()
-    read = config.read(experiment) if experiment else config.parse(text, f"the sweep of {found.name or found.uri}")
-    text = experiment.read_text(encoding="utf-8") if experiment else text
-    if read.task == "anomaly":
-        raise ConfigError(f"{found.name or found.uri}: tells anomalies, and this is for forecasts")
+    store, sweep_id = find_sweep(model.run_id)
+    text = mlflow_runs.read_artifact(store, sweep_id, "experiment.yaml").decode()
+    return RecordedExperiment(
+        store=store,
+        sweep_id=sweep_id,
+        experiment=config.parse(text, f"the sweep of {model.name or model.uri}"),
+        text=text,
+        about=json.loads(mlflow_runs.read_artifact(store, sweep_id, "sweep.json")),
+    )
+
+
+def plan_of_model(model: ModelReference, description: Path | None, source: str | None) -> ModelPlan:
+    """Return the recorded experiment of a forecaster and its plan.
+
+    The file `description` says how to read the data, in place of the recorded experiment; `source` names other data.
+    Raises ConfigError for a detector.
+    """
+    from gridcast.sweep.plan import make_plan
+
+    recorded = recorded_experiment(model)
+    experiment = config.read(description) if description else recorded.experiment
+    text = description.read_text(encoding="utf-8") if description else recorded.text
+    if experiment.task == "anomaly":
+        raise ConfigError(f"{model.name or model.uri}: is an anomaly detector, and this command needs a forecaster")
     if source is not None:
-        read = read.model_copy(update={"data": read.data.model_copy(update={"source": source})})
-    return store, parent, about, plan.make_plan(read, text, "jax")
+        data = experiment.data.model_copy(update={"source": source})
+        experiment = experiment.model_copy(update={"data": data})
+    return ModelPlan(recorded, make_plan(experiment, text, "jax"))
 
 
-def plan_on_source(planned: Plan, source: str) -> Plan:
-    """The plan of the same experiment on the data of `source`."""
-    from gridcast.sweep import plan
+def find_experiment_store(argument: str) -> tuple[str, Store]:
+    """Return the name and the MLflow experiment that the argument of `gridcast report` means.
 
-    text = config.with_source(planned.text, source)
-    made = plan.make_plan(config.parse(text, f"the experiment on {source}"), text, "jax")
-    terminal.print_plan(out, made)
-    return made
+    That is an experiment by its file or its name in MLflow, else the experiment of the sweep that a registered model
+    or an MLflow URI comes from. Raises ConfigError and TrackingError.
+    """
+    from gridcast.tracking.store import open_store, require_store
 
-
-def registered_name(name: str) -> str:
-    """The registered model that is meant: that of the experiment, where a file is named."""
-    if not name.endswith((".yaml", ".yml")):
-        return name
-    found = config.read(Path(name)).selection.promote_to
-    if found is None:
-        raise ConfigError(f"{name}: selection.promote_to: is missing; its sweep registers no model that can be served")
-    return found
+    require_store()
+    if model_argument.is_experiment_file(argument):
+        name = config.read(Path(argument)).name
+        return name, open_store(name, create=False)
+    if ":/" in argument:
+        recorded = recorded_experiment(model_argument.find_model(argument))
+        return recorded.experiment.name, recorded.store
+    try:
+        return argument, open_store(argument, create=False)
+    except TrackingError as error:
+        try:
+            recorded = recorded_experiment(model_argument.find_model(argument))
+        except UnknownModel:
+            raise error from None
+    return recorded.experiment.name, recorded.store

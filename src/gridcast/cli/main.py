@@ -1,4 +1,4 @@
-"""How the command begins and ends: signals, warnings, errors and exit codes."""
+"""The entry point of the `gridcast` command: signals, warnings, errors and exit codes."""
 
 from __future__ import annotations
 
@@ -8,71 +8,81 @@ import logging
 import os
 import signal
 import sys
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import psutil
 import typer
 
 from gridcast.cli.app import app, err
-from gridcast.runtime.errors import GridcastError, Interrupted
+from gridcast.runtime.errors import GridcastError, Interrupted, suggest
 
-_GO_ON = "then the same command goes on where it stopped"
+_RESUME = "then run the same command again to continue"
 WRITE_REMEDIES = {
-    errno.ENOSPC: f"free some space, {_GO_ON}",
-    errno.EDQUOT: f"free some space, {_GO_ON}",
-    errno.EROFS: f"make it writable, {_GO_ON}",
-    errno.EACCES: f"make it writable, {_GO_ON}",
-    errno.EPERM: f"make it writable, {_GO_ON}",
+    errno.ENOSPC: f"free some space, {_RESUME}",
+    errno.EDQUOT: f"free some space, {_RESUME}",
+    errno.EROFS: f"make it writable, {_RESUME}",
+    errno.EACCES: f"make it writable, {_RESUME}",
+    errno.EPERM: f"make it writable, {_RESUME}",
 }
+"""What to do about an operating system error that keeps a sweep from writing."""
+INTERRUPTED = Interrupted.exit_code
 
 
 def main() -> NoReturn:
-    """Entry point of the `gridcast` command; ends with 0, 1, 2 or 130 (see the README)."""
+    """Run the `gridcast` command and exit with 0, 1, 2 or 130 (see the README)."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupt)
-    logging.getLogger("gridcast").addHandler(_Warnings())
+    logging.getLogger("gridcast").addHandler(_WarningPrinter())
     try:
-        if app(standalone_mode=False) == 130:  # what typer makes of KeyboardInterrupt
+        if app(standalone_mode=False, prog_name="gridcast") == INTERRUPTED:  # what typer makes of KeyboardInterrupt
             raise Interrupted("interrupted")
     except (KeyboardInterrupt, Interrupted, typer.Abort) as error:
         err.print(str(error) or "interrupted", markup=False)
-        _leave()
+        _exit_at_once()
     except GridcastError as error:
         err.print(f"error: {error}", markup=False)
         sys.exit(error.exit_code)
     except OSError as error:
         if error.errno not in WRITE_REMEDIES:
             raise
-        err.print(
-            f"error: {error.filename or 'writing'}: {error.strerror}; {WRITE_REMEDIES[error.errno]}", markup=False
-        )
+        remedy = WRITE_REMEDIES[error.errno]
+        err.print(f"error: {error.filename or 'writing'}: {error.strerror}; {remedy}", markup=False)
         sys.exit(1)
     except Exception as error:
         if type(error).__module__.startswith(("click", "typer")) and hasattr(error, "format_message"):
-            err.print(f"error: {error.format_message()}", markup=False)
+            err.print(f"error: {_usage_message(error)}", markup=False)
             sys.exit(2)
         raise
     sys.exit(0)
 
 
+def _usage_message(error: Any) -> str:
+    """Return the message of a wrong command line: a near miss where there is one, and where the help is."""
+    message = str(error.format_message())
+    if getattr(error, "possibilities", None):
+        message = f"No such option: {error.option_name}{suggest(error.option_name, error.possibilities)}"
+    context = getattr(error, "ctx", None)
+    return f"{message}\nSee `{context.command_path} -h`." if context else message
+
+
 def _interrupt(*_: object) -> NoReturn:
-    """The first Ctrl-C lets the sweep stop in order, the second one ends the process and so its workers."""
+    """Let the first Ctrl-C stop the sweep in order; the second one ends this process and its workers."""
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _leave)
+        signal.signal(number, _exit_at_once)
     raise KeyboardInterrupt
 
 
-def _leave(*_: object) -> NoReturn:
-    """End this process and its workers at once, with nothing closed: all that counts is on disk already."""
+def _exit_at_once(*_: object) -> NoReturn:
+    """End this process and its workers without closing anything: all that counts is on disk already."""
     for child in psutil.Process().children(recursive=True):
         with contextlib.suppress(psutil.NoSuchProcess):
             child.kill()
     sys.stdout.flush()
-    os._exit(130)
+    os._exit(INTERRUPTED)
 
 
-class _Warnings(logging.Handler):
-    """Shows what gridcast warns of above the progress bar."""
+class _WarningPrinter(logging.Handler):
+    """Prints gridcast's warnings above the progress bar."""
 
     def emit(self, record: logging.LogRecord) -> None:
         err.print(f"  {record.levelname.lower()}: {record.getMessage()}", markup=False, style="yellow")

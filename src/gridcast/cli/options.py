@@ -1,4 +1,4 @@
-"""What options say: checked, and the tables that go where they point."""
+"""Option values: their checks, and writing tables to the files that they name."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 
 
 def check_choice(option: str, value: str, allowed: Sequence[str]) -> None:
-    """Returns where the value of an option is allowed. Raises ConfigError."""
+    """Raise ConfigError unless `value` is one of the `allowed` values of an option."""
     if value not in allowed:
-        known = f"{suggest(value, allowed)} (allowed: {', '.join(allowed)})"
-        raise ConfigError(f"{option}: '{value}' is not allowed{known}")
+        choices = f"{suggest(value, allowed)} (allowed: {', '.join(allowed)})"
+        raise ConfigError(f"{option}: '{value}' is not allowed{choices}")
 
 
 def parse_levels(text: str | None) -> tuple[float, ...] | None:
-    """Levels of quantiles, written with commas between them. Raises ConfigError."""
+    """Return quantile levels from a comma-separated list. Raises ConfigError."""
     try:
         return None if text is None else tuple(map(float, text.split(",")))
     except ValueError:
@@ -29,13 +29,13 @@ def parse_levels(text: str | None) -> tuple[float, ...] | None:
 
 
 def check_output_path(output: Path | None) -> None:
-    """Returns where a table can be written to `output`, or nobody asked for that. Raises ConfigError."""
+    """Raise ConfigError if no table can be written to `output`; None is allowed."""
     if output and (output.suffix not in (".csv", ".parquet") or not output.absolute().parent.is_dir()):
         raise ConfigError(f"--output: '{output}' must be a .csv or .parquet file in a folder that exists")
 
 
 def write_table(table: pd.DataFrame, path: Path) -> None:
-    """Write a CSV or Parquet file whole or not at all."""
+    """Write a CSV or Parquet file whole or not at all. Raises GridcastError."""
     try:
         with atomic_write(path) as temporary:
             if path.suffix == ".parquet":

@@ -1,4 +1,4 @@
-"""A model asked by hand: predict, backtest."""
+"""A forecaster used by hand: predict, backtest."""
 
 from __future__ import annotations
 
@@ -7,41 +7,45 @@ from typing import Annotated
 
 import typer
 
-from gridcast.cli import terminal
-from gridcast.cli.app import CACHE, app, out
+from gridcast.cli import model_argument, terminal
+from gridcast.cli.app import CACHE, DataDescription, Model, app, cache_if_present, out
 from gridcast.cli.experiments import plan_of_model
 from gridcast.cli.options import check_output_path, parse_levels, write_table
 from gridcast.runtime.errors import ConfigError, DataError
 
 
-@app.command()
-def predict(
-    model: Annotated[str, typer.Argument(help="a registered model (its champion), or a runs:/ or models:/ URI")],
+@app.command("predict")
+def predict_verb(
+    model: Model,
     history: Annotated[Path, typer.Argument(help="CSV or Parquet file with the columns of the experiment")],
     horizon: Annotated[int | None, typer.Option(help="steps ahead (default: as trained)")] = None,
     quantiles: Annotated[
         str | None,
-        typer.Option(metavar="LEVELS", help="of a probabilistic model, such as 0.05,0.5,0.95 (default: as trained)"),
+        typer.Option(metavar="LEVELS", help="of a probabilistic model, e.g. 0.05,0.5,0.95 (default: as trained)"),
     ] = None,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="CSV or Parquet file (default: CSV to standard output)")
+        Path | None, typer.Option("--output", "-o", help="CSV or Parquet file (default: CSV on standard output)")
     ] = None,
 ) -> None:
-    """Forecast from a table of history; steps beyond the trained horizon are rolled forward and marked."""
+    """Forecast from a table of history.
+
+    Steps beyond the trained horizon are forecast from earlier forecasts and marked `rolled_forward`.
+    """
     if horizon is not None and horizon < 1:
         raise ConfigError(f"--horizon: must be at least 1 (got {horizon})")
     levels = parse_levels(quantiles)
     check_output_path(output)
     from gridcast.data import prediction_files
+    from gridcast.runtime.loading import kind_of
     from gridcast.tracking import model_loading
     from gridcast.training import keras_backend
 
-    found = model_loading.find_model(model)
-    keras_backend.start("jax", CACHE)
-    loaded = model_loading.load_model(found.uri)
-    if hasattr(loaded.forecaster, "threshold"):
-        raise ConfigError(f"{model}: tells anomalies and forecasts nothing; ask it with: gridcast detect")
-    table = prediction_files.read(history, loaded.forecaster.preprocessing)
+    reference = model_argument.find_model(model)
+    keras_backend.start("jax", cache_if_present(CACHE))
+    loaded = model_loading.load_model(reference.uri)
+    if kind_of(loaded.model) == "detector":
+        raise ConfigError(f"{model}: is an anomaly detector and makes no forecasts; use `gridcast detect`")
+    table = prediction_files.read_series_table(history, loaded.model.preprocessing)
     try:
         forecasts = loaded.predict(table, horizon, levels)
     except DataError as error:
@@ -50,44 +54,43 @@ def predict(
         typer.echo(forecasts.to_csv(index=False), nl=False)
         return
     write_table(forecasts, output)
-    rolled = int(forecasts["rolled_forward"].sum())
-    told = f", {rolled} of them rolled forward beyond the trained horizon" if rolled else ""
-    named = f"{found.name} version {found.version}" if found.name else found.uri
-    out.print(f"{output}: {len(forecasts)} forecasts by {named}{told}", markup=False)
+    rolled_forward = int(forecasts["rolled_forward"].sum())
+    remark = f", {rolled_forward} of them rolled forward beyond the trained horizon" if rolled_forward else ""
+    out.print(f"{output}: {len(forecasts)} forecasts by {terminal.model_title(reference)}{remark}", markup=False)
 
 
-@app.command()
-def backtest(
-    model: Annotated[str, typer.Argument(help="a registered model (its champion), or a runs:/ or models:/ URI")],
-    folds: Annotated[int, typer.Option(min=1, help="rolling origins, the last ones of the data")] = 4,
+@app.command("backtest")
+def backtest_verb(
+    model: Model,
+    folds: Annotated[int, typer.Option(min=1, help="number of folds, the last ones of the data")] = 4,
     steps: Annotated[
-        int | None, typer.Option(min=1, help="steps of each fold (default: they share out what the model has not seen)")
+        int | None,
+        typer.Option(min=1, help="steps per fold (default: the steps that the model has not seen, divided by --folds)"),
     ] = None,
-    experiment: Annotated[
-        Path | None,
-        typer.Option(help="a YAML file that says how to read the data (default: that of the model's sweep)"),
+    experiment: DataDescription = None,
+    data: Annotated[
+        str | None, typer.Option(help="data to use instead of those of the experiment, e.g. newer files")
     ] = None,
-    data: Annotated[str | None, typer.Option(help="data in place of the experiment's, such as newer files")] = None,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="CSV or Parquet file for every number")] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="CSV or Parquet file for all results")] = None,
 ) -> None:
-    """Measure a model on rolling origins beside the naive baselines, by fold and by step ahead; train nothing."""
+    """Measure a forecaster on rolling origins.
+
+    The naive baselines are measured too, by fold and by step ahead; nothing is trained.
+    """
     check_output_path(output)
     from gridcast.evaluation.backtest import backtest_folds, run_backtest
     from gridcast.tracking import model_loading
     from gridcast.training import keras_backend
 
-    found = model_loading.find_model(model)
-    _, _, about, planned = plan_of_model(found, experiment, data)
-    chosen = backtest_folds(planned.panel.times, about["spans"], planned.experiment.window.horizon, folds, steps)
-    keras_backend.start("jax", CACHE)
-    table = run_backtest(
-        model_loading.load_model(found.uri).forecaster,
-        planned.dataset,
-        planned.panel,
-        planned.experiment.window.lookback,
-        chosen,
-    )
-    terminal.print_backtest(out, table, f"{found.name} version {found.version}" if found.name else found.uri)
+    reference = model_argument.find_model(model)
+    planned = plan_of_model(reference, experiment, data)
+    plan, spans = planned.plan, planned.recorded.about["spans"]
+    window = plan.experiment.window
+    chosen = backtest_folds(plan.panel.times, spans, window.horizon, folds, steps)
+    keras_backend.start("jax", cache_if_present(CACHE))
+    forecaster = model_loading.load_model(reference.uri).model
+    table = run_backtest(forecaster, plan.dataset, plan.panel, window.lookback, chosen)
+    terminal.print_backtest(out, table, terminal.model_title(reference))
     if output:
         write_table(table, output)
-        out.print(f"{output}: every number, by fold, model and step ahead (0: all steps)", markup=False)
+        out.print(f"{output}: all results, by fold, model and step ahead (0: all steps)", markup=False)

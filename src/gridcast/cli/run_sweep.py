@@ -1,104 +1,121 @@
-"""What `run` does, and `monitor` where it trains again: sweep, promote through the gates, report."""
+"""The order of `gridcast run`: sweep, promote the winner through the gates, write the report."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psutil
 
 from gridcast.cli import terminal
-from gridcast.cli.app import CACHE, REPORTS, out
+from gridcast.cli.app import CACHE, REPORTS, cache_if_present, out
 from gridcast.runtime import loading
 from gridcast.runtime.errors import GridcastError, PromotionRefused
 
 if TYPE_CHECKING:
     from gridcast.sweep.plan import Plan
     from gridcast.sweep.runner import SweepResult
+    from gridcast.sweep.worker_pool import WorkerSettings
     from gridcast.tracking.store import Store
 
 
-def run_sweep(planned: Plan, place: Any) -> None:
-    """Sweep, promote through the gates, report; what `gridcast run` does."""
-    # MLflow takes seconds to load: beside what the workers import.
-    from gridcast.cli.progress import Progress, format_duration
+def run_sweep(plan: Plan, workers: WorkerSettings) -> None:
+    """Train what is not finished, promote the winner, write the report, and print each result.
+
+    Raises GridcastError where runs failed, after everything else is done.
+    """
+    # MLflow takes seconds to import; the workers import their packages meanwhile.
+    from gridcast.cli.progress import Progress
     from gridcast.sweep import runner
-    from gridcast.tracking import mlflow_runs
     from gridcast.tracking.store import open_store
 
-    store = open_store(planned.experiment.name)
-    started, before_sweep = time.perf_counter(), time.time() - psutil.Process().create_time()
+    before_sweep = time.time() - psutil.Process().create_time()
+    started = time.perf_counter()
+    store = open_store(plan.experiment.name)
     with Progress(out) as progress:
-        result = runner.run_sweep(planned, store, place, progress)
+        result = runner.run_sweep(plan, store, workers, progress)
     swept = time.perf_counter()
-    counts = f"{result.trained} runs trained, {result.skipped} finished before, {result.failed} failed"
-    counts += f", {result.stopped} stopped early" if result.stopped else ""
-    out.print(f"{counts}, in {format_duration(time.perf_counter() - started)}.")
-    terminal.print_tests(out, result)
-    name, before = planned.experiment.name, mlflow_runs.run_tags(store, result.parent)
-    told = before.get(mlflow_runs.PROMOTION_TAG)
-    # A start that brings nothing new leaves the registry alone: somebody may have rolled back since.
-    if planned.experiment.selection.promote_to and (result.trained or result.new or not told):
-        told = _promote(planned, store, result)
-    page, verdict = REPORTS / name / "report.html", before.get(mlflow_runs.VERDICT_TAG)
-    if (
-        result.trained
-        or result.new
-        or told != before.get(mlflow_runs.PROMOTION_TAG)
-        or not verdict
-        or not page.exists()
-    ):
-        verdict = write_report(name, store)
+    terminal.print_result(out, result, seconds=swept - started)
+
+    is_promotion_new = _promote_if_new(plan, store, result)
+    page = REPORTS / plan.experiment.name / "report.html"
+    verdict = _report_if_new(plan, store, result, page, is_promotion_new=is_promotion_new)
+
     if result.trained:
-        spent = {**result.seconds, "report and promotion": time.perf_counter() - swept}
-        spent = {"start": before_sweep + swept - started - sum(result.seconds.values()), **spent}
-        out.print(f"Time: {', '.join(f'{name} {format_duration(seconds)}' for name, seconds in spent.items())}.")
-    out.print(f"Report: {page}", markup=False)
-    out.print(f'Load it: mlflow.pyfunc.load_model("runs:/{result.winner.info.run_id}/model")', markup=False)
-    out.print(verdict, markup=False)
+        preparation = before_sweep + swept - started - sum(result.seconds.values())
+        after = time.perf_counter() - swept
+        terminal.print_times(out, {"start": preparation, **result.seconds, "report and promotion": after})
+    terminal.print_outcome(out, page, result, verdict)
     if result.failed:
-        raise GridcastError(
-            f"{result.failed} of {len(planned.runs)} runs failed; their reasons stand above and in MLflow"
-        )
+        raise GridcastError(f"{result.failed} of {len(plan.runs)} runs failed; see the reasons above or in MLflow")
 
 
-def _promote(planned: Plan, store: Store, result: SweepResult) -> str:
-    """Let the winner stand at the gates; what came of it is kept with the sweep, for the report."""
-    from gridcast.tracking import mlflow_runs, promotion
+def _promote_if_new(plan: Plan, store: Store, result: SweepResult) -> bool:
+    """Try to promote the winner; return whether the outcome differs from the recorded one.
+
+    A start that brings nothing new leaves the registry alone: somebody may have rolled back since.
+    """
+    from gridcast.tracking import mlflow_runs
+
+    before = mlflow_runs.run_tags(store, result.sweep_id).get(mlflow_runs.PROMOTION_TAG)
+    if not plan.experiment.selection.promote_to or (before and not result.trained and not result.winner_is_new):
+        return False
+    outcome = _promote(plan, store, result)
+    mlflow_runs.set_run_tag(store, result.sweep_id, mlflow_runs.PROMOTION_TAG, outcome)
+    return outcome != before
+
+
+def _promote(plan: Plan, store: Store, result: SweepResult) -> str:
+    """Promote the winner if it passes the gates, and return the outcome as a sentence for the report."""
+    from gridcast.tracking import promotion
 
     try:
-        made = promotion.promote(planned.experiment, store, result.winner, result.tested, champion_evaluator(planned))
-        terminal.print_promotion(out, made)
-        told = f"It is the champion: {made.name} version {made.version}"
-        told += f", marked as beaten by {made.beaten_by}." if made.beaten_by else "."
+        promoted = promotion.promote(
+            plan.experiment,
+            store,
+            result.winner,
+            test_measures=result.test_measures,
+            evaluate_champion=champion_evaluator(plan),
+        )
     except PromotionRefused as refusal:
         out.print(str(refusal), markup=False)
-        told = f"It was not promoted: {refusal}"
-    mlflow_runs.set_run_tag(store, result.parent, mlflow_runs.PROMOTION_TAG, told)
-    return told
+        return f"It was not promoted: {refusal}"
+    terminal.print_promotion(out, promoted)
+    marked = f", marked as beaten by {promoted.beaten_by}" if promoted.beaten_by else ""
+    return f"It is the champion: {promoted.name} version {promoted.version}{marked}."
 
 
-def champion_evaluator(planned: Plan) -> Callable[[dict[str, bytes]], dict[str, float]]:
-    """What measures a champion, given its files, on the test span of `planned`."""
+def _report_if_new(plan: Plan, store: Store, result: SweepResult, page: Path, *, is_promotion_new: bool) -> str:
+    """Write the report unless it would say the same as before; return its verdict, one sentence per line."""
+    from gridcast.tracking import mlflow_runs
 
-    def evaluate(files: dict[str, bytes]) -> dict[str, float]:
-        from gridcast.evaluation import on_test_span
-        from gridcast.training import keras_backend
-
-        keras_backend.start(planned.backend, CACHE)
-
-        try:
-            return on_test_span.on_test_span(loading.load_from_bytes(files), planned.dataset, planned.panel)
-        finally:
-            keras_backend.release()
-
-    return evaluate
+    verdict = mlflow_runs.run_tags(store, result.sweep_id).get(mlflow_runs.VERDICT_TAG)
+    if verdict and page.exists() and not (result.trained or result.winner_is_new or is_promotion_new):
+        return verdict
+    return write_report(plan.experiment.name, store)
 
 
 def write_report(name: str, store: Store) -> str:
-    """Write the report and return its verdict, a sentence a line."""
+    """Write the report of an experiment and return its verdict, one sentence per line."""
     from gridcast.reporting import record, report
 
     _, findings = report.write_report(record.read_sweep(store, name), store, REPORTS)
     return findings.verdict
+
+
+def champion_evaluator(plan: Plan) -> Callable[[dict[str, bytes]], dict[str, float]]:
+    """Return a function that measures a champion, given as its files, on the test span of `plan`."""
+
+    def evaluate(files: dict[str, bytes]) -> dict[str, float]:
+        from gridcast.evaluation import span_evaluation
+        from gridcast.training import keras_backend
+
+        keras_backend.start(plan.backend, cache_if_present(CACHE))
+        try:
+            return span_evaluation.measure_test_span(loading.load_from_bytes(files), plan.dataset, plan.panel)
+        finally:
+            keras_backend.allow_tensorflow()
+
+    return evaluate

@@ -3,112 +3,180 @@
 from __future__ import annotations
 
 import contextlib
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
 
-from gridcast import config
-from gridcast.cli import terminal
-from gridcast.cli.app import REPORTS, Backend, ExperimentFile, Workers, app, out
-from gridcast.cli.experiments import choose_place, plan_experiment
+from gridcast.cli import model_argument, terminal
+from gridcast.cli.app import (
+    CACHE,
+    REPORTS,
+    Backend,
+    ExperimentFile,
+    ForceReason,
+    RegisteredModel,
+    Workers,
+    app,
+    cache_if_present,
+    out,
+)
+from gridcast.cli.experiments import (
+    choose_workers,
+    find_experiment_store,
+    plan_experiment,
+    plan_recorded,
+    recorded_experiment,
+)
 from gridcast.cli.run_sweep import champion_evaluator, run_sweep, write_report
-from gridcast.runtime.errors import GridcastError
+from gridcast.runtime.errors import ConfigError, GridcastError
+
+if TYPE_CHECKING:
+    from gridcast.sweep.plan import Plan
 
 
-@app.command()
-def validate(experiment: ExperimentFile, backend: Backend = "jax") -> None:
-    """Check the experiment and its data, simulate the splits, and train nothing."""
-    planned = plan_experiment(experiment, backend)
-    out.print(f"{experiment} is valid: {len(planned.runs)} runs on {len(planned.panel.series)} series.")
+@app.command("validate")
+def validate_verb(experiment: ExperimentFile, backend: Backend = "jax") -> None:
+    """Check an experiment and its data without training.
+
+    The splits are simulated.
+    """
+    plan = plan_experiment(experiment, backend)
+    out.print(f"{experiment} is valid: {len(plan.runs)} runs on {len(plan.panel.series)} series.")
 
 
-@app.command()
-def plan(experiment: ExperimentFile, backend: Backend = "jax", workers: Workers = None) -> None:
-    """Show every run with its estimated time, from timing one epoch of a few shapes."""
-    from gridcast.cli.progress import format_duration
+@app.command("plan")
+def plan_verb(experiment: ExperimentFile, backend: Backend = "jax", workers: Workers = None) -> None:
+    """List every run with an estimate of its time.
+
+    A few runs are timed for one epoch.
+    """
     from gridcast.sweep import time_estimate
 
-    planned = plan_experiment(experiment, backend)
-    place = choose_place(backend, workers)
-    with out.status("timing one epoch of a few shapes") if out.is_terminal else contextlib.nullcontext():
-        seconds = time_estimate.estimate_run_seconds(planned, place)
+    plan = plan_experiment(experiment, backend)
+    settings = choose_workers(backend, workers, cache=cache_if_present(CACHE))
+    with out.status("timing one epoch of a few runs") if out.is_terminal else contextlib.nullcontext():
+        seconds = time_estimate.estimate_run_seconds(plan, settings)
     table = Table("#", "run", "seconds at most", box=None, header_style="bold")
-    for number, (key, run) in enumerate(planned.runs.items(), start=1):
-        table.add_row(str(number), planned.name(run), f"{seconds[key]:.0f}")
+    for number, (key, run) in enumerate(plan.runs.items(), start=1):
+        table.add_row(str(number), plan.run_name(run), f"{seconds[key]:.0f}")
     out.print(table)
-    total = sum(seconds.values()) / min(place.workers, len(seconds))
+    total = terminal.format_duration(sum(seconds.values()) / min(settings.workers, len(seconds)))
     out.print(
-        f"{len(seconds)} runs, at most {format_duration(total)} on {place.workers} workers if every run takes all "
-        f"{planned.experiment.training.epochs} epochs; early stopping usually halves that."
+        f"{len(seconds)} runs, at most {total} on {settings.workers} workers if every run takes all "
+        f"{plan.experiment.training.epochs} epochs; early stopping usually halves that."
     )
 
 
-@app.command()
-def run(
+@app.command("run")
+def run_verb(
     experiment: ExperimentFile,
     backend: Backend = "jax",
     workers: Workers = None,
     memory_limit: Annotated[
-        float | None, typer.Option(metavar="GIB", min=0.5, help="memory of each worker (default: its share of all)")
+        float | None,
+        typer.Option(
+            metavar="GIB", min=0.5, help="memory limit of each worker (default: an equal share of all memory)"
+        ),
     ] = None,
     scheduler: Annotated[
         str | None,
         typer.Option(
-            envvar="DASK_SCHEDULER_ADDRESS", help="Dask scheduler, such as tcp://host:8786, instead of workers here"
+            envvar="DASK_SCHEDULER_ADDRESS",
+            help="train on the workers of this Dask scheduler, e.g. tcp://host:8786, instead of local ones",
         ),
     ] = None,
 ) -> None:
-    """Train every run of the experiment that is not finished yet, and record it in MLflow."""
-    planned = plan_experiment(experiment, backend)
-    run_sweep(planned, choose_place(backend, workers, memory_limit, scheduler))
+    """Train the runs of an experiment that are not finished.
+
+    Everything is recorded in MLflow; then the winner is promoted through the gates and the report is written.
+    """
+    plan = plan_experiment(experiment, backend)
+    run_sweep(plan, choose_workers(backend, workers, memory_gib=memory_limit, scheduler=scheduler))
 
 
-@app.command()
-def report(
-    experiment: Annotated[str, typer.Argument(help="the experiment: its name in MLflow, or its YAML file")],
+@app.command("report")
+def report_verb(
+    experiment: Annotated[
+        str,
+        typer.Argument(
+            help="an experiment file, the experiment's name in MLflow, or a registered model or an MLflow URI of it"
+        ),
+    ],
 ) -> None:
-    """Build the report again from MLflow alone, for a finished or half-finished sweep."""
-    from gridcast.tracking.store import open_store
+    """Rebuild the report of an experiment from MLflow.
 
-    name = config.read(experiment).name if experiment.endswith((".yaml", ".yml")) else experiment
-    verdict = write_report(name, open_store(name, create=False))
+    The sweep need not be finished.
+    """
+    name, store = find_experiment_store(experiment)
+    verdict = write_report(name, store)
     out.print(f"Report: {REPORTS / name / 'report.html'}", markup=False)
     out.print(verdict, markup=False)
 
 
-@app.command()
-def promote(
-    experiment: ExperimentFile,
-    force: Annotated[
-        str | None, typer.Option(metavar="REASON", help="promote whatever the gates say; the reason is kept")
-    ] = None,
+@app.command("promote")
+def promote_verb(
+    experiment: Annotated[
+        str, typer.Argument(help="an experiment file, or a registered model or a models:/ URI of the experiment")
+    ],
+    force: ForceReason = None,
     backend: Backend = "jax",
 ) -> None:
-    """Make the best run champion of the registered model `selection.promote_to`, if every gate lets it pass."""
+    """Make the best run champion if it passes every gate.
+
+    It is registered as `selection.promote_to` of the experiment.
+    """
     from gridcast.sweep.winner import find_winner
     from gridcast.tracking import mlflow_runs, promotion
-    from gridcast.tracking.store import open_store
+    from gridcast.tracking.store import open_store, require_store
 
-    planned = plan_experiment(experiment, backend)
-    store = open_store(planned.experiment.name, create=False)
-    done = mlflow_runs.finished_runs(store, planned.runs)
-    if not done:
-        raise GridcastError(f"no run of {experiment} on these data is finished yet; train them: gridcast run")
-    winner = find_winner(planned, store, list(done.values()))
+    require_store()
+    plan = _plan_to_promote(experiment, backend)
+    store = open_store(plan.experiment.name, create=False)
+    finished = mlflow_runs.finished_runs(store, plan.runs)
+    if not finished:
+        raise GridcastError(f"no run of {experiment} on these data is finished yet; train them with `gridcast run`")
+    winner = find_winner(plan, store, list(finished.values()))
     out.print(
-        f"Best of {len(done)} finished runs ({len(planned.runs)} planned): {mlflow_runs.run_name(winner)}", markup=False
+        f"Best of {len(finished)} finished runs ({len(plan.runs)} planned): {mlflow_runs.run_name(winner)}",
+        markup=False,
     )
-    tested = promotion.recorded_test_measures(store, winner, planned.baseline_keys)
-    terminal.print_promotion(
-        out, promotion.promote(planned.experiment, store, winner, tested, champion_evaluator(planned), force)
+    promoted = promotion.promote(
+        plan.experiment,
+        store,
+        winner,
+        test_measures=promotion.recorded_test_measures(store, winner, plan.baseline_keys),
+        evaluate_champion=champion_evaluator(plan),
+        force=force,
     )
+    terminal.print_promotion(out, promoted)
 
 
-@app.command()
-def rollback(name: Annotated[str, typer.Argument(help="the registered model")]) -> None:
-    """Let the champion and the previous champion change places."""
+def _plan_to_promote(argument: str, backend: str) -> Plan:
+    """Return the plan of an experiment file, or of the experiment behind a registered model."""
+    if model_argument.is_experiment_file(argument):
+        return plan_experiment(Path(argument), backend)
+    if argument.startswith("runs:/"):
+        raise ConfigError(
+            f"'{argument}' is one run, and `gridcast promote` promotes the best run of an experiment: give the "
+            "experiment file, or the name of its registered model"
+        )
+    return plan_recorded(recorded_experiment(model_argument.find_model(argument)), backend)
+
+
+@app.command("rollback")
+def rollback_verb(name: RegisteredModel) -> None:
+    """Roll back to the previous champion.
+
+    Calling it twice restores the original state.
+    """
+    model = model_argument.registered_name(name, "rollback")
     from gridcast.tracking import registry
-    from gridcast.tracking.store import connect
+    from gridcast.tracking.store import connect, require_store
 
-    terminal.print_promotion(out, registry.rollback(connect()[0], name))
+    require_store()
+    client, _ = connect()
+    with model_argument.explain_unknown_model(name):
+        rolled_back = registry.rollback(client, model)
+    terminal.print_promotion(out, rolled_back)

@@ -1,7 +1,9 @@
-"""What a person reads on the terminal of plans, tests, promotions and backtests."""
+"""Printing on the terminal: plans, results of a sweep, promotions, backtests, findings of the monitor."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -13,123 +15,176 @@ if TYPE_CHECKING:
     from gridcast.monitoring.findings import MonitorFindings
     from gridcast.sweep.plan import Plan
     from gridcast.sweep.runner import SweepResult
+    from gridcast.tracking.model_loading import ModelReference
     from gridcast.tracking.registry import Promotion
 
 
-STEPS_SHOWN = 6
+MAX_STEPS_SHOWN = 6
 """Steps ahead whose errors the terminal shows; the file has all."""
-FEATURES_SHOWN = 12
+MAX_FEATURES_SHOWN = 12
 """Features whose drift the terminal shows; the page has all."""
+FORECAST_METRICS = {"mase": "MASE", "mae": "MAE", "rmse": "RMSE"}
 LABELLED_METRICS = ("auc_pr", "event_f1", "event_recall", "false_alarms_per_day")
-"""Measures of detectors that the terminal shows where labels are known; the report has more."""
+"""Metrics of detectors that the terminal shows where the test span is labelled; the report has more."""
+UNLABELLED_METRICS = ("alarms_per_day",)
+DRIFT_FIGURES = ("psi", "usual_psi", "ks", "usual_ks", "p_value")
 
 
-def print_plan(out: Console, planned: Plan) -> None:
-    """What was found in the data, and the spans, before anything is trained."""
+def _table(columns: Iterable[str]) -> Table:
+    return Table(*columns, box=None, header_style="bold")
+
+
+def model_title(model: ModelReference) -> str:
+    """Return `NAME version N` of a registered model, else its URI."""
+    return f"{model.name} version {model.version}" if model.name else model.uri
+
+
+def print_plan(out: Console, plan: Plan) -> None:
+    """Print what was read from the data, and the spans, before anything is trained."""
     from gridcast.sweep.plan import SPAN_NAMES
 
-    out.print(f"{planned.experiment.name}: {planned.experiment.data.source}", style="bold")
-    for note in planned.panel.notes:
+    experiment, panel = plan.experiment, plan.panel
+
+    def dates(first: int, end: int) -> str:
+        return f"{panel.times[first]:%Y-%m-%d} to {panel.times[end - 1]:%Y-%m-%d}"
+
+    out.print(f"{experiment.name}: {experiment.data.source}", style="bold")
+    for note in panel.notes:
         out.print(f"  {note}", markup=False)
-    panel = planned.panel
     out.print(f"  {len(panel.series)} series, {len(panel.times):,} steps")
-    for number, fold in enumerate(panel.folds if planned.experiment.split.folds else ()):
-        spans = ((name, *fold[name]) for name in ("train", "validation"))
-        told = (
-            f"{name} {panel.times[first]:%Y-%m-%d} to {panel.times[end - 1]:%Y-%m-%d}" for name, first, end in spans
-        )
-        out.print(f"  fold {number}: {', '.join(told)}")
-    windows = planned.windows(planned.experiment.window.lookback)
-    for span in SPAN_NAMES:
-        first, end = panel.spans[span]
-        out.print(
-            f"  {span}: {panel.times[first]:%Y-%m-%d} to {panel.times[end - 1]:%Y-%m-%d}, {windows[span]:,} windows"
-        )
-    if planned.engine == "stock" and planned.experiment.training.engine == "auto":
-        out.print(
-            f"  runs train on stock Keras: compiled epochs (training.engine: fused) need jax, not {planned.backend}"
-        )
+    for number, fold in enumerate(panel.folds if experiment.split.folds else ()):
+        spans = [f"{name} {dates(*fold[name])}" for name in ("train", "validation")]
+        out.print(f"  fold {number}: {', '.join(spans)}")
+    windows = plan.window_counts(experiment.window.lookback)
+    for name in SPAN_NAMES:
+        out.print(f"  {name}: {dates(*panel.spans[name])}, {windows[name]:,} windows")
+    if plan.engine == "stock" and experiment.training.engine == "auto":
+        out.print(f"  runs train on stock Keras: compiled epochs (training.engine: fused) need jax, not {plan.backend}")
 
 
-def print_tests(out: Console, result: SweepResult) -> None:
-    """The winner and the baselines on the test span."""
-    from gridcast.evaluation.detections import SHOWN
+def print_result(out: Console, result: SweepResult, *, seconds: float) -> None:
+    """Print how many runs a sweep trained, and the winner and the baselines on the test span."""
+    counts = f"{result.trained} runs trained, {result.skipped} finished before, {result.failed} failed"
+    counts += f", {result.stopped} stopped early" if result.stopped else ""
+    out.print(f"{counts}, in {format_duration(seconds)}.")
+    _print_tests(out, result)
 
-    forecasts = any("mase" in measures for measures in result.tested.values())
-    shown = {"mase": "MASE", "mae": "MAE", "rmse": "RMSE"}
-    if not forecasts:
-        labelled = any("auc_pr" in measures for measures in result.tested.values())
-        shown = {name: SHOWN[name] for name in (LABELLED_METRICS if labelled else ("alarms_per_day",))}
-    table = Table("on data never seen", *shown.values(), box=None, header_style="bold")
-    for name, measures in result.tested.items():
-        table.add_row(name, *(f"{measures[m]:.4g}" if m in measures else "-" for m in shown))
+
+def _print_tests(out: Console, result: SweepResult) -> None:
+    from gridcast.evaluation.detection_table import METRIC_TITLES
+
+    measured = {name for measures in result.test_measures.values() for name in measures}
+    columns = FORECAST_METRICS
+    if "mase" not in measured:
+        names = LABELLED_METRICS if "auc_pr" in measured else UNLABELLED_METRICS
+        columns = {name: METRIC_TITLES[name] for name in names}
+    table = _table(["on data never seen", *columns.values()])
+    for name, measures in result.test_measures.items():
+        table.add_row(*[name, *(f"{measures[metric]:.4g}" if metric in measures else "-" for metric in columns)])
     out.print(table)
 
 
-def print_promotion(out: Console, made: Promotion) -> None:
-    """What became of the champion."""
-    previous = f", version {made.previous} is the previous one" if made.previous else ""
-    state = "is the champion already, nothing changed" if made.already else f"is the champion{previous}"
-    out.print(f"{made.name}: version {made.version} {state}.", markup=False)
-    if made.beaten_by:
-        out.print(f"It is marked as beaten by a baseline on the test span: {made.beaten_by}.", markup=False)
-    if made.note:
-        out.print(f"Note: {made.note}.", markup=False)
+def print_times(out: Console, seconds: Mapping[str, float]) -> None:
+    """Print how long each part of a sweep took."""
+    out.print(f"Time: {', '.join(f'{part} {format_duration(duration)}' for part, duration in seconds.items())}.")
+
+
+def print_outcome(out: Console, page: Path, result: SweepResult, verdict: str) -> None:
+    """Print where the report is, how to load the winner, and the verdict."""
+    out.print(f"Report: {page}", markup=False)
+    out.print(f'Load it: mlflow.pyfunc.load_model("runs:/{result.winner.info.run_id}/model")', markup=False)
+    out.print(verdict, markup=False)
+
+
+def print_promotion(out: Console, promotion: Promotion) -> None:
+    """Print which version is the champion now."""
+    previous = f", version {promotion.previous} is the previous one" if promotion.previous else ""
+    state = "is the champion already, nothing changed" if promotion.already_champion else f"is the champion{previous}"
+    out.print(f"{promotion.name}: version {promotion.version} {state}.", markup=False)
+    if promotion.beaten_by:
+        out.print(f"It is marked as beaten by a baseline on the test span: {promotion.beaten_by}.", markup=False)
+    if promotion.note:
+        out.print(f"Note: {promotion.note}.", markup=False)
 
 
 def print_backtest(out: Console, table: pd.DataFrame, name: str) -> None:
-    """Show the folds, the errors of each model by fold, and over the folds never seen by step ahead."""
+    """Print the folds, the errors of each model by fold, and by step ahead over the folds that were never seen."""
     from gridcast.evaluation.backtest import mean_errors
 
-    whole = table[table["step"] == 0]
-    shown = Table("fold", "from", "to", "windows", "seen by the model", box=None, header_style="bold")
-    for _, fold in whole.drop_duplicates("fold").iterrows():
+    all_steps = table[table["step"] == 0]
+    folds = _table(["fold", "from", "to", "windows", "seen by the model"])
+    for _, fold in all_steps.drop_duplicates("fold").iterrows():
         seen = f"in {fold['seen']}" if fold["seen"] else "never"
-        stamps = f"{fold['from']:%Y-%m-%d}", f"{fold['to']:%Y-%m-%d}"
-        shown.add_row(str(fold["fold"]), *stamps, f"{fold['windows']:,}", seen)
-    errors, means = (
-        whole.pivot_table(index="model", columns="fold", values="mae", sort=False),
-        mean_errors(table),
-    )
-    steps = [step for step in means.index if 0 < step <= STEPS_SHOWN and len(means) > 2]
-    columns = [f"fold {fold}" for fold in errors.columns] + (["mean"] if len(means) else [])
-    by_model = Table("MAE", *columns, *(f"{step} ahead" for step in steps), box=None, header_style="bold")
-    for model in errors.index.astype(str):
-        ahead = [means.loc[step, model] for step in ([0] if len(means) else []) + steps]
-        by_model.add_row(model, *(f"{error:.4g}" for error in [*errors.loc[model], *ahead]))
+        dates = [f"{fold[end]:%Y-%m-%d}" for end in ("from", "to")]
+        folds.add_row(*[str(fold["fold"]), *dates, f"{fold['windows']:,}", seen])
     out.print(f"{name} on rolling origins, in data units:", markup=False, style="bold")
-    out.print(shown)
-    out.print(by_model)
-    left = table.loc[table["seen"] != "", "fold"].nunique()
+    out.print(folds)
+    means = mean_errors(table)
+    out.print(_errors_by_model(all_steps, means))
+    seen_folds = table.loc[table["seen"] != "", "fold"].nunique()
     if not len(means):
-        out.print("Every fold lies within what the model was trained or chosen on: none of these errors is honest.")
-    elif left:
-        out.print(f"Left out of the means, seen by the model in training or validation: {left} of the folds.")
+        out.print("Every fold is part of what the model was trained or chosen on: none of these errors is honest.")
+    elif seen_folds:
+        out.print(f"Left out of the means, seen by the model in training or validation: {seen_folds} of the folds.")
 
 
-def print_monitor(out: Console, found: MonitorFindings) -> None:
-    """The live errors beside those at promotion, what drifted most, the challengers, and the verdict."""
+def _errors_by_model(all_steps: pd.DataFrame, means: pd.DataFrame) -> Table:
+    """Return MAE by model: of each fold, and the mean over unseen folds, of all steps and of each step ahead."""
+    by_fold = all_steps.pivot_table(index="model", columns="fold", values="mae", sort=False)
+    steps = [step for step in means.index if 0 < step <= MAX_STEPS_SHOWN and len(means) > 2]
+    mean_columns = ["mean"] if len(means) else []
+    table = _table(
+        ["MAE", *(f"fold {fold}" for fold in by_fold.columns), *mean_columns, *(f"{s} ahead" for s in steps)]
+    )
+    for model in by_fold.index.astype(str):
+        mean = [means.loc[step, model] for step in ([0] if len(means) else []) + steps]
+        table.add_row(*[model, *(f"{error:.4g}" for error in [*by_fold.loc[model], *mean])])
+    return table
+
+
+def print_monitor(out: Console, findings: MonitorFindings) -> None:
+    """Print the live errors and those at promotion, what drifted most, the challengers, and the verdict."""
+    title = f"{findings.model.title}, {findings.first:%Y-%m-%d} to {findings.last:%Y-%m-%d}:"
+    out.print(title, markup=False, style="bold")
+    for note in findings.notes:
+        out.print(f"  {note}", markup=False)
+    out.print(_live_errors(findings))
+    if len(findings.drift):
+        out.print(_drift(findings))
+    if len(findings.challengers):
+        out.print(_challengers(findings))
+    out.print(findings.verdict, markup=False)
+
+
+def _live_errors(findings: MonitorFindings) -> Table:
     from gridcast.monitoring.findings import ERROR_MEASURES
 
-    errors = Table(
-        "new steps", *(m.upper() for m in ERROR_MEASURES), "MASE at promotion", box=None, header_style="bold"
-    )
-    for row in found.errors.to_dict("records"):
-        errors.add_row(row["name"], *(f"{row[m]:.4g}" for m in (*ERROR_MEASURES, "mase_before")))
-    out.print(f"{found.model.title}, {found.first:%Y-%m-%d} to {found.last:%Y-%m-%d}:", markup=False, style="bold")
-    for note in found.notes:
-        out.print(f"  {note}", markup=False)
-    out.print(errors)
-    if len(found.drift):
-        drift = Table("feature", "looked at", "PSI", "usual", "KS", "usual", "p", "", box=None, header_style="bold")
-        for row in found.drift.nlargest(FEATURES_SHOWN, "psi").to_dict("records"):
-            figures = (f"{row[name]:.3g}" for name in ("psi", "usual_psi", "ks", "usual_ks", "p_value"))
-            drift.add_row(row["feature"], row["view"], *figures, "drifted" if row["drifted"] else "")
-        out.print(drift)
-    if len(found.challengers):
-        table = Table("challenger", "forecasts", "MASE", "champion", "p", box=None, header_style="bold")
-        for row in found.challengers.to_dict("records"):
-            figures = (f"{row[name]:.4g}" for name in ("mase", "champion", "p_value"))
-            table.add_row(row["name"], f"{row['forecasts']:,}", *figures)
-        out.print(table)
-    out.print(found.verdict, markup=False)
+    table = _table(["new steps", *(measure.upper() for measure in ERROR_MEASURES), "MASE at promotion"])
+    for row in findings.errors.to_dict("records"):
+        table.add_row(*[row["name"], *(f"{row[measure]:.4g}" for measure in (*ERROR_MEASURES, "mase_before"))])
+    return table
+
+
+def _drift(findings: MonitorFindings) -> Table:
+    table = _table(["feature", "looked at", "PSI", "usual", "KS", "usual", "p", ""])
+    for row in findings.drift.nlargest(MAX_FEATURES_SHOWN, "psi").to_dict("records"):
+        figures = [f"{row[name]:.3g}" for name in DRIFT_FIGURES]
+        table.add_row(*[row["feature"], row["view"], *figures, "drifted" if row["drifted"] else ""])
+    return table
+
+
+def _challengers(findings: MonitorFindings) -> Table:
+    table = _table(["challenger", "forecasts", "MASE", "champion", "p"])
+    for row in findings.challengers.to_dict("records"):
+        figures = [f"{row[name]:.4g}" for name in ("mase", "champion", "p_value")]
+        table.add_row(*[row["name"], f"{row['forecasts']:,}", *figures])
+    return table
+
+
+def format_duration(seconds: float) -> str:
+    """Return a text such as `40 s`, `3 min 05 s` or `2 h 10 min`."""
+    seconds = max(0, round(seconds))
+    if seconds < 60:
+        return f"{seconds} s"
+    minutes, rest = divmod(seconds, 60)
+    return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"

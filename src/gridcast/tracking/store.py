@@ -126,6 +126,19 @@ def connect(uri: str | None = None) -> tuple[Any, str]:
     return client, uri
 
 
+def require_store(uri: str | None = None) -> None:
+    """Raise TrackingError if the SQLite file of the store does not exist yet; `connect` would create it.
+
+    The store is `uri`, else MLFLOW_TRACKING_URI, else the default one.
+    """
+    path = sqlite_store.sqlite_path(uri or os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_URI)
+    if path is not None and not path.exists():
+        raise TrackingError(
+            f"{path}: there is no MLflow store here yet; `gridcast run EXPERIMENT.yaml` creates it; if you have one, "
+            "work in its folder or set MLFLOW_TRACKING_URI"
+        )
+
+
 def _import_mlflow() -> Any:
     """Import MLflow with quiet logs and short timeouts."""
     # MLflow reads these when it is imported; with its own defaults a dead server blocks a sweep for minutes.

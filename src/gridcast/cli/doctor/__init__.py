@@ -1,4 +1,4 @@
-"""What may be wrong with an installation, its store, its cache and its disk, and how each is mended."""
+"""Checks of an installation, its store, its cache and its disk, and the repair of each."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from gridcast.cli.doctor import cache, disk, installation, store
-from gridcast.cli.doctor.finding import Check, Finding, Project
+from gridcast.cli.doctor.finding import Check, Finding, Project, problem
 from gridcast.runtime.errors import GridcastError
 from gridcast.tracking.store import DEFAULT_URI, Store
 
-__all__ = ["CHECKS", "Finding", "examine", "mend"]
+__all__ = ["CHECKS", "Finding", "examine", "fix"]
 
 CHECKS: tuple[Check, ...] = (
     installation.check_packages,
@@ -33,31 +33,30 @@ def examine(
     uri: str | None = None,
     folder: Path = Path(".gridcast"),
     reports: Path = Path("reports"),
-    held: Callable[[Store], bool] = store.is_swept,
+    is_swept: Callable[[Store], bool] = store.is_swept,
     checks: Sequence[Check] = CHECKS,
 ) -> Iterator[Finding]:
-    """Each finding of each check as it is made, good ones included.
+    """Yield each finding of each check as it is made, good ones included.
 
-    The store is `uri`, else MLFLOW_TRACKING_URI, else the default one; `folder` is the cache; `held`
-    tells whether some process sweeps an experiment. Whoever mends does it before asking for the next
-    finding: later checks then see what was mended.
+    The store is `uri`, else MLFLOW_TRACKING_URI, else the default one; `folder` is the cache; `is_swept` returns
+    whether some process sweeps an MLflow experiment. Fix a finding before asking for the next one: later checks then
+    see the repaired state.
     """
     uri = uri or os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_URI
-    project = Project(uri, folder, reports, held)
+    project = Project(uri, folder, reports, is_swept)
     for check in checks:
         try:
             yield from check(project)
-        except (GridcastError, OSError, sqlite3.Error) as error:  # locked, not permitted, gone meanwhile
-            yield Finding(
-                check.__module__.rpartition(".")[2], False, f"cannot be examined: {error}", "see what it says"
-            )
+        except (GridcastError, OSError, sqlite3.Error) as error:  # locked, not permitted, deleted meanwhile
+            package = check.__module__.rpartition(".")[2]
+            yield problem(package, f"cannot be examined: {error}", remedy="see the message")
 
 
 def fix(finding: Finding) -> str:
-    """Mend what was found; returns what was done. Raises GridcastError."""
-    if finding.mend is None:
-        raise GridcastError(f"{finding.about}: nobody but you can mend this: {finding.remedy}")
+    """Repair what was found, and return what was done. Raises GridcastError."""
+    if finding.fix is None:
+        raise GridcastError(f"{finding.about}: only you can fix this: {finding.remedy}")
     try:
-        return finding.mend()
+        return finding.fix()
     except (OSError, sqlite3.Error) as error:
         raise GridcastError(f"{finding.about}: {error}") from error

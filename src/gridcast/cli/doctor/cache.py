@@ -1,4 +1,4 @@
-"""Checks of the cache: states of runs under way, results on their way to MLflow, compiled programs."""
+"""Checks of the cache: checkpoints of unfinished runs, results that wait for MLflow, compiled programs."""
 
 from __future__ import annotations
 
@@ -10,61 +10,64 @@ from pathlib import Path
 
 import psutil
 
-from gridcast.cli.doctor.finding import Finding, Project
+from gridcast.cli.doctor.finding import Finding, Project, good, problem
 from gridcast.training import atomic_bundle
 from gridcast.training.atomic_bundle import DamagedError
 
 GRACE_SECONDS = 60
-"""Seconds for which a file that looks left behind is given the benefit of the doubt."""
-_ASIDE = re.compile(r"\..+\.(\d+)(-journal|-wal|-shm)?")
+"""Age below which a file that looks left behind is not reported: its process may still be at work."""
+_TEMPORARY_NAME = re.compile(r"\..+\.(\d+)(-journal|-wal|-shm)?")
+"""Hidden names that end in the id of the process that writes the file."""
 
 
 def check_bundles(project: Project) -> Iterator[Finding]:
-    """Whether every kept state and every result that waits is whole."""
-    kept, waiting = _bundles(project.cache / "checkpoints"), _bundles(project.cache / "spool")
-    fine = True
-    for path in (*kept, *waiting):
-        wrong = _damage(path)
-        if not wrong:
-            continue
-        fine = False
-        if path in kept:
-            remedy, mend = "`gridcast doctor --fix` removes it; its run starts over", partial(_remove, [path])
-        else:
-            remedy, mend = "`gridcast doctor --fix` sets it aside; its run is trained anew", partial(_set_aside, path)
-        yield Finding("cache", False, wrong, remedy, mend)
-    if fine and (kept or waiting):
-        yield Finding("cache", True, f"{len(kept)} states of runs under way, all whole")
+    """Check that every checkpoint and every waiting result is intact."""
+    checkpoints, results = _bundles(project.cache / "checkpoints"), _bundles(project.cache / "spool")
+    damaged = False
+    for path in checkpoints:
+        if damage := _damage(path):
+            damaged = True
+            remedy = "`gridcast doctor --fix` removes it; its run starts over"
+            yield problem("cache", damage, remedy=remedy, fix=partial(_remove, [path]))
+    for path in results:
+        if damage := _damage(path):
+            damaged = True
+            remedy = "`gridcast doctor --fix` renames it; its run is trained again"
+            yield problem("cache", damage, remedy=remedy, fix=partial(_rename_damaged, path))
+    if not damaged and (checkpoints or results):
+        yield good("cache", f"{len(checkpoints)} checkpoints of unfinished runs, all intact")
 
 
 def check_waiting(project: Project) -> Iterator[Finding]:
-    """How many results are not in MLflow yet."""
+    """Report how many results are not in MLflow yet."""
     for folder in sorted({path.parent for path in _bundles(project.cache / "spool")}):
-        number = len(_bundles(folder))
-        told = f"{folder}: {number} results wait for MLflow; the next gridcast run of their experiment writes them"
-        yield Finding("cache", True, told)
+        count = len(_bundles(folder))
+        yield good(
+            "cache", f"{folder}: {count} results wait for MLflow; the next gridcast run of their experiment writes them"
+        )
 
 
 def check_leftovers(project: Project) -> Iterator[Finding]:
-    """Files that a process was writing when it was killed, and compiled programs without content."""
-    left = [*Path().glob(".*"), *project.cache.rglob(".*"), *project.reports.rglob(".*")]
-    old = [path for path in left if path.is_file() and _orphan(path) and _aged(path)]
-    old += [path for path in (project.cache / "jax").glob("*") if path.stat().st_size == 0 and _aged(path)]
-    if old:
-        text = f"{len(old)} files were left half-written, the first is {old[0]}"
-        yield Finding("cache", False, text, "`gridcast doctor --fix` removes them", partial(_remove, old))
+    """Report files that a process was writing when it was killed, and empty compiled programs."""
+    hidden = [*Path().glob(".*"), *project.cache.rglob(".*"), *project.reports.rglob(".*")]
+    leftovers = [path for path in hidden if path.is_file() and _is_orphaned(path) and _is_old(path)]
+    leftovers += [path for path in (project.cache / "jax").glob("*") if path.stat().st_size == 0 and _is_old(path)]
+    if leftovers:
+        text = f"{len(leftovers)} files were left half-written, the first is {leftovers[0]}"
+        yield problem("cache", text, remedy="`gridcast doctor --fix` removes them", fix=partial(_remove, leftovers))
 
 
 def _bundles(folder: Path) -> list[Path]:
-    """Files kept by `bundle.write`; those with a suffix were set aside before."""
+    """Return the files of `atomic_bundle` in a folder; those with a suffix were renamed as damaged before."""
     return sorted(p for p in folder.rglob("*") if p.is_file() and not p.name.startswith(".") and not p.suffix)
 
 
 def _damage(path: Path) -> str:
+    """Return what is wrong with a bundle, an empty string if it is intact."""
     try:
         atomic_bundle.read(path)
     except FileNotFoundError:
-        return ""  # a sweep is at work and was done with it
+        return ""  # a running sweep has used it up
     except DamagedError as error:
         return str(error)
     except OSError as error:
@@ -72,8 +75,8 @@ def _damage(path: Path) -> str:
     return ""
 
 
-def _set_aside(path: Path) -> str:
-    return f"set aside as {path.replace(path.with_suffix('.damaged'))}"
+def _rename_damaged(path: Path) -> str:
+    return f"renamed to {path.replace(path.with_suffix('.damaged'))}"
 
 
 def _remove(paths: list[Path]) -> str:
@@ -82,11 +85,11 @@ def _remove(paths: list[Path]) -> str:
     return f"{len(paths)} removed"
 
 
-def _orphan(path: Path) -> bool:
-    """Whether the process that its name tells of is dead."""
-    found = _ASIDE.fullmatch(path.name)
-    return found is not None and not psutil.pid_exists(int(found[1]))
+def _is_orphaned(path: Path) -> bool:
+    """Whether the process whose id is in the file's name is dead."""
+    match = _TEMPORARY_NAME.fullmatch(path.name)
+    return match is not None and not psutil.pid_exists(int(match[1]))
 
 
-def _aged(path: Path) -> bool:
+def _is_old(path: Path) -> bool:
     return time.time() - path.stat().st_mtime > GRACE_SECONDS

@@ -1,4 +1,4 @@
-"""What a check finds."""
+"""Findings of the doctor, and the project that it examines."""
 
 from __future__ import annotations
 
@@ -10,26 +10,39 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Finding:
-    """What a check found: `ok` or wrong, with what a person can do about it.
+    """The result of a check: `ok` or a problem, with a `remedy` that a person can apply.
 
-    `mend` does that where it is safe, and returns what was done.
+    `fix` applies it, where that is safe, and returns what was done.
     """
 
     about: str
     ok: bool
     text: str
     remedy: str = ""
-    mend: Callable[[], str] | None = None
+    fix: Callable[[], str] | None = None
+
+
+def good(about: str, text: str) -> Finding:
+    """Return a finding that all is well with something."""
+    return Finding(about, ok=True, text=text)
+
+
+def problem(about: str, text: str, *, remedy: str, fix: Callable[[], str] | None = None) -> Finding:
+    """Return a finding that something is wrong."""
+    return Finding(about, ok=False, text=text, remedy=remedy, fix=fix)
 
 
 @dataclass(frozen=True)
 class Project:
-    """What is examined: the working directory, a store, and two folders."""
+    """The working directory, an MLflow store, and the folders of the cache and of the reports.
+
+    `is_swept` returns whether some process sweeps an MLflow experiment.
+    """
 
     uri: str
     cache: Path
     reports: Path
-    held: Callable[[Any], bool]
+    is_swept: Callable[[Any], bool]
 
 
 Check = Callable[[Project], Iterator[Finding]]

@@ -1,4 +1,4 @@
-"""Checks of what is installed: the packages that the project wants, and Keras on both backends."""
+"""Checks of the installation: the packages that the project requires, and Keras on both backends."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ from importlib.metadata import PackageNotFoundError, metadata, requires, version
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
-from gridcast.cli.doctor.finding import Finding, Project
+from gridcast.cli.doctor.finding import Finding, Project, good, problem
 
-REINSTALL = "install it anew: rm -f .venv/.run && make"
+REINSTALL = "reinstall it: rm -f .venv/.run && make"
 BACKENDS = ("jax", "tensorflow")
 BACKEND_TIMEOUT = 180
 """Seconds within which a backend must compute."""
-# Keras would look for these too, and on JAX for TensorFlow, which takes seconds and proves nothing.
+# Keras would also look for the packages that are blocked here, and on JAX for TensorFlow: that takes seconds and
+# proves nothing.
 BACKEND_PROGRAM = """
 import os, sys
 sys.modules |= dict.fromkeys(["sklearn", "matplotlib"])
@@ -32,47 +33,53 @@ assert float(keras.ops.sum(keras.ops.matmul(keras.ops.ones((2, 3)), keras.ops.on
 
 
 def check_packages(_: Project) -> Iterator[Finding]:
-    """Whether Python and every package have the versions that the project asks for."""
+    """Check that Python and every package have the versions that the project requires."""
     try:
-        wrong = unmet_requirements("gridcast")
-        wanted = metadata("gridcast")["Requires-Python"] or ""
+        problems = unmet_requirements("gridcast")
+        required_python = metadata("gridcast")["Requires-Python"] or ""
     except PackageNotFoundError:
-        yield Finding("installation", False, "gridcast itself is not installed in this Python", REINSTALL)
+        yield problem("installation", "gridcast itself is not installed in this Python", remedy=REINSTALL)
         return
-    if platform.python_version() not in SpecifierSet(wanted, prereleases=True):
-        wrong.append(f"Python is {platform.python_version()}, wanted is {wanted}")
-    told = f"gridcast {version('gridcast')} on Python {platform.python_version()}, every package as wanted"
-    yield Finding("installation", not wrong, "; ".join(wrong) or told, REINSTALL)
+    if platform.python_version() not in SpecifierSet(required_python, prereleases=True):
+        problems.append(f"Python is {platform.python_version()}, required is {required_python}")
+    if problems:
+        yield problem("installation", "; ".join(problems), remedy=REINSTALL)
+        return
+    versions = f"gridcast {version('gridcast')} on Python {platform.python_version()}"
+    yield good("installation", f"{versions}, every package as required")
 
 
 def unmet_requirements(package: str, extras: tuple[str, ...] = ("",)) -> list[str]:
-    """What `package` with its `extras` wants and does not find. Raises PackageNotFoundError."""
-    wrong = []
+    """Return the requirements of `package` with its `extras` that are not met. Raises PackageNotFoundError."""
+    problems = []
     for text in requires(package) or []:
-        need = Requirement(text)
-        if need.marker and not any(need.marker.evaluate({"extra": extra}) for extra in extras):
+        requirement = Requirement(text)
+        if requirement.marker and not any(requirement.marker.evaluate({"extra": extra}) for extra in extras):
             continue
         try:
-            found = version(need.name)
+            installed = version(requirement.name)
         except PackageNotFoundError:
-            wrong.append(f"{need.name} is missing, wanted is {need.specifier or 'any version'}")
+            problems.append(f"{requirement.name} is missing, required is {requirement.specifier or 'any version'}")
             continue
-        if not need.specifier.contains(found, prereleases=True):
-            wrong.append(f"{need.name} is {found}, wanted is {need.specifier}")
-        if need.extras:
-            wrong += unmet_requirements(need.name, tuple(need.extras))
-    return wrong
+        if not requirement.specifier.contains(installed, prereleases=True):
+            problems.append(f"{requirement.name} is {installed}, required is {requirement.specifier}")
+        if requirement.extras:
+            problems += unmet_requirements(requirement.name, tuple(requirement.extras))
+    return problems
 
 
 def check_backends(_: Project) -> Iterator[Finding]:
-    """Whether Keras computes on each backend, in processes of their own: a crash must not end this one."""
+    """Check that Keras computes on each backend, in separate processes: a crash must not end this one."""
     with ThreadPoolExecutor() as pool:
-        for name, wrong in zip(BACKENDS, pool.map(_compute, BACKENDS), strict=True):
-            yield Finding("backend", not wrong, f"Keras {wrong or 'computes'} on {name}", REINSTALL)
+        for name, error in zip(BACKENDS, pool.map(_backend_error, BACKENDS), strict=True):
+            if error:
+                yield problem("backend", f"Keras {error} on {name}", remedy=REINSTALL)
+            else:
+                yield good("backend", f"Keras computes on {name}")
 
 
-def _compute(backend: str) -> str:
-    """What went wrong with a small computation, in one line; an empty string when it went well."""
+def _backend_error(backend: str) -> str:
+    """Return how a small computation failed, in one line; an empty string if it succeeded."""
     variables = os.environ | {"KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3"}
     command = [sys.executable, "-c", BACKEND_PROGRAM]
     try:
@@ -83,6 +90,6 @@ def _compute(backend: str) -> str:
         return f"gave no result within {BACKEND_TIMEOUT} s"
     if done.returncode == 0:
         return ""
-    said = (done.stderr.strip() or "it said nothing").splitlines()[-1]
-    ended = f"was ended by {signal.Signals(-done.returncode).name}" if done.returncode < 0 else "fails"
-    return f"{ended} ({said})"
+    message = (done.stderr.strip() or "no message").splitlines()[-1]
+    ending = f"was ended by {signal.Signals(-done.returncode).name}" if done.returncode < 0 else "fails"
+    return f"{ending} ({message})"

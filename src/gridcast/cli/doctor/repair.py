@@ -1,4 +1,4 @@
-"""A damaged SQLite file, written anew from its tables."""
+"""Rebuilding a damaged SQLite file from its tables."""
 
 from __future__ import annotations
 
@@ -11,46 +11,46 @@ from gridcast.tracking import sqlite_store
 
 
 def rebuild(path: Path) -> str:
-    """Write the file anew from its tables where those are whole; the damaged one is kept. Raises TrackingError.
+    """Rebuild the file from its tables if all of them are intact, and keep a copy of the damaged file.
 
-    A hurt table may look like one with fewer rows: an index of each must know as many as were found.
+    A damaged table may look like one with fewer rows: some index of each table must have as many entries as rows
+    were read. Returns what was done. Raises TrackingError, with the file unchanged.
     """
-    kept, aside = sqlite_store.free_path(path, "damaged"), sqlite_store.free_path(path, "rebuilt")
+    damaged, rebuilt = sqlite_store.free_path(path, "damaged"), sqlite_store.free_path(path, "rebuilt")
     try:
-        with sqlite_store.open_connection(path) as hurt, contextlib.closing(sqlite3.connect(aside)) as whole:
-            before = hurt.execute("PRAGMA data_version").fetchone()
-            # VACUUM would not do: it copies indexes as they are.
-            _copy(hurt, whole)
-            counts = {name: sqlite_store.row_count(aside, name) for name in sorted(sqlite_store.table_names(path))}
-            doubted = [name for name, rows in counts.items() if not _agreed(hurt, name, rows)]
-            if wrong := ", ".join(doubted) or sqlite_store.find_damage(aside, thorough=True):
+        with sqlite_store.open_connection(path) as source, contextlib.closing(sqlite3.connect(rebuilt)) as target:
+            version = source.execute("PRAGMA data_version").fetchone()
+            # VACUUM would copy the damaged indexes as they are.
+            _copy_tables(source, target)
+            counts = {name: sqlite_store.row_count(rebuilt, name) for name in sorted(sqlite_store.table_names(path))}
+            incomplete = [name for name, rows in counts.items() if not _is_confirmed_by_an_index(source, name, rows)]
+            if loss := ", ".join(incomplete) or sqlite_store.find_damage(rebuilt, thorough=True):
                 raise TrackingError(
-                    f"{path}: cannot be rebuilt without loss ({wrong}); {sqlite_store.manual_remedy(path)}"
+                    f"{path}: cannot be rebuilt without loss ({loss}); {sqlite_store.manual_remedy(path)}"
                 )
-            if hurt.execute("PRAGMA data_version").fetchone() != before:
-                raise TrackingError(f"{path}: another process wrote meanwhile; end it and try again")
-            kept.write_bytes(path.read_bytes())
-            # Page by page into the old file: whoever has it open goes on with the new content.
-            whole.backup(hurt)
+            if source.execute("PRAGMA data_version").fetchone() != version:
+                raise TrackingError(f"{path}: another process wrote to it meanwhile; end that process and try again")
+            damaged.write_bytes(path.read_bytes())
+            # Page by page into the old file: processes that have it open continue with the new content.
+            target.backup(source)
     except sqlite3.DatabaseError as error:
         raise TrackingError(
             f"{path}: cannot be rebuilt without loss ({error}); {sqlite_store.manual_remedy(path)}"
         ) from None
     finally:
-        aside.unlink(missing_ok=True)
-    return (
-        f"{path} is rebuilt from its tables ({sqlite_store.row_count(path, 'runs')} runs); "
-        f"the damaged one is kept as {kept}"
-    )
+        rebuilt.unlink(missing_ok=True)
+    count = sqlite_store.row_count(path, "runs")
+    return f"{path} is rebuilt from its tables ({count} runs); the damaged one is kept as {damaged}"
 
 
-def _copy(source: sqlite3.Connection, target: sqlite3.Connection) -> None:
-    """Every table row by row, then its indexes made anew."""
+def _copy_tables(source: sqlite3.Connection, target: sqlite3.Connection) -> None:
+    """Copy every table row by row, then create its indexes."""
     objects = "SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite_%' AND type "
     with target:
         for name, sql in source.execute(f"{objects} = 'table'").fetchall():
             target.execute(sql)
-            columns = [column for _, column, *_ in source.execute(f"PRAGMA table_info({name})")]  # less generated ones
+            # table_info leaves out generated columns, which cannot be written.
+            columns = [column for _, column, *_ in source.execute(f"PRAGMA table_info({name})")]
             names, marks = ", ".join(f'"{column}"' for column in columns), ", ".join("?" for _ in columns)
             rows = source.execute(f"SELECT {names} FROM {name} NOT INDEXED")  # noqa: S608 - names of its own schema
             target.executemany(f"INSERT INTO {name} ({names}) VALUES ({marks})", rows)  # noqa: S608
@@ -58,12 +58,12 @@ def _copy(source: sqlite3.Connection, target: sqlite3.Connection) -> None:
             target.execute(sql)
 
 
-def _agreed(known: sqlite3.Connection, table: str, rows: int) -> bool:
+def _is_confirmed_by_an_index(source: sqlite3.Connection, table: str, rows: int) -> bool:
     """Whether some index of the table has `rows` entries."""
-    for _, index, *_ in known.execute(f"PRAGMA index_list({table})").fetchall():
+    for _, index, *_ in source.execute(f"PRAGMA index_list({table})").fetchall():
         with contextlib.suppress(sqlite3.DatabaseError):
-            # A plain count(*) would ask the smallest index, whatever is said here.
-            found = known.execute(f"SELECT total(1) FROM {table} INDEXED BY {index}").fetchone()  # noqa: S608
-            if found == (rows,):
+            # A plain count(*) would use the smallest index, whichever is named here.
+            total = source.execute(f"SELECT total(1) FROM {table} INDEXED BY {index}").fetchone()  # noqa: S608
+            if total == (rows,):
                 return True
     return False
