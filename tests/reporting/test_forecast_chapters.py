@@ -119,7 +119,7 @@ INTERVAL = {"name": "own", "nominal": 0.8, "low": 0.7, "high": 0.9}
 @pytest.mark.parametrize(
     ("covered", "said"),
     [
-        (0.78, "Its 80 % intervals cover 78 % of the actual values; right ones would cover 70 to 90 % here."),
+        (0.78, "Its 80 % intervals cover 78 % of the actual values; correct intervals would cover 70 to 90 % here."),
         (0.6, "fewer than chance explains: they are too narrow."),
         (0.95, "more than chance explains: they are wide, or"),
     ],
@@ -151,9 +151,9 @@ def test_the_sentences_on_inputs_say_what_mattered_and_what_did_not() -> None:
     permuted, attention = pd.DataFrame(EXPLAINED["permuted"]), pd.DataFrame(EXPLAINED["attention"])
     assert verdict.input_sentences(permuted, attention) == [
         "The past of pieces mattered most: without it the error would be 42 % higher; then price (12 %).",
-        "Month made no difference that could be told from chance.",
+        "Month made no difference that is distinguishable from chance.",
         "Of the past values, lag 1 mattered most (24 %; lag 1 is the step before the forecast).",
-        "Attention looks most at lag 1: 50 % of it, where 14 % would be even.",
+        "Attention is highest at lag 1 (50 %; uniform would be 14 %).",
     ]
 
 
@@ -162,7 +162,9 @@ def test_a_report_on_quantiles_has_every_chapter_and_its_sheets(tmp_path: Path) 
     store = sweep(tmp_path, {"units": [8, 64]}, horizon=3, levels=LEVELS, more=more)
     path, findings = report.write_report(record.read_sweep(store, "made-up"), store, tmp_path / "reports")
     page, own = path.read_text(encoding="utf-8"), findings.chapters
-    assert {f"{name}.png" for name in forecast_chapters.TITLES} <= {file.name for file in path.parent.iterdir()}
+    assert {f"{name}.png" for name in forecast_chapters.FORECAST_TITLES} <= {
+        file.name for file in path.parent.iterdir()
+    }
     # The made-up quantiles are right, so are their intervals; 38 origins of 3 series, 3 of which overlap.
     held = own.intervals.iloc[0]
     assert held["low"] <= held["coverage"] <= held["high"]

@@ -55,7 +55,11 @@ def test_six_panels_with_labels_apart_for_two_values_and_for_twelve(count: int) 
     with plot_style.plot_style():
         leaders = frame.sort_values(METRIC)
         axes = ("layer", "units", "learning_rate")
-        figure = drawn(grid_plots.grid_search_analysis(frame, leaders, axes, METRIC, curves, leaders["run_id"].iloc[0]))
+        figure = drawn(
+            grid_plots.grid_search_analysis(
+                frame, leaders, axes=axes, metric=METRIC, curves=curves, best_run_id=leaders["run_id"].iloc[0]
+            )
+        )
     assert len(figure.axes) == 6
     assert [overlaps(ax) for ax in figure.axes] == [0] * 6
     by_layer, by_axis, rate, top, _, training = figure.axes
@@ -73,7 +77,9 @@ def test_a_panel_whose_axis_was_not_varied_says_so() -> None:
     frame = frame[(frame["layer"] == "GRU") & (frame["learning_rate"] == 0.01)]
     none = pd.DataFrame(columns=["epoch", "loss"])
     with plot_style.plot_style():
-        figure = drawn(grid_plots.grid_search_analysis(frame, frame, (), METRIC, none, ""))
+        figure = drawn(
+            grid_plots.grid_search_analysis(frame, frame, axes=(), metric=METRIC, curves=none, best_run_id="")
+        )
     said = [" ".join(text.get_text().split()) for ax in figure.axes for text in ax.texts]
     assert "Every run used GRU layers." in said
     assert "Every run used the learning rate 0.01." in said

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 from jinja2 import UndefinedError
 
-from gridcast.reporting import report
+from gridcast.reporting import report, report_findings, report_page
 from gridcast.reporting.record import SweepRecord, read_sweep
 from gridcast.runtime.errors import GridcastError
 from gridcast.tracking.store import Store
@@ -38,7 +38,7 @@ class Built:
     path: Path
     page: str
     record: SweepRecord
-    findings: report.ReportFindings
+    findings: report_findings.ReportFindings
     store: Store
 
 
@@ -49,11 +49,11 @@ def built(folder: Path, **shape: Any) -> Built:
     return Built(path, path.read_text(encoding="utf-8"), found, findings, store)
 
 
-def findings_of(folder: Path, **shape: Any) -> tuple[report.ReportFindings, str]:
+def findings_of(folder: Path, **shape: Any) -> tuple[report_findings.ReportFindings, str]:
     """Findings and page without the pictures, which take most of the time."""
     found = read_sweep(sweep(folder, **shape), "made-up")
-    findings = report.compute_findings(found)
-    return findings, report.render_page(found, findings, {})
+    findings = report_findings.compute_findings(found)
+    return findings, report_page.render_page(found, findings, {})
 
 
 @pytest.fixture(scope="module")
@@ -73,14 +73,16 @@ def test_the_verdict_names_what_mattered_and_what_did_not(whole: Built) -> None:
     idle = next(text for text in sentences if "no difference" in text)
     assert "ttention" in idle
     assert "dropout" in idle
-    assert whole.findings.honest.startswith("The winner beats the last value and every other naive baseline, yet ridge")
+    assert whole.findings.bottom_line.startswith(
+        "The winner beats the last value and every other naive baseline, yet ridge"
+    )
 
 
 def test_the_page_opens_with_the_verdict_and_ends_with_what_was_run(whole: Built) -> None:
-    parts = (whole.findings.honest, "on data never seen</h2>", "<figure", "Load the winner", "What was run")
+    parts = (whole.findings.bottom_line, "on unseen data</h2>", "<figure", "Load the winner", "What was run")
     places = [whole.page.index(part) for part in parts]
     assert places == sorted(places)
-    assert f'"runs:/{whole.record.winner}/model"' in whole.page
+    assert f'"runs:/{whole.record.winner_id}/model"' in whole.page
 
 
 def test_the_page_needs_nothing_outside_itself_and_runs_no_foreign_script(whole: Built) -> None:
@@ -107,7 +109,7 @@ def test_a_point_sweep_of_one_step_has_no_chapters_on_quantiles_or_steps(whole: 
     own = whole.findings.chapters
     assert (own.levels, own.nominal, own.fans) == ((), None, [])
     assert "How close the forecasts came" in whole.page
-    for absent in ("WQL", "% covers", "Error by step", "What the winner leans on", "without exhibition"):
+    for absent in ("WQL", "% covers", "Error by step", "Which inputs the winner relies on", "without exhibition"):
         assert absent not in whole.page
 
 
@@ -125,8 +127,8 @@ def test_three_seeds_show_intervals_and_the_tied_set(tmp_path: Path) -> None:
 def test_a_half_finished_sweep_says_what_is_missing(tmp_path: Path) -> None:
     findings, page = findings_of(tmp_path, tested=False, unfinished=4, failed=2)
     assert findings.sentences[0].startswith("10 of 16 runs finished, 2 failed.")
-    assert "6 of 16 runs are not finished; what follows speaks of the finished ones." in findings.missing
-    assert "The test span is untouched so far" in page
+    assert "6 of 16 runs are not finished; this report covers the finished ones." in findings.limitations
+    assert "The test span has not been used yet" in page
     assert page.count("GridcastError: no longer finite") == 2
 
 
@@ -142,13 +144,13 @@ def test_a_small_grid_has_findings_that_say_what_they_cannot_show(
     tmp_path: Path, grid: dict[str, list[Any]], said: str
 ) -> None:
     findings, page = findings_of(tmp_path, grid=grid)
-    assert any(sentence.startswith(said) for sentence in findings.missing)
-    assert all(sentence in page for sentence in findings.missing)
+    assert any(sentence.startswith(said) for sentence in findings.limitations)
+    assert all(sentence in page for sentence in findings.limitations)
 
 
 def test_one_run_alone_still_has_a_report_and_its_pictures(tmp_path: Path) -> None:
     alone = built(tmp_path, grid={"units": [64]})
-    assert any(sentence.startswith("With 1 finished run the importance") for sentence in alone.findings.missing)
+    assert any(sentence.startswith("With 1 finished run the importance") for sentence in alone.findings.limitations)
     assert alone.path.with_name("grid_search_analysis.png").stat().st_size > 10_000
 
 

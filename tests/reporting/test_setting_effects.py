@@ -201,13 +201,13 @@ def test_contrast_without_pairs_is_none(runs):
 
 
 def test_interaction_by_hand():
-    found = setting_effects.interaction_table(four(), "layer", "units", LOSS)
+    found = setting_effects.interaction_table(four(), "layer", "units", metric=LOSS)
     assert found.to_dict("index") == {"GRU": {32: 1.0, 64: 2.0}, "LSTM": {32: 3.0, 64: 8.0}}
     assert (found.index.name, found.columns.name) == ("layer", "units")
 
 
 def test_interaction_keeps_cells_that_nobody_ran():
-    found = setting_effects.interaction_table(four().iloc[:3], "units", "layer", LOSS)
+    found = setting_effects.interaction_table(four().iloc[:3], "units", "layer", metric=LOSS)
     assert math.isnan(found.loc[32, "LSTM"])
     assert found.loc[32, "GRU"] == 1
 

@@ -6,17 +6,17 @@ import pytest
 
 from gridcast.reporting import forecast_tables, verdict
 
-SINCE = "since nothing changed from one step to the next in training, or the forecast is out of all bounds."
+BECAUSE = "because nothing changed from one step to the next in training, or because the forecast diverged."
 
 
 @pytest.mark.parametrize(
     ("without", "told"),
     [
         ([], []),
-        ([1], [f"That MASE is the mean over 6 of 7 series: b has none that is finite, {SINCE}"]),
+        ([1], [f"That MASE is the mean over 6 of 7 series: b has no finite MASE, {BECAUSE}"]),
         (
             range(1, 7),
-            [f"That MASE is the mean over 1 of 7 series: b, c, d, e and 2 more have none that is finite, {SINCE}"],
+            [f"That MASE is the mean over 1 of 7 series: b, c, d, e and 2 more have no finite MASE, {BECAUSE}"],
         ),
     ],
 )

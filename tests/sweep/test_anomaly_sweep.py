@@ -253,20 +253,20 @@ def page(story, champion, tmp_path_factory):
 
 def test_the_report_tells_what_was_found_and_what_it_is_worth(page, story):
     _, text, findings = page
-    found = findings.detections
+    found = findings.anomalies
     names = [*story.result.test_measures]
-    assert found.measured["name"].iloc[0] == names[0]
-    assert set(found.measured["name"]) == set(names)
+    assert found.measures["name"].iloc[0] == names[0]
+    assert set(found.measures["name"]) == set(names)
     for name in names:
         assert f"<td>{name}</td>" in text
-    assert "On data never seen it found every labelled event" in findings.verdict
-    right = found.raised[found.raised["right"].astype(bool)]
+    assert "On unseen data it found every labelled event" in findings.verdict
+    right = found.alarms[found.alarms["right"].astype(bool)]
     assert right["start"].min() <= pd.Timestamp("2024-01-01 06:40")
     assert right["blame"].iloc[0].startswith("heat (")
     assert "2024-01-01 06:" in text
     assert not len(found.missed)
     assert "Look first at 2024-01-01 06:" in text
-    assert "A score of 1 is what a usual step has. It is the mean of all windows" in text
+    assert "A typical step has a score of 1. The score is the mean over all windows" in text
 
 
 def test_the_report_has_its_pictures_and_those_of_the_grid(page):
@@ -281,32 +281,36 @@ def test_the_report_has_its_pictures_and_those_of_the_grid(page):
 
 def test_the_workbook_has_the_events(page):
     book = pd.read_excel(io.BytesIO((page[0].parent / "leaderboard.xlsx").read_bytes()), sheet_name=None)
-    assert len(book["events"]) == len(page[2].detections.raised)
+    assert len(book["events"]) == len(page[2].anomalies.alarms)
     assert "auc_pr" in book["detectors"]
 
 
 def test_without_labels_the_report_says_so(story):
-    from gridcast.reporting import anomaly_chapter
+    from gridcast.reporting import anomaly_chapter, anomaly_plots
 
     found = record.read_sweep(story.store, "watched")
-    bare = {name: {"alarms_per_day": 2.0, "alarms": 1.0} for name in found.measured}
-    told = anomaly_chapter.build_chapter(replace(found, scores=found.scores.drop(columns="labelled"), measured=bare))
+    bare = {name: {"alarms_per_day": 2.0, "alarms": 1.0} for name in found.detection.measures}
+    scores = found.detection.scores.drop(columns="labelled")
+    detection = replace(found.detection, scores=scores, measures=bare)
+    told = anomaly_chapter.build_chapter(replace(found, detection=detection))
     assert not told.labelled
-    assert "nobody can tell" in told.honest
-    assert "nothing there is labelled" in told.sentences[0]
-    assert list(anomaly_chapter.draw_figures(told)) == ["scores", "contributions"]
+    assert "it is not known" in told.bottom_line
+    assert "no step there is labelled" in told.sentences[0]
+    assert list(anomaly_plots.draw_figures(told)) == ["scores", "contributions"]
 
 
 def test_the_report_tells_where_a_running_threshold_starts_and_where_it_ends(story):
-    from gridcast.reporting import anomaly_chapter
+    from gridcast.reporting import anomaly_chapter, anomaly_plots
 
     found = record.read_sweep(story.store, "watched")
     about = found.about | {"anomaly": found.about["anomaly"] | {"threshold": "running", "level": 2.0}}
-    scores = found.scores.assign(threshold=np.geomspace(4, 8, len(found.scores)))
-    told = anomaly_chapter.build_chapter(replace(found, about=about, scores=scores))
-    sentence = "running at level 2, taken at each step from all scores before it: 4 at the start of the test span, 8 at"
-    assert sentence in told.sentences[1]
+    scores = found.detection.scores
+    scores = scores.assign(threshold=np.geomspace(4, 8, len(scores)))
+    detection = replace(found.detection, scores=scores)
+    told = anomaly_chapter.build_chapter(replace(found, about=about, detection=detection))
+    sentence = "running at level 2, recomputed at each step from all scores before it: 4 at the start of the test span"
+    assert f"{sentence}, 8 at its end" in told.sentences[1]
     (line,) = (
-        one for one in anomaly_chapter.draw_figures(told)["scores"].axes[0].lines if one.get_label() == "threshold"
+        one for one in anomaly_plots.draw_figures(told)["scores"].axes[0].lines if one.get_label() == "threshold"
     )
     np.testing.assert_allclose(line.get_ydata(), scores["threshold"])

@@ -1,4 +1,9 @@
-"""Runs and configurations by their metric."""
+"""Rank runs and configurations by the metric of a sweep: pure functions on frames.
+
+`runs` has one row per finished run: run_id, key, name, seed, configuration (JSON text, equal for the seeds of one
+configuration), one column per setting, and the final metrics. `axes` are the settings that vary, `metric` is the column
+to minimise; rows where it is not finite are left out of every table.
+"""
 
 from __future__ import annotations
 
@@ -10,37 +15,42 @@ import pandas as pd
 from gridcast.evaluation.significance import mean_interval
 
 REPLICATED = ("series", "fold", "seed")
-"""What runs of one configuration differ in."""
+"""Columns in which runs of one configuration differ."""
 
 
 def ranked_runs(runs: pd.DataFrame, axes: Sequence[str], metric: str) -> pd.DataFrame:
-    """Runs by `metric`, best first: rank, name, the axes, seed, metrics, seconds, parameters, run_id.
+    """Return runs by `metric`, best first: rank, name, the axes, seed, metrics, seconds, parameters, run_id.
 
-    Where there are several series or folds, among which losses do not compare: their columns too,
-    the latest fold first, and ranks within each.
+    Losses of different series or folds cannot be compared: where there are several, their columns are added, and runs
+    are ranked within each, the latest fold first.
     """
-    apart = _incomparable_groups(runs)
+    groups = _incomparable_groups(runs)
     ranked = finite_runs(runs, metric).sort_values(
-        [*apart, metric, "key"], ascending=[*(column != "fold" for column in apart), True, True], ignore_index=True
+        [*groups, metric, "key"], ascending=[*(column != "fold" for column in groups), True, True], ignore_index=True
     )
-    ranked["rank"] = ranked.groupby(apart).cumcount() + 1 if apart else np.arange(1, len(ranked) + 1)
-    measured = ["best_val_loss", "best_val_mae", "best_epoch", "epochs_trained", "fit_seconds", "parameters"]
+    ranked["rank"] = ranked.groupby(groups).cumcount() + 1 if groups else np.arange(1, len(ranked) + 1)
+    measures = ["best_val_loss", "best_val_mae", "best_epoch", "epochs_trained", "fit_seconds", "parameters"]
     for name in ("best_val_wql", "val_false_alarms_per_day", "val_faults_missed"):
         if name in ranked and ranked[name].notna().any():
-            measured.insert(2, name)
-    return ranked[["rank", "name", *apart, *axes, "seed", *measured, "run_id"]]
+            measures.insert(2, name)
+    return ranked[["rank", "name", *groups, *axes, "seed", *measures, "run_id"]]
 
 
 def comparable_runs(runs: pd.DataFrame, metric: str) -> pd.DataFrame:
-    """`runs` with a finite `metric`, moved so that its mean is the same in every series and fold.
+    """Return `runs` with a finite `metric`, shifted so that its mean is the same in every series and fold.
 
-    How hard a series is says nothing about settings: what is left is how they differ within it.
+    How hard a series is to forecast says nothing about settings; how the runs differ within it does.
     """
-    known, apart = finite_runs(runs, metric), _incomparable_groups(runs)
-    if not apart:
-        return known
-    means = known.groupby(apart)[metric].transform("mean")
-    return known.assign(**{metric: known[metric] - means + known[metric].mean()})
+    finite, groups = finite_runs(runs, metric), _incomparable_groups(runs)
+    if not groups:
+        return finite
+    means = finite.groupby(groups)[metric].transform("mean")
+    return finite.assign(**{metric: finite[metric] - means + finite[metric].mean()})
+
+
+def finite_runs(runs: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """Return the rows of `runs` whose `metric` is finite."""
+    return runs[np.isfinite(runs[metric].to_numpy(float))]
 
 
 def _incomparable_groups(runs: pd.DataFrame) -> list[str]:
@@ -48,15 +58,15 @@ def _incomparable_groups(runs: pd.DataFrame) -> list[str]:
 
 
 def by_configuration(runs: pd.DataFrame, axes: Sequence[str], metric: str) -> pd.DataFrame:
-    """One row per configuration, the best mean over seeds first.
+    """Return one row per configuration, the best mean over seeds first.
 
     Columns: configuration, name (without the seed), the axes, mean of `metric` with its 95 % interval low to high
-    (NaN with one seed), count of seeds, parameters, mean seconds of training. A configuration with fewer seeds
-    than others comes after those, whatever its mean: a mean over few seeds is luck.
+    (NaN with one seed), count of seeds, parameters, mean seconds of training. A configuration with fewer seeds than
+    others comes after those, whatever its mean: a mean over few seeds may be luck.
     """
     rows = []
-    for configuration, own in finite_runs(runs, metric).groupby("configuration"):
-        first, interval = own.iloc[0], mean_interval(own[metric])
+    for configuration, replicates in finite_runs(runs, metric).groupby("configuration"):
+        first, interval = replicates.iloc[0], mean_interval(replicates[metric])
         rows.append(
             {
                 "configuration": configuration,
@@ -67,7 +77,7 @@ def by_configuration(runs: pd.DataFrame, axes: Sequence[str], metric: str) -> pd
                 "high": interval.high,
                 "count": interval.count,
                 "parameters": first["parameters"],
-                "seconds": own["fit_seconds"].mean(),
+                "seconds": replicates["fit_seconds"].mean(),
             }
         )
     columns = ["configuration", "name", *axes, "mean", "low", "high", "count", "parameters", "seconds"]
@@ -77,33 +87,29 @@ def by_configuration(runs: pd.DataFrame, axes: Sequence[str], metric: str) -> pd
 
 
 def configuration_name(run: pd.Series) -> str:
-    """The name of a run without series, fold and seed."""
+    """Return the name of a run without series, fold and seed."""
     name = str(run["name"]).removeprefix(f"{run.get('series')}: ").removesuffix(f" fold{run.get('fold')}")
     return name.removesuffix(f" seed{run['seed']}")
 
 
-def pareto_front(frame: pd.DataFrame, cost: str, metric: str) -> np.ndarray:
-    """Mask (rows,) of the Pareto set: no other row is at most as costly and at most as bad, and better in one.
-
-    Rows where either number is not finite are outside it.
-    """
-    costs, losses = frame[cost].to_numpy(float), frame[metric].to_numpy(float)
-    known = np.isfinite(costs) & np.isfinite(losses)
-    no_worse = (costs <= costs[:, None]) & (losses <= losses[:, None])
-    better = (costs < costs[:, None]) | (losses < losses[:, None])
-    return known & ~(no_worse & better & known).any(axis=1)
-
-
 def simplest_configuration(configurations: pd.DataFrame, tied: Collection[str]) -> str:
-    """The configuration among `tied` with the fewest parameters, then the shortest training, then the best mean.
+    """Return the configuration among `tied` with the fewest parameters, then the shortest training, then the best mean.
 
-    `configurations` is as `by_configuration` gives it. Raises ValueError when it holds none of `tied`.
+    `configurations` is the frame of `by_configuration`. Raises ValueError when it holds none of `tied`.
     """
     rows = configurations[configurations["configuration"].isin(list(tied))]
     if not len(rows):
-        raise ValueError("tied: none of these configurations stands in the table")
+        raise ValueError("tied: none of these configurations is in the table")
     return str(rows.sort_values(["parameters", "seconds", "mean"])["configuration"].iloc[0])
 
 
-def finite_runs(runs: pd.DataFrame, metric: str) -> pd.DataFrame:
-    return runs[np.isfinite(runs[metric].to_numpy(float))]
+def pareto_front(runs: pd.DataFrame, cost: str, metric: str) -> np.ndarray:
+    """Return the mask (rows,) of the Pareto set: no other row is at most as costly and as bad, and better in one.
+
+    Rows where either number is not finite are outside it.
+    """
+    costs, losses = runs[cost].to_numpy(float), runs[metric].to_numpy(float)
+    is_finite = np.isfinite(costs) & np.isfinite(losses)
+    no_worse = (costs <= costs[:, None]) & (losses <= losses[:, None])
+    better = (costs < costs[:, None]) | (losses < losses[:, None])
+    return is_finite & ~(no_worse & better & is_finite).any(axis=1)

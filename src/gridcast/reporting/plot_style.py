@@ -1,4 +1,8 @@
-"""The look of all figures: colours, sizes, labels."""
+"""The look of all figures: colours, fonts, labels of metrics and settings.
+
+The colours are those of Okabe and Ito, which colour-blind readers can distinguish. Text is drawn in `INK` and lines in
+`LINE`, so that an HTML page can replace both by its own colours.
+"""
 
 from __future__ import annotations
 
@@ -11,24 +15,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 INK, LINE = "#1f2431", "#d3d8e0"
-
-
 BLUE, ORANGE, GREEN, RED, PURPLE, SKY, YELLOW, GREY = (
-    "#0072B2",
-    "#E69F00",
-    "#009E73",
-    "#D55E00",
-    "#CC79A7",
-    "#56B4E9",
-    "#F0E442",
-    "#8c93a1",
-)
-
-
-# fmt: skip
+    "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442", "#8c93a1",
+)  # fmt: skip
 CYCLE = (BLUE, ORANGE, GREEN, PURPLE, SKY, RED, YELLOW, GREY)
-
-
 STYLE = {
     "font.size": 9,
     "axes.titlesize": 10,
@@ -51,8 +41,6 @@ STYLE = {
     "axes.facecolor": "none",
     "svg.hashsalt": "gridcast",
 }
-
-
 METRIC_LABELS = {
     "best_val_loss": "validation loss",
     "best_val_mae": "validation MAE",
@@ -62,32 +50,34 @@ METRIC_LABELS = {
 }
 
 
+def plot_style() -> AbstractContextManager[None]:
+    """Apply the style within a `with` block; figures drawn outside of it are not affected."""
+    return rc_context(STYLE)
+
+
 def figure_of(width: float, height: float) -> Figure:
-    """An empty figure of this size in inches, that lays itself out."""
+    """Return an empty figure of this size in inches, with constrained layout."""
     return Figure(figsize=(width, height), layout="constrained")
 
 
 def write_note(ax: Axes, text: str) -> None:
-    """Say in place of a panel why there is none."""
+    """Write `text` in place of the plot of `ax`, such as why there is none."""
     ax.set_axis_off()
     ax.text(0.5, 0.5, textwrap.fill(text, 34), ha="center", va="center", color=GREY, transform=ax.transAxes)
 
 
-def axis_label(axis: str) -> str:
-    return METRIC_LABELS.get(axis, axis.replace("_", " "))
-
-
-def shorten(name: str, width: int = 34) -> str:
-    """`name` with its end cut off where it is longer than `width`."""
-    return name if len(name) <= width else name[: width - 1] + "…"
+def axis_label(column: str) -> str:
+    """Return the label of a metric or a setting."""
+    return METRIC_LABELS.get(column, column.replace("_", " "))
 
 
 def setting_label(value: object) -> str:
+    """Return the value of a setting as a figure shows it: yes and no, short numbers."""
     if isinstance(value, (bool, np.bool_)):
         return "yes" if value else "no"
     return f"{value:g}" if isinstance(value, (float, np.floating)) else str(value)
 
 
-def plot_style() -> AbstractContextManager[None]:
-    """The look of every picture, as a context manager; nothing outside it changes."""
-    return rc_context(STYLE)
+def shorten(name: str, width: int = 34) -> str:
+    """Return `name`, cut at the end where it is longer than `width`."""
+    return name if len(name) <= width else name[: width - 1] + "…"

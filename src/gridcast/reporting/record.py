@@ -1,4 +1,4 @@
-"""What MLflow holds of a sweep, as frames: all that a report is made of, from any tracking server."""
+"""The record of a sweep in MLflow, read into frames: everything that a report needs, from any tracking server."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gridcast.config import AXES
 from gridcast.evaluation import artifact_files
 from gridcast.runtime.errors import GridcastError
 from gridcast.sweep import ensemble
-from gridcast.sweep.winner import ERROR_COLUMN, ROUTES_TABLE
+from gridcast.sweep.routing import ERROR_COLUMN, ROUTES_TABLE
 from gridcast.tracking import mlflow_runs, ranking
 from gridcast.tracking.store import Store
 
@@ -28,28 +28,64 @@ RUN_METRICS = (
     "fit_seconds",
     "parameters",
 )
+CURVE_METRICS = ("loss", "val_loss", "mae", "val_mae")
 MAX_RUNS_COMPARED = 20
-"""Leading runs whose validation loss by origin is read, to tell which of them are tied."""
+"""Leading runs whose validation loss by origin is read, to test which of them are tied."""
+
+
+@dataclass(frozen=True)
+class ForecastRecord:
+    """Forecasts of the test span; everything is empty where it was not recorded or the test span is untouched.
+
+    `tests` holds the table of the test span by forecaster, the winner first; `recent` what was observed right before
+    the test span (series, time, actual); `explanation` the importance of the winner's inputs, see
+    `evaluation.explanation`.
+    """
+
+    tests: dict[str, pd.DataFrame] = field(default_factory=dict)
+    recent: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=["series", "time", "actual"]))
+    explanation: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class DetectionRecord:
+    """Anomaly scores of the test span.
+
+    `scores` is the winner's table of the test span, `sensor_values` the sensors in data units, `measures` the measures
+    of all detectors by name, the winner first.
+    """
+
+    scores: pd.DataFrame
+    sensor_values: pd.DataFrame
+    measures: dict[str, dict[str, float]]
+
+
+@dataclass(frozen=True)
+class CombinedWinner:
+    """A winner made of several runs, with an MLflow run of its own.
+
+    Where series have models of their own, `routes` names the model of each: series, model, validation MAE, run. Of an
+    ensemble, `members` are its runs: run, name, weight, validation error. The other frame is empty.
+    """
+
+    run: Any
+    routes: pd.DataFrame = field(default_factory=pd.DataFrame)
+    members: pd.DataFrame = field(default_factory=pd.DataFrame)
 
 
 @dataclass(frozen=True)
 class SweepRecord:
     """One sweep as MLflow holds it.
 
-    `about` is sweep.json; `runs` has one row per finished run with its settings and final metrics, the
-    `series` that it is of (empty: all together) and the `fold`;
-    `failures` name and reason; `stopped` counts the runs that the search did not train to their end;
-    `winner` and `single` are ids: of what the sweep ends with, and of the best run (empty where series have their own),
-    whose epoch, loss and val_loss the `curves` are; `tests` the table
-    of the test span by name, winner first (empty while the test span is untouched); `by_origin`
-    (origins, run ids) the validation loss of the leading runs at each time step; `recent` what was observed
-    right before the test span (series, time, actual) and `explained` what the winner leans on, as
-    `training.explanation` tells it, both empty where that was not recorded. Where series have models of
-    their own, the winner is the forecaster `joined` of them (None: not made yet), and `routes` say who
-    answers: series, model, validation MAE, run. An ensemble too is `joined`, of `members`: run, name, weight,
-    validation error.
-    Of a detector, `scores` are the table of the test span, as `anomaly.detection` makes it, `values` the sensors in
-    data units, and `measured` the measures of all detectors by name, the winner first; `tests` are then empty.
+    `parent` is its MLflow run and `about` the content of sweep.json. `runs` has one row per finished run, with its
+    settings and final metrics, its `series` (empty: all of them) and its `fold`; `failures` have name and reason;
+    `stopped` counts the runs that the search did not train to the end.
+
+    `winner_id` is the run that the sweep ends with; `best_run_id` the best single run, whose epoch, loss and val_loss
+    are the `curves`. Both may be empty: the first until the winner is made, the second where series have models of
+    their own. `loss_by_origin` (origins, run ids) is the validation loss of the leading runs at each time step.
+    `combined` is None where the winner is a single run or is not made yet; `detection` is None for forecasters, and
+    while the test span is untouched.
     """
 
     name: str
@@ -59,29 +95,35 @@ class SweepRecord:
     runs: pd.DataFrame
     failures: pd.DataFrame
     stopped: int
-    winner: str
-    single: str
+    winner_id: str
+    best_run_id: str
     curves: pd.DataFrame
-    tests: dict[str, pd.DataFrame]
-    by_origin: pd.DataFrame
-    recent: pd.DataFrame
-    explained: dict[str, Any]
-    joined: Any = None
-    routes: pd.DataFrame = field(default_factory=pd.DataFrame)
-    members: pd.DataFrame = field(default_factory=pd.DataFrame)
-    scores: pd.DataFrame = field(default_factory=pd.DataFrame)
-    values: pd.DataFrame = field(default_factory=pd.DataFrame)
-    measured: dict[str, dict[str, float]] = field(default_factory=dict)
+    loss_by_origin: pd.DataFrame
+    combined: CombinedWinner | None
+    forecasts: ForecastRecord
+    detection: DetectionRecord | None
+
+    @property
+    def routes(self) -> pd.DataFrame:
+        """The model of each series, empty where one model forecasts all of them."""
+        return pd.DataFrame() if self.combined is None else self.combined.routes
+
+    @property
+    def members(self) -> pd.DataFrame:
+        """The runs of the ensemble, empty where the winner is none."""
+        return pd.DataFrame() if self.combined is None else self.combined.members
 
     @property
     def combine(self) -> str | None:
-        """How the winner combines its members, as `selection.ensemble` says; None where it has none."""
-        return self.joined.data.params["ensemble"] if len(self.members) else None
+        """How the winner combines its members, see `selection.ensemble`; None where it has none."""
+        if self.combined is None or not len(self.combined.members):
+            return None
+        return str(self.combined.run.data.params["ensemble"])
 
     @property
     def together(self) -> bool:
-        """Whether one model answers for all series."""
-        return bool(self.about.get("mode", "global") == "global")
+        """Whether one model forecasts all series."""
+        return _has_one_model(self.about)
 
     @property
     def axes(self) -> tuple[str, ...]:
@@ -95,113 +137,93 @@ class SweepRecord:
 
     @property
     def best(self) -> pd.Series:
-        """The row of the best run, the winner's where that is one run; where series have their own, one like it."""
+        """The row of the best single run; where series have models of their own, the same as `leader`."""
         if self.together:
-            return self.runs[self.runs["run_id"] == self.single].iloc[0]
+            return self.runs[self.runs["run_id"] == self.best_run_id].iloc[0]
         return self.leader
 
     @property
     def leader(self) -> pd.Series:
-        """The winner's row of `runs`; one like it where it was made of several."""
+        """The winner's row of `runs`; a combined winner has such a row too, with its own metrics and name."""
+        combined: dict[str, Any] = {}
+        if self.combined is not None:
+            combined = {**self.combined.run.data.metrics, "name": mlflow_runs.run_name(self.combined.run)}
         if self.together:
-            own = {} if self.joined is None else {**self.joined.data.metrics, "name": mlflow_runs.run_name(self.joined)}
-            return pd.Series({**self.best, **own, "run_id": self.winner or self.single})
-        best = self.runs.loc[self.runs.groupby("series")[self.metric].idxmin()]
-        found = {"run_id": self.winner, "key": "", "seed": "", "configuration": "", "series": "", "fold": 0}
-        found |= dict.fromkeys(self.axes, "by series") | {metric: best[metric].mean() for metric in RUN_METRICS}
-        if self.joined is None:
-            return pd.Series(found | {"name": "the best run of each series"})
-        return pd.Series(found | self.joined.data.metrics | {"name": mlflow_runs.run_name(self.joined)})
+            return pd.Series({**self.best, **combined, "run_id": self.winner_id or self.best_run_id})
+        best_runs = self.runs.loc[self.runs.groupby("series")[self.metric].idxmin()]
+        row = {"run_id": self.winner_id, "key": "", "seed": "", "configuration": "", "series": "", "fold": 0}
+        row |= dict.fromkeys(self.axes, "by series") | {metric: best_runs[metric].mean() for metric in RUN_METRICS}
+        return pd.Series({**row, "name": "the best run of each series", **combined})
 
 
 def read_sweep(store: Store, name: str) -> SweepRecord:
-    """The newest sweep of the experiment `name`. Raises GridcastError when it has no finished run."""
-    parents = mlflow_runs.search_runs(store, f"tags.`{mlflow_runs.KIND_TAG}` = 'sweep'")
-    if not parents:
-        raise GridcastError(f"'{name}' has no sweep in {store.uri}; train one with: gridcast run")
-    parent = max(parents, key=lambda run: (run.info.end_time or 2**62, run.info.start_time))
+    """Read the newest sweep of the experiment `name`. Raises GridcastError when it has no finished run."""
+    parent = _newest_sweep(store, name)
     about = json.loads(mlflow_runs.read_artifact(store, parent.info.run_id, "sweep.json"))
-    keys = set(about["run_keys"])
-    children = mlflow_runs.search_runs(
-        store, f"tags.`{mlflow_runs.KIND_TAG}` = 'run' and attributes.status != 'RUNNING'"
-    )
-    children = [run for run in children if run.data.tags.get(mlflow_runs.KEY_TAG) in keys]
-    done = {run.data.tags[mlflow_runs.KEY_TAG]: run for run in children if run.info.status == "FINISHED"}
-    if not done:
-        raise GridcastError(f"'{name}' has no finished run in {store.uri} yet; go on with: gridcast run")
-    failed = [run for run in children if run.info.status == "FAILED" and run.data.tags[mlflow_runs.KEY_TAG] not in done]
-    runs = pd.DataFrame([_row(run) for run in done.values()])
-    if about.get("mode", "global") == "global":
-        last = max(0, len(about.get("folds", ())) - 1)
-        winner = ranking.best_run(list(done.values()), about["selection"]["metric"], last)
-        joined, traced = None, [winner.info.run_id]
-        if about["selection"].get("ensemble"):
-            winner = joined = mlflow_runs.find_run(store, parent.data.tags.get(mlflow_runs.WINNER_TAG, ""))
-        leading = list(runs[runs["fold"] == last].nsmallest(MAX_RUNS_COMPARED, about["selection"]["metric"])["run_id"])
-    else:
-        winner = joined = mlflow_runs.find_run(store, parent.data.tags.get(mlflow_runs.WINNER_TAG, ""))
-        traced, leading = [], []
-    curves = {
-        metric: mlflow_runs.metric_history(store, traced[0], metric) if traced else {}
-        for metric in ("loss", "val_loss", "mae", "val_mae")
-    }
-    key = winner.data.tags[mlflow_runs.KEY_TAG] if winner else ""
-    tested = mlflow_runs.finished_runs(store, [key], "test").get(key) if key else None
-    recent, explained, scores, values = (
-        _kept(store, tested, name)
-        for name in (
-            artifact_files.RECENT_HISTORY,
-            artifact_files.IMPORTANCE,
-            artifact_files.SCORES,
-            artifact_files.SENSOR_VALUES,
-        )
-    )
-    known = _tested(store, tested, about) if tested else []
+    finished, failures = _read_runs(store, about)
+    if not finished:
+        raise GridcastError(f"'{name}' has no finished run in {store.uri} yet; continue with: gridcast run")
+    runs = pd.DataFrame([_run_row(run) for run in finished.values()])
+    metric, last_fold = about["selection"]["metric"], max(0, len(about.get("folds", ())) - 1)
+    best, leading = None, []
+    if _has_one_model(about):
+        best = ranking.best_run(list(finished.values()), metric, last_fold)
+        leading = list(runs[runs["fold"] == last_fold].nsmallest(MAX_RUNS_COMPARED, metric)["run_id"])
+    winner, combined = best, None
+    if best is None or about["selection"].get("ensemble"):
+        winner = mlflow_runs.find_run(store, parent.data.tags.get(mlflow_runs.WINNER_TAG, ""))
+        combined = _read_combined(store, winner, is_ensemble=best is not None) if winner else None
+    best_run_id = str(best.info.run_id) if best else ""
+    forecasts, detection = _read_tests(store, winner, about)
     return SweepRecord(
         name=name,
         parent=parent,
         about=about,
         experiment=mlflow_runs.read_artifact(store, parent.info.run_id, "experiment.yaml").decode(),
         runs=runs,
-        failures=pd.DataFrame(
-            [
-                {"name": mlflow_runs.run_name(run), "reason": run.data.tags.get(mlflow_runs.ERROR_TAG, "")}
-                for run in failed
-            ],
-            columns=["name", "reason"],
-        ).drop_duplicates(),
-        stopped=len(mlflow_runs.finished_runs(store, keys - done.keys(), "stopped")),
-        winner=str(winner.info.run_id) if winner else "",
-        single=str(traced[0]) if traced else "",
-        curves=pd.DataFrame(curves).rename_axis("epoch").reset_index(),
-        tests={} if scores else _tests(store, known),
-        by_origin=pd.DataFrame(
+        failures=failures,
+        stopped=len(mlflow_runs.finished_runs(store, set(about["run_keys"]) - finished.keys(), "stopped")),
+        winner_id=str(winner.info.run_id) if winner else "",
+        best_run_id=best_run_id,
+        curves=_read_curves(store, best_run_id),
+        loss_by_origin=pd.DataFrame(
             {run_id: mlflow_runs.metric_history(store, run_id, mlflow_runs.LOSS_BY_ORIGIN) for run_id in leading}
         ),
-        recent=artifact_files.read_parquet_bytes(recent)
-        if recent
-        else pd.DataFrame(columns=["series", "time", "actual"]),
-        explained=json.loads(explained) if explained else {},
-        joined=joined,
-        routes=_routes(store, joined) if joined and not traced else pd.DataFrame(),
-        members=_table(store, joined, ensemble.MEMBERS_TABLE) if joined and traced else pd.DataFrame(),
-        scores=artifact_files.read_parquet_bytes(scores) if scores else pd.DataFrame(),
-        values=artifact_files.read_parquet_bytes(values) if values else pd.DataFrame(),
-        measured={mlflow_runs.run_name(run): ranking.test_measures(run) for run in known},
+        combined=combined,
+        forecasts=forecasts,
+        detection=detection,
     )
 
 
-def _table(store: Store, joined: Any, name: str, **options: Any) -> pd.DataFrame:
-    return pd.read_csv(io.BytesIO(mlflow_runs.read_artifact(store, joined.info.run_id, name)), **options)
+def _has_one_model(about: dict[str, Any]) -> bool:
+    return bool(about.get("mode", "global") == "global")
 
 
-def _routes(store: Store, joined: Any) -> pd.DataFrame:
-    columns = {"series": str, "model": str, "run": str}  # a series may well be called NA
-    empty = {ERROR_COLUMN: [""]}
-    return _table(store, joined, ROUTES_TABLE, dtype=columns, keep_default_na=False, na_values=empty)
+def _newest_sweep(store: Store, name: str) -> Any:
+    parents = mlflow_runs.search_runs(store, f"tags.`{mlflow_runs.KIND_TAG}` = 'sweep'")
+    if not parents:
+        raise GridcastError(f"'{name}' has no sweep in {store.uri}; train one with: gridcast run")
+    # A sweep without an end is the one that runs now.
+    return max(parents, key=lambda run: (run.info.end_time or 2**62, run.info.start_time))
 
 
-def _row(run: Any) -> dict[str, Any]:
+def _read_runs(store: Store, about: dict[str, Any]) -> tuple[dict[str, Any], pd.DataFrame]:
+    """Return the finished runs of the sweep by run key, and the failed ones that did not finish later."""
+    keys = set(about["run_keys"])
+    children = mlflow_runs.search_runs(
+        store, f"tags.`{mlflow_runs.KIND_TAG}` = 'run' and attributes.status != 'RUNNING'"
+    )
+    children = [run for run in children if run.data.tags.get(mlflow_runs.KEY_TAG) in keys]
+    finished = {run.data.tags[mlflow_runs.KEY_TAG]: run for run in children if run.info.status == "FINISHED"}
+    failures = [
+        {"name": mlflow_runs.run_name(run), "reason": run.data.tags.get(mlflow_runs.ERROR_TAG, "")}
+        for run in children
+        if run.info.status == "FAILED" and run.data.tags[mlflow_runs.KEY_TAG] not in finished
+    ]
+    return finished, pd.DataFrame(failures, columns=["name", "reason"]).drop_duplicates()
+
+
+def _run_row(run: Any) -> dict[str, Any]:
     settings = json.loads(run.data.tags[mlflow_runs.CONFIGURATION_TAG])
     return {
         "run_id": run.info.run_id,
@@ -216,23 +238,62 @@ def _row(run: Any) -> dict[str, Any]:
     }
 
 
-def _kept(store: Store, run: Any | None, name: str) -> bytes | None:
-    """An artifact that older records, or a winner not tested yet, may lack."""
-    if run is None or name not in mlflow_runs.artifact_names(store, run.info.run_id):
+def _read_curves(store: Store, run_id: str) -> pd.DataFrame:
+    """Return the metrics of the run by epoch; empty where there is no run."""
+    curves = {metric: mlflow_runs.metric_history(store, run_id, metric) if run_id else {} for metric in CURVE_METRICS}
+    return pd.DataFrame(curves).rename_axis("epoch").reset_index()
+
+
+def _read_combined(store: Store, run: Any, *, is_ensemble: bool) -> CombinedWinner:
+    if is_ensemble:
+        return CombinedWinner(run, members=_read_csv(store, run, ensemble.MEMBERS_TABLE))
+    columns = {"series": str, "model": str, "run": str}
+    # Only an empty error is missing: a series may be called NA.
+    missing = {ERROR_COLUMN: [""]}
+    routes = _read_csv(store, run, ROUTES_TABLE, dtype=columns, keep_default_na=False, na_values=missing)
+    return CombinedWinner(run, routes=routes)
+
+
+def _read_csv(store: Store, run: Any, name: str, **options: Any) -> pd.DataFrame:
+    return pd.read_csv(io.BytesIO(mlflow_runs.read_artifact(store, run.info.run_id, name)), **options)
+
+
+def _read_tests(
+    store: Store, winner: Any | None, about: dict[str, Any]
+) -> tuple[ForecastRecord, DetectionRecord | None]:
+    """Return the results on the test span, which are empty and None while it is untouched."""
+    key = winner.data.tags[mlflow_runs.KEY_TAG] if winner else ""
+    test = mlflow_runs.finished_runs(store, [key], "test").get(key) if key else None
+    if test is None:
+        return ForecastRecord(), None
+    baselines = mlflow_runs.finished_runs(store, about["baseline_keys"].values(), "baseline")
+    tests = [test, *(baselines[key] for key in about["baseline_keys"].values() if key in baselines)]
+    scores = _read_optional(store, test, artifact_files.SCORES)
+    if scores is not None:
+        values = _read_optional(store, test, artifact_files.SENSOR_VALUES)
+        detection = DetectionRecord(
+            scores=artifact_files.read_parquet_bytes(scores),
+            sensor_values=artifact_files.read_parquet_bytes(values) if values else pd.DataFrame(),
+            measures={mlflow_runs.run_name(run): ranking.test_measures(run) for run in tests},
+        )
+        return ForecastRecord(), detection
+    recent = _read_optional(store, test, artifact_files.RECENT_HISTORY)
+    explanation = _read_optional(store, test, artifact_files.IMPORTANCE)
+    forecasts = ForecastRecord(
+        tests={
+            mlflow_runs.run_name(run): artifact_files.read_parquet_bytes(
+                mlflow_runs.read_artifact(store, run.info.run_id, artifact_files.FORECASTS)
+            )
+            for run in tests
+        },
+        recent=artifact_files.read_parquet_bytes(recent) if recent else ForecastRecord().recent,
+        explanation=json.loads(explanation) if explanation else {},
+    )
+    return forecasts, None
+
+
+def _read_optional(store: Store, run: Any, name: str) -> bytes | None:
+    """Return an artifact that older records lack, or None."""
+    if name not in mlflow_runs.artifact_names(store, run.info.run_id):
         return None
     return mlflow_runs.read_artifact(store, run.info.run_id, name)
-
-
-def _tested(store: Store, tested: Any, about: dict[str, Any]) -> list[Any]:
-    """Runs that met the test span: the winner's first, then those of the baselines."""
-    known = mlflow_runs.finished_runs(store, about["baseline_keys"].values(), "baseline")
-    return [tested, *(known[key] for key in about["baseline_keys"].values() if key in known)]
-
-
-def _tests(store: Store, found: list[Any]) -> dict[str, pd.DataFrame]:
-    return {
-        mlflow_runs.run_name(run): artifact_files.read_parquet_bytes(
-            mlflow_runs.read_artifact(store, run.info.run_id, artifact_files.FORECASTS)
-        )
-        for run in found
-    }

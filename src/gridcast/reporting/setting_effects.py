@@ -1,4 +1,4 @@
-"""Effects of settings."""
+"""How much each setting of a grid matters: pure functions on frames of runs, which `leaderboard` describes."""
 
 from __future__ import annotations
 
@@ -14,19 +14,17 @@ from gridcast.evaluation.significance import paired_difference
 from gridcast.reporting.leaderboard import REPLICATED, finite_runs
 
 MIN_FOREST_POINTS = 4
-"""With fewer different settings no forest can tell axes apart: the smallest grid of two axes has four."""
-
-
+"""Combinations below which a forest cannot distinguish axes: the smallest grid of two axes has four."""
 MANY_FOREST_POINTS = 500
-"""Above so many different settings a quarter of optuna's trees is as exact and takes seconds, not a minute."""
+"""Combinations above which a quarter of optuna's trees is as exact, and takes seconds instead of a minute."""
 
 
 @dataclass(frozen=True)
 class Contrast:
     """The best value of an axis against the worst, as text: lower by `percent` ± `half_width` percent of the worst.
 
-    `half_width` is that of the 95 % interval and `p_value` that of the paired t test over `pairs` matched
-    pairs, both NaN with one pair; `matters` tells whether the interval excludes 0.
+    `half_width` is that of the 95 % interval and `p_value` that of the paired t test over `pairs` matched pairs, both
+    NaN with one pair; `matters` is true where the interval excludes 0.
     """
 
     axis: str
@@ -40,7 +38,7 @@ class Contrast:
 
 
 def setting_text(value: object) -> str:
-    """A setting as the experiment file writes it: `true`, `64`, `0.001`, `GRU`."""
+    """Return a setting as the experiment file writes it: `true`, `64`, `0.001`, `GRU`."""
     if isinstance(value, (bool, np.bool_)):
         return str(value).lower()
     if isinstance(value, (float, np.floating)):
@@ -50,32 +48,32 @@ def setting_text(value: object) -> str:
 
 
 def main_effects(runs: pd.DataFrame, axes: Sequence[str], metric: str) -> pd.DataFrame:
-    """Mean, standard deviation (n - 1), median and count of `metric` for each value of each axis.
+    """Return mean, standard deviation (n - 1), median and count of `metric` for each value of each axis.
 
     Columns: axis, value (as text, in natural order), mean, std, median, count.
     """
-    known = finite_runs(runs, metric)
-    found = [
+    finite = finite_runs(runs, metric)
+    rows = [
         {"axis": axis, "value": setting_text(value), **row.to_dict()}
         for axis in axes
-        for value, row in known.groupby(axis)[metric].agg(["mean", "std", "median", "count"]).iterrows()
+        for value, row in finite.groupby(axis)[metric].agg(["mean", "std", "median", "count"]).iterrows()
     ]
-    return pd.DataFrame(found, columns=["axis", "value", "mean", "std", "median", "count"]).astype({"count": int})
+    return pd.DataFrame(rows, columns=["axis", "value", "mean", "std", "median", "count"]).astype({"count": int})
 
 
 def strongest_contrast(runs: pd.DataFrame, axis: str, metric: str) -> Contrast | None:
-    """The best value of `axis` against the worst, over runs alike in all other settings, series, fold and seed.
+    """Compare the best value of `axis` with the worst, over runs alike in all other settings, series, fold and seed.
 
     Values are ranked by their mean distance from the mean of the runs they are matched with, which in a whole grid is
-    their mean; of the values that share a pair, the two furthest apart are compared. Percent and half width
-    are the paired mean difference and that of its interval over the mean of the worst value in those pairs (NaN where
-    that is 0 and the difference is not). Each pair counts as one observation, so that the spread includes how the
-    difference changes with the other settings. None when no two runs differ in `axis` alone.
+    their mean; of the values that share a pair, the two furthest apart are compared. Percent and half width are the
+    paired mean difference and that of its interval over the mean of the worst value in those pairs (NaN where that is 0
+    and the difference is not). Each pair counts as one observation, so that the spread includes how the difference
+    changes with the other settings. None when no two runs differ in `axis` alone.
     """
-    known = finite_runs(runs, metric)
-    others = [setting for setting in (*AXES, *REPLICATED) if setting != axis and setting in known]
-    match = [setting for setting in others if known[setting].notna().all()]
-    matched = known.pivot_table(index=match, columns=axis, values=metric) if len(known) else pd.DataFrame()
+    finite = finite_runs(runs, metric)
+    others = [setting for setting in (*AXES, *REPLICATED) if setting != axis and setting in finite]
+    match = [setting for setting in others if finite[setting].notna().all()]
+    matched = finite.pivot_table(index=match, columns=axis, values=metric) if len(finite) else pd.DataFrame()
     matched = matched[matched.count(axis=1) > 1]
     if not len(matched):
         return None
@@ -105,73 +103,72 @@ def strongest_contrast(runs: pd.DataFrame, axis: str, metric: str) -> Contrast |
     )
 
 
-def interaction_table(runs: pd.DataFrame, a: str, b: str, metric: str) -> pd.DataFrame:
-    """Mean of `metric` for each value of `a` (rows) and of `b` (columns), NaN where no run has both."""
-    return finite_runs(runs, metric).pivot_table(index=a, columns=b, values=metric)
+def interaction_table(runs: pd.DataFrame, row_axis: str, column_axis: str, *, metric: str) -> pd.DataFrame:
+    """Return the mean of `metric` for each value of `row_axis` and of `column_axis`, NaN where no run has both."""
+    return finite_runs(runs, metric).pivot_table(index=row_axis, columns=column_axis, values=metric)
 
 
 def interaction_strength(runs: pd.DataFrame, axes: Sequence[str], metric: str) -> dict[tuple[str, str], float]:
-    """Share, 0 to 1, of the variance of `metric` that each pair of axes explains beyond their main effects.
+    """Return the share, 0 to 1, of the variance of `metric` that each pair of axes explains beyond their main effects.
 
-    The drop of the residual sum of squares from the additive model of two axes to the means of their cells, over the
-    total sum of squares: in a balanced grid the interaction of a two-way analysis of variance (Fisher
-    1925), in any other fitted by least squares. Where each cell holds one run, what looks like an interaction
-    may be chance. NaN where an axis takes one value or the metric does not vary.
+    This is the drop of the residual sum of squares from the additive model of two axes to the means of their cells,
+    over the total sum of squares: in a balanced grid the interaction of a two-way analysis of variance (Fisher 1925),
+    in any other fitted by least squares. Where each cell holds one run, an apparent interaction may be chance. NaN
+    where an axis takes one value or the metric does not vary.
     """
-    known = finite_runs(runs, metric)
-    losses = known[metric].to_numpy(float)
-    codes = {axis: pd.factorize(known[axis], sort=True)[0] for axis in axes}
-    found = {}
+    finite = finite_runs(runs, metric)
+    losses = finite[metric].to_numpy(float)
+    codes = {axis: pd.factorize(finite[axis], sort=True)[0] for axis in axes}
+    strengths = {}
     for a, b in itertools.combinations(axes, 2):
-        if _constant(codes[a]) or _constant(codes[b]) or _constant(losses):
-            found[a, b] = float("nan")
+        if _is_constant(codes[a]) or _is_constant(codes[b]) or _is_constant(losses):
+            strengths[a, b] = float("nan")
             continue
         cells = codes[a] * (codes[b].max() + 1) + codes[b]
-        additive = losses - _additive(losses, codes[a], codes[b])
+        additive = losses - _additive_fit(losses, codes[a], codes[b])
         within = losses - _group_means(losses, cells)
         total = losses - losses.mean()
-        found[a, b] = float(max(additive @ additive - within @ within, 0.0) / (total @ total))
-    return found
+        strengths[a, b] = float(max(additive @ additive - within @ within, 0.0) / (total @ total))
+    return strengths
 
 
 def setting_importance(runs: pd.DataFrame, axes: Sequence[str], metric: str, seed: int = 0) -> pd.DataFrame:
-    """How much of the variance of `metric` each axis accounts for on its own, most important first.
+    """Return how much of the variance of `metric` each axis accounts for on its own, most important first.
 
     Columns: axis; fanova, share 0 to 1 of the variance of a random forest fitted to the grid that is the main effect
     of the axis (Hutter, Hoos, Leyton-Brown 2014; optuna, its forest seeded with `seed`); variance_share, sum of
     squares between the values of the axis over the total (eta squared). Neither is scaled to sum up to 1: the rest is
     interaction and, for variance_share, chance.
 
-    The forest sees one point per combination of the axes, the mean over its runs, each axis by the rank
-    of its values: one-hot columns, which optuna makes of categories, give weight to combinations that
-    cannot be, and halve the share of axes with few values. fanova is NaN with fewer than four combinations
-    or when their means do not differ, which is too little to tell axes apart; both are NaN for an axis
-    that takes one value, and when the metric does not vary.
+    The forest sees one point per combination of the axes, the mean over its runs, each axis by the rank of its values:
+    one-hot columns, which optuna makes of categories, give weight to impossible combinations and halve the share of
+    axes with few values. fanova is NaN with fewer than four combinations or when their means do not differ, which is
+    too little to distinguish axes; both are NaN for an axis that takes one value, and when the metric does not vary.
     """
-    known = finite_runs(runs, metric)
-    losses = known[metric].to_numpy(float)
-    ranks = pd.DataFrame({axis: pd.factorize(known[axis], sort=True)[0] for axis in axes})
-    varied = [axis for axis in axes if not _constant(ranks[axis].to_numpy())]
+    finite = finite_runs(runs, metric)
+    losses = finite[metric].to_numpy(float)
+    ranks = pd.DataFrame({axis: pd.factorize(finite[axis], sort=True)[0] for axis in axes})
+    varied = [axis for axis in axes if not _is_constant(ranks[axis].to_numpy())]
     shares: dict[str, float] = {}
     forest: dict[str, float] = {}
-    if varied and not _constant(losses):
+    if varied and not _is_constant(losses):
         shares = {axis: float(np.var(_group_means(losses, ranks[axis].to_numpy())) / np.var(losses)) for axis in varied}
         points = pd.Series(losses).groupby([ranks[axis] for axis in varied]).mean()
-        if len(points) >= MIN_FOREST_POINTS and not _constant(points.to_numpy()):
+        if len(points) >= MIN_FOREST_POINTS and not _is_constant(points.to_numpy()):
             forest = _fanova(points.index.to_frame().astype(float), points.to_numpy(), seed)
     rows = [(axis, forest.get(axis, np.nan), shares.get(axis, np.nan)) for axis in axes]
-    frame = pd.DataFrame(rows, columns=["axis", "fanova", "variance_share"])
-    return frame.sort_values(["fanova", "variance_share"], ascending=False, kind="stable", ignore_index=True)
+    table = pd.DataFrame(rows, columns=["axis", "fanova", "variance_share"])
+    return table.sort_values(["fanova", "variance_share"], ascending=False, kind="stable", ignore_index=True)
 
 
 def _fanova(ranks: pd.DataFrame, losses: np.ndarray, seed: int) -> dict[str, float]:
-    """The fANOVA of optuna over an in-memory study of `ranks` (points, axes); empty when its forest stays flat."""
+    """Return optuna's fANOVA over an in-memory study of `ranks` (points, axes); empty when its forest stays flat."""
     import optuna
     from optuna.distributions import FloatDistribution
 
     # Each rank takes an equal share of its axis, so each value has the same weight.
     space = {axis: FloatDistribution(-0.5, float(ranks[axis].max()) + 0.5) for axis in ranks}
-    loudness = optuna.logging.get_verbosity()
+    verbosity = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     try:
         study = optuna.create_study()
@@ -187,20 +184,20 @@ def _fanova(ranks: pd.DataFrame, losses: np.ndarray, seed: int) -> dict[str, flo
     except RuntimeError:  # every bootstrap sample happened to be constant
         return {}
     finally:
-        optuna.logging.set_verbosity(loudness)
+        optuna.logging.set_verbosity(verbosity)
 
 
-def _constant(values: np.ndarray) -> bool:
+def _is_constant(values: np.ndarray) -> bool:
     return len(values) == 0 or bool(np.ptp(values) == 0)
 
 
 def _group_means(values: np.ndarray, groups: np.ndarray) -> np.ndarray:
-    """For each of `values` the mean of its group."""
+    """Return the mean (n,) of the group of each of `values` (n,)."""
     sums, counts = np.bincount(groups, values), np.bincount(groups)
     return (sums / np.maximum(counts, 1))[groups]
 
 
-def _additive(values: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Least-squares fit of `values` by one number per code of `a` plus one per code of `b`."""
+def _additive_fit(values: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Return the least-squares fit (n,) of `values` by one number per code of `a` plus one per code of `b`."""
     dummies = np.hstack([np.eye(a.max() + 1)[a], np.eye(b.max() + 1)[b]])
     return dummies @ np.linalg.lstsq(dummies, values, rcond=None)[0]

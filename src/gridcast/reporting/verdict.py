@@ -17,7 +17,7 @@ MAX_NAMES_LISTED = 4
 
 @dataclass(frozen=True)
 class Standing:
-    """How the winner stands: `tied` counts configurations, itself included; `simplest` names one."""
+    """The place of the winner: `tied` counts configurations, itself included; `simplest` names one."""
 
     winner: str
     metric: str
@@ -31,125 +31,134 @@ class Standing:
 
 
 def setting_sentences(contrasts: Sequence[Contrast | None], axes: Sequence[str], metric: str) -> list[str]:
-    """Which settings mattered and by how much, strongest first; which made no difference."""
-    found = [c for c in contrasts if c is not None]
-    clear = sorted((c for c in found if c.matters), key=lambda c: -c.percent)
+    """State which settings mattered and by how much, strongest first, and which made no difference."""
+    compared = [contrast for contrast in contrasts if contrast is not None]
+    clear = sorted((contrast for contrast in compared if contrast.matters), key=lambda contrast: -contrast.percent)
     sentences = [
-        f"{_capital(_value(c.axis, c.best))} beat {_value(c.axis, c.worst)} by {c.percent:.1f} % ± {c.half_width:.1f} "
-        f"in {_metric(metric)} ({c.pairs} matched pairs)."
+        f"{_capitalized(_setting(c.axis, c.best))} beat {_setting(c.axis, c.worst)} by {c.percent:.1f} % ± "
+        f"{c.half_width:.1f} in {_metric_name(metric)} ({c.pairs} matched pairs)."
         for c in clear
     ]
-    idle = [_words(c.axis) for c in found if not c.matters]
+    idle = [_axis_name(contrast.axis) for contrast in compared if not contrast.matters]
     if idle:
-        sentences.append(f"{_capital(_list(idle))} made no difference that could be told from chance.")
-    unknown = [_words(axis) for axis, c in zip(axes, contrasts, strict=True) if c is None]
-    if unknown:
-        sentences.append(f"Nothing can be said yet about {_list(unknown)}: no two runs differ in it alone.")
+        sentences.append(f"{_capitalized(_join(idle))} made no difference that is distinguishable from chance.")
+    unpaired = [_axis_name(axis) for axis, contrast in zip(axes, contrasts, strict=True) if contrast is None]
+    if unpaired:
+        sentences.append(f"Nothing can be said yet about {_join(unpaired)}: no two runs differ in it alone.")
     if not axes:
         sentences.append("The grid varies no setting, so there is nothing to say about settings.")
     return sentences
 
 
-def standing_sentences(s: Standing) -> list[str]:
-    """What was trained, which run won, and which others are as good."""
-    counted = f"{s.runs} of {s.planned} runs finished" if s.runs < s.planned else f"All {s.planned} runs finished"
-    failed = f", {s.failed} failed" if s.failed else ""
-    sentences = [f"{counted}{failed}. The best is {s.winner} ({_metric(s.metric)} {s.value:.4g})."]
-    if s.tied > 1:
-        others = s.tied - 1
-        simplest = "itself" if s.simplest == s.winner else s.simplest
+def standing_sentences(standing: Standing) -> list[str]:
+    """State how many runs finished, which one is best, and how many configurations are tied with it."""
+    finished = (
+        f"{standing.runs} of {standing.planned} runs finished"
+        if standing.runs < standing.planned
+        else f"All {standing.planned} runs finished"
+    )
+    failed = f", {standing.failed} failed" if standing.failed else ""
+    sentences = [
+        f"{finished}{failed}. The best is {standing.winner} ({_metric_name(standing.metric)} {standing.value:.4g})."
+    ]
+    if standing.tied > 1:
+        others = standing.tied - 1
+        simplest = "itself" if standing.simplest == standing.winner else standing.simplest
         sentences.append(
             f"{others} other configuration{'s are' if others > 1 else ' is'} statistically tied with it "
-            f"({s.compared_over}); the simplest of them all is {simplest}."
+            f"({standing.compared_over}); the simplest of them all is {simplest}."
         )
-    elif s.runs > 1 and s.tied:
-        sentences.append(f"No other configuration is statistically tied with it ({s.compared_over}).")
+    elif standing.runs > 1 and standing.tied:
+        sentences.append(f"No other configuration is statistically tied with it ({standing.compared_over}).")
     return sentences
 
 
 def routing_sentences(routes: pd.DataFrame) -> list[str]:
-    """Which models answer for how many series, where they differ; `routes` has the columns series, model and run."""
+    """State which model forecasts how many series; `routes` has the columns series, model and validation MAE."""
     if not len(routes):
         return []
     counts = routes["model"].value_counts()
-    told = [f"{model} ({count})" for model, count in counts.head(MAX_NAMES_LISTED).items()]
-    told += [f"{len(counts) - MAX_NAMES_LISTED} more kinds"] if len(counts) > MAX_NAMES_LISTED + 1 else []
-    told += [f"{counts.index[-1]} ({counts.iloc[-1]})"] if len(counts) == MAX_NAMES_LISTED + 1 else []
-    sentences = [f"Of {len(routes)} series, so many are answered by: {_list(told)}."]
-    alone = list(routes.loc[routes["validation MAE"].isna(), "series"])
-    if alone:
-        others = [f"{len(alone) - MAX_NAMES_LISTED} more"] if len(alone) > MAX_NAMES_LISTED else []
+    # One model more than the limit is named too: "1 more model" would take the same space.
+    shown = len(counts) if len(counts) == MAX_NAMES_LISTED + 1 else MAX_NAMES_LISTED
+    models = [f"{model} ({count})" for model, count in counts.head(shown).items()]
+    models += [f"{len(counts) - shown} more models"] if len(counts) > shown else []
+    sentences = [f"The {len(routes)} series are forecast by {_join(models)}."]
+    untrained = list(routes.loc[routes["validation MAE"].isna(), "series"])
+    if untrained:
         sentences.append(
-            f"{_list([*alone[:MAX_NAMES_LISTED], *others])} could not be trained (too short, or every run failed): a naive rule "
-            "answers instead, and the forecasts say so."
+            f"{_join_first(untrained)} could not be trained (too short, or every run failed): a naive rule forecasts "
+            "instead, and the forecasts say so."
         )
     return sentences
 
 
-def ensemble_sentences(members: pd.DataFrame, combine: str | None, winner: pd.Series, best: pd.Series) -> list[str]:
-    """What an ensemble gains on the validation span over the best run alone; rows as `Record.leader` has them."""
+def ensemble_sentences(members: pd.DataFrame, *, combine: str | None, winner: pd.Series, best: pd.Series) -> list[str]:
+    """State how an ensemble compares with the best run on the validation span.
+
+    `winner` and `best` are rows of runs, see `SweepRecord.leader`. Empty where there are no `members`.
+    """
     if not len(members):
         return []
     metric = next(name for name in ensemble.ERROR_METRICS if np.isfinite(best[name]))
-    own, alone = float(winner[metric]), float(best[metric])
-    standing = f"{abs(100 * (own / alone - 1)):.1f} % {'below' if own < alone else 'above'}" if alone else "against"
-    worth = "" if own < alone else " There the best run alone is as good: leave selection.ensemble out, it is cheaper."
+    error, best_error = float(winner[metric]), float(best[metric])
+    relation = (
+        f"{abs(100 * (error / best_error - 1)):.1f} % {'below' if error < best_error else 'above'}"
+        if best_error
+        else "against"
+    )
+    advice = "" if error < best_error else " The best run alone is as good there: selection.ensemble only adds cost."
     if combine == MINIMUM:
-        worth = " It raises an alarm where each of them does: fewer are false, and more faults may be missed."
+        advice = " It raises an alarm where each of them does: fewer are false, and more faults may be missed."
     return [
-        f"The winner is the {winner['name']}: its {_metric(metric)} is {own:.4g}, {standing} that of the best run "
-        f"alone ({alone:.4g}).{worth}"
+        f"The winner is the {winner['name']}: its {_metric_name(metric)} is {error:.4g}, {relation} that of the best "
+        f"run alone ({best_error:.4g}).{advice}"
     ]
 
 
-def baseline_sentences(table: pd.DataFrame, winner_mase: float) -> list[str]:
-    """The winner against each baseline on the test span; `table` as `tables.against_baselines` gives it."""
-    if not len(table):
-        return ["The test span has not been touched yet: it will be, once, when the sweep is finished."]
-    groups = {verdict: table[table["verdict"] == verdict] for verdict in ("better", "tied", "worse")}
+def baseline_sentences(against: pd.DataFrame, winner_mase: float) -> list[str]:
+    """State the winner's error against each baseline; `against` is the frame of `against_baselines`."""
+    if not len(against):
+        return ["The test span has not been used yet: it is used once, when the sweep is finished."]
+    better, tied, worse = (against[against["verdict"] == verdict] for verdict in ("better", "tied", "worse"))
     parts = []
-    if len(groups["better"]):
-        ranked = groups["better"].sort_values("percent")
-        told = [
-            f"{-percent:.0f} % below {name}" for name, percent in zip(ranked["name"], ranked["percent"], strict=True)
-        ]
-        parts.append(_list(told))
-    if len(groups["tied"]):
-        parts.append(f"statistically tied with {_list(list(groups['tied']['name']))}")
-    if len(groups["worse"]):
-        ranked = groups["worse"].sort_values("percent", ascending=False)
-        told = [
-            f"{percent:.0f} % above {name}" for name, percent in zip(ranked["name"], ranked["percent"], strict=True)
-        ]
-        parts.append(_list(told))
-    return [f"On data never seen, the winner's error (MASE {winner_mase:.3f}) is {'; '.join(parts)}."]
+    if len(better):
+        ranked = better.sort_values("percent")
+        margins = zip(ranked["name"], ranked["percent"], strict=True)
+        parts.append(_join([f"{-percent:.0f} % below {name}" for name, percent in margins]))
+    if len(tied):
+        parts.append(f"statistically tied with {_join(list(tied['name']))}")
+    if len(worse):
+        ranked = worse.sort_values("percent", ascending=False)
+        margins = zip(ranked["name"], ranked["percent"], strict=True)
+        parts.append(_join([f"{percent:.0f} % above {name}" for name, percent in margins]))
+    return [f"On unseen data, the winner's error (MASE {winner_mase:.3f}) is {'; '.join(parts)}."]
 
 
 def mase_coverage_sentences(by_series: pd.DataFrame) -> list[str]:
-    """Of how many series the winner's MASE is the mean, where it is not of all; as `tables.by_series` of the winner."""
+    """State over how many series the winner's MASE is the mean, where it is not all of them.
+
+    `by_series` is the winner's frame of `measures_by_series`.
+    """
     without = [] if not len(by_series) else list(by_series.loc[~np.isfinite(by_series["mase"]), "series"])
     if not without:
         return []
-    others = [f"{len(without) - MAX_NAMES_LISTED} more"] if len(without) > MAX_NAMES_LISTED else []
     return [
         f"That MASE is the mean over {len(by_series) - len(without)} of {len(by_series)} series: "
-        f"{_list([*without[:MAX_NAMES_LISTED], *others])} {'has' if len(without) == 1 else 'have'} none that is finite, since "
-        "nothing changed from one step to the next in training, or the forecast is out of all bounds."
+        f"{_join_first(without)} {'has' if len(without) == 1 else 'have'} no finite MASE, because nothing changed from "
+        "one step to the next in training, or because the forecast diverged."
     ]
 
 
-def bottom_line(table: pd.DataFrame, winner_mase: float, naive: Sequence[str]) -> str:
-    """One sentence that says whether the winner is worth its keep, the last value named in any case."""
-    if not len(table):
+def bottom_line(against: pd.DataFrame, winner_mase: float, naive: Sequence[str]) -> str:
+    """State in one sentence whether the winner is worth using; the last value is always named."""
+    if not len(against):
         return "Whether the winner beats simple baselines is not known yet."
-    ahead = table[table["mase"] <= winner_mase].sort_values("mase")
-    simple = [name for name in ahead["name"] if name in naive]
-    if "last value" in simple:
-        return (
-            "The winner does not beat the last value on data never seen: repeat that value instead, it costs nothing."
-        )
-    if simple:
-        return f"The winner beats the last value, but not {_list(simple)}: use that instead, it costs nothing."
+    ahead = against[against["mase"] <= winner_mase].sort_values("mase")
+    naive_ahead = [name for name in ahead["name"] if name in naive]
+    if "last value" in naive_ahead:
+        return "The winner does not beat the last value on unseen data: repeat that value instead, it costs nothing."
+    if naive_ahead:
+        return f"The winner beats the last value, but not {_join(naive_ahead)}: use that instead, it costs nothing."
     if len(ahead):
         name, error = ahead.iloc[0][["name", "mase"]]
         if error == winner_mase:
@@ -161,91 +170,98 @@ def bottom_line(table: pd.DataFrame, winner_mase: float, naive: Sequence[str]) -
     return "The winner beats the last value and every other baseline."
 
 
-def closeness_sentence(tested: pd.DataFrame, winner: str) -> str:
-    """How many of the winner's forecasts came close, beside the baseline closest by 20 %; as `tables.test_table`."""
-    near = tested.set_index("name")[["share_excellent", "share_good", "share_acceptable"]].cumsum(axis=1)
-    own, others = near.loc[winner], near.drop(index=winner)["share_acceptable"]
-    beyond = "none were" if own.iloc[2] >= 100 else f"{100 - own.iloc[2]:.0f} % were"
+def closeness_sentence(measures: pd.DataFrame, winner: str) -> str:
+    """State how many of the winner's forecasts came close, and those of the baseline closest by 20 %.
+
+    `measures` is the frame of `measure_table`.
+    """
+    within = measures.set_index("name")[["share_excellent", "share_good", "share_acceptable"]].cumsum(axis=1)
+    shares, others = within.loc[winner], within.drop(index=winner)["share_acceptable"]
+    beyond = "none were" if shares.iloc[2] >= 100 else f"{100 - shares.iloc[2]:.0f} % were"
     text = (
-        f"{own.iloc[0]:.0f} % of the winner's forecasts came within 5 % of the actual value, {own.iloc[1]:.0f} % "
-        f"within 10 % and {own.iloc[2]:.0f} % within 20 %; {beyond} further off"
+        f"{shares.iloc[0]:.0f} % of the winner's forecasts came within 5 % of the actual value, {shares.iloc[1]:.0f} % "
+        f"within 10 % and {shares.iloc[2]:.0f} % within 20 %; {beyond} further off"
     )
     if len(others):
         text += f" (of the baselines, {others.idxmax()} came closest: {others.max():.0f} % within 20 %)"
     return f"{text}."
 
 
-def quantile_loss_sentence(tested: pd.DataFrame, winner: str) -> str:
-    """The winner's weighted quantile loss against the best baseline that gives the same quantiles."""
-    table = tested.set_index("name")
+def quantile_loss_sentence(measures: pd.DataFrame, winner: str) -> str:
+    """State the winner's weighted quantile loss against the best baseline that gives the same quantiles."""
+    table = measures.set_index("name")
     losses, crps = table["wql"], table["crps"][winner]
-    own, others = float(losses[winner]), losses.drop(winner).dropna()
-    text = f"As a whole distribution, its forecasts have a weighted quantile loss of {own:.4g}"
+    loss, others = float(losses[winner]), losses.drop(winner).dropna()
+    text = f"Over the whole distribution, its forecasts have a weighted quantile loss of {loss:.4g}"
     text += f" (and a CRPS of {crps:.4g}, from its sample paths, in data units)" if np.isfinite(crps) else ""
     if not len(others):
         return f"{text}; no baseline gives the same quantiles to compare with."
     best = float(others.min())
-    percent = 100 * (own / best - 1) if best else float("nan")
-    standing = f"{abs(percent):.0f} % {'below' if percent < 0 else 'above'}"
-    return f"{text}, {standing} that of {others.idxmin()}, the best baseline that gives quantiles ({best:.4g})."
+    percent = 100 * (loss / best - 1) if best else float("nan")
+    relation = f"{abs(percent):.0f} % {'below' if percent < 0 else 'above'}"
+    return f"{text}, {relation} that of {others.idxmin()}, the best baseline that gives quantiles ({best:.4g})."
 
 
 def coverage_sentence(intervals: pd.DataFrame, winner: str, nominal: float) -> str:
-    """What the winner's interval of `nominal` holds, and whether chance explains it; as `quantiles.intervals`."""
+    """State the coverage of the winner's interval of `nominal`, and whether chance explains the difference.
+
+    `intervals` is the frame of `interval_coverage`.
+    """
     row = intervals[(intervals["name"] == winner) & (intervals["nominal"] == nominal)].iloc[0]
     text = f"Its {100 * nominal:g} % intervals cover {100 * row['coverage']:.0f} % of the actual values"
     if row["coverage"] < row["low"]:
         return f"{text}, fewer than chance explains: they are too narrow."
     if row["coverage"] > row["high"]:
-        return (
-            f"{text}, more than chance explains: they are wide, or many values are equal to a bound, as zeros may be."
-        )
-    return f"{text}; right ones would cover {100 * row['low']:.0f} to {100 * row['high']:.0f} % here."
+        return f"{text}, more than chance explains: they are wide, or many values equal a bound, as zeros may."
+    return f"{text}; correct intervals would cover {100 * row['low']:.0f} to {100 * row['high']:.0f} % here."
 
 
 def horizon_sentence(by_step: pd.DataFrame, winner: str) -> str:
-    """How the winner's error grows over the horizon; as `tables.by_step`."""
-    own = by_step[by_step["name"] == winner].sort_values("step")
-    first, last = own.iloc[0], own.iloc[-1]
-    better = by_step.pivot_table(index="step", columns="name", values="mase")
-    ahead = int((better.idxmin(axis=1) == winner).sum())
-    moved = "grows" if last["mase"] > first["mase"] else "goes"
-    where = {0: "none", len(own): "every one"}.get(ahead, str(ahead))
+    """State how the winner's error changes over the horizon; `by_step` is the frame of `measures_by_step`."""
+    rows = by_step[by_step["name"] == winner].sort_values("step")
+    first, last = rows.iloc[0], rows.iloc[-1]
+    mases = by_step.pivot_table(index="step", columns="name", values="mase")
+    ahead = int((mases.idxmin(axis=1) == winner).sum())
+    verb = "grows" if last["mase"] > first["mase"] else "goes"
+    count = {0: "none", len(rows): "every one"}.get(ahead, str(ahead))
     return (
-        f"The winner's error {moved} from MASE {first['mase']:.3f} at the next step to {last['mase']:.3f} at step "
-        f"{last['step']:.0f}; it is the lowest of all at {where} of the {len(own)} steps."
+        f"The winner's error {verb} from MASE {first['mase']:.3f} at the next step to {last['mase']:.3f} at step "
+        f"{last['step']:.0f}; it is the lowest of all at {count} of the {len(rows)} steps."
     )
 
 
 def input_sentences(permuted: pd.DataFrame, attention: pd.DataFrame) -> list[str]:
-    """What the winner leans on; frames as `importance.permutation` and `importance.attention` give them."""
+    """State which inputs the winner relies on; `permuted` and `attention` are the frames of the explanation."""
     sentences = []
-    same = list(permuted.loc[permuted["rise"].isna(), "name"])
+    constant = list(permuted.loc[permuted["rise"].isna(), "name"])
     permuted = permuted.dropna(subset=["rise"])
     clear = permuted[permuted["rise"] > 2 * permuted["spread"]].sort_values("rise", ascending=False)
-    whole, lags = clear[clear["kind"] != "lag"], clear[clear["kind"] == "lag"]
-    if len(whole):
-        first, others = whole.iloc[0], whole.iloc[1:MAX_NAMES_LISTED]
-        told = [f"{name} ({_rise(rise)} %)" for name, rise in zip(others["name"], others["rise"], strict=True)]
+    inputs, lags = clear[clear["kind"] != "lag"], clear[clear["kind"] == "lag"]
+    if len(inputs):
+        first, others = inputs.iloc[0], inputs.iloc[1:MAX_NAMES_LISTED]
+        next_inputs = [f"{name} ({_rise(rise)} %)" for name, rise in zip(others["name"], others["rise"], strict=True)]
         past = "the past of " if first["kind"] == "target" else ""
-        then = f"; then {_list(told)}." if told else "."
-        most, rise = _capital(past + first["name"]), first["rise"]
-        sentences.append(f"{most} mattered most: without it the error would be {_rise(rise)} % higher{then}")
-    idle = permuted[(permuted["kind"] == "covariate") & ~permuted["name"].isin(whole["name"])]["name"]
+        rest = f"; then {_join(next_inputs)}." if next_inputs else "."
+        sentences.append(
+            f"{_capitalized(past + first['name'])} mattered most: without it the error would be {_rise(first['rise'])} "
+            f"% higher{rest}"
+        )
+    idle = permuted[(permuted["kind"] == "covariate") & ~permuted["name"].isin(inputs["name"])]["name"]
     if len(idle):
-        sentences.append(f"{_capital(_list(list(idle)))} made no difference that could be told from chance.")
-    if same:
-        sentences.append(f"Of {_list(same)} nothing can be told: every window of the validation span reads the same.")
+        sentences.append(f"{_capitalized(_join(list(idle)))} made no difference that is distinguishable from chance.")
+    if constant:
+        sentences.append(
+            f"Nothing can be said about {_join(constant)}: every window of the validation span has the same values."
+        )
     if len(lags):
         sentences.append(
             f"Of the past values, {lags.iloc[0]['name']} mattered most ({_rise(lags.iloc[0]['rise'])} %; lag 1 is the "
             "step before the forecast)."
         )
     if len(attention):
-        top, even = attention.iloc[int(attention["share"].argmax())], 100 / len(attention)
+        top, uniform = attention.iloc[int(attention["share"].argmax())], 100 / len(attention)
         sentences.append(
-            f"Attention looks most at lag {top['lag']:.0f}: {top['share']:.0f} % of it, where {even:.0f} % would be "
-            "even."
+            f"Attention is highest at lag {top['lag']:.0f} ({top['share']:.0f} %; uniform would be {uniform:.0f} %)."
         )
     return sentences
 
@@ -254,29 +270,36 @@ def _rise(percent: float) -> str:
     return f"{percent:.0f}" if percent >= 10 else f"{percent:.1f}"
 
 
-def _list(words: Sequence[str]) -> str:
+def _join(words: Sequence[str]) -> str:
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
 
 
-def _capital(text: str) -> str:
+def _join_first(names: list[str]) -> str:
+    """Return the first names, and the number of others where there are more than MAX_NAMES_LISTED."""
+    others = [f"{len(names) - MAX_NAMES_LISTED} more"] if len(names) > MAX_NAMES_LISTED else []
+    return _join([*names[:MAX_NAMES_LISTED], *others])
+
+
+def _capitalized(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def _words(axis: str) -> str:
+def _axis_name(axis: str) -> str:
     return axis.replace("_", " ")
 
 
-def _metric(metric: str) -> str:
+def _metric_name(metric: str) -> str:
     names = {"best_val_loss": "validation loss", "best_val_mae": "validation MAE"}
     names |= {"val_faults_missed": "share of faults missed", "val_false_alarms_per_day": "false alarms a day"}
     return names.get(metric, "weighted quantile loss on validation")
 
 
-def _value(axis: str, value: str) -> str:
+def _setting(axis: str, value: str) -> str:
+    """Return the value of a setting in words, such as `64 units`, `no attention`, `dropout 0.2`."""
     if value.lower() in ("true", "false"):
-        return _words(axis) if value.lower() == "true" else f"no {_words(axis)}"
+        return _axis_name(axis) if value.lower() == "true" else f"no {_axis_name(axis)}"
     if axis in ("layer", "loss", "optimizer", "likelihood"):
         return value
     if axis in ("units", "layers"):
         return f"{value} {axis.removesuffix('s') if value == '1' else axis}"
-    return f"{_words(axis)} {value}"
+    return f"{_axis_name(axis)} {value}"

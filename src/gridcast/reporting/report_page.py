@@ -1,0 +1,128 @@
+"""The report as one self-contained HTML page."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from gridcast.reporting import anomaly_chapter, forecast_chapters, html, leaderboard, plot_style
+from gridcast.reporting.anomaly_plots import ANOMALY_TITLES
+from gridcast.reporting.forecast_chapters import FORECAST_TITLES
+from gridcast.reporting.record import SweepRecord
+from gridcast.reporting.report_findings import ReportFindings, replicates_text
+
+GRID_TITLES = {
+    "grid_search_analysis": "The grid at a glance",
+    "hyperparameter_importance": "Which settings mattered",
+    "interactions": "Interactions of settings",
+    "cost_quality": "Cost against quality",
+    "parallel_coordinates": "Every run",
+}
+"""Figures of the settings, by name; the others are in the chapters on forecasts or anomalies."""
+FIGURE_TITLES = {
+    "best_model_evaluation": "The winner's forecasts of the test span",
+    **GRID_TITLES,
+    **FORECAST_TITLES,
+    **ANOMALY_TITLES,
+}
+MAX_RUNS_SHOWN = 10
+"""Runs, and configurations, in the tables of the page."""
+MAX_STEPS_SHOWN = 12
+"""Steps of the horizon in the table of the page."""
+MAX_ROWS_LISTED = 100
+"""Series with models of their own, and events, in the tables of the page."""
+
+
+def render_page(record: SweepRecord, findings: ReportFindings, figures: Mapping[str, str]) -> str:
+    """Return the report as one self-contained HTML page; `figures` are SVG texts by name."""
+    leader, leaders = record.leader, findings.leaders
+    columns = [name for name in ("series", "fold", *record.axes) if name in leaders.columns]
+    top = leaders.head(MAX_RUNS_SHOWN) if record.together else leaders[leaders["rank"] == 1].head(MAX_ROWS_LISTED)
+    return (
+        html.template_environment()
+        .get_template("report.html")
+        .render(
+            name=record.name,
+            record=record,
+            about=record.about,
+            findings=findings,
+            leader=leader,
+            columns=columns,
+            top=top.to_dict("records"),
+            routes=findings.routes.head(MAX_ROWS_LISTED).to_dict("records"),
+            replicates=replicates_text(record),
+            measures=findings.measures.to_dict("records"),
+            against={row["name"]: row for row in findings.against.to_dict("records")},
+            figures={name: html.inline_svg(name, svg) for name, svg in figures.items()},
+            titles=FIGURE_TITLES,
+            grid_figures=list(GRID_TITLES),
+            anomalies=findings.anomalies,
+            events=anomaly_chapter.most_severe_events(findings.anomalies, MAX_ROWS_LISTED),
+            chapters=findings.chapters,
+            coverage_rows=forecast_chapters.coverage_rows(findings.chapters),
+            steps=_step_rows(findings.chapters.by_step),
+            groups=_group_tables(record, findings),
+            configurations=findings.configurations.head(MAX_RUNS_SHOWN).to_dict("records"),
+            seeds=sorted(map(int, record.runs["seed"].unique())),
+            seconds=float(record.runs["fit_seconds"].sum()),
+            failures=record.failures.to_dict("records"),
+            # `</` would end the script.
+            lines=json.dumps(_run_lines(record)).replace("</", "<\\/"),
+            written=time.strftime("%Y-%m-%d %H:%M"),
+        )
+    )
+
+
+def _step_rows(by_step: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return the first step, the last and evenly spaced ones between: `step`, and `of`, the row of each forecaster."""
+    if not len(by_step):
+        return []
+    steps = sorted(by_step["step"].unique())
+    places = np.unique(np.linspace(0, len(steps) - 1, MAX_STEPS_SHOWN).round().astype(int))
+    return [
+        {
+            "step": steps[place],
+            "of": {row["name"]: row for row in by_step[by_step["step"] == steps[place]].to_dict("records")},
+        }
+        for place in places
+    ]
+
+
+def _group_tables(record: SweepRecord, findings: ReportFindings) -> dict[str, list[dict[Any, Any]]]:
+    """Return the winner's measures, worst first, by series and by each category, as rows with the key `group`."""
+    winner = str(record.leader["name"])
+    tables = {"series": findings.by_series, **findings.chapters.categories} if record.forecasts.tests else {}
+    return {
+        label: table[table["name"] == winner]
+        .sort_values("mase", ascending=False)
+        .rename(columns={"series": "group", "value": "group"})
+        .to_dict("records")
+        for label, table in tables.items()
+    }
+
+
+def _run_lines(record: SweepRecord) -> dict[str, Any]:
+    """Return the data of the interactive figure: the axes with their values, and each run as places on them."""
+    runs = leaderboard.comparable_runs(record.runs, record.metric).sort_values(record.metric, ascending=False)
+    values = {axis: sorted(runs[axis].unique()) for axis in record.axes}
+    codes = {axis: {value: code for code, value in enumerate(values[axis])} for axis in record.axes}
+    return {
+        "axes": [
+            {"name": axis.replace("_", " "), "values": [html.format_number(value) for value in values[axis]]}
+            for axis in record.axes
+        ],
+        "metric": plot_style.METRIC_LABELS[record.metric],
+        "runs": [
+            {
+                "name": run["name"],
+                "at": [codes[axis][run[axis]] for axis in record.axes],
+                "loss": float(run[record.metric]),
+            }
+            for run in runs.to_dict("records")
+        ],
+    }
