@@ -19,9 +19,9 @@ def _(mo):
     mo.md("""
     # A tour of a sweep
 
-    What a sweep leaves in MLflow: a champion that forecasts, and all the runs that it won against. First
-    train one, `make grid EXPERIMENT=experiments/smoke.yaml`; then run the cells from the top. Another model
-    and another table are asked for in the environment: `GRIDCAST_MODEL`, `GRIDCAST_HISTORY`, `MLFLOW_TRACKING_URI`.
+    A sweep leaves two things in MLflow: a champion that forecasts, and all the runs that it was compared with.
+    Train one first (`make grid EXPERIMENT=experiments/smoke.yaml`), then run the cells from the top. To see another
+    model or another table, set `GRIDCAST_MODEL`, `GRIDCAST_HISTORY` or `MLFLOW_TRACKING_URI` in the environment.
     """)
     return
 
@@ -43,7 +43,17 @@ def _():
     STORE = os.environ.get("MLFLOW_TRACKING_URI", f"sqlite:///{PROJECT / 'mlflow.db'}")
     MODEL = os.environ.get("GRIDCAST_MODEL", "smoke")
     HISTORY = Path(os.environ.get("GRIDCAST_HISTORY", PROJECT / "data" / "online-retail.parquet"))
-    return HISTORY, MODEL, PROJECT, STORE, keras_backend, prediction_files, mlflow, model_loading, plt
+    return (
+        HISTORY,
+        MODEL,
+        PROJECT,
+        STORE,
+        keras_backend,
+        mlflow,
+        model_loading,
+        plt,
+        prediction_files,
+    )
 
 
 @app.cell(hide_code=True)
@@ -51,8 +61,8 @@ def _(mo):
     mo.md("""
     ## The champion
 
-    The alias `champion` points to the version that passed the gates. It brings its preprocessing along:
-    what its table must look like, how far back it reads, which series it knows.
+    The alias `champion` points to the version that passed the gates. The model carries its preprocessing: which
+    columns its table needs, how far back it reads, which series it knows.
     """)
     return
 
@@ -61,15 +71,15 @@ def _(mo):
 def _(MODEL, PROJECT, STORE, keras_backend, model_loading):
     keras_backend.start("jax", PROJECT / ".gridcast")
     champion = model_loading.load_model(f"models:/{MODEL}@champion", STORE)
-    own = champion.model.preprocessing
+    preprocessing = champion.model.preprocessing
     {
         "version": champion.reference.version,
-        "columns": [*own.keys, own.time, own.target, *own.columns],
-        "lookback": own.lookback,
-        "horizon": own.horizon,
-        "series": own.series,
+        "columns": [*preprocessing.keys, preprocessing.time, preprocessing.target, *preprocessing.columns],
+        "lookback": preprocessing.lookback,
+        "horizon": preprocessing.horizon,
+        "series": preprocessing.series,
     }
-    return champion, own
+    return champion, preprocessing
 
 
 @app.cell(hide_code=True)
@@ -77,31 +87,31 @@ def _(mo):
     mo.md("""
     ## A forecast
 
-    Fourteen steps ahead, in the units of the data. Steps beyond the trained horizon are forecast from
-    forecasts, and marked as `rolled_forward`.
+    Fourteen steps ahead, in data units. Steps beyond the trained horizon are forecast from earlier forecasts and
+    marked `rolled_forward`.
     """)
     return
 
 
 @app.cell
-def _(HISTORY, champion, history, own):
-    KEY = own.keys[0]
-    table = history.read(HISTORY, own)
-    table = table[table[KEY].isin(own.series)]
-    forecast = champion.predict(table, horizon=14)
+def _(HISTORY, champion, prediction_files, preprocessing):
+    KEY = preprocessing.keys[0]
+    history = prediction_files.read_series_table(HISTORY, preprocessing)
+    history = history[history[KEY].isin(preprocessing.series)]
+    forecast = champion.predict(history, horizon=14)
     forecast
-    return KEY, forecast, table
+    return KEY, forecast, history
 
 
 @app.cell
-def _(KEY, forecast, own, plt, table):
-    SERIES = own.series[0]
-    past = table[table[KEY] == SERIES].sort_values(own.time).tail(60)
+def _(KEY, forecast, history, plt, preprocessing):
+    SERIES = preprocessing.series[0]
+    past = history[history[KEY] == SERIES].sort_values(preprocessing.time).tail(60)
     ahead = forecast[forecast[KEY] == SERIES]
     _, axes = plt.subplots(figsize=(9, 3), layout="constrained")
-    axes.plot(past[own.time], past[own.target], color="tab:gray", label="history")
-    axes.plot(ahead[own.time], ahead["forecast"], color="tab:blue", marker=".", label="forecast")
-    axes.set(title=f"{KEY} {SERIES}", ylabel=own.target)
+    axes.plot(past[preprocessing.time], past[preprocessing.target], color="tab:gray", label="history")
+    axes.plot(ahead[preprocessing.time], ahead["forecast"], color="tab:blue", marker=".", label="forecast")
+    axes.set(title=f"{KEY} {SERIES}", ylabel=preprocessing.target)
     axes.tick_params("x", rotation=30)
     axes.legend()
     axes
@@ -113,8 +123,8 @@ def _(mo):
     mo.md("""
     ## The sweep
 
-    Every run of the experiment with what varied among them, best first. Losses are those of the validation
-    span, in scaled units; `best_val_mae` is one of the data.
+    Every run of the experiment with the settings that vary, best first. Losses are measured on the validation span in
+    scaled units; `best_val_mae` is in data units.
     """)
     return
 
@@ -130,8 +140,8 @@ def _(STORE, champion, mlflow):
     )
     settings = runs.filter(like="params.")
     settings = settings.loc[:, settings.nunique() > 1]
-    measures = runs.filter(regex=r"metrics\.(best_val_loss|best_val_mae|epochs_trained|fit_seconds)")
-    leaderboard = settings.join(measures).rename(columns=lambda name: name.split(".", 1)[1])
+    metrics = runs.filter(regex=r"metrics\.(best_val_loss|best_val_mae|epochs_trained|fit_seconds)")
+    leaderboard = settings.join(metrics).rename(columns=lambda name: name.split(".", 1)[1])
     leaderboard
     return (leaderboard,)
 
@@ -140,7 +150,7 @@ def _(STORE, champion, mlflow):
 def _(leaderboard, plt):
     _, cost = plt.subplots(figsize=(9, 3), layout="constrained")
     cost.scatter(leaderboard["fit_seconds"], leaderboard["best_val_loss"])
-    cost.set(xlabel="seconds of training", ylabel="best validation loss", title="What better runs cost")
+    cost.set(xlabel="training time (seconds)", ylabel="best validation loss", title="Quality against training time")
     cost
     return
 

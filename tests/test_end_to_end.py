@@ -22,7 +22,7 @@ import pytest
 from gridcast import config
 from gridcast.runtime.forecaster import network_inputs
 from gridcast.sweep import events, plan, runner
-from gridcast.sweep.worker_pool import WorkerSettings
+from gridcast.sweep.worker_job import WorkerSettings
 from gridcast.tracking import model_flavor, store
 from small_experiments import sales, write_experiment
 
@@ -189,7 +189,7 @@ def test_every_run_of_the_grid_has_one_finished_child_with_all_that_the_contract
         assert tags["gridcast.seed"] == str(run.seed)
         assert child.data.params == {
             name: str(value).lower() if isinstance(value, bool) else str(value)
-            for name, value in planned.params(run).items()
+            for name, value in planned.run_params(run).items()
         }
         curves = {
             name: [point.value for point in client.get_metric_history(child.info.run_id, name)]
@@ -207,11 +207,11 @@ def test_winner_and_baselines_and_nobody_else_meet_the_test_span(finished, plann
     assert tested.data.tags["gridcast.run_key"] == winner(finished).data.tags["gridcast.run_key"]
     baselines = finished.of("baseline")
     assert {run.data.tags["mlflow.runName"]: run.data.tags["gridcast.run_key"] for run in baselines} == {
-        name: planned.baseline_keys[name] for name in ("own settings", *planned.baselines)
+        name: planned.baseline_keys[name] for name in ("own settings", *planned.baseline_names)
     }
     last = next(run for run in baselines if run.data.tags["mlflow.runName"] == "last value")
     index = planned.dataset.origins("test", 7)
-    actual, known = planned.dataset.actual(index), planned.panel.target[index[:, 0], index[:, 1] - 1]
+    actual, known = planned.dataset.targets(index), planned.panel.target[index[:, 0], index[:, 1] - 1]
     assert last.data.metrics["test_mae"] == pytest.approx(np.abs(actual - known[:, None]).mean())
     assert f"{last.data.metrics['test_mase']:.4g}" in finished.out
     assert not any(name.startswith("test_") for run in finished.of("run") for name in run.data.metrics)
@@ -284,7 +284,7 @@ def doors(folder, finished, planned):
     """What both doors of the winner's artifact give in fresh processes without gridcast, by backend."""
     own, dataset = planned.dataset.preprocessing, planned.dataset
     index = np.stack([np.arange(2), np.full(2, DAYS)], axis=1)
-    np.savez(folder / "windows.npz", **network_inputs(own, dataset.channels, index, dataset.codes))
+    np.savez(folder / "windows.npz", **network_inputs(own, dataset.channels, index, dataset.series_codes))
     found = {}
     for backend in ("jax", "tensorflow"):
         variables = environment(KERAS_BACKEND=backend, MLFLOW_TRACKING_URI=f"sqlite:///{folder}/mlflow.db")
@@ -358,7 +358,7 @@ def test_a_run_that_fails_is_recorded_with_its_reason_and_the_sweep_goes_on(fail
     assert failed.data.tags["mlflow.parentRunId"] == done.data.tags["mlflow.parentRunId"]
     assert len(failing.of("sweep", "FAILED")) == 1
     assert failing.code == 1
-    assert failing.err.endswith("error: 1 of 2 runs failed; their reasons stand above and in MLflow\n")
+    assert failing.err.endswith("error: 1 of 2 runs failed; see the reasons above or in MLflow\n")
     assert f": {reason}\n" in failing.out
     assert "1 runs trained, 0 finished before, 1 failed, in " in failing.out
 

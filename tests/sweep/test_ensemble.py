@@ -13,12 +13,12 @@ import yaml
 from gridcast import cli, config
 from gridcast.config import Ensemble, read
 from gridcast.evaluation.metrics import mae
-from gridcast.reporting import record, report
+from gridcast.reporting import record, report_findings, report_page
 from gridcast.runtime import loading
 from gridcast.runtime.errors import ConfigError
 from gridcast.sweep import ensemble, plan, runner
 from gridcast.sweep.events import SweepEvents
-from gridcast.sweep.worker_pool import WorkerSettings
+from gridcast.sweep.worker_job import WorkerSettings
 from gridcast.tracking import mlflow_runs, model_loading, promotion
 from gridcast.tracking.store import open_store
 from small_experiments import SMALL, experiment, readings, sales, watched, watching, write_experiment
@@ -101,8 +101,8 @@ def test_its_validation_error_is_its_own(story):
     index = dataset.origins("validation", 7)
     files = [mlflow_runs.read_model_files(story.store, run_id) for run_id in members["run"]]
 
-    each = [loading.load_from_bytes(own).forecast(dataset.channels, index, dataset.codes) for own in files]
-    expected = mae(dataset.actual(index), np.tensordot(members["weight"], each, 1))
+    each = [loading.load_from_bytes(own).forecast(dataset.channels, index, dataset.series_codes) for own in files]
+    expected = mae(dataset.targets(index), np.tensordot(members["weight"], each, 1))
     assert story.result.winner.data.metrics["best_val_mae"] == pytest.approx(expected, rel=1e-5)
 
 
@@ -122,12 +122,12 @@ def test_it_is_promoted_and_found_again(story):
 
 def test_the_report_says_what_the_ensemble_gains_over_its_best_member(story):
     kept = record.read_sweep(story.store, "both")
-    findings = report.compute_findings(kept)
+    findings = report_findings.compute_findings(kept)
     best = min(run.data.metrics["best_val_mae"] for run in story.of("run"))
     assert f"The winner is the {mlflow_runs.run_name(story.result.winner)}" in findings.verdict
     assert f"that of the best run alone ({best:.4g})" in findings.verdict
     assert str(kept.best["name"]) in findings.sentences[0]
-    page = report.render_page(kept, findings, {})
+    page = report_page.render_page(kept, findings, {})
     assert f"runs:/{story.result.winner.info.run_id}/model" in page
     assert "mlflow.keras.load_model" not in page
 
@@ -160,24 +160,27 @@ def run(name, loss, mae=1.0, **metrics):
 
 def test_members_are_the_best_that_are_finite_and_fewer_where_there_are_fewer():
     runs = [run("a", 3.0), run("b", 1.0), run("c", np.inf), run("d", 2.0)]
-    chosen = ensemble.choose_members(Ensemble(top=2), runs, "best_val_loss", 0)
+    chosen = ensemble.choose_members(Ensemble(top=2), runs, "best_val_loss", last_fold=0)
     assert [one.info.run_id for one in chosen.runs] == ["b", "d"]
     assert chosen.weights == (0.5, 0.5)
-    assert len(ensemble.choose_members(Ensemble(top=9), runs, "best_val_loss", 0).runs) == 3
-    assert ensemble.choose_members(Ensemble(combine="median"), runs, "best_val_loss", 0).weights is None
+    assert len(ensemble.choose_members(Ensemble(top=9), runs, "best_val_loss", last_fold=0).runs) == 3
+    assert ensemble.choose_members(Ensemble(combine="median"), runs, "best_val_loss", last_fold=0).weights is None
 
 
 def test_quantile_losses_weigh_where_there_are_some_and_a_perfect_run_takes_all():
     by_loss = [run("a", 1.0, 1.0, best_val_wql=0.1), run("b", 2.0, 1.0, best_val_wql=0.3)]
     asked = Ensemble(combine="weighted")
-    assert ensemble.choose_members(asked, by_loss, "best_val_loss", 0).weights == pytest.approx((0.75, 0.25))
-    assert ensemble.choose_members(asked, [run("a", 0.0, 0.0), run("b", 1.0)], "best_val_loss", 0).weights[0] > 0.999
+    assert ensemble.choose_members(asked, by_loss, "best_val_loss", last_fold=0).weights == pytest.approx((0.75, 0.25))
+    assert (
+        ensemble.choose_members(asked, [run("a", 0.0, 0.0), run("b", 1.0)], "best_val_loss", last_fold=0).weights[0]
+        > 0.999
+    )
 
 
 def test_the_key_tells_members_and_how_they_are_combined():
     runs = [run("a", 1.0), run("b", 2.0), run("c", 3.0)]
     keys = {
-        ensemble.choose_members(Ensemble(top=top, combine=combine), runs, "best_val_loss", 0).key
+        ensemble.choose_members(Ensemble(top=top, combine=combine), runs, "best_val_loss", last_fold=0).key
         for top in (2, 3)
         for combine in ("mean", "median", "weighted", "minimum")
     }
@@ -238,9 +241,11 @@ def test_detectors_are_combined_with_a_threshold_of_their_own_and_served(watcher
     np.testing.assert_allclose(whole.model.predict(readings())["score"], said["score"], rtol=1e-4)
     assert whole.examples
     kept = record.read_sweep(store, "watched")
-    findings = report.compute_findings(kept)
+    findings = report_findings.compute_findings(kept)
     assert "The winner is the mean of the 2 best runs: its share of faults missed is" in findings.verdict
-    assert "At a score of 1 the detectors that it is made of raise an alarm" in report.render_page(kept, findings, {})
+    assert "At a score of 1 the members of the ensemble, taken together, raise an alarm" in report_page.render_page(
+        kept, findings, {}
+    )
 
 
 def test_the_minimum_of_detectors_raises_an_alarm_where_each_of_them_does(watchers, monkeypatch, capsys, tmp_path):
@@ -252,9 +257,9 @@ def test_the_minimum_of_detectors_raises_an_alarm_where_each_of_them_does(watche
     np.testing.assert_allclose(said["score"], np.minimum(*ratios), rtol=1e-5)
     assert (said["anomaly"] == (each[0]["anomaly"] & each[1]["anomaly"])).all()
     assert said["anomaly"].any()
-    verdict = report.compute_findings(record.read_sweep(store, "watched")).verdict
+    verdict = report_findings.compute_findings(record.read_sweep(store, "watched")).verdict
     assert "It raises an alarm where each of them does: fewer are false, and more faults may be missed." in verdict
-    assert "each of its members scores above its own, mean-std" in verdict
+    assert "each of its members scores above its own threshold, mean-std" in verdict
     frame.to_csv(tmp_path / "normal.csv", index=False)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", store.uri)
@@ -263,7 +268,7 @@ def test_the_minimum_of_detectors_raises_an_alarm_where_each_of_them_does(watche
         cli.main()
     assert ended.value.code == 2
     told = " ".join(capsys.readouterr().err.split())
-    assert "minimum: is the minimum of an ensemble, which goes by the thresholds of its members" in told
+    assert "minimum: is the minimum of an ensemble and uses the thresholds of its members" in told
 
 
 def test_scores_of_detectors_have_no_median():

@@ -18,7 +18,8 @@ import pytest
 from gridcast import cli
 from gridcast.monitoring.stream.ledger import Ledger
 from gridcast.runtime.forecaster import NETWORK_FILE, SETTINGS_FILE
-from gridcast.tracking import mlflow_runs, model_loading, promotion, registry
+from gridcast.sweep import records
+from gridcast.tracking import mlflow_runs, model_loading, promotion, registry, run_recording
 from gridcast.tracking.store import Store, open_store
 from small_experiments import readings, watched, write_experiment
 from stream_process import put, rows
@@ -56,15 +57,17 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, Any]:
     folder = tmp_path_factory.mktemp("plant")
     plan = watched(folder, readings())
     settings = plan.reference_run.configuration
-    network = autoencoder.build(settings, autoencoder.Shape(6, 2), 1, portable=True)
+    network = autoencoder.build_autoencoder(settings, autoencoder.AutoencoderShape(6, 2), 1, portable=True)
     _, detector = calibration.calibrate_detector(plan.dataset, settings, network)
     network.save(folder / NETWORK_FILE)
     files = {SETTINGS_FILE: json.dumps(detector.to_json()).encode(), NETWORK_FILE: (folder / NETWORK_FILE).read_bytes()}
     with contextlib.chdir(folder):  # MLflow keeps artifacts where it stands
         store = open_store("plant", f"sqlite:///{folder}/mlflow.db")
-        parent = mlflow_runs.open_sweep(store, plan.sweep_key, "plant", plan.sweep_tags(), plan.texts())
-        run = mlflow_runs.record_run(
-            store, parent, mlflow_runs.RunEntry("own", "run", "key", files=files, backend="jax")
+        parent = mlflow_runs.open_sweep(
+            store, plan.sweep_key, "plant", records.sweep_tags(plan), records.sweep_files(plan)
+        )
+        run = run_recording.record_run(
+            store, parent, run_recording.RunEntry("own", "run", "key", files=files, backend="jax")
         )
         return store, store.client.get_run(run)
 
@@ -82,7 +85,8 @@ def site(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", store.uri)
     name = f"plant{hash(request.node.name) % 10**8}"
-    promotion.register_champion(store.client, name, run, registry.logged_model_id(store.client, run), {}, "", None)
+    model_id = registry.logged_model_id(store.client, run)
+    promotion.register_champion(store.client, name, run, model_id=model_id, tags={}, card="", champion=None)
     return Site(name, store)
 
 
@@ -222,7 +226,7 @@ def test_what_is_wrong_with_a_record_is_told_and_nothing_is_changed(site, follow
     Ledger(tmp_path / "b.sqlite", "another", "min").close()
     for more, told in (
         ((*words, "--false", key[:-1]), f"--false: a.sqlite has no alert '{key[:-1]}'; did you mean '{key}'?"),
-        ((*words[:2], "normal.csv", "--false", key), "--false: normal.csv is no record of `gridcast detect`"),
+        ((*words[:2], "normal.csv", "--false", key), "--false: normal.csv is not a log of `gridcast detect`"),
         ((*words[:2], "b.sqlite"), "b.sqlite: belongs to a stream of model 'another'"),
         ((*words, "--drifted"), "--drifted: needs --last"),
         ((*words, "--last", "soon"), "--last: 'soon' is no span of time"),
@@ -251,7 +255,7 @@ def test_again_and_again_it_takes_what_came_and_says_what_a_gate_refuses(site, f
     assert pauses == [7 * 86400] * 2
     said = capsys.readouterr().out.splitlines()
     assert {line.split(": ")[0] for line in said[::2]} == {f"{site.name} version 1"}
-    assert ["refused" in line and line.endswith("tried again in 7d") for line in said[1::2]] == [True, True]
+    assert ["refused" in line and line.endswith("trying again in 7d") for line in said[1::2]] == [True, True]
 
 
 def test_a_version_that_a_crash_left_without_alias_is_used_again(site, monkeypatch, capsys):
