@@ -75,9 +75,9 @@ CASES = {
     "duplicate series and time": (
         pd.concat([FRAME, FRAME.iloc[[9]]]),
         {},
-        "sales.csv, line 122: series 'apple' at 2023-01-11 00:00:00 stands already in sales.csv, line 11 (1 such rows "
-        "in all); keep one row per series and time, say which counts in data.repeated (first or last), or name every "
-        "column that tells series apart in data.series",
+        "sales.csv, line 122: series 'apple' at 2023-01-11 00:00:00 is already in sales.csv, line 11 (1 such rows in "
+        "all); keep one row per series and time, say which one counts in data.repeated (first or last), or name every "
+        "column that distinguishes series in data.series",
     ),
     "infinite value": (
         edited(9, "quantity", "inf"),
@@ -94,8 +94,8 @@ CASES = {
     "missing steps": (
         without(9),
         {"data": {"calendar": "regular", "gaps": "error"}},
-        "sales.csv, line 10: after this line series 'apple' misses 2023-01-11 00:00:00 (2 steps missing in all); add "
-        "them, or say with data.gaps how to fill them (zero, ffill, interpolate)",
+        "sales.csv, line 10: after this line the row of series 'apple' for 2023-01-11 00:00:00 is missing (2 steps "
+        "missing in all); add them, or say with data.gaps how to fill them (zero, ffill, interpolate)",
     ),
     "too short a series": (
         sales(20),

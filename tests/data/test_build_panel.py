@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from gridcast.data import build_panel, fit_preprocessing, sources
+from gridcast.data import build_panel, fill_gaps, fit_preprocessing, sources
 from gridcast.data.dataset import build_dataset
 from gridcast.runtime import scaling, windows
 from gridcast.runtime.errors import ConfigError, DataError
@@ -84,12 +84,13 @@ def test_a_second_row_for_a_series_and_time_is_refused_with_both_lines(refusal):
     frame = sales(DAYS)
     twice = pd.concat([frame, frame.iloc[[3, 60]]])
     assert refusal(twice) == (
-        "sales.csv, line 102: series 'apple' at 2023-01-05 00:00:00 stands already in sales.csv, line 5 "
+        "sales.csv, line 102: series 'apple' at 2023-01-05 00:00:00 is already in sales.csv, line 5 "
         "(2 such rows in all); keep one row per series and time, "
-        "say which counts in data.repeated (first or last), or name every column that tells series apart in data.series"
+        "say which one counts in data.repeated (first or last), or name every column that distinguishes series in "
+        "data.series"
     )
     assert refusal(twice[twice["product"] == "apple"], data={"series": []}).startswith(
-        "sales.csv, line 52: 2023-01-05 00:00:00 stands already in sales.csv, line 5"
+        "sales.csv, line 52: 2023-01-05 00:00:00 is already in sales.csv, line 5"
     )
 
 
@@ -107,8 +108,8 @@ def test_stamps_off_a_regular_axis_are_refused(refusal, build):
 def test_missing_steps_are_refused_unless_the_experiment_says_how_to_fill_them(refusal, build):
     frame = without(sales(DAYS), "pear", 20, 21, 30)
     assert refusal(frame) == (
-        "sales.csv, line 71: after this line series 'pear' misses 2023-01-22 00:00:00 (3 steps missing in all); "
-        "add them, or say with data.gaps how to fill them (zero, ffill, interpolate)"
+        "sales.csv, line 71: after this line the row of series 'pear' for 2023-01-22 00:00:00 is missing (3 steps "
+        "missing in all); add them, or say with data.gaps how to fill them (zero, ffill, interpolate)"
     )
     whole = sales(DAYS)["quantity"].to_numpy()[DAYS:]
     expected = {"zero": [0, 0], "ffill": [whole[19]] * 2}
@@ -123,7 +124,9 @@ def test_missing_steps_are_refused_unless_the_experiment_says_how_to_fill_them(r
 def test_a_step_that_no_series_has_is_a_gap_on_a_regular_axis_only(build, refusal):
     frame = without(without(sales(DAYS), "pear", 20), "apple", 20)
     assert len(build(frame).times) == DAYS - 1
-    assert "series 'apple' misses 2023-01-22 00:00:00 (2 steps" in refusal(frame, data={"calendar": "regular"})
+    assert "the row of series 'apple' for 2023-01-22 00:00:00 is missing (2 steps" in refusal(
+        frame, data={"calendar": "regular"}
+    )
 
 
 def test_a_series_may_begin_late_and_end_early_without_a_gap(build):
@@ -140,7 +143,7 @@ def test_top_ranks_by_the_total_over_the_training_span_alone(build):
 
 
 def test_more_series_than_there_are_cannot_be_selected(refusal):
-    assert refusal(sales(DAYS), data={"select": {"top": 3}}) == ("data.select.top: 3 series wanted, sales.csv has 2")
+    assert refusal(sales(DAYS), data={"select": {"top": 3}}) == ("data.select.top: 3 series requested, sales.csv has 2")
 
 
 def test_covariates_go_on_with_their_last_value_and_begin_with_the_training_median(build):
@@ -383,8 +386,8 @@ def test_a_series_whose_gaps_leave_no_window_is_refused(refusal, build):
     frame = without(sales(DAYS), "pear", *range(1, DAYS - 1, 2))
     sections = {"window": {"lookback": 3}}
     assert refusal(frame, data={"gaps": "interpolate"}, **sections) == (
-        "sales.csv: series 'pear' too broken: 24 of its 50 steps are filled (gaps: interpolate), which leaves no "
-        "window in the train span whose targets (horizon 1) were all observed and whose inputs end on an observed "
+        "sales.csv: series 'pear' with too many gaps: 24 of its 50 steps are filled (gaps: interpolate), which leaves "
+        "no window in the train span whose targets (horizon 1) were all observed and whose inputs end on an observed "
         "step; give the missing steps, a coarser data.frequency or a shorter horizon, write gaps: zero if nothing "
         "happened then, or leave it out with data.select.only"
     )
@@ -396,20 +399,22 @@ def test_a_series_whose_gaps_leave_no_window_is_refused(refusal, build):
 def test_a_series_that_gaps_leave_out_of_a_later_span_is_told_unless_it_is_the_last_one(refusal, build):
     frame = without(sales(DAYS), "pear", 45, 46, 47, 48)
     sections = {"data": {"gaps": "interpolate", "calendar": "regular"}}
-    told = "warning: 1 series without a window in the test span for filled gaps (pear)"
+    told = "warning: 1 series without a window in the test span because of filled gaps (pear)"
     assert build(frame, **sections).notes[-1] == told
     assert windows_of(build, frame, "test", **sections) == []
     both = refusal(without(frame, "apple", 45, 46, 47, 48), **sections)
-    assert both.startswith("sales.csv: series 'apple' and 1 other series too broken: 4 of its 50 steps are filled")
+    assert both.startswith(
+        "sales.csv: series 'apple' and 1 other series with too many gaps: 4 of its 50 steps are filled"
+    )
 
 
 def test_covariates_are_completed_in_parts_as_they_would_be_at_once(monkeypatch):
     cube = np.random.default_rng(0).random((7, 20, 2))
     cube[[0, 2, 3, 5, 6], :4] = cube[2, 9:12, 1] = cube[3, :, 0] = N
     given = cube.copy()
-    at_once = build_panel._complete(cube, 15)
-    monkeypatch.setattr(build_panel, "SERIES_PER_BLOCK", 2)
-    np.testing.assert_array_equal(build_panel._complete(cube, 15), at_once)
+    at_once = fill_gaps.fill_columns(cube, 15)
+    monkeypatch.setattr(fill_gaps, "SERIES_PER_BLOCK", 2)
+    np.testing.assert_array_equal(fill_gaps.fill_columns(cube, 15), at_once)
     np.testing.assert_array_equal(cube, given)
     assert at_once[3, :, 0].tolist() == [0.0] * 20
     assert np.isfinite(at_once).all()
@@ -422,10 +427,10 @@ def still(*, later=0.0):
     return changed(changed(frame, "pear", 38, 0.0), "pear", 43, later)
 
 
-MASK = {"window": {"lookback": 3}, "data": {"exhibition": "mask"}}
+MASK = {"window": {"lookback": 3}, "data": {"zero_runs": "mask"}}
 
 
-def test_stretches_without_exhibition_are_no_targets_of_training_and_validation(build):
+def test_unusual_runs_of_zeros_are_no_targets_of_training_and_validation(build):
     found = build(still(), **MASK)
     # The run from day 38 is short within the training span, and long within the validation span.
     assert np.flatnonzero(~found.observed[1]).tolist() == [*range(10, 30), *range(40, 45)]
@@ -433,13 +438,14 @@ def test_stretches_without_exhibition_are_no_targets_of_training_and_validation(
     assert windows_of(build, still(), **MASK) == [*range(3, 10), *range(30, 40)]
     assert windows_of(build, still(), "validation", **MASK) == []
     assert windows_of(build, still(), "test", **MASK) == list(range(45, 50))
-    assert next(note for note in found.notes if "exhibition" in note) == (
-        "in the training and validation spans 2 stretches without exhibition of 1 series, 25 of 90 steps, the longest: "
+    assert next(note for note in found.notes if "zero_runs" in note) == (
+        "in the training and validation spans 2 unusual runs of zeros in 1 series, 25 of 90 steps, the longest: "
         "pear 2023-01-12 to 2023-01-31 (20 steps), pear 2023-02-11 to 2023-02-15 (5 steps); left out of training and "
-        "validation (exhibition: mask)"
+        "validation (zero_runs: mask)"
     )
     assert (
-        found.notes[-1] == "warning: 1 series without a window in the validation span for filled or masked steps (pear)"
+        found.notes[-1]
+        == "warning: 1 series without a window in the validation span because of filled or masked steps (pear)"
     )
 
 
@@ -459,13 +465,13 @@ def test_masked_steps_count_for_no_scaler_and_nothing_is_masked_unless_asked_for
     seen = np.delete(build(still()).target[1, :40], range(10, 30))
     assert masked.target_scaler.offset[1] == pytest.approx(seen.mean())
     assert build(still()).observed.all()
-    assert build(still(), data={"exhibition": "feature"}).observed.all()
+    assert build(still(), data={"zero_runs": "feature"}).observed.all()
 
 
-def test_without_a_stretch_the_panel_is_the_same_and_says_so(build):
+def test_without_an_unusual_run_the_panel_is_the_same_and_says_so(build):
     found = build(sales(DAYS), **MASK)
     assert found.fingerprint == build(sales(DAYS)).fingerprint
-    assert "in the training and validation spans no stretch without exhibition; left out" in found.notes[-1]
+    assert "in the training and validation spans no unusual run of zeros; left out" in found.notes[-1]
 
 
 def test_rows_coarser_than_the_frequency_cannot_be_combined(refusal):
@@ -488,11 +494,11 @@ def test_statics_of_combined_rows_must_agree(refusal):
 
 def test_a_series_that_the_mask_leaves_without_a_window_is_refused_with_a_remedy(refusal, build):
     frame = changed(changed(sales(200), "pear", 8, 0.0), "pear", 160, 5.0)
-    sections = {"window": {"lookback": 8, "horizon": 1}, "data": {"exhibition": "mask", "gaps": "zero"}}
+    sections = {"window": {"lookback": 8, "horizon": 1}, "data": {"zero_runs": "mask", "gaps": "zero"}}
     assert build(frame, **sections | {"window": {"lookback": 7}}).series == ("apple", "pear")
     assert refusal(frame, **sections) == (
-        "sales.csv: series 'pear' too broken: 152 of its 200 steps are filled (gaps: zero) or masked (exhibition: "
-        "mask), which leaves no window in the train span whose targets (horizon 1) were all observed; give the missing "
-        "steps, a coarser data.frequency or a shorter horizon, write exhibition: feature, write gaps: zero if nothing "
-        "happened then, or leave it out with data.select.only"
+        "sales.csv: series 'pear' with too many gaps: 152 of its 200 steps are filled (gaps: zero) or masked "
+        "(zero_runs: mask), which leaves no window in the train span whose targets (horizon 1) were all observed; give the "
+        "missing steps, a coarser data.frequency or a shorter horizon, write zero_runs: feature, write gaps: zero if "
+        "nothing happened then, or leave it out with data.select.only"
     )

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from gridcast import config
-from gridcast.data import build_panel, builtin, sources
+from gridcast.data import builtin, place_rows, sources
 from gridcast.runtime.errors import GridcastError
 from small_experiments import experiment, watching
 
@@ -148,6 +148,6 @@ def test_columns_that_an_experiment_does_not_use_do_not_change_its_fingerprint(t
     def of(*without):
         kept(*without)
         table = sources.load_table(used.data, tmp_path)
-        return build_panel._placed(table, used).fingerprint
+        return place_rows.place_rows(table, used).fingerprint
 
     assert of() == of("group", "subgroup")

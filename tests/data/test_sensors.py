@@ -73,7 +73,7 @@ def test_labels_are_part_of_the_data_but_not_of_the_material(built):
     for name, value in vars(known.dataset).items():
         if isinstance(value, np.ndarray):
             np.testing.assert_array_equal(value, getattr(other.dataset, name))
-    assert "steps labelled as anomalous: train 0, validation 0, test 20; the test alone looks at labels" in (
+    assert "steps labelled as anomalous: train 0, validation 0, test 20; only the test uses labels" in (
         known.panel.notes
     )
 
@@ -107,7 +107,7 @@ def test_a_sensor_that_is_constant_in_training_is_told_of(built):
         (lambda f: f.assign(anomaly=2 * f["anomaly"]), {}, "line 402, column 'anomaly': 2 is no label; write 1 where"),
         (lambda f: f.assign(flow=np.nan), {"data": {"sensors": ["flow"]}}, "column 'flow': empty in every row"),
         (lambda f: f.replace({"flow": {f["flow"][7]: np.inf}}), {}, "line 9, column 'flow': infinite value"),
-        (lambda f: pd.concat([f, f.tail(1)]), {}, "stands already in"),
+        (lambda f: pd.concat([f, f.tail(1)]), {}, "is already in"),
         (
             lambda f: f.assign(heat=f["heat"].where(f.index % 5 > 0)),
             {},

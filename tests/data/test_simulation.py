@@ -162,8 +162,8 @@ def test_an_earlier_plant_is_replaced(command, tmp_path):
         (["--kind", "multivariat"], "--kind: 'multivariat' is not allowed; did you mean 'multivariate'?"),
         (["--days", "1"], "'--days'"),
         (["--seed", "-1"], "'--seed'"),
-        (["--folder", "taken"], "--folder: 'taken' is a file, or lies below one; name a folder"),
-        (["--folder", "taken/below"], "--folder: 'taken/below' is a file, or lies below one; name a folder"),
+        (["--folder", "taken"], "--folder: 'taken' is a file, or below one; name a folder"),
+        (["--folder", "taken/below"], "--folder: 'taken/below' is a file, or below one; name a folder"),
     ],
 )
 def test_what_cannot_be_meant_is_refused_and_leaves_nothing(command, tmp_path, words, told):

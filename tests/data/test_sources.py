@@ -226,7 +226,7 @@ def test_another_file_may_bring_the_categories_of_series(catalogue):
         ),
         (
             "shop,product,kind,colour\n1,apple,fruit,red\n\n1,apple,fruit,green\n",
-            "products.csv, line 4: series '1/apple' stands already in line 2; keep one",
+            "products.csv, line 4: series '1/apple' is already in line 2; keep one",
         ),
         (
             "shop,product,kind,colour\n1,apple,,red\n",

@@ -11,7 +11,7 @@ import pandas as pd
 
 from gridcast.config import Anomaly, Configuration, Experiment, Probabilistic, Training
 from gridcast.data import series_statistics
-from gridcast.data.build_panel import longest_lookback
+from gridcast.data.check_windows import longest_lookback
 from gridcast.data.fit_preprocessing import fit_preprocessing
 from gridcast.data.panel import Panel
 from gridcast.data.splits import Spans

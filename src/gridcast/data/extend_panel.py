@@ -11,6 +11,7 @@ from gridcast.data.panel import Panel
 from gridcast.runtime import gaps, time_axis, zero_runs
 from gridcast.runtime.errors import DataError
 from gridcast.runtime.preprocessing import Preprocessing
+from gridcast.runtime.series_ids import find_id
 
 
 def extend_panel(
@@ -32,7 +33,8 @@ def extend_panel(
         raise DataError(
             f"no row with a '{own.target}' after {_day(after)}, up to when the model knows the data ({last})"
         )
-    where = pd.Index(panel.series).get_indexer(pd.Index(new[series]))
+    names = [find_id(name, own.codes, len(own.keys)) or name for name in panel.series]
+    where = pd.Index(names).get_indexer(pd.Index(new[series]))
     if (where < 0).any():
         name = new[series].iloc[int(np.argmax(where < 0))]
         raise DataError(f"series '{name}' is no longer in the data of the model's experiment; give them with --data")
@@ -58,7 +60,7 @@ def extend_panel(
 
     past, future = cube(panel.past, own.past), cube(panel.future, own.future_columns)
     if own.zero_run_limits:
-        usual = np.array(own.zero_run_limits)[[own.series.index(one) for one in panel.series]]
+        usual = np.array(own.zero_run_limits)[[own.code_of(name) for name in panel.series]]
         past = np.concatenate([past, zero_runs.detected_so_far(target, usual)[:, :, None]], axis=2)
     return replace(panel, times=times, target=target, observed=observed, past=past, future=future), begin
 

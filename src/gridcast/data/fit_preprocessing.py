@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from gridcast.config import Experiment
-from gridcast.data.build_panel import longest_lookback
+from gridcast.data.check_windows import longest_lookback
 from gridcast.data.panel import Panel
 from gridcast.runtime import lag_features, scaling, time_axis, zero_runs
 from gridcast.runtime.calendar_features import TREND

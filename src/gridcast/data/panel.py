@@ -10,6 +10,7 @@ import pandas as pd
 
 from gridcast.data import splits
 from gridcast.runtime.calendar_features import MarkedDays
+from gridcast.runtime.series_ids import plain_ids
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,7 @@ class Panel:
     events. `folds` are the spans of each rolling origin, `spans` those of the last one; without
     rolling origins there is one. `notes` tells what was done. `labels` (steps,) are True where a step is labelled as
     anomalous, None where nothing is: what is trained never sees them, but for gaps where they are omitted.
+    `key_count` is the number of key columns that make a series' id.
     """
 
     series: tuple[str, ...]
@@ -39,12 +41,21 @@ class Panel:
     folds: tuple[splits.Spans, ...] = ()
     notes: tuple[str, ...] = ()
     labels: np.ndarray | None = None
+    key_count: int = 1
+
+    @property
+    def plain_series(self) -> tuple[str, ...]:
+        """The ids of `series` as versions before 0.2.0 wrote them (series,), see `series_ids.plain_ids`.
+
+        Fingerprints and run keys have these, so that sweeps that those versions finished are recognised.
+        """
+        return plain_ids(self.series, self.key_count)
 
     @property
     def fingerprint(self) -> str:
         """SHA-256 over the names, the axis and every value."""
         digest = hashlib.sha256()
-        for names in (self.series, *self.vocabularies):
+        for names in (self.plain_series, *self.vocabularies):
             digest.update("\0".join(names).encode() + b"\1")
         digest.update(self.times.to_numpy("datetime64[us]").tobytes())
         for values in (self.target, self.observed, self.past, self.future, self.static):

@@ -15,6 +15,7 @@ from gridcast.config import Data
 from gridcast.data import anomaly_labels, builtin, readers, small_csv
 from gridcast.runtime import resampling, time_axis
 from gridcast.runtime.errors import ConfigError, DataError, suggest
+from gridcast.runtime.series_ids import plain_id, plain_ids, series_id, series_id_column
 
 SERIES, TIME, TARGET, LINE, FILE = "__series__", "__time__", "__target__", "__line__", "__file__"
 """Columns of a Table: marked, since a covariate may well be called `time` or `target`."""
@@ -82,6 +83,10 @@ def load_table(data: Data, cache: Path = Path("data")) -> Table:
     rows = readers.concat_rows(tables, [SERIES])
     if own.sensors:
         rows[SERIES] = rows[SERIES].cat.reorder_categories(own.sensors)
+    elif len(own.series) > 1:
+        # The order of plain ids, in which the fingerprints of former versions have the values.
+        ids = sorted(rows[SERIES].cat.categories, key=lambda name: (plain_id(name, len(own.series)), name))
+        rows[SERIES] = rows[SERIES].cat.reorder_categories(ids)
     table = Table(rows, tuple(paths), tuple(notes), pd.concat(labels) if labels else None)
     empty = [data.target] if not len(rows) else []
     if own.sensors:
@@ -163,11 +168,8 @@ def _ids(rows: pd.DataFrame, columns: tuple[str, ...]) -> pd.Series:
     """The id of each row as a category: ten million of them as text would outweigh the numbers."""
     if not columns:
         return pd.Series(ONLY_SERIES, index=rows.index, dtype="category")
-    ids = rows[columns[0]]
-    if len(columns) > 1:
-        ids = ids.astype(str)
-        for column in columns[1:]:
-            ids = ids + "/" + rows[column].astype(str)
+    # The id of the only key is the key: of categories no text is made.
+    ids = rows[columns[0]] if len(columns) == 1 else series_id_column([rows[column] for column in columns])
     ids = ids.astype("category")
     return ids.cat.rename_categories(list(ids.cat.categories.astype(str)))
 
@@ -187,11 +189,12 @@ def _cut(table: Table, data: Data) -> Table:
                 raise DataError(f"data.select.{bound}: '{text}' is no date; write it as 2011-12-31") from None
             rows = rows[rows[TIME] >= first if bound == "start" else rows[TIME] <= last]
     if data.select.only is not None:
-        known = pd.unique(rows[SERIES])
+        known = list(pd.unique(rows[SERIES]))
+        ids = dict(zip(plain_ids(known, len(data.series) or 1), known, strict=True)) | {name: name for name in known}
         for name in data.select.only:
-            if name not in known:
+            if name not in ids:
                 raise DataError(f"data.select.only: no series '{name}' in {data.source}{suggest(name, known)}")
-        rows = rows[rows[SERIES].isin(data.select.only)]
+        rows = rows[rows[SERIES].isin([ids[name] for name in data.select.only])]
     if not len(rows):
         raise DataError(f"{data.source}: no rows are left after data.select {_told(data.select.model_dump())}")
     return replace(table, rows=rows.reset_index(drop=True))
@@ -209,7 +212,7 @@ def _with_categories(rows: pd.DataFrame, data: Data, path: str) -> pd.DataFrame:
     """`rows` with the static columns that the file at `path` has for each series."""
     found: dict[str, tuple[int, dict[str, str]]] = {}
     for line, given in small_csv.read_rows(path, f"data.static_source: '{path}'", [*data.series, *data.static]):
-        name = "/".join(given[column] for column in data.series)
+        name = series_id([given[column] for column in data.series])
         for column in data.static:
             if not given[column]:
                 raise DataError(f"{path}, line {line}, column '{column}': empty is no name; fill it in")

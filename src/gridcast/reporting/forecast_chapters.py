@@ -14,8 +14,8 @@ from gridcast.reporting import forecast_plots, forecast_tables, interval_calibra
 from gridcast.reporting.forecast_plots import FanChart
 from gridcast.reporting.record import SweepRecord
 
-ZERO_RUN_NOTE = "without exhibition"
-"""Words of a note on the data about runs of zeros that are taken for time off the shelf, not for a lack of demand."""
+ZERO_RUN_PHRASES = ("unusual run", "without exhibition")
+"""One of these is in a note on the data about unusual runs of zeros; the second is that of versions before 0.2.0."""
 NOT_IN_SHEET_NAMES = r"[][:*?/\\]"
 """Characters that Excel does not allow in the name of a sheet."""
 FORECAST_TITLES = {
@@ -108,10 +108,14 @@ def build_chapters(
         },
         permuted=permuted,
         attention=attention,
-        zero_run_notes=[note for note in notes if ZERO_RUN_NOTE in note],
-        notes=[note for note in notes if ZERO_RUN_NOTE not in note],
+        zero_run_notes=[note for note in notes if _is_about_zero_runs(note)],
+        notes=[note for note in notes if not _is_about_zero_runs(note)],
         sentences=sentences,
     )
+
+
+def _is_about_zero_runs(note: str) -> bool:
+    return any(phrase in note for phrase in ZERO_RUN_PHRASES)
 
 
 def draw_figures(chapters: ForecastChapters, names: Sequence[str], target: str) -> dict[str, Figure]:
