@@ -24,7 +24,12 @@ def forecast(channels, index, codes):
 
 
 def parts():
-    return permutation_importance.input_parts(["sales", "price", "idle", "week", "week"], 3, LOOKBACK, HORIZON)
+    channels = ["sales", "price", "idle", "week", "week"]
+    return permutation_importance.input_parts(channels, first_known_ahead=3, lookback=LOOKBACK, horizon=HORIZON)
+
+
+def windows(channels, index, actual, scale=(1.0, 1.0)):
+    return permutation_importance.ScoredWindows(channels, index, np.arange(2), actual, np.array(scale))
 
 
 def permuted(panel, scale=(1.0, 1.0), seed=0):
@@ -32,9 +37,10 @@ def permuted(panel, scale=(1.0, 1.0), seed=0):
     noise = np.random.default_rng(2).normal(size=(len(index), HORIZON))
     actual = forecast(channels, index, np.arange(2)) + noise
     generator = np.random.default_rng(seed)
-    return permutation_importance.part_importance(
-        forecast, channels, index, np.arange(2), actual, np.array(scale), parts(), generator
-    ), np.abs(noise)
+    importance = permutation_importance.part_importance(
+        forecast, windows(channels, index, actual, scale), parts(), generator=generator
+    )
+    return importance, np.abs(noise)
 
 
 def test_only_what_is_read_makes_the_error_rise(panel):
@@ -48,7 +54,7 @@ def test_only_what_is_read_makes_the_error_rise(panel):
     assert (frame.set_index("name").loc[["price", "week", "lag 2"], "spread"] > 0).all()
 
 
-def test_of_what_all_windows_read_alike_nothing_can_be_told(panel):
+def test_a_part_that_is_the_same_in_all_windows_has_no_rise(panel):
     channels, index = panel
     channels[:, :, 2] = 1.0
     frame = permuted((channels, index))[0][1].set_index("name")
@@ -73,12 +79,12 @@ def test_series_whose_unit_is_zero_do_not_count(panel):
     assert error == pytest.approx(noise[panel[1][:, 0] == 0].mean() / 0.5)
 
 
-def test_a_forecaster_without_error_has_no_rise_to_speak_of(panel):
+def test_a_forecaster_without_error_has_no_rise(panel):
     channels, index = panel
     actual = forecast(channels, index, np.arange(2))
     generator = np.random.default_rng(0)
     error, frame = permutation_importance.part_importance(
-        forecast, channels, index, np.arange(2), actual, np.ones(2), parts(), generator
+        forecast, windows(channels, index, actual), parts(), generator=generator
     )
     assert error == 0
     assert frame["rise"].isna().all()
@@ -94,31 +100,37 @@ def test_a_window_that_reaches_back_before_the_first_step_finds_nothing_there(pa
 
     index = np.array([[0, 1], [1, 9]])
     permutation_importance.part_importance(
-        look, channels, index, np.arange(2), np.ones((2, HORIZON)), np.ones(2), parts()[:1], np.random.default_rng(0)
+        look, windows(channels, index, np.ones((2, HORIZON))), parts()[:1], generator=np.random.default_rng(0)
     )
     assert seen[0].tolist() == [[True] * 3 + [False] * 3, [False] * 6]
 
 
 def test_sine_and_cosine_are_one_part_and_future_parts_reach_ahead():
-    found = {
+    by_name = {
         part.name: part
-        for part in permutation_importance.input_parts(["sales", "price", "promo", "week", "week"], 2, 3, 2)
+        for part in permutation_importance.input_parts(
+            ["sales", "price", "promo", "week", "week"], first_known_ahead=2, lookback=3, horizon=2
+        )
     }
-    assert found["sales"] == permutation_importance.InputPart("sales", "target", (0,), -3, 0)
-    assert found["price"] == permutation_importance.InputPart("price", "covariate", (1,), -3, 0)
-    assert found["promo"] == permutation_importance.InputPart("promo", "covariate", (2,), -3, 2)
-    assert found["week"] == permutation_importance.InputPart("week", "covariate", (3, 4), -3, 2)
-    assert found["lag 1"] == permutation_importance.InputPart("lag 1", "lag", (0,), -1, 0)
+    assert by_name["sales"] == permutation_importance.InputPart("sales", "target", (0,), -3, 0)
+    assert by_name["price"] == permutation_importance.InputPart("price", "covariate", (1,), -3, 0)
+    assert by_name["promo"] == permutation_importance.InputPart("promo", "covariate", (2,), -3, 2)
+    assert by_name["week"] == permutation_importance.InputPart("week", "covariate", (3, 4), -3, 2)
+    assert by_name["lag 1"] == permutation_importance.InputPart("lag 1", "lag", (0,), -1, 0)
 
 
 def test_far_lags_come_in_blocks_that_together_make_the_lookback():
-    lags = [part for part in permutation_importance.input_parts(["sales"], 1, 168, 1) if part.kind == "lag"]
+    lags = [
+        part
+        for part in permutation_importance.input_parts(["sales"], first_known_ahead=1, lookback=168, horizon=1)
+        if part.kind == "lag"
+    ]
     assert [part.name for part in lags[23:]] == ["lag 24", "lags 25-48", "lags 49-96", "lags 97-168"]
     assert sorted(step for part in lags for step in range(part.first, part.end)) == list(range(-168, 0))
 
 
-def test_attention_is_told_by_lag_nearest_first():
-    found = permutation_importance.attention_by_lag(np.array([[0.1, 0.3, 0.6], [0.3, 0.3, 0.4]]))
-    assert found["lag"].tolist() == [1, 2, 3]
-    assert found["share"].tolist() == pytest.approx([50, 30, 20])
-    assert found["spread"].tolist() == pytest.approx([10, 0, 10])
+def test_attention_by_lag_begins_with_the_nearest():
+    attention = permutation_importance.attention_by_lag(np.array([[0.1, 0.3, 0.6], [0.3, 0.3, 0.4]]))
+    assert attention["lag"].tolist() == [1, 2, 3]
+    assert attention["share"].tolist() == pytest.approx([50, 30, 20])
+    assert attention["spread"].tolist() == pytest.approx([10, 0, 10])

@@ -199,14 +199,14 @@ def seeds(**losses: list[float]) -> pd.DataFrame:
     return pd.DataFrame(losses)
 
 
-def test_tied_with_best_by_hand():
+def test_indistinguishable_from_best_by_hand():
     # Against `best`: near differs by 0.1, -0.1, 0.3 (mean 0.1, error 0.1155, t = 0.87, p = 0.48);
     # far by 9.9, 10, 10.1 (mean 10, error 0.0577, t = 173, p = 0.00003, below 0.05 / 2).
     losses = seeds(far=[10.9, 12, 13.1], near=[1.1, 1.9, 3.3], best=[1.0, 2.0, 3.0])
     assert indistinguishable_from_best(losses) == ["best", "near"]
 
 
-def test_tied_with_best_corrects_for_many_comparisons():
+def test_indistinguishable_from_best_corrects_for_many_comparisons():
     # Every rival differs by 1, 2, 3 from the best: p = 0.074 against 2 degrees; with a fourth seed (2) 0.016.
     own = [1.0, 2.0, 3.0, 4.0]
     rival = [2.0, 4.0, 6.0, 6.0]
@@ -223,9 +223,34 @@ def test_tied_with_best_corrects_for_many_comparisons():
     assert indistinguishable_from_best(seeds(best=own, a=rival, b=rival, c=rival, d=rival), alpha=0.07) == ["best"]
 
 
+def rejected_step_down(p_values, alpha):
+    """Holm's method as he describes it: from the smallest p value on, up to the first that is too large."""
+    rejected = [False] * len(p_values)
+    for step, k in enumerate(np.argsort(p_values)):
+        if p_values[k] > alpha / (len(p_values) - step):
+            break
+        rejected[k] = True
+    return rejected
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_holms_correction_is_the_step_down_method(seed):
+    # All columns alike but for chance, so that rejections end somewhere in the middle; with ties among the p values.
+    random = np.random.default_rng(seed)
+    best = random.normal(0, 1, 8)
+    shifts = random.uniform(0.2, 1.5, 6)
+    losses = pd.DataFrame({f"c{k}": best + shift + random.normal(0, 0.5, 8) for k, shift in enumerate(shifts)})
+    losses = losses.assign(twin=losses["c0"], best=best - 0.2)
+    rivals = [name for name in losses.mean().sort_values(kind="stable").index if name != "best"]
+    p_values = [paired_difference(losses[name], losses["best"]).p_value for name in rivals]
+    rejected = rejected_step_down(p_values, 0.05)
+    kept = [name for name, is_rejected in zip(rivals, rejected, strict=True) if not is_rejected]
+    assert indistinguishable_from_best(losses) == ["best", *kept]
+
+
 @pytest.mark.parametrize("replicates", ["seeds", "origins"])
 @pytest.mark.parametrize("seed", range(8))
-def test_tied_with_best_agrees_with_statsmodels(replicates, seed):
+def test_indistinguishable_from_best_agrees_with_statsmodels(replicates, seed):
     random = np.random.default_rng(seed)
     losses = pd.DataFrame(
         {f"c{k}": 1 + 0.1 * k + random.normal(0, 0.3, 12) for k in range(10)} | {"base": random.normal(0.9, 0.3, 12)}
@@ -238,12 +263,13 @@ def test_tied_with_best_agrees_with_statsmodels(replicates, seed):
     else:
         p_values = [diebold_mariano(losses[name], best, 2).p_value for name in rivals]
     rejected = multipletests(p_values, 0.05, method="holm")[0]
+    assert rejected.tolist() == rejected_step_down(p_values, 0.05)
     found = indistinguishable_from_best(losses, horizon=2, replicates=replicates)
     assert found == [means.index[0], *(name for name, no in zip(rivals, rejected, strict=True) if not no)]
     assert 1 <= len(found) < 11
 
 
-def test_tied_with_best_over_origins_minds_the_order_of_time():
+def test_indistinguishable_from_best_over_origins_minds_the_order_of_time():
     # Errors that come in long runs prove little: with 10 lags the set holds both, with none only the best.
     slow = np.repeat([1.0, 0.0, 0.0, 1.0, 0.0, 0.0, 1.0, 1.0], 10)
     losses = pd.DataFrame({"a": np.zeros(80), "b": slow - 0.2})
@@ -251,28 +277,28 @@ def test_tied_with_best_over_origins_minds_the_order_of_time():
     assert indistinguishable_from_best(losses, horizon=10, replicates="origins") == ["a", "b"]
 
 
-def test_tied_with_best_with_one_replicate_is_the_best_alone():
+def test_indistinguishable_from_best_with_one_replicate_is_the_best_alone():
     assert indistinguishable_from_best(seeds(a=[2.0], b=[1.0], c=[1.0])) == ["b"]
     assert indistinguishable_from_best(seeds(a=[2.0], b=[1.0], c=[1.0]), replicates="origins") == ["b"]
 
 
-def test_tied_with_best_of_one_column_and_of_none():
+def test_indistinguishable_from_best_of_one_column_and_of_none():
     assert indistinguishable_from_best(seeds(a=[1.0, 2.0])) == ["a"]
     assert indistinguishable_from_best(pd.DataFrame()) == []
     assert indistinguishable_from_best(seeds(a=[math.nan, math.inf])) == []
 
 
-def test_tied_with_best_leaves_out_columns_with_fewer_replicates():
+def test_indistinguishable_from_best_leaves_out_columns_with_fewer_replicates():
     losses = seeds(lucky=[0.1, math.nan, 0.2], blown=[0.1, math.inf, 0.2], a=[1.0, 2.0, 3.0], b=[1.1, 1.9, 3.1])
     assert indistinguishable_from_best(losses) == ["a", "b"]
 
 
-def test_tied_with_best_leaves_out_what_shares_too_few_rows_with_the_best():
+def test_indistinguishable_from_best_leaves_out_what_shares_too_few_rows_with_the_best():
     losses = seeds(a=[1.0, 2.0, math.nan], b=[math.nan, 2.0, 3.0], c=[1.0, 2.1, math.nan])
     assert indistinguishable_from_best(losses) == ["a", "c"]
 
 
-def test_tied_with_best_does_not_correct_for_columns_that_it_cannot_test():
+def test_indistinguishable_from_best_does_not_correct_for_columns_that_it_cannot_test():
     # p = 0.01628 (see above) is below 0.05 / 1, but not below 0.05 / 4.
     no = [math.nan] * 3
     later = {name: [*no, 9.0, 9.0, 9.0, 9.0] for name in "xyz"}
@@ -280,7 +306,7 @@ def test_tied_with_best_does_not_correct_for_columns_that_it_cannot_test():
     assert indistinguishable_from_best(losses) == ["best"]
 
 
-def test_tied_with_best_does_not_correct_for_columns_with_too_few_origins_in_common():
+def test_indistinguishable_from_best_does_not_correct_for_columns_with_too_few_origins_in_common():
     own, rival, no = [1.0] * 6, [1.2, 1.9, 0.9, 1.3, 1.8, 1.1], [math.nan] * 4
     assert 0.05 / 4 < diebold_mariano(rival, own, 2).p_value < 0.05
     later = {name: [*no, 9.0, 8.0, 9.0, 9.0, 9.0, 9.0] for name in "xyz"}
@@ -288,18 +314,18 @@ def test_tied_with_best_does_not_correct_for_columns_with_too_few_origins_in_com
     assert indistinguishable_from_best(losses, horizon=2, replicates="origins") == ["best"]
 
 
-def test_tied_with_best_over_fewer_origins_than_the_horizon_is_the_best_alone():
+def test_indistinguishable_from_best_over_fewer_origins_than_the_horizon_is_the_best_alone():
     assert indistinguishable_from_best(seeds(a=[1.0, 2.0], b=[1.1, 2.1]), horizon=2, replicates="origins") == ["a"]
 
 
-def test_tied_with_best_refuses_what_it_cannot_read():
+def test_indistinguishable_from_best_refuses_what_it_cannot_read():
     with pytest.raises(ValueError, match="replicates: must be 'seeds' or 'origins', got 'folds'"):
         indistinguishable_from_best(seeds(a=[1.0]), replicates="folds")
     with pytest.raises(ValueError, match="column 'a' stands twice"):
         indistinguishable_from_best(pd.DataFrame([[1.0, 2.0]], columns=["a", "a"]))
 
 
-def test_tied_with_best_does_not_change_its_input():
+def test_indistinguishable_from_best_does_not_change_its_input():
     losses = seeds(a=[1.0, math.inf], b=[2.0, 1.0])
     before = losses.copy()
     indistinguishable_from_best(losses)

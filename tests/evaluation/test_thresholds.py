@@ -12,6 +12,10 @@ N = np.nan
 TEN = np.arange(1.0, 11)
 
 
+def test_every_rule_of_the_experiment_file_has_a_threshold_function():
+    assert THRESHOLDS.keys() == DEFAULT_LEVELS.keys()
+
+
 def test_mean_and_standard_deviations_by_hand():
     # mean 4, squares 4 + 4 + 0 + 0 + 4 + 4: standard deviation sqrt(16 / 6)
     assert fit_threshold(np.array([2.0, 2, 4, 4, 6, 6]), "mean-std", 2.0) == pytest.approx(4 + 2 * np.sqrt(16 / 6))
@@ -70,25 +74,27 @@ def test_the_tail_agrees_with_scipy(shape):
     """Scores whose tail above any value is generalised Pareto: the extreme quantile is known."""
     law = stats.genpareto(shape, scale=2.0)
     scores = law.rvs(20_000, random_state=2) + 7
-    found = fit_threshold(scores, "peaks-over-threshold", 1e-4)
-    assert found == pytest.approx(7 + law.isf(1e-4), rel=0.15)
+    fitted_threshold = fit_threshold(scores, "peaks-over-threshold", 1e-4)
+    assert fitted_threshold == pytest.approx(7 + law.isf(1e-4), rel=0.15)
     start = np.quantile(scores, 0.98)
     excesses = scores[scores > start] - start
     fitted, _, scale = stats.genpareto.fit(excesses, floc=0)
     by_scipy = start + stats.genpareto(fitted, scale=scale).isf(1e-4 * len(scores) / len(excesses))
-    assert found == pytest.approx(by_scipy, rel=2e-3)
+    assert fitted_threshold == pytest.approx(by_scipy, rel=2e-3)
 
 
 def test_the_tail_reaches_beyond_all_scores_seen():
     scores = stats.expon.rvs(size=2000, random_state=3)
-    found = fit_threshold(scores, "peaks-over-threshold", 1e-6)
-    assert scores.max() < found < 3 * -np.log(1e-6)
+    fitted_threshold = fit_threshold(scores, "peaks-over-threshold", 1e-6)
+    assert scores.max() < fitted_threshold < 3 * -np.log(1e-6)
 
 
 def test_the_tail_is_that_of_the_scores_in_any_unit():
     scores = stats.gamma(2).rvs(5000, random_state=4)
-    found = fit_threshold(scores, "peaks-over-threshold", 1e-4)
-    assert fit_threshold(scores * 1e-6, "peaks-over-threshold", 1e-4) == pytest.approx(found * 1e-6, rel=1e-6)
+    fitted_threshold = fit_threshold(scores, "peaks-over-threshold", 1e-4)
+    assert fit_threshold(scores * 1e-6, "peaks-over-threshold", 1e-4) == pytest.approx(
+        fitted_threshold * 1e-6, rel=1e-6
+    )
 
 
 @pytest.mark.parametrize(
@@ -105,7 +111,7 @@ def test_without_a_tail_it_is_the_quantile(scores, level):
 
 
 @pytest.mark.parametrize("name", THRESHOLDS)
-def test_what_has_no_score_is_passed_over(name):
+def test_steps_without_a_score_are_ignored(name):
     scores = np.random.default_rng(6).gamma(2, size=3000)
     with_holes = np.insert(scores, [0, 5, 2999], [N, np.inf, N])
     assert fit_threshold(with_holes, name) == fit_threshold(scores, name)
@@ -123,11 +129,11 @@ def test_equal_scores_are_their_own_threshold_and_none_is_refused(name):
 def test_a_stricter_level_is_a_higher_threshold(name):
     scores = np.random.default_rng(7).gamma(2, size=5000)
     levels = (1, 3, 6) if DEFAULT_LEVELS[name] > 1 else (0.05, 0.01, 0.001)
-    found = [fit_threshold(scores, name, level) for level in levels]
-    assert found == sorted(set(found))
+    fitted_threshold = [fit_threshold(scores, name, level) for level in levels]
+    assert fitted_threshold == sorted(set(fitted_threshold))
 
 
-def test_names_and_levels_that_cannot_be_meant_are_refused_with_a_remedy():
+def test_unknown_names_and_levels_out_of_range_are_refused_with_a_remedy():
     with pytest.raises(ConfigError, match="anomaly.threshold: unknown name 'mean_std'; did you mean 'mean-std'"):
         checked_level("mean_std")
     with pytest.raises(ConfigError, match="anomaly.level: must be 0 or more deviations for mean-std.*got -1"):

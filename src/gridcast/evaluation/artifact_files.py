@@ -1,4 +1,4 @@
-"""Names and format of the artifacts that the record of a test holds."""
+"""Names and format of the artifacts in the MLflow record of a test, and the prefix of its metrics."""
 
 from __future__ import annotations
 
@@ -6,34 +6,29 @@ import io
 
 import pandas as pd
 
-SCORES = "test_scores.parquet"
-
-
-SENSOR_VALUES = "test_values.parquet"
-
-
 FORECASTS = "test_forecasts.parquet"
-
-
+"""Forecasts of the test span beside the actual values, see `forecast_table.tabulate_forecasts`."""
 RECENT_HISTORY = "recent.parquet"
-
-
+"""Actual values right before the test span, see `forecast_table.recent_history`."""
 IMPORTANCE = "importance.json"
-
-
+"""Permutation importance and attention of the winner, see `explanation.explain_forecaster`."""
 EXAMPLES = "examples.json"
-
-
+"""Example requests for the HTTP service, see `service_examples.request_examples`."""
+SCORES = "test_scores.parquet"
+"""Anomaly scores of the test span, see `detection_table.tabulate_scores`."""
+SENSOR_VALUES = "test_values.parquet"
+"""Readings over the test span, see `detection_table.sensor_values`."""
 TEST_PREFIX = "test_"
+"""Prefix of the metrics of the test span in MLflow."""
 
 
 def parquet_bytes(table: pd.DataFrame) -> bytes:
-    """The table as a Parquet file."""
+    """Return `table` as the content of a Parquet file."""
     buffer = io.BytesIO()
     table.to_parquet(buffer, index=False)
     return buffer.getvalue()
 
 
 def read_parquet_bytes(content: bytes) -> pd.DataFrame:
-    """The reverse of `to_bytes`."""
+    """Return the table that `parquet_bytes` wrote."""
     return pd.read_parquet(io.BytesIO(content))

@@ -1,33 +1,29 @@
-"""The test span, touched once by each detector: what it says of every step, and what that is worth."""
+"""Anomaly scores and thresholds of the test span, by a detector or a baseline."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from gridcast.config import Anomaly, threshold_rules
+from gridcast.data.dataset import Dataset
 from gridcast.data.splits import Spans
 from gridcast.evaluation import thresholds
 from gridcast.models.baselines.detectors import DETECTOR_BASELINES
 from gridcast.runtime import events, running_threshold
 from gridcast.runtime.detector import Detector, scaled_values
 
-if TYPE_CHECKING:
-    from gridcast.data.dataset import Dataset
-
-
 ContributionFunction = Callable[[np.ndarray], np.ndarray]
-"""From values to contributions, both (steps, sensors) in scaled units."""
+"""From values in scaled units to the contributions of the sensors to the scores, both (steps, sensors)."""
 
 
 @dataclass(frozen=True)
 class AnomalyScores:
-    """Contributions (steps, sensors) to the scores of the test span, NaN where nothing can be told, and thresholds.
+    """Contributions (steps, sensors) to the scores of the test span, NaN without a score, and thresholds (steps,).
 
-    Both are in squared scaled units, or in those of the baseline that says it. `thresholds` are (steps,).
+    Both are in squared scaled units, or in the baseline's own units. `notes` are for readers of the scores.
     """
 
     contributions: np.ndarray
@@ -38,41 +34,49 @@ class AnomalyScores:
 def span_contributions(
     contribute: ContributionFunction, values: np.ndarray, span: tuple[int, int], lookback: int
 ) -> np.ndarray:
-    """Contributions of the steps of `span`, which may look `lookback` steps back over its start."""
+    """Return the contributions (steps, sensors) at the steps of `span`, whose windows may begin `lookback` before."""
     start, end = span
     first = max(0, start - lookback)
     return contribute(values[first:end])[start - first :]
 
 
 def threshold_before_test(
-    contribute: ContributionFunction, values: np.ndarray, spans: Spans, lookback: int, chosen: Anomaly
+    contribute: ContributionFunction, values: np.ndarray, spans: Spans, *, lookback: int, anomaly: Anomaly
 ) -> tuple[float, running_threshold.ScoreHistory | None]:
-    """The threshold that was `chosen`, and what a running one goes on from, of the scores of all before the test span.
+    """Return the threshold by the rule of `anomaly`, from the scores of all steps before the test span.
 
-    Those of training alone are smaller than others will be. A conformal one is of the validation span, not fitted to.
+    Scores of training steps alone would be too small, since the network was fitted to them. A conformal threshold is
+    taken from the validation span alone, which nothing was fitted to. For a running threshold the score history comes
+    along that it continues from, else None.
     """
-    start = spans.train if chosen.threshold == "conformal" else spans.start
+    start = spans.train if anomaly.threshold == "conformal" else spans.start
     scores = events.anomaly_score(span_contributions(contribute, values, (start, spans.validation), lookback))
-    return thresholds.fit_threshold_with_state(scores, chosen.threshold, chosen.level)
+    return thresholds.fit_threshold_with_history(scores, anomaly.threshold, anomaly.level)
 
 
 def detector_scores(detector: Detector, dataset: Dataset) -> AnomalyScores:
-    """What `detector`, trained on whatever data of the same sensors, says of the test span."""
+    """Return the scores of the test span by `detector`, which was trained on any data of the same sensors."""
     values = scaled_values(detector.preprocessing, dataset.target.T)
-    found = span_contributions(detector.contributions, values, dataset.spans["test"], detector.lookback)
-    return AnomalyScores(found, detector.limits(events.anomaly_score(found)))
+    contributions = span_contributions(detector.contributions, values, dataset.spans["test"], detector.lookback)
+    return AnomalyScores(contributions, detector.limits(events.anomaly_score(contributions)))
 
 
 def baseline_scores(name: str, dataset: Dataset) -> AnomalyScores:
-    """What the baseline `name` says of the test span; its thresholds follow the same rule, from its own scores."""
-    values, spans, lookback = dataset.channels[0], dataset.spans, dataset.preprocessing.lookback
-    training = values[: spans.train]
+    """Return the scores of the test span by the baseline `name`.
 
-    def contribute(part: np.ndarray) -> np.ndarray:
-        return DETECTOR_BASELINES[name](training, part, lookback, 0)
-
+    Its thresholds follow the same rule as those of detectors, from its own scores.
+    """
     assert dataset.anomaly is not None
-    first, seen = threshold_before_test(contribute, values, spans, lookback, dataset.anomaly)
-    found = span_contributions(contribute, values, spans["test"], lookback)
+    values, lookback = dataset.channels[0], dataset.preprocessing.lookback
+    training = values[: dataset.spans.train]
+
+    def contribute(steps: np.ndarray) -> np.ndarray:
+        return DETECTOR_BASELINES[name](training, steps, lookback, 0)
+
+    first, history = threshold_before_test(
+        contribute, values, dataset.spans, lookback=lookback, anomaly=dataset.anomaly
+    )
+    contributions = span_contributions(contribute, values, dataset.spans["test"], lookback)
     level = threshold_rules.checked_level(dataset.anomaly.threshold, dataset.anomaly.level)
-    return AnomalyScores(found, running_threshold.thresholds(events.anomaly_score(found), first, level, seen))
+    limits = running_threshold.thresholds(events.anomaly_score(contributions), first, level, history)
+    return AnomalyScores(contributions, limits)

@@ -13,8 +13,7 @@ from gridcast.runtime import events
 from gridcast.runtime.detector import ANOMALY, SCORE, THRESHOLD
 
 LABELLED = "labelled"
-
-
+"""Column that is True where a label marks the step as anomalous."""
 METRIC_TITLES = {
     "auc_pr": "AUC-PR",
     "vus_pr": "VUS-PR",
@@ -24,49 +23,54 @@ METRIC_TITLES = {
     "false_alarms_per_day": "false alarms a day",
     "alarms_per_day": "alarms a day",
 }
-"""Measures that people are shown, and what they are called; the first needs no threshold, the last no labels."""
-
-
+"""Metrics in reports, with their titles; the first needs no threshold, the last no labels."""
 STEPS_BEFORE_TEST = 300
-"""Steps before the test span of which the values are kept, for pictures."""
+"""Steps before the test span whose values are kept for plots."""
 
 
-def tabulate_scores(found: AnomalyScores, panel: Panel, time: str) -> pd.DataFrame:
-    """One row for each step of the test span: `time`, score, threshold, anomaly, labelled where labels are known, and
-    what each sensor contributes.
+def tabulate_scores(scores: AnomalyScores, panel: Panel, time: str) -> pd.DataFrame:
+    """Return a row per step of the test span: `time`, score, threshold, anomaly and the contribution of each sensor.
+
+    Where labels are known, there is a column labelled.
     """
     span = slice(*panel.spans["test"])
-    score = events.anomaly_score(found.contributions)
-    told = {time: panel.times[span], SCORE: score, THRESHOLD: found.thresholds, ANOMALY: score > found.thresholds}
-    told |= {} if panel.labels is None else {LABELLED: panel.labels[span]}
-    return pd.DataFrame(told | {name: found.contributions[:, k] for k, name in enumerate(panel.series)})
+    score = events.anomaly_score(scores.contributions)
+    columns = {time: panel.times[span], SCORE: score, THRESHOLD: scores.thresholds, ANOMALY: score > scores.thresholds}
+    if panel.labels is not None:
+        columns[LABELLED] = panel.labels[span]
+    return pd.DataFrame(columns | {name: scores.contributions[:, k] for k, name in enumerate(panel.series)})
 
 
 def sensor_values(panel: Panel, time: str) -> pd.DataFrame:
-    """The sensors in data units over the test span and some steps before: `time`, and a column each."""
+    """Return the readings over the test span and `STEPS_BEFORE_TEST` before it: `time`, and a column per sensor."""
     start, end = panel.spans["test"]
-    part = slice(max(0, start - STEPS_BEFORE_TEST), end)
-    return pd.DataFrame({time: panel.times[part], **dict(zip(panel.series, panel.target[:, part], strict=True))})
+    steps = slice(max(0, start - STEPS_BEFORE_TEST), end)
+    return pd.DataFrame({time: panel.times[steps], **dict(zip(panel.series, panel.target[:, steps], strict=True))})
 
 
-def measure_scores(table: pd.DataFrame, per_day: float, chosen: Anomaly) -> dict[str, float]:
-    """Every finite measure of a `table` of so many steps `per_day`; against labels where it has some.
+def measure_scores(table: pd.DataFrame, steps_per_day: float, anomaly: Anomaly) -> dict[str, float]:
+    """Return every finite metric of a `table` of `tabulate_scores`, those against labels where it has a column of them.
 
-    alarms are its events, share_flagged is that of the steps above the threshold; the others are as in `scoring`.
+    alarms counts its events, share_flagged is the share of scored steps above the threshold; the metrics against
+    labels are those of `detection_metrics.all_metrics`.
     """
     score, threshold = table[SCORE].to_numpy(float), table[THRESHOLD].to_numpy(float)
-    alarms = len(events.spans(score > threshold, chosen.min_steps, chosen.merge_gap))
+    alarms = len(events.spans(score > threshold, anomaly.min_steps, anomaly.merge_gap))
     scored = int(np.isfinite(score).sum())
-    found = {"alarms": float(alarms), "share_scored": scored / len(score)}
+    metrics = {"alarms": float(alarms), "share_scored": scored / len(score)}
     if scored:
-        found |= {
-            "alarms_per_day": alarms * per_day / scored,
+        metrics |= {
+            "alarms_per_day": alarms * steps_per_day / scored,
             "share_flagged": float(np.sum(score > threshold) / scored),
             "mean_score": float(np.nanmean(score)),
         }
     if LABELLED in table:
-        labels = table[LABELLED].to_numpy(bool)
-        found |= detection_metrics.all_metrics(
-            score, threshold, labels, steps_per_day=per_day, min_steps=chosen.min_steps, merge_gap=chosen.merge_gap
+        metrics |= detection_metrics.all_metrics(
+            score,
+            threshold,
+            table[LABELLED].to_numpy(bool),
+            steps_per_day=steps_per_day,
+            min_steps=anomaly.min_steps,
+            merge_gap=anomaly.merge_gap,
         )
-    return {name: value for name, value in found.items() if np.isfinite(value)}
+    return {name: value for name, value in metrics.items() if np.isfinite(value)}

@@ -1,4 +1,4 @@
-"""The test span, touched once: forecasts beside actual values, and every measure made from them."""
+"""Forecasts of a span, by a forecaster or a baseline."""
 
 from __future__ import annotations
 
@@ -14,6 +14,10 @@ from gridcast.models import baselines
 from gridcast.models.baselines.task import BaselineTask
 from gridcast.runtime.errors import GridcastError
 from gridcast.runtime.forecaster import Forecaster
+from gridcast.runtime.series_ids import find_id
+
+MUST_AGREE = ("target", "frequency", "horizon", "past", "future", "columns")
+"""Fields of the preprocessing in which a forecaster must agree with the data that it is tested on."""
 
 
 @dataclass(frozen=True)
@@ -21,9 +25,8 @@ class Forecasts:
     """Forecasts (n, horizon) in data units of the windows `index` (n, 2).
 
     `quantiles` is (n, horizon, levels), in data units too, where there are `levels`, and `crps` (n, horizon) the
-    score of each step where paths were sampled; `notes` tell what a
-    reader of the forecasts must know, such as a series that could not be fitted. `importance` is what the
-    forecaster leans on, as `training.explanation` tells it; None where nobody asked.
+    score of each step where paths were sampled; `notes` are for readers of the forecasts, such as a series that could
+    not be fitted. `importance` is what `explanation.explain_forecaster` returns; None where it was not computed.
     """
 
     index: np.ndarray
@@ -35,49 +38,54 @@ class Forecasts:
     importance: dict[str, Any] | None = None
 
 
-def forecast_windows(
-    forecaster: Forecaster, channels: np.ndarray, index: np.ndarray, series: np.ndarray, actual: np.ndarray
-) -> Forecasts:
-    """What `forecaster` says of the windows `index` (n, 2) on `channels`, of which each row is one of `series`.
-
-    `actual` (n, horizon) is what came, by which sample paths are scored.
-    """
-    if forecaster.quantiles is None:
-        return Forecasts(index, forecaster.forecast(channels, index, series))
-    levels, crps = forecaster.quantiles.levels, None
-    if forecaster.quantiles.sampled and not forecaster.members:
-        drawn = forecaster.samples_of(channels, index, series)
-        _, scale = forecaster.units_of(channels, index, series)
-        found = forecaster.quantiles.of_samples(drawn, scale, (*levels, 0.5))
-        crps = metrics.crps(actual, np.moveaxis(drawn, 1, 2))
-    else:
-        found = forecaster.quantiles_of(channels, index, series, (*levels, 0.5))
-    return Forecasts(index, found[..., -1], levels, found[..., :-1], crps)
-
-
-def forecast_baseline(name: str, task: BaselineTask) -> Forecasts:
-    """What the baseline `name` says of the windows of `task`."""
-    found = baselines.BASELINES[name](task)
-    return Forecasts(task.index, found.point, task.levels, found.quantiles, notes=found.notes)
+def forecast_span(forecaster: Forecaster, dataset: Dataset, span: str) -> Forecasts:
+    """Return the forecasts of `span` by a forecaster that was trained on this `dataset`."""
+    return _forecast(forecaster, dataset, span, channels=dataset.channels, codes=dataset.series_codes)
 
 
 def forecast_test_span(forecaster: Forecaster, dataset: Dataset, panel: Panel) -> Forecasts:
-    """Forecasts of the test span of `dataset` by a forecaster that was trained on whatever data.
+    """Return the forecasts of the test span of `dataset` by a forecaster that was trained on any data.
 
     It reads the panel through its own preprocessing. Raises GridcastError when it
     forecasts something else: other series, another target, horizon, frequency or covariates.
     """
-    own, here = forecaster.preprocessing, dataset.preprocessing
-    for field in ("target", "frequency", "horizon", "past", "future", "columns"):
-        if getattr(own, field) != getattr(here, field):
-            raise GridcastError(f"its {field} is {getattr(own, field)!r}, here it is {getattr(here, field)!r}")
-    unknown = [series for series in panel.series if series not in own.series]
+    theirs, ours = forecaster.preprocessing, dataset.preprocessing
+    for field in MUST_AGREE:
+        if getattr(theirs, field) != getattr(ours, field):
+            raise GridcastError(f"its {field} is {getattr(theirs, field)!r}, here it is {getattr(ours, field)!r}")
+    names = [find_id(series, theirs.codes, len(theirs.keys)) for series in panel.series]
+    unknown = [series for series, name in zip(panel.series, names, strict=True) if name is None]
     if unknown:
         others = f" and {len(unknown) - 1} more" if len(unknown) > 1 else ""
         raise GridcastError(f"it does not know the series '{unknown[0]}'{others}")
-    codes = np.array([own.series.index(series) for series in panel.series])
-    channels = own.channels(panel.target, panel.covariates, panel.times, codes)
-    # A rule that reads little is to be tested on the windows that the baselines have.
-    least = here.lookback if forecaster.routes else 1
-    index = dataset.origins_by_series("test", np.maximum(forecaster.lookbacks[codes], least))
-    return forecast_windows(forecaster, channels, index, codes, dataset.targets(index))
+    codes = np.array([theirs.codes[name] for name in names if name is not None])
+    channels = theirs.channels(panel.target, panel.covariates, panel.times, codes)
+    return _forecast(forecaster, dataset, "test", channels=channels, codes=codes)
+
+
+def forecast_baseline(name: str, task: BaselineTask) -> Forecasts:
+    """Return the forecasts of the baseline `name` for the windows of `task`."""
+    forecast = baselines.BASELINES[name](task)
+    return Forecasts(task.index, forecast.point, task.levels, forecast.quantiles, notes=forecast.notes)
+
+
+def _forecast(
+    forecaster: Forecaster, dataset: Dataset, span: str, *, channels: np.ndarray, codes: np.ndarray
+) -> Forecasts:
+    """Forecasts of `span` on `channels`, each row of which is the series with that one of the forecaster's `codes`."""
+    # A model of a series may read fewer steps than the experiment's lookback. It is still tested on the windows that
+    # the baselines have.
+    min_lookback = dataset.preprocessing.lookback if forecaster.routes else 1
+    index = dataset.origins_by_series(span, np.maximum(forecaster.lookbacks[codes], min_lookback))
+    if forecaster.quantiles is None:
+        return Forecasts(index, forecaster.forecast(channels, index, codes))
+    levels = forecaster.quantiles.levels
+    crps = None
+    if forecaster.quantiles.sampled and not forecaster.members:
+        paths = forecaster.samples_of(channels, index, codes)
+        _, scale = forecaster.units_of(channels, index, codes)
+        quantiles = forecaster.quantiles.of_samples(paths, scale, (*levels, 0.5))
+        crps = metrics.crps(dataset.targets(index), np.moveaxis(paths, 1, 2))
+    else:
+        quantiles = forecaster.quantiles_of(channels, index, codes, (*levels, 0.5))
+    return Forecasts(index, quantiles[..., -1], levels, quantiles[..., :-1], crps)

@@ -1,4 +1,4 @@
-"""Forecasts beside actual values as a table, and the metrics of that table."""
+"""Forecasts beside the actual values as a table, and the metrics of that table."""
 
 from __future__ import annotations
 
@@ -15,23 +15,24 @@ from gridcast.evaluation.artifact_files import TEST_PREFIX
 from gridcast.evaluation.forecast_results import Forecasts
 
 MODEL_INDEPENDENT_COLUMNS = ["series", "time", "step", "actual", "scale"]
-"""Columns of the forecasts' table that are the same for every forecaster."""
-
-
+"""Columns of the table that are the same for every forecaster."""
 RECENT_STEPS = 30
+"""Steps of history that are kept for pictures and examples, or more where the horizon or the lookback is long."""
 
 
 def tabulate_forecasts(forecasts: Forecasts, dataset: Dataset, panel: Panel) -> pd.DataFrame:
-    """One row per window and step: series, time, step (1 = next), actual, forecast, scale (of MASE).
+    """Return a row per window and step: series, time, step (1 = next), actual, forecast, scale (of MASE).
 
-    Where quantiles were forecast, a column each, such as `q0.1`; where paths were sampled, crps.
+    Quantiles have a column each, such as `q0.1`; where paths were sampled, there is a column crps.
     """
     index, horizon = forecasts.index, forecasts.forecast.shape[1]
     scales = series_statistics.naive_scale(panel.training_target)
     steps = index[:, 1, None] + np.arange(horizon)
-    own = forecasts.quantiles
-    columns = {} if own is None else {f"q{level:g}": own[..., k].ravel() for k, level in enumerate(forecasts.levels)}
-    columns |= {} if forecasts.crps is None else {"crps": forecasts.crps.ravel()}
+    columns: dict[str, np.ndarray] = {}
+    if forecasts.quantiles is not None:
+        columns |= {f"q{level:g}": forecasts.quantiles[..., k].ravel() for k, level in enumerate(forecasts.levels)}
+    if forecasts.crps is not None:
+        columns["crps"] = forecasts.crps.ravel()
     return pd.DataFrame(
         {
             "series": np.repeat(np.array(panel.series)[index[:, 0]], horizon),
@@ -46,12 +47,15 @@ def tabulate_forecasts(forecasts: Forecasts, dataset: Dataset, panel: Panel) -> 
 
 
 def quantile_levels(table: pd.DataFrame) -> tuple[float, ...]:
-    """The levels whose quantiles stand in `table`, in its order."""
+    """Return the levels of the quantile columns of `table`, in their order."""
     return tuple(float(column[1:]) for column in table.columns if re.fullmatch(r"q0\.\d+", column))
 
 
 def recent_history(panel: Panel, horizon: int) -> pd.DataFrame:
-    """What was observed right before the test span, for pictures: series, time, actual, of a few horizons' steps."""
+    """Return the observed values right before the test span, for plots: series, time, actual.
+
+    As many steps as `RECENT_STEPS`, or three times the `horizon` if that is more.
+    """
     end = panel.spans["test"][0]
     start = max(0, end - max(RECENT_STEPS, 3 * horizon))
     series, steps = np.nonzero(panel.observed[:, start:end])
@@ -65,26 +69,27 @@ def recent_history(panel: Panel, horizon: int) -> pd.DataFrame:
 
 
 def measure_forecasts(table: pd.DataFrame) -> dict[str, float]:
-    """Every finite measure over the whole test span, under the names it has in MLflow.
+    """Return every finite metric over all rows of `table`, under its name in MLflow.
 
-    Coverage and width carry the share that their interval promises, such as `test_coverage_80`.
+    The names of coverage and width end in the share that their interval promises, such as `test_coverage_80`.
     """
-    found = _metrics_of_table(table)
+    values = _unnamed_metrics(table)
     if pair := metrics.widest_interval(quantile_levels(table)):
         share = f"{100 * (pair[1] - pair[0]):.6g}"
-        found |= {f"{name}_{share}": found.pop(name) for name in ("coverage", "width")}
+        values |= {f"{name}_{share}": values.pop(name) for name in ("coverage", "width")}
     shares = metrics.closeness(table["actual"].to_numpy(), table["forecast"].to_numpy())
-    found |= {f"share_{name.lower().replace(' ', '_')}": share for name, share in shares.items()}
-    return {TEST_PREFIX + name: value for name, value in found.items() if np.isfinite(value)}
+    values |= {f"share_{name.lower().replace(' ', '_')}": share for name, share in shares.items()}
+    return {TEST_PREFIX + name: value for name, value in values.items() if np.isfinite(value)}
 
 
-@np.errstate(invalid="ignore")  # an infinite forecast makes some measures NaN
-def _metrics_of_table(table: pd.DataFrame) -> dict[str, float]:
+@np.errstate(invalid="ignore")  # an infinite forecast makes some metrics NaN
+def _unnamed_metrics(table: pd.DataFrame) -> dict[str, float]:
+    """Metrics under the names of the functions that compute them."""
     actual, forecast = table["actual"].to_numpy(float), table["forecast"].to_numpy(float)
-    found = metrics.overall(actual, forecast, table["series"].to_numpy(), table["scale"].to_numpy(float))
-    if known := quantile_levels(table):
-        quantiles = table[[f"q{level:g}" for level in known]].to_numpy(float)
-        found |= metrics.quantile_metrics(actual, quantiles, known)
+    values = metrics.overall(actual, forecast, table["series"].to_numpy(), table["scale"].to_numpy(float))
+    if levels := quantile_levels(table):
+        quantiles = table[[f"q{level:g}" for level in levels]].to_numpy(float)
+        values |= metrics.quantile_metrics(actual, quantiles, levels)
     if "crps" in table:
-        found["crps"] = float(table["crps"].mean())
-    return found
+        values["crps"] = float(table["crps"].mean())
+    return values

@@ -1,8 +1,8 @@
-"""What a forecaster leans on: how far its error rises when a part of what it reads is taken from other windows.
+"""Permutation importance: how far a forecaster's error rises when one part of its input comes from other windows.
 
-Pure but for the forecaster itself, which is any callable `forecast(channels, index, codes)` that gives
+Pure but for the forecaster itself, which is any callable `forecast(channels, index, codes)` that returns
 forecasts (n, horizon) in data units of the windows `index` (n, 2) of `channels` (rows, steps, channels), where
-`codes` (rows,) tells the series of each row.
+`codes` (rows,) gives the series of each row.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ import pandas as pd
 
 ForecastFunction = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 MAX_SINGLE_LAG = 24
-"""Lags up to here are told one by one, those before in blocks of doubling length."""
+"""Lags up to this one are shuffled one by one, those before in blocks of doubling length."""
 
 
 @dataclass(frozen=True)
 class InputPart:
-    """A part of what each window reads: `channels` on the steps from `first` to before `end`, counted from the origin.
+    """A part of the input of each window: `channels` on the steps from `first` to before `end`, counted from origin.
 
     `kind` is `target` for its whole past, `lag` for one step of it (or a block of steps), `covariate` for all
     channels of a column or calendar term, so that sine and cosine go together.
@@ -33,20 +33,37 @@ class InputPart:
     end: int
 
 
-def input_parts(channels: Sequence[str], ahead: int, lookback: int, horizon: int) -> list[InputPart]:
-    """What a window reads, part by part: the target whole and lag by lag, and each covariate.
+@dataclass(frozen=True)
+class ScoredWindows:
+    """Windows `index` (n, 2) on `channels` (series, steps, channels) and the `actual` values (n, horizon) after them.
 
-    `channels` names every channel, the target first; those of one name are one part. From channel `ahead` on they
-    are known over the horizon too. `lookback` is how far back a window reads at most.
+    `codes` (series,) are the codes of the rows, `scale` (series,) the units of their errors, as `naive_scale` gives
+    them; windows of a series whose scale is 0 are left out of the error.
     """
-    found = [InputPart(channels[0], "target", (0,), -lookback, 0)]
+
+    channels: np.ndarray
+    index: np.ndarray
+    codes: np.ndarray
+    actual: np.ndarray
+    scale: np.ndarray
+
+
+def input_parts(channels: Sequence[str], *, first_known_ahead: int, lookback: int, horizon: int) -> list[InputPart]:
+    """Return the parts of a window's input: the target whole and lag by lag, and each covariate.
+
+    `channels` names every channel, the target first; channels of one name are one part. Those from
+    `first_known_ahead` on are known over the horizon too. `lookback` is how far back a window reads at most.
+    """
+    parts = [InputPart(channels[0], "target", (0,), -lookback, 0)]
     for name in dict.fromkeys(channels[1:]):
-        own = tuple(k for k, channel in enumerate(channels) if k and channel == name)
-        found.append(InputPart(name, "covariate", own, -lookback, horizon if own[0] >= ahead else 0))
-    return found + [InputPart(_lags(near, far), "lag", (0,), -far, 1 - near) for near, far in _blocks(lookback)]
+        numbers = tuple(k for k, channel in enumerate(channels) if k and channel == name)
+        end = horizon if numbers[0] >= first_known_ahead else 0
+        parts.append(InputPart(name, "covariate", numbers, -lookback, end))
+    lags = [InputPart(_lag_name(near, far), "lag", (0,), -far, 1 - near) for near, far in _lag_blocks(lookback)]
+    return parts + lags
 
 
-def _blocks(lookback: int) -> list[tuple[int, int]]:
+def _lag_blocks(lookback: int) -> list[tuple[int, int]]:
     """Nearest and furthest lag of each block up to `lookback`."""
     blocks = [(lag, lag) for lag in range(1, min(lookback, MAX_SINGLE_LAG) + 1)]
     near = MAX_SINGLE_LAG + 1
@@ -57,61 +74,64 @@ def _blocks(lookback: int) -> list[tuple[int, int]]:
     return blocks
 
 
-def _lags(near: int, far: int) -> str:
+def _lag_name(near: int, far: int) -> str:
     return f"lag {near}" if near == far else f"lags {near}-{far}"
 
 
 def part_importance(
     forecast: ForecastFunction,
-    channels: np.ndarray,
-    index: np.ndarray,
-    codes: np.ndarray,
-    actual: np.ndarray,
-    scale: np.ndarray,
+    windows: ScoredWindows,
     parts: Sequence[InputPart],
+    *,
     generator: np.random.Generator,
     repeats: int = 5,
 ) -> tuple[float, pd.DataFrame]:
-    """The error on the windows `index` (n, 2), and how far it rises when each part is shuffled among them.
+    """Return the error on `windows`, and how far it rises when each of `parts` is shuffled among them.
 
-    The error is the mean absolute one against `actual` (n, horizon) in units of `scale` (series,), as `naive_scale`
-    gives it; windows of a series whose scale is 0 do not count in it. Each window stands in a row of its own then, as
-    far back as `parts` reach, NaN before the first step. The frame has the columns name, kind, rise
-    (percent of that error, mean over `repeats` shuffles; NaN where the error is 0, and for what all windows read
-    alike) and spread (their standard deviation). Parts that tell the same stand in for each other: each may
-    be unimportant while one of them is needed. Source: Breiman (2001), "Random Forests", section 10; Fisher,
+    The error is the mean absolute one in units of the series' scale. The frame has the columns name, kind, rise
+    (percent of that error, mean over `repeats` shuffles; NaN where the error is 0, and for a part that is the same in
+    all windows) and spread (the standard deviation of the rises). Correlated parts can substitute for each other: each
+    may look unimportant while one of them is needed. Source: Breiman (2001), "Random Forests", section 10; Fisher,
     Rudin, Dominici (2019).
     """
-    before, after = -min(part.first for part in parts), actual.shape[1]
-    steps = index[:, 1, None] + np.arange(-before, after)
-    rows = np.where(steps[:, :, None] >= 0, channels[index[:, 0, None], np.maximum(steps, 0)], np.float32(np.nan))
-    own, at = codes[index[:, 0]], np.stack([np.arange(len(index)), np.full(len(index), before)], axis=1)
-    unit = scale[index[:, 0]]
+    before, after = -min(part.first for part in parts), windows.actual.shape[1]
+    series, origins = windows.index.T
+    steps = origins[:, None] + np.arange(-before, after)
+    # Each window gets a row of its own, as far back as the parts reach: shuffling a part must not change the windows
+    # that overlap with it. Steps before the first one of the panel are NaN.
+    in_panel = windows.channels[series[:, None], np.maximum(steps, 0)]
+    rows = np.where(steps[:, :, None] >= 0, in_panel, np.float32(np.nan))
+    index = np.stack([np.arange(len(series)), np.full(len(series), before)], axis=1)
+    codes, unit = windows.codes[series], windows.scale[series]
     counts = unit > 0
 
     def error() -> float:
-        return float(np.mean(np.abs(forecast(rows, at, own) - actual)[counts] / unit[counts, None]))
+        deviations = np.abs(forecast(rows, index, codes) - windows.actual)
+        return float(np.mean(deviations[counts] / unit[counts, None]))
 
-    plain, found = error(), []
+    unshuffled = error()
+    importances = []
     for part in parts:
-        block = rows[:, before + part.first : before + part.end, list(part.channels)]
-        if np.array_equal(block, np.broadcast_to(block[:1], block.shape), equal_nan=True):
-            found.append((part.name, part.kind, np.nan, np.nan))
-            continue
-        errors = []
-        for _ in range(repeats):
-            rows[:, before + part.first : before + part.end, list(part.channels)] = generator.permutation(block)
-            errors.append(error())
-        rows[:, before + part.first : before + part.end, list(part.channels)] = block
-        rises = 100 * (np.array(errors) / plain - 1) if plain > 0 else np.full(repeats, np.nan)
-        found.append((part.name, part.kind, float(rises.mean()), float(rises.std(ddof=1))))
-    return plain, pd.DataFrame(found, columns=["name", "kind", "rise", "spread"])
+        place = np.s_[:, before + part.first : before + part.end, list(part.channels)]
+        block = rows[place]
+        rises = np.full(repeats, np.nan)
+        if not np.array_equal(block, np.broadcast_to(block[:1], block.shape), equal_nan=True):
+            errors = []
+            for _ in range(repeats):
+                rows[place] = generator.permutation(block)
+                errors.append(error())
+            rows[place] = block
+            if unshuffled > 0:
+                rises = 100 * (np.array(errors) / unshuffled - 1)
+        importances.append((part.name, part.kind, float(rises.mean()), float(rises.std(ddof=1))))
+    return unshuffled, pd.DataFrame(importances, columns=["name", "kind", "rise", "spread"])
 
 
 def attention_by_lag(weights: np.ndarray) -> pd.DataFrame:
-    """Mean attention by lag, from `weights` (n, lookback) whose rows add up to 1: lag, share and spread in percent.
+    """Return the mean attention by lag, from `weights` (n, lookback) whose rows add up to 1: lag, share and spread.
 
-    Lag 1 is the step before the origin, the last of each row; spread is the standard deviation over windows.
+    In percent. Lag 1 is the step before the origin, the last of each row; spread is the standard deviation over
+    windows.
     """
     lags = np.arange(weights.shape[1], 0, -1)
     frame = pd.DataFrame({"lag": lags, "share": 100 * weights.mean(axis=0), "spread": 100 * weights.std(axis=0)})

@@ -1,4 +1,4 @@
-"""Intervals and tests on losses: pure functions on arrays, two-sided, with Student's t."""
+"""Confidence intervals and significance tests of losses: pure functions on arrays, two-sided, with Student's t."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from numpy.typing import ArrayLike
 from scipy.special import stdtr, stdtrit
 
 ROUNDING_TOLERANCE = 1e-12
-"""Relative difference of two losses up to which they are the same number, computed in another order."""
+"""Relative difference up to which two losses count as equal: the same number computed in another order."""
 
 
 @dataclass(frozen=True)
 class MeanInterval:
-    """A mean with its confidence interval, in the unit of the values; `count` values went in."""
+    """The mean of `count` values with its confidence interval, in their unit."""
 
     mean: float
     low: float
@@ -27,7 +27,7 @@ class MeanInterval:
 
 @dataclass(frozen=True)
 class PairedDifference:
-    """Mean of a - b with its confidence interval, in the unit of both; p value of "no difference"."""
+    """The mean of a - b over `count` pairs with its confidence interval, and the p value of "no difference"."""
 
     mean: float
     low: float
@@ -46,20 +46,20 @@ class DieboldMariano:
 
 
 def mean_interval(values: ArrayLike, confidence: float = 0.95) -> MeanInterval:
-    """Mean of independent `values` (n,) and its interval by Student's t with n - 1 degrees of freedom.
+    """Return the mean of independent `values` (n,) with its interval by Student's t with n - 1 degrees of freedom.
 
     With one value low and high are NaN, with none the mean is too. Raises ValueError when a value is
     not finite.
     """
-    known = _finite("values", values)
-    n = len(known)
-    mean = float(known.mean()) if n else float("nan")
-    half = _half_width(known, confidence)
-    return MeanInterval(mean, mean - half, mean + half, n)
+    finite = _finite("values", values)
+    n = len(finite)
+    mean = float(finite.mean()) if n else float("nan")
+    half_width = _half_width(finite, confidence)
+    return MeanInterval(mean, mean - half_width, mean + half_width, n)
 
 
 def paired_difference(a: ArrayLike, b: ArrayLike, confidence: float = 0.95) -> PairedDifference:
-    """Mean of a - b over matched samples (n,), its interval and the p value of Student's paired t test.
+    """Return the mean of a - b over matched samples (n,), its interval and the p value of Student's paired t test.
 
     The pairs must be independent of each other: seeds, or configurations alike in all but one setting.
     With one pair low, high and p are NaN, with none the mean is too. Where all differences are the same, the
@@ -68,25 +68,25 @@ def paired_difference(a: ArrayLike, b: ArrayLike, confidence: float = 0.95) -> P
     """
     difference = _difference(a, b)
     n = len(difference)
-    found = mean_interval(difference, confidence)
-    if n < 2:
-        return PairedDifference(found.mean, found.low, found.high, float("nan"), n)
-    statistic = _ratio(found.mean, _spread(difference) / math.sqrt(n))
-    return PairedDifference(found.mean, found.low, found.high, _p_value(statistic, n - 1), n)
+    interval = mean_interval(difference, confidence)
+    p_value = float("nan")
+    if n >= 2:
+        p_value = _p_value(_ratio(interval.mean, _standard_deviation(difference) / math.sqrt(n)), n - 1)
+    return PairedDifference(interval.mean, interval.low, interval.high, p_value, n)
 
 
 def diebold_mariano(loss_a: ArrayLike, loss_b: ArrayLike, horizon: int = 1) -> DieboldMariano:
-    """Test of equal accuracy of two forecasters from their losses (n,) at the same origins, in the order of time.
+    """Return the test of equal accuracy of two forecasters, from their losses (n,) at the same origins in time order.
 
     Statistic of Diebold and Mariano (1995), the variance of the mean difference from its
     autocovariances up to lag horizon - 1 with equal weights, with the small-sample correction and
     the t distribution with n - 1 degrees of freedom of Harvey, Leybourne and Newbold (1997).
-    `horizon` counts origins: with a stride pass ceil(horizon / stride), how many forecasts overlap.
+    `horizon` counts origins: with a stride pass ceil(horizon / stride), the number of forecasts that overlap.
 
     Where the variance so estimated is not above 0, which equal weights allow, lag k gets the weight
     1 - k / horizon (Newey and West 1987), which does not. Where all differences are 0 the statistic
-    is 0 and p is 1; where they are all the same and not 0, infinite and 0. Fewer than two origins, or not more than
-    `horizon`, tell nothing: both are NaN unless all differences are 0. Raises ValueError when the
+    is 0 and p is 1; where they are all the same and not 0, infinite and 0. With fewer than two origins, or not more
+    than `horizon`, nothing can be tested: both are NaN unless all differences are 0. Raises ValueError when the
     lengths differ, a loss is not finite or `horizon` is below 1.
     """
     if horizon < 1:
@@ -109,9 +109,12 @@ def diebold_mariano(loss_a: ArrayLike, loss_b: ArrayLike, horizon: int = 1) -> D
 
 
 def indistinguishable_from_best(
-    losses: pd.DataFrame, horizon: int = 1, alpha: float = 0.05, replicates: Literal["seeds", "origins"] = "seeds"
+    losses: pd.DataFrame,
+    horizon: int = 1,
+    alpha: float = 0.05,
+    replicates: Literal["seeds", "origins"] = "seeds",
 ) -> list[str]:
-    """Columns of `losses` whose mean is not significantly above the smallest mean, best first.
+    """Return the columns of `losses` whose mean is not significantly above the smallest mean, best first.
 
     Rows are replicates, columns configurations. Each column is compared with the best one over the rows both
     have: over seeds by the paired t test, over origins (rows in the order of time) by `diebold_mariano` with
@@ -128,39 +131,42 @@ def indistinguishable_from_best(
         raise ValueError(f"replicates: must be 'seeds' or 'origins', got {replicates!r}")
     if not losses.columns.is_unique:
         raise ValueError(f"losses: column {losses.columns[losses.columns.duplicated()][0]!r} stands twice")
-    known = losses.where(np.isfinite(losses))
-    counts = known.count()
+    finite = losses.where(np.isfinite(losses))
+    counts = finite.count()
     if not counts.any():
         return []
-    known = known.loc[:, counts == counts.max()]
-    means = known.mean().sort_values(kind="stable")
-    best = known[means.index[0]]
+    finite = finite.loc[:, counts == counts.max()]
+    means = finite.mean().sort_values(kind="stable")
+    best = finite[means.index[0]]
     p_values = {}
     for name in means.index[1:]:
-        shared = pd.concat([known[name], best], axis=1).dropna().to_numpy()
-        own, other = shared.T
-        test = paired_difference(own, other) if replicates == "seeds" else diebold_mariano(own, other, horizon)
-        if len(shared) > 1 and not math.isnan(test.p_value):
-            p_values[name] = test.p_value
-    worse = _holm(p_values, alpha)
+        shared = pd.concat([finite[name], best], axis=1).dropna().to_numpy()
+        rival_losses, best_losses = shared.T
+        if replicates == "seeds":
+            p_value = paired_difference(rival_losses, best_losses).p_value
+        else:
+            p_value = diebold_mariano(rival_losses, best_losses, horizon).p_value
+        if len(shared) > 1 and not math.isnan(p_value):
+            p_values[name] = p_value
+    worse = _rejected_by_holm(p_values, alpha)
     return [means.index[0], *(name for name in p_values if name not in worse)]
 
 
-def _holm(p_values: dict[str, float], alpha: float) -> set[str]:
+def _rejected_by_holm(p_values: dict[str, float], alpha: float) -> set[str]:
     """Names whose hypothesis the step-down method of Holm (1979) rejects."""
-    rejected: set[str] = set()
-    for name, p_value in sorted(p_values.items(), key=lambda item: item[1]):
-        if p_value > alpha / (len(p_values) - len(rejected)):
-            break
-        rejected.add(name)
-    return rejected
+    from statsmodels.stats.multitest import multipletests
+
+    if not p_values:
+        return set()
+    rejected = multipletests(list(p_values.values()), alpha, method="holm")[0]
+    return {name for name, is_rejected in zip(p_values, rejected, strict=True) if is_rejected}
 
 
 def _finite(name: str, values: ArrayLike) -> np.ndarray:
-    known = np.asarray(values, dtype=float)
-    if not np.isfinite(known).all():
-        raise ValueError(f"{name}: must be finite, got {known[~np.isfinite(known)][0]}; leave such values out before")
-    return known
+    array = np.asarray(values, dtype=float)
+    if not np.isfinite(array).all():
+        raise ValueError(f"{name}: must be finite, got {array[~np.isfinite(array)][0]}; leave such values out before")
+    return array
 
 
 def _difference(a: ArrayLike, b: ArrayLike) -> np.ndarray:
@@ -175,20 +181,20 @@ def _half_width(values: np.ndarray, confidence: float) -> float:
     n = len(values)
     if n < 2:
         return float("nan")
-    return float(stdtrit(n - 1, (1 + confidence) / 2)) * _spread(values) / math.sqrt(n)
+    return float(stdtrit(n - 1, (1 + confidence) / 2)) * _standard_deviation(values) / math.sqrt(n)
 
 
-def _spread(values: np.ndarray) -> float:
+def _standard_deviation(values: np.ndarray) -> float:
     """Standard deviation (n - 1), exactly 0 where all values are the same."""
     return float(values.std(ddof=1)) if np.ptp(values) > 0 else 0.0
 
 
-def _ratio(mean: float, error: float) -> float:
+def _ratio(mean: float, standard_error: float) -> float:
     """Mean over its standard error, 0 for 0 / 0 and infinite for other / 0."""
-    if error > 0:
-        return mean / error
+    if standard_error > 0:
+        return mean / standard_error
     return math.copysign(math.inf, mean) if mean else 0.0
 
 
-def _p_value(statistic: float, degrees: int) -> float:
-    return float(2 * stdtr(degrees, -abs(statistic)))
+def _p_value(statistic: float, degrees_of_freedom: int) -> float:
+    return float(2 * stdtr(degrees_of_freedom, -abs(statistic)))

@@ -1,8 +1,8 @@
-"""Above which anomaly score a step is anomalous: pure functions of scores of normal operation.
+"""Thresholds of anomaly scores, fitted to scores of normal operation: pure functions.
 
-The scores are those of training or calibration steps, never of steps that are judged; those before a step that is
-judged count too where the threshold is a running one. A step is anomalous where its score lies strictly above the
-threshold, so scores that are all the same raise no alarm.
+The scores are those of training or calibration steps, never of steps that are judged; a running threshold also uses
+the scores before the step that is judged. A step is anomalous where its score lies strictly above the threshold, so
+scores that are all the same raise no alarm.
 """
 
 from __future__ import annotations
@@ -18,47 +18,48 @@ from gridcast.runtime import running_threshold
 from gridcast.runtime.errors import DataError
 
 TAIL_START = 0.98
-"""Share of the scores below the first threshold of `peaks_over_threshold`, as Siffer et al. take it."""
+"""Share of the scores below the tail that `peaks_over_threshold` fits, as Siffer et al. take it."""
 MIN_EXCESSES = 20
-"""Excesses that a tail is fitted to; with fewer `peaks_over_threshold` is the quantile."""
+"""Fewest excesses that a tail is fitted to; with fewer, `peaks_over_threshold` returns the quantile."""
 
 
 def mean_std(scores: np.ndarray, level: float) -> float:
-    """Mean plus `level` standard deviations of `scores` (n,)."""
+    """Return the mean plus `level` standard deviations of `scores` (n,)."""
     return float(np.mean(scores) + level * np.std(scores))
 
 
 def lognormal(scores: np.ndarray, level: float) -> float:
-    """The same of their logarithms: scores are squares, among which one that is a thousand times as large is no wonder.
+    """Return exp of the mean plus `level` standard deviations of the logarithms of `scores` (n,).
 
-    `running` starts from it, and takes it anew at each step from all scores before, see `running.along`.
+    Scores are squares, among which one that is a thousand times as large is no surprise. The `running` rule starts
+    from this threshold and recomputes it at each step from all scores before, see `runtime.running_threshold`.
     """
     return running_threshold.score_history(scores).threshold(level)
 
 
 def median_mad(scores: np.ndarray, level: float) -> float:
-    """Median plus `level` robust standard deviations: 1.4826 median absolute deviations from the median.
+    """Return the median plus `level` robust standard deviations: 1.4826 median absolute deviations from the median.
 
     Where more than half of the scores are the same, so that the median deviation is 0, it is 1.2533 mean
     absolute deviations (Iglewicz and Hoaglin 1993, "How to Detect and Handle Outliers").
     """
-    away = np.abs(scores - np.median(scores))
-    spread = MAD_TO_STD * np.median(away) or math.sqrt(math.pi / 2) * np.mean(away)
+    deviations = np.abs(scores - np.median(scores))
+    spread = MAD_TO_STD * np.median(deviations) or math.sqrt(math.pi / 2) * np.mean(deviations)
     return float(np.median(scores) + level * spread)
 
 
 def quantile(scores: np.ndarray, level: float) -> float:
-    """The smallest of `scores` (n,) with at most the share `level` of them above it."""
+    """Return the smallest of `scores` (n,) with at most the share `level` of them above it."""
     return float(np.quantile(scores, 1 - level, method="inverted_cdf"))
 
 
 def peaks_over_threshold(scores: np.ndarray, level: float) -> float:
-    """The value above which a share `level` of scores is expected, from a generalised Pareto tail.
+    """Return the value that a share `level` of scores is expected to exceed, from a generalised Pareto tail.
 
-    The tail is fitted by maximum likelihood to what lies above the quantile `PEAKS`. Method of the
+    The tail is fitted by maximum likelihood to the scores above the quantile `TAIL_START`. Method of the
     initialisation of SPOT (Siffer, Fouque, Termier and Largouet 2017, "Anomaly Detection in Streams with Extreme
-    Value Theory", equation 1). It is the quantile where the tail says nothing: with fewer than `ENOUGH` excesses
-    that differ, for a `level` inside the body of the scores, or where the fit finds no finite answer.
+    Value Theory", equation 1). Returns the quantile where the tail cannot be used: with fewer than `MIN_EXCESSES`
+    different excesses, for a `level` inside the body of the scores, or where the fit does not end in a finite value.
     """
     from scipy.special import boxcox
     from scipy.stats import genpareto
@@ -70,17 +71,17 @@ def peaks_over_threshold(scores: np.ndarray, level: float) -> float:
     unit = float(np.mean(excesses))  # the optimiser starts from a spread near 1
     shape, _, scale = genpareto.fit(excesses / unit, floc=0)
     # (r ** -shape - 1) / shape, and its limit -log(r) where the shape is 0.
-    found = start + unit * scale * float(-boxcox(level * len(scores) / len(excesses), -shape))
-    return found if math.isfinite(found) and found >= start else quantile(scores, level)
+    threshold = start + unit * scale * float(-boxcox(level * len(scores) / len(excesses), -shape))
+    return threshold if math.isfinite(threshold) and threshold >= start else quantile(scores, level)
 
 
 def conformal(scores: np.ndarray, level: float) -> float:
-    """The value that a further score exceeds with probability `level` at most: its false-alarm rate.
+    """Return the value that a further score exceeds with probability `level` at most: its false-alarm rate.
 
     The score of rank ceil((n + 1)(1 - level)): split conformal prediction (Papadopoulos et al. 2002, "Inductive
     Confidence Machines for Regression"; for anomalies, Laxhammar and Falkman 2015). It holds where the
     scores are those of calibration steps that nothing was fitted to, and the further one is exchangeable with
-    them. With fewer than 1 / level - 1 scores no value of theirs can promise so little: the largest is
+    them. With fewer than 1 / level - 1 scores none of them can guarantee so small a rate: the largest is
     returned, whose rate is 1 / (n + 1).
     """
     rank = math.ceil((len(scores) + 1) * (1 - level) - 1e-9)  # 0.9 times 10 is 9, not what floats make of it
@@ -96,28 +97,31 @@ THRESHOLDS: dict[str, Callable[[np.ndarray, float], float]] = {
     "peaks-over-threshold": peaks_over_threshold,
     "conformal": conformal,
 }
+"""Function of each threshold rule; the same keys as `config.threshold_rules.DEFAULT_LEVELS`."""
 
 
-def fit_threshold_with_state(
+def fit_threshold_with_history(
     scores: np.ndarray, name: str, level: float | None = None
 ) -> tuple[float, running_threshold.ScoreHistory | None]:
-    """The `threshold`, and what a running one goes on from, None for all others. Raises as it does."""
-    return fit_threshold(scores, name, level), running_threshold.score_history(
-        np.asarray(scores, float)
-    ) if name == RUNNING else None
+    """Return `fit_threshold`, and the score history that a running threshold continues from, None for other rules.
+
+    Raises as `fit_threshold` does.
+    """
+    threshold = fit_threshold(scores, name, level)
+    return threshold, running_threshold.score_history(np.asarray(scores, float)) if name == RUNNING else None
 
 
 def fit_threshold(scores: np.ndarray, name: str, level: float | None = None) -> float:
-    """The threshold `name` of `scores` (n,) at `level`, in the unit of the scores; NaN scores are passed over.
+    """Return the threshold of the rule `name` at `level`, in the unit of `scores` (n,); NaN scores are ignored.
 
-    Scores that are all the same, one alone too, are their own threshold. Raises ConfigError where name or level
+    Scores that are all the same, or a single one, are their own threshold. Raises ConfigError where name or level
     is not allowed, DataError where no score is finite.
     """
-    taken = checked_level(name, level)
-    known = np.asarray(scores, float)
-    known = known[np.isfinite(known)]
-    if not len(known):
+    level = checked_level(name, level)
+    finite = np.asarray(scores, float)
+    finite = finite[np.isfinite(finite)]
+    if not len(finite):
         raise DataError("no step of normal operation has an anomaly score: there is nothing to take a threshold from")
-    if known.min() == known.max():  # whose mean may differ from them in the last digit
-        return float(known[0])
-    return THRESHOLDS[name](known, taken)
+    if finite.min() == finite.max():  # whose mean may differ from them in the last digit
+        return float(finite[0])
+    return THRESHOLDS[name](finite, level)

@@ -32,10 +32,10 @@ def calibrate_quantiles(
     wanted = conformal.lower_levels(
         (*chosen.quantiles, *EXTRA_LEVELS) if plain.sampled else mirrored_levels(chosen.quantiles)
     )
-    own = Forecaster(dataset.of(settings), network, plain)
+    own = Forecaster(dataset.preprocessing_for(settings), network, plain)
     levels = (*chosen.quantiles, 0.5, *wanted, *(1 - level for level in wanted))
-    found = own.quantiles_of(dataset.channels, index, dataset.codes, levels)
-    actual, asked = dataset.actual(index), len(chosen.quantiles)
+    found = own.quantiles_of(dataset.channels, index, dataset.series_codes, levels)
+    actual, asked = dataset.targets(index), len(chosen.quantiles)
     told = {
         "best_val_mae": metrics.mae(actual, found[..., asked]),
         "best_val_wql": metrics.weighted_quantile_loss(actual, found[..., :asked], chosen.quantiles),
@@ -43,8 +43,8 @@ def calibrate_quantiles(
     if not chosen.conformal:
         return told, plain
     low, high = np.split(found[..., asked + 1 :], 2, axis=-1)
-    _, scale = own.units_of(dataset.channels, index, dataset.codes)
-    return told, replace(plain, correction=conformal.fit(actual, low, high, wanted, scale))
+    _, scale = own.units_of(dataset.channels, index, dataset.series_codes)
+    return told, replace(plain, correction=conformal.fit(actual, low, high, levels=wanted, scale=scale))
 
 
 def calibrate_detector(dataset: Dataset, settings: Configuration, network: Any) -> tuple[dict[str, float], Detector]:
@@ -58,15 +58,15 @@ def calibrate_detector(dataset: Dataset, settings: Configuration, network: Any) 
     assert chosen is not None
     assert settings.detector is not None
     own = Detector(
-        dataset.of(settings),
+        dataset.preprocessing_for(settings),
         network,
         settings.detector,
         math.inf,
         chosen.threshold,
         threshold_rules.checked_level(chosen.threshold, chosen.level),
         (),
-        chosen.least,
-        chosen.gap,
+        chosen.min_steps,
+        chosen.merge_gap,
     )
     end = dataset.spans.train if chosen.threshold == "conformal" else dataset.spans.validation
     return calibrate_threshold(dataset, replace(own, usual=whitening.usual_errors(own, dataset.channels[0, :end])))
@@ -78,12 +78,14 @@ def calibrate_threshold(dataset: Dataset, own: Detector) -> tuple[dict[str, floa
     assert chosen is not None
     limit, seen = 1.0, None
     if own.combine != MINIMUM:
-        limit, seen = detection_results.threshold_before_test(own.contributions, values, spans, own.lookback, chosen)
+        limit, seen = detection_results.threshold_before_test(
+            own.contributions, values, spans, lookback=own.lookback, anomaly=chosen
+        )
     normal = detection_results.span_contributions(own.contributions, values, spans["validation"], own.lookback).mean(
         axis=1
     )
-    alarms = len(events.spans(normal > limit, chosen.least, chosen.gap))
-    told = {"threshold": limit, "val_false_alarms_per_day": alarms * dataset.per_day / np.isfinite(normal).sum()}
+    alarms = len(events.spans(normal > limit, chosen.min_steps, chosen.merge_gap))
+    told = {"threshold": limit, "val_false_alarms_per_day": alarms * dataset.steps_per_day / np.isfinite(normal).sum()}
     told["val_faults_missed"] = 1 - _faults_found(own, dataset)
     return told, replace(own, threshold=limit, seen=seen)
 
