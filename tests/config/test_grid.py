@@ -58,7 +58,7 @@ def test_a_setting_with_one_value_is_no_axis():
 
 def key(fingerprint="f", backend="jax", run=0, **sections):
     found = experiment(**sections)
-    return grid.run_key(found, grid.expand(found)[run], fingerprint, backend)
+    return grid.run_key(found, grid.expand(found)[run], fingerprint=fingerprint, backend=backend)
 
 
 @pytest.mark.parametrize(
@@ -130,7 +130,7 @@ def test_folds_and_series_make_runs_with_keys_of_their_own():
     found = experiment(mode="auto", grid={"units": [4, 8]}, split={"folds": 2, "horizon": 5})
     runs = grid.expand(found, ("apple", "pear"))
     assert len(runs) == 2 * 2 * 3
-    assert len({grid.run_key(found, run, "f", "jax") for run in runs}) == len(runs)
+    assert len({grid.run_key(found, run, fingerprint="f", backend="jax") for run in runs}) == len(runs)
     assert [(run.fold, run.series) for run in runs[:2]] == [(0, None), (1, None)]
     assert {run.series for run in grid.expand(experiment(mode="local"), ("apple", "pear"))} == {"apple", "pear"}
 
@@ -155,9 +155,9 @@ def test_the_keys_of_runs_from_before_are_found_again(tmp_path):
     data = {"past": ["price"], "future": ["day_of_week", "between:2023-02-01:2023-02-03"], "static": ["shelf"]}
     found = planned(tmp_path, frame, data=data)
     assert found.fingerprint == "9d71af763453e06ac091c7fc4646ef418380eedf888259003f8f63b0fe4a26ec"
-    assert found.own[0] == "8283122d7f61382b22136fc1f1762670a9e8dae3a5017e4c4789a774389821e9"
+    assert found.reference_key == "8283122d7f61382b22136fc1f1762670a9e8dae3a5017e4c4789a774389821e9"
     unset = data | {"aggregate": "none", "exhibition": "none"}
-    assert planned(tmp_path, frame, data=unset).own[0] == found.own[0]
+    assert planned(tmp_path, frame, data=unset).reference_key == found.reference_key
 
 
 def test_the_likelihood_and_what_is_asked_of_it_change_the_key():
@@ -165,4 +165,4 @@ def test_the_likelihood_and_what_is_asked_of_it_change_the_key():
     sections += [{"probabilistic": {"paths": 50}}, {"training": {"steps": 7}}, {"training": {"decay": "cosine"}}]
     sections += [{"baseline": {"scaling": "mean"}}]
     found = [experiment(task="probabilistic", **own) for own in sections]
-    assert len({grid.run_key(one, grid.expand(one)[0], "f" * 64, "jax") for one in found}) == 7
+    assert len({grid.run_key(one, grid.expand(one)[0], fingerprint="f" * 64, backend="jax") for one in found}) == 7

@@ -106,16 +106,18 @@ def test_fourier_terms_are_sines_and_cosines_of_a_period_in_days_and_its_fractio
 
 def test_the_trend_grows_from_0_to_1_over_the_training_span_and_goes_on():
     times = pd.DatetimeIndex(["2023-01-01", "2023-01-06", "2023-01-11", "2023-01-21"])
-    found = calendar_features.calendar_channels(times, ("trend",), span=("2023-01-01T00:00:00", "2023-01-11T00:00:00"))
+    found = calendar_features.calendar_channels(
+        times, ("trend",), training_span=("2023-01-01T00:00:00", "2023-01-11T00:00:00")
+    )
     np.testing.assert_allclose(found[:, 0], [0, 0.5, 1, 2])
 
 
 @pytest.mark.parametrize(
     ("name", "told"),
     [
-        ("fourier:365.25", "expected a period in days and an order, as fourier:365.25:3"),
-        ("fourier:year:3", "expected a period in days and an order, as fourier:365.25:3"),
-        ("fourier:7:1.5", "expected a period in days and an order, as fourier:365.25:3"),
+        ("fourier:365.25", "expected a period in days and an order, such as fourier:365.25:3"),
+        ("fourier:year:3", "expected a period in days and an order, such as fourier:365.25:3"),
+        ("fourier:7:1.5", "expected a period in days and an order, such as fourier:365.25:3"),
         ("fourier:0:3", "expected a period above 0 days and an order of 1 to 50"),
         ("fourier:inf:3", "expected a period above 0 days and an order of 1 to 50"),
         ("fourier:7:0", "expected a period above 0 days and an order of 1 to 50"),

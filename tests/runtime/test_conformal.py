@@ -20,7 +20,7 @@ def made(n, spread, seed):
 def corrected(spread, windows=400):
     actual, quantiles, scale = made(windows, spread, 0)
     low, high = quantiles[..., [0, 1]], quantiles[..., [4, 3]]
-    return conformal.fit(actual, low, high, (0.1, 0.25), scale)
+    return conformal.fit(actual, low, high, levels=(0.1, 0.25), scale=scale)
 
 
 @pytest.mark.parametrize("spread", [0.3, 1.0, 3.0])
@@ -38,7 +38,7 @@ def test_intervals_too_narrow_or_too_wide_cover_what_they_promise_afterwards(spr
 def test_the_offset_is_the_value_of_its_rank_by_hand():
     actual = np.array([[1.0], [2.0], [3.0], [4.0]])
     low, high = np.zeros((4, 1, 1)), np.full((4, 1, 1), 1.0)
-    found = conformal.fit(actual, low, high, (0.25,), np.ones(4))
+    found = conformal.fit(actual, low, high, levels=(0.25,), scale=np.ones(4))
     # Outside by 0, 1, 2, 3; of four values the third is the half of five, rounded up.
     assert found.offsets == ((2.0,),)
     assert found.apply(np.array([[[0.0, 1.0]]]), (0.25, 0.75), np.array([2.0])).tolist() == [[[-4.0, 5.0]]]
@@ -48,7 +48,7 @@ def test_few_windows_borrow_from_neighbouring_steps():
     random = np.random.default_rng(0)
     actual = np.cumsum(random.normal(size=(20, 30)), axis=1)
     low, high = np.full((20, 30, 1), -1.0), np.full((20, 30, 1), 1.0)
-    offsets = np.array(conformal.fit(actual, low, high, (0.1,), np.ones(20)).offsets[0])
+    offsets = np.array(conformal.fit(actual, low, high, levels=(0.1,), scale=np.ones(20)).offsets[0])
     assert offsets[0] < offsets[-1]
     assert np.abs(np.diff(offsets)).max() < 2
 
@@ -68,4 +68,6 @@ def test_an_interval_is_never_turned_inside_out():
 def test_without_a_pair_of_levels_there_is_nothing_to_correct():
     assert conformal.lower_levels((0.5,)) == ()
     assert conformal.lower_levels((0.1, 0.5, 0.9, 0.95)) == (0.05, 0.1)
-    assert conformal.fit(np.zeros((3, 1)), np.zeros((3, 1, 0)), np.zeros((3, 1, 0)), (), np.ones(3)) is None
+    assert (
+        conformal.fit(np.zeros((3, 1)), np.zeros((3, 1, 0)), np.zeros((3, 1, 0)), levels=(), scale=np.ones(3)) is None
+    )

@@ -36,13 +36,13 @@ def made(dataset):
 
     def build(kind, **how):
         settings = Configuration(layer="GRU", units=3, latent=2, detector=kind, lookback=6)
-        network = autoencoder.build(settings, autoencoder.Shape(6, 3), 1, portable=True)
+        network = autoencoder.build_autoencoder(settings, autoencoder.AutoencoderShape(6, 3), 1, portable=True)
         own = Detector(replace(dataset.preprocessing, **how), network, kind, np.inf, "quantile", 0.001, ())
-        own = replace(own, usual=whitening.usual(own, dataset.channels[0, :280]))
+        own = replace(own, usual=whitening.usual_errors(own, dataset.channels[0, :280]))
         return replace(own, threshold=float(np.nanmax(own.contributions(dataset.channels[0, :280]).mean(axis=1))))
 
     spreads = typical_spreads(dataset.channels[0, :280], 6)
-    how = {"centred": {"centred": True}, "standard": {"centred": True, "spreads": spreads}}
+    how = {"centred": {"centred": True}, "standard": {"centred": True, "window_spreads": spreads}}
     return {kind: build(kind) for kind in KINDS} | {name: build("both", **own) for name, own in how.items()}
 
 
@@ -66,7 +66,7 @@ def by_hand(detector, values):
         if not np.isfinite(window).all() or not np.isfinite(values[steps]).all():
             continue
         level, unit = window.mean(axis=0) if detector.preprocessing.centred else 0.0, 1.0
-        if len(usual := detector.preprocessing.spreads):
+        if len(usual := detector.preprocessing.window_spreads):
             unit = np.hypot(window.std(axis=0), usual)
         error = network.predict_on_batch({"history": ((window - level) / unit)[None]})[0]
         error = error - (values[steps] - level) / unit
@@ -85,7 +85,7 @@ def by_hand(detector, values):
 def test_contributions_are_whitened_squares_averaged_over_the_windows_that_answer_for_a_step(
     dataset, made, kind, monkeypatch
 ):
-    monkeypatch.setattr("gridcast.runtime.detector.CHUNK", 10)
+    monkeypatch.setattr("gridcast.runtime.detector.WINDOWS_PER_BATCH", 10)
     values = dataset.channels[0, :40].copy()
     values[17, 1] = np.nan
     found = made[kind].contributions(values)
@@ -113,7 +113,7 @@ def test_a_table_is_scored_as_the_mean_of_what_its_sensors_contribute(dataset, m
     ("change", "told"),
     [
         (lambda table: table.drop(columns="heat").assign(heal=1.0), "no column 'heat'; did you mean 'heal'?"),
-        (lambda table: pd.concat([table, table.tail(1)]), "row 480: 2024-01-01 07:59:00 stands twice"),
+        (lambda table: pd.concat([table, table.tail(1)]), "row 480: 2024-01-01 07:59:00 occurs twice"),
         (lambda table: table.head(5), "the table has 5 steps; the model reads 7"),
         (lambda table: table.assign(heat="warm"), "column 'heat': "),
         (lambda table: table.assign(flow=np.inf), "column 'flow': infinite value at 2024-01-01 00:00:00"),
@@ -216,7 +216,7 @@ def test_a_running_threshold_comes_back_and_goes_on_from_training(made, dataset,
     from gridcast.runtime.forecaster import NETWORK_FILE, SETTINGS_FILE
 
     scores = made["both"].contributions(dataset.channels[0, :280]).mean(axis=1)
-    first, seen = thresholds.taken(scores, "running", 2.0)
+    first, seen = thresholds.fit_threshold_with_history(scores, "running", 2.0)
     own = replace(made["both"], threshold=first, rule="running", level=2.0, seen=seen)
     own.network.save(tmp_path / NETWORK_FILE)
     (tmp_path / SETTINGS_FILE).write_text(json.dumps(own.to_json()))
@@ -230,23 +230,23 @@ def test_a_running_threshold_comes_back_and_goes_on_from_training(made, dataset,
 
 def test_whitening_is_undone_by_the_covariance():
     axis = np.tile([[8.0, 1.0], [2.0, -1.0], [4.0, 2.0], [6.0, -2.0]], (2500, 1))
-    own = whitening.fit(axis)  # variances 5 and 2.5, covariance 0.5
+    own = whitening.fit_whitening(axis)  # variances 5 and 2.5, covariance 0.5
     np.testing.assert_allclose(own.mean, [5.0, 0.0], atol=1e-12)
     np.testing.assert_allclose(np.linalg.inv(own.whitening.T @ own.whitening), [[5.0, 0.5], [0.5, 2.5]], rtol=1e-2)
-    white = own.white(axis)
+    white = own.whiten(axis)
     np.testing.assert_allclose(white.T @ white / len(white), np.eye(2), atol=0.01)
     assert (np.diag(own.whitening) > 3 * np.abs(own.whitening[[0, 1], [1, 0]])).all()  # each stays what it was
-    few = whitening.fit(axis[:3])  # fewer than a covariance can be had from
+    few = whitening.fit_whitening(axis[:3])  # fewer than a covariance can be had from
     assert np.isfinite(few.whitening).all()
-    still = whitening.fit(np.full((9, 2), 7.0))
-    np.testing.assert_allclose(still.white(np.array([7.0, 7.001])), [0.0, 1.0], atol=1e-9)  # in thousandths
+    still = whitening.fit_whitening(np.full((9, 2), 7.0))
+    np.testing.assert_allclose(still.whiten(np.array([7.0, 7.001])), [0.0, 1.0], atol=1e-9)  # in thousandths
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_scores_are_told_in_units_of_those_that_training_had(made, dataset, kind):
     own, training = made[kind], dataset.channels[0, :280]
-    _, errors, latent = map(np.concatenate, zip(*own.errors(training, own.ends(training)), strict=True))
-    windows = 280 - own.needed + 1
+    _, errors, latent = map(np.concatenate, zip(*own.errors(training, own.window_ends(training)), strict=True))
+    windows = 280 - own.min_table_steps + 1
     assert (errors.shape, latent.shape) == ((windows, len(own.offsets), 3), (windows, 2))
     np.testing.assert_allclose(own.usual[0].mean, errors[:, :, 0].mean(axis=0), atol=1e-5)
     np.testing.assert_allclose(own.usual[-1].mean, latent.mean(axis=0), atol=1e-5)
@@ -271,8 +271,8 @@ def test_what_is_usual_is_of_all_before_the_test_but_a_conformal_threshold_keeps
     spans, values = dataset.spans, dataset.channels[0]
     for rule, end in (("mean-std", spans.validation), ("conformal", spans.train)):
         asked = replace(dataset, anomaly=dataset.anomaly.model_copy(update={"threshold": rule, "level": None}))
-        _, own = calibration.watching(asked, settings, made["both"].network)
-        expected = whitening.usual(replace(own, usual=()), values[:end])
+        _, own = calibration.calibrate_detector(asked, settings, made["both"].network)
+        expected = whitening.usual_errors(replace(own, usual=()), values[:end])
         for found, wanted in zip(own.usual, expected, strict=True):
             np.testing.assert_allclose(found.whitening, wanted.whitening)
 
@@ -281,7 +281,7 @@ def test_what_is_usual_is_of_all_before_the_test_but_a_conformal_threshold_keeps
 def test_an_ensemble_combines_the_scores_of_its_members_in_units_of_their_thresholds(made, dataset, combine):
     members = made["both"], made["encoding"], made["prediction"]
     whole = replace(made["both"], kind="ensemble", network=None, usual=(), members=members, combine=combine)
-    assert (whole.ahead, whole.needed) == (1, 7)
+    assert (whole.ahead, whole.min_table_steps) == (1, 7)
     values = dataset.channels[0, :60]
     each = [member.contributions(values) for member in members]
     scores = [found.mean(axis=1) for found in each]

@@ -61,7 +61,7 @@ def test_steps_without_a_score_break_an_event_or_lie_in_its_gap():
         (2, 3),
         (5, 6),
     ]
-    joined = find_events(values, 1.0, contributions, ["a"], least=2, gap=1)
+    joined = find_events(values, 1.0, contributions, ["a"], min_steps=2, merge_gap=1)
     assert joined == (Event(0, 3, 7.0, 7.0, (("a", 1.0),)),)
 
 

@@ -8,10 +8,11 @@ import pandas as pd
 import pytest
 
 from gridcast.data import prediction_files
-from gridcast.evaluation import forecast_results
+from gridcast.evaluation import service_examples
 from gridcast.runtime import gaps, loading
 from gridcast.runtime.errors import DataError
 from gridcast.runtime.forecaster import Forecaster, network_inputs
+from gridcast.runtime.input_table import InputRows
 from gridcast.runtime.loading import load
 from gridcast.runtime.preprocessing import Preprocessing
 from gridcast.serving.payloads.request_frames import series_frame
@@ -42,7 +43,7 @@ def plan(tmp_path_factory):
 def files(plan, jax_backend):
     from gridcast.training import keras_fit
 
-    return keras_fit.train(plan.dataset, plan.own[1]).files
+    return keras_fit.train(plan.dataset, plan.reference_run).files
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +62,7 @@ def history(until, days=20, ahead=HORIZON):
 def on_panel(forecaster, plan, until):
     """Forecasts (series, horizon) of the window at `until`, from the panel itself."""
     index = np.stack([np.arange(3), np.full(3, until)], axis=1)
-    return forecaster.forecast(plan.dataset.channels, index, plan.dataset.codes)
+    return forecaster.forecast(plan.dataset.channels, index, plan.dataset.series_codes)
 
 
 def wide(found):
@@ -192,28 +193,28 @@ def test_a_table_of_one_series_is_read_on_the_calendar_of_all(tmp_path, policy):
     data = {"past": ["price"], "calendar": "observed", "gaps": policy}
     found = planned(tmp_path, shop(), data=data, window=SECTIONS["window"])
     own, panel, channels = found.dataset.preprocessing, found.panel, found.dataset.channels
-    assert (own.weekdays, own.closed) == ((0, 1, 2, 3, 4, 5), tuple(OFF))
+    assert (own.weekdays, own.closed_dates) == ((0, 1, 2, 3, 4, 5), tuple(OFF))
     own = Preprocessing.from_json(json.loads(json.dumps(own.to_json())))
     for code, product in enumerate(PRODUCTS):
         sold = shop()[shop()["product"] == product]
         for until in (30, 65, DAYS):
             table = sold[sold["date"] < DATES[until - 1]]
             origin = panel.times.get_loc(pd.Timestamp(table["date"].max())) + 1
-            expected = Forecaster(own, Sum()).forecast(channels, np.array([[code, origin]]), found.dataset.codes)
+            expected = Forecaster(own, Sum()).forecast(channels, np.array([[code, origin]]), found.dataset.series_codes)
             forecast = Forecaster(own, Sum()).predict(table)["forecast"].to_numpy()
             np.testing.assert_allclose(forecast, expected[0], rtol=1e-5)
 
 
 def test_without_gaps_to_fill_the_table_alone_shows_an_observed_calendar(tmp_path):
     found = planned(tmp_path, FRAME[~FRAME["date"].isin(OFF)], data={"calendar": "observed"})
-    assert found.dataset.preprocessing.closed is None
+    assert found.dataset.preprocessing.closed_dates is None
 
 
 def test_dates_that_a_history_file_does_not_explain_are_refused_with_a_remedy_at_hand(plan, tmp_path):
     path = tmp_path / "history.csv"
     FRAME.assign(date="01/02/2023").to_csv(path, index=False)
     with pytest.raises(DataError, match=r"dates such as '01/02/2023' do not tell day from month; write them as 2011-"):
-        prediction_files.read(path, plan.dataset.preprocessing)
+        prediction_files.read_series_table(path, plan.dataset.preprocessing)
 
 
 def test_a_past_column_never_seen_falls_back_on_its_training_median(forecaster):
@@ -254,7 +255,7 @@ def changed(**columns):
         (changed(date="2023-03-09 06:00"), "time 2023-03-09 06:00:00 is off the axis of frequency D"),
         (changed(quantity="many"), "column 'quantity': Unable to parse string"),
         (changed(quantity=float("inf")), "column 'quantity', row 5: infinite value"),
-        (changed(date=DATES[60]), f"row 5: series '101' at {DATES[60]} 00:00:00 stands twice"),
+        (changed(date=DATES[60]), f"row 5: series '101' at {DATES[60]} 00:00:00 occurs twice"),
     ],
 )
 def test_a_table_that_cannot_be_used_is_refused(forecaster, table, told):
@@ -289,7 +290,7 @@ def test_columns_of_any_name_and_composite_ids_come_back_as_they_were_given(fore
 
 def test_the_shares_of_attention_are_one_per_step_and_add_up(forecaster, plan):
     index = plan.dataset.origins("test", LOOKBACK)[:4]
-    window = network_inputs(forecaster.preprocessing, plan.dataset.channels, index, plan.dataset.codes)
+    window = network_inputs(forecaster.preprocessing, plan.dataset.channels, index, plan.dataset.series_codes)
     shares = forecaster.attention_weights(window)
     assert shares.shape == (4, LOOKBACK)
     assert shares.min() > 0
@@ -299,8 +300,10 @@ def test_the_shares_of_attention_are_one_per_step_and_add_up(forecaster, plan):
 def test_a_network_without_attention_has_no_shares_to_show(plan):
     from gridcast.training import keras_fit
 
-    run = replace(plan.own[1], configuration=plan.own[1].configuration.model_copy(update={"attention": False}))
-    plain = Forecaster(plan.dataset.preprocessing, keras_fit.compiled(plan.dataset, run))
+    run = replace(
+        plan.reference_run, configuration=plan.reference_run.configuration.model_copy(update={"attention": False})
+    )
+    plain = Forecaster(plan.dataset.preprocessing, keras_fit.compiled_network(plan.dataset, run))
     with pytest.raises(ValueError, match=r"^the network has no attention; train one with attention: true$"):
         plain.attention_weights({})
 
@@ -319,9 +322,9 @@ def test_tables_on_axes_of_their_own_are_answered_together_as_each_would_be_alon
         table = table[table["product"] == product]
         values = table[["quantity", "price", "promotion"]].to_numpy(float).T
         where, times = np.zeros(len(table), int), pd.to_datetime(table["date"]).to_numpy()
-        asked.append(forecaster.placed([product], where, times, values, 4))
+        asked.append(forecaster.input_from_rows(InputRows([product], where, times, values), 4))
         alone.append(forecaster.predict(table, {"horizon": 4})["forecast"].to_numpy())
-    found = forecaster.answers(asked, 4)
+    found = forecaster.forecast_all(asked, 4)
     assert [one.shape for one in found] == [(1, 4, 1)] * 3
     for one, own in zip(found, alone, strict=True):
         np.testing.assert_allclose(one[0, :, 0], own, rtol=1e-5)
@@ -331,13 +334,14 @@ def test_a_long_history_is_placed_no_further_back_than_it_is_read(forecaster):
     table = history(90, days=80)
     values = table[["quantity", "price", "promotion"]].to_numpy(float).T
     where = pd.Index(PRODUCTS).get_indexer(table["product"])
-    placed = forecaster.placed(PRODUCTS, where, pd.to_datetime(table["date"]).to_numpy(), values, HORIZON)
+    rows = InputRows(PRODUCTS, where, pd.to_datetime(table["date"]).to_numpy(), values)
+    placed = forecaster.input_from_rows(rows, HORIZON)
     assert placed.target.shape == (3, LOOKBACK + HORIZON)
     assert placed.origin.tolist() == [LOOKBACK] * 3
 
 
 def test_a_kept_example_ends_where_the_last_future_that_is_known_begins(forecaster, plan):
-    kept = forecast_results.examples(plan.panel, forecaster.preprocessing, LOOKBACK)
+    kept = service_examples.request_examples(plan.panel, forecaster.preprocessing, LOOKBACK)
     assert [one["id"] for one in kept] == list(PRODUCTS)
     assert {step["time"] for one in kept for step in one["future"]} == set(DATES[-HORIZON:])
     assert {tuple(step) for one in kept for step in one["history"]} == {("time", "value", "price", "promotion")}

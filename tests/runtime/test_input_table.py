@@ -76,9 +76,9 @@ def test_weeks_months_and_quarters_are_forecast_as_on_the_panel(
     assert found.dataset.period == period
     assert found.panel.times.tolist() == pd.date_range(start, periods=steps, freq=pandas).tolist()
     assert (
-        found.dataset.preprocessing.covariates
+        found.dataset.preprocessing.channel_names
         == (["quantity", "price", *["fourier:365.25:2"] * 4, "month", "month", "holidays:GB", "trend"])
-        or found.dataset.preprocessing.covariates[2:6] == ("fourier:365.25:2",) * 4
+        or found.dataset.preprocessing.channel_names[2:6] == ("fourier:365.25:2",) * 4
     )
     for origin in (30, steps - 3):
         dates = found.panel.times[:origin].strftime("%Y-%m-%d")
@@ -153,7 +153,7 @@ def test_holidays_are_known_ten_years_beyond_the_data_and_no_further(tmp_path):
     model = forecaster(found)
     assert len(model.predict(frame, {"horizon": 120})) == 240
     told = (
-        "2030-01-01 00:00:00: 'holidays:GB' is known from 2015-01-01 to 2029-12-31 only, as the model was trained; "
+        "2030-01-01 00:00:00: 'holidays:GB' is known from 2015-01-01 to 2029-12-31 only, as of training; "
         "train again on newer data, or ask for fewer steps"
     )
     with pytest.raises(DataError) as caught:
@@ -167,7 +167,7 @@ def test_a_model_in_use_needs_neither_the_event_file_nor_the_package(tmp_path, m
     events.write_text("date,end,name\n2023-02-01,2023-02-03,sale\n2023-03-20,,sale\n2023-02-20,,flood\n")
     frame = sales(80)
     found = planned(tmp_path, frame, data={"future": ["events:events.csv"]}, window={"lookback": 5, "horizon": 2})
-    assert found.dataset.preprocessing.covariates == (
+    assert found.dataset.preprocessing.channel_names == (
         "quantity",
         "events:events.csv:flood",
         "events:events.csv:sale",
@@ -199,8 +199,8 @@ def test_stretches_without_exhibition_are_told_in_use_as_in_training(tmp_path):
     frame = still()
     found = planned(tmp_path, frame, data=STILL, window={"lookback": 6, "horizon": 2})
     own = found.dataset.preprocessing
-    assert own.covariates == ("quantity", "price", "exhibition")
-    assert (own.known_ahead, own.usual[1]) == (3, 4)
+    assert own.channel_names == ("quantity", "price", "exhibition")
+    assert (own.first_known_ahead, own.zero_run_limits[1]) == (3, 4)
     flags = found.panel.past[1, :, 1]
     assert found.panel.times[flags == 1].strftime("%m-%d").tolist() == [
         *pd.date_range("2023-02-05", "2023-02-20").strftime("%m-%d"),
@@ -217,8 +217,8 @@ def test_a_history_that_begins_among_zeros_is_refused_where_it_cannot_tell(tmp_p
     with pytest.raises(DataError) as caught:
         forecaster(found).predict(table)
     assert str(caught.value) == (
-        "series 'pear': its history begins with zeros, too few to tell a stretch without exhibition from a habit of up "
-        "to 4; give at least 10 steps of history"
+        "series 'pear': its history begins with zeros, too few to know whether their run is longer than the "
+        "usual 4 steps; give at least 10 steps of history"
     )
 
 
@@ -257,7 +257,7 @@ def test_a_series_keeps_the_category_of_its_training_with_a_warning(placed, tmp_
         assert caplog.messages == [f"column 'shelf': {told} (1 such series); train again to learn of the change"]
         path = tmp_path / "history.csv"
         table.assign(shelf=table["shelf"].mask(late)).to_csv(path, index=False)
-        from_file = forecaster(placed).predict(prediction_files.read(path, placed.dataset.preprocessing))
+        from_file = forecaster(placed).predict(prediction_files.read_series_table(path, placed.dataset.preprocessing))
         assert len(caplog.messages) == 2
     pd.testing.assert_frame_equal(found, expected)
     pd.testing.assert_frame_equal(from_file, expected)
@@ -271,7 +271,7 @@ def test_a_history_file_without_the_future_of_a_future_column_is_refused(placed,
         more = table[table["date"] == "2023-03-02"].assign(date="2023-03-03", quantity=np.nan)
         pd.concat([table, more] if ahead else [table]).to_csv(path, index=False)
         with pytest.raises(DataError) as caught:
-            forecaster(placed).predict(prediction_files.read(path, placed.dataset.preprocessing))
+            forecaster(placed).predict(prediction_files.read_series_table(path, placed.dataset.preprocessing))
         assert str(caught.value) == (
             f"column 'promotion': series '1' has no value at {missing} 00:00:00; a future column must be known for "
             "each of the 2 steps ahead: add rows with it and an empty 'quantity'"

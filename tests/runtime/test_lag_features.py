@@ -35,9 +35,13 @@ def panel():
     return np.stack([target, past, ahead], axis=2).astype(np.float32)
 
 
-def read(channels, index, horizon=2, own=(1, 4), centred=False):
-    size = np.array([1.0, np.e])[np.array(index)[:, 0]]
-    return lag_features.lagged_inputs(channels, np.array(index), 3, horizon, own, 2, size, centred)
+def settings(centred=False):
+    return lag_features.LagSettings(lookback=3, horizon=2, lags=(1, 4), first_known_ahead=2, centred=centred)
+
+
+def read(channels, index, centred=False):
+    scales = np.array([1.0, np.e])[np.array(index)[:, 0]]
+    return lag_features.lagged_inputs(channels, np.array(index), settings(centred), relative_scales=scales)
 
 
 def test_a_signal_holds_lags_level_past_and_future():
@@ -100,7 +104,9 @@ def test_numpy_and_jax_read_the_same(centred, jax_backend):
     import jax.numpy as jnp
 
     channels, index = panel(), np.array([[0, 6], [1, 7]])
-    sizes = np.ones(2, np.float32)
-    one = lag_features.lagged_inputs(channels, index, 3, 2, (1, 4), 2, sizes, centred)
-    other = lag_features.lagged_inputs(jnp.asarray(channels), jnp.asarray(index), 3, 2, (1, 4), 2, sizes, centred, jnp)
+    scales, how = np.ones(2, np.float32), settings(centred)
+    one = lag_features.lagged_inputs(channels, index, how, relative_scales=scales)
+    other = lag_features.lagged_inputs(
+        jnp.asarray(channels), jnp.asarray(index), how, relative_scales=scales, arrays=jnp
+    )
     np.testing.assert_allclose(one, other, rtol=1e-6)

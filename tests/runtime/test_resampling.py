@@ -6,6 +6,8 @@ import pytest
 
 from gridcast.runtime import resampling
 
+COLUMNS = resampling.RowColumns("id", "time", "y")
+
 
 def frame(start, end, frequency="D", **columns):
     times = pd.date_range(start, end, freq=frequency)
@@ -15,7 +17,7 @@ def frame(start, end, frequency="D", **columns):
 @pytest.mark.parametrize(("rule", "first", "second"), [("sum", 10.0, 11.0), ("mean", 2.5, 5.5), ("last", 4.0, 6.0)])
 def test_the_target_follows_the_rule_and_covariates_their_mean(rule, first, second):
     rows = frame("2023-01-28", "2023-02-02").assign(price=[1.0, 2, 3, 6, 5, 7], kind=list("pqrstu"))
-    found = resampling.aggregate_rows(rows.iloc[::-1], "M", rule, "id", "time", "y", ["kind"])
+    found = resampling.aggregate_rows(rows.iloc[::-1], "M", rule, COLUMNS, ["kind"])
     assert list(found) == list(rows)
     assert found["time"].tolist() == [pd.Timestamp("2023-01-01"), pd.Timestamp("2023-02-01")]
     assert found["y"].tolist() == [first, second]
@@ -25,8 +27,8 @@ def test_the_target_follows_the_rule_and_covariates_their_mean(rule, first, seco
 
 def test_a_period_without_a_value_has_none():
     rows = frame("2023-01-30", "2023-02-02").assign(y=[np.nan, np.nan, 1.0, 2.0])
-    assert resampling.aggregate_rows(rows, "M", "sum", "id", "time", "y")["y"].tolist()[1] == 3.0
-    assert np.isnan(resampling.aggregate_rows(rows, "M", "sum", "id", "time", "y")["y"].iloc[0])
+    assert resampling.aggregate_rows(rows, "M", "sum", COLUMNS)["y"].tolist()[1] == 3.0
+    assert np.isnan(resampling.aggregate_rows(rows, "M", "sum", COLUMNS)["y"].iloc[0])
 
 
 @pytest.mark.parametrize(
@@ -62,7 +64,7 @@ def test_in_use_a_period_that_is_not_over_is_no_history_but_brings_what_is_known
     rows.loc[rows["time"] >= "2023-03-20", "y"] = np.nan
     rows.loc[rows["time"] >= "2023-03-20", "promotion"] = 3.0
     rows.loc[rows["time"] == "2023-02-10", ["y", "promotion"]] = [np.nan, 99.0]  # a row within history brings nothing
-    found = resampling.aggregate_history(rows, "M", "sum", "id", "time", "y").set_index("time")
+    found = resampling.aggregate_history(rows, "M", "sum", COLUMNS).set_index("time")
     february = rows[rows["time"].dt.month == 2]["y"].sum()
     assert found["y"].dropna().to_dict() == {pd.Timestamp("2023-02-01"): february}
     expected = [1.0, (19 * 1 + 12 * 3) / 31, 3.0]

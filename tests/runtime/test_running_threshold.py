@@ -5,7 +5,7 @@ from dataclasses import astuple
 import numpy as np
 import pytest
 
-from gridcast.evaluation.thresholds import taken, threshold
+from gridcast.evaluation.thresholds import fit_threshold, fit_threshold_with_history
 from gridcast.runtime.running_threshold import ScoreHistory, score_history, thresholds, thresholds_and_history
 
 N = np.nan
@@ -64,15 +64,15 @@ def test_a_fault_that_lasts_is_normal_in_the_end_and_one_spike_deafens_nobody():
     assert not heard[-1]
     spiked = np.append(quiet, [1e9, *quiet, 10.0])
     assert spiked[-1] > thresholds_and_history(spiked, 3.0, score_history(quiet))[0][-1]
-    assert spiked[-1] < threshold(spiked[:-1], "mean-std")  # which one spike makes deaf
+    assert spiked[-1] < fit_threshold(spiked[:-1], "mean-std")  # which one spike makes deaf
 
 
 def test_only_a_running_threshold_goes_on_from_something():
-    first, before = taken(BEFORE, "running", 3.0)
-    assert first == pytest.approx(threshold(BEFORE, "lognormal", 3.0)) == pytest.approx(before.limit(3.0))
+    first, before = fit_threshold_with_history(BEFORE, "running", 3.0)
+    assert first == pytest.approx(fit_threshold(BEFORE, "lognormal", 3.0)) == pytest.approx(before.threshold(3.0))
     np.testing.assert_array_equal(
         thresholds(SCORES, first, 3.0, before), thresholds_and_history(SCORES, 3.0, before)[0]
     )
-    first, before = taken(BEFORE, "lognormal", 3.0)
+    first, before = fit_threshold_with_history(BEFORE, "lognormal", 3.0)
     assert before is None
     assert thresholds(SCORES, first, 3.0, before).tolist() == [first] * len(SCORES)

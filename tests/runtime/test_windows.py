@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from gridcast.runtime import windows
+from gridcast.runtime.windows import WindowShape
 
 
 def naive_origins(usable, lookback, horizon, stride, start, end, settled=None, observed=None):
@@ -24,7 +25,7 @@ def naive_origins(usable, lookback, horizon, stride, start, end, settled=None, o
 @pytest.mark.parametrize(("start", "end"), [(0, 24), (24, 30), (5, 12), (30, 40), (0, 40)])
 def test_origins_are_those_of_a_naive_loop(lookback, horizon, stride, start, end):
     usable = np.random.default_rng(lookback).random((3, 40)) > 0.05
-    found = windows.origins(usable, lookback, horizon, stride, start, end)
+    found = windows.origins(usable, WindowShape(lookback, horizon, stride), (start, end))
     assert found.tolist() == naive_origins(usable.tolist(), lookback, horizon, stride, start, end)
 
 
@@ -34,43 +35,45 @@ def test_origins_are_those_of_a_naive_loop(lookback, horizon, stride, start, end
 def test_inputs_end_on_settled_steps_and_targets_are_observed(lookback, horizon, stride, start, end):
     random = np.random.default_rng(horizon)
     usable, settled, observed = (random.random((3, 60)) > share for share in (0.02, 0.2, 0.1))
-    found = windows.origins(usable, lookback, horizon, stride, start, end, settled=settled, observed=observed)
+    found = windows.origins(
+        usable, WindowShape(lookback, horizon, stride), (start, end), settled=settled, observed=observed
+    )
     masks = {"settled": settled.tolist(), "observed": observed.tolist()}
     assert found.tolist() == naive_origins(usable.tolist(), lookback, horizon, stride, start, end, **masks)
 
 
 def test_targets_never_cross_a_boundary_while_inputs_reach_back_over_it():
-    found = windows.origins(np.ones((1, 20), bool), lookback=5, horizon=3, stride=1, start=10, end=16)
+    found = windows.origins(np.ones((1, 20), bool), WindowShape(lookback=5, horizon=3, stride=1), (10, 16))
     origins = found[:, 1]
     assert origins.min() == 10  # whose inputs begin at step 5
     assert origins.max() + 3 == 16
 
 
 def test_every_step_of_a_span_is_a_target_when_the_stride_is_the_horizon():
-    found = windows.origins(np.ones((1, 30), bool), lookback=4, horizon=3, stride=3, start=12, end=30)
+    found = windows.origins(np.ones((1, 30), bool), WindowShape(lookback=4, horizon=3, stride=3), (12, 30))
     assert (found[:, 1, None] + np.arange(3)).ravel().tolist() == list(range(12, 30))
 
 
 def test_the_first_window_of_the_axis_waits_for_its_inputs():
-    assert windows.origins(np.ones((1, 9), bool), 4, 1, 1, 0, 9)[:, 1].tolist() == [4, 5, 6, 7, 8]
+    assert windows.origins(np.ones((1, 9), bool), WindowShape(4, 1), (0, 9))[:, 1].tolist() == [4, 5, 6, 7, 8]
 
 
 def test_a_missing_value_is_in_no_window():
     usable = np.ones((2, 12), bool)
     usable[0, 6] = False
-    found = windows.origins(usable, 2, 1, 1, 0, 12)
+    found = windows.origins(usable, WindowShape(2, 1), (0, 12))
     assert found[found[:, 0] == 0, 1].tolist() == [2, 3, 4, 5, 9, 10, 11]
     assert found[found[:, 0] == 1, 1].tolist() == list(range(2, 12))
 
 
 @pytest.mark.parametrize(("start", "end"), [(8, 9), (10, 10), (0, 4)])
 def test_a_span_too_short_for_a_window_has_none(start, end):
-    assert windows.origins(np.ones((2, 10), bool), 4, 2, 1, start, end).shape == (0, 2)
+    assert windows.origins(np.ones((2, 10), bool), WindowShape(4, 2), (start, end)).shape == (0, 2)
 
 
 def test_inputs_and_what_lies_ahead_are_gathered_as_a_loop_would():
     channels = np.random.default_rng(0).random((3, 20, 2))
-    index = windows.origins(np.ones((3, 20), bool), 5, 2, 3, 0, 20)
+    index = windows.origins(np.ones((3, 20), bool), WindowShape(5, 2, 3), (0, 20))
     past, ahead = windows.past(channels, index, 5), windows.future(channels, index, 2)
     assert past.shape == (len(index), 5, 2)
     assert ahead.shape == (len(index), 2, 2)

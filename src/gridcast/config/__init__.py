@@ -27,7 +27,7 @@ from gridcast.config.yaml_reader import parse, read, with_source
 
 __all__ = [
     "AXES",
-    "SENSORS",
+    "SENSOR_DEFAULTS",
     "Anomaly",
     "Budget",
     "Columns",

@@ -196,7 +196,7 @@ class Experiment(Section):
             ("split.folds", self.split.folds, None, "its threshold belongs to one training span"),
             ("data.gaps", self.data.gaps, "keep", "a value that is made up is no error"),
             ("data.aggregate", self.data.aggregate, "none", "its steps are the rows of the table"),
-            ("data.exhibition", self.data.exhibition, "none", "sensors are on no shelf"),
+            ("data.zero_runs", self.data.zero_runs, "none", "sensors are on no shelf"),
         ):
             if value != wanted:
                 raise ValueError(f"{where}: must be left out under task: anomaly, for {why}")

@@ -23,7 +23,7 @@ DETECTION_SEMANTICS = 4
 """The same of what holds for anomalies alone. 4: what is usual, and the threshold, are of the validation span too."""
 DATA_KEYS = ("time", "series", "target", "past", "future", "static", "frequency", "calendar", "gaps")
 """What the model carries of `data`, to read the tables that it is given in use."""
-DATA_KEYS_IF_SET = ("aggregate", "exhibition")
+DATA_KEYS_IF_SET = ("aggregate", "zero_runs")
 """More of it, which counts where it is set: runs from before there was such a thing are found again."""
 SHARE_KEYS, FOLD_KEYS = {"train", "validation", "test"}, {"folds", "expanding"}
 
@@ -76,7 +76,7 @@ def axes(experiment: Experiment) -> tuple[str, ...]:
     return tuple(axis for axis in AXES if len({getattr(c, axis) for c in found}) > 1)
 
 
-def run_key(experiment: Experiment, run: Run, fingerprint: str, backend: str) -> str:
+def run_key(experiment: Experiment, run: Run, *, fingerprint: str, backend: str, series_name: str | None = None) -> str:
     """SHA-256 over all that decides the model of `run`, its weights and how it reads a table: same key, same work.
 
     `fingerprint` is the digest of the panel, names of series included. Names of files and of the
@@ -102,5 +102,5 @@ def run_key(experiment: Experiment, run: Run, fingerprint: str, backend: str) ->
         settings["anomaly"] = {**experiment.anomaly.model_dump(), "semantics": DETECTION_SEMANTICS}
     # Left out where they do not apply, so that the keys of such runs are those of before there were any.
     settings |= {} if experiment.split.folds is None else {"fold": run.fold, "steps": experiment.fold_steps}
-    settings |= {} if run.series is None else {"series": run.series}
+    settings |= {} if run.series is None else {"series": series_name or run.series}
     return hashlib.sha256(json.dumps(settings, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

@@ -16,7 +16,21 @@ Columns = tuple[str, ...]
 class Section(BaseModel):
     """A part of the experiment file: no unknown keys, no change once read, no silent conversion."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, serialize_by_alias=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _former_words(cls, content: object) -> object:
+        """Accept the former word for a key, which is also the one that run keys and MLflow have: its alias."""
+        if not isinstance(content, dict):
+            return content
+        for name, field in cls.model_fields.items():
+            former = field.serialization_alias
+            if former is not None and former in content:
+                if name in content:
+                    raise ValueError(f"{name} and {former} are two words for one key; write {name} only")
+                content = {name if key == former else key: value for key, value in content.items()}
+        return content
 
 
 class Select(Section):
@@ -61,7 +75,7 @@ class Data(Section):
     gaps: Literal["error", "zero", "ffill", "interpolate", "keep"] = "error"
     repeated: Literal["error", "first", "last"] = "error"
     aggregate: Literal["none", "sum", "mean", "last"] = "none"
-    exhibition: Literal["none", "mask", "feature"] = "none"
+    zero_runs: Annotated[Literal["none", "mask", "feature"], Field(serialization_alias="exhibition")] = "none"
     dates: Literal["auto", "iso", "day-first", "month-first"] = "auto"
     constant: Literal["keep", "drop"] = "keep"
     select: Select = Select()
@@ -219,8 +233,8 @@ class Anomaly(Section):
 
     threshold: str = "mean-std"
     level: float | None = None
-    least: Annotated[int, Field(ge=1)] = 1
-    gap: Annotated[int, Field(ge=0)] = 0
+    min_steps: Annotated[int, Field(ge=1, serialization_alias="least")] = 1
+    merge_gap: Annotated[int, Field(ge=0, serialization_alias="gap")] = 0
 
     @model_validator(mode="after")
     def _known(self) -> Anomaly:

@@ -1,9 +1,9 @@
-"""Quantiles that cover what they promise, corrected by how they did on a span that no network was trained on.
+"""Conformal correction of quantiles, so that intervals cover as often as they state.
 
-Pure. Source: Romano, Patterson, Candès (2019), "Conformalized Quantile Regression": the two ends of
-an interval move apart, or together, by a quantile of how far the actual values lay outside of it.
-Here far is in units of each window's level, so that all series count together, for every step of
-the horizon by itself, or with its neighbours where there are few windows.
+Pure. Source: Romano, Patterson, Candès (2019), "Conformalized Quantile Regression": both ends of an interval move
+outwards, or inwards, by a quantile of how far actual values lay outside of it on data that no network was trained on.
+Departures: distances are in units of each window's scale, so that all series count together; each step of the horizon
+has offsets of its own, taken together with neighbouring steps where there are few windows.
 """
 
 from __future__ import annotations
@@ -14,30 +14,32 @@ from dataclasses import dataclass
 import numpy as np
 
 ERRORS_PER_OFFSET = 200
-"""Values that an offset is taken from, where the span has so many."""
+"""Values that an offset is computed from, where there are as many: fewer make its quantile noisy."""
 
 
 @dataclass(frozen=True)
 class ConformalCorrection:
-    """Offsets (levels, horizon) in units of a window's level by which the quantiles at `levels` < 0.5 move down.
+    """Offsets (levels, horizon), in units of a window's scale, by which quantiles at `levels` < 0.5 move down.
 
-    Those at 1 - level move up by as much, the median stays; levels between are interpolated.
+    Those at 1 - level move up by as much, the median stays; offsets of levels between are interpolated.
     """
 
     levels: tuple[float, ...]
     offsets: tuple[tuple[float, ...], ...]
 
     def apply(self, quantiles: np.ndarray, levels: Sequence[float], scale: np.ndarray) -> np.ndarray:
-        """`quantiles` (n, steps, levels) at growing `levels`, corrected, in order; `scale` (n,) is the windows' level.
+        """Return `quantiles` (n, steps, levels) at ascending `levels`, corrected and in order; `scale` is (n,).
 
-        Steps beyond those that were calibrated move like the last one.
+        Steps beyond those of the calibration move like the last of them.
         """
-        known = np.array([*self.levels, 0.5])
-        given = np.array([*self.offsets, [0.0] * len(self.offsets[0])])
-        steps = np.minimum(np.arange(quantiles.shape[1]), given.shape[1] - 1)
-        by = np.stack([[np.interp(min(q, 1 - q), known, given[:, k]) for q in levels] for k in steps])
-        moved = quantiles + np.sign(np.array(levels) - 0.5) * by * scale[:, None, None]
-        # What was narrowed too far meets at the median, and does not pass it.
+        fitted_levels = np.array([*self.levels, 0.5])
+        fitted_offsets = np.array([*self.offsets, [0.0] * len(self.offsets[0])])
+        steps = np.minimum(np.arange(quantiles.shape[1]), fitted_offsets.shape[1] - 1)
+        offsets = np.stack(
+            [[np.interp(min(q, 1 - q), fitted_levels, fitted_offsets[:, step]) for q in levels] for step in steps]
+        )
+        moved = quantiles + np.sign(np.array(levels) - 0.5) * offsets * scale[:, None, None]
+        # Where offsets narrow an interval to nothing, its ends stop at the median instead of passing it.
         for k in np.flatnonzero(np.array(levels) == 0.5):
             moved[..., :k] = np.minimum(moved[..., :k], moved[..., k, None])
             moved[..., k + 1 :] = np.maximum(moved[..., k + 1 :], moved[..., k, None])
@@ -45,24 +47,28 @@ class ConformalCorrection:
 
 
 def lower_levels(levels: Sequence[float]) -> tuple[float, ...]:
-    """The levels below 0.5 among `levels` and their mirror images, in order."""
+    """Return the levels below 0.5 among `levels` and their mirror images 1 - level, ascending."""
     return tuple(sorted({round(min(q, 1 - q), 12) for q in levels} - {0.5}))
 
 
 def fit(
-    actual: np.ndarray, low: np.ndarray, high: np.ndarray, levels: Sequence[float], scale: np.ndarray
+    actual: np.ndarray, low: np.ndarray, high: np.ndarray, *, levels: Sequence[float], scale: np.ndarray
 ) -> ConformalCorrection | None:
-    """The correction by which `low` and `high` (n, horizon, levels) would have covered `actual` (n, horizon).
+    """Return the correction with which the intervals from `low` to `high` would have covered `actual` as stated.
 
-    `levels` are those of `low`, mirrored in `high`; `scale` (n,). None where there are none.
+    `actual` (n, horizon), `low` and `high` (n, horizon, levels) in data units, at `levels` and 1 - `levels`; `scale`
+    (n,). None if there are no levels or no windows.
     """
     if not len(levels) or not len(actual):
         return None
-    off = np.maximum(low - actual[..., None], actual[..., None] - high) / scale[:, None, None]
-    reach = max(0, -(-(-(-ERRORS_PER_OFFSET // len(actual)) - 1) // 2))
+    # How far each value lies outside of its interval; negative inside.
+    distance = np.maximum(low - actual[..., None], actual[..., None] - high) / scale[:, None, None]
+    steps_needed = -(-ERRORS_PER_OFFSET // len(actual))
+    reach = max(0, -(-(steps_needed - 1) // 2))  # neighbouring steps on either side
     offsets = np.empty((len(levels), actual.shape[1]))
     for step in range(actual.shape[1]):
-        around = off[:, max(0, step - reach) : step + reach + 1].reshape(-1, len(levels))
-        rank = np.minimum(np.ceil((1 - 2 * np.array(levels)) * (len(around) + 1)).astype(int), len(around)) - 1
-        offsets[:, step] = np.sort(around, axis=0)[rank, np.arange(len(levels))]
+        pooled = distance[:, max(0, step - reach) : step + reach + 1].reshape(-1, len(levels))
+        # The paper's finite-sample rank: the ceil((1 - alpha) (m + 1))-th smallest of m, with 1 - alpha = 1 - 2 level.
+        rank = np.minimum(np.ceil((1 - 2 * np.array(levels)) * (len(pooled) + 1)).astype(int), len(pooled)) - 1
+        offsets[:, step] = np.sort(pooled, axis=0)[rank, np.arange(len(levels))]
     return ConformalCorrection(tuple(levels), tuple(map(tuple, offsets.tolist())))

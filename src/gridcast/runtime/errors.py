@@ -1,4 +1,4 @@
-"""Every error a user can meet, as one tree; `exit_code` is what the command line ends with."""
+"""The exceptions of gridcast, as one tree; `exit_code` is the exit code of the command line."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from collections.abc import Iterable
 
 
 class GridcastError(Exception):
-    """Something failed; the message says what, and what to do about it."""
+    """Something failed; the message says what, and the remedy."""
 
     exit_code = 1
 
 
 class InputError(GridcastError):
-    """What the user gave is wrong: file, field, value and remedy stand in the message."""
+    """The user's input is wrong; the message names file, field, value and remedy."""
 
     exit_code = 2
 
@@ -31,35 +31,43 @@ class TrackingError(GridcastError):
 
 
 class UnknownModel(TrackingError):
-    """There is no registered model of this name."""
+    """No registered model has this name."""
 
     exit_code = InputError.exit_code
 
 
 class Unreachable(TrackingError):
-    """The MLflow store or server gives no answer now; it may later."""
+    """The MLflow store or server does not respond; it may later."""
 
 
 class LeaseLost(TrackingError):
-    """Another process sweeps this experiment now."""
+    """Another process has taken over the sweep of this experiment."""
 
 
 class Diverged(GridcastError):
-    """Training left the finite numbers; the same settings would do so again."""
+    """The loss is no longer finite; the same settings would diverge again."""
 
 
 class PromotionRefused(GridcastError):
-    """A promotion gate said no; the registry is as it was."""
+    """A promotion gate refused; the registry is unchanged."""
 
 
 class Interrupted(GridcastError):
-    """The user stopped the sweep; the same command goes on with it."""
+    """The user stopped the sweep; the same command resumes it."""
 
     exit_code = 130
 
 
+def is_data_error(error: BaseException) -> bool:
+    """Whether `error` says that the input is wrong, also where it was raised by the code that a model carries.
+
+    That code has exception classes of its own, which only share their exit code with those of this module.
+    """
+    return getattr(error, "exit_code", None) == DataError.exit_code
+
+
 def suggest(word: str, allowed: Iterable[str]) -> str:
-    """`; did you mean 'x'?` when one of `allowed` is close to `word`, else an empty string."""
-    by_lower = {name.lower(): name for name in allowed}
-    near = difflib.get_close_matches(word.lower(), by_lower, n=1, cutoff=0.6)
-    return f"; did you mean '{by_lower[near[0]]}'?" if near else ""
+    """Return `; did you mean 'x'?` if one of `allowed` resembles `word`, else an empty string."""
+    by_lower_case = {name.lower(): name for name in allowed}
+    similar = difflib.get_close_matches(word.lower(), by_lower_case, n=1, cutoff=0.6)
+    return f"; did you mean '{by_lower_case[similar[0]]}'?" if similar else ""

@@ -1,4 +1,4 @@
-"""The deployable whole: preprocessing, network, postprocessing.
+"""The deployable forecaster: preprocessing, network and postprocessing.
 
 This module and what it imports travel inside every logged model, so they import numpy, pandas and
 Keras only, each other by relative paths, and Keras only once a network is needed.
@@ -17,13 +17,16 @@ import pandas as pd
 
 from . import input_table, lag_features, windows
 from .errors import DataError
-from .input_table import ForecastInput
+from .input_table import ForecastInput, InputRows
 from .per_series import Route, Routes
 from .preprocessing import Preprocessing
 from .quantiles import Quantiles
+from .windows import WindowInputs
 
 NETWORK_FILE, SETTINGS_FILE, MEMBERS_FILE = "model.keras", "forecaster.json", "members.json"
+"""Files of a logged model."""
 FORECAST, ROLLED_FORWARD, ANSWERING_MODEL = "forecast", "rolled_forward", "model"
+"""Columns of a table of forecasts, beside those of the experiment."""
 MAX_WINDOWS_PER_BATCH = 4096
 """Windows that go through the network at once."""
 
@@ -31,35 +34,37 @@ MAX_WINDOWS_PER_BATCH = 4096
 def network_inputs(
     preprocessing: Preprocessing, channels: Any, index: Any, series: Any, arrays: Any = np
 ) -> dict[str, Any]:
-    """What the network reads for each window of `index` (n, 2), under the names of its inputs.
+    """Return the inputs of the network for each window of `index` (n, 2), by their names in the network.
 
     `channels` is (rows, steps, channels); `series` (rows,) gives the code of the series in each row.
     `arrays` is the library that all of them belong to: numpy, or jax.numpy inside a compiled program.
     """
-    own, known, codes = preprocessing, preprocessing.known_ahead, series[index[:, 0]]
-    found: dict[str, Any] = {}
-    if own.lags:
-        size = arrays.asarray(own.sizes, np.float32)[codes]
-        reach = own.lookback, own.horizon, own.lags, known
-        found["signal"] = lag_features.lagged_inputs(channels, index, *reach, size, own.centred, arrays)
+    codes, first_known = series[index[:, 0]], preprocessing.first_known_ahead
+    inputs: dict[str, Any] = {}
+    if preprocessing.lags:
+        settings = lag_features.LagSettings(
+            preprocessing.lookback, preprocessing.horizon, preprocessing.lags, first_known, preprocessing.centred
+        )
+        scales = arrays.asarray(preprocessing.relative_scales, np.float32)[codes]
+        inputs["signal"] = lag_features.lagged_inputs(channels, index, settings, relative_scales=scales, arrays=arrays)
     else:
-        found["history"] = windows.past(channels, index, own.lookback)
-        if channels.shape[2] > known:
-            found["ahead"] = windows.future(channels[:, :, known:], index, own.horizon)
-    if len(own.series) > 1 and not own.lags:
-        found["series"] = codes.astype(np.int32)
+        inputs["history"] = windows.past(channels, index, preprocessing.lookback)
+        if channels.shape[2] > first_known:
+            inputs["ahead"] = windows.future(channels[:, :, first_known:], index, preprocessing.horizon)
+    if len(preprocessing.series) > 1 and not preprocessing.lags:
+        inputs["series"] = codes.astype(np.int32)
     if preprocessing.static and preprocessing.static[0]:
-        found["static"] = arrays.asarray(preprocessing.static, np.int32)[codes]
-    return found
+        inputs["static"] = arrays.asarray(preprocessing.static, np.int32)[codes]
+    return inputs
 
 
 @dataclass(frozen=True)
 class Forecaster:
     """A trained network with everything needed to turn a table into forecasts in data units.
 
-    That of a probabilistic forecast has `quantiles`. An ensemble has no network: its forecasts are
-    those of its `members`, each of which reads as far back as it was trained to, in the mean by their
-    `weights`, which add up to 1, or in the median where there are none.
+    A probabilistic forecaster has `quantiles`. An ensemble has no network: it combines the forecasts of its `members`,
+    each with the lookback it was trained with, by their weighted mean (`weights` add up to 1), or by their median if
+    there are no weights.
     """
 
     preprocessing: Preprocessing
@@ -70,34 +75,34 @@ class Forecaster:
 
     @property
     def routes(self) -> tuple[Route, ...]:
-        """Who answers for each series, where that differs; else none."""
+        """The model that answers for each series (series,), where series have models of their own; else empty."""
         return self.network.routes if isinstance(self.network, Routes) else ()
 
     @cached_property
     def lookbacks(self) -> np.ndarray:
         """Steps that are read of each series (series,)."""
-        same = [self.preprocessing.lookback] * len(self.preprocessing.series)
-        return np.array([route.lookback for route in self.routes] or same)
+        common = [self.preprocessing.lookback] * len(self.preprocessing.series)
+        return np.array([route.lookback for route in self.routes] or common)
 
-    def scaled(self, channels: np.ndarray, index: np.ndarray, series: np.ndarray) -> np.ndarray:
-        """Forecasts (n, horizon) in scaled units of the windows `index` (n, 2)."""
-        done = []
+    def predict_scaled(self, channels: np.ndarray, index: np.ndarray, series: np.ndarray) -> np.ndarray:
+        """Return the network's forecasts (n, horizon), in scaled units, of the windows `index` (n, 2)."""
+        batches = []
         for start in range(0, len(index), MAX_WINDOWS_PER_BATCH):
             part = index[start : start + MAX_WINDOWS_PER_BATCH]
-            read = network_inputs(self.preprocessing, channels, part, series)
-            done.append(np.asarray(self.network.predict_on_batch(read), float))
-        if len(done) == 1:
-            return done[0]
-        return np.concatenate(done) if done else np.zeros((0, self.preprocessing.horizon))
+            inputs = network_inputs(self.preprocessing, channels, part, series)
+            batches.append(np.asarray(self.network.predict_on_batch(inputs), float))
+        if len(batches) == 1:
+            return batches[0]
+        return np.concatenate(batches) if batches else np.zeros((0, self.preprocessing.horizon))
 
     def forecast(self, channels: np.ndarray, index: np.ndarray, series: np.ndarray) -> np.ndarray:
-        """Forecasts (n, horizon) in data units of the windows `index` (n, 2): with quantiles, the median."""
+        """Return forecasts (n, horizon), in data units, of the windows `index` (n, 2): with quantiles, the median."""
         if self.members:
             return self._combined([member.forecast(channels, index, series) for member in self.members])
         if self.quantiles is not None:
             return self.quantiles_of(channels, index, series, (0.5,))[..., 0]
-        scaler = self.preprocessing.target_scaler
-        return scaler.inverse(self.scaled(channels, index, series), series[index[:, 0]])
+        scaled = self.predict_scaled(channels, index, series)
+        return self.preprocessing.target_scaler.inverse(scaled, series[index[:, 0]])
 
     def quantiles_of(
         self,
@@ -105,142 +110,158 @@ class Forecaster:
         index: np.ndarray,
         series: np.ndarray,
         levels: Sequence[float],
+        *,
         seed: int = 0,
         horizon: int | None = None,
     ) -> np.ndarray:
-        """Quantiles (n, horizon, levels) in data units of the windows `index` (n, 2).
+        """Return quantiles (n, horizon, levels), in data units, of the windows `index` (n, 2).
 
-        `horizon` is the trained one where not given; only samples go on beyond it.
+        `horizon` defaults to that of training; only a network that samples can go beyond it.
         """
         assert self.quantiles is not None
         if self.members:
-            given = [one.quantiles_of(channels, index, series, levels, seed, horizon) for one in self.members]
-            return self._combined(given)
-        own = replace(self.preprocessing, horizon=horizon or self.preprocessing.horizon)
-        read = network_inputs(own, channels, index, series)
-        units = self.units_of(channels, index, series)
-        return self.quantiles.of(self.network, read, *units, own.lags, own.lookback, levels, seed)
+            return self._combined(
+                [
+                    member.quantiles_of(channels, index, series, levels, seed=seed, horizon=horizon)
+                    for member in self.members
+                ]
+            )
+        inputs = self._window_inputs(channels, index, series, horizon or self.preprocessing.horizon)
+        return self.quantiles.compute(self.network, inputs, levels, seed)
 
     def samples_of(self, channels: np.ndarray, index: np.ndarray, series: np.ndarray, seed: int = 0) -> np.ndarray:
-        """Sample paths (n, paths, horizon) in data units of the windows `index` (n, 2), where it draws some."""
-        own, units = self.preprocessing, self.units_of(channels, index, series)
-        read = network_inputs(own, channels, index, series)
-        assert self.quantiles is not None
-        return self.quantiles.samples(self.network, read, *units, own.lags, own.lookback, seed)
+        """Return sample paths (n, paths, horizon), in data units, of the windows `index` (n, 2).
 
-    def _combined(self, given: list[np.ndarray]) -> np.ndarray:
-        """What the members say, as one: quantile by quantile, so that these stay in order."""
-        if self.weights is None:
-            return np.asarray(np.median(given, axis=0))
-        return np.asarray(np.tensordot(self.weights, given, axes=1))
+        Only for a network that samples.
+        """
+        assert self.quantiles is not None
+        inputs = self._window_inputs(channels, index, series, self.preprocessing.horizon)
+        return self.quantiles.draw(self.network, inputs, seed)
 
     def units_of(self, channels: np.ndarray, index: np.ndarray, series: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Centre and scale (n,) in data units, in which a network with quantiles sees the windows `index` (n, 2)."""
-        own = self.preprocessing
-        context = lag_features.gather_targets(channels, index, own.lookback, 0, 0)
-        size = own.target_scaler.scale[series[index[:, 0]]]
-        centre, scale = lag_features.window_units(context, own.centred)
-        return centre * size, scale * size
+        """Return centre and scale (n,), in data units, in which a network with quantiles reads each window."""
+        context = lag_features.gather_targets(channels, index, before=self.preprocessing.lookback, after=0)
+        centre, scale = lag_features.window_units(context, self.preprocessing.centred)
+        series_scale = self.preprocessing.target_scaler.scale[series[index[:, 0]]]
+        return centre * series_scale, scale * series_scale
+
+    def _window_inputs(self, channels: np.ndarray, index: np.ndarray, series: np.ndarray, horizon: int) -> WindowInputs:
+        preprocessing = replace(self.preprocessing, horizon=horizon)
+        arrays = network_inputs(preprocessing, channels, index, series)
+        centre, scale = self.units_of(channels, index, series)
+        return WindowInputs(arrays, centre, scale, preprocessing.lookback, preprocessing.lags)
+
+    def _combined(self, forecasts: list[np.ndarray]) -> np.ndarray:
+        """The members' `forecasts` as one: quantile by quantile, so that these stay in order."""
+        if self.weights is None:
+            return np.asarray(np.median(forecasts, axis=0))
+        return np.asarray(np.tensordot(self.weights, forecasts, axes=1))
 
     def predict(self, table: pd.DataFrame, params: Mapping[str, Any] | None = None) -> pd.DataFrame:
-        """Forecasts in data units from a tidy table with the experiment's own column names.
+        """Return forecasts in data units from a tidy table with the experiment's own column names.
 
-        Rows with a target are history, at least `lookback` steps per series; rows after them
-        without one bring the future columns. Gaps are filled as in training. `params["horizon"]`
-        (default: as trained) may go beyond the trained horizon: the forecast is then fed back, past
-        columns keep their last value, and such steps are marked. Returns one row per series and
-        step: the key columns, the time column, `forecast`, `rolled_forward`, and `model` where
-        series have models of their own: which one answered. Raises DataError.
+        Rows with a target are history, at least `lookback` steps per series; rows after them without a target bring
+        the future columns. Gaps are filled as in training. `params["horizon"]` (default: as trained) may exceed the
+        trained horizon: the forecast is then fed back, past columns keep their last value, and such steps are marked.
+        Returns a row for each series and step: the key columns, the time column, `forecast`, `rolled_forward`, and
+        `model`, the one that answered, where series have models of their own. Raises DataError.
 
-        A probabilistic model's `forecast` is the median, followed by a column for each of
-        `params["quantiles"]` (default: as the experiment wanted), such as `q0.1`. It reads as far
-        back as its longest lag, where a series is that old, and samples on beyond its horizon;
-        `params["seed"]` (default 0) decides the samples.
+        For a probabilistic model `forecast` is the median, followed by a column such as `q0.1` for each of
+        `params["quantiles"]` (default: those of the experiment). A network that samples reads back to its longest lag,
+        as far as the series goes, and continues its samples beyond the trained horizon; `params["seed"]` (default 0)
+        seeds them.
 
-        An observed calendar has the steps that the table shows. A table of some series may lack days
-        on which others alone were seen, so in daily data with filled gaps every date of a usual
-        weekday is a step too, but for the days off known from the data; a later day off is then
-        filled like a gap.
+        With an observed calendar the steps are those of the table. A table of some of the series may lack days on
+        which only others have rows; so in daily data with filled gaps every date on a usual weekday is a step too,
+        except the closed dates known from training. A closed date after training is therefore filled like a gap.
 
-        A series that was not in the training data is refused. Its static categories are those of its
-        training: a table need not bring them, and where it brings others, seen in training or not,
-        they are passed over with a warning.
+        A series that was not in the training data is refused. Static categories are those of training: the table
+        need not have them, and where they differ, they are ignored with a warning.
         """
-        own = self.preprocessing
-        horizon, levels, seed = self.asked(params or {})
-        asked = self.read(table, horizon)
-        [found] = self.answers([asked], horizon, levels, seed)
-        series, steps = np.divmod(np.arange(len(asked.ids) * horizon), horizon)
-        answer: dict[str, Any] = {key: [values[i] for i in series] for key, values in asked.keys.items()}
-        answer |= {own.time: asked.times[asked.origin[series] + steps], FORECAST: found[series, steps, 0]}
-        answer |= {quantile_column(level): found[series, steps, 1 + k] for k, level in enumerate(levels)}
-        answer[ROLLED_FORWARD] = steps >= own.horizon
-        answer |= {ANSWERING_MODEL: [self.routes[code].model for code in asked.codes[series]]} if self.routes else {}
-        return pd.DataFrame(answer)
+        horizon, levels, seed = self.parse_params(params or {})
+        laid_out = self.read_table(table, horizon)
+        [forecasts] = self.forecast_all([laid_out], horizon, levels, seed)
+        series, steps = np.divmod(np.arange(len(laid_out.ids) * horizon), horizon)
+        columns: dict[str, Any] = {key: [values[row] for row in series] for key, values in laid_out.keys.items()}
+        columns[self.preprocessing.time] = laid_out.times[laid_out.origin[series] + steps]
+        columns[FORECAST] = forecasts[series, steps, 0]
+        columns |= {quantile_column(level): forecasts[series, steps, 1 + k] for k, level in enumerate(levels)}
+        columns[ROLLED_FORWARD] = steps >= self.preprocessing.horizon
+        if self.routes:
+            columns[ANSWERING_MODEL] = [self.routes[code].model for code in laid_out.codes[series]]
+        return pd.DataFrame(columns)
 
-    def read(self, table: pd.DataFrame, horizon: int) -> ForecastInput:
-        """What `answers` forecasts `horizon` steps of: a table, see `predict`. Raises DataError."""
-        return self._within_reach(
-            input_table.read_table(table, self.preprocessing, self.lookbacks, self._whole(horizon))
+    def read_table(self, table: pd.DataFrame, horizon: int) -> ForecastInput:
+        """Return the input for `forecast_all` that a table, see `predict`, makes. Raises DataError."""
+        laid_out = input_table.read_table(
+            table, self.preprocessing, lookbacks=self.lookbacks, horizon=self._whole_spans(horizon)
         )
+        return self._within_reach(laid_out)
 
-    def placed(
-        self, ids: Sequence[str], where: np.ndarray, stamps: np.ndarray, values: np.ndarray, horizon: int
-    ) -> ForecastInput:
-        """The same of rows that are checked already, see `request.placed`. Raises DataError."""
-        own, whole = self.preprocessing, self._whole(horizon)
-        return self._within_reach(input_table.from_checked_rows(ids, where, stamps, values, own, self.lookbacks, whole))
+    def input_from_rows(self, rows: InputRows, horizon: int) -> ForecastInput:
+        """Return the input for `forecast_all` that rows, checked already, make. Raises DataError."""
+        laid_out = input_table.from_checked_rows(
+            rows, self.preprocessing, lookbacks=self.lookbacks, horizon=self._whole_spans(horizon)
+        )
+        return self._within_reach(laid_out)
 
-    def _within_reach(self, request: ForecastInput) -> ForecastInput:
-        """The request without the steps that no network reads."""
-        return request.since(max(0, int(request.origin.min()) - self._reach))
+    def _within_reach(self, laid_out: ForecastInput) -> ForecastInput:
+        """The input without the steps that no network reads."""
+        return laid_out.starting_at(max(0, int(laid_out.origin.min()) - self._reach))
 
     @cached_property
     def _reach(self) -> int:
-        """Steps that some network reads back."""
-        every = [one.preprocessing for one in (self, *self.members)]
-        return max(own.lookback + max(own.lags, default=0) for own in every)
+        """Steps before the origin that some network reads."""
+        every = [model.preprocessing for model in (self, *self.members)]
+        return max(one.lookback + max(one.lags, default=0) for one in every)
 
-    def answers(
-        self, asked: Sequence[ForecastInput], horizon: int, levels: Sequence[float] = (), seed: int = 0
+    def forecast_all(
+        self, inputs: Sequence[ForecastInput], horizon: int, levels: Sequence[float] = (), seed: int = 0
     ) -> list[np.ndarray]:
-        """Forecasts (series, horizon, 1 + levels) in data units of each that is `asked`: the forecast, then quantiles.
+        """Return forecasts (series, horizon, 1 + levels), in data units, of each of `inputs`: forecast, then quantiles.
 
-        All go through the network together, and each is answered as it would be alone, but for samples,
-        which are drawn for all of them from one `seed`. Raises DataError, see `predict`.
+        All inputs go through the network together. Each result is the same as alone, but for samples, which are drawn
+        for all of them from one `seed`. Raises DataError, see `predict`.
         """
-        own, span = self.preprocessing, self._span(horizon)
-        ends = itertools.accumulate((len(one.ids) for one in asked), initial=0)
+        span = self._span(horizon)
+        codes = np.concatenate([one.codes for one in inputs])
+        origin = np.concatenate([one.origin for one in inputs])
+        ends = itertools.accumulate((len(one.ids) for one in inputs), initial=0)
         parts = [slice(start, end) for start, end in itertools.pairwise(ends)]
-        codes, origin = (np.concatenate([getattr(one, name) for one in asked]) for name in ("codes", "origin"))
-        targets, found = [one.target.copy() for one in asked], []
-        channels = np.full((len(codes), max(target.shape[1] for target in targets), own.width), np.nan, np.float32)
+        targets = [one.target.copy() for one in inputs]
+        # Axes differ in length. What is NaN beyond an axis is never read, as windows end before the origin.
+        length = max(target.shape[1] for target in targets)
+        channels = np.full((len(codes), length, self.preprocessing.channel_count), np.nan, np.float32)
+        forecasts = []
         for step in range(0, horizon, span):
-            # NaN beyond the origin is never read: windows end before it.
-            for part, one, target in zip(parts, asked, targets, strict=True):
-                channels[part, : target.shape[1]] = own.channels(target, one.columns, one.times, one.codes)
+            for part, one, target in zip(parts, inputs, targets, strict=True):
+                channels[part, : target.shape[1]] = self.preprocessing.channels(
+                    target, one.columns, one.times, one.codes
+                )
             index = np.stack([np.arange(len(codes)), origin + step], axis=1)
             if self.quantiles is None:
-                found.append(self.forecast(channels, index, codes)[..., None])
+                forecasts.append(self.forecast(channels, index, codes)[..., None])
             else:
-                found.append(self.quantiles_of(channels, index, codes, (0.5, *levels), seed, span))
+                every_level = (0.5, *levels)
+                forecasts.append(self.quantiles_of(channels, index, codes, every_level, seed=seed, horizon=span))
+            # Beyond the trained horizon the forecast is the history of the next span.
             for part, target in zip(parts, targets, strict=True):
                 steps = origin[part, None] + step + np.arange(span)
-                target[np.arange(len(target))[:, None], steps] = found[-1][part, :, 0]
-        together = np.concatenate(found, axis=1)[:, :horizon]
+                target[np.arange(len(target))[:, None], steps] = forecasts[-1][part, :, 0]
+        together = np.concatenate(forecasts, axis=1)[:, :horizon]
         return [together[part] for part in parts]
 
     def _span(self, horizon: int) -> int:
-        """Steps that are forecast at once where `horizon` are wanted: as trained, but samples go on."""
+        """Steps that are forecast at once for `horizon` steps in all: those of training; samples go on to the end."""
         return horizon if self.quantiles is not None and self.quantiles.sampled else self.preprocessing.horizon
 
-    def _whole(self, horizon: int) -> int:
-        """Steps that the network forecasts where `horizon` are wanted: whole horizons."""
+    def _whole_spans(self, horizon: int) -> int:
+        """Steps that the network forecasts for `horizon` steps in all: a multiple of the trained horizon."""
         span = self._span(horizon)
         return -(-horizon // span) * span
 
-    def asked(self, params: Mapping[str, Any]) -> tuple[int, tuple[float, ...], int]:
-        """Horizon, levels and seed that `params` ask for. Raises DataError."""
+    def parse_params(self, params: Mapping[str, Any]) -> tuple[int, tuple[float, ...], int]:
+        """Return horizon, quantile levels and seed from the `params` of `predict`. Raises DataError."""
         horizon = params.get("horizon")
         horizon = self.preprocessing.horizon if horizon is None else int(horizon)
         if horizon < 1:
@@ -248,7 +269,7 @@ class Forecaster:
         levels = params.get("quantiles")
         if self.quantiles is None:
             if levels is not None:
-                raise DataError("quantiles: this model forecasts values alone; train one with task: probabilistic")
+                raise DataError("quantiles: this model forecasts values only; train one with task: probabilistic")
             return horizon, (), 0
         chosen = self.quantiles.levels if levels is None else tuple(map(float, np.ravel(levels)))
         for level in chosen:
@@ -256,20 +277,19 @@ class Forecaster:
                 raise DataError(f"quantiles: must lie between 0 and 1 (got {level:g})")
         return horizon, chosen, int(params.get("seed") or 0)
 
-    def attention_weights(self, window: Mapping[str, np.ndarray]) -> np.ndarray:
-        """Share of each time step (n, lookback) in the context of each window; rows add up to 1.
+    def attention_weights(self, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Return the share of each time step (n, lookback) in the context of each window; rows add up to 1.
 
-        `window` holds the network's inputs by name, as `inputs` makes them. Raises ValueError for a
-        network without attention.
+        `inputs` are those of `network_inputs`. Raises ValueError for a network without attention.
         """
         import keras
 
         if self.routes or self.members or "attention_weights" not in [layer.name for layer in self.network.layers]:
             raise ValueError("the network has no attention; train one with attention: true")
-        shares = keras.Model(self.network.input, self.network.get_layer("attention_weights").output)
-        return np.asarray(shares.predict_on_batch(dict(window)))[:, :, 0]
+        attention = keras.Model(self.network.input, self.network.get_layer("attention_weights").output)
+        return np.asarray(attention.predict_on_batch(dict(inputs)))[:, :, 0]
 
 
 def quantile_column(level: float) -> str:
-    """Name of the column of forecasts at `level`, such as `q0.1`."""
+    """Return the name of the column of forecasts at `level`, such as `q0.1`."""
     return f"q{level:g}"

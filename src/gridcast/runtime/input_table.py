@@ -1,7 +1,4 @@
-"""The table that a forecast is asked from: checked, and laid on an axis that goes on beyond it.
-
-It travels inside every logged model, see forecaster.py.
-"""
+"""The table that a forecast starts from: checked, and laid out on a time axis that extends beyond its history."""
 
 from __future__ import annotations
 
@@ -17,17 +14,31 @@ from .errors import DataError, suggest
 from .preprocessing import Preprocessing
 
 SERIES_COLUMN, TIME_COLUMN = "__series__", "__time__"
-"""Marked, since a covariate may well be called `time`."""
+"""Columns of checked rows; the underscores keep them apart from a covariate called `time`."""
 LOG = logging.getLogger("gridcast")
-"""By its name, as this module has another one inside a model."""
+"""Named explicitly: inside a logged model, __name__ is that of the package that carries this file."""
+
+
+@dataclass(frozen=True)
+class InputRows:
+    """Checked rows: row i belongs to the series `ids[series[i]]` and the stamp `stamps[i]`, no pair occurs twice.
+
+    `values` (columns, rows) are the target, the past and the future columns, NaN where there is none.
+    """
+
+    ids: Sequence[str]
+    series: np.ndarray
+    stamps: np.ndarray
+    values: np.ndarray
 
 
 @dataclass(frozen=True)
 class ForecastInput:
-    """A table on an axis: `target` (series, steps), its gaps filled, and `columns` (series, steps, columns), no NaN.
+    """A table on a time axis: what a forecaster reads, and where it begins to forecast.
 
-    `ids` and `codes` (series,) are those of its series, `keys` what its key columns said of each, `times` (steps,)
-    the stamps (datetime64[us]), and `origin` (series,) the first step to forecast of each: beyond it the target is NaN.
+    `ids` (series,), and the `codes` (series,) that they have in the model; `keys` holds each key column (series,).
+    `times` (steps,) are datetime64[us]. `target` (series, steps) has its gaps filled, and is NaN from `origin`
+    (series,) on, the first step to forecast. `columns` (series, steps, columns) has no NaN.
     """
 
     ids: tuple[str, ...]
@@ -38,8 +49,8 @@ class ForecastInput:
     columns: np.ndarray
     origin: np.ndarray
 
-    def since(self, first: int) -> ForecastInput:
-        """The same without the steps before `first`."""
+    def starting_at(self, first: int) -> ForecastInput:
+        """Return the input without the steps before `first`."""
         if not first:
             return self
         return replace(
@@ -51,55 +62,49 @@ class ForecastInput:
         )
 
 
-def read_table(table: pd.DataFrame, own: Preprocessing, lookbacks: np.ndarray, horizon: int) -> ForecastInput:
-    """`table` on an axis that goes on `horizon` steps; `lookbacks` tell how much is read of each known series.
+def read_table(
+    table: pd.DataFrame, preprocessing: Preprocessing, *, lookbacks: np.ndarray, horizon: int
+) -> ForecastInput:
+    """Return `table`, with the experiment's column names, on an axis that extends `horizon` steps beyond its history.
 
-    Raises DataError.
+    `lookbacks` (series of the model,) are the steps that are read of each. Raises DataError.
     """
-    rows, ids, keys = checked_rows(table, own)
-    where = pd.Index(ids).get_indexer(pd.Index(rows[SERIES_COLUMN]))
-    values = rows[[own.target, *own.past, *own.future_columns]].to_numpy(float).T
-    return replace(
-        from_checked_rows(ids, where, rows[TIME_COLUMN].to_numpy(), values, own, lookbacks, horizon), keys=keys
-    )
+    rows, ids, keys = checked_rows(table, preprocessing)
+    columns = [preprocessing.target, *preprocessing.past, *preprocessing.future_columns]
+    series = pd.Index(ids).get_indexer(pd.Index(rows[SERIES_COLUMN]))
+    arrays = InputRows(ids, series, rows[TIME_COLUMN].to_numpy(), rows[columns].to_numpy(float).T)
+    return replace(from_checked_rows(arrays, preprocessing, lookbacks=lookbacks, horizon=horizon), keys=keys)
 
 
 def from_checked_rows(
-    ids: Sequence[str],
-    where: np.ndarray,
-    stamps: np.ndarray,
-    values: np.ndarray,
-    own: Preprocessing,
-    lookbacks: np.ndarray,
-    horizon: int,
+    rows: InputRows, preprocessing: Preprocessing, *, lookbacks: np.ndarray, horizon: int
 ) -> ForecastInput:
-    """The same of rows that are checked already: row i belongs to the series `ids[where[i]]`, at `stamps[i]`.
+    """Return rows that are checked already as `read_table` does, without key columns. Raises DataError."""
+    laid_out = _on_axis(rows, preprocessing, horizon)
+    _check_history(laid_out, preprocessing, lookbacks[laid_out.codes])
+    _check_zero_runs(laid_out, preprocessing)
+    _fill_columns(laid_out, preprocessing, horizon)
+    return laid_out
 
-    `values` (columns, rows) are the target, past and future columns, NaN where there is none. No series
-    has a stamp twice. Raises DataError.
+
+def checked_rows(
+    table: pd.DataFrame, preprocessing: Preprocessing
+) -> tuple[pd.DataFrame, list[str], dict[str, list[str]]]:
+    """Return the rows of `table`, the ids of their series, and the key columns (series,) by name.
+
+    The rows have the columns SERIES_COLUMN, TIME_COLUMN, target and covariates. Raises DataError for a missing column,
+    a value that is no number or no date, a series that the model does not know, or a (series, time) that occurs twice.
     """
-    codes = np.array([own.codes[name] for name in ids])
-    found = _on_axis(tuple(ids), codes, where, stamps, values, own, horizon)
-    _long_enough(found, own, lookbacks[codes])
-    _exhibition_told(found, own)
-    _complete(found, own, horizon)
-    return found
-
-
-def checked_rows(table: pd.DataFrame, own: Preprocessing) -> tuple[pd.DataFrame, list[str], dict[str, list[str]]]:
-    """Rows with the columns SERIES, TIME, target and covariates; the ids found; and their key columns."""
-    wanted = [*own.keys, own.time, own.target, *own.past, *own.future_columns]
-    for column in wanted:
+    numbers = (preprocessing.target, *preprocessing.past, *preprocessing.future_columns)
+    needed = [*preprocessing.keys, preprocessing.time, *numbers]
+    for column in needed:
         if column not in table.columns:
             near = suggest(column, map(str, table.columns))
-            raise DataError(f"no column '{column}'{near} (needed: {', '.join(wanted)})")
+            raise DataError(f"no column '{column}'{near} (needed: {', '.join(needed)})")
     table = table.reset_index(drop=True)
-    keys = [table[column].astype(str) for column in own.keys]
-    name = keys[0] if keys else pd.Series(own.series[0], index=table.index)
-    for key in keys[1:]:
-        name = name + "/" + key
-    rows = pd.DataFrame({SERIES_COLUMN: name, TIME_COLUMN: parse_stamps(table[own.time], own.time)})
-    for column in (own.target, *own.past, *own.future_columns):
+    times = parse_stamps(table[preprocessing.time], preprocessing.time)
+    rows = pd.DataFrame({SERIES_COLUMN: preprocessing.series_column(table), TIME_COLUMN: times})
+    for column in numbers:
         try:
             rows[column] = pd.to_numeric(table[column]).astype(float)
         except (ValueError, TypeError) as error:
@@ -108,135 +113,147 @@ def checked_rows(table: pd.DataFrame, own: Preprocessing) -> tuple[pd.DataFrame,
             raise DataError(f"column '{column}', row {int(np.flatnonzero(np.isinf(rows[column]))[0])}: infinite value")
     if not len(rows):
         raise DataError("the table has no rows")
-    firsts = rows.drop_duplicates(SERIES_COLUMN).index
-    ids = [str(found) for found in rows[SERIES_COLUMN][firsts]]
-    for found in ids:
-        if found not in own.codes:
-            raise DataError(f"series '{found}' was not in the training data{suggest(found, own.series)}")
-    _warn_of_categories(table, rows[SERIES_COLUMN], own)
-    if own.aggregate != "none":
-        rows = resampling.aggregate_history(rows, own.frequency, own.aggregate, SERIES_COLUMN, TIME_COLUMN, own.target)
-    again = rows.duplicated([SERIES_COLUMN, TIME_COLUMN]).to_numpy()
-    if again.any():
-        row = int(np.flatnonzero(again)[0])
-        raise DataError(
-            f"row {row}: series '{rows[SERIES_COLUMN].iloc[row]}' at {rows[TIME_COLUMN].iloc[row]} stands twice"
-        )
-    return rows, ids, {column: key[firsts].tolist() for column, key in zip(own.keys, keys, strict=True)}
+    first_rows = rows.drop_duplicates(SERIES_COLUMN).index
+    ids = [str(name) for name in rows[SERIES_COLUMN][first_rows]]
+    for name in ids:
+        if name not in preprocessing.codes:
+            raise DataError(f"series '{name}' was not in the training data{suggest(name, preprocessing.series)}")
+    _warn_of_categories(table, rows[SERIES_COLUMN], preprocessing)
+    keys = {column: table[column].astype(str)[first_rows].tolist() for column in preprocessing.keys}
+    if preprocessing.aggregate != "none":
+        columns = resampling.RowColumns(SERIES_COLUMN, TIME_COLUMN, preprocessing.target)
+        rows = resampling.aggregate_history(rows, preprocessing.frequency, preprocessing.aggregate, columns)
+    repeated = np.flatnonzero(rows.duplicated([SERIES_COLUMN, TIME_COLUMN]).to_numpy())
+    if len(repeated):
+        name, stamp = rows[SERIES_COLUMN].iloc[repeated[0]], rows[TIME_COLUMN].iloc[repeated[0]]
+        raise DataError(f"row {repeated[0]}: series '{name}' at {stamp} occurs twice")
+    return rows, ids, keys
 
 
-def _warn_of_categories(table: pd.DataFrame, names: pd.Series, own: Preprocessing) -> None:
-    """Log what the table says of a series otherwise than its training did."""
-    for k, (column, words) in enumerate(own.categories):
-        if column not in table.columns or column in own.keys:
+def _warn_of_categories(table: pd.DataFrame, names: pd.Series, preprocessing: Preprocessing) -> None:
+    """Log where a static column of the table differs from the category that a series was trained with."""
+    for k, (column, vocabulary) in enumerate(preprocessing.categories):
+        if column not in table.columns or column in preprocessing.keys:
             continue
-        trained = {name: words[codes[k] - 1] for name, codes in zip(own.series, own.static, strict=True)}
-        # A column of whole numbers with empty fields comes as 1.0, 2.0.
-        given, own_words = (t.astype(str).str.removesuffix(".0") for t in (table[column], names.map(trained)))
-        other = np.flatnonzero((given != own_words) & table[column].notna())
-        if len(other):
-            word, name = given.iloc[other[0]], names.iloc[other[0]]
-            unseen = "" if word in words else ", unseen in training"
+        codes = zip(preprocessing.series, preprocessing.static, strict=True)
+        trained = {name: vocabulary[static[k] - 1] for name, static in codes}
+        # A column of whole numbers with empty fields is read as 1.0, 2.0.
+        in_table, in_model = (words.astype(str).str.removesuffix(".0") for words in (table[column], names.map(trained)))
+        differing = np.flatnonzero((in_table != in_model) & table[column].notna())
+        if len(differing):
+            word, name = in_table.iloc[differing[0]], names.iloc[differing[0]]
+            unseen = "" if word in vocabulary else ", unseen in training"
             LOG.warning(
                 f"column '{column}': series '{name}' is '{word}'{unseen}, and was trained as '{trained[name]}', which "
-                f"is used ({names.iloc[other].nunique()} such series); train again to learn of the change"
+                f"is used ({names.iloc[differing].nunique()} such series); train again to learn of the change"
             )
 
 
-def parse_stamps(given: pd.Series, column: str) -> pd.Series:
-    """Time stamps without a time zone, in UTC where they came with one, as in training."""
-    kind = None if given.dtype.kind in "Mm" else "ISO8601"
-    times = pd.to_datetime(given, format=kind, utc=True, errors="coerce")
+def parse_stamps(column: pd.Series, name: str) -> pd.Series:
+    """Return the time stamps in `column` without a time zone, in UTC where they have one, as in training.
+
+    Raises DataError, which calls the column `name`, for a text that is no ISO 8601 date.
+    """
+    date_format = None if column.dtype.kind in "Mm" else "ISO8601"
+    times = pd.to_datetime(column, format=date_format, utc=True, errors="coerce")
     if times.isna().any():
         row = int(np.flatnonzero(times.isna())[0])
-        raise DataError(f"column '{column}', row {row}: '{given.iloc[row]}' is no date such as 2011-12-31")
+        raise DataError(f"column '{name}', row {row}: '{column.iloc[row]}' is no date such as 2011-12-31")
     return times.dt.tz_localize(None)
 
 
-def _on_axis(
-    ids: tuple[str, ...],
-    codes: np.ndarray,
-    where: np.ndarray,
-    stamps: np.ndarray,
-    values: np.ndarray,
-    own: Preprocessing,
-    horizon: int,
-) -> ForecastInput:
-    """Rows on an axis that goes on `horizon` steps beyond the last history; NaN where columns have no value."""
-    given = ~np.isnan(values[0])
-    if not given.any():
-        raise DataError(f"column '{own.target}': no value; history needs {own.lookback} steps per series")
-    stamps = stamps.astype("datetime64[us]")
-    seen = stamps[given]
-    if not (seen[1:] > seen[:-1]).all():
-        seen = np.unique(seen)
-    times, end = time_axis.build_axis(seen, horizon, own.frequency, own.calendar, own.weekdays, own.closed)
-    at = np.minimum(times.searchsorted(stamps), len(times) - 1)
-    known = times[at] == stamps
-    # Rows on stamps that are no steps of the axis would vanish in silence.
-    off = ~known & (stamps <= times[-1])
-    if off.any() and own.calendar == "regular":
-        raise DataError(f"time {pd.Timestamp(stamps[off][0])} is off the axis of frequency {own.frequency}")
-    matrix = np.full((len(values), len(ids), len(times)), np.nan)
-    matrix[:, where[known], at[known]] = values[:, known]
+def _on_axis(rows: InputRows, preprocessing: Preprocessing, horizon: int) -> ForecastInput:
+    """The rows on an axis that extends `horizon` steps beyond the last history; NaN where columns have no value."""
+    codes = np.array([preprocessing.codes[name] for name in rows.ids])
+    has_target = ~np.isnan(rows.values[0])
+    if not has_target.any():
+        raise DataError(
+            f"column '{preprocessing.target}': no value; history needs {preprocessing.lookback} steps per series"
+        )
+    stamps = rows.stamps.astype("datetime64[us]")
+    observed_stamps = stamps[has_target]
+    if not (observed_stamps[1:] > observed_stamps[:-1]).all():
+        observed_stamps = np.unique(observed_stamps)
+    times, end = time_axis.build_axis(
+        observed_stamps,
+        horizon,
+        frequency=preprocessing.frequency,
+        calendar=preprocessing.calendar,
+        weekdays=preprocessing.weekdays,
+        closed=preprocessing.closed_dates,
+    )
+    position = np.minimum(times.searchsorted(stamps), len(times) - 1)
+    on_axis = times[position] == stamps
+    # Rows on stamps that are no steps of the axis would be lost without a word.
+    off_axis = ~on_axis & (stamps <= times[-1])
+    if off_axis.any() and preprocessing.calendar == "regular":
+        stamp = pd.Timestamp(stamps[off_axis][0])
+        raise DataError(f"time {stamp} is off the axis of frequency {preprocessing.frequency}")
+    matrix = np.full((len(rows.values), len(rows.ids), len(times)), np.nan)
+    matrix[:, rows.series[on_axis], position[on_axis]] = rows.values[:, on_axis]
     target = matrix[0]
     missing = np.isnan(target)
-    target[:, :end] = gaps.fill(target[:, :end], own.gaps)
+    target[:, :end] = gaps.fill(target[:, :end], preprocessing.gaps)
     origin = end - np.argmax(np.isfinite(target[:, :end])[:, ::-1], axis=1)
-    # As in training, a row without a target brings nothing but the future of its future columns.
-    matrix[1 : 1 + len(own.past), missing] = np.nan
-    matrix[1:, missing & (np.arange(len(times)) < origin[:, None])] = np.nan
+    # As in training, a row without a target counts only for the future columns, from the origin on.
+    in_history = np.arange(len(times)) < origin[:, None]
+    matrix[1 : 1 + len(preprocessing.past), missing] = np.nan
+    matrix[1:, missing & in_history] = np.nan
     columns = matrix[1:].transpose(1, 2, 0)
-    if own.usual:
-        flags = zero_runs.detected_so_far(target, np.array(own.usual)[codes]).astype(float)
-        flags[np.arange(len(times)) >= origin[:, None]] = np.nan
-        columns = np.insert(columns, len(own.past), flags, axis=2)
-    return ForecastInput(ids, codes, {}, times, target, columns, origin)
+    if preprocessing.zero_run_limits:
+        flags = zero_runs.detected_so_far(target, np.array(preprocessing.zero_run_limits)[codes]).astype(float)
+        flags[~in_history] = np.nan
+        columns = np.insert(columns, len(preprocessing.past), flags, axis=2)
+    return ForecastInput(tuple(rows.ids), codes, {}, times, target, columns, origin)
 
 
-def _long_enough(request: ForecastInput, own: Preprocessing, lookbacks: np.ndarray) -> None:
-    for row, (name, code, lookback) in enumerate(zip(request.ids, request.codes, lookbacks, strict=True)):
-        origin, reads = int(request.origin[row]), int(lookback)
-        if own.lags:
-            reads += own.lags[-1]
-            begin = np.datetime64(own.begins[code])
-            if request.times[0] <= begin:  # the whole of it: lags before its first step are 0, as in training
-                reads = min(reads, max(own.lookback, int((request.times[:origin] >= begin).sum())))
-        recent = request.target[row, max(0, origin - reads) : origin]
+def _check_history(table: ForecastInput, preprocessing: Preprocessing, lookbacks: np.ndarray) -> None:
+    """Raise DataError where a series lacks one of the last values that are read; `lookbacks` (series,)."""
+    for row, (name, code, lookback) in enumerate(zip(table.ids, table.codes, lookbacks, strict=True)):
+        origin, reads = int(table.origin[row]), int(lookback)
+        if preprocessing.lags:
+            reads += preprocessing.lags[-1]
+            start = np.datetime64(preprocessing.series_starts[code])
+            # A table that has the whole of a young series is long enough: lags before its start are 0, as in training.
+            if table.times[0] <= start:
+                reads = min(reads, max(preprocessing.lookback, int((table.times[:origin] >= start).sum())))
+        recent = table.target[row, max(0, origin - reads) : origin]
         if len(recent) < reads or np.isnan(recent).any():
-            named = f"series '{name}'" if own.keys else "the series"
+            subject = f"series '{name}'" if preprocessing.keys else "the series"
             raise DataError(
-                f"{named}: {int(np.isfinite(recent).sum())} of the last {reads} steps of history have a value; "
+                f"{subject}: {int(np.isfinite(recent).sum())} of the last {reads} steps of history have a value; "
                 f"the model reads {reads}"
             )
 
 
-def _exhibition_told(request: ForecastInput, own: Preprocessing) -> None:
-    """Refuse a history that begins among zeros, of which nobody can tell whether they go on from before."""
-    target = request.target
-    for row, name in enumerate(request.ids if own.usual else ()):
-        first, usual = request.origin[row] - own.lookback, own.usual[request.codes[row]]
-        begun = int(np.argmax(np.isfinite(target[row])))
-        if first - begun < usual and not target[row, begun : first + 1].any():
+def _check_zero_runs(table: ForecastInput, preprocessing: Preprocessing) -> None:
+    """Raise DataError for a history that begins with zeros: whether their run is unusually long cannot be known."""
+    for row, name in enumerate(table.ids if preprocessing.zero_run_limits else ()):
+        first, limit = table.origin[row] - preprocessing.lookback, preprocessing.zero_run_limits[table.codes[row]]
+        start = int(np.argmax(np.isfinite(table.target[row])))
+        if first - start < limit and not table.target[row, start : first + 1].any():
             raise DataError(
-                f"series '{name}': its history begins with zeros, too few to tell a stretch without exhibition from "
-                f"a habit of up to {usual}; give at least {own.lookback + usual} steps of history"
+                f"series '{name}': its history begins with zeros, too few to know whether their run is longer than "
+                f"the usual {limit} steps; give at least {preprocessing.lookback + limit} steps of history"
             )
 
 
-def _complete(request: ForecastInput, own: Preprocessing, horizon: int) -> None:
-    """Leave no NaN in the covariate columns: history carried forward, the future as given."""
-    columns, ids = request.columns, request.ids
-    fallback = np.array(own.fallback)[request.codes] if own.fallback else np.zeros((len(ids), 0))
-    for k, name in enumerate(own.columns):
-        if k >= len(own.columns) - len(own.future_columns):
-            for row, start in enumerate(request.origin):
-                gap = np.isnan(columns[row, start : start + horizon, k])
-                if gap.any():
-                    stamp = pd.Timestamp(request.times[start + int(np.argmax(gap))])
-                    raise DataError(
-                        f"column '{name}': series '{ids[row]}' has no value at {stamp}; a future column must be "
-                        f"known for each of the {horizon} steps ahead: add rows with it and an empty '{own.target}'"
-                    )
-        values = gaps.forward_fill(columns[:, :, k])
-        columns[:, :, k] = np.where(np.isnan(values), fallback[:, k, None], values)
+def _fill_columns(table: ForecastInput, preprocessing: Preprocessing, horizon: int) -> None:
+    """Leave no NaN in `table.columns`: history is carried forward. Raises DataError for a missing future value."""
+    fallback = np.zeros((len(table.ids), 0))
+    if preprocessing.fallback:
+        fallback = np.array(preprocessing.fallback)[table.codes]
+    first_future = len(preprocessing.columns) - len(preprocessing.future_columns)
+    for k, name in enumerate(preprocessing.columns):
+        values = table.columns[:, :, k]
+        for row, start in enumerate(table.origin if k >= first_future else ()):
+            missing = np.isnan(values[row, start : start + horizon])
+            if missing.any():
+                stamp = pd.Timestamp(table.times[start + int(np.argmax(missing))])
+                raise DataError(
+                    f"column '{name}': series '{table.ids[row]}' has no value at {stamp}; a future column must be "
+                    f"known for each of the {horizon} steps ahead: add rows with it and an empty "
+                    f"'{preprocessing.target}'"
+                )
+        filled = gaps.forward_fill(values)
+        table.columns[:, :, k] = np.where(np.isnan(filled), fallback[:, k, None], filled)

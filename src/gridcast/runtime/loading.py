@@ -8,7 +8,7 @@ import zipfile
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from . import detector, per_series
 from .detector import DETECTOR_KEY, Detector
@@ -19,27 +19,31 @@ from .quantiles import Quantiles
 
 
 def load(folder: Path | str) -> Forecaster | Detector:
-    """Return the model kept in `folder`: `forecaster.json` with `model.keras`, `routes.json` or `members.json`."""
+    """Return the model in `folder`: forecaster.json with model.keras, routes.json or members.json."""
     folder = Path(folder)
     if (folder / ROUTES_FILE).exists():
         model = _read(folder, SETTINGS_FILE)
-        return replace(model, network=_routes(folder, model.preprocessing.horizon))
+        return replace(model, network=_read_routes(folder, model.preprocessing.horizon))
     if (folder / MEMBERS_FILE).exists():
         content = json.loads((folder / MEMBERS_FILE).read_text(encoding="utf-8"))
-        members = tuple(_read(folder, *names) for names in content["members"])
-        weights = content.get("weights")
-        return replace(
-            _read(folder, SETTINGS_FILE), members=members, **({"weights": tuple(weights)} if weights else {})
-        )
+        members = tuple(_read(folder, settings, network) for settings, network in content["members"])
+        model = replace(_read(folder, SETTINGS_FILE), members=members)
+        weights = content.get("weights")  # members of a detector, and those combined by a median, have none
+        return replace(model, weights=tuple(weights)) if weights else model
     return _read(folder, SETTINGS_FILE, NETWORK_FILE)
 
 
 def load_from_bytes(files: Mapping[str, bytes]) -> Any:
-    """Return the model made of `files`, their contents by name, as a training result carries them."""
+    """Return the model in `files`, their contents by name, as a training result carries them."""
     with tempfile.TemporaryDirectory() as folder:
         for name, content in files.items():
             Path(folder, name).write_bytes(content)
         return load(folder)
+
+
+def kind_of(model: Any) -> Literal["detector", "forecaster"]:
+    """Return what a loaded `model` is; it may be an object of the code that it carries, with classes of its own."""
+    return "detector" if hasattr(model, "threshold") else "forecaster"
 
 
 def _load_pyfunc(path: str) -> Forecaster | Detector:
@@ -48,7 +52,7 @@ def _load_pyfunc(path: str) -> Forecaster | Detector:
 
 
 def _read(folder: Path, settings_file: str, network_file: str | None = None) -> Any:
-    """Return the model of one settings file, with its network where it has one of its own."""
+    """The model of one settings file, with the network of `network_file` if it has one of its own."""
     import keras
 
     content = json.loads((folder / settings_file).read_text(encoding="utf-8"))
@@ -59,8 +63,8 @@ def _read(folder: Path, settings_file: str, network_file: str | None = None) -> 
     return Forecaster(Preprocessing.from_json(content), network, quantiles)
 
 
-def _routes(folder: Path, horizon: int) -> Routes:
-    """Return the networks of `folder`. One network is built for each architecture; the others bring their weights."""
+def _read_routes(folder: Path, horizon: int) -> Routes:
+    """The networks of `folder`. One Keras network is built for each architecture; the others bring their weights."""
     import keras
 
     routes = per_series.parse_routes((folder / ROUTES_FILE).read_text(encoding="utf-8"))

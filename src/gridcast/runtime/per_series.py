@@ -1,7 +1,4 @@
-"""One network for each series, behind the door of one: who answers for which series.
-
-This module travels inside every logged model, see forecaster.py.
-"""
+"""A model for each series, used as one network: routes say which of them answers for which series."""
 
 from __future__ import annotations
 
@@ -18,10 +15,10 @@ ROUTES_FILE = "routes.json"
 
 @dataclass(frozen=True)
 class Route:
-    """Who answers for a series: the network kept in the file `network`, or a rule.
+    """What answers for a series: the network in the file `network`, or a rule if there is none.
 
-    `model` names it to people. It reads `lookback` steps. A rule repeats the last `period` steps (the
-    seasonal naive; 1: the last value), or says the same `level`, in scaled units, whatever went before.
+    `model` is its name for people. It reads `lookback` steps. A rule forecasts `level`, in scaled units, or, if that is
+    None, repeats the last `period` steps (the seasonal naive forecast; 1: the last value).
     """
 
     model: str
@@ -31,7 +28,7 @@ class Route:
     level: float | None = None
 
     def rule(self, history: np.ndarray, horizon: int) -> np.ndarray:
-        """Scaled forecasts (n, horizon) from the scaled target `history` (n, lookback)."""
+        """Return forecasts (n, horizon) of the rule from the target `history` (n, lookback), both in scaled units."""
         if self.level is not None:
             return np.full((len(history), horizon), self.level)
         return np.asarray(history[:, np.arange(horizon) % self.period - self.period], float)
@@ -39,51 +36,56 @@ class Route:
 
 @dataclass(frozen=True)
 class RoutedNetwork:
-    """Weights of one network, and the network that runs all weights of its shape."""
+    """The weights of one network, and a Keras network of its architecture that all such weights share."""
 
     network: Any
     weights: Sequence[np.ndarray]
 
-    def predict_on_batch(self, read: Mapping[str, np.ndarray]) -> np.ndarray:
-        """Scaled forecasts (n, horizon); of `read` it takes the inputs that it has."""
+    def predict_on_batch(self, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Return scaled forecasts (n, horizon); `inputs` may hold more than the network has."""
         self.network.set_weights(self.weights)
-        return np.asarray(self.network.predict_on_batch({own.name: read[own.name] for own in self.network.inputs}))
+        own_inputs = {layer.name: inputs[layer.name] for layer in self.network.inputs}
+        return np.asarray(self.network.predict_on_batch(own_inputs))
 
 
 @dataclass(frozen=True)
 class Routes:
-    """A Forecaster's network that is many: `routes` (series,) say who answers, `members` are the networks by file."""
+    """The network of a Forecaster whose series have models of their own.
+
+    `routes` (series,) names the model of each series, `members` are the networks by file name.
+    """
 
     routes: tuple[Route, ...]
     members: Mapping[str, RoutedNetwork]
     horizon: int
     lock: Any = field(default_factory=threading.Lock, compare=False)
 
-    def predict_on_batch(self, read: Mapping[str, np.ndarray]) -> np.ndarray:
-        """Scaled forecasts (n, horizon) of the windows `read`, whose history is the longest that any route reads."""
-        history = read["history"]
-        series = read.get("series", np.zeros(len(history), np.int32))
+    def predict_on_batch(self, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Return scaled forecasts (n, horizon) of windows; their `history` is as long as the longest lookback."""
+        history = inputs["history"]
+        series = inputs.get("series", np.zeros(len(history), np.int32))
         forecasts = np.empty((len(history), self.horizon))
-        by_route: dict[Route, list[int]] = {}
+        codes_by_route: dict[Route, list[int]] = {}
         for code in np.unique(series):
-            by_route.setdefault(self.routes[code], []).append(code)
-        with self.lock:  # members of one shape share a network
-            for route, codes in by_route.items():
+            codes_by_route.setdefault(self.routes[code], []).append(code)
+        # Members of one architecture share a Keras network: no other thread may set its weights meanwhile.
+        with self.lock:
+            for route, codes in codes_by_route.items():
                 rows = np.flatnonzero(np.isin(series, codes))
                 past = history[rows, -route.lookback :]
                 if route.network is None:
                     forecasts[rows] = route.rule(past[:, :, 0], self.horizon)
                 else:
-                    own = {name: values[rows] for name, values in read.items()} | {"history": past}
-                    forecasts[rows] = self.members[route.network].predict_on_batch(own)
+                    part = {name: values[rows] for name, values in inputs.items()} | {"history": past}
+                    forecasts[rows] = self.members[route.network].predict_on_batch(part)
         return forecasts
 
 
-def parse_routes(content: str) -> tuple[Route, ...]:
-    """The routes in the text of `routes.json`."""
-    return tuple(Route(**one) for one in json.loads(content))
+def parse_routes(text: str) -> tuple[Route, ...]:
+    """Return the routes in the text of routes.json."""
+    return tuple(Route(**fields) for fields in json.loads(text))
 
 
 def model_files(routes: Sequence[Route], networks: Mapping[str, bytes]) -> dict[str, bytes]:
-    """What `forecaster.load` reads: the routes, and each network under the name that they give it."""
+    """Return the files that `loading.load` reads: routes.json, and the `networks` by the file names in the routes."""
     return {ROUTES_FILE: json.dumps([asdict(route) for route in routes]).encode(), **networks}

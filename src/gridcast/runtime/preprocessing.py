@@ -1,6 +1,6 @@
-"""From data units to the network's channels and back, the same in training and in use.
+"""From the columns of a table, in data units, to the channels that a network reads: the same in training and in use.
 
-Everything here was fixed on the training span and travels with the model as JSON.
+Everything here was fitted on the training span and travels with the model as JSON.
 """
 
 from __future__ import annotations
@@ -14,27 +14,53 @@ import pandas as pd
 
 from .calendar_features import MarkedDays, calendar_channel_names, calendar_channels, is_column
 from .scaling import Scaler
+from .series_ids import SEPARATOR, find_id, series_id_column, series_keys
 
 ZERO_RUNS_COLUMN = "exhibition"
-"""Name of the channel that tells of a stretch without exhibition."""
+"""Name of the channel that marks unusually long runs of zeros, see `zero_runs`."""
+
+JSON_KEYS = {
+    "closed_dates": "closed",
+    "marked_days": "dated",
+    "training_span": "span",
+    "zero_run_limits": "usual",
+    "series_starts": "begins",
+    "step_seconds": "seconds",
+    "typical_scale": "typical",
+    "window_spreads": "spreads",
+}
+"""Keys of forecaster.json that differ from the field they hold: they are read in every model that was ever logged."""
 
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """What a table means and how its numbers are scaled.
+    """The meaning of a table's columns, and how its numbers are scaled.
 
-    `scalers` holds one Scaler for each past and future column, in that order; `static` the
-    category codes of each series (series, columns); `fallback` the value (series, columns) that
-    stands for a past or future column before its first observation, in data units. `closed` are
-    the dates of the data on which an observed calendar has no step though its weekday has as a
-    rule; None where a table alone shows which steps there are. `dated` are the days of holidays and
-    events, `span` the first and the last stamp of the training span. `usual` is the longest run of
-    zeros (series,) that is the habit of a series where the network is told of longer ones, else empty.
-    `categories` names the static columns, each with its vocabulary; code k means word k - 1 of it. A
-    probabilistic network also reads its target `lags` steps ago and, where not all series begin
-    together, the age of each: the steps since its first value, at `begins`, one every `seconds`;
-    `typical` is the geometric mean of the scales of all series. `centred` says that a network reads each
-    window around its mean, `spreads` (series,) in which units, see `windows.units`.
+    The table
+        `time`, `target`: columns of the time stamps and of the values to forecast. `keys`: columns that name a series.
+        `past`, `future`: covariates known up to the origin, and beyond it (columns, or names of calendar features).
+        `series`: ids of the series of training, in the order of all arrays (series, ...). `categories`: each static
+        column with its vocabulary. `aggregate`, `gaps`: the policies of the experiment file.
+
+    The time axis
+        `frequency`: pandas alias of the step. `calendar`: "regular" (every step) or "observed" (the steps that the
+        table has). `weekdays`: those of an observed daily axis, Monday 0. `closed_dates`: dates of training without a
+        step though their weekday usually has one; None where each table shows its own calendar. `marked_days`: dates
+        of holidays and events. `training_span`: first and last stamp, where the trend is a covariate.
+
+    Scaling
+        `target_scaler`: of the target, or of each sensor. `scalers`: one for each of the past columns, the zero runs
+        (if any) and the future columns. `fallback` (series, columns): values in data units before a column's first
+        observation. `static` (series, columns): category codes; code k is word k - 1 of the vocabulary, 0 unseen.
+        `zero_run_limits` (series,): the longest run of zeros, in steps, that is usual; empty without that channel.
+
+    Windows
+        `lookback`, `horizon`: steps read and forecast. `centred`: each window is read around its mean.
+        `window_spreads` (sensors,): usual spreads of windows in scaled units, see `windows.window_units`.
+
+    Probabilistic networks also read
+        `lags`: how many steps ago, ascending. `series_starts` (series,): the stamp of each first value; the age of a
+        series is counted from it in steps of `step_seconds`. `typical_scale`: the geometric mean of all target scales.
     """
 
     time: str
@@ -53,38 +79,67 @@ class Preprocessing:
     scalers: tuple[Scaler, ...]
     static: tuple[tuple[int, ...], ...]
     fallback: tuple[tuple[float, ...], ...]
-    closed: tuple[str, ...] | None = None
-    dated: tuple[MarkedDays, ...] = ()
-    span: tuple[str, str] | None = None
+    closed_dates: tuple[str, ...] | None = None
+    marked_days: tuple[MarkedDays, ...] = ()
+    training_span: tuple[str, str] | None = None
     aggregate: str = "none"
-    usual: tuple[int, ...] = ()
+    zero_run_limits: tuple[int, ...] = ()
     categories: tuple[tuple[str, tuple[str, ...]], ...] = ()
     lags: tuple[int, ...] = ()
-    begins: tuple[str, ...] = ()
-    seconds: float = 0.0
-    typical: float = 1.0
+    series_starts: tuple[str, ...] = ()
+    step_seconds: float = 0.0
+    typical_scale: float = 1.0
     centred: bool = False
-    spreads: tuple[float, ...] = ()
+    window_spreads: tuple[float, ...] = ()
 
     @cached_property
     def codes(self) -> dict[str, int]:
-        """The place of each series."""
+        """Position of each series in `series`, by its id."""
         return {name: code for code, name in enumerate(self.series)}
+
+    def code_of(self, name: str) -> int:
+        """Return the position in `series` of the one with the id `name`. Raises KeyError if the model has none."""
+        found = find_id(name, self.codes, len(self.keys))
+        return self.codes[name if found is None else found]
+
+    def series_column(self, table: pd.DataFrame) -> pd.Series:
+        """Return the id of the series in each row of `table`, which has the key columns (rows,).
+
+        Ids are as in `series`; those of series that are not in it are as in `series_ids.series_id`.
+        """
+        if not self.keys:
+            return pd.Series(self.series[0], index=table.index)
+        names = series_id_column([table[column] for column in self.keys])
+        if len(self.keys) == 1:
+            return names
+        own_names = {name: find_id(name, self.codes, len(self.keys)) or name for name in names.unique()}
+        return names if all(name == own for name, own in own_names.items()) else names.map(own_names)
+
+    def key_values(self, name: str) -> dict[str, str]:
+        """Return the values of the key columns, by column, of the series with the id `name`."""
+        if not self.keys:
+            return {}
+        try:
+            values = series_keys(name, len(self.keys))
+        except ValueError:
+            # An id of a former version. Wherever it is cut: `series_column` joins the parts to the same id.
+            values = tuple(name.split(SEPARATOR, len(self.keys) - 1))
+        return dict(zip(self.keys, values, strict=True))
 
     @cached_property
     def future_columns(self) -> tuple[str, ...]:
-        """Future covariates that the table must bring, the others follow from the time stamp."""
+        """Future covariates that the table must bring; the others follow from the time stamp."""
         return tuple(filter(is_column, self.future))
 
     @cached_property
     def columns(self) -> tuple[str, ...]:
-        """Past columns, EXHIBITION where the network is told of it, and future columns."""
-        return (*self.past, *((ZERO_RUNS_COLUMN,) if self.usual else ()), *self.future_columns)
+        """Past columns, ZERO_RUNS_COLUMN where the network reads it, and future columns."""
+        return (*self.past, *((ZERO_RUNS_COLUMN,) if self.zero_run_limits else ()), *self.future_columns)
 
     @property
-    def covariates(self) -> tuple[str, ...]:
-        """What each of the `channels` is made of; the names of cycles stand there twice."""
-        return (self.target, *self.columns, *calendar_channel_names(self.future, self.dated))
+    def channel_names(self) -> tuple[str, ...]:
+        """Name of the covariate behind each of the `channels`, without the age; a cycle's name stands there twice."""
+        return (self.target, *self.columns, *calendar_channel_names(self.future, self.marked_days))
 
     def channels(
         self,
@@ -95,51 +150,49 @@ class Preprocessing:
     ) -> np.ndarray:
         """Network channels (n, steps, channels), float32: target, past, future columns, calendar, age.
 
-        `target` (n, steps) and `columns` (n, steps, past + future columns) are in data units; row
-        i belongs to `series[i]`. Raises DataError for steps beyond what is known of holidays.
+        `target` (n, steps) and `columns` (n, steps, columns) are in data units; row i belongs to `series[i]`.
+        Raises DataError for steps outside the dates that the holidays are known for.
         """
-        stamps, given = (
-            calendar_channels(times, self.future, self.frequency, self.dated, self.span),
-            1 + len(self.scalers),
-        )
-        known = given + stamps.shape[1]
-        channels = np.empty((*target.shape, known + self.aged), np.float32)
+        calendar = calendar_channels(times, self.future, self.frequency, self.marked_days, self.training_span)
+        calendar_start = 1 + len(self.scalers)
+        calendar_end = calendar_start + calendar.shape[1]
+        channels = np.empty((*target.shape, calendar_end + self.has_age), np.float32)
         channels[:, :, 0] = self.target_scaler.transform(target, series)
         for k, scaler in enumerate(self.scalers):
             channels[:, :, 1 + k] = scaler.transform(columns[:, :, k], series)
-        channels[:, :, given:known] = stamps
-        if self.aged:
-            channels[:, :, known] = self.ages(times, series)
+        channels[:, :, calendar_start:calendar_end] = calendar
+        if self.has_age:
+            channels[:, :, calendar_end] = self.ages(times, series)
         return channels
 
     def ages(self, times: pd.DatetimeIndex | np.ndarray, series: Any = slice(None)) -> np.ndarray:
-        """Logarithm of the age of each series (n, steps), in steps; a series is new before it begins."""
-        begins = pd.DatetimeIndex(self.begins).to_numpy("datetime64[s]")[series]
-        seconds = (np.asarray(times, "datetime64[s]") - begins[:, None]).astype(float)
-        return np.log10(2 + np.maximum(seconds / self.seconds, 0))
+        """Logarithm (base 10) of 2 + the age of each series in steps (n, steps); the age is 0 before its start."""
+        starts = pd.DatetimeIndex(self.series_starts).to_numpy("datetime64[s]")[series]
+        seconds = (np.asarray(times, "datetime64[s]") - starts[:, None]).astype(float)
+        return np.log10(2 + np.maximum(seconds / self.step_seconds, 0))
 
     @property
-    def sizes(self) -> np.ndarray:
+    def relative_scales(self) -> np.ndarray:
         """Scale of the target of each series (series,) in units of the typical one."""
-        return self.target_scaler.scale / self.typical
+        return self.target_scaler.scale / self.typical_scale
 
     @cached_property
-    def aged(self) -> bool:
-        """Whether series differ in age: else it would number the years, and tell of no series."""
-        return len(set(self.begins)) > 1
+    def has_age(self) -> bool:
+        """Whether the age is a channel: where all series start together it would only number the steps."""
+        return len(set(self.series_starts)) > 1
 
     @cached_property
-    def width(self) -> int:
-        """How many channels there are."""
-        return 1 + len(self.scalers) + len(calendar_channel_names(self.future, self.dated)) + self.aged
+    def channel_count(self) -> int:
+        """Number of `channels`."""
+        return 1 + len(self.scalers) + len(calendar_channel_names(self.future, self.marked_days)) + self.has_age
 
     @cached_property
-    def known_ahead(self) -> int:
-        """Position of the first channel that is known ahead; those before it end at the origin."""
-        return 1 + len(self.past) + bool(self.usual)
+    def first_known_ahead(self) -> int:
+        """Position of the first channel that is known beyond the origin; the channels before it end there."""
+        return 1 + len(self.past) + bool(self.zero_run_limits)
 
-    def alone(self, series: str) -> Preprocessing:
-        """What a model of one `series` needs; its category codes, one and the same at every step, are left out."""
+    def for_series(self, series: str) -> Preprocessing:
+        """The preprocessing of a model of one `series`, without category codes: they would be constant."""
         row = self.series.index(series)
         return replace(
             self,
@@ -148,25 +201,35 @@ class Preprocessing:
             scalers=tuple(scaler.take(row) for scaler in self.scalers),
             static=((),),
             fallback=self.fallback[row : row + 1],
-            usual=self.usual[row : row + 1],
+            zero_run_limits=self.zero_run_limits[row : row + 1],
             categories=(),
         )
 
     def to_json(self) -> dict[str, Any]:
-        """Plain lists, numbers and strings."""
-        return {key: _plain(value) for key, value in asdict(self).items()}
+        """Plain lists, numbers and strings, by the keys of forecaster.json."""
+        content = {JSON_KEYS.get(name, name): _plain(value) for name, value in asdict(self).items()}
+        return content | {"dated": [days.to_json() for days in self.marked_days]}
 
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> Preprocessing:
-        """The reverse of `to_json`; what else `content` holds is passed over."""
-        names = {field.name for field in fields(cls)}
-        found = {key: _frozen(value) for key, value in content.items() if key in names}
-        found["target_scaler"] = _scaler(content["target_scaler"])
-        found["scalers"] = tuple(map(_scaler, content["scalers"]))
-        found["dated"] = tuple(
-            MarkedDays(**{key: _frozen(value) for key, value in one.items()}) for one in content.get("dated", ())
-        )
-        return cls(**found)
+        """Return the preprocessing that `to_json` gave; other keys of `content` are ignored.
+
+        A key that is missing has its default: models from before there was such a field lack it.
+        """
+        keys = {field.name: JSON_KEYS.get(field.name, field.name) for field in fields(cls)}
+        values = {name: _frozen(content[key]) for name, key in keys.items() if key in content}
+        values["target_scaler"] = _scaler(content["target_scaler"])
+        values["scalers"] = tuple(map(_scaler, content["scalers"]))
+        values["marked_days"] = tuple(map(MarkedDays.from_json, content.get("dated", ())))
+        return cls(**values)
+
+    @classmethod
+    def adopt(cls, carried: Any) -> Preprocessing:
+        """Return the preprocessing of a loaded model as an object of this class.
+
+        `carried` is an object of the code that its model carries, whose fields may have other names; its JSON has not.
+        """
+        return cls.from_json(carried.to_json())
 
 
 def _plain(value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""From a network's answer to quantiles in data units: those of samples, or the answer itself."""
+"""From the output of a probabilistic network to quantiles in data units."""
 
 from __future__ import annotations
 
@@ -12,11 +12,16 @@ from .conformal import ConformalCorrection
 from .errors import DataError
 from .likelihoods import LIKELIHOODS, QUANTILE, increasing_quantiles
 from .sampling import sample_paths
+from .windows import WindowInputs
 
 
 @dataclass(frozen=True)
 class Quantiles:
-    """How a network's answer is read: its likelihood, the levels told unasked, the paths drawn, the correction."""
+    """How a network's output becomes quantiles.
+
+    `likelihood` is a key of LIKELIHOODS, whose quantiles are those of `paths` sample paths, or QUANTILE, where the
+    network outputs the quantiles themselves. `levels` are reported by default. `correction` is applied to both.
+    """
 
     likelihood: str
     levels: tuple[float, ...]
@@ -28,68 +33,49 @@ class Quantiles:
         """Whether quantiles are those of sample paths, which may be of any length."""
         return self.likelihood != QUANTILE
 
-    def of(
-        self,
-        network: Any,
-        read: Mapping[str, np.ndarray],
-        centre: np.ndarray,
-        scale: np.ndarray,
-        lags: tuple[int, ...],
-        lookback: int,
-        levels: Sequence[float],
-        seed: int,
-    ) -> np.ndarray:
-        """Quantiles (n, horizon, levels) of the windows whose inputs are `read`, corrected and in order.
+    def compute(self, network: Any, windows: WindowInputs, levels: Sequence[float], seed: int) -> np.ndarray:
+        """Return quantiles (n, horizon, levels) of n windows in data units, corrected, none crossing another.
 
-        `centre` and `scale` (n,) are the units of each window, in data units. Raises DataError for a level that a
-        network which answers with quantiles was not trained for.
+        Raises DataError for a level outside of those that a network without samples was trained for.
         """
         if self.sampled:
-            return self.of_samples(self.samples(network, read, centre, scale, lags, lookback, seed), scale, levels)
-        wanted = sorted(set(levels))
-        found = self._read_off(network, read, scale, wanted) + centre[:, None, None]
-        return self._corrected(found, wanted, scale)[..., np.searchsorted(wanted, levels)]
+            return self.of_samples(self.draw(network, windows, seed), windows.scale, levels)
+        ascending = sorted(set(levels))
+        values = self._network_quantiles(network, windows, ascending) + windows.centre[:, None, None]
+        return self._corrected(values, ascending, windows.scale)[..., np.searchsorted(ascending, levels)]
 
-    def of_samples(self, drawn: np.ndarray, scale: np.ndarray, levels: Sequence[float]) -> np.ndarray:
-        """The same of sample paths that are `drawn` already, see `samples`."""
-        wanted = sorted(set(levels))
-        found = self._corrected(np.moveaxis(np.quantile(drawn, wanted, axis=1), 0, 2), wanted, scale)
+    def of_samples(self, paths: np.ndarray, scale: np.ndarray, levels: Sequence[float]) -> np.ndarray:
+        """Return the same quantiles of sample `paths` (n, paths, horizon), see `draw`; `scale` (n,) in data units."""
+        ascending = sorted(set(levels))
+        values = np.moveaxis(np.quantile(paths, ascending, axis=1), 0, 2)
+        values = self._corrected(values, ascending, scale)
         if LIKELIHOODS[self.likelihood].counts:
-            found = np.maximum(found, 0.0)
-        return found[..., np.searchsorted(wanted, levels)]
+            values = np.maximum(values, 0.0)
+        return values[..., np.searchsorted(ascending, levels)]
 
-    def _corrected(self, found: np.ndarray, levels: Sequence[float], scale: np.ndarray) -> np.ndarray:
-        return found if self.correction is None else self.correction.apply(found, levels, scale)
+    def draw(self, network: Any, windows: WindowInputs, seed: int) -> np.ndarray:
+        """Return sample paths (n, paths, horizon) of n windows in data units, not corrected."""
+        paths = sample_paths(network, LIKELIHOODS[self.likelihood], windows, count=self.paths, seed=seed)
+        return paths + windows.centre[:, None, None]
 
-    def samples(
-        self,
-        network: Any,
-        read: Mapping[str, np.ndarray],
-        centre: np.ndarray,
-        scale: np.ndarray,
-        lags: tuple[int, ...],
-        lookback: int,
-        seed: int,
-    ) -> np.ndarray:
-        """Sample paths (n, paths, horizon) of the same windows, in data units, not corrected."""
-        family = LIKELIHOODS[self.likelihood]
-        drawn = sample_paths(network, family, read, scale, lags, lookback, self.paths, seed)
-        return drawn + centre[:, None, None]
+    def _corrected(self, values: np.ndarray, levels: Sequence[float], scale: np.ndarray) -> np.ndarray:
+        return values if self.correction is None else self.correction.apply(values, levels, scale)
 
-    def _read_off(
-        self, network: Any, read: Mapping[str, np.ndarray], scale: np.ndarray, levels: Sequence[float]
-    ) -> np.ndarray:
-        known = trained_levels(self.levels)
+    def _network_quantiles(self, network: Any, windows: WindowInputs, levels: Sequence[float]) -> np.ndarray:
+        """Quantiles (n, horizon, levels) around the windows' centres, interpolated between those of training."""
+        trained = trained_levels(self.levels)
         for level in levels:
-            if not known[0] <= level <= known[-1]:
+            if not trained[0] <= level <= trained[-1]:
                 raise DataError(
-                    f"quantiles: {level:g} is outside of what the model was trained for ({known[0]:g} to {known[-1]:g})"
+                    f"quantiles: {level:g} is outside the levels that the model was trained for "
+                    f"({trained[0]:g} to {trained[-1]:g})"
                 )
-        given = increasing_quantiles(np.asarray(network.predict_on_batch(dict(read)), float), np) * scale[:, None, None]
-        at = np.interp(levels, known, np.arange(len(known)))
-        below = np.minimum(at.astype(int), max(len(known) - 2, 0))
-        above = np.minimum(below + 1, len(known) - 1)
-        return given[..., below] + (at - below) * (given[..., above] - given[..., below])
+        raw = np.asarray(network.predict_on_batch(dict(windows.arrays)), float)
+        values = increasing_quantiles(raw, np) * windows.scale[:, None, None]
+        position = np.interp(levels, trained, np.arange(len(trained)))
+        below = np.minimum(position.astype(int), max(len(trained) - 2, 0))
+        above = np.minimum(below + 1, len(trained) - 1)
+        return values[..., below] + (position - below) * (values[..., above] - values[..., below])
 
     def to_json(self) -> dict[str, Any]:
         """Plain lists, numbers and strings."""
@@ -98,12 +84,12 @@ class Quantiles:
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> Quantiles:
-        """The reverse of `to_json`."""
-        kept = content["correction"]
-        correction = kept and ConformalCorrection(tuple(kept["levels"]), tuple(map(tuple, kept["offsets"])))
+        """Return the quantiles that `to_json` gave."""
+        stored = content["correction"]
+        correction = stored and ConformalCorrection(tuple(stored["levels"]), tuple(map(tuple, stored["offsets"])))
         return cls(content["likelihood"], tuple(content["levels"]), content["paths"], correction)
 
 
 def trained_levels(levels: Sequence[float]) -> tuple[float, ...]:
-    """The levels that a network is trained for which answers with quantiles: `levels` and the median."""
+    """Return the levels that a network with quantile output is trained for: `levels` and the median, ascending."""
     return tuple(sorted({*levels, 0.5}))

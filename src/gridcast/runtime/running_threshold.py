@@ -1,4 +1,7 @@
-"""A threshold that is taken anew at each step, from all scores before it. Pure; it travels in every logged model."""
+"""A threshold that is recomputed at each step from all scores before it: mean plus deviations of their logarithms.
+
+Pure.
+"""
 
 from __future__ import annotations
 
@@ -7,51 +10,52 @@ from dataclasses import dataclass
 import numpy as np
 
 MIN_SCORE = 1e-6
-"""Scores below count as this much: their logarithms would outweigh all others."""
+"""Lower scores count as this one: their logarithms would outweigh all others."""
 MIN_LOG_VARIANCE = 1e-14
-"""Variance of logarithms that all have at least: equal scores lie not above a threshold that rounding made of them."""
+"""Lower bound of the variance of logarithms: keeps equal scores from exceeding the threshold through rounding."""
 
 
 @dataclass(frozen=True)
 class ScoreHistory:
-    """How many scores there were so far, and the mean and the variance of their logarithms."""
+    """Number of scores so far, and mean and variance of their logarithms."""
 
     count: int
     mean: float
     variance: float
 
-    def limit(self, level: float) -> float:
-        """The threshold after them: the mean plus `level` standard deviations of the logarithms, as a score."""
+    def threshold(self, level: float) -> float:
+        """Return the threshold after these scores: exp(mean + `level` standard deviations)."""
         return float(np.exp(self.mean + level * np.sqrt(max(self.variance, MIN_LOG_VARIANCE))))
 
 
 def score_history(scores: np.ndarray) -> ScoreHistory:
-    """Of `scores` (n,), of which one at least is finite; the others are passed over."""
-    logs = _logs(scores[np.isfinite(scores)])
+    """Return the history of the finite ones among `scores` (n,), of which there must be at least one."""
+    logs = _logarithms(scores[np.isfinite(scores)])
     return ScoreHistory(len(logs), float(np.mean(logs)), float(np.var(logs)))
 
 
-def thresholds_and_history(scores: np.ndarray, level: float, before: ScoreHistory) -> tuple[np.ndarray, ScoreHistory]:
-    """The threshold of each step (steps,) of `scores` (steps,), and what was seen after the last of them.
+def thresholds_and_history(scores: np.ndarray, level: float, history: ScoreHistory) -> tuple[np.ndarray, ScoreHistory]:
+    """Return the threshold of each step (steps,) of `scores` (steps,), and the history after the last of them.
 
-    It is the mean plus `level` standard deviations of the logarithms of all scores before the step, those that went
-    `before` these too: what goes on for long is normal in the end. A score that is not finite is passed over.
+    A threshold is exp(mean + `level` standard deviations) of the logarithms of all scores before the step, those of
+    `history` included; so what lasts long becomes normal in the end. Scores that are not finite are ignored.
     """
-    known = np.isfinite(scores)
-    away = np.where(known, _logs(np.where(known, scores, 1.0)) - before.mean, 0.0)
-    count = before.count + np.append(0, np.cumsum(known))
-    shift = np.append(0.0, np.cumsum(away)) / count
-    variance = (before.count * before.variance + np.append(0.0, np.cumsum(away**2))) / count - shift**2
-    limits = np.exp(before.mean + shift + level * np.sqrt(np.maximum(variance, MIN_LOG_VARIANCE)))
-    return limits[:-1], ScoreHistory(int(count[-1]), float(before.mean + shift[-1]), float(max(variance[-1], 0.0)))
+    is_finite = np.isfinite(scores)
+    # Sums of differences from the mean so far rather than of the logarithms themselves: these would cancel.
+    deviation = np.where(is_finite, _logarithms(np.where(is_finite, scores, 1.0)) - history.mean, 0.0)
+    count = history.count + np.append(0, np.cumsum(is_finite))
+    shift = np.append(0.0, np.cumsum(deviation)) / count
+    squares = history.count * history.variance + np.append(0.0, np.cumsum(deviation**2))
+    variance = squares / count - shift**2
+    thresholds = np.exp(history.mean + shift + level * np.sqrt(np.maximum(variance, MIN_LOG_VARIANCE)))
+    after = ScoreHistory(int(count[-1]), float(history.mean + shift[-1]), float(max(variance[-1], 0.0)))
+    return thresholds[:-1], after
 
 
-def thresholds(scores: np.ndarray, first: float, level: float, before: ScoreHistory | None) -> np.ndarray:
-    """The threshold of each step (steps,) of `scores` (steps,): `first` at all of them where there is nothing to go on
-    from.
-    """
-    return np.full(len(scores), first) if before is None else thresholds_and_history(scores, level, before)[0]
+def thresholds(scores: np.ndarray, fixed: float, level: float, history: ScoreHistory | None) -> np.ndarray:
+    """Return the threshold of each step (steps,) of `scores` (steps,): the `fixed` one if there is no history."""
+    return np.full(len(scores), fixed) if history is None else thresholds_and_history(scores, level, history)[0]
 
 
-def _logs(scores: np.ndarray) -> np.ndarray:
+def _logarithms(scores: np.ndarray) -> np.ndarray:
     return np.log(np.maximum(scores, MIN_SCORE))

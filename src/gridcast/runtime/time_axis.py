@@ -1,4 +1,4 @@
-"""The time axis: regular steps, and the steps that follow the last one."""
+"""The time axis: regular steps, observed steps, and the steps that follow the last one."""
 
 from __future__ import annotations
 
@@ -10,12 +10,16 @@ import pandas as pd
 
 MONTHS_PER_UNIT = {"M": 1, "Q": 3, "Y": 12}
 MAX_CACHED_STEPS = 2000
-"""Steps of the longest axis that is remembered: all who ask a service today know the same days."""
+"""Steps of the longest axis that is cached: most requests to a service on one day ask for the same steps."""
 WEEKDAYS = ("MON", "TUE", "WED", "THU", "FRI", "SAT", "SUN")
 
 
 def anchored_frequency(frequency: str, first: pd.Timestamp) -> str:
-    """Weeks begin on the weekday of the first stamp; months, quarters and years on their first or last day, as it."""
+    """Return the pandas alias of `frequency` that is in phase with the stamp `first`.
+
+    Weeks start on its weekday; months, quarters and years are stamped with their first day if it is one, else with
+    their last.
+    """
     if frequency == "W":
         return f"W-{first:%a}".upper()
     if frequency in MONTHS_PER_UNIT:
@@ -25,10 +29,12 @@ def anchored_frequency(frequency: str, first: pd.Timestamp) -> str:
 
 
 def period_start(times: pd.DatetimeIndex, frequency: str) -> pd.DatetimeIndex:
-    """Start of the period of `frequency` that each of `times` lies in; weeks begin on Monday, `W-SUN` on Sunday.
+    """Return the start of the period of `frequency` that each of `times` lies in.
 
-    ValueError: a frequency of which a stamp alone does not tell the periods, such as 2W, or whose steps
-    are the ends of its periods, such as ME.
+    Weeks start on Monday, those of `W-SUN` on Sunday.
+
+    Raises ValueError for a frequency whose periods do not follow from a stamp alone, such as 2W, or that is named after
+    the end of its periods, such as ME.
     """
     count, unit, anchor = _parts(frequency)
     if unit in MONTHS_PER_UNIT and count == 1 and not anchor and not frequency.endswith("E"):
@@ -43,20 +49,20 @@ def period_start(times: pd.DatetimeIndex, frequency: str) -> pd.DatetimeIndex:
     return times.floor(frequency)
 
 
-def period_end(begins: pd.DatetimeIndex, frequency: str) -> pd.DatetimeIndex:
-    """The moment after the period of `frequency` that starts at each of `begins`."""
+def period_end(starts: pd.DatetimeIndex, frequency: str) -> pd.DatetimeIndex:
+    """Return the first moment after the period of `frequency` that begins at each of `starts`."""
     count, unit, _ = _parts(frequency)
     if unit in MONTHS_PER_UNIT:
-        return begins + pd.DateOffset(months=MONTHS_PER_UNIT[unit] * count)
+        return starts + pd.DateOffset(months=MONTHS_PER_UNIT[unit] * count)
     days = {"D": 1, "B": 1, "W": 7}.get(unit)
-    return begins + (pd.Timedelta(days=days * count) if days else pd.Timedelta(f"{count}{unit}"))
+    return starts + (pd.Timedelta(days=days * count) if days else pd.Timedelta(f"{count}{unit}"))
 
 
 def days_of_steps(times: pd.DatetimeIndex, frequency: str) -> tuple[pd.DatetimeIndex, pd.DatetimeIndex]:
-    """The first day of each step and the day after its last.
+    """Return the first day of each step, and the day after its last.
 
-    The day itself for steps of a day and less, the seven days from the stamp on for weeks, and the
-    calendar month, quarter or year in which the stamp lies.
+    For steps up to a day, the day of the stamp; for weeks, seven days from the stamp on; for months, quarters and
+    years, the calendar period in which the stamp lies.
     """
     count, unit, _ = _parts(frequency)
     if unit in MONTHS_PER_UNIT:
@@ -67,23 +73,23 @@ def days_of_steps(times: pd.DatetimeIndex, frequency: str) -> tuple[pd.DatetimeI
 
 
 def _parts(frequency: str) -> tuple[int, str, str]:
-    """`2W-SUN` -> 2, W, SUN; that a month is told by its first or last day (MS, ME) is left out."""
-    found = re.fullmatch(r"(\d*)([A-Za-z]+)(?:-([A-Z]{3}))?", frequency)
-    count, unit, anchor = found.groups() if found else (1, frequency, "")
+    """Count, unit and anchor: `2W-SUN` -> 2, W, SUN. `MS` and `ME` (first and last day of a month) have the unit M."""
+    match = re.fullmatch(r"(\d*)([A-Za-z]+)(?:-([A-Z]{3}))?", frequency)
+    count, unit, anchor = match.groups() if match else (1, frequency, "")
     unit = unit[0] if len(unit) == 2 and unit[0] in MONTHS_PER_UNIT and unit[1] in "SE" else unit
     return int(count or 1), unit, anchor or ""
 
 
 def regular_steps(times: pd.DatetimeIndex, frequency: str) -> pd.DatetimeIndex:
-    """Every step of `frequency` from the first to the last of `times`. ValueError: unknown frequency."""
+    """Return every step of `frequency` from the first to the last of `times`. Raises ValueError if it is unknown."""
     return pd.date_range(times.min(), times.max(), freq=anchored_frequency(frequency, times.min()))
 
 
 def usual_weekdays(times: pd.DatetimeIndex, frequency: str, calendar: str) -> tuple[int, ...]:
-    """Weekdays (Monday 0) on which an observed daily axis has steps as a rule; empty elsewhere.
+    """Return the weekdays (Monday 0) on which an observed daily axis usually has steps; empty for any other axis.
 
-    A weekday with less than a fifth of the steps of the busiest one is an exception, such as the
-    two Saturdays a shop opened before Christmas.
+    A weekday with less than a fifth of the steps of the busiest one is an exception, such as the two Saturdays that a
+    shop opened before Christmas.
     """
     if calendar != "observed" or frequency != "D":
         return ()
@@ -91,64 +97,75 @@ def usual_weekdays(times: pd.DatetimeIndex, frequency: str, calendar: str) -> tu
     return tuple(int(day) for day in np.flatnonzero(counts * 5 >= counts.max()))
 
 
-def closed_dates(times: pd.DatetimeIndex, days: tuple[int, ...]) -> tuple[str, ...] | None:
-    """Dates between the first and the last of `times` whose weekday is one of `days`, and that have no step.
+def closed_dates(times: pd.DatetimeIndex, weekdays: tuple[int, ...]) -> tuple[str, ...] | None:
+    """Return the dates between the first and the last of `times` that lie on `weekdays` but have no step.
 
-    None where they are more than a fifth of such dates: the weekdays do not tell the calendar then.
+    None if they are more than a fifth of all such dates: the weekdays then do not determine the calendar.
     """
-    usual = _usual(times, days)
-    missing = usual[~usual.isin(times.normalize())]
-    return tuple(missing.strftime("%Y-%m-%d")) if days and len(missing) * 5 <= len(usual) else None
+    expected = _dates_on(times, weekdays)
+    missing = expected[~expected.isin(times.normalize())]
+    follows_weekdays = weekdays and len(missing) * 5 <= len(expected)
+    return tuple(missing.strftime("%Y-%m-%d")) if follows_weekdays else None
 
 
-def with_open_dates(times: pd.DatetimeIndex, days: tuple[int, ...], closed: tuple[str, ...]) -> pd.DatetimeIndex:
-    """`times` and every date between the first and the last of them on `days` that is not `closed`."""
-    usual = _usual(times, days)
-    missing = usual[~usual.isin(times.normalize()) & ~usual.isin(pd.DatetimeIndex(closed))]
+def with_open_dates(times: pd.DatetimeIndex, weekdays: tuple[int, ...], closed: tuple[str, ...]) -> pd.DatetimeIndex:
+    """Return `times` and every date between the first and the last of them on `weekdays` that is not `closed`."""
+    expected = _dates_on(times, weekdays)
+    missing = expected[~expected.isin(times.normalize()) & ~expected.isin(pd.DatetimeIndex(closed))]
     return times.union(missing + (times[0] - times[0].normalize()))
 
 
+def _dates_on(times: pd.DatetimeIndex, weekdays: tuple[int, ...]) -> pd.DatetimeIndex:
+    dates = pd.date_range(times[0].normalize(), times[-1].normalize())
+    return dates[np.isin(dates.day_of_week, weekdays)]
+
+
 def build_axis(
-    seen: np.ndarray,
+    stamps: np.ndarray,
     steps: int,
+    *,
     frequency: str,
     calendar: str,
-    days: tuple[int, ...] = (),
+    weekdays: tuple[int, ...] = (),
     closed: tuple[str, ...] | None = None,
 ) -> tuple[np.ndarray, int]:
-    """The axis of a history that was `seen` at these stamps, and `steps` after it; both are datetime64[us], sorted.
+    """Return the time axis of a history with these `stamps`, extended by `steps`, and the length of the history on it.
 
-    The number tells where the steps after it begin. ValueError: unknown frequency.
+    Stamps and axis are datetime64[us], ascending. A table with an observed `calendar` lacks steps of which only other
+    series have rows: the dates on the usual `weekdays` are added, but for the `closed` ones (None: add nothing).
+    Raises ValueError for an unknown frequency.
     """
-    work = _laid if len(seen) <= MAX_CACHED_STEPS else _laid.__wrapped__
-    return work(seen.tobytes(), steps, frequency, calendar, days, closed)
+    compute = _build_axis if len(stamps) <= MAX_CACHED_STEPS else _build_axis.__wrapped__
+    return compute(stamps.tobytes(), steps, frequency, calendar, weekdays, closed)
 
 
 @functools.lru_cache(maxsize=256)
-def _laid(
-    stamps: bytes, steps: int, frequency: str, calendar: str, days: tuple[int, ...], closed: tuple[str, ...] | None
+def _build_axis(
+    stamps: bytes,
+    steps: int,
+    frequency: str,
+    calendar: str,
+    weekdays: tuple[int, ...],
+    closed: tuple[str, ...] | None,
 ) -> tuple[np.ndarray, int]:
-    seen = pd.DatetimeIndex(np.frombuffer(stamps, "datetime64[us]"))
+    history = pd.DatetimeIndex(np.frombuffer(stamps, "datetime64[us]"))
     if calendar == "regular":
-        seen = regular_steps(seen, frequency)
+        history = regular_steps(history, frequency)
     elif closed is not None:
-        seen = with_open_dates(seen, days, closed)
-    times = seen.append(steps_after(seen[-1], steps, frequency, days)).to_numpy("datetime64[us]")
-    times.flags.writeable = False  # it is handed to others too
-    return times, len(seen)
-
-
-def _usual(times: pd.DatetimeIndex, days: tuple[int, ...]) -> pd.DatetimeIndex:
-    dates = pd.date_range(times[0].normalize(), times[-1].normalize())
-    return dates[np.isin(dates.day_of_week, days)]
+        history = with_open_dates(history, weekdays, closed)
+    axis = history.append(steps_after(history[-1], steps, frequency, weekdays)).to_numpy("datetime64[us]")
+    axis.flags.writeable = False  # the cache hands the same array to every caller
+    return axis, len(history)
 
 
 @functools.lru_cache(maxsize=1024)
-def steps_after(last: pd.Timestamp, steps: int, frequency: str, days: tuple[int, ...] = ()) -> pd.DatetimeIndex:
-    """The `steps` stamps after `last`, on the given weekdays only where there are any."""
-    every = max(1, -(-7 // len(days))) if days else 1
-    ahead = pd.date_range(last, periods=(steps + 7) * every + 1, freq=anchored_frequency(frequency, last))
-    ahead = ahead[ahead > last]
-    if days:
-        ahead = ahead[np.isin(ahead.day_of_week, days)]
-    return ahead[:steps]
+def steps_after(last: pd.Timestamp, steps: int, frequency: str, weekdays: tuple[int, ...] = ()) -> pd.DatetimeIndex:
+    """Return the `steps` stamps that follow `last`, on `weekdays` (Monday 0) only if there are any."""
+    # Of seven dates len(weekdays) are steps: enough dates for them all, and for a week that starts with none.
+    dates_per_step = max(1, -(-7 // len(weekdays))) if weekdays else 1
+    periods = (steps + 7) * dates_per_step + 1
+    following = pd.date_range(last, periods=periods, freq=anchored_frequency(frequency, last))
+    following = following[following > last]
+    if weekdays:
+        following = following[np.isin(following.day_of_week, weekdays)]
+    return following[:steps]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,68 +11,93 @@ import pandas as pd
 from numpy.lib.stride_tricks import sliding_window_view
 
 CONSTANT_VARIANCE = 1e-12
-"""Variance of windows, in squared scaled units, up to which a sensor never changes."""
+"""Variance of windows, in squared scaled units, up to which a sensor counts as constant."""
+
+
+@dataclass(frozen=True)
+class WindowShape:
+    """A window reads `lookback` steps and forecasts `horizon` steps; origins are `stride` steps apart."""
+
+    lookback: int
+    horizon: int
+    stride: int = 1
+
+
+@dataclass(frozen=True)
+class WindowInputs:
+    """What a network with quantiles reads of n windows, and how its output becomes data units.
+
+    `arrays` holds the network's inputs (n, ...) by name. `centre` and `scale` (n,) are in data units: an output y means
+    centre + scale * y. A network that samples reads `lookback` steps, with its target `lags` steps ago at each.
+    """
+
+    arrays: Mapping[str, np.ndarray]
+    centre: np.ndarray
+    scale: np.ndarray
+    lookback: int
+    lags: tuple[int, ...] = ()
 
 
 def origins(
     usable: np.ndarray,
-    lookback: int,
-    horizon: int,
-    stride: int,
-    start: int,
-    end: int,
+    shape: WindowShape,
+    span: tuple[int, int],
     *,
     settled: np.ndarray | None = None,
     observed: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Index pairs (n, 2) of series and origin whose targets lie whole within steps [start, end).
+    """Return index pairs (n, 2), series and origin, of the windows whose targets lie within the steps [start, end).
 
-    The window at origin o reads steps [o - lookback, o) and forecasts [o, o + horizon); its inputs
-    may reach back over `start`, its targets never over either bound. `usable` (series, steps) is
-    False where a value is missing: no window touches such a step. Inputs end on a step that is
-    `settled`, targets are `observed` throughout, both (series, steps) and True where not given.
-    Origins are `stride` apart, counted from the first possible one of the span; ordered by series,
-    then by time.
+    The window at origin o reads steps [o - lookback, o) and forecasts [o, o + horizon). Its inputs may begin before
+    the `span` = (start, end), its targets may not leave it.
+
+    `usable` (series, steps) is False where a value is missing: no window touches such a step. Inputs end on a step
+    that is `settled`, and all targets are `observed`; both (series, steps), and True everywhere if not given. Origins
+    are `stride` steps apart, counted from the first possible one of the span, and ordered by series, then by time.
     """
-    first, last = max(start, lookback), end - horizon
+    first, last = max(span[0], shape.lookback), span[1] - shape.horizon
     if last < first:
         return np.zeros((0, 2), np.int32)
-    whole = np.asarray(sliding_window_view(usable[:, first - lookback : end], lookback + horizon, axis=1).all(axis=2))
+    length = shape.lookback + shape.horizon
+    # Column k of these masks (series, origins) stands for the origin first + k.
+    complete = np.asarray(sliding_window_view(usable[:, first - shape.lookback : span[1]], length, axis=1).all(axis=2))
     if settled is not None:
-        whole &= settled[:, first - 1 : last]
+        complete &= settled[:, first - 1 : last]
     if observed is not None:
-        whole &= sliding_window_view(observed[:, first:end], horizon, axis=1).all(axis=2)
-    whole = whole[:, ::stride]
-    index, place = np.empty((np.count_nonzero(whole), 2), np.int32), np.flatnonzero(whole)
-    np.floor_divide(place, whole.shape[1], out=index[:, 0], casting="unsafe")
-    np.remainder(place, whole.shape[1], out=index[:, 1], casting="unsafe")
-    index[:, 1] = index[:, 1] * stride + first
+        complete &= sliding_window_view(observed[:, first : span[1]], shape.horizon, axis=1).all(axis=2)
+    complete = complete[:, :: shape.stride]
+    # Written into int32 at once: np.argwhere would make pairs of int64, and there may be millions.
+    index, position = np.empty((np.count_nonzero(complete), 2), np.int32), np.flatnonzero(complete)
+    np.floor_divide(position, complete.shape[1], out=index[:, 0], casting="unsafe")
+    np.remainder(position, complete.shape[1], out=index[:, 1], casting="unsafe")
+    index[:, 1] = index[:, 1] * shape.stride + first
     return index
 
 
 def past(channels: np.ndarray, index: np.ndarray, lookback: int) -> np.ndarray:
-    """Past of each window (n, lookback, channels), gathered from `channels` (series, steps, channels).
+    """Return the steps before each origin (n, lookback, channels) of `channels` (series, steps, channels).
 
-    Steps before the first one repeat it: a window of `origins` has none.
+    `index` is (n, 2). Steps before the first of the axis repeat it; windows of `origins` have none.
     """
     steps = (index[:, 1, None] + np.arange(-lookback, 0)).clip(0)
     return channels[index[:, 0, None], steps]
 
 
 def future(channels: np.ndarray, index: np.ndarray, horizon: int) -> np.ndarray:
-    """Future of each window (n, horizon, ...), gathered from `channels` (series, steps, ...)."""
+    """Return the steps from each origin on (n, horizon, ...) of `channels` (series, steps, ...); `index` is (n, 2)."""
     steps = index[:, 1, None] + np.arange(horizon)
     return channels[index[:, 0, None], steps]
 
 
 def window_units(history: Any, *, centred: bool, spreads: Sequence[float] = ()) -> tuple[Any, Any]:
-    """Centre and unit (n, 1, sensors) in which some windows of sensors (n, lookback, sensors) are read, and what is
-    ahead of them.
+    """Return centre and unit (n, 1, sensors) in which windows of sensors (n, lookback, sensors) are read.
 
-    0 and 1, or, where `centred`, their mean and 1. Where their usual `spreads` (sensors,) are given, the unit is the
-    root of the window's variance and the square of these: a window that hardly changes is not blown up.
+    The centre is the window's mean if `centred`, else 0. The unit is 1, or, where the usual `spreads` (sensors,) of
+    windows are given, the root of the window's variance plus the square of the usual spread: the second term keeps
+    the noise of a window that hardly changes from being magnified.
+
     Source: Kim, Kim, Tae, Park, Choi, Choo (2022), "Reversible Instance Normalization for Accurate Time-Series
-    Forecasting against Distribution Shift", without the affine part, and with errors that stay in the window's unit.
+    Forecasting against Distribution Shift", without the affine part, and with errors left in the window's unit.
     """
     centre = history.mean(axis=1, keepdims=True) if centred else 0.0
     if not len(spreads):
@@ -80,10 +106,10 @@ def window_units(history: Any, *, centred: bool, spreads: Sequence[float] = ()) 
 
 
 def typical_spreads(values: np.ndarray, lookback: int) -> tuple[float, ...]:
-    """The usual spread (sensors,) of windows of `lookback` steps of `values` (steps, sensors).
+    """Return the usual spread (sensors,) of windows of `lookback` steps of `values` (steps, sensors).
 
-    The root mean square of their standard deviations; 1 for a sensor that never changes. Windows with NaN are passed
-    over.
+    That is the root mean square of the windows' standard deviations, without windows that contain NaN; 1 for a sensor
+    that never changes.
     """
     variances = pd.DataFrame(values).rolling(lookback).var(ddof=0).mean().to_numpy()
-    return tuple(float(np.sqrt(one)) if one > CONSTANT_VARIANCE else 1.0 for one in variances)
+    return tuple(float(np.sqrt(variance)) if variance > CONSTANT_VARIANCE else 1.0 for variance in variances)

@@ -1,4 +1,7 @@
-"""Stretches without exhibition: runs of zeros far longer than a series' habit. Pure functions on (series, steps)."""
+"""Unusual runs of zeros, such as those of a product that is out of stock or off the shelf.
+
+Pure functions on arrays (series, steps).
+"""
 
 from __future__ import annotations
 
@@ -8,61 +11,68 @@ import numpy as np
 import pandas as pd
 
 MAX_EXPECTED_RUNS = 0.01
-"""Runs beyond habit that a series would show in a training span by chance."""
+"""A run is unusual if a series would show fewer than this many of its length in a training span by chance."""
 MIN_RUN_STEPS = 5
-"""Steps: a shorter run is never told from chance."""
+"""A shorter run is never unusual: it cannot be distinguished from chance."""
+RUNS_DESCRIBED = 3
+"""Runs that `describe` names, the longest first."""
 
 
 def habitual_lengths(training: np.ndarray) -> np.ndarray:
-    """Length (series,), in steps, of the longest run of zeros that is still the habit of a series.
+    """Return the length (series,), in steps, of the longest run of zeros that is still usual for each series.
 
-    `training` (series, steps) is the target over the training span, NaN where not observed. Were its
-    n steps 0 independently of each other with probability p, (1 - p) pᵏ n runs of k zeros and more
-    would be expected (the lengths of runs follow a geometric law); the habit ends where these are
-    fewer than RARE. p is (zeros + 1) / (n + 2), Laplace's rule of succession, fitted a second time
-    without the runs that the first found: a long closure would else pass for a habit.
+    `training` (series, steps) is the target over the training span, NaN where not observed. If its n steps were 0
+    independently of each other with probability p, (1 - p) p^k n runs of k zeros or more would be expected (lengths of
+    runs are geometrically distributed); usual lengths end where that falls below MAX_EXPECTED_RUNS. p is
+    (zeros + 1) / (n + 2), Laplace's rule of succession.
+
+    It is estimated a second time without the runs found unusual by the first: otherwise a long closure would raise p
+    until it looks usual itself.
     """
-    seen = np.isfinite(training)
-    limits = _limits(training, seen)
-    return _limits(training, seen & ~unusual_runs(training, limits))
+    observed = np.isfinite(training)
+    limits = _limits(training, observed)
+    return _limits(training, observed & ~unusual_runs(training, limits))
 
 
 def _limits(training: np.ndarray, counted: np.ndarray) -> np.ndarray:
     count = counted.sum(axis=1)
-    chance = (((training == 0) & counted).sum(axis=1) + 1) / (count + 2)
-    runs = np.maximum((1 - chance) * count, 1.0)
-    longest = np.floor(np.log(MAX_EXPECTED_RUNS / runs) / np.log(chance)).astype(int)
+    zero_share = (((training == 0) & counted).sum(axis=1) + 1) / (count + 2)
+    expected_runs = np.maximum((1 - zero_share) * count, 1.0)
+    longest = np.floor(np.log(MAX_EXPECTED_RUNS / expected_runs) / np.log(zero_share)).astype(int)
     return np.maximum(longest, MIN_RUN_STEPS - 1)
 
 
-def detected_so_far(target: np.ndarray, usual: np.ndarray) -> np.ndarray:
-    """True from the step on at which a run of zeros has outlasted the habit: nothing later is read."""
-    return _lengths(target == 0) > usual[:, None]
+def detected_so_far(target: np.ndarray, limits: np.ndarray) -> np.ndarray:
+    """Return True (series, steps) from the step on at which a run of zeros exceeds `limits` (series,).
+
+    No later step is read, so that it can be an input of a forecast.
+    """
+    return _run_lengths(target == 0) > limits[:, None]
 
 
-def unusual_runs(target: np.ndarray, usual: np.ndarray) -> np.ndarray:
-    """True throughout each run of zeros that outlasts the habit: its beginning is known by hindsight."""
-    zero = target == 0
-    return zero & (_lengths(zero) + _lengths(zero[:, ::-1])[:, ::-1] - 1 > usual[:, None])
+def unusual_runs(target: np.ndarray, limits: np.ndarray) -> np.ndarray:
+    """Return True (series, steps) throughout each run of zeros longer than `limits` (series,), in hindsight."""
+    is_zero = target == 0
+    return is_zero & (_run_lengths(is_zero) + _run_lengths(is_zero[:, ::-1])[:, ::-1] - 1 > limits[:, None])
 
 
-def describe(closed: np.ndarray, series: Sequence[str], times: pd.DatetimeIndex) -> str:
-    """How many stretches there are in `closed` (series, steps), and where and when the longest three."""
-    edges = np.diff(closed.astype(int), axis=1, prepend=0, append=0)
-    (where, begun), ended = np.nonzero(edges == 1), np.nonzero(edges == -1)[1]
-    if not len(where):
-        return "no stretch without exhibition"
+def describe(unusual: np.ndarray, series: Sequence[str], times: pd.DatetimeIndex) -> str:
+    """Return how many runs there are in `unusual` (series, steps), and where and when the longest ones are."""
+    edges = np.diff(unusual.astype(int), axis=1, prepend=0, append=0)
+    (rows, starts), ends = np.nonzero(edges == 1), np.nonzero(edges == -1)[1]
+    if not len(rows):
+        return "no unusual run of zeros"
     longest = ", ".join(
-        f"{series[where[k]]} {times[begun[k]]:%Y-%m-%d} to {times[ended[k] - 1]:%Y-%m-%d} ({ended[k] - begun[k]} steps)"
-        for k in np.argsort(begun - ended, kind="stable")[:3]
+        f"{series[rows[k]]} {times[starts[k]]:%Y-%m-%d} to {times[ends[k] - 1]:%Y-%m-%d} ({ends[k] - starts[k]} steps)"
+        for k in np.argsort(starts - ends, kind="stable")[:RUNS_DESCRIBED]
     )
     return (
-        f"{len(where):,} stretches without exhibition of {len(np.unique(where)):,} series, {int(closed.sum()):,} of "
-        f"{closed.size:,} steps, the longest: {longest}"
+        f"{len(rows):,} unusual runs of zeros in {len(np.unique(rows)):,} series, {int(unusual.sum()):,} of "
+        f"{unusual.size:,} steps, the longest: {longest}"
     )
 
 
-def _lengths(zero: np.ndarray) -> np.ndarray:
+def _run_lengths(is_zero: np.ndarray) -> np.ndarray:
     """Length of the run that ends at each step, 0 where there is none."""
-    steps = np.arange(1, zero.shape[1] + 1)
-    return steps - np.maximum.accumulate(np.where(zero, 0, steps), axis=1)
+    steps = np.arange(1, is_zero.shape[1] + 1)
+    return steps - np.maximum.accumulate(np.where(is_zero, 0, steps), axis=1)
