@@ -22,7 +22,7 @@ import pandas as pd
 import psutil
 
 from gridcast import config
-from gridcast.sweep import events, plan, runner, worker_pool, worker_process
+from gridcast.sweep import dask_workers, events, plan, runner, worker_job, worker_process
 from gridcast.tracking import store
 
 EXPERIMENT = """
@@ -70,12 +70,12 @@ def main() -> None:
         pd.DataFrame({"date": dates, "product": "apple", "quantity": quantity}).to_csv("sales.csv", index=False)
         planned = plan.make_plan(config.parse(EXPERIMENT.format(rates=rates)), "", "jax")
         scale, begun = Scale(), time.perf_counter()
-        place = worker_pool.WorkerSettings(2, "jax", Path(".gridcast"))
+        place = worker_job.WorkerSettings(2, "jax", Path(".gridcast"))
         runner.run_sweep(planned, store.open_store("memory"), place, scale)
         seconds = time.perf_counter() - begun
         os.chdir("/")
     print(
-        f"{len(planned.runs)} runs in {seconds:.0f} s; each worker starts afresh after {worker_pool.TASKS_PER_WORKER} tasks"
+        f"{len(planned.runs)} runs in {seconds:.0f} s; each worker starts afresh after {dask_workers.TASKS_PER_WORKER} tasks"
     )
     print(f"{'runs':>6}  {'parent MB':>9}  workers MB")
     step = max(1, len(scale.weights) // 10)
@@ -93,7 +93,7 @@ def main() -> None:
                 },
                 "runs": len(planned.runs),
                 "seconds": seconds,
-                "recycled_after": worker_pool.TASKS_PER_WORKER,
+                "recycled_after": dask_workers.TASKS_PER_WORKER,
                 "megabytes": scale.weights,
             }
         )

@@ -20,7 +20,7 @@ from gridcast.sweep import runner
 from gridcast.sweep.events import SweepEvents
 from gridcast.sweep.plan import Plan
 from gridcast.sweep.runner import SweepResult
-from gridcast.sweep.worker_pool import WorkerSettings
+from gridcast.sweep.worker_job import WorkerSettings
 from gridcast.tracking import mlflow_runs, model_loading, promotion
 from gridcast.tracking.store import Store, open_store
 from small_experiments import readings, watched, with_training

@@ -18,7 +18,7 @@ from gridcast.config import read
 from gridcast.runtime.errors import GridcastError, LeaseLost, TrackingError, Unreachable
 from gridcast.sweep import outbox, plan, runner
 from gridcast.sweep.events import SweepEvents
-from gridcast.sweep.worker_pool import WorkerSettings
+from gridcast.sweep.worker_job import WorkerSettings
 from gridcast.tracking import mlflow_runs, run_recording
 from gridcast.tracking.store import open_store
 from small_experiments import sales, write_experiment

@@ -23,9 +23,10 @@ import pytest
 
 import gridcast
 from gridcast.runtime.errors import ConfigError, GridcastError
-from gridcast.sweep import events, runner, worker_pool
+from gridcast.sweep import dask_workers, events, runner
 from gridcast.sweep.plan import Plan
-from gridcast.sweep.worker_pool import WorkerPool, WorkerSettings
+from gridcast.sweep.worker_job import WorkerSettings
+from gridcast.sweep.worker_pool import WorkerPool
 from gridcast.tracking import store
 from network_hosts import Host, Network
 from small_experiments import planned, sales, write_experiment
@@ -357,7 +358,7 @@ def nap(seconds):
 
 
 def test_a_cluster_without_workers_is_told(empty, tmp_path, monkeypatch):
-    monkeypatch.setattr(worker_pool, "NO_WORKER_TIMEOUT", 2)
+    monkeypatch.setattr(dask_workers, "NO_WORKER_TIMEOUT", 2)
     with (
         pool(empty, tmp_path) as nobody,
         pytest.raises(GridcastError, match=f"^{empty}: no worker for 2 s; start some, then run again$"),

@@ -144,6 +144,6 @@ def test_who_was_taken_over_notices_before_it_writes(store, hasty):
     held = lease.acquire_lease(store)
     mlflow_runs.delete_experiment_tag(store, lease.read_claims(store)[0].tag)
     time.sleep(0.8)
-    with pytest.raises(LeaseLost, match="took this sweep over"):
+    with pytest.raises(LeaseLost, match="took over this sweep"):
         held.ensure_held()
     assert lease.read_claims(store) == []

@@ -14,11 +14,11 @@ from gridcast.config import read
 from gridcast.evaluation import artifact_files, backtest
 from gridcast.models import baselines
 from gridcast.models.baselines.task import baseline_task
-from gridcast.reporting import record, report
+from gridcast.reporting import record, report, report_findings, report_page
 from gridcast.runtime.errors import ConfigError
-from gridcast.sweep import plan, runner, winner
+from gridcast.sweep import plan, routing, runner
 from gridcast.sweep.events import SweepEvents
-from gridcast.sweep.worker_pool import WorkerSettings
+from gridcast.sweep.worker_job import WorkerSettings
 from gridcast.tracking import mlflow_runs, model_loading, promotion, ranking, store
 from small_experiments import sales, write_experiment
 
@@ -82,7 +82,7 @@ class Story:
         return model_loading.load_model("models:/shop@champion", self.uri)
 
     def routes(self):
-        content = mlflow_runs.read_artifact(self.store, self.result.winner.info.run_id, winner.ROUTES_TABLE)
+        content = mlflow_runs.read_artifact(self.store, self.result.winner.info.run_id, routing.ROUTES_TABLE)
         return pd.read_csv(io.BytesIO(content)).set_index("series")
 
 
@@ -113,7 +113,7 @@ def test_the_winner_is_the_best_run_of_each_series_and_stands_there_once(local):
         own = [run for run in local.of("run") if run.data.tags["gridcast.series"] == name]
         best = min(own, key=lambda run: run.data.metrics["best_val_loss"])
         assert routes.loc[name, "run"] == best.info.run_id
-        assert routes.loc[name, winner.ERROR_COLUMN] == pytest.approx(best.data.metrics["best_val_mae"])
+        assert routes.loc[name, routing.ERROR_COLUMN] == pytest.approx(best.data.metrics["best_val_mae"])
     assert routes.loc[SHORT, "model"] == "seasonal naive"
 
 
@@ -174,7 +174,7 @@ def test_the_test_span_has_the_same_windows_for_the_winner_and_the_baselines(loc
 
 def test_the_report_tells_who_answers_and_compares_settings_within_series(local):
     kept = record.read_sweep(local.store, "local")
-    findings = report.compute_findings(kept)
+    findings = report_findings.compute_findings(kept)
     assert findings.routes["series"].tolist() == list(local.plan.panel.series)
     assert np.isfinite(findings.routes["mase"]).all()
     assert "GRU-4" in findings.verdict
@@ -182,7 +182,7 @@ def test_the_report_tells_who_answers_and_compares_settings_within_series(local)
     best = findings.leaders[findings.leaders["rank"] == 1]
     assert best["series"].tolist() == ["apple", "pear", "plum"]
     page, _ = report.write_report(kept, local.store, local.folder / "reports")
-    assert "Who answers for which series" in page.read_text()
+    assert "Which model forecasts which series" in page.read_text()
 
 
 def test_auto_trains_each_series_and_all_together_on_each_fold(auto):
@@ -205,12 +205,12 @@ def test_auto_takes_for_each_series_what_has_the_lowest_error_on_validation_over
             for dataset in auto.plan.datasets:
                 task = baseline_task(dataset, 7, "validation")
                 own = task.index[:, 0] == row
-                error = baselines.BASELINES[rule](task).point[own] - dataset.actual(task.index)[own]
+                error = baselines.BASELINES[rule](task).point[own] - dataset.targets(task.index)[own]
                 found.append(np.abs(error).mean())
             errors[rule] = np.mean(found)
         best = min(errors, key=errors.get)
         assert routes.loc[name, "model"].startswith(best)
-        assert routes.loc[name, winner.ERROR_COLUMN] == pytest.approx(errors[best], rel=1e-5)
+        assert routes.loc[name, routing.ERROR_COLUMN] == pytest.approx(errors[best], rel=1e-5)
     answering = [run for run in runs if run.info.run_id in set(routes["run"])]
     assert {run.data.tags["gridcast.fold"] for run in answering} <= {"1"}
     assert len(auto.of("test")) == len(auto.of("winner")) == 1
@@ -227,9 +227,9 @@ def test_auto_stores_the_network_of_all_series_once_and_promotes_it(auto):
 
 
 def test_a_level_is_that_of_the_training_span(auto):
-    choice = winner.SeriesChoice("pear", "training mean", 1.0)
+    choice = routing.SeriesChoice("pear", "training mean", 1.0)
     row = auto.plan.panel.series.index("pear")
-    route = winner._route(auto.plan, row, choice, {})
+    route = routing._route(auto.plan, row, choice, {})
     scaler = auto.plan.dataset.preprocessing.target_scaler
     level = scaler.inverse(route.rule(np.zeros((1, 7)), 2), np.array([row]))
     assert level.ravel().tolist() == pytest.approx([np.nanmean(auto.plan.panel.training_target[row])] * 2)
@@ -296,7 +296,7 @@ def test_folds_of_equal_length_forget_what_lies_before(tmp_path):
 
 def test_backtest_marks_the_folds_that_the_model_has_seen_and_leaves_them_out_of_the_means(local):
     spans = json.loads(mlflow_runs.read_artifact(local.store, local.result.sweep_id, "sweep.json"))["spans"]
-    chosen = backtest.backtest_folds(local.plan.panel.times, spans, 2, 5, 6)
+    chosen = backtest.backtest_folds(local.plan.panel.times, spans, horizon=2, count=5, steps=6)
     # 104 steps of training, 13 of validation, 13 of test; the folds are the last 30 steps.
     assert [(fold.start, fold.end, fold.seen_in) for fold in chosen] == [
         (100, 106, "training"),
@@ -306,7 +306,7 @@ def test_backtest_marks_the_folds_that_the_model_has_seen_and_leaves_them_out_of
         (124, 130, ""),
     ]
     local.promote()
-    found = backtest.run_backtest(local.loaded().model, local.plan.dataset, local.plan.panel, 7, chosen)
+    found = backtest.run_backtest(local.loaded().model, local.plan.dataset, local.plan.panel, lookback=7, folds=chosen)
     panel, last = local.plan.panel, found[(found["model"] == "last value") & (found["step"] == 2)].set_index("fold")
     errors = [abs(panel.target[:, at + 1] - panel.target[:, at - 1]).mean() for at in range(124, 129)]
     assert last.loc[4, "mae"] == pytest.approx(np.mean(errors))
@@ -319,10 +319,10 @@ def test_backtest_marks_the_folds_that_the_model_has_seen_and_leaves_them_out_of
 def test_backtest_shares_out_what_the_model_has_not_seen():
     times = pd.date_range("2023-01-01", periods=100)
     spans = {"train": ["2023-01-01", "2023-03-01"], "validation": ["2023-03-02", "2023-03-21"]}  # 80 steps
-    found = backtest.backtest_folds(times, spans, 3, 2, None)
+    found = backtest.backtest_folds(times, spans, horizon=3, count=2, steps=None)
     assert [(fold.start, fold.end, fold.seen_in) for fold in found] == [(82, 91, ""), (91, 100, "")]
     with pytest.raises(ConfigError, match="4 folds of 2 steps do not fit; give at least the model's horizon .3."):
-        backtest.backtest_folds(times, spans, 3, 4, 2)
+        backtest.backtest_folds(times, spans, horizon=3, count=4, steps=2)
 
 
 def test_the_command_backtests_what_is_registered(local, capsys):
@@ -340,9 +340,9 @@ def test_the_command_backtests_what_is_registered(local, capsys):
 
 def test_the_report_of_folds_ranks_within_each_and_names_their_dates(auto):
     kept = record.read_sweep(auto.store, "auto")
-    findings = report.compute_findings(kept)
+    findings = report_findings.compute_findings(kept)
     assert findings.leaders["rank"].tolist() == [1] * 10
     assert findings.leaders.loc[findings.leaders["series"] == "pear", "fold"].tolist() == [1, 0]
-    page = report.render_page(kept, findings, {})
+    page = report_page.render_page(kept, findings, {})
     assert "trained on 2023-01-02 to 2023-04-23, validated on 2023-04-24 to 2023-04-29" in page
     assert "Configurations over 4 series on 2 folds" in page

@@ -8,7 +8,7 @@ from gridcast.config import Configuration
 from gridcast.config.grid import Run
 from gridcast.models import baselines
 from gridcast.runtime.errors import ConfigError
-from gridcast.sweep import plan
+from gridcast.sweep import plan, records
 from small_experiments import experiment, planned, sales
 
 FRAME = sales(100)
@@ -79,7 +79,7 @@ def test_params_hold_every_axis_and_the_fixed_settings(tmp_path):
 
 def test_what_a_report_needs_to_know_is_plain_json(tmp_path):
     found = planned(tmp_path, FRAME, grid=GRID)
-    about = json.loads(found.sweep_files()["sweep.json"])
+    about = json.loads(records.sweep_files(found)["sweep.json"])
     assert about["run_keys"] == list(found.runs)
     assert about["axes"] == ["layer", "units"]
     assert about["spans"]["validation"] == ["2023-03-23 00:00:00", "2023-04-01 00:00:00"]
@@ -108,8 +108,8 @@ def test_a_larger_network_costs_more(dearer):
     own = {"lookback": 7, "units": 64, "batch_size": 32}
     assert plan.epoch_cost(Configuration(**(own | dearer)), 100) > plan.epoch_cost(Configuration(**own), 100)
     assert plan.epoch_cost(Configuration(**own), 200) == 2 * plan.epoch_cost(Configuration(**own), 100)
-    assert plan.epoch_cost(Configuration(**own), 200, steps=2) == plan.epoch_cost(Configuration(**own), 64)
-    assert plan.epoch_cost(Configuration(**own), 200, steps=9) == plan.epoch_cost(Configuration(**own), 200)
+    assert plan.epoch_cost(Configuration(**own), 200, max_steps=2) == plan.epoch_cost(Configuration(**own), 64)
+    assert plan.epoch_cost(Configuration(**own), 200, max_steps=9) == plan.epoch_cost(Configuration(**own), 200)
 
 
 def test_compiled_epochs_are_refused_where_they_cannot_be_and_else_chosen(tmp_path):

@@ -7,7 +7,7 @@ import pytest
 
 from gridcast.config import Search
 from gridcast.runtime.errors import ConfigError, Interrupted
-from gridcast.sweep import events, plan, runner, search, worker_pool
+from gridcast.sweep import events, runner, search, worker_job
 from gridcast.tracking import mlflow_runs
 from gridcast.tracking.store import open_store
 from small_experiments import experiment, planned, sales
@@ -74,7 +74,7 @@ def test_effort_is_that_of_the_rounds():
 
 def test_chance_draws_each_run_at_most_once_and_the_same_ones_again():
     def drawn(seed, limit):
-        rounds = told(search.random_search(KEYS * 1, 50, limit, seed), lambda *_: 1.0)
+        rounds = told(search.random_search(KEYS * 1, 50, limit=limit, seed=seed), lambda *_: 1.0)
         return [key for keys, _ in rounds for key in keys]
 
     assert drawn(0, 5) == drawn(0, 9)[:5]
@@ -148,7 +148,7 @@ def halved(tmp_path, monkeypatch, programs):
     return (
         planned(tmp_path, sales(130), **own),
         open_store("small", f"sqlite:///{tmp_path}/mlflow.db"),
-        worker_pool.WorkerSettings(1, "jax", programs),
+        worker_job.WorkerSettings(1, "jax", programs),
     )
 
 
@@ -208,7 +208,7 @@ def test_a_budget_of_minutes_ends_the_search(tmp_path, monkeypatch, programs):
         baselines=["last value"],
     )
     store = open_store("small", f"sqlite:///{tmp_path}/mlflow.db")
-    result = runner.run_sweep(own, store, worker_pool.WorkerSettings(1, "jax", programs), events.SweepEvents())
+    result = runner.run_sweep(own, store, worker_job.WorkerSettings(1, "jax", programs), events.SweepEvents())
     assert 0 < result.trained < 39
 
 

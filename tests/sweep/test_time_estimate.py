@@ -3,7 +3,7 @@
 import pytest
 
 from gridcast.sweep import time_estimate
-from gridcast.sweep.worker_pool import WorkerSettings
+from gridcast.sweep.worker_job import WorkerSettings
 from small_experiments import SMALL, planned, sales
 
 pytestmark = pytest.mark.usefixtures("jax_backend")

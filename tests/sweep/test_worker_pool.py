@@ -16,8 +16,9 @@ import psutil
 import pytest
 
 from gridcast.runtime import loading
-from gridcast.sweep import worker_pool, worker_process
-from gridcast.sweep.worker_pool import TaskFailure, WorkerPool, WorkerSettings
+from gridcast.sweep import dask_workers, dispatch, worker_process
+from gridcast.sweep.worker_job import TaskFailure, WorkerSettings
+from gridcast.sweep.worker_pool import WorkerPool
 from small_experiments import SMALL, planned, sales
 
 
@@ -135,7 +136,7 @@ def test_a_task_that_kills_its_worker_is_tried_as_often_as_told_and_fails_alone(
 
 
 def test_workers_start_afresh_after_some_tasks(programs, monkeypatch):
-    monkeypatch.setattr(worker_pool, "TASKS_PER_WORKER", 1)
+    monkeypatch.setattr(dask_workers, "TASKS_PER_WORKER", 1)
     with WorkerPool(WorkerSettings(2, "jax", programs), None) as pool:
         found = dict(pool.execute(work, ["look around"] * 3))
     assert len({process for process, _, _ in found.values()}) >= 3
@@ -166,7 +167,7 @@ def test_a_worker_that_is_killed_while_it_starts_is_started_again(programs):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere each worker imports for itself")
 def test_workers_are_forked_from_one_process_that_has_the_imports_done(programs, monkeypatch):
-    monkeypatch.setattr(worker_pool, "TASKS_PER_WORKER", 1)
+    monkeypatch.setattr(dask_workers, "TASKS_PER_WORKER", 1)
     with WorkerPool(WorkerSettings(2, "jax", programs), None) as pool:
         found = list(dict(pool.execute(work, ["parents"] * 3)).values())
     assert len({process for process, _, _ in found}) >= 3
@@ -184,11 +185,11 @@ class Kin:
 def test_a_worker_keeps_to_its_family_then_takes_one_that_nobody_has_then_helps():
     tasks = [Kin(family) for family in "aabbc"] + [Kin(None)]
     latest = {"one": "a", "two": "b"}
-    assert worker_pool._choose_task([1, 3, 4, 5], tasks, "one", latest) == 1
-    assert worker_pool._choose_task([3, 4, 5], tasks, "one", latest) == 4
-    assert worker_pool._choose_task([3], tasks, "one", latest) == 3
-    assert worker_pool._choose_task([3, 5], tasks, "three", latest) == 5
-    assert worker_pool._choose_task(range(6), tasks, "one", {}) == 0
+    assert dispatch._choose_task([1, 3, 4, 5], tasks, "one", latest) == 1
+    assert dispatch._choose_task([3, 4, 5], tasks, "one", latest) == 4
+    assert dispatch._choose_task([3], tasks, "one", latest) == 3
+    assert dispatch._choose_task([3, 5], tasks, "three", latest) == 5
+    assert dispatch._choose_task(range(6), tasks, "one", {}) == 0
 
 
 def test_what_workers_have_to_say_goes_to_a_log(results, programs):

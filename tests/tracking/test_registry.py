@@ -22,10 +22,11 @@ from gridcast import cli, config
 from gridcast.data import prediction_files
 from gridcast.evaluation import artifact_files, forecast_results, forecast_table, span_evaluation
 from gridcast.models import baselines
-from gridcast.models.baselines import NAIVE
-from gridcast.models.baselines.task import task_of
+from gridcast.models.baselines import NAIVE_BASELINES
+from gridcast.models.baselines.task import baseline_task
 from gridcast.runtime import loading
 from gridcast.runtime.errors import ConfigError, GridcastError, PromotionRefused, TrackingError
+from gridcast.sweep import records
 from gridcast.sweep.plan import Plan, configuration_name, make_plan
 from gridcast.tracking import gates, mlflow_runs, model_loading, promotion, registry, run_recording
 from gridcast.tracking.registry import BEATEN_BY_TAG, CHAMPION, FORCED_TAG, PREVIOUS
@@ -116,7 +117,7 @@ def record(
     from gridcast.evaluation import span_evaluation
 
     parent = mlflow_runs.open_sweep(
-        store, planned.sweep_key, planned.experiment.name, planned.sweep_tags(), planned.sweep_files()
+        store, planned.sweep_key, planned.experiment.name, records.sweep_tags(planned), records.sweep_files(planned)
     )
     known, run = next(item for item in planned.runs.items() if item[1].configuration.learning_rate == rate)
     key = key or known
@@ -150,7 +151,7 @@ def record(
     forecasts = span_evaluation.predict_span(planned.dataset, files)
     tested(configuration_name(run.configuration), "test", key, forecasts, {"gridcast.winner": run_id}, **other)
     if not mlflow_runs.finished_runs(store, planned.baseline_keys.values(), "baseline"):
-        task = task_of(planned.dataset, 3)
+        task = baseline_task(planned.dataset, 3)
         for name in ("last value", "training mean", "training median"):
             found = forecast_results.Forecasts(task.index, baselines.BASELINES[name](task).point)
             tested(name, "baseline", planned.baseline_keys[name], found, {})
@@ -349,7 +350,7 @@ def test_the_naive_gate_refuses_a_bad_model(shop: Shop, name: str) -> None:
 
 def test_the_margin_counts_relative_to_the_baseline(shop: Shop, name: str) -> None:
     tests = promotion.recorded_test_measures(shop.store, shop.runs[GOOD], shop.plan.baseline_keys)
-    naive = min(own["mase"] for baseline, own in tests.items() if baseline in NAIVE)
+    naive = min(own["mase"] for baseline, own in tests.items() if baseline in NAIVE_BASELINES)
     reached = 1 - mase(shop, GOOD) / naive
     assert reached > 0.02
     with pytest.raises(PromotionRefused, match="at most"):
@@ -659,7 +660,7 @@ def test_predict_reads_future_columns_from_rows_without_a_target(shop: Shop, tmp
     own = dataclasses.replace(shop.plan.dataset.preprocessing, past=("price",), future=("day_of_week", "offer"))
     path = tmp_path / "history.csv"
     path.write_text("date;product;quantity;price;offer\n2023-01-02;01;1,5;2;0\n2023-01-03;01;;;1\n2023-01-04;01;;;\n")
-    rows = prediction_files.read(path, own)
+    rows = prediction_files.read_series_table(path, own)
     assert list(rows["date"]) == list(pd.to_datetime(["2023-01-02", "2023-01-03"]))
     assert rows["quantity"].tolist() == [1.5, pytest.approx(np.nan, nan_ok=True)]
     assert rows["offer"].tolist() == [0, 1]

@@ -1,4 +1,4 @@
-"""One forecaster of the best runs: which belong to it, what each of them counts, and its record."""
+"""One forecaster or detector of the best runs: its members, their weights, and its record."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from typing import Any
 import pandas as pd
 
 from gridcast.config import Ensemble
-from gridcast.evaluation import forecast_results, metrics
+from gridcast.evaluation import metrics
+from gridcast.evaluation.forecast_results import Forecasts
 from gridcast.runtime.detector import DETECTOR_KEY, ENSEMBLE
 from gridcast.runtime.forecaster import MEMBERS_FILE, NETWORK_FILE, SETTINGS_FILE
 from gridcast.runtime.likelihoods import QUANTILE
@@ -22,18 +23,19 @@ from gridcast.tracking.store import Store
 from gridcast.training.result import TrainingResult
 
 MEMBERS_TABLE = "members.csv"
-"""Who belongs to it: run, name, weight, validation error."""
+"""Artifact that lists the members: run, name, weight, validation error."""
 ERROR_METRICS = ("best_val_wql", "val_faults_missed", "best_val_mae")
-"""By which runs are weighed and an ensemble is compared with its best one: the first that there is."""
+"""The first of these that a run has is its error: for the weights, and to compare an ensemble with its best member."""
 COMBINATION_NAMES = {"mean": "mean", "median": "median", "weighted": "weighted mean", "minimum": "minimum"}
 MIN_ERROR = 1e-12
+"""Lower bound of an error whose inverse is a weight."""
 
 
 @dataclass(frozen=True)
 class EnsembleMembers:
     """The MLflow `runs` of an ensemble, best first, and their `weights`, which add up to 1.
 
-    None of the median, and of the minimum.
+    A median and a minimum have no weights (None).
     """
 
     combine: str
@@ -42,99 +44,107 @@ class EnsembleMembers:
 
     @property
     def name(self) -> str:
-        """What people call it."""
+        """The ensemble in words."""
         return f"{COMBINATION_NAMES[self.combine]} of the {len(self.runs)} best runs"
 
     @property
     def key(self) -> str:
-        """The same for the same members, combined in the same way."""
+        """The same for the same members combined in the same way."""
         text = json.dumps([self.combine, *(run.data.tags[mlflow_runs.KEY_TAG] for run in self.runs)])
         return hashlib.sha256(f"{mlflow_runs.WINNER_KIND}/{text}".encode()).hexdigest()
 
 
-def choose_members(asked: Ensemble, runs: Sequence[Any], metric: str, last: int) -> EnsembleMembers:
-    """The team of the finished MLflow `runs` that `asked` wants: the best by `metric` on the `last` fold.
+def choose_members(settings: Ensemble, runs: Sequence[Any], metric: str, *, last_fold: int) -> EnsembleMembers:
+    """Return the best of the finished MLflow `runs` by `metric` on the last fold, `settings.top` or fewer.
 
-    Fewer where there are fewer. Raises GridcastError when none has a finite metric.
+    Raises GridcastError if no run has a finite metric.
     """
-    chosen = ranking.rank_runs(runs, metric, last)[: asked.top]
-    shares = [1 / max(validation_error(run), MIN_ERROR) if asked.combine == "weighted" else 1.0 for run in chosen]
-    weights = None if asked.combine in ("median", "minimum") else tuple(share / sum(shares) for share in shares)
-    return EnsembleMembers(asked.combine, tuple(chosen), weights)
+    best = ranking.rank_runs(runs, metric, last_fold)[: settings.top]
+    weights = None
+    if settings.combine not in ("median", "minimum"):
+        is_weighted = settings.combine == "weighted"
+        shares = [1 / max(validation_error(run), MIN_ERROR) if is_weighted else 1.0 for run in best]
+        weights = tuple(share / sum(shares) for share in shares)
+    return EnsembleMembers(settings.combine, tuple(best), weights)
 
 
 def validation_error(run: Any) -> float:
-    """The validation error of a run by which members are weighed."""
-    own = run.data.metrics
-    return float(next(own[name] for name in ERROR_METRICS if name in own))
+    """Return the validation error of a run from which its weight follows."""
+    recorded = run.data.metrics
+    return float(next(recorded[name] for name in ERROR_METRICS if name in recorded))
 
 
-def ensemble_files(team: EnsembleMembers, store: Store) -> dict[str, bytes]:
-    """What `forecaster.load` or `detector.load` reads of a team."""
-    return pack_members(
-        [mlflow_runs.read_model_files(store, run.info.run_id) for run in team.runs], team.weights, team.combine
-    )
+def ensemble_files(members: EnsembleMembers, store: Store) -> dict[str, bytes]:
+    """Return the files of the ensemble, for `runtime.loading`."""
+    files = [mlflow_runs.read_model_files(store, run.info.run_id) for run in members.runs]
+    return pack_members(files, members.weights, members.combine)
 
 
 def pack_members(
     members: Sequence[Mapping[str, bytes]], weights: tuple[float, ...] | None, combine: str = "mean"
 ) -> dict[str, bytes]:
-    """The files of each member's settings and network, and how they are combined. A detector lacks its threshold."""
-    found: dict[str, bytes] = {}
+    """Return the files of an ensemble: settings and network of each member, and how they are combined.
+
+    A detector made in this way still lacks its threshold.
+    """
+    files: dict[str, bytes] = {}
     names = []
     contents = []
-    for number, own in enumerate(members):
-        names.append((f"member-{number}.json", f"member-{number}.keras"))
-        found |= dict(zip(names[-1], (own[SETTINGS_FILE], own[NETWORK_FILE]), strict=True))
-        contents.append(json.loads(own[SETTINGS_FILE]))
-    # A table is read as far back as any member wants it.
+    for number, member in enumerate(members):
+        settings_name, network_name = f"member-{number}.json", f"member-{number}.keras"
+        names.append((settings_name, network_name))
+        files |= {settings_name: member[SETTINGS_FILE], network_name: member[NETWORK_FILE]}
+        contents.append(json.loads(member[SETTINGS_FILE]))
+    # The ensemble needs as much history as its most demanding member.
     settings = max(contents, key=lambda content: int(content["lookback"]))
     if "quantiles" in settings:
-        # Samples go on beyond the horizon; one member that cannot is enough.
+        # Sample paths continue beyond the horizon; if one member cannot draw them, the ensemble cannot.
         likelihoods = [content["quantiles"]["likelihood"] for content in contents]
-        told = QUANTILE if QUANTILE in likelihoods else likelihoods[0]
-        settings |= {"quantiles": settings["quantiles"] | {"likelihood": told, "correction": None}}
+        likelihood = QUANTILE if QUANTILE in likelihoods else likelihoods[0]
+        settings |= {"quantiles": settings["quantiles"] | {"likelihood": likelihood, "correction": None}}
     if DETECTOR_KEY in settings:
         settings |= {DETECTOR_KEY: settings[DETECTOR_KEY] | {"kind": ENSEMBLE, "usual": [], "combine": combine}}
-    combined = {"members": names, "weights": weights}
-    return found | {MEMBERS_FILE: json.dumps(combined).encode(), SETTINGS_FILE: json.dumps(settings).encode()}
+    combination = {"members": names, "weights": weights}
+    return files | {MEMBERS_FILE: json.dumps(combination).encode(), SETTINGS_FILE: json.dumps(settings).encode()}
 
 
 def ensemble_entry(
-    plan: Plan, team: EnsembleMembers, files: Mapping[str, bytes], done: forecast_results.Forecasts | TrainingResult
+    plan: Plan, members: EnsembleMembers, files: Mapping[str, bytes], validation: Forecasts | TrainingResult
 ) -> RunEntry:
-    """The record of the ensemble kept in `files`, whose forecasts of the validation span tell its error.
+    """Return the record of the ensemble in `files`.
 
-    Detectors are `done` with metrics and files of their own. An ensemble has no loss: where that is
-    `selection.metric`, the mean of its members' stands there.
+    `validation` are its forecasts of the validation span, from which its error follows; of detectors, the metrics
+    and files of the calibrated ensemble. An ensemble has no loss of its own: `best_val_loss` is its members' mean.
     """
-    settings = json.loads(files[SETTINGS_FILE])
-    if isinstance(done, TrainingResult):
-        measured, files = done.metrics, done.files
+    lookback = json.loads(files[SETTINGS_FILE])["lookback"]
+    if isinstance(validation, TrainingResult):
+        errors, files = validation.metrics, validation.files
     else:
-        actual = plan.dataset.actual(done.index)
-        measured = {"best_val_mae": metrics.mae(actual, done.forecast)}
-        if done.quantiles is not None:
-            measured["best_val_wql"] = metrics.weighted_quantile_loss(actual, done.quantiles, done.levels)
-    own = [run.data.metrics for run in team.runs]
-    measured = {"best_val_loss": sum(one["best_val_loss"] for one in own) / len(own)} | measured
-    measured |= {name: float(sum(one[name] for one in own)) for name in ("parameters", "fit_seconds")}
+        actual = plan.dataset.targets(validation.index)
+        errors = {"best_val_mae": metrics.mae(actual, validation.forecast)}
+        if validation.quantiles is not None:
+            errors["best_val_wql"] = metrics.weighted_quantile_loss(actual, validation.quantiles, validation.levels)
+    recorded = [run.data.metrics for run in members.runs]
+    count = len(recorded)
+    summary = {"best_val_loss": sum(metrics_of_run["best_val_loss"] for metrics_of_run in recorded) / count} | errors
+    for name in ("parameters", "fit_seconds"):
+        summary[name] = float(sum(metrics_of_run[name] for metrics_of_run in recorded))
     table = pd.DataFrame(
         {
-            "run": [run.info.run_id for run in team.runs],
-            "name": [mlflow_runs.run_name(run) for run in team.runs],
-            "weight": team.weights or [float("nan")] * len(own),
-            "validation error": [validation_error(run) for run in team.runs],
+            "run": [run.info.run_id for run in members.runs],
+            "name": [mlflow_runs.run_name(run) for run in members.runs],
+            "weight": members.weights or [float("nan")] * count,
+            "validation error": [validation_error(run) for run in members.runs],
         }
     )
-    about = {"ensemble": team.combine, "members": len(own), "lookback": settings["lookback"]}
+    about = {"ensemble": members.combine, "members": count, "lookback": lookback}
     return RunEntry(
-        name=team.name,
+        name=members.name,
         kind=mlflow_runs.WINNER_KIND,
-        key=team.key,
+        key=members.key,
         tags={mlflow_runs.FINGERPRINT_TAG: plan.fingerprint, mlflow_runs.CONFIGURATION_TAG: json.dumps(about)},
         params={**about, "horizon": plan.experiment.window.horizon},
-        metrics=measured,
+        metrics=summary,
         files=files,
         artifacts={MEMBERS_TABLE: table.to_csv(index=False).encode()},
         backend=plan.backend,

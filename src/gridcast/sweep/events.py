@@ -8,19 +8,19 @@ from gridcast.sweep import lease
 
 
 class SweepEvents:
-    """What a sweep tells while it runs; by default nobody listens."""
+    """Callbacks that report the progress of a sweep; by default each does nothing."""
 
     def waiting(self, other: lease.LeaseClaim) -> None:
-        """Another process sweeps this experiment; this one goes on when that ends."""
+        """Another process runs this experiment; this one continues when that ends."""
 
     def started(self, done: int, todo: int, cost: float) -> None:
-        """`done` runs were finished before, `todo` are to go; `cost` is the sum over all tasks."""
+        """The sweep starts: `done` runs are finished already, `todo` remain; `cost` is the sum over all tasks."""
 
     def finished(self, name: str, cost: float, metrics: Mapping[str, float] | None) -> None:
-        """A task ended well; `metrics` are those of a trained run, None for a baseline or the own settings."""
+        """A task ended well; `metrics` are those of a run of the grid, None for any other task."""
 
     def stopped(self, name: str, epochs: int) -> None:
-        """The search goes on without this run."""
+        """The search stopped a run after `epochs` epochs."""
 
     def failed(self, name: str, cost: float, reason: str) -> None:
-        """A task failed; the sweep goes on."""
+        """A task failed; the sweep continues."""

@@ -19,5 +19,5 @@ from gridcast.training import keras_backend
 # Keras reads its backend when it is imported, so the backend is chosen before the modules that import Keras.
 keras_backend.import_keras(os.environ["KERAS_BACKEND"])
 
-from gridcast.sweep import task
+from gridcast.sweep import task_execution
 from gridcast.training import fused_fit, keras_fit

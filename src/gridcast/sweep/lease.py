@@ -1,8 +1,9 @@
-"""One sweep of an experiment at a time, on whatever machine: claims with a heartbeat, kept in MLflow.
+"""One sweep of an experiment at a time, on any machine: claims with a heartbeat, stored in MLflow.
 
-Each parent has a tag of its own on the MLflow experiment. Whoever wants to sweep writes its claim
-first and then looks: if another lives, it withdraws and waits. Of two that begin at once, the one
-that looks later sees the other, so two can never both go on (Lamport's bakery without the tickets).
+MLflow offers no lock, only tags of an experiment. So each process has a tag of its own, its claim. A process that
+wants to sweep writes its claim first and then reads all claims: if another process is alive, it withdraws and
+waits. Of two that start at once, the one that reads later sees the claim of the other, so two can never both go on
+(Lamport's bakery without the tickets).
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ TAG_PREFIX = "gridcast.lease."
 HEARTBEAT_INTERVAL = 5.0
 """Seconds between two heartbeats."""
 DEAD_AFTER = 30.0
-"""Seconds without a heartbeat after which a claim of another machine is taken for dead."""
+"""Seconds without a heartbeat after which a claim of another machine counts as dead."""
 
 _ACTIVE_OWNERS: set[str] = set()
 """Owners of the claims that this process makes at present."""
@@ -36,7 +37,7 @@ _ACTIVE_OWNERS: set[str] = set()
 
 @dataclass(frozen=True)
 class LeaseClaim:
-    """Who sweeps: a process on a host, and its heartbeat so far."""
+    """The claim of a process on a host: when the process began, and its heartbeats so far."""
 
     owner: str
     host: str
@@ -46,7 +47,7 @@ class LeaseClaim:
 
     @property
     def name(self) -> str:
-        """For people."""
+        """The process in words."""
         return f"process {self.pid} on {self.host.split('/')[0]}"
 
     @property
@@ -56,20 +57,21 @@ class LeaseClaim:
 
 
 class ClaimWatch:
-    """Tells which claims live, by what it has seen of them so far."""
+    """Decides which claims are alive, from what it has seen of their heartbeats."""
 
     def __init__(self) -> None:
-        self._seen: dict[str, tuple[int, float]] = {}
+        self._seen: dict[str, tuple[int, float]] = {}  # by owner: the last new heartbeat, and when it was seen
 
     def is_alive(self, claim: LeaseClaim) -> bool:
         """Whether the process of `claim` may still run.
 
-        One of this host is looked up; one of another host lives as long as its heartbeat was seen to
-        move within `DEAD` seconds.
+        A process of this host is looked up. One of another host is alive as long as its heartbeat was seen to
+        change within `DEAD_AFTER` seconds; the clocks of the two hosts are never compared.
         """
-        if claim.host == _host_identity() and claim.pid == os.getpid():
-            return claim.owner in _ACTIVE_OWNERS  # else its withdrawal failed, with the server away or the disk full
         if claim.host == _host_identity():
+            if claim.pid == os.getpid():
+                # A claim of this process that is not active could not be withdrawn: no server, or a full disk.
+                return claim.owner in _ACTIVE_OWNERS
             return abs(_process_start(claim.pid) - claim.begun) < 1
         beat, since = self._seen.get(claim.owner, (-1, 0.0))
         if beat != claim.beat:
@@ -79,86 +81,92 @@ class ClaimWatch:
 
 
 class Lease:
-    """The right to sweep an experiment, held by a thread that beats until `release`."""
+    """The right to sweep an experiment, kept by a heartbeat thread until `release`."""
 
     def __init__(self, store: Store, claim: LeaseClaim) -> None:
         self._store, self._claim = store, claim
-        self._proved = time.monotonic()
+        self._last_renewal = time.monotonic()
         self._lock = threading.Lock()
         self._end = threading.Event()
-        self._thread = threading.Thread(target=self._beat, name="lease", daemon=True)
+        self._thread = threading.Thread(target=self._keep_alive, name="lease", daemon=True)
         self._thread.start()
 
     def ensure_held(self) -> None:
-        """Returns where the lease is certainly held. Raises LeaseLost, or Unreachable where nobody can tell."""
-        if time.monotonic() - self._proved > DEAD_AFTER / 2:
+        """Return if the lease is certainly held. Raises LeaseLost, or Unreachable if it cannot be checked.
+
+        Others take the lease over after `DEAD_AFTER` seconds without a heartbeat; half of that leaves time to write.
+        """
+        if time.monotonic() - self._last_renewal > DEAD_AFTER / 2:
             self._renew()
 
     def release(self) -> None:
-        """Let the next one sweep."""
+        """Let the next process sweep."""
         self._end.set()
         _ACTIVE_OWNERS.discard(self._claim.owner)
-        with self._lock:
+        with self._lock:  # a heartbeat under way would write the claim again after it was deleted
             mlflow_runs.delete_experiment_tag(self._store, self._claim.tag)
 
     def _renew(self) -> None:
         with self._lock:
             if self._end.is_set():
                 return
+            # Whoever takes the lease over deletes the claims that it considers dead.
             if not any(claim.owner == self._claim.owner for claim in read_claims(self._store)):
                 raise LeaseLost(
-                    "another start took this sweep over while the tracking server could not be reached; "
+                    "another start took over this sweep while the tracking server could not be reached; "
                     "what was trained here is kept, and the next start here writes it"
                 )
             self._claim = replace(self._claim, beat=self._claim.beat + 1)
             _write_claim(self._store, self._claim)
-            self._proved = time.monotonic()
+            self._last_renewal = time.monotonic()
 
-    def _beat(self) -> None:
+    def _keep_alive(self) -> None:
         while not self._end.wait(HEARTBEAT_INTERVAL):
             try:
                 self._renew()
             except LeaseLost:
                 return
-            except Exception:  # noqa: BLE001, S112 - whoever needs the lease asks for proof and is told
+            except Exception:  # noqa: BLE001, S112 - `ensure_held` raises it where the lease is needed
                 continue
 
 
-def acquire_lease(store: Store, waits: Callable[[LeaseClaim], None] = lambda _: None) -> Lease:
-    """The lease of the experiment; waits while another process holds it and tells `waits` for whom.
+def acquire_lease(store: Store, on_wait: Callable[[LeaseClaim], None] = lambda _: None) -> Lease:
+    """Return the lease of the experiment; while another process holds it, call `on_wait` with its claim and wait.
 
-    Claims of the dead are removed on the way. Raises TrackingError.
+    Claims of dead processes are removed. Raises TrackingError.
     """
     claim, watch = _new_claim(), ClaimWatch()
 
-    def others() -> dict[LeaseClaim, bool]:
+    def other_claims() -> dict[LeaseClaim, bool]:
+        """The claims of others, and whether they are alive."""
         return {other: watch.is_alive(other) for other in read_claims(store) if other.owner != claim.owner}
 
     while True:
+        # Write first, read afterwards: see the module's docstring.
         _ACTIVE_OWNERS.add(claim.owner)
         _write_claim(store, claim)
-        found = others()
-        if not any(found.values()):
-            for dead in found:
+        others = other_claims()
+        if not any(others.values()):
+            for dead in others:
                 mlflow_runs.delete_experiment_tag(store, dead.tag)
             return Lease(store, claim)
         _ACTIVE_OWNERS.discard(claim.owner)
         mlflow_runs.delete_experiment_tag(store, claim.tag)
-        waits(next(other for other, lives in found.items() if lives))
-        while any(others().values()):
+        on_wait(next(other for other, is_alive in others.items() if is_alive))
+        while any(other_claims().values()):
             time.sleep(1)
-        # Two that waited for the same one must not withdraw for each other forever.
+        # Two that waited for the same process must not withdraw for each other forever.
         time.sleep(random.uniform(0, 1))
 
 
 def read_claims(store: Store) -> list[LeaseClaim]:
-    """Every claim on the experiment, of the living and the dead."""
+    """Return every claim on the experiment, alive or dead."""
     tags = mlflow_runs.experiment_tags(store)
     return [LeaseClaim(**json.loads(text)) for name, text in sorted(tags.items()) if name.startswith(TAG_PREFIX)]
 
 
 def _new_claim() -> LeaseClaim:
-    return LeaseClaim(uuid.uuid4().hex, _host_identity(), os.getpid(), _process_start(os.getpid()))
+    return LeaseClaim(owner=uuid.uuid4().hex, host=_host_identity(), pid=os.getpid(), begun=_process_start(os.getpid()))
 
 
 def _write_claim(store: Store, claim: LeaseClaim) -> None:
@@ -166,7 +174,7 @@ def _write_claim(store: Store, claim: LeaseClaim) -> None:
 
 
 def _process_start(pid: int) -> float:
-    """When a living process began (0 for a dead one): a number that was used again is no proof of life."""
+    """Return when a living process began, 0 for a dead one; the number alone may have been given to a new process."""
     try:
         process = psutil.Process(pid)
         return 0.0 if process.status() == psutil.STATUS_ZOMBIE else process.create_time()
@@ -175,7 +183,7 @@ def _process_start(pid: int) -> float:
 
 
 def _host_identity() -> str:
-    """Name of this machine, with what tells containers and reboots apart where the system has it."""
-    boot, space = Path("/proc/sys/kernel/random/boot_id"), Path("/proc/self/ns/pid")
-    marks = [boot.read_text().strip(), str(space.readlink())] if boot.exists() else [hex(uuid.getnode())]
+    """Return the name of this machine, with what distinguishes containers and reboots where the system has it."""
+    boot, namespace = Path("/proc/sys/kernel/random/boot_id"), Path("/proc/self/ns/pid")
+    marks = [boot.read_text().strip(), str(namespace.readlink())] if boot.exists() else [hex(uuid.getnode())]
     return "/".join([socket.gethostname(), *marks])

@@ -1,4 +1,9 @@
-"""Finished work on its way to MLflow: on disk first, in MLflow when the server takes it."""
+"""Finished results on their way to MLflow: saved on disk first, delivered when the server takes them.
+
+Training never waits for MLflow: the main thread saves a result as a file, and one thread delivers the files in
+order. A file is removed only after its delivery, so a kill at any moment loses nothing; the next start delivers
+what is left. Delivery may therefore happen twice, which `deliver` has to tolerate.
+"""
 
 from __future__ import annotations
 
@@ -18,46 +23,50 @@ from gridcast.training import atomic_bundle
 from gridcast.training.atomic_bundle import DamagedError
 
 FLUSH_TIMEOUT = 60.0
-"""Seconds without an answer from the server after which the end of a sweep waits no longer."""
+"""Seconds without an answer from the server after which `flush` gives up."""
 SHUTDOWN_TIMEOUT = 1.5
-"""Seconds that the end of a sweep gives to results on their way."""
+"""Seconds that the end of a sweep spends on a server that does not answer."""
 MAX_RETRY_DELAY = 15.0
-"""Seconds at most between two tries to reach a server that is down."""
+"""Longest wait in seconds between two tries to reach a server that is down."""
 _FILE_FIELDS = ("files", "artifacts")
+"""Fields of an entry that hold binary files; the others are saved as JSON."""
 _LOG = logging.getLogger("gridcast")
 
 
 def save_entry(folder: Path, entry: RunEntry) -> Path:
-    """Keep `entry` as a file of `folder` that survives a kill at any moment. Raises OSError."""
+    """Save `entry` as a file of `folder` that survives a kill at any moment. Raises OSError."""
     about = {field.name: getattr(entry, field.name) for field in fields(entry) if field.name not in _FILE_FIELDS}
     files = {"entry.json": json.dumps(about).encode()}
-    files |= {f"{kind}/{name}": data for kind in _FILE_FIELDS for name, data in getattr(entry, kind).items()}
+    files |= {f"{field}/{name}": content for field in _FILE_FIELDS for name, content in getattr(entry, field).items()}
     path = folder / f"{entry.kind}-{entry.key}"
     atomic_bundle.write(path, files)
     return path
 
 
 def load_entry(path: Path) -> RunEntry:
-    """The entry kept at `path`. Raises DamagedError."""
-    kept = atomic_bundle.read(path)
-    inside: dict[str, Any] = {
-        kind: {n.partition("/")[2]: d for n, d in kept.items() if n.startswith(f"{kind}/")} for kind in _FILE_FIELDS
-    }
-    about: dict[str, Any] = json.loads(kept["entry.json"])
-    return RunEntry(**about, **inside)
+    """Return the entry saved at `path`. Raises DamagedError."""
+    contents = atomic_bundle.read(path)
+    about: dict[str, Any] = json.loads(contents["entry.json"])
+    for field in _FILE_FIELDS:
+        prefix = f"{field}/"
+        about[field] = {
+            name.removeprefix(prefix): content for name, content in contents.items() if name.startswith(prefix)
+        }
+    return RunEntry(**about)
 
 
 def pending_entries(folder: Path) -> list[Path]:
-    """Entries of `folder` that MLflow does not have yet, oldest first."""
-    found = [path for path in folder.glob("*-*") if not path.name.startswith(".") and not path.suffix]
-    return sorted(found, key=lambda path: path.stat().st_mtime)
+    """Return the files in `folder` that are not delivered yet, oldest first."""
+    # Hidden files are half-written; those with a suffix are damaged.
+    paths = [path for path in folder.glob("*-*") if not path.name.startswith(".") and not path.suffix]
+    return sorted(paths, key=lambda path: path.stat().st_mtime)
 
 
 class Recorder:
-    """Writes entries to MLflow from a thread of its own, those of an earlier start first.
+    """Delivers entries to MLflow in a thread, first those that an earlier start left in `folder`.
 
-    `deliver` writes one entry, once however often it is called. While it raises Unreachable the
-    entries wait on disk; any other error ends the thread and is raised by `check` and `flush`.
+    `deliver` must write an entry once, however often it is called with it. While it raises Unreachable, the
+    entries wait on disk; any other exception ends the thread and is raised by `check` and `flush`.
     """
 
     def __init__(self, folder: Path, deliver: Callable[[RunEntry], None]) -> None:
@@ -65,53 +74,56 @@ class Recorder:
         self._deliver = deliver
         self._queue: queue.Queue[Path] = queue.Queue()
         self._end = threading.Event()
-        self._fault: BaseException | None = None
-        self._down = ""
-        self._answered = time.monotonic()
-        left = pending_entries(folder)
-        if left:
-            _LOG.warning("%d results of an earlier start are written to MLflow first", len(left))
-        for path in left:
+        self._error: BaseException | None = None
+        self._outage = ""  # the error of a server that does not answer at present
+        self._last_answer = time.monotonic()
+        left_over = pending_entries(folder)
+        if left_over:
+            _LOG.warning("%d results of an earlier start are written to MLflow first", len(left_over))
+        for path in left_over:
             self._queue.put(path)
         self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
         self._thread.start()
 
     def add(self, entry: RunEntry) -> None:
-        """Keep `entry` and have it written soon. Raises OSError when it cannot be kept."""
+        """Save `entry` and have it delivered soon. Raises OSError if it cannot be saved."""
         self._queue.put(save_entry(self.folder, entry))
 
     @property
     def pending(self) -> int:
-        """How many entries are not in MLflow yet."""
+        """Number of entries that are not in MLflow yet."""
         return self._queue.unfinished_tasks
 
     def check(self) -> None:
-        """Raises what ended the thread, if anything did."""
-        if self._fault is not None:
-            raise self._fault
+        """Raise the exception that ended the thread, if there is one."""
+        if self._error is not None:
+            raise self._error
 
     def flush(self) -> None:
-        """Return when all is written. Raises Unreachable when the server stays away for `PATIENCE` seconds."""
+        """Return when everything is delivered.
+
+        Raises Unreachable if the server does not answer for `FLUSH_TIMEOUT` seconds.
+        """
         begun = time.monotonic()
         while self.pending:
             self.check()
-            if self._down and time.monotonic() - max(begun, self._answered) > FLUSH_TIMEOUT:
+            if self._outage and time.monotonic() - max(begun, self._last_answer) > FLUSH_TIMEOUT:
                 raise Unreachable(
-                    f"{self._down}; {self.pending} results are kept in {self.folder}, "
+                    f"{self._outage}; {self.pending} results are kept in {self.folder}, "
                     "and the same command writes them when the server is back"
                 )
             time.sleep(0.02)
         self.check()
 
     def close(self) -> None:
-        """Write what is left while the server answers, then end the thread, all within `GOODBYE`."""
+        """Deliver what is left while the server answers, then end the thread, all within `SHUTDOWN_TIMEOUT`."""
         if self._end.is_set():
             return
-        until = time.monotonic() + SHUTDOWN_TIMEOUT
-        while self.pending and not self._down and self._fault is None and time.monotonic() < until:
+        deadline = time.monotonic() + SHUTDOWN_TIMEOUT
+        while self.pending and not self._outage and self._error is None and time.monotonic() < deadline:
             time.sleep(0.02)
         self._end.set()
-        self._thread.join(timeout=max(0.2, until - time.monotonic()))
+        self._thread.join(timeout=max(0.2, deadline - time.monotonic()))
 
     def _run(self) -> None:
         while not self._end.is_set():
@@ -120,34 +132,35 @@ class Recorder:
             except queue.Empty:
                 continue
             try:
-                self._write(path)
+                self._deliver_file(path)
                 self._queue.task_done()
             except BaseException as error:  # noqa: BLE001 - the main thread raises it
-                self._fault = error
+                self._error = error
                 return
 
-    def _write(self, path: Path) -> None:
+    def _deliver_file(self, path: Path) -> None:
+        """Deliver the entry at `path`, however long the server is down, unless the recorder is closed."""
         try:
             entry = load_entry(path)
         except DamagedError as error:
             path.replace(path.with_suffix(".damaged"))
-            _LOG.warning("%s; set aside, its run is trained again", error)
+            _LOG.warning("%s; renamed to *.damaged, its run will be trained again", error)
             return
-        wait = 1.0
+        delay = 1.0
         while True:
             try:
                 self._deliver(entry)
             except Unreachable as error:
-                if not self._down:
+                if not self._outage:
                     _LOG.warning("%s; training goes on, results are kept in %s until it answers", error, self.folder)
-                self._down = str(error)
-                if self._end.wait(wait):
+                self._outage = str(error)
+                if self._end.wait(delay):
                     return
-                wait = min(2 * wait, MAX_RETRY_DELAY)
+                delay = min(2 * delay, MAX_RETRY_DELAY)
                 continue
-            self._answered = time.monotonic()
-            if self._down:
+            self._last_answer = time.monotonic()
+            if self._outage:
                 _LOG.warning("the tracking server answers again; %d results are written now", self.pending)
-                self._down = ""
+                self._outage = ""
             path.unlink(missing_ok=True)
             return

@@ -144,7 +144,7 @@ def failure_entry(plan: Plan, task: SweepTask, reason: str) -> RunEntry:
     )
 
 
-def test_entry(
+def evaluation_entry(
     plan: Plan, task: SweepTask, result: Forecasts | AnomalyScores, *, kind: str, tags: Mapping[str, str] | None = None
 ) -> RunEntry:
     """Return the record of an evaluation on the test span, of the winner (kind `test`) or of a `baseline`."""

@@ -1,4 +1,4 @@
-"""How long a sweep may take, from timing one epoch of a few of its shapes."""
+"""Estimate how long a sweep takes, by timing one epoch of a few of its runs."""
 
 from __future__ import annotations
 
@@ -11,51 +11,56 @@ import numpy as np
 from gridcast.config import grid
 from gridcast.config.grid import Run
 from gridcast.data.dataset import Dataset
-from gridcast.sweep import worker_pool
 from gridcast.sweep.plan import Plan, epoch_cost
-from gridcast.sweep.worker_pool import WorkerSettings
+from gridcast.sweep.worker_job import TaskFailure, WorkerSettings
+from gridcast.sweep.worker_pool import WorkerPool
 
 PROBE_COUNT = 4
+"""Runs that are timed: the cheapest, the most expensive, and two between them."""
 
 
-def estimate_run_seconds(plan: Plan, place: WorkerSettings) -> dict[str, float]:
-    """Seconds of each run, by run key, if it takes all its epochs; measured on the workers of `place`.
+def estimate_run_seconds(plan: Plan, workers: WorkerSettings) -> dict[str, float]:
+    """Return the seconds of each run, by run key, if it takes all its epochs, measured on `workers`.
 
-    The cheapest and the dearest shape and two between them are timed for one compiled epoch; the
-    others are placed between them by their arithmetic. Raises GridcastError through the pool.
+    A few runs are timed for two epochs, of which the first compiles; the times of the others are interpolated
+    by their arithmetic. Raises GridcastError through the pool.
     """
-    epoch = len(plan.dataset.origins("train", plan.experiment.window.lookback)), plan.experiment.training.steps
-    ranked = sorted(plan.runs.values(), key=lambda run: epoch_cost(run.configuration, *epoch))
-    at = np.unique(np.linspace(0, len(ranked) - 1, PROBE_COUNT).astype(int))
-    family = Counter(map(grid.shared_program, ranked))
-    probes = [(ranked[k], family[grid.shared_program(ranked[k])]) for k in at]
-    measured: dict[float, tuple[float, float]] = {}
-    with worker_pool.WorkerPool(place, plan.dataset) as pool:
-        for position, found in pool.execute(
-            _fused_epoch_seconds if plan.engine == "fused" else _stock_epoch_seconds, probes
-        ):
-            if not isinstance(found, worker_pool.TaskFailure):
-                measured[epoch_cost(probes[position][0].configuration, *epoch)] = found
-    costs = sorted(measured)
-    firsts, others = ([measured[c][k] for c in costs] for k in (0, 1))
+    windows = len(plan.dataset.origins("train", plan.experiment.window.lookback))
+    costs = {
+        key: epoch_cost(run.configuration, windows, plan.experiment.training.steps) for key, run in plan.runs.items()
+    }
+    by_cost = sorted(plan.runs, key=lambda key: costs[key])
+    ranks = np.unique(np.linspace(0, len(by_cost) - 1, PROBE_COUNT).astype(int))
+    siblings = Counter(map(grid.shared_program, plan.runs.values()))
+    probe_keys = [by_cost[rank] for rank in ranks]
+    probes = [(plan.runs[key], siblings[grid.shared_program(plan.runs[key])]) for key in probe_keys]
+    time_epochs = _fused_epoch_seconds if plan.engine == "fused" else _stock_epoch_seconds
+    seconds: dict[float, tuple[float, float]] = {}  # by cost: the first epoch, and each later one
+    with WorkerPool(workers, plan.dataset) as pool:
+        for position, result in pool.execute(time_epochs, probes):
+            if not isinstance(result, TaskFailure):
+                seconds[costs[probe_keys[position]]] = result
+    timed = sorted(seconds)
+    first_times, later_times = ([seconds[cost][k] for cost in timed] for k in (0, 1))
 
-    def of(run: Run) -> float:
-        here = epoch_cost(run.configuration, *epoch)
-        first, other = (float(np.interp(here, costs, values)) for values in (firsts, others))
-        if run.series is not None:  # one of many that share what the first compiles
-            first = other + (first - other) / family[grid.shared_program(run)]
-        return first + (plan.experiment.training.epochs - 1) * other
+    def estimate(key: str, run: Run) -> float:
+        first, later = (float(np.interp(costs[key], timed, times)) for times in (first_times, later_times))
+        if run.series is not None:  # one of many that share the program which the first of them compiles
+            first = later + (first - later) / siblings[grid.shared_program(run)]
+        return first + (plan.experiment.training.epochs - 1) * later
 
-    return {key: of(run) for key, run in plan.runs.items()}
+    return {key: estimate(key, run) for key, run in plan.runs.items()}
 
 
 def _stock_epoch_seconds(dataset: Dataset, probe: tuple[Run, int], _: Path) -> Any:
     from gridcast.training import keras_fit
 
-    return keras_fit.epoch_seconds(dataset, probe[0])
+    run, _siblings = probe
+    return keras_fit.epoch_seconds(dataset, run)
 
 
 def _fused_epoch_seconds(dataset: Dataset, probe: tuple[Run, int], _: Path) -> Any:
     from gridcast.training import fused_fit
 
-    return fused_fit.epoch_seconds(dataset, *probe)
+    run, siblings = probe
+    return fused_fit.epoch_seconds(dataset, run, siblings)

@@ -1,4 +1,9 @@
-"""Worker processes: their surroundings, their start, and what makes one ready for the work of a sweep."""
+"""Worker processes: their environment, how they start, and what prepares one for the tasks of a sweep.
+
+The workers of this machine are single-threaded processes, each pinned to one core. They are forked from a process
+that has done the imports already (Python's forkserver, see `forkserver_preload`), so that a worker starts in a
+fraction of a second. A cluster's workers are started by their user; they only get the data and their preparation.
+"""
 
 from __future__ import annotations
 
@@ -19,48 +24,50 @@ from typing import Any
 from gridcast.runtime.errors import ConfigError, GridcastError
 
 WORKER_ENVIRONMENT = {
-    # Training frees and takes the same megabytes at every step: giving them back costs a third of the time.
+    # Training allocates and frees the same megabytes at every step. With its default thresholds, malloc returns
+    # them to the system each time, which costs a third of the training time.
     "MALLOC_TRIM_THRESHOLD_": "1000000000",
     "MALLOC_MMAP_THRESHOLD_": "1000000000",
+    # One thread per process: the workers fill the cores.
     "OMP_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
     "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1",
     "TF_CPP_MIN_LOG_LEVEL": "3",
-    # Several processes may share a GPU: none is to take its memory at once.
+    # Several processes may share a GPU, so none may reserve its memory at the start.
     "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
 }
 DEVICE_FOLDER = Path("/dev")
 MAX_START_ATTEMPTS = 3
-"""How often the workers of this machine are started where one of them dies before it is ready."""
+"""Times that the workers of this machine are started if one of them dies before it is ready."""
 MATCHED_PACKAGES = ("gridcast", "keras", "jax", "numpy", "dask", "distributed")
-"""Packages of which a cluster's workers must have the version that the parent has."""
+"""Packages that a cluster's workers must have in the same version as the sweep."""
 
 
 def available_cores() -> int:
-    """Cores that this process may use."""
+    """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def available_gpus() -> list[str]:
-    """Numbers of the GPUs that JAX would use here, if it was installed with what it needs for them.
+    """Return the numbers of the GPUs that JAX would use here, empty if it is installed without GPU support.
 
-    Those of the machine, or of CUDA_VISIBLE_DEVICES where that is set; none where JAX_PLATFORMS is `cpu`.
+    They are those of the machine, or of CUDA_VISIBLE_DEVICES if that is set; none if JAX_PLATFORMS is `cpu`.
     """
-    plugged = any(importlib.util.find_spec(f"jax_cuda{version}_plugin") for version in (12, 13))
-    if not plugged or os.environ.get("JAX_PLATFORMS") == "cpu":
+    has_plugin = any(importlib.util.find_spec(f"jax_cuda{release}_plugin") for release in (12, 13))
+    if not has_plugin or os.environ.get("JAX_PLATFORMS") == "cpu":
         return []
-    there = range(len(list(DEVICE_FOLDER.glob("nvidia[0-9]*"))))
-    shown = os.environ.get("CUDA_VISIBLE_DEVICES", ",".join(map(str, there)))
-    return [number.strip() for number in shown.split(",") if number.strip()]
+    installed = range(len(list(DEVICE_FOLDER.glob("nvidia[0-9]*"))))
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", ",".join(map(str, installed)))
+    return [number.strip() for number in visible.split(",") if number.strip()]
 
 
 def prepare_forkserver(backend: str) -> None:
-    """Begin to import, in a process of its own, what the workers of this machine need: they are forked from it.
+    """Start the process from which the workers of this machine are forked, and let it import what they need.
 
-    Returns at once; called early, the imports are done when the first worker starts, and no later
-    one repeats them. TensorFlow cannot be forked once imported, nor do all systems fork safely: there
-    nothing is done, and each worker imports for itself.
+    Returns at once; called early, the imports are done when the first worker starts, and no worker repeats
+    them. TensorFlow cannot be forked once it is imported, and not every system forks safely: there nothing
+    is done, and each worker imports for itself.
     """
     if _start_method(backend) == "forkserver":
         multiprocessing.get_context("forkserver").set_forkserver_preload(["gridcast.sweep.forkserver_preload"])
@@ -74,13 +81,13 @@ def _start_method(backend: str) -> str:
 
 @contextlib.contextmanager
 def _environment_variables(variables: dict[str, str]) -> Iterator[None]:
-    """Processes that start inside see `variables`."""
-    kept = {name: os.environ.get(name) for name in variables}
+    """Set environment variables for the processes that start inside the block."""
+    previous = {name: os.environ.get(name) for name in variables}
     os.environ.update(variables)
     try:
         yield
     finally:
-        for name, value in kept.items():
+        for name, value in previous.items():
             if value is None:
                 del os.environ[name]
             else:
@@ -88,8 +95,11 @@ def _environment_variables(variables: dict[str, str]) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def local_cluster(count: int, memory: int | None, backend: str, folder: Path) -> Iterator[str]:
-    """`count` workers of this machine, each with `memory` bytes (None: its share); yields their scheduler's address."""
+def local_cluster(count: int, *, memory: int | None, backend: str, folder: Path) -> Iterator[str]:
+    """Start `count` workers on this machine, each with at most `memory` bytes (None: its share of the machine).
+
+    Yield the address of their scheduler. Raises GridcastError if they do not start.
+    """
     import dask
     from distributed.system import MEMORY_LIMIT
 
@@ -98,28 +108,29 @@ def local_cluster(count: int, memory: int | None, backend: str, folder: Path) ->
     settings = {
         "distributed.worker.multiprocessing-method": _start_method(backend),
         "distributed.nanny.pre-spawn-environ": WORKER_ENVIRONMENT,
-        "distributed.scheduler.allowed-failures": 0,  # the pool itself counts and tries again
-        # A worker over its limit is ended, never slowed down: nothing in it can be put off.
+        "distributed.scheduler.allowed-failures": 0,  # the pool itself counts failures and tries again
+        # A worker over its limit is ended at once: its only memory is that of a running task, so there is
+        # nothing that Dask could move to the disk, and a pause would never end.
         "distributed.worker.memory.target": False,
         "distributed.worker.memory.spill": False,
         "distributed.worker.memory.pause": False,
         "distributed.worker.memory.terminate": 1.0,
-        # Dask watches itself many times a second, on the cores that train.
+        # Dask monitors itself many times a second, on the cores that train.
         "distributed.worker.memory.monitor-interval": "500ms",
         "distributed.worker.profile.enabled": False,
         "distributed.admin.system-monitor.interval": "10s",
         "distributed.admin.system-monitor.gil.enabled": False,
     }
-    # Nannies read how to start a process whenever they do it, so the settings hold until the end.
-    with dask.config.set(settings), _start_cluster(count, memory or MEMORY_LIMIT // count, folder) as local:
-        yield local.scheduler_address
+    # A nanny reads the settings whenever it starts a process, so they must hold until the end of the block.
+    with dask.config.set(settings), _start_cluster(count, memory or MEMORY_LIMIT // count, folder) as cluster:
+        yield cluster.scheduler_address
 
 
 def _start_cluster(count: int, memory: int, folder: Path) -> Any:
-    """Dask's own cluster on this machine. Raises GridcastError when a worker dies at each of some starts."""
+    """Return Dask's cluster on this machine. Raises GridcastError if a worker dies at each of several starts."""
     from distributed import LocalCluster
 
-    for left in reversed(range(MAX_START_ATTEMPTS)):
+    for attempts_left in reversed(range(MAX_START_ATTEMPTS)):
         try:
             return LocalCluster(
                 n_workers=count,
@@ -131,32 +142,34 @@ def _start_cluster(count: int, memory: int, folder: Path) -> Any:
                 local_directory=str(folder),
             )
         except RuntimeError as error:
-            if not left:
+            if not attempts_left:
                 raise GridcastError(f"the workers of this machine do not start: {error.__cause__ or error}") from error
     raise AssertionError("unreachable")
 
 
 def worker_plugin(shared: Any, backend: str, folder: Path | None) -> Any:
-    """What Dask sends to each worker before its first task: `shared`, and how to make the worker ready.
+    """Return the Dask plugin that every worker gets before its first task: the `shared` data, and its preparation.
 
-    `folder` is where workers of this machine keep what outlives them; None for a cluster's workers,
-    which have one of their own each host.
+    `folder` is where workers of this machine keep what outlives them; None for a cluster's workers, which
+    share a folder of their own on each host.
     """
     from distributed import WorkerPlugin
 
-    class Start(WorkerPlugin):
-        """Makes a fresh worker ready: deaf to Ctrl-C, pinned, quiet, Keras imported, data at hand."""
+    class PrepareWorker(WorkerPlugin):
+        """Prepares a new worker: versions checked, Ctrl-C ignored, pinned to a core, Keras imported."""
 
         def __init__(self) -> None:
             self.shared, self.versions, self.refusal = shared, _package_versions(), ""
 
         def setup(self, worker: Any) -> None:
-            for package, theirs in _package_versions().items():
-                if theirs != self.versions[package]:
-                    # Dask listens to what is raised here only where the worker was there before the sweep.
+            # First the versions: the rest imports gridcast's modules, which may differ.
+            for package, worker_version in _package_versions().items():
+                if worker_version != self.versions[package]:
+                    # Dask reports what is raised here only for workers that were there before the sweep; one
+                    # that comes later keeps the reason and raises it with its first task.
                     self.refusal = (
-                        f"--scheduler: worker {worker.address} has {package} {theirs}, the sweep has "
-                        f"{self.versions[package]}; other versions train other weights, install the same"
+                        f"--scheduler: worker {worker.address} has {package} {worker_version}, the sweep has "
+                        f"{self.versions[package]}; other versions train other weights, so install the same version"
                     )
                     raise ConfigError(self.refusal)
             if folder is not None:
@@ -169,24 +182,27 @@ def worker_plugin(shared: Any, backend: str, folder: Path | None) -> Any:
 
             keras_backend.start(backend, self.cache)
 
-    return Start()
+    return PrepareWorker()
 
 
 def _package_versions() -> dict[str, str]:
-    return {
-        "python": ".".join(platform.python_version_tuple()[:2]),
-        **{name: version(name) for name in MATCHED_PACKAGES},
-    }
+    versions = {"python": ".".join(platform.python_version_tuple()[:2])}
+    return versions | {name: version(name) for name in MATCHED_PACKAGES}
 
 
 def set_up_worker(name: Any, cache: Path) -> None:
-    """What a worker process of this machine does first; the parent alone decides when it ends."""
+    """Prepare a worker process of this machine; its `name` is its number, from 0.
+
+    It ignores Ctrl-C, which reaches every process of the terminal: the parent alone decides when it ends. It is
+    pinned to one core, because the system would otherwise move it between cores, away from its warm caches. It
+    sees one GPU, if there are any. What it writes to standard error goes to `worker.log` in `cache`.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(os, "sched_setaffinity"):
-        allowed = sorted(os.sched_getaffinity(0))
-        os.sched_setaffinity(0, {allowed[int(name) % len(allowed)]})
-    if found := available_gpus():
-        os.environ["CUDA_VISIBLE_DEVICES"] = found[int(name) % len(found)]
+        cores = sorted(os.sched_getaffinity(0))
+        os.sched_setaffinity(0, {cores[int(name) % len(cores)]})
+    if gpus := available_gpus():
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpus[int(name) % len(gpus)]
     log = os.open(cache / "worker.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(log, 2)
     os.close(log)

@@ -1,0 +1,78 @@
+"""The execution of a group of tasks by a worker: training, baselines, tests.
+
+A cluster's worker imports this module by its name, so it must be the same version of gridcast as in the sweep
+(`worker_process` checks that). Keras is imported inside the functions, never in a parent that has workers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from gridcast.data.dataset import Dataset
+from gridcast.evaluation import detection_results, forecast_results
+from gridcast.models.baselines.task import baseline_task
+from gridcast.runtime.errors import GridcastError
+from gridcast.sweep.task import SweepTask, TaskGroup
+from gridcast.sweep.worker_job import TaskFailure
+
+
+def execute_group(datasets: Sequence[Dataset], group: TaskGroup, cache: Path) -> list[Any]:
+    """Return the result of each task of `group`, or a TaskFailure.
+
+    `datasets` are those of each fold: a run uses its own, every other task the last one.
+    """
+    run = group.tasks[0].run
+    dataset = datasets[run.fold if run else -1]
+    if group.engine != "fused":
+        return [_execute_or_fail(dataset, task, cache) for task in group.tasks]
+    from gridcast.training import fused_fit
+
+    results = fused_fit.train(
+        dataset,
+        [task.run for task in group.tasks if task.run is not None],
+        state_paths=[_checkpoint_path(task, cache) for task in group.tasks],
+        siblings=group.siblings,
+        until=group.tasks[0].until,
+    )
+    return [TaskFailure(str(result)) if isinstance(result, GridcastError) else result for result in results]
+
+
+def _execute_or_fail(dataset: Dataset, task: SweepTask, cache: Path) -> Any:
+    """Return the result of a task; a failure is returned as well, so that the rest of the group goes on."""
+    try:
+        return _execute(dataset, task, cache)
+    except GridcastError as error:
+        return TaskFailure(str(error))
+
+
+def _execute(dataset: Dataset, task: SweepTask, cache: Path) -> Any:
+    if task.run is not None:
+        from gridcast.training import keras_fit
+
+        return keras_fit.train(dataset, task.run, state_path=_checkpoint_path(task, cache), until=task.until)
+    if task.files is not None:
+        return _evaluate(dataset, task.kind, task.files)
+    if dataset.anomaly is not None:
+        return detection_results.baseline_scores(task.name, dataset)
+    return forecast_results.forecast_baseline(task.name, baseline_task(dataset, dataset.preprocessing.lookback))
+
+
+def _evaluate(dataset: Dataset, kind: str, files: dict[str, bytes]) -> Any:
+    """Return what the forecaster or detector in `files` predicts for the span that the kind of the task names."""
+    from gridcast.evaluation import explanation, span_evaluation
+    from gridcast.training import calibration
+
+    if kind == "validation" and dataset.anomaly is not None:
+        return calibration.calibrate_ensemble(dataset, files)
+    results: Any = span_evaluation.predict_span(dataset, files, "validation" if kind == "validation" else "test")
+    if kind != "test" or dataset.anomaly is not None:
+        return results
+    return replace(results, importance=explanation.explain_forecaster(dataset, files))
+
+
+def _checkpoint_path(task: SweepTask, cache: Path) -> Path:
+    """Return where a run saves its state; the reference run may train beside a run of the grid with the same key."""
+    return cache / "checkpoints" / (f"own-{task.key}" if task.kind == "reference" else task.key)
