@@ -53,8 +53,8 @@ def test_unknown_key_like_no_other_gets_no_suggestion():
         ({"data": {"series": ["shop", 3]}}, "data.series[1]: must be a string (got 3)"),
         (
             {"data": {"static_source": "products.csv"}},
-            "data.static_source: 'products.csv' brings static columns by series; name them in data.static, or leave it "
-            "out",
+            "data.static_source: 'products.csv' brings static columns by series; name them in data.static, or "
+            "remove it",
         ),
         ({"split": {"train": 1}}, "split.train: must be less than 1 (got 1)"),
         ({"training": {"seeds": 3}}, "training.seeds: must be a list (got 3)"),
@@ -89,7 +89,7 @@ def test_wrong_type_or_range_is_refused_with_field_value_and_what_is_allowed(sec
             {"data": {"aggregate": "summ"}},
             "data.aggregate: 'summ' is not allowed; did you mean 'sum'? (allowed: 'none'",
         ),
-        ({"data": {"exhibition": "masks"}}, "data.exhibition: 'masks' is not allowed; did you mean 'mask'? (allowed: "),
+        ({"data": {"zero_runs": "masks"}}, "data.zero_runs: 'masks' is not allowed; did you mean 'mask'? (allowed: "),
         ({"transform": {"scale": "min-max"}}, "transform.scale: 'min-max' is not allowed; did you mean 'minmax'?"),
         ({"baseline": {"layer": "gru"}}, "baseline.layer: 'gru' is not allowed; did you mean 'GRU'?"),
         ({"grid": {"layer": ["GRU", "LSTN"]}}, "grid.layer[1]: 'LSTN' is not allowed; did you mean 'LSTM'?"),
@@ -107,7 +107,7 @@ def test_bad_literal_is_refused_with_a_near_miss(sections, told):
         ({"dropout": [0.1, 0.2, 1.5]}, "grid.dropout[2]: must be less than 1 (got 1.5)"),
         ([{"units": [8]}, {"lookback": [0]}], "grid[1].lookback[0]: must be greater than or equal to 1 (got 0)"),
         ({"units": 32}, "grid.units: expected a list of values, got 32; write [32]"),
-        ({"units": []}, "grid.units: expected a list of values, got []; give one at least"),
+        ({"units": []}, "grid.units: expected a list of values, got []; give at least one"),
         ([3], "grid[0]: expected axes with lists of values, got 3"),
         (None, "grid: expected axes with lists of values, got None"),
     ],
@@ -132,8 +132,8 @@ def test_a_file_without_keys_is_refused(text):
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("version: 1\nname: a\nname: b\n", "line 3: not valid YAML: the key 'name' stands twice; keep one of them"),
-        ("grid:\n  units: [1]\n  units: [2]\n", "line 3: not valid YAML: the key 'units' stands twice"),
+        ("version: 1\nname: a\nname: b\n", "line 3: not valid YAML: the key 'name' occurs twice; keep one of them"),
+        ("grid:\n  units: [1]\n  units: [2]\n", "line 3: not valid YAML: the key 'units' occurs twice"),
         ("version: 1\nname: a: b\n", "line 2: not valid YAML: mapping values are not allowed here"),
         ("version: 1\n? [1, 2]\n: 3\n", "line 2: not valid YAML: a key must be a plain word"),
         ("name: !!python/object/apply:os.getcwd []\n", "line 1: not valid YAML: could not determine a constructor"),
@@ -278,25 +278,25 @@ def test_a_probabilistic_task_has_a_scale_and_a_likelihood_of_its_own():
 @pytest.mark.parametrize(
     ("sections", "told"),
     [
-        ({"baseline": {"likelihood": "gaussian"}}, "likelihood: means nothing under task: forecast; write task: "),
-        ({"grid": {"scaling": ["mean"]}}, "scaling: means nothing under task: forecast; write task: probabilistic"),
+        ({"baseline": {"likelihood": "gaussian"}}, "likelihood: gaussian is not supported with task: forecast; write "),
+        ({"grid": {"scaling": ["mean"]}}, "scaling: mean is not supported with task: forecast; write task: "),
         (
             PROBABILISTIC | {"baseline": {"likelihood": "negative-binomial", "scaling": "standard"}},
-            "scaling: standard moves the zero that likelihood: negative-binomial counts from; leave it out, or write",
+            "scaling: standard moves the zero that likelihood: negative-binomial counts from; remove it, or write",
         ),
-        (PROBABILISTIC | {"baseline": {"scaling": "centred"}}, "scaling: is standard or mean under task: probabil"),
-        ({"selection": {"metric": "best_val_wql"}}, "selection.metric: best_val_wql is that of task: probabilistic"),
+        (PROBABILISTIC | {"baseline": {"scaling": "centred"}}, "scaling: centred is not supported with task: "),
+        ({"selection": {"metric": "best_val_wql"}}, "selection.metric: best_val_wql is not supported with task: f"),
         (PROBABILISTIC | {"grid": {"likelihood": ["normal"]}}, "grid.likelihood[0]: 'normal' is not allowed"),
-        (PROBABILISTIC | {"grid": {"attention": [False, True]}}, "attention: means nothing under task: probabilistic"),
-        (PROBABILISTIC | {"baseline": {"bidirectional": True}}, "bidirectional: means nothing under task: probabilist"),
-        (PROBABILISTIC | {"training": {"loss": "mae"}}, "loss: means nothing under task: probabilistic, for its like"),
-        (PROBABILISTIC | {"transform": {"scale": "minmax"}}, "transform: task: probabilistic wants {scale: mean-abs, "),
-        (PROBABILISTIC | {"transform": {"log1p": True}}, "transform: task: probabilistic wants {scale: mean-abs, log"),
+        (PROBABILISTIC | {"grid": {"attention": [False, True]}}, "attention: true is not supported with task: proba"),
+        (PROBABILISTIC | {"baseline": {"bidirectional": True}}, "bidirectional: true is not supported with task: prob"),
+        (PROBABILISTIC | {"training": {"loss": "mae"}}, "loss: mae is not supported with task: probabilistic (the li"),
+        (PROBABILISTIC | {"transform": {"scale": "minmax"}}, "transform.scale: minmax is not supported with task: "),
+        (PROBABILISTIC | {"transform": {"log1p": True}}, "transform.log1p: true is not supported with task: prob"),
         (
             PROBABILISTIC | {"grid": {"likelihood": ["student-t", "quantile"]}},
             "selection.metric: best_val_loss cannot compare quantiles with likelihoods (quantile, student-t); write",
         ),
-        (PROBABILISTIC | {"probabilistic": {"quantiles": [0.5, 0.1]}}, "probabilistic.quantiles: levels must grow, "),
+        (PROBABILISTIC | {"probabilistic": {"quantiles": [0.5, 0.1]}}, "probabilistic.quantiles: levels must ascend"),
         (PROBABILISTIC | {"probabilistic": {"quantiles": [0.5, 1.0]}}, "probabilistic.quantiles[1]: must be less than"),
         (PROBABILISTIC | {"probabilistic": {"paths": 1}}, "probabilistic.paths: must be greater than or equal to 2"),
         ({"training": {"steps": 0}}, "training.steps: must be greater than or equal to 1 (got 0)"),
@@ -322,22 +322,28 @@ def test_an_experiment_moves_to_other_data_and_stays_the_same_else():
 @pytest.mark.parametrize(
     ("sections", "told"),
     [
-        ({"data": {"target": "flow"}}, "data.target: means nothing under task: anomaly, which reads a column for each"),
-        ({"window": {"horizon": 2}}, "window.horizon: must be left out under task: anomaly, for the step after a"),
-        ({"data": {"gaps": "zero"}}, "data.gaps: must be left out under task: anomaly, for a value that is made up"),
+        ({"data": {"target": "flow"}}, "data.target: not supported with task: anomaly, which reads a column for each"),
+        ({"window": {"horizon": 2}}, "window.horizon: 2 is not supported with task: anomaly (only the step after"),
+        ({"data": {"gaps": "zero"}}, "data.gaps: zero is not supported with task: anomaly (an error on a filled"),
         (
             {"data": {"labels": None, "labelled": "omit"}},
-            "data.labelled: omit needs data.labels, which say which steps; name them, or leave it out",
+            "data.labelled: omit needs data.labels, which say which steps; name them, or remove it",
         ),
-        ({"mode": "local"}, "mode: must be left out under task: anomaly, for one network watches all sensors"),
-        ({"training": {"loss": "mae"}}, "loss: means nothing under task: anomaly, whose score is a squared error"),
-        ({"grid": {"likelihood": ["student-t"]}}, "likelihood: means nothing under task: anomaly"),
+        ({"mode": "local"}, "mode: local is not supported with task: anomaly (one network watches all sensors)"),
+        ({"training": {"loss": "mae"}}, "loss: mae is not supported with task: anomaly (the score is a squared error)"),
+        ({"grid": {"likelihood": ["student-t"]}}, "likelihood: student-t is not supported with task: anomaly"),
         (
             {"grid": {"scaling": ["none", "mean"]}},
-            "scaling: is none, centred or standard under task: anomaly (got mean)",
+            "scaling: mean is not supported with task: anomaly; write none, centred or standard",
         ),
-        ({"baseline": {"scaling": "centred", "lookback": 1}}, "scaling: centred leaves nothing of windows of one"),
-        ({"baseline": {"scaling": "standard", "lookback": 1}}, "scaling: standard leaves nothing of windows of one"),
+        (
+            {"baseline": {"scaling": "centred", "lookback": 1}},
+            "scaling: centred needs lookback > 1 (a one-step window ",
+        ),
+        (
+            {"baseline": {"scaling": "standard", "lookback": 1}},
+            "scaling: standard needs lookback > 1 (a one-step window ",
+        ),
         (
             {"grid": {"scaling": ["none", "standard"]}},
             "selection.metric: best_val_loss cannot compare errors in units of windows with others (scaling: none, "
@@ -345,18 +351,21 @@ def test_an_experiment_moves_to_other_data_and_stays_the_same_else():
         ),
         (
             {"anomaly": {"threshold": "running"}, "selection": {"ensemble": {"combine": "minimum"}}},
-            "selection.ensemble.combine: minimum goes by the thresholds of its members as they were taken, which "
-            "anomaly.threshold: running is not; write mean, or another threshold",
+            "selection.ensemble.combine: minimum needs fixed thresholds of its members, which anomaly.threshold: "
+            "running does not give; write mean, or another threshold",
         ),
         ({"anomaly": {"threshold": "quantil"}}, "anomaly.threshold: unknown name 'quantil'; did you mean 'quantile'?"),
         ({"anomaly": {"threshold": "quantile", "level": 3}}, "anomaly.level: must lie between 0 and 1 for quantile"),
-        ({"anomaly": {"leest": 3}}, "anomaly.leest: unknown key; did you mean 'least'?"),
+        ({"anomaly": {"min_step": 3}}, "anomaly.min_step: unknown key; did you mean 'min_steps'?"),
         (
             {"grid": {"detector": ["both", "prediction"]}},
-            "selection.metric: best_val_loss cannot compare detectors that err on different things (both, prediction); "
-            "write val_faults_missed",
+            "selection.metric: best_val_loss cannot compare detectors whose errors mean different things (both, "
+            "prediction); write val_faults_missed",
         ),
-        ({"selection": {"metric": "best_val_wql"}}, "selection.metric: best_val_wql means nothing under task: anomaly"),
+        (
+            {"selection": {"metric": "best_val_wql"}},
+            "selection.metric: best_val_wql is not supported with task: anomaly",
+        ),
     ],
 )
 def test_what_means_nothing_for_sensors_is_refused(sections, told):
@@ -366,12 +375,16 @@ def test_what_means_nothing_for_sensors_is_refused(sections, told):
 @pytest.mark.parametrize(
     ("sections", "told"),
     [
-        ({"baseline": {"latent": 4}}, "latent: means nothing under task: forecast; write task: anomaly"),
-        ({"data": {"labels": "odd"}}, "data.labels: means nothing under task: forecast; write task: anomaly"),
-        ({"data": {"gaps": "keep"}}, "data.gaps: keep is that of task: anomaly (got task: forecast)"),
+        ({"baseline": {"latent": 4}}, "latent: 4 is not supported with task: forecast; write task: anomaly"),
+        ({"data": {"labels": "odd"}}, "data.labels: odd is not supported with task: forecast; write task: anomaly"),
+        (
+            {"data": {"gaps": "keep"}},
+            "data.gaps: keep is not supported with task: forecast; write zero, ffill or interpolate",
+        ),
         (
             {"selection": {"metric": "val_false_alarms_per_day"}},
-            "selection.metric: val_false_alarms_per_day is that of task: anomaly",
+            "selection.metric: val_false_alarms_per_day is not supported with task: forecast; write best_val_loss or "
+            "best_val_mae",
         ),
     ],
 )

@@ -1,4 +1,4 @@
-"""What pydantic finds wrong, in the words of the experiment file."""
+"""Messages for what pydantic refuses, in the words of the experiment file."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from gridcast.runtime.errors import suggest
 
 
 def explain(fault: Any, section: type[BaseModel]) -> str:
-    """What is wrong with a value of `section`, and the remedy."""
+    """Return the message, with the remedy, for one entry of `ValidationError.errors()` on a value of `section`."""
     value = fault["input"]
     if fault["type"] == "extra_forbidden":
         keys = section.model_fields

@@ -1,4 +1,4 @@
-"""From an experiment to its runs: pure, and stable in order."""
+"""From an experiment to its runs and their keys: pure, and in a stable order."""
 
 from __future__ import annotations
 
@@ -11,26 +11,33 @@ from typing import Any
 
 from gridcast.config import AXES, Configuration, Experiment
 
+# The three versions below are hashed into run keys. A sweep trains what its store does not have under these keys, and
+# takes the rest from there. So raise a version in the same commit as any change after which the same settings would
+# give other weights, forecasts or scores (initialisation, order of batches, objective, what is scaled by what): runs
+# of before are then trained again instead of being mixed with new ones. Raise the one that is narrowest: SEMANTICS
+# makes every finished run of every user obsolete. Do not raise one for refactorings, speed, logging or reports.
+# `tests/test_golden.py` fails when weights change, and names the version to raise.
 SEMANTICS = 3
-"""Version of what training means: raise it when the same settings would give other weights.
+"""Version of training, for every task.
 
-2: steps filled by `gaps: ffill` or `interpolate` are no targets and count for no scaler.
-3: dropout draws by itself, so that its rate is a value of the program.
+2: steps filled by `gaps: ffill` or `interpolate` are neither targets nor counted by scalers.
+3: dropout has a random generator of its own, so that its rate is a value of the compiled program.
 """
 PROBABILISTIC_SEMANTICS = 2
-"""The same of what holds for probabilistic tasks alone. 2: windows are read around their means."""
+"""Version of what only task: probabilistic has. 2: windows are read around their means."""
 DETECTION_SEMANTICS = 4
-"""The same of what holds for anomalies alone. 4: what is usual, and the threshold, are of the validation span too."""
+"""Version of what only task: anomaly has. 4: statistics and threshold are fitted on the validation span too."""
+
 DATA_KEYS = ("time", "series", "target", "past", "future", "static", "frequency", "calendar", "gaps")
-"""What the model carries of `data`, to read the tables that it is given in use."""
+"""Keys of `data` that a model carries to read tables in use."""
 DATA_KEYS_IF_SET = ("aggregate", "zero_runs")
-"""More of it, which counts where it is set: runs from before there was such a thing are found again."""
+"""More of them, hashed only if set: the keys of runs from before they existed stay valid."""
 SHARE_KEYS, FOLD_KEYS = {"train", "validation", "test"}, {"folds", "expanding"}
 
 
 @dataclass(frozen=True)
 class Run:
-    """One configuration with one seed, on one fold; of one `series`, or of all of them together."""
+    """One configuration with one seed on one fold; of one `series` (its id), or of all of them together (None)."""
 
     configuration: Configuration
     seed: int
@@ -39,49 +46,55 @@ class Run:
 
 
 def configurations(experiment: Experiment) -> tuple[Configuration, ...]:
-    """Every configuration of the united grids, in the order of the file, duplicates removed."""
-    found = {
+    """Return the configurations of all grids, in the order of the file, without duplicates."""
+    unique = {
         experiment.configuration(**dict(zip(grid, values, strict=True))): None
         for grid in experiment.grid
         for values in itertools.product(*grid.values())
     }
-    return tuple(found)
+    return tuple(unique)
 
 
 def expand(experiment: Experiment, series: Sequence[str] = ()) -> tuple[Run, ...]:
-    """Every run of `experiment`: each configuration with each seed on each fold.
+    """Return the runs of `experiment`: each configuration with each seed on each fold.
 
-    In local mode once for each of `series`, in auto mode for each of them and for all together.
+    In local mode once for each of `series`, in auto mode for all series together and for each of them.
     """
     seeds, folds = dict.fromkeys(experiment.training.seeds), range(experiment.split.folds or 1)
-    own: list[str | None] = [] if experiment.mode == "local" else [None]
-    own += series if experiment.mode != "global" else ()
+    subjects: list[str | None] = [] if experiment.mode == "local" else [None]
+    subjects += series if experiment.mode != "global" else ()
     return tuple(
-        Run(c, seed, fold, one) for one in own for c in configurations(experiment) for seed in seeds for fold in folds
+        Run(configuration, seed, fold, subject)
+        for subject in subjects
+        for configuration in configurations(experiment)
+        for seed in seeds
+        for fold in folds
     )
 
 
 def shared_program(run: Run) -> Run:
-    """What of `run` makes its compiled program: siblings, which have it in common, can train abreast.
+    """Return `run` without what is a value of its compiled program: runs that agree in the rest can train together.
 
-    Learning rate, dropout, seed and, of local runs, the series are values in the program, here set to any.
+    These values (learning rate, dropout, seed and, for a single series, the series) are set to fixed ones.
     """
     shape = run.configuration.model_copy(update={"learning_rate": 1.0, "dropout": 0.0})
     return Run(shape, 0, run.fold, None if run.series is None else "")
 
 
 def axes(experiment: Experiment) -> tuple[str, ...]:
-    """The settings that take more than one value somewhere in the grid, in the order of `AXES`."""
-    found = configurations(experiment)
-    return tuple(axis for axis in AXES if len({getattr(c, axis) for c in found}) > 1)
+    """Return the settings with more than one value in the grid, in the order of `AXES`."""
+    every = configurations(experiment)
+    return tuple(axis for axis in AXES if len({getattr(one, axis) for one in every}) > 1)
 
 
 def run_key(experiment: Experiment, run: Run, *, fingerprint: str, backend: str, series_name: str | None = None) -> str:
-    """SHA-256 over all that decides the model of `run`, its weights and how it reads a table: same key, same work.
+    """Return the SHA-256 over everything that decides the weights of `run` and how its model reads a table.
 
-    `fingerprint` is the digest of the panel, names of series included. Names of files and of the
-    experiment itself do not count, so a renamed experiment file finds its old runs.
+    `fingerprint` is the digest of the panel, ids of series included. The names of files and of the experiment do not
+    count, so that a renamed experiment finds its finished runs. `series_name` is hashed for the series of a local run
+    instead of its id, see `Panel.plain_series`.
     """
+    data, training, split = experiment.data, experiment.training, experiment.split
     settings: dict[str, Any] = {
         "semantics": SEMANTICS,
         "fingerprint": fingerprint,
@@ -89,18 +102,20 @@ def run_key(experiment: Experiment, run: Run, *, fingerprint: str, backend: str,
         "seed": run.seed,
         "configuration": run.configuration.settings(),
         "window": experiment.window.model_dump(exclude={"lookback"}),
-        "split": experiment.split.model_dump(include=SHARE_KEYS if experiment.split.folds is None else FOLD_KEYS),
+        "split": split.model_dump(include=SHARE_KEYS if split.folds is None else FOLD_KEYS),
         "transform": experiment.transform.model_dump(),
-        "data": experiment.data.model_dump(include=set(DATA_KEYS))
-        | experiment.data.model_dump(include=set(DATA_KEYS_IF_SET), exclude_defaults=True),
-        "training": experiment.training.model_dump(include={"epochs", "patience", "steps"}, exclude_none=True)
-        | experiment.training.model_dump(include={"decay"}, exclude_defaults=True),
+        "data": data.model_dump(include=set(DATA_KEYS))
+        | data.model_dump(include=set(DATA_KEYS_IF_SET), exclude_defaults=True),
+        "training": training.model_dump(include={"epochs", "patience", "steps"}, exclude_none=True)
+        | training.model_dump(include={"decay"}, exclude_defaults=True),
     }
     if experiment.task == "probabilistic":
         settings["probabilistic"] = {**experiment.probabilistic.model_dump(), "semantics": PROBABILISTIC_SEMANTICS}
     if experiment.task == "anomaly":
         settings["anomaly"] = {**experiment.anomaly.model_dump(), "semantics": DETECTION_SEMANTICS}
-    # Left out where they do not apply, so that the keys of such runs are those of before there were any.
-    settings |= {} if experiment.split.folds is None else {"fold": run.fold, "steps": experiment.fold_steps}
-    settings |= {} if run.series is None else {"series": series_name or run.series}
+    # Absent where they do not apply, so that the keys of runs from before they existed stay valid.
+    if split.folds is not None:
+        settings |= {"fold": run.fold, "steps": experiment.fold_steps}
+    if run.series is not None:
+        settings["series"] = run.series if series_name is None else series_name
     return hashlib.sha256(json.dumps(settings, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""The parts of an experiment file, each with what it can tell of itself alone."""
+"""The sections of an experiment file, each with the checks that need no other section."""
 
 from __future__ import annotations
 
@@ -7,34 +7,43 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from gridcast.config.threshold_rules import checked_level
 from gridcast.runtime.errors import ConfigError
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
 Columns = tuple[str, ...]
+Share = Annotated[float, Field(gt=0, lt=1)]
+Level = Annotated[float, Field(gt=0, lt=1)]
 
 
 class Section(BaseModel):
-    """A part of the experiment file: no unknown keys, no change once read, no silent conversion."""
+    """A part of the experiment file: no unknown keys, no change once read, no silent conversion.
+
+    A key that was renamed has its former name as serialization alias. Files may use either name. Dumps have the former
+    one, so that run keys, sweep.json and MLflow params stay what they were.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, serialize_by_alias=True)
 
     @model_validator(mode="before")
     @classmethod
-    def _former_words(cls, content: object) -> object:
-        """Accept the former word for a key, which is also the one that run keys and MLflow have: its alias."""
+    def _accept_former_names(cls, content: object) -> object:
         if not isinstance(content, dict):
             return content
         for name, field in cls.model_fields.items():
             former = field.serialization_alias
             if former is not None and former in content:
                 if name in content:
-                    raise ValueError(f"{name} and {former} are two words for one key; write {name} only")
+                    raise ValueError(f"{name} and {former} are the new and the former name of one key; keep {name}")
                 content = {name if key == former else key: value for key, value in content.items()}
         return content
 
 
 class Select(Section):
-    """Which part of the data is used; `top` ranks series by their total over the training span."""
+    """The part of the data that is used: series and dates.
+
+    `top` keeps the series with the largest totals over the training span; `only` names series by their ids.
+    """
 
     top: Annotated[int, Field(ge=1)] | None = None
     only: Annotated[Columns | None, Field(strict=False)] = None
@@ -43,19 +52,20 @@ class Select(Section):
 
 
 class Data(Section):
-    """Where the series come from and what their columns mean.
+    """The source of the series and the meaning of its columns.
 
-    `static_source` is a CSV file that brings the `static` columns, a row for each value of the
-    `series` columns, where the table itself does not.
-    `sensors` are the columns that task: anomaly watches, each a series; left empty, all that hold numbers.
-    `labels` is a column in which 1 says that a step is anomalous, or a JSON file of such stretches, see `data.marked`;
-    the test alone looks at them, or training too, to `omit` labelled steps in place of taking them for normal. Gaps
-    that are to `keep` stay gaps.
-    Of rows that are `repeated`, which have the series and the time of another one, the first or the last may count.
-    `aggregate` combines rows finer than `frequency` into one per series and period: the target by
-    that rule, covariates by their mean. `exhibition` looks for stretches without exhibition, runs of
-    zeros far longer than the habit of a series, and either leaves them out of training and
-    validation (`mask`) or tells the network of them (`feature`).
+    `series` are the key columns. `static_source` is a CSV file with the `static` columns, a row for each value of the
+    `series` columns, if the table itself lacks them.
+
+    `sensors` are the columns that task: anomaly watches, each a series; if empty, all columns of numbers. `labels` is a
+    column with 1 where a step is anomalous, or a JSON file of such periods, see `data.anomaly_labels`. With `labelled:
+    learn` only the test reads them; `omit` also leaves labelled steps out of training.
+
+    `gaps` is how missing steps are filled; `keep` leaves them missing. `repeated` says which of several rows with the
+    same series and time counts. `aggregate` combines rows finer than `frequency` into one per series and period: the
+    target by that rule, covariates by their mean. `zero_runs` looks for runs of zeros far longer than usual for a
+    series, such as a product out of stock: `mask` leaves them out of training and validation, `feature` marks them in
+    an input channel.
     """
 
     source: str
@@ -81,44 +91,49 @@ class Data(Section):
     select: Select = Select()
 
     @model_validator(mode="after")
-    def _static_of_series(self) -> Data:
+    def _check_static_source(self) -> Data:
         if self.static_source is not None and not (self.static and self.series):
             raise ValueError(
                 f"data.static_source: '{self.static_source}' brings static columns by series; "
-                f"name them in data.{'series' if self.static else 'static'}, or leave it out"
+                f"name them in data.{'series' if self.static else 'static'}, or remove it"
             )
         return self
 
     @model_validator(mode="after")
-    def _labelled_by_labels(self) -> Data:
+    def _check_labelled(self) -> Data:
         if self.labelled == "omit" and self.labels is None:
-            raise ValueError("data.labelled: omit needs data.labels, which say which steps; name them, or leave it out")
+            raise ValueError("data.labelled: omit needs data.labels, which say which steps; name them, or remove it")
         return self
 
     @field_validator("series", mode="before")
     @classmethod
-    def _one_column(cls, value: object) -> object:
+    def _accept_one_column(cls, value: object) -> object:
         return (value,) if isinstance(value, str) else value
 
 
+SENSOR_DEFAULTS: dict[str, Any] = {
+    "series": ["sensor"],
+    "target": "value",
+    "sensors": [],
+    "calendar": "regular",
+    "gaps": "keep",
+}
+"""Defaults of `data` for a table with a column for each sensor."""
+
+
 class Window(Section):
-    """`lookback` steps in, `horizon` steps out, origins `stride` steps apart."""
+    """A window reads `lookback` steps and forecasts `horizon` steps; origins are `stride` steps apart."""
 
     lookback: Annotated[int, Field(ge=1)]
     horizon: Annotated[int, Field(ge=1)] = 1
     stride: Annotated[int, Field(ge=1)] = 1
 
 
-Share = Annotated[float, Field(gt=0, lt=1)]
-Level = Annotated[float, Field(gt=0, lt=1)]
-
-
 class Split(Section):
-    """Chronological shares of the time axis; or, where `folds` are given, that many rolling origins.
+    """Chronological shares of the time axis, or, if `folds` is set, that many rolling origins.
 
-    Each fold validates on `horizon` steps (default: those of the window), the next one on the steps
-    after, and the last steps of all are the test span. `expanding` folds train on all steps before,
-    others on as many as the first one has.
+    Each fold validates on `horizon` steps (default: those of the window), the next fold on the steps after; the last
+    steps of all are the test span. `expanding` folds train on all steps before, others on as many as the first fold.
     """
 
     train: Share = 0.8
@@ -129,16 +144,15 @@ class Split(Section):
     expanding: bool = True
 
     @model_validator(mode="after")
-    def _one_form(self) -> Split:
-        shares, rolling = ({"train", "validation", "test"}, {"horizon", "expanding"})
-        if self.folds is None and self.model_fields_set & rolling:
-            raise ValueError("horizon and expanding belong to folds; write {folds: 4, horizon: 6}, or shares alone")
-        if self.folds is not None and self.model_fields_set & shares:
-            raise ValueError("takes shares (train, validation, test) or folds, not both; leave one of them out")
+    def _check_form(self) -> Split:
+        if self.folds is None and self.model_fields_set & {"horizon", "expanding"}:
+            raise ValueError("horizon and expanding belong to folds; write {folds: 4, horizon: 6}, or shares only")
+        if self.folds is not None and self.model_fields_set & {"train", "validation", "test"}:
+            raise ValueError("takes shares (train, validation, test) or folds, not both; remove one of them")
         return self
 
     @model_validator(mode="after")
-    def _whole(self) -> Split:
+    def _check_sum(self) -> Split:
         total = self.train + self.validation + self.test
         if not math.isclose(total, 1.0, abs_tol=1e-9):
             raise ValueError(f"train + validation + test must be 1, they are {total:g}")
@@ -146,7 +160,7 @@ class Split(Section):
 
 
 class Transform(Section):
-    """How the target is brought to a range that networks like; fitted on the training span."""
+    """Scaling of the target, fitted on the training span, after log(1 + target) if `log1p`."""
 
     log1p: bool = False
     scale: Literal["minmax", "standard", "mean-abs", "none"] = "minmax"
@@ -155,15 +169,17 @@ class Transform(Section):
 class Configuration(Section):
     """The settings of one network: each of them can be an axis of the grid.
 
-    `likelihood` is that of a probabilistic task alone: a distribution of each step, whose samples
-    are its forecast, or `quantile`, all levels of all steps at once. `scaling` tells how windows are
-    read: by a probabilistic network as `standard`, around their mean in units of their spread, or
-    `mean`, in units of their level, which is all that counts know; by a detector as `none`, as they
-    come, `centred`, around their mean, so that a level it has not seen is no anomaly, but a
-    change of level is, or `standard`, in units of their spread too, so that neither is a restlessness it has not seen.
-    `detector` and `latent` are those of task: anomaly: whether it rebuilds a window, predicts the step after
-    it, or both, scored by its errors, or (`encoding`) does both, scored by what its encoder leaves of a window
-    first; and how many numbers that is.
+    `likelihood` belongs to task: probabilistic: the distribution of each step, whose samples are the forecast, or
+    `quantile`, where the network outputs all levels of all steps at once.
+
+    `scaling` is how windows are read. Probabilistic networks: `standard`, around their mean in units of their spread,
+    or `mean`, in units of their level, the only one for counts. Detectors: `none`, as they are; `centred`, around
+    their mean, so that an unseen level is not anomalous, but a change of level is; `standard`, in units of their
+    spread too, so that an unseen volatility is not anomalous either.
+
+    `detector` and `latent` belong to task: anomaly. The network reconstructs a window, predicts the step after it, or
+    does both, and is scored by its errors; with `encoding` it does both, and is scored by the encoding of a window
+    first. `latent` is the size of that encoding.
     """
 
     layer: Literal["GRU", "LSTM"] = "LSTM"
@@ -184,32 +200,24 @@ class Configuration(Section):
 
     @property
     def centred(self) -> bool:
-        """Whether windows are read around their means: not by a point forecast, nor where zero means something."""
+        """Whether windows are read around their mean: never for a point forecast, nor for counts, where 0 is fixed."""
         if self.detector is not None:
             return self.scaling in ("centred", "standard")
         return self.likelihood not in (None, "negative-binomial") and self.scaling != "mean"
 
     def settings(self) -> dict[str, Any]:
-        """Every setting that there is, by name."""
+        """Return the settings by name, without those that do not apply."""
         return self.model_dump(exclude_none=True)
 
 
 AXES = tuple(Configuration.model_fields)
-SENSOR_DEFAULTS: dict[str, Any] = {
-    "series": ["sensor"],
-    "target": "value",
-    "sensors": [],
-    "calendar": "regular",
-    "gaps": "keep",
-}
-"""How a table with a column for each sensor is read, unless the experiment file says otherwise."""
+"""Names of the settings that can be axes of the grid."""
 
 
 class Probabilistic(Section):
-    """What a probabilistic forecast tells: these `quantiles`, from so many sample `paths`.
+    """The output of a probabilistic forecast: these `quantiles`, of `paths` sample paths.
 
-    With `conformal` they are widened or narrowed until they cover what they should on the
-    validation span.
+    With `conformal` the quantiles are moved until they cover as often as they state on the validation span.
     """
 
     quantiles: Annotated[tuple[Level, ...], Field(strict=False, min_length=1)] = (0.1, 0.5, 0.9)
@@ -218,17 +226,18 @@ class Probabilistic(Section):
 
     @field_validator("quantiles")
     @classmethod
-    def _in_order(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+    def _check_order(cls, value: tuple[float, ...]) -> tuple[float, ...]:
         if list(value) != sorted(set(value)):
-            raise ValueError(f"levels must grow, each given once (got {list(value)})")
+            raise ValueError(f"levels must ascend, each given once (got {list(value)})")
         return value
 
 
 class Anomaly(Section):
-    """From which score on a step is anomalous: above the `threshold` of that name, see `anomaly.thresholds`.
+    """The rule for anomalous steps and events.
 
-    Its `level` counts deviations or is the share of false alarms. An event has `least` anomalous steps; those
-    with at most `gap` steps between them are one.
+    A step is anomalous if its score exceeds the `threshold` of that name, see `evaluation.thresholds`; `level` counts
+    deviations, or is the share of false alarms. An event has at least `min_steps` anomalous steps; events with at most
+    `merge_gap` steps between them are merged.
     """
 
     threshold: str = "mean-std"
@@ -237,11 +246,7 @@ class Anomaly(Section):
     merge_gap: Annotated[int, Field(ge=0, serialization_alias="gap")] = 0
 
     @model_validator(mode="after")
-    def _known(self) -> Anomaly:
-        if not self.model_fields_set & {"threshold", "level"}:  # NumPy is not imported for what is known to be right
-            return self
-        from gridcast.config.threshold_rules import checked_level
-
+    def _check_threshold(self) -> Anomaly:
         try:
             checked_level(self.threshold, self.level)
         except ConfigError as error:
@@ -250,14 +255,13 @@ class Anomaly(Section):
 
 
 class Training(Section):
-    """How long and how often each configuration is trained.
+    """How long, how often and with which engine each configuration is trained.
 
-    With `decay: cosine` the learning rate falls from its value to nothing over all `epochs`, epoch by epoch.
-    `steps` bounds the batches of an epoch: each is then a fresh random part of the windows.
-    `max_minutes` is the training time that one run may take, `retries` how often it is tried again
-    where that can help, `checkpoint_seconds` how often its state is saved (0: after every epoch).
-    `engine` is how runs train: `fused`, siblings abreast in one compiled program, or `stock` Keras,
-    one by one; `auto` is fused where the backend can (JAX).
+    With `decay: cosine` the learning rate falls to 0 over all `epochs`. `steps` limits the batches of an epoch, which
+    is then a fresh random part of the windows. `max_minutes` is the training time that one run may take, `retries` how
+    often it is tried again where that can help, `checkpoint_seconds` the time between saves of its state (0: after each
+    epoch). `engine` is `fused`, which trains similar runs together in one compiled program, or `stock` Keras, one by
+    one; `auto` is fused if the backend supports it (JAX).
     """
 
     epochs: Annotated[int, Field(ge=1)] = 50
@@ -273,25 +277,25 @@ class Training(Section):
 
 
 class Budget(Section):
-    """What a search may spend in all: so many `runs`, or so many `minutes` of each start."""
+    """The limit of a search: a number of `runs` in all, or of `minutes` at each start."""
 
     runs: Annotated[int, Field(ge=1)] | None = None
     minutes: Annotated[float, Field(gt=0)] | None = None
 
     @model_validator(mode="after")
-    def _one(self) -> Budget:
+    def _check_one(self) -> Budget:
         if (self.runs is None) == (self.minutes is None):
             raise ValueError("write one of runs and minutes, such as {runs: 50}")
         return self
 
 
 class Search(Section):
-    """Which part of the declared grid is trained.
+    """The part of the declared grid that is trained.
 
-    `grid` all of it; `random` and `tpe` (Optuna's sampler) as many runs of it as the `budget` allows;
-    `halving` starts all, and at each of its rungs, `reduction` times as far as the last, goes on with
-    the best 1 / `reduction` alone; the last of so many `rungs` is the end. What stands here was chosen
-    by replaying the curves of the retail grid with five seeds: within 0.3 % of the best, a quarter of the time.
+    `grid` trains all of it, `random` and `tpe` (Optuna's sampler) as many runs as the `budget` allows. `halving` starts
+    all runs; at each of its `rungs`, `reduction` times further than the one before, only the best 1 / `reduction` go
+    on; the last rung is the end of training. The defaults were chosen by replaying the learning curves of the retail
+    grid with five seeds: within 0.3 % of the best in a quarter of the time.
     """
 
     strategy: Literal["grid", "random", "halving", "tpe"] = "grid"
@@ -301,20 +305,20 @@ class Search(Section):
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
 
     @model_validator(mode="after")
-    def _spends(self) -> Search:
+    def _check_budget(self) -> Search:
         if self.strategy in ("random", "tpe") and self.budget is None:
             raise ValueError(f"{self.strategy} needs a budget, such as {{runs: 50}} or {{minutes: 10}}")
         if self.strategy in ("grid", "halving") and self.budget is not None:
-            raise ValueError(f"{self.strategy} takes no budget; leave it out, or use random or tpe")
+            raise ValueError(f"{self.strategy} takes no budget; remove it, or use random or tpe")
         return self
 
 
 class Ensemble(Section):
-    """One forecaster of the `top` runs: the mean of their forecasts, the median, or the mean weighted by 1 / error.
+    """One model made of the `top` runs, whose outputs it combines.
 
-    The error is that on the validation span: the weighted quantile loss where quantiles are forecast, else the MAE.
-    Of detectors it is the geometric mean of their scores, each in units of its threshold, or the `minimum`: a step is
-    anomalous where all of them say so, by thresholds of their own.
+    Forecasts: their mean, their median, or the mean weighted by 1 / error on the validation span (the weighted quantile
+    loss of probabilistic forecasts, else the MAE). Detectors: the geometric mean of their scores, each in units of its
+    threshold, or the `minimum`: a step is anomalous if every member says so by its own threshold.
     """
 
     top: Annotated[int, Field(ge=2, le=50)] = 5
@@ -322,10 +326,11 @@ class Ensemble(Section):
 
 
 class Selection(Section):
-    """How the winner is chosen, and when it may become champion; an `ensemble` wins in place of the best run.
+    """How the winner is chosen, and when it becomes champion; an `ensemble` takes the place of the best run.
 
-    Detectors also compare by what the AUC-PR lacks of 1 over validation steps that faults were put into
-    (`val_faults_missed`), and by the false alarms there at their threshold (`val_false_alarms_per_day`).
+    Detectors can also be compared on validation steps with injected faults: by 1 - AUC-PR (`val_faults_missed`), or by
+    the false alarms at their threshold (`val_false_alarms_per_day`). `margin` is the share by which the winner's error
+    must lie below that of each naive baseline; `when_beaten` is what happens to a winner that a baseline beats.
     """
 
     metric: Literal[

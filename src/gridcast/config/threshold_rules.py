@@ -7,8 +7,7 @@ import math
 from gridcast.runtime.errors import ConfigError, suggest
 
 RUNNING = "running"
-"""The threshold that is taken anew at each step."""
-
+"""The rule whose threshold is recomputed at each step."""
 
 DEFAULT_LEVELS = {
     "mean-std": 3.0,
@@ -19,27 +18,25 @@ DEFAULT_LEVELS = {
     "peaks-over-threshold": 0.001,
     "conformal": 0.001,
 }
-"""Taken where no level is given: deviations, or the share of false alarms."""
-
+"""Level of each rule if none is given: a number of deviations, or a share of false alarms."""
 
 DEVIATION_RULES = ("mean-std", "lognormal", RUNNING, "median-mad")
-"""Thresholds whose level counts deviations; that of the others is a share of false alarms."""
+"""Rules whose level is a number of deviations; that of the others is a share of false alarms."""
 
 
-def checked_level(name: str, level: float | None = None) -> float:
-    """The level that the threshold `name` is taken at. Raises ConfigError where one of the two is not allowed."""
-    if name not in DEFAULT_LEVELS:
+def checked_level(rule: str, level: float | None = None) -> float:
+    """Return `level`, or the default of the threshold `rule` for None. Raises ConfigError if one is not allowed."""
+    if rule not in DEFAULT_LEVELS:
         allowed = ", ".join(DEFAULT_LEVELS)
-        raise ConfigError(
-            f"anomaly.threshold: unknown name '{name}'{suggest(name, DEFAULT_LEVELS)} (allowed: {allowed})"
-        )
+        near = suggest(rule, DEFAULT_LEVELS)
+        raise ConfigError(f"anomaly.threshold: unknown name '{rule}'{near} (allowed: {allowed})")
     if level is None:
-        return DEFAULT_LEVELS[name]
-    if name in DEVIATION_RULES and not (math.isfinite(level) and level >= 0):
-        raise ConfigError(f"anomaly.level: must be 0 or more deviations for {name}, such as 3 (got {level:g})")
-    if name not in DEVIATION_RULES and not 0 < level < 1:
+        return DEFAULT_LEVELS[rule]
+    if rule in DEVIATION_RULES and not (math.isfinite(level) and level >= 0):
+        raise ConfigError(f"anomaly.level: must be 0 or more deviations for {rule}, such as 3 (got {level:g})")
+    if rule not in DEVIATION_RULES and not 0 < level < 1:
         raise ConfigError(
-            f"anomaly.level: must lie between 0 and 1 for {name}, where it is the share of false alarms, such as "
+            f"anomaly.level: must lie between 0 and 1 for {rule}, where it is the share of false alarms, such as "
             f"0.001 (got {level:g})"
         )
     return float(level)

@@ -1,4 +1,4 @@
-"""An experiment from its YAML, with every fault in one message."""
+"""Read an experiment from YAML, and report every fault in one message."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from gridcast.runtime.errors import ConfigError, suggest
 
 
 class _Loader(yaml.SafeLoader):
-    """SafeLoader that reads 1e-3 as a number (YAML 1.1 wants 1.0e-3) and refuses a key given twice."""
+    """A SafeLoader that reads 1e-3 as a number (YAML 1.1 requires 1.0e-3) and refuses repeated keys."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[str] = set()
@@ -25,7 +25,7 @@ class _Loader(yaml.SafeLoader):
                 raise yaml.constructor.ConstructorError(None, None, "a key must be a plain word", key.start_mark)
             if key.value in seen:
                 raise yaml.constructor.ConstructorError(
-                    None, None, f"the key '{key.value}' stands twice; keep one of them", key.start_mark
+                    None, None, f"the key '{key.value}' occurs twice; keep one of them", key.start_mark
                 )
             seen.add(key.value)
         return super().construct_mapping(node, deep)
@@ -34,7 +34,7 @@ class _Loader(yaml.SafeLoader):
 _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float", re.compile(r"^[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
 )
-# A date in YAML would become a date object; here it is text until the data say how to read it.
+# YAML would turn a date into a date object; here it stays text, which the format of the data decides how to read.
 _Loader.yaml_implicit_resolvers = {
     first: [pair for pair in pairs if pair[0] != "tag:yaml.org,2002:timestamp"]
     for first, pairs in _Loader.yaml_implicit_resolvers.items()
@@ -42,7 +42,7 @@ _Loader.yaml_implicit_resolvers = {
 
 
 def read(path: Path | str) -> Experiment:
-    """The experiment in the YAML file `path`. Raises ConfigError, every fault in one message."""
+    """Return the experiment in the YAML file `path`. Raises ConfigError with every fault in one message."""
     try:
         text = Path(path).read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -54,7 +54,7 @@ def read(path: Path | str) -> Experiment:
 
 
 def parse(text: str, origin: str = "experiment") -> Experiment:
-    """The experiment in the YAML `text`; `origin` names it in errors. Raises ConfigError."""
+    """Return the experiment in the YAML `text`; `origin` names it in errors. Raises ConfigError."""
     try:
         content = yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader: data, no code
     except yaml.MarkedYAMLError as error:
@@ -68,28 +68,28 @@ def parse(text: str, origin: str = "experiment") -> Experiment:
         return Experiment.model_validate(content)
     except ValidationError as error:
         faults = error.errors()
-        lines = [f"{origin}: {_line(fault)}" for fault in faults if not _told_by_its_items(fault, faults)]
+        lines = [f"{origin}: {_line(fault)}" for fault in faults if not _follows_from_items(fault, faults)]
         raise ConfigError("\n".join(lines)) from None
 
 
 def with_source(text: str, source: str) -> str:
-    """The experiment in the YAML `text` on the data of `source`; comments are lost."""
+    """Return the YAML `text` of an experiment with `source` as its data; comments are lost."""
     content = yaml.load(text, Loader=_Loader)  # noqa: S506 - as above
     content["data"]["source"] = source
     return yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
 
 
-def _told_by_its_items(fault: Any, faults: Sequence[Any]) -> bool:
-    """A list is found too short when its items were refused, whose own faults say enough."""
+def _follows_from_items(fault: Any, faults: Sequence[Any]) -> bool:
+    """Whether a list is too short only because its items were refused, each with a fault of its own."""
     return fault["type"] == "too_short" and any(other["loc"][:-1] == fault["loc"] for other in faults)
 
 
 def _line(fault: Any) -> str:
     path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in fault["loc"]).lstrip(".")
     if fault["type"] == "value_error":
-        said = str(fault["ctx"]["error"])
-        begun = (path, "selection", "split", "search", "anomaly")
-        return said if not path or said.startswith(begun) else f"{path}: {said}"
+        message = str(fault["ctx"]["error"])
+        names_field = message.startswith((path, "selection", "split", "search", "anomaly"))
+        return message if not path or names_field else f"{path}: {message}"
     return f"{path}: {explain(fault, _section(fault['loc'][:-1]))}"
 
 
