@@ -64,8 +64,8 @@ def folder(tmp_path_factory):
 
 
 def environment(**variables):
-    own = {name: value for name, value in os.environ.items() if name not in ("MLFLOW_TRACKING_URI", "KERAS_BACKEND")}
-    return own | variables
+    unset = ("MLFLOW_TRACKING_URI", "KERAS_BACKEND")
+    return {name: value for name, value in os.environ.items() if name not in unset} | variables
 
 
 def client_of(uri):
@@ -150,13 +150,13 @@ def test_ctrl_c_ends_with_130_and_keeps_what_is_finished(interrupted):
     done = len(interrupted.of("run"))
     assert interrupted.code == 130
     assert 1 <= done < 4
-    told = re.fullmatch(
+    interrupted_with = re.fullmatch(
         r"interrupted with (\d) of 4 runs finished(; \d of them wait in \S+ for MLflow)?"
-        r"; the same command goes on with the rest\n",
+        r"; the same command continues with the rest\n",
         interrupted.err,
     )
-    assert told
-    assert done <= int(told[1]) < 4
+    assert interrupted_with
+    assert done <= int(interrupted_with[1]) < 4
     assert len(interrupted.of("sweep", "KILLED")) == 1
 
 
@@ -227,12 +227,12 @@ def test_a_report_is_written(folder, finished):
 def test_the_winner_is_explained_on_the_validation_span(folder, finished, planned):
     (tested,) = finished.of("test")
     client = client_of(f"sqlite:///{folder}/mlflow.db")
-    told = json.loads(Path(client.download_artifacts(tested.info.run_id, "importance.json")).read_text())
-    assert told["windows"] == len(planned.dataset.origins("validation", 7))
-    named = {(part["kind"], part["name"]) for part in told["permuted"]}
+    explanation = json.loads(Path(client.download_artifacts(tested.info.run_id, "importance.json")).read_text())
+    assert explanation["windows"] == len(planned.dataset.origins("validation", 7))
+    named = {(part["kind"], part["name"]) for part in explanation["permuted"]}
     assert named == {("target", "quantity"), ("covariate", "price"), *(("lag", f"lag {k}") for k in range(1, 8))}
-    assert [part["lag"] for part in told["attention"]] == [1, 2, 3, 4, 5, 6, 7]
-    assert sum(part["share"] for part in told["attention"]) == pytest.approx(100)
+    assert [part["lag"] for part in explanation["attention"]] == [1, 2, 3, 4, 5, 6, 7]
+    assert sum(part["share"] for part in explanation["attention"]) == pytest.approx(100)
 
 
 def test_the_command_writes_nowhere_else(folder, finished):
@@ -282,9 +282,9 @@ print(json.dumps([keras.backend.backend(), scaled, table.assign(date=table["date
 @pytest.fixture(scope="module")
 def doors(folder, finished, planned):
     """What both doors of the winner's artifact give in fresh processes without gridcast, by backend."""
-    own, dataset = planned.dataset.preprocessing, planned.dataset
+    preprocessing, dataset = planned.dataset.preprocessing, planned.dataset
     index = np.stack([np.arange(2), np.full(2, DAYS)], axis=1)
-    np.savez(folder / "windows.npz", **network_inputs(own, dataset.channels, index, dataset.series_codes))
+    np.savez(folder / "windows.npz", **network_inputs(preprocessing, dataset.channels, index, dataset.series_codes))
     found = {}
     for backend in ("jax", "tensorflow"):
         variables = environment(KERAS_BACKEND=backend, MLFLOW_TRACKING_URI=f"sqlite:///{folder}/mlflow.db")

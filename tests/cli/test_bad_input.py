@@ -156,10 +156,10 @@ CASES = {
 
 def prepare(folder, case):
     """Both input files of a case, and what its refusal says."""
-    frame, sections, told = CASES[case]
+    frame, sections, message = CASES[case]
     frame.to_csv(folder / "sales.csv", index=False)
     write_experiment(folder / "experiment.yaml", "sales.csv", **sections)
-    return f"error: {told}\n"
+    return f"error: {message}\n"
 
 
 def left(folder):
@@ -168,8 +168,8 @@ def left(folder):
 
 @pytest.mark.parametrize("case", CASES)
 def test_run_refuses_and_leaves_nothing_behind(folder, case, monkeypatch, capsys):
-    told = prepare(folder, case)
-    assert gridcast("run", "experiment.yaml", monkeypatch=monkeypatch, capsys=capsys) == (2, "", told)
+    message = prepare(folder, case)
+    assert gridcast("run", "experiment.yaml", monkeypatch=monkeypatch, capsys=capsys) == (2, "", message)
     assert left(folder) == ["experiment.yaml", "sales.csv"]
 
 
@@ -177,13 +177,13 @@ def test_run_refuses_and_leaves_nothing_behind(folder, case, monkeypatch, capsys
     ("verb", "case"), [("run", "missing steps"), ("run", "header only"), ("validate", "duplicate series and time")]
 )
 def test_the_command_itself_refuses_and_leaves_nothing_behind(folder, verb, case):
-    told = prepare(folder, case)
-    assert started(verb, "experiment.yaml", folder=folder) == (2, "", told)
+    message = prepare(folder, case)
+    assert started(verb, "experiment.yaml", folder=folder) == (2, "", message)
     assert left(folder) == ["experiment.yaml", "sales.csv"]
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (["run", "elsewhere.yaml"], "elsewhere.yaml: no such experiment file"),
         (["run", "experiment.yam"], "experiment.yam: no such experiment file; did you mean 'experiment.yaml'?"),
@@ -198,17 +198,17 @@ def test_the_command_itself_refuses_and_leaves_nothing_behind(folder, verb, case
         (["run"], "Missing argument 'experiment'."),
     ],
 )
-def test_a_wrong_command_line_is_refused_and_leaves_nothing_behind(folder, arguments, told, monkeypatch, capsys):
+def test_a_wrong_command_line_is_refused_and_leaves_nothing_behind(folder, arguments, message, monkeypatch, capsys):
     FRAME.to_csv(folder / "sales.csv", index=False)
     write_experiment(folder / "experiment.yaml", "sales.csv")
-    code, _, said = gridcast(*arguments, monkeypatch=monkeypatch, capsys=capsys)
+    code, _, output = gridcast(*arguments, monkeypatch=monkeypatch, capsys=capsys)
     assert code == 2
-    assert said.startswith(f"error: {told}")
+    assert output.startswith(f"error: {message}")
     assert left(folder) == ["experiment.yaml", "sales.csv"]
 
 
 @pytest.mark.parametrize(
-    ("constant", "told", "series"),
+    ("constant", "message", "series"),
     [
         (
             "keep",
@@ -218,14 +218,14 @@ def test_a_wrong_command_line_is_refused_and_leaves_nothing_behind(folder, argum
         ("drop", "1 series constant over the training span (pear): dropped", 1),
     ],
 )
-def test_a_constant_target_is_told_and_kept_or_dropped(folder, constant, told, series, monkeypatch, capsys):
+def test_a_constant_target_is_reported_and_kept_or_dropped(folder, constant, message, series, monkeypatch, capsys):
     frame = FRAME.assign(quantity=np.where(FRAME["product"] == "pear", 3.0, FRAME["quantity"]))
     frame.to_csv(folder / "sales.csv", index=False)
     write_experiment(folder / "experiment.yaml", "sales.csv", data={"constant": constant})
-    code, said, errors = gridcast("validate", "experiment.yaml", monkeypatch=monkeypatch, capsys=capsys)
+    code, output, errors = gridcast("validate", "experiment.yaml", monkeypatch=monkeypatch, capsys=capsys)
     assert (code, errors) == (0, "")
-    assert f"  {told}\n" in said
-    assert said.endswith(f"experiment.yaml is valid: 1 runs on {series} series.\n")
+    assert f"  {message}\n" in output
+    assert output.endswith(f"experiment.yaml is valid: 1 runs on {series} series.\n")
     assert left(folder) == ["experiment.yaml", "sales.csv"]
 
 

@@ -72,9 +72,9 @@ def moved(here, original):
     old, new = here / "old place", here / "new"
     with contextlib.chdir(here):
         shutil.copytree(original, old)
-        with sqlite3.connect(old / FILE) as known:
+        with sqlite3.connect(old / FILE) as database:
             for table, column in artifact_paths.PATH_COLUMNS:
-                known.execute(f"UPDATE {table} SET {column} = replace({column}, ?, ?)", (str(original), str(old)))
+                database.execute(f"UPDATE {table} SET {column} = replace({column}, ?, ?)", (str(original), str(old)))
         shutil.move(old, new)
     os.chdir(new)
     return old, new
@@ -95,15 +95,15 @@ def the_wrong(check, **about):
 
 def fixed(check, **about):
     """Return what the only fix of the check did; afterwards the check finds no problem."""
-    told = [doctor.fix(finding) for finding in check(project(**about)) if not finding.ok]
+    texts = [doctor.fix(finding) for finding in check(project(**about)) if not finding.ok]
     assert [finding for finding in findings(check, **about) if not finding.ok] == []
-    (text,) = told
+    (text,) = texts
     return text
 
 
 def content(path):
-    with contextlib.closing(sqlite3.connect(path)) as known:
-        return sorted(known.iterdump())
+    with contextlib.closing(sqlite3.connect(path)) as database:
+        return sorted(database.iterdump())
 
 
 # Installation
@@ -143,7 +143,7 @@ def test_packages_that_are_missing_or_of_a_wrong_version_are_named(tmp_path, mon
         ("import os, sys; sys.stderr.write('bad opcode'); sys.stderr.flush(); os.abort()", "SIGABRT (bad opcode) on"),
     ],
 )
-def test_a_backend_that_cannot_be_imported_or_crashes_is_told(tmp_path, monkeypatch, keras, text):
+def test_a_backend_that_cannot_be_imported_or_crashes_is_reported(tmp_path, monkeypatch, keras, text):
     (tmp_path / "keras.py").write_text(keras)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     found = findings(installation.check_backends)
@@ -171,9 +171,9 @@ def test_a_whole_store_is_well():
 
 def page_of(table):
     """Where the first page of a table or index lies in the file."""
-    with contextlib.closing(sqlite3.connect(FILE)) as known:
-        (size,) = known.execute("PRAGMA page_size").fetchone()
-        (root,) = known.execute("SELECT rootpage FROM sqlite_master WHERE name = ?", (table,)).fetchone()
+    with contextlib.closing(sqlite3.connect(FILE)) as database:
+        (size,) = database.execute("PRAGMA page_size").fetchone()
+        (root,) = database.execute("SELECT rootpage FROM sqlite_master WHERE name = ?", (table,)).fetchone()
     return (root - 1) * size, size
 
 
@@ -269,8 +269,8 @@ def test_a_database_of_another_program_is_left_alone():
 
 @pytest.mark.usefixtures("kept")
 def test_a_store_of_a_newer_mlflow_is_left_alone():
-    with contextlib.closing(sqlite3.connect(FILE, isolation_level=None)) as known:
-        known.execute("UPDATE alembic_version SET version_num = 'ffff00001111'")
+    with contextlib.closing(sqlite3.connect(FILE, isolation_level=None)) as database:
+        database.execute("UPDATE alembic_version SET version_num = 'ffff00001111'")
     os.utime(FILE, (0, 0))
     wrong = the_wrong(store.check_store)
     assert wrong.text.startswith("mlflow.db: written by a newer MLflow (schema ffff00001111; the installed one knows")
@@ -309,8 +309,8 @@ def test_a_store_of_an_older_mlflow_is_upgraded_after_a_backup(kept):
 @pytest.mark.usefixtures("kept")
 def test_an_upgrade_that_fails_changes_nothing():
     to_schema(FILE, "-1")
-    with contextlib.closing(sqlite3.connect(FILE)) as known:
-        known.execute("CREATE TABLE job_locks (in_the_way)")  # the second that is made
+    with contextlib.closing(sqlite3.connect(FILE)) as database:
+        database.execute("CREATE TABLE job_locks (in_the_way)")  # the second that is made
     before = content(FILE)
     with pytest.raises(TrackingError, match=r"upgrade` failed, the file is as it was: .*job_locks already exists"):
         doctor.fix(the_wrong(store.check_store))
@@ -383,7 +383,7 @@ def test_the_journal_of_a_lost_database_does_not_reach_a_new_one(here):
 
 
 @pytest.mark.usefixtures("kept")
-def test_writes_that_stand_beside_the_database_are_told():
+def test_writes_that_stand_beside_the_database_are_reported():
     with contextlib.closing(sqlite3.connect(FILE, isolation_level=None)) as other:
         other.execute("PRAGMA journal_mode = WAL")
         other.execute("UPDATE runs SET name = 'other'")
@@ -398,8 +398,8 @@ def test_a_store_that_somebody_writes_to_is_not_called_damaged(monkeypatch):
     with contextlib.closing(sqlite3.connect(FILE, isolation_level=None)) as other:
         other.execute("BEGIN EXCLUSIVE")
         assert sqlite_store.check_file(URI) is None
-        told = [found.text for found in doctor.examine(checks=[store.check_store])]
-    assert told == ["cannot be examined: database is locked"]
+        texts = [found.text for found in doctor.examine(checks=[store.check_store])]
+    assert texts == ["cannot be examined: database is locked"]
 
 
 # Where artifacts lie
@@ -407,16 +407,16 @@ def test_a_store_that_somebody_writes_to_is_not_called_damaged(monkeypatch):
 
 def test_a_moved_project_is_recognised_and_led_to_its_new_place(moved):
     old, new = moved
-    told = f"the project was moved from {old} to {new}, and MLflow still looks for artifacts there"
+    message = f"the project was moved from {old} to {new}, and MLflow still looks for artifacts there"
     assert (
         artifact_paths.stale_location_message(URI)
         == artifact_paths.stale_location_message(URI, "retail")
-        == f"mlflow.db: {told}; run: gridcast doctor --fix"
+        == f"mlflow.db: {message}; run: gridcast doctor --fix"
     )
     assert artifact_paths.stale_location_message(URI, "another") is None
     before = content(FILE)
     wrong = the_wrong(store.check_artifacts)
-    assert wrong.text == told
+    assert wrong.text == message
     text = fixed(store.check_artifacts)
     assert artifact_paths.stale_location_message(URI) is None
     assert str(old) not in "\n".join(content(FILE))
@@ -437,12 +437,12 @@ def test_a_moved_project_is_recognised_and_led_to_its_new_place(moved):
 
 def test_every_column_of_the_schema_that_holds_a_path_is_known(original):
     """Where MLflow adds a place for paths, this store of its own tells."""
-    with contextlib.closing(sqlite3.connect(original / FILE)) as known:
+    with contextlib.closing(sqlite3.connect(original / FILE)) as database:
         found = {
             (table, column)
             for table in sqlite_store.table_names(original / FILE)
-            for _, column, *_ in known.execute(f"PRAGMA table_info({table})").fetchall()
-            if known.execute(f"SELECT 1 FROM {table} WHERE {column} LIKE '%{original}%'").fetchone()
+            for _, column, *_ in database.execute(f"PRAGMA table_info({table})").fetchall()
+            if database.execute(f"SELECT 1 FROM {table} WHERE {column} LIKE '%{original}%'").fetchone()
         }
     assert found <= set(artifact_paths.PATH_COLUMNS)
     assert {table for table, _ in found} == {"experiments", "runs", "logged_models", "model_versions"}
@@ -450,19 +450,19 @@ def test_every_column_of_the_schema_that_holds_a_path_is_known(original):
 
 def test_paths_that_are_written_as_uris_stay_uris(moved):
     _, new = moved
-    with sqlite3.connect(FILE) as known:
-        known.execute("UPDATE runs SET artifact_uri = replace(?, '%20', ' ') || artifact_uri", ("file://",))
-        known.execute("UPDATE runs SET artifact_uri = replace(artifact_uri, ' ', '%20')")
+    with sqlite3.connect(FILE) as database:
+        database.execute("UPDATE runs SET artifact_uri = replace(?, '%20', ' ') || artifact_uri", ("file://",))
+        database.execute("UPDATE runs SET artifact_uri = replace(artifact_uri, ' ', '%20')")
     fixed(store.check_artifacts)
-    with contextlib.closing(sqlite3.connect(FILE)) as known:
-        uris = [uri for (uri,) in known.execute("SELECT artifact_uri FROM runs")]
+    with contextlib.closing(sqlite3.connect(FILE)) as database:
+        uris = [uri for (uri,) in database.execute("SELECT artifact_uri FROM runs")]
     assert all(uri.startswith(f"{new.as_uri()}/mlruns/1/") for uri in uris)
 
 
 def test_a_project_that_was_moved_twice_is_led_from_both_places(moved):
     old, new = moved
-    with sqlite3.connect(FILE) as known:
-        known.execute(
+    with sqlite3.connect(FILE) as database:
+        database.execute(
             "UPDATE runs SET artifact_uri = replace(artifact_uri, ?, '/older') WHERE name = 'GRU'", (str(old),)
         )
     wrong = [finding for finding in findings(store.check_artifacts) if not finding.ok]
@@ -481,9 +481,9 @@ def test_a_project_that_was_moved_twice_is_led_from_both_places(moved):
 def test_a_copy_of_a_project_is_led_to_its_own_artifacts(here, original, monkeypatch):
     shutil.copytree(original, here / "copy")
     monkeypatch.chdir(here / "copy")
-    told = f"the project was copied from {original} to {here / 'copy'}, and MLflow still looks for artifacts there"
-    assert told in artifact_paths.stale_location_message(URI)
-    assert the_wrong(store.check_artifacts).text == told
+    message = f"the project was copied from {original} to {here / 'copy'}, and MLflow still looks for artifacts there"
+    assert message in artifact_paths.stale_location_message(URI)
+    assert the_wrong(store.check_artifacts).text == message
     fixed(store.check_artifacts)
     monkeypatch.chdir(original)
     assert [finding.ok for finding in findings(store.check_artifacts)] == [True]
@@ -494,11 +494,11 @@ def test_a_project_without_a_run_follows_its_move_too(here, original, monkeypatc
     (here / "new").mkdir()
     monkeypatch.chdir(here / "new")
     shutil.copy(original / FILE, FILE)
-    with sqlite3.connect(FILE) as known:
-        known.execute("DELETE FROM model_versions")
-        known.execute("DELETE FROM logged_models")
-        known.execute("DELETE FROM runs")
-        known.execute("UPDATE experiments SET artifact_location = '/nowhere/mlruns/' || experiment_id")
+    with sqlite3.connect(FILE) as database:
+        database.execute("DELETE FROM model_versions")
+        database.execute("DELETE FROM logged_models")
+        database.execute("DELETE FROM runs")
+        database.execute("UPDATE experiments SET artifact_location = '/nowhere/mlruns/' || experiment_id")
     assert "moved from /nowhere to" in artifact_paths.stale_location_message(URI)
     fixed(store.check_artifacts)
     assert artifact_paths.stale_location_message(URI) is None
@@ -507,10 +507,10 @@ def test_a_project_without_a_run_follows_its_move_too(here, original, monkeypatc
 def test_artifacts_on_a_disk_that_is_not_mounted_are_not_taken_for_moved(moved):
     shutil.rmtree("mlruns")
     old, _ = moved
-    told = f"artifacts lie in {old}/mlruns, which is not there"
-    assert artifact_paths.stale_location_message(URI) == f"mlflow.db: {told}; mount it, or put it back"
+    message = f"artifacts lie in {old}/mlruns, which is not there"
+    assert artifact_paths.stale_location_message(URI) == f"mlflow.db: {message}; mount it, or put it back"
     wrong = the_wrong(store.check_artifacts)
-    assert (wrong.text, wrong.fix) == (told, None)
+    assert (wrong.text, wrong.fix) == (message, None)
 
 
 def test_artifacts_that_lie_where_they_always_did_are_left_there(moved):
@@ -522,7 +522,7 @@ def test_artifacts_that_lie_where_they_always_did_are_left_there(moved):
 
 
 @pytest.mark.usefixtures("moved")
-def test_models_that_are_gone_are_told():
+def test_missing_models_are_reported():
     fixed(store.check_artifacts)
     shutil.rmtree(next(Path("mlruns/1/models").iterdir()))
     assert the_wrong(store.check_artifacts).text.startswith("1 recorded models are missing, the first in ")
@@ -548,10 +548,10 @@ def test_runs_that_nobody_works_at_are_closed(kept):
 
 class Answers(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
-        known = {"/health": b"OK", "/version": b"3.99.0"}
-        self.send_response(200 if self.path in known else 404)
+        database = {"/health": b"OK", "/version": b"3.99.0"}
+        self.send_response(200 if self.path in database else 404)
         self.end_headers()
-        self.wfile.write(known.get(self.path, b""))
+        self.wfile.write(database.get(self.path, b""))
 
     def log_message(self, *_):
         pass
@@ -659,7 +659,7 @@ def test_what_dead_processes_left_half_written_is_removed():
     assert [path for path in (*good, fresh) if not path.exists()] == []
 
 
-def test_a_full_disk_is_told(here, monkeypatch):
+def test_a_full_disk_is_reported(here, monkeypatch):
     """A real small disk, where we may mount one."""
     assert [finding.ok for finding in findings(disk.check_space)] == [True, True]
     small = here / "small"
@@ -687,7 +687,7 @@ def unprivileged(monkeypatch):
         Path(folder).chmod(0o755)
 
 
-def test_folders_and_files_that_cannot_be_written_to_are_told(unprivileged, original):
+def test_folders_and_files_that_cannot_be_written_to_are_reported(unprivileged, original):
     shutil.copy(original / FILE, FILE)
     Path(".gridcast").mkdir()
     FILE.chmod(0o444)
@@ -723,16 +723,16 @@ def test_a_new_project_is_well_and_nothing_is_written_to_it(here):
 def test_what_is_fixed_at_once_is_seen_by_later_checks(moved):
     """The file is rebuilt, and only then do artifacts and runs become visible and are fixed."""
     overwrite(*page_of("index_params_run_uuid"))
-    with sqlite3.connect(FILE) as known:
-        known.execute("UPDATE runs SET status = 'RUNNING' WHERE name = 'GRU'")
+    with sqlite3.connect(FILE) as database:
+        database.execute("UPDATE runs SET status = 'RUNNING' WHERE name = 'GRU'")
     uri = f"sqlite:///{moved[1]}/mlflow.db"
-    told = []
+    about = []
     checks = [check for check in doctor.CHECKS if check is not installation.check_backends]
     for finding in doctor.examine(uri, is_swept=lambda _: False, checks=checks):
         if not finding.ok:
-            told.append(finding.about)
+            about.append(finding.about)
             doctor.fix(finding)
-    assert told == ["store", "artifacts", "runs"]
+    assert about == ["store", "artifacts", "runs"]
     assert all(finding.ok for finding in doctor.examine(uri, is_swept=lambda _: False, checks=checks))
 
 

@@ -23,11 +23,11 @@ METRICS = {"best_val_loss": 0.25, "epochs_trained": 12.0, "fit_seconds": 3.14}
         (7800, "2 h 10 min"),
     ],
 )
-def test_durations_are_told_in_two_units(seconds, text):
+def test_durations_have_two_units(seconds, text):
     assert format_duration(seconds) == text
 
 
-def told(**console):
+def printed(**console):
     out = Console(file=io.StringIO(), highlight=False, soft_wrap=True, **console)
     with Progress(out) as progress:
         progress.started(done=1, todo=3, cost=4.0)
@@ -39,7 +39,7 @@ def told(**console):
 
 
 def test_without_a_terminal_each_run_is_one_plain_line():
-    lines = told().splitlines()
+    lines = printed().splitlines()
     assert lines[0] == "  1 runs are finished already, 3 to go"
     assert lines[1].startswith("  1/3 GRU-4: val_loss 0.25000 in 12 epochs, 3.1 s; best val_loss 0.25000, ")
     assert lines[2].startswith("  2/3 GRU-8: val_loss 0.50000 in 12 epochs, 3.1 s; best val_loss 0.25000, ")
@@ -48,7 +48,7 @@ def test_without_a_terminal_each_run_is_one_plain_line():
 
 
 def test_on_a_terminal_there_is_a_bar_with_runs_done_and_the_best_so_far():
-    screen = told(force_terminal=True, width=100)
+    screen = printed(force_terminal=True, width=100)
     assert "3/3" in screen
     assert "best val_loss 0.25000, done" in screen
     assert " left" not in screen.splitlines()[-1]

@@ -38,7 +38,7 @@ def running(table, labels=None, speed=0.0, begun=None):
         server.server_close()
 
 
-def got(url):
+def get(url):
     with urllib.request.urlopen(url, timeout=10) as answer:
         return answer.headers["Content-Type"], answer.read().decode()
 
@@ -46,15 +46,15 @@ def got(url):
 def test_a_plant_gives_what_comes_after_a_stamp_as_csv_or_json():
     table = readings(10)
     with running(table, begun=6) as url:
-        kind, text = got(f"{url}/readings?after=2024-01-01T00:03:00")
+        kind, text = get(f"{url}/readings?after=2024-01-01T00:03:00")
         assert kind.startswith("text/csv")
         assert text == table.iloc[4:6].to_csv(index=False)
-        kind, text = got(f"{url}/readings?after=2024-01-01T00:03:00&format=json")
+        kind, text = get(f"{url}/readings?after=2024-01-01T00:03:00&format=json")
         assert kind.startswith("application/json")
         assert [(row["time"][:16], row["flow"]) for row in json.loads(text)] == [
             (f"2024-01-01T00:0{k}", table["flow"][k]) for k in (4, 5)
         ]
-        assert len(got(f"{url}/readings")[1].splitlines()) == 7
+        assert len(get(f"{url}/readings")[1].splitlines()) == 7
 
 
 def test_a_client_that_hangs_up_is_no_error(capfd):
@@ -62,17 +62,17 @@ def test_a_client_that_hangs_up_is_no_error(capfd):
         with socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2]))) as client:
             client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # a reset, at once
             client.sendall(b"GET /readings")
-        assert len(got(f"{url}/readings")[1].splitlines()) == 11
+        assert len(get(f"{url}/readings")[1].splitlines()) == 11
     assert capfd.readouterr().err == ""
 
 
 def test_minutes_come_due_as_the_clock_says():
     with running(readings(500), speed=60 * 1000.0, begun=1) as url:
-        seen = [len(got(f"{url}/readings")[1].splitlines()) - 1 for _ in range(5)]
+        seen = [len(get(f"{url}/readings")[1].splitlines()) - 1 for _ in range(5)]
         assert 1 <= seen[0] <= seen[-1] <= 500
         assert seen == sorted(seen)
         while seen[-1] < 500:
-            seen.append(len(got(f"{url}/readings")[1].splitlines()) - 1)
+            seen.append(len(get(f"{url}/readings")[1].splitlines()) - 1)
 
 
 def test_a_plant_tells_what_is_wrong_with_a_question():
@@ -94,20 +94,21 @@ def test_a_stream_takes_every_minute_of_a_plant_once(tmp_path, form):
     # In units of its own spread, so that the small detector has something to say.
     table[names] = ((table[names] - table[names].mean()) / table[names].std()).round(6)
     detector, record = ZScore(sensors=tuple(names)), tmp_path / "record.sqlite"
-    ledger, said = Ledger(record, "plant", "min"), []
+    ledger, lines = Ledger(record, "plant", "min"), []
     with running(table, labels, speed=60 * 2000.0, begun=2000) as url:
         feed = WebFeed(f"{url}/readings?format={form}", "time")
-        while ledger.mark is None or ledger.mark < table["time"].iloc[-1]:
-            follow.poll_once(feed, ledger, followed_model.FollowedModel("plant", "1", detector), {}, said.append)
-        told = pd.read_csv(f"{url}/labels", parse_dates=["start", "end"])
+        while ledger.high_water_mark is None or ledger.high_water_mark < table["time"].iloc[-1]:
+            model = followed_model.FollowedModel("plant", "1", detector)
+            follow.poll_once(feed, ledger, model, channels={}, tell=lines.append)
+        served_labels = pd.read_csv(f"{url}/labels", parse_dates=["start", "end"])
     ledger.close()
-    kept = dict(rows(record, "SELECT time, score FROM steps"))
+    scores = dict(rows(record, "SELECT time, score FROM steps"))
     expected = detector.predict(table)
-    assert len(kept) == len(table)
-    found = [kept[time.isoformat()] for time in expected["time"]]
-    np.testing.assert_allclose(found, expected["score"], rtol=1e-7)
+    assert len(scores) == len(table)
+    found_scores = [scores[time.isoformat()] for time in expected["time"]]
+    np.testing.assert_allclose(found_scores, expected["score"], rtol=1e-7)
     assert rows(record, "SELECT sum(repeated), sum(late), sum(missing), sum(unreadable) FROM stretches") == [
         (0, 0, 0, 0)
     ]
     assert len(rows(record, "SELECT id FROM stretches")) > 1
-    assert told["kind"].tolist() == labels["kind"].tolist()
+    assert served_labels["kind"].tolist() == labels["kind"].tolist()

@@ -17,7 +17,7 @@ from gridcast.runtime.errors import ConfigError, TrackingError, UnknownModel
 
 if TYPE_CHECKING:
     from gridcast.sweep.plan import Plan
-    from gridcast.sweep.worker_pool import WorkerSettings
+    from gridcast.sweep.worker_job import WorkerSettings
     from gridcast.tracking.model_loading import ModelReference
     from gridcast.tracking.store import Store
 
@@ -82,13 +82,13 @@ def choose_workers(
     scheduler: str | None = None,
 ) -> WorkerSettings:
     """Return where runs are trained; local workers begin to import their packages in the background."""
-    from gridcast.sweep import worker_pool, worker_process
+    from gridcast.sweep import worker_job, worker_process
 
     if count is not None and count < 1:
         raise ConfigError(f"--workers: must be at least 1 (got {count})")
     if scheduler is not None and not re.fullmatch(r"\w+://[^\s/]+:\d+/?", scheduler):
         raise ConfigError(f"--scheduler: '{scheduler}' is not an address such as tcp://host:8786")
-    workers = worker_pool.WorkerSettings(
+    workers = worker_job.WorkerSettings(
         workers=count or len(worker_process.available_gpus()) or worker_process.available_cores(),
         backend=backend,
         cache=cache,

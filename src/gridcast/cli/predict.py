@@ -86,10 +86,10 @@ def backtest_verb(
     planned = plan_of_model(reference, experiment, data)
     plan, spans = planned.plan, planned.recorded.about["spans"]
     window = plan.experiment.window
-    chosen = backtest_folds(plan.panel.times, spans, window.horizon, folds, steps)
+    chosen = backtest_folds(plan.panel.times, spans, horizon=window.horizon, count=folds, steps=steps)
     keras_backend.start("jax", cache_if_present(CACHE))
     forecaster = model_loading.load_model(reference.uri).model
-    table = run_backtest(forecaster, plan.dataset, plan.panel, window.lookback, chosen)
+    table = run_backtest(forecaster, plan.dataset, plan.panel, lookback=window.lookback, folds=chosen)
     terminal.print_backtest(out, table, terminal.model_title(reference))
     if output:
         write_table(table, output)

@@ -17,7 +17,7 @@ from gridcast.runtime.errors import GridcastError, PromotionRefused
 if TYPE_CHECKING:
     from gridcast.sweep.plan import Plan
     from gridcast.sweep.runner import SweepResult
-    from gridcast.sweep.worker_pool import WorkerSettings
+    from gridcast.sweep.worker_job import WorkerSettings
     from gridcast.tracking.store import Store
 
 

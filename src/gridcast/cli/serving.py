@@ -19,6 +19,7 @@ from gridcast.runtime.errors import DataError, GridcastError
 if TYPE_CHECKING:
     from gridcast.monitoring.findings import AlarmLimits, MonitorFindings, WatchedModel
 
+
 SERVICE = CACHE / "serving"
 
 
@@ -71,7 +72,9 @@ def monitor_verb(
     plan_of_retraining = plan_on_source(planned.plan, retrain) if retrain else None
     keras_backend.start("jax", cache_if_present(CACHE))
     loaded, recorded = model_loading.load_model(reference.uri), planned.recorded
-    watched = champion.watched_model(loaded, recorded.store, recorded.sweep_id, recorded.about, planned.plan)
+    watched = champion.watched_model(
+        loaded, recorded.store, parent=recorded.sweep_id, about=recorded.about, plan=planned.plan
+    )
     limits = AlarmLimits(error=max_error, psi=max_psi, coverage=coverage_gap, alpha=alpha)
     findings = _compare(watched, actuals, limits, served)
     if not findings.alarms:
