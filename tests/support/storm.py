@@ -1,7 +1,7 @@
-"""A sweep under faults: parents and workers killed, a server lost, a disk filled, starts doubled.
+"""A sweep under faults: parents and workers killed, the server lost, the disk filled, a second start.
 
-`make storm SEED=1` runs the large one; `test_storm.py` a small one. Each ends by comparing what
-MLflow holds with what an undisturbed sweep of the same experiment left.
+`make storm SEED=1` runs a large storm, `test_storm.py` a small one. Each ends by comparing what MLflow
+holds with what an undisturbed sweep of the same experiment left.
 """
 
 from __future__ import annotations
@@ -25,29 +25,27 @@ import psutil
 
 from gridcast import config
 from gridcast.runtime.forecaster import NETWORK_FILE, SETTINGS_FILE
-from gridcast.sweep import events, plan, runner, worker_pool, worker_process
+from gridcast.sweep import events, plan, runner, worker_job, worker_process
 from gridcast.tracking import mlflow_runs
 from gridcast.tracking.store import open_store
 from small_experiments import sales, write_experiment
 from tracking_servers import MlflowServer, end, wait
 
-sys.path.insert(0, str(Path(__file__).parent))
-
 GRIDCAST = [sys.executable, "-m", "gridcast.cli"]
-STOPS = 5.0
+MAX_STOP_SECONDS = 5.0
 """Seconds within which Ctrl-C ends a sweep."""
-WAITS = "runs this experiment already; waiting for it to end"
-TRIED = "died; tried again (1 of 2)"
-LIMIT = 1500.0
-"""Seconds after which a storm has failed to come to an end."""
+WAITING_TEXT = "runs this experiment already; waiting for it to end"
+RETRY_TEXT = "died; tried again (1 of 2)"
+TIME_LIMIT = 1500.0
+"""Seconds after which a storm that has not ended fails."""
 
 
 @dataclass
 class Storm:
-    """Disturbances of a sweep in `folder`: at random, at least `kills` kills, or as `planned`.
+    """Disturbances of a sweep in `folder`: random ones with at least `kills` kills, or those in `planned`.
 
-    The store is that of the `server`, or where there is none the project's own SQLite file. `seen` holds
-    what each kind of disturbance found.
+    The store is that of the `server`; without one it is the project's own SQLite file. `seen` holds the
+    results of each kind of disturbance.
     """
 
     seed: int
@@ -59,7 +57,7 @@ class Storm:
     starts: list[subprocess.Popen] = field(default_factory=list)
     codes: Counter[int] = field(default_factory=Counter)
     begun: float = field(default_factory=time.monotonic)
-    last: float = 0.0
+    last_start: float = 0.0
     seen: dict[str, list[Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -72,46 +70,46 @@ class Storm:
 
     @property
     def killed(self) -> int:
-        """Kills so far, of workers and of parents."""
+        """Number of kills so far, of workers and of parents."""
         return sum(self.counts[kind] for kind in ("worker", "workers", "parent", "group"))
 
-    def rage(self) -> None:
-        """Start the sweep again and again, disturb it as planned, then let it end in peace."""
-        # Each other fault at least once, and twice where there are many kills.
-        planned = [*OTHERS * (1 + (self.kills >= 20)), *self.random.choices(KILLS, k=self.kills)]
+    def run(self) -> None:
+        """Start the sweep again and again, disturb it as planned, then let it end undisturbed."""
+        # Each of the other faults at least once, twice if there are many kills.
+        planned = [*OTHER_FAULTS * (1 + (self.kills >= 20)), *self.random.choices(KILLS, k=self.kills)]
         self.random.shuffle(planned)
         planned = list(self.planned[::-1]) or planned
         while planned or self.killed < self.kills:
-            self._go_on()
+            self._ensure_started()
             if self.planned:
-                wait(lambda: self.over() or self.training(), 100, "no run was trained")
-                if self.over():
+                wait(lambda: self.is_over() or self.is_training(), 100, "no run was trained")
+                if self.is_over():
                     continue
             else:
-                # Most starts take some six seconds to the first epoch: some faults fall before it, most behind.
+                # A start takes about six seconds to the first epoch: some faults strike before it, most after it.
                 time.sleep(self.random.choice((0.5, 3, 6, 8, 10, 12)) * self.random.uniform(0.5, 1))
             kind = planned.pop() if planned else self.random.choice(KILLS)
-            found = DISTURBANCES[kind](self)
-            if found is not None:
+            result = DISTURBANCES[kind](self)
+            if result is not None:
                 self.counts[kind] += 1
-                self.seen.setdefault(kind, []).append(found)
-                self.tell(kind)
+                self.seen.setdefault(kind, []).append(result)
+                self.log(kind)
             elif kind not in KILLS or self.planned:
                 planned.insert(0 if not self.planned else len(planned), kind)
-            assert time.monotonic() - self.begun < LIMIT, self.output()
+            assert time.monotonic() - self.begun < TIME_LIMIT, self.output()
         self._reap()
-        ended = [start.wait(LIMIT) for start in self.starts]
+        ended = [start.wait(TIME_LIMIT) for start in self.starts]
         self._reap()
         for _ in range(5):
             if 0 in ended:
                 return
-            ended = [self.start().wait(LIMIT)]
+            ended = [self.start().wait(TIME_LIMIT)]
         raise AssertionError(self.output())
 
     def start(self) -> subprocess.Popen:
-        """One `gridcast run`, leader of a process group of its own."""
+        """Start one `gridcast run`, the leader of its own process group."""
         self.counts["starts"] += 1
-        self.last = time.time()
+        self.last_start = time.time()
         with (self.folder / "output.txt").open("a") as output:
             command = [*GRIDCAST, "run", "experiment.yaml", "--workers", "2"]
             environment = {**os.environ, "MLFLOW_TRACKING_URI": self.uri}
@@ -121,35 +119,35 @@ class Storm:
         self.starts.append(process)
         return process
 
-    def training(self) -> bool:
+    def is_training(self) -> bool:
         """Whether the state of a run was saved since the last start."""
         saved = (self.folder / ".gridcast" / "checkpoints").glob("[!.]*")
-        with contextlib.suppress(FileNotFoundError):  # a run that ends meanwhile
-            return any(path.stat().st_mtime > self.last for path in saved)
+        with contextlib.suppress(FileNotFoundError):  # the state of a run that just ended
+            return any(path.stat().st_mtime > self.last_start for path in saved)
         return False
 
     def output(self, last: int | None = 4000) -> str:
-        """What all starts printed, or the `last` characters of it."""
+        """Return what all starts printed, or the `last` characters of it."""
         return (self.folder / "output.txt").read_text()[-(last or 0) :]
 
-    def tell(self, what: str) -> None:
-        """A line for who watches."""
-        print(f"{time.monotonic() - self.begun:6.1f} s  {what}", flush=True)
+    def log(self, text: str) -> None:
+        """Print a line with the time since the storm began."""
+        print(f"{time.monotonic() - self.begun:6.1f} s  {text}", flush=True)
 
-    def _go_on(self) -> None:
+    def _ensure_started(self) -> None:
         self._reap()
         if self.starts:
             return
         if self.codes[0]:
-            self._delete()
+            self._delete_run()
         self.start()
 
-    def over(self) -> bool:
+    def is_over(self) -> bool:
         """Whether no start is under way."""
         return all(start.poll() is not None for start in self.starts)
 
-    def _delete(self) -> None:
-        """Delete a finished run: where the sweep came to its end too soon, it has something to train again."""
+    def _delete_run(self) -> None:
+        """Delete a finished run, so that a sweep that ended too soon has something to train again."""
         store = open_store("small", self.uri, create=False)
         done = mlflow_runs.search_runs(
             store, f"tags.`{mlflow_runs.KIND_TAG}` = 'run' and attributes.status = 'FINISHED'"
@@ -174,18 +172,22 @@ def workers(parent: subprocess.Popen) -> list[psutil.Process]:
 
 
 def kill_worker(storm: Storm, *, every: bool = False) -> int | None:
-    """SIGKILL one worker, or all at once; returns how many. What is planned goes on once the parent has noticed."""
+    """SIGKILL one worker, or all at once; return how many. A planned storm waits until the parent has noticed."""
     alive, before = [worker for start in storm.starts for worker in workers(start)], len(storm.output(None))
     if not alive:
         return None
-    hit = alive if every else [_busiest(alive) if storm.planned else storm.random.choice(alive)]
-    for process in hit:
+    killed = alive if every else [_busiest(alive) if storm.planned else storm.random.choice(alive)]
+    for process in killed:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()
     if storm.planned:
-        wait(lambda: TRIED in storm.output(None)[before:] or storm.over(), 60, "nobody missed the worker")
-        return len(hit) if TRIED in storm.output(None)[before:] else None
-    return len(hit)
+        wait(
+            lambda: RETRY_TEXT in storm.output(None)[before:] or storm.is_over(),
+            60,
+            "the parent did not notice the killed worker",
+        )
+        return len(killed) if RETRY_TEXT in storm.output(None)[before:] else None
+    return len(killed)
 
 
 def _busiest(alive: list[psutil.Process]) -> psutil.Process:
@@ -196,8 +198,8 @@ def _busiest(alive: list[psutil.Process]) -> psutil.Process:
 
 
 def kill_parent(storm: Storm) -> int:
-    """SIGKILL the parent alone: its workers must end by themselves; returns how many did."""
-    # What is planned strikes the one that trains, and not one that waits for it.
+    """SIGKILL the parent alone, whose workers must end by themselves; return their number."""
+    # In a planned storm it is the one that trains, not one that waits for it.
     busiest = max(storm.starts, key=lambda start: len(workers(start)))
     parent = busiest if storm.planned else storm.random.choice(storm.starts)
     orphans = workers(parent)
@@ -209,7 +211,7 @@ def kill_parent(storm: Storm) -> int:
 
 
 def kill_group(storm: Storm) -> int:
-    """SIGKILL the parent and all its processes at once; returns how many workers there were."""
+    """SIGKILL the parent and all its processes at once; return the number of workers."""
     parent = storm.random.choice(storm.starts)
     killed = len(workers(parent))
     with contextlib.suppress(ProcessLookupError):
@@ -219,55 +221,59 @@ def kill_group(storm: Storm) -> int:
 
 
 def interrupt(storm: Storm) -> tuple[float, str] | None:
-    """Ctrl-C or SIGTERM: the sweep ends with 130; returns after how many seconds, and what it said."""
+    """Interrupt the sweep, which must exit with 130; return the seconds that it took and what it printed."""
     parent = storm.starts[0]
     if not workers(parent):
         return None
     begun, before = time.monotonic(), len(storm.output(None))
     parent.send_signal(storm.random.choice((signal.SIGINT, signal.SIGTERM)))
     code = parent.wait(60)
-    took, said = time.monotonic() - begun, storm.output(None)[before:]
+    took, printed = time.monotonic() - begun, storm.output(None)[before:]
     if code == 0:
         return None
-    assert code == 130, f"exit code {code}: {said}"
-    assert took < STOPS, f"took {took:.1f} s to stop"
-    return took, said
+    assert code == 130, f"exit code {code}: {printed}"
+    assert took < MAX_STOP_SECONDS, f"took {took:.1f} s to stop"
+    return took, printed
 
 
 def outage(storm: Storm) -> float:
-    """The tracking server is killed in the middle and is away for a while; returns how long."""
+    """Kill the tracking server and restart it after a while; return the seconds without it."""
     assert storm.server is not None
     storm.server.kill()
-    away = storm.random.uniform(3, 12)
-    time.sleep(away)
+    seconds = storm.random.uniform(3, 12)
+    time.sleep(seconds)
     storm.server.start()
-    return away
+    return seconds
 
 
 def fill_disk(storm: Storm) -> int:
-    """The project's disk is full until the sweep has given up, or for some seconds; returns the bytes it took."""
+    """Fill the project's disk until the sweep gives up, or for some seconds; return the bytes written."""
     if not os.path.ismount(storm.folder):
-        raise RuntimeError(f"{storm.folder} is no disk of its own")
-    rubbish = storm.folder / "rubbish"
-    with contextlib.suppress(OSError), rubbish.open("wb", buffering=0) as file:
+        raise RuntimeError(f"{storm.folder} is not a separate disk")
+    filler = storm.folder / "rubbish"
+    with contextlib.suppress(OSError), filler.open("wb", buffering=0) as file:
         while True:
             file.write(bytes(65536))
     with contextlib.suppress(subprocess.TimeoutExpired):
         storm.starts[0].wait(storm.random.uniform(4, 10))
-    took = rubbish.stat().st_size
-    rubbish.unlink()
-    return took
+    size = filler.stat().st_size
+    filler.unlink()
+    return size
 
 
-def double(storm: Storm) -> str:
-    """Another start of the same experiment beside the one that runs; returns what it said while it waited."""
+def start_twice(storm: Storm) -> str:
+    """Start the same experiment a second time; return what the second start printed while it waited."""
     before = len(storm.output(None))
     second = storm.start()
-    wait(lambda: WAITS in storm.output(None)[before:] or second.poll() is not None, 60, "the second start said nothing")
+    wait(
+        lambda: WAITING_TEXT in storm.output(None)[before:] or second.poll() is not None,
+        60,
+        "the second start printed nothing",
+    )
     return storm.output(None)[before:]
 
 
-OTHERS = ("outage", "full", "double", "interrupt")
+OTHER_FAULTS = ("outage", "full", "double", "interrupt")
 KILLS = ("worker", "workers", "parent", "group")
 DISTURBANCES: dict[str, Callable[[Storm], Any]] = {
     "worker": kill_worker,
@@ -277,13 +283,13 @@ DISTURBANCES: dict[str, Callable[[Storm], Any]] = {
     "interrupt": interrupt,
     "outage": outage,
     "full": fill_disk,
-    "double": double,
+    "double": start_twice,
 }
 
 
 @contextlib.contextmanager
 def small_disk(folder: Path, megabytes: int) -> Iterator[Path]:
-    """`folder` as a disk of its own that is soon full. Raises CalledProcessError where that is not allowed."""
+    """Mount a small disk at `folder`. Raises CalledProcessError if that is not permitted."""
     folder.mkdir(parents=True, exist_ok=True)
     subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", folder], check=True)
     try:
@@ -293,46 +299,46 @@ def small_disk(folder: Path, megabytes: int) -> Iterator[Path]:
 
 
 def write_project(folder: Path, grid: dict[str, Any], epochs: int) -> None:
-    """An experiment of `epochs` epochs a run and its data."""
+    """Write an experiment whose runs take `epochs` epochs, and its data."""
     sales(200).to_csv(folder / "sales.csv", index=False)
     training = {"epochs": epochs, "patience": epochs, "checkpoint_seconds": 0.5}
-    # Batches of one window: else a compiled epoch of so small a network is over before anything can strike.
-    own = {"layer": "GRU", "units": 4, "dropout": 0.1, "learning_rate": 0.01, "batch_size": 1}
-    sections = {"grid": grid, "training": training, "baseline": own, "baselines": ["last value"]}
+    # Batches of one window: otherwise an epoch of such a small network ends before any fault can strike.
+    baseline = {"layer": "GRU", "units": 4, "dropout": 0.1, "learning_rate": 0.01, "batch_size": 1}
+    sections = {"grid": grid, "training": training, "baseline": baseline, "baselines": ["last value"]}
     write_experiment(folder / "experiment.yaml", **sections)
 
 
 def contents(uri: str) -> tuple[dict[str, dict[str, Any]], Counter[str]]:
-    """What the experiment holds: by kind and run key the metrics with their curves, and counts of statuses."""
+    """Return what the experiment holds: metrics with their curves by kind and run key, and counts of statuses."""
     store = open_store("small", uri, create=False)
-    found: dict[str, dict[str, Any]] = {}
+    finished: dict[str, dict[str, Any]] = {}
     statuses: Counter[str] = Counter()
     for run in mlflow_runs.search_runs(store, f"tags.`{mlflow_runs.KIND_TAG}` != 'sweep'"):
         statuses[run.info.status] += 1
         if run.info.status != "FINISHED":
             continue
         kind, key = run.data.tags[mlflow_runs.KIND_TAG], run.data.tags[mlflow_runs.KEY_TAG]
-        assert key not in found.setdefault(kind, {}), f"{kind} {key} is recorded twice"
+        assert key not in finished.setdefault(kind, {}), f"{kind} {key} is recorded twice"
         curves = {name: mlflow_runs.metric_history(store, run.info.run_id, name) for name in sorted(run.data.metrics)}
-        found[kind][key] = {name: curve for name, curve in curves.items() if name != "fit_seconds"}
+        finished[kind][key] = {name: curve for name, curve in curves.items() if name != "fit_seconds"}
         if kind == "run":
             assert set(mlflow_runs.read_model_files(store, run.info.run_id)) == {NETWORK_FILE, SETTINGS_FILE}
-    return found, statuses
+    return finished, statuses
 
 
 def undisturbed(folder: Path) -> dict[str, dict[str, Any]]:
-    """What a sweep that nobody disturbs leaves, in this one process and over a SQLite store of its own."""
+    """Run the sweep undisturbed, in this process and with its own SQLite store; return what it leaves."""
     with contextlib.chdir(folder):
         planned = plan.make_plan(config.read(Path("experiment.yaml")), "", "jax")
         store = open_store("small", f"sqlite:///{folder}/mlflow.db")
-        runner.run_sweep(planned, store, worker_pool.WorkerSettings(1, "jax", Path(".gridcast")), events.SweepEvents())
+        runner.run_sweep(planned, store, worker_job.WorkerSettings(1, "jax", Path(".gridcast")), events.SweepEvents())
     return contents(f"sqlite:///{folder}/mlflow.db")[0]
 
 
-def weather(
+def run_storm(
     seed: int, base: Path, grid: dict[str, Any], epochs: int, kills: int, planned: tuple[str, ...] = ()
 ) -> tuple[Storm, str]:
-    """A storm and its comparison; returns it with a tally. Raises AssertionError where anything differs."""
+    """Run a storm and compare; return it with a summary. Raises AssertionError if anything differs."""
     calm, rough = base / "calm", base / "rough"
     calm.mkdir(parents=True)
     write_project(calm, grid, epochs)
@@ -342,35 +348,35 @@ def weather(
             stack.enter_context(small_disk(rough, 96))
         rough.mkdir(exist_ok=True)
         write_project(rough, grid, epochs)
-        served = not planned or "outage" in planned
-        server = stack.enter_context(MlflowServer(base / "server")) if served else None
+        needs_server = not planned or "outage" in planned
+        server = stack.enter_context(MlflowServer(base / "server")) if needs_server else None
         storm = Storm(seed, rough, server, kills, planned)
         try:
-            storm.rage()
+            storm.run()
         finally:
             for start in storm.starts:
                 end(start)
-        found, statuses = contents(storm.uri)
-        waiting = [path for path in (rough / ".gridcast" / "spool").rglob("*") if path.is_file()]
-        left = [path for path in (rough / ".gridcast" / "checkpoints").rglob("*") if path.is_file()]
-    assert found["run"].keys() == expected["run"].keys()
-    different = [key for key, metrics in expected["run"].items() if found["run"][key] != metrics]
+        actual, statuses = contents(storm.uri)
+        spooled = [path for path in (rough / ".gridcast" / "spool").rglob("*") if path.is_file()]
+        checkpoints = [path for path in (rough / ".gridcast" / "checkpoints").rglob("*") if path.is_file()]
+    assert actual["run"].keys() == expected["run"].keys()
+    different = [key for key, metrics in expected["run"].items() if actual["run"][key] != metrics]
     assert not different, f"{len(different)} runs have other metrics than undisturbed ones"
-    assert found["test"] == expected["test"]
-    assert found["baseline"] == expected["baseline"]
+    assert actual["test"] == expected["test"]
+    assert actual["baseline"] == expected["baseline"]
     assert not statuses["RUNNING"]
-    assert not waiting
-    assert not left
+    assert not spooled
+    assert not checkpoints
     others = ", ".join(f"{count} {status}" for status, count in sorted(statuses.items()) if status != "FINISHED")
-    did = ", ".join(f"{count} {kind}" for kind, count in sorted(storm.counts.items()))
-    tally = (
-        f"seed {seed}: {storm.killed} kills ({did}) in {time.monotonic() - storm.begun:.0f} s; exit codes on the way "
+    faults = ", ".join(f"{count} {kind}" for kind, count in sorted(storm.counts.items()))
+    summary = (
+        f"seed {seed}: {storm.killed} kills ({faults}) in {time.monotonic() - storm.begun:.0f} s; exit codes "
         f"{dict(sorted(storm.codes.items()))}\n"
-        f"seed {seed}: {len(expected['run'])} run keys, {len(found['run'])} FINISHED, 0 duplicates, "
+        f"seed {seed}: {len(expected['run'])} run keys, {len(actual['run'])} FINISHED, 0 duplicates, "
         f"{statuses['RUNNING']} RUNNING, metrics and curves of all runs, the winner's test and "
-        f"{len(found['baseline'])} baselines identical to an undisturbed sweep (left behind: {others or 'nothing'})"
+        f"{len(actual['baseline'])} baselines identical to an undisturbed sweep (left behind: {others or 'nothing'})"
     )
-    return storm, tally
+    return storm, summary
 
 
 def main() -> None:
@@ -382,7 +388,7 @@ def main() -> None:
     os.environ |= worker_process.WORKER_ENVIRONMENT
     grid = {"layer": ["GRU", "LSTM"], "units": [4, 8], "dropout": [0.1, 0.3], "learning_rate": [0.01, 0.003, 0.001]}
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        print(weather(arguments.seed, Path(folder), grid, 400, arguments.kills)[1])
+        print(run_storm(arguments.seed, Path(folder), grid, 400, arguments.kills)[1])
 
 
 if __name__ == "__main__":

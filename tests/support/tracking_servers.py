@@ -1,4 +1,4 @@
-"""Real servers for the tests: MLflow's tracking server and PostgreSQL, each in a folder of its own."""
+"""Real servers for the tests: MLflow's tracking server, PostgreSQL and a web hook."""
 
 from __future__ import annotations
 
@@ -26,24 +26,24 @@ PYTHON = Path(sys.executable)
 
 
 def free_port(host: str = "127.0.0.1") -> int:
-    """A port at which nobody listens at present."""
+    """Return a port that is free at present."""
     with socket.socket() as probe:
         probe.bind((host, 0))
         return int(probe.getsockname()[1])
 
 
 def wait(ready: Callable[[], T], seconds: float, what: str) -> T:
-    """What `ready()` gives, once that is true. Raises TimeoutError with what `what` says."""
-    end = time.monotonic() + seconds
-    while not (given := ready()):
-        if time.monotonic() > end:
+    """Return the first true result of `ready()`. Raises TimeoutError with the text `what`."""
+    deadline = time.monotonic() + seconds
+    while not (result := ready()):
+        if time.monotonic() > deadline:
             raise TimeoutError(f"{what} within {seconds:.0f} s")
         time.sleep(0.05)
-    return given
+    return result
 
 
 def end(process: subprocess.Popen) -> None:
-    """SIGKILL `process` and all others of the session that it leads."""
+    """SIGKILL `process` and all other processes of the session that it leads."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
@@ -52,9 +52,9 @@ def end(process: subprocess.Popen) -> None:
 class MlflowServer:
     """`mlflow server` over one store: SQLite in `folder`, or the database at `backend_uri`.
 
-    Artifacts go through the server and lie in `folder` too, so that clients need no file system of
-    its machine. `prefix` is a command that starts commands elsewhere, such as `ip netns exec NAME`;
-    `host` must be an address that the server has there and this process reaches.
+    Artifacts go through the server and lie in `folder` too, so that clients do not need the file system of
+    its machine. `prefix` is a command that runs commands elsewhere, such as `ip netns exec NAME`; `host`
+    must be an address of the server there that this process can reach.
     """
 
     def __init__(
@@ -79,20 +79,20 @@ class MlflowServer:
         self.kill()
 
     def start(self) -> None:
-        """Start, for the first time or again over the same store, and wait until it answers."""
+        """Start the server, or start it again over the same store, and wait until it answers."""
         self.launch()
         self.wait()
 
     def launch(self) -> None:
-        """Start and do not wait."""
+        """Start the server without waiting for it."""
         command = [*self.prefix, str(PYTHON.with_name("mlflow")), "server", "--host", self.host]
         command += ["--port", str(self.port), "--workers", "1", "--backend-store-uri", self.backend_uri]
         command += ["--serve-artifacts", "--artifacts-destination", str(self.folder / "artifacts")]
-        own = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+        settings = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
         inherited = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}
         with self.log.open("a") as log:
             self.process = subprocess.Popen(
-                command, cwd=self.folder, env=inherited | own, stdout=log, stderr=log, start_new_session=True
+                command, cwd=self.folder, env=inherited | settings, stdout=log, stderr=log, start_new_session=True
             )
 
     def wait(self, seconds: float = 90) -> None:
@@ -103,7 +103,7 @@ class MlflowServer:
             raise TimeoutError(f"{error}: {self.log.read_text()[-2000:]}") from None
 
     def healthy(self) -> bool:
-        """Whether the server answers. Raises RuntimeError with the end of its log when its process has ended."""
+        """Whether the server answers. Raises RuntimeError with the end of its log if its process has ended."""
         if self.process is None or self.process.poll() is not None:
             raise RuntimeError(f"the MLflow server has ended: {self.log.read_text()[-2000:]}")
         try:
@@ -113,35 +113,35 @@ class MlflowServer:
             return False
 
     def kill(self) -> None:
-        """SIGKILL to the server and its children; the store stays as it is."""
+        """SIGKILL the server and its children; the store stays as it is."""
         if self.process is not None:
             end(self.process)
             self.process = None
 
     @property
     def log(self) -> Path:
-        """What the server has to say."""
+        """Output of the server."""
         return self.folder / "server.log"
 
 
 class Unavailable(Exception):
-    """Why a server cannot be had on this machine; a reason to skip."""
+    """The reason why this machine cannot run a server; tests that need it are skipped."""
 
 
 @functools.cache
 def postgres_folder() -> Path:
-    """Folder of PostgreSQL's own programs, which are installed where that is allowed. Raises Unavailable."""
+    """Return the folder of PostgreSQL's programs, installed first if that is permitted. Raises Unavailable."""
     if not any(importlib.util.find_spec(driver) for driver in ("psycopg", "psycopg2")):
         raise Unavailable("PostgreSQL: its Python driver is not installed (psycopg)")
-    if not (found := _initdbs()):
+    if not (paths := _initdbs()):
         if os.geteuid() != 0 or not shutil.which("apt-get"):
             raise Unavailable("PostgreSQL is not installed, and only root with apt-get could change that")
         _install()
-        if not (found := _initdbs()):
+        if not (paths := _initdbs()):
             raise Unavailable("PostgreSQL is not installed, and apt-get could not install it")
     if os.geteuid() == 0 and not shutil.which("runuser"):
         raise Unavailable("PostgreSQL does not run as root, and there is no runuser to become another user")
-    return found[-1].parent
+    return paths[-1].parent
 
 
 def _initdbs() -> list[Path]:
@@ -151,7 +151,7 @@ def _initdbs() -> list[Path]:
 
 
 def _install() -> None:
-    """Ask apt-get, once and for two minutes at most."""
+    """Install PostgreSQL with apt-get; give up after two minutes."""
     quiet = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     with contextlib.suppress(subprocess.SubprocessError):
         for arguments in (["update", "-qq"], ["install", "-y", "-qq", "--no-install-recommends", "postgresql"]):
@@ -160,27 +160,27 @@ def _install() -> None:
 
 @contextlib.contextmanager
 def postgres(host: str = "127.0.0.1", prefix: Sequence[str] = ()) -> Iterator[str]:
-    """URI of an empty database on a PostgreSQL of its own, which ends with the block. Raises Unavailable.
+    """Yield the URI of an empty database on a new PostgreSQL, which ends with the block. Raises Unavailable.
 
     `prefix` and `host` as in `MlflowServer`.
     """
     programs = postgres_folder()
-    # PostgreSQL refuses to be root; its own user may not read the folders of pytest.
-    somebody = ("runuser", "-u", "postgres", "--") if os.geteuid() == 0 else ()
+    # PostgreSQL refuses to run as root, and its user may not read the folders of pytest.
+    as_user = ("runuser", "-u", "postgres", "--") if os.geteuid() == 0 else ()
     run = functools.partial(subprocess.run, cwd="/", check=True, capture_output=True, text=True)
-    folder = Path(run([*somebody, "mktemp", "-d", "/tmp/gridcast-postgres-XXXXXX"]).stdout.strip())
+    folder = Path(run([*as_user, "mktemp", "-d", "/tmp/gridcast-postgres-XXXXXX"]).stdout.strip())
     data, port = folder / "data", free_port()
     settings = f"-c listen_addresses={host} -p {port} -c unix_socket_directories={folder} -c fsync=off"
-    control = [*prefix, *somebody, str(programs / "pg_ctl"), "-D", str(data), "-w"]
+    control = [*prefix, *as_user, str(programs / "pg_ctl"), "-D", str(data), "-w"]
     try:
-        run([*somebody, str(programs / "initdb"), "-D", str(data), "-U", "gridcast", "-A", "trust", "-E", "UTF8"])
-        # With its output in a pipe, pg_ctl would seem to go on as long as the server does.
+        run([*as_user, str(programs / "initdb"), "-D", str(data), "-U", "gridcast", "-A", "trust", "-E", "UTF8"])
+        # With its output in a pipe, pg_ctl would seem to run as long as the server does.
         start = [*control, "-l", str(folder / "log"), "-o", settings, "start"]
         run(start, capture_output=False, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         yield f"postgresql+{_driver()}://gridcast@{host}:{port}/postgres"
     finally:
         run([*control, "-m", "immediate", "stop"], check=False)
-        run([*somebody, "rm", "-rf", str(folder)], check=False)
+        run([*as_user, "rm", "-rf", str(folder)], check=False)
 
 
 def _driver() -> str:
@@ -188,7 +188,7 @@ def _driver() -> str:
 
 
 class Post:
-    """A web hook on this machine, as a context manager; `got` is what was sent to its `url`, decoded from JSON."""
+    """A web hook on this machine, as a context manager; `got` holds what was sent to its `url`, decoded from JSON."""
 
     def __init__(self) -> None:
         self.got: list[Any] = []

@@ -148,7 +148,7 @@ def alone(folder, frame, sections, programs, name="small"):
 def scheduler_on(host):
     command = [str(PYTHON.with_name("dask")), "scheduler", "--host", host.address, "--no-dashboard"]
     host.run(command, env=environment())
-    host.listens(PORT)
+    host.wait_for_port(PORT)
     return f"tcp://{host.address}:{PORT}"
 
 
@@ -243,7 +243,7 @@ def story(cluster, astray, meanwhile, tmp_path_factory, programs):
         lost = wait(lambda: at_work(scheduler, first), 10, "the first worker has nothing to do")
         expected = meanwhile.submit(alone, tmp_path_factory.mktemp("alone"), WIDE, SECTIONS, programs)
         wait(lambda: logged(cluster.scheduling, "Remove worker .* name: first "), 60, "nobody missed the first worker")
-        first.back()
+        first.reconnect()
         ended = start.ended(server.uri)
     stream = asked(scheduler, lambda client: client.get_task_stream(start=0))
     names = {host.address: name for name, host in cluster.workers.items()}

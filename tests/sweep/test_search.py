@@ -122,7 +122,7 @@ def test_tpe_proposes_the_same_again_and_can_go_through_the_whole_grid():
         ({"strategy": "random"}, "search: random needs a budget, such as {runs: 50} or {minutes: 10}"),
         (
             {"strategy": "halving", "budget": {"runs": 5}},
-            "search: halving takes no budget; leave it out, or use random",
+            "search: halving takes no budget; remove it, or use random",
         ),
         ({"strategy": "tpe", "budget": {}}, "search.budget: write one of runs and minutes, such as {runs: 50}"),
         ({"strategy": "tpe", "budget": {"runs": 1, "minutes": 1}}, "search.budget: write one of runs and minutes"),
