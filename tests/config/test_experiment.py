@@ -116,6 +116,21 @@ def test_bad_grid_value_is_refused_with_its_index(grid, told):
     assert fault_of(grid=grid) == f"shop.yaml: {told}"
 
 
+@pytest.mark.parametrize(
+    ("section", "names"),
+    [
+        ({"data": {"zero_runs": "mask", "exhibition": "mask"}}, ("data", "zero_runs", "exhibition")),
+        ({"anomaly": {"min_steps": 1, "least": 1}}, ("anomaly", "min_steps", "least")),
+        ({"anomaly": {"merge_gap": 1, "gap": 2}}, ("anomaly", "merge_gap", "gap")),
+    ],
+)
+def test_the_new_and_the_former_name_of_a_key_are_refused_together(section, names):
+    place, new, former = names
+    assert fault_of(**section) == (
+        f"shop.yaml: {place}: {new} and {former} are the new and the former name of one key; keep {new}"
+    )
+
+
 def test_every_missing_key_is_told_at_once():
     assert fault("version: 1\ndata: {source: a.csv, time: date}\nwindow: {horizon: 2}\n").splitlines() == [
         "shop.yaml: name: is missing; add it",

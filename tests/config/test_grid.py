@@ -2,12 +2,15 @@
 
 import itertools
 
+import pandas as pd
 import pytest
+import yaml
 
 from gridcast import config
 from gridcast.config import Configuration, grid
 from gridcast.config.grid import Run
-from small_experiments import EXPERIMENTS, experiment, planned, sales
+from gridcast.sweep import plan
+from small_experiments import EXPERIMENTS, experiment, planned, sales, watching
 
 
 def test_the_order_is_that_of_the_file_with_the_last_axis_turning_fastest():
@@ -86,8 +89,8 @@ def key(fingerprint="f", backend="jax", run=0, **sections):
         {"data": {"calendar": "regular"}},
         {"data": {"gaps": "zero"}},
         {"data": {"aggregate": "sum"}},
-        {"data": {"exhibition": "mask"}},
-        {"data": {"exhibition": "feature"}},
+        {"data": {"zero_runs": "mask"}},
+        {"data": {"zero_runs": "feature"}},
         {"grid": {"layer": ["LSTM"]}},
         {"grid": {"bidirectional": [True]}},
         {"grid": {"attention": [True]}},
@@ -156,7 +159,7 @@ def test_the_keys_of_runs_from_before_are_found_again(tmp_path):
     found = planned(tmp_path, frame, data=data)
     assert found.fingerprint == "9d71af763453e06ac091c7fc4646ef418380eedf888259003f8f63b0fe4a26ec"
     assert found.reference_key == "8283122d7f61382b22136fc1f1762670a9e8dae3a5017e4c4789a774389821e9"
-    unset = data | {"aggregate": "none", "exhibition": "none"}
+    unset = data | {"aggregate": "none", "zero_runs": "none"}
     assert planned(tmp_path, frame, data=unset).reference_key == found.reference_key
 
 
@@ -166,3 +169,56 @@ def test_the_likelihood_and_what_is_asked_of_it_change_the_key():
     sections += [{"baseline": {"scaling": "mean"}}]
     found = [experiment(task="probabilistic", **own) for own in sections]
     assert len({grid.run_key(one, grid.expand(one)[0], fingerprint="f" * 64, backend="jax") for one in found}) == 7
+
+
+def test_new_and_former_names_of_keys_give_the_same_run_keys_params_and_records():
+    new = experiment(data={"zero_runs": "mask"})
+    former = experiment(data={"exhibition": "mask"})
+    assert new == former
+    assert key(data={"zero_runs": "mask"}) == key(data={"exhibition": "mask"})
+    assert new.data.model_dump()["exhibition"] == "mask"
+    new, former = (
+        config.parse(yaml.safe_dump(watching(anomaly=words)))
+        for words in ({"min_steps": 3, "merge_gap": 6}, {"least": 3, "gap": 6})
+    )
+    keys = [grid.run_key(one, grid.expand(one)[0], fingerprint="f", backend="jax") for one in (new, former)]
+    # The key of version 0.1.0, which had the former names alone.
+    assert keys == ["aa2d4cca596fcc0f7513929408c6c92a28d0b69b82d8bdcd610ac6f6046214c1"] * 2
+    assert new.anomaly.model_dump() == {"threshold": "mean-std", "level": None, "least": 3, "gap": 6}
+
+
+def test_the_keys_of_series_whose_names_have_slashes_are_those_of_version_0_1_0(tmp_path, monkeypatch):
+    """It joined key columns without escapes; the order of series and the days of holidays count as well."""
+    monkeypatch.chdir(tmp_path)
+    days, keys = pd.date_range("2023-01-01", periods=40), [("a/b", "c"), ("a!", "x"), ("a", "z\\y"), ("n", "m")]
+    rows = [
+        (f"{day:%Y-%m-%d}", shop, product, float((step * 7 + number * 3) % 11 + number))
+        for number, (shop, product) in enumerate(keys)
+        for step, day in enumerate(days)
+    ]
+    pd.DataFrame(rows, columns=["date", "shop", "product", "quantity"]).to_csv("shops.csv", index=False)
+    text = """version: 1
+name: shops
+mode: local
+data: {source: shops.csv, time: date, series: [shop, product], target: quantity, future: ["holidays:GB"]}
+window: {lookback: 5}
+grid: {units: [2]}
+"""
+    found = plan.make_plan(config.parse(text), text, "jax")
+    assert found.panel.series == ("a!/x", "a\\/b/c", "a/z\\\\y", "n/m")
+    assert found.fingerprint == "30d0a1356dab034b5e5be8bc63e3be54b0d23eb86e51b498691682b3f1493c1a"
+    assert list(found.runs) == [
+        "20747eb15ba0c5314cd71e35bc44e7913333fa8eddbc84cd11bea9823236c183",
+        "fe6021f552e5973804c357dbb7fa50b7551ecd51c5a03f49bd5e309987d87094",
+        "9a9b28e117e0e2b4b3172fe94d9b76da6522ecb1c88300548affe5fb5146aeba",
+        "4b3db3b4c44414bfcfca66ad65676b01abefe6545a639903935f01a371239bc7",
+    ]
+
+
+def test_series_whose_plain_ids_coincide_have_runs_and_keys_of_their_own(tmp_path):
+    frame = pd.concat(
+        [sales(60, ("c",)).assign(shop="a/b"), sales(60, ("b/c",), seed=1).assign(shop="a")], ignore_index=True
+    )
+    found = planned(tmp_path, frame, data={"series": ["shop", "product"]}, mode="local")
+    assert set(found.panel.series) == {"a\\/b/c", "a/b\\/c"}
+    assert len(found.runs) == 2
