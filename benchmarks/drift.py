@@ -29,13 +29,13 @@ import yaml
 from peers import windows
 
 from gridcast import config
-from gridcast.data.prediction_files import read
+from gridcast.data.prediction_files import read_series_table
 from gridcast.monitoring import findings
 from gridcast.monitoring.champion import monitor, watched_model
 from gridcast.runtime import time_axis
 from gridcast.sweep import events, plan, runner
 from gridcast.sweep.plan import Plan
-from gridcast.sweep.worker_pool import WorkerSettings
+from gridcast.sweep.worker_job import WorkerSettings
 from gridcast.tracking import mlflow_runs, model_loading, promotion
 from gridcast.tracking.store import open_store
 
@@ -97,7 +97,7 @@ def champion(folder: Path, cache: Path) -> findings.WatchedModel:
     content["selection"] |= {"when_beaten": "warn"}
     content["baselines"] = ["last value"]
     text = yaml.safe_dump(content, sort_keys=False)
-    planned = plan.make_plan(config.parse(text), text, "jax", windows.DATA)
+    planned = plan.make_plan(config.parse(text), text, "jax", cache=windows.DATA)
     with contextlib.chdir(folder):
         store = open_store("retail-daily", f"sqlite:///{folder}/mlflow.db")
         result = runner.run_sweep(planned, store, WorkerSettings(1, "jax", cache), events.SweepEvents())
@@ -110,7 +110,11 @@ def champion(folder: Path, cache: Path) -> findings.WatchedModel:
         )
         about = json.loads(mlflow_runs.read_artifact(store, result.sweep_id, "sweep.json"))
         return watched_model(
-            model_loading.load_model("retail-daily", store.uri), store, result.sweep_id, about, planned
+            model_loading.load_model("retail-daily", store.uri),
+            store,
+            parent=result.sweep_id,
+            about=about,
+            plan=planned,
         )
 
 
@@ -144,7 +148,7 @@ def asked(model: findings.WatchedModel, table: Table, folder: Path) -> dict[str,
     """What the monitor says of `table`, written and read as a file."""
     path = folder / "actuals.csv"
     table.to_csv(path, index=False)
-    found = monitor(model, read(path, model.preprocessing), findings.AlarmLimits())
+    found = monitor(model, read_series_table(path, model.preprocessing), findings.AlarmLimits())
     drifted = found.drift[found.drift["drifted"]]
     return {
         "alarm": bool(found.alarms),

@@ -24,7 +24,7 @@ def test_an_address_that_is_not_reached_is_told_without_its_secrets(caplog):
     with caplog.at_level(logging.WARNING, "gridcast"):
         alerts.send_notice(alerts.open_notifier([f"json://me:secret@127.0.0.1:{free_port()}"]), "a", "b")
     told = [record.getMessage() for record in caplog.records if record.name.startswith("gridcast")]
-    assert told == ["--alert: at least one address could not be reached; the verdict stands on this page alone"]
+    assert told == ["--alert: at least one address could not be reached; the verdict is only on the page"]
 
 
 def test_an_address_that_nobody_knows_is_refused_without_its_secrets():
@@ -50,7 +50,7 @@ def test_a_web_hook_gets_json_and_a_key_by_which_it_knows_a_double():
 def test_a_web_hook_that_does_not_answer_is_told_without_its_address(caplog):
     with caplog.at_level(logging.WARNING, "gridcast"):
         assert not alerts.post_webhook(f"http://127.0.0.1:{free_port()}/secret", {}, "key")
-    assert "the alert waits for the next look" in caplog.text
+    assert "the alert is sent again at the next poll" in caplog.text
     assert "secret" not in caplog.text
 
 

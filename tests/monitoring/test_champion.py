@@ -19,7 +19,7 @@ from gridcast.monitoring.prediction_log import CHAMPION, SHADOW, PredictionLog
 from gridcast.runtime.errors import DataError
 from gridcast.sweep import plan, runner
 from gridcast.sweep.events import SweepEvents
-from gridcast.sweep.worker_pool import WorkerSettings
+from gridcast.sweep.worker_job import WorkerSettings
 from gridcast.tracking import mlflow_runs, model_loading, promotion, registry
 from gridcast.tracking.store import open_store
 from small_experiments import sales, write_experiment
@@ -62,7 +62,10 @@ class Shop:
         path = self.folder / "actuals.csv"
         table.to_csv(path, index=False)
         return champion.monitor(
-            self.model, prediction_files.read(path, self.model.preprocessing), AlarmLimits(**limits), served=served
+            self.model,
+            prediction_files.read_series_table(path, self.model.preprocessing),
+            AlarmLimits(**limits),
+            served=served,
         )
 
 
@@ -75,10 +78,18 @@ def shop(tmp_path_factory, programs, jax_backend):
     with contextlib.chdir(folder):
         store = open_store("shop", uri)
         result = runner.run_sweep(planned, store, WorkerSettings(1, "jax", programs), SweepEvents())
-    promotion.promote(planned.experiment, store, result.winner, result.test_measures, lambda _: {"mase": np.inf})
+    promotion.promote(
+        planned.experiment,
+        store,
+        result.winner,
+        test_measures=result.test_measures,
+        evaluate_champion=lambda _: {"mase": np.inf},
+    )
     about = json.loads(mlflow_runs.read_artifact(store, result.sweep_id, "sweep.json"))
     return Shop(
-        folder, uri, champion.watched_model(model_loading.load_model("shop", uri), store, result.sweep_id, about, planned)
+        folder,
+        uri,
+        champion.watched_model(model_loading.load_model("shop", uri), store, result.sweep_id, about, planned),
     )
 
 
@@ -99,8 +110,8 @@ def test_on_the_test_span_itself_everything_is_as_it_was_at_promotion(shop):
 
 def test_fresh_rows_of_the_same_kind_raise_no_alarm(fresh):
     assert fresh.alarms == ()
-    assert fresh.headline == "shop version 1 is as it was when it was promoted: nothing is past its limit."
-    assert "No drift past its limit: quantity, price. Known stretches of" in fresh.verdict
+    assert fresh.headline == "shop version 1 is as it was when it was promoted: nothing exceeds its limit."
+    assert "No feature drifted past its limit: quantity, price. Stretches of" in fresh.verdict
     assert (fresh.first, fresh.steps, fresh.series) == (END, LATER, 2)
 
 
@@ -110,7 +121,7 @@ def test_the_live_errors_are_those_that_a_hand_finds(shop, fresh):
     origin = END + pd.Timedelta(days=30)
     given = rows[pd.to_datetime(rows["date"]) < origin]
     forecasts = shop.model.loaded.predict(given).set_index(["product", "date"])["forecast"]
-    live = fresh.live[fresh.live["time"].isin([origin, origin + pd.Timedelta(days=1)])]
+    live = fresh.live_forecasts[fresh.live_forecasts["time"].isin([origin, origin + pd.Timedelta(days=1)])]
     own = live[(live["time"] - origin).dt.days == live["step"] - 1].set_index(["series", "time"])["forecast"]
     assert len(own) == 4
     np.testing.assert_allclose(own.sort_index(), forecasts.sort_index(), rtol=1e-4)
@@ -144,7 +155,7 @@ def test_a_price_that_stands_still_is_told(shop):
     (row,) = found.stuck.to_dict("records")
     days = (pd.to_datetime(NEW["date"]).max() - pd.Timestamp("2023-08-25")).days + 1
     assert row == {"feature": "price", "series": "plum", "steps": days, "usual": 10, "value": 6.5}
-    assert f"price stands still: that of plum has been 6.5 for the last {days} steps (limit 10" in found.verdict
+    assert f"price is stuck: that of plum has been 6.5 for the last {days} steps (limit 10" in found.verdict
 
 
 def test_other_units_of_a_covariate_are_a_drift_of_it_alone(shop):
@@ -158,9 +169,9 @@ def test_limits_can_be_moved(shop):
 
 def test_a_series_that_the_experiment_leaves_out_is_left_out_here(shop, fresh):
     found = shop.look(FRAME[STAMPS >= END])
-    assert found.notes == ("1 series that the experiment leaves out are left out here too",)
+    assert found.notes == ("1 series that the experiment excludes are ignored",)
     pd.testing.assert_frame_equal(found.errors, fresh.errors)
-    with pytest.raises(DataError, match="no row is of a series that the model forecasts"):
+    with pytest.raises(DataError, match="no row belongs to a series that the model forecasts"):
         shop.look(FRAME[(STAMPS >= END) & (FRAME["product"] == "apple")])
 
 
@@ -197,8 +208,8 @@ def served(shop, tmp_path):
 
 def test_kept_forecasts_are_judged_as_they_were_served(shop, served):
     found = shop.look(NEW, served)
-    assert len(found.live) == 30
-    assert set(found.live["step"]) == {1}
+    assert len(found.live_forecasts) == 30
+    assert set(found.live_forecasts["step"]) == {1}
     assert found.errors.loc[0, "mae"] == pytest.approx((20 * 0.5 + 10 * 3) / 30)
     # Baselines on the same points.
     wide = FRAME[FRAME["product"] == "pear"].set_index("date")["quantity"]
@@ -208,10 +219,10 @@ def test_kept_forecasts_are_judged_as_they_were_served(shop, served):
 
 def test_the_cover_of_served_intervals_is_counted(shop, served):
     found = shop.look(NEW, served)
-    assert found.coverage.promised == pytest.approx(0.8)
+    assert found.coverage.nominal == pytest.approx(0.8)
     assert found.coverage.live == pytest.approx(20 / 30)
-    assert np.isnan(found.coverage.before)
-    assert "Its 80 % interval holds 66.7 % of the new values (limit 70 %)." in found.verdict
+    assert np.isnan(found.coverage.test)
+    assert "Its 80 % interval covers 66.7 % of the new values (limit 70 %)." in found.verdict
 
 
 def test_a_challenger_is_compared_on_the_requests_that_both_answered(shop, served):
@@ -229,12 +240,12 @@ def test_kept_forecasts_of_other_versions_or_times_are_refused(shop, tmp_path):
     own = PredictionLog(tmp_path / "kept.db", 100)
     add(own, "a", "shop", "9", said("pear", "2023-08-01", 1.0))
     own.close()
-    with pytest.raises(DataError, match="keeps nothing of shop version 1 .but of version 9"):
+    with pytest.raises(DataError, match="has no forecasts of shop version 1 .only of version 9"):
         shop.look(NEW, tmp_path / "kept.db")
     own = PredictionLog(tmp_path / "kept.db", 100)
     add(own, "b", "shop", "1", said("pear", "2024-08-01", 1.0))
     own.close()
-    with pytest.raises(DataError, match="none of the 1 kept forecasts of shop version 1 is of a time in the table"):
+    with pytest.raises(DataError, match="none of the 1 logged forecasts of shop version 1 is for a time in the table"):
         shop.look(NEW, tmp_path / "kept.db")
 
 
@@ -259,7 +270,7 @@ def test_the_command_writes_a_page_and_metrics_and_ends_well_without_an_alarm(sh
     NEW.to_csv(shop.folder / "fresh.csv", index=False)
     code, out, err = command("shop", "fresh.csv")
     assert (code, err) == (0, "")
-    assert "nothing is past its limit" in out
+    assert "nothing exceeds its limit" in out
     page = (shop.folder / "reports" / "shop" / "monitor.html").read_text()
     assert "shop version 1 is as it was when it was promoted" in page
     assert page.count("<svg") == 3

@@ -82,7 +82,7 @@ def test_the_new_stretch_is_measured_against_all_known_steps():
 def test_a_stretch_too_long_for_what_is_known_is_refused():
     known = np.random.default_rng(0).normal(size=(1, 79))
     assert drift.longest_stretch(79) == 9
-    with pytest.raises(ValueError, match="10 steps cannot be judged by 79 known ones, 9 can"):
+    with pytest.raises(ValueError, match="10 steps cannot be compared with 79 reference steps, at most 9 can"):
         drift.measure_shift(known, 60, known[:, :10])
     assert np.isfinite(drift.measure_shift(known, 60, known[:, :9]).psi)
 

@@ -111,7 +111,7 @@ def test_what_cannot_be_kept_is_told_once_and_takes_no_other_request_with_it(pat
         own.close()
     assert prediction_log.read_predictions(path, "shop")[0][REQUEST].tolist() == ["b"]
     assert [record.levelname for record in caplog.records] == ["WARNING"]
-    assert "some of what is served is not kept" in caplog.text
+    assert "some forecasts are not logged" in caplog.text
 
 
 def test_a_table_that_is_lost_in_between_fails_no_request(path, caplog):
@@ -126,21 +126,21 @@ def test_a_table_that_is_lost_in_between_fails_no_request(path, caplog):
 
 
 def test_wrong_files_and_bounds_are_refused(path, tmp_path):
-    with pytest.raises(ConfigError, match="at least 1 .got 0."):
+    with pytest.raises(ConfigError, match="at least 1 row .got 0."):
         PredictionLog(path, 0)
-    with pytest.raises(ConfigError, match="nothing can be kept in this file"):
+    with pytest.raises(ConfigError, match="cannot be used as a prediction log"):
         PredictionLog(tmp_path / "nowhere" / "kept.db", 10)
     with pytest.raises(DataError, match=r"kept\.db: no such file"):
         prediction_log.read_predictions(path, "shop")
     path.write_text("product,date\n" * 100)
-    with pytest.raises(DataError, match="holds no kept forecasts"):
+    with pytest.raises(DataError, match="is no prediction log"):
         prediction_log.read_predictions(path, "shop")
     path.write_bytes(b"")
-    with pytest.raises(DataError, match="holds no kept forecasts"):
+    with pytest.raises(DataError, match="is no prediction log"):
         prediction_log.read_predictions(path, "shop")
     path.unlink()
     own = PredictionLog(path, 10)
     add(own, "a", "shop", "1", history(), forecasts())
     own.close()
-    with pytest.raises(DataError, match=r"the model 'shp'; did you mean 'shop'\? \(it keeps: shop\)"):
+    with pytest.raises(DataError, match=r"the model 'shp'; did you mean 'shop'\? \(it has: shop\)"):
         prediction_log.read_predictions(path, "shp")

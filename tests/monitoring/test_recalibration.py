@@ -31,10 +31,10 @@ def test_the_threshold_is_that_of_the_first_two_thirds_tried_on_the_last():
     table = readings(602)
     found = figures(detector(), table, None)
     scores = detector().predict(table)["score"].to_numpy()
-    assert (len(scores), found.fitted, found.tried) == (600, 400, 200)
+    assert (len(scores), found.fitted, found.held_out) == (600, 400, 200)
     assert found.new == pytest.approx(scores[:400].mean() + 3 * scores[:400].std(), rel=1e-12)
     assert found.false_alarms == np.mean(scores[400:] > found.new)
-    assert (found.old, found.left_out, found.flagged) == (2.0, 0, ())
+    assert (found.old, found.left_out, found.events) == (2.0, 0, ())
     assert (found.first, found.last) == (START + pd.Timedelta(minutes=2), START + pd.Timedelta(minutes=601))
     assert refusals(found) == []
 
@@ -76,7 +76,7 @@ def test_rows_labelled_as_anomalous_and_what_is_read_with_them_are_left_out():
     labels[300:310] = True
     found = figures(detector(), table, labels)
     assert found.left_out == 10 + 2 * 3
-    assert found.flagged == ()
+    assert found.events == ()
     scores = detector().predict(table).set_index("time")["score"]
     near = (scores.index >= START + pd.Timedelta(minutes=297)) & (scores.index <= START + pd.Timedelta(minutes=312))
     left = scores[~near].to_numpy()[: found.fitted]
@@ -87,10 +87,10 @@ def test_rows_labelled_as_anomalous_and_what_is_read_with_them_are_left_out():
 def test_events_of_the_champion_are_refused_unless_labels_call_them_normal():
     table = readings(700, spikes={300: 10})
     found = figures(detector(level=0.1), table, None)
-    assert found.flagged == ("2024-01-01 05:00:00 to 2024-01-01 05:11:00",)
+    assert found.events == ("2024-01-01 05:00:00 to 2024-01-01 05:11:00",)
     assert refusals(found)[0] == "nothing is flagged"
     confirmed = figures(detector(level=0.1), table, np.zeros(700, bool))
-    assert confirmed.flagged == found.flagged
+    assert confirmed.events == found.events
     assert "nothing is flagged" not in refusals(confirmed)
 
 
@@ -103,7 +103,7 @@ def test_the_gates_judge_by_their_figures():
 
 
 def test_too_little_normal_data_are_refused():
-    with pytest.raises(DataError, match="118 steps can be scored .* 150 are needed at least"):
+    with pytest.raises(DataError, match="118 steps can be scored .* at least 150 are needed"):
         figures(detector(), readings(120), None)
     with pytest.raises(DataError, match="0 steps can be scored"):
         figures(detector(), readings(400), np.ones(400, bool))

@@ -1,4 +1,4 @@
-"""A champion in use: its live error, the drift of what it reads, the cover of its intervals, its challengers."""
+"""Monitor a champion in use: its live error, drift of its inputs, coverage of its intervals, its challengers."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ import pandas as pd
 
 from gridcast.data import extend_panel, sources
 from gridcast.data.splits import Spans
+from gridcast.data.table import SERIES
 from gridcast.evaluation import artifact_files, forecast_results, forecast_table, metrics
 from gridcast.models import baselines
 from gridcast.models.baselines.applicable import applicable_baselines
@@ -42,198 +43,237 @@ from gridcast.tracking.store import MAX_TEXT, Store
 
 MONITOR_KIND = "monitor"
 NOT_IN_METRIC_NAMES = re.compile(r"[^\w\-./ ]")
-"""What MLflow takes in no name of a metric."""
+"""Characters that MLflow does not allow in the name of a metric."""
 
 
-def watched_model(loaded: LoadedModel, store: Store, parent: str, about: Mapping[str, Any], plan: Plan) -> WatchedModel:
-    """What is to be watched. Raises GridcastError when the model never met its test span, TrackingError."""
+def watched_model(
+    loaded: LoadedModel, store: Store, *, parent: str, about: Mapping[str, Any], plan: Plan
+) -> WatchedModel:
+    """Return the model with its results on the test span; `parent` is the run of its sweep, `about` the sweep.json.
+
+    Raises GridcastError when the model was never tested, TrackingError.
+    """
     run = mlflow_runs.find_run(store, loaded.reference.run_id or "")
-    before = promotion.recorded_test_measures(store, run, about["baseline_keys"])
+    test_measures = promotion.recorded_test_measures(store, run, about["baseline_keys"])
     (test,) = mlflow_runs.finished_runs(store, [run.data.tags[mlflow_runs.KEY_TAG]], "test").values()
-    content = mlflow_runs.read_artifact(store, test.info.run_id, artifact_files.FORECASTS)
-    return WatchedModel(loaded, store, parent, plan, about, before, artifact_files.read_parquet_bytes(content))
+    forecasts = mlflow_runs.read_artifact(store, test.info.run_id, artifact_files.FORECASTS)
+    return WatchedModel(
+        loaded=loaded,
+        store=store,
+        parent=parent,
+        plan=plan,
+        about=about,
+        test_measures=test_measures,
+        test_forecasts=artifact_files.read_parquet_bytes(forecasts),
+    )
 
 
 def monitor(
     model: WatchedModel, actuals: pd.DataFrame, limits: AlarmLimits, *, served: Path | None = None
 ) -> MonitorFindings:
-    """Compare what came, the table `actuals`, with what the model learnt and said.
+    """Compare the table `actuals` with the training data and the forecasts of the model.
 
-    The model forecasts the new rows itself, each from what lay before; where a file of `served` forecasts is
-    given, these are judged instead, and its challengers beside it. New is what lies after the spans that
-    the model was trained and chosen on. Raises DataError for a table that cannot be compared.
+    The model forecasts the new rows itself, each from the rows before it. Where the prediction log `served` is given,
+    the forecasts in it are judged instead, and challengers on the same requests. Rows are new after the training and
+    validation spans. Raises DataError for a table that cannot be compared.
     """
-    own, plan = model.preprocessing, model.plan
-    actuals, notes = _of_its_series(actuals, own, plan)
-    if plan.fingerprint != model.about["fingerprint"]:
-        notes += ("the data of the experiment have changed since the sweep: its spans are read as they are now",)
-    unknown = [name for name in plan.panel.series if name not in own.series]
-    if unknown:
-        raise DataError(
-            f"the data of the experiment now give the series '{unknown[0]}', which the model does not know; give "
-            "them as they were with --data, or name the model's series in data.select.only of an --experiment file"
-        )
-    data = _continued(model, checked_rows(actuals, own)[0])
-    tables, challengers = _live(model, data), pd.DataFrame()
+    preprocessing = model.preprocessing
+    actuals, notes = _without_excluded_series(actuals, preprocessing, model.plan)
+    notes += _check_experiment_data(model)
+    data = _extend_panel(model, checked_rows(actuals, preprocessing)[0])
+    tables, challengers = _forecast_new_rows(model, data), pd.DataFrame()
     if served is not None:
-        tables[CHAMPION_NAME], challengers = _served(model, data, served)
+        tables[CHAMPION_NAME], challengers = _read_served(model, data, served)
         points = tables[CHAMPION_NAME][served_forecasts.POINT_KEYS]
         tables = {name: table.merge(points, on=served_forecasts.POINT_KEYS) for name, table in tables.items()}
-    errors, losses = (
-        _errors(tables, model.before),
-        {name: served_forecasts.losses_by_time(table) for name, table in tables.items()},
-    )
-    shifts = feature_drift.feature_shifts(data, own)
-    drifted = (shifts["p_value"] <= limits.alpha) & (shifts["psi"] >= limits.psi)
-    if not data.judged:
-        notes += ("the training and validation spans are too short to tell drift by",)
-    found = MonitorFindings(
+    live = tables[CHAMPION_NAME]
+    losses = {name: served_forecasts.losses_by_time(table) for name, table in tables.items()}
+    test_losses = served_forecasts.losses_by_time(model.test_forecasts)
+    shifts = feature_drift.feature_shifts(data, preprocessing)
+    is_drifted = (shifts["p_value"] <= limits.alpha) & (shifts["psi"] >= limits.psi)
+    if not data.compared_steps:
+        notes += ("the training and validation spans are too short to detect drift",)
+    findings = MonitorFindings(
         model=model,
         limits=limits,
         first=data.panel.times[data.begin],
         last=data.panel.times[-1],
-        steps=data.steps,
-        series=int(data.present.sum()),
-        live=tables[CHAMPION_NAME],
+        steps=data.new_steps,
+        series=int(data.has_new_values.sum()),
+        live_forecasts=live,
         losses=pd.DataFrame(losses),
-        errors=errors,
-        p_value=drift.increase_p_value(
-            losses[CHAMPION_NAME].to_numpy(), served_forecasts.losses_by_time(model.tested).to_numpy(), model.overlap
-        ),
-        coverage=_coverage(tables[CHAMPION_NAME], model),
-        drift=shifts.assign(drifted=drifted),
-        judged=data.judged,
-        movers=feature_drift.moved_series(data, own, set(shifts.loc[drifted, "feature"])),
-        stuck=feature_drift.stuck_series(data, own),
+        errors=_error_table(tables, model.test_measures),
+        p_value=drift.increase_p_value(losses[CHAMPION_NAME].to_numpy(), test_losses.to_numpy(), model.overlap),
+        coverage=_interval_coverage(live, model),
+        drift=shifts.assign(drifted=is_drifted),
+        compared_steps=data.compared_steps,
+        movers=feature_drift.moved_series(data, preprocessing, set(shifts.loc[is_drifted, "feature"])),
+        stuck=feature_drift.stuck_series(data, preprocessing),
         challengers=challengers,
         notes=notes,
     )
-    alarms, remarks = alarms_and_remarks(found)
-    return replace(found, alarms=alarms, remarks=remarks)
+    alarms, remarks = alarms_and_remarks(findings)
+    return replace(findings, alarms=alarms, remarks=remarks)
 
 
 def log_findings(findings: MonitorFindings, artifacts: Mapping[str, bytes]) -> str:
-    """Write the figures and `artifacts`, such as the page, to MLflow, as a child of the sweep.
+    """Log the figures and `artifacts`, such as the page, as a child run of the sweep; return its id.
 
-    Returns the id of the run. Raises TrackingError.
+    Raises TrackingError.
     """
-    model, champion = findings.model, findings.own
-    figures = {f"live_{measure}": champion[measure] for measure in ERROR_MEASURES}
-    figures |= {f"{measure}_at_promotion": champion[f"{measure}_before"] for measure in ERROR_MEASURES}
-    figures |= {"error_ratio": findings.ratio, "alarms": len(findings.alarms), "steps": findings.steps}
+    model, champion = findings.model, findings.champion
+    metric_values = {f"live_{measure}": champion[measure] for measure in ERROR_MEASURES}
+    metric_values |= {f"{measure}_at_promotion": champion[f"{measure}_before"] for measure in ERROR_MEASURES}
+    metric_values |= {"error_ratio": findings.ratio, "alarms": len(findings.alarms), "steps": findings.steps}
     for row in findings.naive:
-        figures[f"live_mase_{row['name']}"] = row["mase"]
+        metric_values[f"live_mase_{row['name']}"] = row["mase"]
     for row in row_dicts(findings.drift):
-        figures |= {f"{kind}_{row['view']}_{row['feature']}": row[kind] for kind in ("psi", "ks")}
+        metric_values |= {f"{kind}_{row['view']}_{row['feature']}": row[kind] for kind in ("psi", "ks")}
     if findings.coverage:
-        figures |= {"promised_coverage": findings.coverage.promised, "live_coverage": findings.coverage.live}
-    finite = {NOT_IN_METRIC_NAMES.sub("_", name): float(value) for name, value in figures.items() if np.isfinite(value)}
-    found = model.loaded.reference
-    tags = {mlflow_runs.WINNER_TAG: found.run_id or "", mlflow_runs.VERDICT_TAG: findings.verdict[:MAX_TEXT]}
-    tags |= {"gridcast.model": found.name, "gridcast.model_version": found.version or ""} if found.name else {}
-    # Each look is an event of its own, however alike two are.
+        metric_values |= {"promised_coverage": findings.coverage.nominal, "live_coverage": findings.coverage.live}
+    finite = {
+        NOT_IN_METRIC_NAMES.sub("_", name): float(value) for name, value in metric_values.items() if np.isfinite(value)
+    }
+    reference = model.loaded.reference
+    tags = {mlflow_runs.WINNER_TAG: reference.run_id or "", mlflow_runs.VERDICT_TAG: findings.verdict[:MAX_TEXT]}
+    if reference.name:
+        tags |= {"gridcast.model": reference.name, "gridcast.model_version": reference.version or ""}
+    # A random key: two calls of the monitor are two runs, however alike they are.
     entry = RunEntry(
         f"monitor of {model.title}", MONITOR_KIND, uuid.uuid4().hex, tags, metrics=finite, artifacts=artifacts
     )
     return run_recording.record_run(model.store, model.parent, entry)
 
 
-def _of_its_series(table: pd.DataFrame, own: Preprocessing, plan: Plan) -> tuple[pd.DataFrame, tuple[str, ...]]:
-    """The table without the series that its experiment knows and leaves out; those unknown to both stay."""
-    ids = served_forecasts.series_ids(table, own)
-    if ids.isin(own.series).all():
+def _without_excluded_series(
+    table: pd.DataFrame, preprocessing: Preprocessing, plan: Plan
+) -> tuple[pd.DataFrame, tuple[str, ...]]:
+    """Return the table without the series that the experiment excludes, and a note on it.
+
+    Series that are unknown to the experiment too stay, so that they are reported as unknown later.
+    """
+    ids = preprocessing.series_column(table)
+    if ids.isin(preprocessing.series).all():
         return table, ()
     data = plan.experiment.data
     select = data.select.model_copy(update={"only": None})
-    known = sources.load_table(data.model_copy(update={"select": select})).rows[sources.SERIES].cat.categories
-    left_out = ids.isin(known.difference(list(own.series)))
-    if left_out.all():
-        raise DataError("no row is of a series that the model forecasts; its experiment leaves out all of these")
-    told = f"{ids[left_out].nunique():,} series that the experiment leaves out are left out here too"
-    return table[~left_out], (told,) if left_out.any() else ()
+    in_source = sources.load_table(data.model_copy(update={"select": select})).rows[SERIES].cat.categories
+    is_excluded = ids.isin(in_source.difference(list(preprocessing.series)))
+    if is_excluded.all():
+        raise DataError("no row belongs to a series that the model forecasts; the experiment excludes all of these")
+    note = f"{ids[is_excluded].nunique():,} series that the experiment excludes are ignored"
+    return table[~is_excluded], (note,) if is_excluded.any() else ()
 
 
-def _continued(model: WatchedModel, rows: pd.DataFrame) -> ExtendedPanel:
+def _check_experiment_data(model: WatchedModel) -> tuple[str, ...]:
+    """Return a note where the data of the experiment have changed. Raises DataError where they have new series."""
+    series = model.preprocessing.series
+    new_series = [name for name in model.plan.panel.series if name not in series]
+    if new_series:
+        raise DataError(
+            f"the data of the experiment now have the series '{new_series[0]}', which the model does not know; give "
+            "the original data with --data, or list the model's series in data.select.only of an --experiment file"
+        )
+    if model.plan.fingerprint != model.about["fingerprint"]:
+        return ("the data of the experiment have changed since the sweep; its spans are those of the current data",)
+    return ()
+
+
+def _extend_panel(model: WatchedModel, rows: pd.DataFrame) -> ExtendedPanel:
     spans = model.about["spans"]
-    after = pd.Timestamp(spans["validation"][1])
+    known_end = pd.Timestamp(spans["validation"][1])
     panel, begin = extend_panel.extend_panel(
-        model.plan.panel, rows, model.preprocessing, after, SERIES_COLUMN, TIME_COLUMN
+        model.plan.panel, rows, model.preprocessing, known_end, SERIES_COLUMN, TIME_COLUMN
     )
     start = int(panel.times.searchsorted(pd.Timestamp(spans["train"][0])))
     train = int(panel.times.searchsorted(pd.Timestamp(spans["train"][1]), "right"))
     panel = replace(panel, spans=Spans(train, begin, len(panel.times), start))
-    return ExtendedPanel(panel, begin, int(panel.times.searchsorted(after, "right")))
+    return ExtendedPanel(panel, begin, int(panel.times.searchsorted(known_end, "right")))
 
 
-def _live(model: WatchedModel, data: ExtendedPanel) -> dict[str, pd.DataFrame]:
-    """Forecasts of the new rows, as `evaluation.table` has them: the model's, and those of the naive baselines."""
-    own, panel = model.preprocessing, data.panel
-    codes = np.array([own.series.index(name) for name in panel.series])
+def _forecast_new_rows(model: WatchedModel, data: ExtendedPanel) -> dict[str, pd.DataFrame]:
+    """Return the forecasts of the new rows by the model and the naive baselines, see `evaluation.forecast_table`."""
+    preprocessing, panel = model.preprocessing, data.panel
+    codes = np.array([preprocessing.code_of(name) for name in panel.series])
     dataset = replace(
         model.plan.dataset,
-        channels=own.channels(panel.target, panel.covariates, panel.times, codes),
+        channels=preprocessing.channels(panel.target, panel.covariates, panel.times, codes),
         target=panel.target,
         observed=panel.observed,
         times=panel.times,
         spans=panel.spans,
     )
-    found = forecast_results.forecast_test_span(model.loaded.model, dataset, panel)
-    if not len(found.index):
+    forecasts = forecast_results.forecast_test_span(model.loaded.model, dataset, panel)
+    if not len(forecasts.index):
         raise DataError(
-            f"none of the {data.steps} new steps can be forecast: a forecast reads {own.lookback} steps in a row and "
-            f"is judged by the {own.horizon} after them; give more rows, from where the known data end"
+            f"none of the {data.new_steps} new steps can be forecast: a forecast reads {preprocessing.lookback} "
+            f"consecutive steps and is compared with the {preprocessing.horizon} after them; give more rows, starting "
+            "where the known data end"
         )
-    task = replace(baseline_task(dataset, model.plan.experiment.window.lookback), index=found.index, levels=())
+    task = replace(baseline_task(dataset, model.plan.experiment.window.lookback), index=forecasts.index, levels=())
     names = [
-        name
-        for name in applicable_baselines(len(panel.series), dataset.period)
-        if name in baselines.NAIVE_BASELINES
+        name for name in applicable_baselines(len(panel.series), dataset.period) if name in baselines.NAIVE_BASELINES
     ]
-    naive = {name: forecast_results.forecast_baseline(name, task) for name in names}
-    return {
-        name: forecast_table.tabulate_forecasts(said, dataset, panel)
-        for name, said in {CHAMPION_NAME: found, **naive}.items()
-    }
+    by_name = {CHAMPION_NAME: forecasts} | {name: forecast_results.forecast_baseline(name, task) for name in names}
+    return {name: forecast_table.tabulate_forecasts(one, dataset, panel) for name, one in by_name.items()}
 
 
-def _served(model: WatchedModel, data: ExtendedPanel, path: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The kept forecasts of the model beside what came, and its challengers on the same requests."""
-    found, own = model.loaded.reference, model.preprocessing
-    told, _ = prediction_log.read_predictions(path, found.name)
-    versions = ", ".join(told[prediction_log.VERSION].unique())
-    told = told[told[prediction_log.VERSION] == found.version] if found.version else told
-    if not len(told):
-        raise DataError(f"{path}: keeps nothing of {model.title} (but of version {versions or 'none'})")
-    champion = served_forecasts.with_actuals(told, own, data)
+def _read_served(model: WatchedModel, data: ExtendedPanel, path: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the logged forecasts of the model with the actual values, and the comparison of its challengers."""
+    reference = model.loaded.reference
+    logged, _ = prediction_log.read_predictions(path, reference.name)
+    versions = ", ".join(logged[prediction_log.VERSION].unique())
+    logged = logged[logged[prediction_log.VERSION] == reference.version] if reference.version else logged
+    if not len(logged):
+        raise DataError(f"{path}: has no forecasts of {model.title} (only of version {versions or 'none'})")
+    champion = served_forecasts.with_actuals(logged, model.preprocessing, data)
     if not len(champion):
-        raise DataError(f"{path}: none of the {len(told):,} kept forecasts of {model.title} is of a time in the table")
+        raise DataError(
+            f"{path}: none of the {len(logged):,} logged forecasts of {model.title} is for a time in the table"
+        )
     shadow, _ = prediction_log.read_predictions(path, role=prediction_log.SHADOW)
-    shadow = shadow[shadow[prediction_log.REQUEST].isin(told[prediction_log.REQUEST])]
-    return champion, served_forecasts.compare_challengers(champion, shadow, own, data, model.overlap)
+    shadow = shadow[shadow[prediction_log.REQUEST].isin(logged[prediction_log.REQUEST])]
+    challengers = served_forecasts.compare_challengers(
+        champion, shadow, preprocessing=model.preprocessing, data=data, overlap=model.overlap
+    )
+    return champion, challengers
 
 
-def _errors(tables: Mapping[str, pd.DataFrame], before: Mapping[str, Mapping[str, float]]) -> pd.DataFrame:
-    rows, first = [], next(iter(before))
+def _error_table(tables: Mapping[str, pd.DataFrame], test_measures: Mapping[str, Mapping[str, float]]) -> pd.DataFrame:
+    """Return a row for each forecaster: name, the live measures, and those on the test span (`_before`)."""
+    rows, model_name = [], next(iter(test_measures))
     for name, table in tables.items():
-        now, then = forecast_table.measure_forecasts(table), before.get(first if name == CHAMPION_NAME else name, {})
-        live = {measure: now.get(f"{artifact_files.TEST_PREFIX}{measure}", math.nan) for measure in ERROR_MEASURES}
-        rows.append({"name": name, **live, **{f"{m}_before": then.get(m, math.nan) for m in ERROR_MEASURES}})
+        measures = forecast_table.measure_forecasts(table)
+        before = test_measures.get(model_name if name == CHAMPION_NAME else name, {})
+        rows.append(
+            {
+                "name": name,
+                **{m: measures.get(f"{artifact_files.TEST_PREFIX}{m}", math.nan) for m in ERROR_MEASURES},
+                **{f"{m}_before": before.get(m, math.nan) for m in ERROR_MEASURES},
+            }
+        )
     return pd.DataFrame(rows)
 
 
-def _coverage(live: pd.DataFrame, model: WatchedModel) -> IntervalCoverage | None:
+def _interval_coverage(live: pd.DataFrame, model: WatchedModel) -> IntervalCoverage | None:
+    """Return the coverage of the widest interval of the live forecasts, None where they have none."""
     levels = forecast_table.quantile_levels(live)
-    # Who asks may want other quantiles than the model was tested with.
-    pair = metrics.widest_interval([level for level in levels if f"q{level:g}" in model.tested] or levels)
-    if pair is None:
+    # Clients may request other quantiles than those that the model was tested with.
+    tested_levels = [level for level in levels if f"q{level:g}" in model.test_forecasts]
+    interval = metrics.widest_interval(tested_levels or levels)
+    if interval is None:
         return None
-    promised, (low, high) = pair[1] - pair[0], (f"q{level:g}" for level in pair)
+    nominal, (low, high) = interval[1] - interval[0], (f"q{level:g}" for level in interval)
 
-    def outside(table: pd.DataFrame) -> pd.Series:
+    def is_outside(table: pd.DataFrame) -> pd.Series:
         table = table.reindex(columns=["actual", low, high]).dropna()
         return ((table["actual"] < table[low]) | (table["actual"] > table[high])).astype(float)
 
-    now, before = outside(live), outside(model.tested)
-    missed = now.groupby(live["time"]).mean().to_numpy()
-    p_value = drift.increase_p_value(missed, np.full(len(missed), 1 - promised), model.overlap)
-    return IntervalCoverage(promised, 1 - float(now.mean()), 1 - float(before.mean()), p_value)
+    live_misses, test_misses = is_outside(live), is_outside(model.test_forecasts)
+    miss_rates = live_misses.groupby(live["time"]).mean().to_numpy()
+    return IntervalCoverage(
+        nominal=nominal,
+        live=1 - float(live_misses.mean()),
+        test=1 - float(test_misses.mean()),
+        p_value=drift.increase_p_value(miss_rates, np.full(len(miss_rates), 1 - nominal), model.overlap),
+    )

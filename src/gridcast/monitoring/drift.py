@@ -1,9 +1,9 @@
-"""Whether new values are of the kind that a model was trained on: pure functions on (series, steps) arrays.
+"""Tests of whether new values differ from those that a model was trained on: pure functions on (series, steps) arrays.
 
-Values of neighbouring steps depend on each other and seasons come and go, so a week of new values never looks
-like independent draws from years of old ones, and p values made for such draws raise an alarm for every
-season. Here a new stretch is compared with the known data, and the same is done with each stretch of the same
-length inside them: only what is rare among those is drift.
+Neighbouring steps depend on each other and seasons come and go, so a week of new values never looks like independent
+draws from years of old ones: p values computed for independent draws would raise an alarm in every season. Here a new
+stretch is compared with the reference data, and so is each stretch of the same length inside the reference data with
+the rest of it; only a difference that is rare among those is drift.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ from scipy.special import stdtr
 from scipy.stats import ks_2samp
 
 BINS = 10
-"""Of the population stability index: deciles of the training span."""
+"""Bins of the population stability index: deciles of the training span."""
 MIN_SHARE = 1e-4
-"""Taken for the share of an empty bin, whose logarithm is not finite."""
+"""Share of an empty bin, whose logarithm would not be finite."""
 MIN_BLOCKS, MAX_STRETCHES = 8, 40
-"""Stretches without overlap that the known data must hold, and stretches, with overlap, that are looked at."""
+"""Stretches without overlap that the reference data must contain, and stretches, with overlap, that are compared."""
 MIN_STUCK_STEPS = 10
-"""Steps: a value that stays for less is never called stuck."""
+"""A run of one value that is not longer is never called stuck."""
 
 
 @dataclass(frozen=True)
 class Shift:
-    """How far a new stretch lies from the known data.
+    """How far a new stretch differs from the reference data.
 
-    `psi` and `ks` are its population stability index and Kolmogorov-Smirnov statistic, `usual_psi` and
-    `usual_ks` what 19 of 20 known stretches of this length stay below, the p values those of "a stretch like
-    the known ones"; `blocks` of these fit beside each other.
+    `psi` and `ks` are its population stability index and Kolmogorov-Smirnov statistic. 95 % of the stretches of this
+    length in the reference data stay below `usual_psi` and `usual_ks`, and the p values are those of the hypothesis
+    that the new stretch is like them; `blocks` of them fit into the reference data without overlap.
     """
 
     psi: float
@@ -45,139 +45,152 @@ class Shift:
 
 
 def ranks(training: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Where each of `values` (series, n) stands among those of its series in `training` (series, steps), 0 to 1.
+    """Return the rank (series, n), 0 to 1, of each of `values` among those of its series in `training`.
 
-    The share below it and half the share of its equals. So series of all sizes can be looked at together. NaN stays
-    NaN, and so does a series never seen in training.
+    The rank is the share of training values below plus half the share of equal ones, so that series of any scale can be
+    pooled. It is NaN where the value is, and for a series never observed in training.
     """
-    found = np.full(values.shape, np.nan)
-    for row, (own, asked) in enumerate(zip(training, values, strict=True)):
-        known, given = np.sort(own[np.isfinite(own)]), np.isfinite(asked)
-        if len(known):
-            below, upto = (np.searchsorted(known, asked[given], side) for side in ("left", "right"))
-            found[row, given] = (below + upto) / (2 * len(known))
-    return found
+    result = np.full(values.shape, np.nan)
+    for row, (train_values, new_values) in enumerate(zip(training, values, strict=True)):
+        ordered, is_finite = np.sort(train_values[np.isfinite(train_values)]), np.isfinite(new_values)
+        if len(ordered):
+            below, upto = (np.searchsorted(ordered, new_values[is_finite], side) for side in ("left", "right"))
+            result[row, is_finite] = (below + upto) / (2 * len(ordered))
+    return result
 
 
 def step_changes(values: np.ndarray) -> np.ndarray:
-    """Size of the change from each step of `values` (series, steps) to the next one (series, steps - 1)."""
+    """Return the absolute change from each step of `values` (series, steps) to the next, (series, steps - 1)."""
     return np.asarray(np.abs(np.diff(values, axis=1)))
 
 
 def bin_shares(values: np.ndarray, edges: np.ndarray) -> np.ndarray:
-    """Share of the finite `values` in each bin (len(edges) + 1,); a value on an edge belongs to the bin above."""
-    known = values[np.isfinite(values)]
-    counts = np.bincount(np.searchsorted(edges, known, "right"), minlength=len(edges) + 1)
-    return np.asarray(counts / max(len(known), 1))
+    """Return the share of the finite `values` in each bin (len(edges) + 1,); a value on an edge is in the bin above."""
+    finite = values[np.isfinite(values)]
+    counts = np.bincount(np.searchsorted(edges, finite, "right"), minlength=len(edges) + 1)
+    return np.asarray(counts / max(len(finite), 1))
 
 
-def psi(expected: np.ndarray, found: np.ndarray) -> float:
-    """Population stability index of two lists of shares of the same bins; an empty bin counts as LEAST_SHARE.
+def psi(expected: np.ndarray, observed: np.ndarray) -> float:
+    """Return the population stability index of two arrays of shares of the same bins; empty bins count as MIN_SHARE.
 
-    The sum of (found - expected) ln(found / expected): Jeffreys' divergence (Siddiqi 2006, "Credit Risk
-    Scorecards": below 0.1 nothing to speak of, up to 0.25 a moderate shift, above it a large one).
+    The sum of (observed - expected) ln(observed / expected): Jeffreys' divergence (Siddiqi 2006, "Credit Risk
+    Scorecards": below 0.1 no notable shift, up to 0.25 a moderate one, above it a large one).
     """
-    a, b = np.maximum(expected, MIN_SHARE), np.maximum(found, MIN_SHARE)
+    a, b = np.maximum(expected, MIN_SHARE), np.maximum(observed, MIN_SHARE)
     return float(np.sum((b - a) * np.log(b / a)))
 
 
-def kolmogorov_smirnov(one: np.ndarray, other: np.ndarray) -> float:
-    """Largest distance of the distribution functions of two samples, of their finite values."""
-    samples = (values[np.isfinite(values)] for values in (one, other))
+def kolmogorov_smirnov(first: np.ndarray, second: np.ndarray) -> float:
+    """Return the largest distance between the distribution functions of the finite values of two samples."""
+    samples = (values[np.isfinite(values)] for values in (first, second))
     return float(ks_2samp(*samples, method="asymp").statistic)
 
 
 def longest_stretch(steps: int) -> int:
-    """The longest stretch that can be judged by `steps` known ones: BLOCKS of them must fit in."""
+    """Return the length of the longest stretch that can be compared with `steps` others, of which MIN_BLOCKS fit in."""
     return steps // MIN_BLOCKS
 
 
-def measure_shift(known: np.ndarray, train: int, new: np.ndarray) -> Shift:
-    """How far `new` (series, n) lies from `known` (series, steps), whose first `train` steps fix the bins.
+def measure_shift(reference: np.ndarray, train: int, new: np.ndarray) -> Shift:
+    """Return how far `new` (series, n) differs from `reference` (series, steps).
 
-    Both are taken by their `ranks` in the training steps, all series together. Each known stretch of n steps
-    is compared with the rest of the known steps as the new one is with all of them. The logarithm of a
-    statistic is taken for normal over stretches: its p value is that of Student's t for one more draw, with
-    as many stretches as fit beside each other; those that overlap only steady mean and deviation.
+    Both are taken as `ranks` in the first `train` steps of the reference, all series pooled. Each stretch of n steps in
+    the reference is compared with the rest of it as the new one is with all of it. The logarithm of a statistic is
+    taken as normal over stretches: its p value is that of Student's t for one more draw, with as many draws as
+    stretches fit without overlap; overlapping ones only make the mean and the deviation more precise.
 
-    Raises ValueError when `n` is longer than `longest` allows.
+    Raises ValueError when `n` is longer than `longest_stretch` allows.
     """
-    n, steps = new.shape[1], known.shape[1]
+    n, steps = new.shape[1], reference.shape[1]
     if not 0 < n <= longest_stretch(steps):
-        raise ValueError(f"new: {n} steps cannot be judged by {steps} known ones, {longest_stretch(steps)} can")
-    own, theirs = ranks(known[:, :train], known), ranks(known[:, :train], new)
+        raise ValueError(
+            f"new: {n} steps cannot be compared with {steps} reference steps, at most {longest_stretch(steps)} can"
+        )
+    reference_ranks, new_ranks = ranks(reference[:, :train], reference), ranks(reference[:, :train], new)
     blocks = steps // n
     starts = np.unique(np.linspace(0, steps - n, min(4 * blocks, MAX_STRETCHES)).astype(int))
-    stretches = [own[:, start : start + n] for start in starts]
-    rests = [np.delete(own, np.s_[start : start + n], axis=1) for start in starts]
-    found = []
-    for rest, stretch in [*zip(rests, stretches, strict=True), (own, theirs)]:
-        enough = np.isfinite(rest).any() and np.isfinite(stretch).any()
-        found.append(_distances(rest, stretch) if enough else (np.nan, np.nan))
-    (psis, kss), (one, two) = np.array(found[:-1]).T, found[-1]
-    return Shift(one, *_judged(one, psis, blocks), two, *_judged(two, kss, blocks), blocks)
+    pairs = [
+        (np.delete(reference_ranks, np.s_[start : start + n], axis=1), reference_ranks[:, start : start + n])
+        for start in starts
+    ]
+    usual = np.array([_distances(rest, stretch) for rest, stretch in pairs])
+    psi_value, ks_value = _distances(reference_ranks, new_ranks)
+    usual_psi, psi_p_value = _upper_limit_and_p_value(psi_value, usual[:, 0], blocks)
+    usual_ks, ks_p_value = _upper_limit_and_p_value(ks_value, usual[:, 1], blocks)
+    return Shift(
+        psi=psi_value,
+        usual_psi=usual_psi,
+        psi_p_value=psi_p_value,
+        ks=ks_value,
+        usual_ks=usual_ks,
+        ks_p_value=ks_p_value,
+        blocks=blocks,
+    )
 
 
 def _distances(rest: np.ndarray, stretch: np.ndarray) -> tuple[float, float]:
+    """Return PSI and Kolmogorov-Smirnov statistic; NaN where one of the two has no value."""
+    if not (np.isfinite(rest).any() and np.isfinite(stretch).any()):
+        return math.nan, math.nan
     edges = np.arange(1, BINS) / BINS
     return psi(bin_shares(rest, edges), bin_shares(stretch, edges)), kolmogorov_smirnov(rest, stretch)
 
 
-def _judged(value: float, usual: np.ndarray, blocks: int) -> tuple[float, float]:
-    """What 19 of 20 of the `usual` values stay below, and the p value of `value` among them."""
-    known = usual[np.isfinite(usual)]
-    if len(known) < 2 or not math.isfinite(value):
-        return float("nan"), float("nan")
-    logs, own = np.log(np.maximum(known, MIN_SHARE)), math.log(max(value, MIN_SHARE))
+def _upper_limit_and_p_value(value: float, usual: np.ndarray, blocks: int) -> tuple[float, float]:
+    """Return the 95 % quantile of the `usual` values, and the p value of `value` among them."""
+    finite = usual[np.isfinite(usual)]
+    if len(finite) < 2 or not math.isfinite(value):
+        return math.nan, math.nan
+    logs, log = np.log(np.maximum(finite, MIN_SHARE)), math.log(max(value, MIN_SHARE))
     error = float(logs.std(ddof=1)) * math.sqrt(1 + 1 / blocks)
-    away = own - float(logs.mean())
-    p_value = float(stdtr(blocks - 1, -away / error)) if error > 0 else float(away <= 0)
-    return float(np.quantile(known, 0.95)), p_value
+    distance = log - float(logs.mean())
+    p_value = float(stdtr(blocks - 1, -distance / error)) if error > 0 else float(distance <= 0)
+    return float(np.quantile(finite, 0.95)), p_value
 
 
 def holm(p_values: ArrayLike) -> np.ndarray:
-    """The p values (n,) after Holm's step-down correction (1979): those up to alpha are rejected together.
+    """Return the p values (n,) after Holm's step-down correction (1979): those up to alpha are rejected together.
 
     NaN, where nothing could be tested, stays NaN and does not count.
     """
-    given = np.asarray(p_values, float)
-    tested = np.flatnonzero(np.isfinite(given))
-    order = tested[np.argsort(given[tested], kind="stable")]
-    found = np.full(len(given), np.nan)
-    found[order] = np.minimum(np.maximum.accumulate(given[order] * np.arange(len(order), 0, -1)), 1.0)
-    return found
+    values = np.asarray(p_values, float)
+    tested = np.flatnonzero(np.isfinite(values))
+    order = tested[np.argsort(values[tested], kind="stable")]
+    corrected = np.full(len(values), np.nan)
+    corrected[order] = np.minimum(np.maximum.accumulate(values[order] * np.arange(len(order), 0, -1)), 1.0)
+    return corrected
 
 
-def final_runs(known: np.ndarray, new: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Length (series,) of the run of one value with which each series of `new` ends, and the longest that is normal.
+def final_runs(reference: np.ndarray, new: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the length (series,) of the run of one value that ends each series of `new`, and the longest normal run.
 
-    Normal is twice the longest run in `known` (series, steps), and LEAST_RUN in any case.
+    Normal is twice the longest run in `reference` (series, steps), and at least MIN_STUCK_STEPS.
     """
-    before, now = _runs(known), _runs(new)
-    return now[:, -1], np.maximum(2 * before.max(axis=1), MIN_STUCK_STEPS)
+    return _run_lengths(new)[:, -1], np.maximum(2 * _run_lengths(reference).max(axis=1), MIN_STUCK_STEPS)
 
 
-def _runs(values: np.ndarray) -> np.ndarray:
-    """Length (series, steps) of the run of equal values that ends at each step; 0 where there is none."""
+def _run_lengths(values: np.ndarray) -> np.ndarray:
+    """Return the length (series, steps) of the run of equal values that ends at each step; 0 where there is none."""
     steps = np.arange(values.shape[1])
-    begins = np.ones(values.shape, bool)
-    begins[:, 1:] = values[:, 1:] != values[:, :-1]
-    lengths = steps - np.maximum.accumulate(np.where(begins, steps, 0), axis=1) + 1
+    is_start = np.ones(values.shape, bool)
+    is_start[:, 1:] = values[:, 1:] != values[:, :-1]
+    lengths = steps - np.maximum.accumulate(np.where(is_start, steps, 0), axis=1) + 1
     return np.where(np.isfinite(values), lengths, 0)
 
 
 def increase_p_value(now: np.ndarray, before: np.ndarray, overlap: int = 1) -> float:
-    """One-sided p value of "the mean of `now` (n,) is not above that of `before` (m,)", both in the order of time.
+    """Return the one-sided p value of "the mean of `now` (n,) is not above that of `before` (m,)", both in time order.
 
-    Neighbours depend on each other: the variance of each mean is that of Newey and West (1987) over the
-    lags that they propose, 4 (n / 100) ** (2 / 9), and at least over the `overlap` of forecasts. NaN with
-    fewer than three values on a side.
+    Neighbours depend on each other: the variance of each mean is that of Newey and West (1987) over the lags that they
+    propose, 4 (n / 100) ** (2 / 9), and at least over the `overlap` of forecasts. NaN with fewer than three values on a
+    side.
     """
     if min(len(now), len(before)) < 3:
-        return float("nan")
+        return math.nan
     error = math.sqrt(sum(_variance_of_mean(values, overlap) for values in (now, before)))
-    away = float(np.mean(now) - np.mean(before))
-    return float(stdtr(len(now) + len(before) - 2, -away / error)) if error > 0 else float(away <= 0)
+    difference = float(np.mean(now) - np.mean(before))
+    return float(stdtr(len(now) + len(before) - 2, -difference / error)) if error > 0 else float(difference <= 0)
 
 
 def _variance_of_mean(values: np.ndarray, overlap: int) -> float:

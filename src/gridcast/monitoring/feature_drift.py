@@ -1,4 +1,4 @@
-"""The new steps of a panel beside those that a model was trained and chosen on: the drift of every feature."""
+"""Drift of every feature: the new steps of a panel against those that a model was trained and selected on."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from gridcast.monitoring import drift
 from gridcast.runtime.preprocessing import Preprocessing
 
 MAX_MOVED_SERIES = 8
-"""Series that are named of a feature that has drifted."""
+"""Series that are listed for a feature that has drifted."""
 
 
 @dataclass(frozen=True)
 class ExtendedPanel:
-    """A panel that goes on with new rows: they begin at step `begin`, and what came before `end` was learnt from.
+    """A panel extended by new rows, which start at step `begin`; the model was fitted on the steps before `end`.
 
-    The panel's training span is that of the model.
+    The training span of the panel is that of the model.
     """
 
     panel: Panel
@@ -33,89 +33,103 @@ class ExtendedPanel:
         return slice(self.begin, None)
 
     @property
-    def known(self) -> slice:
+    def reference(self) -> slice:
         """The training and validation spans."""
         return slice(self.panel.spans.start, self.end)
 
     @property
-    def steps(self) -> int:
+    def new_steps(self) -> int:
         """How many steps are new."""
         return len(self.panel.times) - self.begin
 
     @property
-    def present(self) -> np.ndarray:
-        """True (series,) where the new rows hold a value."""
+    def has_new_values(self) -> np.ndarray:
+        """True (series,) where the new rows have a value."""
         return np.asarray(self.panel.observed[:, self.new].any(axis=1))
 
     @property
-    def series(self) -> np.ndarray:
-        """Names of the series that are `present`."""
-        return np.array(self.panel.series)[self.present]
+    def new_series(self) -> np.ndarray:
+        """Names of the series that have new values."""
+        return np.array(self.panel.series)[self.has_new_values]
 
     @property
-    def judged(self) -> int:
-        """How many of the newest steps can be told from the known ones, see `drift.longest`."""
-        return min(self.steps, drift.longest_stretch(self.end - self.panel.spans.start - 1))
+    def compared_steps(self) -> int:
+        """How many of the newest steps are compared with the reference steps, see `drift.longest_stretch`."""
+        return min(self.new_steps, drift.longest_stretch(self.end - self.panel.spans.start - 1))
 
-    def features(self, own: Preprocessing) -> dict[str, np.ndarray]:
-        """Every column that the model is given (series, steps), of the series `present`; NaN where nothing is."""
+    def features(self, preprocessing: Preprocessing) -> dict[str, np.ndarray]:
+        """Return every column that the model reads (series with new values, steps); NaN where there is no value."""
         panel = self.panel
-        known = np.isfinite(panel.target)
-        found = {own.target: np.where(panel.observed, panel.target, np.nan)}
-        for columns, cube in ((own.past, panel.past), (own.future_columns, panel.future)):
-            found |= {name: np.where(known, cube[:, :, k], np.nan) for k, name in enumerate(columns)}
-        return {name: values[self.present] for name, values in found.items()}
+        is_observed = np.isfinite(panel.target)
+        columns = {preprocessing.target: np.where(panel.observed, panel.target, np.nan)}
+        for names, cube in ((preprocessing.past, panel.past), (preprocessing.future_columns, panel.future)):
+            columns |= {name: np.where(is_observed, cube[:, :, k], np.nan) for k, name in enumerate(names)}
+        return {name: values[self.has_new_values] for name, values in columns.items()}
 
 
-def feature_shifts(data: ExtendedPanel, own: Preprocessing) -> pd.DataFrame:
-    """A row for each feature and view: feature, view, rank (mean), p_value, deciles, and the fields of `drift.Shift`.
+def feature_shifts(data: ExtendedPanel, preprocessing: Preprocessing) -> pd.DataFrame:
+    """Return a row for each feature and view: feature, view, rank (mean), p_value, deciles, fields of `drift.Shift`.
 
-    The views are `value` and `change`, the size of the change from one step to the next. `p_value` is the
-    smaller one of its two statistics after Holm's correction over all features, views and statistics;
-    `deciles` are the shares of the newest steps in those of the training span. Empty where nothing can be judged.
+    The views are `value` and `change`, the size of the change from one step to the next. `p_value` is the smaller one
+    of its two statistics after Holm's correction over all features, views and statistics; `deciles` are the shares of
+    the newest steps in those of the training span. Empty where nothing can be compared.
     """
     rows: list[dict[str, Any]] = []
-    train, length = data.panel.spans.train - data.panel.spans.start, data.judged
-    for feature, values in data.features(own).items() if length else ():
-        known, newest = values[:, data.known], values[:, -length - 1 :]
+    train, length = data.panel.spans.train - data.panel.spans.start, data.compared_steps
+    for feature, values in data.features(preprocessing).items() if length else ():
+        reference, newest = values[:, data.reference], values[:, -length - 1 :]
+        # A change belongs to the step after it, so one step fewer has one, and the newest steps need the one before.
         views = {
-            "value": (known, train, newest[:, 1:]),
-            "change": (drift.step_changes(known), train - 1, drift.step_changes(newest)),
+            "value": (reference, train, newest[:, 1:]),
+            "change": (drift.step_changes(reference), train - 1, drift.step_changes(newest)),
         }
-        for view, (past, steps, new) in views.items():
-            ranks = drift.ranks(past[:, :steps], new)
+        for view, (reference_view, train_steps, new_view) in views.items():
+            ranks = drift.ranks(reference_view[:, :train_steps], new_view)
             if np.isfinite(ranks).any():
                 deciles = drift.bin_shares(ranks, np.arange(1, drift.BINS) / drift.BINS)
-                about = {"feature": feature, "view": view, "rank": float(np.nanmean(ranks)), "deciles": deciles}
-                rows.append(about | vars(drift.measure_shift(past, steps, new)))
-    names = ["feature", "view", "rank", "deciles", *drift.Shift.__dataclass_fields__]
-    table = pd.DataFrame(rows, columns=names)
-    pairs = drift.holm(table[["psi_p_value", "ks_p_value"]].to_numpy(float).ravel()).reshape(-1, 2)
-    return table.assign(p_value=np.fmin(pairs[:, 0], pairs[:, 1]))
+                row = {"feature": feature, "view": view, "rank": float(np.nanmean(ranks)), "deciles": deciles}
+                rows.append(row | vars(drift.measure_shift(reference_view, train_steps, new_view)))
+    columns = ["feature", "view", "rank", "deciles", *drift.Shift.__dataclass_fields__]
+    table = pd.DataFrame(rows, columns=columns)
+    p_values = drift.holm(table[["psi_p_value", "ks_p_value"]].to_numpy(float).ravel()).reshape(-1, 2)
+    return table.assign(p_value=np.fmin(p_values[:, 0], p_values[:, 1]))
 
 
-def moved_series(data: ExtendedPanel, own: Preprocessing, features: set[str]) -> pd.DataFrame:
-    """The series of each of `features` that moved most: feature, series, ks, before and now (medians, data units)."""
+def moved_series(data: ExtendedPanel, preprocessing: Preprocessing, features: set[str]) -> pd.DataFrame:
+    """Return the series of each of `features` that moved most.
+
+    Columns: feature, series, ks, before and now (medians, data units).
+    """
     rows = []
-    for feature, values in data.features(own).items():
-        for name, one in zip(data.series, values, strict=True) if feature in features else ():
-            known, new = one[data.known], one[data.new]
-            if np.isfinite(known).any() and np.isfinite(new).any():
-                medians = {"before": float(np.nanmedian(known)), "now": float(np.nanmedian(new))}
-                distance = drift.kolmogorov_smirnov(known, new)
-                rows.append({"feature": feature, "series": name, "ks": distance, **medians})
-    columns = ["feature", "series", "ks", "before", "now"]
-    found = pd.DataFrame(rows, columns=columns).sort_values("ks", ascending=False, kind="stable")
-    return found.groupby("feature", sort=False).head(MAX_MOVED_SERIES).reset_index(drop=True)
+    for feature, values in data.features(preprocessing).items():
+        for name, series in zip(data.new_series, values, strict=True) if feature in features else ():
+            reference, new = series[data.reference], series[data.new]
+            if np.isfinite(reference).any() and np.isfinite(new).any():
+                medians = {"before": float(np.nanmedian(reference)), "now": float(np.nanmedian(new))}
+                ks = drift.kolmogorov_smirnov(reference, new)
+                rows.append({"feature": feature, "series": name, "ks": ks, **medians})
+    table = pd.DataFrame(rows, columns=["feature", "series", "ks", "before", "now"])
+    table = table.sort_values("ks", ascending=False, kind="stable")
+    return table.groupby("feature", sort=False).head(MAX_MOVED_SERIES).reset_index(drop=True)
 
 
-def stuck_series(data: ExtendedPanel, own: Preprocessing) -> pd.DataFrame:
-    """Series that end with one value for too long, see `drift.stuck`: feature, series, steps, usual, value."""
-    rows = []
-    for feature, values in data.features(own).items():
-        known, new = values[:, data.known], values[:, data.new]
-        runs, limit = drift.final_runs(known, new)
-        for at in np.flatnonzero(runs > limit):
-            told = {"steps": int(runs[at]), "usual": int(limit[at]), "value": float(new[at, -1])}
-            rows.append({"feature": feature, "series": str(data.series[at]), **told})
+def stuck_series(data: ExtendedPanel, preprocessing: Preprocessing) -> pd.DataFrame:
+    """Return the series that end with one value for too long, see `drift.final_runs`.
+
+    Columns: feature, series, steps, usual (the longest normal run), value.
+    """
+    rows: list[dict[str, Any]] = []
+    for feature, values in data.features(preprocessing).items():
+        reference, new = values[:, data.reference], values[:, data.new]
+        lengths, limits = drift.final_runs(reference, new)
+        rows += [
+            {
+                "feature": feature,
+                "series": str(data.new_series[k]),
+                "steps": int(lengths[k]),
+                "usual": int(limits[k]),
+                "value": float(new[k, -1]),
+            }
+            for k in np.flatnonzero(lengths > limits)
+        ]
     return pd.DataFrame(rows, columns=["feature", "series", "steps", "usual", "value"])

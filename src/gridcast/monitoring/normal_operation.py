@@ -1,4 +1,4 @@
-"""Normal operation: where it is read from, what a detector says of it, and whether its scores have drifted."""
+"""Normal operation of a plant: readings and labels, their scores by a detector, and drift of these scores."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from gridcast.config import SENSOR_DEFAULTS, Data
-from gridcast.data import readers
+from gridcast.data import parse_fields, readers
 from gridcast.monitoring import drift
 from gridcast.monitoring.findings import AlarmLimits
 from gridcast.monitoring.stream import followed_model
@@ -21,36 +21,38 @@ from gridcast.runtime.detector import Detector
 from gridcast.runtime.errors import DataError
 
 SQLITE_MAGIC = b"SQLite format 3\0"
-"""What the record of a stream begins with."""
+"""First bytes of the record of a stream."""
 DEFAULT_LIMITS = AlarmLimits()
 
 
 @dataclass(frozen=True)
 class ScoredOperation:
-    """What a detector `said`, by stamp, and which of these steps (n,) are `normal`.
+    """The `scores` of a detector, by time, and a mask (n,) of the steps that are `normal`.
 
-    Those have a score and are no anomaly, nor read with one. `labelled` tells that labels say so.
+    A normal step has a score, is not labelled as anomalous, and no window reads both it and a step that is. `labelled`
+    says whether there were labels.
     """
 
-    said: pd.DataFrame
+    scores: pd.DataFrame
     normal: np.ndarray
     labelled: bool
 
-    def late(self, last: pd.Timedelta) -> np.ndarray:
-        """Which steps (n,) lie in the `last` span."""
-        return np.asarray(self.said.index > self.said.index[-1] - last)
+    def is_recent(self, span: pd.Timedelta) -> np.ndarray:
+        """Return the mask (n,) of the steps in the last `span`."""
+        return np.asarray(self.scores.index > self.scores.index[-1] - span)
 
 
 def read_readings(path: Path, detector: Detector, label: str) -> tuple[pd.DataFrame, np.ndarray | None]:
-    """The readings of the CSV or Parquet file at `path`, and its labels (rows,), None without such a column. DataError.
+    """Return the readings of the CSV or Parquet file at `path`, and which rows (rows,) are anomalous.
 
-    In the column `label`, 0 is confirmed as normal; whatever else it says is not.
+    A row is normal where the column `label` is 0, and anomalous for any other value. The mask is None where the file
+    has no such column. Raises DataError.
     """
-    labels = label if label in readers.columns(str(path)) else None
-    names: dict[str, Any] = {"sensors": detector.sensors, "labels": labels, "frequency": detector.frequency}
-    names |= {"source": str(path), "time": detector.time, "target": SENSOR_DEFAULTS["target"]}
-    rows, _ = readers.read(str(path), Data(**names), settable=False)
-    rows = rows.drop(columns=readers.LINE)
+    labels = label if label in readers.column_names(str(path)) else None
+    settings: dict[str, Any] = {"sensors": detector.sensors, "labels": labels, "frequency": detector.frequency}
+    settings |= {"source": str(path), "time": detector.time, "target": SENSOR_DEFAULTS["target"]}
+    rows, _ = readers.read_table(str(path), Data(**settings), settable=False)
+    rows = rows.drop(columns=parse_fields.LINE)
     return (rows, None) if labels is None else (rows.drop(columns=labels), rows[labels].to_numpy() != 0)
 
 
@@ -65,52 +67,57 @@ def is_stream_record(path: Path) -> bool:
 def read_stream_record(
     path: Path, name: str, detector: Detector, *, false_alarms: Sequence[str]
 ) -> tuple[pd.DataFrame, np.ndarray]:
-    """The readings in the record of the stream of the model `name`, and whether they belong to an event (rows,).
+    """Return the readings in the stream record of the model `name`, and which rows (rows,) belong to an event.
 
-    Those of the alerts that are told as `false` do not, now and from now on. Raises ConfigError for an alert that is
-    not there, or the record of another stream, which is left as it is.
+    Alerts whose ids are in `false_alarms` are marked as false in the record; their events do not count, now and in
+    later calls. Raises ConfigError for an alert that does not exist, or the record of another stream; the record is
+    then not changed.
     """
     with contextlib.closing(Ledger(path, name, detector.frequency)) as ledger:
-        with ledger.writing():
-            for key in false_alarms:
-                ledger.mark_false(key)
-        table = ledger.readings(pd.Timestamp.min, detector.sensors)
-        labels = np.zeros(len(table), bool)
-        for first, last in ledger.events().values():
-            labels |= (table.index >= first) & (table.index <= last)
-    return table.rename_axis(detector.time).reset_index(), labels
+        with ledger.transaction():
+            for event_id in false_alarms:
+                ledger.mark_false_alarm(event_id)
+        readings = ledger.readings(pd.Timestamp.min, detector.sensors)
+        in_event = np.zeros(len(readings), bool)
+        for first, last in ledger.event_spans().values():
+            in_event |= (readings.index >= first) & (readings.index <= last)
+    return readings.rename_axis(detector.time).reset_index(), in_event
 
 
-def score_readings(detector: Detector, table: pd.DataFrame, labels: np.ndarray | None) -> ScoredOperation:
-    """What the detector says of `table`, of whose rows the `labels` (rows,) tell which are anomalous. DataError."""
-    said = detector.predict(table).set_index(detector.time)
-    normal = said["score"].notna().to_numpy(copy=True)
-    if labels is not None:
+def score_readings(detector: Detector, readings: pd.DataFrame, is_anomalous: np.ndarray | None) -> ScoredOperation:
+    """Score `readings`; the mask (rows,) `is_anomalous` is None where there are no labels. Raises DataError."""
+    scores = detector.predict(readings).set_index(detector.time)
+    normal = scores["score"].notna().to_numpy(copy=True)
+    if is_anomalous is not None:
         reach = detector.lookback * followed_model.step_length(detector.frequency)
-        marked = pd.DatetimeIndex(table.loc[labels, detector.time]).sort_values()
-        # Near means that some label lies in [step - reach, step + reach].
-        times = pd.DatetimeIndex(said.index)
-        normal &= marked.searchsorted(times - reach, "left") == marked.searchsorted(times + reach, "right")
-    return ScoredOperation(said, normal, labels is not None)
+        anomalous_times = pd.DatetimeIndex(readings.loc[is_anomalous, detector.time]).sort_values()
+        # A step is normal where no anomalous time lies in [step - reach, step + reach]: both searches then end equal.
+        times = pd.DatetimeIndex(scores.index)
+        normal &= anomalous_times.searchsorted(times - reach, "left") == anomalous_times.searchsorted(
+            times + reach, "right"
+        )
+    return ScoredOperation(scores, normal, is_anomalous is not None)
 
 
-def score_shift(operation: ScoredOperation, last: pd.Timedelta) -> drift.Shift:
-    """How far the scores of normal operation in the `last` span lie from those before.
+def score_shift(operation: ScoredOperation, span: pd.Timedelta) -> drift.Shift:
+    """Return how far the normal scores of the last `span` differ from those before.
 
-    Raises DataError where there are too few of these.
+    Raises DataError where there are too few scores before.
     """
-    late = operation.late(last)
-    known, new = (operation.said.loc[operation.normal & part, "score"].to_numpy()[None] for part in (~late, late))
+    is_recent = operation.is_recent(span)
+    reference, new = (
+        operation.scores.loc[operation.normal & mask, "score"].to_numpy()[None] for mask in (~is_recent, is_recent)
+    )
     try:
-        return drift.measure_shift(known, known.shape[1], new)
+        return drift.measure_shift(reference, reference.shape[1], new)
     except ValueError:
         raise DataError(
-            f"--drifted: {new.shape[1]} scores of the --last span cannot be judged by {known.shape[1]} before them; "
-            f"{drift.MIN_BLOCKS} times as many are needed: give more data, or a shorter --last"
+            f"--drifted: {new.shape[1]} scores of the --last span cannot be compared with {reference.shape[1]} before "
+            f"them; {drift.MIN_BLOCKS} times as many are needed: give more data, or a shorter --last"
         ) from None
 
 
-def has_drifted(found: drift.Shift) -> bool:
-    """Whether a shift is beyond the limits that `gridcast monitor` has too."""
-    likely = drift.holm([found.psi_p_value, found.ks_p_value])
-    return found.psi >= DEFAULT_LIMITS.psi and bool(np.nanmin(likely) <= DEFAULT_LIMITS.alpha)
+def has_drifted(shift: drift.Shift) -> bool:
+    """Whether a shift exceeds the default limits of `gridcast monitor`."""
+    p_values = drift.holm([shift.psi_p_value, shift.ks_p_value])
+    return shift.psi >= DEFAULT_LIMITS.psi and bool(np.nanmin(p_values) <= DEFAULT_LIMITS.alpha)

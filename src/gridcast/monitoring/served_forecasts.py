@@ -1,8 +1,7 @@
-"""What was served beside what came: the forecasts of the champion, and of challengers on the same requests."""
+"""Served forecasts against actual values: those of the champion, and of challengers on the same requests."""
 
 from __future__ import annotations
 
-import functools
 import re
 
 import pandas as pd
@@ -15,64 +14,73 @@ from gridcast.runtime.forecaster import FORECAST, ROLLED_FORWARD
 from gridcast.runtime.preprocessing import Preprocessing
 
 POINT_KEYS = ["series", "time", "step"]
-"""Columns that tell forecasts apart."""
+"""Columns that identify a forecast."""
 
 
-def series_ids(table: pd.DataFrame, own: Preprocessing) -> pd.Series:
-    """The id of the series in each row of a table with the experiment's columns."""
-    if not own.keys:
-        return pd.Series(own.series[0], index=table.index)
-    return functools.reduce(lambda name, key: name + "/" + key, (table[key].astype(str) for key in own.keys))
+def with_actuals(logged: pd.DataFrame, preprocessing: Preprocessing, data: ExtendedPanel) -> pd.DataFrame:
+    """Return the logged forecasts that have an actual value, as a table of `evaluation.forecast_table`.
 
-
-def with_actuals(told: pd.DataFrame, own: Preprocessing, data: ExtendedPanel) -> pd.DataFrame:
-    """Kept forecasts, as `evaluation.table` has them, where an actual value came; of several of a point the newest.
-
-    Steps that were rolled forward are left out, as they are when a model is tested.
+    Of several forecasts of a point the newest counts. Steps that were rolled forward are left out, as they are when a
+    model is tested.
     """
-    panel, ids = data.panel, series_ids(told, own)
-    quantiles = [column for column in told.columns if re.fullmatch(r"q0\.\d+", str(column))]
-    table = told[[FORECAST, ROLLED_FORWARD, *quantiles]].assign(
+    panel, ids = data.panel, preprocessing.series_column(logged)
+    quantiles = [column for column in logged.columns if re.fullmatch(r"q0\.\d+", str(column))]
+    table = logged[[FORECAST, ROLLED_FORWARD, *quantiles]].assign(
         series=ids,
-        time=pd.to_datetime(told[own.time]),
-        step=told.groupby([told[prediction_log.REQUEST], ids]).cumcount() + 1,
+        time=pd.to_datetime(logged[preprocessing.time]),
+        step=logged.groupby([logged[prediction_log.REQUEST], ids]).cumcount() + 1,
     )
-    where = pd.Index(panel.series).get_indexer(pd.Index(ids))
-    when = panel.times.get_indexer(pd.DatetimeIndex(table["time"]))
-    known = (where >= 0) & (when >= data.begin) & ~table[ROLLED_FORWARD].to_numpy(bool)
-    known[known] &= panel.observed[where[known], when[known]]
+    rows = pd.Index(panel.series).get_indexer(pd.Index(ids))
+    steps = panel.times.get_indexer(pd.DatetimeIndex(table["time"]))
+    has_actual = (rows >= 0) & (steps >= data.begin) & ~table[ROLLED_FORWARD].to_numpy(bool)
+    has_actual[has_actual] &= panel.observed[rows[has_actual], steps[has_actual]]
+    rows, steps = rows[has_actual], steps[has_actual]
     scales = series_statistics.naive_scale(panel.training_target)
-    table = table[known].assign(actual=panel.target[where[known], when[known]], scale=scales[where[known]])
+    table = table[has_actual].assign(actual=panel.target[rows, steps], scale=scales[rows])
     return table.drop(columns=ROLLED_FORWARD).drop_duplicates(POINT_KEYS, keep="last").reset_index(drop=True)
 
 
 def losses_by_time(table: pd.DataFrame) -> pd.Series:
-    """Mean absolute error by time, in units of MASE; a series whose scale is 0 does not count."""
-    known = table[table["scale"] > 0]
-    return ((known["forecast"] - known["actual"]).abs() / known["scale"]).groupby(known["time"]).mean()
+    """Return the mean absolute error by time, in units of MASE; a series whose scale is 0 does not count."""
+    scaled = table[table["scale"] > 0]
+    return ((scaled["forecast"] - scaled["actual"]).abs() / scaled["scale"]).groupby(scaled["time"]).mean()
 
 
 def compare_challengers(
-    champion: pd.DataFrame, shadow: pd.DataFrame, own: Preprocessing, data: ExtendedPanel, overlap: int
+    champion: pd.DataFrame,
+    shadow: pd.DataFrame,
+    *,
+    preprocessing: Preprocessing,
+    data: ExtendedPanel,
+    overlap: int,
 ) -> pd.DataFrame:
-    """A row for each challenger on the points that it and the champion have forecast both.
+    """Return a row for each challenger, over the points that both it and the champion forecast.
 
-    Columns name, forecasts (how many), champion and mase (MASE of each), percent (its error against the
-    champion's), p_value (of "no difference", Diebold and Mariano over times). `champion` is as `met` gives it,
-    `shadow` as it was kept; `overlap` forecasts share a time.
+    Columns name, forecasts (how many), champion and mase (MASE of each), percent (its error relative to the
+    champion's), p_value (of "no difference", Diebold and Mariano over times). `champion` is the frame of
+    `with_actuals`, `shadow` the logged forecasts; `overlap` forecasts share a time.
     """
     rows = []
     for (name, version), part in shadow.groupby([prediction_log.MODEL, prediction_log.VERSION]) if len(shadow) else ():
-        theirs = with_actuals(part, own, data)[[*POINT_KEYS, FORECAST]]
-        pairs = champion.merge(theirs, on=POINT_KEYS, suffixes=("", "_new"))
+        forecasts = with_actuals(part, preprocessing, data)[[*POINT_KEYS, FORECAST]]
+        pairs = champion.merge(forecasts, on=POINT_KEYS, suffixes=("", "_challenger"))
         if len(pairs):
-            new = pairs.assign(forecast=pairs["forecast_new"])
-            before, now = (
-                forecast_table.measure_forecasts(table)[f"{artifact_files.TEST_PREFIX}mase"] for table in (pairs, new)
+            challenger = pairs.assign(forecast=pairs["forecast_challenger"])
+            champion_mase, mase = (
+                forecast_table.measure_forecasts(table)[f"{artifact_files.TEST_PREFIX}mase"]
+                for table in (pairs, challenger)
             )
             test = significance.diebold_mariano(
-                losses_by_time(new).to_numpy(), losses_by_time(pairs).to_numpy(), overlap
+                losses_by_time(challenger).to_numpy(), losses_by_time(pairs).to_numpy(), overlap
             )
-            figures = {"champion": before, "mase": now, "percent": 100 * (now / before - 1), "p_value": test.p_value}
-            rows.append({"name": f"{name} version {version}", "forecasts": len(pairs), **figures})
+            rows.append(
+                {
+                    "name": f"{name} version {version}",
+                    "forecasts": len(pairs),
+                    "champion": champion_mase,
+                    "mase": mase,
+                    "percent": 100 * (mase / champion_mase - 1),
+                    "p_value": test.p_value,
+                }
+            )
     return pd.DataFrame(rows, columns=["name", "forecasts", "champion", "mase", "percent", "p_value"])

@@ -122,8 +122,8 @@ def test_what_is_wrong_with_a_stream_is_told_before_it_begins(site, monkeypatch,
     file = write_experiment(tmp_path / "small.yaml")
     for words, told in (
         ((site.name, "--follow", "nowhere"), "--follow: 'nowhere' is no folder"),
-        ((site.name, "--follow", ".", "--every", "soon"), "--every: 'soon' is no span of time"),
-        ((site.name, "--follow", ".", "--webhook", "host/path"), "--webhook: (scheme: none) is no address"),
+        ((site.name, "--follow", ".", "--every", "soon"), "--every: 'soon' is no interval"),
+        ((site.name, "--follow", ".", "--webhook", "host/path"), "--webhook: the address (scheme: none) must be like"),
         ((f"{site.name}x", "--follow", "."), f"no registered model '{site.name}x'; did you mean '{site.name}'?"),
         ((str(file), "--follow", "."), "selection.promote_to: is missing"),
     ):
@@ -168,7 +168,7 @@ def test_a_gate_that_refuses_leaves_the_registry_as_it_was_unless_forced(site, m
     assert site.aliases == {"champion": "2", "previous": "1"}
     version = site.store.client.get_model_version(site.name, "2")
     assert version.tags[registry.FORCED_TAG] == "seen by the foreman"
-    assert "Taken by force: seen by the foreman. The gate 'nothing is flagged' had refused" in version.description
+    assert "Set by force: seen by the foreman. The gate 'nothing is flagged' had refused" in version.description
 
 
 @pytest.fixture
@@ -229,8 +229,8 @@ def test_what_is_wrong_with_a_record_is_told_and_nothing_is_changed(site, follow
         ((*words[:2], "normal.csv", "--false", key), "--false: normal.csv is not a log of `gridcast detect`"),
         ((*words[:2], "b.sqlite"), "b.sqlite: belongs to a stream of model 'another'"),
         ((*words, "--drifted"), "--drifted: needs --last"),
-        ((*words, "--last", "soon"), "--last: 'soon' is no span of time"),
-        ((*words, "--every", "0d"), "--every: '0d' is no span of time"),
+        ((*words, "--last", "soon"), "--last: 'soon' is no interval"),
+        ((*words, "--every", "0d"), "--every: '0d' is no interval"),
         ((*words, "--last", "9h", "--drifted"), "a.sqlite: --drifted: "),
         ((*words, "--last", "1h"), "a.sqlite: 60 steps can be scored"),
     ):

@@ -26,12 +26,12 @@ def taken(stretches):
 def test_a_file_is_brought_once_and_then_what_it_gains(tmp_path):
     folder, path = FolderFeed(tmp_path, "time"), tmp_path / "a.csv"
     path.write_text("time,flow\n2024-01-01 00:00,1\n")
-    first = folder.new({}, None)
+    first = folder.new_batches({}, None)
     assert [brought(one) for one in first] == [[("2024-01-01 00:00:00", "1")]]
-    assert folder.new(taken(first), None) == []
+    assert folder.new_batches(taken(first), None) == []
     with path.open("a") as file:
         file.write("2024-01-01 00:01,2\n2024-01-01 00:02,3\n")
-    (second,) = folder.new(taken(first), None)
+    (second,) = folder.new_batches(taken(first), None)
     assert brought(second) == [("2024-01-01 00:01:00", "2"), ("2024-01-01 00:02:00", "3")]
     assert (second.begin, second.end) == (first[0].end, path.stat().st_size)
 
@@ -39,32 +39,32 @@ def test_a_file_is_brought_once_and_then_what_it_gains(tmp_path):
 def test_a_line_that_is_being_written_waits_for_its_end(tmp_path):
     folder, path = FolderFeed(tmp_path, "time"), tmp_path / "a.csv"
     path.write_text("time,flow\n2024-01-01 00:00,1\n2024-01-01 00:01,2")
-    first = folder.new({}, None)
+    first = folder.new_batches({}, None)
     assert len(first[0].rows) == 1
-    assert folder.new(taken(first), None) == []
+    assert folder.new_batches(taken(first), None) == []
     old = time.time() - 2 * UNFINISHED_LINE_SECONDS
     os.utime(path, (old, old))  # nobody is writing any more
-    (second,) = folder.new(taken(first), None)
+    (second,) = folder.new_batches(taken(first), None)
     assert brought(second) == [("2024-01-01 00:01:00", "2")]
 
 
 def test_a_header_alone_brings_nothing_and_its_rows_come_later(tmp_path):
     folder, path = FolderFeed(tmp_path, "time"), tmp_path / "a.csv"
     path.write_text("time,flow\n")
-    first = folder.new({}, None)
+    first = folder.new_batches({}, None)
     assert [len(one.rows) for one in first] == [0]
     path.write_text("time,flow\n2024-01-01 00:00,1\n")
-    assert [brought(one) for one in folder.new(taken(first), None)] == [[("2024-01-01 00:00:00", "1")]]
+    assert [brought(one) for one in folder.new_batches(taken(first), None)] == [[("2024-01-01 00:00:00", "1")]]
 
 
 def test_a_file_that_has_shrunk_is_read_again_and_that_is_told(tmp_path):
     folder, path = FolderFeed(tmp_path, "time"), tmp_path / "a.csv"
     path.write_text("time,flow\n2024-01-01 00:00,1\n2024-01-01 00:01,2\n")
-    first = folder.new({}, None)
+    first = folder.new_batches({}, None)
     path.write_text("time,flow\n2024-01-01 00:02,3\n")
-    (second,) = folder.new(taken(first), None)
+    (second,) = folder.new_batches(taken(first), None)
     assert brought(second) == [("2024-01-01 00:02:00", "3")]
-    assert second.notes == ("the file has shrunk, it is read again",)
+    assert second.notes == ("the file has become shorter, so it is read again from its start",)
     assert second.begin == first[0].end
 
 
@@ -73,7 +73,7 @@ def test_files_come_in_the_order_of_their_times_not_of_their_names(tmp_path):
         (tmp_path / name).write_text(f"time,flow\n2024-01-01 {hour:02}:00,1\n")
     (tmp_path / ".aside.csv").write_text("time,flow\n2024-01-01 07:00,1\n")
     (tmp_path / "readme.txt").write_text("no data")
-    assert [one.source for one in FolderFeed(tmp_path, "time").new({}, None)] == ["8.csv", "9.csv", "10.csv"]
+    assert [one.source for one in FolderFeed(tmp_path, "time").new_batches({}, None)] == ["8.csv", "9.csv", "10.csv"]
 
 
 @pytest.mark.parametrize(
@@ -87,7 +87,7 @@ def test_files_come_in_the_order_of_their_times_not_of_their_names(tmp_path):
 )
 def test_dialects_are_read(tmp_path, text):
     (tmp_path / "a.csv").write_text(text)
-    (found,) = FolderFeed(tmp_path, "time").new({}, None)
+    (found,) = FolderFeed(tmp_path, "time").new_batches({}, None)
     assert list(found.rows.columns) == ["time", "flow", "power"]
     assert brought(found) == [("2024-01-01 00:00:00", "1.5", "2")]
 
@@ -95,7 +95,7 @@ def test_dialects_are_read(tmp_path, text):
 def test_lines_that_cannot_be_read_are_counted_and_told(tmp_path):
     lines = ["time,flow", "2024-01-01 00:00,1", "yesterday,2", "2024-01-01 00:02", "2024-01-01 00:03,3,4", "", ",5"]
     (tmp_path / "a.csv").write_text("\n".join(lines) + "\n")
-    (found,) = FolderFeed(tmp_path, "time").new({}, None)
+    (found,) = FolderFeed(tmp_path, "time").new_batches({}, None)
     assert (len(found.rows), found.unreadable) == (1, 4)
     assert found.notes == (
         "2 lines have more or fewer fields than the header",
@@ -107,14 +107,14 @@ def test_lines_that_cannot_be_read_are_counted_and_told(tmp_path):
     ("text", "told"),
     [
         ("Time,flow\n2024-01-01,1\n2024-01-02,1\n", "no column 'time'; did you mean 'Time'? (there are: Time, flow)"),
-        ("time,flow,flow\n2024-01-01,1,2\n2024-01-02,1,2\n", "the column 'flow' stands twice"),
+        ("time,flow,flow\n2024-01-01,1,2\n2024-01-02,1,2\n", "the column 'flow' occurs twice"),
     ],
 )
 def test_a_file_that_is_no_table_of_this_stream_is_counted_whole(tmp_path, text, told):
     (tmp_path / "a.csv").write_text(text)
-    (found,) = FolderFeed(tmp_path, "time").new({}, None)
+    (found,) = FolderFeed(tmp_path, "time").new_batches({}, None)
     assert (len(found.rows), found.unreadable, found.notes) == (0, 2, (told,))
-    assert FolderFeed(tmp_path, "time").new(taken([found]), None) == []
+    assert FolderFeed(tmp_path, "time").new_batches(taken([found]), None) == []
 
 
 @contextlib.contextmanager
@@ -151,8 +151,8 @@ JSON = '[{"time": "2024-01-01T00:00:00", "flow": 1.5}]'
 @pytest.mark.parametrize("text", [CSV, JSON, f'{{"rows": {JSON}}}'])
 def test_an_address_is_asked_for_what_comes_after_the_mark(text):
     with answering([(200, text)]) as (url, asked):
-        (first,) = WebFeed(url, "time").new({}, None)
-        WebFeed(f"{url}?key=secret", "time").new({}, pd.Timestamp("2024-01-01 00:00"))
+        (first,) = WebFeed(url, "time").new_batches({}, None)
+        WebFeed(f"{url}?key=secret", "time").new_batches({}, pd.Timestamp("2024-01-01 00:00"))
     assert [(str(row.time), float(row.flow)) for row in first.rows.itertuples()] == [("2024-01-01 00:00:00", 1.5)]
     assert asked == ["/rows", "/rows?key=secret&after=2024-01-01T00%3A00%3A00"]
 
@@ -160,24 +160,24 @@ def test_an_address_is_asked_for_what_comes_after_the_mark(text):
 @pytest.mark.parametrize("text", ["", "time,flow\n", "[]", '{"rows": []}'])
 def test_an_address_that_has_nothing_new_brings_nothing(text):
     with answering([(200, text)]) as (url, _):
-        assert WebFeed(url, "time").new({}, None) == []
+        assert WebFeed(url, "time").new_batches({}, None) == []
 
 
 @pytest.mark.parametrize("text", ['{"error": "later"}', "[1, 2]", '[{"time": ', "<html>\n<p>log in</p>\n</html>"])
 def test_an_answer_that_is_no_table_is_counted_and_told(text):
     with answering([(200, text)]) as (url, _):
-        (found,) = WebFeed(url, "time").new({}, None)
+        (found,) = WebFeed(url, "time").new_batches({}, None)
     assert len(found.rows) == 0
     assert found.unreadable > 0
     assert found.notes
 
 
 def test_an_address_that_fails_is_told_without_its_secrets():
-    with answering([(500, "")]) as (url, _), pytest.raises(GridcastError, match=r"/rows: no answer: .*500") as failed:
-        WebFeed(f"{url}?key=secret", "time").new({}, None)
+    with answering([(500, "")]) as (url, _), pytest.raises(GridcastError, match=r"/rows: no response: .*500") as failed:
+        WebFeed(f"{url}?key=secret", "time").new_batches({}, None)
     assert "secret" not in str(failed.value)
-    with pytest.raises(GridcastError, match="no answer"):
-        WebFeed(f"http://127.0.0.1:{free_port()}/rows", "time").new({}, None)
+    with pytest.raises(GridcastError, match="no response"):
+        WebFeed(f"http://127.0.0.1:{free_port()}/rows", "time").new_batches({}, None)
 
 
 @pytest.mark.parametrize("source", ["nowhere", "ftp://host/rows", "https://", "http://me:secret@host/rows"])

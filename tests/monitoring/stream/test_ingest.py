@@ -41,7 +41,7 @@ class Watched:
                 put(self.folder, f"{len(list(self.folder.iterdir())):04}.csv", table)
             model = followed_model.FollowedModel("plant", self.version, self.detector, self.wait)
             waiting = follow.poll_once(
-                FolderFeed(self.folder, "time"), self.ledger, model, self.channels(), self.said.append
+                FolderFeed(self.folder, "time"), self.ledger, model, channels=self.channels(), tell=self.said.append
             )
         return waiting
 
@@ -124,7 +124,7 @@ def test_a_running_threshold_counts_each_score_once_where_steps_are_judged_late(
     watched.look(*cut(table.drop(index=[20, 21]), 10, 30), table.iloc[20:22])
     watched.look()
     scored = rows(watched.path, "SELECT score FROM steps WHERE score IS NOT NULL")
-    assert watched.ledger.seen("1").count == before.count + len(scored)
+    assert watched.ledger.score_history("1").count == before.count + len(scored)
 
 
 def test_contributions_and_readings_are_kept_by_sensor(watch):
@@ -157,7 +157,9 @@ def test_events_of_a_stream_are_those_of_the_whole_table_wherever_it_is_cut(watc
     table = readings(220, spikes=spikes)
     detector = ZScore(lookback=1, least=3, gap=2)
     said = detector.predict(table)
-    found = events.find_events(said["score"].to_numpy(), 3.0, said[list(SENSORS)].to_numpy(), SENSORS, 3, 2)
+    found = events.find_events(
+        said["score"].to_numpy(), 3.0, said[list(SENSORS)].to_numpy(), SENSORS, min_steps=3, merge_gap=2
+    )
     assert 3 < len(found) < len(spikes)
     watched = watch(lookback=1, least=3, gap=2)
     watched.look(*cut(table, *sorted(random.choice(np.arange(1, 220), 25, replace=False).tolist())))
@@ -262,7 +264,7 @@ def test_rows_between_two_steps_belong_to_the_earlier_one(watch):
     times[3] = times[2] + pd.Timedelta(seconds=30)
     watched.look(table.assign(time=times))
     assert watched.counts() | {"scored": 3, "repeated": 1, "missing": 0} == watched.counts()
-    assert any("2 rows lie between two steps and are taken for the earlier one" in line for line in watched.said)
+    assert any("2 rows lie between two steps and count as the earlier one" in line for line in watched.said)
 
 
 def test_a_missing_sensor_and_a_new_one_are_told_and_nothing_is_made_up(watch):
@@ -274,7 +276,7 @@ def test_a_missing_sensor_and_a_new_one_are_told_and_nothing_is_made_up(watch):
     assert scores.iloc[20:].notna().all()
     line = next(line for line in watched.said if "wind" in line)
     assert "no column for the model's sensors 'heat'" in line
-    assert "columns that the model does not know, passed over: 'wind'" in line
+    assert "columns that the model does not know are ignored: 'wind'" in line
     assert "10 steps have no score yet" in line
 
 
@@ -292,9 +294,9 @@ def test_readings_that_are_no_numbers_and_stamps_ahead_of_the_clock_are_told(wat
     table.loc[9, "time"] = pd.Timestamp("2124-01-01")
     watched.look(table)
     assert watched.counts() | {"rows": 10, "scored": 6, "unscored": 3, "unreadable": 1} == watched.counts()
-    assert "2 readings of 'flow' are no numbers, the first 'error'" in watched.said[0]
-    assert "1 rows lie in the future, the first 2124-01-01T00:00:00" in watched.said[0]
-    assert watched.ledger.mark == START + pd.Timedelta(minutes=8)
+    assert "2 readings of 'flow' are not numbers, the first 'error'" in watched.said[0]
+    assert "1 rows are in the future, the first 2124-01-01T00:00:00" in watched.said[0]
+    assert watched.ledger.high_water_mark == START + pd.Timedelta(minutes=8)
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -332,7 +334,7 @@ def test_a_stretch_that_the_detector_refuses_is_taken_and_told(watch):
     watched.look(*cut(table, 4, 30))
     assert "these are too many" in watched.said[1]
     assert watched.counts() | {"rows": 40, "scored": 1, "unscored": 39} == watched.counts()
-    assert watched.ledger.mark == START + pd.Timedelta(minutes=39)
+    assert watched.ledger.high_water_mark == START + pd.Timedelta(minutes=39)
 
 
 class Broken(ZScore):
@@ -347,7 +349,7 @@ def test_a_stretch_that_breaks_the_detector_is_not_taken(watch):
     watched.detector = Broken()
     with pytest.raises(RuntimeError, match="a bug"):
         watched.look(table)
-    assert (watched.ledger.mark, watched.ledger.taken()) == (None, {})
+    assert (watched.ledger.high_water_mark, watched.ledger.bytes_read()) == (None, {})
     watched.detector = ZScore(lookback=1)
     watched.look()
     assert watched.counts() | {"rows": 20, "scored": 20} == watched.counts()
@@ -374,7 +376,7 @@ def test_looking_once_ends_in_an_error_where_alerts_could_not_be_delivered(watch
     model = followed_model.FollowedModel("plant", "1", watched.detector)
     feed = FolderFeed(watched.folder, "time")
     options = {"channels": watched.channels(), "tell": watched.said.append, "interval": 1.0}
-    with pytest.raises(GridcastError, match="1 alerts could not be delivered; they wait in .*record.sqlite"):
+    with pytest.raises(GridcastError, match="1 alerts could not be delivered; they are kept in .*record.sqlite"):
         follow.follow_feed(feed, watched.ledger, current_model=lambda: model, **options, once=True)
     watched.up = True
     follow.follow_feed(feed, watched.ledger, current_model=lambda: model, **options, once=True)
@@ -396,7 +398,7 @@ def test_alerts_for_a_channel_that_is_not_given_now_are_told_of(watch):
         interval=1.0,
         once=True,
     )
-    assert said == ["alerts of an earlier start wait for the channel 'other', which is not given now"]
+    assert said == ["alerts of an earlier start are waiting for the channel 'other', which is not given now"]
 
 
 def test_a_new_version_judges_what_comes_after_it(watch):
@@ -415,10 +417,10 @@ def test_a_new_version_judges_what_comes_after_it(watch):
 def test_two_that_follow_the_same_stream_share_its_stretches(watch):
     watched, table = watch(lookback=1), readings(20)
     put(watched.folder, "a.csv", table)
-    (found,) = FolderFeed(watched.folder, "time").new({}, None)
+    (found,) = FolderFeed(watched.folder, "time").new_batches({}, None)
     model, now = followed_model.FollowedModel("plant", "1", watched.detector), pd.Timestamp("2024-06-01")
-    assert ingest.ingest_batch(found, watched.ledger, model, (), now) is not None
-    assert ingest.ingest_batch(found, watched.ledger, model, (), now) is None
+    assert ingest.ingest_batch(found, watched.ledger, model, channels=(), now=now) is not None
+    assert ingest.ingest_batch(found, watched.ledger, model, channels=(), now=now) is None
     assert watched.counts() | {"rows": 20, "repeated": 0} == watched.counts()
 
 
@@ -428,7 +430,7 @@ def test_a_record_of_another_stream_is_refused(watch, tmp_path):
         with pytest.raises(ConfigError, match="belongs to a stream of .*; name another file"):
             Ledger(watched.path, *other)
     (tmp_path / "text.sqlite").write_text("no database, but a text that is long enough to be taken for one" * 20)
-    with pytest.raises(ConfigError, match="nothing can be kept in this file"):
+    with pytest.raises(ConfigError, match="cannot be used as a stream record"):
         Ledger(tmp_path / "text.sqlite", "plant", "min")
 
 
@@ -447,7 +449,7 @@ def test_a_feed_that_is_away_is_told_and_asked_again(watch, caplog):
         if "later" not in [path.name for path in watched.folder.iterdir()] and caplog.records:
             gone.path.mkdir()
             put(gone.path, "a.csv", readings(5))
-        elif watched.ledger.mark is not None:
+        elif watched.ledger.high_water_mark is not None:
             raise Enough
         return model
 

@@ -148,5 +148,5 @@ def test_a_reader_is_not_stopped_by_a_stream_that_writes(tmp_path):
     record = tmp_path / "record.sqlite"
     from gridcast.monitoring.stream.ledger import Ledger
 
-    with contextlib.closing(Ledger(record, "plant", "min")) as ledger, ledger.writing():
+    with contextlib.closing(Ledger(record, "plant", "min")) as ledger, ledger.transaction():
         assert rows(record, "SELECT count(*) FROM steps") == [(0,)]

@@ -1,4 +1,4 @@
-"""Follow a feed: look, score, deliver alerts, wait."""
+"""Follow a feed: poll it, score what is new, deliver alerts, wait."""
 
 from __future__ import annotations
 
@@ -15,41 +15,42 @@ from gridcast.monitoring.stream.ledger import Alert, Ledger
 from gridcast.runtime.errors import ConfigError, GridcastError
 
 SECONDS_PER_UNIT = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-
-
 Channel = Callable[[Alert], bool]
-"""Delivers an alert; tells whether it arrived."""
+"""Delivers an alert; returns whether it arrived."""
 
 
-def parse_interval(every: str, option: str = "--every") -> float:
-    """Of a span such as 90s, 15m, 2h, which the `option` gives. Raises ConfigError."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", every.strip())
-    if not found or not float(found[1]):
-        raise ConfigError(f"{option}: '{every}' is no span of time such as 90s, 15m, 2h or 7d")
-    return float(found[1]) * SECONDS_PER_UNIT[found[2]]
+def parse_interval(text: str, option: str = "--every") -> float:
+    """Return the seconds of an interval such as 90s, 15m, 2h, which is given by `option`. Raises ConfigError."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", text.strip())
+    if not match or not float(match[1]):
+        raise ConfigError(f"{option}: '{text}' is no interval such as 90s, 15m, 2h or 7d")
+    return float(match[1]) * SECONDS_PER_UNIT[match[2]]
 
 
 def alert_channels(tell: Callable[[str], None], webhook: str | None, urls: Sequence[str]) -> dict[str, Channel]:
-    """By name whoever is told of an alert: the console, a web hook, each of the apprise `urls`. Raises ConfigError."""
+    """Return the channels by name: the console, a web hook, each of the apprise `urls`. Raises ConfigError."""
 
-    def console(alert: Alert) -> bool:
+    def to_console(alert: Alert) -> bool:
         tell(f"ALERT {alert.title}. {alert.text}")
         return True
 
-    def posted(alert: Alert) -> bool:
-        about = {"id": alert.id, "title": alert.title, "text": alert.text, "event": dict(alert.event)}
-        return alerts.post_webhook(str(webhook), about, alert.id)
+    def to_webhook(alert: Alert) -> bool:
+        content = {"id": alert.id, "title": alert.title, "text": alert.text, "event": dict(alert.event)}
+        return alerts.post_webhook(str(webhook), content, alert.id)
 
-    def sent(notices: Any) -> Channel:
-        return lambda alert: alerts.send_notice(notices, alert.title, alert.text, "the alert waits for the next look")
+    def to_notifier(notifier: Any) -> Channel:
+        consequence = "the alert is sent again at the next poll"
+        return lambda alert: alerts.send_notice(notifier, alert.title, alert.text, consequence=consequence)
 
-    found: dict[str, Channel] = {"console": console}
+    channels: dict[str, Channel] = {"console": to_console}
     if webhook is not None:
         alerts.check_webhook(webhook)
-        found["webhook"] = posted
+        channels["webhook"] = to_webhook
     if urls:
-        alerts.open_notifier(urls)  # which tells the number of one that is wrong
-    return found | {f"alert {number}": sent(alerts.open_notifier([url])) for number, url in enumerate(urls, start=1)}
+        alerts.open_notifier(urls)  # all at once, for an error that has the number of the wrong address
+    return channels | {
+        f"alert {number}": to_notifier(alerts.open_notifier([url])) for number, url in enumerate(urls, start=1)
+    }
 
 
 def follow_feed(
@@ -62,30 +63,30 @@ def follow_feed(
     interval: float,
     once: bool = False,
 ) -> None:
-    """Look at `feed` every so many seconds, or once, and take what is new, by the model that is `current` then.
+    """Poll `feed` every `interval` seconds, or once, and score what is new by the model that is current then.
 
-    What fails at one look is told, and tried again at the next. Raises GridcastError where it is the only one:
-    the feed gives no answer, or alerts could not be delivered.
+    A poll that fails is reported and repeated after the interval. With `once` there is no other: GridcastError is
+    raised where the feed gives no answer or alerts could not be delivered.
     """
-    for channel in sorted({channel for channel, _ in ledger.unsent()} - set(channels)):
-        tell(f"alerts of an earlier start wait for the channel '{channel}', which is not given now")
-    due, silent = clock.monotonic(), False
+    for channel in sorted({channel for channel, _ in ledger.pending_alerts()} - set(channels)):
+        tell(f"alerts of an earlier start are waiting for the channel '{channel}', which is not given now")
+    due, was_silent = clock.monotonic(), False
     while True:
-        before = ledger.mark
+        mark = ledger.high_water_mark
         try:
-            waiting = poll_once(feed, ledger, current_model(), channels, tell)
-            if once and waiting:
-                raise GridcastError(f"{waiting} alerts could not be delivered; they wait in {ledger.path}")
+            pending = poll_once(feed, ledger, current_model(), channels=channels, tell=tell)
+            if once and pending:
+                raise GridcastError(f"{pending} alerts could not be delivered; they are kept in {ledger.path}")
         except GridcastError as error:
             if once:
                 raise
             LOG.warning("%s; tried again in %.0f s", error, interval)
         if once:
             return
-        now_silent = ledger.mark == before
-        if now_silent and not silent:
-            tell(f"nothing new{'' if before is None else f', the newest step is {before}'}")
-        silent = now_silent
+        is_silent = ledger.high_water_mark == mark
+        if is_silent and not was_silent:  # one line for many polls without data
+            tell(f"nothing new{'' if mark is None else f', the newest step is {mark}'}")
+        was_silent = is_silent
         due = max(due + interval, clock.monotonic())
         clock.sleep(max(0.0, due - clock.monotonic()))
 
@@ -94,37 +95,41 @@ def poll_once(
     feed: FolderFeed | WebFeed,
     ledger: Ledger,
     model: FollowedModel,
+    *,
     channels: Mapping[str, Channel],
     tell: Callable[[str], None],
 ) -> int:
-    """Take all that is new, stretch by stretch, and deliver what waits; returns how many alerts wait still.
+    """Ingest all that is new, batch by batch, and deliver pending alerts; return how many are still pending.
 
-    A feed is asked again as long as it brings newer steps, as some give no more than so many rows at once.
+    The feed is asked again as long as it returns newer steps, since some return a limited number of rows at once.
     """
-    waiting, came = deliver_alerts(ledger, channels), False
+    pending, has_batch = deliver_alerts(ledger, channels), False
     while True:
-        before = ledger.mark
-        for stretch in feed.new(ledger.taken(), before):
-            came = True
-            if told := ingest_batch(stretch, ledger, model, tuple(channels), utc_now()):
-                tell(told)
-                waiting = deliver_alerts(ledger, channels)
-        if ledger.mark == before:
+        mark = ledger.high_water_mark
+        for batch in feed.new_batches(ledger.bytes_read(), mark):
+            has_batch = True
+            if message := ingest_batch(batch, ledger, model, channels=tuple(channels), now=utc_now()):
+                tell(message)
+                pending = deliver_alerts(ledger, channels)
+        if ledger.high_water_mark == mark:
             break
-    if not came and (told := score_waiting_steps(ledger, model, tuple(channels), utc_now())):
-        tell(told)
-        waiting = deliver_alerts(ledger, channels)
-    return waiting
+    if not has_batch and (message := score_waiting_steps(ledger, model, channels=tuple(channels), now=utc_now())):
+        tell(message)
+        pending = deliver_alerts(ledger, channels)
+    return pending
 
 
 def deliver_alerts(ledger: Ledger, channels: Mapping[str, Channel]) -> int:
-    """Send what waits in the outbox; returns how much waits still, as its channel failed or is not there today."""
+    """Send the pending alerts of `channels`; return how many are still pending because a channel failed.
+
+    A channel that failed once gets no more alerts in this call, so that its alerts arrive in their order.
+    """
     failed = set()
-    left = 0
-    for channel, alert in ledger.unsent():
+    pending = 0
+    for channel, alert in ledger.pending_alerts():
         if channel in failed or channel not in channels or not channels[channel](alert):
             failed.add(channel)
-            left += channel in channels
+            pending += channel in channels
             continue
         ledger.mark_sent(alert, channel, iso_stamp(utc_now()))
-    return left
+    return pending

@@ -1,4 +1,4 @@
-"""A detector that follows a stream."""
+"""The model that follows a stream, and the length of its steps."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from gridcast.runtime.errors import ConfigError
 
 
 class FollowedDetector(Protocol):
-    """What a stream needs of a detector, see `detector.Detector`."""
+    """The part of `runtime.detector.Detector` that a stream uses."""
 
     @property
     def sensors(self) -> Sequence[str]: ...  # noqa: D102
@@ -28,15 +28,15 @@ class FollowedDetector(Protocol):
     def gap(self) -> int: ...  # noqa: D102
 
     def predict(self, table: pd.DataFrame, params: Mapping[str, Any] | None = None) -> pd.DataFrame:
-        """Of each step that can be scored: time, score, threshold, anomaly, and the contribution of each sensor."""
+        """Return for each step that can be scored: time, score, threshold, anomaly, contribution of each sensor."""
 
 
 @dataclass(frozen=True)
 class FollowedModel:
-    """A detector, and what it is called in the registry.
+    """A detector with its name and version in the registry.
 
-    A verdict waits for `wait` steps more, or until a look brings nothing: a step that a detector rebuilds from windows
-    is judged the better the more of them cover it, and the newest one lies in one window alone.
+    A step is scored when `wait` more steps have arrived, or when a poll finds nothing new: a reconstruction is more
+    reliable the more windows cover the step, and only one window covers the newest step.
     """
 
     name: str
@@ -46,18 +46,20 @@ class FollowedModel:
 
 
 def step_length(frequency: str) -> pd.Timedelta:
-    """The length of a step. Raises ConfigError where steps have different lengths."""
+    """Return the length of a step. Raises ConfigError where steps differ in length."""
     try:
         return pd.Timedelta(frequency if frequency[:1].isdigit() else f"1{frequency}")
     except ValueError:
         raise ConfigError(
-            f"the model's frequency '{frequency}' cannot be followed; train one on steps of one length, such as min"
+            f"the model's frequency '{frequency}' cannot be followed; train one on steps of equal length, such as min"
         ) from None
 
 
 def iso_stamp(time: pd.Timestamp) -> str:
+    """Return `time` in ISO format, to the second."""
     return time.isoformat(timespec="seconds")
 
 
 def utc_now() -> pd.Timestamp:
+    """Return the current time in UTC, without a time zone."""
     return pd.Timestamp.now("UTC").tz_localize(None)

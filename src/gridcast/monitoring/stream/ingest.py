@@ -1,10 +1,9 @@
-"""A detector in use: every step of a stream is scored once and every event raises one alert, whatever is killed.
+"""Ingest batches of a stream: every step is scored once and every event raises one alert, whatever is killed when.
 
-A stretch of data, the high-water mark, the scores, the events and the alerts that they raise are kept in one
-transaction, so that `kill -9` at any moment leaves all of it or nothing, and the next start takes what is left. An
-alert is so raised once in the record. It is delivered at least once: it waits in an outbox and is marked as sent
-after its channel took it, and a kill between the two sends it again, with the same id, by which a web hook drops it
-and a person knows it.
+A batch, the high-water mark, the scores, the events and their alerts are written in one transaction, so that `kill -9`
+at any moment leaves all of it or nothing, and the next start reads the rest. An alert is therefore queued exactly once.
+It is delivered at least once: it waits in an outbox and is marked as sent after its channel accepted it. A kill between
+the two sends it again with the same id, by which a web hook can drop it and a person can recognise it.
 """
 
 from __future__ import annotations
@@ -19,206 +18,240 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from gridcast.data import readers
+from gridcast.data import csv_text
 from gridcast.monitoring.stream.feeds import FeedBatch
 from gridcast.monitoring.stream.followed_model import FollowedDetector, FollowedModel, iso_stamp, step_length
-from gridcast.monitoring.stream.ledger import Ledger
+from gridcast.monitoring.stream.ledger import Ledger, ScoredStep
 from gridcast.monitoring.stream.wording import batch_remarks, event_alert, quoted_names, scores_summary
 from gridcast.runtime import events, running_threshold
-from gridcast.runtime.errors import DataError
+from gridcast.runtime.errors import is_data_error
 
 MAX_CLOCK_LEAD = pd.Timedelta(days=1)
-"""How far a stamp may lie ahead of the clock (time zones): one wrong year would make all that follows late."""
+"""How far a time may be ahead of the clock (time zones): after one wrong year, every later row would be late."""
 NO_SCORES = pd.DataFrame({"score": [], "threshold": []}, pd.DatetimeIndex([]), dtype=float)
-"""No answer of a detector."""
 LOG = logging.getLogger(__name__)
 
 
 def ingest_batch(
-    stretch: FeedBatch, ledger: Ledger, model: FollowedModel, channels: Sequence[str], now: pd.Timestamp
+    batch: FeedBatch, ledger: Ledger, model: FollowedModel, *, channels: Sequence[str], now: pd.Timestamp
 ) -> str | None:
-    """Score a stretch and keep all that comes of it, in one transaction; returns what there is to tell, in a line.
+    """Store and score a batch, with its events and alerts, in one transaction; return a line about it.
 
-    Steps without a row are missing, and neither they nor a sensor that is missing are a reading to the detector.
-    Rows that come late, behind the mark, fill such a hole for the steps that are scored from then on, and are
-    themselves scored if a new step lies within `lookback` of them. A step that was taken before is passed over,
-    whatever the row says now. Each of these is counted. None, and nothing is done, where another process took the
-    same part of the file.
+    Steps without a row, and sensors without a reading, are missing values to the detector. Rows that come late, before
+    the high-water mark, fill such a hole for the steps that are scored from then on, and are themselves scored if a new
+    step is within `lookback` of them. A row that repeats a stored step is ignored, whatever it says now. Each of these
+    is counted. Returns None, and does nothing, where another process read the same part of the file.
     """
     detector = model.detector
-    with ledger.writing():
-        if ledger.taken().get(stretch.source, 0) != stretch.begin:
+    # The whole batch is one transaction. Were the rows stored first and the scores later, a kill between the two would
+    # leave steps without a score that no later batch returns to; were the file marked as read on its own, rows would be
+    # lost or read twice. The write lock also decides which of two processes gets the batch: the check of `bytes_read`
+    # is inside, so the second one sees what the first has stored.
+    with ledger.transaction():
+        if ledger.bytes_read().get(batch.source, 0) != batch.begin:
             return None
-        counts: Counter[str] = Counter(rows=len(stretch.rows) + stretch.unreadable, unreadable=stretch.unreadable)
-        readings, notes = _readings(stretch, detector, now, counts)
-        mark = ledger.mark
-        known = ledger.known(readings.index.to_series()).to_numpy(bool)
-        behind = (readings.index <= mark) & ~known if mark is not None else np.zeros(len(readings), bool)
-        late, new = readings[behind], readings[~known & ~behind]
-        counts["repeated"] += int(known.sum())
+        counts: Counter[str] = Counter(rows=len(batch.rows) + batch.unreadable, unreadable=batch.unreadable)
+        readings, notes = _parse_readings(batch, detector, now=now, counts=counts)
+        mark = ledger.high_water_mark
+        is_stored = ledger.has_steps(readings.index.to_series()).to_numpy(bool)
+        is_behind = readings.index <= mark if mark is not None else np.zeros(len(readings), bool)
+        late, new = readings[is_behind & ~is_stored], readings[~is_behind & ~is_stored]
+        counts["repeated"] += int(is_stored.sum())
         counts["late"] = len(late)
-        number = ledger.open_stretch(iso_stamp(now), stretch.source, model.version)
+        number = ledger.open_batch(iso_stamp(now), batch.source, model.version)
         ledger.add_steps(number, late, late=True)
-        judged = []
+        results = []
         for piece in _pieces(new, detector):
-            newest = ledger.mark
-            if newest is not None and piece.index[0] - newest > _far(detector):
-                judged.append(_judge(newest + step_length(detector.frequency), ledger, model, 0, channels, now))
+            newest = ledger.high_water_mark
+            if newest is not None and piece.index[0] - newest > _longest_influence(detector):
+                # After so long a hole nothing more can come for the steps before it: they need not wait.
+                begin = newest + step_length(detector.frequency)
+                results.append(_score_steps(begin, ledger, model, wait=0, channels=channels, now=now))
             ledger.add_steps(number, piece)
-            judged.append(_judge(piece.index[0], ledger, model, model.wait, channels, now))
-        scores = pd.concat([scores for scores, _ in judged]) if judged else NO_SCORES
-        notes += [problem for _, problem in judged if problem]
+            results.append(_score_steps(piece.index[0], ledger, model, wait=model.wait, channels=channels, now=now))
+        scores = pd.concat([scores for scores, _ in results]) if results else NO_SCORES
+        notes += [problem for _, problem in results if problem]
         counts["scored"] = int(scores.index.isin(new.index).sum())
         counts["afterwards"] = len(scores) - counts["scored"]
         counts["unscored"] = len(new) - counts["scored"]
-        notes = [*batch_remarks(new, late, mark, counts, model), *notes]
-        ledger.close_stretch(number, new.index, counts, notes)
-        if stretch.end:
-            ledger.take_file(stretch.source, stretch.end)
+        notes = [*batch_remarks(new, late, mark=mark, counts=counts, model=model), *notes]
+        ledger.close_batch(number, new.index, counts=counts, notes=notes)
+        if batch.end:
+            ledger.mark_read(batch.source, batch.end)
     until = f" up to {iso_stamp(new.index[-1])}" if len(new) else ""
-    line = f"{stretch.source}: {counts['rows']} rows{until}, {scores_summary(scores)}"
-    return "; ".join([line, *notes])
+    return "; ".join([f"{batch.source}: {counts['rows']} rows{until}, {scores_summary(scores)}", *notes])
 
 
-def score_waiting_steps(ledger: Ledger, model: FollowedModel, channels: Sequence[str], now: pd.Timestamp) -> str | None:
-    """Judge the steps that wait for others by what is there; returns what there is to tell, None where none waits."""
+def score_waiting_steps(
+    ledger: Ledger, model: FollowedModel, *, channels: Sequence[str], now: pd.Timestamp
+) -> str | None:
+    """Score the steps that wait for later ones with what is there; return a line about it, None where none waits.
+
+    Called when a poll finds nothing new. A score never changes afterwards: the steps that are scored here rest on
+    fewer windows than they would have with later data, which is better than an alert that comes when the plant sends
+    data again. Like a batch, it is one transaction, and a batch of its own in the record, without rows.
+    """
     length = step_length(model.detector.frequency)
-    with ledger.writing():
-        newest = ledger.mark
-        if newest is None or not ledger.waits(newest - model.wait * length):
+    with ledger.transaction():
+        newest = ledger.high_water_mark
+        if newest is None or not ledger.has_unscored_steps(newest - model.wait * length):
             return None
-        scores, _ = _judge(newest + length, ledger, model, 0, channels, now)
+        scores, _ = _score_steps(newest + length, ledger, model, wait=0, channels=channels, now=now)
         if not len(scores):
             return None
-        number = ledger.open_stretch(iso_stamp(now), "", model.version)
-        ledger.close_stretch(number, pd.DatetimeIndex([]), {"afterwards": len(scores)}, [])
-    return f"nothing new: {scores_summary(scores)}, which had waited for more"
+        number = ledger.open_batch(iso_stamp(now), "", model.version)
+        ledger.close_batch(number, pd.DatetimeIndex([]), counts={"afterwards": len(scores)}, notes=[])
+    return f"nothing new: {scores_summary(scores)}, which were waiting for later steps"
 
 
-def _judge(
-    begin: pd.Timestamp, ledger: Ledger, model: FollowedModel, wait: int, channels: Sequence[str], now: pd.Timestamp
+def _score_steps(
+    begin: pd.Timestamp,
+    ledger: Ledger,
+    model: FollowedModel,
+    *,
+    wait: int,
+    channels: Sequence[str],
+    now: pd.Timestamp,
 ) -> tuple[pd.DataFrame, str]:
-    """Score what can be, of the steps from `begin` on and those before that wait, and keep its events; as `_scores`."""
-    scores, problem = _scores(begin, ledger, model, wait)
+    """Score the steps from `begin` on, and waiting ones before, and queue alerts of new events; see `_save_scores`."""
+    scores, problem = _save_scores(begin, ledger, model, wait)
     if len(scores):
-        for event in _events(scores.index[0], ledger, model):
-            if ledger.put_event(event):
-                ledger.raise_alert(event_alert(event, model), channels, iso_stamp(now))
+        for event in _find_events(scores.index[0], ledger, model):
+            if ledger.save_event(event):
+                ledger.queue_alert(event_alert(event, model), channels, iso_stamp(now))
     return scores, problem
 
 
-def _readings(
-    stretch: FeedBatch, detector: FollowedDetector, now: pd.Timestamp, counts: Counter[str]
+def _parse_readings(
+    batch: FeedBatch, detector: FollowedDetector, *, now: pd.Timestamp, counts: Counter[str]
 ) -> tuple[pd.DataFrame, list[str]]:
-    """Numbers of every sensor of the detector by step, in order, no step twice; and what was wrong with the rows."""
-    rows, notes = stretch.rows, [*stretch.notes]
-    known = [sensor for sensor in detector.sensors if sensor in rows]
+    """Return the numbers of every sensor by step, in order and without repetitions, and notes on bad rows."""
+    rows, notes = batch.rows, [*batch.notes]
+    present = [sensor for sensor in detector.sensors if sensor in rows]
     missing = [sensor for sensor in detector.sensors if sensor not in rows]
-    strange = [str(column) for column in rows.columns if column not in {*known, detector.time}]
+    unknown = [str(column) for column in rows.columns if column not in {*present, detector.time}]
     readings = pd.DataFrame(np.nan, pd.DatetimeIndex(rows[detector.time]), list(detector.sensors))
-    for sensor in known:
+    for sensor in present:
         text = rows[sensor].astype(str).str.strip()
         values = pd.to_numeric(text, errors="coerce").astype(float).replace([np.inf, -np.inf], np.nan)
-        bad = values.isna() & ~text.isin(readers.MISSING)
-        if bad.any():
-            notes.append(f"{bad.sum()} readings of '{sensor}' are no numbers, the first '{text[bad].iloc[0]}'")
+        is_bad = values.isna() & ~text.isin(csv_text.MISSING_VALUES)
+        if is_bad.any():
+            notes.append(f"{is_bad.sum()} readings of '{sensor}' are not numbers, the first '{text[is_bad].iloc[0]}'")
         readings[sensor] = values.to_numpy()
     if missing and len(rows):
-        notes.append(f"{'no column for' if known else 'none of'} the model's sensors {quoted_names(missing)}")
-    if strange and len(rows):
-        notes.append(f"columns that the model does not know, passed over: {quoted_names(strange)}")
-    wrong = np.asarray(readings.index > now + MAX_CLOCK_LEAD)
-    if wrong.any():
-        notes.append(f"{wrong.sum()} rows lie in the future, the first {iso_stamp(readings.index[wrong][0])}")
-    wrong |= not known
-    counts["unreadable"] += int(wrong.sum())
-    readings = readings[~wrong]
+        notes.append(f"{'no column for' if present else 'none of'} the model's sensors {quoted_names(missing)}")
+    if unknown and len(rows):
+        notes.append(f"columns that the model does not know are ignored: {quoted_names(unknown)}")
+    is_future = np.asarray(readings.index > now + MAX_CLOCK_LEAD)
+    if is_future.any():
+        notes.append(f"{is_future.sum()} rows are in the future, the first {iso_stamp(readings.index[is_future][0])}")
+    is_unreadable = is_future | (not present)
+    counts["unreadable"] += int(is_unreadable.sum())
+    readings = readings[~is_unreadable]
     steps = pd.DatetimeIndex(readings.index).floor(step_length(detector.frequency))
     between = int((steps != readings.index).sum())
     if between:
-        notes.append(f"{between} rows lie between two steps and are taken for the earlier one")
+        notes.append(f"{between} rows lie between two steps and count as the earlier one")
     readings = readings.set_axis(steps).sort_index(kind="stable")
-    twice = readings.index.duplicated()
-    counts["repeated"] += int(twice.sum())
-    return readings[~twice], notes
+    is_repeated = readings.index.duplicated()
+    counts["repeated"] += int(is_repeated.sum())
+    return readings[~is_repeated], notes
 
 
-def _far(detector: FollowedDetector) -> pd.Timedelta:
-    """How far a step lies from the one before where nothing before that one has a part in what comes after."""
+def _longest_influence(detector: FollowedDetector) -> pd.Timedelta:
+    """Return the distance from which on a step affects neither scores nor events of another."""
     return step_length(detector.frequency) * (max(detector.lookback, detector.gap) + 1)
 
 
 def _pieces(new: pd.DataFrame, detector: FollowedDetector) -> Iterator[pd.DataFrame]:
-    """The new steps, parted where so much is missing that nothing goes across."""
-    ends = [0, *(np.flatnonzero(np.diff(new.index) > _far(detector)) + 1), len(new)]
+    """Yield the new steps in pieces, cut where so much is missing that no window or event spans the hole."""
+    ends = [0, *(np.flatnonzero(np.diff(new.index) > _longest_influence(detector)) + 1), len(new)]
     for start, end in itertools.pairwise(ends):
         if end > start:
             yield new.iloc[start:end]
 
 
-def _scores(begin: pd.Timestamp, ledger: Ledger, model: FollowedModel, wait: int) -> tuple[pd.DataFrame, str]:
-    """What is kept now of the detector's answer, by stamp; and why it says nothing, where it refuses the readings.
+def _save_scores(begin: pd.Timestamp, ledger: Ledger, model: FollowedModel, wait: int) -> tuple[pd.DataFrame, str]:
+    """Store and return the scores that can be given now, by time; and why there are none, if the detector refuses.
 
-    The steps from `begin` on are new; the last `wait` of them are not judged yet. Those of the `lookback` before that
-    have no score are scored with them, where they can be now: what waited, and steps after one that was missing,
-    which may need a whole window behind them.
+    The steps from `begin` on are new; the last `wait` of them are not scored yet.
     """
+    # A score is final once it is stored: `save_scores` fills only steps that have none. This call scores the new steps
+    # except for the last `wait`, and steps before `begin` that have no score yet: those that waited, and those after a
+    # missing step, which need a whole window behind them. None of these is further back than `reach`. The detector
+    # reads one lookback more, so that every step has the same windows as in one pass over the whole table.
     detector, length = model.detector, step_length(model.detector.frequency)
     reach = max(detector.lookback, model.wait) * length
-    given = ledger.readings(begin - reach - detector.lookback * length, detector.sensors)
-    axis = pd.date_range(given.index[0], given.index[-1], freq=length)
+    readings = ledger.readings(begin - reach - detector.lookback * length, detector.sensors)
+    axis = pd.date_range(readings.index[0], readings.index[-1], freq=length)
     try:
-        said = detector.predict(given.reindex(axis).rename_axis(detector.time).reset_index(), {})
+        scores = detector.predict(readings.reindex(axis).rename_axis(detector.time).reset_index(), {})
     except Exception as error:
-        # The code that a model carries has error classes of its own.
-        if getattr(error, "exit_code", None) != DataError.exit_code:
+        if not is_data_error(error):
             raise
         return NO_SCORES, str(error)
-    said = said.set_index(detector.time)
-    said = said[(said.index >= begin - reach) & (said.index <= axis[-1] - wait * length) & said["score"].notna()]
-    if getattr(detector, "seen", None) is not None:
-        said = _running(said.loc[ledger.unscored(pd.DatetimeIndex(said.index))], ledger, model)
-    return said.loc[ledger.put_scores(said)], ""
+    scores = scores.set_index(detector.time)
+    is_due = (scores.index >= begin - reach) & (scores.index <= axis[-1] - wait * length)
+    scores = scores[is_due & scores["score"].notna()]
+    if getattr(detector, "seen", None) is not None:  # a running threshold
+        scores = _with_running_threshold(scores, ledger, model)
+    return scores.loc[ledger.save_scores(scores)], ""
 
 
-def _running(said: pd.DataFrame, ledger: Ledger, model: FollowedModel) -> pd.DataFrame:
-    """What is said of steps without a score, by the threshold that runs on from what this version has judged before."""
+def _with_running_threshold(scores: pd.DataFrame, ledger: Ledger, model: FollowedModel) -> pd.DataFrame:
+    """Return the steps without a stored score, with the threshold that continues from all scores of this version.
+
+    The history is stored in the same transaction as the scores, so each score counts in it exactly once.
+    """
+    scores = scores.loc[ledger.unscored_times(pd.DatetimeIndex(scores.index))]
     detector: Any = model.detector
-    before = ledger.seen(model.version) or detector.seen
-    limits, after = running_threshold.thresholds_and_history(said["score"].to_numpy(), detector.level, before)
-    ledger.keep_seen(model.version, after)
-    return said.assign(threshold=limits, anomaly=said["score"].to_numpy() > limits)
+    history = ledger.score_history(model.version) or detector.seen
+    values = scores["score"].to_numpy()
+    thresholds, history = running_threshold.thresholds_and_history(values, detector.level, history)
+    ledger.save_score_history(model.version, history)
+    return scores.assign(threshold=thresholds, anomaly=values > thresholds)
 
 
-def _events(begin: pd.Timestamp, ledger: Ledger, model: FollowedModel) -> list[dict[str, Any]]:
-    """The events among the steps from `begin` on, and what lies before them and is not over yet."""
+def _find_events(begin: pd.Timestamp, ledger: Ledger, model: FollowedModel) -> list[dict[str, Any]]:
+    """Return the events among the steps from `begin` on, including one that began before and is not over yet."""
+    # An event may continue over many batches, so steps before `begin` are read back until more than `gap` steps without
+    # an anomaly lie together: no event spans those, and what is older is settled. The event is computed again from its
+    # first step, so its peak and blame are those of one pass; `save_event` recognises it by its overlap with the stored
+    # one, and only a new event raises an alert.
     detector, length = model.detector, step_length(model.detector.frequency)
-    rows, edge = [], begin
-    for row in ledger.backwards():
-        time, hot = row[0], row[3]
-        # Where more than `gap` quiet steps lie together, no event goes across.
-        if time < begin and (edge - time) / length - hot > detector.gap:
+    steps: list[ScoredStep] = []
+    edge = begin
+    for step in ledger.scored_steps():
+        if step.time < begin and (edge - step.time) / length - step.is_anomaly > detector.gap:
             break
-        edge = time if hot and time < begin else edge
-        rows.append(row)
-    if not rows:
+        edge = step.time if step.is_anomaly and step.time < begin else edge
+        steps.append(step)
+    if not steps:
         return []
-    rows = rows[::-1]
-    times = pd.DatetimeIndex([row[0] for row in rows])
-    table = pd.DataFrame({"score": [row[1] for row in rows], "threshold": [row[2] for row in rows]}, times)
-    shares = pd.DataFrame([row[4] for row in rows], times).reindex(columns=list(detector.sensors))
+    steps.reverse()
+    times = pd.DatetimeIndex([step.time for step in steps])
     axis = pd.date_range(times[0], times[-1], freq=length)
-    table, shares = table.reindex(axis), shares.reindex(axis).astype(float)
+    scores = pd.Series([step.score for step in steps], times).reindex(axis).to_numpy()
+    thresholds = pd.Series([step.threshold for step in steps], times).reindex(axis).to_numpy()
+    contributions = pd.DataFrame([step.contributions for step in steps], times)
+    contributions = contributions.reindex(index=axis, columns=list(detector.sensors)).astype(float)
     with np.errstate(divide="ignore", invalid="ignore"):
-        ratio = table["score"].to_numpy() / table["threshold"].to_numpy()  # each by the threshold of its time
-    found = events.find_events(ratio, 1.0, shares.to_numpy(), detector.sensors, detector.least, detector.gap)
+        ratios = scores / thresholds  # each by the threshold of its time, which versions and running thresholds change
+    found = events.find_events(
+        ratios,
+        1.0,
+        contributions.to_numpy(),
+        detector.sensors,
+        min_steps=detector.least,
+        merge_gap=detector.gap,
+    )
     return [
         {
             "id": f"{model.name}/{axis[event.start].isoformat()}",
             "first": axis[event.start].isoformat(),
             "last": axis[event.end - 1].isoformat(),
             "steps": event.end - event.start,
-            "peak": float(np.nanmax(table["score"].to_numpy()[event.start : event.end])),
+            "peak": float(np.nanmax(scores[event.start : event.end])),
             "severity": event.severity if math.isfinite(event.severity) else None,
             "blame": [[name, round(share, 4)] for name, share in event.blame if share > 0],
         }

@@ -1,6 +1,7 @@
-"""What a stream has taken, scored and raised: one SQLite file, in which a stretch is there whole or not at all.
+"""The record of a stream: one SQLite file of all batches, steps, events and alerts; a batch is stored whole or not.
 
-Stamps are kept as ISO text, readings and contributions as JSON objects by sensor.
+Times are stored as ISO text, readings and contributions as JSON objects by sensor. A batch is a row of the table
+`stretches`.
 """
 
 from __future__ import annotations
@@ -21,12 +22,11 @@ from gridcast.runtime.running_threshold import ScoreHistory
 
 LOCK_TIMEOUT = 10.0
 """Seconds to wait for another process that writes."""
-RUNNING_STATE_KEY = "seen by version "
-"""Before the version, the key of what its running threshold goes on from."""
+HISTORY_KEY = "seen by version "
+"""Key in the table `about`, before the version, of the score history of a running threshold."""
 BATCH_COUNTS = ("rows", "scored", "unscored", "late", "repeated", "unreadable", "missing", "afterwards")
-"""What is counted of a stretch: the rows that it brought, each of which was scored, could not be yet, came late, told
-of a step that was taken before, or could not be read; the steps that it should have brought and did not; and the
-steps of earlier stretches that were scored with its help."""
+"""Counts of a batch: its rows, each of which was scored, could not be scored yet, came late, repeated a stored step, or
+could not be read; the steps that are missing in it; and the steps of earlier batches that were scored with its help."""
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS about (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS files (name TEXT PRIMARY KEY, taken INTEGER NOT NULL);  -- bytes
@@ -53,7 +53,7 @@ CREATE TABLE IF NOT EXISTS alerts (
 
 @dataclass(frozen=True)
 class Alert:
-    """Word of an event, as it was when it began to count; `id` lets a receiver drop what it has got before."""
+    """Notice of an event, as the event was when it began to count; the receiver can drop repetitions by the `id`."""
 
     id: str
     title: str
@@ -61,11 +61,22 @@ class Alert:
     event: Mapping[str, Any]
 
 
+@dataclass(frozen=True)
+class ScoredStep:
+    """A step with its score; `contributions` are by sensor."""
+
+    time: pd.Timestamp
+    score: float
+    threshold: float
+    is_anomaly: bool
+    contributions: Mapping[str, float]
+
+
 class Ledger:
     """The SQLite file at `path`, which belongs to the stream of the model `name`, in steps of `frequency`.
 
-    Its newest step is the high-water mark: what is not later was taken before, came late, or never came.
-    Raises ConfigError when the file belongs to another stream, or is none of this kind.
+    Its newest step is the high-water mark: a row that is not later repeats a stored step or came late.
+    Raises ConfigError when the file belongs to another stream, or cannot be used.
     """
 
     def __init__(self, path: Path, name: str, frequency: str) -> None:
@@ -76,191 +87,188 @@ class Ledger:
         except (sqlite3.Error, OSError) as error:
             raise ConfigError(f"{path}: cannot be opened: {error}; name another file") from None
         try:
-            # WAL: who reads does not stop who writes. FULL: what was told as kept survives a loss of power too.
+            # WAL: readers do not block the writer. FULL: a committed batch survives a power failure too.
             self._database.executescript(f"PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; {SCHEMA}")
             for key, value in {"model": name, "frequency": frequency}.items():
                 self._database.execute("INSERT OR IGNORE INTO about VALUES (?, ?)", (key, value))
-                ((kept,),) = self._database.execute("SELECT value FROM about WHERE key = ?", (key,))
-                if kept != value:
+                ((stored,),) = self._database.execute("SELECT value FROM about WHERE key = ?", (key,))
+                if stored != value:
                     raise ConfigError(
-                        f"{path}: belongs to a stream of {key} '{kept}', not '{value}'; name another file"
+                        f"{path}: belongs to a stream of {key} '{stored}', not '{value}'; name another file"
                     )
         except BaseException as error:
             self.close()
             if isinstance(error, sqlite3.Error):
-                raise ConfigError(f"{path}: nothing can be kept in this file: {error}; name another one") from None
+                raise ConfigError(f"{path}: cannot be used as a stream record: {error}; name another file") from None
             raise
 
     def close(self) -> None:
-        """Let the file go."""
+        """Close the file."""
         self._database.close()
 
     @contextlib.contextmanager
-    def writing(self) -> Iterator[None]:
-        """All that is written within is kept at its end, or nothing. Raises GridcastError when it cannot be."""
+    def transaction(self) -> Iterator[None]:
+        """Commit everything that is written in the block, or nothing. Raises GridcastError when that fails."""
         try:
+            # IMMEDIATE takes the write lock now: what the block reads cannot change before it writes.
             self._database.execute("BEGIN IMMEDIATE")
             yield
             self._database.execute("COMMIT")
         except sqlite3.Error as error:
             raise GridcastError(
-                f"{self.path}: {error}; nothing of this stretch is kept, the next look takes it"
+                f"{self.path}: {error}; nothing of this batch is stored, the next poll reads it again"
             ) from None
         finally:
             if self._database.in_transaction:
                 self._database.execute("ROLLBACK")
 
     @property
-    def mark(self) -> pd.Timestamp | None:
-        """The high-water mark: the newest step that was taken."""
+    def high_water_mark(self) -> pd.Timestamp | None:
+        """The time of the newest step, None where there is none."""
         ((newest,),) = self._database.execute("SELECT max(time) FROM steps")
         return None if newest is None else pd.Timestamp(newest)
 
-    def taken(self) -> dict[str, int]:
-        """Bytes that were taken of each file."""
+    def bytes_read(self) -> dict[str, int]:
+        """Return how many bytes of each file were read."""
         return dict(self._database.execute("SELECT name, taken FROM files"))
 
-    def known(self, stamps: pd.Series) -> pd.Series:
-        """Whether there is a step at each of `stamps`."""
-        if not len(stamps):
-            return pd.Series([], dtype=bool, index=stamps.index)
-        span = stamps.min().isoformat(), stamps.max().isoformat()
-        found = self._database.execute("SELECT time FROM steps WHERE time BETWEEN ? AND ?", span)
-        return stamps.isin(_times([time for (time,) in found]))
+    def mark_read(self, name: str, end: int) -> None:
+        """Store that `end` bytes of the file `name` were read."""
+        self._database.execute("INSERT OR REPLACE INTO files VALUES (?, ?)", (name, end))
+
+    def has_steps(self, times: pd.Series) -> pd.Series:
+        """Return for each of `times` (n,) whether there is a step."""
+        if not len(times):
+            return pd.Series([], dtype=bool, index=times.index)
+        span = times.min().isoformat(), times.max().isoformat()
+        rows = self._database.execute("SELECT time FROM steps WHERE time BETWEEN ? AND ?", span)
+        return times.isin(_to_times([time for (time,) in rows]))
 
     def readings(self, since: pd.Timestamp, sensors: Sequence[str]) -> pd.DataFrame:
-        """What was read of `sensors` from `since` on, late or not, by stamp; NaN where nothing was."""
-        found = self._database.execute(
+        """Return the readings of `sensors` from `since` on, late or not, by time; NaN where there is none."""
+        rows = self._database.execute(
             "SELECT time, readings FROM steps WHERE time >= ? ORDER BY time", (since.isoformat(),)
         ).fetchall()
-        times = _times([time for time, _ in found])
-        return pd.DataFrame([json.loads(text) for _, text in found], times, list(sensors), dtype=float)
+        times = _to_times([time for time, _ in rows])
+        return pd.DataFrame([json.loads(text) for _, text in rows], times, list(sensors), dtype=float)
 
-    def waits(self, after: pd.Timestamp) -> bool:
-        """Whether a step after the stamp `after` has no score."""
-        found = self._database.execute("SELECT 1 FROM steps WHERE time > ? AND score IS NULL", (after.isoformat(),))
-        return found.fetchone() is not None
+    def add_steps(self, batch: int, readings: pd.DataFrame, *, late: bool = False) -> None:
+        """Store the `readings` of a batch by time, as steps without a score."""
+        by_time = zip(readings.index, readings.to_dict("records"), strict=True)
+        rows = [(time.isoformat(), batch, int(late), _to_json(values)) for time, values in by_time]
+        self._database.executemany("INSERT INTO steps (time, stretch, late, readings) VALUES (?, ?, ?, ?)", rows)
 
-    def backwards(self) -> Iterator[tuple[pd.Timestamp, float, float, bool, dict[str, float]]]:
-        """Stamp, score, threshold, verdict and contributions of every step that was scored, the newest first."""
-        found = self._database.execute(
+    def has_unscored_steps(self, after: pd.Timestamp) -> bool:
+        """Whether a step after the time `after` has no score."""
+        rows = self._database.execute("SELECT 1 FROM steps WHERE time > ? AND score IS NULL", (after.isoformat(),))
+        return rows.fetchone() is not None
+
+    def unscored_times(self, times: pd.DatetimeIndex) -> pd.DatetimeIndex:
+        """Return those of `times` whose steps have no score yet."""
+        if not len(times):
+            return times
+        span = times.min().isoformat(), times.max().isoformat()
+        rows = self._database.execute("SELECT time FROM steps WHERE score IS NULL AND time BETWEEN ? AND ?", span)
+        return times[times.isin(_to_times([time for (time,) in rows]))]
+
+    def save_scores(self, scores: pd.DataFrame) -> pd.DatetimeIndex:
+        """Store scores of steps that have none yet; return the times of these steps.
+
+        `scores` has, by time, the columns score, threshold, anomaly, then the contributions of the sensors.
+        """
+        saved = []
+        for time, row in zip(scores.index, scores.to_dict("records"), strict=True):
+            values = row.pop("score"), row.pop("threshold"), int(row.pop("anomaly")), _to_json(row)
+            update = self._database.execute(
+                "UPDATE steps SET score = ?, threshold = ?, anomaly = ?, contributions = ? "
+                "WHERE time = ? AND score IS NULL",
+                (*values, time.isoformat()),
+            )
+            saved += [time] * update.rowcount
+        return pd.DatetimeIndex(saved)
+
+    def scored_steps(self) -> Iterator[ScoredStep]:
+        """Yield every step with a score, the newest first."""
+        rows = self._database.execute(
             "SELECT time, score, threshold, anomaly, contributions FROM steps WHERE score IS NOT NULL "
             "ORDER BY time DESC"
         )
-        for time, score, threshold, anomaly, contributions in found:
-            yield pd.Timestamp(time), score, threshold, bool(anomaly), json.loads(contributions)
+        for time, score, threshold, anomaly, contributions in rows:
+            yield ScoredStep(pd.Timestamp(time), score, threshold, bool(anomaly), json.loads(contributions))
 
-    def seen(self, version: str) -> ScoreHistory | None:
-        """What a running threshold of this version of the model goes on from; None where it has judged nothing yet."""
-        found = self._database.execute(
-            "SELECT value FROM about WHERE key = ?", (RUNNING_STATE_KEY + version,)
-        ).fetchone()
-        return ScoreHistory(**json.loads(found[0])) if found else None
+    def score_history(self, version: str) -> ScoreHistory | None:
+        """Return the history that the running threshold of this version continues from; None before its first score."""
+        row = self._database.execute("SELECT value FROM about WHERE key = ?", (HISTORY_KEY + version,)).fetchone()
+        return ScoreHistory(**json.loads(row[0])) if row else None
 
-    def keep_seen(self, version: str, seen: ScoreHistory) -> None:
-        """Keep what a running threshold of this version goes on from."""
-        self._database.execute(
-            "INSERT OR REPLACE INTO about VALUES (?, ?)", (RUNNING_STATE_KEY + version, json.dumps(asdict(seen)))
-        )
+    def save_score_history(self, version: str, history: ScoreHistory) -> None:
+        """Store the history that the running threshold of this version continues from."""
+        row = HISTORY_KEY + version, json.dumps(asdict(history))
+        self._database.execute("INSERT OR REPLACE INTO about VALUES (?, ?)", row)
 
-    def unscored(self, stamps: pd.DatetimeIndex) -> pd.DatetimeIndex:
-        """Those of the steps at `stamps` that have no score yet."""
-        if not len(stamps):
-            return stamps
-        span = stamps.min().isoformat(), stamps.max().isoformat()
-        found = self._database.execute("SELECT time FROM steps WHERE score IS NULL AND time BETWEEN ? AND ?", span)
-        return stamps[stamps.isin(_times([time for (time,) in found]))]
-
-    def open_stretch(self, at: str, source: str, version: str) -> int:
-        """A new stretch; returns its number."""
+    def open_batch(self, at: str, source: str, version: str) -> int:
+        """Store a new batch; return its number."""
         insert = "INSERT INTO stretches (at, source, version) VALUES (?, ?, ?)"
-        done = self._database.execute(insert, (at, source, version))
-        return int(done.lastrowid or 0)
+        return int(self._database.execute(insert, (at, source, version)).lastrowid or 0)
 
-    def close_stretch(
-        self, number: int, steps: pd.DatetimeIndex, counts: Mapping[str, int], notes: Sequence[str]
+    def close_batch(
+        self, batch: int, steps: pd.DatetimeIndex, *, counts: Mapping[str, int], notes: Sequence[str]
     ) -> None:
-        """What became of the stretch `number`, which brought the new `steps`."""
+        """Store the times of the new `steps` of a batch, its counts and notes."""
         span = [steps[0].isoformat(), steps[-1].isoformat()] if len(steps) else [None, None]
         names = ", ".join(f"{name} = ?" for name in ("first", "last", "notes", *BATCH_COUNTS))
-        values = *span, json.dumps(list(notes)), *(int(counts.get(name, 0)) for name in BATCH_COUNTS), number
+        values = *span, json.dumps(list(notes)), *(int(counts.get(name, 0)) for name in BATCH_COUNTS), batch
         self._database.execute(f"UPDATE stretches SET {names} WHERE id = ?", values)  # noqa: S608 - our own names
 
-    def take_file(self, name: str, end: int) -> None:
-        """Of the file `name`, `end` bytes are taken now."""
-        self._database.execute("INSERT OR REPLACE INTO files VALUES (?, ?)", (name, end))
-
-    def add_steps(self, number: int, readings: pd.DataFrame, *, late: bool = False) -> None:
-        """Keep the steps of the stretch `number`, which have no score yet: their `readings`, by stamp."""
-        given = zip(readings.index, readings.to_dict("records"), strict=True)
-        rows = [(time.isoformat(), number, int(late), _json(values)) for time, values in given]
-        self._database.executemany("INSERT INTO steps (time, stretch, late, readings) VALUES (?, ?, ?, ?)", rows)
-
-    def put_scores(self, said: pd.DataFrame) -> pd.DatetimeIndex:
-        """Keep what the detector says of steps that have no score yet; returns which steps these are.
-
-        `said` has, by stamp, the columns score, threshold, anomaly, then the contributions of sensors.
-        """
-        kept = []
-        for time, own in zip(said.index, said.to_dict("records"), strict=True):
-            verdict = own.pop("score"), own.pop("threshold"), int(own.pop("anomaly")), _json(own)
-            done = self._database.execute(
-                "UPDATE steps SET score = ?, threshold = ?, anomaly = ?, contributions = ? "
-                "WHERE time = ? AND score IS NULL",
-                (*verdict, time.isoformat()),
-            )
-            kept += [time] * done.rowcount
-        return pd.DatetimeIndex(kept)
-
-    def put_event(self, event: Mapping[str, Any]) -> bool:
-        """Keep an event; returns whether it is new. One that shares a step with a known one is that one, gone on."""
-        known = self._database.execute(
+    def save_event(self, event: Mapping[str, Any]) -> bool:
+        """Store an event; return whether it is new. One that overlaps a stored event is the continuation of that."""
+        stored = self._database.execute(
             "SELECT id, first FROM events WHERE last >= ? AND first <= ? ORDER BY first",
             (event["first"], event["last"]),
         ).fetchone()
-        key, first = known or (event["id"], event["first"])
-        own = [event[name] for name in ("last", "steps", "peak", "severity")] + [json.dumps(event["blame"])]
-        self._database.execute("INSERT OR REPLACE INTO events VALUES (?, ?, ?, ?, ?, ?, ?)", (key, first, *own))
-        return known is None
+        event_id, first = stored or (event["id"], event["first"])
+        values = [event[name] for name in ("last", "steps", "peak", "severity")] + [json.dumps(event["blame"])]
+        self._database.execute("INSERT OR REPLACE INTO events VALUES (?, ?, ?, ?, ?, ?, ?)", (event_id, first, *values))
+        return stored is None
 
-    def events(self) -> dict[str, tuple[pd.Timestamp, pd.Timestamp]]:
-        """First and last step of each event that nobody called a false alarm, by id."""
-        found = self._database.execute(
+    def event_spans(self) -> dict[str, tuple[pd.Timestamp, pd.Timestamp]]:
+        """Return the first and last step of each event that is not marked as a false alarm, by id."""
+        rows = self._database.execute(
             "SELECT id, first, last FROM events WHERE id NOT IN (SELECT id FROM false_alarms)"
         )
-        return {key: (pd.Timestamp(first), pd.Timestamp(last)) for key, first, last in found}
+        return {event_id: (pd.Timestamp(first), pd.Timestamp(last)) for event_id, first, last in rows}
 
-    def mark_false(self, key: str) -> None:
-        """The event with this id was a false alarm. Raises ConfigError where there is none."""
-        known = [str(own) for (own,) in self._database.execute("SELECT id FROM events ORDER BY first")]
-        if key not in known:
-            near = suggest(key, known) or (f" (the newest is '{known[-1]}')" if known else " (it has none)")
-            raise ConfigError(f"--false: {self.path} has no alert '{key}'{near}")
-        self._database.execute("INSERT OR IGNORE INTO false_alarms VALUES (?)", (key,))
+    def mark_false_alarm(self, event_id: str) -> None:
+        """Mark the event with this id as a false alarm. Raises ConfigError where there is none."""
+        ids = [str(stored) for (stored,) in self._database.execute("SELECT id FROM events ORDER BY first")]
+        if event_id not in ids:
+            hint = suggest(event_id, ids) or (f" (the newest is '{ids[-1]}')" if ids else " (it has none)")
+            raise ConfigError(f"--false: {self.path} has no alert '{event_id}'{hint}")
+        self._database.execute("INSERT OR IGNORE INTO false_alarms VALUES (?)", (event_id,))
 
-    def raise_alert(self, alert: Alert, channels: Sequence[str], at: str) -> None:
-        """Put an alert into the outbox of each channel, once however often it is raised."""
-        about = json.dumps({"title": alert.title, "text": alert.text, "event": dict(alert.event)})
-        rows = [(alert.id, channel, about, at) for channel in channels]
+    def queue_alert(self, alert: Alert, channels: Sequence[str], at: str) -> None:
+        """Put an alert into the outbox of each channel; it is there once, however often it is queued."""
+        content = json.dumps({"title": alert.title, "text": alert.text, "event": dict(alert.event)})
+        rows = [(alert.id, channel, content, at) for channel in channels]
         self._database.executemany("INSERT OR IGNORE INTO alerts VALUES (?, ?, ?, ?, NULL)", rows)
 
-    def unsent(self) -> list[tuple[str, Alert]]:
-        """Channel and alert of all that waits in the outbox, in the order in which they were raised."""
-        found = self._database.execute(
+    def pending_alerts(self) -> list[tuple[str, Alert]]:
+        """Return channel and alert of all that is in the outbox, in the order in which they were queued."""
+        rows = self._database.execute(
             "SELECT channel, id, about FROM alerts WHERE sent IS NULL ORDER BY rowid"
         ).fetchall()
-        return [(channel, Alert(id=key, **json.loads(about))) for channel, key, about in found]
+        return [(channel, Alert(id=alert_id, **json.loads(content))) for channel, alert_id, content in rows]
 
     def mark_sent(self, alert: Alert, channel: str, at: str) -> None:
-        """The channel has got the alert."""
+        """Store that the channel delivered the alert."""
         self._database.execute("UPDATE alerts SET sent = ? WHERE id = ? AND channel = ?", (at, alert.id, channel))
 
 
-def _times(texts: list[str]) -> pd.DatetimeIndex:
+def _to_times(texts: list[str]) -> pd.DatetimeIndex:
     return pd.DatetimeIndex(pd.to_datetime(texts, format="ISO8601")).as_unit("us")
 
 
-def _json(values: Mapping[Any, float]) -> str:
-    """Numbers by name, with the digits that a sensor may have; null for none."""
-    told = {str(name): float(f"{value:.9g}") if math.isfinite(value) else None for name, value in values.items()}
-    return json.dumps(told, separators=(",", ":"))
+def _to_json(values: Mapping[Any, float]) -> str:
+    """Return numbers by name as JSON, to nine digits, which is more than sensors have; null for what is not finite."""
+    rounded = {str(name): float(f"{value:.9g}") if math.isfinite(value) else None for name, value in values.items()}
+    return json.dumps(rounded, separators=(",", ":"))

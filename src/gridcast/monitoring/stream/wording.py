@@ -1,4 +1,4 @@
-"""The sentences of a followed stream."""
+"""Messages about a followed stream: alerts, notes on a batch, summaries of scores."""
 
 from __future__ import annotations
 
@@ -13,49 +13,63 @@ from gridcast.monitoring.stream.followed_model import FollowedModel, iso_stamp, 
 from gridcast.monitoring.stream.ledger import Alert
 
 MAX_NAMES_LISTED = 3
-"""Sensors that an alert names."""
+"""Sensors, or columns, that a message names."""
 
 
 def event_alert(event: Mapping[str, Any], model: FollowedModel) -> Alert:
-    times = "" if event["severity"] is None else f", {event['severity']:.3g} times the threshold"
-    blamed = ", ".join(f"{name} ({share:.0%})" for name, share in event["blame"][:MAX_NAMES_LISTED])
-    text = f"Score {event['peak']:.4g}{times}; most to blame: {blamed or 'none'}. Alert {event['id']}"
+    """Return the alert of an event, which names the sensors with the largest contributions."""
+    severity = "" if event["severity"] is None else f", {event['severity']:.3g} times the threshold"
+    sensors = ", ".join(f"{name} ({share:.0%})" for name, share in event["blame"][:MAX_NAMES_LISTED])
     return Alert(
-        event["id"], f"{model.name}: anomaly since {event['first']}", text, {**event, "version": model.version}
+        id=event["id"],
+        title=f"{model.name}: anomaly since {event['first']}",
+        text=f"Score {event['peak']:.4g}{severity}; most to blame: {sensors or 'none'}. Alert {event['id']}",
+        event={**event, "version": model.version},
     )
 
 
 def batch_remarks(
-    new: pd.DataFrame, late: pd.DataFrame, mark: pd.Timestamp | None, counts: Counter[str], model: FollowedModel
+    new: pd.DataFrame,
+    late: pd.DataFrame,
+    *,
+    mark: pd.Timestamp | None,
+    counts: Counter[str],
+    model: FollowedModel,
 ) -> list[str]:
-    """What did not come, came late or came twice, in words; `counts` gains the missing steps."""
+    """Return notes on missing, late and repeated rows, and on steps without a score.
+
+    `new` and `late` are readings by time, `mark` is the newest step before the batch. `counts` gains the number of
+    missing steps.
+    """
     notes, length = [], step_length(model.detector.frequency)
     if len(new):
-        before = new.index.insert(0, mark if mark is not None else new.index[0] - length)
-        holes = (np.diff(before) / length).astype(int) - 1
+        times = new.index.insert(0, mark if mark is not None else new.index[0] - length)
+        holes = (np.diff(times) / length).astype(int) - 1
         counts["missing"] = int(holes.sum())
         if counts["missing"]:
-            first = int(np.argmax(holes > 0))
-            notes.append(f"{counts['missing']} steps are missing, the first {iso_stamp(before[first] + length)}")
+            first = times[int(np.argmax(holes > 0))] + length
+            notes.append(f"{counts['missing']} steps are missing, the first {iso_stamp(first)}")
     if len(late):
         span = f"{iso_stamp(late.index[0])} to {iso_stamp(late.index[-1])}"
-        notes.append(f"{len(late)} rows came late ({span}): kept, and scored if newer ones reach back to them")
+        notes.append(f"{len(late)} rows came late ({span}): stored, and scored if a newer step is within the lookback")
     if counts["repeated"]:
-        notes.append(f"{counts['repeated']} rows tell of steps that were taken before: passed over")
-    blind = counts["unscored"] - min(model.wait, len(new))
-    if blind > 0:
-        notes.append(f"{blind} steps have no score yet, as too little was read of them or around them")
+        notes.append(f"{counts['repeated']} rows repeat steps that are stored already: ignored")
+    # Steps that only wait for later ones are no reason for a note.
+    unscored = counts["unscored"] - min(model.wait, len(new))
+    if unscored > 0:
+        notes.append(f"{unscored} steps have no score yet: too few readings in or around them")
     return notes
 
 
 def scores_summary(scores: pd.DataFrame) -> str:
+    """Return how many steps were scored, and the highest score in units of the threshold."""
     if not len(scores):
         return "no step scored"
-    return (
-        f"{len(scores)} steps scored, the highest {(scores['score'] / scores['threshold']).max():.2f} of the threshold"
-    )
+    highest = (scores["score"] / scores["threshold"]).max()
+    return f"{len(scores)} steps scored, the highest {highest:.2f} times the threshold"
 
 
 def quoted_names(names: Sequence[str]) -> str:
-    shown = ", ".join(f"'{name}'" for name in names[:MAX_NAMES_LISTED])
-    return shown if len(names) <= MAX_NAMES_LISTED else f"{shown} and {len(names) - MAX_NAMES_LISTED} more"
+    """Return the first names in quotes, and the number of the others."""
+    quoted = ", ".join(f"'{name}'" for name in names[:MAX_NAMES_LISTED])
+    return quoted if len(names) <= MAX_NAMES_LISTED else f"{quoted} and {len(names) - MAX_NAMES_LISTED} more"
