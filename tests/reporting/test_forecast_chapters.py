@@ -171,8 +171,9 @@ def test_a_report_on_quantiles_has_every_chapter_and_its_sheets(tmp_path: Path) 
     assert (own.windows, own.independent) == (114, 38)
     assert sum("weighted quantile loss" in text for text in findings.sentences) == 1
     assert sum(text.startswith("Its 80 % intervals cover") for text in findings.sentences) == 1
-    for said in ("By segment: 2, worst first", "80 % coverage", "WQL", "Stretches without exhibition", "lag 1 mattered"):
-        assert said in page
+    expected = ("By segment: 2, worst first", "80 % coverage", "WQL", "Stretches without exhibition", "lag 1 mattered")
+    for text in expected:
+        assert text in page
     assert "Series a: without exhibition from" in page
     assert "sales.csv: 3 rows" in page
     assert "&lt;b&gt; is constant." in page

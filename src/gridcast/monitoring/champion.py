@@ -33,7 +33,7 @@ from gridcast.monitoring.findings import (
 )
 from gridcast.monitoring.verdict import alarms_and_remarks
 from gridcast.runtime.errors import DataError
-from gridcast.runtime.input_table import SERIES_COLUMN, TIME_COLUMN, checked_rows
+from gridcast.runtime.input_table import checked_rows
 from gridcast.runtime.preprocessing import Preprocessing
 from gridcast.sweep.plan import Plan
 from gridcast.tracking import mlflow_runs, promotion, run_recording
@@ -182,9 +182,7 @@ def _check_experiment_data(model: WatchedModel) -> tuple[str, ...]:
 def _extend_panel(model: WatchedModel, rows: pd.DataFrame) -> ExtendedPanel:
     spans = model.about["spans"]
     known_end = pd.Timestamp(spans["validation"][1])
-    panel, begin = extend_panel.extend_panel(
-        model.plan.panel, rows, model.preprocessing, known_end, SERIES_COLUMN, TIME_COLUMN
-    )
+    panel, begin = extend_panel.extend_panel(model.plan.panel, rows, model.preprocessing, after=known_end)
     start = int(panel.times.searchsorted(pd.Timestamp(spans["train"][0])))
     train = int(panel.times.searchsorted(pd.Timestamp(spans["train"][1]), "right"))
     panel = replace(panel, spans=Spans(train, begin, len(panel.times), start))
