@@ -38,7 +38,7 @@ def made(dataset):
         settings = Configuration(layer="GRU", units=3, latent=2, detector=kind, lookback=6)
         network = autoencoder.build_autoencoder(settings, autoencoder.AutoencoderShape(6, 3), 1, portable=True)
         own = Detector(replace(dataset.preprocessing, **how), network, kind, np.inf, "quantile", 0.001, ())
-        own = replace(own, usual=whitening.usual_errors(own, dataset.channels[0, :280]))
+        own = replace(own, usual=whitening.error_statistics(own, dataset.channels[0, :280]))
         return replace(own, threshold=float(np.nanmax(own.contributions(dataset.channels[0, :280]).mean(axis=1))))
 
     spreads = typical_spreads(dataset.channels[0, :280], 6)
@@ -272,7 +272,7 @@ def test_what_is_usual_is_of_all_before_the_test_but_a_conformal_threshold_keeps
     for rule, end in (("mean-std", spans.validation), ("conformal", spans.train)):
         asked = replace(dataset, anomaly=dataset.anomaly.model_copy(update={"threshold": rule, "level": None}))
         _, own = calibration.calibrate_detector(asked, settings, made["both"].network)
-        expected = whitening.usual_errors(replace(own, usual=()), values[:end])
+        expected = whitening.error_statistics(replace(own, usual=()), values[:end])
         for found, wanted in zip(own.usual, expected, strict=True):
             np.testing.assert_allclose(found.whitening, wanted.whitening)
 

@@ -16,15 +16,16 @@ from typing import Any
 import requests
 
 from gridcast.config import threshold_rules
-from gridcast.evaluation import detections, forecast_results, thresholds
+from gridcast.evaluation import artifact_files, detection_results, detection_table, service_examples, thresholds
 from gridcast.runtime.forecaster import MEMBERS_FILE, NETWORK_FILE, SETTINGS_FILE
 from gridcast.runtime.per_series import Route
 from gridcast.runtime.per_series import model_files as routed
 from gridcast.serving import access_log
+from gridcast.sweep import records
 from gridcast.sweep.plan import Plan
-from gridcast.tracking import mlflow_runs, registry
-from gridcast.tracking.mlflow_runs import RunEntry
+from gridcast.tracking import mlflow_runs, registry, run_recording
 from gridcast.tracking.registry import BEATEN_BY_TAG, CHAMPION
+from gridcast.tracking.run_recording import RunEntry
 from gridcast.tracking.store import Store, connect, open_store
 from gridcast.training import whitening
 from small_experiments import SMALL, planned, readings, sales, watched
@@ -67,11 +68,13 @@ class Shop:
 
 def record(store: Store, plan: Plan, name: str, files: dict[str, bytes]) -> str:
     """Write a run with its model, and its test with the examples, as a sweep does."""
-    parent = mlflow_runs.open_sweep(store, plan.sweep_key, plan.experiment.name, plan.tags(), plan.texts())
-    run_id = mlflow_runs.record_run(store, parent, RunEntry(name, "run", name, files=files, backend="jax"))
-    examples = forecast_results.examples(plan.panel, plan.dataset.preprocessing, 7)
-    artifacts = {forecast_results.EXAMPLES: json.dumps(examples).encode()}
-    mlflow_runs.record_run(store, parent, RunEntry(name, "test", name, artifacts=artifacts))
+    parent = mlflow_runs.open_sweep(
+        store, plan.sweep_key, plan.experiment.name, records.sweep_tags(plan), records.sweep_files(plan)
+    )
+    run_id = run_recording.record_run(store, parent, RunEntry(name, "run", name, files=files, backend="jax"))
+    examples = service_examples.request_examples(plan.panel, plan.dataset.preprocessing, 7)
+    artifacts = {artifact_files.EXAMPLES: json.dumps(examples).encode()}
+    run_recording.record_run(store, parent, RunEntry(name, "test", name, artifacts=artifacts))
     return run_id
 
 
@@ -84,23 +87,25 @@ def record_detector(store: Store, plan: Plan, name: str, folder: Path, rule: str
     from gridcast.runtime.detector import Detector
 
     own, dataset = run(plan, 0).configuration, plan.dataset
-    network = autoencoder.build(own, autoencoder.Shape(own.lookback, 2), 1, portable=True)
+    network = autoencoder.build_autoencoder(own, autoencoder.AutoencoderShape(own.lookback, 2), 1, portable=True)
     training = dataset.channels[0, : dataset.spans.train]
     usual = Detector(dataset.preprocessing, network, own.detector, 0.0, rule, threshold_rules.DEFAULT_LEVELS[rule], ())
-    usual = replace(usual, usual=whitening.usual(usual, training))
-    first, seen = thresholds.taken(usual.contributions(training).mean(axis=1), rule)
+    usual = replace(usual, usual=whitening.error_statistics(usual, training))
+    first, seen = thresholds.fit_threshold_with_history(usual.contributions(training).mean(axis=1), rule)
     whole = replace(usual, threshold=first, seen=seen)
     network.save(folder / NETWORK_FILE)
     files = {SETTINGS_FILE: json.dumps(whole.to_json()).encode(), NETWORK_FILE: (folder / NETWORK_FILE).read_bytes()}
-    parent = mlflow_runs.open_sweep(store, plan.sweep_key, plan.experiment.name, plan.tags(), plan.texts())
-    run_id = mlflow_runs.record_run(store, parent, RunEntry(name, "run", name, files=files, backend="jax"))
-    found = detections.answers(whole, dataset)
+    parent = mlflow_runs.open_sweep(
+        store, plan.sweep_key, plan.experiment.name, records.sweep_tags(plan), records.sweep_files(plan)
+    )
+    run_id = run_recording.record_run(store, parent, RunEntry(name, "run", name, files=files, backend="jax"))
+    found = detection_results.detector_scores(whole, dataset)
     tables = {
-        detections.SCORES: detections.table(found, plan.panel, "time"),
-        detections.VALUES: detections.values(plan.panel, "time"),
+        artifact_files.SCORES: detection_table.tabulate_scores(found, plan.panel, "time"),
+        artifact_files.SENSOR_VALUES: detection_table.sensor_values(plan.panel, "time"),
     }
-    kept = {file: forecast_results.to_bytes(table) for file, table in tables.items()}
-    mlflow_runs.record_run(store, parent, RunEntry(name, "test", name, artifacts=kept))
+    kept = {file: artifact_files.parquet_bytes(table) for file, table in tables.items()}
+    run_recording.record_run(store, parent, RunEntry(name, "test", name, artifacts=kept))
     return run_id
 
 
@@ -117,7 +122,10 @@ def build(folder: Path) -> dict[str, str]:
         own = {"training": {"epochs": 1, "steps": 4}, "baseline": {"likelihood": likelihood}}
         plans[name] = planned(folder, FRAME, **{**PROBABILISTIC, **own})
     own = plans[POINT]
-    one, other = (found.files for found in fused_fit.train(own.dataset, [run(own, 0), run(own, 1)], [None, None], 2))
+    one, other = (
+        found.files
+        for found in fused_fit.train(own.dataset, [run(own, 0), run(own, 1)], state_paths=[None, None], siblings=2)
+    )
     files = {name: keras_fit.train(plans[name].dataset, run(plans[name], 0)).files for name in (QUANTILES, SAMPLED)}
     files |= {POINT: one, NEXT: other}
     routes = (Route("GRU for apples", 7, "apples.keras"), Route("seasonal naive", 7, period=7))

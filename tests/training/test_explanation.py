@@ -25,9 +25,9 @@ def test_the_error_is_that_of_the_validation_span_in_naive_units(explained):
     dataset, files, told = explained
     index = dataset.origins("validation", 7)
     scale = series_statistics.naive_scale(dataset.target[:, : dataset.spans.train])[index[:, 0], None]
-    forecast = loading.load_from_bytes(files).forecast(dataset.channels, index, dataset.codes)
+    forecast = loading.load_from_bytes(files).forecast(dataset.channels, index, dataset.series_codes)
     assert told["windows"] == len(index)
-    assert told["error"] == pytest.approx(np.mean(np.abs(forecast - dataset.actual(index)) / scale), rel=1e-5)
+    assert told["error"] == pytest.approx(np.mean(np.abs(forecast - dataset.targets(index)) / scale), rel=1e-5)
 
 
 def test_columns_calendar_and_lags_are_told_by_name(explained):

@@ -124,8 +124,8 @@ def test_a_forecaster_is_that_of_the_best_epoch(plan, dataset, together):
     for run, outcome in zip(*together, strict=True):
         forecaster = loading.load_from_bytes(outcome.files)
         index = dataset.origins("validation", run.configuration.lookback)
-        scaled = forecaster.predict_scaled(dataset.channels, index, dataset.codes)
-        losses = metrics.point_losses("mse", dataset.scaled(index), scaled)
+        scaled = forecaster.predict_scaled(dataset.channels, index, dataset.series_codes)
+        losses = metrics.point_losses("mse", dataset.scaled_targets(index), scaled)
         assert losses.mean() == pytest.approx(min(outcome.curves["val_loss"]), rel=1e-5)
 
 
@@ -143,7 +143,7 @@ def test_an_interrupted_group_goes_on_to_the_same_bits(dataset, together, tmp_pa
 
     runs, outcomes = together
     paths = [tmp_path / str(number) for number in range(len(runs))]
-    left, real = [epochs], fused_fit.Program.epoch
+    left, real = [epochs], fused_fit.train_epoch
 
     def epoch(program, active):
         real(program, active)
@@ -151,7 +151,7 @@ def test_an_interrupted_group_goes_on_to_the_same_bits(dataset, together, tmp_pa
         if not left[0]:
             raise Killed
 
-    monkeypatch.setattr(fused_fit.Program, "epoch", epoch)
+    monkeypatch.setattr(fused_fit, "train_epoch", epoch)
     with pytest.raises(Killed):
         train(dataset, runs, paths)
     assert len(list(tmp_path.iterdir())) >= 3
@@ -172,10 +172,10 @@ def test_what_is_over_is_not_trained_again(dataset, together, tmp_path, monkeypa
     runs, outcomes = together
     paths = [tmp_path / str(number) for number in range(len(runs))]
     with monkeypatch.context() as patch:
-        patch.setattr(fused_fit.Lane, "outcome", broken)
+        patch.setattr(fused_fit.Lane, "result", broken)
         with pytest.raises(Killed):
             train(dataset, runs, paths)
-    monkeypatch.setattr(fused_fit.Program, "epoch", None)
+    monkeypatch.setattr(fused_fit, "train_epoch", None)
     assert all(map(same, train(dataset, runs, paths), outcomes))
     assert not any(tmp_path.iterdir())
 
@@ -236,14 +236,14 @@ def test_the_time_of_siblings_adds_up_to_that_of_all(dataset, together):
 
 
 def test_rates_and_seeds_are_values_of_one_program(plan, dataset):
-    from gridcast.training.fused_fit import Program
+    from gridcast.training.fused_program import FusedProgram
 
     def text(run):
-        program = Program(dataset, run, 1)
-        program.put(0, program.start(run))
+        program = FusedProgram(dataset, run, 1)
+        program.put(0, program.initial_state(run))
         positions = np.zeros((1, program.steps, program.size), np.int32)
         return program._advance.lower(
-            program.state, np.zeros((1, 2), np.float32), positions, 0, 1, program.windows(None).arrays, program.data
+            program.state, np.zeros((1, 2), np.float32), positions, 0, 1, program.windows(None).arrays, program.panel
         ).as_text()
 
     first, *others = siblings(plan, rates=(0.01, 0.1), dropouts=(0.1, 0.2), seeds=(0, 5))
@@ -308,18 +308,19 @@ def test_a_network_of_one_series_reads_it_alone_and_embeds_nothing(apart):
 
 
 def test_series_are_values_of_one_program(apart):
-    from gridcast.training.fused_fit import Lane, Program
+    from gridcast.training.fused_program import FusedProgram
+    from gridcast.training.lane import Lane
 
     dataset, runs, _ = apart
 
     def text(run):
-        program = Program(dataset, run, 1)
+        program = FusedProgram(dataset, run, 1)
         lane = Lane(program, run, None, 1)
         program.put(0, lane.begin())
         positions = np.zeros((1, program.steps, program.size), np.int32)
-        read = program._read_by({0: lane})
+        windows = program.stacked_windows({0: lane.windows})
         return program._advance.lower(
-            program.state, np.zeros((1, 2), np.float32), positions, 0, 1, read, program.data
+            program.state, np.zeros((1, 2), np.float32), positions, 0, 1, windows, program.panel
         ).as_text()
 
     assert text(runs[0]) == text(runs[5])

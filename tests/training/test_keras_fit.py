@@ -39,7 +39,7 @@ def validation(dataset, run, forecaster):
     index = dataset.origins("validation", run.configuration.lookback)
     steps = index[:, 1, None] + np.arange(forecaster.preprocessing.horizon)
     actual = dataset.channels[index[:, 0, None], steps, 0].astype(float)
-    return index, actual, forecaster.predict_scaled(dataset.channels, index, dataset.codes)
+    return index, actual, forecaster.predict_scaled(dataset.channels, index, dataset.series_codes)
 
 
 def test_the_same_run_gives_the_same_bits(plan, outcome):
@@ -88,8 +88,8 @@ def test_the_files_hold_the_best_network_of_all_epochs(plan, outcome):
     index, actual, scaled = validation(dataset, run, forecaster)
     losses = metrics.point_losses("mse", actual, scaled)
     assert losses.mean() == pytest.approx(outcome.metrics["best_val_loss"], rel=1e-6)
-    forecast = forecaster.forecast(dataset.channels, index, dataset.codes)
-    assert metrics.mae(dataset.actual(index), forecast) == pytest.approx(outcome.metrics["best_val_mae"], rel=1e-6)
+    forecast = forecaster.forecast(dataset.channels, index, dataset.series_codes)
+    assert metrics.mae(dataset.targets(index), forecast) == pytest.approx(outcome.metrics["best_val_mae"], rel=1e-6)
     by_origin = {int(step): losses[index[:, 1] == step].mean() for step in np.unique(index[:, 1])}
     assert dict(outcome.origin_losses) == pytest.approx(by_origin, rel=1e-6)
 
@@ -105,7 +105,7 @@ def test_the_mean_over_padded_batches_is_the_mean_over_windows(plan, loss):
     network = keras_fit.compiled_network(dataset, run)
     index, actual, scaled = validation(dataset, run, Forecaster(dataset.preprocessing, network))
     assert len(index) % 7  # the last of several batches is padded
-    padded = WindowBatches(dataset, index, run, 7, exact=True, shuffle=None)
+    padded = WindowBatches(dataset, index, run, size=7, exact=True, shuffle=None)
     found = network.evaluate(padded, verbose=0, return_dict=True)
     assert found["loss"] == pytest.approx(metrics.point_losses(loss, actual, scaled).mean(), rel=1e-6)
     assert found["mae"] == pytest.approx(metrics.mae(actual, scaled), rel=1e-6)
@@ -117,7 +117,7 @@ def test_batches_are_of_one_size_and_hold_each_window_once(plan):
     dataset = plan.dataset
     index = dataset.origins("train", 7)
     for exact in (False, True):
-        batches = WindowBatches(dataset, index, plan.reference_run, 50, exact=exact, shuffle=0)
+        batches = WindowBatches(dataset, index, plan.reference_run, size=50, exact=exact, shuffle=0)
         given = [batches[number] for number in range(len(batches))]
         assert {len(weights) for _, _, weights in given} == {50}
         assert all(values.shape[0] == 50 for inputs, _, _ in given for values in inputs.values())
@@ -134,7 +134,7 @@ def test_the_order_of_windows_changes_with_epoch_and_seed(plan):
 
     def orders(seed):
         index = plan.dataset.origins("train", 7)
-        batches = WindowBatches(plan.dataset, index, plan.reference_run, 32, exact=False, shuffle=seed)
+        batches = WindowBatches(plan.dataset, index, plan.reference_run, size=32, exact=False, shuffle=seed)
         first = batches.order.tolist()
         batches.on_epoch_end()
         return first, batches.order.tolist()
@@ -181,7 +181,9 @@ def test_the_test_span_is_forecast_by_the_restored_network(plan, outcome):
 
     found = span_evaluation.predict_span(plan.dataset, outcome.files)
     assert found.index.tolist() == plan.dataset.origins("test", 7).tolist()
-    again = loading.load_from_bytes(outcome.files).forecast(plan.dataset.channels, found.index, plan.dataset.codes)
+    again = loading.load_from_bytes(outcome.files).forecast(
+        plan.dataset.channels, found.index, plan.dataset.series_codes
+    )
     np.testing.assert_array_equal(found.forecast, again)
 
 

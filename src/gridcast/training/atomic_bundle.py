@@ -1,4 +1,4 @@
-"""Several files kept as one on disk: there whole, or not at all, and known when damaged."""
+"""Several files in one file on disk, which is there as a whole or not at all; damage is detected by a checksum."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 from gridcast.data.atomic_write import atomic_write
 
-_DIGEST = hashlib.sha256().digest_size
+_DIGEST_SIZE = hashlib.sha256().digest_size
 
 
 class DamagedError(Exception):
@@ -18,7 +18,7 @@ class DamagedError(Exception):
 
 
 def write(path: Path, files: Mapping[str, bytes]) -> None:
-    """Keep `files` (name -> content) at `path`, in place of what was there. Raises OSError.
+    """Write `files` (name -> content) to `path`, replacing what was there. Raises OSError.
 
     A kill or a full disk at any moment leaves either the old file or the new one.
     """
@@ -33,10 +33,10 @@ def write(path: Path, files: Mapping[str, bytes]) -> None:
 
 
 def read(path: Path) -> dict[str, bytes]:
-    """The files kept at `path`. Raises DamagedError, and FileNotFoundError where nothing was kept."""
+    """Return the files in the bundle at `path`. Raises DamagedError, and FileNotFoundError if there is none."""
     content = path.read_bytes()
-    body, digest = content[:-_DIGEST], content[-_DIGEST:]
-    if len(digest) < _DIGEST or hashlib.sha256(body).digest() != digest:
+    body, digest = content[:-_DIGEST_SIZE], content[-_DIGEST_SIZE:]
+    if len(digest) < _DIGEST_SIZE or hashlib.sha256(body).digest() != digest:
         raise DamagedError(f"{path}: damaged, its checksum does not fit")
     with zipfile.ZipFile(io.BytesIO(body)) as archive:
         return {name: archive.read(name) for name in archive.namelist()}

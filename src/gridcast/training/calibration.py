@@ -1,4 +1,4 @@
-"""How the best network of a run does on the validation span, and the correction that follows."""
+"""Calibration of a run's best network on the validation span: intervals of a forecaster, threshold of a detector."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import numpy as np
 
 from gridcast.config import Configuration, threshold_rules
 from gridcast.data.dataset import Dataset
-from gridcast.evaluation import detection_metrics, detection_results, metrics
+from gridcast.evaluation import detection_metrics, metrics
+from gridcast.evaluation.detection_results import span_contributions, threshold_before_test
 from gridcast.runtime import conformal, events, loading
 from gridcast.runtime.detector import MINIMUM, Detector
 from gridcast.runtime.forecaster import SETTINGS_FILE, Forecaster
@@ -20,91 +21,102 @@ from gridcast.training import fault_injection, whitening
 from gridcast.training.result import TrainingResult
 
 EXTRA_LEVELS = (0.05, 0.25)
-"""Levels that are calibrated whether asked for or not, so that others can be had later."""
+"""Levels that are calibrated besides those of the experiment, so that other levels can be requested later."""
 
 
 def calibrate_quantiles(
     dataset: Dataset, settings: Configuration, network: Any, index: np.ndarray
 ) -> tuple[dict[str, float], Quantiles]:
-    """Metrics of the windows `index` from quantiles as they come, and how to read those of `network` from now on."""
-    chosen = dataset.probabilistic
-    plain = Quantiles(settings.likelihood or "", chosen.quantiles, chosen.paths)
-    wanted = conformal.lower_levels(
-        (*chosen.quantiles, *EXTRA_LEVELS) if plain.sampled else mirrored_levels(chosen.quantiles)
-    )
-    own = Forecaster(dataset.preprocessing_for(settings), network, plain)
-    levels = (*chosen.quantiles, 0.5, *wanted, *(1 - level for level in wanted))
-    found = own.quantiles_of(dataset.channels, index, dataset.series_codes, levels)
-    actual, asked = dataset.targets(index), len(chosen.quantiles)
-    told = {
-        "best_val_mae": metrics.mae(actual, found[..., asked]),
-        "best_val_wql": metrics.weighted_quantile_loss(actual, found[..., :asked], chosen.quantiles),
-    }
-    if not chosen.conformal:
-        return told, plain
-    low, high = np.split(found[..., asked + 1 :], 2, axis=-1)
-    _, scale = own.units_of(dataset.channels, index, dataset.series_codes)
-    return told, replace(plain, correction=conformal.fit(actual, low, high, levels=wanted, scale=scale))
+    """Return metrics of the uncorrected quantiles on the windows `index`, and how to read quantiles of `network`.
 
-
-def calibrate_detector(dataset: Dataset, settings: Configuration, network: Any) -> tuple[dict[str, float], Detector]:
-    """Metrics of a detector on the validation span, and the detector itself, its threshold fitted.
-
-    What is usual it takes from that span too: errors are larger where the network was not fitted to, and so they will
-    be in use (as in Malhotra et al., 2016). Its figures there are better than they will be, alike for every run. A
-    conformal threshold promises a share of false alarms by scores that nothing was fitted to, so it keeps the span.
+    The latter includes the conformal correction fitted to these windows, unless the experiment switches it off.
     """
-    chosen = dataset.anomaly
-    assert chosen is not None
-    assert settings.detector is not None
-    own = Detector(
-        dataset.preprocessing_for(settings),
-        network,
-        settings.detector,
-        math.inf,
-        chosen.threshold,
-        threshold_rules.checked_level(chosen.threshold, chosen.level),
-        (),
-        chosen.min_steps,
-        chosen.merge_gap,
-    )
-    end = dataset.spans.train if chosen.threshold == "conformal" else dataset.spans.validation
-    return calibrate_threshold(dataset, replace(own, usual=whitening.usual_errors(own, dataset.channels[0, :end])))
-
-
-def calibrate_threshold(dataset: Dataset, own: Detector) -> tuple[dict[str, float], Detector]:
-    """The same of a detector that lacks nothing but its threshold: 1 where its members' thresholds decide."""
-    chosen, values, spans = dataset.anomaly, dataset.channels[0], dataset.spans
-    assert chosen is not None
-    limit, seen = 1.0, None
-    if own.combine != MINIMUM:
-        limit, seen = detection_results.threshold_before_test(
-            own.contributions, values, spans, lookback=own.lookback, anomaly=chosen
-        )
-    normal = detection_results.span_contributions(own.contributions, values, spans["validation"], own.lookback).mean(
-        axis=1
-    )
-    alarms = len(events.spans(normal > limit, chosen.min_steps, chosen.merge_gap))
-    told = {"threshold": limit, "val_false_alarms_per_day": alarms * dataset.steps_per_day / np.isfinite(normal).sum()}
-    told["val_faults_missed"] = 1 - _faults_found(own, dataset)
-    return told, replace(own, threshold=limit, seen=seen)
-
-
-def _faults_found(own: Detector, dataset: Dataset) -> float:
-    """AUC-PR of the scores of the validation span, once faults are put into it: the same ones for every run."""
-    start, end = dataset.spans["validation"]
-    values = dataset.channels[0, :end].copy()
-    values[start:], labels = fault_injection.inject_faults(values[start:])
-    score = detection_results.span_contributions(own.contributions, values, (start, end), own.lookback).mean(axis=1)
-    return detection_metrics.auc_pr(np.where(np.isfinite(score), score, -np.inf), labels)
+    probabilistic = dataset.probabilistic
+    levels, level_count = probabilistic.quantiles, len(probabilistic.quantiles)
+    uncorrected = Quantiles(settings.likelihood or "", levels, probabilistic.paths)
+    lower_levels = conformal.lower_levels((*levels, *EXTRA_LEVELS) if uncorrected.sampled else mirrored_levels(levels))
+    forecaster = Forecaster(dataset.preprocessing_for(settings), network, uncorrected)
+    every_level = (*levels, 0.5, *lower_levels, *(1 - level for level in lower_levels))
+    quantiles = forecaster.quantiles_of(dataset.channels, index, dataset.series_codes, every_level)
+    actual = dataset.targets(index)
+    measured = {
+        "best_val_mae": metrics.mae(actual, quantiles[..., level_count]),
+        "best_val_wql": metrics.weighted_quantile_loss(actual, quantiles[..., :level_count], levels),
+    }
+    if not probabilistic.conformal:
+        return measured, uncorrected
+    low, high = np.split(quantiles[..., level_count + 1 :], 2, axis=-1)
+    _, scale = forecaster.units_of(dataset.channels, index, dataset.series_codes)
+    correction = conformal.fit(actual, low, high, levels=lower_levels, scale=scale)
+    return measured, replace(uncorrected, correction=correction)
 
 
 def mirrored_levels(levels: tuple[float, ...]) -> tuple[float, ...]:
-    """Those of `levels` whose mirror images are among them."""
-    return tuple(q for q in levels if any(abs(q + other - 1) < 1e-9 for other in levels))
+    """Return those of `levels` whose mirror images (1 - level) are among them."""
+    return tuple(level for level in levels if any(abs(level + other - 1) < 1e-9 for other in levels))
+
+
+def calibrate_detector(dataset: Dataset, settings: Configuration, network: Any) -> tuple[dict[str, float], Detector]:
+    """Return the metrics on the validation span of the detector with `network`, and the detector with its threshold.
+
+    Its normal statistics come from training and validation span together: on data that the network was not fitted to
+    errors are larger, as they will be in use (as in Malhotra et al., 2016). Its metrics on the validation span are
+    therefore too good, but for all runs alike. A conformal threshold guarantees a share of false alarms by scores that
+    nothing was fitted to; with that rule the statistics come from the training span alone.
+    """
+    anomaly = dataset.anomaly
+    assert anomaly is not None
+    assert settings.detector is not None
+    detector = Detector(
+        preprocessing=dataset.preprocessing_for(settings),
+        network=network,
+        kind=settings.detector,
+        threshold=math.inf,
+        rule=anomaly.threshold,
+        level=threshold_rules.checked_level(anomaly.threshold, anomaly.level),
+        usual=(),
+        least=anomaly.min_steps,
+        gap=anomaly.merge_gap,
+    )
+    end = dataset.spans.train if anomaly.threshold == "conformal" else dataset.spans.validation
+    statistics = whitening.error_statistics(detector, dataset.channels[0, :end])
+    return calibrate_threshold(dataset, replace(detector, usual=statistics))
+
+
+def calibrate_threshold(dataset: Dataset, detector: Detector) -> tuple[dict[str, float], Detector]:
+    """Return the metrics on the validation span of `detector`, and the detector with its threshold fitted.
+
+    An ensemble that combines scores by their minimum has the threshold 1: those of its members decide.
+    """
+    anomaly, values = dataset.anomaly, dataset.channels[0]
+    assert anomaly is not None
+    threshold, history = 1.0, None
+    if detector.combine != MINIMUM:
+        threshold, history = threshold_before_test(
+            detector.contributions, values, dataset.spans, lookback=detector.lookback, anomaly=anomaly
+        )
+    validation = dataset.spans["validation"]
+    score = span_contributions(detector.contributions, values, validation, detector.lookback).mean(axis=1)
+    alarms = len(events.spans(score > threshold, anomaly.min_steps, anomaly.merge_gap))
+    measured = {
+        "threshold": threshold,
+        "val_false_alarms_per_day": alarms * dataset.steps_per_day / np.isfinite(score).sum(),
+        "val_faults_missed": 1 - _faults_detected(detector, dataset),
+    }
+    return measured, replace(detector, threshold=threshold, seen=history)
 
 
 def calibrate_ensemble(dataset: Dataset, files: dict[str, bytes]) -> TrainingResult:
-    """The ensemble of detectors in `files`, its threshold fitted, as its scores are those of no member."""
-    measured, own = calibrate_threshold(dataset, loading.load_from_bytes(files))
-    return TrainingResult({}, measured, (), files | {SETTINGS_FILE: json.dumps(own.to_json()).encode()})
+    """Return the ensemble of detectors in `files` with a threshold fitted to its own scores."""
+    measured, detector = calibrate_threshold(dataset, loading.load_from_bytes(files))
+    content = json.dumps(detector.to_json()).encode()
+    return TrainingResult(curves={}, metrics=measured, origin_losses=(), files=files | {SETTINGS_FILE: content})
+
+
+def _faults_detected(detector: Detector, dataset: Dataset) -> float:
+    """AUC-PR of the scores of the validation span with artificial faults in it, the same ones for every run."""
+    start, end = dataset.spans["validation"]
+    values = dataset.channels[0, :end].copy()
+    values[start:], labels = fault_injection.inject_faults(values[start:])
+    score = span_contributions(detector.contributions, values, (start, end), detector.lookback).mean(axis=1)
+    return detection_metrics.auc_pr(np.where(np.isfinite(score), score, -np.inf), labels)

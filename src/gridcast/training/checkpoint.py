@@ -1,187 +1,143 @@
-"""State of a run that is under way, kept on disk: what is interrupted goes on to the same bits."""
+"""Checkpoints of a run on stock Keras: a callback that collects its curves and saves its state."""
 
 from __future__ import annotations
 
-import io
-import json
 import logging
-from collections.abc import Mapping
-from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import keras
 import numpy as np
 
-from gridcast.training import atomic_bundle
+from gridcast.training import run_state
 from gridcast.training.atomic_bundle import DamagedError
+from gridcast.training.batches import WindowBatches
 from gridcast.training.limits import TrainingClock
+from gridcast.training.run_state import CURVES, STOCK_FORMAT, RunState
 
-if TYPE_CHECKING:
-    from gridcast.training.batches import WindowBatches
-
-
-CURVES = ("loss", "val_loss", "mae", "val_mae")
-STATE = "state.json"
-BEST = "best.keras"
-FORMAT = "stock-2"
-"""To be raised when something else is kept than before: what an older gridcast left is then not taken up."""
 _LOG = logging.getLogger("gridcast")
 
 
-def read(path: Path, form: str, like: Mapping[str, np.ndarray]) -> tuple[dict[str, Any], dict[str, np.ndarray], bytes]:
-    """State, arrays and best network (empty where arrays hold that) that were written at `path`.
+@dataclass(frozen=True)
+class ResumableParts:
+    """The objects of a run whose states together are the state of the run.
 
-    `form` tells who wrote it, `like` which arrays a run has. Raises FileNotFoundError where nothing
-    was kept, and DamagedError when it is not the state of such a run.
+    `batches` are those of training; `best_weights` writes the best network of all epochs to a file.
     """
-    files = atomic_bundle.read(path)
-    try:
-        state = json.loads(files[STATE])
-        arrays = {name: np.load(io.BytesIO(files[f"{name}.npy"]), allow_pickle=False) for name in like}
-        fits = state["format"] == form and all(
-            arrays[name].shape == array.shape and arrays[name].dtype == array.dtype for name, array in like.items()
-        )
-    except (KeyError, ValueError):
-        fits = False
-    if not fits:
-        raise DamagedError(f"{path}: is not the state of this run")
-    return state, arrays, files.get(BEST, b"")
 
-
-def write(path: Path, form: str, state: dict[str, Any], arrays: Mapping[str, np.ndarray], best: bytes = b"") -> None:
-    """Keep the state of a run at `path`, whole or not at all. Raises OSError."""
-    files = {STATE: json.dumps({"format": form, **state}).encode(), BEST: best}
-    for name, array in arrays.items():
-        content = io.BytesIO()
-        np.save(content, array, allow_pickle=False)
-        files[f"{name}.npy"] = content.getvalue()
-    atomic_bundle.write(path, files)
-
-
-def remove(path: Path) -> None:
-    """Leave nothing at `path`, nor what a killed process was writing there."""
-    with suppress(OSError):
-        for left in path.parent.glob(f".{path.name}.*"):
-            left.unlink(missing_ok=True)
-        path.unlink(missing_ok=True)
+    network: keras.Model
+    batches: WindowBatches
+    clock: TrainingClock
+    early_stopping: keras.callbacks.EarlyStopping
+    best_weights: keras.callbacks.ModelCheckpoint
 
 
 class CheckpointCallback(keras.callbacks.Callback):
-    """Collects the curves of a run, and keeps all of its state at `path` so that `resume` can go on with it.
+    """Collects the curves of a run, and saves its state at `path` so that `resume` can continue it.
 
-    Saved at the first end of an epoch that comes `seconds` or more after the last time. This
-    callback must be the last one: what `stopping` and `best` know of an epoch is then settled, and
-    what Keras resets when training begins is put in place after that.
+    Saved at the first end of an epoch that comes `interval` seconds or more after the last save. This callback must
+    be the last one. Then the early stopping and the best weights of an epoch are settled when it saves, and what Keras
+    resets at the beginning of training is restored after that.
     """
 
-    def __init__(
-        self,
-        path: Path | None,
-        seconds: float,
-        clock: TrainingClock,
-        network: keras.Model,
-        batches: WindowBatches,
-        stopping: keras.callbacks.EarlyStopping,
-        best: keras.callbacks.ModelCheckpoint,
-        until: int,
-    ) -> None:
+    def __init__(self, path: Path | None, parts: ResumableParts, *, interval: float, until: int) -> None:
         super().__init__()
-        assert batches.generator is not None
-        self.generator = batches.generator
-        self.path, self.seconds, self.clock = path, seconds, clock
-        self.network, self.batches, self.stopping, self.best = network, batches, stopping, best
+        assert parts.batches.generator is not None
+        self.generator = parts.batches.generator
+        self.path, self.parts, self.interval, self.until = path, parts, interval, until
         self.curves: dict[str, list[float]] = {name: [] for name in CURVES}
-        self.until, self.stopped = until, False
-        self._kept: tuple[dict[str, Any], dict[str, np.ndarray]] | None = None
-        self._last = clock.spent()
-        self._warned = False
+        self.stopped_early = False
+        self._to_restore: RunState | None = None
+        self._last_save = parts.clock.spent()
+        self._has_warned = False
 
     @property
-    def over(self) -> bool:
-        """Whether all epochs are trained that shall be."""
-        return self.stopped or self.epochs >= self.until
+    def is_over(self) -> bool:
+        """Whether there are no more epochs to train, by early stopping or by `until`."""
+        return self.stopped_early or self.epochs >= self.until
 
     @property
     def epochs(self) -> int:
-        """How many epochs are trained."""
+        """The number of epochs trained so far."""
         return len(self.curves["loss"])
 
     def resume(self) -> None:
-        """Take up the run kept at `path`, if there is one; one that is damaged is removed, with a warning.
+        """Read the state at `path`, if there is one; a damaged one is removed with a warning.
 
-        Afterwards `epochs` are trained already, and all that shall be if the run is `over`.
+        Afterwards `epochs` counts the epochs of that state, and the run may be over already.
         """
         if self.path is None:
             return
-        self.network.optimizer.build(self.network.trainable_variables)
+        self.parts.network.optimizer.build(self.parts.network.trainable_variables)
         try:
-            state, arrays, best = read(self.path, FORMAT, self._arrays())
+            state = run_state.read_state(self.path, STOCK_FORMAT, self._arrays())
         except FileNotFoundError:
             return
         except (DamagedError, OSError) as error:
             _LOG.warning("%s; the run starts over", error)
             self.remove()
             return
-        Path(self.best.filepath).write_bytes(best)
-        self.curves, self.stopped = state["curves"], state["stopped"]
-        self.clock.before += state["seconds"]
-        self._last = self.clock.spent()
-        self._kept = state, arrays
+        Path(self.parts.best_weights.filepath).write_bytes(state.best_network)
+        self.curves, self.stopped_early = state.values["curves"], state.values["stopped"]
+        self.parts.clock.before += state.values["seconds"]
+        self._last_save = self.parts.clock.spent()
+        self._to_restore = state
 
     def _arrays(self) -> dict[str, np.ndarray]:
         """All that training changes: weights, states of the random generators, optimizer, order of the windows."""
-        found = {name: keras.ops.convert_to_numpy(variable) for name, variable in self._variables().items()}
-        return found | {"order": self.batches.order}
+        arrays = {name: keras.ops.convert_to_numpy(variable) for name, variable in self._variables().items()}
+        return arrays | {"order": self.parts.batches.order}
 
     def _variables(self) -> dict[str, Any]:
-        both = [*self.network.variables, *self.network.optimizer.variables]
-        return {f"variable-{number}": variable for number, variable in enumerate(both)}
+        variables = [*self.parts.network.variables, *self.parts.network.optimizer.variables]
+        return {f"variable-{number}": variable for number, variable in enumerate(variables)}
 
     def on_train_begin(self, *_: Any) -> None:
-        """Put the state that was taken up in place: by now Keras has shuffled, and reset EarlyStopping."""
-        if self._kept is None:
+        """Restore the state that `resume` read: by now Keras has shuffled the windows and reset EarlyStopping."""
+        if self._to_restore is None:
             return
-        state, arrays = self._kept
+        values, arrays = self._to_restore.values, self._to_restore.arrays
         for name, variable in self._variables().items():
             variable.assign(arrays[name])
-        self.batches.order = arrays["order"]
-        self.generator.bit_generator.state = state["generator"]
-        for name, value in state["stopping"].items():
-            setattr(self.stopping, name, value)
-        self.best.best = state["best"]
-        self._kept = None
+        self.parts.batches.order = arrays["order"]
+        self.generator.bit_generator.state = values["generator"]
+        for name, value in values["stopping"].items():
+            setattr(self.parts.early_stopping, name, value)
+        self.parts.best_weights.best = values["best"]
+        self._to_restore = None
 
     def on_epoch_end(self, _: int, logs: dict[str, float]) -> None:
-        """Add to the curves; save when it is time."""
+        """Append to the curves, and save the state if it is time."""
         for name, curve in self.curves.items():
             curve.append(float(logs[name]))
-        self.stopped = self.network.stop_training
-        if self.path is not None and self.clock.spent() - self._last >= self.seconds:
+        self.stopped_early = self.parts.network.stop_training
+        if self.path is not None and self.parts.clock.spent() - self._last_save >= self.interval:
             self.save()
-            self._last = self.clock.spent()
+            self._last_save = self.parts.clock.spent()
 
     def save(self) -> None:
-        """Keep all of it, if there is a path for it; a failure is told once."""
+        """Save the state, if there is a path for it; only the first failure is logged."""
         if self.path is None:
             return
-        stopping = {name: getattr(self.stopping, name) for name in ("wait", "best", "best_epoch", "stopped_epoch")}
-        state = {
+        stopping_fields = ("wait", "best", "best_epoch", "stopped_epoch")
+        values = {
             "curves": self.curves,
-            "stopped": self.stopped,
-            "seconds": self.clock.spent(),
-            "stopping": stopping,
-            "best": self.best.best,
+            "stopped": self.stopped_early,
+            "seconds": self.parts.clock.spent(),
+            "stopping": {name: getattr(self.parts.early_stopping, name) for name in stopping_fields},
+            "best": self.parts.best_weights.best,
             "generator": self.generator.bit_generator.state,
         }
         try:
-            write(self.path, FORMAT, state, self._arrays(), Path(self.best.filepath).read_bytes())
+            best_network = Path(self.parts.best_weights.filepath).read_bytes()
+            run_state.write_state(self.path, STOCK_FORMAT, RunState(values, self._arrays(), best_network))
         except OSError as error:
-            if not self._warned:
+            if not self._has_warned:
                 _LOG.warning("%s: the state of the run cannot be saved (%s); training goes on", self.path, error)
-            self._warned = True
+            self._has_warned = True
 
     def remove(self) -> None:
-        """Leave nothing of the run's state."""
+        """Remove the state of the run from disk."""
         if self.path is not None:
-            remove(self.path)
+            run_state.remove_state(self.path)

@@ -1,4 +1,4 @@
-"""Faults put into clean readings, to compare detectors where no label is known. Pure but for its seed."""
+"""Artificial faults in clean readings, to compare detectors where no label is known. Pure but for its seed."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Callable
 import numpy as np
 
 FAULT_STEPS = 10
-"""Steps of a fault, whatever the lookback of those who look for it: detectors compare by the same faults."""
+"""Steps of a fault; the same for detectors of any lookback, so that they are compared on the same faults."""
 FAULT_SPACING = 4
-"""Faults begin so many times their length from each other, so that most steps stay as they were."""
+"""Steps between two faults, in lengths of a fault: most steps stay unchanged."""
 FaultFunction = Callable[[np.ndarray, float, np.random.Generator], np.ndarray]
-"""From the readings (n,) of a sensor, its standard deviation and a source of chance to what a fault makes of them."""
+"""From the readings (n,) of a sensor, its standard deviation and a random generator to the faulty readings (n,)."""
 
 
 def _spike(values: np.ndarray, spread: float, random: np.random.Generator) -> np.ndarray:
@@ -40,21 +40,23 @@ FAULTS: dict[str, FaultFunction] = {"spike": _spike, "shift": _shift, "drift": _
 
 
 def inject_faults(values: np.ndarray, length: int = FAULT_STEPS, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """`values` (steps, sensors) with faults of `length` steps, and which steps they changed (steps,).
+    """Return `values` (steps, sensors) with faults of `length` steps, and which steps they changed (steps,).
 
-    One kind after the other, each in one sensor that chance chooses among those that vary; the faults are the same
+    The kinds take turns, each in one sensor drawn at random among those that vary. The faults are the same
     for the same values, length and seed. Where values are missing, or nothing varies, nothing is changed.
 
     Source: Goswami, Challu, Callot, Minorics, Kan (2023), "Unsupervised Model Selection for Time-series Anomaly
-    Detection": how well synthetic anomalies are found ranks detectors where no label can.
+    Detection": detectors can be ranked by how well they detect synthetic anomalies.
     """
     random, changed = np.random.default_rng(seed), values.copy()
-    spreads = np.array([np.std(one[np.isfinite(one)]) if np.isfinite(one).any() else 0.0 for one in values.T])
-    varied = np.flatnonzero(spreads > 0)
+    spreads = np.array(
+        [np.std(sensor[np.isfinite(sensor)]) if np.isfinite(sensor).any() else 0.0 for sensor in values.T]
+    )
+    varying = np.flatnonzero(spreads > 0)
     kinds = list(FAULTS.values())
-    begins = range(length, len(values) - length + 1, (1 + FAULT_SPACING) * length) if len(varied) else range(0)
-    for number, start in enumerate(begins):
-        sensor, part = int(random.choice(varied)), slice(start, start + length)
-        if np.isfinite(values[part, sensor]).all():
-            changed[part, sensor] = kinds[number % len(kinds)](values[part, sensor], float(spreads[sensor]), random)
+    starts = range(length, len(values) - length + 1, (1 + FAULT_SPACING) * length) if len(varying) else range(0)
+    for number, start in enumerate(starts):
+        sensor, steps = int(random.choice(varying)), slice(start, start + length)
+        if np.isfinite(values[steps, sensor]).all():
+            changed[steps, sensor] = kinds[number % len(kinds)](values[steps, sensor], float(spreads[sensor]), random)
     return changed, np.asarray(((changed != values) & np.isfinite(values)).any(axis=1))

@@ -1,4 +1,4 @@
-"""Bring up Keras on its backend, quietly and with compiled programs kept on disk."""
+"""Start Keras on its backend, without banners and with compiled programs cached on disk."""
 
 from __future__ import annotations
 
@@ -11,17 +11,18 @@ from pathlib import Path
 from gridcast.runtime.errors import GridcastError
 
 XLA_CORES = "1"
-"""XLA divides work by the cores that it sees, and the last bits of a sum follow."""
+"""Number of cores that XLA may see: it divides work by it, and the last bits of a sum depend on the division."""
 MAX_CACHE_BYTES = 2**28
-"""Bytes of compiled programs that are kept, those used last; the programs of a network take 140,000."""
+"""Most bytes of compiled programs in the cache, those used last; the programs of a network take 140,000."""
 HIDDEN_PACKAGES = ("sklearn", "matplotlib")
-"""What Keras imports where it is there, for wrappers and pictures of its own: half the time of its import."""
+"""Packages that Keras imports if installed, for wrappers and plots we do not use: half the time of its import."""
 
 
 def start(backend: str, cache: Path) -> None:
-    """Import Keras on `backend` (jax or tensorflow); JAX keeps its compiled programs under `cache`, see `keep`.
+    """Import Keras on `backend` (jax or tensorflow); JAX caches its programs under `cache`, see `use_program_cache`.
 
-    On JAX the process cannot import TensorFlow from here on, until `release`.
+    On JAX the process cannot import TensorFlow from then on, until `allow_tensorflow`. Raises GridcastError where
+    Keras runs on another backend already.
     """
     import_keras(backend)
     if backend == "jax":
@@ -34,9 +35,9 @@ def start(backend: str, cache: Path) -> None:
 
 
 def use_program_cache(cache: Path) -> None:
-    """Let JAX keep its compiled programs under `cache`, and look for them there. Keras is not imported.
+    """Make JAX cache its compiled programs under `cache`. Keras is not imported.
 
-    Where JAX's own JAX_COMPILATION_CACHE_DIR names a folder, it keeps them there, for many projects.
+    If JAX's own JAX_COMPILATION_CACHE_DIR names a folder, the cache is there instead, shared by many projects.
     """
     os.environ.setdefault("NPROC", XLA_CORES)
     with _quiet():
@@ -46,56 +47,62 @@ def use_program_cache(cache: Path) -> None:
     jax.config.update("jax_compilation_cache_dir", shared or str(cache.absolute() / "jax"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
-    # XLA's own caches are a GPU's; named, their path is part of every key: a moved project compiled anew.
+    # XLA's own caches serve GPUs only. If enabled, their path is part of every key of JAX's cache, and a project that
+    # is moved would compile everything again.
     jax.config.update("jax_persistent_cache_enable_xla_caches", "none")
     if not shared:
         trim_program_cache(cache.absolute() / "jax", MAX_CACHE_BYTES)
 
 
 def start_inference(cache: Path) -> None:
-    """Make this process one that asks small programs, one after the other, and trains nothing: see `keep`."""
-    # A version is loaded by another process, on the same GPU where there is one: neither is to take all its memory.
+    """Set up this process to run small programs one after the other, without training; see `use_program_cache`."""
+    # Another process loads new model versions, on the same GPU if there is one: neither may take all of its memory.
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     use_program_cache(cache)
     import jax
 
-    # To hand a program of a tenth of a millisecond to another thread, and to wait for it, takes longer than it does.
+    # A program takes a tenth of a millisecond; handing it to another thread and waiting for it would take longer.
     jax.config.update("jax_cpu_enable_async_dispatch", False)
 
 
 def import_keras(backend: str) -> None:
-    """Import Keras on `backend`, and do nothing that would hinder a process from being forked off JAX."""
+    """Import Keras on `backend`, starting no thread, so that processes can still be forked from this one.
+
+    Raises GridcastError where Keras runs on another backend already.
+    """
     loaded = sys.modules.get("keras")
     if loaded is not None and loaded.backend.backend() != backend:
-        there = loaded.backend.backend()
-        raise GridcastError(f"this process has Keras on {there} already; start it anew for {backend}")
+        current = loaded.backend.backend()
+        raise GridcastError(f"Keras runs on {current} in this process already; use a new process for {backend}")
     os.environ["KERAS_BACKEND"] = backend
     os.environ.setdefault("NPROC", XLA_CORES)
     if backend == "jax":
-        # Keras looks for TensorFlow whenever it writes a file; finding it costs three seconds and a
-        # screenful of banners.
+        # On JAX, Keras still tries to import TensorFlow whenever it writes a file. Where it is installed, that costs
+        # three seconds and a screenful of banners, for nothing. A module that is None in sys.modules raises
+        # ImportError at once, which Keras takes for "not installed". A TensorFlow that is imported already stays.
+        # `allow_tensorflow` undoes this.
         sys.modules.setdefault("tensorflow", None)  # type: ignore[arg-type]
     with _quiet(), _hidden(*HIDDEN_PACKAGES):
         import keras  # noqa: F401 - the import is the work
 
 
-def trim_program_cache(folder: Path, most: int) -> None:
-    """Remove the files of `folder` that were not used for longest, until all have `most` bytes."""
-    found = []
+def trim_program_cache(folder: Path, max_bytes: int) -> None:
+    """Remove the least recently used files of `folder` until the others have `max_bytes` at most."""
+    files = []
     for path in folder.glob("*"):
-        with contextlib.suppress(OSError):  # another worker may do the same
-            known = path.stat()
-            found.append((max(known.st_atime, known.st_mtime), known.st_size, path))
-    size = sum(size for _, size, _ in found)
-    for _, freed, path in sorted(found):
-        if size <= most:
+        with contextlib.suppress(OSError):  # another worker may be trimming too
+            status = path.stat()
+            files.append((max(status.st_atime, status.st_mtime), status.st_size, path))
+    total = sum(size for _, size, _ in files)
+    for _, size, path in sorted(files):
+        if total <= max_bytes:
             return
         path.unlink(missing_ok=True)
-        size -= freed
+        total -= size
 
 
 def free_programs() -> None:
-    """Give back what Keras and JAX keep of networks that are no longer used: some 15 MB each."""
+    """Free the memory that Keras and JAX hold for networks no longer used: some 15 MB each."""
     import keras
 
     keras.utils.clear_session()
@@ -106,14 +113,14 @@ def free_programs() -> None:
 
 
 def allow_tensorflow() -> None:
-    """Let this process import TensorFlow again."""
+    """Allow this process to import TensorFlow again, see `import_keras`."""
     if sys.modules.get("tensorflow", ...) is None:
         del sys.modules["tensorflow"]
 
 
 @contextlib.contextmanager
 def _hidden(*packages: str) -> Iterator[None]:
-    """Inside, those of `packages` that nobody has imported yet cannot be imported."""
+    """Context in which those of `packages` that are not imported yet cannot be imported."""
     hidden = [name for name in packages if name not in sys.modules]
     sys.modules.update(dict.fromkeys(hidden))  # type: ignore[arg-type]
     try:
@@ -125,14 +132,14 @@ def _hidden(*packages: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Nothing reaches standard error while compiled libraries announce themselves."""
+    """Context in which nothing reaches standard error: compiled libraries write their banners past sys.stderr."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     sys.stderr.flush()
-    kept, nothing = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nothing, 2)
+    stderr, devnull = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(devnull, 2)
     try:
         yield
     finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nothing)
+        os.dup2(stderr, 2)
+        os.close(stderr)
+        os.close(devnull)

@@ -1,4 +1,4 @@
-"""How many sibling runs train abreast, in one compiled program."""
+"""How many sibling runs train side by side in one compiled program."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from gridcast.config import Configuration
 MAX_CPU_LANES = 4
 """Most lanes on a CPU."""
 MAX_UNITS_IN_LANES = 16
-"""Most units of a network that trains in several lanes on a CPU: from 32 units on, idle lanes cost more than is gained."""
+"""Most units of a network with several lanes on a CPU: from 32 on, idle lanes cost more than four or two gain."""
 MAX_GPU_LANES = 32
 """Most lanes on a GPU."""
 
 
 def lane_count(configuration: Configuration, siblings: int, *, gpu: bool) -> int:
-    """Lanes for so many siblings; the last bits of their weights follow from it.
+    """Return the number of lanes for `siblings` runs; the last bits of their weights depend on it.
 
-    The numbers are those of benchmarks/fused.py. They hang on nothing that is measured in the sweep:
-    a run gives the same bits whenever and beside whomever it is trained.
+    The limits come from benchmarks/fused.py. Nothing that is measured in the sweep goes in: a run gives the same bits
+    whenever it is trained, and with whichever siblings.
     """
     if gpu:
         return min(siblings, MAX_GPU_LANES)

@@ -1,4 +1,4 @@
-"""What a trained run brings home; no Keras, so that a parent can read it without."""
+"""Results of training a run; no Keras, so that a parent process can read them without."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class PausedRun:
-    """What a run that was not to be trained to its end has so far: curves by epoch, and seconds of training."""
+    """A run that was stopped before its end: curves by epoch, and seconds of training so far."""
 
     curves: dict[str, tuple[float, ...]]
     seconds: float
@@ -15,10 +15,10 @@ class PausedRun:
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """What a finished run leaves: curves by epoch, final metrics, validation loss by origin, files.
+    """A finished run: curves by epoch, final metrics, validation losses, and the `files` of its model.
 
-    `origin_losses` are pairs of time step and mean loss over the series, `series_errors` of row and
-    MAE in data units of that series; `files` the forecaster.
+    `origin_losses` are pairs of a time step and the mean loss over the series there, `series_errors` pairs of a row of
+    the panel and the MAE of that series in data units.
     """
 
     curves: dict[str, tuple[float, ...]]

@@ -1,4 +1,4 @@
-"""What a detector's errors, and what its encoder leaves, are like in normal operation."""
+"""Statistics of a detector's errors, and of its encoder's output, in normal operation."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import numpy as np
 from gridcast.runtime.detector import MIN_VARIANCE, Detector, NormalStatistics, whiten_by_sensor
 
 MAX_WHITENING_WINDOWS = 4000
-"""Windows that what is usual is found from; more bring little but time."""
+"""Most windows that the statistics are estimated from; more cost time and change little."""
 
 
 def fit_whitening(vectors: np.ndarray) -> NormalStatistics:
-    """What is usual of `vectors` (n, dims), whose correlations are shrunk as far as so few of them ask for.
+    """Return mean and whitening matrix of `vectors` (n, dims), their correlations shrunk as a small n requires.
 
-    Sources: Ledoit and Wolf (2004), "A well-conditioned estimator for large-dimensional covariance matrices", of
+    Sources: Ledoit and Wolf (2004), "A well-conditioned estimator for large-dimensional covariance matrices", for
     the correlations; Kessy, Lewin and Strimmer (2018), "Optimal whitening and decorrelation" (ZCA-cor).
     """
     from sklearn.covariance import ledoit_wolf
@@ -24,11 +24,16 @@ def fit_whitening(vectors: np.ndarray) -> NormalStatistics:
     return NormalStatistics(mean, axes / np.sqrt(values) @ axes.T / spread)
 
 
-def usual_errors(detector: Detector, values: np.ndarray) -> tuple[NormalStatistics, ...]:
-    """What is usual in the windows of `values` (steps, sensors), `ROWS` of them at most, evenly spread."""
+def error_statistics(detector: Detector, values: np.ndarray) -> tuple[NormalStatistics, ...]:
+    """Return the normal statistics of the windows of `values` (steps, sensors), in the order of `Detector.usual`.
+
+    Of the errors of each sensor, of the errors of all sensors at a step, and of the encoder's output. At most
+    `MAX_WHITENING_WINDOWS` windows go in, evenly spaced.
+    """
     ends = detector.window_ends(values)
-    _, found, latent = zip(*detector.errors(values, ends[:: -(-len(ends) // MAX_WHITENING_WINDOWS)]), strict=True)
-    errors = np.concatenate(found, dtype=float)
-    each = [fit_whitening(errors[:, :, k]) for k in range(errors.shape[2])]
-    beside = fit_whitening(whiten_by_sensor(each, errors).reshape(-1, len(each)))
-    return (*each, beside, fit_whitening(np.concatenate(latent, dtype=float)))
+    spacing = -(-len(ends) // MAX_WHITENING_WINDOWS)
+    _, batches, encoded = zip(*detector.errors(values, ends[::spacing]), strict=True)
+    errors = np.concatenate(batches, dtype=float)
+    by_sensor = [fit_whitening(errors[:, :, k]) for k in range(errors.shape[2])]
+    across_sensors = fit_whitening(whiten_by_sensor(by_sensor, errors).reshape(-1, len(by_sensor)))
+    return (*by_sensor, across_sensors, fit_whitening(np.concatenate(encoded, dtype=float)))
