@@ -58,7 +58,7 @@ class Shop:
     model: findings.WatchedModel
 
     def look(self, table, served=None, **limits):
-        """What the monitor finds in `table`, written and read as a file."""
+        """The findings of the monitor for `table`, written to a file and read back."""
         path = self.folder / "actuals.csv"
         table.to_csv(path, index=False)
         return champion.monitor(
@@ -86,11 +86,9 @@ def shop(tmp_path_factory, programs, jax_backend):
         evaluate_champion=lambda _: {"mase": np.inf},
     )
     about = json.loads(mlflow_runs.read_artifact(store, result.sweep_id, "sweep.json"))
-    return Shop(
-        folder,
-        uri,
-        champion.watched_model(model_loading.load_model("shop", uri), store, result.sweep_id, about, planned),
-    )
+    loaded = model_loading.load_model("shop", uri)
+    model = champion.watched_model(loaded, store, parent=result.sweep_id, about=about, plan=planned)
+    return Shop(folder, uri, model)
 
 
 @pytest.fixture(scope="module")
@@ -140,10 +138,10 @@ def test_more_sold_than_ever_is_an_error_and_a_drift(shop):
     assert found.ratio > 1.25
     assert found.p_value < 0.01
     assert found.drift.set_index(["feature", "view"]).loc[("quantity", "value"), "drifted"]
-    told = found.verdict
-    assert told.startswith("shop version 1 needs a look: ")
-    assert "times the" in told
-    assert "The values of quantity are higher than in training: PSI" in told
+    verdict = found.verdict
+    assert verdict.startswith("shop version 1 needs a look: ")
+    assert "times the" in verdict
+    assert "The values of quantity are higher than in training: PSI" in verdict
     medians = found.movers[found.movers["feature"] == "quantity"].set_index("series")
     assert medians.loc["pear", "now"] == pytest.approx(1.8 * NEW.loc[NEW["product"] == "pear", "quantity"].median())
     assert "price" not in set(found.movers["feature"])
@@ -189,7 +187,7 @@ def add(log, request, model, version, forecasts, role=CHAMPION):
 
 @pytest.fixture
 def served(shop, tmp_path):
-    """What was kept of forecasts around the actual values of pear: 0.5 too high, then 3, then 0.5; the shadow hits."""
+    """A log of forecasts around the actual values of pear: 0.5 too high, then 3, then 0.5; the challenger is close."""
     own, path = PredictionLog(tmp_path / "kept.db", 1000), tmp_path / "kept.db"
     pear = NEW[NEW["product"] == "pear"].set_index("date")["quantity"]
     days = [f"2023-08-{day:02}" for day in range(1, 31)]
@@ -302,15 +300,18 @@ def test_wrong_input_ends_with_2_and_says_what_to_do(shop, command):
         ("shop", "columns.csv"): "no column 'price' (data.past); did you mean 'prize'?",
         ("shop", "series.csv"): "series.csv: series 'plumm' was not in the training data; did you mean 'plum'?",
         ("shop", "old.csv"): "old.csv: no row with a 'quantity' after 2023-06-30, up to when",
-        ("shop", "short.csv"): "short.csv: none of the 1 new steps can be forecast: a forecast reads 7 steps",
-        ("shop", "fresh.csv", "--served", "kept.db"): "kept.db: no such file of kept forecasts",
+        (
+            "shop",
+            "short.csv",
+        ): "short.csv: none of the 1 new steps can be forecast: a forecast reads 7 consecutive steps",
+        ("shop", "fresh.csv", "--served", "kept.db"): "kept.db: no such file; the prediction log is written by",
         ("shop", "fresh.csv", "--retrain", "gone.csv"): "no file matches 'gone.csv'",
         ("shop", "fresh.csv", "--max-error", "-1"): "--max-error",
         ("shop", "fresh.csv", "--alert", "nosuch://x"): "address 1 (scheme: nosuch)",
     }
-    for words, told in refused.items():
+    for words, message in refused.items():
         code, _, err = command(*words)
-        assert told in err, (words, err)
+        assert message in err, (words, err)
         assert code == 2, (words, err)
 
 

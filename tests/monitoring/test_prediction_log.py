@@ -1,4 +1,4 @@
-"""What is served is kept within its bound, from many threads, and fails no request."""
+"""The prediction log keeps its bound, is written from many threads, and fails no request."""
 
 import contextlib
 import logging

@@ -1,4 +1,4 @@
-"""A threshold taken anew: by the rule of the training, from normal data alone, and only through the gates."""
+"""A recomputed threshold: by the rule of the training, from normal data only, and only through the gates."""
 
 import dataclasses
 

@@ -109,7 +109,7 @@ def test_a_point_sweep_of_one_step_has_no_chapters_on_quantiles_or_steps(whole: 
     own = whole.findings.chapters
     assert (own.levels, own.nominal, own.fans) == ((), None, [])
     assert "How close the forecasts came" in whole.page
-    for absent in ("WQL", "% coverage", "Error by step", "Which inputs the winner relies on", "without exhibition"):
+    for absent in ("WQL", "% coverage", "Error by step", "Which inputs the winner relies on", "Unusual runs of zeros"):
         assert absent not in whole.page
 
 

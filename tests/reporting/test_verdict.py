@@ -10,7 +10,7 @@ BECAUSE = "because nothing changed from one step to the next in training, or bec
 
 
 @pytest.mark.parametrize(
-    ("without", "told"),
+    ("without", "sentences"),
     [
         ([], []),
         ([1], [f"That MASE is the mean over 6 of 7 series: b has no finite MASE, {BECAUSE}"]),
@@ -20,10 +20,10 @@ BECAUSE = "because nothing changed from one step to the next in training, or bec
         ),
     ],
 )
-def test_series_without_a_mase_are_told(without, told):
+def test_series_without_a_mase_are_named(without, sentences):
     scale = np.where(np.isin(np.arange(7), list(without)), 0.0, 1.0)
     table = pd.DataFrame({"series": list("abcdefg"), "actual": 1.0, "forecast": 2.0, "scale": scale})
-    assert verdict.mase_coverage_sentences(forecast_tables.measures_by_series({"GRU": table})) == told
+    assert verdict.mase_coverage_sentences(forecast_tables.measures_by_series({"GRU": table})) == sentences
 
 
 def test_before_the_test_span_is_touched_there_is_nothing_to_count():
@@ -32,8 +32,8 @@ def test_before_the_test_span_is_touched_there_is_nothing_to_count():
 
 def test_what_does_as_well_is_not_said_to_be_better():
     table = pd.DataFrame({"name": ["last value", "own settings"], "mase": [1.2, 0.9]})
-    told = verdict.bottom_line(table, 0.9, ["last value"])
-    assert told == "The winner beats the last value and every other naive baseline; it is level with own settings."
+    sentence = verdict.bottom_line(table, 0.9, ["last value"])
+    assert sentence == "The winner beats the last value and every other naive baseline; it is level with own settings."
     assert "own settings has the lower error (MASE 0.900 against 0.950)" in verdict.bottom_line(
         table, 0.95, ["last value"]
     )

@@ -13,8 +13,8 @@ import pandas as pd
 
 from gridcast.config import Configuration
 from gridcast.evaluation import artifact_files, forecast_table
-from gridcast.tracking import mlflow_runs
-from gridcast.tracking.mlflow_runs import RunEntry
+from gridcast.tracking import mlflow_runs, run_recording
+from gridcast.tracking.run_recording import RunEntry
 from gridcast.tracking.store import Store, open_store
 
 EPOCHS = 6
@@ -70,7 +70,7 @@ def sweep(
         configuration = Configuration(lookback=7, **settings).model_dump()
         name = f"{' '.join(map(str, point))} seed{seed}"
         if number < failed:
-            mlflow_runs.record_run(
+            run_recording.record_run(
                 store, parent, RunEntry(name, "run", key, params=configuration, error="GridcastError: no longer finite")
             )
             continue
@@ -79,7 +79,7 @@ def sweep(
         loss = 0.05 * (1.1 if configuration["units"] < 64 else 1.0) + random.normal(0, 1e-4)
         done.append((loss, key, name))
         curve = list(enumerate((loss + 0.05 * np.exp(-np.arange(EPOCHS))).tolist(), start=1))
-        mlflow_runs.record_run(
+        run_recording.record_run(
             store,
             parent,
             RunEntry(
@@ -107,20 +107,20 @@ def sweep(
         )
     if tested and done:
         _, key, name = min(done)
-        kept = {artifact_files.RECENT_HISTORY: artifact_files.parquet_bytes(recent())}
+        artifacts = {artifact_files.RECENT_HISTORY: artifact_files.parquet_bytes(recent())}
         if levels:
-            kept[artifact_files.IMPORTANCE] = json.dumps(EXPLAINED).encode()
-        _test(store, parent, name, "test", key, forecasts(random, 4.0, 40, horizon, levels), kept)
+            artifacts[artifact_files.IMPORTANCE] = json.dumps(EXPLAINED).encode()
+        _test(store, parent, name, "test", key, forecasts(random, 4.0, 40, horizon, levels), artifacts)
         for baseline, spread in zip(BASELINES, (9.0, 7.0, 8.0, 8.0, 4.0, 3.0), strict=True):
-            own = levels if baseline in ("seasonal naive", "ETS") else ()
-            table = forecasts(random, spread, 40, horizon, own)
+            quantiles = levels if baseline in ("seasonal naive", "ETS") else ()
+            table = forecasts(random, spread, 40, horizon, quantiles)
             _test(store, parent, baseline, "baseline", baseline_keys[baseline], table)
     mlflow_runs.set_run_status(store, parent, "FINISHED")
     return store
 
 
 def about(keys: list[str], axes: list[str], baseline_keys: dict[str, str]) -> dict[str, Any]:
-    """What a plan writes as sweep.json."""
+    """The content of sweep.json, as a plan writes it."""
     return {
         "run_keys": keys,
         "axes": axes,
@@ -141,7 +141,7 @@ def about(keys: list[str], axes: list[str], baseline_keys: dict[str, str]) -> di
 
 
 def level_of(steps: np.ndarray) -> np.ndarray:
-    """The made-up sales of the test span at these steps, which may be before it."""
+    """The made-up sales at these steps of the test span, or before it."""
     return 100 + 10 * np.sin(steps / 7)
 
 
@@ -150,7 +150,7 @@ def forecasts(
 ) -> pd.DataFrame:
     """A table of the test span of three series, errors of standard deviation `spread` at the first step.
 
-    It grows with the root of the step; quantiles at `levels` are those of such errors, so right.
+    The deviation grows with the root of the step; quantiles at `levels` are those of such errors, so they are correct.
     """
     times = pd.date_range("2021-01-01", periods=steps).to_numpy()
     origins, ahead = steps - horizon + 1, np.arange(1, horizon + 1)
@@ -174,7 +174,7 @@ def forecasts(
 
 
 def recent(steps: int = 60) -> pd.DataFrame:
-    """What was observed right before the test span."""
+    """The values observed right before the test span."""
     at = np.arange(-steps, 0)
     times = pd.Timestamp("2021-01-01") + pd.to_timedelta(at, unit="D")
     parts = [
@@ -192,7 +192,7 @@ def _test(
     table: pd.DataFrame,
     more: dict[str, bytes] | None = None,
 ) -> None:
-    mlflow_runs.record_run(
+    run_recording.record_run(
         store,
         parent,
         RunEntry(

@@ -1,4 +1,4 @@
-"""A small detector, data for it, and a process that follows a stream with it: `follower.py FEED RECORD OPTIONS`."""
+"""A small detector, data for it, and a process that follows a stream: `stream_process.py FEED RECORD OPTIONS`."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class ZScore:
     seen: Any = None
 
     def predict(self, table: pd.DataFrame, params: Mapping[str, Any] | None = None) -> pd.DataFrame:
-        """As the contract of detectors has it; a step whose window has a hole is not scored."""
+        """Score as `runtime.detector.Detector` does; a step whose window has a hole is not scored."""
         clock.sleep(self.slow)
         values = table.set_index(self.time)[list(self.sensors)].abs()
         shares = (
@@ -47,12 +47,12 @@ class ZScore:
         )
         shares = shares[shares.notna().all(axis=1)]
         score = shares.mean(axis=1)
-        told = pd.DataFrame({"score": score, "threshold": self.threshold, "anomaly": score > self.threshold})
-        return told.join(shares).reset_index()
+        scores = pd.DataFrame({"score": score, "threshold": self.threshold, "anomaly": score > self.threshold})
+        return scores.join(shares).reset_index()
 
 
 def readings(steps: int, seed: int = 0, spikes: Mapping[int, int] | None = None) -> pd.DataFrame:
-    """Noise about 0 each minute; `spikes`: from a step on, for so many steps, `power` stands at 100."""
+    """Noise about 0 each minute; with `spikes` {step: count}, `power` is 100 for `count` steps from `step` on."""
     table = pd.DataFrame(np.random.default_rng(seed).normal(size=(steps, len(SENSORS))).round(3), columns=SENSORS)
     table.insert(0, "time", pd.date_range(START, periods=steps, freq="min"))
     for begin, length in (spikes or {}).items():
@@ -61,17 +61,17 @@ def readings(steps: int, seed: int = 0, spikes: Mapping[int, int] | None = None)
 
 
 def put(folder: Path, name: str, table: pd.DataFrame) -> None:
-    """The table as a CSV file of the folder, where it appears whole."""
-    aside = folder / f".{name}"
-    table.to_csv(aside, index=False)
-    aside.rename(folder / name)
+    """Write the table as a CSV file of the folder, where it appears complete or not at all."""
+    temporary = folder / f".{name}"
+    table.to_csv(temporary, index=False)
+    temporary.rename(folder / name)
 
 
-def rows(path: Path, question: str) -> list[tuple[Any, ...]]:
-    """What a record answers."""
+def rows(path: Path, query: str) -> list[tuple[Any, ...]]:
+    """Return the rows of a query of the record."""
     database = sqlite3.connect(path)
     try:
-        return database.execute(question).fetchall()
+        return database.execute(query).fetchall()
     finally:
         database.close()
 
@@ -87,7 +87,7 @@ def follow(
     die: bool = False,
     running: bool = False,
 ) -> None:
-    """Follow a folder or an address; with `die`, until an alert was delivered and before it is marked so.
+    """Follow a folder or an address; with `die`, the process is killed between the delivery of an alert and its mark.
 
     The threshold may be a `running` one.
     """

@@ -70,8 +70,10 @@ def _naive_sentences(findings: MonitorFindings) -> list[str]:
 def _drift_alarms(findings: MonitorFindings) -> list[str]:
     sentences = []
     for row in row_dicts(findings.drift[findings.drift["drifted"]]):
-        subject = "values" if row["view"] == "value" else "step-to-step changes"
-        direction = "higher" if row["rank"] > 0.55 else "lower" if row["rank"] < 0.45 else "distributed differently"
+        is_value = row["view"] == "value"
+        subject = "values" if is_value else "step-to-step changes"
+        higher, lower = ("higher", "lower") if is_value else ("larger", "smaller")
+        direction = higher if row["rank"] > 0.55 else lower if row["rank"] < 0.45 else "distributed differently"
         sentences.append(
             f"The {subject} of {row['feature']} are {direction} than in training: PSI {row['psi']:.2f}, where 95 % of "
             f"the stretches of {findings.compared_steps} steps in the training and validation spans stay below "

@@ -1,4 +1,4 @@
-"""A registered detector in use: it follows a stream from the command line, and its threshold is taken anew."""
+"""A registered detector in use: it follows a stream from the command line, and its threshold is recomputed."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def test_the_command_line_follows_a_folder_by_the_champion(site, monkeypatch, ca
     assert "ALERT" not in capsys.readouterr().out
 
 
-def test_what_is_wrong_with_a_stream_is_told_before_it_begins(site, monkeypatch, capsys, tmp_path):
+def test_wrong_options_of_a_stream_are_refused_before_it_begins(site, monkeypatch, capsys, tmp_path):
     file = write_experiment(tmp_path / "small.yaml")
     for words, told in (
         ((site.name, "--follow", "nowhere"), "--follow: 'nowhere' is no folder"),
@@ -131,7 +131,7 @@ def test_what_is_wrong_with_a_stream_is_told_before_it_begins(site, monkeypatch,
         assert told in capsys.readouterr().err
 
 
-def test_a_threshold_is_taken_anew_and_becomes_a_version_of_its_own(site, monkeypatch, capsys, tmp_path):
+def test_a_recomputed_threshold_becomes_a_new_version(site, monkeypatch, capsys, tmp_path):
     NORMAL.to_csv("normal.csv", index=False)
     old = site.threshold("champion")
     assert command(monkeypatch, "recalibrate", site.name, "normal.csv") == 0, capsys.readouterr().err
@@ -173,7 +173,7 @@ def test_a_gate_that_refuses_leaves_the_registry_as_it_was_unless_forced(site, m
 
 @pytest.fixture
 def followed(site, monkeypatch, tmp_path):
-    """Follows a table; the words that take the threshold of its record anew."""
+    """A function that follows a table and returns the words that recalibrate from its record."""
 
     def follow(table):
         feed = tmp_path / "feed"
@@ -185,7 +185,9 @@ def followed(site, monkeypatch, tmp_path):
     return follow
 
 
-def test_a_threshold_is_taken_from_what_a_stream_kept_but_its_events(site, followed, monkeypatch, capsys, tmp_path):
+def test_a_threshold_is_recomputed_from_the_record_of_a_stream_without_its_events(
+    site, followed, monkeypatch, capsys, tmp_path
+):
     words = followed(NORMAL)
     found = rows(tmp_path / "a.sqlite", "SELECT id, steps FROM events ORDER BY first")
     capsys.readouterr()
@@ -196,13 +198,13 @@ def test_a_threshold_is_taken_from_what_a_stream_kept_but_its_events(site, follo
     key = max(found, key=lambda event: event[1])[0]
     assert command(monkeypatch, *words, "--false", key, "--force", "to see") == 0
     assert int(re.search(r"([\d,]+) left out", capsys.readouterr().out)[1]) < left_out
-    assert command(monkeypatch, *words, "--force", "to see") == 0  # what was told once is known
+    assert command(monkeypatch, *words, "--force", "to see") == 0  # marked once, it stays marked
     assert int(re.search(r"([\d,]+) left out", capsys.readouterr().out)[1]) < left_out
     assert command(monkeypatch, *words, "--last", "12h", "--force", "to see") == 0
     assert "(2024-01-02 04:00:00 to 2024-01-02 15:59:00," in capsys.readouterr().out
 
 
-def test_a_threshold_is_taken_anew_by_drift(site, followed, monkeypatch, capsys):
+def test_a_threshold_is_recomputed_only_after_drift(site, followed, monkeypatch, capsys):
     words = (*followed(NORMAL), "--last", "3h", "--drifted", "--max-false-alarms", "1")
     capsys.readouterr()
     assert command(monkeypatch, *words) == 0
@@ -219,7 +221,7 @@ def test_a_threshold_is_taken_anew_by_drift(site, followed, monkeypatch, capsys)
     assert site.aliases == {"champion": "2", "previous": "1"}
 
 
-def test_what_is_wrong_with_a_record_is_told_and_nothing_is_changed(site, followed, monkeypatch, capsys, tmp_path):
+def test_a_wrong_record_is_refused_and_nothing_is_changed(site, followed, monkeypatch, capsys, tmp_path):
     words = followed(NORMAL.head(600))
     NORMAL.to_csv("normal.csv", index=False)
     (key, *_), *_ = rows(tmp_path / "a.sqlite", "SELECT id FROM events")
@@ -240,7 +242,7 @@ def test_what_is_wrong_with_a_record_is_told_and_nothing_is_changed(site, follow
     assert rows(tmp_path / "a.sqlite", "SELECT * FROM false_alarms") == []
 
 
-def test_again_and_again_it_takes_what_came_and_says_what_a_gate_refuses(site, followed, monkeypatch, capsys):
+def test_repeated_recalibration_reads_new_steps_and_reports_refusals(site, followed, monkeypatch, capsys):
     words = followed(NORMAL)
     capsys.readouterr()
     pauses = []

@@ -1,4 +1,4 @@
-"""What a folder and an address bring: each byte of a file once, whatever the dialect, and what is wrong is told."""
+"""Feeds: each byte of a file is read once, whatever the dialect, and bad rows are reported."""
 
 import contextlib
 import os
@@ -57,7 +57,7 @@ def test_a_header_alone_brings_nothing_and_its_rows_come_later(tmp_path):
     assert [brought(one) for one in folder.new_batches(taken(first), None)] == [[("2024-01-01 00:00:00", "1")]]
 
 
-def test_a_file_that_has_shrunk_is_read_again_and_that_is_told(tmp_path):
+def test_a_file_that_has_become_shorter_is_read_again_with_a_note(tmp_path):
     folder, path = FolderFeed(tmp_path, "time"), tmp_path / "a.csv"
     path.write_text("time,flow\n2024-01-01 00:00,1\n2024-01-01 00:01,2\n")
     first = folder.new_batches({}, None)
@@ -92,7 +92,7 @@ def test_dialects_are_read(tmp_path, text):
     assert brought(found) == [("2024-01-01 00:00:00", "1.5", "2")]
 
 
-def test_lines_that_cannot_be_read_are_counted_and_told(tmp_path):
+def test_unreadable_lines_are_counted_with_a_note(tmp_path):
     lines = ["time,flow", "2024-01-01 00:00,1", "yesterday,2", "2024-01-01 00:02", "2024-01-01 00:03,3,4", "", ",5"]
     (tmp_path / "a.csv").write_text("\n".join(lines) + "\n")
     (found,) = FolderFeed(tmp_path, "time").new_batches({}, None)
@@ -119,7 +119,7 @@ def test_a_file_that_is_no_table_of_this_stream_is_counted_whole(tmp_path, text,
 
 @contextlib.contextmanager
 def answering(answers):
-    """A server that gives these (status, text) in turn, the last for ever; yields its URL and what was asked."""
+    """A server that answers with these (status, text) in turn, the last for ever; yields its URL and the requests."""
     asked = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -164,7 +164,7 @@ def test_an_address_that_has_nothing_new_brings_nothing(text):
 
 
 @pytest.mark.parametrize("text", ['{"error": "later"}', "[1, 2]", '[{"time": ', "<html>\n<p>log in</p>\n</html>"])
-def test_an_answer_that_is_no_table_is_counted_and_told(text):
+def test_a_response_that_is_no_table_is_counted_with_a_note(text):
     with answering([(200, text)]) as (url, _):
         (found,) = WebFeed(url, "time").new_batches({}, None)
     assert len(found.rows) == 0
@@ -172,7 +172,7 @@ def test_an_answer_that_is_no_table_is_counted_and_told(text):
     assert found.notes
 
 
-def test_an_address_that_fails_is_told_without_its_secrets():
+def test_an_address_that_fails_is_reported_without_its_secrets():
     with answering([(500, "")]) as (url, _), pytest.raises(GridcastError, match=r"/rows: no response: .*500") as failed:
         WebFeed(f"{url}?key=secret", "time").new_batches({}, None)
     assert "secret" not in str(failed.value)

@@ -16,7 +16,7 @@ from stream_process import SENSORS, START, ZScore, put, readings, rows
 
 
 class Watched:
-    """A folder that is followed, its record, what was said; `sent` are the alerts of a channel that may fail."""
+    """A followed folder, its record, the lines about it; `sent` are the alerts of a channel that may fail."""
 
     def __init__(self, base, detector, wait):
         self.folder, self.path = base / "feed", base / "record.sqlite"
@@ -103,7 +103,7 @@ def test_scores_of_many_stretches_are_those_of_the_whole_table(watch, ahead):
     assert scores.notna().sum() == counts["scored"] + counts["afterwards"] == 57
 
 
-def test_a_running_threshold_runs_on_over_many_stretches_and_anew_with_a_new_version(watch):
+def test_a_running_threshold_continues_over_batches_and_restarts_with_a_new_version(watch):
     before = running_threshold.score_history(offline(ZScore(), readings(500, seed=1)).to_numpy())
     watched, table = watch(seen=before, level=1.0), readings(60, spikes={30: 2})
     watched.look(*cut(table, 1, 3, 20, 21, 22, 40))
@@ -182,7 +182,7 @@ def test_an_alert_is_raised_when_the_event_begins_to_count(watch):
     assert len(watched.sent) == 1
 
 
-def test_missing_steps_are_counted_and_told_and_what_follows_waits_for_a_whole_window(watch):
+def test_missing_steps_are_counted_and_later_steps_wait_for_a_whole_window(watch):
     watched, table = watch(ahead=True), readings(40)
     holed = table.drop(index=[20, 21])
     watched.look(*cut(holed, 19, 22))
@@ -196,7 +196,7 @@ def test_missing_steps_are_counted_and_told_and_what_follows_waits_for_a_whole_w
     assert watched.counts()["afterwards"] > 0
 
 
-def test_after_a_long_silence_a_stream_begins_anew_with_nothing_made_up_between(watch):
+def test_after_a_long_silence_a_stream_restarts_without_made_up_steps(watch):
     watched, table = watch(), readings(40)
     later = table.assign(time=table["time"] + pd.Timedelta(days=300))
     watched.look(table, later)
@@ -237,7 +237,7 @@ def test_what_waits_when_a_silence_begins_is_judged_when_it_ends(watch):
     np.testing.assert_allclose(watched.steps()[table["time"]].dropna(), offline(watched.detector, table), rtol=1e-8)
 
 
-def test_late_rows_are_told_kept_and_scored_only_where_newer_ones_reach_back(watch):
+def test_late_rows_are_stored_and_scored_only_where_a_newer_step_is_within_the_lookback(watch):
     watched, table = watch(), readings(60)
     late, older = table.iloc[[38]], table.iloc[[5]]
     watched.look(table.iloc[:40].drop(index=[5, 38]), late, older, table.iloc[40:50])
@@ -250,7 +250,7 @@ def test_late_rows_are_told_kept_and_scored_only_where_newer_ones_reach_back(wat
     np.testing.assert_allclose(scores.dropna(), expected[scores.dropna().index], rtol=1e-8)
 
 
-def test_what_was_taken_before_is_passed_over_whatever_it_says_now(watch):
+def test_rows_that_repeat_stored_steps_are_ignored(watch):
     watched, table = watch(lookback=1), readings(20)
     watched.look(table, table, table.assign(power=100.0), table.iloc[:3])
     assert watched.counts() | {"rows": 63, "scored": 20, "repeated": 43} == watched.counts()
@@ -267,7 +267,7 @@ def test_rows_between_two_steps_belong_to_the_earlier_one(watch):
     assert any("2 rows lie between two steps and count as the earlier one" in line for line in watched.said)
 
 
-def test_a_missing_sensor_and_a_new_one_are_told_and_nothing_is_made_up(watch):
+def test_a_missing_sensor_and_a_new_one_are_noted_and_nothing_is_made_up(watch):
     watched, table = watch(lookback=1), readings(30)
     first, second, third = cut(table, 10, 20)
     watched.look(first, second.drop(columns="heat").assign(wind=1.0), third)
@@ -287,7 +287,7 @@ def test_rows_without_any_sensor_of_the_model_are_no_steps(watch):
     assert "none of the model's sensors 'flow', 'power', 'heat'" in watched.said[0]
 
 
-def test_readings_that_are_no_numbers_and_stamps_ahead_of_the_clock_are_told(watch):
+def test_readings_that_are_not_numbers_and_times_ahead_of_the_clock_are_noted(watch):
     watched, table = watch(lookback=1), readings(10).astype({"flow": object})
     table.loc[[3, 4], "flow"] = ["error", "inf"]
     table.loc[5, "flow"] = "NA"
@@ -328,7 +328,7 @@ class Refusing(ZScore):
         return super().predict(table, params)
 
 
-def test_a_stretch_that_the_detector_refuses_is_taken_and_told(watch):
+def test_a_batch_that_the_detector_refuses_is_stored_with_a_note(watch):
     watched, table = watch(), readings(40)
     watched.detector = Refusing()
     watched.look(*cut(table, 4, 30))
@@ -383,7 +383,7 @@ def test_looking_once_ends_in_an_error_where_alerts_could_not_be_delivered(watch
     assert len(watched.sent) == 1
 
 
-def test_alerts_for_a_channel_that_is_not_given_now_are_told_of(watch):
+def test_alerts_for_a_channel_that_is_not_given_now_are_reported(watch):
     watched = watch(lookback=1)
     watched.up = False
     watched.look(readings(30, spikes={5: 1}))
@@ -434,7 +434,7 @@ def test_a_record_of_another_stream_is_refused(watch, tmp_path):
         Ledger(tmp_path / "text.sqlite", "plant", "min")
 
 
-def test_a_feed_that_is_away_is_told_and_asked_again(watch, caplog):
+def test_a_feed_that_is_away_is_reported_and_polled_again(watch, caplog):
     watched = watch(lookback=1)
     model = followed_model.FollowedModel("plant", "1", watched.detector)
     gone = FolderFeed(watched.folder / "later", "time")
