@@ -47,7 +47,7 @@ class MarkedDays:
 
     @property
     def fingerprint_text(self) -> str:
-        """What the fingerprint of a panel hashes of these days.
+        """Text of these days that goes into the fingerprint of a panel.
 
         The words are those of the first version, or runs that finished before would not be recognised.
         """

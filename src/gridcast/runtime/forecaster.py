@@ -32,7 +32,7 @@ MAX_WINDOWS_PER_BATCH = 4096
 
 
 def network_inputs(
-    preprocessing: Preprocessing, channels: Any, index: Any, series: Any, arrays: Any = np
+    preprocessing: Preprocessing, channels: Any, index: Any, series: Any, *, arrays: Any = np
 ) -> dict[str, Any]:
     """Return the inputs of the network for each window of `index` (n, 2), by their names in the network.
 

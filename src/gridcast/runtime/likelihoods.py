@@ -1,13 +1,13 @@
 """Distributions of the next value: Gaussian, Student-t, negative binomial.
 
-A network gives raw numbers (..., parameters) for each step; together with the scale of the window,
-in data units, they are a distribution around its centre, in data units. Log densities and means are
-written for Keras, to be trained on; draws for numpy, the same on every backend.
+A network outputs raw numbers (..., parameters) for each step. Together with the scale of the window, in data units,
+they are a distribution around its centre. Log densities and means are written for Keras, to be trained on; draws for
+numpy, so that they are the same on every backend.
 
-Source: Salinas, Flunkert, Gasthaus, Januschowski (2020), "DeepAR: Probabilistic Forecasting with
-Autoregressive Recurrent Networks", section 3.1. Departures: the shape of the negative binomial is
-not scaled, so that it is the excess of the relative variance whatever the size of the series; the
-Student-t (with a finite variance, always) is not in the paper.
+Source: Salinas, Flunkert, Gasthaus, Januschowski (2020), "DeepAR: Probabilistic Forecasting with Autoregressive
+Recurrent Networks", section 3.1. Departures: the shape of the negative binomial is not scaled, so that it is the excess
+of the relative variance whatever the size of the series; the Student-t, always with a finite variance, is not in the
+paper.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from typing import Any
 import numpy as np
 
 MIN_SPREAD = 1e-4
-"""Least spread in units of the window's scale: a constant series shall not make the density infinite."""
+"""Least spread in units of the window's scale: otherwise the density of a constant series would be infinite."""
 MAX_RAW = 1e6
-"""Raw numbers beyond it are cut, so that their squares are finite in single precision."""
+"""Raw numbers are clipped to this magnitude, so that their squares are finite in single precision."""
 Parameters = tuple[Any, ...]
 
 
@@ -30,9 +30,9 @@ Parameters = tuple[Any, ...]
 class Likelihood:
     """A family of distributions.
 
-    `log_density(raw, value, scale)` is that of `value` (...), and `mean(raw, scale)` its expectation,
-    for Keras; `draw(raw, scale, generator)` is a value (...), for numpy. `raw` is (..., parameters),
-    the others (...), all in data units. `counts` says that values are whole and not negative.
+    `log_density(raw, value, scale)` is that of `value` (...), and `mean(raw, scale)` the expectation (...), both for
+    Keras; `draw(raw, scale, generator)` returns a value (...), for numpy. `raw` is (..., parameters), the others are
+    (...), in data units around the window's centre. `counts`: values are whole and not negative.
     """
 
     parameters: int
@@ -58,7 +58,7 @@ def _split(raw: Any, clip: Callable[[Any, float, float], Any]) -> Parameters:
 
 
 def _gaussian(raw: Any, clip: Any, softplus: Any) -> Parameters:
-    """Location and standard deviation, in units of the scale: in those, their gradients are finite."""
+    """Location and standard deviation, in units of the scale: in data units their gradients could overflow."""
     location, spread = _split(raw, clip)
     return location, softplus(spread) + MIN_SPREAD
 
@@ -66,8 +66,8 @@ def _gaussian(raw: Any, clip: Any, softplus: Any) -> Parameters:
 def _gaussian_density(raw: Any, value: Any, scale: Any) -> Any:
     ops = _keras()
     location, spread = _gaussian(raw, ops.clip, ops.softplus)
-    size = -0.5 * math.log(2 * math.pi) - ops.log(spread) - ops.log(scale)
-    return size - 0.5 * ((value / scale - location) / spread) ** 2
+    log_constant = -0.5 * math.log(2 * math.pi) - ops.log(spread) - ops.log(scale)
+    return log_constant - 0.5 * ((value / scale - location) / spread) ** 2
 
 
 def _gaussian_draw(raw: np.ndarray, scale: np.ndarray, generator: np.random.Generator) -> np.ndarray:
@@ -76,7 +76,7 @@ def _gaussian_draw(raw: np.ndarray, scale: np.ndarray, generator: np.random.Gene
 
 
 def _student(raw: Any, clip: Any, softplus: Any) -> Parameters:
-    """Location, spread and degrees of freedom, those more than two."""
+    """Location and spread in units of the scale, and degrees of freedom, more than two for a finite variance."""
     location, spread, freedom = _split(raw, clip)
     return location, softplus(spread) + MIN_SPREAD, 2 + clip(softplus(freedom), 1e-3, 1e3)
 
@@ -84,21 +84,22 @@ def _student(raw: Any, clip: Any, softplus: Any) -> Parameters:
 def _student_density(raw: Any, value: Any, scale: Any) -> Any:
     ops = _keras()
     location, spread, freedom = _student(raw, ops.clip, ops.softplus)
-    size = log_gamma((freedom + 1) / 2) - log_gamma(freedom / 2) - 0.5 * ops.log(math.pi * freedom)
-    far = ((value / scale - location) / spread) ** 2
-    return size - ops.log(spread) - ops.log(scale) - (freedom + 1) / 2 * ops.log1p(far / freedom)
+    log_constant = log_gamma((freedom + 1) / 2) - log_gamma(freedom / 2) - 0.5 * ops.log(math.pi * freedom)
+    squared = ((value / scale - location) / spread) ** 2
+    return log_constant - ops.log(spread) - ops.log(scale) - (freedom + 1) / 2 * ops.log1p(squared / freedom)
 
 
 def _student_draw(raw: np.ndarray, scale: np.ndarray, generator: np.random.Generator) -> np.ndarray:
     """Source: Bailey (1994), "Polar generation of random variates with the t-distribution".
 
-    With the angle drawn too nothing is rejected: networks that differ in the last bits draw alike.
+    Departure: the angle is drawn too, and nothing is rejected, so that as many random numbers are used for each value:
+    networks that differ in the last bits still draw alike.
     """
     location, spread, freedom = _student(raw, np.clip, _softplus)
     radius = 1 - generator.random(location.shape)
     angle = 2 * np.pi * generator.random(location.shape)
-    far = np.sqrt(freedom * np.expm1(-2 / freedom * np.log(radius))) * np.cos(angle)
-    return np.asarray((location + spread * far) * scale)
+    standard = np.sqrt(freedom * np.expm1(-2 / freedom * np.log(radius))) * np.cos(angle)
+    return np.asarray((location + spread * standard) * scale)
 
 
 def _negative_binomial(raw: Any, scale: Any, clip: Any, softplus: Any) -> Parameters:
@@ -108,29 +109,29 @@ def _negative_binomial(raw: Any, scale: Any, clip: Any, softplus: Any) -> Parame
 
 
 def _negative_binomial_density(raw: Any, value: Any, scale: Any) -> Any:
-    """Log probability. Large counts: the leading terms of the three gammas are taken together, none is lost."""
+    """Log probability. The leading terms of its three log gammas are combined first: for large counts they cancel."""
     ops = _keras()
     mean, failures = _negative_binomial(raw, scale, ops.clip, ops.softplus)
     k, r = value, failures
     leading = k * (ops.log1p((r - 1) / (k + 1)) - ops.log1p(r / mean)) + r * (ops.log(k + r) - ops.log(mean + r))
     rest = 0.5 * (ops.log(r) - ops.log(k + r) - ops.log(k + 1)) + 1 - 0.5 * math.log(2 * math.pi)
-    return leading + rest + _remainder(k + r) - _remainder(k + 1) - _remainder(r)
+    return leading + rest + _stirling_remainder(k + r) - _stirling_remainder(k + 1) - _stirling_remainder(r)
 
 
 def _negative_binomial_draw(raw: np.ndarray, scale: np.ndarray, generator: np.random.Generator) -> np.ndarray:
     mean, failures = _negative_binomial(raw, scale, np.clip, _softplus)
     rate = generator.standard_gamma(failures) * (mean / failures)
-    return generator.poisson(np.minimum(rate, 1e18)).astype(float)
+    return generator.poisson(np.minimum(rate, 1e18)).astype(float)  # numpy refuses rates near 2**63
 
 
 def log_gamma(x: Any) -> Any:
-    """Logarithm of the gamma function of `x` > 0, for Keras, which has none."""
+    """Return the logarithm of the gamma function of `x` > 0, for Keras, which has none."""
     ops = _keras()
-    return (x - 0.5) * ops.log(x) - x + 0.5 * math.log(2 * math.pi) + _remainder(x)
+    return (x - 0.5) * ops.log(x) - x + 0.5 * math.log(2 * math.pi) + _stirling_remainder(x)
 
 
-def _remainder(x: Any) -> Any:
-    """What Stirling's formula leaves of log gamma; below 8 that of x + 8 and the recurrence between the two.
+def _stirling_remainder(x: Any) -> Any:
+    """Remainder of Stirling's formula for log gamma: a series, below 8 that of x + 8 by the recurrence of gamma.
 
     Source: Abramowitz and Stegun (1964), 6.1.40 and 6.1.15.
     """
@@ -145,6 +146,7 @@ def _remainder(x: Any) -> Any:
         product = product * (small + k)
     above = small + 8
     low = (above - 0.5) * ops.log(above) - 8 + series(above) - ops.log(product) - (small - 0.5) * ops.log(small)
+    # Both branches are computed, and their gradients must be finite: hence the minimum above and the maximum here.
     return ops.where(x < 8, low, series(ops.maximum(x, 8.0)))
 
 
@@ -162,13 +164,13 @@ LIKELIHOODS = {
     "negative-binomial": Likelihood(2, _negative_binomial_density, _positive, _negative_binomial_draw, counts=True),
 }
 QUANTILE = "quantile"
-"""No distribution: the network answers with quantiles themselves."""
+"""The name of a likelihood that is no distribution: the network outputs the quantiles themselves."""
 
 
 def increasing_quantiles(raw: Any, arrays: Any) -> Any:
-    """Quantiles (..., levels) in units of the window's scale that never cross: the lowest, and steps up from it.
+    """Return quantiles (..., levels), in units of the window's scale, that never cross, from `raw` (..., levels).
 
-    `arrays` is numpy or keras.ops.
+    The first is the lowest quantile, the others are positive steps up from it. `arrays` is numpy or keras.ops.
     """
     softplus = _softplus if arrays is np else arrays.softplus
     return arrays.concatenate([raw[..., :1], raw[..., :1] + arrays.cumsum(softplus(raw[..., 1:]), axis=-1)], axis=-1)

@@ -15,7 +15,7 @@ ROUTES_FILE = "routes.json"
 
 @dataclass(frozen=True)
 class Route:
-    """What answers for a series: the network in the file `network`, or a rule if there is none.
+    """The model that answers for a series: the network in the file `network`, or a rule if there is none.
 
     `model` is its name for people. It reads `lookback` steps. A rule forecasts `level`, in scaled units, or, if that is
     None, repeats the last `period` steps (the seasonal naive forecast; 1: the last value).

@@ -25,7 +25,7 @@ class WindowShape:
 
 @dataclass(frozen=True)
 class WindowInputs:
-    """What a network with quantiles reads of n windows, and how its output becomes data units.
+    """The inputs of a network with quantiles for n windows, and the units of its output.
 
     `arrays` holds the network's inputs (n, ...) by name. `centre` and `scale` (n,) are in data units: an output y means
     centre + scale * y. A network that samples reads `lookback` steps, with its target `lags` steps ago at each.

@@ -75,7 +75,7 @@ class PointObjective:
         context: bool = True,  # noqa: ARG002
     ) -> tuple[dict[str, Any], Any]:
         """Return inputs and scaled targets (n, horizon) of the windows `index` (n, 2)."""
-        inputs = network_inputs(self.preprocessing, panel["channels"], index, panel["codes"], arrays)
+        inputs = network_inputs(self.preprocessing, panel["channels"], index, panel["codes"], arrays=arrays)
         return inputs, windows.future(panel["channels"][:, :, 0], index, self.preprocessing.horizon)
 
     def loss(self, target: Any, output: Any) -> Any:
@@ -276,7 +276,7 @@ def _probabilistic_windows(
     value = arrays.where(counts, values - centre[:, None], 0.0) * scale[:, None]
     columns = (value, counts, (level * scale)[:, None], scale[:, None])
     target = arrays.stack([arrays.broadcast_to(part, value.shape).astype(np.float32) for part in columns], axis=2)
-    return network_inputs(preprocessing, channels, index, codes, arrays), target
+    return network_inputs(preprocessing, channels, index, codes, arrays=arrays), target
 
 
 def _mean(values: Any, counts: Any) -> Any:
