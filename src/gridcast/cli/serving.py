@@ -72,9 +72,8 @@ def monitor_verb(
     plan_of_retraining = plan_on_source(planned.plan, retrain) if retrain else None
     keras_backend.start("jax", cache_if_present(CACHE))
     loaded, recorded = model_loading.load_model(reference.uri), planned.recorded
-    watched = champion.watched_model(
-        loaded, recorded.store, parent=recorded.sweep_id, about=recorded.about, plan=planned.plan
-    )
+    plan = planned.plan
+    watched = champion.watched_model(loaded, recorded.store, parent=recorded.sweep_id, about=recorded.about, plan=plan)
     limits = AlarmLimits(error=max_error, psi=max_psi, coverage=coverage_gap, alpha=alpha)
     findings = _compare(watched, actuals, limits, served)
     if not findings.alarms:
