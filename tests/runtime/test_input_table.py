@@ -112,7 +112,7 @@ def test_rows_by_day_are_combined_by_month_in_use_as_in_training(tmp_path, rule)
     assert [note for note in panel.notes if " combined to " in note or "left out" in note] == [
         f"{len(frame[frame['date'].between('2019-12-01', '2022-05-31')]):,} rows combined to 60 by M ({rule})",
         "warning: the data begin on 2019-11-20 00:00:00 and end on 2022-06-10 00:00:00: the periods of "
-        "2019-11-01 and 2022-06-01 are not whole and left out",
+        "2019-11-01 and 2022-06-01 are incomplete and left out",
     ]
     pears = frame[frame["product"] == "pear"].set_index("date").sort_index(kind="stable").loc["2020-02-01":"2020-02-29"]
     expected = {"sum": pears["quantity"].sum(), "mean": pears["quantity"].mean(), "last": pears["quantity"].iloc[-1]}
@@ -183,7 +183,7 @@ def test_a_model_in_use_needs_neither_the_event_file_nor_the_package(tmp_path, m
     agrees(found, frame[frame["date"] < "2023-03-20"], 77)
 
 
-STILL = {"past": ["price"], "gaps": "zero", "exhibition": "feature"}
+STILL = {"past": ["price"], "gaps": "zero", "zero_runs": "feature"}
 
 
 def still(days=120):
@@ -195,7 +195,7 @@ def still(days=120):
     return frame.assign(quantity=frame["quantity"].where(~off, 0.0))
 
 
-def test_stretches_without_exhibition_are_told_in_use_as_in_training(tmp_path):
+def test_unusual_runs_of_zeros_are_marked_in_use_as_in_training(tmp_path):
     frame = still()
     found = planned(tmp_path, frame, data=STILL, window={"lookback": 6, "horizon": 2})
     own = found.dataset.preprocessing

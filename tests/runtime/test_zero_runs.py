@@ -1,4 +1,4 @@
-"""Stretches without exhibition, on arrays."""
+"""Unusual runs of zeros, on arrays."""
 
 import numpy as np
 import pytest

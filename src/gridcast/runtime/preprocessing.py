@@ -99,8 +99,7 @@ class Preprocessing:
 
     def code_of(self, name: str) -> int:
         """Return the position in `series` of the one with the id `name`. Raises KeyError if the model has none."""
-        found = find_id(name, self.codes, len(self.keys))
-        return self.codes[name if found is None else found]
+        return self.codes[find_id(name, self.codes, len(self.keys)) or name]
 
     def series_column(self, table: pd.DataFrame) -> pd.Series:
         """Return the id of the series in each row of `table`, which has the key columns (rows,).
@@ -112,8 +111,8 @@ class Preprocessing:
         names = series_id_column([table[column] for column in self.keys])
         if len(self.keys) == 1:
             return names
-        own_names = {name: find_id(name, self.codes, len(self.keys)) or name for name in names.unique()}
-        return names if all(name == own for name, own in own_names.items()) else names.map(own_names)
+        in_model = {name: find_id(name, self.codes, len(self.keys)) or name for name in names.unique()}
+        return names if all(name == mapped for name, mapped in in_model.items()) else names.map(in_model)
 
     def key_values(self, name: str) -> dict[str, str]:
         """Return the values of the key columns, by column, of the series with the id `name`."""
