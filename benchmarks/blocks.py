@@ -1,17 +1,17 @@
-"""gridcast on the whole retail grid, against peers that train balanced blocks of it.
+"""gridcast on the whole retail grid against peers that train balanced blocks of it.
 
     .venv/bin/python benchmarks/blocks.py [--blocks N] [--peers NAME ...] [--recorded]
 
 The whole grid takes the peers hours (the plain loop three and a half), so each of them trains blocks of
-six runs: every layer with every number of units, the other settings as BLOCKS has them, so that six
-blocks meet each value of each setting equally often. A block is paired with what the very same runs
-took in the whole grid of gridcast: its wall time, start-up, tracking, tests and report included, times
-their share of all seconds of training. A peer's start counts once for the whole grid, not once a
+six runs: every layer with every number of units, the other settings as in BLOCKS, so that six
+blocks contain each value of each setting equally often. A block is compared with the time that the same runs
+took in the whole grid of gridcast: its wall time (start-up, tracking, tests and report included) times
+their share of all seconds of training. A peer's start counts once for the whole grid, not once per
 block. Prints the ratios and writes benchmarks/results/blocks.json.
 
-A block takes the six peers some twenty minutes, so a later call keeps the pairs that an earlier one
-wrote there, if versions and machine are the same, and pairs the rest with a grid trained anew.
-`--recorded` measures nothing: it prints what is there, or else what the project's authors measured.
+A block takes the six peers some twenty minutes, so a later call keeps the pairs that are in that file,
+if versions and machine are the same, and trains the grid again for the missing ones.
+`--recorded` measures nothing: it prints the results on disk, or else those of the project's authors.
 """
 
 from __future__ import annotations
@@ -46,12 +46,15 @@ BLOCKS: tuple[dict[str, Any], ...] = (
 )
 RESULTS = HERE / "results" / "blocks.json"
 RECORDED = HERE / "recorded" / "blocks.json"
-"""What the authors measured: hours that nobody need spend to read the table."""
+"""Results of the authors, so that nobody has to spend hours to see the table."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Pair:
-    """A peer's block beside the same runs of gridcast: seconds of both, and the lowest validation loss of both."""
+    """A peer's block beside the same runs of gridcast: seconds and lowest validation loss of both.
+
+    The fields are the keys of the recorded results; `own` stands for gridcast.
+    """
 
     peer: str
     block: int
@@ -62,15 +65,15 @@ class Pair:
 
     @property
     def ratio(self) -> float:
-        """How many times gridcast's time the peer takes."""
+        """The peer's time over that of gridcast."""
         return self.seconds / self.own_seconds
 
 
 def main() -> None:
-    """Measure what the command line asks for."""
+    """Measure what the command line requests."""
     arguments = _arguments()
     if arguments.recorded:
-        _tell_recorded()
+        _print_recorded()
         return
     interpreters = {name: environments.python(name) for name in arguments.peers}
     about: dict[str, Any] = {"machine": machine(), "blocks": BLOCKS}
@@ -78,23 +81,23 @@ def main() -> None:
         peer: environments.versions(path) for peer, path in ({COLD: Path(sys.executable)} | interpreters).items()
     }
     measurements, pairs = _earlier(about)
-    met = {(pair.block, pair.peer) for pair in pairs}
+    measured_pairs = {(pair.block, pair.peer) for pair in pairs}
     waiting = [(block, peer) for block in range(1, arguments.blocks + 1) for peer in interpreters]
-    waiting = [pair for pair in waiting if pair not in met]
+    waiting = [pair for pair in waiting if pair not in measured_pairs]
     if waiting:
         _measure(waiting, interpreters, about, measurements, pairs)
     print(table(pairs, measurements))
 
 
-def _tell_recorded() -> None:
+def _print_recorded() -> None:
     path = RESULTS if RESULTS.exists() else RECORDED
     content = json.loads(path.read_text())
     about = content["machine"]
-    whose = "measured here" if path == RESULTS else "as the authors measured it"
-    print(f"\nThe whole retail grid, {whose} on {content['measured']} ({about['cores']} cores, {about['cpu']}):")
-    measurements, pairs = _kept(content)
+    where = "measured here" if path == RESULTS else "as the authors measured it"
+    print(f"\nThe whole retail grid, {where} on {content['measured']} ({about['cores']} cores, {about['cpu']}):")
+    measurements, pairs = _parsed(content)
     print(table(pairs, measurements))
-    print("`make bench-full` measures it anew; that takes hours.")
+    print("`make bench-full` measures it again; that takes hours.")
 
 
 def _measure(
@@ -104,28 +107,28 @@ def _measure(
     measurements: list[Measurement],
     pairs: list[Pair],
 ) -> None:
-    """Train the whole grid, then every `waiting` (block, peer); each is written as soon as it is there."""
+    """Train the whole grid, then every `waiting` (block, peer); each result is written at once."""
     with tempfile.TemporaryDirectory(prefix="gridcast-benchmark-") as name:
-        given, project = Path(name, "given"), Path(name, "project")
-        given.mkdir()
-        count = windows.write(GRIDS["full"], given)
-        axes = json.loads((given / "grid.json").read_text())["axes"]
-        own = gridcast(COLD, 1, GRIDS["full"], project, axes)
-        if own.failed is not None:
-            sys.exit(f"gridcast failed:\n{own.failed}")
-        print(f"gridcast, {count} runs: {own.wall_seconds:.1f} s", flush=True)
-        runs = _recorded(project)
-        measurements.append(own)
+        inputs, project = Path(name, "inputs"), Path(name, "project")
+        inputs.mkdir()
+        count = windows.write(GRIDS["full"], inputs)
+        axes = json.loads((inputs / "grid.json").read_text())["axes"]
+        whole_grid = gridcast(COLD, 1, GRIDS["full"], project, axes)
+        if whole_grid.failed is not None:
+            sys.exit(f"gridcast failed:\n{whole_grid.failed}")
+        print(f"gridcast, {count} runs: {whole_grid.wall_seconds:.1f} s", flush=True)
+        runs = _recorded_runs(project)
+        measurements.append(whole_grid)
         for number, peer in waiting:
             folder = Path(name, peer)
-            shutil.copytree(given, folder)
+            shutil.copytree(inputs, folder)
             fixed = BLOCKS[number - 1]
             done = _block(peer, interpreters[peer], number, fixed, folder)
             shutil.rmtree(folder)
             if done.failed is not None:
                 sys.exit(f"{title(peer)} failed:\n{done.failed}")
             measurements.append(done)
-            pairs.append(_pair(done, own, runs, fixed, count))
+            pairs.append(_pair(done, whole_grid, runs, fixed))
             print(
                 f"  block {number}  {title(peer):<28}{pairs[-1].seconds:7.1f} s for {pairs[-1].own_seconds:5.1f} s "
                 f"of gridcast: {pairs[-1].ratio:5.1f} times",
@@ -135,17 +138,17 @@ def _measure(
 
 
 def _earlier(about: Mapping[str, Any]) -> tuple[list[Measurement], list[Pair]]:
-    """What an earlier call measured on this machine with these versions; nothing where there is none."""
+    """The results of an earlier call, on this machine with these versions; empty if there are none."""
     if not RESULTS.exists():
         return [], []
     content = json.loads(RESULTS.read_text())
-    before, now = ({k: v for k, v in kept["machine"].items() if k != "load_before"} for kept in (content, about))
-    if before != now or any(content["versions"].get(peer) != found for peer, found in about["versions"].items()):
-        sys.exit(f"{RESULTS} is of another machine or other versions; move it away to measure anew")
-    return _kept(content)
+    before, now = ({k: v for k, v in source["machine"].items() if k != "load_before"} for source in (content, about))
+    if before != now or any(content["versions"].get(peer) != versions for peer, versions in about["versions"].items()):
+        sys.exit(f"{RESULTS} is of another machine or other versions; move it away to measure again")
+    return _parsed(content)
 
 
-def _kept(content: Mapping[str, Any]) -> tuple[list[Measurement], list[Pair]]:
+def _parsed(content: Mapping[str, Any]) -> tuple[list[Measurement], list[Pair]]:
     pairs = [{name: value for name, value in pair.items() if name != "ratio"} for pair in content["pairs"]]
     return [Measurement(**done) for done in content["measurements"]], [Pair(**pair) for pair in pairs]
 
@@ -160,10 +163,10 @@ def _block(peer: str, interpreter: Path, number: int, fixed: Mapping[str, Any], 
     return measured(peer, number, cost, folder, SHARED)
 
 
-def _recorded(project: Path) -> list[dict[str, Any]]:
-    """Settings, training seconds and validation loss of every run that gridcast left in `project`.
+def _recorded_runs(project: Path) -> list[dict[str, Any]]:
+    """Settings, training seconds and validation loss of every run that gridcast recorded in `project`.
 
-    Read by a process of its own: MLflow goes on reading a store that was removed and made anew.
+    Read by a separate process: within one, MLflow would go on reading a store that was removed and created again.
     """
     code = (
         "import json, sys, mlflow\n"
@@ -177,9 +180,7 @@ def _recorded(project: Path) -> list[dict[str, Any]]:
     return list(json.loads(done.stdout))
 
 
-def _pair(
-    done: Measurement, own: Measurement, runs: list[dict[str, Any]], fixed: Mapping[str, Any], count: int
-) -> Pair:
+def _pair(done: Measurement, whole_grid: Measurement, runs: list[dict[str, Any]], fixed: Mapping[str, Any]) -> Pair:
     same = [run for run in runs if all(run[name] == value for name, value in fixed.items())]
     share = sum(run["fit_seconds"] for run in same) / sum(run["fit_seconds"] for run in runs)
     assert done.grid_seconds is not None
@@ -187,8 +188,8 @@ def _pair(
     return Pair(
         peer=done.contender,
         block=done.repeat,
-        seconds=done.grid_seconds + (done.wall_seconds - done.grid_seconds) * len(same) / count,
-        own_seconds=own.wall_seconds * share,
+        seconds=done.grid_seconds + (done.wall_seconds - done.grid_seconds) * len(same) / len(runs),
+        own_seconds=whole_grid.wall_seconds * share,
         best_val_loss=done.best_val_loss,
         own_best_val_loss=min(run["best_val_loss"] for run in same),
     )
@@ -206,21 +207,21 @@ def _write(about: dict[str, Any], measurements: list[Measurement], pairs: list[P
 
 
 def table(pairs: list[Pair], measurements: list[Measurement]) -> str:
-    """The ratios of each peer over its blocks, as aligned text."""
+    """Return the ratios of each peer over its blocks, as aligned text."""
     grids = [done.wall_seconds for done in measurements if done.contender == COLD]
     whole = statistics.median(grids)
     lines = [f"{'peer':<28}{'times gridcast':>24}{'whole grid':>12}{'val loss above gridcast':>32}"]
     for peer in dict.fromkeys(pair.peer for pair in pairs):
-        found = [pair for pair in pairs if pair.peer == peer]
-        ratios = [pair.ratio for pair in found]
+        of_peer = [pair for pair in pairs if pair.peer == peer]
+        ratios = [pair.ratio for pair in of_peer]
         middle = statistics.median(ratios)
-        above = [100 * (pair.best_val_loss / pair.own_best_val_loss - 1) for pair in found]
-        told = f"{middle:.1f} ({min(ratios):.1f}-{max(ratios):.1f})"
+        above = [100 * (pair.best_val_loss / pair.own_best_val_loss - 1) for pair in of_peer]
+        times = f"{middle:.1f} ({min(ratios):.1f}-{max(ratios):.1f})"
         better = f"{statistics.median(above):+.2f} % ({min(above):+.2f} to {max(above):+.2f})"
-        lines.append(f"{title(peer):<28}{told:>24}{middle * whole / 3600:>10.1f} h{better:>32}")
+        lines.append(f"{title(peer):<28}{times:>24}{middle * whole / 3600:>10.1f} h{better:>32}")
     took = ", ".join(f"{seconds:.0f}" for seconds in grids)
     lines.append(f"gridcast: {took} s for the whole grid, from a cold cache. Medians over blocks of")
-    lines.append("six runs, with least and most; the hours are gridcast's time times the ratio, not measured.")
+    lines.append("six runs, with minimum and maximum; the hours are gridcast's time times the ratio, not measured.")
     return "\n".join(lines)
 
 

@@ -1,15 +1,15 @@
-"""How often `gridcast monitor` raises an alarm: on fresh retail data of the same kind, and on drifted copies of it.
+"""How often `gridcast monitor` raises an alarm: on new retail data of the same kind, and on drifted copies of it.
 
     .venv/bin/python benchmarks/drift.py [--seeds 20] [--steps 60]
 
 Trains one GRU on the retail panel (`experiments/retail_daily.yaml`, its own settings, in a store of its own),
-makes it champion, and asks the monitor about new rows that are made up for each seed: blocks of twelve
-trading days drawn from the whole panel, all products together and each beginning on the weekday on which it is
-put, dated on the trading days after the last one. An alarm on these is a false one. The same rows are then
-spoilt in each of the ways of `DRIFTS`, where no alarm is a miss. Last, the monitor is asked about the true
-test span, which the network never saw, as it is and spoilt.
+makes it champion, and runs the monitor on new rows that are generated for each seed: blocks of twelve
+trading days drawn from the whole panel, all products together, each beginning on the weekday to which it is
+moved, dated on the trading days after the last one. An alarm on these is a false one. The same rows are then
+changed by each of `DRIFTS`, where no alarm is a miss. Last, the monitor runs on the true
+test span, which the network never saw, unchanged and drifted.
 
-Prints how many of the seeds raised an alarm, and by which of error, drift and standing still; writes
+Prints how many of the seeds raised an alarm, and whether by error, drift or stuck values; writes
 benchmarks/results/drift.json.
 """
 
@@ -42,28 +42,28 @@ from gridcast.tracking.store import open_store
 HERE = Path(__file__).parent.absolute()
 EXPERIMENT = HERE.parent / "experiments" / "retail_daily.yaml"
 BLOCK = 12
-"""Trading days: two weeks."""
+"""Trading days of a block: two weeks and more."""
 Table = pd.DataFrame
 
 
 def level(table: Table) -> Table:
-    """Half as many pieces again."""
+    """Return the table with half as many pieces again."""
     return table.assign(quantity=1.5 * table["quantity"])
 
 
 def mix(table: Table) -> Table:
-    """Every other product sells three times as much, the rest a third."""
+    """Return the table with three times the sales of every other product, and a third of the rest."""
     odd = table["product"].isin(sorted(table["product"].unique())[::2])
     return table.assign(quantity=table["quantity"] * np.where(odd, 3.0, 1 / 3))
 
 
 def constant_price(table: Table) -> Table:
-    """The price of each product stays at its first new value."""
+    """Return the table with the price of each product fixed at its first new value."""
     return table.assign(unit_price=table.groupby("product")["unit_price"].transform("first"))
 
 
 def one_constant_price(table: Table) -> Table:
-    """The same for the product with most rows alone."""
+    """Return the table with the price of only the product with most rows fixed."""
     best = table["product"].value_counts().index[0]
     return table.assign(
         unit_price=constant_price(table)["unit_price"].where(table["product"] == best, table["unit_price"])
@@ -71,12 +71,12 @@ def one_constant_price(table: Table) -> Table:
 
 
 def pence(table: Table) -> Table:
-    """Prices in pence instead of pounds."""
+    """Return the table with prices in pence instead of pounds."""
     return table.assign(unit_price=100 * table["unit_price"])
 
 
 def dozens(table: Table) -> Table:
-    """Pieces counted in dozens."""
+    """Return the table with pieces counted in dozens."""
     return table.assign(quantity=table["quantity"] / 12)
 
 
@@ -91,7 +91,7 @@ DRIFTS: dict[str, Callable[[Table], Table]] = {
 
 
 def champion(folder: Path, cache: Path) -> findings.WatchedModel:
-    """One network of the experiment's own settings, trained, recorded and promoted in a store in `folder`."""
+    """Train, record and promote one network of the experiment's own settings, in a store in `folder`."""
     content = yaml.safe_load(EXPERIMENT.read_text())
     content["grid"] = {"layer": ["GRU"]}
     content["selection"] |= {"when_beaten": "warn"}
@@ -119,7 +119,7 @@ def champion(folder: Path, cache: Path) -> findings.WatchedModel:
 
 
 def rows(planned: Plan, steps: np.ndarray, times: pd.DatetimeIndex) -> Table:
-    """The panel at `steps`, dated `times`, as the data of the shop are: a row per product and day on which it sold."""
+    """Return the panel at `steps`, dated `times`, as the shop's data: a row per product and day with sales."""
     panel = planned.panel
     table = pd.DataFrame(
         {
@@ -133,48 +133,48 @@ def rows(planned: Plan, steps: np.ndarray, times: pd.DatetimeIndex) -> Table:
 
 
 def fresh(planned: Plan, seed: int, count: int) -> Table:
-    """`count` new trading days made of blocks of known ones."""
-    random, known = np.random.default_rng(seed), planned.panel.times
-    times = time_axis.steps_after(known[-1], count, "D", planned.dataset.preprocessing.weekdays)
+    """Return `count` new trading days, made of blocks of the panel's own."""
+    random, panel_times = np.random.default_rng(seed), planned.panel.times
+    times = time_axis.steps_after(panel_times[-1], count, "D", planned.dataset.preprocessing.weekdays)
     steps: list[int] = []
     while len(steps) < count:
-        alike = np.flatnonzero(known[:-BLOCK].day_of_week == times[len(steps)].day_of_week)
-        start = int(random.choice(alike))
+        candidates = np.flatnonzero(panel_times[:-BLOCK].day_of_week == times[len(steps)].day_of_week)
+        start = int(random.choice(candidates))
         steps += range(start, start + BLOCK)
     return rows(planned, np.array(steps[:count]), times)
 
 
-def asked(model: findings.WatchedModel, table: Table, folder: Path) -> dict[str, Any]:
-    """What the monitor says of `table`, written and read as a file."""
+def monitored(model: findings.WatchedModel, table: Table, folder: Path) -> dict[str, Any]:
+    """Return the findings of the monitor on `table`, written and read as a file."""
     path = folder / "actuals.csv"
     table.to_csv(path, index=False)
-    found = monitor(model, read_series_table(path, model.preprocessing), findings.AlarmLimits())
-    drifted = found.drift[found.drift["drifted"]]
+    report = monitor(model, read_series_table(path, model.preprocessing), findings.AlarmLimits())
+    drifted = report.drift[report.drift["drifted"]]
     return {
-        "alarm": bool(found.alarms),
-        "error": any("MASE on" in alarm for alarm in found.alarms),
+        "alarm": bool(report.alarms),
+        "error": any("MASE on" in alarm for alarm in report.alarms),
         "drift": [f"{row.feature} {row.view}" for row in drifted.itertuples()],
-        "stuck": len(found.stuck),
-        "ratio": found.ratio,
-        "psi": {f"{row.feature} {row.view}": round(row.psi, 3) for row in found.drift.itertuples()},
-        "usual_psi": {f"{row.feature} {row.view}": round(row.usual_psi, 3) for row in found.drift.itertuples()},
-        "p_value": {f"{row.feature} {row.view}": round(row.p_value, 5) for row in found.drift.itertuples()},
+        "stuck": len(report.stuck),
+        "ratio": report.ratio,
+        "psi": {f"{row.feature} {row.view}": round(row.psi, 3) for row in report.drift.itertuples()},
+        "usual_psi": {f"{row.feature} {row.view}": round(row.usual_psi, 3) for row in report.drift.itertuples()},
+        "p_value": {f"{row.feature} {row.view}": round(row.p_value, 5) for row in report.drift.itertuples()},
     }
 
 
-def told(name: str, found: list[dict[str, Any]]) -> str:
-    """A line of the table."""
-    counts = (sum(bool(one[kind]) for one in found) for kind in ("alarm", "error", "drift", "stuck"))
+def line(name: str, results: list[dict[str, Any]]) -> str:
+    """Return a line of the table."""
+    counts = (sum(bool(result[kind]) for result in results) for kind in ("alarm", "error", "drift", "stuck"))
     numbers = "  ".join(f"{count:>6}" for count in counts)
-    return f"{name:32}  {len(found):>5}  {numbers}  {np.median([one['ratio'] for one in found]):>10.2f}"
+    return f"{name:32}  {len(results):>5}  {numbers}  {np.median([result['ratio'] for result in results]):>10.2f}"
 
 
 def main() -> None:
     """Measure, print a table, write results/drift.json."""
-    asks = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    asks.add_argument("--seeds", type=int, default=20)
-    asks.add_argument("--steps", type=int, default=60)
-    options = asks.parse_args()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, default=20)
+    parser.add_argument("--steps", type=int, default=60)
+    options = parser.parse_args()
     from gridcast.training import keras_backend  # noqa: PLC0415
 
     with tempfile.TemporaryDirectory() as name:
@@ -183,15 +183,15 @@ def main() -> None:
         model = champion(folder, folder / "cache")
         tables = [fresh(model.plan, seed, options.steps) for seed in range(options.seeds)]
         test = np.arange(*model.plan.panel.spans["test"])
-        true = rows(model.plan, test, model.plan.panel.times[test])
+        test_rows = rows(model.plan, test, model.plan.panel.times[test])
         results: dict[str, list[dict[str, Any]]] = {}
         print(f"{'new rows':32}  {'seeds':>5}  {'alarms':>6}  {'error':>6}  {'drift':>6}  {'stuck':>6}  error ratio")
         for kind, change in {"fresh": lambda table: table, **DRIFTS}.items():
-            results[kind] = [asked(model, change(table), folder) for table in tables]
-            print(told(kind, results[kind]), flush=True)
-        for kind, change in {"as it is": lambda table: table, **DRIFTS}.items():
-            results[f"test span, {kind}"] = [asked(model, change(true), folder)]
-            print(told(f"test span, {kind}", results[f"test span, {kind}"]), flush=True)
+            results[kind] = [monitored(model, change(table), folder) for table in tables]
+            print(line(kind, results[kind]), flush=True)
+        for kind, change in {"unchanged": lambda table: table, **DRIFTS}.items():
+            results[f"test span, {kind}"] = [monitored(model, change(test_rows), folder)]
+            print(line(f"test span, {kind}", results[f"test span, {kind}"]), flush=True)
     (HERE / "results").mkdir(exist_ok=True)
     (HERE / "results" / "drift.json").write_text(json.dumps(results, indent=1) + "\n")
 

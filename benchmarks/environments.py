@@ -1,4 +1,4 @@
-"""Virtual environments of the peers, made when first needed, from pinned requirements."""
+"""Virtual environments of the peers, created when first needed from pinned requirements."""
 
 from __future__ import annotations
 
@@ -10,38 +10,38 @@ from pathlib import Path
 
 HERE = Path(__file__).parent.absolute()
 REQUIREMENTS, ENVIRONMENTS = HERE / "peers" / "requirements", HERE / ".venvs"
-TOLD = (
+REPORTED_PACKAGES = (
     *("gridcast", "keras", "tensorflow", "jax", "mlflow", "keras-tuner", "optuna", "ray", "scikit-learn", "scikeras"),
     *("gluonts", "torch", "lightning", "statsforecast", "prophet", "pandas", "numpy"),
 )
-"""Packages whose versions belong to a measurement."""
+"""Packages whose versions are recorded with a measurement."""
 
 
 def python(name: str) -> Path:
-    """The interpreter of the environment `name`, made anew where its requirements changed. Raises CalledProcessError.
+    """Return the interpreter of the environment `name`, created again if its requirements changed.
 
-    The requirements name every package, so pip need not resolve anything.
+    The requirements name every package, so pip need not resolve anything. Raises CalledProcessError.
     """
     pinned, folder = REQUIREMENTS / f"{name}.txt", ENVIRONMENTS / name
-    made = folder / "made-from.txt"
-    if not (made.exists() and made.read_text() == pinned.read_text()):
+    copy = folder / "made-from.txt"
+    if not (copy.exists() and copy.read_text() == pinned.read_text()):
         print(f"installing {name} into {folder}, once; a minute or two", flush=True)
         shutil.rmtree(folder, ignore_errors=True)
         subprocess.run([sys.executable, "-m", "venv", folder], check=True)
         pip = [folder / "bin" / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
         subprocess.run([*pip, "--no-deps", "-r", pinned], check=True)
-        shutil.copy(pinned, made)
+        shutil.copy(pinned, copy)
     return folder / "bin" / "python"
 
 
 def versions(interpreter: Path) -> dict[str, str]:
-    """Versions of Python and of the packages TOLD that the environment of `interpreter` has."""
+    """Return the versions of Python and of REPORTED_PACKAGES in the environment of `interpreter`."""
     code = (
         "import json, platform, sys\n"
         "from importlib.metadata import distributions\n"
-        "found = {d.metadata['Name'].lower(): d.version for d in distributions()}\n"
-        "told = {name: found[name] for name in sys.argv[1:] if name in found}\n"
-        "print(json.dumps({'python': platform.python_version(), **told}))"
+        "versions = {d.metadata['Name'].lower(): d.version for d in distributions()}\n"
+        "reported = {name: versions[name] for name in sys.argv[1:] if name in versions}\n"
+        "print(json.dumps({'python': platform.python_version(), **reported}))"
     )
-    done = subprocess.run([interpreter, "-c", code, *TOLD], check=True, capture_output=True, text=True)
+    done = subprocess.run([interpreter, "-c", code, *REPORTED_PACKAGES], check=True, capture_output=True, text=True)
     return dict(json.loads(done.stdout))

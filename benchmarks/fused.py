@@ -1,8 +1,8 @@
-"""Seconds per epoch and run: stock Keras on JAX, one run alone in a compiled epoch, and siblings abreast.
+"""Seconds per epoch and run: stock Keras on JAX, one run alone in a compiled epoch, and siblings side by side.
 
     python benchmarks/fused.py [--widths 1 2 4] [--units 32 64] [--epochs 4]
 
-For each shape of the retail grid, on one core; the smallest of some epochs after the one that compiles.
+For each shape of the retail grid, on one core; the fastest of several epochs after the one that compiles.
 GFLOP/s are those of the width that a sweep chooses, beside the peak that a large matrix product reaches.
 """
 
@@ -27,39 +27,41 @@ RETAIL = HERE.parent / "experiments" / "retail_daily.yaml"
 
 
 def stock(dataset, run: Run, epochs: int) -> float:
-    """Seconds of an epoch of `run` on stock Keras."""
+    """Return the seconds of an epoch of `run` on stock Keras."""
     from gridcast.training import keras_fit  # noqa: PLC0415 - Keras, once its backend is started
 
     network = keras_fit.compiled_network(dataset, run)
     training, validation = keras_fit.make_batches(dataset, run)
-    found = []
+    seconds = []
     for _ in range(epochs):
         started = time.perf_counter()
         network.fit(training, validation_data=validation, epochs=1, shuffle=False, verbose=0)
-        found.append(time.perf_counter() - started)
-    return min(found[1:])
+        seconds.append(time.perf_counter() - started)
+    return min(seconds[1:])
 
 
 def fused(dataset, run: Run, width: int, epochs: int) -> float:
-    """Seconds of an epoch of `run`, its share when `width` of its kind train abreast."""
-    from gridcast.training.fused_fit import Lane, Program
+    """Return the seconds of an epoch of `run`, its share when `width` siblings train side by side."""
+    from gridcast.training.fused_fit import train_epoch  # noqa: PLC0415 - Keras, once its backend is started
+    from gridcast.training.fused_program import FusedProgram  # noqa: PLC0415
+    from gridcast.training.lane import Lane  # noqa: PLC0415
 
-    program = Program(dataset, run, width)
+    program = FusedProgram(dataset, run, width)
     active = {slot: Lane(program, run, None, epochs) for slot in range(width)}
     for slot, lane in active.items():
         program.put(slot, lane.begin())
-    found = []
+    seconds = []
     for _ in range(epochs):
         started = time.perf_counter()
-        program.epoch(active)
-        found.append((time.perf_counter() - started) / width)
-    return min(found[1:])
+        train_epoch(program, active)
+        seconds.append((time.perf_counter() - started) / width)
+    return min(seconds[1:])
 
 
 def operations(shape: Configuration, dataset) -> float:
-    """Floating-point operations of an epoch in the recurrent layer and the attention: two for each weight and use.
+    """Return the floating-point operations of an epoch in recurrent layer and attention: two per weight and use.
 
-    A training step reads forward once and backward twice as much; validation reads forward alone.
+    A training step counts three passes, one forward and a backward one of twice the cost; validation counts one.
     """
     training, validation = (len(dataset.origins(span, shape.lookback)) for span in ("train", "validation"))
     gates = {"GRU": 3, "LSTM": 4}[shape.layer]
@@ -69,36 +71,36 @@ def operations(shape: Configuration, dataset) -> float:
 
 
 def peak() -> float:
-    """GFLOP/s of a large product of float32 matrices, the best of some."""
+    """Return the GFLOP/s of a large product of float32 matrices, the best of several."""
     import jax  # noqa: PLC0415 - the same
     import jax.numpy as jnp  # noqa: PLC0415
 
     size = 2048
     product = jax.jit(jnp.matmul)
-    one = jnp.ones((size, size))
+    matrix = jnp.ones((size, size))
     seconds = []
     for _ in range(6):
         started = time.perf_counter()
-        product(one, one).block_until_ready()
+        product(matrix, matrix).block_until_ready()
         seconds.append(time.perf_counter() - started)
     return 2e-9 * size**3 / min(seconds[1:])
 
 
 def main() -> None:
     """Measure, print a table, write results/fused.json."""
-    asked = argparse.ArgumentParser(description=__doc__)
-    asked.add_argument("--widths", type=int, nargs="+", default=[1, 2, 4])
-    asked.add_argument("--epochs", type=int, default=4)
-    asked.add_argument("--batch", type=int, nargs="+", default=[32, 64])
-    asked.add_argument("--units", type=int, nargs="+", help="in place of the grid's")
-    asked.add_argument("--only", default="", help="shapes whose name contains this")
-    asked.add_argument("--no-stock", action="store_true")
-    options = asked.parse_args()
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--widths", type=int, nargs="+", default=[1, 2, 4])
+    parser.add_argument("--epochs", type=int, default=4)
+    parser.add_argument("--batch", type=int, nargs="+", default=[32, 64])
+    parser.add_argument("--units", type=int, nargs="+", help="instead of those of the grid")
+    parser.add_argument("--only", default="", help="shapes whose name contains this")
+    parser.add_argument("--no-stock", action="store_true")
+    options = parser.parse_args()
     os.environ |= worker_process.WORKER_ENVIRONMENT
     worker_process.set_up_worker(0, HERE / "results")
     keras_backend.start("jax", HERE / ".data")
     experiment = config.read(RETAIL)
-    planned = plan.make_plan(experiment, "", "jax", HERE / ".data")
+    planned = plan.make_plan(experiment, "", "jax", cache=HERE / ".data")
     found = [grid.shared_program(run).configuration for run in planned.runs.values()]
     if options.units:
         found = [shape.model_copy(update={"units": units}) for shape in found for units in options.units]
@@ -112,15 +114,15 @@ def main() -> None:
         keras_backend.free_programs()
         row = {"shape": name, "units": shape.units}
         row |= {} if options.no_stock else {"stock": stock(planned.dataset, run, options.epochs)}
-        row |= {f"{width} abreast": fused(planned.dataset, run, width, options.epochs) for width in options.widths}
+        row |= {f"{width} lanes": fused(planned.dataset, run, width, options.epochs) for width in options.widths}
         width = lane_count(run.configuration, 9, gpu=bool(worker_process.available_gpus()))
-        if f"{width} abreast" in row:
-            chosen = row[f"{width} abreast"]
+        if f"{width} lanes" in row:
+            chosen = row[f"{width} lanes"]
             row |= {"GFLOP/s": operations(shape, planned.dataset) / chosen / 1e9}
             row |= {} if options.no_stock else {"stock / chosen": row["stock"] / chosen}
         rows.append(row)
-        told = "  ".join(f"{name} {value:.3f}" for name, value in row.items() if isinstance(value, float))
-        print(f"{row['shape']:42} {told}", flush=True)
+        figures = "  ".join(f"{name} {value:.3f}" for name, value in row.items() if isinstance(value, float))
+        print(f"{row['shape']:42} {figures}", flush=True)
     best = peak()
     print(f"peak of a large matrix product: {best:.0f} GFLOP/s")
     (HERE / "results").mkdir(exist_ok=True)

@@ -1,11 +1,11 @@
-"""Successive halving against the whole retail grid, seed by seed: what it finds, and what it spends.
+"""Successive halving against the whole retail grid, seed by seed: best loss and training time.
 
     .venv/bin/python benchmarks/halving.py [--seeds S ...]
 
 Each seed trains all 216 runs, then searches the same grid with `search.strategy: halving`, each in a new
 project without compiled programs. Prints seconds of training, the best validation loss and where the
 wall time of the whole grid went, and writes benchmarks/results/halving.json; a seed takes some fifteen
-minutes, so a later call keeps what an earlier one wrote there.
+minutes, so a later call keeps the results in that file.
 """
 
 from __future__ import annotations
@@ -33,17 +33,18 @@ RUNS = (
     "import json, sys, mlflow\n"
     "from gridcast.tracking import mlflow_runs, store\n"
     "store = store.open_store(sys.argv[1], 'sqlite:///mlflow.db')\n"
-    "found = [r for kind in ('run', 'stopped') for r in mlflow_runs.search_runs(store, f\"tags.`gridcast.kind` = '{kind}'\")]\n"
-    "print(json.dumps([{'kind': r.data.tags['gridcast.kind'], **r.data.metrics} for r in found]))\n"
+    "query = \"tags.`gridcast.kind` = '{}'\"\n"
+    "runs = [r for k in ('run', 'stopped') for r in mlflow_runs.search_runs(store, query.format(k))]\n"
+    "print(json.dumps([{'kind': r.data.tags['gridcast.kind'], **r.data.metrics} for r in runs]))\n"
 )
-"""Read by a process of its own: MLflow goes on reading a store that was removed and made anew."""
+"""Run by a separate process: within one, MLflow would go on reading a store that was removed and created again."""
 
 
 @dataclass(frozen=True)
-class Searched:
+class SearchBenchmark:
     """One strategy with one seed: seconds of training and of the wall, the best validation loss of a whole run.
 
-    `time` is the line in which `gridcast run` tells where its own time went.
+    `time` is the line of `gridcast run` on where its time went.
     """
 
     seed: int
@@ -61,20 +62,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="halving against the whole retail grid")
     parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2, 3, 4], metavar="S")
     arguments = parser.parse_args()
-    done = [Searched(**kept) for kept in json.loads(RESULTS.read_text())["searched"]] if RESULTS.exists() else []
+    done = [SearchBenchmark(**row) for row in json.loads(RESULTS.read_text())["searched"]] if RESULTS.exists() else []
     for seed in arguments.seeds:
         for strategy in ("grid", "halving"):
-            if any((kept.seed, kept.strategy) == (seed, strategy) for kept in done):
+            if any((search.seed, search.strategy) == (seed, strategy) for search in done):
                 continue
             done.append(_search(seed, strategy))
             print(f"seed {seed}, {strategy}: {done[-1].wall_seconds:.0f} s. {done[-1].time}", flush=True)
             RESULTS.parent.mkdir(exist_ok=True)
-            content = {"machine": machine(), "searched": [dataclasses.asdict(one) for one in done]}
+            content = {"machine": machine(), "searched": [dataclasses.asdict(search) for search in done]}
             RESULTS.write_text(json.dumps(content, indent=1) + "\n")
     print(table(done))
 
 
-def _search(seed: int, strategy: str) -> Searched:
+def _search(seed: int, strategy: str) -> SearchBenchmark:
     experiment = yaml.safe_load(GRIDS["full"].read_text(encoding="utf-8"))
     experiment["training"]["seeds"] = [seed]
     experiment["search"] = {"strategy": strategy}
@@ -88,9 +89,9 @@ def _search(seed: int, strategy: str) -> Searched:
         if cost.code:
             sys.exit(f"seed {seed}, {strategy}: exit code {cost.code}\n{output[-2000:]}")
         command = [sys.executable, "-c", RUNS, experiment["name"]]
-        told = subprocess.run(command, check=True, capture_output=True, text=True, cwd=folder)
-    runs = json.loads(told.stdout)
-    return Searched(
+        printed = subprocess.run(command, check=True, capture_output=True, text=True, cwd=folder)
+    runs = json.loads(printed.stdout)
+    return SearchBenchmark(
         seed=seed,
         strategy=strategy,
         runs=len(runs),
@@ -102,18 +103,18 @@ def _search(seed: int, strategy: str) -> Searched:
     )
 
 
-def table(done: list[Searched]) -> str:
-    """Each seed that has both strategies, as aligned text."""
-    found = {(one.seed, one.strategy): one for one in done}
+def table(done: list[SearchBenchmark]) -> str:
+    """Return the seeds that have both strategies, as aligned text."""
+    searches = {(search.seed, search.strategy): search for search in done}
     lines = [
         f"{'seed':>4}{'grid: training s':>18}{'wall s':>8}{'halving: training s':>21}"
         f"{'wall s':>8}{'share':>8}{'loss':>9}"
     ]
     shares, above = [], []
-    for seed in sorted({one.seed for one in done}):
-        if (seed, "grid") not in found or (seed, "halving") not in found:
+    for seed in sorted({search.seed for search in done}):
+        if (seed, "grid") not in searches or (seed, "halving") not in searches:
             continue
-        grid, halving = found[seed, "grid"], found[seed, "halving"]
+        grid, halving = searches[seed, "grid"], searches[seed, "halving"]
         shares.append(100 * halving.fit_seconds / grid.fit_seconds)
         above.append(100 * (halving.best_val_loss / grid.best_val_loss - 1))
         lines.append(

@@ -1,8 +1,8 @@
-"""Load on an HTTP service, from a process of its own: what came back, how soon, and how much of it.
+"""Load on an HTTP service from a separate process: answers, latencies and throughput.
 
     .venv/bin/python benchmarks/load.py < JOB.json
 
-Prints a `Result` as JSON.
+Prints a `LoadResult` as JSON.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ import numpy as np
 
 TIMEOUT = 30.0
 Ask = Callable[[float], Awaitable[None]]
-"""Asks once, from the moment at which that was due."""
+"""Sends one request; its latency counts from the given moment, at which it was due."""
 
 
 @dataclass(frozen=True)
-class Job:
-    """POST `body` to `url` for so many `seconds`.
+class LoadJob:
+    """POST `body` to `url` for `seconds`.
 
-    Without a `rate`, each of the `clients` asks again as soon as it has its answer; one that is alone does so over a
-    bare socket, since a client of many parts takes as long as the service does. With a `rate` so many requests a
-    second are sent by the clock, however many are still waiting, and each waits from the moment at which it was due:
-    a service that stalls does not slow down its users.
-    `told` names a field of the answers whose values are counted.
+    Without a `rate`, each of the `clients` sends its next request as soon as it has an answer. A single client uses a
+    bare socket, since a full HTTP client takes as long as the service itself. With a `rate`, that many requests per
+    second are sent by the clock, however many are still unanswered, and latency counts from the moment at which a
+    request was due: a stalled service does not slow down its users.
+    `counted_field` names a field of the answers whose values are counted.
     """
 
     url: str
@@ -44,12 +44,12 @@ class Job:
     headers: dict[str, str] = field(default_factory=dict)
     clients: int = 1
     rate: float | None = None
-    told: str | None = None
+    counted_field: str | None = None
 
 
 @dataclass(frozen=True)
-class Result:
-    """Milliseconds are those of answers with status 200; `failed` counts the others by reason."""
+class LoadResult:
+    """Milliseconds of answers with status 200; `failed` counts the others by reason, `values` those of the field."""
 
     requests: int
     failed: dict[str, int]
@@ -57,58 +57,60 @@ class Result:
     median_ms: float
     p99_ms: float
     most_ms: float
-    told: dict[str, int]
+    values: dict[str, int]
 
 
 @dataclass
-class Heard:
-    """What came back so far: seconds of each answer with status 200, the others by reason, and what was told."""
+class Answers:
+    """Answers so far: seconds of each one with status 200, the others by reason, values of the counted field."""
 
-    waited: list[float] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
     failed: Counter[str] = field(default_factory=Counter)
-    told: Counter[str] = field(default_factory=Counter)
+    values: Counter[str] = field(default_factory=Counter)
 
-    def answer(self, job: Job, status: int, content: bytes, due: float) -> None:
-        """One more."""
+    def add(self, job: LoadJob, status: int, content: bytes, due: float) -> None:
+        """Count an answer."""
         if status != 200:
             self.failed[f"status {status}"] += 1
             return
-        self.waited.append(time.perf_counter() - due)
-        if job.told:
-            self.told[str(json.loads(content)[job.told])] += 1
+        self.seconds.append(time.perf_counter() - due)
+        if job.counted_field:
+            self.values[str(json.loads(content)[job.counted_field])] += 1
 
 
-def run(job: Job) -> Result:
-    """Put the load of `job` on its service."""
-    heard, started = Heard(), time.perf_counter()
+def run(job: LoadJob) -> LoadResult:
+    """Put the load of `job` on its service and return the result."""
+    answers, started = Answers(), time.perf_counter()
     if job.clients == 1 and not job.rate:
-        _alone(job, heard, started)
+        _single_client(job, answers, started)
     else:
-        asyncio.run(_together(job, heard, started))
+        asyncio.run(_many_requests(job, answers, started))
     seconds = time.perf_counter() - started
-    milliseconds = 1000 * np.array(heard.waited or [np.nan])
+    milliseconds = 1000 * np.array(answers.seconds or [np.nan])
     median, p99, most = np.percentile(milliseconds, [50, 99, 100])
-    asked = len(heard.waited) + heard.failed.total()
-    return Result(asked, dict(heard.failed), len(heard.waited) / seconds, median, p99, most, dict(heard.told))
+    requests = len(answers.seconds) + answers.failed.total()
+    return LoadResult(
+        requests, dict(answers.failed), len(answers.seconds) / seconds, median, p99, most, dict(answers.values)
+    )
 
 
-class Answer:
-    """An HTTP answer as it comes in, read by httptools."""
+class HttpAnswer:
+    """An HTTP answer while it is being received; httptools calls the methods."""
 
     def __init__(self) -> None:
-        self.content, self.whole = b"", False
+        self.content, self.is_complete = b"", False
 
     def on_body(self, part: bytes) -> None:
-        """Part of the content."""
+        """Append a part of the content."""
         self.content += part
 
     def on_message_complete(self) -> None:
-        """There is no more of it."""
-        self.whole = True
+        """Note the end of the answer."""
+        self.is_complete = True
 
 
-def _alone(job: Job, heard: Heard, started: float) -> None:
-    """One client that asks, and asks again."""
+def _single_client(job: LoadJob, answers: Answers, started: float) -> None:
+    """One client that sends request after request over a bare socket."""
     url, body = urlsplit(job.url), job.body.encode()
     headers = {"Host": url.netloc, "Content-Type": "application/json", "Content-Length": len(body), **job.headers}
     lines = [f"POST {url.path} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items())]
@@ -119,19 +121,19 @@ def _alone(job: Job, heard: Heard, started: float) -> None:
                 connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 while (due := time.perf_counter()) < started + job.seconds:
                     connection.sendall(request)
-                    answer = Answer()
+                    answer = HttpAnswer()
                     parser = httptools.HttpResponseParser(answer)
-                    while not answer.whole:
+                    while not answer.is_complete:
                         if not (part := connection.recv(1 << 16)):
                             raise ConnectionResetError
                         parser.feed_data(part)
-                    heard.answer(job, parser.get_status_code(), answer.content, due)
+                    answers.add(job, parser.get_status_code(), answer.content, due)
         except OSError as error:
-            heard.failed[type(error).__name__] += 1
+            answers.failed[type(error).__name__] += 1
 
 
-async def _together(job: Job, heard: Heard, started: float) -> None:
-    """Many clients, or requests by the clock."""
+async def _many_requests(job: LoadJob, answers: Answers, started: float) -> None:
+    """Several clients, or requests by the clock."""
     limit = aiohttp.ClientTimeout(total=TIMEOUT)
     headers = {"Content-Type": "application/json", **job.headers}
     connector = aiohttp.TCPConnector(limit=0)
@@ -140,14 +142,14 @@ async def _together(job: Job, heard: Heard, started: float) -> None:
         async def ask(due: float) -> None:
             try:
                 async with session.post(job.url, data=job.body) as answer:
-                    heard.answer(job, answer.status, await answer.read(), due)
+                    answers.add(job, answer.status, await answer.read(), due)
             except (aiohttp.ClientError, TimeoutError) as error:
-                heard.failed[type(error).__name__] += 1
+                answers.failed[type(error).__name__] += 1
 
         await (_by_the_clock(job, ask, started) if job.rate else _one_after_another(job, ask, started))
 
 
-async def _one_after_another(job: Job, ask: Ask, started: float) -> None:
+async def _one_after_another(job: LoadJob, ask: Ask, started: float) -> None:
     async def client() -> None:
         while (now := time.perf_counter()) < started + job.seconds:
             await ask(now)
@@ -155,7 +157,7 @@ async def _one_after_another(job: Job, ask: Ask, started: float) -> None:
     await asyncio.gather(*(client() for _ in range(job.clients)))
 
 
-async def _by_the_clock(job: Job, ask: Ask, started: float) -> None:
+async def _by_the_clock(job: LoadJob, ask: Ask, started: float) -> None:
     async with asyncio.TaskGroup() as waiting:
         for number in range(int((job.rate or 0) * job.seconds)):
             due = started + number / job.rate
@@ -164,4 +166,4 @@ async def _by_the_clock(job: Job, ask: Ask, started: float) -> None:
 
 
 if __name__ == "__main__":
-    print(json.dumps(dataclasses.asdict(run(Job(**json.load(sys.stdin))))))
+    print(json.dumps(dataclasses.asdict(run(LoadJob(**json.load(sys.stdin))))))

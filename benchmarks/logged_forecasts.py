@@ -1,9 +1,9 @@
-"""The quantile forecasts of every run in a gridcast project, by the models that it logged.
+"""Quantile forecasts of every run in a gridcast project, by its logged models.
 
     .venv/bin/python benchmarks/logged_forecasts.py FOLDER
 
-Gives each model everything before the test and writes what it says to forecast-SEED.npz. It wants a
-process of its own, as `recorded.py` does.
+Gives each model everything before the test and writes its quantiles to forecast-SEED.npz. It must run as a separate
+process, for the reason in `recorded.py`.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from peers import panel
 
 
 def main(folder: Path) -> None:
-    given = panel.read(folder)
-    os.chdir(folder)  # the store names its artifacts from there
+    data = panel.read(folder)
+    os.chdir(folder)  # artifact paths in the store are relative to it
     mlflow.set_tracking_uri("sqlite:///mlflow.db")
-    known = np.isfinite(given.values)
-    rows, steps = np.nonzero(known)
-    history = pd.DataFrame({"series": given.series[rows], "time": given.times[steps], "value": given.values[known]})
+    observed = np.isfinite(data.values)
+    rows, steps = np.nonzero(observed)
+    history = pd.DataFrame({"series": data.series[rows], "time": data.times[steps], "value": data.values[observed]})
     runs = mlflow.search_runs(search_all_experiments=True, filter_string="tags.`gridcast.kind` = 'run'")
     for run, seed in zip(runs["run_id"], runs["tags.gridcast.seed"], strict=True):
-        told = mlflow.pyfunc.load_model(f"runs:/{run}/model").predict(history)
-        quantiles = told.sort_values(["series", "time"])[[f"q{level:g}" for level in panel.LEVELS]]
-        shape = len(given.series), given.horizon, len(panel.LEVELS)
+        forecasts = mlflow.pyfunc.load_model(f"runs:/{run}/model").predict(history)
+        quantiles = forecasts.sort_values(["series", "time"])[[f"q{level:g}" for level in panel.LEVELS]]
+        shape = len(data.series), data.horizon, len(panel.LEVELS)
         np.savez(f"forecast-{seed}.npz", quantiles=quantiles.to_numpy().reshape(shape))
 
 

@@ -1,4 +1,4 @@
-"""What a command costs: wall time, processor time and memory of its whole process tree; and tables of it."""
+"""Cost of a command: wall time, processor time and memory of its whole process tree; and tables as text."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from pathlib import Path
 import psutil
 
 INTERVAL = 2.0
-"""Seconds between two looks at the tree: adding up its memory takes tens of milliseconds of a core."""
+"""Seconds between two measurements of the tree: adding up its memory takes tens of milliseconds of a core."""
 
 
 @dataclass(frozen=True)
 class Cost:
     """Exit code, seconds and megabytes of one command; memory is the peak of the sum over all its processes.
 
-    Shared pages count once (proportional set size) where the system tells them, as Linux does.
+    Shared pages count once (proportional set size) where the system reports them, as Linux does.
     """
 
     code: int
@@ -29,35 +29,35 @@ class Cost:
     peak_megabytes: float
 
     def __add__(self, other: Cost) -> Cost:
-        """Of both commands, one after the other."""
+        """Return the cost of both commands, one after the other."""
         seconds = self.wall_seconds + other.wall_seconds, self.cpu_seconds + other.cpu_seconds
         return Cost(self.code or other.code, *seconds, max(self.peak_megabytes, other.peak_megabytes))
 
     def shared(self, count: int) -> Cost:
-        """The part of one in `count`; all of them needed the memory."""
+        """Return the share of one in `count`; each of them needed all of the memory."""
         return replace(self, wall_seconds=self.wall_seconds / count, cpu_seconds=self.cpu_seconds / count)
 
 
 class Tree:
-    """A process and all its descendants, those included whose parent has ended."""
+    """A process and all its descendants, including those whose parent has ended."""
 
     def __init__(self, root: int) -> None:
-        self.known = {root: psutil.Process(root)}
+        self.processes = {root: psutil.Process(root)}
         self.seconds: dict[int, float] = {}
         self.peak = 0.0
 
-    def look(self) -> None:
-        """Find new processes, note the processor time of each and the memory of all."""
+    def sample(self) -> None:
+        """Find new processes, and read the processor time of each and the memory of all."""
         parents = {process.pid: process.info["ppid"] for process in psutil.process_iter(["ppid"])}
-        found = True
-        while found:
-            found = [pid for pid, parent in parents.items() if parent in self.known and pid not in self.known]
-            for pid in found:
+        new = True
+        while new:
+            new = [pid for pid, parent in parents.items() if parent in self.processes and pid not in self.processes]
+            for pid in new:
                 with contextlib.suppress(psutil.Error):
-                    self.known[pid] = psutil.Process(pid)
+                    self.processes[pid] = psutil.Process(pid)
                 parents.pop(pid)
         memory = 0
-        for pid, process in self.known.items():
+        for pid, process in self.processes.items():
             with contextlib.suppress(psutil.Error):
                 times = process.cpu_times()
                 self.seconds[pid] = times.user + times.system
@@ -65,34 +65,34 @@ class Tree:
         self.peak = max(self.peak, memory / 2**20)
 
     def end(self) -> None:
-        """End what outlived the command, such as daemons."""
-        for process in self.known.values():
+        """Kill the processes that outlived the command, such as daemons."""
+        for process in self.processes.values():
             with contextlib.suppress(psutil.Error):
                 process.kill()
 
 
 def run(command: list[str], folder: Path, environment: dict[str, str]) -> Cost:
-    """Run `command` in `folder` with its output in `folder`/output.txt, and measure it."""
-    before, started = _reaped(), time.perf_counter()
+    """Run `command` in `folder` with its output in `folder`/output.txt, and return its cost."""
+    before, started = _ended_seconds(), time.perf_counter()
     with (folder / "output.txt").open("wb") as output:
         process = subprocess.Popen(
             command, cwd=folder, env=os.environ | environment, stdout=output, stderr=subprocess.STDOUT
         )
         tree = Tree(process.pid)
         while True:
-            tree.look()
+            tree.sample()
             with contextlib.suppress(subprocess.TimeoutExpired):
                 code = process.wait(INTERVAL)
                 break
     wall = time.perf_counter() - started
-    # The system's own sum misses daemons, which nobody waits for; the looks miss what lived between two of them.
-    spent = max(_reaped() - before, sum(tree.seconds.values()))
+    # The system's sum lacks daemons, which no process waits for; the samples lack processes that lived between two.
+    spent = max(_ended_seconds() - before, sum(tree.seconds.values()))
     tree.end()
     return Cost(code, wall, spent, tree.peak)
 
 
 def aligned(lines: list[tuple[str, ...]]) -> str:
-    """A table as text: the first column stands left, the figures right."""
+    """Return a table as text: the first column aligned left, the others right."""
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join(
         "  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])]).rstrip() for line in lines
@@ -100,7 +100,7 @@ def aligned(lines: list[tuple[str, ...]]) -> str:
 
 
 def megabytes(pid: int) -> float:
-    """Memory of a process and its descendants at present."""
+    """Return the present memory of a process and its descendants."""
     process = psutil.Process(pid)
     return sum(map(_bytes, [process, *process.children(recursive=True)])) / 2**20
 
@@ -110,7 +110,7 @@ def _bytes(process: psutil.Process) -> int:
     return int(getattr(memory, "pss", memory.rss))
 
 
-def _reaped() -> float:
-    """Processor seconds of all descendants that ended and were waited for."""
+def _ended_seconds() -> float:
+    """Processor seconds of all descendants that have ended and been waited for."""
     usage = resource.getrusage(resource.RUSAGE_CHILDREN)
     return usage.ru_utime + usage.ru_stime

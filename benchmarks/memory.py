@@ -1,9 +1,9 @@
-"""Whether parent and workers stay flat in memory over 500 runs.
+"""Memory of the parent and the workers over 500 runs.
 
     .venv/bin/python benchmarks/memory.py [runs]
 
-A real sweep on made-up data: 500 small networks of 25 shapes, each recorded in a SQLite store. The
-resident memory of the parent and of each worker is read whenever a run ends. Prints a table and
+A real sweep on generated data: 500 small networks of 25 shapes, each recorded in a SQLite store. The
+resident memory of the parent and of each worker should stay flat; it is read whenever a run ends. Prints a table and
 writes benchmarks/results/memory.json.
 """
 
@@ -39,17 +39,17 @@ training: {{epochs: 3, patience: 3}}
 """
 
 
-class Scale(events.SweepEvents):
-    """Weighs the processes whenever a run ends."""
+class MemoryEvents(events.SweepEvents):
+    """Reads the memory of the processes whenever a run ends."""
 
     def __init__(self) -> None:
-        self.weights: list[tuple[int, list[int]]] = []
+        self.samples: list[tuple[int, list[int]]] = []
 
     def finished(self, name: str, cost: float, metrics: object) -> None:
         parent = psutil.Process()
         forker = next(child for child in parent.children() if "forkserver" in " ".join(child.cmdline()))
         workers = forker.children()
-        self.weights.append((_megabytes(parent), sorted(_megabytes(worker) for worker in workers)))
+        self.samples.append((_megabytes(parent), sorted(_megabytes(worker) for worker in workers)))
 
 
 def _megabytes(process: psutil.Process) -> int:
@@ -69,18 +69,17 @@ def main() -> None:
         quantity = np.random.default_rng(0).normal(10, 1, 200).round(2)
         pd.DataFrame({"date": dates, "product": "apple", "quantity": quantity}).to_csv("sales.csv", index=False)
         planned = plan.make_plan(config.parse(EXPERIMENT.format(rates=rates)), "", "jax")
-        scale, begun = Scale(), time.perf_counter()
+        memory, started = MemoryEvents(), time.perf_counter()
         place = worker_job.WorkerSettings(2, "jax", Path(".gridcast"))
-        runner.run_sweep(planned, store.open_store("memory"), place, scale)
-        seconds = time.perf_counter() - begun
+        runner.run_sweep(planned, store.open_store("memory"), place, memory)
+        seconds = time.perf_counter() - started
         os.chdir("/")
-    print(
-        f"{len(planned.runs)} runs in {seconds:.0f} s; each worker starts afresh after {dask_workers.TASKS_PER_WORKER} tasks"
-    )
+    print(f"{len(planned.runs)} runs in {seconds:.0f} s")
+    print(f"each worker is replaced after {dask_workers.TASKS_PER_WORKER} tasks")
     print(f"{'runs':>6}  {'parent MB':>9}  workers MB")
-    step = max(1, len(scale.weights) // 10)
-    for count in range(step, len(scale.weights) + 1, step):
-        parent, workers = scale.weights[count - 1]
+    step = max(1, len(memory.samples) // 10)
+    for count in range(step, len(memory.samples) + 1, step):
+        parent, workers = memory.samples[count - 1]
         print(f"{count:>6}  {parent:>9}  {' '.join(map(str, workers))}")
     results.parent.mkdir(exist_ok=True)
     results.write_text(
@@ -94,7 +93,7 @@ def main() -> None:
                 "runs": len(planned.runs),
                 "seconds": seconds,
                 "recycled_after": dask_workers.TASKS_PER_WORKER,
-                "megabytes": scale.weights,
+                "megabytes": memory.samples,
             }
         )
     )

@@ -1,9 +1,9 @@
-"""The network of a champion alone, logged as MLflow's own Keras flavour does: what a loop written by hand serves.
+"""The network of a champion without its preprocessing, logged by MLflow's own Keras flavour, as in a hand-written loop.
 
     .venv/bin/python benchmarks/network_alone.py MODEL < ROWS.json
 
-Scaling is left to whoever asks, before and after. Prints, as JSON, the `uri` of what was logged, the scaled `inputs`
-of the window in the rows, and `offset` and `scale` of the series, whose target is log1p'd before it is scaled.
+The client has to scale inputs and forecasts itself. Prints, as JSON, the `uri` of the logged network, the scaled
+`inputs` of the window in the rows, and `offset` and `scale` of the series, whose target is log1p'd before scaling.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from gridcast.tracking import model_loading
 
 
 def main() -> None:
-    """Log the network of the model that the command line names."""
+    """Log the network of the model named on the command line."""
     own = model_loading.load_model(sys.argv[1]).model
     table = pd.DataFrame(json.load(sys.stdin))
     asked = own.read_table(table, own.preprocessing.horizon)
@@ -36,13 +36,13 @@ def main() -> None:
         signature = infer_signature(read, own.network.predict(read, verbose=0))
         logged = mlflow.keras.log_model(own.network, name="network", signature=signature)
     scaler, code = own.preprocessing.target_scaler, asked.codes[0]
-    told = {
+    description = {
         "uri": logged.model_uri,
         "inputs": {name: values.tolist() for name, values in read.items()},
         "offset": float(scaler.offset[code]),
         "scale": float(scaler.scale[code]),
     }
-    print(json.dumps(told))
+    print(json.dumps(description))
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""What a contender left in its MLflow store.
+"""Counts of what a contender recorded in its MLflow store.
 
     .venv/bin/python benchmarks/recorded.py FOLDER AXIS...
 
-Prints the counts as JSON. It wants a process of its own: MLflow keeps connections by path, and would go
-on reading a store that was removed and made anew.
+Prints the counts as JSON. It must run as a separate process: MLflow keeps connections by path, and within one process
+it would go on reading a store that was removed and created again.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from mlflow.entities import LoggedModelOutput, Run
 
 @dataclass(frozen=True)
 class Recorded:
-    """Runs of the grid in the store, how many have a curve of the validation loss, how many a model that is there.
+    """Numbers of runs of the grid, of those with a curve of the validation loss, and of those with a model that exists.
 
-    `best_val_loss` is the lowest of the final metrics of that name, which gridcast writes; None where there is none.
+    `best_val_loss` is the lowest of the final metrics of that name, which gridcast writes; None if there are none.
     """
 
     runs: int
@@ -35,33 +35,33 @@ class Recorded:
 
 
 def read(folder: Path, axes: Iterable[str]) -> Recorded:
-    """Count in the store of `folder` the runs that have every one of `axes` among their params."""
+    """Return the counts of the runs in the store of `folder` that have all of `axes` among their params."""
     path, needed = folder / "mlflow.db", set(axes)
     if not path.exists():
         return Recorded(0, 0, 0, None)
     client = MlflowClient(f"sqlite:///{path}")
     experiments = [experiment.experiment_id for experiment in client.search_experiments()]
-    runs = [run for run in _all(client, experiments) if needed <= run.data.params.keys()]
+    runs = [run for run in _all_runs(client, experiments) if needed <= run.data.params.keys()]
     curves = sum(len(client.get_metric_history(run.info.run_id, "val_loss")) > 1 for run in runs)
-    models = sum(any(_there(client, output.model_id) for output in _models(run)) for run in runs)
+    models = sum(any(_exists(client, output.model_id) for output in _models(run)) for run in runs)
     losses = [run.data.metrics["best_val_loss"] for run in runs if "best_val_loss" in run.data.metrics]
     return Recorded(len(runs), curves, models, min(losses, default=None))
 
 
-def _all(client: MlflowClient, experiments: list[str]) -> list[Run]:
-    found, token = [], ""
+def _all_runs(client: MlflowClient, experiments: list[str]) -> list[Run]:
+    runs, token = [], ""
     while token is not None:
         page = client.search_runs(experiments, page_token=token or None)
-        found += page
+        runs += page
         token = page.token or None
-    return found
+    return runs
 
 
 def _models(run: Run) -> list[LoggedModelOutput]:
     return run.outputs.model_outputs if run.outputs else []
 
 
-def _there(client: MlflowClient, model: str) -> bool:
+def _exists(client: MlflowClient, model: str) -> bool:
     location = client.get_logged_model(model).artifact_location
     local = Path(url2pathname(urlsplit(location).path) if location.startswith("file:") else location)
     return (local / "MLmodel").exists()

@@ -1,9 +1,9 @@
-"""How long the report of a large store takes: 2,000 finished runs of 50 epochs, on local SQLite.
+"""Seconds that the report of a large store takes: 2,000 finished runs of 50 epochs, on local SQLite.
 
     .venv/bin/python benchmarks/report_scale.py [runs]
 
-The runs are made up (losses drawn around effects of the settings); everything else is the real path:
-the MLflow store, reading it, every table, picture and page. Prints a line and writes
+The runs are generated (losses drawn around effects of the settings); everything else is the real path:
+the MLflow store, reading it, every table, plot and page. Prints a line and writes
 benchmarks/results/report_scale.json.
 """
 
@@ -25,7 +25,7 @@ from gridcast.config import Configuration
 from gridcast.evaluation import artifact_files, forecast_table
 from gridcast.models.baselines import BASELINES
 from gridcast.reporting import record, report
-from gridcast.tracking import mlflow_runs
+from gridcast.tracking import mlflow_runs, run_recording
 from gridcast.tracking.store import Store, open_store
 
 EPOCHS, ORIGINS, LIMIT = 50, 60, 60.0
@@ -73,7 +73,7 @@ def fill(store: Store, count: int) -> None:
         curves = {name: list(enumerate(map(float, curve), start=1)) for name in ("loss", "val_loss", "mae", "val_mae")}
         origins = np.abs(generator.normal(loss, 0.01, ORIGINS))
         best = min(best, (float(curve[-1]), keys[number]))
-        run = mlflow_runs.RunEntry(
+        run = run_recording.RunEntry(
             name=f"run {number}",
             kind="run",
             key=keys[number],
@@ -92,14 +92,14 @@ def fill(store: Store, count: int) -> None:
             },
             curves={**curves, mlflow_runs.LOSS_BY_ORIGIN: list(enumerate(map(float, origins)))},
         )
-        mlflow_runs.record_run(store, parent, run)
+        run_recording.record_run(store, parent, run)
     for name, key, kind in [("winner", best[1], "test"), *((n, k, "baseline") for n, k in baseline_keys.items())]:
         table = test_table(generator, 1.0 if kind == "test" else 1.3)
         content = {artifact_files.FORECASTS: artifact_files.parquet_bytes(table)}
         metrics = forecast_table.measure_forecasts(table)
         run_name = f"run {best[1].removeprefix('key-')}" if kind == "test" else name
-        entry = mlflow_runs.RunEntry(name=run_name, kind=kind, key=key, metrics=metrics, artifacts=content)
-        mlflow_runs.record_run(store, parent, entry)
+        entry = run_recording.RunEntry(name=run_name, kind=kind, key=key, metrics=metrics, artifacts=content)
+        run_recording.record_run(store, parent, entry)
     mlflow_runs.set_run_status(store, parent, "FINISHED")
 
 

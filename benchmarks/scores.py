@@ -11,7 +11,7 @@ from peers.panel import LEVELS
 
 
 def all_of(actual: np.ndarray, forecast: np.ndarray, history: np.ndarray, period: int) -> dict[str, float]:
-    """Every score by name. Raises ValueError for a forecast of another shape or one that is not finite."""
+    """Return every score by name. Raises ValueError for a forecast of another shape or one that is not finite."""
     if forecast.shape != (*actual.shape, len(LEVELS)):
         raise ValueError(f"a forecast of shape {forecast.shape} for actual values of shape {actual.shape}")
     if not np.isfinite(forecast).all():
@@ -24,16 +24,16 @@ def all_of(actual: np.ndarray, forecast: np.ndarray, history: np.ndarray, period
 
 
 def weighted_quantile_loss(actual: np.ndarray, forecast: np.ndarray) -> float:
-    """Twice the pinball loss per unit of the actual values, mean over levels; GluonTS's mean_weighted_quantile_loss."""
+    """Return twice the pinball loss per unit of the actual values, mean over levels, as in GluonTS."""
     error, levels = actual[:, :, None] - forecast, np.array(LEVELS)
     pinball = np.maximum(levels * error, (levels - 1) * error)
     return float((2 * pinball.sum(axis=(0, 1)) / np.abs(actual).sum()).mean())
 
 
 def mase(actual: np.ndarray, median: np.ndarray, history: np.ndarray, period: int) -> float:
-    """Absolute error per mean seasonal difference of the history (Hyndman and Koehler 2006), mean over series.
+    """Return the absolute error per mean seasonal difference of the history, mean over series (Hyndman, Koehler 2006).
 
-    A series whose history never differs from a season before has no scale and is left out.
+    A series whose history always equals that of a season before has no scale and is left out.
     """
     scale = np.nanmean(np.abs(history[:, period:] - history[:, :-period]), axis=1)
     error = np.abs(actual - median).mean(axis=1)
@@ -41,6 +41,6 @@ def mase(actual: np.ndarray, median: np.ndarray, history: np.ndarray, period: in
 
 
 def coverage(actual: np.ndarray, forecast: np.ndarray) -> float:
-    """Share of the actual values between the quantiles 0.1 and 0.9."""
+    """Return the share of the actual values between the quantiles 0.1 and 0.9."""
     low, high = forecast[:, :, LEVELS.index(0.1)], forecast[:, :, LEVELS.index(0.9)]
     return float(((low <= actual) & (actual <= high)).mean())

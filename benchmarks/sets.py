@@ -1,8 +1,8 @@
 """The sets of the forecasting benchmark, each as one tidy table: series, time, value.
 
-Public files lie in `../shared/data`, the retail set comes with gridcast. All series of a set end at
+Public files are in `../shared/data`, the retail set comes with gridcast. All series of a set end at
 the same stamp, whatever their length; the last horizon is the test. The M4 files have no dates, so
-theirs are made up.
+they get artificial ones.
 """
 
 from __future__ import annotations
@@ -21,33 +21,33 @@ LAST_MONTH, PRODUCTS = "2011-11", 100
 
 
 def hospital(data: Path, horizon: int) -> pd.DataFrame:
-    """Patients per month and product in 767 series, 2000-01 to 2006-12."""
+    """Return patients per month and product in 767 series, 2000-01 to 2006-12."""
     return _tidy(_dated(data / "hospital" / "hospital.csv.gz", "t"))
 
 
 def m4_hourly(data: Path, horizon: int) -> pd.DataFrame:
-    """M4's 414 hourly series of 700 to 960 hours, and its official 48 hours of test."""
+    """Return M4's 414 hourly series of 700 to 960 hours, and its official 48 hours of test."""
     return _m4(data, "Hourly", "h", horizon)
 
 
 def m4_weekly(data: Path, horizon: int) -> pd.DataFrame:
-    """M4's 359 weekly series of 80 to 2,597 weeks, and its official 13 weeks of test."""
+    """Return M4's 359 weekly series of 80 to 2,597 weeks, and its official 13 weeks of test."""
     return _m4(data, "Weekly", "W-SUN", horizon)
 
 
 def etth1(data: Path, horizon: int) -> pd.DataFrame:
-    """Six loads and the oil temperature of a transformer as seven series: the last year, and the test after it."""
+    """Return six loads and the oil temperature of a transformer as seven series: the last year and the test."""
     return _transformer(data, "ETTh1", horizon)
 
 
 def etth2(data: Path, horizon: int) -> pd.DataFrame:
-    """The same of another transformer. No setting was chosen by a look at it: the one set that is still a test."""
+    """Return the same of another transformer; no setting was chosen on it, so it is the only unspent test."""
     return _transformer(data, "ETTh2", horizon)
 
 
 def retail_monthly(data: Path, horizon: int) -> pd.DataFrame:
-    """Pieces sold per month of the 100 products with the largest total before the test; no sale is a zero."""
-    path, _ = builtin.fetch("online-retail", windows.DATA)
+    """Return pieces sold per month of the 100 products with the largest total before the test, 0 without sales."""
+    path, _ = builtin.fetch_set("online-retail", windows.DATA)
     daily = pd.read_parquet(path)
     daily["month"] = daily["date"].dt.to_period("M")
     months = daily.pivot_table("quantity", "month", "product", aggfunc="sum", fill_value=0.0)[:LAST_MONTH]

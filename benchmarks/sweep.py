@@ -3,9 +3,9 @@
     .venv/bin/python benchmarks/sweep.py [--quick | --medium | --shapes | --full] [--peers NAME ...] [--repeats N]
 
 Every contender starts in a fresh process and a fresh folder, imports its tools, trains the grid and
-records what its own documentation has it record. gridcast is started as a user would start it, first
-with no compiled programs on disk and once more, in a new project, with those that the first start left. Prints a table
-and writes benchmarks/results/sweep-GRID.json; a peer's virtual environment is made
+records what its own documentation recommends. gridcast is started as a user would start it, first
+without compiled programs on disk, and then, in a new project, with those of the first start. Prints a table
+and writes benchmarks/results/sweep-GRID.json; a peer's virtual environment is created
 when it is first needed, outside the measured time.
 """
 
@@ -43,14 +43,14 @@ GRIDS = {
 }
 COLD, WARM = "gridcast", "gridcast, warm cache"
 ENVIRONMENT = {"MLFLOW_DISABLE_TELEMETRY": "true", "RAY_USAGE_STATS_ENABLED": "0"}
-"""Nobody's time should go into calls to the makers of the tools."""
+"""Switches telemetry off, so that no time goes into it."""
 CACHE, SPOOL = ".gridcast", "spool"
 """Where gridcast keeps compiled programs, and the only part of it that holds results."""
 
 
 @dataclass(frozen=True)
 class Peer:
-    """A script in `peers/`, the Keras backend that it runs on, and what the table says of it."""
+    """A script in `peers/`, its Keras backend, and its name in the table."""
 
     script: str
     backend: str
@@ -69,10 +69,10 @@ PEERS = {
 
 @dataclass(frozen=True)
 class Measurement:
-    """One contender in one repeat: what it cost, what it found, and what it left in MLflow.
+    """One contender in one repeat: its cost, its best loss, and its records in MLflow.
 
     `grid_seconds` are those of the grid alone, once the tools are imported and the windows read, where a
-    peer tells them; `failed` is the end of its output where it did not come to its own end.
+    peer reports them; `failed` is the end of its output if it failed.
     """
 
     contender: str
@@ -93,25 +93,25 @@ MEASURES = ("wall_seconds", "cpu_seconds", "peak_megabytes", "best_val_loss", "r
 
 
 def main() -> None:
-    """Measure what the command line asks for."""
+    """Measure what the command line requests."""
     arguments = _arguments()
     interpreters = {name: environments.python(name) for name in arguments.peers}
-    everyone = {COLD: Path(sys.executable), **interpreters}
+    interpreters_of_all = {COLD: Path(sys.executable), **interpreters}
     about = {
         "grid": arguments.grid,
         "experiment": GRIDS[arguments.grid].read_text(encoding="utf-8"),
         "machine": machine(),
-        "versions": {name: environments.versions(path) for name, path in everyone.items()},
+        "versions": {name: environments.versions(path) for name, path in interpreters_of_all.items()},
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
     }
     measurements: list[Measurement] = []
-    with tempfile.TemporaryDirectory(prefix="gridcast-benchmark-") as given:
-        count = windows.write(GRIDS[arguments.grid], Path(given))
+    with tempfile.TemporaryDirectory(prefix="gridcast-benchmark-") as inputs:
+        count = windows.write(GRIDS[arguments.grid], Path(inputs))
         print(f"{arguments.grid} grid: {count} runs, {arguments.repeats} repeats", flush=True)
         for repeat in range(1, arguments.repeats + 1):
-            for done in _repeat(arguments.grid, repeat, Path(given), interpreters):
-                told = f"{done.wall_seconds:7.1f} s" if done.failed is None else "failed:\n" + done.failed
-                print(f"  {repeat}  {title(done.contender):<26}{told}", flush=True)
+            for done in _repeat(arguments.grid, repeat, Path(inputs), interpreters):
+                outcome = f"{done.wall_seconds:7.1f} s" if done.failed is None else "failed:\n" + done.failed
+                print(f"  {repeat}  {title(done.contender):<26}{outcome}", flush=True)
                 measurements.append(done)
                 _write(about, measurements)
     print(table(summary(measurements)))
@@ -121,44 +121,47 @@ def main() -> None:
 
 
 def summary(measurements: list[Measurement]) -> dict[str, dict[str, Any]]:
-    """By contender: the median of each measure, and how many times gridcast's wall time it takes.
+    """Return, by contender, the median of each measure, and the wall time as a multiple of gridcast's.
 
     `ratio` compares with gridcast's cold start and `ratio_warm` with its warm one, each within the
-    same repeat: median, least and most over the repeats. Repeats that failed are left out.
+    same repeat: median, minimum and maximum over the repeats. Failed repeats are left out.
     """
     good = [done for done in measurements if done.failed is None]
     wall = {(done.contender, done.repeat): done.wall_seconds for done in good}
-    told = {}
+    by_contender = {}
     for contender in dict.fromkeys(done.contender for done in good):
-        own = [done for done in good if done.contender == contender]
-        told[contender] = {
-            "repeats": len(own),
-            **{name: statistics.median(getattr(done, name) for done in own) for name in MEASURES},
-            "wall_seconds_spread": [min(done.wall_seconds for done in own), max(done.wall_seconds for done in own)],
+        repeats = [done for done in good if done.contender == contender]
+        by_contender[contender] = {
+            "repeats": len(repeats),
+            **{name: statistics.median(getattr(done, name) for done in repeats) for name in MEASURES},
+            "wall_seconds_spread": [
+                min(done.wall_seconds for done in repeats),
+                max(done.wall_seconds for done in repeats),
+            ],
         }
         for name, reference in (("ratio", COLD), ("ratio_warm", WARM)):
-            pairs = [(done.wall_seconds, wall.get((reference, done.repeat))) for done in own]
+            pairs = [(done.wall_seconds, wall.get((reference, done.repeat))) for done in repeats]
             ratios = [seconds / other for seconds, other in pairs if other]
-            told[contender][name] = [statistics.median(ratios), min(ratios), max(ratios)] if ratios else None
-    return told
+            by_contender[contender][name] = [statistics.median(ratios), min(ratios), max(ratios)] if ratios else None
+    return by_contender
 
 
-def _repeat(grid: str, repeat: int, given: Path, interpreters: dict[str, Path]) -> Iterator[Measurement]:
+def _repeat(grid: str, repeat: int, inputs: Path, interpreters: dict[str, Path]) -> Iterator[Measurement]:
     """Each contender in turn, in a folder of its own that is gone afterwards."""
     with tempfile.TemporaryDirectory(prefix="gridcast-benchmark-") as name:
-        axes = json.loads((given / "grid.json").read_text())["axes"]
-        project, kept = Path(name, "project"), Path(name, "kept")
+        axes = json.loads((inputs / "grid.json").read_text())["axes"]
+        project, cache = Path(name, "project"), Path(name, "cache")
         yield gridcast(COLD, repeat, GRIDS[grid], project, axes)
-        # A new project that has the cache alone, at the same path: the names of JAX's cached programs follow from it.
+        # A new project with nothing but the cache, at the same path: the names of JAX's cached programs depend on it.
         (project / CACHE).mkdir(exist_ok=True)
-        shutil.copytree(project / CACHE, kept, ignore=shutil.ignore_patterns(SPOOL))
+        shutil.copytree(project / CACHE, cache, ignore=shutil.ignore_patterns(SPOOL))
         shutil.rmtree(project)
-        shutil.copytree(kept, project / CACHE)
+        shutil.copytree(cache, project / CACHE)
         yield gridcast(WARM, repeat, GRIDS[grid], project, axes)
         shutil.rmtree(project)
         for peer, interpreter in interpreters.items():
             folder = Path(name, peer)
-            shutil.copytree(given, folder)
+            shutil.copytree(inputs, folder)
             command = [str(interpreter), str(HERE / "peers" / PEERS[peer].script), str(folder)]
             cost = measure.run(command, folder, ENVIRONMENT | {"KERAS_BACKEND": PEERS[peer].backend})
             yield measured(peer, repeat, cost, folder, axes)
@@ -166,7 +169,7 @@ def _repeat(grid: str, repeat: int, given: Path, interpreters: dict[str, Path]) 
 
 
 def gridcast(name: str, repeat: int, experiment: Path, folder: Path, axes: dict[str, Any]) -> Measurement:
-    """`gridcast run` in the project `folder`, which is new or has a cache and nothing else."""
+    """Measure `gridcast run` in the project `folder`, which is new or contains only a cache."""
     shutil.copytree(windows.DATA, folder / "data")
     shutil.copy(experiment, folder / "experiment.yaml")
     command = [str(Path(sys.executable).with_name("gridcast")), "run", "experiment.yaml"]
@@ -175,21 +178,21 @@ def gridcast(name: str, repeat: int, experiment: Path, folder: Path, axes: dict[
 
 
 def measured(name: str, repeat: int, cost: measure.Cost, folder: Path, axes: dict[str, Any]) -> Measurement:
-    """`cost` with what lies in `folder`: the store, and the result that a peer hands back."""
+    """Return `cost` with the contents of `folder`: the store, and the result file that a peer writes."""
     done = subprocess.run(
         [sys.executable, HERE / "recorded.py", folder, *axes], check=True, capture_output=True, text=True
     )
-    kept, result = json.loads(done.stdout), folder / "result.json"
-    found = {
-        "trained": kept["runs"],
+    counts, result = json.loads(done.stdout), folder / "result.json"
+    values = {
+        "trained": counts["runs"],
         "grid_seconds": None,
-        **kept,
+        **counts,
         **(json.loads(result.read_text()) if result.exists() else {}),
     }
     failed, count = None, math.prod(map(len, axes.values()))
-    if cost.code or found["best_val_loss"] is None or found["trained"] != count:
+    if cost.code or values["best_val_loss"] is None or values["trained"] != count:
         lines = (folder / "output.txt").read_text(encoding="utf-8", errors="replace").splitlines()
-        failed = "\n".join([*lines[-20:], f"exit code {cost.code}, {found['trained']} of {count} runs"])
+        failed = "\n".join([*lines[-20:], f"exit code {cost.code}, {values['trained']} of {count} runs"])
     return Measurement(
         contender=name,
         repeat=repeat,
@@ -197,7 +200,7 @@ def measured(name: str, repeat: int, cost: measure.Cost, folder: Path, axes: dic
         cpu_seconds=cost.cpu_seconds,
         peak_megabytes=cost.peak_megabytes,
         failed=failed,
-        **found,
+        **values,
     )
 
 
@@ -212,20 +215,20 @@ def _write(about: dict[str, Any], measurements: list[Measurement]) -> None:
     (results / f"sweep-{about['grid']}.json").write_text(json.dumps(content, indent=1) + "\n")
 
 
-def table(told: dict[str, dict[str, Any]]) -> str:
-    """The summary as aligned text."""
+def table(summaries: dict[str, dict[str, Any]]) -> str:
+    """Return the summary as aligned text."""
     columns = ("wall s", "ratio", "CPU s", "peak MB", "val loss", "runs", "curves", "models")
     lines = [("contender", *columns)]
-    for contender, row in told.items():
+    for contender, row in summaries.items():
         ratio = "{:.2f} ({:.2f}-{:.2f})".format(*row["ratio"]) if row["ratio"] else "-"
         seconds = f"{row['wall_seconds']:.1f}", ratio, f"{row['cpu_seconds']:.1f}"
-        found = f"{row['peak_megabytes']:.0f}", f"{row['best_val_loss']:.5f}"
-        lines.append((title(contender), *seconds, *found, *(f"{row[name]:.0f}" for name in columns[-3:])))
+        rest = f"{row['peak_megabytes']:.0f}", f"{row['best_val_loss']:.5f}"
+        lines.append((title(contender), *seconds, *rest, *(f"{row[name]:.0f}" for name in columns[-3:])))
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    # The first column stands left, the figures right.
+    # The first column is aligned left, the others right.
     signs = ["<", *[">"] * len(columns)]
     rows = ["  ".join(map(_aligned, line, signs, widths)) for line in lines]
-    rows.append("Medians. Ratio: wall time over that of gridcast in the same repeat, with least and most.")
+    rows.append("Medians. Ratio: wall time over that of gridcast in the same repeat, with minimum and maximum.")
     rows.append("The last three: runs of the grid that MLflow holds, those with a curve, those with a model.")
     return "\n".join(rows)
 
@@ -239,7 +242,7 @@ def title(contender: str) -> str:
 
 
 def machine() -> dict[str, Any]:
-    """What the measurements were made on, and how busy it was before them."""
+    """Return a description of this machine and its load."""
     cpuinfo = Path("/proc/cpuinfo")
     names = [line.split(":")[1].strip() for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]
     return {
@@ -261,7 +264,7 @@ def _arguments() -> argparse.Namespace:
     parser.set_defaults(grid="quick")
     arguments = parser.parse_args()
     if arguments.peers is None:
-        # The full grid takes some peers hours: they want to be asked for.
+        # The full grid takes some peers hours: they run only on request.
         arguments.peers = [] if arguments.grid == "full" else list(PEERS)
     return arguments
 

@@ -18,22 +18,24 @@ FREQUENCIES = {"M": "MS", "W": "W-SUN", "h": "h"}
 
 
 def main(folder: Path) -> None:
-    given = panel.read(folder)
-    known = np.isfinite(given.values)
-    rows, steps = np.nonzero(known)
-    table = pd.DataFrame({"unique_id": rows, "ds": given.times[steps], "y": given.values[known]})
+    data = panel.read(folder)
+    observed = np.isfinite(data.values)
+    rows, steps = np.nonzero(observed)
+    table = pd.DataFrame({"unique_id": rows, "ds": data.times[steps], "y": data.values[observed]})
     forecaster = StatsForecast(
-        models=[AutoETS(season_length=given.period, alias="ets")],
-        freq=FREQUENCIES[given.frequency],
+        models=[AutoETS(season_length=data.period, alias="ets")],
+        freq=FREQUENCIES[data.frequency],
         n_jobs=-1,
-        fallback_model=SeasonalNaive(given.period, alias="ets"),
+        fallback_model=SeasonalNaive(data.period, alias="ets"),
     )
     # The quantile 0.3 is the lower end of the interval of 40 %.
     ends = {level: ("lo" if level < 0.5 else "hi", round(abs(2 * level - 1) * 100)) for level in panel.LEVELS}
     columns = ["ets" if level == 0.5 else "ets-{}-{}".format(*ends[level]) for level in panel.LEVELS]
-    told = forecaster.forecast(df=table, h=given.horizon, level=sorted({width for _, width in ends.values() if width}))
-    told = told.sort_values(["unique_id", "ds"])
-    panel.write(folder, told[columns].to_numpy().reshape(len(given.series), given.horizon, len(columns)))
+    forecasts = forecaster.forecast(
+        df=table, h=data.horizon, level=sorted({width for _, width in ends.values() if width})
+    )
+    forecasts = forecasts.sort_values(["unique_id", "ds"])
+    panel.write(folder, forecasts[columns].to_numpy().reshape(len(data.series), data.horizon, len(columns)))
 
 
 if __name__ == "__main__":

@@ -23,21 +23,21 @@ LIKELIHOODS = {"student-t": StudentTOutput, "negative-binomial": NegativeBinomia
 
 
 def main(folder: Path) -> None:
-    given = panel.read(folder)
-    network = given.network
-    lightning.seed_everything(given.seed)
+    data = panel.read(folder)
+    network = data.network
+    lightning.seed_everything(data.seed)
     estimator = DeepAREstimator(
-        freq=given.frequency,
-        prediction_length=given.horizon,
+        freq=data.frequency,
+        prediction_length=data.horizon,
         context_length=network["lookback"],
         num_layers=network["layers"],
         hidden_size=network["units"],
         dropout_rate=network["dropout"],
-        lr=given.options.get("learning_rate", network["learning_rate"]),
+        lr=data.options.get("learning_rate", network["learning_rate"]),
         batch_size=network["batch_size"],
         num_batches_per_epoch=network["steps"],
         num_parallel_samples=network["paths"],
-        distr_output=LIKELIHOODS[given.options["likelihood"]](),
+        distr_output=LIKELIHOODS[data.options["likelihood"]](),
         trainer_kwargs={
             "max_epochs": network["epochs"],
             "accelerator": "cpu",
@@ -46,24 +46,24 @@ def main(folder: Path) -> None:
             "enable_progress_bar": False,
         },
     )
-    whole = dataset(given, given.values.shape[1])
-    if given.options["validated"]:
-        known = dataset(given, given.values.shape[1] - given.horizon)
-        predictor = estimator.train(known, validation_data=whole)
+    whole = dataset(data, data.values.shape[1])
+    if data.options["validated"]:
+        training = dataset(data, data.values.shape[1] - data.horizon)
+        predictor = estimator.train(training, validation_data=whole)
     else:
         predictor = estimator.train(whole)
     forecasts = predictor.predict(whole)
     panel.write(folder, [np.quantile(forecast.samples, panel.LEVELS, axis=0).T for forecast in forecasts])
 
 
-def dataset(given: panel.Panel, end: int) -> ListDataset:
-    """Every series up to the step `end`."""
-    starts = [pd.Period(given.times[begin], given.frequency) for begin in given.begins()]
+def dataset(data: panel.Panel, end: int) -> ListDataset:
+    """Return every series up to the step `end`."""
+    starts = [pd.Period(data.times[begin], data.frequency) for begin in data.begins()]
     rows = [
         {"start": start, "target": values[begin:end]}
-        for start, begin, values in zip(starts, given.begins(), given.values, strict=True)
+        for start, begin, values in zip(starts, data.begins(), data.values, strict=True)
     ]
-    return ListDataset(rows, given.frequency)
+    return ListDataset(rows, data.frequency)
 
 
 if __name__ == "__main__":

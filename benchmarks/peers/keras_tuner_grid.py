@@ -2,8 +2,8 @@
 
 VENV/bin/python benchmarks/peers/keras_tuner_grid.py FOLDER
 
-KerasTuner has no MLflow logger and its guide shows no glue to MLflow, so nothing is recorded there:
-what remains is the tuner's own folder, with a JSON file and the best weights of each run.
+KerasTuner has no MLflow logger and its guide shows no connection to MLflow, so nothing is recorded there. What
+remains is the tuner's own folder, with a JSON file and the best weights of each run.
 """
 
 from __future__ import annotations
@@ -20,37 +20,37 @@ import task
 class Network(keras_tuner.HyperModel):
     """The grid as a search space: settings of the network in `build`, the batch size in `fit`."""
 
-    def __init__(self, given: task.Task) -> None:
+    def __init__(self, problem: task.Task) -> None:
         super().__init__()
-        self.given = given
+        self.problem = problem
 
     def build(self, hp: keras_tuner.HyperParameters) -> keras.Model:
         keras.utils.set_random_seed(0)
-        return network.build(self.given.sizes, **{name: self._value(hp, name) for name in task.NETWORK})
+        return network.build(self.problem.sizes, **{name: self._value(hp, name) for name in task.NETWORK})
 
     def fit(self, hp: keras_tuner.HyperParameters, model: keras.Model, *args: object, **kwargs: object) -> object:
         return model.fit(*args, batch_size=self._value(hp, "batch_size"), **kwargs)
 
     def _value(self, hp: keras_tuner.HyperParameters, name: str) -> object:
-        axes = self.given.axes
-        return hp.Choice(name, axes[name]) if name in axes else self.given.fixed[name]
+        axes = self.problem.axes
+        return hp.Choice(name, axes[name]) if name in axes else self.problem.fixed[name]
 
 
 def main(folder: Path) -> None:
-    given = task.read(folder)
+    problem = task.read(folder)
     tuner = keras_tuner.GridSearch(
-        Network(given), objective="val_loss", directory=folder, project_name="tuner", overwrite=True
+        Network(problem), objective="val_loss", directory=folder, project_name="tuner", overwrite=True
     )
     tuner.search(
-        given.train,
-        given.train_target,
-        validation_data=(given.validation, given.validation_target),
-        epochs=given.epochs,
-        callbacks=[keras.callbacks.EarlyStopping(patience=given.patience, restore_best_weights=True)],
+        problem.train,
+        problem.train_target,
+        validation_data=(problem.validation, problem.validation_target),
+        epochs=problem.epochs,
+        callbacks=[keras.callbacks.EarlyStopping(patience=problem.patience, restore_best_weights=True)],
         verbose=0,
     )
-    found = tuner.oracle.get_best_trials(1)[0]
-    task.write(folder, found.score, len(tuner.oracle.trials))
+    best = tuner.oracle.get_best_trials(1)[0]
+    task.write(folder, best.score, len(tuner.oracle.trials))
 
 
 if __name__ == "__main__":

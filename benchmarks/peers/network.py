@@ -20,9 +20,9 @@ def build(
     learning_rate: float,
     attention: bool,
 ) -> keras.Model:
-    """A compiled network for windows of these `sizes`: history, ahead and series in, (n, horizon) scaled values out.
+    """Return a compiled network for windows of these `sizes`: history, ahead, series -> scaled values (n, horizon).
 
-    Of one series alone there is nothing to tell apart, so that it is no input.
+    A network of a single series has no series input.
     """
     history = keras.Input((sizes["lookback"], sizes["channels"]), name="history")
     ahead = keras.Input((sizes["horizon"], sizes["ahead"]), name="ahead")
@@ -43,7 +43,7 @@ def build(
 
 
 def attend(sequence: Any, units: int) -> Any:
-    """Additive attention (Bahdanau et al. 2015) without a query: (n, lookback, features) -> (n, features)."""
+    """Apply additive attention (Bahdanau et al. 2015) without a query: (n, lookback, features) -> (n, features)."""
     hidden = keras.layers.Dense(units, activation="tanh")(sequence)
     scores = keras.layers.Dense(1, use_bias=False)(hidden)
     shares = keras.layers.Softmax(axis=1)(scores)

@@ -16,27 +16,27 @@ from optuna_integration import MLflowCallback
 
 
 def main(folder: Path) -> None:
-    given = task.read(folder)
+    problem = task.read(folder)
 
     def objective(trial: optuna.Trial) -> float:
-        chosen = {axis: trial.suggest_categorical(axis, values) for axis, values in given.axes.items()}
-        settings = given.fixed | chosen
+        chosen = {axis: trial.suggest_categorical(axis, values) for axis, values in problem.axes.items()}
+        settings = problem.fixed | chosen
         keras.utils.clear_session()
         keras.utils.set_random_seed(0)
-        model = network.build(given.sizes, **{name: settings[name] for name in task.NETWORK})
+        model = network.build(problem.sizes, **{name: settings[name] for name in task.NETWORK})
         history = model.fit(
-            given.train,
-            given.train_target,
-            validation_data=(given.validation, given.validation_target),
-            epochs=given.epochs,
+            problem.train,
+            problem.train_target,
+            validation_data=(problem.validation, problem.validation_target),
+            epochs=problem.epochs,
             batch_size=settings["batch_size"],
-            callbacks=[keras.callbacks.EarlyStopping(patience=given.patience, restore_best_weights=True)],
+            callbacks=[keras.callbacks.EarlyStopping(patience=problem.patience, restore_best_weights=True)],
             verbose=0,
         ).history
         return min(history["val_loss"])
 
     recorder = MLflowCallback(tracking_uri=f"sqlite:///{folder / 'mlflow.db'}", metric_name="val_loss")
-    study = optuna.create_study(study_name=given.name, sampler=optuna.samplers.GridSampler(given.axes))
+    study = optuna.create_study(study_name=problem.name, sampler=optuna.samplers.GridSampler(problem.axes))
     study.optimize(objective, callbacks=[recorder])
     task.write(folder, study.best_value, len(study.trials))
 

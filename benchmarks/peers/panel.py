@@ -1,4 +1,4 @@
-"""What every forecasting peer is given, read from its folder, and what it hands back."""
+"""Input and output files of the forecasting peers."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from typing import Any
 import numpy as np
 
 LEVELS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
-"""Of the quantiles that are asked for."""
+"""Levels of the quantiles to forecast."""
 FORECAST = "forecast.npz"
 
 
 @dataclass(frozen=True)
 class Panel:
-    """Everything before the test, and what is asked for.
+    """Everything before the test, and the forecast that is requested.
 
     `series` (n,) are names, `times` (steps,) stamps, `values` (n, steps) data units, NaN before a series
     begins. `frequency` is M, W or h, `period` the steps of a season (1: none), `horizon` the steps ahead.
     `network` holds lookback, layers, units, dropout, learning_rate, batch_size, epochs, steps (batches per
-    epoch) and paths, `options` what else the contender is told; both are empty where it has no use for them.
+    epoch) and paths, `options` further settings of the contender; both are empty where it does not use them.
     """
 
     series: np.ndarray
@@ -35,12 +35,12 @@ class Panel:
     options: dict[str, Any]
 
     def begins(self) -> np.ndarray:
-        """The first step (n,) of each series."""
+        """Return the first step (n,) of each series."""
         return np.argmax(np.isfinite(self.values), axis=1)
 
 
-def give(folder: Path, panel: Panel) -> None:
-    """Leave `panel` in `folder` for `read`."""
+def write_panel(folder: Path, panel: Panel) -> None:
+    """Write `panel` to `folder` for `read`."""
     arrays = {"series": panel.series, "times": panel.times, "values": panel.values}
     np.savez(folder / "panel.npz", **arrays)
     about = {name: value for name, value in vars(panel).items() if name not in arrays}
@@ -48,11 +48,11 @@ def give(folder: Path, panel: Panel) -> None:
 
 
 def read(folder: Path) -> Panel:
-    """The panel that `give` left in `folder`."""
+    """Return the panel that `write_panel` wrote to `folder`."""
     with np.load(folder / "panel.npz") as arrays:
         return Panel(**arrays, **json.loads((folder / "panel.json").read_text()))
 
 
 def write(folder: Path, quantiles: np.ndarray) -> None:
-    """Hand back the `quantiles` (n, horizon, levels), in data units."""
+    """Write the forecast `quantiles` (n, horizon, levels), in data units."""
     np.savez(folder / FORECAST, quantiles=np.asarray(quantiles, float))

@@ -2,8 +2,8 @@
 
 VENV/bin/python benchmarks/peers/per_product_loop.py FOLDER CODE...
 
-Each CODE is that of a product. Hands back the lowest validation loss of each by name, and the seconds
-of the loop alone, of which so many went into logging models.
+Each CODE is that of a product. Writes the lowest validation loss of each by name, and the seconds
+of the loop alone, with those that went into logging models.
 """
 
 from __future__ import annotations
@@ -22,28 +22,28 @@ import task
 
 
 def main(folder: Path, codes: list[int]) -> None:
-    given = task.read(folder)
+    problem = task.read(folder)
     mlflow.set_tracking_uri(f"sqlite:///{folder / 'mlflow.db'}")
-    mlflow.set_experiment(given.name)
+    mlflow.set_experiment(problem.name)
     begun, logging, best = time.perf_counter(), 0.0, {}
     for code in codes:
-        losses, path = [], folder / f"{given.series[code]}.keras"
-        train, train_target = own(given.train, given.train_target, code)
-        validation, validation_target = own(given.validation, given.validation_target, code)
-        for values in itertools.product(*given.axes.values()):
-            settings = given.fixed | dict(zip(given.axes, values, strict=True))
+        losses, path = [], folder / f"{problem.series[code]}.keras"
+        train, train_target = of_product(problem.train, problem.train_target, code)
+        validation, validation_target = of_product(problem.validation, problem.validation_target, code)
+        for values in itertools.product(*problem.axes.values()):
+            settings = problem.fixed | dict(zip(problem.axes, values, strict=True))
             keras.utils.clear_session()
             with mlflow.start_run():
-                mlflow.log_params(settings | {"product": given.series[code]})
+                mlflow.log_params(settings | {"product": problem.series[code]})
                 keras.utils.set_random_seed(0)
-                model = network.build(given.sizes | {"series": 1}, **{name: settings[name] for name in task.NETWORK})
+                model = network.build(problem.sizes | {"series": 1}, **{name: settings[name] for name in task.NETWORK})
                 history = model.fit(
                     train,
                     train_target,
                     validation_data=(validation, validation_target),
-                    epochs=given.epochs,
+                    epochs=problem.epochs,
                     batch_size=settings["batch_size"],
-                    callbacks=[keras.callbacks.EarlyStopping(patience=given.patience, restore_best_weights=True)],
+                    callbacks=[keras.callbacks.EarlyStopping(patience=problem.patience, restore_best_weights=True)],
                     verbose=0,
                 ).history
                 for epoch in range(len(history["loss"])):
@@ -52,18 +52,20 @@ def main(folder: Path, codes: list[int]) -> None:
             if losses[-1] == min(losses):
                 model.save(path)
         started = time.perf_counter()
-        with mlflow.start_run(run_name=f"best of {given.series[code]}"):
+        with mlflow.start_run(run_name=f"best of {problem.series[code]}"):
             mlflow.keras.log_model(keras.saving.load_model(path), name="model")
         logging += time.perf_counter() - started
-        best[given.series[code]] = min(losses)
+        best[problem.series[code]] = min(losses)
     seconds = time.perf_counter() - begun
     (folder / "result.json").write_text(json.dumps({"best": best, "seconds": seconds, "logging_seconds": logging}))
 
 
-def own(inputs: dict[str, np.ndarray], target: np.ndarray, code: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """The inputs and targets of one product, its code left out."""
-    mine = inputs["series"] == code
-    return {name: array[mine] for name, array in inputs.items() if name != "series"}, target[mine]
+def of_product(
+    inputs: dict[str, np.ndarray], target: np.ndarray, code: int
+) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Return the inputs and targets of one product, without its code."""
+    rows = inputs["series"] == code
+    return {name: array[rows] for name, array in inputs.items() if name != "series"}, target[rows]
 
 
 if __name__ == "__main__":

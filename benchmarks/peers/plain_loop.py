@@ -16,24 +16,24 @@ import task
 
 
 def main(folder: Path) -> None:
-    given = task.read(folder)
+    problem = task.read(folder)
     mlflow.set_tracking_uri(f"sqlite:///{folder / 'mlflow.db'}")
-    mlflow.set_experiment(given.name)
+    mlflow.set_experiment(problem.name)
     losses = []
-    for values in itertools.product(*given.axes.values()):
-        settings = given.fixed | dict(zip(given.axes, values, strict=True))
+    for values in itertools.product(*problem.axes.values()):
+        settings = problem.fixed | dict(zip(problem.axes, values, strict=True))
         keras.utils.clear_session()
         with mlflow.start_run():
             mlflow.log_params(settings)
             keras.utils.set_random_seed(0)
-            model = network.build(given.sizes, **{name: settings[name] for name in task.NETWORK})
-            stopping = keras.callbacks.EarlyStopping(patience=given.patience, restore_best_weights=True)
+            model = network.build(problem.sizes, **{name: settings[name] for name in task.NETWORK})
+            stopping = keras.callbacks.EarlyStopping(patience=problem.patience, restore_best_weights=True)
             best = keras.callbacks.ModelCheckpoint(folder / "best.keras", save_best_only=True)
             history = model.fit(
-                given.train,
-                given.train_target,
-                validation_data=(given.validation, given.validation_target),
-                epochs=given.epochs,
+                problem.train,
+                problem.train_target,
+                validation_data=(problem.validation, problem.validation_target),
+                epochs=problem.epochs,
                 batch_size=settings["batch_size"],
                 callbacks=[stopping, best],
                 verbose=0,

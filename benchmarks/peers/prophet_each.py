@@ -19,20 +19,20 @@ FREQUENCIES = {"M": "MS", "W": "W-SUN", "h": "h"}
 
 
 def main(folder: Path) -> None:
-    given = panel.read(folder)
-    known = [(given.times[begin:], row[begin:]) for begin, row in zip(given.begins(), given.values, strict=True)]
-    work = [(number, *pair, given) for number, pair in enumerate(known)]
+    data = panel.read(folder)
+    histories = [(data.times[begin:], row[begin:]) for begin, row in zip(data.begins(), data.values, strict=True)]
+    work = [(number, *pair, data) for number, pair in enumerate(histories)]
     with Pool() as pool:
         panel.write(folder, pool.starmap(quantiles, work, chunksize=1))
 
 
-def quantiles(number: int, times: np.ndarray, values: np.ndarray, given: panel.Panel) -> np.ndarray:
-    """The quantiles (horizon, levels) of one series."""
+def quantiles(number: int, times: np.ndarray, values: np.ndarray, data: panel.Panel) -> np.ndarray:
+    """Return the quantiles (horizon, levels) of one series."""
     logging.getLogger("cmdstanpy").disabled = True
-    np.random.seed(given.seed + number)  # noqa: NPY002 - Prophet draws from the global generator
+    np.random.seed(data.seed + number)  # noqa: NPY002 - Prophet draws from the global generator
     model = Prophet()
     model.fit(pd.DataFrame({"ds": times, "y": values}))
-    ahead = model.make_future_dataframe(given.horizon, freq=FREQUENCIES[given.frequency], include_history=False)
+    ahead = model.make_future_dataframe(data.horizon, freq=FREQUENCIES[data.frequency], include_history=False)
     return np.quantile(model.predictive_samples(ahead)["yhat"], panel.LEVELS, axis=1).T
 
 

@@ -16,34 +16,34 @@ from ray import tune
 from ray.air.integrations.mlflow import MLflowLoggerCallback
 
 
-def train(settings: dict[str, Any], given: task.Task) -> None:
+def train(settings: dict[str, Any], problem: task.Task) -> None:
     # Imported in the worker: the parent needs neither.
     import keras  # noqa: PLC0415
     import network  # noqa: PLC0415
     from ray.tune.integration.keras import TuneReportCheckpointCallback  # noqa: PLC0415
 
     keras.utils.set_random_seed(0)
-    model = network.build(given.sizes, **{name: settings[name] for name in task.NETWORK})
+    model = network.build(problem.sizes, **{name: settings[name] for name in task.NETWORK})
     reporter = TuneReportCheckpointCallback(checkpoint_on=[], metrics=["loss", "val_loss", "mae", "val_mae"])
     model.fit(
-        given.train,
-        given.train_target,
-        validation_data=(given.validation, given.validation_target),
-        epochs=given.epochs,
+        problem.train,
+        problem.train_target,
+        validation_data=(problem.validation, problem.validation_target),
+        epochs=problem.epochs,
         batch_size=settings["batch_size"],
-        callbacks=[keras.callbacks.EarlyStopping(patience=given.patience, restore_best_weights=True), reporter],
+        callbacks=[keras.callbacks.EarlyStopping(patience=problem.patience, restore_best_weights=True), reporter],
         verbose=0,
     )
 
 
 def main(folder: Path) -> None:
-    given = task.read(folder)
+    problem = task.read(folder)
     recorder = MLflowLoggerCallback(
-        tracking_uri=f"sqlite:///{folder / 'mlflow.db'}", experiment_name=given.name, save_artifact=True
+        tracking_uri=f"sqlite:///{folder / 'mlflow.db'}", experiment_name=problem.name, save_artifact=True
     )
     tuner = tune.Tuner(
-        tune.with_resources(tune.with_parameters(train, given=given), {"cpu": 1}),
-        param_space=given.fixed | {axis: tune.grid_search(values) for axis, values in given.axes.items()},
+        tune.with_resources(tune.with_parameters(train, problem=problem), {"cpu": 1}),
+        param_space=problem.fixed | {axis: tune.grid_search(values) for axis, values in problem.axes.items()},
         tune_config=tune.TuneConfig(metric="val_loss", mode="min"),
         run_config=tune.RunConfig(name="grid", storage_path=str(folder / "ray"), callbacks=[recorder]),
     )

@@ -14,11 +14,11 @@ import panel
 
 
 def main(folder: Path) -> None:
-    given = panel.read(folder)
-    period, ahead = given.period, np.arange(given.horizon)
-    error = given.values[:, period:] - given.values[:, :-period]
+    data = panel.read(folder)
+    period, ahead = data.period, np.arange(data.horizon)
+    error = data.values[:, period:] - data.values[:, :-period]
     spread = np.sqrt(np.nanmean(error**2, axis=1))
-    median = given.values[:, -period:][:, ahead % period]
+    median = data.values[:, -period:][:, ahead % period]
     # Each season further ahead adds the same error once more.
     width = spread[:, None] * np.sqrt(ahead // period + 1)
     scores = np.array([NormalDist().inv_cdf(level) for level in panel.LEVELS])

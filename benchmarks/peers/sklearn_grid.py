@@ -29,12 +29,12 @@ class Regressor(KerasRegressor):
 
 
 def table(inputs: dict[str, np.ndarray]) -> np.ndarray:
-    """Every input side by side (n, features), since scikit-learn knows tables only."""
+    """Return all inputs in one table (n, features), since scikit-learn takes nothing else."""
     return np.column_stack([inputs[name].reshape(len(inputs[name]), -1) for name in task.INPUTS])
 
 
 def cut(features: np.ndarray, sizes: dict[str, int]) -> dict[str, np.ndarray]:
-    """The network's inputs out of the table of features."""
+    """Return the network's inputs from the table of features."""
     past = sizes["lookback"] * sizes["channels"]
     return {
         "history": features[:, :past].reshape(-1, sizes["lookback"], sizes["channels"]),
@@ -44,36 +44,36 @@ def cut(features: np.ndarray, sizes: dict[str, int]) -> dict[str, np.ndarray]:
 
 
 def routed(settings: dict[str, object]) -> dict[str, object]:
-    """Settings under the names by which SciKeras hands them on."""
+    """Return the settings under the names by which SciKeras passes them on."""
     return {f"model__{name}" if name in task.NETWORK else name: value for name, value in settings.items()}
 
 
 def main(folder: Path) -> None:
-    given = task.read(folder)
+    problem = task.read(folder)
     regressor = Regressor(
         model=network.build,
-        model__sizes=given.sizes,
-        **routed(given.fixed),
-        epochs=given.epochs,
+        model__sizes=problem.sizes,
+        **routed(problem.fixed),
+        epochs=problem.epochs,
         callbacks=keras.callbacks.EarlyStopping,
-        callbacks__patience=given.patience,
+        callbacks__patience=problem.patience,
         callbacks__restore_best_weights=True,
         random_state=0,
         verbose=0,
     )
-    features = np.concatenate([table(given.train), table(given.validation)])
-    target = np.concatenate([given.train_target, given.validation_target])
-    fold = np.repeat([-1, 0], [len(given.train_target), len(given.validation_target)])
+    features = np.concatenate([table(problem.train), table(problem.validation)])
+    target = np.concatenate([problem.train_target, problem.validation_target])
+    fold = np.repeat([-1, 0], [len(problem.train_target), len(problem.validation_target)])
     search = GridSearchCV(
         regressor,
-        routed(given.axes),
+        routed(problem.axes),
         scoring="neg_mean_squared_error",
         cv=PredefinedSplit(fold),
         refit=False,
         n_jobs=-1,
     )
     # Early stopping needs the validation windows too.
-    search.fit(features, target, validation_data=(given.validation, given.validation_target))
+    search.fit(features, target, validation_data=(problem.validation, problem.validation_target))
     task.write(folder, -search.best_score_, len(search.cv_results_["params"]))
 
 

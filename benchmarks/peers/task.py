@@ -1,4 +1,4 @@
-"""What every peer is given, read from its folder, and what it hands back."""
+"""Input and output files of the peers."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ class Task:
     validation_target: np.ndarray
 
 
-_begun = 0.0
-"""When the task was read: by then a peer has imported its tools."""
+_started = 0.0
+"""Time at which the task was read: by then a peer has imported its tools."""
 
 
 def read(folder: Path) -> Task:
-    """The task that `windows.write` left in `folder`."""
-    global _begun  # noqa: PLW0603 - one task a process
-    _begun = time.perf_counter()
+    """Return the task that `windows.write` wrote to `folder`."""
+    global _started  # noqa: PLW0603 - one task a process
+    _started = time.perf_counter()
     about = json.loads((folder / "grid.json").read_text())
     with np.load(folder / "windows.npz") as windows:
         arrays = dict(windows)
@@ -58,6 +58,6 @@ def read(folder: Path) -> Task:
 
 
 def write(folder: Path, best: float, trained: int) -> None:
-    """Hand back the lowest validation loss, how many runs were trained, and the seconds since the task was read."""
-    found = {"best_val_loss": float(best), "trained": trained, "grid_seconds": time.perf_counter() - _begun}
-    (folder / "result.json").write_text(json.dumps(found))
+    """Write the lowest validation loss, the number of runs, and the seconds since the task was read."""
+    result = {"best_val_loss": float(best), "trained": trained, "grid_seconds": time.perf_counter() - _started}
+    (folder / "result.json").write_text(json.dumps(result))
