@@ -96,6 +96,7 @@ def main() -> None:
     parser.add_argument("--only", default="", help="shapes whose name contains this")
     parser.add_argument("--no-stock", action="store_true")
     options = parser.parse_args()
+    (HERE / "results").mkdir(exist_ok=True)
     os.environ |= worker_process.WORKER_ENVIRONMENT
     worker_process.set_up_worker(0, HERE / "results")
     keras_backend.start("jax", HERE / ".data")
@@ -125,7 +126,6 @@ def main() -> None:
         print(f"{row['shape']:42} {figures}", flush=True)
     best = peak()
     print(f"peak of a large matrix product: {best:.0f} GFLOP/s")
-    (HERE / "results").mkdir(exist_ok=True)
     machine = {"machine": platform.processor() or platform.machine(), "cores": os.cpu_count()}
     (HERE / "results" / "fused.json").write_text(
         json.dumps({**machine, "peak_gflops": best, "seconds_per_epoch": rows}, indent=1)

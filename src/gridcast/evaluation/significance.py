@@ -120,7 +120,7 @@ def indistinguishable_from_best(
     have: over seeds by the paired t test, over origins (rows in the order of time) by `diebold_mariano` with
     `horizon`. The p values are two-sided and corrected by Holm's step-down method (1979), so that the chance to
     exclude any column that is as good as a best one named beforehand is at most `alpha`; that the best is chosen
-    by the same losses is not corrected for. With few replicates little can be told apart, and the set is large;
+    by the same losses is not corrected for. With few replicates little is significant, and the set is large;
     with one it is the best column alone.
 
     A column with fewer finite values than the fullest one is left out, since a mean over few replicates is

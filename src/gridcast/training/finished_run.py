@@ -24,7 +24,7 @@ from gridcast.training.result import TrainingResult
 
 @dataclass(frozen=True)
 class FinishedTraining:
-    """What either engine hands over: `curves` by epoch, `seconds` of training, and the epoch that was best.
+    """The outcome of training by either engine: `curves` by epoch, `seconds` of training, and the epoch that was best.
 
     Of that epoch come the `best_weights`, the trainable ones, and the `validation_output` (n, horizon) of the run's
     objective for each window of the validation span.

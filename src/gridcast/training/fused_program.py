@@ -180,7 +180,8 @@ class FusedProgram:
 
         `positions` (width, steps, size) are the windows of each batch, as rows of the training windows.
         """
-        self.state, sums = self._advance(self.state, sums, positions, *batches, windows, self.panel)
+        start, stop = batches
+        self.state, sums = self._advance(self.state, sums, positions, start, stop, windows, self.panel)
         return sums
 
     def validate(self, windows: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
