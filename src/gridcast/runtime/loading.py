@@ -27,9 +27,10 @@ def load(folder: Path | str) -> Forecaster | Detector:
     if (folder / MEMBERS_FILE).exists():
         content = json.loads((folder / MEMBERS_FILE).read_text(encoding="utf-8"))
         members = tuple(_read(folder, settings, network) for settings, network in content["members"])
-        model = replace(_read(folder, SETTINGS_FILE), members=members)
-        weights = content.get("weights")  # members of a detector, and those combined by a median, have none
-        return replace(model, weights=tuple(weights)) if weights else model
+        model, weights = _read(folder, SETTINGS_FILE), content.get("weights")
+        if isinstance(model, Detector) or weights is None:  # detectors are combined by their scores, without weights
+            return replace(model, members=members)
+        return replace(model, members=members, weights=tuple(weights))
     return _read(folder, SETTINGS_FILE, NETWORK_FILE)
 
 
