@@ -110,7 +110,7 @@ class Lease:
         with self._lock:
             if self._end.is_set():
                 return
-            # Whoever takes the lease over deletes the claims that it considers dead.
+            # A process that takes over the lease deletes the claims that it considers dead.
             if not any(claim.owner == self._claim.owner for claim in read_claims(self._store)):
                 raise LeaseLost(
                     "another start took over this sweep while the tracking server could not be reached; "

@@ -1,4 +1,4 @@
-"""What a worker pool needs and returns: the settings of the workers, a job of tasks, and failures."""
+"""The input and output of a worker pool: settings of the workers, a job of tasks, and failures."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pandas as pd
 
-from gridcast.runtime.errors import DataError, TrackingError
+from gridcast.runtime.errors import DataError, TrackingError, is_data_error
 from gridcast.runtime.forecaster import SETTINGS_FILE
 from gridcast.tracking.registry import (
     BEATEN_BY_TAG,
@@ -57,8 +57,7 @@ class LoadedModel:
         try:
             return self.model.predict(table, {name: value for name, value in params.items() if value is not None})
         except Exception as error:
-            # The carried code raises error classes of its own, which are not those of this process.
-            if getattr(error, "exit_code", None) == DataError.exit_code:
+            if is_data_error(error):
                 raise DataError(str(error)) from None
             raise
 

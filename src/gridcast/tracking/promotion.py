@@ -37,12 +37,7 @@ def promote(
     Raises PromotionRefused with the gate and the figures, with the registry unchanged; ConfigError
     without `promote_to` or with an empty reason; TrackingError if MLflow fails.
     """
-    name = experiment.selection.promote_to
-    if name is None:
-        raise ConfigError(f"selection.promote_to: is missing; name the registered model, such as {experiment.name}")
-    if force is not None and not force.strip():
-        raise ConfigError("--force: the reason is empty; say why the gates do not count, it is kept with the version")
-    client = store.client
+    name, client = _model_name(experiment, force), store.client
     with mlflow_errors(store.uri):
         model = registry.registered_model(client, name)
         champion = registry.version_with_alias(client, model, registry.CHAMPION)
@@ -114,6 +109,16 @@ def register_champion(
         client.set_registered_model_alias(name, registry.PREVIOUS, champion.version)
     client.set_registered_model_alias(name, registry.CHAMPION, version)
     return version, _previous_number(client, registry.registered_model(client, name))
+
+
+def _model_name(experiment: Experiment, force: str | None) -> str:
+    """Return the name of the registered model. Raises ConfigError without one, or if the reason to force is empty."""
+    name = experiment.selection.promote_to
+    if name is None:
+        raise ConfigError(f"selection.promote_to: is missing; name the registered model, such as {experiment.name}")
+    if force is not None and not force.strip():
+        raise ConfigError("--force: the reason is empty; say why the gates do not count, it is kept with the version")
+    return name
 
 
 def _unchanged(client: Any, model: Any, champion: Any) -> registry.Promotion:
