@@ -89,8 +89,7 @@ def open_store(name: str, uri: str | None = None, *, create: bool = True) -> Sto
     directory, so that a plain `mlflow ui` shows it. Raises TrackingError.
     """
     client, uri = connect(uri)
-    if message := artifact_paths.stale_location_message(uri, name):
-        raise TrackingError(message)
+    _refuse_stale_location(uri, name)
     with mlflow_errors(uri):
         experiment = client.get_experiment_by_name(name)
         if experiment is None and not create:
@@ -167,10 +166,18 @@ def find_sweep(run_id: str | None, uri: str | None = None) -> tuple[Store, str]:
     client, uri = connect(uri)
     with mlflow_errors(uri):
         run = client.get_run(run_id or "")
+        experiment = client.get_experiment(run.info.experiment_id)
+    _refuse_stale_location(uri, experiment.name)
     sweep_id = run.data.tags.get("mlflow.parentRunId")
     if sweep_id is None:
         raise TrackingError(f"{uri}: run {run_id} belongs to no sweep of gridcast")
     return Store(client, uri, run.info.experiment_id), str(sweep_id)
+
+
+def _refuse_stale_location(uri: str, experiment: str) -> None:
+    """Raise TrackingError, with the remedy, if the store keeps artifacts of `experiment` in a folder that has moved."""
+    if message := artifact_paths.stale_location_message(uri, experiment):
+        raise TrackingError(message)
 
 
 def first_line(error: Exception) -> str:
