@@ -292,11 +292,11 @@ def test_without_labels_the_report_says_so(story):
     bare = {name: {"alarms_per_day": 2.0, "alarms": 1.0} for name in found.detection.measures}
     scores = found.detection.scores.drop(columns="labelled")
     detection = replace(found.detection, scores=scores, measures=bare)
-    told = anomaly_chapter.build_chapter(replace(found, detection=detection))
-    assert not told.labelled
-    assert "it is not known" in told.bottom_line
-    assert "no step there is labelled" in told.sentences[0]
-    assert list(anomaly_plots.draw_figures(told)) == ["scores", "contributions"]
+    chapter = anomaly_chapter.build_chapter(replace(found, detection=detection))
+    assert not chapter.labelled
+    assert "it is not known" in chapter.bottom_line
+    assert "no step there is labelled" in chapter.sentences[0]
+    assert list(anomaly_plots.draw_figures(chapter)) == ["scores", "contributions"]
 
 
 def test_the_report_tells_where_a_running_threshold_starts_and_where_it_ends(story):
@@ -307,10 +307,10 @@ def test_the_report_tells_where_a_running_threshold_starts_and_where_it_ends(sto
     scores = found.detection.scores
     scores = scores.assign(threshold=np.geomspace(4, 8, len(scores)))
     detection = replace(found.detection, scores=scores)
-    told = anomaly_chapter.build_chapter(replace(found, about=about, detection=detection))
+    chapter = anomaly_chapter.build_chapter(replace(found, about=about, detection=detection))
     sentence = "running at level 2, recomputed at each step from all scores before it: 4 at the start of the test span"
-    assert f"{sentence}, 8 at its end" in told.sentences[1]
+    assert f"{sentence}, 8 at its end" in chapter.sentences[1]
     (line,) = (
-        one for one in anomaly_plots.draw_figures(told)["scores"].axes[0].lines if one.get_label() == "threshold"
+        one for one in anomaly_plots.draw_figures(chapter)["scores"].axes[0].lines if one.get_label() == "threshold"
     )
     np.testing.assert_allclose(line.get_ydata(), scores["threshold"])

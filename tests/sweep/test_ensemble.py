@@ -177,7 +177,7 @@ def test_quantile_losses_weigh_where_there_are_some_and_a_perfect_run_takes_all(
     )
 
 
-def test_the_key_tells_members_and_how_they_are_combined():
+def test_the_key_distinguishes_members_and_how_they_are_combined():
     runs = [run("a", 1.0), run("b", 2.0), run("c", 3.0)]
     keys = {
         ensemble.choose_members(Ensemble(top=top, combine=combine), runs, "best_val_loss", last_fold=0).key
@@ -199,7 +199,7 @@ def test_one_run_alone_is_no_ensemble():
 
 @pytest.fixture(scope="module")
 def watchers(tmp_path_factory, programs, jax_backend):
-    """A function from how two detectors, trained by whoever asks first, are combined to plan, store and champion."""
+    """A function from how two detectors, trained once for all tests, are combined to plan, store and champion."""
     folder = tmp_path_factory.mktemp("watchers")
     store = None
 
@@ -232,7 +232,7 @@ def test_detectors_are_combined_with_a_threshold_of_their_own_and_served(watcher
     from gridcast.serving.models import loading as served_loading
 
     made, store, own = watchers("mean")
-    monkeypatch.setattr("gridcast.serving.models.compiled_network.SIZES", (256,))  # each takes seconds to compile
+    monkeypatch.setattr("gridcast.serving.models.compiled_network.BATCH_SIZES", (256,))  # each takes seconds to compile
     (whole,) = served_loading.load([model_loading.find_model("mean", store.uri)], store.uri)
     assert [one.kind for one in (own, *own.members)] == ["ensemble", "both", "both"]
     said = own.predict(readings())
@@ -267,8 +267,8 @@ def test_the_minimum_of_detectors_raises_an_alarm_where_each_of_them_does(watche
     with pytest.raises(SystemExit) as ended:
         cli.main()
     assert ended.value.code == 2
-    told = " ".join(capsys.readouterr().err.split())
-    assert "minimum: is the minimum of an ensemble and uses the thresholds of its members" in told
+    error = " ".join(capsys.readouterr().err.split())
+    assert "minimum: is the minimum of an ensemble and uses the thresholds of its members" in error
 
 
 def test_scores_of_detectors_have_no_median():

@@ -1,4 +1,4 @@
-"""Whatever dies: after each fault the next start finishes the rest, nothing is lost, nothing is doubled."""
+"""After each fault the next start finishes the rest, nothing is lost, nothing is doubled."""
 
 import contextlib
 import logging
@@ -202,7 +202,7 @@ def test_a_server_that_is_lost_at_the_end_gets_the_results_with_the_next_start(c
         complete(calm, project, server.uri)
 
 
-def test_a_server_that_is_down_at_the_start_is_told_soon(project):
+def test_a_server_that_is_down_at_the_start_is_reported_soon(project):
     server = MlflowServer(project / "server")
     begun = time.monotonic()
     with pytest.raises(TrackingError, match=f"^{server.uri}: the MLflow store cannot be used"):
@@ -227,7 +227,7 @@ def fill(folder):
     return folder / "rubbish"
 
 
-def test_a_full_disk_is_told_and_the_sweep_goes_on_when_there_is_space(calm, project, small_disk, monkeypatch):
+def test_a_full_disk_is_reported_and_the_sweep_goes_on_when_there_is_space(calm, project, small_disk, monkeypatch):
     for name in ("sales.csv", "experiment.yaml"):
         shutil.copy(project / name, small_disk)
     monkeypatch.chdir(small_disk)
@@ -245,7 +245,7 @@ def test_a_full_disk_is_told_and_the_sweep_goes_on_when_there_is_space(calm, pro
     complete(calm, small_disk)
 
 
-def test_a_disk_that_is_full_at_the_start_is_told_in_a_line(project, small_disk):
+def test_a_disk_that_is_full_at_the_start_is_reported_in_a_line(project, small_disk):
     for name in ("sales.csv", "experiment.yaml"):
         shutil.copy(project / name, small_disk)
     fill(small_disk)
@@ -257,7 +257,7 @@ def test_a_disk_that_is_full_at_the_start_is_told_in_a_line(project, small_disk)
     assert [path for path in small_disk.iterdir() if path.suffix == ".db" and not path.stat().st_size] == []
 
 
-def test_a_read_only_folder_is_told_in_a_line(project, small_disk):
+def test_a_read_only_folder_is_reported_in_a_line(project, small_disk):
     for name in ("sales.csv", "experiment.yaml"):
         shutil.copy(project / name, small_disk)
     subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)

@@ -46,7 +46,7 @@ SECTIONS = {
     "training": {"epochs": 30, "patience": 30, "seeds": [0, 1]},
 }
 TWO = {"one": WIDE.assign(quantity=WIDE["quantity"] ** 2), "two": WIDE.assign(quantity=WIDE["c0"] + 5)}
-"""Tables of the same size, for which the programs of the first sweep do: nobody compiles anew."""
+"""Tables of the same size, so that the compiled programs of the first sweep are used again."""
 SHORT = SECTIONS | {"grid": {"learning_rate": [0.01, 0.001]}, "training": {"epochs": 20, "patience": 20}}
 PORT = 8786
 SILENCE = {"DASK_DISTRIBUTED__COMM__TIMEOUTS__TCP": "11s"}
@@ -163,7 +163,7 @@ def logged(host, pattern):
     return re.search(pattern, host.log.read_text()) is not None
 
 
-def asked(scheduler, question):
+def query_scheduler(scheduler, question):
     from distributed import Client
 
     with Client(scheduler, set_as_default=False) as client:
@@ -208,7 +208,7 @@ def cluster(network):
     parents = {name: network.host(name, apart=True) for name in ("one", "two")}
     workers = {name: network.host(name, apart=True) for name in ("first", "second", "third", "late")}
     scheduler = scheduler_on(scheduling)
-    asked(scheduler, lambda client: client.get_task_stream())  # from now on the scheduler remembers
+    query_scheduler(scheduler, lambda client: client.get_task_stream())  # from now on the scheduler remembers
     for name in ("first", "second", "third"):
         worker_on(workers[name], scheduler)
     return Cluster(record, scheduling, parents, workers, scheduler)
@@ -245,7 +245,7 @@ def story(cluster, astray, meanwhile, tmp_path_factory, programs):
         wait(lambda: logged(cluster.scheduling, "Remove worker .* name: first "), 60, "nobody missed the first worker")
         first.reconnect()
         ended = start.ended(server.uri)
-    stream = asked(scheduler, lambda client: client.get_task_stream(start=0))
+    stream = query_scheduler(scheduler, lambda client: client.get_task_stream(start=0))
     names = {host.address: name for name, host in cluster.workers.items()}
     did = {task["key"]: names[re.search("//(.*):", task["worker"])[1]] for task in stream}
     received = {name: host.received for name, host in cluster.workers.items()}
@@ -254,7 +254,7 @@ def story(cluster, astray, meanwhile, tmp_path_factory, programs):
 
 def at_work(scheduler, host):
     """Keys of the tasks that the workers of `host` have, as far as the scheduler knows."""
-    found = asked(scheduler, lambda client: client.processing())
+    found = query_scheduler(scheduler, lambda client: client.processing())
     return [key for worker, keys in found.items() for key in keys if f"//{host.address}:" in worker]
 
 
@@ -265,9 +265,9 @@ def once(ended, plan):
 
 
 def only_retries(ended):
-    """Whether standard error tells of dead workers, if of anything."""
-    told = re.compile(r"  warning: .*: its worker tcp://\S+ died; tried again \(\d of 2\)")
-    return all(told.fullmatch(line) for line in ended.err.splitlines())
+    """Whether standard error has only lines about dead workers, if any."""
+    retry = re.compile(r"  warning: .*: its worker tcp://\S+ died; tried again \(\d of 2\)")
+    return all(retry.fullmatch(line) for line in ended.err.splitlines())
 
 
 @pytest.mark.slow
@@ -357,7 +357,7 @@ def nap(seconds):
     return lambda _shared, task, _cache: time.sleep(seconds) or task
 
 
-def test_a_cluster_without_workers_is_told(empty, tmp_path, monkeypatch):
+def test_a_cluster_without_workers_is_reported(empty, tmp_path, monkeypatch):
     monkeypatch.setattr(dask_workers, "NO_WORKER_TIMEOUT", 2)
     with (
         pool(empty, tmp_path) as nobody,
@@ -395,7 +395,7 @@ def test_a_worker_with_another_version_is_refused(empty, strange, tmp_path):
         list(crowd.execute(nap(0), [1]))
 
 
-def test_an_address_at_which_nobody_is_is_told(astray):
+def test_an_address_at_which_nobody_listens_is_reported(astray):
     address, error = astray.result()
     assert isinstance(error, ConfigError)
     assert str(error).startswith(f"--scheduler: no Dask scheduler answers at '{address}'")

@@ -61,14 +61,14 @@ def test_the_heart_beats(store, hasty):
 
 
 def test_a_second_start_waits_for_the_first(store):
-    first, told = lease.acquire_lease(store), []
+    first, claims = lease.acquire_lease(store), []
     with ThreadPoolExecutor() as threads:
-        second = threads.submit(lease.acquire_lease, store, told.append)
+        second = threads.submit(lease.acquire_lease, store, claims.append)
         time.sleep(0.5)
         assert not second.done()
         first.release()
         second.result(10).release()
-    assert [claim.pid for claim in told] == [os.getpid()]
+    assert [claim.pid for claim in claims] == [os.getpid()]
 
 
 def test_of_many_starts_at_once_one_at_a_time_goes_on(store):

@@ -112,7 +112,7 @@ def test_a_refusal_ends_the_sweep_and_loses_nothing(tmp_path):
     assert [path.name for path in outbox.pending_entries(tmp_path)] == ["run-a"]
 
 
-def test_a_damaged_entry_is_set_aside_and_the_others_are_written(tmp_path, caplog):
+def test_a_damaged_entry_is_renamed_and_the_others_are_written(tmp_path, caplog):
     path = outbox.save_entry(tmp_path, entry("a"))
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(DamagedError):

@@ -15,16 +15,16 @@ from small_experiments import experiment, planned, sales
 KEYS = [f"run{number}" for number in range(9)]
 
 
-def told(rounds, loss):
-    """The rounds of a search to which each run has the loss that `loss(key, epochs)` says."""
-    found = []
+def all_rounds(rounds, loss):
+    """Return the rounds of a search in which each run has the loss `loss(key, epochs)`."""
+    rounds_so_far = []
     try:
-        asked = next(rounds)
+        current = next(rounds)
         while True:
-            found.append(asked)
-            asked = rounds.send({key: loss(key, asked[1]) for key in asked[0]})
+            rounds_so_far.append(current)
+            current = rounds.send({key: loss(key, current[1]) for key in current[0]})
     except StopIteration:
-        return found
+        return rounds_so_far
 
 
 def runs(grid):
@@ -34,7 +34,7 @@ def runs(grid):
 
 
 def test_the_grid_is_one_round_of_everything():
-    assert told(search.search_rounds(Search(), dict.fromkeys(KEYS), 50), lambda *_: 1.0) == [(KEYS, 50)]
+    assert all_rounds(search.search_rounds(Search(), dict.fromkeys(KEYS), 50), lambda *_: 1.0) == [(KEYS, 50)]
 
 
 @pytest.mark.parametrize(
@@ -47,22 +47,22 @@ def test_rungs_lead_to_all_epochs(epochs, reduction, count, expected):
 
 def test_halving_goes_on_with_the_best_at_each_rung():
     order = {key: number for number, key in enumerate(reversed(KEYS))}
-    rounds = told(search.successive_halving(KEYS, (5, 16, 50), 3), lambda key, _: order[key])
+    rounds = all_rounds(search.successive_halving(KEYS, (5, 16, 50), 3), lambda key, _: order[key])
     assert rounds == [(KEYS, 5), (KEYS[-3:], 16), (KEYS[-1:], 50)]
 
 
-def test_halving_judges_anew_at_each_rung_and_drops_what_failed():
+def test_halving_judges_again_at_each_rung_and_drops_what_failed():
     late = {"run0": 0.0, "run1": 1.0, "run2": math.inf}
-    rounds = told(
+    rounds = all_rounds(
         search.successive_halving(KEYS, (5, 16, 50), 3),
         lambda key, rung: late.get(key, 9.0) - (rung > 5) * (key == "run1") * 5,
     )
     assert [keys for keys, _ in rounds[1:]] == [["run0", "run1", "run3"], ["run1"]]
-    assert told(search.successive_halving(KEYS, (5, 50), 3), lambda *_: math.inf) == [(KEYS, 5)]
+    assert all_rounds(search.successive_halving(KEYS, (5, 50), 3), lambda *_: math.inf) == [(KEYS, 5)]
 
 
 def test_effort_is_that_of_the_rounds():
-    rounds = told(search.successive_halving(KEYS, (5, 16, 50), 3), lambda *_: 1.0)
+    rounds = all_rounds(search.successive_halving(KEYS, (5, 16, 50), 3), lambda *_: 1.0)
     spent, before = 0, 0
     for keys, until in rounds:
         spent, before = spent + len(keys) * (until - before), until
@@ -74,7 +74,7 @@ def test_effort_is_that_of_the_rounds():
 
 def test_chance_draws_each_run_at_most_once_and_the_same_ones_again():
     def drawn(seed, limit):
-        rounds = told(search.random_search(KEYS * 1, 50, limit=limit, seed=seed), lambda *_: 1.0)
+        rounds = all_rounds(search.random_search(KEYS * 1, 50, limit=limit, seed=seed), lambda *_: 1.0)
         return [key for keys, _ in rounds for key in keys]
 
     assert drawn(0, 5) == drawn(0, 9)[:5]
@@ -86,8 +86,8 @@ AXES = {"units": [4, 8, 16, 32], "learning_rate": [0.1, 0.03, 0.01, 0.003, 0.001
 
 
 def quality(run):
-    own = run.configuration
-    return abs(math.log(own.learning_rate / 0.01)) + abs(math.log(own.units / 16)) + (own.layer == "GRU")
+    settings = run.configuration
+    return abs(math.log(settings.learning_rate / 0.01)) + abs(math.log(settings.units / 16)) + (settings.layer == "GRU")
 
 
 def test_tpe_finds_what_is_good_sooner_than_chance():
@@ -97,7 +97,7 @@ def test_tpe_finds_what_is_good_sooner_than_chance():
         found = []
         for seed in range(5):
             chosen = Search(strategy=strategy, budget={"runs": 24}, seed=seed)
-            rounds = told(search.search_rounds(chosen, grid, 50), lambda key, _: quality(grid[key]))
+            rounds = all_rounds(search.search_rounds(chosen, grid, 50), lambda key, _: quality(grid[key]))
             keys = [key for keys, _ in rounds for key in keys]
             assert len(keys) == len(set(keys)) == 24
             found += [quality(grid[key]) for key in keys[8:]]
@@ -109,7 +109,9 @@ def test_tpe_proposes_the_same_again_and_can_go_through_the_whole_grid():
     grid = runs({"units": [4, 8], "learning_rate": [0.1, 0.01]} | {"dropout": [0.0, 0.2, 0.4]})
     chosen = Search(strategy="tpe", budget={"runs": 99})
     first, second = (
-        told(search.search_rounds(chosen, grid, 5), lambda key, _: math.inf if key == "03" else quality(grid[key]))
+        all_rounds(
+            search.search_rounds(chosen, grid, 5), lambda key, _: math.inf if key == "03" else quality(grid[key])
+        )
         for _ in range(2)
     )
     assert first == second
@@ -153,7 +155,7 @@ def halved(tmp_path, monkeypatch, programs):
 
 
 class Stops(events.SweepEvents):
-    """Ends the sweep once it has told of the first stopped run."""
+    """Ends the sweep once it has reported the first stopped run."""
 
     def stopped(self, name, epochs):
         raise KeyboardInterrupt

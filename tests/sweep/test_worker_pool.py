@@ -127,7 +127,7 @@ def test_a_worker_over_its_memory_limit_fails_its_task_alone(programs):
     assert not isinstance(found[1], TaskFailure)
 
 
-def test_a_task_that_kills_its_worker_is_tried_as_often_as_told_and_fails_alone(programs, tmp_path, caplog):
+def test_a_task_that_kills_its_worker_is_tried_as_often_as_allowed_and_fails_alone(programs, tmp_path, caplog):
     with WorkerPool(WorkerSettings(2, "jax", programs), None) as pool, caplog.at_level("WARNING", "gridcast"):
         found = dict(pool.execute(die, [tmp_path, "look around"], retries=1))
     assert "died" in found[0].reason
@@ -151,7 +151,7 @@ def test_a_worker_that_is_killed_while_it_starts_is_started_again(programs):
             for process in psutil.Process().children(recursive=True):
                 with contextlib.suppress(psutil.Error):
                     if "forkserver" in " ".join(process.parent().cmdline()):
-                        time.sleep(0.05)  # it exists, and has not told the others that it does
+                        time.sleep(0.05)  # it exists, and has not registered yet
                         process.kill()
                         killed.append(process.pid)
                         return

@@ -1,4 +1,4 @@
-"""MLflow on a real store: what is written whole, found again, and told when it cannot be."""
+"""MLflow on a real store: runs are written whole, found again, and reported when they cannot be."""
 
 import math
 from pathlib import Path

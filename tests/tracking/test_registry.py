@@ -191,8 +191,8 @@ def state(shop: Shop, name: str) -> Any:
     if name not in [model.name for model in shop.client.search_registered_models()]:
         return None
     versions = shop.client.search_model_versions(f"name='{name}'")
-    told = [(v.version, v.run_id, v.description, dict(v.tags), v.last_updated_timestamp) for v in versions]
-    return shop.client.get_registered_model(name).aliases, sorted(told)
+    contents = [(v.version, v.run_id, v.description, dict(v.tags), v.last_updated_timestamp) for v in versions]
+    return shop.client.get_registered_model(name).aliases, sorted(contents)
 
 
 def aliases(shop: Shop, name: str) -> dict[str, str]:
@@ -472,10 +472,10 @@ def test_a_champion_deleted_by_hand_is_told_of_and_can_be_replaced(shop: Shop, n
         shop.client.delete_model_version(name, "2")
     else:
         shop.client.delete_registered_model_alias(name, CHAMPION)
-    told = rf"'{name}' has no champion: .* deleted by hand.*1 \(previous\).*gridcast promote"
-    with pytest.raises(TrackingError, match=told):
+    message = rf"'{name}' has no champion: .* deleted by hand.*1 \(previous\).*gridcast promote"
+    with pytest.raises(TrackingError, match=message):
         registry.rollback(shop.client, name)
-    with pytest.raises(TrackingError, match=told):
+    with pytest.raises(TrackingError, match=message):
         model_loading.load_model(name, shop.store.uri)
     made = shop.promote(GOOD, name)
     assert made.version == {"version": "3", "alias": "2"}[deleted]
@@ -532,7 +532,7 @@ def test_every_way_to_name_a_model_loads_it(shop: Shop, name: str) -> None:
     assert sys.path == before
 
 
-def test_a_model_whose_files_are_gone_is_told_of(shop: Shop, name: str) -> None:
+def test_a_model_whose_files_are_gone_is_reported(shop: Shop, name: str) -> None:
     run = record(shop.store, shop.plan, GOOD, shop.files[GOOD], key=name)
     promote(shop.store, shop.plan, run, name, unneeded)
     where = Path(shop.client.get_logged_model(run.outputs.model_outputs[0].model_id).artifact_location)
