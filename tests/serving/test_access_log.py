@@ -1,4 +1,4 @@
-"""Answers are written down together, soon after they were given, and none is lost."""
+"""Access log entries are written in batches, soon after the responses, and none is lost."""
 
 import asyncio
 import io
@@ -20,28 +20,30 @@ def log():
     logger.handlers = before
 
 
-def visit(name, **known):
-    return RequestContext(name, 0.0, "/predict", "/predict", **known)
+def context(name, **fields):
+    return RequestContext(name, 0.0, "/predict", "/predict", **fields)
 
 
-def counted(counters):
-    told = counters.text(type("Models", (), {"all": lambda _: [], "swaps": 0})()).decode().splitlines()
-    return {line.split()[0]: float(line.split()[1]) for line in told if line.startswith(("gridcast_re", "gridcast_se"))}
+def counts(metrics):
+    lines = metrics.render(type("Models", (), {"all": lambda _: [], "swaps": 0})()).decode().splitlines()
+    return {
+        line.split()[0]: float(line.split()[1]) for line in lines if line.startswith(("gridcast_re", "gridcast_se"))
+    }
 
 
 def test_answers_of_a_moment_are_lines_of_the_log_and_counts_a_moment_later(log):
-    counters = PrometheusMetrics()
+    metrics = PrometheusMetrics()
 
     async def answer():
-        own = access_log.AccessLog(counters)
-        own.add(visit("a", model="sales", rows=7, series=2), "POST", 200)
-        own.add(visit("b", key="k"), "POST", 422)
+        entries = access_log.AccessLog(metrics)
+        entries.add(context("a", model="sales", rows=7, series=2), "POST", 200)
+        entries.add(context("b", key="k"), "POST", 422)
         assert not log.getvalue()
         await asyncio.sleep(5 * access_log.WRITE_DELAY)
         first = log.getvalue()
-        own.add(visit("c"), "GET", 200)
-        own.write()  # as the end of a service, or somebody who asks for the counts
-        own.write()
+        entries.add(context("c"), "GET", 200)
+        entries.write()  # as at the end of a service, or for GET /metrics
+        entries.write()
         return first
 
     first = asyncio.run(answer())
@@ -50,7 +52,7 @@ def test_answers_of_a_moment_are_lines_of_the_log_and_counts_a_moment_later(log)
     assert [line["request"] for line in lines] == ["a", "b", "c"]
     assert lines[0].keys() == {"time", "level", "event", "request", "method", "route", "status", "model", "rows", "ms"}
     assert (lines[1]["key"], lines[1]["status"]) == ("k", 422)
-    found = counted(counters)
+    found = counts(metrics)
     assert found['gridcast_requests_total{route="/predict",status="200"}'] == 2
     assert found['gridcast_requests_total{route="/predict",status="422"}'] == 1
     assert found['gridcast_series_total{model="sales"}'] == 2

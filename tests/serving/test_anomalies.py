@@ -52,7 +52,7 @@ def test_a_detector_says_over_http_what_it_says_in_python(server, shop, loaded):
     np.testing.assert_allclose(scores(body), own["score"], rtol=1e-4)
     assert schemas.AnomalyResponse.model_validate(body).model_dump(exclude_unset=True) == body  # as it is described
     assert scores(body).index.tolist() == own["time"].tolist()
-    assert body["threshold"] == loaded.forecaster.threshold
+    assert body["threshold"] == loaded.model.threshold
     flags = [step["anomaly"] for step in body["scores"]]
     assert flags == (own.set_index("time")["anomaly"].reindex(pd.to_datetime(FRAME["time"])).eq(True)).tolist()
     assert (body["model"], body["version"], body["run_id"]) == (WATCHED, "1", shop.run_ids[WATCHED])
@@ -83,11 +83,11 @@ def test_a_running_threshold_is_told_with_each_step(server, shop):
     assert schemas.AnomalyResponse.model_validate(body).model_dump(exclude_unset=True) == body
     limits = pd.Series([step["threshold"] for step in body["scores"]], own.index)
     np.testing.assert_allclose(limits[own["threshold"].notna()], own["threshold"].dropna(), rtol=1e-4)
-    assert limits.iloc[0] == pytest.approx(body["threshold"]) == pytest.approx(loaded.forecaster.threshold)
+    assert limits.iloc[0] == pytest.approx(body["threshold"]) == pytest.approx(loaded.model.threshold)
     assert limits.iloc[-1] > 2 * limits.iloc[0]  # the heat was on
     assert [step["anomaly"] for step in body["scores"]] == own["anomaly"].eq(True).tolist()
     assert body["events"]
-    adopted = dataclasses.replace(detector_adapter.adapt(loaded.forecaster), network=None)
+    adopted = dataclasses.replace(detector_adapter.adapt(loaded.model), network=None)
     assert b"gridcast_model" not in pickle.dumps(adopted)  # which the process that answers does not know
     answer = server.post(f"/anomalies_csv?model={RUNS}", files={"file": ("a.csv", FRAME.to_csv(index=False))})
     table = pd.read_csv(io.StringIO(answer.text))
@@ -109,9 +109,9 @@ def test_what_was_not_seen_has_no_score_and_is_no_event(server):
 
 
 def test_requests_that_go_through_the_network_together_are_answered_as_alone(loaded):
-    own = detector_adapter.adapt(loaded.forecaster)
+    own = detector_adapter.adapt(loaded.model)
     tables = [FRAME, FRAME.tail(9), FRAME.head(40)]
-    parts = [scaled_values(own.preprocessing, own.read(table)[1]) for table in tables]
+    parts = [scaled_values(own.preprocessing, own.read_table(table)[1]) for table in tables]
     for part, together in zip(parts, detector_adapter.batch_contributions(own, parts), strict=True):
         (alone,) = detector_adapter.batch_contributions(own, [part])
         np.testing.assert_allclose(together, alone, rtol=1e-4, atol=1e-6)
@@ -247,32 +247,32 @@ def test_its_limits_its_exchange_and_its_counts(shop, tmp_path):
         few = asked(FRAME.head(50), name)
         assert found.post("/anomalies", json=few).json()["version"] == "1"
         assert shop.champion(name, WATCHED) == "2"
-        found.service.models.look()
+        found.state.models.refresh()
         assert found.post("/anomalies", json=few).json()["version"] == "2"
         assert shop.champion(name, POINT) == "3"  # a forecaster of the same name
-        found.service.models.look()
+        found.state.models.refresh()
         assert found.post("/anomalies", json=few).json()["error"]["code"] == "no_detector"
         assert found.get("/").json()["status"] == "ok"
         assert f'gridcast_steps_total{{model="{name}"}} 100.0' in found.get("/metrics").text
 
 
 def test_without_kept_values_a_usual_table_is_the_sample(loaded):
-    own = detector_adapter.adapt(loaded.forecaster)
+    own = detector_adapter.adapt(loaded.model)
     detector_adapter.check(own, loaded, ())
-    assert len(detector_adapter.sample_table(own)) == own.needed + 1
+    assert len(detector_adapter.sample_table(own)) == own.min_table_steps + 1
 
 
 def test_a_detector_that_makes_no_numbers_is_not_served(shop):
     loaded = model_loading.load_model(f"models:/{WATCHED}@champion", shop.uri)
-    network = loaded.forecaster.network
+    network = loaded.model.network
     network.set_weights([weight * np.nan for weight in network.get_weights()])
-    with pytest.raises(TrackingError, match="its scores of a sample are no numbers"):
-        detector_adapter.check(detector_adapter.adapt(loaded.forecaster), loaded, ())
+    with pytest.raises(TrackingError, match="none of its scores of a sample is a finite number"):
+        detector_adapter.check(detector_adapter.adapt(loaded.model), loaded, ())
 
 
 def test_no_challenger_is_asked_beside_a_detector(shop, tmp_path):
     with (
-        pytest.raises(ConfigError, match="--shadow: 'watched' tells anomalies"),
+        pytest.raises(ConfigError, match="--shadow: 'watched' is an anomaly detector"),
         running(shop, tmp_path, (WATCHED,), shadows={WATCHED: f"models:/{WATCHED}@champion"}),
     ):
         pass

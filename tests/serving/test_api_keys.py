@@ -24,7 +24,7 @@ def keys(path):
 
 def refused(keys, text):
     with pytest.raises(HttpError) as caught:
-        keys.verified(text)
+        keys.verify(text)
     return caught.value
 
 
@@ -33,7 +33,7 @@ def test_a_key_has_256_random_bits_and_opens(keys):
     own, _, secret = text.partition(".")
     assert own == key.id
     assert len(secret) == 43  # 32 bytes, six bits a letter
-    assert keys.verified(text) == key
+    assert keys.verify(text) == key
     assert text not in {keys.create("dashboard", 60, ["predict"])[1] for _ in range(50)}
 
 
@@ -57,14 +57,14 @@ def test_a_key_works_after_a_restart_and_a_revoked_one_does_not(keys, path):
     keys.revoke(gone.id)
     keys.close()
     again = ApiKeys(path)
-    assert again.verified(text) == kept
+    assert again.verify(text) == kept
     assert refused(again, other).code == "key_revoked"
     again.close()
 
 
 def test_what_another_process_revokes_is_revoked_here_at_once(keys, path):
     key, text = keys.create("shared", 60, ["predict"])
-    assert keys.verified(text)
+    assert keys.verify(text)
     other = ApiKeys(path)
     other.revoke(key.id)
     other.close()
@@ -73,7 +73,7 @@ def test_what_another_process_revokes_is_revoked_here_at_once(keys, path):
 
 def test_an_expired_key_opens_nothing(keys):
     key, text = keys.create("short", 0.05, ["predict"])
-    assert keys.verified(text) == key
+    assert keys.verify(text) == key
     time.sleep(0.06)
     assert refused(keys, text).code == "key_expired"
 

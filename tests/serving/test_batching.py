@@ -23,40 +23,40 @@ class Network:
         self.free = threading.Event()
         self.free.set()
 
-    def __call__(self, questions):
-        self.calls.append(list(questions))
+    def __call__(self, items):
+        self.calls.append(list(items))
         self.free.wait(10)
-        return [ValueError(str(question)) if question < 0 else 10 * question for question in questions]
+        return [ValueError(str(item)) if item < 0 else 10 * item for item in items]
 
 
-def test_questions_of_one_moment_are_one_call(pool):
+def test_items_of_one_moment_are_one_call(pool):
     network = Network()
 
     async def ask():
-        together = Batcher(network, pool, 0.002)
-        return await asyncio.gather(*(together.ask(number) for number in range(5)))
+        batcher = Batcher(network, pool, seconds=0.002)
+        return await asyncio.gather(*(batcher.submit(number) for number in range(5)))
 
     assert asyncio.run(ask()) == [0, 10, 20, 30, 40]
     assert network.calls == [[0, 1, 2, 3, 4]]
 
 
-def test_light_questions_need_no_thread_and_one_that_is_alone_waits_for_nobody(pool):
+def test_light_items_need_no_thread_and_one_that_is_alone_waits_for_nobody(pool):
     calls = []
 
-    def network(questions):
-        calls.append((questions, threading.current_thread() is here))
-        return [ValueError("no") if question == 3 else question for question in questions]
+    def network(items):
+        calls.append((items, threading.current_thread() is here))
+        return [ValueError("no") if item == 3 else item for item in items]
 
     async def ask():
-        together = Batcher(network, pool, 0.002, lambda question: question < 10)
-        alone = together.ask(0)
+        batcher = Batcher(network, pool, seconds=0.002, is_light=lambda item: item < 10)
+        alone = batcher.submit(0)
         with pytest.raises(StopIteration, match="0"):  # without a turn of the loop
             alone.send(None)
         await asyncio.sleep(0)
-        light = await asyncio.gather(*(together.ask(number) for number in (1, 2, 4)))
-        heavy = await asyncio.gather(together.ask(5), together.ask(11))
+        light = await asyncio.gather(*(batcher.submit(number) for number in (1, 2, 4)))
+        heavy = await asyncio.gather(batcher.submit(5), batcher.submit(11))
         with pytest.raises(ValueError, match="no"):
-            await together.ask(3)
+            await batcher.submit(3)
         return light + heavy
 
     here = threading.current_thread()
@@ -68,12 +68,12 @@ def test_what_comes_during_a_call_goes_with_the_next_one(pool):
     network = Network()
 
     async def ask():
-        together = Batcher(network, pool, 0.002)
+        batcher = Batcher(network, pool, seconds=0.002)
         network.free.clear()
-        first = asyncio.create_task(together.ask(1))
+        first = asyncio.create_task(batcher.submit(1))
         while not network.calls:
             await asyncio.sleep(0.001)
-        rest = [asyncio.create_task(together.ask(number)) for number in (2, 3, 4)]
+        rest = [asyncio.create_task(batcher.submit(number)) for number in (2, 3, 4)]
         await asyncio.sleep(0.01)
         network.free.set()
         return await asyncio.gather(first, *rest)
@@ -86,14 +86,14 @@ def test_after_a_crowd_one_waits_for_others_but_not_for_ever(pool):
     network = Network()
 
     async def ask():
-        together = Batcher(network, pool, 0.2)
-        await asyncio.gather(together.ask(1), together.ask(2))
-        early = asyncio.create_task(together.ask(3))
+        batcher = Batcher(network, pool, seconds=0.2)
+        await asyncio.gather(batcher.submit(1), batcher.submit(2))
+        early = asyncio.create_task(batcher.submit(3))
         await asyncio.sleep(0.01)
         assert network.calls == [[1, 2]]
-        await asyncio.gather(early, together.ask(4))
-        await together.ask(5)
-        await together.ask(6)
+        await asyncio.gather(early, batcher.submit(4))
+        await batcher.submit(5)
+        await batcher.submit(6)
 
     asyncio.run(ask())
     assert network.calls == [[1, 2], [3, 4], [5], [6]]
@@ -103,8 +103,8 @@ def test_who_is_refused_takes_no_other_with_him(pool):
     network = Network()
 
     async def ask():
-        together = Batcher(network, pool, 0.002)
-        return await asyncio.gather(*(together.ask(number) for number in (1, -2, 3)), return_exceptions=True)
+        batcher = Batcher(network, pool, seconds=0.002)
+        return await asyncio.gather(*(batcher.submit(number) for number in (1, -2, 3)), return_exceptions=True)
 
     one, refused, three = asyncio.run(ask())
     assert (one, three) == (10, 30)
@@ -114,16 +114,16 @@ def test_who_is_refused_takes_no_other_with_him(pool):
 def test_a_call_that_fails_fails_for_all_of_it_and_the_next_one_is_answered(pool):
     calls = []
 
-    def network(questions):
-        calls.append(questions)
+    def network(items):
+        calls.append(items)
         if len(calls) == 1:
             raise RuntimeError("gone")
-        return questions
+        return items
 
     async def ask():
-        together = Batcher(network, pool, 0.002)
-        first = await asyncio.gather(together.ask(1), together.ask(2), return_exceptions=True)
-        return first, await together.ask(3)
+        batcher = Batcher(network, pool, seconds=0.002)
+        first = await asyncio.gather(batcher.submit(1), batcher.submit(2), return_exceptions=True)
+        return first, await batcher.submit(3)
 
     first, second = asyncio.run(ask())
     assert [type(error) for error in first] == [RuntimeError, RuntimeError]
@@ -134,12 +134,12 @@ def test_who_gave_up_is_not_asked_for(pool):
     network = Network()
 
     async def ask():
-        together = Batcher(network, pool, 0.002)
+        batcher = Batcher(network, pool, seconds=0.002)
         network.free.clear()
-        first = asyncio.create_task(together.ask(1))
+        first = asyncio.create_task(batcher.submit(1))
         while not network.calls:
             await asyncio.sleep(0.001)
-        impatient, patient = asyncio.create_task(together.ask(2)), asyncio.create_task(together.ask(3))
+        impatient, patient = asyncio.create_task(batcher.submit(2)), asyncio.create_task(batcher.submit(3))
         await asyncio.sleep(0.01)
         impatient.cancel()
         network.free.set()
@@ -153,8 +153,8 @@ def test_a_call_is_never_larger_than_the_largest_program_wants(pool):
     network = Network()
 
     async def ask():
-        together = Batcher(network, pool, 0.002)
-        return await asyncio.gather(*(together.ask(number) for number in range(MAX_BATCH + 5)))
+        batcher = Batcher(network, pool, seconds=0.002)
+        return await asyncio.gather(*(batcher.submit(number) for number in range(MAX_BATCH + 5)))
 
     assert asyncio.run(ask()) == [10 * number for number in range(MAX_BATCH + 5)]
     assert [len(call) for call in network.calls] == [MAX_BATCH, 5]

@@ -21,7 +21,7 @@ def own(tmp_path_factory):
 def network(own, jax_backend):
     from gridcast.training import objectives
 
-    return objectives.of(own.dataset, own.own[1]).build(0, portable=True)
+    return objectives.objective_of(own.dataset, own.reference_run).build(0, portable=True)
 
 
 def read(network, count):

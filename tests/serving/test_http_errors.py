@@ -31,7 +31,7 @@ KNOWN = {"date", "product", "quantity", "price", "apple"}
             "series '…' was not in the training data; did you mean 'apple'?",
         ),
         ("column 'price', row 5: infinite value", "column 'price', row 5", "infinite value"),
-        ("row 7: series 'apple' at 2023-01-02 stands twice", "row 7", "series 'apple' at 2023-01-02 stands twice"),
+        ("row 7: series 'apple' at 2023-01-02 occurs twice", "row 7", "series 'apple' at 2023-01-02 occurs twice"),
         ("column 'secret': x", "file", "column '…': x"),
         ("the file is empty; give one", "file", "the file is empty; give one"),
         ("column 'price': Unable to parse \"secret\" at 3", "column 'price'", "Unable to parse '…' at 3"),

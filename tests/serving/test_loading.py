@@ -1,4 +1,4 @@
-"""A version is loaded in a process of its own, and answers as if it had been loaded here."""
+"""A version that another process loads answers as if it had been loaded here."""
 
 import os
 import pickle
@@ -23,8 +23,8 @@ def found(shop):
 
 
 @pytest.fixture(scope="module")
-def apart(shop, found, programs):
-    return dict(zip(ALL, loading.load_in_subprocess(programs, found, shop.uri, nice=0), strict=True))
+def from_subprocess(shop, found, programs):
+    return dict(zip(ALL, loading.load_in_subprocess(programs, found, shop.uri, niceness=0), strict=True))
 
 
 def networks(model):
@@ -34,36 +34,36 @@ def networks(model):
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_what_comes_from_a_process_of_its_own_answers_the_same_without_keras(shop, found, apart, name):
+def test_models_from_another_process_answer_the_same_without_keras(shop, found, from_subprocess, name):
     [here] = loading.load([found[ALL.index(name)]], shop.uri)
-    there = apart[name]
-    assert {type(network).__name__ for network in networks(there.model)} in ({"Compiled"}, {"Weights"})
+    there = from_subprocess[name]
+    assert {type(network).__name__ for network in networks(there.model)} in ({"CompiledNetwork"}, {"NetworkWeights"})
     assert there.examples == here.examples
     table = READINGS if name == WATCHED else FRAME
     pd.testing.assert_frame_equal(there.model.predict(table), here.model.predict(table))
 
 
-def test_what_it_says_of_a_version_that_cannot_be_loaded_is_told_here(shop, found, programs):
+def test_its_error_for_a_version_that_cannot_be_loaded_is_raised_here(shop, found, programs):
     missing = found[0].__class__(**vars(found[0]) | {"uri": "models:/nobody/7"})
     with pytest.raises(TrackingError, match="nobody"):
-        loading.load_in_subprocess(programs, [missing], shop.uri, nice=0)
+        loading.load_in_subprocess(programs, [missing], shop.uri, niceness=0)
 
 
-def test_a_process_that_dies_is_told_of(found, programs):
+def test_a_process_that_dies_raises_an_error(found, programs):
     class Deadly:
-        """What ends the process that is given it."""
+        """Ends the process that unpickles it."""
 
         uri = found[0].uri
 
         def __reduce__(self):
             return os._exit, (1,)
 
-    with pytest.raises(TrackingError, match="the process that loads it has died"):
-        loading.load_in_subprocess(programs, [Deadly()], None, nice=0)
+    with pytest.raises(TrackingError, match="the process that loads it died"):
+        loading.load_in_subprocess(programs, [Deadly()], None, niceness=0)
 
 
-def test_programs_leave_their_process_as_they_are(apart):
-    network = apart["sales"].model.network
+def test_programs_leave_their_process_as_they_are(from_subprocess):
+    network = from_subprocess["sales"].model.network
     again = pickle.loads(pickle.dumps(network))
     read = {name: np.ones((3, *shape), kind) for name, (shape, kind) in network.program.inputs.items()}
     np.testing.assert_array_equal(again.predict_on_batch(read), network.predict_on_batch(read))

@@ -9,8 +9,9 @@ import pytest
 import requests
 
 from gridcast.runtime.errors import TrackingError
+from gridcast.runtime.input_table import InputRows
 from gridcast.serving.models import forecaster_adapter
-from gridcast.tracking import addresses, mlflow_runs, model_loading, registry
+from gridcast.tracking import addresses, model_loading, registry, run_recording
 from gridcast.tracking.registry import BEATEN_BY_TAG, CHAMPION
 from gridcast.tracking.store import connect
 from small_service import FRAME, KINDS, NEXT, POINT, QUANTILES, question, running
@@ -36,7 +37,7 @@ def version(found, name):
 
 
 def test_a_moved_alias_is_followed_and_no_request_fails_meanwhile(shop, tmp_path, own):
-    with running(shop, tmp_path, (own,), poll=0.05) as found:
+    with running(shop, tmp_path, (own,), poll_seconds=0.05) as found:
         expected = {}
         for number, kind in (("1", POINT), ("2", NEXT)):
             table = FRAME[FRAME["product"] == "apple"].tail(14)
@@ -71,7 +72,7 @@ def test_a_moved_alias_is_followed_and_no_request_fails_meanwhile(shop, tmp_path
             values = [point["value"] for point in body["forecasts"][0]["points"]]
             np.testing.assert_allclose(values, expected["1" if body["version"] in "13" else "2"], rtol=1e-4)
         assert len(seen) >= 2
-        assert found.service.models.swaps == 3
+        assert found.state.models.swaps == 3
         assert [line["version"] for line in found.lines() if line["event"] == "swapped"] == ["2", "3", "4"]
 
 
@@ -80,12 +81,12 @@ def broken(shop, name, where):
     client, _ = connect(shop.uri)
     run = client.get_run(shop.run_ids[NEXT])
     files = model_loading.download_files(f"models:/{registry.logged_model_id(client, run)}")
-    from gridcast.tracking.mlflow_runs import RunEntry
+    from gridcast.tracking.run_recording import RunEntry
     from gridcast.tracking.store import Store
 
     parent = run.data.tags["mlflow.parentRunId"]
     store = Store(client, shop.uri, run.info.experiment_id)
-    run_id = mlflow_runs.record_run(store, parent, RunEntry(name, "run", name, files=files, backend="jax"))
+    run_id = run_recording.record_run(store, parent, RunEntry(name, "run", name, files=files, backend="jax"))
     logged = client.get_logged_model(registry.logged_model_id(client, client.get_run(run_id)))
     path = Path(logged.artifact_location) / "data" / "model.keras"
     path.write_bytes(b"nothing")
@@ -95,7 +96,7 @@ def broken(shop, name, where):
 def test_a_version_that_cannot_be_loaded_leaves_the_old_one_and_is_told_of(shop, tmp_path, own):
     with running(shop, tmp_path, (own,)) as found:
         assert broken(shop, own, tmp_path) == "2"
-        found.service.models.look()
+        found.state.models.refresh()
         body = found.get("/").json()
         assert (body["status"], body["degraded"], body["models"][own]["version"]) == ("degraded", [own], "1")
         assert found.post("/predict", json=question(own)).json()["version"] == "1"
@@ -104,7 +105,7 @@ def test_a_version_that_cannot_be_loaded_leaves_the_old_one_and_is_told_of(shop,
         assert f'gridcast_degraded{{model="{own}"}} 1.0' in found.get("/metrics").text
         assert [line["model"] for line in found.lines() if line["event"] == "degraded"] == [own]
         assert shop.champion(own, NEXT) == "3"
-        found.service.models.look()
+        found.state.models.refresh()
         body = found.get("/").json()
         assert (body["status"], body["models"][own]["version"]) == ("ok", "3")
 
@@ -113,26 +114,26 @@ def test_without_its_registry_a_service_goes_on_and_says_so(shop, tmp_path, own)
     with running(shop, tmp_path, (own,)) as found:
         client, _ = connect(shop.uri)
         client.delete_registered_model_alias(own, CHAMPION)
-        found.service.models.look()
+        found.state.models.refresh()
         assert found.get("/").json()["status"] == "degraded"
         assert found.post("/predict", json=question(own)).status_code == 200
 
 
 def test_tags_that_change_are_read_again_without_a_new_model(shop, tmp_path, own):
     with running(shop, tmp_path, (own,)) as found:
-        before = found.service.models.get(own).forecaster
+        before = found.state.models.get(own).forecaster
         client, _ = connect(shop.uri)
         client.set_model_version_tag(own, "1", BEATEN_BY_TAG, "last value")
-        found.service.models.look()
+        found.state.models.refresh()
         assert found.post("/predict", json=question(own)).json()["beaten_by"] == "last value"
-        assert found.service.models.get(own).forecaster is before
-        assert found.service.models.swaps == 0
+        assert found.state.models.get(own).forecaster is before
+        assert found.state.models.swaps == 0
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_without_a_kept_example_a_usual_history_is_the_sample(shop, kind):
     loaded = model_loading.load_model(f"models:/{kind}@champion", shop.uri)
-    own = forecaster_adapter.adapt(loaded.forecaster)
+    own = forecaster_adapter.adapt(loaded.model)
     forecaster_adapter.check(own, loaded, ())
     table = forecaster_adapter.sample_history(own.preprocessing)
     assert table["product"].unique().tolist() == ["apple"]
@@ -141,16 +142,16 @@ def test_without_a_kept_example_a_usual_history_is_the_sample(shop, kind):
 
 def test_a_model_that_makes_no_numbers_is_not_served(shop):
     loaded = model_loading.load_model(f"models:/{POINT}@champion", shop.uri)
-    network = loaded.forecaster.network
+    network = loaded.model.network
     network.set_weights([weight * np.nan for weight in network.get_weights()])
-    with pytest.raises(TrackingError, match="its forecast of a sample is no number for each step"):
-        forecaster_adapter.check(forecaster_adapter.adapt(loaded.forecaster), loaded, ())
+    with pytest.raises(TrackingError, match="its forecast of a sample is not a finite number for each step"):
+        forecaster_adapter.check(forecaster_adapter.adapt(loaded.model), loaded, ())
 
 
 def test_a_model_whose_own_code_says_something_else_is_not_served(shop):
     loaded = model_loading.load_model(f"models:/{POINT}@champion", shop.uri)
-    other = model_loading.load_model(f"runs:/{shop.run_ids[NEXT]}/model", shop.uri).forecaster
-    with pytest.raises(TrackingError, match="was made by a gridcast that forecasts otherwise"):
+    other = model_loading.load_model(f"runs:/{shop.run_ids[NEXT]}/model", shop.uri).model
+    with pytest.raises(TrackingError, match="was made by a version of gridcast that forecasts differently"):
         forecaster_adapter.check(forecaster_adapter.adapt(other), loaded, ())
 
 
@@ -163,22 +164,20 @@ def test_a_model_that_is_not_there_stops_the_start_with_a_near_miss(shop, tmp_pa
 
 
 def test_a_question_that_fails_in_the_network_fails_alone(shop):
-    """Only the network's own code knows how far the holidays reach that it was told of."""
-    forecaster = forecaster_adapter.adapt(
-        model_loading.load_model(f"models:/{QUANTILES}@champion", shop.uri).forecaster
-    )
+    """Only the network's own code knows up to which day its holidays are known."""
+    forecaster = forecaster_adapter.adapt(model_loading.load_model(f"models:/{QUANTILES}@champion", shop.uri).model)
 
-    class Asked:
+    class Request:
         horizon, levels = 2, (0.1,)
 
-        def __init__(self, placed):
-            self.placed = placed
+        def __init__(self, forecast_input):
+            self.forecast_input = forecast_input
 
     rows = FRAME[FRAME["product"] == "apple"]
     values = rows[["quantity", "price"]].to_numpy().T
     stamps = np.array(rows["date"].tolist(), "datetime64[us]")
-    good = Asked(forecaster.placed(["apple"], np.zeros(len(rows), int), stamps, values, 2))
-    bad = Asked(None)
+    good = Request(forecaster.input_from_rows(InputRows(["apple"], np.zeros(len(rows), int), stamps, values), 2))
+    bad = Request(None)
     first, second, third = forecaster_adapter.batch_forecasts(forecaster, [good, bad, good])
     np.testing.assert_array_equal(first, third)
     assert isinstance(second, AttributeError)

@@ -68,7 +68,7 @@ def test_a_key_is_asked_for_before_the_body_is_looked_at(guarded):
 
 
 def test_each_scope_opens_its_own_paths(guarded):
-    reader, admin = guarded.made("predict"), guarded.made("admin")
+    reader, admin = guarded.create_key("predict"), guarded.create_key("admin")
     assert guarded.post("/predict", json=question(), key=reader).status_code == 200
     assert error(guarded.get("/api_keys", key=reader)) == (403, "scope_missing")
     assert error(guarded.ask("DELETE", "/api_keys/x", key=reader)) == (403, "scope_missing")
@@ -110,7 +110,7 @@ def test_a_key_that_cannot_be_is_refused(guarded, ask):
 
 
 def test_the_list_shows_keys_without_secrets(guarded):
-    made = guarded.made("predict")
+    made = guarded.create_key("predict")
     own, _, secret = made.partition(".")
     listed = guarded.get("/api_keys")
     assert own in {key["id"] for key in listed.json()["keys"]}
@@ -120,7 +120,7 @@ def test_the_list_shows_keys_without_secrets(guarded):
 
 
 def test_a_revoked_key_opens_nothing_from_then_on(guarded):
-    made = guarded.made("predict")
+    made = guarded.create_key("predict")
     own = made.partition(".")[0]
     assert guarded.post("/predict", json=question(), key=made).status_code == 200
     assert guarded.ask("DELETE", f"/api_keys/{own}").json()["revoked_at"]
@@ -130,7 +130,7 @@ def test_a_revoked_key_opens_nothing_from_then_on(guarded):
 
 
 def test_an_expired_key_opens_nothing_within_a_second(guarded):
-    _, text = guarded.service.keys.create("short", 0.5, ["predict"])
+    _, text = guarded.state.keys.create("short", 0.5, ["predict"])
     assert guarded.get("/models", key=text).status_code == 200
     time.sleep(0.5)
     assert error(guarded.get("/models", key=text)) == (401, "key_expired")
@@ -138,14 +138,14 @@ def test_an_expired_key_opens_nothing_within_a_second(guarded):
 
 def test_a_key_works_after_a_restart_of_the_service(shop, tmp_path):
     with running(shop, tmp_path) as first:
-        key = first.made("predict")
+        key = first.create_key("predict")
     with running(shop, tmp_path) as second:
         assert second.post("/predict", json=question(), key=key).status_code == 200
 
 
 def test_secrets_are_in_no_log_no_file_and_no_error(shop, tmp_path):
     with running(shop, tmp_path) as found:
-        key = found.made("predict", "admin")
+        key = found.create_key("predict", "admin")
         answers = [
             found.post("/predict", json=question(), key=key),
             found.post("/predict", data=key, key=key),
@@ -159,8 +159,8 @@ def test_secrets_are_in_no_log_no_file_and_no_error(shop, tmp_path):
             found.post("/generate_api_key", json={"name": key[:100]}, headers={"X-Admin-Token": "wrong"}),
         ]
         held = b"".join(file.read_bytes() for file in tmp_path.rglob("*") if file.is_file())
-        log = found.said()
-        assert repr(found.service.settings).count(TOKEN) == 0
+        log = found.logged()
+        assert repr(found.state.settings).count(TOKEN) == 0
     for secret in (key.partition(".")[2], TOKEN):
         assert secret not in log
         assert secret.encode() not in held
@@ -178,7 +178,7 @@ def test_a_service_is_open_on_this_machine_alone_and_only_where_that_is_asked_fo
         with pytest.raises(ConfigError, match=r"GRIDCAST_ADMIN_TOKEN: is not set.*--insecure-local"):
             admin_token({settings.TOKEN_VARIABLE: ""}, host, insecure_local=False)
     for host in ("0.0.0.0", "::", "192.168.0.1", "example.org"):
-        with pytest.raises(ConfigError, match=f"--insecure-local: '{host}' is no loopback address"):
+        with pytest.raises(ConfigError, match=f"--insecure-local: '{host}' is not a loopback address"):
             admin_token({}, host, insecure_local=True)
 
 
@@ -213,12 +213,12 @@ def limited(shop, folder, **limits):
 
 def test_too_many_requests_of_a_key_or_an_address_wait(shop, tmp_path):
     with limited(shop, tmp_path, rate=0.001, burst=6) as found:
-        own, other = found.key, found.service.keys.create("other", 60, ["predict"])[1]
+        own, other = found.key, found.state.keys.create("other", 60, ["predict"])[1]
         answers = [found.get("/models") for _ in range(6)]
         assert [answer.status_code for answer in answers] == [200] * 5 + [429]
         assert error(answers[-1]) == (429, "rate_address")
         assert int(answers[-1].headers["Retry-After"]) >= 1
-        found.service.addresses.rate = 0
+        found.state.address_buckets.rate = 0
         assert [found.get("/models", key=own).status_code for _ in range(2)] == [200, 429]
         assert error(found.get("/models", key=own)) == (429, "rate_key")
         assert found.get("/models", key=other).status_code == 200
@@ -271,13 +271,13 @@ def test_too_many_rows_or_series_of_a_file_are_refused(small):
 class Slow:
     """A forecaster that takes its time, until it is let go."""
 
-    def __init__(self, together):
-        self.together, self.own, self.free, self.calls = together, together._answer, threading.Event(), 0
+    def __init__(self, batcher):
+        self.batcher, self.run, self.free, self.calls = batcher, batcher._run, threading.Event(), 0
 
-    def __call__(self, asked):
+    def __call__(self, requests):
         self.calls += 1
         self.free.wait(20)
-        return self.own(asked)
+        return self.run(requests)
 
 
 @pytest.fixture
@@ -286,10 +286,10 @@ def slow():
     held = []
 
     def of(found):
-        (served,) = found.service.models.all()
-        made = Slow(served.together)
-        served.together._answer = made
-        served.together._light = lambda _: False  # what takes its time goes to a thread
+        (served,) = found.state.models.all()
+        made = Slow(served.batcher)
+        served.batcher._run = made
+        served.batcher._is_light = lambda _: False  # what takes its time goes to a thread
         held.append(made)
         return made
 
@@ -313,7 +313,7 @@ def test_more_work_at_once_than_is_allowed_is_refused_and_health_still_answers(s
         clients[0].start()
         wait(lambda: made.calls == 1, 20, "the first request did not come in")
         clients[1].start()
-        wait(lambda: len(made.together._waiting) == 1, 20, "the second request did not come in")
+        wait(lambda: len(made.batcher._waiting) == 1, 20, "the second request did not come in")
         third = found.post("/predict", json=question())
         assert error(third) == (503, "busy")
         assert third.headers["Retry-After"] == "1"
@@ -335,25 +335,25 @@ def test_an_answer_that_takes_too_long_is_given_up(shop, tmp_path, slow):
 
 def test_a_fault_of_the_service_is_told_in_the_same_form_without_what_was_sent(shop, tmp_path):
     with running(shop, tmp_path) as found:
-        (served,) = found.service.models.all()
+        (served,) = found.state.models.all()
 
         def broken(asked):
             raise RuntimeError("apple 2023-05-11 secret")
 
-        served.together._answer = broken
+        served.batcher._run = broken
         answer = found.post("/predict", json=question())
         assert error(answer) == (500, "internal")
         line = next(line for line in found.lines() if line["event"] == "failed")
         assert (line["request"], line["error"]) == (answer.headers["X-Request-ID"], "RuntimeError")
-        assert "secret" not in found.said() + answer.text
+        assert "secret" not in found.logged() + answer.text
 
 
 def test_a_store_of_keys_that_fails_lets_nobody_in(shop, tmp_path):
     with running(shop, tmp_path) as found:
-        found.service.keys.close()
+        found.state.keys.close()
         assert error(found.get("/models")) == (503, "keys_unavailable")
 
 
 def test_warnings_of_a_table_are_not_logged(guarded):
     logging.getLogger("gridcast").warning("column 'x': series 'secret'")
-    assert "secret" not in guarded.said()
+    assert "secret" not in guarded.logged()

@@ -29,7 +29,7 @@ def refused(monkeypatch, capsys, *words):
     ("words", "said"),
     [
         (("sales",), "GRIDCAST_ADMIN_TOKEN: is not set"),
-        (("sales", "--insecure-local", "--host", "0.0.0.0"), "'0.0.0.0' is no loopback address"),
+        (("sales", "--insecure-local", "--host", "0.0.0.0"), "'0.0.0.0' is not a loopback address"),
         (("sales", "--insecure-local", "--shadow", "other@challenger"), "--shadow: 'other@challenger'"),
         (("sales", "--port", "0"), "port"),
         ((), "Missing argument"),

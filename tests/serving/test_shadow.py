@@ -12,7 +12,7 @@ pytestmark = pytest.mark.xdist_group("serving")
 
 def test_json_and_csv_are_kept_as_the_same_tables(shop, tmp_path):
     frame = FRAME[FRAME["product"] == "apple"]  # all of it: this one draws on what was long ago
-    with running(shop, tmp_path, (POINT, QUANTILES), keep=True) as found:
+    with running(shop, tmp_path, (POINT, QUANTILES), log_predictions=True) as found:
         one = found.post("/predict", json=question(QUANTILES)).headers["X-Request-ID"]
         other = found.post(f"/predict_csv?model={QUANTILES}", files={"file": ("a.csv", frame.to_csv(index=False))})
     forecasts, inputs = kept.read(tmp_path / "kept.db", QUANTILES)

@@ -1,4 +1,4 @@
-"""A real store with small real models, and real servers that answer by them."""
+"""A real MLflow store with small real models, and real servers that serve them."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ DAYS = 130
 FRAME = sales(DAYS)
 POINT, NEXT, ROUTED, ENSEMBLE, QUANTILES, SAMPLED = "sales", "next", "routed", "ensemble", "quantiles", "sampled"
 WATCHED, RUNS = "watched", "runs"
-"""Detectors; the threshold of the second is a running one."""
+"""Detectors; the second has a running threshold."""
 READINGS = readings()
 KINDS = (POINT, ROUTED, ENSEMBLE, QUANTILES, SAMPLED)
 PROBABILISTIC = {
@@ -49,13 +49,13 @@ PROBABILISTIC = {
 
 @dataclass(frozen=True)
 class Shop:
-    """Models by name in the MLflow store at `uri`; `run_ids` are those of the runs that made them."""
+    """An MLflow store at `uri` with a model of each name; `run_ids` are the runs that trained them."""
 
     uri: str
     run_ids: dict[str, str]
 
     def champion(self, name: str, of: str | None = None, **tags: str) -> str:
-        """Let the model that is called `of` become a new champion of `name`; its version."""
+        """Register the model of the name `of` as a new champion of `name`, and return its version."""
         client, _ = connect(self.uri)
         run_id = self.run_ids[of or name]
         if name not in [model.name for model in client.search_registered_models()]:
@@ -67,7 +67,7 @@ class Shop:
 
 
 def record(store: Store, plan: Plan, name: str, files: dict[str, bytes]) -> str:
-    """Write a run with its model, and its test with the examples, as a sweep does."""
+    """Record a run with its model, and its test with the examples, as a sweep does; return the id of the run."""
     parent = mlflow_runs.open_sweep(
         store, plan.sweep_key, plan.experiment.name, records.sweep_tags(plan), records.sweep_files(plan)
     )
@@ -79,52 +79,58 @@ def record(store: Store, plan: Plan, name: str, files: dict[str, bytes]) -> str:
 
 
 def record_detector(store: Store, plan: Plan, name: str, folder: Path, rule: str = "quantile") -> str:
-    """The same of a detector, with the scores and values of the test span. Its network is as it was drawn.
+    """Do the same for a detector, with the scores and sensor values of the test span.
 
-    That is enough to tell heat from none, and compiles in no time.
+    Its network is untrained, which is enough to tell heat from none.
     """
     from gridcast.models import autoencoder
     from gridcast.runtime.detector import Detector
 
-    own, dataset = run(plan, 0).configuration, plan.dataset
-    network = autoencoder.build_autoencoder(own, autoencoder.AutoencoderShape(own.lookback, 2), 1, portable=True)
+    configuration, dataset = run(plan, 0).configuration, plan.dataset
+    shape = autoencoder.AutoencoderShape(configuration.lookback, 2)
+    network = autoencoder.build_autoencoder(configuration, shape, 1, portable=True)
     training = dataset.channels[0, : dataset.spans.train]
-    usual = Detector(dataset.preprocessing, network, own.detector, 0.0, rule, threshold_rules.DEFAULT_LEVELS[rule], ())
-    usual = replace(usual, usual=whitening.error_statistics(usual, training))
-    first, seen = thresholds.fit_threshold_with_history(usual.contributions(training).mean(axis=1), rule)
-    whole = replace(usual, threshold=first, seen=seen)
+    detector = Detector(
+        dataset.preprocessing, network, configuration.detector, 0.0, rule, threshold_rules.DEFAULT_LEVELS[rule], ()
+    )
+    detector = replace(detector, usual=whitening.error_statistics(detector, training))
+    threshold, seen = thresholds.fit_threshold_with_history(detector.contributions(training).mean(axis=1), rule)
+    detector = replace(detector, threshold=threshold, seen=seen)
     network.save(folder / NETWORK_FILE)
-    files = {SETTINGS_FILE: json.dumps(whole.to_json()).encode(), NETWORK_FILE: (folder / NETWORK_FILE).read_bytes()}
+    files = {SETTINGS_FILE: json.dumps(detector.to_json()).encode(), NETWORK_FILE: (folder / NETWORK_FILE).read_bytes()}
     parent = mlflow_runs.open_sweep(
         store, plan.sweep_key, plan.experiment.name, records.sweep_tags(plan), records.sweep_files(plan)
     )
     run_id = run_recording.record_run(store, parent, RunEntry(name, "run", name, files=files, backend="jax"))
-    found = detection_results.detector_scores(whole, dataset)
+    scores = detection_results.detector_scores(detector, dataset)
     tables = {
-        artifact_files.SCORES: detection_table.tabulate_scores(found, plan.panel, "time"),
+        artifact_files.SCORES: detection_table.tabulate_scores(scores, plan.panel, "time"),
         artifact_files.SENSOR_VALUES: detection_table.sensor_values(plan.panel, "time"),
     }
-    kept = {file: artifact_files.parquet_bytes(table) for file, table in tables.items()}
-    run_recording.record_run(store, parent, RunEntry(name, "test", name, artifacts=kept))
+    artifacts = {file: artifact_files.parquet_bytes(table) for file, table in tables.items()}
+    run_recording.record_run(store, parent, RunEntry(name, "test", name, artifacts=artifacts))
     return run_id
 
 
 def run(plan: Plan, number: int) -> Any:
-    """One of the runs of a plan."""
+    """Return a run of the plan."""
     return list(plan.runs.values())[number]
 
 
 def build(folder: Path) -> dict[str, str]:
+    """Train, record and register all models in a store in `folder`; return the id of each run."""
     from gridcast.training import fused_fit, keras_fit
 
     plans = {POINT: planned(folder, FRAME, **SMALL, grid={"learning_rate": [0.01, 0.003]})}
     for name, likelihood in ((QUANTILES, "quantile"), (SAMPLED, "student-t")):
-        own = {"training": {"epochs": 1, "steps": 4}, "baseline": {"likelihood": likelihood}}
-        plans[name] = planned(folder, FRAME, **{**PROBABILISTIC, **own})
-    own = plans[POINT]
+        settings = {"training": {"epochs": 1, "steps": 4}, "baseline": {"likelihood": likelihood}}
+        plans[name] = planned(folder, FRAME, **{**PROBABILISTIC, **settings})
+    point = plans[POINT]
     one, other = (
-        found.files
-        for found in fused_fit.train(own.dataset, [run(own, 0), run(own, 1)], state_paths=[None, None], siblings=2)
+        result.files
+        for result in fused_fit.train(
+            point.dataset, [run(point, 0), run(point, 1)], state_paths=[None, None], siblings=2
+        )
     )
     files = {name: keras_fit.train(plans[name].dataset, run(plans[name], 0)).files for name in (QUANTILES, SAMPLED)}
     files |= {POINT: one, NEXT: other}
@@ -132,11 +138,11 @@ def build(folder: Path) -> dict[str, str]:
     files[ROUTED] = {SETTINGS_FILE: one[SETTINGS_FILE], **routed(routes, {"apples.keras": one[NETWORK_FILE]})}
     members = {"members": [["0.json", "0.keras"], ["1.json", "1.keras"]], "weights": [0.25, 0.75]}
     files[ENSEMBLE] = {SETTINGS_FILE: one[SETTINGS_FILE], MEMBERS_FILE: json.dumps(members).encode()}
-    for number, made in enumerate((one, other)):
-        files[ENSEMBLE] |= {f"{number}.json": made[SETTINGS_FILE], f"{number}.keras": made[NETWORK_FILE]}
+    for number, member in enumerate((one, other)):
+        files[ENSEMBLE] |= {f"{number}.json": member[SETTINGS_FILE], f"{number}.keras": member[NETWORK_FILE]}
     with contextlib.chdir(folder):  # MLflow keeps artifacts where the store was made
         store = open_store("shop", f"sqlite:///{folder}/mlflow.db")
-    run_ids = {name: record(store, plans.get(name, plans[POINT]), name, own) for name, own in files.items()}
+    run_ids = {name: record(store, plans.get(name, point), name, content) for name, content in files.items()}
     watching = watched(folder, READINGS, baseline={"detector": "both"})
     run_ids[WATCHED] = record_detector(store, watching, WATCHED, folder)
     run_ids[RUNS] = record_detector(store, watching, RUNS, folder, "running")
@@ -148,15 +154,16 @@ def build(folder: Path) -> dict[str, str]:
 
 @dataclass
 class Server:
-    """A service that listens, what it logs, and a key of it."""
+    """A running service, its log, and a key for it."""
 
     url: str
-    service: Any
+    state: Any
     log: io.StringIO
     key: str | None = None
     session: requests.Session = field(default_factory=requests.Session)
 
     def ask(self, method: str, path: str, *, key: str | None = None, **more: Any) -> requests.Response:
+        """Send a request with the key and return the response."""
         headers = {"X-API-Key": key or self.key or "", **more.pop("headers", {})}
         return self.session.request(method, self.url + path, headers=headers, timeout=60, **more)
 
@@ -167,34 +174,35 @@ class Server:
         return self.ask("POST", path, **more)
 
     def lines(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in self.said().splitlines()]
+        """Return the lines of the log."""
+        return [json.loads(line) for line in self.logged().splitlines()]
 
-    def said(self) -> str:
-        """All that was logged, the last answer too."""
+    def logged(self) -> str:
+        """Return all that was logged, including the last response."""
         time.sleep(5 * access_log.WRITE_DELAY)
         return self.log.getvalue()
 
-    def made(self, *scopes: str) -> str:
-        """A key with these scopes, from the service itself."""
+    def create_key(self, *scopes: str) -> str:
+        """Return a new key with these scopes, from the service itself."""
         body = {"name": "test", "scopes": list(scopes)}
-        given = self.post("/generate_api_key", json=body, headers={"X-Admin-Token": TOKEN})
-        assert given.status_code == 201
-        return str(given.json()["api_key"])
+        response = self.post("/generate_api_key", json=body, headers={"X-Admin-Token": TOKEN})
+        assert response.status_code == 201
+        return str(response.json()["api_key"])
 
 
 @contextlib.contextmanager
 def running(shop: Shop, folder: Path, names: tuple[str, ...] = (POINT,), **more: Any) -> Iterator[Server]:
-    """A service with these models and settings, on a port of its own."""
+    """Run a service with these models and settings on a free port."""
     from gridcast.serving import json_logging, server
     from gridcast.serving.rate_limits import RequestLimits
     from gridcast.serving.settings import Settings
 
-    more = {"token": TOKEN, "uri": shop.uri, "limits": RequestLimits(rate=0), "poll": 600.0, **more}
+    more = {"token": TOKEN, "uri": shop.uri, "limits": RequestLimits(rate=0), "poll_seconds": 600.0, **more}
     loggers = [logging.getLogger(name) for name in ("gridcast", json_logging.LOGGER_NAME, "uvicorn")]
     before = [(logger.handlers, logger.level, logger.propagate) for logger in loggers]
     log = io.StringIO()
     with contextlib.ExitStack() as stack:
-        stack.callback(_restore, loggers, before)  # also where it does not start
+        stack.callback(_restore, loggers, before)  # also if it does not start
         json_logging.configure(log)
         port = free_port()
         running = server.create_server(Settings(names, folder=folder, **more), "127.0.0.1", port)
@@ -203,11 +211,11 @@ def running(shop: Shop, folder: Path, names: tuple[str, ...] = (POINT,), **more:
         stack.callback(thread.join)
         stack.callback(setattr, running, "should_exit", True)
         wait(lambda: running.started, 30, "the server did not start")
-        found = Server(f"http://127.0.0.1:{port}", running.config.app.service, log)
+        service = Server(f"http://127.0.0.1:{port}", running.config.app.state, log)
         if more["token"]:
-            found.key = found.made("predict", "admin")
-        yield found
-        found.session.close()
+            service.key = service.create_key("predict", "admin")
+        yield service
+        service.session.close()
 
 
 def _restore(loggers: list[logging.Logger], before: list[tuple[Any, int, bool]]) -> None:
@@ -219,13 +227,13 @@ def _restore(loggers: list[logging.Logger], before: list[tuple[Any, int, bool]])
 def question(
     name: str = POINT, steps: int | None = None, products: tuple[str, ...] = ("apple",), **more: Any
 ) -> dict[str, Any]:
-    """A request that is answered: the last `steps` of the history of each product."""
-    # One that draws on a year ago reads all that there is.
+    """Return a valid request: the last `steps` of the history of each product."""
+    # Models with lags of a year read all of the history.
     steps = steps or (DAYS if name in (QUANTILES, SAMPLED) else 14)
     series = []
     for product in products:
         rows = FRAME[FRAME["product"] == product].tail(steps)
-        own = rows[["date", "quantity", "price"]].itertuples(index=False)
-        history = [{"time": date, "value": value, "price": price} for date, value, price in own]
+        steps_of_product = rows[["date", "quantity", "price"]].itertuples(index=False)
+        history = [{"time": date, "value": value, "price": price} for date, value, price in steps_of_product]
         series.append({"id": product, "history": history})
     return {"model": name, "series": series, **more}

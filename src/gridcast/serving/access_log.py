@@ -1,46 +1,69 @@
-"""What is written down of answers: counts, and a line of the log. Of some together: for one it takes as long as an
-answer does, and the next client would wait for it.
-"""
+"""The access log and the request counters."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
 
 from gridcast.serving import json_logging
-
-if TYPE_CHECKING:
-    from gridcast.serving.prometheus import PrometheusMetrics
-    from gridcast.serving.request_context import RequestContext
-
+from gridcast.serving.prometheus import PrometheusMetrics
+from gridcast.serving.request_context import RequestContext
 
 WRITE_DELAY = 0.01
-"""Seconds until an answer is written down."""
+"""Seconds until a response is written to the log."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A response that was sent at `seconds` since 1970."""
+
+    seconds: float
+    elapsed_ms: float
+    context: RequestContext
+    method: str
+    status: int
 
 
 class AccessLog:
-    """Keeps answers until they are written to the log and counted by `counters`; all by the one thread of a loop."""
+    """Batches access log entries and the request counters of `metrics`.
 
-    def __init__(self, counters: PrometheusMetrics) -> None:
-        self._counters = counters
-        self._answered: list[tuple[float, float, RequestContext, str, int]] = []
+    Writing each entry at once would delay the next response. Only the thread of the event loop uses it.
+    """
 
-    def add(self, visit: RequestContext, method: str, status: int) -> None:
-        """An answer that was given now."""
-        self._answered.append((time.time(), visit.milliseconds, visit, method, status))
-        if len(self._answered) == 1:
+    def __init__(self, metrics: PrometheusMetrics) -> None:
+        self._metrics = metrics
+        self._entries: list[Entry] = []
+
+    def add(self, context: RequestContext, method: str, status: int) -> None:
+        """Add the response to a request that was answered just now."""
+        entry = Entry(time.time(), context.elapsed_ms, context=context, method=method, status=status)
+        self._entries.append(entry)
+        if len(self._entries) == 1:
             asyncio.get_running_loop().call_later(WRITE_DELAY, self.write)
 
     def write(self) -> None:
-        """Write down all there are."""
-        answered, self._answered, lines = self._answered, [], []
-        for seconds, milliseconds, visit, method, status in answered:
-            self._counters.request(visit.route, status, milliseconds / 1000)
-            if visit.model and visit.series:
-                self._counters.forecast(visit.model, visit.series)
-            told = {"request": visit.id, "method": method, "route": visit.route, "status": status, "key": visit.key}
-            told |= {"model": visit.model, "rows": visit.rows, "ms": round(milliseconds, 3)}
-            known = {name: value for name, value in told.items() if value is not None}
-            lines.append(json_logging.format_line(seconds, "info", "answered", known))
-        json_logging.write_lines(lines)
+        """Write and count all entries so far."""
+        entries, self._entries = self._entries, []
+        for entry in entries:
+            context = entry.context
+            self._metrics.count_request(context.route, entry.status, entry.elapsed_ms / 1000)
+            if context.model and context.series:
+                self._metrics.count_series(context.model, context.series)
+        json_logging.write_lines([_line(entry) for entry in entries])
+
+
+def _line(entry: Entry) -> str:
+    context = entry.context
+    fields = {
+        "request": context.id,
+        "method": entry.method,
+        "route": context.route,
+        "status": entry.status,
+        "key": context.key,
+        "model": context.model,
+        "rows": context.rows,
+        "ms": round(entry.elapsed_ms, 3),
+    }
+    present = {name: value for name, value in fields.items() if value is not None}
+    return json_logging.format_line("answered", present, seconds=entry.seconds, level="info")

@@ -1,4 +1,4 @@
-"""API keys in SQLite: of each an id and the SHA-256 of its 256 random bits, never the key."""
+"""API keys in SQLite: an id and the SHA-256 digest of 256 random bits each, never the key itself."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 from gridcast.serving.http_errors import HttpError
 
@@ -24,11 +24,12 @@ CREATE TABLE IF NOT EXISTS keys (
 """
 CACHE_SECONDS = 0.5
 KEY_COLUMNS = "id, name, scopes, created, expires, revoked"
+KeyRow = tuple[str, str, str, float, float, float | None]
 
 
 @dataclass(frozen=True)
 class ApiKey:
-    """What is known of a key; times are seconds since 1970."""
+    """An API key without its secret; times are seconds since 1970."""
 
     id: str
     name: str
@@ -38,99 +39,113 @@ class ApiKey:
     revoked: float | None = None
 
 
-class ApiKeys:
-    """The keys kept in the file `path`. What was revoked is so at once, by whatever process.
+class CachedKey(NamedTuple):
+    """A key with its digest, valid until `expires` (monotonic) while the database file has this `stamp`."""
 
-    A key that was found there is remembered for `TRUSTED` seconds at most, and until somebody writes to the file.
+    expires: float
+    stamp: tuple[int, int]
+    key: ApiKey
+    digest: bytes
+
+
+class ApiKeys:
+    """The keys in the SQLite file at `path`.
+
+    A revocation takes effect at once, even by another process: keys are cached for `CACHE_SECONDS` at most, and only
+    until somebody writes to the file.
     """
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))  # nobody else's to read
-        self._file = sqlite3.connect(path, timeout=5, isolation_level=None, check_same_thread=False)
-        self._file.execute("PRAGMA journal_mode=WAL")
-        self._file.execute(CREATE_KEYS)
-        self._log, self._known = Path(f"{path}-wal"), dict[str, tuple[float, Any, ApiKey, bytes]]()
+        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))  # only the owner may read it
+        self._database = sqlite3.connect(path, timeout=5, isolation_level=None, check_same_thread=False)
+        self._database.execute("PRAGMA journal_mode=WAL")
+        self._database.execute(CREATE_KEYS)
+        self._write_ahead_log = Path(f"{path}-wal")
+        self._cache: dict[str, CachedKey] = {}
 
     def close(self) -> None:
-        """Close the file."""
-        self._file.close()
+        """Close the database."""
+        self._database.close()
 
     def create(self, name: str, seconds: float, scopes: Sequence[str]) -> tuple[ApiKey, str]:
-        """A new key that ends in so many `seconds`, and its text, which nobody can tell again."""
-        own, secret = secrets.token_hex(8), secrets.token_urlsafe(32)
+        """Create a key that expires in `seconds`; return it and its text, which cannot be recovered later."""
+        key_id, secret = secrets.token_hex(8), secrets.token_urlsafe(32)
         now = time.time()
-        key = ApiKey(own, name, tuple(sorted(set(scopes))), now, now + seconds)
+        key = ApiKey(key_id, name, tuple(sorted(set(scopes))), created=now, expires=now + seconds)
         values = (key.id, _digest(secret), key.name, " ".join(key.scopes), key.created, key.expires, None)
-        self._file.execute("INSERT INTO keys VALUES (?, ?, ?, ?, ?, ?, ?)", values)
-        return key, f"{own}.{secret}"
+        self._database.execute("INSERT INTO keys VALUES (?, ?, ?, ?, ?, ?, ?)", values)
+        return key, f"{key_id}.{secret}"
 
-    def verified(self, text: str) -> ApiKey:
-        """The key whose text this is. Raises Refusal (401)."""
-        own, _, secret = text.partition(".")
-        key, digest = self._found(own)
-        same = hmac.compare_digest(_digest(secret), digest)  # as long for an id that does not exist
-        if key is None or not same:
-            raise _unauthorised("key_unknown", "X-API-Key is no key of this service")
+    def verify(self, text: str) -> ApiKey:
+        """Return the key with this text. Raises HttpError (401) for one that is unknown, revoked or expired."""
+        key_id, _, secret = text.partition(".")
+        key, digest = self._find(key_id)
+        # An id that does not exist is compared too, so that the time taken does not reveal which ids exist.
+        is_same = hmac.compare_digest(_digest(secret), digest)
+        if key is None or not is_same:
+            raise _unauthorised("key_unknown", "X-API-Key is not a key of this service")
         if key.revoked is not None:
             raise _unauthorised("key_revoked", "this key was revoked; ask for a new one")
         if key.expires <= time.time():
             raise _unauthorised("key_expired", "this key has expired; ask for a new one")
         return key
 
-    def _found(self, own: str) -> tuple[ApiKey | None, bytes]:
-        """The key with the id `own`, and its digest."""
-        now, written = time.monotonic(), self._written()
-        if own in self._known and self._known[own][0] > now and self._known[own][1] == written:
-            return self._known[own][2:]
-        row = self._file.execute(f"SELECT {KEY_COLUMNS}, digest FROM keys WHERE id = ?", (own,)).fetchone()  # noqa: S608
+    def _find(self, key_id: str) -> tuple[ApiKey | None, bytes]:
+        """The key with this id and its digest; None and an empty digest if there is none."""
+        now, stamp = time.monotonic(), self._file_stamp()
+        cached = self._cache.get(key_id)
+        if cached is not None and cached.expires > now and cached.stamp == stamp:
+            return cached.key, cached.digest
+        query = f"SELECT {KEY_COLUMNS}, digest FROM keys WHERE id = ?"  # noqa: S608
+        row = self._database.execute(query, (key_id,)).fetchone()
         if row is None:
             return None, bytes(32)
-        key, digest = _key(row[:-1]), row[-1]
-        self._known[own] = now + CACHE_SECONDS, written, key, digest
+        key, digest = _from_row(row[:-1]), row[-1]
+        self._cache[key_id] = CachedKey(expires=now + CACHE_SECONDS, stamp=stamp, key=key, digest=digest)
         return key, digest
 
-    def _written(self) -> tuple[int, int]:
-        """What changes whenever somebody writes: SQLite's log grows, or is begun anew."""
+    def _file_stamp(self) -> tuple[int, int]:
+        """Time and size of SQLite's write-ahead log: each write appends to it or restarts it."""
         try:
-            found = self._log.stat()
+            status = self._write_ahead_log.stat()
         except FileNotFoundError:
             return 0, 0
-        return found.st_mtime_ns, found.st_size
+        return status.st_mtime_ns, status.st_size
 
     def all(self) -> list[ApiKey]:
-        """Every key there was, the newest first."""
-        rows = self._file.execute(f"SELECT {KEY_COLUMNS} FROM keys ORDER BY created DESC, id")  # noqa: S608
-        return [_key(row) for row in rows]
+        """Return all keys, including revoked and expired ones, the newest first."""
+        rows = self._database.execute(f"SELECT {KEY_COLUMNS} FROM keys ORDER BY created DESC, id")  # noqa: S608
+        return [_from_row(row) for row in rows]
 
-    def revoke(self, own: str) -> ApiKey | None:
-        """The key with this id, revoked now; None where there is none, or none any more."""
-        change = "UPDATE keys SET revoked = ? WHERE id = ? AND revoked IS NULL"
-        if not self._file.execute(change, (time.time(), own)).rowcount:
+    def revoke(self, key_id: str) -> ApiKey | None:
+        """Revoke the key with this id and return it; return None if there is none, or it was revoked before."""
+        update = "UPDATE keys SET revoked = ? WHERE id = ? AND revoked IS NULL"
+        if not self._database.execute(update, (time.time(), key_id)).rowcount:
             return None
-        row = self._file.execute(f"SELECT {KEY_COLUMNS} FROM keys WHERE id = ?", (own,)).fetchone()  # noqa: S608
-        return _key(row)
+        query = f"SELECT {KEY_COLUMNS} FROM keys WHERE id = ?"  # noqa: S608
+        return _from_row(self._database.execute(query, (key_id,)).fetchone())
 
 
 def require_scope(key: ApiKey, scope: str) -> None:
-    """Raise Refusal (403) unless the key has this scope."""
+    """Raise HttpError (403) unless the key has this scope."""
     if scope not in key.scopes:
-        raise HttpError(403, "scope_missing", f"this key has no scope '{scope}'", "X-API-Key")
+        raise HttpError(403, "scope_missing", f"this key does not have the scope '{scope}'", where="X-API-Key")
 
 
 def missing_key() -> HttpError:
-    """What a request without a key is told."""
-    return _unauthorised("key_missing", "give an API key in the header X-API-Key; POST /generate_api_key makes one")
+    """Return the error for a request without a key (401)."""
+    return _unauthorised("key_missing", "give an API key in the header X-API-Key; POST /generate_api_key creates one")
 
 
 def _unauthorised(code: str, message: str) -> HttpError:
-    return HttpError(401, code, message, "X-API-Key", {"WWW-Authenticate": "ApiKey"})
+    return HttpError(401, code, message, where="X-API-Key", headers={"WWW-Authenticate": "ApiKey"})
 
 
 def _digest(secret: str) -> bytes:
     return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).digest()
 
 
-def _key(row: tuple[str, str, str, float, float, float | None]) -> ApiKey:
-    own, name, scopes, created, expires, revoked = row
-    return ApiKey(own, name, tuple(scopes.split()), created, expires, revoked)
+def _from_row(row: KeyRow) -> ApiKey:
+    key_id, name, scopes, created, expires, revoked = row
+    return ApiKey(key_id, name, tuple(scopes.split()), created=created, expires=expires, revoked=revoked)

@@ -1,13 +1,13 @@
-"""The HTTP service: champions of the registry, asked for forecasts and for anomalies."""
+"""The application: state, routes, error responses."""
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import time
 from collections.abc import AsyncIterator
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from concurrent.futures import Executor, ThreadPoolExecutor
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -16,14 +16,14 @@ from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
 from gridcast import __version__
+from gridcast.monitoring.prediction_log import PredictionLog
 from gridcast.runtime.errors import ConfigError
-from gridcast.serving import http_errors
 from gridcast.serving.access_log import AccessLog
 from gridcast.serving.api_keys import ApiKeys
 from gridcast.serving.fast_routes import Endpoint, ExceptionHandler, FastRoutes
 from gridcast.serving.http import state_of
-from gridcast.serving.http_errors import HttpError, invalid_input
-from gridcast.serving.middleware import AdmissionMiddleware, error_response
+from gridcast.serving.http_errors import HttpError, field_path, invalid_input
+from gridcast.serving.middleware import AdmissionMiddleware, body_too_large, error_response
 from gridcast.serving.models import loading
 from gridcast.serving.models.loading import ModelLoader
 from gridcast.serving.models.pool import ModelPool
@@ -31,123 +31,127 @@ from gridcast.serving.models.shadow import ShadowDeployment
 from gridcast.serving.payloads import schemas
 from gridcast.serving.prometheus import PrometheusMetrics
 from gridcast.serving.rate_limits import TokenBuckets
-from gridcast.serving.routes import anomalies, api_keys, forecasts, pages
-from gridcast.serving.routes.models import router
+from gridcast.serving.routes import anomalies, api_keys, forecasts, models, pages
 from gridcast.serving.settings import Settings
 from gridcast.serving.state import ServiceState
 
-HTTP_MESSAGES = {400: "the body cannot be read", 404: "there is no such path", 405: "this path has no such method"}
-HTTP_CODES = {400: "invalid_body", 404: "no_path", 405: "no_method", 413: "limit_body"}
-ROUTERS = (router, forecasts.router, anomalies.router, api_keys.router)
+ROUTERS = (models.router, forecasts.router, anomalies.router, api_keys.router)
 FAST_ENDPOINTS: dict[str, tuple[type[BaseModel], Endpoint]] = {
     "/predict": (schemas.PredictRequest, forecasts.predict),
     "/anomalies": (schemas.AnomalyRequest, anomalies.anomalies),
 }
-"""What is asked the most."""
+"""Body and endpoint of the most frequent requests."""
+FRAMEWORK_ERRORS = {
+    400: HttpError(422, "invalid_body", "the body cannot be read", where="body"),
+    404: HttpError(404, "no_path", "there is no such path"),
+    405: HttpError(405, "no_method", "this path has no such method"),
+}
+"""Error responses in place of those of the framework, by its status."""
 
 
 def create_application(settings: Settings, load: ModelLoader = loading.load) -> AdmissionMiddleware:
-    """The service that `settings` describe, its models loaded by `load`.
+    """Return the application with the given settings, its models loaded by `load`.
 
-    Raises TrackingError where one of them is not there or cannot be loaded.
+    Raises TrackingError if one of them does not exist or cannot be loaded, ConfigError if a detector has a challenger.
     """
-    pool = ThreadPoolExecutor(max(2, os.cpu_count() or 1), "network")
-    models = ModelPool(settings.names, pool, load, uri=settings.uri, gather=settings.gather, poll=settings.poll)
-    for name in settings.shadows:
-        if models.get(name).task == "anomaly":
-            raise ConfigError(f"--shadow: '{name}' tells anomalies; only forecasts are compared with a challenger's")
-    challengers = ModelPool(tuple(settings.shadows.values()), pool, load, uri=settings.uri, poll=settings.poll)
-    limits, counters = settings.limits, PrometheusMetrics()
-    service = ServiceState(
-        settings,
-        models,
-        ApiKeys(settings.folder / "keys.db"),
-        counters,
-        AccessLog(counters),
-        ShadowDeployment(_kept(settings), challengers, settings.shadows),
-        TokenBuckets(limits.rate, limits.burst),
-        TokenBuckets(limits.rate, limits.burst),
-        time.time(),
-    )
+    executor = ThreadPoolExecutor(max(2, os.cpu_count() or 1), "network")
+    state = _create_state(settings, load, executor)
 
     @contextlib.asynccontextmanager
-    async def life(_: FastAPI) -> AsyncIterator[None]:
-        models.start()
-        challengers.start()
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        state.models.start()
+        state.shadow.start()
         yield
-        models.close()
-        challengers.close()
-        service.aside.close()
-        service.book.write()
-        pool.shutdown(cancel_futures=True)
-        service.keys.close()
+        state.models.close()
+        state.shadow.close()
+        state.access_log.write()
+        executor.shutdown(cancel_futures=True)
+        state.keys.close()
 
-    own = [route.path for routes in ROUTERS for route in routes.routes if hasattr(route, "path")]
     app = FastAPI(
         title="gridcast",
         version=__version__,
-        description="Forecasts and anomalies by the champions of the registry. Every path answers under /v1 too.",
-        lifespan=life,
+        description="Forecasts and anomaly scores from registered models. Every path is available under /v1 too.",
+        lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
         swagger_ui_oauth2_redirect_url=None,
     )
-    for routes in ROUTERS:
-        app.include_router(routes)
-        app.include_router(routes, prefix="/v1", include_in_schema=False)
-    app.add_api_route("/docs", pages.documents, include_in_schema=False)
-    for kind, handler in EXCEPTION_HANDLERS.items():
-        app.add_exception_handler(kind, handler)
-    return AdmissionMiddleware(
-        FastRoutes(app, FAST_ENDPOINTS, EXCEPTION_HANDLERS), service, [*own, "/docs", "/openapi.json"]
+    for router in ROUTERS:
+        app.include_router(router)
+        app.include_router(router, prefix="/v1", include_in_schema=False)
+    app.add_api_route("/docs", pages.docs_page, include_in_schema=False)
+    for error, handler in EXCEPTION_HANDLERS.items():
+        app.add_exception_handler(error, handler)
+    paths = [route.path for router in ROUTERS for route in router.routes if hasattr(route, "path")]
+    fast_routes = FastRoutes(app, FAST_ENDPOINTS, EXCEPTION_HANDLERS)
+    return AdmissionMiddleware(fast_routes, state, [*paths, "/docs", "/openapi.json"])
+
+
+def _create_state(settings: Settings, load: ModelLoader, executor: Executor) -> ServiceState:
+    limits, metrics = settings.limits, PrometheusMetrics()
+    pool = ModelPool(
+        settings.names,
+        load,
+        executor,
+        uri=settings.uri,
+        batch_seconds=settings.batch_seconds,
+        poll_seconds=settings.poll_seconds,
+    )
+    for name in settings.shadows:
+        if pool.get(name).task == "anomaly":
+            raise ConfigError(f"--shadow: '{name}' is an anomaly detector; only forecasters can have a challenger")
+    challengers = ModelPool(
+        tuple(settings.shadows.values()), load, executor, uri=settings.uri, poll_seconds=settings.poll_seconds
+    )
+    log = None
+    if settings.log_predictions or settings.shadows:
+        log = PredictionLog(settings.folder / "kept.db", settings.max_logged_rows)
+    return ServiceState(
+        settings=settings,
+        models=pool,
+        shadow=ShadowDeployment(log, challengers, settings.shadows),
+        keys=ApiKeys(settings.folder / "keys.db"),
+        key_buckets=TokenBuckets(limits.rate, limits.burst),
+        address_buckets=TokenBuckets(limits.rate, limits.burst),
+        metrics=metrics,
+        access_log=AccessLog(metrics),
+        started=time.time(),
     )
 
 
-async def _on_refusal(_: Request, refusal: HttpError) -> Response:
-    return error_response(refusal)
+async def _on_http_error(_: Request, error: HttpError) -> Response:
+    return error_response(error)
 
 
-async def _on_http(request: Request, error: HTTPException) -> Response:
-    """What the framework refuses, in the contract's form; 400 is 422 here."""
-    status = 422 if error.status_code == 400 else error.status_code
-    code = HTTP_CODES.get(error.status_code, "refused")
-    most = state_of(request).settings.limits.body
-    messages = HTTP_MESSAGES | {413: f"the body has more than {most} bytes; send less at once"}
-    where = "body" if code in ("invalid_body", "limit_body") else None
-    return error_response(
-        HttpError(status, code, messages.get(error.status_code, "refused"), where, error.headers or {})
-    )
+async def _on_framework_error(request: Request, error: HTTPException) -> Response:
+    """An error of the framework in the form of the contract."""
+    if error.status_code == 413:
+        answer = body_too_large(state_of(request).settings.limits.body)
+    else:
+        refused = HttpError(error.status_code, "refused", "the request was refused")
+        answer = FRAMEWORK_ERRORS.get(error.status_code, refused)
+    return error_response(dataclasses.replace(answer, headers=error.headers or {}))
 
 
-async def _on_invalid(_: Request, error: RequestValidationError) -> Response:
-    """The first thing that is wrong with a request, told without it."""
+async def _on_invalid_request(_: Request, error: RequestValidationError) -> Response:
+    """The first error that validation found, without the input that it quotes."""
     first = error.errors()[0]
-    kind, *loc = first["loc"]
-    known = schemas.request_field_names() | {"file", "model", "horizon", "quantiles", "history", "series", "name", "id"}
+    section, *path = first["loc"]
+    parameters = {"file", "model", "horizon", "quantiles", "history", "series", "name", "id"}
+    known_names = schemas.request_field_names() | parameters
     if first["type"] == "json_invalid":
-        return error_response(invalid_input("the body is no JSON", "body", "invalid_body"))
+        return error_response(invalid_input("the body is not valid JSON", "body", "invalid_body"))
     if first["type"] == "extra_forbidden":
-        loc.pop()
-        return error_response(
-            invalid_input(
-                "has a field that is not known", http_errors.field_path(loc, known) or str(kind), "unknown_field"
-            )
-        )
+        path.pop()  # the name of the field is input
+        where = field_path(path, known_names) or str(section)
+        return error_response(invalid_input("has an unknown field", where, "unknown_field"))
     message = first["msg"][:1].lower() + first["msg"][1:]
-    return error_response(invalid_input(message, http_errors.field_path(loc, known) or str(kind)))
+    return error_response(invalid_input(message, field_path(path, known_names) or str(section)))
 
 
 EXCEPTION_HANDLERS: dict[type[Exception], ExceptionHandler] = {
-    HttpError: _on_refusal,
-    HTTPException: _on_http,
-    RequestValidationError: _on_invalid,
+    HttpError: _on_http_error,
+    HTTPException: _on_framework_error,
+    RequestValidationError: _on_invalid_request,
 }
-
-
-def _kept(settings: Settings) -> Any:
-    """Where answers are kept, None where they are not."""
-    if not settings.keep and not settings.shadows:
-        return None
-    from gridcast.monitoring.prediction_log import PredictionLog
-
-    return PredictionLog(settings.folder / "kept.db", settings.kept)

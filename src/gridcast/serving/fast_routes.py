@@ -1,23 +1,20 @@
-"""Endpoints that are answered before the framework: what it does before and after costs more than a forecast."""
+"""Endpoints that are called without the routing and parameter handling of the framework."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ValidationError
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 from gridcast.serving.http_errors import invalid_input
-
-if TYPE_CHECKING:
-    from fastapi import FastAPI
-    from starlette.types import Receive, Scope, Send
-
 
 Endpoint = Callable[[Any, Request], Awaitable[Response]]
 ExceptionHandler = Callable[[Request, Any], Awaitable[Response]]
@@ -25,10 +22,10 @@ ExceptionHandler = Callable[[Request, Any], Awaitable[Response]]
 
 @dataclass(frozen=True)
 class FastRoutes:
-    """ASGI application before `app`, which has these `endpoints` too, for their description and all other methods.
+    """ASGI application in front of `app`: it calls the endpoint of a POST to one of `endpoints` directly.
 
-    Of each path the kind of JSON body that is posted there, and what answers it, given that and the request; what
-    they raise is answered by `handlers`.
+    `endpoints` maps a path to the model of its JSON body and the endpoint; `app` has these endpoints too, and answers
+    all other requests. `handlers` turn exceptions into responses.
     """
 
     app: FastAPI
@@ -36,33 +33,32 @@ class FastRoutes:
     handlers: Mapping[type[Exception], ExceptionHandler]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer, or hand the request on."""
-        found = self.endpoints.get(scope["visit"].path) if scope.get("method") == "POST" else None
-        if found is None:
+        """Answer a request, or pass it on to `app`."""
+        is_post = scope["type"] == "http" and scope["method"] == "POST"
+        if not is_post or scope["context"].path not in self.endpoints:
             await self.app(scope, receive, send)
             return
-        (kind, endpoint), request = found, Request(scope, receive)
+        body_model, endpoint = self.endpoints[scope["context"].path]
+        request = Request(scope, receive)
         try:
-            answer = await endpoint(await _body(scope, receive, kind), request)
+            response = await endpoint(await _parse_body(request, body_model), request)
         except (HTTPException, RequestValidationError) as error:
-            answer = await self.handlers[type(error)](request, error)
-        await answer(scope, receive, send)
+            response = await self.handlers[type(error)](request, error)
+        await response(scope, receive, send)
 
 
-async def _body(scope: Scope, receive: Receive, kind: type[BaseModel]) -> BaseModel:
-    """The body as `kind`. Raises what the framework does where it is none."""
-    media = dict(scope["headers"]).get(b"content-type", b"").decode("latin-1").partition(";")[0].strip().lower()
-    if not media.startswith("application/") or not media.endswith(("/json", "+json")):
-        raise invalid_input("is no JSON; send JSON with Content-Type: application/json", "body", "invalid_body")
-    parts, more = [], True
-    while more:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise HTTPException(400)
-        parts.append(message.get("body", b""))
-        more = message.get("more_body", False)
+async def _parse_body(request: Request, body_model: type[BaseModel]) -> BaseModel:
+    """The body as `body_model`. Raises HttpError if it is not declared as JSON, else what the framework raises."""
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if not media_type.startswith("application/") or not media_type.endswith(("/json", "+json")):
+        text = "is not JSON; send JSON with Content-Type: application/json"
+        raise invalid_input(text, "body", "invalid_body")
     try:
-        return kind.model_validate_json(b"".join(parts))
+        body = await request.body()
+    except ClientDisconnect:
+        raise HTTPException(400) from None
+    try:
+        return body_model.model_validate_json(body)
     except ValidationError as error:
-        found = error.errors(include_url=False, include_input=False)
-        raise RequestValidationError([one | {"loc": ("body", *one["loc"])} for one in found]) from None
+        errors = error.errors(include_url=False, include_input=False)
+        raise RequestValidationError([one | {"loc": ("body", *one["loc"])} for one in errors]) from None

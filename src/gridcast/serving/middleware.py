@@ -1,4 +1,4 @@
-"""What every request passes before it is read: rates, keys, sizes, time; and what is written down of it."""
+"""Admission of requests before their body is read: rates, keys, sizes, time limits; and their access log entry."""
 
 from __future__ import annotations
 
@@ -8,125 +8,127 @@ import os
 import sqlite3
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from pydantic_core import to_json
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gridcast.serving import api_keys, json_logging
 from gridcast.serving.http_errors import HttpError
 from gridcast.serving.request_context import RequestContext
 from gridcast.serving.settings import is_loopback
-
-if TYPE_CHECKING:
-    from starlette.types import ASGIApp, Message, Receive, Scope, Send
-
-    from gridcast.serving.state import ServiceState
-
+from gridcast.serving.state import ServiceState
 
 LOG = logging.getLogger(json_logging.LOGGER_NAME)
 OPEN_PATHS = ("/", "/docs", "/openapi.json", "/generate_api_key")
 """Paths that need no key; the last one needs the admin token."""
 ADMIN_PATH = "/api_keys"
 ANY_SCOPE_PATHS = ("/models", "/metrics")
-"""Paths that any key opens."""
+"""Paths that a key of any scope opens."""
 LIMITED_PATHS = ("/predict", "/predict_csv", "/anomalies", "/anomalies_csv")
-"""Paths of which only so many requests are worked on at once."""
+"""Paths that count for the limit of concurrent requests."""
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT")
 
 
 class AdmissionMiddleware:
-    """ASGI middleware around the application of a `service`."""
+    """ASGI middleware around the application `app`, whose declared paths are `paths`."""
 
-    def __init__(self, app: ASGIApp, service: ServiceState, paths: Sequence[str]) -> None:
-        self.app, self.service, self.paths = app, service, frozenset(paths)
-        self.working = 0
+    def __init__(self, app: ASGIApp, state: ServiceState, paths: Sequence[str]) -> None:
+        self.app, self.state, self.paths = app, state, frozenset(paths)
+        self.in_progress = 0
+        """Requests to LIMITED_PATHS that are being worked on."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Let a request through, or answer it with a refusal."""
+        """Pass a request on, or answer it with an error."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
         path = unversioned(scope["path"])
-        visit = RequestContext(os.urandom(8).hex(), time.perf_counter(), path, self._route(path))
-        scope["visit"], scope["service"] = visit, self.service
+        context = RequestContext(
+            id=os.urandom(8).hex(), started=time.perf_counter(), path=path, route=self._route(path)
+        )
+        scope["context"], scope["service"] = context, self.state
         status = 0
 
-        async def answer(message: Message) -> None:
+        async def respond(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                own = [(b"x-request-id", visit.id.encode()), (b"x-content-type-options", b"nosniff")]
-                message = {**message, "headers": [*message["headers"], *own]}
+                more = [(b"x-request-id", context.id.encode()), (b"x-content-type-options", b"nosniff")]
+                message = {**message, "headers": [*message["headers"], *more]}
             await send(message)
 
         try:
-            await self._admitted(scope, receive, answer, visit)
-        except HttpError as refusal:
-            await error_response(refusal)(scope, receive, answer)
+            await self._admit(scope, receive, respond)
+        except HttpError as error:
+            await error_response(error)(scope, receive, respond)
         except asyncio.CancelledError:
-            status = status or 499  # the client has gone
+            status = status or 499  # the client closed the connection
             raise
         except Exception as error:
-            LOG.error("failed", extra={"told": {"request": visit.id, **json_logging.exception_fields(error)}})  # noqa: TRY400
+            LOG.error("failed", extra={"fields": {"request": context.id, **json_logging.exception_fields(error)}})  # noqa: TRY400
             if status:
                 raise
-            text = "the service failed; its log tells more under this request's id"
-            await error_response(HttpError(500, "internal", text))(scope, receive, answer)
+            text = "the service failed; its log has the cause under the id of this request"
+            await error_response(HttpError(500, "internal", text))(scope, receive, respond)
         finally:
-            self.service.book.add(visit, _method(scope), status)
+            self.state.access_log.add(context, scope["method"] if scope["method"] in METHODS else "other", status)
 
-    async def _admitted(self, scope: Scope, receive: Receive, send: Send, visit: RequestContext) -> None:
-        """Pass the request on once it may be answered. Raises Refusal."""
-        service, limits = self.service, self.service.settings.limits
-        headers = dict(reversed(scope["headers"]))  # of several of one name the first counts
+    async def _admit(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on once it is admitted. Raises HttpError."""
+        context: RequestContext = scope["context"]
+        limits = self.state.settings.limits
+        headers = dict(reversed(scope["headers"]))  # if a header is repeated, the first one counts
         address = scope["client"][0] if scope.get("client") else "unknown"
-        self._not_too_often(service.addresses.wait(address), "address")
-        if service.settings.open:
-            if not is_loopback(headers.get(b"host", b"").decode("latin-1").rsplit(":", 1)[0].strip("[]")):
-                raise HttpError(403, "not_local", "this service is open to this machine alone; ask it as 127.0.0.1")
-        elif visit.path not in OPEN_PATHS:
-            self._known(visit, headers.get(b"x-api-key", b"").decode("latin-1"))
+        _check_rate(self.state.address_buckets.take(address), "address")
+        self._check_access(context, headers)
         length = headers.get(b"content-length", b"0")
         if length.isdigit() and int(length) > limits.body:
-            raise _too_large(limits.body)
-        working = visit.path in LIMITED_PATHS
-        if working and self.working >= limits.concurrent:
-            text = f"{limits.concurrent} requests are being worked on; try again in a moment"
+            raise body_too_large(limits.body)
+        is_limited = context.path in LIMITED_PATHS
+        if is_limited and self.in_progress >= limits.concurrent:
+            text = f"{limits.concurrent} requests are already in progress; try again in a moment"
             raise HttpError(503, "busy", text, headers={"Retry-After": "1"})
-        self.working += working
+        self.in_progress += is_limited
         try:
             async with asyncio.timeout(limits.seconds):
-                await self.app(scope, _counted(receive, limits.body), send)
+                await self.app(scope, _limit_body(receive, limits.body), send)
         except TimeoutError:
-            raise HttpError(503, "timeout", f"no answer within {limits.seconds:g} s; ask for less at once") from None
+            text = f"no response within {limits.seconds:g} s; send a smaller request"
+            raise HttpError(503, "timeout", text) from None
         finally:
-            self.working -= working
+            self.in_progress -= is_limited
 
-    def _known(self, visit: RequestContext, text: str) -> None:
-        """Refuse a request without a key that opens its path."""
+    def _check_access(self, context: RequestContext, headers: dict[bytes, bytes]) -> None:
+        """Raise HttpError unless the service is open to this machine, or the request has a key for its path."""
+        if self.state.settings.is_open:
+            # A web page that made a name of its own point to this machine would send that name.
+            host = headers.get(b"host", b"").decode("latin-1").rsplit(":", 1)[0].strip("[]")
+            if not is_loopback(host):
+                text = "this service is open to this machine only; address it as 127.0.0.1"
+                raise HttpError(403, "not_local", text)
+        elif context.path not in OPEN_PATHS:
+            self._check_key(context, headers.get(b"x-api-key", b"").decode("latin-1"))
+
+    def _check_key(self, context: RequestContext, text: str) -> None:
+        """Raise HttpError unless `text` is a key that opens the path of the request."""
         if not text:
             raise api_keys.missing_key()
         try:
-            key = self.service.keys.verified(text)
-            visit.key = key.id
-            self._not_too_often(self.service.own.wait(key.id), "key")
-            if visit.path not in ANY_SCOPE_PATHS and not visit.path.startswith("/models/"):
-                admin = visit.path == ADMIN_PATH or visit.path.startswith(f"{ADMIN_PATH}/")
-                api_keys.require_scope(key, api_keys.ADMIN_SCOPE if admin else api_keys.PREDICT_SCOPE)
+            key = self.state.keys.verify(text)
         except sqlite3.Error as error:
-            LOG.error("keys", extra={"told": {"request": visit.id, **json_logging.exception_fields(error)}})  # noqa: TRY400
-            text = "the store of keys gives no answer; try again in a moment"
-            raise HttpError(503, "keys_unavailable", text, headers={"Retry-After": "1"}) from None
-
-    @staticmethod
-    def _not_too_often(wait: float, who: str) -> None:
-        if wait:
-            text = f"too many requests of this {who}; try again in {wait:.2f} s"
-            raise HttpError(429, f"rate_{who}", text, headers={"Retry-After": str(int(wait) + 1)})
+            LOG.error("keys", extra={"fields": {"request": context.id, **json_logging.exception_fields(error)}})  # noqa: TRY400
+            message = "the key database does not respond; try again in a moment"
+            raise HttpError(503, "keys_unavailable", message, headers={"Retry-After": "1"}) from None
+        context.key = key.id
+        _check_rate(self.state.key_buckets.take(key.id), "key")
+        if context.path not in ANY_SCOPE_PATHS and not context.path.startswith("/models/"):
+            is_admin_path = context.path == ADMIN_PATH or context.path.startswith(f"{ADMIN_PATH}/")
+            api_keys.require_scope(key, api_keys.ADMIN_SCOPE if is_admin_path else api_keys.PREDICT_SCOPE)
 
     def _route(self, path: str) -> str:
-        """The path as it is declared: what else somebody may have typed there is not written down."""
+        """The path as it is declared; anything else that a client may type there stays out of the log."""
         if path in self.paths:
             return path
         if path.startswith(f"{ADMIN_PATH}/"):
@@ -135,34 +137,37 @@ class AdmissionMiddleware:
 
 
 def unversioned(path: str) -> str:
-    """The path without the /v1 that it may begin with."""
+    """Return the path without its prefix /v1, if it has one."""
     return path.removeprefix("/v1") or "/" if path == "/v1" or path.startswith("/v1/") else path
 
 
-def error_response(refusal: HttpError) -> Response:
-    """A refusal as an HTTP answer."""
-    return Response(to_json(refusal.body), refusal.status, dict(refusal.headers), "application/json")
+def error_response(error: HttpError) -> Response:
+    """Return the HTTP response of an error."""
+    return Response(to_json(error.body), error.status, dict(error.headers), "application/json")
 
 
-def _method(scope: Scope) -> str:
-    known = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT")
-    return scope["method"] if scope["method"] in known else "other"
+def body_too_large(max_bytes: int) -> HttpError:
+    """Return the error for a body of more than `max_bytes` (413)."""
+    return HttpError(413, "limit_body", f"the body has more than {max_bytes} bytes; send less at once", where="body")
 
 
-def _too_large(most: int) -> HttpError:
-    return HttpError(413, "limit_body", f"the body has more than {most} bytes; send less at once", "body")
+def _check_rate(wait: float, client: str) -> None:
+    """Raise HttpError (429) if the `client`, a key or an address, has to `wait` some seconds."""
+    if wait:
+        text = f"too many requests from this {client}; try again in {wait:.2f} s"
+        raise HttpError(429, f"rate_{client}", text, headers={"Retry-After": str(int(wait) + 1)})
 
 
-def _counted(receive: Receive, most: int) -> Receive:
-    """`receive` that gives no more than so many bytes."""
-    seen = 0
+def _limit_body(receive: Receive, max_bytes: int) -> Receive:
+    """A `receive` that raises once the body, whose length a client need not declare, exceeds `max_bytes`."""
+    received = 0
 
-    async def counted() -> Message:
-        nonlocal seen
+    async def receive_limited() -> Message:
+        nonlocal received
         message = await receive()
-        seen += len(message.get("body", b""))
-        if seen > most:
-            raise HTTPException(413)  # the kind that FastAPI lets through while it reads a body
+        received += len(message.get("body", b""))
+        if received > max_bytes:
+            raise HTTPException(413)  # the one exception that FastAPI does not replace while it reads a body
         return message
 
-    return counted
+    return receive_limited

@@ -1,4 +1,4 @@
-"""What is known of a request while it is handled."""
+"""Facts about one request, for the access log and the metrics."""
 
 from __future__ import annotations
 
@@ -8,7 +8,12 @@ from dataclasses import dataclass
 
 @dataclass
 class RequestContext:
-    """What is known of a request; an endpoint adds the model, the size, and how many series were forecast."""
+    """One request while it is handled.
+
+    `started` is a reading of `time.perf_counter`. `path` is without the version prefix, `route` the path as it is
+    declared, such as `/models/{name}/example`. The middleware adds the id of the `key`; endpoints add the `model`, the
+    number of `rows` in the request and of `series` in the response.
+    """
 
     id: str
     started: float
@@ -20,6 +25,6 @@ class RequestContext:
     series: int | None = None
 
     @property
-    def milliseconds(self) -> float:
-        """Since it came."""
+    def elapsed_ms(self) -> float:
+        """Milliseconds since the request arrived."""
         return 1000 * (time.perf_counter() - self.started)

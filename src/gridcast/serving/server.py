@@ -18,24 +18,28 @@ if TYPE_CHECKING:
 
 
 SWITCH_INTERVAL = 0.001
-"""Seconds that one thread may hold Python while others wait; its own 0.005 would be felt in an answer's time."""
+"""Seconds that a thread may hold Python while others wait; the default of 0.005 would be noticeable in latencies."""
 
 
-def serve(settings: Settings, host: str, port: int, cache: Path) -> None:
-    """Serve until SIGINT or SIGTERM; requests that have begun are answered. Raises TrackingError."""
+def serve(settings: Settings, host: str, port: int, *, cache: Path) -> None:
+    """Serve until SIGINT or SIGTERM; requests in progress are finished.
+
+    Compiled programs are kept in `cache`. Raises TrackingError if a model cannot be loaded.
+    """
     from gridcast.training import keras_backend
 
     json_logging.configure()
-    keras_backend.answer(cache)
+    keras_backend.start_inference(cache)
     sys.setswitchinterval(SWITCH_INTERVAL)
-    own = create_server(settings, host, port, functools.partial(loading.load_in_subprocess, cache))
+    server = create_server(settings, host, port, load=functools.partial(loading.load_in_subprocess, cache))
     gc.collect()
-    gc.freeze()  # what is loaded stays: no later collection need look at it, which takes tens of milliseconds
-    own.run()
+    # What is loaded now stays. Frozen, it is skipped by later collections, which would take tens of milliseconds.
+    gc.freeze()
+    server.run()
 
 
-def create_server(settings: Settings, host: str, port: int, load: ModelLoader = loading.load) -> uvicorn.Server:
-    """The service that `settings` describe, its models loaded by `load`, not running yet. Raises TrackingError."""
+def create_server(settings: Settings, host: str, port: int, *, load: ModelLoader = loading.load) -> uvicorn.Server:
+    """Return a server of the service, not running yet, with models loaded by `load`. Raises TrackingError."""
     import uvicorn
 
     from gridcast.serving.app import create_application
@@ -47,7 +51,7 @@ def create_server(settings: Settings, host: str, port: int, load: ModelLoader = 
             port=port,
             log_config=None,
             access_log=False,
-            # An address that a client wrote itself would be no limit to it.
+            # Rate limits would be useless if clients could name their own address in a header.
             proxy_headers=False,
             server_header=False,
             timeout_graceful_shutdown=10,

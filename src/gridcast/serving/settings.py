@@ -1,4 +1,4 @@
-"""What a service is started with."""
+"""Settings of a service."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ MIN_TOKEN_LENGTH = 16
 
 @dataclass(frozen=True)
 class Settings:
-    """The registered models `names` of the MLflow store `uri` (None: as ever), and who may ask them what.
+    """The registered models `names` of the MLflow store at `uri` (None: the default store), and how they are served.
 
-    `token` is the admin's; without one the service is `open`, asks for no keys and makes none. Keys
-    lie in `folder`, and where `keep` is set what was served, `kept` rows of it at most. `shadows` gives
-    a challenger, such as `models:/retail@challenger`, to each model that has one. Every `poll` seconds the
-    aliases are looked at; questions that arrive within `gather` seconds go through a network together.
+    `token` is the admin token; without one the service is open: it needs no keys and creates none. The key database
+    lies in `folder`; if `log_predictions` is set, so does the prediction log, of at most `max_logged_rows` rows.
+    `shadows` maps the name of a model to its challenger, such as `models:/retail@challenger`. The aliases are looked up
+    every `poll_seconds`. A request waits up to `batch_seconds` for others to go through the network with it.
     """
 
     names: tuple[str, ...]
@@ -29,52 +29,61 @@ class Settings:
     token: str | None = field(default=None, repr=False)
     uri: str | None = None
     limits: RequestLimits = field(default_factory=RequestLimits)
-    keep: bool = False
-    kept: int = 1_000_000
+    log_predictions: bool = False
+    max_logged_rows: int = 1_000_000
     shadows: Mapping[str, str] = field(default_factory=dict)
-    poll: float = 5.0
-    gather: float = 0.002
+    poll_seconds: float = 5.0
+    batch_seconds: float = 0.002
 
     @property
-    def open(self) -> bool:
-        """Whether it asks for no keys."""
+    def is_open(self) -> bool:
+        """Whether requests need no key."""
         return self.token is None
 
 
 def admin_token(environment: Mapping[str, str], host: str, *, insecure_local: bool) -> str | None:
-    """The admin token of the environment, None for an open service. Raises ConfigError where that is not allowed."""
+    """Return the admin token of the environment, None for an open service.
+
+    Raises ConfigError for a token that is too short, and for an open service without `insecure_local` or on a `host`
+    that other machines can reach.
+    """
     token = environment.get(TOKEN_VARIABLE)
     if token:
         if len(token) < MIN_TOKEN_LENGTH:
             raise ConfigError(
-                f"{TOKEN_VARIABLE}: must have at least {MIN_TOKEN_LENGTH} characters; make one: openssl rand -hex 32"
+                f"{TOKEN_VARIABLE}: must have at least {MIN_TOKEN_LENGTH} characters; "
+                "generate one: openssl rand -hex 32"
             )
         return token
     if not insecure_local:
         raise ConfigError(
             f"{TOKEN_VARIABLE}: is not set; set it (export {TOKEN_VARIABLE}=$(openssl rand -hex 32)), "
-            "or give --insecure-local for one without keys on this machine alone"
+            "or give --insecure-local for a service without keys on this machine only"
         )
     if not is_loopback(host):
-        raise ConfigError(f"--insecure-local: '{host}' is no loopback address; use 127.0.0.1, or set {TOKEN_VARIABLE}")
+        raise ConfigError(
+            f"--insecure-local: '{host}' is not a loopback address; use 127.0.0.1, or set {TOKEN_VARIABLE}"
+        )
     return None
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches `host`."""
+    """Whether only this machine can reach `host`."""
     try:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
 
 
-def parse_shadows(given: tuple[str, ...], names: tuple[str, ...]) -> dict[str, str]:
-    """`NAME@alias` -> the URI of the challenger beside each of `names` that has one. Raises ConfigError."""
-    found = {}
-    for one in given:
-        name, _, alias = one.partition("@")
+def parse_shadows(options: tuple[str, ...], names: tuple[str, ...]) -> dict[str, str]:
+    """Return the URI of the challenger by the name of its model, from `options` of the form `NAME@ALIAS`.
+
+    Raises ConfigError for one that is not an alias of the served models `names`.
+    """
+    shadows = {}
+    for option in options:
+        name, _, alias = option.partition("@")
         if name not in names or not alias:
-            text = f"--shadow: '{one}' must be an alias of a model that is served, such as {names[0]}@challenger"
-            raise ConfigError(text)
-        found[name] = f"models:/{one}"
-    return found
+            raise ConfigError(f"--shadow: '{option}' must be an alias of a served model, such as {names[0]}@challenger")
+        shadows[name] = f"models:/{option}"
+    return shadows

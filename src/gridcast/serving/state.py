@@ -1,11 +1,9 @@
-"""What the endpoints share: the service that they belong to, and how they read and answer."""
+"""The state that all endpoints share."""
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
 
-from gridcast.serving import json_logging
 from gridcast.serving.access_log import AccessLog
 from gridcast.serving.api_keys import ApiKeys
 from gridcast.serving.models.pool import ModelPool
@@ -14,19 +12,17 @@ from gridcast.serving.prometheus import PrometheusMetrics
 from gridcast.serving.rate_limits import TokenBuckets
 from gridcast.serving.settings import Settings
 
-LOG = logging.getLogger(json_logging.LOGGER_NAME)
 
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ServiceState:
-    """What the endpoints share."""
+    """Everything that lives as long as a service; it started at `started` seconds since 1970."""
 
     settings: Settings
     models: ModelPool
+    shadow: ShadowDeployment
     keys: ApiKeys
-    counters: PrometheusMetrics
-    book: AccessLog
-    aside: ShadowDeployment
-    own: TokenBuckets
-    addresses: TokenBuckets
+    key_buckets: TokenBuckets
+    address_buckets: TokenBuckets
+    metrics: PrometheusMetrics
+    access_log: AccessLog
     started: float

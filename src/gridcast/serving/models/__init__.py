@@ -1,1 +1,1 @@
-"""The models of a service: loaded, compiled, tried on an example, exchanged."""
+"""The models of a service: load, compile, check on a sample, batch requests, exchange versions."""

@@ -1,4 +1,4 @@
-"""Questions that arrive together go through a network together."""
+"""Dynamic batching: requests that arrive together go through a network together."""
 
 from __future__ import annotations
 
@@ -7,98 +7,103 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from typing import Generic, TypeVar
 
-Q = TypeVar("Q")
-A = TypeVar("A")
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 MAX_BATCH = 64
-"""Questions that are answered at once."""
+"""Items of one batch."""
 
 
-class Batcher(Generic[Q, A]):
-    """Asks `answer` for all questions at hand, one call after the other: in a thread of `pool`, or at once where
-    all are `light`, which takes less time than a thread does to begin.
+class Batcher(Generic[Item, Result]):
+    """Calls `run` on batches of items, one batch at a time.
 
-    A question that comes alone is asked at once, and those that come in the same turn of the loop together. Where
-    several came together the last time, one waits up to `seconds` for as many; those that come while a call is under
-    way go with the next one.
-    `answer` gives for each question its answer, or the exception that it raised.
+    `run` returns for each item its result or the exception that it raised. A batch runs in a thread of `executor`, or,
+    if every item `is_light`, directly on the event loop: such a batch takes less time than handing it to a thread.
+
+    An item that is alone runs at once; items submitted in the same turn of the loop form a batch. If the last batch
+    had several items, a new one waits up to `seconds` for as many; items submitted while a batch runs form the next.
+    All methods belong to the thread of the event loop.
     """
 
     def __init__(
         self,
-        answer: Callable[[Sequence[Q]], Sequence[A | Exception]],
-        pool: Executor,
+        run: Callable[[Sequence[Item]], Sequence[Result | Exception]],
+        executor: Executor,
+        *,
         seconds: float,
-        light: Callable[[Q], bool] = lambda _: False,
+        is_light: Callable[[Item], bool] = lambda _: False,
     ) -> None:
-        self._answer, self._pool, self._seconds, self._light = answer, pool, seconds, light
-        self._waiting: list[tuple[Q, asyncio.Future[A]]] = []
+        self._run, self._executor, self._seconds, self._is_light = run, executor, seconds, is_light
+        self._waiting: list[tuple[Item, asyncio.Future[Result]]] = []
         self._expected = 1
-        self._busy = False
-        self._asked = False
-        self._timer: asyncio.TimerHandle | asyncio.Handle | None = None
+        self._is_running = False
+        self._ran_in_this_turn = False
+        self._timer: asyncio.Handle | None = None
 
-    async def ask(self, question: Q) -> A:
-        """The answer to `question`. Raises what it raised."""
+    async def submit(self, item: Item) -> Result:
+        """Return the result of `item`, or raise its exception."""
+        if self._is_light(item) and self._may_run_alone():
+            [result] = self._run_safely([item])
+            if isinstance(result, Exception):
+                raise result
+            return result
         loop = asyncio.get_running_loop()
-        if self._light(question) and self.first():
-            [found] = self._tried([question])
-            if isinstance(found, Exception):
-                raise found
-            return found
-        future: asyncio.Future[A] = loop.create_future()
-        self._waiting.append((question, future))
-        if not self._busy:
+        future: asyncio.Future[Result] = loop.create_future()
+        self._waiting.append((item, future))
+        if not self._is_running:
             if len(self._waiting) >= self._expected:
-                self._soon(loop.call_soon(self._start))
+                self._schedule(loop.call_soon(self._start_batch))
             elif self._timer is None:
-                self._soon(loop.call_later(self._seconds, self._start))
+                self._schedule(loop.call_later(self._seconds, self._start_batch))
         return await future
 
-    def first(self) -> bool:
-        """Whether nobody else is waiting, nor has asked in this turn of the loop: who asks this may answer at once."""
-        if self._asked or self._busy or self._waiting or self._expected > 1:
+    def _may_run_alone(self) -> bool:
+        """Whether there is nothing to batch with; True at most once in a turn of the loop.
+
+        A second item in the same turn is the first sign of several clients: it waits for the end of the turn.
+        """
+        if self._ran_in_this_turn or self._is_running or self._waiting or self._expected > 1:
             return False
-        self._asked = True
-        asyncio.get_running_loop().call_soon(self._turned)
+        self._ran_in_this_turn = True
+        asyncio.get_running_loop().call_soon(self._end_turn)
         return True
 
-    def _turned(self) -> None:
-        self._asked = False
+    def _end_turn(self) -> None:
+        self._ran_in_this_turn = False
 
-    def _soon(self, timer: asyncio.Handle) -> None:
+    def _schedule(self, timer: asyncio.Handle) -> None:
         if self._timer is not None:
             self._timer.cancel()
         self._timer = timer
 
-    def _start(self) -> None:
+    def _start_batch(self) -> None:
         self._timer = None
-        # Who gave up waiting needs no answer.
-        waiting = [(question, future) for question, future in self._waiting if not future.done()]
-        taken, self._waiting = waiting[:MAX_BATCH], waiting[MAX_BATCH:]
-        if not taken:
+        waiting = [(item, future) for item, future in self._waiting if not future.done()]  # a client may have left
+        batch, self._waiting = waiting[:MAX_BATCH], waiting[MAX_BATCH:]
+        if not batch:
             return
-        self._busy, self._expected = True, len(taken)
-        questions = [question for question, _ in taken]
-        if all(map(self._light, questions)):
-            self._finish(taken, self._tried(questions))
+        self._is_running, self._expected = True, len(batch)
+        items = [item for item, _ in batch]
+        if all(map(self._is_light, items)):
+            self._finish(batch, self._run_safely(items))
         else:
-            done = asyncio.get_running_loop().run_in_executor(self._pool, self._tried, questions)
-            done.add_done_callback(lambda found: self._finish(taken, found.result()))
+            results = asyncio.get_running_loop().run_in_executor(self._executor, self._run_safely, items)
+            results.add_done_callback(lambda done: self._finish(batch, done.result()))
 
-    def _tried(self, questions: Sequence[Q]) -> Sequence[A | Exception]:
+    def _run_safely(self, items: Sequence[Item]) -> Sequence[Result | Exception]:
+        """The results of `run`; if it raises, that exception for every item."""
         try:
-            return self._answer(questions)
-        except Exception as error:  # noqa: BLE001 - handed to who asked
-            return [error] * len(questions)
+            return self._run(items)
+        except Exception as error:  # noqa: BLE001 - raised again by `submit`
+            return [error] * len(items)
 
-    def _finish(self, taken: list[tuple[Q, asyncio.Future[A]]], answers: Sequence[A | Exception]) -> None:
-        self._busy = False
-        for (_, future), answer in zip(taken, answers, strict=True):
+    def _finish(self, batch: list[tuple[Item, asyncio.Future[Result]]], results: Sequence[Result | Exception]) -> None:
+        self._is_running = False
+        for (_, future), result in zip(batch, results, strict=True):
             if future.done():
                 continue
-            if isinstance(answer, Exception):
-                future.set_exception(answer)
+            if isinstance(result, Exception):
+                future.set_exception(result)
             else:
-                future.set_result(answer)
+                future.set_result(result)
         if self._waiting:
-            self._soon(asyncio.get_running_loop().call_soon(self._start))
+            self._schedule(asyncio.get_running_loop().call_soon(self._start_batch))

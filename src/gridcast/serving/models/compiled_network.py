@@ -1,8 +1,7 @@
-"""Networks as compiled programs of fixed shapes, which answer in a fraction of a millisecond.
+"""Networks as compiled programs of fixed shapes, which run in a fraction of a millisecond.
 
-Keras's own `predict` prepares for data without end, anew at each call, and keeps state in the
-network, so that no two threads may ask it at once. A compiled network has left Keras behind: it goes
-from the process that made it to another one, which need not import Keras.
+Keras's own `predict` sets up a data pipeline in each call and keeps state in the network, so that two threads cannot
+use it at once. A compiled network no longer needs Keras: it can be sent to another process that never imports it.
 """
 
 from __future__ import annotations
@@ -18,131 +17,148 @@ import jax
 import jax.export
 import numpy as np
 
+from gridcast.runtime.detector import Detector, with_latent_output
 from gridcast.runtime.forecaster import Forecaster
 from gridcast.runtime.per_series import Routes
 from gridcast.runtime.sampling import NetworkWeights
 
 BATCH_SIZES = (1, 4, 16, 64, 512)
-"""Windows of each compiled program: fewer are filled up, more go through the largest one after the other."""
+"""Windows of each program: a smaller batch is padded, a larger one is split into batches of the largest size."""
 
 
 @dataclass(frozen=True)
 class ExportedProgram:
-    """Networks of one architecture: `exported` for each of SIZES; `inputs` are the shapes and types it reads."""
+    """The networks of one architecture: `exported` programs, one for each of BATCH_SIZES.
+
+    `inputs` holds shape and type of each input of the network by its name.
+    """
 
     exported: tuple[bytes, ...]
     inputs: Mapping[str, tuple[tuple[int, ...], str]]
 
-    def of(self, size: int) -> Callable[[Any, Mapping[str, np.ndarray]], Any]:
-        """What answers `size` windows, one of SIZES, given the weights and what is read of them."""
-        return _callable(self.exported[BATCH_SIZES.index(size)])
+    def for_batch_size(self, size: int) -> Callable[[Any, Mapping[str, np.ndarray]], Any]:
+        """Return the function of weights and inputs for `size` windows, one of BATCH_SIZES."""
+        return _compiled_program(self.exported[BATCH_SIZES.index(size)])
 
 
 @dataclass(frozen=True)
 class CompiledNetwork:
-    """What answers in a network's place, with its `weights`."""
+    """A compiled program with the `weights` of one network; it takes the place of a Keras network."""
 
     program: ExportedProgram
     weights: Any
 
-    def warm(self) -> None:
-        """Compile for every size, so that no question waits for it."""
+    def warm_up(self) -> None:
+        """Compile for every batch size, so that no request has to wait for it."""
         for size in BATCH_SIZES:
             self.predict_on_batch(
                 {name: np.zeros((size, *shape), kind) for name, (shape, kind) in self.program.inputs.items()}
             )
 
-    def predict_on_batch(self, read: Mapping[str, np.ndarray]) -> Any:
-        """The network's answers (n, ...) to `read`, its inputs by name; of others it takes no notice.
+    def predict_on_batch(self, inputs: Mapping[str, np.ndarray]) -> Any:
+        """Return the output (n, ...) for `inputs` by name; a list if the network has several outputs.
 
-        A list where the network has several outputs.
+        Arrays that the network does not read are ignored.
         """
-        own = {name: np.asarray(read[name], kind) for name, (_, kind) in self.program.inputs.items()}
-        count = len(next(iter(own.values())))
-        found = []
+        arrays = {name: np.asarray(inputs[name], kind) for name, (_, kind) in self.program.inputs.items()}
+        count = len(next(iter(arrays.values())))
+        batches = []
         for start in range(0, count, BATCH_SIZES[-1]):
-            part = {name: values[start : start + BATCH_SIZES[-1]] for name, values in own.items()}
+            batch = {name: values[start : start + BATCH_SIZES[-1]] for name, values in arrays.items()}
             rows = min(count - start, BATCH_SIZES[-1])
             size = next(size for size in BATCH_SIZES if size >= rows)
             if size > rows:
-                part = {name: _filled(values, size) for name, values in part.items()}
-            answers = self.program.of(size)(self.weights, part)
-            several = isinstance(answers, (list, tuple))
-            found.append([np.asarray(answer)[:rows] for answer in (answers if several else [answers])])
-        whole = found[0] if len(found) == 1 else [np.concatenate(parts) for parts in zip(*found, strict=True)]
-        return whole if several else whole[0]
+                batch = {name: _padded(values, size) for name, values in batch.items()}
+            outputs = self.program.for_batch_size(size)(self.weights, batch)
+            has_several = isinstance(outputs, (list, tuple))
+            batches.append([np.asarray(output)[:rows] for output in (outputs if has_several else [outputs])])
+        whole = batches[0] if len(batches) == 1 else [np.concatenate(parts) for parts in zip(*batches, strict=True)]
+        return whole if has_several else whole[0]
 
 
-def _filled(values: np.ndarray, size: int) -> np.ndarray:
-    whole = np.zeros((size, *values.shape[1:]), values.dtype)
-    whole[: len(values)] = values
-    return whole
+def _padded(values: np.ndarray, size: int) -> np.ndarray:
+    padded = np.zeros((size, *values.shape[1:]), values.dtype)
+    padded[: len(values)] = values
+    return padded
 
 
 @functools.lru_cache(maxsize=32 * len(BATCH_SIZES))
-def _callable(exported: bytes) -> Callable[[Any, Mapping[str, np.ndarray]], Any]:
+def _compiled_program(exported: bytes) -> Callable[[Any, Mapping[str, np.ndarray]], Any]:
     return jax.jit(jax.export.deserialize(bytearray(exported)).call)
 
 
 @functools.lru_cache(maxsize=32)
 def export_program(architecture: str) -> ExportedProgram:
-    """The program of a network's `architecture`, in JSON: the same for every version that has it."""
+    """Return the program of a network's `architecture`, in JSON: the same for every version with that architecture."""
     import keras
 
     network = keras.models.model_from_json(architecture)
     inputs = {tensor.name: (tuple(tensor.shape[1:]), str(tensor.dtype)) for tensor in network.inputs}
 
-    def run(weights: Any, read: Mapping[str, Any]) -> Any:
-        return network.stateless_call(*weights, dict(read), training=False)[0]
+    def run(weights: Any, arrays: Mapping[str, Any]) -> Any:
+        trainable, non_trainable = weights
+        return network.stateless_call(trainable, non_trainable, dict(arrays), training=False)[0]
 
-    kinds = network.trainable_variables, network.non_trainable_variables
-    weights = tuple([jax.ShapeDtypeStruct(one.shape, one.dtype) for one in kind] for kind in kinds)
+    weights = tuple(
+        [jax.ShapeDtypeStruct(variable.shape, variable.dtype) for variable in variables]
+        for variables in (network.trainable_variables, network.non_trainable_variables)
+    )
     exported = []
     for size in BATCH_SIZES:
-        read = {name: jax.ShapeDtypeStruct((size, *shape), kind) for name, (shape, kind) in inputs.items()}
-        exported.append(bytes(jax.export.export(jax.jit(run))(weights, read).serialize()))
+        arrays = {name: jax.ShapeDtypeStruct((size, *shape), kind) for name, (shape, kind) in inputs.items()}
+        exported.append(bytes(jax.export.export(jax.jit(run))(weights, arrays).serialize()))
     return ExportedProgram(tuple(exported), inputs)
 
 
 def compile_network(network: Any) -> CompiledNetwork:
-    """A Keras `network` on JAX, compiled and warm."""
-    kinds = network.trainable_variables, network.non_trainable_variables
-    weights = tuple([jax.numpy.asarray(np.asarray(variable)) for variable in kind] for kind in kinds)
-    own = CompiledNetwork(export_program(network.to_json()), weights)
-    own.warm()
-    return own
-
-
-def warm_up(model: Any) -> None:
-    """Compile the networks of a forecaster or a detector that another process has made, so that no question waits."""
-    for one in (model, *getattr(model, "members", ())):
-        networks = one.network.members.values() if isinstance(one.network, Routes) else [one.network]
-        for network in networks:
-            if isinstance(network, CompiledNetwork):
-                network.warm()
-
-
-def compile_forecaster(given: Forecaster) -> Forecaster:
-    """The same with every network compiled that answers at once.
-
-    Of those whose sample paths are drawn the weights alone stay: they are stepped in numpy, see `models/sampling.py`.
-    """
-    if given.members:
-        return dataclasses.replace(given, members=tuple(map(compile_forecaster, given.members)))
-    if given.routes:
-        # Nothing is shared any more, so that nobody need wait; and a lock would not leave its process.
-        own = dataclasses.replace(given.network, members=_members(given.network), lock=contextlib.nullcontext())
-        return dataclasses.replace(given, network=own)
-    sampled = given.quantiles is not None and given.quantiles.sampled
-    return dataclasses.replace(
-        given, network=NetworkWeights.of(given.network) if sampled else compile_network(given.network)
+    """Return a Keras `network` on JAX, compiled and warm."""
+    weights = tuple(
+        [jax.numpy.asarray(np.asarray(variable)) for variable in variables]
+        for variables in (network.trainable_variables, network.non_trainable_variables)
     )
+    compiled = CompiledNetwork(export_program(network.to_json()), weights)
+    compiled.warm_up()
+    return compiled
 
 
-def _members(routes: Routes) -> dict[str, CompiledNetwork]:
-    """Members of one shape share a network, which brings the weights of each in turn."""
-    found = {}
+def compile_forecaster(forecaster: Forecaster) -> Forecaster:
+    """Return the forecaster with compiled networks.
+
+    Of a network whose sample paths are drawn only the weights are kept: NumPy steps them, see `runtime/sampling.py`.
+    """
+    if forecaster.members:
+        return dataclasses.replace(forecaster, members=tuple(map(compile_forecaster, forecaster.members)))
+    if forecaster.routes:
+        # Compiled members share no state, so they need no lock; and a lock could not be sent to another process.
+        routes = dataclasses.replace(
+            forecaster.network, members=_compile_members(forecaster.network), lock=contextlib.nullcontext()
+        )
+        return dataclasses.replace(forecaster, network=routes)
+    is_sampled = forecaster.quantiles is not None and forecaster.quantiles.sampled
+    network = NetworkWeights.of(forecaster.network) if is_sampled else compile_network(forecaster.network)
+    return dataclasses.replace(forecaster, network=network)
+
+
+def _compile_members(routes: Routes) -> dict[str, CompiledNetwork]:
+    """The networks of the routes; those of one architecture share a Keras network, which takes on their weights."""
+    compiled = {}
     for name, member in routes.members.items():
         member.network.set_weights(member.weights)
-        found[name] = compile_network(member.network)
-    return found
+        compiled[name] = compile_network(member.network)
+    return compiled
+
+
+def compile_detector(detector: Detector) -> Detector:
+    """Return the detector with compiled networks."""
+    if detector.members:
+        return dataclasses.replace(detector, members=tuple(map(compile_detector, detector.members)))
+    return dataclasses.replace(detector, network=compile_network(with_latent_output(detector.network)))
+
+
+def warm_up(model: Forecaster | Detector) -> None:
+    """Compile the networks of a model that came from another process, so that no request has to wait for it."""
+    for member in (model, *model.members):
+        networks = member.network.members.values() if isinstance(member.network, Routes) else [member.network]
+        for network in networks:
+            if isinstance(network, CompiledNetwork):
+                network.warm_up()

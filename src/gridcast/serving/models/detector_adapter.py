@@ -1,102 +1,109 @@
-"""A detector of the registry: the rows it is tried on before it is served, and how it is asked."""
+"""Adapt a detector from the registry to this version of the code, check it on a sample, answer batches with it."""
 
 from __future__ import annotations
 
 import dataclasses
-import io
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from gridcast.evaluation import detections
+from gridcast.evaluation import artifact_files
 from gridcast.runtime import time_axis
 from gridcast.runtime.detector import SCORE, Detector, NormalStatistics
 from gridcast.runtime.errors import DataError, TrackingError
 from gridcast.runtime.preprocessing import Preprocessing
 from gridcast.runtime.running_threshold import ScoreHistory
-from gridcast.tracking import model_loading
+from gridcast.tracking.model_loading import LoadedModel
 
 MAX_EXAMPLE_STEPS = 480
-"""Steps of an example, at most."""
 
 
-def adapt(given: Any) -> Detector | None:
-    """The detector `given`, which runs by the code that its model carries, run by the code of this gridcast.
+def adapt(carried: Any) -> Detector:
+    """Return a detector of this version's code from the `carried` one, whose classes come from its model's code.
 
-    None where it is a forecaster.
+    Only attributes that models of version 0.1.0 have too are read off it; those that it lacks get their defaults.
     """
-    if not hasattr(given, "threshold"):
-        return None
     names = {field.name for field in dataclasses.fields(Detector)}
-    own = {name: getattr(given, name) for name in names if hasattr(given, name)}
-    members = tuple(map(adapt, own.get("members", ())))
-    # One of an older gridcast knows its usual errors otherwise; `check` refuses it.
-    usual = tuple(
-        NormalStatistics(one.mean, one.whitening) if hasattr(one, "whitening") else one for one in given.usual
+    values = {name: getattr(carried, name) for name in names if hasattr(carried, name)}
+    values["preprocessing"] = Preprocessing.adopt(carried.preprocessing)
+    # Statistics of an older form, without a whitening matrix, are kept as they are: `check` refuses such a detector.
+    values["usual"] = tuple(
+        NormalStatistics(statistics.mean, statistics.whitening) if hasattr(statistics, "whitening") else statistics
+        for statistics in carried.usual
     )
-    preprocessing = Preprocessing.from_json(given.preprocessing.to_json())
-    own |= {"seen": ScoreHistory(**vars(given.seen))} if own.get("seen") else {}
-    return Detector(**own | {"preprocessing": preprocessing, "usual": usual, "members": members})
+    values["members"] = tuple(map(adapt, values.get("members", ())))
+    if values.get("seen"):
+        values["seen"] = ScoreHistory(**vars(carried.seen))
+    return Detector(**values)
 
 
-def batch_contributions(detector: Detector, asked: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """Contributions (steps, sensors) of each that is `asked`, scaled values (steps, sensors) with NaN for gaps."""
-    # No window goes across a step that was not seen, so what is parted by one goes through the network together.
-    apart = np.full((1, len(detector.sensors)), np.nan, np.float32)
-    found = detector.contributions(np.concatenate([part for values in asked for part in (values, apart)]))
-    ends = np.cumsum([len(values) + 1 for values in asked])
-    return [found[end - 1 - len(values) : end - 1] for end, values in zip(ends, asked, strict=True)]
+def batch_contributions(detector: Detector, tables: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Return the contributions (steps, sensors) of each table of scaled values (steps, sensors), NaN for gaps."""
+    # No window touches a missing step. So tables with such a step between them go through the network as one.
+    gap = np.full((1, len(detector.sensors)), np.nan, np.float32)
+    contributions = detector.contributions(np.concatenate([part for table in tables for part in (table, gap)]))
+    ends = np.cumsum([len(table) + 1 for table in tables])
+    return [contributions[end - 1 - len(table) : end - 1] for end, table in zip(ends, tables, strict=True)]
 
 
-def check(own: Detector, carried: model_loading.LoadedModel, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Let a detector score stored rows, or where none are kept usual values.
+def check(detector: Detector, carried: LoadedModel, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Score stored rows, or typical values if there are none, and compare with the `carried` model.
 
-    Raises TrackingError where its scores are no finite numbers, or others than by the code it carries.
+    Raises TrackingError if the scores are not finite, or differ from those of the code that the model carries.
     """
-    uri = carried.found.uri
-    table, columns = _table(own, rows) if rows else sample_table(own), [SCORE, *own.sensors]
-    otherwise = TrackingError(f"{uri}: was made by a gridcast that scores otherwise; train it again, or serve it there")
-    if not all(hasattr(one, "whitening") for detector in (own, *own.members) for one in detector.usual):
-        raise otherwise
+    uri = carried.reference.uri
+    table, columns = _table(detector, rows) if rows else sample_table(detector), [SCORE, *detector.sensors]
+    differs = TrackingError(
+        f"{uri}: was made by a version of gridcast that scores differently; train it again, or serve it with that "
+        "version"
+    )
+    statistics = [one for member in (detector, *detector.members) for one in member.usual]
+    if not all(hasattr(one, "whitening") for one in statistics):
+        raise differs
     try:
-        expected, found = (one.predict(table)[columns].to_numpy(float) for one in (carried, own))
+        expected, scores = (model.predict(table)[columns].to_numpy(float) for model in (carried, detector))
     except DataError as error:
         raise TrackingError(f"{uri}: cannot score its sample: {error}") from None
-    if not np.isfinite(found).any():
-        raise TrackingError(f"{uri}: its scores of a sample are no numbers")
-    close = {"rtol": 1e-3, "atol": 1e-3 * np.nanmax(found), "equal_nan": True}
-    if found.shape != expected.shape or not np.allclose(found, expected, **close):
-        raise otherwise
+    if not np.isfinite(scores).any():
+        raise TrackingError(f"{uri}: none of its scores of a sample is a finite number")
+    tolerance = 1e-3 * np.nanmax(scores)
+    if scores.shape != expected.shape or not np.allclose(scores, expected, rtol=1e-3, atol=tolerance, equal_nan=True):
+        raise differs
 
 
-def sample_table(own: Detector) -> pd.DataFrame:
-    """A table that a detector must be able to read, whatever data it was trained on."""
-    steps, scaler = own.needed + 1, own.preprocessing.target_scaler
-    scaled = np.tile(np.resize(np.linspace(0.2, 0.8, 7), steps), (len(own.sensors), 1))
-    times = time_axis.steps_after(pd.Timestamp("2020-01-01"), steps, own.frequency, own.preprocessing.weekdays)
-    return pd.DataFrame({own.time: times, **dict(zip(own.sensors, scaler.inverse(scaled), strict=True))})
+def sample_table(detector: Detector) -> pd.DataFrame:
+    """Return a table that the detector must be able to read, whatever it was trained on."""
+    steps, scaler = detector.min_table_steps + 1, detector.preprocessing.target_scaler
+    scaled = np.tile(np.resize(np.linspace(0.2, 0.8, 7), steps), (len(detector.sensors), 1))
+    start = pd.Timestamp("2020-01-01")
+    times = time_axis.steps_after(start, steps, detector.frequency, detector.preprocessing.weekdays)
+    return pd.DataFrame({detector.time: times, **dict(zip(detector.sensors, scaler.inverse(scaled), strict=True))})
 
 
-def example_rows(kept: Callable[[str], bytes]) -> tuple[dict[str, Any], ...]:
-    """Rows as they stand in a request: those around the highest score of the test span.
+def example_rows(read_artifact: Callable[[str], bytes]) -> tuple[dict[str, Any], ...]:
+    """Return rows, as in a request, around the highest score of the test span.
 
-    `kept` gives what a sweep keeps of it, by name. Raises ValueError where no step was scored.
+    `read_artifact` returns an artifact of the test by its name. Raises ValueError if no step was scored.
     """
-    scores, values = (pd.read_parquet(io.BytesIO(kept(name))) for name in (detections.SCORES, detections.VALUES))
+    scores, values = (
+        artifact_files.read_parquet_bytes(read_artifact(name))
+        for name in (artifact_files.SCORES, artifact_files.SENSOR_VALUES)
+    )
     time = values.columns[0]
-    place = int(np.searchsorted(values[time], scores[time].iloc[int(scores[SCORE].argmax())]))
-    first = max(0, min(place - 2 * MAX_EXAMPLE_STEPS // 3, len(values) - MAX_EXAMPLE_STEPS))
+    highest = int(np.searchsorted(values[time], scores[time].iloc[int(scores[SCORE].argmax())]))
+    first = max(0, min(highest - 2 * MAX_EXAMPLE_STEPS // 3, len(values) - MAX_EXAMPLE_STEPS))
     rows = values.iloc[first : first + MAX_EXAMPLE_STEPS]
-    stamps, known = rows.pop(time), rows.astype(object).where(rows.notna(), None)
+    stamps = rows.pop(time)
+    sensor_values = rows.astype(object).where(rows.notna(), None)
     return tuple(
         {"time": stamp.isoformat(), **dict(zip(rows.columns, row, strict=True))}
-        for stamp, row in zip(stamps, known.to_numpy().tolist(), strict=True)
+        for stamp, row in zip(stamps, sensor_values.to_numpy().tolist(), strict=True)
     )
 
 
-def _table(own: Detector, rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+def _table(detector: Detector, rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     """Rows of a request as a table with the experiment's own column names."""
-    table = pd.DataFrame(list(rows)).rename(columns={"time": own.time})
-    return table.astype(dict.fromkeys(own.sensors, float))
+    table = pd.DataFrame(list(rows)).rename(columns={"time": detector.time})
+    return table.astype(dict.fromkeys(detector.sensors, float))

@@ -1,4 +1,4 @@
-"""A forecaster of the registry: the history it is tried on before it is served, and how it is asked."""
+"""Adapt a forecaster from the registry to this version of the code, check it on a sample, answer batches with it."""
 
 from __future__ import annotations
 
@@ -16,79 +16,100 @@ from gridcast.runtime.per_series import Route, Routes
 from gridcast.runtime.preprocessing import Preprocessing
 from gridcast.runtime.quantiles import Quantiles
 from gridcast.serving.payloads.request_frames import series_frame
-from gridcast.tracking import model_loading
+from gridcast.serving.payloads.request_types import ForecastRequest
+from gridcast.tracking.model_loading import LoadedModel
 
 
-def adapt(given: Any) -> Forecaster:
-    """The forecaster `given`, which runs by the code that its model carries, run by the code of this gridcast."""
-    quantiles = None if given.quantiles is None else Quantiles.from_json(given.quantiles.to_json())
-    own, network = Preprocessing.from_json(given.preprocessing.to_json()), given.network
-    if given.routes:
-        routes = tuple(Route(**dataclasses.asdict(route)) for route in given.routes)
+def adapt(carried: Any) -> Forecaster:
+    """Return a forecaster of this version's code from the `carried` one, whose classes come from its model's code.
+
+    Only attributes that models of version 0.1.0 have too are read off it.
+    """
+    quantiles = None if carried.quantiles is None else Quantiles.from_json(carried.quantiles.to_json())
+    network = carried.network
+    if carried.routes:
+        routes = tuple(Route(**dataclasses.asdict(route)) for route in carried.routes)
         network = Routes(routes, network.members, network.horizon)
-    return Forecaster(own, network, quantiles, tuple(map(adapt, given.members)), given.weights)
+    return Forecaster(
+        preprocessing=Preprocessing.adopt(carried.preprocessing),
+        network=network,
+        quantiles=quantiles,
+        members=tuple(map(adapt, carried.members)),
+        weights=carried.weights,
+    )
 
 
-def batch_forecasts(forecaster: Forecaster, asked: Sequence[Any]) -> list[Any]:
-    """For each question the forecasts (series, horizon, 1 + levels) in data units, or the exception instead."""
-    found: list[Any] = [None] * len(asked)
-    groups: dict[Any, list[int]] = {}
-    for place, one in enumerate(asked):
-        # Samples depend on who stands before them, so each is drawn alone.
-        alone = place if forecaster.quantiles is not None and forecaster.quantiles.sampled else None
-        groups.setdefault((one.horizon, one.levels, alone), []).append(place)
-    for (horizon, levels, _), places in groups.items():
+def batch_forecasts(forecaster: Forecaster, requests: Sequence[ForecastRequest]) -> list[np.ndarray | Exception]:
+    """Return the forecasts (series, horizon, 1 + levels), in data units, of each request, or its exception."""
+    results: list[Any] = [None] * len(requests)
+    groups: dict[tuple[int, tuple[float, ...], int | None], list[int]] = {}
+    for position, request in enumerate(requests):
+        # Samples depend on the requests before them in a batch, so these are drawn one by one.
+        is_sampled = forecaster.quantiles is not None and forecaster.quantiles.sampled
+        group = request.horizon, request.levels, position if is_sampled else None
+        groups.setdefault(group, []).append(position)
+    for positions in groups.values():
+        group_requests = [requests[position] for position in positions]
         try:
-            answers = _quietly(forecaster, [asked[place].placed for place in places], horizon, levels)
-        except Exception as error:  # noqa: BLE001 - handed to who asked
-            answers = [error] if len(places) == 1 else [_alone(forecaster, asked[place]) for place in places]
-        for place, answer in zip(places, answers, strict=True):
-            found[place] = answer
-    return found
+            group_results: Sequence[Any] = _forecast(forecaster, group_requests)
+        except Exception as error:  # noqa: BLE001 - returned to whom it belongs
+            alone = len(positions) == 1
+            group_results = [error] if alone else [_forecast_alone(forecaster, one) for one in group_requests]
+        for position, result in zip(positions, group_results, strict=True):
+            results[position] = result
+    return results
 
 
-def _alone(forecaster: Forecaster, one: Any) -> Any:
+def _forecast_alone(forecaster: Forecaster, request: ForecastRequest) -> np.ndarray | Exception:
     try:
-        return _quietly(forecaster, [one.placed], one.horizon, one.levels)[0]
-    except Exception as error:  # noqa: BLE001 - handed to who asked
+        return _forecast(forecaster, [request])[0]
+    except Exception as error:  # noqa: BLE001 - returned to whom it belongs
         return error
 
 
-def _quietly(forecaster: Forecaster, placed: Sequence[Any], horizon: int, levels: Sequence[float]) -> list[Any]:
-    with np.errstate(all="ignore"):  # what is not finite is refused, see `answers`
-        return list(forecaster.answers(placed, horizon, levels))
+def _forecast(forecaster: Forecaster, requests: Sequence[ForecastRequest]) -> list[np.ndarray]:
+    """Forecasts of requests with the same horizon and levels."""
+    inputs = [request.forecast_input for request in requests]
+    with np.errstate(all="ignore"):  # results that are not finite become an error response
+        return list(forecaster.forecast_all(inputs, requests[0].horizon, requests[0].levels))
 
 
-def check(own: Forecaster, carried: model_loading.LoadedModel, examples: Sequence[Mapping[str, Any]]) -> None:
-    """Let a model forecast a stored example, or where none is kept a history of usual values.
+def check(forecaster: Forecaster, carried: LoadedModel, examples: Sequence[Mapping[str, Any]]) -> None:
+    """Forecast a stored example, or a typical history if there is none, and compare with the `carried` model.
 
-    Raises TrackingError where it does not forecast finite numbers, or others than the code it carries.
+    Raises TrackingError if the forecast is not finite, or differs from that of the code that the model carries.
     """
-    uri = carried.found.uri
-    table = series_frame(own.preprocessing, examples[0]) if examples else sample_history(own.preprocessing)
+    uri, preprocessing = carried.reference.uri, forecaster.preprocessing
+    table = series_frame(preprocessing, examples[0]) if examples else sample_history(preprocessing)
     try:
-        expected, found = (one.predict(table)[FORECAST].to_numpy() for one in (carried, own))
+        expected, forecast = (model.predict(table)[FORECAST].to_numpy() for model in (carried, forecaster))
     except DataError as error:
         raise TrackingError(f"{uri}: cannot forecast its sample: {error}") from None
-    if len(found) != own.preprocessing.horizon or not np.isfinite(found).all():
-        raise TrackingError(f"{uri}: its forecast of a sample is no number for each step")
-    if not np.allclose(found, expected, rtol=1e-3, atol=1e-3 * np.abs(expected).max()):
+    if len(forecast) != preprocessing.horizon or not np.isfinite(forecast).all():
+        raise TrackingError(f"{uri}: its forecast of a sample is not a finite number for each step")
+    if not np.allclose(forecast, expected, rtol=1e-3, atol=1e-3 * np.abs(expected).max()):
         raise TrackingError(
-            f"{uri}: was made by a gridcast that forecasts otherwise; train it again, or serve it there"
+            f"{uri}: was made by a version of gridcast that forecasts differently; train it again, or serve it with "
+            "that version"
         )
 
 
-def sample_history(own: Preprocessing) -> pd.DataFrame:
-    """A history of the first series that the model must be able to read, whatever data it was trained on."""
-    steps = own.lookback + max(own.lags, default=0) + max(own.usual, default=0)
-    end = pd.Timestamp(own.span[1]) if own.span else pd.Timestamp("2020-01-01")
-    times = time_axis.steps_after(end, steps + own.horizon, own.frequency, own.weekdays)
+def sample_history(preprocessing: Preprocessing) -> pd.DataFrame:
+    """Return a history of the first series that the model must be able to read, whatever it was trained on."""
+    steps = preprocessing.lookback + max(preprocessing.lags, default=0) + max(preprocessing.zero_run_limits, default=0)
+    end = pd.Timestamp(preprocessing.training_span[1] if preprocessing.training_span else "2020-01-01")
+    times = time_axis.steps_after(end, steps + preprocessing.horizon, preprocessing.frequency, preprocessing.weekdays)
     scaled = np.tile(np.linspace(0.2, 0.8, 7), -(-steps // 7))[None, :steps]
-    target = own.target_scaler.inverse(scaled, np.array([0]))[0]
-    series = {"id": own.series[0], "history": [{"time": time} for time in times[:steps]]}
-    table = series_frame(own, series | {"future": [{"time": time} for time in times[steps:]]})
-    table[own.target] = np.concatenate([target, np.full(own.horizon, np.nan)])
-    known = dict(zip(own.columns, own.fallback[0], strict=True)) if own.fallback else {}
-    for name in (*own.past, *own.future_columns):
-        table[name] = known[name]
+    target = preprocessing.target_scaler.inverse(scaled, np.array([0]))[0]
+    series = {
+        "id": preprocessing.series[0],
+        "history": [{"time": time} for time in times[:steps]],
+        "future": [{"time": time} for time in times[steps:]],
+    }
+    table = series_frame(preprocessing, series)
+    table[preprocessing.target] = np.concatenate([target, np.full(preprocessing.horizon, np.nan)])
+    if preprocessing.fallback:
+        fallback = dict(zip(preprocessing.columns, preprocessing.fallback[0], strict=True))
+        for name in (*preprocessing.past, *preprocessing.future_columns):
+            table[name] = fallback[name]
     return table

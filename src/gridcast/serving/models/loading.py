@@ -1,12 +1,11 @@
-"""A version of a model as it is served: loaded, compiled, tried on a sample.
+"""Load a model version for the service: adapt, compile and check it on a sample.
 
-That takes seconds, in which Python answers nobody else: a process of its own does it, see `apart`.
+That takes seconds of Python, during which this process would answer nobody: see `load_in_subprocess`.
 """
 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import functools
 import json
 import multiprocessing
@@ -16,113 +15,112 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gridcast.evaluation import forecast_results
-from gridcast.runtime.detector import Detector, with_latent_output
+from gridcast.evaluation import artifact_files
+from gridcast.runtime.detector import Detector
 from gridcast.runtime.errors import GridcastError, TrackingError
 from gridcast.runtime.forecaster import Forecaster
+from gridcast.runtime.loading import kind_of
 from gridcast.serving.models import detector_adapter, forecaster_adapter
-from gridcast.tracking import mlflow_runs, model_loading, registry
-from gridcast.tracking.store import find_sweep
+from gridcast.tracking import mlflow_runs
+from gridcast.tracking.model_loading import ModelReference, load_model
+from gridcast.tracking.store import find_sweep, first_line
 
 NICENESS = 10
-"""How far a process that loads steps back: who asks meanwhile is answered as soon as ever."""
+"""Added to the niceness of the process that loads, so that it does not slow down requests meanwhile."""
 
 
 @dataclass(frozen=True)
-class LoadedModel:
-    """A model that has answered a sample rightly, its networks compiled.
+class PreparedModel:
+    """A model with compiled networks that has passed the check on a sample.
 
-    `examples` are series that a forecast can be asked of, or the rows that a detector can, as they stand in a
-    request.
+    `examples` are series for a forecaster, rows for a detector, in the form of a request.
     """
 
     model: Forecaster | Detector
     examples: tuple[dict[str, Any], ...]
 
 
-ModelLoader = Callable[[Sequence[model_loading.ModelReference], str | None], Sequence[LoadedModel]]
-"""What loads versions from the store at an address. Raises TrackingError."""
+ModelLoader = Callable[[Sequence[ModelReference], str | None], Sequence[PreparedModel]]
+"""Returns the models with these references in the MLflow store at an address. Raises TrackingError."""
+Examples = tuple[dict[str, Any], ...]
+ArtifactReader = Callable[[str], bytes]
 
 
-def load(found: Sequence[model_loading.ModelReference], uri: str | None) -> list[LoadedModel]:
-    """These versions, in this process, which has Keras on JAX. Raises TrackingError."""
-    return [_loaded(one, uri) for one in found]
+def load(references: Sequence[ModelReference], uri: str | None) -> list[PreparedModel]:
+    """Return the models, loaded in this process, which must have Keras on JAX. Raises TrackingError."""
+    return [_prepare(reference, uri) for reference in references]
 
 
 def load_in_subprocess(
-    cache: Path, found: Sequence[model_loading.ModelReference], uri: str | None, *, nice: int = NICENESS
-) -> list[LoadedModel]:
-    """The same by a process of its own, which is gone afterwards and steps back behind this one by `nice`.
+    cache: Path, references: Sequence[ModelReference], uri: str | None, *, niceness: int = NICENESS
+) -> list[PreparedModel]:
+    """Return the models, loaded by a process of lower priority that ends afterwards.
 
-    Compiled programs come and go through `cache`. Raises TrackingError.
+    Compiled programs are exchanged through the folder `cache`. Raises TrackingError.
     """
     from gridcast.serving.models import compiled_network
 
     context = multiprocessing.get_context("spawn")
-    ours, theirs = context.Pipe(duplex=False)
-    process = context.Process(target=_tell, args=(theirs, cache, found, uri, nice), daemon=True)
+    receiver, sender = context.Pipe(duplex=False)
+    options = {"cache": cache, "references": references, "uri": uri, "niceness": niceness}
+    process = context.Process(target=_load_and_send, args=(sender,), kwargs=options, daemon=True)
     process.start()
-    theirs.close()
+    sender.close()
     try:
-        told = ours.recv()
+        result: list[PreparedModel] | str = receiver.recv()
     except EOFError:
-        raise TrackingError(f"{found[0].uri}: the process that loads it has died, maybe for want of memory") from None
+        text = f"{references[0].uri}: the process that loads it died, possibly because memory ran out"
+        raise TrackingError(text) from None
     finally:
-        ours.close()
+        receiver.close()
         process.join()
-    if isinstance(told, str):
-        raise TrackingError(told)
-    for one in told:
-        compiled_network.warm_up(one.model)
-    return list(told)
+    if isinstance(result, str):
+        raise TrackingError(result)
+    for prepared in result:
+        compiled_network.warm_up(prepared.model)
+    return result
 
 
-def _tell(pipe: Any, cache: Path, found: Sequence[model_loading.ModelReference], uri: str | None, nice: int) -> None:
+def _load_and_send(
+    sender: Any, *, cache: Path, references: Sequence[ModelReference], uri: str | None, niceness: int
+) -> None:
+    """Send the models, or the message of the error."""
     from gridcast.training import keras_backend
 
-    with contextlib.suppress(OSError, AttributeError):  # not every system knows priorities
-        os.nice(nice)
+    with contextlib.suppress(OSError, AttributeError):  # not every system has priorities
+        os.nice(niceness)
     keras_backend.start("jax", cache)
     try:
-        pipe.send(load(found, uri))
-    except Exception as error:  # noqa: BLE001 - told to who waits
-        pipe.send(str(error) if isinstance(error, GridcastError) else registry.first_line(error))
+        sender.send(load(references, uri))
+    except Exception as error:  # noqa: BLE001 - raised by the process that waits
+        sender.send(str(error) if isinstance(error, GridcastError) else first_line(error))
 
 
-def _loaded(found: model_loading.ModelReference, uri: str | None) -> LoadedModel:
+def _prepare(reference: ModelReference, uri: str | None) -> PreparedModel:
     from gridcast.serving.models import compiled_network
 
-    carried = model_loading.load_model(found.uri, uri)
-    if detector := detector_adapter.adapt(carried.forecaster):
-        detector = _compiled(detector)
-        examples = _kept(found, uri, detector_adapter.example_rows)
+    carried = load_model(reference.uri, uri)
+    if kind_of(carried.model) == "detector":
+        detector = compiled_network.compile_detector(detector_adapter.adapt(carried.model))
+        examples = _examples(reference, uri, detector_adapter.example_rows)
         detector_adapter.check(detector, carried, examples)
-        return LoadedModel(detector, examples)
-    model = compiled_network.compile_forecaster(forecaster_adapter.adapt(carried.forecaster))
-    examples = _kept(found, uri, lambda kept: tuple(json.loads(kept(forecast_results.EXAMPLES))))
-    forecaster_adapter.check(model, carried, examples)
-    return LoadedModel(model, examples)
+        return PreparedModel(detector, examples)
+    forecaster = compiled_network.compile_forecaster(forecaster_adapter.adapt(carried.model))
+    examples = _examples(reference, uri, _example_series)
+    forecaster_adapter.check(forecaster, carried, examples)
+    return PreparedModel(forecaster, examples)
 
 
-def _compiled(detector: Detector) -> Detector:
-    """The same with every network compiled, those of its members."""
-    from gridcast.serving.models import compiled_network
-
-    if detector.members:
-        return dataclasses.replace(detector, members=tuple(map(_compiled, detector.members)))
-    return dataclasses.replace(detector, network=compiled_network.compile_network(with_latent_output(detector.network)))
+def _example_series(read_artifact: ArtifactReader) -> Examples:
+    return tuple(json.loads(read_artifact(artifact_files.EXAMPLES)))
 
 
-def _kept(
-    found: model_loading.ModelReference,
-    uri: str | None,
-    read: Callable[[Callable[[str], bytes]], tuple[dict[str, Any], ...]],
-) -> tuple[dict[str, Any], ...]:
-    """The examples that `read` makes of the files kept with the test of the run, none where nothing was kept."""
+def _examples(reference: ModelReference, uri: str | None, read: Callable[[ArtifactReader], Examples]) -> Examples:
+    """The examples that `read` makes of the artifacts of the run's test; none if there are no such artifacts."""
     try:
-        store, _ = find_sweep(found.run_id, uri)
-        key = mlflow_runs.run_tags(store, found.run_id or "")[mlflow_runs.KEY_TAG]
-        tested = mlflow_runs.finished_runs(store, [key], "test")[key]
-        return read(functools.partial(mlflow_runs.read_artifact, store, tested.info.run_id))
+        store, _ = find_sweep(reference.run_id, uri)
+        key = mlflow_runs.run_tags(store, reference.run_id or "")[mlflow_runs.KEY_TAG]
+        test = mlflow_runs.finished_runs(store, [key], "test")[key]
+        return read(functools.partial(mlflow_runs.read_artifact, store, test.info.run_id))
     except (GridcastError, KeyError, ValueError):
         return ()

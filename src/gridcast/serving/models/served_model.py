@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -12,87 +12,83 @@ from gridcast.runtime.forecaster import Forecaster
 from gridcast.runtime.preprocessing import Preprocessing
 from gridcast.serving.http_errors import invalid_input
 from gridcast.serving.models.batching import Batcher
-from gridcast.serving.payloads.fast_path import Plain
-from gridcast.tracking import model_loading
+from gridcast.tracking.model_loading import ModelReference
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class ServedModel:
-    """A loaded version of the model `name`: its networks are compiled, and it has answered a sample rightly.
+    """A version of the registered model `name`, loaded at `loaded_at` seconds since 1970.
 
-    `examples` are series that a forecast can be asked of, or the rows that a detector can, as they stand in a
-    request. `together` takes questions as `questions` makes them, `plain` some as they come; `step` is the time from
-    one step to the next.
+    `batcher` takes a ForecastRequest for a forecaster and scaled values (steps, sensors) for a detector. `examples` are
+    series for a forecaster, rows for a detector, in the form of a request. `step` is the time between two steps.
     """
 
     name: str
     model: Forecaster | Detector
-    found: model_loading.ModelReference
+    reference: ModelReference
     examples: tuple[dict[str, Any], ...]
-    since: float
-    together: Batcher[Any, np.ndarray]
-    plain: Plain
+    loaded_at: float
+    batcher: Batcher[Any, np.ndarray]
     step: np.timedelta64
 
     @property
-    def task(self) -> str:
-        """What it does: forecast, probabilistic or anomaly."""
+    def task(self) -> Literal["forecast", "probabilistic", "anomaly"]:
+        """The task of the experiment that the model comes from."""
         if isinstance(self.model, Detector):
             return "anomaly"
         return "forecast" if self.model.quantiles is None else "probabilistic"
 
     @property
     def forecaster(self) -> Forecaster:
-        """The model, if it forecasts. Raises Refusal (422)."""
+        """The model, if it is a forecaster. Raises HttpError (422)."""
         if isinstance(self.model, Detector):
-            raise invalid_input(
-                "the model tells anomalies and forecasts nothing; ask POST /anomalies", "model", "no_forecaster"
-            )
+            raise invalid_input("this model is an anomaly detector; use POST /anomalies", "model", "no_forecaster")
         return self.model
 
     @property
     def detector(self) -> Detector:
-        """The model, if it tells anomalies. Raises Refusal (422)."""
+        """The model, if it is a detector. Raises HttpError (422)."""
         if not isinstance(self.model, Detector):
-            raise invalid_input("the model forecasts, it is no detector; ask POST /predict", "model", "no_detector")
+            raise invalid_input("this model is a forecaster, not a detector; use POST /predict", "model", "no_detector")
         return self.model
 
     @property
-    def own(self) -> Preprocessing:
-        """Its preprocessing."""
+    def preprocessing(self) -> Preprocessing:
+        """The preprocessing of the model."""
         return self.model.preprocessing
 
     @property
     def version(self) -> str:
-        """Its number in the registry."""
-        return str(self.found.version)
+        """Version in the registry."""
+        return str(self.reference.version)
 
     @property
     def run_id(self) -> str | None:
-        """The MLflow run that trained it."""
-        return self.found.run_id
+        """MLflow run that trained the model."""
+        return self.reference.run_id
 
     @property
     def beaten_by(self) -> str | None:
-        """The best baseline, where it beats the model."""
-        return self.found.beaten_by
+        """Name of the best baseline, if it beat the model on the test span."""
+        return self.reference.beaten_by
 
     @property
     def levels(self) -> tuple[float, ...] | None:
-        """The quantiles that it tells unasked; None where it forecasts values alone."""
+        """Quantile levels of a response by default; None if the model has no quantiles."""
         quantiles = None if isinstance(self.model, Detector) else self.model.quantiles
         return None if quantiles is None else tuple(quantiles.levels)
 
     @property
-    def shown(self) -> tuple[str, ...]:
-        """The series of which an example is kept: of a detector all sensors, or none."""
+    def example_ids(self) -> tuple[str, ...]:
+        """Series with an example; for a detector all sensors or none."""
         if self.task == "anomaly":
-            return self.own.series if self.examples else ()
-        return tuple(one["id"] for one in self.examples)
+            return self.preprocessing.series if self.examples else ()
+        return tuple(example["id"] for example in self.examples)
 
     @property
-    def names(self) -> set[str]:
-        """Columns and series that it knows, which may stand in messages."""
-        own = self.own
-        categories = {name for name, _ in own.categories}
-        return {own.time, own.target, *own.keys, *own.past, *own.future_columns, *categories, *own.series}
+    def known_names(self) -> set[str]:
+        """Columns and series of the model, which error messages may show."""
+        preprocessing = self.preprocessing
+        columns = (preprocessing.time, preprocessing.target, *preprocessing.past, *preprocessing.future_columns)
+        categories = {name for name, _ in preprocessing.categories}
+        return {*columns, *preprocessing.keys, *categories, *preprocessing.series}

@@ -1,93 +1,106 @@
-"""What is done with an answer once it is given: it is kept, and challengers answer the same question unheard."""
+"""Log served predictions and run challengers on the same requests, after the client has its response."""
 
 from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Protocol
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
+from gridcast.monitoring.prediction_log import SHADOW, PredictionLog
 from gridcast.serving import json_logging
 from gridcast.serving.models.pool import ModelPool
 from gridcast.serving.models.served_model import ServedModel
 
 LOG = logging.getLogger(json_logging.LOGGER_NAME)
 MAX_PENDING = 1000
-"""Answers that may wait to be kept; more are not, and a warning says so."""
+"""Predictions that may wait to be logged; further ones are dropped with a warning."""
 
 
-class Asked(Protocol):
-    """What was asked: so many steps, and these quantiles."""
+@dataclass(frozen=True)
+class ServedPrediction:
+    """A response that was sent for the request with id `request`, by the model `served`.
 
-    @property
-    def horizon(self) -> int: ...  # noqa: D102
+    `history` and `forecasts` build the tables of what the client sent and received; `horizon` and `levels` are those of
+    the response.
+    """
 
-    @property
-    def levels(self) -> Sequence[float]: ...  # noqa: D102
+    request: str
+    served: ServedModel
+    history: Callable[[], pd.DataFrame]
+    forecasts: Callable[[], pd.DataFrame]
+    horizon: int
+    levels: tuple[float, ...]
 
 
 class ShadowDeployment:
-    """A thread of its own for what no client waits for. Where nothing is `kept`, it does nothing.
+    """A thread that logs predictions and runs challengers; it does nothing without a `log`.
 
-    `shadows` gives to the name of a model that of its challenger, which is one of the `challengers`.
+    `shadows` maps the name of a model to that of its challenger, one of the pool of `challengers`.
     """
 
-    def __init__(self, kept: Any, challengers: ModelPool, shadows: Mapping[str, str]) -> None:
-        self._kept, self._challengers, self._shadows = kept, challengers, shadows
-        self._pool = ThreadPoolExecutor(1, "aside")
-        self._waiting = threading.Semaphore(MAX_PENDING)
+    def __init__(self, log: PredictionLog | None, challengers: ModelPool, shadows: Mapping[str, str]) -> None:
+        self._log, self._challengers, self._shadows = log, challengers, shadows
+        self._executor = ThreadPoolExecutor(1, "shadow")
+        self._free_slots = threading.Semaphore(MAX_PENDING)
 
-    @property
-    def idle(self) -> bool:
-        """Whether nothing is kept."""
-        return self._kept is None
+    def start(self) -> None:
+        """Start to watch the aliases of the challengers."""
+        self._challengers.start()
 
-    def answered(
-        self,
-        request: str,
-        served: ServedModel,
-        history: Callable[[], pd.DataFrame],
-        forecasts: Callable[[], pd.DataFrame],
-        asked: Asked,
-    ) -> None:
-        """Keep what was asked and answered, and let the challenger of the model answer too."""
-        if self.idle:
+    def submit(self, prediction: ServedPrediction) -> None:
+        """Log the prediction, and let the challenger of its model answer the same request."""
+        if self._log is None:
             return
-        if not self._waiting.acquire(blocking=False):
-            LOG.warning("not kept", extra={"told": {"request": request, "model": served.name}})
-            return
-
-        def work() -> None:
-            try:
-                table = history()
-                self._kept.add(
-                    request, model=served.name, version=served.version, history=table, forecasts=forecasts()
-                )
-                if served.name in self._shadows:
-                    self._unheard(request, served, table, asked)
-            except Exception as error:  # noqa: BLE001 - the client has its answer
-                told = {"request": request, "model": served.name, **json_logging.exception_fields(error)}
-                LOG.warning("not kept", extra={"told": told})
-            finally:
-                self._waiting.release()
-
-        self._pool.submit(work)
+        if self._free_slots.acquire(blocking=False):
+            self._executor.submit(self._process, self._log, prediction)
+        else:
+            _warn(prediction, {})
 
     def close(self) -> None:
-        """Finish what waits."""
-        self._pool.shutdown()
-        if self._kept is not None:
-            self._kept.close()
+        """Finish what is pending and close the log."""
+        self._challengers.close()
+        self._executor.shutdown()
+        if self._log is not None:
+            self._log.close()
 
-    def _unheard(self, request: str, served: ServedModel, table: pd.DataFrame, asked: Asked) -> None:
-        challenger = self._challengers.get(self._shadows[served.name])
-        levels = {"quantiles": tuple(asked.levels)} if asked.levels and challenger.levels is not None else {}
-        with np.errstate(all="ignore"):
-            found = challenger.forecaster.predict(table, {"horizon": asked.horizon, **levels})
-        self._kept.add(
-            request, model=served.name, version=challenger.version, history=table, forecasts=found, role="shadow"
-        )
+    def _process(self, log: PredictionLog, prediction: ServedPrediction) -> None:
+        try:
+            served, history = prediction.served, prediction.history()
+            log.add(
+                prediction.request,
+                model=served.name,
+                version=served.version,
+                history=history,
+                forecasts=prediction.forecasts(),
+            )
+            if served.name in self._shadows:
+                challenger = self._challengers.get(self._shadows[served.name])
+                log.add(
+                    prediction.request,
+                    model=served.name,
+                    version=challenger.version,
+                    history=history,
+                    forecasts=_challenger_forecasts(challenger, history, prediction),
+                    role=SHADOW,
+                )
+        except Exception as error:  # noqa: BLE001 - the client has its response
+            _warn(prediction, json_logging.exception_fields(error))
+        finally:
+            self._free_slots.release()
+
+
+def _challenger_forecasts(challenger: ServedModel, history: pd.DataFrame, prediction: ServedPrediction) -> pd.DataFrame:
+    has_levels = prediction.levels and challenger.levels is not None
+    levels = {"quantiles": prediction.levels} if has_levels else {}
+    with np.errstate(all="ignore"):
+        return challenger.forecaster.predict(history, {"horizon": prediction.horizon, **levels})
+
+
+def _warn(prediction: ServedPrediction, fields: Mapping[str, str]) -> None:
+    about = {"request": prediction.request, "model": prediction.served.name, **fields}
+    LOG.warning("not kept", extra={"fields": about})

@@ -1,4 +1,4 @@
-"""A series as it stands in a request, as a table with the experiment's own column names."""
+"""Series of a request as tables with the experiment's own column names."""
 
 from __future__ import annotations
 
@@ -8,16 +8,20 @@ from typing import Any
 import pandas as pd
 
 from gridcast.runtime.preprocessing import Preprocessing
+from gridcast.serving.payloads import schemas
 
 
-def series_frame(own: Preprocessing, series: Mapping[str, Any]) -> pd.DataFrame:
-    """A series as it stands in a request, as a table with the experiment's own column names."""
+def series_frame(preprocessing: Preprocessing, series: Mapping[str, Any]) -> pd.DataFrame:
+    """Return the table of one series, which has its `id`, `history` and perhaps `future` as in a request."""
     rows = [*series["history"], *series.get("future", ())]
-    table = pd.DataFrame(rows).rename(columns={"time": own.time, "value": own.target})
-    return table.assign(**key_columns(own, series["id"]))
+    table = pd.DataFrame(rows).rename(columns={"time": preprocessing.time, "value": preprocessing.target})
+    return table.assign(**preprocessing.key_values(series["id"]))
 
 
-def key_columns(own: Preprocessing, name: str) -> dict[str, str]:
-    """The key columns of the series `name` with their values, as the experiment has them."""
-    # Where parts have slashes of their own, any cut will do: they are joined again.
-    return dict(zip(own.keys, name.split("/", len(own.keys) - 1), strict=True)) if own.keys else {}
+def history_frame(request: schemas.PredictRequest, preprocessing: Preprocessing) -> pd.DataFrame:
+    """Return the table of all series of a request."""
+    frames = []
+    for series in request.model_dump()["series"]:
+        name = series["id"] or preprocessing.series[0]
+        frames.append(series_frame(preprocessing, series | {"id": name}))
+    return pd.concat(frames, ignore_index=True)

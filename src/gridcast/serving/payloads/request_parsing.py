@@ -1,261 +1,275 @@
-"""From a request to what a forecaster or a detector reads, every number in it checked."""
+"""From a validated request to the input of a forecaster or detector; every number and stamp in it is checked."""
 
 from __future__ import annotations
 
 import datetime as dt
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from gridcast.runtime import time_axis
 from gridcast.runtime.detector import scaled_values
 from gridcast.runtime.errors import DataError
+from gridcast.runtime.input_table import InputRows
 from gridcast.serving import http_errors
 from gridcast.serving.http_errors import invalid_input
+from gridcast.serving.models.served_model import ServedModel
 from gridcast.serving.payloads import schemas
-from gridcast.serving.payloads.request_frames import series_frame
+from gridcast.serving.payloads.request_frames import history_frame
 from gridcast.serving.payloads.request_types import DetectionRequest, ForecastRequest
-from gridcast.serving.payloads.timestamps import EARLIEST_TIME, MAX_MAGNITUDE, order_error, parse_timestamps
+from gridcast.serving.payloads.timestamps import EARLIEST_TIME, order_error, parse_timestamps
 from gridcast.serving.rate_limits import RequestLimits
 
-if TYPE_CHECKING:
-    from gridcast.serving.models.served_model import ServedModel
-
-
-# without a time zone, as in training
 CLOCK_TOLERANCE = dt.timedelta(days=1)
-"""Somewhere on earth it is tomorrow already."""
+"""Stamps have no time zone; somewhere it is tomorrow already."""
+MAX_MAGNITUDE = 1e30
+"""Networks use single precision, which ends at 3e38: a larger value would overflow, and still yield a number."""
+Steps = Sequence[schemas.HistoryStep | schemas.FutureStep | schemas.SensorRow]
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The columns that a model reads of each step beside its value; those to `ignore` may be there as well.
+
+    With `allow_null` a null is a missing value.
+    """
+
+    names: tuple[str, ...]
+    ignore: frozenset[str] = frozenset()
+    allow_null: bool = False
 
 
 def horizon_and_levels(
-    served: ServedModel, horizon: int | None, quantiles: Sequence[float] | None, limits: RequestLimits
+    served: ServedModel, *, horizon: int | None, quantiles: Sequence[float] | None, limits: RequestLimits
 ) -> tuple[int, tuple[float, ...]]:
-    """What is asked of the model, in its own terms. Raises Refusal (422)."""
+    """Return the steps ahead and the quantile levels to forecast, by default those of the model.
+
+    Raises HttpError (422).
+    """
     if horizon is not None and horizon > limits.horizon:
-        raise invalid_input(f"at most {limits.horizon} steps ahead are forecast", "horizon", "limit_horizon")
+        raise invalid_input(f"at most {limits.horizon} steps ahead can be forecast", "horizon", "limit_horizon")
     if quantiles is not None and len(quantiles) > limits.levels:
-        raise invalid_input(f"at most {limits.levels} quantiles are told", "quantiles", "limit_quantiles")
-    levels = None if quantiles is None else tuple(sorted(set(quantiles)))
-    asked = {"horizon": horizon, "quantiles": levels}
+        raise invalid_input(f"at most {limits.levels} quantiles can be forecast", "quantiles", "limit_quantiles")
+    params = {"horizon": horizon, "quantiles": None if quantiles is None else tuple(sorted(set(quantiles)))}
     try:
-        steps, told, _ = served.forecaster.asked(asked)
+        steps, levels, _ = served.forecaster.parse_params(params)
     except DataError as error:
         raise from_data_error(error, served, "quantiles") from None
-    return steps, told
+    return steps, levels
 
 
 def parse_forecast(
-    question: schemas.PredictRequest, served: ServedModel, limits: RequestLimits, now: dt.datetime
+    request: schemas.PredictRequest, served: ServedModel, *, limits: RequestLimits, now: dt.datetime
 ) -> ForecastRequest:
-    """The question, checked and placed on an axis. Raises Refusal (422) that names the place.
+    """Return the request on a time axis. Raises HttpError (422) with the place of what is wrong.
 
-    `now` is the time in UTC, without a time zone: later history is refused.
+    `now` is the time in UTC, without a time zone: history after it is refused.
     """
-    own = served.own
-    horizon, levels = horizon_and_levels(served, question.horizon, question.quantiles, limits)
-    ids = _ids(question, served, limits)
-    rows = sum(len(series.history) + len(series.future) for series in question.series)
-    if rows > limits.rows:
-        raise invalid_input(f"{rows} rows are too many; at most {limits.rows} in a request", "series", "limit_rows")
-    needed = (*own.past, *own.future_columns)
-    passed_over = {name for name, _ in own.categories}
-    times: list[np.ndarray] = []
+    preprocessing = served.preprocessing
+    horizon, levels = horizon_and_levels(served, horizon=request.horizon, quantiles=request.quantiles, limits=limits)
+    ids = _series_ids(request, served, limits)
+    rows = sum(len(series.history) + len(series.future) for series in request.series)
+    _check_row_count(rows, limits, "series")
+    ignored = frozenset(name for name, _ in preprocessing.categories)
+    history_columns = Columns((*preprocessing.past, *preprocessing.future_columns), ignored)
+    stamps: list[np.ndarray] = []
     values: list[np.ndarray] = []
-    for number, series in enumerate(question.series):
+    for number, series in enumerate(request.series):
         place = f"series[{number}].history"
-        times.append(_stamps(series.history, None, now + CLOCK_TOLERANCE, place))
-        values.append(_numbers(series.history, needed, passed_over, place))
-    check_span(np.array([stamps[end] for stamps in times for end in (0, -1)]), served, limits, "series")
-    where = np.repeat(np.arange(len(times)), [len(stamps) for stamps in times])
-    for number, series in enumerate(question.series):
-        if not series.future:
-            continue
-        place = f"series[{number}].future"
-        if not own.future_columns:
-            raise invalid_input("the model has no future covariate that is a column; leave it out", place)
-        times.append(_stamps(series.future, times[number][-1], dt.datetime.max, place))
-        known = _numbers(series.future, own.future_columns, passed_over, place)
-        values.append(np.hstack([np.full((len(known), 1 + len(own.past)), np.nan), known]))
-        where = np.append(where, np.full(len(known), number))
+        stamps.append(_stamps(series.history, place, until=now + CLOCK_TOLERANCE))
+        values.append(_values(series.history, history_columns, place))
+    first, last = min(times[0] for times in stamps), max(times[-1] for times in stamps)
+    check_span(first, last, served=served, limits=limits, place="series")
+    lengths = [len(times) for times in stamps]
+    series_of_rows = np.repeat(np.arange(len(stamps)), lengths)
+    for number, series in enumerate(request.series):
+        if series.future:
+            place = f"series[{number}].future"
+            stamps.append(_future_stamps(series.future, place, served=served, after=stamps[number][-1]))
+            values.append(_future_values(series.future, place, served=served, ignored=ignored))
+            series_of_rows = np.append(series_of_rows, np.full(len(series.future), number))
     try:
-        if own.aggregate != "none":  # rows are finer than steps
-            placed = served.forecaster.read(history_frame(question, served), horizon)
+        if preprocessing.aggregate != "none":  # several rows make a step
+            forecast_input = served.forecaster.read_table(history_frame(request, preprocessing), horizon)
         else:
-            stamps, matrix = (parts[0] if len(parts) == 1 else np.concatenate(parts) for parts in (times, values))
-            placed = served.forecaster.placed(ids, where, stamps, matrix.T, horizon)
+            all_stamps, all_values = (
+                parts[0] if len(parts) == 1 else np.concatenate(parts) for parts in (stamps, values)
+            )
+            input_rows = InputRows(ids, series_of_rows, all_stamps, all_values.T)
+            forecast_input = served.forecaster.input_from_rows(input_rows, horizon)
     except DataError as error:
-        raise from_data_error(error, served, "series", ids) from None
-    return ForecastRequest(placed, horizon, levels, rows)
-
-
-def check_table(
-    path: str, frame: pd.DataFrame, served: ServedModel, limits: RequestLimits, now: dt.datetime
-) -> pd.DataFrame:
-    """The table of a file, its size and its times checked. Raises Refusal (422)."""
-    own, detects = served.own, served.task == "anomaly"
-    if len(frame) > limits.rows:
-        raise invalid_input(f"{len(frame)} rows are too many; at most {limits.rows} in a file", path, "limit_rows")
-    if own.keys and not detects and len(frame.drop_duplicates(list(own.keys))) > limits.series:
-        raise invalid_input(f"at most {limits.series} series are forecast at once", path, "limit_series")
-    for column in own.series if detects else (own.target, *own.past, *own.future_columns):
-        large = np.flatnonzero(frame[column].abs() > MAX_MAGNITUDE)
-        if len(large):
-            raise invalid_input("no number that a network can read", f"row {large[0] + 1}, column '{column}'")
-    times = frame[own.time] if detects else frame[own.time][frame[own.target].notna()]
-    if len(times) and (times.min() < EARLIEST_TIME or times.max() > now + CLOCK_TOLERANCE):
-        early = times.min() < EARLIEST_TIME
-        row = int(times.argmin() if early else times.argmax())
-        told = "lies before 1700" if early else "lies in the future; history ends now"
-        raise invalid_input(f"a time with a value {told}", f"row {row + 1} with a value, column '{own.time}'")
-    check_span(times.to_numpy(), served, limits, path)
-    return frame
+        raise from_data_error(error, served, "series", ids=ids) from None
+    return ForecastRequest(forecast_input, horizon, levels, rows)
 
 
 def parse_rows(
-    asked: schemas.AnomalyRequest, served: ServedModel, limits: RequestLimits, now: dt.datetime
+    request: schemas.AnomalyRequest, served: ServedModel, *, limits: RequestLimits, now: dt.datetime
 ) -> DetectionRequest:
-    """The rows for a detector, checked as histories are. Raises Refusal (422) that names the place."""
-    own, sensors = served.own, served.detector.sensors
-    if len(asked.rows) > limits.rows:
-        raise invalid_input(
-            f"{len(asked.rows)} rows are too many; at most {limits.rows} in a request", "rows", "limit_rows"
-        )
-    times = _stamps(asked.rows, None, now + CLOCK_TOLERANCE, "rows")
-    table = pd.DataFrame(_numbers(asked.rows, sensors, set(), "rows", gaps=True), columns=list(sensors))
-    table[own.time] = times
-    check_span(table[own.time].to_numpy(), served, limits, "rows")
+    """Return the rows of a request to a detector, checked as a history is. Raises HttpError (422)."""
+    sensors = served.detector.sensors
+    _check_row_count(len(request.rows), limits, "rows")
+    stamps = _stamps(request.rows, "rows", until=now + CLOCK_TOLERANCE)
+    values = _values(request.rows, Columns(sensors, allow_null=True), "rows")
+    check_span(stamps[0], stamps[-1], served=served, limits=limits, place="rows")
+    table = pd.DataFrame(values, columns=list(sensors)).assign(**{served.preprocessing.time: stamps})
     return detection_request(table, served, "rows")
 
 
-def detection_request(table: pd.DataFrame, served: ServedModel, where: str) -> DetectionRequest:
-    """A table for a detector, checked already, on the axis of its steps. Raises Refusal."""
+def detection_request(table: pd.DataFrame, served: ServedModel, place: str) -> DetectionRequest:
+    """Return a table for a detector, whose size and times are checked already. Raises HttpError (422)."""
     detector = served.detector
     try:
-        times, values = detector.read(table)
+        times, values = detector.read_table(table)
     except DataError as error:
-        raise from_data_error(error, served, where) from None
+        raise from_data_error(error, served, place) from None
     return DetectionRequest(times, values, scaled_values(detector.preprocessing, values))
 
 
-def check_span(stamps: np.ndarray, served: ServedModel, limits: RequestLimits, where: str) -> None:
-    """Refuse a history over more steps than rows are allowed, filled gaps among them."""
-    if len(stamps) and (stamps.max() - stamps.min()) / served.step > limits.rows:
-        raise invalid_input(f"the history spans more than {limits.rows} steps; give the last ones", where, "limit_rows")
+def check_table(table: pd.DataFrame, served: ServedModel, *, limits: RequestLimits, now: dt.datetime) -> None:
+    """Raise HttpError (422) for an uploaded table that is too large, or has a number or time that is out of range."""
+    preprocessing, is_detector = served.preprocessing, served.task == "anomaly"
+    if len(table) > limits.rows:
+        raise invalid_input(f"{len(table)} rows are too many; at most {limits.rows} in a file", "file", "limit_rows")
+    if preprocessing.keys and not is_detector and len(table.drop_duplicates(list(preprocessing.keys))) > limits.series:
+        raise _too_many_series(limits, "file")
+    target_columns = (preprocessing.target, *preprocessing.past, *preprocessing.future_columns)
+    for column in preprocessing.series if is_detector else target_columns:
+        too_large = np.flatnonzero(table[column].abs() > MAX_MAGNITUDE)
+        if len(too_large):
+            text = f"is larger than the network can read (at most {MAX_MAGNITUDE:g})"
+            raise invalid_input(text, f"row {too_large[0] + 1}, column '{column}'")
+    times = table[preprocessing.time]
+    if not is_detector:
+        times = times[table[preprocessing.target].notna()]
+    if not len(times):
+        return
+    place = f"with a value, column '{preprocessing.time}'"
+    if times.min() < EARLIEST_TIME:
+        raise invalid_input("a time with a value is before 1700", f"row {int(times.argmin()) + 1} {place}")
+    if times.max() > now + CLOCK_TOLERANCE:
+        text = "a time with a value is in the future; history must end now"
+        raise invalid_input(text, f"row {int(times.argmax()) + 1} {place}")
+    stamps = times.to_numpy()
+    check_span(stamps.min(), stamps.max(), served=served, limits=limits, place="file")
 
 
-def history_frame(question: schemas.PredictRequest, served: ServedModel) -> pd.DataFrame:
-    """The question as a table with the experiment's own column names."""
-    given = question.model_dump()["series"]
-    ids = [series["id"] or served.own.series[0] for series in given]
-    return pd.concat(
-        [series_frame(served.own, series | {"id": name}) for series, name in zip(given, ids, strict=True)],
-        ignore_index=True,
-    )
-
-
-def _ids(question: schemas.PredictRequest, served: ServedModel, limits: RequestLimits) -> list[str]:
-    """The series asked for: known, and each once."""
-    if len(question.series) > limits.series:
-        raise invalid_input(f"at most {limits.series} series are forecast at once", "series", "limit_series")
-    known, ids = served.own.codes, []
-    for number, series in enumerate(question.series):
-        place = f"series[{number}].id"
-        if series.id is None and len(known) > 1:
-            raise invalid_input("is missing; the model knows several series, see GET /models", place)
-        name = served.own.series[0] if series.id is None else series.id
-        if name not in known:
-            raise invalid_input(
-                "was not in the training data; GET /models tells which series were", place, "unknown_series"
-            )
-        if name in ids:
-            raise invalid_input("the series stands twice in the request", place)
-        ids.append(name)
-    return ids
-
-
-def _stamps(
-    steps: Sequence[schemas.HistoryStep | schemas.FutureStep | schemas.SensorRow],
-    after: np.datetime64 | None,
-    until: dt.datetime,
-    place: str,
-) -> np.ndarray:
-    """The times of `steps` (datetime64[us]), in UTC. Raises Refusal unless they rise from `after` to `until`."""
-    texts = tuple([step.time for step in steps])
-    found = (parse_timestamps if len(texts) <= time_axis.MAX_CACHED_STEPS else parse_timestamps.__wrapped__)(
-        texts, place
-    )
-    if after is not None and found[0] <= after:
-        raise order_error(f"{place}[0].time", same=bool(found[0] == after))
-    if found[-1] > np.datetime64(until):
-        first = int(np.searchsorted(found, np.datetime64(until), "right"))
-        raise invalid_input("lies in the future; history ends now", f"{place}[{first}].time", "future_dated")
-    return found
-
-
-def _numbers(
-    steps: Sequence[schemas.HistoryStep | schemas.FutureStep | schemas.SensorRow],
-    columns: Sequence[str],
-    passed_over: set[str],
-    place: str,
-    *,
-    gaps: bool = False,
-) -> np.ndarray:
-    """What `steps` say (steps, columns), the value of observed ones first. Raises Refusal that names the place."""
-    given = [schemas.extra_fields(step) for step in steps]
-    rows: list[list[Any]] = [[step.value] if isinstance(step, schemas.HistoryStep) else [] for step in steps]
-    for row, extra in zip(rows, given, strict=True):
-        row.extend(map(extra.get, columns))
-    if {type(value) for row in rows for value in row} <= {float, int} and set(map(len, given)) == {len(columns)}:
-        found = np.array(rows)
-        if found.dtype != object and (np.abs(found) <= MAX_MAGNITUDE).all():
-            return found.astype(float, copy=False)
-    for k, (extra, row) in enumerate(zip(given, rows, strict=True)):  # whatever is not as usual
-        first = len(row) - len(columns)
-        row[:first] = [_number(value, f"{place}[{k}].value") for value in row[:first]]
-        row[first:] = _covariates(extra, columns, passed_over, f"{place}[{k}]", gaps=gaps)
-    return np.array(rows, float)
-
-
-def _covariates(
-    given: Mapping[str, Any],
-    needed: Sequence[str],
-    passed_over: set[str],
-    place: str,
-    *,
-    gaps: bool = False,
-) -> list[float]:
-    """The values of the columns `needed`, in that order; there must be no others. With `gaps` null is NaN."""
-    found = []
-    for name in needed:
-        value = given.get(name)
-        if gaps and value is None and name in given:
-            found.append(math.nan)
-            continue
-        if isinstance(value, bool) or not isinstance(value, (int, float)):
-            problem = "is missing" if name not in given else "is no number"
-            raise invalid_input(f"{problem}; the model reads it at each step", f"{place}.{name}", "ragged")
-        found.append(_number(value, f"{place}.{name}"))
-    if len(given) > len(needed) and set(given) - set(needed) - passed_over:
-        allowed = ", ".join(needed) or "none"
-        raise invalid_input(f"has a column that the model does not read (it reads: {allowed})", place, "unknown_column")
-    return found
-
-
-def _number(value: float, place: str) -> float:
-    if not abs(value) <= MAX_MAGNITUDE:
-        raise invalid_input("is no number that a network can read", place)
-    return float(value)
+def check_span(
+    first: np.datetime64, last: np.datetime64, *, served: ServedModel, limits: RequestLimits, place: str
+) -> None:
+    """Raise HttpError (422) for a history over more steps than rows are allowed: its gaps would be filled."""
+    if (last - first) / served.step > limits.rows:
+        text = f"the history spans more than {limits.rows} steps; send only the most recent ones"
+        raise invalid_input(text, place, "limit_rows")
 
 
 def from_data_error(
-    error: DataError, served: ServedModel, where: str, ids: Sequence[str] = ()
+    error: DataError, served: ServedModel, where: str, *, ids: Sequence[str] = ()
 ) -> http_errors.HttpError:
-    """What a forecaster says of its input, as a refusal; it names one of the series `ids`, or none."""
+    """Return the error (422) for what a model says of its input; its place is one of the series `ids`, if named."""
     text = str(error)
     if text.startswith("quantiles: "):
         where, text = "quantiles", text.removeprefix("quantiles: ")
     named = [number for number, name in enumerate(ids) if f"series '{name}'" in text]
-    return http_errors.from_table_error(text, served.names, f"{where}[{named[0]}]" if len(named) == 1 else where)
+    return http_errors.from_table_error(text, served.known_names, f"{where}[{named[0]}]" if len(named) == 1 else where)
+
+
+def _check_row_count(rows: int, limits: RequestLimits, place: str) -> None:
+    if rows > limits.rows:
+        raise invalid_input(f"{rows} rows are too many; at most {limits.rows} in a request", place, "limit_rows")
+
+
+def _too_many_series(limits: RequestLimits, place: str) -> http_errors.HttpError:
+    return invalid_input(f"at most {limits.series} series can be forecast at once", place, "limit_series")
+
+
+def _series_ids(request: schemas.PredictRequest, served: ServedModel, limits: RequestLimits) -> list[str]:
+    """The series of a request; each must be known and occur once."""
+    if len(request.series) > limits.series:
+        raise _too_many_series(limits, "series")
+    codes = served.preprocessing.codes
+    ids: dict[str, None] = {}
+    for number, series in enumerate(request.series):
+        place = f"series[{number}].id"
+        if series.id is None and len(codes) > 1:
+            raise invalid_input("is missing; the model has several series, see GET /models", place)
+        name = served.preprocessing.series[0] if series.id is None else series.id
+        if name not in codes:
+            text = "was not in the training data; GET /models lists the series that were"
+            raise invalid_input(text, place, "unknown_series")
+        if name in ids:
+            raise invalid_input("the series occurs twice in the request", place)
+        ids[name] = None
+    return list(ids)
+
+
+def _stamps(steps: Steps, place: str, *, until: dt.datetime) -> np.ndarray:
+    """The times of `steps` (datetime64[us]), in UTC. Raises HttpError unless they ascend and end by `until`."""
+    stamps = parse_timestamps([step.time for step in steps], place)
+    end = np.datetime64(until)
+    if stamps[-1] > end:
+        first = int(np.searchsorted(stamps, end, "right"))
+        raise invalid_input("is in the future; history must end now", f"{place}[{first}].time", "future_dated")
+    return stamps
+
+
+def _future_stamps(steps: Steps, place: str, *, served: ServedModel, after: np.datetime64) -> np.ndarray:
+    """The times of future `steps`. Raises HttpError unless they come after the history, and the model reads them."""
+    if not served.preprocessing.future_columns:
+        raise invalid_input("the model reads no column of future steps; leave them out", place)
+    stamps = parse_timestamps([step.time for step in steps], place)
+    if stamps[0] <= after:
+        raise order_error(f"{place}[0].time", is_duplicate=bool(stamps[0] == after))
+    return stamps
+
+
+def _future_values(steps: Steps, place: str, *, served: ServedModel, ignored: frozenset[str]) -> np.ndarray:
+    """The future columns of `steps` in the order of `_values`, with NaN for the target and the past columns."""
+    preprocessing = served.preprocessing
+    known = _values(steps, Columns(preprocessing.future_columns, ignored), place)
+    return np.hstack([np.full((len(known), 1 + len(preprocessing.past)), np.nan), known])
+
+
+def _values(steps: Steps, columns: Columns, place: str) -> np.ndarray:
+    """The values of `steps` (steps, columns): `value` first, if they have one. Raises HttpError with the place."""
+    extras = [schemas.extra_fields(step) for step in steps]
+    rows: list[list[Any]] = [[step.value] if isinstance(step, schemas.HistoryStep) else [] for step in steps]
+    for row, extra in zip(rows, extras, strict=True):
+        row.extend(map(extra.get, columns.names))
+    # The usual case is checked as a whole; the loop below finds the place of whatever is unusual.
+    are_numbers = {type(value) for row in rows for value in row} <= {float, int}
+    if are_numbers and set(map(len, extras)) == {len(columns.names)}:
+        values = np.array(rows)
+        if values.dtype != object and (np.abs(values) <= MAX_MAGNITUDE).all():
+            return values.astype(float, copy=False)
+    for k, (extra, row) in enumerate(zip(extras, rows, strict=True)):
+        first = len(row) - len(columns.names)
+        row[:first] = [_checked_number(value, f"{place}[{k}].value") for value in row[:first]]
+        row[first:] = _checked_columns(extra, columns, f"{place}[{k}]")
+    return np.array(rows, float)
+
+
+def _checked_columns(extra: Mapping[str, Any], columns: Columns, place: str) -> list[float]:
+    """The values of the `columns` among the `extra` fields of a step; raises HttpError if there are other fields."""
+    values = []
+    for name in columns.names:
+        value = extra.get(name)
+        if columns.allow_null and value is None and name in extra:
+            values.append(math.nan)
+            continue
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            problem = "is missing" if name not in extra else "is not a number"
+            raise invalid_input(f"{problem}; the model reads it at each step", f"{place}.{name}", "ragged")
+        values.append(_checked_number(value, f"{place}.{name}"))
+    if len(extra) > len(columns.names) and set(extra) - set(columns.names) - columns.ignore:
+        names = ", ".join(columns.names) or "none"
+        raise invalid_input(f"has a column that the model does not read (it reads: {names})", place, "unknown_column")
+    return values
+
+
+def _checked_number(value: float, place: str) -> float:
+    if not abs(value) <= MAX_MAGNITUDE:  # also true of NaN
+        raise invalid_input(f"is not a finite number between -{MAX_MAGNITUDE:g} and {MAX_MAGNITUDE:g}", place)
+    return float(value)

@@ -3,35 +3,31 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from gridcast.runtime.input_table import ForecastInput
+
 
 @dataclass(frozen=True)
 class ForecastRequest:
-    """What is to be forecast, as `Forecaster.answers` takes it; `rows` are those of the request."""
+    """The input of `Forecaster.forecast_all`, with the steps and quantile levels to forecast.
 
-    placed: Any
+    `rows` is the number of rows in the request.
+    """
+
+    forecast_input: ForecastInput
     horizon: int
     levels: tuple[float, ...]
     rows: int
 
 
 @dataclass(frozen=True)
-class TableRequest:
-    """What is to be forecast of a whole table."""
-
-    horizon: int
-    levels: tuple[float, ...]
-
-
-@dataclass(frozen=True)
 class DetectionRequest:
-    """What a detector is to look at: `values` (steps, sensors) in data units, NaN where nothing was seen.
+    """The steps that a detector scores: their `times`, and `values` (steps, sensors) in data units, NaN where missing.
 
-    `scaled` are the same as its network reads them.
+    `scaled` are the same values as the network reads them.
     """
 
     times: pd.DatetimeIndex

@@ -1,153 +1,163 @@
-"""From the numbers of a forecaster or a detector to what the client reads."""
+"""From the numbers of a forecaster or detector to the body of a response."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from gridcast.runtime import events
-from gridcast.runtime.detector import ANOMALY, SCORE, THRESHOLD
+from gridcast.runtime.detector import ANOMALY, SCORE, THRESHOLD, Detector
 from gridcast.runtime.forecaster import ANSWERING_MODEL, FORECAST, ROLLED_FORWARD, quantile_column
+from gridcast.runtime.preprocessing import Preprocessing
 from gridcast.serving.http_errors import HttpError, invalid_input
-from gridcast.serving.payloads.request_frames import key_columns
+from gridcast.serving.models.served_model import ServedModel
 from gridcast.serving.payloads.request_types import DetectionRequest, ForecastRequest
 from gridcast.serving.payloads.timestamps import format_timestamps
 
-if TYPE_CHECKING:
-    from gridcast.serving.models.served_model import ServedModel
 
-
-def model_fields(served: ServedModel, milliseconds: float) -> dict[str, Any]:
-    """What every answer says of the model that gave it."""
+def model_fields(served: ServedModel, elapsed_ms: float) -> dict[str, Any]:
+    """Return the fields of every response that describe the model."""
     return {
         "model": served.name,
         "version": served.version,
         "run_id": served.run_id,
-        "elapsed_ms": round(milliseconds, 3),
+        "elapsed_ms": round(elapsed_ms, 3),
         "beaten_by_baseline": served.beaten_by is not None,
         "beaten_by": served.beaten_by,
     }
 
 
-def forecast_items(asked: ForecastRequest, found: np.ndarray, served: ServedModel) -> list[dict[str, Any]]:
-    """The forecasts of each series, from `found` (series, horizon, 1 + levels) in data units. Raises Refusal (422)."""
-    if not np.isfinite(found).all():
-        number = int(np.flatnonzero(~np.isfinite(found).all(axis=(1, 2)))[0])
+def forecast_items(request: ForecastRequest, forecasts: np.ndarray, served: ServedModel) -> list[dict[str, Any]]:
+    """Return the forecast of each series as a response has it.
+
+    `forecasts` (series, horizon, 1 + levels) are in data units. Raises HttpError (422) if one is not finite.
+    """
+    if not np.isfinite(forecasts).all():
+        number = int(np.flatnonzero(~np.isfinite(forecasts).all(axis=(1, 2)))[0])
         raise not_finite_error(f"series[{number}].history")
-    placed, routes = asked.placed, served.forecaster.routes
-    trained, names = served.own.horizon, [f"{level:g}" for level in asked.levels]
-    steps = placed.origin[:, None] + np.arange(asked.horizon)
-    stamps = format_timestamps(placed.times[steps])
-    answers = []
-    for row, (name, values) in enumerate(zip(placed.ids, found.tolist(), strict=True)):
+    source, routes = request.forecast_input, served.forecaster.routes
+    trained_horizon, labels = served.preprocessing.horizon, [f"{level:g}" for level in request.levels]
+    stamps = format_timestamps(source.times[source.origin[:, None] + np.arange(request.horizon)])
+    items = []
+    for row, (name, values) in enumerate(zip(source.ids, forecasts.tolist(), strict=True)):
         points = []
-        for step, (stamp, (value, *levels)) in enumerate(zip(stamps[row], values, strict=True)):
-            point = {"time": stamp, "value": value, "rolled_forward": step >= trained}
-            if names:
-                point["quantiles"] = dict(zip(names, levels, strict=True))
+        for step, (stamp, (value, *quantiles)) in enumerate(zip(stamps[row], values, strict=True)):
+            point = {"time": stamp, "value": value, "rolled_forward": step >= trained_horizon}
+            if labels:
+                point["quantiles"] = dict(zip(labels, quantiles, strict=True))
             points.append(point)
-        answer = {"id": name, "points": points}
+        item = {"id": name, "points": points}
         if routes:
-            answer["answered_by"] = routes[placed.codes[row]].model
-        answers.append(answer)
-    return answers
+            item["answered_by"] = routes[source.codes[row]].model
+        items.append(item)
+    return items
 
 
 def items_from_frame(
-    frame: pd.DataFrame, served: ServedModel, levels: Sequence[float], history: pd.DataFrame, back: int
+    forecasts: pd.DataFrame, history: pd.DataFrame, served: ServedModel, *, levels: Sequence[float], history_steps: int
 ) -> list[dict[str, Any]]:
-    """The same from a table of forecasts, with the last `back` steps of each series' history."""
-    own, answers = served.own, []
-    past = history[history[own.target].notna()].sort_values(own.time, kind="stable")
-    for name, rows in _by_series(frame, own):
+    """Return the same from a table of `forecasts`, with the last `history_steps` observed steps of each series."""
+    preprocessing, items = served.preprocessing, []
+    for name, rows in _rows_by_series(forecasts, preprocessing):
         points = []
-        stamps = format_timestamps(rows[own.time].to_numpy())
-        for k, (value, rolled) in enumerate(zip(rows[FORECAST].tolist(), rows[ROLLED_FORWARD].tolist(), strict=True)):
-            point = {"time": stamps[k], "value": value, "rolled_forward": rolled}
+        stamps = format_timestamps(rows[preprocessing.time].to_numpy())
+        values, rolled_forward = rows[FORECAST].tolist(), rows[ROLLED_FORWARD].tolist()
+        quantiles = {f"{level:g}": rows[quantile_column(level)].tolist() for level in levels}
+        for step, stamp in enumerate(stamps):
+            point = {"time": stamp, "value": values[step], "rolled_forward": rolled_forward[step]}
             if levels:
-                point["quantiles"] = {f"{level:g}": float(rows[quantile_column(level)].iloc[k]) for level in levels}
+                point["quantiles"] = {label: of_level[step] for label, of_level in quantiles.items()}
             points.append(point)
-        answer = {"id": name, "points": points}
+        item = {"id": name, "points": points}
         if ANSWERING_MODEL in rows:
-            answer["answered_by"] = rows[ANSWERING_MODEL].iloc[0]
-        answers.append(answer)
-    if back:
-        before = dict(_by_series(past, own))
-        for answer in answers:
-            rows = before[str(answer["id"])].tail(back)
-            pairs = zip(format_timestamps(rows[own.time].to_numpy()), rows[own.target].tolist(), strict=True)
-            answer["history"] = [{"time": stamp, "value": value} for stamp, value in pairs]
-    return answers
+            item["answered_by"] = rows[ANSWERING_MODEL].iloc[0]
+        items.append(item)
+    if history_steps:
+        observed = history[history[preprocessing.target].notna()].sort_values(preprocessing.time, kind="stable")
+        history_by_series = dict(_rows_by_series(observed, preprocessing))
+        for item in items:
+            rows = history_by_series[str(item["id"])].tail(history_steps)
+            stamps = format_timestamps(rows[preprocessing.time].to_numpy())
+            pairs = zip(stamps, rows[preprocessing.target].tolist(), strict=True)
+            item["history"] = [{"time": stamp, "value": value} for stamp, value in pairs]
+    return items
 
 
-def forecast_frame(asked: ForecastRequest, found: np.ndarray, served: ServedModel) -> pd.DataFrame:
-    """The forecasts as `Forecaster.predict` gives them."""
-    placed, own = asked.placed, served.own
-    series, steps = np.divmod(np.arange(len(placed.ids) * asked.horizon), asked.horizon)
-    table = pd.DataFrame([key_columns(own, placed.ids[row]) for row in series])
-    table[own.time] = placed.times[placed.origin[series] + steps]
-    table[FORECAST] = found[series, steps, 0]
-    for k, level in enumerate(asked.levels):
-        table[quantile_column(level)] = found[series, steps, 1 + k]
-    table[ROLLED_FORWARD] = steps >= own.horizon
+def forecast_frame(request: ForecastRequest, forecasts: np.ndarray, served: ServedModel) -> pd.DataFrame:
+    """Return forecasts (series, horizon, 1 + levels) as the table of `Forecaster.predict`."""
+    source, preprocessing = request.forecast_input, served.preprocessing
+    series, steps = np.divmod(np.arange(len(source.ids) * request.horizon), request.horizon)
+    table = pd.DataFrame([preprocessing.key_values(source.ids[row]) for row in series])
+    table[preprocessing.time] = source.times[source.origin[series] + steps]
+    table[FORECAST] = forecasts[series, steps, 0]
+    for k, level in enumerate(request.levels):
+        table[quantile_column(level)] = forecasts[series, steps, 1 + k]
+    table[ROLLED_FORWARD] = steps >= preprocessing.horizon
     if routes := served.forecaster.routes:
-        table[ANSWERING_MODEL] = [routes[code].model for code in placed.codes[series]]
+        table[ANSWERING_MODEL] = [routes[code].model for code in source.codes[series]]
     return table
 
 
-def anomaly_fields(asked: DetectionRequest, found: np.ndarray, served: ServedModel, *, values: bool) -> dict[str, Any]:
-    """Scores and events from `found`, the contributions (steps, sensors); with `values` the readings of each step."""
-    own, score = served.detector, events.anomaly_score(found)
-    stamps, limits = format_timestamps(asked.times.to_numpy()), own.limits(score)
+def anomaly_fields(
+    request: DetectionRequest, contributions: np.ndarray, detector: Detector, *, with_values: bool
+) -> dict[str, Any]:
+    """Return threshold, scores and events of a response.
+
+    `contributions` are (steps, sensors); `with_values` adds the sensor values of each step to its score.
+    """
+    score = events.anomaly_score(contributions)
+    stamps, limits = format_timestamps(request.times.to_numpy()), detector.limits(score)
     scores: list[dict[str, Any]] = [
-        {"time": stamp, "score": _known(value), "anomaly": value > limit}
+        {"time": stamp, "score": _finite_or_none(value), "anomaly": value > limit}
         for stamp, value, limit in zip(stamps, score.tolist(), limits.tolist(), strict=True)
     ]
-    if own.seen is not None:
+    if detector.seen is not None:  # a running threshold
         for step, limit in zip(scores, limits.tolist(), strict=True):
             step["threshold"] = limit
-    if values:
-        for step, row in zip(scores, asked.values.tolist(), strict=True):
-            step["values"] = dict(zip(own.sensors, map(_known, row), strict=True))
-    stretches = [
+    if with_values:
+        for step, row in zip(scores, request.values.tolist(), strict=True):
+            step["values"] = dict(zip(detector.sensors, map(_finite_or_none, row), strict=True))
+    found_events = events.find_events(
+        score, limits, contributions, detector.sensors, min_steps=detector.least, merge_gap=detector.gap
+    )
+    event_fields = [
         {
-            "start": stamps[one.start],
-            "end": stamps[one.end - 1],
-            "steps": one.end - one.start,
-            "peak": one.peak,
-            "severity": _known(one.severity),
-            "blame": [{"sensor": name, "share": share} for name, share in one.blame if share > 0],
+            "start": stamps[event.start],
+            "end": stamps[event.end - 1],
+            "steps": event.end - event.start,
+            "peak": event.peak,
+            "severity": _finite_or_none(event.severity),
+            "blame": [{"sensor": name, "share": share} for name, share in event.blame if share > 0],
         }
-        for one in events.find_events(score, limits, found, own.sensors, own.least, own.gap)
+        for event in found_events
     ]
-    return {"threshold": own.threshold, "scores": scores, "events": stretches}
+    return {"threshold": detector.threshold, "scores": scores, "events": event_fields}
 
 
-def score_frame(asked: DetectionRequest, found: np.ndarray, served: ServedModel) -> pd.DataFrame:
-    """The same contributions as `Detector.predict` gives them."""
-    own, score = served.detector, events.anomaly_score(found)
-    limits = own.limits(score)
-    told = {own.time: asked.times, SCORE: score, THRESHOLD: limits, ANOMALY: score > limits}
-    return pd.DataFrame(told | dict(zip(own.sensors, found.T, strict=True)))
+def score_frame(request: DetectionRequest, contributions: np.ndarray, detector: Detector) -> pd.DataFrame:
+    """Return contributions (steps, sensors) as the table of `Detector.predict`."""
+    score = events.anomaly_score(contributions)
+    limits = detector.limits(score)
+    columns = {detector.time: request.times, SCORE: score, THRESHOLD: limits, ANOMALY: score > limits}
+    return pd.DataFrame(columns | dict(zip(detector.sensors, contributions.T, strict=True)))
 
 
 def not_finite_error(where: str) -> HttpError:
-    """The refusal of an input of which the network makes nothing: no answer is made of it."""
-    text = "the forecast is no finite number: the history lies far outside of what the model was trained on"
+    """Return the error (422) for an input of which the network makes no finite number."""
+    text = "the forecast is not a finite number: the history is far outside the range of the training data"
     return invalid_input(text, where, "not_finite")
 
 
-def _known(value: float) -> float | None:
-    """As JSON has it."""
+def _finite_or_none(value: float) -> float | None:
+    """The value as JSON can express it."""
     return value if math.isfinite(value) else None
 
 
-def _by_series(frame: pd.DataFrame, own: Any) -> list[tuple[str, pd.DataFrame]]:
-    if not own.keys:
-        return [(own.series[0], frame)]
-    groups = frame.groupby(list(own.keys), sort=False, observed=True)
-    return [("/".join(map(str, keys)), rows) for keys, rows in groups]
+def _rows_by_series(frame: pd.DataFrame, preprocessing: Preprocessing) -> list[tuple[str, pd.DataFrame]]:
+    if not preprocessing.keys:
+        return [(preprocessing.series[0], frame)]
+    return [(str(name), rows) for name, rows in frame.groupby(preprocessing.series_column(frame), sort=False)]

@@ -1,4 +1,4 @@
-"""What goes in and out over HTTP: the contract, typed."""
+"""Bodies of requests and responses: the HTTP contract."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 FiniteNumber = Annotated[float, Field(allow_inf_nan=False)]
 Level = Annotated[float, Field(gt=0, lt=1)]
-WHOLE_NUMBER = BeforeValidator(lambda given: int(given) if isinstance(given, float) and given.is_integer() else given)
-"""JSON knows one kind of number: 7.0 is a whole one."""
+WHOLE_NUMBER = BeforeValidator(lambda value: int(value) if isinstance(value, float) and value.is_integer() else value)
+"""Accepts 7.0 for an integer: JSON has one type of number."""
 Horizon = Annotated[int, Field(ge=1, le=10**6), WHOLE_NUMBER]
 TimeStamp = Annotated[str, Field(min_length=1, max_length=40, examples=["2011-12-31"])]
 
@@ -21,7 +21,7 @@ class RequestModel(BaseModel):
 
 
 class HistoryStep(RequestModel):
-    """A step of history; past and future covariates stand beside its value, under their own names."""
+    """A step of history, with its past and future covariates under their own names."""
 
     model_config = ConfigDict(extra="allow")
     time: TimeStamp
@@ -29,22 +29,22 @@ class HistoryStep(RequestModel):
 
 
 class FutureStep(RequestModel):
-    """A step to come, with what is known of it: every future covariate that is a column."""
+    """A step to forecast, with every future covariate that is a column."""
 
     model_config = ConfigDict(extra="allow")
     time: TimeStamp
 
 
 class SeriesInput(RequestModel):
-    """A series: its history, oldest step first, and the steps after it that bring future covariates."""
+    """A series: its history, oldest step first, and future steps if the model reads future columns."""
 
     id: Annotated[str | None, Field(max_length=1000)] = None
     history: Annotated[list[HistoryStep], Field(min_length=1)]
-    future: list[FutureStep] = Field(default_factory=list)  # no copy of a default for each
+    future: list[FutureStep] = Field(default_factory=list)
 
 
 class PredictRequest(RequestModel):
-    """What is to be forecast; a `horizon` beyond the trained one is rolled forward."""
+    """Series to forecast; a `horizon` beyond the trained one is rolled forward."""
 
     model: Annotated[str, Field(max_length=1000)]
     horizon: Horizon | None = None
@@ -53,14 +53,14 @@ class PredictRequest(RequestModel):
 
 
 class SensorRow(RequestModel):
-    """A step: the value of each sensor stands under its name, null where it was not seen."""
+    """A step: the value of each sensor under its name, null where it is missing."""
 
     model_config = ConfigDict(extra="allow")
     time: TimeStamp
 
 
 class AnomalyRequest(RequestModel):
-    """What a detector is to look at, oldest step first; with `values` the answer has the sensors beside the scores."""
+    """Steps to score, oldest first; with `values` the response has the sensor values beside the scores."""
 
     model: Annotated[str, Field(max_length=1000)]
     rows: Annotated[list[SensorRow], Field(min_length=1)]
@@ -68,7 +68,7 @@ class AnomalyRequest(RequestModel):
 
 
 class NewApiKey(RequestModel):
-    """A key to be made."""
+    """An API key to create."""
 
     name: Annotated[str, Field(min_length=1, max_length=100)]
     expires_in_days: Annotated[int, Field(ge=1, le=3650), WHOLE_NUMBER] = 90
@@ -76,14 +76,14 @@ class NewApiKey(RequestModel):
 
 
 class ModelResponse(BaseModel):
-    """What every answer says of the model that gave it."""
+    """The fields of every response of a model that describe the model."""
 
     model: str
     version: str
     run_id: str | None
     elapsed_ms: float
     beaten_by_baseline: bool
-    beaten_by: Annotated[str | None, Field(description="the best baseline, where it beats the model")] = None
+    beaten_by: Annotated[str | None, Field(description="the best baseline, if it beats the model")] = None
 
 
 class HistoryPoint(BaseModel):
@@ -103,7 +103,7 @@ class ForecastPoint(BaseModel):
 
 
 class SeriesForecast(BaseModel):
-    """The forecast of one series; `answered_by` where series have models of their own."""
+    """The forecast of one series; `answered_by` names the model, if each series has its own."""
 
     id: str
     points: list[ForecastPoint]
@@ -112,15 +112,15 @@ class SeriesForecast(BaseModel):
 
 
 class PredictResponse(ModelResponse):
-    """The forecasts of all series asked for, in their order."""
+    """The forecasts of all series of the request, in their order."""
 
     forecasts: list[SeriesForecast]
 
 
 class StepScore(BaseModel):
-    """A step, and whether its score lies above the threshold; null where too little was seen around it.
+    """The score of a step, and whether it exceeds the threshold; null where too few values are known.
 
-    The `threshold` stands with each step where it is another at each.
+    Each step has a `threshold` if it is a running one.
     """
 
     time: str
@@ -131,25 +131,25 @@ class StepScore(BaseModel):
 
 
 class SensorShare(BaseModel):
-    """A sensor, and its share, 0 to 1, of the score over an event."""
+    """The share of a sensor, 0 to 1, in the score of an event."""
 
     sensor: str
     share: float
 
 
 class AnomalyEvent(BaseModel):
-    """An anomalous stretch, `start` and `end` its first and last step; `severity` is its peak in thresholds."""
+    """An event from its first step `start` to its last step `end`; `severity` is its peak in units of the threshold."""
 
     start: str
     end: str
     steps: int
     peak: float
     severity: float | None
-    blame: Annotated[list[SensorShare], Field(description="the most to blame first")]
+    blame: Annotated[list[SensorShare], Field(description="the largest share first")]
 
 
 class AnomalyResponse(ModelResponse):
-    """What a detector says of each step, and the events that follow."""
+    """The score of each step, and the events."""
 
     threshold: float
     scores: list[StepScore]
@@ -157,7 +157,7 @@ class AnomalyResponse(ModelResponse):
 
 
 class ModelDescription(BaseModel):
-    """A model that is served, and what it reads; the `series` of a detector are its sensors."""
+    """A served model and its inputs; the `series` of a detector are its sensors."""
 
     model: str
     task: Literal["forecast", "probabilistic", "anomaly"]
@@ -178,17 +178,17 @@ class ModelDescription(BaseModel):
     past: list[str]
     future: list[str]
     series: list[str]
-    examples: Annotated[list[str], Field(description="series of which an example is kept")]
+    examples: Annotated[list[str], Field(description="series with an example")]
 
 
 class ModelList(BaseModel):
-    """All models that are served."""
+    """All served models."""
 
     models: list[ModelDescription]
 
 
 class ServedVersion(BaseModel):
-    """Which version of a model answers."""
+    """The version of a model that answers."""
 
     version: str
     run_id: str | None
@@ -196,7 +196,7 @@ class ServedVersion(BaseModel):
 
 
 class Health(BaseModel):
-    """`degraded`: an older version is served than the alias wants, or the registry cannot be asked."""
+    """State of the service; `degraded`: a newer version cannot be loaded, or the registry does not respond."""
 
     status: Literal["ok", "degraded"]
     models: dict[str, ServedVersion]
@@ -205,7 +205,7 @@ class Health(BaseModel):
 
 
 class CreatedApiKey(BaseModel):
-    """A new key, shown this once."""
+    """A new key; this is the only response that contains it."""
 
     id: str
     api_key: str
@@ -213,7 +213,7 @@ class CreatedApiKey(BaseModel):
 
 
 class ApiKeyInfo(BaseModel):
-    """What is known of a key."""
+    """A key without its secret."""
 
     id: str
     name: str
@@ -224,13 +224,13 @@ class ApiKeyInfo(BaseModel):
 
 
 class ApiKeyList(BaseModel):
-    """Every key there was, the newest first."""
+    """All keys, including revoked and expired ones, the newest first."""
 
     keys: list[ApiKeyInfo]
 
 
 class ErrorDetail(BaseModel):
-    """Why there is no answer."""
+    """A code for programs, a message for people, and the place in the request."""
 
     code: str
     message: str
@@ -238,20 +238,17 @@ class ErrorDetail(BaseModel):
 
 
 class ErrorResponse(BaseModel):
-    """What is answered in place of anything else."""
+    """The body of every error response."""
 
     error: ErrorDetail
 
 
 def request_field_names() -> set[str]:
-    """The names of all fields that a request may have."""
-    return {
-        name
-        for kind in (HistoryStep, FutureStep, SeriesInput, PredictRequest, SensorRow, AnomalyRequest, NewApiKey)
-        for name in kind.model_fields
-    }
+    """Return the names of all fields that a request may have."""
+    models = (HistoryStep, FutureStep, SeriesInput, PredictRequest, SensorRow, AnomalyRequest, NewApiKey)
+    return {name for model in models for name in model.model_fields}
 
 
 def extra_fields(step: HistoryStep | FutureStep | SensorRow) -> dict[str, Any]:
-    """The covariates or sensors of a step, not checked yet."""
+    """Return the covariates or sensor values of a step, which are not checked yet."""
     return step.__pydantic_extra__ or {}

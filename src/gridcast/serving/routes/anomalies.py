@@ -1,27 +1,19 @@
-"""Anomaly scores, asked as JSON or as a CSV file."""
+"""Anomaly scores of JSON requests and CSV files."""
 
 from __future__ import annotations
 
-import functools
 from typing import Annotated
 
-import anyio.to_thread
+import numpy as np
 from fastapi import APIRouter, Query, Request, UploadFile
 from fastapi.responses import Response
 
 from gridcast.data import prediction_files
-from gridcast.serving.http import (
-    REQUIRES_KEY,
-    context_of,
-    csv_response,
-    error_responses,
-    json_response,
-    read_uploaded_table,
-    state_of,
-    utc_now,
-    wants_json,
-)
-from gridcast.serving.payloads import request_parsing, request_types, response_building, schemas
+from gridcast.serving.http import REQUIRES_KEY, context_of, error_responses, json_response, state_of, utc_now
+from gridcast.serving.models.served_model import ServedModel
+from gridcast.serving.payloads import request_parsing, response_building, schemas
+from gridcast.serving.payloads.request_types import DetectionRequest
+from gridcast.serving.routes.csv_files import CsvFile, json_or_csv
 
 router = APIRouter()
 
@@ -33,16 +25,15 @@ router = APIRouter()
     dependencies=REQUIRES_KEY,
     tags=["anomalies"],
 )
-async def anomalies(asked: schemas.AnomalyRequest, request: Request) -> Response:
-    """Score steps of sensor values, given in the request; for models that are detectors."""
-    service, visit = state_of(request), context_of(request)
-    served = service.models.get(asked.model)
-    readings = request_parsing.parse_rows(asked, served, service.settings.limits, utc_now())
-    visit.model, visit.rows = served.name, len(asked.rows)
-    found = await served.together.ask(readings.scaled)
-    service.counters.scored(served.name, len(found))
-    told = response_building.anomaly_fields(readings, found, served, values=asked.values)
-    return json_response(response_building.model_fields(served, visit.milliseconds) | told)
+async def anomalies(body: schemas.AnomalyRequest, request: Request) -> Response:
+    """Score the steps in the request; the model must be a detector."""
+    state, context = state_of(request), context_of(request)
+    served = state.models.get(body.model)
+    detection = request_parsing.parse_rows(body, served, limits=state.settings.limits, now=utc_now())
+    context.model, context.rows = served.name, len(body.rows)
+    contributions = await _contributions(detection, served, request)
+    fields = response_building.anomaly_fields(detection, contributions, served.detector, with_values=body.values)
+    return json_response(response_building.model_fields(served, context.elapsed_ms) | fields)
 
 
 @router.post(
@@ -56,24 +47,25 @@ async def anomalies_csv(
     request: Request,
     file: UploadFile,
     model: Annotated[str, Query(max_length=1000)],
-    values: Annotated[bool, Query(description="send the sensors back, in JSON")] = False,
+    values: Annotated[bool, Query(description="return the sensor values too, in JSON")] = False,
 ) -> Response:
-    """Score the steps of a CSV file with the experiment's own column names; CSV out, or JSON where asked for."""
-    service, visit = state_of(request), context_of(request)
-    served = service.models.get(model)
-    reader = functools.partial(prediction_files.sensors, own=served.detector.preprocessing)
-    visit.model, content = served.name, await file.read()
+    """Score the steps of a CSV file with the experiment's own column names; the response is CSV, or JSON on request."""
+    served = state_of(request).models.get(model)
+    detector = served.detector
+    detection = await CsvFile(file, served, prediction_files.read_sensor_table).process(
+        request, lambda table: request_parsing.detection_request(table, served, "file")
+    )
+    contributions = await _contributions(detection, served, request)
+    return json_or_csv(
+        request,
+        served,
+        json_fields=lambda: response_building.anomaly_fields(detection, contributions, detector, with_values=values),
+        table=lambda: response_building.score_frame(detection, contributions, detector),
+    )
 
-    def work() -> request_types.DetectionRequest:
-        table = read_uploaded_table(content, reader, served)
-        visit.rows = len(table)
-        request_parsing.check_table("file", table, served, service.settings.limits, utc_now())
-        return request_parsing.detection_request(table, served, "file")
 
-    readings = await anyio.to_thread.run_sync(work, abandon_on_cancel=True)
-    found = await served.together.ask(readings.scaled)
-    service.counters.scored(served.name, len(found))
-    told = response_building.model_fields(served, visit.milliseconds)
-    if wants_json(request):
-        return json_response(told | response_building.anomaly_fields(readings, found, served, values=values))
-    return csv_response(response_building.score_frame(readings, found, served), told)
+async def _contributions(detection: DetectionRequest, served: ServedModel, request: Request) -> np.ndarray:
+    """Contributions (steps, sensors) of the steps, which are counted."""
+    contributions = await served.batcher.submit(detection.scaled)
+    state_of(request).metrics.count_steps(served.name, len(contributions))
+    return contributions

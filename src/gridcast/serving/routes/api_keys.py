@@ -1,4 +1,4 @@
-"""API keys: made, listed, revoked."""
+"""Create, list and revoke API keys."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from gridcast.serving.http_errors import HttpError
 from gridcast.serving.payloads import schemas
 
 LOG = logging.getLogger(json_logging.LOGGER_NAME)
-DAY = 86400.0
+SECONDS_PER_DAY = 86400.0
 router = APIRouter()
 
 
@@ -28,19 +28,20 @@ router = APIRouter()
     tags=["keys"],
 )
 async def generate_api_key(
-    new: schemas.NewApiKey, request: Request, x_admin_token: Annotated[str | None, Header()] = None
+    body: schemas.NewApiKey, request: Request, x_admin_token: Annotated[str | None, Header()] = None
 ) -> Response:
-    """Make an API key; it is shown this once. Wants the admin's token in X-Admin-Token."""
-    service = state_of(request)
-    token = service.settings.token
+    """Create an API key, which only this response contains. X-Admin-Token must be the admin token."""
+    state = state_of(request)
+    token = state.settings.token
     if token is None:
-        raise HttpError(403, "open", "this service is open: it asks for no keys, and makes none")
+        raise HttpError(403, "open", "this service is open: it needs no keys and creates none")
     if x_admin_token is None:
-        raise HttpError(401, "token_missing", "give the admin's token in the header X-Admin-Token", "X-Admin-Token")
+        text = "give the admin token in the header X-Admin-Token"
+        raise HttpError(401, "token_missing", text, where="X-Admin-Token")
     if not hmac.compare_digest(x_admin_token.encode(), token.encode()):
-        raise HttpError(401, "token_wrong", "X-Admin-Token is not the admin's token", "X-Admin-Token")
-    key, text = service.keys.create(new.name, new.expires_in_days * DAY, new.scopes)
-    LOG.info("key made", extra={"told": {"request": context_of(request).id, "made": key.id, "scopes": key.scopes}})
+        raise HttpError(401, "token_wrong", "X-Admin-Token is not the admin token", where="X-Admin-Token")
+    key, text = state.keys.create(body.name, body.expires_in_days * SECONDS_PER_DAY, body.scopes)
+    LOG.info("key made", extra={"fields": {"request": context_of(request).id, "made": key.id, "scopes": key.scopes}})
     return json_response({"id": key.id, "api_key": text, "expires_at": iso_time(key.expires)}, 201)
 
 
@@ -51,9 +52,9 @@ async def generate_api_key(
     dependencies=REQUIRES_KEY,
     tags=["keys"],
 )
-async def api_keys(request: Request) -> Response:
-    """Every key there was, without its secret."""
-    return json_response({"keys": [_listed(key) for key in state_of(request).keys.all()]})
+async def list_api_keys(request: Request) -> Response:
+    """List all keys, without their secrets."""
+    return json_response({"keys": [_key_fields(key) for key in state_of(request).keys.all()]})
 
 
 @router.delete(
@@ -63,16 +64,16 @@ async def api_keys(request: Request) -> Response:
     dependencies=REQUIRES_KEY,
     tags=["keys"],
 )
-async def revoke(id: str, request: Request) -> Response:  # noqa: A002 - the word of the contract
-    """Revoke a key: it opens nothing from now on."""
+async def revoke(id: str, request: Request) -> Response:  # noqa: A002 - the name in the contract
+    """Revoke a key; it stops working at once."""
     key = state_of(request).keys.revoke(id)
     if key is None:
-        raise HttpError(404, "no_key", "there is no key with this id, or no more", "id")
-    LOG.info("key revoked", extra={"told": {"request": context_of(request).id, "revoked": key.id}})
-    return json_response(_listed(key))
+        raise HttpError(404, "no_key", "there is no key with this id, or it is revoked already", where="id")
+    LOG.info("key revoked", extra={"fields": {"request": context_of(request).id, "revoked": key.id}})
+    return json_response(_key_fields(key))
 
 
-def _listed(key: ApiKey) -> dict[str, Any]:
+def _key_fields(key: ApiKey) -> dict[str, Any]:
     return {
         "id": key.id,
         "name": key.name,

@@ -1,4 +1,4 @@
-"""What is served, how it is, and an example to ask."""
+"""Health, the served models with an example request for each, and metrics."""
 
 from __future__ import annotations
 
@@ -24,36 +24,38 @@ router = APIRouter()
     tags=["service"],
 )
 async def health(request: Request) -> Response:
-    """Whether all is well, and which versions answer; for browsers a page to try the models on."""
-    service = state_of(request)
+    """Return the health of the service and the served versions; browsers get a page to try the models on."""
+    state = state_of(request)
     if "text/html" in request.headers.get("accept", ""):
-        return HTMLResponse(pages.html(keys=not service.settings.open), headers=pages.HEADERS)
-    problems = service.models.problems
+        return HTMLResponse(pages.try_page(needs_key=not state.settings.is_open), headers=pages.SECURITY_HEADERS)
+    problems = state.models.problems
     body = {
         "status": "degraded" if problems else "ok",
         "models": {
-            one.name: {
-                "version": one.version,
-                "run_id": one.run_id,
-                "beaten_by_baseline": one.beaten_by is not None,
+            served.name: {
+                "version": served.version,
+                "run_id": served.run_id,
+                "beaten_by_baseline": served.beaten_by is not None,
             }
-            for one in service.models.all()
+            for served in state.models.all()
         },
         "degraded": sorted(problems),
-        "uptime_seconds": round(time.time() - service.started, 1),
+        "uptime_seconds": round(time.time() - state.started, 1),
     }
     return json_response(body)
 
 
 @router.get(
-    "/models", response_model=schemas.ModelList, responses=error_responses(), dependencies=REQUIRES_KEY, tags=["models"]
+    "/models",
+    response_model=schemas.ModelList,
+    responses=error_responses(),
+    dependencies=REQUIRES_KEY,
+    tags=["models"],
 )
-async def models(request: Request) -> Response:
-    """The models that are served, what each reads and what is known of it."""
-    service = state_of(request)
-    return json_response(
-        {"models": [_model(one, service.models.problems.get(one.name)) for one in service.models.all()]}
-    )
+async def list_models(request: Request) -> Response:
+    """List the served models and their inputs."""
+    models = state_of(request).models
+    return json_response({"models": [_model_fields(one, models.problems.get(one.name)) for one in models.all()]})
 
 
 @router.get(
@@ -66,17 +68,17 @@ async def models(request: Request) -> Response:
 async def example(
     request: Request, name: str, series: Annotated[str | None, Query(max_length=1000)] = None
 ) -> Response:
-    """A request that is answered: the last history that the model's sweep kept of a series, for POST /predict.
+    """Return an example request: for POST /predict the last history of a series that the model's sweep stored.
 
-    Of a detector, for POST /anomalies, the steps around the highest score of its test span.
+    For a detector it is one for POST /anomalies, with the steps around the highest score of the test span.
     """
     served = state_of(request).models.get(name)
-    if series in (None, *served.shown) and served.examples:
-        if served.task == "anomaly":
-            return json_response({"model": served.name, "rows": served.examples})
-        one = next(one for one in served.examples if series in (None, one["id"]))
-        return json_response({"model": served.name, "horizon": served.own.horizon, "series": [one]})
-    raise HttpError(404, "no_example", "no example of this series is kept", "series")
+    if not served.examples or series not in (None, *served.example_ids):
+        raise HttpError(404, "no_example", "no example of this series is stored", where="series")
+    if served.task == "anomaly":
+        return json_response({"model": served.name, "rows": served.examples})
+    chosen = next(one for one in served.examples if series in (None, one["id"]))
+    return json_response({"model": served.name, "horizon": served.preprocessing.horizon, "series": [chosen]})
 
 
 @router.get(
@@ -87,14 +89,14 @@ async def example(
     tags=["service"],
 )
 async def metrics(request: Request) -> Response:
-    """Counts for Prometheus."""
-    service = state_of(request)
-    service.book.write()
-    return Response(service.counters.text(service.models), media_type="text/plain; version=0.0.4")
+    """Return the metrics in the text format of Prometheus."""
+    state = state_of(request)
+    state.access_log.write()  # counts the requests that it still holds
+    return Response(state.metrics.render(state.models), media_type="text/plain; version=0.0.4")
 
 
-def _model(served: ServedModel, problem: str | None) -> dict[str, Any]:
-    own, detects = served.own, served.task == "anomaly"
+def _model_fields(served: ServedModel, problem: str | None) -> dict[str, Any]:
+    preprocessing, is_detector = served.preprocessing, served.task == "anomaly"
     return {
         "model": served.name,
         "task": served.task,
@@ -102,18 +104,18 @@ def _model(served: ServedModel, problem: str | None) -> dict[str, Any]:
         "run_id": served.run_id,
         "beaten_by_baseline": served.beaten_by is not None,
         "beaten_by": served.beaten_by,
-        "loaded_at": iso_time(served.since),
+        "loaded_at": iso_time(served.loaded_at),
         "problem": problem,
-        "frequency": own.frequency,
-        "lookback": own.lookback,
-        "horizon": None if detects else own.horizon,
+        "frequency": preprocessing.frequency,
+        "lookback": preprocessing.lookback,
+        "horizon": None if is_detector else preprocessing.horizon,
         "quantiles": served.levels,
-        "threshold": served.detector.threshold if detects else None,
-        "time": own.time,
-        "target": None if detects else own.target,
-        "keys": () if detects else own.keys,
-        "past": own.past,
-        "future": own.future_columns,
-        "series": own.series,
-        "examples": served.shown,
+        "threshold": served.detector.threshold if is_detector else None,
+        "time": preprocessing.time,
+        "target": None if is_detector else preprocessing.target,
+        "keys": () if is_detector else preprocessing.keys,
+        "past": preprocessing.past,
+        "future": preprocessing.future_columns,
+        "series": preprocessing.series,
+        "examples": served.example_ids,
     }
