@@ -39,7 +39,8 @@ def project(tmp_path_factory):
 def run_id(project, monkeypatch):
     """Its run, in its folder."""
     monkeypatch.chdir(project[0])
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    # An absolute address: MLflow keeps the file that it opened for a relative one, whatever the folder is later.
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{project[0]}/mlflow.db")
     return project[1]
 
 
