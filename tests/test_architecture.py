@@ -260,3 +260,41 @@ def test_names_are_those_of_the_domain(file):
     names = {getattr(node, field) for node in nodes for field in ("id", "arg", "name") if hasattr(node, field)}
     names = {name.lower() for name in names if isinstance(name, str)}
     assert names & avoided == set()
+
+
+def test_no_class_name_stands_in_two_modules():
+    owners = {}
+    for file, tree in TREES.items():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ClassDef):
+                owners.setdefault(node.name, set()).add(file)
+    assert {name: files for name, files in owners.items() if len(files) > 1} == {}
+
+
+@FILES
+def test_a_module_is_imported_under_its_own_name(file):
+    imports = [node for node in ast.walk(TREES[file]) if isinstance(node, ast.ImportFrom)]
+    ours = [node for node in imports if node.level or (node.module or "").split(".")[0] == "gridcast"]
+    assert [alias.name for node in ours for alias in node.names if alias.asname not in (None, alias.name)] == []
+
+
+DOCUMENTED = (ast.Module, ast.ClassDef, *FUNCTIONS)
+
+
+@FILES
+def test_no_docstring_begins_with_a_relative_clause(file):
+    """For example "What is read of ..." in place of "The rows of ..."."""
+    nodes = [node for node in ast.walk(TREES[file]) if isinstance(node, DOCUMENTED)]
+    summaries = [(ast.get_docstring(node) or "").split(" ")[0] for node in nodes]
+    assert {"What", "Which", "Whoever", "Who"} & set(summaries) == set()
+
+
+LONGEST_FILE, LONGEST_FUNCTION = 400, 60
+"""Lines."""
+
+
+@FILES
+def test_files_and_functions_are_short(file):
+    assert (ROOT / file).read_text().count("\n") <= LONGEST_FILE
+    functions = [node for node in ast.walk(TREES[file]) if isinstance(node, FUNCTIONS)]
+    assert [node.name for node in functions if node.end_lineno - node.lineno >= LONGEST_FUNCTION] == []

@@ -14,7 +14,7 @@ import pytest
 from gridcast.config import read
 from gridcast.sweep import plan, runner
 from gridcast.sweep.events import SweepEvents
-from gridcast.sweep.worker_pool import WorkerSettings
+from gridcast.sweep.worker_job import WorkerSettings
 from gridcast.tracking import promotion
 from gridcast.tracking.store import open_store
 from small_experiments import SMALL, sales, write_experiment
@@ -59,7 +59,13 @@ def swept(tmp_path_factory, programs, jax_backend):
     with contextlib.chdir(folder):
         store = open_store("small", uri)
         result = runner.run_sweep(planned, store, WorkerSettings(1, "jax", programs), SweepEvents())
-    promotion.promote(planned.experiment, store, result.winner, result.tested, lambda _: {"mase": np.inf})
+    promotion.promote(
+        planned.experiment,
+        store,
+        result.winner,
+        test_measures=result.test_measures,
+        evaluate_champion=lambda _: {"mase": np.inf},
+    )
     names = {"GRIDCAST_MODEL": "shop", "GRIDCAST_HISTORY": str(folder / "sales.csv"), "MLFLOW_TRACKING_URI": uri}
     return folder, names
 

@@ -57,20 +57,20 @@ CASES = {
     "unparsable date": (
         edited(9, "date", "2023-02-30"),
         {},
-        "sales.csv, line 11, column 'date': '2023-02-30' is no date; this file's are read as iso, such as 2011-12-31: "
-        "correct it, or see data.dates",
+        "sales.csv, line 11, column 'date': '2023-02-30' is not a date; this file's are read as iso, such as "
+        "2011-12-31: correct it, or see data.dates",
     ),
     "unparsable number": (
         edited(9, "quantity", "a dozen"),
         {},
-        "sales.csv, line 11, column 'quantity': 'a dozen' is no number; correct it, or leave the field empty for a "
+        "sales.csv, line 11, column 'quantity': 'a dozen' is not a number; correct it, or leave the field empty for a "
         "missing value",
     ),
     "unparsable covariate": (
         edited(9, "price", "free"),
         {"data": {"past": ["price"]}},
-        "sales.csv, line 11, column 'price': 'free' is no number; correct it, or leave the field empty for a missing "
-        "value",
+        "sales.csv, line 11, column 'price': 'free' is not a number; correct it, or leave the field empty for a "
+        "missing value",
     ),
     "duplicate series and time": (
         pd.concat([FRAME, FRAME.iloc[[9]]]),

@@ -14,6 +14,7 @@ import yaml
 
 from gridcast import config
 from gridcast.data import builtin, place_rows, sources
+from gridcast.data.table import SERIES
 from gridcast.runtime.errors import GridcastError
 from small_experiments import experiment, watching
 
@@ -138,7 +139,7 @@ def test_the_mast_has_the_rows_and_flags_that_it_is_known_by(tmp_path):
     # Truth values are never taken for sensors, and serve as labels.
     content = watching("met-mast", data={"time": "time", "labels": "flagged", "frequency": "10min"})
     found = sources.load_table(config.parse(yaml.safe_dump(content)).data, tmp_path)
-    assert tuple(found.rows[sources.SERIES].cat.categories) == builtin.MAST_SENSORS
+    assert tuple(found.rows[SERIES].cat.categories) == builtin.MAST_SENSORS
     assert found.labels.sum() == table["flagged"].sum()
 
 

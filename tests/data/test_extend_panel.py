@@ -6,7 +6,7 @@ import pytest
 
 from gridcast.data.extend_panel import extend_panel
 from gridcast.runtime.errors import DataError
-from gridcast.runtime.input_table import SERIES_COLUMN, TIME_COLUMN, checked_rows
+from gridcast.runtime.input_table import checked_rows
 from small_experiments import planned, sales
 
 FRAME = sales(140)
@@ -16,7 +16,7 @@ DATA = {"past": ["price"], "future": ["day_of_week"]}
 
 def goes_on(found, rows, after):
     own = found.dataset.preprocessing
-    return extend_panel(found.panel, checked_rows(rows, own)[0], own, pd.Timestamp(after), SERIES_COLUMN, TIME_COLUMN)
+    return extend_panel(found.panel, checked_rows(rows, own)[0], own, after=pd.Timestamp(after))
 
 
 def before(folder, **data):

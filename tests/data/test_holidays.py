@@ -82,10 +82,13 @@ def test_events_without_names_are_one_channel(events):
         ("date\n", "events.csv: no events; add lines such as 2011-12-31, or leave 'events:events.csv' out"),
         (
             "date,end\n2011-12-22,\n24/12/2011,\n,2011-12-28\n",
-            "events.csv, line 3, column 'date': '24/12/2011' is no date; write it as 2011-12-31\n"
-            "events.csv, line 4, column 'date': empty is no date; write it as 2011-12-31",
+            "events.csv, line 3, column 'date': '24/12/2011' is not a date; write it as 2011-12-31\n"
+            "events.csv, line 4, column 'date': empty is not a date; write it as 2011-12-31",
         ),
-        ("date,end\n2011-12-22,soon\n", "events.csv, line 2, column 'end': 'soon' is no date; write it as 2011-12-31"),
+        (
+            "date,end\n2011-12-22,soon\n",
+            "events.csv, line 2, column 'end': 'soon' is not a date; write it as 2011-12-31",
+        ),
         (
             "date,end\n2011-12-22,2011-12-21\n",
             "events.csv, line 2, column 'end': '2011-12-21' is before '2011-12-22'; let an event end on its date or "
@@ -93,7 +96,7 @@ def test_events_without_names_are_one_channel(events):
         ),
         (
             "date,name\n2011-12-22,\n",
-            "events.csv, line 2, column 'name': empty is no name; fill it in, or leave the column out",
+            "events.csv, line 2, column 'name': empty is not a name; fill it in, or leave the column out",
         ),
         ("date,name\n2011-12-22,a,b\n", "events.csv, line 2: more fields than the header has; quote fields that"),
         ('date,name\n2011-12-22,"a\n', "events.csv, line 2: unexpected end of data; look for a quote that is not"),

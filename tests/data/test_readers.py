@@ -6,7 +6,7 @@ import lzma
 import pandas as pd
 import pytest
 
-from gridcast.data import readers
+from gridcast.data import csv_text, parse_fields, readers
 from gridcast.runtime.errors import DataError
 from small_experiments import experiment
 
@@ -48,7 +48,7 @@ def test_separators_are_told_from_the_header(read, separator, named):
     assert rows["product"].tolist() == ["apple", "pear"]
     assert rows["quantity"].tolist() == [1.5, -2.0]
     assert stamps(rows) == ["2023-01-05 00:00:00", "2023-01-06 00:00:00"]
-    assert rows[readers.LINE].tolist() == [2, 3]
+    assert rows[parse_fields.LINE].tolist() == [2, 3]
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def test_decimal_comma(read, text, value):
 @pytest.mark.parametrize("text", ["1.5", "1,234.5", "1.23.456", "1,2,3", "1e,5"])
 def test_a_decimal_point_among_decimal_commas_is_refused(refusal, text):
     told = refusal(f"date;product;quantity\n2023-01-05;apple;0,5\n2023-01-06;apple;{text}\n")
-    assert told.startswith(f"sales.csv, line 3, column 'quantity': '{text}' is no number; correct it")
+    assert told.startswith(f"sales.csv, line 3, column 'quantity': '{text}' is not a number; correct it")
 
 
 def test_a_byte_order_mark_is_no_part_of_the_first_name(read):
@@ -83,7 +83,7 @@ def test_line_ends_of_other_systems(read, refusal, end):
     rows, _ = read((HEADER + "2023-01-05,apple,1\n2023-01-06,apple,2\n").replace("\n", end))
     assert rows["quantity"].tolist() == [1, 2]
     assert refusal((HEADER + "2023-01-05,apple,1\n2023-01-06,apple,x\n").replace("\n", end)).startswith(
-        "sales.csv, line 3, column 'quantity': 'x' is no number"
+        "sales.csv, line 3, column 'quantity': 'x' is not a number"
     )
 
 
@@ -145,7 +145,7 @@ def test_ambiguous_dates_are_refused_until_the_experiment_says_how_to_read_them(
         ),
         (
             "2023-02-30,apple,1\n",
-            "sales.csv, line 2, column 'date': '2023-02-30' is no date; this file's are read as iso, "
+            "sales.csv, line 2, column 'date': '2023-02-30' is not a date; this file's are read as iso, "
             "such as 2011-12-31: correct it",
         ),
     ],
@@ -168,11 +168,15 @@ def test_dates_in_both_orders_are_refused_at_the_rarer_one(refusal):
 @pytest.mark.parametrize(
     ("good", "bad", "told"),
     [
-        ("2023-01-05", "2023-13-01", "'2023-13-01' is no date; this file's are read as iso, such as 2011-12-31"),
-        ("2023-01-05", "soon", "'soon' is no date; this file's are read as iso"),
-        ("2023-01-05", "", "empty is no date"),
-        ("31/01/2023", "31/02/2023", "'31/02/2023' is no date; this file's are read as day-first, such as 31/12/2011"),
-        ("01/31/2023", "2023-01-05", "'2023-01-05' is no date; this file's are read as month-first"),
+        ("2023-01-05", "2023-13-01", "'2023-13-01' is not a date; this file's are read as iso, such as 2011-12-31"),
+        ("2023-01-05", "soon", "'soon' is not a date; this file's are read as iso"),
+        ("2023-01-05", "", "empty is not a date"),
+        (
+            "31/01/2023",
+            "31/02/2023",
+            "'31/02/2023' is not a date; this file's are read as day-first, such as 31/12/2011",
+        ),
+        ("01/31/2023", "2023-01-05", "'2023-01-05' is not a date; this file's are read as month-first"),
     ],
 )
 def test_an_unreadable_date_is_refused_with_its_line(refusal, good, bad, told):
@@ -182,7 +186,7 @@ def test_an_unreadable_date_is_refused_with_its_line(refusal, good, bad, told):
 @pytest.mark.parametrize("text", ["1x", "1_000", "True", "1.2.3", "1,5"])
 def test_an_unreadable_number_is_refused_with_its_line(refusal, text):
     assert refusal(HEADER + f'2023-01-05,apple,1\n2023-01-06,apple,"{text}"\n') == (
-        f"sales.csv, line 3, column 'quantity': '{text}' is no number; "
+        f"sales.csv, line 3, column 'quantity': '{text}' is not a number; "
         "correct it, or leave the field empty for a missing value"
     )
 
@@ -194,16 +198,16 @@ def test_covariates_are_read_as_numbers_and_may_be_missing(read, refusal):
     assert refusal(text.format("free"), past=["price"]).startswith("sales.csv, line 4, column 'price': 'free' is no")
 
 
-@pytest.mark.parametrize("missing", readers.MISSING_VALUES)
+@pytest.mark.parametrize("missing", csv_text.MISSING_VALUES)
 def test_rows_without_a_target_are_left_out_and_told(read, missing):
     rows, note = read(HEADER + f"2023-01-05,apple,1\n2023-01-06,apple,{missing}\n2023-01-07,apple,3\n")
-    assert rows[readers.LINE].tolist() == [2, 4]
+    assert rows[parse_fields.LINE].tolist() == [2, 4]
     assert note == "3 rows, UTF-8, commas, ISO dates, 1 rows without 'quantity' left out"
 
 
 def test_a_row_without_a_series_is_refused(refusal):
     assert refusal(HEADER + "2023-01-05,,1\n") == (
-        "sales.csv, line 2, column 'product': empty is no name; fill it in, or delete the line"
+        "sales.csv, line 2, column 'product': empty is not a name; fill it in, or delete the line"
     )
 
 
@@ -215,20 +219,20 @@ def test_a_quoted_field_may_hold_separators_and_line_ends_and_line_numbers_stay_
     text = 'date,product,quantity\n2023-01-05,"apple,\nred ""one""",1\n\n2023-01-06,pear,{}\n'
     rows, _ = read(text.format(2))
     assert rows["product"].tolist() == ['apple,\nred "one"', "pear"]
-    assert rows[readers.LINE].tolist() == [2, 5]
-    assert refusal(text.format("x")).startswith("sales.csv, line 5, column 'quantity': 'x' is no number")
+    assert rows[parse_fields.LINE].tolist() == [2, 5]
+    assert refusal(text.format("x")).startswith("sales.csv, line 5, column 'quantity': 'x' is not a number")
 
 
 def test_blank_lines_are_passed_over_and_counted(read, refusal):
     text = HEADER + "\n2023-01-05,apple,1\n\n\n2023-01-06,apple,{}\n\n"
-    assert read(text.format(2))[0][readers.LINE].tolist() == [3, 6]
+    assert read(text.format(2))[0][parse_fields.LINE].tolist() == [3, 6]
     assert refusal(text.format("x")).startswith("sales.csv, line 6, column 'quantity'")
 
 
 def test_a_quote_within_a_field_is_an_ordinary_sign(read):
     rows, _ = read(HEADER + '2023-01-05,5" pipe,1\n2023-01-06,apple,2\n')
     assert rows["product"].tolist() == ['5" pipe', "apple"]
-    assert rows[readers.LINE].tolist() == [2, 3]
+    assert rows[parse_fields.LINE].tolist() == [2, 3]
 
 
 @pytest.mark.parametrize("before", ["", '2023-01-04,"two\nlines",1\n'])
@@ -243,7 +247,7 @@ def test_a_separator_at_the_end_of_a_line_is_no_further_field(read):
 
 
 def test_too_few_fields_are_missing_values(read):
-    assert read(HEADER + "2023-01-05,apple\n2023-01-06,apple,2\n")[0][readers.LINE].tolist() == [3]
+    assert read(HEADER + "2023-01-05,apple\n2023-01-06,apple,2\n")[0][parse_fields.LINE].tolist() == [3]
 
 
 def test_an_open_quote_is_refused(refusal):
@@ -285,7 +289,7 @@ def test_a_missing_column_is_refused_with_a_near_miss(refusal, data, field, colu
 def test_a_column_that_stands_twice_is_refused_only_where_it_is_used(read, refusal):
     assert read("date,product,quantity,x,x\n2023-01-05,apple,1,2,3\n")[0]["quantity"].tolist() == [1]
     told = refusal("date,product,quantity,quantity\n2023-01-05,apple,1,2\n")
-    assert told == "sales.csv, line 1: the column 'quantity' stands twice; rename one of them"
+    assert told == "sales.csv, line 1: the column 'quantity' occurs twice; rename one of them"
 
 
 @pytest.fixture
@@ -323,9 +327,9 @@ def test_parquet_files_bring_text_or_time_stamps(parquet, dates):
     ("columns", "told"),
     [
         ({"quantity": ["1", "2"]}, "sales.parquet, column 'quantity': holds str, not numbers"),
-        ({"product": ["apple", None]}, "sales.parquet, row 2, column 'product': empty is no name"),
-        ({"date": [pd.Timestamp("2023-01-05"), pd.NaT]}, "sales.parquet, row 2, column 'date': empty is no name"),
-        ({"date": ["2023-01-05", "soon"]}, "sales.parquet, row 2, column 'date': 'soon' is no date"),
+        ({"product": ["apple", None]}, "sales.parquet, row 2, column 'product': empty is not a name"),
+        ({"date": [pd.Timestamp("2023-01-05"), pd.NaT]}, "sales.parquet, row 2, column 'date': empty is not a name"),
+        ({"date": ["2023-01-05", "soon"]}, "sales.parquet, row 2, column 'date': 'soon' is not a date"),
     ],
 )
 def test_faults_in_parquet_files_are_told_with_their_row(parquet, columns, told):
@@ -340,7 +344,8 @@ def test_a_parquet_file_may_keep_its_stamps_in_the_index(parquet):
 
 
 def test_many_rows_are_read_in_parts_as_they_would_be_at_once(read, refusal, monkeypatch):
-    monkeypatch.setattr(readers, "ROWS_PER_CHUNK", 2)
+    for module in (csv_text, parse_fields):
+        monkeypatch.setattr(module, "ROWS_PER_CHUNK", 2)
     text = HEADER + "".join(f"2023-01-{day:02},apple,{day}{{}}\n" for day in range(5, 10))
     assert read(text.format("", ".5", "", "", ".25"))[0]["quantity"].tolist() == [5, 6.5, 7, 8, 9.25]
     assert refusal(text.format("", "", "", "", "x")).startswith("sales.csv, line 6, column 'quantity': '9x' is no")

@@ -4,7 +4,8 @@ import pandas as pd
 import pytest
 
 from gridcast.data import build_panel, sources
-from gridcast.data.sources import LINE, SERIES, TARGET, TIME
+from gridcast.data.parse_fields import LINE
+from gridcast.data.table import ONLY_SERIES, SERIES, TARGET, TIME
 from gridcast.runtime.errors import DataError
 from small_experiments import experiment, sales
 
@@ -107,7 +108,7 @@ def test_several_series_columns_make_a_composite_id(folder):
 
 def test_a_table_without_a_series_column_is_one_series(folder):
     sales(5, ("apple",)).to_csv(folder / "sales.csv", index=False)
-    assert load("sales.csv", series=[]).rows[SERIES].unique().tolist() == [sources.ONLY_SERIES]
+    assert load("sales.csv", series=[]).rows[SERIES].unique().tolist() == [ONLY_SERIES]
 
 
 def test_select_cuts_time_at_both_bounds_and_keeps_the_named_series(folder):
@@ -121,8 +122,8 @@ def test_select_cuts_time_at_both_bounds_and_keeps_the_named_series(folder):
     ("select", "told"),
     [
         ({"only": ["aple"]}, "data.select.only: no series 'aple' in sales.csv; did you mean 'apple'?"),
-        ({"start": "soon"}, "data.select.start: 'soon' is no date; write it as 2011-12-31"),
-        ({"end": ""}, "data.select.end: '' is no date; write it as 2011-12-31"),
+        ({"start": "soon"}, "data.select.start: 'soon' is not a date; write it as 2011-12-31"),
+        ({"end": ""}, "data.select.end: '' is not a date; write it as 2011-12-31"),
         ({"end": "2022-01-01"}, "sales.csv: no rows are left after data.select end: 2022-01-01"),
     ],
 )
@@ -230,7 +231,7 @@ def test_another_file_may_bring_the_categories_of_series(catalogue):
         ),
         (
             "shop,product,kind,colour\n1,apple,,red\n",
-            "products.csv, line 2, column 'kind': empty is no name; fill it in",
+            "products.csv, line 2, column 'kind': empty is not a name; fill it in",
         ),
     ],
 )

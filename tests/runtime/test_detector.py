@@ -119,7 +119,7 @@ def test_a_table_is_scored_as_the_mean_of_what_its_sensors_contribute(dataset, m
         (lambda table: table.assign(flow=np.inf), "column 'flow': infinite value at 2024-01-01 00:00:00"),
         (lambda table: table.assign(time=table["time"] + ":30"), None),
         (lambda table: table.assign(time=[*table["time"][:-1], "2024-01-01 07:59:30"]), "is off the axis of frequency"),
-        (lambda table: table.assign(time="soon"), "column 'time', row 0: 'soon' is no date"),
+        (lambda table: table.assign(time="soon"), "column 'time', row 0: 'soon' is not a date"),
     ],
 )
 def test_a_table_that_cannot_be_scored_is_refused_and_told_why(made, change, told):

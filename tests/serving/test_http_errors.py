@@ -11,14 +11,14 @@ KNOWN = {"date", "product", "quantity", "price", "apple"}
     ("told", "where", "message"),
     [
         (
-            "line 3, column 'quantity': 'secret' is no number; correct it, or leave the field empty",
+            "line 3, column 'quantity': 'secret' is not a number; correct it, or leave the field empty",
             "line 3, column 'quantity'",
-            "'…' is no number; correct it, or leave the field empty",
+            "'…' is not a number; correct it, or leave the field empty",
         ),
         (
-            "line 3, column 'quantity': 'it's 'quantity' secret' is no number; correct it",
+            "line 3, column 'quantity': 'it's 'quantity' secret' is not a number; correct it",
             "line 3, column 'quantity'",
-            "'…' is no number; correct it",
+            "'…' is not a number; correct it",
         ),
         (
             "line 1: no column 'quantity' (data.target); did you mean 'secret'? (the file has: a, secret')",
@@ -48,10 +48,10 @@ VALUES = ["a'b", "'", "''", "a' or 'b", 'a"b', "\0", "x\0" + "0\0", "line\n'brea
 
 @pytest.mark.parametrize("value", VALUES)
 def test_no_value_comes_through_however_it_is_quoted(value):
-    shown = redact(f"'{value}' is no number", KNOWN)
+    shown = redact(f"'{value}' is not a number", KNOWN)
     assert "secret" not in shown
-    assert shown.endswith("' is no number")
-    assert set(shown.removesuffix(" is no number")) <= set("'…") | set("'apple'")
+    assert shown.endswith("' is not a number")
+    assert set(shown.removesuffix(" is not a number")) <= set("'…") | set("'apple'")
 
 
 def test_a_place_shows_the_words_that_are_known():

@@ -13,7 +13,7 @@ from gridcast.data.check_windows import check_series, check_series_with_own_mode
 from gridcast.data.fill_gaps import fill_covariates, fill_gaps, treat_zero_runs
 from gridcast.data.panel import Panel
 from gridcast.data.place_rows import place_rows
-from gridcast.data.sources import SERIES, Table
+from gridcast.data.table import SERIES, Table
 from gridcast.runtime import calendar_features
 from gridcast.runtime.errors import ConfigError, DataError
 
@@ -43,7 +43,7 @@ def build_panel(table: Table, experiment: Experiment) -> Panel:
         panel = check_series_with_own_models(panel, experiment)
     if experiment.task == "anomaly":
         panel = check_sensors(panel, experiment)
-    if "negative-binomial" in experiment.values("likelihood"):
+    if "negative-binomial" in experiment.axis_values("likelihood"):
         _check_counts(panel)
     if experiment.transform.log1p:
         _check_logarithm(panel)

@@ -8,7 +8,7 @@ import numpy as np
 
 from gridcast.config import Experiment
 from gridcast.data.panel import Panel
-from gridcast.data.sources import ONLY_SERIES
+from gridcast.data.table import ONLY_SERIES
 from gridcast.runtime import gaps, windows
 from gridcast.runtime.errors import DataError
 

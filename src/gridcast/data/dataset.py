@@ -1,4 +1,4 @@
-"""What all runs of a sweep share: made once, sent once to each worker."""
+"""The dataset that all runs of a sweep share: built once, sent once to each worker."""
 
 from __future__ import annotations
 
@@ -23,12 +23,16 @@ from gridcast.runtime.preprocessing import Preprocessing
 class Dataset:
     """The panel in network units, with the windows of each span.
 
-    `channels` (series, steps, channels) float32; `target` (series, steps) in data units, and its
-    mask `observed`: False where a value is missing or made up, which is never forecast or scored;
-    `category_sizes` counts the codes of each static column, the unseen one included; `times` are the
-    stamps of the steps, and `levels` the quantiles that are forecast, if any.
-    Where anomalies are looked for, the channels of one row are the sensors, whose windows begin anew `validation_gap` steps
-    after training.
+    - `channels` (series, steps, channels), float32, in network units; of a detector, the one row has a channel for
+      each sensor.
+    - `target` (series, steps) in data units, and its mask `observed`: False where a value is missing or made up; such a
+      step is never forecast or scored.
+    - `times`: the stamps of the steps. `levels`: the quantiles to forecast, if any.
+    - `category_sizes`: the number of codes of each static column, with the one for unseen categories.
+    - `period`: the seasonal period in steps that baselines use, if there is one.
+    - `validation_gap`: steps between the training span and the first validation window of a detector, so that no
+      window reaches back into training; 0 for forecasts, whose inputs may.
+    - `training`, `probabilistic`, `anomaly`: these sections of the experiment.
     """
 
     preprocessing: Preprocessing
@@ -47,79 +51,86 @@ class Dataset:
     validation_gap: int = 0
 
     def origins(self, span: str, lookback: int, series: str | None = None) -> np.ndarray:
-        """Windows (n, 2) whose targets lie in `span`, observed all; their inputs know nothing of their future.
+        """Return the windows (n, 2), pairs of series and origin, whose targets lie in `span` and are all observed.
 
-        Those of one `series`, or of all; of sensors, which are read together, those in which all of them are observed.
+        No input depends on a step at or after the origin. The windows are those of one `series`, or of all. A detector
+        reads all sensors together: its windows are those in which each of them is observed at every step.
         """
-        own, first = self.preprocessing, 0 if series is None else self.preprocessing.series.index(series)
-        shape = windows.WindowShape(lookback, own.horizon, self.stride)
+        preprocessing = self.preprocessing
+        first = 0 if series is None else preprocessing.series.index(series)
         rows = slice(first, None if series is None else first + 1)
         target, observed = self.target[rows], self.observed[rows]
+        shape = windows.WindowShape(lookback, preprocessing.horizon, self.stride)
+        start, end = self.spans[span]
         if self.anomaly is not None:
-            whole, (start, end) = np.asarray(observed.all(axis=0, keepdims=True)), self.spans[span]
+            is_complete = np.asarray(observed.all(axis=0, keepdims=True))
             start += self.validation_gap if span == "validation" else 0
-            return windows.origins(whole, shape, (start, end))
-        index = windows.origins(
-            np.isfinite(target),
-            shape,
-            self.spans[span],
-            settled=gaps.is_settled(target, observed, own.gaps),
-            observed=observed,
-        )
+            return windows.origins(is_complete, shape, (start, end))
+        settled = gaps.is_settled(target, observed, preprocessing.gaps)
+        index = windows.origins(np.isfinite(target), shape, (start, end), settled=settled, observed=observed)
         index[:, 0] += first
         return index
 
     def origins_by_series(self, span: str, lookbacks: Sequence[int]) -> np.ndarray:
-        """Windows (n, 2) of `span`, of each series with as many inputs as its entry in `lookbacks` (series,) says."""
+        """Return the windows (n, 2) of `span`; those of each series read its number of steps in `lookbacks` (series,).
+
+        Ordered by series, then by time.
+        """
         if len(set(lookbacks)) == 1:
             return self.origins(span, int(lookbacks[0]))
         pairs = zip(lookbacks, self.preprocessing.series, strict=True)
         return np.concatenate([self.origins(span, int(lookback), series) for lookback, series in pairs])
 
     def preprocessing_for(self, settings: Configuration, series: str | None = None) -> Preprocessing:
-        """The preprocessing for a network with these `settings`, of one `series` or of all."""
-        own = replace(self.preprocessing, lookback=settings.lookback, centred=settings.centred)
+        """Return the preprocessing of a network with these `settings`, for one `series` or for all."""
+        preprocessing = replace(self.preprocessing, lookback=settings.lookback, centred=settings.centred)
         if settings.detector is not None and settings.scaling == "standard":
-            own = replace(
-                own, window_spreads=windows.typical_spreads(self.channels[0, : self.spans.train], settings.lookback)
-            )
-        return own if series is None else own.for_series(series)
+            spreads = windows.typical_spreads(self.channels[0, : self.spans.train], settings.lookback)
+            preprocessing = replace(preprocessing, window_spreads=spreads)
+        return preprocessing if series is None else preprocessing.for_series(series)
 
     def learning_rate(self, settings: Configuration, epoch: int) -> float:
-        """That of `epoch`, from 0. Source of the cosine: Loshchilov and Hutter (2017), "SGDR", without restarts."""
+        """Return the learning rate of `epoch`, counted from 0.
+
+        Source of the cosine: Loshchilov and Hutter (2017), "SGDR", without restarts.
+        """
         if self.training.decay == "none":
             return settings.learning_rate
         return settings.learning_rate * 0.5 * (1 + math.cos(math.pi * epoch / self.training.epochs))
 
     def targets(self, index: np.ndarray) -> np.ndarray:
-        """Targets (n, horizon) of the windows `index`, in data units."""
+        """Return the targets (n, horizon) of the windows `index` (n, 2), in data units."""
         return windows.future(self.target, index, self.preprocessing.horizon)
 
     def scaled_targets(self, index: np.ndarray) -> np.ndarray:
-        """Targets (n, horizon) of the windows `index`, in network units."""
+        """Return the targets (n, horizon) of the windows `index` (n, 2), in network units."""
         return windows.future(self.channels[:, :, 0], index, self.preprocessing.horizon)
 
     @property
     def steps_per_day(self) -> float:
-        """Steps of a day."""
+        """Number of steps in a day, from the median distance of two steps."""
         return float(86400 / np.median(np.diff(self.times.to_numpy("datetime64[s]")).astype(float)))
 
     @property
     def series_codes(self) -> np.ndarray:
-        """Code of the series in each row (series,)."""
+        """Code of the series in each row of `channels` (series,)."""
         return np.arange(len(self.channels))
 
 
 def build_dataset(panel: Panel, experiment: Experiment) -> Dataset:
-    """The dataset of `experiment` on `panel`."""
-    own, anomaly = fit_preprocessing(panel, experiment, experiment.window.lookback), experiment.task == "anomaly"
-    given, frequency = (panel.target, panel.covariates, panel.times), experiment.data.frequency
-    period = experiment.data.period or (
-        None if anomaly else series_statistics.find_period(panel.training_target, frequency)
-    )
+    """Return the dataset of `experiment` on `panel`."""
+    preprocessing = fit_preprocessing(panel, experiment, experiment.window.lookback)
+    is_anomaly = experiment.task == "anomaly"
+    if is_anomaly:
+        channels = detector.scaled_values(preprocessing, panel.target.T)[None]
+        period = experiment.data.period
+    else:
+        channels = preprocessing.channels(panel.target, panel.covariates, panel.times)
+        guess = series_statistics.find_period(panel.training_target, experiment.data.frequency)
+        period = experiment.data.period or guess
     return Dataset(
-        preprocessing=own,
-        channels=detector.scaled_values(own, panel.target.T)[None] if anomaly else own.channels(*given),
+        preprocessing=preprocessing,
+        channels=channels,
         target=panel.target,
         observed=panel.observed,
         times=panel.times,
@@ -130,6 +141,6 @@ def build_dataset(panel: Panel, experiment: Experiment) -> Dataset:
         category_sizes=tuple(len(vocabulary) + 1 for vocabulary in panel.vocabularies),
         training=experiment.training,
         probabilistic=experiment.probabilistic,
-        anomaly=experiment.anomaly if anomaly else None,
-        validation_gap=longest_lookback(experiment) if anomaly else 0,
+        anomaly=experiment.anomaly if is_anomaly else None,
+        validation_gap=longest_lookback(experiment) if is_anomaly else 0,
     )

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from gridcast.data.panel import Panel
-from gridcast.data.sources import ONLY_SERIES, SERIES, TIME, Table
+from gridcast.data.table import ONLY_SERIES, SERIES, TIME, Table
 from gridcast.runtime import gaps, zero_runs
 from gridcast.runtime.errors import DataError
 

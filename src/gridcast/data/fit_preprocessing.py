@@ -53,7 +53,7 @@ def fit_preprocessing(panel: Panel, experiment: Experiment, lookback: int) -> Pr
 
 
 def _lagged(panel: Panel, experiment: Experiment, scale: np.ndarray) -> dict[str, Any]:
-    """What a probabilistic network reads beside: lags that some window of the training span has whole, and ages."""
+    """Settings of the further inputs of a probabilistic network: lags that fit into the training span, and ages."""
     most = panel.spans.train - experiment.window.horizon - longest_lookback(experiment)
     begins = panel.times[np.argmax(np.isfinite(panel.target), axis=1)]
     return {

@@ -17,7 +17,7 @@ YEARS_AHEAD = 10
 
 
 def find_marked_days(names: tuple[str, ...], times: pd.DatetimeIndex) -> tuple[MarkedDays, ...]:
-    """What `holidays:` and `events:` among the future covariates `names` mark, on the axis of `times` and beyond.
+    """Return the days that the `holidays:` and `events:` of `names` mark, on the axis of `times` and beyond.
 
     Raises ConfigError for an unknown country, DataError for an event file that cannot be used.
     """
@@ -95,11 +95,11 @@ def _event(row: dict[str, str]) -> tuple[str, tuple[str, str]]:
             days[column] = str(dt.date.fromisoformat(value))
         except ValueError:
             shown = f"'{value}'" if value else "empty"
-            raise ValueError(f"column '{column}': {shown} is no date; write it as 2011-12-31") from None
+            raise ValueError(f"column '{column}': {shown} is not a date; write it as 2011-12-31") from None
     if days["end"] < days["date"]:
         raise ValueError(
             f"column 'end': '{days['end']}' is before '{days['date']}'; let an event end on its date or later"
         )
     if row.get("name") == "":
-        raise ValueError("column 'name': empty is no name; fill it in, or leave the column out")
+        raise ValueError("column 'name': empty is not a name; fill it in, or leave the column out")
     return row.get("name", ""), (days["date"], days["end"])

@@ -9,7 +9,7 @@ from gridcast.config import Experiment
 from gridcast.data import splits
 from gridcast.data.check_windows import longest_lookback
 from gridcast.data.panel import Panel
-from gridcast.data.sources import ONLY_SERIES, SERIES, TARGET, TIME, Table
+from gridcast.data.table import ONLY_SERIES, SERIES, TARGET, TIME, Table
 from gridcast.runtime import time_axis
 from gridcast.runtime.calendar_features import is_column
 from gridcast.runtime.errors import ConfigError, DataError

@@ -1,4 +1,4 @@
-"""The table that a model is asked from, read as the data of its experiment were."""
+"""Read the files that a model in use is given, with the code that read those of its experiment."""
 
 from __future__ import annotations
 
@@ -9,24 +9,41 @@ import pandas as pd
 
 from gridcast.config import Data
 from gridcast.data import readers
+from gridcast.data.parse_fields import LINE
 from gridcast.runtime.preprocessing import Preprocessing
 
 
-def read_series_table(path: Path, own: Preprocessing) -> pd.DataFrame:
-    """The rows of `path` with a target, and those without one that bring future columns. Raises DataError."""
-    ahead, present = tuple(own.future_columns), readers.column_names(str(path))
-    names: dict[str, Any] = {"source": str(path), "time": own.time, "series": own.keys, "frequency": own.frequency}
-    names["static"] = tuple(column for column, _ in own.categories if column in present)
-    rows, _ = readers.read_table(
-        str(path), Data(**names, target=own.target, past=own.past, future=ahead), settable=False
+def read_series_table(path: Path, preprocessing: Preprocessing) -> pd.DataFrame:
+    """Return the rows of `path` that a forecaster reads.
+
+    These are the rows with a target, then rows without one that bring values of the future columns. Raises DataError.
+    """
+    future = tuple(preprocessing.future_columns)
+    in_file = readers.column_names(str(path))
+    sections: dict[str, Any] = {
+        "source": str(path),
+        "time": preprocessing.time,
+        "series": preprocessing.keys,
+        "frequency": preprocessing.frequency,
+        "static": tuple(column for column, _ in preprocessing.categories if column in in_file),
+    }
+    data = Data(**sections, target=preprocessing.target, past=preprocessing.past, future=future)
+    rows, _ = readers.read_table(str(path), data, settable=False)
+    if future:
+        # Rows without a target are left out, so the file is read again with a future column as its target.
+        ahead = Data(**sections, target=future[0], future=future[1:])
+        ahead_rows, _ = readers.read_table(str(path), ahead, settable=False)
+        rows = pd.concat([rows, ahead_rows[~ahead_rows[LINE].isin(rows[LINE])]], ignore_index=True)
+    return rows.drop(columns=LINE)
+
+
+def read_sensor_table(path: Path, preprocessing: Preprocessing) -> pd.DataFrame:
+    """Return the rows of `path` for a detector: stamps and sensors, NaN where a field is empty. Raises DataError."""
+    data = Data(
+        source=str(path),
+        time=preprocessing.time,
+        target=preprocessing.target,
+        sensors=preprocessing.series,
+        frequency=preprocessing.frequency,
     )
-    if ahead:
-        known, _ = readers.read_table(str(path), Data(**names, target=ahead[0], future=ahead[1:]), settable=False)
-        rows = pd.concat([rows, known[~known[readers.LINE].isin(rows[readers.LINE])]], ignore_index=True)
-    return rows.drop(columns=readers.LINE)
-
-
-def read_sensor_table(path: Path, own: Preprocessing) -> pd.DataFrame:
-    """The rows of `path` for a detector: stamps and sensors, NaN where a field is empty. Raises DataError."""
-    data = Data(source=str(path), time=own.time, target=own.target, sensors=own.series, frequency=own.frequency)
-    return readers.read_table(str(path), data, settable=False)[0].drop(columns=readers.LINE)
+    return readers.read_table(str(path), data, settable=False)[0].drop(columns=LINE)

@@ -1,4 +1,4 @@
-"""The period at which series repeat."""
+"""Statistics of the training span: the seasonal period and the scale of naive errors."""
 
 from __future__ import annotations
 
@@ -15,26 +15,29 @@ PERIODS_BY_FREQUENCY = {
     "ME": (12,),
     "Q": (4,),
 }
+"""Candidates for the period, in steps."""
+MAD_TO_STD = 1.4826
+"""Standard deviation of a normal distribution in units of its median absolute deviation."""
 
 
 def find_period(training: np.ndarray, frequency: str) -> int | None:
-    """The usual period of `frequency` at which the series (series, steps) repeat most, if at any.
+    """Return the period of `frequency` at which the series (series, steps) repeat most, None if they do not.
 
-    Judged by the autocorrelation, averaged over the series, of one-step differences (a trend
-    correlates at every lag); at least two standard errors, else None.
+    Judged by the autocorrelation, averaged over the series, of one-step differences (a trend correlates at every lag);
+    it has to be at least two standard errors.
     """
     steps = training.shape[1]
-    values = np.diff(training, axis=1)
-    known = np.isfinite(values)
-    means = np.sum(values, axis=1, where=known) / np.maximum(known.sum(axis=1), 1)
-    centred = np.where(known, values - means[:, None], 0.0)
+    differences = np.diff(training, axis=1)
+    is_finite = np.isfinite(differences)
+    means = np.sum(differences, axis=1, where=is_finite) / np.maximum(is_finite.sum(axis=1), 1)
+    centred = np.where(is_finite, differences - means[:, None], 0.0)
     power = np.sum(centred**2, axis=1)
-    alive = power > 0
+    varies = power > 0
     best: tuple[float, int] | None = None
     for period in PERIODS_BY_FREQUENCY.get(frequency, ()):
-        if steps < 3 * period or not alive.any():
+        if steps < 3 * period or not varies.any():
             continue
-        products = np.sum(centred[alive, period:] * centred[alive, :-period], axis=1) / power[alive]
+        products = np.sum(centred[varies, period:] * centred[varies, :-period], axis=1) / power[varies]
         correlation = float(products.mean())
         if correlation > 2 / np.sqrt(steps) and (best is None or correlation > best[0]):
             best = correlation, period
@@ -42,14 +45,10 @@ def find_period(training: np.ndarray, frequency: str) -> int | None:
 
 
 def naive_scale(training: np.ndarray) -> np.ndarray:
-    """Mean absolute one-step difference of each series (series,) over the training span (series, steps).
+    """Return the mean absolute one-step difference (series,) of each series of the training span (series, steps).
 
-    Steps whose value or the one before is NaN, since it was not observed, do not count; 0 where none does.
+    Steps whose value or the one before is NaN, as it was not observed, do not count; 0 where none does.
     """
-    steps = np.abs(np.diff(training, axis=1))
-    known = np.isfinite(steps)
-    return np.sum(steps, axis=1, where=known) / np.maximum(known.sum(axis=1), 1)
-
-
-MAD_TO_STD = 1.4826
-"""Standard deviation of a normal distribution in units of its median absolute deviation."""
+    changes = np.abs(np.diff(training, axis=1))
+    is_finite = np.isfinite(changes)
+    return np.sum(changes, axis=1, where=is_finite) / np.maximum(is_finite.sum(axis=1), 1)

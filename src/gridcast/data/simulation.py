@@ -53,7 +53,7 @@ def _variance(values: np.ndarray, start: int, end: int, noise: float, random: np
 
 
 def _correlation(values: np.ndarray, start: int, end: int, *_: object) -> np.ndarray:
-    """What the sensor read half a day before, faded in and out: normal alone, but not beside the others."""
+    """The sensor's values of half a day before, faded in and out: normal by themselves, but not beside the others."""
     before = values[start - STEPS_PER_DAY // 2 : end - STEPS_PER_DAY // 2]
     share = np.minimum(np.arange(1, end - start + 1) / 20, 1)
     share = np.minimum(share, share[::-1])

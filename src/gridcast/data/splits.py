@@ -24,7 +24,7 @@ class Spans:
 
 
 def spans_by_share(steps: int, train: float, validation: float) -> Spans:
-    """The spans of an axis of `steps` steps; what is left after train and validation is the test span.
+    """Return the spans of an axis of `steps` steps, by the shares for training and validation; the rest is the test.
 
     The tiny addend keeps 0.8 + 0.1 from losing a step to binary fractions.
     """
@@ -32,12 +32,13 @@ def spans_by_share(steps: int, train: float, validation: float) -> Spans:
 
 
 def rolling_folds(steps: int, count: int, horizon: int, *, expanding: bool) -> tuple[Spans, ...]:
-    """The spans of `count` rolling origins over an axis of `steps` steps, in the order of time.
+    """Return the spans of `count` rolling origins over an axis of `steps` steps, in the order of time.
 
-    Each validates on the `horizon` steps after its training; the last `horizon` steps of the axis are
-    the test span of the last fold, the others have none: they know nothing beyond their validation.
-    Training is all that lies before, or as many steps as the first fold has. Source: Tashman (2000),
-    "Out-of-sample tests of forecasting accuracy: an analysis and review".
+    Each fold validates on the `horizon` steps after its training span. The last `horizon` steps of the axis are the
+    test span of the last fold; the others have an empty one, as they use nothing beyond their validation span. An
+    `expanding` fold trains on all steps before, any other on as many as the first fold has.
+
+    Source: Tashman (2000), "Out-of-sample tests of forecasting accuracy: an analysis and review".
     """
     ends = [steps - (count + 1 - fold) * horizon for fold in range(count)]
     last = len(ends) - 1

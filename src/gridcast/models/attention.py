@@ -46,7 +46,7 @@ class AdditiveAttention(keras.layers.Layer):
         return (input_shape[0], input_shape[-1])
 
     def get_config(self) -> dict[str, Any]:
-        """What a saved file needs to build the layer again."""
+        """Return the settings that a saved file needs to build the layer again."""
         return {**super().get_config(), "units": self.units, "seed": self.seed}
 
 

@@ -40,5 +40,5 @@ class Dropout(keras.layers.Layer):
         return input_shape
 
     def get_config(self) -> dict[str, Any]:
-        """What a saved file needs to build the layer again."""
+        """Return the settings that a saved file needs to build the layer again."""
         return {**super().get_config(), "rate": self.share, "seed": self.seed}

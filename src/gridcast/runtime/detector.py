@@ -226,7 +226,7 @@ class Detector:
         anomalous, and a warning names the sensor. Columns that were not in training are ignored: what is normal there
         is not known.
 
-        Raises DataError for a table without one of the sensors, with a value that is no number, with a stamp that
+        Raises DataError for a table without one of the sensors, with a value that is not a number, with a stamp that
         occurs twice or is off the axis, or with fewer steps than a window.
         """
         times, values = self.read_table(table)

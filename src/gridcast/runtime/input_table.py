@@ -93,7 +93,8 @@ def checked_rows(
     """Return the rows of `table`, the ids of their series, and the key columns (series,) by name.
 
     The rows have the columns SERIES_COLUMN, TIME_COLUMN, target and covariates. Raises DataError for a missing column,
-    a value that is no number or no date, a series that the model does not know, or a (series, time) that occurs twice.
+    a value that is not a number or a date, a series that the model does not know, or a (series, time) that occurs
+    twice.
     """
     numbers = (preprocessing.target, *preprocessing.past, *preprocessing.future_columns)
     needed = [*preprocessing.keys, preprocessing.time, *numbers]
@@ -158,7 +159,7 @@ def parse_stamps(column: pd.Series, name: str) -> pd.Series:
     times = pd.to_datetime(column, format=date_format, utc=True, errors="coerce")
     if times.isna().any():
         row = int(np.flatnonzero(times.isna())[0])
-        raise DataError(f"column '{name}', row {row}: '{column.iloc[row]}' is no date such as 2011-12-31")
+        raise DataError(f"column '{name}', row {row}: '{column.iloc[row]}' is not a date such as 2011-12-31")
     return times.dt.tz_localize(None)
 
 

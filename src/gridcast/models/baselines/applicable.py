@@ -1,4 +1,4 @@
-"""Which baselines suit the data, and what of the data their results depend on."""
+"""The baselines that suit the data, and the properties of the data that their results depend on."""
 
 from __future__ import annotations
 

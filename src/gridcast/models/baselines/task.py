@@ -1,4 +1,4 @@
-"""What a baseline is given, and what it gives."""
+"""The input and the output of a baseline."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gridcast.data.dataset import Dataset
 
 @dataclass(frozen=True)
 class BaselineTask:
-    """What a baseline may know: the past of each window, and channels (series, steps, channels) as networks read them.
+    """The input of a baseline: the past of each window, and channels (series, steps, channels) as networks read them.
 
     `target` is (series, steps) in data units, `observed` where it was not filled, `times` the stamps of
     the steps, `train` the number of training steps and `training_index` the windows within them;

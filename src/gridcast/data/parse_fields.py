@@ -1,0 +1,115 @@
+"""Turn the text fields of a file into numbers and dates, and refuse what is neither with its place."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+from gridcast.config import Data
+from gridcast.runtime.errors import DataError
+
+LINE = "__line__"
+"""Column of the line of the file in which a row starts; in Parquet files, the number of the row."""
+DECIMAL_COMMA = re.compile(r"^[-+]?(\d+|\d{1,3}(\.\d{3})+)?(,\d*)?([eE][-+]?\d+)?$")
+"""A number with a decimal comma; points stand between thousands only."""
+DAY_MONTH_YEAR = re.compile(r"^\s*(\d{1,2})[./-](\d{1,2})[./-](\d{4})\b(.*)$")
+"""A date with the year last; which of the first two numbers is the day, only the whole column can show."""
+EXAMPLE_DATES = {"iso": "2011-12-31", "day-first": "31/12/2011", "month-first": "12/31/2011"}
+ROWS_PER_CHUNK = 2**18
+"""Rows that are parsed at once: as text, fields take many times the memory of numbers and categories."""
+
+DateOrder = Literal["iso", "day-first", "month-first"]
+
+
+def unit_of(path: str) -> str:
+    """Return what `LINE` counts in the file at `path`: `line` or `row`."""
+    return "row" if path.endswith(".parquet") else "line"
+
+
+def field_error(rows: pd.DataFrame, position: int, *, column: str, path: str, problem: str) -> DataError:
+    """Return the error that the value of `column` in the row at `position` has a `problem`."""
+    value = rows[column].iloc[position]
+    shown = "empty" if pd.isna(value) else f"'{value}'"
+    return DataError(f"{path}, {unit_of(path)} {rows[LINE].iloc[position]}, column '{column}': {shown} {problem}")
+
+
+def check_filled(rows: pd.DataFrame, columns: Sequence[str], path: str) -> None:
+    """Raise DataError where one of `columns`, which name series or categories, is empty in a row."""
+    for column in columns:
+        empty = np.flatnonzero(rows[column].isna())
+        if len(empty):
+            problem = "is not a name; fill it in, or delete the line"
+            raise field_error(rows, empty[0], column=column, path=path, problem=problem)
+
+
+def parse_numbers(rows: pd.DataFrame, column: str, *, separator: str, path: str) -> tuple[pd.Series, bool]:
+    """Return the values of `column` as floats, NaN where empty, and whether they have a decimal comma.
+
+    Raises DataError for a value that is not a number.
+    """
+    text = rows[column].str.strip()
+    has_comma = separator != "," and bool(text.str.contains(",", regex=False, na=False).any())
+    if has_comma:
+        text = text.where(text.str.match(DECIMAL_COMMA, na=True), "not a number")
+        text = text.str.replace(".", "", regex=False).str.replace(",", ".", regex=False)
+    chunks = (text.iloc[start : start + ROWS_PER_CHUNK] for start in range(0, len(text), ROWS_PER_CHUNK))
+    values = pd.concat([pd.to_numeric(chunk, errors="coerce") for chunk in chunks]).astype(float)
+    wrong = np.flatnonzero(values.isna() & text.notna())
+    if len(wrong):
+        problem = "is not a number; correct it, or leave the field empty for a missing value"
+        raise field_error(rows, wrong[0], column=column, path=path, problem=problem)
+    return values, has_comma
+
+
+def parse_dates(rows: pd.DataFrame, data: Data, *, path: str, settable: bool) -> tuple[pd.Series, DateOrder]:
+    """Return the time column as datetime64 without a time zone (in UTC where it had one), and the order of its dates.
+
+    `settable` says that there is an experiment file, whose `data.dates` an error may name as a remedy.
+    Raises DataError for a value that is not a date in this order, and where the order is ambiguous.
+    """
+    # A column of ten million stamps often has a few hundred different ones: these are parsed, not the rows.
+    codes, texts = pd.factorize(rows[data.time])
+    different = pd.Series(texts)
+    order = data.dates if data.dates != "auto" else _date_order(rows, different, data.time, path, settable=settable)
+    if order == "iso":
+        parsed = pd.to_datetime(different.str.strip(), format="ISO8601", errors="coerce", utc=True).dt.tz_localize(None)
+    else:
+        parts = different.str.extract(DAY_MONTH_YEAR)
+        day, month = (0, 1) if order == "day-first" else (1, 0)
+        text = parts[2] + "-" + parts[month].str.zfill(2) + "-" + parts[day].str.zfill(2) + parts[3].fillna("")
+        parsed = pd.to_datetime(text, format="mixed", errors="coerce")
+    # The last value is that of code -1, an empty field.
+    stamps = np.append(parsed.to_numpy("datetime64[us]"), np.datetime64("NaT"))
+    values = pd.Series(stamps[codes], index=rows.index)
+    wrong = np.flatnonzero(values.isna())
+    if len(wrong):
+        remedy = "correct it, or see data.dates" if settable else "correct it"
+        problem = f"is not a date; this file's are read as {order}, such as {EXAMPLE_DATES[order]}: {remedy}"
+        raise field_error(rows, wrong[0], column=data.time, path=path, problem=problem)
+    return values, order
+
+
+def _date_order(
+    rows: pd.DataFrame, different: pd.Series, column: str, path: str, *, settable: bool
+) -> Literal["iso", "day-first", "month-first"]:
+    """The order of the `different` dates in `column`, as their numbers above 12 show it."""
+    parts = different.str.extract(DAY_MONTH_YEAR).dropna()
+    if len(parts) * 2 < max(len(different), 1):
+        return "iso"
+    first, second = parts[0].astype(int), parts[1].astype(int)
+    day_first, month_first = (first > 12) & (second <= 12), (second > 12) & (first <= 12)
+    if day_first.any() and month_first.any():
+        rarer = day_first if day_first.sum() < month_first.sum() else month_first
+        position = int(np.flatnonzero(rows[column] == different.loc[rarer[rarer].index[0]])[0])
+        problem = "has day and month the other way round than the file's other dates; correct it"
+        raise field_error(rows, position, column=column, path=path, problem=problem)
+    if day_first.any() or month_first.any():
+        return "day-first" if day_first.any() else "month-first"
+    remedy = "data.dates: day-first or month-first" if settable else "them as 2011-12-31"
+    raise DataError(
+        f"{path}, column '{column}': dates such as '{different.iloc[0]}' do not tell day from month; write {remedy}"
+    )
