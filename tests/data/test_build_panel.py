@@ -499,6 +499,6 @@ def test_a_series_that_the_mask_leaves_without_a_window_is_refused_with_a_remedy
     assert refusal(frame, **sections) == (
         "sales.csv: series 'pear' with too many gaps: 152 of its 200 steps are filled (gaps: zero) or masked "
         "(zero_runs: mask), which leaves no window in the train span whose targets (horizon 1) were all observed; "
-        "give the missing steps, a coarser data.frequency or a shorter horizon, write zero_runs: feature, write gaps: zero if "
-        "nothing happened then, or leave it out with data.select.only"
+        "give the missing steps, a coarser data.frequency or a shorter horizon, write zero_runs: feature, write "
+        "gaps: zero if nothing happened then, or leave it out with data.select.only"
     )
