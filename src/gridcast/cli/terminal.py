@@ -78,7 +78,7 @@ def _print_tests(out: Console, result: SweepResult) -> None:
     if "mase" not in measured:
         names = LABELLED_METRICS if "auc_pr" in measured else UNLABELLED_METRICS
         columns = {name: METRIC_TITLES[name] for name in names}
-    table = _table(["on data never seen", *columns.values()])
+    table = _table(["on unseen data", *columns.values()])
     for name, measures in result.test_measures.items():
         table.add_row(*[name, *(f"{measures[metric]:.4g}" if metric in measures else "-" for metric in columns)])
     out.print(table)
