@@ -195,7 +195,7 @@ def test_covariates_are_read_as_numbers_and_may_be_missing(read, refusal):
     text = "date,product,quantity,price\n2023-01-05,apple,1,0.5\n2023-01-06,apple,2,\n2023-01-07,apple,3,{}\n"
     rows, _ = read(text.format("nan"), past=["price"])
     assert rows["price"].isna().tolist() == [False, True, True]
-    assert refusal(text.format("free"), past=["price"]).startswith("sales.csv, line 4, column 'price': 'free' is no")
+    assert refusal(text.format("free"), past=["price"]).startswith("sales.csv, line 4, column 'price': 'free' is not a")
 
 
 @pytest.mark.parametrize("missing", csv_text.MISSING_VALUES)
@@ -348,4 +348,4 @@ def test_many_rows_are_read_in_parts_as_they_would_be_at_once(read, refusal, mon
         monkeypatch.setattr(module, "ROWS_PER_CHUNK", 2)
     text = HEADER + "".join(f"2023-01-{day:02},apple,{day}{{}}\n" for day in range(5, 10))
     assert read(text.format("", ".5", "", "", ".25"))[0]["quantity"].tolist() == [5, 6.5, 7, 8, 9.25]
-    assert refusal(text.format("", "", "", "", "x")).startswith("sales.csv, line 6, column 'quantity': '9x' is no")
+    assert refusal(text.format("", "", "", "", "x")).startswith("sales.csv, line 6, column 'quantity': '9x' is not a")

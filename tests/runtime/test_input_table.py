@@ -149,7 +149,7 @@ def test_holidays_are_known_ten_years_beyond_the_data_and_no_further(tmp_path):
     frame = by("MS", 60)
     data = {"frequency": "M", "calendar": "regular", "future": ["holidays:GB"]}
     found = planned(tmp_path, frame, data=data, window={"lookback": 6})
-    assert "holidays:GB: known to 2029-12-31, forecasts beyond need a new training" in found.panel.notes
+    assert "holidays:GB: known up to 2029-12-31; forecasts beyond need a new training" in found.panel.notes
     model = forecaster(found)
     assert len(model.predict(frame, {"horizon": 120})) == 240
     told = (
@@ -177,7 +177,7 @@ def test_a_model_in_use_needs_neither_the_event_file_nor_the_package(tmp_path, m
     again = planned(tmp_path, frame, data={"future": ["events:events.csv"]})
     assert again.fingerprint != fingerprint
     assert again.panel.notes[-1] == (
-        "warning: events:events.csv:fair: on no step of the training span, so that nothing is learned of it"
+        "warning: events:events.csv:fair: marks no step of the training span, so that nothing is learned about it"
     )
     events.unlink()
     agrees(found, frame[frame["date"] < "2023-03-20"], 77)

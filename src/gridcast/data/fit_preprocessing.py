@@ -15,13 +15,15 @@ from gridcast.runtime.preprocessing import Preprocessing
 
 
 def fit_preprocessing(panel: Panel, experiment: Experiment, lookback: int) -> Preprocessing:
-    """Everything about `panel` that a model needs in use, fitted on the training span."""
+    """Return everything about `panel` that a model needs in use, fitted on the training span."""
     data, options, train = experiment.data, experiment.transform, slice(*panel.spans["train"])
-    columns = panel.covariates[:, train]
-    # Covariates are always scaled: `none` speaks of the target.
-    method = "standard" if options.scale == "none" else options.scale
-    weekdays = time_axis.usual_weekdays(panel.times[train], data.frequency, data.calendar)
-    scaler = scaling.fit(panel.training_target, options.scale, options.log1p)
+    training_times, covariates = panel.times[train], panel.covariates[:, train]
+    # Covariates are always scaled: `scale: none` is about the target.
+    covariate_scale = "standard" if options.scale == "none" else options.scale
+    weekdays = time_axis.usual_weekdays(training_times, data.frequency, data.calendar)
+    target_scaler = scaling.fit(panel.training_target, options.scale, options.log1p)
+    limits = zero_runs.habitual_lengths(panel.training_target) if data.zero_runs == "feature" else np.zeros(0, int)
+    is_probabilistic = experiment.task == "probabilistic"
     return Preprocessing(
         time=data.time,
         keys=data.series,
@@ -35,30 +37,28 @@ def fit_preprocessing(panel: Panel, experiment: Experiment, lookback: int) -> Pr
         series=panel.series,
         lookback=lookback,
         horizon=experiment.window.horizon,
-        target_scaler=scaler,
-        scalers=tuple(scaling.fit(columns[:, :, k], method) for k in range(columns.shape[2])),
+        target_scaler=target_scaler,
+        scalers=tuple(scaling.fit(covariates[:, :, k], covariate_scale) for k in range(covariates.shape[2])),
         static=tuple(map(tuple, panel.static.tolist())),
-        fallback=tuple(map(tuple, np.median(columns, axis=1).tolist())),
-        # Where every step is given for every series, each table shows the whole calendar.
+        fallback=tuple(map(tuple, np.median(covariates, axis=1).tolist())),
+        # Where every series has every step, each table in use shows the whole calendar.
         closed_dates=None if data.gaps == "error" else time_axis.closed_dates(panel.times, weekdays),
         marked_days=panel.marked_days,
-        training_span=(str(panel.times[train][0]), str(panel.times[train][-1])) if TREND in data.future else None,
+        training_span=(str(training_times[0]), str(training_times[-1])) if TREND in data.future else None,
         aggregate=data.aggregate,
         categories=tuple(zip(data.static, panel.vocabularies, strict=True)),
-        zero_run_limits=tuple(zero_runs.habitual_lengths(panel.training_target).tolist())
-        if data.zero_runs == "feature"
-        else (),
-        **(_lagged(panel, experiment, scaler.scale) if experiment.task == "probabilistic" else {}),
+        zero_run_limits=tuple(limits.tolist()),
+        **(_probabilistic_fields(panel, experiment, target_scaler.scale) if is_probabilistic else {}),
     )
 
 
-def _lagged(panel: Panel, experiment: Experiment, scale: np.ndarray) -> dict[str, Any]:
-    """Settings of the further inputs of a probabilistic network: lags that fit into the training span, and ages."""
-    most = panel.spans.train - experiment.window.horizon - longest_lookback(experiment)
-    begins = panel.times[np.argmax(np.isfinite(panel.target), axis=1)]
+def _probabilistic_fields(panel: Panel, experiment: Experiment, scale: np.ndarray) -> dict[str, Any]:
+    """Fields that only probabilistic networks read: lags that fit into the training span, and ages of series."""
+    max_lag = panel.spans.train - experiment.window.horizon - longest_lookback(experiment)
+    starts = panel.times[np.argmax(np.isfinite(panel.target), axis=1)]
     return {
-        "lags": lag_features.useful_lags(experiment.data.frequency, most),
-        "series_starts": tuple(map(str, begins)),
+        "lags": lag_features.useful_lags(experiment.data.frequency, max_lag),
+        "series_starts": tuple(map(str, starts)),
         "step_seconds": float(np.median(np.diff(panel.times.to_numpy("datetime64[s]")).astype(float))),
         "typical_scale": float(np.exp(np.log(scale).mean())),
     }

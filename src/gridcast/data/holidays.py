@@ -17,36 +17,37 @@ YEARS_AHEAD = 10
 
 
 def find_marked_days(names: tuple[str, ...], times: pd.DatetimeIndex) -> tuple[MarkedDays, ...]:
-    """Return the days that the `holidays:` and `events:` of `names` mark, on the axis of `times` and beyond.
+    """Return the days that `holidays:` and `events:` among the covariates `names` mark, on the axis `times` and beyond.
 
     Raises ConfigError for an unknown country, DataError for an event file that cannot be used.
     """
-    found = []
+    marked_days = []
     for name in dict.fromkeys(names):
         if name.startswith(HOLIDAYS):
-            found.append(_holidays(name, times[0].year, times[-1].year + YEARS_AHEAD))
+            marked_days.append(_public_holidays(name, times[0].year, times[-1].year + YEARS_AHEAD))
         elif name.startswith(EVENTS):
-            found.append(_events(name))
-    return tuple(found)
+            marked_days.append(_events(name))
+    return tuple(marked_days)
 
 
-def coverage_notes(found: Sequence[MarkedDays], training: pd.DatetimeIndex, frequency: str) -> list[str]:
-    """Notes on how far each of `found` is known, and on what marks no step of the `training` span."""
+def coverage_notes(marked_days: Sequence[MarkedDays], training_times: pd.DatetimeIndex, frequency: str) -> list[str]:
+    """Return notes on how far ahead the days are known, and warnings about those that mark no step of training."""
     notes = [
-        f"{one.name}: known to {one.known_span[1]}, forecasts beyond need a new training"
-        for one in found
-        if one.known_span
+        f"{days.name}: known up to {days.known_span[1]}; forecasts beyond need a new training"
+        for days in marked_days
+        if days.known_span
     ]
-    names = [one.name for one in found]
-    marks = calendar_features.calendar_channels(training, names, frequency, found)
+    names = [days.name for days in marked_days]
+    marks = calendar_features.calendar_channels(training_times, names, frequency, marked_days)
+    labels = calendar_features.calendar_channel_names(names, marked_days)
     return notes + [
-        f"warning: {label}: on no step of the training span, so that nothing is learned of it"
-        for channel, label in enumerate(calendar_features.calendar_channel_names(names, found))
+        f"warning: {label}: marks no step of the training span, so that nothing is learned about it"
+        for channel, label in enumerate(labels)
         if not marks[:, channel].any()
     ]
 
 
-def _holidays(name: str, first: int, last: int) -> MarkedDays:
+def _public_holidays(name: str, first_year: int, last_year: int) -> MarkedDays:
     """Public holidays of a country, `holidays:GB`, or of a part of it, `holidays:GB-ENG`, by their ISO 3166 codes."""
     import holidays
 
@@ -62,32 +63,33 @@ def _holidays(name: str, first: int, last: int) -> MarkedDays:
             f"data.future: '{name}': unknown part '{part}' of {country}{suggest(part, countries[country])} "
             f"(known: {', '.join(countries[country]) or 'none'})"
         )
-    days = holidays.country_holidays(country, subdiv=part or None, years=range(first, last + 1))
-    marked = tuple((str(day), str(day)) for day in sorted(days))
-    return MarkedDays(name, (name,), (marked,), (f"{first}-01-01", f"{last}-12-31"))
+    dates = holidays.country_holidays(country, subdiv=part or None, years=range(first_year, last_year + 1))
+    events = tuple((str(date), str(date)) for date in sorted(dates))
+    return MarkedDays(name, (name,), (events,), (f"{first_year}-01-01", f"{last_year}-12-31"))
 
 
 def _events(name: str) -> MarkedDays:
-    """Events of a CSV file with the column `date`, and `end` and `name` if there are such: one channel per name."""
+    """Events of a CSV file with the column `date`, and optionally `end` and `name`: one channel for each name."""
     path = name.removeprefix(EVENTS)
-    found: dict[str, list[tuple[str, str]]] = {}
+    spans_by_event: dict[str, list[tuple[str, str]]] = {}
     faults = []
     for line, row in small_csv.read_rows(path, f"data.future: '{name}'", ["date"]):
         try:
-            event, days = _event(row)
-            found.setdefault(event, []).append(days)
+            event, span = _event(row)
+            spans_by_event.setdefault(event, []).append(span)
         except ValueError as fault:
             faults.append(f"{path}, line {line}, {fault}")
     if faults:
         raise DataError("\n".join(faults))
-    if not found:
+    if not spans_by_event:
         raise DataError(f"{path}: no events; add lines such as 2011-12-31, or leave '{name}' out")
-    labels = tuple(f"{name}:{event}" if event else name for event in sorted(found))
-    return MarkedDays(name, labels, tuple(tuple(sorted(found[event])) for event in sorted(found)))
+    events = sorted(spans_by_event)
+    labels = tuple(f"{name}:{event}" if event else name for event in events)
+    return MarkedDays(name, labels, tuple(tuple(sorted(spans_by_event[event])) for event in events))
 
 
 def _event(row: dict[str, str]) -> tuple[str, tuple[str, str]]:
-    """Name, and first and last day, of the event in `row`. ValueError: column, value and remedy."""
+    """Name, and first and last day, of the event in `row`. Raises ValueError with column, value and remedy."""
     days = {}
     for column in ("date", "end"):
         value = row.get(column) or row["date"]

@@ -17,15 +17,18 @@ from gridcast.runtime.series_ids import plain_ids
 class Panel:
     """All series on one axis of `times`, in data units.
 
-    `target` is (series, steps); NaN before a series begins and after it ends, never between.
-    `observed` (series, steps) is False there and where a gap was filled with a made-up value.
-    `past` and `future` are (series, steps, columns), without NaN where the target has none; the last
-    of `past` tells of stretches without exhibition where `data.zero_runs` is `feature`.
-    `static` is (series, columns), codes into `vocabularies`. `marked_days` are the days of holidays and
-    events. `folds` are the spans of each rolling origin, `spans` those of the last one; without
-    rolling origins there is one. `notes` tells what was done. `labels` (steps,) are True where a step is labelled as
-    anomalous, None where nothing is: what is trained never sees them, but for gaps where they are omitted.
-    `key_count` is the number of key columns that make a series' id.
+    - `target` (series, steps): NaN before a series begins and after it ends; between them only where gaps are kept.
+    - `observed` (series, steps): False there, where a gap was filled with a made-up value, and where a step is masked.
+    - `past`, `future` (series, steps, columns): covariates, without NaN. With `data.zero_runs: feature`, the last past
+      column marks unusual runs of zeros.
+    - `static` (series, columns): codes into `vocabularies`.
+    - `marked_days`: the days of holidays and events.
+    - `folds`: the spans of each rolling origin, or one if there are none; `spans`: those in use, of the last one at the
+      end.
+    - `notes`: sentences on what was done to the data.
+    - `labels` (steps,): True where a step is labelled as anomalous; None without labels. Training never sees them,
+      except for the gaps that omitted steps leave.
+    - `key_count`: the number of key columns that make a series' id.
     """
 
     series: tuple[str, ...]
@@ -53,7 +56,7 @@ class Panel:
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 over the names, the axis and every value."""
+        """SHA-256 of the names, the axis and every value."""
         digest = hashlib.sha256()
         for names in (self.plain_series, *self.vocabularies):
             digest.update("\0".join(names).encode() + b"\1")
@@ -76,24 +79,24 @@ class Panel:
     def training_target(self) -> np.ndarray:
         """The target over the training span (series, training steps), NaN where it was not observed.
 
-        What is fitted or counted on it knows no filled value: one interpolated at the end of the
-        span would tell of the span after.
+        Everything estimated from it ignores filled values: one interpolated at the end of the span would leak the
+        first value of the next span.
         """
         train = slice(*self.spans["train"])
         return np.where(self.observed[:, train], self.target[:, train], np.nan)
 
     def fold(self, number: int) -> Panel:
-        """The same panel with the spans of fold `number`."""
+        """Return the same panel with the spans of fold `number`."""
         return replace(self, spans=self.folds[number])
 
-    def take(self, keep: np.ndarray) -> Panel:
-        """The same panel with the series at positions `keep` only."""
+    def take(self, positions: np.ndarray) -> Panel:
+        """Return the same panel with only the series at `positions`, in their order."""
         return replace(
             self,
-            series=tuple(self.series[i] for i in keep),
-            target=self.target[keep],
-            observed=self.observed[keep],
-            past=self.past[keep],
-            future=self.future[keep],
-            static=self.static[keep],
+            series=tuple(self.series[i] for i in positions),
+            target=self.target[positions],
+            observed=self.observed[positions],
+            past=self.past[positions],
+            future=self.future[positions],
+            static=self.static[positions],
         )
