@@ -40,9 +40,9 @@ def loaded(shop):
 
 
 def scores(body):
-    """Scores that could be told, by time."""
-    told = {step["time"]: step["score"] for step in body["scores"] if step["score"] is not None}
-    return pd.Series(told.values(), pd.to_datetime(list(told)))
+    """The scores of a response that are not null, by time."""
+    known = {step["time"]: step["score"] for step in body["scores"] if step["score"] is not None}
+    return pd.Series(known.values(), pd.to_datetime(list(known)))
 
 
 def test_a_detector_says_over_http_what_it_says_in_python(server, shop, loaded):
@@ -61,7 +61,7 @@ def test_a_detector_says_over_http_what_it_says_in_python(server, shop, loaded):
     assert server.post("/v1/anomalies", json=asked()).json()["scores"] == body["scores"]
 
 
-def test_events_tell_from_when_to_when_how_bad_and_which_sensor(server):
+def test_events_have_start_end_severity_and_sensors(server):
     body = server.post("/anomalies", json=asked()).json()
     worst = max(body["events"], key=lambda event: event["severity"])
     above = [step["time"] for step in body["scores"] if step["anomaly"]]
@@ -74,7 +74,7 @@ def test_events_tell_from_when_to_when_how_bad_and_which_sensor(server):
     assert sum(one["share"] for one in worst["blame"]) == pytest.approx(1)
 
 
-def test_a_running_threshold_is_told_with_each_step(server, shop):
+def test_a_running_threshold_is_given_with_each_step(server, shop):
     body, loaded = (
         server.post("/anomalies", json=asked(model=RUNS)).json(),
         model_loading.load_model(f"models:/{RUNS}@champion", shop.uri),
@@ -120,8 +120,8 @@ def test_requests_that_go_through_the_network_together_are_answered_as_alone(loa
 
 def test_its_example_is_answered_and_shows_an_anomaly(server):
     (own,) = [one for one in server.get("/models").json()["models"] if one["model"] == WATCHED]
-    told = {name: own[name] for name in ("task", "time", "series", "examples", "horizon", "target", "keys")}
-    assert told == {
+    known = {name: own[name] for name in ("task", "time", "series", "examples", "horizon", "target", "keys")}
+    assert known == {
         "task": "anomaly",
         "time": "time",
         "series": ["flow", "heat"],

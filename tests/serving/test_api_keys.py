@@ -82,8 +82,8 @@ def test_an_expired_key_opens_nothing(keys):
 def test_what_is_no_key_is_refused(keys, text):
     keys.create("dashboard", 60, ["predict"])
     text = text.encode("utf-8", "replace").decode()
-    refusal = refused(keys, text)
-    assert (refusal.status, refusal.code) == (401, "key_unknown")
+    error = refused(keys, text)
+    assert (error.status, error.code) == (401, "key_unknown")
 
 
 def test_the_id_of_one_key_and_the_secret_of_another_open_nothing(keys):
@@ -94,7 +94,7 @@ def test_the_id_of_one_key_and_the_secret_of_another_open_nothing(keys):
     assert refused(keys, f"{one}x").code == "key_unknown"
 
 
-def test_a_revoked_or_expired_key_is_told_so_only_to_who_holds_it(keys):
+def test_only_the_holder_of_a_key_learns_that_it_is_revoked_or_expired(keys):
     key, text = keys.create("gone", 60, ["predict"])
     keys.revoke(key.id)
     assert refused(keys, f"{key.id}.guessed").code == "key_unknown"

@@ -58,7 +58,7 @@ def test_an_answer_says_who_gave_it_and_whether_a_baseline_beats_it(server, shop
     assert not server.post("/predict", json=question()).json()["beaten_by_baseline"]
 
 
-def test_a_probabilistic_model_tells_its_own_quantiles_unasked(server):
+def test_a_probabilistic_model_returns_its_own_quantiles_by_default(server):
     (series,) = server.post("/predict", json=question(QUANTILES)).json()["forecasts"]
     for point in series["points"]:
         assert list(point["quantiles"]) == ["0.1", "0.5", "0.9"]
@@ -122,14 +122,13 @@ def test_an_example_is_a_request_that_is_answered(server):
     assert server.get(f"/models/{POINT}/example?series=plum").status_code == 404
 
 
-def test_models_tell_what_they_read(server, shop):
+def test_models_describe_their_inputs(server, shop):
     known = {one["model"]: one for one in server.get("/models").json()["models"]}
     assert set(known) == {*KINDS, WATCHED}
     own = known[SAMPLED]
     assert own["run_id"] == shop.run_ids[SAMPLED]
     fields = ("task", "frequency", "lookback", "horizon", "time", "target", "keys", "past", "future")
-    told = {name: own[name] for name in fields}
-    assert told == {
+    assert {name: own[name] for name in fields} == {
         "task": "probabilistic",
         "frequency": "D",
         "lookback": 7,
@@ -164,8 +163,8 @@ def test_a_csv_of_any_dialect_comes_back_as_csv(server, shop, how):
     expected = direct(shop, POINT, FRAME, horizon=3)
     assert list(found) == ["product", "date", "forecast", "rolled_forward"]
     pd.testing.assert_frame_equal(found, expected, check_dtype=False)
-    told = {name: answer.headers[f"X-{name}"] for name in ("Model", "Version", "Run-Id", "Beaten-By-Baseline")}
-    assert told == {"Model": POINT, "Version": "1", "Run-Id": shop.run_ids[POINT], "Beaten-By-Baseline": "false"}
+    shown = {name: answer.headers[f"X-{name}"] for name in ("Model", "Version", "Run-Id", "Beaten-By-Baseline")}
+    assert shown == {"Model": POINT, "Version": "1", "Run-Id": shop.run_ids[POINT], "Beaten-By-Baseline": "false"}
 
 
 @pytest.mark.parametrize("name", KINDS)
@@ -390,8 +389,8 @@ def test_the_log_has_a_line_of_json_for_each_request_and_nothing_that_was_sent(s
     lines = {line.get("request"): line for line in server.lines()}
     line = lines[answer.headers["X-Request-ID"]]
     key = server.key.partition(".")[0]
-    told = {name: line[name] for name in ("event", "method", "route", "status", "key", "model", "rows")}
-    assert told == {
+    shown = {name: line[name] for name in ("event", "method", "route", "status", "key", "model", "rows")}
+    assert shown == {
         "event": "answered",
         "method": "POST",
         "route": "/predict",

@@ -8,7 +8,7 @@ KNOWN = {"date", "product", "quantity", "price", "apple"}
 
 
 @pytest.mark.parametrize(
-    ("told", "where", "message"),
+    ("text", "where", "message"),
     [
         (
             "line 3, column 'quantity': 'secret' is not a number; correct it, or leave the field empty",
@@ -37,10 +37,10 @@ KNOWN = {"date", "product", "quantity", "price", "apple"}
         ("column 'price': Unable to parse \"secret\" at 3", "column 'price'", "Unable to parse '…' at 3"),
     ],
 )
-def test_a_message_of_gridcast_keeps_its_place_and_loses_what_was_sent(told, where, message):
-    refusal = from_table_error(told, KNOWN, "file")
-    assert (refusal.where, refusal.message) == (where, message)
-    assert refusal.status == 422
+def test_a_message_of_gridcast_keeps_its_place_and_loses_what_was_sent(text, where, message):
+    error = from_table_error(text, KNOWN, "file")
+    assert (error.where, error.message) == (where, message)
+    assert error.status == 422
 
 
 VALUES = ["a'b", "'", "''", "a' or 'b", 'a"b', "\0", "x\0" + "0\0", "line\n'break", "'apple' secret"]

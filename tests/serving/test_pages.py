@@ -85,7 +85,7 @@ def test_the_command_that_is_shown_gives_the_forecast_that_is_shown(browser, ope
     assert f'"value":{value}' in done.stdout
 
 
-def test_a_dropped_file_is_forecast_and_a_wrong_one_is_told_of(browser, opened, tmp_path):
+def test_a_dropped_file_is_forecast_and_a_wrong_one_is_reported(browser, opened, tmp_path):
     good, bad = tmp_path / "it's sales.csv", tmp_path / "bad.csv"
     FRAME.to_csv(good, index=False, sep=";", decimal=",")
     FRAME.drop(columns="price").to_csv(bad, index=False)

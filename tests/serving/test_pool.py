@@ -93,15 +93,15 @@ def broken(shop, name, where):
     return shop.__class__(shop.uri, {**shop.run_ids, "broken": run_id}).champion(name, "broken")
 
 
-def test_a_version_that_cannot_be_loaded_leaves_the_old_one_and_is_told_of(shop, tmp_path, own):
+def test_a_version_that_cannot_be_loaded_leaves_the_old_one_and_is_reported(shop, tmp_path, own):
     with running(shop, tmp_path, (own,)) as found:
         assert broken(shop, own, tmp_path) == "2"
         found.state.models.refresh()
         body = found.get("/").json()
         assert (body["status"], body["degraded"], body["models"][own]["version"]) == ("degraded", [own], "1")
         assert found.post("/predict", json=question(own)).json()["version"] == "1"
-        (told,) = found.get("/models").json()["models"]
-        assert "cannot be loaded" in told["problem"]
+        (described,) = found.get("/models").json()["models"]
+        assert "cannot be loaded" in described["problem"]
         assert f'gridcast_degraded{{model="{own}"}} 1.0' in found.get("/metrics").text
         assert [line["model"] for line in found.lines() if line["event"] == "degraded"] == [own]
         assert shop.champion(own, NEXT) == "3"
@@ -183,6 +183,6 @@ def test_a_question_that_fails_in_the_network_fails_alone(shop):
     assert isinstance(second, AttributeError)
 
 
-def test_what_is_told_of_a_store_has_no_password():
-    told = "postgresql://me:p@ss@host:5432/db: no answer, see https://host/x@y"
-    assert addresses.without_credentials(told) == "postgresql://host:5432/db: no answer, see https://host/x@y"
+def test_an_error_of_a_store_shows_no_password():
+    text = "postgresql://me:p@ss@host:5432/db: no answer, see https://host/x@y"
+    assert addresses.without_credentials(text) == "postgresql://host:5432/db: no answer, see https://host/x@y"

@@ -333,7 +333,7 @@ def test_an_answer_that_takes_too_long_is_given_up(shop, tmp_path, slow):
         assert found.post("/predict", json=question()).status_code == 200
 
 
-def test_a_fault_of_the_service_is_told_in_the_same_form_without_what_was_sent(shop, tmp_path):
+def test_a_fault_of_the_service_is_answered_in_the_same_form_without_what_was_sent(shop, tmp_path):
     with running(shop, tmp_path) as found:
         (served,) = found.state.models.all()
 

@@ -1,21 +1,21 @@
-"""What is kept of answers, and what a challenger says unheard."""
+"""The log of served predictions, and challengers in shadow mode."""
 
 import pandas as pd
 import pytest
 
+from gridcast.monitoring.prediction_log import SHADOW, read_predictions
 from gridcast.tracking import model_loading, store
 from small_service import FRAME, NEXT, POINT, QUANTILES, SAMPLED, question, running
 
-kept = pytest.importorskip("gridcast.monitoring.prediction_log")
 pytestmark = pytest.mark.xdist_group("serving")
 
 
-def test_json_and_csv_are_kept_as_the_same_tables(shop, tmp_path):
-    frame = FRAME[FRAME["product"] == "apple"]  # all of it: this one draws on what was long ago
+def test_json_and_csv_are_logged_as_the_same_tables(shop, tmp_path):
+    frame = FRAME[FRAME["product"] == "apple"]  # all of it: the model has lags of a year
     with running(shop, tmp_path, (POINT, QUANTILES), log_predictions=True) as found:
         one = found.post("/predict", json=question(QUANTILES)).headers["X-Request-ID"]
         other = found.post(f"/predict_csv?model={QUANTILES}", files={"file": ("a.csv", frame.to_csv(index=False))})
-    forecasts, inputs = kept.read(tmp_path / "kept.db", QUANTILES)
+    forecasts, inputs = read_predictions(tmp_path / "kept.db", QUANTILES)
     marks = ["__request__", "__served__"]
     groups = forecasts.groupby("__request__", sort=False)
     first, again = (group.drop(columns=marks).reset_index(drop=True) for _, group in groups)
@@ -26,13 +26,13 @@ def test_json_and_csv_are_kept_as_the_same_tables(shop, tmp_path):
     assert inputs["price"].tolist() == frame["price"].tolist() * 2
 
 
-def test_nothing_is_kept_unless_it_is_asked_for(shop, tmp_path):
+def test_nothing_is_logged_by_default(shop, tmp_path):
     with running(shop, tmp_path) as found:
         found.post("/predict", json=question())
     assert [file.name for file in tmp_path.iterdir()] == ["keys.db"]
 
 
-def test_a_challenger_answers_the_same_question_unheard(shop, tmp_path):
+def test_the_forecasts_of_a_challenger_are_logged_and_not_returned(shop, tmp_path):
     name = "shadowed"
     client = store.connect(shop.uri)[0]
     if name not in [model.name for model in client.search_registered_models()]:
@@ -42,13 +42,13 @@ def test_a_challenger_answers_the_same_question_unheard(shop, tmp_path):
     with running(shop, tmp_path, (name, SAMPLED), shadows={name: f"{name}@challenger"}) as found:
         answer = found.post("/predict", json=question(name, horizon=3)).json()
         found.post("/predict", json=question(SAMPLED))
-    told, _ = kept.read(tmp_path / "kept.db", name)
-    unheard, _ = kept.read(tmp_path / "kept.db", name, kept.SHADOW)
-    assert told["forecast"].tolist() == [point["value"] for point in answer["forecasts"][0]["points"]]
+    returned, _ = read_predictions(tmp_path / "kept.db", name)
+    shadowed, _ = read_predictions(tmp_path / "kept.db", name, SHADOW)
+    assert returned["forecast"].tolist() == [point["value"] for point in answer["forecasts"][0]["points"]]
     own = model_loading.load_model(f"models:/{name}@challenger", shop.uri).predict(
         FRAME[FRAME["product"] == "apple"].tail(14), 3
     )
-    assert unheard["forecast"].tolist() == pytest.approx(own["forecast"].tolist(), rel=1e-5)
-    assert (unheard["__version__"].unique().tolist(), answer["version"]) == (["1"], "2")
-    assert unheard["__request__"].tolist() == told["__request__"].tolist()
-    assert len(kept.read(tmp_path / "kept.db", SAMPLED, kept.SHADOW)[0]) == 0
+    assert shadowed["forecast"].tolist() == pytest.approx(own["forecast"].tolist(), rel=1e-5)
+    assert (shadowed["__version__"].unique().tolist(), answer["version"]) == (["1"], "2")
+    assert shadowed["__request__"].tolist() == returned["__request__"].tolist()
+    assert len(read_predictions(tmp_path / "kept.db", SAMPLED, SHADOW)[0]) == 0

@@ -1,4 +1,8 @@
-"""Endpoints that are called without the routing and parameter handling of the framework."""
+"""Endpoints that are called without the routing and parameter handling of the framework.
+
+They save a quarter of the latency. Medians of 11 alternating loads on two pinned cores: one client waits 1.06 ms instead
+of 1.44 ms, and 16 clients get 828 instead of 588 responses per second.
+"""
 
 from __future__ import annotations
 
