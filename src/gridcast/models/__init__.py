@@ -1,1 +1,1 @@
-"""Networks and baselines."""
+"""Networks of forecasters and detectors, and the baselines that they have to beat."""

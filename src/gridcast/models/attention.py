@@ -1,4 +1,4 @@
-"""Additive attention over time steps."""
+"""Additive attention over time steps: a layer, and the same computation made of stock layers."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ class AdditiveAttention(keras.layers.Layer):
         self.units, self.seed = units, seed
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
-        """Weights W (features, units), b (units), v (units, 1)."""
-        draw = keras.initializers.GlorotUniform
-        self.kernel = self.add_weight(shape=(input_shape[-1], self.units), initializer=draw(self.seed), name="kernel")
+        """Create the weights W (features, units), b (units) and v (units, 1)."""
+        glorot = keras.initializers.GlorotUniform
+        self.kernel = self.add_weight(shape=(input_shape[-1], self.units), initializer=glorot(self.seed), name="kernel")
         self.bias = self.add_weight(shape=(self.units,), initializer="zeros", name="bias")
-        other = None if self.seed is None else self.seed + 1
-        self.score = self.add_weight(shape=(self.units, 1), initializer=draw(other), name="score")
+        score_seed = None if self.seed is None else self.seed + 1
+        self.score = self.add_weight(shape=(self.units, 1), initializer=glorot(score_seed), name="score")
 
     def weights_of(self, sequence: Any) -> Any:
-        """Share of each time step (n, lookback), each row adding up to 1."""
+        """Return the share of each time step (n, lookback); each row adds up to 1."""
         scores = ops.matmul(ops.tanh(ops.matmul(sequence, self.kernel) + self.bias), self.score)
         return ops.softmax(ops.squeeze(scores, axis=-1), axis=-1)
 
     def call(self, sequence: Any) -> Any:
-        """The context vector (n, features)."""
+        """Return the context vector (n, features)."""
         return ops.sum(sequence * ops.expand_dims(self.weights_of(sequence), axis=-1), axis=1)
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
@@ -51,11 +51,10 @@ class AdditiveAttention(keras.layers.Layer):
 
 
 def stock_attention(sequence: Any, units: int) -> Any:
-    """The same computation out of Keras's own layers: (n, lookback, features) -> (n, features).
+    """Return the context vector (n, features) of `sequence` (n, lookback, features), computed by stock Keras layers.
 
-    A file that names only Keras's own layers loads wherever Keras does, without gridcast. The
-    weights come in the same order and shapes as those of `AdditiveAttention`; the layer named
-    `attention_weights` gives the shares (n, lookback, 1).
+    A file that names only stock layers loads wherever Keras is installed, without gridcast. The weights have the order
+    and shapes of those of `AdditiveAttention`; the layer named `attention_weights` returns the shares (n, lookback, 1).
     """
     hidden = keras.layers.Dense(units, activation="tanh", name="attention_hidden")(sequence)
     scores = keras.layers.Dense(1, use_bias=False, name="attention_scores")(hidden)

@@ -1,4 +1,4 @@
-"""The network of a probabilistic forecast: GRU or LSTM over context and horizon, one distribution a step."""
+"""The network of a probabilistic forecast: GRU or LSTM over context and horizon, a distribution for each step."""
 
 from __future__ import annotations
 
@@ -16,7 +16,11 @@ from gridcast.models.recurrent import FAST_LAYERS, STOCK_LAYERS, embedding_layer
 
 @dataclass(frozen=True)
 class AutoregressiveShape:
-    """Sizes: `features` of each step, `parameters` of a distribution; `categories` counts the codes of each static."""
+    """Sizes of the inputs and outputs of a network.
+
+    `features` is the number of inputs of each step, `parameters` that of the parameters of a distribution, `categories`
+    the number of codes of each static column.
+    """
 
     lookback: int
     horizon: int
@@ -28,61 +32,60 @@ class AutoregressiveShape:
 def build_autoregressive(
     configuration: Configuration, shape: AutoregressiveShape, seed: int = 0, *, portable: bool = False
 ) -> keras.Model:
-    """An uncompiled network from signal (n, lookback + horizon, features) to raw (n, lookback + horizon, parameters).
+    """Return an uncompiled network from signal to raw parameters of a distribution for each step.
 
-    The signal of each step is made by `data.lagged`: in training the lags of the horizon are those
-    observed. static (n, categories) is embedded and joins it at every step.
-    `portable` is as in `recurrent.build`.
+    (n, lookback + horizon, features) -> (n, lookback + horizon, parameters). The signal of each step is made by
+    `lag_features`; in training, lags within the horizon are observed values. The input static (n, categories) is
+    embedded and joins it at every step. `portable` is as in `build_recurrent`.
 
-    Source: Salinas, Flunkert, Gasthaus, Januschowski (2020), "DeepAR". Departures: the head reads the
-    signal beside the recurrent state, so that it can take over a lag as it stands; and the series
-    themselves are not embedded, for a network that knows each by its name learns where it was
-    rather than where it goes.
+    Source: Salinas, Flunkert, Gasthaus, Januschowski (2020), "DeepAR". Departures: the head reads the signal beside the
+    recurrent state, so that it can pass a lag on unchanged; and the series themselves are not embedded, as a network
+    that identifies each series memorises its level rather than learning its dynamics.
     """
-    draws = iter(np.random.SeedSequence(seed).generate_state(256).tolist())
+    seeds = iter(np.random.SeedSequence(seed).generate_state(256).tolist())
     steps = shape.lookback + shape.horizon
     signal = keras.Input((steps, shape.features), name="signal")
-    inputs, vectors = embed_static(shape, draws)
+    inputs, vectors = embed_static(shape, seeds)
     parts = [signal, *(keras.layers.RepeatVector(steps)(vector) for vector in vectors)]
     joined = keras.layers.Concatenate(name="joined")(parts) if vectors else signal
-    state = causal_stack(configuration, joined, draws, sequences=True, portable=portable)
+    state = causal_stack(configuration, joined, seeds, sequences=True, portable=portable)
     head = keras.layers.Dense(
-        shape.parameters, kernel_initializer=keras.initializers.GlorotUniform(next(draws)), name="parameters"
+        shape.parameters, kernel_initializer=keras.initializers.GlorotUniform(next(seeds)), name="parameters"
     )
     raw = head(keras.layers.Concatenate(name="seen")([state, joined]))
     return keras.Model({"signal": signal, **inputs}, raw, name="forecaster")
 
 
-def embed_static(shape: AutoregressiveShape, draws: Iterator[int]) -> tuple[dict[str, Any], list[Any]]:
-    """Inputs for the codes that there are, and a vector (n, width) of each code."""
+def embed_static(shape: AutoregressiveShape, seeds: Iterator[int]) -> tuple[dict[str, Any], list[Any]]:
+    """Return the input of static codes by name, if there are any, and a vector (n, width) for each static column."""
     inputs: dict[str, Any] = {}
     vectors = []
     if shape.categories:
         inputs["static"] = keras.Input((len(shape.categories),), name="static", dtype="int32")
         for column, codes in enumerate(shape.categories):
-            vectors.append(embedding_layer(codes, next(draws), f"static_{column + 1}")(inputs["static"][:, column]))
+            vectors.append(embedding_layer(codes, next(seeds), f"static_{column + 1}")(inputs["static"][:, column]))
     return inputs, vectors
 
 
 def causal_stack(
-    configuration: Configuration, signal: Any, draws: Iterator[int], *, sequences: bool, portable: bool
+    configuration: Configuration, signal: Any, seeds: Iterator[int], *, sequences: bool, portable: bool
 ) -> Any:
-    """The outputs of the recurrent stack over `signal`: at every step where `sequences`, else at the last one.
+    """Return the outputs of the recurrent layers over `signal`: of every step if `sequences`, else of the last one.
 
-    Dropout acts between layers, if there are several: what a head reads with its noise, it takes for
-    the noise of the series.
+    Unlike `recurrent_stack` it reads forwards only, so that no step depends on a later one. With several layers,
+    dropout acts between them and not after the last one: the head would take its noise for that of the series.
     """
     layers: dict[str, Any] = STOCK_LAYERS if portable else FAST_LAYERS
-    drop = keras.layers.Dropout if portable else dropout.Dropout
+    dropout_layer = keras.layers.Dropout if portable else dropout.Dropout
     for depth in range(configuration.layers):
         signal = layers[configuration.layer](
             configuration.units,
             return_sequences=sequences or depth < configuration.layers - 1,
-            kernel_initializer=keras.initializers.GlorotUniform(next(draws)),
-            recurrent_initializer=keras.initializers.Orthogonal(seed=next(draws)),
-            seed=next(draws),
+            kernel_initializer=keras.initializers.GlorotUniform(next(seeds)),
+            recurrent_initializer=keras.initializers.Orthogonal(seed=next(seeds)),
+            seed=next(seeds),
             name=f"recurrent_{depth + 1}",
         )(signal)
         if depth < configuration.layers - 1 or configuration.layers == 1:
-            signal = drop(configuration.dropout, seed=next(draws), name=f"dropout_{depth + 1}")(signal)
+            signal = dropout_layer(configuration.dropout, seed=next(seeds), name=f"dropout_{depth + 1}")(signal)
     return signal

@@ -1,4 +1,4 @@
-"""GRU and LSTM with the weights and equations of Keras's own, arranged to train faster on a CPU."""
+"""GRU and LSTM with the weights and equations of Keras's layers, arranged to train faster on a CPU."""
 
 from __future__ import annotations
 
@@ -11,46 +11,51 @@ State = list[Any]
 
 
 def _loop(layer: Any, sequences: Any, first: Any, step: Any) -> tuple[Any, Any, State]:
-    """Last output (n, units), all outputs (n, lookback, units) and last state.
+    """Return the last output (n, units), all outputs (n, lookback, units) and the last state.
 
-    `first` maps the first inputs (n, channels) to a state whose first part is the output, `step` a
-    state and inputs to the next. Memory begins with zeros, so that the product of the recurrent
-    kernel with it, and its gradient, is zero: the first step leaves it out, a seventh of the work
-    at a lookback of seven.
+    `first` maps the first inputs (n, channels) to a state, whose first part is the output; `step` maps a state and
+    inputs to the next state. The initial state is zero, and so is its product with the recurrent kernel and the
+    gradient of it: the first step leaves the product out, which saves a seventh of the work at a lookback of 7.
     """
     steps = ops.swapaxes(sequences, 0, 1)
     if layer.go_backwards:
         steps = ops.flip(steps, axis=0)
-    state = first(steps[0])
+    state = initial = first(steps[0])
 
     def body(state: Any, inputs: Any) -> tuple[Any, Any]:
         state = step(state, inputs)
         return state, state[0]
 
-    state, later = ops.scan(body, begun := state, steps[1:])
+    state, later = ops.scan(body, initial, steps[1:])
     if not layer.return_sequences:
         return state[0], ops.expand_dims(state[0], 1), list(state)
-    outputs = ops.concatenate([ops.expand_dims(begun[0], 0), later])
+    outputs = ops.concatenate([ops.expand_dims(initial[0], 0), later])
     return state[0], ops.swapaxes(outputs, 0, 1), list(state)
 
 
 @keras.saving.register_keras_serializable(package="gridcast")
 class GRU(keras.layers.GRU):
-    """Gated recurrent unit whose reset gate works after the recurrent product, as Keras's default does.
+    """Gated recurrent unit whose reset gate is applied after the recurrent product, as in Keras's default.
 
     z = σ(W_z x + U_z h + b), r = σ(W_r x + U_r h + b), c = tanh(W_c x + b + r · (U_c h + b'))
     h' = z · h + (1 - z) · c
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs | {"use_cudnn": False})  # which knows no lanes, nor these equations
+        super().__init__(
+            *args, **kwargs | {"use_cudnn": False}
+        )  # it cannot be vectorised over lanes, and computes other equations
 
     def inner_loop(self, sequences: Any, *_: Any, **__: Any) -> tuple[Any, Any, State]:
-        """All steps of `sequences` (n, lookback, channels), from a memory of zeros; nothing is masked."""
+        """Return the last output, all outputs and the last state over `sequences` (n, lookback, channels).
+
+        The initial state is zero; masks are ignored.
+        """
         cell = self.cell
         bias, inner_bias = cell.bias[0], cell.bias[1]
 
         def gates(inputs: Any, inner: Any) -> tuple[Any, Any]:
+            """The update gate, and the share of the new candidate in the output."""
             x_update, x_reset, x_new = ops.split(ops.matmul(inputs, cell.kernel) + bias, 3, axis=-1)
             h_update, h_reset, h_new = ops.split(inner, 3, axis=-1)
             update = ops.sigmoid(x_update + h_update)
@@ -74,10 +79,15 @@ class LSTM(keras.layers.LSTM):
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs | {"use_cudnn": False})  # which knows no lanes, nor these equations
+        super().__init__(
+            *args, **kwargs | {"use_cudnn": False}
+        )  # it cannot be vectorised over lanes, and computes other equations
 
     def inner_loop(self, sequences: Any, *_: Any, **__: Any) -> tuple[Any, Any, State]:
-        """All steps of `sequences` (n, lookback, channels), from a memory of zeros; nothing is masked."""
+        """Return the last output, all outputs and the last state over `sequences` (n, lookback, channels).
+
+        The initial state is zero; masks are ignored.
+        """
         cell = self.cell
 
         def first(inputs: Any) -> tuple[Any, Any]:
@@ -87,8 +97,8 @@ class LSTM(keras.layers.LSTM):
 
         def step(state: tuple[Any, Any], inputs: Any) -> tuple[Any, Any]:
             hidden, carry = state
-            whole = ops.matmul(inputs, cell.kernel) + ops.matmul(hidden, cell.recurrent_kernel) + cell.bias
-            enter, forget, new, leave = ops.split(whole, 4, axis=-1)
+            activations = ops.matmul(inputs, cell.kernel) + ops.matmul(hidden, cell.recurrent_kernel) + cell.bias
+            enter, forget, new, leave = ops.split(activations, 4, axis=-1)
             carry = ops.sigmoid(forget) * carry + ops.sigmoid(enter) * ops.tanh(new)
             return ops.sigmoid(leave) * ops.tanh(carry), carry
 

@@ -1,4 +1,4 @@
-"""The network that answers with quantiles of every step of the horizon at once."""
+"""The network of a quantile forecast: quantiles of all steps of the horizon at once."""
 
 from __future__ import annotations
 
@@ -11,40 +11,45 @@ from gridcast.config import Configuration
 from gridcast.models.autoregressive import AutoregressiveShape, causal_stack, embed_static
 
 CONTEXT_WIDTH = 8
-"""Width of what each step of the horizon is told of the past by itself."""
+"""Width of the context that each step of the horizon has of its own."""
 
 
 def build_quantile_regression(
-    configuration: Configuration, shape: AutoregressiveShape, unknown: int, seed: int = 0, *, portable: bool = False
+    configuration: Configuration,
+    shape: AutoregressiveShape,
+    seed: int = 0,
+    *,
+    unknown_features: int,
+    portable: bool = False,
 ) -> keras.Model:
-    """An uncompiled network from signal (n, lookback + horizon, features) to raw (n, horizon, parameters).
+    """Return an uncompiled network from signal to raw quantiles of each step of the horizon.
 
-    The recurrent stack reads the context alone. Each step of the horizon reads what it left, in a
-    form of its own and as it is, beside the signal of that step but for its first `unknown`
-    features, lags that reach into the horizon. `portable` is as in `recurrent.build`.
+    (n, lookback + horizon, features) -> (n, horizon, parameters). The recurrent stack reads the steps before the origin
+    only. Each step of the horizon reads its last state, as it is and through a context of its own, beside the signal of
+    that step without its first `unknown_features`: lags that reach into the horizon. `portable` is as in
+    `build_recurrent`.
 
-    Source: Wen, Torkkola, Narayanaswamy, Madeka (2017), "A Multi-Horizon Quantile Recurrent
-    Forecaster". Departures: one window is one example, and the signal of a step goes around its
-    hidden layer too.
+    Source: Wen, Torkkola, Narayanaswamy, Madeka (2017), "A Multi-Horizon Quantile Recurrent Forecaster". Departures:
+    one window is one example, and the signal of a step also bypasses its hidden layer.
     """
-    draws = iter(np.random.SeedSequence(seed).generate_state(256).tolist())
+    seeds = iter(np.random.SeedSequence(seed).generate_state(256).tolist())
     steps = shape.lookback + shape.horizon
     signal = keras.Input((steps, shape.features), name="signal")
-    inputs, vectors = embed_static(shape, draws)
+    inputs, vectors = embed_static(shape, seeds)
     past = [signal[:, : shape.lookback], *(keras.layers.RepeatVector(shape.lookback)(vector) for vector in vectors)]
     joined = keras.layers.Concatenate(name="joined")(past) if vectors else past[0]
-    state = causal_stack(configuration, joined, draws, sequences=False, portable=portable)
+    state = causal_stack(configuration, joined, seeds, sequences=False, portable=portable)
 
     def dense(units: int, activation: str | None, name: str) -> Any:
-        draw = keras.initializers.GlorotUniform(next(draws))
-        return keras.layers.Dense(units, activation, kernel_initializer=draw, name=name)
+        initializer = keras.initializers.GlorotUniform(next(seeds))
+        return keras.layers.Dense(units, activation, kernel_initializer=initializer, name=name)
 
-    own = dense(shape.horizon * CONTEXT_WIDTH, "relu", "contexts")(state)
-    own = keras.layers.Reshape((shape.horizon, CONTEXT_WIDTH))(own)
-    whole = keras.layers.Concatenate(name="whole")([state, *vectors]) if vectors else state
-    whole = keras.layers.RepeatVector(shape.horizon)(whole)
-    ahead = signal[:, shape.lookback :, unknown:]
-    seen = keras.layers.Concatenate(name="seen")([own, whole, ahead])
-    hidden = dense(configuration.units, "relu", "hidden")(seen)
+    contexts = dense(shape.horizon * CONTEXT_WIDTH, "relu", "contexts")(state)
+    contexts = keras.layers.Reshape((shape.horizon, CONTEXT_WIDTH))(contexts)
+    shared = keras.layers.Concatenate(name="whole")([state, *vectors]) if vectors else state
+    shared = keras.layers.RepeatVector(shape.horizon)(shared)
+    ahead = signal[:, shape.lookback :, unknown_features:]
+    features = keras.layers.Concatenate(name="seen")([contexts, shared, ahead])
+    hidden = dense(configuration.units, "relu", "hidden")(features)
     raw = dense(shape.parameters, None, "parameters")(keras.layers.Concatenate(name="around")([hidden, ahead]))
     return keras.Model({"signal": signal, **inputs}, raw, name="forecaster")

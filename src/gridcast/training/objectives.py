@@ -157,7 +157,7 @@ class QuantileObjective:
         unknown = sum(lag < preprocessing.horizon for lag in preprocessing.lags)
         shape = _autoregressive_shape(preprocessing, self.categories, len(self.levels))
         return quantile_regression.build_quantile_regression(
-            self.configuration, shape, unknown, seed, portable=portable
+            self.configuration, shape, seed, unknown_features=unknown, portable=portable
         )
 
     def read(
