@@ -147,7 +147,7 @@ def _run_baseline(task: FileTask, planned: Plan, name: str) -> Iterator[Detectio
         started = time.perf_counter()
 
         def contribute(steps: np.ndarray, seed: int = seed) -> np.ndarray:
-            return DETECTOR_BASELINES[name](values[: spans.validation], steps, lookback, seed)
+            return DETECTOR_BASELINES[name](values[: spans.validation], steps, lookback=lookback, seed=seed)
 
         scores = _scores_by_rule(contribute, values, planned)
         yield _record(task, planned, name, seed, scores, seconds=time.perf_counter() - started)

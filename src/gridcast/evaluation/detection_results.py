@@ -71,7 +71,7 @@ def baseline_scores(name: str, dataset: Dataset) -> AnomalyScores:
     training = values[: dataset.spans.train]
 
     def contribute(steps: np.ndarray) -> np.ndarray:
-        return DETECTOR_BASELINES[name](training, steps, lookback, 0)
+        return DETECTOR_BASELINES[name](training, steps, lookback=lookback, seed=0)
 
     first, history = threshold_before_test(
         contribute, values, dataset.spans, lookback=lookback, anomaly=dataset.anomaly

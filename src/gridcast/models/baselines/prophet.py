@@ -1,4 +1,4 @@
-"""Prophet, the peer of the monthly comparison; needs the extra `gridcast[prophet]`."""
+"""Prophet; needs the extra `gridcast[prophet]`."""
 
 from __future__ import annotations
 
@@ -12,16 +12,18 @@ from gridcast.models.baselines.task import BaselineForecast, BaselineTask
 from gridcast.runtime.errors import GridcastError
 
 MAX_REFITS = 10
-"""Origins of a series at which Prophet is fitted anew; between them its last fit goes on."""
+"""Origins of a series at which Prophet is fitted again; between them, its last fit forecasts."""
 SAMPLES = 1000
+"""Paths that quantiles are estimated from."""
 
 
 def prophet(task: BaselineTask) -> BaselineForecast:
-    """Prophet with its own settings: a trend that changes, and seasons.
+    """Forecast with Prophet and its default settings: a piecewise linear trend, and seasons.
 
-    It has no state to carry on with fixed parameters. So it alone is fitted on more than the training
-    span: on what is known at each origin, or, where there are more than `REFITS`, at that many spread
-    evenly. Quantiles are those of its own samples. Raises GridcastError where it is not installed.
+    With fixed parameters it cannot update a state, so it is the only baseline fitted on more than the training span: on
+    all steps before each origin, or before `MAX_REFITS` origins, evenly spread, if there are more. Quantiles are those
+    of its samples. Raises GridcastError if it is not installed.
+
     Source: Taylor and Letham (2018), "Forecasting at scale".
     """
     try:
@@ -30,7 +32,7 @@ def prophet(task: BaselineTask) -> BaselineForecast:
         raise GridcastError("Prophet is not installed; run: pip install 'gridcast[prophet]'") from None
     for name in ("prophet", "cmdstanpy"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    known = task.observed_target
+    target = task.observed_target
 
     def fit(series: int, origins: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         point = np.empty((len(origins), task.horizon))
@@ -38,17 +40,18 @@ def prophet(task: BaselineTask) -> BaselineForecast:
         order = np.argsort(origins)
         for rows in np.array_split(order, min(MAX_REFITS, len(order))):
             first = origins[rows[0]]
-            past = pd.DataFrame({"ds": task.times[:first], "y": known[series, :first]}).dropna()
+            past = pd.DataFrame({"ds": task.times[:first], "y": target[series, :first]}).dropna()
             model = Prophet(uncertainty_samples=SAMPLES if task.levels else 0)
             model.fit(past, seed=0)
             steps = origins[rows, None] + np.arange(task.horizon)
-            asked = pd.DataFrame({"ds": task.times[np.unique(steps)]})
-            place = np.searchsorted(np.unique(steps), steps)
-            point[rows] = model.predict(asked)["yhat"].to_numpy()[place]
+            unique_steps = np.unique(steps)
+            future = pd.DataFrame({"ds": task.times[unique_steps]})
+            position = np.searchsorted(unique_steps, steps)
+            point[rows] = model.predict(future)["yhat"].to_numpy()[position]
             if task.levels:
                 np.random.seed(0)  # noqa: NPY002 - Prophet draws from NumPy's global generator
-                samples = model.predictive_samples(asked)["yhat"]
-                quantiles[rows] = np.moveaxis(np.quantile(samples, task.levels, axis=1), 0, -1)[place]
+                samples = model.predictive_samples(future)["yhat"]
+                quantiles[rows] = np.moveaxis(np.quantile(samples, task.levels, axis=1), 0, -1)[position]
         return point, quantiles
 
     return forecast_each_series(task, fit)

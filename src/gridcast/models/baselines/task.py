@@ -1,4 +1,4 @@
-"""The input and the output of a baseline."""
+"""The input and the output of every baseline."""
 
 from __future__ import annotations
 
@@ -13,11 +13,14 @@ from gridcast.data.dataset import Dataset
 
 @dataclass(frozen=True)
 class BaselineTask:
-    """The input of a baseline: the past of each window, and channels (series, steps, channels) as networks read them.
+    """The windows to forecast, and everything that a baseline may read to forecast them.
 
-    `target` is (series, steps) in data units, `observed` where it was not filled, `times` the stamps of
-    the steps, `train` the number of training steps and `training_index` the windows within them;
-    `levels` are the quantiles that are asked for.
+    - `target` (series, steps), in data units; `observed` (series, steps), False where it was filled.
+    - `channels` (series, steps, channels), as networks read them.
+    - `times`: the stamps of the steps; `train`: the number of training steps.
+    - `index`: the windows (n, 2), pairs of series and origin; `training_index`: those within the training span.
+    - `inverse(values, series)`: scaled targets to data units.
+    - `levels`: the quantiles to forecast, if any.
     """
 
     target: np.ndarray
@@ -39,8 +42,20 @@ class BaselineTask:
         return np.where(self.observed, self.target, np.nan)
 
 
+@dataclass(frozen=True)
+class BaselineForecast:
+    """`point` (n, horizon) and, if the task has levels, `quantiles` (n, horizon, levels), in data units.
+
+    `notes` say what a reader must know, such as series that could not be fitted.
+    """
+
+    point: np.ndarray
+    quantiles: np.ndarray | None = None
+    notes: tuple[str, ...] = ()
+
+
 def baseline_task(dataset: Dataset, lookback: int, span: str = "test") -> BaselineTask:
-    """Return what a baseline may know to forecast the windows of `span`."""
+    """Return the task to forecast the windows of `span` that read `lookback` steps."""
     return BaselineTask(
         target=dataset.target,
         observed=dataset.observed,
@@ -55,15 +70,3 @@ def baseline_task(dataset: Dataset, lookback: int, span: str = "test") -> Baseli
         inverse=dataset.preprocessing.target_scaler.inverse,
         levels=dataset.levels,
     )
-
-
-@dataclass(frozen=True)
-class BaselineForecast:
-    """`point` (n, horizon) and, where levels were asked for, `quantiles` (n, horizon, levels), in data units.
-
-    `notes` tell what a reader must know, such as series that could not be fitted.
-    """
-
-    point: np.ndarray
-    quantiles: np.ndarray | None = None
-    notes: tuple[str, ...] = ()
