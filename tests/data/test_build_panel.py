@@ -97,8 +97,8 @@ def test_a_second_row_for_a_series_and_time_is_refused_with_both_lines(refusal):
 def test_stamps_off_a_regular_axis_are_refused(refusal, build):
     frame = sales(DAYS)
     frame.loc[10, "date"] += " 12:00"
-    told = refusal(frame, data={"calendar": "regular"})
-    assert told == (
+    message = refusal(frame, data={"calendar": "regular"})
+    assert message == (
         "sales.csv, line 12: 2023-01-12 12:00:00 is off the regular axis of frequency D that starts at "
         "2023-01-02 00:00:00; correct data.frequency, or write data.calendar: observed"
     )
@@ -183,15 +183,15 @@ def test_a_series_constant_over_the_training_span_is_kept_with_a_warning_or_drop
 
 
 @pytest.mark.parametrize(
-    ("days", "window", "told"),
+    ("days", "window", "message"),
     [
         (8, {"lookback": 7}, "6 observed steps in the train span of 6, 8 needed (lookback 7 + horizon 1)"),
         (50, {"lookback": 5, "horizon": 6}, "5 observed steps in the validation span of 5, 6 needed (lookback 5"),
     ],
 )
-def test_a_series_too_short_for_its_windows_is_refused(refusal, days, window, told):
+def test_a_series_too_short_for_its_windows_is_refused(refusal, days, window, message):
     said = refusal(sales(days), window=window)
-    assert said.startswith(f"sales.csv: series 'apple' and 1 other series too short: {told}")
+    assert said.startswith(f"sales.csv: series 'apple' and 1 other series too short: {message}")
     assert said.endswith("give a longer series, a shorter window, another split, or leave it out with data.select.only")
 
 
@@ -216,14 +216,14 @@ def test_log1p_of_values_at_or_below_minus_one_is_refused(refusal, build):
 
 
 @pytest.mark.parametrize(
-    ("data", "told"),
+    ("data", "message"),
     [
         ({"frequency": "fortnight"}, "data.frequency: 'fortnight' is unknown (such as min, 15min, h, D, B, W, M, Q)"),
         ({"future": ["between:x"]}, "data.future: 'between:x': expected between:2023-09-10:2023-11-02"),
     ],
 )
-def test_settings_that_only_the_data_can_judge_are_config_errors(refusal, data, told):
-    assert refusal(sales(DAYS), ConfigError, data=data) == told
+def test_settings_that_only_the_data_can_judge_are_config_errors(refusal, data, message):
+    assert refusal(sales(DAYS), ConfigError, data=data) == message
 
 
 OPTIONS = {
@@ -244,7 +244,7 @@ def test_scalers_and_fallbacks_are_fitted_on_the_training_span_alone(build):
     assert earlier.to_json() != found.to_json()
 
 
-def test_what_a_network_trains_and_validates_on_does_not_know_the_test_span(build):
+def test_what_a_network_trains_and_validates_on_is_independent_of_the_test_span(build):
     frame = sales(DAYS)
     before = build_dataset(build(frame, **OPTIONS), experiment(**OPTIONS))
     later = changed(changed(frame, "pear", 45, 1e6), "apple", 45, 99.0, "price")
@@ -301,7 +301,7 @@ GAP = {"window": {"lookback": 3, "horizon": 2}}
         ("interpolate", [19, 20, 21, 22]),  # and 22, whose last input was made from the value at 22
     ],
 )
-def test_filled_steps_are_no_targets_and_inputs_do_not_end_on_a_value_that_knows_the_next(build, policy, blocked):
+def test_filled_steps_are_no_targets_and_inputs_do_not_end_on_a_value_that_depends_on_the_next(build, policy, blocked):
     sections = GAP | {"data": {"gaps": policy}}
     expected = [origin for origin in range(3, 39) if origin not in blocked]
     assert windows_of(build, without(sales(DAYS), "pear", 20, 21), **sections) == expected
@@ -316,7 +316,7 @@ def test_a_gap_over_the_end_of_a_span_is_in_the_targets_of_neither(build):
         assert windows_of(build, frame, "validation", **sections) == list(range(first, 45))
 
 
-def test_what_training_knows_does_not_tell_of_a_value_beyond_the_gap_at_its_end(build):
+def test_training_is_independent_of_the_value_after_the_gap_at_its_end(build):
     frame = without(sales(DAYS), "pear", 37, 38, 39, 40)
     sections = OPTIONS | {"data": OPTIONS["data"] | {"gaps": "interpolate"}}
     before, after = (build(given, **sections) for given in (frame, changed(frame, "pear", 41, 1e6)))
@@ -392,15 +392,15 @@ def test_a_series_whose_gaps_leave_no_window_is_refused(refusal, build):
         "happened then, or leave it out with data.select.only"
     )
     assert build(frame, data={"gaps": "ffill"}, **sections).series == ("apple", "pear")
-    told = refusal(frame, data={"gaps": "ffill"}, window={"lookback": 3, "horizon": 2})
-    assert "no window in the train span whose targets (horizon 2) were all observed; give the missing" in told
+    message = refusal(frame, data={"gaps": "ffill"}, window={"lookback": 3, "horizon": 2})
+    assert "no window in the train span whose targets (horizon 2) were all observed; give the missing" in message
 
 
-def test_a_series_that_gaps_leave_out_of_a_later_span_is_told_unless_it_is_the_last_one(refusal, build):
+def test_a_series_that_gaps_leave_out_of_a_later_span_is_noted_unless_it_is_the_last_one(refusal, build):
     frame = without(sales(DAYS), "pear", 45, 46, 47, 48)
     sections = {"data": {"gaps": "interpolate", "calendar": "regular"}}
-    told = "warning: 1 series without a window in the test span because of filled gaps (pear)"
-    assert build(frame, **sections).notes[-1] == told
+    message = "warning: 1 series without a window in the test span because of filled gaps (pear)"
+    assert build(frame, **sections).notes[-1] == message
     assert windows_of(build, frame, "test", **sections) == []
     both = refusal(without(frame, "apple", 45, 46, 47, 48), **sections)
     assert both.startswith(
@@ -449,7 +449,7 @@ def test_unusual_runs_of_zeros_are_no_targets_of_training_and_validation(build):
     )
 
 
-def test_the_mask_of_a_span_knows_nothing_of_later_ones(build):
+def test_the_mask_of_a_span_is_independent_of_later_spans(build):
     before, after = (build(still(later=value), **MASK) for value in (0.0, 5.0))
     np.testing.assert_array_equal(after.observed[:, :40], before.observed[:, :40])
     tested = (build(changed(still(), "pear", 45, value), **MASK) for value in (0.0, 5.0))
@@ -459,7 +459,7 @@ def test_the_mask_of_a_span_knows_nothing_of_later_ones(build):
     assert own[0] == own[1]
 
 
-def test_masked_steps_count_for_no_scaler_and_nothing_is_masked_unless_asked_for(build):
+def test_masked_steps_count_for_no_scaler_and_nothing_is_masked_by_default(build):
     scaled = {"transform": {"scale": "standard"}}
     masked = fit_preprocessing.fit_preprocessing(build(still(), **MASK, **scaled), experiment(**MASK, **scaled), 3)
     seen = np.delete(build(still()).target[1, :40], range(10, 30))
@@ -488,8 +488,8 @@ def test_rows_coarser_than_the_frequency_cannot_be_combined(refusal):
 
 def test_statics_of_combined_rows_must_agree(refusal):
     frame = sales(DAYS).assign(colour=["red", "blue"] * DAYS)
-    told = refusal(frame, data={"aggregate": "sum", "frequency": "W", "static": ["colour"]})
-    assert told.startswith("data.static: column 'colour' changes within series 'apple' (red, blue);")
+    message = refusal(frame, data={"aggregate": "sum", "frequency": "W", "static": ["colour"]})
+    assert message.startswith("data.static: column 'colour' changes within series 'apple' (red, blue);")
 
 
 def test_a_series_that_the_mask_leaves_without_a_window_is_refused_with_a_remedy(refusal, build):

@@ -73,12 +73,12 @@ def kept(tmp_path):
     return of
 
 
-def test_the_kept_copy_is_used_without_fetching_again(tmp_path, kept):
+def test_a_cached_copy_is_used_without_a_download(tmp_path, kept):
     expected = kept()
     assert builtin.fetch_set("online-retail", tmp_path, ("unit_price", "group", "day_of_week")) == expected
 
 
-def test_a_copy_from_before_is_made_again_for_a_column_that_it_lacks_and_only_then(tmp_path, kept, monkeypatch):
+def test_an_older_copy_is_made_again_for_a_column_that_it_lacks_and_only_then(tmp_path, kept, monkeypatch):
     # A wheel of our own, which pip takes out of this folder.
     wheel, own = tmp_path / "shop-1.0-py3-none-any.whl", builtin.BUILTIN_SETS["online-retail"]
     with zipfile.ZipFile(wheel, "w") as file:

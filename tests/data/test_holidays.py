@@ -46,7 +46,7 @@ def test_part_of_a_country_may_have_holidays_of_its_own():
 
 
 @pytest.mark.parametrize(
-    ("name", "told"),
+    ("name", "message"),
     [
         ("holidays:gb", "unknown country 'gb'; did you mean 'GB'? (ISO 3166 codes, such as GB, DE, US, or GB-ENG"),
         ("holidays:Atlantis", "unknown country 'Atlantis' (ISO 3166 codes, such as"),
@@ -54,10 +54,10 @@ def test_part_of_a_country_may_have_holidays_of_its_own():
         ("holidays:GB-EN", "unknown part 'EN' of GB; did you mean 'ENG'? (known: ENG, NIR, SCT, WLS)"),
     ],
 )
-def test_an_unknown_country_is_refused_with_what_may_have_been_meant(name, told):
+def test_an_unknown_country_is_refused_with_a_suggestion(name, message):
     with pytest.raises(ConfigError) as caught:
         holidays.find_marked_days((name,), DAYS)
-    assert str(caught.value).startswith(f"data.future: '{name}': {told}")
+    assert str(caught.value).startswith(f"data.future: '{name}': {message}")
 
 
 def test_every_name_of_an_event_is_a_channel_and_an_event_lasts_to_its_end(events):
@@ -75,7 +75,7 @@ def test_events_without_names_are_one_channel(events):
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("", "events.csv, line 1: no column 'date' (the file has: nothing)"),
         ("dates,name\n", "events.csv, line 1: no column 'date'; did you mean 'dates'? (the file has: dates, name)"),
@@ -102,10 +102,10 @@ def test_events_without_names_are_one_channel(events):
         ('date,name\n2011-12-22,"a\n', "events.csv, line 2: unexpected end of data; look for a quote that is not"),
     ],
 )
-def test_an_event_file_with_faults_is_refused_with_every_place_and_remedy(events, text, told):
+def test_an_event_file_with_faults_is_refused_with_every_place_and_remedy(events, text, message):
     with pytest.raises(DataError) as caught:
         events(text)
-    assert str(caught.value).startswith(told)
+    assert str(caught.value).startswith(message)
 
 
 def test_an_event_file_that_is_not_there_is_refused_with_one_that_is(events):

@@ -42,7 +42,7 @@ def stamps(rows):
 
 
 @pytest.mark.parametrize(("separator", "named"), [(",", "commas"), (";", "semicolons"), ("\t", "tabs")])
-def test_separators_are_told_from_the_header(read, separator, named):
+def test_the_header_shows_the_separator(read, separator, named):
     rows, note = read("date,product,quantity\n2023-01-05,apple,1.5\n2023-01-06,pear,-2\n".replace(",", separator))
     assert note == f"2 rows, UTF-8, {named}, ISO dates"
     assert rows["product"].tolist() == ["apple", "pear"]
@@ -62,8 +62,8 @@ def test_decimal_comma(read, text, value):
 
 @pytest.mark.parametrize("text", ["1.5", "1,234.5", "1.23.456", "1,2,3", "1e,5"])
 def test_a_decimal_point_among_decimal_commas_is_refused(refusal, text):
-    told = refusal(f"date;product;quantity\n2023-01-05;apple;0,5\n2023-01-06;apple;{text}\n")
-    assert told.startswith(f"sales.csv, line 3, column 'quantity': '{text}' is not a number; correct it")
+    message = refusal(f"date;product;quantity\n2023-01-05;apple;0,5\n2023-01-06;apple;{text}\n")
+    assert message.startswith(f"sales.csv, line 3, column 'quantity': '{text}' is not a number; correct it")
 
 
 def test_a_byte_order_mark_is_no_part_of_the_first_name(read):
@@ -120,7 +120,7 @@ def test_spaces_around_names_and_numbers_do_not_count(read):
         (["02/01/2023", "01/31/2023"], ["2023-02-01 00:00:00", "2023-01-31 00:00:00"], "month-first"),
     ],
 )
-def test_date_orders_are_told_apart_by_the_file_itself(read, given, found, named):
+def test_the_dates_of_a_file_show_their_order(read, given, found, named):
     rows, note = read(HEADER + "".join(f"{date},apple,1\n" for date in given))
     assert stamps(rows) == found
     assert note.endswith(f"{named} dates")
@@ -137,7 +137,7 @@ def test_ambiguous_dates_are_refused_until_the_experiment_says_how_to_read_them(
 
 
 @pytest.mark.parametrize(
-    ("rows", "told"),
+    ("rows", "message"),
     [
         (
             "01/02/2023,apple,1\n",
@@ -150,12 +150,12 @@ def test_ambiguous_dates_are_refused_until_the_experiment_says_how_to_read_them(
         ),
     ],
 )
-def test_without_an_experiment_file_the_remedy_names_none_of_its_keys(tmp_path, monkeypatch, rows, told):
+def test_without_an_experiment_file_the_remedy_names_none_of_its_keys(tmp_path, monkeypatch, rows, message):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "sales.csv").write_text(HEADER + rows)
     with pytest.raises(DataError) as caught:
         readers.read_table("sales.csv", experiment("sales.csv").data, settable=False)
-    assert str(caught.value) == told
+    assert str(caught.value) == message
 
 
 def test_dates_in_both_orders_are_refused_at_the_rarer_one(refusal):
@@ -166,7 +166,7 @@ def test_dates_in_both_orders_are_refused_at_the_rarer_one(refusal):
 
 
 @pytest.mark.parametrize(
-    ("good", "bad", "told"),
+    ("good", "bad", "message"),
     [
         ("2023-01-05", "2023-13-01", "'2023-13-01' is not a date; this file's are read as iso, such as 2011-12-31"),
         ("2023-01-05", "soon", "'soon' is not a date; this file's are read as iso"),
@@ -179,8 +179,8 @@ def test_dates_in_both_orders_are_refused_at_the_rarer_one(refusal):
         ("01/31/2023", "2023-01-05", "'2023-01-05' is not a date; this file's are read as month-first"),
     ],
 )
-def test_an_unreadable_date_is_refused_with_its_line(refusal, good, bad, told):
-    assert refusal(HEADER + f"{good},apple,1\n{bad},apple,1\n").startswith(f"sales.csv, line 3, column 'date': {told}")
+def test_an_unreadable_date_is_refused_with_its_line(refusal, good, bad, message):
+    assert refusal(HEADER + f"{good},apple,1\n{bad},apple,1\n").startswith(f"sales.csv, line 3, column 'date': {message}")
 
 
 @pytest.mark.parametrize("text", ["1x", "1_000", "True", "1.2.3", "1,5"])
@@ -199,7 +199,7 @@ def test_covariates_are_read_as_numbers_and_may_be_missing(read, refusal):
 
 
 @pytest.mark.parametrize("missing", csv_text.MISSING_VALUES)
-def test_rows_without_a_target_are_left_out_and_told(read, missing):
+def test_rows_without_a_target_are_left_out_with_a_note(read, missing):
     rows, note = read(HEADER + f"2023-01-05,apple,1\n2023-01-06,apple,{missing}\n2023-01-07,apple,3\n")
     assert rows[parse_fields.LINE].tolist() == [2, 4]
     assert note == "3 rows, UTF-8, commas, ISO dates, 1 rows without 'quantity' left out"
@@ -237,9 +237,9 @@ def test_a_quote_within_a_field_is_an_ordinary_sign(read):
 
 @pytest.mark.parametrize("before", ["", '2023-01-04,"two\nlines",1\n'])
 def test_too_many_fields_are_refused_with_their_line(refusal, before):
-    told = refusal(HEADER + before + "2023-01-05,apple,1\n2023-01-06,apple,1,5\n")
+    message = refusal(HEADER + before + "2023-01-05,apple,1\n2023-01-06,apple,1,5\n")
     line = 3 + before.count("\n")
-    assert told == f"sales.csv, line {line}: 4 fields where the header has 3; quote fields that contain ','"
+    assert message == f"sales.csv, line {line}: 4 fields where the header has 3; quote fields that contain ','"
 
 
 def test_a_separator_at_the_end_of_a_line_is_no_further_field(read):
@@ -255,7 +255,7 @@ def test_an_open_quote_is_refused(refusal):
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("", "sales.csv: the file is empty; give one with a header and rows"),
         (" \n\n", "sales.csv: the file is empty; give one with a header and rows"),
@@ -264,8 +264,8 @@ def test_an_open_quote_is_refused(refusal):
         (HEADER + "\n\n", "sales.csv: no rows; the file holds a header and nothing else; add rows, or leave the file"),
     ],
 )
-def test_a_file_without_rows_is_refused(refusal, text, told):
-    assert refusal(text).startswith(told)
+def test_a_file_without_rows_is_refused(refusal, text, message):
+    assert refusal(text).startswith(message)
 
 
 @pytest.mark.parametrize(
@@ -280,16 +280,16 @@ def test_a_file_without_rows_is_refused(refusal, text, told):
     ],
 )
 def test_a_missing_column_is_refused_with_a_near_miss(refusal, data, field, column, near):
-    told = refusal("date,product,quantity,shop\n2023-01-05,apple,1,x\n", **data)
-    assert told == (
+    message = refusal("date,product,quantity,shop\n2023-01-05,apple,1,x\n", **data)
+    assert message == (
         f"sales.csv, line 1: no column '{column}' ({field}){near} (the file has: date, product, quantity, shop)"
     )
 
 
 def test_a_column_that_stands_twice_is_refused_only_where_it_is_used(read, refusal):
     assert read("date,product,quantity,x,x\n2023-01-05,apple,1,2,3\n")[0]["quantity"].tolist() == [1]
-    told = refusal("date,product,quantity,quantity\n2023-01-05,apple,1,2\n")
-    assert told == "sales.csv, line 1: the column 'quantity' occurs twice; rename one of them"
+    message = refusal("date,product,quantity,quantity\n2023-01-05,apple,1,2\n")
+    assert message == "sales.csv, line 1: the column 'quantity' occurs twice; rename one of them"
 
 
 @pytest.fixture
@@ -324,7 +324,7 @@ def test_parquet_files_bring_text_or_time_stamps(parquet, dates):
 
 
 @pytest.mark.parametrize(
-    ("columns", "told"),
+    ("columns", "message"),
     [
         ({"quantity": ["1", "2"]}, "sales.parquet, column 'quantity': holds str, not numbers"),
         ({"product": ["apple", None]}, "sales.parquet, row 2, column 'product': empty is not a name"),
@@ -332,10 +332,10 @@ def test_parquet_files_bring_text_or_time_stamps(parquet, dates):
         ({"date": ["2023-01-05", "soon"]}, "sales.parquet, row 2, column 'date': 'soon' is not a date"),
     ],
 )
-def test_faults_in_parquet_files_are_told_with_their_row(parquet, columns, told):
+def test_faults_in_parquet_files_are_refused_with_their_row(parquet, columns, message):
     with pytest.raises(DataError) as caught:
         parquet(frame(**columns))
-    assert str(caught.value).startswith(told)
+    assert str(caught.value).startswith(message)
 
 
 def test_a_parquet_file_may_keep_its_stamps_in_the_index(parquet):

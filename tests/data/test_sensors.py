@@ -67,7 +67,7 @@ def test_semicolons_and_decimal_commas_are_read(tmp_path):
     np.testing.assert_array_equal(again.panel.target, known.panel.target)
 
 
-def test_labels_are_part_of_the_data_but_not_of_the_material(built):
+def test_labels_are_part_of_the_data_but_not_of_the_dataset(built):
     known, other = built(FRAME), built(FRAME.assign(anomaly=0))
     assert known.fingerprint != other.fingerprint
     for name, value in vars(known.dataset).items():
@@ -88,13 +88,13 @@ def test_labelled_steps_before_the_test_span_can_be_omitted(built):
     assert "train 4, validation 1, test 20; those before the test are left out (labelled: omit)" in panel.notes[-1]
 
 
-def test_a_sensor_that_is_constant_in_training_is_told_of(built):
+def test_a_sensor_that_is_constant_in_training_is_noted(built):
     found = built(FRAME.assign(still=7.0)).panel
     assert any("1 series constant over the training span (still): kept" in note for note in found.notes)
 
 
 @pytest.mark.parametrize(
-    ("change", "sections", "told"),
+    ("change", "sections", "message"),
     [
         (lambda f: f, {"data": {"sensors": ["flaw"]}}, "no column 'flaw' (data.sensors); did you mean 'flow'?"),
         (
@@ -120,11 +120,11 @@ def test_a_sensor_that_is_constant_in_training_is_told_of(built):
         ),
     ],
 )
-def test_a_table_that_cannot_be_used_is_refused_and_told_why(refusal, change, sections, told):
-    assert told in refusal(change(FRAME), **sections)
+def test_a_table_that_cannot_be_used_is_refused_with_the_reason(refusal, change, sections, message):
+    assert message in refusal(change(FRAME), **sections)
 
 
-def test_of_repeated_steps_the_first_counts_where_that_is_said(built):
+def test_of_repeated_steps_the_first_counts_if_configured(built):
     first, again = FRAME.copy(), FRAME.iloc[[5, 410]].assign(flow=999.0, anomaly=0)
     made = built(pd.concat([first, again]), data={"repeated": "first"}).panel
     expected = built(first).panel
@@ -173,7 +173,7 @@ def test_labels_of_many_tables_may_stand_in_one_json_file(built, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message"),
     [
         ('{"sensor.csv": []}', "has no entry for"),
         ('{"sensors.csv": [["2024-01-01"]]}', "['2024-01-01'] is not an interval [first, last]"),
@@ -182,8 +182,8 @@ def test_labels_of_many_tables_may_stand_in_one_json_file(built, tmp_path):
         (None, "No such file"),
     ],
 )
-def test_a_file_of_labels_that_cannot_be_used_is_told_of(refusal, tmp_path, content, told):
+def test_a_file_of_labels_that_cannot_be_used_is_refused(refusal, tmp_path, content, message):
     path = tmp_path / "labels.json"
     if content is not None:
         path.write_text(content)
-    assert told in refusal(FRAME.drop(columns="anomaly"), data={"labels": str(path)})
+    assert message in refusal(FRAME.drop(columns="anomaly"), data={"labels": str(path)})

@@ -101,7 +101,7 @@ def test_faults_look_as_they_are_called(plants, kind):
         assert (found - clean).std() == pytest.approx(6, rel=0.4)
 
 
-def test_a_sensor_of_another_hour_reads_what_it_may_read_but_not_now(plants):
+def test_readings_of_another_hour_are_normal_on_their_own(plants):
     for found, usual in spoilt(plants, "multivariate", "changed correlation"):
         assert np.abs(found - usual).max() > 10
         assert np.abs(np.diff(found)).max() < 10  # it goes there and back without a jump
@@ -135,7 +135,7 @@ def command(tmp_path, monkeypatch, capsys):
 
 
 @BOTH
-def test_the_verb_writes_what_was_simulated(command, tmp_path, kind):
+def test_the_command_writes_the_simulated_readings(command, tmp_path, kind):
     code, out, err = command("--kind", kind, "--days", "2", "--seed", "5", "--folder", "made/up")
     assert (code, err) == (0, "")
     assert "made/up/sensors.csv: 2,880 readings" in out
@@ -157,7 +157,7 @@ def test_an_earlier_plant_is_replaced(command, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (["--kind", "multivariat"], "--kind: 'multivariat' is not allowed; did you mean 'multivariate'?"),
         (["--days", "1"], "'--days'"),
@@ -166,9 +166,9 @@ def test_an_earlier_plant_is_replaced(command, tmp_path):
         (["--folder", "taken/below"], "--folder: 'taken/below' is a file, or below one; name a folder"),
     ],
 )
-def test_what_cannot_be_meant_is_refused_and_leaves_nothing(command, tmp_path, words, told):
+def test_invalid_options_are_refused_and_leave_no_files(command, tmp_path, words, message):
     (tmp_path / "taken").write_text("in the way")
     code, out, err = command(*words)
     assert (code, out) == (2, "")
-    assert told in err
+    assert message in err
     assert [path.name for path in tmp_path.iterdir()] == ["taken"]

@@ -119,7 +119,7 @@ def test_select_cuts_time_at_both_bounds_and_keeps_the_named_series(folder):
 
 
 @pytest.mark.parametrize(
-    ("select", "told"),
+    ("select", "message"),
     [
         ({"only": ["aple"]}, "data.select.only: no series 'aple' in sales.csv; did you mean 'apple'?"),
         ({"start": "soon"}, "data.select.start: 'soon' is not a date; write it as 2011-12-31"),
@@ -127,9 +127,9 @@ def test_select_cuts_time_at_both_bounds_and_keeps_the_named_series(folder):
         ({"end": "2022-01-01"}, "sales.csv: no rows are left after data.select end: 2022-01-01"),
     ],
 )
-def test_a_selection_of_what_is_not_there_is_refused(folder, select, told):
+def test_a_selection_of_missing_series_or_dates_is_refused(folder, select, message):
     sales(20).to_csv(folder / "sales.csv", index=False)
-    assert refusal("sales.csv", select=select) == told
+    assert refusal("sales.csv", select=select) == message
 
 
 @pytest.mark.parametrize(
@@ -213,7 +213,7 @@ def test_another_file_may_bring_the_categories_of_series(catalogue):
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         (
             "shop,product,kind,color\n",
@@ -235,10 +235,10 @@ def test_another_file_may_bring_the_categories_of_series(catalogue):
         ),
     ],
 )
-def test_a_file_of_categories_with_faults_is_refused(catalogue, text, told):
+def test_a_file_of_categories_with_faults_is_refused(catalogue, text, message):
     with pytest.raises(DataError) as caught:
         catalogue(text)
-    assert str(caught.value) == told
+    assert str(caught.value) == message
 
 
 def test_a_file_of_categories_that_is_not_there_is_refused(catalogue):

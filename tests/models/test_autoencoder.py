@@ -42,7 +42,7 @@ def test_a_network_and_its_portable_twin_answer_the_same(settings):
     np.testing.assert_allclose(twin.predict_on_batch(history()), answer, rtol=1e-5, atol=1e-6)
 
 
-def test_all_that_is_told_of_a_window_goes_through_its_latent_numbers():
+def test_the_output_depends_on_a_window_through_its_latent_numbers_only():
     import keras
 
     own = network(layers=2)

@@ -113,7 +113,7 @@ SCALES = np.array([1.0, 10.0, 0.1])
 
 
 @pytest.mark.parametrize("layer", ["GRU", "LSTM"])
-def test_each_step_of_a_path_is_drawn_from_what_the_network_says_after_the_steps_before(layer):
+def test_each_step_of_a_path_is_drawn_from_the_distribution_after_the_steps_before(layer):
     network = drawn(networks(configuration(layer, 2), shape())["autoregressive"])
     seen = []
     path = sampled(network, 1, seen=seen)[:, 0] / SCALES[:, None]

@@ -79,7 +79,7 @@ def test_training_mean_and_median_by_hand():
 
 
 @pytest.mark.parametrize("name", ["training mean", "training median", "ETS"])
-def test_what_is_fitted_knows_no_filled_value(name):
+def test_nothing_is_fitted_on_filled_values(name):
     """One at the end of training may have been interpolated from a value of the test span."""
     given = weekly()
     observed = np.ones((2, STEPS), bool)
@@ -189,7 +189,7 @@ def test_baselines_are_chosen_by_name_beside_the_naive_ones():
         applicable_baselines(3, 7, requested=["auto", "Prophte"])
 
 
-def test_terms_change_for_those_baselines_alone_whose_result_does():
+def test_key_suffixes_change_only_for_baselines_whose_results_change():
     names = list(baselines.BASELINES)
 
     def suffixes(series=3, steps=100, period=7, levels=()):
@@ -259,7 +259,7 @@ def ar(phi, steps, seed=0):
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_intervals_cover_about_what_they_promise(name):
+def test_intervals_cover_about_their_nominal_share(name):
     slow = name in SLOW_BASELINES
     target = 20 + np.random.default_rng(1).normal(size=(1 if slow else 6, 320))
     index = windows.origins(np.ones(target.shape, bool), windows.WindowShape(5, 2), (200, 320))
@@ -337,7 +337,7 @@ def test_intermittent_demand_by_hand(name, levels):
     np.testing.assert_allclose(baselines.BASELINES[name](given).point, expected)
 
 
-def test_trees_learn_what_a_line_cannot_and_answer_in_data_units():
+def test_trees_learn_more_than_a_line_and_forecast_in_data_units():
     random = np.random.default_rng(0)
     target = np.zeros((4, 300))
     for step in range(1, 300):
@@ -348,7 +348,7 @@ def test_trees_learn_what_a_line_cannot_and_answer_in_data_units():
     assert metrics.mae(actual, baselines.trees(given).point) < 0.25
 
 
-def test_a_guessed_start_of_ets_knows_nothing_beyond_training(monkeypatch):
+def test_a_heuristic_start_of_ets_is_independent_of_later_steps(monkeypatch):
     """The guess is made from the first periods of a series, and training may be shorter than they are."""
     monkeypatch.setattr(smoothing, "MAX_FITTED_SIZE", 0)
     given = task([ar(0.5, 40)], [[0, 13], [0, 20]], period=None, train=13, levels=LEVELS)
@@ -364,7 +364,7 @@ def test_a_guessed_start_of_ets_knows_nothing_beyond_training(monkeypatch):
 @pytest.mark.parametrize(
     ("order", "seasonal", "trend"), [((1, 1, 1), (0, 0, 0, 0), "c"), ((1, 0, 0), (0, 1, 1, 4), None)]
 )
-def test_states_forecast_what_statsmodels_does(order, seasonal, trend):
+def test_states_forecast_the_same_as_statsmodels(order, seasonal, trend):
     from statsmodels.tsa.statespace.sarimax import SARIMAX
 
     values = ar(0.7, 80)
@@ -387,7 +387,7 @@ def test_states_forecast_what_statsmodels_does(order, seasonal, trend):
         (ar(0.0, 72), 4, (0, 0)),
     ],
 )
-def test_arima_differences_what_needs_it(series, period, differences, monkeypatch):
+def test_arima_differences_series_that_need_it(series, period, differences, monkeypatch):
     monkeypatch.setattr(arima, "MAX_FITS", 4)  # the orders are not the question
     found = arima.choose_orders(series, period)
     assert (found.d, found.seasonal_d) == differences

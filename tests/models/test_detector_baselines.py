@@ -57,7 +57,7 @@ def test_the_same_input_gives_the_same_scores_and_arrays_stay_as_they_are(name):
 
 
 @EACH
-def test_a_value_that_was_not_seen_has_no_contribution_and_the_others_keep_theirs(name):
+def test_a_missing_value_has_no_contribution_and_the_others_keep_theirs(name):
     holes = VALUES.copy()
     holes[100:140, 0], holes[200, :] = N, N
     found = detected(name, holes)
@@ -68,7 +68,7 @@ def test_a_value_that_was_not_seen_has_no_contribution_and_the_others_keep_their
 
 
 @EACH
-def test_a_sensor_that_training_never_saw_says_nothing(name):
+def test_a_sensor_without_a_value_in_training_contributes_nothing(name):
     training = TRAINING.copy()
     training[:, 2] = N
     found = detected(name, training=training)
@@ -94,7 +94,7 @@ def test_a_plant_that_stands_still_has_finite_scores(name):
 
 
 @EACH
-def test_where_there_is_too_little_for_a_window_nothing_is_said_or_it_is_finite(name):
+def test_with_too_few_steps_for_a_window_contributions_are_missing_or_finite(name):
     for training, values in ((TRAINING, VALUES[:5]), (TRAINING[:8], VALUES)):
         found = detected(name, values, training)
         assert found.shape == values.shape

@@ -117,7 +117,7 @@ def test_a_saved_network_and_its_portable_twin_forecast_the_same(form, tmp_path)
         ({"categories": (2,)}, {"history", "static"}),
     ],
 )
-def test_only_what_there_is_goes_in(sizes, names):
+def test_a_network_has_inputs_only_for_existing_columns(sizes, names):
     from gridcast.models.recurrent import NetworkShape, build_recurrent
 
     shape = NetworkShape(LOOKBACK, CHANNELS, HORIZON, **sizes)
