@@ -180,7 +180,8 @@ def test_dates_in_both_orders_are_refused_at_the_rarer_one(refusal):
     ],
 )
 def test_an_unreadable_date_is_refused_with_its_line(refusal, good, bad, message):
-    assert refusal(HEADER + f"{good},apple,1\n{bad},apple,1\n").startswith(f"sales.csv, line 3, column 'date': {message}")
+    refused = refusal(HEADER + f"{good},apple,1\n{bad},apple,1\n")
+    assert refused.startswith(f"sales.csv, line 3, column 'date': {message}")
 
 
 @pytest.mark.parametrize("text", ["1x", "1_000", "True", "1.2.3", "1,5"])
