@@ -22,7 +22,8 @@ def atomic_write(path: Path, *, overwrite: bool = True) -> Iterator[Path]:
     The temporary name is hidden and ends in the id of this process, by which `gridcast doctor` recognises the files
     of processes that were killed.
     """
-    temporary = path.absolute().with_name(f".{path.name}.{os.getpid()}")
+    # Beside `path` by the same way: across a mount, even of one disk, a rename fails.
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         yield temporary
         with temporary.open("rb") as file:
