@@ -264,13 +264,23 @@ def fill_disk(storm: Storm) -> int:
 def start_twice(storm: Storm) -> str:
     """Start the same experiment a second time; return what the second start printed while it waited."""
     before = len(storm.output(None))
+    # A planned storm is short: without a pause the first start could end before the second has read its experiment.
+    paused = [worker for start in storm.starts for worker in workers(start)] if storm.planned else []
+    _signal_all(paused, signal.SIGSTOP)
     second = storm.start()
     wait(
         lambda: WAITING_TEXT in storm.output(None)[before:] or second.poll() is not None,
         60,
         "the second start printed nothing",
     )
+    _signal_all(paused, signal.SIGCONT)
     return storm.output(None)[before:]
+
+
+def _signal_all(processes: list[psutil.Process], number: int) -> None:
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.send_signal(number)
 
 
 OTHER_FAULTS = ("outage", "full", "double", "interrupt")

@@ -148,18 +148,21 @@ def indistinguishable_from_best(
             p_value = diebold_mariano(rival_losses, best_losses, horizon).p_value
         if len(shared) > 1 and not math.isnan(p_value):
             p_values[name] = p_value
-    worse = _rejected_by_holm(p_values, alpha)
-    return [means.index[0], *(name for name in p_values if name not in worse)]
+    corrected = holm(list(p_values.values()))
+    return [means.index[0], *(name for name, p_value in zip(p_values, corrected, strict=True) if p_value > alpha)]
 
 
-def _rejected_by_holm(p_values: dict[str, float], alpha: float) -> set[str]:
-    """Names whose hypothesis the step-down method of Holm (1979) rejects."""
-    from statsmodels.stats.multitest import multipletests
+def holm(p_values: ArrayLike) -> np.ndarray:
+    """Return the p values (n,) after Holm's step-down correction (1979): those up to alpha are rejected together.
 
-    if not p_values:
-        return set()
-    rejected = multipletests(list(p_values.values()), alpha, method="holm")[0]
-    return {name for name, is_rejected in zip(p_values, rejected, strict=True) if is_rejected}
+    NaN, where nothing could be tested, stays NaN and does not count.
+    """
+    values = np.asarray(p_values, float)
+    tested = np.flatnonzero(np.isfinite(values))
+    order = tested[np.argsort(values[tested], kind="stable")]
+    corrected = np.full(len(values), np.nan)
+    corrected[order] = np.minimum(np.maximum.accumulate(values[order] * np.arange(len(order), 0, -1)), 1.0)
+    return corrected
 
 
 def _finite(name: str, values: ArrayLike) -> np.ndarray:

@@ -149,19 +149,6 @@ def _upper_limit_and_p_value(value: float, usual: np.ndarray, blocks: int) -> tu
     return float(np.quantile(finite, 0.95)), p_value
 
 
-def holm(p_values: ArrayLike) -> np.ndarray:
-    """Return the p values (n,) after Holm's step-down correction (1979): those up to alpha are rejected together.
-
-    NaN, where nothing could be tested, stays NaN and does not count.
-    """
-    values = np.asarray(p_values, float)
-    tested = np.flatnonzero(np.isfinite(values))
-    order = tested[np.argsort(values[tested], kind="stable")]
-    corrected = np.full(len(values), np.nan)
-    corrected[order] = np.minimum(np.maximum.accumulate(values[order] * np.arange(len(order), 0, -1)), 1.0)
-    return corrected
-
-
 def final_runs(reference: np.ndarray, new: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the length (series,) of the run of one value that ends each series of `new`, and the longest normal run.
 

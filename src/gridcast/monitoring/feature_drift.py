@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from gridcast.data.panel import Panel
+from gridcast.evaluation.significance import holm
 from gridcast.monitoring import drift
 from gridcast.runtime.preprocessing import Preprocessing
 
@@ -91,7 +92,7 @@ def feature_shifts(data: ExtendedPanel, preprocessing: Preprocessing) -> pd.Data
                 rows.append(row | vars(drift.measure_shift(reference_view, train_steps, new_view)))
     columns = ["feature", "view", "rank", "deciles", *drift.Shift.__dataclass_fields__]
     table = pd.DataFrame(rows, columns=columns)
-    p_values = drift.holm(table[["psi_p_value", "ks_p_value"]].to_numpy(float).ravel()).reshape(-1, 2)
+    p_values = holm(table[["psi_p_value", "ks_p_value"]].to_numpy(float).ravel()).reshape(-1, 2)
     return table.assign(p_value=np.fmin(p_values[:, 0], p_values[:, 1]))
 
 

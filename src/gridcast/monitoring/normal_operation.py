@@ -13,6 +13,7 @@ import pandas as pd
 
 from gridcast.config import SENSOR_DEFAULTS, Data
 from gridcast.data import parse_fields, readers
+from gridcast.evaluation.significance import holm
 from gridcast.monitoring import drift
 from gridcast.monitoring.findings import AlarmLimits
 from gridcast.monitoring.stream import followed_model
@@ -119,5 +120,5 @@ def score_shift(operation: ScoredOperation, span: pd.Timedelta) -> drift.Shift:
 
 def has_drifted(shift: drift.Shift) -> bool:
     """Whether a shift exceeds the default limits of `gridcast monitor`."""
-    p_values = drift.holm([shift.psi_p_value, shift.ks_p_value])
+    p_values = holm([shift.psi_p_value, shift.ks_p_value])
     return shift.psi >= DEFAULT_LIMITS.psi and bool(np.nanmin(p_values) <= DEFAULT_LIMITS.alpha)

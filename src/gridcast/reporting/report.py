@@ -77,11 +77,10 @@ def draw_figures(record: SweepRecord, findings: ReportFindings) -> dict[str, Fig
 
 def _save_figure(figure: Figure, path: Path) -> str:
     """Write the figure as PNG (on white) and SVG; return the SVG for the page."""
+    svg = html.to_svg(figure)  # computes the layout, which serves for both
+    path.with_suffix(".svg").write_text(svg, encoding="utf-8")
     with plot_style.plot_style():
         figure.savefig(path.with_suffix(".png"), dpi=120, facecolor="white")
-        figure.set_layout_engine("none")  # the layout is computed by now; a second time would double the work
-    svg = html.to_svg(figure)
-    path.with_suffix(".svg").write_text(svg, encoding="utf-8")
     return svg
 
 
