@@ -87,9 +87,9 @@ def _imports_are_not_garbage() -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest files first, so that none of the test processes ends with one of them alone."""
     names = (
-        "storm end_to_end faults hosts app local_and_auto fused_fit registry ensemble checkpoint probabilistic_sweep"
+        "storm end_to_end faults probabilistic_sweep app former_version hosts fused_fit objectives golden "
+        "local_and_auto ensemble registry doctor checkpoint report anomaly_sweep loading champion search pages "
+        "worker_pool keras_fit detect_command contract forecast_chapters time_estimate"
     )
-    names += " search anomaly_sweep keras_fit objectives worker_pool anomalies report forecast_chapters doctor"
-    names += " time_estimate"
     longest = [f"test_{name}.py" for name in names.split()]
     items.sort(key=lambda item: longest.index(item.path.name) if item.path.name in longest else len(longest))

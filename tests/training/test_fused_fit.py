@@ -15,8 +15,6 @@ from small_experiments import SMALL, planned, sales, same, with_training
 
 pytestmark = pytest.mark.usefixtures("jax_backend")
 
-BOTH_WAYS = {"layer": "LSTM", "bidirectional": True, "attention": True}
-
 
 @pytest.fixture(scope="module")
 def plan(tmp_path_factory):
@@ -54,8 +52,8 @@ def together(plan, dataset):
 @pytest.mark.parametrize(
     "settings",
     [
-        {},
-        pytest.param(BOTH_WAYS, marks=pytest.mark.slow),  # the falling rate below is shown on it every day
+        pytest.param({}, marks=pytest.mark.slow),  # the falling rate below is shown on it every day
+        {"layer": "LSTM", "bidirectional": True, "attention": True},
         pytest.param(
             {"layer": "GRU", "layers": 2, "attention": True, "optimizer": "rmsprop", "loss": "huber"},
             marks=pytest.mark.slow,
@@ -83,7 +81,7 @@ def test_a_rate_that_falls_does_so_for_each_lane_as_on_stock_keras(plan, dataset
     from gridcast.training import keras_fit
 
     falling = with_training(dataset, decay="cosine", epochs=4)
-    runs = siblings(plan, dropouts=(0.3,), seeds=(0,), **BOTH_WAYS)
+    runs = siblings(plan, dropouts=(0.3,), seeds=(0,))
     outcomes = train(falling, runs)
     alone = keras_fit.train(falling, runs[0])
     assert outcomes[0].metrics["best_epoch"] == alone.metrics["best_epoch"]
