@@ -1,4 +1,7 @@
+
+
 import marimo
+
 
 __generated_with = "0.25.2"
 app = marimo.App(app_title="A tour of a sweep")
@@ -20,6 +23,7 @@ def _(mo):
     Train one first (`make grid EXPERIMENT=experiments/smoke.yaml`), then run the cells from the top. To see another
     model or another table, set `GRIDCAST_MODEL`, `GRIDCAST_HISTORY` or `MLFLOW_TRACKING_URI` in the environment.
     """)
+    return
 
 
 @app.cell
@@ -60,6 +64,7 @@ def _(mo):
     The alias `champion` points to the version that passed the gates. The model carries its preprocessing: which
     columns its table needs, how far back it reads, which series it knows.
     """)
+    return
 
 
 @app.cell
@@ -85,6 +90,7 @@ def _(mo):
     Fourteen steps ahead, in data units. Steps beyond the trained horizon are forecast from earlier forecasts and
     marked `rolled_forward`.
     """)
+    return
 
 
 @app.cell
@@ -109,6 +115,7 @@ def _(KEY, forecast, history, plt, preprocessing):
     axes.tick_params("x", rotation=30)
     axes.legend()
     axes
+    return
 
 
 @app.cell(hide_code=True)
@@ -119,6 +126,7 @@ def _(mo):
     Every run of the experiment with the settings that vary, best first. Losses are measured on the validation span in
     scaled units; `best_val_mae` is in data units.
     """)
+    return
 
 
 @app.cell
@@ -144,6 +152,7 @@ def _(leaderboard, plt):
     cost.scatter(leaderboard["fit_seconds"], leaderboard["best_val_loss"])
     cost.set(xlabel="training time (seconds)", ylabel="best validation loss", title="Quality against training time")
     cost
+    return
 
 
 if __name__ == "__main__":
