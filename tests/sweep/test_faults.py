@@ -296,7 +296,7 @@ def test_changed_data_are_other_work_and_the_report_does_not_mix_them(calm, proj
     table.to_csv("sales.csv", index=False)
     after = go_on(project)
     assert (before.trained, after.trained, after.skipped) == (2, 2, 0)
-    assert after.parent != before.parent
+    assert after.sweep_id != before.sweep_id
     store = open_store("small", uri_of(project))
     reported = record.read_sweep(store, "small")
     assert set(reported.runs["key"]) == set(planned(project).runs)
