@@ -62,7 +62,7 @@ def fill(store: Store, count: int) -> None:
         "selection": {"metric": "best_val_loss", "promote_to": None},
     }
     texts = {"sweep.json": json.dumps(about), "experiment.yaml": "name: scale\n"}
-    parent = mlflow_runs.open_sweep(store, "scale", "scale", {}, texts)
+    parent = mlflow_runs.open_sweep(store, mlflow_runs.SweepEntry("scale", "scale", artifact_texts=texts))
     best = (np.inf, "")
     for number, point in enumerate(points):
         settings = dict(zip(GRID, point, strict=True))

@@ -51,6 +51,9 @@ class Ended:
     err: str
     runs: list
 
+    def tested(self):
+        return [run for run in self.runs if "gridcast.tested" in run.data.tags]
+
     def of(self, kind, status="FINISHED"):
         return [run for run in self.runs if run.data.tags["gridcast.kind"] == kind and run.info.status == status]
 
@@ -185,7 +188,8 @@ def test_every_run_of_the_grid_has_one_finished_child_with_all_that_the_contract
     for child in children:
         tags, metrics = child.data.tags, child.data.metrics
         run = planned.runs[tags["gridcast.run_key"]]
-        assert tags["mlflow.parentRunId"] == parent.info.run_id
+        assert tags["gridcast.sweep"] == parent.info.run_id
+        assert "mlflow.parentRunId" not in tags  # else MLflow would fold the grid below its sweep
         assert tags["gridcast.seed"] == str(run.seed)
         assert child.data.params == {
             name: str(value).lower() if isinstance(value, bool) else str(value)
@@ -203,7 +207,7 @@ def test_every_run_of_the_grid_has_one_finished_child_with_all_that_the_contract
 
 
 def test_winner_and_baselines_and_nobody_else_meet_the_test_span(finished, planned):
-    (tested,) = finished.of("test")
+    (tested,) = finished.tested()
     assert tested.data.tags["gridcast.run_key"] == winner(finished).data.tags["gridcast.run_key"]
     baselines = finished.of("baseline")
     assert {run.data.tags["mlflow.runName"]: run.data.tags["gridcast.run_key"] for run in baselines} == {
@@ -214,7 +218,32 @@ def test_winner_and_baselines_and_nobody_else_meet_the_test_span(finished, plann
     actual, known = planned.dataset.targets(index), planned.panel.target[index[:, 0], index[:, 1] - 1]
     assert last.data.metrics["test_mae"] == pytest.approx(np.abs(actual - known[:, None]).mean())
     assert f"{last.data.metrics['test_mase']:.4g}" in finished.out
-    assert not any(name.startswith("test_") for run in finished.of("run") for name in run.data.metrics)
+    others = [run for run in finished.of("run") if run.info.run_id != tested.info.run_id]
+    assert not any(name.startswith("test_") for run in others for name in run.data.metrics)
+
+
+def test_models_rank_by_their_metrics_as_the_runs_do(folder, finished):
+    client = client_of(f"sqlite:///{folder}/mlflow.db")
+    experiment = client.get_experiment_by_name("small").experiment_id
+    models = client.search_logged_models([experiment], order_by=[{"field_name": "metrics.best_val_loss"}])
+    ranked = sorted(finished.of("run"), key=lambda run: run.data.metrics["best_val_loss"])
+    assert [model.source_run_id for model in models] == [run.info.run_id for run in ranked]
+    (tested,) = finished.tested()
+    values = {metric.key: metric.value for model in models for metric in model.metrics if metric.key == "test_mase"}
+    assert values == {"test_mase": tested.data.metrics["test_mase"]}
+    assert {metric.dataset_name for model in models for metric in model.metrics} == {"sales.csv"}
+
+
+def test_the_sweep_has_the_axes_the_numbers_and_the_verdict(finished):
+    (sweep,) = finished.of("sweep")
+    assert sweep.data.params["learning_rate"] == "0.01, 0.001"
+    (tested,) = finished.tested()
+    assert sweep.data.metrics["winner_test_mase"] == pytest.approx(tested.data.metrics["test_mase"])
+    baselines = [run.data.metrics["test_mase"] for run in finished.of("baseline")]
+    assert sweep.data.metrics["best_baseline_test_mase"] == pytest.approx(min(baselines))
+    assert (sweep.data.metrics["runs_trained"], sweep.data.metrics["runs_failed"]) == (4, 0)
+    assert sweep.data.tags["gridcast.verdict"].splitlines()[0] in sweep.data.tags["mlflow.note.content"]
+    assert f"/runs/{winner(finished).info.run_id})" in sweep.data.tags["mlflow.note.content"]
 
 
 def test_a_report_is_written(folder, finished):
@@ -225,7 +254,7 @@ def test_a_report_is_written(folder, finished):
 
 
 def test_the_winner_is_explained_on_the_validation_span(folder, finished, planned):
-    (tested,) = finished.of("test")
+    (tested,) = finished.tested()
     client = client_of(f"sqlite:///{folder}/mlflow.db")
     explanation = json.loads(Path(client.download_artifacts(tested.info.run_id, "importance.json")).read_text())
     assert explanation["windows"] == len(planned.dataset.origins("validation", 7))
@@ -355,7 +384,7 @@ def test_a_run_that_fails_is_recorded_with_its_reason_and_the_sweep_goes_on(fail
     (done,) = failing.of("run")
     assert (failed.data.params["loss"], done.data.params["loss"]) == ("mse", "mae")
     assert failed.data.tags["gridcast.error"] == reason
-    assert failed.data.tags["mlflow.parentRunId"] == done.data.tags["mlflow.parentRunId"]
+    assert failed.data.tags["gridcast.sweep"] == done.data.tags["gridcast.sweep"]
     assert len(failing.of("sweep", "FAILED")) == 1
     assert failing.code == 1
     assert failing.err.endswith("error: 1 of 2 runs failed; see the reasons above or in MLflow\n")

@@ -36,7 +36,9 @@ def original(tmp_path_factory):
     folder.mkdir()
     with contextlib.chdir(folder):
         found = open_store("retail", URI)
-        parent = mlflow_runs.open_sweep(found, "s1", "the sweep", {}, {"experiment.yaml": "version: 1\n"})
+        parent = mlflow_runs.open_sweep(
+            found, mlflow_runs.SweepEntry("s1", "the sweep", artifact_texts={"experiment.yaml": "version: 1\n"})
+        )
         mlflow_runs.set_run_status(found, parent, "FINISHED")
         entry = RunEntry(
             "GRU", "run", "k1", params={"units": "4"}, metrics={"best_val_loss": 0.5}, artifacts={"notes.txt": b"hello"}
@@ -533,7 +535,7 @@ def test_missing_models_are_reported():
 
 def test_runs_that_nobody_works_at_are_closed(kept):
     own = open_store("retail", f"sqlite:///{kept}/mlflow.db", create=False)
-    parent = mlflow_runs.open_sweep(own, "s2", "a dead sweep", {}, {})
+    parent = mlflow_runs.open_sweep(own, mlflow_runs.SweepEntry("s2", "a dead sweep"))
     stranger = own.client.create_run(own.experiment).info.run_id
     assert [finding.ok for finding in findings(store.check_runs, uri=own.uri, is_swept=lambda _: True)] == [True]
     claimed = lease.acquire_lease(own)

@@ -27,7 +27,7 @@ def project(tmp_path_factory):
         text = yaml.safe_dump(settings("sales.csv", selection={"promote_to": "shop"}), sort_keys=False)
         store = open_store("small", f"sqlite:///{folder}/mlflow.db")
         texts = {"experiment.yaml": text, "sweep.json": '{"spans": {}}'}
-        sweep_id = mlflow_runs.open_sweep(store, "s1", "small", {}, texts)
+        sweep_id = mlflow_runs.open_sweep(store, mlflow_runs.SweepEntry("s1", "small", artifact_texts=texts))
         run_id = run_recording.record_run(store, sweep_id, run_recording.RunEntry("GRU", "run", "k1"))
         store.client.create_registered_model("shop")
         store.client.create_model_version("shop", f"runs:/{run_id}/model", run_id)

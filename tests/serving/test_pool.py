@@ -11,7 +11,7 @@ import requests
 from gridcast.runtime.errors import TrackingError
 from gridcast.runtime.input_table import InputRows
 from gridcast.serving.models import forecaster_adapter
-from gridcast.tracking import addresses, model_loading, registry, run_recording
+from gridcast.tracking import addresses, mlflow_runs, model_loading, registry, run_recording
 from gridcast.tracking.registry import BEATEN_BY_TAG, CHAMPION
 from gridcast.tracking.store import connect
 from small_service import FRAME, KINDS, NEXT, POINT, QUANTILES, question, running
@@ -84,7 +84,7 @@ def broken(shop, name, where):
     from gridcast.tracking.run_recording import RunEntry
     from gridcast.tracking.store import Store
 
-    parent = run.data.tags["mlflow.parentRunId"]
+    parent = mlflow_runs.sweep_id(run)
     store = Store(client, shop.uri, run.info.experiment_id)
     run_id = run_recording.record_run(store, parent, RunEntry(name, "run", name, files=files, backend="jax"))
     logged = client.get_logged_model(registry.logged_model_id(client, client.get_run(run_id)))

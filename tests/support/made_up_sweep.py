@@ -63,7 +63,7 @@ def sweep(
         "sweep.json": json.dumps(about(keys, axes, baseline_keys) | {"horizon": horizon} | (more or {})),
         "experiment.yaml": "name: made-up\n# <script>alert('no')</script>\n",
     }
-    parent = mlflow_runs.open_sweep(store, "made-up", "made-up", {}, texts)
+    parent = mlflow_runs.open_sweep(store, mlflow_runs.SweepEntry("made-up", "made-up", artifact_texts=texts))
     done = []
     for number, ((point, seed), key) in enumerate(zip(runs, keys, strict=True)):
         settings = dict(zip(grid, point, strict=True))

@@ -68,9 +68,7 @@ class Shop:
 
 def record(store: Store, plan: Plan, name: str, files: dict[str, bytes]) -> str:
     """Record a run with its model, and its test with the examples, as a sweep does; return the id of the run."""
-    parent = mlflow_runs.open_sweep(
-        store, plan.sweep_key, plan.experiment.name, records.sweep_tags(plan), records.sweep_files(plan)
-    )
+    parent = mlflow_runs.open_sweep(store, records.sweep_entry(plan))
     run_id = run_recording.record_run(store, parent, RunEntry(name, "run", name, files=files, backend="jax"))
     examples = service_examples.request_examples(plan.panel, plan.dataset.preprocessing, 7)
     artifacts = {artifact_files.EXAMPLES: json.dumps(examples).encode()}
@@ -98,9 +96,7 @@ def record_detector(store: Store, plan: Plan, name: str, folder: Path, rule: str
     detector = replace(detector, threshold=threshold, seen=seen)
     network.save(folder / NETWORK_FILE)
     files = {SETTINGS_FILE: json.dumps(detector.to_json()).encode(), NETWORK_FILE: (folder / NETWORK_FILE).read_bytes()}
-    parent = mlflow_runs.open_sweep(
-        store, plan.sweep_key, plan.experiment.name, records.sweep_tags(plan), records.sweep_files(plan)
-    )
+    parent = mlflow_runs.open_sweep(store, records.sweep_entry(plan))
     run_id = run_recording.record_run(store, parent, RunEntry(name, "run", name, files=files, backend="jax"))
     scores = detection_results.detector_scores(detector, dataset)
     tables = {

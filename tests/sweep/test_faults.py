@@ -18,6 +18,7 @@ from gridcast.config import read
 from gridcast.runtime.errors import GridcastError, LeaseLost, TrackingError, Unreachable
 from gridcast.sweep import outbox, plan, runner
 from gridcast.sweep.events import SweepEvents
+from gridcast.sweep.live_runs import LiveRuns
 from gridcast.sweep.worker_job import WorkerSettings
 from gridcast.tracking import mlflow_runs, run_recording
 from gridcast.tracking.store import open_store
@@ -125,7 +126,7 @@ def test_a_parent_killed_while_it_writes_a_run_leaves_neither_half_a_run_nor_two
     assert store.client.get_run(half.info.run_id).info.status == "KILLED"
     recorder = outbox.Recorder(
         runner.spool_folder(project / ".gridcast", store),
-        lambda entry: runner._record_once(store, "parent", type("Held", (), {"ensure_held": lambda _: None})(), entry),
+        LiveRuns(planned(project), store, "parent", type("Held", (), {"ensure_held": lambda _: None})()).record,
     )
     recorder.flush()
     recorder.close()

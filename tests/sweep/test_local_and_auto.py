@@ -64,6 +64,9 @@ class Story:
             self.result = runner.run_sweep(self.plan, self.store, WorkerSettings(1, "jax", self.cache), SweepEvents())
         return self
 
+    def tested(self):
+        return mlflow_runs.search_runs(self.store, f"tags.`{mlflow_runs.TESTED_TAG}` like '%'")
+
     def of(self, kind):
         return mlflow_runs.search_runs(
             self.store, f"tags.`{mlflow_runs.KIND_TAG}` = '{kind}' and attributes.status = 'FINISHED'"
@@ -123,7 +126,7 @@ def test_a_second_start_trains_records_and_tests_nothing(local):
     assert local.start().result.trained == 0
     assert {run.info.run_id for run in mlflow_runs.search_runs(local.store, "attributes.status = 'FINISHED'")} == before
     assert local.result.test_measures == tested
-    assert len(local.of("test")) == 1
+    assert len(local.tested()) == 1
 
 
 def test_the_promoted_forecaster_answers_for_every_series_and_says_which_model_does(local):
@@ -159,7 +162,7 @@ def test_a_short_history_is_enough_for_a_rule_that_reads_little(local):
 
 
 def test_the_test_span_has_the_same_windows_for_the_winner_and_the_baselines(local):
-    (tested,) = local.of("test")
+    (tested,) = local.tested()
     tables = [
         artifact_files.read_parquet_bytes(
             mlflow_runs.read_artifact(local.store, run.info.run_id, artifact_files.FORECASTS)
@@ -213,7 +216,7 @@ def test_auto_takes_for_each_series_what_has_the_lowest_error_on_validation_over
         assert routes.loc[name, routing.ERROR_COLUMN] == pytest.approx(errors[best], rel=1e-5)
     answering = [run for run in runs if run.info.run_id in set(routes["run"])]
     assert {run.data.tags["gridcast.fold"] for run in answering} <= {"1"}
-    assert len(auto.of("test")) == len(auto.of("winner")) == 1
+    assert len(auto.tested()) == len(auto.of("winner")) == 1
 
 
 def test_auto_stores_the_network_of_all_series_once_and_promotes_it(auto):
@@ -236,7 +239,7 @@ def test_a_level_is_that_of_the_training_span(auto):
 
 
 def test_the_last_steps_are_the_test_span(auto):
-    (tested,) = auto.of("test")
+    (tested,) = auto.tested()
     times = artifact_files.read_parquet_bytes(
         mlflow_runs.read_artifact(auto.store, tested.info.run_id, artifact_files.FORECASTS)
     )["time"]

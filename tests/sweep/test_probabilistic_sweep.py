@@ -84,8 +84,8 @@ def test_every_run_is_recorded_with_its_likelihood_and_what_it_is_worth(swept):
 
 
 def test_the_winner_is_tested_with_its_quantiles(swept):
-    client, (tested,) = stored(swept, "test")
-    _, runs = stored(swept, "run")
+    client, runs = stored(swept, "run")
+    (tested,) = (run for run in runs if "gridcast.tested" in run.data.tags)
     best = min(runs, key=lambda run: run.data.metrics["best_val_wql"])
     assert tested.data.tags["gridcast.run_key"] == best.data.tags["gridcast.run_key"]
     table = pd.read_parquet(client.download_artifacts(tested.info.run_id, "test_forecasts.parquet", str(swept)))

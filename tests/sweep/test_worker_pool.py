@@ -22,7 +22,7 @@ from gridcast.sweep.worker_pool import WorkerPool
 from small_experiments import SMALL, planned, sales
 
 
-def work(shared, task, cache):
+def work(shared, task, context):
     """Trains a run; or does whatever else a test wants to see done by a worker."""
     if task == "fail":
         raise ValueError("this run is no good\nand here is why")
@@ -41,8 +41,8 @@ def work(shared, task, cache):
         time.sleep(60)
         return hoard
     if task == "no space once":
-        if not (cache / "full").exists():
-            (cache / "full").touch()
+        if not (context.cache / "full").exists():
+            (context.cache / "full").touch()
             raise OSError(errno.ENOSPC, "No space left on device")
         return "written"
     from gridcast.training import keras_fit
@@ -50,7 +50,7 @@ def work(shared, task, cache):
     return keras_fit.train(shared, task)
 
 
-def die(shared, task, cache):
+def die(shared, task, context):
     if isinstance(task, Path):
         os.kill(os.getpid(), signal.SIGKILL)
     return "alive"

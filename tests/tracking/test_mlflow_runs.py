@@ -7,7 +7,7 @@ import pytest
 
 from gridcast.runtime.errors import GridcastError, TrackingError
 from gridcast.tracking import mlflow_runs, ranking, run_recording
-from gridcast.tracking.mlflow_runs import KEY_TAG, KIND_TAG
+from gridcast.tracking.mlflow_runs import KEY_TAG, KIND_TAG, SweepEntry
 from gridcast.tracking.run_recording import RunEntry
 from gridcast.tracking.store import DEFAULT_URI, connect, open_store
 
@@ -79,7 +79,7 @@ def test_a_run_is_written_whole_and_closed_last(store):
     assert run.info.status == "FINISHED"
     assert run.data.params == {"units": "4", "attention": "true", "period": "None"}
     assert run.data.metrics == {"best_val_loss": 0.5, "loss": 2.0, "val_loss_by_origin": 0.25}
-    own = {"mlflow.runName": "run k1", "mlflow.parentRunId": "parent", KIND_TAG: "run", KEY_TAG: "k1", "colour": "red"}
+    own = {"mlflow.runName": "run k1", "gridcast.sweep": "parent", KIND_TAG: "run", KEY_TAG: "k1", "colour": "red"}
     assert own.items() <= run.data.tags.items()
     assert mlflow_runs.metric_history(store, run_id, "loss") == {1: 3.0, 2: 2.0}
     assert mlflow_runs.read_artifact(store, run_id, "notes.txt") == b"hello"
@@ -117,9 +117,13 @@ def test_finished_runs_are_found_by_key_and_kind_unless_deleted(store):
 
 
 def test_a_sweep_that_was_begun_is_gone_on_with(store):
-    first = mlflow_runs.open_sweep(store, "s1", "sweep", {"colour": "red"}, {"experiment.yaml": "version: 1\n"})
-    assert mlflow_runs.open_sweep(store, "s1", "sweep", {}, {}) == first
-    assert mlflow_runs.open_sweep(store, "s2", "sweep", {}, {}) != first
+    entry = SweepEntry("s1", "sweep", {"colour": "red"}, {"units": "4, 8"}, {"experiment.yaml": "version: 1\n"})
+    first = mlflow_runs.open_sweep(store, entry)
+    assert mlflow_runs.open_sweep(store, SweepEntry("s1", "sweep")) == first
+    assert mlflow_runs.open_sweep(store, SweepEntry("s2", "sweep")) != first
+    data = store.client.get_run(first).data
+    assert data.params == {"units": "4, 8"}
+    assert {"mlflow.user", "mlflow.source.name", "colour"} <= data.tags.keys()
     assert mlflow_runs.read_artifact(store, first, "experiment.yaml") == b"version: 1\n"
     for status in ("KILLED", "RUNNING", "FINISHED"):
         mlflow_runs.set_run_status(store, first, status)

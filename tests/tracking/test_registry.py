@@ -116,9 +116,7 @@ def record(
     """Write a run, its test, the naive baselines and their parent as a sweep does; `metrics` replace true ones."""
     from gridcast.evaluation import span_evaluation
 
-    parent = mlflow_runs.open_sweep(
-        store, planned.sweep_key, planned.experiment.name, records.sweep_tags(planned), records.sweep_files(planned)
-    )
+    parent = mlflow_runs.open_sweep(store, records.sweep_entry(planned))
     known, run = next(item for item in planned.runs.items() if item[1].configuration.learning_rate == rate)
     key = key or known
     tags = {mlflow_runs.FINGERPRINT_TAG: planned.fingerprint}

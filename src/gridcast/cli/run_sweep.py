@@ -16,9 +16,12 @@ from gridcast.runtime.errors import GridcastError, PromotionRefused
 
 if TYPE_CHECKING:
     from gridcast.sweep.plan import Plan
-    from gridcast.sweep.runner import SweepResult
+    from gridcast.sweep.sweep_result import SweepResult
     from gridcast.sweep.worker_job import WorkerSettings
     from gridcast.tracking.store import Store
+
+MLFLOW_ADDRESS = "http://127.0.0.1:5000"
+"""Where `mlflow ui` serves its pages unless told otherwise."""
 
 
 def run_sweep(plan: Plan, workers: WorkerSettings) -> None:
@@ -47,7 +50,7 @@ def run_sweep(plan: Plan, workers: WorkerSettings) -> None:
         preparation = before_sweep + swept - started - sum(result.seconds.values())
         after = time.perf_counter() - swept
         terminal.print_times(out, {"start": preparation, **result.seconds, "report and promotion": after})
-    terminal.print_outcome(out, page, result, verdict)
+    terminal.print_outcome(out, page, result=result, verdict=verdict, runs_page=_runs_page(store))
     if result.failed:
         raise GridcastError(f"{result.failed} of {len(plan.runs)} runs failed; see the reasons above or in MLflow")
 
@@ -95,6 +98,13 @@ def _report_if_new(plan: Plan, store: Store, result: SweepResult, page: Path, *,
     if verdict and page.exists() and not (result.trained or result.winner_is_new or is_promotion_new):
         return verdict
     return write_report(plan.experiment.name, store)
+
+
+def _runs_page(store: Store) -> str:
+    """Return where a browser shows the runs of the experiment, the best first."""
+    from gridcast.tracking.saved_view import view_link
+
+    return view_link(store, store.uri if store.uri.startswith("http") else MLFLOW_ADDRESS)
 
 
 def write_report(name: str, store: Store) -> str:

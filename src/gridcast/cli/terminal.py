@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from gridcast.monitoring.findings import MonitorFindings
     from gridcast.sweep.plan import Plan
-    from gridcast.sweep.runner import SweepResult
+    from gridcast.sweep.sweep_result import SweepResult
     from gridcast.tracking.model_loading import ModelReference
     from gridcast.tracking.registry import Promotion
 
@@ -89,9 +89,10 @@ def print_times(out: Console, seconds: Mapping[str, float]) -> None:
     out.print(f"Time: {', '.join(f'{part} {format_duration(duration)}' for part, duration in seconds.items())}.")
 
 
-def print_outcome(out: Console, page: Path, result: SweepResult, verdict: str) -> None:
-    """Print where the report is, how to load the winner, and the verdict."""
+def print_outcome(out: Console, page: Path, *, result: SweepResult, verdict: str, runs_page: str) -> None:
+    """Print where the report is, how to browse the runs and load the winner, and the verdict."""
     out.print(f"Report: {page}", markup=False)
+    out.print(f"In `mlflow ui`: {runs_page}", markup=False, soft_wrap=True)
     out.print(f'Load it: mlflow.pyfunc.load_model("runs:/{result.winner.info.run_id}/model")', markup=False)
     out.print(verdict, markup=False)
 

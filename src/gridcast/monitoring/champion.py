@@ -55,7 +55,7 @@ def watched_model(
     """
     run = mlflow_runs.find_run(store, loaded.reference.run_id or "")
     test_measures = promotion.recorded_test_measures(store, run, about["baseline_keys"])
-    (test,) = mlflow_runs.finished_runs(store, [run.data.tags[mlflow_runs.KEY_TAG]], "test").values()
+    (test,) = mlflow_runs.tested_runs(store, [run.data.tags[mlflow_runs.KEY_TAG]]).values()
     forecasts = mlflow_runs.read_artifact(store, test.info.run_id, artifact_files.FORECASTS)
     return WatchedModel(
         loaded=loaded,

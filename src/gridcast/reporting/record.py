@@ -263,7 +263,7 @@ def _read_tests(
 ) -> tuple[ForecastRecord, DetectionRecord | None]:
     """Return the results on the test span, which are empty and None while it is untouched."""
     key = winner.data.tags[mlflow_runs.KEY_TAG] if winner else ""
-    test = mlflow_runs.finished_runs(store, [key], "test").get(key) if key else None
+    test = mlflow_runs.tested_runs(store, [key]).get(key) if key else None
     if test is None:
         return ForecastRecord(), None
     baselines = mlflow_runs.finished_runs(store, about["baseline_keys"].values(), "baseline")

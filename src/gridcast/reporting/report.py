@@ -25,6 +25,9 @@ from gridcast.reporting.report_page import render_page
 from gridcast.tracking import mlflow_runs
 from gridcast.tracking.store import Store
 
+RUNS_LINKED = 5
+"""Best runs that the description of a sweep links to."""
+
 
 def write_report(record: SweepRecord, store: Store, folder: Path = Path("reports")) -> tuple[Path, ReportFindings]:
     """Write the report of `record` under `folder`/<name>, log it on the run of the sweep, and return its path.
@@ -41,7 +44,21 @@ def write_report(record: SweepRecord, store: Store, folder: Path = Path("reports
         (temporary / "report.html").write_text(render_page(record, findings, svgs), encoding="utf-8")
     mlflow_runs.log_folder(store, record.parent.info.run_id, target, "report")
     mlflow_runs.set_run_tag(store, record.parent.info.run_id, mlflow_runs.VERDICT_TAG, findings.verdict)
+    description = sweep_description(findings, store.experiment)
+    mlflow_runs.set_run_tag(store, record.parent.info.run_id, mlflow_runs.DESCRIPTION_TAG, description)
     return target / "report.html", findings
+
+
+def sweep_description(findings: ReportFindings, experiment: str) -> str:
+    """Return the description of the sweep on its MLflow page, in Markdown: the verdict, and links to the best runs."""
+    lines = [f"- {sentence}" for sentence in findings.verdict.splitlines()]
+    links = [
+        f"{place}. [{row['name']}](#/experiments/{experiment}/runs/{row['run_id']})"
+        for place, row in enumerate(findings.leaders.head(RUNS_LINKED).to_dict("records"), start=1)
+    ]
+    return "\n".join(
+        ["**Verdict**", "", *lines, "", "**Best runs**", "", *links, "", "The report: Artifacts, `report`."]
+    )
 
 
 def draw_figures(record: SweepRecord, findings: ReportFindings) -> dict[str, Figure]:

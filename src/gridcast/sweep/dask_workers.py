@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import pickle
 import time
 import uuid
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 from gridcast.runtime.errors import ConfigError, GridcastError
 from gridcast.sweep import worker_process
-from gridcast.sweep.worker_job import RETRYABLE_ERRORS, TaskFailure, TaskFunction, WorkerSettings, error_reason
+from gridcast.sweep.worker_job import (
+    RETRYABLE_ERRORS,
+    TaskContext,
+    TaskFailure,
+    TaskFunction,
+    WorkerSettings,
+    error_reason,
+)
 
 TASKS_PER_WORKER = 100
 """Tasks after which a local worker is restarted, so that a memory leak of any library stays small."""
@@ -52,9 +60,14 @@ class DaskWorkers:
         self._last_seen = time.monotonic()  # when there was a worker
         self._stack = contextlib.ExitStack()
         self._client: Any = None
+        self._report: Callable[[Any], None] = lambda _: None
 
-    def start(self) -> None:
-        """Start the workers unless they are started. Raises ConfigError if no scheduler answers."""
+    def start(self, report: Callable[[Any], None]) -> None:
+        """Start the workers unless they are started; `report` gets what tasks report, in a thread of Dask.
+
+        Raises ConfigError if no scheduler answers.
+        """
+        self._report = report
         if self._client is not None:
             return
         from distributed import Client
@@ -75,6 +88,7 @@ class DaskWorkers:
         except (OSError, ValueError) as error:
             raise ConfigError(f"--scheduler: no Dask scheduler answers at '{self.name}': {error}") from None
         self._stack.callback(self._unregister)
+        self._client.subscribe_topic(self._plugin_name, self._receive)
         self._register()
 
     def close(self, *, at_once: bool = False) -> None:
@@ -153,6 +167,9 @@ class DaskWorkers:
                     raise GridcastError(f"{self.name}: a worker does not answer: {error}") from None
                 time.sleep(1)
 
+    def _receive(self, event: tuple[float, Any]) -> None:
+        self._report(pickle.loads(event[1]))  # noqa: S301 - from our own workers, as all results of tasks
+
     def _unregister(self) -> None:
         with contextlib.suppress(OSError, ValueError):
             self._client.unregister_worker_plugin(self._plugin_name)
@@ -171,7 +188,12 @@ def _run_on_worker(plugin_name: str, function: TaskFunction, task: Any) -> Any:
     """Run a task on a worker, with the data that its plugin holds. Raises WorkerMismatchError."""
     from distributed import get_worker
 
-    plugin = get_worker().plugins[plugin_name]
+    worker = get_worker()
+    plugin = worker.plugins[plugin_name]
     if plugin.refusal:
         raise WorkerMismatchError(plugin.refusal)
-    return function(plugin.shared, task, plugin.cache)
+
+    def report(progress: Any) -> None:
+        worker.log_event(plugin_name, pickle.dumps(progress))  # Dask itself would turn tuples into lists
+
+    return function(plugin.shared, task, TaskContext(plugin.cache, report))

@@ -29,7 +29,7 @@ def pending_evaluations(
     """
     plan, key = session.plan, winner.data.tags[mlflow_runs.KEY_TAG]
     tasks = []
-    if key not in mlflow_runs.finished_runs(session.store, [key], "test"):
+    if key not in mlflow_runs.tested_runs(session.store, [key]):
         files = mlflow_runs.read_model_files(session.store, winner.info.run_id)
         tasks.append(SweepTask("test", mlflow_runs.run_name(winner), key, files=files))
     baseline_key = plan.baseline_keys[OWN_SETTINGS]
@@ -55,6 +55,6 @@ def evaluate(session: SweepSession, tasks: Sequence[SweepTask], winner: Any) -> 
 def evaluated_runs(session: SweepSession, winner: Any) -> list[Any]:
     """Return the MLflow runs that hold test metrics: the winner's first, then the baselines in their order."""
     key, baseline_keys = winner.data.tags[mlflow_runs.KEY_TAG], session.plan.baseline_keys.values()
-    test = mlflow_runs.finished_runs(session.store, [key], "test")[key]
+    test = mlflow_runs.tested_runs(session.store, [key])[key]
     baselines = mlflow_runs.finished_runs(session.store, baseline_keys, "baseline")
     return [test, *(baselines[key] for key in baseline_keys if key in baselines)]

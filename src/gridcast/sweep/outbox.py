@@ -1,12 +1,15 @@
-"""Finished results on their way to MLflow: saved on disk first, delivered when the server takes them.
+"""Results on their way to MLflow: saved on disk first, delivered when the server takes them.
 
 Training never waits for MLflow: the main thread saves a result as a file, and one thread delivers the files in
 order. A file is removed only after its delivery, so a kill at any moment loses nothing; the next start delivers
 what is left. Delivery may therefore happen twice, which `deliver` has to tolerate.
+
+The same thread shows the progress of runs in training. Progress is not saved: the result of a run holds all of it.
 """
 
 from __future__ import annotations
 
+import functools
 import json
 import logging
 import queue
@@ -21,11 +24,14 @@ from gridcast.runtime.errors import Unreachable
 from gridcast.tracking.run_recording import RunEntry
 from gridcast.training import atomic_bundle
 from gridcast.training.atomic_bundle import DamagedError
+from gridcast.training.progress import RunProgress
 
 FLUSH_TIMEOUT = 60.0
 """Seconds without an answer from the server after which `flush` gives up."""
 SHUTDOWN_TIMEOUT = 1.5
 """Seconds that the end of a sweep spends on a server that does not answer."""
+STREAM_INTERVAL = 2.0
+"""Seconds between two deliveries of progress."""
 MAX_RETRY_DELAY = 15.0
 """Longest wait in seconds between two tries to reach a server that is down."""
 _FILE_FIELDS = ("files", "artifacts")
@@ -52,7 +58,7 @@ def load_entry(path: Path) -> RunEntry:
         about[field] = {
             name.removeprefix(prefix): content for name, content in contents.items() if name.startswith(prefix)
         }
-    return RunEntry(**about)
+    return RunEntry(**about | {"times": tuple(about.get("times", ()))})  # an entry of a former version has none
 
 
 def pending_entries(folder: Path) -> list[Path]:
@@ -66,12 +72,20 @@ class Recorder:
     """Delivers entries to MLflow in a thread, first those that an earlier start left in `folder`.
 
     `deliver` must write an entry once, however often it is called with it. While it raises Unreachable, the
-    entries wait on disk; any other exception ends the thread and is raised by `check` and `flush`.
+    entries wait on disk; any other exception ends the thread and is raised by `check` and `flush`. `stream` gets the
+    progress of runs; where it raises Unreachable, it gets the same progress again later.
     """
 
-    def __init__(self, folder: Path, deliver: Callable[[RunEntry], None]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        deliver: Callable[[RunEntry], None],
+        stream: Callable[[RunProgress], None] = lambda _: None,
+    ) -> None:
         self.folder = folder
-        self._deliver = deliver
+        self._deliver, self._stream = deliver, stream
+        self._progress: queue.SimpleQueue[RunProgress] = queue.SimpleQueue()
+        self._last_stream = 0.0
         self._queue: queue.Queue[Path] = queue.Queue()
         self._end = threading.Event()
         self._error: BaseException | None = None
@@ -88,6 +102,10 @@ class Recorder:
     def add(self, entry: RunEntry) -> None:
         """Save `entry` and have it delivered soon. Raises OSError if it cannot be saved."""
         self._queue.put(save_entry(self.folder, entry))
+
+    def report(self, progress: RunProgress) -> None:
+        """Have the progress of a run shown soon; callable from any thread."""
+        self._progress.put(progress)
 
     @property
     def pending(self) -> int:
@@ -128,15 +146,23 @@ class Recorder:
     def _run(self) -> None:
         while not self._end.is_set():
             try:
+                self._show_progress()
                 path = self._queue.get(timeout=0.2)
-            except queue.Empty:
-                continue
-            try:
                 self._deliver_file(path)
                 self._queue.task_done()
+            except queue.Empty:
+                continue
             except BaseException as error:  # noqa: BLE001 - the main thread raises it
                 self._error = error
                 return
+
+    def _show_progress(self) -> None:
+        """Deliver the progress that came since the last time, if it is time."""
+        if self._progress.empty() or time.monotonic() - self._last_stream < STREAM_INTERVAL:
+            return
+        while not self._progress.empty() and not self._end.is_set():
+            self._with_patience(functools.partial(self._stream, self._progress.get()))
+        self._last_stream = time.monotonic()
 
     def _deliver_file(self, path: Path) -> None:
         """Deliver the entry at `path`, however long the server is down, unless the recorder is closed."""
@@ -146,21 +172,25 @@ class Recorder:
             path.replace(path.with_suffix(".damaged"))
             _LOG.warning("%s; renamed to *.damaged, its run will be trained again", error)
             return
+        if self._with_patience(lambda: self._deliver(entry)):
+            path.unlink(missing_ok=True)
+
+    def _with_patience(self, call: Callable[[], None]) -> bool:
+        """Call until the server answers, however long it is down; return False if the recorder is closed meanwhile."""
         delay = 1.0
         while True:
             try:
-                self._deliver(entry)
+                call()
             except Unreachable as error:
                 if not self._outage:
                     _LOG.warning("%s; training goes on, results are kept in %s until it answers", error, self.folder)
                 self._outage = str(error)
                 if self._end.wait(delay):
-                    return
+                    return False
                 delay = min(2 * delay, MAX_RETRY_DELAY)
                 continue
             self._last_answer = time.monotonic()
             if self._outage:
                 _LOG.warning("the tracking server answers again; %d results are written now", self.pending)
                 self._outage = ""
-            path.unlink(missing_ok=True)
-            return
+            return True

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 import platform
 from collections.abc import Iterable, Mapping
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 from gridcast.config.grid import Run
@@ -15,13 +17,15 @@ from gridcast.evaluation.detection_results import AnomalyScores
 from gridcast.evaluation.forecast_results import Forecasts
 from gridcast.models import baselines
 from gridcast.sweep.plan import SPAN_NAMES, Plan
+from gridcast.sweep.sweep_result import SweepResult
 from gridcast.sweep.task import SweepTask
 from gridcast.tracking import mlflow_runs
+from gridcast.tracking.gates import comparable_error
+from gridcast.tracking.mlflow_runs import SweepEntry
 from gridcast.tracking.run_recording import RunEntry
+from gridcast.tracking.store import MAX_TEXT
 from gridcast.training.result import PausedRun, TrainingResult
 
-STOPPED_KIND = "stopped"
-"""Kind of a run that the search did not train to its end."""
 RECORDED_PACKAGES = (
     "gridcast",
     "keras",
@@ -35,22 +39,49 @@ RECORDED_PACKAGES = (
 )
 
 
-def sweep_tags(plan: Plan) -> dict[str, str]:
-    """Return the tags of the sweep's own run."""
-    return {
-        "gridcast.fingerprint": plan.fingerprint,
-        "gridcast.version": version("gridcast"),
-        "mlflow.note.content": f"Sweep of {len(plan.runs)} runs, its children with gridcast.kind = run.",
+def sweep_entry(plan: Plan) -> SweepEntry:
+    """Return the content of the sweep's own run at its start."""
+    return SweepEntry(
+        key=plan.sweep_key,
+        name=f"sweep of {len(plan.runs)} runs",
+        tags={
+            mlflow_runs.FINGERPRINT_TAG: plan.fingerprint,
+            "gridcast.version": version("gridcast"),
+            mlflow_runs.DESCRIPTION_TAG: f"Sweep of {len(plan.runs)} runs. The verdict will stand here when it ends.",
+        },
+        params=_axis_values(plan),
+        artifact_texts=sweep_files(plan),
+    )
+
+
+def _axis_values(plan: Plan) -> dict[str, str]:
+    """Return the values of each axis of the grid, as text."""
+    configurations = [run.configuration for run in plan.runs.values()]
+    values = {axis: list(dict.fromkeys(str(getattr(one, axis)) for one in configurations)) for axis in plan.axes}
+    return {axis: ", ".join(texts)[:MAX_TEXT] for axis, texts in values.items()}
+
+
+def sweep_metrics(plan: Plan, result: SweepResult) -> dict[str, float]:
+    """Return the numbers by which sweeps are compared: the winner, the best baseline, counts of runs, seconds."""
+    metric = plan.experiment.selection.metric
+    names = list(result.test_measures)
+    errors = {name: comparable_error(measures) for name, measures in result.test_measures.items()}
+    baselines = [errors[name] for name in names[1:] if math.isfinite(errors[name])]
+    label = "test_error" if plan.experiment.task == "anomaly" else "test_mase"
+    numbers = {
+        f"winner_{metric.removeprefix('best_')}": result.winner.data.metrics.get(metric, math.nan),
+        f"winner_{label}": errors[names[0]] if names else math.nan,
+        f"best_baseline_{label}": min(baselines, default=math.nan),
     }
+    counts: dict[str, float] = {"runs_trained": result.trained + result.skipped, "runs_failed": result.failed}
+    counts |= {"runs_stopped": result.stopped, "training_seconds": result.seconds["training"]}
+    return {name: value for name, value in numbers.items() if math.isfinite(value)} | counts
 
 
 def sweep_files(plan: Plan) -> dict[str, str]:
     """Return the text artifacts of the sweep's own run by name: the YAML as given, and what a report needs."""
     experiment, panel = plan.experiment, plan.panel
-    folds = [
-        {name: [str(panel.times[spans[name][0]]), str(panel.times[spans[name][1] - 1])] for name in _nonempty(spans)}
-        for spans in panel.folds
-    ]
+    folds = _span_dates(plan)
     about: dict[str, Any] = {
         "task": experiment.task,
         "mode": experiment.mode,
@@ -110,6 +141,22 @@ def run_entry(plan: Plan, task: SweepTask, result: TrainingResult) -> RunEntry:
         curves=curves,
         files=result.files,
         backend=plan.backend,
+        dataset=dataset_fields(plan),
+        times=result.times,
+    )
+
+
+def begun_entry(plan: Plan, key: str, started: float) -> RunEntry:
+    """Return the record of a run that has begun to train at `started`."""
+    run = plan.runs[key]
+    return RunEntry(
+        name=plan.run_name(run),
+        kind="run",
+        key=key,
+        tags={**_run_tags(plan, run), "gridcast.engine": plan.engine},
+        params=plan.run_params(run),
+        dataset=dataset_fields(plan),
+        times=(started,),
     )
 
 
@@ -119,7 +166,7 @@ def stopped_entry(plan: Plan, key: str, paused: PausedRun) -> RunEntry:
     reason = f"after {len(losses)} epochs, by {plan.experiment.search.strategy}"
     return RunEntry(
         name=plan.run_name(run),
-        kind=STOPPED_KIND,
+        kind=mlflow_runs.STOPPED_KIND,
         key=key,
         tags={**_run_tags(plan, run), "gridcast.stopped": reason},
         params=plan.run_params(run),
@@ -130,6 +177,7 @@ def stopped_entry(plan: Plan, key: str, paused: PausedRun) -> RunEntry:
             "fit_seconds": paused.seconds,
         },
         curves=_by_epoch(paused.curves),
+        times=paused.times,
     )
 
 
@@ -139,6 +187,7 @@ def failure_entry(plan: Plan, task: SweepTask, reason: str) -> RunEntry:
         name=task.name,
         kind="run" if task.kind == "run" else "baseline",
         key=task.key,
+        tags=_run_tags(plan, task.run) if task.run else {},
         params=plan.run_params(task.run) if task.run else {},
         error=reason,
     )
@@ -161,7 +210,34 @@ def evaluation_entry(
         params={"period": plan.dataset.period} if task.name in baselines.SEASONAL_BASELINES else {},
         metrics=measures,
         artifacts=artifacts,
+        dataset=dataset_fields(plan),
     )
+
+
+def dataset_fields(plan: Plan) -> dict[str, str]:
+    """Return the fields of the MLflow dataset that the runs of a sweep were made from."""
+    data, panel = plan.experiment.data, plan.panel
+    columns = dict.fromkeys(data.series, "string") | {data.time: "datetime"}
+    columns |= dict.fromkeys([data.target, *data.past, *data.future] if data.target else panel.series, "double")
+    profile: dict[str, Any] = {"series": len(panel.series), "steps": len(panel.times)}
+    profile |= {name: " to ".join(dates) for name, dates in _span_dates(plan)[-1].items()}
+    return {
+        "name": Path(str(data.source)).name,
+        "digest": plan.fingerprint[:12],
+        "source_type": "local",
+        "source": json.dumps({"uri": str(data.source)}),
+        "schema": json.dumps({"mlflow_colspec": [{"name": name, "type": kind} for name, kind in columns.items()]}),
+        "profile": json.dumps(profile),
+    }
+
+
+def _span_dates(plan: Plan) -> list[dict[str, list[str]]]:
+    """The first and the last stamp of each span, by fold."""
+    times = plan.panel.times
+    return [
+        {name: [str(times[spans[name][0]]), str(times[spans[name][1] - 1])] for name in _nonempty(spans)}
+        for spans in plan.panel.folds
+    ]
 
 
 def _run_tags(plan: Plan, run: Run) -> dict[str, str]:

@@ -7,43 +7,22 @@ import hashlib
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from gridcast.runtime.errors import GridcastError, Interrupted
 from gridcast.sweep import final_evaluation, lease, outbox, records
 from gridcast.sweep.events import SweepEvents
+from gridcast.sweep.live_runs import LiveRuns
 from gridcast.sweep.plan import Plan
 from gridcast.sweep.search_loop import SearchLoop
 from gridcast.sweep.session import SweepSession
+from gridcast.sweep.sweep_result import SweepResult
 from gridcast.sweep.task import baseline_tasks
 from gridcast.sweep.winner import record_winner
 from gridcast.sweep.worker_job import WorkerSettings
 from gridcast.sweep.worker_pool import WorkerPool
-from gridcast.tracking import mlflow_runs, ranking, run_recording
-from gridcast.tracking.run_recording import RunEntry
+from gridcast.tracking import mlflow_runs, ranking, saved_view
 from gridcast.tracking.store import Store
-
-
-@dataclass(frozen=True)
-class SweepResult:
-    """The end of a sweep: counts of runs, the winner's MLflow run, and test measures by name (winner first).
-
-    Of the runs of this start some were `trained` to their end, `stopped` early by the search, or `failed`;
-    `skipped` were finished before. `winner_is_new` says that the winner was evaluated on the test span in
-    this start. `seconds` are those of `training` and of `tests`.
-    """
-
-    sweep_id: str
-    trained: int
-    skipped: int
-    stopped: int
-    failed: int
-    winner: Any
-    winner_is_new: bool
-    test_measures: dict[str, dict[str, float]]
-    seconds: dict[str, float]
 
 
 def run_sweep(plan: Plan, store: Store, workers: WorkerSettings, events: SweepEvents) -> SweepResult:
@@ -57,15 +36,20 @@ def run_sweep(plan: Plan, store: Store, workers: WorkerSettings, events: SweepEv
     with contextlib.ExitStack() as stack:
         stack.callback(_call_briefly, held_lease.release)
         mlflow_runs.close_stale_runs(store)
-        sweep_id = mlflow_runs.open_sweep(
-            store, plan.sweep_key, plan.experiment.name, records.sweep_tags(plan), records.sweep_files(plan)
-        )
+        sweep_id = mlflow_runs.open_sweep(store, records.sweep_entry(plan))
         mlflow_runs.set_run_status(store, sweep_id, "RUNNING")
+        test_metric = "test_auc_pr" if plan.experiment.task == "anomaly" else "test_mase"
+        saved_view.save_view(
+            store,
+            metric=plan.experiment.selection.metric,
+            axes=plan.axes,
+            other_metrics=("best_val_mae", test_metric, "best_epoch", "parameters"),
+        )
         status = "KILLED"  # unless this function gets to its end, or to an error of its own
         stack.callback(_call_briefly, lambda: mlflow_runs.set_run_status(store, sweep_id, status))
-        recorder = outbox.Recorder(
-            spool_folder(workers.cache, store), lambda entry: _record_once(store, sweep_id, held_lease, entry)
-        )
+        live_runs = LiveRuns(plan, store, sweep_id, held_lease)
+        stack.callback(_call_briefly, live_runs.close)
+        recorder = outbox.Recorder(spool_folder(workers.cache, store), live_runs.record, live_runs.show)
         stack.callback(recorder.close)
         pool = stack.enter_context(WorkerPool(workers, plan.datasets))
         session = SweepSession(plan, store, sweep_id, pool, recorder)
@@ -81,6 +65,8 @@ def run_sweep(plan: Plan, store: Store, workers: WorkerSettings, events: SweepEv
         except GridcastError:
             status = "FAILED"
             raise
+        if result.trained or result.winner_is_new:
+            mlflow_runs.log_metrics(store, sweep_id, records.sweep_metrics(plan, result))
         status = "FAILED" if result.failed else "FINISHED"
         return result
 
@@ -88,13 +74,6 @@ def run_sweep(plan: Plan, store: Store, workers: WorkerSettings, events: SweepEv
 def spool_folder(cache: Path, store: Store) -> Path:
     """Return the folder where results wait for the MLflow experiment `store`."""
     return cache / "spool" / f"{store.experiment}-{hashlib.sha256(store.uri.encode()).hexdigest()[:8]}"
-
-
-def _record_once(store: Store, sweep_id: str, held_lease: lease.Lease, entry: RunEntry) -> None:
-    """Write `entry` unless its work is in MLflow already: the answer to an earlier try may have been lost."""
-    held_lease.ensure_held()
-    if entry.error or not mlflow_runs.finished_runs(store, [entry.key], entry.kind):
-        run_recording.record_run(store, sweep_id, entry)
 
 
 def _call_briefly(function: Callable[[], None]) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gridcast.sweep.events import SweepEvents
-from gridcast.sweep.records import STOPPED_KIND, evaluation_entry, failure_entry, run_entry, stopped_entry
+from gridcast.sweep.records import evaluation_entry, failure_entry, run_entry, stopped_entry
 from gridcast.sweep.search import SearchRound, search_effort, search_rounds
 from gridcast.sweep.session import SweepSession
 from gridcast.sweep.task import SweepTask, run_tasks
@@ -43,7 +43,7 @@ class SearchLoop:
         self._rounds = search_rounds(self._search, plan.runs, self._epochs)
         minutes = self._search.budget.minutes if self._search.budget else None
         self._deadline = time.monotonic() + 60 * minutes if minutes else math.inf
-        self._stopped = mlflow_runs.finished_runs(session.store, plan.runs, STOPPED_KIND)
+        self._stopped = mlflow_runs.finished_runs(session.store, plan.runs, mlflow_runs.STOPPED_KIND)
         self._ended: dict[str, float] = {}  # final losses of the runs that ended in this start, by key
         self._paused: dict[str, PausedRun] = {}  # runs that the present round paused, by key
         self._trained_until = 0  # epoch at which the last round paused its runs

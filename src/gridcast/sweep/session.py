@@ -39,7 +39,12 @@ class SweepSession:
         while waiting:
             single: list[TaskGroup] = []
             for position, results in self.pool.execute(
-                execute_group, waiting, retries=retries, check=self.recorder.check, keep_going=keep_going
+                execute_group,
+                waiting,
+                retries=retries,
+                check=self.recorder.check,
+                report=self.recorder.report,
+                keep_going=keep_going,
             ):
                 group = waiting[position]
                 if not isinstance(results, TaskFailure):

@@ -16,10 +16,11 @@ from gridcast.evaluation import detection_results, forecast_results
 from gridcast.models.baselines.task import baseline_task
 from gridcast.runtime.errors import GridcastError
 from gridcast.sweep.task import SweepTask, TaskGroup
-from gridcast.sweep.worker_job import TaskFailure
+from gridcast.sweep.worker_job import TaskContext, TaskFailure
+from gridcast.training.progress import ProgressReporter
 
 
-def execute_group(datasets: Sequence[Dataset], group: TaskGroup, cache: Path) -> list[Any]:
+def execute_group(datasets: Sequence[Dataset], group: TaskGroup, context: TaskContext) -> list[Any]:
     """Return the result of each task of `group`, or a TaskFailure.
 
     `datasets` are those of each fold: a run uses its own, every other task the last one.
@@ -27,32 +28,39 @@ def execute_group(datasets: Sequence[Dataset], group: TaskGroup, cache: Path) ->
     run = group.tasks[0].run
     dataset = datasets[run.fold if run else -1]
     if group.engine != "fused":
-        return [_execute_or_fail(dataset, task, cache) for task in group.tasks]
+        return [_execute_or_fail(dataset, task, context) for task in group.tasks]
     from gridcast.training import fused_fit
 
     results = fused_fit.train(
         dataset,
         [task.run for task in group.tasks if task.run is not None],
-        state_paths=[_checkpoint_path(task, cache) for task in group.tasks],
+        state_paths=[_checkpoint_path(task, context.cache) for task in group.tasks],
         siblings=group.siblings,
         until=group.tasks[0].until,
+        reporters=[_reporter(task, context) for task in group.tasks],
     )
     return [TaskFailure(str(result)) if isinstance(result, GridcastError) else result for result in results]
 
 
-def _execute_or_fail(dataset: Dataset, task: SweepTask, cache: Path) -> Any:
+def _execute_or_fail(dataset: Dataset, task: SweepTask, context: TaskContext) -> Any:
     """Return the result of a task; a failure is returned as well, so that the rest of the group goes on."""
     try:
-        return _execute(dataset, task, cache)
+        return _execute(dataset, task, context)
     except GridcastError as error:
         return TaskFailure(str(error))
 
 
-def _execute(dataset: Dataset, task: SweepTask, cache: Path) -> Any:
+def _execute(dataset: Dataset, task: SweepTask, context: TaskContext) -> Any:
     if task.run is not None:
         from gridcast.training import keras_fit
 
-        return keras_fit.train(dataset, task.run, state_path=_checkpoint_path(task, cache), until=task.until)
+        return keras_fit.train(
+            dataset,
+            task.run,
+            state_path=_checkpoint_path(task, context.cache),
+            until=task.until,
+            reporter=_reporter(task, context),
+        )
     if task.files is not None:
         return _evaluate(dataset, task.kind, task.files)
     if dataset.anomaly is not None:
@@ -71,6 +79,11 @@ def _evaluate(dataset: Dataset, kind: str, files: dict[str, bytes]) -> Any:
     if kind != "test" or dataset.anomaly is not None:
         return results
     return replace(results, importance=explanation.explain_forecaster(dataset, files))
+
+
+def _reporter(task: SweepTask, context: TaskContext) -> ProgressReporter | None:
+    """Return who reports the epochs of a run of the grid; nobody those of other tasks."""
+    return ProgressReporter(task.key, context.report) if task.kind == "run" else None
 
 
 def _checkpoint_path(task: SweepTask, cache: Path) -> Path:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,7 @@ from gridcast.config import grid
 from gridcast.config.grid import Run
 from gridcast.data.dataset import Dataset
 from gridcast.sweep.plan import Plan, epoch_cost
-from gridcast.sweep.worker_job import TaskFailure, WorkerSettings
+from gridcast.sweep.worker_job import TaskContext, TaskFailure, WorkerSettings
 from gridcast.sweep.worker_pool import WorkerPool
 
 PROBE_COUNT = 4
@@ -52,14 +51,14 @@ def estimate_run_seconds(plan: Plan, workers: WorkerSettings) -> dict[str, float
     return {key: estimate(key, run) for key, run in plan.runs.items()}
 
 
-def _stock_epoch_seconds(dataset: Dataset, probe: tuple[Run, int], _: Path) -> Any:
+def _stock_epoch_seconds(dataset: Dataset, probe: tuple[Run, int], _: TaskContext) -> Any:
     from gridcast.training import keras_fit
 
     run, _siblings = probe
     return keras_fit.epoch_seconds(dataset, run)
 
 
-def _fused_epoch_seconds(dataset: Dataset, probe: tuple[Run, int], _: Path) -> Any:
+def _fused_epoch_seconds(dataset: Dataset, probe: tuple[Run, int], _: TaskContext) -> Any:
     from gridcast.training import fused_fit
 
     run, siblings = probe

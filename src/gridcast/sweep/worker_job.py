@@ -13,8 +13,17 @@ from gridcast.runtime.errors import GridcastError
 RETRYABLE_ERRORS = (OSError, MemoryError)
 """Errors of a task that may not occur again; any other would."""
 
-TaskFunction = Callable[[Any, Any, Path], Any]
-"""From the shared data, a task and the cache folder of the worker's host to the result of the task."""
+
+@dataclass(frozen=True)
+class TaskContext:
+    """The surroundings of a task: a folder of its worker's host, and `report`, which sends progress to the parent."""
+
+    cache: Path
+    report: Callable[[Any], None]
+
+
+TaskFunction = Callable[[Any, Any, TaskContext], Any]
+"""From the shared data, a task and its context to the result of the task."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +56,7 @@ class WorkerJob:
     tasks: Sequence[Any]
     retries: int
     check: Callable[[], None]
+    report: Callable[[Any], None]
     keep_going: Callable[[], bool]
 
     def warn_of_retry(self, position: int, reason: str, attempt: int) -> None:

@@ -10,6 +10,7 @@ from gridcast.sweep.dask_workers import DaskWorkers
 from gridcast.sweep.dispatch import JobDispatch
 from gridcast.sweep.worker_job import (
     RETRYABLE_ERRORS,
+    TaskContext,
     TaskFailure,
     TaskFunction,
     WorkerJob,
@@ -42,12 +43,14 @@ class WorkerPool:
         *,
         retries: int = 0,
         check: Callable[[], None] = lambda: None,
+        report: Callable[[Any], None] = lambda _: None,
         keep_going: Callable[[], bool] = lambda: True,
     ) -> Iterator[tuple[int, Any]]:
         """Return position and result, or TaskFailure, of each task as it ends.
 
-        `function(shared, task, cache)` does the work; `cache` is a folder of the worker's own host that
-        outlives the worker. A task whose worker died, or that could not write a file, is tried again `retries`
+        `function(shared, task, context)` does the work; `context.cache` is a folder of the worker's own host that
+        outlives the worker, and what it passes to `context.report` comes to `report`, from any thread. A task whose
+        worker died, or that could not write a file, is tried again `retries`
         times. `check` is called about once a second and may raise to end the waiting. Once `keep_going`
         returns False, running tasks are finished and no others begun.
 
@@ -56,13 +59,13 @@ class WorkerPool:
         """
         if not tasks:
             return iter(())
-        job = WorkerJob(function, tasks, retries, check, keep_going)
+        job = WorkerJob(function, tasks, retries, check, report, keep_going)
         if self.settings.workers == 1 and self.settings.scheduler is None:
             return self._execute_here(job)
         return self._execute_on_workers(job)
 
     def _execute_on_workers(self, job: WorkerJob) -> Iterator[tuple[int, Any]]:
-        self._dask.start()
+        self._dask.start(job.report)
         yield from JobDispatch(self._dask, job).results()
 
     def _execute_here(self, job: WorkerJob) -> Iterator[tuple[int, Any]]:
@@ -71,6 +74,7 @@ class WorkerPool:
         cache = self.settings.cache
         cache.mkdir(parents=True, exist_ok=True)
         keras_backend.start(self.settings.backend, cache)
+        context = TaskContext(cache, job.report)
         try:
             for position, task in enumerate(job.tasks):
                 if not job.keep_going():
@@ -78,7 +82,7 @@ class WorkerPool:
                 for attempt in range(job.retries + 1):
                     job.check()
                     try:
-                        result = job.function(self.shared, task, cache)
+                        result = job.function(self.shared, task, context)
                         break
                     except Exception as error:  # noqa: BLE001 - an error of one task must not end the others
                         result = TaskFailure(error_reason(error))

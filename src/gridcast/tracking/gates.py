@@ -13,7 +13,7 @@ from gridcast.models.baselines import NAIVE_BASELINES
 from gridcast.models.baselines.detectors import DETECTOR_BASELINES
 from gridcast.runtime.errors import TrackingError
 from gridcast.tracking import mlflow_runs, model_loading, ranking, registry
-from gridcast.tracking.mlflow_runs import FINGERPRINT_TAG, KEY_TAG, MODEL_NAME, WINNER_TAG
+from gridcast.tracking.mlflow_runs import FINGERPRINT_TAG, KEY_TAG, MODEL_NAME
 from gridcast.tracking.store import Store, first_line
 
 if TYPE_CHECKING:
@@ -183,11 +183,11 @@ def _recorded_champion_measures(case: PromotionCase) -> dict[str, float] | None:
         if champion_run.info.experiment_id != store.experiment or fingerprint != run.data.tags[FINGERPRINT_TAG]:
             return None
         keys = run.data.tags[KEY_TAG], champion_run.data.tags.get(KEY_TAG, "")
-        tests = mlflow_runs.finished_runs(store, keys, "test")
+        tests = mlflow_runs.tested_runs(store, keys)
         if any(key not in tests for key in keys):
             return None
         challenger_test, champion_test = (tests[key] for key in keys)
-        if champion_test.data.tags.get(WINNER_TAG) != champion.run_id:
+        if mlflow_runs.tested_run_id(champion_test) != champion.run_id:
             return None
         name = artifact_files.SCORES if case.is_detector else artifact_files.FORECASTS
         challenger_table, champion_table = (

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import tempfile
+import time
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +16,14 @@ from gridcast.tracking.store import MAX_TEXT, Store, first_line, translate_mlflo
 KIND_TAG, KEY_TAG, SEED_TAG, SWEEP_KEY_TAG = "gridcast.kind", "gridcast.run_key", "gridcast.seed", "gridcast.sweep_key"
 CONFIGURATION_TAG, FINGERPRINT_TAG, ERROR_TAG = "gridcast.configuration", "gridcast.fingerprint", "gridcast.error"
 SERIES_TAG, FOLD_TAG, WINNER_TAG = "gridcast.series", "gridcast.fold", "gridcast.winner"
-PROMOTION_TAG, VERDICT_TAG = "gridcast.promotion", "gridcast.verdict"
+PROMOTION_TAG, VERDICT_TAG, DESCRIPTION_TAG = "gridcast.promotion", "gridcast.verdict", "mlflow.note.content"
+SWEEP_TAG, PARENT_TAG, TESTED_TAG = "gridcast.sweep", "mlflow.parentRunId", "gridcast.tested"
 WINNER_KIND = "winner"
 """Kind of the run that holds a forecaster made of several runs."""
+STOPPED_KIND = "stopped"
+"""Kind of a run that the search did not train to its end."""
+GRID_KINDS = ("run", STOPPED_KIND)
+"""Kinds of the runs of the grid: MLflow lists them beside their sweep, all others folded below it."""
 LOSS_BY_ORIGIN, MAE_BY_SERIES = "val_loss_by_origin", "val_mae_by_series"
 MODEL_NAME = "model"
 PAGE_SIZE = 1000
@@ -32,6 +40,12 @@ def run_tags(store: Store, run_id: str) -> dict[str, str]:
 def set_run_tag(store: Store, run_id: str, tag: str, text: str) -> None:
     """Set a tag of a run."""
     store.client.set_tag(run_id, tag, text[:MAX_TEXT])
+
+
+@translate_mlflow_errors
+def run_status(store: Store, run_id: str) -> str:
+    """Return the status of a run."""
+    return str(store.client.get_run(run_id).info.status)
 
 
 @translate_mlflow_errors
@@ -71,6 +85,29 @@ def finished_runs(store: Store, keys: Iterable[str], kind: str = "run") -> dict[
     runs = search_runs(store, condition)
     # Newest first: the oldest run of a key is written last and stays.
     return {run.data.tags[KEY_TAG]: run for run in runs if run.data.tags.get(KEY_TAG) in wanted}
+
+
+def tested_runs(store: Store, keys: Iterable[str]) -> dict[str, Any]:
+    """Return the run that holds the results on the test span of each of `keys` that was tested.
+
+    It is the tested run itself; in the record of a former version a second one, which names the first in a tag.
+    """
+    wanted = set(keys)
+    runs = finished_runs(store, wanted, "test")
+    for run in search_runs(store, f"tags.`{TESTED_TAG}` like '%' and attributes.status = 'FINISHED'"):
+        if run.data.tags[KEY_TAG] in wanted:
+            runs[run.data.tags[KEY_TAG]] = run
+    return runs
+
+
+def tested_run_id(run: Any) -> str:
+    """Return the id of the run whose test one of `tested_runs` holds."""
+    return str(run.data.tags.get(WINNER_TAG, run.info.run_id))
+
+
+def sweep_id(run: Any) -> str | None:
+    """Return the id of the sweep that a run belongs to; None if it belongs to none."""
+    return run.data.tags.get(SWEEP_TAG) or run.data.tags.get(PARENT_TAG)
 
 
 def find_run(store: Store, run_id: str) -> Any:
@@ -119,21 +156,52 @@ def delete_experiment_tag(store: Store, tag: str) -> None:
             raise
 
 
-@translate_mlflow_errors
-def open_sweep(
-    store: Store, sweep_key: str, name: str, tags: Mapping[str, str], artifact_texts: Mapping[str, str]
-) -> str:
-    """Return the run id of the sweep with this key, created unless an earlier start did so.
+@functools.cache
+def origin_tags() -> dict[str, str]:
+    """Return MLflow's own tags on where a run comes from: user, source, Git commit."""
+    from mlflow.tracking.context.registry import resolve_tags
 
-    `artifact_texts` (content by file name) are written every time: the settings that choose the winner
-    may have changed since the sweep began.
+    return {str(name): str(value) for name, value in resolve_tags({"mlflow.source.name": "gridcast run"}).items()}
+
+
+@dataclass(frozen=True)
+class SweepEntry:
+    """The content of a sweep's own MLflow run at its start; `artifact_texts` are contents by file name."""
+
+    key: str
+    name: str
+    tags: Mapping[str, str] = field(default_factory=dict)
+    params: Mapping[str, str] = field(default_factory=dict)
+    artifact_texts: Mapping[str, str] = field(default_factory=dict)
+
+
+@translate_mlflow_errors
+def open_sweep(store: Store, entry: SweepEntry) -> str:
+    """Return the run id of the sweep with the key of `entry`, created unless an earlier start did so.
+
+    The artifacts are written every time: the settings that choose the winner may have changed since the sweep began.
     """
-    begun = search_runs(store, f"tags.`{KIND_TAG}` = 'sweep' and tags.`{SWEEP_KEY_TAG}` = '{sweep_key}'")
-    all_tags = {KIND_TAG: "sweep", SWEEP_KEY_TAG: sweep_key, **tags}
-    run = begun[0] if begun else store.client.create_run(store.experiment, run_name=name, tags=all_tags)
-    for file, text in artifact_texts.items():
-        store.client.log_text(run.info.run_id, text, file)
-    return str(run.info.run_id)
+    from mlflow.entities import Param
+
+    begun = search_runs(store, f"tags.`{KIND_TAG}` = 'sweep' and tags.`{SWEEP_KEY_TAG}` = '{entry.key}'")
+    if begun:
+        sweep_id = str(begun[0].info.run_id)
+    else:
+        tags = origin_tags() | {KIND_TAG: "sweep", SWEEP_KEY_TAG: entry.key, **entry.tags}
+        sweep_id = str(store.client.create_run(store.experiment, run_name=entry.name, tags=tags).info.run_id)
+        store.client.log_batch(sweep_id, params=[Param(name, text) for name, text in entry.params.items()])
+    for file, text in entry.artifact_texts.items():
+        store.client.log_text(sweep_id, text, file)
+    return sweep_id
+
+
+@translate_mlflow_errors
+def log_metrics(store: Store, run_id: str, values: Mapping[str, float]) -> None:
+    """Log single numbers of a run as metrics, as of now."""
+    from mlflow.entities import Metric
+
+    now = int(1000 * time.time())
+    store.client.log_batch(run_id, metrics=[Metric(name, float(value), now, 0) for name, value in values.items()])
 
 
 def run_name(run: Any) -> str:

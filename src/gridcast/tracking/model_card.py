@@ -31,7 +31,7 @@ def model_card(
 ) -> str:
     """Return what a user should know of a version before using it: data, configuration, metrics, limits, loading."""
     run = case.run
-    about = json.loads(mlflow_runs.read_artifact(case.store, run.data.tags["mlflow.parentRunId"], "sweep.json"))
+    about = json.loads(mlflow_runs.read_artifact(case.store, mlflow_runs.sweep_id(run) or "", "sweep.json"))
     settings = json.loads(run.data.tags[mlflow_runs.CONFIGURATION_TAG])
     if mlflow_runs.SEED_TAG in run.data.tags:
         settings |= {"seed": run.data.tags[mlflow_runs.SEED_TAG]}

@@ -85,7 +85,7 @@ def recorded_test_measures(store: Store, winner: Any, baseline_keys: Mapping[str
     Baselines without a record are left out. Raises GridcastError if the winner was not tested yet.
     """
     key = winner.data.tags[KEY_TAG]
-    tests = mlflow_runs.finished_runs(store, [key], "test")
+    tests = mlflow_runs.tested_runs(store, [key])
     if not tests:
         raise GridcastError(
             f"the best run, {mlflow_runs.run_name(winner)}, was not evaluated on the test span yet; "

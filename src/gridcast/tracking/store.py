@@ -168,7 +168,7 @@ def find_sweep(run_id: str | None, uri: str | None = None) -> tuple[Store, str]:
         run = client.get_run(run_id or "")
         experiment = client.get_experiment(run.info.experiment_id)
     _refuse_stale_location(uri, experiment.name)
-    sweep_id = run.data.tags.get("mlflow.parentRunId")
+    sweep_id = run.data.tags.get("gridcast.sweep") or run.data.tags.get("mlflow.parentRunId")
     if sweep_id is None:
         raise TrackingError(f"{uri}: run {run_id} belongs to no sweep of gridcast")
     return Store(client, uri, run.info.experiment_id), str(sweep_id)

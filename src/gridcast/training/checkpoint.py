@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from gridcast.training import run_state
 from gridcast.training.atomic_bundle import DamagedError
 from gridcast.training.batches import WindowBatches
 from gridcast.training.limits import TrainingClock
+from gridcast.training.progress import ProgressReporter
 from gridcast.training.run_state import CURVES, STOCK_FORMAT, RunState
 
 _LOG = logging.getLogger("gridcast")
@@ -41,12 +43,22 @@ class CheckpointCallback(keras.callbacks.Callback):
     resets at the beginning of training is restored after that.
     """
 
-    def __init__(self, path: Path | None, parts: ResumableParts, *, interval: float, until: int) -> None:
+    def __init__(
+        self,
+        path: Path | None,
+        parts: ResumableParts,
+        *,
+        interval: float,
+        until: int,
+        reporter: ProgressReporter | None = None,
+    ) -> None:
         super().__init__()
         assert parts.batches.generator is not None
         self.generator = parts.batches.generator
         self.path, self.parts, self.interval, self.until = path, parts, interval, until
         self.curves: dict[str, list[float]] = {name: [] for name in CURVES}
+        self.times: list[float] = []  # the start of the run and the end of each epoch
+        self.reporter = reporter
         self.stopped_early = False
         self._to_restore: RunState | None = None
         self._last_save = parts.clock.spent()
@@ -67,6 +79,15 @@ class CheckpointCallback(keras.callbacks.Callback):
 
         Afterwards `epochs` counts the epochs of that state, and the run may be over already.
         """
+        self._read_state()
+        self.times = self.times or [time.time()]
+        self._report()
+
+    def _report(self) -> None:
+        if self.reporter is not None:
+            self.reporter.update(self.times, self.curves)
+
+    def _read_state(self) -> None:
         if self.path is None:
             return
         self.parts.network.optimizer.build(self.parts.network.trainable_variables)
@@ -79,6 +100,7 @@ class CheckpointCallback(keras.callbacks.Callback):
             self.remove()
             return
         Path(self.parts.best_weights.filepath).write_bytes(state.best_network)
+        self.times = run_state.epoch_times(state.values)
         self.curves, self.stopped_early = state.values["curves"], state.values["stopped"]
         self.parts.clock.before += state.values["seconds"]
         self._last_save = self.parts.clock.spent()
@@ -111,6 +133,8 @@ class CheckpointCallback(keras.callbacks.Callback):
         """Append to the curves, and save the state if it is time."""
         for name, curve in self.curves.items():
             curve.append(float(logs[name]))
+        self.times.append(time.time())
+        self._report()
         self.stopped_early = self.parts.network.stop_training
         if self.path is not None and self.parts.clock.spent() - self._last_save >= self.interval:
             self.save()
@@ -125,6 +149,7 @@ class CheckpointCallback(keras.callbacks.Callback):
             "curves": self.curves,
             "stopped": self.stopped_early,
             "seconds": self.parts.clock.spent(),
+            "times": self.times,
             "stopping": {name: getattr(self.parts.early_stopping, name) for name in stopping_fields},
             "best": self.parts.best_weights.best,
             "generator": self.generator.bit_generator.state,

@@ -24,7 +24,7 @@ from gridcast.training.result import TrainingResult
 
 @dataclass(frozen=True)
 class FinishedTraining:
-    """The outcome of training by either engine: `curves` by epoch, `seconds` of training, and the epoch that was best.
+    """The outcome of training by either engine: `curves` by epoch, `seconds`, `times`, and the epoch that was best.
 
     Of that epoch come the `best_weights`, the trainable ones, and the `validation_output` (n, horizon) of the run's
     objective for each window of the validation span.
@@ -34,6 +34,7 @@ class FinishedTraining:
     validation_output: np.ndarray
     curves: dict[str, tuple[float, ...]]
     seconds: float
+    times: tuple[float, ...]
 
 
 def training_result(dataset: Dataset, run: Run, finished: FinishedTraining) -> TrainingResult:
@@ -75,6 +76,7 @@ def training_result(dataset: Dataset, run: Run, finished: FinishedTraining) -> T
         origin_losses=tuple((int(step), float(losses[index[:, 1] == step].mean())) for step in steps),
         files={NETWORK_FILE: _saved_network(network), SETTINGS_FILE: json.dumps(content).encode()},
         series_errors=tuple(series_errors.items()),
+        times=finished.times,
     )
 
 

@@ -20,6 +20,7 @@ from gridcast.training import keras_backend
 from gridcast.training.fused_program import FusedProgram
 from gridcast.training.lane import Lane
 from gridcast.training.lane_count import lane_count
+from gridcast.training.progress import ProgressReporter
 from gridcast.training.result import PausedRun, TrainingResult
 
 CHECK_INTERVAL = 0.5
@@ -33,18 +34,22 @@ def train(
     state_paths: Sequence[Path | None],
     siblings: int,
     until: int | None = None,
+    reporters: Sequence[ProgressReporter | None] | None = None,
 ) -> list[TrainingResult | PausedRun | GridcastError]:
     """Return the result of each of `runs`, which differ in learning rate, dropout, seed and series alone.
 
     A run continues from the state at its path in `state_paths`, if there is one, to the same bits whatever is
     trained beside it. `siblings` counts the runs of the whole grid that share the program. A run that has not come to
-    its end after `until` epochs is saved and returned as paused. The error of a run is returned in its place: that of
-    a loss that is no longer finite, or of more than `dataset.training.max_minutes` of training, in which lanes that
-    train at the same time have equal shares.
+    its end after `until` epochs is saved and returned as paused. While it trains, its epochs go to its own of
+    `reporters`. The error of a run is returned in its place: that of a loss that is no longer finite, or of more than
+    `dataset.training.max_minutes` of training, in which lanes that train at the same time have equal shares.
     """
     program = _shared_program(dataset, runs[0], siblings)
     until = min(until or dataset.training.epochs, dataset.training.epochs)
-    lanes = [Lane(program, run, path, until) for run, path in zip(runs, state_paths, strict=True)]
+    lanes = [
+        Lane(program, run, path, until, reporter=reporter)
+        for run, path, reporter in zip(runs, state_paths, reporters or [None] * len(runs), strict=True)
+    ]
     waiting = deque(lanes)
     active: dict[int, Lane] = {}
     while waiting or active:

@@ -17,6 +17,7 @@ from gridcast.training.batches import WindowBatches
 from gridcast.training.checkpoint import CheckpointCallback, ResumableParts
 from gridcast.training.finished_run import FinishedTraining, training_result
 from gridcast.training.limits import LimitsCallback, TrainingClock
+from gridcast.training.progress import ProgressReporter
 from gridcast.training.result import PausedRun, TrainingResult
 from gridcast.training.run_state import BEST_NETWORK
 
@@ -59,14 +60,19 @@ def compiled_network(dataset: Dataset, run: Run) -> keras.Model:
 
 
 def train(
-    dataset: Dataset, run: Run, *, state_path: Path | None = None, until: int | None = None
+    dataset: Dataset,
+    run: Run,
+    *,
+    state_path: Path | None = None,
+    until: int | None = None,
+    reporter: ProgressReporter | None = None,
 ) -> TrainingResult | PausedRun:
     """Train `run` on `dataset`, continuing from the state at `state_path` if there is one.
 
     Interrupted or not, the same weights come out, to the bit on JAX. A run that has not come to its end after
-    `until` epochs is saved and returned as paused. Raises GridcastError when the loss is no
-    longer finite, and when the run takes more than `dataset.training.max_minutes`; its state then stays at
-    `state_path` for a start with more time.
+    `until` epochs is saved and returned as paused. While it trains, its epochs go to `reporter`. Raises GridcastError
+    when the loss is no longer finite, and when the run takes more than `dataset.training.max_minutes`; its state then
+    stays at `state_path` for a start with more time.
     """
     keras_backend.free_programs()
     training = dataset.training
@@ -74,15 +80,10 @@ def train(
     network = compiled_network(dataset, run)
     batches, validation = make_batches(dataset, run)
     with tempfile.TemporaryDirectory() as folder:
-        parts = ResumableParts(
-            network=network,
-            batches=batches,
-            clock=TrainingClock(training.max_minutes),
-            # The best weights come back from the file below, so EarlyStopping need not keep them too.
-            early_stopping=keras.callbacks.EarlyStopping(patience=training.patience, restore_best_weights=False),
-            best_weights=keras.callbacks.ModelCheckpoint(Path(folder, BEST_NETWORK), save_best_only=True),
+        parts = _resumable_parts(dataset, network, batches, Path(folder, BEST_NETWORK))
+        checkpoint = CheckpointCallback(
+            state_path, parts, interval=training.checkpoint_seconds, until=until, reporter=reporter
         )
-        checkpoint = CheckpointCallback(state_path, parts, interval=training.checkpoint_seconds, until=until)
         checkpoint.resume()
         learning_rate = keras.callbacks.LearningRateScheduler(
             lambda epoch: dataset.learning_rate(run.configuration, epoch)
@@ -105,15 +106,28 @@ def train(
             checkpoint.remove()
             raise
         curves = {name: tuple(curve) for name, curve in checkpoint.curves.items()}
-        seconds = parts.clock.spent()
+        seconds, times = parts.clock.spent(), tuple(checkpoint.times)
         if not checkpoint.stopped_early and checkpoint.epochs < training.epochs:
-            return PausedRun(curves, seconds)
+            return PausedRun(curves, seconds, times)
         network.load_weights(parts.best_weights.filepath)
     best_weights = [np.array(variable) for variable in network.trainable_variables]
-    finished = FinishedTraining(best_weights, _validation_output(network, validation), curves, seconds)
+    finished = FinishedTraining(best_weights, _validation_output(network, validation), curves, seconds, times)
     result = training_result(dataset, run, finished)
     checkpoint.remove()
     return result
+
+
+def _resumable_parts(
+    dataset: Dataset, network: keras.Model, batches: WindowBatches, best_network: Path
+) -> ResumableParts:
+    return ResumableParts(
+        network=network,
+        batches=batches,
+        clock=TrainingClock(dataset.training.max_minutes),
+        # The best weights come back from their file, so EarlyStopping need not keep them too.
+        early_stopping=keras.callbacks.EarlyStopping(patience=dataset.training.patience, restore_best_weights=False),
+        best_weights=keras.callbacks.ModelCheckpoint(best_network, save_best_only=True),
+    )
 
 
 def _validation_output(network: keras.Model, validation: WindowBatches) -> np.ndarray:

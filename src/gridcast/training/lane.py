@@ -17,6 +17,7 @@ from gridcast.training import limits, run_state
 from gridcast.training.atomic_bundle import DamagedError
 from gridcast.training.finished_run import FinishedTraining, training_result
 from gridcast.training.fused_program import FusedProgram, NetworkState
+from gridcast.training.progress import ProgressReporter
 from gridcast.training.result import PausedRun, TrainingResult
 from gridcast.training.run_state import CURVES, FUSED_FORMAT, RunState
 
@@ -51,6 +52,8 @@ class Lane:
     until: int
     curves: dict[str, list[float]] = field(default_factory=lambda: {name: [] for name in CURVES})
     seconds: float = 0.0
+    times: list[float] = field(default_factory=list)  # the start of the run and the end of each epoch
+    reporter: ProgressReporter | None = None
     error: GridcastError | None = None
     stop_training: bool = False  # set by EarlyStopping, whose model the lane is
     best_weights: list[np.ndarray] = field(default_factory=list)
@@ -70,6 +73,16 @@ class Lane:
 
     def begin(self) -> NetworkState:
         """Return the state to train on from: the one at `path` if there is one, else the first one of the run."""
+        state = self._first_state()
+        self.times = self.times or [time.time()]
+        self._report()
+        return state
+
+    def _report(self) -> None:
+        if self.reporter is not None:
+            self.reporter.update(self.times, self.curves)
+
+    def _first_state(self) -> NetworkState:
         self.last_save = time.perf_counter()
         initial = self.program.initial_state(self.run)
         if self.path is None:
@@ -85,6 +98,7 @@ class Lane:
             return initial
         values, arrays = state.values, state.arrays
         self.curves, self.stop_training, self.seconds = values["curves"], values["stopped"], values["seconds"]
+        self.times = run_state.epoch_times(values)
         self.order, self.best_output = arrays["order"], arrays["forecasts"]
         self.generator.bit_generator.state = values["generator"]
         for name, value in values["stopping"].items():
@@ -130,6 +144,8 @@ class Lane:
         """
         for name, curve in self.curves.items():
             curve.append(logs[name])
+        self.times.append(time.time())
+        self._report()
         number = self.epoch - 2  # from 0, as Keras counts
         self.early_stopping.on_epoch_end(number, logs)
         if self.early_stopping.best_epoch == number:
@@ -157,6 +173,7 @@ class Lane:
             "curves": self.curves,
             "stopped": self.stop_training,
             "seconds": self.seconds,
+            "times": self.times,
             "stopping": {name: getattr(self.early_stopping, name) for name in ("wait", "best", "best_epoch")},
             "generator": self.generator.bit_generator.state,
         }
@@ -175,8 +192,8 @@ class Lane:
         assert self.best_output is not None
         curves = {name: tuple(curve) for name, curve in self.curves.items()}
         if not self.is_complete:
-            return PausedRun(curves, self.seconds)
-        finished = FinishedTraining(self.best_weights, self.best_output, curves, self.seconds)
+            return PausedRun(curves, self.seconds, tuple(self.times))
+        finished = FinishedTraining(self.best_weights, self.best_output, curves, self.seconds, tuple(self.times))
         return training_result(self.program.dataset, self.run, finished)
 
     def close(self) -> None:

@@ -7,10 +7,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class PausedRun:
-    """A run that was stopped before its end: curves by epoch, and seconds of training so far."""
+    """A run that was stopped before its end: curves by epoch, seconds of training so far, and `times`.
+
+    `times` are when the run began and when each of its epochs ended, in seconds since 1970.
+    """
 
     curves: dict[str, tuple[float, ...]]
     seconds: float
+    times: tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -18,7 +22,7 @@ class TrainingResult:
     """A finished run: curves by epoch, final metrics, validation losses, and the `files` of its model.
 
     `origin_losses` are pairs of a time step and the mean loss over the series there, `series_errors` pairs of a row of
-    the panel and the MAE of that series in data units.
+    the panel and the MAE of that series in data units. `times` are those of `PausedRun`.
     """
 
     curves: dict[str, tuple[float, ...]]
@@ -26,3 +30,4 @@ class TrainingResult:
     origin_losses: tuple[tuple[int, float], ...]
     files: dict[str, bytes]
     series_errors: tuple[tuple[int, float], ...] = ()
+    times: tuple[float, ...] = ()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -38,6 +39,11 @@ class RunState:
     values: dict[str, Any]
     arrays: Mapping[str, np.ndarray]
     best_network: bytes = b""
+
+
+def epoch_times(values: Mapping[str, Any]) -> list[float]:
+    """Return when the run of a saved state began and when its epochs ended; now, in a state of version 0.1."""
+    return list(values.get("times") or [time.time()] * (1 + len(values["curves"]["loss"])))
 
 
 def read_state(path: Path, state_format: str, like: Mapping[str, np.ndarray]) -> RunState:

@@ -63,9 +63,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, Any]:
     files = {SETTINGS_FILE: json.dumps(detector.to_json()).encode(), NETWORK_FILE: (folder / NETWORK_FILE).read_bytes()}
     with contextlib.chdir(folder):  # MLflow keeps artifacts where it stands
         store = open_store("plant", f"sqlite:///{folder}/mlflow.db")
-        parent = mlflow_runs.open_sweep(
-            store, plan.sweep_key, "plant", records.sweep_tags(plan), records.sweep_files(plan)
-        )
+        parent = mlflow_runs.open_sweep(store, records.sweep_entry(plan))
         run = run_recording.record_run(
             store, parent, run_recording.RunEntry("own", "run", "key", files=files, backend="jax")
         )

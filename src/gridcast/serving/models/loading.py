@@ -120,7 +120,7 @@ def _examples(reference: ModelReference, uri: str | None, read: Callable[[Artifa
     try:
         store, _ = find_sweep(reference.run_id, uri)
         key = mlflow_runs.run_tags(store, reference.run_id or "")[mlflow_runs.KEY_TAG]
-        test = mlflow_runs.finished_runs(store, [key], "test")[key]
+        test = mlflow_runs.tested_runs(store, [key])[key]
         return read(functools.partial(mlflow_runs.read_artifact, store, test.info.run_id))
     except (GridcastError, KeyError, ValueError):
         return ()

@@ -1,0 +1,26 @@
+"""The end of a sweep."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class SweepResult:
+    """The end of a sweep: counts of runs, the winner's MLflow run, and test measures by name (winner first).
+
+    Of the runs of this start some were `trained` to their end, `stopped` early by the search, or `failed`;
+    `skipped` were finished before. `winner_is_new` says that the winner was evaluated on the test span in
+    this start. `seconds` are those of `training` and of `tests`.
+    """
+
+    sweep_id: str
+    trained: int
+    skipped: int
+    stopped: int
+    failed: int
+    winner: Any
+    winner_is_new: bool
+    test_measures: dict[str, dict[str, float]]
+    seconds: dict[str, float]
