@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from gridcast.tracking.store import Store
 
 MLFLOW_ADDRESS = "http://127.0.0.1:5000"
-"""Where `mlflow ui` serves its pages unless told otherwise."""
+"""Default address of `mlflow ui`."""
 
 
 def run_sweep(plan: Plan, workers: WorkerSettings) -> None:

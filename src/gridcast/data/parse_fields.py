@@ -1,4 +1,4 @@
-"""Turn the text fields of a file into numbers and dates, and refuse what is neither with its place."""
+"""Turn the text fields of a file into numbers and dates; the error for any other text names its line and column."""
 
 from __future__ import annotations
 

@@ -61,6 +61,12 @@ def _axis_values(plan: Plan) -> dict[str, str]:
     return {axis: ", ".join(texts)[:MAX_TEXT] for axis, texts in values.items()}
 
 
+def viewed_metrics(plan: Plan) -> tuple[str, ...]:
+    """Return the metrics, beside that of the selection, which the saved view of the experiment shows."""
+    test_metric = "test_auc_pr" if plan.experiment.task == "anomaly" else "test_mase"
+    return "best_val_mae", test_metric, "best_epoch", "parameters"
+
+
 def sweep_metrics(plan: Plan, result: SweepResult) -> dict[str, float]:
     """Return the numbers by which sweeps are compared: the winner, the best baseline, counts of runs, seconds."""
     metric = plan.experiment.selection.metric

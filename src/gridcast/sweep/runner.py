@@ -38,12 +38,11 @@ def run_sweep(plan: Plan, store: Store, workers: WorkerSettings, events: SweepEv
         mlflow_runs.close_stale_runs(store)
         sweep_id = mlflow_runs.open_sweep(store, records.sweep_entry(plan))
         mlflow_runs.set_run_status(store, sweep_id, "RUNNING")
-        test_metric = "test_auc_pr" if plan.experiment.task == "anomaly" else "test_mase"
         saved_view.save_view(
             store,
             metric=plan.experiment.selection.metric,
             axes=plan.axes,
-            other_metrics=("best_val_mae", test_metric, "best_epoch", "parameters"),
+            other_metrics=records.viewed_metrics(plan),
         )
         status = "KILLED"  # unless this function gets to its end, or to an error of its own
         stack.callback(_call_briefly, lambda: mlflow_runs.set_run_status(store, sweep_id, status))

@@ -123,9 +123,10 @@ def _reopen(store: Store, sweep_id: str, run: Any, entry: RunEntry) -> OpenRun:
 def log_epochs(
     store: Store, run: OpenRun, *, first: int, times: Sequence[float], curves: Mapping[str, Sequence[float]]
 ) -> None:
-    """Append the epochs from `first` on to the curves of a run, each at its own time, but for those that it has.
+    """Append the epochs from `first` on to the curves of a run, without those that the curves have already.
 
-    Epochs that leave a gap after those in MLflow are ignored: `record_run` writes what is missing.
+    `times` are when the epochs ended, in seconds since 1970. Epochs that would leave a gap in the curves are not
+    written now; `record_run` writes them at the end of the run. Raises TrackingError.
     """
     if first > run.epochs + 1:
         return

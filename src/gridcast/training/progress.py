@@ -1,4 +1,4 @@
-"""Progress of a run while it trains: its epochs, with their times, on the way to whoever shows them."""
+"""Progress reports of a run while it trains: its epochs and the times at which they ended."""
 
 from __future__ import annotations
 
