@@ -17,6 +17,12 @@ from gridcast.tracking import store
 os.environ |= worker_process.WORKER_ENVIRONMENT | {"KERAS_BACKEND": "jax"}
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Compile in half the time, without XLA's optimizations, except where slow tests run: those have what users have."""
+    if config.option.markexpr == "not slow":
+        os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
+
+
 @pytest.fixture(scope="session")
 def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of compiled programs, one for all test processes, so that none compiles a shape anew."""
