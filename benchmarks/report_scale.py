@@ -72,6 +72,7 @@ def fill(store: Store, count: int) -> None:
         curve = loss + 0.05 * np.exp(-np.arange(1, EPOCHS + 1) / 8)
         curves = {name: list(enumerate(map(float, curve), start=1)) for name in ("loss", "val_loss", "mae", "val_mae")}
         origins = np.abs(generator.normal(loss, 0.01, ORIGINS))
+        validation = {mlflow_runs.LOSS_BY_ORIGIN: list(enumerate(map(float, origins)))}
         best = min(best, (float(curve[-1]), keys[number]))
         run = run_recording.RunEntry(
             name=f"run {number}",
@@ -90,7 +91,8 @@ def fill(store: Store, count: int) -> None:
                 "fit_seconds": 1 + settings["units"] / 16,
                 "parameters": settings["units"] ** 2,
             },
-            curves={**curves, mlflow_runs.LOSS_BY_ORIGIN: list(enumerate(map(float, origins)))},
+            curves=curves,
+            artifacts={mlflow_runs.VALIDATION_FILE: json.dumps(validation).encode()},
         )
         run_recording.record_run(store, parent, run)
     for name, key, kind in [("winner", best[1], "test"), *((n, k, "baseline") for n, k in baseline_keys.items())]:

@@ -303,6 +303,10 @@ network = mlflow.keras.load_model(uri)
 windows = dict(numpy.load("windows.npz"))
 scaled = numpy.asarray(network.predict_on_batch(windows)).tolist()
 table = mlflow.pyfunc.load_model(uri).predict(pandas.read_csv("sales.csv"), params={"horizon": 3})
+# As `mlflow models predict` does it.
+from mlflow.pyfunc.scoring_server import _predict
+example = mlflow.artifacts.download_artifacts(f"{uri}/serving_input_example.json")
+_predict(uri, example, "answer.json", "json")
 import keras
 print(json.dumps([keras.backend.backend(), scaled, table.assign(date=table["date"].astype(str)).to_dict("list")]))
 """
@@ -321,19 +325,23 @@ def doors(folder, finished, planned):
         done = subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True, check=True)
         named, scaled, table = json.loads(done.stdout.splitlines()[-1])
         assert named == backend
-        found[backend] = np.array(scaled), pd.DataFrame(table)
+        answer = json.loads((folder / "answer.json").read_text())["predictions"]
+        found[backend] = np.array(scaled), pd.DataFrame(table), pd.DataFrame(answer)
     return found
 
 
 def test_both_doors_give_the_same_on_both_backends_where_gridcast_is_not_installed(doors):
-    (networks, tables) = zip(*doors.values(), strict=True)
+    (networks, tables, answers) = zip(*doors.values(), strict=True)
     np.testing.assert_allclose(networks[0], networks[1], atol=1e-5)
     np.testing.assert_allclose(tables[0]["forecast"], tables[1]["forecast"], rtol=1e-5)
     pd.testing.assert_frame_equal(tables[0].drop(columns="forecast"), tables[1].drop(columns="forecast"))
+    for table, answer in zip(tables, answers, strict=True):  # the input example is the end of the first series
+        assert answer["product"].tolist() == ["apple"] * 2
+        np.testing.assert_allclose(answer["forecast"], table["forecast"][:2], rtol=1e-5)
 
 
 def test_both_doors_lead_to_the_same_forecast(doors, planned):
-    scaled, table = doors["jax"]
+    scaled, table, _ = doors["jax"]
     expected = planned.dataset.preprocessing.target_scaler.inverse(scaled)
     np.testing.assert_allclose(table["forecast"].to_numpy().reshape(2, 3)[:, :2], expected, rtol=1e-5)
     assert table["product"].tolist() == ["apple"] * 3 + ["pear"] * 3
@@ -350,7 +358,7 @@ def test_the_artifact_holds_what_it_needs_and_no_pickle(folder, finished):
         package, modules = model_flavor.carried_package()
         assert {"MLmodel", "requirements.txt", "python_env.yaml", "data/model.keras", "data/forecaster.json"} | {
             f"code/{package}/{module}" for module in modules
-        } == set(files)
+        } | {"input_example.json", "serving_input_example.json"} == set(files)
         with zipfile.ZipFile(root / "data" / "model.keras") as network:
             files |= {name: network.read(name) for name in network.namelist()}
         assert not [name for name, content in files.items() if content.startswith(b"\x80")]  # as every pickle does

@@ -78,6 +78,8 @@ def sweep(
             continue
         loss = 0.05 * (1.1 if configuration["units"] < 64 else 1.0) + random.normal(0, 1e-4)
         done.append((loss, key, name))
+        by_origin = list(enumerate(np.abs(random.normal(loss, 0.01, 30)).tolist()))
+        validation = {mlflow_runs.LOSS_BY_ORIGIN: by_origin}
         curve = list(enumerate((loss + 0.05 * np.exp(-np.arange(EPOCHS))).tolist(), start=1))
         run_recording.record_run(
             store,
@@ -99,10 +101,8 @@ def sweep(
                     "fit_seconds": 1 + configuration["units"] / 16,
                     "parameters": configuration["units"] ** 2,
                 },
-                curves={
-                    **dict.fromkeys(("loss", "val_loss", "mae", "val_mae"), curve),
-                    mlflow_runs.LOSS_BY_ORIGIN: list(enumerate(np.abs(random.normal(loss, 0.01, 30)).tolist())),
-                },
+                curves=dict.fromkeys(("loss", "val_loss", "mae", "val_mae"), curve),
+                artifacts={mlflow_runs.VALIDATION_FILE: json.dumps(validation).encode()},
             ),
         )
     if tested and done:

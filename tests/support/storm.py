@@ -335,6 +335,8 @@ def contents(uri: str) -> tuple[dict[str, dict[str, Any]], Counter[str]]:
         curves = {name: _curve(store, run.info.run_id, name) for name in sorted(run.data.metrics)}
         finished[kind][key] = {name: curve for name, curve in curves.items() if name != "fit_seconds"}
         if kind == "run":
+            by_origin = mlflow_runs.validation_errors(store, run.info.run_id, mlflow_runs.LOSS_BY_ORIGIN)
+            finished[kind][key][mlflow_runs.LOSS_BY_ORIGIN] = by_origin
             assert set(mlflow_runs.read_model_files(store, run.info.run_id)) == {NETWORK_FILE, SETTINGS_FILE}
     doubled = [name for name, count in keys.items() if count > 1]
     assert not doubled, f"there are several runs of {doubled}"

@@ -199,7 +199,9 @@ def test_auto_trains_each_series_and_all_together_on_each_fold(auto):
 def test_auto_takes_for_each_series_what_has_the_lowest_error_on_validation_over_the_folds(auto):
     routes, runs = auto.routes(), auto.of("run")
     of = {name: [run for run in runs if run.data.tags.get("gridcast.series") == name] for name in (None, *routes.index)}
-    together = [mlflow_runs.metric_history(auto.store, run.info.run_id, mlflow_runs.MAE_BY_SERIES) for run in of[None]]
+    together = [
+        mlflow_runs.validation_errors(auto.store, run.info.run_id, mlflow_runs.MAE_BY_SERIES) for run in of[None]
+    ]
     for row, name in enumerate(auto.plan.panel.series):
         errors = {"all series": np.mean([curve[row] for curve in together])}
         errors |= {"GRU-4": np.mean([run.data.metrics["best_val_mae"] for run in of[name]])} if of[name] else {}

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from gridcast.runtime.errors import GridcastError, TrackingError
+from gridcast.runtime.errors import ConfigError, GridcastError, TrackingError
 from gridcast.tracking import mlflow_runs, ranking, run_recording
 from gridcast.tracking.mlflow_runs import KEY_TAG, KIND_TAG, SweepEntry
 from gridcast.tracking.run_recording import RunEntry
@@ -72,17 +72,51 @@ def test_a_run_is_written_whole_and_closed_last(store):
         tags={"colour": "red"},
         params={"units": 4, "attention": True, "period": None},
         metrics={"best_val_loss": 0.5},
-        curves={"loss": [(1, 3.0), (2, 2.0)], "val_loss_by_origin": [(97, 0.25)]},
-        artifacts={"notes.txt": b"hello"},
+        curves={"loss": [(1, 3.0), (2, 2.0)]},
+        artifacts={"notes.txt": b"hello", mlflow_runs.VALIDATION_FILE: b'{"val_loss_by_origin": [[97, 0.25]]}'},
     )
     run = store.client.get_run(run_id)
     assert run.info.status == "FINISHED"
     assert run.data.params == {"units": "4", "attention": "true", "period": "None"}
-    assert run.data.metrics == {"best_val_loss": 0.5, "loss": 2.0, "val_loss_by_origin": 0.25}
+    assert run.data.metrics == {"best_val_loss": 0.5, "loss": 2.0}
     own = {"mlflow.runName": "run k1", "gridcast.sweep": "parent", KIND_TAG: "run", KEY_TAG: "k1", "colour": "red"}
     assert own.items() <= run.data.tags.items()
     assert mlflow_runs.metric_history(store, run_id, "loss") == {1: 3.0, 2: 2.0}
     assert mlflow_runs.read_artifact(store, run_id, "notes.txt") == b"hello"
+    assert mlflow_runs.validation_errors(store, run_id, mlflow_runs.LOSS_BY_ORIGIN) == {97: 0.25}
+    assert mlflow_runs.validation_errors(store, run_id, mlflow_runs.MAE_BY_SERIES) == {}
+
+
+def test_errors_that_version_0_1_recorded_as_a_metric_are_read(store):
+    run_id = record(store, "k1", curves={"val_loss_by_origin": [(97, 0.25), (98, 0.5)]})
+    assert mlflow_runs.validation_errors(store, run_id, mlflow_runs.LOSS_BY_ORIGIN) == {97: 0.25, 98: 0.5}
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "remedy"),
+    [
+        ("MLFLOW_EXPERIMENT_NAME", "team", "write name: team in the experiment file"),
+        ("MLFLOW_EXPERIMENT_ID", "7", "unset the variable"),
+        ("MLFLOW_RUN_ID", "0a1b", "unset the variable"),
+    ],
+)
+def test_another_destination_is_refused_and_nothing_is_made(store, monkeypatch, variable, value, remedy):
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(ConfigError, match=f"^{variable}: '{value}', .*{remedy}$"):
+        open_store("ours", store.uri)
+    assert store.client.get_experiment_by_name("ours") is None
+
+
+def test_an_experiment_of_the_wanted_name_is_recorded_but_not_beside_an_active_run(store, monkeypatch):
+    import mlflow
+
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "another")
+    assert open_store("another", store.uri).experiment != store.experiment
+    with (
+        mlflow.start_run() as active,
+        pytest.raises(ConfigError, match=f"run {active.info.run_id} is active, .*end_run"),
+    ):
+        open_store("another", store.uri)
 
 
 def test_a_curve_longer_than_one_batch_is_kept_whole(store):

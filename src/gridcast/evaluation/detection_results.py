@@ -24,11 +24,13 @@ class AnomalyScores:
     """Contributions (steps, sensors) to the scores of the test span, NaN without a score, and thresholds (steps,).
 
     Both are in squared scaled units, or in the baseline's own units. `notes` are for readers of the scores.
+    `started` is when the work began, in seconds since 1970; 0 where that is unknown.
     """
 
     contributions: np.ndarray
     thresholds: np.ndarray
     notes: tuple[str, ...] = ()
+    started: float = 0.0
 
 
 def span_contributions(

@@ -27,6 +27,7 @@ class Forecasts:
     `quantiles` is (n, horizon, levels), in data units too, where there are `levels`, and `crps` (n, horizon) the
     score of each step where paths were sampled; `notes` are for readers of the forecasts, such as a series that could
     not be fitted. `importance` is what `explanation.explain_forecaster` returns; None where it was not computed.
+    `started` is when the work began, in seconds since 1970; 0 where that is unknown.
     """
 
     index: np.ndarray
@@ -36,6 +37,7 @@ class Forecasts:
     crps: np.ndarray | None = None
     notes: tuple[str, ...] = ()
     importance: dict[str, Any] | None = None
+    started: float = 0.0
 
 
 def forecast_span(forecaster: Forecaster, dataset: Dataset, span: str) -> Forecasts:

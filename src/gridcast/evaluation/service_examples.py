@@ -1,10 +1,11 @@
-"""Example requests for the HTTP service, made from the end of the data."""
+"""Example inputs of a model, made from the end of the data: requests for the HTTP service, tables for MLflow."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from gridcast.data.panel import Panel
 from gridcast.evaluation.forecast_table import RECENT_STEPS
@@ -14,10 +15,13 @@ MAX_EXAMPLES = 12
 """Most series of which an example is kept."""
 
 
-def request_examples(panel: Panel, preprocessing: Preprocessing, lookback: int) -> list[dict[str, Any]]:
-    """Return the last history of some series in the form of a request, for models that read `lookback` steps.
+def request_examples(
+    panel: Panel, preprocessing: Preprocessing, lookback: int, *, series: str | None = None, limit: int = MAX_EXAMPLES
+) -> list[dict[str, Any]]:
+    """Return the last history of up to `limit` series in the form of a request, for models that read `lookback` steps.
 
-    Where the future columns of later steps are not known, it ends a horizon before the data do.
+    They are those without a gap there, or the one named by `series`. Where the future columns of later steps are not
+    known, it ends a horizon before the data do.
     """
     steps_ahead = preprocessing.horizon if preprocessing.future_columns else 0
     furthest_lag, longest_run = max(preprocessing.lags, default=0), max(preprocessing.zero_run_limits, default=0)
@@ -28,7 +32,9 @@ def request_examples(panel: Panel, preprocessing: Preprocessing, lookback: int) 
     column_names = (*preprocessing.past, *preprocessing.future_columns)
     complete = np.isfinite(panel.target[:, end - lookback :]).all(axis=1)
     examples = []
-    for row in np.flatnonzero(complete)[:MAX_EXAMPLES]:
+    if series is not None:
+        complete &= np.array(panel.series) == series
+    for row in np.flatnonzero(complete)[:limit]:
         target = panel.target[row]
         covariates = np.concatenate([past[row], panel.future[row]], axis=1)
         history = [
@@ -44,3 +50,25 @@ def request_examples(panel: Panel, preprocessing: Preprocessing, lookback: int) 
         ]
         examples.append({"id": panel.series[row], "history": history} | ({"future": future} if future else {}))
     return examples
+
+
+def example_table(
+    panel: Panel, preprocessing: Preprocessing, lookback: int, *, series: str | None = None
+) -> pd.DataFrame:
+    """Return a table that a forecaster answers: the last history of one series, see `request_examples`.
+
+    It is empty where each series has a gap there.
+    """
+    examples = request_examples(panel, preprocessing, lookback, series=series, limit=1)
+    if not examples:
+        return pd.DataFrame()
+    table = pd.DataFrame([*examples[0]["history"], *examples[0].get("future", ())])
+    table = table.rename(columns={"time": preprocessing.time, "value": preprocessing.target})
+    return table.assign(**preprocessing.key_values(examples[0]["id"]))
+
+
+def example_readings(panel: Panel, time: str, lookback: int) -> pd.DataFrame:
+    """Return a table that a detector answers: its `time` column, and the last readings of each sensor."""
+    steps = slice(-(lookback + RECENT_STEPS), None)
+    readings = dict(zip(panel.series, panel.target[:, steps], strict=True))
+    return pd.DataFrame({time: panel.times[steps].astype(str), **readings})

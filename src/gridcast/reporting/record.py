@@ -187,7 +187,7 @@ def read_sweep(store: Store, name: str) -> SweepRecord:
         best_run_id=best_run_id,
         curves=_read_curves(store, best_run_id),
         loss_by_origin=pd.DataFrame(
-            {run_id: mlflow_runs.metric_history(store, run_id, mlflow_runs.LOSS_BY_ORIGIN) for run_id in leading}
+            {run_id: mlflow_runs.validation_errors(store, run_id, mlflow_runs.LOSS_BY_ORIGIN) for run_id in leading}
         ),
         combined=combined,
         forecasts=forecasts,

@@ -17,6 +17,7 @@ from gridcast.runtime.detector import DETECTOR_KEY, ENSEMBLE
 from gridcast.runtime.forecaster import MEMBERS_FILE, NETWORK_FILE, SETTINGS_FILE
 from gridcast.runtime.likelihoods import QUANTILE
 from gridcast.sweep.plan import Plan
+from gridcast.sweep.records import dataset_fields, input_example
 from gridcast.tracking import mlflow_runs, ranking
 from gridcast.tracking.run_recording import RunEntry
 from gridcast.tracking.store import Store
@@ -148,4 +149,6 @@ def ensemble_entry(
         files=files,
         artifacts={MEMBERS_TABLE: table.to_csv(index=False).encode()},
         backend=plan.backend,
+        dataset=dataset_fields(plan),
+        example=input_example(plan, lookback),
     )

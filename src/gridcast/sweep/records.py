@@ -133,10 +133,9 @@ def _categories(plan: Plan) -> dict[str, dict[str, str]]:
 def run_entry(plan: Plan, task: SweepTask, result: TrainingResult) -> RunEntry:
     """Return the record of a run that was trained to its end."""
     assert task.run is not None
-    curves: dict[str, Any] = _by_epoch(result.curves)
-    curves[mlflow_runs.LOSS_BY_ORIGIN] = list(result.origin_losses)
+    validation = {mlflow_runs.LOSS_BY_ORIGIN: list(result.origin_losses)}
     if plan.experiment.mode == "auto" and task.run.series is None:
-        curves[mlflow_runs.MAE_BY_SERIES] = list(result.series_errors)
+        validation[mlflow_runs.MAE_BY_SERIES] = list(result.series_errors)
     return RunEntry(
         name=task.name,
         kind="run",
@@ -144,12 +143,23 @@ def run_entry(plan: Plan, task: SweepTask, result: TrainingResult) -> RunEntry:
         tags={**_run_tags(plan, task.run), "gridcast.engine": plan.engine},
         params=plan.run_params(task.run),
         metrics=result.metrics,
-        curves=curves,
+        curves=_by_epoch(result.curves),
         files=result.files,
+        artifacts={mlflow_runs.VALIDATION_FILE: json.dumps(validation).encode()},
         backend=plan.backend,
         dataset=dataset_fields(plan),
+        example=input_example(plan, task.run.configuration.lookback, task.run.series),
         times=result.times,
     )
+
+
+def input_example(plan: Plan, lookback: int, series: str | None = None) -> dict[str, Any]:
+    """Return a table that a model of `lookback` steps answers, as its columns and data; empty where there is none."""
+    if plan.experiment.task == "anomaly":
+        table = service_examples.example_readings(plan.panel, plan.experiment.data.time, lookback)
+    else:
+        table = service_examples.example_table(plan.panel, plan.dataset.preprocessing, lookback, series=series)
+    return json.loads(table.to_json(orient="split", index=False, double_precision=15)) if len(table) else {}
 
 
 def begun_entry(plan: Plan, key: str, started: float) -> RunEntry:
@@ -217,6 +227,7 @@ def evaluation_entry(
         metrics=measures,
         artifacts=artifacts,
         dataset=dataset_fields(plan),
+        times=(result.started,) if result.started else (),
     )
 
 

@@ -20,6 +20,7 @@ from gridcast.runtime.errors import GridcastError
 from gridcast.runtime.forecaster import NETWORK_FILE, SETTINGS_FILE
 from gridcast.runtime.per_series import Route
 from gridcast.sweep.plan import Plan, configuration_name
+from gridcast.sweep.records import dataset_fields, input_example
 from gridcast.tracking import mlflow_runs, ranking
 from gridcast.tracking.run_recording import RunEntry
 from gridcast.tracking.store import Store
@@ -125,6 +126,8 @@ def routing_entry(plan: Plan, store: Store, choices: Sequence[SeriesChoice]) -> 
         },
         artifacts={ROUTES_TABLE: table.to_csv(index=False).encode()},
         backend=plan.backend,
+        dataset=dataset_fields(plan),
+        example=input_example(plan, preprocessing.lookback),
     )
 
 
@@ -153,7 +156,7 @@ def _configuration_name(run: Any) -> str:
 
 def _errors_by_series(plan: Plan, store: Store, runs: list[Any]) -> dict[str, float]:
     """Return the validation MAE of each series, the mean over `runs`, each of which was trained on all series."""
-    curves = [mlflow_runs.metric_history(store, run.info.run_id, mlflow_runs.MAE_BY_SERIES) for run in runs]
+    curves = [mlflow_runs.validation_errors(store, run.info.run_id, mlflow_runs.MAE_BY_SERIES) for run in runs]
     rows = set.intersection(*map(set, curves))
     return {plan.panel.series[row]: float(np.mean([curve[row] for curve in curves])) for row in sorted(rows)}
 

@@ -23,6 +23,7 @@ from gridcast.sweep.worker_job import WorkerSettings
 from gridcast.sweep.worker_pool import WorkerPool
 from gridcast.tracking import mlflow_runs, ranking, saved_view
 from gridcast.tracking.store import Store
+from gridcast.tracking.system_metrics import log_system_metrics
 
 
 def run_sweep(plan: Plan, store: Store, workers: WorkerSettings, events: SweepEvents) -> SweepResult:
@@ -46,6 +47,7 @@ def run_sweep(plan: Plan, store: Store, workers: WorkerSettings, events: SweepEv
         )
         status = "KILLED"  # unless this function gets to its end, or to an error of its own
         stack.callback(_call_briefly, lambda: mlflow_runs.set_run_status(store, sweep_id, status))
+        stack.enter_context(log_system_metrics(store, sweep_id))
         live_runs = LiveRuns(plan, store, sweep_id, held_lease)
         stack.callback(_call_briefly, live_runs.close)
         recorder = outbox.Recorder(spool_folder(workers.cache, store), live_runs.record, live_runs.show)

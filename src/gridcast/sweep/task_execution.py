@@ -6,6 +6,7 @@ A cluster's worker imports this module by its name, so it must be the same versi
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from gridcast.runtime.errors import GridcastError
 from gridcast.sweep.task import SweepTask, TaskGroup
 from gridcast.sweep.worker_job import TaskContext, TaskFailure
 from gridcast.training.progress import ProgressReporter
+from gridcast.training.result import TrainingResult
 
 
 def execute_group(datasets: Sequence[Dataset], group: TaskGroup, context: TaskContext) -> list[Any]:
@@ -61,6 +63,13 @@ def _execute(dataset: Dataset, task: SweepTask, context: TaskContext) -> Any:
             until=task.until,
             reporter=_reporter(task, context),
         )
+    started = time.time()
+    result = _predict_span(dataset, task)
+    return result if isinstance(result, TrainingResult) else replace(result, started=started)
+
+
+def _predict_span(dataset: Dataset, task: SweepTask) -> Any:
+    """Return what a forecaster, a detector or a baseline predicts."""
     if task.files is not None:
         return _evaluate(dataset, task.kind, task.files)
     if dataset.anomaly is not None:

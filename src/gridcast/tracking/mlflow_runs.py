@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import tempfile
 import time
 from collections.abc import Iterable, Mapping
@@ -24,6 +25,8 @@ STOPPED_KIND = "stopped"
 """Kind of a run that the search did not train to its end."""
 GRID_KINDS = ("run", STOPPED_KIND)
 """Kinds of the runs of the grid: MLflow lists them beside their sweep, all others folded below it."""
+VALIDATION_FILE = "validation.json"
+"""Artifact of a run with its errors on the validation span, as pairs of position and value, under these two names."""
 LOSS_BY_ORIGIN, MAE_BY_SERIES = "val_loss_by_origin", "val_mae_by_series"
 MODEL_NAME = "model"
 PAGE_SIZE = 1000
@@ -230,6 +233,13 @@ def read_artifact(store: Store, run_id: str, name: str) -> bytes:
             return Path(store.client.download_artifacts(run_id, name, folder)).read_bytes()
         except (MlflowException, OSError) as error:
             raise TrackingError(f"{store.uri}: run {run_id} has no artifact '{name}': {first_line(error)}") from None
+
+
+def validation_errors(store: Store, run_id: str, name: str) -> dict[int, float]:
+    """Return the errors of a run on the validation span by position: `LOSS_BY_ORIGIN` or `MAE_BY_SERIES`."""
+    if VALIDATION_FILE not in artifact_names(store, run_id):  # version 0.1 logged them as a metric
+        return metric_history(store, run_id, name)
+    return dict(json.loads(read_artifact(store, run_id, VALIDATION_FILE)).get(name, ()))
 
 
 @translate_mlflow_errors

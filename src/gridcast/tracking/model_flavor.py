@@ -29,6 +29,8 @@ from gridcast.runtime.preprocessing import Preprocessing
 
 INIT_SOURCE = b"from . import loading\n"
 """`__init__.py` of the carried package. It imports everything at once: after loading, the model's folder is gone."""
+EXAMPLE_FILE, SERVING_EXAMPLE_FILE = "input_example.json", "serving_input_example.json"
+"""Files that MLflow shows beside a model; `mlflow models predict` reads the second."""
 REQUIREMENTS = ("mlflow", "keras", "jax", "numpy", "pandas")
 
 
@@ -44,8 +46,13 @@ def carried_package() -> tuple[str, dict[str, bytes]]:
     return f"gridcast_model_{digest}", files
 
 
-def save_model(path: str, mlflow_model: Any, *, files: Mapping[str, bytes], backend: str) -> None:
-    """Write the model folder `path`: MLmodel, data/ (the `files`), code/ and requirements."""
+def save_model(
+    path: str, mlflow_model: Any, *, files: Mapping[str, bytes], backend: str, example: Mapping[str, Any] | None = None
+) -> None:
+    """Write the model folder `path`: MLmodel, data/ (the `files`), code/ and requirements.
+
+    `example` is a table that the model answers, as `columns` and `data`.
+    """
     from mlflow import pyfunc
 
     root = Path(path)
@@ -59,6 +66,15 @@ def save_model(path: str, mlflow_model: Any, *, files: Mapping[str, bytes], back
         target.write_bytes(content)
     (root / "requirements.txt").write_text("".join(f"{name}=={version(name)}\n" for name in REQUIREMENTS))
     (root / "python_env.yaml").write_text("python: '3.11'\ndependencies:\n- -r requirements.txt\n")
+    if example:
+        (root / EXAMPLE_FILE).write_text(json.dumps(example))
+        (root / SERVING_EXAMPLE_FILE).write_text(json.dumps({"dataframe_split": example}))
+        mlflow_model.saved_input_example_info = {
+            "artifact_path": EXAMPLE_FILE,
+            "serving_input_path": SERVING_EXAMPLE_FILE,
+            "type": "dataframe",
+            "pandas_orient": "split",
+        }
     mlflow_model.signature = _signature(json.loads(files[SETTINGS_FILE]), routed=ROUTES_FILE in files)
     if NETWORK_FILE in files:
         mlflow_model.add_flavor(

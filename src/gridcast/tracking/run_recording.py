@@ -38,7 +38,8 @@ class RunEntry:
     `curves` are pairs of step and value by metric; `files` are the forecaster's, logged as the model `model`;
     `artifacts` are other files by name; `error` is the reason why a run failed. `times` are when training began and
     when each epoch ended, `ended` is when the work was done, all in seconds since 1970. `dataset` has the fields of an
-    MLflow dataset: name, digest, source_type, source, schema, profile; empty for none.
+    MLflow dataset: name, digest, source_type, source, schema, profile; empty for none. `example` is a table that the
+    model answers, as `columns` and `data`; empty for none.
     """
 
     name: str
@@ -53,6 +54,7 @@ class RunEntry:
     backend: str = ""
     error: str = ""
     dataset: Mapping[str, str] = field(default_factory=dict)
+    example: Mapping[str, Any] = field(default_factory=dict)
     times: Sequence[float] = ()
     ended: float = field(default_factory=time.time)
 
@@ -255,7 +257,7 @@ def _log_model(store: Store, run_id: str, entry: RunEntry) -> str:
     )
     with tempfile.TemporaryDirectory() as folder:
         path = str(Path(folder, MODEL_NAME))
-        model_flavor.save_model(path, mlflow_model, files=entry.files, backend=entry.backend)
+        model_flavor.save_model(path, mlflow_model, files=entry.files, backend=entry.backend, example=entry.example)
         client.log_model_artifacts(logged.model_id, path)
     client.finalize_logged_model(logged.model_id, LoggedModelStatus.READY)
     return str(logged.model_id)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from gridcast.runtime.errors import TrackingError, Unreachable, suggest
+from gridcast.runtime.errors import ConfigError, TrackingError, Unreachable, suggest
 from gridcast.tracking import artifact_paths, sqlite_store
 
 MAX_TEXT = 5000
@@ -86,9 +86,12 @@ def open_store(name: str, uri: str | None = None, *, create: bool = True) -> Sto
     """Return the MLflow experiment `name`, created if it is missing unless `create` is False.
 
     The tracking URI is `uri`, else MLFLOW_TRACKING_URI, else `sqlite:///mlflow.db` in the working
-    directory, so that a plain `mlflow ui` shows it. Raises TrackingError.
+    directory, so that a plain `mlflow ui` shows it. Raises TrackingError, and ConfigError if MLflow's settings for
+    other programs ask for another place than this experiment.
     """
     client, uri = connect(uri)
+    if create:
+        _refuse_other_destination(name)
     _refuse_stale_location(uri, name)
     with mlflow_errors(uri):
         experiment = client.get_experiment_by_name(name)
@@ -172,6 +175,28 @@ def find_sweep(run_id: str | None, uri: str | None = None) -> tuple[Store, str]:
     if sweep_id is None:
         raise TrackingError(f"{uri}: run {run_id} belongs to no sweep of gridcast")
     return Store(client, uri, run.info.experiment_id), str(sweep_id)
+
+
+def _refuse_other_destination(name: str) -> None:
+    """Raise ConfigError where MLflow is set to record in another experiment or run than a sweep of `name` does."""
+    import mlflow
+
+    if (wanted := os.environ.get("MLFLOW_EXPERIMENT_NAME", name)) != name:
+        raise ConfigError(
+            f"MLFLOW_EXPERIMENT_NAME: '{wanted}', but this experiment is recorded under its own name, '{name}'; unset "
+            f"the variable, or write name: {wanted} in the experiment file"
+        )
+    for variable in ("MLFLOW_EXPERIMENT_ID", "MLFLOW_RUN_ID"):
+        if variable in os.environ:
+            raise ConfigError(
+                f"{variable}: '{os.environ[variable]}', but a sweep is recorded in the MLflow experiment '{name}', in "
+                "runs of its own; unset the variable"
+            )
+    if (active := mlflow.active_run()) is not None:
+        raise ConfigError(
+            f"the MLflow run {active.info.run_id} is active, but a sweep is recorded in runs of its own; call "
+            "mlflow.end_run() first"
+        )
 
 
 def _refuse_stale_location(uri: str, experiment: str) -> None:
