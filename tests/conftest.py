@@ -18,7 +18,7 @@ os.environ |= worker_process.WORKER_ENVIRONMENT | {"KERAS_BACKEND": "jax"}
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Compile in half the time, without XLA's optimizations, except where slow tests run: those have what users have."""
+    """Compile without XLA's optimizations, in half the time; where slow tests run, as users do."""
     if config.option.markexpr == "not slow":
         os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
 

@@ -208,8 +208,8 @@ def test_a_champion_has_tags_a_card_and_loads_through_mlflow(shop: Shop, name: s
     assert float(version.tags["test_mase"]) == mase(shop, GOOD)
     for said in (
         mlflow_runs.run_name(run),
-        f"| {mase(shop, GOOD):.4g} |",
-        "| last value |",
+        f" {mase(shop, GOOD):.4g} ",
+        "\nlast value ",
         "learning_rate 0.05",
         "- train: 2023-01-02 to",
         "best_val_loss 0.05",
@@ -217,6 +217,9 @@ def test_a_champion_has_tags_a_card_and_loads_through_mlflow(shop: Shop, name: s
         f'load_model("models:/{name}@champion")',
     ):
         assert said in version.description
+    (output,) = run.outputs.model_outputs
+    page = json.loads(shop.client.get_logged_model(output.model_id).tags["mlflow.modelVersions"])
+    assert {"name": name, "version": "1"} in page  # MLflow shows these on the model's page
     history = pd.read_csv(shop.folder / "jumps-160.csv", dtype={"product": str})
     forecasts = mlflow.pyfunc.load_model(f"models:/{name}@champion").predict(history)
     assert list(forecasts["product"]) == ["01", "02"]

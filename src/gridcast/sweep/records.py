@@ -237,7 +237,10 @@ def dataset_fields(plan: Plan) -> dict[str, str]:
     columns = dict.fromkeys(data.series, "string") | {data.time: "datetime"}
     columns |= dict.fromkeys([data.target, *data.past, *data.future] if data.target else panel.series, "double")
     profile: dict[str, Any] = {"series": len(panel.series), "steps": len(panel.times)}
-    profile |= {name: " to ".join(dates) for name, dates in _span_dates(plan)[-1].items()}
+    profile |= {
+        name: " to ".join(date.removesuffix(" 00:00:00") for date in dates)
+        for name, dates in _span_dates(plan)[-1].items()
+    }
     return {
         "name": Path(str(data.source)).name,
         "digest": plan.fingerprint[:12],

@@ -6,6 +6,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import pandas as pd
+
 from gridcast.evaluation import detection_table
 from gridcast.tracking import mlflow_runs, registry
 from gridcast.tracking.gates import PromotionCase
@@ -40,12 +42,12 @@ def model_card(
         _purpose(case, settings["lookback"]),
         *(f"\n**{remark}**" for remark in remarks),
         *_data_section(case, about),
-        "## Configuration",
+        "\n## Configuration",
         ", ".join(f"{setting} {value}" for setting, value in settings.items()),
         *_metrics_section(case, test_measures),
         *_limits_section(case, about),
-        "## Load",
-        f'```python\nmodel = mlflow.pyfunc.load_model("models:/{name}@{registry.CHAMPION}")',
+        "\n## Load",
+        f'```python\nimport mlflow\n\nmodel = mlflow.pyfunc.load_model("models:/{name}@{registry.CHAMPION}")',
         f"{_usage(case)}\n```",
     ]
     return "\n".join(card)[:MAX_TEXT]
@@ -54,8 +56,9 @@ def model_card(
 def _purpose(case: PromotionCase, lookback: int) -> str:
     data, horizon = case.experiment.data, case.experiment.window.horizon
     if case.is_detector:
-        return f"Flags anomalous steps, from windows of {lookback} steps ({data.frequency})."
-    return f"Forecasts `{data.target}`, {horizon} ahead, from the last {lookback} steps ({data.frequency})."
+        return f"Flags anomalous steps, from windows of {lookback} steps (frequency {data.frequency})."
+    history = f"from the last {lookback} steps (frequency {data.frequency})"
+    return f"Forecasts `{data.target}`, {_steps(horizon)} ahead, {history}."
 
 
 def _usage(case: PromotionCase) -> str:
@@ -68,7 +71,7 @@ def _data_section(case: PromotionCase, about: Mapping[str, Any]) -> list[str]:
     names = ", ".join(f"`{name}`" for name in about["series"][:MAX_SERIES_NAMED])
     more = ", ..." if len(about["series"]) > MAX_SERIES_NAMED else ""
     lines = [
-        "## Data",
+        "\n## Data",
         f"- source: `{case.experiment.data.source}`, fingerprint `{about['fingerprint'][:12]}`",
         f"- {len(about['series'])} series: {names}{more}",
     ]
@@ -81,29 +84,35 @@ def _metrics_section(case: PromotionCase, test_measures: Mapping[str, Mapping[st
     recorded = case.run.data.metrics
     validation = ", ".join(f"{metric} {recorded[metric]:.5g}" for metric in VALIDATION_METRICS if metric in recorded)
     titles = detection_table.METRIC_TITLES if case.is_detector else FORECAST_MEASURES
-    lines = ["## Metrics", f"Validation: {validation}"]
-    lines += [f"\n| on the test span | {' | '.join(titles.values())} |", "|---" * (1 + len(titles)) + "|"]
-    for name, measures in test_measures.items():
-        cells = (f"{measures[measure]:.4g}" if measure in measures else "-" for measure in titles)
-        lines.append(f"| {name} | {' | '.join(cells)} |")
-    return lines
+    rows = {
+        name: [f"{measures[measure]:.4g}" if measure in measures else "-" for measure in titles]
+        for name, measures in test_measures.items()
+    }
+    table = pd.DataFrame.from_dict(rows, orient="index", columns=list(titles.values()))
+    # As text: MLflow's pages leave no space between the columns of a Markdown table.
+    text = table.rename_axis("on the test span", axis="columns").to_string()
+    return ["\n## Metrics", f"On the validation span: {validation}.", f"```text\n{text}\n```"]
 
 
 def _limits_section(case: PromotionCase, about: Mapping[str, Any]) -> list[str]:
     data, horizon = case.experiment.data, case.experiment.window.horizon
     columns = (data.time, *data.series, data.target, *data.past, *data.future)
-    limit = f"Trained for {horizon} ahead; steps beyond are rolled forward, marked as such, and were not tested."
+    limit = f"Trained for {_steps(horizon)} ahead; later steps are rolled forward, marked as such, and were not tested."
     if case.is_detector:
         columns = (data.time, *about["series"])
         limit = "Treats whatever was in the training span as normal. Exceeding the threshold does not prove a fault."
     names = ", ".join(f"`{column}`" for column in columns[:MAX_COLUMNS_NAMED])
     fitted, chosen = (_date_text(about["spans"][span][1]) for span in ("train", "validation"))
     return [
-        "## Limits",
+        "\n## Limits",
         f"- Works for these series only; made from {names}.",
         f"- {limit}",
         f"- Fitted on data up to {fitted}, chosen on data up to {chosen}; it has learned nothing from later data.",
     ]
+
+
+def _steps(count: int) -> str:
+    return "1 step" if count == 1 else f"{count} steps"
 
 
 def _date_text(stamp: str) -> str:

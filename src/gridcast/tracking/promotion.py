@@ -18,6 +18,11 @@ if TYPE_CHECKING:
     from gridcast.config import Experiment
 
 
+REGISTERED_MODEL_DESCRIPTION = (
+    "Winners of gridcast's sweeps. The alias `champion` is the version in use, `previous` the one that it replaced."
+)
+
+
 def promote(
     experiment: Experiment,
     store: Store,
@@ -105,6 +110,7 @@ def register_champion(
     """
     # In this order a crash leaves the old champion in place, and a second start completes the work.
     version = _create_or_update_version(client, name, run, model_id=model_id, tags=tags, card=card)
+    registry.link_version(client, model_id, name, version)
     if champion is not None and registry.version_number(champion) != version:
         client.set_registered_model_alias(name, registry.PREVIOUS, champion.version)
     client.set_registered_model_alias(name, registry.CHAMPION, version)
@@ -165,7 +171,7 @@ def _create_or_update_version(
 
     if registry.registered_model(client, name) is None:
         try:
-            client.create_registered_model(name)
+            client.create_registered_model(name, description=REGISTERED_MODEL_DESCRIPTION)
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":  # another process created it in between
                 raise

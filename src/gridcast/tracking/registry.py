@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -61,6 +62,14 @@ def logged_model_id(client: Any, run: Any) -> str | None:
         if logged is not None and logged.name == MODEL_NAME and logged.status == LoggedModelStatus.READY:
             return str(logged.model_id)
     return None
+
+
+def link_version(client: Any, model_id: str, name: str, number: str) -> None:
+    """Show the version `number` of `name` on the page of its logged model, as `mlflow.register_model` does."""
+    tag, version = "mlflow.modelVersions", {"name": name, "version": number}
+    versions = json.loads(client.get_logged_model(model_id).tags.get(tag, "[]"))
+    if version not in versions:
+        client.set_logged_model_tags(model_id, {tag: json.dumps([*versions, version])})
 
 
 def registered_model(client: Any, name: str) -> Any:

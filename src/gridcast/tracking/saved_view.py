@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from gridcast.tracking import mlflow_runs
@@ -16,14 +17,22 @@ from gridcast.tracking.store import Store
 
 VIEW_KEY = "gridcast"
 VIEW_TAG = f"mlflow.sharedViewState.{VIEW_KEY}"
-SECTION = "grid"
-CURVES_COMPARED, BARS_COMPARED, LINES_COMPARED = 10, 30, 300
-"""Runs, the best first, that each kind of chart shows at most."""
+CURVES, SETTINGS = "curves", "settings"
+"""Sections of charts: of the runs, and of the settings with the errors."""
+RUNS_COMPARED = 20
+"""Runs, the best first, that the charts show."""
 
 
 def save_view(store: Store, *, metric: str, axes: Sequence[str], other_metrics: Sequence[str] = ()) -> None:
-    """Save the view of runs ordered by `metric`, with their settings on the `axes`; one that a user changed stays."""
-    previous = json.loads(mlflow_runs.experiment_tags(store).get(VIEW_TAG, "{}"))
+    """Save the view of runs ordered by `metric`, with their settings on the `axes`; one that a user changed stays.
+
+    An experiment without a description gets one with a link to the view.
+    """
+    tags = mlflow_runs.experiment_tags(store)
+    if mlflow_runs.DESCRIPTION_TAG not in tags:
+        text = f"[The grid]({view_link(store, '')[1:]}): all runs in the order of `{metric}`, with settings and charts."
+        mlflow_runs.set_experiment_tag(store, mlflow_runs.DESCRIPTION_TAG, text)
+    previous = json.loads(tags.get(VIEW_TAG, "{}"))
     if previous.get("updatedAt", previous.get("createdAt")) != previous.get("createdAt"):
         return
     state = _state(metric, axes, [metric, *other_metrics])
@@ -40,30 +49,38 @@ def view_link(store: Store, address: str) -> str:
 
 def _state(metric: str, axes: Sequence[str], metrics: Sequence[str]) -> dict[str, Any]:
     columns = [f"params.`{axis}`" for axis in axes] + [f"metrics.`{name}`" for name in metrics]
+    curves = {"selectedMetricKeys": ["val_loss"], "xAxisKey": "step"}
     charts = [
-        _chart("LINE", "val_loss", {"selectedMetricKeys": ["val_loss"], "xAxisKey": "step"}, CURVES_COMPARED),
-        _chart("BAR", metric, {}, BARS_COMPARED),
+        _chart("LINE", "val_loss", CURVES, curves),
+        _chart("BAR", metric, CURVES),
     ]
+    sections = [_section(CURVES, "Best runs", columns=2)]
     if axes:
         lines = {"selectedMetrics": [metric], "selectedParams": list(axes)}
-        charts.append(_chart("PARALLEL", metric, lines, LINES_COMPARED))
+        charts.append(_chart("PARALLEL", metric, SETTINGS, lines))
+        sections.append(_section(SETTINGS, "Settings and errors", columns=1))
     return {
         "orderByKey": f"metrics.`{metric}`",
         "orderByAsc": True,
         "selectedColumns": ["attributes.`Duration`", *columns],
         "compareRunCharts": charts,
-        "compareRunSections": [{"uuid": SECTION, "name": "The grid", "display": True, "isReordered": True}],
+        "compareRunSections": sections,
+        "runsHiddenMode": f"FIRST_{RUNS_COMPARED}_RUNS",
     }
 
 
-def _chart(kind: str, metric: str, options: Mapping[str, Any], runs: int) -> dict[str, Any]:
+def _section(key: str, title: str, *, columns: int) -> dict[str, Any]:
+    return {"uuid": key, "name": title, "display": True, "isReordered": True, "columns": columns}
+
+
+def _chart(kind: str, metric: str, section: str, options: Mapping[str, Any] = MappingProxyType({})) -> dict[str, Any]:
     return {
         "uuid": f"{kind}-{metric}",
         "type": kind,
         "deleted": False,
         "isGenerated": False,
         "metricKey": metric,
-        "metricSectionId": SECTION,
-        "runsCountToCompare": runs,
+        "metricSectionId": section,
+        "runsCountToCompare": RUNS_COMPARED,
         **options,
     }
