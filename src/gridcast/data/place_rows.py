@@ -6,13 +6,15 @@ import numpy as np
 import pandas as pd
 
 from gridcast.config import Experiment
-from gridcast.data import splits
+from gridcast.data import learn_steps, splits
 from gridcast.data.check_windows import longest_lookback
+from gridcast.data.off_axis import explain_off_axis
 from gridcast.data.panel import Panel
 from gridcast.data.table import ONLY_SERIES, SERIES, TARGET, TIME, Table
 from gridcast.runtime import time_axis
 from gridcast.runtime.calendar_features import is_column
-from gridcast.runtime.errors import ConfigError, DataError
+from gridcast.runtime.errors import DataError
+from gridcast.runtime.step_rule import StepRule
 
 
 def place_rows(table: Table, experiment: Experiment) -> Panel:
@@ -33,12 +35,14 @@ def place_rows(table: Table, experiment: Experiment) -> Panel:
         """
         cells = series.codes.to_numpy(np.int64)
         cells *= len(axis)
-        cells += axis.get_indexer(stamps).astype(np.int32)[stamp_of_row]
+        positions = time_axis.axis_positions(axis.to_numpy(), stamps.to_numpy(), learned.rule)
+        cells += positions.astype(np.int32)[stamp_of_row]
         return cells
 
-    _check_duplicates(table, cells_on(stamps), len(names) * len(stamps))
-    times = _axis(table, stamps, experiment)
+    learned = learn_steps.learn_steps(stamps, data)
+    times = _axis(table, stamps, learned.rule)
     cells = cells_on(times)
+    _check_duplicates(table, cells, len(names) * len(times))
 
     def cube(*columns: str) -> np.ndarray:
         values = np.full((len(names) * len(times), len(columns)), np.nan)
@@ -59,9 +63,11 @@ def place_rows(table: Table, experiment: Experiment) -> Panel:
         vocabularies=(),
         spans=folds[0],
         folds=folds,
-        notes=table.notes,
+        notes=(*table.notes, *learned.notes),
         labels=_labels(table, times),
         key_count=max(1, len(data.series)),
+        steps=learned.rule,
+        steps_text=learned.fingerprint_text,
     )
 
 
@@ -84,24 +90,14 @@ def _check_duplicates(table: Table, cells: np.ndarray, cell_count: int) -> None:
     )
 
 
-def _axis(table: Table, stamps: pd.DatetimeIndex, experiment: Experiment) -> pd.DatetimeIndex:
+def _axis(table: Table, stamps: pd.DatetimeIndex, rule: StepRule) -> pd.DatetimeIndex:
     """The steps of the panel, given the sorted `stamps` of `table`."""
-    data = experiment.data
-    try:
-        steps = time_axis.regular_steps(stamps, data.frequency)
-    except ValueError:
-        raise ConfigError(
-            f"data.frequency: '{data.frequency}' is unknown (such as min, 15min, h, D, B, W, M, Q)"
-        ) from None
-    if data.calendar == "observed":
-        return stamps
-    off_axis = stamps[~stamps.isin(steps)]
+    steps = time_axis.history_steps(stamps, rule)
+    off_axis = stamps[time_axis.axis_positions(steps.to_numpy(), stamps.to_numpy(), rule) < 0]
     if len(off_axis):
         row = int(np.flatnonzero(table.rows[TIME].isin(off_axis))[0])
-        raise DataError(
-            f"{table.location(row)}: {table.rows[TIME].iloc[row]} is off the regular axis of frequency "
-            f"{data.frequency} that starts at {stamps[0]}; correct data.frequency, or write data.calendar: observed"
-        )
+        stamp = table.rows[TIME].iloc[row]
+        raise DataError(f"{table.location(row)}: {explain_off_axis(stamp, off_axis, steps, rule)}")
     return steps
 
 

@@ -9,6 +9,7 @@ from typing import Literal
 import pandas as pd
 
 from gridcast.config import Data
+from gridcast.config.sections import FORMER_FREQUENCY
 from gridcast.data.parse_fields import LINE
 from gridcast.data.table import FILE, SERIES, TARGET, TIME, Table
 from gridcast.runtime import resampling, time_axis
@@ -54,7 +55,7 @@ def aggregate_table(table: Table, data: Data) -> Table:
     Periods that the data do not cover completely are left out, with a note. Raises ConfigError for a frequency whose
     periods do not follow from a stamp alone, and DataError for rows coarser than the frequency.
     """
-    times, frequency = pd.DatetimeIndex(table.rows[TIME]), data.frequency
+    times, frequency = pd.DatetimeIndex(table.rows[TIME]), data.row_frequency or FORMER_FREQUENCY
     try:
         starts = time_axis.period_start(times, frequency)
     except ValueError:
@@ -87,9 +88,9 @@ def aggregate_table(table: Table, data: Data) -> Table:
 
 def _check_adjacent(periods: pd.DatetimeIndex, data: Data) -> None:
     """Raise DataError where no two of the `periods` are adjacent, so that the rows are coarser than the frequency."""
-    if (time_axis.period_end(periods[:-1], data.frequency) < periods[1:]).all():
+    if (time_axis.period_end(periods[:-1], data.row_frequency or FORMER_FREQUENCY) < periods[1:]).all():
         raise DataError(
-            f"data.aggregate: no two rows of {data.source} lie in periods of frequency {data.frequency} that follow "
+            f"data.aggregate: no two rows of {data.source} lie in periods of frequency {data.row_frequency} that follow "
             f"each other, such as {periods[0]} and {periods[1]}: they are coarser, with nothing to combine; write a "
             "coarser data.frequency, or aggregate: none"
         )
