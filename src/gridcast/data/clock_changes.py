@@ -25,14 +25,34 @@ ZONES = (
 
 def zone_that_skips(time: pd.Timestamp) -> str | None:
     """Return a time zone in which clocks skipped the local `time`, None if no usual one did."""
-    return next((zone for zone in ZONES if time.tz_localize(zone, ambiguous=True, nonexistent="NaT") is pd.NaT), None)
+    found = (zone for zone in ZONES if pd.isna(time.tz_localize(zone, ambiguous=True, nonexistent="NaT")))
+    return next(found, None)
 
 
 def zone_that_repeats(time: pd.Timestamp) -> str | None:
     """Return a time zone in which the local `time` occurred twice, None if it did in no usual one."""
-    found = (
-        zone
-        for zone in ZONES
-        if time.tz_localize(zone, nonexistent="shift_forward", ambiguous="NaT") is pd.NaT
-    )
+    found = (zone for zone in ZONES if pd.isna(time.tz_localize(zone, nonexistent="shift_forward", ambiguous="NaT")))
     return next(found, None)
+
+
+def explain_repeated(times: pd.DatetimeIndex) -> str:
+    """Return a part of a sentence on rows at `times` that repeat others, if they repeat one whole hour, else nothing.
+
+    A table whose clock was put back by hand, or by a device, has such an hour on any day.
+    """
+    hours = times.floor("h").unique()
+    if len(hours) != 1 or len(times.unique()) == 1 and times[0] != hours[0]:
+        return ""
+    zone = zone_that_repeats(times[0])
+    shown = f": the hour from {hours[0]} on is there twice, as where a clock is put back"
+    if zone is None:
+        return f"{shown} (no usual time zone has a clock change then)"
+    return f"{shown} in {zone}: if the stamps are local times there, write data.time_zone: {zone}"
+
+
+def explain_missing(time: pd.Timestamp) -> str:
+    """Return a part of a sentence on a missing row at `time`, if clocks are put forward then, else nothing."""
+    zone = zone_that_skips(time)
+    if zone is None:
+        return ""
+    return f"; clocks are put forward then in {zone}: if the stamps are local times there, write data.time_zone: {zone}"

@@ -13,8 +13,8 @@ from gridcast.data import infer_steps
 from gridcast.data.infer_steps import MIN_COVERAGE, Spacing
 from gridcast.runtime import time_axis
 from gridcast.runtime.errors import ConfigError
-from gridcast.runtime.frequencies import months_per_step, parts, seconds_per_step
-from gridcast.runtime.step_rule import FIRST_BUSINESS_DAY, LAST_BUSINESS_DAY, StepRule, steps_after
+from gridcast.runtime.frequencies import DAY_SECONDS, WEEKDAYS, months_per_step, parts, seconds_per_step
+from gridcast.runtime.step_rule import DAY, FIRST_BUSINESS_DAY, LAST_BUSINESS_DAY, StepRule, steps_after
 
 MIN_CHECKED_STAMPS = 4
 """Stamps that can contradict a frequency: fewer may lie on the steps of another by chance."""
@@ -98,7 +98,7 @@ def _rule(times: pd.DatetimeIndex, frequency: str, data: Data) -> StepRule:
     sessions: tuple[tuple[int, int], ...] = ()
     if frequency in ("D", "B") and calendar != "regular":
         weekdays = _open_weekdays(times, frequency, calendar)
-    elif seconds < infer_steps.DAY_SECONDS and calendar != "regular":
+    elif seconds < DAY_SECONDS and calendar != "regular":
         sessions = infer_steps.open_sessions(times, seconds)
     if calendar is None:
         calendar = "trading" if sessions or 0 < len(weekdays) < 7 else "regular"
@@ -161,12 +161,12 @@ def describe(rule: StepRule) -> str:
     text = Spacing.of_frequency(rule.frequency).text
     if rule.anchor:
         is_month = months_per_step(rule.frequency) > 0
-        weekday = "" if is_month else WEEKDAY_NAMES[infer_steps.WEEKDAYS.index(rule.anchor)]
-        day = rule.anchor.removeprefix(infer_steps.DAY) if rule.anchor.startswith(infer_steps.DAY) else ""
+        weekday = "" if is_month else WEEKDAY_NAMES[WEEKDAYS.index(rule.anchor)]
+        day = rule.anchor.removeprefix(DAY) if rule.anchor.startswith(DAY) else ""
         return f"{text}, on {weekday or (f'day {day} of the month' if day else f'the {rule.anchor} of the month')}"
     if rule.sessions:
         first, last = rule.sessions[0]
-        days = tuple(dict.fromkeys(start // infer_steps.DAY_SECONDS for start, _ in rule.sessions))
+        days = tuple(dict.fromkeys(start // DAY_SECONDS for start, _ in rule.sessions))
         return f"{text}, on {_days_text(days)}, from {_clock(first)} to {_clock(last)} on the first of them"
     return f"{text}, on {_days_text(rule.weekdays)}" if 0 < len(rule.weekdays) < 7 else text
 
@@ -178,7 +178,7 @@ def _days_text(days: tuple[int, ...]) -> str:
 
 
 def _clock(seconds: int) -> str:
-    minutes = seconds % infer_steps.DAY_SECONDS // 60
+    minutes = seconds % DAY_SECONDS // 60
     return f"{minutes // 60:02}:{minutes % 60:02}"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from gridcast.runtime.frequencies import is_day_or_longer, months_per_step, seconds_per_step
+from gridcast.runtime.frequencies import DAY_SECONDS, is_day_or_longer, seconds_per_step
 from gridcast.runtime.step_rule import StepRule
 
 MAX_JITTER = 0.1
@@ -14,31 +14,32 @@ HOUR = 3600.0
 OBSERVED = "data.calendar: observed, which takes every stamp for a step"
 
 
-def explain_off_axis(stamp: pd.Timestamp, off_axis: pd.DatetimeIndex, steps: pd.DatetimeIndex, rule: StepRule) -> str:
+def explain_off_axis(
+    stamp: pd.Timestamp, off_axis: pd.DatetimeIndex, steps: pd.DatetimeIndex, rule: StepRule, *, can_aggregate: bool
+) -> str:
     """Return a sentence, with the remedy, on `stamp`, the first row off the axis of the regular `steps`.
 
-    `off_axis` are all stamps off it.
+    `off_axis` are all stamps off it. `can_aggregate` says that `data.aggregate` may be named as a remedy.
     """
     day = f", on the {rule.anchor}" if rule.anchor else ""
     begin = f"{stamp} is off the regular axis of frequency {rule.frequency}{day} that starts at {steps[0]}"
-    distances = _seconds_beside(off_axis, steps)
-    if is_day_or_longer(rule.frequency) and np.isin(np.abs(distances), (HOUR, 23 * HOUR)).all():
+    is_long = is_day_or_longer(rule.frequency)
+    beside = np.abs(_seconds_beside(off_axis, steps[0], DAY_SECONDS if is_long else seconds_per_step(rule.frequency)))
+    if is_long and (beside == HOUR).all():
         return (
             f"{begin}: {len(off_axis):,} stamps are an hour off, as after a clock change; give them as local dates "
             f"without a time, or with their offset from UTC and the data.time_zone of their days, or write {OBSERVED}"
         )
-    is_fixed = not rule.anchor and months_per_step(rule.frequency) == 0
-    if is_fixed and len(off_axis) > 1 and np.abs(distances).max() <= MAX_JITTER * seconds_per_step(rule.frequency):
+    if not is_long and len(off_axis) > 1 and beside.max() <= MAX_JITTER * seconds_per_step(rule.frequency):
+        combined = f"combine them by data.aggregate: mean with data.frequency: {rule.frequency}, "
         return (
-            f"{begin}: {len(off_axis):,} stamps are up to {np.abs(distances).max():g} seconds beside a step; round "
-            f"them, or write {OBSERVED}"
+            f"{begin}: {len(off_axis):,} stamps are up to {beside.max():g} seconds beside a step; round them, "
+            f"{combined if can_aggregate else ''}or write {OBSERVED}"
         )
     return f"{begin} ({len(off_axis):,} such stamps); correct it, or write {OBSERVED}"
 
 
-def _seconds_beside(off_axis: pd.DatetimeIndex, steps: pd.DatetimeIndex) -> np.ndarray:
-    """The seconds (n,) from the nearest of `steps` to each stamp."""
-    after = np.minimum(steps.searchsorted(off_axis), len(steps) - 1)
-    before = np.maximum(after - 1, 0)
-    to_after, to_before = ((off_axis - steps[side]).total_seconds().to_numpy() for side in (after, before))
-    return np.where(np.abs(to_after) < np.abs(to_before), to_after, to_before)
+def _seconds_beside(times: pd.DatetimeIndex, start: pd.Timestamp, step: float) -> np.ndarray:
+    """The seconds (n,) from the nearest of the steps, `step` seconds apart and one of them at `start`."""
+    seconds = (times - start).total_seconds().to_numpy()
+    return seconds - np.round(seconds / step) * step

@@ -107,8 +107,8 @@ def stamps_on_axis(rows: pd.DataFrame, data: Data, local: np.ndarray, offsets: n
     skipped = np.flatnonzero(np.isnat(stamps))
     if len(skipped):
         problem = (
-            f"does not exist in {time_zone}, where clocks were put forward then; correct it, or write the data.time_zone "
-            "in which the stamps were taken, such as UTC"
+            f"does not exist in {time_zone}, where clocks were put forward then; correct it, or write the "
+            "data.time_zone in which the stamps were taken, such as UTC"
         )
         raise field_error(rows, skipped[0], column=data.time, path=path, problem=problem)
     return stamps
@@ -149,7 +149,23 @@ def _date_order(
         raise field_error(rows, position, column=column, path=path, problem=problem)
     if day_first.any() or month_first.any():
         return "day-first" if day_first.any() else "month-first"
+    by_steps = _order_of_hours(different)
+    if by_steps is not None:
+        return by_steps
     remedy = "data.dates: day-first or month-first" if settable else "them as 2011-12-31"
     raise DataError(
         f"{path}, column '{column}': dates such as '{different.iloc[0]}' do not tell day from month; write {remedy}"
     )
+
+
+def _order_of_hours(texts: pd.Series) -> DateOrder | None:
+    """The order in which stamps of hours or minutes are equally far apart, where they are so in one order only."""
+    orders: tuple[DateOrder, ...] = ("day-first", "month-first")
+    regular: list[DateOrder] = []
+    for order in orders:
+        local, offsets = _local_and_offsets(texts, order)
+        times = local - pd.to_timedelta(np.nan_to_num(offsets), unit="s")
+        distances = np.unique(np.diff(np.sort(times.dropna().unique())))
+        if len(distances) == 1 and distances[0] < np.timedelta64(1, "D"):
+            regular.append(order)
+    return regular[0] if len(regular) == 1 else None

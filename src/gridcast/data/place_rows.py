@@ -8,6 +8,7 @@ import pandas as pd
 from gridcast.config import Experiment
 from gridcast.data import learn_steps, splits
 from gridcast.data.check_windows import longest_lookback
+from gridcast.data.clock_changes import explain_repeated
 from gridcast.data.off_axis import explain_off_axis
 from gridcast.data.panel import Panel
 from gridcast.data.table import ONLY_SERIES, SERIES, TARGET, TIME, Table
@@ -40,7 +41,7 @@ def place_rows(table: Table, experiment: Experiment) -> Panel:
         return cells
 
     learned = learn_steps.learn_steps(stamps, data)
-    times = _axis(table, stamps, learned.rule)
+    times = _axis(table, stamps, learned.rule, can_aggregate=data.sensors is None)
     cells = cells_on(times)
     _check_duplicates(table, cells, len(names) * len(times))
 
@@ -78,26 +79,29 @@ def _check_duplicates(table: Table, cells: np.ndarray, cell_count: int) -> None:
     taken[cells] = True
     if np.count_nonzero(taken) == len(cells):
         return
-    repeated = np.flatnonzero(pd.Series(cells).duplicated())
+    is_repeated = pd.Series(cells).duplicated().to_numpy()
+    repeated = np.flatnonzero(is_repeated)
     second = int(repeated[0])
     first = int(np.flatnonzero(cells == cells[second])[0])
     name = table.rows[SERIES].iloc[second]
     named = "" if name == ONLY_SERIES else f"series '{name}' at "
+    clock_change = explain_repeated(pd.DatetimeIndex(table.rows[TIME][is_repeated]))
     raise DataError(
         f"{table.location(second)}: {named}{table.rows[TIME].iloc[second]} is already in {table.location(first)} "
-        f"({len(repeated):,} such rows in all); keep one row per series and time, say which one counts in "
-        "data.repeated (first or last), or name every column that distinguishes series in data.series"
+        f"({len(repeated):,} such rows in all){clock_change}; keep one row per series and time, say which one counts "
+        "in data.repeated (first or last), or name every column that distinguishes series in data.series"
     )
 
 
-def _axis(table: Table, stamps: pd.DatetimeIndex, rule: StepRule) -> pd.DatetimeIndex:
+def _axis(table: Table, stamps: pd.DatetimeIndex, rule: StepRule, *, can_aggregate: bool) -> pd.DatetimeIndex:
     """The steps of the panel, given the sorted `stamps` of `table`."""
     steps = time_axis.history_steps(stamps, rule)
     off_axis = stamps[time_axis.axis_positions(steps.to_numpy(), stamps.to_numpy(), rule) < 0]
     if len(off_axis):
         row = int(np.flatnonzero(table.rows[TIME].isin(off_axis))[0])
         stamp = table.rows[TIME].iloc[row]
-        raise DataError(f"{table.location(row)}: {explain_off_axis(stamp, off_axis, steps, rule)}")
+        explanation = explain_off_axis(stamp, off_axis, steps, rule, can_aggregate=can_aggregate)
+        raise DataError(f"{table.location(row)}: {explanation}")
     return steps
 
 

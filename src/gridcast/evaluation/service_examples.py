@@ -23,7 +23,10 @@ def request_examples(panel: Panel, preprocessing: Preprocessing, lookback: int) 
     furthest_lag, longest_run = max(preprocessing.lags, default=0), max(preprocessing.zero_run_limits, default=0)
     end = len(panel.times) - steps_ahead
     begin = max(0, end - max(RECENT_STEPS, lookback + furthest_lag + longest_run))
-    times = [f"{time:%Y-%m-%d}" if time == time.normalize() else time.isoformat() for time in panel.times[begin:]]
+    stamps = preprocessing.with_zone(panel.times[begin:])
+    times = [
+        f"{time:%Y-%m-%d}" if time == time.normalize() and time.tz is None else time.isoformat() for time in stamps
+    ]
     past = panel.past[..., : len(preprocessing.past)]
     column_names = (*preprocessing.past, *preprocessing.future_columns)
     complete = np.isfinite(panel.target[:, end - lookback :]).all(axis=1)

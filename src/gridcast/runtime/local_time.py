@@ -59,7 +59,8 @@ def axis_times(
 
     `offsets` are NaN where a stamp has none. Without a `frequency` the steps are days if nearly all stamps have the
     same local time. `rows` names the series of each stamp: of two stamps of a series within the hour that is repeated
-    when clocks are put back, the one that comes first in the table is the earlier, in a table with the oldest row first.
+    when clocks are put back, the one that comes first in the table is the earlier, if the table begins with the oldest
+    row.
 
     NaT for a local time that clocks skip in `time_zone`.
     """
@@ -89,15 +90,23 @@ def has_zoned_axis(time_zone: str, frequency: str) -> bool:
 
 
 def axis_stamp(stamp: dt.datetime, time_zone: str, frequency: str) -> dt.datetime:
-    """Return one `stamp` on the axis, without a time zone; see `axis_times`. Raises ValueError for a skipped time."""
-    offset = stamp.utcoffset()
-    local = np.array([stamp.replace(tzinfo=None)], "datetime64[us]")
-    seconds = np.array([np.nan if offset is None else offset.total_seconds()])
-    time = axis_times(local, seconds, time_zone=time_zone, frequency=frequency)[0]
-    if np.isnat(time):
-        raise ValueError(stamp)
-    found: dt.datetime = time.item()
-    return found
+    """Return one `stamp` on the axis, without a time zone; see `axis_times`.
+
+    Within a repeated hour, `stamp.fold` says which. Raises ValueError for a time that clocks skip.
+    """
+    counts_days, is_zoned = is_day_or_longer(frequency), time_zone not in (UTC, OWN_OFFSETS)
+    if stamp.tzinfo is None:
+        if counts_days or not is_zoned:
+            return stamp
+        local = stamp.replace(tzinfo=zoneinfo.ZoneInfo(time_zone))
+        in_utc = local.astimezone(dt.UTC)
+        if in_utc.astimezone(local.tzinfo).replace(tzinfo=None) != stamp:
+            raise ValueError(f"{stamp} does not exist in {time_zone}")
+        return in_utc.replace(tzinfo=None)
+    if counts_days and not is_zoned and time_zone == OWN_OFFSETS:
+        return stamp.replace(tzinfo=None)
+    zone = zoneinfo.ZoneInfo(time_zone) if counts_days and is_zoned else dt.UTC
+    return stamp.astimezone(zone).replace(tzinfo=None)
 
 
 def _in_utc(local: np.ndarray, offsets: np.ndarray) -> np.ndarray:
@@ -128,8 +137,8 @@ def _localized(local: np.ndarray, time_zone: str, rows: pd.DataFrame | None) -> 
     in_hour = np.flatnonzero(np.isin(codes, repeated))
     if len(in_hour):
         keys = pd.DataFrame({"stamp": codes[in_hour]})
-        for column in () if rows is None else rows.columns:
-            keys[f"key {column}"] = rows[column].to_numpy()[in_hour]
+        if rows is not None:
+            keys = keys.join(rows.iloc[in_hour].reset_index(drop=True).add_prefix("key "))
         given = pd.Series(local).dropna()
         newest_first = bool(given.iloc[0] > given.iloc[-1])
         groups = keys.groupby(list(keys.columns), sort=False, observed=True, dropna=False)

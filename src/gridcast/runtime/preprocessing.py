@@ -46,10 +46,11 @@ class Preprocessing:
 
     The time axis
         `frequency`: pandas alias of the step. `calendar`: "regular" (every step), "trading" (those at open times) or
-        "observed" (those that the table has). `weekdays`: those of an observed daily axis, Monday 0. `closed_dates`: dates of training without a
-        step though their weekday usually has one; None where each table shows its own calendar. `anchor`, `phase`,
-        `loose`, `sessions`: see `step_rule.StepRule`. `time_zone`: see `local_time`. `marked_days`: dates of holidays
-        and events. `training_span`: first and last stamp, where the trend is a covariate.
+        "observed" (those that the table has). `weekdays`: those of an observed daily axis, Monday 0.
+        `closed_dates`: dates of training without a step though their weekday usually has one; None where each table
+        shows its own calendar. `anchor`, `phase`, `loose`, `sessions`: see `step_rule.StepRule`. `time_zone`: see
+        `local_time`. `marked_days`: dates of holidays and events. `training_span`: first and last stamp, where the
+        trend is a covariate.
 
     Scaling
         `target_scaler`: of the target, or of each sensor. `scalers`: one for each of the past columns, the zero runs
@@ -118,8 +119,8 @@ class Preprocessing:
         """Return the local times (n,) of `times` (n,) on the axis."""
         return local_time.wall_clock(pd.DatetimeIndex(times), self.time_zone) if self.has_zoned_axis else times
 
-    def with_zone(self, times: np.ndarray) -> Any:
-        """Return `times` (n,) on the axis as a table in use has them: with the time zone, where their axis is in UTC."""
+    def with_zone(self, times: pd.DatetimeIndex | np.ndarray) -> Any:
+        """Return `times` (n,) on the axis as a table in use has them: with the time zone, where the axis is in UTC."""
         if not self.has_zoned_axis:
             return times
         return pd.DatetimeIndex(times).tz_localize("UTC").tz_convert(self.time_zone)

@@ -20,7 +20,7 @@ ORDINALS = {"1st": 1, "2nd": 2, "3rd": 3, "4th": 4, "last": -1}
 
 @dataclass(frozen=True)
 class StepRule:
-    """Which stamps are steps, learned from the data of training.
+    """The stamps that are steps, as learned from the data of training.
 
     `frequency`: pandas alias of the step. `calendar`: "regular" (every step), "trading" (the steps at open times; whole
     days without one are closed) or "observed" (the steps that the table has). `closed_dates`: dates of training without
@@ -115,10 +115,10 @@ def steps_after(last: pd.Timestamp, steps: int, rule: StepRule) -> pd.DatetimeIn
         passed = np.searchsorted(in_week, (last - monday).total_seconds(), side="right")
         weeks, positions = np.divmod(passed + np.arange(steps), len(in_week))
         seconds = weeks * WEEK_SECONDS + in_week[positions]
-        return pd.DatetimeIndex((np.datetime64(monday, "us") + (seconds * 1e6).round().astype("timedelta64[us]")))
+        return pd.DatetimeIndex(np.datetime64(monday, "us") + (seconds * 1e6).round().astype("timedelta64[us]"))
     # A stamp off the rule, such as a Sunday among business days, may or may not be the first.
-    following = pd.date_range(last, periods=steps + 2, freq=anchored_frequency(rule.frequency, last))
-    return following[following > last][:steps]
+    stamps = pd.date_range(last, periods=steps + 2, freq=anchored_frequency(rule.frequency, last))
+    return stamps[stamps > last][:steps]
 
 
 def _weekdays(days: np.ndarray) -> np.ndarray:

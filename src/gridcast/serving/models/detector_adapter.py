@@ -106,4 +106,6 @@ def example_rows(read_artifact: Callable[[str], bytes]) -> tuple[dict[str, Any],
 def _table(detector: Detector, rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     """Rows of a request as a table with the experiment's own column names."""
     table = pd.DataFrame(list(rows)).rename(columns={"time": detector.time})
+    if detector.preprocessing.has_zoned_axis:  # they are of the test, whose axis is in UTC then
+        table[detector.time] = pd.to_datetime(table[detector.time], format="ISO8601", utc=True)
     return table.astype(dict.fromkeys(detector.sensors, float))
