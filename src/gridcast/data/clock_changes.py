@@ -36,18 +36,18 @@ def zone_that_repeats(time: pd.Timestamp) -> str | None:
 
 
 def explain_repeated(times: pd.DatetimeIndex) -> str:
-    """Return a part of a sentence on rows at `times` that repeat others, if they repeat one whole hour, else nothing.
+    """Return a part of a sentence on rows at `times`, finer than days, that repeat others, if clocks explain it.
 
-    A table whose clock was put back by hand, or by a device, has such an hour on any day.
+    A table whose clock was put back by hand, or by a device, has an hour twice on any day.
     """
     hours = times.floor("h").unique()
-    if len(hours) != 1 or len(times.unique()) == 1 and times[0] != hours[0]:
+    zone = zone_that_repeats(hours[0])
+    if zone is not None and all(zone_that_repeats(hour) for hour in hours):
+        shown = f": the hour from {hours[0]} on is there twice, as clocks are put back then in {zone}"
+        return f"{shown}: if the stamps are local times there, write data.time_zone: {zone}"
+    if len(hours) > 1 or len(times.unique()) == 1:
         return ""
-    zone = zone_that_repeats(times[0])
-    shown = f": the hour from {hours[0]} on is there twice, as where a clock is put back"
-    if zone is None:
-        return f"{shown} (no usual time zone has a clock change then)"
-    return f"{shown} in {zone}: if the stamps are local times there, write data.time_zone: {zone}"
+    return f": the hour from {hours[0]} on is there twice, as where a clock is put back"
 
 
 def explain_missing(time: pd.Timestamp) -> str:

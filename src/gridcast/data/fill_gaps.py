@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from gridcast.data import clock_changes
+from gridcast.data import clock_changes, infer_steps
 from gridcast.data.panel import Panel
 from gridcast.data.table import ONLY_SERIES, SERIES, TIME, Table
 from gridcast.runtime import gaps, zero_runs
@@ -62,6 +62,8 @@ def _other_calendar(panel: Panel, in_gap: np.ndarray) -> str:
     weekends = np.asarray(panel.times.day_of_week >= 5)
     if panel.steps.frequency == "D" and np.array_equal(absent, weekends):
         return ", or write frequency: B if there are no rows on weekends"
+    if panel.steps.calendar == "regular" and infer_steps.has_closed_times(panel.times[~absent], panel.steps.frequency):
+        return ", or write data.calendar: trading, as the rows lie at certain times of the week"
     return ", or write data.calendar: observed if there is no step then"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -153,7 +154,7 @@ def _anchors(times: pd.DatetimeIndex) -> list[str]:
     """The anchors that stamps of months may have, the usual ones first."""
     weekday = WEEKDAYS[int(np.bincount(times.day_of_week).argmax())]
     typical = round(float(np.median(times.day)))  # where no anchor fits, some day in the middle of them
-    days = sorted({int(times.day.max()), *times.day.value_counts().index[:1]}) + [typical]
+    days = [*sorted({int(times.day.max()), *times.day.value_counts().index[:1]}), typical]
     business = [LAST_BUSINESS_DAY, FIRST_BUSINESS_DAY]
     return [FIRST_DAY, LAST_DAY, *(f"{DAY}{day}" for day in days), *business, *(f"{o} {weekday}" for o in ORDINALS)]
 
@@ -162,17 +163,17 @@ def _phase(units: np.ndarray, cycle: int) -> int:
     return int(np.bincount(units % cycle).argmax()) if cycle > 1 else 0
 
 
-def open_weekdays(times: pd.DatetimeIndex) -> tuple[int, ...]:
+def open_weekdays(times: pd.DatetimeIndex, unseen: Iterable[int] = range(5)) -> tuple[int, ...]:
     """Return the weekdays (Monday 0) on which there usually are stamps.
 
-    Within less than two weeks a weekday without a stamp is closed if the stamps pass over it; before the first and
-    after the last stamp, weekends count as closed.
+    Within less than two weeks a weekday without a stamp is closed if the stamps pass over it; of those before the first
+    and after the last stamp, the `unseen` ones count as open.
     """
     counts = np.bincount(times.normalize().unique().day_of_week, minlength=7)
     usual = {int(day) for day in np.flatnonzero(counts * RARE >= counts.max())}
     if (times[-1] - times[0]).days < DAYS_OF_TWO_WEEKS:
         passed = set(pd.date_range(times[0].normalize(), times[-1].normalize()).day_of_week)
-        usual |= set(range(5)) - passed
+        usual |= set(unseen) - passed
     return tuple(sorted(usual))
 
 
@@ -183,9 +184,12 @@ def open_sessions(times: pd.DatetimeIndex, step: float) -> tuple[tuple[int, int]
     times have too few stamps for a pattern.
     """
     seconds = (times - times.normalize()).total_seconds().to_numpy()
-    weekdays = open_weekdays(times)
     hours, counts = np.unique(seconds, return_counts=True)
     hours = hours[counts * RARE >= counts.max()]
+    has_breaks = len(times) < round((times[-1] - times[0]).total_seconds() / step) + 1
+    if not has_breaks or times[-1].normalize() - times[0].normalize() < pd.Timedelta(days=2):
+        return ()  # no closed time was passed, or not often enough
+    weekdays = open_weekdays(times, range(7 if len(hours) * step >= DAY_SECONDS else 5))
     if (times[-1] - times[0]).days >= WEEKS_FOR_HOURS * 7:
         in_week, counts = np.unique(times.day_of_week.to_numpy() * DAY_SECONDS + seconds, return_counts=True)
         in_week = in_week[counts * RARE >= counts.max()]
@@ -198,3 +202,20 @@ def open_sessions(times: pd.DatetimeIndex, step: float) -> tuple[tuple[int, int]
     breaks = np.flatnonzero(np.abs(np.diff(in_week) - step) > 1e-3)
     firsts, lasts = in_week[np.r_[0, breaks + 1]], in_week[np.r_[breaks, len(in_week) - 1]]
     return tuple((int(first), int(last)) for first, last in zip(firsts, lasts, strict=True))
+
+
+def has_closed_times(times: pd.DatetimeIndex, frequency: str) -> bool:
+    """Whether stamps of steps up to a day lie at certain times of the week only."""
+    if months_per_step(frequency) or seconds_per_step(frequency) > DAY_SECONDS:
+        return False
+    if seconds_per_step(frequency) == DAY_SECONDS:
+        return len(pattern_of_weekdays(times)) < 7
+    return bool(open_sessions(times, seconds_per_step(frequency)))
+
+
+def pattern_of_weekdays(times: pd.DatetimeIndex) -> tuple[int, ...]:
+    """Return the open weekdays of a daily axis; all seven where too many of them have no stamp for a pattern."""
+    weekdays = open_weekdays(times)
+    expected = np.isin(pd.date_range(times[0].normalize(), times[-1].normalize()).day_of_week, weekdays).sum()
+    is_pattern = np.isin(times.day_of_week, weekdays).sum() >= MIN_COVERAGE * expected
+    return weekdays if is_pattern else tuple(range(7))

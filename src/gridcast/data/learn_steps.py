@@ -11,7 +11,7 @@ from gridcast.config import Data
 from gridcast.config.sections import FORMER_CALENDAR, FORMER_FREQUENCY
 from gridcast.data import infer_steps
 from gridcast.data.infer_steps import MIN_COVERAGE, Spacing
-from gridcast.runtime import time_axis
+from gridcast.runtime import local_time, time_axis
 from gridcast.runtime.errors import ConfigError
 from gridcast.runtime.frequencies import DAY_SECONDS, WEEKDAYS, months_per_step, parts, seconds_per_step
 from gridcast.runtime.step_rule import DAY, FIRST_BUSINESS_DAY, LAST_BUSINESS_DAY, StepRule, steps_after
@@ -48,8 +48,8 @@ def learn_steps(times: pd.DatetimeIndex, data: Data) -> LearnedSteps:
     elif spacing is None and len(times) >= infer_steps.MIN_STAMPS:
         raise ConfigError(
             f"data.frequency: cannot be inferred, as the stamps of {data.source} follow no steps "
-            f"({_first_stamps(times)}); write it, such as h or D, with data.aggregate (sum, mean or last) to combine the "
-            "rows of a step"
+            f"({_first_stamps(times)}); write it, such as h or D, with data.aggregate (sum, mean or last) to combine "
+            "the rows of a step"
         )
     frequency = stated or (spacing.frequency if spacing else FORMER_FREQUENCY)
     rule = _rule(times, frequency, data)
@@ -100,6 +100,11 @@ def _rule(times: pd.DatetimeIndex, frequency: str, data: Data) -> StepRule:
         weekdays = _open_weekdays(times, frequency, calendar)
     elif seconds < DAY_SECONDS and calendar != "regular":
         sessions = infer_steps.open_sessions(times, seconds)
+        if calendar == "trading" and not sessions:
+            raise ConfigError(
+                f"data.calendar: trading, but the {len(times):,} stamps of {data.source} do not show at which times of "
+                "the week there are steps; give several days, best two weeks, or write calendar: regular"
+            )
     if calendar is None:
         calendar = "trading" if sessions or 0 < len(weekdays) < 7 else "regular"
     # A day without a step may be open on an axis that has all seven; business days are a calendar of their own.
@@ -113,10 +118,7 @@ def _open_weekdays(times: pd.DatetimeIndex, frequency: str, calendar: str | None
         return tuple(range(5))
     if calendar == "observed":
         return time_axis.usual_weekdays(times, frequency, calendar)
-    weekdays = infer_steps.open_weekdays(times)
-    expected = np.isin(pd.date_range(times[0].normalize(), times[-1].normalize()).day_of_week, weekdays).sum()
-    is_pattern = np.isin(times.day_of_week, weekdays).sum() >= MIN_COVERAGE * expected
-    return weekdays if is_pattern else tuple(range(7))
+    return infer_steps.pattern_of_weekdays(times)
 
 
 def _rule_with_anchor(times: pd.DatetimeIndex, frequency: str, data: Data) -> StepRule:
@@ -140,19 +142,26 @@ def _notes(times: pd.DatetimeIndex, rule: StepRule, data: Data) -> tuple[str, ..
         frequency = f"frequency {rule.frequency}" + (", inferred" if data.row_frequency is None else "")
         calendar = f"calendar {rule.calendar}" + (", inferred" if data.calendar is None else "")
         following = steps_after(times[-1], 2, rule)
-        ahead = f"after {_stamp_text(times[-1])} come {_stamp_text(following[0])} and {_stamp_text(following[1])}"
+        ends = times[-1:].append(following)
+        if data.time_zone and local_time.has_zoned_axis(data.time_zone, rule.frequency):
+            ends = local_time.wall_clock(ends, data.time_zone)
+        last, first, second = map(_stamp_text, ends)
+        ahead = f"after {last} come {first} and {second}"
         notes.append(f"steps: {describe(rule)} ({frequency}; {calendar}); {ahead}")
     if rule.loose:
         off = times[np.asarray(rule.stamps(rule.periods(times)) != times.to_numpy("datetime64[D]"))]
         if len(off):
-            notes.append(f"{len(off)} stamps not on the {rule.anchor}, taken as those of their period: {_named(off)}")
+            steps = "month" if months_per_step(rule.frequency) else "week"
+            notes.append(
+                f"{len(off)} stamps not on {_day_text(rule)}, each taken for the step of its {steps}: {_named(off)}"
+            )
     if rule.calendar == "trading":
         closed = _closed_days(times, rule)
         if len(closed):
-            notes.append(
-                f"{len(closed)} days without a row taken as closed: {_named(closed)}; if rows are missing there, write "
-                f"data.calendar: regular{' with frequency: B' if rule.weekdays == tuple(range(5)) else ''}"
-            )
+            is_business = rule.weekdays == tuple(range(5))
+            remedy = "write data.calendar: regular with frequency: B" if is_business else "add them"
+            counted = f"{len(closed)} {'day' if len(closed) == 1 else 'days'}"
+            notes.append(f"{counted} without a row taken as closed: {_named(closed)}; if rows are missing, {remedy}")
     return tuple(notes)
 
 
@@ -160,15 +169,23 @@ def describe(rule: StepRule) -> str:
     """Return the rule in words, such as `one row a month, on the last business day`."""
     text = Spacing.of_frequency(rule.frequency).text
     if rule.anchor:
-        is_month = months_per_step(rule.frequency) > 0
-        weekday = "" if is_month else WEEKDAY_NAMES[WEEKDAYS.index(rule.anchor)]
-        day = rule.anchor.removeprefix(DAY) if rule.anchor.startswith(DAY) else ""
-        return f"{text}, on {weekday or (f'day {day} of the month' if day else f'the {rule.anchor} of the month')}"
+        return f"{text}, on {_day_text(rule)}"
     if rule.sessions:
         first, last = rule.sessions[0]
         days = tuple(dict.fromkeys(start // DAY_SECONDS for start, _ in rule.sessions))
         return f"{text}, on {_days_text(days)}, from {_clock(first)} to {_clock(last)} on the first of them"
     return f"{text}, on {_days_text(rule.weekdays)}" if 0 < len(rule.weekdays) < 7 else text
+
+
+def _day_text(rule: StepRule) -> str:
+    """The day of a rule with an anchor, such as `Fridays` or `the last day of the month`."""
+    if not months_per_step(rule.frequency):
+        return WEEKDAY_NAMES[WEEKDAYS.index(rule.anchor)]
+    ordinal, _, weekday = rule.anchor.partition(" ")
+    if rule.anchor.startswith(DAY):
+        return f"{rule.anchor} of the month"
+    named = f"{ordinal} {WEEKDAY_NAMES[WEEKDAYS.index(weekday)][:-1]}" if weekday in WEEKDAYS else rule.anchor
+    return f"the {named} of the month"
 
 
 def _days_text(days: tuple[int, ...]) -> str:

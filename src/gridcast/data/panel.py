@@ -42,12 +42,12 @@ class Panel:
     static: np.ndarray
     vocabularies: tuple[tuple[str, ...], ...]
     spans: splits.Spans
+    steps: StepRule
     marked_days: tuple[MarkedDays, ...] = ()
     folds: tuple[splits.Spans, ...] = ()
     notes: tuple[str, ...] = ()
     labels: np.ndarray | None = None
     key_count: int = 1
-    steps: StepRule = StepRule("D")
     steps_text: str = ""
 
     @property

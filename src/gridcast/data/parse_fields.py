@@ -169,3 +169,11 @@ def _order_of_hours(texts: pd.Series) -> DateOrder | None:
         if len(distances) == 1 and distances[0] < np.timedelta64(1, "D"):
             regular.append(order)
     return regular[0] if len(regular) == 1 else None
+
+
+def utc_note(text: pd.Series, order: DateOrder, stamp: pd.Timestamp, data: Data) -> str:
+    """Return a note that local times are counted in UTC, if the `stamp` of one `text` shows it."""
+    local, offsets = _local_and_offsets(text, order)
+    if not np.nan_to_num(offsets[0]) or local.iloc[0] - pd.Timedelta(seconds=offsets[0]) != stamp:
+        return ""
+    return " in UTC" if data.time_zone else " in UTC, hours as covariates too: data.time_zone makes these local"

@@ -15,6 +15,7 @@ from gridcast.data.table import ONLY_SERIES, SERIES, TARGET, TIME, Table
 from gridcast.runtime import time_axis
 from gridcast.runtime.calendar_features import is_column
 from gridcast.runtime.errors import DataError
+from gridcast.runtime.frequencies import is_day_or_longer
 from gridcast.runtime.step_rule import StepRule
 
 
@@ -43,7 +44,7 @@ def place_rows(table: Table, experiment: Experiment) -> Panel:
     learned = learn_steps.learn_steps(stamps, data)
     times = _axis(table, stamps, learned.rule, can_aggregate=data.sensors is None)
     cells = cells_on(times)
-    _check_duplicates(table, cells, len(names) * len(times))
+    _check_duplicates(table, cells, len(names) * len(times), learned.rule)
 
     def cube(*columns: str) -> np.ndarray:
         values = np.full((len(names) * len(times), len(columns)), np.nan)
@@ -72,7 +73,7 @@ def place_rows(table: Table, experiment: Experiment) -> Panel:
     )
 
 
-def _check_duplicates(table: Table, cells: np.ndarray, cell_count: int) -> None:
+def _check_duplicates(table: Table, cells: np.ndarray, cell_count: int, rule: StepRule) -> None:
     """Raise DataError where two rows have one cell; `cells` (rows,) are below `cell_count`."""
     # Marking cells takes a fraction of the memory and time of a search for duplicates, which there hardly ever are.
     taken = np.zeros(cell_count, bool)
@@ -85,7 +86,8 @@ def _check_duplicates(table: Table, cells: np.ndarray, cell_count: int) -> None:
     first = int(np.flatnonzero(cells == cells[second])[0])
     name = table.rows[SERIES].iloc[second]
     named = "" if name == ONLY_SERIES else f"series '{name}' at "
-    clock_change = explain_repeated(pd.DatetimeIndex(table.rows[TIME][is_repeated]))
+    times = pd.DatetimeIndex(table.rows[TIME][is_repeated])
+    clock_change = "" if is_day_or_longer(rule.frequency) else explain_repeated(times)
     raise DataError(
         f"{table.location(second)}: {named}{table.rows[TIME].iloc[second]} is already in {table.location(first)} "
         f"({len(repeated):,} such rows in all){clock_change}; keep one row per series and time, say which one counts "

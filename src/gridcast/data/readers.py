@@ -87,10 +87,12 @@ def _read_csv(path: str, data: Data, *, settable: bool) -> tuple[pd.DataFrame, s
     if is_blank.any():
         rows = rows[~is_blank].reset_index(drop=True)
     _check_rows(rows, path)
+    first_text = rows[data.time].iloc[:1]
     rows[data.time], order = parse_fields.parse_dates(rows, data, path=path, settable=settable)
+    in_utc = parse_fields.utc_note(first_text, order, rows[data.time].iloc[0], data)
     decimal_comma = _parse_all_numbers(rows, data, header, path)
     details = [encoding, csv_text.SEPARATORS[header.separator], *(["decimal comma"] if decimal_comma else [])]
-    return rows, f"{len(rows):,} rows, {', '.join(details)}, {'ISO' if order == 'iso' else order} dates"
+    return rows, f"{len(rows):,} rows, {', '.join(details)}, {'ISO' if order == 'iso' else order} dates{in_utc}"
 
 
 def _parse_all_numbers(rows: pd.DataFrame, data: Data, header: Header, path: str) -> bool:

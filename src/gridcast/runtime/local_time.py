@@ -65,13 +65,18 @@ def axis_times(
     NaT for a local time that clocks skip in `time_zone`.
     """
     has_offset = np.isfinite(offsets)
-    counts_days = _same_time_of_day(local) if frequency is None else is_day_or_longer(frequency)
-    if time_zone == OWN_OFFSETS:
-        return local if counts_days else _in_utc(local, offsets)
     times = _in_utc(local, offsets)
+    days = times.copy()
+    if time_zone == OWN_OFFSETS:
+        days = local
+    elif has_offset.any():
+        days[has_offset] = wall_clock(pd.DatetimeIndex(times[has_offset]), time_zone).to_numpy("datetime64[us]")
+    counts_days = _same_time_of_day(days) if frequency is None else is_day_or_longer(frequency)
     if counts_days:
-        times[has_offset] = wall_clock(pd.DatetimeIndex(times[has_offset]), time_zone).to_numpy("datetime64[us]")
-    elif time_zone != UTC and not has_offset.all():
+        return days
+    if time_zone == OWN_OFFSETS:
+        return times
+    if time_zone != UTC and not has_offset.all():
         series = None if rows is None else rows[~has_offset]
         times[~has_offset] = _localized(local[~has_offset], time_zone, series)
     return times
