@@ -89,13 +89,14 @@ CASES = {
         edited(9, "date", "2023-01-11 07:00"),
         {"data": {"calendar": "regular"}},
         "sales.csv, line 11: 2023-01-11 07:00:00 is off the regular axis of frequency D that starts at 2023-01-02 "
-        "00:00:00; correct data.frequency, or write data.calendar: observed",
+        "00:00:00 (1 such stamps); correct it, or write data.calendar: observed, which takes every stamp for a step",
     ),
     "missing steps": (
         without(9),
         {"data": {"calendar": "regular", "gaps": "error"}},
         "sales.csv, line 10: after this line the row of series 'apple' for 2023-01-11 00:00:00 is missing (2 steps "
-        "missing in all); add them, or say with data.gaps how to fill them (zero, ffill, interpolate)",
+        "missing in all); add them, or say with data.gaps how to fill them (zero, ffill, interpolate), or write "
+        "data.calendar: observed if there is no step then",
     ),
     "too short a series": (
         sales(20),
