@@ -56,7 +56,7 @@ def _explanation(panel: Panel, step: int) -> str:
 
 def _other_calendar(panel: Panel, in_gap: np.ndarray) -> str:
     """A remedy for steps that no series has: they may be days or hours at which there are none."""
-    absent = in_gap.all(axis=0)
+    absent = np.asarray(in_gap.all(axis=0))
     if not absent.any() or panel.steps.calendar == "observed":
         return ""
     weekends = np.asarray(panel.times.day_of_week >= 5)

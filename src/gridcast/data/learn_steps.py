@@ -142,7 +142,7 @@ def _notes(times: pd.DatetimeIndex, rule: StepRule, data: Data) -> tuple[str, ..
         frequency = f"frequency {rule.frequency}" + (", inferred" if data.row_frequency is None else "")
         calendar = f"calendar {rule.calendar}" + (", inferred" if data.calendar is None else "")
         following = steps_after(times[-1], 2, rule)
-        ends = times[-1:].append(following)
+        ends = pd.DatetimeIndex(times[-1:].append(following))
         if data.time_zone and local_time.has_zoned_axis(data.time_zone, rule.frequency):
             ends = local_time.wall_clock(ends, data.time_zone)
         last, first, second = map(_stamp_text, ends)

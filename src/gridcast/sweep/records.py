@@ -103,6 +103,7 @@ def sweep_files(plan: Plan) -> dict[str, str]:
         "folds": folds if experiment.split.folds else [],
         "windows": plan.window_counts(experiment.window.lookback),
         "period": plan.dataset.period,
+        "frequency": panel.steps.frequency,
         "categories": _categories(plan),
         "notes": list(panel.notes),
         "fingerprint": plan.fingerprint,

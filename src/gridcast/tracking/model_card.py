@@ -37,7 +37,7 @@ def model_card(
         settings |= {"seed": run.data.tags[mlflow_runs.SEED_TAG]}
     card = [
         f"# {name}: {mlflow_runs.run_name(run)}",
-        _purpose(case, settings["lookback"]),
+        _purpose(case, settings["lookback"], about.get("frequency") or case.experiment.data.frequency or "D"),
         *(f"\n**{remark}**" for remark in remarks),
         *_data_section(case, about),
         "## Configuration",
@@ -51,11 +51,11 @@ def model_card(
     return "\n".join(card)[:MAX_TEXT]
 
 
-def _purpose(case: PromotionCase, lookback: int) -> str:
+def _purpose(case: PromotionCase, lookback: int, frequency: str) -> str:
     data, horizon = case.experiment.data, case.experiment.window.horizon
     if case.is_detector:
-        return f"Flags anomalous steps, from windows of {lookback} steps ({data.frequency})."
-    return f"Forecasts `{data.target}`, {horizon} ahead, from the last {lookback} steps ({data.frequency})."
+        return f"Flags anomalous steps, from windows of {lookback} steps ({frequency})."
+    return f"Forecasts `{data.target}`, {horizon} ahead, from the last {lookback} steps ({frequency})."
 
 
 def _usage(case: PromotionCase) -> str:
