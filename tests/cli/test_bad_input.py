@@ -237,8 +237,8 @@ def test_validate_tells_the_spans_and_their_windows_and_writes_nothing(folder, m
         0,
         "small: sales.csv\n"
         "  sales.csv: 120 rows, UTF-8, commas, ISO dates\n"
-        "  steps: one row a day (frequency D, inferred; calendar regular, inferred); after 2023-03-02 come 2023-03-03 and "
-        "2023-03-04\n"
+        "  steps: one row a day (frequency D, inferred; calendar regular, inferred); after 2023-03-02 come "
+        "2023-03-03 and 2023-03-04\n"
         "  2 series, 60 steps\n"
         "  train: 2023-01-02 to 2023-02-18, 82 windows\n"
         "  validation: 2023-02-19 to 2023-02-24, 12 windows\n"

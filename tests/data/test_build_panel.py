@@ -100,8 +100,8 @@ def test_stamps_off_a_regular_axis_are_refused(refusal, build):
     message = refusal(frame, data={"calendar": "regular"})
     assert message == (
         "sales.csv, line 12: 2023-01-12 12:00:00 is off the regular axis of frequency D that starts at "
-        "2023-01-02 00:00:00 (1 such stamps); correct it, or write data.calendar: observed, which takes every stamp for "
-        "a step"
+        "2023-01-02 00:00:00 (1 such stamps); correct it, or write data.calendar: observed, which takes every stamp "
+        "for a step"
     )
     assert refusal(frame, data={"gaps": "zero"}) == message
     assert len(build(frame, data={"gaps": "zero", "calendar": "observed"}).times) == DAYS + 1
