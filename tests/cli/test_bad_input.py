@@ -89,13 +89,14 @@ CASES = {
         edited(9, "date", "2023-01-11 07:00"),
         {"data": {"calendar": "regular"}},
         "sales.csv, line 11: 2023-01-11 07:00:00 is off the regular axis of frequency D that starts at 2023-01-02 "
-        "00:00:00; correct data.frequency, or write data.calendar: observed",
+        "00:00:00 (1 such stamps); correct it, or write data.calendar: observed, which takes every stamp for a step",
     ),
     "missing steps": (
         without(9),
         {"data": {"calendar": "regular", "gaps": "error"}},
         "sales.csv, line 10: after this line the row of series 'apple' for 2023-01-11 00:00:00 is missing (2 steps "
-        "missing in all); add them, or say with data.gaps how to fill them (zero, ffill, interpolate)",
+        "missing in all); add them, or say with data.gaps how to fill them (zero, ffill, interpolate), or write "
+        "data.calendar: observed if there is no step then",
     ),
     "too short a series": (
         sales(20),
@@ -236,6 +237,8 @@ def test_validate_tells_the_spans_and_their_windows_and_writes_nothing(folder, m
         0,
         "small: sales.csv\n"
         "  sales.csv: 120 rows, UTF-8, commas, ISO dates\n"
+        "  steps: one row a day (frequency D, inferred; calendar regular, inferred); after 2023-03-02 come "
+        "2023-03-03 and 2023-03-04\n"
         "  2 series, 60 steps\n"
         "  train: 2023-01-02 to 2023-02-18, 82 windows\n"
         "  validation: 2023-02-19 to 2023-02-24, 12 windows\n"

@@ -100,9 +100,11 @@ def test_stamps_off_a_regular_axis_are_refused(refusal, build):
     message = refusal(frame, data={"calendar": "regular"})
     assert message == (
         "sales.csv, line 12: 2023-01-12 12:00:00 is off the regular axis of frequency D that starts at "
-        "2023-01-02 00:00:00; correct data.frequency, or write data.calendar: observed"
+        "2023-01-02 00:00:00 (1 such stamps); correct it, or write data.calendar: observed, which takes every stamp "
+        "for a step"
     )
-    assert len(build(frame, data={"gaps": "zero"}).times) == DAYS + 1
+    assert refusal(frame, data={"gaps": "zero"}) == message
+    assert len(build(frame, data={"gaps": "zero", "calendar": "observed"}).times) == DAYS + 1
 
 
 def test_missing_steps_are_refused_unless_the_experiment_says_how_to_fill_them(refusal, build):
@@ -121,12 +123,13 @@ def test_missing_steps_are_refused_unless_the_experiment_says_how_to_fill_them(r
         assert found.notes[-1] == f"3 missing steps of 100 filled (gaps: {policy}){scored}"
 
 
-def test_a_step_that_no_series_has_is_a_gap_on_a_regular_axis_only(build, refusal):
+def test_a_step_that_no_series_has_is_a_gap_unless_the_calendar_is_observed(build, refusal):
     frame = without(without(sales(DAYS), "pear", 20), "apple", 20)
-    assert len(build(frame).times) == DAYS - 1
-    assert "the row of series 'apple' for 2023-01-22 00:00:00 is missing (2 steps" in refusal(
-        frame, data={"calendar": "regular"}
-    )
+    assert len(build(frame, data={"calendar": "observed"}).times) == DAYS - 1
+    for data in ({"calendar": "regular"}, {}):
+        message = refusal(frame, data=data)
+        assert "the row of series 'apple' for 2023-01-22 00:00:00 is missing (2 steps" in message
+        assert message.endswith("(zero, ffill, interpolate), or write data.calendar: observed if there is no step then")
 
 
 def test_a_series_may_begin_late_and_end_early_without_a_gap(build):

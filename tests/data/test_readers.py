@@ -123,7 +123,7 @@ def test_spaces_around_names_and_numbers_do_not_count(read):
 def test_the_dates_of_a_file_show_their_order(read, given, found, named):
     rows, note = read(HEADER + "".join(f"{date},apple,1\n" for date in given))
     assert stamps(rows) == found
-    assert note.endswith(f"{named} dates")
+    assert f", {named} dates" in note
 
 
 def test_ambiguous_dates_are_refused_until_the_experiment_says_how_to_read_them(read, refusal):
@@ -313,7 +313,7 @@ def frame(**columns):
     [
         ["2023-01-05", "2023-01-06"],
         pd.to_datetime(["2023-01-05", "2023-01-06"]),
-        pd.to_datetime(["2023-01-05 02:00", "2023-01-06 02:00"]).tz_localize("Europe/Kyiv"),
+        pd.to_datetime(["2023-01-05", "2023-01-06"]).tz_localize("Europe/Kyiv"),
         ["05.01.2023", "06.01.2023"],
     ],
 )

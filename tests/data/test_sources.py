@@ -61,7 +61,10 @@ def test_of_repeated_rows_the_first_or_the_last_counts_across_files_too(folder, 
     again.to_csv("sales_2.csv", index=False)
     table = load("sales_*.csv", repeated=kept)
     assert len(table.rows) == len(frame)
-    assert table.notes[-1] == f"3 repeated rows left out (data.repeated: {kept})"
+    note = (
+        f"3 repeated rows left out (data.repeated: {kept}), of 2 stamps from 2023-01-05 00:00:00 to 2023-01-12 00:00:00"
+    )
+    assert table.notes[-1] == note
     row = table.rows[(table.rows[SERIES] == frame["product"][3]) & (table.rows[TIME] == frame["date"][3])]
     assert row[TARGET].tolist() == [value]
     assert table.location(int(row.index[0])) == ("sales_1.csv, line 5" if kept == "first" else "sales_2.csv, line 3")

@@ -4,6 +4,7 @@ import pandas as pd
 import pytest
 
 from gridcast.runtime import time_axis
+from gridcast.runtime.step_rule import StepRule, steps_after
 
 
 def texts(times):
@@ -25,13 +26,13 @@ def texts(times):
     ],
 )
 def test_a_regular_axis_has_every_step_from_first_to_last(frequency, given, expected):
-    found = time_axis.regular_steps(pd.DatetimeIndex(given), frequency)
+    found = time_axis.regular_steps(pd.DatetimeIndex(given), StepRule(frequency))
     assert texts(found) == [f"{date} 00:00" for date in expected]
 
 
 def test_an_unknown_frequency_is_an_error():
     with pytest.raises(ValueError, match="fortnight"):
-        time_axis.regular_steps(pd.DatetimeIndex(["2023-01-01"]), "fortnight")
+        time_axis.regular_steps(pd.DatetimeIndex(["2023-01-01"]), StepRule("fortnight"))
 
 
 @pytest.mark.parametrize(
@@ -49,12 +50,12 @@ def test_an_unknown_frequency_is_an_error():
     ],
 )
 def test_the_steps_that_follow_begin_after_the_last_one(frequency, last, expected):
-    assert texts(time_axis.steps_after(pd.Timestamp(last), 2, frequency)) == expected
+    assert texts(steps_after(pd.Timestamp(last), 2, StepRule(frequency))) == expected
 
 
 @pytest.mark.parametrize(("days", "steps"), [((0,), 10), ((0, 1, 2, 3, 4, 6), 20), ((5, 6), 7)])
 def test_an_observed_axis_goes_on_over_its_own_weekdays_only(days, steps):
-    found = time_axis.steps_after(pd.Timestamp("2011-12-09"), steps, "D", days)
+    found = steps_after(pd.Timestamp("2011-12-09"), steps, StepRule("D", weekdays=days))
     every = pd.date_range("2011-12-10", periods=100)
     assert found.tolist() == [day for day in every if day.day_of_week in days][:steps]
 

@@ -103,11 +103,11 @@ def test_other_values_on_days_that_were_seen_before_get_their_own_forecast(serve
         np.testing.assert_allclose(forecast, direct(shop, POINT, table, horizon=horizon)["forecast"], rtol=1e-5)
 
 
-def test_stamps_with_a_zone_are_utc_and_answers_have_none(server):
+def test_stamps_of_days_with_an_offset_are_local_days_and_answers_have_none(server):
     asked = question()
     plain = server.post("/predict", json=asked).json()
     for step in asked["series"][0]["history"]:
-        step["time"] += "T02:00:00+02:00"
+        step["time"] += "T00:00:00+02:00"
     zoned = server.post("/predict", json=asked).json()
     assert zoned["forecasts"] == plain["forecasts"]
 

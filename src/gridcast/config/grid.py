@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gridcast.config import AXES, Configuration, Experiment
+from gridcast.config.sections import FORMER_CALENDAR, FORMER_FREQUENCY
 
 # The three versions below are hashed into run keys. A sweep trains what its store does not have under these keys, and
 # takes the rest from there. So raise a version in the same commit as any change after which the same settings would
@@ -30,7 +31,7 @@ DETECTION_SEMANTICS = 4
 
 DATA_KEYS = ("time", "series", "target", "past", "future", "static", "frequency", "calendar", "gaps")
 """Keys of `data` that a model carries to read tables in use."""
-DATA_KEYS_IF_SET = ("aggregate", "zero_runs")
+DATA_KEYS_IF_SET = ("aggregate", "zero_runs", "time_zone")
 """More of them, hashed only if set: the keys of runs from before they existed stay valid."""
 SHARE_KEYS, FOLD_KEYS = {"train", "validation", "test"}, {"folds", "expanding"}
 
@@ -105,6 +106,7 @@ def run_key(experiment: Experiment, run: Run, *, fingerprint: str, backend: str,
         "split": split.model_dump(include=SHARE_KEYS if split.folds is None else FOLD_KEYS),
         "transform": experiment.transform.model_dump(),
         "data": data.model_dump(include=set(DATA_KEYS))
+        | {"frequency": data.frequency or FORMER_FREQUENCY, "calendar": data.calendar or FORMER_CALENDAR}
         | data.model_dump(include=set(DATA_KEYS_IF_SET), exclude_defaults=True),
         "training": training.model_dump(include={"epochs", "patience", "steps"}, exclude_none=True)
         | training.model_dump(include={"decay"}, exclude_defaults=True),

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import zoneinfo
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from gridcast.config.threshold_rules import checked_level
-from gridcast.runtime.errors import ConfigError
+from gridcast.runtime import local_time
+from gridcast.runtime.errors import ConfigError, suggest
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
 Columns = tuple[str, ...]
@@ -39,6 +41,10 @@ class Section(BaseModel):
         return content
 
 
+FORMER_FREQUENCY, FORMER_CALENDAR = "D", "observed"
+"""Defaults of versions that did not infer them: run keys have them where the experiment file has neither."""
+
+
 class Select(Section):
     """The part of the data that is used: series and dates.
 
@@ -61,6 +67,11 @@ class Data(Section):
     column with 1 where a step is anomalous, or a JSON file of such periods, see `data.anomaly_labels`. With `labelled:
     learn` only the test reads them; `omit` also leaves labelled steps out of training.
 
+    `frequency` is the step; if left out, it is inferred from the stamps. The `calendar` says which steps there are:
+    `regular` has every one, `trading` those at the open times of the week, with closed days, and `observed` those that
+    the table has; if left out, the stamps decide. `time_zone`, such as Europe/Berlin, is that of stamps without an
+    offset from UTC, and that of days and hours; see `runtime.local_time`.
+
     `gaps` is how missing steps are filled; `keep` leaves them missing. `repeated` says which of several rows with the
     same series and time counts. `aggregate` combines rows finer than `frequency` into one per series and period: the
     target by that rule, covariates by their mean. `zero_runs` looks for runs of zeros far longer than usual for a
@@ -79,9 +90,10 @@ class Data(Section):
     future: Annotated[Columns, Field(strict=False)] = ()
     static: Annotated[Columns, Field(strict=False)] = ()
     static_source: str | None = None
-    frequency: str = "D"
+    frequency: str | None = None
     period: Annotated[int, Field(ge=2)] | None = None
-    calendar: Literal["observed", "regular"] = "observed"
+    calendar: Literal["observed", "regular", "trading"] | None = None
+    time_zone: str | None = None
     gaps: Literal["error", "zero", "ffill", "interpolate", "keep"] = "error"
     repeated: Literal["error", "first", "last"] = "error"
     aggregate: Literal["none", "sum", "mean", "last"] = "none"
@@ -89,6 +101,19 @@ class Data(Section):
     dates: Literal["auto", "iso", "day-first", "month-first"] = "auto"
     constant: Literal["keep", "drop"] = "keep"
     select: Select = Select()
+
+    @property
+    def row_frequency(self) -> str | None:
+        """The frequency that the stamps of the table are read by: rows are combined to days if nothing else is said."""
+        return self.frequency or (None if self.aggregate == "none" else FORMER_FREQUENCY)
+
+    @field_validator("time_zone")
+    @classmethod
+    def _check_time_zone(cls, value: str | None) -> str | None:
+        if value is not None and not local_time.is_time_zone(value):
+            zones = zoneinfo.available_timezones()
+            raise ValueError(f"'{value}' is no time zone{suggest(value, zones)} (such as Europe/Berlin or UTC)")
+        return value
 
     @model_validator(mode="after")
     def _check_static_source(self) -> Data:

@@ -14,7 +14,7 @@ from gridcast.data.fill_gaps import fill_covariates, fill_gaps, treat_zero_runs
 from gridcast.data.panel import Panel
 from gridcast.data.place_rows import place_rows
 from gridcast.data.table import SERIES, Table
-from gridcast.runtime import calendar_features
+from gridcast.runtime import calendar_features, local_time
 from gridcast.runtime.errors import ConfigError, DataError
 
 
@@ -59,9 +59,11 @@ def _check_calendar_names(experiment: Experiment) -> None:
 
 def _with_marked_days(panel: Panel, experiment: Experiment) -> Panel:
     """The panel with the days of holidays and events."""
-    marked_days = holidays.find_marked_days(experiment.data.future, panel.times)
-    training_times = panel.times[: panel.spans.train]
-    notes = holidays.coverage_notes(marked_days, training_times, experiment.data.frequency)
+    data, times = experiment.data, panel.times
+    if local_time.has_zoned_axis(data.time_zone or local_time.OWN_OFFSETS, panel.steps.frequency):
+        times = local_time.wall_clock(times, data.time_zone or local_time.OWN_OFFSETS)
+    marked_days = holidays.find_marked_days(data.future, times)
+    notes = holidays.coverage_notes(marked_days, times[: panel.spans.train], panel.steps.frequency)
     return replace(panel, marked_days=marked_days, notes=(*panel.notes, *notes))
 
 

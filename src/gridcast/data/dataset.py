@@ -126,9 +126,7 @@ def build_dataset(panel: Panel, experiment: Experiment) -> Dataset:
         period = experiment.data.period
     else:
         channels = preprocessing.channels(panel.target, panel.covariates, panel.times)
-        period = experiment.data.period or series_statistics.find_period(
-            panel.training_target, experiment.data.frequency
-        )
+        period = experiment.data.period or series_statistics.find_period(panel.training_target, panel.steps.frequency)
     return Dataset(
         preprocessing=preprocessing,
         channels=channels,

@@ -10,7 +10,7 @@ import pandas as pd
 from gridcast.data.panel import Panel
 from gridcast.runtime import gaps, time_axis, zero_runs
 from gridcast.runtime.errors import DataError
-from gridcast.runtime.input_table import SERIES_COLUMN, TIME_COLUMN
+from gridcast.runtime.input_table import SERIES_COLUMN, TIME_COLUMN, off_axis_text
 from gridcast.runtime.preprocessing import Preprocessing
 from gridcast.runtime.series_ids import find_id
 
@@ -33,10 +33,10 @@ def extend_panel(
     kept = int((panel.times < stamps[0]).sum())
     covers_all_series = len(np.unique(series)) == len(panel.series)
     times = _axis(panel.times[:kept], stamps, preprocessing, covers_all_series=covers_all_series)
-    step = times.get_indexer(pd.DatetimeIndex(new[TIME_COLUMN]))
+    step = time_axis.axis_positions(times.to_numpy(), new[TIME_COLUMN].to_numpy(), preprocessing.steps)
     if (step < 0).any():
         stamp = new[TIME_COLUMN].iloc[int(np.argmax(step < 0))]
-        raise DataError(f"time {stamp} is off the axis of frequency {preprocessing.frequency}")
+        raise DataError(off_axis_text(stamp, preprocessing))
     begin = int(step.min())
     target = np.full((len(panel.series), len(times)), np.nan)
     target[:, :kept], target[series, step] = panel.target[:, :kept], new[preprocessing.target]
@@ -84,10 +84,10 @@ def _axis(
     before: pd.DatetimeIndex, stamps: pd.DatetimeIndex, preprocessing: Preprocessing, *, covers_all_series: bool
 ) -> pd.DatetimeIndex:
     """The steps `before`, then those of the `stamps`; a table of only some series may lack days of the others."""
-    if preprocessing.calendar == "regular":
-        return time_axis.regular_steps(pd.DatetimeIndex(before.append(stamps)), preprocessing.frequency)
-    if preprocessing.closed_dates is not None and not covers_all_series:
-        stamps = time_axis.with_open_dates(stamps, preprocessing.weekdays, preprocessing.closed_dates)
+    rule = preprocessing.steps
+    if rule.calendar == "regular":
+        return time_axis.regular_steps(pd.DatetimeIndex(before.append(stamps)), rule)
+    stamps = time_axis.history_steps(stamps, replace(rule, closed_dates=None) if covers_all_series else rule)
     return pd.DatetimeIndex(before.append(stamps))
 
 

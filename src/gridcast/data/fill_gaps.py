@@ -6,10 +6,12 @@ from dataclasses import replace
 
 import numpy as np
 
+from gridcast.data import clock_changes, infer_steps
 from gridcast.data.panel import Panel
 from gridcast.data.table import ONLY_SERIES, SERIES, TIME, Table
 from gridcast.runtime import gaps, zero_runs
 from gridcast.runtime.errors import DataError
+from gridcast.runtime.frequencies import is_day_or_longer
 
 SERIES_PER_BLOCK = 256
 """Series whose covariates are filled at once: intermediate arrays take five times their memory."""
@@ -36,13 +38,33 @@ def fill_gaps(panel: Panel, table: Table, policy: str) -> Panel:
 def _missing_step(panel: Panel, table: Table, in_gap: np.ndarray) -> DataError:
     series, step = map(int, np.argwhere(in_gap)[0])
     name, rows = panel.series[series], table.rows
-    before = int(np.flatnonzero((rows[SERIES] == name) & (rows[TIME] == panel.times[step - 1]))[0])
+    of_the_series = np.flatnonzero((rows[SERIES] == name) & (rows[TIME] < panel.times[step]))
+    before = int(of_the_series[np.argmax(rows[TIME].to_numpy()[of_the_series])])
     of_series = "" if name == ONLY_SERIES else f"of series '{name}' "
     return DataError(
         f"{table.location(before)}: after this line the row {of_series}for {panel.times[step]} is missing "
-        f"({int(in_gap.sum()):,} steps missing in all); add them, or say with data.gaps how to fill them "
-        "(zero, ffill, interpolate)"
+        f"({int(in_gap.sum()):,} steps missing in all){_explanation(panel, step)}; add them, or say with data.gaps how "
+        f"to fill them (zero, ffill, interpolate){_other_calendar(panel, in_gap)}"
     )
+
+
+def _explanation(panel: Panel, step: int) -> str:
+    """A clock change at a missing step finer than a day, if there is one."""
+    is_fine = not is_day_or_longer(panel.steps.frequency)
+    return clock_changes.explain_missing(panel.times[step]) if is_fine else ""
+
+
+def _other_calendar(panel: Panel, in_gap: np.ndarray) -> str:
+    """A remedy for steps that no series has: they may be days or hours at which there are none."""
+    absent = np.asarray(in_gap.all(axis=0))
+    if not absent.any() or panel.steps.calendar == "observed":
+        return ""
+    weekends = np.asarray(panel.times.day_of_week >= 5)
+    if panel.steps.frequency == "D" and np.array_equal(absent, weekends):
+        return ", or write frequency: B if there are no rows on weekends"
+    if panel.steps.calendar == "regular" and infer_steps.has_closed_times(panel.times[~absent], panel.steps.frequency):
+        return ", or write data.calendar: trading, as the rows lie at certain times of the week"
+    return ", or write data.calendar: observed if there is no step then"
 
 
 def fill_covariates(panel: Panel) -> Panel:

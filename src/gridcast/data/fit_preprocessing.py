@@ -9,7 +9,7 @@ import numpy as np
 from gridcast.config import Experiment
 from gridcast.data.check_windows import longest_lookback
 from gridcast.data.panel import Panel
-from gridcast.runtime import lag_features, scaling, time_axis, zero_runs
+from gridcast.runtime import lag_features, local_time, scaling, time_axis, zero_runs
 from gridcast.runtime.calendar_features import TREND
 from gridcast.runtime.preprocessing import Preprocessing
 
@@ -20,7 +20,10 @@ def fit_preprocessing(panel: Panel, experiment: Experiment, lookback: int) -> Pr
     training_times, covariates = panel.times[train], panel.covariates[:, train]
     # Covariates are always scaled: `scale: none` is about the target.
     covariate_scale = "standard" if options.scale == "none" else options.scale
-    weekdays = time_axis.usual_weekdays(training_times, data.frequency, data.calendar)
+    rule = panel.steps
+    weekdays = rule.weekdays
+    if rule.calendar == "observed":
+        weekdays = time_axis.usual_weekdays(training_times, rule.frequency, rule.calendar)
     target_scaler = scaling.fit(panel.training_target, options.scale, options.log1p)
     limits = zero_runs.habitual_lengths(panel.training_target) if data.zero_runs == "feature" else np.zeros(0, int)
     is_probabilistic = experiment.task == "probabilistic"
@@ -30,8 +33,13 @@ def fit_preprocessing(panel: Panel, experiment: Experiment, lookback: int) -> Pr
         target=data.target,
         past=data.past,
         future=data.future,
-        frequency=data.frequency,
-        calendar=data.calendar,
+        frequency=rule.frequency,
+        calendar=rule.calendar,
+        anchor=rule.anchor,
+        phase=rule.phase,
+        loose=rule.loose,
+        sessions=rule.sessions,
+        time_zone=data.time_zone or local_time.OWN_OFFSETS,
         gaps=data.gaps,
         weekdays=weekdays,
         series=panel.series,
@@ -57,7 +65,7 @@ def _probabilistic_fields(panel: Panel, experiment: Experiment, scale: np.ndarra
     max_lag = panel.spans.train - experiment.window.horizon - longest_lookback(experiment)
     starts = panel.times[np.argmax(np.isfinite(panel.target), axis=1)]
     return {
-        "lags": lag_features.useful_lags(experiment.data.frequency, max_lag),
+        "lags": lag_features.useful_lags(panel.steps.frequency, max_lag),
         "series_starts": tuple(map(str, starts)),
         "step_seconds": float(np.median(np.diff(panel.times.to_numpy("datetime64[s]")).astype(float))),
         "typical_scale": float(np.exp(np.log(scale).mean())),

@@ -11,6 +11,7 @@ import pandas as pd
 from gridcast.data import splits
 from gridcast.runtime.calendar_features import MarkedDays
 from gridcast.runtime.series_ids import plain_ids
+from gridcast.runtime.step_rule import StepRule
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,7 @@ class Panel:
     - `labels` (steps,): True where a step is labelled as anomalous; None without labels. Training never sees them,
       except for the gaps that omitted steps leave.
     - `key_count`: the number of key columns that make a series' id.
+    - `steps`: the rule of the time axis; `steps_text` is empty where former versions had the same steps.
     """
 
     series: tuple[str, ...]
@@ -40,11 +42,13 @@ class Panel:
     static: np.ndarray
     vocabularies: tuple[tuple[str, ...], ...]
     spans: splits.Spans
+    steps: StepRule
     marked_days: tuple[MarkedDays, ...] = ()
     folds: tuple[splits.Spans, ...] = ()
     notes: tuple[str, ...] = ()
     labels: np.ndarray | None = None
     key_count: int = 1
+    steps_text: str = ""
 
     @property
     def plain_series(self) -> tuple[str, ...]:
@@ -68,6 +72,7 @@ class Panel:
             digest.update(days.fingerprint_text.encode())
         if self.labels is not None:
             digest.update(self.labels.tobytes())
+        digest.update(self.steps_text.encode())
         return digest.hexdigest()
 
     @property

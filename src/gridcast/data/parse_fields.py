@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from gridcast.config import Data
+from gridcast.runtime import local_time
 from gridcast.runtime.errors import DataError
 
 LINE = "__line__"
@@ -66,31 +67,70 @@ def parse_numbers(rows: pd.DataFrame, column: str, *, separator: str, path: str)
 
 
 def parse_dates(rows: pd.DataFrame, data: Data, *, path: str, settable: bool) -> tuple[pd.Series, DateOrder]:
-    """Return the time column as datetime64 without a time zone (in UTC where it had one), and the order of its dates.
+    """Return the time column as stamps on the axis, without a time zone, and the order of its dates; see `local_time`.
 
     `settable` says that there is an experiment file, whose `data.dates` an error may name as a remedy.
-    Raises DataError for a value that is not a date in this order, and where the order is ambiguous.
+    Raises DataError for a value that is not a date in this order, where the order is ambiguous, where only some stamps
+    have an offset from UTC, and for a time that clocks skip in `data.time_zone`.
     """
     # A column of ten million stamps often has a few hundred different ones: these are parsed, not the rows.
     codes, texts = pd.factorize(rows[data.time])
     different = pd.Series(texts)
     order = data.dates if data.dates != "auto" else _date_order(rows, different, data.time, path, settable=settable)
-    if order == "iso":
-        parsed = pd.to_datetime(different.str.strip(), format="ISO8601", errors="coerce", utc=True).dt.tz_localize(None)
-    else:
-        parts = different.str.extract(DAY_MONTH_YEAR)
-        day, month = (0, 1) if order == "day-first" else (1, 0)
-        text = parts[2] + "-" + parts[month].str.zfill(2) + "-" + parts[day].str.zfill(2) + parts[3].fillna("")
-        parsed = pd.to_datetime(text, format="mixed", errors="coerce")
+    parsed, offsets = _local_and_offsets(different, order)
     # The last value is that of code -1, an empty field.
-    stamps = np.append(parsed.to_numpy("datetime64[us]"), np.datetime64("NaT"))
-    values = pd.Series(stamps[codes], index=rows.index)
-    wrong = np.flatnonzero(values.isna())
+    local = np.append(parsed.to_numpy("datetime64[us]"), np.datetime64("NaT"))
+    wrong = np.flatnonzero(np.isnat(local[codes]))
     if len(wrong):
         remedy = "correct it, or see data.dates" if settable else "correct it"
         problem = f"is not a date; this file's are read as {order}, such as {EXAMPLE_DATES[order]}: {remedy}"
         raise field_error(rows, wrong[0], column=data.time, path=path, problem=problem)
-    return values, order
+    if data.time_zone is None and not np.isfinite(offsets).any():
+        return pd.Series(local[codes], index=rows.index), order
+    stamps = stamps_on_axis(rows, data, local[:-1][codes], offsets[codes], path=path)
+    return pd.Series(stamps, index=rows.index), order
+
+
+def stamps_on_axis(rows: pd.DataFrame, data: Data, local: np.ndarray, offsets: np.ndarray, *, path: str) -> np.ndarray:
+    """Return the stamps on the axis (rows,) of `local` times (rows,) with `offsets` (rows,) in seconds, NaN for none.
+
+    See `local_time.axis_times`. Raises DataError where only some stamps have an offset though `data` has no time zone,
+    and for a time that clocks skip there.
+    """
+    has_offset, time_zone = np.isfinite(offsets), data.time_zone or local_time.OWN_OFFSETS
+    if data.time_zone is None and not has_offset.all():
+        problem = "has no offset from UTC, while other stamps have one; give it to all, or write data.time_zone"
+        raise field_error(rows, int(np.argmin(has_offset)), column=data.time, path=path, problem=problem)
+    stamps = local_time.axis_times(
+        local, offsets, time_zone=time_zone, frequency=data.row_frequency, rows=rows[list(data.series)]
+    )
+    skipped = np.flatnonzero(np.isnat(stamps))
+    if len(skipped):
+        problem = (
+            f"does not exist in {time_zone}, where clocks were put forward then; correct it, or write the "
+            "data.time_zone in which the stamps were taken, such as UTC"
+        )
+        raise field_error(rows, skipped[0], column=data.time, path=path, problem=problem)
+    return stamps
+
+
+def _local_and_offsets(texts: pd.Series, order: DateOrder) -> tuple[pd.Series, np.ndarray]:
+    """The local times of `texts` (n,), NaT for what is no date, and their offsets from UTC (n,) in seconds, NaN."""
+    if order == "iso":
+        try:
+            parsed = pd.to_datetime(texts.str.strip(), format="ISO8601", errors="coerce")
+        except ValueError:  # of offsets that differ
+            pass
+        else:
+            if parsed.dt.tz is None and parsed.notna().all():
+                return parsed, np.full(len(texts), np.nan)
+    texts, offsets = local_time.split_offsets(texts.str.strip())
+    if order == "iso":
+        return pd.to_datetime(texts, format="ISO8601", errors="coerce"), offsets
+    parts = texts.str.extract(DAY_MONTH_YEAR)
+    day, month = (0, 1) if order == "day-first" else (1, 0)
+    iso = parts[2] + "-" + parts[month].str.zfill(2) + "-" + parts[day].str.zfill(2) + parts[3].fillna("")
+    return pd.to_datetime(iso, format="mixed", errors="coerce"), offsets
 
 
 def _date_order(
@@ -109,7 +149,31 @@ def _date_order(
         raise field_error(rows, position, column=column, path=path, problem=problem)
     if day_first.any() or month_first.any():
         return "day-first" if day_first.any() else "month-first"
+    by_steps = _order_of_hours(different)
+    if by_steps is not None:
+        return by_steps
     remedy = "data.dates: day-first or month-first" if settable else "them as 2011-12-31"
     raise DataError(
         f"{path}, column '{column}': dates such as '{different.iloc[0]}' do not tell day from month; write {remedy}"
     )
+
+
+def _order_of_hours(texts: pd.Series) -> DateOrder | None:
+    """The order in which stamps of hours or minutes are equally far apart, where they are so in one order only."""
+    orders: tuple[DateOrder, ...] = ("day-first", "month-first")
+    regular: list[DateOrder] = []
+    for order in orders:
+        local, offsets = _local_and_offsets(texts, order)
+        times = local - pd.to_timedelta(np.nan_to_num(offsets), unit="s")
+        distances = np.unique(np.diff(np.sort(times.dropna().unique())))
+        if len(distances) == 1 and distances[0] < np.timedelta64(1, "D"):
+            regular.append(order)
+    return regular[0] if len(regular) == 1 else None
+
+
+def utc_note(text: pd.Series, order: DateOrder, stamp: pd.Timestamp, data: Data) -> str:
+    """Return a note that local times are counted in UTC, if the `stamp` of one `text` shows it."""
+    local, offsets = _local_and_offsets(text, order)
+    if not np.nan_to_num(offsets[0]) or local.iloc[0] - pd.Timedelta(seconds=offsets[0]) != stamp:
+        return ""
+    return " in UTC" if data.time_zone else " in UTC, hours as covariates too: data.time_zone makes these local"

@@ -6,13 +6,17 @@ import numpy as np
 import pandas as pd
 
 from gridcast.config import Experiment
-from gridcast.data import splits
+from gridcast.data import learn_steps, splits
 from gridcast.data.check_windows import longest_lookback
+from gridcast.data.clock_changes import explain_repeated
+from gridcast.data.off_axis import explain_off_axis
 from gridcast.data.panel import Panel
 from gridcast.data.table import ONLY_SERIES, SERIES, TARGET, TIME, Table
 from gridcast.runtime import time_axis
 from gridcast.runtime.calendar_features import is_column
-from gridcast.runtime.errors import ConfigError, DataError
+from gridcast.runtime.errors import DataError
+from gridcast.runtime.frequencies import is_day_or_longer
+from gridcast.runtime.step_rule import StepRule
 
 
 def place_rows(table: Table, experiment: Experiment) -> Panel:
@@ -33,12 +37,14 @@ def place_rows(table: Table, experiment: Experiment) -> Panel:
         """
         cells = series.codes.to_numpy(np.int64)
         cells *= len(axis)
-        cells += axis.get_indexer(stamps).astype(np.int32)[stamp_of_row]
+        positions = time_axis.axis_positions(axis.to_numpy(), stamps.to_numpy(), learned.rule)
+        cells += positions.astype(np.int32)[stamp_of_row]
         return cells
 
-    _check_duplicates(table, cells_on(stamps), len(names) * len(stamps))
-    times = _axis(table, stamps, experiment)
+    learned = learn_steps.learn_steps(stamps, data)
+    times = _axis(table, stamps, learned.rule, can_aggregate=data.sensors is None)
     cells = cells_on(times)
+    _check_duplicates(table, cells, len(names) * len(times), learned.rule)
 
     def cube(*columns: str) -> np.ndarray:
         values = np.full((len(names) * len(times), len(columns)), np.nan)
@@ -59,49 +65,45 @@ def place_rows(table: Table, experiment: Experiment) -> Panel:
         vocabularies=(),
         spans=folds[0],
         folds=folds,
-        notes=table.notes,
+        notes=(*table.notes, *learned.notes),
         labels=_labels(table, times),
         key_count=max(1, len(data.series)),
+        steps=learned.rule,
+        steps_text=learned.fingerprint_text,
     )
 
 
-def _check_duplicates(table: Table, cells: np.ndarray, cell_count: int) -> None:
+def _check_duplicates(table: Table, cells: np.ndarray, cell_count: int, rule: StepRule) -> None:
     """Raise DataError where two rows have one cell; `cells` (rows,) are below `cell_count`."""
     # Marking cells takes a fraction of the memory and time of a search for duplicates, which there hardly ever are.
     taken = np.zeros(cell_count, bool)
     taken[cells] = True
     if np.count_nonzero(taken) == len(cells):
         return
-    repeated = np.flatnonzero(pd.Series(cells).duplicated())
+    is_repeated = pd.Series(cells).duplicated().to_numpy()
+    repeated = np.flatnonzero(is_repeated)
     second = int(repeated[0])
     first = int(np.flatnonzero(cells == cells[second])[0])
     name = table.rows[SERIES].iloc[second]
     named = "" if name == ONLY_SERIES else f"series '{name}' at "
+    times = pd.DatetimeIndex(table.rows[TIME][is_repeated])
+    clock_change = "" if is_day_or_longer(rule.frequency) else explain_repeated(times)
     raise DataError(
         f"{table.location(second)}: {named}{table.rows[TIME].iloc[second]} is already in {table.location(first)} "
-        f"({len(repeated):,} such rows in all); keep one row per series and time, say which one counts in "
-        "data.repeated (first or last), or name every column that distinguishes series in data.series"
+        f"({len(repeated):,} such rows in all){clock_change}; keep one row per series and time, say which one counts "
+        "in data.repeated (first or last), or name every column that distinguishes series in data.series"
     )
 
 
-def _axis(table: Table, stamps: pd.DatetimeIndex, experiment: Experiment) -> pd.DatetimeIndex:
+def _axis(table: Table, stamps: pd.DatetimeIndex, rule: StepRule, *, can_aggregate: bool) -> pd.DatetimeIndex:
     """The steps of the panel, given the sorted `stamps` of `table`."""
-    data = experiment.data
-    try:
-        steps = time_axis.regular_steps(stamps, data.frequency)
-    except ValueError:
-        raise ConfigError(
-            f"data.frequency: '{data.frequency}' is unknown (such as min, 15min, h, D, B, W, M, Q)"
-        ) from None
-    if data.calendar == "observed":
-        return stamps
-    off_axis = stamps[~stamps.isin(steps)]
+    steps = time_axis.history_steps(stamps, rule)
+    off_axis = stamps[time_axis.axis_positions(steps.to_numpy(), stamps.to_numpy(), rule) < 0]
     if len(off_axis):
         row = int(np.flatnonzero(table.rows[TIME].isin(off_axis))[0])
-        raise DataError(
-            f"{table.location(row)}: {table.rows[TIME].iloc[row]} is off the regular axis of frequency "
-            f"{data.frequency} that starts at {stamps[0]}; correct data.frequency, or write data.calendar: observed"
-        )
+        stamp = table.rows[TIME].iloc[row]
+        explanation = explain_off_axis(stamp, off_axis, steps, rule, can_aggregate=can_aggregate)
+        raise DataError(f"{table.location(row)}: {explanation}")
     return steps
 
 

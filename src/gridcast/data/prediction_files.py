@@ -25,6 +25,7 @@ def read_series_table(path: Path, preprocessing: Preprocessing) -> pd.DataFrame:
         "time": preprocessing.time,
         "series": preprocessing.keys,
         "frequency": preprocessing.frequency,
+        "time_zone": _time_zone(preprocessing),
         "static": tuple(column for column, _ in preprocessing.categories if column in in_file),
     }
     data = Data(**sections, target=preprocessing.target, past=preprocessing.past, future=future)
@@ -34,7 +35,7 @@ def read_series_table(path: Path, preprocessing: Preprocessing) -> pd.DataFrame:
         ahead = Data(**sections, target=future[0], future=future[1:])
         ahead_rows, _ = readers.read_table(str(path), ahead, settable=False)
         rows = pd.concat([rows, ahead_rows[~ahead_rows[LINE].isin(rows[LINE])]], ignore_index=True)
-    return rows.drop(columns=LINE)
+    return _with_zone(rows.drop(columns=LINE), preprocessing)
 
 
 def read_sensor_table(path: Path, preprocessing: Preprocessing) -> pd.DataFrame:
@@ -45,5 +46,18 @@ def read_sensor_table(path: Path, preprocessing: Preprocessing) -> pd.DataFrame:
         target=preprocessing.target,
         sensors=preprocessing.series,
         frequency=preprocessing.frequency,
+        time_zone=_time_zone(preprocessing),
     )
-    return readers.read_table(str(path), data, settable=False)[0].drop(columns=LINE)
+    return _with_zone(readers.read_table(str(path), data, settable=False)[0].drop(columns=LINE), preprocessing)
+
+
+def _time_zone(preprocessing: Preprocessing) -> str | None:
+    """The time zone in which the stamps are read; that of a model whose code knows none is UTC."""
+    return Preprocessing.adopt(preprocessing).time_zone or None
+
+
+def _with_zone(rows: pd.DataFrame, preprocessing: Preprocessing) -> pd.DataFrame:
+    """The rows with their stamps marked as UTC where they are, so that no model takes them for local times."""
+    if not Preprocessing.adopt(preprocessing).has_zoned_axis:
+        return rows
+    return rows.assign(**{preprocessing.time: rows[preprocessing.time].dt.tz_localize("UTC")})

@@ -87,10 +87,12 @@ def _read_csv(path: str, data: Data, *, settable: bool) -> tuple[pd.DataFrame, s
     if is_blank.any():
         rows = rows[~is_blank].reset_index(drop=True)
     _check_rows(rows, path)
+    first_text = rows[data.time].iloc[:1]
     rows[data.time], order = parse_fields.parse_dates(rows, data, path=path, settable=settable)
+    in_utc = parse_fields.utc_note(first_text, order, rows[data.time].iloc[0], data)
     decimal_comma = _parse_all_numbers(rows, data, header, path)
     details = [encoding, csv_text.SEPARATORS[header.separator], *(["decimal comma"] if decimal_comma else [])]
-    return rows, f"{len(rows):,} rows, {', '.join(details)}, {'ISO' if order == 'iso' else order} dates"
+    return rows, f"{len(rows):,} rows, {', '.join(details)}, {'ISO' if order == 'iso' else order} dates{in_utc}"
 
 
 def _parse_all_numbers(rows: pd.DataFrame, data: Data, header: Header, path: str) -> bool:
@@ -116,10 +118,8 @@ def _read_parquet(path: str, data: Data, *, settable: bool) -> tuple[pd.DataFram
     _check_rows(rows, path)
     rows[LINE] = np.arange(1, len(rows) + 1, dtype=np.int32)
     if pd.api.types.is_datetime64_any_dtype(rows[data.time]):
-        stamps = rows[data.time]
-        stamps = stamps.dt.tz_convert("UTC").dt.tz_localize(None) if stamps.dt.tz is not None else stamps
-        rows[data.time] = stamps.astype("datetime64[us]")
         parse_fields.check_filled(rows, (data.time,), path)
+        rows[data.time] = _stamps_of_column(rows, data, path)
     else:
         rows[data.time] = rows[data.time].astype("string")
         rows[data.time], _ = parse_fields.parse_dates(rows, data, path=path, settable=settable)
@@ -128,6 +128,19 @@ def _read_parquet(path: str, data: Data, *, settable: bool) -> tuple[pd.DataFram
             raise DataError(f"{path}, column '{column}': holds {rows[column].dtype}, not numbers")
         rows[column] = rows[column].astype(float)
     return rows, f"{len(rows):,} rows, Parquet"
+
+
+def _stamps_of_column(rows: pd.DataFrame, data: Data, path: str) -> pd.Series:
+    """The time column, which holds stamps, on the axis: those with a time zone as texts with their offsets are."""
+    stamps = rows[data.time]
+    local, offsets = stamps, np.full(len(rows), np.nan)
+    if stamps.dt.tz is not None:
+        local = stamps.dt.tz_localize(None)
+        offsets = (local - stamps.dt.tz_convert("UTC").dt.tz_localize(None)).dt.total_seconds().to_numpy(float)
+    elif data.time_zone is None:
+        return stamps.astype("datetime64[us]")
+    on_axis = parse_fields.stamps_on_axis(rows, data, local.to_numpy("datetime64[us]"), offsets, path=path)
+    return pd.Series(on_axis, index=rows.index)
 
 
 def _parquet_schema(path: str) -> Any:

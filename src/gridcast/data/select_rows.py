@@ -9,9 +9,11 @@ from typing import Literal
 import pandas as pd
 
 from gridcast.config import Data
+from gridcast.config.sections import FORMER_FREQUENCY
+from gridcast.data import infer_steps
 from gridcast.data.parse_fields import LINE
 from gridcast.data.table import FILE, SERIES, TARGET, TIME, Table
-from gridcast.runtime import resampling, time_axis
+from gridcast.runtime import local_time, resampling, time_axis
 from gridcast.runtime.errors import ConfigError, DataError, suggest
 from gridcast.runtime.series_ids import plain_ids
 
@@ -23,7 +25,7 @@ def select_rows(table: Table, data: Data) -> Table:
         text = getattr(data.select, bound)
         if text is not None:
             try:
-                first, last = _interval(text)
+                first, last = _interval(text, data, _frequency(rows[TIME], data))
             except ValueError:
                 raise DataError(f"data.select.{bound}: '{text}' is not a date; write it as 2011-12-31") from None
             rows = rows[rows[TIME] >= first if bound == "start" else rows[TIME] <= last]
@@ -44,8 +46,13 @@ def drop_repeated_rows(table: Table, keep: Literal["first", "last"]) -> Table:
     """Return `table` with one of the rows of each series and time, and a note on how many are left out."""
     rows = table.rows.drop_duplicates([SERIES, TIME], keep=keep).reset_index(drop=True)
     count = len(table.rows) - len(rows)
-    notes = [f"{count:,} repeated rows left out (data.repeated: {keep})"] if count else []
-    return replace(table, rows=rows, notes=(*table.notes, *notes))
+    if not count:
+        return replace(table, rows=rows)
+    stamps = table.rows[TIME][table.rows.duplicated([SERIES, TIME], keep=keep)]
+    note = f"{count:,} repeated rows left out (data.repeated: {keep})"
+    if stamps.min() < stamps.max():
+        note += f", of {stamps.nunique():,} stamps from {stamps.min()} to {stamps.max()}"
+    return replace(table, rows=rows, notes=(*table.notes, note))
 
 
 def aggregate_table(table: Table, data: Data) -> Table:
@@ -54,7 +61,7 @@ def aggregate_table(table: Table, data: Data) -> Table:
     Periods that the data do not cover completely are left out, with a note. Raises ConfigError for a frequency whose
     periods do not follow from a stamp alone, and DataError for rows coarser than the frequency.
     """
-    times, frequency = pd.DatetimeIndex(table.rows[TIME]), data.frequency
+    times, frequency = pd.DatetimeIndex(table.rows[TIME]), data.row_frequency or FORMER_FREQUENCY
     try:
         starts = time_axis.period_start(times, frequency)
     except ValueError:
@@ -87,24 +94,37 @@ def aggregate_table(table: Table, data: Data) -> Table:
 
 def _check_adjacent(periods: pd.DatetimeIndex, data: Data) -> None:
     """Raise DataError where no two of the `periods` are adjacent, so that the rows are coarser than the frequency."""
-    if (time_axis.period_end(periods[:-1], data.frequency) < periods[1:]).all():
+    frequency = data.row_frequency or FORMER_FREQUENCY
+    if (time_axis.period_end(periods[:-1], frequency) < periods[1:]).all():
         raise DataError(
-            f"data.aggregate: no two rows of {data.source} lie in periods of frequency {data.frequency} that follow "
-            f"each other, such as {periods[0]} and {periods[1]}: they are coarser, with nothing to combine; write a "
+            f"data.aggregate: no two rows of {data.source} lie in periods of frequency {frequency} that follow each "
+            f"other, such as {periods[0]} and {periods[1]}: they are coarser, with nothing to combine; write a "
             "coarser data.frequency, or aggregate: none"
         )
 
 
-def _interval(text: str) -> tuple[pd.Timestamp, pd.Timestamp]:
+def _frequency(times: pd.Series, data: Data) -> str:
+    """The frequency that decides whether stamps are local days or in UTC."""
+    if data.row_frequency is not None:
+        return data.row_frequency
+    spacing = infer_steps.find_spacing(pd.DatetimeIndex(times.unique()).sort_values())
+    return spacing.frequency if spacing else FORMER_FREQUENCY
+
+
+def _interval(text: str, data: Data, frequency: str) -> tuple[pd.Timestamp, pd.Timestamp]:
     """First and last moment of `text`: a date stands for its whole day, a month for all its days, a stamp for itself.
 
-    Without a time zone, in UTC where it has one, like the stamps of the table. Raises ValueError.
+    Without a time zone, on the axis like the stamps of the table; see `local_time`. Raises ValueError.
     """
-    stamp, period = pd.to_datetime(text, utc=True).tz_localize(None), pd.Period(text)
+    stamp, period = pd.Timestamp(text), pd.Period(text)
     if pd.isna(stamp):
         raise ValueError(text)
     is_exact = period.freqstr in ("h", "min", "s", "ms", "us", "ns")
-    return stamp, stamp if is_exact else period.end_time
+    last = stamp if is_exact or stamp.tzinfo is not None else period.end_time
+    zone = data.time_zone or local_time.OWN_OFFSETS
+    ends = (end.to_pydatetime(warn=False) for end in (stamp, last))
+    first, last = (pd.Timestamp(local_time.axis_stamp(end, zone, frequency)) for end in ends)
+    return first, last
 
 
 def _listed(options: Mapping[str, object]) -> str:

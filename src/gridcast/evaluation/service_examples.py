@@ -27,7 +27,10 @@ def request_examples(
     furthest_lag, longest_run = max(preprocessing.lags, default=0), max(preprocessing.zero_run_limits, default=0)
     end = len(panel.times) - steps_ahead
     begin = max(0, end - max(RECENT_STEPS, lookback + furthest_lag + longest_run))
-    times = [f"{time:%Y-%m-%d}" if time == time.normalize() else time.isoformat() for time in panel.times[begin:]]
+    stamps = preprocessing.with_zone(panel.times[begin:])
+    times = [
+        f"{time:%Y-%m-%d}" if time == time.normalize() and time.tz is None else time.isoformat() for time in stamps
+    ]
     past = panel.past[..., : len(preprocessing.past)]
     column_names = (*preprocessing.past, *preprocessing.future_columns)
     complete = np.isfinite(panel.target[:, end - lookback :]).all(axis=1)
@@ -67,8 +70,8 @@ def example_table(
     return table.assign(**preprocessing.key_values(examples[0]["id"]))
 
 
-def example_readings(panel: Panel, time: str, lookback: int) -> pd.DataFrame:
-    """Return a table that a detector answers: its `time` column, and the last readings of each sensor."""
+def example_readings(panel: Panel, preprocessing: Preprocessing, lookback: int) -> pd.DataFrame:
+    """Return a table that a detector answers: its time column, and the last readings of each sensor."""
     steps = slice(-(lookback + RECENT_STEPS), None)
     readings = dict(zip(panel.series, panel.target[:, steps], strict=True))
-    return pd.DataFrame({time: panel.times[steps].astype(str), **readings})
+    return pd.DataFrame({preprocessing.time: preprocessing.with_zone(panel.times[steps]).astype(str), **readings})

@@ -92,6 +92,8 @@ def score_readings(detector: Detector, readings: pd.DataFrame, is_anomalous: np.
     if is_anomalous is not None:
         reach = detector.lookback * followed_model.step_length(detector.frequency)
         anomalous_times = pd.DatetimeIndex(readings.loc[is_anomalous, detector.time]).sort_values()
+        if anomalous_times.tz is not None:  # scores are on the axis of the model, which is in UTC then
+            anomalous_times = anomalous_times.tz_convert("UTC").tz_localize(None)
         # A step is normal where no anomalous time lies in [step - reach, step + reach]: both searches then end equal.
         times = pd.DatetimeIndex(scores.index)
         normal &= anomalous_times.searchsorted(times - reach, "left") == anomalous_times.searchsorted(

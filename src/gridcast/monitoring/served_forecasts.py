@@ -10,6 +10,7 @@ from gridcast.data import series_statistics
 from gridcast.evaluation import artifact_files, forecast_table, significance
 from gridcast.monitoring import prediction_log
 from gridcast.monitoring.feature_drift import ExtendedPanel
+from gridcast.runtime import time_axis
 from gridcast.runtime.forecaster import FORECAST, ROLLED_FORWARD
 from gridcast.runtime.preprocessing import Preprocessing
 
@@ -27,17 +28,23 @@ def with_actuals(logged: pd.DataFrame, preprocessing: Preprocessing, data: Exten
     quantiles = [column for column in logged.columns if re.fullmatch(r"q0\.\d+", str(column))]
     table = logged[[FORECAST, ROLLED_FORWARD, *quantiles]].assign(
         series=ids,
-        time=pd.to_datetime(logged[preprocessing.time]),
+        time=_axis_stamps(logged[preprocessing.time]),
         step=logged.groupby([logged[prediction_log.REQUEST], ids]).cumcount() + 1,
     )
     rows = pd.Index(panel.series).get_indexer(pd.Index(ids))
-    steps = panel.times.get_indexer(pd.DatetimeIndex(table["time"]))
+    steps = time_axis.axis_positions(panel.times.to_numpy(), table["time"].to_numpy(), preprocessing.steps)
     has_actual = (rows >= 0) & (steps >= data.begin) & ~table[ROLLED_FORWARD].to_numpy(bool)
     has_actual[has_actual] &= panel.observed[rows[has_actual], steps[has_actual]]
     rows, steps = rows[has_actual], steps[has_actual]
     scales = series_statistics.naive_scale(panel.training_target)
     table = table[has_actual].assign(actual=panel.target[rows, steps], scale=scales[rows])
     return table.drop(columns=ROLLED_FORWARD).drop_duplicates(POINT_KEYS, keep="last").reset_index(drop=True)
+
+
+def _axis_stamps(times: pd.Series) -> pd.Series:
+    """The stamps on the axis of the model, in UTC where its forecasts have a time zone."""
+    stamps = pd.to_datetime(times)
+    return stamps if stamps.dt.tz is None else stamps.dt.tz_convert("UTC").dt.tz_localize(None)
 
 
 def losses_by_time(table: pd.DataFrame) -> pd.Series:

@@ -249,15 +249,15 @@ class Detector:
                 near = suggest(column, (str(name) for name in table.columns if name not in needed))
                 raise DataError(f"no column '{column}'{near} (needed: {', '.join(needed)})")
         table = table.reset_index(drop=True)
-        stamps = pd.DatetimeIndex(input_table.parse_stamps(table[self.time], self.time))
+        stamps = pd.DatetimeIndex(input_table.parse_stamps(table, self.preprocessing))
         if stamps.has_duplicates:
             row = int(np.flatnonzero(stamps.duplicated())[0])
             raise DataError(f"row {row}: {stamps[row]} occurs twice")
         times = stamps.sort_values()
         if self.preprocessing.calendar == "regular" and len(times):
-            times = time_axis.regular_steps(times, self.frequency)
+            times = time_axis.regular_steps(times, self.preprocessing.steps)
             if len(off := stamps[~stamps.isin(times)]):
-                raise DataError(f"time {off[0]} is off the axis of frequency {self.frequency}")
+                raise DataError(input_table.off_axis_text(off[0], self.preprocessing))
         if len(times) < self.min_table_steps:
             raise DataError(f"the table has {len(times)} steps; the model reads {self.min_table_steps}")
         values = np.full((len(times), len(self.sensors)), np.nan)

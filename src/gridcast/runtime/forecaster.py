@@ -183,7 +183,7 @@ class Forecaster:
         [forecasts] = self.forecast_all([laid_out], horizon, levels, seed)
         series, steps = np.divmod(np.arange(len(laid_out.ids) * horizon), horizon)
         columns: dict[str, Any] = {key: [values[row] for row in series] for key, values in laid_out.keys.items()}
-        columns[self.preprocessing.time] = laid_out.times[laid_out.origin[series] + steps]
+        columns[self.preprocessing.time] = self.preprocessing.with_zone(laid_out.times[laid_out.origin[series] + steps])
         columns[FORECAST] = forecasts[series, steps, 0]
         columns |= {quantile_column(level): forecasts[series, steps, 1 + k] for k, level in enumerate(levels)}
         columns[ROLLED_FORWARD] = steps >= self.preprocessing.horizon

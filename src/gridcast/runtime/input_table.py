@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from . import gaps, resampling, time_axis, zero_runs
+from . import gaps, local_time, resampling, time_axis, zero_runs
 from .errors import DataError, suggest
 from .preprocessing import Preprocessing
 
@@ -103,7 +103,7 @@ def checked_rows(
             near = suggest(column, map(str, table.columns))
             raise DataError(f"no column '{column}'{near} (needed: {', '.join(needed)})")
     table = table.reset_index(drop=True)
-    times = parse_stamps(table[preprocessing.time], preprocessing.time)
+    times = parse_stamps(table, preprocessing)
     rows = pd.DataFrame({SERIES_COLUMN: preprocessing.series_column(table), TIME_COLUMN: times})
     for column in numbers:
         try:
@@ -150,17 +150,54 @@ def _warn_of_categories(table: pd.DataFrame, names: pd.Series, preprocessing: Pr
             )
 
 
-def parse_stamps(column: pd.Series, name: str) -> pd.Series:
-    """Return the time stamps in `column` without a time zone, in UTC where they have one, as in training.
+def parse_stamps(table: pd.DataFrame, preprocessing: Preprocessing) -> pd.Series:
+    """Return the time stamps of `table` on the axis, without a time zone, as in training; see `local_time`.
 
-    Raises DataError, which calls the column `name`, for a text that is no ISO 8601 date.
+    Raises DataError for a text that is no ISO 8601 date, for stamps of which only some have an offset, and for a time
+    that clocks skip.
     """
-    date_format = None if column.dtype.kind in "Mm" else "ISO8601"
-    times = pd.to_datetime(column, format=date_format, utc=True, errors="coerce")
-    if times.isna().any():
-        row = int(np.flatnonzero(times.isna())[0])
-        raise DataError(f"column '{name}', row {row}: '{column.iloc[row]}' is not a date such as 2011-12-31")
-    return times.dt.tz_localize(None)
+    name = preprocessing.time
+    column = table[name]
+    local, offsets = _local_and_offsets(column)
+    keys = table[[key for key in preprocessing.keys if key in table.columns]]
+    times = local_time.axis_times(
+        local, offsets, time_zone=preprocessing.time_zone, frequency=preprocessing.frequency, rows=keys
+    )
+    for row in np.flatnonzero(np.isnat(times))[:1]:
+        if np.isnat(local[row]):
+            raise DataError(f"column '{name}', row {row}: '{column.iloc[row]}' is not a date such as 2011-12-31")
+        raise DataError(
+            f"column '{name}', row {row}: '{column.iloc[row]}' does not exist in {preprocessing.time_zone}, where "
+            "clocks were put forward then; correct it, or give stamps with their offset from UTC"
+        )
+    has_offset = np.isfinite(offsets)
+    if has_offset.any() and not has_offset.all() and preprocessing.time_zone == local_time.OWN_OFFSETS:
+        row = int(np.flatnonzero(~has_offset)[0])
+        raise DataError(
+            f"column '{name}', row {row}: '{column.iloc[row]}' has no offset from UTC, while other rows have one; give "
+            "all stamps with an offset, or none"
+        )
+    return pd.Series(times, index=column.index)
+
+
+def _local_and_offsets(column: pd.Series) -> tuple[np.ndarray, np.ndarray]:
+    """The local times (n,) of a column, datetime64[us] with NaT for what is no date, and their offsets in seconds."""
+    if isinstance(column.dtype, pd.DatetimeTZDtype):
+        local = column.dt.tz_localize(None)
+        offsets = (local - column.dt.tz_convert("UTC").dt.tz_localize(None)).dt.total_seconds()
+        return local.to_numpy("datetime64[us]"), offsets.to_numpy(float)
+    if column.dtype.kind in "Mm":
+        return pd.to_datetime(column).to_numpy("datetime64[us]"), np.full(len(column), np.nan)
+    texts, offsets = local_time.split_offsets(column.astype("string").astype(object))
+    local = pd.to_datetime(texts, format="ISO8601", errors="coerce").to_numpy("datetime64[us]")
+    return local, offsets
+
+
+def off_axis_text(stamp: pd.Timestamp, preprocessing: Preprocessing) -> str:
+    """Return the sentence that `stamp` is no step of the axis of a model."""
+    anchor = f", on the {preprocessing.anchor}" if preprocessing.anchor else ""
+    sessions = ", outside the hours of training" if preprocessing.sessions else ""
+    return f"time {stamp} is off the axis of frequency {preprocessing.frequency}{anchor}{sessions}"
 
 
 def _on_axis(rows: InputRows, preprocessing: Preprocessing, horizon: int) -> ForecastInput:
@@ -175,21 +212,14 @@ def _on_axis(rows: InputRows, preprocessing: Preprocessing, horizon: int) -> For
     observed_stamps = stamps[has_target]
     if not (observed_stamps[1:] > observed_stamps[:-1]).all():
         observed_stamps = np.unique(observed_stamps)
-    times, end = time_axis.build_axis(
-        observed_stamps,
-        horizon,
-        frequency=preprocessing.frequency,
-        calendar=preprocessing.calendar,
-        weekdays=preprocessing.weekdays,
-        closed=preprocessing.closed_dates,
-    )
-    position = np.minimum(times.searchsorted(stamps), len(times) - 1)
-    on_axis = times[position] == stamps
+    rule = preprocessing.steps
+    times, end = time_axis.build_axis(observed_stamps, horizon, rule)
+    position = time_axis.axis_positions(times, stamps, rule)
+    on_axis = position >= 0
     # Rows on stamps that are no steps of the axis would be lost without a word.
     off_axis = ~on_axis & (stamps <= times[-1])
     if off_axis.any() and preprocessing.calendar == "regular":
-        stamp = pd.Timestamp(stamps[off_axis][0])
-        raise DataError(f"time {stamp} is off the axis of frequency {preprocessing.frequency}")
+        raise DataError(off_axis_text(pd.Timestamp(stamps[off_axis][0]), preprocessing))
     matrix = np.full((len(rows.values), len(rows.ids), len(times)), np.nan)
     matrix[:, rows.series[on_axis], position[on_axis]] = rows.values[:, on_axis]
     target = matrix[0]

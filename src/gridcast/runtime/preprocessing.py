@@ -12,9 +12,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from . import local_time
 from .calendar_features import MarkedDays, calendar_channel_names, calendar_channels, is_column
 from .scaling import Scaler
 from .series_ids import SEPARATOR, find_id, series_id_column, series_keys
+from .step_rule import StepRule
 
 ZERO_RUNS_COLUMN = "exhibition"
 """Name of the channel that marks unusually long runs of zeros, see `zero_runs`."""
@@ -43,10 +45,12 @@ class Preprocessing:
         column with its vocabulary. `aggregate`, `gaps`: the policies of the experiment file.
 
     The time axis
-        `frequency`: pandas alias of the step. `calendar`: "regular" (every step) or "observed" (the steps that the
-        table has). `weekdays`: those of an observed daily axis, Monday 0. `closed_dates`: dates of training without a
-        step though their weekday usually has one; None where each table shows its own calendar. `marked_days`: dates
-        of holidays and events. `training_span`: first and last stamp, where the trend is a covariate.
+        `frequency`: pandas alias of the step. `calendar`: "regular" (every step), "trading" (those at open times) or
+        "observed" (those that the table has). `weekdays`: those of an observed daily axis, Monday 0.
+        `closed_dates`: dates of training without a step though their weekday usually has one; None where each table
+        shows its own calendar. `anchor`, `phase`, `loose`, `sessions`: see `step_rule.StepRule`. `time_zone`: see
+        `local_time`. `marked_days`: dates of holidays and events. `training_span`: first and last stamp, where the
+        trend is a covariate.
 
     Scaling
         `target_scaler`: of the target, or of each sensor. `scalers`: one for each of the past columns, the zero runs
@@ -91,6 +95,40 @@ class Preprocessing:
     typical_scale: float = 1.0
     centred: bool = False
     window_spreads: tuple[float, ...] = ()
+    anchor: str = ""
+    phase: int = 0
+    loose: bool = False
+    sessions: tuple[tuple[int, int], ...] = ()
+    time_zone: str = local_time.UTC
+
+    @cached_property
+    def steps(self) -> StepRule:
+        """The rule that the time axis follows."""
+        return StepRule(
+            frequency=self.frequency,
+            calendar=self.calendar,
+            weekdays=self.weekdays,
+            closed_dates=self.closed_dates,
+            anchor=self.anchor,
+            phase=self.phase,
+            loose=self.loose,
+            sessions=self.sessions,
+        )
+
+    def local_times(self, times: pd.DatetimeIndex | np.ndarray) -> pd.DatetimeIndex | np.ndarray:
+        """Return the local times (n,) of `times` (n,) on the axis."""
+        return local_time.wall_clock(pd.DatetimeIndex(times), self.time_zone) if self.has_zoned_axis else times
+
+    def with_zone(self, times: pd.DatetimeIndex | np.ndarray) -> Any:
+        """Return `times` (n,) on the axis as a table in use has them: with the time zone, where the axis is in UTC."""
+        if not self.has_zoned_axis:
+            return times
+        return pd.DatetimeIndex(times).tz_localize("UTC").tz_convert(self.time_zone)
+
+    @cached_property
+    def has_zoned_axis(self) -> bool:
+        """Whether the axis is in UTC, and its local times are those of `time_zone`."""
+        return local_time.has_zoned_axis(self.time_zone, self.frequency)
 
     @cached_property
     def codes(self) -> dict[str, int]:
@@ -152,7 +190,8 @@ class Preprocessing:
         `target` (n, steps) and `columns` (n, steps, columns) are in data units; row i belongs to `series[i]`.
         Raises DataError for steps outside the dates that the holidays are known for.
         """
-        calendar = calendar_channels(times, self.future, self.frequency, self.marked_days, self.training_span)
+        local = self.local_times(times)
+        calendar = calendar_channels(local, self.future, self.frequency, self.marked_days, self.training_span)
         calendar_start = 1 + len(self.scalers)
         calendar_end = calendar_start + calendar.shape[1]
         channels = np.empty((*target.shape, calendar_end + self.has_age), np.float32)

@@ -3,29 +3,17 @@
 from __future__ import annotations
 
 import functools
-import re
 
 import numpy as np
 import pandas as pd
 
-MONTHS_PER_UNIT = {"M": 1, "Q": 3, "Y": 12}
+from .frequencies import MONTHS_PER_UNIT, WEEKDAYS, anchored_frequency, parts
+from .step_rule import StepRule, steps_after
+
 MAX_CACHED_STEPS = 2000
 """Steps of the longest axis that is cached: most requests to a service on one day ask for the same steps."""
-WEEKDAYS = ("MON", "TUE", "WED", "THU", "FRI", "SAT", "SUN")
-
-
-def anchored_frequency(frequency: str, first: pd.Timestamp) -> str:
-    """Return the pandas alias of `frequency` that is in phase with the stamp `first`.
-
-    Weeks start on its weekday; months, quarters and years are stamped with their first day if it is one, else with
-    their last.
-    """
-    if frequency == "W":
-        return f"W-{first:%a}".upper()
-    if frequency in MONTHS_PER_UNIT:
-        month = "" if frequency == "M" else f"-{first:%b}".upper()
-        return f"{frequency}{'S' if first.day == 1 else 'E'}{month}"
-    return frequency
+MAX_CLOSED_DAYS = 5
+"""Days in a row, such as a holiday week, that a trading calendar may be closed; a longer hole is a gap."""
 
 
 def period_start(times: pd.DatetimeIndex, frequency: str) -> pd.DatetimeIndex:
@@ -36,7 +24,7 @@ def period_start(times: pd.DatetimeIndex, frequency: str) -> pd.DatetimeIndex:
     Raises ValueError for a frequency whose periods do not follow from a stamp alone, such as 2W, or that is named after
     the end of its periods, such as ME.
     """
-    count, unit, anchor = _parts(frequency)
+    count, unit, anchor = parts(frequency)
     if unit in MONTHS_PER_UNIT and count == 1 and not anchor and not frequency.endswith("E"):
         return times.to_period(unit).start_time
     days = times.normalize()
@@ -51,7 +39,7 @@ def period_start(times: pd.DatetimeIndex, frequency: str) -> pd.DatetimeIndex:
 
 def period_end(starts: pd.DatetimeIndex, frequency: str) -> pd.DatetimeIndex:
     """Return the first moment after the period of `frequency` that begins at each of `starts`."""
-    count, unit, _ = _parts(frequency)
+    count, unit, _ = parts(frequency)
     if unit in MONTHS_PER_UNIT:
         return starts + pd.DateOffset(months=MONTHS_PER_UNIT[unit] * count)
     days = {"D": 1, "B": 1, "W": 7}.get(unit)
@@ -64,7 +52,7 @@ def days_of_steps(times: pd.DatetimeIndex, frequency: str) -> tuple[pd.DatetimeI
     For steps up to a day, the day of the stamp; for weeks, seven days from the stamp on; for months, quarters and
     years, the calendar period in which the stamp lies.
     """
-    count, unit, _ = _parts(frequency)
+    count, unit, _ = parts(frequency)
     if unit in MONTHS_PER_UNIT:
         first = times.to_period(unit).start_time
         return first, period_end(first, frequency)
@@ -72,17 +60,69 @@ def days_of_steps(times: pd.DatetimeIndex, frequency: str) -> tuple[pd.DatetimeI
     return first, period_end(first, f"{count}{unit}" if unit in ("D", "W") else "D")
 
 
-def _parts(frequency: str) -> tuple[int, str, str]:
-    """Count, unit and anchor: `2W-SUN` -> 2, W, SUN. `MS` and `ME` (first and last day of a month) have the unit M."""
-    match = re.fullmatch(r"(\d*)([A-Za-z]+)(?:-([A-Z]{3}))?", frequency)
-    count, unit, anchor = match.groups() if match else (1, frequency, "")
-    unit = unit[0] if len(unit) == 2 and unit[0] in MONTHS_PER_UNIT and unit[1] in "SE" else unit
-    return int(count or 1), unit, anchor or ""
+def regular_steps(times: pd.DatetimeIndex, rule: StepRule) -> pd.DatetimeIndex:
+    """Return every step of `rule` from the first to the last of `times`. Raises ValueError for an unknown frequency.
+
+    Where the rule is loose, the last stamp within a period stands for it instead of its anchor.
+    """
+    first, last = times.min(), times.max()
+    if not rule.anchor:
+        return pd.date_range(first, last, freq=anchored_frequency(rule.frequency, first))
+    begin, end = rule.periods(pd.DatetimeIndex([first, last]))
+    days = rule.stamps(np.arange(begin, end + 1)).astype("datetime64[us]")
+    steps = pd.DatetimeIndex(days) + (first - first.normalize())
+    if not rule.loose:
+        return steps
+    stamps = pd.Series(steps)
+    ordered = times[rule.on_axis(times)].unique().sort_values()
+    stamps[rule.periods(ordered) - begin] = ordered
+    return pd.DatetimeIndex(stamps)
 
 
-def regular_steps(times: pd.DatetimeIndex, frequency: str) -> pd.DatetimeIndex:
-    """Return every step of `frequency` from the first to the last of `times`. Raises ValueError if it is unknown."""
-    return pd.date_range(times.min(), times.max(), freq=anchored_frequency(frequency, times.min()))
+def trading_steps(times: pd.DatetimeIndex, rule: StepRule) -> pd.DatetimeIndex:
+    """Return `times` and the steps of the trading calendar `rule` that are missing between the first and the last.
+
+    A day without any stamp is closed, unless more than MAX_CLOSED_DAYS open days in a row have none, or the rule names
+    the closed dates and it is not among them. On other days the steps between their first and last stamp are added: a
+    session may begin late or end early.
+    """
+    first, last = times[0], times[-1]
+    expected = open_times(first, last, rule)
+    days, dates = expected.normalize(), times.normalize()
+    open_days = days.unique()
+    is_empty = ~open_days.isin(dates)
+    if rule.closed_dates is not None:
+        opened = open_days[is_empty & ~open_days.isin(pd.DatetimeIndex(rule.closed_dates))]
+    else:
+        run = np.cumsum(~is_empty)
+        run_lengths = np.bincount(run, weights=is_empty)
+        opened = open_days[is_empty & (run_lengths[run] > MAX_CLOSED_DAYS)]
+    begins = pd.Series(times, index=dates).groupby(level=0)
+    first_stamps, last_stamps = begins.min().reindex(days), begins.max().reindex(days)
+    within = (expected >= first_stamps.to_numpy()) & (expected <= last_stamps.to_numpy())
+    return times.union(expected[within | days.isin(opened)])
+
+
+def open_times(first: pd.Timestamp, last: pd.Timestamp, rule: StepRule) -> pd.DatetimeIndex:
+    """Return the open times of `rule` from `first` to `last`."""
+    in_week = rule.open_seconds((first - first.normalize()).total_seconds())
+    if not len(in_week):
+        return pd.date_range(first, last, freq=rule.frequency)
+    monday = first.normalize() - pd.Timedelta(days=first.day_of_week)
+    weeks = np.arange((last - monday) // pd.Timedelta(days=7) + 1)[:, None] * np.timedelta64(7, "D")
+    seconds = (in_week * 1e6).round().astype("timedelta64[us]")
+    stamps = pd.DatetimeIndex((np.datetime64(monday, "us") + weeks + seconds).ravel())
+    return stamps[(stamps >= first) & (stamps <= last)]
+
+
+def axis_positions(axis: np.ndarray, stamps: np.ndarray, rule: StepRule) -> np.ndarray:
+    """Return the position (n,) on `axis`, ascending, of each of `stamps` (n,), -1 for one that is no step of it."""
+    if not (rule.anchor and rule.loose and rule.calendar == "regular"):
+        positions = np.minimum(axis.searchsorted(stamps), len(axis) - 1)
+        return np.where(axis[positions] == stamps, positions, -1)
+    times = pd.DatetimeIndex(stamps)
+    positions = pd.Index(rule.periods(pd.DatetimeIndex(axis))).get_indexer(pd.Index(rule.periods(times)))
+    return np.where(rule.on_axis(times), positions, -1)
 
 
 def usual_weekdays(times: pd.DatetimeIndex, frequency: str, calendar: str) -> tuple[int, ...]:
@@ -120,52 +160,31 @@ def _dates_on(times: pd.DatetimeIndex, weekdays: tuple[int, ...]) -> pd.Datetime
     return dates[np.isin(dates.day_of_week, weekdays)]
 
 
-def build_axis(
-    stamps: np.ndarray,
-    steps: int,
-    *,
-    frequency: str,
-    calendar: str,
-    weekdays: tuple[int, ...] = (),
-    closed: tuple[str, ...] | None = None,
-) -> tuple[np.ndarray, int]:
+def history_steps(times: pd.DatetimeIndex, rule: StepRule) -> pd.DatetimeIndex:
+    """Return the steps of a table with the stamps `times`, ascending, from the first to the last of them.
+
+    A table with an observed calendar lacks steps of which only other series have rows: the dates on the usual weekdays
+    are added, but for the closed ones (None: add nothing). Raises ValueError for an unknown frequency.
+    """
+    if rule.calendar == "regular":
+        return regular_steps(times, rule)
+    if rule.calendar == "trading":
+        return trading_steps(times, rule)
+    return times if rule.closed_dates is None else with_open_dates(times, rule.weekdays, rule.closed_dates)
+
+
+def build_axis(stamps: np.ndarray, steps: int, rule: StepRule) -> tuple[np.ndarray, int]:
     """Return the time axis of a history with these `stamps`, extended by `steps`, and the length of the history on it.
 
-    Stamps and axis are datetime64[us], ascending. A table with an observed `calendar` lacks steps of which only other
-    series have rows: the dates on the usual `weekdays` are added, but for the `closed` ones (None: add nothing).
-    Raises ValueError for an unknown frequency.
+    Stamps and axis are datetime64[us], ascending; see `history_steps`.
     """
     compute = _build_axis if len(stamps) <= MAX_CACHED_STEPS else _build_axis.__wrapped__
-    return compute(stamps.tobytes(), steps, frequency, calendar, weekdays, closed)
+    return compute(stamps.tobytes(), steps, rule)
 
 
 @functools.lru_cache(maxsize=256)
-def _build_axis(
-    stamps: bytes,
-    steps: int,
-    frequency: str,
-    calendar: str,
-    weekdays: tuple[int, ...],
-    closed: tuple[str, ...] | None,
-) -> tuple[np.ndarray, int]:
-    history = pd.DatetimeIndex(np.frombuffer(stamps, "datetime64[us]"))
-    if calendar == "regular":
-        history = regular_steps(history, frequency)
-    elif closed is not None:
-        history = with_open_dates(history, weekdays, closed)
-    axis = history.append(steps_after(history[-1], steps, frequency, weekdays)).to_numpy("datetime64[us]")
+def _build_axis(stamps: bytes, steps: int, rule: StepRule) -> tuple[np.ndarray, int]:
+    history = history_steps(pd.DatetimeIndex(np.frombuffer(stamps, "datetime64[us]")), rule)
+    axis = history.append(steps_after(history[-1], steps, rule)).to_numpy("datetime64[us]")
     axis.flags.writeable = False  # the cache hands the same array to every caller
     return axis, len(history)
-
-
-@functools.lru_cache(maxsize=1024)
-def steps_after(last: pd.Timestamp, steps: int, frequency: str, weekdays: tuple[int, ...] = ()) -> pd.DatetimeIndex:
-    """Return the `steps` stamps that follow `last`, on `weekdays` (Monday 0) only if there are any."""
-    # Of seven dates len(weekdays) are steps: enough dates for them all, and for a week that starts with none.
-    dates_per_step = max(1, -(-7 // len(weekdays))) if weekdays else 1
-    periods = (steps + 7) * dates_per_step + 1
-    following = pd.date_range(last, periods=periods, freq=anchored_frequency(frequency, last))
-    following = following[following > last]
-    if weekdays:
-        following = following[np.isin(following.day_of_week, weekdays)]
-    return following[:steps]

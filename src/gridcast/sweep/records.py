@@ -103,6 +103,7 @@ def sweep_files(plan: Plan) -> dict[str, str]:
         "folds": folds if experiment.split.folds else [],
         "windows": plan.window_counts(experiment.window.lookback),
         "period": plan.dataset.period,
+        "frequency": panel.steps.frequency,
         "categories": _categories(plan),
         "notes": list(panel.notes),
         "fingerprint": plan.fingerprint,
@@ -156,7 +157,7 @@ def run_entry(plan: Plan, task: SweepTask, result: TrainingResult) -> RunEntry:
 def input_example(plan: Plan, lookback: int, series: str | None = None) -> dict[str, Any]:
     """Return a table that a model of `lookback` steps answers, as its columns and data; empty where there is none."""
     if plan.experiment.task == "anomaly":
-        table = service_examples.example_readings(plan.panel, plan.experiment.data.time, lookback)
+        table = service_examples.example_readings(plan.panel, plan.dataset.preprocessing, lookback)
     else:
         table = service_examples.example_table(plan.panel, plan.dataset.preprocessing, lookback, series=series)
     return json.loads(table.to_json(orient="split", index=False, double_precision=15)) if len(table) else {}

@@ -39,7 +39,7 @@ def model_card(
         settings |= {"seed": run.data.tags[mlflow_runs.SEED_TAG]}
     card = [
         f"# {name}: {mlflow_runs.run_name(run)}",
-        _purpose(case, settings["lookback"]),
+        _purpose(case, settings["lookback"], about.get("frequency") or case.experiment.data.frequency or "D"),
         *(f"\n**{remark}**" for remark in remarks),
         *_data_section(case, about),
         "\n## Configuration",
@@ -53,11 +53,11 @@ def model_card(
     return "\n".join(card)[:MAX_TEXT]
 
 
-def _purpose(case: PromotionCase, lookback: int) -> str:
+def _purpose(case: PromotionCase, lookback: int, frequency: str) -> str:
     data, horizon = case.experiment.data, case.experiment.window.horizon
     if case.is_detector:
-        return f"Flags anomalous steps, from windows of {lookback} steps (frequency {data.frequency})."
-    history = f"from the last {lookback} steps (frequency {data.frequency})"
+        return f"Flags anomalous steps, from windows of {lookback} steps (frequency {frequency})."
+    history = f"from the last {lookback} steps (frequency {frequency})"
     return f"Forecasts `{data.target}`, {_steps(horizon)} ahead, {history}."
 
 

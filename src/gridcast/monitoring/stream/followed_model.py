@@ -55,6 +55,16 @@ def step_length(frequency: str) -> pd.Timedelta:
         ) from None
 
 
+def with_zone(table: pd.DataFrame, detector: FollowedDetector) -> pd.DataFrame:
+    """Return `table` of a stream, whose stamps are in UTC, with their zone if the detector counts in local time else.
+
+    A detector whose code knows no time zones counts in UTC.
+    """
+    if not getattr(getattr(detector, "preprocessing", None), "has_zoned_axis", False):
+        return table
+    return table.assign(**{detector.time: table[detector.time].dt.tz_localize("UTC")})
+
+
 def iso_stamp(time: pd.Timestamp) -> str:
     """Return `time` in ISO format, to the second."""
     return time.isoformat(timespec="seconds")

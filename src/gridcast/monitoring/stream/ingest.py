@@ -20,7 +20,7 @@ import pandas as pd
 
 from gridcast.data import csv_text
 from gridcast.monitoring.stream.feeds import FeedBatch
-from gridcast.monitoring.stream.followed_model import FollowedDetector, FollowedModel, iso_stamp, step_length
+from gridcast.monitoring.stream.followed_model import FollowedDetector, FollowedModel, iso_stamp, step_length, with_zone
 from gridcast.monitoring.stream.ledger import Ledger, ScoredStep
 from gridcast.monitoring.stream.wording import batch_remarks, event_alert, quoted_names, scores_summary
 from gridcast.runtime import events, running_threshold
@@ -185,7 +185,8 @@ def _save_scores(begin: pd.Timestamp, ledger: Ledger, model: FollowedModel, wait
     readings = ledger.readings(begin - reach - detector.lookback * length, detector.sensors)
     axis = pd.date_range(readings.index[0], readings.index[-1], freq=length)
     try:
-        scores = detector.predict(readings.reindex(axis).rename_axis(detector.time).reset_index(), {})
+        table = readings.reindex(axis).rename_axis(detector.time).reset_index()
+        scores = detector.predict(with_zone(table, detector), {})
     except Exception as error:
         if not is_data_error(error):
             raise

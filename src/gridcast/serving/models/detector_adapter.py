@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from gridcast.evaluation import artifact_files
-from gridcast.runtime import time_axis
+from gridcast.runtime import step_rule
 from gridcast.runtime.detector import SCORE, Detector, NormalStatistics
 from gridcast.runtime.errors import DataError, TrackingError
 from gridcast.runtime.preprocessing import Preprocessing
@@ -78,7 +78,7 @@ def sample_table(detector: Detector) -> pd.DataFrame:
     steps, scaler = detector.min_table_steps + 1, detector.preprocessing.target_scaler
     scaled = np.tile(np.resize(np.linspace(0.2, 0.8, 7), steps), (len(detector.sensors), 1))
     start = pd.Timestamp("2020-01-01")
-    times = time_axis.steps_after(start, steps, detector.frequency, detector.preprocessing.weekdays)
+    times = step_rule.steps_after(start, steps, detector.preprocessing.steps)
     return pd.DataFrame({detector.time: times, **dict(zip(detector.sensors, scaler.inverse(scaled), strict=True))})
 
 
@@ -106,4 +106,6 @@ def example_rows(read_artifact: Callable[[str], bytes]) -> tuple[dict[str, Any],
 def _table(detector: Detector, rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     """Rows of a request as a table with the experiment's own column names."""
     table = pd.DataFrame(list(rows)).rename(columns={"time": detector.time})
+    if detector.preprocessing.has_zoned_axis:  # they are of the test, whose axis is in UTC then
+        table[detector.time] = pd.to_datetime(table[detector.time], format="ISO8601", utc=True)
     return table.astype(dict.fromkeys(detector.sensors, float))

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from gridcast.runtime import time_axis
+from gridcast.runtime import step_rule
 from gridcast.runtime.errors import DataError, TrackingError
 from gridcast.runtime.forecaster import FORECAST, Forecaster
 from gridcast.runtime.per_series import Route, Routes
@@ -98,7 +98,7 @@ def sample_history(preprocessing: Preprocessing) -> pd.DataFrame:
     """Return a history of the first series that the model must be able to read, whatever it was trained on."""
     steps = preprocessing.lookback + max(preprocessing.lags, default=0) + max(preprocessing.zero_run_limits, default=0)
     end = pd.Timestamp(preprocessing.training_span[1] if preprocessing.training_span else "2020-01-01")
-    times = time_axis.steps_after(end, steps + preprocessing.horizon, preprocessing.frequency, preprocessing.weekdays)
+    times = step_rule.steps_after(end, steps + preprocessing.horizon, preprocessing.steps)
     scaled = np.tile(np.linspace(0.2, 0.8, 7), -(-steps // 7))[None, :steps]
     target = preprocessing.target_scaler.inverse(scaled, np.array([0]))[0]
     series = {

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from gridcast.runtime import time_axis
+from gridcast.runtime import step_rule
 from gridcast.runtime.detector import Detector
 from gridcast.runtime.forecaster import Forecaster
 from gridcast.runtime.preprocessing import Preprocessing
@@ -142,5 +142,5 @@ def _is_light(model: Forecaster | Detector, item: ForecastRequest | np.ndarray) 
 
 
 def _step(preprocessing: Preprocessing) -> np.timedelta64:
-    first, second = time_axis.steps_after(pd.Timestamp("2001-01-01"), 2, preprocessing.frequency)
+    first, second = step_rule.steps_after(pd.Timestamp("2001-01-01"), 2, preprocessing.steps)
     return (second - first).to_timedelta64()

@@ -14,13 +14,14 @@ import pandas as pd
 from gridcast.runtime.detector import scaled_values
 from gridcast.runtime.errors import DataError
 from gridcast.runtime.input_table import InputRows
+from gridcast.runtime.preprocessing import Preprocessing
 from gridcast.serving import http_errors
 from gridcast.serving.http_errors import invalid_input
 from gridcast.serving.models.served_model import ServedModel
 from gridcast.serving.payloads import schemas
 from gridcast.serving.payloads.request_frames import history_frame
 from gridcast.serving.payloads.request_types import DetectionRequest, ForecastRequest
-from gridcast.serving.payloads.timestamps import EARLIEST_TIME, order_error, parse_timestamps
+from gridcast.serving.payloads.timestamps import EARLIEST_TIME, axis_stamps, order_error, parse_timestamps
 from gridcast.serving.rate_limits import RequestLimits
 
 CLOCK_TOLERANCE = dt.timedelta(days=1)
@@ -79,7 +80,7 @@ def parse_forecast(
     values: list[np.ndarray] = []
     for number, series in enumerate(request.series):
         place = f"series[{number}].history"
-        stamps.append(_stamps(series.history, place, until=now + CLOCK_TOLERANCE))
+        stamps.append(_stamps(series.history, place, preprocessing, until=now + CLOCK_TOLERANCE))
         values.append(_values(series.history, history_columns, place))
     first, last = min(times[0] for times in stamps), max(times[-1] for times in stamps)
     check_span(first, last, served=served, limits=limits, place="series")
@@ -111,10 +112,12 @@ def parse_rows(
     """Return the rows of a request to a detector, checked as a history is. Raises HttpError (422)."""
     sensors = served.detector.sensors
     _check_row_count(len(request.rows), limits, "rows")
-    stamps = _stamps(request.rows, "rows", until=now + CLOCK_TOLERANCE)
+    preprocessing = served.preprocessing
+    stamps = _stamps(request.rows, "rows", preprocessing, until=now + CLOCK_TOLERANCE)
     values = _values(request.rows, Columns(sensors, allow_null=True), "rows")
     check_span(stamps[0], stamps[-1], served=served, limits=limits, place="rows")
-    table = pd.DataFrame(values, columns=list(sensors)).assign(**{served.preprocessing.time: stamps})
+    times = preprocessing.with_zone(stamps)
+    table = pd.DataFrame(values, columns=list(sensors)).assign(**{preprocessing.time: times})
     return detection_request(table, served, "rows")
 
 
@@ -141,7 +144,7 @@ def check_table(table: pd.DataFrame, served: ServedModel, *, limits: RequestLimi
         if len(too_large):
             text = f"is larger than the network can read (at most {MAX_MAGNITUDE:g})"
             raise invalid_input(text, f"row {too_large[0] + 1}, column '{column}'")
-    times = table[preprocessing.time]
+    times = pd.Series(axis_stamps(table[preprocessing.time]), index=table.index)
     if not is_detector:
         times = times[table[preprocessing.target].notna()]
     if not len(times):
@@ -205,9 +208,9 @@ def _series_ids(request: schemas.PredictRequest, served: ServedModel, limits: Re
     return list(ids)
 
 
-def _stamps(steps: Steps, place: str, *, until: dt.datetime) -> np.ndarray:
-    """The times of `steps` (datetime64[us]), in UTC. Raises HttpError unless they ascend and end by `until`."""
-    stamps = parse_timestamps([step.time for step in steps], place)
+def _stamps(steps: Steps, place: str, preprocessing: Preprocessing, *, until: dt.datetime) -> np.ndarray:
+    """The times of `steps` (datetime64[us]) on the axis. Raises HttpError unless they ascend and end by `until`."""
+    stamps = parse_timestamps([step.time for step in steps], place, preprocessing)
     end = np.datetime64(until)
     if stamps[-1] > end:
         first = int(np.searchsorted(stamps, end, "right"))
@@ -219,7 +222,7 @@ def _future_stamps(steps: Steps, place: str, *, served: ServedModel, after: np.d
     """The times of future `steps`. Raises HttpError unless they come after the history, and the model reads them."""
     if not served.preprocessing.future_columns:
         raise invalid_input("the model reads no column of future steps; leave them out", place)
-    stamps = parse_timestamps([step.time for step in steps], place)
+    stamps = parse_timestamps([step.time for step in steps], place, served.preprocessing)
     if stamps[0] <= after:
         raise order_error(f"{place}[0].time", is_duplicate=bool(stamps[0] == after))
     return stamps

@@ -16,7 +16,7 @@ from gridcast.runtime.preprocessing import Preprocessing
 from gridcast.serving.http_errors import HttpError, invalid_input
 from gridcast.serving.models.served_model import ServedModel
 from gridcast.serving.payloads.request_types import DetectionRequest, ForecastRequest
-from gridcast.serving.payloads.timestamps import format_timestamps
+from gridcast.serving.payloads.timestamps import axis_stamps, format_timestamps
 
 
 def model_fields(served: ServedModel, elapsed_ms: float) -> dict[str, Any]:
@@ -41,7 +41,7 @@ def forecast_items(request: ForecastRequest, forecasts: np.ndarray, served: Serv
         raise not_finite_error(f"series[{number}].history")
     source, routes = request.forecast_input, served.forecaster.routes
     trained_horizon, labels = served.preprocessing.horizon, [f"{level:g}" for level in request.levels]
-    stamps = format_timestamps(source.times[source.origin[:, None] + np.arange(request.horizon)])
+    stamps = format_timestamps(source.times[source.origin[:, None] + np.arange(request.horizon)], served.preprocessing)
     items = []
     for row, (name, values) in enumerate(zip(source.ids, forecasts.tolist(), strict=True)):
         points = []
@@ -64,7 +64,7 @@ def items_from_frame(
     preprocessing, items = served.preprocessing, []
     for name, rows in _rows_by_series(forecasts, preprocessing):
         points = []
-        stamps = format_timestamps(rows[preprocessing.time].to_numpy())
+        stamps = format_timestamps(axis_stamps(rows[preprocessing.time]), preprocessing)
         values, rolled_forward = rows[FORECAST].tolist(), rows[ROLLED_FORWARD].tolist()
         quantiles = {f"{level:g}": rows[quantile_column(level)].tolist() for level in levels}
         for step, stamp in enumerate(stamps):
@@ -81,7 +81,7 @@ def items_from_frame(
         history_by_series = dict(_rows_by_series(observed, preprocessing))
         for item in items:
             rows = history_by_series[str(item["id"])].tail(history_steps)
-            stamps = format_timestamps(rows[preprocessing.time].to_numpy())
+            stamps = format_timestamps(axis_stamps(rows[preprocessing.time]), preprocessing)
             pairs = zip(stamps, rows[preprocessing.target].tolist(), strict=True)
             item["history"] = [{"time": stamp, "value": value} for stamp, value in pairs]
     return items
@@ -92,7 +92,7 @@ def forecast_frame(request: ForecastRequest, forecasts: np.ndarray, served: Serv
     source, preprocessing = request.forecast_input, served.preprocessing
     series, steps = np.divmod(np.arange(len(source.ids) * request.horizon), request.horizon)
     table = pd.DataFrame([preprocessing.key_values(source.ids[row]) for row in series])
-    table[preprocessing.time] = source.times[source.origin[series] + steps]
+    table[preprocessing.time] = preprocessing.with_zone(source.times[source.origin[series] + steps])
     table[FORECAST] = forecasts[series, steps, 0]
     for k, level in enumerate(request.levels):
         table[quantile_column(level)] = forecasts[series, steps, 1 + k]
@@ -110,7 +110,8 @@ def anomaly_fields(
     `contributions` are (steps, sensors); `with_values` adds the sensor values of each step to its score.
     """
     score = events.anomaly_score(contributions)
-    stamps, limits = format_timestamps(request.times.to_numpy()), detector.limits(score)
+    stamps = format_timestamps(request.times.to_numpy(), detector.preprocessing)
+    limits = detector.limits(score)
     scores: list[dict[str, Any]] = [
         {"time": stamp, "score": _finite_or_none(value), "anomaly": value > limit}
         for stamp, value, limit in zip(stamps, score.tolist(), limits.tolist(), strict=True)
