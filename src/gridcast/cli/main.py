@@ -24,7 +24,7 @@ WRITE_REMEDIES = {
     errno.EACCES: f"make it writable, {_RESUME}",
     errno.EPERM: f"make it writable, {_RESUME}",
 }
-"""What to do about an operating system error that keeps a sweep from writing."""
+"""The remedy for an operating system error that keeps a sweep from writing."""
 INTERRUPTED = Interrupted.exit_code
 
 
