@@ -3,6 +3,7 @@
 from gridcast.config.experiment import Experiment
 from gridcast.config.sections import (
     AXES,
+    READING_KEYS,
     SENSOR_DEFAULTS,
     Anomaly,
     Budget,
@@ -12,6 +13,7 @@ from gridcast.config.sections import (
     Ensemble,
     Level,
     Name,
+    Pivot,
     Probabilistic,
     Search,
     Section,
@@ -21,12 +23,14 @@ from gridcast.config.sections import (
     Split,
     Training,
     Transform,
+    Wide,
     Window,
 )
 from gridcast.config.yaml_reader import parse, read, with_source
 
 __all__ = [
     "AXES",
+    "READING_KEYS",
     "SENSOR_DEFAULTS",
     "Anomaly",
     "Budget",
@@ -37,6 +41,7 @@ __all__ = [
     "Experiment",
     "Level",
     "Name",
+    "Pivot",
     "Probabilistic",
     "Search",
     "Section",
@@ -46,6 +51,7 @@ __all__ = [
     "Split",
     "Training",
     "Transform",
+    "Wide",
     "Window",
     "parse",
     "read",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import math
 from typing import Annotated, Any, Literal
 
@@ -51,6 +52,35 @@ class Select(Section):
     end: str | None = None
 
 
+class Wide(Section):
+    """A table with a column for each period, or for each series, whose values become rows.
+
+    `columns` are their names, or patterns such as `d_*`; left out, all that are not named elsewhere. `time` is `columns`
+    where their names are the periods, else the column of the time stamps; left out, it follows from `data.time`.
+    `start` is the first period where they are only numbered, such as d_1.
+    """
+
+    columns: Annotated[Columns, Field(strict=False)] = ()
+    time: str | None = None
+    start: str | None = None
+
+    @field_validator("columns", mode="before")
+    @classmethod
+    def _accept_one_column(cls, value: object) -> object:
+        return (value,) if isinstance(value, str) else value
+
+
+class Pivot(Section):
+    """A table with a row for each reading: its `names` become columns that hold its `values`."""
+
+    names: str
+    values: str
+
+
+NAMES_OF_SIGNS = {".": "point", ",": "comma", " ": "space", "'": "apostrophe", "": "none", ";": "semicolon"}
+NAMES_OF_SIGNS |= {"\t": "tab", "|": "pipe"}
+
+
 class Data(Section):
     """The source of the series and the meaning of its columns.
 
@@ -66,6 +96,11 @@ class Data(Section):
     target by that rule, covariates by their mean. `zero_runs` looks for runs of zeros far longer than usual for a
     series, such as a product out of stock: `mask` leaves them out of training and validation, `feature` marks them in
     an input channel.
+
+    How the table is written, which a model in use is told too: `decimal` and `thousands` are the signs in numbers,
+    `dates` the order of dates, `time_unit` that of stamps that are numbers, `missing` the texts and numbers that mean
+    "no reading", `blanks` what an empty covariate means. `separator`, `encoding` and `skip` (lines before the header)
+    are of CSV files, `sheet` is of Excel files, `query` (SQL) of databases. `wide` and `pivot` change its shape.
     """
 
     source: str
@@ -87,6 +122,18 @@ class Data(Section):
     aggregate: Literal["none", "sum", "mean", "last"] = "none"
     zero_runs: Annotated[Literal["none", "mask", "feature"], Field(serialization_alias="exhibition")] = "none"
     dates: Literal["auto", "iso", "day-first", "month-first"] = "auto"
+    time_unit: Literal["s", "ms", "us", "ns", "excel"] | None = None
+    decimal: Literal["point", "comma"] | None = None
+    thousands: Literal["point", "comma", "space", "apostrophe", "none"] | None = None
+    missing: Annotated[tuple[str | int | float, ...], Field(strict=False)] = ()
+    blanks: Literal["error", "zero", "ffill"] = "error"
+    encoding: str | None = None
+    separator: Literal["comma", "semicolon", "tab", "pipe"] | None = None
+    skip: Annotated[int, Field(ge=0)] = 0
+    sheet: str | int | None = None
+    query: str | None = None
+    wide: Wide | None = None
+    pivot: Pivot | None = None
     constant: Literal["keep", "drop"] = "keep"
     select: Select = Select()
 
@@ -105,11 +152,43 @@ class Data(Section):
             raise ValueError("data.labelled: omit needs data.labels, which say which steps; name them, or remove it")
         return self
 
+    @model_validator(mode="after")
+    def _check_signs(self) -> Data:
+        if self.decimal is not None and self.decimal == self.thousands:
+            raise ValueError(f"data.thousands: {self.thousands} is data.decimal too; the two signs differ")
+        return self
+
     @field_validator("series", mode="before")
     @classmethod
     def _accept_one_column(cls, value: object) -> object:
         return (value,) if isinstance(value, str) else value
 
+    @field_validator("missing", mode="before")
+    @classmethod
+    def _accept_one_value(cls, value: object) -> object:
+        return (value,) if isinstance(value, str | int | float) else value
+
+    @field_validator("decimal", "thousands", "separator", mode="before")
+    @classmethod
+    def _accept_signs(cls, value: object) -> object:
+        return NAMES_OF_SIGNS.get(value, value) if isinstance(value, str) else value
+
+    @field_validator("encoding")
+    @classmethod
+    def _check_encoding(cls, value: str | None) -> str | None:
+        if value is not None:
+            try:
+                codecs.lookup(value)
+            except LookupError:
+                raise ValueError(
+                    f"data.encoding: '{value}' is unknown (such as utf-8, windows-1252, latin-1, utf-16)"
+                ) from None
+        return value
+
+
+READING_KEYS = ("dates", "time_unit", "decimal", "thousands", "missing", "blanks", "encoding", "separator", "skip")
+READING_KEYS += ("sheet", "wide", "pivot")
+"""Keys of `data` that say how tables are written: a model carries them to read tables in use."""
 
 SENSOR_DEFAULTS: dict[str, Any] = {
     "series": ["sensor"],

@@ -10,6 +10,7 @@ import pandas as pd
 
 from gridcast.data import splits
 from gridcast.runtime.calendar_features import MarkedDays
+from gridcast.runtime.dialect import Dialect
 from gridcast.runtime.series_ids import plain_ids
 
 
@@ -29,6 +30,7 @@ class Panel:
     - `labels` (steps,): True where a step is labelled as anomalous; None without labels. Training never sees them,
       except for the gaps that omitted steps leave.
     - `key_count`: the number of key columns that make a series' id.
+    - `dialect`: how the table is written. `left_out`: ids of series of the table that are not in the panel.
     """
 
     series: tuple[str, ...]
@@ -45,6 +47,8 @@ class Panel:
     notes: tuple[str, ...] = ()
     labels: np.ndarray | None = None
     key_count: int = 1
+    dialect: Dialect = Dialect()
+    left_out: tuple[str, ...] = ()
 
     @property
     def plain_series(self) -> tuple[str, ...]:
@@ -91,9 +95,12 @@ class Panel:
 
     def take(self, positions: np.ndarray) -> Panel:
         """Return the same panel with only the series at `positions`, in their order."""
+        kept = tuple(self.series[i] for i in positions)
+        others = set(self.series) - set(kept)
         return replace(
             self,
-            series=tuple(self.series[i] for i in positions),
+            series=kept,
+            left_out=(*self.left_out, *(name for name in self.series if name in others)),
             target=self.target[positions],
             observed=self.observed[positions],
             past=self.past[positions],

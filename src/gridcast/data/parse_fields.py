@@ -1,40 +1,47 @@
-"""Turn the text fields of a file into numbers and dates; the error for any other text names its line and column."""
+"""Turn the fields of tables into numbers and dates; the error for any other text names its line and column."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
-from typing import Literal
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
 
-from gridcast.config import Data
+from gridcast.runtime import date_text, number_text
+from gridcast.runtime.date_text import OrderEvidence
+from gridcast.runtime.dialect import Dialect
 from gridcast.runtime.errors import DataError
+from gridcast.runtime.number_text import Evidence, Example, Undecided
 
 LINE = "__line__"
-"""Column of the line of the file in which a row starts; in Parquet files, the number of the row."""
-DECIMAL_COMMA = re.compile(r"^[-+]?(\d+|\d{1,3}(\.\d{3})+)?(,\d*)?([eE][-+]?\d+)?$")
-"""A number with a decimal comma; points stand between thousands only."""
-DAY_MONTH_YEAR = re.compile(r"^\s*(\d{1,2})[./-](\d{1,2})[./-](\d{4})\b(.*)$")
-"""A date with the year last; which of the first two numbers is the day, only the whole column can show."""
-EXAMPLE_DATES = {"iso": "2011-12-31", "day-first": "31/12/2011", "month-first": "12/31/2011"}
-ROWS_PER_CHUNK = 2**18
-"""Rows that are parsed at once: as text, fields take many times the memory of numbers and categories."""
-
-DateOrder = Literal["iso", "day-first", "month-first"]
+"""Column of the line of the file in which a row starts; in tables that have no lines, the number of the row."""
+FRAME = "the DataFrame"
+"""Stands in messages for the path of a table that is no file."""
+ROW_ENDINGS = (".parquet", ".xlsx", FRAME.lower())
 
 
 def unit_of(path: str) -> str:
-    """Return what `LINE` counts in the file at `path`: `line` or `row`."""
-    return "row" if path.endswith(".parquet") else "line"
+    """Return what `LINE` counts in the table at `path`: `line` or `row`."""
+    return "row" if path.lower().endswith(ROW_ENDINGS) or "://" in path else "line"
+
+
+def shown_source(source: str | pd.DataFrame) -> str:
+    """Return what messages call a table: its path, or FRAME."""
+    return source if isinstance(source, str) else FRAME
+
+
+def place(path: str, rows: pd.DataFrame, position: int) -> str:
+    """Return `file, line N` of the row at `position`."""
+    return f"{path}, {unit_of(path)} {rows[LINE].iloc[position]}"
 
 
 def field_error(rows: pd.DataFrame, position: int, *, column: str, path: str, problem: str) -> DataError:
     """Return the error that the value of `column` in the row at `position` has a `problem`."""
     value = rows[column].iloc[position]
     shown = "empty" if pd.isna(value) else f"'{value}'"
-    return DataError(f"{path}, {unit_of(path)} {rows[LINE].iloc[position]}, column '{column}': {shown} {problem}")
+    return DataError(f"{place(path, rows, position)}, column '{column}': {shown} {problem}")
 
 
 def check_filled(rows: pd.DataFrame, columns: Sequence[str], path: str) -> None:
@@ -46,70 +53,135 @@ def check_filled(rows: pd.DataFrame, columns: Sequence[str], path: str) -> None:
             raise field_error(rows, empty[0], column=column, path=path, problem=problem)
 
 
-def parse_numbers(rows: pd.DataFrame, column: str, *, separator: str, path: str) -> tuple[pd.Series, bool]:
-    """Return the values of `column` as floats, NaN where empty, and whether they have a decimal comma.
+def is_text(column: pd.Series) -> bool:
+    """Whether the values of `column` are text that is still to be parsed."""
+    return isinstance(column.dtype, pd.StringDtype) or column.dtype == object
 
-    Raises DataError for a value that is not a number.
-    """
-    text = rows[column].str.strip()
-    has_comma = separator != "," and bool(text.str.contains(",", regex=False, na=False).any())
-    if has_comma:
-        text = text.where(text.str.match(DECIMAL_COMMA, na=True), "not a number")
-        text = text.str.replace(".", "", regex=False).str.replace(",", ".", regex=False)
-    chunks = (text.iloc[start : start + ROWS_PER_CHUNK] for start in range(0, len(text), ROWS_PER_CHUNK))
-    values = pd.concat([pd.to_numeric(chunk, errors="coerce") for chunk in chunks]).astype(float)
-    wrong = np.flatnonzero(values.isna() & text.notna())
+
+def number_evidence(rows: pd.DataFrame, columns: Sequence[str], path: str) -> Evidence:
+    """Return what the texts in the `columns` of numbers show about their signs, with the place of each example."""
+    evidence = number_text.find_evidence({column: rows[column] for column in columns if is_text(rows[column])})
+
+    def located(examples: dict[str, Example]) -> dict[str, Example]:
+        return {
+            sign: Example(one.column, one.position, one.text, place(path, rows, one.position))
+            for sign, one in examples.items()
+        }
+
+    return Evidence(located(dict(evidence.proofs)), located(dict(evidence.doubtful)))
+
+
+def has_fixed_decimals(rows: pd.DataFrame, columns: Sequence[str]) -> bool:
+    """Whether each column of text has three decimals after a point in every number, as programs write them, or none."""
+    for column in columns:
+        if is_text(rows[column]) and rows[column].str.contains(".", regex=False, na=False).any():
+            numbers = rows[column].dropna().str.strip()
+            if not numbers.str.fullmatch(r"[-+]?\d+\.\d{3}|[A-Za-z/#<>]*").all():
+                return False
+    return True
+
+
+def undecided_error(undecided: Undecided, *, settable: bool) -> DataError:
+    """Return the error that the numbers of a table can be read in two ways, or contradict each other."""
+    first, *others = undecided.examples
+    head = f"{first.place}, column '{first.column}': '{first.text}'"
+    if others and len(number_text.readings(first.text)) == 2 and not _is_doubtful(first.text):
+        other = others[0]
+        remedy = (
+            "correct one of them, or write data.decimal: comma or point" if settable else "correct one of them"
+        )
+        return DataError(
+            f"{head} has another decimal sign than '{other.text}' in {other.place.rpartition(', ')[2]}, column "
+            f"'{other.column}'; {remedy}"
+        )
+    values = number_text.readings(first.text)
+    remedy = (
+        f"write data.decimal: comma for {values['comma']}, or data.decimal: point for {values['point']}"
+        if settable
+        else f"write {values['point']} for one, or {values['comma']} for the other, without a sign between thousands"
+    )
+    return DataError(
+        f"{head} may be {values['comma']} (decimal comma) or {values['point']} (decimal point), and no number of this "
+        f"table shows which; {remedy}"
+    )
+
+
+def parse_numbers(rows: pd.DataFrame, column: str, *, dialect: Dialect, path: str, settable: bool = True) -> pd.Series:
+    """Return the values of `column` as floats, NaN where there is none. Raises DataError for what is not a number."""
+    if not is_text(rows[column]):
+        if not pd.api.types.is_numeric_dtype(rows[column]):
+            raise DataError(f"{path}, column '{column}': holds {rows[column].dtype}, not numbers")
+        values = rows[column].astype(float)
+        return values.mask(values.isin(dialect.missing_numbers)) if dialect.missing_numbers else values
+    values, wrong = number_text.parse_numbers(rows[column], dialect)
     if len(wrong):
-        problem = "is not a number; correct it, or leave the field empty for a missing value"
+        text = str(rows[column].iloc[wrong[0]])
+        problem = number_text.fault_of(text, dialect, settable=settable) + _units_remark(rows, wrong, column)
         raise field_error(rows, wrong[0], column=column, path=path, problem=problem)
-    return values, has_comma
+    return values
 
 
-def parse_dates(rows: pd.DataFrame, data: Data, *, path: str, settable: bool) -> tuple[pd.Series, DateOrder]:
-    """Return the time column as datetime64 without a time zone (in UTC where it had one), and the order of its dates.
+@dataclass(frozen=True)
+class TimeTexts:
+    """The `different` texts of a time column, and the code (rows,) of each row's, -1 where it is empty.
 
-    `settable` says that there is an experiment file, whose `data.dates` an error may name as a remedy.
-    Raises DataError for a value that is not a date in this order, and where the order is ambiguous.
+    A column of ten million stamps often has a few hundred different ones: these are parsed, not the rows.
     """
-    # A column of ten million stamps often has a few hundred different ones: these are parsed, not the rows.
-    codes, texts = pd.factorize(rows[data.time])
-    different = pd.Series(texts)
-    order = data.dates if data.dates != "auto" else _date_order(rows, different, data.time, path, settable=settable)
-    if order == "iso":
-        parsed = pd.to_datetime(different.str.strip(), format="ISO8601", errors="coerce", utc=True).dt.tz_localize(None)
-    else:
-        parts = different.str.extract(DAY_MONTH_YEAR)
-        day, month = (0, 1) if order == "day-first" else (1, 0)
-        text = parts[2] + "-" + parts[month].str.zfill(2) + "-" + parts[day].str.zfill(2) + parts[3].fillna("")
-        parsed = pd.to_datetime(text, format="mixed", errors="coerce")
+
+    codes: np.ndarray
+    different: pd.Series
+
+    @cached_property
+    def evidence(self) -> OrderEvidence:
+        """What the texts show about the order of their dates."""
+        return date_text.find_order(self.different)
+
+
+def time_texts(values: pd.Series) -> TimeTexts | None:
+    """Return the texts of a time column, None where it holds time stamps."""
+    if pd.api.types.is_datetime64_any_dtype(values):
+        return None
+    codes, different = pd.factorize(values)
+    texts = pd.Series(different)
+    if not is_text(texts):
+        is_whole = pd.api.types.is_float_dtype(texts) and bool((texts == texts.round()).all())
+        texts = (texts.astype("int64") if is_whole else texts).astype("str")
+    return TimeTexts(codes, texts)
+
+
+def parse_dates(
+    rows: pd.DataFrame, column: str, texts: TimeTexts | None, *, dialect: Dialect, path: str, settable: bool = True
+) -> pd.Series:
+    """Return the time `column`, which has the `texts`, as datetime64 without a time zone, in UTC where it had one.
+
+    The dates are in the order `dialect.dates`; with `dialect.time_unit` they are numbers. Raises DataError for a value
+    that is no such date.
+    """
+    values = rows[column]
+    if texts is None:
+        stamps = values.dt.tz_convert("UTC").dt.tz_localize(None) if values.dt.tz is not None else values
+        check_filled(rows, (column,), path)
+        return stamps.astype("datetime64[us]")
+    order = dialect.dates or date_text.ISO
+    parsed = date_text.parse_dates(texts.different, order, dialect.time_unit).dt.tz_localize(None)
     # The last value is that of code -1, an empty field.
     stamps = np.append(parsed.to_numpy("datetime64[us]"), np.datetime64("NaT"))
-    values = pd.Series(stamps[codes], index=rows.index)
-    wrong = np.flatnonzero(values.isna())
+    times = pd.Series(stamps[texts.codes], index=rows.index)
+    wrong = np.flatnonzero(times.isna())
     if len(wrong):
-        remedy = "correct it, or see data.dates" if settable else "correct it"
-        problem = f"is not a date; this file's are read as {order}, such as {EXAMPLE_DATES[order]}: {remedy}"
-        raise field_error(rows, wrong[0], column=data.time, path=path, problem=problem)
-    return values, order
+        value = values.iloc[wrong[0]]
+        text = "" if pd.isna(value) else str(value)
+        problem = date_text.fault_of(text, order, settable=settable, unit=dialect.time_unit)
+        raise field_error(rows, wrong[0], column=column, path=path, problem=problem + _units_remark(rows, wrong, column))
+    return times
 
 
-def _date_order(
-    rows: pd.DataFrame, different: pd.Series, column: str, path: str, *, settable: bool
-) -> Literal["iso", "day-first", "month-first"]:
-    """The order of the `different` dates in `column`, as their numbers above 12 show it."""
-    parts = different.str.extract(DAY_MONTH_YEAR).dropna()
-    if len(parts) * 2 < max(len(different), 1):
-        return "iso"
-    first, second = parts[0].astype(int), parts[1].astype(int)
-    day_first, month_first = (first > 12) & (second <= 12), (second > 12) & (first <= 12)
-    if day_first.any() and month_first.any():
-        rarer = day_first if day_first.sum() < month_first.sum() else month_first
-        position = int(np.flatnonzero(rows[column] == different.loc[rarer[rarer].index[0]])[0])
-        problem = "has day and month the other way round than the file's other dates; correct it"
-        raise field_error(rows, position, column=column, path=path, problem=problem)
-    if day_first.any() or month_first.any():
-        return "day-first" if day_first.any() else "month-first"
-    remedy = "data.dates: day-first or month-first" if settable else "them as 2011-12-31"
-    raise DataError(
-        f"{path}, column '{column}': dates such as '{different.iloc[0]}' do not tell day from month; write {remedy}"
-    )
+def _is_doubtful(text: str) -> bool:
+    return len(text.lstrip("+-").replace(".", ",").partition(",")[2]) == 3 and text.lstrip("+-0")[:1].isdigit()
+
+
+def _units_remark(rows: pd.DataFrame, wrong: np.ndarray, column: str) -> str:
+    """Advice where only the first rows are wrong: they may be further rows of a header, such as units."""
+    first = str(rows[column].iloc[wrong[0]]).lstrip()
+    is_top = wrong[0] == 0 and wrong[-1] < 3 and len(rows) >= 10 and not first[:1].isdigit()
+    return "; if it is a further row of the header, such as units, delete the line" if is_top else ""

@@ -62,6 +62,8 @@ def place_rows(table: Table, experiment: Experiment) -> Panel:
         notes=table.notes,
         labels=_labels(table, times),
         key_count=max(1, len(data.series)),
+        dialect=table.dialect,
+        left_out=table.left_out,
     )
 
 
