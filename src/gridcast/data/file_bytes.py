@@ -42,7 +42,7 @@ def shown(source: str) -> str:
 def read_bytes(path: str) -> bytes:
     """Return the content of the file at `path` or address, decompressed if it is compressed. Raises DataError."""
     try:
-        return _decompressed(_raw_bytes(path), path)
+        return decompressed(_raw_bytes(path), path)
     except (OSError, EOFError, lzma.LZMAError, zlib.error, zipfile.BadZipFile) as error:
         raise DataError(f"{shown(path)}: cannot be read: {_without_address(error, path)}") from None
 
@@ -86,7 +86,8 @@ def _raw_bytes(path: str) -> bytes:
         raise DataError(f"{shown(path)}: cannot be read: {_without_address(error, path)}") from None
 
 
-def _decompressed(content: bytes, path: str) -> bytes:
+def decompressed(content: bytes, path: str) -> bytes:
+    """Return `content` as it was before it was compressed, by its first bytes. Raises DataError."""
     if content.startswith(GZIP):
         return gzip.decompress(content)
     if content.startswith(XZ):

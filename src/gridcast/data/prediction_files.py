@@ -19,6 +19,7 @@ def read_series_table(path: Path | str, preprocessing: Preprocessing) -> pd.Data
 
     These are the rows with a target, then rows without one that bring values of the future columns. Raises DataError.
     """
+    preprocessing = _adopted(preprocessing)
     sections = _sections(path, preprocessing)
     columns = {"past": preprocessing.past, "future": preprocessing.future_columns}
     data = Data(**sections, **columns, series=preprocessing.keys, target=preprocessing.target)
@@ -32,10 +33,16 @@ def read_sensor_table(path: Path | str, preprocessing: Preprocessing, *, labels:
 
     `labels` is a further column of numbers, which the file need not have. Raises DataError.
     """
+    preprocessing = _adopted(preprocessing)
     data = Data(**_sections(path, preprocessing), target=preprocessing.target, sensors=preprocessing.series)
     if labels is not None and labels in readers.column_names(str(path), data, settable=False):
         data = data.model_copy(update={"labels": labels})
     return _rows(path, data, preprocessing)
+
+
+def _adopted(preprocessing: Any) -> Preprocessing:
+    """The preprocessing that an older model carries, with the fields that there are now."""
+    return preprocessing if isinstance(preprocessing, Preprocessing) else Preprocessing.adopt(preprocessing)
 
 
 def _sections(path: Path | str, preprocessing: Preprocessing) -> dict[str, Any]:

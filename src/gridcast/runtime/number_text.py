@@ -76,15 +76,16 @@ def find_evidence(columns: Mapping[str, pd.Series]) -> Evidence:
     doubtful: dict[str, Example] = {}
     pointed = {}
     for column, text in columns.items():
-        commas = text.str.contains(",", regex=False, na=False).to_numpy(bool)
-        if commas.any():
-            _classify(column, text, np.flatnonzero(commas), proofs, doubtful)
+        commas = np.flatnonzero(text.str.contains(",", regex=False, na=False).to_numpy(bool))
+        _classify(column, text, commas[:SAMPLED_ROWS], proofs, doubtful)
+        if COMMA not in proofs:
+            _classify(column, text, commas[SAMPLED_ROWS:], proofs, doubtful)
         sample = text.iloc[:SAMPLED_ROWS]
         points = sample.str.contains(".", regex=False, na=False).to_numpy(bool)
         _classify(column, sample, np.flatnonzero(points), proofs, doubtful)
         if len(text) > SAMPLED_ROWS:
             pointed[column] = text
-    # Most tables show in their first rows that a point is a decimal point; the rest then only confirms it.
+    # Most tables show their sign in their first rows; a number that contradicts them later on fails when it is parsed.
     for column, text in pointed.items():
         if POINT in proofs:
             break
@@ -183,32 +184,27 @@ def _number(decimal: str, groups: str | None = None, *, proof: bool = False) -> 
 
     With `proof`, only of numbers that show the sign: by decimals, or by two of the other sign between thousands.
     """
-    point = re.escape(SIGNS[decimal])
-    other = SIGNS[OTHER[decimal]]
-    allowed = other + OTHER_GROUPS if groups is None else groups
-    group = rf"[{re.escape(allowed)}]" if allowed else r"(?!)"
-    grouped = rf"\d{{1,3}}({group})\d{{3}}(?:\1\d{{3}})*"
+    point, other = re.escape(SIGNS[decimal]), SIGNS[OTHER[decimal]]
+    # Without backreferences, which the engine of text columns does not have.
+    grouped = [rf"\d{{1,3}}(?:{re.escape(sign)}\d{{3}})+" for sign in (other + OTHER_GROUPS if groups is None else groups)]
+    whole = "|".join([r"\d+", *grouped])
     if not proof:
-        return rf"{SIGN}(?:{grouped}|\d+)?(?:{point}\d*)?{EXPONENT}"
+        return rf"{SIGN}(?:{whole})?(?:{point}\d*)?{EXPONENT}"
     twice = rf"\d{{1,3}}(?:{re.escape(other)}\d{{3}}){{2,}}"
-    return rf"{SIGN}(?:(?:{grouped}|\d*){point}(?:\d+{EXPONENT})?|{twice})(?<=\d)|{SIGN}\d+{point}"
+    return rf"{SIGN}(?:(?:{whole})?{point}\d+{EXPONENT}|(?:{whole}){point}|{twice})"
 
 
 def _with_decimal_points(text: pd.Series, dialect: Dialect) -> pd.Series:
-    """Numbers with decimal commas as they are written with points; texts that are no such number as none."""
-    pattern = rf"(?=.*\d)(?:{_number(COMMA, _groups(dialect))})"
-    valid = text.where(text.str.fullmatch(pattern, na=True), "not a number")
-    return _plain(valid, COMMA)
+    """Usual numbers with decimal commas as they are written with points; other texts as none."""
+    groups = "" if dialect.thousands not in (None, POINT) else "."
+    valid = text.where(text.str.fullmatch(_number(COMMA, groups), na=True), "not a number")
+    return valid.str.replace(".", "", regex=False).str.replace(",", ".", regex=False)
 
 
 def _plain(text: pd.Series, decimal: str) -> pd.Series:
     """Numbers of valid form without signs between thousands, with a decimal point."""
-    drop = SIGNS[OTHER[decimal]]
-    text = text.str.replace(drop, "", regex=False)
-    unusual = text.str.contains(f"[{OTHER_GROUPS}{MINUS}]", regex=True, na=False)
-    if unusual.any():
-        text = text.str.replace(f"[{OTHER_GROUPS}]", "", regex=True).str.replace(MINUS, "-", regex=False)
-        text = text.mask(unusual & (text == "notanumber"), "not a number")
+    text = text.str.replace(SIGNS[OTHER[decimal]], "", regex=False).str.replace(f"[{OTHER_GROUPS}]", "", regex=True)
+    text = text.str.replace(MINUS, "-", regex=False)
     return text if decimal == POINT else text.str.replace(",", ".", regex=False)
 
 
@@ -225,11 +221,10 @@ def _second_reading(
     codes, different = pd.factorize(text.iloc[positions])
     words = pd.Series(different, dtype="str")
     results, is_wrong = np.full(len(words), np.nan), ~words.isin(dialect.missing_words).to_numpy(bool)
-    if dialect.decimal != COMMA:
-        pattern = rf"(?=.*\d)(?:{_number(POINT, _groups(dialect))})"
-        grouped = words.str.fullmatch(pattern).to_numpy(bool) & is_wrong
-        results[grouped] = pd.to_numeric(_plain(words[grouped], POINT), errors="coerce")
-        is_wrong &= ~(grouped & np.isfinite(results))
+    decimal = COMMA if dialect.decimal == COMMA else POINT
+    grouped = words.str.fullmatch(_number(decimal, _groups(dialect))).to_numpy(bool) & is_wrong
+    results[grouped] = pd.to_numeric(_plain(words[grouped], decimal), errors="coerce")
+    is_wrong &= ~(grouped & np.isfinite(results))
     others = text.notna().to_numpy(bool, copy=True)
     others[positions] = False
     if is_wrong.any() and not others.any():
