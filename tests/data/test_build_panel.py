@@ -341,7 +341,10 @@ def test_no_input_depends_on_what_comes_after_its_origin(build, policy, seed):
     frame = sales(DAYS)
     frame = frame[random.random(len(frame)) > 0.3]
     frame = frame.assign(price=frame["price"].where(random.random(len(frame)) > 0.3))
-    sections = {"data": {"gaps": policy, "calendar": "regular", "past": ["price"], "blanks": "ffill"}, "window": {"lookback": 3}}
+    sections = {
+        "data": {"gaps": policy, "calendar": "regular", "past": ["price"], "blanks": "ffill"},
+        "window": {"lookback": 3},
+    }
     start = max(frame.groupby("product")["date"].min())  # before its first price a series has the training median
     start = max([start, *frame.dropna().groupby("product")["date"].min()])
     before = build(frame, **sections)

@@ -140,8 +140,8 @@ def test_the_dates_of_a_file_show_their_order(read, given, found, named):
 def test_ambiguous_dates_are_refused_until_the_experiment_says_how_to_read_them(read, refusal):
     text = HEADER + "01/02/2023,apple,1\n02/03/2023,apple,1\n"
     assert refusal(text) == (
-        "sales.csv, line 2, column 'date': '01/02/2023' may be 2023-02-01 or 2023-01-02: the dates of this table do not "
-        "tell day from month; write data.dates: day-first or month-first"
+        "sales.csv, line 2, column 'date': '01/02/2023' may be 2023-02-01 or 2023-01-02: the dates of this table do "
+        "not tell day from month; write data.dates: day-first or month-first"
     )
     assert stamps(read(text, dates="day-first")[0]) == ["2023-02-01 00:00:00", "2023-03-02 00:00:00"]
     assert stamps(read(text, dates="month-first")[0]) == ["2023-01-02 00:00:00", "2023-02-03 00:00:00"]
@@ -152,8 +152,8 @@ def test_ambiguous_dates_are_refused_until_the_experiment_says_how_to_read_them(
     [
         (
             "01/02/2023,apple,1\n",
-            "sales.csv, line 2, column 'date': '01/02/2023' may be 2023-02-01 or 2023-01-02: the dates of this table do "
-            "not tell day from month; write them as 2011-12-31",
+            "sales.csv, line 2, column 'date': '01/02/2023' may be 2023-02-01 or 2023-01-02: the dates of this table "
+            "do not tell day from month; write them as 2011-12-31",
         ),
         (
             "2023-02-30,apple,1\n",
@@ -211,8 +211,8 @@ def test_covariates_are_read_as_numbers_and_may_be_missing(read, refusal):
     assert refusal(text.format("free"), past=["price"]).startswith("sales.csv, line 4, column 'price': 'free' is not a")
     assert read(text.format("nan"), past=["price"], blanks="zero")[0]["price"].tolist() == [0.5, 0, 0]
     assert refusal(text.format("nan"), past=["price"]) == (
-        "sales.csv, line 3, column 'price': empty is no value (2 such rows in all); fill it in, or say with data.blanks "
-        "what it means: zero, or ffill for the value before"
+        "sales.csv, line 3, column 'price': empty is no value (2 such rows in all); fill it in, or say with "
+        "data.blanks what it means: zero, or ffill for the value before"
     )
 
 

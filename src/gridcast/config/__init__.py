@@ -1,32 +1,29 @@
 """The experiment file, typed and frozen."""
 
 from gridcast.config.experiment import Experiment
+from gridcast.config.section import Section
 from gridcast.config.sections import (
     AXES,
-    READING_KEYS,
     SENSOR_DEFAULTS,
     Anomaly,
     Budget,
-    Columns,
     Configuration,
     Data,
     Ensemble,
     Level,
     Name,
-    Pivot,
     Probabilistic,
     Search,
-    Section,
     Select,
     Selection,
     Share,
     Split,
     Training,
     Transform,
-    Wide,
     Window,
 )
-from gridcast.config.yaml_reader import parse, read, with_source
+from gridcast.config.table_settings import READING_KEYS, Columns, Pivot, Wide
+from gridcast.config.yaml_reader import parse, read, read_text, with_source
 
 __all__ = [
     "AXES",
@@ -55,5 +52,6 @@ __all__ = [
     "Window",
     "parse",
     "read",
+    "read_text",
     "with_source",
 ]

@@ -6,38 +6,16 @@ import codecs
 import math
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from gridcast.config.section import Section
+from gridcast.config.table_settings import NAMES_OF_SIGNS, Columns, Pivot, Wide
 from gridcast.config.threshold_rules import checked_level
 from gridcast.runtime.errors import ConfigError
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
-Columns = tuple[str, ...]
 Share = Annotated[float, Field(gt=0, lt=1)]
 Level = Annotated[float, Field(gt=0, lt=1)]
-
-
-class Section(BaseModel):
-    """A part of the experiment file: no unknown keys, no change once read, no silent conversion.
-
-    A key that was renamed has its former name as serialization alias. Files may use either name. Dumps have the former
-    one, so that run keys, sweep.json and MLflow params stay what they were.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, serialize_by_alias=True)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _accept_former_names(cls, content: object) -> object:
-        if not isinstance(content, dict):
-            return content
-        for name, field in cls.model_fields.items():
-            former = field.serialization_alias
-            if former is not None and former in content:
-                if name in content:
-                    raise ValueError(f"{name} and {former} are the new and the former name of one key; keep {name}")
-                content = {name if key == former else key: value for key, value in content.items()}
-        return content
 
 
 class Select(Section):
@@ -50,35 +28,6 @@ class Select(Section):
     only: Annotated[Columns | None, Field(strict=False)] = None
     start: str | None = None
     end: str | None = None
-
-
-class Wide(Section):
-    """A table with a column for each period, or for each series, whose values become rows.
-
-    `columns` are their names, or patterns such as `d_*`; left out, all that are not named elsewhere. `time` is `columns`
-    where their names are the periods, else the column of the time stamps; left out, it follows from `data.time`.
-    `start` is the first period where they are only numbered, such as d_1.
-    """
-
-    columns: Annotated[Columns, Field(strict=False)] = ()
-    time: str | None = None
-    start: str | None = None
-
-    @field_validator("columns", mode="before")
-    @classmethod
-    def _accept_one_column(cls, value: object) -> object:
-        return (value,) if isinstance(value, str) else value
-
-
-class Pivot(Section):
-    """A table with a row for each reading: its `names` become columns that hold its `values`."""
-
-    names: str
-    values: str
-
-
-NAMES_OF_SIGNS = {".": "point", ",": "comma", " ": "space", "'": "apostrophe", "": "none", ";": "semicolon"}
-NAMES_OF_SIGNS |= {"\t": "tab", "|": "pipe"}
 
 
 class Data(Section):
@@ -185,10 +134,6 @@ class Data(Section):
                 ) from None
         return value
 
-
-READING_KEYS = ("dates", "time_unit", "decimal", "thousands", "missing", "blanks", "encoding", "separator", "skip")
-READING_KEYS += ("sheet", "wide", "pivot")
-"""Keys of `data` that say how tables are written: a model carries them to read tables in use."""
 
 SENSOR_DEFAULTS: dict[str, Any] = {
     "series": ["sensor"],

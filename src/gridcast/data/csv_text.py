@@ -38,7 +38,7 @@ class Header:
 
 @dataclass(frozen=True)
 class HeaderOptions:
-    """What is stated about the header of a file: the separator sign, and the lines to `skip` before it.
+    """Statements about the header of a file: the separator sign, and the lines to `skip` before it.
 
     `settable` says that there is an experiment file, so that a remedy may name its keys.
     """
@@ -49,7 +49,7 @@ class HeaderOptions:
 
 
 def read_text(path: str, encoding: str | None = None, *, settable: bool = True) -> tuple[bytes, str]:
-    """Return the text of the file at `path` in UTF-8, with newlines as the only line ends, and the name of its encoding.
+    """Return the text of the file at `path` in UTF-8, its line ends newlines only, and the name of its encoding.
 
     Raises DataError.
     """
@@ -191,9 +191,7 @@ def _header_at(head: str, lines: int, separator: str | None, fits: Callable[[lis
     else:
         guess = guess_separator(line)
         choices = [guess, *(sign for sign in SEPARATORS if sign != guess and sign in line)]
-    headers = [
-        Header(_names(text, sign), sign, lines + 1, len(head[:start].encode())) for sign in choices
-    ]
+    headers = [Header(_names(text, sign), sign, lines + 1, len(head[:start].encode())) for sign in choices]
     return next((header for header in headers if fits(header.names)), headers[0])
 
 

@@ -39,7 +39,9 @@ def read_sheet(path: str, sheet: str | int | None, skip: int, *, settable: bool)
         if first is None or first <= skip:
             raise DataError(f"{path}, sheet '{title}': no header in row {skip + 1}; name the columns there")
         remedy = f"write data.skip: {first}" if settable else f"delete the {first} rows above it"
-        raise DataError(f"{path}, sheet '{title}': row {skip + 1} is empty; row {first + 1} may be the header: {remedy}")
+        raise DataError(
+            f"{path}, sheet '{title}': row {skip + 1} is empty; row {first + 1} may be the header: {remedy}"
+        )
     names = [_header_text(cell) for cell in rows[skip]]
     width = max((number for number, name in enumerate(names, start=1) if name), default=0)
     names = [name or f"__{number}__" for number, name in enumerate(names[:width])]

@@ -72,7 +72,9 @@ def find_layout(names: Sequence[str], data: Data, path: str) -> Layout:
 def reshape(rows: pd.DataFrame, layout: Layout, data: Data, path: str) -> pd.DataFrame:
     """Return parsed `rows` with a row for each step of each series, whatever the shape of the table."""
     if layout.wide:
-        return _with_periods_as_rows(rows, layout, data, path) if layout.time is None else _unstacked(rows, layout, data)
+        return (
+            _with_periods_as_rows(rows, layout, data, path) if layout.time is None else _unstacked(rows, layout, data)
+        )
     return _pivoted(rows, data, path) if layout.pivoted else rows
 
 
@@ -180,13 +182,13 @@ def period_stamps(labels: Sequence[str], data: Data, path: str) -> pd.DatetimeIn
     if None in stamps:
         wrong = labels[stamps.index(None)]
         raise DataError(
-            f"{path}, line 1: the column '{wrong}' is no period such as 2021-01, Jan-21 or 2008-Q1; rename it, or where "
-            "periods are only numbered, write the date of the first in data.wide: {start: 2011-01-29}"
+            f"{path}, line 1: the column '{wrong}' is no period such as 2021-01, Jan-21 or 2008-Q1; rename it, or "
+            "where periods are only numbered, write the date of the first in data.wide: {start: 2011-01-29}"
         )
     if period_labels.may_be_days(labels):
         raise DataError(
-            f"{path}, line 1: columns such as '{labels[0]}', '{labels[1]}' may be days of a month or a month of several "
-            "years; name them as 2021-01-31 or 2021-01"
+            f"{path}, line 1: columns such as '{labels[0]}', '{labels[1]}' may be days of a month or a month of "
+            "several years; name them as 2021-01-31 or 2021-01"
         )
     index = pd.DatetimeIndex(stamps)
     if index.has_duplicates:
@@ -213,7 +215,7 @@ def _numbered_stamps(labels: Sequence[str], data: Data, path: str) -> pd.Datetim
     if offset is None:
         raise ConfigError("data.frequency: name it, so that periods can be counted from data.wide.start")
     # Weeks are counted from the day of the start, whichever it is.
-    step = pd.Timedelta(days=7 * offset.n) if offset.name.startswith("W") else offset
+    step = pd.Timedelta(days=7 * offset.n) if isinstance(offset, pd.offsets.Week) else offset
     axis = pd.date_range(start, periods=int(values.max() - values.min()) + 1, freq=step)
     return axis[values - values.min()]
 
@@ -241,7 +243,7 @@ def _unstacked(rows: pd.DataFrame, layout: Layout, data: Data) -> pd.DataFrame:
 
 
 def _pivoted(rows: pd.DataFrame, data: Data, path: str) -> pd.DataFrame:
-    """A column for each name of `data.pivot`; a reading that is repeated is an error, unless `data.repeated` decides."""
+    """A column for each name of `data.pivot`; a repeated reading is an error, unless `data.repeated` decides."""
     pivot = data.pivot
     assert pivot is not None
     keys = [data.time, *(() if data.sensors is not None else data.series)]
@@ -255,7 +257,7 @@ def _pivoted(rows: pd.DataFrame, data: Data, path: str) -> pd.DataFrame:
         )
     kept = rows.drop_duplicates([*keys, pivot.names], keep="last" if data.repeated == "last" else "first")
     lines = kept.groupby(keys, sort=False, observed=True)[LINE].first()
-    wide = kept.pivot(index=keys, columns=pivot.names, values=pivot.values)
+    wide = kept.pivot(index=keys, columns=pivot.names, values=pivot.values)  # noqa: PD010 - keeps empty columns
     wide.columns = [str(name) for name in wide.columns]
     _check_names(list(wide.columns), _pivot_fields(data), data, path)
     return wide.assign(**{LINE: lines}).reset_index()

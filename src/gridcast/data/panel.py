@@ -10,7 +10,7 @@ import pandas as pd
 
 from gridcast.data import splits
 from gridcast.runtime.calendar_features import MarkedDays
-from gridcast.runtime.dialect import Dialect
+from gridcast.runtime.dialect import UNKNOWN, Dialect
 from gridcast.runtime.series_ids import plain_ids
 
 
@@ -47,7 +47,7 @@ class Panel:
     notes: tuple[str, ...] = ()
     labels: np.ndarray | None = None
     key_count: int = 1
-    dialect: Dialect = Dialect()
+    dialect: Dialect = UNKNOWN
     left_out: tuple[str, ...] = ()
 
     @property

@@ -87,9 +87,7 @@ def undecided_error(undecided: Undecided, *, settable: bool) -> DataError:
     head = f"{first.place}, column '{first.column}': '{first.text}'"
     if others and len(number_text.readings(first.text)) == 2 and not _is_doubtful(first.text):
         other = others[0]
-        remedy = (
-            "correct one of them, or write data.decimal: comma or point" if settable else "correct one of them"
-        )
+        remedy = "correct one of them, or write data.decimal: comma or point" if settable else "correct one of them"
         return DataError(
             f"{head} has another decimal sign than '{other.text}' in {other.place.rpartition(', ')[2]}, column "
             f"'{other.column}'; {remedy}"
@@ -172,7 +170,9 @@ def parse_dates(
         value = values.iloc[wrong[0]]
         text = "" if pd.isna(value) else str(value)
         problem = date_text.fault_of(text, order, settable=settable, unit=dialect.time_unit)
-        raise field_error(rows, wrong[0], column=column, path=path, problem=problem + _units_remark(rows, wrong, column))
+        raise field_error(
+            rows, wrong[0], column=column, path=path, problem=problem + _units_remark(rows, wrong, column)
+        )
     return times
 
 

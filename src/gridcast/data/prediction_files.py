@@ -21,7 +21,7 @@ def read_series_table(path: Path | str, preprocessing: Preprocessing) -> pd.Data
     """
     preprocessing = _adopted(preprocessing)
     sections = _sections(path, preprocessing)
-    columns = {"past": preprocessing.past, "future": preprocessing.future_columns}
+    columns: dict[str, Any] = {"past": preprocessing.past, "future": preprocessing.future_columns}
     data = Data(**sections, **columns, series=preprocessing.keys, target=preprocessing.target)
     in_file = set(readers.column_names(str(path), data, settable=False))
     static = tuple(column for column, _ in preprocessing.categories if column in in_file)

@@ -1,4 +1,4 @@
-"""The columns of one table as they come: text from CSV files, typed values from Parquet, Excel, databases and frames."""
+"""The columns of one table as they come: text from CSV files, typed values from all other sources."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from gridcast.data.csv_text import SEPARATOR_SIGNS, SEPARATORS, HeaderOptions
 from gridcast.data.layout import Layout, find_layout
 from gridcast.data.parse_fields import FRAME, LINE
 from gridcast.runtime.errors import ConfigError, DataError
+
 
 @dataclass(frozen=True)
 class RawTable:
@@ -160,10 +161,8 @@ def _from_frame(frame: pd.DataFrame, path: str, data: Data, detail: str) -> RawT
 def _query(source: str, data: Data) -> pd.DataFrame:
     """The rows that `data.query` selects in a database. Raises ConfigError and DataError without its password."""
     if data.query is None:
-        raise ConfigError(
-            f"data.query: {file_bytes.shown(source)} is a database; write the SQL that selects the rows, such as "
-            "query: SELECT * FROM sales"
-        )
+        remedy = "write the SQL that gives its rows, such as query: SELECT * FROM sales"
+        raise ConfigError(f"data.query: {file_bytes.shown(source)} is a database; {remedy}")
     import sqlalchemy
 
     try:

@@ -14,13 +14,12 @@ from gridcast.data.parse_fields import TimeTexts
 from gridcast.data.raw_table import RawTable
 from gridcast.runtime import date_text, number_text
 from gridcast.runtime.calendar_features import is_column
-from gridcast.runtime.dialect import FORMER, Dialect
+from gridcast.runtime.dialect import FORMER, UNKNOWN, Dialect
 from gridcast.runtime.errors import DataError
 from gridcast.runtime.number_text import Evidence, Undecided
 
 SAMPLED_ROWS = 1000
 """Rows that show which columns hold numbers."""
-UNDECIDED = Dialect()
 
 
 @dataclass(frozen=True)
@@ -32,7 +31,7 @@ class ReadingOptions:
     static columns may be empty. With `keep_ahead`, rows without a target stay where a future column has a value.
     """
 
-    trained: Dialect = UNDECIDED
+    trained: Dialect = UNKNOWN
     settable: bool = True
     keep_ahead: bool = False
 
@@ -102,10 +101,10 @@ def numeric_columns(source: str | pd.DataFrame, data: Data) -> list[str]:
     update = {"sensors": unique, "labels": None, "series": (), "past": (), "future": (), "static": ()}
     raw = raw_table.read_raw_table(source, data.model_copy(update=update), settable=True)
     rows = raw.rows.iloc[:SAMPLED_ROWS]
-    return [name for name in unique if _holds_numbers(rows[name], raw, data)]
+    return [name for name in unique if _holds_numbers(rows[name], data)]
 
 
-def _holds_numbers(values: pd.Series, raw: RawTable, data: Data) -> bool:
+def _holds_numbers(values: pd.Series, data: Data) -> bool:
     if not parse_fields.is_text(values):
         return pd.api.types.is_numeric_dtype(values) and bool(values.notna().any())
     for decimal in ("point", "comma"):
@@ -157,9 +156,7 @@ def _decide_decimal(parts: Sequence[_Part], stated: Dialect, options: ReadingOpt
     if evidence.doubtful and not evidence.proofs and trained.decimal not in number_text.OTHER:
         evidence = _with_fixed_decimals(evidence, parts)
     try:
-        return number_text.decide_decimal(
-            evidence, decimal=stated.decimal, thousands=stated.thousands, trained=trained
-        )
+        return number_text.decide_decimal(evidence, decimal=stated.decimal, thousands=stated.thousands, trained=trained)
     except Undecided as undecided:
         raise parse_fields.undecided_error(undecided, settable=options.settable) from None
 
@@ -297,9 +294,7 @@ def _with_readings(
     return rows, [*left_out, *notes]
 
 
-def _fill_blanks(
-    rows: pd.DataFrame, data: Data, path: str, options: ReadingOptions
-) -> tuple[pd.DataFrame, list[str]]:
+def _fill_blanks(rows: pd.DataFrame, data: Data, path: str, options: ReadingOptions) -> tuple[pd.DataFrame, list[str]]:
     """The rows with blank covariates as `data.blanks` says, and notes on how many. Raises DataError under `error`."""
     notes = []
     for column in (*data.past, *filter(is_column, data.future)):
@@ -319,5 +314,3 @@ def _fill_blanks(
             rows = rows.assign(**{column: rows[column].fillna(0.0)})
         notes.append(f"{int(blank.sum()):,} blanks of '{column}' filled (blanks: {data.blanks})")
     return rows, notes
-
-

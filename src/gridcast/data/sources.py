@@ -20,7 +20,6 @@ from gridcast.data.table import FILE, ONLY_SERIES, SERIES, TARGET, TIME, Table
 from gridcast.runtime.errors import DataError, suggest
 from gridcast.runtime.series_ids import plain_id, series_id_column
 
-
 SENTINELS = (-999.0, -9999.0, -99999.0, -999999.0)
 """Numbers that instruments and databases write where they have no reading."""
 
@@ -109,7 +108,7 @@ def _similar_ids(names: Sequence[str]) -> list[str]:
     for name in names:
         other = by_form.setdefault(unicodedata.normalize("NFKC", name).strip().casefold(), name)
         if other != name:
-            return [f"warning: the series {ascii(other)} and {ascii(name)} look alike; rename one if they are the same"]
+            return [f"warning: the series {other!a} and {name!a} look alike; rename one if they are the same"]
     return []
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from gridcast.data.parse_fields import LINE, unit_of
-from gridcast.runtime.dialect import Dialect
+from gridcast.runtime.dialect import UNKNOWN, Dialect
 
 SERIES, TIME, TARGET, FILE = "__series__", "__time__", "__target__", "__file__"
 """Columns of a Table beside LINE: marked, since a covariate may well be called `time` or `target`."""
@@ -30,7 +30,7 @@ class Table:
     files: tuple[str, ...]
     notes: tuple[str, ...]
     labels: pd.Series | None = None
-    dialect: Dialect = Dialect()
+    dialect: Dialect = UNKNOWN
     left_out: tuple[str, ...] = ()
 
     def location(self, position: int) -> str:

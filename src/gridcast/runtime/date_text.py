@@ -123,11 +123,13 @@ def _is_iso(text: str) -> bool:
 def _odd_digits(text: pd.Series) -> pd.Series:
     """Mask of texts that are digits but neither a year nor a date such as 20111231."""
     length = text.str.len()
-    return (length != 8) & (length != 4) & (length < 20) & text.str.fullmatch(r"\d+(?:\.\d+)?").fillna(False).astype(bool)
+    return (
+        (length != 8) & (length != 4) & (length < 20) & text.str.fullmatch(r"\d+(?:\.\d+)?").fillna(False).astype(bool)
+    )
 
 
 def _with_first_format(text: pd.Series, order: str) -> pd.Series:
-    """Parse what is written just like the first date: a column is nearly always written in one way, and this is fast."""
+    """Parse what is written just like the first date, which is fast: a column is nearly always written in one way."""
     first = next((str(value) for value in text if pd.notna(value)), "")
     match = re.fullmatch(r"\d{1,2}([./-])\d{1,2}([./-])\d{4}(?:( )\d{1,2}:\d{2}(:\d{2})?)?", first)
     nothing = pd.Series(pd.NaT, index=text.index, dtype="datetime64[us, UTC]")

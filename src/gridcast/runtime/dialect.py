@@ -62,3 +62,7 @@ class Dialect:
         known = {field.name for field in fields(cls)}
         values = {name: value for name, value in content.items() if name in known}
         return cls(**values | {"missing": tuple(content.get("missing", ()))})
+
+
+UNKNOWN = Dialect()
+"""The dialect of a table that shows nothing."""

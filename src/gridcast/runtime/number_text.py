@@ -144,14 +144,16 @@ def fault_of(text: str, dialect: Dialect, *, settable: bool) -> str:
         return f"is in parentheses; write -{match[1]} for a negative number"
     if re.fullmatch(number, bare):
         signs = " and ".join(
-            f"{label}: {value}" for label, value in (("decimal", dialect.decimal), ("thousands", dialect.thousands)) if value
+            f"{label}: {value}"
+            for label, value in (("decimal", dialect.decimal), ("thousands", dialect.thousands))
+            if value
         )
         reason = f" as this table writes them ({signs})" if signs else ""
         return f"is not a number{reason}; correct it, or leave the field empty for a missing value"
     if settable and re.fullmatch(r"[^\W\d_]+", bare):
         return (
-            "is not a number; write one in place of the word, such as 0 or 1, leave the field empty for a missing value, "
-            f"or write data.missing: ['{bare}'] if it always means that"
+            "is not a number; write one in place of the word, such as 0 or 1, leave the field empty for a missing "
+            f"value, or write data.missing: ['{bare}'] if it always means that"
         )
     named = f", or write data.missing: ['{bare}'] if it always means that" if settable and "'" not in bare else ""
     return f"is not a number; correct it, or leave the field empty for a missing value{named}"
@@ -186,7 +188,9 @@ def _number(decimal: str, groups: str | None = None, *, proof: bool = False) -> 
     """
     point, other = re.escape(SIGNS[decimal]), SIGNS[OTHER[decimal]]
     # Without backreferences, which the engine of text columns does not have.
-    grouped = [rf"\d{{1,3}}(?:{re.escape(sign)}\d{{3}})+" for sign in (other + OTHER_GROUPS if groups is None else groups)]
+    grouped = [
+        rf"\d{{1,3}}(?:{re.escape(sign)}\d{{3}})+" for sign in (other + OTHER_GROUPS if groups is None else groups)
+    ]
     whole = "|".join([r"\d+", *grouped])
     if not proof:
         return rf"{SIGN}(?:{whole})?(?:{point}\d*)?{EXPONENT}"

@@ -56,7 +56,9 @@ def may_be_days(labels: Sequence[str]) -> bool:
 
 
 def _month(text: str) -> pd.Timestamp | None:
-    if match := re.fullmatch(rf"{NAME}{JOINT}(\d\d|\d{{4}})", text) or re.fullmatch(rf"{NAME} (?:de|of) (\d{{4}})", text):
+    if match := re.fullmatch(rf"{NAME}{JOINT}(\d\d|\d{{4}})", text) or re.fullmatch(
+        rf"{NAME} (?:de|of) (\d{{4}})", text
+    ):
         name, year = match[1], match[2]
     elif match := re.fullmatch(rf"(\d{{4}}){JOINT}{NAME}", text):
         name, year = match[2], match[1]

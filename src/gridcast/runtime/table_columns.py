@@ -83,7 +83,9 @@ def _is_text(column: pd.Series) -> bool:
 
 def _numbers(column: pd.Series, name: str, dialect: Dialect) -> pd.Series:
     if _is_text(column):
-        values, wrong = number_text.parse_numbers(column.where(column.isna(), column.astype("str")).astype("str"), dialect)
+        values, wrong = number_text.parse_numbers(
+            column.where(column.isna(), column.astype("str")).astype("str"), dialect
+        )
         if len(wrong):
             raise DataError(f"column '{name}', row {wrong[0]}: '{column.iloc[wrong[0]]}' is not a number")
     else:
@@ -105,4 +107,6 @@ def _order(texts: pd.Series, name: str, dialect: Dialect) -> str:
         return date_text.DAY_FIRST if len(found.day_first) else date_text.MONTH_FIRST
     if dialect.dates in (date_text.DAY_FIRST, date_text.MONTH_FIRST):
         return dialect.dates
-    raise DataError(f"column '{name}': dates such as '{texts.iloc[0]}' do not tell day from month; write them as 2011-12-31")
+    raise DataError(
+        f"column '{name}': dates such as '{texts.iloc[0]}' do not tell day from month; write them as 2011-12-31"
+    )

@@ -74,7 +74,11 @@ def test_files_come_in_the_order_of_their_times_not_of_their_names(tmp_path):
         (tmp_path / name).write_text(f"time,flow\n2024-01-01 {hour:02}:00,1\n")
     (tmp_path / ".aside.csv").write_text("time,flow\n2024-01-01 07:00,1\n")
     (tmp_path / "readme.txt").write_text("no data")
-    assert [one.source for one in FolderFeed(tmp_path, RowFormat("time")).new_batches({}, None)] == ["8.csv", "9.csv", "10.csv"]
+    assert [one.source for one in FolderFeed(tmp_path, RowFormat("time")).new_batches({}, None)] == [
+        "8.csv",
+        "9.csv",
+        "10.csv",
+    ]
 
 
 @pytest.mark.parametrize(

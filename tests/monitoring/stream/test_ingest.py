@@ -42,7 +42,11 @@ class Watched:
                 put(self.folder, f"{len(list(self.folder.iterdir())):04}.csv", table)
             model = followed_model.FollowedModel("plant", self.version, self.detector, self.wait)
             waiting = follow.poll_once(
-                FolderFeed(self.folder, RowFormat("time")), self.ledger, model, channels=self.channels(), tell=self.said.append
+                FolderFeed(self.folder, RowFormat("time")),
+                self.ledger,
+                model,
+                channels=self.channels(),
+                tell=self.said.append,
             )
         return waiting
 

@@ -14,7 +14,7 @@ import pandas as pd
 from gridcast.data import csv_text, file_bytes, parse_fields, text_encoding
 from gridcast.data.csv_text import SEPARATOR_SIGNS, Header, HeaderOptions
 from gridcast.runtime import date_text, number_text
-from gridcast.runtime.dialect import FORMER, Dialect
+from gridcast.runtime.dialect import FORMER, UNKNOWN, Dialect
 from gridcast.runtime.errors import DataError, suggest
 from gridcast.runtime.preprocessing import Preprocessing
 
@@ -27,7 +27,7 @@ class RowFormat:
     """
 
     time: str
-    dialect: Dialect = Dialect()
+    dialect: Dialect = UNKNOWN
     reading: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
@@ -153,7 +153,9 @@ def _canonical(text: pd.Series, dialect: Dialect) -> pd.Series:
     if dialect.decimal != "comma" and is_usual.all() and not dialect.missing_numbers:
         return plain
     values, wrong = number_text.parse_numbers(plain, dialect)
-    numbers = values.map(lambda value: repr(float(value)).removesuffix(".0"), na_action="ignore").astype("str").fillna("")
+    numbers = (
+        values.map(lambda value: repr(float(value)).removesuffix(".0"), na_action="ignore").astype("str").fillna("")
+    )
     numbers.iloc[wrong] = text.iloc[wrong]
     keep = is_usual & values.notna() & (dialect.decimal != "comma")
     return numbers.where(~keep.astype(bool), plain)

@@ -96,7 +96,6 @@ class FolderFeed:
             LOG.warning("%s: cannot be read: %s; tried again at the next poll", path, error)
             return None
 
-
     def _new_part(self, content: bytes, begin: int) -> bytes:
         """The header of a file, and its lines after the first `begin` bytes."""
         end = 0
