@@ -1,4 +1,4 @@
-"""What every section of an experiment file has in common."""
+"""The base of every section of an experiment file."""
 
 from __future__ import annotations
 

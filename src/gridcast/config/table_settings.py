@@ -23,8 +23,8 @@ class Wide(Section):
     """A table with a column for each period, or for each series, whose values become rows.
 
     `columns` are their names, or patterns such as `d_*`; left out, all that are not named elsewhere. `time` is
-    `columns` where their names are the periods, else the column of the time stamps; left out, it follows from `data.time`.
-    `start` is the first period where they are only numbered, such as d_1.
+    `columns` where their names are the periods, else the column of the time stamps; left out, it follows from
+    `data.time`. `start` is the first period where they are only numbered, such as d_1.
     """
 
     columns: Annotated[Columns, Field(strict=False)] = ()

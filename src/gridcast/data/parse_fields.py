@@ -131,7 +131,7 @@ class TimeTexts:
 
     @cached_property
     def evidence(self) -> OrderEvidence:
-        """What the texts show about the order of their dates."""
+        """Evidence of the order of the dates."""
         return date_text.find_order(self.different)
 
 

@@ -171,7 +171,7 @@ def _with_fixed_decimals(evidence: Evidence, parts: Sequence[_Part]) -> Evidence
 
 
 def _stated(data: Data) -> Dialect:
-    """What the experiment file says about how tables are written."""
+    """The dialect as far as the experiment file states it."""
     return Dialect(
         decimal=data.decimal,
         thousands=data.thousands,
@@ -200,8 +200,8 @@ def _date_order(parts: Sequence[_Part], data: Data, options: ReadingOptions) -> 
                 row, count = int(np.flatnonzero(codes == positions[0])[0]), len(positions)
                 known = examples.get(order)
                 examples[order] = (part.raw, row, count) if known is None else (known[0], known[1], known[2] + count)
-        if found.kind == "slashed" and doubtful is None:
-            doubtful = part.raw, int(np.flatnonzero(codes >= 0)[0])
+        if len(found.doubtful) and doubtful is None:
+            doubtful = part.raw, int(np.flatnonzero(codes == found.doubtful[0])[0])
     if len(examples) == 2:
         raw, row, _ = min(examples.values(), key=lambda example: example[2])
         problem = "has day and month the other way round than the file's other dates; correct it"
@@ -209,6 +209,8 @@ def _date_order(parts: Sequence[_Part], data: Data, options: ReadingOptions) -> 
     if examples:
         return next(iter(examples))
     if doubtful is None:
+        if "slashed" in kinds:  # such as 01/01/2024: the same in both orders
+            return date_text.DAY_FIRST
         return next(iter(kinds)) if len(kinds) == 1 else None
     if options.trained.dates in (date_text.DAY_FIRST, date_text.MONTH_FIRST):
         return options.trained.dates

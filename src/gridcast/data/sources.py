@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from gridcast.config import Data
-from gridcast.data import anomaly_labels, builtin, csv_text, file_bytes, readers, sensor_table
+from gridcast.data import anomaly_labels, builtin, csv_text, file_bytes, layout, readers, sensor_table
 from gridcast.data.parse_fields import LINE, unit_of
 from gridcast.data.select_rows import aggregate_table, drop_repeated_rows, select_rows
 from gridcast.data.static_categories import check_static_columns, with_static_columns
@@ -82,6 +82,8 @@ def _read_files(data: Data, sources: Sequence[str | pd.DataFrame]) -> Table:
         in_files = sensor_table.with_sensor_names(in_files, sources[0])
     read, dialect = readers.read_tables(sources, in_files)
     paths, notes = tuple(table.path for table in read), [f"{table.path}: {table.note}" for table in read]
+    if data.sensors is not None and not data.sensors:
+        notes += _sensor_notes(sources[0], [table.rows for table in read], in_files)
     tables: list[pd.DataFrame] = []
     labels: list[pd.Series] = []
     while read:
@@ -101,6 +103,21 @@ def _read_files(data: Data, sources: Sequence[str | pd.DataFrame]) -> Table:
 def _doubtful_notes(rows: pd.DataFrame) -> list[str]:
     """Warnings about ids that look alike, and values that may stand for none."""
     return [*_similar_ids(list(map(str, rows[SERIES].cat.categories))), *_sentinels(rows[TARGET])]
+
+
+def _sensor_notes(source: str | pd.DataFrame, tables: Sequence[pd.DataFrame], data: Data) -> list[str]:
+    """Notes on the columns that were taken for sensors because they hold numbers, and on those that were not."""
+    sensors = data.sensors or ()
+    columns = [] if data.pivot is not None else readers.column_names(source, data)
+    others = [name for name in columns if name not in (*sensors, data.time, data.labels, "")]
+    notes = [f"no sensors, as they do not hold numbers: {layout.listed(others)}"] if others else []
+    flags = [name for name in sensors if all(rows[name].dropna().isin((0, 1)).all() for rows in tables)]
+    if flags:
+        notes.append(
+            f"warning: {layout.listed(flags)} hold only 0 and 1 and are read as sensors; if they say what is anomalous, "
+            "name one in data.labels, or leave them out with data.sensors"
+        )
+    return notes
 
 
 def _similar_ids(names: Sequence[str]) -> list[str]:

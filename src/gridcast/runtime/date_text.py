@@ -31,15 +31,16 @@ EARLIEST, LATEST = pd.Timestamp("1800-01-01"), pd.Timestamp("2200-01-01")
 
 @dataclass(frozen=True)
 class OrderEvidence:
-    """What the different texts of a time column show.
+    """Evidence in the different texts of a time column.
 
     `kind` is `iso`, `periods`, or `slashed` for dates with the year last; of these, `day_first` and `month_first` are
-    the positions (n,) of those that can only be read that way.
+    the positions (n,) of those that can only be read that way, and `doubtful` of those that are two different dates.
     """
 
     kind: str
     day_first: np.ndarray
     month_first: np.ndarray
+    doubtful: np.ndarray
 
 
 def find_order(different: pd.Series) -> OrderEvidence:
@@ -51,12 +52,13 @@ def find_order(different: pd.Series) -> OrderEvidence:
         parts = different.str.extract(r"^\s*(\d{1,2})[./-](\d{1,2})[./-]\d{4}\b").astype(float)
         first, second = parts[0].to_numpy(), parts[1].to_numpy()
         day_first, month_first = (first > 12) & (second <= 12), (second > 12) & (first <= 12)
-        return OrderEvidence("slashed", np.flatnonzero(day_first), np.flatnonzero(month_first))
+        doubtful = (first <= 12) & (second <= 12) & (first != second)
+        return OrderEvidence("slashed", *map(np.flatnonzero, (day_first, month_first, doubtful)))
     texts = [str(text) for text in sample.iloc[:20]]
     is_period = [parse_label(text) is not None and not _is_iso(text) for text in texts]
     if texts and sum(is_period) * 2 > len(texts) and not may_be_days(texts):
-        return OrderEvidence(PERIODS, nothing, nothing)
-    return OrderEvidence(ISO, nothing, nothing)
+        return OrderEvidence(PERIODS, nothing, nothing, nothing)
+    return OrderEvidence(ISO, nothing, nothing, nothing)
 
 
 def parse_dates(different: pd.Series, order: str, unit: str | None = None) -> pd.Series:

@@ -107,6 +107,8 @@ def _order(texts: pd.Series, name: str, dialect: Dialect) -> str:
         return date_text.DAY_FIRST if len(found.day_first) else date_text.MONTH_FIRST
     if dialect.dates in (date_text.DAY_FIRST, date_text.MONTH_FIRST):
         return dialect.dates
+    if not len(found.doubtful):  # such as 01/01/2024: the same in both orders
+        return date_text.DAY_FIRST
     raise DataError(
-        f"column '{name}': dates such as '{texts.iloc[0]}' do not tell day from month; write them as 2011-12-31"
+        f"column '{name}': dates such as '{texts.iloc[found.doubtful[0]]}' do not tell day from month; write them as 2011-12-31"
     )

@@ -104,7 +104,11 @@ def _date_order(texts: pd.Series, form: RowFormat) -> str:
         return date_text.DAY_FIRST if len(found.day_first) else date_text.MONTH_FIRST
     if dates in (date_text.DAY_FIRST, date_text.MONTH_FIRST):
         return str(dates)
-    raise DataError(f"dates such as '{texts.iloc[0]}' do not tell day from month; write them as 2011-12-31")
+    if not len(found.doubtful):  # such as 01/01/2024: the same in both orders
+        return date_text.DAY_FIRST
+    raise DataError(
+        f"dates such as '{texts.iloc[found.doubtful[0]]}' do not tell day from month; write them as 2011-12-31"
+    )
 
 
 def _parse_csv(raw: bytes, name: str, form: RowFormat) -> tuple[pd.DataFrame, int]:
