@@ -109,7 +109,7 @@ CASES = {
         FRAME,
         {"data": {"source": "sale.csv"}},
         "data.source: no file matches 'sale.csv'; did you mean 'sales.csv'? (a built-in set: online-retail, "
-        "daily-stocks, met-mast; or a path or glob of CSV or Parquet files)",
+        "daily-stocks, met-mast; or a path or glob of CSV, Excel or Parquet files)",
     ),
     "empty file": (FRAME.iloc[:0, :0], {}, "sales.csv: the file is empty; give one with a header and rows"),
     "header only": (

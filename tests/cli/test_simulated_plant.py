@@ -15,6 +15,7 @@ import pytest
 from gridcast.cli import simulated_plant
 from gridcast.data import simulation
 from gridcast.monitoring.stream import follow, followed_model
+from gridcast.monitoring.stream.feed_rows import RowFormat
 from gridcast.monitoring.stream.feeds import WebFeed
 from gridcast.monitoring.stream.ledger import Ledger
 from gridcast.runtime.errors import ConfigError
@@ -96,7 +97,7 @@ def test_a_stream_takes_every_minute_of_a_plant_once(tmp_path, form):
     detector, record = ZScore(sensors=tuple(names)), tmp_path / "record.sqlite"
     ledger, lines = Ledger(record, "plant", "min"), []
     with running(table, labels, speed=60 * 2000.0, begun=2000) as url:
-        feed = WebFeed(f"{url}/readings?format={form}", "time")
+        feed = WebFeed(f"{url}/readings?format={form}", RowFormat("time"))
         while ledger.high_water_mark is None or ledger.high_water_mark < table["time"].iloc[-1]:
             model = followed_model.FollowedModel("plant", "1", detector)
             follow.poll_once(feed, ledger, model, channels={}, tell=lines.append)

@@ -153,7 +153,7 @@ def test_covariates_go_on_with_their_last_value_and_begin_with_the_training_medi
     frame = sales(DAYS)
     prices = frame["price"].to_numpy().reshape(2, DAYS).copy()
     prices[0, :5] = prices[0, 10:12] = prices[1, :] = N
-    found = build(frame.assign(price=prices.ravel()), data={"past": ["price"]}).past[:, :, 0]
+    found = build(frame.assign(price=prices.ravel()), data={"past": ["price"], "blanks": "ffill"}).past[:, :, 0]
     assert found[0, :5].tolist() == [np.nanmedian(prices[0, :40])] * 5
     assert found[0, 10:12].tolist() == [prices[0, 9]] * 2
     assert found[1].tolist() == [0.0] * DAYS  # never known
@@ -344,7 +344,10 @@ def test_no_input_depends_on_what_comes_after_its_origin(build, policy, seed):
     frame = sales(DAYS)
     frame = frame[random.random(len(frame)) > 0.3]
     frame = frame.assign(price=frame["price"].where(random.random(len(frame)) > 0.3))
-    sections = {"data": {"gaps": policy, "calendar": "regular", "past": ["price"]}, "window": {"lookback": 3}}
+    sections = {
+        "data": {"gaps": policy, "calendar": "regular", "past": ["price"], "blanks": "ffill"},
+        "window": {"lookback": 3},
+    }
     start = max(frame.groupby("product")["date"].min())  # before its first price a series has the training median
     start = max([start, *frame.dropna().groupby("product")["date"].min()])
     before = build(frame, **sections)

@@ -106,6 +106,8 @@ def test_the_successor_of_each_step_is_the_next_one_of_the_axis(times, calendar)
     assert present <= set(axis)
     for step, following in itertools.pairwise(axis):
         after = steps_after(step, 200, rule)
+        if after[-1] < following:  # a weekend of minutes, on an axis too short to know that it is closed
+            after = steps_after(step, 2000, rule)
         closed = after[after < following]
         # Between two steps lie only days off, which no rule knows ahead: none of the table's stamps.
         assert following in after

@@ -7,6 +7,8 @@ import pandas as pd
 import pytest
 
 from gridcast.data import csv_text, parse_fields, readers
+from gridcast.data.readers import ReadingOptions
+from gridcast.runtime import dialect, number_text
 from gridcast.runtime.errors import DataError
 from small_experiments import experiment
 
@@ -60,10 +62,19 @@ def test_decimal_comma(read, text, value):
     assert note == "2 rows, UTF-8, semicolons, decimal comma, ISO dates"
 
 
-@pytest.mark.parametrize("text", ["1.5", "1,234.5", "1.23.456", "1,2,3", "1e,5"])
-def test_a_decimal_point_among_decimal_commas_is_refused(refusal, text):
+@pytest.mark.parametrize("text", ["1.23.456", "1,2,3", "1e,5"])
+def test_what_is_no_number_with_a_decimal_comma_is_refused(refusal, text):
     message = refusal(f"date;product;quantity\n2023-01-05;apple;0,5\n2023-01-06;apple;{text}\n")
-    assert message.startswith(f"sales.csv, line 3, column 'quantity': '{text}' is not a number; correct it")
+    assert message.startswith(f"sales.csv, line 3, column 'quantity': '{text}' is not a number")
+
+
+@pytest.mark.parametrize("text", ["1.5", "1,234.5"])
+def test_both_decimal_signs_in_one_table_are_refused(refusal, text):
+    message = refusal(f"date;product;quantity\n2023-01-05;apple;0,5\n2023-01-06;apple;{text}\n")
+    assert message == (
+        f"sales.csv, line 2, column 'quantity': '0,5' has another decimal sign than '{text}' in line 3, column "
+        "'quantity'; correct one of them, or write data.decimal: comma or point"
+    )
 
 
 def test_a_byte_order_mark_is_no_part_of_the_first_name(read):
@@ -72,10 +83,10 @@ def test_a_byte_order_mark_is_no_part_of_the_first_name(read):
     assert note.startswith("1 rows, UTF-8,")
 
 
-def test_latin_1(read):
-    rows, note = read((HEADER + "2023-01-05,café,1\n").encode("latin-1"))
-    assert rows["product"].tolist() == ["café"]
-    assert note.startswith("1 rows, Latin-1,")
+def test_windows_1252(read):
+    rows, note = read((HEADER + "2023-01-05,café für 3 €,1\n").encode("windows-1252"))
+    assert rows["product"].tolist() == ["café für 3 €"]
+    assert note.startswith("1 rows, Windows-1252,")
 
 
 @pytest.mark.parametrize("end", ["\r\n", "\r"])
@@ -99,7 +110,7 @@ def test_a_damaged_file_is_refused(refusal, name):
 
 
 def test_binary_data_under_the_name_of_a_csv_file_is_refused(refusal):
-    assert refusal(HEADER.encode("utf-16")) == "sales.csv: holds binary data; give a CSV or Parquet file"
+    assert refusal(b"\x01\0\x07date") == "sales.csv: holds binary data; give a CSV, Excel (.xlsx) or Parquet file"
 
 
 def test_spaces_around_names_and_numbers_do_not_count(read):
@@ -129,8 +140,8 @@ def test_the_dates_of_a_file_show_their_order(read, given, found, named):
 def test_ambiguous_dates_are_refused_until_the_experiment_says_how_to_read_them(read, refusal):
     text = HEADER + "01/02/2023,apple,1\n02/03/2023,apple,1\n"
     assert refusal(text) == (
-        "sales.csv, column 'date': dates such as '01/02/2023' do not tell day from month; "
-        "write data.dates: day-first or month-first"
+        "sales.csv, line 2, column 'date': '01/02/2023' may be 2023-02-01 or 2023-01-02: the dates of this table do "
+        "not tell day from month; write data.dates: day-first or month-first"
     )
     assert stamps(read(text, dates="day-first")[0]) == ["2023-02-01 00:00:00", "2023-03-02 00:00:00"]
     assert stamps(read(text, dates="month-first")[0]) == ["2023-01-02 00:00:00", "2023-02-03 00:00:00"]
@@ -141,7 +152,8 @@ def test_ambiguous_dates_are_refused_until_the_experiment_says_how_to_read_them(
     [
         (
             "01/02/2023,apple,1\n",
-            "sales.csv, column 'date': dates such as '01/02/2023' do not tell day from month; write them as 2011-12-31",
+            "sales.csv, line 2, column 'date': '01/02/2023' may be 2023-02-01 or 2023-01-02: the dates of this table "
+            "do not tell day from month; write them as 2011-12-31",
         ),
         (
             "2023-02-30,apple,1\n",
@@ -154,7 +166,7 @@ def test_without_an_experiment_file_the_remedy_names_none_of_its_keys(tmp_path, 
     monkeypatch.chdir(tmp_path)
     (tmp_path / "sales.csv").write_text(HEADER + rows)
     with pytest.raises(DataError) as caught:
-        readers.read_table("sales.csv", experiment("sales.csv").data, settable=False)
+        readers.read_table("sales.csv", experiment("sales.csv").data, ReadingOptions(settable=False))
     assert str(caught.value) == message
 
 
@@ -184,22 +196,27 @@ def test_an_unreadable_date_is_refused_with_its_line(refusal, good, bad, message
     assert refused.startswith(f"sales.csv, line 3, column 'date': {message}")
 
 
-@pytest.mark.parametrize("text", ["1x", "1_000", "True", "1.2.3", "1,5"])
+@pytest.mark.parametrize("text", ["1x", "1_000", "True", "1.2.3", "-"])
 def test_an_unreadable_number_is_refused_with_its_line(refusal, text):
-    assert refusal(HEADER + f'2023-01-05,apple,1\n2023-01-06,apple,"{text}"\n') == (
-        f"sales.csv, line 3, column 'quantity': '{text}' is not a number; "
-        "correct it, or leave the field empty for a missing value"
-    )
+    message = refusal(HEADER + f'2023-01-05,apple,1\n2023-01-06,apple,"{text}"\n')
+    assert message.startswith(f"sales.csv, line 3, column 'quantity': '{text}' is not a number")
+    assert "leave the field empty for a missing value" in message
 
 
 def test_covariates_are_read_as_numbers_and_may_be_missing(read, refusal):
     text = "date,product,quantity,price\n2023-01-05,apple,1,0.5\n2023-01-06,apple,2,\n2023-01-07,apple,3,{}\n"
-    rows, _ = read(text.format("nan"), past=["price"])
+    rows, note = read(text.format("nan"), past=["price"], blanks="ffill")
+    assert note.endswith("2 blanks of 'price' filled (blanks: ffill)")
     assert rows["price"].isna().tolist() == [False, True, True]
     assert refusal(text.format("free"), past=["price"]).startswith("sales.csv, line 4, column 'price': 'free' is not a")
+    assert read(text.format("nan"), past=["price"], blanks="zero")[0]["price"].tolist() == [0.5, 0, 0]
+    assert refusal(text.format("nan"), past=["price"]) == (
+        "sales.csv, line 3, column 'price': empty is no value (2 such rows in all); fill it in, or say with "
+        "data.blanks what it means: zero, or ffill for the value before"
+    )
 
 
-@pytest.mark.parametrize("missing", csv_text.MISSING_VALUES)
+@pytest.mark.parametrize("missing", dialect.NO_READING)
 def test_rows_without_a_target_are_left_out_with_a_note(read, missing):
     rows, note = read(HEADER + f"2023-01-05,apple,1\n2023-01-06,apple,{missing}\n2023-01-07,apple,3\n")
     assert rows[parse_fields.LINE].tolist() == [2, 4]
@@ -260,7 +277,8 @@ def test_an_open_quote_is_refused(refusal):
     [
         ("", "sales.csv: the file is empty; give one with a header and rows"),
         (" \n\n", "sales.csv: the file is empty; give one with a header and rows"),
-        ("\n" + HEADER, "sales.csv, line 1: blank; the first line must name the columns"),
+        ("\n" + HEADER, "sales.csv, line 1: is no header; line 2 names the columns: write data.skip: 1"),
+        ("\nsome,words\n", "sales.csv, line 1: blank; the first line must name the columns"),
         (HEADER, "sales.csv: no rows; the file holds a header and nothing else; add rows, or leave the file out"),
         (HEADER + "\n\n", "sales.csv: no rows; the file holds a header and nothing else; add rows, or leave the file"),
     ],
@@ -327,7 +345,7 @@ def test_parquet_files_bring_text_or_time_stamps(parquet, dates):
 @pytest.mark.parametrize(
     ("columns", "message"),
     [
-        ({"quantity": ["1", "2"]}, "sales.parquet, column 'quantity': holds str, not numbers"),
+        ({"quantity": ["1", "many"]}, "sales.parquet, row 2, column 'quantity': 'many' is not a number"),
         ({"product": ["apple", None]}, "sales.parquet, row 2, column 'product': empty is not a name"),
         ({"date": [pd.Timestamp("2023-01-05"), pd.NaT]}, "sales.parquet, row 2, column 'date': empty is not a name"),
         ({"date": ["2023-01-05", "soon"]}, "sales.parquet, row 2, column 'date': 'soon' is not a date"),
@@ -345,7 +363,7 @@ def test_a_parquet_file_may_keep_its_stamps_in_the_index(parquet):
 
 
 def test_many_rows_are_read_in_parts_as_they_would_be_at_once(read, refusal, monkeypatch):
-    for module in (csv_text, parse_fields):
+    for module in (csv_text, number_text):
         monkeypatch.setattr(module, "ROWS_PER_CHUNK", 2)
     text = HEADER + "".join(f"2023-01-{day:02},apple,{day}{{}}\n" for day in range(5, 10))
     assert read(text.format("", ".5", "", "", ".25"))[0]["quantity"].tolist() == [5, 6.5, 7, 8, 9.25]

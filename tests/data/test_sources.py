@@ -147,7 +147,7 @@ def test_a_source_that_is_nowhere_is_refused_with_a_near_miss(folder, source, ne
     sales(5).to_csv(folder / "sales.csv", index=False)
     assert refusal(source) == (
         f"data.source: no file matches '{source}'{near} "
-        "(a built-in set: online-retail, daily-stocks, met-mast; or a path or glob of CSV or Parquet files)"
+        "(a built-in set: online-retail, daily-stocks, met-mast; or a path or glob of CSV, Excel or Parquet files)"
     )
 
 

@@ -115,7 +115,7 @@ def test_a_table_is_scored_as_the_mean_of_what_its_sensors_contribute(dataset, m
         (lambda table: table.drop(columns="heat").assign(heal=1.0), "no column 'heat'; did you mean 'heal'?"),
         (lambda table: pd.concat([table, table.tail(1)]), "row 480: 2024-01-01 07:59:00 occurs twice"),
         (lambda table: table.head(5), "the table has 5 steps; the model reads 7"),
-        (lambda table: table.assign(heat="warm"), "column 'heat': "),
+        (lambda table: table.assign(heat="warm"), "column 'heat', row 0: "),
         (lambda table: table.assign(flow=np.inf), "column 'flow': infinite value at 2024-01-01 00:00:00"),
         (lambda table: table.assign(time=table["time"] + ":30"), None),
         (lambda table: table.assign(time=[*table["time"][:-1], "2024-01-01 07:59:30"]), "is off the axis of frequency"),

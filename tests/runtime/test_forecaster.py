@@ -23,7 +23,13 @@ pytestmark = pytest.mark.usefixtures("jax_backend")
 DAYS, LOOKBACK, HORIZON = 100, 7, 2
 PRODUCTS = ("101", "202", "303")
 SECTIONS = {
-    "data": {"past": ["price"], "future": ["day_of_week", "promotion"], "static": ["shelf"], "calendar": "regular"},
+    "data": {
+        "past": ["price"],
+        "future": ["day_of_week", "promotion"],
+        "static": ["shelf"],
+        "calendar": "regular",
+        "blanks": "ffill",
+    },
     "window": {"lookback": LOOKBACK, "horizon": HORIZON},
     "transform": {"log1p": True},
     "baseline": {"attention": True},
@@ -213,7 +219,7 @@ def test_without_gaps_to_fill_the_table_alone_shows_an_observed_calendar(tmp_pat
 def test_dates_that_a_history_file_does_not_explain_are_refused_with_a_remedy_at_hand(plan, tmp_path):
     path = tmp_path / "history.csv"
     FRAME.assign(date="01/02/2023").to_csv(path, index=False)
-    with pytest.raises(DataError, match=r"dates such as '01/02/2023' do not tell day from month; write them as 2011-"):
+    with pytest.raises(DataError, match=r"dates of this table do not tell day from month; write them as 2011-"):
         prediction_files.read_series_table(path, plan.dataset.preprocessing)
 
 
@@ -253,7 +259,7 @@ def changed(**columns):
         (changed(date="31/01/2023"), "column 'date', row 5: '31/01/2023' is not a date such as 2011-12-31"),
         (changed(date=None), "column 'date', row 5: 'None' is not a date"),
         (changed(date="2023-03-09 06:00"), "time 2023-03-09 06:00:00 is off the axis of frequency D"),
-        (changed(quantity="many"), "column 'quantity': Unable to parse string"),
+        (changed(quantity="many"), "column 'quantity', row 5: 'many' is not a number"),
         (changed(quantity=float("inf")), "column 'quantity', row 5: infinite value"),
         (changed(date=DATES[60]), f"row 5: series '101' at {DATES[60]} 00:00:00 occurs twice"),
     ],

@@ -91,7 +91,7 @@ def follow(
 
     The threshold may be a `running` one.
     """
-    from gridcast.monitoring.stream import feeds, followed_model
+    from gridcast.monitoring.stream import feed_rows, feeds, followed_model
     from gridcast.monitoring.stream.follow import alert_channels, follow_feed
     from gridcast.monitoring.stream.ledger import Ledger
     from gridcast.runtime.running_threshold import ScoreHistory
@@ -106,7 +106,7 @@ def follow(
     model = followed_model.FollowedModel(
         "plant", "1", ZScore(slow=slow, seen=ScoreHistory(500, -0.25, 0.06) if running else None)
     )
-    feed = feeds.open_feed(str(source), model.detector.time)
+    feed = feeds.open_feed(str(source), feed_rows.RowFormat(model.detector.time))
     with contextlib.closing(Ledger(record, model.name, model.detector.frequency)) as ledger:
         tell("follows")
         follow_feed(feed, ledger, current_model=lambda: model, channels=channels, tell=tell, interval=every, once=once)

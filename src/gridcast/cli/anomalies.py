@@ -55,7 +55,7 @@ def detect_verb(
 
     Each row is scored once, even if the command is killed and started again; each event raises one alert.
     """
-    from gridcast.monitoring.stream import feeds, followed_model, ledger
+    from gridcast.monitoring.stream import feed_rows, feeds, followed_model, ledger
     from gridcast.monitoring.stream.follow import alert_channels, follow_feed, parse_interval
 
     def print_line(line: str) -> None:
@@ -70,7 +70,7 @@ def detect_verb(
         first = current_model()
     frequency = first.detector.frequency
     followed_model.step_length(frequency)  # raises ConfigError for a frequency that cannot be followed
-    feed = feeds.open_feed(follow, first.detector.time)
+    feed = feeds.open_feed(follow, feed_rows.RowFormat.of_model(first.detector.preprocessing))
     path = record or CACHE / "streams" / re.sub(r"[^\w.-]+", "-", f"{model}.sqlite")
     with contextlib.closing(ledger.Ledger(path, model, frequency)) as stream_record:
         print_line(f"{model} version {first.version} follows {feed.name}; the record is {stream_record.path}")

@@ -50,7 +50,7 @@ class ModelPlan:
 def plan_experiment(path: Path, backend: str) -> Plan:
     """Return the plan of an experiment file, and print it. Raises ConfigError and DataError."""
     check_choice("--backend", backend, BACKENDS)
-    return _print_and_return(config.read(path), path.read_text(encoding="utf-8"), backend)
+    return _print_and_return(config.read(path), config.read_text(path), backend)
 
 
 def plan_recorded(recorded: RecordedExperiment, backend: str) -> Plan:
@@ -126,7 +126,7 @@ def plan_of_model(model: ModelReference, description: Path | None, source: str |
 
     recorded = recorded_experiment(model)
     experiment = config.read(description) if description else recorded.experiment
-    text = description.read_text(encoding="utf-8") if description else recorded.text
+    text = config.read_text(description) if description else recorded.text
     if experiment.task == "anomaly":
         raise ConfigError(f"{model.name or model.uri}: is an anomaly detector, and this command needs a forecaster")
     if source is not None:

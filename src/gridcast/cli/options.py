@@ -30,16 +30,18 @@ def parse_levels(text: str | None) -> tuple[float, ...] | None:
 
 def check_output_path(output: Path | None) -> None:
     """Raise ConfigError if no table can be written to `output`; None is allowed."""
-    if output and (output.suffix not in (".csv", ".parquet") or not output.absolute().parent.is_dir()):
-        raise ConfigError(f"--output: '{output}' must be a .csv or .parquet file in a folder that exists")
+    if output and (output.suffix not in (".csv", ".parquet", ".xlsx") or not output.absolute().parent.is_dir()):
+        raise ConfigError(f"--output: '{output}' must be a .csv, .xlsx or .parquet file in a folder that exists")
 
 
 def write_table(table: pd.DataFrame, path: Path) -> None:
-    """Write a CSV or Parquet file whole or not at all. Raises GridcastError."""
+    """Write a CSV, Excel or Parquet file whole or not at all. Raises GridcastError."""
     try:
         with atomic_write(path) as temporary:
             if path.suffix == ".parquet":
                 table.to_parquet(temporary, index=False)
+            elif path.suffix == ".xlsx":
+                table.to_excel(temporary, index=False, engine="openpyxl")
             else:
                 table.to_csv(temporary, index=False)
     except OSError as error:

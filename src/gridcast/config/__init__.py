@@ -1,12 +1,12 @@
 """The experiment file, typed and frozen."""
 
 from gridcast.config.experiment import Experiment
+from gridcast.config.section import Section
 from gridcast.config.sections import (
     AXES,
     SENSOR_DEFAULTS,
     Anomaly,
     Budget,
-    Columns,
     Configuration,
     Data,
     Ensemble,
@@ -14,7 +14,6 @@ from gridcast.config.sections import (
     Name,
     Probabilistic,
     Search,
-    Section,
     Select,
     Selection,
     Share,
@@ -23,10 +22,12 @@ from gridcast.config.sections import (
     Transform,
     Window,
 )
-from gridcast.config.yaml_reader import parse, read, with_source
+from gridcast.config.table_settings import READING_KEYS, Columns, Pivot, Wide
+from gridcast.config.yaml_reader import parse, read, read_text, with_source
 
 __all__ = [
     "AXES",
+    "READING_KEYS",
     "SENSOR_DEFAULTS",
     "Anomaly",
     "Budget",
@@ -37,6 +38,7 @@ __all__ = [
     "Experiment",
     "Level",
     "Name",
+    "Pivot",
     "Probabilistic",
     "Search",
     "Section",
@@ -46,8 +48,10 @@ __all__ = [
     "Split",
     "Training",
     "Transform",
+    "Wide",
     "Window",
     "parse",
     "read",
+    "read_text",
     "with_source",
 ]

@@ -7,23 +7,23 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from gridcast.config.error_messages import explain
+from gridcast.config.section import Section
 from gridcast.config.sections import (
     AXES,
     SENSOR_DEFAULTS,
     Anomaly,
-    Columns,
     Configuration,
     Data,
     Name,
     Probabilistic,
     Search,
-    Section,
     Selection,
     Split,
     Training,
     Transform,
     Window,
 )
+from gridcast.config.table_settings import Columns
 from gridcast.config.task_rules import check_fields
 from gridcast.config.threshold_rules import RUNNING
 from gridcast.runtime.errors import suggest

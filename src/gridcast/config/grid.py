@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from gridcast.config import AXES, Configuration, Experiment
+from gridcast.config import AXES, READING_KEYS, Configuration, Experiment
 from gridcast.config.sections import FORMER_CALENDAR, FORMER_FREQUENCY
 
 # The three versions below are hashed into run keys. A sweep trains what its store does not have under these keys, and
@@ -31,7 +31,7 @@ DETECTION_SEMANTICS = 4
 
 DATA_KEYS = ("time", "series", "target", "past", "future", "static", "frequency", "calendar", "gaps")
 """Keys of `data` that a model carries to read tables in use."""
-DATA_KEYS_IF_SET = ("aggregate", "zero_runs", "time_zone")
+DATA_KEYS_IF_SET = ("aggregate", "zero_runs", "time_zone", *(key for key in READING_KEYS if key != "dates"))
 """More of them, hashed only if set: the keys of runs from before they existed stay valid."""
 SHARE_KEYS, FOLD_KEYS = {"train", "validation", "test"}, {"folds", "expanding"}
 
@@ -107,7 +107,7 @@ def run_key(experiment: Experiment, run: Run, *, fingerprint: str, backend: str,
         "transform": experiment.transform.model_dump(),
         "data": data.model_dump(include=set(DATA_KEYS))
         | {"frequency": data.frequency or FORMER_FREQUENCY, "calendar": data.calendar or FORMER_CALENDAR}
-        | data.model_dump(include=set(DATA_KEYS_IF_SET), exclude_defaults=True),
+        | data.model_dump(include=_data_keys_if_set(experiment), exclude_defaults=True),
         "training": training.model_dump(include={"epochs", "patience", "steps"}, exclude_none=True)
         | training.model_dump(include={"decay"}, exclude_defaults=True),
     }
@@ -121,3 +121,8 @@ def run_key(experiment: Experiment, run: Run, *, fingerprint: str, backend: str,
     if run.series is not None:
         settings["series"] = run.series if series_name is None else series_name
     return hashlib.sha256(json.dumps(settings, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def _data_keys_if_set(experiment: Experiment) -> set[str]:
+    # Blanks were filled with the value before them when there was no key for it.
+    return set(DATA_KEYS_IF_SET) - ({"blanks"} if experiment.data.blanks == "ffill" else set())

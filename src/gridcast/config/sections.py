@@ -2,43 +2,22 @@
 
 from __future__ import annotations
 
+import codecs
 import math
 import zoneinfo
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from gridcast.config.section import Section
+from gridcast.config.table_settings import NAMES_OF_SIGNS, Columns, Pivot, Wide
 from gridcast.config.threshold_rules import checked_level
 from gridcast.runtime import local_time
 from gridcast.runtime.errors import ConfigError, suggest
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
-Columns = tuple[str, ...]
 Share = Annotated[float, Field(gt=0, lt=1)]
 Level = Annotated[float, Field(gt=0, lt=1)]
-
-
-class Section(BaseModel):
-    """A part of the experiment file: no unknown keys, no change once read, no silent conversion.
-
-    A key that was renamed has its former name as serialization alias. Files may use either name. Dumps have the former
-    one, so that run keys, sweep.json and MLflow params stay what they were.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, serialize_by_alias=True)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _accept_former_names(cls, content: object) -> object:
-        if not isinstance(content, dict):
-            return content
-        for name, field in cls.model_fields.items():
-            former = field.serialization_alias
-            if former is not None and former in content:
-                if name in content:
-                    raise ValueError(f"{name} and {former} are the new and the former name of one key; keep {name}")
-                content = {name if key == former else key: value for key, value in content.items()}
-        return content
 
 
 FORMER_FREQUENCY, FORMER_CALENDAR = "D", "observed"
@@ -77,6 +56,11 @@ class Data(Section):
     target by that rule, covariates by their mean. `zero_runs` looks for runs of zeros far longer than usual for a
     series, such as a product out of stock: `mask` leaves them out of training and validation, `feature` marks them in
     an input channel.
+
+    How the table is written, which a model in use is told too: `decimal` and `thousands` are the signs in numbers,
+    `dates` the order of dates, `time_unit` that of stamps that are numbers, `missing` the texts and numbers that mean
+    "no reading", `blanks` what an empty covariate means. `separator`, `encoding` and `skip` (lines before the header)
+    are of CSV files, `sheet` is of Excel files, `query` (SQL) of databases. `wide` and `pivot` change its shape.
     """
 
     source: str
@@ -99,6 +83,18 @@ class Data(Section):
     aggregate: Literal["none", "sum", "mean", "last"] = "none"
     zero_runs: Annotated[Literal["none", "mask", "feature"], Field(serialization_alias="exhibition")] = "none"
     dates: Literal["auto", "iso", "day-first", "month-first"] = "auto"
+    time_unit: Literal["s", "ms", "us", "ns", "excel"] | None = None
+    decimal: Literal["point", "comma"] | None = None
+    thousands: Literal["point", "comma", "space", "apostrophe", "none"] | None = None
+    missing: Annotated[tuple[str | int | float, ...], Field(strict=False)] = ()
+    blanks: Literal["error", "zero", "ffill"] = "error"
+    encoding: str | None = None
+    separator: Literal["comma", "semicolon", "tab", "pipe"] | None = None
+    skip: Annotated[int, Field(ge=0)] = 0
+    sheet: str | int | None = None
+    query: str | None = None
+    wide: Wide | None = None
+    pivot: Pivot | None = None
     constant: Literal["keep", "drop"] = "keep"
     select: Select = Select()
 
@@ -130,10 +126,38 @@ class Data(Section):
             raise ValueError("data.labelled: omit needs data.labels, which say which steps; name them, or remove it")
         return self
 
+    @model_validator(mode="after")
+    def _check_signs(self) -> Data:
+        if self.decimal is not None and self.decimal == self.thousands:
+            raise ValueError(f"data.thousands: {self.thousands} is data.decimal too; the two signs differ")
+        return self
+
     @field_validator("series", mode="before")
     @classmethod
     def _accept_one_column(cls, value: object) -> object:
         return (value,) if isinstance(value, str) else value
+
+    @field_validator("missing", mode="before")
+    @classmethod
+    def _accept_one_value(cls, value: object) -> object:
+        return (value,) if isinstance(value, str | int | float) else value
+
+    @field_validator("decimal", "thousands", "separator", mode="before")
+    @classmethod
+    def _accept_signs(cls, value: object) -> object:
+        return NAMES_OF_SIGNS.get(value, value) if isinstance(value, str) else value
+
+    @field_validator("encoding")
+    @classmethod
+    def _check_encoding(cls, value: str | None) -> str | None:
+        if value is not None:
+            try:
+                codecs.lookup(value)
+            except LookupError:
+                raise ValueError(
+                    f"data.encoding: '{value}' is unknown (such as utf-8, windows-1252, latin-1, utf-16)"
+                ) from None
+        return value
 
 
 SENSOR_DEFAULTS: dict[str, Any] = {

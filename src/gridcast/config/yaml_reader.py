@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import glob
+import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +15,9 @@ from pydantic import BaseModel, ValidationError
 from gridcast.config.error_messages import explain
 from gridcast.config.experiment import Experiment
 from gridcast.runtime.errors import ConfigError, suggest
+
+PATH_KEYS = ("source", "static_source", "labels")
+"""Keys of `data` that name files."""
 
 
 class _Loader(yaml.SafeLoader):
@@ -42,7 +47,15 @@ _Loader.yaml_implicit_resolvers = {
 
 
 def read(path: Path | str) -> Experiment:
-    """Return the experiment in the YAML file `path`. Raises ConfigError with every fault in one message."""
+    """Return the experiment in the YAML file `path`. Raises ConfigError with every fault in one message.
+
+    The files that it names are looked for beside it first, then in the working directory.
+    """
+    return parse(read_text(path), str(path))
+
+
+def read_text(path: Path | str) -> str:
+    """Return the YAML text of the file `path`, with the paths of data that lie beside it as they are from here."""
     try:
         text = Path(path).read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -50,7 +63,32 @@ def read(path: Path | str) -> Experiment:
         raise ConfigError(f"{path}: no such experiment file{near}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read as UTF-8 text: {error}") from None
-    return parse(text, str(path))
+    return with_paths_from(text, Path(path).parent)
+
+
+def with_paths_from(text: str, folder: Path) -> str:
+    """Return the YAML `text` with each path of data that exists in `folder` as a path from the working directory.
+
+    Nothing else changes, comments and order stay.
+    """
+    try:
+        root = yaml.compose(text, Loader=_Loader)
+    except yaml.YAMLError:  # which `parse` reports
+        return text
+    if folder.resolve() == Path.cwd() or not isinstance(root, yaml.MappingNode):
+        return text
+    data = next((value for key, value in root.value if key.value == "data"), None)
+    fields = data.value if isinstance(data, yaml.MappingNode) else []
+    named = [value for key, value in fields if key.value in PATH_KEYS and isinstance(value, yaml.ScalarNode)]
+    for node in reversed(named):
+        beside = folder / node.value
+        if "://" not in node.value and (beside.is_file() or glob.glob(str(beside), recursive=True)):  # noqa: PTH207
+            text = (
+                text[: node.start_mark.index]
+                + json.dumps(str(beside), ensure_ascii=False)
+                + text[node.end_mark.index :]
+            )
+    return text
 
 
 def parse(text: str, origin: str = "experiment") -> Experiment:

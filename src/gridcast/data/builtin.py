@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from gridcast.data import readers
+from gridcast.data import raw_table
 from gridcast.data.atomic_write import atomic_write
 from gridcast.runtime.errors import GridcastError
 
@@ -43,7 +43,7 @@ def fetch_set(name: str, cache: Path, columns: Iterable[str] = ()) -> tuple[Path
     """
     path, notes_path = cache / f"{name}.parquet", cache / f"{name}.json"
     needed = set(BUILTIN_SETS[name].columns) & set(columns)
-    if not (path.exists() and notes_path.exists() and needed <= set(readers.column_names(str(path)))):
+    if not (path.exists() and notes_path.exists() and needed <= set(raw_table.parquet_schema(str(path)).names)):
         frame, notes = BUILTIN_SETS[name].clean(*_download(BUILTIN_SETS[name]))
         try:
             cache.mkdir(parents=True, exist_ok=True)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from gridcast.config import Experiment
+from gridcast.config import READING_KEYS, Experiment
 from gridcast.data.check_windows import longest_lookback
 from gridcast.data.panel import Panel
 from gridcast.runtime import lag_features, local_time, scaling, time_axis, zero_runs
@@ -56,6 +56,10 @@ def fit_preprocessing(panel: Panel, experiment: Experiment, lookback: int) -> Pr
         aggregate=data.aggregate,
         categories=tuple(zip(data.static, panel.vocabularies, strict=True)),
         zero_run_limits=tuple(limits.tolist()),
+        dialect=panel.dialect,
+        reading=data.model_dump(mode="json", include=set(READING_KEYS), exclude_defaults=True),
+        repeated=data.repeated,
+        left_out=panel.left_out,
         **(_probabilistic_fields(panel, experiment, target_scaler.scale) if is_probabilistic else {}),
     )
 

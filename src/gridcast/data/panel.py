@@ -10,6 +10,7 @@ import pandas as pd
 
 from gridcast.data import splits
 from gridcast.runtime.calendar_features import MarkedDays
+from gridcast.runtime.dialect import UNKNOWN, Dialect
 from gridcast.runtime.series_ids import plain_ids
 from gridcast.runtime.step_rule import StepRule
 
@@ -31,6 +32,7 @@ class Panel:
       except for the gaps that omitted steps leave.
     - `key_count`: the number of key columns that make a series' id.
     - `steps`: the rule of the time axis; `steps_text` is empty where former versions had the same steps.
+    - `dialect`: how the table is written. `left_out`: ids of series of the table that are not in the panel.
     """
 
     series: tuple[str, ...]
@@ -49,6 +51,8 @@ class Panel:
     labels: np.ndarray | None = None
     key_count: int = 1
     steps_text: str = ""
+    dialect: Dialect = UNKNOWN
+    left_out: tuple[str, ...] = ()
 
     @property
     def plain_series(self) -> tuple[str, ...]:
@@ -96,9 +100,12 @@ class Panel:
 
     def take(self, positions: np.ndarray) -> Panel:
         """Return the same panel with only the series at `positions`, in their order."""
+        kept = tuple(self.series[i] for i in positions)
+        others = set(self.series) - set(kept)
         return replace(
             self,
-            series=tuple(self.series[i] for i in positions),
+            series=kept,
+            left_out=(*self.left_out, *(name for name in self.series if name in others)),
             target=self.target[positions],
             observed=self.observed[positions],
             past=self.past[positions],

@@ -1,41 +1,48 @@
-"""Turn the text fields of a file into numbers and dates; the error for any other text names its line and column."""
+"""Turn the fields of tables into numbers and dates; the error for any other text names its line and column."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
-from typing import Literal
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
 
 from gridcast.config import Data
-from gridcast.runtime import local_time
+from gridcast.runtime import date_text, local_time, number_text
+from gridcast.runtime.date_text import OrderEvidence
+from gridcast.runtime.dialect import Dialect
 from gridcast.runtime.errors import DataError
+from gridcast.runtime.number_text import Evidence, Example, Undecided
 
 LINE = "__line__"
-"""Column of the line of the file in which a row starts; in Parquet files, the number of the row."""
-DECIMAL_COMMA = re.compile(r"^[-+]?(\d+|\d{1,3}(\.\d{3})+)?(,\d*)?([eE][-+]?\d+)?$")
-"""A number with a decimal comma; points stand between thousands only."""
-DAY_MONTH_YEAR = re.compile(r"^\s*(\d{1,2})[./-](\d{1,2})[./-](\d{4})\b(.*)$")
-"""A date with the year last; which of the first two numbers is the day, only the whole column can show."""
-EXAMPLE_DATES = {"iso": "2011-12-31", "day-first": "31/12/2011", "month-first": "12/31/2011"}
-ROWS_PER_CHUNK = 2**18
-"""Rows that are parsed at once: as text, fields take many times the memory of numbers and categories."""
-
-DateOrder = Literal["iso", "day-first", "month-first"]
+"""Column of the line of the file in which a row starts; in tables that have no lines, the number of the row."""
+FRAME = "the DataFrame"
+"""Stands in messages for the path of a table that is no file."""
+ROW_ENDINGS = (".parquet", ".xlsx", FRAME.lower())
 
 
 def unit_of(path: str) -> str:
-    """Return what `LINE` counts in the file at `path`: `line` or `row`."""
-    return "row" if path.endswith(".parquet") else "line"
+    """Return what `LINE` counts in the table at `path`: `line` or `row`."""
+    return "row" if path.lower().endswith(ROW_ENDINGS) or "://" in path else "line"
+
+
+def shown_source(source: str | pd.DataFrame) -> str:
+    """Return what messages call a table: its path, or FRAME."""
+    return source if isinstance(source, str) else FRAME
+
+
+def place(path: str, rows: pd.DataFrame, position: int) -> str:
+    """Return `file, line N` of the row at `position`."""
+    return f"{path}, {unit_of(path)} {rows[LINE].iloc[position]}"
 
 
 def field_error(rows: pd.DataFrame, position: int, *, column: str, path: str, problem: str) -> DataError:
     """Return the error that the value of `column` in the row at `position` has a `problem`."""
     value = rows[column].iloc[position]
     shown = "empty" if pd.isna(value) else f"'{value}'"
-    return DataError(f"{path}, {unit_of(path)} {rows[LINE].iloc[position]}, column '{column}': {shown} {problem}")
+    return DataError(f"{place(path, rows, position)}, column '{column}': {shown} {problem}")
 
 
 def check_filled(rows: pd.DataFrame, columns: Sequence[str], path: str) -> None:
@@ -47,52 +54,143 @@ def check_filled(rows: pd.DataFrame, columns: Sequence[str], path: str) -> None:
             raise field_error(rows, empty[0], column=column, path=path, problem=problem)
 
 
-def parse_numbers(rows: pd.DataFrame, column: str, *, separator: str, path: str) -> tuple[pd.Series, bool]:
-    """Return the values of `column` as floats, NaN where empty, and whether they have a decimal comma.
+def is_text(column: pd.Series) -> bool:
+    """Whether the values of `column` are text that is still to be parsed."""
+    return isinstance(column.dtype, pd.StringDtype) or column.dtype == object
 
-    Raises DataError for a value that is not a number.
-    """
-    text = rows[column].str.strip()
-    has_comma = separator != "," and bool(text.str.contains(",", regex=False, na=False).any())
-    if has_comma:
-        text = text.where(text.str.match(DECIMAL_COMMA, na=True), "not a number")
-        text = text.str.replace(".", "", regex=False).str.replace(",", ".", regex=False)
-    chunks = (text.iloc[start : start + ROWS_PER_CHUNK] for start in range(0, len(text), ROWS_PER_CHUNK))
-    values = pd.concat([pd.to_numeric(chunk, errors="coerce") for chunk in chunks]).astype(float)
-    wrong = np.flatnonzero(values.isna() & text.notna())
+
+def number_evidence(rows: pd.DataFrame, columns: Sequence[str], path: str) -> Evidence:
+    """Return what the texts in the `columns` of numbers show about their signs, with the place of each example."""
+    evidence = number_text.find_evidence({column: rows[column] for column in columns if is_text(rows[column])})
+
+    def located(examples: dict[str, Example]) -> dict[str, Example]:
+        return {
+            sign: Example(one.column, one.position, one.text, place(path, rows, one.position))
+            for sign, one in examples.items()
+        }
+
+    return Evidence(located(dict(evidence.proofs)), located(dict(evidence.doubtful)))
+
+
+def has_fixed_decimals(rows: pd.DataFrame, columns: Sequence[str]) -> bool:
+    """Whether each column of text has three decimals after a point in every number, as programs write them, or none."""
+    for column in columns:
+        if is_text(rows[column]) and rows[column].str.contains(".", regex=False, na=False).any():
+            numbers = rows[column].dropna().str.strip()
+            if not numbers.str.fullmatch(r"[-+]?\d+\.\d{3}|[A-Za-z/#<>]*").all():
+                return False
+    return True
+
+
+def undecided_error(undecided: Undecided, *, settable: bool) -> DataError:
+    """Return the error that the numbers of a table can be read in two ways, or contradict each other."""
+    first, *others = undecided.examples
+    head = f"{first.place}, column '{first.column}': '{first.text}'"
+    if others and len(number_text.readings(first.text)) == 2 and not _is_doubtful(first.text):
+        other = others[0]
+        remedy = "correct one of them, or write data.decimal: comma or point" if settable else "correct one of them"
+        return DataError(
+            f"{head} has another decimal sign than '{other.text}' in {other.place.rpartition(', ')[2]}, column "
+            f"'{other.column}'; {remedy}"
+        )
+    values = number_text.readings(first.text)
+    remedy = (
+        f"write data.decimal: comma for {values['comma']}, or data.decimal: point for {values['point']}"
+        if settable
+        else f"write {values['point']} for one, or {values['comma']} for the other, without a sign between thousands"
+    )
+    return DataError(
+        f"{head} may be {values['comma']} (decimal comma) or {values['point']} (decimal point), and no number of this "
+        f"table shows which; {remedy}"
+    )
+
+
+def parse_numbers(rows: pd.DataFrame, column: str, *, dialect: Dialect, path: str, settable: bool = True) -> pd.Series:
+    """Return the values of `column` as floats, NaN where there is none. Raises DataError for what is not a number."""
+    if not is_text(rows[column]):
+        if not pd.api.types.is_numeric_dtype(rows[column]):
+            raise DataError(f"{path}, column '{column}': holds {rows[column].dtype}, not numbers")
+        values = rows[column].astype(float)
+        return values.mask(values.isin(dialect.missing_numbers)) if dialect.missing_numbers else values
+    values, wrong = number_text.parse_numbers(rows[column], dialect)
     if len(wrong):
-        problem = "is not a number; correct it, or leave the field empty for a missing value"
+        text = str(rows[column].iloc[wrong[0]])
+        problem = number_text.fault_of(text, dialect, settable=settable) + _units_remark(rows, wrong, column)
         raise field_error(rows, wrong[0], column=column, path=path, problem=problem)
-    return values, has_comma
+    return values
 
 
-def parse_dates(rows: pd.DataFrame, data: Data, *, path: str, settable: bool) -> tuple[pd.Series, DateOrder]:
-    """Return the time column as stamps on the axis, without a time zone, and the order of its dates; see `local_time`.
+@dataclass(frozen=True)
+class TimeTexts:
+    """The `different` texts of a time column, and the code (rows,) of each row's, -1 where it is empty.
 
-    `settable` says that there is an experiment file, whose `data.dates` an error may name as a remedy.
-    Raises DataError for a value that is not a date in this order, where the order is ambiguous, where only some stamps
-    have an offset from UTC, and for a time that clocks skip in `data.time_zone`.
+    A column of ten million stamps often has a few hundred different ones: these are parsed, not the rows.
     """
-    # A column of ten million stamps often has a few hundred different ones: these are parsed, not the rows.
-    codes, texts = pd.factorize(rows[data.time])
-    different = pd.Series(texts)
-    order = data.dates if data.dates != "auto" else _date_order(rows, different, data.time, path, settable=settable)
-    parsed, offsets = _local_and_offsets(different, order)
-    # The last value is that of code -1, an empty field.
-    local = np.append(parsed.to_numpy("datetime64[us]"), np.datetime64("NaT"))
-    wrong = np.flatnonzero(np.isnat(local[codes]))
-    if len(wrong):
-        remedy = "correct it, or see data.dates" if settable else "correct it"
-        problem = f"is not a date; this file's are read as {order}, such as {EXAMPLE_DATES[order]}: {remedy}"
-        raise field_error(rows, wrong[0], column=data.time, path=path, problem=problem)
+
+    codes: np.ndarray
+    different: pd.Series
+
+    @cached_property
+    def evidence(self) -> OrderEvidence:
+        """Evidence of the order of the dates."""
+        return date_text.find_order(self.different)
+
+
+def time_texts(values: pd.Series) -> TimeTexts | None:
+    """Return the texts of a time column, None where it holds time stamps."""
+    if pd.api.types.is_datetime64_any_dtype(values):
+        return None
+    codes, different = pd.factorize(values)
+    texts = pd.Series(different)
+    if not is_text(texts):
+        is_whole = pd.api.types.is_float_dtype(texts) and bool((texts == texts.round()).all())
+        texts = (texts.astype("int64") if is_whole else texts).astype("str")
+    return TimeTexts(codes, texts)
+
+
+def parse_dates(
+    rows: pd.DataFrame,
+    column: str,
+    texts: TimeTexts | None,
+    data: Data,
+    *,
+    dialect: Dialect,
+    path: str,
+    settable: bool = True,
+) -> pd.Series:
+    """Return the time `column`, which has the `texts`, as stamps on the axis, without a time zone; see `local_time`.
+
+    The dates are in the order `dialect.dates`; with `dialect.time_unit` they are numbers. Raises DataError for a value
+    that is no such date, where only some stamps have an offset from UTC, and for a time that clocks skip in
+    `data.time_zone`.
+    """
+    values = rows[column]
+    if texts is None:
+        check_filled(rows, (column,), path)
+        local, offsets = date_text.split_stamps(values)
+    else:
+        order = dialect.dates or date_text.ISO
+        different, offsets_of = date_text.split_dates(texts.different, order, dialect.time_unit)
+        # The last value is that of code -1, an empty field.
+        local = np.append(different, np.datetime64("NaT"))[texts.codes]
+        offsets = np.append(offsets_of, np.nan)[texts.codes]
+        wrong = np.flatnonzero(np.isnat(local))
+        if len(wrong):
+            value = values.iloc[wrong[0]]
+            text = "" if pd.isna(value) else str(value)
+            problem = date_text.fault_of(text, order, settable=settable, unit=dialect.time_unit)
+            raise field_error(
+                rows, wrong[0], column=column, path=path, problem=problem + _units_remark(rows, wrong, column)
+            )
     if data.time_zone is None and not np.isfinite(offsets).any():
-        return pd.Series(local[codes], index=rows.index), order
-    stamps = stamps_on_axis(rows, data, local[:-1][codes], offsets[codes], path=path)
-    return pd.Series(stamps, index=rows.index), order
+        return pd.Series(local, index=rows.index)
+    return pd.Series(_stamps_on_axis(rows, column, data, local, offsets, path=path), index=rows.index)
 
 
-def stamps_on_axis(rows: pd.DataFrame, data: Data, local: np.ndarray, offsets: np.ndarray, *, path: str) -> np.ndarray:
-    """Return the stamps on the axis (rows,) of `local` times (rows,) with `offsets` (rows,) in seconds, NaN for none.
+def _stamps_on_axis(
+    rows: pd.DataFrame, column: str, data: Data, local: np.ndarray, offsets: np.ndarray, *, path: str
+) -> np.ndarray:
+    """The stamps on the axis (rows,) of `local` times (rows,) with `offsets` (rows,) in seconds, NaN for none.
 
     See `local_time.axis_times`. Raises DataError where only some stamps have an offset though `data` has no time zone,
     and for a time that clocks skip there.
@@ -100,9 +198,13 @@ def stamps_on_axis(rows: pd.DataFrame, data: Data, local: np.ndarray, offsets: n
     has_offset, time_zone = np.isfinite(offsets), data.time_zone or local_time.OWN_OFFSETS
     if data.time_zone is None and not has_offset.all():
         problem = "has no offset from UTC, while other stamps have one; give it to all, or write data.time_zone"
-        raise field_error(rows, int(np.argmin(has_offset)), column=data.time, path=path, problem=problem)
+        raise field_error(rows, int(np.argmin(has_offset)), column=column, path=path, problem=problem)
     stamps = local_time.axis_times(
-        local, offsets, time_zone=time_zone, frequency=data.row_frequency, rows=rows[list(data.series)]
+        local,
+        offsets,
+        time_zone=time_zone,
+        frequency=data.row_frequency,
+        rows=rows[[key for key in data.series if key in rows]],
     )
     skipped = np.flatnonzero(np.isnat(stamps))
     if len(skipped):
@@ -110,70 +212,38 @@ def stamps_on_axis(rows: pd.DataFrame, data: Data, local: np.ndarray, offsets: n
             f"does not exist in {time_zone}, where clocks were put forward then; correct it, or write the "
             "data.time_zone in which the stamps were taken, such as UTC"
         )
-        raise field_error(rows, skipped[0], column=data.time, path=path, problem=problem)
+        raise field_error(rows, skipped[0], column=column, path=path, problem=problem)
     return stamps
 
 
-def _local_and_offsets(texts: pd.Series, order: DateOrder) -> tuple[pd.Series, np.ndarray]:
-    """The local times of `texts` (n,), NaT for what is no date, and their offsets from UTC (n,) in seconds, NaN."""
-    if order == "iso":
-        try:
-            parsed = pd.to_datetime(texts.str.strip(), format="ISO8601", errors="coerce")
-        except ValueError:  # of offsets that differ
-            pass
-        else:
-            if parsed.dt.tz is None and parsed.notna().all():
-                return parsed, np.full(len(texts), np.nan)
-    texts, offsets = local_time.split_offsets(texts.str.strip())
-    if order == "iso":
-        return pd.to_datetime(texts, format="ISO8601", errors="coerce"), offsets
-    parts = texts.str.extract(DAY_MONTH_YEAR)
-    day, month = (0, 1) if order == "day-first" else (1, 0)
-    iso = parts[2] + "-" + parts[month].str.zfill(2) + "-" + parts[day].str.zfill(2) + parts[3].fillna("")
-    return pd.to_datetime(iso, format="mixed", errors="coerce"), offsets
-
-
-def _date_order(
-    rows: pd.DataFrame, different: pd.Series, column: str, path: str, *, settable: bool
-) -> Literal["iso", "day-first", "month-first"]:
-    """The order of the `different` dates in `column`, as their numbers above 12 show it."""
-    parts = different.str.extract(DAY_MONTH_YEAR).dropna()
-    if len(parts) * 2 < max(len(different), 1):
-        return "iso"
-    first, second = parts[0].astype(int), parts[1].astype(int)
-    day_first, month_first = (first > 12) & (second <= 12), (second > 12) & (first <= 12)
-    if day_first.any() and month_first.any():
-        rarer = day_first if day_first.sum() < month_first.sum() else month_first
-        position = int(np.flatnonzero(rows[column] == different.loc[rarer[rarer].index[0]])[0])
-        problem = "has day and month the other way round than the file's other dates; correct it"
-        raise field_error(rows, position, column=column, path=path, problem=problem)
-    if day_first.any() or month_first.any():
-        return "day-first" if day_first.any() else "month-first"
-    by_steps = _order_of_hours(different)
-    if by_steps is not None:
-        return by_steps
-    remedy = "data.dates: day-first or month-first" if settable else "them as 2011-12-31"
-    raise DataError(
-        f"{path}, column '{column}': dates such as '{different.iloc[0]}' do not tell day from month; write {remedy}"
-    )
-
-
-def _order_of_hours(texts: pd.Series) -> DateOrder | None:
-    """The order in which stamps of hours or minutes are equally far apart, where they are so in one order only."""
-    orders: tuple[DateOrder, ...] = ("day-first", "month-first")
-    regular: list[DateOrder] = []
-    for order in orders:
-        local, offsets = _local_and_offsets(texts, order)
-        times = local - pd.to_timedelta(np.nan_to_num(offsets), unit="s")
+def order_of_hours(texts: pd.Series) -> str | None:
+    """Return the order in which stamps of hours or minutes are equally far apart, if that is so in one order only."""
+    regular = []
+    for order in (date_text.DAY_FIRST, date_text.MONTH_FIRST):
+        local, offsets = date_text.split_dates(texts, order)
+        times = pd.Series(local) - pd.to_timedelta(np.nan_to_num(offsets), unit="s")
         distances = np.unique(np.diff(np.sort(times.dropna().unique())))
         if len(distances) == 1 and distances[0] < np.timedelta64(1, "D"):
             regular.append(order)
     return regular[0] if len(regular) == 1 else None
 
 
-def utc_note(text: pd.Series, order: DateOrder, stamp: pd.Timestamp, data: Data) -> str:
-    """Return a note that local times are counted in UTC, if the `stamp` of one `text` shows it."""
-    local, offsets = _local_and_offsets(text, order)
-    if not np.nan_to_num(offsets[0]) or local.iloc[0] - pd.Timedelta(seconds=offsets[0]) != stamp:
+def utc_note(texts: TimeTexts, order: str | None, stamp: pd.Timestamp, data: Data) -> str:
+    """Return a note that local times are counted in UTC, if the `stamp` of the first text shows it."""
+    if data.time_unit is not None:
+        return ""
+    (local,), (offset,) = date_text.split_dates(texts.different.iloc[texts.codes[:1]], order or date_text.ISO)
+    if not np.nan_to_num(offset) or pd.Timestamp(local) - pd.Timedelta(seconds=offset) != stamp:
         return ""
     return " in UTC" if data.time_zone else " in UTC, hours as covariates too: data.time_zone makes these local"
+
+
+def _is_doubtful(text: str) -> bool:
+    return len(text.lstrip("+-").replace(".", ",").partition(",")[2]) == 3 and text.lstrip("+-0")[:1].isdigit()
+
+
+def _units_remark(rows: pd.DataFrame, wrong: np.ndarray, column: str) -> str:
+    """Advice where only the first rows are wrong: they may be further rows of a header, such as units."""
+    first = str(rows[column].iloc[wrong[0]]).lstrip()
+    is_top = wrong[0] == 0 and wrong[-1] < 3 and len(rows) >= 10 and not first[:1].isdigit()
+    return "; if it is a further row of the header, such as units, delete the line" if is_top else ""

@@ -70,6 +70,8 @@ def place_rows(table: Table, experiment: Experiment) -> Panel:
         key_count=max(1, len(data.series)),
         steps=learned.rule,
         steps_text=learned.fingerprint_text,
+        dialect=table.dialect,
+        left_out=table.left_out,
     )
 
 

@@ -1,202 +1,321 @@
-"""Read one CSV or Parquet file, whatever its dialect: separator, encoding, decimal comma, order of dates."""
+"""Read the tables of an experiment, whatever their dialect: one decision on it for all of them, then their values."""
 
 from __future__ import annotations
 
-import contextlib
-from typing import Any, cast
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 
 from gridcast.config import Data
-from gridcast.data import csv_text, parse_fields
-from gridcast.data.csv_text import Header
-from gridcast.data.parse_fields import LINE
-from gridcast.runtime import calendar_features
+from gridcast.data import layout, parse_fields, raw_table
+from gridcast.data.parse_fields import TimeTexts
+from gridcast.data.raw_table import RawTable
+from gridcast.runtime import date_text, number_text
 from gridcast.runtime.calendar_features import is_column
-from gridcast.runtime.errors import DataError, suggest
+from gridcast.runtime.dialect import FORMER, UNKNOWN, Dialect
+from gridcast.runtime.errors import DataError
+from gridcast.runtime.number_text import Evidence, Undecided
 
-SAMPLED_LINES = 1000
-"""Lines that show which columns hold numbers."""
+SAMPLED_ROWS = 1000
+"""Rows that show which columns hold numbers."""
 
 
-def read_table(path: str, data: Data, *, settable: bool = True) -> tuple[pd.DataFrame, str]:
-    """Return the columns of `path` that `data` names, with `LINE`, and a note on how the file was read.
+@dataclass(frozen=True)
+class ReadingOptions:
+    """How tables are read beside the settings in `Data`.
+
+    `trained` is the dialect of the tables that a model was trained on, which decides where a table does not show its
+    own. `settable` says that there is an experiment file, so that errors may name its keys as a remedy; without one,
+    static columns may be empty. With `keep_ahead`, rows without a target stay where a future column has a value.
+    """
+
+    trained: Dialect = UNKNOWN
+    settable: bool = True
+    keep_ahead: bool = False
+
+
+@dataclass(frozen=True)
+class TableRows:
+    """The rows of the table at `path`, with LINE, and a `note` on how it was read."""
+
+    path: str
+    rows: pd.DataFrame
+    note: str
+
+
+@dataclass(frozen=True)
+class _Part:
+    """One table of several that are read as one; `times` are the texts of its time column, if it has texts."""
+
+    raw: RawTable
+    times: TimeTexts | None
+    notes: tuple[str, ...] = ()
+
+
+TRAINING = ReadingOptions()
+
+
+def read_tables(
+    sources: Sequence[str | pd.DataFrame], data: Data, options: ReadingOptions = TRAINING
+) -> tuple[list[TableRows], Dialect]:
+    """Return the columns of each table that `data` names, and the dialect that was decided for all of them.
 
     The time column comes as datetime64 without a time zone, the target and covariates as floats, series and static
     columns as text or categories of it. Rows without a target are left out: their step is a gap.
 
-    `settable` says that there is an experiment file, so that errors may name its keys as a remedy; without one, static
-    columns may be empty. Raises DataError that names file, line, column, value and remedy.
+    Raises DataError that names file, line, column, value and remedy.
     """
-    read = _read_parquet if path.endswith(".parquet") else _read_csv
-    rows, note = read(path, data, settable=settable)
-    parse_fields.check_filled(rows, (*data.series, *(data.static if settable else ())), path)
-    if data.sensors:  # a stamp alone makes a step, even if all sensors are empty
-        return rows, note
-    has_target = rows[data.target].notna()
-    if has_target.all():
-        return rows, note
+    parts = [_prepare(raw_table.read_raw_table(source, data, settable=options.settable)) for source in sources]
+    dialects = _decide_dialect(parts, data, options)
+    tables = []
+    while parts:  # a table that is parsed is not needed as text any more
+        part = parts.pop(0)
+        tables.append(_parse(part, data, dialects[part.raw.separator], options))
+    common = next(iter(dialects.values()))
+    if len(dialects) > 1:
+        decimals = {dialect.decimal for dialect in dialects.values()}
+        common = replace(common, separator=None, decimal=decimals.pop() if len(decimals) == 1 else None)
+    return tables, common
+
+
+def read_table(path: str, data: Data, options: ReadingOptions = TRAINING) -> tuple[pd.DataFrame, str]:
+    """Return the columns of one table that `data` names, and a note on how it was read; see `read_tables`."""
+    (table,), _ = read_tables([path], data, options)
+    return table.rows, table.note
+
+
+def column_names(source: str | pd.DataFrame, data: Data, *, settable: bool = True) -> list[str]:
+    """Return the names of the columns of a table. Raises DataError where it cannot be read."""
+    return raw_table.column_names(source, data, settable=settable)
+
+
+def numeric_columns(source: str | pd.DataFrame, data: Data) -> list[str]:
+    """Return the columns of a table that hold numbers and nothing else in its first rows. Raises DataError."""
+    names = [name for name in column_names(source, data) if name and name != data.time]
+    unique = tuple(name for name in names if names.count(name) == 1)
+    if data.pivot is not None:
+        raw = raw_table.read_raw_table(source, data, settable=True)
+        return [str(name) for name in raw.rows[data.pivot.names].cat.categories]
+    update = {"sensors": unique, "labels": None, "series": (), "past": (), "future": (), "static": ()}
+    raw = raw_table.read_raw_table(source, data.model_copy(update=update), settable=True)
+    rows = raw.rows.iloc[:SAMPLED_ROWS]
+    return [name for name in unique if _holds_numbers(rows[name], data)]
+
+
+def _holds_numbers(values: pd.Series, data: Data) -> bool:
+    if not parse_fields.is_text(values):
+        return pd.api.types.is_numeric_dtype(values) and bool(values.notna().any())
+    for decimal in ("point", "comma"):
+        parsed, wrong = number_text.parse_numbers(values, replace(_stated(data), decimal=decimal))
+        if not len(wrong):
+            return bool(parsed.notna().any())
+    return False
+
+
+def _prepare(raw: RawTable) -> _Part:
+    """The table without lines that name the columns again, as files have them that were put together."""
+    column = raw.layout.time
+    if column is None:
+        return _Part(raw, None)
+    times = parse_fields.time_texts(raw.rows[column])
+    if times is None or not (times.different.str.strip() == column).any():
+        return _Part(raw, times)
+    is_header = (raw.rows[column].astype("str").str.strip() == column).to_numpy(bool, na_value=False)
+    for name in raw.layout.numbers[:1]:
+        is_header &= (raw.rows[name].astype("str").str.strip() == name).to_numpy(bool, na_value=False)
+    rows = raw.rows[~is_header].reset_index(drop=True)
+    notes = (f"{int(is_header.sum())} lines that repeat the header left out",) if is_header.any() else ()
+    return _Part(replace(raw, rows=rows), parse_fields.time_texts(rows[column]), notes)
+
+
+def _decide_dialect(parts: Sequence[_Part], data: Data, options: ReadingOptions) -> dict[str | None, Dialect]:
+    """Return how these tables are written, by their separator, as any column of any of them shows. Raises DataError.
+
+    Tables with different separators come from different programs, of which each has its own decimal sign.
+    """
+    stated, dates = _stated(data), _date_order(parts, data, options)
+    dialects = {}
+    for separator in dict.fromkeys(part.raw.separator for part in parts):
+        alike = [part for part in parts if part.raw.separator == separator]
+        decimal = _decide_decimal(alike, stated, options)
+        dialects[separator] = replace(stated, decimal=decimal, dates=dates, separator=separator)
+    return dialects
+
+
+def _decide_decimal(parts: Sequence[_Part], stated: Dialect, options: ReadingOptions) -> str | None:
+    """The decimal sign of tables with one separator."""
+    trained, separator = options.trained, parts[0].raw.separator
+    if trained.separator not in (None, separator) and trained.decimal != FORMER:
+        # A file of another program than that of training need not have its decimal sign.
+        trained = replace(trained, decimal=None)
+    evidence = Evidence()
+    for raw in (part.raw for part in parts):
+        evidence = evidence.joined(parse_fields.number_evidence(raw.rows, raw.layout.numbers, raw.path))
+    if evidence.doubtful and not evidence.proofs and trained.decimal not in number_text.OTHER:
+        evidence = _with_fixed_decimals(evidence, parts)
+    try:
+        return number_text.decide_decimal(evidence, decimal=stated.decimal, thousands=stated.thousands, trained=trained)
+    except Undecided as undecided:
+        raise parse_fields.undecided_error(undecided, settable=options.settable) from None
+
+
+def _with_fixed_decimals(evidence: Evidence, parts: Sequence[_Part]) -> Evidence:
+    """Numbers such as 21.375 are no doubt decimals where commas stand between fields, and all have three of them."""
+    if set(evidence.doubtful) != {"point"} or parts[0].raw.separator != "comma":
+        return evidence
+    if not all(parse_fields.has_fixed_decimals(part.raw.rows, part.raw.layout.numbers) for part in parts):
+        return evidence
+    return Evidence(evidence.doubtful)
+
+
+def _stated(data: Data) -> Dialect:
+    """The dialect as far as the experiment file states it."""
+    return Dialect(
+        decimal=data.decimal,
+        thousands=data.thousands,
+        missing=data.missing,
+        time_unit=data.time_unit,
+        blanks=data.blanks,
+    )
+
+
+def _date_order(parts: Sequence[_Part], data: Data, options: ReadingOptions) -> str | None:
+    """The order of dates that are not ISO, as some date of any table shows it. Raises DataError where none does."""
+    if data.dates != "auto":
+        return data.dates
+    if data.time_unit is not None:
+        return None
+    kinds: set[str] = set()
+    examples: dict[str, tuple[RawTable, int, int]] = {}
+    doubtful: tuple[RawTable, int] | None = None
+    for part in parts:
+        if part.times is None:
+            continue
+        codes, found = part.times.codes, part.times.evidence
+        kinds.add(found.kind)
+        for order, positions in ((date_text.DAY_FIRST, found.day_first), (date_text.MONTH_FIRST, found.month_first)):
+            if len(positions):
+                row, count = int(np.flatnonzero(codes == positions[0])[0]), len(positions)
+                known = examples.get(order)
+                examples[order] = (part.raw, row, count) if known is None else (known[0], known[1], known[2] + count)
+        if len(found.doubtful) and doubtful is None:
+            doubtful = part.raw, int(np.flatnonzero(codes == found.doubtful[0])[0])
+    if len(examples) == 2:
+        raw, row, _ = min(examples.values(), key=lambda example: example[2])
+        problem = "has day and month the other way round than the file's other dates; correct it"
+        raise parse_fields.field_error(raw.rows, row, column=str(raw.layout.time), path=raw.path, problem=problem)
+    if examples:
+        return next(iter(examples))
+    if doubtful is None:
+        if "slashed" in kinds:  # such as 01/01/2024: the same in both orders
+            return date_text.DAY_FIRST
+        return next(iter(kinds)) if len(kinds) == 1 else None
+    if options.trained.dates in (date_text.DAY_FIRST, date_text.MONTH_FIRST):
+        return options.trained.dates
+    texts = pd.concat([part.times.different for part in parts if part.times is not None])
+    by_hours = parse_fields.order_of_hours(texts)
+    if by_hours is None:
+        raise _doubtful_dates(*doubtful, settable=options.settable)
+    return by_hours
+
+
+def _doubtful_dates(raw: RawTable, row: int, *, settable: bool) -> DataError:
+    column = str(raw.layout.time)
+    match = date_text.YEAR_LAST.match(str(raw.rows[column].iloc[row]))
+    first, second, year = match.group("first", "second_part", "year") if match else ("", "", "")
+    day_first, month_first = (f"{year}-{month:>02}-{day:>02}" for month, day in ((second, first), (first, second)))
+    remedy = "data.dates: day-first or month-first" if settable else "them as 2011-12-31"
+    problem = f"may be {day_first} or {month_first}: the dates of this table do not tell day from month; write {remedy}"
+    return parse_fields.field_error(raw.rows, row, column=column, path=raw.path, problem=problem)
+
+
+def _parse(part: _Part, data: Data, dialect: Dialect, options: ReadingOptions) -> TableRows:
+    """The values of one table."""
+    raw, columns = part.raw, part.raw.layout
+    rows, path = raw.rows, raw.path
+    dates = _own_order(part.times, data, dialect, options)
+    if columns.time is not None:
+        dialect_of_dates = replace(dialect, dates=dates)
+        rows[columns.time] = parse_fields.parse_dates(
+            rows, columns.time, part.times, data, dialect=dialect_of_dates, path=path, settable=options.settable
+        )
+    written = _written(raw, dialect, dates)
+    if part.times is not None and len(rows):
+        first = rows[str(columns.time)].iloc[0]
+        written[-1:] = [written[-1] + parse_fields.utc_note(part.times, dates, first, data)] if written else []
+    for column in columns.numbers:
+        rows[column] = parse_fields.parse_numbers(rows, column, dialect=dialect, path=path, settable=options.settable)
+        raw_table.release_arrow_memory()
+    count = f"{len(rows):,} rows"
+    parse_fields.check_filled(rows, columns.names if columns.wide or columns.pivoted else data.series, path)
+    rows = layout.reshape(rows, columns, data, path)
+    if options.settable:
+        parse_fields.check_filled(rows, [name for name in data.static if name in rows], path)
+    rows, left_out = _with_readings(rows, data, path, options)
+    return TableRows(path, rows, ", ".join([count, *written, *part.notes, *left_out]))
+
+
+def _own_order(times: TimeTexts | None, data: Data, dialect: Dialect, options: ReadingOptions) -> str | None:
+    """The order of the dates of one table: files of one source may have ISO dates and others, each in one of them."""
+    if times is None or dialect.time_unit is not None:
+        return dialect.dates
+    kind = times.evidence.kind
+    is_stated = data.dates != "auto" and options.settable
+    return dialect.dates if is_stated or kind == "slashed" else kind
+
+
+def _written(raw: RawTable, dialect: Dialect, dates: str | None) -> list[str]:
+    """How the table is written, for its note."""
+    texts = [column for column in raw.layout.numbers if parse_fields.is_text(raw.rows[column])]
+    details = list(raw.details)
+    if dialect.decimal == "comma" and texts:
+        details.append("decimal comma")
+    if raw.separator is not None and raw.layout.time is not None:
+        order = dates or date_text.ISO
+        details.append("dates in numbers" if dialect.time_unit else f"{'ISO' if order == 'iso' else order} dates")
+    return details
+
+
+def _with_readings(
+    rows: pd.DataFrame, data: Data, path: str, options: ReadingOptions
+) -> tuple[pd.DataFrame, list[str]]:
+    """The rows that have a target, with their blanks filled, and what was left out."""
+    if data.sensors is not None:  # a stamp alone makes a step, even if all sensors are empty
+        return rows, []
+    has_target = rows[data.target].notna().to_numpy()
+    future = list(filter(is_column, data.future))
+    if options.keep_ahead and future:
+        is_ahead = ~has_target & (rows[future[0]].notna().to_numpy() | (data.blanks == "zero"))
+        kept, ahead = _fill_blanks(rows[has_target], data, path, options)
+        rows_ahead = rows[is_ahead].copy()
+        if data.blanks == "zero":
+            rows_ahead[future] = rows_ahead[future].fillna(0.0)
+        return pd.concat([kept, rows_ahead], ignore_index=True), ahead
     missing = int((~has_target).sum())
-    left_out = "" if path.endswith(".parquet") else f", {missing:,} rows without '{data.target}' left out"
-    return rows[has_target].reset_index(drop=True), note + left_out
+    left_out = [f"{missing:,} rows without '{data.target}' left out"] if missing else []
+    rows, notes = _fill_blanks(rows if not missing else rows[has_target].reset_index(drop=True), data, path, options)
+    return rows, [*left_out, *notes]
 
 
-def column_names(path: str) -> list[str]:
-    """Return the names of the columns in the file at `path`. Raises DataError where it cannot be read."""
-    if path.endswith(".parquet"):
-        return list(_parquet_schema(path).names)
-    return csv_text.parse_header(csv_text.read_text(path)[0], path).names
-
-
-def numeric_columns(path: str) -> list[str]:
-    """Return the columns of `path` that hold numbers and nothing else in its first rows. Raises DataError."""
-    if path.endswith(".parquet"):
-        import pyarrow as pa
-
-        is_number = pa.types.is_integer, pa.types.is_floating
-        return [str(field.name) for field in _parquet_schema(path) if any(test(field.type) for test in is_number)]
-    head = "\n".join(csv_text.read_text(path)[0].split("\n", SAMPLED_LINES)[:SAMPLED_LINES])
-    header = csv_text.parse_header(head, path)
-    unique = [name for name in header.names if header.names.count(name) == 1]
-    rows = csv_text.read_columns(head.encode(), header, unique, path)
-    rows[LINE] = 0
-    numeric = []
-    for name in unique:
-        with contextlib.suppress(DataError):
-            if parse_fields.parse_numbers(rows, name, separator=header.separator, path=path)[0].notna().any():
-                numeric.append(name)
-    return numeric
-
-
-def _read_csv(path: str, data: Data, *, settable: bool) -> tuple[pd.DataFrame, str]:
-    text, encoding = csv_text.read_text(path)
-    if not text.strip():
-        raise DataError(f"{path}: the file is empty; give one with a header and rows")
-    header = csv_text.parse_header(text, path)
-    needed = _needed_columns(header.names, data, path)
-    csv_text.check_field_counts(text, header, path)
-    raw = text.encode()
-    del text  # a large file is in memory once, not three times
-    categories = sorted({*data.series, *data.static} - {data.time, *_number_columns(data)})
-    rows = csv_text.read_columns(raw, header, needed, path, categories=categories)
-    rows[LINE] = csv_text.line_numbers(raw, rows)
-    del raw
-    _release_arrow_memory()
-    is_blank = rows[needed].isna().all(axis=1)
-    if is_blank.any():
-        rows = rows[~is_blank].reset_index(drop=True)
-    _check_rows(rows, path)
-    first_text = rows[data.time].iloc[:1]
-    rows[data.time], order = parse_fields.parse_dates(rows, data, path=path, settable=settable)
-    in_utc = parse_fields.utc_note(first_text, order, rows[data.time].iloc[0], data)
-    decimal_comma = _parse_all_numbers(rows, data, header, path)
-    details = [encoding, csv_text.SEPARATORS[header.separator], *(["decimal comma"] if decimal_comma else [])]
-    return rows, f"{len(rows):,} rows, {', '.join(details)}, {'ISO' if order == 'iso' else order} dates{in_utc}"
-
-
-def _parse_all_numbers(rows: pd.DataFrame, data: Data, header: Header, path: str) -> bool:
-    """Parse columns of numbers in place; True where one has decimal commas."""
-    decimal_comma = False
-    for column in _number_columns(data):
-        rows[column], has_comma = parse_fields.parse_numbers(rows, column, separator=header.separator, path=path)
-        decimal_comma |= has_comma
-        _release_arrow_memory()
-    return decimal_comma
-
-
-def _read_parquet(path: str, data: Data, *, settable: bool) -> tuple[pd.DataFrame, str]:
-    try:
-        from pyarrow import parquet as pq
-
-        with pq.ParquetFile(path, read_dictionary=[*data.series, *data.static]) as file:
-            needed = _needed_columns(file.schema_arrow.names, data, path)
-            columns = {column: _copied_column(file, column) for column in needed}
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: not a Parquet file: {error}") from None
-    rows = pd.DataFrame(columns, copy=False)
-    _check_rows(rows, path)
-    rows[LINE] = np.arange(1, len(rows) + 1, dtype=np.int32)
-    if pd.api.types.is_datetime64_any_dtype(rows[data.time]):
-        parse_fields.check_filled(rows, (data.time,), path)
-        rows[data.time] = _stamps_of_column(rows, data, path)
-    else:
-        rows[data.time] = rows[data.time].astype("string")
-        rows[data.time], _ = parse_fields.parse_dates(rows, data, path=path, settable=settable)
-    for column in _number_columns(data):
-        if not pd.api.types.is_numeric_dtype(rows[column]):
-            raise DataError(f"{path}, column '{column}': holds {rows[column].dtype}, not numbers")
-        rows[column] = rows[column].astype(float)
-    return rows, f"{len(rows):,} rows, Parquet"
-
-
-def _stamps_of_column(rows: pd.DataFrame, data: Data, path: str) -> pd.Series:
-    """The time column, which holds stamps, on the axis: those with a time zone as texts with their offsets are."""
-    stamps = rows[data.time]
-    local, offsets = stamps, np.full(len(rows), np.nan)
-    if stamps.dt.tz is not None:
-        local = stamps.dt.tz_localize(None)
-        offsets = (local - stamps.dt.tz_convert("UTC").dt.tz_localize(None)).dt.total_seconds().to_numpy(float)
-    elif data.time_zone is None:
-        return stamps.astype("datetime64[us]")
-    on_axis = parse_fields.stamps_on_axis(rows, data, local.to_numpy("datetime64[us]"), offsets, path=path)
-    return pd.Series(on_axis, index=rows.index)
-
-
-def _parquet_schema(path: str) -> Any:
-    try:
-        from pyarrow import parquet as pq
-
-        return pq.read_schema(path)
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: not a Parquet file: {error}") from None
-
-
-def _copied_column(file: Any, name: str) -> pd.Series:
-    """The column as a copy: a view would keep the memory of the whole file."""
-    values = file.read([name])[name].to_pandas().copy()
-    _release_arrow_memory()
-    return cast("pd.Series", values)
-
-
-def _release_arrow_memory() -> None:
-    """Return unused memory to the system: Arrow, which holds the text of pandas columns too, keeps it otherwise."""
-    import pyarrow as pa
-
-    pa.default_memory_pool().release_unused()
-
-
-def _needed_columns(names: list[str], data: Data, path: str) -> list[str]:
-    """The columns that `data` names, once each. Raises DataError where one is missing among `names`, or ambiguous."""
-    fields = {
-        "data.time": (data.time,),
-        "data.series": data.series,
-        "data.target": () if data.sensors else (data.target,),
-        "data.sensors": data.sensors or (),
-        "data.labels": (data.labels,) if data.labels else (),
-        "data.past": data.past,
-        "data.future": tuple(filter(is_column, data.future)),
-        "data.static": data.static,
-    }
-    for field, columns in fields.items():
-        for column in columns:
-            if column not in names:
-                similar = [*names, *calendar_features.similar_names(column)] if field == "data.future" else names
-                raise DataError(
-                    f"{path}, line 1: no column '{column}' ({field}){suggest(column, similar)} "
-                    f"(the file has: {', '.join(names)})"
-                )
-            if names.count(column) > 1:
-                raise DataError(f"{path}, line 1: the column '{column}' occurs twice; rename one of them")
-    return list(dict.fromkeys(column for columns in fields.values() for column in columns))
-
-
-def _number_columns(data: Data) -> list[str]:
-    if data.sensors:
-        return [*data.sensors, *((data.labels,) if data.labels else ())]
-    return list(dict.fromkeys((data.target, *data.past, *filter(is_column, data.future))))
-
-
-def _check_rows(rows: pd.DataFrame, path: str) -> None:
-    if not len(rows):
-        raise DataError(f"{path}: no rows; the file holds a header and nothing else; add rows, or leave the file out")
+def _fill_blanks(rows: pd.DataFrame, data: Data, path: str, options: ReadingOptions) -> tuple[pd.DataFrame, list[str]]:
+    """The rows with blank covariates as `data.blanks` says, and notes on how many. Raises DataError under `error`."""
+    notes = []
+    for column in (*data.past, *filter(is_column, data.future)):
+        blank = rows[column].isna().to_numpy()
+        if not blank.any():
+            continue
+        if data.blanks == "error":
+            position = int(np.flatnonzero(blank)[0])
+            remedy = (
+                "fill it in, or say with data.blanks what it means: zero, or ffill for the value before"
+                if options.settable
+                else "fill it in"
+            )
+            problem = f"is no value ({int(blank.sum()):,} such rows in all); {remedy}"
+            raise parse_fields.field_error(rows, position, column=column, path=path, problem=problem)
+        if data.blanks == "zero":
+            rows = rows.assign(**{column: rows[column].fillna(0.0)})
+        notes.append(f"{int(blank.sum()):,} blanks of '{column}' filled (blanks: {data.blanks})")
+    return rows, notes

@@ -20,7 +20,7 @@ from gridcast.runtime.series_ids import plain_ids
 
 def select_rows(table: Table, data: Data) -> Table:
     """Return `table` with the rows that `data.select` names by time and series. Raises DataError where none are."""
-    rows = table.rows
+    rows, left_out = table.rows, table.left_out
     for bound in ("start", "end"):
         text = getattr(data.select, bound)
         if text is not None:
@@ -36,10 +36,12 @@ def select_rows(table: Table, data: Data) -> Table:
         for name in data.select.only:
             if name not in ids:
                 raise DataError(f"data.select.only: no series '{name}' in {data.source}{suggest(name, names)}")
-        rows = rows[rows[SERIES].isin([ids[name] for name in data.select.only])]
+        kept = {ids[name] for name in data.select.only}
+        left_out = (*left_out, *(name for name in names if name not in kept))
+        rows = rows[rows[SERIES].isin(list(kept))]
     if not len(rows):
         raise DataError(f"{data.source}: no rows are left after data.select {_listed(data.select.model_dump())}")
-    return replace(table, rows=rows.reset_index(drop=True))
+    return replace(table, rows=rows.reset_index(drop=True), left_out=tuple(map(str, left_out)))
 
 
 def drop_repeated_rows(table: Table, keep: Literal["first", "last"]) -> Table:
@@ -89,7 +91,7 @@ def aggregate_table(table: Table, data: Data) -> Table:
         notes.append(
             f"warning: the data begin on {times.min()} and end on {times.max()}: {left_out} incomplete and left out"
         )
-    return Table(rows, table.files, tuple(notes))
+    return replace(table, rows=rows, notes=tuple(notes), labels=None)
 
 
 def _check_adjacent(periods: pd.DatetimeIndex, data: Data) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from gridcast.config import Data
-from gridcast.data import readers
+from gridcast.data import parse_fields, readers
 from gridcast.data.anomaly_labels import LABEL_FILE_SUFFIX
 from gridcast.data.parse_fields import LINE
 from gridcast.data.table import SERIES, TARGET, TIME
@@ -16,14 +16,14 @@ RESERVED_NAMES = ("score", "threshold", "anomaly", "labelled")
 """Columns that stand beside those of the sensors in a detector's answer."""
 
 
-def with_sensor_names(data: Data, path: str) -> Data:
-    """Return `data` with the names of the sensors; the columns of numbers in the file at `path` if `data` has none.
+def with_sensor_names(data: Data, source: str | pd.DataFrame) -> Data:
+    """Return `data` with the names of the sensors; the columns of numbers in the table `source` if `data` has none.
 
     A labels file in `data.labels` is left out, since it is no column. Raises DataError where there is no sensor, or one
     has a name that a detector's answer needs.
     """
-    taken = data.time, data.labels
-    sensors = data.sensors or [name for name in readers.numeric_columns(path) if name not in taken]
+    taken, path = (data.time, data.labels), parse_fields.shown_source(source)
+    sensors = data.sensors or [name for name in readers.numeric_columns(source, data) if name not in taken]
     if not sensors:
         raise DataError(f"{path}: no column of numbers besides '{data.time}'; name the sensors in data.sensors")
     for name in sensors:
@@ -56,7 +56,7 @@ def labels_in_column(rows: pd.DataFrame, column: str, *, time: str, path: str) -
     wrong = np.flatnonzero(~values.isin((0, 1)))
     if len(wrong):
         raise DataError(
-            f"{path}, line {rows[LINE].iloc[wrong[0]]}, column '{column}': {values.iloc[wrong[0]]:g} is not a "
+            f"{parse_fields.place(path, rows, int(wrong[0]))}, column '{column}': {values.iloc[wrong[0]]:g} is not a "
             "label; write 1 where a step is anomalous, else 0"
         )
     return pd.Series(values.to_numpy() == 1, index=pd.DatetimeIndex(rows[time]))

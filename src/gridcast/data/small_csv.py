@@ -11,18 +11,21 @@ from gridcast.data import csv_text
 from gridcast.runtime.errors import DataError, suggest
 
 
-def read_rows(path: str, field: str, needed: Sequence[str]) -> list[tuple[int, dict[str, str]]]:
+def read_rows(
+    path: str, field: str, needed: Sequence[str], *, keep_spaces: bool = False
+) -> list[tuple[int, dict[str, str]]]:
     """Return each row of the CSV file at `path`, by column, with the line that it ends on; blank lines are skipped.
 
+    Spaces around fields do not count, unless they are to be kept because those of a table count too.
     `field` is the key of the experiment file that names the file. Raises DataError: no such file, a `needed` column
     missing, a row with more fields than the header, a quote that is not closed.
     """
     if not Path(path).is_file():
         similar = suggest(path, map(str, Path().glob("**/*.csv")))
         raise DataError(f"{field}: no such file{similar} (a CSV file with the columns {', '.join(needed)})")
-    text = csv_text.read_text(path)[0]
-    separator = csv_text.guess_separator(text.split("\n", 1)[0])
-    reader = csv.DictReader(io.StringIO(text), delimiter=separator, strict=True)
+    content = csv_text.read_text(path)[0].decode()
+    separator = csv_text.guess_separator(content.split("\n", 1)[0])
+    reader = csv.DictReader(io.StringIO(content), delimiter=separator, strict=True)
     reader.fieldnames = columns = [column.strip() for column in reader.fieldnames or ()]
     for column in needed:
         if column not in columns:
@@ -38,8 +41,8 @@ def read_rows(path: str, field: str, needed: Sequence[str]) -> list[tuple[int, d
                     f"{path}, line {reader.line_num}: more fields than the header has; quote fields that contain the "
                     "separator"
                 )
-            fields = {column: (value or "").strip() for column, value in row.items()}
-            if any(fields.values()):
+            fields = {column: (value or "") if keep_spaces else (value or "").strip() for column, value in row.items()}
+            if any(text.strip() for text in fields.values()):
                 rows.append((reader.line_num, fields))
     except csv.Error as error:
         raise DataError(f"{path}, line {reader.line_num + 1}: {error}; look for a quote that is not closed") from None

@@ -1,9 +1,10 @@
-"""From `data.source` to one tidy table: built-in sets, or any CSV and Parquet files."""
+"""From `data.source` to one tidy table: built-in sets, files, addresses, databases, or a frame."""
 
 from __future__ import annotations
 
 import glob
-from collections.abc import Mapping
+import unicodedata
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from gridcast.config import Data
-from gridcast.data import anomaly_labels, builtin, csv_text, readers, sensor_table
+from gridcast.data import anomaly_labels, builtin, csv_text, file_bytes, layout, readers, sensor_table
 from gridcast.data.parse_fields import LINE, unit_of
 from gridcast.data.select_rows import aggregate_table, drop_repeated_rows, select_rows
 from gridcast.data.static_categories import check_static_columns, with_static_columns
@@ -19,13 +20,18 @@ from gridcast.data.table import FILE, ONLY_SERIES, SERIES, TARGET, TIME, Table
 from gridcast.runtime.errors import DataError, suggest
 from gridcast.runtime.series_ids import plain_id, series_id_column
 
+SENTINELS = (-999.0, -9999.0, -99999.0, -999999.0)
+"""Numbers that instruments and databases write where they have no reading."""
 
-def load_table(data: Data, cache: Path = Path("data")) -> Table:
+
+def load_table(data: Data, cache: Path = Path("data"), frame: pd.DataFrame | None = None) -> Table:
     """Return the table of `data.source`, with the rows that `data` selects; built-in sets are kept under `cache`.
 
-    Raises DataError that names file, line, column and remedy.
+    With a `frame`, its rows are read in place of the source. Raises DataError that names file, line, column and remedy.
     """
-    if data.source in builtin.BUILTIN_SETS:
+    if frame is not None:
+        table = _read_files(data, [frame])
+    elif data.source in builtin.BUILTIN_SETS:
         path, notes = builtin.fetch_set(data.source, cache, (*data.past, *data.future, *data.static))
         table = replace(_read_files(data, [str(path)]), notes=tuple(notes))
     else:
@@ -40,34 +46,102 @@ def load_table(data: Data, cache: Path = Path("data")) -> Table:
 
 
 def _matching_paths(source: str) -> list[str]:
+    if file_bytes.scheme_of(source):
+        return _addresses(source)
+    if Path(source).is_file():  # its name may hold signs of a pattern, such as sales[2021].csv
+        return [source]
     paths = sorted(glob.glob(source, recursive=True))  # noqa: PTH207 - the pattern may be absolute
+    paths = [path for path in paths if not Path(path).is_dir()]
     if not paths:
         similar = suggest(source, [*builtin.BUILTIN_SETS, *map(str, Path().glob("**/*.csv"))])
         raise DataError(
             f"data.source: no file matches '{source}'{similar} "
-            f"(a built-in set: {', '.join(builtin.BUILTIN_SETS)}; or a path or glob of CSV or Parquet files)"
+            f"(a built-in set: {', '.join(builtin.BUILTIN_SETS)}; or a path or glob of CSV, Excel or Parquet files)"
         )
     return paths
 
 
-def _read_files(data: Data, paths: list[str]) -> Table:
+def _addresses(source: str) -> list[str]:
+    """The address itself, or those of a storage that its pattern matches."""
+    if file_bytes.is_database(source) or not glob.has_magic(source) or file_bytes.scheme_of(source).startswith("http"):
+        return [source]
+    import fsspec
+
+    try:
+        return sorted(str(file.full_name) for file in fsspec.open_files(source, "rb")) or [source]
+    except ImportError as error:
+        raise DataError(f"data.source: {file_bytes.shown(source)}: needs another package: {error}") from None
+    except Exception as error:  # noqa: BLE001 - every file system has exceptions of its own
+        raise DataError(f"data.source: {file_bytes.shown(source)}: cannot be listed: {error}") from None
+
+
+def _read_files(data: Data, sources: Sequence[str | pd.DataFrame]) -> Table:
     """The rows of all files, with a note on each."""
     in_files = data if data.static_source is None else data.model_copy(update={"static": ()})
     if data.sensors is not None:
-        in_files = sensor_table.with_sensor_names(in_files, paths[0])
+        in_files = sensor_table.with_sensor_names(in_files, sources[0])
+    read, dialect = readers.read_tables(sources, in_files)
+    paths, notes = tuple(table.path for table in read), [f"{table.path}: {table.note}" for table in read]
+    if data.sensors is not None and not data.sensors:
+        notes += _sensor_notes(sources[0], [table.rows for table in read], in_files)
     tables: list[pd.DataFrame] = []
     labels: list[pd.Series] = []
-    notes = []
-    for number, path in enumerate(paths):
-        rows, note = readers.read_table(path, in_files)
-        notes.append(f"{path}: {note}")
+    while read:
+        table, number = read.pop(0), len(tables)
+        rows, path = table.rows, table.path
+        del table  # a large table is in memory once
         tidy = _tidy_sensors(rows, in_files, path) if in_files.sensors else _tidy_rows(rows, in_files, path)
         tables.append(tidy.assign(**{FILE: np.int32(number)}))
         if data.labels:
             labels.append(_labels(rows, data, path))
     rows = _in_order(csv_text.concat_rows(tables, [SERIES]), in_files)
     _check_values(rows, in_files)
-    return Table(rows, tuple(paths), tuple(notes), pd.concat(labels) if labels else None)
+    notes += _doubtful_notes(rows)
+    return Table(rows, paths, tuple(notes), pd.concat(labels) if labels else None, dialect)
+
+
+def _doubtful_notes(rows: pd.DataFrame) -> list[str]:
+    """Warnings about ids that look alike, and values that may stand for none."""
+    return [*_similar_ids(list(map(str, rows[SERIES].cat.categories))), *_sentinels(rows[TARGET])]
+
+
+def _sensor_notes(source: str | pd.DataFrame, tables: Sequence[pd.DataFrame], data: Data) -> list[str]:
+    """Notes on the columns that were taken for sensors because they hold numbers, and on those that were not."""
+    sensors = data.sensors or ()
+    columns = [] if data.pivot is not None else readers.column_names(source, data)
+    others = [name for name in columns if name not in (*sensors, data.time, data.labels, "")]
+    notes = [f"no sensors, as they do not hold numbers: {layout.listed(others)}"] if others else []
+    flags = [name for name in sensors if all(rows[name].dropna().isin((0, 1)).all() for rows in tables)]
+    if flags:
+        notes.append(
+            f"warning: {layout.listed(flags)} hold only 0 and 1 and are read as sensors; if they mark anomalies, "
+            "name one in data.labels, or leave them out with data.sensors"
+        )
+    return notes
+
+
+def _similar_ids(names: Sequence[str]) -> list[str]:
+    by_form: dict[str, str] = {}
+    for name in names:
+        other = by_form.setdefault(unicodedata.normalize("NFKC", name).strip().casefold(), name)
+        if other != name:
+            return [f"warning: the series {other!a} and {name!a} look alike; rename one if they are the same"]
+    return []
+
+
+def _sentinels(values: pd.Series) -> list[str]:
+    """A value such as -9999 that occurs often, far from all others, may mean "no reading"."""
+    present = values[np.isfinite(values)]
+    for sentinel in SENTINELS:
+        count = int((present == sentinel).sum())
+        if count:
+            others = present[present != sentinel]
+            if len(others) and others.min() > sentinel / 2 and others.max() < abs(sentinel) * 2:
+                return [
+                    f"warning: {count:,} values are {sentinel:g}, far from the others ({others.min():g} to "
+                    f"{others.max():g}); if that means no reading, write data.missing: [{sentinel:g}]"
+                ]
+    return []
 
 
 def _labels(rows: pd.DataFrame, data: Data, path: str) -> pd.Series:

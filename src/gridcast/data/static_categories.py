@@ -32,10 +32,11 @@ def _read_categories(data: Data, path: str) -> dict[str, dict[str, str]]:
     """The fields of each series by column."""
     by_series: dict[str, dict[str, str]] = {}
     lines: dict[str, int] = {}
-    for line, fields in small_csv.read_rows(path, f"data.static_source: '{path}'", [*data.series, *data.static]):
+    needed = [*data.series, *data.static]
+    for line, fields in small_csv.read_rows(path, f"data.static_source: '{path}'", needed, keep_spaces=True):
         name = series_id([fields[column] for column in data.series])
         for column in data.static:
-            if not fields[column]:
+            if not fields[column].strip():
                 raise DataError(f"{path}, line {line}, column '{column}': empty is not a name; fill it in")
         if name in lines:
             raise DataError(f"{path}, line {line}: series '{name}' is already in line {lines[name]}; keep one")

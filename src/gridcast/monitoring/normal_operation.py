@@ -6,13 +6,11 @@ import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from gridcast.config import SENSOR_DEFAULTS, Data
-from gridcast.data import parse_fields, readers
+from gridcast.data import prediction_files
 from gridcast.evaluation.significance import holm
 from gridcast.monitoring import drift
 from gridcast.monitoring.findings import AlarmLimits
@@ -49,11 +47,8 @@ def read_readings(path: Path, detector: Detector, label: str) -> tuple[pd.DataFr
     A row is normal where the column `label` is 0, and anomalous for any other value. The mask is None where the file
     has no such column. Raises DataError.
     """
-    labels = label if label in readers.column_names(str(path)) else None
-    settings: dict[str, Any] = {"sensors": detector.sensors, "labels": labels, "frequency": detector.frequency}
-    settings |= {"source": str(path), "time": detector.time, "target": SENSOR_DEFAULTS["target"]}
-    rows, _ = readers.read_table(str(path), Data(**settings), settable=False)
-    rows = rows.drop(columns=parse_fields.LINE)
+    rows = prediction_files.read_sensor_table(path, detector.preprocessing, labels=label)
+    labels = label if label in rows.columns and label not in detector.sensors else None
     return (rows, None) if labels is None else (rows.drop(columns=labels), rows[labels].to_numpy() != 0)
 
 

@@ -14,7 +14,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 import pandas as pd
 
-from . import input_table, running_threshold, time_axis, windows
+from . import input_table, running_threshold, table_columns, time_axis, windows
 from .errors import DataError, suggest
 from .preprocessing import Preprocessing
 
@@ -249,7 +249,10 @@ class Detector:
                 near = suggest(column, (str(name) for name in table.columns if name not in needed))
                 raise DataError(f"no column '{column}'{near} (needed: {', '.join(needed)})")
         table = table.reset_index(drop=True)
-        stamps = pd.DatetimeIndex(input_table.parse_stamps(table, self.preprocessing))
+        stamps = pd.DatetimeIndex(table_columns.parse_stamps(table, self.preprocessing))
+        if self.preprocessing.repeated != "error" and stamps.has_duplicates:
+            is_kept = ~stamps.duplicated(keep="last" if self.preprocessing.repeated == "last" else "first")
+            table, stamps = table[is_kept].reset_index(drop=True), stamps[is_kept]
         if stamps.has_duplicates:
             row = int(np.flatnonzero(stamps.duplicated())[0])
             raise DataError(f"row {row}: {stamps[row]} occurs twice")
@@ -262,11 +265,9 @@ class Detector:
             raise DataError(f"the table has {len(times)} steps; the model reads {self.min_table_steps}")
         values = np.full((len(times), len(self.sensors)), np.nan)
         position = times.get_indexer(stamps)
+        readings = table_columns.parse_numbers(table, self.sensors, self.preprocessing.dialect)
         for k, name in enumerate(self.sensors):
-            try:
-                values[position, k] = pd.to_numeric(table[name]).astype(float)
-            except (ValueError, TypeError) as error:
-                raise DataError(f"column '{name}': {error}") from None
+            values[position, k] = readings[name]
             infinite = np.flatnonzero(np.isinf(values[:, k]))
             if len(infinite):
                 raise DataError(f"column '{name}': infinite value at {times[infinite[0]]}")

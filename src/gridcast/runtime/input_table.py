@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 
-from . import gaps, local_time, resampling, time_axis, zero_runs
+from . import gaps, resampling, table_columns, time_axis, zero_runs
 from .errors import DataError, suggest
 from .preprocessing import Preprocessing
 
@@ -80,6 +81,7 @@ def from_checked_rows(
     rows: InputRows, preprocessing: Preprocessing, *, lookbacks: np.ndarray, horizon: int
 ) -> ForecastInput:
     """Return rows that are checked already as `read_table` does, without key columns. Raises DataError."""
+    rows = replace(rows, values=table_columns.without_missing(rows.values, preprocessing.dialect))
     laid_out = _on_axis(rows, preprocessing, horizon)
     _check_history(laid_out, preprocessing, lookbacks[laid_out.codes])
     _check_zero_runs(laid_out, preprocessing)
@@ -102,23 +104,32 @@ def checked_rows(
         if column not in table.columns:
             near = suggest(column, map(str, table.columns))
             raise DataError(f"no column '{column}'{near} (needed: {', '.join(needed)})")
-    table = table.reset_index(drop=True)
-    times = parse_stamps(table, preprocessing)
-    rows = pd.DataFrame({SERIES_COLUMN: preprocessing.series_column(table), TIME_COLUMN: times})
+    names = preprocessing.series_column(table)
+    table, names = _without_left_out(table, names, preprocessing)
+    times = table_columns.parse_stamps(table, preprocessing)
+    values = table_columns.parse_numbers(table, numbers, preprocessing.dialect)
+    rows = pd.DataFrame({SERIES_COLUMN: names, TIME_COLUMN: times} | dict(values.items()))
     for column in numbers:
-        try:
-            rows[column] = pd.to_numeric(table[column]).astype(float)
-        except (ValueError, TypeError) as error:
-            raise DataError(f"column '{column}': {error}") from None
         if np.isinf(rows[column]).any():
             raise DataError(f"column '{column}', row {int(np.flatnonzero(np.isinf(rows[column]))[0])}: infinite value")
     if not len(rows):
         raise DataError("the table has no rows")
+    table_columns.fill_blanks(
+        rows,
+        target=preprocessing.target,
+        past=preprocessing.past,
+        future=preprocessing.future_columns,
+        blanks=preprocessing.dialect.blanks,
+    )
+    if preprocessing.repeated != "error":
+        keep: Literal["first", "last"] = "last" if preprocessing.repeated == "last" else "first"
+        rows = rows.drop_duplicates([SERIES_COLUMN, TIME_COLUMN], keep=keep)
+        table, rows = table.loc[rows.index].reset_index(drop=True), rows.reset_index(drop=True)
     first_rows = rows.drop_duplicates(SERIES_COLUMN).index
     ids = [str(name) for name in rows[SERIES_COLUMN][first_rows]]
     for name in ids:
         if name not in preprocessing.codes:
-            raise DataError(f"series '{name}' was not in the training data{suggest(name, preprocessing.series)}")
+            raise DataError(f"series '{name}' was not in the training data{_similar_series(name, preprocessing)}")
     _warn_of_categories(table, rows[SERIES_COLUMN], preprocessing)
     keys = {column: table[column].astype(str)[first_rows].tolist() for column in preprocessing.keys}
     if preprocessing.aggregate != "none":
@@ -129,6 +140,34 @@ def checked_rows(
         name, stamp = rows[SERIES_COLUMN].iloc[repeated[0]], rows[TIME_COLUMN].iloc[repeated[0]]
         raise DataError(f"row {repeated[0]}: series '{name}' at {stamp} occurs twice")
     return rows, ids, keys
+
+
+def _without_left_out(
+    table: pd.DataFrame, names: pd.Series, preprocessing: Preprocessing
+) -> tuple[pd.DataFrame, pd.Series]:
+    """The rows but for those of series that training left out, with a warning about these; and the ids of the rows."""
+    table = table.reset_index(drop=True)
+    names = names.reset_index(drop=True)
+    if not preprocessing.left_out or preprocessing.keys == ():
+        return table, names
+    is_out = names.isin(preprocessing.left_out)
+    if not is_out.any():
+        return table, names
+    out = names[is_out].unique()
+    shown = ", ".join(map(str, out[:5])) + (" ..." if len(out) > 5 else "")
+    LOG.warning(f"rows of {len(out):,} series that training left out are passed over: {shown}")
+    if is_out.all():
+        raise DataError(f"series '{out[0]}' was left out of training (select, or constant), and so were all others")
+    return table[~is_out].reset_index(drop=True), names[~is_out].reset_index(drop=True)
+
+
+def _similar_series(name: str, preprocessing: Preprocessing) -> str:
+    """A remark on the series of the model that `name` may mean: one that differs in zeros was read as a number."""
+    zeros = [known for known in preprocessing.series if known.lstrip("0") == name.lstrip("0")]
+    if zeros and len(preprocessing.keys) == 1:
+        remedy = f"pd.read_csv(..., dtype={{'{preprocessing.keys[0]}': str}})"
+        return f"; '{zeros[0]}' was: read the column as text, such as {remedy}"
+    return suggest(name, preprocessing.series)
 
 
 def _warn_of_categories(table: pd.DataFrame, names: pd.Series, preprocessing: Preprocessing) -> None:
@@ -148,49 +187,6 @@ def _warn_of_categories(table: pd.DataFrame, names: pd.Series, preprocessing: Pr
                 f"column '{column}': series '{name}' is '{word}'{unseen}, and was trained as '{trained[name]}', which "
                 f"is used ({names.iloc[differing].nunique()} such series); train again to learn of the change"
             )
-
-
-def parse_stamps(table: pd.DataFrame, preprocessing: Preprocessing) -> pd.Series:
-    """Return the time stamps of `table` on the axis, without a time zone, as in training; see `local_time`.
-
-    Raises DataError for a text that is no ISO 8601 date, for stamps of which only some have an offset, and for a time
-    that clocks skip.
-    """
-    name = preprocessing.time
-    column = table[name]
-    local, offsets = _local_and_offsets(column)
-    keys = table[[key for key in preprocessing.keys if key in table.columns]]
-    times = local_time.axis_times(
-        local, offsets, time_zone=preprocessing.time_zone, frequency=preprocessing.frequency, rows=keys
-    )
-    for row in np.flatnonzero(np.isnat(times))[:1]:
-        if np.isnat(local[row]):
-            raise DataError(f"column '{name}', row {row}: '{column.iloc[row]}' is not a date such as 2011-12-31")
-        raise DataError(
-            f"column '{name}', row {row}: '{column.iloc[row]}' does not exist in {preprocessing.time_zone}, where "
-            "clocks were put forward then; correct it, or give stamps with their offset from UTC"
-        )
-    has_offset = np.isfinite(offsets)
-    if has_offset.any() and not has_offset.all() and preprocessing.time_zone == local_time.OWN_OFFSETS:
-        row = int(np.flatnonzero(~has_offset)[0])
-        raise DataError(
-            f"column '{name}', row {row}: '{column.iloc[row]}' has no offset from UTC, while other rows have one; give "
-            "all stamps with an offset, or none"
-        )
-    return pd.Series(times, index=column.index)
-
-
-def _local_and_offsets(column: pd.Series) -> tuple[np.ndarray, np.ndarray]:
-    """The local times (n,) of a column, datetime64[us] with NaT for what is no date, and their offsets in seconds."""
-    if isinstance(column.dtype, pd.DatetimeTZDtype):
-        local = column.dt.tz_localize(None)
-        offsets = (local - column.dt.tz_convert("UTC").dt.tz_localize(None)).dt.total_seconds()
-        return local.to_numpy("datetime64[us]"), offsets.to_numpy(float)
-    if column.dtype.kind in "Mm":
-        return pd.to_datetime(column).to_numpy("datetime64[us]"), np.full(len(column), np.nan)
-    texts, offsets = local_time.split_offsets(column.astype("string").astype(object))
-    local = pd.to_datetime(texts, format="ISO8601", errors="coerce").to_numpy("datetime64[us]")
-    return local, offsets
 
 
 def off_axis_text(stamp: pd.Timestamp, preprocessing: Preprocessing) -> str:

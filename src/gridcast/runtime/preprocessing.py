@@ -5,7 +5,8 @@ Everything here was fitted on the training span and travels with the model as JS
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any
 
@@ -14,6 +15,7 @@ import pandas as pd
 
 from . import local_time
 from .calendar_features import MarkedDays, calendar_channel_names, calendar_channels, is_column
+from .dialect import Dialect
 from .scaling import Scaler
 from .series_ids import SEPARATOR, find_id, series_id_column, series_keys
 from .step_rule import StepRule
@@ -42,7 +44,9 @@ class Preprocessing:
         `time`, `target`: columns of the time stamps and of the values to forecast. `keys`: columns that name a series.
         `past`, `future`: covariates known up to the origin, and beyond it (columns, or names of calendar features).
         `series`: ids of the series of training, in the order of all arrays (series, ...). `categories`: each static
-        column with its vocabulary. `aggregate`, `gaps`: the policies of the experiment file.
+        column with its vocabulary. `aggregate`, `gaps`, `repeated`: the policies of the experiment file. `dialect`:
+        how the table of training was written; `reading`: the settings of the experiment file about that. `left_out`:
+        ids of series of that table that were not trained: rows of them are passed over.
 
     The time axis
         `frequency`: pandas alias of the step. `calendar`: "regular" (every step), "trading" (those at open times) or
@@ -100,6 +104,10 @@ class Preprocessing:
     loose: bool = False
     sessions: tuple[tuple[int, int], ...] = ()
     time_zone: str = local_time.UTC
+    dialect: Dialect = field(default_factory=lambda: Dialect.from_json(None))
+    reading: Mapping[str, Any] = field(default_factory=dict)
+    repeated: str = "error"
+    left_out: tuple[str, ...] = ()
 
     @cached_property
     def steps(self) -> StepRule:
@@ -147,10 +155,20 @@ class Preprocessing:
         if not self.keys:
             return pd.Series(self.series[0], index=table.index)
         names = series_id_column([table[column] for column in self.keys])
-        if len(self.keys) == 1:
-            return names
-        in_model = {name: find_id(name, self.codes, len(self.keys)) or name for name in names.unique()}
+        in_model = {name: self._known_id(name) or name for name in names.unique()}
         return names if all(name == mapped for name, mapped in in_model.items()) else names.map(in_model)
+
+    def _known_id(self, name: str) -> str | None:
+        """The id of the model's series that `name` means, None if it has none.
+
+        Whole numbers are the same name with and without decimals: a column of them with an empty field is read as 1.0.
+        """
+        if name in self.codes:
+            return name
+        if len(self.keys) > 1:
+            return find_id(name, self.codes, len(self.keys))
+        other = name.removesuffix(".0") if name.endswith(".0") else f"{name}.0"
+        return other if name.removesuffix(".0").isdigit() and other in self.codes else None
 
     def key_values(self, name: str) -> dict[str, str]:
         """Return the values of the key columns, by column, of the series with the id `name`."""
@@ -246,7 +264,11 @@ class Preprocessing:
     def to_json(self) -> dict[str, Any]:
         """Plain lists, numbers and strings, by the keys of forecaster.json."""
         content = {JSON_KEYS.get(name, name): _plain(value) for name, value in asdict(self).items()}
-        return content | {"dated": [days.to_json() for days in self.marked_days]}
+        return content | {
+            "dated": [days.to_json() for days in self.marked_days],
+            "dialect": self.dialect.to_json(),
+            "reading": dict(self.reading),
+        }
 
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> Preprocessing:
@@ -254,10 +276,11 @@ class Preprocessing:
 
         A key that is missing has its default: models from before there was such a field lack it.
         """
-        keys = {field.name: JSON_KEYS.get(field.name, field.name) for field in fields(cls)}
+        keys = {one.name: JSON_KEYS.get(one.name, one.name) for one in fields(cls)}
         values = {name: _frozen(content[key]) for name, key in keys.items() if key in content}
         values["target_scaler"] = _scaler(content["target_scaler"])
         values["scalers"] = tuple(map(_scaler, content["scalers"]))
+        values["dialect"] = Dialect.from_json(content.get("dialect"))
         values["marked_days"] = tuple(map(MarkedDays.from_json, content.get("dated", ())))
         return cls(**values)
 

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from gridcast.monitoring.stream import follow, followed_model, ingest
+from gridcast.monitoring.stream.feed_rows import RowFormat
 from gridcast.monitoring.stream.feeds import FolderFeed
 from gridcast.monitoring.stream.ledger import BATCH_COUNTS, Ledger
 from gridcast.runtime import events, running_threshold
@@ -41,7 +42,11 @@ class Watched:
                 put(self.folder, f"{len(list(self.folder.iterdir())):04}.csv", table)
             model = followed_model.FollowedModel("plant", self.version, self.detector, self.wait)
             waiting = follow.poll_once(
-                FolderFeed(self.folder, "time"), self.ledger, model, channels=self.channels(), tell=self.said.append
+                FolderFeed(self.folder, RowFormat("time")),
+                self.ledger,
+                model,
+                channels=self.channels(),
+                tell=self.said.append,
             )
         return waiting
 
@@ -374,7 +379,7 @@ def test_looking_once_ends_in_an_error_where_alerts_could_not_be_delivered(watch
     watched.up = False
     put(watched.folder, "a.csv", readings(30, spikes={5: 1}))
     model = followed_model.FollowedModel("plant", "1", watched.detector)
-    feed = FolderFeed(watched.folder, "time")
+    feed = FolderFeed(watched.folder, RowFormat("time"))
     options = {"channels": watched.channels(), "tell": watched.said.append, "interval": 1.0}
     with pytest.raises(GridcastError, match="1 alerts could not be delivered; they are kept in .*record.sqlite"):
         follow.follow_feed(feed, watched.ledger, current_model=lambda: model, **options, once=True)
@@ -390,7 +395,7 @@ def test_alerts_for_a_channel_that_is_not_given_now_are_reported(watch):
     model, said = followed_model.FollowedModel("plant", "1", watched.detector), []
     console = follow.alert_channels(said.append, None, ())
     follow.follow_feed(
-        FolderFeed(watched.folder, "time"),
+        FolderFeed(watched.folder, RowFormat("time")),
         watched.ledger,
         current_model=lambda: model,
         channels=console,
@@ -417,7 +422,7 @@ def test_a_new_version_judges_what_comes_after_it(watch):
 def test_two_that_follow_the_same_stream_share_its_stretches(watch):
     watched, table = watch(lookback=1), readings(20)
     put(watched.folder, "a.csv", table)
-    (found,) = FolderFeed(watched.folder, "time").new_batches({}, None)
+    (found,) = FolderFeed(watched.folder, RowFormat("time")).new_batches({}, None)
     model, now = followed_model.FollowedModel("plant", "1", watched.detector), pd.Timestamp("2024-06-01")
     assert ingest.ingest_batch(found, watched.ledger, model, channels=(), now=now) is not None
     assert ingest.ingest_batch(found, watched.ledger, model, channels=(), now=now) is None
@@ -437,7 +442,7 @@ def test_a_record_of_another_stream_is_refused(watch, tmp_path):
 def test_a_feed_that_is_away_is_reported_and_polled_again(watch, caplog):
     watched = watch(lookback=1)
     model = followed_model.FollowedModel("plant", "1", watched.detector)
-    gone = FolderFeed(watched.folder / "later", "time")
+    gone = FolderFeed(watched.folder / "later", RowFormat("time"))
     options = {"channels": watched.channels(), "tell": watched.said.append, "interval": 0.01}
     with pytest.raises(GridcastError, match="no such folder"):
         follow.follow_feed(gone, watched.ledger, current_model=lambda: model, **options, once=True)

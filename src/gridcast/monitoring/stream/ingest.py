@@ -18,12 +18,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from gridcast.data import csv_text
 from gridcast.monitoring.stream.feeds import FeedBatch
 from gridcast.monitoring.stream.followed_model import FollowedDetector, FollowedModel, iso_stamp, step_length, with_zone
 from gridcast.monitoring.stream.ledger import Ledger, ScoredStep
 from gridcast.monitoring.stream.wording import batch_remarks, event_alert, quoted_names, scores_summary
 from gridcast.runtime import events, running_threshold
+from gridcast.runtime.dialect import NO_READING
 from gridcast.runtime.errors import is_data_error
 
 MAX_CLOCK_LEAD = pd.Timedelta(days=1)
@@ -134,7 +134,7 @@ def _parse_readings(
     for sensor in present:
         text = rows[sensor].astype(str).str.strip()
         values = pd.to_numeric(text, errors="coerce").astype(float).replace([np.inf, -np.inf], np.nan)
-        is_bad = values.isna() & ~text.isin(csv_text.MISSING_VALUES)
+        is_bad = values.isna() & ~text.isin(NO_READING)
         if is_bad.any():
             notes.append(f"{is_bad.sum()} readings of '{sensor}' are not numbers, the first '{text[is_bad].iloc[0]}'")
         readings[sensor] = values.to_numpy()

@@ -1,0 +1,132 @@
+"""Columns of a frame that a model in use is given, as numbers and time stamps, read like the tables of training."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from . import date_text, local_time, number_text
+from .dialect import Dialect
+from .errors import DataError
+from .preprocessing import Preprocessing
+
+
+def parse_stamps(table: pd.DataFrame, preprocessing: Preprocessing) -> pd.Series:
+    """Return the time stamps of `table` on the axis, without a time zone, as in training; see `local_time`.
+
+    Raises DataError for a text that is no date, for dates that do not tell day from month unless those of training did,
+    for stamps of which only some have an offset, and for a time that clocks skip.
+    """
+    name, dialect = preprocessing.time, preprocessing.dialect
+    column = table[name]
+    if column.dtype.kind in "Mm" or isinstance(column.dtype, pd.DatetimeTZDtype):
+        local, offsets = date_text.split_stamps(pd.to_datetime(column))
+    else:
+        codes, different = pd.factorize(column)
+        texts = pd.Series(different).astype("str") if len(different) else pd.Series([], dtype="str")
+        local_of, offsets_of = date_text.split_dates(texts, _order(texts, name, dialect), dialect.time_unit)
+        local = np.append(local_of, np.datetime64("NaT"))[codes]
+        offsets = np.append(offsets_of, np.nan)[codes]
+    keys = table[[key for key in preprocessing.keys if key in table.columns]]
+    times = local_time.axis_times(
+        local, offsets, time_zone=preprocessing.time_zone, frequency=preprocessing.frequency, rows=keys
+    )
+    for row in np.flatnonzero(np.isnat(times))[:1]:
+        if np.isnat(local[row]):
+            raise DataError(f"column '{name}', row {row}: '{column.iloc[row]}' is not a date such as 2011-12-31")
+        raise DataError(
+            f"column '{name}', row {row}: '{column.iloc[row]}' does not exist in {preprocessing.time_zone}, where "
+            "clocks were put forward then; correct it, or give stamps with their offset from UTC"
+        )
+    has_offset = np.isfinite(offsets)
+    if has_offset.any() and not has_offset.all() and preprocessing.time_zone == local_time.OWN_OFFSETS:
+        row = int(np.flatnonzero(~has_offset)[0])
+        raise DataError(
+            f"column '{name}', row {row}: '{column.iloc[row]}' has no offset from UTC, while other rows have one; give "
+            "all stamps with an offset, or none"
+        )
+    return pd.Series(times, index=column.index)
+
+
+def parse_numbers(table: pd.DataFrame, names: Sequence[str], dialect: Dialect) -> pd.DataFrame:
+    """Return the columns `names` of `table` as floats, NaN where there is no value. Raises DataError."""
+    texts = {name: table[name].astype("str") for name in names if _is_text(table[name])}
+    if texts:
+        try:
+            decimal = number_text.decide_decimal(
+                number_text.find_evidence(texts), decimal=None, thousands=dialect.thousands, trained=dialect
+            )
+        except number_text.Undecided as undecided:
+            shown = " or ".join(sorted(number_text.readings(undecided.examples[0].text).values()))
+            raise DataError(
+                f"column '{undecided.examples[0].column}', row {undecided.examples[0].position}: "
+                f"'{undecided.examples[0].text}' may be {shown}; give numbers, not text"
+            ) from None
+        dialect = Dialect(**{**vars(dialect), "decimal": decimal})
+    columns = {name: _numbers(table[name], name, dialect) for name in names}
+    return pd.DataFrame(columns, index=table.index)
+
+
+def without_missing(values: np.ndarray, dialect: Dialect) -> np.ndarray:
+    """Return `values` with NaN for numbers that mean "no reading"."""
+    return np.where(np.isin(values, dialect.missing_numbers), np.nan, values) if dialect.missing_numbers else values
+
+
+def fill_blanks(rows: pd.DataFrame, *, target: str, past: Sequence[str], future: Sequence[str], blanks: str) -> None:
+    """Fill blank covariates in place as in training; those of rows without a target only where they mean zero.
+
+    Raises DataError under `error`.
+    """
+    has_target = rows[target].notna()
+    for column in (*past, *future):
+        is_blank = rows[column].isna() & (has_target | (blanks == "zero" and column in future))
+        if blanks == "ffill" or not is_blank.any():
+            continue
+        if blanks == "error":
+            row = int(np.flatnonzero(is_blank)[0])
+            raise DataError(
+                f"column '{column}', row {row}: no value, and the model was trained without blanks; fill it in"
+            )
+        rows.loc[is_blank, column] = 0.0
+
+
+def _is_text(column: pd.Series) -> bool:
+    return isinstance(column.dtype, pd.StringDtype) or (
+        column.dtype == object and bool(column.map(lambda value: isinstance(value, str)).any())
+    )
+
+
+def _numbers(column: pd.Series, name: str, dialect: Dialect) -> pd.Series:
+    if _is_text(column):
+        values, wrong = number_text.parse_numbers(
+            column.where(column.isna(), column.astype("str")).astype("str"), dialect
+        )
+        if len(wrong):
+            raise DataError(f"column '{name}', row {wrong[0]}: '{column.iloc[wrong[0]]}' is not a number")
+    else:
+        try:
+            values = pd.to_numeric(column).astype(float)
+        except (ValueError, TypeError) as error:
+            raise DataError(f"column '{name}': {error}") from None
+    return values.mask(values.isin(dialect.missing_numbers)) if dialect.missing_numbers else values
+
+
+def _order(texts: pd.Series, name: str, dialect: Dialect) -> str:
+    """The order of the dates in `texts`: their own if they show one, else that of training."""
+    found = date_text.find_order(texts)
+    if found.kind != "slashed" or dialect.time_unit is not None:
+        return found.kind
+    if len(found.day_first) and len(found.month_first):
+        raise DataError(f"column '{name}': dates such as '{texts.iloc[found.day_first[0]]}' are in both orders")
+    if len(found.day_first) or len(found.month_first):
+        return date_text.DAY_FIRST if len(found.day_first) else date_text.MONTH_FIRST
+    if dialect.dates in (date_text.DAY_FIRST, date_text.MONTH_FIRST):
+        return dialect.dates
+    if not len(found.doubtful):  # such as 01/01/2024: the same in both orders
+        return date_text.DAY_FIRST
+    raise DataError(
+        f"column '{name}': dates such as '{texts.iloc[found.doubtful[0]]}' do not tell day from month; "
+        "write them as 2011-12-31"
+    )
