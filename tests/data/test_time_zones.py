@@ -12,8 +12,8 @@ from gridcast.data import build_panel, prediction_files, sources
 from gridcast.runtime import local_time
 from gridcast.runtime.errors import ConfigError, DataError
 from gridcast.runtime.forecaster import Forecaster
-from gridcast.runtime.table_columns import parse_stamps
 from gridcast.runtime.preprocessing import Preprocessing
+from gridcast.runtime.table_columns import parse_stamps
 from small_experiments import experiment, planned
 
 BERLIN = "Europe/Berlin"
