@@ -114,8 +114,8 @@ def _sensor_notes(source: str | pd.DataFrame, tables: Sequence[pd.DataFrame], da
     flags = [name for name in sensors if all(rows[name].dropna().isin((0, 1)).all() for rows in tables)]
     if flags:
         notes.append(
-            f"warning: {layout.listed(flags)} hold only 0 and 1 and are read as sensors; if they say what is anomalous, "
-            "name one in data.labels, or leave them out with data.sensors"
+            f"warning: {layout.listed(flags)} hold only 0 and 1 and are read as sensors; if they say what is "
+            "anomalous, name one in data.labels, or leave them out with data.sensors"
         )
     return notes
 
