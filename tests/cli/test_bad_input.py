@@ -64,13 +64,13 @@ CASES = {
         edited(9, "quantity", "a dozen"),
         {},
         "sales.csv, line 11, column 'quantity': 'a dozen' is not a number; correct it, or leave the field empty for a "
-        "missing value",
+        "missing value, or write data.missing: ['a dozen'] if it always means that",
     ),
     "unparsable covariate": (
         edited(9, "price", "free"),
         {"data": {"past": ["price"]}},
-        "sales.csv, line 11, column 'price': 'free' is not a number; correct it, or leave the field empty for a "
-        "missing value",
+        "sales.csv, line 11, column 'price': 'free' is not a number; write one in place of the word, such as 0 or 1, "
+        "leave the field empty for a missing value, or write data.missing: ['free'] if it always means that",
     ),
     "duplicate series and time": (
         pd.concat([FRAME, FRAME.iloc[[9]]]),
@@ -122,8 +122,8 @@ CASES = {
             {"date": r"(\d+)-(\d+)-(\d+)"}, r"\3/\2/\1", regex=True
         ),
         {},
-        "sales.csv, column 'date': dates such as '02/01/2023' do not tell day from month; write data.dates: day-first "
-        "or month-first",
+        "sales.csv, line 2, column 'date': '02/01/2023' may be 2023-01-02 or 2023-02-01: the dates of this table do "
+        "not tell day from month; write data.dates: day-first or month-first",
     ),
     "nothing but constant series": (
         FRAME.assign(quantity=3),

@@ -126,7 +126,5 @@ def _order(texts: pd.Series, name: str, dialect: Dialect) -> str:
         return dialect.dates
     if not len(found.doubtful):  # such as 01/01/2024: the same in both orders
         return date_text.DAY_FIRST
-    raise DataError(
-        f"column '{name}': dates such as '{texts.iloc[found.doubtful[0]]}' do not tell day from month; "
-        "write them as 2011-12-31"
-    )
+    example = texts.iloc[found.doubtful[0]]
+    raise DataError(f"column '{name}': dates such as '{example}' do not tell day from month; write them as 2011-12-31")
