@@ -637,7 +637,7 @@ def test_predict_prints_reads_parquet_and_refuses_wrong_input(
 
     refused = {
         (str(csv), "--horizon", "0"): "--horizon: must be at least 1 (got 0)",
-        (str(csv), "-o", "forecast.xlsx"): "'forecast.xlsx' must be a .csv or .parquet file",
+        (str(csv), "-o", "forecast.ods"): "'forecast.ods' must be a .csv, .xlsx or .parquet file",
         (str(csv), "-o", "nowhere/forecast.csv"): "in a folder that exists",
         (str(tmp_path / "none.csv"),): "none.csv: cannot be read",
         (str(wrong),): "wrong.csv: series '03' was not in the training data",
