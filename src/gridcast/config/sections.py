@@ -57,7 +57,7 @@ class Data(Section):
     series, such as a product out of stock: `mask` leaves them out of training and validation, `feature` marks them in
     an input channel.
 
-    How the table is written, which a model in use is told too: `decimal` and `thousands` are the signs in numbers,
+    How the table is written, which a model keeps for its use: `decimal` and `thousands` are the signs in numbers,
     `dates` the order of dates, `time_unit` that of stamps that are numbers, `missing` the texts and numbers that mean
     "no reading", `blanks` what an empty covariate means. `separator`, `encoding` and `skip` (lines before the header)
     are of CSV files, `sheet` is of Excel files, `query` (SQL) of databases. `wide` and `pivot` change its shape.
