@@ -175,7 +175,7 @@ def line_numbers(raw: bytes, rows: pd.DataFrame, first: int = 1) -> np.ndarray:
 
 
 def _header_at(head: str, lines: int, separator: str | None, fits: Callable[[list[str]], bool]) -> Header | None:
-    """The header after so many `lines`, None where that line is blank or not there."""
+    """The header in the line after the first `lines`; None if that line is blank or missing."""
     start = 0
     for _ in range(lines):
         end = head.find("\n", start)

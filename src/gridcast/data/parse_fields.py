@@ -106,7 +106,7 @@ def undecided_error(undecided: Undecided, *, settable: bool) -> DataError:
 
 
 def parse_numbers(rows: pd.DataFrame, column: str, *, dialect: Dialect, path: str, settable: bool = True) -> pd.Series:
-    """Return the values of `column` as floats, NaN where there is none. Raises DataError for what is not a number."""
+    """Return the values of `column` (rows,) as floats, NaN where a field is empty. Raises DataError for other text."""
     if not is_text(rows[column]):
         if not pd.api.types.is_numeric_dtype(rows[column]):
             raise DataError(f"{path}, column '{column}': holds {rows[column].dtype}, not numbers")

@@ -110,7 +110,7 @@ def split_stamps(stamps: pd.Series) -> tuple[np.ndarray, np.ndarray]:
 
 
 def fault_of(text: str, order: str, *, settable: bool, unit: str | None = None) -> str:
-    """Return what is wrong with a `text` that is no date in this order, and the remedy."""
+    """Return the fault of a `text` that is no date in this `order`, and the remedy, as the end of a sentence."""
     bare = text.strip()
     if unit is not None:
         return f"is no time in the unit {unit} (data.time_unit); correct it"
@@ -124,7 +124,7 @@ def fault_of(text: str, order: str, *, settable: bool, unit: str | None = None) 
     if re.search(r"\b24:00", bare):
         return "is not a date; write midnight at the end of a day as 00:00 of the next day"
     if re.fullmatch(r"\d{1,2}[./-]\d{1,2}[./-]\d{2}(?:\s.*)?", bare):
-        return "has a year of two digits, so that its parts cannot be told apart; write it as 2011-12-31"
+        return "has a year of two digits, so day, month and year cannot be distinguished; write it as 2011-12-31"
     remedy = "correct it, or see data.dates" if settable else "correct it"
     return f"is not a date; this file's are read as {order}, such as {EXAMPLE_DATES[order]}: {remedy}"
 
@@ -157,7 +157,7 @@ def _odd_digits(text: pd.Series) -> pd.Series:
 
 
 def _with_first_format(text: pd.Series, order: str) -> pd.Series:
-    """Parse what is written just like the first date, which is fast: a column is nearly always written in one way."""
+    """Parse texts in the format of the first one, NaT for others: fast, and most columns have a single format."""
     first = next((str(value) for value in text if pd.notna(value)), "")
     match = re.fullmatch(r"\d{1,2}([./-])\d{1,2}([./-])\d{4}(?:( )\d{1,2}:\d{2}(:\d{2})?)?", first)
     nothing = pd.Series(pd.NaT, index=text.index, dtype="datetime64[us, UTC]")

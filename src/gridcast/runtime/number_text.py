@@ -132,7 +132,10 @@ def parse_numbers(text: pd.Series, dialect: Dialect) -> tuple[pd.Series, np.ndar
 
 
 def fault_of(text: str, dialect: Dialect, *, settable: bool) -> str:
-    """Return what is wrong with a `text` that is no number, and the remedy; `settable`: there is an experiment file."""
+    """Return the fault of a `text` that is no number, and the remedy, as the end of a sentence.
+
+    With `settable`, there is an experiment file, whose keys the remedy may name.
+    """
     bare = text.strip()
     number = rf"{SIGN}[\d.,{OTHER_GROUPS}]*\d[\d.,]*"
     if match := re.fullmatch(rf"({number})\s*%", bare):
@@ -220,7 +223,7 @@ def _groups(dialect: Dialect) -> str | None:
 def _second_reading(
     values: pd.Series, text: pd.Series, is_open: np.ndarray, dialect: Dialect
 ) -> tuple[pd.Series, np.ndarray]:
-    """Read what is no plain number: words for a missing value, signs between thousands, true and false."""
+    """Parse texts that are not plain numbers: words for a missing value, separators of thousands, true and false."""
     positions = np.flatnonzero(is_open)
     codes, different = pd.factorize(text.iloc[positions])
     words = pd.Series(different, dtype="str")

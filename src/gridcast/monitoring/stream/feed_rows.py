@@ -48,7 +48,10 @@ class RowFormat:
 
 @dataclass(frozen=True)
 class ParsedRows:
-    """`rows` that have a time, as text but for that; the number of the others, and `notes` on what is wrong."""
+    """The rows of a feed: `rows` with a readable time, their other columns as text; `unreadable` counts the rest.
+
+    `notes` say what is wrong with those.
+    """
 
     rows: pd.DataFrame
     unreadable: int = 0
