@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import decimal
+import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, cast
@@ -134,8 +135,7 @@ def _from_parquet(path: str, data: Data) -> RawTable:
 
 
 def _parquet_source(path: str) -> Any:
-    import io
-
+    """The file for pyarrow: a path, or the content at an address."""
     return io.BytesIO(file_bytes.read_bytes(path)) if file_bytes.scheme_of(path) else path
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from . import local_time
+from .errors import DataError
 from .period_labels import EXCEL_EPOCH, MONTH_NUMBERS, may_be_days, parse_label, parse_labels
 
 ISO, DAY_FIRST, MONTH_FIRST, PERIODS = "iso", "day-first", "month-first", "periods"
@@ -60,6 +61,27 @@ def find_order(different: pd.Series) -> OrderEvidence:
     if texts and sum(is_period) * 2 > len(texts) and not may_be_days(texts):
         return OrderEvidence(PERIODS, nothing, nothing, nothing)
     return OrderEvidence(ISO, nothing, nothing, nothing)
+
+
+def decide_order(texts: pd.Series, trained: str | None) -> str:
+    """Return the order of the dates in `texts` (n,): their own if they show one, else that of the `trained` tables.
+
+    Raises DataError for dates in both orders, and for those that do not tell day from month.
+    """
+    found = find_order(texts)
+    if found.kind != "slashed":
+        return found.kind
+    if len(found.day_first) and len(found.month_first):
+        one, other = (texts.iloc[positions[0]] for positions in (found.day_first, found.month_first))
+        raise DataError(f"the dates '{one}' and '{other}' have day and month in different order; correct one of them")
+    if len(found.day_first) or len(found.month_first):
+        return DAY_FIRST if len(found.day_first) else MONTH_FIRST
+    if trained in (DAY_FIRST, MONTH_FIRST):
+        return str(trained)
+    if not len(found.doubtful):  # such as 01/01/2024: the same in both orders
+        return DAY_FIRST
+    example = texts.iloc[found.doubtful[0]]
+    raise DataError(f"dates such as '{example}' do not tell day from month; write them as 2011-12-31")
 
 
 def parse_dates(different: pd.Series, order: str, unit: str | None = None) -> pd.Series:

@@ -26,7 +26,11 @@ def parse_stamps(table: pd.DataFrame, preprocessing: Preprocessing) -> pd.Series
     else:
         codes, different = pd.factorize(column)
         texts = pd.Series(different).astype("str") if len(different) else pd.Series([], dtype="str")
-        local_of, offsets_of = date_text.split_dates(texts, _order(texts, name, dialect), dialect.time_unit)
+        try:
+            order = date_text.decide_order(texts, dialect.dates)
+        except DataError as error:
+            raise DataError(f"column '{name}': {error}") from None
+        local_of, offsets_of = date_text.split_dates(texts, order, dialect.time_unit)
         local = np.append(local_of, np.datetime64("NaT"))[codes]
         offsets = np.append(offsets_of, np.nan)[codes]
     keys = table[[key for key in preprocessing.keys if key in table.columns]]
@@ -111,20 +115,3 @@ def _numbers(column: pd.Series, name: str, dialect: Dialect) -> pd.Series:
         except (ValueError, TypeError) as error:
             raise DataError(f"column '{name}': {error}") from None
     return values.mask(values.isin(dialect.missing_numbers)) if dialect.missing_numbers else values
-
-
-def _order(texts: pd.Series, name: str, dialect: Dialect) -> str:
-    """The order of the dates in `texts`: their own if they show one, else that of training."""
-    found = date_text.find_order(texts)
-    if found.kind != "slashed" or dialect.time_unit is not None:
-        return found.kind
-    if len(found.day_first) and len(found.month_first):
-        raise DataError(f"column '{name}': dates such as '{texts.iloc[found.day_first[0]]}' are in both orders")
-    if len(found.day_first) or len(found.month_first):
-        return date_text.DAY_FIRST if len(found.day_first) else date_text.MONTH_FIRST
-    if dialect.dates in (date_text.DAY_FIRST, date_text.MONTH_FIRST):
-        return dialect.dates
-    if not len(found.doubtful):  # such as 01/01/2024: the same in both orders
-        return date_text.DAY_FIRST
-    example = texts.iloc[found.doubtful[0]]
-    raise DataError(f"column '{name}': dates such as '{example}' do not tell day from month; write them as 2011-12-31")

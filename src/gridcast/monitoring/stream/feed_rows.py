@@ -90,7 +90,9 @@ def _with_times(rows: pd.DataFrame, torn: int, form: RowFormat) -> ParsedRows:
     if is_header.any():
         notes.append(f"{is_header.sum()} lines that repeat the header are passed over")
         rows, texts = rows[~is_header].reset_index(drop=True), texts[~is_header].reset_index(drop=True)
-    local, offsets = date_text.split_dates(texts, _date_order(texts, form), form.dialect.time_unit)
+    local, offsets = date_text.split_dates(
+        texts, date_text.decide_order(texts, form.dialect.dates), form.dialect.time_unit
+    )
     stamps = local_time.axis_times(local, offsets, time_zone=form.time_zone, frequency=form.frequency)
     times = pd.Series(stamps, index=rows.index)
     is_bad = times.isna()
@@ -99,23 +101,6 @@ def _with_times(rows: pd.DataFrame, torn: int, form: RowFormat) -> ParsedRows:
         notes.append(f"{is_bad.sum()} rows have no time such as 2024-01-31T12:00:00, the first '{example}'")
     kept = rows.assign(**{form.time: times})[~is_bad].reset_index(drop=True)
     return ParsedRows(kept, torn + int(is_bad.sum()), tuple(notes))
-
-
-def _date_order(texts: pd.Series, form: RowFormat) -> str:
-    found, dates = date_text.find_order(texts), form.dialect.dates
-    if found.kind != "slashed":
-        return found.kind
-    if len(found.day_first) and len(found.month_first):
-        raise DataError("its dates are in both orders, day first and month first; write them as 2011-12-31")
-    if len(found.day_first) or len(found.month_first):
-        return date_text.DAY_FIRST if len(found.day_first) else date_text.MONTH_FIRST
-    if dates in (date_text.DAY_FIRST, date_text.MONTH_FIRST):
-        return str(dates)
-    if not len(found.doubtful):  # such as 01/01/2024: the same in both orders
-        return date_text.DAY_FIRST
-    raise DataError(
-        f"dates such as '{texts.iloc[found.doubtful[0]]}' do not tell day from month; write them as 2011-12-31"
-    )
 
 
 def _parse_csv(raw: bytes, name: str, form: RowFormat) -> tuple[pd.DataFrame, int]:
