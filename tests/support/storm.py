@@ -203,6 +203,11 @@ def kill_parent(storm: Storm) -> int:
     # In a planned storm it is the one that trains, not one that waits for it.
     busiest = max(storm.starts, key=lambda start: len(workers(start)))
     parent = busiest if storm.planned else storm.random.choice(storm.starts)
+    if storm.planned:  # a worker that was killed just before may not have its successor yet
+        paused = workers(parent)
+        _signal_all(paused, signal.SIGSTOP)
+        wait(lambda: len(workers(parent)) == 2 or storm.is_over(), 60, "no second worker")
+        _signal_all(paused, signal.SIGCONT)
     orphans = workers(parent)
     parent.kill()
     parent.wait()
