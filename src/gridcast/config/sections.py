@@ -76,7 +76,8 @@ class Data(Section):
     same series and time counts. `aggregate` combines rows finer than `frequency` into one per series and period: the
     target by that rule, covariates by their mean. `zero_runs` looks for runs of zeros far longer than usual for a
     series, such as a product out of stock: `mask` leaves them out of training and validation, `feature` marks them in
-    an input channel.
+    an input channel. `short: drop` leaves out the series that are too short for their windows, or end before the test
+    span; a model answers for them with that reason instead of a forecast.
     """
 
     source: str
@@ -100,6 +101,7 @@ class Data(Section):
     zero_runs: Annotated[Literal["none", "mask", "feature"], Field(serialization_alias="exhibition")] = "none"
     dates: Literal["auto", "iso", "day-first", "month-first"] = "auto"
     constant: Literal["keep", "drop"] = "keep"
+    short: Literal["error", "drop"] = "error"
     select: Select = Select()
 
     @property

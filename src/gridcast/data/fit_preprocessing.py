@@ -56,6 +56,7 @@ def fit_preprocessing(panel: Panel, experiment: Experiment, lookback: int) -> Pr
         aggregate=data.aggregate,
         categories=tuple(zip(data.static, panel.vocabularies, strict=True)),
         zero_run_limits=tuple(limits.tolist()),
+        left_out=panel.left_out,
         **(_probabilistic_fields(panel, experiment, target_scaler.scale) if is_probabilistic else {}),
     )
 

@@ -30,6 +30,7 @@ class Panel:
     - `labels` (steps,): True where a step is labelled as anomalous; None without labels. Training never sees them,
       except for the gaps that omitted steps leave.
     - `key_count`: the number of key columns that make a series' id.
+    - `left_out`: ids of the series that `data.short: drop` left out.
     - `steps`: the rule of the time axis; `steps_text` is empty where former versions had the same steps.
     """
 
@@ -49,6 +50,7 @@ class Panel:
     labels: np.ndarray | None = None
     key_count: int = 1
     steps_text: str = ""
+    left_out: tuple[str, ...] = ()
 
     @property
     def plain_series(self) -> tuple[str, ...]:

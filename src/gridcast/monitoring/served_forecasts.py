@@ -48,9 +48,13 @@ def _axis_stamps(times: pd.Series) -> pd.Series:
 
 
 def losses_by_time(table: pd.DataFrame) -> pd.Series:
-    """Return the mean absolute error by time, in units of MASE; a series whose scale is 0 does not count."""
+    """Return the mean absolute error by time, in units of MASE; a series whose scale is 0 does not count.
+
+    NaN at times with a forecast that is no number.
+    """
     scaled = table[table["scale"] > 0]
-    return ((scaled["forecast"] - scaled["actual"]).abs() / scaled["scale"]).groupby(scaled["time"]).mean()
+    errors = (scaled["forecast"] - scaled["actual"]).abs() / scaled["scale"]
+    return errors.groupby(scaled["time"]).mean(skipna=False)
 
 
 def compare_challengers(

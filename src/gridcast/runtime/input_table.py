@@ -12,6 +12,8 @@ import pandas as pd
 from . import gaps, local_time, resampling, time_axis, zero_runs
 from .errors import DataError, suggest
 from .preprocessing import Preprocessing
+from .series_problems import SeriesProblems
+from .target_range import TargetRange
 
 SERIES_COLUMN, TIME_COLUMN = "__series__", "__time__"
 """Columns of checked rows; the underscores keep them apart from a covariate called `time`."""
@@ -61,41 +63,62 @@ class ForecastInput:
             origin=self.origin - first,
         )
 
+    def take(self, rows: np.ndarray) -> ForecastInput:
+        """Return the input of the series in `rows` alone, without key columns."""
+        return replace(
+            self,
+            ids=tuple(self.ids[row] for row in rows),
+            codes=self.codes[rows],
+            keys={},
+            target=self.target[rows],
+            columns=self.columns[rows],
+            origin=self.origin[rows],
+        )
 
-def read_table(
-    table: pd.DataFrame, preprocessing: Preprocessing, *, lookbacks: np.ndarray, horizon: int
-) -> ForecastInput:
-    """Return `table`, with the experiment's column names, on an axis that extends `horizon` steps beyond its history.
 
-    `lookbacks` (series of the model,) are the steps that are read of each. Raises DataError.
-    """
-    rows, ids, keys = checked_rows(table, preprocessing)
+def input_rows(rows: pd.DataFrame, ids: Sequence[str], preprocessing: Preprocessing) -> InputRows:
+    """Return the rows of `checked_rows` as arrays."""
     columns = [preprocessing.target, *preprocessing.past, *preprocessing.future_columns]
     series = pd.Index(ids).get_indexer(pd.Index(rows[SERIES_COLUMN]))
-    arrays = InputRows(ids, series, rows[TIME_COLUMN].to_numpy(), rows[columns].to_numpy(float).T)
-    return replace(from_checked_rows(arrays, preprocessing, lookbacks=lookbacks, horizon=horizon), keys=keys)
+    return InputRows(ids, series, rows[TIME_COLUMN].to_numpy(), rows[columns].to_numpy(float).T)
 
 
 def from_checked_rows(
-    rows: InputRows, preprocessing: Preprocessing, *, lookbacks: np.ndarray, horizon: int
+    rows: InputRows,
+    preprocessing: Preprocessing,
+    *,
+    lookbacks: np.ndarray,
+    horizon: int,
+    ranges: Sequence[TargetRange] = (),
+    problems: SeriesProblems | None = None,
 ) -> ForecastInput:
-    """Return rows that are checked already as `read_table` does, without key columns. Raises DataError."""
+    """Return rows, see `checked_rows`, on an axis that extends `horizon` steps beyond its history, without key columns.
+
+    `lookbacks` (series of the model,) are the steps that are read of each; `ranges` hold the values that the model can
+    read. Raises DataError; with `problems`, what is wrong with single series is put there, and the others are returned.
+    """
+    problems = SeriesProblems(strict=True) if problems is None else problems
     laid_out = _on_axis(rows, preprocessing, horizon)
-    _check_history(laid_out, preprocessing, lookbacks[laid_out.codes])
-    _check_zero_runs(laid_out, preprocessing)
-    _fill_columns(laid_out, preprocessing, horizon)
-    return laid_out
+    check_range(rows, preprocessing, ranges, problems)
+    _check_history(laid_out, preprocessing, lookbacks[laid_out.codes], problems)
+    _check_zero_runs(laid_out, preprocessing, problems)
+    _fill_columns(laid_out, preprocessing, horizon, problems)
+    if not problems:
+        return laid_out
+    return laid_out.take(np.flatnonzero([name not in problems for name in laid_out.ids]))
 
 
 def checked_rows(
-    table: pd.DataFrame, preprocessing: Preprocessing
+    table: pd.DataFrame, preprocessing: Preprocessing, problems: SeriesProblems | None = None
 ) -> tuple[pd.DataFrame, list[str], dict[str, list[str]]]:
     """Return the rows of `table`, the ids of their series, and the key columns (series,) by name.
 
     The rows have the columns SERIES_COLUMN, TIME_COLUMN, target and covariates. Raises DataError for a missing column,
     a value that is not a number or a date, a series that the model does not know, or a (series, time) that occurs
-    twice.
+    twice. With `problems`, what is wrong with single series is put there, and the rows of the others are returned; ids
+    and keys are those of all.
     """
+    problems = SeriesProblems(strict=True) if problems is None else problems
     numbers = (preprocessing.target, *preprocessing.past, *preprocessing.future_columns)
     needed = [*preprocessing.keys, preprocessing.time, *numbers]
     for column in needed:
@@ -110,25 +133,36 @@ def checked_rows(
             rows[column] = pd.to_numeric(table[column]).astype(float)
         except (ValueError, TypeError) as error:
             raise DataError(f"column '{column}': {error}") from None
-        if np.isinf(rows[column]).any():
-            raise DataError(f"column '{column}', row {int(np.flatnonzero(np.isinf(rows[column]))[0])}: infinite value")
+        for row in np.flatnonzero(np.isinf(rows[column])):
+            problems.add(rows[SERIES_COLUMN].iloc[row], f"column '{column}', row {int(row)}: infinite value")
     if not len(rows):
         raise DataError("the table has no rows")
     first_rows = rows.drop_duplicates(SERIES_COLUMN).index
     ids = [str(name) for name in rows[SERIES_COLUMN][first_rows]]
     for name in ids:
         if name not in preprocessing.codes:
-            raise DataError(f"series '{name}' was not in the training data{suggest(name, preprocessing.series)}")
-    _warn_of_categories(table, rows[SERIES_COLUMN], preprocessing)
+            problems.add(name, _unknown_sentence(name, preprocessing))
     keys = {column: table[column].astype(str)[first_rows].tolist() for column in preprocessing.keys}
+    if problems:
+        is_sound = ~rows[SERIES_COLUMN].isin(list(problems))
+        table, rows = table[is_sound].reset_index(drop=True), rows[is_sound].reset_index(drop=True)
+    _warn_of_categories(table, rows[SERIES_COLUMN], preprocessing)
     if preprocessing.aggregate != "none":
         columns = resampling.RowColumns(SERIES_COLUMN, TIME_COLUMN, preprocessing.target)
         rows = resampling.aggregate_history(rows, preprocessing.frequency, preprocessing.aggregate, columns)
     repeated = np.flatnonzero(rows.duplicated([SERIES_COLUMN, TIME_COLUMN]).to_numpy())
+    for row in repeated:
+        name, stamp = rows[SERIES_COLUMN].iloc[row], rows[TIME_COLUMN].iloc[row]
+        problems.add(name, f"row {row}: series '{name}' at {stamp} occurs twice")
     if len(repeated):
-        name, stamp = rows[SERIES_COLUMN].iloc[repeated[0]], rows[TIME_COLUMN].iloc[repeated[0]]
-        raise DataError(f"row {repeated[0]}: series '{name}' at {stamp} occurs twice")
+        rows = rows[~rows[SERIES_COLUMN].isin(list(problems))].reset_index(drop=True)
     return rows, ids, keys
+
+
+def _unknown_sentence(name: str, preprocessing: Preprocessing) -> str:
+    if name in preprocessing.left_out:
+        return f"series '{name}' was left out of training, as it was too short or had ended (data.short: drop)"
+    return f"series '{name}' was not in the training data{suggest(name, preprocessing.series)}"
 
 
 def _warn_of_categories(table: pd.DataFrame, names: pd.Series, preprocessing: Preprocessing) -> None:
@@ -238,8 +272,25 @@ def _on_axis(rows: InputRows, preprocessing: Preprocessing, horizon: int) -> For
     return ForecastInput(tuple(rows.ids), codes, {}, times, target, columns, origin)
 
 
-def _check_history(table: ForecastInput, preprocessing: Preprocessing, lookbacks: np.ndarray) -> None:
-    """Raise DataError where a series lacks one of the last values that are read; `lookbacks` (series,)."""
+def check_range(
+    rows: InputRows, preprocessing: Preprocessing, ranges: Sequence[TargetRange], problems: SeriesProblems
+) -> None:
+    """Refuse each series with a value outside of `ranges`, which the model cannot read. Raises DataError if strict."""
+    for one in ranges:
+        for row in one.outside(rows.values[0]):
+            name = rows.ids[rows.series[row]]
+            problems.add(
+                name,
+                f"column '{preprocessing.target}': series '{name}' is '{rows.values[0, row]:g}' at "
+                f"{pd.Timestamp(rows.stamps[row])}, and {one.reader} needs {one.needed}; correct the value, leave it "
+                f"out, or train a model without {one.reader}",
+            )
+
+
+def _check_history(
+    table: ForecastInput, preprocessing: Preprocessing, lookbacks: np.ndarray, problems: SeriesProblems
+) -> None:
+    """Refuse each series that lacks one of the last values that are read; `lookbacks` (series,)."""
     for row, (name, code, lookback) in enumerate(zip(table.ids, table.codes, lookbacks, strict=True)):
         origin, reads = int(table.origin[row]), int(lookback)
         if preprocessing.lags:
@@ -251,26 +302,28 @@ def _check_history(table: ForecastInput, preprocessing: Preprocessing, lookbacks
         recent = table.target[row, max(0, origin - reads) : origin]
         if len(recent) < reads or np.isnan(recent).any():
             subject = f"series '{name}'" if preprocessing.keys else "the series"
-            raise DataError(
+            problems.add(
+                name,
                 f"{subject}: {int(np.isfinite(recent).sum())} of the last {reads} steps of history have a value; "
-                f"the model reads {reads}"
+                f"the model reads {reads}",
             )
 
 
-def _check_zero_runs(table: ForecastInput, preprocessing: Preprocessing) -> None:
-    """Raise DataError for a history that begins with zeros: whether their run is unusually long cannot be known."""
+def _check_zero_runs(table: ForecastInput, preprocessing: Preprocessing, problems: SeriesProblems) -> None:
+    """Refuse each history that begins with zeros: whether their run is unusually long cannot be known."""
     for row, name in enumerate(table.ids if preprocessing.zero_run_limits else ()):
         first, limit = table.origin[row] - preprocessing.lookback, preprocessing.zero_run_limits[table.codes[row]]
         start = int(np.argmax(np.isfinite(table.target[row])))
         if first - start < limit and not table.target[row, start : first + 1].any():
-            raise DataError(
+            problems.add(
+                name,
                 f"series '{name}': its history begins with zeros, too few to know whether their run is longer than "
-                f"the usual {limit} steps; give at least {preprocessing.lookback + limit} steps of history"
+                f"the usual {limit} steps; give at least {preprocessing.lookback + limit} steps of history",
             )
 
 
-def _fill_columns(table: ForecastInput, preprocessing: Preprocessing, horizon: int) -> None:
-    """Leave no NaN in `table.columns`: history is carried forward. Raises DataError for a missing future value."""
+def _fill_columns(table: ForecastInput, preprocessing: Preprocessing, horizon: int, problems: SeriesProblems) -> None:
+    """Leave no NaN in `table.columns`: history is carried forward. Refuse each series without a future value."""
     fallback = np.zeros((len(table.ids), 0))
     if preprocessing.fallback:
         fallback = np.array(preprocessing.fallback)[table.codes]
@@ -281,10 +334,11 @@ def _fill_columns(table: ForecastInput, preprocessing: Preprocessing, horizon: i
             missing = np.isnan(values[row, start : start + horizon])
             if missing.any():
                 stamp = pd.Timestamp(table.times[start + int(np.argmax(missing))])
-                raise DataError(
+                problems.add(
+                    table.ids[row],
                     f"column '{name}': series '{table.ids[row]}' has no value at {stamp}; a future column must be "
                     f"known for each of the {horizon} steps ahead: add rows with it and an empty "
-                    f"'{preprocessing.target}'"
+                    f"'{preprocessing.target}'",
                 )
         filled = gaps.forward_fill(values)
         table.columns[:, :, k] = np.where(np.isnan(filled), fallback[:, k, None], filled)

@@ -42,7 +42,8 @@ class Preprocessing:
         `time`, `target`: columns of the time stamps and of the values to forecast. `keys`: columns that name a series.
         `past`, `future`: covariates known up to the origin, and beyond it (columns, or names of calendar features).
         `series`: ids of the series of training, in the order of all arrays (series, ...). `categories`: each static
-        column with its vocabulary. `aggregate`, `gaps`: the policies of the experiment file.
+        column with its vocabulary. `aggregate`, `gaps`: the policies of the experiment file. `left_out`: ids of series
+        that were too short to train on, which have no forecasts.
 
     The time axis
         `frequency`: pandas alias of the step. `calendar`: "regular" (every step), "trading" (those at open times) or
@@ -100,6 +101,7 @@ class Preprocessing:
     loose: bool = False
     sessions: tuple[tuple[int, int], ...] = ()
     time_zone: str = local_time.UTC
+    left_out: tuple[str, ...] = ()
 
     @cached_property
     def steps(self) -> StepRule:
