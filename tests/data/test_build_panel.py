@@ -195,7 +195,10 @@ def test_a_series_constant_over_the_training_span_is_kept_with_a_warning_or_drop
 def test_a_series_too_short_for_its_windows_is_refused(refusal, days, window, message):
     said = refusal(sales(days), window=window)
     assert said.startswith(f"sales.csv: series 'apple' and 1 other series too short: {message}")
-    assert said.endswith("give a longer series, a shorter window, another split, or leave it out with data.select.only")
+    assert said.endswith(
+        "give a longer series, a shorter window, another split, leave it out with data.select.only, or write "
+        "data.short: drop to leave out all such series"
+    )
 
 
 def test_the_longest_lookback_of_the_grid_counts(refusal):

@@ -58,8 +58,8 @@ def test_steps_that_are_off_are_counted_by_hand():
     shift = measure_errors(now, before, overlap=1, reach=1)
     assert (shift.steps, shift.off, shift.blocks, shift.longest) == (10, 4, 3, 2)
     assert shift.usual == pytest.approx(np.quantile(before, 0.95))
-    assert shift.trimmed == 0.4
-    assert shift.ratio == pytest.approx(1 / before[:60].mean())
+    assert shift.trimmed == 0.2
+    assert shift.ratio == pytest.approx((6 * 1 + 2 * 200) / 8 / before[:80].mean())
     assert shift.share_off == 0.4
 
 

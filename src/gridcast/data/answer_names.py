@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 
 from gridcast.config import Experiment
+from gridcast.runtime.answer_columns import ANSWERING_MODEL, FORECAST, PROBLEM, ROLLED_FORWARD
 from gridcast.runtime.calendar_features import is_column
 from gridcast.runtime.detector import ANOMALY, SCORE, THRESHOLD
 from gridcast.runtime.errors import ConfigError
-from gridcast.runtime.forecaster import ANSWERING_MODEL, FORECAST, PROBLEM, ROLLED_FORWARD
 
 QUANTILE_NAME = re.compile(r"q0?\.\d+(e-\d+)?")
 """Names of quantile columns, such as q0.1."""

@@ -12,8 +12,8 @@ from gridcast.monitoring.drift import increase_p_value, independent_blocks
 MIN_STEPS = 3
 """Steps on either side below which nothing is compared."""
 TRIMMED_SHARE, MAX_TRIMMED_SHARE = 0.1, 0.4
-"""Share of steps, those with the largest errors, that the trimmed mean leaves out: twice those that one wrong value can
-spoil, within these bounds."""
+"""Share of steps, those with the largest errors, that the trimmed mean leaves out: as many as one wrong value
+can spoil, within these bounds."""
 USUAL_SHARE = 0.95
 """Share of the steps of the test span whose error is usual."""
 MIN_TEST_STEPS = 60
@@ -78,7 +78,7 @@ def measure_errors(now: np.ndarray, before: np.ndarray, *, overlap: int, reach: 
     if len(lengths):
         longest = int(np.argmax(lengths))
         without_longest[starts[longest] : ends[longest]] = False
-    share = min(MAX_TRIMMED_SHARE, max(TRIMMED_SHARE, 2 * (reach + 1) / len(now)))
+    share = min(MAX_TRIMMED_SHARE, max(TRIMMED_SHARE, (reach + 1) / len(now)))
     # The variance of the shorter span decides: it has as many degrees of freedom as blocks that do not depend.
     freedom = max(1.0, independent_blocks(min(len(now), len(before)), overlap) - 1)
     level, can_judge_share = _trimmed_mean(before, share), len(before) >= MIN_TEST_STEPS

@@ -154,7 +154,10 @@ class MonitorFindings:
     def headline(self) -> str:
         """The verdict in one sentence."""
         if not self.alarms and self.shift.ratio > self.limits.error:
-            return f"{self.model.title} raises no alarm; whether its error has risen cannot be said yet."
+            return (
+                f"{self.model.title} raises no alarm, but {self.shift.steps:,} judged steps cannot tell whether its "
+                "error has risen."
+            )
         if not self.alarms and self.ratio > self.limits.error:
             return (
                 f"{self.model.title} raises no alarm, but {self.shift.off:,} of {self.shift.steps:,} judged steps are "

@@ -11,7 +11,7 @@ from gridcast.evaluation import artifact_files, forecast_table, significance
 from gridcast.monitoring import prediction_log
 from gridcast.monitoring.feature_drift import ExtendedPanel
 from gridcast.runtime import time_axis
-from gridcast.runtime.forecaster import FORECAST, ROLLED_FORWARD
+from gridcast.runtime.answer_columns import FORECAST, ROLLED_FORWARD
 from gridcast.runtime.preprocessing import Preprocessing
 
 POINT_KEYS = ["series", "time", "step"]

@@ -17,9 +17,9 @@ import numpy as np
 import pandas as pd
 
 from . import input_table, lag_features, partial_forecast, windows
+from .answer_columns import ANSWERING_MODEL, FORECAST, PROBLEM, ROLLED_FORWARD, quantile_column
 from .errors import DataError, NotFinite
 from .input_table import ForecastInput, InputRows
-from .partial_forecast import FORECAST, ROLLED_FORWARD
 from .per_series import Route, Routes
 from .preprocessing import Preprocessing
 from .quantiles import Quantiles
@@ -29,10 +29,10 @@ from .windows import WindowInputs
 
 NETWORK_FILE, SETTINGS_FILE, MEMBERS_FILE = "model.keras", "forecaster.json", "members.json"
 """Files of a logged model."""
-ANSWERING_MODEL = "model"
-"""Columns of a table of forecasts, beside those of the experiment."""
 LOG = logging.getLogger("gridcast")
 """Named explicitly: inside a logged model, __name__ is that of the package that carries this file."""
+MAX_NAMED = 5
+"""Series that a warning names."""
 MAX_WINDOWS_PER_BATCH = 4096
 """Windows that go through the network at once."""
 
@@ -194,8 +194,37 @@ class Forecaster:
     def predict_each_series(
         self, table: pd.DataFrame, params: Mapping[str, Any] | None = None, *, ended: bool = False
     ) -> tuple[pd.DataFrame, dict[str, str]]:
-        """Return the same where something is wrong with some series, see `partial_forecast`, and what is wrong."""
-        return partial_forecast.predict_each_series(self, table, params or {}, ended=ended)
+        """Return the forecasts of `predict`, and what is wrong with single series, by their ids.
+
+        A series with a fault has a row for each step after the newest history of the table, without a forecast; the
+        reason is in a column `problem`, which only such answers have. A series whose last value lies further back than
+        the model reads has ended: that is a fault too, unless `ended` forecasts are asked for, from its own end.
+
+        Raises DataError for what is wrong with the whole table, and where no series can be forecast.
+        """
+        horizon, levels, seed = self.parse_params(params or {})
+        problems = SeriesProblems()
+        rows, ids, keys = input_table.checked_rows(table, self.preprocessing, problems)
+        sound = [name for name in ids if name not in problems]
+        if not sound:
+            raise DataError(next(iter(problems.values())))
+        arrays = input_table.input_rows(rows, sound, self.preprocessing)
+        laid_out = self.input_from_rows(arrays, horizon, problems=problems, ended=ended)
+        [forecasts] = self.forecast_all([laid_out], horizon, levels, seed)
+        is_finite = np.isfinite(forecasts).all(axis=(1, 2))
+        for row in np.flatnonzero(~is_finite):
+            problems.add(laid_out.ids[row], self.not_finite_sentence(laid_out, int(row)))
+        if not is_finite.any():
+            raise DataError(next(iter(problems.values())))
+        laid_out = partial_forecast.with_keys(laid_out.take(np.flatnonzero(is_finite)), ids, keys)
+        answered = self.tabulate(laid_out, forecasts[is_finite], levels)
+        if not problems:
+            return answered, {}
+        newest = pd.Timestamp(arrays.stamps[~np.isnan(arrays.values[0])].max())
+        empty = partial_forecast.empty_rows(problems, newest, horizon, self.preprocessing, ids=ids, keys=keys)
+        order = np.repeat([ids.index(name) for name in (*laid_out.ids, *problems)], horizon)
+        together = pd.concat([answered, empty], ignore_index=True)[[*answered.columns, PROBLEM]]
+        return together.iloc[np.argsort(order, kind="stable")].reset_index(drop=True), dict(problems)
 
     def tabulate(self, laid_out: ForecastInput, forecasts: np.ndarray, levels: Sequence[float]) -> pd.DataFrame:
         """Return forecasts (series, horizon, 1 + levels) as the table that `predict` describes."""
@@ -214,9 +243,9 @@ class Forecaster:
         """Return the input for `forecast_all` that a table, see `predict`, makes. Raises DataError."""
         rows, ids, keys = input_table.checked_rows(table, self.preprocessing)
         laid_out = self.input_from_rows(input_table.input_rows(rows, ids, self.preprocessing), horizon)
-        ended = partial_forecast.ended_rows(laid_out, self.preprocessing, self.lookbacks)
+        ended = input_table.ended_rows(laid_out, self.preprocessing, self.lookbacks)
         if len(ended):
-            names = ", ".join(laid_out.ids[row] for row in ended[: partial_forecast.MAX_NAMED])
+            names = ", ".join(laid_out.ids[row] for row in ended[:MAX_NAMED])
             LOG.warning(
                 f"{len(ended)} series end long before the newest step of the table ({names}): their forecasts start at "
                 "their own ends"
@@ -229,7 +258,7 @@ class Forecaster:
         """Return the input for `forecast_all` that rows, checked already, make.
 
         Raises DataError; with `problems`, what is wrong with single series is put there, and the others are returned.
-        Without `ended`, a series that has ended is one of them, see `partial_forecast`.
+        Without `ended`, a series of `input_table.ended_rows` is one of them.
         """
         problems = SeriesProblems(strict=True) if problems is None else problems
         laid_out = input_table.from_checked_rows(
@@ -239,12 +268,10 @@ class Forecaster:
             horizon=self._whole_spans(horizon),
             ranges=self._ranges,
             problems=problems,
+            ended=ended,
         )
         if not len(laid_out.ids):
             raise DataError(next(iter(problems.values())))
-        if not ended:
-            partial_forecast.refuse_ended(laid_out, self.preprocessing, self.lookbacks, problems)
-            laid_out = laid_out.take(np.flatnonzero([name not in problems for name in laid_out.ids]))
         return self._within_reach(laid_out)
 
     @cached_property
@@ -347,8 +374,3 @@ class Forecaster:
             raise ValueError("the network has no attention; train one with attention: true")
         attention = keras.Model(self.network.input, self.network.get_layer("attention_weights").output)
         return np.asarray(attention.predict_on_batch(dict(inputs)))[:, :, 0]
-
-
-def quantile_column(level: float) -> str:
-    """Return the name of the column of forecasts at `level`, such as `q0.1`."""
-    return f"q{level:g}"

@@ -91,15 +91,19 @@ def from_checked_rows(
     horizon: int,
     ranges: Sequence[TargetRange] = (),
     problems: SeriesProblems | None = None,
+    ended: bool = True,
 ) -> ForecastInput:
     """Return rows, see `checked_rows`, on an axis that extends `horizon` steps beyond its history, without key columns.
 
     `lookbacks` (series of the model,) are the steps that are read of each; `ranges` hold the values that the model can
     read. Raises DataError; with `problems`, what is wrong with single series is put there, and the others are returned.
+    Without `ended`, a series of `ended_rows` is one of them.
     """
     problems = SeriesProblems(strict=True) if problems is None else problems
     laid_out = _on_axis(rows, preprocessing, horizon)
     check_range(rows, preprocessing, ranges, problems)
+    if not ended:
+        _refuse_ended(laid_out, preprocessing, lookbacks, problems)
     _check_history(laid_out, preprocessing, lookbacks[laid_out.codes], problems)
     _check_zero_runs(laid_out, preprocessing, problems)
     _fill_columns(laid_out, preprocessing, horizon, problems)
@@ -285,6 +289,30 @@ def check_range(
                 f"{pd.Timestamp(rows.stamps[row])}, and {one.reader} needs {one.needed}; correct the value, leave it "
                 f"out, or train a model without {one.reader}",
             )
+
+
+def ended_rows(laid_out: ForecastInput, preprocessing: Preprocessing, lookbacks: np.ndarray) -> np.ndarray:
+    """Return the rows (n,) of the series without a value among the newest steps, as many as are read or forecast.
+
+    `lookbacks` (series of the model,) are the steps that are read of each.
+    """
+    behind = laid_out.origin.max() - laid_out.origin
+    return np.flatnonzero(behind >= np.maximum(lookbacks[laid_out.codes], preprocessing.horizon))
+
+
+def _refuse_ended(
+    laid_out: ForecastInput, preprocessing: Preprocessing, lookbacks: np.ndarray, problems: SeriesProblems
+) -> None:
+    """Refuse each series of `ended_rows`."""
+    newest = int(laid_out.origin.max())
+    for row in ended_rows(laid_out, preprocessing, lookbacks):
+        origin = int(laid_out.origin[row])
+        last, end = (pd.Timestamp(laid_out.times[step - 1]) for step in (origin, newest))
+        problems.add(
+            laid_out.ids[row],
+            f"series '{laid_out.ids[row]}': has ended at {last}, {newest - origin} steps before the newest of the "
+            f"table ({end}); give its newer rows, or ask for forecasts from its own end (--ended)",
+        )
 
 
 def _check_history(
