@@ -88,7 +88,7 @@ def _settings_at(grids: Sequence[Grid], number: int) -> dict[str, Any]:
     )
     number -= start
     settings = {}
-    for axis, values in reversed(grid.items()):
+    for axis, values in reversed(list(grid.items())):
         number, place = divmod(number, len(values))
         settings[axis] = values[place]
     return {axis: settings[axis] for axis in grid}

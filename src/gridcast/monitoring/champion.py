@@ -273,7 +273,7 @@ def _worst_error(live: pd.DataFrame) -> WorstError | None:
     errors = (scaled["forecast"] - scaled["actual"]).abs() / scaled["scale"]
     if not errors.sum() > 0 or not np.isfinite(errors.sum()):
         return None
-    worst = scaled.loc[errors.idxmax()]
+    worst = scaled.iloc[int(errors.to_numpy().argmax())]
     return WorstError(str(worst["series"]), worst["time"], float(errors.max() / errors.sum()))
 
 
