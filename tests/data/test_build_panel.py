@@ -195,7 +195,10 @@ def test_a_series_constant_over_the_training_span_is_kept_with_a_warning_or_drop
 def test_a_series_too_short_for_its_windows_is_refused(refusal, days, window, message):
     said = refusal(sales(days), window=window)
     assert said.startswith(f"sales.csv: series 'apple' and 1 other series too short: {message}")
-    assert said.endswith("give a longer series, a shorter window, another split, or leave it out with data.select.only")
+    assert said.endswith(
+        "give a longer series, a shorter window, another split, leave it out with data.select.only, or write "
+        "data.short: drop to leave out all such series"
+    )
 
 
 def test_the_longest_lookback_of_the_grid_counts(refusal):
@@ -508,3 +511,20 @@ def test_a_series_that_the_mask_leaves_without_a_window_is_refused_with_a_remedy
         "give the missing steps, a coarser data.frequency or a shorter horizon, write zero_runs: feature, write "
         "gaps: zero if nothing happened then, or leave it out with data.select.only"
     )
+
+
+def test_short_and_ended_series_are_left_out_where_the_experiment_says_so(build, refusal):
+    frame = pd.concat(
+        [
+            without(sales(DAYS, ("apple", "pear", "plum")), "pear", *range(44, 50)),
+            sales(3, ("new",)).assign(date=sales(DAYS)["date"].iloc[-3:].to_numpy()),
+        ]
+    )
+    assert "or write data.short: drop to leave out all such series" in refusal(frame)
+    panel = build(frame, data={"short": "drop"})
+    assert panel.series == ("apple", "plum")
+    assert panel.too_short == ("new", "pear")
+    assert "2 series too short for their windows, or ended early (new, pear): left out (short: drop)" in panel.notes
+    plain = build(sales(DAYS, ("apple", "pear", "plum"))[lambda table: table["product"] != "pear"])
+    assert panel.fingerprint == plain.fingerprint
+    assert refusal(sales(3, ("new",)), data={"short": "drop"}).startswith("data.short: every series is too short")

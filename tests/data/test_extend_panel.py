@@ -6,7 +6,7 @@ import pytest
 
 from gridcast.data.extend_panel import extend_panel
 from gridcast.runtime.errors import DataError
-from gridcast.runtime.input_table import checked_rows
+from gridcast.runtime.input_rows import checked_rows
 from small_experiments import planned, sales
 
 FRAME = sales(140)

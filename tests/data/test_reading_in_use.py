@@ -9,7 +9,7 @@ import pytest
 
 from gridcast import config
 from gridcast.data import prediction_files, sources
-from gridcast.runtime import input_table
+from gridcast.runtime import input_rows, input_table
 from gridcast.runtime.dialect import Dialect
 from gridcast.runtime.errors import DataError
 from gridcast.runtime.preprocessing import Preprocessing
@@ -23,7 +23,9 @@ def carried(plan):
 
 def asked(preprocessing, table):
     lookbacks = np.full(len(preprocessing.series), preprocessing.lookback)
-    return input_table.read_table(table, preprocessing, lookbacks=lookbacks, horizon=preprocessing.horizon)
+    rows, ids, _ = input_rows.checked_rows(table, preprocessing)
+    arrays = input_rows.as_arrays(rows, ids, preprocessing)
+    return input_table.from_checked_rows(arrays, preprocessing, lookbacks=lookbacks, horizon=preprocessing.horizon)
 
 
 def read_again(folder, preprocessing):

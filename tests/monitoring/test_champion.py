@@ -3,7 +3,7 @@
 import contextlib
 import json
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +14,10 @@ from gridcast import cli
 from gridcast.config import read
 from gridcast.data import prediction_files
 from gridcast.monitoring import champion, findings
+from gridcast.monitoring.error_shift import measure_errors
 from gridcast.monitoring.findings import CHAMPION_NAME, AlarmLimits
 from gridcast.monitoring.prediction_log import CHAMPION, SHADOW, PredictionLog
+from gridcast.monitoring.verdict import alarms_and_remarks
 from gridcast.runtime.errors import DataError
 from gridcast.sweep import plan, runner
 from gridcast.sweep.events import SweepEvents
@@ -159,6 +161,46 @@ def test_a_price_that_stands_still_is_told(shop):
 def test_other_units_of_a_covariate_are_a_drift_of_it_alone(shop):
     found = shop.look(NEW.assign(price=100 * NEW["price"]))
     assert set(found.drift.loc[found.drift["drifted"], "feature"]) == {"price"}
+
+
+def test_one_outlier_neither_makes_nor_hides_an_alarm_and_is_named(shop):
+    at = NEW.index[(NEW["product"] == "pear") & (NEW["date"] == "2023-08-20")]
+    spoilt = NEW.assign(quantity=NEW["quantity"].where(~NEW.index.isin(at), -9999.0))
+    found = shop.look(spoilt)
+    assert found.ratio > 5
+    assert found.shift.ratio < 1.5
+    assert found.alarms == ()
+    assert "as it was when it was promoted" not in found.verdict
+    assert f"{found.shift.off} steps" in found.verdict
+    assert found.worst.series == "pear"
+    assert found.worst.time == pd.Timestamp("2023-08-20")
+    worse = shop.look(spoilt.assign(quantity=spoilt["quantity"].where(spoilt.index.isin(at), spoilt["quantity"] * 1.8)))
+    assert any(alarm.startswith("Its error on 60 judged steps of 60 new ones") for alarm in worse.alarms)
+
+
+@pytest.mark.parametrize("column", ["mase", "mase_before"])
+def test_nan_is_never_within_a_limit(fresh, column):
+    errors = fresh.errors.copy()
+    errors.loc[0, column] = np.nan
+    found = replace(fresh, errors=errors)
+    alarms, _ = alarms_and_remarks(found)
+    assert alarms[0].startswith("Its error on 60 new steps, 2023-07-21 to 2023-09-18, cannot be judged: ")
+    assert replace(found, alarms=alarms).headline == "shop version 1 needs a look: 1 alarm."
+
+
+def test_a_forecast_that_is_no_number_is_an_alarm(fresh):
+    broken = fresh.live_forecasts.assign(forecast=np.nan)
+    shift = measure_errors(np.array([]), np.ones(9), overlap=1, reach=1)
+    errors = fresh.errors.assign(mase=np.nan)
+    alarms, _ = alarms_and_remarks(replace(fresh, live_forecasts=broken, shift=shift, errors=errors))
+    assert f"cannot be judged: {len(broken)} of {len(broken)} forecasts are not finite numbers." in alarms[0]
+
+
+def test_a_feature_that_was_not_compared_is_not_called_free_of_drift(fresh):
+    drift = fresh.drift.assign(p_value=fresh.drift["p_value"].where(fresh.drift["feature"] != "price"))
+    _, remarks = alarms_and_remarks(replace(fresh, drift=drift))
+    assert any(remark.startswith("No feature drifted past its limit: quantity. Stretches") for remark in remarks)
+    assert "Not judged, with too few values: price (value), price (change)." in remarks
 
 
 def test_limits_can_be_moved(shop):

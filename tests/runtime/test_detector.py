@@ -2,12 +2,15 @@
 
 import logging
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from gridcast.runtime.detector import MAX_SCALED_VALUE, scaled_values
 from gridcast.runtime.errors import DataError
+from gridcast.runtime.scaling import Scaler
 from gridcast.runtime.windows import typical_spreads
 from gridcast.training import whitening
 from small_experiments import readings, watched
@@ -292,3 +295,11 @@ def test_an_ensemble_combines_the_scores_of_its_members_in_units_of_their_thresh
     assert np.flatnonzero(np.isnan(found).all(axis=1)).tolist() == [0, 1, 2, 3, 4, 5]  # the prediction cannot tell
     shares = np.mean([own / own.sum(axis=1, keepdims=True) for own in each], axis=0)
     np.testing.assert_allclose(found / found.sum(axis=1, keepdims=True), shares, rtol=1e-6)
+
+
+def test_a_value_that_log1p_cannot_read_is_scored_as_far_from_normal_and_a_missing_one_is_not():
+    scaler = Scaler(np.zeros(2), np.ones(2), log1p=True)
+    values = np.array([[0.0, -3.0], [np.nan, -1.0], [np.e - 1, 2.0]])
+    scaled = scaled_values(SimpleNamespace(target_scaler=scaler), values)
+    lowest = np.float32(-MAX_SCALED_VALUE)
+    np.testing.assert_allclose(scaled, [[0, lowest], [np.nan, lowest], [1, np.log(3)]], rtol=1e-6)

@@ -12,9 +12,10 @@ from gridcast.evaluation import service_examples
 from gridcast.runtime import gaps, loading
 from gridcast.runtime.errors import DataError
 from gridcast.runtime.forecaster import Forecaster, network_inputs
-from gridcast.runtime.input_table import InputRows
+from gridcast.runtime.input_rows import InputRows
 from gridcast.runtime.loading import load
 from gridcast.runtime.preprocessing import Preprocessing
+from gridcast.runtime.quantiles import Quantiles
 from gridcast.serving.payloads.request_frames import series_frame
 from small_experiments import planned, sales
 
@@ -353,3 +354,36 @@ def test_a_kept_example_ends_where_the_last_future_that_is_known_begins(forecast
     assert {tuple(step) for one in kept for step in one["history"]} == {("time", "value", "price", "promotion")}
     table = pd.concat([series_frame(forecaster.preprocessing, one) for one in kept])
     np.testing.assert_allclose(wide(forecaster.predict(table)), on_panel(forecaster, plan, DAYS - HORIZON), rtol=1e-5)
+
+
+def test_a_history_that_log1p_cannot_read_is_refused_with_its_place_and_a_remedy(forecaster):
+    table = history(80)
+    row = table.index[(table["product"] == "202") & (table["date"] == DATES[75])]
+    table.loc[row, "quantity"] = -3.0
+    with pytest.raises(DataError) as refused:
+        forecaster.predict(table)
+    assert str(refused.value) == (
+        f"column 'quantity': series '202' is '-3' at {DATES[75]} 00:00:00, and log1p needs values above -1; correct "
+        "the value, leave it out, or train a model without log1p"
+    )
+
+
+def test_a_forecast_that_is_not_finite_is_an_error_that_names_the_value(forecaster):
+    class Broken:
+        def predict_on_batch(self, inputs):
+            return np.where(inputs["series"][:, None] == 1, np.nan, np.zeros((len(inputs["series"]), HORIZON)))
+
+    broken = replace(forecaster, network=Broken())
+    table = history(80)
+    with pytest.raises(DataError, match="series '202': its forecast is not a finite number; the history that is read"):
+        broken.predict(table)
+    assert np.isfinite(broken.predict(table[table["product"] != "202"])["forecast"]).all()
+
+
+def test_what_a_likelihood_of_counts_needs_is_checked_in_use_too(forecaster):
+    quantiles = Quantiles("negative-binomial", (0.5,), 10)
+    member = replace(forecaster, quantiles=quantiles)
+    for model in (member, replace(forecaster, members=(member,))):
+        with pytest.raises(DataError, match="and negative-binomial needs whole numbers from 0 on"):
+            model.read_table(history(80), HORIZON)
+    forecaster.read_table(history(80), HORIZON)

@@ -9,7 +9,7 @@ import pytest
 import requests
 
 from gridcast.runtime.errors import TrackingError
-from gridcast.runtime.input_table import InputRows
+from gridcast.runtime.input_rows import InputRows
 from gridcast.serving.models import forecaster_adapter
 from gridcast.tracking import addresses, mlflow_runs, model_loading, registry, run_recording
 from gridcast.tracking.registry import BEATEN_BY_TAG, CHAMPION

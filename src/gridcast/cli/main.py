@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import io
 import logging
 import os
 import signal
@@ -32,6 +33,7 @@ def main() -> NoReturn:
     """Run the `gridcast` command and exit with 0, 1, 2 or 130 (see the README)."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupt)
+    _replace_what_cannot_be_printed()
     logging.getLogger("gridcast").addHandler(_WarningPrinter())
     try:
         if app(standalone_mode=False, prog_name="gridcast") == INTERRUPTED:  # what typer makes of KeyboardInterrupt
@@ -54,6 +56,13 @@ def main() -> NoReturn:
             sys.exit(2)
         raise
     sys.exit(0)
+
+
+def _replace_what_cannot_be_printed() -> None:
+    """Print `?` for characters that the terminal's encoding lacks, such as ö in ASCII: no output ends a sweep."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
 
 
 def _usage_message(error: Any) -> str:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import typer
 
 from gridcast.data.atomic_write import atomic_write
 from gridcast.runtime.errors import ConfigError, GridcastError, suggest
@@ -32,6 +35,19 @@ def check_output_path(output: Path | None) -> None:
     """Raise ConfigError if no table can be written to `output`; None is allowed."""
     if output and (output.suffix not in (".csv", ".parquet", ".xlsx") or not output.absolute().parent.is_dir()):
         raise ConfigError(f"--output: '{output}' must be a .csv, .xlsx or .parquet file in a folder that exists")
+
+
+def print_csv(table: pd.DataFrame) -> None:
+    """Write `table` as CSV to standard output, as UTF-8 where its encoding lacks a character: no name is changed."""
+    text, out = table.to_csv(index=False), sys.stdout
+    try:
+        text.encode(out.encoding or "utf-8")
+    except UnicodeEncodeError:
+        out.flush()
+        out.buffer.write(text.encode())
+        out.buffer.flush()
+    else:
+        typer.echo(text, nl=False)
 
 
 def write_table(table: pd.DataFrame, path: Path) -> None:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from gridcast.cli import model_argument, terminal
-from gridcast.cli.app import CACHE, DataDescription, Model, app, cache_if_present, out
+from gridcast.cli.app import CACHE, DataDescription, Model, app, cache_if_present, err, out
 from gridcast.cli.experiments import plan_of_model
-from gridcast.cli.options import check_output_path, parse_levels, write_table
-from gridcast.runtime.errors import ConfigError, DataError
+from gridcast.cli.options import check_output_path, parse_levels, print_csv, write_table
+from gridcast.runtime.errors import ConfigError, DataError, GridcastError
+
+MAX_PROBLEMS_SHOWN = 10
+"""Series whose problems are printed; the table of forecasts has all."""
 
 
 @app.command("predict")
@@ -26,10 +30,15 @@ def predict_verb(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="CSV or Parquet file (default: CSV on standard output)")
     ] = None,
+    ended: Annotated[
+        bool, typer.Option("--ended", help="also forecast series that have ended, each from its own last step")
+    ] = False,
 ) -> None:
     """Forecast from a table of history.
 
-    Steps beyond the trained horizon are forecast from earlier forecasts and marked `rolled_forward`.
+    Steps beyond the trained horizon are forecast from earlier forecasts and marked `rolled_forward`. A series that
+    cannot be forecast leaves the others answered: its rows have the reason in a column `problem`, and the exit code is
+    1.
     """
     if horizon is not None and horizon < 1:
         raise ConfigError(f"--horizon: must be at least 1 (got {horizon})")
@@ -47,16 +56,29 @@ def predict_verb(
         raise ConfigError(f"{model}: is an anomaly detector and makes no forecasts; use `gridcast detect`")
     table = prediction_files.read_series_table(history, loaded.model.preprocessing)
     try:
-        forecasts = loaded.predict(table, horizon, levels)
+        forecasts, problems = loaded.predict_each_series(table, horizon, levels, ended=ended)
     except DataError as error:
         raise DataError(f"{history}: {error}") from None
     if output is None:
-        typer.echo(forecasts.to_csv(index=False), nl=False)
-        return
-    write_table(forecasts, output)
-    rolled_forward = int(forecasts["rolled_forward"].sum())
-    remark = f", {rolled_forward} of them rolled forward beyond the trained horizon" if rolled_forward else ""
-    out.print(f"{output}: {len(forecasts)} forecasts by {terminal.model_title(reference)}{remark}", markup=False)
+        print_csv(forecasts)
+    else:
+        write_table(forecasts, output)
+        made = forecasts[forecasts["forecast"].notna()]
+        rolled_forward = int(made["rolled_forward"].sum())
+        remark = f", {rolled_forward} of them rolled forward beyond the trained horizon" if rolled_forward else ""
+        out.print(f"{output}: {len(made)} forecasts by {terminal.model_title(reference)}{remark}", markup=False)
+    _report_problems(problems, loaded.model.preprocessing, history)
+
+
+def _report_problems(problems: Mapping[str, str], preprocessing: Any, history: Path) -> None:
+    """Print what is wrong with each series. Raises GridcastError unless all of them were left out of training."""
+    for sentence in list(problems.values())[:MAX_PROBLEMS_SHOWN]:
+        err.print(f"  {sentence}", markup=False)
+    if len(problems) > MAX_PROBLEMS_SHOWN:
+        err.print(f"  and {len(problems) - MAX_PROBLEMS_SHOWN:,} more, see the column 'problem'", markup=False)
+    failed = problems.keys() - set(getattr(preprocessing, "too_short", ()))
+    if failed:
+        raise GridcastError(f"{history}: {len(failed):,} series could not be forecast, see above")
 
 
 @app.command("backtest")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -37,6 +38,11 @@ def _table(columns: Iterable[str]) -> Table:
 def model_title(model: ModelReference) -> str:
     """Return `NAME version N` of a registered model, else its URI."""
     return f"{model.name} version {model.version}" if model.name else model.uri
+
+
+def _figure(value: float, digits: int = 4) -> str:
+    """The number as text, `-` where there is none."""
+    return f"{value:.{digits}g}" if math.isfinite(value) else "-"
 
 
 def print_plan(out: Console, plan: Plan) -> None:
@@ -139,7 +145,7 @@ def _errors_by_model(all_steps: pd.DataFrame, means: pd.DataFrame) -> Table:
     )
     for model in by_fold.index.astype(str):
         mean = [means.loc[step, model] for step in ([0] if len(means) else []) + steps]
-        table.add_row(*[model, *(f"{error:.4g}" for error in [*by_fold.loc[model], *mean])])
+        table.add_row(*[model, *(_figure(error) for error in [*by_fold.loc[model], *mean])])
     return table
 
 
@@ -162,14 +168,14 @@ def _live_errors(findings: MonitorFindings) -> Table:
 
     table = _table(["new steps", *(measure.upper() for measure in ERROR_MEASURES), "MASE at promotion"])
     for row in findings.errors.to_dict("records"):
-        table.add_row(*[row["name"], *(f"{row[measure]:.4g}" for measure in (*ERROR_MEASURES, "mase_before"))])
+        table.add_row(*[row["name"], *(_figure(row[measure]) for measure in (*ERROR_MEASURES, "mase_before"))])
     return table
 
 
 def _drift(findings: MonitorFindings) -> Table:
     table = _table(["feature", "looked at", "PSI", "usual", "KS", "usual", "p", ""])
     for row in findings.drift.nlargest(MAX_FEATURES_SHOWN, "psi").to_dict("records"):
-        figures = [f"{row[name]:.3g}" for name in DRIFT_FIGURES]
+        figures = [_figure(row[name], 3) for name in DRIFT_FIGURES]
         table.add_row(*[row["feature"], row["view"], *figures, "drifted" if row["drifted"] else ""])
     return table
 
@@ -177,7 +183,7 @@ def _drift(findings: MonitorFindings) -> Table:
 def _challengers(findings: MonitorFindings) -> Table:
     table = _table(["challenger", "forecasts", "MASE", "champion", "p"])
     for row in findings.challengers.to_dict("records"):
-        figures = [f"{row[name]:.4g}" for name in ("mase", "champion", "p_value")]
+        figures = [_figure(row[name]) for name in ("mase", "champion", "p_value")]
         table.add_row(*[row["name"], f"{row['forecasts']:,}", *figures])
     return table
 

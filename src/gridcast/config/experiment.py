@@ -87,8 +87,8 @@ class Experiment(Section):
             value = getattr(value, name)
         return {value}
 
-    def _grid_values(self, axis: str) -> set[Any]:
-        """Every value of `axis` that is trained: that of `baseline` only where some grid leaves the axis out."""
+    def trained_values(self, axis: str) -> set[Any]:
+        """Return every value of `axis` that is trained: that of `baseline` only where some grid leaves the axis out."""
         default = getattr(self.configuration(), axis)
         return {value for grid in self.grid for value in grid.get(axis, (default,))}
 
@@ -153,7 +153,7 @@ class Experiment(Section):
         """Runs are ranked by one metric, which must mean the same in all of them."""
         if self.selection.metric != "best_val_loss":
             return self
-        losses, detectors = self._grid_values("loss"), self._grid_values("detector")
+        losses, detectors = self.trained_values("loss"), self.trained_values("detector")
         likelihoods, scalings = self.axis_values("likelihood"), self.axis_values("scaling")
         if self.task == "forecast" and len(losses) > 1:
             raise ValueError(

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from gridcast.config import AXES, READING_KEYS, Configuration, Experiment
+from gridcast.config import AXES, READING_KEYS, Configuration, Experiment, large_grid
 from gridcast.config.sections import FORMER_CALENDAR, FORMER_FREQUENCY
 
 # The three versions below are hashed into run keys. A sweep trains what its store does not have under these keys, and
@@ -31,7 +31,7 @@ DETECTION_SEMANTICS = 4
 
 DATA_KEYS = ("time", "series", "target", "past", "future", "static", "frequency", "calendar", "gaps")
 """Keys of `data` that a model carries to read tables in use."""
-DATA_KEYS_IF_SET = ("aggregate", "zero_runs", "time_zone", *(key for key in READING_KEYS if key != "dates"))
+DATA_KEYS_IF_SET = ("aggregate", "zero_runs", "time_zone", "short", *(key for key in READING_KEYS if key != "dates"))
 """More of them, hashed only if set: the keys of runs from before they existed stay valid."""
 SHARE_KEYS, FOLD_KEYS = {"train", "validation", "test"}, {"folds", "expanding"}
 
@@ -59,11 +59,15 @@ def configurations(experiment: Experiment) -> tuple[Configuration, ...]:
 def expand(experiment: Experiment, series: Sequence[str] = ()) -> tuple[Run, ...]:
     """Return the runs of `experiment`: each configuration with each seed on each fold.
 
-    In local mode once for each of `series`, in auto mode for all series together and for each of them.
+    In local mode once for each of `series`, in auto mode for all series together and for each of them. Of a grid that
+    is too large for its search, see `large_grid`, only those that it may train. Raises ConfigError for too many runs.
     """
     seeds, folds = dict.fromkeys(experiment.training.seeds), range(experiment.split.folds or 1)
     subjects: list[str | None] = [] if experiment.mode == "local" else [None]
     subjects += series if experiment.mode != "global" else ()
+    large_grid.check_size(experiment, len(subjects))
+    if large_grid.is_too_large(experiment):
+        return _searchable_runs(experiment)
     return tuple(
         Run(configuration, seed, fold, subject)
         for subject in subjects
@@ -71,6 +75,17 @@ def expand(experiment: Experiment, series: Sequence[str] = ()) -> tuple[Run, ...
         for seed in seeds
         for fold in folds
     )
+
+
+def _searchable_runs(experiment: Experiment) -> tuple[Run, ...]:
+    """The runs of a grid too large to be expanded that its search, `random` or `tpe`, may train."""
+    if experiment.search.strategy == "random":
+        drawn = large_grid.drawn_settings(experiment)
+        return tuple(dict.fromkeys(Run(experiment.configuration(**settings), seed) for settings, seed in drawn))
+    seeds = tuple(dict.fromkeys(experiment.training.seeds))
+    grids = large_grid.thinned_grids(experiment.grid, large_grid.MAX_EXPANDED // len(seeds))
+    thinned = configurations(experiment.model_copy(update={"grid": tuple(grids)}))
+    return tuple(Run(configuration, seed) for configuration in thinned for seed in seeds)
 
 
 def shared_program(run: Run) -> Run:
@@ -84,8 +99,7 @@ def shared_program(run: Run) -> Run:
 
 def axes(experiment: Experiment) -> tuple[str, ...]:
     """Return the settings with more than one value in the grid, in the order of `AXES`."""
-    every = configurations(experiment)
-    return tuple(axis for axis in AXES if len({getattr(one, axis) for one in every}) > 1)
+    return tuple(axis for axis in AXES if len(experiment.trained_values(axis)) > 1)
 
 
 def run_key(experiment: Experiment, run: Run, *, fingerprint: str, backend: str, series_name: str | None = None) -> str:

@@ -55,7 +55,8 @@ class Data(Section):
     same series and time counts. `aggregate` combines rows finer than `frequency` into one per series and period: the
     target by that rule, covariates by their mean. `zero_runs` looks for runs of zeros far longer than usual for a
     series, such as a product out of stock: `mask` leaves them out of training and validation, `feature` marks them in
-    an input channel.
+    an input channel. `short: drop` leaves out the series that are too short for their windows, or end before the test
+    span; a model answers for them with that reason instead of a forecast.
 
     How the table is written, which a model keeps for its use: `decimal` and `thousands` are the signs in numbers,
     `dates` the order of dates, `time_unit` that of stamps that are numbers, `missing` the texts and numbers that mean
@@ -96,6 +97,7 @@ class Data(Section):
     wide: Wide | None = None
     pivot: Pivot | None = None
     constant: Literal["keep", "drop"] = "keep"
+    short: Literal["error", "drop"] = "error"
     select: Select = Select()
 
     @property

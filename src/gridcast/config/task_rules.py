@@ -67,6 +67,7 @@ FIELD_RULES: dict[str, tuple[FieldRule, ...]] = {
         FieldRule("data.gaps", ("keep",), reason="an error on a filled value means nothing"),
         FieldRule("data.aggregate", ("none",), reason="steps are the rows of the table"),
         FieldRule("data.zero_runs", ("none",)),
+        FieldRule("data.short", ("error",), reason="a window needs every sensor"),
         FieldRule(
             "selection.metric",
             DETECTION_METRICS,

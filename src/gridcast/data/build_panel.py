@@ -8,14 +8,16 @@ import numpy as np
 
 from gridcast.config import Experiment
 from gridcast.data import holidays
+from gridcast.data.answer_names import check_answer_names
 from gridcast.data.check_sensors import check_sensors
-from gridcast.data.check_windows import check_series, check_series_with_own_models
+from gridcast.data.check_windows import check_series, check_series_with_own_models, without_short_series
 from gridcast.data.fill_gaps import fill_covariates, fill_gaps, treat_zero_runs
 from gridcast.data.panel import Panel
 from gridcast.data.place_rows import place_rows
 from gridcast.data.table import SERIES, Table
 from gridcast.runtime import calendar_features, local_time
 from gridcast.runtime.errors import ConfigError, DataError
+from gridcast.runtime.target_range import COUNTS, LOGARITHM, TargetRange
 
 
 def build_panel(table: Table, experiment: Experiment) -> Panel:
@@ -28,6 +30,7 @@ def build_panel(table: Table, experiment: Experiment) -> Panel:
     missing step under `gaps: error`, a series too short for its windows.
     """
     data = experiment.data
+    check_answer_names(experiment)
     _check_calendar_names(experiment)
     panel = _with_marked_days(place_rows(table, experiment), experiment)
     if data.select.top is not None:
@@ -37,6 +40,8 @@ def build_panel(table: Table, experiment: Experiment) -> Panel:
     panel = _with_static_codes(panel, table, data.static)
     panel = _treat_constant_series(panel, data.constant)
     panel = replace(panel, spans=panel.folds[-1])
+    if data.short == "drop":
+        panel = without_short_series(panel, experiment)
     if experiment.mode == "global":
         panel = check_series(panel, experiment)
     else:
@@ -44,9 +49,9 @@ def build_panel(table: Table, experiment: Experiment) -> Panel:
     if experiment.task == "anomaly":
         panel = check_sensors(panel, experiment)
     if "negative-binomial" in experiment.axis_values("likelihood"):
-        _check_counts(panel)
+        _check_range(panel, COUNTS, "likelihood", "likelihood: student-t")
     if experiment.transform.log1p:
-        _check_logarithm(panel)
+        _check_range(panel, LOGARITHM, "transform.log1p", "log1p: false")
     return panel
 
 
@@ -107,22 +112,16 @@ def _treat_constant_series(panel: Panel, treatment: str) -> Panel:
     return replace(panel.take(np.flatnonzero(~is_constant)), notes=(*panel.notes, f"{note}: dropped"))
 
 
-def _check_counts(panel: Panel) -> None:
-    """Raise DataError where an observed value is not a count; a filled one need not be, as it is never scored."""
-    is_wrong = panel.observed & ((panel.target < 0) | (panel.target != np.round(panel.target)))
-    if is_wrong.any():
-        series, step = map(int, np.argwhere(is_wrong)[0])
+def _check_range(panel: Panel, needed: TargetRange, setting: str, remedy: str) -> None:
+    """Raise DataError where an observed value cannot be read; a filled one need not be, as it is never scored."""
+    values = np.where(panel.observed, panel.target, np.nan).ravel()
+    outside = needed.outside(values)
+    if len(outside):
+        series, step = divmod(int(outside[0]), len(panel.times))
+        count = f" ({len(outside):,} such values in all)" if len(outside) > 1 else ""
         raise DataError(
-            f"likelihood: {_value_at(panel, series, step)}, and negative-binomial needs whole numbers from 0 on "
-            f"({int(is_wrong.sum()):,} such values in all); write likelihood: student-t"
-        )
-
-
-def _check_logarithm(panel: Panel) -> None:
-    if np.nanmin(panel.target) <= -1:
-        series, step = map(int, np.unravel_index(np.nanargmin(panel.target), panel.target.shape))
-        raise DataError(
-            f"transform.log1p: {_value_at(panel, series, step)}, and log1p needs values above -1; write log1p: false"
+            f"{setting}: {_value_at(panel, series, step)}, and {needed.reader} needs {needed.needed}{count}; write "
+            f"{remedy}"
         )
 
 

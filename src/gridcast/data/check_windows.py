@@ -68,6 +68,39 @@ def check_series_with_own_models(panel: Panel, experiment: Experiment) -> Panel:
     return replace(panel, notes=(*panel.notes, note))
 
 
+def without_short_series(panel: Panel, experiment: Experiment) -> Panel:
+    """Return `panel` without the series too short for their windows in some span, and with a note that names them.
+
+    That is what `check_series` refuses. Where each series has a model of its own, those go that cannot be trained.
+    Raises DataError where no series is left.
+    """
+    is_long = np.ones(len(panel.series), bool)
+    if experiment.mode != "global":
+        is_long &= trainable_series(panel, experiment)
+    for number in range(len(panel.folds) if experiment.mode == "global" else 0):
+        fold = panel.fold(number)
+        for span, needed in _steps_needed(fold, experiment).items():
+            is_long &= np.isfinite(fold.target[:, slice(*fold.spans[span])]).sum(axis=1) >= needed
+        in_training = _usable_windows(fold, experiment, fold.spans["train"])
+        is_long &= np.isin(np.arange(len(is_long)), in_training[:, 0])
+    if is_long.all():
+        return panel
+    names = tuple(panel.series[i] for i in np.flatnonzero(~is_long))
+    listed = ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "")
+    if not is_long.any():
+        raise DataError(f"data.short: every series is too short for its windows ({listed}); nothing is left")
+    note = f"{len(names)} series too short for their windows, or ended early ({listed}): left out (short: drop)"
+    kept = panel.take(np.flatnonzero(is_long))
+    return replace(kept, notes=(*panel.notes, note), left_out=panel.left_out, too_short=names)
+
+
+def _steps_needed(panel: Panel, experiment: Experiment) -> dict[str, int]:
+    """Observed steps that one window needs in each span of this fold."""
+    lookback, horizon = longest_lookback(experiment), experiment.window.horizon
+    needed = {"train": lookback + horizon, "validation": horizon, "test": horizon}
+    return {span: steps for span, steps in needed.items() if _has_span(panel, span)}
+
+
 def _usable_windows(panel: Panel, experiment: Experiment, span: tuple[int, int]) -> np.ndarray:
     """Windows (n, 2) within the steps [start, end) of `span` that gaps and masked steps leave to train and score on."""
     return windows.origins(
@@ -86,9 +119,7 @@ def _window_shape(experiment: Experiment) -> windows.WindowShape:
 def _check_lengths(panel: Panel, experiment: Experiment) -> None:
     """Raise DataError where a series has fewer observed steps in a span of this fold than one window needs."""
     lookback, horizon = longest_lookback(experiment), experiment.window.horizon
-    for span, needed in (("train", lookback + horizon), ("validation", horizon), ("test", horizon)):
-        if not _has_span(panel, span):
-            continue
+    for span, needed in _steps_needed(panel, experiment).items():
         start, end = panel.spans[span]
         steps = np.isfinite(panel.target[:, start:end]).sum(axis=1)
         short = np.flatnonzero(steps < needed)
@@ -98,7 +129,8 @@ def _check_lengths(panel: Panel, experiment: Experiment) -> None:
                 f"{experiment.data.source}: {_named(panel, shortest, len(short))} too short: {int(steps[shortest])} "
                 f"observed steps in the {span} span of {end - start}, {needed} needed (lookback {lookback} + horizon "
                 f"{horizon}{'' if span == 'train' else ', whose inputs may lie in the span before'}); give a longer "
-                "series, a shorter window, another split, or leave it out with data.select.only"
+                "series, a shorter window, another split, leave it out with data.select.only, or "
+                "write data.short: drop to leave out all such series"
             )
 
 

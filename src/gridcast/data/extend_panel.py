@@ -10,7 +10,8 @@ import pandas as pd
 from gridcast.data.panel import Panel
 from gridcast.runtime import gaps, time_axis, zero_runs
 from gridcast.runtime.errors import DataError
-from gridcast.runtime.input_table import SERIES_COLUMN, TIME_COLUMN, off_axis_text
+from gridcast.runtime.input_rows import SERIES_COLUMN, TIME_COLUMN
+from gridcast.runtime.input_table import off_axis_text
 from gridcast.runtime.preprocessing import Preprocessing
 from gridcast.runtime.series_ids import find_id
 

@@ -60,6 +60,7 @@ def fit_preprocessing(panel: Panel, experiment: Experiment, lookback: int) -> Pr
         reading=data.model_dump(mode="json", include=set(READING_KEYS), exclude_defaults=True),
         repeated=data.repeated,
         left_out=panel.left_out,
+        too_short=panel.too_short,
         **(_probabilistic_fields(panel, experiment, target_scaler.scale) if is_probabilistic else {}),
     )
 

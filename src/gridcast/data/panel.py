@@ -32,7 +32,8 @@ class Panel:
       except for the gaps that omitted steps leave.
     - `key_count`: the number of key columns that make a series' id.
     - `steps`: the rule of the time axis; `steps_text` is empty where former versions had the same steps.
-    - `dialect`: how the table is written. `left_out`: ids of series of the table that are not in the panel.
+    - `dialect`: how the table is written. `left_out`: ids of series of the table that are not in the panel;
+      `too_short`: ids of those that `data.short: drop` left out.
     """
 
     series: tuple[str, ...]
@@ -53,6 +54,7 @@ class Panel:
     steps_text: str = ""
     dialect: Dialect = UNKNOWN
     left_out: tuple[str, ...] = ()
+    too_short: tuple[str, ...] = ()
 
     @property
     def plain_series(self) -> tuple[str, ...]:

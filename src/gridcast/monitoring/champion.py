@@ -20,7 +20,7 @@ from gridcast.evaluation import artifact_files, forecast_results, forecast_table
 from gridcast.models import baselines
 from gridcast.models.baselines.applicable import applicable_baselines
 from gridcast.models.baselines.task import baseline_task
-from gridcast.monitoring import drift, feature_drift, prediction_log, served_forecasts
+from gridcast.monitoring import drift, error_shift, feature_drift, prediction_log, served_forecasts
 from gridcast.monitoring.feature_drift import ExtendedPanel
 from gridcast.monitoring.findings import (
     CHAMPION_NAME,
@@ -29,12 +29,14 @@ from gridcast.monitoring.findings import (
     IntervalCoverage,
     MonitorFindings,
     WatchedModel,
+    WorstError,
     row_dicts,
 )
 from gridcast.monitoring.verdict import alarms_and_remarks
+from gridcast.runtime import input_rows, input_table, target_range
 from gridcast.runtime.errors import DataError
-from gridcast.runtime.input_table import checked_rows
 from gridcast.runtime.preprocessing import Preprocessing
+from gridcast.runtime.series_problems import SeriesProblems
 from gridcast.sweep.plan import Plan
 from gridcast.tracking import mlflow_runs, promotion, run_recording
 from gridcast.tracking.model_loading import LoadedModel
@@ -80,7 +82,11 @@ def monitor(
     preprocessing = model.preprocessing
     actuals, notes = _without_excluded_series(actuals, preprocessing, model.plan)
     notes += _check_experiment_data(model)
-    data = _extend_panel(model, checked_rows(actuals, preprocessing)[0])
+    rows, ids, _ = input_rows.checked_rows(actuals, preprocessing)
+    arrays = input_rows.as_arrays(rows, ids, preprocessing)
+    ranges = target_range.ranges_of_model(model.loaded.model)
+    input_table.check_range(arrays, preprocessing, ranges, SeriesProblems(strict=True))
+    data = _extend_panel(model, rows)
     tables, challengers = _forecast_new_rows(model, data), pd.DataFrame()
     if served is not None:
         tables[CHAMPION_NAME], challengers = _read_served(model, data, served)
@@ -103,7 +109,13 @@ def monitor(
         live_forecasts=live,
         losses=pd.DataFrame(losses),
         errors=_error_table(tables, model.test_measures),
-        p_value=drift.increase_p_value(losses[CHAMPION_NAME].to_numpy(), test_losses.to_numpy(), model.overlap),
+        shift=error_shift.measure_errors(
+            losses[CHAMPION_NAME].dropna().to_numpy(),
+            test_losses.dropna().to_numpy(),
+            overlap=model.overlap,
+            reach=preprocessing.lookback,
+        ),
+        worst=_worst_error(live),
         coverage=_interval_coverage(live, model),
         drift=shifts.assign(drifted=is_drifted),
         compared_steps=data.compared_steps,
@@ -125,6 +137,8 @@ def log_findings(findings: MonitorFindings, artifacts: Mapping[str, bytes]) -> s
     metric_values = {f"live_{measure}": champion[measure] for measure in ERROR_MEASURES}
     metric_values |= {f"{measure}_at_promotion": champion[f"{measure}_before"] for measure in ERROR_MEASURES}
     metric_values |= {"error_ratio": findings.ratio, "alarms": len(findings.alarms), "steps": findings.steps}
+    shift = findings.shift
+    metric_values |= {"trimmed_error_ratio": shift.ratio, "judged_steps": shift.steps, "share_off": shift.share_off}
     for row in findings.naive:
         metric_values[f"live_mase_{row['name']}"] = row["mase"]
     for row in row_dicts(findings.drift):
@@ -251,6 +265,16 @@ def _error_table(tables: Mapping[str, pd.DataFrame], test_measures: Mapping[str,
             }
         )
     return pd.DataFrame(rows)
+
+
+def _worst_error(live: pd.DataFrame) -> WorstError | None:
+    """Return the largest error in units of MASE; None where no error counts."""
+    scaled = live[live["scale"] > 0]
+    errors = (scaled["forecast"] - scaled["actual"]).abs() / scaled["scale"]
+    if not errors.sum() > 0 or not np.isfinite(errors.sum()):
+        return None
+    worst = scaled.iloc[int(errors.to_numpy().argmax())]
+    return WorstError(str(worst["series"]), worst["time"], float(errors.max() / errors.sum()))
 
 
 def _interval_coverage(live: pd.DataFrame, model: WatchedModel) -> IntervalCoverage | None:

@@ -165,23 +165,33 @@ def _run_lengths(values: np.ndarray) -> np.ndarray:
     return np.where(np.isfinite(values), lengths, 0)
 
 
-def increase_p_value(now: np.ndarray, before: np.ndarray, overlap: int = 1) -> float:
+def increase_p_value(now: np.ndarray, before: np.ndarray, overlap: int = 1, *, freedom: float | None = None) -> float:
     """Return the one-sided p value of "the mean of `now` (n,) is not above that of `before` (m,)", both in time order.
 
     Neighbours depend on each other: the variance of each mean is that of Newey and West (1987) over the lags that they
-    propose, 4 (n / 100) ** (2 / 9), and at least over the `overlap` of forecasts. NaN with fewer than three values on a
-    side.
+    propose, 4 (n / 100) ** (2 / 9), and at least over the `overlap` of forecasts. The degrees of `freedom` of that
+    variance are n + m - 2 by default. NaN with fewer than three values on a side.
     """
     if min(len(now), len(before)) < 3:
         return math.nan
     error = math.sqrt(sum(_variance_of_mean(values, overlap) for values in (now, before)))
     difference = float(np.mean(now) - np.mean(before))
-    return float(stdtr(len(now) + len(before) - 2, -difference / error)) if error > 0 else float(difference <= 0)
+    freedom = len(now) + len(before) - 2 if freedom is None else freedom
+    return float(stdtr(freedom, -difference / error)) if error > 0 else float(difference <= 0)
+
+
+def independent_blocks(steps: int, overlap: int) -> float:
+    """Return how many blocks of steps, as long as neighbours depend on each other, fit into `steps`."""
+    return steps / (_dependent_lags(steps, overlap) + 1)
+
+
+def _dependent_lags(steps: int, overlap: int) -> int:
+    return max(int(4 * (steps / 100) ** (2 / 9)), overlap - 1)
 
 
 def _variance_of_mean(values: np.ndarray, overlap: int) -> float:
     n, centred = len(values), values - np.mean(values)
-    lags = min(max(int(4 * (n / 100) ** (2 / 9)), overlap - 1), n - 2)
+    lags = min(_dependent_lags(n, overlap), n - 2)
     covariance = np.array([centred[lag:] @ centred[: n - lag] for lag in range(lags + 1)]) / n
     weights = 1 - np.arange(1, lags + 1) / (lags + 1)
     return float(covariance[0] + 2 * weights @ covariance[1:]) / (n - 1)

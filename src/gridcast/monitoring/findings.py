@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from gridcast.monitoring.error_shift import ErrorShift
 from gridcast.runtime.preprocessing import Preprocessing
 from gridcast.sweep.plan import Plan
 from gridcast.tracking.model_loading import LoadedModel
@@ -23,10 +24,10 @@ ERROR_MEASURES = ("mase", "mae", "rmse")
 class AlarmLimits:
     """Limits beyond which the monitor raises an alarm.
 
-    `error`: the live MASE, in units of that on the test span at promotion; `psi`: the population stability index of a
-    feature; `coverage`: how far the share of values within the interval may lie below the nominal one (0 to 1). A
-    figure beyond its limit must also be unlikely by chance: `alpha` is the largest p value, for drift that of all
-    features together.
+    `error`: the live error, in units of that on the test span at promotion, see `error_shift`; `psi`: the population
+    stability index of a feature; `coverage`: how far the share of values within the interval may lie below the nominal
+    one (0 to 1). A figure beyond its limit must also be unlikely by chance: `alpha` is the largest p value, for drift
+    that of all features together, for the error that of its two measures.
     """
 
     error: float = 1.25
@@ -87,15 +88,25 @@ class IntervalCoverage:
 
 
 @dataclass(frozen=True)
+class WorstError:
+    """The largest error of one forecast: its series and time, and its share (0 to 1) in all errors."""
+
+    series: str
+    time: pd.Timestamp
+    share: float
+
+
+@dataclass(frozen=True)
 class MonitorFindings:
     """Every number of the monitor page, before anything is drawn or written.
 
     `steps` of `series` are new, from `first` to `last`. `live_forecasts` are the forecasts of them, see
     `evaluation.forecast_table`; `losses` their error by time and name, in units of MASE. `errors` has a row for the
-    champion and each naive baseline, with the live measures and those on the test span (`_before`); `p_value` is that
-    of the hypothesis that the champion's error has not risen. `drift` has a row for each feature and view over the
-    newest `compared_steps`, with the column `drifted`; `movers` are the series that moved most, `stuck` those whose
-    value no longer changes; `challengers` forecast the same requests. `alarms` and `remarks` are sentences.
+    champion and each naive baseline, with the live measures and those on the test span (`_before`); `shift` compares
+    the champion's errors with those on the test span, and `worst` is its largest error. `drift` has a row for each
+    feature and view over the newest `compared_steps`, with the column `drifted`; `movers` are the series that moved
+    most, `stuck` those whose value no longer changes; `challengers` forecast the same requests. `alarms` and `remarks`
+    are sentences.
     """
 
     model: WatchedModel
@@ -107,7 +118,8 @@ class MonitorFindings:
     live_forecasts: pd.DataFrame
     losses: pd.DataFrame
     errors: pd.DataFrame
-    p_value: float
+    shift: ErrorShift
+    worst: WorstError | None
     coverage: IntervalCoverage | None
     drift: pd.DataFrame
     compared_steps: int
@@ -134,8 +146,23 @@ class MonitorFindings:
         return float(self.champion["mase"] / self.champion["mase_before"])
 
     @property
+    def p_value(self) -> float:
+        """The p value of the hypothesis that the champion's error has not risen."""
+        return self.shift.p_value
+
+    @property
     def headline(self) -> str:
         """The verdict in one sentence."""
+        if not self.alarms and self.shift.ratio > self.limits.error:
+            return (
+                f"{self.model.title} raises no alarm, but {self.shift.steps:,} judged steps cannot tell whether its "
+                "error has risen."
+            )
+        if not self.alarms and self.ratio > self.limits.error:
+            return (
+                f"{self.model.title} raises no alarm, but {self.shift.off:,} of {self.shift.steps:,} judged steps are "
+                "off, some of them far."
+            )
         if not self.alarms:
             return f"{self.model.title} is as it was when it was promoted: nothing exceeds its limit."
         count = "1 alarm" if len(self.alarms) == 1 else f"{len(self.alarms)} alarms"

@@ -11,7 +11,7 @@ from gridcast.evaluation import artifact_files, forecast_table, significance
 from gridcast.monitoring import prediction_log
 from gridcast.monitoring.feature_drift import ExtendedPanel
 from gridcast.runtime import time_axis
-from gridcast.runtime.forecaster import FORECAST, ROLLED_FORWARD
+from gridcast.runtime.answer_columns import FORECAST, ROLLED_FORWARD
 from gridcast.runtime.preprocessing import Preprocessing
 
 POINT_KEYS = ["series", "time", "step"]
@@ -48,9 +48,13 @@ def _axis_stamps(times: pd.Series) -> pd.Series:
 
 
 def losses_by_time(table: pd.DataFrame) -> pd.Series:
-    """Return the mean absolute error by time, in units of MASE; a series whose scale is 0 does not count."""
+    """Return the mean absolute error by time, in units of MASE; a series whose scale is 0 does not count.
+
+    NaN at times with a forecast that is no number.
+    """
     scaled = table[table["scale"] > 0]
-    return ((scaled["forecast"] - scaled["actual"]).abs() / scaled["scale"]).groupby(scaled["time"]).mean()
+    errors = (scaled["forecast"] - scaled["actual"]).abs() / scaled["scale"]
+    return errors.groupby(scaled["time"]).mean(skipna=False)
 
 
 def compare_challengers(

@@ -16,12 +16,16 @@ def alarms_and_remarks(findings: MonitorFindings) -> tuple[tuple[str, ...], tupl
     remarks += _naive_sentences(findings)
     drift_alarms = _drift_alarms(findings)
     alarms += drift_alarms
-    if findings.compared_steps and not drift_alarms:
-        features = ", ".join(findings.drift["feature"].unique())
+    is_judged = findings.drift["p_value"].notna()
+    features = ", ".join(findings.drift.loc[is_judged, "feature"].unique())
+    if findings.compared_steps and features and not drift_alarms:
         remarks.append(
             f"No feature drifted past its limit: {features}. Stretches of {findings.compared_steps} steps in the "
             "training and validation spans differ as much."
         )
+    if not is_judged.all():
+        views = [f"{row['feature']} ({row['view']})" for row in row_dicts(findings.drift[~is_judged])]
+        remarks.append(f"Not judged, with too few values: {', '.join(views)}.")
     alarms += _stuck_alarms(findings)
     remarks += _challenger_sentences(findings)
     return tuple(alarms), tuple(remarks)
@@ -29,16 +33,50 @@ def alarms_and_remarks(findings: MonitorFindings) -> tuple[tuple[str, ...], tupl
 
 def _error_sentence(findings: MonitorFindings) -> tuple[bool, str]:
     """Return whether the live error is an alarm, and the sentence on it."""
-    champion, limit = findings.champion, findings.limits.error
-    exceeds = findings.ratio > limit
-    is_alarm = exceeds and findings.p_value <= findings.limits.alpha
-    p_value = f"; p {findings.p_value:.1g}" if exceeds and math.isfinite(findings.p_value) else ""
+    champion, shift, limits = findings.champion, findings.shift, findings.limits
+    dates = f"{findings.first:%Y-%m-%d} to {findings.last:%Y-%m-%d}"
+    if not (math.isfinite(champion["mase"]) and math.isfinite(findings.ratio) and math.isfinite(shift.ratio)):
+        return True, (
+            f"Its error on {findings.steps:,} new steps, {dates}, cannot be judged: {_why_not_judged(findings)}."
+        )
+    is_alarm = shift.is_risen(limits.error, limits.alpha)
+    exceeds = shift.ratio > limits.error
+    p_value = f"; p {shift.p_value:.1g}" if exceeds and math.isfinite(shift.p_value) else ""
     chance = "; over so few steps this may be chance" if exceeds and not is_alarm else ""
-    return is_alarm, (
-        f"Its MASE on {findings.steps:,} new steps, {findings.first:%Y-%m-%d} to {findings.last:%Y-%m-%d}, is "
-        f"{champion['mase']:.4g}, {findings.ratio:.2f} times the {champion['mase_before']:.4g} on the test span when "
-        f"it was promoted (limit {limit:g}{p_value}{chance})."
+    sentence = (
+        f"Its error on {shift.steps:,} judged steps of {findings.steps:,} new ones, {dates}, is {shift.ratio:.2f} "
+        f"times the one on the test span when it was promoted (limit {limits.error:g}{p_value}{chance}), the largest "
+        f"{100 * shift.trimmed:.0f} % of the errors left out of both. {_off_text(findings)} Its MASE over all of them "
+        f"is {champion['mase']:.4g}, {findings.ratio:.2f} times the {champion['mase_before']:.4g} then"
     )
+    worst = findings.worst
+    if findings.ratio > limits.error >= shift.ratio and worst is not None:
+        sentence += (
+            f": a few large errors make it, {100 * worst.share:.0f} % of it that of {worst.series} at {worst.time}"
+        )
+    return is_alarm, f"{sentence}."
+
+
+def _off_text(findings: MonitorFindings) -> str:
+    shift = findings.shift
+    blocks = "1 block" if shift.blocks == 1 else f"{shift.blocks:,} blocks"
+    p_value = shift.off_p_value
+    risen = shift.is_often_off(findings.limits.error) and p_value <= findings.limits.alpha / 2
+    more = f"; more often than on the test span, p {p_value:.1g}" if risen else ""
+    return (
+        f"{shift.off:,} steps ({100 * shift.share_off:.1f} %, usually 5 %) are off, in {blocks} of neighbouring "
+        f"steps{more}."
+    )
+
+
+def _why_not_judged(findings: MonitorFindings) -> str:
+    champion, forecasts = findings.champion, findings.live_forecasts["forecast"]
+    not_finite = int((~forecasts.map(math.isfinite)).sum())
+    if not_finite:
+        return f"{not_finite:,} of {len(forecasts):,} forecasts are not finite numbers"
+    if not math.isfinite(champion["mase"]):
+        return "every series was constant over the training span, which leaves MASE no unit"
+    return "the test span has no MASE above 0 to compare it with"
 
 
 def _coverage_sentences(findings: MonitorFindings) -> list[tuple[bool, str]]:
@@ -47,11 +85,14 @@ def _coverage_sentences(findings: MonitorFindings) -> list[tuple[bool, str]]:
     if coverage is None:
         return []
     limit = coverage.nominal - findings.limits.coverage
+    if not math.isfinite(coverage.live):
+        return [(True, f"The coverage of its {100 * coverage.nominal:.4g} % interval cannot be judged.")]
     test = f", {100 * coverage.test:.1f} % of the test span" if math.isfinite(coverage.test) else ""
     is_alarm = coverage.live < limit and coverage.p_value <= findings.limits.alpha
+    chance = "; over so few steps this may be chance" if coverage.live < limit and not is_alarm else ""
     sentence = (
         f"Its {100 * coverage.nominal:.4g} % interval covers {100 * coverage.live:.1f} % of the new values{test} "
-        f"(limit {100 * limit:.4g} %)."
+        f"(limit {100 * limit:.4g} %{chance})."
     )
     return [(is_alarm, sentence)]
 

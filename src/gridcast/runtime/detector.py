@@ -41,8 +41,13 @@ LOG = logging.getLogger("gridcast")
 
 
 def scaled_values(preprocessing: Preprocessing, values: np.ndarray) -> np.ndarray:
-    """Return `values` (steps, sensors) in scaled units, as the network reads them, float32."""
-    scaled = preprocessing.target_scaler.transform(values.T).T
+    """Return `values` (steps, sensors) in scaled units, as the network reads them, float32.
+
+    A value that log1p cannot read becomes the lowest one: NaN would leave what is least normal without a score.
+    """
+    with np.errstate(invalid="ignore", divide="ignore"):
+        scaled = preprocessing.target_scaler.transform(values.T).T
+    scaled = np.where(np.isnan(scaled) & ~np.isnan(values), -MAX_SCALED_VALUE, scaled)
     return np.clip(scaled, -MAX_SCALED_VALUE, MAX_SCALED_VALUE).astype(np.float32)
 
 

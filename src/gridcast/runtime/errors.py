@@ -26,6 +26,10 @@ class DataError(InputError):
     """The table of time series cannot be used as it is."""
 
 
+class NotFinite(DataError):
+    """A forecast is not a finite number, because of what the table holds."""
+
+
 class TrackingError(GridcastError):
     """The MLflow store or server cannot be used."""
 

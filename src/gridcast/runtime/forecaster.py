@@ -7,6 +7,7 @@ Keras only, each other by relative paths, and Keras only once a network is neede
 from __future__ import annotations
 
 import itertools
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -15,18 +16,24 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from . import input_table, lag_features, windows
-from .errors import DataError
-from .input_table import ForecastInput, InputRows
+from . import input_rows, input_table, lag_features, partial_forecast, windows
+from .answer_columns import ANSWERING_MODEL, FORECAST, PROBLEM, ROLLED_FORWARD, quantile_column
+from .errors import DataError, NotFinite
+from .input_rows import InputRows
+from .input_table import ForecastInput
 from .per_series import Route, Routes
 from .preprocessing import Preprocessing
 from .quantiles import Quantiles
+from .series_problems import SeriesProblems
+from .target_range import TargetRange, ranges_of_model
 from .windows import WindowInputs
 
 NETWORK_FILE, SETTINGS_FILE, MEMBERS_FILE = "model.keras", "forecaster.json", "members.json"
 """Files of a logged model."""
-FORECAST, ROLLED_FORWARD, ANSWERING_MODEL = "forecast", "rolled_forward", "model"
-"""Columns of a table of forecasts, beside those of the experiment."""
+LOG = logging.getLogger("gridcast")
+"""Named explicitly: inside a logged model, __name__ is that of the package that carries this file."""
+MAX_NAMED = 5
+"""Series that a warning names."""
 MAX_WINDOWS_PER_BATCH = 4096
 """Windows that go through the network at once."""
 
@@ -181,6 +188,48 @@ class Forecaster:
         horizon, levels, seed = self.parse_params(params or {})
         laid_out = self.read_table(table, horizon)
         [forecasts] = self.forecast_all([laid_out], horizon, levels, seed)
+        for row in np.flatnonzero(~np.isfinite(forecasts).all(axis=(1, 2))):
+            raise NotFinite(self.not_finite_sentence(laid_out, int(row)))
+        return self.tabulate(laid_out, forecasts, levels)
+
+    def predict_each_series(
+        self, table: pd.DataFrame, params: Mapping[str, Any] | None = None, *, ended: bool = False
+    ) -> tuple[pd.DataFrame, dict[str, str]]:
+        """Return the forecasts of `predict`, and what is wrong with single series, by their ids.
+
+        A series with a fault has a row for each step after the newest history of the table, without a forecast; the
+        reason is in a column `problem`, which only such answers have. A series whose last value lies further back than
+        the model reads has ended: that is a fault too, unless `ended` forecasts are asked for, from its own end.
+
+        Raises DataError for what is wrong with the whole table, and where no series can be forecast.
+        """
+        horizon, levels, seed = self.parse_params(params or {})
+        problems = SeriesProblems()
+        rows, ids, keys = input_rows.checked_rows(table, self.preprocessing, problems)
+        sound = [name for name in ids if name not in problems]
+        if not sound:
+            raise DataError(next(iter(problems.values())))
+        arrays = input_rows.as_arrays(rows, sound, self.preprocessing)
+        laid_out = self.input_from_rows(arrays, horizon, problems=problems, ended=ended)
+        [forecasts] = self.forecast_all([laid_out], horizon, levels, seed)
+        is_finite = np.isfinite(forecasts).all(axis=(1, 2))
+        for row in np.flatnonzero(~is_finite):
+            problems.add(laid_out.ids[row], self.not_finite_sentence(laid_out, int(row)))
+        if not is_finite.any():
+            raise DataError(next(iter(problems.values())))
+        laid_out = partial_forecast.with_keys(laid_out.take(np.flatnonzero(is_finite)), ids, keys)
+        answered = self.tabulate(laid_out, forecasts[is_finite], levels)
+        if not problems:
+            return answered, {}
+        newest = pd.Timestamp(arrays.stamps[~np.isnan(arrays.values[0])].max())
+        empty = partial_forecast.empty_rows(problems, newest, horizon, self.preprocessing, ids=ids, keys=keys)
+        order = np.repeat([ids.index(name) for name in (*laid_out.ids, *problems)], horizon)
+        together = pd.concat([answered, empty], ignore_index=True)[[*answered.columns, PROBLEM]]
+        return together.iloc[np.argsort(order, kind="stable")].reset_index(drop=True), dict(problems)
+
+    def tabulate(self, laid_out: ForecastInput, forecasts: np.ndarray, levels: Sequence[float]) -> pd.DataFrame:
+        """Return forecasts (series, horizon, 1 + levels) as the table that `predict` describes."""
+        horizon = forecasts.shape[1]
         series, steps = np.divmod(np.arange(len(laid_out.ids) * horizon), horizon)
         columns: dict[str, Any] = {key: [values[row] for row in series] for key, values in laid_out.keys.items()}
         columns[self.preprocessing.time] = self.preprocessing.with_zone(laid_out.times[laid_out.origin[series] + steps])
@@ -193,17 +242,55 @@ class Forecaster:
 
     def read_table(self, table: pd.DataFrame, horizon: int) -> ForecastInput:
         """Return the input for `forecast_all` that a table, see `predict`, makes. Raises DataError."""
-        laid_out = input_table.read_table(
-            table, self.preprocessing, lookbacks=self.lookbacks, horizon=self._whole_spans(horizon)
+        rows, ids, keys = input_rows.checked_rows(table, self.preprocessing)
+        laid_out = self.input_from_rows(input_rows.as_arrays(rows, ids, self.preprocessing), horizon)
+        ended = input_table.ended_rows(laid_out, self.preprocessing, self.lookbacks)
+        if len(ended):
+            names = ", ".join(laid_out.ids[row] for row in ended[:MAX_NAMED])
+            LOG.warning(
+                f"{len(ended)} series end long before the newest step of the table ({names}): their forecasts start at "
+                "their own ends"
+            )
+        return replace(laid_out, keys=keys)
+
+    def input_from_rows(
+        self, rows: InputRows, horizon: int, *, problems: SeriesProblems | None = None, ended: bool = True
+    ) -> ForecastInput:
+        """Return the input for `forecast_all` that rows, checked already, make.
+
+        Raises DataError; with `problems`, what is wrong with single series is put there, and the others are returned.
+        Without `ended`, a series of `input_table.ended_rows` is one of them.
+        """
+        problems = SeriesProblems(strict=True) if problems is None else problems
+        laid_out = input_table.from_checked_rows(
+            rows,
+            self.preprocessing,
+            lookbacks=self.lookbacks,
+            horizon=self._whole_spans(horizon),
+            ranges=self._ranges,
+            problems=problems,
+            ended=ended,
         )
+        if not len(laid_out.ids):
+            raise DataError(next(iter(problems.values())))
         return self._within_reach(laid_out)
 
-    def input_from_rows(self, rows: InputRows, horizon: int) -> ForecastInput:
-        """Return the input for `forecast_all` that rows, checked already, make. Raises DataError."""
-        laid_out = input_table.from_checked_rows(
-            rows, self.preprocessing, lookbacks=self.lookbacks, horizon=self._whole_spans(horizon)
+    @cached_property
+    def _ranges(self) -> tuple[TargetRange, ...]:
+        """The values of the target that the model needs."""
+        return ranges_of_model(self)
+
+    def not_finite_sentence(self, laid_out: ForecastInput, row: int) -> str:
+        """Return the sentence on the series in `row`, whose forecast is no number."""
+        name, origin = laid_out.ids[row], int(laid_out.origin[row])
+        start = max(0, origin - int(self.lookbacks[laid_out.codes[row]]))
+        recent = laid_out.target[row, start:origin]
+        extreme = start + int(np.argmax(np.abs(recent)))
+        return (
+            f"series '{name}': its forecast is not a finite number; the history that is read reaches "
+            f"{laid_out.target[row, extreme]:g} at {pd.Timestamp(laid_out.times[extreme])}, far outside the range of "
+            "the training data: correct it, or train again"
         )
-        return self._within_reach(laid_out)
 
     def _within_reach(self, laid_out: ForecastInput) -> ForecastInput:
         """The input without the steps that no network reads."""
@@ -288,8 +375,3 @@ class Forecaster:
             raise ValueError("the network has no attention; train one with attention: true")
         attention = keras.Model(self.network.input, self.network.get_layer("attention_weights").output)
         return np.asarray(attention.predict_on_batch(dict(inputs)))[:, :, 0]
-
-
-def quantile_column(level: float) -> str:
-    """Return the name of the column of forecasts at `level`, such as `q0.1`."""
-    return f"q{level:g}"

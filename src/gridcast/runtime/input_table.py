@@ -2,35 +2,18 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import numpy as np
 import pandas as pd
 
-from . import gaps, resampling, table_columns, time_axis, zero_runs
-from .errors import DataError, suggest
+from . import gaps, table_columns, time_axis, zero_runs
+from .errors import DataError
+from .input_rows import InputRows
 from .preprocessing import Preprocessing
-
-SERIES_COLUMN, TIME_COLUMN = "__series__", "__time__"
-"""Columns of checked rows; the underscores keep them apart from a covariate called `time`."""
-LOG = logging.getLogger("gridcast")
-"""Named explicitly: inside a logged model, __name__ is that of the package that carries this file."""
-
-
-@dataclass(frozen=True)
-class InputRows:
-    """Checked rows: row i belongs to the series `ids[series[i]]` and the stamp `stamps[i]`, no pair occurs twice.
-
-    `values` (columns, rows) are the target, the past and the future columns, NaN where there is none.
-    """
-
-    ids: Sequence[str]
-    series: np.ndarray
-    stamps: np.ndarray
-    values: np.ndarray
+from .series_problems import SeriesProblems
+from .target_range import TargetRange
 
 
 @dataclass(frozen=True)
@@ -62,131 +45,47 @@ class ForecastInput:
             origin=self.origin - first,
         )
 
-
-def read_table(
-    table: pd.DataFrame, preprocessing: Preprocessing, *, lookbacks: np.ndarray, horizon: int
-) -> ForecastInput:
-    """Return `table`, with the experiment's column names, on an axis that extends `horizon` steps beyond its history.
-
-    `lookbacks` (series of the model,) are the steps that are read of each. Raises DataError.
-    """
-    rows, ids, keys = checked_rows(table, preprocessing)
-    columns = [preprocessing.target, *preprocessing.past, *preprocessing.future_columns]
-    series = pd.Index(ids).get_indexer(pd.Index(rows[SERIES_COLUMN]))
-    arrays = InputRows(ids, series, rows[TIME_COLUMN].to_numpy(), rows[columns].to_numpy(float).T)
-    return replace(from_checked_rows(arrays, preprocessing, lookbacks=lookbacks, horizon=horizon), keys=keys)
+    def take(self, rows: np.ndarray) -> ForecastInput:
+        """Return the input of the series in `rows` alone, without key columns."""
+        return replace(
+            self,
+            ids=tuple(self.ids[row] for row in rows),
+            codes=self.codes[rows],
+            keys={},
+            target=self.target[rows],
+            columns=self.columns[rows],
+            origin=self.origin[rows],
+        )
 
 
 def from_checked_rows(
-    rows: InputRows, preprocessing: Preprocessing, *, lookbacks: np.ndarray, horizon: int
+    rows: InputRows,
+    preprocessing: Preprocessing,
+    *,
+    lookbacks: np.ndarray,
+    horizon: int,
+    ranges: Sequence[TargetRange] = (),
+    problems: SeriesProblems | None = None,
+    ended: bool = True,
 ) -> ForecastInput:
-    """Return rows that are checked already as `read_table` does, without key columns. Raises DataError."""
+    """Return rows (see `input_rows.checked_rows`) on an axis that extends `horizon` steps beyond its history.
+
+    Key columns are left empty. `lookbacks` (series of the model,) are the steps that are read of each; `ranges` hold
+    the values that the model can read. Raises DataError; with `problems`, what is wrong with single series is put
+    there, and the others are returned. Without `ended`, a series of `ended_rows` is one of them.
+    """
+    problems = SeriesProblems(strict=True) if problems is None else problems
     rows = replace(rows, values=table_columns.without_missing(rows.values, preprocessing.dialect))
     laid_out = _on_axis(rows, preprocessing, horizon)
-    _check_history(laid_out, preprocessing, lookbacks[laid_out.codes])
-    _check_zero_runs(laid_out, preprocessing)
-    _fill_columns(laid_out, preprocessing, horizon)
-    return laid_out
-
-
-def checked_rows(
-    table: pd.DataFrame, preprocessing: Preprocessing
-) -> tuple[pd.DataFrame, list[str], dict[str, list[str]]]:
-    """Return the rows of `table`, the ids of their series, and the key columns (series,) by name.
-
-    The rows have the columns SERIES_COLUMN, TIME_COLUMN, target and covariates. Raises DataError for a missing column,
-    a value that is not a number or a date, a series that the model does not know, or a (series, time) that occurs
-    twice.
-    """
-    numbers = (preprocessing.target, *preprocessing.past, *preprocessing.future_columns)
-    needed = [*preprocessing.keys, preprocessing.time, *numbers]
-    for column in needed:
-        if column not in table.columns:
-            near = suggest(column, map(str, table.columns))
-            raise DataError(f"no column '{column}'{near} (needed: {', '.join(needed)})")
-    names = preprocessing.series_column(table)
-    table, names = _without_left_out(table, names, preprocessing)
-    times = table_columns.parse_stamps(table, preprocessing)
-    values = table_columns.parse_numbers(table, numbers, preprocessing.dialect)
-    rows = pd.DataFrame({SERIES_COLUMN: names, TIME_COLUMN: times} | dict(values.items()))
-    for column in numbers:
-        if np.isinf(rows[column]).any():
-            raise DataError(f"column '{column}', row {int(np.flatnonzero(np.isinf(rows[column]))[0])}: infinite value")
-    if not len(rows):
-        raise DataError("the table has no rows")
-    table_columns.fill_blanks(
-        rows,
-        target=preprocessing.target,
-        past=preprocessing.past,
-        future=preprocessing.future_columns,
-        blanks=preprocessing.dialect.blanks,
-    )
-    if preprocessing.repeated != "error":
-        keep: Literal["first", "last"] = "last" if preprocessing.repeated == "last" else "first"
-        rows = rows.drop_duplicates([SERIES_COLUMN, TIME_COLUMN], keep=keep)
-        table, rows = table.loc[rows.index].reset_index(drop=True), rows.reset_index(drop=True)
-    first_rows = rows.drop_duplicates(SERIES_COLUMN).index
-    ids = [str(name) for name in rows[SERIES_COLUMN][first_rows]]
-    for name in ids:
-        if name not in preprocessing.codes:
-            raise DataError(f"series '{name}' was not in the training data{_similar_series(name, preprocessing)}")
-    _warn_of_categories(table, rows[SERIES_COLUMN], preprocessing)
-    keys = {column: table[column].astype(str)[first_rows].tolist() for column in preprocessing.keys}
-    if preprocessing.aggregate != "none":
-        columns = resampling.RowColumns(SERIES_COLUMN, TIME_COLUMN, preprocessing.target)
-        rows = resampling.aggregate_history(rows, preprocessing.frequency, preprocessing.aggregate, columns)
-    repeated = np.flatnonzero(rows.duplicated([SERIES_COLUMN, TIME_COLUMN]).to_numpy())
-    if len(repeated):
-        name, stamp = rows[SERIES_COLUMN].iloc[repeated[0]], rows[TIME_COLUMN].iloc[repeated[0]]
-        raise DataError(f"row {repeated[0]}: series '{name}' at {stamp} occurs twice")
-    return rows, ids, keys
-
-
-def _without_left_out(
-    table: pd.DataFrame, names: pd.Series, preprocessing: Preprocessing
-) -> tuple[pd.DataFrame, pd.Series]:
-    """The rows but for those of series that training left out, with a warning about these; and the ids of the rows."""
-    table = table.reset_index(drop=True)
-    names = names.reset_index(drop=True)
-    if not preprocessing.left_out or preprocessing.keys == ():
-        return table, names
-    is_out = names.isin(preprocessing.left_out)
-    if not is_out.any():
-        return table, names
-    out = names[is_out].unique()
-    shown = ", ".join(map(str, out[:5])) + (" ..." if len(out) > 5 else "")
-    LOG.warning(f"rows of {len(out):,} series that training left out are passed over: {shown}")
-    if is_out.all():
-        raise DataError(f"series '{out[0]}' was left out of training (select, or constant), and so were all others")
-    return table[~is_out].reset_index(drop=True), names[~is_out].reset_index(drop=True)
-
-
-def _similar_series(name: str, preprocessing: Preprocessing) -> str:
-    """A remark on the series of the model that `name` may mean: one that differs in zeros was read as a number."""
-    zeros = [known for known in preprocessing.series if known.lstrip("0") == name.lstrip("0")]
-    if zeros and len(preprocessing.keys) == 1:
-        remedy = f"pd.read_csv(..., dtype={{'{preprocessing.keys[0]}': str}})"
-        return f"; '{zeros[0]}' was: read the column as text, such as {remedy}"
-    return suggest(name, preprocessing.series)
-
-
-def _warn_of_categories(table: pd.DataFrame, names: pd.Series, preprocessing: Preprocessing) -> None:
-    """Log where a static column of the table differs from the category that a series was trained with."""
-    for k, (column, vocabulary) in enumerate(preprocessing.categories):
-        if column not in table.columns or column in preprocessing.keys:
-            continue
-        codes = zip(preprocessing.series, preprocessing.static, strict=True)
-        trained = {name: vocabulary[static[k] - 1] for name, static in codes}
-        # A column of whole numbers with empty fields is read as 1.0, 2.0.
-        in_table, in_model = (words.astype(str).str.removesuffix(".0") for words in (table[column], names.map(trained)))
-        differing = np.flatnonzero((in_table != in_model) & table[column].notna())
-        if len(differing):
-            word, name = in_table.iloc[differing[0]], names.iloc[differing[0]]
-            unseen = "" if word in vocabulary else ", unseen in training"
-            LOG.warning(
-                f"column '{column}': series '{name}' is '{word}'{unseen}, and was trained as '{trained[name]}', which "
-                f"is used ({names.iloc[differing].nunique()} such series); train again to learn of the change"
-            )
+    check_range(rows, preprocessing, ranges, problems)
+    if not ended:
+        _refuse_ended(laid_out, preprocessing, lookbacks, problems)
+    _check_history(laid_out, preprocessing, lookbacks[laid_out.codes], problems)
+    _check_zero_runs(laid_out, preprocessing, problems)
+    _fill_columns(laid_out, preprocessing, horizon, problems)
+    if not problems:
+        return laid_out
+    return laid_out.take(np.flatnonzero([name not in problems for name in laid_out.ids]))
 
 
 def off_axis_text(stamp: pd.Timestamp, preprocessing: Preprocessing) -> str:
@@ -234,8 +133,49 @@ def _on_axis(rows: InputRows, preprocessing: Preprocessing, horizon: int) -> For
     return ForecastInput(tuple(rows.ids), codes, {}, times, target, columns, origin)
 
 
-def _check_history(table: ForecastInput, preprocessing: Preprocessing, lookbacks: np.ndarray) -> None:
-    """Raise DataError where a series lacks one of the last values that are read; `lookbacks` (series,)."""
+def check_range(
+    rows: InputRows, preprocessing: Preprocessing, ranges: Sequence[TargetRange], problems: SeriesProblems
+) -> None:
+    """Refuse each series with a value outside of `ranges`, which the model cannot read. Raises DataError if strict."""
+    for one in ranges:
+        for row in one.outside(rows.values[0]):
+            name = rows.ids[rows.series[row]]
+            problems.add(
+                name,
+                f"column '{preprocessing.target}': series '{name}' is '{rows.values[0, row]:g}' at "
+                f"{pd.Timestamp(rows.stamps[row])}, and {one.reader} needs {one.needed}; correct the value, leave it "
+                f"out, or train a model without {one.reader}",
+            )
+
+
+def ended_rows(laid_out: ForecastInput, preprocessing: Preprocessing, lookbacks: np.ndarray) -> np.ndarray:
+    """Return the rows (n,) of the series without a value among the newest steps, as many as are read or forecast.
+
+    `lookbacks` (series of the model,) are the steps that are read of each.
+    """
+    behind = laid_out.origin.max() - laid_out.origin
+    return np.flatnonzero(behind >= np.maximum(lookbacks[laid_out.codes], preprocessing.horizon))
+
+
+def _refuse_ended(
+    laid_out: ForecastInput, preprocessing: Preprocessing, lookbacks: np.ndarray, problems: SeriesProblems
+) -> None:
+    """Refuse each series of `ended_rows`."""
+    newest = int(laid_out.origin.max())
+    for row in ended_rows(laid_out, preprocessing, lookbacks):
+        origin = int(laid_out.origin[row])
+        last, end = (pd.Timestamp(laid_out.times[step - 1]) for step in (origin, newest))
+        problems.add(
+            laid_out.ids[row],
+            f"series '{laid_out.ids[row]}': has ended at {last}, {newest - origin} steps before the newest of the "
+            f"table ({end}); give its newer rows, or ask for forecasts from its own end (--ended)",
+        )
+
+
+def _check_history(
+    table: ForecastInput, preprocessing: Preprocessing, lookbacks: np.ndarray, problems: SeriesProblems
+) -> None:
+    """Refuse each series that lacks one of the last values that are read; `lookbacks` (series,)."""
     for row, (name, code, lookback) in enumerate(zip(table.ids, table.codes, lookbacks, strict=True)):
         origin, reads = int(table.origin[row]), int(lookback)
         if preprocessing.lags:
@@ -247,26 +187,28 @@ def _check_history(table: ForecastInput, preprocessing: Preprocessing, lookbacks
         recent = table.target[row, max(0, origin - reads) : origin]
         if len(recent) < reads or np.isnan(recent).any():
             subject = f"series '{name}'" if preprocessing.keys else "the series"
-            raise DataError(
+            problems.add(
+                name,
                 f"{subject}: {int(np.isfinite(recent).sum())} of the last {reads} steps of history have a value; "
-                f"the model reads {reads}"
+                f"the model reads {reads}",
             )
 
 
-def _check_zero_runs(table: ForecastInput, preprocessing: Preprocessing) -> None:
-    """Raise DataError for a history that begins with zeros: whether their run is unusually long cannot be known."""
+def _check_zero_runs(table: ForecastInput, preprocessing: Preprocessing, problems: SeriesProblems) -> None:
+    """Refuse each history that begins with zeros: whether their run is unusually long cannot be known."""
     for row, name in enumerate(table.ids if preprocessing.zero_run_limits else ()):
         first, limit = table.origin[row] - preprocessing.lookback, preprocessing.zero_run_limits[table.codes[row]]
         start = int(np.argmax(np.isfinite(table.target[row])))
         if first - start < limit and not table.target[row, start : first + 1].any():
-            raise DataError(
+            problems.add(
+                name,
                 f"series '{name}': its history begins with zeros, too few to know whether their run is longer than "
-                f"the usual {limit} steps; give at least {preprocessing.lookback + limit} steps of history"
+                f"the usual {limit} steps; give at least {preprocessing.lookback + limit} steps of history",
             )
 
 
-def _fill_columns(table: ForecastInput, preprocessing: Preprocessing, horizon: int) -> None:
-    """Leave no NaN in `table.columns`: history is carried forward. Raises DataError for a missing future value."""
+def _fill_columns(table: ForecastInput, preprocessing: Preprocessing, horizon: int, problems: SeriesProblems) -> None:
+    """Leave no NaN in `table.columns`: history is carried forward. Refuse each series without a future value."""
     fallback = np.zeros((len(table.ids), 0))
     if preprocessing.fallback:
         fallback = np.array(preprocessing.fallback)[table.codes]
@@ -277,10 +219,11 @@ def _fill_columns(table: ForecastInput, preprocessing: Preprocessing, horizon: i
             missing = np.isnan(values[row, start : start + horizon])
             if missing.any():
                 stamp = pd.Timestamp(table.times[start + int(np.argmax(missing))])
-                raise DataError(
+                problems.add(
+                    table.ids[row],
                     f"column '{name}': series '{table.ids[row]}' has no value at {stamp}; a future column must be "
                     f"known for each of the {horizon} steps ahead: add rows with it and an empty "
-                    f"'{preprocessing.target}'"
+                    f"'{preprocessing.target}'",
                 )
         filled = gaps.forward_fill(values)
         table.columns[:, :, k] = np.where(np.isnan(filled), fallback[:, k, None], filled)

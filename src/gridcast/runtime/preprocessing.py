@@ -46,7 +46,8 @@ class Preprocessing:
         `series`: ids of the series of training, in the order of all arrays (series, ...). `categories`: each static
         column with its vocabulary. `aggregate`, `gaps`, `repeated`: the policies of the experiment file. `dialect`:
         how the table of training was written; `reading`: the settings of the experiment file about that. `left_out`:
-        ids of series of that table that were not trained: rows of them are passed over.
+        ids of series of that table that were not trained: rows of them are passed over. `too_short`: ids of series
+        that were too short to train on: they are answered with that reason.
 
     The time axis
         `frequency`: pandas alias of the step. `calendar`: "regular" (every step), "trading" (those at open times) or
@@ -108,6 +109,7 @@ class Preprocessing:
     reading: Mapping[str, Any] = field(default_factory=dict)
     repeated: str = "error"
     left_out: tuple[str, ...] = ()
+    too_short: tuple[str, ...] = ()
 
     @cached_property
     def steps(self) -> StepRule:

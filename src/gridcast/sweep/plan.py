@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from gridcast.config import Configuration, Experiment, grid
+from gridcast.config import Configuration, Experiment, grid, large_grid
 from gridcast.config.grid import Run
 from gridcast.data import build_panel, check_windows, sources
 from gridcast.data.dataset import Dataset, build_dataset
@@ -143,6 +143,7 @@ def make_plan(experiment: Experiment, yaml_text: str, backend: str, *, cache: Pa
     """Read the data, simulate the splits and return the plan. Raises InputError."""
     if experiment.training.engine == "fused" and backend != "jax":
         raise ConfigError(f"training.engine: 'fused' needs the jax backend (got {backend}); use auto or stock")
+    large_grid.check_size(experiment)
     panel = build_panel.build_panel(sources.load_table(experiment.data, cache), experiment)
     fingerprint = panel.fingerprint
     series = ()
@@ -156,6 +157,8 @@ def make_plan(experiment: Experiment, yaml_text: str, backend: str, *, cache: Pa
         ): run
         for run in grid.expand(experiment, series)
     }
+    if large_grid.is_too_large(experiment):
+        panel = replace(panel, notes=(*panel.notes, _search_note(experiment, len(runs))))
     reference_run = Run(experiment.configuration(), experiment.training.seeds[0], len(panel.folds) - 1)
     plan = Plan(
         experiment=experiment,
@@ -169,6 +172,13 @@ def make_plan(experiment: Experiment, yaml_text: str, backend: str, *, cache: Pa
     )
     plan.baseline_names  # noqa: B018 - reports an unknown name before anything is trained
     return plan
+
+
+def _search_note(experiment: Experiment, count: int) -> str:
+    """The sentence on the part of a grid too large to be expanded that is searched."""
+    total = large_grid.count_configurations(experiment.grid) * len(set(experiment.training.seeds))
+    how = "drawn at random" if experiment.search.strategy == "random" else "with evenly spread values of its long axes"
+    return f"warning: the grid has {total:,} runs; {experiment.search.strategy} searches {count:,} of them, {how}"
 
 
 def configuration_name(configuration: Configuration, seed: int | None = None) -> str:

@@ -15,15 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from gridcast import runtime
+from gridcast.runtime.answer_columns import ANSWERING_MODEL, FORECAST, ROLLED_FORWARD, quantile_column
 from gridcast.runtime.detector import ANOMALY, DETECTOR_KEY, SCORE, THRESHOLD
-from gridcast.runtime.forecaster import (
-    ANSWERING_MODEL,
-    FORECAST,
-    NETWORK_FILE,
-    ROLLED_FORWARD,
-    SETTINGS_FILE,
-    quantile_column,
-)
+from gridcast.runtime.forecaster import NETWORK_FILE, SETTINGS_FILE
 from gridcast.runtime.per_series import ROUTES_FILE
 from gridcast.runtime.preprocessing import Preprocessing
 

@@ -53,13 +53,43 @@ class LoadedModel:
         self, table: pd.DataFrame, horizon: int | None = None, quantiles: Sequence[float] | None = None
     ) -> pd.DataFrame:
         """Return forecasts in data units from a tidy table, see `Forecaster.predict`. Raises DataError."""
-        params = {"horizon": horizon, "quantiles": quantiles}
-        try:
-            return self.model.predict(table, {name: value for name, value in params.items() if value is not None})
-        except Exception as error:
-            if is_data_error(error):
-                raise DataError(str(error)) from None
-            raise
+        with _own_data_errors():
+            forecasts: pd.DataFrame = self.model.predict(table, _params(horizon, quantiles))
+            return forecasts
+
+    def predict_each_series(
+        self,
+        table: pd.DataFrame,
+        horizon: int | None = None,
+        quantiles: Sequence[float] | None = None,
+        *,
+        ended: bool = False,
+    ) -> tuple[pd.DataFrame, dict[str, str]]:
+        """Return the same where something is wrong with some series, and what, see `Forecaster.predict_each_series`.
+
+        A model that was made by a version without it refuses the whole table. Raises DataError.
+        """
+        if not hasattr(self.model, "predict_each_series"):
+            return self.predict(table, horizon, quantiles), {}
+        with _own_data_errors():
+            forecasts, problems = self.model.predict_each_series(table, _params(horizon, quantiles), ended=ended)
+            return forecasts, problems
+
+
+def _params(horizon: int | None, quantiles: Sequence[float] | None) -> dict[str, Any]:
+    params = {"horizon": horizon, "quantiles": quantiles}
+    return {name: value for name, value in params.items() if value is not None}
+
+
+@contextlib.contextmanager
+def _own_data_errors() -> Iterator[None]:
+    """Raise what the code that a model carries says of its input as a DataError of this package."""
+    try:
+        yield
+    except Exception as error:
+        if is_data_error(error):
+            raise DataError(str(error)) from None
+        raise
 
 
 def find_model(model: str, uri: str | None = None) -> ModelReference:

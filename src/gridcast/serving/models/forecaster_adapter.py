@@ -10,8 +10,9 @@ import numpy as np
 import pandas as pd
 
 from gridcast.runtime import step_rule
+from gridcast.runtime.answer_columns import FORECAST
 from gridcast.runtime.errors import DataError, TrackingError
-from gridcast.runtime.forecaster import FORECAST, Forecaster
+from gridcast.runtime.forecaster import Forecaster
 from gridcast.runtime.per_series import Route, Routes
 from gridcast.runtime.preprocessing import Preprocessing
 from gridcast.runtime.quantiles import Quantiles

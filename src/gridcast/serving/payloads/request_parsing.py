@@ -13,7 +13,7 @@ import pandas as pd
 
 from gridcast.runtime.detector import scaled_values
 from gridcast.runtime.errors import DataError
-from gridcast.runtime.input_table import InputRows
+from gridcast.runtime.input_rows import InputRows
 from gridcast.runtime.preprocessing import Preprocessing
 from gridcast.serving import http_errors
 from gridcast.serving.http_errors import invalid_input

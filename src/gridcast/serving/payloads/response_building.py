@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 
 from gridcast.runtime import events
+from gridcast.runtime.answer_columns import ANSWERING_MODEL, FORECAST, ROLLED_FORWARD, quantile_column
 from gridcast.runtime.detector import ANOMALY, SCORE, THRESHOLD, Detector
-from gridcast.runtime.forecaster import ANSWERING_MODEL, FORECAST, ROLLED_FORWARD, quantile_column
 from gridcast.runtime.preprocessing import Preprocessing
 from gridcast.serving.http_errors import HttpError, invalid_input
 from gridcast.serving.models.served_model import ServedModel

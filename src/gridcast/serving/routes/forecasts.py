@@ -10,7 +10,7 @@ from fastapi import APIRouter, Query, Request, UploadFile
 from fastapi.responses import Response
 
 from gridcast.data import prediction_files
-from gridcast.runtime.errors import DataError
+from gridcast.runtime.errors import DataError, NotFinite
 from gridcast.serving import http_errors
 from gridcast.serving.http import REQUIRES_KEY, context_of, error_responses, json_response, state_of, utc_now
 from gridcast.serving.http_errors import invalid_input
@@ -117,10 +117,9 @@ def _forecast_table(
     """The forecasts of a table. Raises HttpError (422)."""
     params = {"horizon": horizon} | ({} if served.levels is None else {"quantiles": levels})
     try:
-        with np.errstate(all="ignore"):  # results that are not finite are refused below
-            forecasts = served.forecaster.predict(table, params)
+        with np.errstate(all="ignore"):  # results that are not finite are refused
+            return served.forecaster.predict(table, params)
+    except NotFinite:
+        raise response_building.not_finite_error("file") from None
     except DataError as error:
         raise http_errors.from_table_error(str(error), served.known_names, "file") from None
-    if not np.isfinite(forecasts.select_dtypes("number").to_numpy(float)).all():
-        raise response_building.not_finite_error("file")
-    return forecasts

@@ -1,0 +1,94 @@
+"""Grids too large to be expanded: counted, drawn from, and thinned out without their product."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import random
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from gridcast.config import Experiment
+from gridcast.runtime.errors import ConfigError
+
+MAX_RUNS = 100_000
+"""Runs that one sweep may have."""
+MAX_EXPANDED = 20_000
+"""Runs of a grid that `random` and `tpe` search as a whole; of a larger one they never hold more."""
+Grid = Mapping[str, Sequence[Any]]
+
+
+def count_configurations(grids: Sequence[Grid]) -> int:
+    """Return the number of configurations of all `grids`, duplicates counted."""
+    return sum(_size(grid) for grid in grids)
+
+
+def check_size(experiment: Experiment, subjects: int = 1) -> None:
+    """Raise ConfigError where the sweep would have more than MAX_RUNS runs; `subjects` have each configuration."""
+    search, seeds = experiment.search, len(set(experiment.training.seeds))
+    runs = count_configurations(experiment.grid) * subjects * seeds * (experiment.split.folds or 1)
+    is_budgeted = search.budget is not None
+    if runs <= MAX_RUNS or is_budgeted:
+        return
+    remedy = "give fewer values"
+    if experiment.mode == "global" and experiment.split.folds is None:
+        remedy += ", or search a part of it: search: {strategy: random, budget: {runs: 200}}"
+    raise ConfigError(f"grid: {runs:,} runs are more than one sweep can have (at most {MAX_RUNS:,}); {remedy}")
+
+
+def is_too_large(experiment: Experiment) -> bool:
+    """Whether a search with a budget takes a part of the grid, see MAX_EXPANDED."""
+    runs = count_configurations(experiment.grid) * len(set(experiment.training.seeds))
+    return experiment.search.budget is not None and runs > MAX_EXPANDED
+
+
+def drawn_settings(experiment: Experiment) -> list[tuple[dict[str, Any], int]]:
+    """Return distinct settings of the grids with a seed of training each, drawn at random by `search.seed`.
+
+    As many as the budget of runs allows, and no more than MAX_EXPANDED.
+    """
+    search, seeds = experiment.search, tuple(dict.fromkeys(experiment.training.seeds))
+    total = count_configurations(experiment.grid) * len(seeds)
+    count = min(search.budget.runs if search.budget and search.budget.runs else total, MAX_EXPANDED)
+    drawn = []
+    for position in random.Random(search.seed).sample(range(total), count):
+        number, seed = divmod(position, len(seeds))
+        drawn.append((_settings_at(experiment.grid, number), seeds[seed]))
+    return drawn
+
+
+def thinned_grids(grids: Sequence[Grid], limit: int) -> list[dict[str, tuple[Any, ...]]]:
+    """Return `grids` with fewer values of their longest axes, spread evenly, of at most `limit` configurations."""
+    thinned = []
+    for grid in grids:
+        values = {axis: tuple(of_axis) for axis, of_axis in grid.items()}
+        while _size(values) > max(1, limit // len(grids)):
+            longest = max(values, key=lambda axis: len(values[axis]))
+            values[longest] = _spread(values[longest], math.ceil(len(values[longest]) / 2))
+        thinned.append(values)
+    return thinned
+
+
+def _spread(values: tuple[Any, ...], count: int) -> tuple[Any, ...]:
+    """The first and the last of `values`, and others between them at even distances: `count` in all."""
+    if count == 1:
+        return values[:1]
+    return tuple(values[round(k * (len(values) - 1) / (count - 1))] for k in range(count))
+
+
+def _size(grid: Grid) -> int:
+    return math.prod(map(len, grid.values()))
+
+
+def _settings_at(grids: Sequence[Grid], number: int) -> dict[str, Any]:
+    """The settings at position `number` of all configurations of `grids`, in the order of `itertools.product`."""
+    starts = itertools.accumulate(map(_size, grids), initial=0)
+    start, grid = next(
+        (start, grid) for start, grid in zip(starts, grids, strict=False) if number < start + _size(grid)
+    )
+    number -= start
+    settings = {}
+    for axis, values in reversed(list(grid.items())):
+        number, place = divmod(number, len(values))
+        settings[axis] = values[place]
+    return {axis: settings[axis] for axis in grid}
