@@ -23,7 +23,7 @@ from gridcast import config
 from gridcast.runtime.forecaster import network_inputs
 from gridcast.sweep import events, plan, runner
 from gridcast.sweep.worker_job import WorkerSettings
-from gridcast.tracking import model_flavor, store
+from gridcast.tracking import store
 from small_experiments import sales, write_experiment
 
 pytestmark = pytest.mark.xdist_group("end to end")
@@ -355,12 +355,14 @@ def test_the_artifact_holds_what_it_needs_and_no_pickle(folder, finished):
         (model,) = run.outputs.model_outputs
         root = Path(client.get_logged_model(model.model_id).artifact_location.removeprefix("file://"))
         files = {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
-        package, modules = model_flavor.carried_package()
         assert {"MLmodel", "requirements.txt", "python_env.yaml", "data/model.keras", "data/forecaster.json"} | {
-            f"code/{package}/{module}" for module in modules
-        } | {"input_example.json", "serving_input_example.json"} == set(files)
-        with zipfile.ZipFile(root / "data" / "model.keras") as network:
-            files |= {name: network.read(name) for name in network.namelist()}
+            "code.zip",
+            "input_example.json",
+            "serving_input_example.json",
+        } == set(files)
+        for name in ("data/model.keras", "code.zip"):
+            with zipfile.ZipFile(root / name) as packed:
+                files |= {part: packed.read(part) for part in packed.namelist()}
         assert not [name for name, content in files.items() if content.startswith(b"\x80")]  # as every pickle does
         assert b"gridcast" not in files["config.json"]
 

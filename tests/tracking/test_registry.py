@@ -640,13 +640,18 @@ def test_predict_prints_reads_parquet_and_refuses_wrong_input(
         (str(csv), "-o", "forecast.ods"): "'forecast.ods' must be a .csv, .xlsx or .parquet file",
         (str(csv), "-o", "nowhere/forecast.csv"): "in a folder that exists",
         (str(tmp_path / "none.csv"),): "none.csv: cannot be read",
-        (str(wrong),): "wrong.csv: series '03' was not in the training data",
     }
     for words, said in refused.items():
         assert command(monkeypatch, shop, "predict", name, *words) == 2
         printed = capsys.readouterr()
         assert printed.out == ""
         assert said in printed.err
+
+    assert command(monkeypatch, shop, "predict", name, str(wrong)) == 1  # one of two series is answered
+    printed = capsys.readouterr()
+    assert [line.split(",")[0] for line in printed.out.splitlines()[1:]] == ["01", "03"]
+    assert printed.out.count("series '03' was not in the training data") == 1
+    assert "wrong.csv: 1 series could not be forecast" in printed.err
 
     history.rename(columns={"quantity": "quantty"}).to_csv(wrong, index=False)
     assert command(monkeypatch, shop, "predict", name, str(wrong), "-o", str(tmp_path / "none.csv")) == 2

@@ -7,8 +7,11 @@ does not load its network.
 
 from __future__ import annotations
 
+import functools
 import hashlib
+import io
 import json
+import zipfile
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -23,27 +26,33 @@ from gridcast.runtime.preprocessing import Preprocessing
 
 INIT_SOURCE = b"from . import loading\n"
 """`__init__.py` of the carried package. It imports everything at once: after loading, the model's folder is gone."""
+CODE_FILE = "code.zip"
 EXAMPLE_FILE, SERVING_EXAMPLE_FILE = "input_example.json", "serving_input_example.json"
 """Files that MLflow shows beside a model; `mlflow models predict` reads the second."""
 REQUIREMENTS = ("mlflow", "keras", "jax", "numpy", "pandas")
 
 
-def carried_package() -> tuple[str, dict[str, bytes]]:
-    """Return the name and the files of the package that travels with a model.
+@functools.cache
+def carried_package() -> tuple[str, bytes]:
+    """Return the name of the package that travels with a model, and a ZIP file of it, which Python imports as it is.
 
-    The name is a digest of the content, so that models of several versions of gridcast, and gridcast
-    itself, can live in one process without replacing each other's modules.
+    One file, as a server of artifacts takes a request for each. The name is a digest of the content, so that models of
+    several versions of gridcast, and gridcast itself, can live in one process without replacing each other's modules.
     """
     modules = sorted(Path(runtime.__file__).parent.glob("*.py"))
     files = {path.name: path.read_bytes() for path in modules} | {"__init__.py": INIT_SOURCE}
-    digest = hashlib.sha256(b"".join(files.values())).hexdigest()[:12]
-    return f"gridcast_model_{digest}", files
+    package = f"gridcast_model_{hashlib.sha256(b''.join(files.values())).hexdigest()[:12]}"
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as packed:
+        for name, content in files.items():
+            packed.writestr(zipfile.ZipInfo(f"{package}/{name}"), content, zipfile.ZIP_DEFLATED)
+    return package, archive.getvalue()
 
 
 def save_model(
     path: str, mlflow_model: Any, *, files: Mapping[str, bytes], backend: str, example: Mapping[str, Any] | None = None
 ) -> None:
-    """Write the model folder `path`: MLmodel, data/ (the `files`), code/ and requirements.
+    """Write the model folder `path`: MLmodel, data/ (the `files`), code.zip and requirements.
 
     `example` is a table that the model answers, as `columns` and `data`.
     """
@@ -53,11 +62,8 @@ def save_model(
     (root / "data").mkdir(parents=True)
     for name, content in files.items():
         (root / "data" / name).write_bytes(content)
-    package, modules = carried_package()
-    for name, content in modules.items():
-        target = root / "code" / package / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(content)
+    package, archive = carried_package()
+    (root / CODE_FILE).write_bytes(archive)
     (root / "requirements.txt").write_text("".join(f"{name}=={version(name)}\n" for name in REQUIREMENTS))
     (root / "python_env.yaml").write_text("python: '3.11'\ndependencies:\n- -r requirements.txt\n")
     if example:
@@ -75,7 +81,7 @@ def save_model(
             "keras", data="data", keras_version=version("keras"), keras_backend=backend, save_exported_model=False
         )
     pyfunc.add_to_model(
-        mlflow_model, loader_module=f"{package}.loading", data="data", code="code", python_env="python_env.yaml"
+        mlflow_model, loader_module=f"{package}.loading", data="data", code=CODE_FILE, python_env="python_env.yaml"
     )
     mlflow_model.save(str(root / "MLmodel"))
 

@@ -109,13 +109,11 @@ def _create(store: Store, sweep_id: str, entry: RunEntry) -> OpenRun:
 
 
 def _reopen(store: Store, sweep_id: str, run: Any, entry: RunEntry) -> OpenRun:
-    from mlflow.entities import RunTag
-
     client, run_id = store.client, str(run.info.run_id)
     client.update_run(run_id, status="RUNNING")
     if ERROR_TAG in run.data.tags:
         client.delete_tag(run_id, ERROR_TAG)
-    client.log_batch(run_id, tags=[RunTag(name, text) for name, text in _all_tags(sweep_id, entry).items()])
+    _log_batch(store, run_id, [], _all_tags(sweep_id, entry))
     _log_params(store, run_id, entry.params)
     models = [output.model_id for output in run.outputs.model_outputs] if run.outputs else []
     return OpenRun(run_id, max(metric_history(store, run_id, "val_loss"), default=0), models)
@@ -130,22 +128,24 @@ def log_epochs(
     `times` are when the epochs ended, in seconds since 1970. Epochs that would leave a gap in the curves are not
     written now; `record_run` writes them at the end of the run. Raises TrackingError.
     """
-    if first > run.epochs + 1:
-        return
+    _log_batch(store, run.run_id, _new_epochs(run, first, times, curves))
+    run.epochs = max(run.epochs, first - 1 + len(times)) if first <= run.epochs + 1 else run.epochs
+
+
+def _new_epochs(run: OpenRun, first: int, times: Sequence[float], curves: Mapping[str, Sequence[float]]) -> list[Any]:
+    """The metrics of `log_epochs` that the run does not have yet; none where they would leave a gap."""
     from mlflow.entities import Metric
 
-    skipped = run.epochs + 1 - first
+    if first > run.epochs + 1:
+        return []
     metrics = [
         Metric(name, value, _milliseconds(moment), step)
         for name, values in curves.items()
         for step, (value, moment) in enumerate(zip(values, times, strict=True), start=first)
         if step > run.epochs
     ]
-    if not metrics:
-        return
     # Whole epochs in each request, so that all curves always hold the same ones.
-    _log_metrics(store, run.run_id, sorted(metrics, key=lambda metric: metric.step))
-    run.epochs += max(0, len(times) - skipped)
+    return sorted(metrics, key=lambda metric: metric.step)
 
 
 @translate_mlflow_errors
@@ -155,13 +155,12 @@ def record_run(store: Store, sweep_id: str, entry: RunEntry, run: OpenRun | None
     The run is closed last, FINISHED or (with an `error`) FAILED: whatever interrupts the writing, a run
     that is FINISHED is whole.
     """
-    from mlflow.entities import Metric, RunTag
+    from mlflow.entities import Metric
 
     run = run or _create(store, sweep_id, entry)
     client, now, model_id = store.client, _milliseconds(entry.ended), None
     try:
         tags = {KIND_TAG: entry.kind, **entry.tags} | ({ERROR_TAG: entry.error[:MAX_TEXT]} if entry.error else {})
-        client.log_batch(run.run_id, tags=[RunTag(name, text) for name, text in tags.items()])
         _log_artifacts(store, run.run_id, entry.artifacts)
         if entry.files:
             for model_id in run.model_ids:  # half-written by an earlier start
@@ -169,11 +168,11 @@ def record_run(store: Store, sweep_id: str, entry: RunEntry, run: OpenRun | None
             model_id = _log_model(store, run.run_id, entry)
         by_epoch = {name: curve for name, curve in entry.curves.items() if len(curve) == len(entry.times) - 1}
         values = {name: [value for _, value in curve] for name, curve in by_epoch.items()}
-        log_epochs(store, run, first=1, times=entry.times[1:], curves=values)
-        metrics = _summary_metrics(entry, run.run_id, model_id)
+        metrics = _new_epochs(run, 1, entry.times[1:], values)
         others = {name: curve for name, curve in entry.curves.items() if name not in by_epoch}
         metrics += [Metric(name, value, now, step) for name, curve in others.items() for step, value in curve]
-        _log_metrics(store, run.run_id, metrics)
+        metrics += _summary_metrics(entry, run.run_id, model_id)
+        _log_batch(store, run.run_id, metrics, tags)
     except BaseException:
         # If it cannot be closed now (full disk, no server), the next start closes it.
         with contextlib.suppress(Exception):
@@ -190,15 +189,13 @@ def record_test(store: Store, entry: RunEntry) -> None:
     run = client.get_run(run_id)
     if TESTED_TAG in run.data.tags:
         return
-    from mlflow.entities import RunTag
-
     _log_artifacts(store, run_id, entry.artifacts)
     model_ids = [output.model_id for output in run.outputs.model_outputs] if run.outputs else []
-    _log_metrics(store, run_id, _summary_metrics(entry, run_id, model_ids[-1] if model_ids else None))
+    _log_batch(store, run_id, _summary_metrics(entry, run_id, model_ids[-1] if model_ids else None))
     # Last: with this tag the test is complete.
     tags = {name: text for name, text in entry.tags.items() if name != WINNER_TAG}
     tags[TESTED_TAG] = datetime.fromtimestamp(entry.ended, UTC).isoformat(timespec="seconds")
-    client.log_batch(run_id, tags=[RunTag(name, text) for name, text in tags.items()])
+    _log_batch(store, run_id, [], tags)
 
 
 def _summary_metrics(entry: RunEntry, run_id: str, model_id: str | None) -> list[Any]:
@@ -228,9 +225,16 @@ def _log_params(store: Store, run_id: str, params: Mapping[str, Any]) -> None:
     store.client.log_batch(run_id, params=[Param(name, _param_text(value)) for name, value in params.items()])
 
 
-def _log_metrics(store: Store, run_id: str, metrics: Sequence[Any]) -> None:
-    for start in range(0, len(metrics), METRICS_PER_REQUEST):
-        store.client.log_batch(run_id, metrics=metrics[start : start + METRICS_PER_REQUEST])
+def _log_batch(store: Store, run_id: str, metrics: Sequence[Any], tags: Mapping[str, str] | None = None) -> None:
+    """Write metrics, in as many requests as they take, and tags with the last of these."""
+    from mlflow.entities import RunTag
+
+    parts = [metrics[start : start + METRICS_PER_REQUEST] for start in range(0, len(metrics), METRICS_PER_REQUEST)]
+    for part in parts[:-1]:
+        store.client.log_batch(run_id, metrics=part)
+    texts = [RunTag(name, text) for name, text in (tags or {}).items()]
+    if parts or texts:
+        store.client.log_batch(run_id, metrics=parts[-1] if parts else (), tags=texts)
 
 
 def _log_artifacts(store: Store, run_id: str, artifacts: Mapping[str, bytes]) -> None:
