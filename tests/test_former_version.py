@@ -312,7 +312,7 @@ def test_the_monitor_judges_the_former_prediction_log(project):
     assert ended.code == 0, ended.out + ended.err
     (made,) = project.runs("sales").keys() - before.keys()
     metrics = project.runs("sales")[made].data.metrics
-    assert sorted(metrics) == sorted(EXPECTED["monitor"])
+    assert metrics.keys() - EXPECTED["monitor"].keys() == {"trimmed_error_ratio", "judged_steps", "share_off"}
     for metric, value in EXPECTED["monitor"].items():
         np.testing.assert_allclose(metrics[metric], value, **NEAR, err_msg=metric)
 

@@ -287,9 +287,9 @@ class Forecaster:
         recent = laid_out.target[row, start:origin]
         extreme = start + int(np.argmax(np.abs(recent)))
         return (
-            f"series '{name}': its forecast is not a finite number; the history that is read reaches "
-            f"{laid_out.target[row, extreme]:g} at {pd.Timestamp(laid_out.times[extreme])}, far outside the range of "
-            "the training data: correct it, or train again"
+            f"series '{name}': its forecast is not a finite number; the largest value of the history that is read is "
+            f"{laid_out.target[row, extreme]:g} at {pd.Timestamp(laid_out.times[extreme])}: correct it if it is wrong, "
+            "or train again"
         )
 
     def _within_reach(self, laid_out: ForecastInput) -> ForecastInput:
