@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from gridcast.data import build_panel, prediction_files, sources
-from gridcast.runtime import local_time
+from gridcast.runtime import date_text, local_time
 from gridcast.runtime.errors import ConfigError, DataError
 from gridcast.runtime.forecaster import Forecaster
 from gridcast.runtime.preprocessing import Preprocessing
@@ -52,13 +53,35 @@ def forecaster(stamps, tmp_path, **data):
     return Forecaster(Preprocessing.from_json(plan.dataset.preprocessing.to_json()), Last())
 
 
-@pytest.mark.parametrize("offset_format", ["%Y-%m-%d %H:%M:%S%z", "%Y-%m-%dT%H:%M%z", "%d/%m/%Y %H:%M%z"])
+OFFSET_FORMATS = [
+    *("%Y-%m-%d %H:%M:%S%z", "%Y-%m-%dT%H:%M%z", "%d/%m/%Y %H:%M%z", "%d.%m.%Y %H.%M%z", "%Y/%m/%d %H:%M %z"),
+    *("%d %B %Y %H:%M%z", "%d-%b-%Y %H:%M:%S %z", "%B %d, %Y, %I:%M %p%z", "%d/%m/%Y %I:%M p. m.%z"),
+]
+DAY_FORMATS = ["%Y-%m-%d%z", "%d/%m/%Y %z", "%d %B %Y%z", "%B %d, %Y %z"]
+
+
+@pytest.mark.parametrize("offset_format", [*OFFSET_FORMATS, *DAY_FORMATS])
 @pytest.mark.parametrize("frequency", [None, "D"])
 def test_days_with_offsets_are_local_days_over_a_clock_change(offset_format, frequency):
     expected = DAYS.tz_localize(None)
     found = panel_of(DAYS.strftime(offset_format), frequency=frequency)
-    assert found.times.tolist() == expected.tolist()
+    assert found.times.normalize().tolist() == expected.tolist()
     assert panel_of(DAYS, "sales.parquet", frequency=frequency).times.tolist() == expected.tolist()
+
+
+@pytest.mark.parametrize("offset_format", OFFSET_FORMATS[:-1])
+def test_the_offset_of_a_time_is_read_in_every_way_of_writing_it(offset_format):
+    texts = pd.Series(AUTUMN.strftime(offset_format))
+    order = "day-first" if re.match(r"\d\d[./]", texts[0]) else "iso"
+    local, offsets = date_text.split_dates(texts, order)
+    assert local.tolist() == AUTUMN.tz_localize(None).tolist()
+    assert set(offsets) == {3600.0, 7200.0}
+
+
+def test_dates_with_fractions_of_seconds_may_stand_beside_others():
+    texts = pd.Series(["12 March 2024 10:00:00.5", "2024-03-13 10:00:00"], dtype="str")
+    local, _ = date_text.split_dates(texts, "iso")
+    assert local.tolist() == [dt.datetime(2024, 3, 12, 10, 0, 0, 500_000), dt.datetime(2024, 3, 13, 10)]
 
 
 @pytest.mark.parametrize("frequency", [None, "D"])
