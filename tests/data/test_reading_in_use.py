@@ -176,6 +176,8 @@ def test_a_query_leaves_run_keys_as_they_were_and_no_password_in_messages(tmp_pa
     }
     assert len(keys) == 1
     preprocessing = carried(planned(tmp_path, FRAME))
-    with pytest.raises(InputError, match="postgresql://anna@db/shop: is a database, .* give its rows as a file") as refused:
+    with pytest.raises(
+        InputError, match="postgresql://anna@db/shop: is a database, .* give its rows as a file"
+    ) as refused:
         prediction_files.read_series_table("postgresql://anna:opensesame@db/shop", preprocessing)
     assert "opensesame" not in str(refused.value)
