@@ -186,6 +186,27 @@ def test_a_series_constant_over_the_training_span_is_kept_with_a_warning_or_drop
 
 
 @pytest.mark.parametrize(
+    ("level", "transform", "remedy"),
+    [
+        (1e12, {}, "subtract a constant from the target"),
+        (1e12, {"scale": "none"}, "subtract a constant from the target"),
+        (1e8, {"scale": "mean-abs"}, "write transform.scale: minmax"),
+        (1e8, {"scale": "minmax"}, None),
+        (1e12, {"scale": "minmax", "log1p": True}, "subtract a constant from the target"),
+        (0, {"scale": "none"}, None),
+    ],
+)
+def test_a_swing_that_is_lost_beside_its_level_is_warned_of(build, level, transform, remedy):
+    frame = sales(DAYS)
+    frame["quantity"] += level * (frame["product"] == "pear")
+    notes = [note for note in build(frame, transform=transform).notes if "of their level" in note]
+    assert len(notes) == (remedy is not None)
+    for note in notes:
+        assert note.startswith("warning: the values of 1 series (pear) differ by less than")
+        assert note.endswith(str(remedy))
+
+
+@pytest.mark.parametrize(
     ("days", "window", "message"),
     [
         (8, {"lookback": 7}, "6 observed steps in the train span of 6, 8 needed (lookback 7 + horizon 1)"),

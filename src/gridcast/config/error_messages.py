@@ -26,6 +26,8 @@ def explain(fault: Any, section: type[BaseModel]) -> str:
         return (
             f"must be letters from A to Z, digits, '_', '.' and '-', and begin with a letter or digit (got {value!r})"
         )
+    if fault["type"] == "string_too_long":
+        return f"must have at most {fault['ctx']['max_length']} characters (got {len(value)})"
     message = fault["msg"].replace("Input should be", "must be").replace("a valid ", "a ")
     message = message.replace("a integer", "an integer").replace("a tuple", "a list").replace("Tuple should", "must")
     return f"{message.replace(' after validation, not 0', '').replace('String should', 'must')} (got {value!r})"
