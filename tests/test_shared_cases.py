@@ -126,7 +126,7 @@ FOLLOWED = {
     "93-slashed-one-offset": (HOUR, "2022-06-28 06:00"),
     "94-iso-offset-dst": (HOUR, "2022-11-02 06:00"),
 }
-"""The step of pandas, and the first stamp of forecasts from the table of training; the steps of other cases are days."""
+"""The step of pandas, and the first stamp of forecasts from the table of training; other cases have steps of a day."""
 MEASURED = ("38-minmax-range", "60b-rossmann")
 IN_USE = ("37-log1p-returns", "40-mixed-panel", "58-future-missing", "71x-dialect-skew")
 """Cases with a test of their own below."""

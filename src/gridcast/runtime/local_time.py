@@ -100,6 +100,17 @@ def wall_clock(times: pd.DatetimeIndex, time_zone: str) -> pd.DatetimeIndex:
     return times.tz_localize("UTC").tz_convert(time_zone).tz_localize(None)
 
 
+def from_wall_clock(local: pd.DatetimeIndex, time_zone: str) -> pd.DatetimeIndex:
+    """Return the times (n,) in UTC of `local` times (n,) in `time_zone`: the first of a repeated hour.
+
+    A time that clocks skip becomes the first after it.
+    """
+    if time_zone in (UTC, OWN_OFFSETS):
+        return local
+    zoned = local.tz_localize(time_zone, ambiguous=np.ones(len(local), bool), nonexistent="shift_forward")
+    return zoned.tz_convert("UTC").tz_localize(None)
+
+
 def has_zoned_axis(time_zone: str, frequency: str) -> bool:
     """Whether the axis is in UTC and its local times are those of `time_zone`."""
     return time_zone not in (UTC, OWN_OFFSETS) and not is_day_or_longer(frequency)
