@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 
 ZONES = (
@@ -74,12 +75,13 @@ def explain_shifted_sessions(times: pd.DatetimeIndex) -> str | None:
     is_changed = begins != begins.iloc[0]
     if is_changed.mean() < MIN_SHIFTED or (~is_changed).mean() < MIN_SHIFTED:
         return None
-    day = is_changed.idxmax()
+    changed = int(np.argmax(is_changed.to_numpy()))
+    day = pd.DatetimeIndex(begins.index)[changed]
     week = (day - pd.Timedelta(days=7), day)
     zones = [zone for zone in ZONES if len({time.tz_localize(zone).utcoffset() for time in week}) == 2]
     if not zones:
         return None
-    before, after = (str(time).split()[-1][:5] for time in (begins.iloc[0], begins[day]))
+    before, after = (str(time).split()[-1][:5] for time in begins.iloc[[0, changed]])
     return (
         f"warning: days begin at {before} before {day:%Y-%m-%d}, and at {after} from then on; if that is a clock "
         f"change, as in {zones[0]}, the stamps are not local times: give them with their offset from UTC, and write "
