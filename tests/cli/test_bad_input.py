@@ -101,9 +101,8 @@ CASES = {
     "too short a series": (
         sales(20),
         {"window": {"lookback": 30}},
-        "sales.csv: series 'apple' and 1 other series too short: 16 observed steps in the train span of 16, 31 needed "
-        "(lookback 30 + horizon 1); give a longer series, a shorter window, another split, leave it out with "
-        "data.select.only, or write data.short: drop to leave out all such series",
+        "sales.csv: series 'apple' and 1 other series are too short: 16 observed steps in the train span of 16, 31 "
+        "needed (lookback 30 + horizon 1); give a longer series, a shorter window or another split",
     ),
     "no file": (
         FRAME,

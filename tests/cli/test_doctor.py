@@ -1,5 +1,6 @@
 """The doctor on real installations, stores, caches and disks that are really broken."""
 
+import base64
 import contextlib
 import hashlib
 import http.server
@@ -571,6 +572,24 @@ def test_a_server_tells_whether_it_answers_and_its_version():
     wrong = the_wrong(store.check_store, uri=uri)
     assert f"{uri}: no tracking server answers: " in wrong.text
     assert findings(store.check_runs, uri=uri) == []
+
+
+@pytest.mark.usefixtures("here")
+def test_a_server_is_asked_with_the_user_and_the_password_of_its_address():
+    received = []
+
+    class Guarded(Answers):
+        def do_GET(self):
+            received.append(base64.b64decode(self.headers["Authorization"].removeprefix("Basic ")).decode())
+            self.path = self.path.removeprefix("/mlflow")
+            super().do_GET()
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Guarded) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        (found,) = findings(store.check_store, uri=f"http://anna:open%20sesame@127.0.0.1:{server.server_port}/mlflow")
+        server.shutdown()
+    assert found.ok
+    assert received == ["anna:open sesame"] * 2
 
 
 @pytest.mark.parametrize("uri", ["file:///somewhere/mlruns", "./mlruns", "mlruns"])

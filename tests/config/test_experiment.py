@@ -72,7 +72,11 @@ def test_unknown_key_like_no_other_gets_no_suggestion():
         ),
         ({"baseline": {"units": "64"}}, "baseline.units: must be an integer (got '64')"),
         ({"baseline": 3}, "baseline: expected settings, got 3"),
-        ({"name": "a b"}, "name: must match pattern '^[A-Za-z0-9][A-Za-z0-9_.-]*$' (got 'a b')"),
+        ({"name": "x" * 201}, "name: must have at most 200 characters (got 201)"),
+        (
+            {"name": "a b"},
+            "name: must be letters from A to Z, digits, '_', '.' and '-', and begin with a letter or digit (got 'a b')",
+        ),
         ({"version": 2}, "version: 2 is not allowed (allowed: 1)"),
     ],
 )

@@ -8,7 +8,7 @@ import pytest
 from gridcast.config import large_grid
 from gridcast.config.grid import axes, configurations, expand
 from gridcast.runtime.errors import ConfigError
-from small_experiments import experiment
+from small_experiments import experiment, planned, sales
 
 MILLION = {
     "units": list(range(1, 101)),
@@ -28,6 +28,21 @@ def test_a_million_runs_are_refused_at_once_with_a_remedy_that_works():
     )
     assert len(expand(experiment(grid=MILLION, search={"strategy": "random", "budget": {"runs": 200}}))) == 200
     assert time.monotonic() - started < 2
+
+
+def test_a_grid_of_thousands_of_runs_is_warned_of(tmp_path):
+    axes_of = {"learning_rate": [k / 10000 for k in range(1, 102)], "dropout": [k / 100 for k in range(50)]}
+    search = {"strategy": "random", "budget": {"runs": 200}}
+    sections = {"data": {"series": []}, "grid": axes_of}
+    whole, few, searched = (
+        planned(tmp_path, sales(60, ("pear",)), **sections | changes)
+        for changes in ({}, {"grid": {"units": [1, 2]}}, {"search": search})
+    )
+    assert whole.panel.notes[-1] == (
+        "warning: the grid has 5,050 runs; `gridcast plan` estimates how long they take, and search: {strategy: "
+        "random, budget: {runs: 200}} trains a part of them"
+    )
+    assert not any("runs" in note for plan in (few, searched) for note in plan.panel.notes)
 
 
 def test_random_draws_distinct_runs_of_all_grids_and_more_of_them_with_a_larger_budget():

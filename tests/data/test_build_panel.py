@@ -186,6 +186,27 @@ def test_a_series_constant_over_the_training_span_is_kept_with_a_warning_or_drop
 
 
 @pytest.mark.parametrize(
+    ("level", "transform", "remedy"),
+    [
+        (1e12, {}, "subtract a constant from the target"),
+        (1e12, {"scale": "none"}, "subtract a constant from the target"),
+        (1e8, {"scale": "mean-abs"}, "write transform.scale: minmax"),
+        (1e8, {"scale": "minmax"}, None),
+        (1e12, {"scale": "minmax", "log1p": True}, "subtract a constant from the target"),
+        (0, {"scale": "none"}, None),
+    ],
+)
+def test_a_swing_that_is_lost_beside_its_level_is_warned_of(build, level, transform, remedy):
+    frame = sales(DAYS)
+    frame["quantity"] += level * (frame["product"] == "pear")
+    notes = [note for note in build(frame, transform=transform).notes if "of their level" in note]
+    assert len(notes) == (remedy is not None)
+    for note in notes:
+        assert note.startswith("warning: the values of 1 series (pear) differ by less than")
+        assert note.endswith(str(remedy))
+
+
+@pytest.mark.parametrize(
     ("days", "window", "message"),
     [
         (8, {"lookback": 7}, "6 observed steps in the train span of 6, 8 needed (lookback 7 + horizon 1)"),
@@ -194,11 +215,8 @@ def test_a_series_constant_over_the_training_span_is_kept_with_a_warning_or_drop
 )
 def test_a_series_too_short_for_its_windows_is_refused(refusal, days, window, message):
     said = refusal(sales(days), window=window)
-    assert said.startswith(f"sales.csv: series 'apple' and 1 other series too short: {message}")
-    assert said.endswith(
-        "give a longer series, a shorter window, another split, leave it out with data.select.only, or write "
-        "data.short: drop to leave out all such series"
-    )
+    assert said.startswith(f"sales.csv: series 'apple' and 1 other series are too short: {message}")
+    assert said.endswith("give a longer series, a shorter window or another split")
 
 
 def test_the_longest_lookback_of_the_grid_counts(refusal):
@@ -208,8 +226,10 @@ def test_the_longest_lookback_of_the_grid_counts(refusal):
 
 
 def test_a_series_that_ends_before_the_test_span_is_refused_by_name(refusal):
-    assert refusal(without(sales(DAYS), "pear", *range(44, 50))).startswith(
-        "sales.csv: series 'pear' too short: 0 observed steps in the test span of 5, 1 needed"
+    said = refusal(without(sales(DAYS), "pear", *range(44, 50)))
+    assert said.startswith("sales.csv: series 'pear' is too short: 0 observed steps in the test span of 5, 1 needed")
+    assert said.endswith(
+        "another split, leave it out with data.select.only, or write data.short: drop to leave out all such series"
     )
 
 

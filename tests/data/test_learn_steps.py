@@ -56,6 +56,7 @@ KINDS = {
     "fiscal quarter end": (days("2000-01-31", 40, "QE-JAN"), "Q"),
     "quarter start": (days("2000-02-01", 40, "QS-FEB"), "Q"),
     "year in June": (days("1960-06-30", 40, "YE-JUN"), "Y"),
+    "half years": (days("2000-01-01", 40, "6MS"), "6M"),
     "every second month": (days("2014-02-01", 40, "2MS"), "2M"),
     "weeks on Friday": (days("2020-01-03", 60, "W-FRI"), "W"),
     "weeks on Sunday": (days("2020-01-05", 60, "W-SUN"), "W"),

@@ -22,7 +22,8 @@ def read(tmp_path, monkeypatch):
 
     def of(content, name="sales.csv", **data):
         (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
-        return readers.read_table(name, experiment(name, data=data).data)
+        (table,), _ = readers.read_tables([name], experiment(name, data=data).data)
+        return table.rows, table.note
 
     return of
 
@@ -166,7 +167,7 @@ def test_without_an_experiment_file_the_remedy_names_none_of_its_keys(tmp_path, 
     monkeypatch.chdir(tmp_path)
     (tmp_path / "sales.csv").write_text(HEADER + rows)
     with pytest.raises(DataError) as caught:
-        readers.read_table("sales.csv", experiment("sales.csv").data, ReadingOptions(settable=False))
+        readers.read_tables(["sales.csv"], experiment("sales.csv").data, ReadingOptions(settable=False))
     assert str(caught.value) == message
 
 
@@ -368,3 +369,20 @@ def test_many_rows_are_read_in_parts_as_they_would_be_at_once(read, refusal, mon
     text = HEADER + "".join(f"2023-01-{day:02},apple,{day}{{}}\n" for day in range(5, 10))
     assert read(text.format("", ".5", "", "", ".25"))[0]["quantity"].tolist() == [5, 6.5, 7, 8, 9.25]
     assert refusal(text.format("", "", "", "", "x")).startswith("sales.csv, line 6, column 'quantity': '9x' is not a")
+
+
+@pytest.mark.parametrize(
+    ("top", "bottom", "line", "advice"),
+    [
+        ("Ticker,A,A\nDate,,\n", "", 2, "if lines 2 to 3 are further rows of the header, such as units, delete them"),
+        ("units,,pieces\n", "", 2, "if it is a further row of the header, such as units, delete the line"),
+        ("", "Total,,3000\n", 32, "if it is no row of data, such as a total or a remark, delete the line"),
+    ],
+)
+def test_rows_of_headers_and_totals_are_named_and_the_table_is_read_without_them(read, top, bottom, line, advice):
+    rows = "".join(f"2023-01-{day:02},a,{day}\n" for day in range(1, 31))
+    with pytest.raises(DataError) as refused:
+        read(f"date,product,quantity\n{top}{rows}{bottom}")
+    assert str(refused.value).startswith(f"sales.csv, line {line}, column 'date'")
+    assert str(refused.value).endswith(advice)
+    assert len(read(f"date,product,quantity\n{rows}")[0]) == 30

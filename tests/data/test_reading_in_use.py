@@ -8,12 +8,14 @@ import pandas as pd
 import pytest
 
 from gridcast import config
+from gridcast.config import grid
 from gridcast.data import prediction_files, sources
 from gridcast.runtime import input_rows, input_table
 from gridcast.runtime.dialect import Dialect
-from gridcast.runtime.errors import DataError
+from gridcast.runtime.errors import DataError, InputError
 from gridcast.runtime.preprocessing import Preprocessing
-from small_experiments import planned, sales
+from gridcast.sweep.plan import make_plan
+from small_experiments import experiment, planned, sales
 
 
 def carried(plan):
@@ -146,3 +148,36 @@ def test_a_source_is_looked_for_beside_the_experiment_file_first(tmp_path, monke
     assert data.source == "plans/sales.csv"
     assert sources.load_table(data).notes[0].startswith("plans/sales.csv: 120 rows")
     assert "name: small # kept" in config.read_text("plans/small.yaml")
+
+
+def test_a_model_is_asked_with_every_source_that_training_has(tmp_path, monkeypatch):
+    """A file, a pattern of files with dialects of their own, an address, and a database with the query of training."""
+    monkeypatch.chdir(tmp_path)
+    database = f"sqlite:///{tmp_path}/shop.db"
+    FRAME.to_sql("sales", database, index=False)
+    found = experiment(database, data={"query": "SELECT * FROM sales"})
+    plan = make_plan(found, "", "jax")
+    middle = sorted(FRAME["date"])[len(FRAME) // 2]
+    FRAME.to_csv("sales.csv", index=False)
+    FRAME[FRAME["date"] < middle].to_csv("part-1.csv", index=False)
+    FRAME[FRAME["date"] >= middle].to_csv("part-2.csv", index=False, sep=";", decimal=",")
+    expected = read_again(tmp_path, carried(plan))
+    for source in ("part-*.csv", f"file://{tmp_path}/sales.csv", database):
+        laid_out = asked(carried(plan), prediction_files.read_series_table(source, carried(plan)))
+        assert laid_out.ids == expected.ids
+        np.testing.assert_array_equal(laid_out.times, expected.times)
+        np.testing.assert_array_equal(laid_out.target, expected.target)
+
+
+def test_a_query_leaves_run_keys_as_they_were_and_no_password_in_messages(tmp_path):
+    keys = {
+        grid.run_key(found, grid.expand(found)[0], fingerprint="f", backend="jax")
+        for found in (experiment(), experiment(data={"query": "SELECT * FROM sales"}))
+    }
+    assert len(keys) == 1
+    preprocessing = carried(planned(tmp_path, FRAME))
+    with pytest.raises(
+        InputError, match="postgresql://anna@db/shop: is a database, .* give its rows as a file"
+    ) as refused:
+        prediction_files.read_series_table("postgresql://anna:opensesame@db/shop", preprocessing)
+    assert "opensesame" not in str(refused.value)

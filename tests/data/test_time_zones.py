@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from gridcast.data import build_panel, prediction_files, sources
-from gridcast.runtime import local_time
+from gridcast.runtime import date_text, local_time
 from gridcast.runtime.errors import ConfigError, DataError
 from gridcast.runtime.forecaster import Forecaster
 from gridcast.runtime.preprocessing import Preprocessing
@@ -52,13 +53,35 @@ def forecaster(stamps, tmp_path, **data):
     return Forecaster(Preprocessing.from_json(plan.dataset.preprocessing.to_json()), Last())
 
 
-@pytest.mark.parametrize("offset_format", ["%Y-%m-%d %H:%M:%S%z", "%Y-%m-%dT%H:%M%z", "%d/%m/%Y %H:%M%z"])
+OFFSET_FORMATS = [
+    *("%Y-%m-%d %H:%M:%S%z", "%Y-%m-%dT%H:%M%z", "%d/%m/%Y %H:%M%z", "%d.%m.%Y %H.%M%z", "%Y/%m/%d %H:%M %z"),
+    *("%d %B %Y %H:%M%z", "%d-%b-%Y %H:%M:%S %z", "%B %d, %Y, %I:%M %p%z", "%d/%m/%Y %I:%M p. m.%z"),
+]
+DAY_FORMATS = ["%Y-%m-%d%z", "%d/%m/%Y %z", "%d %B %Y%z", "%B %d, %Y %z"]
+
+
+@pytest.mark.parametrize("offset_format", [*OFFSET_FORMATS, *DAY_FORMATS])
 @pytest.mark.parametrize("frequency", [None, "D"])
 def test_days_with_offsets_are_local_days_over_a_clock_change(offset_format, frequency):
     expected = DAYS.tz_localize(None)
     found = panel_of(DAYS.strftime(offset_format), frequency=frequency)
-    assert found.times.tolist() == expected.tolist()
+    assert found.times.normalize().tolist() == expected.tolist()
     assert panel_of(DAYS, "sales.parquet", frequency=frequency).times.tolist() == expected.tolist()
+
+
+@pytest.mark.parametrize("offset_format", OFFSET_FORMATS[:-1])
+def test_the_offset_of_a_time_is_read_in_every_way_of_writing_it(offset_format):
+    texts = pd.Series(AUTUMN.strftime(offset_format))
+    order = "day-first" if re.match(r"\d\d[./]", texts[0]) else "iso"
+    local, offsets = date_text.split_dates(texts, order)
+    assert local.tolist() == AUTUMN.tz_localize(None).tolist()
+    assert set(offsets) == {3600.0, 7200.0}
+
+
+def test_dates_with_fractions_of_seconds_may_stand_beside_others():
+    texts = pd.Series(["12 March 2024 10:00:00.5", "2024-03-13 10:00:00"], dtype="str")
+    local, _ = date_text.split_dates(texts, "iso")
+    assert local.tolist() == [dt.datetime(2024, 3, 12, 10, 0, 0, 500_000), dt.datetime(2024, 3, 13, 10)]
 
 
 @pytest.mark.parametrize("frequency", [None, "D"])
@@ -184,3 +207,34 @@ def test_one_stamp_lies_where_a_column_of_them_does(zone, frequency):
     if zone == BERLIN and frequency == "h":
         with pytest.raises(ValueError, match="does not exist in Europe/Berlin"):
             local_time.axis_stamp(dt.datetime(2022, 3, 27, 2, 30), zone, frequency)
+
+
+def bars(time_zone, start="2023-02-13", end="2023-04-28"):
+    """Hourly bars of a stock exchange, from 09:30 to 15:30 on weekdays, with a clock change among them."""
+    every = pd.date_range(f"{start} 09:30", end, freq="h", tz=time_zone)
+    return every[(every.day_of_week < 5) & (every.hour >= 9) & (every.hour <= 15)]
+
+
+@pytest.mark.parametrize("form", ["%Y-%m-%d %H:%M:%S%z", "utc", "local"])
+@pytest.mark.parametrize("cut", [100, 101, 133, 140, 200])
+def test_sessions_have_the_hours_of_their_time_zone_over_a_clock_change(tmp_path, form, cut):
+    stamps = bars("America/New_York")
+    texts = {
+        "utc": stamps.tz_convert("UTC").strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "local": stamps.strftime("%Y-%m-%d %H:%M"),
+    }.get(form, stamps.strftime("%Y-%m-%d %H:%M:%S%z"))
+    table = pd.DataFrame({"date": texts, "quantity": np.arange(len(texts)) % 11 + 1.0})
+    data = ONE_SERIES | {"time_zone": "America/New_York"}
+    plan = planned(tmp_path, table[:250], data=data, window=WINDOW)
+    assert plan.panel.times.tolist() == stamps[:250].tz_convert("UTC").tz_localize(None).tolist()
+    assert "from 09:30 to 15:30" in " ".join(plan.panel.notes)
+    model = Forecaster(Preprocessing.from_json(plan.dataset.preprocessing.to_json()), Last())
+    assert model.predict(table[:cut], {"horizon": 8})["date"].tolist() == stamps[cut : cut + 8].tolist()
+
+
+def test_sessions_that_move_with_the_clocks_of_an_unknown_zone_are_warned_of():
+    stamps = bars("America/New_York")
+    [warning] = [note for note in panel_of(stamps.strftime("%Y-%m-%d %H:%M%z")).notes if note.startswith("warning")]
+    assert warning.startswith("warning: days begin at 14:30 before 2023-03-13, and at 13:30 from then on")
+    assert warning.endswith("write data.time_zone: America/New_York")
+    assert not any("clock" in note for note in panel_of(bars("UTC").strftime("%Y-%m-%d %H:%M")).notes)

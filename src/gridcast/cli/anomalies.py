@@ -96,7 +96,7 @@ class RecalibrationRequest:
     """
 
     model: str
-    source: Path
+    source: str
     label_column: str
     false_alarms: Sequence[str]
     last: pd.Timedelta | None
@@ -109,10 +109,10 @@ class RecalibrationRequest:
 def recalibrate_verb(
     name: RegisteredModel,
     normal: Annotated[
-        Path,
+        str,
         typer.Argument(
-            help="CSV or Parquet file of normal operation, or the log of `gridcast detect`; rows labelled anomalous, "
-            "and events, are left out"
+            help="table of normal operation (a file, a pattern of files, an address or a database), or the log of "
+            "`gridcast detect`; rows labelled anomalous, and events, are left out"
         ),
     ],
     labels: Annotated[
@@ -180,6 +180,7 @@ def _recalibrate_repeatedly(request: RecalibrationRequest, interval: float, rema
 
 def _recalibrate_once(request: RecalibrationRequest) -> None:
     """Recompute the threshold of the champion once, and print the outcome."""
+    from gridcast.data.file_bytes import shown
     from gridcast.monitoring import recalibration
     from gridcast.runtime.detector import MINIMUM
     from gridcast.tracking import model_loading
@@ -199,12 +200,12 @@ def _recalibrate_once(request: RecalibrationRequest) -> None:
     except Exception as error:
         if not is_data_error(error):
             raise
-        raise DataError(f"{request.source}: {error}") from None
+        raise DataError(f"{shown(request.source)}: {error}") from None
     out.print(f"{terminal.model_title(reference)}: {threshold.summary}", markup=False)
     promoted = recalibration.recalibrate(
         loaded,
         threshold,
-        source=request.source,
+        source=shown(request.source),
         max_false_alarms=request.max_false_alarms,
         force=request.force,
     )
@@ -213,15 +214,18 @@ def _recalibrate_once(request: RecalibrationRequest) -> None:
 
 def _scored_operation(request: RecalibrationRequest, detector: Any) -> ScoredOperation:
     """Return the scores of the readings in the file or the stream's record."""
+    from gridcast.data.file_bytes import shown
     from gridcast.monitoring import normal_operation
 
     is_anomalous: np.ndarray | None
-    if normal_operation.is_stream_record(request.source):
+    if normal_operation.is_stream_record(Path(request.source)):
         readings, is_anomalous = normal_operation.read_stream_record(
-            request.source, request.model, detector, false_alarms=request.false_alarms
+            Path(request.source), request.model, detector, false_alarms=request.false_alarms
         )
     elif request.false_alarms:
-        raise ConfigError(f"--false: {request.source} is not a log of `gridcast detect`, and only that has alerts")
+        raise ConfigError(
+            f"--false: {shown(request.source)} is not a log of `gridcast detect`, and only that has alerts"
+        )
     else:
         readings, is_anomalous = normal_operation.read_readings(request.source, detector, request.label_column)
     return normal_operation.score_readings(detector, readings, is_anomalous)

@@ -59,6 +59,13 @@ DataDescription = Annotated[
     typer.Option(help="experiment file that describes how to read the data (default: that of the model's sweep)"),
 ]
 
+TableSource = Annotated[
+    str,
+    typer.Argument(
+        help="table with the columns of the experiment: a file, a pattern such as 'sales-*.csv', an address such as "
+        "https://... or s3://..., or a database, which is asked the experiment's data.query"
+    ),
+]
 ForceReason = Annotated[
     str | None,
     typer.Option(metavar="REASON", help="promote even if a gate refuses; the reason is stored with the version"),

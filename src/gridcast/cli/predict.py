@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from gridcast.cli import model_argument, terminal
-from gridcast.cli.app import CACHE, DataDescription, Model, app, cache_if_present, err, out
+from gridcast.cli.app import CACHE, DataDescription, Model, TableSource, app, cache_if_present, err, out
 from gridcast.cli.experiments import plan_of_model
 from gridcast.cli.options import check_output_path, parse_levels, print_csv, write_table
 from gridcast.runtime.errors import ConfigError, DataError, GridcastError
@@ -21,7 +21,7 @@ MAX_PROBLEMS_SHOWN = 10
 @app.command("predict")
 def predict_verb(
     model: Model,
-    history: Annotated[Path, typer.Argument(help="CSV or Parquet file with the columns of the experiment")],
+    history: TableSource,
     horizon: Annotated[int | None, typer.Option(help="steps ahead (default: as trained)")] = None,
     quantiles: Annotated[
         str | None,
@@ -45,6 +45,7 @@ def predict_verb(
     levels = parse_levels(quantiles)
     check_output_path(output)
     from gridcast.data import prediction_files
+    from gridcast.data.file_bytes import shown
     from gridcast.runtime.loading import kind_of
     from gridcast.tracking import model_loading
     from gridcast.training import keras_backend
@@ -58,7 +59,7 @@ def predict_verb(
     try:
         forecasts, problems = loaded.predict_each_series(table, horizon, levels, ended=ended)
     except DataError as error:
-        raise DataError(f"{history}: {error}") from None
+        raise DataError(f"{shown(history)}: {error}") from None
     if output is None:
         print_csv(forecasts)
     else:
@@ -67,10 +68,10 @@ def predict_verb(
         rolled_forward = int(made["rolled_forward"].sum())
         remark = f", {rolled_forward} of them rolled forward beyond the trained horizon" if rolled_forward else ""
         out.print(f"{output}: {len(made)} forecasts by {terminal.model_title(reference)}{remark}", markup=False)
-    _report_problems(problems, loaded.model.preprocessing, history)
+    _report_problems(problems, loaded.model.preprocessing, shown(history))
 
 
-def _report_problems(problems: Mapping[str, str], preprocessing: Any, history: Path) -> None:
+def _report_problems(problems: Mapping[str, str], preprocessing: Any, history: str) -> None:
     """Print what is wrong with each series. Raises GridcastError unless all of them were left out of training."""
     for sentence in list(problems.values())[:MAX_PROBLEMS_SHOWN]:
         err.print(f"  {sentence}", markup=False)

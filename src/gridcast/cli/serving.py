@@ -10,7 +10,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gridcast.cli import model_argument, terminal
-from gridcast.cli.app import CACHE, REPORTS, AlertAddresses, DataDescription, Model, Workers, app, cache_if_present, out
+from gridcast.cli.app import (
+    CACHE,
+    REPORTS,
+    AlertAddresses,
+    DataDescription,
+    Model,
+    TableSource,
+    Workers,
+    app,
+    cache_if_present,
+    out,
+)
 from gridcast.cli.experiments import choose_workers, plan_of_model, plan_on_source
 from gridcast.cli.run_sweep import run_sweep
 from gridcast.monitoring import alerts
@@ -26,9 +37,7 @@ SERVICE = CACHE / "serving"
 @app.command("monitor")
 def monitor_verb(
     model: Model,
-    actuals: Annotated[
-        Path, typer.Argument(help="CSV or Parquet file of actual values, with the experiment's columns")
-    ],
+    actuals: TableSource,
     served: Annotated[
         Path | None,
         typer.Option(help="log of served forecasts (of `gridcast serve --keep`) to judge instead of new forecasts"),
@@ -86,9 +95,10 @@ def monitor_verb(
     raise GridcastError(findings.headline)
 
 
-def _compare(watched: WatchedModel, actuals: Path, limits: AlarmLimits, served: Path | None) -> MonitorFindings:
-    """Compare a model with a file of actual values; write the page, record the findings in MLflow, and print them."""
+def _compare(watched: WatchedModel, actuals: str, limits: AlarmLimits, served: Path | None) -> MonitorFindings:
+    """Compare a model with a table of actual values; write the page, record the findings in MLflow, and print them."""
     from gridcast.data import prediction_files
+    from gridcast.data.file_bytes import shown
     from gridcast.monitoring import champion
     from gridcast.reporting import html, monitor_page
 
@@ -96,7 +106,7 @@ def _compare(watched: WatchedModel, actuals: Path, limits: AlarmLimits, served: 
     try:
         findings = champion.monitor(watched, table, limits, served=served)
     except DataError as error:
-        raise DataError(f"{actuals}: {error}") from None
+        raise DataError(f"{shown(actuals)}: {error}") from None
     page = monitor_page.render_page(findings)
     path = monitor_page.write_page(page, watched.name, REPORTS)
     champion.log_findings(findings, {html.MONITOR_FILE: page.encode()})

@@ -22,6 +22,12 @@ def explain(fault: Any, section: type[BaseModel]) -> str:
         allowed = fault["ctx"]["expected"]
         names = re.findall(r"'([^']+)'", allowed)
         return f"{value!r} is not allowed{suggest(str(value), names)} (allowed: {allowed.replace(' or ', ', ')})"
+    if fault["type"] == "string_pattern_mismatch":  # only names have a pattern
+        return (
+            f"must be letters from A to Z, digits, '_', '.' and '-', and begin with a letter or digit (got {value!r})"
+        )
+    if fault["type"] == "string_too_long":
+        return f"must have at most {fault['ctx']['max_length']} characters (got {len(value)})"
     message = fault["msg"].replace("Input should be", "must be").replace("a valid ", "a ")
     message = message.replace("a integer", "an integer").replace("a tuple", "a list").replace("Tuple should", "must")
     return f"{message.replace(' after validation, not 0', '').replace('String should', 'must')} (got {value!r})"

@@ -13,6 +13,8 @@ from gridcast.runtime.errors import ConfigError
 
 MAX_RUNS = 100_000
 """Runs that one sweep may have."""
+MANY_RUNS = 5_000
+"""Runs from which on a sweep takes so long that `validate` warns."""
 MAX_EXPANDED = 20_000
 """Runs of a grid that `random` and `tpe` search as a whole; of a larger one they never hold more."""
 Grid = Mapping[str, Sequence[Any]]

@@ -15,7 +15,8 @@ from gridcast.config.threshold_rules import checked_level
 from gridcast.runtime import local_time
 from gridcast.runtime.errors import ConfigError, suggest
 
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=200)]
+"""A name of folders and files too, which file systems limit to 255 characters."""
 Share = Annotated[float, Field(gt=0, lt=1)]
 Level = Annotated[float, Field(gt=0, lt=1)]
 

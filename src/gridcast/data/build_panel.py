@@ -10,6 +10,7 @@ from gridcast.config import Experiment
 from gridcast.data import holidays
 from gridcast.data.answer_names import check_answer_names
 from gridcast.data.check_sensors import check_sensors
+from gridcast.data.check_spreads import with_spread_warning
 from gridcast.data.check_windows import check_series, check_series_with_own_models, without_short_series
 from gridcast.data.fill_gaps import fill_covariates, fill_gaps, treat_zero_runs
 from gridcast.data.panel import Panel
@@ -38,7 +39,7 @@ def build_panel(table: Table, experiment: Experiment) -> Panel:
     panel = fill_covariates(fill_gaps(panel, table, data.gaps))
     panel = treat_zero_runs(panel, data.zero_runs)
     panel = _with_static_codes(panel, table, data.static)
-    panel = _treat_constant_series(panel, data.constant)
+    panel = with_spread_warning(_treat_constant_series(panel, data.constant), experiment.transform)
     panel = replace(panel, spans=panel.folds[-1])
     if data.short == "drop":
         panel = without_short_series(panel, experiment)

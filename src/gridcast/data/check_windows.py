@@ -125,12 +125,15 @@ def _check_lengths(panel: Panel, experiment: Experiment) -> None:
         short = np.flatnonzero(steps < needed)
         if len(short):
             shortest = int(short[np.argmin(steps[short])])
+            remedy = "give a longer series, a shorter window or another split"
+            if len(short) < len(steps):
+                remedy += ", leave it out with data.select.only, or write data.short: drop to leave out all such series"
+            are = "is" if len(short) == 1 else "are"
             raise DataError(
-                f"{experiment.data.source}: {_named(panel, shortest, len(short))} too short: {int(steps[shortest])} "
-                f"observed steps in the {span} span of {end - start}, {needed} needed (lookback {lookback} + horizon "
-                f"{horizon}{'' if span == 'train' else ', whose inputs may lie in the span before'}); give a longer "
-                "series, a shorter window, another split, leave it out with data.select.only, or "
-                "write data.short: drop to leave out all such series"
+                f"{experiment.data.source}: {_named(panel, shortest, len(short))} {are} too short: "
+                f"{int(steps[shortest])} observed steps in the {span} span of {end - start}, {needed} needed (lookback "
+                f"{lookback} + horizon {horizon}"
+                f"{'' if span == 'train' else ', whose inputs may lie in the span before'}); {remedy}"
             )
 
 
@@ -167,12 +170,13 @@ def _too_many_gaps(panel: Panel, experiment: Experiment, span: str, lost: np.nda
     made_up = f"filled (gaps: {policy}){' or masked (zero_runs: mask)' if masks else ''}"
     ends = " and whose inputs end on an observed step" if policy == "interpolate" else ""
     mask_remedy = ", write zero_runs: feature" if masks else ""
+    zero = "write gaps: zero if nothing happened then"
+    others = f", {zero}, or leave it out with data.select.only" if len(lost) < len(panel.series) else f", or {zero}"
     return DataError(
         f"{experiment.data.source}: {_named(panel, int(lost[0]), len(lost))} with too many gaps: {filled} of its "
         f"{len(panel.times)} steps are {made_up}, which leaves no window in the {span} span whose targets (horizon "
         f"{experiment.window.horizon}) were all observed{ends}; give the missing steps, a coarser data.frequency or a "
-        f"shorter horizon{mask_remedy}, write gaps: zero if nothing happened then, or leave it out with "
-        "data.select.only"
+        f"shorter horizon{mask_remedy}{others}"
     )
 
 

@@ -33,7 +33,10 @@ def read_sheet(path: str, sheet: str | int | None, skip: int, *, settable: bool)
             title = _chosen_sheet(book, sheet, path, settable=settable)
             rows = [list(row) for row in book[title].iter_rows(values_only=True)]
     except (KeyError, ValueError, OSError, zipfile.BadZipFile) as error:
-        raise DataError(f"{path}: not an Excel workbook: {error}") from None
+        reason = str(error).rstrip(".")
+        raise DataError(
+            f"{path}: not a whole Excel workbook ({reason}); open it in Excel and save it again as .xlsx, or as CSV"
+        ) from None
     if len(rows) <= skip or not any(cell is not None for cell in rows[skip]):
         first = next((number for number, row in enumerate(rows) if any(cell is not None for cell in row)), None)
         if first is None or first <= skip:

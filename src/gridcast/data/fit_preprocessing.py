@@ -57,7 +57,7 @@ def fit_preprocessing(panel: Panel, experiment: Experiment, lookback: int) -> Pr
         categories=tuple(zip(data.static, panel.vocabularies, strict=True)),
         zero_run_limits=tuple(limits.tolist()),
         dialect=panel.dialect,
-        reading=data.model_dump(mode="json", include=set(READING_KEYS), exclude_defaults=True),
+        reading=data.model_dump(mode="json", include={*READING_KEYS, "query"}, exclude_defaults=True),
         repeated=data.repeated,
         left_out=panel.left_out,
         too_short=panel.too_short,

@@ -50,7 +50,7 @@ class Spacing:
         if self.months:
             units = ((12, "Y"), (3, "Q"), (1, "M"))
             count, unit = next((self.months // size, unit) for size, unit in units if self.months % size == 0)
-            return f"{count}M" if unit == "Q" and count > 1 else _counted(count, unit)
+            return f"{self.months}M" if unit == "Q" and count > 1 else _counted(count, unit)
         for size, unit in ((WEEK_SECONDS, "W"), (DAY_SECONDS, "D"), (3600, "h"), (60, "min"), (1, "s"), (0.001, "ms")):
             if self.seconds % size == 0:
                 return _counted(int(self.seconds // size), unit)

@@ -9,7 +9,7 @@ import pandas as pd
 
 from gridcast.config import Data
 from gridcast.config.sections import FORMER_CALENDAR, FORMER_FREQUENCY
-from gridcast.data import infer_steps
+from gridcast.data import clock_changes, infer_steps
 from gridcast.data.infer_steps import MIN_COVERAGE, Spacing
 from gridcast.runtime import local_time, time_axis
 from gridcast.runtime.errors import ConfigError
@@ -94,12 +94,15 @@ def _rule(times: pd.DatetimeIndex, frequency: str, data: Data) -> StepRule:
     if months_per_step(frequency) or parts(frequency)[1] == "W":
         return _rule_with_anchor(times, frequency, data)
     calendar, seconds = data.calendar, seconds_per_step(frequency)
+    time_zone = data.time_zone or local_time.OWN_OFFSETS
+    if not local_time.has_zoned_axis(time_zone, frequency):
+        time_zone = local_time.OWN_OFFSETS
     weekdays: tuple[int, ...] = ()
     sessions: tuple[tuple[int, int], ...] = ()
     if frequency in ("D", "B") and calendar != "regular":
         weekdays = _open_weekdays(times, frequency, calendar)
     elif seconds < DAY_SECONDS and calendar != "regular":
-        sessions = infer_steps.open_sessions(times, seconds)
+        sessions = infer_steps.open_sessions(local_time.wall_clock(times, time_zone), seconds)
         if calendar == "trading" and not sessions:
             raise ConfigError(
                 f"data.calendar: trading, but the {len(times):,} stamps of {data.source} do not show at which times of "
@@ -109,7 +112,7 @@ def _rule(times: pd.DatetimeIndex, frequency: str, data: Data) -> StepRule:
         calendar = "trading" if sessions or 0 < len(weekdays) < 7 else "regular"
     # A day without a step may be open on an axis that has all seven; business days are a calendar of their own.
     keeps = calendar != "regular" and not (frequency == "B" and calendar == "observed")
-    return StepRule(frequency, calendar, weekdays=weekdays if keeps else (), sessions=sessions)
+    return StepRule(frequency, calendar, weekdays=weekdays if keeps else (), sessions=sessions, time_zone=time_zone)
 
 
 def _open_weekdays(times: pd.DatetimeIndex, frequency: str, calendar: str | None) -> tuple[int, ...]:
@@ -155,6 +158,8 @@ def _notes(times: pd.DatetimeIndex, rule: StepRule, data: Data) -> tuple[str, ..
             notes.append(
                 f"{len(off)} stamps not on {_day_text(rule)}, each taken for the step of its {steps}: {_named(off)}"
             )
+    if rule.sessions and rule.time_zone == local_time.OWN_OFFSETS:
+        notes += filter(None, [clock_changes.explain_shifted_sessions(times)])
     if rule.calendar == "trading":
         closed = _closed_days(times, rule)
         if len(closed):
@@ -201,8 +206,8 @@ def _clock(seconds: int) -> str:
 
 def _closed_days(times: pd.DatetimeIndex, rule: StepRule) -> pd.DatetimeIndex:
     """The open days of the week without a stamp that the axis leaves out."""
-    expected = time_axis.open_times(times[0], times[-1], rule).normalize().unique()
-    return expected[~expected.isin(time_axis.trading_steps(times, rule).normalize())]
+    expected = time_axis.local_days(time_axis.open_times(times[0], times[-1], rule), rule).unique()
+    return expected[~expected.isin(time_axis.local_days(time_axis.trading_steps(times, rule), rule))]
 
 
 def _named(times: pd.DatetimeIndex) -> str:

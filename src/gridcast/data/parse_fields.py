@@ -115,7 +115,9 @@ def parse_numbers(rows: pd.DataFrame, column: str, *, dialect: Dialect, path: st
     values, wrong = number_text.parse_numbers(rows[column], dialect)
     if len(wrong):
         text = str(rows[column].iloc[wrong[0]])
-        problem = number_text.fault_of(text, dialect, settable=settable) + _units_remark(rows, wrong, column)
+        problem = number_text.fault_of(text, dialect, settable=settable) + _remark_on_ends(
+            rows, wrong, column=column, path=path
+        )
         raise field_error(rows, wrong[0], column=column, path=path, problem=problem)
     return values
 
@@ -180,7 +182,11 @@ def parse_dates(
             text = "" if pd.isna(value) else str(value)
             problem = date_text.fault_of(text, order, settable=settable, unit=dialect.time_unit)
             raise field_error(
-                rows, wrong[0], column=column, path=path, problem=problem + _units_remark(rows, wrong, column)
+                rows,
+                wrong[0],
+                column=column,
+                path=path,
+                problem=problem + _remark_on_ends(rows, wrong, column=column, path=path),
             )
     if data.time_zone is None and not np.isfinite(offsets).any():
         return pd.Series(local, index=rows.index)
@@ -242,8 +248,17 @@ def _is_doubtful(text: str) -> bool:
     return len(text.lstrip("+-").replace(".", ",").partition(",")[2]) == 3 and text.lstrip("+-0")[:1].isdigit()
 
 
-def _units_remark(rows: pd.DataFrame, wrong: np.ndarray, column: str) -> str:
-    """Advice where only the first rows are wrong: they may be further rows of a header, such as units."""
+def _remark_on_ends(rows: pd.DataFrame, wrong: np.ndarray, *, column: str, path: str) -> str:
+    """Advice where only the first rows are wrong, or the last: more rows of a header, such as units, or a total."""
     first = str(rows[column].iloc[wrong[0]]).lstrip()
-    is_top = wrong[0] == 0 and wrong[-1] < 3 and len(rows) >= 10 and not first[:1].isdigit()
-    return "; if it is a further row of the header, such as units, delete the line" if is_top else ""
+    if len(rows) < 10 or len(wrong) > 3 or first[:1].isdigit() or (np.diff(wrong) != 1).any():
+        return ""
+    if wrong[-1] == len(rows) - 1:
+        return "; if it is no row of data, such as a total or a remark, delete the line"
+    if wrong[0] != 0:
+        return ""
+    if len(wrong) == 1:
+        return "; if it is a further row of the header, such as units, delete the line"
+    first_line, last_line = rows[LINE].iloc[wrong[0]], rows[LINE].iloc[wrong[-1]]
+    lines = f"{unit_of(path)}s {first_line} to {last_line}"
+    return f"; if {lines} are further rows of the header, such as units, delete them"

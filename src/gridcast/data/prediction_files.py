@@ -1,43 +1,55 @@
-"""Read the files that a model in use is given, with the code that read those of its experiment."""
+"""Read the tables that a model in use is given, with the code that read those of its experiment."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from gridcast.config import Data
-from gridcast.data import readers
+from gridcast.data import readers, sources
 from gridcast.data.parse_fields import LINE
 from gridcast.data.readers import ReadingOptions
 from gridcast.runtime.preprocessing import Preprocessing
 
 
-def read_series_table(path: Path | str, preprocessing: Preprocessing) -> pd.DataFrame:
-    """Return the rows of `path` that a forecaster reads.
+def read_series_table(source: Path | str, preprocessing: Preprocessing) -> pd.DataFrame:
+    """Return the rows of `source` that a forecaster reads: a file, a pattern of files, an address, or a database.
 
-    These are the rows with a target, then rows without one that bring values of the future columns. Raises DataError.
+    A database is asked what that of training was asked (`data.query`). The rows are those with a target, then rows
+    without one that bring values of the future columns. Raises DataError.
     """
     preprocessing = _adopted(preprocessing)
-    sections = _sections(path, preprocessing)
+    tables = _tables(source)
+    sections = _sections(tables[0], preprocessing)
     columns: dict[str, Any] = {"past": preprocessing.past, "future": preprocessing.future_columns}
     data = Data(**sections, **columns, series=preprocessing.keys, target=preprocessing.target)
-    in_file = set(readers.column_names(str(path), data, settable=False))
-    static = tuple(column for column, _ in preprocessing.categories if column in in_file)
-    return _rows(path, data.model_copy(update={"static": static}), preprocessing, keep_ahead=True)
+    in_all = set(readers.column_names(tables[0], data, settable=False))
+    for table in tables[1:]:
+        in_all &= set(readers.column_names(table, data, settable=False))
+    static = tuple(column for column, _ in preprocessing.categories if column in in_all)
+    return _rows(tables, data.model_copy(update={"static": static}), preprocessing, keep_ahead=True)
 
 
-def read_sensor_table(path: Path | str, preprocessing: Preprocessing, *, labels: str | None = None) -> pd.DataFrame:
-    """Return the rows of `path` for a detector: stamps and sensors, NaN where a field is empty.
+def read_sensor_table(source: Path | str, preprocessing: Preprocessing, *, labels: str | None = None) -> pd.DataFrame:
+    """Return the rows of `source` for a detector: stamps and sensors, NaN where a field is empty.
 
-    `labels` is a further column of numbers, which the file need not have. Raises DataError.
+    `source` is as in `read_series_table`; `labels` is a further column of numbers, which the tables need not have.
+    Raises DataError.
     """
     preprocessing = _adopted(preprocessing)
-    data = Data(**_sections(path, preprocessing), target=preprocessing.target, sensors=preprocessing.series)
-    if labels is not None and labels in readers.column_names(str(path), data, settable=False):
+    tables = _tables(source)
+    data = Data(**_sections(tables[0], preprocessing), target=preprocessing.target, sensors=preprocessing.series)
+    if labels is not None and all(labels in readers.column_names(table, data, settable=False) for table in tables):
         data = data.model_copy(update={"labels": labels})
-    return _rows(path, data, preprocessing)
+    return _rows(tables, data, preprocessing)
+
+
+def _tables(source: Path | str) -> list[str]:
+    """The tables that `source` means; where there is none, itself, as the reader says best what is wrong with it."""
+    return sources.matching_tables(str(source)) or [str(source)]
 
 
 def _adopted(preprocessing: Any) -> Preprocessing:
@@ -45,17 +57,18 @@ def _adopted(preprocessing: Any) -> Preprocessing:
     return preprocessing if isinstance(preprocessing, Preprocessing) else Preprocessing.adopt(preprocessing)
 
 
-def _sections(path: Path | str, preprocessing: Preprocessing) -> dict[str, Any]:
+def _sections(table: str, preprocessing: Preprocessing) -> dict[str, Any]:
     """The section `data` of the experiment, as far as it says how tables are written."""
     blanks = {"blanks": preprocessing.dialect.blanks}
     axis = {"time": preprocessing.time, "frequency": preprocessing.frequency, "repeated": preprocessing.repeated}
     zone = {"time_zone": preprocessing.time_zone or None}
-    return {"source": str(path), **axis, **zone, **blanks, **preprocessing.reading}
+    return {"source": table, **axis, **zone, **blanks, **preprocessing.reading}
 
 
-def _rows(path: Path | str, data: Data, preprocessing: Preprocessing, *, keep_ahead: bool = False) -> pd.DataFrame:
+def _rows(tables: Sequence[str], data: Data, preprocessing: Preprocessing, *, keep_ahead: bool = False) -> pd.DataFrame:
     options = ReadingOptions(preprocessing.dialect, settable=False, keep_ahead=keep_ahead)
-    rows, _ = readers.read_table(str(path), data, options)
+    read, _ = readers.read_tables(tables, data, options)
+    rows = pd.concat([table.rows for table in read], ignore_index=True) if len(read) > 1 else read[0].rows
     return _with_zone(rows.drop(columns=LINE), preprocessing)
 
 

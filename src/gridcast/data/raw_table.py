@@ -39,7 +39,7 @@ def read_raw_table(source: str | pd.DataFrame, data: Data, *, settable: bool) ->
     if isinstance(source, pd.DataFrame):
         return _from_frame(source, FRAME, data, "DataFrame")
     if file_bytes.is_database(source):
-        return _from_frame(_query(source, data), file_bytes.shown(source), data, "SQL")
+        return _from_frame(_query(source, data, settable=settable), file_bytes.shown(source), data, "SQL")
     kind = file_bytes.kind_of(source)
     if kind == "parquet":
         return _from_parquet(source, data)
@@ -54,7 +54,7 @@ def column_names(source: str | pd.DataFrame, data: Data, *, settable: bool = Tru
     if isinstance(source, pd.DataFrame):
         return [str(name) for name in source.columns]
     if file_bytes.is_database(source):
-        return list(_query(source, data).columns)
+        return list(_query(source, data, settable=settable).columns)
     kind = file_bytes.kind_of(source)
     if kind == "parquet":
         return list(parquet_schema(source).names)
@@ -158,9 +158,12 @@ def _from_frame(frame: pd.DataFrame, path: str, data: Data, detail: str) -> RawT
     return RawTable(path, _with_known_types(rows, layout), layout, (detail,))
 
 
-def _query(source: str, data: Data) -> pd.DataFrame:
+def _query(source: str, data: Data, *, settable: bool) -> pd.DataFrame:
     """The rows that `data.query` selects in a database. Raises ConfigError and DataError without its password."""
     if data.query is None:
+        if not settable:
+            problem = "is a database, and the model was not trained on one; give its rows as a file"
+            raise DataError(f"{file_bytes.shown(source)}: {problem}")
         remedy = "write the SQL that gives its rows, such as query: SELECT * FROM sales"
         raise ConfigError(f"data.query: {file_bytes.shown(source)} is a database; {remedy}")
     import sqlalchemy

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -78,12 +79,6 @@ def read_tables(
         decimals = {dialect.decimal for dialect in dialects.values()}
         common = replace(common, separator=None, decimal=decimals.pop() if len(decimals) == 1 else None)
     return tables, common
-
-
-def read_table(path: str, data: Data, options: ReadingOptions = TRAINING) -> tuple[pd.DataFrame, str]:
-    """Return the columns of one table that `data` names, and a note on how it was read; see `read_tables`."""
-    (table,), _ = read_tables([path], data, options)
-    return table.rows, table.note
 
 
 def column_names(source: str | pd.DataFrame, data: Data, *, settable: bool = True) -> list[str]:
@@ -223,7 +218,7 @@ def _date_order(parts: Sequence[_Part], data: Data, options: ReadingOptions) -> 
 
 def _doubtful_dates(raw: RawTable, row: int, *, settable: bool) -> DataError:
     column = str(raw.layout.time)
-    match = date_text.YEAR_LAST.match(str(raw.rows[column].iloc[row]))
+    match = re.match(date_text.YEAR_LAST_DATE, str(raw.rows[column].iloc[row]))
     first, second, year = match.group("first", "second_part", "year") if match else ("", "", "")
     day_first, month_first = (f"{year}-{month:>02}-{day:>02}" for month, day in ((second, first), (first, second)))
     remedy = "data.dates: day-first or month-first" if settable else "them as 2011-12-31"

@@ -7,6 +7,7 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 import pandas as pd
@@ -35,7 +36,7 @@ def load_table(data: Data, cache: Path = Path("data"), frame: pd.DataFrame | Non
         path, notes = builtin.fetch_set(data.source, cache, (*data.past, *data.future, *data.static))
         table = replace(_read_files(data, [str(path)]), notes=tuple(notes))
     else:
-        table = _read_files(data, _matching_paths(data.source))
+        table = _read_files(data, matching_tables(data.source) or _no_match(data.source))
     table = select_rows(table, data)
     if data.repeated != "error":
         table = drop_repeated_rows(table, data.repeated)
@@ -45,20 +46,22 @@ def load_table(data: Data, cache: Path = Path("data"), frame: pd.DataFrame | Non
     return table if data.aggregate == "none" else aggregate_table(table, data)
 
 
-def _matching_paths(source: str) -> list[str]:
+def matching_tables(source: str) -> list[str]:
+    """Return the paths or addresses of the tables that `source` names or matches. Raises DataError."""
     if file_bytes.scheme_of(source):
         return _addresses(source)
     if Path(source).is_file():  # its name may hold signs of a pattern, such as sales[2021].csv
         return [source]
     paths = sorted(glob.glob(source, recursive=True))  # noqa: PTH207 - the pattern may be absolute
-    paths = [path for path in paths if not Path(path).is_dir()]
-    if not paths:
-        similar = suggest(source, [*builtin.BUILTIN_SETS, *map(str, Path().glob("**/*.csv"))])
-        raise DataError(
-            f"data.source: no file matches '{source}'{similar} "
-            f"(a built-in set: {', '.join(builtin.BUILTIN_SETS)}; or a path or glob of CSV, Excel or Parquet files)"
-        )
-    return paths
+    return [path for path in paths if not Path(path).is_dir()]
+
+
+def _no_match(source: str) -> NoReturn:
+    similar = suggest(source, [*builtin.BUILTIN_SETS, *map(str, Path().glob("**/*.csv"))])
+    raise DataError(
+        f"data.source: no file matches '{source}'{similar} "
+        f"(a built-in set: {', '.join(builtin.BUILTIN_SETS)}; or a path or glob of CSV, Excel or Parquet files)"
+    )
 
 
 def _addresses(source: str) -> list[str]:

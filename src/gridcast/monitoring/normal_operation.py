@@ -41,13 +41,13 @@ class ScoredOperation:
         return np.asarray(self.scores.index > self.scores.index[-1] - span)
 
 
-def read_readings(path: Path, detector: Detector, label: str) -> tuple[pd.DataFrame, np.ndarray | None]:
-    """Return the readings of the CSV or Parquet file at `path`, and which rows (rows,) are anomalous.
+def read_readings(source: Path | str, detector: Detector, label: str) -> tuple[pd.DataFrame, np.ndarray | None]:
+    """Return the readings of a table (see `prediction_files`), and which rows (rows,) are anomalous.
 
-    A row is normal where the column `label` is 0, and anomalous for any other value. The mask is None where the file
+    A row is normal where the column `label` is 0, and anomalous for any other value. The mask is None where the table
     has no such column. Raises DataError.
     """
-    rows = prediction_files.read_sensor_table(path, detector.preprocessing, labels=label)
+    rows = prediction_files.read_sensor_table(source, detector.preprocessing, labels=label)
     labels = label if label in rows.columns and label not in detector.sensors else None
     return (rows, None) if labels is None else (rows.drop(columns=labels), rows[labels].to_numpy() != 0)
 

@@ -7,7 +7,6 @@ import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -145,7 +144,7 @@ THRESHOLD_GATES: dict[str, Callable[[NewThreshold, float], str | None]] = {
 
 
 def recalibrate(
-    loaded: LoadedModel, threshold: NewThreshold, *, source: Path, max_false_alarms: float, force: str | None = None
+    loaded: LoadedModel, threshold: NewThreshold, *, source: str, max_false_alarms: float, force: str | None = None
 ) -> Promotion:
     """Register the champion `loaded` with the new threshold as a new version of its model, and make it champion.
 

@@ -35,7 +35,7 @@ def best_model_evaluation(test: pd.DataFrame, by_series: pd.DataFrame, target: s
         rows = next_step[next_step["series"] == name]
         role = f", {role_of[name]} of {len(ranked)}" if len(ranked) > 1 else ""
         mase = by_series.loc[by_series["series"] == name, "mase"].iloc[0]
-        ax.set_title(f"{name}{role}, MASE {mase:.2f}" if name != "all" else f"MASE {mase:.2f}")
+        ax.set_title(f"{shorten(name, 60)}{role}, MASE {mase:.2f}" if name != "all" else f"MASE {mase:.2f}")
         marker = "o" if len(rows) < 3 else None  # a line through one point is invisible
         ax.plot(rows["time"], rows["actual"], color=INK, linewidth=1.1, marker=marker, label="actual")
         ax.plot(

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogFormatter
 
 from gridcast.evaluation.detection_table import LABELLED, METRIC_TITLES
 from gridcast.reporting import plot_style
@@ -49,6 +50,8 @@ def _draw_scores(chapter: AnomalyChapter) -> Figure:
     top.plot(times, table[THRESHOLD], color=RED, linewidth=1.2, linestyle="--", label="threshold")
     if np.isfinite(score).any() and np.nanmin(score) > 0:
         top.set_yscale("log")
+        top.yaxis.set_major_formatter(LogFormatter())  # the usual one writes formulas, see plot_style
+        top.yaxis.set_minor_formatter(LogFormatter())
     unit = "in thresholds of its members" if chapter.kind == ENSEMBLE else "in units of a typical error"
     top.set(title="Anomaly score", ylabel=unit)
     top.margins(x=0)

@@ -6,8 +6,10 @@ The colours are those of Okabe and Ito, which colour-blind readers can distingui
 
 from __future__ import annotations
 
+import contextlib
 import textwrap
-from contextlib import AbstractContextManager
+import warnings
+from collections.abc import Iterator
 
 import numpy as np
 from matplotlib import rc_context
@@ -40,6 +42,7 @@ STYLE = {
     "figure.facecolor": "none",
     "axes.facecolor": "none",
     "svg.hashsalt": "gridcast",
+    "text.parse_math": False,  # names of series and columns may have dollar signs
 }
 METRIC_LABELS = {
     "best_val_loss": "validation loss",
@@ -50,9 +53,12 @@ METRIC_LABELS = {
 }
 
 
-def plot_style() -> AbstractContextManager[None]:
+@contextlib.contextmanager
+def plot_style() -> Iterator[None]:
     """Apply the style within a `with` block; figures drawn outside of it are not affected."""
-    return rc_context(STYLE)
+    with rc_context(STYLE), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")  # a box stands for the character
+        yield
 
 
 def figure_of(width: float, height: float) -> Figure:

@@ -69,7 +69,8 @@ def draw_figures(record: SweepRecord, findings: ReportFindings) -> dict[str, Fig
     with plot_style.plot_style(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about missing glyphs and layouts, which a look at the figure shows too
         if tests:
-            winner, target = str(record.leader["name"]), str(record.about.get("target", "value"))
+            winner = str(record.leader["name"])
+            target = plot_style.shorten(str(record.about.get("target", "value")), 24)
             figures["model_comparison"] = accuracy_plots.model_comparison(findings.measures, winner)
             figures["best_model_evaluation"] = accuracy_plots.best_model_evaluation(
                 tests[winner], findings.by_series, target

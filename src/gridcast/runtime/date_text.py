@@ -16,11 +16,11 @@ ISO, DAY_FIRST, MONTH_FIRST, PERIODS = "iso", "day-first", "month-first", "perio
 EXAMPLE_DATES = {ISO: "2011-12-31", DAY_FIRST: "31/12/2011", MONTH_FIRST: "12/31/2011", PERIODS: "2011-12"}
 TIME = (
     r"(?:,?[T\s]\s*(?P<hour>\d{1,2})[:.](?P<minute>\d{2})(?:[:.](?P<second>\d{2})(?:[.,](?P<part>\d{1,9}))?)?"
-    r"\s*(?P<half>[AaPp]\.?[Mm]\.?)?)?"
-    r"\s*(?P<zone>Z|UTC|GMT|[+-]\d{2}(?::?\d{2})?)?\s*$"
+    r"\s*(?P<half>[AaPp]\.?\s?[Mm]\.?)?)?\s*$"
 )
-YEAR_LAST = re.compile(r"^\s*(?P<first>\d{1,2})[./-](?P<second_part>\d{1,2})[./-](?P<year>\d{4})\b" + TIME)
+YEAR_LAST_DATE = r"^\s*(?P<first>\d{1,2})[./-](?P<second_part>\d{1,2})[./-](?P<year>\d{4})\b"
 """A date with the year last; which of the first two numbers is the day, only the whole column can show."""
+YEAR_LAST = re.compile(YEAR_LAST_DATE + TIME)
 YEAR_FIRST = re.compile(r"^\s*(?P<year>\d{4})[./-](?P<month>\d{1,2})[./-](?P<day>\d{1,2})" + TIME)
 DAY_NAME_YEAR = re.compile(r"^\s*(?P<day>\d{1,2})[\s./-]+(?P<name>[^\W\d_]+)\.?[\s./-]+(?P<year>\d{4})" + TIME)
 NAME_DAY_YEAR = re.compile(r"^\s*(?P<name>[^\W\d_]+)\.?\s+(?P<day>\d{1,2}),?\s+(?P<year>\d{4})" + TIME)
@@ -49,10 +49,10 @@ def find_order(different: pd.Series) -> OrderEvidence:
     """Return what the `different` texts of a time column show about the order of their dates."""
     nothing = np.zeros(0, int)
     sample = different.dropna().iloc[:1000]
-    slashed = sample.str.match(YEAR_LAST.pattern)
+    slashed = sample.str.match(YEAR_LAST_DATE)
     if len(sample) and slashed.sum() * 2 >= len(sample):
-        parts = different.str.extract(r"^\s*(\d{1,2})[./-](\d{1,2})[./-]\d{4}\b").astype(float)
-        first, second = parts[0].to_numpy(), parts[1].to_numpy()
+        parts = different.str.extract(YEAR_LAST_DATE).astype(float)
+        first, second = parts["first"].to_numpy(), parts["second_part"].to_numpy()
         day_first, month_first = (first > 12) & (second <= 12), (second > 12) & (first <= 12)
         doubtful = (first <= 12) & (second <= 12) & (first != second)
         return OrderEvidence("slashed", *map(np.flatnonzero, (day_first, month_first, doubtful)))
@@ -85,7 +85,7 @@ def decide_order(texts: pd.Series, trained: str | None) -> str:
 
 
 def parse_dates(different: pd.Series, order: str, unit: str | None = None) -> pd.Series:
-    """Return the stamps of `different` texts (n,) in UTC, NaT for a text that is no date in this order.
+    """Return the stamps of `different` texts (n,) without offsets, marked as UTC; NaT where one is no date in `order`.
 
     With a `unit`, the texts are numbers of it.
     """
@@ -97,6 +97,7 @@ def parse_dates(different: pd.Series, order: str, unit: str | None = None) -> pd
     text = different.str.strip()
     if order == ISO:
         parsed = pd.to_datetime(text.mask(_odd_digits(text)), format="ISO8601", errors="coerce", utc=True)
+        parsed = parsed.dt.as_unit("us")
     else:
         parsed = _with_first_format(text, order)
     is_open = np.flatnonzero((parsed.isna() & text.notna()).to_numpy(bool))
@@ -111,13 +112,10 @@ def split_dates(different: pd.Series, order: str, unit: str | None = None) -> tu
 
     A text that is no date in this order gives NaT; without an offset, that is NaN. Unix times are in UTC.
     """
-    offsets = np.full(len(different), np.nan if unit in (None, "excel") else 0.0)
-    texts = different
     if unit is None and order != PERIODS:
-        texts = different.str.strip()
-        has_clock = texts.str.contains(":", regex=False, na=False)
-        if has_clock.any():
-            texts, offsets = local_time.split_offsets(texts)
+        texts, offsets = local_time.split_offsets(different.str.strip())
+    else:
+        texts, offsets = different, np.full(len(different), np.nan if unit in (None, "excel") else 0.0)
     parsed = parse_dates(texts, order, unit)
     return parsed.dt.tz_localize(None).to_numpy("datetime64[us]"), offsets
 
@@ -217,12 +215,11 @@ def _rewritten(text: pd.Series, order: str) -> pd.Series:
 
 
 def _clock(parts: pd.DataFrame) -> pd.Series:
-    """The time of day in 24 hours, and the zone, as ISO 8601 has them."""
+    """The time of day in 24 hours, as ISO 8601 has it."""
     hour = parts["hour"].astype(float)
     half = parts["half"].str.lower().str[0]
     is_valid = half.isna() | hour.between(1, 12)
     hour = hour.where(half.isna(), hour % 12 + 12 * (half == "p"))
     clock = hour.where(is_valid, 99).fillna(0).astype(int).astype(str).str.zfill(2)
-    zone = parts["zone"].fillna("Z").replace({"UTC": "Z", "GMT": "Z"})
     fraction = "." + parts["part"].fillna("0")
-    return "T" + clock + ":" + parts["minute"].fillna("00") + ":" + parts["second"].fillna("00") + fraction + zone
+    return "T" + clock + ":" + parts["minute"].fillna("00") + ":" + parts["second"].fillna("00") + fraction

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import datetime as dt
 import functools
+import re
 import zoneinfo
 
 import numpy as np
@@ -20,11 +21,18 @@ from .frequencies import is_day_or_longer
 UTC, OWN_OFFSETS = "UTC", ""
 """`time_zone` of a model that counts everything in UTC, as up to version 0.2.0, and of one without a zone: the local
 days of its stamps are those of their own offsets."""
-WITH_OFFSET = (
-    r"^\s*(\S+(?:T|\s+)\d{1,2}(?::?\d{2}){0,2}(?:[.,]\d+)?(?:\s*[AaPp][Mm])?)"
-    r"\s*(Z|z|UTC|GMT|[+-]\d{2}(?::?\d{2})?)(?:\[[\w/+-]+\])?\s*$"
+ZONE = r"(?:[Zz]|UTC|GMT|[+-]\d{2}:?\d{2})"
+WITH_TIME = r"\S.*?[T\s]\s*\d{1,2}(?:[:.]?\d{2}){0,2}(?:[.,]\d+)?(?:\s*[AaPp]\.?\s?[Mm]\.?)?"
+DATE_ALONE = (
+    r"\d{4}[./-]\d{1,2}[./-]\d{1,2}|\d{1,2}[./-]\d{1,2}[./-]\d{4}"
+    r"|\d{1,2}[\s./-]+[^\W\d_]+\.?[\s./-]+\d{4}|[^\W\d_]+\.?\s+\d{1,2},?\s+\d{4}"
 )
-"""A date with a time, and its offset from UTC."""
+WITH_OFFSET = re.compile(
+    rf"^\s*(?:(?P<stamp>{WITH_TIME})\s*(?P<offset>{ZONE}|[+-]\d{{2}})(?:\[[\w/+-]+\])?"
+    rf"|(?P<date>{DATE_ALONE})\s*(?P<date_offset>{ZONE}))\s*$"
+)
+"""A date with a time, or without one, and its offset from UTC."""
+MAY_HAVE_OFFSET = rf"\d,?[T\s]\s*\d|\d\s*{ZONE}\s*$"
 
 
 def is_time_zone(name: str) -> bool:
@@ -38,9 +46,12 @@ def is_time_zone(name: str) -> bool:
 
 def split_offsets(texts: pd.Series) -> tuple[pd.Series, np.ndarray]:
     """Return `texts` (n,) without the offsets that end them, and these (n,) in seconds, NaN where a text has none."""
+    if not texts.str.contains(MAY_HAVE_OFFSET, na=False).any():
+        return texts, np.full(len(texts), np.nan)
     parts = texts.str.extract(WITH_OFFSET)
-    has_offset = parts[0].notna()
-    return texts.where(~has_offset, parts[0]), parts[1].map(_offset_seconds, na_action="ignore").to_numpy(float)
+    stamps = parts["stamp"].fillna(parts["date"])
+    offsets = parts["offset"].fillna(parts["date_offset"])
+    return texts.where(stamps.isna(), stamps), offsets.map(_offset_seconds, na_action="ignore").to_numpy(float)
 
 
 @functools.lru_cache(maxsize=256)
@@ -87,6 +98,17 @@ def wall_clock(times: pd.DatetimeIndex, time_zone: str) -> pd.DatetimeIndex:
     if time_zone in (UTC, OWN_OFFSETS):
         return times
     return times.tz_localize("UTC").tz_convert(time_zone).tz_localize(None)
+
+
+def from_wall_clock(local: pd.DatetimeIndex, time_zone: str) -> pd.DatetimeIndex:
+    """Return the times (n,) in UTC of `local` times (n,) in `time_zone`: the first of a repeated hour.
+
+    A time that clocks skip becomes the first after it.
+    """
+    if time_zone in (UTC, OWN_OFFSETS):
+        return local
+    zoned = local.tz_localize(time_zone, ambiguous=np.ones(len(local), bool), nonexistent="shift_forward")
+    return zoned.tz_convert("UTC").tz_localize(None)
 
 
 def has_zoned_axis(time_zone: str, frequency: str) -> bool:

@@ -123,6 +123,7 @@ class Preprocessing:
             phase=self.phase,
             loose=self.loose,
             sessions=self.sessions,
+            time_zone=self.time_zone if self.has_zoned_axis else local_time.OWN_OFFSETS,
         )
 
     def local_times(self, times: pd.DatetimeIndex | np.ndarray) -> pd.DatetimeIndex | np.ndarray:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
 
 from .frequencies import DAY_SECONDS, WEEK_SECONDS, WEEKDAYS, anchored_frequency, months_per_step, parts
+from .local_time import OWN_OFFSETS, from_wall_clock, wall_clock
 
 FIRST_DAY, LAST_DAY = "first day", "last day"
 FIRST_BUSINESS_DAY, LAST_BUSINESS_DAY = "first business day", "last business day"
@@ -32,7 +33,8 @@ class StepRule:
     such as the last trading day before a holiday.
 
     `weekdays`: those of a daily axis that lacks some, Monday 0. `sessions`: open times within the week of an axis finer
-    than days, as pairs of the first and the last step in seconds from Monday 00:00; empty if it is always open.
+    than days, as pairs of the first and the last step in seconds from Monday 00:00; empty if it is always open. Where
+    the axis is in UTC and a zone is known, they are local times in that `time_zone`.
     """
 
     frequency: str
@@ -43,6 +45,7 @@ class StepRule:
     phase: int = 0
     loose: bool = False
     sessions: tuple[tuple[int, int], ...] = ()
+    time_zone: str = field(default=OWN_OFFSETS, repr=False)
 
     def periods(self, times: pd.DatetimeIndex) -> np.ndarray:
         """Return the number of the month, week, or multiple of them, that each of `times` (n,) lies in.
@@ -111,11 +114,14 @@ def steps_after(last: pd.Timestamp, steps: int, rule: StepRule) -> pd.DatetimeIn
         return pd.DatetimeIndex(rule.stamps(following).astype("datetime64[us]")) + time_of_day
     in_week = rule.open_seconds(time_of_day.total_seconds())
     if len(in_week):
-        monday = last.normalize() - pd.Timedelta(days=last.day_of_week)
-        passed = np.searchsorted(in_week, (last - monday).total_seconds(), side="right")
-        weeks, positions = np.divmod(passed + np.arange(steps), len(in_week))
+        local = wall_clock(pd.DatetimeIndex([last]), rule.time_zone)[0]
+        monday = local.normalize() - pd.Timedelta(days=local.day_of_week)
+        passed = np.searchsorted(in_week, (local - monday).total_seconds(), side="right")
+        # A few more, as an hour that clocks skip falls on the one after it.
+        weeks, positions = np.divmod(passed + np.arange(2 * steps), len(in_week))
         seconds = weeks * WEEK_SECONDS + in_week[positions]
-        return pd.DatetimeIndex(np.datetime64(monday, "us") + (seconds * 1e6).round().astype("timedelta64[us]"))
+        stamps = pd.DatetimeIndex(np.datetime64(monday, "us") + (seconds * 1e6).round().astype("timedelta64[us]"))
+        return from_wall_clock(stamps, rule.time_zone).unique()[:steps]
     # A stamp off the rule, such as a Sunday among business days, may or may not be the first.
     stamps = pd.date_range(last, periods=steps + 2, freq=anchored_frequency(rule.frequency, last))
     return stamps[stamps > last][:steps]

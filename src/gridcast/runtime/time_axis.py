@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from .frequencies import MONTHS_PER_UNIT, WEEKDAYS, anchored_frequency, parts
+from .local_time import from_wall_clock, wall_clock
 from .step_rule import StepRule, steps_after
 
 MAX_CACHED_STEPS = 2000
@@ -88,7 +89,7 @@ def trading_steps(times: pd.DatetimeIndex, rule: StepRule) -> pd.DatetimeIndex:
     """
     first, last = times[0], times[-1]
     expected = open_times(first, last, rule)
-    days, dates = expected.normalize(), times.normalize()
+    days, dates = local_days(expected, rule), local_days(times, rule)
     open_days = days.unique()
     is_empty = ~open_days.isin(dates)
     if rule.closed_dates is not None:
@@ -103,15 +104,22 @@ def trading_steps(times: pd.DatetimeIndex, rule: StepRule) -> pd.DatetimeIndex:
     return times.union(expected[within | days.isin(opened)])
 
 
+def local_days(times: pd.DatetimeIndex, rule: StepRule) -> pd.DatetimeIndex:
+    """Return the day (n,) on which each of `times` (n,) is in the time zone of the open times."""
+    return wall_clock(times, rule.time_zone).normalize()
+
+
 def open_times(first: pd.Timestamp, last: pd.Timestamp, rule: StepRule) -> pd.DatetimeIndex:
     """Return the open times of `rule` from `first` to `last`."""
     in_week = rule.open_seconds((first - first.normalize()).total_seconds())
     if not len(in_week):
         return pd.date_range(first, last, freq=rule.frequency)
-    monday = first.normalize() - pd.Timedelta(days=first.day_of_week)
-    weeks = np.arange((last - monday) // pd.Timedelta(days=7) + 1)[:, None] * np.timedelta64(7, "D")
+    begin, end = wall_clock(pd.DatetimeIndex([first, last]), rule.time_zone)
+    monday = begin.normalize() - pd.Timedelta(days=begin.day_of_week)
+    weeks = np.arange((end - monday) // pd.Timedelta(days=7) + 1)[:, None] * np.timedelta64(7, "D")
     seconds = (in_week * 1e6).round().astype("timedelta64[us]")
-    stamps = pd.DatetimeIndex((np.datetime64(monday, "us") + weeks + seconds).ravel())
+    local = pd.DatetimeIndex((np.datetime64(monday, "us") + weeks + seconds).ravel())
+    stamps = from_wall_clock(local, rule.time_zone).unique()
     return stamps[(stamps >= first) & (stamps <= last)]
 
 

@@ -157,8 +157,9 @@ def make_plan(experiment: Experiment, yaml_text: str, backend: str, *, cache: Pa
         ): run
         for run in grid.expand(experiment, series)
     }
-    if large_grid.is_too_large(experiment):
-        panel = replace(panel, notes=(*panel.notes, _search_note(experiment, len(runs))))
+    is_long = experiment.search.budget is None and len(runs) > large_grid.MANY_RUNS
+    if is_long or large_grid.is_too_large(experiment):
+        panel = replace(panel, notes=(*panel.notes, _size_note(experiment, len(runs))))
     reference_run = Run(experiment.configuration(), experiment.training.seeds[0], len(panel.folds) - 1)
     plan = Plan(
         experiment=experiment,
@@ -174,8 +175,13 @@ def make_plan(experiment: Experiment, yaml_text: str, backend: str, *, cache: Pa
     return plan
 
 
-def _search_note(experiment: Experiment, count: int) -> str:
-    """The sentence on the part of a grid too large to be expanded that is searched."""
+def _size_note(experiment: Experiment, count: int) -> str:
+    """The sentence on a large grid of `count` runs, or on the part of a larger one that is searched."""
+    if not large_grid.is_too_large(experiment):
+        remedy = "`gridcast plan` estimates how long they take"
+        if experiment.mode == "global" and experiment.split.folds is None:
+            remedy += ", and search: {strategy: random, budget: {runs: 200}} trains a part of them"
+        return f"warning: the grid has {count:,} runs; {remedy}"
     total = large_grid.count_configurations(experiment.grid) * len(set(experiment.training.seeds))
     how = "drawn at random" if experiment.search.strategy == "random" else "with evenly spread values of its long axes"
     return f"warning: the grid has {total:,} runs; {experiment.search.strategy} searches {count:,} of them, {how}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import re
 import shutil
 import subprocess
@@ -18,6 +19,7 @@ from gridcast.cli.doctor.repair import rebuild
 from gridcast.runtime.errors import GridcastError, TrackingError
 from gridcast.sweep import lease
 from gridcast.tracking import artifact_paths, mlflow_runs, sqlite_store
+from gridcast.tracking.addresses import split_credentials
 from gridcast.tracking.store import DEFAULT_URI, Store, connect
 
 UNSET_REMEDY = f"unset MLFLOW_TRACKING_URI, or set it to {DEFAULT_URI} or the address of a server"
@@ -101,7 +103,10 @@ def _check_server(uri: str) -> Finding:
 
 
 def _get(url: str) -> str:
-    with urllib.request.urlopen(url, timeout=5) as answer:  # noqa: S310 - the scheme was checked
+    address, user = split_credentials(url)
+    headers = {"Authorization": f"Basic {base64.b64encode(user.encode()).decode()}"} if user else {}
+    request = urllib.request.Request(address, headers=headers)  # noqa: S310 - the scheme was checked
+    with urllib.request.urlopen(request, timeout=5) as answer:  # noqa: S310
         return str(answer.read(100), "utf-8", "replace").strip()
 
 

@@ -1,0 +1,39 @@
+"""Models that nothing was trained for: the preprocessing of a plan, and a network that answers with zeros."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from gridcast.data import prediction_files
+from gridcast.runtime.forecaster import Forecaster
+from gridcast.runtime.preprocessing import Preprocessing
+from gridcast.sweep.plan import Plan
+
+
+@dataclass(frozen=True)
+class Zeros:
+    """A network that answers with zeros, in scaled units."""
+
+    horizon: int
+
+    def predict_on_batch(self, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Zeros (n, horizon)."""
+        return np.zeros((len(next(iter(inputs.values()))), self.horizon))
+
+
+def untrained_forecaster(plan: Plan) -> Forecaster:
+    """The forecaster of `plan` with its preprocessing as a model's file has it; it forecasts the scalers' offsets."""
+    carried = json.loads(json.dumps(plan.dataset.preprocessing.to_json()))
+    return Forecaster(Preprocessing.from_json(carried), Zeros(plan.experiment.window.horizon))
+
+
+def answer(plan: Plan, source: str) -> pd.DataFrame:
+    """The forecasts of the untrained model from the table `source`, as `gridcast predict` gives them."""
+    model = untrained_forecaster(plan)
+    table, _ = model.predict_each_series(prediction_files.read_series_table(source, model.preprocessing))
+    return table
