@@ -28,15 +28,23 @@ def read_series_table(path: Path | str, preprocessing: Preprocessing) -> pd.Data
     return _rows(path, data.model_copy(update={"static": static}), preprocessing, keep_ahead=True)
 
 
-def read_sensor_table(path: Path | str, preprocessing: Preprocessing, *, labels: str | None = None) -> pd.DataFrame:
+def read_sensor_table(
+    path: Path | str, preprocessing: Preprocessing, *, labels: str | None = None, partial: bool = False
+) -> pd.DataFrame:
     """Return the rows of `path` for a detector: stamps and sensors, NaN where a field is empty.
 
-    `labels` is a further column of numbers, which the file need not have. Raises DataError.
+    `labels` is a further column of numbers, which the file need not have. With `partial`, it need not have all sensors
+    either: those that it lacks are no columns. Raises DataError.
     """
     preprocessing = _adopted(preprocessing)
     data = Data(**_sections(path, preprocessing), target=preprocessing.target, sensors=preprocessing.series)
-    if labels is not None and labels in readers.column_names(str(path), data, settable=False):
-        data = data.model_copy(update={"labels": labels})
+    if labels is not None or partial:
+        names = readers.column_names(str(path), data, settable=False)
+        if labels in names:
+            data = data.model_copy(update={"labels": labels})
+        present = tuple(name for name in preprocessing.series if name in names)
+        if partial and present:
+            data = data.model_copy(update={"sensors": present})
     return _rows(path, data, preprocessing)
 
 

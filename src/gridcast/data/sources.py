@@ -17,11 +17,9 @@ from gridcast.data.parse_fields import LINE, unit_of
 from gridcast.data.select_rows import aggregate_table, drop_repeated_rows, select_rows
 from gridcast.data.static_categories import check_static_columns, with_static_columns
 from gridcast.data.table import FILE, ONLY_SERIES, SERIES, TARGET, TIME, Table
+from gridcast.runtime.dialect import SENTINELS
 from gridcast.runtime.errors import DataError, suggest
 from gridcast.runtime.series_ids import plain_id, series_id_column
-
-SENTINELS = (-999.0, -9999.0, -99999.0, -999999.0)
-"""Numbers that instruments and databases write where they have no reading."""
 
 
 def load_table(data: Data, cache: Path = Path("data"), frame: pd.DataFrame | None = None) -> Table:
