@@ -2,6 +2,7 @@
 
 import logging
 import re
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -600,8 +601,7 @@ def test_looking_once_is_no_error_while_steps_only_wait_for_later_ones_and_where
 class Scaled(ZScore):
     """Knows how its sensors were scaled in training, as a detector does."""
 
-    class preprocessing:
-        target_scaler = scaling.Scaler(np.zeros(3), np.ones(3))
+    preprocessing = SimpleNamespace(target_scaler=scaling.Scaler(np.zeros(3), np.ones(3)))
 
 
 def test_numbers_that_mean_no_reading_are_none_where_they_are_far_from_training(watch):
@@ -615,3 +615,33 @@ def test_numbers_that_mean_no_reading_are_none_where_they_are_far_from_training(
     table["time"] += pd.Timedelta(hours=1)
     watched.look(table.replace(-9999, -9998))
     assert watched.events() == [(65, 67)]
+
+
+class Remembering(ZScore):
+    """Knows the longest runs of one value in training, as a detector does."""
+
+    preprocessing = SimpleNamespace(longest_runs=(1, 20, 4000))
+
+
+def test_a_sensor_that_shows_one_value_for_too_long_raises_one_alert(watch):
+    watched, table = watch(lookback=1), readings(120)
+    watched.detector = Remembering(lookback=1)
+    table.loc[30:39, "flow"] = 0.5  # not longer than the shortest limit
+    table.loc[50:89, "power"] = 0.25  # twice the longest run in training
+    table.loc[60:75, "flow"] = 0.125
+    table["heat"] = 1.0
+    watched.look(*cut(table, 65, 70, 73, 80))
+    assert [(alert.id, alert.event["blame"]) for alert in watched.sent] == [
+        ("plant/flow stuck/2024-01-01T01:00:00", [["flow", 1.0]])
+    ]
+    assert "plant: flow is stuck since 2024-01-01T01:00:00. It has been 0.125 for more than 10 steps" in watched.said[2]
+    assert watched.events() == []
+
+
+def test_noise_is_never_called_stuck(watch):
+    watched, table = watch(lookback=1), readings(3000, seed=5).round({"flow": 0, "power": 1})
+    longest = [(table[name] != table[name].shift()).cumsum().value_counts().max() for name in SENSORS]
+    watched.detector = Remembering(lookback=1)
+    object.__setattr__(watched.detector, "preprocessing", SimpleNamespace(longest_runs=longest))
+    watched.look(readings(3000, seed=6).round({"flow": 0, "power": 1}))
+    assert [alert for alert in watched.sent if "stuck" in alert.id] == []

@@ -160,7 +160,8 @@ def _parse_csv(raw: bytes, name: str, form: RowFormat) -> _CsvRows:
         raise DataError(f"not a CSV table: {error}") from None
     names, again, further = _column_names(header.names), 0, []
     sections: list[pd.DataFrame] = []
-    torn, whole = 0, []
+    whole: list[list[str]] = []
+    torn = 0
     for fields in [*lines, None]:
         is_header = fields is not None and form.is_header(fields)
         if fields is None or (is_header and _column_names(fields) != names):

@@ -23,6 +23,7 @@ from gridcast.monitoring.stream.feeds import FeedBatch
 from gridcast.monitoring.stream.followed_model import FollowedDetector, FollowedModel, iso_stamp, step_length, with_zone
 from gridcast.monitoring.stream.ledger import FileMark, Ledger, ScoredStep
 from gridcast.monitoring.stream.readings import parse_readings
+from gridcast.monitoring.stream.stuck import stuck_alerts
 from gridcast.monitoring.stream.wording import batch_remarks, event_alert, scores_summary, unscored_reason
 from gridcast.runtime import events, running_threshold
 from gridcast.runtime.errors import is_data_error
@@ -87,6 +88,10 @@ def ingest_batch(
         completed = ledger.complete_steps(readings[is_stored])
         results = _score_new_steps(new, number, ledger, model, channels=channels, now=now)
         results += _score_late_steps(late.index.union(completed), ledger, model, channels=channels, now=now)
+        touched = readings.loc[new.index.union(late.index).union(completed)]
+        if len(touched):
+            for alert in stuck_alerts(touched.index[0], ledger, model):
+                ledger.queue_alert(alert, channels, iso_stamp(now))
         scores = pd.concat([one.scores for one in results]) if results else NO_SCORES
         notes += list(dict.fromkeys(one.problem for one in results if one.problem))
         counts["scored"] = int(scores.index.isin(new.index).sum())
@@ -99,14 +104,12 @@ def ingest_batch(
             ledger.mark_read(batch.source, batch.end)
     until = f" up to {iso_stamp(new.index[-1])}" if len(new) else ""
     is_refused = 0 < counts["rows"] == counts["unreadable"]
-    steps = len(new) + len(late) + len(completed)
     problem = "; ".join(notes) if is_refused else ""
-    if steps and not len(scores) and not waiting:
-        touched = readings.loc[new.index.union(late.index).union(completed)]
+    if len(touched) and not len(scores) and not waiting:
         problem = "; ".join([unscored_reason(touched, model), *(one.problem for one in results[:1] if one.problem)])
     return BatchOutcome(
         text="; ".join([f"{batch.source}: {counts['rows']} rows{until}, {scores_summary(scores)}", *notes]),
-        steps=steps,
+        steps=len(touched),
         scored=len(scores),
         waiting=waiting,
         is_refused=is_refused,
@@ -202,7 +205,7 @@ def _score_steps(
     now: pd.Timestamp,
     end: pd.Timestamp | None = None,
 ) -> _Scored:
-    """Score the steps from `begin` to `end`, and waiting ones around, and queue alerts of new events; `_save_scores`."""
+    """Score the steps from `begin` to `end`, and waiting ones around, see `_save_scores`; queue alerts of events."""
     scored = _save_scores(begin, ledger, model, wait, end)
     if len(scored.scores):
         for event in _find_events(scored.scores.index[0], ledger, model):

@@ -209,7 +209,7 @@ class Ledger:
         return pd.DatetimeIndex(readings.index[gained.any(axis=1)])
 
     def waiting_stretches(self) -> list[tuple[pd.Timestamp, pd.Timestamp]]:
-        """Return the stretches of late steps, some of which wait for later ones: the first and the last step of each."""
+        """Return first and last step of the stretches of late steps of which some wait for later ones."""
         row = self._database.execute("SELECT value FROM about WHERE key = ?", (WAITING_KEY,)).fetchone()
         return [(pd.Timestamp(first), pd.Timestamp(last)) for first, last in json.loads(row[0])] if row else []
 

@@ -65,19 +65,19 @@ def _column_notes(rows: pd.DataFrame, detector: FollowedDetector, present: list[
     if missing:
         near = suggest(missing[0], unknown)
         notes.append(f"{'no column for' if present else 'none of'} the model's sensors {quoted_names(missing)}{near}")
-    for column in [] if present else unknown:
-        if rows[column].astype(str).str.strip().isin(detector.sensors).any():
-            notes.append(
-                f"'{column}' names sensors, so this is a row for each reading, and a column for each sensor is needed: "
-                "reshape the table, or train the model with data.pivot"
-            )
+    names = [column for column in unknown if rows[column].astype(str).str.strip().isin(detector.sensors).any()]
+    if names and not present:
+        notes.append(
+            f"'{names[0]}' names sensors, so this is a row for each reading, and a column for each sensor is needed: "
+            "reshape the table, or train the model with data.pivot"
+        )
     if unknown:
         notes.append(f"columns that the model does not know are ignored: {quoted_names(unknown)}")
     return notes
 
 
 def _leave_out_sentinels(readings: pd.DataFrame, detector: FollowedDetector) -> list[str]:
-    """Make numbers that stand for no reading, such as -9999, missing where they are far from training; notes on them."""
+    """Make numbers such as -9999 missing where they are far from training, as they mean no reading; notes on them."""
     notes = []
     for position, sensor in enumerate(detector.sensors):
         for sentinel in SENTINELS:
