@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from gridcast.config import Data
-from gridcast.data import readers
+from gridcast.data import readers, sentinels
 from gridcast.data.parse_fields import LINE
 from gridcast.data.readers import ReadingOptions
 from gridcast.runtime.preprocessing import Preprocessing
+
+LOG = logging.getLogger("gridcast")
 
 
 def read_series_table(path: Path | str, preprocessing: Preprocessing) -> pd.DataFrame:
@@ -64,6 +67,9 @@ def _sections(path: Path | str, preprocessing: Preprocessing) -> dict[str, Any]:
 def _rows(path: Path | str, data: Data, preprocessing: Preprocessing, *, keep_ahead: bool = False) -> pd.DataFrame:
     options = ReadingOptions(preprocessing.dialect, settable=False, keep_ahead=keep_ahead)
     rows, _ = readers.read_table(str(path), data, options)
+    for column in data.sensors or (data.target,):
+        if remark := sentinels.sentinel_remark(rows[column], settable=False):
+            LOG.warning(f"{path}, column '{column}': {remark}")
     return _with_zone(rows.drop(columns=LINE), preprocessing)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from gridcast.monitoring.error_shift import MIN_STEPS
 from gridcast.monitoring.findings import MonitorFindings, row_dicts
 
 
@@ -71,6 +72,8 @@ def _off_text(findings: MonitorFindings) -> str:
 
 def _why_not_judged(findings: MonitorFindings) -> str:
     champion, forecasts = findings.champion, findings.live_forecasts["forecast"]
+    if findings.shift.steps < MIN_STEPS:
+        return f"{findings.shift.steps} of them have an actual value and a forecast, at least {MIN_STEPS} are needed"
     not_finite = int((~forecasts.map(math.isfinite)).sum())
     if not_finite:
         return f"{not_finite:,} of {len(forecasts):,} forecasts are not finite numbers"

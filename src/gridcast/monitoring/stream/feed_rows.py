@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from gridcast.data import csv_text, file_bytes, parse_fields, prediction_files, text_encoding
@@ -126,13 +127,16 @@ def _with_times(parsed: _CsvRows, form: RowFormat) -> ParsedRows:
     order, unit = date_text.decide_order(texts, form.dialect.dates), form.dialect.time_unit
     local, offsets = date_text.split_dates(texts, order, unit)
     stamps = local_time.axis_times(local, offsets, time_zone=form.time_zone, frequency=form.frequency)
-    times = pd.Series(stamps, index=rows.index)
-    is_bad = times.isna()
+    is_bad = np.isnat(local)
     if is_bad.any():
         first = str(texts[is_bad].iloc[0])
         fault = date_text.fault_of(first, order, settable=False, unit=unit)
         notes.append(f"{is_bad.sum()} rows have no time that can be read, the first '{first}' {fault}")
-    kept = rows.assign(**{form.time: times})[~is_bad].reset_index(drop=True)
+    if found := local_time.find_fault(local, offsets, stamps, form.time_zone):
+        faulty, problem, remedy = found
+        is_bad[faulty] = True
+        notes.append(f"the time of {len(faulty)} rows, the first '{texts.iloc[faulty[0]]}', {problem}; {remedy}")
+    kept = rows.assign(**{form.time: stamps})[~is_bad].reset_index(drop=True)
     return ParsedRows(kept, parsed.torn + int(is_bad.sum()), tuple(notes))
 
 
