@@ -508,7 +508,7 @@ def test_a_reading_that_is_stored_is_not_replaced_and_one_that_is_missing_is_tak
 def test_steps_after_one_with_a_wrong_time_ahead_are_judged_like_any_others(watch, wait):
     watched, table = watch(lookback=1, wait=wait), readings(60, spikes={40: 5})
     table.loc[20, "time"] = START + pd.Timedelta(hours=20)
-    watched.look(*cut(table, 21, *range(22, 60)))
+    watched.look(*cut(table, 21, 22, 23, 30, 42, 43, 50))
     watched.look()
     assert watched.events() == [(40, 44)]
     assert len(watched.sent) == 1
@@ -634,7 +634,8 @@ def test_a_sensor_that_shows_one_value_for_too_long_raises_one_alert(watch):
     assert [(alert.id, alert.event["blame"]) for alert in watched.sent] == [
         ("plant/flow stuck/2024-01-01T01:00:00", [["flow", 1.0]])
     ]
-    assert "plant: flow is stuck since 2024-01-01T01:00:00. It has been 0.125 for more than 10 steps" in watched.said[2]
+    told = "plant: flow is stuck since 2024-01-01T01:00:00. It has been 0.125 for more than 10 steps"
+    assert sum(told in line for line in watched.said) == 1
     assert watched.events() == []
 
 

@@ -223,6 +223,12 @@ class Ledger:
         rows = self._database.execute("SELECT 1 FROM steps WHERE time > ? AND score IS NULL", (after.isoformat(),))
         return rows.fetchone() is not None
 
+    def has_anomaly(self, first: pd.Timestamp, last: pd.Timestamp) -> bool:
+        """Whether a step from `first` to `last` is anomalous by its score."""
+        span = first.isoformat(), last.isoformat()
+        rows = self._database.execute("SELECT 1 FROM steps WHERE anomaly = 1 AND time BETWEEN ? AND ? LIMIT 1", span)
+        return rows.fetchone() is not None
+
     def unscored_times(self, times: pd.DatetimeIndex) -> pd.DatetimeIndex:
         """Return those of `times` whose steps have no score yet."""
         if not len(times):

@@ -20,6 +20,7 @@ def stuck_alerts(begin: pd.Timestamp, ledger: Ledger, model: FollowedModel) -> l
 
     Normal is twice the longest run of that sensor in training, and at least MIN_STUCK_STEPS; a model that does not
     know its longest runs judges none. A run has one alert, whatever is added to it later: its id is that of its start.
+    It has none where scores call it an anomaly already.
     """
     limits = run_limits(model)
     if not limits:
@@ -31,7 +32,9 @@ def stuck_alerts(begin: pd.Timestamp, ledger: Ledger, model: FollowedModel) -> l
         _alert(sensor, run, limits[sensor], model)
         for sensor in limits
         for run in _runs(readings[sensor].dropna())
-        if len(run) > limits[sensor] and run.index[limits[sensor]] >= begin
+        if len(run) > limits[sensor]
+        and run.index[limits[sensor]] >= begin
+        and not ledger.has_anomaly(run.index[0], run.index[-1])
     ]
 
 
@@ -54,7 +57,7 @@ def _alert(sensor: str, run: pd.Series, limit: int, model: FollowedModel) -> Ale
         id=event_id,
         title=f"{model.name}: {sensor} is stuck since {run.index[0].isoformat()}",
         text=f"It has been {run.iloc[0]:g} for more than {limit} steps, twice the longest such run in training or "
-        f"{MIN_STUCK_STEPS}; its scores may look normal. Alert {event_id}",
+        f"{MIN_STUCK_STEPS}; its scores look normal. Alert {event_id}",
         event={
             "id": event_id,
             "first": run.index[0].isoformat(),
