@@ -332,3 +332,29 @@ def test_times_that_cannot_be_read_are_reported_with_a_remedy(tmp_path, stamp, r
     (batch,) = FolderFeed(tmp_path, RowFormat("time")).new_batches({}, None)
     assert batch.unreadable == 1
     assert remedy in batch.notes[0]
+
+
+def test_rows_that_do_not_show_how_they_are_written_are_read_as_those_before_them_in_the_file(tmp_path):
+    folder, path = FolderFeed(tmp_path, RowFormat("time")), tmp_path / "a.csv"
+    path.write_text("time;flow;heat\n31/01/2024 00:00;1,5;20,25\n")
+    first = folder.new_batches({}, None)
+    with path.open("a") as file:
+        file.write("01/02/2024 00:00;1,375;2,125\n")
+    (second,) = folder.new_batches(taken(first), None)
+    assert brought(second) == [("2024-02-01 00:00:00", "1.375", "2.125")]
+    (tmp_path / "b.csv").write_text("time;flow\n01/02/2024 00:00;1,375\n")  # another file shows nothing about itself
+    refused = next(one for one in folder.new_batches(taken([second]), None) if one.source == "b.csv")
+    assert (refused.unreadable, len(refused.rows)) == (1, 0)
+    assert "'1,375' may be 1.375 (decimal comma) or 1375" in refused.notes[0]
+
+
+def test_rows_of_which_only_some_have_an_offset_are_not_guessed(tmp_path):
+    text = "time,flow\n2024-01-01 00:00+01:00,1\n2024-01-01 00:01,2\nsoon,3\n"
+    (tmp_path / "a.csv").write_text(text)
+    (batch,) = FolderFeed(tmp_path, RowFormat("time", time_zone="")).new_batches({}, None)
+    assert brought(batch) == [("2023-12-31 23:00:00", "1")]
+    assert batch.unreadable == 2
+    assert batch.notes[1] == (
+        "the time of 1 rows, the first '2024-01-01 00:01', has no offset from UTC, while other stamps have one; give "
+        "it to all, or to none"
+    )

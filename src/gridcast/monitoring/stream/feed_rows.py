@@ -75,10 +75,11 @@ class _CsvRows:
     notes: tuple[str, ...] = ()
 
 
-def parse_rows(body: bytes, name: str, form: RowFormat, path: Path | None = None) -> ParsedRows:
+def parse_rows(body: bytes, name: str, form: RowFormat, path: Path | None = None, before: bytes = b"") -> ParsedRows:
     """Return the rows of CSV or JSON text. Numbers in them are written with a decimal point, whatever their dialect.
 
-    With the `path` of the file, it may be an Excel workbook or a Parquet file too.
+    With the `path` of the file, it may be an Excel workbook or a Parquet file too. Where a few rows do not show how
+    they are written, the part of the file `before` them decides.
     """
     nothing = pd.DataFrame({form.time: []})
     lines = 1
@@ -99,8 +100,25 @@ def parse_rows(body: bytes, name: str, form: RowFormat, path: Path | None = None
             return ParsedRows(nothing, parsed.torn, (f"{parsed.torn} lines are incomplete",) if parsed.torn else ())
         return _pivoted(_with_times(parsed, form), form)
     except DataError as error:
+        shown = _shown_format(before, name, form)
+        if shown != form:
+            return parse_rows(body, name, shown, path)
         problem = str(error).removeprefix(str(path)).removeprefix(name).lstrip(", :")
         return ParsedRows(nothing, lines, (problem,))
+
+
+def _shown_format(text: bytes, name: str, form: RowFormat) -> RowFormat:
+    """The `form` with the dialect that the `text` of a CSV file shows; as it is where that shows none."""
+    try:
+        raw, _ = text_encoding.to_utf8(text, name, form.reading.get("encoding"), settable=False)
+        header = form.find_header(raw, name)
+        rows = _parse_csv(raw, name, form, decided=False).rows
+        order = date_text.decide_order(rows[form.time].astype("str").str.strip(), form.dialect.dates)
+        decimal = _decide_decimal({str(column): rows[column] for column in rows if column != form.time}, header, form)
+    except (DataError, KeyError):
+        return form
+    separator = _separator_name(header.separator)
+    return replace(form, dialect=replace(form.dialect, dates=order, decimal=decimal, separator=separator))
 
 
 def _unpacked(body: bytes, name: str) -> bytes:
@@ -155,7 +173,8 @@ def _pivoted(parsed: ParsedRows, form: RowFormat) -> ParsedRows:
     return replace(parsed, rows=wide.reset_index())
 
 
-def _parse_csv(raw: bytes, name: str, form: RowFormat) -> _CsvRows:
+def _parse_csv(raw: bytes, name: str, form: RowFormat, *, decided: bool = True) -> _CsvRows:
+    """The rows of CSV text; without `decided`, their numbers are as they are written."""
     header = form.find_header(raw, name)
     text = raw[header.start :].decode()
     try:
@@ -184,7 +203,7 @@ def _parse_csv(raw: bytes, name: str, form: RowFormat) -> _CsvRows:
     notes += [f"{again} lines that repeat the header are passed over"] if again else []
     notes += [f"the rows after a further header are read by it ({columns})" for columns in further]
     rows = sections[0] if len(sections) == 1 else pd.concat(sections, ignore_index=True).fillna("")
-    return _CsvRows(_with_decimal_points(rows, header.separator, form), torn, tuple(notes))
+    return _CsvRows(_with_decimal_points(rows, header, form) if decided else rows, torn, tuple(notes))
 
 
 def _column_names(fields: list[str]) -> list[str]:
@@ -197,23 +216,29 @@ def _column_names(fields: list[str]) -> list[str]:
     return names
 
 
-def _with_decimal_points(rows: pd.DataFrame, separator: str, form: RowFormat) -> pd.DataFrame:
+def _with_decimal_points(rows: pd.DataFrame, header: Header, form: RowFormat) -> pd.DataFrame:
     """The rows with their numbers written with a decimal point. Raises DataError where two readings remain."""
-    stated = form.reading.get("decimal")
-    trained = form.dialect
-    name = {sign: label for label, sign in SEPARATOR_SIGNS.items()}.get(separator, separator)
-    if trained.separator not in (None, name) and trained.decimal != FORMER:
-        trained = replace(trained, decimal=None)
     texts = {column: rows[column] for column in rows.columns if column != form.time}
-    evidence = number_text.find_evidence(texts)
+    decimal = _decide_decimal(texts, header, form)
+    dialect = replace(form.dialect, decimal=decimal, thousands=form.reading.get("thousands"))
+    return rows.assign(**{column: _canonical(text, dialect) for column, text in texts.items()})
+
+
+def _decide_decimal(texts: Mapping[str, pd.Series], header: Header, form: RowFormat) -> str | None:
+    """The decimal sign of the columns of text. Raises DataError where two readings remain."""
+    trained = form.dialect
+    if trained.separator not in (None, _separator_name(header.separator)) and trained.decimal != FORMER:
+        trained = replace(trained, decimal=None)
+    stated, thousands = form.reading.get("decimal"), form.reading.get("thousands")
     try:
-        decimal = number_text.decide_decimal(
-            evidence, decimal=stated, thousands=form.reading.get("thousands"), trained=trained
-        )
+        evidence = number_text.find_evidence(texts)
+        return number_text.decide_decimal(evidence, decimal=stated, thousands=thousands, trained=trained)
     except number_text.Undecided as undecided:
         raise parse_fields.undecided_error(undecided, settable=False) from None
-    dialect = replace(trained, decimal=decimal, thousands=form.reading.get("thousands"))
-    return rows.assign(**{column: _canonical(text, dialect) for column, text in texts.items()})
+
+
+def _separator_name(sign: str) -> str:
+    return {sign: label for label, sign in SEPARATOR_SIGNS.items()}.get(sign, sign)
 
 
 def _canonical(text: pd.Series, dialect: Dialect) -> pd.Series:

@@ -109,7 +109,8 @@ class FolderFeed:
             if not content:
                 return None
             part = self._new_part(content, begin) if is_plain else content
-            parsed = parse_rows(part, path.name, self.form, path)
+            before = content[:begin] if is_plain else b""
+            parsed = parse_rows(part, path.name, self.form, path, before)
             notes = parsed.notes
             if not is_continued:
                 change = "has become shorter" if len(content) < mark.size else "was written again"
