@@ -124,7 +124,10 @@ def test_looking_once_at_what_cannot_be_read_or_scored_ends_with_2(site, monkeyp
     assert "nothing to read" in capsys.readouterr().out
     put(feed, "a.csv", frame.assign(time="soon"))
     assert command(monkeypatch, *words) == 2
-    assert "no row could be read: a.csv: 60 rows, no step scored; 60 rows have no time" in capsys.readouterr().err
+    assert (
+        "half of the rows or more could not be read: a.csv: 60 rows, no step scored; 60 rows have no time"
+        in capsys.readouterr().err
+    )
     put(feed, "b.csv", frame.drop(columns="heat"))
     assert command(monkeypatch, *words) == 2
     assert "none of 60 steps could be scored" in capsys.readouterr().err

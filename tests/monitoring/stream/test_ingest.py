@@ -561,9 +561,12 @@ def test_looking_once_ends_in_an_error_where_a_file_cannot_be_read_or_nothing_ca
     put(watched.folder, "a.csv", table.rename(columns={"time": "when"}))
     put(watched.folder, "b.csv", table)
     told = once(watched)
-    assert "feed: no row could be read: a.csv: 20 rows, no step scored; no column 'time'" in told
+    assert "feed: half of the rows or more could not be read: a.csv: 20 rows, no step scored; no column 'time'" in told
     assert len(watched.steps()) == 20  # the other file counts all the same
-    table["time"] += pd.Timedelta(hours=1)
+    lines = (watched.folder / "b.csv").read_text().replace("2024-01-01 00", "2024-01-02 00").splitlines()
+    (watched.folder / "b.csv").write_text("\n".join([*lines[:11], *(f"{line},1" for line in lines[11:]), ""]))
+    assert "b.csv: 20 rows up to 2024-01-02T00:09:00" in once(watched)
+    table["time"] += pd.Timedelta(days=2)
     put(watched.folder, "c.csv", table.assign(heat=table["heat"].where(table.index % 3 == 0)))
     told = once(watched)
     assert "none of 20 steps could be scored: a score needs every sensor at each of 3 steps in a row" in told

@@ -68,8 +68,8 @@ def follow_feed(
     """Poll `feed` every `interval` seconds, or once, and score what is new by the model that is current then.
 
     A poll that fails is reported and repeated after the interval. With `once` there is no other: GridcastError is
-    raised where the feed gives no answer or alerts could not be delivered, DataError where no row of a file was
-    readable or no step could be scored.
+    raised where the feed gives no answer or alerts could not be delivered, DataError where most rows of a file were
+    unreadable or no step could be scored.
     """
     for channel in sorted({channel for channel, _ in ledger.pending_alerts()} - set(channels)):
         tell(f"alerts of an earlier start are waiting for the channel '{channel}', which is not given now")
@@ -112,8 +112,8 @@ class Poll:
             raise GridcastError(f"{self.pending} alerts could not be delivered; they are kept in {ledger.path}")
         refused = [outcome for outcome in self.outcomes if outcome.is_refused]
         if refused:
-            others = f" ({len(refused)} files or answers in all)" if len(refused) > 1 else ""
-            raise DataError(f"{feed}: no row could be read{others}: {refused[0].text}")
+            others = f", and so in {len(refused) - 1} more files or answers" if len(refused) > 1 else ""
+            raise DataError(f"{feed}: half of the rows or more could not be read{others}: {refused[0].text}")
         steps = sum(outcome.steps for outcome in self.outcomes)
         if steps and not any(outcome.scored or outcome.waiting for outcome in self.outcomes):
             raise DataError(f"{feed}: none of {steps} steps could be scored: {self.outcomes[-1].problem}")

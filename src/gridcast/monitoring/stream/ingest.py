@@ -36,8 +36,8 @@ LOG = logging.getLogger(__name__)
 class BatchOutcome:
     """The outcome of a batch: a line about it (`text`), and how many of its `steps` were `scored`.
 
-    `waiting` steps have a score that becomes final when later steps arrive. `problem` says why nothing of it could be
-    used: no row was readable (`is_refused`), or no step can be scored.
+    `waiting` steps have a score that becomes final when later steps arrive. It `is_refused` where half of its rows or
+    more were unreadable; `problem` says why no step can be scored.
     """
 
     text: str
@@ -103,8 +103,8 @@ def ingest_batch(
         if batch.end is not None:
             ledger.mark_read(batch.source, batch.end)
     until = f" up to {iso_stamp(new.index[-1])}" if len(new) else ""
-    is_refused = 0 < counts["rows"] == counts["unreadable"]
-    problem = "; ".join(notes) if is_refused else ""
+    is_refused = counts["unreadable"] >= max(1, counts["rows"] / 2)
+    problem = ""
     if len(touched) and not len(scores) and not waiting:
         problem = "; ".join([unscored_reason(touched, model), *(one.problem for one in results[:1] if one.problem)])
     return BatchOutcome(
