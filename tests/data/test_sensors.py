@@ -178,6 +178,8 @@ def test_labels_of_many_tables_may_stand_in_one_json_file(built, tmp_path):
         ('{"sensor.csv": []}', "has no entry for"),
         ('{"sensors.csv": [["2024-01-01"]]}', "['2024-01-01'] is not an interval [first, last]"),
         ('{"sensors.csv": ["soon"]}', "cannot be read"),
+        ('{"sensors.csv": [["2024-01-01 06:00", "2024-01-01 05:00"]]}', "ends before it begins"),
+        ('{"sensors.csv": ["2031-01-01"]}', "lies outside of"),
         ("[]", "cannot be read"),
         (None, "No such file"),
     ],

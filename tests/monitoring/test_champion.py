@@ -196,6 +196,12 @@ def test_a_forecast_that_is_no_number_is_an_alarm(fresh):
     assert f"cannot be judged: {len(broken)} of {len(broken)} forecasts are not finite numbers." in alarms[0]
 
 
+def test_too_few_steps_to_judge_are_an_alarm_that_says_so(fresh):
+    shift = measure_errors(np.ones(2), np.ones(9), overlap=1, reach=1)
+    alarms, _ = alarms_and_remarks(replace(fresh, shift=shift))
+    assert alarms[0].endswith("cannot be judged: 2 of them have an actual value and a forecast, at least 3 are needed.")
+
+
 def test_a_feature_that_was_not_compared_is_not_called_free_of_drift(fresh):
     drift = fresh.drift.assign(p_value=fresh.drift["p_value"].where(fresh.drift["feature"] != "price"))
     _, remarks = alarms_and_remarks(replace(fresh, drift=drift))

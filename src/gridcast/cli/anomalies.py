@@ -200,7 +200,8 @@ def _recalibrate_once(request: RecalibrationRequest) -> None:
     except Exception as error:
         if not is_data_error(error):
             raise
-        raise DataError(f"{shown(request.source)}: {error}") from None
+        named = str(error).startswith(shown(request.source))
+        raise DataError(str(error) if named else f"{shown(request.source)}: {error}") from None
     out.print(f"{terminal.model_title(reference)}: {threshold.summary}", markup=False)
     promoted = recalibration.recalibrate(
         loaded,

@@ -35,6 +35,11 @@ def read_labels(path: str, *, table_path: str, times: pd.DatetimeIndex) -> pd.Se
         )
     is_labelled = np.zeros(len(times), bool)
     for first, last in by_table[max(names, key=len)]:
+        if last < times.min() or first > times.max():
+            raise DataError(
+                f"data.labels: '{path}': the interval {first} to {last} lies outside of {table_path}, whose rows are "
+                f"from {times.min()} to {times.max()}; correct the interval, or remove it"
+            )
         is_labelled |= np.asarray((times >= first) & (times <= last))
     return pd.Series(is_labelled, index=times)
 
@@ -45,4 +50,6 @@ def _interval(entry: object) -> tuple[pd.Timestamp, pd.Timestamp]:
     if not isinstance(ends, list) or len(ends) != 2 or not all(isinstance(end, str) for end in ends):
         raise ValueError(f"{entry!r} is not an interval [first, last]")
     first, last = (pd.to_datetime(end, utc=True).tz_localize(None) for end in ends)
+    if last < first:
+        raise ValueError(f"the interval {entry!r} ends before it begins")
     return first, last

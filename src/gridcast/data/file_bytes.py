@@ -15,6 +15,8 @@ from gridcast.runtime.errors import DataError
 Kind = Literal["text", "parquet", "excel"]
 GZIP, XZ, ZIP, PARQUET, OLD_EXCEL = b"\x1f\x8b", b"\xfd7zXZ\x00", b"PK\x03\x04", b"PAR1", b"\xd0\xcf\x11\xe0"
 EXCEL_MEMBER = "xl/workbook.xml"
+UNPACKING_ERRORS = (OSError, EOFError, lzma.LZMAError, zlib.error, zipfile.BadZipFile)
+"""Exceptions of `decompressed` for a damaged or incomplete file, beside DataError."""
 DATABASES = ("postgresql", "sqlite", "mysql", "mariadb", "mssql", "oracle", "duckdb", "snowflake", "bigquery")
 
 
@@ -43,7 +45,7 @@ def read_bytes(path: str) -> bytes:
     """Return the content of the file at `path` or address, decompressed if it is compressed. Raises DataError."""
     try:
         return decompressed(_raw_bytes(path), path)
-    except (OSError, EOFError, lzma.LZMAError, zlib.error, zipfile.BadZipFile) as error:
+    except UNPACKING_ERRORS as error:
         raise DataError(f"{shown(path)}: cannot be read: {_without_address(error, path)}") from None
 
 

@@ -61,8 +61,19 @@ def fit_preprocessing(panel: Panel, experiment: Experiment, lookback: int) -> Pr
         repeated=data.repeated,
         left_out=panel.left_out,
         too_short=panel.too_short,
+        longest_runs=_longest_runs(panel.training_target) if experiment.task == "anomaly" else (),
         **(_probabilistic_fields(panel, experiment, target_scaler.scale) if is_probabilistic else {}),
     )
+
+
+def _longest_runs(values: np.ndarray) -> tuple[int, ...]:
+    """The longest run of one value in each row of `values` (series, steps), NaN left out."""
+    longest = []
+    for row in values:
+        present = row[np.isfinite(row)]
+        starts = np.flatnonzero(np.diff(present, prepend=np.nan) != 0)
+        longest.append(int(np.diff(starts, append=len(present)).max(initial=0)))
+    return tuple(longest)
 
 
 def _probabilistic_fields(panel: Panel, experiment: Experiment, scale: np.ndarray) -> dict[str, Any]:

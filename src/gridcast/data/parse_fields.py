@@ -190,21 +190,18 @@ def parse_dates(
             )
     if data.time_zone is None and not np.isfinite(offsets).any():
         return pd.Series(local, index=rows.index)
-    return pd.Series(_stamps_on_axis(rows, column, data, local, offsets, path=path), index=rows.index)
+    stamps = _stamps_on_axis(rows, column, data, local, offsets, path=path, settable=settable)
+    return pd.Series(stamps, index=rows.index)
 
 
 def _stamps_on_axis(
-    rows: pd.DataFrame, column: str, data: Data, local: np.ndarray, offsets: np.ndarray, *, path: str
+    rows: pd.DataFrame, column: str, data: Data, local: np.ndarray, offsets: np.ndarray, *, path: str, settable: bool
 ) -> np.ndarray:
     """The stamps on the axis (rows,) of `local` times (rows,) with `offsets` (rows,) in seconds, NaN for none.
 
-    See `local_time.axis_times`. Raises DataError where only some stamps have an offset though `data` has no time zone,
-    and for a time that clocks skip there.
+    See `local_time.axis_times`. Raises DataError for those of `local_time.find_fault`.
     """
-    has_offset, time_zone = np.isfinite(offsets), data.time_zone or local_time.OWN_OFFSETS
-    if data.time_zone is None and not has_offset.all():
-        problem = "has no offset from UTC, while other stamps have one; give it to all, or write data.time_zone"
-        raise field_error(rows, int(np.argmin(has_offset)), column=column, path=path, problem=problem)
+    time_zone = data.time_zone or local_time.OWN_OFFSETS
     stamps = local_time.axis_times(
         local,
         offsets,
@@ -212,13 +209,11 @@ def _stamps_on_axis(
         frequency=data.row_frequency,
         rows=rows[[key for key in data.series if key in rows]],
     )
-    skipped = np.flatnonzero(np.isnat(stamps))
-    if len(skipped):
-        problem = (
-            f"does not exist in {time_zone}, where clocks were put forward then; correct it, or write the "
-            "data.time_zone in which the stamps were taken, such as UTC"
-        )
-        raise field_error(rows, skipped[0], column=column, path=path, problem=problem)
+    if fault := local_time.find_fault(local, offsets, stamps, time_zone):
+        (row, *_), problem, remedy = fault
+        if settable:
+            remedy += ", or write data.time_zone, the zone in which the stamps were taken, such as UTC"
+        raise field_error(rows, int(row), column=column, path=path, problem=f"{problem}; {remedy}")
     return stamps
 
 

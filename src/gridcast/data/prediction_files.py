@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,10 +10,12 @@ from typing import Any
 import pandas as pd
 
 from gridcast.config import Data
-from gridcast.data import readers, sources
+from gridcast.data import readers, sentinels, sources
 from gridcast.data.parse_fields import LINE
 from gridcast.data.readers import ReadingOptions
 from gridcast.runtime.preprocessing import Preprocessing
+
+LOG = logging.getLogger("gridcast")
 
 
 def read_series_table(source: Path | str, preprocessing: Preprocessing) -> pd.DataFrame:
@@ -33,17 +36,24 @@ def read_series_table(source: Path | str, preprocessing: Preprocessing) -> pd.Da
     return _rows(tables, data.model_copy(update={"static": static}), preprocessing, keep_ahead=True)
 
 
-def read_sensor_table(source: Path | str, preprocessing: Preprocessing, *, labels: str | None = None) -> pd.DataFrame:
+def read_sensor_table(
+    source: Path | str, preprocessing: Preprocessing, *, labels: str | None = None, partial: bool = False
+) -> pd.DataFrame:
     """Return the rows of `source` for a detector: stamps and sensors, NaN where a field is empty.
 
-    `source` is as in `read_series_table`; `labels` is a further column of numbers, which the tables need not have.
-    Raises DataError.
+    `source` is as in `read_series_table`; `labels` is a further column of numbers, which the tables need not have. With
+    `partial`, they need not have all sensors either: those that one lacks are no columns. Raises DataError.
     """
     preprocessing = _adopted(preprocessing)
     tables = _tables(source)
     data = Data(**_sections(tables[0], preprocessing), target=preprocessing.target, sensors=preprocessing.series)
-    if labels is not None and all(labels in readers.column_names(table, data, settable=False) for table in tables):
-        data = data.model_copy(update={"labels": labels})
+    if labels is not None or partial:
+        names = set.intersection(*(set(readers.column_names(table, data, settable=False)) for table in tables))
+        if labels in names:
+            data = data.model_copy(update={"labels": labels})
+        present = tuple(name for name in preprocessing.series if name in names)
+        if partial and present:
+            data = data.model_copy(update={"sensors": present})
     return _rows(tables, data, preprocessing)
 
 
@@ -69,6 +79,9 @@ def _rows(tables: Sequence[str], data: Data, preprocessing: Preprocessing, *, ke
     options = ReadingOptions(preprocessing.dialect, settable=False, keep_ahead=keep_ahead)
     read, _ = readers.read_tables(tables, data, options)
     rows = pd.concat([table.rows for table in read], ignore_index=True) if len(read) > 1 else read[0].rows
+    for column in data.sensors or (data.target,):
+        if remark := sentinels.sentinel_remark(rows[column], settable=False):
+            LOG.warning(f"{', '.join(tables[:3])}, column '{column}': {remark}")
     return _with_zone(rows.drop(columns=LINE), preprocessing)
 
 

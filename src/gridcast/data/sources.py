@@ -13,16 +13,13 @@ import numpy as np
 import pandas as pd
 
 from gridcast.config import Data
-from gridcast.data import anomaly_labels, builtin, csv_text, file_bytes, layout, readers, sensor_table
+from gridcast.data import anomaly_labels, builtin, csv_text, file_bytes, layout, readers, sensor_table, sentinels
 from gridcast.data.parse_fields import LINE, unit_of
 from gridcast.data.select_rows import aggregate_table, drop_repeated_rows, select_rows
 from gridcast.data.static_categories import check_static_columns, with_static_columns
 from gridcast.data.table import FILE, ONLY_SERIES, SERIES, TARGET, TIME, Table
 from gridcast.runtime.errors import DataError, suggest
 from gridcast.runtime.series_ids import plain_id, series_id_column
-
-SENTINELS = (-999.0, -9999.0, -99999.0, -999999.0)
-"""Numbers that instruments and databases write where they have no reading."""
 
 
 def load_table(data: Data, cache: Path = Path("data"), frame: pd.DataFrame | None = None) -> Table:
@@ -105,7 +102,8 @@ def _read_files(data: Data, sources: Sequence[str | pd.DataFrame]) -> Table:
 
 def _doubtful_notes(rows: pd.DataFrame) -> list[str]:
     """Warnings about ids that look alike, and values that may stand for none."""
-    return [*_similar_ids(list(map(str, rows[SERIES].cat.categories))), *_sentinels(rows[TARGET])]
+    remark = sentinels.sentinel_remark(rows[TARGET], rows[SERIES], settable=True)
+    return [*_similar_ids(list(map(str, rows[SERIES].cat.categories))), *([f"warning: {remark}"] if remark else [])]
 
 
 def _sensor_notes(source: str | pd.DataFrame, tables: Sequence[pd.DataFrame], data: Data) -> list[str]:
@@ -129,21 +127,6 @@ def _similar_ids(names: Sequence[str]) -> list[str]:
         other = by_form.setdefault(unicodedata.normalize("NFKC", name).strip().casefold(), name)
         if other != name:
             return [f"warning: the series {other!a} and {name!a} look alike; rename one if they are the same"]
-    return []
-
-
-def _sentinels(values: pd.Series) -> list[str]:
-    """A value such as -9999 that occurs often, far from all others, may mean "no reading"."""
-    present = values[np.isfinite(values)]
-    for sentinel in SENTINELS:
-        count = int((present == sentinel).sum())
-        if count:
-            others = present[present != sentinel]
-            if len(others) and others.min() > sentinel / 2 and others.max() < abs(sentinel) * 2:
-                return [
-                    f"warning: {count:,} values are {sentinel:g}, far from the others ({others.min():g} to "
-                    f"{others.max():g}); if that means no reading, write data.missing: [{sentinel:g}]"
-                ]
     return []
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from gridcast.monitoring.error_shift import MIN_STEPS
 from gridcast.monitoring.findings import MonitorFindings, row_dicts
 
 
@@ -74,6 +75,8 @@ def _why_not_judged(findings: MonitorFindings) -> str:
     not_finite = int((~forecasts.map(math.isfinite)).sum())
     if not_finite:
         return f"{not_finite:,} of {len(forecasts):,} forecasts are not finite numbers"
+    if findings.shift.steps < MIN_STEPS:
+        return f"{findings.shift.steps} of them have an actual value and a forecast, at least {MIN_STEPS} are needed"
     if not math.isfinite(champion["mase"]):
         return "every series was constant over the training span, which leaves MASE no unit"
     return "the test span has no MASE above 0 to compare it with"

@@ -227,4 +227,5 @@ def most_severe_events(chapter: AnomalyChapter | None, count: int) -> list[dict[
     """Return the `count` events with the highest peaks, in time order."""
     if chapter is None:
         return []
-    return chapter.alarms.nlargest(count, "peak").sort_values("start").to_dict("records")
+    by_severity = chapter.alarms.sort_values("peak", ascending=False, kind="stable")
+    return by_severity.head(count).sort_values("start").to_dict("records")

@@ -34,7 +34,7 @@ LATENT_LAYER = "latent"
 """Name of the network's layer that outputs the encoding of a window."""
 MAX_SCALED_VALUE = 1e15
 """Scaled units that values are clipped to: the square of a larger one would overflow single precision."""
-UNIT_WARNING_SPREADS = 10.0
+UNIT_WARNING_SPREADS = 5.0
 """If half the values of a sensor are further from training than this, in scaled units, its unit may have changed."""
 LOG = logging.getLogger("gridcast")
 """Named explicitly: inside a logged model, __name__ is that of the package that carries this file."""

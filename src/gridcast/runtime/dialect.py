@@ -14,6 +14,9 @@ FORMER = "former"
 NO_READING = ("", "NA", "N/A", "n/a", "#N/A", "<NA>", "NaN", "nan", "null", "NULL", "None")
 """Texts that mean "no value" in every column of numbers; never in one of names."""
 
+SENTINELS = (-999.0, -9999.0, -99999.0, -999999.0)
+"""Numbers that instruments and databases write where they have no reading."""
+
 
 @dataclass(frozen=True)
 class Dialect:

@@ -95,7 +95,7 @@ def checked_rows(
     repeated = np.flatnonzero(rows.duplicated([SERIES_COLUMN, TIME_COLUMN]).to_numpy())
     for row in repeated:
         name, stamp = rows[SERIES_COLUMN].iloc[row], rows[TIME_COLUMN].iloc[row]
-        problems.add(name, f"row {row}: series '{name}' at {stamp} occurs twice")
+        problems.add(name, f"row {row}: series '{name}' at {stamp} occurs twice; keep one row of it")
     if len(repeated):
         rows = rows[~rows[SERIES_COLUMN].isin(list(problems))].reset_index(drop=True)
     return rows, ids, keys

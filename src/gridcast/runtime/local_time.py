@@ -93,6 +93,25 @@ def axis_times(
     return times
 
 
+def find_fault(
+    local: np.ndarray, offsets: np.ndarray, stamps: np.ndarray, time_zone: str
+) -> tuple[np.ndarray, str, str] | None:
+    """Return the rows (n,) of stamps that are dates and yet no times, what is wrong with them, and the remedy; or None.
+
+    `stamps` are the `axis_times` of `local` and `offsets`. Without a time zone, all stamps have an offset, or none; in
+    one, there are times that clocks skip.
+    """
+    is_date, has_offset = ~np.isnat(local), np.isfinite(offsets)
+    if time_zone == OWN_OFFSETS and has_offset.any() and (is_date & ~has_offset).any():
+        problem = "has no offset from UTC, while other stamps have one"
+        return np.flatnonzero(is_date & ~has_offset), problem, "give it to all, or to none"
+    skipped = np.flatnonzero(is_date & np.isnat(stamps))
+    if not len(skipped):
+        return None
+    problem = f"does not exist in {time_zone}, where clocks were put forward then"
+    return skipped, problem, "correct it, or give stamps with their offset from UTC"
+
+
 def wall_clock(times: pd.DatetimeIndex, time_zone: str) -> pd.DatetimeIndex:
     """Return the local times (n,) in `time_zone` of `times` (n,) in UTC."""
     if time_zone in (UTC, OWN_OFFSETS):

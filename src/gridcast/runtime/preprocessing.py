@@ -47,7 +47,8 @@ class Preprocessing:
         column with its vocabulary. `aggregate`, `gaps`, `repeated`: the policies of the experiment file. `dialect`:
         how the table of training was written; `reading`: the settings of the experiment file about that. `left_out`:
         ids of series of that table that were not trained: rows of them are passed over. `too_short`: ids of series
-        that were too short to train on: they are answered with that reason.
+        that were too short to train on: they are answered with that reason. `longest_runs` (sensors,): the steps for
+        which each sensor of a detector showed one value in training at most.
 
     The time axis
         `frequency`: pandas alias of the step. `calendar`: "regular" (every step), "trading" (those at open times) or
@@ -110,6 +111,7 @@ class Preprocessing:
     repeated: str = "error"
     left_out: tuple[str, ...] = ()
     too_short: tuple[str, ...] = ()
+    longest_runs: tuple[int, ...] = ()
 
     @cached_property
     def steps(self) -> StepRule:

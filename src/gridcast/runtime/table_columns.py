@@ -37,20 +37,11 @@ def parse_stamps(table: pd.DataFrame, preprocessing: Preprocessing) -> pd.Series
     times = local_time.axis_times(
         local, offsets, time_zone=preprocessing.time_zone, frequency=preprocessing.frequency, rows=keys
     )
-    for row in np.flatnonzero(np.isnat(times))[:1]:
-        if np.isnat(local[row]):
-            raise DataError(f"column '{name}', row {row}: '{column.iloc[row]}' is not a date such as 2011-12-31")
-        raise DataError(
-            f"column '{name}', row {row}: '{column.iloc[row]}' does not exist in {preprocessing.time_zone}, where "
-            "clocks were put forward then; correct it, or give stamps with their offset from UTC"
-        )
-    has_offset = np.isfinite(offsets)
-    if has_offset.any() and not has_offset.all() and preprocessing.time_zone == local_time.OWN_OFFSETS:
-        row = int(np.flatnonzero(~has_offset)[0])
-        raise DataError(
-            f"column '{name}', row {row}: '{column.iloc[row]}' has no offset from UTC, while other rows have one; give "
-            "all stamps with an offset, or none"
-        )
+    for row in np.flatnonzero(np.isnat(local))[:1]:
+        raise DataError(f"column '{name}', row {row}: '{column.iloc[row]}' is not a date such as 2011-12-31")
+    if fault := local_time.find_fault(local, offsets, times, preprocessing.time_zone):
+        (row, *_), problem, remedy = fault
+        raise DataError(f"column '{name}', row {row}: '{column.iloc[row]}' {problem}; {remedy}")
     return pd.Series(times, index=column.index)
 
 

@@ -116,6 +116,35 @@ def test_the_command_line_follows_a_folder_by_the_champion(site, monkeypatch, ca
     assert "ALERT" not in capsys.readouterr().out
 
 
+def test_looking_once_at_what_cannot_be_read_or_scored_ends_with_2(site, monkeypatch, capsys, tmp_path):
+    feed, frame = tmp_path / "feed", readings().drop(columns="anomaly").head(60)
+    feed.mkdir()
+    words = "detect", site.name, "--follow", str(feed), "--once", "--record", "record.sqlite"
+    assert command(monkeypatch, *words) == 0
+    assert "nothing to read" in capsys.readouterr().out
+    put(feed, "a.csv", frame.assign(time="soon"))
+    assert command(monkeypatch, *words) == 2
+    assert (
+        "half of the rows or more could not be read: a.csv: 60 rows, no step scored; 60 rows have no time"
+        in capsys.readouterr().err
+    )
+    put(feed, "b.csv", frame.drop(columns="heat"))
+    assert command(monkeypatch, *words) == 2
+    assert "none of 60 steps could be scored" in capsys.readouterr().err
+    put(feed, "c.csv", frame[["time", "heat"]])  # a file for each sensor
+    assert command(monkeypatch, *words) == 0
+    assert "57 steps scored" in capsys.readouterr().out
+
+
+def test_a_table_of_normal_operation_that_cannot_be_read_is_named_once(site, monkeypatch, capsys):
+    NORMAL.astype({"flow": object}).assign(flow=lambda frame: frame["flow"].mask(frame.index == 7, "Bad Input")).to_csv(
+        "normal.csv", index=False
+    )
+    assert command(monkeypatch, "recalibrate", site.name, "normal.csv") == 2
+    told = capsys.readouterr().err
+    assert told.startswith("error: normal.csv, line 9, column 'flow': 'Bad Input' is not a number")
+
+
 def test_wrong_options_of_a_stream_are_refused_before_it_begins(site, monkeypatch, capsys, tmp_path):
     file = write_experiment(tmp_path / "small.yaml")
     for words, told in (

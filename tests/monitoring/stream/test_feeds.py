@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import sqlite3
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -11,7 +12,9 @@ import pytest
 
 from gridcast.monitoring.stream.feed_rows import RowFormat
 from gridcast.monitoring.stream.feeds import UNFINISHED_LINE_SECONDS, FolderFeed, WebFeed, open_feed
+from gridcast.monitoring.stream.ledger import FileMark, Ledger
 from gridcast.runtime.errors import ConfigError, GridcastError
+from small_experiments import readings, watched
 from tracking_servers import free_port
 
 
@@ -34,7 +37,7 @@ def test_a_file_is_brought_once_and_then_what_it_gains(tmp_path):
         file.write("2024-01-01 00:01,2\n2024-01-01 00:02,3\n")
     (second,) = folder.new_batches(taken(first), None)
     assert brought(second) == [("2024-01-01 00:01:00", "2"), ("2024-01-01 00:02:00", "3")]
-    assert (second.begin, second.end) == (first[0].end, path.stat().st_size)
+    assert (second.begin, second.end.size) == (first[0].end, path.stat().st_size)
 
 
 def test_a_line_that_is_being_written_waits_for_its_end(tmp_path):
@@ -104,7 +107,8 @@ def test_unreadable_lines_are_counted_with_a_note(tmp_path):
     assert (len(found.rows), found.unreadable) == (1, 4)
     assert found.notes == (
         "2 lines have more or fewer fields than the header",
-        "2 rows have no time such as 2024-01-31T12:00:00, the first 'yesterday'",
+        "2 rows have no time that can be read, the first 'yesterday' is not a date; this file's are read as iso, such "
+        "as 2011-12-31: correct it",
     )
 
 
@@ -190,3 +194,167 @@ def test_a_source_that_cannot_be_followed_is_refused(source):
     with pytest.raises(ConfigError, match="--follow") as refused:
         open_feed(source, RowFormat("time"))
     assert "secret" not in str(refused.value)
+
+
+def changed(path, text):
+    """Write another text of the same length, as a logger that keeps one file of the last hour."""
+    assert len(text) == path.stat().st_size
+    before = path.stat().st_mtime_ns
+    path.write_text(text)
+    os.utime(path, ns=(before + 10**9, before + 10**9))
+
+
+def test_a_file_that_was_written_again_in_the_same_length_is_read_again(tmp_path):
+    folder, path = FolderFeed(tmp_path, RowFormat("time")), tmp_path / "a.csv"
+    path.write_text("time,flow\n2024-01-01 00:00,1\n2024-01-01 00:01,2\n")
+    first = folder.new_batches({}, None)
+    assert folder.new_batches(taken(first), None) == []
+    changed(path, "time,flow\n2024-01-01 01:00,3\n2024-01-01 01:01,4\n")
+    (second,) = folder.new_batches(taken(first), None)
+    assert brought(second) == [("2024-01-01 01:00:00", "3"), ("2024-01-01 01:01:00", "4")]
+    assert second.notes == ("the file was written again, so it is read again from its start",)
+    # And one that has grown beyond what was read, in a new process.
+    path.write_text("time,flow\n2024-01-01 02:00,5\n2024-01-01 02:01,6\n2024-01-01 02:02,7\n")
+    (third,) = FolderFeed(tmp_path, RowFormat("time")).new_batches(taken([second]), None)
+    assert [flow for _, flow in brought(third)] == ["5", "6", "7"]
+
+
+def test_a_mark_of_a_former_version_without_a_digest_is_believed(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("time,flow\n2024-01-01 00:00,1\n2024-01-01 00:01,2\n")
+    with contextlib.closing(Ledger(tmp_path / "a.sqlite", "plant", "min")) as ledger:
+        with ledger.transaction():
+            ledger.mark_read("a.csv", FileMark(29, "of these bytes"))
+        database = sqlite3.connect(tmp_path / "a.sqlite")
+        database.execute("UPDATE files SET taken = 28")  # as an older version of gridcast does
+        database.commit()
+        database.close()
+        assert ledger.file_marks() == {"a.csv": FileMark(28, "")}
+        (batch,) = FolderFeed(tmp_path, RowFormat("time")).new_batches(ledger.file_marks(), None)
+    assert brought(batch) == [("2024-01-01 00:01:00", "2")]
+
+
+def test_rows_after_a_further_header_are_read_by_it_also_when_they_come_later(tmp_path):
+    folder, path = FolderFeed(tmp_path, RowFormat("time")), tmp_path / "a.csv"
+    path.write_text(
+        "time,flow\n2024-01-01 00:00,1\ntime,flow\n2024-01-01 00:01,2\ntime,valve,flow\n2024-01-01 00:02,9,3\n"
+    )
+    (first,) = folder.new_batches({}, None)
+    assert brought(first) == [
+        ("2024-01-01 00:00:00", "1", ""),
+        ("2024-01-01 00:01:00", "2", ""),
+        ("2024-01-01 00:02:00", "3", "9"),
+    ]
+    assert first.unreadable == 0
+    assert first.notes == (
+        "1 lines that repeat the header are passed over",
+        "the rows after a further header are read by it (time, valve, flow)",
+    )
+    with path.open("a") as file:
+        file.write("2024-01-01 00:03,8,4\n")
+    (second,) = folder.new_batches(taken([first]), None)
+    assert second.rows[["flow", "valve"]].to_numpy().tolist() == [["4", "8"]]
+
+
+TABLE = pd.DataFrame({"time": pd.date_range("2024-01-01", periods=3, freq="min"), "flow": [1.5, None, 3.0]})
+
+
+def form_of(folder, **data):
+    frame = readings(480).drop(columns="anomaly")
+    if "pivot" in data:
+        frame = frame.melt("time", var_name="tag")
+    data = {"labels": None, **data}
+    return RowFormat.of_model(watched(folder, frame, data=data).dataset.preprocessing)
+
+
+@pytest.mark.parametrize("name", ["a.xlsx", "a.parquet", "a.csv.zip", "A.CSV", "a.TSV.gz"])
+def test_files_of_every_kind_that_training_reads_are_read(tmp_path, name):
+    form = form_of(tmp_path)
+    folder = tmp_path / "feed"
+    folder.mkdir()
+    if name.endswith(".xlsx"):
+        TABLE.to_excel(folder / name, index=False)
+    elif name.endswith(".parquet"):
+        TABLE.to_parquet(folder / name)
+    else:
+        sep = "\t" if "TSV" in name else ","
+        TABLE.to_csv(folder / name, index=False, sep=sep, compression="infer")
+    (batch,) = FolderFeed(folder, form).new_batches({}, None)
+    assert batch.notes == ()
+    assert batch.rows["time"].tolist() == TABLE["time"].tolist()
+    assert pd.to_numeric(batch.rows["flow"]).tolist() == pytest.approx([1.5, float("nan"), 3.0], nan_ok=True)
+    assert FolderFeed(folder, form).new_batches(taken([batch]), None) == []
+
+
+def test_a_file_that_is_still_written_waits_and_a_damaged_one_is_reported(tmp_path):
+    form = form_of(tmp_path)
+    folder = tmp_path / "feed"
+    folder.mkdir()
+    for name, path in (("a.parquet", tmp_path / "whole.parquet"), ("b.csv.gz", tmp_path / "whole.csv.gz")):
+        TABLE.to_parquet(path) if "parquet" in name else TABLE.to_csv(path, index=False)
+        (folder / name).write_bytes(path.read_bytes()[:-9])
+    feed = FolderFeed(folder, form)
+    assert feed.new_batches({}, None) == []
+    old = time.time() - 2 * UNFINISHED_LINE_SECONDS
+    for path in folder.iterdir():
+        os.utime(path, (old, old))
+    damaged = feed.new_batches({}, None)
+    assert [(one.source, one.unreadable) for one in damaged] == [("a.parquet", 1), ("b.csv.gz", 1)]
+    assert "not a Parquet file" in damaged[0].notes[0]
+    assert "cannot be unpacked" in damaged[1].notes[0]
+
+
+def test_rows_for_each_reading_become_columns_where_the_model_was_trained_so(tmp_path):
+    form = form_of(tmp_path, pivot={"names": "tag", "values": "value"})
+    folder = tmp_path / "feed"
+    folder.mkdir()
+    (folder / "a.csv").write_text(
+        "time,tag,value\n2024-01-01 00:00,flow,1.5\n2024-01-01 00:00,heat,20\n2024-01-01 00:01,heat,30\n"
+        "2024-01-01 00:01,heat,99\n2024-01-01 00:01,wind,4\n"
+    )
+    (batch,) = FolderFeed(folder, form).new_batches({}, None)
+    found = batch.rows.set_index("time")[["flow", "heat", "wind"]].apply(pd.to_numeric)
+    assert found.to_numpy().tolist()[0][:2] == [1.5, 20]
+    assert found.iloc[1].tolist() == pytest.approx([float("nan"), 30, 4], nan_ok=True)
+
+
+@pytest.mark.parametrize(
+    ("stamp", "remedy"),
+    [
+        ("1704103200", "it is a Unix time in s: write it as 2011-12-31 18:00"),
+        ("45292.5", "it is a date as Excel counts days"),
+        ("10:00:00", "is a time without a date; join the columns"),
+        ("2024-01-01 24:00", "write midnight at the end of a day as 00:00 of the next day"),
+    ],
+)
+def test_times_that_cannot_be_read_are_reported_with_a_remedy(tmp_path, stamp, remedy):
+    (tmp_path / "a.csv").write_text(f"time,flow\n{stamp},1\n")
+    (batch,) = FolderFeed(tmp_path, RowFormat("time")).new_batches({}, None)
+    assert batch.unreadable == 1
+    assert remedy in batch.notes[0]
+
+
+def test_rows_that_do_not_show_how_they_are_written_are_read_as_those_before_them_in_the_file(tmp_path):
+    folder, path = FolderFeed(tmp_path, RowFormat("time")), tmp_path / "a.csv"
+    path.write_text("time;flow;heat\n31/01/2024 00:00;1,5;20,25\n")
+    first = folder.new_batches({}, None)
+    with path.open("a") as file:
+        file.write("01/02/2024 00:00;1,375;2,125\n")
+    (second,) = folder.new_batches(taken(first), None)
+    assert brought(second) == [("2024-02-01 00:00:00", "1.375", "2.125")]
+    (tmp_path / "b.csv").write_text("time;flow\n01/02/2024 00:00;1,375\n")  # another file shows nothing about itself
+    refused = next(one for one in folder.new_batches(taken([second]), None) if one.source == "b.csv")
+    assert (refused.unreadable, len(refused.rows)) == (1, 0)
+    assert "'1,375' may be 1.375 (decimal comma) or 1375" in refused.notes[0]
+
+
+def test_rows_of_which_only_some_have_an_offset_are_not_guessed(tmp_path):
+    text = "time,flow\n2024-01-01 00:00+01:00,1\n2024-01-01 00:01,2\nsoon,3\n"
+    (tmp_path / "a.csv").write_text(text)
+    (batch,) = FolderFeed(tmp_path, RowFormat("time", time_zone="")).new_batches({}, None)
+    assert brought(batch) == [("2023-12-31 23:00:00", "1")]
+    assert batch.unreadable == 2
+    assert batch.notes[1] == (
+        "the time of 1 rows, the first '2024-01-01 00:01', has no offset from UTC, while other stamps have one; give "
+        "it to all, or to none"
+    )

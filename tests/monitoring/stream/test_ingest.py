@@ -2,6 +2,7 @@
 
 import logging
 import re
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -11,7 +12,7 @@ from gridcast.monitoring.stream import follow, followed_model, ingest
 from gridcast.monitoring.stream.feed_rows import RowFormat
 from gridcast.monitoring.stream.feeds import FolderFeed
 from gridcast.monitoring.stream.ledger import BATCH_COUNTS, Ledger
-from gridcast.runtime import events, running_threshold
+from gridcast.runtime import events, running_threshold, scaling
 from gridcast.runtime.errors import ConfigError, DataError, GridcastError
 from stream_process import SENSORS, START, ZScore, put, readings, rows
 
@@ -36,19 +37,20 @@ class Watched:
 
     def look(self, *tables):
         """Put each table into the folder as a file, look once after each."""
-        waiting = 0
+        pending = 0
         for table in tables or [None]:
             if table is not None:
                 put(self.folder, f"{len(list(self.folder.iterdir())):04}.csv", table)
             model = followed_model.FollowedModel("plant", self.version, self.detector, self.wait)
-            waiting = follow.poll_once(
+            poll = follow.poll_once(
                 FolderFeed(self.folder, RowFormat("time")),
                 self.ledger,
                 model,
                 channels=self.channels(),
                 tell=self.said.append,
             )
-        return waiting
+            pending = poll.pending
+        return pending
 
     def steps(self):
         """Score by time, NaN where there is none."""
@@ -242,17 +244,17 @@ def test_what_waits_when_a_silence_begins_is_judged_when_it_ends(watch):
     np.testing.assert_allclose(watched.steps()[table["time"]].dropna(), offline(watched.detector, table), rtol=1e-8)
 
 
-def test_late_rows_are_stored_and_scored_only_where_a_newer_step_is_within_the_lookback(watch):
-    watched, table = watch(), readings(60)
+@pytest.mark.parametrize("ahead", [False, True])
+def test_late_rows_are_scored_with_all_that_waited_for_them_however_late_they_come(watch, ahead):
+    watched, table = watch(ahead=ahead), readings(60)
     late, older = table.iloc[[38]], table.iloc[[5]]
     watched.look(table.iloc[:40].drop(index=[5, 38]), late, older, table.iloc[40:50])
     assert watched.counts() | {"late": 2, "missing": 2, "repeated": 0} == watched.counts()
     assert any("1 rows came late (2024-01-01T00:38:00 to 2024-01-01T00:38:00)" in line for line in watched.said)
-    scores, expected = watched.steps(), offline(watched.detector, table)
+    scores, expected = watched.steps(), offline(watched.detector, table[:50])
     assert len(scores) == 50
-    # 38 and 39, which waited for it, were scored with what came after; 5 came too late for all that read it.
-    assert scores[scores.isna()].index.minute.tolist() == [0, 1, 2, 5, 6, 7, 8]
-    np.testing.assert_allclose(scores.dropna(), expected[scores.dropna().index], rtol=1e-8)
+    assert scores.dropna().index.equals(expected.index)
+    np.testing.assert_allclose(scores.dropna(), expected, rtol=1e-8)
 
 
 def test_rows_that_repeat_stored_steps_are_ignored(watch):
@@ -354,7 +356,7 @@ def test_a_stretch_that_breaks_the_detector_is_not_taken(watch):
     watched.detector = Broken()
     with pytest.raises(RuntimeError, match="a bug"):
         watched.look(table)
-    assert (watched.ledger.high_water_mark, watched.ledger.bytes_read()) == (None, {})
+    assert (watched.ledger.high_water_mark, watched.ledger.file_marks()) == (None, {})
     watched.detector = ZScore(lookback=1)
     watched.look()
     assert watched.counts() | {"rows": 20, "scored": 20} == watched.counts()
@@ -479,3 +481,171 @@ def test_spans_of_time_are_read(text, expected):
 def test_what_is_no_span_of_time_is_refused(text):
     with pytest.raises(ConfigError, match="--every: "):
         follow.parse_interval(text)
+
+
+def test_a_file_for_each_sensor_is_joined_and_scored_when_the_last_one_is_there(watch):
+    watched, table = watch(ahead=True), readings(60)
+    for sensor in SENSORS:
+        watched.look(table[["time", sensor]])
+    scores = watched.steps()
+    expected = offline(watched.detector, table)
+    assert scores.dropna().index.equals(expected.index)
+    np.testing.assert_allclose(scores.dropna(), expected, rtol=1e-8)
+    assert "60 steps that are stored already gain a sensor that they lacked" in watched.said[-1]
+    assert len(watched.said) == len(SENSORS)
+
+
+def test_a_reading_that_is_stored_is_not_replaced_and_one_that_is_missing_is_taken(watch):
+    watched, table = watch(lookback=1), readings(10)
+    watched.look(table.assign(heat=np.nan), table.assign(flow=99.0))
+    assert [row[0] for row in rows(watched.path, "SELECT json_extract(readings, '$.flow') FROM steps")] == table[
+        "flow"
+    ].tolist()
+    np.testing.assert_allclose(watched.steps(), offline(watched.detector, table), rtol=1e-8)
+
+
+@pytest.mark.parametrize("wait", [0, 3])
+def test_steps_after_one_with_a_wrong_time_ahead_are_judged_like_any_others(watch, wait):
+    watched, table = watch(lookback=1, wait=wait), readings(60, spikes={40: 5})
+    table.loc[20, "time"] = START + pd.Timedelta(hours=20)
+    watched.look(*cut(table, 21, 22, 23, 30, 42, 43, 50))
+    watched.look()
+    assert watched.events() == [(40, 44)]
+    assert len(watched.sent) == 1
+    assert watched.steps().notna().all()
+    known = table.drop(index=20).set_index("time").asfreq("min").reset_index()
+    expected = offline(watched.detector, known)
+    np.testing.assert_allclose(watched.steps()[expected.index], expected, rtol=1e-8)
+
+
+def test_late_steps_wait_for_what_comes_after_them_and_are_judged_when_nothing_comes(watch):
+    watched, table = watch(lookback=4, wait=6), readings(60)
+    watched.look(table.tail(10).assign(time=table["time"].tail(10) + pd.Timedelta(hours=5)), table.head(20))
+    assert watched.steps().notna().tolist()[:20] == [False] * 3 + [True] * 11 + [False] * 6
+    watched.look(table.iloc[20:25])
+    assert watched.steps().notna().tolist()[:25] == [False] * 3 + [True] * 16 + [False] * 6
+    watched.look()
+    np.testing.assert_allclose(watched.steps().iloc[:25].dropna(), offline(watched.detector, table.head(25)), rtol=1e-8)
+    assert watched.ledger.waiting_stretches() == []
+
+
+def test_a_feed_is_asked_for_rows_after_the_newest_one_whose_time_can_be_right(watch):
+    watched, now = watch(lookback=1), START + pd.Timedelta(minutes=30)
+    assert watched.ledger.resume_time(now) is None
+    table = readings(60)
+    watched.look(table)  # a clock that is ahead, or in another time zone
+    assert watched.ledger.resume_time(now) == table["time"].iloc[-1]
+    watched.look(readings(1).assign(time=START + pd.Timedelta(hours=20)))
+    assert watched.ledger.resume_time(now) == table["time"].iloc[-1]
+    assert watched.ledger.resume_time(START + pd.Timedelta(days=1)) == START + pd.Timedelta(hours=20)
+
+
+def once(watched, form=None):
+    """What one look with `--once` raises."""
+    model = followed_model.FollowedModel("plant", "1", watched.detector, watched.wait)
+    with pytest.raises(DataError) as ended:
+        follow.follow_feed(
+            FolderFeed(watched.folder, form or RowFormat("time")),
+            watched.ledger,
+            current_model=lambda: model,
+            channels=watched.channels(),
+            tell=watched.said.append,
+            interval=1,
+            once=True,
+        )
+    return str(ended.value)
+
+
+def test_looking_once_ends_in_an_error_where_a_file_cannot_be_read_or_nothing_can_be_scored(watch):
+    watched, table = watch(lookback=3), readings(20)
+    put(watched.folder, "a.csv", table.rename(columns={"time": "when"}))
+    put(watched.folder, "b.csv", table)
+    told = once(watched)
+    assert "feed: half of the rows or more could not be read: a.csv: 20 rows, no step scored; no column 'time'" in told
+    assert len(watched.steps()) == 20  # the other file counts all the same
+    lines = (watched.folder / "b.csv").read_text().replace("2024-01-01 00", "2024-01-02 00").splitlines()
+    (watched.folder / "b.csv").write_text("\n".join([*lines[:11], *(f"{line},1" for line in lines[11:]), ""]))
+    assert "b.csv: 20 rows up to 2024-01-02T00:09:00" in once(watched)
+    table["time"] += pd.Timedelta(days=2)
+    put(watched.folder, "c.csv", table.assign(heat=table["heat"].where(table.index % 3 == 0)))
+    told = once(watched)
+    assert "none of 20 steps could be scored: a score needs every sensor at each of 3 steps in a row" in told
+    assert "'heat' has a reading at 7 of 20" in told
+    table["time"] += pd.Timedelta(hours=1)
+    put(watched.folder, "d.csv", table.rename(columns={"heat": "Heat"}))
+    assert "'heat' has a reading at 0 of 20" in once(watched)
+    assert "no column for the model's sensors 'heat'; did you mean 'Heat'?" in watched.said[-1]
+    table["time"] += pd.Timedelta(hours=1)
+    put(watched.folder, "e.csv", table.melt("time", var_name="tag"))
+    assert "'tag' names sensors, so this is a row for each reading, and a column for each sensor is need" in once(
+        watched
+    )
+
+
+def test_looking_once_is_no_error_while_steps_only_wait_for_later_ones_and_where_nothing_is_new(watch):
+    watched, table = watch(lookback=1, wait=6), readings(4)
+    put(watched.folder, "a.csv", table)
+    (watched.folder / "a.txt").write_text("time,flow\n")
+    model = followed_model.FollowedModel("plant", "1", watched.detector, watched.wait)
+    for _ in range(3):
+        follow.follow_feed(
+            FolderFeed(watched.folder, RowFormat("time")),
+            watched.ledger,
+            current_model=lambda: model,
+            channels=watched.channels(),
+            tell=watched.said.append,
+            interval=1,
+            once=True,
+        )
+    assert watched.steps().notna().all()
+    assert "files that are no CSV, Excel or Parquet by their names are passed over: 'a.txt'" in watched.said
+
+
+class Scaled(ZScore):
+    """Knows how its sensors were scaled in training, as a detector does."""
+
+    preprocessing = SimpleNamespace(target_scaler=scaling.Scaler(np.zeros(3), np.ones(3)))
+
+
+def test_numbers_that_mean_no_reading_are_none_where_they_are_far_from_training(watch):
+    watched, table = watch(lookback=1), readings(20)
+    watched.detector = Scaled(lookback=1)
+    table.loc[5:7, "flow"] = -9999
+    watched.look(table)
+    assert watched.events() == []
+    assert watched.steps().isna().sum() == 3
+    assert "3 readings of 'flow' are -9999, far from training: taken for no reading" in watched.said[0]
+    table["time"] += pd.Timedelta(hours=1)
+    watched.look(table.replace(-9999, -9998))
+    assert watched.events() == [(65, 67)]
+
+
+class Remembering(ZScore):
+    """Knows the longest runs of one value in training, as a detector does."""
+
+    preprocessing = SimpleNamespace(longest_runs=(1, 20, 4000))
+
+
+def test_a_sensor_that_shows_one_value_for_too_long_raises_one_alert(watch):
+    watched, table = watch(lookback=1), readings(120)
+    watched.detector = Remembering(lookback=1)
+    table.loc[30:39, "flow"] = 0.5  # not longer than the shortest limit
+    table.loc[50:89, "power"] = 0.25  # twice the longest run in training
+    table.loc[60:75, "flow"] = 0.125
+    table["heat"] = 1.0
+    watched.look(*cut(table, 65, 70, 73, 80))
+    assert [(alert.id, alert.event["blame"]) for alert in watched.sent] == [
+        ("plant/flow stuck/2024-01-01T01:00:00", [["flow", 1.0]])
+    ]
+    told = "plant: flow is stuck since 2024-01-01T01:00:00. It has been 0.125 for more than 10 steps"
+    assert sum(told in line for line in watched.said) == 1
+    assert watched.events() == []
+
+
+def test_noise_is_never_called_stuck(watch):
+    watched, table = watch(lookback=1), readings(3000, seed=5).round({"flow": 0, "power": 1})
+    longest = [(table[name] != table[name].shift()).cumsum().value_counts().max() for name in SENSORS]
+    watched.detector = Remembering(lookback=1)
+    object.__setattr__(watched.detector, "preprocessing", SimpleNamespace(longest_runs=longest))
+    watched.look(readings(3000, seed=6).round({"flow": 0, "power": 1}))
+    assert [alert for alert in watched.sent if "stuck" in alert.id] == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import http.client
 import logging
 import time as clock
@@ -9,23 +10,29 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
 
+from gridcast.data import file_bytes
 from gridcast.monitoring.stream.feed_rows import RowFormat, parse_rows
+from gridcast.monitoring.stream.ledger import FileMark
 from gridcast.runtime.errors import ConfigError, DataError, GridcastError
 
 UNFINISHED_LINE_SECONDS = 5.0
 """Age of a file from which its last line counts even without a line break; before, a writer may be at work."""
 FEED_TIMEOUT = 20.0
 """Seconds to wait for an address."""
-ENDINGS = tuple(f"{kind}{packed}" for kind in (".csv", ".tsv") for packed in ("", ".gz", ".xz", ".zip"))
+ENDINGS = (
+    *(f"{kind}{packed}" for kind in (".csv", ".tsv") for packed in ("", ".gz", ".xz", ".zip")),
+    *(".xlsx", ".parquet"),
+)
 """Endings of the names of files that are read, in any case."""
-NOT_PLAIN = (b"\x1f\x8b", b"\xfd7zXZ", b"PK", b"\xff\xfe", b"\xfe\xff")
-"""First bytes of files that are compressed or UTF-16: they are read as a whole."""
+NOT_PLAIN = (b"\x1f\x8b", b"\xfd7zXZ", b"PK", b"\xff\xfe", b"\xfe\xff", b"PAR1", b"\xd0\xcf\x11\xe0")
+"""First bytes of files that are no text, or UTF-16: they are read as a whole."""
 HEADER_BYTES = 2**16
+PARQUET = b"PAR1"
 LOG = logging.getLogger(__name__)
 
 
@@ -33,14 +40,14 @@ LOG = logging.getLogger(__name__)
 class FeedBatch:
     """Rows that were read at once, as text except for the time column, which is parsed.
 
-    `source` is the file or the address. Of a file, `begin` bytes were read before and `end` are now. `unreadable` rows
-    are not among `rows`; `notes` say what is wrong with them.
+    `source` is the file or the address. A file was read up to the mark `begin` before and is now up to `end`.
+    `unreadable` rows are not among `rows`; `notes` say what is wrong with them.
     """
 
     source: str
     rows: pd.DataFrame
-    begin: int = 0
-    end: int = 0
+    begin: FileMark | None = None
+    end: FileMark | None = None
     unreadable: int = 0
     notes: tuple[str, ...] = ()
 
@@ -49,63 +56,111 @@ class FeedBatch:
 class FolderFeed:
     """CSV files of a folder, each identified by its name; rows appended to a file are read when they appear.
 
-    A file is read up to its last complete line. One that has become shorter was replaced and is read again. Names that
-    begin with a dot are ignored, so that a file can be written under such a name and then renamed.
+    A file is read up to its last complete line. One whose first bytes are not those that were read was written again,
+    and is read again. Names that begin with a dot are ignored, so that a file can be written under such a name and then
+    renamed.
     """
 
     path: Path
     form: RowFormat
+    unchanged: dict[str, tuple[int, int]] = field(default_factory=dict, compare=False)
+    """Size and time of change of the files that had nothing new when they were read last."""
 
     @property
     def name(self) -> str:
         """The name for messages."""
         return str(self.path)
 
-    def new_batches(self, bytes_read: Mapping[str, int], after: pd.Timestamp | None) -> list[FeedBatch]:  # noqa: ARG002
-        """Return what is new since `bytes_read` (by file name), a batch for each file, the oldest times first.
+    def new_batches(self, marks: Mapping[str, FileMark], after: pd.Timestamp | None) -> list[FeedBatch]:  # noqa: ARG002
+        """Return what is new since the `marks` (by file name), a batch for each file, the oldest times first.
 
         `after` is ignored, as it is for addresses. Raises GridcastError where the folder does not exist.
         """
         if not self.path.is_dir():
             raise GridcastError(f"{self.path}: no such folder")
         paths = sorted(path for path in self.path.glob("[!.]*") if path.name.lower().endswith(ENDINGS))
-        batches = [batch for path in paths if (batch := self._read(path, bytes_read.get(path.name, 0))) is not None]
+        batches = [batch for path in paths if (batch := self._read(path, marks.get(path.name, FileMark()))) is not None]
         time = self.form.time
         return sorted(batches, key=lambda batch: batch.rows[time].min() if len(batch.rows) else pd.Timestamp.min)
 
-    def _read(self, path: Path, bytes_read: int) -> FeedBatch | None:
+    def other_files(self) -> list[str]:
+        """Return the names of the files that are passed over, as their names end otherwise."""
+        paths = sorted(self.path.glob("[!.]*")) if self.path.is_dir() else []
+        return [path.name for path in paths if path.is_file() and not path.name.lower().endswith(ENDINGS)]
+
+    def _read(self, path: Path, mark: FileMark) -> FeedBatch | None:
         try:
             status = path.stat()
-            if status.st_size == bytes_read:
+            state = status.st_size, status.st_mtime_ns
+            if not status.st_size or (self.unchanged.get(path.name) == state and status.st_size == mark.size):
                 return None
             content = path.read_bytes()
-            begin = bytes_read if len(content) >= bytes_read else 0
             is_plain = not content.startswith(NOT_PLAIN)
-            if is_plain and clock.time() - status.st_mtime < UNFINISHED_LINE_SECONDS:
+            is_fresh = clock.time() - status.st_mtime < UNFINISHED_LINE_SECONDS
+            if is_fresh and is_plain:
                 content = content[: content.rfind(b"\n") + 1]
-            if len(content) <= begin:
+            elif is_fresh and self._is_incomplete(content, path.name):
                 return None
-            parsed = parse_rows(self._new_part(content, begin) if is_plain else content, path.name, self.form)
+            is_continued = len(content) >= mark.size and mark.digest in ("", _digest(content[: mark.size]))
+            begin = mark.size if is_continued else 0
+            if len(content) == begin:
+                self.unchanged[path.name] = state
+                return None
+            if not content:
+                return None
+            part = self._new_part(content, begin) if is_plain else content
+            before = content[:begin] if is_plain else b""
+            parsed = parse_rows(part, path.name, self.form, path, before)
             notes = parsed.notes
-            if begin < bytes_read:
-                notes = ("the file has become shorter, so it is read again from its start", *notes)
-            return FeedBatch(path.name, parsed.rows, bytes_read, len(content), parsed.unreadable, notes)
+            if not is_continued:
+                change = "has become shorter" if len(content) < mark.size else "was written again"
+                notes = (f"the file {change}, so it is read again from its start", *notes)
+            end = FileMark(len(content), _digest(content))
+            return FeedBatch(path.name, parsed.rows, mark, end, parsed.unreadable, notes)
         except FileNotFoundError:  # moved away in the meantime
             return None
         except OSError as error:
             LOG.warning("%s: cannot be read: %s; tried again at the next poll", path, error)
             return None
 
+    def _is_incomplete(self, content: bytes, name: str) -> bool:
+        """Whether a file that is no text seems to be still written."""
+        if content.startswith(PARQUET):
+            return len(content) < 2 * len(PARQUET) or not content.endswith(PARQUET)
+        try:
+            file_bytes.decompressed(content, name)
+        except file_bytes.UNPACKING_ERRORS:
+            return True
+        except DataError:  # which the parser reports
+            return False
+        return False
+
     def _new_part(self, content: bytes, begin: int) -> bytes:
-        """The header of a file, and its lines after the first `begin` bytes."""
+        """The header that counts for the lines of a file after its first `begin` bytes, and these lines."""
         end = 0
         try:
-            for _ in range(self.form.find_header(content[:HEADER_BYTES], self.path.name).line):
-                end = content.find(b"\n", end) + 1
+            header = self.form.find_header(content[:HEADER_BYTES], self.path.name)
         except DataError:  # which the parser reports
             return content
+        for _ in range(header.line):
+            end = content.find(b"\n", end) + 1
         # A file may have been read before when it had no more than a part of its header.
-        return content if begin < end or not end else content[:end] + content[begin:]
+        if begin < end or not end:
+            return content
+        further = self._further_header(content, header.separator, end, begin)
+        return (content[:end] if further is None else further) + content[begin:]
+
+    def _further_header(self, content: bytes, separator: str, start: int, end: int) -> bytes | None:
+        """The last line between the bytes `start` and `end` that names columns."""
+        name = self.form.time.encode()
+        position = content.rfind(name, start, end)
+        while position >= 0:
+            first, last = content.rfind(b"\n", 0, position) + 1, content.find(b"\n", position) + 1
+            fields = content[first:last].decode(errors="replace").replace('"', "").strip().split(separator)
+            if self.form.is_header(fields):
+                return content[first:last]
+            position = content.rfind(name, start, first)
+        return None
 
 
 @dataclass(frozen=True)
@@ -123,8 +178,12 @@ class WebFeed:
         """The name for messages, without the query, which may contain a secret."""
         return self.url.partition("?")[0]
 
-    def new_batches(self, bytes_read: Mapping[str, int], after: pd.Timestamp | None) -> list[FeedBatch]:  # noqa: ARG002
-        """Return the rows after the time `after`, as one batch; `bytes_read` is ignored, as it is for folders.
+    def other_files(self) -> list[str]:
+        """Return no names: an address has one answer."""
+        return []
+
+    def new_batches(self, marks: Mapping[str, FileMark], after: pd.Timestamp | None) -> list[FeedBatch]:  # noqa: ARG002
+        """Return the rows after the time `after`, as one batch; `marks` are ignored, as they are those of files.
 
         Raises GridcastError where the address returns no complete response.
         """
@@ -143,6 +202,10 @@ class WebFeed:
         if not len(parsed.rows) and not parsed.unreadable:
             return []
         return [FeedBatch(self.name, parsed.rows, unreadable=parsed.unreadable, notes=parsed.notes)]
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.blake2b(content, digest_size=16).hexdigest()
 
 
 def open_feed(source: str, form: RowFormat) -> FolderFeed | WebFeed:

@@ -13,6 +13,7 @@ import logging
 import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,38 +21,62 @@ import pandas as pd
 
 from gridcast.monitoring.stream.feeds import FeedBatch
 from gridcast.monitoring.stream.followed_model import FollowedDetector, FollowedModel, iso_stamp, step_length, with_zone
-from gridcast.monitoring.stream.ledger import Ledger, ScoredStep
-from gridcast.monitoring.stream.wording import batch_remarks, event_alert, quoted_names, scores_summary
+from gridcast.monitoring.stream.ledger import FileMark, Ledger, ScoredStep
+from gridcast.monitoring.stream.readings import parse_readings
+from gridcast.monitoring.stream.stuck import stuck_alerts
+from gridcast.monitoring.stream.wording import batch_remarks, event_alert, scores_summary, unscored_reason
 from gridcast.runtime import events, running_threshold
-from gridcast.runtime.dialect import NO_READING
 from gridcast.runtime.errors import is_data_error
 
-MAX_CLOCK_LEAD = pd.Timedelta(days=1)
-"""How far a time may be ahead of the clock (time zones): after one wrong year, every later row would be late."""
 NO_SCORES = pd.DataFrame({"score": [], "threshold": []}, pd.DatetimeIndex([]), dtype=float)
 LOG = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class BatchOutcome:
+    """The outcome of a batch: a line about it (`text`), and how many of its `steps` were `scored`.
+
+    `waiting` steps have a score that becomes final when later steps arrive. It `is_refused` where half of its rows or
+    more were unreadable; `problem` says why no step can be scored.
+    """
+
+    text: str
+    steps: int
+    scored: int
+    waiting: int
+    is_refused: bool
+    problem: str
+
+
+@dataclass(frozen=True)
+class _Scored:
+    """The `scores` that were stored, by time; the number of steps that wait for later ones, and why there are none."""
+
+    scores: pd.DataFrame
+    waiting: int = 0
+    problem: str = ""
+
+
 def ingest_batch(
     batch: FeedBatch, ledger: Ledger, model: FollowedModel, *, channels: Sequence[str], now: pd.Timestamp
-) -> str | None:
-    """Store and score a batch, with its events and alerts, in one transaction; return a line about it.
+) -> BatchOutcome | None:
+    """Store and score a batch, with its events and alerts, in one transaction; return its outcome.
 
     Steps without a row, and sensors without a reading, are missing values to the detector. Rows that come late, before
-    the high-water mark, fill such a hole for the steps that are scored from then on, and are themselves scored if a new
-    step is within `lookback` of them. A row that repeats a stored step is ignored, whatever it says now. Each of these
-    is counted. Returns None, and does nothing, where another process read the same part of the file.
+    the high-water mark, fill such a hole, and so do those that have a sensor that a stored step lacks, as from a file
+    for each sensor: what they complete is scored then. A row that repeats a stored reading is ignored, whatever it says
+    now. Each of these is counted. Returns None, and does nothing, where another process read the same part of the file.
     """
     detector = model.detector
     # The whole batch is one transaction. Were the rows stored first and the scores later, a kill between the two would
     # leave steps without a score that no later batch returns to; were the file marked as read on its own, rows would be
-    # lost or read twice. The write lock also decides which of two processes gets the batch: the check of `bytes_read`
-    # is inside, so the second one sees what the first has stored.
+    # lost or read twice. The write lock also decides which of two processes gets the batch: the check of the marks is
+    # inside, so the second one sees what the first has stored.
     with ledger.transaction():
-        if ledger.bytes_read().get(batch.source, 0) != batch.begin:
+        if batch.begin is not None and ledger.file_marks().get(batch.source, FileMark()) != batch.begin:
             return None
         counts: Counter[str] = Counter(rows=len(batch.rows) + batch.unreadable, unreadable=batch.unreadable)
-        readings, notes = _parse_readings(batch, detector, now=now, counts=counts)
+        readings, notes = parse_readings(batch, detector, now=now, counts=counts)
         mark = ledger.high_water_mark
         is_stored = ledger.has_steps(readings.index.to_series()).to_numpy(bool)
         is_behind = readings.index <= mark if mark is not None else np.zeros(len(readings), bool)
@@ -60,26 +85,86 @@ def ingest_batch(
         counts["late"] = len(late)
         number = ledger.open_batch(iso_stamp(now), batch.source, model.version)
         ledger.add_steps(number, late, late=True)
-        results = []
-        for piece in _pieces(new, detector):
-            newest = ledger.high_water_mark
-            if newest is not None and piece.index[0] - newest > _longest_influence(detector):
-                # After so long a hole nothing more can come for the steps before it: they need not wait.
-                begin = newest + step_length(detector.frequency)
-                results.append(_score_steps(begin, ledger, model, wait=0, channels=channels, now=now))
-            ledger.add_steps(number, piece)
-            results.append(_score_steps(piece.index[0], ledger, model, wait=model.wait, channels=channels, now=now))
-        scores = pd.concat([scores for scores, _ in results]) if results else NO_SCORES
-        notes += [problem for _, problem in results if problem]
+        completed = ledger.complete_steps(readings[is_stored])
+        results = _score_new_steps(new, number, ledger, model, channels=channels, now=now)
+        results += _score_late_steps(late.index.union(completed), ledger, model, channels=channels, now=now)
+        touched = readings.loc[new.index.union(late.index).union(completed)]
+        if len(touched):
+            for alert in stuck_alerts(touched.index[0], ledger, model):
+                ledger.queue_alert(alert, channels, iso_stamp(now))
+        scores = pd.concat([one.scores for one in results]) if results else NO_SCORES
+        notes += list(dict.fromkeys(one.problem for one in results if one.problem))
         counts["scored"] = int(scores.index.isin(new.index).sum())
         counts["afterwards"] = len(scores) - counts["scored"]
         counts["unscored"] = len(new) - counts["scored"]
-        notes = [*batch_remarks(new, late, mark=mark, counts=counts, model=model), *notes]
+        waiting = sum(one.waiting for one in results)
+        notes = [*batch_remarks(new, late, mark=mark, counts=counts, model=model, completed=len(completed)), *notes]
         ledger.close_batch(number, new.index, counts=counts, notes=notes)
-        if batch.end:
+        if batch.end is not None:
             ledger.mark_read(batch.source, batch.end)
     until = f" up to {iso_stamp(new.index[-1])}" if len(new) else ""
-    return "; ".join([f"{batch.source}: {counts['rows']} rows{until}, {scores_summary(scores)}", *notes])
+    is_refused = counts["unreadable"] >= max(1, counts["rows"] / 2)
+    problem = ""
+    if len(touched) and not len(scores) and not waiting:
+        problem = "; ".join([unscored_reason(touched, model), *(one.problem for one in results[:1] if one.problem)])
+    return BatchOutcome(
+        text="; ".join([f"{batch.source}: {counts['rows']} rows{until}, {scores_summary(scores)}", *notes]),
+        steps=len(touched),
+        scored=len(scores),
+        waiting=waiting,
+        is_refused=is_refused,
+        problem=problem,
+    )
+
+
+def _score_new_steps(
+    new: pd.DataFrame,
+    number: int,
+    ledger: Ledger,
+    model: FollowedModel,
+    *,
+    channels: Sequence[str],
+    now: pd.Timestamp,
+) -> list[_Scored]:
+    """Store the `new` steps of the batch `number` and score them, piece by piece."""
+    detector, results = model.detector, []
+    for piece in _pieces(new, detector):
+        newest = ledger.high_water_mark
+        if newest is not None and piece.index[0] - newest > _longest_influence(detector):
+            # After so long a hole nothing more can come for the steps before it: they need not wait.
+            begin = newest + step_length(detector.frequency)
+            results.append(_score_steps(begin, ledger, model, wait=0, channels=channels, now=now))
+        ledger.add_steps(number, piece)
+        results.append(_score_steps(piece.index[0], ledger, model, wait=model.wait, channels=channels, now=now))
+    return results
+
+
+def _score_late_steps(
+    times: pd.DatetimeIndex, ledger: Ledger, model: FollowedModel, *, channels: Sequence[str], now: pd.Timestamp
+) -> list[_Scored]:
+    """Score what steps behind the newest one complete; note where some of it waits for later steps."""
+    results, stretches = [], ledger.waiting_stretches()
+    for piece in _pieces(pd.DataFrame(index=times), model.detector):
+        first, last = piece.index[0], piece.index[-1]
+        results.append(_score_steps(first, ledger, model, wait=model.wait, channels=channels, now=now, end=last))
+        if results[-1].waiting:
+            stretches.append((first, last))
+    if stretches and len(times):
+        ledger.save_waiting_stretches(_joined(stretches, _longest_influence(model.detector)))
+    return results
+
+
+def _joined(
+    stretches: Sequence[tuple[pd.Timestamp, pd.Timestamp]], distance: pd.Timedelta
+) -> list[tuple[pd.Timestamp, pd.Timestamp]]:
+    """The stretches in order, those within this distance of each other as one."""
+    joined: list[tuple[pd.Timestamp, pd.Timestamp]] = []
+    for first, last in sorted(stretches):
+        if joined and first - joined[-1][1] <= distance:
+            joined[-1] = joined[-1][0], max(last, joined[-1][1])
+        else:
+            joined.append((first, last))
+    return joined
 
 
 def score_waiting_steps(
@@ -93,10 +178,16 @@ def score_waiting_steps(
     """
     length = step_length(model.detector.frequency)
     with ledger.transaction():
-        newest = ledger.high_water_mark
-        if newest is None or not ledger.has_unscored_steps(newest - model.wait * length):
-            return None
-        scores, _ = _score_steps(newest + length, ledger, model, wait=0, channels=channels, now=now)
+        newest, stretches = ledger.high_water_mark, ledger.waiting_stretches()
+        results = [
+            _score_steps(first, ledger, model, wait=0, channels=channels, now=now, end=last)
+            for first, last in stretches
+        ]
+        if stretches:
+            ledger.save_waiting_stretches([])
+        if newest is not None and ledger.has_unscored_steps(newest - model.wait * length):
+            results.append(_score_steps(newest + length, ledger, model, wait=0, channels=channels, now=now))
+        scores = pd.concat([one.scores for one in results]) if results else NO_SCORES
         if not len(scores):
             return None
         number = ledger.open_batch(iso_stamp(now), "", model.version)
@@ -112,50 +203,15 @@ def _score_steps(
     wait: int,
     channels: Sequence[str],
     now: pd.Timestamp,
-) -> tuple[pd.DataFrame, str]:
-    """Score the steps from `begin` on, and waiting ones before, and queue alerts of new events; see `_save_scores`."""
-    scores, problem = _save_scores(begin, ledger, model, wait)
-    if len(scores):
-        for event in _find_events(scores.index[0], ledger, model):
+    end: pd.Timestamp | None = None,
+) -> _Scored:
+    """Score the steps from `begin` to `end`, and waiting ones around, see `_save_scores`; queue alerts of events."""
+    scored = _save_scores(begin, ledger, model, wait, end)
+    if len(scored.scores):
+        for event in _find_events(scored.scores.index[0], ledger, model):
             if ledger.save_event(event):
                 ledger.queue_alert(event_alert(event, model), channels, iso_stamp(now))
-    return scores, problem
-
-
-def _parse_readings(
-    batch: FeedBatch, detector: FollowedDetector, *, now: pd.Timestamp, counts: Counter[str]
-) -> tuple[pd.DataFrame, list[str]]:
-    """Return the numbers of every sensor by step, in order and without repetitions, and notes on bad rows."""
-    rows, notes = batch.rows, [*batch.notes]
-    present = [sensor for sensor in detector.sensors if sensor in rows]
-    missing = [sensor for sensor in detector.sensors if sensor not in rows]
-    unknown = [str(column) for column in rows.columns if column not in {*present, detector.time}]
-    readings = pd.DataFrame(np.nan, pd.DatetimeIndex(rows[detector.time]), list(detector.sensors))
-    for sensor in present:
-        text = rows[sensor].astype(str).str.strip()
-        values = pd.to_numeric(text, errors="coerce").astype(float).replace([np.inf, -np.inf], np.nan)
-        is_bad = values.isna() & ~text.isin(NO_READING)
-        if is_bad.any():
-            notes.append(f"{is_bad.sum()} readings of '{sensor}' are not numbers, the first '{text[is_bad].iloc[0]}'")
-        readings[sensor] = values.to_numpy()
-    if missing and len(rows):
-        notes.append(f"{'no column for' if present else 'none of'} the model's sensors {quoted_names(missing)}")
-    if unknown and len(rows):
-        notes.append(f"columns that the model does not know are ignored: {quoted_names(unknown)}")
-    is_future = np.asarray(readings.index > now + MAX_CLOCK_LEAD)
-    if is_future.any():
-        notes.append(f"{is_future.sum()} rows are in the future, the first {iso_stamp(readings.index[is_future][0])}")
-    is_unreadable = is_future | (not present)
-    counts["unreadable"] += int(is_unreadable.sum())
-    readings = readings[~is_unreadable]
-    steps = pd.DatetimeIndex(readings.index).floor(step_length(detector.frequency))
-    between = int((steps != readings.index).sum())
-    if between:
-        notes.append(f"{between} rows lie between two steps and count as the earlier one")
-    readings = readings.set_axis(steps).sort_index(kind="stable")
-    is_repeated = readings.index.duplicated()
-    counts["repeated"] += int(is_repeated.sum())
-    return readings[~is_repeated], notes
+    return scored
 
 
 def _longest_influence(detector: FollowedDetector) -> pd.Timedelta:
@@ -171,18 +227,21 @@ def _pieces(new: pd.DataFrame, detector: FollowedDetector) -> Iterator[pd.DataFr
             yield new.iloc[start:end]
 
 
-def _save_scores(begin: pd.Timestamp, ledger: Ledger, model: FollowedModel, wait: int) -> tuple[pd.DataFrame, str]:
+def _save_scores(
+    begin: pd.Timestamp, ledger: Ledger, model: FollowedModel, wait: int, end: pd.Timestamp | None
+) -> _Scored:
     """Store and return the scores that can be given now, by time; and why there are none, if the detector refuses.
 
-    The steps from `begin` on are new; the last `wait` of them are not scored yet.
+    The steps from `begin` to `end`, or to the newest one, are new; the last `wait` steps are not scored yet.
     """
     # A score is final once it is stored: `save_scores` fills only steps that have none. This call scores the new steps
-    # except for the last `wait`, and steps before `begin` that have no score yet: those that waited, and those after a
-    # missing step, which need a whole window behind them. None of these is further back than `reach`. The detector
-    # reads one lookback more, so that every step has the same windows as in one pass over the whole table.
+    # except for the last `wait`, and steps around them that have no score yet: those that waited, and those beside a
+    # missing step, which need a whole window. None of these is further away than `reach`. The detector reads one
+    # lookback more, so that every step has the same windows as in one pass over the whole table.
     detector, length = model.detector, step_length(model.detector.frequency)
     reach = max(detector.lookback, model.wait) * length
-    readings = ledger.readings(begin - reach - detector.lookback * length, detector.sensors)
+    until = pd.Timestamp.max if end is None else end + 2 * reach
+    readings = ledger.readings(begin - reach - detector.lookback * length, detector.sensors, until)
     axis = pd.date_range(readings.index[0], readings.index[-1], freq=length)
     try:
         table = readings.reindex(axis).rename_axis(detector.time).reset_index()
@@ -190,13 +249,16 @@ def _save_scores(begin: pd.Timestamp, ledger: Ledger, model: FollowedModel, wait
     except Exception as error:
         if not is_data_error(error):
             raise
-        return NO_SCORES, str(error)
+        return _Scored(NO_SCORES, problem=str(error))
     scores = scores.set_index(detector.time)
-    is_due = (scores.index >= begin - reach) & (scores.index <= axis[-1] - wait * length)
-    scores = scores[is_due & scores["score"].notna()]
+    is_near = (scores.index >= begin - reach) & scores["score"].notna()
+    if end is not None:
+        is_near &= scores.index <= end + reach
+    is_due = scores.index <= axis[-1] - wait * length
+    waiting, scores = int((is_near & ~is_due).sum()), scores[is_near & is_due]
     if getattr(detector, "seen", None) is not None:  # a running threshold
         scores = _with_running_threshold(scores, ledger, model)
-    return scores.loc[ledger.save_scores(scores)], ""
+    return _Scored(scores.loc[ledger.save_scores(scores)], waiting)
 
 
 def _with_running_threshold(scores: pd.DataFrame, ledger: Ledger, model: FollowedModel) -> pd.DataFrame:

@@ -24,12 +24,17 @@ LOCK_TIMEOUT = 10.0
 """Seconds to wait for another process that writes."""
 HISTORY_KEY = "seen by version "
 """Key in the table `about`, before the version, of the score history of a running threshold."""
+WAITING_KEY = "late steps that wait"
+"""Key in the table `about` of the stretches of late steps that wait for later ones."""
+MAX_HOLE_AHEAD = pd.Timedelta(hours=1)
+"""A step ahead of the clock that follows after a longer hole has a wrong time: newer rows come before it."""
 BATCH_COUNTS = ("rows", "scored", "unscored", "late", "repeated", "unreadable", "missing", "afterwards")
 """Counts of a batch: its rows, each of which was scored, could not be scored yet, came late, repeated a stored step, or
 could not be read; the steps that are missing in it; and the steps of earlier batches that were scored with its help."""
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS about (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS files (name TEXT PRIMARY KEY, taken INTEGER NOT NULL);  -- bytes
+CREATE TABLE IF NOT EXISTS digests (name TEXT PRIMARY KEY, taken INTEGER NOT NULL, digest TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS stretches (
   id INTEGER PRIMARY KEY, at TEXT NOT NULL, source TEXT NOT NULL, version TEXT NOT NULL, first TEXT, last TEXT,
   notes TEXT, rows INTEGER, scored INTEGER, unscored INTEGER, late INTEGER, repeated INTEGER,
@@ -49,6 +54,14 @@ CREATE TABLE IF NOT EXISTS alerts (
   PRIMARY KEY (id, channel)
 );
 """
+
+
+@dataclass(frozen=True)
+class FileMark:
+    """How far a file was read: its first `size` bytes, and their digest; that is empty where it is not known."""
+
+    size: int = 0
+    digest: str = ""
 
 
 @dataclass(frozen=True)
@@ -128,13 +141,34 @@ class Ledger:
         ((newest,),) = self._database.execute("SELECT max(time) FROM steps")
         return None if newest is None else pd.Timestamp(newest)
 
-    def bytes_read(self) -> dict[str, int]:
-        """Return how many bytes of each file were read."""
-        return dict(self._database.execute("SELECT name, taken FROM files"))
+    def resume_time(self, now: pd.Timestamp) -> pd.Timestamp | None:
+        """Return the time after which a feed is asked for rows, None for all of them.
 
-    def mark_read(self, name: str, end: int) -> None:
-        """Store that `end` bytes of the file `name` were read."""
-        self._database.execute("INSERT OR REPLACE INTO files VALUES (?, ?)", (name, end))
+        It is that of the newest step, unless the clock was wrong for that one: it lies after `now`, and more than
+        MAX_HOLE_AHEAD after the one before.
+        """
+        ((newest,),) = self._database.execute("SELECT max(time) FROM steps WHERE time <= ?", (now.isoformat(),))
+        resume = None if newest is None else pd.Timestamp(newest)
+        ahead = self._database.execute("SELECT time FROM steps WHERE time > ? ORDER BY time", (now.isoformat(),))
+        for (time,) in ahead:
+            if resume is not None and pd.Timestamp(time) - resume > MAX_HOLE_AHEAD:
+                break
+            resume = pd.Timestamp(time)
+        return resume
+
+    def file_marks(self) -> dict[str, FileMark]:
+        """Return how far each file was read, by its name."""
+        # A record of a former version, or one that it wrote to, knows no digest of these bytes.
+        rows = self._database.execute(
+            "SELECT files.name, files.taken, digest FROM files LEFT JOIN digests "
+            "ON digests.name = files.name AND digests.taken = files.taken"
+        )
+        return {name: FileMark(taken, digest or "") for name, taken, digest in rows}
+
+    def mark_read(self, name: str, mark: FileMark) -> None:
+        """Store how far the file `name` was read."""
+        self._database.execute("INSERT OR REPLACE INTO files VALUES (?, ?)", (name, mark.size))
+        self._database.execute("INSERT OR REPLACE INTO digests VALUES (?, ?, ?)", (name, mark.size, mark.digest))
 
     def has_steps(self, times: pd.Series) -> pd.Series:
         """Return for each of `times` (n,) whether there is a step."""
@@ -144,10 +178,13 @@ class Ledger:
         rows = self._database.execute("SELECT time FROM steps WHERE time BETWEEN ? AND ?", span)
         return times.isin(_to_times([time for (time,) in rows]))
 
-    def readings(self, since: pd.Timestamp, sensors: Sequence[str]) -> pd.DataFrame:
-        """Return the readings of `sensors` from `since` on, late or not, by time; NaN where there is none."""
+    def readings(
+        self, since: pd.Timestamp, sensors: Sequence[str], until: pd.Timestamp = pd.Timestamp.max
+    ) -> pd.DataFrame:
+        """Return the readings of `sensors` from `since` to `until`, late or not, by time; NaN where there is none."""
         rows = self._database.execute(
-            "SELECT time, readings FROM steps WHERE time >= ? ORDER BY time", (since.isoformat(),)
+            "SELECT time, readings FROM steps WHERE time BETWEEN ? AND ? ORDER BY time",
+            (since.isoformat(), until.isoformat()),
         ).fetchall()
         times = _to_times([time for time, _ in rows])
         return pd.DataFrame([json.loads(text) for _, text in rows], times, list(sensors), dtype=float)
@@ -158,9 +195,38 @@ class Ledger:
         rows = [(time.isoformat(), batch, int(late), _to_json(values)) for time, values in by_time]
         self._database.executemany("INSERT INTO steps (time, stretch, late, readings) VALUES (?, ?, ?, ?)", rows)
 
+    def complete_steps(self, readings: pd.DataFrame) -> pd.DatetimeIndex:
+        """Add `readings` to stored steps that have none of these sensors yet; return the times of such steps."""
+        if not len(readings):
+            return pd.DatetimeIndex([])
+        stored = self.readings(readings.index[0], list(readings.columns), readings.index[-1]).reindex(readings.index)
+        gained = stored.isna() & readings.notna()
+        for time in readings.index[gained.any(axis=1)]:
+            ((text,),) = self._database.execute("SELECT readings FROM steps WHERE time = ?", (time.isoformat(),))
+            values = json.loads(text) | json.loads(_to_json(readings.loc[time][gained.loc[time]].to_dict()))
+            update = json.dumps(values, separators=(",", ":")), time.isoformat()
+            self._database.execute("UPDATE steps SET readings = ? WHERE time = ? AND score IS NULL", update)
+        return pd.DatetimeIndex(readings.index[gained.any(axis=1)])
+
+    def waiting_stretches(self) -> list[tuple[pd.Timestamp, pd.Timestamp]]:
+        """Return first and last step of the stretches of late steps of which some wait for later ones."""
+        row = self._database.execute("SELECT value FROM about WHERE key = ?", (WAITING_KEY,)).fetchone()
+        return [(pd.Timestamp(first), pd.Timestamp(last)) for first, last in json.loads(row[0])] if row else []
+
+    def save_waiting_stretches(self, stretches: Sequence[tuple[pd.Timestamp, pd.Timestamp]]) -> None:
+        """Store the stretches that `waiting_stretches` returns."""
+        content = json.dumps([(first.isoformat(), last.isoformat()) for first, last in stretches])
+        self._database.execute("INSERT OR REPLACE INTO about VALUES (?, ?)", (WAITING_KEY, content))
+
     def has_unscored_steps(self, after: pd.Timestamp) -> bool:
         """Whether a step after the time `after` has no score."""
         rows = self._database.execute("SELECT 1 FROM steps WHERE time > ? AND score IS NULL", (after.isoformat(),))
+        return rows.fetchone() is not None
+
+    def has_anomaly(self, first: pd.Timestamp, last: pd.Timestamp) -> bool:
+        """Whether a step from `first` to `last` is anomalous by its score."""
+        span = first.isoformat(), last.isoformat()
+        rows = self._database.execute("SELECT 1 FROM steps WHERE anomaly = 1 AND time BETWEEN ? AND ? LIMIT 1", span)
         return rows.fetchone() is not None
 
     def unscored_times(self, times: pd.DatetimeIndex) -> pd.DatetimeIndex:

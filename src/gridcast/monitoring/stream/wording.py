@@ -35,11 +35,12 @@ def batch_remarks(
     mark: pd.Timestamp | None,
     counts: Counter[str],
     model: FollowedModel,
+    completed: int,
 ) -> list[str]:
     """Return notes on missing, late and repeated rows, and on steps without a score.
 
-    `new` and `late` are readings by time, `mark` is the newest step before the batch. `counts` gains the number of
-    missing steps.
+    `new` and `late` are readings by time, `mark` is the newest step before the batch; `completed` stored steps gained
+    a sensor. `counts` gains the number of missing steps.
     """
     notes, length = [], step_length(model.detector.frequency)
     if len(new):
@@ -51,14 +52,26 @@ def batch_remarks(
             notes.append(f"{counts['missing']} steps are missing, the first {iso_stamp(first)}")
     if len(late):
         span = f"{iso_stamp(late.index[0])} to {iso_stamp(late.index[-1])}"
-        notes.append(f"{len(late)} rows came late ({span}): stored, and scored if a newer step is within the lookback")
-    if counts["repeated"]:
-        notes.append(f"{counts['repeated']} rows repeat steps that are stored already: ignored")
+        notes.append(f"{len(late)} rows came late ({span}): stored, and scored where no reading is missing around them")
+    if completed:
+        notes.append(f"{completed} steps that are stored already gain a sensor that they lacked")
+    if counts["repeated"] > completed:
+        notes.append(f"{counts['repeated'] - completed} rows repeat steps that are stored already: ignored")
     # Steps that only wait for later ones are no reason for a note.
     unscored = counts["unscored"] - min(model.wait, len(new))
     if unscored > 0:
-        notes.append(f"{unscored} steps have no score yet: too few readings in or around them")
+        notes.append(f"{unscored} steps have no score yet: {unscored_reason(new, model)}")
     return notes
+
+
+def unscored_reason(readings: pd.DataFrame, model: FollowedModel) -> str:
+    """Return why steps with these `readings` have no score: the sensor that most of them lack, if one is missing."""
+    needed = f"a score needs every sensor at each of {model.detector.lookback} steps in a row"
+    present = readings.notna().sum()
+    sparsest = str(present.idxmin())
+    if present[sparsest] == len(readings):
+        return needed
+    return f"{needed}, and '{sparsest}' has a reading at {present[sparsest]} of {len(readings)}"
 
 
 def scores_summary(scores: pd.DataFrame) -> str:
