@@ -43,7 +43,8 @@ def validate_verb(experiment: ExperimentFile, backend: Backend = "jax") -> None:
     The splits are simulated.
     """
     plan = plan_experiment(experiment, backend)
-    out.print(f"{experiment} is valid: {len(plan.runs)} runs on {len(plan.panel.series)} series.")
+    runs = f"{len(plan.runs):,} run{'s' if len(plan.runs) > 1 else ''}"
+    out.print(f"{experiment} is valid: {runs} on {len(plan.panel.series):,} series.")
 
 
 @app.command("plan")

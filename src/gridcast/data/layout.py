@@ -21,6 +21,7 @@ SHOWN_NAMES = 12
 PERIODS = "columns"
 """The `wide.time` of a table whose columns are periods."""
 MANY_COLUMNS = 12
+RENAME = "rename one of them, and write a header of several lines as one line"
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,7 @@ def _check_names(names: Sequence[str], fields: dict[str, tuple[str, ...]], data:
                     f"(the file has: {listed(names)}){_wide_remedy(names, data)}"
                 )
             if names.count(column) > 1:
-                raise DataError(f"{path}, line 1: the column '{column}' occurs twice; rename one of them")
+                raise DataError(f"{path}, line 1: the column '{column}' occurs twice; {RENAME}")
 
 
 def _wide_remedy(names: Sequence[str], data: Data) -> str:
@@ -158,7 +159,7 @@ def _chosen(names: Sequence[str], patterns: Sequence[str], others: set[str], pat
         )
     for name in chosen:
         if names.count(name) > 1:
-            raise DataError(f"{path}, line 1: the column '{name}' occurs twice; rename one of them")
+            raise DataError(f"{path}, line 1: the column '{name}' occurs twice; {RENAME}")
     return tuple(chosen)
 
 
