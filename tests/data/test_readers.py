@@ -310,8 +310,8 @@ def test_a_column_that_stands_twice_is_refused_only_where_it_is_used(read, refus
     assert read("date,product,quantity,x,x\n2023-01-05,apple,1,2,3\n")[0]["quantity"].tolist() == [1]
     message = refusal("date,product,quantity,quantity\n2023-01-05,apple,1,2\n")
     assert message == (
-        "sales.csv, line 1: the column 'quantity' occurs twice; rename one of them, and write a header of several lines as "
-        "one line"
+        "sales.csv, line 1: the column 'quantity' occurs twice; rename one of them, and write a header of several "
+        "lines as one line"
     )
 
 
