@@ -178,9 +178,7 @@ def test_key_suffixes_change_only_for_baselines_whose_results_change():
 def test_results_of_former_versions_of_a_baseline_are_not_taken_for_new_ones():
     """Without a version the suffix of a seasonal baseline is its period, of any other nothing."""
     former = {name: "/7" if name in baselines.SEASONAL_BASELINES else "" for name in baselines.BASELINES}
-    changed = {
-        name for name, suffix in former.items() if record_key_suffix(name, period=7, levels=()) != suffix
-    }
+    changed = {name for name, suffix in former.items() if record_key_suffix(name, period=7, levels=()) != suffix}
     assert changed == {"ETS", "ridge", "trees"}
 
 

@@ -18,9 +18,9 @@ TRENDS = ("none", "linear", "damped")
 LETTERS = {"none": "N", "linear": "A", "damped": "Ad"}
 BOUNDS = {"level": (1e-4, 0.9999), "trend": (1e-4, 0.9999), "season": (1e-4, 0.9999), "damping": (0.8, 0.98)}
 """Smoothing constants, that of the trend as a share of the level's, that of the season as a share of the rest."""
-STARTS = {"level": (0.05, 0.3, 0.8), "trend": (0.02, 0.3), "season": (0.05, 0.5), "damping": (0.95,)}
+STARTS = {"level": (0.05, 0.3, 0.8), "trend": (0.02, 0.3), "season": (0.05, 0.5), "damping": (0.85, 0.97)}
 """Constants that the search of a fit is started from: the best of all combinations."""
-EVALUATIONS_PER_CONSTANT = 30
+EVALUATIONS_PER_CONSTANT = 50
 """Evaluations of the search for each constant of a form: they bound its time, and are seldom all needed."""
 MIN_RELATIVE_ERROR = 1e-14
 """Sum of squared errors, relative to that of the values, below which a fit counts as exact."""

@@ -73,7 +73,11 @@ def left_out_notes(task: BaselineTask) -> tuple[str, ...]:
     """Return a sentence on the categories that have too many values to be read."""
     counts = [len(np.unique(codes)) for codes in task.categories.T]
     large = [count for count in counts if count > MAX_CATEGORIES]
-    return (f"which of the {max(large):,} series, or values of a category, it is, is not read (at most {MAX_CATEGORIES})",) if large else ()
+    return (
+        (f"which of the {max(large):,} series, or values of a category, it is, is not read (at most {MAX_CATEGORIES})",)
+        if large
+        else ()
+    )
 
 
 def blocks(index: np.ndarray, columns: int) -> Iterator[np.ndarray]:
