@@ -57,7 +57,7 @@ def series_of(name, steps=100, seed=1):
 
 
 def by_recursion(fitted, values, horizon):
-    """Forecasts (steps, horizon) from before each step, by the equations of Hyndman et al., one step after the other."""
+    """Forecasts (steps, horizon) from before each step, by the equations of Hyndman et al., one step after another."""
     form, (level_share, slope_share, season_share, damping) = fitted.form, fitted.smoothing
     start = list(fitted.start)
     level, slope = start.pop(0), start.pop(0) if form.trend != "none" else 0.0

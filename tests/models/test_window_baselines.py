@@ -8,8 +8,7 @@ import pytest
 
 from gridcast.evaluation import metrics
 from gridcast.models import baselines
-from gridcast.models.baselines import ridge_regression
-from gridcast.models.baselines import window_features
+from gridcast.models.baselines import ridge_regression, window_features
 from gridcast.models.baselines.task import BaselineTask, baseline_task
 from gridcast.runtime import windows
 from small_experiments import planned, sales
@@ -37,7 +36,7 @@ def promoted(lags=(), levels=()):
         period=None,
         training_index=windows.origins(usable, shape, (0, TRAIN)),
         index=windows.origins(usable, shape, (TRAIN, STEPS)),
-        inverse=lambda scaled, series: scaled * 10 + series[:, None],  # noqa: ARG005
+        inverse=lambda scaled, series: scaled * 10 + series[:, None],
         first_known_ahead=2,
         categories=np.array([[1], [2]]),
         lags=lags,
@@ -137,7 +136,7 @@ def test_intervals_of_ridge_cover_although_it_has_many_columns():
         training_index=windows.origins(usable, shape, (0, 230)),
         index=windows.origins(usable, shape, (230, 900)),
         first_known_ahead=1,
-        inverse=lambda scaled, series: scaled,  # noqa: ARG005
+        inverse=lambda scaled, series: scaled,
     )
     quantiles, actual = baselines.ridge(task).quantiles, windows.future(target, task.index, 1)
     assert 0.75 < metrics.coverage(actual, quantiles[..., 0], quantiles[..., 1]) < 0.95

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from gridcast.models.baselines.arima import auto_arima
+from gridcast.models.baselines.automatic_ets import ets
 from gridcast.models.baselines.intermittent import croston, tsb
 from gridcast.models.baselines.naive import last_value, seasonal_naive, training_mean, training_median
 from gridcast.models.baselines.prophet import prophet
 from gridcast.models.baselines.ridge_regression import ridge
-from gridcast.models.baselines.automatic_ets import ets
 from gridcast.models.baselines.task import BaselineForecast, BaselineTask
 from gridcast.models.baselines.theta import theta
 from gridcast.models.baselines.trees import trees

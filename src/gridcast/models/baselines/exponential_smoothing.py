@@ -132,8 +132,8 @@ def fit(values: np.ndarray, form: Form) -> FittedSmoothing:
     steps, names = len(values), form.constants
     floor = max(MIN_RELATIVE_ERROR * float(np.sum(values**2)), np.finfo(float).tiny)
 
-    def loss(constants: np.ndarray) -> float:
-        return np.log(max(_squared_error(values, form, _smoothing(form, constants)), floor))
+    def loss(constants: Sequence[float] | np.ndarray) -> float:
+        return float(np.log(max(_squared_error(values, form, _smoothing(form, constants)), floor)))
 
     start = min(itertools.product(*(STARTS[name] for name in names)), key=loss)
     found = minimize(
@@ -172,7 +172,7 @@ def _squared_error(values: np.ndarray, form: Form, smoothing: Smoothing) -> floa
     design = _design(form, smoothing.damping, len(values))
     filtered = _filtered(form, smoothing, np.column_stack([design, values]))
     # The last diagonal element of R is the norm of what the other columns leave of the last one.
-    return float(np.linalg.qr(filtered, mode="r")[-1, -1] ** 2)
+    return float(np.asarray(np.linalg.qr(filtered, mode="r"))[-1, -1] ** 2)
 
 
 def _design(form: Form, damping: float, steps: int) -> np.ndarray:
