@@ -62,7 +62,7 @@ class DetectionRecord:
 
 @dataclass(frozen=True)
 class BaselineRecord:
-    """What is to be said of baselines: the `failures` of those without a result (name, reason), and their `notes`.
+    """The `failures` of baselines without a result (name, reason), and the `notes` of the others.
 
     Notes, by name, are those of the baseline itself, such as the form that was fitted.
     """
