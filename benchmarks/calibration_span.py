@@ -74,7 +74,7 @@ def main() -> None:
 
 def one_round(folder: Path, seed: int) -> dict[str, float]:
     """Return the coverage of the winner's intervals on the test span by way of calibration."""
-    from gridcast.training import fused_fit
+    from gridcast.training import fused_fit  # noqa: PLC0415 - after the backend is chosen
 
     series(seed).to_csv(folder / "table.csv", index=False)
     text = yaml.safe_dump(EXPERIMENT | {"data": EXPERIMENT["data"] | {"source": str(folder / "table.csv")}})
@@ -87,13 +87,10 @@ def one_round(folder: Path, seed: int) -> dict[str, float]:
     best = min(range(len(runs)), key=lambda k: results[k].metrics["best_val_wql"])
     settings, network = runs[best].configuration, loading.load_from_bytes(results[best].files).network
     lookback = settings.lookback
-    calibrated: dict[str, Quantiles] = {
-        "same": calibration.calibrate_quantiles(
-            selection, settings, network, selection.origins("validation", lookback)
-        ),
-        "fresh": calibration.calibrate_quantiles(selection, settings, network, fresh.origins("validation", lookback)),
-    }
-    calibrated = {way: quantiles for way, (_, quantiles) in calibrated.items()}
+    calibrated: dict[str, Quantiles] = {}
+    for way, dataset in (("same", selection), ("fresh", fresh)):
+        windows = dataset.origins("validation", lookback)
+        _, calibrated[way] = calibration.calibrate_quantiles(selection, settings, network, windows)
     calibrated["none"] = replace(calibrated["same"], correction=None)
     index = fresh.origins("test", lookback)
     return {way: _coverage(selection, settings, network, calibrated[way], index) for way in WAYS}
