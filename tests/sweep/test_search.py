@@ -206,12 +206,15 @@ def test_a_budget_of_minutes_ends_the_search(tmp_path, monkeypatch, programs):
         tmp_path,
         sales(130),
         grid={"learning_rate": [0.001 * k for k in range(1, 40)]},
-        search={"strategy": "random", "budget": {"minutes": 0.01}},
+        search={"strategy": "random", "budget": {"minutes": 0.05}},
+        training={"epochs": 25, "patience": 25},
         baselines=["last value"],
     )
     store = open_store("small", f"sqlite:///{tmp_path}/mlflow.db")
     result = runner.run_sweep(own, store, worker_job.WorkerSettings(1, "jax", programs), events.SweepEvents())
     assert 0 < result.trained < 39
+    # Baselines are computed though the time was over before their turn.
+    assert {"last value", "training mean"} <= result.test_measures.keys()
 
 
 def test_a_searched_experiment_is_a_sweep_of_its_own(tmp_path):

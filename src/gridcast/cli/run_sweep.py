@@ -27,7 +27,7 @@ MLFLOW_ADDRESS = "http://127.0.0.1:5000"
 def run_sweep(plan: Plan, workers: WorkerSettings) -> None:
     """Train what is not finished, promote the winner, write the report, and print each result.
 
-    Raises GridcastError where runs failed, after everything else is done.
+    Raises GridcastError where runs or baselines failed, after everything else is done.
     """
     # MLflow takes seconds to import; the workers import their packages meanwhile.
     from gridcast.cli.progress import Progress
@@ -51,8 +51,8 @@ def run_sweep(plan: Plan, workers: WorkerSettings) -> None:
         after = time.perf_counter() - swept
         terminal.print_times(out, {"start": preparation, **result.seconds, "report and promotion": after})
     terminal.print_outcome(out, page, result=result, verdict=verdict, runs_page=_runs_page(store))
-    if result.failed:
-        raise GridcastError(f"{result.failed} of {len(plan.runs)} runs failed; see the reasons above or in MLflow")
+    if result.failed or result.failed_baselines:
+        raise GridcastError(terminal.failure_sentence(result, len(plan.runs)))
 
 
 def _promote_if_new(plan: Plan, store: Store, result: SweepResult) -> bool:
@@ -95,7 +95,8 @@ def _report_if_new(plan: Plan, store: Store, result: SweepResult, page: Path, *,
     from gridcast.tracking import mlflow_runs
 
     verdict = mlflow_runs.run_tags(store, result.sweep_id).get(mlflow_runs.VERDICT_TAG)
-    if verdict and page.exists() and not (result.trained or result.winner_is_new or is_promotion_new):
+    is_new = result.trained or result.winner_is_new or result.new_baselines or result.failed_baselines
+    if verdict and page.exists() and not (is_new or is_promotion_new):
         return verdict
     return write_report(plan.experiment.name, store)
 

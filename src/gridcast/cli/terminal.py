@@ -72,8 +72,23 @@ def print_result(out: Console, result: SweepResult, *, seconds: float) -> None:
     """Print how many runs a sweep trained, and the winner and the baselines on the test span."""
     counts = f"{result.trained} runs trained, {result.skipped} finished before, {result.failed} failed"
     counts += f", {result.stopped} stopped early" if result.stopped else ""
+    counts += f", {count_baselines(len(result.failed_baselines))} failed" if result.failed_baselines else ""
     out.print(f"{counts}, in {format_duration(seconds)}.")
     _print_tests(out, result)
+
+
+def failure_sentence(result: SweepResult, planned: int) -> str:
+    """Return what failed in a sweep of `planned` runs, where something did: how many runs, which baselines and why."""
+    parts = [f"{result.failed} of {planned} runs failed"] if result.failed else []
+    if result.failed_baselines:
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in result.failed_baselines.items())
+        parts.append(f"{count_baselines(len(result.failed_baselines))} failed and cannot be compared with ({reasons})")
+    return f"{' and '.join(parts)}; see the reasons above or in MLflow"
+
+
+def count_baselines(count: int) -> str:
+    """Return a number of baselines in words, such as `1 baseline`."""
+    return f"{count} baseline{'' if count == 1 else 's'}"
 
 
 def _print_tests(out: Console, result: SweepResult) -> None:

@@ -61,6 +61,17 @@ class DetectionRecord:
 
 
 @dataclass(frozen=True)
+class BaselineRecord:
+    """The `failures` of baselines without a result (name, reason), and the `notes` of the others.
+
+    Notes, by name, are those of the baseline itself, such as the form that was fitted.
+    """
+
+    failures: pd.DataFrame
+    notes: dict[str, str]
+
+
+@dataclass(frozen=True)
 class CombinedWinner:
     """A winner made of several runs, with an MLflow run of its own.
 
@@ -102,6 +113,7 @@ class SweepRecord:
     combined: CombinedWinner | None
     forecasts: ForecastRecord
     detection: DetectionRecord | None
+    baselines: BaselineRecord
 
     @property
     def routes(self) -> pd.DataFrame:
@@ -192,6 +204,7 @@ def read_sweep(store: Store, name: str) -> SweepRecord:
         combined=combined,
         forecasts=forecasts,
         detection=detection,
+        baselines=_read_baselines(store, about),
     )
 
 
@@ -290,6 +303,21 @@ def _read_tests(
         explanation=json.loads(explanation) if explanation else {},
     )
     return forecasts, None
+
+
+def _read_baselines(store: Store, about: dict[str, Any]) -> BaselineRecord:
+    """Return which baselines of the sweep failed and why, and what those that did not have to say."""
+    wanted = about.get("baselines", about["baseline_keys"])  # of a former version: all that there are
+    names = {key: name for name, key in about["baseline_keys"].items() if name in wanted}
+    finished = mlflow_runs.finished_runs(store, names, "baseline")
+    failed = mlflow_runs.failed_runs(store, names.keys() - finished.keys(), "baseline")
+    failures = [(names[key], failed[key].data.tags.get(mlflow_runs.ERROR_TAG, "")) for key in names if key in failed]
+    notes = {
+        names[key]: finished[key].data.tags[mlflow_runs.DESCRIPTION_TAG]
+        for key in names
+        if key in finished and mlflow_runs.DESCRIPTION_TAG in finished[key].data.tags
+    }
+    return BaselineRecord(pd.DataFrame(failures, columns=["name", "reason"]), notes)
 
 
 def _read_optional(store: Store, run: Any, name: str) -> bytes | None:

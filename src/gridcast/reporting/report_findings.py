@@ -103,6 +103,7 @@ def compute_findings(record: SweepRecord) -> ReportFindings:
             *verdict.routing_sentences(record.routes),
             *verdict.ensemble_sentences(record.members, combine=record.combine, winner=record.leader, best=record.best),
             *(anomalies.sentences if anomalies else verdict.baseline_sentences(against, mase)),
+            *verdict.failed_baseline_sentences(record.baselines.failures),
             *verdict.mase_coverage_sentences(by_series),
             *chapters.verdict,
             *([promotion] if promotion else []),

@@ -71,6 +71,8 @@ def render_page(record: SweepRecord, findings: ReportFindings, figures: Mapping[
             seeds=sorted(map(int, record.runs["seed"].unique())),
             seconds=float(record.runs["fit_seconds"].sum()),
             failures=record.failures.to_dict("records"),
+            failed_baselines=record.baselines.failures.to_dict("records"),
+            baseline_notes=record.baselines.notes,
             # `</` would end the script.
             lines=json.dumps(_run_lines(record)).replace("</", "<\\/"),
             written=time.strftime("%Y-%m-%d %H:%M"),

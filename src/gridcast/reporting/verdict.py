@@ -134,6 +134,14 @@ def baseline_sentences(against: pd.DataFrame, winner_mase: float) -> list[str]:
     return [f"On unseen data, the winner's error (MASE {winner_mase:.3f}) is {'; '.join(parts)}."]
 
 
+def failed_baseline_sentences(failures: pd.DataFrame) -> list[str]:
+    """State which baselines failed, and why: nothing was shown about them. `failures` has the columns name, reason."""
+    return [
+        f"The winner could not be compared with {name}, which failed: {reason.rstrip('.')}."
+        for name, reason in zip(failures["name"], failures["reason"], strict=True)
+    ]
+
+
 def mase_coverage_sentences(by_series: pd.DataFrame) -> list[str]:
     """State over how many series the winner's MASE is the mean, where it is not all of them.
 

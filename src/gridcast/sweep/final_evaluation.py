@@ -7,7 +7,7 @@ from typing import Any
 
 from gridcast.runtime.errors import GridcastError
 from gridcast.sweep.plan import OWN_SETTINGS
-from gridcast.sweep.records import evaluation_entry
+from gridcast.sweep.records import evaluation_entry, failure_entry
 from gridcast.sweep.session import SweepSession
 from gridcast.sweep.task import SweepTask
 from gridcast.sweep.worker_job import TaskFailure
@@ -42,14 +42,23 @@ def pending_evaluations(
     return tasks
 
 
-def evaluate(session: SweepSession, tasks: Sequence[SweepTask], winner: Any) -> None:
-    """Evaluate the networks of `tasks` on the test span and record the results. Raises GridcastError if one fails."""
+def evaluate(session: SweepSession, tasks: Sequence[SweepTask], winner: Any) -> dict[str, str]:
+    """Evaluate the networks of `tasks` on the test span and record the results; return why baselines failed, by name.
+
+    Raises GridcastError if the winner fails.
+    """
+    failed = {}
     for task, result in session.execute(tasks):
         if isinstance(result, TaskFailure):
-            raise GridcastError(f"the test of {task.name} failed: {result.reason}")
+            if task.kind == "test":
+                raise GridcastError(f"the test of {task.name} failed: {result.reason}")
+            failed[task.name] = result.reason
+            session.recorder.add(failure_entry(session.plan, task, result.reason))
+            continue
         tags = {mlflow_runs.WINNER_TAG: str(winner.info.run_id)} if task.kind == "test" else {}
         session.recorder.add(evaluation_entry(session.plan, task, result, kind=task.kind, tags=tags))
     session.recorder.flush()
+    return failed
 
 
 def evaluated_runs(session: SweepSession, winner: Any) -> list[Any]:

@@ -86,13 +86,7 @@ class Plan:
         if self.experiment.task == "anomaly":
             return {name: _digest(f"{self.reference_key}/{name}") for name in (OWN_SETTINGS, *DETECTOR_BASELINES)}
         suffixes = {
-            name: record_key_suffix(
-                name,
-                series=len(self.panel.series),
-                steps=self.dataset.spans.train,
-                period=self.dataset.period,
-                levels=self.dataset.levels,
-            )
+            name: record_key_suffix(name, period=self.dataset.period, levels=self.dataset.levels)
             for name in (OWN_SETTINGS, *baselines.BASELINES)
         }
         return {name: _digest(f"{self.reference_key}/{name}{suffix}") for name, suffix in suffixes.items()}

@@ -16,7 +16,7 @@ from gridcast.evaluation import artifact_files, detection_table, forecast_table,
 from gridcast.evaluation.detection_results import AnomalyScores
 from gridcast.evaluation.forecast_results import Forecasts
 from gridcast.models import baselines
-from gridcast.sweep.plan import SPAN_NAMES, Plan
+from gridcast.sweep.plan import OWN_SETTINGS, SPAN_NAMES, Plan
 from gridcast.sweep.sweep_result import SweepResult
 from gridcast.sweep.task import SweepTask
 from gridcast.tracking import mlflow_runs
@@ -80,7 +80,8 @@ def sweep_metrics(plan: Plan, result: SweepResult) -> dict[str, float]:
         f"best_baseline_{label}": min(baselines, default=math.nan),
     }
     counts: dict[str, float] = {"runs_trained": result.trained + result.skipped, "runs_failed": result.failed}
-    counts |= {"runs_stopped": result.stopped, "training_seconds": result.seconds["training"]}
+    counts |= {"baselines_failed": len(result.failed_baselines), "runs_stopped": result.stopped}
+    counts["training_seconds"] = result.seconds["training"]
     return {name: value for name, value in numbers.items() if math.isfinite(value)} | counts
 
 
@@ -95,6 +96,7 @@ def sweep_files(plan: Plan) -> dict[str, str]:
         "axes": list(plan.axes),
         "own_key": plan.reference_key,
         "baseline_keys": plan.baseline_keys,
+        "baselines": [OWN_SETTINGS, *plan.baseline_names],
         "series": list(panel.series),
         "target": experiment.data.target,
         "horizon": experiment.window.horizon,
@@ -200,10 +202,12 @@ def stopped_entry(plan: Plan, key: str, paused: PausedRun) -> RunEntry:
 
 def failure_entry(plan: Plan, task: SweepTask, reason: str) -> RunEntry:
     """Return the record of a run or baseline that failed."""
+    # The network of the own settings is trained under a run key, but compared, like any baseline, under its own.
+    key = plan.baseline_keys[task.name] if task.kind == "reference" else task.key
     return RunEntry(
         name=task.name,
         kind="run" if task.kind == "run" else "baseline",
-        key=task.key,
+        key=key,
         tags=_run_tags(plan, task.run) if task.run else {},
         params=plan.run_params(task.run) if task.run else {},
         error=reason,

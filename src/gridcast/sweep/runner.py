@@ -66,9 +66,9 @@ def run_sweep(plan: Plan, store: Store, workers: WorkerSettings, events: SweepEv
         except GridcastError:
             status = "FAILED"
             raise
-        if result.trained or result.winner_is_new:
+        if result.trained or result.winner_is_new or result.new_baselines:
             mlflow_runs.log_metrics(store, sweep_id, records.sweep_metrics(plan, result))
-        status = "FAILED" if result.failed else "FINISHED"
+        status = "FAILED" if result.failed or result.failed_baselines else "FINISHED"
         return result
 
 
@@ -110,7 +110,7 @@ def _run(session: SweepSession, events: SweepEvents) -> SweepResult:
         recorded_baselines=recorded_baselines,
         reference_result=tally.reference_result,
     )
-    final_evaluation.evaluate(session, tasks, winner)
+    failed_tests = final_evaluation.evaluate(session, tasks, winner)
     evaluated = final_evaluation.evaluated_runs(session, winner)
     return SweepResult(
         sweep_id=session.sweep_id,
@@ -121,5 +121,7 @@ def _run(session: SweepSession, events: SweepEvents) -> SweepResult:
         winner=winner,
         winner_is_new=any(task.kind == "test" for task in tasks),
         test_measures={mlflow_runs.run_name(run): ranking.test_measures(run) for run in evaluated},
+        new_baselines=len(evaluated) - 1 - len(recorded_baselines),
+        failed_baselines=tally.failed_baselines | failed_tests,
         seconds={"training": trained_at - begun, "tests": time.perf_counter() - trained_at},
     )

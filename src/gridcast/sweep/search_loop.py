@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from gridcast.sweep.events import SweepEvents
@@ -21,11 +21,15 @@ from gridcast.training.result import PausedRun, TrainingResult
 
 @dataclass
 class SearchTally:
-    """Counts of the runs of this start, and the result of the experiment's own settings if they were trained."""
+    """Counts of the runs of this start, and the result of the experiment's own settings if they were trained.
+
+    `failed_baselines` has the reason of each baseline that failed, the own settings included, by name.
+    """
 
     trained: int = 0
     stopped: int = 0
     failed: int = 0
+    failed_baselines: dict[str, str] = field(default_factory=dict)
     reference_result: TrainingResult | None = None
 
 
@@ -46,12 +50,18 @@ class SearchLoop:
         self._stopped = mlflow_runs.finished_runs(session.store, plan.runs, mlflow_runs.STOPPED_KIND)
         self._ended: dict[str, float] = {}  # final losses of the runs that ended in this start, by key
         self._paused: dict[str, PausedRun] = {}  # runs that the present round paused, by key
+        self._left_out: dict[str, SweepTask] = {}  # baselines that are not computed yet, by key
         self._trained_until = 0  # epoch at which the last round paused its runs
         self.tally = SearchTally()
 
     def train(self, others: Sequence[SweepTask]) -> SearchTally:
-        """Train what the search asks for, and `others` beside the first round; record all of it."""
+        """Train what the search asks for, and `others` beside the first round; record all of it.
+
+        Baselines that had not begun when the time was over are computed all the same: without them the winner cannot be
+        judged.
+        """
         self._announce(others)
+        self._left_out = {task.key: task for task in others if task.kind == "baseline"}
         search_round: SearchRound | None = next(self._rounds)
         while search_round and self._has_time():
             losses = self._train_round(search_round, others)
@@ -60,6 +70,8 @@ class SearchLoop:
                 break  # the round may be incomplete; what it paused can continue in a later start
             search_round = self._next_round(losses)
             self._settle_paused(search_round)
+        for task, result in self._session.execute(list(self._left_out.values())):
+            self._record_other(task, result)
         return self.tally
 
     def _announce(self, others: Sequence[SweepTask]) -> None:
@@ -140,7 +152,9 @@ class SearchLoop:
 
     def _record_other(self, task: SweepTask, result: Any) -> None:
         """Record and report the result of a baseline, or keep that of the experiment's own settings for its test."""
+        self._left_out.pop(task.key, None)
         if isinstance(result, TaskFailure):
+            self.tally.failed_baselines[task.name] = result.reason
             self._record_failure(task, result, task.cost)
             return
         if task.kind == "reference":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +13,8 @@ class SweepResult:
 
     Of the runs of this start some were `trained` to their end, `stopped` early by the search, or `failed`;
     `skipped` were finished before. `winner_is_new` says that the winner was evaluated on the test span in
-    this start. `seconds` are those of `training` and of `tests`.
+    this start. `new_baselines` counts the baselines computed in this start, `failed_baselines` has the reason of
+    each that failed, by name. `seconds` are those of `training` and of `tests`.
     """
 
     sweep_id: str
@@ -23,4 +25,6 @@ class SweepResult:
     winner: Any
     winner_is_new: bool
     test_measures: dict[str, dict[str, float]]
+    new_baselines: int
+    failed_baselines: Mapping[str, str]
     seconds: dict[str, float]

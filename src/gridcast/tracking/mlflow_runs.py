@@ -90,6 +90,13 @@ def finished_runs(store: Store, keys: Iterable[str], kind: str = "run") -> dict[
     return {run.data.tags[KEY_TAG]: run for run in runs if run.data.tags.get(KEY_TAG) in wanted}
 
 
+def failed_runs(store: Store, keys: Iterable[str], kind: str) -> dict[str, Any]:
+    """Return the newest FAILED child run of each of `keys` that has one."""
+    wanted = set(keys)
+    runs = search_runs(store, f"tags.`{KIND_TAG}` = '{kind}' and attributes.status = 'FAILED'")
+    return {run.data.tags[KEY_TAG]: run for run in reversed(runs) if run.data.tags.get(KEY_TAG) in wanted}
+
+
 def tested_runs(store: Store, keys: Iterable[str]) -> dict[str, Any]:
     """Return the run that holds the results on the test span of each of `keys` that was tested.
 

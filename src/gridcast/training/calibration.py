@@ -29,7 +29,8 @@ def calibrate_quantiles(
 ) -> tuple[dict[str, float], Quantiles]:
     """Return metrics of the uncorrected quantiles on the windows `index`, and how to read quantiles of `network`.
 
-    The latter includes the conformal correction fitted to these windows, unless the experiment switches it off.
+    The latter includes the conformal correction fitted to these windows, unless the experiment switches it off. Early
+    stopping and selection have used the same windows, which costs some coverage: see `benchmarks/calibration_span.py`.
     """
     probabilistic = dataset.probabilistic
     levels, level_count = probabilistic.quantiles, len(probabilistic.quantiles)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from gridcast.models.baselines import BASELINES, NAIVE_BASELINES, SEASONAL_BASELINES, smoothing
+from gridcast.models.baselines import BASELINES, NAIVE_BASELINES, SEASONAL_BASELINES, VERSIONS
 from gridcast.models.baselines.detectors import DETECTOR_BASELINES
 from gridcast.models.baselines.intermittent import MIN_ZERO_SHARE
 from gridcast.runtime.errors import ConfigError, suggest
@@ -55,13 +55,11 @@ def _check_names(requested: Sequence[str], registered: Iterable[str]) -> None:
             )
 
 
-def record_key_suffix(name: str, *, series: int, steps: int, period: int | None, levels: Sequence[float]) -> str:
+def record_key_suffix(name: str, *, period: int | None, levels: Sequence[float]) -> str:
     """Return the part of the key of a baseline's record that distinguishes results on the same windows.
 
-    They depend on the `period`, on how ETS finds its starting states (which follows from the number of `series` and
-    training `steps`), and on the quantile `levels`.
+    They depend on the `period`, on the quantile `levels`, and on the version of the baseline.
     """
     suffix = f"/{period}" if name in SEASONAL_BASELINES else ""
-    if name == "ETS" and smoothing.guesses_starting_state(series, steps, period):
-        suffix += "/guessed"
+    suffix += f"/v{VERSIONS[name]}" if name in VERSIONS else ""
     return suffix + "".join(f"/q{level:g}" for level in levels)

@@ -11,6 +11,7 @@ import numpy as np
 
 from gridcast.models.baselines.naive import seasonal_naive
 from gridcast.models.baselines.task import BaselineForecast, BaselineTask
+from gridcast.runtime import gaps
 
 FitSeries = Callable[[int, np.ndarray], tuple[np.ndarray, np.ndarray]]
 """From a series and its origins (n,) to its point forecasts (n, horizon) and quantiles (n, horizon, levels)."""
@@ -48,14 +49,22 @@ def forecast_each_series(task: BaselineTask, fit: FitSeries) -> BaselineForecast
     return BaselineForecast(point, quantiles if task.levels else None, notes)
 
 
-def state_space_forecast(
-    results: Any, origins: np.ndarray, task: BaselineTask, *, scale: float = 1.0
-) -> tuple[np.ndarray, np.ndarray]:
+def from_first_value(task: BaselineTask, target: np.ndarray) -> tuple[np.ndarray, int, np.ndarray]:
+    """Return a series (steps,) from its first value on, gaps filled by the last value; its first step; its training."""
+    values = gaps.forward_fill(target)
+    start = int(np.argmax(np.isfinite(values)))
+    return values[start:], start, values[start : task.train]
+
+
+def season_of(task: BaselineTask, train: np.ndarray) -> int | None:
+    """Return the period of a series with the training steps `train` (steps,); None with fewer than three periods."""
+    return task.period if task.period and len(train) >= 3 * task.period else None
+
+
+def state_space_forecast(results: Any, origins: np.ndarray, task: BaselineTask) -> tuple[np.ndarray, np.ndarray]:
     """Return forecasts of a fitted state-space model (statsmodels) from the state before each step in `origins` (n,).
 
-    These are the mean (n, horizon) and normal quantiles (n, horizon, levels) from the variance of the state. `scale` is
-    the unit of all variances, as fitted on the training span: the filter estimates one from all steps, which would look
-    ahead.
+    These are the mean (n, horizon) and normal quantiles (n, horizon, levels) from the variance of the state.
     """
     from scipy.stats import norm
 
@@ -65,11 +74,7 @@ def state_space_forecast(
     shocks = np.asarray(model["selection"]) @ np.asarray(model["state_cov"]) @ np.asarray(model["selection"]).T
     noise = np.asarray(model["obs_cov"])[0, 0]
     states = np.asarray(results.predicted_state)[:, origins]
-    covariance = (
-        np.moveaxis(np.asarray(results.predicted_state_cov)[:, :, origins], -1, 0) / results.scale
-        if task.levels
-        else None
-    )
+    covariance = np.moveaxis(np.asarray(results.predicted_state_cov)[:, :, origins], -1, 0) if task.levels else None
     point = np.empty((len(origins), task.horizon))
     deviation = np.empty((len(origins), task.horizon))
     for step in range(task.horizon):
@@ -77,6 +82,6 @@ def state_space_forecast(
         states = transition @ states + drift
         if covariance is not None:
             variance = design @ covariance @ design + noise
-            deviation[:, step] = np.sqrt(scale * np.maximum(variance, 0))
+            deviation[:, step] = np.sqrt(np.maximum(variance, 0))
             covariance = transition @ covariance @ transition.T + shocks
     return point, point[:, :, None] + deviation[:, :, None] * norm.ppf(task.levels)

@@ -17,20 +17,24 @@ MAX_WINDOWS = 500
 
 
 def with_residual_quantiles(
-    task: BaselineTask, forecast: Callable[[np.ndarray], np.ndarray], earliest: int = 0
+    task: BaselineTask,
+    forecast: Callable[[np.ndarray], np.ndarray],
+    earliest: int = 0,
+    *,
+    in_training: Callable[[np.ndarray], np.ndarray] | None = None,
 ) -> BaselineForecast:
     """Return `forecast(index)` (n, horizon) of the windows of `task`, with quantiles from its errors in training.
 
     At each step of the horizon, the quantiles of actual minus forecast of each series are added to the forecast: no
     distribution is assumed, and errors may grow with the step in any way (Hyndman and Athanasopoulos 2021,
     "Forecasting: Principles and Practice", 5.5). Windows of the training span whose origin lies before `earliest` are
-    skipped, if there are others.
+    skipped, if there are others. `in_training` forecasts training windows instead, where the fit knows their targets.
     """
     point = forecast(task.index)
     if not task.levels:
         return BaselineForecast(point)
     training = _thinned(task.training_index, earliest)
-    errors = windows.future(task.target, training, task.horizon) - forecast(training)
+    errors = windows.future(task.target, training, task.horizon) - (in_training or forecast)(training)
     offsets = _error_quantiles(
         errors, training[:, 0], series_statistics.naive_scale(task.observed_target[:, : task.train]), task.levels
     )

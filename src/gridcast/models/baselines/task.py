@@ -16,7 +16,9 @@ class BaselineTask:
     """The windows to forecast, and everything that a baseline may read to forecast them.
 
     - `target` (series, steps), in data units; `observed` (series, steps), False where it was filled.
-    - `channels` (series, steps, channels), as networks read them.
+    - `channels` (series, steps, channels), as networks read them: the target first, from `first_known_ahead` on those
+      that are known beyond the origin. `lags`: further steps back at which networks read the target, if they do.
+    - `categories` (series, categories): the codes that networks read of each series.
     - `times`: the stamps of the steps; `train`: the number of training steps.
     - `index`: the windows (n, 2), pairs of series and origin; `training_index`: those within the training span.
     - `inverse(values, series)`: scaled targets to data units.
@@ -34,6 +36,9 @@ class BaselineTask:
     training_index: np.ndarray
     index: np.ndarray
     inverse: Callable[[np.ndarray, np.ndarray], np.ndarray]
+    first_known_ahead: int
+    categories: np.ndarray
+    lags: tuple[int, ...] = ()
     levels: tuple[float, ...] = ()
 
     @property
@@ -56,6 +61,10 @@ class BaselineForecast:
 
 def baseline_task(dataset: Dataset, lookback: int, span: str = "test") -> BaselineTask:
     """Return the task to forecast the windows of `span` that read `lookback` steps."""
+    preprocessing = dataset.preprocessing
+    static = np.array(preprocessing.static, int).reshape(len(dataset.target), -1)
+    # Networks with lags do not embed the series themselves.
+    series = np.zeros((len(static), 0), int) if preprocessing.lags else dataset.series_codes[:, None]
     return BaselineTask(
         target=dataset.target,
         observed=dataset.observed,
@@ -63,10 +72,13 @@ def baseline_task(dataset: Dataset, lookback: int, span: str = "test") -> Baseli
         times=dataset.times,
         train=dataset.spans.train,
         lookback=lookback,
-        horizon=dataset.preprocessing.horizon,
+        horizon=preprocessing.horizon,
         period=dataset.period,
         training_index=dataset.origins("train", lookback),
         index=dataset.origins(span, lookback),
-        inverse=dataset.preprocessing.target_scaler.inverse,
+        inverse=preprocessing.target_scaler.inverse,
+        first_known_ahead=preprocessing.first_known_ahead,
+        categories=np.concatenate([static, series], axis=1),
+        lags=preprocessing.lags,
         levels=dataset.levels,
     )
