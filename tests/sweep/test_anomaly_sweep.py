@@ -158,7 +158,9 @@ def test_nothing_that_is_fitted_knows_labels_or_the_test_span(story, tmp_path):
         np.testing.assert_array_equal(one, other)
     assert again.metrics["val_faults_missed"] == known.data.metrics["val_faults_missed"]
     for name in ("z-score", "PCA", "isolation forest"):
-        limits = (detection_results.baseline_scores(name, one).thresholds for one in (plan.dataset, story.plan.dataset))
+        limits = (
+            detection_results.baseline_scores(name, one).online.thresholds for one in (plan.dataset, story.plan.dataset)
+        )
         np.testing.assert_allclose(*limits)
 
 
@@ -169,7 +171,7 @@ def test_a_conformal_threshold_is_that_of_the_validation_span(story):
     start, end = dataset.spans["validation"]
     training, values = dataset.channels[0, :start], dataset.channels[0, start:end]
     scores = np.sort(detection_results.DETECTOR_BASELINES["z-score"](training, values, lookback=6, seed=0).mean(axis=1))
-    assert found.thresholds == pytest.approx(scores[int(np.ceil((len(scores) + 1) * 0.95)) - 1])
+    assert found.online.thresholds == pytest.approx(scores[int(np.ceil((len(scores) + 1) * 0.95)) - 1])
 
 
 def test_a_running_threshold_knows_of_the_test_span_what_lies_before_a_step_alone(story, champion, tmp_path):
@@ -189,7 +191,7 @@ def test_a_running_threshold_knows_of_the_test_span_what_lies_before_a_step_alon
             calibration.calibrate_threshold(dataset, replace(own, rule="running"))[1], dataset
         ),
     ):
-        expected, found = (detect(replace(plan.dataset, anomaly=rule)).thresholds for plan in plans)
+        expected, found = (detect(replace(plan.dataset, anomaly=rule)).hindsight.thresholds for plan in plans)
         before = changed - start - own.lookback  # a window reaches so far past a step
         np.testing.assert_array_equal(found[:before], expected[:before])
         assert (found[changed - start + own.lookback :] > expected[changed - start + own.lookback :]).all()

@@ -248,6 +248,7 @@ def champion_source(name: str, wait: int | None) -> Callable[[], Any]:
     A new champion is loaded when there is one; while MLflow is unreachable the last one stays.
     """
     from gridcast.monitoring.stream import followed_model
+    from gridcast.runtime import online
     from gridcast.tracking import model_loading
     from gridcast.tracking.store import require_store
     from gridcast.training import keras_backend
@@ -266,9 +267,7 @@ def champion_source(name: str, wait: int | None) -> Callable[[], Any]:
             keras_backend.start("jax", CACHE)
             detector = load_detector(reference).model
             loaded.clear()
-            # The score of a step settles once the windows that contain it are complete; a prediction error settles
-            # at once.
-            delay = 0 if detector.kind == "prediction" else detector.lookback // 2
+            delay = online.default_wait(detector.kind, detector.lookback)
             loaded[reference.version] = followed_model.FollowedModel(
                 name, reference.version or reference.uri, detector, delay if wait is None else wait
             )

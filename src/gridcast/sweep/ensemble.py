@@ -104,7 +104,8 @@ def pack_members(
         likelihood = QUANTILE if QUANTILE in likelihoods else likelihoods[0]
         settings |= {"quantiles": settings["quantiles"] | {"likelihood": likelihood, "correction": None}}
     if DETECTOR_KEY in settings:
-        settings |= {DETECTOR_KEY: settings[DETECTOR_KEY] | {"kind": ENSEMBLE, "usual": [], "combine": combine}}
+        own = {"kind": ENSEMBLE, "usual": [], "combine": combine, "online": []}
+        settings |= {DETECTOR_KEY: settings[DETECTOR_KEY] | own}
     combination = {"members": names, "weights": weights}
     return files | {MEMBERS_FILE: json.dumps(combination).encode(), SETTINGS_FILE: json.dumps(settings).encode()}
 

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from gridcast.evaluation import detection_table
 from gridcast.evaluation.artifact_files import TEST_PREFIX
 from gridcast.runtime.errors import GridcastError
-from gridcast.tracking.mlflow_runs import CONFIGURATION_TAG, FOLD_TAG, KEY_TAG
+from gridcast.tracking.mlflow_runs import CONFIGURATION_TAG, FOLD_TAG, KEY_TAG, run_name
 
 
 def best_run(runs: Sequence[Any], metric: str, last_fold: int = 0) -> Any:
@@ -68,6 +69,14 @@ def test_measures(run: Any) -> dict[str, float]:
         for name, value in run.data.metrics.items()
         if name.startswith(TEST_PREFIX)
     }
+
+
+def measures_by_name(runs: Sequence[Any]) -> dict[str, dict[str, float]]:
+    """Return the measures of several MLflow runs on the test span, by the names of the runs.
+
+    Those of detectors are of one kind of scores, see `detection_table.like_with_like`.
+    """
+    return detection_table.like_with_like({run_name(run): test_measures(run) for run in runs})
 
 
 def _has_finite(run: Any, metric: str) -> bool:

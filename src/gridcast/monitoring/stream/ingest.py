@@ -177,22 +177,24 @@ def _save_scores(begin: pd.Timestamp, ledger: Ledger, model: FollowedModel, wait
     The steps from `begin` on are new; the last `wait` of them are not scored yet.
     """
     # A score is final once it is stored: `save_scores` fills only steps that have none. This call scores the new steps
-    # except for the last `wait`, and steps before `begin` that have no score yet: those that waited, and those after a
-    # missing step, which need a whole window behind them. None of these is further back than `reach`. The detector
-    # reads one lookback more, so that every step has the same windows as in one pass over the whole table.
+    # except for the last `wait`, and steps before `begin` that have no score yet: those that waited, maybe since before
+    # a hole, and those after a missing step, which need a whole window behind them. None of these is before `earliest`.
+    # The detector reads one lookback more, so that every step has the same windows as in one pass over the whole table.
     detector, length = model.detector, step_length(model.detector.frequency)
-    reach = max(detector.lookback, model.wait) * length
-    readings = ledger.readings(begin - reach - detector.lookback * length, detector.sensors)
+    newest = ledger.newest_before(begin) or begin
+    earliest = min(begin - max(detector.lookback, model.wait) * length, newest - model.wait * length)
+    readings = ledger.readings(earliest - detector.lookback * length, detector.sensors)
     axis = pd.date_range(readings.index[0], readings.index[-1], freq=length)
     try:
         table = readings.reindex(axis).rename_axis(detector.time).reset_index()
-        scores = detector.predict(with_zone(table, detector), {})
+        # A score rests on what a poll for every row would have had, however many rows came at once.
+        scores = detector.predict(with_zone(table, detector), {"wait": model.wait})
     except Exception as error:
         if not is_data_error(error):
             raise
         return NO_SCORES, str(error)
     scores = scores.set_index(detector.time)
-    is_due = (scores.index >= begin - reach) & (scores.index <= axis[-1] - wait * length)
+    is_due = (scores.index >= earliest) & (scores.index <= axis[-1] - wait * length)
     scores = scores[is_due & scores["score"].notna()]
     if getattr(detector, "seen", None) is not None:  # a running threshold
         scores = _with_running_threshold(scores, ledger, model)
@@ -206,11 +208,16 @@ def _with_running_threshold(scores: pd.DataFrame, ledger: Ledger, model: Followe
     """
     scores = scores.loc[ledger.unscored_times(pd.DatetimeIndex(scores.index))]
     detector: Any = model.detector
-    history = ledger.score_history(model.version) or detector.seen
+    history = ledger.score_history(model.version) or _history_before(detector, model.wait)
     values = scores["score"].to_numpy()
     thresholds, history = running_threshold.thresholds_and_history(values, detector.level, history)
     ledger.save_score_history(model.version, history)
     return scores.assign(threshold=thresholds, anomaly=values > thresholds)
+
+
+def _history_before(detector: Any, wait: int) -> Any:
+    """Return the score history of training; that of a detector from before there were online scores is in hindsight."""
+    return detector.threshold_after(wait).seen if hasattr(detector, "threshold_after") else detector.seen
 
 
 def _find_events(begin: pd.Timestamp, ledger: Ledger, model: FollowedModel) -> list[dict[str, Any]]:

@@ -128,6 +128,11 @@ class Ledger:
         ((newest,),) = self._database.execute("SELECT max(time) FROM steps")
         return None if newest is None else pd.Timestamp(newest)
 
+    def newest_before(self, time: pd.Timestamp) -> pd.Timestamp | None:
+        """Return the time of the newest step before `time`, None where there is none."""
+        ((newest,),) = self._database.execute("SELECT max(time) FROM steps WHERE time < ?", (time.isoformat(),))
+        return None if newest is None else pd.Timestamp(newest)
+
     def bytes_read(self) -> dict[str, int]:
         """Return how many bytes of each file were read."""
         return dict(self._database.execute("SELECT name, taken FROM files"))
