@@ -7,7 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 POINT_METRICS = ("best_val_loss", "best_val_mae")
-DETECTION_METRICS = ("best_val_loss", "val_faults_missed", "val_false_alarms_per_day")
+DETECTION_METRICS = (
+    "best_val_loss",
+    "val_online_faults_missed",
+    "val_online_false_alarms_per_day",
+    "val_faults_missed",
+    "val_false_alarms_per_day",
+)
 
 
 @dataclass(frozen=True)
@@ -71,7 +77,7 @@ FIELD_RULES: dict[str, tuple[FieldRule, ...]] = {
         FieldRule(
             "selection.metric",
             DETECTION_METRICS,
-            "write best_val_loss, val_faults_missed or val_false_alarms_per_day",
+            "write best_val_loss, val_online_faults_missed or val_online_false_alarms_per_day",
         ),
         FieldRule(
             "selection.ensemble.combine",

@@ -21,6 +21,8 @@ RUN_METRICS = (
     "best_val_loss",
     "best_val_mae",
     "best_val_wql",
+    "val_online_faults_missed",
+    "val_online_false_alarms_per_day",
     "val_faults_missed",
     "val_false_alarms_per_day",
     "best_epoch",
