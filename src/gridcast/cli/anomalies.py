@@ -34,7 +34,13 @@ def detect_verb(
             metavar="FOLDER|URL", help="folder of CSV files, or URL that answers GET URL?after=TIME with rows"
         ),
     ],
-    every: Annotated[str, typer.Option(help="how often to look for new rows, e.g. 90s, 15m, 2h")] = "15m",
+    every: Annotated[
+        str,
+        typer.Option(
+            help="how often to look for new rows, e.g. 90s, 15m, 2h; not more often than they come, as a look that "
+            "finds nothing ends the wait"
+        ),
+    ] = "15m",
     once: Annotated[bool, typer.Option("--once", help="look once and exit")] = False,
     wait: Annotated[
         int | None,
