@@ -25,6 +25,12 @@ if TYPE_CHECKING:
     from gridcast.tracking.model_loading import LoadedModel, ModelReference
 
 
+EVERY_HELP = (
+    "how often to look for new rows, e.g. 90s, 15m, 2h; not more often than they come, as a look that finds nothing "
+    "ends the wait"
+)
+
+
 @app.command("detect")
 def detect_verb(
     name: RegisteredModel,
@@ -34,13 +40,7 @@ def detect_verb(
             metavar="FOLDER|URL", help="folder of CSV files, or URL that answers GET URL?after=TIME with rows"
         ),
     ],
-    every: Annotated[
-        str,
-        typer.Option(
-            help="how often to look for new rows, e.g. 90s, 15m, 2h; not more often than they come, as a look that "
-            "finds nothing ends the wait"
-        ),
-    ] = "15m",
+    every: Annotated[str, typer.Option(help=EVERY_HELP)] = "15m",
     once: Annotated[bool, typer.Option("--once", help="look once and exit")] = False,
     wait: Annotated[
         int | None,

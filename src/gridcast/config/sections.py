@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from gridcast.config.section import Section
+from gridcast.config.selection_metrics import SelectionMetric
 from gridcast.config.table_settings import NAMES_OF_SIGNS, Columns, Pivot, Wide
 from gridcast.config.threshold_rules import checked_level
 from gridcast.runtime import local_time
@@ -386,15 +387,7 @@ class Selection(Section):
     must lie below that of each naive baseline; `when_beaten` is what happens to a winner that a baseline beats.
     """
 
-    metric: Literal[
-        "best_val_loss",
-        "best_val_mae",
-        "best_val_wql",
-        "val_online_faults_missed",
-        "val_online_false_alarms_per_day",
-        "val_faults_missed",
-        "val_false_alarms_per_day",
-    ] = "best_val_loss"
+    metric: SelectionMetric = "best_val_loss"
     promote_to: Name | None = None
     margin: Annotated[float, Field(ge=0, lt=1)] = 0.0
     when_beaten: Literal["refuse", "warn"] = "refuse"

@@ -6,14 +6,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
-POINT_METRICS = ("best_val_loss", "best_val_mae")
-DETECTION_METRICS = (
-    "best_val_loss",
-    "val_online_faults_missed",
-    "val_online_false_alarms_per_day",
-    "val_faults_missed",
-    "val_false_alarms_per_day",
-)
+from gridcast.config.selection_metrics import DETECTION_METRICS, POINT_METRICS
 
 
 @dataclass(frozen=True)
