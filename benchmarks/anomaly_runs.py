@@ -20,7 +20,7 @@ from sklearn.metrics import roc_auc_score
 from gridcast.config import grid, threshold_rules
 from gridcast.evaluation import detection_metrics, detection_results, thresholds
 from gridcast.models.baselines.detectors import DETECTOR_BASELINES
-from gridcast.runtime import events, loading, running_threshold
+from gridcast.runtime import events, loading, online, running_threshold
 from gridcast.runtime.detector import MINIMUM, Detector, scaled_values
 from gridcast.sweep import ensemble
 from gridcast.sweep.plan import Plan
@@ -44,20 +44,37 @@ seed 1 for 5 to 9, seed 2 for 10 to 14.
 FIXED = ("mean-std", "lognormal", "quantile")
 RULES = (*FIXED, threshold_rules.RUNNING)
 """Threshold rules; the first is that of the experiments, and its metrics have no suffix."""
+RAISED = " raised"
+"""Suffix of scores that stand at the step at which they are known."""
 TESTED = (("2016-11-01", "2017-04-01"), ("2017-08-01", "2018-01-01"))
 """Test spans of the mast, first day and the day after the last."""
 
 
-Scores = dict[str, tuple[np.ndarray, np.ndarray]]
-"""By threshold rule, the scores of all steps before the test and of those in the test."""
+ONLINE, AT_ONCE, HINDSIGHT = "", "at once ", "hindsight "
+"""Prefixes of metrics: of a follower who waits as long as `gridcast detect`, of one who does not, and in hindsight."""
+
+
+@dataclass(frozen=True)
+class ViewedScores:
+    """By threshold rule, the scores of all steps before the test and of those in the test, known `wait` steps later.
+
+    In hindsight they count as known at once, as version 0.1 had it.
+    """
+
+    wait: int
+    by_rule: dict[str, tuple[np.ndarray, np.ndarray]]
+
+
+Scores = dict[str, ViewedScores]
+"""By view: online, at once, in hindsight."""
 
 
 @dataclass(frozen=True)
 class DetectionBenchmark:
     """One contender on one file with one seed; its scores are in an .npz file beside it.
 
-    `asked` is the digest of the settings, see `_settings_digest`, `missed` the metric `val_faults_missed`. The fields
-    are the keys of the JSON file that keeps the result.
+    `asked` is the digest of the settings, see `_settings_digest`, `missed` the metric
+    `val_online_faults_missed`. The fields are the keys of the JSON file that keeps the result.
     """
 
     set: str
@@ -110,7 +127,7 @@ def _run_network(task: FileTask, planned: Plan, name: str) -> Iterator[Detection
         assert not isinstance(result, Exception), result
         scores = _detector_scores(planned, loading.load_from_bytes(result.files))
         seconds = (time.perf_counter() - started) / len(runs)
-        missed = result.metrics["val_faults_missed"]
+        missed = result.metrics["val_online_faults_missed"]
         yield _record(task, planned, name, run.seed, scores, seconds=seconds, missed=missed)
 
 
@@ -134,8 +151,12 @@ def _run_ensemble(task: FileTask, planned: Plan, name: str) -> Iterator[Detectio
         scores = _detector_scores(planned, detector)
         seconds = (time.perf_counter() - started) / len(SEEDS)
         if combine == MINIMUM:  # unlike a geometric mean, a minimum depends on the units of the members
-            scores = {rule: _detector_scores(planned, _with_rule(planned, detector, rule))[rule] for rule in FIXED}
-        missed = result.metrics["val_faults_missed"]
+            by_rule = {rule: _detector_scores(planned, _with_rule(planned, detector, rule)) for rule in FIXED}
+            scores = {
+                view: ViewedScores(one.wait, {rule: by_rule[rule][view].by_rule[rule] for rule in FIXED})
+                for view, one in scores.items()
+            }
+        missed = result.metrics["val_online_faults_missed"]
         yield _record(task, planned, name, seed, scores, seconds=seconds, missed=missed)
 
 
@@ -145,36 +166,49 @@ def _run_baseline(task: FileTask, planned: Plan, name: str) -> Iterator[Detectio
     values, spans, lookback = dataset.channels[0], dataset.spans, dataset.preprocessing.lookback
     for seed in SEEDS:
         started = time.perf_counter()
-
-        def contribute(steps: np.ndarray, seed: int = seed) -> np.ndarray:
-            return DETECTOR_BASELINES[name](values[: spans.validation], steps, lookback=lookback, seed=seed)
-
-        scores = _scores_by_rule(contribute, values, planned)
+        contribute = detection_results.baseline_contributions(name, values[: spans.validation], lookback, seed)
+        scores = _scores_by_rule(contribute, values, planned, detection_results.baseline_wait(name, lookback))
         yield _record(task, planned, name, seed, scores, seconds=time.perf_counter() - started)
 
 
 def _with_rule(planned: Plan, detector: Detector, rule: str) -> Detector:
     """The ensemble with thresholds of its members, which are the units of their scores, by `rule`."""
-    members = []
+    members, dataset = [], planned.dataset
+    anomaly = planned.experiment.anomaly.model_copy(update={"threshold": rule, "level": None})
     for member in detector.members:
-        before, _ = _detector_scores(planned, member)[rule]
-        members.append(dataclasses.replace(member, threshold=thresholds.fit_threshold(before, rule)))
+        final, after = detection_results.thresholds_before_test(
+            member.contributions_after,
+            scaled_values(member.preprocessing, dataset.target.T),
+            dataset.spans,
+            lookback=member.lookback,
+            anomaly=anomaly,
+            waits=online.calibrated_waits(member.wait, member.settling),
+        )
+        members.append(dataclasses.replace(member, threshold=final.threshold, online=after))
     return dataclasses.replace(detector, members=tuple(members))
 
 
 def _detector_scores(planned: Plan, detector: Detector) -> Scores:
     values = scaled_values(detector.preprocessing, planned.dataset.target.T)
-    return _scores_by_rule(detector.contributions, values, planned)
+    return _scores_by_rule(detector.contributions_after, values, planned, detector.wait)
 
 
-def _scores_by_rule(contribute: detection_results.ContributionFunction, values: np.ndarray, planned: Plan) -> Scores:
+def _scores_by_rule(
+    contribute: detection_results.ContributionsAfter, values: np.ndarray, planned: Plan, wait: int
+) -> Scores:
     """Scores of all steps before the test and of those in it, the same for every rule."""
     spans, lookback = planned.dataset.spans, planned.dataset.preprocessing.lookback
+    views: dict[str, int | None] = {ONLINE: wait, AT_ONCE: 0, HINDSIGHT: None}
     before, test = (
-        events.anomaly_score(detection_results.span_contributions(contribute, values, span, lookback))
+        detection_results.span_contributions_after(
+            contribute, values, span, lookback=lookback, waits=tuple(views.values())
+        )
         for span in ((spans.start, spans.validation), spans["test"])
     )
-    return dict.fromkeys(RULES, (before, test))
+    return {
+        view: ViewedScores(steps or 0, dict.fromkeys(RULES, tuple(map(events.anomaly_score, both))))
+        for (view, steps), *both in zip(views.items(), before, test, strict=True)
+    }
 
 
 def _record(
@@ -188,12 +222,30 @@ def _record(
     missed: float | None = None,
 ) -> DetectionBenchmark:
     """Measure the `scores` and write the result; the scores of all rows are kept in units of each threshold too."""
-    panel, anomaly = planned.panel, planned.experiment.anomaly
-    (start, end), (before, score) = panel.spans["test"], scores[RULES[0]]
+    start = planned.panel.spans["test"][0]
+    metrics, columns = {}, {}
+    for view, viewed in scores.items():
+        measured, ratios = _measure_view(task, planned, contender, viewed)
+        metrics |= {view + key: value for key, value in measured.items() if np.isfinite(value)}
+        columns |= {view + key: column for key, column in ratios.items()}
+    done = DetectionBenchmark(task.set, task.file, contender, seed, _settings_digest(task), metrics, seconds, missed)
+    rows = {key: np.concatenate([np.full(start, np.nan), column])[task.rows] for key, column in columns.items()}
+    np.savez_compressed(result_path(task, contender, seed, ".npz"), labels=planned.panel.labels[task.rows], **rows)
+    result_path(task, contender, seed).write_text(json.dumps(dataclasses.asdict(done), indent=1) + "\n")
+    return done
+
+
+def _measure_view(
+    task: FileTask, planned: Plan, contender: str, viewed: ViewedScores
+) -> tuple[dict[str, float], dict[str, np.ndarray]]:
+    """Metrics of one view, and its scores by step and by the step at which they are known, in units of thresholds."""
+    panel, anomaly, scores = planned.panel, planned.experiment.anomaly, viewed.by_rule
+    start, end = panel.spans["test"]
     limits = {rule: _limits(*of_rule, rule) for rule, of_rule in scores.items()}
     if ENSEMBLES.get(contender, ({}, ""))[1] == MINIMUM:
         limits = {rule: np.ones(end - start) for rule in scores}  # the thresholds are those of its members
     if task.set == "met-mast":
+        before, score = scores[RULES[0]]
         limit = _limits(before, score, anomaly.threshold, anomaly.level)
         metrics = _metrics_on_mast(panel.times[start:end], score, limit)
     else:
@@ -206,16 +258,17 @@ def _record(
                 steps_per_day=planned.dataset.steps_per_day,
                 min_steps=anomaly.min_steps,
                 merge_gap=anomaly.merge_gap,
+                known_at=np.arange(end - start) + viewed.wait,
             )
-            metrics |= of_rule if rule == RULES[0] else {f"event_f1 {rule}": of_rule["event_f1"]}
-        metrics = {key: value for key, value in metrics.items() if np.isfinite(value)}
-    digest = _settings_digest(task)
-    done = DetectionBenchmark(task.set, task.file, contender, seed, digest, metrics, seconds, missed)
-    columns = {"score": score} | {rule: scores[rule][1] / limit for rule, limit in limits.items()}
-    rows = {key: np.concatenate([np.full(start, np.nan), column])[task.rows] for key, column in columns.items()}
-    np.savez_compressed(result_path(task, contender, seed, ".npz"), labels=panel.labels[task.rows], **rows)
-    result_path(task, contender, seed).write_text(json.dumps(dataclasses.asdict(done), indent=1) + "\n")
-    return done
+            by_threshold = ("event_f1", "delay_steps")
+            metrics |= of_rule if rule == RULES[0] else {f"{key} {rule}": of_rule[key] for key in by_threshold}
+    ratios = {rule: scores[rule][1] / limit for rule, limit in limits.items()}
+    return metrics, ratios | {f"{rule}{RAISED}": _when_known(ratio, viewed.wait) for rule, ratio in ratios.items()}
+
+
+def _when_known(ratio: np.ndarray, wait: int) -> np.ndarray:
+    """The `ratio` (steps,) at the steps at which it is known: alarms are raised there, and the last ones later."""
+    return np.concatenate([np.full(wait, np.nan), ratio])[: len(ratio)]
 
 
 def _limits(before: np.ndarray, score: np.ndarray, rule: str, level: float | None = None) -> np.ndarray:
@@ -249,6 +302,7 @@ def _settings_digest(task: FileTask) -> str:
     settings = task.content | {
         "data": {**task.content["data"], "source": "", "labels": ""},
         "semantics": grid.DETECTION_SEMANTICS,
+        "scores": "online",  # version 0.1 measured in hindsight
     }
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 

@@ -112,6 +112,70 @@ def test_a_table_is_scored_as_the_mean_of_what_its_sensors_contribute(dataset, m
     assert not ahead["anomaly"][:6].any()
 
 
+def followed(detector, values, wait):
+    """Contributions as a live stream gives them, and when: each step is scored once, as soon as that is possible."""
+    found, known_at = np.full(values.shape, np.nan), np.full(len(values), -1)
+    for newest in range(detector.min_table_steps - 1, len(values)):
+        now = detector.contributions(values[: newest + 1])
+        due = np.isfinite(now).all(axis=1) & (known_at[: newest + 1] < 0)
+        due &= np.arange(newest + 1) <= newest - wait
+        found[: newest + 1][due], known_at[: newest + 1][due] = now[due], newest
+    return found, known_at
+
+
+def ensemble_of(*members, combine="mean"):
+    longest = max(members, key=lambda member: member.lookback)
+    return replace(longest, kind="ensemble", network=None, usual=(), members=members, combine=combine)
+
+
+@pytest.fixture(scope="module")
+def short(dataset):
+    """An untrained detector with windows of three steps."""
+    from gridcast.config import Configuration
+    from gridcast.models import autoencoder
+    from gridcast.runtime.detector import Detector
+
+    settings = Configuration(layer="GRU", units=3, latent=2, detector="reconstruction", lookback=3)
+    network = autoencoder.build_autoencoder(settings, autoencoder.AutoencoderShape(3, 3), 2, portable=True)
+    own = Detector(replace(dataset.preprocessing, lookback=3), network, "reconstruction", 2.0, "quantile", 0.001, ())
+    return replace(own, usual=whitening.error_statistics(own, dataset.channels[0, :280]))
+
+
+@pytest.mark.parametrize("wait", [0, 2, 3, 9])
+@pytest.mark.parametrize("kind", [*KINDS, "ensemble", "minimum"])
+def test_online_scores_are_those_that_were_known_at_the_time(dataset, made, short, kind, wait):
+    members = {"ensemble": (made["both"], short, made["prediction"]), "minimum": (made["encoding"], short)}
+    detector = (
+        made[kind] if kind in made else ensemble_of(*members[kind], combine="mean" if kind == "ensemble" else kind)
+    )
+    values = dataset.channels[0, :50].copy()
+    values[[17, 18], 1] = np.nan
+    expected, known_at = followed(detector, values, wait)
+    (found,) = detector.contributions_after(values, (wait,))
+    is_due = known_at >= 0  # the last steps still wait
+    assert is_due.sum() > 25
+    np.testing.assert_allclose(found[is_due], expected[is_due], rtol=1e-5)
+    np.testing.assert_array_equal(detector.known_at(values, wait)[is_due], known_at[is_due])
+    hindsight = detector.contributions(values)
+    assert np.allclose(found[is_due], hindsight[is_due], rtol=1e-4) == (wait >= detector.settling)
+    np.testing.assert_array_equal(np.isnan(found), np.isnan(hindsight))  # in the end the same steps are scored
+
+
+def test_thresholds_belong_to_the_wait_of_their_scores(made):
+    from gridcast.runtime.online import OnlineThreshold
+
+    own = replace(made["both"], threshold=4.0, online=(OnlineThreshold(0, 9.0), OnlineThreshold(3, 6.0)))
+    assert (own.wait, own.settling, made["prediction"].settling) == (3, 6, 0)
+    limits = {wait: own.threshold_after(wait).threshold for wait in (0, 2, 3, 5, 6, 9, None)}
+    assert limits == {0: 9.0, 2: 9.0, 3: 6.0, 5: 6.0, 6: 4.0, 9: 4.0, None: 4.0}
+    assert replace(own, online=()).threshold_after(0).threshold == 4.0  # made before there were such thresholds
+    table = FRAME.assign(still=7.0).tail(60)
+    scores = {wait: own.predict(table, {} if wait is None else {"wait": wait}) for wait in (None, 0, 3, 6)}
+    assert [set(answer["threshold"]) for answer in scores.values()] == [{4.0}, {9.0}, {6.0}, {4.0}]
+    pd.testing.assert_frame_equal(scores[None], scores[6])
+    assert not np.allclose(scores[None]["score"], scores[0]["score"], rtol=0.01)
+
+
 @pytest.mark.parametrize(
     ("change", "told"),
     [
@@ -200,8 +264,11 @@ def test_a_detector_comes_back_from_its_files(made, dataset, tmp_path, kind):
 
     from gridcast.runtime import loading
     from gridcast.runtime.forecaster import NETWORK_FILE, SETTINGS_FILE
+    from gridcast.runtime.online import OnlineThreshold
+    from gridcast.runtime.running_threshold import ScoreHistory
 
-    own = replace(made[kind], least=3, gap=2)
+    thresholds = OnlineThreshold(0, 9.0), OnlineThreshold(3, 6.0, ScoreHistory(10, 1.0, 2.0))
+    own = replace(made[kind], least=3, gap=2, online=thresholds)
     own.network.save(tmp_path / NETWORK_FILE)
     (tmp_path / SETTINGS_FILE).write_text(json.dumps(own.to_json()))
     again = loading.load(tmp_path)

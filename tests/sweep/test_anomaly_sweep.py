@@ -33,7 +33,7 @@ SECTIONS: dict[str, Any] = {
     "baselines": ["z-score", "PCA"],
     "baseline": {"detector": "both"},
     "training": {"epochs": 12, "patience": 12},
-    "selection": {"metric": "val_faults_missed", "promote_to": "watched", "when_beaten": "warn"},
+    "selection": {"metric": "val_online_faults_missed", "promote_to": "watched", "when_beaten": "warn"},
 }
 
 
@@ -48,6 +48,10 @@ class Story:
 
     def tested(self):
         return mlflow_runs.search_runs(self.store, f"tags.`{mlflow_runs.TESTED_TAG}` like '%'")
+
+    @property
+    def winner_name(self):
+        return mlflow_runs.run_name(self.result.winner)
 
     def of(self, kind):
         condition = f"tags.`{mlflow_runs.KIND_TAG}` = '{kind}' and attributes.status = 'FINISHED'"
@@ -92,6 +96,8 @@ def test_every_run_is_recorded_with_its_threshold_and_its_false_alarms(story):
         assert run.data.metrics["threshold"] > 0
         assert run.data.metrics["val_false_alarms_per_day"] >= 0
         assert 0 < run.data.metrics["val_faults_missed"] < 0.9
+        assert 0 < run.data.metrics["val_online_faults_missed"] < 1
+        assert run.data.metrics["online_threshold"] not in (0, run.data.metrics["threshold"])
         assert run.data.metrics["best_val_loss"] == min(
             mlflow_runs.metric_history(story.store, run.info.run_id, "val_loss").values()
         )
@@ -106,6 +112,11 @@ def test_the_threshold_is_that_of_the_scores_of_all_before_the_test(story, champ
     own, dataset = champion[0].model, story.plan.dataset
     scores = own.contributions(dataset.channels[0, : dataset.spans.validation]).mean(axis=1)
     assert own.threshold == pytest.approx(thresholds.fit_threshold(scores, "mean-std", 3.0), rel=1e-5)
+    assert [one.wait for one in own.online] == [0, 3]
+    for one in own.online:
+        (online,) = own.contributions_after(dataset.channels[0, : dataset.spans.validation], (one.wait,))
+        fitted = thresholds.fit_threshold(online.mean(axis=1), "mean-std", 3.0)
+        assert own.threshold_after(one.wait).threshold == one.threshold == pytest.approx(fitted, rel=1e-5)
 
 
 def test_the_winner_and_the_baselines_met_the_test_span_once(story):
@@ -114,6 +125,13 @@ def test_the_winner_and_the_baselines_met_the_test_span_once(story):
     for measures in story.result.test_measures.values():
         assert 0 < measures["auc_pr"] <= 1
         assert measures["alarms_per_day"] >= measures["false_alarms_per_day"]
+        assert {"wait_steps", "at_once_auc_pr", "hindsight_auc_pr"} <= measures.keys()
+    assert {name: measures["wait_steps"] for name, measures in story.result.test_measures.items()} == {
+        story.winner_name: 3,
+        "own settings": 3,
+        "PCA": 3,
+        "z-score": 0,
+    }
 
 
 def test_the_champion_tells_of_the_heat_and_of_little_else(champion):
@@ -158,7 +176,9 @@ def test_nothing_that_is_fitted_knows_labels_or_the_test_span(story, tmp_path):
         np.testing.assert_array_equal(one, other)
     assert again.metrics["val_faults_missed"] == known.data.metrics["val_faults_missed"]
     for name in ("z-score", "PCA", "isolation forest"):
-        limits = (detection_results.baseline_scores(name, one).thresholds for one in (plan.dataset, story.plan.dataset))
+        limits = (
+            detection_results.baseline_scores(name, one).online.thresholds for one in (plan.dataset, story.plan.dataset)
+        )
         np.testing.assert_allclose(*limits)
 
 
@@ -169,7 +189,7 @@ def test_a_conformal_threshold_is_that_of_the_validation_span(story):
     start, end = dataset.spans["validation"]
     training, values = dataset.channels[0, :start], dataset.channels[0, start:end]
     scores = np.sort(detection_results.DETECTOR_BASELINES["z-score"](training, values, lookback=6, seed=0).mean(axis=1))
-    assert found.thresholds == pytest.approx(scores[int(np.ceil((len(scores) + 1) * 0.95)) - 1])
+    assert found.online.thresholds == pytest.approx(scores[int(np.ceil((len(scores) + 1) * 0.95)) - 1])
 
 
 def test_a_running_threshold_knows_of_the_test_span_what_lies_before_a_step_alone(story, champion, tmp_path):
@@ -189,7 +209,7 @@ def test_a_running_threshold_knows_of_the_test_span_what_lies_before_a_step_alon
             calibration.calibrate_threshold(dataset, replace(own, rule="running"))[1], dataset
         ),
     ):
-        expected, found = (detect(replace(plan.dataset, anomaly=rule)).thresholds for plan in plans)
+        expected, found = (detect(replace(plan.dataset, anomaly=rule)).hindsight.thresholds for plan in plans)
         before = changed - start - own.lookback  # a window reaches so far past a step
         np.testing.assert_array_equal(found[:before], expected[:before])
         assert (found[changed - start + own.lookback :] > expected[changed - start + own.lookback :]).all()
@@ -262,14 +282,17 @@ def test_the_report_tells_what_was_found_and_what_it_is_worth(page, story):
     assert set(found.measures["name"]) == set(names)
     for name in names:
         assert f"<td>{name}</td>" in text
-    assert "On unseen data it found every labelled event" in findings.verdict
+    assert "On unseen data, scored live, 3 steps after each step, it found every labelled event" in findings.verdict
+    assert found.wait == 3
+    assert "in hindsight, where windows that lie ahead count too" in findings.verdict
     right = found.alarms[found.alarms["right"].astype(bool)]
     assert right["start"].min() <= pd.Timestamp("2024-01-01 06:40")
     assert right["blame"].iloc[0].startswith("heat (")
     assert "2024-01-01 06:" in text
     assert not len(found.missed)
     assert "Look first at 2024-01-01 06:" in text
-    assert "A typical step has a score of 1. The score is the mean over all windows" in text
+    assert "A typical step has a score of 1. Each detector is scored as <code>gridcast detect</code> scores" in text
+    assert "<th>AUC-PR in hindsight</th>" in text
 
 
 def test_the_report_has_its_pictures_and_those_of_the_grid(page):
@@ -312,7 +335,7 @@ def test_the_report_tells_where_a_running_threshold_starts_and_where_it_ends(sto
     detection = replace(found.detection, scores=scores)
     chapter = anomaly_chapter.build_chapter(replace(found, about=about, detection=detection))
     sentence = "running at level 2, recomputed at each step from all scores before it: 4 at the start of the test span"
-    assert f"{sentence}, 8 at its end" in chapter.sentences[1]
+    assert f"{sentence}, 8 at its end" in chapter.sentences[-1]
     (line,) = (
         one for one in anomaly_plots.draw_figures(chapter)["scores"].axes[0].lines if one.get_label() == "threshold"
     )

@@ -25,6 +25,12 @@ if TYPE_CHECKING:
     from gridcast.tracking.model_loading import LoadedModel, ModelReference
 
 
+EVERY_HELP = (
+    "how often to look for new rows, e.g. 90s, 15m, 2h; not more often than they come, as a look that finds nothing "
+    "ends the wait"
+)
+
+
 @app.command("detect")
 def detect_verb(
     name: RegisteredModel,
@@ -34,7 +40,7 @@ def detect_verb(
             metavar="FOLDER|URL", help="folder of CSV files, or URL that answers GET URL?after=TIME with rows"
         ),
     ],
-    every: Annotated[str, typer.Option(help="how often to look for new rows, e.g. 90s, 15m, 2h")] = "15m",
+    every: Annotated[str, typer.Option(help=EVERY_HELP)] = "15m",
     once: Annotated[bool, typer.Option("--once", help="look once and exit")] = False,
     wait: Annotated[
         int | None,
@@ -253,6 +259,7 @@ def champion_source(name: str, wait: int | None) -> Callable[[], Any]:
     A new champion is loaded when there is one; while MLflow is unreachable the last one stays.
     """
     from gridcast.monitoring.stream import followed_model
+    from gridcast.runtime import online
     from gridcast.tracking import model_loading
     from gridcast.tracking.store import require_store
     from gridcast.training import keras_backend
@@ -271,9 +278,7 @@ def champion_source(name: str, wait: int | None) -> Callable[[], Any]:
             keras_backend.start("jax", CACHE)
             detector = load_detector(reference).model
             loaded.clear()
-            # The score of a step settles once the windows that contain it are complete; a prediction error settles
-            # at once.
-            delay = 0 if detector.kind == "prediction" else detector.lookback // 2
+            delay = online.default_wait(detector.kind, detector.lookback)
             loaded[reference.version] = followed_model.FollowedModel(
                 name, reference.version or reference.uri, detector, delay if wait is None else wait
             )

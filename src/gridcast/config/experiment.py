@@ -168,12 +168,12 @@ class Experiment(Section):
         if len(detectors) > 1:
             raise ValueError(
                 "selection.metric: best_val_loss cannot compare detectors whose errors mean different things "
-                f"({_listed(detectors)}); write val_faults_missed"
+                f"({_listed(detectors)}); write val_online_faults_missed"
             )
         if self.task == "anomaly" and "standard" in scalings and len(scalings) > 1:
             raise ValueError(
                 "selection.metric: best_val_loss cannot compare errors in units of windows with others (scaling: "
-                f"{_listed(scalings)}); write val_faults_missed"
+                f"{_listed(scalings)}); write val_online_faults_missed"
             )
         return self
 

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from gridcast.config.section import Section
+from gridcast.config.selection_metrics import SelectionMetric
 from gridcast.config.table_settings import NAMES_OF_SIGNS, Columns, Pivot, Wide
 from gridcast.config.threshold_rules import checked_level
 from gridcast.runtime import local_time
@@ -380,14 +381,14 @@ class Ensemble(Section):
 class Selection(Section):
     """How the winner is chosen, and when it becomes champion; an `ensemble` takes the place of the best run.
 
-    Detectors can also be compared on validation steps with injected faults: by 1 - AUC-PR (`val_faults_missed`), or by
-    the false alarms at their threshold (`val_false_alarms_per_day`). `margin` is the share by which the winner's error
+    Detectors can also be compared on validation steps with injected faults: by 1 - AUC-PR of the scores that a follower
+    of a stream has (`val_online_faults_missed`), or by the false alarms at their threshold
+    (`val_online_false_alarms_per_day`). `val_faults_missed` and `val_false_alarms_per_day` are the same in hindsight,
+    as version 0.1 recorded them. `margin` is the share by which the winner's error
     must lie below that of each naive baseline; `when_beaten` is what happens to a winner that a baseline beats.
     """
 
-    metric: Literal[
-        "best_val_loss", "best_val_mae", "best_val_wql", "val_faults_missed", "val_false_alarms_per_day"
-    ] = "best_val_loss"
+    metric: SelectionMetric = "best_val_loss"
     promote_to: Name | None = None
     margin: Annotated[float, Field(ge=0, lt=1)] = 0.0
     when_beaten: Literal["refuse", "warn"] = "refuse"

@@ -6,8 +6,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
-POINT_METRICS = ("best_val_loss", "best_val_mae")
-DETECTION_METRICS = ("best_val_loss", "val_faults_missed", "val_false_alarms_per_day")
+from gridcast.config.selection_metrics import DETECTION_METRICS, POINT_METRICS
 
 
 @dataclass(frozen=True)
@@ -71,7 +70,7 @@ FIELD_RULES: dict[str, tuple[FieldRule, ...]] = {
         FieldRule(
             "selection.metric",
             DETECTION_METRICS,
-            "write best_val_loss, val_faults_missed or val_false_alarms_per_day",
+            "write best_val_loss, val_online_faults_missed or val_online_false_alarms_per_day",
         ),
         FieldRule(
             "selection.ensemble.combine",

@@ -13,6 +13,8 @@ from gridcast.runtime.events import spans
 
 MAX_BUFFER = 100
 """The longest buffer of `vus_pr`, in steps."""
+VUS_THRESHOLDS = 250
+"""Thresholds of `vus_pr`, as in its authors' program."""
 
 
 def all_metrics(
@@ -23,15 +25,16 @@ def all_metrics(
     steps_per_day: float,
     min_steps: int = 1,
     merge_gap: int = 0,
+    known_at: np.ndarray | None = None,
 ) -> dict[str, float]:
     """Return every metric of `score` (steps,) against `labels` (steps,), True where a step is anomalous.
 
     Alarms are the steps of the events that `spans` makes of the scores above `threshold`, one or (steps,). precision,
-    recall and f1 count steps. event_precision is the share of raised events that touch a labelled one, event_recall
-    the share of labelled events that a raised one touches. auc_pr (average precision) and vus_pr need no threshold.
-    delay_steps is the mean, over the detected events, of the steps from their beginning to the first alarm in them.
-    false_alarms_per_day counts raised events that touch no labelled one, per day of steps that are scored and
-    not labelled. A step without a score (NaN) raises no alarm and ranks below all others.
+    recall and f1 count steps. event_recall is the share of labelled events that a raised one touches. event_precision
+    is the share of these detected events among them and the false alarms, which are raised events that touch no
+    labelled one: however many fragments detect an event, it counts once. auc_pr (average precision) and vus_pr need no
+    threshold. delay_steps is the mean of `detection_delays`. false_alarms_per_day counts false alarms per day of steps
+    that are scored and not labelled. A step without a score (NaN) raises no alarm and ranks below all others.
 
     NaN where a metric is undefined: recall without labels, precision without alarms.
     """
@@ -39,9 +42,9 @@ def all_metrics(
     raised, actual = spans(score > threshold, min_steps, merge_gap), spans(labels)
     alarms = _is_inside(raised, len(score))
     hits = int(np.sum(alarms & labels))
-    touches_label = [bool(labels[start:end].any()) for start, end in raised]
-    delays = [int(np.argmax(alarms[start:end])) for start, end in actual if alarms[start:end].any()]
-    event_precision, event_recall = _ratio(sum(touches_label), len(raised)), _ratio(len(delays), len(actual))
+    delays = detection_delays(score > threshold, labels, min_steps=min_steps, merge_gap=merge_gap, known_at=known_at)
+    false_alarms = sum(not labels[start:end].any() for start, end in raised)
+    event_precision, event_recall = _ratio(len(delays), len(delays) + false_alarms), _ratio(len(delays), len(actual))
     normal_days = np.sum(np.isfinite(score) & ~labels) / steps_per_day
     ranked = np.where(np.isfinite(score), score, -np.inf)
     return {
@@ -54,8 +57,37 @@ def all_metrics(
         "auc_pr": auc_pr(ranked, labels),
         "vus_pr": vus_pr(ranked, labels),
         "delay_steps": float(np.mean(delays)) if delays else float("nan"),
-        "false_alarms_per_day": _ratio(len(raised) - sum(touches_label), normal_days),
+        "false_alarms_per_day": _ratio(false_alarms, normal_days),
     }
+
+
+def detection_delays(
+    flags: np.ndarray,
+    labels: np.ndarray,
+    *,
+    min_steps: int = 1,
+    merge_gap: int = 0,
+    known_at: np.ndarray | None = None,
+) -> list[int]:
+    """Return, for each labelled event that an alarm touches, the steps from its beginning until that is known.
+
+    `flags` and `labels` (steps,) are True where the score exceeds the threshold, and where a step is anomalous.
+    `known_at` (steps,) is the step at which each score is known: the step itself if it is not given. An alarm is
+    raised once so many of its steps are known that they make an event of `min_steps`; one that was raised before the
+    labelled event began detects it when the score of a step in it is known.
+    """
+    at = np.arange(len(flags)) if known_at is None else known_at
+    raised, delays = spans(flags, min_steps, merge_gap).tolist(), []
+    for start, end in spans(labels).tolist():
+        for first, last in raised:
+            if first >= end or last <= start:
+                continue
+            # The last step of an alarm is flagged, so there is a flagged step from either position on.
+            decisive = max(start, first, first + min_steps - 1)
+            flagged = decisive + int(np.argmax(flags[decisive:last]))
+            delays.append(int(at[flagged]) - start)
+            break
+    return delays
 
 
 def auc_pr(score: np.ndarray, labels: np.ndarray) -> float:
@@ -70,39 +102,56 @@ def vus_pr(score: np.ndarray, labels: np.ndarray, longest: int = MAX_BUFFER) -> 
     """Return the volume under the surface of precision, recall and buffer length, 0 to 1; NaN without a labelled step.
 
     Metric of Paparrizos, Boniol, Palpanas, Tsay, Elmore and Franklin (2022), "Volume Under the Surface: A New
-    Accuracy Evaluation Measure for Time-Series Anomaly Detection". The labels decay as
-    sqrt(1 - d / length) at distance d, half a buffer to each side of an event, so that an alarm near it is worth
-    something; where two buffers meet, the nearer event counts. Recall is multiplied by the share of the widened
-    events with an alarm. The mean is taken over the buffers 0, 1, .. `longest`, and each area over all
-    thresholds, where the authors' program takes 250 of them. Even perfect scores stay below 1, since a buffer asks
-    for alarms around the events too.
+    Accuracy Evaluation Measure for Time-Series Anomaly Detection". In a buffer of half a length to each side of an
+    event, an alarm at distance d is worth sqrt(1 - d / length); where two buffers meet, the worths add up to 1 at
+    most. Recall is the worth of the alarms over its largest value, which is the number of labelled steps plus half of
+    what the alarms in buffers are worth, so that perfect scores reach 1. It is multiplied by the share of widened
+    events with an alarm. The areas are sums of precision times the growth of recall, and the volume is their mean over
+    the lengths 0, 1, .. `longest`.
+
+    As in the authors' program the thresholds are 250 scores, evenly spaced by rank, which few steps notice. To these
+    is added the one with as many alarms as labelled steps: without it perfect scores would stay below 1.
     """
+    labels = np.asarray(labels, bool)
     if not labels.any():
         return float("nan")
     order = np.argsort(-score, kind="stable")
     rank = np.empty(len(score), int)  # of each step in that order
     rank[order] = np.arange(len(score))
-    ranked = score[order]
-    cuts = np.flatnonzero(np.append(ranked[1:] != ranked[:-1], True))  # last rank above each possible threshold
+    alarms = _alarm_counts(score[order], int(labels.sum()))
+    hits, events = np.cumsum(labels[order])[alarms - 1], spans(labels)
     areas = []
     for length in range(longest + 1):
-        worth = _widened(labels, length)
-        detected = np.cumsum(worth[order])[cuts]
-        first_ranks = np.sort([rank[start:end].min() for start, end in spans(worth > 0)])
-        share_touched = np.searchsorted(first_ranks, cuts, "right") / len(first_ranks)
-        recall = np.minimum(2 * detected / (labels.sum() + worth.sum()), 1) * share_touched
-        precision = np.append(1.0, detected / (cuts + 1))
-        areas.append(np.sum(np.diff(recall, prepend=0) * (precision[1:] + precision[:-1]) / 2))
+        worth, widened = _widened(labels, events, length)
+        detected = np.cumsum(worth[order])[alarms - 1]
+        first_ranks = np.sort([rank[start:end].min() for start, end in widened])
+        share_touched = np.searchsorted(first_ranks, alarms) / len(widened)
+        recall = np.minimum(detected / (labels.sum() + (detected - hits) / 2), 1) * share_touched
+        areas.append(np.sum(np.diff(recall, prepend=0) * detected / alarms))
     return float(np.mean(areas))
 
 
-def _widened(labels: np.ndarray, length: int) -> np.ndarray:
-    """Worth (steps,) of an alarm at each step, 0 to 1, with a buffer of `length` steps."""
-    steps, labelled = np.arange(len(labels)), np.flatnonzero(labels)
-    next_label = np.searchsorted(labelled, steps).clip(max=len(labelled) - 1)
-    distance = np.minimum(np.abs(labelled[next_label] - steps), np.abs(labelled[(next_label - 1).clip(0)] - steps))
-    decayed = np.sqrt(np.maximum(1 - distance / max(length, 1), 0))
-    return np.where(labels, 1.0, np.where(distance <= length // 2, decayed, 0.0))
+def _alarm_counts(ranked: np.ndarray, labelled: int) -> np.ndarray:
+    """Numbers of alarms, ascending, at the thresholds of `vus_pr`; `ranked` are the scores, the highest first."""
+    positions = np.append(np.linspace(0, len(ranked) - 1, VUS_THRESHOLDS).astype(int), labelled - 1)
+    ends = np.flatnonzero(np.append(ranked[1:] != ranked[:-1], True)) + 1  # equal scores raise alarms together
+    return np.unique(ends[np.searchsorted(ends, positions, "right")])
+
+
+def _widened(labels: np.ndarray, events: np.ndarray, length: int) -> tuple[np.ndarray, np.ndarray]:
+    """Worth (steps,) of an alarm at each step with a buffer of `length`, and the widened `events` (n, 2).
+
+    Events whose buffers overlap become one.
+    """
+    half, steps, worth = length // 2, len(labels), labels.astype(float)
+    fading = np.sqrt(1 - np.arange(1, half + 1) / max(length, 1))
+    for start, end in events:
+        before, after = min(half, start), min(half, steps - end)
+        worth[start - before : start] += fading[:before][::-1]
+        worth[end : end + after] += fading[:after]
+    starts, ends = np.maximum(events[:, 0] - half, 0), np.minimum(events[:, 1] + half, steps)
+    is_apart = starts[1:] >= ends[:-1]
+    return np.minimum(worth, 1), np.stack([starts[np.append(True, is_apart)], ends[np.append(is_apart, True)]], axis=1)
 
 
 def _is_inside(stretches: np.ndarray, steps: int) -> np.ndarray:

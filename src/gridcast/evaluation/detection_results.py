@@ -1,9 +1,14 @@
-"""Anomaly scores and thresholds of the test span, by a detector or a baseline."""
+"""Anomaly scores and thresholds of the test span, by a detector or a baseline.
+
+Each is scored as a follower of the live stream would score it: once, at a step's own time or after a wait, from what is
+known by then. Scores in hindsight, which know the whole span, are kept beside.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -11,24 +16,42 @@ from gridcast.config import Anomaly, threshold_rules
 from gridcast.data.dataset import Dataset
 from gridcast.data.splits import Spans
 from gridcast.evaluation import thresholds
-from gridcast.models.baselines.detectors import DETECTOR_BASELINES
-from gridcast.runtime import events, running_threshold
+from gridcast.models.baselines.detectors import DETECTOR_BASELINES, WINDOWED_BASELINES
+from gridcast.runtime import events, online, running_threshold
 from gridcast.runtime.detector import Detector, scaled_values
+from gridcast.runtime.online import OnlineThreshold
 
 ContributionFunction = Callable[[np.ndarray], np.ndarray]
 """From values in scaled units to the contributions of the sensors to the scores, both (steps, sensors)."""
+ContributionsAfter = Callable[[np.ndarray, Sequence[int | None]], list[np.ndarray]]
+"""The same for a follower who waits each of these numbers of steps; None stands for hindsight."""
 
 
 @dataclass(frozen=True)
-class AnomalyScores:
-    """Contributions (steps, sensors) to the scores of the test span, NaN without a score, and thresholds (steps,).
+class ScoredSteps:
+    """Contributions (steps, sensors) to the scores of a span, NaN without a score, and thresholds (steps,).
 
-    Both are in squared scaled units, or in the baseline's own units. `notes` are for readers of the scores.
-    `started` is when the work began, in seconds since 1970; 0 where that is unknown.
+    Both are in squared scaled units, or in the baseline's own units. `known_at` (steps,) is the step of the span at
+    which each score is known.
     """
 
     contributions: np.ndarray
     thresholds: np.ndarray
+    known_at: np.ndarray
+
+
+@dataclass(frozen=True)
+class AnomalyScores:
+    """The scores of the test span: of a follower who waits `wait` steps, of one who does not wait, and in hindsight.
+
+    `notes` are for readers of the scores. `started` is when the work began, in seconds since 1970; 0 where that is
+    unknown.
+    """
+
+    online: ScoredSteps
+    at_once: ScoredSteps
+    hindsight: ScoredSteps
+    wait: int
     notes: tuple[str, ...] = ()
     started: float = 0.0
 
@@ -42,43 +65,107 @@ def span_contributions(
     return contribute(values[first:end])[start - first :]
 
 
-def threshold_before_test(
-    contribute: ContributionFunction, values: np.ndarray, spans: Spans, *, lookback: int, anomaly: Anomaly
-) -> tuple[float, running_threshold.ScoreHistory | None]:
-    """Return the threshold by the rule of `anomaly`, from the scores of all steps before the test span.
+def span_contributions_after(
+    contribute: ContributionsAfter,
+    values: np.ndarray,
+    span: tuple[int, int],
+    *,
+    lookback: int,
+    waits: Sequence[int | None],
+) -> list[np.ndarray]:
+    """Return `span_contributions` of a follower who waits each of `waits` steps; None stands for hindsight."""
+    start, end = span
+    first = max(0, start - lookback)
+    return [contributions[start - first :] for contributions in contribute(values[first:end], waits)]
 
-    Scores of training steps alone would be too small, since the network was fitted to them. A conformal threshold is
-    taken from the validation span alone, which nothing was fitted to. For a running threshold the score history comes
-    along that it continues from, else None.
+
+def thresholds_before_test(
+    contribute: ContributionsAfter,
+    values: np.ndarray,
+    spans: Spans,
+    *,
+    lookback: int,
+    anomaly: Anomaly,
+    waits: Sequence[int],
+) -> tuple[OnlineThreshold, tuple[OnlineThreshold, ...]]:
+    """Return the thresholds by the rule of `anomaly`: of scores in hindsight, and of those after each of `waits`.
+
+    They are fitted to the scores of all steps before the test span. Scores of training steps alone would be too small,
+    since the network was fitted to them. A conformal threshold is taken from the validation span alone, which nothing
+    was fitted to. For a running threshold the score history comes along that it continues from, else None.
     """
     start = spans.train if anomaly.threshold == "conformal" else spans.start
-    scores = events.anomaly_score(span_contributions(contribute, values, (start, spans.validation), lookback))
-    return thresholds.fit_threshold_with_history(scores, anomaly.threshold, anomaly.level)
+    hindsight, *after = (
+        thresholds.fit_threshold_with_history(events.anomaly_score(one), anomaly.threshold, anomaly.level)
+        for one in span_contributions_after(
+            contribute, values, (start, spans.validation), lookback=lookback, waits=(None, *waits)
+        )
+    )
+    return OnlineThreshold(lookback, *hindsight), tuple(
+        OnlineThreshold(wait, threshold, seen) for wait, (threshold, seen) in zip(waits, after, strict=True)
+    )
 
 
 def detector_scores(detector: Detector, dataset: Dataset) -> AnomalyScores:
     """Return the scores of the test span by `detector`, which was trained on any data of the same sensors."""
-    values = scaled_values(detector.preprocessing, dataset.target.T)
-    contributions = span_contributions(detector.contributions, values, dataset.spans["test"], detector.lookback)
-    return AnomalyScores(contributions, detector.limits(events.anomaly_score(contributions)))
+    values, (start, end) = scaled_values(detector.preprocessing, dataset.target.T), dataset.spans["test"]
+    first, wait = max(0, start - detector.lookback), detector.wait
+    views = span_contributions_after(
+        detector.contributions_after, values, (start, end), lookback=detector.lookback, waits=(wait, 0, None)
+    )
+
+    def scored(contributions: np.ndarray, steps: int | None) -> ScoredSteps:
+        limits = detector.limits(events.anomaly_score(contributions), steps)
+        if steps is None:
+            return ScoredSteps(contributions, limits, _known_in_hindsight(end - start))
+        known_at = detector.known_at(values[first:end], steps)[start - first :] - (start - first)
+        return ScoredSteps(contributions, limits, known_at)
+
+    after_wait, at_once, hindsight = map(scored, views, (wait, 0, None))
+    return AnomalyScores(after_wait, at_once, hindsight, wait)
 
 
 def baseline_scores(name: str, dataset: Dataset) -> AnomalyScores:
     """Return the scores of the test span by the baseline `name`.
 
-    Its thresholds follow the same rule as those of detectors, from its own scores.
+    Its thresholds follow the same rule as those of detectors, from its own scores. One that reads windows waits as long
+    as a detector of the same windows.
     """
     assert dataset.anomaly is not None
-    values, lookback = dataset.channels[0], dataset.preprocessing.lookback
-    training = values[: dataset.spans.train]
-
-    def contribute(steps: np.ndarray) -> np.ndarray:
-        return DETECTOR_BASELINES[name](training, steps, lookback=lookback, seed=0)
-
-    first, history = threshold_before_test(
-        contribute, values, dataset.spans, lookback=lookback, anomaly=dataset.anomaly
+    values, lookback, (start, end) = dataset.channels[0], dataset.preprocessing.lookback, dataset.spans["test"]
+    contribute = baseline_contributions(name, values[: dataset.spans.train], lookback)
+    wait = baseline_wait(name, lookback)
+    waits = dict.fromkeys((wait, 0))
+    final, after = thresholds_before_test(
+        contribute, values, dataset.spans, lookback=lookback, anomaly=dataset.anomaly, waits=tuple(waits)
     )
-    contributions = span_contributions(contribute, values, dataset.spans["test"], lookback)
     level = threshold_rules.checked_level(dataset.anomaly.threshold, dataset.anomaly.level)
-    limits = running_threshold.thresholds(events.anomaly_score(contributions), first, level, history)
-    return AnomalyScores(contributions, limits)
+    contributions = span_contributions_after(contribute, values, (start, end), lookback=lookback, waits=(*waits, None))
+    scored = []
+    for of_view, first, steps in zip(contributions, (*after, final), (*waits, None), strict=True):
+        limits = running_threshold.thresholds(events.anomaly_score(of_view), first.threshold, level, first.seen)
+        known_at = _known_in_hindsight(end - start) if steps is None else np.arange(end - start) + steps
+        scored.append(ScoredSteps(of_view, limits, known_at))
+    return AnomalyScores(scored[0], scored[-2], scored[-1], wait)
+
+
+def baseline_contributions(name: str, training: np.ndarray, lookback: int, seed: int = 0) -> ContributionsAfter:
+    """Return the contributions of the baseline `name`, fitted to the scaled values `training` (steps, sensors)."""
+
+    def contribute(values: np.ndarray, waits: Sequence[int | None]) -> list[np.ndarray]:
+        baseline = partial(DETECTOR_BASELINES[name], training, values, lookback=lookback, seed=seed)
+        if name not in WINDOWED_BASELINES:  # whose score is final at once
+            return [baseline()] * len(waits)
+        return [baseline(wait=wait) for wait in waits]
+
+    return contribute
+
+
+def baseline_wait(name: str, lookback: int) -> int:
+    """Return the steps that a follower of the baseline `name` waits, see `runtime.online.default_wait`."""
+    return online.default_wait("reconstruction" if name in WINDOWED_BASELINES else "prediction", lookback)
+
+
+def _known_in_hindsight(steps: int) -> np.ndarray:
+    """Delays in hindsight are those of an observer who knows each score at its step, from windows that lie ahead."""
+    return np.arange(steps)

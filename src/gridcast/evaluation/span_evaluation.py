@@ -8,7 +8,7 @@ from gridcast.data.dataset import Dataset
 from gridcast.data.panel import Panel
 from gridcast.evaluation.artifact_files import TEST_PREFIX
 from gridcast.evaluation.detection_results import AnomalyScores, detector_scores
-from gridcast.evaluation.detection_table import measure_scores, tabulate_scores
+from gridcast.evaluation.detection_table import measure_scores
 from gridcast.evaluation.forecast_results import Forecasts, forecast_span, forecast_test_span
 from gridcast.evaluation.forecast_table import measure_forecasts, tabulate_forecasts
 from gridcast.runtime import loading
@@ -44,5 +44,5 @@ def _measure_detector(detector: Detector, dataset: Dataset, panel: Panel) -> dic
         if theirs != ours:
             raise GridcastError(f"its {subject} {theirs!r}, here {ours!r}")
     assert dataset.anomaly is not None
-    table = tabulate_scores(detector_scores(detector, dataset), panel, detector.time)
-    return measure_scores(table, dataset.steps_per_day, dataset.anomaly)
+    scores = detector_scores(detector, dataset)
+    return measure_scores(scores, panel, steps_per_day=dataset.steps_per_day, anomaly=dataset.anomaly)

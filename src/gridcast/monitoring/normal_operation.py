@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -28,13 +28,16 @@ DEFAULT_LIMITS = AlarmLimits()
 class ScoredOperation:
     """The `scores` of a detector, by time, and a mask (n,) of the steps that are `normal`.
 
-    A normal step has a score, is not labelled as anomalous, and no window reads both it and a step that is. `labelled`
-    says whether there were labels.
+    The scores are those of a follower of a stream, or in hindsight where the detector has no thresholds for such
+    scores. A normal step has a score, is not labelled as anomalous, and no window reads both it and a step that is.
+    `labelled` says whether there were labels. `by_wait` holds the scores (n,) of each further view that has a threshold
+    of its own: after a number of steps, or in hindsight (None).
     """
 
     scores: pd.DataFrame
     normal: np.ndarray
     labelled: bool
+    by_wait: Mapping[int | None, np.ndarray] = field(default_factory=dict)
 
     def is_recent(self, span: pd.Timedelta) -> np.ndarray:
         """Return the mask (n,) of the steps in the last `span`."""
@@ -82,7 +85,10 @@ def read_stream_record(
 
 def score_readings(detector: Detector, readings: pd.DataFrame, is_anomalous: np.ndarray | None) -> ScoredOperation:
     """Score `readings`; the mask (rows,) `is_anomalous` is None where there are no labels. Raises DataError."""
-    scores = detector.predict(readings).set_index(detector.time)
+    # Detectors from before there were online scores, whose code is their own, have none of these attributes.
+    waits: list[int | None] = [one.wait for one in getattr(detector, "online", ())]
+    params = {"wait": detector.wait} if waits else {}
+    scores = detector.predict(readings, params).set_index(detector.time)
     normal = scores["score"].notna().to_numpy(copy=True)
     if is_anomalous is not None:
         reach = detector.lookback * followed_model.step_length(detector.frequency)
@@ -94,7 +100,10 @@ def score_readings(detector: Detector, readings: pd.DataFrame, is_anomalous: np.
         normal &= anomalous_times.searchsorted(times - reach, "left") == anomalous_times.searchsorted(
             times + reach, "right"
         )
-    return ScoredOperation(scores, normal, is_anomalous is not None)
+    by_wait = {wait: detector.predict(readings, {"wait": wait})["score"].to_numpy() for wait in waits}
+    if waits:
+        by_wait[None] = detector.predict(readings)["score"].to_numpy()
+    return ScoredOperation(scores, normal, is_anomalous is not None, by_wait)
 
 
 def score_shift(operation: ScoredOperation, span: pd.Timedelta) -> drift.Shift:

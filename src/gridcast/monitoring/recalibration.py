@@ -14,10 +14,11 @@ import pandas as pd
 
 from gridcast.evaluation import thresholds
 from gridcast.monitoring.normal_operation import ScoredOperation
-from gridcast.runtime import events, running_threshold
+from gridcast.runtime import events, online, running_threshold
 from gridcast.runtime.detector import DETECTOR_KEY, Detector
 from gridcast.runtime.errors import ConfigError, DataError, PromotionRefused
 from gridcast.runtime.forecaster import SETTINGS_FILE
+from gridcast.runtime.online import OnlineThreshold
 from gridcast.tracking import mlflow_runs, model_loading, promotion, registry, run_recording
 from gridcast.tracking.model_loading import LoadedModel
 from gridcast.tracking.registry import Promotion
@@ -41,6 +42,9 @@ class NewThreshold:
     window with one that is. `events` are those of the champion among the other steps; `labelled` says that labels call
     these steps normal. The scores are from `first` to `last`. `seen` is the state that a running threshold continues
     from.
+
+    Of a detector with thresholds for live scores these figures are of the one that `gridcast detect` uses by default.
+    `online` holds all of them, refitted to the same steps, and `hindsight` the one of scores in hindsight.
     """
 
     old: float
@@ -54,6 +58,8 @@ class NewThreshold:
     first: pd.Timestamp
     last: pd.Timestamp
     seen: running_threshold.ScoreHistory | None = None
+    online: tuple[OnlineThreshold, ...] = ()
+    hindsight: OnlineThreshold | None = None
 
     @property
     def summary(self) -> str:
@@ -70,10 +76,8 @@ def new_threshold(detector: Detector, operation: ScoredOperation, last: pd.Timed
 
     With `last`, only the scores of that most recent span are used. Raises DataError where too few scores are left.
     """
-    scores, normal = operation.scores, operation.normal
-    if last is not None:
-        is_recent = operation.is_recent(last)
-        scores, normal = scores[is_recent], normal[is_recent]
+    is_recent = np.ones(len(operation.scores), bool) if last is None else operation.is_recent(last)
+    scores, normal = operation.scores[is_recent], operation.normal[is_recent]
     has_score = scores["score"].notna().to_numpy()
     values = scores["score"].to_numpy()[normal]
     fitted = math.floor(len(values) * (1 - HELD_OUT_SHARE))
@@ -83,6 +87,7 @@ def new_threshold(detector: Detector, operation: ScoredOperation, last: pd.Timed
             f"{MIN_SCORES / (1 - HELD_OUT_SHARE):.0f} are needed; give more data"
         )
     new, seen = thresholds.fit_threshold_with_history(values[:fitted], detector.rule, detector.level)
+    live, hindsight = _refitted_views(detector, operation, operation.normal & is_recent, fitted)
     held_out_thresholds = running_threshold.thresholds(values[fitted:], new, detector.level, seen)
     champion_events = events.find_events(
         np.where(normal, scores["score"], np.nan),
@@ -93,7 +98,7 @@ def new_threshold(detector: Detector, operation: ScoredOperation, last: pd.Timed
         merge_gap=detector.gap,
     )
     return NewThreshold(
-        old=detector.threshold,
+        old=detector.threshold_after(detector.wait).threshold if live else detector.threshold,
         new=new,
         fitted=fitted,
         held_out=len(values) - fitted,
@@ -104,7 +109,21 @@ def new_threshold(detector: Detector, operation: ScoredOperation, last: pd.Timed
         first=scores.index[has_score][0],
         last=scores.index[has_score][-1],
         seen=seen,
+        online=live,
+        hindsight=hindsight,
     )
+
+
+def _refitted_views(
+    detector: Detector, operation: ScoredOperation, mask: np.ndarray, fitted: int
+) -> tuple[tuple[OnlineThreshold, ...], OnlineThreshold | None]:
+    """Return the thresholds of all views in `operation`, from the first `fitted` scores of the steps of `mask`."""
+    refitted = {
+        wait: thresholds.fit_threshold_with_history(scores[mask][:fitted], detector.rule, detector.level)
+        for wait, scores in operation.by_wait.items()
+    }
+    live = tuple(OnlineThreshold(wait, *found) for wait, found in refitted.items() if wait is not None)
+    return live, OnlineThreshold(detector.settling, *refitted[None]) if refitted else None
 
 
 def _no_event_is_flagged(threshold: NewThreshold, max_false_alarms: float) -> str | None:  # noqa: ARG001 - as all gates
@@ -196,9 +215,12 @@ def _files_with_threshold(uri: str, threshold: NewThreshold) -> dict[str, bytes]
     """Return the files of the model at `uri`, with the new threshold in its settings."""
     files = model_loading.download_files(uri)
     settings = json.loads(files[SETTINGS_FILE])
-    settings[DETECTOR_KEY]["threshold"] = threshold.new
-    if threshold.seen is not None:
-        settings[DETECTOR_KEY]["seen"] = asdict(threshold.seen)
+    final = threshold.hindsight or OnlineThreshold(0, threshold.new, threshold.seen)
+    settings[DETECTOR_KEY]["threshold"] = final.threshold
+    if final.seen is not None:
+        settings[DETECTOR_KEY]["seen"] = asdict(final.seen)
+    if threshold.online:
+        settings[DETECTOR_KEY]["online"] = online.to_json(threshold.online)
     files[SETTINGS_FILE] = json.dumps(settings).encode()
     return files
 

@@ -10,11 +10,12 @@ import numpy as np
 import pandas as pd
 
 from gridcast.config import threshold_rules
-from gridcast.evaluation.detection_table import LABELLED, METRIC_TITLES
+from gridcast.evaluation.detection_table import AT_ONCE, HINDSIGHT, LABELLED, METRIC_TITLES, WAIT
 from gridcast.models.baselines.detectors import DETECTOR_BASELINES
 from gridcast.reporting.record import SweepRecord
 from gridcast.runtime import events
 from gridcast.runtime.detector import ENSEMBLE, MINIMUM, SCORE, THRESHOLD
+from gridcast.tracking.ranking import ONLINE_PREFIX
 
 MAX_SENSORS_NAMED = 3
 """Sensors to blame that are named for an event."""
@@ -27,8 +28,9 @@ class AnomalyChapter:
     """Numbers and sentences of the chapter.
 
     `table` is the winner's table of the test span, see `evaluation.detection_table`; `sensor_values` the sensors in
-    data units. `measures` has a row for each detector, the winner's first: name and every measure. `alarms` are the
-    winner's events: start, end (stamps of the first and the last step), steps, peak, severity, blame (text), right
+    data units. `measures` has a row for each detector, the winner's first: name and every measure. `wait` is how many
+    steps the winner waits before it scores a step; None where version 0.1 recorded scores in hindsight. `alarms` are
+    the winner's events: start, end (stamps of the first and the last step), steps, peak, severity, blame (text), right
     (whether it touches a labelled event; None without labels). `missed` are the labelled events that it did not find:
     start, end, steps.
     """
@@ -37,6 +39,7 @@ class AnomalyChapter:
     sensors: tuple[str, ...]
     lookback: int
     kind: str
+    wait: int | None
     table: pd.DataFrame
     sensor_values: pd.DataFrame
     measures: pd.DataFrame
@@ -83,14 +86,16 @@ def build_chapter(record: SweepRecord) -> AnomalyChapter | None:
         sensors=sensors,
         lookback=int((record.leader if combined is None else combined.run.data.params)["lookback"]),
         kind=str(record.leader["detector"]) if combined is None else ENSEMBLE,
+        wait=int(winner_measures[WAIT]) if WAIT in winner_measures else None,
         table=table,
         sensor_values=record.detection.sensor_values,
         measures=measures,
         alarms=alarms,
         missed=missed,
-        bottom_line=_bottom_line(measures),
+        bottom_line=_bottom_line(measures, len(labelled_spans)),
         sentences=[
             _alarm_sentence(winner_measures, alarms, labelled=len(labelled_spans), missed=len(missed), days=days),
+            *_hindsight_sentences(winner_measures, record.metric),
             _threshold_sentence(table[THRESHOLD].to_numpy(float), settings, record.combine),
         ],
         advice=_advice(winner_measures, alarms, last_time=times[-1], settings=settings),
@@ -134,41 +139,75 @@ def _measures(measures_by_name: Mapping[str, Mapping[str, float]]) -> pd.DataFra
     return pd.concat([table.iloc[:1], others], ignore_index=True)
 
 
-def _bottom_line(measures: pd.DataFrame) -> str:
-    """State in one sentence whether the winner detects anomalies better than simple detectors."""
+def _bottom_line(measures: pd.DataFrame, labelled: int) -> str:
+    """State how the winner's figures on the test span compare with those of simple detectors.
+
+    The difference is described and not called better or worse: it rests on the few events that are `labelled`.
+    """
     baselines = measures[measures["name"].isin(DETECTOR_BASELINES)]
     if "auc_pr" not in measures or not len(baselines):
         return (
             "No step of the test span is labelled, so it is not known whether the winner detects anomalies better than "
             "simple detectors."
         )
-    auc, best = float(measures["auc_pr"].iloc[0]), baselines.iloc[0]
-    figures = f"AUC-PR {auc:.3f} against {best['auc_pr']:.3f}"
-    is_better, recall = auc > best["auc_pr"], ""
+    winner, best = measures.iloc[0], baselines.iloc[0]
+    is_above, recall = winner["auc_pr"] > best["auc_pr"], ""
     if "event_recall" in measures:
-        winner_recall, best_recall = (100 * float(row["event_recall"]) for row in (measures.iloc[0], best))
-        if not is_better or winner_recall < best_recall:
-            baseline = best["name"] if is_better else "it"
+        found, found_by_best = (100 * float(row["event_recall"]) for row in (winner, best))
+        if not is_above or found < found_by_best:
             recall = (
-                f" At their thresholds the winner finds {winner_recall:.0f} % of the labelled events, {baseline} "
-                f"{best_recall:.0f} %."
+                f" At their thresholds the winner finds {found:.0f} % of the labelled events, {best['name']} "
+                f"{found_by_best:.0f} %."
             )
-    if is_better:
-        return f"The winner detects anomalies better than every baseline ({figures} of {best['name']}).{recall}"
-    return f"The winner does not beat {best['name']}, which needs no training ({figures}).{recall}"
+    hindsight = "" if WAIT in measures else "In hindsight: "
+    figures = f"{hindsight}AUC-PR {winner['auc_pr']:.3f} of the winner, {best['auc_pr']:.3f} of {best['name']}"
+    untested = f"this was not tested, and rests on {labelled} labelled event{'s' * (labelled != 1)}"
+    if is_above:
+        return f"{figures}, the best baseline; {untested}.{recall}"
+    return f"{figures}, which needs no training: the winner is not above it; {untested}.{recall}"
 
 
 def _alarm_sentence(
     measures: Mapping[str, float], alarms: pd.DataFrame, *, labelled: int, missed: int, days: float
 ) -> str:
-    """State how many of the `labelled` events were found, and how many alarms were raised and were false."""
+    """State how many of the `labelled` events were found and when, and how many alarms were raised and were false."""
     count = f"{len(alarms)} alarm{'s' * (len(alarms) != 1)} in {days:.1f} days"
+    how = _how_scored(measures)
     if not labelled:
-        return f"On unseen data it raised {count}; no step there is labelled, so it is not known which are false."
+        unknown = "no step there is labelled, so it is not known which are false"
+        return f"On unseen data, {how}, it raised {count}; {unknown}."
     found = f"{labelled - missed} of {labelled} labelled events" if missed else "every labelled event"
-    delay = f", on average {measures['delay_steps']:.1f} steps after it began" if "delay_steps" in measures else ""
+    delay = ""
+    if WAIT in measures and "delay_steps" in measures:
+        delay = f", on average {measures['delay_steps']:.1f} steps after it began"
     false = int(alarms["right"].eq(False).sum())
-    return f"On unseen data it found {found}{delay}; of {count}, {false} {'was' if false == 1 else 'were'} false."
+    was = "was" if false == 1 else "were"
+    return f"On unseen data, {how}, it found {found}{delay}; of {count}, {false} {was} false."
+
+
+def _how_scored(measures: Mapping[str, float]) -> str:
+    if WAIT not in measures:
+        return "scored in hindsight (version 0.1), with windows that lie ahead of a step"
+    wait = int(measures[WAIT])
+    return f"scored live, {wait} step{'s' * (wait != 1)} after each step" if wait else "scored live, at each step"
+
+
+def _hindsight_sentences(measures: Mapping[str, float], metric: str) -> list[str]:
+    """State what a follower without a wait would have, and what hindsight would give; and which ranks the runs."""
+    sentences, wait = [], int(measures.get(WAIT, 0))
+    other = f"{HINDSIGHT}auc_pr"
+    if {"auc_pr", other} <= measures.keys() and measures[other] != measures["auc_pr"]:
+        without = f", {measures[f'{AT_ONCE}auc_pr']:.3f} without this wait" if wait else ""
+        sentences.append(
+            f"Its AUC-PR is {measures['auc_pr']:.3f} live{without}, and {measures[other]:.3f} in hindsight, where "
+            "windows that lie ahead count too: no live stream has those scores."
+        )
+    if metric.startswith("val_") and not metric.startswith(ONLINE_PREFIX):
+        sentences.append(
+            f"Its runs were ranked by {metric}, which is measured in hindsight: selection.metric: "
+            f"{metric.replace('val_', ONLINE_PREFIX)} ranks new runs by the scores of a live stream."
+        )
+    return sentences
 
 
 def _threshold_sentence(thresholds: np.ndarray, settings: Mapping[str, Any], combine: str | None) -> str:

@@ -30,7 +30,9 @@ def ranked_runs(runs: pd.DataFrame, axes: Sequence[str], metric: str) -> pd.Data
     )
     ranked["rank"] = ranked.groupby(groups).cumcount() + 1 if groups else np.arange(1, len(ranked) + 1)
     measures = ["best_val_loss", "best_val_mae", "best_epoch", "epochs_trained", "fit_seconds", "parameters"]
-    for name in ("best_val_wql", "val_false_alarms_per_day", "val_faults_missed"):
+    of_detectors = ("val_false_alarms_per_day", "val_faults_missed")
+    online = tuple(name.replace("val_", "val_online_") for name in of_detectors)
+    for name in ("best_val_wql", *of_detectors, *online):
         if name in ranked and ranked[name].notna().any():
             measures.insert(2, name)
     return ranked[["rank", "name", *groups, *axes, "seed", *measures, "run_id"]]

@@ -21,6 +21,8 @@ RUN_METRICS = (
     "best_val_loss",
     "best_val_mae",
     "best_val_wql",
+    "val_online_faults_missed",
+    "val_online_false_alarms_per_day",
     "val_faults_missed",
     "val_false_alarms_per_day",
     "best_epoch",
@@ -287,7 +289,7 @@ def _read_tests(
         detection = DetectionRecord(
             scores=artifact_files.read_parquet_bytes(scores),
             sensor_values=artifact_files.read_parquet_bytes(values) if values else pd.DataFrame(),
-            measures={mlflow_runs.run_name(run): ranking.test_measures(run) for run in tests},
+            measures=ranking.measures_by_name(tests),
         )
         return ForecastRecord(), detection
     recent = _read_optional(store, test, artifact_files.RECENT_HISTORY)

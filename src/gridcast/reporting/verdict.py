@@ -99,7 +99,7 @@ def ensemble_sentences(members: pd.DataFrame, *, combine: str | None, winner: pd
     """
     if not len(members):
         return []
-    metric = next(name for name in ensemble.ERROR_METRICS if np.isfinite(best[name]))
+    metric = next(name for name in ensemble.ERROR_METRICS if np.isfinite(best[name]) and np.isfinite(winner[name]))
     error, best_error = float(winner[metric]), float(best[metric])
     relation = (
         f"{abs(100 * (error / best_error - 1)):.1f} % {'below' if error < best_error else 'above'}"
@@ -298,7 +298,12 @@ def _axis_name(axis: str) -> str:
 
 def _metric_name(metric: str) -> str:
     names = {"best_val_loss": "validation loss", "best_val_mae": "validation MAE"}
-    names |= {"val_faults_missed": "share of faults missed", "val_false_alarms_per_day": "false alarms a day"}
+    names |= {
+        "val_online_faults_missed": "share of faults missed",
+        "val_online_false_alarms_per_day": "false alarms a day",
+        "val_faults_missed": "share of faults missed in hindsight",
+        "val_false_alarms_per_day": "false alarms a day in hindsight",
+    }
     return names.get(metric, "weighted quantile loss on validation")
 
 

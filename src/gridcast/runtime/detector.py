@@ -14,8 +14,9 @@ from weakref import WeakKeyDictionary
 import numpy as np
 import pandas as pd
 
-from . import input_table, running_threshold, table_columns, time_axis, windows
+from . import input_table, online, running_threshold, table_columns, time_axis, windows
 from .errors import DataError, suggest
+from .online import OnlineThreshold
 from .preprocessing import Preprocessing
 
 SCORE, THRESHOLD, ANOMALY = "score", "threshold", "anomaly"
@@ -83,6 +84,10 @@ class Detector:
     units of their thresholds, are combined by their geometric `mean` or their `minimum`. With the minimum the
     threshold is 1: a score above it exceeds the threshold of every member.
 
+    Scores in hindsight are means over all windows that contain a step, and `threshold` belongs to them. A follower of a
+    stream has only the windows that are complete when it scores a step; `online` holds the thresholds of such scores,
+    by the steps that it waits. Models made before there were such thresholds have none, and their `threshold` is used.
+
     `usual`, `seen`, `least` and `gap` are named as in forecaster.json: newer code reads them off older models.
     """
 
@@ -98,6 +103,7 @@ class Detector:
     members: tuple[Detector, ...] = ()
     seen: running_threshold.ScoreHistory | None = None
     combine: str = "mean"
+    online: tuple[OnlineThreshold, ...] = ()
 
     @property
     def sensors(self) -> tuple[str, ...]:
@@ -123,6 +129,18 @@ class Detector:
     def ahead(self) -> int:
         """Steps after a window for which the network has an output: 1 if it predicts, else 0."""
         return max((member.ahead for member in self.members), default=int(self.kind != "reconstruction"))
+
+    @property
+    def wait(self) -> int:
+        """Steps that a follower of a stream waits before it scores a step, unless it is asked for another wait."""
+        return online.default_wait(self.kind, self.lookback)
+
+    @property
+    def settling(self) -> int:
+        """Steps after which the score of a step is final: no later window contains it."""
+        if self.members:
+            return max(member.settling for member in self.members)
+        return 0 if self.kind == "prediction" else self.lookback + self.ahead - 1
 
     @property
     def min_table_steps(self) -> int:
@@ -186,9 +204,32 @@ class Detector:
         sensors in place of a joint one; Denouden, Salay, Czarnecki, Abdelzad, Phan, Vernekar (2018), "Improving
         Reconstruction Autoencoder Out-of-distribution Detection with Mahalanobis Distance", for adding the encoding.
         """
+        return self.contributions_after(values, (None,))[0]
+
+    def contributions_after(self, values: np.ndarray, waits: Sequence[int | None]) -> list[np.ndarray]:
+        """Return, for each of `waits`, the contributions that a follower has who waits that many steps.
+
+        They are those of `contributions`, over the windows that are complete at `known_at`; None stands for hindsight.
+        """
+        return self._contributions(values, [(wait, self.known_at(values, wait)) for wait in waits])
+
+    def known_at(self, values: np.ndarray, wait: int | None) -> np.ndarray:
+        """Return the step (steps,) at which the score of each step is known to a follower who waits `wait` steps.
+
+        None stands for hindsight, where everything is known at the end of `values` (steps, sensors).
+        """
+        if wait is None:
+            return np.full(len(values), len(values))
         if self.members:
-            return self._ensemble_contributions(values)
-        total, count = np.zeros(values.shape), np.zeros((len(values), 1))
+            return np.max([member.known_at(values, wait) for member in self.members], axis=0)
+        return online.known_steps(len(values), self.window_ends(values), self.offsets, self.ahead, wait)
+
+    def _contributions(self, values: np.ndarray, views: Sequence[tuple[int | None, np.ndarray]]) -> list[np.ndarray]:
+        """Contributions (steps, sensors) for each view: how long a follower waits, and when it knows each score."""
+        if self.members:
+            each = [member._contributions(values, views) for member in self.members]
+            return [self._combined([member[k] for member in each], wait) for k, (wait, _) in enumerate(views)]
+        totals = [(np.zeros(values.shape), np.zeros((len(values), 1))) for _ in views]
         *by_sensor, over_sensors, of_encoding = self.usual
         for ends, errors, encoding in self.errors(values, self.window_ends(values)):
             whitened = whiten_by_sensor(by_sensor, errors)
@@ -200,25 +241,39 @@ class Detector:
                 share = np.mean(np.square(over_sensors.whiten(whitened)), axis=1)
             # Ends are distinct within a batch, so that no step is added to twice by one assignment.
             for offset in self.offsets:
-                total[ends + offset] += share
-                count[ends + offset] += 1
-        return np.divide(total, count, out=np.full(values.shape, np.nan), where=count > 0)
+                for (_, known_at), (total, count) in zip(views, totals, strict=True):
+                    is_known = ends + self.ahead - 1 <= known_at[ends + offset]
+                    steps = (ends + offset)[is_known]
+                    total[steps] += share[is_known]
+                    count[steps] += 1
+        return [np.divide(total, count, out=np.full(values.shape, np.nan), where=count > 0) for total, count in totals]
 
-    def _ensemble_contributions(self, values: np.ndarray) -> np.ndarray:
-        log_ratios, shares = np.empty((len(self.members), len(values), 1)), np.zeros(values.shape)
-        for log_ratio, member in zip(log_ratios, self.members, strict=True):
-            contributions = member.contributions(values)
-            score = np.maximum(contributions.mean(axis=1, keepdims=True), MIN_VARIANCE)
-            log_ratio[:] = np.log(score / max(member.threshold, MIN_VARIANCE))
-            shares += contributions / score / len(self.members)
+    def _combined(self, contributions: Sequence[np.ndarray], wait: int | None) -> np.ndarray:
+        """Combine the contributions of the members, each (steps, sensors), which are known after `wait` steps."""
+        log_ratios, shares = np.empty((len(self.members), len(contributions[0]), 1)), np.zeros(contributions[0].shape)
+        for log_ratio, member, of_member in zip(log_ratios, self.members, contributions, strict=True):
+            score = np.maximum(of_member.mean(axis=1, keepdims=True), MIN_VARIANCE)
+            log_ratio[:] = np.log(score / max(member.threshold_after(wait).threshold, MIN_VARIANCE))
+            shares += of_member / score / len(self.members)
         combined = log_ratios.min(axis=0) if self.combine == MINIMUM else log_ratios.mean(axis=0)
         return np.asarray(shares * np.exp(combined))
 
-    def limits(self, score: np.ndarray) -> np.ndarray:
-        """Return the threshold of each step (steps,) with this `score` (steps,), the first one right after training."""
-        return running_threshold.thresholds(score, self.threshold, self.level, self.seen)
+    def threshold_after(self, wait: int | None = None) -> OnlineThreshold:
+        """Return the threshold of scores that are known after `wait` steps; None stands for scores in hindsight."""
+        final = OnlineThreshold(self.settling, self.threshold, self.seen)
+        if wait is None or wait >= self.settling:
+            return final
+        return online.threshold_after(self.online, wait) or final
 
-    def predict(self, table: pd.DataFrame, params: Mapping[str, Any] | None = None) -> pd.DataFrame:  # noqa: ARG002
+    def limits(self, score: np.ndarray, wait: int | None = None) -> np.ndarray:
+        """Return the threshold of each step (steps,) with this `score` (steps,), the first one right after training.
+
+        The score is the one known after `wait` steps; None stands for hindsight.
+        """
+        first = self.threshold_after(wait)
+        return running_threshold.thresholds(score, first.threshold, self.level, first.seen)
+
+    def predict(self, table: pd.DataFrame, params: Mapping[str, Any] | None = None) -> pd.DataFrame:
         """Return a row for each step of `table`, missing ones included: time, score, threshold, anomaly, sensors.
 
         `anomaly` is whether the score exceeds the threshold. The column of a sensor holds its contribution to the
@@ -231,15 +286,19 @@ class Detector:
         anomalous, and a warning names the sensor. Columns that were not in training are ignored: what is normal there
         is not known.
 
+        Scores are those in hindsight. With `wait` in `params` they are those of a follower of a stream who waits that
+        many steps, however many later steps the table has.
+
         Raises DataError for a table without one of the sensors, with a value that is not a number, with a stamp that
         occurs twice or is off the axis, or with fewer steps than a window.
         """
         times, values = self.read_table(table)
         scaled = scaled_values(self.preprocessing, values)
         self._warn_of_units(scaled)
-        contributions = self.contributions(scaled)
+        wait = (params or {}).get("wait")
+        (contributions,) = self.contributions_after(scaled, (wait,))
         score = contributions.mean(axis=1)
-        thresholds = self.limits(score)
+        thresholds = self.limits(score, wait)
         columns = {self.time: times, SCORE: score, THRESHOLD: thresholds, ANOMALY: score > thresholds}
         return pd.DataFrame(columns | {name: contributions[:, k] for k, name in enumerate(self.sensors)})
 
@@ -295,6 +354,7 @@ class Detector:
         usual = [[statistics.mean.tolist(), statistics.whitening.tolist()] for statistics in self.usual]
         settings = {name: getattr(self, name) for name in names} | {"usual": usual}
         settings |= {} if self.seen is None else {"seen": asdict(self.seen)}
+        settings |= {"online": online.to_json(self.online)} if self.online else {}
         return {**self.preprocessing.to_json(), DETECTOR_KEY: settings}
 
 
@@ -303,7 +363,8 @@ def from_json(content: dict[str, Any], network: Any = None) -> Detector:
     settings = content[DETECTOR_KEY]
     usual = tuple(NormalStatistics(np.array(mean), np.array(whitening)) for mean, whitening in settings["usual"])
     seen = {"seen": running_threshold.ScoreHistory(**settings["seen"])} if "seen" in settings else {}
-    return Detector(Preprocessing.from_json(content), network, **settings | {"usual": usual} | seen)
+    read = {"usual": usual, "online": online.from_json(settings.get("online", ()))} | seen
+    return Detector(Preprocessing.from_json(content), network, **settings | read)
 
 
 def whiten_by_sensor(statistics: Sequence[NormalStatistics], errors: np.ndarray) -> np.ndarray:

@@ -25,7 +25,7 @@ from gridcast.training.result import TrainingResult
 
 MEMBERS_TABLE = "members.csv"
 """Artifact that lists the members: run, name, weight, validation error."""
-ERROR_METRICS = ("best_val_wql", "val_faults_missed", "best_val_mae")
+ERROR_METRICS = ("best_val_wql", "val_online_faults_missed", "val_faults_missed", "best_val_mae")
 """The first of these that a run has is its error: for the weights, and to compare an ensemble with its best member."""
 COMBINATION_NAMES = {"mean": "mean", "median": "median", "weighted": "weighted mean", "minimum": "minimum"}
 MIN_ERROR = 1e-12
@@ -104,7 +104,8 @@ def pack_members(
         likelihood = QUANTILE if QUANTILE in likelihoods else likelihoods[0]
         settings |= {"quantiles": settings["quantiles"] | {"likelihood": likelihood, "correction": None}}
     if DETECTOR_KEY in settings:
-        settings |= {DETECTOR_KEY: settings[DETECTOR_KEY] | {"kind": ENSEMBLE, "usual": [], "combine": combine}}
+        own = {"kind": ENSEMBLE, "usual": [], "combine": combine, "online": []}
+        settings |= {DETECTOR_KEY: settings[DETECTOR_KEY] | own}
     combination = {"members": names, "weights": weights}
     return files | {MEMBERS_FILE: json.dumps(combination).encode(), SETTINGS_FILE: json.dumps(settings).encode()}
 

@@ -305,5 +305,7 @@ def _detection_record(plan: Plan, scores: AnomalyScores, kind: str) -> tuple[dic
     if kind == "test":
         values = detection_table.sensor_values(plan.panel, time)
         artifacts[artifact_files.SENSOR_VALUES] = artifact_files.parquet_bytes(values)
-    measures = detection_table.measure_scores(table, plan.dataset.steps_per_day, plan.experiment.anomaly)
+    measures = detection_table.measure_scores(
+        scores, plan.panel, steps_per_day=plan.dataset.steps_per_day, anomaly=plan.experiment.anomaly
+    )
     return {artifact_files.TEST_PREFIX + name: value for name, value in measures.items()}, artifacts

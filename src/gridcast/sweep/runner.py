@@ -120,7 +120,7 @@ def _run(session: SweepSession, events: SweepEvents) -> SweepResult:
         failed=tally.failed,
         winner=winner,
         winner_is_new=any(task.kind == "test" for task in tasks),
-        test_measures={mlflow_runs.run_name(run): ranking.test_measures(run) for run in evaluated},
+        test_measures=ranking.measures_by_name(evaluated),
         new_baselines=len(evaluated) - 1 - len(recorded_baselines),
         failed_baselines=tally.failed_baselines | failed_tests,
         seconds={"training": trained_at - begun, "tests": time.perf_counter() - trained_at},

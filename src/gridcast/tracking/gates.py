@@ -132,11 +132,13 @@ def _champion_is_beaten(case: PromotionCase) -> str | None:
         # A champion that fails, for whatever reason, must not be replaced without a comparison.
         except Exception as error:  # noqa: BLE001
             return f"{champion} cannot be evaluated on these data: {first_line(error)}"
-    champion_error = comparable_error(measures)
-    if case.error < champion_error or math.isnan(champion_error):
+    compared = detection_table.like_with_like({"challenger": case.measures, "champion": measures})
+    challenger_error, champion_error = map(comparable_error, compared.values())
+    if challenger_error < champion_error or math.isnan(champion_error):
         return None
     return (
-        f"{case.error_name} {case.error:.4g} does not beat {champion} with {champion_error:.4g} on the same test span"
+        f"{case.error_name} {challenger_error:.4g} does not beat {champion} with {champion_error:.4g} on the same test "
+        "span"
     )
 
 

@@ -21,8 +21,11 @@ VALIDATION_METRICS = (
     "best_val_loss",
     "best_val_mae",
     "best_val_wql",
+    "val_online_faults_missed",
+    "val_online_false_alarms_per_day",
     "val_faults_missed",
     "val_false_alarms_per_day",
+    "online_threshold",
     "threshold",
 )
 FORECAST_MEASURES = {"mase": "MASE", "mae": "MAE", "rmse": "RMSE"}

@@ -98,7 +98,7 @@ def recorded_test_measures(store: Store, winner: Any, baseline_keys: Mapping[str
         )
     baselines = mlflow_runs.finished_runs(store, baseline_keys.values(), "baseline")
     runs = [tests[key], *(baselines[key] for key in baseline_keys.values() if key in baselines)]
-    return {mlflow_runs.run_name(run): ranking.test_measures(run) for run in runs}
+    return ranking.measures_by_name(runs)
 
 
 def register_champion(

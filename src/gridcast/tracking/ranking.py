@@ -8,9 +8,13 @@ from typing import Any
 
 import numpy as np
 
+from gridcast.evaluation import detection_table
 from gridcast.evaluation.artifact_files import TEST_PREFIX
 from gridcast.runtime.errors import GridcastError
-from gridcast.tracking.mlflow_runs import CONFIGURATION_TAG, FOLD_TAG, KEY_TAG
+from gridcast.tracking.mlflow_runs import CONFIGURATION_TAG, FOLD_TAG, KEY_TAG, run_name
+
+ONLINE_PREFIX = "val_online_"
+"""Prefix of metrics of the scores that a follower of a stream has; in hindsight they are called `val_...`."""
 
 
 def best_run(runs: Sequence[Any], metric: str, last_fold: int = 0) -> Any:
@@ -28,6 +32,7 @@ def best_configuration_runs(runs: Sequence[Any], metric: str, last_fold: int = 0
     Left out are runs whose metric is not finite, configurations with fewer such runs than others (a mean
     over few runs may be luck) and those without one on the last fold. Raises GridcastError if none is left.
     """
+    _check_online_metric(runs, metric)
     groups: dict[str, list[Any]] = {}
     for run in runs:
         if _has_finite(run, metric):
@@ -49,6 +54,7 @@ def best_configuration_runs(runs: Sequence[Any], metric: str, last_fold: int = 0
 
 def rank_runs(runs: Sequence[Any], metric: str, last_fold: int = 0) -> list[Any]:
     """Return the runs on the last fold whose metric is finite, best first. Raises GridcastError if there is none."""
+    _check_online_metric(runs, metric)
     finite = [run for run in runs if _fold(run) == last_fold and _has_finite(run, metric)]
     if not finite:
         raise GridcastError(f"no run has a finite {metric}")
@@ -68,6 +74,27 @@ def test_measures(run: Any) -> dict[str, float]:
         for name, value in run.data.metrics.items()
         if name.startswith(TEST_PREFIX)
     }
+
+
+def measures_by_name(runs: Sequence[Any]) -> dict[str, dict[str, float]]:
+    """Return the measures of several MLflow runs on the test span, by the names of the runs.
+
+    Those of detectors are of one kind of scores, see `detection_table.like_with_like`.
+    """
+    return detection_table.like_with_like({run_name(run): test_measures(run) for run in runs})
+
+
+def _check_online_metric(runs: Sequence[Any], metric: str) -> None:
+    """Raise GridcastError where runs of version 0.1 have the `metric` in hindsight only: they would be left out."""
+    in_hindsight = metric.replace(ONLINE_PREFIX, "val_")
+    if in_hindsight == metric:
+        return
+    former = [run for run in runs if _has_finite(run, in_hindsight) and metric not in run.data.metrics]
+    if former:
+        raise GridcastError(
+            f"{len(former)} of {len(runs)} runs are of version 0.1 and lack {metric}: write "
+            f"selection.metric: {in_hindsight}, which all of them have, or delete these runs in MLflow and run again"
+        )
 
 
 def _has_finite(run: Any, metric: str) -> bool:

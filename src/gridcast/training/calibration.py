@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,8 +13,8 @@ import numpy as np
 from gridcast.config import Configuration, threshold_rules
 from gridcast.data.dataset import Dataset
 from gridcast.evaluation import detection_metrics, metrics
-from gridcast.evaluation.detection_results import span_contributions, threshold_before_test
-from gridcast.runtime import conformal, events, loading
+from gridcast.evaluation.detection_results import span_contributions_after, thresholds_before_test
+from gridcast.runtime import conformal, events, loading, online
 from gridcast.runtime.detector import MINIMUM, Detector
 from gridcast.runtime.forecaster import SETTINGS_FILE, Forecaster
 from gridcast.runtime.quantiles import Quantiles
@@ -85,26 +86,39 @@ def calibrate_detector(dataset: Dataset, settings: Configuration, network: Any) 
 
 
 def calibrate_threshold(dataset: Dataset, detector: Detector) -> tuple[dict[str, float], Detector]:
-    """Return the metrics on the validation span of `detector`, and the detector with its threshold fitted.
+    """Return the metrics on the validation span of `detector`, and the detector with its thresholds fitted.
 
+    Metrics of the scores that a follower of a stream has carry `online` in their names, the others are in hindsight.
     An ensemble that combines scores by their minimum has the threshold 1: those of its members decide.
     """
     anomaly, values = dataset.anomaly, dataset.channels[0]
     assert anomaly is not None
-    threshold, history = 1.0, None
-    if detector.combine != MINIMUM:
-        threshold, history = threshold_before_test(
-            detector.contributions, values, dataset.spans, lookback=detector.lookback, anomaly=anomaly
+    if detector.combine == MINIMUM:
+        fitted = replace(detector, threshold=1.0, seen=None, online=())
+    else:
+        final, after = thresholds_before_test(
+            detector.contributions_after,
+            values,
+            dataset.spans,
+            lookback=detector.lookback,
+            anomaly=anomaly,
+            waits=online.calibrated_waits(detector.wait, detector.settling),
         )
-    validation = dataset.spans["validation"]
-    score = span_contributions(detector.contributions, values, validation, detector.lookback).mean(axis=1)
-    alarms = len(events.spans(score > threshold, anomaly.min_steps, anomaly.merge_gap))
-    measured = {
-        "threshold": threshold,
-        "val_false_alarms_per_day": alarms * dataset.steps_per_day / np.isfinite(score).sum(),
-        "val_faults_missed": 1 - _faults_detected(detector, dataset),
-    }
-    return measured, replace(detector, threshold=threshold, seen=history)
+        fitted = replace(detector, threshold=final.threshold, seen=final.seen, online=after)
+    views: dict[str, int | None] = {"": None, "online_": detector.wait}
+    scores = _validation_scores(fitted, dataset, values, tuple(views.values()))
+    missed = _faults_missed(fitted, dataset, tuple(views.values()))
+    measured: dict[str, float] = {}
+    for (name, wait), score, missed_in_view in zip(views.items(), scores, missed, strict=True):
+        # A running threshold counts here as it is right after training, as it always has.
+        threshold = fitted.threshold_after(wait).threshold
+        alarms = len(events.spans(score > threshold, anomaly.min_steps, anomaly.merge_gap))
+        measured |= {
+            f"{name}threshold": threshold,
+            f"val_{name}false_alarms_per_day": alarms * dataset.steps_per_day / np.isfinite(score).sum(),
+            f"val_{name}faults_missed": missed_in_view,
+        }
+    return measured, fitted
 
 
 def calibrate_ensemble(dataset: Dataset, files: dict[str, bytes]) -> TrainingResult:
@@ -114,10 +128,20 @@ def calibrate_ensemble(dataset: Dataset, files: dict[str, bytes]) -> TrainingRes
     return TrainingResult(curves={}, metrics=measured, origin_losses=(), files=files | {SETTINGS_FILE: content})
 
 
-def _faults_detected(detector: Detector, dataset: Dataset) -> float:
-    """AUC-PR of the scores of the validation span with artificial faults in it, the same ones for every run."""
+def _faults_missed(detector: Detector, dataset: Dataset, waits: Sequence[int | None]) -> list[float]:
+    """1 - AUC-PR of the scores of the validation span with artificial faults in it, the same ones for every run."""
     start, end = dataset.spans["validation"]
     values = dataset.channels[0, :end].copy()
     values[start:], labels = fault_injection.inject_faults(values[start:])
-    score = span_contributions(detector.contributions, values, (start, end), detector.lookback).mean(axis=1)
-    return detection_metrics.auc_pr(np.where(np.isfinite(score), score, -np.inf), labels)
+    scores = _validation_scores(detector, dataset, values, waits)
+    return [1 - detection_metrics.auc_pr(np.where(np.isfinite(score), score, -np.inf), labels) for score in scores]
+
+
+def _validation_scores(
+    detector: Detector, dataset: Dataset, values: np.ndarray, waits: Sequence[int | None]
+) -> list[np.ndarray]:
+    """Scores (steps,) of the validation span of `values`, known after each of `waits`."""
+    contributions = span_contributions_after(
+        detector.contributions_after, values, dataset.spans["validation"], lookback=detector.lookback, waits=waits
+    )
+    return [of_wait.mean(axis=1) for of_wait in contributions]

@@ -43,9 +43,12 @@ class Site:
             alias: str(number) for alias, number in self.store.client.get_registered_model(self.name).aliases.items()
         }
 
-    def threshold(self, alias: str) -> float:
+    def threshold(self, alias: str, wait: int | None = 3) -> float:
+        """The threshold of scores that are given `wait` steps later; 3 is what a follower of it waits."""
         found = model_loading.find_model(f"models:/{self.name}@{alias}", self.store.uri)
-        return float(json.loads(model_loading.download_files(found.uri)[SETTINGS_FILE])["detector"]["threshold"])
+        settings = json.loads(model_loading.download_files(found.uri)[SETTINGS_FILE])["detector"]
+        by_wait = {one["wait"]: one["threshold"] for one in settings["online"]} | {None: settings["threshold"]}
+        return float(by_wait[wait])
 
 
 @pytest.fixture(scope="module")
@@ -172,7 +175,10 @@ def test_a_recomputed_threshold_becomes_a_new_version(site, monkeypatch, capsys,
     pd.testing.assert_frame_equal(
         one.drop(columns=["threshold", "anomaly"]), two.drop(columns=["threshold", "anomaly"])
     )
-    assert set(two["threshold"]) == {site.threshold("champion")}
+    champion = model_loading.load_model(f"models:/{site.name}@champion").model
+    for wait in (None, 0, 3):  # of scores in hindsight, and of those of a stream
+        assert set(champion.predict(NORMAL, {"wait": wait})["threshold"]) == {site.threshold("champion", wait)}
+        assert site.threshold("champion", wait) != site.threshold("previous", wait)
     card = site.store.client.get_model_version(site.name, "2").description
     assert "recalibration of version 1" in card
     assert "normal.csv" in card
@@ -320,7 +326,8 @@ def test_a_stream_goes_on_with_a_version_that_becomes_champion_meanwhile(site, m
     second = current()
     assert (first.version, second.version) == ("1", "2")
     assert first.wait == second.wait == 3  # half a window
-    assert second.detector.threshold == site.threshold("champion")
+    assert second.detector.threshold == site.threshold("champion", None)
+    assert second.detector.threshold_after(second.wait).threshold == site.threshold("champion")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     assert current() is second

@@ -30,16 +30,19 @@ CONSTANT_SPREAD = 1e-9
 class DetectorBaseline(Protocol):
     """A simple detector."""
 
-    def __call__(self, training: np.ndarray, values: np.ndarray, *, lookback: int, seed: int) -> np.ndarray:
+    def __call__(
+        self, training: np.ndarray, values: np.ndarray, *, lookback: int, seed: int, wait: int | None = None
+    ) -> np.ndarray:
         """Return the contribution (steps, sensors) of each sensor to the anomaly score of each step of `values`.
 
         `training` and `values` (steps, sensors) are in scaled units. Contributions are never negative, and NaN where
-        there is none, such as for a sensor without a value in training. The score of a step is their mean.
+        there is none, such as for a sensor without a value in training. The score of a step is their mean. It rests on
+        the windows that are complete `wait` steps later, if there is one by then; None stands for hindsight.
         """
         ...
 
 
-def pca(training: np.ndarray, values: np.ndarray, *, lookback: int, **_: int) -> np.ndarray:
+def pca(training: np.ndarray, values: np.ndarray, *, lookback: int, wait: int | None = None, **_: int) -> np.ndarray:
     """Return the squared error of windows of all sensors, reconstructed from their principal components.
 
     A step has the mean over the windows that contain it, which extend up to lookback - 1 steps beyond it.
@@ -56,10 +59,12 @@ def pca(training: np.ndarray, values: np.ndarray, *, lookback: int, **_: int) ->
         reconstructed = model.inverse_transform(model.transform(windows))
         return np.asarray((windows - reconstructed) ** 2).reshape(len(windows), lookback, -1)
 
-    return _where_observed(training, values, _mean_over_windows(steps, lookback, errors))
+    return _where_observed(training, values, _mean_over_windows(steps, lookback, errors, wait))
 
 
-def sub_window_pca(training: np.ndarray, values: np.ndarray, *, lookback: int, **_: int) -> np.ndarray:
+def sub_window_pca(
+    training: np.ndarray, values: np.ndarray, *, lookback: int, wait: int | None = None, **_: int
+) -> np.ndarray:
     """Return the mean squared principal component, in units of its deviation, of the windows of each sensor.
 
     Small components, in which normal windows hardly differ, then count as much as large ones (Shyu, Chen, Sarinnapakorn
@@ -81,17 +86,17 @@ def sub_window_pca(training: np.ndarray, values: np.ndarray, *, lookback: int, *
             squares = np.mean((model.transform(windows) / unit) ** 2, axis=1)
             return np.broadcast_to(squares[:, None, None], (len(windows), lookback, 1))
 
-        contributions[:, k : k + 1] = _mean_over_windows(steps[:, k : k + 1], lookback, deviations)
+        contributions[:, k : k + 1] = _mean_over_windows(steps[:, k : k + 1], lookback, deviations, wait)
     return _where_observed(training, values, contributions)
 
 
-def z_score(training: np.ndarray, values: np.ndarray, **_: int) -> np.ndarray:
+def z_score(training: np.ndarray, values: np.ndarray, **_: int | None) -> np.ndarray:
     """Return the squared deviation of each step from the mean over the training steps, in their standard deviations."""
     mean, spread = _moments(training)
     return np.asarray(((values - mean) / spread) ** 2)
 
 
-def rolling_median(training: np.ndarray, values: np.ndarray, *, lookback: int, **_: int) -> np.ndarray:
+def rolling_median(training: np.ndarray, values: np.ndarray, *, lookback: int, **_: int | None) -> np.ndarray:
     """Return the squared deviation of each step from the median of the `lookback` steps before it.
 
     In units of 1.4826 times the median absolute deviation of training steps from theirs. NaN where fewer than half of
@@ -106,7 +111,7 @@ def rolling_median(training: np.ndarray, values: np.ndarray, *, lookback: int, *
     return np.asarray((deviations(values) / _unless_constant(usual)) ** 2)
 
 
-def last_value(training: np.ndarray, values: np.ndarray, *, lookback: int, **_: int) -> np.ndarray:
+def last_value(training: np.ndarray, values: np.ndarray, *, lookback: int, **_: int | None) -> np.ndarray:
     """Return the squared change of each step from the last value observed in the `lookback` + 1 steps before.
 
     In units of the root mean square of such changes over the training steps.
@@ -119,7 +124,9 @@ def last_value(training: np.ndarray, values: np.ndarray, *, lookback: int, **_: 
     return np.asarray((changes(values) / _unless_constant(np.sqrt(usual))) ** 2)
 
 
-def isolation_forest(training: np.ndarray, values: np.ndarray, *, lookback: int, seed: int) -> np.ndarray:
+def isolation_forest(
+    training: np.ndarray, values: np.ndarray, *, lookback: int, seed: int, **_: int | None
+) -> np.ndarray:
     """Return the anomaly score, 0 to 1, of a forest on the values of a step and their changes from the step before.
 
     A forest attributes its score to no sensor: it is divided among those observed at the step by their squared
@@ -153,6 +160,8 @@ DETECTOR_BASELINES: dict[str, DetectorBaseline] = {
     "isolation forest": isolation_forest,
     "last value": last_value,
 }
+WINDOWED_BASELINES = ("PCA", "sub-window PCA")
+"""Those whose score of a step rests on windows that extend beyond it; that of the others is final at once."""
 
 
 def _moments(training: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -197,14 +206,22 @@ def _training_windows(training: np.ndarray, lookback: int) -> np.ndarray:
     return sample.reshape(len(sample), -1)
 
 
-def _mean_over_windows(rows: np.ndarray, lookback: int, errors: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-    """Mean (steps, sensors) of `errors` (n, lookback, sensors) over all windows that contain a step."""
+def _mean_over_windows(
+    rows: np.ndarray, lookback: int, errors: Callable[[np.ndarray], np.ndarray], wait: int | None
+) -> np.ndarray:
+    """Mean (steps, sensors) of `errors` (n, lookback, sensors) over the windows that contain a step.
+
+    Over all of them, or over those that are complete `wait` steps after it.
+    """
     windows = _windows(rows, lookback)
     total, count = np.zeros(rows.shape), np.zeros((len(rows), 1))
+    earliest = 0 if wait is None else max(0, lookback - 1 - wait)
     for start in range(0, len(windows), WINDOWS_PER_BLOCK):
         block = windows[start : start + WINDOWS_PER_BLOCK]
         block_errors = errors(block.reshape(len(block), -1))
-        for step in range(lookback):
+        if start == 0:  # steps that are not scored before the first window is complete
+            total[:earliest], count[:earliest] = block_errors[0, :earliest], 1
+        for step in range(earliest, lookback):
             total[start + step : start + step + len(block)] += block_errors[:, step]
             count[start + step : start + step + len(block)] += 1
     return total / count

@@ -235,23 +235,26 @@ def _save_scores(
     The steps from `begin` to `end`, or to the newest one, are new; the last `wait` steps are not scored yet.
     """
     # A score is final once it is stored: `save_scores` fills only steps that have none. This call scores the new steps
-    # except for the last `wait`, and steps around them that have no score yet: those that waited, and those beside a
-    # missing step, which need a whole window. None of these is further away than `reach`. The detector reads one
-    # lookback more, so that every step has the same windows as in one pass over the whole table.
+    # except for the last `wait`, and steps around them that have no score yet: those that waited, maybe since before a
+    # hole, and those after a missing step, which need a whole window behind them. None of these is before `earliest`,
+    # or after `end` by more than `reach`. The detector reads one lookback more, so that every step has the same windows
+    # as in one pass over the whole table.
     detector, length = model.detector, step_length(model.detector.frequency)
     reach = max(detector.lookback, model.wait) * length
+    earliest = min(begin - reach, (ledger.newest_before(begin) or begin) - model.wait * length)
     until = pd.Timestamp.max if end is None else end + 2 * reach
-    readings = ledger.readings(begin - reach - detector.lookback * length, detector.sensors, until)
+    readings = ledger.readings(earliest - detector.lookback * length, detector.sensors, until)
     axis = pd.date_range(readings.index[0], readings.index[-1], freq=length)
     try:
         table = readings.reindex(axis).rename_axis(detector.time).reset_index()
-        scores = detector.predict(with_zone(table, detector), {})
+        # A score rests on what a poll for every row would have had, however many rows came at once.
+        scores = detector.predict(with_zone(table, detector), {"wait": model.wait})
     except Exception as error:
         if not is_data_error(error):
             raise
         return _Scored(NO_SCORES, problem=str(error))
     scores = scores.set_index(detector.time)
-    is_near = (scores.index >= begin - reach) & scores["score"].notna()
+    is_near = (scores.index >= earliest) & scores["score"].notna()
     if end is not None:
         is_near &= scores.index <= end + reach
     is_due = scores.index <= axis[-1] - wait * length
@@ -268,11 +271,16 @@ def _with_running_threshold(scores: pd.DataFrame, ledger: Ledger, model: Followe
     """
     scores = scores.loc[ledger.unscored_times(pd.DatetimeIndex(scores.index))]
     detector: Any = model.detector
-    history = ledger.score_history(model.version) or detector.seen
+    history = ledger.score_history(model.version) or _history_before(detector, model.wait)
     values = scores["score"].to_numpy()
     thresholds, history = running_threshold.thresholds_and_history(values, detector.level, history)
     ledger.save_score_history(model.version, history)
     return scores.assign(threshold=thresholds, anomaly=values > thresholds)
+
+
+def _history_before(detector: Any, wait: int) -> Any:
+    """Return the score history of training; that of a detector from before there were online scores is in hindsight."""
+    return detector.threshold_after(wait).seen if hasattr(detector, "threshold_after") else detector.seen
 
 
 def _find_events(begin: pd.Timestamp, ledger: Ledger, model: FollowedModel) -> list[dict[str, Any]]:

@@ -141,6 +141,11 @@ class Ledger:
         ((newest,),) = self._database.execute("SELECT max(time) FROM steps")
         return None if newest is None else pd.Timestamp(newest)
 
+    def newest_before(self, time: pd.Timestamp) -> pd.Timestamp | None:
+        """Return the time of the newest step before `time`, None where there is none."""
+        ((newest,),) = self._database.execute("SELECT max(time) FROM steps WHERE time < ?", (time.isoformat(),))
+        return None if newest is None else pd.Timestamp(newest)
+
     def resume_time(self, now: pd.Timestamp) -> pd.Timestamp | None:
         """Return the time after which a feed is asked for rows, None for all of them.
 

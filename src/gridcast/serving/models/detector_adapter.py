@@ -13,6 +13,7 @@ from gridcast.evaluation import artifact_files
 from gridcast.runtime import step_rule
 from gridcast.runtime.detector import SCORE, Detector, NormalStatistics
 from gridcast.runtime.errors import DataError, TrackingError
+from gridcast.runtime.online import OnlineThreshold
 from gridcast.runtime.preprocessing import Preprocessing
 from gridcast.runtime.running_threshold import ScoreHistory
 from gridcast.tracking.model_loading import LoadedModel
@@ -36,6 +37,10 @@ def adapt(carried: Any) -> Detector:
     values["members"] = tuple(map(adapt, values.get("members", ())))
     if values.get("seen"):
         values["seen"] = ScoreHistory(**vars(carried.seen))
+    values["online"] = tuple(
+        OnlineThreshold(one.wait, one.threshold, one.seen and ScoreHistory(**vars(one.seen)))
+        for one in values.get("online", ())
+    )
     return Detector(**values)
 
 

@@ -1,0 +1,81 @@
+"""Scores as a follower of a live stream has them: how long it waits, and the thresholds of such scores. Pure.
+
+A step is scored by the mean over all windows that contain it. In hindsight these extend beyond the step; a follower
+has the windows that are complete when it scores the step, `wait` steps later.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from .running_threshold import ScoreHistory
+
+
+@dataclass(frozen=True)
+class OnlineThreshold:
+    """The `threshold` of scores that are given `wait` steps later; a running one starts from the history `seen`."""
+
+    wait: int
+    threshold: float
+    seen: ScoreHistory | None = None
+
+
+def default_wait(kind: str, lookback: int) -> int:
+    """Return the steps that a follower waits for later windows unless it is asked for another wait: half a window.
+
+    The error of a `prediction` is final at once.
+    """
+    return 0 if kind == "prediction" else lookback // 2
+
+
+def calibrated_waits(wait: int, settling: int) -> tuple[int, ...]:
+    """Return the waits for which thresholds are fitted: 0 and `wait`, where the score is not final after them.
+
+    A score is final after `settling` steps; from then on it is the one in hindsight.
+    """
+    return tuple(steps for steps in sorted({0, wait}) if steps < settling)
+
+
+def threshold_after(thresholds: Iterable[OnlineThreshold], wait: int) -> OnlineThreshold | None:
+    """Return the one of `thresholds` for scores after `wait` steps, None where there is none.
+
+    That is the one of the longest wait that is not longer: scores of fewer windows vary more, so that it is rather too
+    high than too low.
+    """
+    return max((one for one in thresholds if one.wait <= wait), key=lambda one: one.wait, default=None)
+
+
+def known_steps(steps: int, ends: np.ndarray, offsets: range, ahead: int, wait: int) -> np.ndarray:
+    """Return the step (steps,) at which a follower that waits has the score of each of `steps` steps.
+
+    The network has outputs at `offsets` from the ends (n,) of the windows, each of which is complete `ahead` steps
+    after its end. A step before the first of these windows is scored once that is complete.
+    """
+    at = np.arange(steps)
+    known = at + wait
+    if not len(ends):
+        return known
+    position = np.searchsorted(ends, at - offsets[-1])
+    first = ends[position.clip(max=len(ends) - 1)]
+    is_scored = (position < len(ends)) & (first <= at - offsets[0])
+    return np.where(is_scored, np.maximum(known, first + ahead - 1), known)
+
+
+def to_json(thresholds: Sequence[OnlineThreshold]) -> list[dict[str, Any]]:
+    """Return `thresholds` as plain values."""
+    return [
+        {"wait": one.wait, "threshold": one.threshold, **({} if one.seen is None else {"seen": asdict(one.seen)})}
+        for one in thresholds
+    ]
+
+
+def from_json(content: Iterable[Mapping[str, Any]]) -> tuple[OnlineThreshold, ...]:
+    """Return the thresholds that `to_json` gave."""
+    return tuple(
+        OnlineThreshold(one["wait"], one["threshold"], ScoreHistory(**one["seen"]) if "seen" in one else None)
+        for one in content
+    )
