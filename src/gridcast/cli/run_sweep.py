@@ -52,7 +52,7 @@ def run_sweep(plan: Plan, workers: WorkerSettings) -> None:
         terminal.print_times(out, {"start": preparation, **result.seconds, "report and promotion": after})
     terminal.print_outcome(out, page, result=result, verdict=verdict, runs_page=_runs_page(store))
     if result.failed:
-        raise GridcastError(f"{result.failed} of {len(plan.runs)} runs failed; see the reasons above or in MLflow")
+        raise GridcastError(f"{result.failed} of {result.planned} runs failed; see the reasons above or in MLflow")
 
 
 def _promote_if_new(plan: Plan, store: Store, result: SweepResult) -> bool:

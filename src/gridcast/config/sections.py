@@ -327,43 +327,6 @@ class Training(Section):
     checkpoint_seconds: Annotated[float, Field(ge=0)] = 30.0
 
 
-class Budget(Section):
-    """The limit of a search: a number of `runs` in all, or of `minutes` at each start."""
-
-    runs: Annotated[int, Field(ge=1)] | None = None
-    minutes: Annotated[float, Field(gt=0)] | None = None
-
-    @model_validator(mode="after")
-    def _check_one(self) -> Budget:
-        if (self.runs is None) == (self.minutes is None):
-            raise ValueError("write one of runs and minutes, such as {runs: 50}")
-        return self
-
-
-class Search(Section):
-    """The part of the declared grid that is trained.
-
-    `grid` trains all of it, `random` and `tpe` (Optuna's sampler) as many runs as the `budget` allows. `halving` starts
-    all runs; at each of its `rungs`, `reduction` times further than the one before, only the best 1 / `reduction` go
-    on; the last rung is the end of training. The defaults were chosen by replaying the learning curves of the retail
-    grid with five seeds: within 0.3 % of the best in a quarter of the time.
-    """
-
-    strategy: Literal["grid", "random", "halving", "tpe"] = "grid"
-    budget: Budget | None = None
-    reduction: Annotated[int, Field(ge=2, le=10)] = 4
-    rungs: Annotated[int, Field(ge=2, le=10)] = 3
-    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
-
-    @model_validator(mode="after")
-    def _check_budget(self) -> Search:
-        if self.strategy in ("random", "tpe") and self.budget is None:
-            raise ValueError(f"{self.strategy} needs a budget, such as {{runs: 50}} or {{minutes: 10}}")
-        if self.strategy in ("grid", "halving") and self.budget is not None:
-            raise ValueError(f"{self.strategy} takes no budget; remove it, or use random or tpe")
-        return self
-
-
 class Ensemble(Section):
     """One model made of the `top` runs, whose outputs it combines.
 

@@ -115,6 +115,8 @@ def sweep_files(plan: Plan) -> dict[str, str]:
     }
     if experiment.task == "anomaly":
         about |= {"anomaly": experiment.anomaly.model_dump(), "per_day": plan.dataset.steps_per_day}
+    if plan.confirmation_runs:
+        about |= {"confirmation_keys": list(plan.confirmation_runs)}
     return {"experiment.yaml": plan.yaml_text, "sweep.json": json.dumps(about, indent=1)}
 
 
@@ -165,7 +167,7 @@ def input_example(plan: Plan, lookback: int, series: str | None = None) -> dict[
 
 def begun_entry(plan: Plan, key: str, started: float) -> RunEntry:
     """Return the record of a run that has begun to train at `started`."""
-    run = plan.runs[key]
+    run = plan.all_runs[key]
     return RunEntry(
         name=plan.run_name(run),
         kind="run",
@@ -265,6 +267,7 @@ def _run_tags(plan: Plan, run: Run) -> dict[str, str]:
     """Return the tags by which runs are distinguished and found."""
     tags = {} if run.series is None else {mlflow_runs.SERIES_TAG: run.series}
     tags |= {} if plan.experiment.split.folds is None else {mlflow_runs.FOLD_TAG: str(run.fold)}
+    tags |= {mlflow_runs.CONFIRMATION_TAG: "true"} if run in plan.confirmation_runs.values() else {}
     return {
         **tags,
         mlflow_runs.SEED_TAG: str(run.seed),

@@ -30,7 +30,7 @@ def best_configuration_runs(runs: Sequence[Any], metric: str, last_fold: int = 0
     """
     groups: dict[str, list[Any]] = {}
     for run in runs:
-        if _has_finite(run, metric):
+        if has_finite(run, metric):
             groups.setdefault(run.data.tags[CONFIGURATION_TAG], []).append(run)
     if not groups:
         raise GridcastError(f"no run has a finite {metric}")
@@ -49,7 +49,7 @@ def best_configuration_runs(runs: Sequence[Any], metric: str, last_fold: int = 0
 
 def rank_runs(runs: Sequence[Any], metric: str, last_fold: int = 0) -> list[Any]:
     """Return the runs on the last fold whose metric is finite, best first. Raises GridcastError if there is none."""
-    finite = [run for run in runs if _fold(run) == last_fold and _has_finite(run, metric)]
+    finite = [run for run in runs if _fold(run) == last_fold and has_finite(run, metric)]
     if not finite:
         raise GridcastError(f"no run has a finite {metric}")
     return sorted(finite, key=lambda run: (run.data.metrics[metric], run.data.tags[KEY_TAG]))
@@ -61,6 +61,12 @@ def best_on_fold(runs: Sequence[Any], metric: str, fold: int) -> Any:
     return min(on_fold, key=lambda run: (run.data.metrics[metric], run.data.tags[KEY_TAG]))
 
 
+def has_finite(run: Any, metric: str) -> bool:
+    """Whether an MLflow run has a finite value of `metric`."""
+    # MLflow's SQL stores record infinity as the largest float; a comparison with NaN is False.
+    return bool(abs(run.data.metrics.get(metric, np.nan)) < sys.float_info.max)
+
+
 def test_measures(run: Any) -> dict[str, float]:
     """Return the measures of an MLflow run on the test span, by their short names (`mase` for `test_mase`)."""
     return {
@@ -68,11 +74,6 @@ def test_measures(run: Any) -> dict[str, float]:
         for name, value in run.data.metrics.items()
         if name.startswith(TEST_PREFIX)
     }
-
-
-def _has_finite(run: Any, metric: str) -> bool:
-    # MLflow's SQL stores record infinity as the largest float; a comparison with NaN is False.
-    return bool(abs(run.data.metrics.get(metric, np.nan)) < sys.float_info.max)
 
 
 def _fold(run: Any) -> int:
