@@ -19,8 +19,7 @@ from gridcast.models import baselines
 from gridcast.sweep.plan import SPAN_NAMES, Plan
 from gridcast.sweep.sweep_result import SweepResult
 from gridcast.sweep.task import SweepTask
-from gridcast.tracking import mlflow_runs
-from gridcast.tracking.gates import comparable_error
+from gridcast.tracking import looks, mlflow_runs, ranking
 from gridcast.tracking.mlflow_runs import SweepEntry
 from gridcast.tracking.run_recording import RunEntry
 from gridcast.tracking.store import MAX_TEXT
@@ -71,7 +70,7 @@ def sweep_metrics(plan: Plan, result: SweepResult) -> dict[str, float]:
     """Return the numbers by which sweeps are compared: the winner, the best baseline, counts of runs, seconds."""
     metric = plan.experiment.selection.metric
     names = list(result.test_measures)
-    errors = {name: comparable_error(measures) for name, measures in result.test_measures.items()}
+    errors = {name: ranking.comparable_error(measures) for name, measures in result.test_measures.items()}
     baselines = [errors[name] for name in names[1:] if math.isfinite(errors[name])]
     label = "test_error" if plan.experiment.task == "anomaly" else "test_mase"
     numbers = {
@@ -221,6 +220,8 @@ def evaluation_entry(
     else:
         measures, artifacts = _forecast_record(plan, result, kind)
     notes = {"mlflow.note.content": "\n".join(result.notes)} if result.notes else {}
+    if kind == "test":
+        notes |= {looks.SPAN_TAG: looks.span_key(plan.fingerprint, _span_dates(plan)[-1]["test"])}
     return RunEntry(
         name=task.name,
         kind=kind,

@@ -53,14 +53,16 @@ class PromotionCase:
     @property
     def error(self) -> float:
         """Error of the challenger on the test span, the lower the better."""
-        return comparable_error(self.measures)
+        return ranking.comparable_error(self.measures)
 
     @property
     def naive_errors(self) -> dict[str, float]:
         """Errors of the baselines that the challenger has to beat, without those that are NaN."""
         names = DETECTOR_BASELINES if self.is_detector else NAIVE_BASELINES
         errors = {
-            name: comparable_error(self.baseline_measures[name]) for name in names if name in self.baseline_measures
+            name: ranking.comparable_error(self.baseline_measures[name])
+            for name in names
+            if name in self.baseline_measures
         }
         return {name: error for name, error in errors.items() if not math.isnan(error)}
 
@@ -68,11 +70,6 @@ class PromotionCase:
     def is_unlabelled(self) -> bool:
         """Whether the test span has no labels, without which detectors cannot be compared."""
         return self.is_detector and math.isnan(self.error)
-
-
-def comparable_error(measures: Mapping[str, float]) -> float:
-    """Return the error that gates compare, the lower the better: MASE, or 1 - AUC-PR of a detector."""
-    return measures["mase"] if "mase" in measures else 1 - measures.get("auc_pr", math.nan)
 
 
 def _run_is_finished(case: PromotionCase) -> str | None:
@@ -132,7 +129,7 @@ def _champion_is_beaten(case: PromotionCase) -> str | None:
         # A champion that fails, for whatever reason, must not be replaced without a comparison.
         except Exception as error:  # noqa: BLE001
             return f"{champion} cannot be evaluated on these data: {first_line(error)}"
-    champion_error = comparable_error(measures)
+    champion_error = ranking.comparable_error(measures)
     if case.error < champion_error or math.isnan(champion_error):
         return None
     return (
@@ -166,7 +163,7 @@ def best_baseline_ahead(case: PromotionCase) -> str | None:
     if case.is_unlabelled:
         return None
     margin, naive = case.experiment.selection.margin, case.naive_errors
-    errors = {name: comparable_error(measures) for name, measures in case.baseline_measures.items()}
+    errors = {name: ranking.comparable_error(measures) for name, measures in case.baseline_measures.items()}
     limits = {name: error * (1 - margin if name in naive else 1) for name, error in errors.items()}
     ahead = [name for name, limit in limits.items() if math.isfinite(limit) and not case.error <= limit]
     return min(ahead, key=lambda name: errors[name], default=None)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -59,6 +60,11 @@ def best_on_fold(runs: Sequence[Any], metric: str, fold: int) -> Any:
     """Return the best of `runs` on `fold`."""
     on_fold = [run for run in runs if _fold(run) == fold]
     return min(on_fold, key=lambda run: (run.data.metrics[metric], run.data.tags[KEY_TAG]))
+
+
+def comparable_error(measures: Mapping[str, float]) -> float:
+    """Return the error that gates compare, the lower the better: MASE, or 1 - AUC-PR of a detector."""
+    return measures["mase"] if "mase" in measures else 1 - measures.get("auc_pr", math.nan)
 
 
 def has_finite(run: Any, metric: str) -> bool:
