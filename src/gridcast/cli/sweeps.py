@@ -125,6 +125,9 @@ def promote_verb(
         str, typer.Argument(help="an experiment file, or a registered model or a models:/ URI of the experiment")
     ],
     force: ForceReason = None,
+    if_not_worse: Annotated[
+        bool, typer.Option("--if-not-worse", help="also replace a champion that cannot be told apart from the best run")
+    ] = False,
     backend: Backend = "jax",
 ) -> None:
     """Make the best run champion if it passes every gate.
@@ -154,6 +157,7 @@ def promote_verb(
         test_measures=promotion.recorded_test_measures(store, winner, plan.baseline_keys),
         evaluate_champion=champion_evaluator(plan),
         force=force,
+        if_not_worse=if_not_worse,
     )
     terminal.print_promotion(out, promoted)
 

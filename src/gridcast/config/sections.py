@@ -20,6 +20,8 @@ Share = Annotated[float, Field(gt=0, lt=1)]
 Level = Annotated[float, Field(gt=0, lt=1)]
 
 
+CHAMPION_MARGIN = 0.01
+"""Share by which a challenger must beat the champion where the experiment file does not say."""
 FORMER_FREQUENCY, FORMER_CALENDAR = "D", "observed"
 """Defaults of versions that did not infer them: run keys have them where the experiment file has neither."""
 
@@ -344,13 +346,24 @@ class Selection(Section):
 
     Detectors can also be compared on validation steps with injected faults: by 1 - AUC-PR (`val_faults_missed`), or by
     the false alarms at their threshold (`val_false_alarms_per_day`). `margin` is the share by which the winner's error
-    must lie below that of each naive baseline; `when_beaten` is what happens to a winner that a baseline beats.
+    must lie below that of each naive baseline (default 0) and of the champion (default 0.01, see
+    `tracking.champion_gate`); `when_beaten` is what happens to a winner that a baseline beats.
     """
 
     metric: Literal[
         "best_val_loss", "best_val_mae", "best_val_wql", "val_faults_missed", "val_false_alarms_per_day"
     ] = "best_val_loss"
     promote_to: Name | None = None
-    margin: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    margin: Annotated[float, Field(ge=0, lt=1)] | None = None
     when_beaten: Literal["refuse", "warn"] = "refuse"
     ensemble: Ensemble | None = None
+
+    @property
+    def naive_margin(self) -> float:
+        """The share by which the winner must beat each naive baseline."""
+        return self.margin or 0.0
+
+    @property
+    def champion_margin(self) -> float:
+        """The share by which the winner must beat the champion."""
+        return CHAMPION_MARGIN if self.margin is None else self.margin

@@ -82,9 +82,9 @@ def _incomparable_groups(runs: pd.DataFrame) -> list[str]:
 def by_configuration(runs: pd.DataFrame, axes: Sequence[str], metric: str) -> pd.DataFrame:
     """Return one row per configuration, the best mean over seeds first.
 
-    Columns: configuration, name (without the seed), the axes, mean of `metric` with its 95 % interval low to high
-    and their standard deviation `spread` (NaN with one seed), count of seeds, parameters, mean seconds of training. A configuration with fewer seeds than
-    others comes after those, whatever its mean: a mean over few seeds may be luck.
+    Columns: configuration, name (without the seed), the axes, mean of `metric` with its 95 % interval low to high and
+    their standard deviation `spread` (NaN with one seed), count of seeds, parameters, mean seconds of training. A
+    configuration with fewer seeds than others comes after those, whatever its mean: a mean over few seeds may be luck.
     """
     rows = []
     for configuration, replicates in finite_runs(runs, metric).groupby("configuration"):

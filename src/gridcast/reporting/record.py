@@ -81,7 +81,8 @@ class SweepRecord:
 
     `parent` is its MLflow run and `about` the content of sweep.json. `runs` has one row per finished run, with its
     settings and final metrics, its `series` (empty: all of them) and its `fold`; `confirmation` marks those with
-    further seeds of the leading configurations. `failures` have name and reason; `stopped` counts the runs that the search did not train to the end.
+    further seeds of the leading configurations. `failures` have name and reason; `stopped` counts the runs that the
+    search did not train to the end.
 
     `winner_id` is the run that the sweep ends with; `best_run_id` the best single run, whose epoch, loss and val_loss
     are the `curves`. Both may be empty: the first until the winner is made, the second where series have models of

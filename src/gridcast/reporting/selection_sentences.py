@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import math
-
 import pandas as pd
 
-from gridcast.evaluation.best_of_looks import best_of_looks_bias
 from gridcast.reporting.record import SweepRecord
 from gridcast.tracking import looks
 
@@ -42,16 +39,5 @@ def look_sentences(record: SweepRecord) -> list[str]:
     return [
         f"By the record of this store, the test span was looked at {len(record.looks)} times "
         f"({looks.describe_purposes(record.looks)}); this sweep's look was number {places[0] + 1}. "
-        f"{flattery_text(looks.network_errors(record.looks))}"
+        f"{looks.flattery_text(looks.network_errors(record.looks))}"
     ]
-
-
-def flattery_text(errors: list[float]) -> str:
-    """State by how much the lowest of the `errors` of networks on one test span flatters."""
-    bias = best_of_looks_bias(errors)
-    if math.isnan(bias):
-        return "A choice after several looks flatters by an unknown amount."
-    return (
-        f"If these {len(errors)} networks are equally good, the error of the best of them is about {100 * bias:.2g} % too "
-        "low."
-    )

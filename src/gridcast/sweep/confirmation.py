@@ -51,28 +51,25 @@ def plan_confirmation(experiment: Experiment, runs: int) -> ConfirmationPlan:
     if search.confirm is None:
         return ConfirmationPlan(0)
     if experiment.mode != "global":
-        return ConfirmationPlan(
-            0, reason=f"with mode: {experiment.mode} each series has leading configurations of its own"
-        )
+        each = "each series has leading configurations of its own"
+        return ConfirmationPlan(0, reason=f"with mode: {experiment.mode} {each}")
     seeds_before = len(set(training.seeds))
     seeds = max(search.confirm.seeds, seeds_before)
     # A whole grid has all its seeds; of a search, a leader may have one.
     missing = seeds - (seeds_before if search.strategy == "grid" else 1)
-    runs_each = missing * (experiment.split.folds or 1)
+    folds = experiment.split.folds or 1
+    runs_each = missing * folds
     if not runs_each:
         return ConfirmationPlan(0, reason=f"every configuration has {seeds_before} seeds")
-    top = min(search.confirm.top, max(1, runs // seeds_before))
+    top = min(search.confirm.top, max(1, runs // (seeds_before * folds)))
     if not search.is_confirm_asked:
         if search.strategy not in ("grid", "halving"):
             return ConfirmationPlan(0, reason=f"search.strategy: {search.strategy} confirms only if asked")
         limit = MAX_SHARE * search_effort(search, runs, training.epochs).epochs * runs
         top = min(top, int(limit / runs_each))
         if top < MIN_TOP:
-            return ConfirmationPlan(
-                0,
-                reason=f"the {MIN_TOP * runs_each} runs that {MIN_TOP} configurations need are more than a tenth of the "
-                "sweep",
-            )
+            needed = f"the {MIN_TOP * runs_each} runs that {MIN_TOP} configurations need"
+            return ConfirmationPlan(0, reason=f"{needed} are more than a tenth of the sweep")
     return ConfirmationPlan(top, seeds, top * runs_each)
 
 

@@ -60,8 +60,9 @@ def run_sweep(plan: Plan, store: Store, workers: WorkerSettings, events: SweepEv
         except KeyboardInterrupt:
             recorder.close()
             pending = f"; {recorder.pending} of them wait in {recorder.folder} for MLflow" if recorder.pending else ""
+            planned = len(session.plan.all_runs)
             raise Interrupted(
-                f"interrupted with {len(session.finished_keys)} of {len(session.plan.all_runs)} runs finished{pending}; "
+                f"interrupted with {len(session.finished_keys)} of {planned} runs finished{pending}; "
                 "the same command continues with the rest"
             ) from None
         except GridcastError:

@@ -11,8 +11,9 @@ class SweepResult:
     """The end of a sweep: counts of runs, the winner's MLflow run, and test measures by name (winner first).
 
     Of the `planned` runs some were `trained` to their end in this start (`confirmed` of them are further seeds of the
-    leading configurations), `stopped` early by the search, or `failed`; `skipped` were finished before. `winner_is_new` says that the winner was evaluated on the test span in
-    this start. `seconds` are those of `training` and of `tests`.
+    leading configurations), `stopped` early by the search, or `failed`; `skipped` were finished before.
+    `winner_is_new` says that the winner was evaluated on the test span in this start. `seconds` are those of `training`
+    and of `tests`.
     """
 
     sweep_id: str

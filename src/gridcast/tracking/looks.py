@@ -16,6 +16,7 @@ from datetime import datetime
 from typing import Any
 
 from gridcast.evaluation.artifact_files import TEST_PREFIX
+from gridcast.evaluation.best_of_looks import best_of_looks_bias
 from gridcast.tracking import mlflow_runs, ranking, run_recording
 from gridcast.tracking.mlflow_runs import FINGERPRINT_TAG, KIND_TAG, PAGE_SIZE, TESTED_TAG, WINNER_TAG
 from gridcast.tracking.run_recording import RunEntry
@@ -96,6 +97,15 @@ def describe_purposes(looks: Sequence[Look]) -> str:
         for purpose in (SWEEP, PROMOTION, BACKTEST)
         if counts[purpose]
     )
+
+
+def flattery_text(errors: Sequence[float]) -> str:
+    """Return by how much the lowest of the `errors` of networks on one test span flatters, as a sentence."""
+    bias = best_of_looks_bias(errors)
+    if math.isnan(bias):
+        return "A choice after several looks flatters by an unknown amount."
+    networks = f"these {len(errors)} networks"
+    return f"If {networks} are equally good, the error of the best of them is about {100 * bias:.2g} % too low."
 
 
 def _search_everywhere(store: Store, condition: str) -> Iterator[Any]:

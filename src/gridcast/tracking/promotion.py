@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 from gridcast.evaluation import artifact_files
 from gridcast.runtime.errors import ConfigError, GridcastError, PromotionRefused
 from gridcast.tracking import mlflow_runs, ranking, registry
-from gridcast.tracking.gates import EvaluateForecaster, PromotionCase, best_baseline_ahead, first_refusal
+from gridcast.tracking.gates import best_baseline_ahead, first_refusal
 from gridcast.tracking.mlflow_runs import FINGERPRINT_TAG, KEY_TAG, MODEL_NAME
 from gridcast.tracking.model_card import model_card
+from gridcast.tracking.promotion_case import EvaluateForecaster, PromotionCase
 from gridcast.tracking.store import MAX_TEXT, Store, mlflow_errors
 
 if TYPE_CHECKING:
@@ -31,13 +32,15 @@ def promote(
     test_measures: Mapping[str, Mapping[str, float]],
     evaluate_champion: EvaluateForecaster,
     force: str | None = None,
+    if_not_worse: bool = False,
 ) -> registry.Promotion:
     """Register the MLflow run `winner` as `selection.promote_to` and make it champion.
 
     `test_measures` are the measures on the test span by name, the winner's first, then the baselines';
-    `evaluate_champion` measures another forecaster on the same test span. The alias `previous` goes to
+    `evaluate_champion` applies another model to the same test span. The alias `previous` goes to
     the champion that is replaced. If the run is champion already, nothing changes; a version that a crash
-    left without an alias is used again. `force` is the reason for promoting against the gates.
+    left without an alias is used again. `force` is the reason for promoting against the gates; with
+    `if_not_worse` a champion is replaced too that cannot be told apart from the run.
 
     Raises PromotionRefused with the gate and the figures, with the registry unchanged; ConfigError
     without `promote_to` or with an empty reason; TrackingError if MLflow fails.
@@ -58,6 +61,7 @@ def promote(
             baseline_measures={name: test_measures[name] for name in baseline_names},
             champion=champion,
             evaluate=evaluate_champion,
+            if_not_worse=if_not_worse,
         )
         refusal = first_refusal(case)
         if refusal and force is None:
