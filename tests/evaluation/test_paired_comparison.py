@@ -69,7 +69,8 @@ def replaced(random, effect, steps=100):
 
 def test_five_networks_on_white_noise_leave_the_first_champion_and_a_better_one_replaces_it():
     random = np.random.default_rng(0)
-    assert np.mean([replaced(random, 0.0) for _ in range(200)]) <= 0.05
+    # At most 0.025 * (1 + 1 / 2 + 1 / 3 + 1 / 4) = 0.052, and less for the margin; three standard errors more.
+    assert np.mean([replaced(random, 0.0) for _ in range(200)]) <= 0.052 + 3 * 0.016
     assert np.mean([replaced(random, 0.1) for _ in range(50)]) >= 0.8
 
 

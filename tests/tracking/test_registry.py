@@ -27,7 +27,7 @@ from gridcast.runtime import loading
 from gridcast.runtime.errors import ConfigError, GridcastError, PromotionRefused, TrackingError
 from gridcast.sweep import records
 from gridcast.sweep.plan import Plan, configuration_name, make_plan
-from gridcast.tracking import mlflow_runs, model_loading, promotion, registry, run_recording
+from gridcast.tracking import looks, mlflow_runs, model_loading, promotion, registry, run_recording
 from gridcast.tracking.promotion_case import EvaluateForecaster
 from gridcast.tracking.registry import BEATEN_BY_TAG, CHAMPION, FORCED_TAG, PREVIOUS
 from gridcast.tracking.run_recording import RunEntry
@@ -73,12 +73,21 @@ def promote(
     name: str,
     evaluate: EvaluateForecaster,
     force: str | None = None,
+    if_not_worse: bool = False,
     **selection: Any,
 ) -> registry.Promotion:
     section = planned.experiment.selection.model_copy(update={"promote_to": name, **selection})
     experiment = planned.experiment.model_copy(update={"selection": section})
     tested = promotion.recorded_test_measures(store, run, planned.baseline_keys)
-    return promotion.promote(experiment, store, run, test_measures=tested, evaluate_champion=evaluate, force=force)
+    return promotion.promote(
+        experiment,
+        store,
+        run,
+        test_measures=tested,
+        evaluate_champion=evaluate,
+        force=force,
+        if_not_worse=if_not_worse,
+    )
 
 
 def prices(folder: Path, days: int) -> Path:
@@ -131,7 +140,7 @@ def record(
             key=key,
             tags=tags | {mlflow_runs.SEED_TAG: "0", mlflow_runs.CONFIGURATION_TAG: configuration},
             params=planned.run_params(run),
-            metrics={"best_val_loss": metrics.get("best_val_loss", rate), "best_val_mae": 1.0},
+            metrics={"best_val_loss": rate, "best_val_mae": 1.0, **_of_run(metrics)},
             files=files,
             backend="jax",
         ),
@@ -155,6 +164,10 @@ def record(
             found = forecast_results.Forecasts(task.index, baselines.BASELINES[name](task).point)
             tested(name, "baseline", planned.baseline_keys[name], found, {})
     return store.client.get_run(run_id)
+
+
+def _of_run(metrics: dict[str, float]) -> dict[str, float]:
+    return {name: value for name, value in metrics.items() if not name.startswith("test_")}
 
 
 @pytest.fixture(scope="module")
@@ -254,6 +267,36 @@ def test_a_worse_challenger_is_refused_by_the_champion_gate(shop: Shop, name: st
     assert state(shop, name) == before
 
 
+def test_a_champion_that_cannot_be_told_apart_stays_unless_the_challenger_is_simpler_or_asked_for(
+    shop: Shop, name: str
+) -> None:
+    def twin(number: int, parameters: float) -> Any:
+        return record(shop.store, shop.plan, GOOD, shop.files[GOOD], key=f"{name}{number}", parameters=parameters)
+
+    def challenge(run: Any, **options: Any) -> str:
+        return promote(shop.store, shop.plan, run, name, unneeded, **options).version
+
+    assert challenge(twin(0, 100.0)) == "1"
+    before = state(shop, name)
+    for parameters in (100.0, 101.0):
+        with pytest.raises(PromotionRefused) as refused:
+            challenge(twin(1, parameters))
+        said = str(refused.value)
+        assert f"does not beat the champion, version 1, with {mase(shop, GOOD):.4g} on the same test span" in said
+        assert "they cannot be told apart, so the champion stays, unless you promote with --if-not-worse" in said
+        assert state(shop, name) == before
+    assert challenge(twin(2, 99.0)) == "2"
+    assert challenge(twin(3, 200.0), if_not_worse=True) == "3"
+    assert aliases(shop, name) == {CHAMPION: "3", PREVIOUS: "2"}
+
+
+def test_asking_for_a_challenger_that_is_not_worse_does_not_promote_a_worse_one(shop: Shop, name: str) -> None:
+    shop.promote(GOOD, name)
+    with pytest.raises(PromotionRefused, match="does not beat the champion") as refused:
+        promote(shop.store, shop.plan, shop.runs[FAIR], name, unneeded, if_not_worse=True)
+    assert "told apart" not in str(refused.value)
+
+
 @pytest.fixture(scope="module")
 def later(shop: Shop) -> Shop:
     """The same experiment 20 days later: new data, whose networks are those trained before."""
@@ -281,6 +324,10 @@ def test_the_champion_is_judged_on_the_new_data_not_by_its_old_number(shop: Shop
     assert f"version 1, with {new} on" in str(refused.value)
     assert old not in str(refused.value)
     assert state(shop, name) == before
+    spans = records.sweep_entry(later.plan).artifact_texts["sweep.json"]
+    seen = looks.find_looks(later.store, later.plan.fingerprint, json.loads(spans)["spans"]["test"])
+    (look,) = (look for look in seen if look.purpose == looks.PROMOTION)
+    assert (look.run_id, f"{look.error:.4g}") == (shop.runs[GOOD].info.run_id, new)
 
 
 def test_the_same_data_split_another_way_are_not_the_same_test(shop: Shop, name: str) -> None:

@@ -65,8 +65,8 @@ def _yardstick_sentence(findings: MonitorFindings) -> str:
     if len(errors) < 2:
         return "The error on the test span, the yardstick, is not selected: no other network was tested there."
     return (
-        f"The error on the test span, the yardstick, is not corrected for selection: {len(errors)} networks were tested "
-        f"there. {looks.flattery_text(errors)}"
+        f"The error on the test span, the yardstick, is not corrected for selection: {len(errors)} networks were "
+        f"tested there. {looks.flattery_text(errors)}"
     )
 
 
