@@ -7,13 +7,16 @@ import os
 import re
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 import typer
 
 from gridcast import cli
-from gridcast.cli import doctor
+from gridcast.cli import doctor, terminal
 from gridcast.cli.app import MaskingConsole, cache_if_present
+from gridcast.sweep import time_estimate
+from gridcast.sweep.confirmation import ConfirmationPlan
 from small_experiments import sales, write_experiment
 
 GROUP = typer.main.get_command(cli.app)
@@ -155,8 +158,8 @@ def test_the_plan_of_an_experiment_leaves_nothing_behind(folder, gridcast, jax_b
     assert (code, err) == (0, "")
     assert "early stopping usually halves that" in out
     assert (
-        "The leading configurations are not confirmed with further seeds: the 6 runs that 2 configurations need are more "
-        "than a tenth of the sweep (search.confirm)."
+        "The leading configurations are not confirmed with further seeds: the 6 runs that 2 configurations need are "
+        "more than a tenth of the sweep (search.confirm)."
     ) in " ".join(out.split())
     assert sorted(path.name for path in folder.iterdir()) == ["sales.csv", "small.yaml"]
 

@@ -88,13 +88,13 @@ def confirmation_runs(plan: Plan, finished: Mapping[str, Any]) -> dict[str, Run]
     first_keys: dict[Configuration, str] = {}
     for key, run in plan.runs.items():
         if key in finished and ranking.has_finite(finished[key], metric):
-            by_seed = losses.setdefault(run.configuration, {}).setdefault(run.seed, {})
-            by_seed[run.fold] = finished[key].data.metrics[metric]
+            by_fold = losses.setdefault(run.configuration, {}).setdefault(run.seed, {})
+            by_fold[run.fold] = finished[key].data.metrics[metric]
             first_keys[run.configuration] = min(key, first_keys.get(run.configuration, key))
     means: dict[Configuration, float] = {}
     counts: dict[Configuration, int] = {}
     for configuration, by_seed in losses.items():
-        whole = [list(by_fold.values()) for by_fold in by_seed.values() if len(by_fold) == len(folds)]
+        whole = [list(of_seed.values()) for of_seed in by_seed.values() if len(of_seed) == len(folds)]
         if whole:
             means[configuration], counts[configuration] = float(np.mean(whole)), len(whole)
     leaders = sorted(means, key=lambda configuration: (means[configuration], first_keys[configuration]))[: wanted.top]

@@ -65,11 +65,7 @@ def promote(
         )
         refusal = first_refusal(case)
         if refusal and force is None:
-            gate, reason = refusal
-            raise PromotionRefused(
-                f"'{name}' was not promoted, the gate '{gate}' refused: {reason}; "
-                "--force REASON promotes it anyway and keeps the reason"
-            )
+            raise PromotionRefused(_refusal_text(name, gate=refusal[0], reason=refusal[1]))
         model_id = registry.logged_model_id(client, run)
         if model_id is None:
             raise GridcastError(f"run {run.info.run_id} has no model '{MODEL_NAME}'; nothing can be registered")
@@ -129,6 +125,13 @@ def _model_name(experiment: Experiment, force: str | None) -> str:
     if force is not None and not force.strip():
         raise ConfigError("--force: the reason is empty; say why the gates do not count, it is kept with the version")
     return name
+
+
+def _refusal_text(name: str, gate: str, reason: str) -> str:
+    return (
+        f"'{name}' was not promoted, the gate '{gate}' refused: {reason}; --force REASON promotes it anyway and keeps "
+        "the reason"
+    )
 
 
 def _unchanged(client: Any, model: Any, champion: Any) -> registry.Promotion:
