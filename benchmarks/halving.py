@@ -78,7 +78,7 @@ def main() -> None:
 def _search(seed: int, strategy: str) -> SearchBenchmark:
     experiment = yaml.safe_load(GRIDS["full"].read_text(encoding="utf-8"))
     experiment["training"]["seeds"] = [seed]
-    experiment["search"] = {"strategy": strategy}
+    experiment["search"] = {"strategy": strategy, "confirm": "none"}
     with tempfile.TemporaryDirectory(prefix="gridcast-benchmark-") as name:
         folder = Path(name)
         shutil.copytree(windows.DATA, folder / "data")

@@ -7,13 +7,16 @@ import os
 import re
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 import typer
 
 from gridcast import cli
-from gridcast.cli import doctor
+from gridcast.cli import doctor, terminal
 from gridcast.cli.app import MaskingConsole, cache_if_present
+from gridcast.sweep import time_estimate
+from gridcast.sweep.confirmation import ConfirmationPlan
 from small_experiments import sales, write_experiment
 
 GROUP = typer.main.get_command(cli.app)
@@ -154,7 +157,23 @@ def test_the_plan_of_an_experiment_leaves_nothing_behind(folder, gridcast, jax_b
     code, out, err = gridcast("plan", "small.yaml", "--workers", "1")
     assert (code, err) == (0, "")
     assert "early stopping usually halves that" in out
+    assert (
+        "The leading configurations are not confirmed with further seeds: the 6 runs that 2 configurations need are "
+        "more than a tenth of the sweep (search.confirm)."
+    ) in " ".join(out.split())
     assert sorted(path.name for path in folder.iterdir()) == ["sales.csv", "small.yaml"]
+
+
+def test_the_plan_shows_what_confirmation_costs_at_most(capsys):
+    plan = SimpleNamespace(runs={str(n): SimpleNamespace(configuration=n) for n in range(1, 5)})
+    wanted = ConfirmationPlan(top=2, seeds=4, runs=6)
+    seconds = time_estimate.longest_seconds(plan, {"1": 10.0, "2": 40.0, "3": 30.0, "4": 20.0}, wanted)
+    assert seconds == 3 * (40 + 30)
+    terminal.print_confirmation(MaskingConsole(soft_wrap=True), wanted, seconds=seconds, workers=2)
+    assert capsys.readouterr().out == (
+        "Then the 2 leading configurations are confirmed with 4 seeds each: at most 6 further runs and 1 min 45 s "
+        "(search.confirm).\n"
+    )
 
 
 def test_a_cache_that_is_not_there_is_a_temporary_one(folder):

@@ -115,6 +115,20 @@ def test_fresh_rows_of_the_same_kind_raise_no_alarm(fresh):
     assert (fresh.first, fresh.steps, fresh.series) == (END, LATER, 2)
 
 
+def test_the_yardstick_says_whether_it_is_selected(shop, fresh):
+    own = "The error on the test span, the yardstick, is not selected: no other network was tested there."
+    assert own in fresh.remarks
+    mase = float(fresh.champion["mase_before"])
+    assert [look.error for look in shop.model.looks] == [pytest.approx(mase)]
+    other = replace(shop.model.looks[0], run_id="other", error=1.5 * mase)
+    _, remarks = alarms_and_remarks(replace(fresh, model=replace(shop.model, looks=[*shop.model.looks, other])))
+    assert own not in remarks
+    assert (
+        "The error on the test span, the yardstick, is not corrected for selection: 2 networks were tested there. If "
+        "these 2 networks are equally good, the error of the best of them is about 25 % too low."
+    ) in remarks
+
+
 def test_the_live_errors_are_those_that_a_hand_finds(shop, fresh):
     # The model: each window through its own door, from the rows up to its origin.
     rows = FRAME[FRAME["product"] != "apple"]

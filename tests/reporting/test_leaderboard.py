@@ -69,6 +69,25 @@ def test_nothing_to_show(runs):
     assert not leaderboard.pareto_front(runs, "parameters", LOSS).any()
 
 
+def test_leaderboard_shows_the_seeds_of_each_runs_configuration():
+    runs = frame(run(1.0, 0, units=32), run(3.0, 1, units=32), run(2.5, 0, units=64), run(math.nan, 1, units=64))
+    found = leaderboard.ranked_runs(runs, ("units",), LOSS)
+    assert found["units"].tolist() == [32, 64, 32]
+    assert found["mean"].tolist() == [2.0, 2.5, 2.0]
+    assert found["spread"].tolist() == pytest.approx([math.sqrt(2), math.nan, math.sqrt(2)], nan_ok=True)
+    assert found["seeds"].tolist() == [2, 1, 2]
+    # Losses of different folds say nothing about seeds.
+    assert "spread" not in leaderboard.ranked_runs(runs.assign(fold=[0, 1, 0, 1]), ("units",), LOSS)
+
+
+def test_spread_between_seeds_by_hand():
+    # Unit 32: sd sqrt(2) of mean 2, one degree of freedom; unit 64: sd 1 of mean 5, two; unit 16 has one seed.
+    losses = {32: [1.0, 3.0], 64: [4.0, 5.0, 6.0], 16: [9.0]}
+    runs = frame(*(run(loss, seed, units=units) for units, of in losses.items() for seed, loss in enumerate(of)))
+    assert leaderboard.seed_spread(runs, LOSS) == pytest.approx(math.sqrt((2 / 4 + 2 / 25) / 3))
+    assert math.isnan(leaderboard.seed_spread(runs[runs["seed"] == 0], LOSS))
+
+
 def test_by_configuration_by_hand():
     # Unit 32: 1, 2, 3, mean 2, sd 1, t(2) = 4.302653 / sqrt(3) = 2.484138.
     runs = frame(
@@ -76,11 +95,11 @@ def test_by_configuration_by_hand():
         *(run(1.5, seed, parameters=50, units=64) for seed in range(3)),
     )
     found = leaderboard.by_configuration(runs, ("units",), LOSS)
-    columns = ["configuration", "name", "units", "mean", "low", "high", "count", "parameters", "seconds"]
+    columns = ["configuration", "name", "units", "mean", "low", "high", "spread", "count", "parameters", "seconds"]
     assert found.columns.tolist() == columns
     assert found["name"].tolist() == ["64", "32"]
     assert found.loc[0, ["mean", "low", "high", "count", "parameters"]].tolist() == [1.5, 1.5, 1.5, 3, 50]
-    assert found.loc[1, ["mean", "count", "seconds"]].tolist() == [2, 3, 2]
+    assert found.loc[1, ["mean", "spread", "count", "seconds"]].tolist() == [2, 1, 3, 2]
     assert found.loc[1, "low"] == pytest.approx(2 - 2.484138, abs=1e-6)
     assert found.loc[1, "high"] == pytest.approx(2 + 2.484138, abs=1e-6)
     assert json.loads(found.loc[1, "configuration"])["units"] == 32

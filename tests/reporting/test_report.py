@@ -128,7 +128,7 @@ def test_a_half_finished_sweep_says_what_is_missing(tmp_path: Path) -> None:
     findings, page = findings_of(tmp_path, tested=False, unfinished=4, failed=2)
     assert findings.sentences[0].startswith("10 of 16 runs finished, 2 failed.")
     assert "6 of 16 runs are not finished; this report covers the finished ones." in findings.limitations
-    assert "The test span has not been used yet" in page
+    assert "This sweep has not used the test span yet" in page
     assert page.count("GridcastError: no longer finite") == 2
 
 

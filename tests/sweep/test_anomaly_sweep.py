@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from gridcast.config.grid import Run
-from gridcast.evaluation import detection_results, span_evaluation, thresholds
+from gridcast.evaluation import detection_metrics, detection_results, span_evaluation, thresholds
 from gridcast.reporting import record, report
 from gridcast.runtime import loading
 from gridcast.runtime.errors import PromotionRefused
@@ -263,8 +263,10 @@ def test_another_detector_is_measured_on_the_same_span(story, champion):
 
     winner = story.result.winner
     files = mlflow_runs.read_model_files(story.store, winner.info.run_id)
-    found = span_evaluation.measure_test_span(loading.load_from_bytes(files), story.plan.dataset, story.plan.panel)
-    assert found == pytest.approx(next(iter(story.result.test_measures.values())))
+    plan = story.plan
+    table = span_evaluation.tabulate_test_span(loading.load_from_bytes(files), plan.dataset, plan.panel)
+    found = detection_metrics.auc_pr(table["score"].to_numpy(), table["labelled"].to_numpy())
+    assert found == pytest.approx(next(iter(story.result.test_measures.values()))["auc_pr"])
 
 
 @pytest.fixture(scope="module")

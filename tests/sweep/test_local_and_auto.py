@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+import re
 from types import SimpleNamespace
 
 import numpy as np
@@ -330,6 +331,16 @@ def test_backtest_shares_out_what_the_model_has_not_seen():
         backtest.backtest_folds(times, spans, horizon=3, count=4, steps=2)
 
 
+@pytest.mark.parametrize(
+    ("steps", "touches"), [((90, 95), True), ((82, 91), True), ((94, 100), False), ((70, 82), False)]
+)
+def test_a_backtest_looks_at_the_test_span_where_a_fold_has_a_step_of_it(steps, touches):
+    times = pd.date_range("2023-01-01", periods=100)
+    test_span = [str(times[84]), str(times[93])]
+    found = backtest.touches_test_span(times, [backtest.Fold(60, 65, ""), backtest.Fold(*steps, "")], test_span)
+    assert found == touches
+
+
 def test_the_command_backtests_what_is_registered(local, capsys):
     local.promote()
     with contextlib.chdir(local.folder), pytest.MonkeyPatch.context() as patch:
@@ -341,6 +352,17 @@ def test_the_command_backtests_what_is_registered(local, capsys):
     assert "in validation" in shown
     assert "Left out of the means, seen by the model in training or validation: 1 of the folds." in shown
     assert set(kept["model"]) == {backtest.FORECASTER_NAME, *baselines.NAIVE_BASELINES}
+    assert "touch the test span of the model's sweep, which has now been looked at 2 times (1 sweep, 1 backtest)." in (
+        " ".join(shown.split())
+    )
+    with contextlib.chdir(local.folder), pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", local.uri)
+        cli.app(["backtest", "shop", "--folds", "2", "--steps", "8"], standalone_mode=False)  # the same look
+        cli.app(["backtest", "shop", "--folds", "1", "--steps", "8"], standalone_mode=False)
+    assert re.findall(r"looked at \d times", " ".join(capsys.readouterr().out.split())) == [
+        "looked at 2 times",
+        "looked at 3 times",
+    ]
 
 
 def test_the_report_of_folds_ranks_within_each_and_names_their_dates(auto):

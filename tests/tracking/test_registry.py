@@ -7,7 +7,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,7 +27,8 @@ from gridcast.runtime import loading
 from gridcast.runtime.errors import ConfigError, GridcastError, PromotionRefused, TrackingError
 from gridcast.sweep import records
 from gridcast.sweep.plan import Plan, configuration_name, make_plan
-from gridcast.tracking import gates, mlflow_runs, model_loading, promotion, registry, run_recording
+from gridcast.tracking import looks, mlflow_runs, model_loading, promotion, registry, run_recording
+from gridcast.tracking.promotion_case import EvaluateForecaster
 from gridcast.tracking.registry import BEATEN_BY_TAG, CHAMPION, FORCED_TAG, PREVIOUS
 from gridcast.tracking.run_recording import RunEntry
 from gridcast.tracking.store import Store, open_store
@@ -62,7 +62,7 @@ class Shop:
         return promote(self.store, self.plan, self.runs[rate], name, unneeded, force, **selection)
 
 
-def unneeded(_: dict[str, bytes]) -> dict[str, float]:
+def unneeded(_: dict[str, bytes]) -> pd.DataFrame:
     raise AssertionError("the champion's record on these very data was there")
 
 
@@ -71,14 +71,23 @@ def promote(
     planned: Plan,
     run: Any,
     name: str,
-    evaluate: gates.EvaluateForecaster,
+    evaluate: EvaluateForecaster,
     force: str | None = None,
+    if_not_worse: bool = False,
     **selection: Any,
 ) -> registry.Promotion:
     section = planned.experiment.selection.model_copy(update={"promote_to": name, **selection})
     experiment = planned.experiment.model_copy(update={"selection": section})
     tested = promotion.recorded_test_measures(store, run, planned.baseline_keys)
-    return promotion.promote(experiment, store, run, test_measures=tested, evaluate_champion=evaluate, force=force)
+    return promotion.promote(
+        experiment,
+        store,
+        run,
+        test_measures=tested,
+        evaluate_champion=evaluate,
+        force=force,
+        if_not_worse=if_not_worse,
+    )
 
 
 def prices(folder: Path, days: int) -> Path:
@@ -100,6 +109,7 @@ def planned(folder: Path, days: int, name: str = "jumps", **sections: Any) -> Pl
     sections = {
         "name": name,
         "window": {"lookback": 3, "horizon": 1},
+        "split": {"train": 0.6, "validation": 0.1, "test": 0.3},
         "baseline": {"dropout": 0.0, "units": 8, "batch_size": 8},
         "grid": {"learning_rate": [GOOD, FAIR, BAD]},
         "training": {"epochs": 4, "patience": 4},
@@ -130,7 +140,7 @@ def record(
             key=key,
             tags=tags | {mlflow_runs.SEED_TAG: "0", mlflow_runs.CONFIGURATION_TAG: configuration},
             params=planned.run_params(run),
-            metrics={"best_val_loss": metrics.get("best_val_loss", rate), "best_val_mae": 1.0},
+            metrics={"best_val_loss": rate, "best_val_mae": 1.0, **_of_run(metrics)},
             files=files,
             backend="jax",
         ),
@@ -154,6 +164,10 @@ def record(
             found = forecast_results.Forecasts(task.index, baselines.BASELINES[name](task).point)
             tested(name, "baseline", planned.baseline_keys[name], found, {})
     return store.client.get_run(run_id)
+
+
+def _of_run(metrics: dict[str, float]) -> dict[str, float]:
+    return {name: value for name, value in metrics.items() if not name.startswith("test_")}
 
 
 @pytest.fixture(scope="module")
@@ -253,6 +267,36 @@ def test_a_worse_challenger_is_refused_by_the_champion_gate(shop: Shop, name: st
     assert state(shop, name) == before
 
 
+def test_a_champion_that_cannot_be_told_apart_stays_unless_the_challenger_is_simpler_or_asked_for(
+    shop: Shop, name: str
+) -> None:
+    def twin(number: int, parameters: float) -> Any:
+        return record(shop.store, shop.plan, GOOD, shop.files[GOOD], key=f"{name}{number}", parameters=parameters)
+
+    def challenge(run: Any, **options: Any) -> str:
+        return promote(shop.store, shop.plan, run, name, unneeded, **options).version
+
+    assert challenge(twin(0, 100.0)) == "1"
+    before = state(shop, name)
+    for parameters in (100.0, 101.0):
+        with pytest.raises(PromotionRefused) as refused:
+            challenge(twin(1, parameters))
+        said = str(refused.value)
+        assert f"does not beat the champion, version 1, with {mase(shop, GOOD):.4g} on the same test span" in said
+        assert "they cannot be told apart, so the champion stays, unless you promote with --if-not-worse" in said
+        assert state(shop, name) == before
+    assert challenge(twin(2, 99.0)) == "2"
+    assert challenge(twin(3, 200.0), if_not_worse=True) == "3"
+    assert aliases(shop, name) == {CHAMPION: "3", PREVIOUS: "2"}
+
+
+def test_asking_for_a_challenger_that_is_not_worse_does_not_promote_a_worse_one(shop: Shop, name: str) -> None:
+    shop.promote(GOOD, name)
+    with pytest.raises(PromotionRefused, match="does not beat the champion") as refused:
+        promote(shop.store, shop.plan, shop.runs[FAIR], name, unneeded, if_not_worse=True)
+    assert "told apart" not in str(refused.value)
+
+
 @pytest.fixture(scope="module")
 def later(shop: Shop) -> Shop:
     """The same experiment 20 days later: new data, whose networks are those trained before."""
@@ -262,9 +306,12 @@ def later(shop: Shop) -> Shop:
     return Shop(shop.folder, store, own, shop.files, runs)
 
 
-def on(own: Plan) -> Callable[[dict[str, bytes]], dict[str, float]]:
+def on(own: Plan) -> EvaluateForecaster:
+    return lambda files: span_evaluation.tabulate_test_span(loading.load_from_bytes(files), own.dataset, own.panel)
 
-    return lambda files: span_evaluation.measure_test_span(loading.load_from_bytes(files), own.dataset, own.panel)
+
+def mase_on(own: Plan, files: dict[str, bytes]) -> float:
+    return forecast_table.measure_forecasts(on(own)(files))["test_mase"]
 
 
 def test_the_champion_is_judged_on_the_new_data_not_by_its_old_number(shop: Shop, later: Shop, name: str) -> None:
@@ -272,21 +319,25 @@ def test_the_champion_is_judged_on_the_new_data_not_by_its_old_number(shop: Shop
     before = state(shop, name)
     with pytest.raises(PromotionRefused) as refused:
         promote(later.store, later.plan, later.runs[FAIR], name, on(later.plan))
-    old, new = f"{mase(shop, GOOD):.4g}", f"{on(later.plan)(shop.files[GOOD])['mase']:.4g}"
+    old, new = f"{mase(shop, GOOD):.4g}", f"{mase_on(later.plan, shop.files[GOOD]):.4g}"
     assert old != new
     assert f"version 1, with {new} on" in str(refused.value)
     assert old not in str(refused.value)
     assert state(shop, name) == before
+    spans = records.sweep_entry(later.plan).artifact_texts["sweep.json"]
+    seen = looks.find_looks(later.store, later.plan.fingerprint, json.loads(spans)["spans"]["test"])
+    (look,) = (look for look in seen if look.purpose == looks.PROMOTION)
+    assert (look.run_id, f"{look.error:.4g}") == (shop.runs[GOOD].info.run_id, new)
 
 
 def test_the_same_data_split_another_way_are_not_the_same_test(shop: Shop, name: str) -> None:
     shop.promote(GOOD, name)
-    resplit = planned(shop.folder, 160, split={"train": 0.7, "validation": 0.1, "test": 0.2})
+    resplit = planned(shop.folder, 160, split={"train": 0.5, "validation": 0.1, "test": 0.4})
     assert resplit.fingerprint == shop.plan.fingerprint
     run = record(shop.store, resplit, FAIR, shop.files[FAIR])
     with pytest.raises(PromotionRefused) as refused:
         promote(shop.store, resplit, run, name, on(resplit))
-    assert f"version 1, with {on(resplit)(shop.files[GOOD])['mase']:.4g} on" in str(refused.value)
+    assert f"version 1, with {mase_on(resplit, shop.files[GOOD]):.4g} on" in str(refused.value)
     assert f"with {mase(shop, GOOD):.4g} on" not in str(refused.value)
 
 
@@ -297,8 +348,7 @@ def test_a_challenger_that_is_better_on_the_new_data_replaces_the_champion(shop:
 
 
 def test_a_forecaster_measured_on_its_own_plan_has_its_recorded_measures(shop: Shop) -> None:
-    recorded = next(iter(promotion.recorded_test_measures(shop.store, shop.runs[GOOD], {}).values()))
-    assert on(shop.plan)(shop.files[GOOD]) == pytest.approx(recorded)
+    assert mase_on(shop.plan, shop.files[GOOD]) == pytest.approx(mase(shop, GOOD))
 
 
 def test_a_forecaster_is_measured_on_what_it_can_forecast_only(shop: Shop) -> None:
@@ -306,13 +356,13 @@ def test_a_forecaster_is_measured_on_what_it_can_forecast_only(shop: Shop) -> No
     with pytest.raises(GridcastError, match="its horizon is 1, here it is 2"):
         on(other)(shop.files[GOOD])
     few = planned(shop.folder, 160, data={"select": {"only": ["02"]}})
-    assert on(few)(shop.files[GOOD])["mase"] < 1  # one of the series that it knows, by its own code
+    assert mase_on(few, shop.files[GOOD]) < 1  # one of the series that it knows, by its own code
 
 
 def test_the_champion_gate_refuses_when_the_champion_cannot_be_evaluated(shop: Shop, later: Shop, name: str) -> None:
     shop.promote(FAIR, name)
 
-    def broken(files: dict[str, bytes]) -> dict[str, float]:
+    def broken(files: dict[str, bytes]) -> pd.DataFrame:
         assert sorted(files) == ["forecaster.json", "model.keras"]
         raise ValueError("no such layer")
 

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from gridcast.cli import model_argument, terminal
 from gridcast.cli.app import CACHE, DataDescription, Model, TableSource, app, cache_if_present, err, out
-from gridcast.cli.experiments import plan_of_model
+from gridcast.cli.experiments import RecordedExperiment, plan_of_model
 from gridcast.cli.options import check_output_path, parse_levels, print_csv, write_table
 from gridcast.runtime.errors import ConfigError, DataError, GridcastError
+
+if TYPE_CHECKING:
+    from gridcast.tracking.model_loading import ModelReference
 
 MAX_PROBLEMS_SHOWN = 10
 """Series whose problems are printed; the table of forecasts has all."""
@@ -101,7 +104,7 @@ def backtest_verb(
     The naive baselines are measured too, by fold and by step ahead; nothing is trained.
     """
     check_output_path(output)
-    from gridcast.evaluation.backtest import backtest_folds, run_backtest
+    from gridcast.evaluation.backtest import backtest_folds, run_backtest, touches_test_span
     from gridcast.tracking import model_loading
     from gridcast.training import keras_backend
 
@@ -117,3 +120,27 @@ def backtest_verb(
     if output:
         write_table(table, output)
         out.print(f"{output}: all results, by fold, model and step ahead (0: all steps)", markup=False)
+    if "test" in spans and touches_test_span(plan.panel.times, chosen, spans["test"]):
+        dates = f"{plan.panel.times[chosen[0].start]} to {plan.panel.times[chosen[-1].end - 1]}"
+        _record_backtest(planned.recorded, reference, f"{folds} folds from {dates}")
+
+
+def _record_backtest(recorded: RecordedExperiment, reference: ModelReference, folds: str) -> None:
+    """Count the backtest as a look at the test span of the model's sweep, and say how often that was looked at."""
+    from gridcast.tracking import looks
+
+    fingerprint, test_span = recorded.about["fingerprint"], recorded.about["spans"]["test"]
+    looks.record_look(
+        recorded.store,
+        recorded.sweep_id,
+        name=f"backtest of {terminal.model_title(reference)}",
+        purpose=looks.BACKTEST,
+        key=looks.span_key(fingerprint, test_span),
+        what=folds,
+        run_id=reference.run_id or "",
+    )
+    seen = looks.find_looks(recorded.store, fingerprint, test_span)
+    out.print(
+        f"The folds touch the test span of the model's sweep, which has now been looked at {len(seen)} times "
+        f"({looks.describe_purposes(seen)})."
+    )

@@ -48,6 +48,13 @@ class Progress(SweepEvents):
         if done:
             self.out.print(f"  {done} runs are finished already, {todo} to go")
 
+    def confirming(self, configurations: int, todo: int, cost: float) -> None:
+        """Extend the scale of the bar, and print what follows."""
+        self.runs, self.cost = self.runs + todo, self.cost + cost
+        self.bar.update(self.task, total=self.runs)
+        plural = "s" if todo > 1 else ""
+        self.out.print(f"  confirming the {configurations} leading configurations: {todo} run{plural} with more seeds")
+
     def finished(self, name: str, cost: float, metrics: Mapping[str, float] | None) -> None:
         """Count a run; a baseline is too short to be reported."""
         if metrics is None:

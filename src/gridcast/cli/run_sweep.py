@@ -15,6 +15,8 @@ from gridcast.runtime import loading
 from gridcast.runtime.errors import GridcastError, PromotionRefused
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from gridcast.sweep.plan import Plan
     from gridcast.sweep.sweep_result import SweepResult
     from gridcast.sweep.worker_job import WorkerSettings
@@ -52,7 +54,7 @@ def run_sweep(plan: Plan, workers: WorkerSettings) -> None:
         terminal.print_times(out, {"start": preparation, **result.seconds, "report and promotion": after})
     terminal.print_outcome(out, page, result=result, verdict=verdict, runs_page=_runs_page(store))
     if result.failed or result.failed_baselines:
-        raise GridcastError(terminal.failure_sentence(result, len(plan.runs)))
+        raise GridcastError(terminal.failure_sentence(result))
 
 
 def _promote_if_new(plan: Plan, store: Store, result: SweepResult) -> bool:
@@ -116,16 +118,16 @@ def write_report(name: str, store: Store) -> str:
     return findings.verdict
 
 
-def champion_evaluator(plan: Plan) -> Callable[[dict[str, bytes]], dict[str, float]]:
-    """Return a function that measures a champion, given as its files, on the test span of `plan`."""
+def champion_evaluator(plan: Plan) -> Callable[[dict[str, bytes]], pd.DataFrame]:
+    """Return a function that applies a champion, given as its files, to the test span of `plan`."""
 
-    def evaluate(files: dict[str, bytes]) -> dict[str, float]:
+    def evaluate(files: dict[str, bytes]) -> pd.DataFrame:
         from gridcast.evaluation import span_evaluation
         from gridcast.training import keras_backend
 
         keras_backend.start(plan.backend, cache_if_present(CACHE))
         try:
-            return span_evaluation.measure_test_span(loading.load_from_bytes(files), plan.dataset, plan.panel)
+            return span_evaluation.tabulate_test_span(loading.load_from_bytes(files), plan.dataset, plan.panel)
         finally:
             keras_backend.allow_tensorflow()
 

@@ -54,6 +54,7 @@ def plan_verb(experiment: ExperimentFile, backend: Backend = "jax", workers: Wor
     A few runs are timed for one epoch.
     """
     from gridcast.sweep import time_estimate
+    from gridcast.sweep.confirmation import plan_confirmation
 
     plan = plan_experiment(experiment, backend)
     settings = choose_workers(backend, workers, cache=cache_if_present(CACHE))
@@ -68,6 +69,9 @@ def plan_verb(experiment: ExperimentFile, backend: Backend = "jax", workers: Wor
         f"{len(seconds)} runs, at most {total} on {settings.workers} workers if every run takes all "
         f"{plan.experiment.training.epochs} epochs; early stopping usually halves that."
     )
+    confirmation = plan_confirmation(plan.experiment, len(plan.runs))
+    longest = time_estimate.longest_seconds(plan, seconds, confirmation)
+    terminal.print_confirmation(out, confirmation, seconds=longest, workers=settings.workers)
 
 
 @app.command("run")
@@ -122,25 +126,29 @@ def promote_verb(
         str, typer.Argument(help="an experiment file, or a registered model or a models:/ URI of the experiment")
     ],
     force: ForceReason = None,
+    if_not_worse: Annotated[
+        bool, typer.Option("--if-not-worse", help="also replace a champion that cannot be told apart from the best run")
+    ] = False,
     backend: Backend = "jax",
 ) -> None:
     """Make the best run champion if it passes every gate.
 
     It is registered as `selection.promote_to` of the experiment.
     """
+    from gridcast.sweep.confirmation import with_confirmation
     from gridcast.sweep.winner import find_winner
     from gridcast.tracking import mlflow_runs, promotion
     from gridcast.tracking.store import open_store, require_store
 
     require_store()
-    plan = _plan_to_promote(experiment, backend)
-    store = open_store(plan.experiment.name, create=False)
-    finished = mlflow_runs.finished_runs(store, plan.runs)
+    planned = _plan_to_promote(experiment, backend)
+    store = open_store(planned.experiment.name, create=False)
+    plan, finished = with_confirmation(planned, store)
     if not finished:
         raise GridcastError(f"no run of {experiment} on these data is finished yet; train them with `gridcast run`")
     winner = find_winner(plan, store, list(finished.values()))
     out.print(
-        f"Best of {len(finished)} finished runs ({len(plan.runs)} planned): {mlflow_runs.run_name(winner)}",
+        f"Best of {len(finished)} finished runs ({len(plan.all_runs)} planned): {mlflow_runs.run_name(winner)}",
         markup=False,
     )
     promoted = promotion.promote(
@@ -150,6 +158,7 @@ def promote_verb(
         test_measures=promotion.recorded_test_measures(store, winner, plan.baseline_keys),
         evaluate_champion=champion_evaluator(plan),
         force=force,
+        if_not_worse=if_not_worse,
     )
     terminal.print_promotion(out, promoted)
 

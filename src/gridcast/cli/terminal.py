@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from gridcast.monitoring.findings import MonitorFindings
+    from gridcast.sweep.confirmation import ConfirmationPlan
     from gridcast.sweep.plan import Plan
     from gridcast.sweep.sweep_result import SweepResult
     from gridcast.tracking.model_loading import ModelReference
@@ -68,18 +69,33 @@ def print_plan(out: Console, plan: Plan) -> None:
         out.print(f"  runs train on stock Keras: compiled epochs (training.engine: fused) need jax, not {plan.backend}")
 
 
+def print_confirmation(out: Console, wanted: ConfirmationPlan, *, seconds: float, workers: int) -> None:
+    """Print how many further runs confirm the leading configurations and how long they take, or why none do."""
+    if wanted.top:
+        duration = format_duration(seconds / min(workers, wanted.runs))
+        out.print(
+            f"Then the {wanted.top} leading configurations are confirmed with {wanted.seeds} seeds each: at most "
+            f"{wanted.runs} further runs and {duration} (search.confirm)."
+        )
+    elif wanted.reason:
+        out.print(
+            f"The leading configurations are not confirmed with further seeds: {wanted.reason} (search.confirm).",
+        )
+
+
 def print_result(out: Console, result: SweepResult, *, seconds: float) -> None:
     """Print how many runs a sweep trained, and the winner and the baselines on the test span."""
     counts = f"{result.trained} runs trained, {result.skipped} finished before, {result.failed} failed"
     counts += f", {result.stopped} stopped early" if result.stopped else ""
     counts += f", {count_baselines(len(result.failed_baselines))} failed" if result.failed_baselines else ""
+    counts += f"; {result.confirmed} of the trained confirm the leading configurations" if result.confirmed else ""
     out.print(f"{counts}, in {format_duration(seconds)}.")
     _print_tests(out, result)
 
 
-def failure_sentence(result: SweepResult, planned: int) -> str:
-    """Return what failed in a sweep of `planned` runs, where something did: how many runs, which baselines and why."""
-    parts = [f"{result.failed} of {planned} runs failed"] if result.failed else []
+def failure_sentence(result: SweepResult) -> str:
+    """Return what failed in a sweep, where something did: how many runs, which baselines and why."""
+    parts = [f"{result.failed} of {result.planned} runs failed"] if result.failed else []
     if result.failed_baselines:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in result.failed_baselines.items())
         parts.append(f"{count_baselines(len(result.failed_baselines))} failed and cannot be compared with ({reasons})")

@@ -1,19 +1,18 @@
 """The experiment file, typed and frozen."""
 
 from gridcast.config.experiment import Experiment
+from gridcast.config.search_settings import Budget, Confirm, Search
 from gridcast.config.section import Section
 from gridcast.config.sections import (
     AXES,
     SENSOR_DEFAULTS,
     Anomaly,
-    Budget,
     Configuration,
     Data,
     Ensemble,
     Level,
     Name,
     Probabilistic,
-    Search,
     Select,
     Selection,
     Share,
@@ -33,6 +32,7 @@ __all__ = [
     "Budget",
     "Columns",
     "Configuration",
+    "Confirm",
     "Data",
     "Ensemble",
     "Experiment",

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from gridcast.config.error_messages import explain
+from gridcast.config.search_settings import Search
 from gridcast.config.section import Section
 from gridcast.config.sections import (
     AXES,
@@ -16,7 +17,6 @@ from gridcast.config.sections import (
     Data,
     Name,
     Probabilistic,
-    Search,
     Selection,
     Split,
     Training,
@@ -208,6 +208,15 @@ class Experiment(Section):
             raise ValueError(
                 f"selection.ensemble: combines networks of all series, and mode: {self.mode} chooses one for each; "
                 "write mode: global, or remove it"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _check_confirm(self) -> Experiment:
+        if self.search.is_confirm_asked and self.search.confirm is not None and self.mode != "global":
+            raise ValueError(
+                f"search.confirm: further seeds for the leading configurations, but with mode: {self.mode} each series "
+                "has its own; give more training.seeds, and remove it"
             )
         return self
 

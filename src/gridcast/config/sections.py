@@ -22,6 +22,8 @@ Share = Annotated[float, Field(gt=0, lt=1)]
 Level = Annotated[float, Field(gt=0, lt=1)]
 
 
+CHAMPION_MARGIN = 0.01
+"""Share by which a challenger must beat the champion where the experiment file does not say."""
 FORMER_FREQUENCY, FORMER_CALENDAR = "D", "observed"
 """Defaults of versions that did not infer them: run keys have them where the experiment file has neither."""
 
@@ -329,43 +331,6 @@ class Training(Section):
     checkpoint_seconds: Annotated[float, Field(ge=0)] = 30.0
 
 
-class Budget(Section):
-    """The limit of a search: a number of `runs` in all, or of `minutes` at each start."""
-
-    runs: Annotated[int, Field(ge=1)] | None = None
-    minutes: Annotated[float, Field(gt=0)] | None = None
-
-    @model_validator(mode="after")
-    def _check_one(self) -> Budget:
-        if (self.runs is None) == (self.minutes is None):
-            raise ValueError("write one of runs and minutes, such as {runs: 50}")
-        return self
-
-
-class Search(Section):
-    """The part of the declared grid that is trained.
-
-    `grid` trains all of it, `random` and `tpe` (Optuna's sampler) as many runs as the `budget` allows. `halving` starts
-    all runs; at each of its `rungs`, `reduction` times further than the one before, only the best 1 / `reduction` go
-    on; the last rung is the end of training. The defaults were chosen by replaying the learning curves of the retail
-    grid with five seeds: within 0.3 % of the best in a quarter of the time.
-    """
-
-    strategy: Literal["grid", "random", "halving", "tpe"] = "grid"
-    budget: Budget | None = None
-    reduction: Annotated[int, Field(ge=2, le=10)] = 4
-    rungs: Annotated[int, Field(ge=2, le=10)] = 3
-    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
-
-    @model_validator(mode="after")
-    def _check_budget(self) -> Search:
-        if self.strategy in ("random", "tpe") and self.budget is None:
-            raise ValueError(f"{self.strategy} needs a budget, such as {{runs: 50}} or {{minutes: 10}}")
-        if self.strategy in ("grid", "halving") and self.budget is not None:
-            raise ValueError(f"{self.strategy} takes no budget; remove it, or use random or tpe")
-        return self
-
-
 class Ensemble(Section):
     """One model made of the `top` runs, whose outputs it combines.
 
@@ -384,12 +349,23 @@ class Selection(Section):
     Detectors can also be compared on validation steps with injected faults: by 1 - AUC-PR of the scores that a follower
     of a stream has (`val_online_faults_missed`), or by the false alarms at their threshold
     (`val_online_false_alarms_per_day`). `val_faults_missed` and `val_false_alarms_per_day` are the same in hindsight,
-    as version 0.1 recorded them. `margin` is the share by which the winner's error
-    must lie below that of each naive baseline; `when_beaten` is what happens to a winner that a baseline beats.
+    as version 0.1 recorded them. `margin` is the share by which the winner's error must lie below that of each naive
+    baseline (default 0) and of the champion (default 0.01, see `tracking.champion_gate`); `when_beaten` is what happens
+    to a winner that a baseline beats.
     """
 
     metric: SelectionMetric = "best_val_loss"
     promote_to: Name | None = None
-    margin: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    margin: Annotated[float, Field(ge=0, lt=1)] | None = None
     when_beaten: Literal["refuse", "warn"] = "refuse"
     ensemble: Ensemble | None = None
+
+    @property
+    def naive_margin(self) -> float:
+        """The share by which the winner must beat each naive baseline."""
+        return self.margin or 0.0
+
+    @property
+    def champion_margin(self) -> float:
+        """The share by which the winner must beat the champion."""
+        return CHAMPION_MARGIN if self.margin is None else self.margin

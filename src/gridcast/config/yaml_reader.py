@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -135,7 +135,9 @@ def _section(path: tuple[Any, ...]) -> type[BaseModel]:
     section: type[BaseModel] = Experiment
     for part in path:
         field = section.model_fields.get(part)
-        if field is None or not isinstance(field.annotation, type) or not issubclass(field.annotation, BaseModel):
+        kinds = get_args(field.annotation) or (field.annotation,) if field else ()
+        inner = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)]
+        if not inner:
             break
-        section = field.annotation
+        section = inner[0]
     return section

@@ -68,6 +68,12 @@ def backtest_folds(
     return folds
 
 
+def touches_test_span(times: pd.DatetimeIndex, folds: Sequence[Fold], test_span: Sequence[str]) -> bool:
+    """Whether some fold has a step of the test span, which is given by its first and last stamp."""
+    first, last = (pd.Timestamp(stamp) for stamp in test_span)
+    return any(times[fold.start] <= last and times[fold.end - 1] >= first for fold in folds)
+
+
 def run_backtest(
     forecaster: Forecaster, dataset: Dataset, panel: Panel, *, lookback: int, folds: Sequence[Fold]
 ) -> pd.DataFrame:

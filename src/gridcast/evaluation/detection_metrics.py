@@ -91,10 +91,14 @@ def detection_delays(
 
 
 def auc_pr(score: np.ndarray, labels: np.ndarray) -> float:
-    """Return the area under the precision-recall curve, as average precision; NaN where no step is labelled."""
+    """Return the area under the precision-recall curve, as average precision; NaN where no step is labelled.
+
+    A step without a score (NaN) ranks below all others.
+    """
     from sklearn.metrics import average_precision_score
 
-    ranks = np.unique(score, return_inverse=True)[1]  # scores may be -inf, which scikit-learn refuses
+    ranked = np.where(np.isnan(score), -np.inf, score)
+    ranks = np.unique(ranked, return_inverse=True)[1]  # scikit-learn refuses -inf
     return float(average_precision_score(labels, ranks)) if labels.any() else float("nan")
 
 

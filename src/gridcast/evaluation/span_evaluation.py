@@ -1,16 +1,17 @@
-"""Predictions and metrics of a forecaster or a detector on a span, usually the test span."""
+"""Predictions of a forecaster or a detector on a span, usually the test span."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import pandas as pd
+
 from gridcast.data.dataset import Dataset
 from gridcast.data.panel import Panel
-from gridcast.evaluation.artifact_files import TEST_PREFIX
 from gridcast.evaluation.detection_results import AnomalyScores, detector_scores
-from gridcast.evaluation.detection_table import measure_scores
+from gridcast.evaluation.detection_table import tabulate_scores
 from gridcast.evaluation.forecast_results import Forecasts, forecast_span, forecast_test_span
-from gridcast.evaluation.forecast_table import measure_forecasts, tabulate_forecasts
+from gridcast.evaluation.forecast_table import tabulate_forecasts
 from gridcast.runtime import loading
 from gridcast.runtime.detector import Detector
 from gridcast.runtime.errors import GridcastError
@@ -25,24 +26,21 @@ def predict_span(dataset: Dataset, files: dict[str, bytes], span: str = "test") 
     return forecast_span(model, dataset, span) if dataset.anomaly is None else detector_scores(model, dataset)
 
 
-def measure_test_span(model: Any, dataset: Dataset, panel: Panel) -> dict[str, float]:
-    """Return the metrics on the test span of `dataset` of a forecaster or detector that was trained on any data.
+def tabulate_test_span(model: Any, dataset: Dataset, panel: Panel) -> pd.DataFrame:
+    """Return the results on the test span of `dataset` of a forecaster or detector that was trained on any data.
 
-    The model reads `panel` through its own preprocessing. Raises GridcastError for a model of something else:
-    other series or sensors, another target, horizon, frequency or covariates.
+    It is a table of `forecast_table` or `detection_table`. The model reads `panel` through its own preprocessing.
+    Raises GridcastError for a model of something else: other series or sensors, another target, horizon, frequency or
+    covariates.
     """
     if dataset.anomaly is not None:
-        return _measure_detector(model, dataset, panel)
-    forecasts = forecast_test_span(model, dataset, panel)
-    metrics = measure_forecasts(tabulate_forecasts(forecasts, dataset, panel))
-    return {name.removeprefix(TEST_PREFIX): value for name, value in metrics.items()}
+        _check_detector(model, dataset)
+        return tabulate_scores(detector_scores(model, dataset), panel, dataset.preprocessing.time)
+    return tabulate_forecasts(forecast_test_span(model, dataset, panel), dataset, panel)
 
 
-def _measure_detector(detector: Detector, dataset: Dataset, panel: Panel) -> dict[str, float]:
+def _check_detector(detector: Detector, dataset: Dataset) -> None:
     for field, subject in {"series": "sensors are", "frequency": "frequency is"}.items():
         theirs, ours = getattr(detector.preprocessing, field), getattr(dataset.preprocessing, field)
         if theirs != ours:
             raise GridcastError(f"its {subject} {theirs!r}, here {ours!r}")
-    assert dataset.anomaly is not None
-    scores = detector_scores(detector, dataset)
-    return measure_scores(scores, panel, steps_per_day=dataset.steps_per_day, anomaly=dataset.anomaly)

@@ -38,7 +38,7 @@ from gridcast.runtime.errors import DataError
 from gridcast.runtime.preprocessing import Preprocessing
 from gridcast.runtime.series_problems import SeriesProblems
 from gridcast.sweep.plan import Plan
-from gridcast.tracking import mlflow_runs, promotion, run_recording
+from gridcast.tracking import looks, mlflow_runs, promotion, run_recording
 from gridcast.tracking.model_loading import LoadedModel
 from gridcast.tracking.run_recording import RunEntry
 from gridcast.tracking.store import MAX_TEXT, Store
@@ -67,6 +67,7 @@ def watched_model(
         about=about,
         test_measures=test_measures,
         test_forecasts=artifact_files.read_parquet_bytes(forecasts),
+        looks=looks.find_looks(store, about["fingerprint"], about["spans"]["test"]),
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ import pandas as pd
 from gridcast.monitoring.error_shift import ErrorShift
 from gridcast.runtime.preprocessing import Preprocessing
 from gridcast.sweep.plan import Plan
+from gridcast.tracking.looks import Look
 from gridcast.tracking.model_loading import LoadedModel
 from gridcast.tracking.store import Store
 
@@ -41,7 +42,7 @@ class WatchedModel:
     """A model in use, with the data of its sweep and its results on the test span.
 
     `about` is sweep.json; `test_measures` are the measures on the test span by name, those of the model first;
-    `test_forecasts` its forecasts there.
+    `test_forecasts` its forecasts there; `looks` are all looks at it, see `tracking.looks`.
     """
 
     loaded: LoadedModel
@@ -51,6 +52,7 @@ class WatchedModel:
     about: Mapping[str, Any]
     test_measures: Mapping[str, Mapping[str, float]]
     test_forecasts: pd.DataFrame
+    looks: Sequence[Look] = ()
 
     @property
     def name(self) -> str:

@@ -6,6 +6,7 @@ import math
 
 from gridcast.monitoring.error_shift import MIN_STEPS
 from gridcast.monitoring.findings import MonitorFindings, row_dicts
+from gridcast.tracking import looks
 
 
 def alarms_and_remarks(findings: MonitorFindings) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -14,6 +15,7 @@ def alarms_and_remarks(findings: MonitorFindings) -> tuple[tuple[str, ...], tupl
     remarks: list[str] = []
     for is_alarm, sentence in (_error_sentence(findings), *_coverage_sentences(findings)):
         (alarms if is_alarm else remarks).append(sentence)
+    remarks.append(_yardstick_sentence(findings))
     remarks += _naive_sentences(findings)
     drift_alarms = _drift_alarms(findings)
     alarms += drift_alarms
@@ -56,6 +58,17 @@ def _error_sentence(findings: MonitorFindings) -> tuple[bool, str]:
             f": a few large errors make it, {100 * worst.share:.0f} % of it that of {worst.series} at {worst.time}"
         )
     return is_alarm, f"{sentence}."
+
+
+def _yardstick_sentence(findings: MonitorFindings) -> str:
+    """State whether the error on the test span, which the live one is compared with, is one of several."""
+    errors = looks.network_errors(findings.model.looks)
+    if len(errors) < 2:
+        return "The error on the test span, the yardstick, is not selected: no other network was tested there."
+    return (
+        f"The error on the test span, the yardstick, is not corrected for selection: {len(errors)} networks were "
+        f"tested there. {looks.flattery_text(errors)}"
+    )
 
 
 def _off_text(findings: MonitorFindings) -> str:

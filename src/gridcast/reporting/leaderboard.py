@@ -22,7 +22,9 @@ def ranked_runs(runs: pd.DataFrame, axes: Sequence[str], metric: str) -> pd.Data
     """Return runs by `metric`, best first: rank, name, the axes, seed, metrics, seconds, parameters, run_id.
 
     Losses of different series or folds cannot be compared: where there are several, their columns are added, and runs
-    are ranked within each, the latest fold first.
+    are ranked within each, the latest fold first. Where some configuration has several seeds, and losses can be
+    compared, three more columns say what they are worth: the `mean` of the run's configuration over its seeds, their
+    standard deviation as `spread` (NaN for one) and their number as `seeds`.
     """
     groups = _incomparable_groups(runs)
     ranked = finite_runs(runs, metric).sort_values(
@@ -35,7 +37,27 @@ def ranked_runs(runs: pd.DataFrame, axes: Sequence[str], metric: str) -> pd.Data
     for name in ("best_val_wql", *of_detectors, *online):
         if name in ranked and ranked[name].notna().any():
             measures.insert(2, name)
-    return ranked[["rank", "name", *groups, *axes, "seed", *measures, "run_id"]]
+    of_seeds = []
+    if not groups and ranked["configuration"].duplicated().any():
+        losses = ranked.groupby("configuration")[metric]
+        summaries = {"mean": losses.transform("mean"), "spread": losses.transform("std")}
+        ranked = ranked.assign(**summaries, seeds=losses.transform("count"))
+        of_seeds = ["mean", "spread", "seeds"]
+    return ranked[["rank", "name", *groups, *axes, "seed", *measures, *of_seeds, "run_id"]]
+
+
+def seed_spread(runs: pd.DataFrame, metric: str) -> float:
+    """Return the standard deviation of `metric` between seeds in units of its mean, pooled over configurations.
+
+    Series and folds are not mixed. NaN where no configuration has two seeds, or where a mean is 0.
+    """
+    finite = finite_runs(runs, metric)
+    groups = finite.groupby(["configuration", *_incomparable_groups(finite)])[metric].agg(["mean", "var", "count"])
+    groups = groups[groups["count"] > 1]
+    if not len(groups) or (groups["mean"] == 0).any():
+        return float("nan")
+    freedom = groups["count"] - 1
+    return float(np.sqrt((freedom * groups["var"] / groups["mean"] ** 2).sum() / freedom.sum()))
 
 
 def comparable_runs(runs: pd.DataFrame, metric: str) -> pd.DataFrame:
@@ -62,9 +84,9 @@ def _incomparable_groups(runs: pd.DataFrame) -> list[str]:
 def by_configuration(runs: pd.DataFrame, axes: Sequence[str], metric: str) -> pd.DataFrame:
     """Return one row per configuration, the best mean over seeds first.
 
-    Columns: configuration, name (without the seed), the axes, mean of `metric` with its 95 % interval low to high
-    (NaN with one seed), count of seeds, parameters, mean seconds of training. A configuration with fewer seeds than
-    others comes after those, whatever its mean: a mean over few seeds may be luck.
+    Columns: configuration, name (without the seed), the axes, mean of `metric` with its 95 % interval low to high and
+    their standard deviation `spread` (NaN with one seed), count of seeds, parameters, mean seconds of training. A
+    configuration with fewer seeds than others comes after those, whatever its mean: a mean over few seeds may be luck.
     """
     rows = []
     for configuration, replicates in finite_runs(runs, metric).groupby("configuration"):
@@ -77,12 +99,13 @@ def by_configuration(runs: pd.DataFrame, axes: Sequence[str], metric: str) -> pd
                 "mean": interval.mean,
                 "low": interval.low,
                 "high": interval.high,
+                "spread": float(replicates[metric].std()),
                 "count": interval.count,
                 "parameters": first["parameters"],
                 "seconds": replicates["fit_seconds"].mean(),
             }
         )
-    columns = ["configuration", "name", *axes, "mean", "low", "high", "count", "parameters", "seconds"]
+    columns = ["configuration", "name", *axes, "mean", "low", "high", "spread", "count", "parameters", "seconds"]
     return pd.DataFrame(rows, columns=columns).sort_values(
         ["count", "mean"], ascending=[False, True], kind="stable", ignore_index=True
     )

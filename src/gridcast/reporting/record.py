@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,7 +15,8 @@ from gridcast.evaluation import artifact_files
 from gridcast.runtime.errors import GridcastError
 from gridcast.sweep import ensemble
 from gridcast.sweep.routing import ERROR_COLUMN, ROUTES_TABLE
-from gridcast.tracking import mlflow_runs, ranking
+from gridcast.tracking import looks, mlflow_runs, ranking
+from gridcast.tracking.looks import Look
 from gridcast.tracking.store import Store
 
 RUN_METRICS = (
@@ -91,14 +93,15 @@ class SweepRecord:
     """One sweep as MLflow holds it.
 
     `parent` is its MLflow run and `about` the content of sweep.json. `runs` has one row per finished run, with its
-    settings and final metrics, its `series` (empty: all of them) and its `fold`; `failures` have name and reason;
-    `stopped` counts the runs that the search did not train to the end.
+    settings and final metrics, its `series` (empty: all of them) and its `fold`; `confirmation` marks those with
+    further seeds of the leading configurations. `failures` have name and reason; `stopped` counts the runs that the
+    search did not train to the end.
 
     `winner_id` is the run that the sweep ends with; `best_run_id` the best single run, whose epoch, loss and val_loss
     are the `curves`. Both may be empty: the first until the winner is made, the second where series have models of
     their own. `loss_by_origin` (origins, run ids) is the validation loss of the leading runs at each time step.
     `combined` is None where the winner is a single run or is not made yet; `detection` is None for forecasters, and
-    while the test span is untouched.
+    while the test span is untouched. `looks` are all looks at the test span in the store, see `tracking.looks`.
     """
 
     name: str
@@ -116,6 +119,7 @@ class SweepRecord:
     forecasts: ForecastRecord
     detection: DetectionRecord | None
     baselines: BaselineRecord
+    looks: Sequence[Look] = ()
 
     @property
     def routes(self) -> pd.DataFrame:
@@ -138,6 +142,16 @@ class SweepRecord:
     def together(self) -> bool:
         """Whether one model forecasts all series."""
         return _has_one_model(self.about)
+
+    @property
+    def grid_runs(self) -> pd.DataFrame:
+        """The rows of `runs` that the search trained: all settings alike, without those that confirm the leaders."""
+        return self.runs[~self.runs["confirmation"]]
+
+    @property
+    def planned(self) -> int:
+        """The number of runs of the grid, and of those that confirm its leaders."""
+        return len(self.about["run_keys"]) + len(self.about.get("confirmation_keys", ()))
 
     @property
     def axes(self) -> tuple[str, ...]:
@@ -177,7 +191,8 @@ def read_sweep(store: Store, name: str) -> SweepRecord:
     finished, failures = _read_runs(store, about)
     if not finished:
         raise GridcastError(f"'{name}' has no finished run in {store.uri} yet; continue with: gridcast run")
-    runs = pd.DataFrame([_run_row(run) for run in finished.values()])
+    confirmation_keys = set(about.get("confirmation_keys", ()))
+    runs = pd.DataFrame([_run_row(run) | {"confirmation": key in confirmation_keys} for key, run in finished.items()])
     metric, last_fold = about["selection"]["metric"], max(0, len(about.get("folds", ())) - 1)
     best, leading = None, []
     if _has_one_model(about):
@@ -207,7 +222,13 @@ def read_sweep(store: Store, name: str) -> SweepRecord:
         forecasts=forecasts,
         detection=detection,
         baselines=_read_baselines(store, about),
+        looks=_find_looks(store, about),
     )
+
+
+def _find_looks(store: Store, about: dict[str, Any]) -> list[Look]:
+    test_span = about["spans"].get("test")
+    return looks.find_looks(store, about["fingerprint"], test_span) if test_span else []
 
 
 def _has_one_model(about: dict[str, Any]) -> bool:
@@ -224,7 +245,7 @@ def _newest_sweep(store: Store, name: str) -> Any:
 
 def _read_runs(store: Store, about: dict[str, Any]) -> tuple[dict[str, Any], pd.DataFrame]:
     """Return the finished runs of the sweep by run key, and the failed ones that did not finish later."""
-    keys = set(about["run_keys"])
+    keys = {*about["run_keys"], *about.get("confirmation_keys", ())}
     children = mlflow_runs.search_runs(
         store, f"tags.`{mlflow_runs.KIND_TAG}` = 'run' and attributes.status != 'RUNNING'"
     )

@@ -64,7 +64,7 @@ def sweep_description(findings: ReportFindings, experiment: str) -> str:
 def draw_figures(record: SweepRecord, findings: ReportFindings) -> dict[str, Figure]:
     """Return the figures of the report by name, without those that have no data."""
     axes, metric, tests = record.axes, record.metric, record.forecasts.tests
-    runs = leaderboard.comparable_runs(record.runs, metric)
+    runs = leaderboard.comparable_runs(record.grid_runs, metric)
     figures: dict[str, Figure] = {}
     with plot_style.plot_style(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about missing glyphs and layouts, which a look at the figure shows too

@@ -15,6 +15,7 @@ from gridcast.reporting import (
     forecast_chapters,
     forecast_tables,
     leaderboard,
+    selection_sentences,
     setting_effects,
     verdict,
 )
@@ -73,6 +74,8 @@ def compute_findings(record: SweepRecord) -> ReportFindings:
     """Compute the findings of `record`."""
     axes, metric, tests = record.axes, record.metric, record.forecasts.tests
     runs = leaderboard.comparable_runs(record.runs, metric)
+    # Further seeds of the leaders alone would give their settings more weight.
+    grid_runs = leaderboard.comparable_runs(record.grid_runs, metric)
     configurations = leaderboard.by_configuration(runs, axes, metric)
     tied, compared_over = _tied_with_best(record)
     winner, overlap = str(record.leader["name"]), _overlap(record)
@@ -86,12 +89,12 @@ def compute_findings(record: SweepRecord) -> ReportFindings:
     anomalies = anomaly_chapter.build_chapter(record)
     chapters = forecast_chapters.build_chapters(record, measures=measures, by_series=by_series, overlap=overlap)
     promotion = record.parent.data.tags.get(mlflow_runs.PROMOTION_TAG)
-    contrasts = [setting_effects.strongest_contrast(runs, axis, metric) for axis in axes]
+    contrasts = [setting_effects.strongest_contrast(grid_runs, axis, metric) for axis in axes]
     standing = _standing(record, runs=runs, configurations=configurations, tied=tied, compared_over=compared_over)
     return ReportFindings(
         leaders=leaderboard.ranked_runs(record.runs, axes, metric),
         configurations=configurations,
-        effects=_grid_effects(runs, axes, metric),
+        effects=_grid_effects(grid_runs, axes, metric),
         tied=tied,
         compared_over=compared_over,
         measures=measures,
@@ -100,11 +103,13 @@ def compute_findings(record: SweepRecord) -> ReportFindings:
         against=against,
         sentences=[
             *verdict.standing_sentences(standing),
+            *selection_sentences.confirmation_sentences(record, configurations),
             *verdict.routing_sentences(record.routes),
             *verdict.ensemble_sentences(record.members, combine=record.combine, winner=record.leader, best=record.best),
             *(anomalies.sentences if anomalies else verdict.baseline_sentences(against, mase)),
             *verdict.failed_baseline_sentences(record.baselines.failures),
             *verdict.mase_coverage_sentences(by_series),
+            *selection_sentences.look_sentences(record),
             *chapters.verdict,
             *([promotion] if promotion else []),
             *verdict.setting_sentences(contrasts, axes, metric),
@@ -142,7 +147,7 @@ def _standing(
         metric=record.metric,
         value=float(record.best[record.metric]),
         runs=len(runs),
-        planned=len(record.about["run_keys"]),
+        planned=record.planned,
         failed=len(record.failures),
         tied=len(set(tied) & set(configurations["configuration"])) if record.together else 0,
         simplest=str(named.set_index("configuration")["name"].get(simplest, best)),
@@ -174,6 +179,7 @@ def _tied_with_best(record: SweepRecord) -> tuple[list[str], str]:
     if losses.shape[1] < 2 or len(losses) < MIN_ORIGINS:
         return [best], "too few runs or validation steps to compare"
     losses = losses.rename(columns=record.runs.set_index("run_id")["configuration"].to_dict())
+    losses = losses.loc[:, ~losses.columns.duplicated()]  # the best run of each configuration
     tied = significance.indistinguishable_from_best(losses, _overlap(record), replicates="origins")
     compared_over = (
         f"Diebold-Mariano over {len(losses)} validation steps, 5 % with Holm, among the best {losses.shape[1]}"
@@ -203,7 +209,7 @@ def _limitations(record: SweepRecord) -> list[str]:
             "Losses of different folds cannot be compared: runs are ranked within their fold, and the figures and "
             "tables of settings show losses shifted to the same mean for every fold."
         )
-    runs, planned = len(record.runs), len(record.about["run_keys"])
+    runs, planned = len(record.grid_runs), len(record.about["run_keys"])
     strategy = record.about.get("search", {}).get("strategy", "grid")
     if strategy != "grid":
         stopped = f", {record.stopped} were stopped earlier" if record.stopped else ""
@@ -211,8 +217,9 @@ def _limitations(record: SweepRecord) -> list[str]:
             f"The search ({strategy}) trained {runs} of {planned} runs to the end{stopped}. It prefers promising "
             "settings, so the effects of settings are those among the runs that it chose."
         )
-    elif runs < planned:
-        sentences.append(f"{planned - runs} of {planned} runs are not finished; this report covers the finished ones.")
+    elif len(record.runs) < record.planned:
+        unfinished = f"{record.planned - len(record.runs)} of {record.planned}"
+        sentences.append(f"{unfinished} runs are not finished; this report covers the finished ones.")
     if not record.forecasts.tests and record.detection is None:
         sentences.append("The winner has not been tested on the test span yet, so it is not compared with baselines.")
     if len(set(record.runs["seed"])) == 1:

@@ -118,7 +118,7 @@ def ensemble_sentences(members: pd.DataFrame, *, combine: str | None, winner: pd
 def baseline_sentences(against: pd.DataFrame, winner_mase: float) -> list[str]:
     """State the winner's error against each baseline; `against` is the frame of `against_baselines`."""
     if not len(against):
-        return ["The test span has not been used yet: it is used once, when the sweep is finished."]
+        return ["This sweep has not used the test span yet: its winner is tested when all runs are finished."]
     better, tied, worse = (against[against["verdict"] == verdict] for verdict in ("better", "tied", "worse"))
     parts = []
     if len(better):

@@ -16,6 +16,9 @@ class SweepEvents:
     def started(self, done: int, todo: int, cost: float) -> None:
         """The sweep starts: `done` runs are finished already, `todo` remain; `cost` is the sum over all tasks."""
 
+    def confirming(self, configurations: int, todo: int, cost: float) -> None:
+        """The search has ended: `todo` further runs confirm its leading configurations, at `cost`."""
+
     def finished(self, name: str, cost: float, metrics: Mapping[str, float] | None) -> None:
         """A task ended well; `metrics` are those of a run of the grid, None for any other task."""
 

@@ -12,10 +12,13 @@ from gridcast.training.progress import RunProgress
 
 
 class LiveRuns:
-    """The runs of the sweep `sweep_id` of `plan`, by run key; nothing is written unless the lease is held."""
+    """The runs of the sweep `sweep_id` of `plan`, by run key; nothing is written unless the lease is held.
+
+    `plan` may be replaced by one with more runs.
+    """
 
     def __init__(self, plan: Plan, store: Store, sweep_id: str, held_lease: Lease) -> None:
-        self._plan, self._store, self._sweep_id, self._lease = plan, store, sweep_id, held_lease
+        self.plan, self._store, self._sweep_id, self._lease = plan, store, sweep_id, held_lease
         self._open: dict[str, OpenRun] = {}
         self._closed: set[str] = set()
 
@@ -26,7 +29,7 @@ class LiveRuns:
         self._lease.ensure_held()
         run = self._open.get(progress.key)
         if run is None:
-            entry = records.begun_entry(self._plan, progress.key, progress.started)
+            entry = records.begun_entry(self.plan, progress.key, progress.started)
             run = run_recording.open_run(self._store, self._sweep_id, entry)
             if run is None:
                 self._closed.add(progress.key)

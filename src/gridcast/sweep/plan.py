@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,8 @@ class Plan:
     """An experiment on its data: everything that can be known before the first epoch.
 
     `datasets` are those of each fold (one without folds); `runs` are those of the grid by run key;
-    `reference_run` is the run with the settings of the `baseline` section.
+    `reference_run` is the run with the settings of the `baseline` section. `confirmation_runs` are further seeds of
+    the leading configurations by run key, empty until a sweep has found these, see `sweep.confirmation`.
     """
 
     experiment: Experiment
@@ -41,6 +43,12 @@ class Plan:
     reference_key: str
     reference_run: Run
     backend: str
+    confirmation_runs: Mapping[str, Run] = field(default_factory=dict)
+
+    @property
+    def all_runs(self) -> dict[str, Run]:
+        """The runs of the grid and those that confirm its leaders, by run key."""
+        return {**self.runs, **self.confirmation_runs}
 
     @property
     def dataset(self) -> Dataset:
@@ -62,8 +70,12 @@ class Plan:
     def sweep_key(self) -> str:
         """The same for every start of the same work, no matter what was finished before."""
         search = self.experiment.search
-        search_text = "" if search.strategy == "grid" else search.model_dump_json()
+        search_text = "" if search.strategy == "grid" else search.model_dump_json(exclude={"confirm"})
         return _digest("".join(sorted(self.runs)) + search_text)
+
+    def run_key(self, run: Run) -> str:
+        """Return the run key of a run of all series together."""
+        return grid.run_key(self.experiment, run, fingerprint=self.fingerprint, backend=self.backend)
 
     @cached_property
     def fingerprint(self) -> str:

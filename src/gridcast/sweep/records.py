@@ -19,8 +19,7 @@ from gridcast.models import baselines
 from gridcast.sweep.plan import OWN_SETTINGS, SPAN_NAMES, Plan
 from gridcast.sweep.sweep_result import SweepResult
 from gridcast.sweep.task import SweepTask
-from gridcast.tracking import mlflow_runs
-from gridcast.tracking.gates import comparable_error
+from gridcast.tracking import looks, mlflow_runs, ranking
 from gridcast.tracking.mlflow_runs import SweepEntry
 from gridcast.tracking.run_recording import RunEntry
 from gridcast.tracking.store import MAX_TEXT
@@ -71,7 +70,7 @@ def sweep_metrics(plan: Plan, result: SweepResult) -> dict[str, float]:
     """Return the numbers by which sweeps are compared: the winner, the best baseline, counts of runs, seconds."""
     metric = plan.experiment.selection.metric
     names = list(result.test_measures)
-    errors = {name: comparable_error(measures) for name, measures in result.test_measures.items()}
+    errors = {name: ranking.comparable_error(measures) for name, measures in result.test_measures.items()}
     baselines = [errors[name] for name in names[1:] if math.isfinite(errors[name])]
     label = "test_error" if plan.experiment.task == "anomaly" else "test_mase"
     numbers = {
@@ -117,6 +116,8 @@ def sweep_files(plan: Plan) -> dict[str, str]:
     }
     if experiment.task == "anomaly":
         about |= {"anomaly": experiment.anomaly.model_dump(), "per_day": plan.dataset.steps_per_day}
+    if plan.confirmation_runs:
+        about |= {"confirmation_keys": list(plan.confirmation_runs)}
     return {"experiment.yaml": plan.yaml_text, "sweep.json": json.dumps(about, indent=1)}
 
 
@@ -167,7 +168,7 @@ def input_example(plan: Plan, lookback: int, series: str | None = None) -> dict[
 
 def begun_entry(plan: Plan, key: str, started: float) -> RunEntry:
     """Return the record of a run that has begun to train at `started`."""
-    run = plan.runs[key]
+    run = plan.all_runs[key]
     return RunEntry(
         name=plan.run_name(run),
         kind="run",
@@ -223,6 +224,8 @@ def evaluation_entry(
     else:
         measures, artifacts = _forecast_record(plan, result, kind)
     notes = {"mlflow.note.content": "\n".join(result.notes)} if result.notes else {}
+    if kind == "test":
+        notes |= {looks.SPAN_TAG: looks.span_key(plan.fingerprint, _span_dates(plan)[-1]["test"])}
     return RunEntry(
         name=task.name,
         kind=kind,
@@ -269,6 +272,7 @@ def _run_tags(plan: Plan, run: Run) -> dict[str, str]:
     """Return the tags by which runs are distinguished and found."""
     tags = {} if run.series is None else {mlflow_runs.SERIES_TAG: run.series}
     tags |= {} if plan.experiment.split.folds is None else {mlflow_runs.FOLD_TAG: str(run.fold)}
+    tags |= {mlflow_runs.CONFIRMATION_TAG: "true"} if run in plan.confirmation_runs.values() else {}
     return {
         **tags,
         mlflow_runs.SEED_TAG: str(run.seed),

@@ -8,13 +8,14 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from gridcast.runtime.errors import GridcastError, Interrupted
-from gridcast.sweep import final_evaluation, lease, outbox, records
+from gridcast.sweep import confirmation, final_evaluation, lease, outbox, records
 from gridcast.sweep.events import SweepEvents
 from gridcast.sweep.live_runs import LiveRuns
 from gridcast.sweep.plan import Plan
-from gridcast.sweep.search_loop import SearchLoop
+from gridcast.sweep.search_loop import SearchLoop, SearchTally
 from gridcast.sweep.session import SweepSession
 from gridcast.sweep.sweep_result import SweepResult
 from gridcast.sweep.task import baseline_tasks
@@ -55,12 +56,13 @@ def run_sweep(plan: Plan, store: Store, workers: WorkerSettings, events: SweepEv
         pool = stack.enter_context(WorkerPool(workers, plan.datasets))
         session = SweepSession(plan, store, sweep_id, pool, recorder)
         try:
-            result = _run(session, events)
+            result = _run(session, events, live_runs)
         except KeyboardInterrupt:
             recorder.close()
             pending = f"; {recorder.pending} of them wait in {recorder.folder} for MLflow" if recorder.pending else ""
+            planned = len(session.plan.all_runs)
             raise Interrupted(
-                f"interrupted with {len(session.finished_keys)} of {len(plan.runs)} runs finished{pending}; "
+                f"interrupted with {len(session.finished_keys)} of {planned} runs finished{pending}; "
                 "the same command continues with the rest"
             ) from None
         except GridcastError:
@@ -89,7 +91,7 @@ def _call_briefly(function: Callable[[], None]) -> None:
     thread.join(outbox.SHUTDOWN_TIMEOUT)
 
 
-def _run(session: SweepSession, events: SweepEvents) -> SweepResult:
+def _run(session: SweepSession, events: SweepEvents, live_runs: LiveRuns) -> SweepResult:
     plan, store, recorder = session.plan, session.store, session.recorder
     recorder.flush()  # results of an earlier start, so that they are not trained again
     finished = mlflow_runs.finished_runs(store, plan.runs)
@@ -98,8 +100,8 @@ def _run(session: SweepSession, events: SweepEvents) -> SweepResult:
     begun = time.perf_counter()
     tally = SearchLoop(session, events, finished).train(baseline_tasks(plan, finished, recorded_baselines))
     recorder.flush()
-    trained_at = time.perf_counter()
-    finished = mlflow_runs.finished_runs(store, plan.runs)
+    finished = _confirm(session, events, live_runs, tally)
+    plan, trained_at = session.plan, time.perf_counter()
     if not finished:
         raise GridcastError("no run finished; each failed run keeps its reason in MLflow (tag gridcast.error)")
     winner = record_winner(session, list(finished.values()))
@@ -114,7 +116,9 @@ def _run(session: SweepSession, events: SweepEvents) -> SweepResult:
     evaluated = final_evaluation.evaluated_runs(session, winner)
     return SweepResult(
         sweep_id=session.sweep_id,
+        planned=len(plan.all_runs),
         trained=tally.trained,
+        confirmed=tally.confirmed,
         skipped=len(finished) - tally.trained,
         stopped=tally.stopped,
         failed=tally.failed,
@@ -125,3 +129,16 @@ def _run(session: SweepSession, events: SweepEvents) -> SweepResult:
         failed_baselines=tally.failed_baselines | failed_tests,
         seconds={"training": trained_at - begun, "tests": time.perf_counter() - trained_at},
     )
+
+
+def _confirm(session: SweepSession, events: SweepEvents, live_runs: LiveRuns, tally: SearchTally) -> dict[str, Any]:
+    """Train the leading configurations with further seeds; return all finished MLflow runs by run key."""
+    plan, finished = confirmation.with_confirmation(session.plan, session.store)
+    session.plan = live_runs.plan = plan
+    session.finished_keys |= finished.keys()
+    trained_before = tally.trained + tally.failed
+    confirmation.train_confirmation(session, events, tally)
+    if tally.trained + tally.failed == trained_before:
+        return finished
+    session.recorder.flush()
+    return mlflow_runs.finished_runs(session.store, plan.all_runs)

@@ -23,10 +23,12 @@ from gridcast.training.result import PausedRun, TrainingResult
 class SearchTally:
     """Counts of the runs of this start, and the result of the experiment's own settings if they were trained.
 
-    `failed_baselines` has the reason of each baseline that failed, the own settings included, by name.
+    Of the `trained` runs, `confirmed` are further seeds of the leading configurations. `failed_baselines` has the
+    reason of each baseline that failed, the own settings included, by name.
     """
 
     trained: int = 0
+    confirmed: int = 0
     stopped: int = 0
     failed: int = 0
     failed_baselines: dict[str, str] = field(default_factory=dict)
@@ -93,9 +95,7 @@ class SearchLoop:
         losses = self._known_losses(search_round, recorded)
         tasks = run_tasks(session.plan, (k for k in keys if k not in recorded and k not in self._ended), until)
         if tasks:
-            # Promotion and verdict of an earlier end are no longer valid, whatever becomes of this start.
-            for tag in (mlflow_runs.PROMOTION_TAG, mlflow_runs.VERDICT_TAG):
-                mlflow_runs.set_run_tag(session.store, session.sweep_id, tag, "")
+            session.reopen()
         self._paused = {}
         for task, result in session.execute([*tasks, *others], self._has_time):
             if task.kind != "run":

@@ -12,6 +12,7 @@ from gridcast.sweep.task import SweepTask, TaskGroup, group_tasks
 from gridcast.sweep.task_execution import execute_group
 from gridcast.sweep.worker_job import TaskFailure
 from gridcast.sweep.worker_pool import WorkerPool
+from gridcast.tracking import mlflow_runs
 from gridcast.tracking.store import Store
 
 
@@ -25,6 +26,11 @@ class SweepSession:
     pool: WorkerPool
     recorder: Recorder
     finished_keys: set[str] = field(default_factory=set)
+
+    def reopen(self) -> None:
+        """Clear promotion and verdict of an earlier end: more is trained, whatever becomes of this start."""
+        for tag in (mlflow_runs.PROMOTION_TAG, mlflow_runs.VERDICT_TAG):
+            mlflow_runs.set_run_tag(self.store, self.sweep_id, tag, "")
 
     def execute(
         self, tasks: Sequence[SweepTask], keep_going: Callable[[], bool] = lambda: True

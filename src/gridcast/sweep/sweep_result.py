@@ -11,14 +11,17 @@ from typing import Any
 class SweepResult:
     """The end of a sweep: counts of runs, the winner's MLflow run, and test measures by name (winner first).
 
-    Of the runs of this start some were `trained` to their end, `stopped` early by the search, or `failed`;
-    `skipped` were finished before. `winner_is_new` says that the winner was evaluated on the test span in
-    this start. `new_baselines` counts the baselines computed in this start, `failed_baselines` has the reason of
-    each that failed, by name. `seconds` are those of `training` and of `tests`.
+    Of the `planned` runs some were `trained` to their end in this start (`confirmed` of them are further seeds of the
+    leading configurations), `stopped` early by the search, or `failed`; `skipped` were finished before.
+    `winner_is_new` says that the winner was evaluated on the test span in this start. `new_baselines` counts the
+    baselines computed in this start, `failed_baselines` has the reason of each that failed, by name. `seconds` are
+    those of `training` and of `tests`.
     """
 
     sweep_id: str
+    planned: int
     trained: int
+    confirmed: int
     skipped: int
     stopped: int
     failed: int

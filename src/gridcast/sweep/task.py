@@ -65,14 +65,15 @@ class TaskGroup:
 
 
 def run_tasks(plan: Plan, keys: Iterable[str], until: int) -> list[SweepTask]:
-    """Return a task for each run of the grid with one of `keys`, to be trained up to the epoch `until`."""
+    """Return a task for each run with one of `keys`, to be trained up to the epoch `until`."""
     index = plan.dataset.origins("train", plan.experiment.window.lookback)
     windows: dict[str | None, int] = {None: len(index)}
     windows |= zip(plan.panel.series, np.bincount(index[:, 0], minlength=len(plan.panel.series)).tolist(), strict=True)
     max_steps = plan.experiment.training.steps
     tasks = []
+    runs = plan.all_runs
     for key in keys:
-        run = plan.runs[key]
+        run = runs[key]
         cost = epoch_cost(run.configuration, windows[run.series], max_steps)
         tasks.append(SweepTask("run", plan.run_name(run), key, run, until=until, cost=cost))
     return tasks

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from gridcast.config import grid
+from gridcast.config import Configuration, grid
 from gridcast.config.grid import Run
 from gridcast.data.dataset import Dataset
+from gridcast.sweep.confirmation import ConfirmationPlan
 from gridcast.sweep.plan import Plan, epoch_cost
 from gridcast.sweep.worker_job import TaskContext, TaskFailure, WorkerSettings
 from gridcast.sweep.worker_pool import WorkerPool
@@ -49,6 +51,16 @@ def estimate_run_seconds(plan: Plan, workers: WorkerSettings) -> dict[str, float
         return first + (plan.experiment.training.epochs - 1) * later
 
     return {key: estimate(key, run) for key, run in plan.runs.items()}
+
+
+def longest_seconds(plan: Plan, seconds: Mapping[str, float], confirmation: ConfirmationPlan) -> float:
+    """Return the seconds of the confirmation runs if the slowest configurations lead; `seconds` are by run key."""
+    slowest: dict[Configuration, float] = {}
+    for key, run in plan.runs.items():
+        slowest[run.configuration] = max(seconds[key], slowest.get(run.configuration, 0.0))
+    if not confirmation.top:
+        return 0.0
+    return sum(sorted(slowest.values())[-confirmation.top :]) * confirmation.runs / confirmation.top
 
 
 def _stock_epoch_seconds(dataset: Dataset, probe: tuple[Run, int], _: TaskContext) -> Any:

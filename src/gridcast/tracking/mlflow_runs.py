@@ -18,6 +18,8 @@ KIND_TAG, KEY_TAG, SEED_TAG, SWEEP_KEY_TAG = "gridcast.kind", "gridcast.run_key"
 CONFIGURATION_TAG, FINGERPRINT_TAG, ERROR_TAG = "gridcast.configuration", "gridcast.fingerprint", "gridcast.error"
 SERIES_TAG, FOLD_TAG, WINNER_TAG = "gridcast.series", "gridcast.fold", "gridcast.winner"
 PROMOTION_TAG, VERDICT_TAG, DESCRIPTION_TAG = "gridcast.promotion", "gridcast.verdict", "mlflow.note.content"
+CONFIRMATION_TAG = "gridcast.confirmation"
+"""Marks a run with a further seed of a leading configuration."""
 SWEEP_TAG, PARENT_TAG, TESTED_TAG = "gridcast.sweep", "mlflow.parentRunId", "gridcast.tested"
 WINNER_KIND = "winner"
 """Kind of the run that holds a forecaster made of several runs."""
@@ -200,9 +202,15 @@ def open_sweep(store: Store, entry: SweepEntry) -> str:
         tags = origin_tags() | {KIND_TAG: "sweep", SWEEP_KEY_TAG: entry.key, **entry.tags}
         sweep_id = str(store.client.create_run(store.experiment, run_name=entry.name, tags=tags).info.run_id)
         store.client.log_batch(sweep_id, params=[Param(name, text) for name, text in entry.params.items()])
-    for file, text in entry.artifact_texts.items():
-        store.client.log_text(sweep_id, text, file)
+    log_texts(store, sweep_id, entry.artifact_texts)
     return sweep_id
+
+
+@translate_mlflow_errors
+def log_texts(store: Store, run_id: str, texts: Mapping[str, str]) -> None:
+    """Log `texts` as artifacts of a run by file name, in place of those that it has."""
+    for file, text in texts.items():
+        store.client.log_text(run_id, text, file)
 
 
 @translate_mlflow_errors

@@ -10,7 +10,7 @@ import pandas as pd
 
 from gridcast.evaluation import detection_table
 from gridcast.tracking import mlflow_runs, registry
-from gridcast.tracking.gates import PromotionCase
+from gridcast.tracking.promotion_case import PromotionCase
 from gridcast.tracking.store import MAX_TEXT
 
 MAX_SERIES_NAMED = 8

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 from gridcast.evaluation import artifact_files
 from gridcast.runtime.errors import ConfigError, GridcastError, PromotionRefused
 from gridcast.tracking import mlflow_runs, ranking, registry
-from gridcast.tracking.gates import EvaluateForecaster, PromotionCase, best_baseline_ahead, first_refusal
+from gridcast.tracking.gates import best_baseline_ahead, first_refusal
 from gridcast.tracking.mlflow_runs import FINGERPRINT_TAG, KEY_TAG, MODEL_NAME
 from gridcast.tracking.model_card import model_card
+from gridcast.tracking.promotion_case import EvaluateForecaster, PromotionCase
 from gridcast.tracking.store import MAX_TEXT, Store, mlflow_errors
 
 if TYPE_CHECKING:
@@ -31,13 +32,15 @@ def promote(
     test_measures: Mapping[str, Mapping[str, float]],
     evaluate_champion: EvaluateForecaster,
     force: str | None = None,
+    if_not_worse: bool = False,
 ) -> registry.Promotion:
     """Register the MLflow run `winner` as `selection.promote_to` and make it champion.
 
     `test_measures` are the measures on the test span by name, the winner's first, then the baselines';
-    `evaluate_champion` measures another forecaster on the same test span. The alias `previous` goes to
+    `evaluate_champion` applies another model to the same test span. The alias `previous` goes to
     the champion that is replaced. If the run is champion already, nothing changes; a version that a crash
-    left without an alias is used again. `force` is the reason for promoting against the gates.
+    left without an alias is used again. `force` is the reason for promoting against the gates; with
+    `if_not_worse` a champion is replaced too that cannot be told apart from the run.
 
     Raises PromotionRefused with the gate and the figures, with the registry unchanged; ConfigError
     without `promote_to` or with an empty reason; TrackingError if MLflow fails.
@@ -58,14 +61,11 @@ def promote(
             baseline_measures={name: test_measures[name] for name in baseline_names},
             champion=champion,
             evaluate=evaluate_champion,
+            if_not_worse=if_not_worse,
         )
         refusal = first_refusal(case)
         if refusal and force is None:
-            gate, reason = refusal
-            raise PromotionRefused(
-                f"'{name}' was not promoted, the gate '{gate}' refused: {reason}; "
-                "--force REASON promotes it anyway and keeps the reason"
-            )
+            raise PromotionRefused(_refusal_text(name, gate=refusal[0], reason=refusal[1]))
         model_id = registry.logged_model_id(client, run)
         if model_id is None:
             raise GridcastError(f"run {run.info.run_id} has no model '{MODEL_NAME}'; nothing can be registered")
@@ -125,6 +125,13 @@ def _model_name(experiment: Experiment, force: str | None) -> str:
     if force is not None and not force.strip():
         raise ConfigError("--force: the reason is empty; say why the gates do not count, it is kept with the version")
     return name
+
+
+def _refusal_text(name: str, gate: str, reason: str) -> str:
+    return (
+        f"'{name}' was not promoted, the gate '{gate}' refused: {reason}; --force REASON promotes it anyway and keeps "
+        "the reason"
+    )
 
 
 def _unchanged(client: Any, model: Any, champion: Any) -> registry.Promotion:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -32,10 +33,10 @@ def best_configuration_runs(runs: Sequence[Any], metric: str, last_fold: int = 0
     Left out are runs whose metric is not finite, configurations with fewer such runs than others (a mean
     over few runs may be luck) and those without one on the last fold. Raises GridcastError if none is left.
     """
-    _check_online_metric(runs, metric)
+    check_online_metric(runs, metric)
     groups: dict[str, list[Any]] = {}
     for run in runs:
-        if _has_finite(run, metric):
+        if has_finite(run, metric):
             groups.setdefault(run.data.tags[CONFIGURATION_TAG], []).append(run)
     if not groups:
         raise GridcastError(f"no run has a finite {metric}")
@@ -54,8 +55,8 @@ def best_configuration_runs(runs: Sequence[Any], metric: str, last_fold: int = 0
 
 def rank_runs(runs: Sequence[Any], metric: str, last_fold: int = 0) -> list[Any]:
     """Return the runs on the last fold whose metric is finite, best first. Raises GridcastError if there is none."""
-    _check_online_metric(runs, metric)
-    finite = [run for run in runs if _fold(run) == last_fold and _has_finite(run, metric)]
+    check_online_metric(runs, metric)
+    finite = [run for run in runs if _fold(run) == last_fold and has_finite(run, metric)]
     if not finite:
         raise GridcastError(f"no run has a finite {metric}")
     return sorted(finite, key=lambda run: (run.data.metrics[metric], run.data.tags[KEY_TAG]))
@@ -65,6 +66,30 @@ def best_on_fold(runs: Sequence[Any], metric: str, fold: int) -> Any:
     """Return the best of `runs` on `fold`."""
     on_fold = [run for run in runs if _fold(run) == fold]
     return min(on_fold, key=lambda run: (run.data.metrics[metric], run.data.tags[KEY_TAG]))
+
+
+def comparable_error(measures: Mapping[str, float]) -> float:
+    """Return the error that gates compare, the lower the better: MASE, or 1 - AUC-PR of a detector."""
+    return measures["mase"] if "mase" in measures else 1 - measures.get("auc_pr", math.nan)
+
+
+def check_online_metric(runs: Sequence[Any], metric: str) -> None:
+    """Raise GridcastError where runs of version 0.1 have the `metric` in hindsight only: they would be left out."""
+    in_hindsight = metric.replace(ONLINE_PREFIX, "val_")
+    if in_hindsight == metric:
+        return
+    former = [run for run in runs if has_finite(run, in_hindsight) and metric not in run.data.metrics]
+    if former:
+        raise GridcastError(
+            f"{len(former)} of {len(runs)} runs are of version 0.1 and lack {metric}: write "
+            f"selection.metric: {in_hindsight}, which all of them have, or delete these runs in MLflow and run again"
+        )
+
+
+def has_finite(run: Any, metric: str) -> bool:
+    """Whether an MLflow run has a finite value of `metric`."""
+    # MLflow's SQL stores record infinity as the largest float; a comparison with NaN is False.
+    return bool(abs(run.data.metrics.get(metric, np.nan)) < sys.float_info.max)
 
 
 def test_measures(run: Any) -> dict[str, float]:
@@ -82,24 +107,6 @@ def measures_by_name(runs: Sequence[Any]) -> dict[str, dict[str, float]]:
     Those of detectors are of one kind of scores, see `detection_table.like_with_like`.
     """
     return detection_table.like_with_like({run_name(run): test_measures(run) for run in runs})
-
-
-def _check_online_metric(runs: Sequence[Any], metric: str) -> None:
-    """Raise GridcastError where runs of version 0.1 have the `metric` in hindsight only: they would be left out."""
-    in_hindsight = metric.replace(ONLINE_PREFIX, "val_")
-    if in_hindsight == metric:
-        return
-    former = [run for run in runs if _has_finite(run, in_hindsight) and metric not in run.data.metrics]
-    if former:
-        raise GridcastError(
-            f"{len(former)} of {len(runs)} runs are of version 0.1 and lack {metric}: write "
-            f"selection.metric: {in_hindsight}, which all of them have, or delete these runs in MLflow and run again"
-        )
-
-
-def _has_finite(run: Any, metric: str) -> bool:
-    # MLflow's SQL stores record infinity as the largest float; a comparison with NaN is False.
-    return bool(abs(run.data.metrics.get(metric, np.nan)) < sys.float_info.max)
 
 
 def _fold(run: Any) -> int:

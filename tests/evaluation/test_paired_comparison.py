@@ -1,0 +1,114 @@
+"""Two models on the same windows: errors by hand, and how often noise is called a difference."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from gridcast.evaluation.detection_metrics import auc_pr
+from gridcast.evaluation.paired_comparison import compare_detections, compare_forecasts
+from gridcast.evaluation.significance import diebold_mariano
+from gridcast.tracking.champion_gate import judge
+
+MARGIN = 0.01
+
+
+def forecasts(values, actual, series="a", scale=2.0, start=0):
+    steps = len(values)
+    times = pd.date_range("2024-01-01", periods=start + steps)[start:]
+    columns = {"series": series, "time": times, "step": 1, "actual": actual, "forecast": values, "scale": scale}
+    return pd.DataFrame(columns)
+
+
+def test_forecasts_are_compared_on_the_windows_that_both_have():
+    random = np.random.default_rng(0)
+    actual = random.normal(size=60)
+    one, other = forecasts(0.5 * actual, actual), forecasts(0.9 * actual[10:], actual[10:], start=10)
+    found = compare_forecasts(one, other, margin=MARGIN, overlap=1)
+    losses, others = 0.25 * np.abs(actual[10:]), 0.05 * np.abs(actual[10:])
+    assert (found.error, found.other) == (pytest.approx(losses.mean()), pytest.approx(others.mean()))
+    assert found.units == "50 steps"
+    assert found.p_value == pytest.approx(diebold_mariano(losses, others).p_value)
+    assert found.p_not_worse > 0.99
+    assert judge(found, margin=MARGIN, challengers=1) == "worse"
+    back = compare_forecasts(other, one, margin=MARGIN, overlap=1)
+    assert judge(back, margin=MARGIN, challengers=1) == "better"
+    assert judge(back, margin=0.9, challengers=1) == "not worse"
+
+
+def test_the_same_forecasts_are_not_worse_and_too_few_are_not_tested():
+    actual = np.arange(1.0, 40.0)
+    same = compare_forecasts(forecasts(0 * actual, actual), forecasts(0 * actual, actual), margin=MARGIN, overlap=1)
+    assert (same.error, same.p_value) == (same.other, 1.0)
+    assert judge(same, margin=MARGIN, challengers=1) == "not worse"
+    single = compare_forecasts(forecasts([1.0], [1.5]), forecasts([0.0], [1.5]), margin=MARGIN, overlap=1)
+    assert single.error < single.other
+    assert math.isnan(single.p_value)
+    assert judge(single, margin=MARGIN, challengers=1) == "level"
+    with pytest.raises(ValueError, match="no window in common"):
+        compare_forecasts(forecasts([1.0], [1.0]), forecasts([1.0], [1.0], start=5), margin=MARGIN, overlap=1)
+
+
+def replaced(random, effect, steps=100):
+    """Whether one of four challengers replaces the first of five networks; they forecast white noise about as well."""
+    actual = random.normal(size=steps)
+
+    def network(error):
+        return forecasts((1 - error) * actual * (error < 1) + 0.15 * random.normal(size=steps), actual, scale=1.1)
+
+    champion = network(1.0)
+    for challengers in range(1, 5):
+        found = compare_forecasts(network(1.0 - effect), champion, margin=MARGIN, overlap=1)
+        if judge(found, margin=MARGIN, challengers=challengers) == "better":
+            return True
+    return False
+
+
+def test_five_networks_on_white_noise_leave_the_first_champion_and_a_better_one_replaces_it():
+    random = np.random.default_rng(0)
+    # At most 0.025 * (1 + 1 / 2 + 1 / 3 + 1 / 4) = 0.052, and less for the margin; three standard errors more.
+    assert np.mean([replaced(random, 0.0) for _ in range(200)]) <= 0.052 + 3 * 0.016
+    assert np.mean([replaced(random, 0.1) for _ in range(50)]) >= 0.8
+
+
+def detections(scores, labels):
+    times = pd.date_range("2024-01-01", periods=len(labels), freq="h")
+    return pd.DataFrame({"time": times, "score": scores, "labelled": labels})
+
+
+def plant(random, events, strength):
+    """Labels of `events` events of five steps, and scores that rise by `strength` there."""
+    labels = np.zeros(60 * events, bool)
+    for event in range(events):
+        labels[60 * event + 30 : 60 * event + 35] = True
+    return labels, random.normal(size=len(labels)) + strength * labels
+
+
+def test_detectors_are_compared_event_by_event():
+    random = np.random.default_rng(0)
+    labels, good = plant(random, 8, 3.0)
+    bad = random.normal(size=len(labels))
+    good[:4] = np.nan
+    found = compare_detections(detections(good, labels), detections(bad, labels), margin=MARGIN, time="time")
+    assert found.error == pytest.approx(1 - auc_pr(good[4:], labels[4:]))
+    assert found.other == pytest.approx(1 - auc_pr(bad[4:], labels[4:]))
+    assert found.units == "8 labelled events"
+    assert judge(found, margin=MARGIN, challengers=1) == "better"
+    few = compare_detections(
+        detections(good[:120], labels[:120]), detections(bad[:120], labels[:120]), margin=MARGIN, time="time"
+    )
+    assert (few.units, judge(few, margin=MARGIN, challengers=1)) == ("2 labelled events", "level")
+
+
+def test_detectors_that_are_equally_good_are_seldom_told_apart():
+    random = np.random.default_rng(0)
+    told_apart = 0
+    for _ in range(100):
+        labels, one = plant(random, 6, 1.5)
+        other = random.normal(size=len(labels)) + 1.5 * labels
+        found = compare_detections(detections(one, labels), detections(other, labels), margin=MARGIN, time="time")
+        told_apart += judge(found, margin=MARGIN, challengers=1) in ("better", "worse")
+    assert told_apart <= 0.08 * 100
