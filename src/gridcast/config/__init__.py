@@ -4,6 +4,7 @@ from gridcast.config.experiment import Experiment
 from gridcast.config.section import Section
 from gridcast.config.sections import (
     AXES,
+    RELEVANT,
     SENSOR_DEFAULTS,
     Anomaly,
     Budget,
@@ -28,6 +29,7 @@ from gridcast.config.yaml_reader import parse, read, read_text, with_source
 __all__ = [
     "AXES",
     "READING_KEYS",
+    "RELEVANT",
     "SENSOR_DEFAULTS",
     "Anomaly",
     "Budget",

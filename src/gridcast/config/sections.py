@@ -376,12 +376,17 @@ class Ensemble(Section):
     combine: Literal["mean", "median", "weighted", "minimum"] = "mean"
 
 
+RELEVANT = 0.01
+"""The share of an error below which a difference counts as none, unless the experiment says otherwise."""
+
+
 class Selection(Section):
     """How the winner is chosen, and when it becomes champion; an `ensemble` takes the place of the best run.
 
     Detectors can also be compared on validation steps with injected faults: by 1 - AUC-PR (`val_faults_missed`), or by
     the false alarms at their threshold (`val_false_alarms_per_day`). `margin` is the share by which the winner's error
     must lie below that of each naive baseline; `when_beaten` is what happens to a winner that a baseline beats.
+    `relevant` is the share of an error below which a difference counts as none in the report.
     """
 
     metric: Literal[
@@ -391,3 +396,4 @@ class Selection(Section):
     margin: Annotated[float, Field(ge=0, lt=1)] = 0.0
     when_beaten: Literal["refuse", "warn"] = "refuse"
     ensemble: Ensemble | None = None
+    relevant: Annotated[float, Field(gt=0, lt=1)] = RELEVANT

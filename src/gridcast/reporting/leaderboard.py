@@ -12,7 +12,7 @@ from collections.abc import Collection, Sequence
 import numpy as np
 import pandas as pd
 
-from gridcast.evaluation.significance import mean_interval
+from gridcast.evaluation import significance
 
 REPLICATED = ("series", "fold", "seed")
 """Columns in which runs of one configuration differ."""
@@ -61,21 +61,22 @@ def by_configuration(runs: pd.DataFrame, axes: Sequence[str], metric: str) -> pd
     """Return one row per configuration, the best mean over seeds first.
 
     Columns: configuration, name (without the seed), the axes, mean of `metric` with its 95 % interval low to high
-    (NaN with one seed), count of seeds, parameters, mean seconds of training. A configuration with fewer seeds than
-    others comes after those, whatever its mean: a mean over few seeds may be luck.
+    (NaN with fewer than three seeds, which are the replicates), count of runs, parameters, mean seconds of training. A
+    configuration with fewer runs than others comes after those, whatever its mean: a mean over few runs may be luck.
     """
     rows = []
     for configuration, replicates in finite_runs(runs, metric).groupby("configuration"):
-        first, interval = replicates.iloc[0], mean_interval(replicates[metric])
+        first, mean = replicates.iloc[0], float(replicates[metric].mean())
+        half_width = _half_width(replicates, metric)
         rows.append(
             {
                 "configuration": configuration,
                 "name": configuration_name(first),
                 **{axis: first[axis] for axis in axes},
-                "mean": interval.mean,
-                "low": interval.low,
-                "high": interval.high,
-                "count": interval.count,
+                "mean": mean,
+                "low": mean - half_width,
+                "high": mean + half_width,
+                "count": len(replicates),
                 "parameters": first["parameters"],
                 "seconds": replicates["fit_seconds"].mean(),
             }
@@ -84,6 +85,14 @@ def by_configuration(runs: pd.DataFrame, axes: Sequence[str], metric: str) -> pd
     return pd.DataFrame(rows, columns=columns).sort_values(
         ["count", "mean"], ascending=[False, True], kind="stable", ignore_index=True
     )
+
+
+def _half_width(replicates: pd.DataFrame, metric: str) -> float:
+    """Return half the width of the 95 % interval of the mean of a configuration, over seeds and folds."""
+    if replicates["seed"].nunique() < significance.MIN_SEEDS:
+        return float("nan")
+    cells = replicates.assign(fold=replicates.get("fold", 0)).set_index(["seed", "fold"])[metric]
+    return significance.crossed_mean(cells).half_width()
 
 
 def configuration_name(run: pd.Series) -> str:
