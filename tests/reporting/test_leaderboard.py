@@ -42,7 +42,6 @@ def test_runs_without_a_finite_metric_are_dropped():
     assert leaderboard.by_configuration(runs, ("units",), LOSS)["name"].tolist() == ["128"]
     assert setting_effects.main_effects(runs, ("units",), LOSS)["value"].tolist() == ["128"]
     assert setting_effects.interaction_table(runs, "units", "layer", metric=LOSS).index.tolist() == [128]
-    assert setting_effects.strongest_contrast(runs, "units", LOSS) is None
 
 
 @pytest.mark.parametrize("runs", EMPTY, ids=["no run", "no finite run"])
@@ -60,7 +59,6 @@ def test_nothing_to_show(runs):
         "count",
     ]
     assert len(setting_effects.main_effects(runs, axes, LOSS)) == 0
-    assert setting_effects.strongest_contrast(runs, "units", LOSS) is None
     assert setting_effects.interaction_table(runs, *axes, metric=LOSS).empty
     assert math.isnan(setting_effects.interaction_strength(runs, axes, LOSS)[axes])
     importance = setting_effects.setting_importance(runs, axes, LOSS)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
+from scipy.fft import dct
 from scipy.special import stdtr, stdtrit
 
 ROUNDING_TOLERANCE = 1e-12
@@ -78,8 +79,14 @@ def crossed_mean(values: pd.Series) -> Estimate:
     2011, without subtracting the part that both share: on the safe side), with the fewer degrees of the two. Below
     `MIN_SEEDS` seeds there is no error. Values of one seed and fold are averaged; those that are NaN do not count.
     """
-    cells = values.rename("value").reset_index().pivot_table(index="seed", columns="fold", values="value")
-    seeds, folds = cells.mean(axis=1).to_numpy(float), cells.mean(axis=0).to_numpy(float)
+    numbers = values.to_numpy(float)
+    known = ~np.isnan(numbers)
+    seed, fold = (pd.factorize(values.index.get_level_values(level)[known])[0] for level in ("seed", "fold"))
+    cell = seed * (fold.max(initial=0) + 1) + fold
+    # The mean of each cell first, so that a cell counts once however many pairs are behind it.
+    cells, first = np.unique(cell, return_index=True)
+    means = (np.bincount(cell, numbers[known]) / np.maximum(np.bincount(cell), 1))[cells]
+    seeds, folds = (np.bincount(code[first], means) / np.bincount(code[first]) for code in (seed, fold))
     mean = float(seeds.mean()) if len(seeds) else float("nan")
     if len(seeds) < MIN_SEEDS:
         return Estimate(mean, float("nan"), 0)
@@ -134,8 +141,8 @@ def long_run_mean(values: ArrayLike, overlap: int = 1) -> Estimate:
     count = max(1, int(min(n / (2 * span), 0.4 * n ** (2 / 3))))
     if np.ptp(series) == 0:
         return Estimate(mean, 0.0, count)
-    angles = np.pi * np.outer(np.arange(1, count + 1), (np.arange(n) + 0.5) / n)
-    projections = math.sqrt(2 / n) * np.cos(angles) @ (series - mean)
+    # SciPy's cosine transform of type 2 is twice the sum over the values times cos(pi k (t + 1/2) / n).
+    projections = math.sqrt(2 / n) * dct(series - mean, type=2)[1 : count + 1] / 2
     return Estimate(mean, math.sqrt(float(np.mean(projections**2)) / n), count)
 
 

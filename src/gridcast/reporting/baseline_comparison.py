@@ -99,9 +99,9 @@ def compare_baselines(
 
 def _shared_points(a: pd.DataFrame, b: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return the rows of both tables at the points that both forecast."""
-    keys = [pd.MultiIndex.from_frame(table[POINT_KEYS]) for table in (a, b)]
-    if keys[0].equals(keys[1]):
+    if a[POINT_KEYS].reset_index(drop=True).equals(b[POINT_KEYS].reset_index(drop=True)):
         return a, b
+    keys = [pd.MultiIndex.from_frame(table[POINT_KEYS]) for table in (a, b)]
     return a[keys[0].isin(keys[1])], b[keys[1].isin(keys[0])]
 
 
@@ -122,7 +122,7 @@ def _reason(losses: np.ndarray, overlap: int) -> str:
         return "an error is not finite"
     if origins < 2:
         return "one origin" if origins else "no forecast in common"
-    if origins < 2 * overlap:
+    if overlap > 1:
         return f"{origins} origins, of which {overlap} at a time share steps"
     return f"the errors of {origins} origins depend on each other too much"
 

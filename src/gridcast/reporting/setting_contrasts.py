@@ -118,7 +118,9 @@ def _pairs(runs: pd.DataFrame, axis: str, metric: str) -> list[Pair]:
     match = [setting for setting in others if finite[setting].notna().all()]
     matched = finite.pivot_table(index=match, columns=axis, values=metric)
     pairs = []
-    for a, b in itertools.combinations(matched.columns, 2):
+    texts = [setting_text(value) for value in matched.columns]
+    matched.columns = pd.Index(texts, name=axis)
+    for a, b in itertools.combinations(texts, 2):
         both = matched[[a, b]].dropna()
         if not len(both):
             continue
@@ -131,8 +133,8 @@ def _pairs(runs: pd.DataFrame, axis: str, metric: str) -> list[Pair]:
         pairs.append(
             Pair(
                 axis,
-                setting_text(lower),
-                setting_text(higher),
+                lower,
+                higher,
                 replace(estimate, mean=abs(estimate.mean)),
                 base,
                 seeds=means.index.get_level_values("seed").nunique(),

@@ -183,15 +183,15 @@ def input_sentences(
     """State which inputs the winner relies on; `permuted` and `attention` are the frames of the explanation.
 
     If an input is of no use, its real order is one of the shuffled orders: so the rise of the error, the mean over
-    `repeats` shuffles, is compared with their spread by Student's t, one-sided, and corrected by Holm's method for all
-    inputs. A rise below the share `relevant` counts as none.
+    `repeats` shuffles, is compared with their spread by Student's t, and corrected by Holm's method for all inputs. A
+    rise below the share `relevant` counts as none.
     """
     sentences = []
     constant = list(permuted.loc[permuted["rise"].isna(), "name"])
     permuted = permuted.dropna(subset=["rise"])
     with np.errstate(divide="ignore", invalid="ignore"):
         ratios = permuted["rise"] / (permuted["spread"] * np.sqrt(1 + 1 / repeats))
-    p_values = significance.holm(stdtr(repeats - 1, -ratios.fillna(0.0).to_numpy(float)))
+    p_values = significance.holm(2 * stdtr(repeats - 1, -ratios.abs().fillna(0.0).to_numpy(float)))
     is_clear = (p_values <= alpha) & (permuted["rise"] >= 100 * relevant)
     clear = permuted[is_clear].sort_values("rise", ascending=False)
     inputs, lags = clear[clear["kind"] != "lag"], clear[clear["kind"] == "lag"]
