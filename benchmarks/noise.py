@@ -82,7 +82,7 @@ def cases(count: int) -> Iterator[Case]:
     """Return `count` cases, which take turns in process, number of seeds, grid, horizon, origins and series."""
     shapes = itertools.cycle(((1, 60, 20), (7, 60, 5), (1, 30, 1), (14, 60, 20), (7, 120, 1)))
     settings = itertools.cycle(itertools.product(PROCESSES, SEEDS, GRIDS))
-    for _, (process, seeds, grid), (horizon, origins, series) in zip(range(count), settings, shapes):
+    for _, (process, seeds, grid), (horizon, origins, series) in zip(range(count), settings, shapes, strict=False):
         yield Case(process, grid, seeds, horizon, origins, series)
 
 
@@ -195,9 +195,7 @@ def setting_claims(runs: pd.DataFrame, grid: dict[str, list[object]]) -> dict[st
 def configuration_claims(runs: pd.DataFrame) -> dict[str, bool]:
     """Return whether a configuration is said to be worse than the best one, or tied with it."""
     cells = runs.pivot_table(index=["seed", "fold"], columns="configuration", values=LOSS)
-    relations = significance.compare_with_best(
-        cells, significance.crossed_mean, margin=RELEVANT, candidates=cells.shape[1]
-    )
+    relations = significance.compare_with_best(cells, significance.crossed_mean, margin=RELEVANT)
     return {
         "a configuration is worse than the best": bool((relations == "worse").any()),
         "a configuration is tied with the best": bool((relations == "tied").any()),
@@ -260,9 +258,9 @@ def count_claims(sweeps: int, seed: int = 0) -> dict[str, list[int]]:
         axis = next(iter(case.grid))
         # Seeds that move a run by little, so that ties can be shown at all.
         shifted = simulated_runs(random, case, RELEVANT, axis, share=SEED_SHARE / 4)
-        claims["no effect of a setting, which has one of the margin"] = setting_claims(shifted, {axis: case.grid[axis]})[
-            "a setting has no effect"
-        ]
+        claims["no effect of a setting, which has one of the margin"] = setting_claims(
+            shifted, {axis: case.grid[axis]}
+        )["a setting has no effect"]
         for claim, made in claims.items():
             entry = counts.setdefault(claim, [0, 0])
             entry[0] += made
@@ -273,7 +271,7 @@ def count_claims(sweeps: int, seed: int = 0) -> dict[str, list[int]]:
 def power(sweeps: int, effect: float = 0.05, seed: int = 1) -> list[int]:
     """Return in how many of `sweeps` with five seeds an effect is named, and `sweeps`."""
     named = 0
-    for number, case in zip(range(sweeps), itertools.cycle(list(cases(36)))):
+    for number, case in zip(range(sweeps), itertools.cycle(list(cases(36))), strict=False):
         random = np.random.default_rng([seed, number])
         shape = Case(case.process, case.grid, 5, case.horizon, case.origins, case.series)
         axis = list(case.grid)[number % len(case.grid)]

@@ -40,6 +40,7 @@ def standing(relations: dict[str, str], **changes) -> verdict.Standing:
         "planned": 9,
         "failed": 0,
         "relations": relations,
+        "unit": "configuration",
         "simplest": "GRU-8",
         "compared_over": "paired over 3 seeds",
         "relevant": 0.01,
@@ -72,6 +73,11 @@ def test_the_best_run_stands_to_the_others_as_the_tests_say(relations, sentence)
     found = verdict.standing_sentences(standing(relations))
     assert found[0] == "All 9 runs finished. The best by validation loss is GRU-8 seed3 (0.05)."
     assert found[1:] == ([sentence] if sentence else [])
+
+
+def test_single_runs_are_not_called_configurations():
+    found = verdict.standing_sentences(standing({"a": "best", "b": "worse", "c": "unclear"}, unit="run"))
+    assert "cannot be told apart from 1 of 2 other runs (" in found[1]
 
 
 def inputs(rises: dict[str, float], spread: float = 1.0, kind: str = "covariate") -> pd.DataFrame:

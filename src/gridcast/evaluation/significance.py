@@ -159,22 +159,17 @@ def dependent_steps(values: np.ndarray, overlap: int) -> float:
 
 
 def compare_with_best(
-    losses: pd.DataFrame,
-    compare: Callable[[pd.Series], Estimate],
-    *,
-    margin: float,
-    candidates: int,
-    alpha: float = 0.05,
+    losses: pd.DataFrame, compare: Callable[[pd.Series], Estimate], *, margin: float, alpha: float = 0.05
 ) -> pd.Series:
     """Return for each column of `losses` how it stands to the one with the smallest mean, which is called `best`.
 
     `worse` where its mean is shown to be higher, `tied` where the difference is shown to be below `margin` (a share of
     the best mean), else `unclear`. `compare` returns the mean difference with its error, in units of the losses. The
-    best is chosen by the same losses, out of `candidates`: so p values are corrected for all pairs of them
-    (Bonferroni), which holds whichever turns out best.
+    best is chosen by the same losses: so p values are corrected for all pairs of columns (Bonferroni), which holds
+    whichever turns out best.
     """
     means = losses.mean().sort_values(kind="stable")
-    best, pairs = means.index[0], candidates * (candidates - 1) / 2
+    best, pairs = means.index[0], len(means) * (len(means) - 1) / 2
     relations = {best: "best"}
     for name in means.index[1:]:
         estimate = compare(losses[name] - losses[best])

@@ -196,6 +196,7 @@ def _standing(
         planned=len(record.about["run_keys"]),
         failed=len(record.failures),
         relations=relations if record.together else {},
+        unit="run" if "these runs" in compared_over else "configuration",
         simplest=str(names.get(simplest, "")),
         compared_over=compared_over,
         relevant=record.relevant,
@@ -217,10 +218,9 @@ def _relations_to_best(record: SweepRecord) -> tuple[dict[str, str], str]:
     columns = list(leaderboard.REPLICATED)
     cells = runs.pivot_table(index=columns, columns="configuration", values=metric).dropna(axis=1)
     seeds = cells.index.get_level_values("seed").nunique()
-    count = int(runs["configuration"].nunique())
     if seeds >= significance.MIN_SEEDS and cells.shape[1] > 1:
-        relations = significance.compare_with_best(cells, significance.crossed_mean, margin=relevant, candidates=count)
-        text = f"paired over {replicates_text(record)}, 5 % with Bonferroni's correction for all pairs"
+        relations = significance.compare_with_best(cells, significance.crossed_mean, margin=relevant)
+        text = f"paired over {seeds} seeds, 5 % with Bonferroni's correction for all pairs of {cells.shape[1]}"
         return {str(name): str(relation) for name, relation in relations.items()}, text
     # Metrics of detectors are not means over validation steps, so losses by step say nothing about them.
     if not record.together or metric.startswith("val_"):
@@ -235,14 +235,11 @@ def _relations_to_best(record: SweepRecord) -> tuple[dict[str, str], str]:
         return {}, ""
     overlap = _overlap(record)
     relations = significance.compare_with_best(
-        losses,
-        lambda gap: significance.long_run_mean(gap.to_numpy(float), overlap),
-        margin=relevant,
-        candidates=count,
+        losses, lambda gap: significance.long_run_mean(gap.to_numpy(float), overlap), margin=relevant
     )
     text = (
-        f"Diebold-Mariano over {len(losses)} validation steps among the best {losses.shape[1]}, 5 % with Bonferroni's "
-        f"correction for all pairs of {count}; of these single runs, not of their settings"
+        f"Diebold-Mariano over {len(losses)} validation steps, 5 % with Bonferroni's correction for all pairs of the "
+        f"best {losses.shape[1]}; this is about these runs and these seeds"
     )
     return {str(name): str(relation) for name, relation in relations.items()}, text
 

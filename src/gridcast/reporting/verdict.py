@@ -20,7 +20,8 @@ class Standing:
     """The place of the best run among the others.
 
     `relations` says for each compared configuration how it stands to the best, see `significance.compare_with_best`;
-    `simplest` names the simplest of those that cannot be told apart from it.
+    `unit` is what they are: `configuration`, or `run` where these have too few seeds. `simplest` names the simplest of
+    those that cannot be told apart from it.
     """
 
     winner: str
@@ -30,6 +31,7 @@ class Standing:
     planned: int
     failed: int
     relations: Mapping[str, str]
+    unit: str
     simplest: str
     compared_over: str
     relevant: float
@@ -52,10 +54,10 @@ def standing_sentences(standing: Standing) -> list[str]:
     worse, tied = relations.count("worse"), relations.count("tied")
     alike = others - worse
     if not alike:
-        subject = f"all {others} other configurations" if others > 1 else "the other configuration"
+        subject = f"all {others} other {standing.unit}s" if others > 1 else f"the other {standing.unit}"
         sentences.append(f"By {metric} it is shown to be ahead of {subject} ({standing.compared_over}).")
         return sentences
-    them = f"{alike} of {others} other configurations" if others > 1 else "the other configuration"
+    them = f"{alike} of {others} other {standing.unit}s" if others > 1 else f"the other {standing.unit}"
     text = f"It cannot be told apart from {them} ({standing.compared_over})"
     if tied:
         verb = "is" if tied == 1 else "are"
