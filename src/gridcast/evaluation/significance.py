@@ -16,8 +16,8 @@ ROUNDING_TOLERANCE = 1e-12
 """Relative difference up to which two losses count as equal: the same number computed in another order."""
 MIN_SEEDS = 3
 """Seeds below which a difference between settings is described and not tested: two have a t interval of 13 errors."""
-MAX_PERSISTENCE = 0.97
-"""The highest autocorrelation that is allowed for: then 66 neighbouring values count as one."""
+MAX_PERSISTENCE = 0.7
+"""Autocorrelation from which on no test holds its size with the origins that a test span has."""
 
 
 @dataclass(frozen=True)
@@ -123,12 +123,12 @@ def long_run_mean(values: ArrayLike, overlap: int = 1) -> Estimate:
     """Return the mean of `values` (n,) in time order with an error that allows for their dependence in time.
 
     The variance is the mean square of the projections on the first cosines, and the ratio has as many degrees of
-    freedom as there are cosines: equally weighted cosines (Lazarus, Lewis, Stock and Watson 2018), the fixed-smoothing
-    test that Coroneo and Iacone (2020) recommend for comparing forecasts. The number of cosines is n / 2 over the
+    freedom as there are cosines: equally weighted cosines (Lazarus, Lewis, Stock and Watson 2018), a fixed-smoothing
+    test such as Coroneo and Iacone (2020) recommend for comparing forecasts. The number of cosines is n / 2 over the
     steps that depend on each other, at most 0.4 n^(2/3). These steps are the `overlap` of neighbouring values, times
     (1 + r) / (1 - r), where r is the autocorrelation at the lag of the overlap, corrected for its bias in short
-    samples. Fewer than two such spans tell nothing about the variance: no error then, and 0 degrees. Raises ValueError
-    for values that are not finite and an overlap below 1.
+    samples. Fewer than two such spans tell nothing about the variance, nor does an r of `MAX_PERSISTENCE` or more: no
+    error then, and 0 degrees. Raises ValueError for values that are not finite and an overlap below 1.
     """
     if overlap < 1:
         raise ValueError(f"horizon: must be at least 1, got {overlap}")
@@ -147,15 +147,18 @@ def long_run_mean(values: ArrayLike, overlap: int = 1) -> Estimate:
 
 
 def dependent_steps(values: np.ndarray, overlap: int) -> float:
-    """Return how many neighbouring `values` (n,) depend on each other, see `long_run_mean`; at least `overlap`."""
+    """Return how many neighbouring `values` (n,) depend on each other; at least `overlap`.
+
+    Infinite from an autocorrelation of `MAX_PERSISTENCE` on. See `long_run_mean`.
+    """
     n = len(values)
     if n <= overlap or np.ptp(values) == 0:
         return float(overlap)
     centred = values - values.mean()
     correlation = float(centred[overlap:] @ centred[:-overlap]) / float(centred @ centred)
     bias = (1 + 3 * max(correlation, 0.0)) * overlap / n
-    persistence = min(max(correlation + bias, 0.0), MAX_PERSISTENCE)
-    return overlap * (1 + persistence) / (1 - persistence)
+    persistence = max(correlation + bias, 0.0)
+    return overlap * (1 + persistence) / (1 - persistence) if persistence < MAX_PERSISTENCE else math.inf
 
 
 def compare_with_best(
