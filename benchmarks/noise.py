@@ -6,7 +6,7 @@ neighbouring origins share shocks, and series move together. These go into the f
 
     python benchmarks/noise.py                   # counts of claims, power, and sizes of the test; minutes
     python benchmarks/noise.py --recorded        # the recorded tables
-    python benchmarks/noise.py --trained 20      # also sweeps trained on random walks; an hour on two cores
+    python benchmarks/noise_trained.py 20        # the same of trained sweeps
 """
 
 from __future__ import annotations
@@ -329,13 +329,13 @@ def sizes(draws: int, seed: int = 2) -> list[dict[str, float]]:
 
 def print_tables(results: dict[str, object]) -> None:
     """Print the recorded counts as tables."""
-    print("claims that are not true, in simulated sweeps")  # noqa: T201
-    for claim, (made, of) in results["claims"].items():  # type: ignore[attr-defined]
-        print(f"  {claim:<62} {made:>4} of {of}  {100 * made / of:5.1f} %")  # noqa: T201
-    named, of = results["power"]  # type: ignore[misc]
-    print(f"an effect of 5 % with 5 seeds is named in {named} of {of}")  # noqa: T201
-    print("size of the test of equal accuracy at 5 %")  # noqa: T201
-    print(pd.DataFrame(results["sizes"]).to_string(index=False, float_format="%.3f"))  # noqa: T201
+    print("claims that are not true, in simulated sweeps")
+    for claim, (made, of) in results["claims"].items():
+        print(f"  {claim:<62} {made:>4} of {of}  {100 * made / of:5.1f} %")
+    named, of = results["power"]
+    print(f"an effect of 5 % with 5 seeds is named in {named} of {of}")
+    print("size of the test of equal accuracy at 5 %")
+    print(pd.DataFrame(results["sizes"]).to_string(index=False, float_format="%.3f"))
 
 
 def main() -> None:

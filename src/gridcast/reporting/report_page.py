@@ -18,7 +18,7 @@ from gridcast.reporting.report_findings import ReportFindings, replicates_text
 
 GRID_TITLES = {
     "grid_search_analysis": "The grid at a glance",
-    "hyperparameter_importance": "Which settings mattered",
+    "hyperparameter_importance": "How much of the variance each setting explains",
     "interactions": "Interactions of settings",
     "cost_quality": "Cost against quality",
     "parallel_coordinates": "Every run",
