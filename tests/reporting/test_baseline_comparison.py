@@ -195,6 +195,19 @@ def test_the_headline_follows_from_the_tests(tests, sentence):
     assert headline(tests) == sentence
 
 
+def test_a_headline_by_quantile_loss_is_about_those_that_give_quantiles():
+    sides = {"q0.1": -1.2, "q0.9": 1.2}
+    tests = {
+        name: BASE[name].assign(**{level: BASE[name]["forecast"] + gap for level, gap in sides.items()})
+        for name in ("net", "last value", "seasonal naive")
+    }
+    against = compare_baselines(tests, "net", overlap=1, measure=WQL, relevant=0.01, levels=(0.1, 0.9))
+    standing = BaselineStanding(against, WQL, "net", {}, None, {}, 0.01)
+    assert baseline_sentences.bottom_line(standing, NAIVE) == (
+        "By quantile loss (WQL), the winner beats every naive baseline that gives quantiles."
+    )
+
+
 def test_the_headline_does_not_beat_what_the_test_cannot_tell_apart():
     text = headline(pick("seasonal naive") | {"last value": BASE["alike"]})
     assert text.startswith("By MASE, the winner cannot be told apart from the last value on unseen data (")

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from gridcast.evaluation.origin_losses import MASE, PER_SERIES, Measure
+from gridcast.evaluation.origin_losses import MASE, PER_SERIES, WQL, Measure
 from gridcast.reporting.baseline_comparison import BETTER, TIED, UNCLEAR, UNTESTED, WORSE, SeriesSummary
 from gridcast.reporting.words import below_or_above, join, join_first, p_text, share_text
 
@@ -158,6 +158,8 @@ def bottom_line(standing: BaselineStanding, naive: Sequence[str]) -> str:
     worse = [name for name in others if rows[name]["verdict"] == WORSE]
     unshown = [name for name in others if rows[name]["verdict"] not in (BETTER, WORSE)]
     every = "every naive baseline" if len(ours) > 1 else _the(last)
+    if standing.measure == WQL and len(ours) > 1:
+        every += " that gives quantiles"
     if worse:
         return f"{by}, the winner beats {every}, yet {join(worse)} {'is' if len(worse) == 1 else 'are'} better."
     if unshown:

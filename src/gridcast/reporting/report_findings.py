@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from gridcast.evaluation import significance
-from gridcast.evaluation.origin_losses import Measure, measure_of
+from gridcast.evaluation.origin_losses import MASE, WQL, Measure, measure_of
 from gridcast.models.baselines import NAIVE_BASELINES
 from gridcast.reporting import (
     anomaly_chapter,
@@ -140,6 +140,8 @@ def _baseline_standing(record: SweepRecord, measures: pd.DataFrame) -> BaselineS
     tests, winner = record.forecasts.tests, str(record.leader["name"])
     levels = interval_calibration.quantile_levels(tests[winner]) if tests else ()
     measure = measure_of(record.metric, set(record.runs["loss"]), levels)
+    if measure == WQL and not any(interval_calibration.has_levels(tests[name], levels) for name in list(tests)[1:]):
+        measure = MASE  # no baseline gives quantiles to compare with
     against, summary, disagreements = pd.DataFrame(), None, {}
     if tests:
         against = baseline_comparison.compare_baselines(
