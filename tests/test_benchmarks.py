@@ -1,20 +1,8 @@
 """The NAB score of the benchmarks, against what NAB published."""
 
-import importlib.util
-from pathlib import Path
-
 import numpy as np
 import pytest
-
-
-def load_benchmark(name):
-    """A module of benchmarks/, loaded from its file: on the path, its `sweep` would hide the tests of that name."""
-    path = Path(__file__).parent.parent / "benchmarks" / f"{name}.py"
-    spec = importlib.util.spec_from_file_location(name, path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
+from benchmark_modules import load_benchmark
 
 nab_score = load_benchmark("nab_score")
 N = np.nan

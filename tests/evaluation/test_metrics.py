@@ -89,6 +89,8 @@ def test_each_series_is_measured_alone_and_mase_is_the_mean_over_series():
     assert (each["b"]["mae"], each["b"]["mase"]) == (2.0, 0.5)
     found = metrics.overall(ACTUAL, FORECAST, series, scale)
     assert (found["mae"], found["mase"]) == (1.5, 0.75)
+    # Squares: 1 and 1 of a, 0 and 16 of b in units of 16.
+    assert (each["a"]["msse"], each["b"]["msse"], found["msse"]) == (1.0, 0.5, 0.75)
     assert set(found) == set(metrics.POINT_METRICS) <= set(metrics.LOWER_IS_BETTER)
 
 

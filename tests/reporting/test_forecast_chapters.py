@@ -128,16 +128,22 @@ def test_the_sentence_on_coverage_says_whether_chance_explains_it(covered: float
     assert said in verdict.coverage_sentence(pd.DataFrame([{**INTERVAL, "coverage": covered}]), "own", 0.8)
 
 
+def test_too_few_origins_judge_no_coverage() -> None:
+    said = verdict.coverage_sentence(pd.DataFrame([{**INTERVAL, "low": 0.0, "high": 1.0, "coverage": 0.2}]), "own", 0.8)
+    assert said == "Its 80 % intervals cover 20 % of the actual values: too few independent origins to judge that."
+
+
 def test_the_sentence_on_quantile_loss_names_the_best_baseline_that_has_one() -> None:
-    names = ["own", "ETS", "naive", "ridge"]
-    tested = pd.DataFrame({"name": names, "wql": [0.05, 0.0625, 0.08, np.nan], "crps": [np.nan] * 4})
-    assert "0.05, 20 % below that of ETS, the best baseline" in verdict.quantile_loss_sentence(tested, "own")
-    assert "no baseline gives the same quantiles" in verdict.quantile_loss_sentence(tested.iloc[[0, 3]], "own")
-    sampled = tested.assign(crps=[2.5, *tested["crps"][1:]])
-    assert (
-        "loss of 0.05 (and a CRPS of 2.5, from its sample paths, in data units), 20 %"
-        in verdict.quantile_loss_sentence(sampled, "own")
-    )
+    tested = pd.DataFrame({"name": ["own", "ETS"], "wql": [0.05, 0.0625], "crps": [np.nan] * 2})
+    against = pd.DataFrame({"name": ["naive", "ETS"], "error": [0.08, 0.0625], "percent": [-38.0, -20.0]})
+    against = against.assign(p_value=[0.001, 0.03], reason="")
+    said = verdict.quantile_loss_sentence(tested, "own", against)
+    assert said.endswith("of 0.05, 20 % below that of ETS (p 0.03), the best baseline that gives quantiles.")
+    untested = against.assign(p_value=np.nan, reason="one origin")
+    assert "that of ETS (not tested: one origin)" in verdict.quantile_loss_sentence(tested, "own", untested)
+    assert "no baseline gives the same quantiles" in verdict.quantile_loss_sentence(tested, "own", against.iloc[:0])
+    sampled = verdict.quantile_loss_sentence(tested.assign(crps=2.5), "own", against)
+    assert "loss of 0.05 (and a CRPS of 2.5, from its sample paths, in data units), 20 %" in sampled
 
 
 def test_the_sentence_on_closeness_adds_up_the_classes() -> None:
@@ -149,10 +155,11 @@ def test_the_sentence_on_closeness_adds_up_the_classes() -> None:
 
 def test_the_sentences_on_inputs_say_what_mattered_and_what_did_not() -> None:
     permuted, attention = pd.DataFrame(EXPLAINED["permuted"]), pd.DataFrame(EXPLAINED["attention"])
-    assert verdict.input_sentences(permuted, attention) == [
-        "The past of pieces mattered most: without it the error would be 42 % higher; then price (12 %).",
-        "Month made no difference that is distinguishable from chance.",
-        "Of the past values, lag 1 mattered most (24 %; lag 1 is the step before the forecast).",
+    assert verdict.input_sentences(permuted, attention, repeats=5, relevant=0.01) == [
+        "After shuffling the past of pieces among the windows the error is 42 % higher; after shuffling price 12 %.",
+        "After shuffling month the error is not shown to be higher by 1 % or more.",
+        "Of the past values, lag 1 counts most: after shuffling it the error is 24 % higher (lag 1 is the step before "
+        "the forecast).",
         "Attention is highest at lag 1 (50 %; uniform would be 14 %).",
     ]
 
@@ -165,13 +172,13 @@ def test_a_report_on_quantiles_has_every_chapter_and_its_sheets(tmp_path: Path) 
     assert {f"{name}.png" for name in forecast_chapters.FORECAST_TITLES} <= {
         file.name for file in path.parent.iterdir()
     }
-    # The made-up quantiles are right, so are their intervals; 38 origins of 3 series, 3 of which overlap.
+    # The made-up quantiles are right, so are their intervals; 38 origins of 3 series, 3 at a time overlap.
     held = own.intervals.iloc[0]
     assert held["low"] <= held["coverage"] <= held["high"]
-    assert (own.windows, own.independent) == (114, 38)
+    assert (own.windows, own.independent) == (114, pytest.approx(38 / 3))
     assert sum("weighted quantile loss" in text for text in findings.sentences) == 1
     assert sum(text.startswith("Its 80 % intervals cover") for text in findings.sentences) == 1
-    expected = ("By segment: 2, worst first", "80 % coverage", "WQL", "Unusual runs of zeros", "lag 1 mattered")
+    expected = ("By segment: 2, worst first", "80 % coverage", "WQL", "Unusual runs of zeros", "lag 1 counts most")
     for text in expected:
         assert text in page
     assert "Series a: without exhibition from" in page

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from scipy.stats import binom
 
+from gridcast.evaluation import significance
 from gridcast.reporting import interval_calibration
 
 
@@ -14,7 +15,10 @@ def table(actual: list[float], step: list[int] | None = None, **columns: list[fl
     count = len(actual)
     own = {name.replace("_", "."): values for name, values in columns.items()}
     steps = step or [1] * count
-    return pd.DataFrame({"series": "a", "step": steps, "actual": actual, "forecast": 0.0, "scale": 1.0, **own})
+    starts = np.cumsum(np.array(steps) == 1) - 1
+    times = pd.Timestamp("2024-01-01") + pd.to_timedelta(starts + np.array(steps) - 1, unit="D")
+    values = {"time": times, "step": steps, "actual": actual, "forecast": 0.0, "scale": 1.0}
+    return pd.DataFrame({"series": "a", **values, **own})
 
 
 FOUR = table([1.0, 2.0, 3.0, 4.0], q0_1=[0.0, 2.0, 4.0, 3.0], q0_5=[1.0, 3.0, 5.0, 3.5], q0_9=[2.0, 4.0, 6.0, 3.9])
@@ -72,21 +76,61 @@ def test_calibration_counts_shares_below_and_at_each_quantile() -> None:
 def test_intervals_hold_what_lies_on_their_bounds() -> None:
     found = interval_calibration.interval_coverage({"own": FOUR}, overlap=1).iloc[0]
     assert (found["nominal"], found["coverage"], found["count"]) == (0.8, 0.5, 4)
-    assert (found["low"], found["high"]) == tuple(binom.ppf([0.025, 0.975], 4, 0.8) / 4)
+    # One cosine of four origins: its interval is as wide as all shares.
+    assert (found["low"], found["high"]) == (0.0, 1.0)
 
 
-@pytest.mark.parametrize(("count", "level"), [(1, 0.5), (15, 0.9), (15, 0.025), (400, 0.8)])
-def test_the_band_is_that_of_the_binomial_distribution(count: int, level: float) -> None:
-    many = table([0.0] * count, **{f"q{level:g}".replace(".", "_"): [0.0] * count})
+@pytest.mark.parametrize(("count", "level"), [(15, 0.9), (15, 0.025), (400, 0.8)])
+def test_the_band_is_at_least_that_of_the_binomial_distribution(count: int, level: float) -> None:
+    # Every forecast misses, so nothing shows how the share changes from origin to origin.
+    many = table([0.0] * count, **{f"q{level:g}".replace(".", "_"): [-1.0] * count})
     found = interval_calibration.quantile_calibration({"own": many}, overlap=1).iloc[0]
     assert [found["low"], found["high"]] == pytest.approx(binom.ppf([0.025, 0.975], count, level) / count)
+
+
+def test_one_origin_judges_nothing() -> None:
+    found = interval_calibration.quantile_calibration({"own": table([0.0], q0_5=[1.0])}, overlap=1).iloc[0]
+    assert (found["low"], found["high"]) == (0.0, 1.0)
+
+
+def test_the_band_is_that_of_the_share_from_origin_to_origin() -> None:
+    # Two series at each time, of which one or both are covered.
+    hits = np.random.default_rng(0).integers(0, 2, 60)
+    one, both = (table([1.0] * 60, q0_1=[0.0] * 60, q0_9=list(2.0 * hit)) for hit in (np.ones(60), hits))
+    frame = pd.concat([one, both.assign(series="b")], ignore_index=True)
+    found = interval_calibration.interval_coverage({"own": frame}, overlap=1).iloc[0]
+    half_width = significance.long_run_mean((1 + hits) / 2).half_width()
+    assert found["low"] == pytest.approx(min(0.8 - half_width, binom.ppf(0.025, 120, 0.8) / 120))
+    assert found["high"] == pytest.approx(max(0.8 + half_width, binom.ppf(0.975, 120, 0.8) / 120))
+
+
+def test_correct_intervals_of_series_that_move_together_are_rarely_called_wrong() -> None:
+    # 20 series, correlation 0.7: counted as independent, 45 % of correct intervals are called wrong.
+    random, bound, wrong = np.random.default_rng(1), 1.2815515655446004, 0
+    for _ in range(200):
+        shocks = 0.7**0.5 * random.normal(size=(40, 1)) + 0.3**0.5 * random.normal(size=(40, 20))
+        times = pd.date_range("2024-01-01", periods=40)
+        frame = pd.DataFrame({"time": np.repeat(times, 20), "step": 1, "actual": shocks.ravel()})
+        frame = frame.assign(**{"q0.1": -bound, "q0.9": bound})
+        row = interval_calibration.interval_coverage({"own": frame}, overlap=1).iloc[0]
+        wrong += not row["low"] <= row["coverage"] <= row["high"]
+    assert wrong <= 12
+
+
+def test_intervals_that_are_too_narrow_are_still_found() -> None:
+    random = np.random.default_rng(2)
+    narrow = table(list(random.normal(size=120)), q0_1=[-0.6] * 120, q0_9=[0.6] * 120)
+    row = interval_calibration.interval_coverage({"own": narrow}, overlap=1).iloc[0]
+    assert row["coverage"] < row["low"]
 
 
 def test_windows_that_share_steps_count_as_one() -> None:
     # Six windows of two steps, neighbours one step apart: three of them share none.
     pairs = table([1.0] * 12, [1, 2] * 6, q0_1=[0.0] * 12, q0_9=[2.0] * 12)
     assert interval_calibration.window_numbers(pairs).tolist() == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5]
-    assert interval_calibration.independent_windows(pairs, overlap=2) == 3
+    assert interval_calibration.independent_origins(pairs, overlap=2) == 3
+    both = pd.concat([pairs, pairs.assign(series="b")])
+    assert interval_calibration.independent_origins(both, overlap=2) == 3
     assert interval_calibration.interval_coverage({"own": pairs}, overlap=2)["count"].tolist() == [3]
 
 

@@ -42,7 +42,6 @@ def test_runs_without_a_finite_metric_are_dropped():
     assert leaderboard.by_configuration(runs, ("units",), LOSS)["name"].tolist() == ["128"]
     assert setting_effects.main_effects(runs, ("units",), LOSS)["value"].tolist() == ["128"]
     assert setting_effects.interaction_table(runs, "units", "layer", metric=LOSS).index.tolist() == [128]
-    assert setting_effects.strongest_contrast(runs, "units", LOSS) is None
 
 
 @pytest.mark.parametrize("runs", EMPTY, ids=["no run", "no finite run"])
@@ -60,7 +59,6 @@ def test_nothing_to_show(runs):
         "count",
     ]
     assert len(setting_effects.main_effects(runs, axes, LOSS)) == 0
-    assert setting_effects.strongest_contrast(runs, "units", LOSS) is None
     assert setting_effects.interaction_table(runs, *axes, metric=LOSS).empty
     assert math.isnan(setting_effects.interaction_strength(runs, axes, LOSS)[axes])
     importance = setting_effects.setting_importance(runs, axes, LOSS)
@@ -78,14 +76,6 @@ def test_leaderboard_shows_the_seeds_of_each_runs_configuration():
     assert found["seeds"].tolist() == [2, 1, 2]
     # Losses of different folds say nothing about seeds.
     assert "spread" not in leaderboard.ranked_runs(runs.assign(fold=[0, 1, 0, 1]), ("units",), LOSS)
-
-
-def test_spread_between_seeds_by_hand():
-    # Unit 32: sd sqrt(2) of mean 2, one degree of freedom; unit 64: sd 1 of mean 5, two; unit 16 has one seed.
-    losses = {32: [1.0, 3.0], 64: [4.0, 5.0, 6.0], 16: [9.0]}
-    runs = frame(*(run(loss, seed, units=units) for units, of in losses.items() for seed, loss in enumerate(of)))
-    assert leaderboard.seed_spread(runs, LOSS) == pytest.approx(math.sqrt((2 / 4 + 2 / 25) / 3))
-    assert math.isnan(leaderboard.seed_spread(runs[runs["seed"] == 0], LOSS))
 
 
 def test_by_configuration_by_hand():

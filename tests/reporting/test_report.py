@@ -67,15 +67,16 @@ def test_a_whole_sweep_gives_page_tables_and_every_picture(whole: Built) -> None
     assert names == wanted | {"report.html", "leaderboard.csv", "leaderboard.xlsx"}
 
 
-def test_the_verdict_names_what_mattered_and_what_did_not(whole: Built) -> None:
+def test_one_seed_describes_settings_and_claims_nothing(whole: Built) -> None:
     sentences = whole.findings.sentences
-    assert any(re.fullmatch(r"64 units beat 8 units by 9\.\d % ± 0\.\d in .*", text) for text in sentences)
-    idle = next(text for text in sentences if "no difference" in text)
-    assert "ttention" in idle
-    assert "dropout" in idle
-    assert whole.findings.bottom_line.startswith(
-        "The winner beats the last value and every other naive baseline, yet ridge"
+    described = next(
+        text for text in sentences if text.startswith("In these runs, by mean validation loss: 64 units 9")
     )
+    assert "One seed cannot tell whether that is luck: how far seeds alone move a run is unknown." in described
+    assert not any(" beat " in text or "±" in text for text in sentences)
+    assert whole.findings.measure.name == "msse"
+    assert whole.findings.bottom_line.startswith("By squared scaled error, the winner beats")
+    assert "Settings compared" in whole.page
 
 
 def test_the_page_opens_with_the_verdict_and_ends_with_what_was_run(whole: Built) -> None:
@@ -113,15 +114,25 @@ def test_a_point_sweep_of_one_step_has_no_chapters_on_quantiles_or_steps(whole: 
         assert absent not in whole.page
 
 
-def test_three_seeds_show_intervals_and_the_tied_set(tmp_path: Path) -> None:
+def test_three_seeds_show_intervals_effects_and_what_is_worse(tmp_path: Path) -> None:
     findings, page = findings_of(tmp_path, seeds=(0, 1, 2), grid={k: GRID[k] for k in ("units", "dropout")})
     best = findings.configurations.iloc[0]
     assert best["count"] == 3
     assert best["low"] < best["mean"] < best["high"]
-    tied = findings.configurations[findings.configurations["configuration"].isin(findings.tied)]
-    assert set(tied["units"]) == {64}
+    units = findings.configurations.set_index("configuration")["units"]
+    assert {units[name]: relation for name, relation in findings.relations.items()}[8] == "worse"
+    assert sorted(findings.relations.values())[0] == "best"
     assert findings.compared_over.startswith("paired over 3 seeds")
+    assert any(re.fullmatch(r"64 units beat 8 units by 9\.\d % ± 0\.\d in .*", text) for text in findings.sentences)
     assert "Configurations over 3 seeds" in page
+    assert not any(
+        "seed" in text.split("simplest of them all is ")[-1] for text in findings.sentences if "simplest" in text
+    )
+
+
+def test_a_sweep_from_before_the_share_was_a_setting_has_the_default(whole: Built) -> None:
+    assert "relevant" not in whole.record.about["selection"]
+    assert whole.record.relevant == 0.01
 
 
 def test_a_half_finished_sweep_says_what_is_missing(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from gridcast.config.search_settings import Budget, Confirm, Search
 from gridcast.config.section import Section
 from gridcast.config.sections import (
     AXES,
+    RELEVANT,
     SENSOR_DEFAULTS,
     Anomaly,
     Configuration,
@@ -27,6 +28,7 @@ from gridcast.config.yaml_reader import parse, read, read_text, with_source
 __all__ = [
     "AXES",
     "READING_KEYS",
+    "RELEVANT",
     "SENSOR_DEFAULTS",
     "Anomaly",
     "Budget",

@@ -343,6 +343,10 @@ class Ensemble(Section):
     combine: Literal["mean", "median", "weighted", "minimum"] = "mean"
 
 
+RELEVANT = 0.01
+"""The share of an error below which a difference counts as none, unless the experiment says otherwise."""
+
+
 class Selection(Section):
     """How the winner is chosen, and when it becomes champion; an `ensemble` takes the place of the best run.
 
@@ -351,7 +355,8 @@ class Selection(Section):
     (`val_online_false_alarms_per_day`). `val_faults_missed` and `val_false_alarms_per_day` are the same in hindsight,
     as version 0.1 recorded them. `margin` is the share by which the winner's error must lie below that of each naive
     baseline (default 0) and of the champion (default 0.01, see `tracking.champion_gate`); `when_beaten` is what happens
-    to a winner that a baseline beats.
+    to a winner that a baseline beats. `relevant` is the share of an error below which a difference counts as none in
+    the report.
     """
 
     metric: SelectionMetric = "best_val_loss"
@@ -359,6 +364,7 @@ class Selection(Section):
     margin: Annotated[float, Field(ge=0, lt=1)] | None = None
     when_beaten: Literal["refuse", "warn"] = "refuse"
     ensemble: Ensemble | None = None
+    relevant: Annotated[float, Field(gt=0, lt=1)] = RELEVANT
 
     @property
     def naive_margin(self) -> float:

@@ -24,7 +24,7 @@ REPEATS = 5
 """Shuffles of each part of the input."""
 MAX_SAMPLED_WINDOWS = 100
 """Most windows that are shuffled where a forecast is made of sample paths."""
-SAMPLED_REPEATS = 2
+SAMPLED_REPEATS = 3
 """Shuffles of each part where a forecast is made of sample paths."""
 MAX_PATHS = 25
 """Most sample paths of each forecast."""
@@ -34,7 +34,7 @@ def explain_forecaster(dataset: Dataset, files: dict[str, bytes]) -> dict[str, A
     """Return permutation importance, and attention by lag where the network has it, of the forecaster in `files`.
 
     Over at most `MAX_WINDOWS` windows of the validation span, the same in every call. Plain lists and numbers, under
-    windows, error, permuted (the rows of `permutation_importance.part_importance`) and attention (those of
+    windows, repeats, error, permuted (the rows of `permutation_importance.part_importance`) and attention (those of
     `permutation_importance.attention_by_lag`, or none). Empty for a forecaster with a model per series, each of which
     would need an explanation of its own.
     """
@@ -61,11 +61,13 @@ def explain_forecaster(dataset: Dataset, files: dict[str, bytes]) -> dict[str, A
         lookback=lookback + max(preprocessing.lags, default=0),
         horizon=preprocessing.horizon,
     )
+    repeats = SAMPLED_REPEATS if is_sampled else REPEATS
     error, importance = permutation_importance.part_importance(
-        forecaster.forecast, windows, parts, generator=generator, repeats=SAMPLED_REPEATS if is_sampled else REPEATS
+        forecaster.forecast, windows, parts, generator=generator, repeats=repeats
     )
     return {
         "windows": len(index),
+        "repeats": repeats,
         "error": error,
         "permuted": importance.to_dict("records"),
         "attention": _attention(forecaster, dataset, index),

@@ -13,13 +13,14 @@ LOWER_IS_BETTER = {
     "mape": True,
     "smape": True,
     "mase": True,
+    "msse": True,
     "wape": True,
     "wql": True,
     "crps": True,
     "width": True,
 }
 """`coverage` is missing: it is best at the share that the interval promises."""
-POINT_METRICS = ("mae", "rmse", "r2", "mape", "smape", "wape", "mase")
+POINT_METRICS = ("mae", "rmse", "r2", "mape", "smape", "wape", "mase", "msse")
 """Metrics of every forecast; the others need quantiles or samples."""
 CLOSENESS_CLASSES = ("EXCELLENT", "GOOD", "ACCEPTABLE", "NEEDS IMPROVEMENT")
 """Classes of `closeness`, the closest first."""
@@ -133,6 +134,11 @@ def mase(actual: np.ndarray, forecast: np.ndarray, scale: float) -> float:
     return mae(actual, forecast) / scale if scale > 0 else float("nan")
 
 
+def msse(actual: np.ndarray, forecast: np.ndarray, scale: float) -> float:
+    """Return the mean squared error in units of `scale` squared: what `mase` is for networks trained on squares."""
+    return float(np.mean((forecast - actual) ** 2)) / scale**2 if scale > 0 else float("nan")
+
+
 def closeness(actual: np.ndarray, forecast: np.ndarray) -> dict[str, float]:
     """Return the percentage of forecasts in each of `CLOSENESS_CLASSES`, by the ratio forecast / actual.
 
@@ -155,22 +161,28 @@ def per_series(
     by_series = {}
     for k in np.argsort(first):
         points = points_of[k]
+        unit = float(scale[first[k]])
         by_series[names[k]] = _unscaled_metrics(actual[points], forecast[points]) | {
-            "mase": mase(actual[points], forecast[points], float(scale[first[k]]))
+            "mase": mase(actual[points], forecast[points], unit),
+            "msse": msse(actual[points], forecast[points], unit),
         }
     return by_series
 
 
 def overall(actual: np.ndarray, forecast: np.ndarray, series: np.ndarray, scale: np.ndarray) -> dict[str, float]:
-    """Return every point metric over all points; MASE is the mean over series, since each has its own scale.
+    """Return every point metric over all points; MASE and MSSE are means over series, since each has its own scale.
 
     A series without a finite MASE is left out of that mean; the report's verdict mentions it.
     """
     _, first, code = np.unique(series, return_index=True, return_inverse=True)
-    errors, unit = np.bincount(code, np.abs(forecast - actual)) / np.bincount(code), scale[first]
-    ratios = errors[unit > 0] / unit[unit > 0]
-    ratios = ratios[np.isfinite(ratios)]
-    return _unscaled_metrics(actual, forecast) | {"mase": float(np.mean(ratios)) if len(ratios) else float("nan")}
+    error, counts, unit = np.abs(forecast - actual), np.bincount(code), scale[first]
+    means = {"mase": np.bincount(code, error) / counts, "msse": np.bincount(code, error**2) / counts}
+    values = _unscaled_metrics(actual, forecast)
+    for name, power in (("mase", 1), ("msse", 2)):
+        ratios = means[name][unit > 0] / unit[unit > 0] ** power
+        ratios = ratios[np.isfinite(ratios)]
+        values[name] = float(np.mean(ratios)) if len(ratios) else float("nan")
+    return values
 
 
 def _unscaled_metrics(actual: np.ndarray, forecast: np.ndarray) -> dict[str, float]:

@@ -3,153 +3,185 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
+from scipy.fft import dct
 from scipy.special import stdtr, stdtrit
 
 ROUNDING_TOLERANCE = 1e-12
 """Relative difference up to which two losses count as equal: the same number computed in another order."""
+MIN_SEEDS = 3
+"""Seeds below which a difference between settings is described and not tested: two have a t interval of 13 errors."""
+MAX_PERSISTENCE = 0.7
+"""Autocorrelation from which on no test holds its size with the origins that a test span has."""
 
 
 @dataclass(frozen=True)
-class MeanInterval:
-    """The mean of `count` values with its confidence interval, in their unit."""
+class Estimate:
+    """A mean with its standard error and the degrees of freedom of that error; NaN and 0 where it has none."""
 
     mean: float
-    low: float
-    high: float
-    count: int
+    standard_error: float
+    degrees: int
 
+    @property
+    def p_value(self) -> float:
+        """Two-sided p value of "the mean is 0"; NaN where nothing can be tested."""
+        if self.degrees < 1 or math.isnan(self.standard_error):
+            return float("nan")
+        return _p_value(_ratio(self.mean, self.standard_error), self.degrees)
 
-@dataclass(frozen=True)
-class PairedDifference:
-    """The mean of a - b over `count` pairs with its confidence interval, and the p value of "no difference"."""
+    def half_width(self, confidence: float = 0.95) -> float:
+        """Return half the width of the confidence interval, by Student's t; NaN where there is none."""
+        if self.degrees < 1:
+            return float("nan")
+        return float(stdtrit(self.degrees, (1 + confidence) / 2)) * self.standard_error
 
-    mean: float
-    low: float
-    high: float
-    p_value: float
-    count: int
+    def p_within(self, margin: float) -> float:
+        """Return the p value of "the mean is `margin` or more away from 0", by two one-sided tests (Schuirmann 1987).
+
+        Where it is small, the mean is shown to be 0 within `margin`. NaN where nothing can be tested.
+        """
+        if self.degrees < 1 or math.isnan(self.standard_error):
+            return float("nan")
+        return float(stdtr(self.degrees, _ratio(abs(self.mean) - margin, self.standard_error)))
 
 
 @dataclass(frozen=True)
 class DieboldMariano:
-    """Diebold-Mariano statistic and p value; `mean_difference` of loss a - loss b is below 0 where a is better."""
+    """Diebold-Mariano statistic and p value; `mean_difference` of loss a - loss b is below 0 where a is better.
+
+    `standard_error` is that of the mean difference, with `degrees` of freedom; NaN and 0 where nothing can be tested.
+    """
 
     statistic: float
     p_value: float
     mean_difference: float
+    standard_error: float = float("nan")
+    degrees: int = 0
+
+    @property
+    def estimate(self) -> Estimate:
+        """The mean difference with its error."""
+        return Estimate(self.mean_difference, self.standard_error, self.degrees)
 
 
-def mean_interval(values: ArrayLike, confidence: float = 0.95) -> MeanInterval:
-    """Return the mean of independent `values` (n,) with its interval by Student's t with n - 1 degrees of freedom.
+def crossed_mean(values: pd.Series) -> Estimate:
+    """Return the mean of `values`, indexed by seed and fold, with the error of a mean over seeds drawn at random.
 
-    With one value low and high are NaN, with none the mean is too. Raises ValueError when a value is
-    not finite.
+    A seed has the same initial weights on each fold, and a fold the same data for each seed: neither the cells nor the
+    pairs behind them are independent. So seeds are the replicates, each averaged over its folds, with seeds - 1 degrees
+    of freedom. From three folds on their variance is added (the two-way clustered error of Cameron, Gelbach and Miller
+    2011, without subtracting the part that both share: on the safe side), with the fewer degrees of the two. Below
+    `MIN_SEEDS` seeds there is no error. Values of one seed and fold are averaged; those that are NaN do not count.
     """
-    finite = _finite("values", values)
-    n = len(finite)
-    mean = float(finite.mean()) if n else float("nan")
-    half_width = _half_width(finite, confidence)
-    return MeanInterval(mean, mean - half_width, mean + half_width, n)
-
-
-def paired_difference(a: ArrayLike, b: ArrayLike, confidence: float = 0.95) -> PairedDifference:
-    """Return the mean of a - b over matched samples (n,), its interval and the p value of Student's paired t test.
-
-    The pairs must be independent of each other: seeds, or configurations alike in all but one setting.
-    With one pair low, high and p are NaN, with none the mean is too. Where all differences are the same, the
-    interval has no width and p is 1 when they are 0, else 0. Raises ValueError when the lengths differ
-    or a value is not finite.
-    """
-    difference = _difference(a, b)
-    n = len(difference)
-    interval = mean_interval(difference, confidence)
-    p_value = float("nan")
-    if n >= 2:
-        p_value = _p_value(_ratio(interval.mean, _standard_deviation(difference) / math.sqrt(n)), n - 1)
-    return PairedDifference(interval.mean, interval.low, interval.high, p_value, n)
+    numbers = values.to_numpy(float)
+    known = ~np.isnan(numbers)
+    seed, fold = (pd.factorize(values.index.get_level_values(level)[known])[0] for level in ("seed", "fold"))
+    cell = seed * (fold.max(initial=0) + 1) + fold
+    # The mean of each cell first, so that a cell counts once however many pairs are behind it.
+    cells, first = np.unique(cell, return_index=True)
+    means = (np.bincount(cell, numbers[known]) / np.maximum(np.bincount(cell), 1))[cells]
+    seeds, folds = (np.bincount(code[first], means) / np.bincount(code[first]) for code in (seed, fold))
+    mean = float(seeds.mean()) if len(seeds) else float("nan")
+    if len(seeds) < MIN_SEEDS:
+        return Estimate(mean, float("nan"), 0)
+    variance, degrees = _standard_deviation(seeds) ** 2 / len(seeds), len(seeds) - 1
+    if len(folds) >= MIN_SEEDS:
+        variance += _standard_deviation(folds) ** 2 / len(folds)
+        degrees = min(degrees, len(folds) - 1)
+    return Estimate(mean, math.sqrt(variance), degrees)
 
 
 def diebold_mariano(loss_a: ArrayLike, loss_b: ArrayLike, horizon: int = 1) -> DieboldMariano:
     """Return the test of equal accuracy of two forecasters, from their losses (n,) at the same origins in time order.
 
-    Statistic of Diebold and Mariano (1995), the variance of the mean difference from its
-    autocovariances up to lag horizon - 1 with equal weights, with the small-sample correction and
-    the t distribution with n - 1 degrees of freedom of Harvey, Leybourne and Newbold (1997).
-    `horizon` counts origins: with a stride pass ceil(horizon / stride), the number of forecasts that overlap.
+    The statistic of Diebold and Mariano (1995) with a long-run variance that holds its size with few origins and long
+    horizons, where autocovariances up to lag horizon - 1 reject up to five times too often: see `long_run_mean`, and
+    `benchmarks/noise.py` for the sizes measured. `horizon` counts origins: with a stride pass ceil(horizon / stride),
+    the number of forecasts that overlap.
 
-    Where the variance so estimated is not above 0, which equal weights allow, lag k gets the weight
-    1 - k / horizon (Newey and West 1987), which does not. Where all differences are 0 the statistic
-    is 0 and p is 1; where they are all the same and not 0, infinite and 0. With fewer than two origins, or not more
-    than `horizon`, nothing can be tested: both are NaN unless all differences are 0. Raises ValueError when the
-    lengths differ, a loss is not finite or `horizon` is below 1.
+    Where all differences are 0 the statistic is 0 and p is 1; where they are all the same and not 0, infinite and 0.
+    Where nothing can be tested, statistic and p are NaN. Raises ValueError when the lengths differ, a loss is not
+    finite or `horizon` is below 1.
     """
-    if horizon < 1:
-        raise ValueError(f"horizon: must be at least 1, got {horizon}")
     difference = _difference(loss_a, loss_b)
-    n = len(difference)
-    mean = float(difference.mean()) if n else float("nan")
-    if n and not difference.any():
-        return DieboldMariano(0.0, 1.0, 0.0)
-    if n < 2 or n <= horizon:
-        return DieboldMariano(float("nan"), float("nan"), mean)
-    centred = difference - mean if np.ptp(difference) > 0 else np.zeros(n)
-    covariance = np.array([centred[lag:] @ centred[: n - lag] for lag in range(horizon)]) / n
-    variance = covariance[0] + 2 * covariance[1:].sum()
-    if variance <= ROUNDING_TOLERANCE * covariance[0]:
-        variance = covariance[0] + 2 * (1 - np.arange(1, horizon) / horizon) @ covariance[1:]
-    correction = math.sqrt((n + 1 - 2 * horizon + horizon * (horizon - 1) / n) / n)
-    statistic = correction * _ratio(mean, math.sqrt(max(variance, 0.0) / n))
-    return DieboldMariano(statistic, _p_value(statistic, n - 1), mean)
+    if len(difference) and not difference.any():
+        return DieboldMariano(0.0, 1.0, 0.0, 0.0, max(len(difference) - 1, 1))
+    estimate = long_run_mean(difference, horizon)
+    if not estimate.degrees:
+        return DieboldMariano(float("nan"), float("nan"), estimate.mean)
+    statistic = _ratio(estimate.mean, estimate.standard_error)
+    return DieboldMariano(statistic, estimate.p_value, estimate.mean, estimate.standard_error, estimate.degrees)
 
 
-def indistinguishable_from_best(
-    losses: pd.DataFrame,
-    horizon: int = 1,
-    alpha: float = 0.05,
-    replicates: Literal["seeds", "origins"] = "seeds",
-) -> list[str]:
-    """Return the columns of `losses` whose mean is not significantly above the smallest mean, best first.
+def long_run_mean(values: ArrayLike, overlap: int = 1) -> Estimate:
+    """Return the mean of `values` (n,) in time order with an error that allows for their dependence in time.
 
-    Rows are replicates, columns configurations. Each column is compared with the best one over the rows both
-    have: over seeds by the paired t test, over origins (rows in the order of time) by `diebold_mariano` with
-    `horizon`. The p values are two-sided and corrected by Holm's step-down method (1979), so that the chance to
-    exclude any column that is as good as a best one named beforehand is at most `alpha`; that the best is chosen
-    by the same losses is not corrected for. With few replicates little is significant, and the set is large;
-    with one it is the best column alone.
-
-    A column with fewer finite values than the fullest one is left out, since a mean over few replicates is
-    luck, and so is one that cannot be tested against the best (fewer than two rows in common, or not more than
-    `horizon`). Raises ValueError when `replicates` is neither word or two columns have one name.
+    The variance is the mean square of the projections on the first cosines, and the ratio has as many degrees of
+    freedom as there are cosines: equally weighted cosines (Lazarus, Lewis, Stock and Watson 2018), a fixed-smoothing
+    test such as Coroneo and Iacone (2020) recommend for comparing forecasts. The number of cosines is n / 2 over the
+    steps that depend on each other, at most 0.4 n^(2/3). These steps are the `overlap` of neighbouring values, times
+    (1 + r) / (1 - r), where r is the autocorrelation at the lag of the overlap, corrected for its bias in short
+    samples. Fewer than two such spans tell nothing about the variance, nor does an r of `MAX_PERSISTENCE` or more: no
+    error then, and 0 degrees. Raises ValueError for values that are not finite and an overlap below 1.
     """
-    if replicates not in ("seeds", "origins"):
-        raise ValueError(f"replicates: must be 'seeds' or 'origins', got {replicates!r}")
-    if not losses.columns.is_unique:
-        raise ValueError(f"losses: column {losses.columns[losses.columns.duplicated()][0]!r} stands twice")
-    finite = losses.where(np.isfinite(losses))
-    counts = finite.count()
-    if not counts.any():
-        return []
-    finite = finite.loc[:, counts == counts.max()]
-    means = finite.mean().sort_values(kind="stable")
-    best = finite[means.index[0]]
-    p_values = {}
+    if overlap < 1:
+        raise ValueError(f"horizon: must be at least 1, got {overlap}")
+    series = _finite("values", values)
+    n = len(series)
+    mean = float(series.mean()) if n else float("nan")
+    span = dependent_steps(series, overlap)
+    if n < 2 or n < 2 * span:
+        return Estimate(mean, float("nan"), 0)
+    count = max(1, int(min(n / (2 * span), 0.4 * n ** (2 / 3))))
+    if np.ptp(series) == 0:
+        return Estimate(mean, 0.0, count)
+    # SciPy's cosine transform of type 2 is twice the sum over the values times cos(pi k (t + 1/2) / n).
+    projections = math.sqrt(2 / n) * dct(series - mean, type=2)[1 : count + 1] / 2
+    return Estimate(mean, math.sqrt(float(np.mean(projections**2)) / n), count)
+
+
+def dependent_steps(values: np.ndarray, overlap: int) -> float:
+    """Return how many neighbouring `values` (n,) depend on each other; at least `overlap`.
+
+    Infinite from an autocorrelation of `MAX_PERSISTENCE` on. See `long_run_mean`.
+    """
+    n = len(values)
+    if n <= overlap or np.ptp(values) == 0:
+        return float(overlap)
+    centred = values - values.mean()
+    correlation = float(centred[overlap:] @ centred[:-overlap]) / float(centred @ centred)
+    bias = (1 + 3 * max(correlation, 0.0)) * overlap / n
+    persistence = max(correlation + bias, 0.0)
+    return overlap * (1 + persistence) / (1 - persistence) if persistence < MAX_PERSISTENCE else math.inf
+
+
+def compare_with_best(
+    losses: pd.DataFrame, compare: Callable[[pd.Series], Estimate], *, margin: float, alpha: float = 0.05
+) -> pd.Series:
+    """Return for each column of `losses` how it stands to the one with the smallest mean, which is called `best`.
+
+    `worse` where its mean is shown to be higher, `tied` where the difference is shown to be below `margin` (a share of
+    the best mean), else `unclear`. `compare` returns the mean difference with its error, in units of the losses. The
+    best is chosen by the same losses: so p values are corrected for all pairs of columns (Bonferroni), which holds
+    whichever turns out best.
+    """
+    means = losses.mean().sort_values(kind="stable")
+    best, pairs = means.index[0], len(means) * (len(means) - 1) / 2
+    relations = {best: "best"}
     for name in means.index[1:]:
-        shared = pd.concat([finite[name], best], axis=1).dropna().to_numpy()
-        rival_losses, best_losses = shared.T
-        if replicates == "seeds":
-            p_value = paired_difference(rival_losses, best_losses).p_value
-        else:
-            p_value = diebold_mariano(rival_losses, best_losses, horizon).p_value
-        if len(shared) > 1 and not math.isnan(p_value):
-            p_values[name] = p_value
-    corrected = holm(list(p_values.values()))
-    return [means.index[0], *(name for name, p_value in zip(p_values, corrected, strict=True) if p_value > alpha)]
+        estimate = compare(losses[name] - losses[best])
+        relations[name] = "unclear"
+        if estimate.p_within(margin * abs(means.iloc[0])) * pairs <= alpha:
+            relations[name] = "tied"
+        elif estimate.mean > 0 and estimate.p_value * pairs <= alpha:
+            relations[name] = "worse"
+    return pd.Series(relations, dtype=object)
 
 
 def holm(p_values: ArrayLike) -> np.ndarray:
@@ -178,13 +210,6 @@ def _difference(a: ArrayLike, b: ArrayLike) -> np.ndarray:
     if first.shape != second.shape:
         raise ValueError(f"samples must be matched, got {len(first)} and {len(second)} values")
     return np.where(np.isclose(first, second, rtol=ROUNDING_TOLERANCE, atol=0), 0.0, first - second)
-
-
-def _half_width(values: np.ndarray, confidence: float) -> float:
-    n = len(values)
-    if n < 2:
-        return float("nan")
-    return float(stdtrit(n - 1, (1 + confidence) / 2)) * _standard_deviation(values) / math.sqrt(n)
 
 
 def _standard_deviation(values: np.ndarray) -> float:

@@ -10,12 +10,16 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
+from gridcast.evaluation.origin_losses import WQL
 from gridcast.reporting import forecast_plots, forecast_tables, interval_calibration, verdict
+from gridcast.reporting.baseline_comparison import compare_baselines
 from gridcast.reporting.forecast_plots import FanChart
 from gridcast.reporting.record import SweepRecord
 
 ZERO_RUN_PHRASES = ("unusual run", "without exhibition")
 """One of these is in a note on the data about unusual runs of zeros; the second is that of versions before 0.2.0."""
+FORMER_REPEATS = 5
+"""Shuffles of each input in records that do not say how many."""
 NOT_IN_SHEET_NAMES = r"[][:*?/\\]"
 """Characters that Excel does not allow in the name of a sheet."""
 FORECAST_TITLES = {
@@ -32,8 +36,9 @@ class ForecastChapters:
 
     `levels` are those of the winner's quantiles and `nominal` the share of the interval that is reported.
     `calibration` and `intervals` are frames of `interval_calibration`, `by_step` and `categories` (by column) of
-    `forecast_tables`, `permuted` and `attention` of the explanation. `windows` were forecast in the test span, of which
-    `independent` share no step. `zero_run_notes` and `notes` are about the data; `sentences` are by chapter.
+    `forecast_tables`, `permuted` and `attention` of the explanation. `windows` were forecast in the test span, from
+    origins of which `independent` share no step. `zero_run_notes` and `notes` are about the data; `sentences` are by
+    chapter.
     """
 
     levels: tuple[float, ...]
@@ -59,12 +64,12 @@ class ForecastChapters:
 
 
 def build_chapters(
-    record: SweepRecord, *, measures: pd.DataFrame, by_series: pd.DataFrame, overlap: int
+    record: SweepRecord, *, measures: pd.DataFrame, by_series: pd.DataFrame, overlap: int, relevant: float
 ) -> ForecastChapters:
     """Compute the chapters of `record`.
 
     `measures` and `by_series` are frames of `forecast_tables`, empty while the test span is untouched; `overlap` is how
-    many neighbouring origins share a step.
+    many neighbouring origins share a step; differences below the share `relevant` count as none.
     """
     winner, tests = str(record.leader["name"]), record.forecasts.tests
     test = tests.get(winner, pd.DataFrame({"step": []}))
@@ -83,20 +88,23 @@ def build_chapters(
     if tests:
         sentences["closeness"] = [verdict.closeness_sentence(measures, winner)]
     if levels:
-        sentences["quantile_loss"] = [verdict.quantile_loss_sentence(measures, winner)]
+        by_quantiles = compare_baselines(tests, winner, overlap=overlap, measure=WQL, relevant=relevant, levels=levels)
+        sentences["quantile_loss"] = [verdict.quantile_loss_sentence(measures, winner, by_quantiles)]
     if nominal is not None:
         sentences["coverage"] = [verdict.coverage_sentence(intervals, winner, nominal)]
     if len(by_step):
         sentences["steps"] = [verdict.horizon_sentence(by_step, winner)]
     if len(permuted):
-        sentences["inputs"] = verdict.input_sentences(permuted, attention)
+        sentences["inputs"] = verdict.input_sentences(
+            permuted, attention, repeats=explanation.get("repeats", FORMER_REPEATS), relevant=relevant
+        )
     notes = [str(note) for note in record.about.get("notes", ())]
     fans = forecast_plots.fan_chart_data(test, record.forecasts.recent, by_series) if levels or many_steps else []
     return ForecastChapters(
         levels=levels,
         nominal=nominal,
         windows=int((test["step"] == 1).sum()),
-        independent=interval_calibration.independent_windows(test, overlap),
+        independent=interval_calibration.independent_origins(test, overlap),
         fans=fans,
         calibration=interval_calibration.quantile_calibration(with_quantiles, overlap),
         intervals=intervals,

@@ -12,7 +12,6 @@ import numpy as np
 import pandas as pd
 
 from gridcast.evaluation import metrics
-from gridcast.evaluation.significance import diebold_mariano
 from gridcast.reporting import interval_calibration
 
 QUANTILE_MEASURES = ("wql", "coverage", "width", "crps")
@@ -20,7 +19,7 @@ QUANTILE_MEASURES = ("wql", "coverage", "width", "crps")
 
 @np.errstate(invalid="ignore")  # an infinite forecast makes some measures NaN
 def measure_table(tests: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """Return one row per forecaster: name, mae, rmse, r2, mape, smape, mase, wape and the closeness shares in percent.
+    """Return one row per forecaster: name, `metrics.POINT_METRICS` and the closeness shares in percent.
 
     MAE and RMSE are in data units, MASE is the mean over series. The shares are named share_excellent, share_good,
     share_acceptable and share_needs_improvement. Where the first of `tests` gives quantiles, the table has wql,
@@ -43,7 +42,7 @@ def measure_table(tests: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
 
 @np.errstate(invalid="ignore")
 def measures_by_series(tests: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """Return one row per forecaster and series: name, series, mae, rmse (data units), r2, mape, smape, mase, wape.
+    """Return one row per forecaster and series: name, series and `metrics.POINT_METRICS`.
 
     Where the first of `tests` gives quantiles, wql, coverage, width and crps too, at its levels.
     """
@@ -88,42 +87,6 @@ def _measures_by_group(tests: Mapping[str, pd.DataFrame], column: str, groups: M
             quantiles = interval_calibration.quantile_measures(part, levels) if levels else {}
             rows.append({"name": name, column: value, "mae": measures["mae"], "mase": measures["mase"], **quantiles})
     return pd.DataFrame(rows, columns=["name", column, "mae", "mase", *(QUANTILE_MEASURES if levels else ())])
-
-
-def origin_losses(table: pd.DataFrame) -> pd.Series:
-    """Return the mean absolute error in units of `scale` for each origin, over series and steps, in time order.
-
-    The index is the time of the origin's first step. Series whose scale is 0 are left out, as they are of MASE.
-    """
-    times = pd.Index(table["time"].unique()).sort_values()
-    origins = times[times.get_indexer(table["time"]) - (table["step"].to_numpy() - 1)]
-    errors = (table["actual"] - table["forecast"]).abs() / table["scale"].where(table["scale"] > 0)
-    return errors.groupby(origins.rename("origin")).mean().dropna().rename("loss")
-
-
-def against_baselines(tests: Mapping[str, pd.DataFrame], winner: str, horizon: int) -> pd.DataFrame:
-    """Compare the forecaster `winner` with each other one of `tests`, over the origins that both forecast.
-
-    Columns: name; mase, of that baseline; percent, the winner's MASE relative to it (negative: the winner is better;
-    NaN where the baseline's is 0); dm_statistic and p_value of `diebold_mariano` on `origin_losses`, with `horizon`
-    counted in origins; verdict on the winner, `better` or `worse` where p is below 5 %, else `tied`, also when there
-    are too few origins to test (p is NaN). Raises KeyError when `winner` is not in `tests`.
-    """
-    winner_losses, mases = origin_losses(tests[winner]), measure_table(tests).set_index("name")["mase"]
-    rows = []
-    for name in tests:
-        if name == winner:
-            continue
-        both = pd.concat([winner_losses, origin_losses(tests[name])], axis=1, join="inner").to_numpy()
-        losses, baseline_losses = both[np.isfinite(both).all(axis=1)].T
-        test = diebold_mariano(losses, baseline_losses, horizon)
-        mase = float(mases[name])
-        verdict = "tied"
-        if test.p_value < 0.05:
-            verdict = "better" if test.mean_difference < 0 else "worse"
-        percent = 100 * (float(mases[winner]) / mase - 1) if mase else float("nan")
-        rows.append((name, mase, percent, test.statistic, test.p_value, verdict))
-    return pd.DataFrame(rows, columns=["name", "mase", "percent", "dm_statistic", "p_value", "verdict"])
 
 
 def _levels_of_first(tests: Mapping[str, pd.DataFrame]) -> tuple[float, ...]:

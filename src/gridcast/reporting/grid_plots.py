@@ -196,7 +196,7 @@ def hyperparameter_importance(importance: pd.DataFrame) -> Figure:
     rows = importance.iloc[::-1]
     figure = figure_of(9, 1.5 + 0.5 * max(len(rows), 1))
     ax = figure.subplots()
-    ax.set_title("Which settings mattered")
+    ax.set_title("Share of the variance that each setting explains")
     if not len(rows) or rows[["fanova", "variance_share"]].isna().all(axis=None):
         write_note(ax, "Too few different runs to estimate importance.")
         return figure

@@ -12,7 +12,8 @@ import numpy as np
 import pandas as pd
 from scipy.special import bdtrik
 
-from gridcast.evaluation import metrics
+from gridcast.evaluation import metrics, significance
+from gridcast.evaluation.origin_losses import origin_times
 
 HEADLINE_SHARE = 0.8
 """Of several intervals, the one whose nominal share is nearest to this is reported."""
@@ -54,13 +55,12 @@ def window_numbers(table: pd.DataFrame) -> np.ndarray:
     return np.asarray((table["step"] == 1).cumsum()) - 1
 
 
-def independent_windows(table: pd.DataFrame, overlap: int) -> float:
-    """Return how many windows of `table` share no step: all over the `overlap` of neighbouring origins.
+def independent_origins(table: pd.DataFrame, overlap: int) -> float:
+    """Return how many origins of `table` share no step: all over the `overlap` of neighbouring ones.
 
-    The steps of one window count as one observation, since they tend to miss together; series are taken as
-    independent of each other.
+    The steps of one window count as one observation, since they tend to miss together, and so do the series.
     """
-    return max(1.0, (table["step"] == 1).sum() / overlap)
+    return max(1.0, len(np.unique(origin_times(table))) / overlap) if len(table) else 1.0
 
 
 def quantile_measures(table: pd.DataFrame, levels: Sequence[float]) -> dict[str, float]:
@@ -88,17 +88,18 @@ def quantile_calibration(tests: Mapping[str, pd.DataFrame], overlap: int) -> pd.
 
     Columns: name, level, below (strictly), upto (at or below), share, low, high, count. Where values repeat, as counts
     do, a correct quantile has its level anywhere from `below` to `upto`; `share` is the end of that range nearer to the
-    level, or the level within it. Between `low` and `high` the share of a correct quantile lies with 95 % (binomial
-    over `count` windows, see `independent_windows`). All but count are shares from 0 to 1.
+    level, or the level within it. Between `low` and `high` the share of a correct quantile lies with 95 %, see
+    `chance_band`; `count` is that of `independent_origins`. All but count are shares from 0 to 1.
     """
     rows = []
     for name, table in tests.items():
-        count, actual = independent_windows(table, overlap), table["actual"]
+        count, actual = independent_origins(table, overlap), table["actual"]
         for level in quantile_levels(table):
             quantile = table[quantile_column(level)]
             below, upto = float((actual < quantile).mean()), float((actual <= quantile).mean())
             share = min(max(level, below), upto)
-            rows.append((name, level, below, upto, share, *_chance_band(level, count), count))
+            band = chance_band(table, (actual <= quantile).to_numpy(), level, overlap)
+            rows.append((name, level, below, upto, share, *band, count))
     return pd.DataFrame(rows, columns=["name", "level", "below", "upto", "share", "low", "high", "count"])
 
 
@@ -109,11 +110,12 @@ def interval_coverage(tests: Mapping[str, pd.DataFrame], overlap: int) -> pd.Dat
     """
     rows = []
     for name, table in tests.items():
-        count, actual = independent_windows(table, overlap), table["actual"].to_numpy(float)
+        count, actual = independent_origins(table, overlap), table["actual"].to_numpy(float)
         for nominal, ends in central_intervals(quantile_levels(table)).items():
             low, high = _bounds(table, ends)
             share, width = metrics.coverage(actual, low, high), metrics.width(low, high)
-            rows.append((name, nominal, share, width, *_chance_band(nominal, count), count))
+            band = chance_band(table, (low <= actual) & (actual <= high), nominal, overlap)
+            rows.append((name, nominal, share, width, *band, count))
     return pd.DataFrame(rows, columns=["name", "nominal", "coverage", "width", "low", "high", "count"])
 
 
@@ -123,10 +125,23 @@ def _bounds(table: pd.DataFrame, levels: tuple[float, float]) -> tuple[np.ndarra
     return low, high
 
 
-def _chance_band(share: float, count: float) -> tuple[float, float]:
-    """Return the range of the observed share of `count` draws with 95 %, by the binomial distribution."""
+def chance_band(table: pd.DataFrame, hits: np.ndarray, share: float, overlap: int) -> tuple[float, float]:
+    """Return the range of the share of `hits` (rows,) with 95 %, where the true one is `share`.
+
+    Series miss together at one time, and forecasts miss together that share steps: so origins are the replicates, and
+    the range is that of `significance.long_run_mean` of the share at each origin. It is at least that of the binomial
+    distribution over windows that share no step, which it would be if series were independent. From 0 to 1 where there
+    are too few origins to judge.
+    """
+    at_origins = pd.Series(hits.astype(float)).groupby(origin_times(table)).mean()
+    half_width = significance.long_run_mean(at_origins.to_numpy(), overlap).half_width()
+    if np.isnan(half_width):
+        return 0.0, 1.0
+    # Where every origin has the same share, nothing shows how far series miss together.
+    count = (table["step"] == 1).sum() / overlap if half_width else independent_origins(table, overlap)
     ends = [np.nan_to_num(bdtrik(tail, count, share)) for tail in (0.025, 0.975)]
-    return float(np.ceil(ends[0]) / count), float(min(np.ceil(ends[1]) / count, 1.0))
+    low, high = float(np.ceil(ends[0]) / count), float(np.ceil(ends[1]) / count)
+    return max(0.0, min(low, share - half_width)), min(1.0, max(high, share + half_width))
 
 
 def _level_of(column: object) -> float | None:

@@ -12,7 +12,7 @@ from collections.abc import Collection, Sequence
 import numpy as np
 import pandas as pd
 
-from gridcast.evaluation.significance import mean_interval
+from gridcast.evaluation import significance
 
 REPLICATED = ("series", "fold", "seed")
 """Columns in which runs of one configuration differ."""
@@ -46,20 +46,6 @@ def ranked_runs(runs: pd.DataFrame, axes: Sequence[str], metric: str) -> pd.Data
     return ranked[["rank", "name", *groups, *axes, "seed", *measures, *of_seeds, "run_id"]]
 
 
-def seed_spread(runs: pd.DataFrame, metric: str) -> float:
-    """Return the standard deviation of `metric` between seeds in units of its mean, pooled over configurations.
-
-    Series and folds are not mixed. NaN where no configuration has two seeds, or where a mean is 0.
-    """
-    finite = finite_runs(runs, metric)
-    groups = finite.groupby(["configuration", *_incomparable_groups(finite)])[metric].agg(["mean", "var", "count"])
-    groups = groups[groups["count"] > 1]
-    if not len(groups) or (groups["mean"] == 0).any():
-        return float("nan")
-    freedom = groups["count"] - 1
-    return float(np.sqrt((freedom * groups["var"] / groups["mean"] ** 2).sum() / freedom.sum()))
-
-
 def comparable_runs(runs: pd.DataFrame, metric: str) -> pd.DataFrame:
     """Return `runs` with a finite `metric`, shifted so that its mean is the same in every series and fold.
 
@@ -84,23 +70,25 @@ def _incomparable_groups(runs: pd.DataFrame) -> list[str]:
 def by_configuration(runs: pd.DataFrame, axes: Sequence[str], metric: str) -> pd.DataFrame:
     """Return one row per configuration, the best mean over seeds first.
 
-    Columns: configuration, name (without the seed), the axes, mean of `metric` with its 95 % interval low to high and
-    their standard deviation `spread` (NaN with one seed), count of seeds, parameters, mean seconds of training. A
-    configuration with fewer seeds than others comes after those, whatever its mean: a mean over few seeds may be luck.
+    Columns: configuration, name (without the seed), the axes, mean of `metric` with its 95 % interval low to high
+    (NaN with fewer than three seeds, which are the replicates), standard deviation `spread` (NaN with one run), count
+    of runs, parameters, mean seconds of training. A configuration with fewer runs than others comes after those,
+    whatever its mean: a mean over few runs may be luck.
     """
     rows = []
     for configuration, replicates in finite_runs(runs, metric).groupby("configuration"):
-        first, interval = replicates.iloc[0], mean_interval(replicates[metric])
+        first, mean = replicates.iloc[0], float(replicates[metric].mean())
+        half_width = _half_width(replicates, metric)
         rows.append(
             {
                 "configuration": configuration,
                 "name": configuration_name(first),
                 **{axis: first[axis] for axis in axes},
-                "mean": interval.mean,
-                "low": interval.low,
-                "high": interval.high,
+                "mean": mean,
+                "low": mean - half_width,
+                "high": mean + half_width,
                 "spread": float(replicates[metric].std()),
-                "count": interval.count,
+                "count": len(replicates),
                 "parameters": first["parameters"],
                 "seconds": replicates["fit_seconds"].mean(),
             }
@@ -109,6 +97,14 @@ def by_configuration(runs: pd.DataFrame, axes: Sequence[str], metric: str) -> pd
     return pd.DataFrame(rows, columns=columns).sort_values(
         ["count", "mean"], ascending=[False, True], kind="stable", ignore_index=True
     )
+
+
+def _half_width(replicates: pd.DataFrame, metric: str) -> float:
+    """Return half the width of the 95 % interval of the mean of a configuration, over seeds and folds."""
+    if replicates["seed"].nunique() < significance.MIN_SEEDS:
+        return float("nan")
+    cells = replicates.assign(fold=replicates.get("fold", 0)).set_index(["seed", "fold"])[metric]
+    return significance.crossed_mean(cells).half_width()
 
 
 def configuration_name(run: pd.Series) -> str:

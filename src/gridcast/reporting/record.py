@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from gridcast.config import AXES
+from gridcast.config import AXES, RELEVANT
 from gridcast.evaluation import artifact_files
 from gridcast.runtime.errors import GridcastError
 from gridcast.sweep import ensemble
@@ -162,6 +162,11 @@ class SweepRecord:
     def metric(self) -> str:
         """The metric by which the winner is chosen; lower is better."""
         return str(self.about["selection"]["metric"])
+
+    @property
+    def relevant(self) -> float:
+        """The share of an error below which a difference counts as none; older sweeps have the default."""
+        return float(self.about["selection"].get("relevant", RELEVANT))
 
     @property
     def best(self) -> pd.Series:

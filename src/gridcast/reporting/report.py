@@ -106,9 +106,11 @@ def _write_workbook(record: SweepRecord, findings: ReportFindings, path: Path) -
     sheets = {
         "leaderboard": findings.leaders,
         "configurations": findings.configurations.drop(columns="configuration", errors="ignore"),
+        "settings compared": findings.effects.contrasts,
         "main effects": findings.effects.main,
         "importance": findings.effects.importance,
         "test span": findings.measures,
+        "against baselines": findings.against,
         "by series": findings.by_series,
         "models": findings.routes,
         "members": record.members,

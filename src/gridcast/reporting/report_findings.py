@@ -9,17 +9,24 @@ import numpy as np
 import pandas as pd
 
 from gridcast.evaluation import significance
+from gridcast.evaluation.origin_losses import MASE, WQL, Measure, measure_of
 from gridcast.models.baselines import NAIVE_BASELINES
 from gridcast.reporting import (
     anomaly_chapter,
+    baseline_comparison,
+    baseline_sentences,
     forecast_chapters,
     forecast_tables,
+    interval_calibration,
     leaderboard,
     selection_sentences,
+    setting_contrasts,
     setting_effects,
+    setting_sentences,
     verdict,
 )
 from gridcast.reporting.anomaly_chapter import AnomalyChapter
+from gridcast.reporting.baseline_sentences import BaselineStanding
 from gridcast.reporting.forecast_chapters import ForecastChapters
 from gridcast.reporting.record import SweepRecord
 from gridcast.tracking import mlflow_runs
@@ -31,8 +38,12 @@ MIN_RUNS_FOR_IMPORTANCE = 4
 
 @dataclass(frozen=True)
 class GridEffects:
-    """Frames about the settings, see `setting_effects`: by pair of axes and, of the Pareto `fronts`, by cost."""
+    """Frames about the settings, see `setting_effects`: by pair of axes and, of the Pareto `fronts`, by cost.
 
+    `contrasts` is the frame of `setting_contrasts`.
+    """
+
+    contrasts: pd.DataFrame
     main: pd.DataFrame
     importance: pd.DataFrame
     pivots: dict[tuple[str, str], pd.DataFrame]
@@ -44,20 +55,22 @@ class GridEffects:
 class ReportFindings:
     """Every number of the report, before anything is drawn or written.
 
-    `measures` of winner and baselines, the winner's `by_series`, and the comparison `against` each baseline are empty
-    while the test span is untouched. `tied` are configurations tied with the best, compared as `compared_over` says.
-    `limitations` say what this sweep cannot show, and why.
+    `measures` of winner and baselines, the winner's `by_series`, and the comparison `against` each baseline by
+    `measure` are empty while the test span is untouched. `relations` says how configurations stand to the best one,
+    compared as `compared_over` says, see `significance.compare_with_best`. `limitations` say what this sweep cannot
+    show, and why.
     """
 
     leaders: pd.DataFrame
     configurations: pd.DataFrame
     effects: GridEffects
-    tied: list[str]
+    relations: dict[str, str]
     compared_over: str
     measures: pd.DataFrame
     by_series: pd.DataFrame
     routes: pd.DataFrame
     against: pd.DataFrame
+    measure: Measure
     sentences: list[str]
     bottom_line: str
     limitations: list[str]
@@ -77,52 +90,88 @@ def compute_findings(record: SweepRecord) -> ReportFindings:
     # Further seeds of the leaders alone would give their settings more weight.
     grid_runs = leaderboard.comparable_runs(record.grid_runs, metric)
     configurations = leaderboard.by_configuration(runs, axes, metric)
-    tied, compared_over = _tied_with_best(record)
+    relations, compared_over = _relations_to_best(record)
     winner, overlap = str(record.leader["name"]), _overlap(record)
-    measures = by_series = against = pd.DataFrame()
-    mase = float("nan")
-    if tests:
-        measures = forecast_tables.measure_table(tests)
-        by_series = forecast_tables.measures_by_series({winner: tests[winner]})
-        against = forecast_tables.against_baselines(tests, winner, overlap)
-        mase = float(measures.loc[measures["name"] == winner, "mase"].iloc[0])
+    measures = forecast_tables.measure_table(tests) if tests else pd.DataFrame()
+    by_series = forecast_tables.measures_by_series({winner: tests[winner]}) if tests else pd.DataFrame()
+    standing = _baseline_standing(record, measures)
     anomalies = anomaly_chapter.build_chapter(record)
-    chapters = forecast_chapters.build_chapters(record, measures=measures, by_series=by_series, overlap=overlap)
+    chapters = forecast_chapters.build_chapters(
+        record, measures=measures, by_series=by_series, overlap=overlap, relevant=record.relevant
+    )
     promotion = record.parent.data.tags.get(mlflow_runs.PROMOTION_TAG)
-    contrasts = [setting_effects.strongest_contrast(grid_runs, axis, metric) for axis in axes]
-    standing = _standing(record, runs=runs, configurations=configurations, tied=tied, compared_over=compared_over)
+    effects = _grid_effects(grid_runs, axes, metric, record.relevant)
+    place = _standing(
+        record, runs=runs, configurations=configurations, relations=relations, compared_over=compared_over
+    )
     return ReportFindings(
         leaders=leaderboard.ranked_runs(record.runs, axes, metric),
         configurations=configurations,
-        effects=_grid_effects(grid_runs, axes, metric),
-        tied=tied,
+        effects=effects,
+        relations=relations,
         compared_over=compared_over,
         measures=measures,
         by_series=by_series,
         routes=_routes_with_test_errors(record, by_series),
-        against=against,
+        against=standing.against,
+        measure=standing.measure,
         sentences=[
-            *verdict.standing_sentences(standing),
+            *verdict.standing_sentences(place),
             *selection_sentences.confirmation_sentences(record, configurations),
             *verdict.routing_sentences(record.routes),
             *verdict.ensemble_sentences(record.members, combine=record.combine, winner=record.leader, best=record.best),
-            *(anomalies.sentences if anomalies else verdict.baseline_sentences(against, mase)),
-            *verdict.failed_baseline_sentences(record.baselines.failures),
-            *verdict.mase_coverage_sentences(by_series),
+            *(anomalies.sentences if anomalies else baseline_sentences.baseline_sentences(standing)),
+            *baseline_sentences.failed_baseline_sentences(record.baselines.failures),
+            *baseline_sentences.mase_coverage_sentences(by_series),
             *selection_sentences.look_sentences(record),
             *chapters.verdict,
             *([promotion] if promotion else []),
-            *verdict.setting_sentences(contrasts, axes, metric),
+            *setting_sentences.setting_sentences(
+                effects.contrasts,
+                axes,
+                metric,
+                relevant=record.relevant,
+                spread=setting_contrasts.seed_spread(record.runs, metric),
+            ),
         ],
-        bottom_line=anomalies.bottom_line if anomalies else verdict.bottom_line(against, mase, NAIVE_BASELINES),
+        bottom_line=anomalies.bottom_line if anomalies else baseline_sentences.bottom_line(standing, NAIVE_BASELINES),
         limitations=_limitations(record),
         chapters=chapters,
         anomalies=anomalies,
     )
 
 
-def _grid_effects(runs: pd.DataFrame, axes: tuple[str, ...], metric: str) -> GridEffects:
+def _baseline_standing(record: SweepRecord, measures: pd.DataFrame) -> BaselineStanding:
+    """Return the winner beside the baselines, by the measure that corresponds to the metric of the selection."""
+    tests, winner = record.forecasts.tests, str(record.leader["name"])
+    levels = interval_calibration.quantile_levels(tests[winner]) if tests else ()
+    measure = measure_of(record.metric, set(record.runs["loss"]), levels)
+    if measure == WQL and not any(interval_calibration.has_levels(tests[name], levels) for name in list(tests)[1:]):
+        measure = MASE  # no baseline gives quantiles to compare with
+    against, summary, disagreements = pd.DataFrame(), None, {}
+    if tests:
+        against = baseline_comparison.compare_baselines(
+            tests, winner, overlap=_overlap(record), measure=measure, relevant=record.relevant, levels=levels
+        )
+        reference = baseline_sentences.best_naive(against, NAIVE_BASELINES)
+        summary = baseline_comparison.summarize_series(
+            tests, winner, reference=reference, measure=measure, levels=levels
+        )
+        disagreements = baseline_comparison.lower_by_other_measures(measures, winner, measure)
+    return BaselineStanding(
+        against=against,
+        measure=measure,
+        winner=winner,
+        values={str(row["name"]): row for row in measures.to_dict("records")},
+        summary=summary,
+        disagreements=disagreements,
+        relevant=record.relevant,
+    )
+
+
+def _grid_effects(runs: pd.DataFrame, axes: tuple[str, ...], metric: str, relevant: float) -> GridEffects:
     return GridEffects(
+        contrasts=setting_contrasts.setting_contrasts(runs, axes, metric, relevant),
         main=setting_effects.main_effects(runs, axes, metric),
         importance=setting_effects.setting_importance(runs, axes, metric),
         pivots={
@@ -136,22 +185,29 @@ def _grid_effects(runs: pd.DataFrame, axes: tuple[str, ...], metric: str) -> Gri
 
 
 def _standing(
-    record: SweepRecord, *, runs: pd.DataFrame, configurations: pd.DataFrame, tied: list[str], compared_over: str
+    record: SweepRecord,
+    *,
+    runs: pd.DataFrame,
+    configurations: pd.DataFrame,
+    relations: dict[str, str],
+    compared_over: str,
 ) -> verdict.Standing:
-    """Return the place of the best run among the others, and the name of the simplest tied configuration."""
-    best = str(record.best["name"])
-    named = runs.drop_duplicates("configuration") if record.together else configurations
-    simplest = leaderboard.simplest_configuration(configurations, tied) if tied else str(record.best["configuration"])
+    """Return the place of the best run among the others, and the simplest of the configurations as good as it."""
+    as_good = [configuration for configuration, relation in relations.items() if relation != "worse"]
+    simplest = leaderboard.simplest_configuration(configurations, as_good) if as_good else ""
+    names = configurations.set_index("configuration")["name"]
     return verdict.Standing(
-        winner=best,
+        winner=str(record.best["name"]),
         metric=record.metric,
         value=float(record.best[record.metric]),
         runs=len(runs),
         planned=record.planned,
         failed=len(record.failures),
-        tied=len(set(tied) & set(configurations["configuration"])) if record.together else 0,
-        simplest=str(named.set_index("configuration")["name"].get(simplest, best)),
+        relations=relations if record.together else {},
+        unit="run" if "these runs" in compared_over else "configuration",
+        simplest=str(names.get(simplest, "")),
         compared_over=compared_over,
+        relevant=record.relevant,
     )
 
 
@@ -160,31 +216,40 @@ def _overlap(record: SweepRecord) -> int:
     return math.ceil(record.about.get("horizon", 1) / record.about.get("stride", 1))
 
 
-def _tied_with_best(record: SweepRecord) -> tuple[list[str], str]:
-    """Return the configurations tied with the best, and how they were compared.
+def _relations_to_best(record: SweepRecord) -> tuple[dict[str, str], str]:
+    """Return how configurations stand to the best one, and how they were compared.
 
-    Over the seeds, folds or series that all of them have, or else, for single runs, over the steps of the validation
-    span.
+    See `significance.compare_with_best`. Over seeds, and the folds that all of them have; or, with fewer than three
+    seeds, single runs over the steps of the validation span.
     """
+    runs, metric, relevant = record.runs, record.metric, record.relevant
     columns = list(leaderboard.REPLICATED)
-    pairs = record.runs.pivot_table(index=columns, columns="configuration", values=record.metric).dropna(axis=1)
-    if len(pairs) > 1 and pairs.shape[1]:
-        tied = significance.indistinguishable_from_best(pairs, replicates="seeds")
-        return tied, f"paired over {replicates_text(record)}, 5 % with Holm's correction"
+    cells = runs.pivot_table(index=columns, columns="configuration", values=metric).dropna(axis=1)
+    seeds = cells.index.get_level_values("seed").nunique()
+    if seeds >= significance.MIN_SEEDS and cells.shape[1] > 1:
+        relations = significance.compare_with_best(cells, significance.crossed_mean, margin=relevant)
+        text = f"paired over {seeds} seeds, 5 % with Bonferroni's correction for all pairs of {cells.shape[1]}"
+        return {str(name): str(relation) for name, relation in relations.items()}, text
     # Metrics of detectors are not means over validation steps, so losses by step say nothing about them.
-    if not record.together or record.metric.startswith("val_"):
-        return [], ""
-    best = str(record.best["configuration"])
+    if not record.together or metric.startswith("val_"):
+        return {}, ""
     losses = record.loss_by_origin.dropna(axis=1)
     if losses.shape[1] < 2 or len(losses) < MIN_ORIGINS:
-        return [best], "too few runs or validation steps to compare"
-    losses = losses.rename(columns=record.runs.set_index("run_id")["configuration"].to_dict())
-    losses = losses.loc[:, ~losses.columns.duplicated()]  # the best run of each configuration
-    tied = significance.indistinguishable_from_best(losses, _overlap(record), replicates="origins")
-    compared_over = (
-        f"Diebold-Mariano over {len(losses)} validation steps, 5 % with Holm, among the best {losses.shape[1]}"
+        return {}, ""
+    names = runs.set_index("run_id")["configuration"]
+    losses = losses.rename(columns=names.to_dict())
+    losses = losses.loc[:, ~losses.columns.duplicated()]
+    if losses.shape[1] < 2:
+        return {}, ""
+    overlap = _overlap(record)
+    relations = significance.compare_with_best(
+        losses, lambda gap: significance.long_run_mean(gap.to_numpy(float), overlap), margin=relevant
     )
-    return [best, *(configuration for configuration in tied if configuration != best)], compared_over
+    text = (
+        f"Diebold-Mariano over {len(losses)} validation steps, 5 % with Bonferroni's correction for all pairs of the "
+        f"best {losses.shape[1]}; this is about these runs and these seeds"
+    )
+    return {str(name): str(relation) for name, relation in relations.items()}, text
 
 
 def replicates_text(record: SweepRecord) -> str:

@@ -18,7 +18,7 @@ from gridcast.reporting.report_findings import ReportFindings, replicates_text
 
 GRID_TITLES = {
     "grid_search_analysis": "The grid at a glance",
-    "hyperparameter_importance": "Which settings mattered",
+    "hyperparameter_importance": "How much of the variance each setting explains",
     "interactions": "Interactions of settings",
     "cost_quality": "Cost against quality",
     "parallel_coordinates": "Every run",
@@ -35,7 +35,7 @@ MAX_RUNS_SHOWN = 10
 MAX_STEPS_SHOWN = 12
 """Steps of the horizon in the table of the page."""
 MAX_ROWS_LISTED = 100
-"""Series with models of their own, and events, in the tables of the page."""
+"""Series with models of their own, events, and pairs of settings, in the tables of the page."""
 
 
 def render_page(record: SweepRecord, findings: ReportFindings, figures: Mapping[str, str]) -> str:
@@ -67,6 +67,7 @@ def render_page(record: SweepRecord, findings: ReportFindings, figures: Mapping[
             coverage_rows=forecast_chapters.coverage_rows(findings.chapters),
             steps=_step_rows(findings.chapters.by_step),
             groups=_group_tables(record, findings),
+            contrasts=findings.effects.contrasts.head(MAX_ROWS_LISTED).to_dict("records"),
             configurations=findings.configurations.head(MAX_RUNS_SHOWN).to_dict("records"),
             seeds=sorted(map(int, record.runs["seed"].unique())),
             seconds=float(record.runs["fit_seconds"].sum()),

@@ -1,40 +1,22 @@
-"""How much each setting of a grid matters: pure functions on frames of runs, which `leaderboard` describes."""
+"""The share of the variance that each setting of a grid explains: pure functions on frames of runs.
+
+`leaderboard` describes the frames; `setting_contrasts` tests differences.
+"""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
-from gridcast.config import AXES
-from gridcast.evaluation.significance import paired_difference
-from gridcast.reporting.leaderboard import REPLICATED, finite_runs
+from gridcast.reporting.leaderboard import finite_runs
 
 MIN_FOREST_POINTS = 4
 """Combinations below which a forest cannot distinguish axes: the smallest grid of two axes has four."""
 MANY_FOREST_POINTS = 500
 """Combinations above which a quarter of optuna's trees is as exact, and takes seconds instead of a minute."""
-
-
-@dataclass(frozen=True)
-class Contrast:
-    """The best value of an axis against the worst, as text: lower by `percent` ± `half_width` percent of the worst.
-
-    `half_width` is that of the 95 % interval and `p_value` that of the paired t test over `pairs` matched pairs, both
-    NaN with one pair; `matters` is true where the interval excludes 0.
-    """
-
-    axis: str
-    best: str
-    worst: str
-    percent: float
-    half_width: float
-    p_value: float
-    pairs: int
-    matters: bool
 
 
 def setting_text(value: object) -> str:
@@ -59,48 +41,6 @@ def main_effects(runs: pd.DataFrame, axes: Sequence[str], metric: str) -> pd.Dat
         for value, row in finite.groupby(axis)[metric].agg(["mean", "std", "median", "count"]).iterrows()
     ]
     return pd.DataFrame(rows, columns=["axis", "value", "mean", "std", "median", "count"]).astype({"count": int})
-
-
-def strongest_contrast(runs: pd.DataFrame, axis: str, metric: str) -> Contrast | None:
-    """Compare the best value of `axis` with the worst, over runs alike in all other settings, series, fold and seed.
-
-    Values are ranked by their mean distance from the mean of the runs they are matched with, which in a whole grid is
-    their mean; of the values that share a pair, the two furthest apart are compared. Percent and half width are the
-    paired mean difference and that of its interval over the mean of the worst value in those pairs (NaN where that is 0
-    and the difference is not). Each pair counts as one observation, so that the spread includes how the difference
-    changes with the other settings. None when no two runs differ in `axis` alone.
-    """
-    finite = finite_runs(runs, metric)
-    others = [setting for setting in (*AXES, *REPLICATED) if setting != axis and setting in finite]
-    match = [setting for setting in others if finite[setting].notna().all()]
-    matched = finite.pivot_table(index=match, columns=axis, values=metric) if len(finite) else pd.DataFrame()
-    matched = matched[matched.count(axis=1) > 1]
-    if not len(matched):
-        return None
-    distance = matched.sub(matched.mean(axis=1), axis=0).mean().to_numpy()
-    losses = matched.to_numpy()
-    pairs = [
-        (low, high)
-        for low, high in itertools.permutations(range(len(distance)), 2)
-        if np.isfinite(losses[:, [low, high]]).all(axis=1).any()
-    ]
-    best, worst = max(pairs, key=lambda pair: distance[pair[1]] - distance[pair[0]])
-    both = losses[np.isfinite(losses[:, [best, worst]]).all(axis=1)]
-    if both[:, best].mean() > both[:, worst].mean():
-        best, worst = worst, best
-    test = paired_difference(both[:, worst], both[:, best])
-    base = abs(both[:, worst].mean())
-    unit = 100 / base if base else (0.0 if test.mean == 0 else float("nan"))
-    return Contrast(
-        axis=axis,
-        best=setting_text(matched.columns[best]),
-        worst=setting_text(matched.columns[worst]),
-        percent=unit * test.mean,
-        half_width=unit * (test.high - test.mean),
-        p_value=test.p_value,
-        pairs=test.count,
-        matters=test.low > 0,
-    )
 
 
 def interaction_table(runs: pd.DataFrame, row_axis: str, column_axis: str, *, metric: str) -> pd.DataFrame:

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from scipy.special import stdtr
 
-from gridcast.reporting.setting_effects import Contrast
+from gridcast.evaluation import significance
+from gridcast.reporting import words
 from gridcast.runtime.detector import MINIMUM
 from gridcast.sweep import ensemble
-
-MAX_NAMES_LISTED = 4
 
 
 @dataclass(frozen=True)
 class Standing:
-    """The place of the winner: `tied` counts configurations, itself included; `simplest` names one."""
+    """The place of the best run among the others.
+
+    `relations` says for each compared configuration how it stands to the best, see `significance.compare_with_best`;
+    `unit` is what they are: `configuration`, or `run` where these have too few seeds. `simplest` names the simplest of
+    those that cannot be told apart from it.
+    """
 
     winner: str
     metric: str
@@ -25,52 +30,40 @@ class Standing:
     runs: int
     planned: int
     failed: int
-    tied: int
+    relations: Mapping[str, str]
+    unit: str
     simplest: str
     compared_over: str
-
-
-def setting_sentences(contrasts: Sequence[Contrast | None], axes: Sequence[str], metric: str) -> list[str]:
-    """State which settings mattered and by how much, strongest first, and which made no difference."""
-    compared = [contrast for contrast in contrasts if contrast is not None]
-    clear = sorted((contrast for contrast in compared if contrast.matters), key=lambda contrast: -contrast.percent)
-    sentences = [
-        f"{_capitalized(_setting(c.axis, c.best))} beat {_setting(c.axis, c.worst)} by {c.percent:.1f} % ± "
-        f"{c.half_width:.1f} in {_metric_name(metric)} ({c.pairs} matched pairs)."
-        for c in clear
-    ]
-    idle = [_axis_name(contrast.axis) for contrast in compared if not contrast.matters]
-    if idle:
-        sentences.append(f"{_capitalized(_join(idle))} made no difference that is distinguishable from chance.")
-    unpaired = [_axis_name(axis) for axis, contrast in zip(axes, contrasts, strict=True) if contrast is None]
-    if unpaired:
-        sentences.append(f"Nothing can be said yet about {_join(unpaired)}: no two runs differ in it alone.")
-    if not axes:
-        sentences.append("The grid varies no setting, so there is nothing to say about settings.")
-    return sentences
+    relevant: float
 
 
 def standing_sentences(standing: Standing) -> list[str]:
-    """State how many runs finished, which one is best, and how many configurations are tied with it."""
+    """State how many runs finished, which one is best, and how other configurations stand to the best one."""
     finished = (
         f"{standing.runs} of {standing.planned} runs finished"
         if standing.runs < standing.planned
         else f"All {standing.planned} runs finished"
     )
     failed = f", {standing.failed} failed" if standing.failed else ""
-    sentences = [
-        f"{finished}{failed}. The best is {standing.winner} ({_metric_name(standing.metric)} {standing.value:.4g})."
-    ]
-    if standing.tied > 1:
-        others = standing.tied - 1
-        simplest = "itself" if standing.simplest == standing.winner else standing.simplest
-        sentences.append(
-            f"{others} other configuration{'s are' if others > 1 else ' is'} statistically tied with it "
-            f"({standing.compared_over}); the simplest of them all is {simplest}."
-        )
-    elif standing.runs > 1 and standing.tied:
-        sentences.append(f"No other configuration is statistically tied with it ({standing.compared_over}).")
-    return sentences
+    metric = words.metric_name(standing.metric)
+    sentences = [f"{finished}{failed}. The best by {metric} is {standing.winner} ({standing.value:.4g})."]
+    relations = list(standing.relations.values())
+    others = len(relations) - 1
+    if others < 1:
+        return sentences
+    worse, tied = relations.count("worse"), relations.count("tied")
+    alike = others - worse
+    if not alike:
+        subject = f"all {others} other {standing.unit}s" if others > 1 else f"the other {standing.unit}"
+        sentences.append(f"By {metric} it is shown to be ahead of {subject} ({standing.compared_over}).")
+        return sentences
+    them = f"{alike} of {others} other {standing.unit}s" if others > 1 else f"the other {standing.unit}"
+    text = f"It cannot be told apart from {them} ({standing.compared_over})"
+    if tied:
+        verb = "is" if tied == 1 else "are"
+        text += f", of which {tied} {verb} tied with it within {words.share_text(standing.relevant)}"
+    text += f"; the simplest of them all is {standing.simplest}" if standing.simplest else ""
+    return [*sentences, f"{text}."]
 
 
 def routing_sentences(routes: pd.DataFrame) -> list[str]:
@@ -79,15 +72,15 @@ def routing_sentences(routes: pd.DataFrame) -> list[str]:
         return []
     counts = routes["model"].value_counts()
     # One model more than the limit is named too: "1 more model" would take the same space.
-    shown = len(counts) if len(counts) == MAX_NAMES_LISTED + 1 else MAX_NAMES_LISTED
+    shown = len(counts) if len(counts) == words.MAX_NAMES_LISTED + 1 else words.MAX_NAMES_LISTED
     models = [f"{model} ({count})" for model, count in counts.head(shown).items()]
     models += [f"{len(counts) - shown} more models"] if len(counts) > shown else []
-    sentences = [f"The {len(routes)} series are forecast by {_join(models)}."]
+    sentences = [f"The {len(routes)} series are forecast by {words.join(models)}."]
     untrained = list(routes.loc[routes["validation MAE"].isna(), "series"])
     if untrained:
         sentences.append(
-            f"{_join_first(untrained)} could not be trained (too short, or every run failed): a naive rule forecasts "
-            "instead, and the forecasts say so."
+            f"{words.join_first(untrained)} could not be trained (too short, or every run failed): a naive rule "
+            "forecasts instead, and the forecasts say so."
         )
     return sentences
 
@@ -106,76 +99,17 @@ def ensemble_sentences(members: pd.DataFrame, *, combine: str | None, winner: pd
         if best_error
         else "against"
     )
-    advice = "" if error < best_error else " The best run alone is as good there: selection.ensemble only adds cost."
+    advice = (
+        ""
+        if error < best_error
+        else " The best run alone is as good on the validation span: selection.ensemble only adds cost."
+    )
     if combine == MINIMUM:
         advice = " It raises an alarm where each of them does: fewer are false, and more faults may be missed."
     return [
-        f"The winner is the {winner['name']}: its {_metric_name(metric)} is {error:.4g}, {relation} that of the best "
-        f"run alone ({best_error:.4g}).{advice}"
+        f"The winner is the {winner['name']}: its {words.metric_name(metric)} is {error:.4g}, {relation} that of the "
+        f"best run alone ({best_error:.4g}).{advice}"
     ]
-
-
-def baseline_sentences(against: pd.DataFrame, winner_mase: float) -> list[str]:
-    """State the winner's error against each baseline; `against` is the frame of `against_baselines`."""
-    if not len(against):
-        return ["This sweep has not used the test span yet: its winner is tested when all runs are finished."]
-    better, tied, worse = (against[against["verdict"] == verdict] for verdict in ("better", "tied", "worse"))
-    parts = []
-    if len(better):
-        ranked = better.sort_values("percent")
-        margins = zip(ranked["name"], ranked["percent"], strict=True)
-        parts.append(_join([f"{-percent:.0f} % below {name}" for name, percent in margins]))
-    if len(tied):
-        parts.append(f"statistically tied with {_join(list(tied['name']))}")
-    if len(worse):
-        ranked = worse.sort_values("percent", ascending=False)
-        margins = zip(ranked["name"], ranked["percent"], strict=True)
-        parts.append(_join([f"{percent:.0f} % above {name}" for name, percent in margins]))
-    return [f"On unseen data, the winner's error (MASE {winner_mase:.3f}) is {'; '.join(parts)}."]
-
-
-def failed_baseline_sentences(failures: pd.DataFrame) -> list[str]:
-    """State which baselines failed, and why: nothing was shown about them. `failures` has the columns name, reason."""
-    return [
-        f"The winner could not be compared with {name}, which failed: {reason.rstrip('.')}."
-        for name, reason in zip(failures["name"], failures["reason"], strict=True)
-    ]
-
-
-def mase_coverage_sentences(by_series: pd.DataFrame) -> list[str]:
-    """State over how many series the winner's MASE is the mean, where it is not all of them.
-
-    `by_series` is the winner's frame of `measures_by_series`.
-    """
-    without = [] if not len(by_series) else list(by_series.loc[~np.isfinite(by_series["mase"]), "series"])
-    if not without:
-        return []
-    return [
-        f"That MASE is the mean over {len(by_series) - len(without)} of {len(by_series)} series: "
-        f"{_join_first(without)} {'has' if len(without) == 1 else 'have'} no finite MASE, because nothing changed from "
-        "one step to the next in training, or because the forecast diverged."
-    ]
-
-
-def bottom_line(against: pd.DataFrame, winner_mase: float, naive: Sequence[str]) -> str:
-    """State in one sentence whether the winner is worth using; the last value is always named."""
-    if not len(against):
-        return "Whether the winner beats simple baselines is not known yet."
-    ahead = against[against["mase"] <= winner_mase].sort_values("mase")
-    naive_ahead = [name for name in ahead["name"] if name in naive]
-    if "last value" in naive_ahead:
-        return "The winner does not beat the last value on unseen data: repeat that value instead, it costs nothing."
-    if naive_ahead:
-        return f"The winner beats the last value, but not {_join(naive_ahead)}: use that instead, it costs nothing."
-    if len(ahead):
-        name, error = ahead.iloc[0][["name", "mase"]]
-        if error == winner_mase:
-            return f"The winner beats the last value and every other naive baseline; it is level with {name}."
-        return (
-            "The winner beats the last value and every other naive baseline, yet "
-            f"{name} has the lower error (MASE {error:.3f} against {winner_mase:.3f})."
-        )
-    return "The winner beats the last value and every other baseline."
 
 
 def closeness_sentence(measures: pd.DataFrame, winner: str) -> str:
@@ -195,19 +129,24 @@ def closeness_sentence(measures: pd.DataFrame, winner: str) -> str:
     return f"{text}."
 
 
-def quantile_loss_sentence(measures: pd.DataFrame, winner: str) -> str:
-    """State the winner's weighted quantile loss against the best baseline that gives the same quantiles."""
+def quantile_loss_sentence(measures: pd.DataFrame, winner: str, against: pd.DataFrame) -> str:
+    """State the winner's weighted quantile loss against the best baseline that gives the same quantiles.
+
+    `against` is the frame of `baseline_comparison.compare_baselines` by that loss.
+    """
     table = measures.set_index("name")
-    losses, crps = table["wql"], table["crps"][winner]
-    loss, others = float(losses[winner]), losses.drop(winner).dropna()
+    loss, crps = float(table["wql"][winner]), table["crps"][winner]
     text = f"Over the whole distribution, its forecasts have a weighted quantile loss of {loss:.4g}"
     text += f" (and a CRPS of {crps:.4g}, from its sample paths, in data units)" if np.isfinite(crps) else ""
-    if not len(others):
+    rows = against[np.isfinite(against["percent"].to_numpy(float))]
+    if not len(rows):
         return f"{text}; no baseline gives the same quantiles to compare with."
-    best = float(others.min())
-    percent = 100 * (loss / best - 1) if best else float("nan")
-    relation = f"{abs(percent):.0f} % {'below' if percent < 0 else 'above'}"
-    return f"{text}, {relation} that of {others.idxmin()}, the best baseline that gives quantiles ({best:.4g})."
+    best = rows.sort_values("error", kind="stable").iloc[0]
+    test = f"not tested: {best['reason']}" if best["reason"] else words.p_text(float(best["p_value"]))
+    return (
+        f"{text}, {words.below_or_above(float(best['percent']))} that of {best['name']} ({test}), the best baseline "
+        "that gives quantiles."
+    )
 
 
 def coverage_sentence(intervals: pd.DataFrame, winner: str, nominal: float) -> str:
@@ -217,6 +156,8 @@ def coverage_sentence(intervals: pd.DataFrame, winner: str, nominal: float) -> s
     """
     row = intervals[(intervals["name"] == winner) & (intervals["nominal"] == nominal)].iloc[0]
     text = f"Its {100 * nominal:g} % intervals cover {100 * row['coverage']:.0f} % of the actual values"
+    if row["low"] <= 0 and row["high"] >= 1:
+        return f"{text}: too few independent origins to judge that."
     if row["coverage"] < row["low"]:
         return f"{text}, fewer than chance explains: they are too narrow."
     if row["coverage"] > row["high"]:
@@ -234,37 +175,52 @@ def horizon_sentence(by_step: pd.DataFrame, winner: str) -> str:
     count = {0: "none", len(rows): "every one"}.get(ahead, str(ahead))
     return (
         f"The winner's error {verb} from MASE {first['mase']:.3f} at the next step to {last['mase']:.3f} at step "
-        f"{last['step']:.0f}; it is the lowest of all at {count} of the {len(rows)} steps."
+        f"{last['step']:.0f}; by MASE it is the lowest of all at {count} of the {len(rows)} steps."
     )
 
 
-def input_sentences(permuted: pd.DataFrame, attention: pd.DataFrame) -> list[str]:
-    """State which inputs the winner relies on; `permuted` and `attention` are the frames of the explanation."""
+def input_sentences(
+    permuted: pd.DataFrame, attention: pd.DataFrame, *, repeats: int, relevant: float, alpha: float = 0.05
+) -> list[str]:
+    """State which inputs the winner relies on; `permuted` and `attention` are the frames of the explanation.
+
+    If an input is of no use, its real order is one of the shuffled orders: so the rise of the error, the mean over
+    `repeats` shuffles, is compared with their spread by Student's t, and corrected by Holm's method for all inputs. A
+    rise below the share `relevant` counts as none.
+    """
     sentences = []
     constant = list(permuted.loc[permuted["rise"].isna(), "name"])
     permuted = permuted.dropna(subset=["rise"])
-    clear = permuted[permuted["rise"] > 2 * permuted["spread"]].sort_values("rise", ascending=False)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratios = permuted["rise"] / (permuted["spread"] * np.sqrt(1 + 1 / repeats))
+    p_values = significance.holm(2 * stdtr(repeats - 1, -ratios.abs().fillna(0.0).to_numpy(float)))
+    is_clear = (p_values <= alpha) & (permuted["rise"] >= 100 * relevant)
+    clear = permuted[is_clear].sort_values("rise", ascending=False)
     inputs, lags = clear[clear["kind"] != "lag"], clear[clear["kind"] == "lag"]
     if len(inputs):
-        first, others = inputs.iloc[0], inputs.iloc[1:MAX_NAMES_LISTED]
-        next_inputs = [f"{name} ({_rise(rise)} %)" for name, rise in zip(others["name"], others["rise"], strict=True)]
+        first, others = inputs.iloc[0], inputs.iloc[1 : words.MAX_NAMES_LISTED]
+        next_inputs = [f"{name} {_rise(rise)} %" for name, rise in zip(others["name"], others["rise"], strict=True)]
         past = "the past of " if first["kind"] == "target" else ""
-        rest = f"; then {_join(next_inputs)}." if next_inputs else "."
+        rest = f"; after shuffling {words.join(next_inputs)}." if next_inputs else "."
         sentences.append(
-            f"{_capitalized(past + first['name'])} mattered most: without it the error would be {_rise(first['rise'])} "
-            f"% higher{rest}"
+            f"After shuffling {past}{first['name']} among the windows the error is {_rise(first['rise'])} % "
+            f"higher{rest}"
         )
     idle = permuted[(permuted["kind"] == "covariate") & ~permuted["name"].isin(inputs["name"])]["name"]
     if len(idle):
-        sentences.append(f"{_capitalized(_join(list(idle)))} made no difference that is distinguishable from chance.")
+        sentences.append(
+            f"After shuffling {words.join(list(idle))} the error is not shown to be higher by "
+            f"{words.share_text(relevant)} or more."
+        )
     if constant:
         sentences.append(
-            f"Nothing can be said about {_join(constant)}: every window of the validation span has the same values."
+            f"Nothing can be said about {words.join(constant)}: every window of the validation span has the same "
+            "values."
         )
     if len(lags):
         sentences.append(
-            f"Of the past values, {lags.iloc[0]['name']} mattered most ({_rise(lags.iloc[0]['rise'])} %; lag 1 is the "
-            "step before the forecast)."
+            f"Of the past values, {lags.iloc[0]['name']} counts most: after shuffling it the error is "
+            f"{_rise(lags.iloc[0]['rise'])} % higher (lag 1 is the step before the forecast)."
         )
     if len(attention):
         top, uniform = attention.iloc[int(attention["share"].argmax())], 100 / len(attention)
@@ -276,43 +232,3 @@ def input_sentences(permuted: pd.DataFrame, attention: pd.DataFrame) -> list[str
 
 def _rise(percent: float) -> str:
     return f"{percent:.0f}" if percent >= 10 else f"{percent:.1f}"
-
-
-def _join(words: Sequence[str]) -> str:
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
-
-
-def _join_first(names: list[str]) -> str:
-    """Return the first names, and the number of others where there are more than MAX_NAMES_LISTED."""
-    others = [f"{len(names) - MAX_NAMES_LISTED} more"] if len(names) > MAX_NAMES_LISTED else []
-    return _join([*names[:MAX_NAMES_LISTED], *others])
-
-
-def _capitalized(text: str) -> str:
-    return text[:1].upper() + text[1:]
-
-
-def _axis_name(axis: str) -> str:
-    return axis.replace("_", " ")
-
-
-def _metric_name(metric: str) -> str:
-    names = {"best_val_loss": "validation loss", "best_val_mae": "validation MAE"}
-    names |= {
-        "val_online_faults_missed": "share of faults missed",
-        "val_online_false_alarms_per_day": "false alarms a day",
-        "val_faults_missed": "share of faults missed in hindsight",
-        "val_false_alarms_per_day": "false alarms a day in hindsight",
-    }
-    return names.get(metric, "weighted quantile loss on validation")
-
-
-def _setting(axis: str, value: str) -> str:
-    """Return the value of a setting in words, such as `64 units`, `no attention`, `dropout 0.2`."""
-    if value.lower() in ("true", "false"):
-        return _axis_name(axis) if value.lower() == "true" else f"no {_axis_name(axis)}"
-    if axis in ("layer", "loss", "optimizer", "likelihood"):
-        return value
-    if axis in ("units", "layers"):
-        return f"{value} {axis.removesuffix('s') if value == '1' else axis}"
-    return f"{_axis_name(axis)} {value}"

@@ -1,0 +1,253 @@
+"""The winner against the baselines: one error a sentence, and no claim that its test does not show."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from gridcast.evaluation.origin_losses import MAE, MASE, MSSE, WQL, Measure, origin_losses
+from gridcast.evaluation.significance import diebold_mariano
+from gridcast.models.baselines import NAIVE_BASELINES
+from gridcast.reporting import baseline_sentences, forecast_tables
+from gridcast.reporting.baseline_comparison import compare_baselines, lower_by_other_measures, summarize_series
+from gridcast.reporting.baseline_sentences import BaselineStanding
+
+NAIVE = ("last value", "seasonal naive")
+
+
+def single(errors, scale: float = 1.0, series: str = "a") -> pd.DataFrame:
+    """Forecasts of 10 by so much off, one step ahead, a day apart."""
+    days = pd.date_range("2024-01-01", periods=len(errors))
+    return pd.DataFrame(
+        {
+            "series": series,
+            "time": days,
+            "step": 1,
+            "actual": 10.0,
+            "forecast": 10.0 + np.asarray(errors),
+            "scale": scale,
+        }
+    )
+
+
+def noise(seed: int, spread: float = 1.0, count: int = 60) -> np.ndarray:
+    return np.random.default_rng(seed).normal(0, spread, count)
+
+
+def compared(tests, measure: Measure = MASE, overlap: int = 1, relevant: float = 0.01) -> pd.DataFrame:
+    return compare_baselines(tests, "net", overlap=overlap, measure=measure, relevant=relevant).set_index("name")
+
+
+def standing_of(tests, measure: Measure = MASE, overlap: int = 1) -> BaselineStanding:
+    table = forecast_tables.measure_table(tests)
+    against = compare_baselines(tests, "net", overlap=overlap, measure=measure, relevant=0.01)
+    reference = baseline_sentences.best_naive(against, NAIVE)
+    return BaselineStanding(
+        against,
+        measure,
+        "net",
+        {row["name"]: row for row in table.to_dict("records")},
+        summarize_series(tests, "net", reference=reference, measure=measure),
+        lower_by_other_measures(table, "net", measure),
+        0.01,
+    )
+
+
+def headline(tests, measure: Measure = MASE, overlap: int = 1) -> str:
+    return baseline_sentences.bottom_line(standing_of(tests, measure, overlap), NAIVE)
+
+
+def said(tests, measure: Measure = MASE, overlap: int = 1) -> str:
+    return " ".join(baseline_sentences.baseline_sentences(standing_of(tests, measure, overlap)))
+
+
+BASE = {
+    "net": single(noise(1)),
+    "last value": single(noise(2, 3.0)),
+    "seasonal naive": single(noise(3, 2.5)),
+    "alike": single(noise(4)),
+    "ridge": single(noise(1) * 0.4),
+    "twin": single(noise(1) + 1e-4),
+}
+
+
+@pytest.mark.parametrize("measure", [MASE, MSSE, MAE])
+def test_percent_and_p_value_are_of_the_same_error(measure):
+    found = compared({name: BASE[name] for name in ("net", "last value")}, measure).loc["last value"]
+    own, other = (origin_losses(BASE[name], measure) for name in ("net", "last value"))
+    assert found["percent"] == pytest.approx(100 * (own.mean() / other.mean() - 1))
+    assert found["p_value"] == pytest.approx(diebold_mariano(own, other).p_value)
+    assert found["error"] - found["winner_error"] == pytest.approx(-diebold_mariano(own, other).mean_difference)
+
+
+def test_the_verdicts_and_their_words():
+    found = compared(BASE)
+    assert found["verdict"].to_dict() == {
+        "last value": "better",
+        "seasonal naive": "better",
+        "alike": "unclear",
+        "ridge": "worse",
+        "twin": "tied",
+    }
+    text = said(BASE)
+    assert "% below last value (p" in text
+    assert "cannot be told apart from alike (" in text
+    assert "is tied with twin (" in text
+    assert "within 1 %" in text
+    assert "% above ridge (p" in text
+    assert "p values: Diebold-Mariano over 60 origins, corrected for 5 comparisons." in text
+
+
+def test_p_values_are_corrected_for_the_number_of_baselines():
+    alone = compared({name: BASE[name] for name in ("net", "alike")}).loc["alike", "p_value"]
+    assert compared(BASE).loc["alike", "p_value"] > alone
+
+
+def test_a_large_difference_that_is_not_shown_is_not_a_tie():
+    # 0.72 against 0.023 with few origins that move together: former versions called this "statistically tied".
+    slow = np.repeat([0.1, 2.4, 0.2, 0.3], 7)
+    tests = {"net": single(slow), "last value": single(slow * 0.03)}
+    assert compared(tests, overlap=7).loc["last value", "verdict"] in ("unclear", "untested")
+    assert "tied" not in said(tests, overlap=7)
+
+
+@pytest.mark.parametrize(
+    ("count", "overlap", "reason"),
+    [(1, 1, "one origin"), (20, 14, "20 origins, of which 14 at a time share steps")],
+)
+def test_without_a_test_the_percent_is_given_and_nothing_claimed(count, overlap, reason):
+    tests = {"net": single(noise(1, count=count)), "last value": single(noise(1, count=count) * 2)}
+    assert said(tests, overlap=overlap).startswith("On unseen data, by MASE (")
+    assert f"is 50 % below last value, not tested: {reason}." in said(tests, overlap=overlap)
+    assert headline(tests, overlap=overlap) == (
+        f"By MASE, the winner is 50 % below the last value on unseen data, which is not tested: {reason}."
+    )
+
+
+def test_points_that_only_one_forecasts_do_not_count():
+    tests = {"net": BASE["net"], "last value": BASE["last value"].iloc[10:]}
+    found = compared(tests).loc["last value"]
+    assert found["origins"] == 50
+    assert found["winner_error"] == pytest.approx(np.abs(noise(1)[10:]).mean())
+
+
+def test_a_broken_baseline_is_not_tested_and_takes_no_place_in_the_correction():
+    tests = {"net": BASE["net"], "last value": BASE["last value"], "broken": single([np.inf] * 60)}
+    found = compared(tests)
+    assert found.loc["broken", ["verdict", "reason"]].tolist() == ["untested", "an error is not finite"]
+    assert (
+        found.loc["last value", "p_value"] == compared({k: tests[k] for k in ("net", "last value")})["p_value"].iloc[0]
+    )
+
+
+def test_baselines_without_the_quantiles_are_not_compared_by_their_loss():
+    with_levels = {"q0.1": 9.0, "q0.9": 11.0}
+    tests = {
+        "net": BASE["net"].assign(**with_levels),
+        "ETS": BASE["alike"].assign(**with_levels),
+        "ridge": BASE["ridge"],
+    }
+    found = compare_baselines(tests, "net", overlap=1, measure=WQL, relevant=0.01, levels=(0.1, 0.9))
+    assert found["name"].tolist() == ["ETS"]
+
+
+def test_an_unknown_winner_is_refused():
+    with pytest.raises(KeyError, match="net"):
+        compared({"ridge": BASE["ridge"]})
+
+
+def pick(*names: str) -> dict[str, pd.DataFrame]:
+    return {name: BASE[name] for name in ("net", *names)}
+
+
+@pytest.mark.parametrize(
+    ("tests", "sentence"),
+    [
+        (pick("last value", "seasonal naive"), "By MASE, the winner beats every naive baseline."),
+        (pick("last value"), "By MASE, the winner beats the last value."),
+        (
+            pick("last value", "seasonal naive", "ridge"),
+            "By MASE, the winner beats every naive baseline, yet ridge is better.",
+        ),
+        (
+            pick("last value", "seasonal naive", "alike"),
+            "By MASE, the winner beats every naive baseline; it is not shown to beat alike.",
+        ),
+        (
+            pick("last value", "seasonal naive") | {"weak": single(noise(9, 4.0))},
+            "By MASE, the winner beats every baseline, naive or not.",
+        ),
+        (
+            pick("last value") | {"seasonal naive": BASE["alike"]},
+            "By MASE, the winner beats the last value, but is not shown to beat seasonal naive.",
+        ),
+        (
+            pick("last value") | {"seasonal naive": BASE["ridge"]},
+            "By MASE, the winner beats the last value, but is worse than seasonal naive: use that instead, it costs "
+            "nothing.",
+        ),
+        (
+            pick("seasonal naive") | {"last value": BASE["twin"]},
+            "By MASE, the winner is tied with the last value within 1 %: that costs nothing.",
+        ),
+    ],
+)
+def test_the_headline_follows_from_the_tests(tests, sentence):
+    assert headline(tests) == sentence
+
+
+def test_a_headline_by_quantile_loss_is_about_those_that_give_quantiles():
+    sides = {"q0.1": -1.2, "q0.9": 1.2}
+    tests = {
+        name: BASE[name].assign(**{level: BASE[name]["forecast"] + gap for level, gap in sides.items()})
+        for name in ("net", "last value", "seasonal naive")
+    }
+    against = compare_baselines(tests, "net", overlap=1, measure=WQL, relevant=0.01, levels=(0.1, 0.9))
+    standing = BaselineStanding(against, WQL, "net", {}, None, {}, 0.01)
+    assert baseline_sentences.bottom_line(standing, NAIVE) == (
+        "By quantile loss (WQL), the winner beats every naive baseline that gives quantiles."
+    )
+
+
+def test_the_headline_does_not_beat_what_the_test_cannot_tell_apart():
+    text = headline(pick("seasonal naive") | {"last value": BASE["alike"]})
+    assert text.startswith("By MASE, the winner cannot be told apart from the last value on unseen data (")
+    worse = headline(pick("seasonal naive") | {"last value": BASE["ridge"]})
+    assert "above the last value on unseen data: use that instead, it costs nothing." in worse
+
+
+def test_before_the_test_span_is_used_nothing_is_known():
+    empty = BaselineStanding(pd.DataFrame(), MASE, "net", {}, None, {}, 0.01)
+    assert baseline_sentences.bottom_line(empty, NAIVE_BASELINES).endswith("is not known yet.")
+    assert baseline_sentences.baseline_sentences(empty) == [baseline_sentences.NOT_TESTED_YET]
+
+
+def test_the_disagreement_of_measures_is_named():
+    # Small errors and some large ones against steady ones: the first is ahead by MASE, the other by RMSE.
+    spiky = np.where(np.arange(60) % 10, 0.1, 5.0)
+    tests = {"net": single(spiky), "last value": single(np.full(60, 1.0) + noise(3, 0.01))}
+    assert "By RMSE it is the other way round: last value is ahead of the winner on these windows" in said(tests)
+    squared = said(tests, MSSE)
+    assert "By MASE and MAE and WAPE it is the other way round: last value is behind the winner" in squared
+    assert "Its MASE is 0.590 (last value: 1.0" in squared
+
+
+def many_series(errors: list[float], other: float) -> dict[str, pd.DataFrame]:
+    parts = {"net": errors, "last value": [other] * len(errors)}
+    return {
+        name: pd.concat([single(np.full(20, size) * np.where(np.arange(20) % 2, 1.1, 0.9), 1.0, f"s{k}") for k, size in
+                         enumerate(sizes)])
+        for name, sizes in parts.items()
+    }  # fmt: skip
+
+
+def test_a_mean_that_few_series_decide_names_them():
+    text = said(many_series([0.5] * 9 + [20.0], 1.0))
+    assert (
+        "That is a mean over 10 series; the median is 0.5, and the winner is ahead of last value in 9 of them." in text
+    )
+    assert "s9 alone makes up 82 % of the winner's MASE: without it the winner is 50 % below last value." in text
+
+
+@pytest.mark.parametrize("errors", [[0.5] * 10, [0.5, 20.0], [3.0, 3.0, 3.0] + [0.5] * 7])
+def test_a_mean_that_many_series_make_names_none(errors):
+    assert "alone" not in said(many_series(errors, 1.0))
