@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from gridcast.evaluation.detection_metrics import auc_pr
+from gridcast.evaluation.origin_losses import MASE, MSSE, WQL
 from gridcast.evaluation.paired_comparison import compare_detections, compare_forecasts
 from gridcast.evaluation.significance import diebold_mariano
 from gridcast.tracking.champion_gate import judge
@@ -27,29 +28,62 @@ def test_forecasts_are_compared_on_the_windows_that_both_have():
     random = np.random.default_rng(0)
     actual = random.normal(size=60)
     one, other = forecasts(0.5 * actual, actual), forecasts(0.9 * actual[10:], actual[10:], start=10)
-    found = compare_forecasts(one, other, margin=MARGIN, overlap=1)
+    found = compare_forecasts(one, other, measure=MASE, margin=MARGIN, overlap=1)
     losses, others = 0.25 * np.abs(actual[10:]), 0.05 * np.abs(actual[10:])
     assert (found.error, found.other) == (pytest.approx(losses.mean()), pytest.approx(others.mean()))
-    assert found.units == "50 steps"
+    assert found.units == "50 origins"
     assert found.p_value == pytest.approx(diebold_mariano(losses, others).p_value)
     assert found.p_not_worse > 0.99
     assert judge(found, margin=MARGIN, challengers=1) == "worse"
-    back = compare_forecasts(other, one, margin=MARGIN, overlap=1)
+    back = compare_forecasts(other, one, measure=MASE, margin=MARGIN, overlap=1)
     assert judge(back, margin=MARGIN, challengers=1) == "better"
     assert judge(back, margin=0.9, challengers=1) == "not worse"
 
 
+def test_forecasts_are_compared_by_the_measure_of_the_selection():
+    random = np.random.default_rng(1)
+    actual = random.normal(size=60)
+    # Of the first, every tenth forecast is far off: worse by squares, better by absolute values.
+    often_right = forecasts(actual + 3.0 * (np.arange(60) % 10 == 0), actual)
+    never_right = forecasts(actual + 0.5 * random.choice([-1, 1], size=60), actual)
+    by = {
+        measure.name: compare_forecasts(often_right, never_right, measure=measure, margin=MARGIN, overlap=1)
+        for measure in (MASE, MSSE, WQL)
+    }
+    assert (by["mase"].error, by["mase"].other) == (pytest.approx(0.15), pytest.approx(0.25))
+    assert (by["msse"].error, by["msse"].other) == (pytest.approx(0.225), pytest.approx(0.0625))
+    assert by["msse"].measure == "squared scaled error"
+    assert by["wql"] == by["mase"]  # there are no quantiles to compare
+    quantiles = [table.assign(**{"q0.5": table["forecast"]}) for table in (often_right, never_right)]
+    found = compare_forecasts(*quantiles, measure=WQL, margin=MARGIN, overlap=1)
+    weight = np.abs(actual).mean()
+    assert (found.error, found.other) == (pytest.approx(0.3 / weight), pytest.approx(0.5 / weight))
+    assert found.p_value == pytest.approx(by["mase"].p_value)
+
+
+def test_forecasts_that_are_not_finite_are_not_tested():
+    actual = np.arange(1.0, 40.0)
+    broken = forecasts(np.where(actual == 5, np.inf, actual), actual)
+    found = compare_forecasts(broken, forecasts(0 * actual, actual), measure=MASE, margin=MARGIN, overlap=1)
+    assert math.isnan(found.p_value)
+    assert judge(found, margin=MARGIN, challengers=1) == "level"
+
+
 def test_the_same_forecasts_are_not_worse_and_too_few_are_not_tested():
     actual = np.arange(1.0, 40.0)
-    same = compare_forecasts(forecasts(0 * actual, actual), forecasts(0 * actual, actual), margin=MARGIN, overlap=1)
+    same = compare_forecasts(
+        forecasts(0 * actual, actual), forecasts(0 * actual, actual), measure=MASE, margin=MARGIN, overlap=1
+    )
     assert (same.error, same.p_value) == (same.other, 1.0)
     assert judge(same, margin=MARGIN, challengers=1) == "not worse"
-    single = compare_forecasts(forecasts([1.0], [1.5]), forecasts([0.0], [1.5]), margin=MARGIN, overlap=1)
+    single = compare_forecasts(forecasts([1.0], [1.5]), forecasts([0.0], [1.5]), measure=MASE, margin=MARGIN, overlap=1)
     assert single.error < single.other
     assert math.isnan(single.p_value)
     assert judge(single, margin=MARGIN, challengers=1) == "level"
     with pytest.raises(ValueError, match="no window in common"):
-        compare_forecasts(forecasts([1.0], [1.0]), forecasts([1.0], [1.0], start=5), margin=MARGIN, overlap=1)
+        compare_forecasts(
+            forecasts([1.0], [1.0]), forecasts([1.0], [1.0], start=5), measure=MASE, margin=MARGIN, overlap=1
+        )
 
 
 def replaced(random, effect, steps=100):
@@ -61,7 +95,7 @@ def replaced(random, effect, steps=100):
 
     champion = network(1.0)
     for challengers in range(1, 5):
-        found = compare_forecasts(network(1.0 - effect), champion, margin=MARGIN, overlap=1)
+        found = compare_forecasts(network(1.0 - effect), champion, measure=MASE, margin=MARGIN, overlap=1)
         if judge(found, margin=MARGIN, challengers=challengers) == "better":
             return True
     return False

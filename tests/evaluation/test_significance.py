@@ -24,6 +24,14 @@ def by_seed(values: dict[tuple[int, int], float]) -> pd.Series:
     return pd.Series(list(values.values()), index=index)
 
 
+def test_a_mean_below_a_margin_by_hand():
+    # t = (-1 - 2) / 3 and (1 - 2) / 3 with one degree: 1/2 - atan(1) / pi, and 1/2 - atan(1/3) / pi.
+    assert Estimate(-1.0, 3.0, 1).p_below(2.0) == pytest.approx(0.25)
+    assert Estimate(-1.0, 3.0, 1).p_within(2.0) == pytest.approx(0.5 - math.atan(1 / 3) / math.pi)
+    assert Estimate(0.0, 0.0, 1).p_below(0.1) == 0
+    assert math.isnan(Estimate(0.0, math.nan, 0).p_below(0.1))
+
+
 def test_an_estimate_by_hand():
     # t = 2 / 0.5 = 4 with 3 degrees; t(3, 97.5 %) = 3.182446
     estimate = Estimate(2.0, 0.5, 3)

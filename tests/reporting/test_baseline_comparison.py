@@ -1,5 +1,7 @@
 """The winner against the baselines: one error a sentence, and no claim that its test does not show."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -195,6 +197,35 @@ def test_the_headline_follows_from_the_tests(tests, sentence):
     assert headline(tests) == sentence
 
 
+@pytest.mark.parametrize(
+    ("others", "failed", "claim"),
+    [
+        (
+            ("last value", "seasonal naive", "weak"),
+            ("ETS", "Theta"),
+            "every baseline, naive or not, except ETS and Theta, which failed.",
+        ),
+        (("last value", "seasonal naive"), ("ETS",), "every naive baseline."),
+        (
+            ("last value", "seasonal naive"),
+            ("training mean",),
+            "every naive baseline, except the training mean, which failed.",
+        ),
+        (
+            ("seasonal naive", "training mean"),
+            ("last value",),
+            "every naive baseline, except the last value, which failed.",
+        ),
+        (("seasonal naive",), ("last value",), "seasonal naive."),
+    ],
+)
+def test_the_headline_claims_nothing_about_baselines_that_failed(others, failed, claim):
+    tests = {"net": BASE["net"], **{name: single(noise(9 + k, 4.0)) for k, name in enumerate(others)}}
+    standing = replace(standing_of(tests), failed=failed)
+    naive = ("last value", "seasonal naive", "training mean")
+    assert baseline_sentences.bottom_line(standing, naive) == f"By MASE, the winner beats {claim}"
+
+
 def test_a_headline_by_quantile_loss_is_about_those_that_give_quantiles():
     sides = {"q0.1": -1.2, "q0.9": 1.2}
     tests = {
@@ -205,6 +236,9 @@ def test_a_headline_by_quantile_loss_is_about_those_that_give_quantiles():
     standing = BaselineStanding(against, WQL, "net", {}, None, {}, 0.01)
     assert baseline_sentences.bottom_line(standing, NAIVE) == (
         "By quantile loss (WQL), the winner beats every naive baseline that gives quantiles."
+    )
+    assert baseline_sentences.bottom_line(standing, NAIVE[:1]) == (
+        "By quantile loss (WQL), the winner beats every baseline that gives quantiles."
     )
 
 

@@ -195,7 +195,16 @@ def name(request: pytest.FixtureRequest) -> str:
 
 
 def mase(shop: Shop, rate: float) -> float:
-    return next(iter(promotion.recorded_test_measures(shop.store, shop.runs[rate], {}).values()))["mase"]
+    return recorded(shop, rate)["mase"]
+
+
+def error(shop: Shop, rate: float) -> float:
+    """The error that the gates compare: these networks were trained on squared errors."""
+    return recorded(shop, rate)["msse"]
+
+
+def recorded(shop: Shop, rate: float) -> dict[str, float]:
+    return next(iter(promotion.recorded_test_measures(shop.store, shop.runs[rate], {}).values()))
 
 
 def state(shop: Shop, name: str) -> Any:
@@ -263,7 +272,8 @@ def test_a_worse_challenger_is_refused_by_the_champion_gate(shop: Shop, name: st
         shop.promote(FAIR, name)
     said = str(refused.value)
     assert "'champion is beaten'" in said
-    assert f"MASE {mase(shop, FAIR):.4g} does not beat the champion, version 1, with {mase(shop, GOOD):.4g}" in said
+    errors = [f"{error(shop, rate):.4g}" for rate in (FAIR, GOOD)]
+    assert f"squared scaled error {errors[0]} does not beat the champion, version 1, with {errors[1]}" in said
     assert state(shop, name) == before
 
 
@@ -282,7 +292,7 @@ def test_a_champion_that_cannot_be_told_apart_stays_unless_the_challenger_is_sim
         with pytest.raises(PromotionRefused) as refused:
             challenge(twin(1, parameters))
         said = str(refused.value)
-        assert f"does not beat the champion, version 1, with {mase(shop, GOOD):.4g} on the same test span" in said
+        assert f"does not beat the champion, version 1, with {error(shop, GOOD):.4g} on the same test span" in said
         assert "they cannot be told apart, so the champion stays, unless you promote with --if-not-worse" in said
         assert state(shop, name) == before
     assert challenge(twin(2, 99.0)) == "2"
@@ -310,8 +320,8 @@ def on(own: Plan) -> EvaluateForecaster:
     return lambda files: span_evaluation.tabulate_test_span(loading.load_from_bytes(files), own.dataset, own.panel)
 
 
-def mase_on(own: Plan, files: dict[str, bytes]) -> float:
-    return forecast_table.measure_forecasts(on(own)(files))["test_mase"]
+def measured_on(own: Plan, files: dict[str, bytes], measure: str = "msse") -> float:
+    return forecast_table.measure_forecasts(on(own)(files))[f"test_{measure}"]
 
 
 def test_the_champion_is_judged_on_the_new_data_not_by_its_old_number(shop: Shop, later: Shop, name: str) -> None:
@@ -319,7 +329,7 @@ def test_the_champion_is_judged_on_the_new_data_not_by_its_old_number(shop: Shop
     before = state(shop, name)
     with pytest.raises(PromotionRefused) as refused:
         promote(later.store, later.plan, later.runs[FAIR], name, on(later.plan))
-    old, new = f"{mase(shop, GOOD):.4g}", f"{mase_on(later.plan, shop.files[GOOD]):.4g}"
+    old, new = f"{error(shop, GOOD):.4g}", f"{measured_on(later.plan, shop.files[GOOD]):.4g}"
     assert old != new
     assert f"version 1, with {new} on" in str(refused.value)
     assert old not in str(refused.value)
@@ -327,7 +337,8 @@ def test_the_champion_is_judged_on_the_new_data_not_by_its_old_number(shop: Shop
     spans = records.sweep_entry(later.plan).artifact_texts["sweep.json"]
     seen = looks.find_looks(later.store, later.plan.fingerprint, json.loads(spans)["spans"]["test"])
     (look,) = (look for look in seen if look.purpose == looks.PROMOTION)
-    assert (look.run_id, f"{look.error:.4g}") == (shop.runs[GOOD].info.run_id, new)
+    mase_there = measured_on(later.plan, shop.files[GOOD], "mase")
+    assert (look.run_id, look.error) == (shop.runs[GOOD].info.run_id, pytest.approx(mase_there))
 
 
 def test_the_same_data_split_another_way_are_not_the_same_test(shop: Shop, name: str) -> None:
@@ -337,8 +348,8 @@ def test_the_same_data_split_another_way_are_not_the_same_test(shop: Shop, name:
     run = record(shop.store, resplit, FAIR, shop.files[FAIR])
     with pytest.raises(PromotionRefused) as refused:
         promote(shop.store, resplit, run, name, on(resplit))
-    assert f"version 1, with {mase_on(resplit, shop.files[GOOD]):.4g} on" in str(refused.value)
-    assert f"with {mase(shop, GOOD):.4g} on" not in str(refused.value)
+    assert f"version 1, with {measured_on(resplit, shop.files[GOOD]):.4g} on" in str(refused.value)
+    assert f"with {error(shop, GOOD):.4g} on" not in str(refused.value)
 
 
 def test_a_challenger_that_is_better_on_the_new_data_replaces_the_champion(shop: Shop, later: Shop, name: str) -> None:
@@ -348,7 +359,7 @@ def test_a_challenger_that_is_better_on_the_new_data_replaces_the_champion(shop:
 
 
 def test_a_forecaster_measured_on_its_own_plan_has_its_recorded_measures(shop: Shop) -> None:
-    assert mase_on(shop.plan, shop.files[GOOD]) == pytest.approx(mase(shop, GOOD))
+    assert measured_on(shop.plan, shop.files[GOOD], "mase") == pytest.approx(mase(shop, GOOD))
 
 
 def test_a_forecaster_is_measured_on_what_it_can_forecast_only(shop: Shop) -> None:
@@ -356,7 +367,7 @@ def test_a_forecaster_is_measured_on_what_it_can_forecast_only(shop: Shop) -> No
     with pytest.raises(GridcastError, match="its horizon is 1, here it is 2"):
         on(other)(shop.files[GOOD])
     few = planned(shop.folder, 160, data={"select": {"only": ["02"]}})
-    assert mase_on(few, shop.files[GOOD]) < 1  # one of the series that it knows, by its own code
+    assert measured_on(few, shop.files[GOOD], "mase") < 1  # one of the series that it knows, by its own code
 
 
 def test_the_champion_gate_refuses_when_the_champion_cannot_be_evaluated(shop: Shop, later: Shop, name: str) -> None:
@@ -394,15 +405,15 @@ def test_the_naive_gate_refuses_a_bad_model(shop: Shop, name: str) -> None:
         shop.promote(BAD, name)
     said = str(refused.value)
     assert "'naive baselines are beaten'" in said
-    assert f"MASE {mase(shop, BAD):.4g} on the test span does not beat training m" in said
+    assert f"squared scaled error {error(shop, BAD):.4g} on the test span does not beat training m" in said
     assert "--force" in said
     assert state(shop, name) is None
 
 
 def test_the_margin_counts_relative_to_the_baseline(shop: Shop, name: str) -> None:
     tests = promotion.recorded_test_measures(shop.store, shop.runs[GOOD], shop.plan.baseline_keys)
-    naive = min(own["mase"] for baseline, own in tests.items() if baseline in NAIVE_BASELINES)
-    reached = 1 - mase(shop, GOOD) / naive
+    naive = min(own["msse"] for baseline, own in tests.items() if baseline in NAIVE_BASELINES)
+    reached = 1 - error(shop, GOOD) / naive
     assert reached > 0.02
     with pytest.raises(PromotionRefused, match="at most"):
         shop.promote(GOOD, name, margin=reached + 0.01)
@@ -422,7 +433,7 @@ def test_without_any_naive_baseline_nothing_is_promoted(shop: Shop, name: str) -
 def test_a_beaten_winner_is_promoted_with_a_mark_where_the_experiment_wants_that(shop: Shop, name: str) -> None:
     made = shop.promote(BAD, name, when_beaten="warn")
     tests = promotion.recorded_test_measures(shop.store, shop.runs[BAD], shop.plan.baseline_keys)
-    best = min(tests, key=lambda one: tests[one]["mase"])
+    best = min(tests, key=lambda one: tests[one]["msse"])
     assert made.beaten_by == best
     version = shop.client.get_model_version_by_alias(name, CHAMPION)
     assert version.tags[BEATEN_BY_TAG] == best

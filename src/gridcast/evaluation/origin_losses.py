@@ -60,6 +60,14 @@ def origin_losses(table: pd.DataFrame, measure: Measure, levels: Sequence[float]
     return _summed(losses, origin_times(table)).rename_axis("origin").sort_index()
 
 
+def shared_points(a: pd.DataFrame, b: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the rows of both tables at the points that both forecast."""
+    if a[POINT_KEYS].reset_index(drop=True).equals(b[POINT_KEYS].reset_index(drop=True)):
+        return a, b
+    keys = [pd.MultiIndex.from_frame(table[POINT_KEYS]) for table in (a, b)]
+    return a[keys[0].isin(keys[1])], b[keys[1].isin(keys[0])]
+
+
 def origin_times(table: pd.DataFrame) -> np.ndarray:
     """Return the time of the first step of the window of each row (rows,)."""
     times = pd.Index(table["time"].unique()).sort_values()

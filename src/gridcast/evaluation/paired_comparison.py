@@ -12,24 +12,25 @@ from scipy.special import stdtr
 
 from gridcast.evaluation import detection_metrics, detection_table, forecast_table
 from gridcast.evaluation.artifact_files import TEST_PREFIX
+from gridcast.evaluation.origin_losses import MASE, WQL, Measure, origin_losses, shared_points
 from gridcast.evaluation.significance import diebold_mariano
 from gridcast.runtime import events
 from gridcast.runtime.detector import SCORE
 
-POINT_KEYS = ["series", "time", "step"]
-"""Columns that identify a forecast."""
+DETECTION_ERROR = "1 - AUC-PR"
 MIN_EVENTS = 3
 """Labelled events below which detectors are not tested: the event is the unit of replication."""
 
 
 @dataclass(frozen=True)
 class PairedComparison:
-    """The errors of one and of the `other` on the same windows, the lower the better.
+    """The errors of one and of the `other` by `measure` (its title) on the same windows, the lower the better.
 
-    `units` says over what they were tested, such as `90 steps`. `p_value` is the two-sided one of "no difference",
+    `units` says over what they were tested, such as `90 origins`. `p_value` is the two-sided one of "no difference",
     `p_not_worse` the one-sided one of "worse by the margin or more"; both are NaN where nothing can be tested.
     """
 
+    measure: str
     error: float
     other: float
     units: str
@@ -37,29 +38,35 @@ class PairedComparison:
     p_not_worse: float
 
 
-def compare_forecasts(one: pd.DataFrame, other: pd.DataFrame, *, margin: float, overlap: int) -> PairedComparison:
-    """Compare two tables of `forecast_table` over the points that both forecast, by MASE.
+def compare_forecasts(
+    one: pd.DataFrame, other: pd.DataFrame, *, measure: Measure, margin: float, overlap: int
+) -> PairedComparison:
+    """Compare two tables of `forecast_table` over the points that both forecast, by `measure`.
 
-    The test is that of Diebold and Mariano on the mean error of all series at each time, in units of MASE; `overlap`
-    neighbouring origins share a step. Raises ValueError where the tables share no point.
+    The test is that of Diebold and Mariano on the losses by origin, whose mean is the measure; `overlap` neighbouring
+    origins share a step. Forecasts without the quantiles of the first are compared by MASE instead of the weighted
+    quantile loss. Raises ValueError where the tables share no point.
     """
-    theirs = other[[*POINT_KEYS, "forecast"]].rename(columns={"forecast": "other"})
-    both = one.merge(theirs, on=POINT_KEYS)
-    if not len(both):
+    levels = forecast_table.quantile_levels(one)
+    if measure == WQL and not (levels and set(levels) <= set(forecast_table.quantile_levels(other))):
+        measure = MASE
+    tables = shared_points(one, other)
+    if not len(tables[0]):
         raise ValueError("they forecast no window in common")
-    tables = both, both.assign(forecast=both["other"])
     error, other_error = (
-        forecast_table.measure_forecasts(table).get(f"{TEST_PREFIX}mase", math.nan) for table in tables
+        forecast_table.measure_forecasts(table).get(f"{TEST_PREFIX}{measure.name}", math.nan) for table in tables
     )
-    losses, other_losses = (_losses_by_time(table) for table in tables)
-    p_value = diebold_mariano(losses, other_losses, overlap).p_value
-    shifted = diebold_mariano(losses, (1 + margin) * other_losses, overlap)
+    losses, other_losses = (origin_losses(table, measure, levels).to_numpy(float) for table in tables)
+    if not np.isfinite([losses, other_losses]).all():
+        losses = other_losses = losses[:0]
+    test = diebold_mariano(losses, other_losses, overlap)
     return PairedComparison(
+        measure=measure.title,
         error=error,
         other=other_error,
-        units=f"{len(losses):,} steps",
-        p_value=p_value,
-        p_not_worse=_one_sided(shifted.p_value, shifted.mean_difference),
+        units=f"{len(losses):,} origins",
+        p_value=test.p_value,
+        p_not_worse=test.estimate.p_below(margin * float(np.mean(other_losses))) if test.degrees else math.nan,
     )
 
 
@@ -86,19 +93,13 @@ def compare_detections(one: pd.DataFrame, other: pd.DataFrame, *, margin: float,
     shifted, mean = _jackknife(lambda kept: difference(kept, 1 + margin), nearest)
     count = int(nearest.max(initial=-1)) + 1
     return PairedComparison(
+        measure=DETECTION_ERROR,
         error=1 - detection_metrics.auc_pr(scores[0], labels),
         other=1 - detection_metrics.auc_pr(scores[1], labels),
         units=f"{count:,} labelled event{'s' if count != 1 else ''}",
         p_value=p_value,
         p_not_worse=_one_sided(shifted, mean),
     )
-
-
-def _losses_by_time(table: pd.DataFrame) -> np.ndarray:
-    """The mean absolute error by time (times,), in units of MASE; a series whose scale is 0 does not count."""
-    scaled = table[table["scale"] > 0]
-    errors = (scaled["forecast"] - scaled["actual"]).abs() / scaled["scale"]
-    return errors.groupby(scaled["time"]).mean().to_numpy()
 
 
 def _one_sided(p_value: float, difference: float) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -46,9 +46,13 @@ class Estimate:
 
         Where it is small, the mean is shown to be 0 within `margin`. NaN where nothing can be tested.
         """
+        return replace(self, mean=abs(self.mean)).p_below(margin)
+
+    def p_below(self, margin: float) -> float:
+        """Return the one-sided p value of "the mean is `margin` or more"; NaN where nothing can be tested."""
         if self.degrees < 1 or math.isnan(self.standard_error):
             return float("nan")
-        return float(stdtr(self.degrees, _ratio(abs(self.mean) - margin, self.standard_error)))
+        return float(stdtr(self.degrees, _ratio(self.mean - margin, self.standard_error)))
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from gridcast.evaluation import significance
-from gridcast.evaluation.origin_losses import POINT_KEYS, WQL, Measure, origin_losses, series_losses
+from gridcast.evaluation.origin_losses import WQL, Measure, origin_losses, series_losses, shared_points
 from gridcast.evaluation.significance import DieboldMariano
 from gridcast.reporting.interval_calibration import has_levels
 
@@ -78,7 +78,7 @@ def compare_baselines(
     others = [name for name in tests if name != winner and (measure != WQL or has_levels(tests[name], levels))]
     rows, compared = [], []
     for name in others:
-        sides = _shared_points(table, tests[name])
+        sides = shared_points(table, tests[name])
         losses = pd.concat([origin_losses(side, measure, levels) for side in sides], axis=1).to_numpy(float)
         winner_error, error = losses.mean(axis=0) if len(losses) else (math.nan, math.nan)
         finite = losses if np.isfinite(losses).all() else losses[:0]
@@ -95,14 +95,6 @@ def compare_baselines(
         for test, p_value, error in zip(compared, frame["p_value"], frame["error"], strict=True)
     ]
     return frame
-
-
-def _shared_points(a: pd.DataFrame, b: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return the rows of both tables at the points that both forecast."""
-    if a[POINT_KEYS].reset_index(drop=True).equals(b[POINT_KEYS].reset_index(drop=True)):
-        return a, b
-    keys = [pd.MultiIndex.from_frame(table[POINT_KEYS]) for table in (a, b)]
-    return a[keys[0].isin(keys[1])], b[keys[1].isin(keys[0])]
 
 
 def _verdict(test: DieboldMariano, p_value: float, *, margin: float, alpha: float, tied_alpha: float) -> str:
@@ -139,7 +131,7 @@ def summarize_series(
     own = series_losses(tests[winner], measure, levels)
     other = own * np.nan
     if reference is not None:
-        sides = _shared_points(tests[winner], tests[reference])
+        sides = shared_points(tests[winner], tests[reference])
         own_shared, other = (series_losses(side, measure, levels) for side in sides)
         won = int((own_shared < other).sum())
     else:

@@ -24,7 +24,8 @@ class BaselineStanding:
 
     `against` is the frame of `baseline_comparison.compare_baselines` by `measure`, empty while the test span is
     untouched; `values` are the measures of each forecaster by name, `summary` and `disagreements` see
-    `baseline_comparison`. `relevant` is the share below which a difference counts as none.
+    `baseline_comparison`. `relevant` is the share below which a difference counts as none. `failed` are the names of
+    baselines without a result.
     """
 
     against: pd.DataFrame
@@ -34,6 +35,7 @@ class BaselineStanding:
     summary: SeriesSummary | None
     disagreements: Mapping[str, Sequence[str]]
     relevant: float
+    failed: Sequence[str] = ()
 
 
 def best_naive(against: pd.DataFrame, naive: Sequence[str]) -> str | None:
@@ -160,12 +162,15 @@ def bottom_line(standing: BaselineStanding, naive: Sequence[str]) -> str:
     every = "every naive baseline" if len(ours) > 1 else _the(last)
     if standing.measure == WQL and len(ours) > 1:
         every += " that gives quantiles"
+    if len(ours) > 1:
+        every += _except([name for name in standing.failed if name in naive])
     if worse:
         return f"{by}, the winner beats {every}, yet {join(worse)} {'is' if len(worse) == 1 else 'are'} better."
     if unshown:
         return f"{by}, the winner beats {every}; it is not shown to beat {join(unshown)}."
     if others:
-        return f"{by}, the winner beats every baseline, naive or not."
+        scope = " that gives quantiles" if standing.measure == WQL else ", naive or not"
+        return f"{by}, the winner beats every baseline{scope}{_except(standing.failed)}."
     return f"{by}, the winner beats {every}."
 
 
@@ -182,6 +187,11 @@ def _not_ahead(row: Mapping[Hashable, Any], relevant: float) -> str:
         f"the winner cannot be told apart from {name} on unseen data ({row['percent']:+.1f} %, "
         f"{p_text(float(row['p_value']))}), which costs nothing."
     )
+
+
+def _except(failed: Sequence[str]) -> str:
+    """Return the clause that takes baselines without a result out of a claim about all of them."""
+    return f", except {join_first([_the(name) for name in failed])}, which failed" if failed else ""
 
 
 def _the(name: str) -> str:

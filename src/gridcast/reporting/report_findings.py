@@ -166,6 +166,7 @@ def _baseline_standing(record: SweepRecord, measures: pd.DataFrame) -> BaselineS
         summary=summary,
         disagreements=disagreements,
         relevant=record.relevant,
+        failed=list(record.baselines.failures["name"]),
     )
 
 

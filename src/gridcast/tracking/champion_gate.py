@@ -79,10 +79,11 @@ def _refusal_text(case: PromotionCase, comparison: PairedComparison, challengers
     margin = case.experiment.selection.champion_margin
     verb = "is not shown to beat" if comparison.error < comparison.other else "does not beat"
     corrected = f", corrected for {challengers} challengers tested there" if challengers > 1 else ""
-    p_value = min(1.0, comparison.p_value * challengers)
-    test = f"p {p_value:.2g}{corrected}" if math.isfinite(p_value) else "too few to test"
+    test = f"p {min(1.0, comparison.p_value * challengers):.2g}{corrected}"
+    if math.isnan(comparison.p_value):
+        test = "which cannot be tested"
     text = (
-        f"{case.error_name} {comparison.error:.4g} {verb} the champion, version {case.champion.version}, with "
+        f"{comparison.measure} {comparison.error:.4g} {verb} the champion, version {case.champion.version}, with "
         f"{comparison.other:.4g} on the same test span ({comparison.units}, {test}); at most "
         f"{(1 - margin) * comparison.other:.4g} (selection.margin {margin:g}) and p {ALPHA:g} are needed"
     )
@@ -110,7 +111,9 @@ def _compare(case: PromotionCase) -> PairedComparison:
         time = case.experiment.data.time
         return paired_comparison.compare_detections(challenger, champion, margin=margin, time=time)
     overlap = math.ceil(window.horizon / window.stride)
-    return paired_comparison.compare_forecasts(challenger, champion, margin=margin, overlap=overlap)
+    return paired_comparison.compare_forecasts(
+        challenger, champion, measure=case.measure, margin=margin, overlap=overlap
+    )
 
 
 def _challenger_table(case: PromotionCase) -> pd.DataFrame:

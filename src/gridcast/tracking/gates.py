@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 
 from gridcast.evaluation import artifact_files
-from gridcast.tracking import champion_gate, ranking, registry
+from gridcast.tracking import champion_gate, registry
 from gridcast.tracking.mlflow_runs import MODEL_NAME
 from gridcast.tracking.promotion_case import PromotionCase
 
@@ -83,7 +83,7 @@ def best_baseline_ahead(case: PromotionCase) -> str | None:
     if case.is_unlabelled:
         return None
     margin, naive = case.experiment.selection.naive_margin, case.naive_errors
-    errors = {name: ranking.comparable_error(measures) for name, measures in case.baseline_measures.items()}
+    errors = {name: case.error_of(measures) for name, measures in case.baseline_measures.items()}
     limits = {name: error * (1 - margin if name in naive else 1) for name, error in errors.items()}
     ahead = [name for name, limit in limits.items() if math.isfinite(limit) and not case.error <= limit]
     return min(ahead, key=lambda name: errors[name], default=None)

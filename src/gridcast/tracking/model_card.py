@@ -86,7 +86,9 @@ def _data_section(case: PromotionCase, about: Mapping[str, Any]) -> list[str]:
 def _metrics_section(case: PromotionCase, test_measures: Mapping[str, Mapping[str, float]]) -> list[str]:
     recorded = case.run.data.metrics
     validation = ", ".join(f"{metric} {recorded[metric]:.5g}" for metric in VALIDATION_METRICS if metric in recorded)
-    titles = detection_table.METRIC_TITLES if case.is_detector else FORECAST_MEASURES
+    titles = FORECAST_MEASURES | {case.recorded_measure.name: case.recorded_measure.title}
+    if case.is_detector:
+        titles = detection_table.METRIC_TITLES
     rows = {
         name: [f"{measures[measure]:.4g}" if measure in measures else "-" for measure in titles]
         for name, measures in test_measures.items()

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from gridcast.evaluation.origin_losses import MASE, Measure, measure_of
+from gridcast.evaluation.paired_comparison import DETECTION_ERROR
 from gridcast.models.baselines import NAIVE_BASELINES
 from gridcast.models.baselines.detectors import DETECTOR_BASELINES
 from gridcast.tracking import ranking
@@ -46,25 +48,41 @@ class PromotionCase:
         return self.experiment.task == "anomaly"
 
     @property
+    def measure(self) -> Measure:
+        """The measure of forecasts that corresponds to the metric of the selection, as in the report."""
+        experiment = self.experiment
+        levels = experiment.probabilistic.quantiles if experiment.task == "probabilistic" else ()
+        return measure_of(experiment.selection.metric, experiment.trained_values("loss"), levels)
+
+    @property
+    def recorded_measure(self) -> Measure:
+        """`measure` where challenger and naive baselines have it, else MASE, which records of version 0.1 have."""
+        naive = [self.baseline_measures[name] for name in NAIVE_BASELINES if name in self.baseline_measures]
+        has_measure = all(self.measure.name in measures for measures in (self.measures, *naive))
+        return self.measure if has_measure else MASE
+
+    @property
     def error_name(self) -> str:
-        """Name of the error that is compared."""
-        return "1 - AUC-PR" if self.is_detector else "MASE"
+        """Name of the error that is compared with baselines."""
+        return DETECTION_ERROR if self.is_detector else self.recorded_measure.title
 
     @property
     def error(self) -> float:
         """Error of the challenger on the test span, the lower the better."""
-        return ranking.comparable_error(self.measures)
+        return self.error_of(self.measures)
 
     @property
     def naive_errors(self) -> dict[str, float]:
         """Errors of the baselines that the challenger has to beat, without those that are NaN."""
         names = DETECTOR_BASELINES if self.is_detector else NAIVE_BASELINES
-        errors = {
-            name: ranking.comparable_error(self.baseline_measures[name])
-            for name in names
-            if name in self.baseline_measures
-        }
+        errors = {name: self.error_of(self.baseline_measures[name]) for name in names if name in self.baseline_measures}
         return {name: error for name, error in errors.items() if not math.isnan(error)}
+
+    def error_of(self, measures: Mapping[str, float]) -> float:
+        """Return the error that is compared with baselines; NaN where `measures` lack it."""
+        if self.is_detector:
+            return ranking.comparable_error(measures)
+        return measures.get(self.recorded_measure.name, math.nan)
 
     @property
     def is_unlabelled(self) -> bool:
