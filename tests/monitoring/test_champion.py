@@ -125,7 +125,7 @@ def test_the_yardstick_says_whether_it_is_selected(shop, fresh):
     assert own not in remarks
     assert (
         "The error on the test span, the yardstick, is not corrected for selection: 2 networks were tested there. If "
-        "these 2 networks are equally good, the error of the best of them is about 25 % too low."
+        "these 2 networks are equally good, the MASE of the best of them is about 25 % too low."
     ) in remarks
 
 

@@ -81,6 +81,6 @@ def test_looks_at_the_test_span(confirmed):
     ]
     assert looked(confirmed, others[0], others[1], own, others[2]) == [
         "By the record of this store, the test span was looked at 4 times (3 sweeps, 1 backtest); this sweep's look "
-        "was number 3. If these 3 networks are equally good, the error of the best of them is about 5.6 % too low."
+        "was number 3. If these 3 networks are equally good, the MASE of the best of them is about 5.6 % too low."
     ]
     assert looked(confirmed, own, others[2])[0].endswith("A choice after several looks flatters by an unknown amount.")

@@ -36,6 +36,9 @@ def standing(relations: dict[str, str], **changes) -> verdict.Standing:
         "winner": "GRU-8 seed3",
         "metric": "best_val_loss",
         "value": 0.05,
+        "configuration": "GRU-8",
+        "mean": 0.052,
+        "replicates": 1,
         "runs": 9,
         "planned": 9,
         "failed": 0,
@@ -73,6 +76,14 @@ def test_the_best_run_stands_to_the_others_as_the_tests_say(relations, sentence)
     found = verdict.standing_sentences(standing(relations))
     assert found[0] == "All 9 runs finished. The best by validation loss is GRU-8 seed3 (0.05)."
     assert found[1:] == ([sentence] if sentence else [])
+
+
+def test_a_configuration_with_several_runs_is_the_best_by_their_mean():
+    (sentence,) = verdict.standing_sentences(standing({}, replicates=3))
+    assert sentence == (
+        "All 9 runs finished. The best by mean validation loss is GRU-8 (0.052 over 3 runs), and the winner of these "
+        "is GRU-8 seed3 (0.05)."
+    )
 
 
 def test_single_runs_are_not_called_configurations():

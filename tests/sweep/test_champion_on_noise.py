@@ -56,4 +56,4 @@ def test_five_sweeps_on_white_noise_leave_the_first_champion(tmp_path, monkeypat
     (sentence,) = (text for text in findings.sentences if "looked at" in text)
     bias = np.mean(errors) / min(errors) - 1
     assert "looked at 5 times (5 sweeps); this sweep's look was number 5." in sentence
-    assert f"the error of the best of them is about {100 * bias:.2g} % too low." in sentence
+    assert f"the MASE of the best of them is about {100 * bias:.2g} % too low." in sentence

@@ -67,7 +67,7 @@ def _yardstick_sentence(findings: MonitorFindings) -> str:
         return "The error on the test span, the yardstick, is not selected: no other network was tested there."
     return (
         f"The error on the test span, the yardstick, is not corrected for selection: {len(errors)} networks were "
-        f"tested there. {looks.flattery_text(errors)}"
+        f"tested there. {looks.flattery_text(errors, 'MASE')}"
     )
 
 

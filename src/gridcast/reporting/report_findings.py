@@ -196,11 +196,15 @@ def _standing(
     """Return the place of the best run among the others, and the simplest of the configurations as good as it."""
     as_good = [configuration for configuration, relation in relations.items() if relation != "worse"]
     simplest = leaderboard.simplest_configuration(configurations, as_good) if as_good else ""
-    names = configurations.set_index("configuration")["name"]
+    table = configurations.set_index("configuration")
+    names, own = table["name"], table.loc[table.index == record.best["configuration"]]
     return verdict.Standing(
         winner=str(record.best["name"]),
         metric=record.metric,
         value=float(record.best[record.metric]),
+        configuration=str(own["name"].iloc[0]) if len(own) else "",
+        mean=float(own["mean"].sum()),
+        replicates=int(own["count"].sum()),
         runs=len(runs),
         planned=record.planned,
         failed=len(record.failures),
@@ -225,7 +229,10 @@ def _relations_to_best(record: SweepRecord) -> tuple[dict[str, str], str]:
     """
     runs, metric, relevant = record.runs, record.metric, record.relevant
     columns = list(leaderboard.REPLICATED)
-    cells = runs.pivot_table(index=columns, columns="configuration", values=metric).dropna(axis=1)
+    cells = runs.pivot_table(index=columns, columns="configuration", values=metric)
+    confirmed = runs.loc[runs["confirmation"], "configuration"].unique()
+    # The leaders of a search may have different seeds: they are compared over those that all of them have.
+    cells = cells[cells.columns.intersection(confirmed)].dropna() if len(confirmed) > 1 else cells.dropna(axis=1)
     seeds = cells.index.get_level_values("seed").nunique()
     if seeds >= significance.MIN_SEEDS and cells.shape[1] > 1:
         relations = significance.compare_with_best(cells, significance.crossed_mean, margin=relevant)

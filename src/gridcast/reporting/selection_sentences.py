@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
+from gridcast.evaluation.paired_comparison import DETECTION_ERROR
 from gridcast.reporting.record import SweepRecord
 from gridcast.tracking import looks
 
@@ -36,8 +37,9 @@ def look_sentences(record: SweepRecord) -> list[str]:
         return []
     if len(record.looks) == 1:
         return ["By the record of this store, the test span was looked at once: by this sweep, for these figures."]
+    error_name = "MASE" if record.detection is None else DETECTION_ERROR
     return [
         f"By the record of this store, the test span was looked at {len(record.looks)} times "
         f"({looks.describe_purposes(record.looks)}); this sweep's look was number {places[0] + 1}. "
-        f"{looks.flattery_text(looks.network_errors(record.looks))}"
+        f"{looks.flattery_text(looks.network_errors(record.looks), error_name)}"
     ]

@@ -19,14 +19,18 @@ from gridcast.sweep import ensemble
 class Standing:
     """The place of the best run among the others.
 
-    `relations` says for each compared configuration how it stands to the best, see `significance.compare_with_best`;
-    `unit` is what they are: `configuration`, or `run` where these have too few seeds. `simplest` names the simplest of
-    those that cannot be told apart from it.
+    The winner's `configuration` has this `mean` over its `replicates` runs. `relations` says for each compared
+    configuration how it stands to the best, see `significance.compare_with_best`; `unit` is what they are:
+    `configuration`, or `run` where these have too few seeds. `simplest` names the simplest of those that cannot be told
+    apart from it.
     """
 
     winner: str
     metric: str
     value: float
+    configuration: str
+    mean: float
+    replicates: int
     runs: int
     planned: int
     failed: int
@@ -46,7 +50,13 @@ def standing_sentences(standing: Standing) -> list[str]:
     )
     failed = f", {standing.failed} failed" if standing.failed else ""
     metric = words.metric_name(standing.metric)
-    sentences = [f"{finished}{failed}. The best by {metric} is {standing.winner} ({standing.value:.4g})."]
+    best, winner = f"The best by {metric} is", f"{standing.winner} ({standing.value:.4g})"
+    if standing.replicates > 1:
+        best = (
+            f"The best by mean {metric} is {standing.configuration} ({standing.mean:.4g} over {standing.replicates} "
+            "runs), and the winner of these is"
+        )
+    sentences = [f"{finished}{failed}. {best} {winner}."]
     relations = list(standing.relations.values())
     others = len(relations) - 1
     if others < 1:

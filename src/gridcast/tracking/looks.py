@@ -105,13 +105,13 @@ def describe_purposes(looks: Sequence[Look]) -> str:
     )
 
 
-def flattery_text(errors: Sequence[float]) -> str:
+def flattery_text(errors: Sequence[float], error_name: str) -> str:
     """Return by how much the lowest of the `errors` of networks on one test span flatters, as a sentence."""
     bias, measured = best_of_looks_bias(errors), sum(map(math.isfinite, errors))
     if math.isnan(bias):
         return "A choice after several looks flatters by an unknown amount."
     networks = f"these {measured} networks" if measured == len(errors) else f"the {measured} networks with known errors"
-    return f"If {networks} are equally good, the error of the best of them is about {100 * bias:.2g} % too low."
+    return f"If {networks} are equally good, the {error_name} of the best of them is about {100 * bias:.2g} % too low."
 
 
 def _search_everywhere(store: Store, condition: str) -> Iterator[Any]:
