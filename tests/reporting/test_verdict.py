@@ -81,8 +81,8 @@ def test_the_best_run_stands_to_the_others_as_the_tests_say(relations, sentence)
 def test_a_configuration_with_several_runs_is_the_best_by_their_mean():
     (sentence,) = verdict.standing_sentences(standing({}, replicates=3))
     assert sentence == (
-        "All 9 runs finished. The best by mean validation loss is GRU-8 (0.052 over 3 runs), and the winner of these "
-        "is GRU-8 seed3 (0.05)."
+        "All 9 runs finished. Of the configurations with 3 runs the best by mean validation loss is GRU-8 (0.052), and "
+        "its best run is GRU-8 seed3 (0.05)."
     )
 
 

@@ -53,8 +53,8 @@ def standing_sentences(standing: Standing) -> list[str]:
     best, winner = f"The best by {metric} is", f"{standing.winner} ({standing.value:.4g})"
     if standing.replicates > 1:
         best = (
-            f"The best by mean {metric} is {standing.configuration} ({standing.mean:.4g} over {standing.replicates} "
-            "runs), and the winner of these is"
+            f"Of the configurations with {standing.replicates} runs the best by mean {metric} is "
+            f"{standing.configuration} ({standing.mean:.4g}), and its best run is"
         )
     sentences = [f"{finished}{failed}. {best} {winner}."]
     relations = list(standing.relations.values())
