@@ -225,7 +225,7 @@ def test_a_constant_target_is_reported_and_kept_or_dropped(folder, constant, mes
     code, output, errors = gridcast("validate", "experiment.yaml", monkeypatch=monkeypatch, capsys=capsys)
     assert (code, errors) == (0, "")
     assert f"  {message}\n" in output
-    assert output.endswith(f"experiment.yaml is valid: 1 runs on {series} series.\n")
+    assert output.endswith(f"experiment.yaml is valid: 1 run on {series} series.\n")
     assert left(folder) == ["experiment.yaml", "sales.csv"]
 
 

@@ -181,3 +181,15 @@ def test_a_query_leaves_run_keys_as_they_were_and_no_password_in_messages(tmp_pa
     ) as refused:
         prediction_files.read_series_table("postgresql://anna:opensesame@db/shop", preprocessing)
     assert "opensesame" not in str(refused.value)
+
+
+def test_a_series_without_any_value_is_passed_over_as_in_training_or_named_where_the_model_knows_it(tmp_path, caplog):
+    silent = FRAME[FRAME["product"] == "apple"].assign(product="silent", quantity=np.nan)
+    preprocessing = carried(planned(tmp_path, pd.concat([FRAME, silent], ignore_index=True)))
+    assert set(read_again(tmp_path, preprocessing).ids) == {"apple", "pear"}
+    assert "passed over: silent" in caplog.text
+    FRAME.assign(quantity=FRAME["quantity"].where(FRAME["product"] == "apple")).to_csv(
+        tmp_path / "sales.csv", index=False
+    )
+    with pytest.raises(DataError, match="series 'pear': 0 of the last 7 steps of history have a value"):
+        read_again(tmp_path, preprocessing)

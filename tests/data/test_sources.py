@@ -249,3 +249,15 @@ def test_a_file_of_categories_that_is_not_there_is_refused(catalogue):
         DataError, match=r"^data.static_source: 'product.csv': no such file; did you mean 'products.csv'"
     ):
         catalogue("", static_source="product.csv")
+
+
+def test_a_series_without_any_target_is_named_unless_another_file_has_values(folder):
+    table = sales(12, ("apple", "pear", "plum"))
+    empty = table.assign(quantity=table["quantity"].where(table["product"] == "apple"))
+    empty.to_csv("a.csv", index=False)
+    loaded = load("a.csv")
+    assert loaded.notes[-1] == "warning: 2 series without any 'quantity' left out: pear, plum"
+    assert loaded.left_out == ("pear", "plum")
+    later = table[table["product"] == "pear"].assign(date="2024-01-01").head(1)
+    later.to_csv("b.csv", index=False)
+    assert load("?.csv").left_out == ("plum",)

@@ -39,11 +39,15 @@ class ReadingOptions:
 
 @dataclass(frozen=True)
 class TableRows:
-    """The rows of the table at `path`, with LINE, and a `note` on how it was read."""
+    """The rows of the table at `path`, with LINE, and a `note` on how it was read.
+
+    `silent` has the key columns of each series of the table that has no target in any row.
+    """
 
     path: str
     rows: pd.DataFrame
     note: str
+    silent: pd.DataFrame
 
 
 @dataclass(frozen=True)
@@ -248,8 +252,10 @@ def _parse(part: _Part, data: Data, dialect: Dialect, options: ReadingOptions) -
     rows = layout.reshape(rows, columns, data, path)
     if options.settable:
         parse_fields.check_filled(rows, [name for name in data.static if name in rows], path)
-    rows, left_out = _with_readings(rows, data, path, options)
-    return TableRows(path, rows, ", ".join([count, *written, *part.notes, *left_out]))
+    is_silent = _of_silent_series(rows, data)
+    silent = rows.loc[is_silent, list(data.series)].drop_duplicates()
+    rows, left_out = _with_readings(rows, data, path, options, is_silent)
+    return TableRows(path, rows, ", ".join([count, *written, *part.notes, *left_out]), silent)
 
 
 def _own_order(times: TimeTexts | None, data: Data, dialect: Dialect, options: ReadingOptions) -> str | None:
@@ -273,16 +279,26 @@ def _written(raw: RawTable, dialect: Dialect, dates: str | None) -> list[str]:
     return details
 
 
+def _of_silent_series(rows: pd.DataFrame, data: Data) -> np.ndarray:
+    """For each row (n,) whether its series has no target in any row."""
+    if not data.series or rows[data.target].notna().all():
+        return np.zeros(len(rows), bool)
+    keys = [rows[column] for column in data.series]
+    return ~rows[data.target].notna().groupby(keys, observed=True).transform("any").to_numpy(bool)
+
+
 def _with_readings(
-    rows: pd.DataFrame, data: Data, path: str, options: ReadingOptions
+    rows: pd.DataFrame, data: Data, path: str, options: ReadingOptions, is_silent: np.ndarray
 ) -> tuple[pd.DataFrame, list[str]]:
     """The rows that have a target, with their blanks filled, and what was left out."""
     if data.sensors is not None:  # a stamp alone makes a step, even if all sensors are empty
         return rows, []
     has_target = rows[data.target].notna().to_numpy()
     future = list(filter(is_column, data.future))
-    if options.keep_ahead and future:
-        is_ahead = ~has_target & (rows[future[0]].notna().to_numpy() | (data.blanks == "zero"))
+    if options.keep_ahead and (future or is_silent.any()):
+        is_ahead = is_silent.copy()  # for the answer that their series has no value
+        if future:
+            is_ahead |= ~has_target & (rows[future[0]].notna().to_numpy() | (data.blanks == "zero"))
         kept, ahead = _fill_blanks(rows[has_target], data, path, options)
         rows_ahead = rows[is_ahead].copy()
         if data.blanks == "zero":

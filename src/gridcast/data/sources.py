@@ -86,6 +86,7 @@ def _read_files(data: Data, sources: Sequence[str | pd.DataFrame]) -> Table:
         notes += _sensor_notes(sources[0], [table.rows for table in read], in_files)
     tables: list[pd.DataFrame] = []
     labels: list[pd.Series] = []
+    silent = [str(name) for table in read if len(table.silent) for name in _ids(table.silent, data.series)]
     while read:
         table, number = read.pop(0), len(tables)
         rows, path = table.rows, table.path
@@ -97,7 +98,10 @@ def _read_files(data: Data, sources: Sequence[str | pd.DataFrame]) -> Table:
     rows = _in_order(csv_text.concat_rows(tables, [SERIES]), in_files)
     _check_values(rows, in_files)
     notes += _doubtful_notes(rows)
-    return Table(rows, paths, tuple(notes), pd.concat(labels) if labels else None, dialect)
+    silent = sorted(set(silent) - set(rows[SERIES].unique())) if silent else []
+    if silent:
+        notes.append(f"warning: {len(silent):,} series without any '{data.target}' left out: {layout.listed(silent)}")
+    return Table(rows, paths, tuple(notes), pd.concat(labels) if labels else None, dialect, tuple(silent))
 
 
 def _doubtful_notes(rows: pd.DataFrame) -> list[str]:

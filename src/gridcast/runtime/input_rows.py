@@ -116,7 +116,9 @@ def _without_left_out(
     shown = ", ".join(map(str, out[:5])) + (" ..." if len(out) > 5 else "")
     LOG.warning(f"rows of {len(out):,} series that training left out are passed over: {shown}")
     if is_out.all():
-        raise DataError(f"series '{out[0]}' was left out of training (select, or constant), and so were all others")
+        raise DataError(
+            f"series '{out[0]}' was left out of training (select, constant, or no value), and so were all others"
+        )
     return table[~is_out].reset_index(drop=True), names[~is_out].reset_index(drop=True)
 
 
