@@ -26,7 +26,7 @@ COMPARISON_COLUMNS = (
     "verdict",
     "reason",
 )
-MEASURES_COMPARED = {"mase": "MASE", "mae": "MAE and WAPE", "rmse": "RMSE", "wql": "WQL"}
+MEASURES_COMPARED = {"mase": "MASE", "mae": "MAE", "rmse": "RMSE", "wape": "WAPE", "wql": "WQL"}
 """Measures whose disagreement is named, by name."""
 MIN_SERIES = 5
 """Series below which none can be called one of a few that decide a mean."""

@@ -132,10 +132,15 @@ def _disagreement_sentences(standing: BaselineStanding) -> list[str]:
         winner_leads = values[standing.winner][name] < values[baseline][name]
         ahead.setdefault((join(list(titles)), winner_leads), []).append(baseline)
     return [
-        f"By {titles} it is the other way round: {join_first(names)} {'is' if len(names) == 1 else 'are'} "
-        f"{'ahead of' if winner_leads else 'behind'} the winner on these windows (not tested)."
+        f"By {titles}, {_are(join_first(names), len(names))} ahead of the winner instead (not tested)."
+        if winner_leads
+        else f"By {titles}, the winner is ahead of {join_first(names)} instead (not tested)."
         for (titles, winner_leads), names in ahead.items()
     ]
+
+
+def _are(names: str, count: int) -> str:
+    return f"{names} {'is' if count == 1 else 'are'}"
 
 
 def bottom_line(standing: BaselineStanding, naive: Sequence[str]) -> str:
