@@ -63,7 +63,10 @@ def nab(data: Path) -> Iterator[FileTask]:
         table = pd.read_csv(path)
         rows, stamps = pd.factorize(table["timestamp"])
         probation = nab_score.probation_steps(len(rows))
-        yield FileTask("nab", path.stem, _experiment_on(content, path, len(stamps), int(rows[probation])), rows)
+        experiment = _experiment_on(content, path, len(stamps), int(rows[probation]))
+        if path.parent.name == "realTraffic":  # whose steps come as they come, so that no frequency can be inferred
+            experiment["data"] |= {"frequency": "min"}
+        yield FileTask("nab", path.stem, experiment, rows)
 
 
 def simulated(_: Path) -> Iterator[FileTask]:

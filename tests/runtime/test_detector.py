@@ -166,6 +166,8 @@ def test_thresholds_belong_to_the_wait_of_their_scores(made):
 
     own = replace(made["both"], threshold=4.0, online=(OnlineThreshold(0, 9.0), OnlineThreshold(3, 6.0)))
     assert (own.wait, own.settling, made["prediction"].settling) == (3, 6, 0)
+    both, predictions = ensemble_of(own, made["prediction"]), ensemble_of(made["prediction"], made["prediction"])
+    assert (both.wait, both.settling, predictions.wait) == (3, 6, 0)  # a prediction has nothing to wait for
     limits = {wait: own.threshold_after(wait).threshold for wait in (0, 2, 3, 5, 6, 9, None)}
     assert limits == {0: 9.0, 2: 9.0, 3: 6.0, 5: 6.0, 6: 4.0, 9: 4.0, None: 4.0}
     assert replace(own, online=()).threshold_after(0).threshold == 4.0  # made before there were such thresholds

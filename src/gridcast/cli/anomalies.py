@@ -278,7 +278,8 @@ def champion_source(name: str, wait: int | None) -> Callable[[], Any]:
             keras_backend.start("jax", CACHE)
             detector = load_detector(reference).model
             loaded.clear()
-            delay = online.default_wait(detector.kind, detector.lookback)
+            # The code of a detector of version 0.1 does not know how long it waits.
+            delay = getattr(detector, "wait", online.default_wait(detector.kind, detector.lookback))
             loaded[reference.version] = followed_model.FollowedModel(
                 name, reference.version or reference.uri, detector, delay if wait is None else wait
             )

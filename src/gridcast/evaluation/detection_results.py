@@ -21,10 +21,11 @@ from gridcast.runtime import events, online, running_threshold
 from gridcast.runtime.detector import Detector, scaled_values
 from gridcast.runtime.online import OnlineThreshold
 
-ContributionFunction = Callable[[np.ndarray], np.ndarray]
-"""From values in scaled units to the contributions of the sensors to the scores, both (steps, sensors)."""
 ContributionsAfter = Callable[[np.ndarray, Sequence[int | None]], list[np.ndarray]]
-"""The same for a follower who waits each of these numbers of steps; None stands for hindsight."""
+"""From values in scaled units to the contributions of the sensors to the scores, both (steps, sensors).
+
+There is one result for each number of steps that a follower waits; None stands for hindsight.
+"""
 
 
 @dataclass(frozen=True)
@@ -56,15 +57,6 @@ class AnomalyScores:
     started: float = 0.0
 
 
-def span_contributions(
-    contribute: ContributionFunction, values: np.ndarray, span: tuple[int, int], lookback: int
-) -> np.ndarray:
-    """Return the contributions (steps, sensors) at the steps of `span`, whose windows may begin `lookback` before."""
-    start, end = span
-    first = max(0, start - lookback)
-    return contribute(values[first:end])[start - first :]
-
-
 def span_contributions_after(
     contribute: ContributionsAfter,
     values: np.ndarray,
@@ -73,7 +65,10 @@ def span_contributions_after(
     lookback: int,
     waits: Sequence[int | None],
 ) -> list[np.ndarray]:
-    """Return `span_contributions` of a follower who waits each of `waits` steps; None stands for hindsight."""
+    """Return the contributions (steps, sensors) at the steps of `span`, known after each of `waits`.
+
+    Windows may begin `lookback` steps before the span. None among `waits` stands for hindsight.
+    """
     start, end = span
     first = max(0, start - lookback)
     return [contributions[start - first :] for contributions in contribute(values[first:end], waits)]

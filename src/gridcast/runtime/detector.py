@@ -133,7 +133,7 @@ class Detector:
     @property
     def wait(self) -> int:
         """Steps that a follower of a stream waits before it scores a step, unless it is asked for another wait."""
-        return online.default_wait(self.kind, self.lookback)
+        return min(online.default_wait(self.kind, self.lookback), self.settling)
 
     @property
     def settling(self) -> int:
