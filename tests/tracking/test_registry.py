@@ -95,9 +95,7 @@ def prices(folder: Path, days: int) -> Path:
     random = np.random.default_rng(0)
     tables = []
     for product in ("01", "02"):
-        values = np.zeros(days)
-        for step in range(1, days):
-            values[step] = -0.9 * values[step - 1] + random.normal()
+        values = 1.5 * (-1) ** np.arange(days) + random.normal(0, 0.2, days)
         dates = pd.date_range("2023-01-02", periods=days).strftime("%Y-%m-%d")
         tables.append(pd.DataFrame({"date": dates, "product": product, "quantity": np.round(20 + values, 3)}))
     path = folder / f"jumps-{days}.csv"
