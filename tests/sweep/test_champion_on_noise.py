@@ -22,6 +22,7 @@ from small_experiments import planned
 SEEDS = (0, 1, 2, 3, 4)
 
 
+@pytest.mark.slow  # its smaller sibling simulates networks: tests/evaluation/test_paired_comparison.py
 @pytest.mark.filterwarnings("ignore:.*Any type hint is inferred:UserWarning")  # MLflow's own imports
 def test_five_sweeps_on_white_noise_leave_the_first_champion(tmp_path, monkeypatch, programs):
     monkeypatch.chdir(tmp_path)
