@@ -8,6 +8,8 @@ import pytest
 import yaml
 
 from gridcast import config
+from gridcast.data import sources
+from gridcast.data.table import SERIES, TARGET
 from gridcast.runtime.errors import DataError
 from gridcast.sweep import plan
 from small_experiments import readings, watched, watching
@@ -37,6 +39,25 @@ def test_every_column_of_numbers_but_labels_is_a_sensor_in_the_order_of_the_file
     np.testing.assert_array_equal(found.target, frame[["heat", "flow", "air"]].T)
     np.testing.assert_array_equal(found.labels, frame["anomaly"] == 1)
     assert built(frame, data={"sensors": ["flow"]}).panel.series == ("flow",)
+
+
+@pytest.mark.parametrize("has_empty", [False, True])
+def test_truth_values_are_no_sensors_but_may_be_labels_or_be_named(tmp_path, has_empty):
+    frame = FRAME.assign(anomaly=(FRAME["anomaly"] == 1).astype(object), pump_on=True)
+    if has_empty:
+        frame["pump_on"] = frame["pump_on"].astype(object)
+        frame.loc[3, ["anomaly", "pump_on"]] = None
+    frame.to_parquet(tmp_path / "plant.parquet")
+
+    def load(**data):
+        content = watching(str(tmp_path / "plant.parquet"), data=data)
+        return sources.load_table(config.parse(yaml.safe_dump(content)).data, tmp_path)
+
+    table = load()
+    assert set(table.rows[SERIES].cat.categories) == {"flow", "heat"}
+    assert table.labels.sum() == (FRAME["anomaly"] == 1).sum()
+    named = load(sensors=["flow", "pump_on"]).rows
+    assert (named[TARGET][named[SERIES] == "pump_on"] == 1).sum() == len(FRAME) - has_empty
 
 
 def test_windows_hold_all_sensors_in_units_of_their_training_spread(built):

@@ -180,15 +180,13 @@ def _query(source: str, data: Data, *, settable: bool) -> pd.DataFrame:
 
 
 def _with_known_types(rows: pd.DataFrame, layout: Layout) -> pd.DataFrame:
-    """Columns as floats, stamps or text, whatever objects they hold; names as categories of text."""
+    """Columns as numbers, truth values, stamps or text, whatever objects they hold; names as categories of text."""
     for column in layout.columns:
         values = rows[column]
         if column in layout.names and column not in (layout.time, *layout.numbers):
             rows[column] = _names(values)
         elif values.dtype == object or isinstance(values.dtype, pd.CategoricalDtype):
             rows[column] = _from_objects(values)
-        elif pd.api.types.is_bool_dtype(values):
-            rows[column] = values.astype(float)
     return rows
 
 
@@ -214,6 +212,8 @@ def _from_objects(values: pd.Series) -> pd.Series:
         if values.dtype != object:
             return values
     present = values.dropna()
+    if len(present) and present.map(lambda value: isinstance(value, bool | np.bool_)).all():
+        return values.astype("boolean")
     if present.map(lambda value: isinstance(value, bool | int | float | decimal.Decimal | np.number | np.bool_)).all():
         return values.where(values.notna(), np.nan).astype(float)
     if present.map(lambda value: isinstance(value, dt.date)).all():

@@ -91,7 +91,10 @@ def column_names(source: str | pd.DataFrame, data: Data, *, settable: bool = Tru
 
 
 def numeric_columns(source: str | pd.DataFrame, data: Data) -> list[str]:
-    """Return the columns of a table that hold numbers and nothing else in its first rows. Raises DataError."""
+    """Return the columns of a table that hold numbers and nothing else in its first rows. Raises DataError.
+
+    Truth values are no numbers here: they are states or labels, not readings.
+    """
     names = [name for name in column_names(source, data) if name and name != data.time]
     unique = tuple(name for name in names if names.count(name) == 1)
     if data.pivot is not None:
@@ -105,7 +108,8 @@ def numeric_columns(source: str | pd.DataFrame, data: Data) -> list[str]:
 
 def _holds_numbers(values: pd.Series, data: Data) -> bool:
     if not parse_fields.is_text(values):
-        return pd.api.types.is_numeric_dtype(values) and bool(values.notna().any())
+        is_number = pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values)
+        return is_number and bool(values.notna().any())
     for decimal in ("point", "comma"):
         parsed, wrong = number_text.parse_numbers(values, replace(_stated(data), decimal=decimal))
         if not len(wrong):
