@@ -102,17 +102,21 @@ def simulated_runs(
 ) -> pd.DataFrame:
     """Return a frame of runs, as `leaderboard` describes it, with the validation loss of each.
 
-    A run forecasts the next step but for an offset and a slope on the last value, of which its seed gives one part and
-    chance another: so all runs share the noise of the validation span. The first value of `axis` has a loss that is
-    lower by the share `effect`; without it no setting has any effect.
+    A run forecasts the next step but for an offset and a slope on the last value, of which its seed gives one part,
+    each value of a setting another, which is the same in all runs of that seed, and chance the rest: so all runs share
+    the noise of the validation span, and matched pairs agree. The first value of `axis` has a loss that is lower by the
+    share `effect`; without it no setting has any effect.
     """
     values = persistent(random, PROCESSES[case.process], (SPAN,))
     features = np.stack([np.ones(SPAN), (values - values.mean()) / max(values.std(), 1e-9)])
     shocks = random.normal(size=SPAN)
     of_seed = random.normal(size=(case.seeds, 2))
+    of_value = {name: random.normal(size=(len(values), case.seeds, 2)) for name, values in case.grid.items()}
     rows, points = [], list(itertools.product(*case.grid.values()))
     for point, seed in itertools.product(points, range(case.seeds)):
-        deviation = (of_seed[seed] + random.normal(size=2)) @ features / 2
+        of_settings = [of_value[name][case.grid[name].index(value)][seed] for name, value in zip(case.grid, point, strict=True)]
+        parts = of_seed[seed] + np.sum(of_settings, axis=0) / math.sqrt(len(point)) + random.normal(size=2)
+        deviation = parts @ features / math.sqrt(6)
         # The cross term makes most of the difference between runs: its standard deviation is 2 d / sqrt(steps).
         loss = float(np.mean((shocks + share * math.sqrt(SPAN) / 2 * deviation) ** 2))
         settings = dict(zip(case.grid, point, strict=True))

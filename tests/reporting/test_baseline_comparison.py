@@ -114,7 +114,7 @@ def test_a_large_difference_that_is_not_shown_is_not_a_tie():
 
 @pytest.mark.parametrize(
     ("count", "overlap", "reason"),
-    [(1, 1, "one origin"), (20, 14, "20 origins, of which 14 at a time share steps")],
+    [(1, 1, "one origin"), (5, 1, "5 origins are too few"), (20, 14, "20 origins, of which 14 at a time share steps")],
 )
 def test_without_a_test_the_percent_is_given_and_nothing_claimed(count, overlap, reason):
     tests = {"net": single(noise(1, count=count)), "last value": single(noise(1, count=count) * 2)}
