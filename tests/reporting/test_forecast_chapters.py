@@ -178,7 +178,13 @@ def test_a_report_on_quantiles_has_every_chapter_and_its_sheets(tmp_path: Path) 
     assert (own.windows, own.independent) == (114, pytest.approx(38 / 3))
     assert sum("weighted quantile loss" in text for text in findings.sentences) == 1
     assert sum(text.startswith("Its 80 % intervals cover") for text in findings.sentences) == 1
-    expected = ("By segment: 2, worst first", "80 % coverage", "WQL", "Unusual runs of zeros", "shuffling lag 1 alone costs most")
+    expected = (
+        "By segment: 2, worst first",
+        "80 % coverage",
+        "WQL",
+        "Unusual runs of zeros",
+        "shuffling lag 1 alone costs most",
+    )
     for text in expected:
         assert text in page
     assert "Series a: without exhibition from" in page

@@ -17,6 +17,8 @@ import pandas as pd
 from gridcast.evaluation import significance
 
 ForecastFunction = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
+MIN_SERIES = 5
+"""Series from which on the rise is tested over series."""
 MAX_SINGLE_LAG = 24
 """Lags up to this one are shuffled one by one, those before in blocks of doubling length."""
 
@@ -93,8 +95,9 @@ def part_importance(
 
     The error is the mean absolute one in units of the series' scale. The frame has the columns name, kind, rise
     (percent of that error, mean over `repeats` shuffles; NaN where the error is 0, and for a part that is the same in
-    all windows), spread (the standard deviation of the rises) and p_value (of "no rise" over the origins in time order,
-    see `significance.long_run_mean`; NaN where nothing can be tested). Correlated parts can substitute for each other: each
+    all windows), spread (the standard deviation of the rises) and p_value (of "no rise": the larger one of that over
+    the origins in time order, see `significance.long_run_mean`, and that over series, by Student's t; NaN where nothing
+    can be tested). Correlated parts can substitute for each other: each
     may look unimportant while one of them is needed. Source: Breiman (2001), "Random Forests", section 10; Fisher,
     Rudin, Dominici (2019).
     """
@@ -128,20 +131,34 @@ def part_importance(
             rows[place] = block
             if unshuffled > 0:
                 rises = 100 * (np.mean(shuffled, axis=1) / unshuffled - 1)
-                p_value = _p_value(np.mean(shuffled, axis=0) - losses_before, origins[counts], horizon=after)
+                p_value = _p_value(np.mean(shuffled, axis=0) - losses_before, windows.index[counts], horizon=after)
         importances.append((part.name, part.kind, float(rises.mean()), float(rises.std(ddof=1)), p_value))
     return unshuffled, pd.DataFrame(importances, columns=["name", "kind", "rise", "spread", "p_value"])
 
 
-def _p_value(gaps: np.ndarray, origins: np.ndarray, *, horizon: int) -> float:
-    """Return the p value of "the mean of `gaps` is 0", of which those of one origin and of overlapping ones depend."""
-    places, groups = np.unique(origins, return_inverse=True)
-    by_origin = np.bincount(groups, gaps) / np.bincount(groups)
+def _p_value(gaps: np.ndarray, index: np.ndarray, *, horizon: int) -> float:
+    """Return the p value of "the mean of `gaps` (n,) is 0", which depend within an origin and within a series.
+
+    Inputs and errors that last in time agree for a while by chance, and so do the levels of few series: fewer than
+    `MIN_SERIES` are not tested, but each of them must have a rise.
+    """
+    by_series, by_origin = (_group_means(gaps, index[:, k]) for k in (0, 1))
+    p_over_series = 0.0 if by_series.min() > 0 else 1.0
+    if len(by_series) >= MIN_SERIES:
+        error = float(by_series.std(ddof=1)) / math.sqrt(len(by_series))
+        p_over_series = significance.Estimate(float(by_series.mean()), error, len(by_series) - 1).p_value
+    places = np.unique(index[:, 1])
     span = int(places[-1] - places[0]) + 1
     overlap = min(horizon, math.ceil(horizon * len(places) / span))
     if not np.isfinite(by_origin).all():
         return float("nan")
-    return significance.long_run_mean(by_origin, overlap).p_value
+    return max(significance.long_run_mean(by_origin, overlap).p_value, p_over_series)
+
+
+def _group_means(values: np.ndarray, groups: np.ndarray) -> np.ndarray:
+    """Return the mean of `values` (n,) of each of `groups` (n,), in their order."""
+    codes = np.unique(groups, return_inverse=True)[1]
+    return np.asarray(np.bincount(codes, values) / np.bincount(codes))
 
 
 def attention_by_lag(weights: np.ndarray) -> pd.DataFrame:

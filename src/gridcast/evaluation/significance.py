@@ -112,8 +112,8 @@ def diebold_mariano(loss_a: ArrayLike, loss_b: ArrayLike, horizon: int = 1) -> D
     the number of forecasts that overlap.
 
     Where all differences are 0 the statistic is 0 and p is 1; where they are all the same and not 0, infinite and 0.
-    With fewer than `MIN_ORIGINS` origins, and where nothing can be tested, statistic and p are NaN. Raises ValueError when the lengths differ, a loss is not
-    finite or `horizon` is below 1.
+    With fewer than `MIN_ORIGINS` origins, and where nothing can be tested, statistic and p are NaN. Raises ValueError
+    when the lengths differ, a loss is not finite or `horizon` is below 1.
     """
     difference = _difference(loss_a, loss_b)
     if len(difference) >= MIN_ORIGINS and not difference.any():
@@ -134,7 +134,8 @@ def long_run_mean(values: ArrayLike, overlap: int = 1) -> Estimate:
     steps that depend on each other, at most 0.4 n^(2/3). These steps are the `overlap` of neighbouring values, times
     (1 + r) / (1 - r), where r is the autocorrelation at the lag of the overlap, corrected for its bias in short
     samples. Fewer than two such spans, or than `MIN_ORIGINS` values, tell nothing about the variance, nor does an r of
-    `MAX_PERSISTENCE` or more: no error then, and 0 degrees. Raises ValueError for values that are not finite and an overlap below 1.
+    `MAX_PERSISTENCE` or more: no error then, and 0 degrees. Raises ValueError for values that are not finite and an
+    overlap below 1.
     """
     if overlap < 1:
         raise ValueError(f"horizon: must be at least 1, got {overlap}")

@@ -8,9 +8,6 @@ from gridcast.monitoring.error_shift import MIN_STEPS
 from gridcast.monitoring.findings import MonitorFindings, row_dicts
 from gridcast.tracking import looks
 
-ALPHA = 0.05
-"""Largest p value of a difference between challenger and champion that counts as shown."""
-
 
 def alarms_and_remarks(findings: MonitorFindings) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return sentences on everything that exceeds its limit (alarms), and on everything else (remarks)."""
@@ -158,7 +155,7 @@ def _challenger_sentences(findings: MonitorFindings) -> list[str]:
     for row in row_dicts(findings.challengers):
         test = f"p {row['p_value']:.2g}" if math.isfinite(row["p_value"]) else "not tested: too few times"
         relation = f"has an error {abs(row['percent']):.1f} % {'below' if row['percent'] < 0 else 'above'} its own"
-        if row["p_value"] > ALPHA:
+        if row["p_value"] > findings.limits.alpha:
             relation, test = "cannot be told apart from it", f"{row['percent']:+.1f} %, {test}"
         sentences.append(
             f"The challenger {row['name']} {relation} on {row['forecasts']:,} forecasts of the same requests "

@@ -109,11 +109,7 @@ def ensemble_sentences(members: pd.DataFrame, *, combine: str | None, winner: pd
         if best_error
         else "against"
     )
-    advice = (
-        ""
-        if error < best_error
-        else " On the validation span nothing shows that it is worth its cost."
-    )
+    advice = "" if error < best_error else " On the validation span nothing shows that it is worth its cost."
     if combine == MINIMUM:
         advice = " It raises an alarm where each of them does: fewer are false, and more faults may be missed."
     return [
