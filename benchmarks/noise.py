@@ -1,8 +1,9 @@
 """How often the report claims what is not true: sweeps in which nothing is true, sentence by sentence.
 
 Losses are simulated where the sentences begin: the validation loss of each run, the forecasts of the test span by
-origin. All runs share the validation span, the runs of a seed share a deviation of that seed, forecasts of
-neighbouring origins share shocks, and series move together. These go into the functions that write the report.
+origin. All runs share the validation span, the runs of a seed share a deviation of that seed and of each setting,
+forecasts of neighbouring origins share shocks, and series move together. These go into the functions that write the
+report; `noise_in_use.py` has the situations of other sentences.
 
     python benchmarks/noise.py                   # counts of claims, power, and sizes of the test; minutes
     python benchmarks/noise.py --recorded        # the recorded tables
@@ -21,13 +22,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import NormalDist
 
+import noise_in_use
 import numpy as np
 import pandas as pd
+from noise_in_use import SPAN, persistent
 from scipy.special import stdtr
 
 from gridcast.config import RELEVANT, Configuration
 from gridcast.evaluation import significance
-from gridcast.evaluation.origin_losses import MASE
+from gridcast.evaluation.origin_losses import MAE, MASE, MSSE, Measure
 from gridcast.models.baselines import NAIVE_BASELINES
 from gridcast.reporting import (
     baseline_comparison,
@@ -54,11 +57,10 @@ GRIDS: tuple[dict[str, list[object]], ...] = (
         "learning_rate": [0.001, 0.0005, 0.0001],
         "batch_size": [32, 64],
     },
+    {"units": [32]},
 )
-"""From 4 to 216 configurations."""
+"""From 4 to 216 configurations, and a single one."""
 SEEDS = (1, 3, 5)
-SPAN = 60
-"""Steps of the validation span."""
 SEED_SHARE = 0.008
 """Standard deviation between seeds of one configuration that the simulated runs have, as on the retail grid."""
 BASELINES = ("last value", "seasonal naive", "training mean", "training median", "ETS", "ridge")
@@ -80,21 +82,12 @@ class Case:
 
 def cases(count: int) -> Iterator[Case]:
     """Return `count` cases, which take turns in process, number of seeds, grid, horizon, origins and series."""
-    shapes = itertools.cycle(((1, 60, 20), (7, 60, 5), (1, 30, 1), (14, 60, 20), (7, 120, 1)))
+    shapes = itertools.cycle(
+        ((1, 60, 20), (7, 60, 5), (1, 30, 1), (14, 60, 20), (7, 120, 1), (1, 5, 1), (1, 12, 20), (7, 24, 5))
+    )
     settings = itertools.cycle(itertools.product(PROCESSES, SEEDS, GRIDS))
     for _, (process, seeds, grid), (horizon, origins, series) in zip(range(count), settings, shapes, strict=False):
         yield Case(process, grid, seeds, horizon, origins, series)
-
-
-def persistent(random: np.random.Generator, carried: float, shape: tuple[int, ...]) -> np.ndarray:
-    """Return series (..., steps) of which each step keeps `carried` of the one before, of variance 1 below a walk."""
-    shocks = random.normal(size=(*shape[:-1], shape[-1] + 50 * (carried < 1)))
-    scale = math.sqrt(1 - carried**2) if carried < 1 else 1.0
-    values = np.empty_like(shocks)
-    values[..., 0] = shocks[..., 0] * (scale if carried == 1 else 1.0)
-    for step in range(1, shocks.shape[-1]):
-        values[..., step] = carried * values[..., step - 1] + scale * shocks[..., step]
-    return values[..., -shape[-1] :]
 
 
 def simulated_runs(
@@ -102,17 +95,23 @@ def simulated_runs(
 ) -> pd.DataFrame:
     """Return a frame of runs, as `leaderboard` describes it, with the validation loss of each.
 
-    A run forecasts the next step but for an offset and a slope on the last value, of which its seed gives one part and
-    chance another: so all runs share the noise of the validation span. The first value of `axis` has a loss that is
-    lower by the share `effect`; without it no setting has any effect.
+    A run forecasts the next step but for an offset and a slope on the last value, of which its seed gives one part,
+    each value of a setting another, which is the same in all runs of that seed, and chance the rest: so all runs share
+    the noise of the validation span, and matched pairs agree. The first value of `axis` has a loss that is lower by the
+    share `effect`; without it no setting has any effect.
     """
     values = persistent(random, PROCESSES[case.process], (SPAN,))
     features = np.stack([np.ones(SPAN), (values - values.mean()) / max(values.std(), 1e-9)])
     shocks = random.normal(size=SPAN)
     of_seed = random.normal(size=(case.seeds, 2))
+    of_value = {name: random.normal(size=(len(values), case.seeds, 2)) for name, values in case.grid.items()}
     rows, points = [], list(itertools.product(*case.grid.values()))
     for point, seed in itertools.product(points, range(case.seeds)):
-        deviation = (of_seed[seed] + random.normal(size=2)) @ features / 2
+        of_settings = [
+            of_value[name][case.grid[name].index(value)][seed] for name, value in zip(case.grid, point, strict=True)
+        ]
+        parts = of_seed[seed] + np.sum(of_settings, axis=0) / math.sqrt(len(point)) + random.normal(size=2)
+        deviation = parts @ features / math.sqrt(6)
         # The cross term makes most of the difference between runs: its standard deviation is 2 d / sqrt(steps).
         loss = float(np.mean((shocks + share * math.sqrt(SPAN) / 2 * deviation) ** 2))
         settings = dict(zip(case.grid, point, strict=True))
@@ -178,6 +177,11 @@ def simulated_tests(
     return tests
 
 
+def of_counts(table: pd.DataFrame) -> pd.DataFrame:
+    """Return `table` in whole numbers: their errors repeat, so that few of them may seem to have no variance."""
+    return table.round({"actual": 0, "forecast": 0})
+
+
 def setting_claims(runs: pd.DataFrame, grid: dict[str, list[object]]) -> dict[str, bool]:
     """Return which kinds of claims the sentences on settings make."""
     axes = tuple(grid)
@@ -202,11 +206,13 @@ def configuration_claims(runs: pd.DataFrame) -> dict[str, bool]:
     }
 
 
-def baseline_claims(tests: dict[str, pd.DataFrame], overlap: int) -> dict[str, bool]:
+def baseline_claims(tests: dict[str, pd.DataFrame], overlap: int, measure: Measure = MASE) -> dict[str, bool]:
     """Return which kinds of claims the headline and the sentences on baselines make."""
-    against = baseline_comparison.compare_baselines(tests, "winner", overlap=overlap, measure=MASE, relevant=RELEVANT)
-    values = {name: {"mase": 1.0} for name in tests}
-    standing = baseline_sentences.BaselineStanding(against, MASE, "winner", values, None, {}, RELEVANT)
+    against = baseline_comparison.compare_baselines(
+        tests, "winner", overlap=overlap, measure=measure, relevant=RELEVANT
+    )
+    values = {name: {measure.name: 1.0, "mase": 1.0} for name in tests}
+    standing = baseline_sentences.BaselineStanding(against, measure, "winner", values, None, {}, RELEVANT)
     headline = baseline_sentences.bottom_line(standing, NAIVE_BASELINES)
     sentence = baseline_sentences.baseline_sentences(standing)[0]
     told = [word in sentence for word in (" below ", " above ")]
@@ -223,17 +229,6 @@ def interval_claims(tests: dict[str, pd.DataFrame], overlap: int) -> dict[str, b
     return {"correct intervals are wrong": "chance explains" in verdict.coverage_sentence(intervals, "winner", 0.8)}
 
 
-def input_claims(random: np.random.Generator) -> dict[str, bool]:
-    """Return whether an input of no use is said to count: its real order is one more of the shuffled ones."""
-    errors = 100 * (1 + 0.03 * random.normal(size=(12, 6)))
-    rises = 100 * (errors[:, 1:] / errors[:, :1] - 1)
-    kinds = ["covariate"] * 5 + ["lag"] * 7
-    permuted = pd.DataFrame({"name": [f"i{k}" for k in range(12)], "kind": kinds})
-    permuted = permuted.assign(rise=rises.mean(axis=1), spread=rises.std(axis=1, ddof=1))
-    sentences = verdict.input_sentences(permuted, pd.DataFrame(), repeats=5, relevant=RELEVANT)
-    return {"an input counts": any("% higher" in sentence for sentence in sentences)}
-
-
 TRUE_HERE = ("a setting has no effect", "a configuration is tied with the best", "a baseline is tied")
 """Claims that are true where nothing differs; they are counted where the difference is just the margin."""
 
@@ -244,23 +239,31 @@ def count_claims(sweeps: int, seed: int = 0) -> dict[str, list[int]]:
     for number, case in enumerate(cases(sweeps)):
         random = np.random.default_rng([seed, number])
         runs, tests = simulated_runs(random, case), simulated_tests(random, case)
+        compared = {name: of_counts(table) for name, table in tests.items()} if number % 4 == 3 else tests
         claims = {
             **setting_claims(runs, case.grid),
             **configuration_claims(runs),
-            **baseline_claims(tests, case.horizon),
+            **baseline_claims(compared, case.horizon, (MASE, MSSE, MAE)[number % 3]),
             **interval_claims(tests, case.horizon),
-            **input_claims(random),
+            **noise_in_use.input_claims(random, PROCESSES[case.process], number),
+            **noise_in_use.run_claims(random),
+            **noise_in_use.tie_claims(random),
+            **noise_in_use.copy_claims(runs, LOSS),
+            **noise_in_use.detector_claims(random, number),
+            **noise_in_use.champion_claims(random, number),
+            **noise_in_use.monitor_claims(random),
         }
         claims = {claim: made for claim, made in claims.items() if claim not in TRUE_HERE}
         claims["a baseline is tied, which is worse by the margin"] = baseline_claims(
             simulated_tests(random, case, excess=RELEVANT), case.horizon
         )["a baseline is tied"]
         axis = next(iter(case.grid))
-        # Seeds that move a run by little, so that ties can be shown at all.
-        shifted = simulated_runs(random, case, RELEVANT, axis, share=SEED_SHARE / 4)
-        claims["no effect of a setting, which has one of the margin"] = setting_claims(
-            shifted, {axis: case.grid[axis]}
-        )["a setting has no effect"]
+        if len(case.grid) > 1:
+            # Seeds that move a run by little, so that ties can be shown at all.
+            shifted = simulated_runs(random, case, RELEVANT, axis, share=SEED_SHARE / 4)
+            claims["no effect of a setting, which has one of the margin"] = setting_claims(
+                shifted, {axis: case.grid[axis]}
+            )["a setting has no effect"]
         for claim, made in claims.items():
             entry = counts.setdefault(claim, [0, 0])
             entry[0] += made
@@ -271,7 +274,8 @@ def count_claims(sweeps: int, seed: int = 0) -> dict[str, list[int]]:
 def power(sweeps: int, effect: float = 0.05, seed: int = 1) -> list[int]:
     """Return in how many of `sweeps` with five seeds an effect is named, and `sweeps`."""
     named = 0
-    for number, case in zip(range(sweeps), itertools.cycle(list(cases(36))), strict=False):
+    several = [case for case in cases(45) if len(case.grid) > 1]
+    for number, case in zip(range(sweeps), itertools.cycle(several), strict=False):
         random = np.random.default_rng([seed, number])
         shape = Case(case.process, case.grid, 5, case.horizon, case.origins, case.series)
         axis = list(case.grid)[number % len(case.grid)]

@@ -145,12 +145,12 @@ RECALIBRATED = {
 }
 """Why a table of normal operation gives no threshold; empty where it gives one, or a gate says why not."""
 MONITORED = {
-    "m-de": (0, "is as it was when it was promoted"),
+    "m-de": (0, "raises no alarm: nothing exceeds its limit"),
     "m-drift": (1, "The values of load are higher than in training"),
     "m-dup": (2, "series 'south' at 2025-04-10 21:00:00 occurs twice; keep one row of it"),
     "m-gap": (0, "335 judged steps of 336 new ones"),
     "m-new_only": (0, "240 judged steps of 240 new ones"),
-    "m-ok": (0, "is as it was when it was promoted"),
+    "m-ok": (0, "raises no alarm: nothing exceeds its limit"),
     "m-sent": (0, "a few large errors make it"),
 }
 """Exit codes of `gridcast monitor`, and what it says."""

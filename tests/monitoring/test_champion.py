@@ -110,7 +110,7 @@ def test_on_the_test_span_itself_everything_is_as_it_was_at_promotion(shop):
 
 def test_fresh_rows_of_the_same_kind_raise_no_alarm(fresh):
     assert fresh.alarms == ()
-    assert fresh.headline == "shop version 1 is as it was when it was promoted: nothing exceeds its limit."
+    assert fresh.headline == "shop version 1 raises no alarm: nothing exceeds its limit."
     assert "No feature drifted past its limit: quantity, price. Stretches of" in fresh.verdict
     assert (fresh.first, fresh.steps, fresh.series) == (END, LATER, 2)
 
@@ -292,8 +292,8 @@ def test_a_challenger_is_compared_on_the_requests_that_both_answered(shop, serve
     assert row["mase"] / row["champion"] == pytest.approx(0.25 / ((13 * 0.5 + 7 * 3) / 20))
     assert row["percent"] == pytest.approx(100 * (row["mase"] / row["champion"] - 1))
     assert row["p_value"] < 0.01
-    assert "The challenger next version 7 is" in found.verdict
-    assert "better on 20 forecasts of the same requests" in found.verdict
+    assert "The challenger next version 7 has an error" in found.verdict
+    assert "% below its own on 20 forecasts of the same requests (p " in found.verdict
 
 
 def test_kept_forecasts_of_other_versions_or_times_are_refused(shop, tmp_path):
@@ -332,7 +332,7 @@ def test_the_command_writes_a_page_and_metrics_and_ends_well_without_an_alarm(sh
     assert (code, err) == (0, "")
     assert "nothing exceeds its limit" in out
     page = (shop.folder / "reports" / "shop" / "monitor.html").read_text()
-    assert "shop version 1 is as it was when it was promoted" in page
+    assert "shop version 1 raises no alarm: nothing" in page
     assert page.count("<svg") == 3
     assert "http" not in page.replace("http://www.w3.org", "").replace("http://purl.org", "").replace(
         "https://matplotlib.org", ""

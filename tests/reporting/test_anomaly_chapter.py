@@ -28,7 +28,7 @@ def test_the_figures_of_winner_and_best_baseline_are_described_and_no_victory_is
     assert sentence.endswith("the winner finds 25 % of the labelled events, PCA 75 %.")
     assert bottom_line(rows[0], ("PCA", 0.8, 0.25), wait_steps=0.0).endswith("rests on 4 labelled events.")
     below = bottom_line(("winner", 0.7, 0.5), rows[1], wait_steps=0.0)
-    assert "which needs no training: the winner is not above it" in below
+    assert "the best baseline: the winner is not above it" in below
     assert bottom_line(*rows).startswith("In hindsight: AUC-PR 0.900")
 
 

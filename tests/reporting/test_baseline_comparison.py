@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from gridcast.evaluation.origin_losses import MAE, MASE, MSSE, WQL, Measure, origin_losses
+from gridcast.evaluation.origin_losses import MAE, MASE, MSSE, WQL, Measure, measure_of, origin_losses
 from gridcast.evaluation.significance import diebold_mariano
 from gridcast.models.baselines import NAIVE_BASELINES
 from gridcast.reporting import baseline_sentences, forecast_tables
@@ -114,7 +114,7 @@ def test_a_large_difference_that_is_not_shown_is_not_a_tie():
 
 @pytest.mark.parametrize(
     ("count", "overlap", "reason"),
-    [(1, 1, "one origin"), (20, 14, "20 origins, of which 14 at a time share steps")],
+    [(1, 1, "one origin"), (5, 1, "5 origins are too few"), (20, 14, "20 origins, of which 14 at a time share steps")],
 )
 def test_without_a_test_the_percent_is_given_and_nothing_claimed(count, overlap, reason):
     tests = {"net": single(noise(1, count=count)), "last value": single(noise(1, count=count) * 2)}
@@ -249,6 +249,33 @@ def test_the_headline_does_not_beat_what_the_test_cannot_tell_apart():
     assert "above the last value on unseen data: use that instead, it costs nothing." in worse
 
 
+def test_a_lead_that_no_test_shows_is_no_victory():
+    # Lower than both by a fifth, p .29: former versions said "beats the last value and every other naive baseline".
+    tests = {"net": BASE["net"], "last value": single(noise(11, 1.1)), "seasonal naive": single(noise(21, 1.1))}
+    found = compared(tests)
+    assert found["percent"].max() < -15
+    assert found["p_value"].min() > 0.2
+    assert headline(tests).startswith("By MASE, the winner cannot be told apart from the last value on unseen data (-1")
+    assert "beat" not in headline(tests)
+    assert "tied" not in said(tests)
+
+
+def test_percent_and_verdict_do_not_contradict_each_other_where_a_series_is_short():
+    # Former versions tested the points and gave the percent of the mean over series: "-325 % below last value".
+    def table(long, short):
+        return pd.concat([single(long), single(short, series="b").assign(time=single(long)["time"].iloc[-2:].values)])
+
+    tests = {
+        "net": table(0.5 + noise(1, 0.05), [8.0, 8.0]),
+        "last value": table(1.0 + noise(2, 0.05), [1.0, 1.0]),
+    }
+    found = compared(tests).loc["last value"]
+    assert found["percent"] == pytest.approx(325, abs=3)
+    assert found["statistic"] > 0
+    assert found["verdict"] in ("worse", "unclear")
+    assert "below" not in said(tests)
+
+
 def test_before_the_test_span_is_used_nothing_is_known():
     empty = BaselineStanding(pd.DataFrame(), MASE, "net", {}, None, {}, 0.01)
     assert baseline_sentences.bottom_line(empty, NAIVE_BASELINES).endswith("is not known yet.")
@@ -278,6 +305,30 @@ def test_a_mean_that_few_series_decide_names_them():
     text = said(many_series([0.5] * 9 + [20.0], 1.0))
     assert "is a mean over 10 series; the winner's median is 0.5, and it is ahead of last value in 9 of them." in text
     assert "s9 alone makes up 82 % of the winner's MASE: without it the winner is 50 % below last value." in text
+
+
+def test_the_verdict_goes_by_the_measure_of_the_selection_and_not_by_a_series_of_zeros():
+    # One of twelve series hardly moves: its scale makes up most of the MASE, and nothing of what was selected.
+    size, other = np.r_[np.full(11, 0.8), 0.3], np.r_[np.full(11, 1.0), 0.02]
+    scales = np.r_[np.ones(11), 0.02]
+
+    def table(sizes, seed):
+        parts = [
+            single(row * noise(seed + k, count=40), scale, f"s{k}")
+            for k, (row, scale) in enumerate(zip(sizes, scales, strict=True))
+        ]
+        frame = pd.concat(parts, ignore_index=True)
+        spread = np.repeat(1.28 * sizes, 40)
+        return frame.assign(**{"q0.1": frame["forecast"] - spread, "q0.9": frame["forecast"] + spread})
+
+    tests, levels = {"net": table(size, 0), "last value": table(other, 100)}, (0.1, 0.9)
+    measure = measure_of("best_val_loss", {"quantile"}, levels)
+    against = compare_baselines(tests, "net", overlap=1, measure=measure, relevant=0.01, levels=levels)
+    standing = BaselineStanding(against, measure, "net", {}, None, {}, 0.01)
+    assert baseline_sentences.bottom_line(standing, NAIVE) == "By quantile loss (WQL), the winner beats the last value."
+    assert compared(tests).loc["last value", "percent"] > 50
+    assert "s11 alone makes up 6" in said(tests)
+    assert "without it the winner is 24 % below last value." in said(tests)
 
 
 @pytest.mark.parametrize("errors", [[0.5] * 10, [0.5, 20.0], [3.0, 3.0, 3.0] + [0.5] * 7])

@@ -158,7 +158,7 @@ def test_the_sentences_on_inputs_say_what_mattered_and_what_did_not() -> None:
     assert verdict.input_sentences(permuted, attention, repeats=5, relevant=0.01) == [
         "After shuffling the past of pieces among the windows the error is 42 % higher; after shuffling price 12 %.",
         "After shuffling month the error is not shown to be higher by 1 % or more.",
-        "Of the past values, lag 1 counts most: after shuffling it the error is 24 % higher (lag 1 is the step before "
+        "Of the past values, shuffling lag 1 alone costs most here: the error is 24 % higher (lag 1 is the step before "
         "the forecast).",
         "Attention is highest at lag 1 (50 %; uniform would be 14 %).",
     ]
@@ -178,7 +178,13 @@ def test_a_report_on_quantiles_has_every_chapter_and_its_sheets(tmp_path: Path) 
     assert (own.windows, own.independent) == (114, pytest.approx(38 / 3))
     assert sum("weighted quantile loss" in text for text in findings.sentences) == 1
     assert sum(text.startswith("Its 80 % intervals cover") for text in findings.sentences) == 1
-    expected = ("By segment: 2, worst first", "80 % coverage", "WQL", "Unusual runs of zeros", "lag 1 counts most")
+    expected = (
+        "By segment: 2, worst first",
+        "80 % coverage",
+        "WQL",
+        "Unusual runs of zeros",
+        "shuffling lag 1 alone costs most",
+    )
     for text in expected:
         assert text in page
     assert "Series a: without exhibition from" in page

@@ -111,6 +111,13 @@ def test_a_rise_below_the_relevant_share_does_not_count():
     assert "0.9 % higher" in verdict.input_sentences(small, pd.DataFrame(), repeats=5, relevant=0.005)[0]
 
 
+def test_a_rise_that_is_not_clear_over_time_does_not_count():
+    clear = inputs({"price": 9.0, "month": 0.0}, spread=0.1)
+    for p_value, shown in ((0.001, True), (0.2, False), (np.nan, False)):
+        found = verdict.input_sentences(clear.assign(p_value=p_value), pd.DataFrame(), repeats=5, relevant=0.01)
+        assert ("9.0 % higher" in found[0]) == shown
+
+
 def test_few_shuffles_show_less():
     large = inputs({"price": 9.0, "month": 0.0})
     assert "not shown" in verdict.input_sentences(large, pd.DataFrame(), repeats=2, relevant=0.01)[0]

@@ -436,7 +436,7 @@ def test_a_beaten_winner_is_promoted_with_a_mark_where_the_experiment_wants_that
     version = shop.client.get_model_version_by_alias(name, CHAMPION)
     assert version.tags[BEATEN_BY_TAG] == best
     assert FORCED_TAG not in version.tags
-    assert f"**Beaten by {best} on the test span" in version.description
+    assert f"**Its error on the test span is not shown to be below that of {best}" in version.description
 
 
 @pytest.mark.parametrize(("ridge", "beaten_by"), [(0.49, "ridge"), (0.51, None)])

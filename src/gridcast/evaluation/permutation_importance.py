@@ -7,13 +7,18 @@ forecasts (n, horizon) in data units of the windows `index` (n, 2) of `channels`
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
+from gridcast.evaluation import significance
+
 ForecastFunction = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
+MIN_SERIES = 5
+"""Series from which on the rise is tested over series."""
 MAX_SINGLE_LAG = 24
 """Lags up to this one are shuffled one by one, those before in blocks of doubling length."""
 
@@ -90,7 +95,9 @@ def part_importance(
 
     The error is the mean absolute one in units of the series' scale. The frame has the columns name, kind, rise
     (percent of that error, mean over `repeats` shuffles; NaN where the error is 0, and for a part that is the same in
-    all windows) and spread (the standard deviation of the rises). Correlated parts can substitute for each other: each
+    all windows), spread (the standard deviation of the rises) and p_value (of "no rise": the larger one of that over
+    the origins in time order, see `significance.long_run_mean`, and that over series, by Student's t; NaN where nothing
+    can be tested). Correlated parts can substitute for each other: each
     may look unimportant while one of them is needed. Source: Breiman (2001), "Random Forests", section 10; Fisher,
     Rudin, Dominici (2019).
     """
@@ -105,26 +112,53 @@ def part_importance(
     codes, unit = windows.codes[series], windows.scale[series]
     counts = unit > 0
 
-    def error() -> float:
+    def losses() -> np.ndarray:
         deviations = np.abs(forecast(rows, index, codes) - windows.actual)
-        return float(np.mean(deviations[counts] / unit[counts, None]))
+        return np.asarray(np.mean(deviations[counts] / unit[counts, None], axis=1))
 
-    unshuffled = error()
+    losses_before = losses()
+    unshuffled = float(np.mean(losses_before))
     importances = []
     for part in parts:
         place = np.s_[:, before + part.first : before + part.end, list(part.channels)]
         block = rows[place]
-        rises = np.full(repeats, np.nan)
+        rises, p_value = np.full(repeats, np.nan), float("nan")
         if not np.array_equal(block, np.broadcast_to(block[:1], block.shape), equal_nan=True):
-            errors = []
+            shuffled = []
             for _ in range(repeats):
                 rows[place] = generator.permutation(block)
-                errors.append(error())
+                shuffled.append(losses())
             rows[place] = block
             if unshuffled > 0:
-                rises = 100 * (np.array(errors) / unshuffled - 1)
-        importances.append((part.name, part.kind, float(rises.mean()), float(rises.std(ddof=1))))
-    return unshuffled, pd.DataFrame(importances, columns=["name", "kind", "rise", "spread"])
+                rises = 100 * (np.mean(shuffled, axis=1) / unshuffled - 1)
+                p_value = _p_value(np.mean(shuffled, axis=0) - losses_before, windows.index[counts], horizon=after)
+        importances.append((part.name, part.kind, float(rises.mean()), float(rises.std(ddof=1)), p_value))
+    return unshuffled, pd.DataFrame(importances, columns=["name", "kind", "rise", "spread", "p_value"])
+
+
+def _p_value(gaps: np.ndarray, index: np.ndarray, *, horizon: int) -> float:
+    """Return the p value of "the mean of `gaps` (n,) is 0", which depend within an origin and within a series.
+
+    Inputs and errors that last in time agree for a while by chance, and so do the levels of few series: fewer than
+    `MIN_SERIES` are not tested, but each of them must have a rise.
+    """
+    by_series, by_origin = (_group_means(gaps, index[:, k]) for k in (0, 1))
+    p_over_series = 0.0 if by_series.min() > 0 else 1.0
+    if len(by_series) >= MIN_SERIES:
+        error = float(by_series.std(ddof=1)) / math.sqrt(len(by_series))
+        p_over_series = significance.Estimate(float(by_series.mean()), error, len(by_series) - 1).p_value
+    places = np.unique(index[:, 1])
+    span = int(places[-1] - places[0]) + 1
+    overlap = min(horizon, math.ceil(horizon * len(places) / span))
+    if not np.isfinite(by_origin).all():
+        return float("nan")
+    return max(significance.long_run_mean(by_origin, overlap).p_value, p_over_series)
+
+
+def _group_means(values: np.ndarray, groups: np.ndarray) -> np.ndarray:
+    """Return the mean of `values` (n,) of each of `groups` (n,), in their order."""
+    codes = np.unique(groups, return_inverse=True)[1]
+    return np.asarray(np.bincount(codes, values) / np.bincount(codes))
 
 
 def attention_by_lag(weights: np.ndarray) -> pd.DataFrame:

@@ -16,6 +16,8 @@ ROUNDING_TOLERANCE = 1e-12
 """Relative difference up to which two losses count as equal: the same number computed in another order."""
 MIN_SEEDS = 3
 """Seeds below which a difference between settings is described and not tested: two have a t interval of 13 errors."""
+MIN_ORIGINS = 8
+"""Values in time order below which none is tested: errors of counts repeat, and few of them show no variance at all."""
 MAX_PERSISTENCE = 0.7
 """Autocorrelation from which on no test holds its size with the origins that a test span has."""
 
@@ -110,12 +112,12 @@ def diebold_mariano(loss_a: ArrayLike, loss_b: ArrayLike, horizon: int = 1) -> D
     the number of forecasts that overlap.
 
     Where all differences are 0 the statistic is 0 and p is 1; where they are all the same and not 0, infinite and 0.
-    Where nothing can be tested, statistic and p are NaN. Raises ValueError when the lengths differ, a loss is not
-    finite or `horizon` is below 1.
+    With fewer than `MIN_ORIGINS` origins, and where nothing can be tested, statistic and p are NaN. Raises ValueError
+    when the lengths differ, a loss is not finite or `horizon` is below 1.
     """
     difference = _difference(loss_a, loss_b)
-    if len(difference) and not difference.any():
-        return DieboldMariano(0.0, 1.0, 0.0, 0.0, max(len(difference) - 1, 1))
+    if len(difference) >= MIN_ORIGINS and not difference.any():
+        return DieboldMariano(0.0, 1.0, 0.0, 0.0, len(difference) - 1)
     estimate = long_run_mean(difference, horizon)
     if not estimate.degrees:
         return DieboldMariano(float("nan"), float("nan"), estimate.mean)
@@ -131,8 +133,9 @@ def long_run_mean(values: ArrayLike, overlap: int = 1) -> Estimate:
     test such as Coroneo and Iacone (2020) recommend for comparing forecasts. The number of cosines is n / 2 over the
     steps that depend on each other, at most 0.4 n^(2/3). These steps are the `overlap` of neighbouring values, times
     (1 + r) / (1 - r), where r is the autocorrelation at the lag of the overlap, corrected for its bias in short
-    samples. Fewer than two such spans tell nothing about the variance, nor does an r of `MAX_PERSISTENCE` or more: no
-    error then, and 0 degrees. Raises ValueError for values that are not finite and an overlap below 1.
+    samples. Fewer than two such spans, or than `MIN_ORIGINS` values, tell nothing about the variance, nor does an r of
+    `MAX_PERSISTENCE` or more: no error then, and 0 degrees. Raises ValueError for values that are not finite and an
+    overlap below 1.
     """
     if overlap < 1:
         raise ValueError(f"horizon: must be at least 1, got {overlap}")
@@ -140,7 +143,7 @@ def long_run_mean(values: ArrayLike, overlap: int = 1) -> Estimate:
     n = len(series)
     mean = float(series.mean()) if n else float("nan")
     span = dependent_steps(series, overlap)
-    if n < 2 or n < 2 * span:
+    if n < max(MIN_ORIGINS, 2 * span):
         return Estimate(mean, float("nan"), 0)
     count = max(1, int(min(n / (2 * span), 0.4 * n ** (2 / 3))))
     if np.ptp(series) == 0:
@@ -166,9 +169,14 @@ def dependent_steps(values: np.ndarray, overlap: int) -> float:
 
 
 def compare_with_best(
-    losses: pd.DataFrame, compare: Callable[[pd.Series], Estimate], *, margin: float, alpha: float = 0.05
+    losses: pd.DataFrame,
+    compare: Callable[[pd.Series], Estimate],
+    *,
+    margin: float,
+    alpha: float = 0.05,
+    best: str | None = None,
 ) -> pd.Series:
-    """Return for each column of `losses` how it stands to the one with the smallest mean, which is called `best`.
+    """Return for each column of `losses` how it stands to `best`, which is that with the smallest mean if left out.
 
     `worse` where its mean is shown to be higher, `tied` where the difference is shown to be below `margin` (a share of
     the best mean), else `unclear`. `compare` returns the mean difference with its error, in units of the losses. The
@@ -176,12 +184,12 @@ def compare_with_best(
     whichever turns out best.
     """
     means = losses.mean().sort_values(kind="stable")
-    best, pairs = means.index[0], len(means) * (len(means) - 1) / 2
+    best, pairs = means.index[0] if best is None else best, len(means) * (len(means) - 1) / 2
     relations = {best: "best"}
-    for name in means.index[1:]:
+    for name in means.index.drop(best):
         estimate = compare(losses[name] - losses[best])
         relations[name] = "unclear"
-        if estimate.p_within(margin * abs(means.iloc[0])) * pairs <= alpha:
+        if estimate.p_within(margin * abs(means[best])) * pairs <= alpha:
             relations[name] = "tied"
         elif estimate.mean > 0 and estimate.p_value * pairs <= alpha:
             relations[name] = "worse"

@@ -166,7 +166,7 @@ class MonitorFindings:
                 "off, some of them far."
             )
         if not self.alarms:
-            return f"{self.model.title} is as it was when it was promoted: nothing exceeds its limit."
+            return f"{self.model.title} raises no alarm: nothing exceeds its limit."
         count = "1 alarm" if len(self.alarms) == 1 else f"{len(self.alarms)} alarms"
         return f"{self.model.title} needs a look: {count}."
 

@@ -68,7 +68,8 @@ def compare_challengers(
     """Return a row for each challenger, over the points that both it and the champion forecast.
 
     Columns name, forecasts (how many), champion and mase (MASE of each), percent (its error relative to the
-    champion's), p_value (of "no difference", Diebold and Mariano over times). `champion` is the frame of
+    champion's), p_value (of "no difference" of the same errors, Diebold and Mariano over times, corrected by Holm's
+    method for all challengers). `champion` is the frame of
     `with_actuals`, `shadow` the logged forecasts; `overlap` forecasts share a time.
     """
     rows = []
@@ -81,17 +82,17 @@ def compare_challengers(
                 forecast_table.measure_forecasts(table)[f"{artifact_files.TEST_PREFIX}mase"]
                 for table in (pairs, challenger)
             )
-            test = significance.diebold_mariano(
-                losses_by_time(challenger).to_numpy(), losses_by_time(pairs).to_numpy(), overlap
-            )
+            losses, champion_losses = (losses_by_time(table).to_numpy() for table in (challenger, pairs))
+            test = significance.diebold_mariano(losses, champion_losses, overlap)
             rows.append(
                 {
                     "name": f"{name} version {version}",
                     "forecasts": len(pairs),
                     "champion": champion_mase,
                     "mase": mase,
-                    "percent": 100 * (mase / champion_mase - 1),
+                    "percent": 100 * (losses.mean() / champion_losses.mean() - 1),
                     "p_value": test.p_value,
                 }
             )
-    return pd.DataFrame(rows, columns=["name", "forecasts", "champion", "mase", "percent", "p_value"])
+    frame = pd.DataFrame(rows, columns=["name", "forecasts", "champion", "mase", "percent", "p_value"])
+    return frame.assign(p_value=significance.holm(frame["p_value"].to_numpy(float)))

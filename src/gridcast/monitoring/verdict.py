@@ -117,10 +117,9 @@ def _naive_sentences(findings: MonitorFindings) -> list[str]:
     if not findings.naive:
         return []
     best = findings.naive[0]
-    verb = "beats it" if best["mase"] <= findings.champion["mase"] else "does not beat it"
     return [
-        f"The best naive forecast of the same rows, {best['name']}, {verb}: MASE {best['mase']:.4g} "
-        f"({best['mase_before']:.4g} on the test span)."
+        f"The best naive forecast of the same rows, {best['name']}, has MASE {best['mase']:.4g} against its "
+        f"{findings.champion['mase']:.4g} ({best['mase_before']:.4g} on the test span; not tested)."
     ]
 
 
@@ -154,10 +153,12 @@ def _stuck_alarms(findings: MonitorFindings) -> list[str]:
 def _challenger_sentences(findings: MonitorFindings) -> list[str]:
     sentences = []
     for row in row_dicts(findings.challengers):
-        p_value = f"p {row['p_value']:.2g}" if math.isfinite(row["p_value"]) else "too few times to test"
+        test = f"p {row['p_value']:.2g}" if math.isfinite(row["p_value"]) else "not tested: too few times"
+        relation = f"has an error {abs(row['percent']):.1f} % {'below' if row['percent'] < 0 else 'above'} its own"
+        if row["p_value"] > findings.limits.alpha:
+            relation, test = "cannot be told apart from it", f"{row['percent']:+.1f} %, {test}"
         sentences.append(
-            f"The challenger {row['name']} is {abs(row['percent']):.1f} % "
-            f"{'better' if row['percent'] < 0 else 'worse'} on {row['forecasts']:,} forecasts of the same requests "
-            f"(MASE {row['mase']:.4g} against {row['champion']:.4g}, {p_value})."
+            f"The challenger {row['name']} {relation} on {row['forecasts']:,} forecasts of the same requests "
+            f"({test}; MASE {row['mase']:.4g} against {row['champion']:.4g})."
         )
     return sentences

@@ -164,7 +164,7 @@ def _bottom_line(measures: pd.DataFrame, labelled: int) -> str:
     untested = f"this was not tested, and rests on {labelled} labelled event{'s' * (labelled != 1)}"
     if is_above:
         return f"{figures}, the best baseline; {untested}.{recall}"
-    return f"{figures}, which needs no training: the winner is not above it; {untested}.{recall}"
+    return f"{figures}, the best baseline: the winner is not above it; {untested}.{recall}"
 
 
 def _alarm_sentence(

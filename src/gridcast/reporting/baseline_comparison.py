@@ -114,6 +114,8 @@ def _reason(losses: np.ndarray, overlap: int) -> str:
         return "an error is not finite"
     if origins < 2:
         return "one origin" if origins else "no forecast in common"
+    if origins < significance.MIN_ORIGINS:
+        return f"{origins} origins are too few"
     if overlap > 1:
         return f"{origins} origins, of which {overlap} at a time share steps"
     return f"the errors of {origins} origins depend on each other too much"

@@ -31,8 +31,6 @@ from gridcast.reporting.forecast_chapters import ForecastChapters
 from gridcast.reporting.record import SweepRecord
 from gridcast.tracking import mlflow_runs
 
-MIN_ORIGINS = 8
-"""Validation steps that the test between single runs needs."""
 MIN_RUNS_FOR_IMPORTANCE = 4
 
 
@@ -222,10 +220,11 @@ def _overlap(record: SweepRecord) -> int:
 
 
 def _relations_to_best(record: SweepRecord) -> tuple[dict[str, str], str]:
-    """Return how configurations stand to the best one, and how they were compared.
+    """Return how configurations stand to that of the best run, and how they were compared.
 
     See `significance.compare_with_best`. Over seeds, and the folds that all of them have; or, with fewer than three
-    seeds, single runs over the steps of the validation span.
+    seeds, single runs over the steps of the validation span, where the metric is the loss by step. Empty where the
+    best run is none of those that can be compared.
     """
     runs, metric, relevant = record.runs, record.metric, record.relevant
     columns = list(leaderboard.REPLICATED)
@@ -234,24 +233,27 @@ def _relations_to_best(record: SweepRecord) -> tuple[dict[str, str], str]:
     # The leaders of a search may have different seeds: they are compared over those that all of them have.
     cells = cells[cells.columns.intersection(confirmed)].dropna() if len(confirmed) > 1 else cells.dropna(axis=1)
     seeds = cells.index.get_level_values("seed").nunique()
+    best = str(record.best["configuration"]) if record.together else None
     if seeds >= significance.MIN_SEEDS and cells.shape[1] > 1:
-        relations = significance.compare_with_best(cells, significance.crossed_mean, margin=relevant)
+        if best is not None and best not in cells:
+            return {}, ""
+        relations = significance.compare_with_best(cells, significance.crossed_mean, margin=relevant, best=best)
         text = f"paired over {seeds} seeds, 5 % with Bonferroni's correction for all pairs of {cells.shape[1]}"
         return {str(name): str(relation) for name, relation in relations.items()}, text
-    # Metrics of detectors are not means over validation steps, so losses by step say nothing about them.
-    if not record.together or metric.startswith("val_"):
+    # The losses by step are those that `best_val_loss` is the mean of: they say nothing about another metric.
+    if not record.together or metric != "best_val_loss":
         return {}, ""
     losses = record.loss_by_origin.dropna(axis=1)
-    if losses.shape[1] < 2 or len(losses) < MIN_ORIGINS:
+    if losses.shape[1] < 2 or len(losses) < significance.MIN_ORIGINS:
         return {}, ""
     names = runs.set_index("run_id")["configuration"]
     losses = losses.rename(columns=names.to_dict())
     losses = losses.loc[:, ~losses.columns.duplicated()]
-    if losses.shape[1] < 2:
+    if losses.shape[1] < 2 or best not in losses:
         return {}, ""
     overlap = _overlap(record)
     relations = significance.compare_with_best(
-        losses, lambda gap: significance.long_run_mean(gap.to_numpy(float), overlap), margin=relevant
+        losses, lambda gap: significance.long_run_mean(gap.to_numpy(float), overlap), margin=relevant, best=best
     )
     text = (
         f"Diebold-Mariano over {len(losses)} validation steps, 5 % with Bonferroni's correction for all pairs of the "

@@ -109,16 +109,12 @@ def ensemble_sentences(members: pd.DataFrame, *, combine: str | None, winner: pd
         if best_error
         else "against"
     )
-    advice = (
-        ""
-        if error < best_error
-        else " The best run alone is as good on the validation span: selection.ensemble only adds cost."
-    )
+    advice = "" if error < best_error else " On the validation span nothing shows that it is worth its cost."
     if combine == MINIMUM:
         advice = " It raises an alarm where each of them does: fewer are false, and more faults may be missed."
     return [
         f"The winner is the {winner['name']}: its {words.metric_name(metric)} is {error:.4g}, {relation} that of the "
-        f"best run alone ({best_error:.4g}).{advice}"
+        f"best run alone ({best_error:.4g}; not tested).{advice}"
     ]
 
 
@@ -176,16 +172,15 @@ def coverage_sentence(intervals: pd.DataFrame, winner: str, nominal: float) -> s
 
 
 def horizon_sentence(by_step: pd.DataFrame, winner: str) -> str:
-    """State how the winner's error changes over the horizon; `by_step` is the frame of `measures_by_step`."""
+    """State the winner's error at both ends of the horizon, untested; `by_step` is the frame of `measures_by_step`."""
     rows = by_step[by_step["name"] == winner].sort_values("step")
     first, last = rows.iloc[0], rows.iloc[-1]
     mases = by_step.pivot_table(index="step", columns="name", values="mase")
     ahead = int((mases.idxmin(axis=1) == winner).sum())
-    verb = "grows" if last["mase"] > first["mase"] else "goes"
     count = {0: "none", len(rows): "every one"}.get(ahead, str(ahead))
     return (
-        f"The winner's error {verb} from MASE {first['mase']:.3f} at the next step to {last['mase']:.3f} at step "
-        f"{last['step']:.0f}; by MASE it is the lowest of all at {count} of the {len(rows)} steps."
+        f"The winner's MASE is {first['mase']:.3f} at the next step and {last['mase']:.3f} at step "
+        f"{last['step']:.0f}; it is the lowest of all at {count} of the {len(rows)} steps (not tested)."
     )
 
 
@@ -195,15 +190,19 @@ def input_sentences(
     """State which inputs the winner relies on; `permuted` and `attention` are the frames of the explanation.
 
     If an input is of no use, its real order is one of the shuffled orders: so the rise of the error, the mean over
-    `repeats` shuffles, is compared with their spread by Student's t, and corrected by Holm's method for all inputs. A
-    rise below the share `relevant` counts as none.
+    `repeats` shuffles, is compared with their spread by Student's t. Inputs and errors that last in time may agree for
+    a while by chance, so the rise must also be clear over the steps of the span (`p_value`, which old records lack).
+    The larger p value counts, corrected by Holm's method for all inputs; a rise below the share `relevant` counts as
+    none.
     """
     sentences = []
     constant = list(permuted.loc[permuted["rise"].isna(), "name"])
     permuted = permuted.dropna(subset=["rise"])
     with np.errstate(divide="ignore", invalid="ignore"):
         ratios = permuted["rise"] / (permuted["spread"] * np.sqrt(1 + 1 / repeats))
-    p_values = significance.holm(2 * stdtr(repeats - 1, -ratios.abs().fillna(0.0).to_numpy(float)))
+    by_shuffles = 2 * stdtr(repeats - 1, -ratios.abs().fillna(0.0).to_numpy(float))
+    over_time = permuted["p_value"].fillna(1.0).to_numpy(float) if "p_value" in permuted else 0.0
+    p_values = significance.holm(np.maximum(by_shuffles, over_time))
     is_clear = (p_values <= alpha) & (permuted["rise"] >= 100 * relevant)
     clear = permuted[is_clear].sort_values("rise", ascending=False)
     inputs, lags = clear[clear["kind"] != "lag"], clear[clear["kind"] == "lag"]
@@ -229,7 +228,7 @@ def input_sentences(
         )
     if len(lags):
         sentences.append(
-            f"Of the past values, {lags.iloc[0]['name']} counts most: after shuffling it the error is "
+            f"Of the past values, shuffling {lags.iloc[0]['name']} alone costs most here: the error is "
             f"{_rise(lags.iloc[0]['rise'])} % higher (lag 1 is the step before the forecast)."
         )
     if len(attention):

@@ -153,7 +153,9 @@ def _remarks(
     case: PromotionCase, beaten_by: str | None, *, refusal: tuple[str, str] | None, force: str | None
 ) -> list[str]:
     """Return what the card says first: anything that speaks against the promotion."""
-    remarks = [f"Beaten by {beaten_by} on the test span, see below."] if beaten_by else []
+    remarks = (
+        [f"Its error on the test span is not shown to be below that of {beaten_by}, see below."] if beaten_by else []
+    )
     if case.is_unlabelled:
         remarks.append("The test span has no labels: it is unknown whether this model beats the baselines.")
     if force is not None:
