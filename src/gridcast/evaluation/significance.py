@@ -140,7 +140,7 @@ def long_run_mean(values: ArrayLike, overlap: int = 1) -> Estimate:
     n = len(series)
     mean = float(series.mean()) if n else float("nan")
     span = dependent_steps(series, overlap)
-    if n < 2 or n < 2 * span:
+    if n < 2 * span:
         return Estimate(mean, float("nan"), 0)
     count = max(1, int(min(n / (2 * span), 0.4 * n ** (2 / 3))))
     if np.ptp(series) == 0:
