@@ -5,7 +5,7 @@ BIN := .venv/bin
 GRIDCAST := $(BIN)/gridcast
 
 .DEFAULT_GOAL := help
-.PHONY: help grid validate plan report promote serve anomalies doctor bench bench-full bench-forecasting bench-anomalies bench-products bench-serving bench-noise notebooks storm hosts proofs test lint format ui lock clean
+.PHONY: help grid validate plan report promote serve anomalies doctor bench bench-full bench-forecasting bench-anomalies bench-products bench-serving bench-noise mutants notebooks storm hosts proofs test lint format ui lock clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -69,6 +69,9 @@ bench-serving: .venv/.test ## load-test the service against `mlflow models serve
 
 bench-noise: .venv/.test ## count what reports claim about simulated sweeps in which nothing is true (minutes)
 	@$(BIN)/python benchmarks/noise.py
+
+mutants: .venv/.test ## count the small errors in the modules behind a verdict that their tests find (half an hour)
+	@$(BIN)/python benchmarks/mutants.py
 
 ui: .venv/.run ## browse the runs in MLflow at http://127.0.0.1:5000
 	@$(BIN)/mlflow ui

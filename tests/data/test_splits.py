@@ -48,3 +48,8 @@ def test_folds_that_do_not_expand_train_on_as_many_steps_each():
 
 def test_one_fold_is_one_split():
     assert rolling_folds(50, 1, 6, expanding=True) == (Spans(38, 44, 50),)
+
+
+def test_a_share_that_is_almost_a_step_more_gets_none():
+    assert spans_by_share(10, 0.299, 0.1) == Spans(2, 3, 10)
+    assert spans_by_share(10, 0.3 - 1e-7, 0.3) == Spans(2, 5, 10)

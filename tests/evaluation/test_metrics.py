@@ -163,3 +163,54 @@ def test_quantiles_are_measured_as_far_as_they_go():
     assert (found["coverage"], found["width"]) == (0.75, 4.0)
     assert found["wql"] == metrics.weighted_quantile_loss(ACTUAL, QUANTILES, LEVELS)
     assert set(metrics.quantile_metrics(ACTUAL, QUANTILES[:, 1:], LEVELS[1:])) == {"wql"}
+
+
+def test_what_is_better_the_higher_it_is_is_the_explained_variance_alone():
+    assert [name for name, lower in metrics.LOWER_IS_BETTER.items() if not lower] == ["r2"]
+
+
+@pytest.mark.parametrize("metric", [metrics.wape, metrics.mape])
+def test_small_values_have_errors_in_percent_too(metric):
+    assert metric(np.array([0.5]), np.array([0.25])) == 50
+
+
+def test_small_scales_and_variances_are_no_zeros():
+    actual, forecast = np.array([0.0, 0.5]), np.array([0.0, 0.25])
+    assert metrics.r2(actual, forecast) == 0.5
+    assert metrics.mase(actual, forecast, 0.5) == 0.25
+    assert metrics.msse(actual, forecast, 0.5) == 0.125
+    assert metrics.smape(np.array([0.25]), np.array([0.5])) == pytest.approx(200 / 3)
+    assert metrics.weighted_quantile_loss(np.array([0.5]), np.array([[0.25]]), [0.5]) == 0.5
+    assert math.isnan(metrics.msse(actual, forecast, 0.0))
+
+
+def test_the_squared_scaled_error_by_hand():
+    assert metrics.msse(ACTUAL, FORECAST, 3.0) == 18 / 4 / 9
+
+
+def test_series_have_metrics_of_their_own_in_the_order_in_which_they_come():
+    series, scale = np.array(["z", "a", "z", "m", "a"]), np.array([2.0, 0.5, 2.0, 0.0, 0.5])
+    actual, forecast = np.zeros(5), np.array([2.0, 1.0, 6.0, 5.0, 3.0])
+    each = metrics.per_series(actual, forecast, series, scale)
+    assert list(each) == ["z", "a", "m"]
+    assert [(own["mae"], own["mase"], own["msse"]) for own in each.values()][:2] == [(4, 2, 5), (2, 4, 20)]
+    assert math.isnan(each["m"]["mase"])
+    found = metrics.overall(actual, forecast, series, scale)
+    # Means over the series that have a scale, however many points each has.
+    assert (found["mae"], found["mase"], found["msse"]) == (17 / 5, 3, 12.5)
+
+
+def test_the_mean_over_series_is_a_mean_and_weighs_no_series_more():
+    series = np.repeat(["a", "b", "c"], [6, 2, 1])
+    actual, forecast = np.zeros(9), np.repeat([1.0, 2.0, 12.0], [6, 2, 1])
+    scale = np.repeat([1.0, 1.0, 2.0], [6, 2, 1])
+    found = metrics.overall(actual, forecast, series, scale)
+    assert (found["mase"], found["msse"]) == pytest.approx(((1 + 2 + 6) / 3, (1 + 4 + 36) / 3))
+    with np.errstate(invalid="ignore"):
+        broken = metrics.overall(actual, np.where(series == "c", np.inf, forecast), series, scale)
+    assert broken["mase"] == 1.5
+
+
+def test_huber_s_loss_changes_at_an_error_of_1():
+    assert metrics.point_losses("huber", np.zeros(3), np.array([0.5, 1.0, 2.0])).tolist() == [0.125, 0.5, 1.5]
+    assert metrics.point_losses("mse", np.zeros(1), np.array([3.0])).tolist() == [9.0]

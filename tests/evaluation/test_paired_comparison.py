@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 from gridcast.evaluation.detection_metrics import auc_pr
 from gridcast.evaluation.origin_losses import MASE, MSSE, WQL
@@ -146,3 +147,76 @@ def test_detectors_that_are_equally_good_are_seldom_told_apart():
         found = compare_detections(detections(one, labels), detections(other, labels), margin=MARGIN, time="time")
         told_apart += judge(found, margin=MARGIN, challengers=1) in ("better", "worse")
     assert told_apart <= 0.08 * 100
+
+
+@pytest.mark.parametrize("strength", [0.5, 3.0])
+def test_detectors_are_tested_by_leaving_out_one_event_at_a_time(strength):
+    random = np.random.default_rng(3)
+    # The steps from 35 on lie between events that end at 35 and begin at 90: those from 63 on are nearer to the next.
+    event_of = np.searchsorted([63, 123, 183, 243], np.arange(300), side="right")
+    labels, one = plant(random, 5, strength)
+    other = random.normal(size=len(labels)) + 1.5 * labels
+    found = compare_detections(detections(one, labels), detections(other, labels), margin=0.1, time="time")
+
+    def gap(kept, factor):
+        return 1 - auc_pr(one[kept], labels[kept]) - factor * (1 - auc_pr(other[kept], labels[kept]))
+
+    def statistic(factor):
+        parts = [gap(event_of != event, factor) for event in range(5)]
+        return gap(event_of >= 0, factor) / math.sqrt(4 / 5 * np.sum((parts - np.mean(parts)) ** 2))
+
+    assert found.p_value == pytest.approx(2 * stats.t.sf(abs(statistic(1.0)), 4))
+    assert found.p_not_worse == pytest.approx(stats.t.cdf(statistic(1.1), 4))
+
+
+def test_detectors_that_score_the_same_differ_in_nothing():
+    labels, one = plant(np.random.default_rng(0), 3, 1.0)
+    found = compare_detections(detections(one, labels), detections(one, labels), margin=MARGIN, time="time")
+    assert (found.units, found.p_value) == ("3 labelled events", 1.0)
+    assert found.p_not_worse < 0.01
+
+
+def test_a_detector_that_is_always_better_by_as_much_is_better_for_sure():
+    labels = np.isin(np.arange(240) % 60, range(28, 32))  # each event and the steps nearest to it are alike
+    perfect, blind = detections(labels.astype(float), labels), detections(np.zeros(240), labels)
+    found = compare_detections(perfect, blind, margin=0.0, time="time")
+    assert (found.error, found.other) == (0.0, pytest.approx(1 - 4 / 60))
+    assert (found.p_value, found.p_not_worse) == (0.0, 0.0)
+    back = compare_detections(blind, perfect, margin=0.0, time="time")
+    assert (back.p_value, back.p_not_worse) == (0.0, 1.0)
+
+
+def test_only_steps_that_both_score_are_compared_and_without_any_it_is_an_error():
+    labels, one = plant(np.random.default_rng(0), 1, 1.0)
+    blind = np.full(60, math.nan)
+    found = compare_detections(detections(one, labels), detections(one, labels), margin=MARGIN, time="time")
+    assert found.units == "1 labelled event"
+    for pair in ((blind, one), (one, blind)):
+        with pytest.raises(ValueError, match="no step in common"):
+            compare_detections(*(detections(own, labels) for own in pair), margin=MARGIN, time="time")
+    none = compare_detections(
+        detections(one, labels & False), detections(one, labels & False), margin=MARGIN, time="time"
+    )
+    assert none.units == "0 labelled events"
+    assert math.isnan(none.p_value)
+
+
+def test_forecasts_are_not_worse_within_the_margin_of_the_other_s_error():
+    random = np.random.default_rng(2)
+    actual = random.normal(size=80)
+    one = forecasts(actual + random.normal(1.0, 0.2, 80), actual, scale=0.5)
+    other = forecasts(actual + random.normal(1.0, 0.2, 80), actual, scale=0.5)
+    found = compare_forecasts(one, other, measure=MASE, margin=0.05, overlap=2)
+    losses, others = (2 * np.abs(table["forecast"] - table["actual"]) for table in (one, other))
+    test = diebold_mariano(losses, others, 2)
+    assert found.p_value == pytest.approx(test.p_value)
+    assert found.p_not_worse == pytest.approx(test.estimate.p_below(0.05 * others.mean()))
+
+
+def test_quantiles_that_the_other_lacks_are_not_compared():
+    actual = np.arange(1.0, 41.0)
+    full = forecasts(actual + 1, actual).assign(**{"q0.1": actual, "q0.9": actual + 2})
+    part = full.drop(columns="q0.9")
+    more = full.assign(**{"q0.5": actual + 1})
+    by = [compare_forecasts(full, other, measure=WQL, margin=MARGIN, overlap=1).measure for other in (full, part, more)]
+    assert by == ["quantile loss (WQL)", "MASE", "quantile loss (WQL)"]

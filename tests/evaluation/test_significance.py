@@ -13,6 +13,7 @@ from gridcast.evaluation.significance import (
     Estimate,
     compare_with_best,
     crossed_mean,
+    dependent_steps,
     diebold_mariano,
     holm,
     long_run_mean,
@@ -267,3 +268,58 @@ def rejected_step_down(p_values, alpha):
             break
         rejected[k] = True
     return rejected
+
+
+@pytest.mark.parametrize("overlap", [1, 2])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_the_steps_that_depend_on_each_other_by_hand(overlap, sign):
+    random = np.random.default_rng(8)
+    noise = random.normal(size=61)
+    values = noise[1:] + 0.5 * sign * noise[:-1] if overlap == 1 else np.repeat(noise, 2)[:60]
+    n, centred = len(values), values - values.mean()
+    r = np.sum(centred[overlap:] * centred[:-overlap]) / np.sum(centred**2)
+    r += (1 + 3 * max(r, 0)) * overlap / n  # the bias of Kendall (1954), at the lag of the overlap
+    assert (r > 0) == (sign > 0 or overlap == 2)
+    expected = overlap * (1 + max(r, 0)) / (1 - max(r, 0))
+    assert dependent_steps(values, overlap) == pytest.approx(expected)
+
+
+def test_constant_values_depend_over_their_overlap_alone():
+    assert dependent_steps(np.ones(28), 14) == 14
+    assert dependent_steps(np.arange(2.0), 2) == 2
+    assert dependent_steps(np.arange(50.0), 1) == math.inf
+    assert long_run_mean(np.ones(28), 14) == Estimate(1.0, 0.0, 1)
+    assert long_run_mean(np.ones(27), 14).degrees == 0
+
+
+def test_one_degree_of_freedom_is_enough_to_say_something():
+    # Student's t with one degree: 1 - 2 atan(1) / pi, and tan(0.475 pi) times the error.
+    estimate = Estimate(3.0, 3.0, 1)
+    assert estimate.p_value == pytest.approx(0.5)
+    assert estimate.half_width() == pytest.approx(3 * math.tan(0.475 * math.pi))
+    assert math.isnan(Estimate(3.0, math.nan, 1).p_value)
+    assert math.isnan(Estimate(3.0, math.nan, 1).p_below(1.0))
+    assert Estimate(0.0, 0.0, 2).p_value == 1
+    assert Estimate(-0.5, 0.0, 2).p_value == 0
+
+
+def test_cells_count_once_in_the_mean_of_their_seed_and_of_their_fold():
+    # Fold 0 of seed 0 twice: its mean 2 counts as one value.
+    values = {(0, 0): 1.0, (0, 1): 4.0, (0, 2): 6.0, (1, 0): 2.0, (1, 1): 2.0, (1, 2): 5.0}
+    values |= {(2, 0): 3.0, (2, 1): 3.0, (2, 2): 6.0, (3, 0): 4.0, (3, 1): 4.0, (3, 2): 7.0}
+    twice = pd.concat([by_seed(values), by_seed({(0, 0): 3.0, (1, 1): math.nan})])
+    seeds, folds = np.array([4.0, 3.0, 4.0, 5.0]), np.array([11 / 4, 13 / 4, 24 / 4])
+    estimate = crossed_mean(twice)
+    assert (estimate.mean, estimate.degrees) == (4.0, 2)
+    variance = seeds.var(ddof=1) / 4 + folds.var(ddof=1) / 3
+    assert estimate.standard_error == pytest.approx(math.sqrt(variance))
+    assert math.isnan(crossed_mean(by_seed({(0, 0): math.nan})).mean)
+
+
+def test_what_is_tied_is_so_within_the_margin_of_the_best_mean():
+    # Differences 1.0, 1.2, 0.8: error 0.2 / sqrt(3); margins are shares of the best mean, 10.
+    losses = {"b": [11.0, 11.2, 10.8], "a": [10.0, 10.0, 10.0]}
+    estimate = Estimate(1.0, 0.2 / math.sqrt(3), 2)
+    for margin, relation in ((0.13, "worse"), (0.14, "tied")):
+        assert (estimate.p_within(10 * margin) <= 0.05) == (relation == "tied")
+        assert standings(losses, margin) == {"a": "best", "b": relation}

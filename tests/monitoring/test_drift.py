@@ -153,3 +153,78 @@ def test_the_variance_of_a_mean_is_that_of_newey_and_west():
     fitted = sm.OLS(values, np.ones(50)).fit(cov_type="HAC", cov_kwds={"maxlags": 3, "use_correction": True})
     t = (values.mean() - 0) / fitted.bse[0]
     assert drift.increase_p_value(values, np.zeros(50)) == pytest.approx(stats.t.sf(t, 98))
+
+
+@pytest.mark.parametrize(("steps", "length", "stretches"), [(200, 20, 40), (88, 10, 32), (90, 10, 36)])
+def test_p_values_are_those_of_students_t_for_one_more_stretch(steps, length, stretches):
+    random = np.random.default_rng(4)
+    known, new = random.normal(size=(2, steps)), random.normal(0.2, size=(2, length))
+    train, blocks = steps - 15, steps // length
+    ranks, new_ranks = (drift.ranks(known[:, :train], values) for values in (known, new))
+
+    def distances(rest, stretch):
+        tenths = [-1.0, *np.arange(1, 10) / 10, 2.0]
+        shares = (np.histogram(values, tenths)[0] / values.size for values in (rest, stretch))
+        return drift.psi(*shares), stats.ks_2samp(rest.ravel(), stretch.ravel()).statistic
+
+    starts = np.linspace(0, steps - length, stretches).astype(int)
+    at = np.arange(steps)
+    inside = [(at >= start) & (at < start + length) for start in starts]
+    usual = np.array([distances(ranks[:, ~own], ranks[:, own]) for own in inside])
+    values = np.array(distances(ranks, new_ranks))
+    logs = np.log(usual)
+    t = (np.log(values) - logs.mean(axis=0)) / (logs.std(axis=0, ddof=1) * np.sqrt(1 + 1 / blocks))
+    found = drift.measure_shift(known, train, new)
+    assert (found.psi, found.ks) == pytest.approx(tuple(values))
+    assert (found.psi_p_value, found.ks_p_value) == pytest.approx(tuple(stats.t.sf(t, blocks - 1)))
+    assert (found.usual_psi, found.usual_ks) == pytest.approx(tuple(np.quantile(usual, 0.95, axis=0)))
+
+
+def test_a_feature_that_never_changed_drifts_with_its_first_change():
+    known = np.ones((1, 80))
+    same, other = (drift.measure_shift(known, 60, np.full((1, 10), value)) for value in (1.0, 2.0))
+    assert (same.psi, same.ks, same.psi_p_value, same.ks_p_value) == (0, 0, 1, 1)
+    assert (other.psi_p_value, other.ks_p_value) == (0, 0)
+
+
+def test_what_has_values_on_one_side_only_is_not_judged():
+    known = np.random.default_rng(0).normal(size=(1, 80))
+    found = drift.measure_shift(known, 60, np.full((1, 10), np.nan))
+    assert np.isnan([found.psi, found.ks, found.psi_p_value, found.ks_p_value]).all()
+    with pytest.raises(ValueError, match="0 steps cannot be compared"):
+        drift.measure_shift(known, 60, known[:, :0])
+    # Two stretches have values, the rest of the others as well: one of two that can be compared is enough to judge by.
+    known[:, :66] = np.nan
+    assert np.isfinite(drift.measure_shift(known, 80, np.ones((1, 10))).ks_p_value)
+
+
+@pytest.mark.parametrize(
+    ("steps", "overlap", "lags"), [(20, 1, 2), (100, 1, 4), (1000, 1, 6), (10_000, 1, 11), (100, 5, 4), (100, 9, 8)]
+)
+def test_neighbours_depend_on_each_other_over_the_lags_of_newey_and_west(steps, overlap, lags):
+    # 4 (n / 100) ** (2 / 9): 2.8, 4, 6.7 and 11.1; at least as far as forecasts overlap.
+    assert drift.independent_blocks(steps, overlap) == steps / (lags + 1)
+
+
+def newey_west(values, lags):
+    """Variance of the mean with Bartlett's weights and a correction for the degree of freedom of the mean."""
+    n, centred = len(values), values - values.mean()
+    covariances = [np.sum(centred[lag:] * centred[: n - lag]) / n for lag in range(lags + 1)]
+    weighted = [(1 - lag / (lags + 1)) * covariances[lag] for lag in range(1, lags + 1)]
+    return (covariances[0] + 2 * sum(weighted)) / (n - 1)
+
+
+@pytest.mark.parametrize(("n", "m", "overlap", "lags"), [(60, 40, 1, (3, 3)), (20, 9, 6, (5, 5)), (3, 6, 9, (1, 4))])
+@pytest.mark.parametrize("freedom", [None, 2.5])
+def test_the_p_value_of_an_increase_by_hand(n, m, overlap, lags, freedom):
+    random = np.random.default_rng(n)
+    now, before = random.normal(0.5, size=n).cumsum(), random.normal(size=m)
+    error = np.sqrt(newey_west(now, lags[0]) + newey_west(before, lags[1]))
+    expected = stats.t.sf((now.mean() - before.mean()) / error, freedom or n + m - 2)
+    assert drift.increase_p_value(now, before, overlap, freedom=freedom) == pytest.approx(expected)
+
+
+def test_constants_that_are_the_same_have_not_increased():
+    assert drift.increase_p_value(np.ones(5), np.ones(5)) == 1
+    assert drift.increase_p_value(np.ones(5), np.full(5, 2.0)) == 1
+    assert np.isnan(drift.increase_p_value(np.ones(5), np.ones(2)))

@@ -71,3 +71,57 @@ def test_without_a_pair_of_levels_there_is_nothing_to_correct():
     assert (
         conformal.fit(np.zeros((3, 1)), np.zeros((3, 1, 0)), np.zeros((3, 1, 0)), levels=(), scale=np.ones(3)) is None
     )
+
+
+def test_the_paper_s_rank_by_hand_for_several_levels():
+    # One side of 9: of the distances 1 to 9 the ceil(0.8 * 10) = 8th and the ceil(0.5 * 10) = 5th smallest.
+    actual = np.arange(1.0, 10)[::-1, None]
+    ends = np.zeros((9, 1, 2))
+    found = conformal.fit(actual, ends - 100, ends, levels=(0.1, 0.25), scale=np.ones(9))
+    assert found.offsets == ((8.0,), (5.0,))
+    # Of few the rank lies beyond the last one, which is taken: ceil(0.9 * 4) = 4 of three.
+    few = conformal.fit(actual[:3], ends[:3] - 100, ends[:3], levels=(0.05, 0.25), scale=np.ones(3))
+    assert few.offsets == ((9.0,), (8.0,))
+
+
+def test_distances_are_in_units_of_the_scale_and_negative_inside():
+    actual, scale = np.array([[6.0], [6.0], [6.0]]), np.array([1.0, 2.0, 4.0])
+    low, high = np.zeros((3, 1, 1)), np.full((3, 1, 1), 10.0)
+    # Four from the nearer end, of either side: -4, -2 and -1 in units of the scales; the middle one is of rank two.
+    assert conformal.fit(actual, low, high, levels=(0.25,), scale=scale).offsets == ((-2.0,),)
+    assert conformal.fit(10 - actual, low, high, levels=(0.25,), scale=scale).offsets == ((-2.0,),)
+
+
+@pytest.mark.parametrize(
+    ("windows", "reach"), [(400, 0), (200, 0), (199, 1), (100, 1), (67, 1), (66, 2), (50, 2), (40, 2), (39, 3)]
+)
+def test_neighbouring_steps_are_pooled_until_there_are_200_values(windows, reach):
+    # Far outside at step 5 alone: of the steps that it is pooled with its values are more than the largest tenth.
+    actual = np.zeros((windows, 11))
+    actual[:, 5] = 100.0
+    ends = np.zeros((windows, 11, 1))
+    offsets = conformal.fit(actual, ends, ends, levels=(0.05,), scale=np.ones(windows)).offsets[0]
+    assert np.flatnonzero(offsets).tolist() == list(range(5 - reach, 5 + reach + 1))
+
+
+def test_the_first_and_the_last_step_have_neighbours_on_one_side():
+    actual = np.zeros((150, 4))
+    actual[:, 0] = 100.0
+    ends = np.zeros((150, 4, 1))
+    offsets = conformal.fit(actual, ends, ends, levels=(0.25,), scale=np.ones(150)).offsets[0]
+    # Half of two steps and a third of three lie outside, of which the middle one is taken.
+    assert offsets == (100.0, 0.0, 0.0, 0.0)
+
+
+def test_the_scale_of_each_window_moves_its_own_quantiles_and_none_passes_another():
+    found = conformal.ConformalCorrection((0.1,), ((1.0,),))
+    moved = found.apply(np.zeros((2, 1, 3)), (0.1, 0.5, 0.9), np.array([1.0, 3.0]))
+    assert moved.tolist() == [[[-1.0, 0.0, 1.0]], [[-3.0, 0.0, 3.0]]]
+    # Without a median the ends change places instead.
+    narrow = conformal.ConformalCorrection((0.1,), ((-5.0,),))
+    assert narrow.apply(np.array([[[-1.0, 1.0]]]), (0.1, 0.9), np.ones(1)).tolist() == [[[-4.0, 4.0]]]
+
+
+def test_without_windows_there_is_nothing_to_correct():
+    none = np.zeros((0, 1, 1))
+    assert conformal.fit(np.zeros((0, 1)), none, none, levels=(0.1,), scale=np.ones(0)) is None

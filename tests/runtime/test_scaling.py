@@ -74,3 +74,34 @@ def test_a_constant_or_unseen_series_is_not_divided_by_nothing(method, level):
 def test_the_unit_of_the_data_does_not_matter(method, factor):
     expected = scaling.fit(TRAIN, method).transform(TRAIN)
     np.testing.assert_allclose(scaling.fit(TRAIN * factor, method).transform(TRAIN * factor), expected)
+
+
+def test_each_method_by_hand():
+    train = np.array([[1.0, 3.0, 8.0]])
+    found = {method: scaling.fit(train, method) for method in METHODS}
+    assert {method: (own.offset[0], own.scale[0]) for method, own in found.items()} == {
+        "minmax": (1, 7), "standard": (4, pytest.approx(np.sqrt(26 / 3))), "mean-abs": (0, 4), "none": (0, 1)
+    }  # fmt: skip
+    assert scaling.fit(-train, "minmax").offset[0] == -8
+    assert not found["none"].log1p
+    assert not scaling.Scaler(np.zeros(1), np.ones(1)).log1p
+
+
+def test_a_series_without_a_value_has_offset_0_and_scale_1():
+    for method in METHODS:
+        own = scaling.fit(np.full((1, 4), np.nan), method)
+        assert (own.offset.tolist(), own.scale.tolist()) == ([0.0], [1.0])
+
+
+def test_a_spread_of_rounding_is_none_and_a_little_more_is_one():
+    for spread, scale in ((1e-10, 1.0), (1e-7, 1e-7)):
+        found = scaling.fit(np.array([[100.0, 100.0 + 100 * spread]]), "minmax")
+        assert found.scale[0] == pytest.approx(100 * scale if scale < 1 else 1.0, rel=1e-4)
+
+
+def test_the_scaler_of_one_series_alone():
+    scaler = scaling.fit(TRAIN, "standard", log1p=True)
+    for row in range(3):
+        own = scaler.take(row)
+        assert own.log1p
+        np.testing.assert_array_equal(own.transform(TRAIN[row : row + 1]), scaler.transform(TRAIN)[row : row + 1])

@@ -97,3 +97,20 @@ def test_the_usual_spread_is_that_of_windows_that_were_seen_whole():
     values = np.array([[0, 7, 1], [2, 7, 1], [2, 7, np.nan], [6, 7, 1], [6, 7, 5]], float)
     # Variances of pairs: 1, 0, 4, 0, and of the last sensor 0 and 4.
     np.testing.assert_allclose(windows.typical_spreads(values, 2), [np.sqrt(5 / 4), 1, np.sqrt(2)])
+
+
+def test_windows_begin_a_stride_of_one_step_after_another_by_default():
+    assert windows.origins(np.ones((1, 6), bool), WindowShape(2, 1), (0, 6))[:, 1].tolist() == [2, 3, 4, 5]
+
+
+def test_steps_before_the_first_of_the_axis_repeat_it():
+    channels = np.arange(10.0).reshape(1, 10, 1)
+    index = np.array([[0, 2], [0, 0]])
+    assert windows.past(channels, index, 4)[..., 0].tolist() == [[0, 0, 0, 1], [0, 0, 0, 0]]
+    assert windows.future(channels, index, 2)[..., 0].tolist() == [[2, 3], [0, 1]]
+
+
+def test_a_sensor_whose_windows_vary_by_no_more_than_rounding_is_constant():
+    for spread, usual in ((1e-6, 1.0), (1.1e-6, 1.1e-6)):
+        values = np.tile([0.0, 2 * spread], 3)[:, None]
+        assert windows.typical_spreads(values, 2) == (pytest.approx(usual),)

@@ -3,7 +3,6 @@
 import contextlib
 import io
 import sys
-from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -11,7 +10,7 @@ import pytest
 import yaml
 
 from gridcast import cli, config
-from gridcast.config import Ensemble, read
+from gridcast.config import read
 from gridcast.evaluation.metrics import mae
 from gridcast.reporting import record, report_findings, report_page
 from gridcast.runtime import loading
@@ -153,41 +152,6 @@ def test_quantiles_are_combined_level_by_level(tmp_path, programs, jax_backend):
     asked = made.alone(made.result.winner.info.run_id, horizon=3, quantiles=(0.25,))
     assert list(asked) == ["product", "date", "forecast", "q0.25", "rolled_forward"]
     assert made.result.winner.data.metrics["best_val_wql"] > 0
-
-
-def run(name, loss, mae=1.0, **metrics):
-    tags = {mlflow_runs.KEY_TAG: name}
-    measured = {"best_val_loss": loss, "best_val_mae": mae, **metrics}
-    return SimpleNamespace(data=SimpleNamespace(tags=tags, metrics=measured), info=SimpleNamespace(run_id=name))
-
-
-def test_members_are_the_best_that_are_finite_and_fewer_where_there_are_fewer():
-    runs = [run("a", 3.0), run("b", 1.0), run("c", np.inf), run("d", 2.0)]
-    chosen = ensemble.choose_members(Ensemble(top=2), runs, "best_val_loss", last_fold=0)
-    assert [one.info.run_id for one in chosen.runs] == ["b", "d"]
-    assert chosen.weights == (0.5, 0.5)
-    assert len(ensemble.choose_members(Ensemble(top=9), runs, "best_val_loss", last_fold=0).runs) == 3
-    assert ensemble.choose_members(Ensemble(combine="median"), runs, "best_val_loss", last_fold=0).weights is None
-
-
-def test_quantile_losses_weigh_where_there_are_some_and_a_perfect_run_takes_all():
-    by_loss = [run("a", 1.0, 1.0, best_val_wql=0.1), run("b", 2.0, 1.0, best_val_wql=0.3)]
-    asked = Ensemble(combine="weighted")
-    assert ensemble.choose_members(asked, by_loss, "best_val_loss", last_fold=0).weights == pytest.approx((0.75, 0.25))
-    assert (
-        ensemble.choose_members(asked, [run("a", 0.0, 0.0), run("b", 1.0)], "best_val_loss", last_fold=0).weights[0]
-        > 0.999
-    )
-
-
-def test_the_key_distinguishes_members_and_how_they_are_combined():
-    runs = [run("a", 1.0), run("b", 2.0), run("c", 3.0)]
-    keys = {
-        ensemble.choose_members(Ensemble(top=top, combine=combine), runs, "best_val_loss", last_fold=0).key
-        for top in (2, 3)
-        for combine in ("mean", "median", "weighted", "minimum")
-    }
-    assert len(keys) == 8
 
 
 def test_networks_of_single_series_are_not_combined():
