@@ -121,6 +121,19 @@ def test_average_precision_by_hand():
     assert precision == pytest.approx((1 + 2 / 3 + 3 / 4) / 3)
 
 
+def test_average_precision_is_that_of_scikit_learn():
+    from sklearn.metrics import average_precision_score
+
+    random = np.random.default_rng(0)
+    for levels in (2, 7, 1000):  # many ties, some, few
+        score, labels = random.integers(0, levels, 200).astype(float), random.random(200) < 0.1
+        expected = average_precision_score(labels, score)
+        assert detection_metrics.auc_pr(score, labels) == pytest.approx(expected, rel=1e-12)
+        lowest = score == score.min()
+        holes = np.where(lowest, np.nan, score)  # they rank below all others, as the lowest score did
+        assert detection_metrics.auc_pr(holes, labels) == pytest.approx(expected, rel=1e-12)
+
+
 def test_ranking_metrics_depend_on_the_order_of_scores_only():
     random = np.random.default_rng(0)
     labels, score = labelled(300, (50, 80), (200, 220)), random.gamma(2, size=300)

@@ -11,7 +11,7 @@ from scipy import stats
 
 from gridcast.evaluation.detection_metrics import auc_pr
 from gridcast.evaluation.origin_losses import MASE, MSSE, WQL
-from gridcast.evaluation.paired_comparison import compare_detections, compare_forecasts
+from gridcast.evaluation.paired_comparison import PairedComparison, compare_detections, compare_forecasts
 from gridcast.evaluation.significance import diebold_mariano
 from gridcast.tracking.champion_gate import judge
 
@@ -87,26 +87,53 @@ def test_the_same_forecasts_are_not_worse_and_too_few_are_not_tested():
         )
 
 
-def replaced(random, effect, steps=100):
+def by_hand(one, other, actual):
+    """The comparison of two forecasts (n,) of a series of scale 1, from arrays: tables take twenty times as long."""
+    losses, others = np.abs(one - actual), np.abs(other - actual)
+    test = diebold_mariano(losses, others)
+    p_not_worse = test.estimate.p_below(MARGIN * others.mean())
+    return PairedComparison(
+        MASE.title, losses.mean(), others.mean(), f"{len(actual)} origins", test.p_value, p_not_worse
+    )
+
+
+def from_tables(one, other, actual):
+    tables = [forecasts(values, actual, scale=1.0) for values in (one, other)]
+    return compare_forecasts(*tables, measure=MASE, margin=MARGIN, overlap=1)
+
+
+def replaced(random, effect, compare=by_hand, steps=100):
     """Whether one of four challengers replaces the first of five networks; they forecast white noise about as well."""
     actual = random.normal(size=steps)
 
     def network(error):
-        return forecasts((1 - error) * actual * (error < 1) + 0.15 * random.normal(size=steps), actual, scale=1.1)
+        return (1 - error) * actual * (error < 1) + 0.15 * random.normal(size=steps)
 
     champion = network(1.0)
     for challengers in range(1, 5):
-        found = compare_forecasts(network(1.0 - effect), champion, measure=MASE, margin=MARGIN, overlap=1)
+        found = compare(network(1.0 - effect), champion, actual)
         if judge(found, margin=MARGIN, challengers=challengers) == "better":
             return True
     return False
 
 
+def test_comparisons_by_hand_are_those_of_tables():
+    random = np.random.default_rng(1)
+    for effect in (0.0, 0.02, 0.1):
+        actual = random.normal(size=100)
+        one, other = (factor * actual + 0.15 * random.normal(size=100) for factor in (effect, 0.0))
+        tables, arrays = (vars(compare(one, other, actual)) for compare in (from_tables, by_hand))
+        assert tables.keys() == arrays.keys()
+        for name, value in tables.items():
+            assert arrays[name] == (value if isinstance(value, str) else pytest.approx(value, rel=1e-9))
+        assert replaced(np.random.default_rng(2), effect, from_tables) == replaced(np.random.default_rng(2), effect)
+
+
 def test_five_networks_on_white_noise_leave_the_first_champion_and_a_better_one_replaces_it():
     random = np.random.default_rng(0)
     # At most 0.025 * (1 + 1 / 2 + 1 / 3 + 1 / 4) = 0.052, and less for the margin; three standard errors more.
-    assert np.mean([replaced(random, 0.0) for _ in range(200)]) <= 0.052 + 3 * 0.016
-    assert np.mean([replaced(random, 0.1) for _ in range(50)]) >= 0.8
+    assert np.mean([replaced(random, 0.0) for _ in range(400)]) <= 0.052 + 3 * 0.011
+    assert np.mean([replaced(random, 0.1) for _ in range(100)]) >= 0.8
 
 
 def detections(scores, labels):

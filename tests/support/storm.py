@@ -178,6 +178,8 @@ def kill_worker(storm: Storm, *, every: bool = False) -> int | None:
     if not alive:
         return None
     killed = alive if every else [_busiest(alive) if storm.planned else storm.random.choice(alive)]
+    survivors = [worker for worker in alive if worker not in killed] if storm.planned else []
+    _signal_all(survivors, signal.SIGSTOP)
     for process in killed:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()
@@ -187,6 +189,7 @@ def kill_worker(storm: Storm, *, every: bool = False) -> int | None:
             60,
             "the parent did not notice the killed worker",
         )
+        _signal_all(survivors, signal.SIGCONT)
         return len(killed) if RETRY_TEXT in storm.output(None)[before:] else None
     return len(killed)
 
@@ -203,11 +206,8 @@ def kill_parent(storm: Storm) -> int:
     # In a planned storm it is the one that trains, not one that waits for it.
     busiest = max(storm.starts, key=lambda start: len(workers(start)))
     parent = busiest if storm.planned else storm.random.choice(storm.starts)
-    if storm.planned:  # a worker that was killed just before may not have its successor yet
-        paused = workers(parent)
-        _signal_all(paused, signal.SIGSTOP)
-        wait(lambda: len(workers(parent)) == 2 or storm.is_over(), 60, "no second worker")
-        _signal_all(paused, signal.SIGCONT)
+    if storm.planned:
+        _signal_all(_pause_both(storm, parent), signal.SIGCONT)
     orphans = workers(parent)
     parent.kill()
     parent.wait()
@@ -271,8 +271,7 @@ def start_twice(storm: Storm) -> str:
     """Start the same experiment a second time; return what the second start printed while it waited."""
     before = len(storm.output(None))
     # A planned storm is short: without a pause the first start could end before the second has read its experiment.
-    paused = [worker for start in storm.starts for worker in workers(start)] if storm.planned else []
-    _signal_all(paused, signal.SIGSTOP)
+    paused = _pause_both(storm, storm.starts[0]) if storm.planned else []
     second = storm.start()
     wait(
         lambda: WAITING_TEXT in storm.output(None)[before:] or second.poll() is not None,
@@ -281,6 +280,15 @@ def start_twice(storm: Storm) -> str:
     )
     _signal_all(paused, signal.SIGCONT)
     return storm.output(None)[before:]
+
+
+def _pause_both(storm: Storm, parent: subprocess.Popen) -> list[psutil.Process]:
+    """Stop both workers of `parent` and return them; one that was killed just before has no successor at first."""
+    _signal_all(workers(parent), signal.SIGSTOP)
+    wait(lambda: len(workers(parent)) == 2 or storm.is_over(), 60, "no second worker")
+    both = workers(parent)
+    _signal_all(both, signal.SIGSTOP)
+    return both
 
 
 def _signal_all(processes: list[psutil.Process], number: int) -> None:

@@ -55,6 +55,7 @@ def project(tmp_path_factory, programs):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db")
+        patch.setattr("gridcast.reporting.report.draw_figures", lambda *_: {})  # pictures say nothing here
         plan = planned(folder, sales(130), **SMALL, grid={"learning_rate": [0.02, 0.003]}, baselines=["ETS"])
         made = Project(plan, WorkerSettings(1, "jax", programs))
         with pytest.MonkeyPatch.context() as faulty:

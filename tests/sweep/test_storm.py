@@ -21,7 +21,7 @@ def small(tmp_path_factory, stores):
     folder = tmp_path_factory.mktemp("storm")
     (folder / "rough").mkdir()
     stores.copy(folder / "rough" / "mlflow.db", folder / "rough")
-    return storm.run_storm(1, folder, grid, 100, 0, PLANNED)
+    return storm.run_storm(1, folder, grid, 40, 0, PLANNED)
 
 
 def test_every_run_key_is_finished_once_with_the_metrics_of_an_undisturbed_sweep(small):

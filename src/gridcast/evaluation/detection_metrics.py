@@ -93,13 +93,18 @@ def detection_delays(
 def auc_pr(score: np.ndarray, labels: np.ndarray) -> float:
     """Return the area under the precision-recall curve, as average precision; NaN where no step is labelled.
 
-    A step without a score (NaN) ranks below all others.
+    A step without a score (NaN) ranks below all others, steps of equal scores are raised together.
     """
-    from sklearn.metrics import average_precision_score
-
+    # As `average_precision_score` of scikit-learn, whose checks of its input take ten times as long as the sum.
+    labels = np.asarray(labels, bool)
+    if not labels.any():
+        return float("nan")
     ranked = np.where(np.isnan(score), -np.inf, score)
-    ranks = np.unique(ranked, return_inverse=True)[1]  # scikit-learn refuses -inf
-    return float(average_precision_score(labels, ranks)) if labels.any() else float("nan")
+    order = np.argsort(-ranked)
+    raised, found = np.arange(1, len(order) + 1), np.cumsum(labels[order])
+    ends_tie = np.append(ranked[order][1:] != ranked[order][:-1], True)
+    precision, recall = found[ends_tie] / raised[ends_tie], found[ends_tie] / found[-1]
+    return float(np.sum(precision * np.diff(recall, prepend=0.0)))
 
 
 def vus_pr(score: np.ndarray, labels: np.ndarray, longest: int = MAX_BUFFER) -> float:

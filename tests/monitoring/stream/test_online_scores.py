@@ -1,6 +1,7 @@
 """The evaluation of a detector uses the scores that `gridcast detect` records, however the rows arrive."""
 
 import contextlib
+import itertools
 from dataclasses import replace
 
 import numpy as np
@@ -20,6 +21,8 @@ pytestmark = pytest.mark.usefixtures("jax_backend")
 
 LOOKBACK = 6
 HOLE = range(405, 409)
+AROUND = range(396, 424)
+"""Steps of the hole and of the labelled event, with those before and after them."""
 
 
 @pytest.fixture(scope="module")
@@ -62,8 +65,8 @@ def recorded(folder, detector, tables, wait=None):
 
 
 @pytest.mark.parametrize("kind", ["reconstruction", "prediction", "both", "ensemble"])
-@pytest.mark.parametrize("rows_at_once", [1, 500])
-def test_the_scores_of_the_evaluation_are_those_that_a_follower_records(plan, detectors, tmp_path, kind, rows_at_once):
+@pytest.mark.parametrize("one_by_one", [AROUND, range(0)], ids=["one by one around the hole", "all at once"])
+def test_the_scores_of_the_evaluation_are_those_that_a_follower_records(plan, detectors, tmp_path, kind, one_by_one):
     detector, (start, end) = detectors[kind], plan.dataset.spans["test"]
     scores = detection_results.detector_scores(detector, plan.dataset)
     assert scores.wait == (0 if kind == "prediction" else 3)
@@ -71,7 +74,8 @@ def test_the_scores_of_the_evaluation_are_those_that_a_follower_records(plan, de
     expected = expected[expected["score"].notna()]
     # A follower that starts one window earlier has the same windows from the first step of the test span on.
     table = readings().drop(index=HOLE).iloc[start - LOOKBACK : end].drop(columns="anomaly")
-    parts = [table.iloc[k : k + rows_at_once] for k in range(0, len(table), rows_at_once)]
+    starts = [k for k, step in enumerate(table.index) if step in one_by_one or step - 1 in one_by_one]
+    parts = [table.iloc[first:stop] for first, stop in itertools.pairwise([0, *starts, len(table)])]
     found = recorded(tmp_path, detector, parts)
     found = found[found.index >= expected.index[0]]
     assert found.index.equals(expected.index)
