@@ -1,6 +1,7 @@
 """The packages that pyproject.toml and the pinned files name, against those that the code imports."""
 
 import ast
+import functools
 import sys
 import tomllib
 from pathlib import Path
@@ -32,16 +33,18 @@ DEVELOPMENT = CORE | names(text for texts in EXTRAS.values() for text in texts)
 DEVELOPMENT |= names(PROJECT["dependency-groups"]["dev"])
 
 
+@functools.cache
 def imports(file):
     """Pairs of an imported package and whether that happens at once, not in a function, in this file."""
-    tree = ast.parse(file.read_text())
+    tree, found = ast.parse(file.read_text()), set()
     at_once = set(tree.body)
     for node in ast.walk(tree):
         modules = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
         if isinstance(node, ast.ImportFrom) and not node.level:
             modules = [node.module]
-        for root in {module.partition(".")[0] for module in modules} - LOCAL - sys.stdlib_module_names:
-            yield root, node in at_once
+        roots = {module.partition(".")[0] for module in modules} - LOCAL - sys.stdlib_module_names
+        found |= {(root, node in at_once) for root in roots}
+    return found
 
 
 def distribution(root):

@@ -3,6 +3,7 @@
 import json
 import os
 import subprocess
+import venv
 import zipfile
 
 import pytest
@@ -10,6 +11,8 @@ import pytest
 import fresh_environment
 from small_experiments import sales, write_experiment
 
+MAX_BYTES = 1.5e9
+"""Size of an installation without extras."""
 DOORS = """
 import json, mlflow, pandas, sys
 table = mlflow.pyfunc.load_model(sys.argv[1]).predict(pandas.read_csv("sales.csv"), params={"horizon": 2})
@@ -19,26 +22,46 @@ print(json.dumps([keras.backend.backend(), len(table), network.count_params()]))
 """
 
 
+class Elsewhere:
+    """An empty folder, and the commands of an environment."""
+
+    def __init__(self, commands, folder):
+        self.commands, self.folder = commands, folder
+        unset = ("KERAS_BACKEND", "MLFLOW_TRACKING_URI", "PYTHONPATH", "VIRTUAL_ENV")
+        self.variables = {name: text for name, text in os.environ.items() if name not in unset}
+        self.variables |= {"KERAS_HOME": str(folder / "keras")}
+
+    def call(self, command, *words):
+        """The finished process of a command."""
+        command = [self.commands / command, *words]
+        return subprocess.run(command, cwd=self.folder, env=self.variables, capture_output=True, text=True, check=False)
+
+    def sweep_and_open(self, workers):
+        """Train a small sweep and open its champion by both doors."""
+        sales(60).to_csv(self.folder / "sales.csv", index=False)
+        write_experiment(self.folder / "small.yaml", selection={"promote_to": "small", "when_beaten": "warn"})
+        swept = self.call("gridcast", "run", "small.yaml", "--workers", str(workers))
+        assert (swept.returncode, swept.stderr) == (0, "")
+        assert {"mlflow.db", "mlruns", "reports"} <= {path.name for path in self.folder.iterdir()}
+        report = (self.folder / "reports" / "small" / "report.html").read_text()
+        assert "keras 3." in report
+        assert "tensorflow" not in report
+        opened = self.call("python", "-c", DOORS, "models:/small@champion")
+        assert opened.returncode == 0, opened.stderr
+        backend, rows, parameters = json.loads(opened.stdout.splitlines()[-1])
+        assert (backend, rows) == ("jax", 4)
+        assert parameters > 0
+
+
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory):
     return fresh_environment.build_wheel(tmp_path_factory.mktemp("wheel"))
 
 
 @pytest.fixture(scope="module")
-def call(wheel, tmp_path_factory):
-    """Run a command of the environment in an empty folder; returns the finished process."""
+def elsewhere(wheel, tmp_path_factory):
     commands = fresh_environment.install_alone(wheel, tmp_path_factory.mktemp("environment"))
-    folder = tmp_path_factory.mktemp("elsewhere")
-    unset = ("KERAS_BACKEND", "MLFLOW_TRACKING_URI", "PYTHONPATH", "VIRTUAL_ENV")
-    variables = {name: text for name, text in os.environ.items() if name not in unset}
-    variables |= {"KERAS_HOME": str(folder / "keras"), "PYTHONDONTWRITEBYTECODE": "1"}
-
-    def run(*words):
-        command = [commands / words[0], *words[1:]]
-        return subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True, check=False)
-
-    run.folder = folder
-    return run
+    return Elsewhere(commands, tmp_path_factory.mktemp("elsewhere"))
 
 
 def test_the_wheel_holds_the_package_and_what_it_reads(wheel):
@@ -49,33 +72,49 @@ def test_the_wheel_holds_the_package_and_what_it_reads(wheel):
     assert "gridcast/experiments/smoke.yaml" in names
 
 
-def test_a_sweep_away_from_the_repository_and_both_doors(call):
-    sales(60).to_csv(call.folder / "sales.csv", index=False)
-    write_experiment(call.folder / "small.yaml", selection={"promote_to": "small", "when_beaten": "warn"})
-    swept = call("gridcast", "run", "small.yaml", "--workers", "2")
-    assert (swept.returncode, swept.stderr) == (0, "")
-    assert {"mlflow.db", "mlruns", "reports"} <= {path.name for path in call.folder.iterdir()}
-    report = (call.folder / "reports" / "small" / "report.html").read_text()
-    assert "tensorflow" not in report
-    opened = call("python", "-c", DOORS, "models:/small@champion")
-    assert opened.returncode == 0, opened.stderr
-    backend, rows, parameters = json.loads(opened.stdout.splitlines()[-1])
-    assert (backend, rows) == ("jax", 4)
-    assert parameters > 0
+def test_a_sweep_away_from_the_repository_and_both_doors(elsewhere):
+    elsewhere.sweep_and_open(workers=2)
 
 
-def test_tensorflow_is_refused_with_the_command_that_installs_it(call):
-    write_experiment(call.folder / "other.yaml")
-    refused = call("gridcast", "run", "other.yaml", "--backend", "tensorflow")
+def test_tensorflow_is_refused_with_the_command_that_installs_it(elsewhere):
+    write_experiment(elsewhere.folder / "other.yaml")
+    refused = elsewhere.call("gridcast", "run", "other.yaml", "--backend", "tensorflow")
     assert refused.returncode == 2
     assert refused.stderr == (
         "error: --backend tensorflow: it is not installed; run: pip install 'gridcast[tensorflow]'\n"
     )
 
 
-def test_the_examples_are_written_once(call):
-    first, again = call("gridcast", "examples"), call("gridcast", "examples")
-    written = {path.name for path in (call.folder / "experiments").iterdir()}
+def test_the_examples_are_written_once_and_named_where_they_are_missing(elsewhere):
+    missing = elsewhere.call("gridcast", "validate", "experiments/smoke.yaml")
+    assert missing.returncode == 2
+    assert "run `gridcast examples`, which writes it" in missing.stderr
+    first, again = elsewhere.call("gridcast", "examples"), elsewhere.call("gridcast", "examples")
+    written = {path.name for path in (elsewhere.folder / "experiments").iterdir()}
     assert first.returncode == again.returncode == 0
     assert written >= {"smoke.yaml", "retail_daily.yaml"}
     assert "0 files written" in again.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3000)
+def test_from_the_package_index_it_takes_one_and_a_half_gigabytes_at_most(wheel, tmp_path):
+    """By the sizes of the files and by the blocks of the disk, with pip itself; and everything works there."""
+    root = tmp_path / "environment"
+    venv.create(root, symlinks=True, with_pip=True)
+    subprocess.run([root / "bin" / "pip", "install", "--quiet", wheel], check=True)
+    status = [path.lstat() for path in root.rglob("*")]
+    sizes = sum(one.st_size for one in status), sum(one.st_blocks * 512 for one in status)
+    assert max(sizes) <= MAX_BYTES
+    folder = tmp_path / "elsewhere"
+    folder.mkdir()
+    place = Elsewhere(root / "bin", folder)
+    place.sweep_and_open(workers=1)
+    doctor = place.call("gridcast", "doctor")
+    assert doctor.returncode == 0, doctor.stdout
+    assert "Keras computes on jax" in doctor.stdout
+    assert place.call("pip", "check").returncode == 0
+    # The command that the error names; gridcast itself need not be in the index for it.
+    planned = place.call("pip", "install", "--dry-run", "gridcast[tensorflow]")
+    assert "Would install" in planned.stdout
+    assert "tensorflow-2.21" in planned.stdout

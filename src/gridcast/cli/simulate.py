@@ -1,4 +1,4 @@
-"""What there is to try gridcast on: examples, simulate sensors, simulate plant."""
+"""Things to try gridcast on: examples, simulate sensors, simulate plant."""
 
 from __future__ import annotations
 

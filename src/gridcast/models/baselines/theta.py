@@ -62,7 +62,7 @@ def _theta_method(task: BaselineTask, target: np.ndarray) -> Callable[[np.ndarra
 
 @dataclass(frozen=True)
 class Season:
-    """What each step of a period adds to the level, or multiplies it by: `cycle` (period,), from the first step on."""
+    """A season: each step of a period adds its number in `cycle` (period,) to the level, or multiplies it by it."""
 
     cycle: np.ndarray
     is_multiplicative: bool = False
