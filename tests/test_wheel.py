@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import venv
 import zipfile
@@ -9,7 +10,7 @@ import zipfile
 import pytest
 
 import fresh_environment
-from small_experiments import sales, write_experiment
+from small_experiments import SMALL, sales, write_experiment
 
 MAX_BYTES = 1.5e9
 """Size of an installation without extras."""
@@ -37,16 +38,18 @@ class Elsewhere:
         return subprocess.run(command, cwd=self.folder, env=self.variables, capture_output=True, text=True, check=False)
 
     def sweep_and_open(self, workers):
-        """Train a small sweep and open its champion by both doors."""
-        sales(60).to_csv(self.folder / "sales.csv", index=False)
-        write_experiment(self.folder / "small.yaml", selection={"promote_to": "small", "when_beaten": "warn"})
+        """Train a small sweep and open its winner by both doors."""
+        sales(130).to_csv(self.folder / "sales.csv", index=False)
+        write_experiment(self.folder / "small.yaml", **SMALL, baselines=["Theta"])
         swept = self.call("gridcast", "run", "small.yaml", "--workers", str(workers))
         assert (swept.returncode, swept.stderr) == (0, "")
+        assert re.search(r"Theta +0\.\d", swept.stdout)
         assert {"mlflow.db", "mlruns", "reports"} <= {path.name for path in self.folder.iterdir()}
         report = (self.folder / "reports" / "small" / "report.html").read_text()
         assert "keras 3." in report
         assert "tensorflow" not in report
-        opened = self.call("python", "-c", DOORS, "models:/small@champion")
+        (uri,) = re.findall(r'load_model\("(.*)"\)', swept.stdout)
+        opened = self.call("python", "-c", DOORS, uri)
         assert opened.returncode == 0, opened.stderr
         backend, rows, parameters = json.loads(opened.stdout.splitlines()[-1])
         assert (backend, rows) == ("jax", 4)
@@ -85,15 +88,18 @@ def test_tensorflow_is_refused_with_the_command_that_installs_it(elsewhere):
     )
 
 
-def test_the_examples_are_written_once_and_named_where_they_are_missing(elsewhere):
+def test_the_examples_are_named_where_they_are_missing_and_written_over_nothing(elsewhere):
     missing = elsewhere.call("gridcast", "validate", "experiments/smoke.yaml")
     assert missing.returncode == 2
     assert "run `gridcast examples`, which writes it" in missing.stderr
-    first, again = elsewhere.call("gridcast", "examples"), elsewhere.call("gridcast", "examples")
-    written = {path.name for path in (elsewhere.folder / "experiments").iterdir()}
-    assert first.returncode == again.returncode == 0
-    assert written >= {"smoke.yaml", "retail_daily.yaml"}
-    assert "0 files written" in again.stdout
+    examples = elsewhere.folder / "experiments"
+    examples.mkdir()
+    (examples / "met_mast.yaml").write_text("mine")
+    written = elsewhere.call("gridcast", "examples")
+    assert (written.returncode, written.stderr) == (0, "")
+    assert "1 were there already" in written.stdout
+    assert {path.name for path in examples.iterdir()} >= {"smoke.yaml", "retail_daily.yaml"}
+    assert (examples / "met_mast.yaml").read_text() == "mine"
 
 
 @pytest.mark.slow
