@@ -18,6 +18,7 @@ RUN python -m venv /opt/gridcast \
     && pip install --no-cache-dir --no-deps --require-hashes --only-binary :all: --requirement requirements.txt
 COPY pyproject.toml README.md LICENSE ./
 COPY src src
+COPY experiments experiments
 RUN pip install --no-cache-dir --no-deps .
 
 WORKDIR /project

@@ -5,7 +5,7 @@ BIN := .venv/bin
 GRIDCAST := $(BIN)/gridcast
 
 .DEFAULT_GOAL := help
-.PHONY: help grid validate plan report promote serve anomalies doctor bench bench-full bench-forecasting bench-anomalies bench-products bench-serving bench-noise mutants notebooks storm hosts proofs test lint format ui lock clean
+.PHONY: help grid validate plan report promote serve anomalies doctor bench bench-full bench-forecasting bench-anomalies bench-products bench-serving bench-noise mutants notebooks storm hosts proofs test lint format ui wheel lock clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -101,16 +101,19 @@ format: .venv/.test ## format the code
 	@$(BIN)/ruff check --fix src tests
 	@$(BIN)/ruff format src tests
 
+wheel: .venv/.test ## build the wheel of the package into dist/
+	@$(BIN)/python -m hatchling build --target wheel --directory dist
+
 lock: ## update the pinned packages (needs uv)
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
-		--no-annotate --no-header pyproject.toml --extra postgres --extra prophet -o requirements.txt
+		--no-annotate --no-header pyproject.toml --extra arima --extra postgres --extra prophet --extra tensorflow -o requirements.txt
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
-		--no-annotate --no-header pyproject.toml --group dev -c requirements.txt -o requirements-dev.txt
+		--no-annotate --no-header pyproject.toml --all-extras --group dev -c requirements.txt -o requirements-dev.txt
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
 		--no-annotate --no-header pyproject.toml --group lab -c requirements.txt -c requirements-dev.txt -o requirements-lab.txt
 
 clean: ## remove generated files; keeps runs (mlflow.db, mlruns), undelivered results, API keys, data and .venv
-	rm -rf reports .mypy_cache .ruff_cache .pytest_cache
+	rm -rf dist reports .mypy_cache .ruff_cache .pytest_cache
 	test ! -d .gridcast || find .gridcast -mindepth 1 -maxdepth 1 -not -name spool -not -name serving -exec rm -rf {} +
 	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
 

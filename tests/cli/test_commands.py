@@ -53,7 +53,7 @@ def gridcast(monkeypatch, capsys):
 def test_the_verbs_are_those_that_there_were():
     assert [" ".join(words) for words in VERBS] == [
         *("validate", "plan", "run", "report", "promote", "rollback", "predict", "backtest", "monitor", "serve"),
-        *("detect", "recalibrate", "doctor", "simulate", "simulate sensors", "simulate plant"),
+        *("detect", "recalibrate", "examples", "doctor", "simulate", "simulate sensors", "simulate plant"),
     ]
 
 

@@ -120,12 +120,13 @@ def test_this_installation_has_every_package():
 
 def test_packages_that_are_missing_or_of_a_wrong_version_are_named(tmp_path, monkeypatch):
     wants = ["numpy>=2", "pandas>=3", "no-such-thing>1", "gone-elsewhere; sys_platform == 'mars'", "with-extra[more]"]
-    wants += ["unasked; extra == 'more'"]
+    wants += ["unasked; extra == 'more'", "outdated>=2; extra == 'more'"]
     packages = {"gridcast-9": wants, "numpy-1.0": [], "with_extra-1": ["deep<1; extra == 'more'"], "deep-2": []}
+    packages |= {"outdated-1": []}
     for name, needs in packages.items():
         (tmp_path / f"{name}.dist-info").mkdir()
         lines = ["Metadata-Version: 2.1", f"Name: {name.split('-')[0]}", f"Version: {name.split('-')[1]}"]
-        lines += ["Requires-Python: >=99", *(f"Requires-Dist: {need}" for need in needs)]
+        lines += ["Provides-Extra: more", "Requires-Python: >=99", *(f"Requires-Dist: {need}" for need in needs)]
         (tmp_path / f"{name}.dist-info" / "METADATA").write_text("\n".join(lines) + "\n")
     monkeypatch.syspath_prepend(tmp_path)
     wrong = the_wrong(installation.check_packages)
@@ -134,9 +135,12 @@ def test_packages_that_are_missing_or_of_a_wrong_version_are_named(tmp_path, mon
         "numpy is 1.0, required is >=2",
         "no-such-thing is missing, required is >1",
         "deep is 2, required is <1",
+        "outdated is 1, required is >=2",
         f"Python is {python}, required is >=99",
     ]
-    assert wrong.remedy == "reinstall it: rm -f .venv/.run && make"
+    assert wrong.remedy == "install them: pip install gridcast"
+    (tmp_path / "gridcast-9.dist-info" / "direct_url.json").write_text('{"dir_info": {"editable": true}}')
+    assert the_wrong(installation.check_packages).remedy == "reinstall it: rm -f .venv/.run && make"
 
 
 @pytest.mark.parametrize(
@@ -152,6 +156,13 @@ def test_a_backend_that_cannot_be_imported_or_crashes_is_reported(tmp_path, monk
     found = findings(installation.check_backends)
     assert [finding.ok for finding in found] == [False, False]
     assert text in found[0].text
+
+
+def test_only_the_backends_that_are_installed_are_checked(tmp_path, monkeypatch):
+    (tmp_path / "keras.py").write_text("raise ImportError")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setattr(sys, "path", [])
+    assert len(findings(installation.check_backends)) == 1
 
 
 # The store's file

@@ -4,6 +4,8 @@ import hashlib
 import io
 import json
 import lzma
+import sys
+import venv
 import zipfile
 from dataclasses import replace
 
@@ -152,3 +154,10 @@ def test_columns_that_an_experiment_does_not_use_do_not_change_its_fingerprint(t
         return place_rows.place_rows(table, used).fingerprint
 
     assert of() == of("group", "subgroup")
+
+
+def test_without_pip_the_refusal_says_how_to_get_it(tmp_path, monkeypatch):
+    venv.create(tmp_path / "bare", symlinks=True)  # as uv makes them
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "bare" / "bin" / "python"))
+    with pytest.raises(GridcastError, match=r"pip, which is not installed; run: .*/bare/bin/python -m ensurepip$"):
+        builtin.fetch_set("daily-stocks", tmp_path)

@@ -1,5 +1,7 @@
 """From `data.source` to one tidy table."""
 
+import sys
+
 import pandas as pd
 import pytest
 
@@ -261,3 +263,10 @@ def test_a_series_without_any_target_is_named_unless_another_file_has_values(fol
     later = table[table["product"] == "pear"].assign(date="2024-01-01").head(1)
     later.to_csv("b.csv", index=False)
     assert load("?.csv").left_out == ("plum",)
+
+
+def test_a_database_without_its_driver_is_refused_with_the_extra_that_brings_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    text = refusal("postgresql://anna:opensesame@localhost/shop", query="SELECT * FROM sales")
+    assert text.endswith("; run: pip install 'gridcast[postgres]'")
+    assert "opensesame" not in text

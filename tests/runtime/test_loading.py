@@ -1,12 +1,15 @@
 """What newer code reads off a model of an older version, and the kinds of models and errors."""
 
 import json
+import os
+import sys
 from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from gridcast.runtime import loading
 from gridcast.runtime.calendar_features import MarkedDays
 from gridcast.runtime.errors import ConfigError, DataError, GridcastError, UnknownModel, is_data_error
 from gridcast.runtime.forecaster import Forecaster
@@ -106,3 +109,32 @@ def test_an_error_is_one_of_the_data_by_its_exit_code_whatever_code_raised_it():
     assert not is_data_error(GridcastError("failed"))
     assert not is_data_error(ValueError("2"))
     assert is_data_error(UnknownModel("none of this name"))  # exit code 2, too
+
+
+@pytest.mark.parametrize(
+    ("path", "file", "chosen"),
+    [
+        (sys.path, None, None),  # TensorFlow, Keras's default, is there
+        ([], None, "jax"),
+        ([], '{"backend": "tensorflow"}', "jax"),  # Keras itself writes this
+        ([], '{"backend": "torch"}', None),
+        ([], "not JSON", "jax"),
+    ],
+)
+def test_keras_runs_on_jax_where_its_default_is_not_installed(path, file, chosen, tmp_path, monkeypatch):
+    if file:
+        (tmp_path / "keras.json").write_text(file)
+    monkeypatch.delitem(sys.modules, "keras", raising=False)
+    monkeypatch.delenv("KERAS_BACKEND", raising=False)
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    monkeypatch.setattr(sys, "path", path)
+    loading.choose_keras_backend()
+    assert os.environ.get("KERAS_BACKEND") == chosen
+
+
+def test_a_backend_that_is_set_stays(monkeypatch):
+    monkeypatch.setattr(sys, "path", [])
+    monkeypatch.delitem(sys.modules, "keras", raising=False)
+    monkeypatch.setenv("KERAS_BACKEND", "torch")
+    loading.choose_keras_backend()
+    assert os.environ["KERAS_BACKEND"] == "torch"

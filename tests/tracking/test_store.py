@@ -1,12 +1,13 @@
 """Errors of MLflow as one line with a remedy, and which of them may pass."""
 
 import re
+import sys
 
 import pytest
 
 from gridcast.runtime.errors import TrackingError, Unreachable
 from gridcast.tracking import registry
-from gridcast.tracking.store import mlflow_errors
+from gridcast.tracking.store import connect, mlflow_errors
 from tracking_servers import free_port
 
 
@@ -39,3 +40,9 @@ def test_a_registry_call_on_a_server_that_does_not_answer_raises_unreachable(mon
     uri = f"http://127.0.0.1:{free_port()}"
     with pytest.raises(Unreachable, match=f"^{uri}: "):
         registry.rollback(mlflow.MlflowClient(uri), "retail")
+
+
+def test_a_store_without_its_driver_is_refused_with_the_extra_that_brings_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    with pytest.raises(TrackingError, match=r"cannot be opened: .*; run: pip install 'gridcast\[postgres\]'$"):
+        connect("postgresql://anna:opensesame@localhost/mlflow")

@@ -1,7 +1,11 @@
 """Compiled programs on disk."""
 
 import os
+import sys
 
+import pytest
+
+from gridcast.runtime.errors import ConfigError
 from gridcast.training import keras_backend
 
 
@@ -29,3 +33,11 @@ def test_programs_go_where_jax_was_told_or_into_the_project(tmp_path, monkeypatc
         assert jax.config.jax_compilation_cache_dir == str(expected)
     monkeypatch.undo()
     keras_backend.start("jax", programs)
+
+
+def test_tensorflow_is_required_only_for_its_backend(monkeypatch):
+    keras_backend.require_backend("tensorflow")  # the tests have it
+    monkeypatch.setattr(sys, "path", [])
+    keras_backend.require_backend("jax")
+    with pytest.raises(ConfigError, match=r"^--backend tensorflow: .* run: pip install 'gridcast\[tensorflow\]'$"):
+        keras_backend.require_backend("tensorflow")

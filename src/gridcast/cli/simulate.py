@@ -1,4 +1,4 @@
-"""Simulated data to try gridcast on: simulate sensors, simulate plant."""
+"""Things to try gridcast on: examples, simulate sensors, simulate plant."""
 
 from __future__ import annotations
 
@@ -20,6 +20,30 @@ Days = Annotated[
     int, typer.Option(min=2, max=366, help="days of data, one reading per minute; anomalies in the last quarter")
 ]
 Seed = Annotated[int, typer.Option(min=0, help="the same seed gives the same data")]
+
+
+@app.command("examples")
+def examples_verb() -> None:
+    """Write the annotated example experiments to the folder experiments.
+
+    Files that are there already stay as they are.
+    """
+    from gridcast.config.example_files import FOLDER, example_files
+    from gridcast.data.atomic_write import atomic_write
+
+    written = 0
+    for path, content in example_files().items():
+        if path.exists():
+            continue
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError):
+            raise ConfigError(f"{path.parent}: is a file, or below one; run this in another folder") from None
+        with atomic_write(path) as temporary:
+            temporary.write_bytes(content)
+        written += 1
+    kept = len(example_files()) - written
+    out.print(f"{FOLDER}/: {written} files written" + (f", {kept} were there already" if kept else ""), markup=False)
 
 
 @simulate.callback(invoke_without_command=True)

@@ -13,6 +13,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from gridcast.config.error_messages import explain
+from gridcast.config.example_files import example_files
 from gridcast.config.experiment import Experiment
 from gridcast.runtime.errors import ConfigError, suggest
 
@@ -60,6 +61,7 @@ def read_text(path: Path | str) -> str:
         text = Path(path).read_text(encoding="utf-8")
     except FileNotFoundError:
         near = suggest(Path(path).name, (p.name for p in Path(path).parent.glob("*.y*ml")))
+        near = "; run `gridcast examples`, which writes it" if Path(path) in example_files() else near
         raise ConfigError(f"{path}: no such experiment file{near}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read as UTF-8 text: {error}") from None

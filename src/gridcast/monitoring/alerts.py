@@ -26,7 +26,7 @@ def open_notifier(urls: Sequence[str]) -> Any:
     try:
         import apprise
     except ImportError:
-        raise ConfigError("--alert: apprise is not installed; pip install 'gridcast[alerts]'") from None
+        raise ConfigError("--alert: apprise is not installed; run: pip install 'gridcast[alerts]'") from None
     notifier = apprise.Apprise()
     for number, url in enumerate(urls, start=1):
         if not notifier.add(url):

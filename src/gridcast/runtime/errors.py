@@ -62,6 +62,12 @@ class Interrupted(GridcastError):
     exit_code = 130
 
 
+def install_remedy(error: BaseException) -> str:
+    """Return `; run: pip install …` if `error` says that the driver for PostgreSQL is missing, else an empty string."""
+    is_driver = isinstance(error, ImportError) and error.name == "psycopg"
+    return "; run: pip install 'gridcast[postgres]'" if is_driver else ""
+
+
 def is_data_error(error: BaseException) -> bool:
     """Whether `error` says that the input is wrong, also where it was raised by the code that a model carries.
 

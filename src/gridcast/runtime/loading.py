@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import sys
 import tempfile
 import zipfile
 from collections.abc import Mapping
 from dataclasses import replace
+from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,8 +22,24 @@ from .preprocessing import Preprocessing
 from .quantiles import Quantiles
 
 
+def choose_keras_backend() -> None:
+    """Make Keras run on JAX if nothing else is set and TensorFlow, its own default, is not installed.
+
+    It does nothing if Keras is imported already, or if KERAS_BACKEND or Keras's settings file name another backend.
+    """
+    if "keras" in sys.modules or os.environ.get("KERAS_BACKEND") or PathFinder.find_spec("tensorflow") is not None:
+        return
+    with contextlib.suppress(OSError, ValueError, RuntimeError):  # RuntimeError: there is no home
+        settings = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras", "keras.json")
+        # Keras writes this file with its default; another backend stands there by choice.
+        if json.loads(settings.read_text(encoding="utf-8")).get("backend", "tensorflow") != "tensorflow":
+            return
+    os.environ["KERAS_BACKEND"] = "jax"
+
+
 def load(folder: Path | str) -> Forecaster | Detector:
     """Return the model in `folder`: forecaster.json with model.keras, routes.json or members.json."""
+    choose_keras_backend()
     folder = Path(folder)
     if (folder / ROUTES_FILE).exists():
         model = _read(folder, SETTINGS_FILE)

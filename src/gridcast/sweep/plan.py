@@ -20,6 +20,7 @@ from gridcast.models import baselines
 from gridcast.models.baselines.applicable import applicable_baselines, applicable_detectors, record_key_suffix
 from gridcast.models.baselines.detectors import DETECTOR_BASELINES
 from gridcast.runtime.errors import ConfigError
+from gridcast.training import keras_backend
 
 OWN_SETTINGS = "own settings"
 """Name of the baseline that is the network with the settings of the experiment's `baseline` section."""
@@ -147,6 +148,7 @@ class Plan:
 
 def make_plan(experiment: Experiment, yaml_text: str, backend: str, *, cache: Path = Path("data")) -> Plan:
     """Read the data, simulate the splits and return the plan. Raises InputError."""
+    keras_backend.require_backend(backend)
     if experiment.training.engine == "fused" and backend != "jax":
         raise ConfigError(f"training.engine: 'fused' needs the jax backend (got {backend}); use auto or stock")
     large_grid.check_size(experiment)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import platform
 from collections.abc import Iterable, Mapping
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,7 @@ RECORDED_PACKAGES = (
     "scikit-learn",
     "statsmodels",
 )
+"""Packages whose versions are recorded with a sweep, where they are installed."""
 
 
 def sweep_entry(plan: Plan) -> SweepEntry:
@@ -108,7 +110,7 @@ def sweep_files(plan: Plan) -> dict[str, str]:
         "categories": _categories(plan),
         "notes": list(panel.notes),
         "fingerprint": plan.fingerprint,
-        "versions": {"python": platform.python_version(), **{name: version(name) for name in RECORDED_PACKAGES}},
+        "versions": {"python": platform.python_version(), **_package_versions()},
         "backend": plan.backend,
         "machine": f"{platform.system()} {platform.machine()}",
         "selection": experiment.selection.model_dump(),
@@ -119,6 +121,14 @@ def sweep_files(plan: Plan) -> dict[str, str]:
     if plan.confirmation_runs:
         about |= {"confirmation_keys": list(plan.confirmation_runs)}
     return {"experiment.yaml": plan.yaml_text, "sweep.json": json.dumps(about, indent=1)}
+
+
+def _package_versions() -> dict[str, str]:
+    versions = {}
+    for name in RECORDED_PACKAGES:
+        with contextlib.suppress(PackageNotFoundError):  # an extra
+            versions[name] = version(name)
+    return versions
 
 
 def _nonempty(spans: Spans) -> list[str]:

@@ -161,7 +161,7 @@ def known_revisions() -> tuple[frozenset[str], str]:
     """
     spec = importlib.util.find_spec("mlflow")
     if spec is None or spec.origin is None:
-        raise TrackingError("MLflow is not installed; install the project: make")
+        raise TrackingError("MLflow is not installed; run: pip install mlflow, or make in a clone of the repository")
     revisions: set[str] = set()
     predecessors: set[str] = set()
     for file in Path(spec.origin).parent.glob("store/db_migrations/versions/*.py"):

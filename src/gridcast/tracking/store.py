@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from gridcast.runtime.errors import ConfigError, TrackingError, Unreachable, suggest
+from gridcast.runtime.errors import ConfigError, TrackingError, Unreachable, install_remedy, suggest
 from gridcast.tracking import artifact_paths, sqlite_store
 
 MAX_TEXT = 5000
@@ -124,7 +124,8 @@ def connect(uri: str | None = None) -> tuple[Any, str]:
     except MlflowException as error:
         raise TrackingError(f"{uri}: the MLflow store cannot be used: {first_line(error)}") from None
     except Exception as error:  # noqa: BLE001 - SQLAlchemy and file errors come as they are
-        raise TrackingError(f"{uri}: the MLflow store cannot be opened: {first_line(error)}") from None
+        reason = f"{first_line(error)}{install_remedy(error)}"
+        raise TrackingError(f"{uri}: the MLflow store cannot be opened: {reason}") from None
     return client, uri
 
 

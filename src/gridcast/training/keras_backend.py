@@ -6,9 +6,10 @@ import contextlib
 import os
 import sys
 from collections.abc import Iterator
+from importlib.machinery import PathFinder
 from pathlib import Path
 
-from gridcast.runtime.errors import GridcastError
+from gridcast.runtime.errors import ConfigError, GridcastError
 
 XLA_CORES = "1"
 """Number of cores that XLA may see: it divides work by it, and the last bits of a sum depend on the division."""
@@ -16,6 +17,18 @@ MAX_CACHE_BYTES = 2**28
 """Most bytes of compiled programs in the cache, those used last; the programs of a network take 140,000."""
 HIDDEN_PACKAGES = ("sklearn", "matplotlib")
 """Packages that Keras imports if installed, for wrappers and plots we do not use: half the time of its import."""
+
+
+def has_tensorflow() -> bool:
+    """Whether TensorFlow is installed; it is not imported."""
+    # Not importlib.util.find_spec: on JAX, sys.modules says that there is no TensorFlow, see `import_keras`.
+    return PathFinder.find_spec("tensorflow") is not None
+
+
+def require_backend(backend: str) -> None:
+    """Raise ConfigError with the remedy where `backend` needs TensorFlow, which is not installed."""
+    if backend == "tensorflow" and not has_tensorflow():
+        raise ConfigError("--backend tensorflow: it is not installed; run: pip install 'gridcast[tensorflow]'")
 
 
 def start(backend: str, cache: Path) -> None:
@@ -68,8 +81,9 @@ def start_inference(cache: Path) -> None:
 def import_keras(backend: str) -> None:
     """Import Keras on `backend`, starting no thread, so that processes can still be forked from this one.
 
-    Raises GridcastError where Keras runs on another backend already.
+    Raises GridcastError where Keras runs on another backend already, and ConfigError as `require_backend`.
     """
+    require_backend(backend)
     loaded = sys.modules.get("keras")
     if loaded is not None and loaded.backend.backend() != backend:
         current = loaded.backend.backend()

@@ -9,14 +9,22 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from importlib.metadata import PackageNotFoundError, metadata, requires, version
+from importlib.metadata import PackageNotFoundError, distribution, metadata, requires, version
 
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
 from gridcast.cli.doctor.finding import Finding, Project, good, problem
+from gridcast.training import keras_backend
 
+INSTALL = "install it: make, in a clone of the repository, or pip install gridcast"
 REINSTALL = "reinstall it: rm -f .venv/.run && make"
+PIP_REMEDIES = {
+    "packages": "install them: pip install gridcast",
+    "jax": "reinstall it: pip uninstall keras jax jaxlib && pip install gridcast",
+    "tensorflow": "reinstall it: pip uninstall keras tensorflow && pip install 'gridcast[tensorflow]'",
+}
+"""How to mend an installation that was made with pip; it works where gridcast came as a file too."""
 BACKENDS = ("jax", "tensorflow")
 BACKEND_TIMEOUT = 180
 """Seconds within which a backend must compute."""
@@ -35,31 +43,47 @@ assert float(keras.ops.sum(keras.ops.matmul(keras.ops.ones((2, 3)), keras.ops.on
 def check_packages(_: Project) -> Iterator[Finding]:
     """Check that Python and every package have the versions that the project requires."""
     try:
-        problems = unmet_requirements("gridcast")
-        required_python = metadata("gridcast")["Requires-Python"] or ""
+        about = metadata("gridcast")
+        problems = unmet_requirements("gridcast", optional=tuple(about.get_all("Provides-Extra") or ()))
+        required_python = about["Requires-Python"] or ""
     except PackageNotFoundError:
-        yield problem("installation", "gridcast itself is not installed in this Python", remedy=REINSTALL)
+        yield problem("installation", "gridcast itself is not installed in this Python", remedy=remedy("packages"))
         return
     if platform.python_version() not in SpecifierSet(required_python, prereleases=True):
         problems.append(f"Python is {platform.python_version()}, required is {required_python}")
     if problems:
-        yield problem("installation", "; ".join(problems), remedy=REINSTALL)
+        yield problem("installation", "; ".join(problems), remedy=remedy("packages"))
         return
     versions = f"gridcast {version('gridcast')} on Python {platform.python_version()}"
     yield good("installation", f"{versions}, every package as required")
 
 
-def unmet_requirements(package: str, extras: tuple[str, ...] = ("",)) -> list[str]:
-    """Return the requirements of `package` with its `extras` that are not met. Raises PackageNotFoundError."""
+def remedy(broken: str) -> str:
+    """Return how to mend what is `broken`, a key of PIP_REMEDIES: with `make` in a clone, else with pip."""
+    try:
+        origin = distribution("gridcast").read_text("direct_url.json") or ""
+    except PackageNotFoundError:
+        return INSTALL
+    return REINSTALL if '"editable": true' in origin else PIP_REMEDIES[broken]
+
+
+def unmet_requirements(package: str, extras: tuple[str, ...] = ("",), *, optional: tuple[str, ...] = ()) -> list[str]:
+    """Return the requirements of `package` with its `extras` that are not met. Raises PackageNotFoundError.
+
+    What its `optional` extras require may be missing, but not be there in another version.
+    """
     problems = []
     for text in requires(package) or []:
         requirement = Requirement(text)
-        if requirement.marker and not any(requirement.marker.evaluate({"extra": extra}) for extra in extras):
+        is_required = _applies(requirement, extras)
+        if not (is_required or _applies(requirement, optional)):
             continue
         try:
             installed = version(requirement.name)
         except PackageNotFoundError:
-            problems.append(f"{requirement.name} is missing, required is {requirement.specifier or 'any version'}")
+            if is_required:
+                needed = requirement.specifier or "any version"
+                problems.append(f"{requirement.name} is missing, required is {needed}")
             continue
         if not requirement.specifier.contains(installed, prereleases=True):
             problems.append(f"{requirement.name} is {installed}, required is {requirement.specifier}")
@@ -68,12 +92,17 @@ def unmet_requirements(package: str, extras: tuple[str, ...] = ("",)) -> list[st
     return problems
 
 
+def _applies(requirement: Requirement, extras: tuple[str, ...]) -> bool:
+    return not requirement.marker or any(requirement.marker.evaluate({"extra": extra}) for extra in extras)
+
+
 def check_backends(_: Project) -> Iterator[Finding]:
-    """Check that Keras computes on each backend, in separate processes: a crash must not end this one."""
+    """Check that Keras computes on each installed backend, in separate processes: a crash must not end this one."""
+    installed = [name for name in BACKENDS if name != "tensorflow" or keras_backend.has_tensorflow()]
     with ThreadPoolExecutor() as pool:
-        for name, error in zip(BACKENDS, pool.map(_backend_error, BACKENDS), strict=True):
+        for name, error in zip(installed, pool.map(_backend_error, installed), strict=True):
             if error:
-                yield problem("backend", f"Keras {error} on {name}", remedy=REINSTALL)
+                yield problem("backend", f"Keras {error} on {name}", remedy=remedy(name))
             else:
                 yield good("backend", f"Keras computes on {name}")
 

@@ -32,10 +32,11 @@ BASELINES: dict[str, Callable[[BaselineTask], BaselineForecast]] = {
     "AutoARIMA": auto_arima,
     "Prophet": prophet,
 }
-VERSIONS = {"ETS": 2, "ridge": 2, "trees": 2}
+VERSIONS = {"ETS": 2, "Theta": 2, "ridge": 2, "trees": 2}
 """Versions of baselines whose forecasts changed: raise one with its forecasts, so that recorded ones are not reused.
 
-2: ETS chooses its form; ridge and trees read what is known ahead, lags, and categories.
+2: ETS chooses its form; Theta finds the best smoothing constant of all; ridge and trees read what is known ahead, lags,
+and categories.
 """
 SEASONAL_BASELINES = ("seasonal naive", "ETS", "Theta", "AutoARIMA")
 """Baselines that use the period."""

@@ -1,13 +1,15 @@
-"""Seasonal ARIMA of each series, with orders chosen by a stepwise search."""
+"""Seasonal ARIMA of each series, with orders chosen by a stepwise search; needs the extra `gridcast[arima]`."""
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from gridcast.models.baselines.per_series import forecast_each_series, state_space_forecast
 from gridcast.models.baselines.task import BaselineForecast, BaselineTask
+from gridcast.runtime.errors import GridcastError
 
 MAX_ORDER = 3
 """Highest order of p and q; the seasonal ones go up to 1, the sum of all up to 5."""
@@ -45,8 +47,10 @@ def auto_arima(task: BaselineTask) -> BaselineForecast:
     """Forecast by seasonal ARIMA of each series, with orders from `choose_orders`.
 
     Fitted once on the training span, then filtered through the later steps with fixed parameters. Quantiles follow from
-    the variance of the state.
+    the variance of the state. Raises GridcastError if statsmodels is not installed.
     """
+    if find_spec("statsmodels") is None:
+        raise GridcastError("AutoARIMA: statsmodels is not installed; run: pip install 'gridcast[arima]'")
     target = task.observed_target
 
     def fit(series: int, origins: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

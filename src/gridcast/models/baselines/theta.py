@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -11,13 +11,18 @@ from gridcast.models.baselines.per_series import forecast_each_series, from_firs
 from gridcast.models.baselines.residuals import with_residual_quantiles
 from gridcast.models.baselines.task import BaselineForecast, BaselineTask
 
+CRITICAL_VALUE = 1.645**2
+"""Of a chi-squared variable, exceeded with a probability of 10 %."""
+ALPHAS = (1e-4, *np.linspace(0.05, 0.95, 19).tolist(), 0.9999)
+"""Smoothing constants among which the search begins, from the smallest to the largest that are allowed."""
+
 
 def theta(task: BaselineTask) -> BaselineForecast:
     """Forecast by the theta method: exponential smoothing plus half the slope of a line, after removing the season.
 
     The season (if its test finds one), slope and smoothing constant are fitted on the training span and fixed; the
     level is smoothed up to each origin. Sources: Assimakopoulos and Nikolopoulos (2000), in the form of Hyndman and
-    Billah (2003), "Unmasking the Theta method"; fitted by statsmodels.
+    Billah (2003), "Unmasking the Theta method".
     """
     target = task.observed_target
     methods: dict[int, Callable[[np.ndarray], np.ndarray]] = {}
@@ -39,23 +44,82 @@ def theta(task: BaselineTask) -> BaselineForecast:
 def _theta_method(task: BaselineTask, target: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
     """The function from origins (n,) of one series (steps,) to its forecasts (n, horizon)."""
     from scipy.signal import lfilter
-    from statsmodels.tsa.forecasting.theta import ThetaModel
 
     values, start, train = from_first_value(task, target)
-    season = season_of(task, train)
-    fitted = ThetaModel(train, period=season, deseasonalize=season is not None).fit()
-    slope, alpha = fitted.params
-    seasonal = fitted.forecast_components(season or 1)["seasonal"].to_numpy()
-    # The first value is that of the step after training.
-    cycle = seasonal[(np.arange(len(values) + task.horizon) - len(train)) % len(seasonal)]
-    is_multiplicative = fitted.model.method.startswith("mul")
-    adjusted = values / cycle[: len(values)] if is_multiplicative else values - cycle[: len(values)]
+    season = fit_season(train, season_of(task, train))
+    slope = float(np.polyfit(np.arange(len(train)), season.removed_from(train), 1)[0])
+    adjusted = season.removed_from(values)
+    alpha = smoothing_constant(adjusted[: len(train)])
     level, _ = lfilter([alpha], [1, alpha - 1], adjusted, zi=[(1 - alpha) * adjusted[0]])
 
     def forecast(origins: np.ndarray) -> np.ndarray:
         position, steps = (origins - start)[:, None], np.arange(task.horizon)
-        lag = (1 - (1 - alpha) ** position) / alpha if alpha > 0 else 0.0
-        point = level[position - 1] + slope / 2 * (steps + lag)
-        return point * cycle[position + steps] if is_multiplicative else point + cycle[position + steps]
+        lag = (1 - (1 - alpha) ** position) / alpha
+        return season.added_to(level[position - 1] + slope / 2 * (steps + lag), position + steps)
 
     return forecast
+
+
+@dataclass(frozen=True)
+class Season:
+    """A season: each step of a period adds its number in `cycle` (period,) to the level, or multiplies it by it."""
+
+    cycle: np.ndarray
+    is_multiplicative: bool = False
+
+    def removed_from(self, values: np.ndarray) -> np.ndarray:
+        """Return `values` (steps,) without the season."""
+        cycle = self.cycle[np.arange(len(values)) % len(self.cycle)]
+        return values / cycle if self.is_multiplicative else values - cycle
+
+    def added_to(self, values: np.ndarray, position: np.ndarray) -> np.ndarray:
+        """Return `values` with the season of the steps `position`, of the same shape."""
+        cycle = self.cycle[position % len(self.cycle)]
+        return values * cycle if self.is_multiplicative else values + cycle
+
+
+def fit_season(train: np.ndarray, period: int | None) -> Season:
+    """Return the season of `train` (steps,) by classical decomposition; a season of nothing if a test finds none.
+
+    It multiplies where all values are positive. The test (10 %) is that of Assimakopoulos and Nikolopoulos (2000): the
+    autocorrelation at the period against those before it.
+    """
+    none = Season(np.zeros(1))
+    if period is None or np.ptp(train) == 0:
+        return none
+    centred = train - train.mean()
+    lags = range(period + 1)
+    correlation = np.array([centred[: len(train) - lag] @ centred[lag:] for lag in lags]) / (centred @ centred)
+    if len(train) * correlation[-1] ** 2 / np.sum(correlation[:-1] ** 2) <= CRITICAL_VALUE:
+        return none
+    weights = np.ones(period + 1 - period % 2)
+    weights[[0, -1]] = 1.0 if period % 2 else 0.5
+    trend, half = np.convolve(train, weights / period, "valid"), len(weights) // 2
+    inner = train[half : len(train) - half]
+    phase = np.arange(half, half + len(inner)) % period
+
+    def mean_by_phase(detrended: np.ndarray) -> np.ndarray:
+        return np.bincount(phase, detrended, period) / np.bincount(phase, minlength=period)
+
+    if train.min() > 0:
+        factors = mean_by_phase(inner / trend)
+        if factors.min() > 0:
+            return Season(factors / factors.mean(), is_multiplicative=True)
+    summands = mean_by_phase(inner - trend)
+    return Season(summands - summands.mean())
+
+
+def smoothing_constant(values: np.ndarray) -> float:
+    """Return the constant of simple exponential smoothing with the smallest squared errors on `values` (steps,).
+
+    The level starts at the first value.
+    """
+    from scipy.optimize import minimize_scalar
+    from scipy.signal import lfilter
+
+    def squared_error(alpha: float) -> float:
+        return float(np.sum(lfilter([1.0], [1.0, alpha - 1], np.diff(values)) ** 2))
+
+    best = int(np.argmin([squared_error(alpha) for alpha in ALPHAS]))
+    around = ALPHAS[max(0, best - 1)], ALPHAS[min(len(ALPHAS) - 1, best + 1)]
+    return float(minimize_scalar(squared_error, bounds=around, method="bounded", options={"xatol": 1e-6}).x)
