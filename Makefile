@@ -5,7 +5,7 @@ BIN := .venv/bin
 GRIDCAST := $(BIN)/gridcast
 
 .DEFAULT_GOAL := help
-.PHONY: help grid validate plan report promote serve anomalies doctor bench bench-full bench-forecasting bench-anomalies bench-products bench-serving bench-noise mutants notebooks storm hosts proofs test lint format ui wheel lock clean
+.PHONY: help grid new validate plan report promote serve anomalies doctor bench bench-full bench-forecasting bench-anomalies bench-products bench-serving bench-noise mutants notebooks settings storm hosts proofs test lint format ui wheel lock clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -13,6 +13,10 @@ help: ## show this list
 
 grid: .venv/.run ## train the experiment's grid and record it in MLflow; resumes where it stopped
 	@$(GRIDCAST) run $(EXPERIMENT)
+
+DATA ?=
+new: .venv/.run ## look at a table and write an experiment file for it: make new DATA=sales.csv
+	@$(GRIDCAST) new $(DATA)
 
 validate: .venv/.run ## check the experiment and its data without training
 	@$(GRIDCAST) validate $(EXPERIMENT)
@@ -91,6 +95,9 @@ proofs: .venv/.test ## run the slow tests: more networks, engines and databases
 
 notebooks: .venv/.test ## regenerate notebooks/tour.ipynb from notebooks/tour.py
 	@$(BIN)/marimo export ipynb notebooks/tour.py --output notebooks/tour.ipynb --sort top-down --no-include-outputs --force
+
+settings: .venv/.run ## regenerate docs/settings.md, the table of the keys of an experiment file
+	@$(GRIDCAST) schema --markdown > docs/settings.md
 
 lint: .venv/.test ## check style (ruff) and types (mypy)
 	@$(BIN)/ruff check src tests

@@ -98,7 +98,7 @@ def parse_header(
         raise DataError(f"{place}: is no header; line {further.line} names the columns: {remedy}")
     if not headers:
         raise DataError(f"{place}: blank; the first line must name the columns")
-    if _holds_values(headers[0].names):
+    if holds_values(headers[0].names):
         raise DataError(
             f"{place}: holds values such as '{headers[0].names[0]}', not names; the first line must name the columns"
         )
@@ -202,7 +202,7 @@ def _names(text: str, separator: str) -> list[str]:
         return [name.strip() for name in text.partition("\n")[0].split(separator)]
 
 
-def _holds_values(names: list[str]) -> bool:
+def holds_values(names: list[str]) -> bool:
     """Whether most fields of a line are dates and numbers, so that it names no columns."""
     values = sum(bool(re.fullmatch(r"[-+]?[\d.,:/ T-]*\d[\d.,:/ TZ-]*", name)) for name in names)
     return len(names) > 1 and values * 2 > len(names) and not re.search(r"[^\W\d_]{2}", names[0])

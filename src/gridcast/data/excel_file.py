@@ -57,6 +57,19 @@ def read_sheet(path: str, sheet: str | int | None, skip: int, *, settable: bool)
     return frame, title
 
 
+def filled_sheets(path: str) -> list[str]:
+    """Return the names of the sheets that hold anything. Raises DataError."""
+    import openpyxl
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            book = openpyxl.load_workbook(io.BytesIO(file_bytes.read_bytes(path)), read_only=True, data_only=True)
+            return [str(title) for title in book.sheetnames if _has_cells(book[title])]
+    except (KeyError, ValueError, OSError, zipfile.BadZipFile):
+        return []  # `read_sheet` says what is wrong
+
+
 def _chosen_sheet(book: Any, sheet: str | int | None, path: str, *, settable: bool) -> str:
     titles = [str(title) for title in book.sheetnames]
     if isinstance(sheet, int):

@@ -13,7 +13,7 @@ from gridcast.config import Data
 from gridcast.runtime import date_text, local_time, number_text
 from gridcast.runtime.date_text import OrderEvidence
 from gridcast.runtime.dialect import Dialect
-from gridcast.runtime.errors import DataError
+from gridcast.runtime.errors import AmbiguousTable, DataError
 from gridcast.runtime.number_text import Evidence, Example, Undecided
 
 LINE = "__line__"
@@ -99,10 +99,11 @@ def undecided_error(undecided: Undecided, *, settable: bool) -> DataError:
         if settable
         else f"write {values['point']} for one, or {values['comma']} for the other, without a sign between thousands"
     )
-    return DataError(
+    message = (
         f"{head} may be {values['comma']} (decimal comma) or {values['point']} (decimal point), and no number of this "
         f"table shows which; {remedy}"
     )
+    return AmbiguousTable(message, "decimal", ("comma", "point"))
 
 
 def parse_numbers(rows: pd.DataFrame, column: str, *, dialect: Dialect, path: str, settable: bool = True) -> pd.Series:

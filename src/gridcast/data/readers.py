@@ -16,7 +16,7 @@ from gridcast.data.raw_table import RawTable
 from gridcast.runtime import date_text, number_text
 from gridcast.runtime.calendar_features import is_column
 from gridcast.runtime.dialect import FORMER, UNKNOWN, Dialect
-from gridcast.runtime.errors import DataError
+from gridcast.runtime.errors import AmbiguousTable, DataError
 from gridcast.runtime.number_text import Evidence, Undecided
 
 SAMPLED_ROWS = 1000
@@ -127,7 +127,7 @@ def _prepare(raw: RawTable) -> _Part:
         return _Part(raw, times)
     is_header = (raw.rows[column].astype("str").str.strip() == column).to_numpy(bool, na_value=False)
     for name in raw.layout.numbers[:1]:
-        is_header &= (raw.rows[name].astype("str").str.strip() == name).to_numpy(bool, na_value=False)
+        is_header = is_header & (raw.rows[name].astype("str").str.strip() == name).to_numpy(bool, na_value=False)
     rows = raw.rows[~is_header].reset_index(drop=True)
     notes = (f"{int(is_header.sum())} lines that repeat the header left out",) if is_header.any() else ()
     return _Part(replace(raw, rows=rows), parse_fields.time_texts(rows[column]), notes)
@@ -231,7 +231,8 @@ def _doubtful_dates(raw: RawTable, row: int, *, settable: bool) -> DataError:
     day_first, month_first = (f"{year}-{month:>02}-{day:>02}" for month, day in ((second, first), (first, second)))
     remedy = "data.dates: day-first or month-first" if settable else "them as 2011-12-31"
     problem = f"may be {day_first} or {month_first}: the dates of this table do not tell day from month; write {remedy}"
-    return parse_fields.field_error(raw.rows, row, column=column, path=raw.path, problem=problem)
+    error = parse_fields.field_error(raw.rows, row, column=column, path=raw.path, problem=problem)
+    return AmbiguousTable(str(error), "dates", (date_text.DAY_FIRST, date_text.MONTH_FIRST))
 
 
 def _parse(part: _Part, data: Data, dialect: Dialect, options: ReadingOptions) -> TableRows:

@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import pandas as pd
 
 from gridcast.runtime.dialect import SENTINELS
 
 
-def sentinel_remark(values: pd.Series, series: pd.Series | None = None, *, settable: bool) -> str:
-    """Return a remark on a value such as -9999, far from all others of its series, which may mean "no reading".
+@dataclass(frozen=True)
+class Sentinel:
+    """A `value` that occurs `count` times, far from all others of its series, which are from `low` to `high`."""
 
-    It is empty without one. `series` (rows,) says which one each of `values` (rows,) belongs to. With `settable`, there
-    is an experiment file, whose key is the remedy.
+    value: float
+    count: int
+    low: float
+    high: float
+
+
+def find_sentinel(values: pd.Series, series: pd.Series | None = None) -> Sentinel | None:
+    """Return a value such as -9999 that may mean "no reading", None without one.
+
+    `series` (rows,) says which one each of `values` (rows,) belongs to.
     """
     for sentinel in SENTINELS:
         is_sentinel = (values == sentinel).to_numpy(bool)
@@ -25,9 +36,20 @@ def sentinel_remark(values: pd.Series, series: pd.Series | None = None, *, setta
         far = ranges[(ranges["min"] > sentinel / 2) & (ranges["max"] < abs(sentinel) * 2)]
         count = int(names[is_sentinel].isin(far.index).sum())
         if count:
-            remedy = f"write data.missing: [{sentinel:g}]" if settable else "leave these fields empty"
-            return (
-                f"{count:,} values are {sentinel:g}, far from the others ({far['min'].min():g} to "
-                f"{far['max'].max():g}); if that means no reading, {remedy}"
-            )
-    return ""
+            return Sentinel(sentinel, count, float(far["min"].min()), float(far["max"].max()))
+    return None
+
+
+def sentinel_remark(values: pd.Series, series: pd.Series | None = None, *, settable: bool) -> str:
+    """Return a remark on the value of `find_sentinel`, empty without one.
+
+    With `settable`, there is an experiment file, whose key is the remedy.
+    """
+    found = find_sentinel(values, series)
+    if found is None:
+        return ""
+    remedy = f"write data.missing: [{found.value:g}]" if settable else "leave these fields empty"
+    return (
+        f"{found.count:,} values are {found.value:g}, far from the others ({found.low:g} to {found.high:g}); if that "
+        f"means no reading, {remedy}"
+    )

@@ -26,6 +26,14 @@ class DataError(InputError):
     """The table of time series cannot be used as it is."""
 
 
+class AmbiguousTable(DataError):
+    """A table can be read in two ways; the key `setting` of `data` decides, as one of the `choices`."""
+
+    def __init__(self, message: str, setting: str, choices: tuple[str, ...]) -> None:
+        super().__init__(message)
+        self.setting, self.choices = setting, choices
+
+
 class NotFinite(DataError):
     """A forecast is not a finite number, because of what the table holds."""
 
