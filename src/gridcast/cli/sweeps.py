@@ -159,6 +159,7 @@ def promote_verb(
         evaluate_champion=champion_evaluator(plan),
         force=force,
         if_not_worse=if_not_worse,
+        metrics=plan.metrics,
     )
     terminal.print_promotion(out, promoted)
 

@@ -22,6 +22,7 @@ from gridcast.config.sections import (
     Transform,
     Window,
 )
+from gridcast.config.selection_metrics import Metric
 from gridcast.config.table_settings import READING_KEYS, Columns, Pivot, Wide
 from gridcast.config.yaml_reader import parse, read, read_text, with_source
 
@@ -39,6 +40,7 @@ __all__ = [
     "Ensemble",
     "Experiment",
     "Level",
+    "Metric",
     "Name",
     "Pivot",
     "Probabilistic",

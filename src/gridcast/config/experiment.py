@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from gridcast.config.error_messages import explain
 from gridcast.config.search_settings import Search
@@ -23,6 +23,7 @@ from gridcast.config.sections import (
     Transform,
     Window,
 )
+from gridcast.config.selection_metrics import check_metric
 from gridcast.config.table_settings import Columns
 from gridcast.config.task_rules import check_fields
 from gridcast.config.threshold_rules import RUNNING
@@ -35,6 +36,9 @@ TASK_DEFAULTS: dict[str, dict[str, dict[str, Any]]] = {
 """Defaults of sections that differ between tasks."""
 NOT_OF_SENSORS = ("target", "series", "past", "future", "static", "static_source")
 """Keys of `data` that describe a table with a column of targets, not one with a column for each sensor."""
+
+OWN_METRICS = "metrics"
+"""Key of the validation context with the names of the metrics that `selection.metric` may be besides gridcast's."""
 
 
 class Experiment(Section):
@@ -144,8 +148,9 @@ class Experiment(Section):
         return value
 
     @model_validator(mode="after")
-    def _check_task(self) -> Experiment:
+    def _check_task(self, info: ValidationInfo) -> Experiment:
         check_fields(self.task, self.field_values)
+        check_metric(self.selection.metric, self.task, (info.context or {}).get(OWN_METRICS, ()))
         return self
 
     @model_validator(mode="after")

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from types import MappingProxyType
 
 import numpy as np
 import pandas as pd
 
-from gridcast.config import Anomaly, Configuration, Experiment, Probabilistic, Training
+from gridcast.config import Anomaly, Configuration, Experiment, Metric, Probabilistic, Training
 from gridcast.data import series_statistics
 from gridcast.data.check_windows import longest_lookback
 from gridcast.data.fit_preprocessing import fit_preprocessing
@@ -33,6 +35,7 @@ class Dataset:
     - `validation_gap`: steps between the training span and the first validation window of a detector, so that no
       window reaches back into training; 0 for forecasts, whose inputs may.
     - `training`, `probabilistic`, `anomaly`: these sections of the experiment.
+    - `metrics`: metrics of one's own by name, which every run is measured by on the validation span.
     """
 
     preprocessing: Preprocessing
@@ -49,6 +52,13 @@ class Dataset:
     probabilistic: Probabilistic
     anomaly: Anomaly | None = None
     validation_gap: int = 0
+    metrics: Mapping[str, Metric] = field(default_factory=dict)
+
+    @cached_property
+    def naive_scales(self) -> np.ndarray:
+        """The unit of MASE of each series (series,), from its training span."""
+        train = slice(0, self.spans.train)
+        return series_statistics.naive_scale(np.where(self.observed[:, train], self.target[:, train], np.nan))
 
     def origins(self, span: str, lookback: int, series: str | None = None) -> np.ndarray:
         """Return the windows (n, 2), pairs of series and origin, whose targets lie in `span` and are all observed.
@@ -117,8 +127,10 @@ class Dataset:
         return np.arange(len(self.channels))
 
 
-def build_dataset(panel: Panel, experiment: Experiment) -> Dataset:
-    """Return the dataset of `experiment` on `panel`."""
+def build_dataset(
+    panel: Panel, experiment: Experiment, metrics: Mapping[str, Metric] = MappingProxyType({})
+) -> Dataset:
+    """Return the dataset of `experiment` on `panel`; `metrics` are those of one's own, by name."""
     preprocessing = fit_preprocessing(panel, experiment, experiment.window.lookback)
     is_anomaly = experiment.task == "anomaly"
     if is_anomaly:
@@ -142,4 +154,5 @@ def build_dataset(panel: Panel, experiment: Experiment) -> Dataset:
         probabilistic=experiment.probabilistic,
         anomaly=experiment.anomaly if is_anomaly else None,
         validation_gap=longest_lookback(experiment) if is_anomaly else 0,
+        metrics=dict(metrics),
     )

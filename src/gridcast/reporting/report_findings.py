@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from gridcast.evaluation import significance
-from gridcast.evaluation.origin_losses import MASE, WQL, Measure, measure_of
+from gridcast.evaluation.origin_losses import MASE, WQL, Measure, measure_of, value_of
 from gridcast.models.baselines import NAIVE_BASELINES
 from gridcast.reporting import (
     anomaly_chapter,
@@ -119,7 +119,9 @@ def compute_findings(record: SweepRecord) -> ReportFindings:
             *verdict.standing_sentences(place),
             *selection_sentences.confirmation_sentences(record, configurations),
             *verdict.routing_sentences(record.routes),
-            *verdict.ensemble_sentences(record.members, combine=record.combine, winner=record.leader, best=record.best),
+            *verdict.ensemble_sentences(
+                record.members, combine=record.combine, winner=record.leader, best=record.best, metric=record.metric
+            ),
             *(anomalies.sentences if anomalies else baseline_sentences.baseline_sentences(standing)),
             *baseline_sentences.failed_baseline_sentences(record.baselines.failures),
             *baseline_sentences.mase_coverage_sentences(by_series),
@@ -145,9 +147,10 @@ def _baseline_standing(record: SweepRecord, measures: pd.DataFrame) -> BaselineS
     """Return the winner beside the baselines, by the measure that corresponds to the metric of the selection."""
     tests, winner = record.forecasts.tests, str(record.leader["name"])
     levels = interval_calibration.quantile_levels(tests[winner]) if tests else ()
-    measure = measure_of(record.metric, set(record.runs["loss"]), levels)
+    measure = measure_of(record.selection_metric, set(record.runs["loss"]), levels)
     if measure == WQL and not any(interval_calibration.has_levels(tests[name], levels) for name in list(tests)[1:]):
         measure = MASE  # no baseline gives quantiles to compare with
+    measures = measures.assign(**{measure.name: [value_of(measure, row) for row in measures.to_dict("records")]})
     against, summary, disagreements = pd.DataFrame(), None, {}
     if tests:
         against = baseline_comparison.compare_baselines(
@@ -239,7 +242,7 @@ def _relations_to_best(record: SweepRecord) -> tuple[dict[str, str], str]:
         text = f"paired over {seeds} seeds, 5 % with Bonferroni's correction for all pairs of {cells.shape[1]}"
         return {str(name): str(relation) for name, relation in relations.items()}, text
     # Metrics of detectors are not means over validation steps, so losses by step say nothing about them.
-    if not record.together or metric.startswith("val_"):
+    if not record.together or not metric.startswith("best_"):
         return {}, ""
     losses = record.loss_by_origin.dropna(axis=1)
     if losses.shape[1] < 2 or len(losses) < MIN_ORIGINS:

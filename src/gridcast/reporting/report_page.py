@@ -119,7 +119,7 @@ def _run_lines(record: SweepRecord) -> dict[str, Any]:
             {"name": axis.replace("_", " "), "values": [html.format_number(value) for value in values[axis]]}
             for axis in record.axes
         ],
-        "metric": plot_style.METRIC_LABELS[record.metric],
+        "metric": plot_style.axis_label(record.metric),
         "runs": [
             {
                 "name": run["name"],

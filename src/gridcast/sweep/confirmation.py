@@ -91,7 +91,7 @@ def confirmation_runs(plan: Plan, finished: Mapping[str, Any]) -> dict[str, Run]
     for key, run in plan.runs.items():
         if key in finished and ranking.has_finite(finished[key], metric):
             by_fold = losses.setdefault(run.configuration, {}).setdefault(run.seed, {})
-            by_fold[run.fold] = finished[key].data.metrics[metric]
+            by_fold[run.fold] = ranking.cost(finished[key], metric)
             first_keys[run.configuration] = min(key, first_keys.get(run.configuration, key))
     means: dict[Configuration, float] = {}
     counts: dict[Configuration, int] = {}

@@ -7,15 +7,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
-from gridcast.config import Configuration, Experiment, grid, large_grid
+from gridcast.config import Configuration, Experiment, Metric, grid, large_grid
 from gridcast.config.grid import Run
+from gridcast.config.selection_metrics import HIGHER_IS_BETTER, VALIDATION_PREFIX
 from gridcast.data import build_panel, check_windows, sources
 from gridcast.data.dataset import Dataset, build_dataset
 from gridcast.data.panel import Panel
+from gridcast.evaluation import own_metrics
 from gridcast.models import baselines
 from gridcast.models.baselines.applicable import applicable_baselines, applicable_detectors, record_key_suffix
 from gridcast.models.baselines.detectors import DETECTOR_BASELINES
@@ -44,6 +47,18 @@ class Plan:
     reference_run: Run
     backend: str
     confirmation_runs: Mapping[str, Run] = field(default_factory=dict)
+
+    @property
+    def metrics(self) -> Mapping[str, Metric]:
+        """The metrics of one's own that runs are measured by, by name."""
+        return self.dataset.metrics
+
+    @property
+    def is_higher_better(self) -> bool:
+        """Whether a higher value of `selection.metric` is better."""
+        metric = self.experiment.selection.metric
+        own = self.metrics.get(metric.removeprefix(VALIDATION_PREFIX))
+        return own.direction == "higher" if own else metric in HIGHER_IS_BETTER
 
     @property
     def all_runs(self) -> dict[str, Run]:
@@ -145,8 +160,19 @@ class Plan:
         }
 
 
-def make_plan(experiment: Experiment, yaml_text: str, backend: str, *, cache: Path = Path("data")) -> Plan:
-    """Read the data, simulate the splits and return the plan. Raises InputError."""
+def make_plan(
+    experiment: Experiment,
+    yaml_text: str,
+    backend: str,
+    *,
+    cache: Path = Path("data"),
+    metrics: Mapping[str, Metric] = MappingProxyType({}),
+) -> Plan:
+    """Read the data, simulate the splits and return the plan. Raises InputError.
+
+    `metrics` are those of one's own, by name; each is tried out here, before anything is trained.
+    """
+    own_metrics.check_metrics(metrics, experiment.window.horizon, _levels(experiment))
     if experiment.training.engine == "fused" and backend != "jax":
         raise ConfigError(f"training.engine: 'fused' needs the jax backend (got {backend}); use auto or stock")
     large_grid.check_size(experiment)
@@ -171,7 +197,7 @@ def make_plan(experiment: Experiment, yaml_text: str, backend: str, *, cache: Pa
         experiment=experiment,
         yaml_text=yaml_text,
         panel=panel,
-        datasets=tuple(build_dataset(panel.fold(number), experiment) for number in range(len(panel.folds))),
+        datasets=tuple(build_dataset(panel.fold(number), experiment, metrics) for number in range(len(panel.folds))),
         runs=runs,
         reference_key=grid.run_key(experiment, reference_run, fingerprint=fingerprint, backend=backend),
         reference_run=reference_run,
@@ -179,6 +205,10 @@ def make_plan(experiment: Experiment, yaml_text: str, backend: str, *, cache: Pa
     )
     plan.baseline_names  # noqa: B018 - reports an unknown name before anything is trained
     return plan
+
+
+def _levels(experiment: Experiment) -> tuple[float, ...]:
+    return experiment.probabilistic.quantiles if experiment.task == "probabilistic" else ()
 
 
 def _size_note(experiment: Experiment, count: int) -> str:

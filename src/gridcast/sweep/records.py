@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from gridcast.config.grid import Run
+from gridcast.config.selection_metrics import VALIDATION_PREFIX
 from gridcast.data.splits import Spans
-from gridcast.evaluation import artifact_files, detection_table, forecast_table, service_examples
+from gridcast.evaluation import artifact_files, detection_table, forecast_table, own_metrics, service_examples
 from gridcast.evaluation.detection_results import AnomalyScores
 from gridcast.evaluation.forecast_results import Forecasts
 from gridcast.models import baselines
@@ -275,10 +276,17 @@ def _run_tags(plan: Plan, run: Run) -> dict[str, str]:
     tags |= {mlflow_runs.CONFIRMATION_TAG: "true"} if run in plan.confirmation_runs.values() else {}
     return {
         **tags,
+        **direction_tags(plan),
         mlflow_runs.SEED_TAG: str(run.seed),
         mlflow_runs.CONFIGURATION_TAG: json.dumps(run.configuration.settings(), sort_keys=True),
         mlflow_runs.FINGERPRINT_TAG: plan.fingerprint,
     }
+
+
+def direction_tags(plan: Plan) -> dict[str, str]:
+    """Return the tag that says which metrics of one's own are better the higher they are; empty where none is."""
+    higher = [VALIDATION_PREFIX + name for name, metric in plan.metrics.items() if metric.direction == "higher"]
+    return {mlflow_runs.DIRECTION_TAG: " ".join(higher)} if higher else {}
 
 
 def _by_epoch(curves: Mapping[str, Iterable[float]]) -> dict[str, list[tuple[int, float]]]:
@@ -298,7 +306,10 @@ def _forecast_record(plan: Plan, forecasts: Forecasts, kind: str) -> tuple[dict[
         lookback = max(run.configuration.lookback for run in plan.runs.values())
         examples = service_examples.request_examples(plan.panel, plan.dataset.preprocessing, lookback)
         artifacts[artifact_files.EXAMPLES] = json.dumps(examples).encode()
-    return forecast_table.measure_forecasts(table), artifacts
+    levels = forecast_table.quantile_levels(table)
+    own = {name: own_metrics.evaluate_table(one, name, table, levels) for name, one in plan.metrics.items()}
+    own = {artifact_files.TEST_PREFIX + name: value for name, value in own.items() if math.isfinite(value)}
+    return forecast_table.measure_forecasts(table) | own, artifacts
 
 
 def _detection_record(plan: Plan, scores: AnomalyScores, kind: str) -> tuple[dict[str, float], dict[str, bytes]]:

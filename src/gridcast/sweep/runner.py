@@ -45,6 +45,7 @@ def run_sweep(plan: Plan, store: Store, workers: WorkerSettings, events: SweepEv
             metric=plan.experiment.selection.metric,
             axes=plan.axes,
             other_metrics=records.viewed_metrics(plan),
+            is_higher_better=plan.is_higher_better,
         )
         status = "KILLED"  # unless this function gets to its end, or to an error of its own
         stack.callback(_call_briefly, lambda: mlflow_runs.set_run_status(store, sweep_id, status))

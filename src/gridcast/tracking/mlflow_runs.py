@@ -20,6 +20,8 @@ SERIES_TAG, FOLD_TAG, WINNER_TAG = "gridcast.series", "gridcast.fold", "gridcast
 PROMOTION_TAG, VERDICT_TAG, DESCRIPTION_TAG = "gridcast.promotion", "gridcast.verdict", "mlflow.note.content"
 CONFIRMATION_TAG = "gridcast.confirmation"
 """Marks a run with a further seed of a leading configuration."""
+DIRECTION_TAG = "gridcast.higher_is_better"
+"""Names, separated by blanks, of a run's metrics of one's own of which a higher value is better."""
 SWEEP_TAG, PARENT_TAG, TESTED_TAG = "gridcast.sweep", "mlflow.parentRunId", "gridcast.tested"
 WINNER_KIND = "winner"
 """Kind of the run that holds a forecaster made of several runs."""

@@ -16,6 +16,7 @@ from gridcast.config import Configuration
 from gridcast.config.grid import Run
 from gridcast.data.dataset import Dataset
 from gridcast.evaluation import metrics
+from gridcast.evaluation.validation_measures import validation_measures
 from gridcast.models.recurrent import NetworkShape, build_recurrent
 from gridcast.runtime.forecaster import NETWORK_FILE, SETTINGS_FILE
 from gridcast.training import calibration, objectives
@@ -57,7 +58,7 @@ def training_result(dataset: Dataset, run: Run, finished: FinishedTraining) -> T
         forecast = dataset.preprocessing.target_scaler.inverse(np.asarray(scaled, float), index[:, 0])
         losses = metrics.point_losses(settings.loss, dataset.scaled_targets(index), scaled).mean(axis=1)
         errors = np.abs(forecast - dataset.targets(index)).mean(axis=1)
-        measured = {"best_val_mae": float(errors.mean())}
+        measured = {"best_val_mae": float(errors.mean())} | validation_measures(dataset, index, forecast)
         series_errors = {int(row): float(errors[index[:, 0] == row].mean()) for row in np.unique(index[:, 0])}
     else:
         losses = finished.validation_output.mean(axis=1)
