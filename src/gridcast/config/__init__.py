@@ -1,6 +1,7 @@
 """The experiment file, typed and frozen."""
 
 from gridcast.config.experiment import Experiment
+from gridcast.config.ranges import Range, values_of
 from gridcast.config.search_settings import Budget, Confirm, Search
 from gridcast.config.section import Section
 from gridcast.config.sections import (
@@ -44,6 +45,7 @@ __all__ = [
     "Name",
     "Pivot",
     "Probabilistic",
+    "Range",
     "Search",
     "Section",
     "Select",
@@ -57,5 +59,6 @@ __all__ = [
     "parse",
     "read",
     "read_text",
+    "values_of",
     "with_source",
 ]

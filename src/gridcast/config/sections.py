@@ -235,6 +235,8 @@ class Configuration(Section):
     `detector` and `latent` belong to task: anomaly. The network reconstructs a window, predicts the step after it, or
     does both, and is scored by its errors; with `encoding` it does both, and is scored by the encoding of a window
     first. `latent` is the size of that encoding.
+
+    `epochs` are those of the configuration where they are an axis, else `training.epochs`.
     """
 
     layer: Literal["GRU", "LSTM"] = "LSTM"
@@ -252,6 +254,7 @@ class Configuration(Section):
     scaling: Literal["standard", "mean", "none", "centred"] | None = None
     detector: Literal["reconstruction", "prediction", "both", "encoding"] | None = None
     latent: Annotated[int, Field(ge=1, le=4096)] | None = None
+    epochs: Annotated[int, Field(ge=1)] | None = None
 
     @property
     def centred(self) -> bool:

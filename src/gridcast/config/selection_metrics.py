@@ -29,6 +29,8 @@ METRICS_OF_TASK = {
     "probabilistic": (*FORECAST_METRICS, "best_val_wql"),
     "anomaly": DETECTION_METRICS,
 }
+EARLY_STRATEGIES = ("halving", "asha")
+"""Search strategies that compare runs before their end."""
 HIGHER_IS_BETTER = frozenset(VALIDATION_PREFIX + name for name in ("r2", *SHARES_WITHIN))
 """Of all other metrics a lower value is better; of an own one its `Metric` decides."""
 FORMER_NAMES = {prefix + name: f"best_val_{name}" for name in ("loss", "mae", "wql") for prefix in ("", "val_")}
@@ -51,10 +53,19 @@ class Metric:
         if self.direction not in ("lower", "higher"):
             raise ValueError(f"direction: {self.direction!r} is not allowed (allowed: 'lower', 'higher')")
 
+    def __call__(self, *arguments: object, **named: object) -> float:
+        """Return the value of the function."""
+        return self.function(*arguments, **named)
+
     @property
     def optional_arguments(self) -> frozenset[str]:
         """The names among `scale`, `series`, `quantiles` and `levels` that the function takes."""
         return frozenset(inspect.signature(self.function).parameters) & {"scale", "series", "quantiles", "levels"}
+
+
+def as_metric(function: Callable[..., float]) -> Metric:
+    """Return a function as a metric; its attribute `direction` says whether `higher` is better, else lower is."""
+    return function if isinstance(function, Metric) else Metric(function, getattr(function, "direction", "lower"))
 
 
 def recorded_name(name: str) -> str:
@@ -119,3 +130,24 @@ def value_name(name: str) -> str:
     """Return the metric whose `cost_name` is `name`."""
     name = name.removeprefix("minus_").replace("share_outside", "share_within")
     return f"{VALIDATION_PREFIX}r2" if name == f"{VALIDATION_PREFIX}unexplained_variance" else name
+
+
+def searched_metric(metric: str, task: str, strategy: str) -> str:
+    """Return the metric by which a search decides: that of the selection.
+
+    `halving` and `asha` decide after some epochs. There only point forecasts are measured by more than the loss; other
+    networks are compared by it.
+    """
+    return metric if strategy not in EARLY_STRATEGIES or task == "forecast" else "best_val_loss"
+
+
+def followed_metric(metric: str, task: str, strategy: str) -> str:
+    """Return the metric that a search needs of each epoch beside the losses of training; empty where it needs none."""
+    is_needed = strategy in EARLY_STRATEGIES and searched_metric(metric, task, strategy) not in TRAINED_METRICS
+    return metric if is_needed else ""
+
+
+def curve_name(metric: str) -> str:
+    """Return the name of the curve of a metric by epoch."""
+    curves = {"best_val_loss": "val_loss", "best_val_mae": "val_mae"}
+    return curves.get(metric, f"{metric}_by_epoch")

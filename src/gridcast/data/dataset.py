@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from gridcast.config import Anomaly, Configuration, Experiment, Metric, Probabilistic, Training
+from gridcast.config.selection_metrics import followed_metric
 from gridcast.data import series_statistics
 from gridcast.data.check_windows import longest_lookback
 from gridcast.data.fit_preprocessing import fit_preprocessing
@@ -36,6 +37,8 @@ class Dataset:
       window reaches back into training; 0 for forecasts, whose inputs may.
     - `training`, `probabilistic`, `anomaly`: these sections of the experiment.
     - `metrics`: metrics of one's own by name, which every run is measured by on the validation span.
+    - `followed_metric`: the metric that is computed after every epoch, because the search compares runs before their
+      end by it; empty where it is the loss or the MAE of training.
     """
 
     preprocessing: Preprocessing
@@ -53,6 +56,7 @@ class Dataset:
     anomaly: Anomaly | None = None
     validation_gap: int = 0
     metrics: Mapping[str, Metric] = field(default_factory=dict)
+    followed_metric: str = ""
 
     @cached_property
     def naive_scales(self) -> np.ndarray:
@@ -99,6 +103,10 @@ class Dataset:
             preprocessing = replace(preprocessing, window_spreads=spreads)
         return preprocessing if series is None else preprocessing.for_series(series)
 
+    def epochs_of(self, settings: Configuration) -> int:
+        """Return the most epochs that a network with these `settings` is trained."""
+        return settings.epochs or self.training.epochs
+
     def learning_rate(self, settings: Configuration, epoch: int) -> float:
         """Return the learning rate of `epoch`, counted from 0.
 
@@ -106,7 +114,7 @@ class Dataset:
         """
         if self.training.decay == "none":
             return settings.learning_rate
-        return settings.learning_rate * 0.5 * (1 + math.cos(math.pi * epoch / self.training.epochs))
+        return settings.learning_rate * 0.5 * (1 + math.cos(math.pi * epoch / self.epochs_of(settings)))
 
     def targets(self, index: np.ndarray) -> np.ndarray:
         """Return the targets (n, horizon) of the windows `index` (n, 2), in data units."""
@@ -155,4 +163,5 @@ def build_dataset(
         anomaly=experiment.anomaly if is_anomaly else None,
         validation_gap=longest_lookback(experiment) if is_anomaly else 0,
         metrics=dict(metrics),
+        followed_metric=followed_metric(experiment.selection.metric, experiment.task, experiment.search.strategy),
     )

@@ -154,7 +154,7 @@ def _weighted_losses(table: pd.DataFrame, measure: Measure, levels: Sequence[flo
     actual, forecast = table["actual"].to_numpy(float), table["forecast"].to_numpy(float)
     losses = pd.Series(_point_losses(table, measure, actual, forecast, levels), index=table.index)
     if measure == RELATIVE["mape"]:
-        return losses.fillna(np.inf).where(actual != 0) / max(np.count_nonzero(actual), 1)
+        return losses.fillna(np.inf).where(actual != 0) / max(int(np.count_nonzero(actual)), 1)
     losses = losses.fillna(np.inf)
     if measure == RELATIVE["wape"]:
         return losses / np.abs(actual).sum()

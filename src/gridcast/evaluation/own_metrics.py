@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import inspect
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -56,6 +58,21 @@ def evaluate_table(metric: Metric, name: str, table: pd.DataFrame, levels: Seque
         quantiles=table[columns].to_numpy(float).reshape(*shape, len(columns)) if has_levels else None,
         levels=np.array(levels) if has_levels else None,
     )
+
+
+def evaluate_all(metrics: Mapping[str, Metric], table: pd.DataFrame, levels: Sequence[float]) -> dict[str, float]:
+    """Return each of `metrics` of a table of `forecast_table`, by name."""
+    return {name: evaluate_table(metric, name, table, levels) for name, metric in metrics.items()}
+
+
+def digest_of(metric: Metric) -> str:
+    """Return a digest of the text of the function, or of its compiled form where the text is not at hand."""
+    try:
+        content = inspect.getsource(metric.function).encode()
+    except (OSError, TypeError):
+        code = getattr(metric.function, "__code__", None)
+        content = code.co_code if code else repr(metric.function).encode()
+    return hashlib.sha256(content + metric.direction.encode()).hexdigest()[:16]
 
 
 def check_metrics(metrics: Mapping[str, Metric], horizon: int, levels: Sequence[float]) -> None:

@@ -43,12 +43,13 @@ class ForecastRecord:
 
     `tests` holds the table of the test span by forecaster, the winner first; `recent` what was observed right before
     the test span (series, time, actual); `explanation` the importance of the winner's inputs, see
-    `evaluation.explanation`.
+    `evaluation.explanation`. `own_measures` are the metrics of one's own of each forecaster, by name.
     """
 
     tests: dict[str, pd.DataFrame] = field(default_factory=dict)
     recent: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=["series", "time", "actual"]))
     explanation: dict[str, Any] = field(default_factory=dict)
+    own_measures: dict[str, dict[str, float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -151,7 +152,17 @@ class SweepRecord:
     @property
     def planned(self) -> int:
         """The number of runs of the grid, and of those that confirm its leaders."""
-        return len(self.about["run_keys"]) + len(self.about.get("confirmation_keys", ()))
+        return self.searched + len(self.about.get("confirmation_keys", ()))
+
+    @property
+    def searched(self) -> int:
+        """The number of runs of the grid; where the search draws them from ranges, of those that its budget allows."""
+        return int(self.about.get("planned_runs", len(self.about["run_keys"])))
+
+    @property
+    def continuous_axes(self) -> tuple[str, ...]:
+        """The settings that were drawn from ranges."""
+        return tuple(self.about.get("ranges", ()))
 
     @property
     def axes(self) -> tuple[str, ...]:
@@ -346,8 +357,15 @@ def _read_tests(
         },
         recent=artifact_files.read_parquet_bytes(recent) if recent else ForecastRecord().recent,
         explanation=json.loads(explanation) if explanation else {},
+        own_measures={mlflow_runs.run_name(run): _own_measures(run) for run in tests},
     )
     return forecasts, None
+
+
+def _own_measures(run: Any) -> dict[str, float]:
+    names = json.loads(run.data.tags.get(mlflow_runs.TEST_MEASURED_TAG, "{}"))
+    measures = ranking.test_measures(run)
+    return {name: measures[name] for name in names if name in measures}
 
 
 def _read_baselines(store: Store, about: dict[str, Any]) -> BaselineRecord:

@@ -13,6 +13,7 @@ from gridcast.config import Configuration, Experiment
 from gridcast.config.grid import Run
 from gridcast.sweep.events import SweepEvents
 from gridcast.sweep.plan import Plan
+from gridcast.sweep.proposals import with_proposals
 from gridcast.sweep.records import failure_entry, run_entry, sweep_files
 from gridcast.sweep.search import search_effort
 from gridcast.sweep.search_loop import SearchTally
@@ -113,6 +114,7 @@ def confirmation_runs(plan: Plan, finished: Mapping[str, Any]) -> dict[str, Run]
 
 def with_confirmation(plan: Plan, store: Store) -> tuple[Plan, dict[str, Any]]:
     """Return the plan with its confirmation runs, and the finished MLflow runs of grid and confirmation by run key."""
+    plan = with_proposals(plan, store)
     finished = mlflow_runs.finished_runs(store, plan.runs)
     plan = replace(plan, confirmation_runs=confirmation_runs(plan, finished))
     if plan.confirmation_runs:

@@ -20,7 +20,7 @@ from gridcast.runtime.detector import DETECTOR_KEY, ENSEMBLE
 from gridcast.runtime.forecaster import MEMBERS_FILE, NETWORK_FILE, SETTINGS_FILE
 from gridcast.runtime.likelihoods import QUANTILE
 from gridcast.sweep.plan import Plan
-from gridcast.sweep.records import dataset_fields, direction_tags, input_example
+from gridcast.sweep.records import dataset_fields, input_example, own_metric_tags
 from gridcast.tracking import mlflow_runs, ranking
 from gridcast.tracking.run_recording import RunEntry
 from gridcast.tracking.store import Store
@@ -170,7 +170,7 @@ def ensemble_entry(
         tags={
             mlflow_runs.FINGERPRINT_TAG: plan.fingerprint,
             mlflow_runs.CONFIGURATION_TAG: json.dumps(about),
-            **direction_tags(plan),
+            **own_metric_tags(plan),
         },
         params={**about, "horizon": plan.experiment.window.horizon},
         metrics=summary,

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
@@ -12,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from gridcast.config import Configuration, Experiment, Metric, grid, large_grid
+from gridcast.config import Configuration, Experiment, Metric, Range, grid, large_grid
 from gridcast.config.grid import Run
 from gridcast.config.selection_metrics import HIGHER_IS_BETTER, VALIDATION_PREFIX
 from gridcast.data import build_panel, check_windows, sources
@@ -26,6 +27,8 @@ from gridcast.runtime.errors import ConfigError
 
 OWN_SETTINGS = "own settings"
 """Name of the baseline that is the network with the settings of the experiment's `baseline` section."""
+SAMPLE_SIZE = 32
+"""Random runs that stand for those which a search will propose, where its time is estimated."""
 SPAN_NAMES = ("train", "validation", "test")
 
 
@@ -35,7 +38,8 @@ class Plan:
 
     `datasets` are those of each fold (one without folds); `runs` are those of the grid by run key;
     `reference_run` is the run with the settings of the `baseline` section. `confirmation_runs` are further seeds of
-    the leading configurations by run key, empty until a sweep has found these, see `sweep.confirmation`.
+    the leading configurations by run key, empty until a sweep has found these, see `sweep.confirmation`. Where the
+    search proposes runs, `runs` are those that it has proposed so far, see `sweep.proposals`.
     """
 
     experiment: Experiment
@@ -86,7 +90,39 @@ class Plan:
         """The same for every start of the same work, no matter what was finished before."""
         search = self.experiment.search
         search_text = "" if search.strategy == "grid" else search.model_dump_json(exclude={"confirm"})
+        if self.is_proposed:  # the runs are not known before the search ends
+            seeds = ",".join(map(str, self.experiment.training.seeds))
+            return _digest(f"{self.reference_key}/{seeds}/{_space_text(self.experiment)}/{search_text}")
         return _digest("".join(sorted(self.runs)) + search_text)
+
+    @property
+    def is_proposed(self) -> bool:
+        """Whether the search itself proposes the runs, from ranges; `runs` are then those proposed so far."""
+        return self.experiment.has_ranges and self.experiment.search.strategy != "random"
+
+    @property
+    def run_count(self) -> int:
+        """The number of runs of the search; where it proposes them, as many as a budget of runs allows."""
+        budget = self.experiment.search.budget
+        limit = budget.runs if self.is_proposed and budget is not None and budget.runs else 0
+        return max(limit, len(self.runs))
+
+    @property
+    def size_text(self) -> str:
+        """The number of runs in words, such as `24 runs`."""
+        budget = self.experiment.search.budget
+        if self.is_proposed and budget is not None and not budget.runs:
+            return f"as many runs as {budget.minutes:g} minutes allow"
+        count = self.run_count
+        return f"{'up to ' if self.is_proposed else ''}{count:,} run{'s' if count > 1 else ''}"
+
+    def sample(self) -> Plan:
+        """Return the plan itself, or where the search proposes the runs, one with random runs of the space instead."""
+        if not self.is_proposed:
+            return self
+        drawn = large_grid.drawn_from_ranges(self.experiment, min(max(self.run_count, 1), SAMPLE_SIZE))
+        runs = [Run(self.experiment.configuration(**settings), seed) for settings, seed in drawn]
+        return replace(self, runs={self.run_key(run): run for run in runs})
 
     def run_key(self, run: Run) -> str:
         """Return the run key of a run of all series together."""
@@ -133,7 +169,7 @@ class Plan:
 
     def run_name(self, run: Run) -> str:
         """Return a short name that distinguishes `run` from every other run of the grid."""
-        extra_axes = [axis for axis in ("lookback", "optimizer", "loss") if axis in self.axes]
+        extra_axes = [axis for axis in ("lookback", "optimizer", "loss", "epochs") if axis in self.axes]
         parts = [f"{run.series}:"] if run.series is not None else []
         parts.append(configuration_name(run.configuration, run.seed))
         parts += [f"{axis} {getattr(run.configuration, axis)}" for axis in extra_axes]
@@ -154,7 +190,7 @@ class Plan:
             "stride": experiment.window.stride,
             "scale": experiment.transform.scale,
             "log1p": experiment.transform.log1p,
-            "epochs": experiment.training.epochs,
+            "epochs": self.dataset.epochs_of(run.configuration),
             "patience": experiment.training.patience,
             "backend": self.backend,
         }
@@ -205,6 +241,15 @@ def make_plan(
     )
     plan.baseline_names  # noqa: B018 - reports an unknown name before anything is trained
     return plan
+
+
+def _space_text(experiment: Experiment) -> str:
+    """The axes of the grids with their values and ranges, as text."""
+    grids = [
+        {axis: asdict(values) if isinstance(values, Range) else list(values) for axis, values in grid.items()}
+        for grid in experiment.grid
+    ]
+    return json.dumps(grids, sort_keys=True)
 
 
 def _levels(experiment: Experiment) -> tuple[float, ...]:
