@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from gridcast.cli import terminal
 from gridcast.runtime.errors import Interrupted
 from gridcast.sweep import events, proposals, runner, search, search_loop, worker_job
 from gridcast.sweep.search_space import Attempt, SearchSpace
@@ -147,6 +148,32 @@ def test_effort_of_asha_is_that_of_the_runs_it_starts():
     effort = search.search_effort(own.search, 40, 48)
     assert effort.runs == 3 / 40
     assert effort.epochs == (40 * 3 + 10 * 9 + 3 * 36) / (40 * 48)
+
+
+@pytest.mark.parametrize(
+    ("search", "size", "sentence"),
+    [
+        (
+            {"strategy": "asha", "budget": {"runs": 40}},
+            "up to 40 runs",
+            "asha starts 40 runs, 3 of them to the end: at most",
+        ),
+        ({"strategy": "tpe", "budget": {"runs": 1}}, "up to 1 run", "search.strategy: tpe starts 1 run: at most about"),
+        (
+            {"strategy": "tpe", "budget": {"minutes": 5}},
+            "as many runs as 5 minutes allow",
+            "The search ends after 5 minutes, with the runs that are under way by then.",
+        ),
+        ({"strategy": "random", "budget": {"runs": 9}}, "9 runs", "search.strategy: random starts 9 runs: at most"),
+    ],
+)
+def test_a_plan_says_how_many_runs_a_search_of_ranges_has(tmp_path, search, size, sentence):
+    plan = planned(tmp_path, sales(130), grid=SPACE, search=search, training={"epochs": 48})
+    assert plan.size_text == size
+    sample = plan.sample()
+    assert len(sample.runs) == {"up to 40 runs": 32, "up to 1 run": 1, "9 runs": 9}.get(size, 32)
+    assert sample.sweep_key == plan.sweep_key
+    assert sentence in terminal.plan_sentence(plan, dict.fromkeys(sample.runs, 60.0), 2)
 
 
 class Simulation:

@@ -224,7 +224,7 @@ def plan_sentence(plan: Plan, seconds: Mapping[str, float], workers: int) -> str
     from gridcast.sweep.search import search_effort
 
     search, training = plan.experiment.search, plan.experiment.training
-    epochs = "their" if "epochs" in plan.axes else str(training.epochs)
+    epochs = "its" if "epochs" in plan.axes else str(training.epochs)
     if search.budget is not None and search.budget.minutes:
         return f"The search ends after {search.budget.minutes:g} minutes, with the runs that are under way by then."
     count = plan.run_count
@@ -237,9 +237,10 @@ def plan_sentence(plan: Plan, seconds: Mapping[str, float], workers: int) -> str
         )
     started = min(count, search.budget.runs) if search.budget is not None and search.budget.runs else count
     more = f", {round(effort.runs * count)} of them to the end" if search.strategy in ("halving", "asha") else ""
+    runs = f"{started} run{'s' if started > 1 else ''}{more}"
     return (
-        f"search.strategy: {search.strategy} starts {started} runs{more}: at most about {total} on {workers} workers; "
-        "early stopping usually halves that."
+        f"search.strategy: {search.strategy} starts {runs}: at most about {total} on {workers} workers; early stopping "
+        "usually halves that."
     )
 
 

@@ -120,7 +120,7 @@ class Plan:
         """Return the plan itself, or where the search proposes the runs, one with random runs of the space instead."""
         if not self.is_proposed:
             return self
-        drawn = large_grid.drawn_from_ranges(self.experiment, min(max(self.run_count, 1), SAMPLE_SIZE))
+        drawn = large_grid.drawn_from_ranges(self.experiment, min(self.run_count or SAMPLE_SIZE, SAMPLE_SIZE))
         runs = [Run(self.experiment.configuration(**settings), seed) for settings, seed in drawn]
         return replace(self, runs={self.run_key(run): run for run in runs})
 

@@ -73,7 +73,8 @@ class SearchEffort(NamedTuple):
 
 
 def search_effort(search: Search, count: int, epochs: int) -> SearchEffort:
-    """Return how much of `count` runs of at most `epochs` epochs `search` trains."""
+    """Return how much of `count` runs of at most `epochs` epochs `search` trains; all of it where the count is 0."""
+    count = max(count, 1)
     if search.strategy in ("halving", "asha"):
         started = min(_run_limit(search, count), count)
         remaining, trained_until, spent, last = started, 0, 0, started

@@ -112,12 +112,12 @@ class SearchLoop:
         """Train the runs of a round that are not known up to their epoch; return the cost of each run, by key."""
         session = self._session
         costs = self._known_costs(search_round)
-        tasks = [
-            task
-            for key in search_round.keys
-            if key not in costs and not self._is_known(key, search_round.until_of(key))
-            for task in run_tasks(session.plan, [key], search_round.until_of(key))
-        ]
+        keys_until: dict[int, list[str]] = {}
+        for key in search_round.keys:
+            until = search_round.until_of(key)
+            if key not in costs and not self._is_known(key, until):
+                keys_until.setdefault(until, []).append(key)
+        tasks = [task for until, keys in keys_until.items() for task in run_tasks(session.plan, keys, until)]
         if tasks:
             session.reopen()
         trained_before = {key: len(paused.curves["val_loss"]) for key, paused in self._paused.items()}
@@ -127,7 +127,7 @@ class SearchLoop:
                 continue
             # A run that continues after an earlier round costs only the epochs since then.
             until = search_round.until_of(task.key)
-            cost = task.cost * (until - trained_before.get(task.key, 0)) / self._epochs
+            cost = task.cost * max(0, until - trained_before.get(task.key, 0)) / self._epochs
             costs[task.key] = self._record_run(task, result, until=until, cost=cost)
         return costs
 
