@@ -20,6 +20,7 @@ SHOP_DAYS = pd.offsets.CustomBusinessDay(weekmask="Sun Mon Tue Wed Thu Fri")
 NEXT = {
     "retail_daily": (SHOP_DAYS, "2011-12-11"),
     "retail_daily_global": (SHOP_DAYS, "2011-12-11"),
+    "retail_search": (SHOP_DAYS, "2011-12-11"),
     "smoke": (SHOP_DAYS, "2011-12-11"),
     "prices_per_product": (pd.offsets.Week(weekday=0), "2011-12-05"),
     "retail_monthly": (pd.offsets.MonthBegin(), "2011-12-01"),

@@ -6,8 +6,24 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from gridcast.config import Metric
 from gridcast.evaluation import metrics
-from gridcast.evaluation.origin_losses import MAE, MASE, MSSE, WQL, measure_of, origin_losses, series_losses
+from gridcast.evaluation.forecast_table import measure_forecasts
+from gridcast.evaluation.origin_losses import (
+    MAE,
+    MASE,
+    MSE,
+    MSSE,
+    OUTSIDE,
+    RELATIVE,
+    WQL,
+    limit_below,
+    measure_of,
+    origin_losses,
+    own_measure,
+    series_losses,
+    value_of,
+)
 
 
 def forecasts(errors: list[list[float]], scale: float = 1.0, series: str = "a") -> pd.DataFrame:
@@ -48,13 +64,38 @@ def test_windows_with_a_stride_between_them():
     assert losses.tolist() == [1.5, 1.5, 1.5]
 
 
-@pytest.mark.parametrize("measure", [MASE, MSSE, MAE])
+@pytest.mark.parametrize("measure", [MASE, MSSE, MAE, MSE, *RELATIVE.values(), *OUTSIDE.values()])
 def test_the_mean_is_the_measure_also_where_series_have_gaps(measure):
     random = np.random.default_rng(7)
     parts = [single(random.normal(size=30), scale, name) for scale, name in ((1.0, "a"), (3.0, "b"))]
     table = pd.concat([parts[0], parts[1].iloc[[0, 4, 5, 29]]])
-    arrays = (table[column].to_numpy() for column in ("actual", "forecast", "series", "scale"))
-    assert origin_losses(table, measure).mean() == pytest.approx(metrics.overall(*arrays)[measure.name])
+    table.iloc[3, table.columns.get_loc("actual")] = 0.0
+    recorded = {name.removeprefix("test_"): value for name, value in measure_forecasts(table).items()}
+    assert value_of(measure, recorded) > 0
+    assert origin_losses(table, measure).mean() == pytest.approx(value_of(measure, recorded))
+    assert series_losses(table, measure).mean() == pytest.approx(value_of(measure, recorded))
+
+
+def bias(actual, forecast, *, scale, series):
+    """Mean error of each series in its unit, added up: it needs all that a metric may take."""
+    return float(sum(np.mean((forecast - actual)[series == k]) / scale[series == k][0] for k in np.unique(series)))
+
+
+def test_a_metric_of_ones_own_is_compared_by_origin_in_its_direction():
+    table = pd.concat([forecasts([[1, -3], [2, 0]], 2.0, "a"), forecasts([[4, 0], [-1, 2]], 1.0, "b")])
+    lower, higher = own_measure("bias", Metric(bias)), own_measure("bias", Metric(bias, "higher"))
+    assert origin_losses(table, lower).tolist() == [-0.5 + 2.0, 0.5 + 0.5]
+    assert origin_losses(table, higher).tolist() == [-1.5, -1.0]
+    assert series_losses(table, lower).to_dict() == {"a": 0.0, "b": 1.25}
+    assert (value_of(lower, {"bias": 3.0}), value_of(higher, {"bias": 3.0})) == (3.0, -3.0)
+    assert measure_of("val_bias", {"mse"}, (), {"bias": Metric(bias, "higher")}) == higher
+    assert measure_of("val_bias", {"mse"}, ()) == MASE  # where the plug-in is not at hand
+
+
+def test_a_margin_asks_for_less_also_below_zero():
+    assert limit_below(10.0, 0.1) == 9.0
+    assert limit_below(-10.0, 0.1) == -11.0
+    assert limit_below(math.inf, 0.0) == math.inf
 
 
 def test_the_mean_is_half_the_numerator_of_the_weighted_quantile_loss():
@@ -85,6 +126,11 @@ def test_a_forecast_that_is_no_number_is_infinitely_bad():
         ("best_val_loss", {"mse"}, (0.1, 0.9), WQL),
         ("best_val_mae", {"mse"}, (0.1, 0.9), MAE),
         ("best_val_wql", {"mae"}, (0.1, 0.9), WQL),
+        ("val_mase", {"mse"}, (0.1, 0.9), MASE),
+        ("val_r2", {"mae"}, (), MSE),
+        ("val_rmse", {"mae"}, (), MSE),
+        ("val_wape", {"mse"}, (), RELATIVE["wape"]),
+        ("val_share_within_10", {"mse"}, (), OUTSIDE["share_within_10"]),
     ],
 )
 def test_the_measure_follows_the_metric_of_the_selection(metric, losses, levels, measure):

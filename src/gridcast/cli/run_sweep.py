@@ -83,6 +83,7 @@ def _promote(plan: Plan, store: Store, result: SweepResult) -> str:
             result.winner,
             test_measures=result.test_measures,
             evaluate_champion=champion_evaluator(plan),
+            metrics=plan.metrics,
         )
     except PromotionRefused as refusal:
         out.print(str(refusal), markup=False)

@@ -43,8 +43,7 @@ def validate_verb(experiment: ExperimentFile, backend: Backend = "jax") -> None:
     The splits are simulated.
     """
     plan = plan_experiment(experiment, backend)
-    runs = f"{len(plan.runs):,} run{'s' if len(plan.runs) > 1 else ''}"
-    out.print(f"{experiment} is valid: {runs} on {len(plan.panel.series):,} series.")
+    out.print(f"{experiment} is valid: {plan.size_text} on {len(plan.panel.series):,} series.")
 
 
 @app.command("plan")
@@ -56,7 +55,8 @@ def plan_verb(experiment: ExperimentFile, backend: Backend = "jax", workers: Wor
     from gridcast.sweep import time_estimate
     from gridcast.sweep.confirmation import plan_confirmation
 
-    plan = plan_experiment(experiment, backend)
+    planned = plan_experiment(experiment, backend)
+    plan = planned.sample()
     settings = choose_workers(backend, workers, cache=cache_if_present(CACHE))
     with out.status("timing one epoch of a few runs") if out.is_terminal else contextlib.nullcontext():
         seconds = time_estimate.estimate_run_seconds(plan, settings)
@@ -64,12 +64,11 @@ def plan_verb(experiment: ExperimentFile, backend: Backend = "jax", workers: Wor
     for number, (key, run) in enumerate(plan.runs.items(), start=1):
         table.add_row(str(number), plan.run_name(run), f"{seconds[key]:.0f}")
     out.print(table)
-    total = terminal.format_duration(sum(seconds.values()) / min(settings.workers, len(seconds)))
-    out.print(
-        f"{len(seconds)} runs, at most {total} on {settings.workers} workers if every run takes all "
-        f"{plan.experiment.training.epochs} epochs; early stopping usually halves that."
-    )
-    confirmation = plan_confirmation(plan.experiment, len(plan.runs))
+    if planned.is_proposed:
+        strategy = plan.experiment.search.strategy
+        out.print(f"These are {len(seconds)} random runs of the space: {strategy} proposes the runs as it learns.")
+    out.print(terminal.plan_sentence(planned, seconds, settings.workers))
+    confirmation = plan_confirmation(plan.experiment, planned.run_count)
     longest = time_estimate.longest_seconds(plan, seconds, confirmation)
     terminal.print_confirmation(out, confirmation, seconds=longest, workers=settings.workers)
 
@@ -109,6 +108,12 @@ def report_verb(
             help="an experiment file, the experiment's name in MLflow, or a registered model or an MLflow URI of it"
         ),
     ],
+    study: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="also write the runs as a study of Optuna to this SQLite file, for optuna-dashboard"
+        ),
+    ] = None,
 ) -> None:
     """Rebuild the report of an experiment from MLflow.
 
@@ -118,6 +123,11 @@ def report_verb(
     verdict = write_report(name, store)
     out.print(f"Report: {REPORTS / name / 'report.html'}", markup=False)
     out.print(verdict, markup=False)
+    if study is not None:
+        from gridcast.reporting import optuna_study, record
+
+        count = optuna_study.write_study(record.read_sweep(store, name), store, study)
+        out.print(f"Study of {count} runs: open it with `optuna-dashboard sqlite:///{study}`", markup=False)
 
 
 @app.command("promote")
@@ -159,6 +169,7 @@ def promote_verb(
         evaluate_champion=champion_evaluator(plan),
         force=force,
         if_not_worse=if_not_worse,
+        metrics=plan.metrics,
     )
     terminal.print_promotion(out, promoted)
 

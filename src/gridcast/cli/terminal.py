@@ -219,6 +219,31 @@ def _challengers(findings: MonitorFindings) -> Table:
     return table
 
 
+def plan_sentence(plan: Plan, seconds: Mapping[str, float], workers: int) -> str:
+    """Return how long the runs of `plan` take at most; `seconds` are those of each run, or of some drawn at random."""
+    from gridcast.sweep.search import search_effort
+
+    search, training = plan.experiment.search, plan.experiment.training
+    epochs = "its" if "epochs" in plan.axes else str(training.epochs)
+    if search.budget is not None and search.budget.minutes:
+        return f"The search ends after {search.budget.minutes:g} minutes, with the runs that are under way by then."
+    count = plan.run_count
+    effort = search_effort(search, count, training.epochs)
+    total = format_duration(sum(seconds.values()) / len(seconds) * count * effort.epochs / min(workers, count))
+    if search.strategy == "grid":
+        return (
+            f"{count} runs, at most {total} on {workers} workers if every run takes all {epochs} epochs; early "
+            "stopping usually halves that."
+        )
+    started = min(count, search.budget.runs) if search.budget is not None and search.budget.runs else count
+    more = f", {round(effort.runs * count)} of them to the end" if search.strategy in ("halving", "asha") else ""
+    runs = f"{started} run{'s' if started > 1 else ''}{more}"
+    return (
+        f"search.strategy: {search.strategy} starts {runs}: at most about {total} on {workers} workers; early stopping "
+        "usually halves that."
+    )
+
+
 def format_duration(seconds: float) -> str:
     """Return a text such as `40 s`, `3 min 05 s` or `2 h 10 min`."""
     seconds = max(0, round(seconds))

@@ -1,6 +1,7 @@
 """The experiment file, typed and frozen."""
 
 from gridcast.config.experiment import Experiment
+from gridcast.config.ranges import Range, values_of
 from gridcast.config.search_settings import Budget, Confirm, Search
 from gridcast.config.section import Section
 from gridcast.config.sections import (
@@ -22,6 +23,7 @@ from gridcast.config.sections import (
     Transform,
     Window,
 )
+from gridcast.config.selection_metrics import Metric
 from gridcast.config.table_settings import READING_KEYS, Columns, Pivot, Wide
 from gridcast.config.yaml_reader import parse, read, read_text, with_source
 
@@ -39,9 +41,11 @@ __all__ = [
     "Ensemble",
     "Experiment",
     "Level",
+    "Metric",
     "Name",
     "Pivot",
     "Probabilistic",
+    "Range",
     "Search",
     "Section",
     "Select",
@@ -55,5 +59,6 @@ __all__ = [
     "parse",
     "read",
     "read_text",
+    "values_of",
     "with_source",
 ]

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from gridcast.config.error_messages import explain
+from gridcast.config.ranges import Range, check_ranges, read_range, values_of
 from gridcast.config.search_settings import Search
 from gridcast.config.section import Section
 from gridcast.config.sections import (
@@ -23,6 +24,7 @@ from gridcast.config.sections import (
     Transform,
     Window,
 )
+from gridcast.config.selection_metrics import EARLY_STRATEGIES, check_metric
 from gridcast.config.table_settings import Columns
 from gridcast.config.task_rules import check_fields
 from gridcast.config.threshold_rules import RUNNING
@@ -35,6 +37,9 @@ TASK_DEFAULTS: dict[str, dict[str, dict[str, Any]]] = {
 """Defaults of sections that differ between tasks."""
 NOT_OF_SENSORS = ("target", "series", "past", "future", "static", "static_source")
 """Keys of `data` that describe a table with a column of targets, not one with a column for each sensor."""
+
+OWN_METRICS = "metrics"
+"""Key of the validation context with the names of the metrics that `selection.metric` may be besides gridcast's."""
 
 
 class Experiment(Section):
@@ -50,7 +55,7 @@ class Experiment(Section):
     transform: Transform = Transform()
     baseline: dict[str, Any] = Field(default_factory=dict)
     baselines: Annotated[Columns, Field(strict=False, min_length=1)] = ("auto",)
-    grid: Annotated[tuple[dict[str, tuple[Any, ...]], ...], Field(strict=False)] = ({},)
+    grid: Annotated[tuple[dict[str, tuple[Any, ...] | Range], ...], Field(strict=False)] = ({},)
     training: Training = Training()
     probabilistic: Probabilistic = Probabilistic()
     anomaly: Anomaly = Anomaly()
@@ -67,14 +72,16 @@ class Experiment(Section):
         defaults: dict[str, Any] = {"lookback": self.window.lookback, "loss": self.training.loss}
         if self.task == "probabilistic":
             defaults["likelihood"] = "student-t"
+        if any("epochs" in grid for grid in self.grid):
+            defaults["epochs"] = self.training.epochs
         if self.task == "anomaly":
             defaults |= {"detector": "reconstruction", "latent": 8, "scaling": "none"}
         return Configuration(**(defaults | self.baseline | settings))
 
     def axis_values(self, axis: str) -> set[Any]:
-        """Return every value that `axis` takes in `baseline` or in some configuration of the grid."""
+        """Return every value that `axis` takes in `baseline` or in some configuration of the grid; ends of a range."""
         default = getattr(self.configuration(), axis)
-        return {default, *(value for grid in self.grid for value in grid.get(axis, (default,)))}
+        return {default, *self.trained_values(axis)}
 
     def field_values(self, field: str) -> set[Any]:
         """Return every value of an axis, or the one of a dotted path such as `data.gaps`; none in a missing section."""
@@ -88,9 +95,17 @@ class Experiment(Section):
         return {value}
 
     def trained_values(self, axis: str) -> set[Any]:
-        """Return every value of `axis` that is trained: that of `baseline` only where some grid leaves the axis out."""
+        """Return every value of `axis` that is trained: that of `baseline` only where some grid leaves the axis out.
+
+        Of a range, its two ends.
+        """
         default = getattr(self.configuration(), axis)
-        return {value for grid in self.grid for value in grid.get(axis, (default,))}
+        return {value for grid in self.grid for value in values_of(grid.get(axis, (default,)))}
+
+    @property
+    def has_ranges(self) -> bool:
+        """Whether an axis of the grid is a range, so that its runs are drawn instead of listed."""
+        return any(isinstance(values, Range) for grid in self.grid for values in grid.values())
 
     @model_validator(mode="before")
     @classmethod
@@ -114,19 +129,26 @@ class Experiment(Section):
     @field_validator("grid", mode="before")
     @classmethod
     def _check_grid(cls, value: object) -> object:
-        grids: list[Any] = value if isinstance(value, list) else [value]
+        given = value if isinstance(value, list) else [value]
+        grids: list[Any] = [dict(grid) if isinstance(grid, dict) else grid for grid in given]
         for number, grid in enumerate(grids):
             where = f"grid[{number}]" if isinstance(value, list) else "grid"
             if not isinstance(grid, dict):
                 raise ValueError(f"{where}: expected axes with lists of values, got {grid!r}")
             for axis, values in grid.items():
                 _check_axis(f"{where}.{axis}", axis)
+                if isinstance(values, dict):
+                    grid[axis] = read_range(f"{where}.{axis}", axis, values)
+                    for end in ("low", "high"):
+                        _check_setting(f"{where}.{axis}.{end}", axis, values[end])
+                    continue
                 if not isinstance(values, list) or not values:
                     remedy = "give at least one" if values == [] else f"write [{values}]"
                     raise ValueError(f"{where}.{axis}: expected a list of values, got {values!r}; {remedy}")
                 for position, item in enumerate(values):
                     _check_setting(f"{where}.{axis}[{position}]", axis, item)
-        return [{axis: tuple(values) for axis, values in grid.items()} for grid in grids]
+                grid[axis] = tuple(values)
+        return grids
 
     @field_validator("baselines", mode="before")
     @classmethod
@@ -144,8 +166,9 @@ class Experiment(Section):
         return value
 
     @model_validator(mode="after")
-    def _check_task(self) -> Experiment:
+    def _check_task(self, info: ValidationInfo) -> Experiment:
         check_fields(self.task, self.field_values)
+        check_metric(self.selection.metric, self.task, (info.context or {}).get(OWN_METRICS, ()))
         return self
 
     @model_validator(mode="after")
@@ -184,8 +207,8 @@ class Experiment(Section):
             raise ValueError(f"scaling: {_listed(centred)} needs lookback > 1 (a one-step window minus its mean is 0)")
         own = self.configuration()
         if any(
-            "negative-binomial" in grid.get("likelihood", (own.likelihood,))
-            and "standard" in grid.get("scaling", (own.scaling,))
+            "negative-binomial" in values_of(grid.get("likelihood", (own.likelihood,)))
+            and "standard" in values_of(grid.get("scaling", (own.scaling,)))
             for grid in self.grid
         ):
             raise ValueError(
@@ -230,6 +253,16 @@ class Experiment(Section):
             raise ValueError(
                 f"search.strategy: {self.search.strategy} compares runs by their losses, and with {cause} those of "
                 "different series or folds do not compare; write strategy: grid"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _check_search_space(self) -> Experiment:
+        check_ranges(self.grid, self.search.strategy)
+        if self.search.strategy in EARLY_STRATEGIES and any("epochs" in grid for grid in self.grid):
+            raise ValueError(
+                f"grid.epochs: search.strategy: {self.search.strategy} decides itself how many epochs a run gets; "
+                "remove the axis, or write search.strategy: grid, random or tpe"
             )
         return self
 

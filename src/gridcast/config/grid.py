@@ -6,10 +6,10 @@ import hashlib
 import itertools
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from gridcast.config import AXES, READING_KEYS, Configuration, Experiment, large_grid
+from gridcast.config import AXES, READING_KEYS, Configuration, Experiment, Range, large_grid, values_of
 from gridcast.config.sections import FORMER_CALENDAR, FORMER_FREQUENCY
 
 # The three versions below are hashed into run keys. A sweep trains what its store does not have under these keys, and
@@ -51,7 +51,7 @@ def configurations(experiment: Experiment) -> tuple[Configuration, ...]:
     unique = {
         experiment.configuration(**dict(zip(grid, values, strict=True))): None
         for grid in experiment.grid
-        for values in itertools.product(*grid.values())
+        for values in itertools.product(*map(values_of, grid.values()))
     }
     return tuple(unique)
 
@@ -60,12 +60,15 @@ def expand(experiment: Experiment, series: Sequence[str] = ()) -> tuple[Run, ...
     """Return the runs of `experiment`: each configuration with each seed on each fold.
 
     In local mode once for each of `series`, in auto mode for all series together and for each of them. Of a grid that
-    is too large for its search, see `large_grid`, only those that it may train. Raises ConfigError for too many runs.
+    is too large for its search, see `large_grid`, only those that it may train; of a grid with ranges those that
+    `random` draws, and none where the search proposes them. Raises ConfigError for too many runs.
     """
     seeds, folds = dict.fromkeys(experiment.training.seeds), range(experiment.split.folds or 1)
     subjects: list[str | None] = [] if experiment.mode == "local" else [None]
     subjects += series if experiment.mode != "global" else ()
     large_grid.check_size(experiment, len(subjects))
+    if experiment.has_ranges:
+        return drawn_runs(experiment) if experiment.search.strategy == "random" else ()
     if large_grid.is_too_large(experiment):
         return _searchable_runs(experiment)
     return tuple(
@@ -75,6 +78,14 @@ def expand(experiment: Experiment, series: Sequence[str] = ()) -> tuple[Run, ...
         for seed in seeds
         for fold in folds
     )
+
+
+def drawn_runs(experiment: Experiment) -> tuple[Run, ...]:
+    """Return random runs of a grid with ranges, as many as the budget of the search allows."""
+    budget = experiment.search.budget
+    count = budget.runs if budget is not None and budget.runs else large_grid.MAX_DRAWN
+    drawn = large_grid.drawn_from_ranges(experiment, count)
+    return tuple(Run(experiment.configuration(**settings), seed) for settings, seed in drawn)
 
 
 def _searchable_runs(experiment: Experiment) -> tuple[Run, ...]:
@@ -91,15 +102,31 @@ def _searchable_runs(experiment: Experiment) -> tuple[Run, ...]:
 def shared_program(run: Run) -> Run:
     """Return `run` without what is a value of its compiled program: runs that agree in the rest can train together.
 
-    These values (learning rate, dropout, seed and, for a single series, the series) are set to fixed ones.
+    These values (learning rate, dropout, epochs, seed and, for a single series, the series) are set to fixed ones.
     """
-    shape = run.configuration.model_copy(update={"learning_rate": 1.0, "dropout": 0.0})
+    shape = run.configuration.model_copy(update={"learning_rate": 1.0, "dropout": 0.0, "epochs": None})
     return Run(shape, 0, run.fold, None if run.series is None else "")
 
 
 def axes(experiment: Experiment) -> tuple[str, ...]:
     """Return the settings with more than one value in the grid, in the order of `AXES`."""
     return tuple(axis for axis in AXES if len(experiment.trained_values(axis)) > 1)
+
+
+def joined_ranges(experiment: Experiment) -> dict[str, Range]:
+    """Return the axes that are a range in some grid, in the order of `AXES`, each with the values of all its ranges.
+
+    Several ranges of an axis are joined without their steps, and from the lowest to the highest value of all grids.
+    """
+    joined = {}
+    for axis in AXES:
+        ranges = [values for grid in experiment.grid if isinstance(values := grid.get(axis), Range)]
+        if len(ranges) == 1 and len(experiment.grid) == 1:
+            joined[axis] = replace(ranges[0], high=ranges[0].last)
+        elif ranges:
+            ends = experiment.trained_values(axis)
+            joined[axis] = Range(min(ends), max(ends), all(one.log for one in ranges), None, ranges[0].is_integer)
+    return joined
 
 
 def run_key(experiment: Experiment, run: Run, *, fingerprint: str, backend: str, series_name: str | None = None) -> str:
@@ -123,6 +150,8 @@ def run_key(experiment: Experiment, run: Run, *, fingerprint: str, backend: str,
         | {"frequency": data.frequency or FORMER_FREQUENCY, "calendar": data.calendar or FORMER_CALENDAR}
         | data.model_dump(include=_data_keys_if_set(experiment), exclude_defaults=True),
         "training": training.model_dump(include={"epochs", "patience", "steps"}, exclude_none=True)
+        # As an axis they take the place of those of the section, which then decide nothing.
+        | ({} if run.configuration.epochs is None else {"epochs": run.configuration.epochs})
         | training.model_dump(include={"decay"}, exclude_defaults=True),
     }
     if experiment.task == "probabilistic":

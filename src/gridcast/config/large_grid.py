@@ -8,29 +8,35 @@ import random
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from gridcast.config import Experiment
+from gridcast.config import Experiment, Range
 from gridcast.runtime.errors import ConfigError
 
 MAX_RUNS = 100_000
 """Runs that one sweep may have."""
 MANY_RUNS = 5_000
 """Runs from which on a sweep takes so long that `validate` warns."""
+MAX_DRAWN = 2_000
+"""Runs that `random` draws from ranges where its budget is one of minutes."""
 MAX_EXPANDED = 20_000
 """Runs of a grid that `random` and `tpe` search as a whole; of a larger one they never hold more."""
-Grid = Mapping[str, Sequence[Any]]
+MAX_DRAWS_EACH = 50
+"""Draws for each run that is wanted, after which no others are there."""
+Grid = Mapping[str, Any]
+"""Values or a `Range` by axis."""
 
 
 def count_configurations(grids: Sequence[Grid]) -> int:
-    """Return the number of configurations of all `grids`, duplicates counted."""
+    """Return the number of configurations of all `grids`, duplicates counted; none of them has a range."""
     return sum(_size(grid) for grid in grids)
 
 
 def check_size(experiment: Experiment, subjects: int = 1) -> None:
     """Raise ConfigError where the sweep would have more than MAX_RUNS runs; `subjects` have each configuration."""
     search, seeds = experiment.search, len(set(experiment.training.seeds))
+    if search.budget is not None:
+        return
     runs = count_configurations(experiment.grid) * subjects * seeds * (experiment.split.folds or 1)
-    is_budgeted = search.budget is not None
-    if runs <= MAX_RUNS or is_budgeted:
+    if runs <= MAX_RUNS:
         return
     remedy = "give fewer values"
     if experiment.mode == "global" and experiment.split.folds is None:
@@ -40,8 +46,10 @@ def check_size(experiment: Experiment, subjects: int = 1) -> None:
 
 def is_too_large(experiment: Experiment) -> bool:
     """Whether a search with a budget takes a part of the grid, see MAX_EXPANDED."""
+    if experiment.search.budget is None or experiment.has_ranges:
+        return False
     runs = count_configurations(experiment.grid) * len(set(experiment.training.seeds))
-    return experiment.search.budget is not None and runs > MAX_EXPANDED
+    return runs > MAX_EXPANDED
 
 
 def drawn_settings(experiment: Experiment) -> list[tuple[dict[str, Any], int]]:
@@ -57,6 +65,28 @@ def drawn_settings(experiment: Experiment) -> list[tuple[dict[str, Any], int]]:
         number, seed = divmod(position, len(seeds))
         drawn.append((_settings_at(experiment.grid, number), seeds[seed]))
     return drawn
+
+
+def drawn_from_ranges(experiment: Experiment, count: int) -> list[tuple[dict[str, Any], int]]:
+    """Return up to `count` distinct settings of grids with ranges, with a seed of training each, by `search.seed`.
+
+    Fewer where no others are found. A larger count begins with the same ones.
+    """
+    generator = random.Random(experiment.search.seed)
+    seeds = tuple(dict.fromkeys(experiment.training.seeds))
+    drawn: dict[Any, tuple[dict[str, Any], int]] = {}
+    for _ in range(MAX_DRAWS_EACH * count):
+        grid = experiment.grid[generator.randrange(len(experiment.grid))]
+        settings = {axis: _draw(values, generator) for axis, values in grid.items()}
+        seed = seeds[generator.randrange(len(seeds))]
+        drawn.setdefault((experiment.configuration(**settings), seed), (settings, seed))
+        if len(drawn) == count:
+            break
+    return list(drawn.values())
+
+
+def _draw(values: Sequence[Any] | Range, generator: random.Random) -> Any:
+    return values.draw(generator) if isinstance(values, Range) else values[generator.randrange(len(values))]
 
 
 def thinned_grids(grids: Sequence[Grid], limit: int) -> list[dict[str, tuple[Any, ...]]]:

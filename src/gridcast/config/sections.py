@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from gridcast.config.section import Section
-from gridcast.config.selection_metrics import SelectionMetric
+from gridcast.config.selection_metrics import recorded_name
 from gridcast.config.table_settings import NAMES_OF_SIGNS, Columns, Pivot, Wide
 from gridcast.config.threshold_rules import checked_level
 from gridcast.runtime import local_time
@@ -235,6 +235,8 @@ class Configuration(Section):
     `detector` and `latent` belong to task: anomaly. The network reconstructs a window, predicts the step after it, or
     does both, and is scored by its errors; with `encoding` it does both, and is scored by the encoding of a window
     first. `latent` is the size of that encoding.
+
+    `epochs` are those of the configuration where they are an axis, else `training.epochs`.
     """
 
     layer: Literal["GRU", "LSTM"] = "LSTM"
@@ -252,6 +254,7 @@ class Configuration(Section):
     scaling: Literal["standard", "mean", "none", "centred"] | None = None
     detector: Literal["reconstruction", "prediction", "both", "encoding"] | None = None
     latent: Annotated[int, Field(ge=1, le=4096)] | None = None
+    epochs: Annotated[int, Field(ge=1)] | None = None
 
     @property
     def centred(self) -> bool:
@@ -334,9 +337,10 @@ class Training(Section):
 class Ensemble(Section):
     """One model made of the `top` runs, whose outputs it combines.
 
-    Forecasts: their mean, their median, or the mean weighted by 1 / error on the validation span (the weighted quantile
-    loss of probabilistic forecasts, else the MAE). Detectors: the geometric mean of their scores, each in units of its
-    threshold, or the `minimum`: a step is anomalous if every member says so by its own threshold.
+    Forecasts: their mean, their median, or the mean weighted by 1 / error on the validation span: that of
+    `selection.metric` where this is a `val_` metric, else the weighted quantile loss of probabilistic forecasts or the
+    MAE. Detectors: the geometric mean of their scores, each in units of its threshold, or the `minimum`: a step is
+    anomalous if every member says so by its own threshold.
     """
 
     top: Annotated[int, Field(ge=2, le=50)] = 5
@@ -350,6 +354,11 @@ RELEVANT = 0.01
 class Selection(Section):
     """How the winner is chosen, and when it becomes champion; an `ensemble` takes the place of the best run.
 
+    `metric` is one of the validation span: best_val_loss, best_val_mae, best_val_wql (of quantiles), val_mase,
+    val_msse, val_wape, val_rmse, val_mape, val_smape, and, where higher is better, val_r2 and the share of forecasts
+    within 5, 10 or 20 percent of the actual value (val_share_within_10 for 90 to 110 %); or one of your own, see
+    `config.selection_metrics.Metric`. `val_` may be left out.
+
     Detectors can also be compared on validation steps with injected faults: by 1 - AUC-PR of the scores that a follower
     of a stream has (`val_online_faults_missed`), or by the false alarms at their threshold
     (`val_online_false_alarms_per_day`). `val_faults_missed` and `val_false_alarms_per_day` are the same in hindsight,
@@ -359,12 +368,17 @@ class Selection(Section):
     the report.
     """
 
-    metric: SelectionMetric = "best_val_loss"
+    metric: str = "best_val_loss"
     promote_to: Name | None = None
     margin: Annotated[float, Field(ge=0, lt=1)] | None = None
     when_beaten: Literal["refuse", "warn"] = "refuse"
     ensemble: Ensemble | None = None
     relevant: Annotated[float, Field(gt=0, lt=1)] = RELEVANT
+
+    @field_validator("metric", mode="before")
+    @classmethod
+    def _complete_name(cls, value: object) -> object:
+        return recorded_name(value) if isinstance(value, str) else value
 
     @property
     def naive_margin(self) -> float:

@@ -6,8 +6,6 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
-from gridcast.config.selection_metrics import DETECTION_METRICS, POINT_METRICS
-
 
 @dataclass(frozen=True)
 class FieldRule:
@@ -43,7 +41,6 @@ FIELD_RULES: dict[str, tuple[FieldRule, ...]] = {
         *_FORECASTS,
         FieldRule("likelihood", (None,), _FOR_PROBABILISTIC),
         FieldRule("scaling", (None,), _FOR_PROBABILISTIC),
-        FieldRule("selection.metric", POINT_METRICS, "write best_val_loss or best_val_mae"),
     ),
     "probabilistic": (
         *_FORECASTS,
@@ -54,7 +51,6 @@ FIELD_RULES: dict[str, tuple[FieldRule, ...]] = {
         FieldRule("loss", ("mse",), reason="the likelihood is the loss"),
         FieldRule("transform.scale", ("mean-abs",), reason="a likelihood scales by itself"),
         FieldRule("transform.log1p", (False,), reason="a likelihood scales by itself"),
-        FieldRule("selection.metric", (*POINT_METRICS, "best_val_wql"), "write best_val_loss or best_val_wql"),
     ),
     "anomaly": (
         FieldRule("likelihood", (None,), _FOR_PROBABILISTIC),
@@ -67,11 +63,6 @@ FIELD_RULES: dict[str, tuple[FieldRule, ...]] = {
         FieldRule("data.aggregate", ("none",), reason="steps are the rows of the table"),
         FieldRule("data.zero_runs", ("none",)),
         FieldRule("data.short", ("error",), reason="a window needs every sensor"),
-        FieldRule(
-            "selection.metric",
-            DETECTION_METRICS,
-            "write best_val_loss, val_online_faults_missed or val_online_false_alarms_per_day",
-        ),
         FieldRule(
             "selection.ensemble.combine",
             ("mean", "minimum"),

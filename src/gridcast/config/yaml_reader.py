@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
@@ -14,7 +14,7 @@ from pydantic import BaseModel, ValidationError
 
 from gridcast.config.error_messages import explain
 from gridcast.config.example_files import example_files
-from gridcast.config.experiment import Experiment
+from gridcast.config.experiment import OWN_METRICS, Experiment
 from gridcast.runtime.errors import ConfigError, suggest
 
 PATH_KEYS = ("source", "static_source", "labels")
@@ -47,12 +47,13 @@ _Loader.yaml_implicit_resolvers = {
 }
 
 
-def read(path: Path | str) -> Experiment:
+def read(path: Path | str, *, metrics: Collection[str] = ()) -> Experiment:
     """Return the experiment in the YAML file `path`. Raises ConfigError with every fault in one message.
 
-    The files that it names are looked for beside it first, then in the working directory.
+    The files that it names are looked for beside it first, then in the working directory. `metrics` are the names of
+    one's own metrics, which `selection.metric` may be.
     """
-    return parse(read_text(path), str(path))
+    return parse(read_text(path), str(path), metrics=metrics)
 
 
 def read_text(path: Path | str) -> str:
@@ -93,8 +94,11 @@ def with_paths_from(text: str, folder: Path) -> str:
     return text
 
 
-def parse(text: str, origin: str = "experiment") -> Experiment:
-    """Return the experiment in the YAML `text`; `origin` names it in errors. Raises ConfigError."""
+def parse(text: str, origin: str = "experiment", *, metrics: Collection[str] = ()) -> Experiment:
+    """Return the experiment in the YAML `text`; `origin` names it in errors. Raises ConfigError.
+
+    `metrics` are the names of one's own metrics, which `selection.metric` may be.
+    """
     try:
         content = yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader: data, no code
     except yaml.MarkedYAMLError as error:
@@ -105,7 +109,7 @@ def parse(text: str, origin: str = "experiment") -> Experiment:
     if not isinstance(content, dict):
         raise ConfigError(f"{origin}: expected keys such as name, data, window and grid; the file holds none")
     try:
-        return Experiment.model_validate(content)
+        return Experiment.model_validate(content, context={OWN_METRICS: metrics})
     except ValidationError as error:
         faults = error.errors()
         lines = [f"{origin}: {_line(fault)}" for fault in faults if not _follows_from_items(fault, faults)]

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from gridcast.config import Experiment
+from gridcast.config import Experiment, values_of
 from gridcast.data.panel import Panel
 from gridcast.data.table import ONLY_SERIES
 from gridcast.runtime import gaps, windows
@@ -15,7 +15,7 @@ from gridcast.runtime.errors import DataError
 
 def longest_lookback(experiment: Experiment) -> int:
     """Return the longest lookback of all runs of `experiment`."""
-    in_grid = (lookback for grid in experiment.grid for lookback in grid.get("lookback", ()))
+    in_grid = (lookback for grid in experiment.grid for lookback in values_of(grid.get("lookback", ())))
     return max([experiment.configuration().lookback, *in_grid])
 
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from types import MappingProxyType
 
 import numpy as np
 import pandas as pd
 
-from gridcast.config import Anomaly, Configuration, Experiment, Probabilistic, Training
+from gridcast.config import Anomaly, Configuration, Experiment, Metric, Probabilistic, Training
+from gridcast.config.selection_metrics import followed_metric
 from gridcast.data import series_statistics
 from gridcast.data.check_windows import longest_lookback
 from gridcast.data.fit_preprocessing import fit_preprocessing
@@ -33,6 +36,9 @@ class Dataset:
     - `validation_gap`: steps between the training span and the first validation window of a detector, so that no
       window reaches back into training; 0 for forecasts, whose inputs may.
     - `training`, `probabilistic`, `anomaly`: these sections of the experiment.
+    - `metrics`: metrics of one's own by name, which every run is measured by on the validation span.
+    - `followed_metric`: the metric that is computed after every epoch, because the search compares runs before their
+      end by it; empty where it is the loss or the MAE of training.
     """
 
     preprocessing: Preprocessing
@@ -49,6 +55,14 @@ class Dataset:
     probabilistic: Probabilistic
     anomaly: Anomaly | None = None
     validation_gap: int = 0
+    metrics: Mapping[str, Metric] = field(default_factory=dict)
+    followed_metric: str = ""
+
+    @cached_property
+    def naive_scales(self) -> np.ndarray:
+        """The unit of MASE of each series (series,), from its training span."""
+        train = slice(0, self.spans.train)
+        return series_statistics.naive_scale(np.where(self.observed[:, train], self.target[:, train], np.nan))
 
     def origins(self, span: str, lookback: int, series: str | None = None) -> np.ndarray:
         """Return the windows (n, 2), pairs of series and origin, whose targets lie in `span` and are all observed.
@@ -89,6 +103,10 @@ class Dataset:
             preprocessing = replace(preprocessing, window_spreads=spreads)
         return preprocessing if series is None else preprocessing.for_series(series)
 
+    def epochs_of(self, settings: Configuration) -> int:
+        """Return the most epochs that a network with these `settings` is trained."""
+        return settings.epochs or self.training.epochs
+
     def learning_rate(self, settings: Configuration, epoch: int) -> float:
         """Return the learning rate of `epoch`, counted from 0.
 
@@ -96,7 +114,7 @@ class Dataset:
         """
         if self.training.decay == "none":
             return settings.learning_rate
-        return settings.learning_rate * 0.5 * (1 + math.cos(math.pi * epoch / self.training.epochs))
+        return settings.learning_rate * 0.5 * (1 + math.cos(math.pi * epoch / self.epochs_of(settings)))
 
     def targets(self, index: np.ndarray) -> np.ndarray:
         """Return the targets (n, horizon) of the windows `index` (n, 2), in data units."""
@@ -117,8 +135,10 @@ class Dataset:
         return np.arange(len(self.channels))
 
 
-def build_dataset(panel: Panel, experiment: Experiment) -> Dataset:
-    """Return the dataset of `experiment` on `panel`."""
+def build_dataset(
+    panel: Panel, experiment: Experiment, metrics: Mapping[str, Metric] = MappingProxyType({})
+) -> Dataset:
+    """Return the dataset of `experiment` on `panel`; `metrics` are those of one's own, by name."""
     preprocessing = fit_preprocessing(panel, experiment, experiment.window.lookback)
     is_anomaly = experiment.task == "anomaly"
     if is_anomaly:
@@ -142,4 +162,6 @@ def build_dataset(panel: Panel, experiment: Experiment) -> Dataset:
         probabilistic=experiment.probabilistic,
         anomaly=experiment.anomaly if is_anomaly else None,
         validation_gap=longest_lookback(experiment) if is_anomaly else 0,
+        metrics=dict(metrics),
+        followed_metric=followed_metric(experiment.selection.metric, experiment.task, experiment.search.strategy),
     )

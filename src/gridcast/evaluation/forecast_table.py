@@ -78,7 +78,7 @@ def measure_forecasts(table: pd.DataFrame) -> dict[str, float]:
         share = f"{100 * (pair[1] - pair[0]):.6g}"
         values |= {f"{name}_{share}": values.pop(name) for name in ("coverage", "width")}
     shares = metrics.closeness(table["actual"].to_numpy(), table["forecast"].to_numpy())
-    values |= {f"share_{name.lower().replace(' ', '_')}": share for name, share in shares.items()}
+    values |= {metrics.share_name(label): share for label, share in shares.items()}
     return {TEST_PREFIX + name: value for name, value in values.items() if np.isfinite(value)}
 
 

@@ -145,10 +145,23 @@ def closeness(actual: np.ndarray, forecast: np.ndarray) -> dict[str, float]:
     Within 95-105 % EXCELLENT, else within 90-110 % GOOD, else within 80-120 % ACCEPTABLE. Where
     the actual value is 0 only a forecast that rounds to 0 is EXCELLENT.
     """
-    ratio = np.divide(forecast, actual, out=np.where(np.round(forecast) == 0, 1.0, np.inf), where=actual != 0)
-    deviation = np.abs(ratio - 1) - 1e-12
-    classes = np.searchsorted([0.05, 0.10, 0.20], deviation)
+    classes = np.searchsorted([0.05, 0.10, 0.20], _deviation(actual, forecast))
     return {name: float(100 * np.mean(classes == k)) for k, name in enumerate(CLOSENESS_CLASSES)}
+
+
+def share_name(label: str) -> str:
+    """Return the name in records of the share of one of `CLOSENESS_CLASSES`."""
+    return f"share_{label.lower().replace(' ', '_')}"
+
+
+def is_within(actual: np.ndarray, forecast: np.ndarray, share: float) -> np.ndarray:
+    """Return whether each forecast differs from the actual value by at most the `share` of it, as `closeness` does."""
+    return _deviation(actual, forecast) <= share
+
+
+def _deviation(actual: np.ndarray, forecast: np.ndarray) -> np.ndarray:
+    ratio = np.divide(forecast, actual, out=np.where(np.round(forecast) == 0, 1.0, np.inf), where=actual != 0)
+    return np.asarray(np.abs(ratio - 1) - 1e-12)
 
 
 def per_series(

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 from scipy.special import stdtr
 
-from gridcast.evaluation import detection_metrics, detection_table, forecast_table
+from gridcast.evaluation import detection_metrics, detection_table, forecast_table, own_metrics
 from gridcast.evaluation.artifact_files import TEST_PREFIX
-from gridcast.evaluation.origin_losses import MASE, WQL, Measure, origin_losses, shared_points
+from gridcast.evaluation.origin_losses import MASE, WQL, Measure, origin_losses, shared_points, value_of
 from gridcast.evaluation.significance import diebold_mariano
 from gridcast.runtime import events
 from gridcast.runtime.detector import SCORE
@@ -53,9 +53,7 @@ def compare_forecasts(
     tables = shared_points(one, other)
     if not len(tables[0]):
         raise ValueError("they forecast no window in common")
-    error, other_error = (
-        forecast_table.measure_forecasts(table).get(f"{TEST_PREFIX}{measure.name}", math.nan) for table in tables
-    )
+    error, other_error = (_value_in(table, measure, levels) for table in tables)
     losses, other_losses = (origin_losses(table, measure, levels).to_numpy(float) for table in tables)
     if not np.isfinite([losses, other_losses]).all():
         losses = other_losses = losses[:0]
@@ -66,8 +64,15 @@ def compare_forecasts(
         other=other_error,
         units=f"{len(losses):,} origins",
         p_value=test.p_value,
-        p_not_worse=test.estimate.p_below(margin * float(np.mean(other_losses))) if test.degrees else math.nan,
+        p_not_worse=test.estimate.p_below(margin * abs(float(np.mean(other_losses)))) if test.degrees else math.nan,
     )
+
+
+def _value_in(table: pd.DataFrame, measure: Measure, levels: Sequence[float]) -> float:
+    if measure.own is not None:
+        return value_of(measure, {measure.name: own_metrics.evaluate_table(measure.own, measure.name, table, levels)})
+    measured = forecast_table.measure_forecasts(table)
+    return value_of(measure, {name.removeprefix(TEST_PREFIX): value for name, value in measured.items()})
 
 
 def compare_detections(one: pd.DataFrame, other: pd.DataFrame, *, margin: float, time: str) -> PairedComparison:

@@ -33,7 +33,7 @@ def measure_table(tests: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
             {
                 "name": name,
                 **metrics.overall(**arrays),
-                **{f"share_{label.lower().replace(' ', '_')}": share for label, share in shares.items()},
+                **{metrics.share_name(label): share for label, share in shares.items()},
                 **(interval_calibration.quantile_measures(table, levels) if levels else {}),
             }
         )

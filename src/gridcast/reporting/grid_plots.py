@@ -30,6 +30,8 @@ from gridcast.reporting.plot_style import (
 
 MAX_ANNOTATED_CELLS = 40
 """Heatmaps with more cells have a colour bar instead of a number in each cell."""
+MAX_RATES = 12
+"""Learning rates above which they were drawn from a range: each run has its own."""
 MAX_HEATMAPS = 6
 
 
@@ -41,17 +43,18 @@ def grid_search_analysis(
     metric: str,
     curves: pd.DataFrame,
     best_run_id: str,
+    rates: pd.DataFrame | None = None,
 ) -> Figure:
     """Draw six panels: boxes by layer and by every other axis, learning rate, the top ten, two axes together, curves.
 
-    `leaders` are the ranked runs, `curves` the columns epoch, loss and val_loss of the best run. A panel whose axis was
-    not varied says so.
+    `leaders` are the ranked runs, `rates` those of `runs` with learning rates that are not in bins, `curves` the
+    columns epoch, loss and val_loss of the best run. A panel whose axis was not varied says so.
     """
     figure = figure_of(13.5, 8.6)
     panels = figure.subplots(2, 3)
     _draw_layers(panels[0, 0], runs, axes, metric)
     _draw_other_axes(panels[0, 1], runs, axes, metric)
-    _draw_learning_rates(panels[0, 2], runs, axes, metric)
+    _draw_learning_rates(panels[0, 2], runs if rates is None else rates, axes, metric)
     _draw_top_runs(panels[1, 0], leaders, metric, best_run_id)
     _draw_two_axes(panels[1, 1], runs, axes, metric)
     _draw_curves(panels[1, 2], curves)
@@ -90,19 +93,23 @@ def _draw_learning_rates(ax: Axes, runs: pd.DataFrame, axes: tuple[str, ...], me
     if "learning_rate" not in axes:
         write_note(ax, f"Every run used the learning rate {runs['learning_rate'].iloc[0]:g}.")
         return
+    rates = sorted(runs["learning_rate"].unique())
+    is_drawn = len(rates) > MAX_RATES  # from a range: there is no median of a single run
     for number, (layer, layer_runs) in enumerate(runs.groupby("layer")):
         # The layers are shifted a little to the left and right, so that their dots do not hide each other.
-        shifted = layer_runs["learning_rate"] * (0.94 if number == 0 else 1.06)
+        shifted = layer_runs["learning_rate"] * (1 if is_drawn else 0.94 if number == 0 else 1.06)
         ax.scatter(shifted, layer_runs[metric], s=14, alpha=0.5, color=CYCLE[number], label=str(layer), linewidths=0)
+        if is_drawn:
+            continue
         medians = layer_runs.groupby("learning_rate")[metric].median()
         ax.plot(medians.index, medians.to_numpy(), color=CYCLE[number], linewidth=1.6)
     ax.set_xscale("log")
-    rates = sorted(runs["learning_rate"].unique())
-    ax.set_xticks(rates, [f"{rate:g}" for rate in rates])
-    ax.minorticks_off()
+    if not is_drawn:
+        ax.set_xticks(rates, [f"{rate:g}" for rate in rates])
+        ax.minorticks_off()
     ax.set_xlabel("learning rate (log)")
     ax.set_ylabel(axis_label(metric))
-    ax.legend(title="median and runs")
+    ax.legend(title="runs" if is_drawn else "median and runs")
 
 
 def _draw_top_runs(ax: Axes, leaders: pd.DataFrame, metric: str, best_run_id: str) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Collection, Sequence
 import numpy as np
 import pandas as pd
 
+from gridcast.config.selection_metrics import value_name
 from gridcast.evaluation import significance
 
 REPLICATED = ("series", "fold", "seed")
@@ -34,8 +35,8 @@ def ranked_runs(runs: pd.DataFrame, axes: Sequence[str], metric: str) -> pd.Data
     measures = ["best_val_loss", "best_val_mae", "best_epoch", "epochs_trained", "fit_seconds", "parameters"]
     of_detectors = ("val_false_alarms_per_day", "val_faults_missed")
     online = tuple(name.replace("val_", "val_online_") for name in of_detectors)
-    for name in ("best_val_wql", *of_detectors, *online):
-        if name in ranked and ranked[name].notna().any():
+    for name in ("best_val_wql", *of_detectors, *online, metric, value_name(metric)):
+        if name in ranked and ranked[name].notna().any() and name not in measures:
             measures.insert(2, name)
     of_seeds = []
     if not groups and ranked["configuration"].duplicated().any():

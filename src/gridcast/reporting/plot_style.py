@@ -16,6 +16,8 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from gridcast.reporting import words
+
 INK, LINE = "#1f2431", "#d3d8e0"
 BLUE, ORANGE, GREEN, RED, PURPLE, SKY, YELLOW, GREY = (
     "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442", "#8c93a1",
@@ -76,7 +78,8 @@ def write_note(ax: Axes, text: str) -> None:
 
 def axis_label(column: str) -> str:
     """Return the label of a metric or a setting."""
-    return METRIC_LABELS.get(column, column.replace("_", " "))
+    is_measure = column.startswith(("val_", "minus_val_")) and column not in METRIC_LABELS
+    return words.metric_name(column) if is_measure else METRIC_LABELS.get(column, column.replace("_", " "))
 
 
 def setting_label(value: object) -> str:

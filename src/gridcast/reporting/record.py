@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from gridcast.config import AXES, RELEVANT
+from gridcast.config import AXES, RELEVANT, selection_metrics
 from gridcast.evaluation import artifact_files
 from gridcast.runtime.errors import GridcastError
 from gridcast.sweep import ensemble
@@ -43,12 +43,13 @@ class ForecastRecord:
 
     `tests` holds the table of the test span by forecaster, the winner first; `recent` what was observed right before
     the test span (series, time, actual); `explanation` the importance of the winner's inputs, see
-    `evaluation.explanation`.
+    `evaluation.explanation`. `own_measures` are the metrics of one's own of each forecaster, by name.
     """
 
     tests: dict[str, pd.DataFrame] = field(default_factory=dict)
     recent: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=["series", "time", "actual"]))
     explanation: dict[str, Any] = field(default_factory=dict)
+    own_measures: dict[str, dict[str, float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -151,7 +152,17 @@ class SweepRecord:
     @property
     def planned(self) -> int:
         """The number of runs of the grid, and of those that confirm its leaders."""
-        return len(self.about["run_keys"]) + len(self.about.get("confirmation_keys", ()))
+        return self.searched + len(self.about.get("confirmation_keys", ()))
+
+    @property
+    def searched(self) -> int:
+        """The number of runs of the grid; where the search draws them from ranges, of those that its budget allows."""
+        return int(self.about.get("planned_runs", len(self.about["run_keys"])))
+
+    @property
+    def continuous_axes(self) -> tuple[str, ...]:
+        """The settings that were drawn from ranges."""
+        return tuple(self.about.get("ranges", ()))
 
     @property
     def axes(self) -> tuple[str, ...]:
@@ -160,7 +171,13 @@ class SweepRecord:
 
     @property
     def metric(self) -> str:
-        """The metric by which the winner is chosen; lower is better."""
+        """The column of `runs` by which the winner is chosen; lower is better, see `selection_metrics.cost`."""
+        is_higher_better = len(self.runs) > 0 and bool(self.runs["is_higher_better"].iloc[0])
+        return selection_metrics.cost_name(self.selection_metric, is_higher_better=is_higher_better)
+
+    @property
+    def selection_metric(self) -> str:
+        """The metric by which the winner is chosen, as MLflow has it."""
         return str(self.about["selection"]["metric"])
 
     @property
@@ -180,12 +197,16 @@ class SweepRecord:
         """The winner's row of `runs`; a combined winner has such a row too, with its own metrics and name."""
         combined: dict[str, Any] = {}
         if self.combined is not None:
-            combined = {**self.combined.run.data.metrics, "name": mlflow_runs.run_name(self.combined.run)}
+            run = self.combined.run
+            combined = {**run.data.metrics, "name": mlflow_runs.run_name(run)}
+            if self.selection_metric in run.data.metrics:
+                combined[self.metric] = ranking.cost(run, self.selection_metric)
         if self.together:
             return pd.Series({**self.best, **combined, "run_id": self.winner_id or self.best_run_id})
         best_runs = self.runs.loc[self.runs.groupby("series")[self.metric].idxmin()]
         row = {"run_id": self.winner_id, "key": "", "seed": "", "configuration": "", "series": "", "fold": 0}
-        row |= dict.fromkeys(self.axes, "by series") | {metric: best_runs[metric].mean() for metric in RUN_METRICS}
+        row |= dict.fromkeys(self.axes, "by series")
+        row |= {metric: best_runs[metric].mean() for metric in (*RUN_METRICS, self.metric)}
         return pd.Series({**row, "name": "the best run of each series", **combined})
 
 
@@ -197,12 +218,14 @@ def read_sweep(store: Store, name: str) -> SweepRecord:
     if not finished:
         raise GridcastError(f"'{name}' has no finished run in {store.uri} yet; continue with: gridcast run")
     confirmation_keys = set(about.get("confirmation_keys", ()))
-    runs = pd.DataFrame([_run_row(run) | {"confirmation": key in confirmation_keys} for key, run in finished.items()])
     metric, last_fold = about["selection"]["metric"], max(0, len(about.get("folds", ())) - 1)
+    rows = [_run_row(run, metric) | {"confirmation": key in confirmation_keys} for key, run in finished.items()]
+    runs = pd.DataFrame(rows)
     best, leading = None, []
     if _has_one_model(about):
         best = ranking.best_run(list(finished.values()), metric, last_fold)
-        leading = list(runs[runs["fold"] == last_fold].nsmallest(MAX_RUNS_COMPARED, metric)["run_id"])
+        ranked = ranking.rank_runs(list(finished.values()), metric, last_fold)
+        leading = [run.info.run_id for run in ranked[:MAX_RUNS_COMPARED]]
     winner, combined = best, None
     if best is None or about["selection"].get("ensemble"):
         winner = mlflow_runs.find_run(store, parent.data.tags.get(mlflow_runs.WINNER_TAG, ""))
@@ -264,7 +287,10 @@ def _read_runs(store: Store, about: dict[str, Any]) -> tuple[dict[str, Any], pd.
     return finished, pd.DataFrame(failures, columns=["name", "reason"]).drop_duplicates()
 
 
-def _run_row(run: Any) -> dict[str, Any]:
+def _run_row(run: Any, metric: str) -> dict[str, Any]:
+    """The row of `runs` of a run, with `metric`, that of the selection, and its cost."""
+    is_higher_better = ranking.is_higher_better(run, metric)
+    cost = ranking.cost(run, metric) if ranking.has_finite(run, metric) else float("nan")
     settings = json.loads(run.data.tags[mlflow_runs.CONFIGURATION_TAG])
     return {
         "run_id": run.info.run_id,
@@ -275,7 +301,9 @@ def _run_row(run: Any) -> dict[str, Any]:
         "seed": int(run.data.tags[mlflow_runs.SEED_TAG]),
         "configuration": run.data.tags[mlflow_runs.CONFIGURATION_TAG],
         **{axis: settings.get(axis, "none") for axis in AXES},
-        **{metric: run.data.metrics.get(metric, float("nan")) for metric in RUN_METRICS},
+        **{name: run.data.metrics.get(name, float("nan")) for name in (*RUN_METRICS, metric)},
+        selection_metrics.cost_name(metric, is_higher_better=is_higher_better): cost,
+        "is_higher_better": is_higher_better,
     }
 
 
@@ -329,8 +357,15 @@ def _read_tests(
         },
         recent=artifact_files.read_parquet_bytes(recent) if recent else ForecastRecord().recent,
         explanation=json.loads(explanation) if explanation else {},
+        own_measures={mlflow_runs.run_name(run): _own_measures(run) for run in tests},
     )
     return forecasts, None
+
+
+def _own_measures(run: Any) -> dict[str, float]:
+    names = json.loads(run.data.tags.get(mlflow_runs.TEST_MEASURED_TAG, "{}"))
+    measures = ranking.test_measures(run)
+    return {name: measures[name] for name in names if name in measures}
 
 
 def _read_baselines(store: Store, about: dict[str, Any]) -> BaselineRecord:

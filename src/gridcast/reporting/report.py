@@ -13,6 +13,7 @@ from gridcast.reporting import (
     accuracy_plots,
     anomaly_chapter,
     anomaly_plots,
+    continuous_axes,
     forecast_chapters,
     grid_plots,
     html,
@@ -64,7 +65,8 @@ def sweep_description(findings: ReportFindings, experiment: str) -> str:
 def draw_figures(record: SweepRecord, findings: ReportFindings) -> dict[str, Figure]:
     """Return the figures of the report by name, without those that have no data."""
     axes, metric, tests = record.axes, record.metric, record.forecasts.tests
-    runs = leaderboard.comparable_runs(record.grid_runs, metric)
+    drawn_runs = leaderboard.comparable_runs(record.grid_runs, metric)
+    runs = continuous_axes.in_bins(drawn_runs, record.continuous_axes)
     figures: dict[str, Figure] = {}
     with plot_style.plot_style(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about missing glyphs and layouts, which a look at the figure shows too
@@ -81,6 +83,7 @@ def draw_figures(record: SweepRecord, findings: ReportFindings) -> dict[str, Fig
         figures["grid_search_analysis"] = grid_plots.grid_search_analysis(
             runs,
             findings.leaders,
+            rates=drawn_runs,
             axes=axes,
             metric=metric,
             curves=record.curves,

@@ -9,12 +9,13 @@ import numpy as np
 import pandas as pd
 
 from gridcast.evaluation import significance
-from gridcast.evaluation.origin_losses import MASE, WQL, Measure, measure_of
+from gridcast.evaluation.origin_losses import MASE, WQL, Measure, measure_of, value_of
 from gridcast.models.baselines import NAIVE_BASELINES
 from gridcast.reporting import (
     anomaly_chapter,
     baseline_comparison,
     baseline_sentences,
+    continuous_axes,
     forecast_chapters,
     forecast_tables,
     interval_calibration,
@@ -90,7 +91,7 @@ def compute_findings(record: SweepRecord) -> ReportFindings:
     configurations = leaderboard.by_configuration(runs, axes, metric)
     relations, compared_over = _relations_to_best(record)
     winner, overlap = str(record.leader["name"]), _overlap(record)
-    measures = forecast_tables.measure_table(tests) if tests else pd.DataFrame()
+    measures = _measures(record)
     by_series = forecast_tables.measures_by_series({winner: tests[winner]}) if tests else pd.DataFrame()
     standing = _baseline_standing(record, measures)
     anomalies = anomaly_chapter.build_chapter(record)
@@ -98,7 +99,7 @@ def compute_findings(record: SweepRecord) -> ReportFindings:
         record, measures=measures, by_series=by_series, overlap=overlap, relevant=record.relevant
     )
     promotion = record.parent.data.tags.get(mlflow_runs.PROMOTION_TAG)
-    effects = _grid_effects(grid_runs, axes, metric, record.relevant)
+    effects = _grid_effects(record, grid_runs)
     place = _standing(
         record, runs=runs, configurations=configurations, relations=relations, compared_over=compared_over
     )
@@ -117,20 +118,16 @@ def compute_findings(record: SweepRecord) -> ReportFindings:
             *verdict.standing_sentences(place),
             *selection_sentences.confirmation_sentences(record, configurations),
             *verdict.routing_sentences(record.routes),
-            *verdict.ensemble_sentences(record.members, combine=record.combine, winner=record.leader, best=record.best),
+            *verdict.ensemble_sentences(
+                record.members, combine=record.combine, winner=record.leader, best=record.best, metric=record.metric
+            ),
             *(anomalies.sentences if anomalies else baseline_sentences.baseline_sentences(standing)),
             *baseline_sentences.failed_baseline_sentences(record.baselines.failures),
             *baseline_sentences.mase_coverage_sentences(by_series),
             *selection_sentences.look_sentences(record),
             *chapters.verdict,
             *([promotion] if promotion else []),
-            *setting_sentences.setting_sentences(
-                effects.contrasts,
-                axes,
-                metric,
-                relevant=record.relevant,
-                spread=setting_contrasts.seed_spread(record.runs, metric),
-            ),
+            *_setting_sentences(record, effects, grid_runs),
         ],
         bottom_line=anomalies.bottom_line if anomalies else baseline_sentences.bottom_line(standing, NAIVE_BASELINES),
         limitations=_limitations(record),
@@ -139,13 +136,26 @@ def compute_findings(record: SweepRecord) -> ReportFindings:
     )
 
 
+def _measures(record: SweepRecord) -> pd.DataFrame:
+    """Return the measures of the forecasters on the test span, with those of one's own that are recorded."""
+    tests, own = record.forecasts.tests, record.forecasts.own_measures
+    if not tests:
+        return pd.DataFrame()
+    measures = forecast_tables.measure_table(tests)
+    names = dict.fromkeys(name for of_one in own.values() for name in of_one)
+    columns = {name: [own.get(row, {}).get(name, math.nan) for row in measures["name"]] for name in names}
+    return measures.assign(**columns)
+
+
 def _baseline_standing(record: SweepRecord, measures: pd.DataFrame) -> BaselineStanding:
     """Return the winner beside the baselines, by the measure that corresponds to the metric of the selection."""
     tests, winner = record.forecasts.tests, str(record.leader["name"])
     levels = interval_calibration.quantile_levels(tests[winner]) if tests else ()
-    measure = measure_of(record.metric, set(record.runs["loss"]), levels)
+    measure = measure_of(record.selection_metric, set(record.runs["loss"]), levels)
     if measure == WQL and not any(interval_calibration.has_levels(tests[name], levels) for name in list(tests)[1:]):
         measure = MASE  # no baseline gives quantiles to compare with
+    rows = [{str(name): value for name, value in row.items()} for row in measures.to_dict("records")]
+    measures = measures.assign(**{measure.name: [value_of(measure, row) for row in rows]})
     against, summary, disagreements = pd.DataFrame(), None, {}
     if tests:
         against = baseline_comparison.compare_baselines(
@@ -168,17 +178,36 @@ def _baseline_standing(record: SweepRecord, measures: pd.DataFrame) -> BaselineS
     )
 
 
-def _grid_effects(runs: pd.DataFrame, axes: tuple[str, ...], metric: str, relevant: float) -> GridEffects:
+def _setting_sentences(record: SweepRecord, effects: GridEffects, runs: pd.DataFrame) -> list[str]:
+    metric, continuous = record.metric, record.continuous_axes
+    described = continuous_axes.correlation_sentences(
+        continuous_axes.rank_correlations(runs, continuous, metric), metric
+    )
+    listed = [axis for axis in record.axes if axis not in continuous]
+    if continuous and not listed:
+        return described
+    spread = setting_contrasts.seed_spread(record.runs, metric)
+    tested = setting_sentences.setting_sentences(
+        effects.contrasts, listed, metric, relevant=record.relevant, spread=spread
+    )
+    return [*tested, *described]
+
+
+def _grid_effects(record: SweepRecord, runs: pd.DataFrame) -> GridEffects:
+    """Return what the search shows of the settings; values drawn from ranges are described in bins."""
+    axes, metric = record.axes, record.metric
+    listed = tuple(axis for axis in axes if axis not in record.continuous_axes)
+    binned = continuous_axes.in_bins(runs, record.continuous_axes)
     return GridEffects(
-        contrasts=setting_contrasts.setting_contrasts(runs, axes, metric, relevant),
-        main=setting_effects.main_effects(runs, axes, metric),
-        importance=setting_effects.setting_importance(runs, axes, metric),
+        contrasts=setting_contrasts.setting_contrasts(runs, listed, metric, record.relevant),
+        main=setting_effects.main_effects(binned, axes, metric),
+        importance=setting_effects.setting_importance(binned, axes, metric),
         pivots={
-            (row_axis, column_axis): setting_effects.interaction_table(runs, row_axis, column_axis, metric=metric)
+            (row_axis, column_axis): setting_effects.interaction_table(binned, row_axis, column_axis, metric=metric)
             for k, row_axis in enumerate(axes)
             for column_axis in axes[k + 1 :]
         },
-        strengths=setting_effects.interaction_strength(runs, axes, metric),
+        strengths=setting_effects.interaction_strength(binned, axes, metric),
         fronts={cost: leaderboard.pareto_front(runs, cost, metric) for cost in ("fit_seconds", "parameters")},
     )
 
@@ -284,7 +313,7 @@ def _limitations(record: SweepRecord) -> list[str]:
             "Losses of different folds cannot be compared: runs are ranked within their fold, and the figures and "
             "tables of settings show losses shifted to the same mean for every fold."
         )
-    runs, planned = len(record.grid_runs), len(record.about["run_keys"])
+    runs, planned = len(record.grid_runs), record.searched
     strategy = record.about.get("search", {}).get("strategy", "grid")
     if strategy != "grid":
         stopped = f", {record.stopped} were stopped earlier" if record.stopped else ""

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from gridcast.reporting import anomaly_chapter, forecast_chapters, html, leaderboard, plot_style
+from gridcast.reporting import anomaly_chapter, continuous_axes, forecast_chapters, html, leaderboard, plot_style
 from gridcast.reporting.anomaly_plots import ANOMALY_TITLES
 from gridcast.reporting.forecast_chapters import FORECAST_TITLES
 from gridcast.reporting.record import SweepRecord
@@ -57,6 +57,7 @@ def render_page(record: SweepRecord, findings: ReportFindings, figures: Mapping[
             routes=findings.routes.head(MAX_ROWS_LISTED).to_dict("records"),
             replicates=replicates_text(record),
             measures=findings.measures.to_dict("records"),
+            own_measures=list(dict.fromkeys(name for own in record.forecasts.own_measures.values() for name in own)),
             against={row["name"]: row for row in findings.against.to_dict("records")},
             figures={name: html.inline_svg(name, svg) for name, svg in figures.items()},
             titles=FIGURE_TITLES,
@@ -112,6 +113,7 @@ def _group_tables(record: SweepRecord, findings: ReportFindings) -> dict[str, li
 def _run_lines(record: SweepRecord) -> dict[str, Any]:
     """Return the data of the interactive figure: the axes with their values, and each run as places on them."""
     runs = leaderboard.comparable_runs(record.runs, record.metric).sort_values(record.metric, ascending=False)
+    runs = continuous_axes.in_bins(runs, record.continuous_axes)
     values = {axis: sorted(runs[axis].unique()) for axis in record.axes}
     codes = {axis: {value: code for code, value in enumerate(values[axis])} for axis in record.axes}
     return {
@@ -119,7 +121,7 @@ def _run_lines(record: SweepRecord) -> dict[str, Any]:
             {"name": axis.replace("_", " "), "values": [html.format_number(value) for value in values[axis]]}
             for axis in record.axes
         ],
-        "metric": plot_style.METRIC_LABELS[record.metric],
+        "metric": plot_style.axis_label(record.metric),
         "runs": [
             {
                 "name": run["name"],

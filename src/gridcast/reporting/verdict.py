@@ -95,17 +95,21 @@ def routing_sentences(routes: pd.DataFrame) -> list[str]:
     return sentences
 
 
-def ensemble_sentences(members: pd.DataFrame, *, combine: str | None, winner: pd.Series, best: pd.Series) -> list[str]:
+def ensemble_sentences(
+    members: pd.DataFrame, *, combine: str | None, winner: pd.Series, best: pd.Series, metric: str = "best_val_loss"
+) -> list[str]:
     """State how an ensemble compares with the best run on the validation span.
 
+    It is by `metric`, where both rows have it, unless that is of training, of which an ensemble has none of its own.
     `winner` and `best` are rows of runs, see `SweepRecord.leader`. Empty where there are no `members`.
     """
     if not len(members):
         return []
-    metric = next(name for name in ensemble.ERROR_METRICS if np.isfinite(best[name]) and np.isfinite(winner[name]))
+    names = (*(() if metric.startswith("best_") else (metric,)), *ensemble.ERROR_METRICS)
+    metric = next(name for name in names if np.isfinite([row.get(name, np.nan) for row in (best, winner)]).all())
     error, best_error = float(winner[metric]), float(best[metric])
     relation = (
-        f"{abs(100 * (error / best_error - 1)):.1f} % {'below' if error < best_error else 'above'}"
+        f"{abs(100 * (error - best_error) / best_error):.1f} % {'below' if error < best_error else 'above'}"
         if best_error
         else "against"
     )

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from gridcast.config.selection_metrics import POINT_MEASURES, SHARES_WITHIN
+
 MAX_NAMES_LISTED = 4
 
 
@@ -38,7 +40,20 @@ def metric_name(metric: str) -> str:
         "val_faults_missed": "share of faults missed in hindsight",
         "val_false_alarms_per_day": "false alarms a day in hindsight",
     }
-    return names.get(metric, "weighted quantile loss on validation")
+    if metric == "best_val_wql":
+        return "weighted quantile loss on validation"
+    return names.get(metric) or _name_of_measure(metric)
+
+
+def _name_of_measure(metric: str) -> str:
+    """Return a measure of the validation span in words, or the complement of one of which higher is better."""
+    if metric == "val_unexplained_variance":
+        return "unexplained variance on validation (1 - R²)"
+    name = metric.removeprefix("minus_").removeprefix("val_")
+    if size := SHARES_WITHIN.get(name.replace("outside", "within")):
+        return f"share of validation forecasts outside {100 - size}-{100 + size} %"
+    title = "sMAPE" if name == "smape" else name.upper() if name in POINT_MEASURES else name.replace("_", " ")
+    return f"{'minus ' if metric.startswith('minus_') else ''}validation {title}"
 
 
 def setting(axis: str, value: str) -> str:

@@ -13,6 +13,7 @@ from gridcast.config import Configuration, Experiment
 from gridcast.config.grid import Run
 from gridcast.sweep.events import SweepEvents
 from gridcast.sweep.plan import Plan
+from gridcast.sweep.proposals import with_proposals
 from gridcast.sweep.records import failure_entry, run_entry, sweep_files
 from gridcast.sweep.search import search_effort
 from gridcast.sweep.search_loop import SearchTally
@@ -91,7 +92,7 @@ def confirmation_runs(plan: Plan, finished: Mapping[str, Any]) -> dict[str, Run]
     for key, run in plan.runs.items():
         if key in finished and ranking.has_finite(finished[key], metric):
             by_fold = losses.setdefault(run.configuration, {}).setdefault(run.seed, {})
-            by_fold[run.fold] = finished[key].data.metrics[metric]
+            by_fold[run.fold] = ranking.cost(finished[key], metric)
             first_keys[run.configuration] = min(key, first_keys.get(run.configuration, key))
     means: dict[Configuration, float] = {}
     counts: dict[Configuration, int] = {}
@@ -113,6 +114,7 @@ def confirmation_runs(plan: Plan, finished: Mapping[str, Any]) -> dict[str, Run]
 
 def with_confirmation(plan: Plan, store: Store) -> tuple[Plan, dict[str, Any]]:
     """Return the plan with its confirmation runs, and the finished MLflow runs of grid and confirmation by run key."""
+    plan = with_proposals(plan, store)
     finished = mlflow_runs.finished_runs(store, plan.runs)
     plan = replace(plan, confirmation_runs=confirmation_runs(plan, finished))
     if plan.confirmation_runs:

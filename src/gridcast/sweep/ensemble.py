@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,13 +12,15 @@ from typing import Any
 import pandas as pd
 
 from gridcast.config import Ensemble
+from gridcast.config.selection_metrics import DETECTION_METRICS, HIGHER_IS_BETTER
 from gridcast.evaluation import metrics
 from gridcast.evaluation.forecast_results import Forecasts
+from gridcast.evaluation.validation_measures import validation_measures
 from gridcast.runtime.detector import DETECTOR_KEY, ENSEMBLE
 from gridcast.runtime.forecaster import MEMBERS_FILE, NETWORK_FILE, SETTINGS_FILE
 from gridcast.runtime.likelihoods import QUANTILE
 from gridcast.sweep.plan import Plan
-from gridcast.sweep.records import dataset_fields, input_example
+from gridcast.sweep.records import dataset_fields, input_example, own_metric_tags
 from gridcast.tracking import mlflow_runs, ranking
 from gridcast.tracking.run_recording import RunEntry
 from gridcast.tracking.store import Store
@@ -64,15 +67,34 @@ def choose_members(settings: Ensemble, runs: Sequence[Any], metric: str, *, last
     weights = None
     if settings.combine not in ("median", "minimum"):
         is_weighted = settings.combine == "weighted"
-        shares = [1 / max(validation_error(run), MIN_ERROR) if is_weighted else 1.0 for run in best]
+        shares = _shares(best, metric) if is_weighted else [1.0] * len(best)
         weights = tuple(share / sum(shares) for share in shares)
     return EnsembleMembers(settings.combine, tuple(best), weights)
 
 
-def validation_error(run: Any) -> float:
-    """Return the validation error of a run from which its weight follows."""
+def validation_error(run: Any, metric: str) -> float:
+    """Return the validation error of a run from which its weight follows.
+
+    It is that of `metric` where this measures forecasts, is positive and the lower the better, or such a complement.
+    """
     recorded = run.data.metrics
+    is_of_forecasts = metric.startswith("val_") and metric not in DETECTION_METRICS
+    if is_of_forecasts and ranking.has_finite(run, metric) and ranking.cost(run, metric) >= 0:
+        return ranking.cost(run, metric)
     return float(next(recorded[name] for name in ERROR_METRICS if name in recorded))
+
+
+def _shares(runs: Sequence[Any], metric: str) -> list[float]:
+    """Return 1 / error of each run; of a metric of one's own of which higher is better, its values if all are positive.
+
+    The errors are all of one metric: where some run has no positive error by `metric`, none is weighted by it.
+    """
+    values = [run.data.metrics.get(metric, math.nan) for run in runs]
+    if metric not in HIGHER_IS_BETTER and ranking.is_higher_better(runs[0], metric) and min(values) > 0:
+        return values
+    if not all(ranking.has_finite(run, metric) and ranking.cost(run, metric) >= 0 for run in runs):
+        metric = "best_val_loss"
+    return [1 / max(validation_error(run, metric), MIN_ERROR) for run in runs]
 
 
 def ensemble_files(members: EnsembleMembers, store: Store) -> dict[str, bytes]:
@@ -118,12 +140,13 @@ def ensemble_entry(
     `validation` are its forecasts of the validation span, from which its error follows; of detectors, the metrics
     and files of the calibrated ensemble. An ensemble has no loss of its own: `best_val_loss` is its members' mean.
     """
-    lookback = json.loads(files[SETTINGS_FILE])["lookback"]
+    lookback, metric = json.loads(files[SETTINGS_FILE])["lookback"], plan.experiment.selection.metric
     if isinstance(validation, TrainingResult):
         errors, files = validation.metrics, validation.files
     else:
         actual = plan.dataset.targets(validation.index)
         errors = {"best_val_mae": metrics.mae(actual, validation.forecast)}
+        errors |= validation_measures(plan.dataset, validation.index, validation.forecast, validation.quantiles)
         if validation.quantiles is not None:
             errors["best_val_wql"] = metrics.weighted_quantile_loss(actual, validation.quantiles, validation.levels)
     recorded = [run.data.metrics for run in members.runs]
@@ -136,7 +159,7 @@ def ensemble_entry(
             "run": [run.info.run_id for run in members.runs],
             "name": [mlflow_runs.run_name(run) for run in members.runs],
             "weight": members.weights or [float("nan")] * count,
-            "validation error": [validation_error(run) for run in members.runs],
+            "validation error": [validation_error(run, metric) for run in members.runs],
         }
     )
     about = {"ensemble": members.combine, "members": count, "lookback": lookback}
@@ -144,7 +167,11 @@ def ensemble_entry(
         name=members.name,
         kind=mlflow_runs.WINNER_KIND,
         key=members.key,
-        tags={mlflow_runs.FINGERPRINT_TAG: plan.fingerprint, mlflow_runs.CONFIGURATION_TAG: json.dumps(about)},
+        tags={
+            mlflow_runs.FINGERPRINT_TAG: plan.fingerprint,
+            mlflow_runs.CONFIGURATION_TAG: json.dumps(about),
+            **own_metric_tags(plan),
+        },
         params={**about, "horizon": plan.experiment.window.horizon},
         metrics=summary,
         files=files,

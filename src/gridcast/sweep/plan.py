@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
-from gridcast.config import Configuration, Experiment, grid, large_grid
+from gridcast.config import Configuration, Experiment, Metric, Range, grid, large_grid
 from gridcast.config.grid import Run
+from gridcast.config.selection_metrics import HIGHER_IS_BETTER, VALIDATION_PREFIX
 from gridcast.data import build_panel, check_windows, sources
 from gridcast.data.dataset import Dataset, build_dataset
 from gridcast.data.panel import Panel
+from gridcast.evaluation import own_metrics
 from gridcast.models import baselines
 from gridcast.models.baselines.applicable import applicable_baselines, applicable_detectors, record_key_suffix
 from gridcast.models.baselines.detectors import DETECTOR_BASELINES
@@ -24,6 +28,8 @@ from gridcast.training import keras_backend
 
 OWN_SETTINGS = "own settings"
 """Name of the baseline that is the network with the settings of the experiment's `baseline` section."""
+SAMPLE_SIZE = 32
+"""Random runs that stand for those which a search will propose, where its time is estimated."""
 SPAN_NAMES = ("train", "validation", "test")
 
 
@@ -33,7 +39,8 @@ class Plan:
 
     `datasets` are those of each fold (one without folds); `runs` are those of the grid by run key;
     `reference_run` is the run with the settings of the `baseline` section. `confirmation_runs` are further seeds of
-    the leading configurations by run key, empty until a sweep has found these, see `sweep.confirmation`.
+    the leading configurations by run key, empty until a sweep has found these, see `sweep.confirmation`. Where the
+    search proposes runs, `runs` are those that it has proposed so far, see `sweep.proposals`.
     """
 
     experiment: Experiment
@@ -45,6 +52,18 @@ class Plan:
     reference_run: Run
     backend: str
     confirmation_runs: Mapping[str, Run] = field(default_factory=dict)
+
+    @property
+    def metrics(self) -> Mapping[str, Metric]:
+        """The metrics of one's own that runs are measured by, by name."""
+        return self.dataset.metrics
+
+    @property
+    def is_higher_better(self) -> bool:
+        """Whether a higher value of `selection.metric` is better."""
+        metric = self.experiment.selection.metric
+        own = self.metrics.get(metric.removeprefix(VALIDATION_PREFIX))
+        return own.direction == "higher" if own else metric in HIGHER_IS_BETTER
 
     @property
     def all_runs(self) -> dict[str, Run]:
@@ -72,7 +91,39 @@ class Plan:
         """The same for every start of the same work, no matter what was finished before."""
         search = self.experiment.search
         search_text = "" if search.strategy == "grid" else search.model_dump_json(exclude={"confirm"})
+        if self.is_proposed:  # the runs are not known before the search ends
+            seeds = ",".join(map(str, self.experiment.training.seeds))
+            return _digest(f"{self.reference_key}/{seeds}/{_space_text(self.experiment)}/{search_text}")
         return _digest("".join(sorted(self.runs)) + search_text)
+
+    @property
+    def is_proposed(self) -> bool:
+        """Whether the search itself proposes the runs, from ranges; `runs` are then those proposed so far."""
+        return self.experiment.has_ranges and self.experiment.search.strategy != "random"
+
+    @property
+    def run_count(self) -> int:
+        """The number of runs of the search; where it proposes them, as many as a budget of runs allows."""
+        budget = self.experiment.search.budget
+        limit = budget.runs if self.is_proposed and budget is not None and budget.runs else 0
+        return max(limit, len(self.runs))
+
+    @property
+    def size_text(self) -> str:
+        """The number of runs in words, such as `24 runs`."""
+        budget = self.experiment.search.budget
+        if self.is_proposed and budget is not None and not budget.runs:
+            return f"as many runs as {budget.minutes:g} minutes allow"
+        count = self.run_count
+        return f"{'up to ' if self.is_proposed else ''}{count:,} run{'s' if count > 1 else ''}"
+
+    def sample(self) -> Plan:
+        """Return the plan itself, or where the search proposes the runs, one with random runs of the space instead."""
+        if not self.is_proposed:
+            return self
+        drawn = large_grid.drawn_from_ranges(self.experiment, min(self.run_count or SAMPLE_SIZE, SAMPLE_SIZE))
+        runs = [Run(self.experiment.configuration(**settings), seed) for settings, seed in drawn]
+        return replace(self, runs={self.run_key(run): run for run in runs})
 
     def run_key(self, run: Run) -> str:
         """Return the run key of a run of all series together."""
@@ -119,7 +170,7 @@ class Plan:
 
     def run_name(self, run: Run) -> str:
         """Return a short name that distinguishes `run` from every other run of the grid."""
-        extra_axes = [axis for axis in ("lookback", "optimizer", "loss") if axis in self.axes]
+        extra_axes = [axis for axis in ("lookback", "optimizer", "loss", "epochs") if axis in self.axes]
         parts = [f"{run.series}:"] if run.series is not None else []
         parts.append(configuration_name(run.configuration, run.seed))
         parts += [f"{axis} {getattr(run.configuration, axis)}" for axis in extra_axes]
@@ -140,15 +191,26 @@ class Plan:
             "stride": experiment.window.stride,
             "scale": experiment.transform.scale,
             "log1p": experiment.transform.log1p,
-            "epochs": experiment.training.epochs,
+            "epochs": self.dataset.epochs_of(run.configuration),
             "patience": experiment.training.patience,
             "backend": self.backend,
         }
 
 
-def make_plan(experiment: Experiment, yaml_text: str, backend: str, *, cache: Path = Path("data")) -> Plan:
-    """Read the data, simulate the splits and return the plan. Raises InputError."""
+def make_plan(
+    experiment: Experiment,
+    yaml_text: str,
+    backend: str,
+    *,
+    cache: Path = Path("data"),
+    metrics: Mapping[str, Metric] = MappingProxyType({}),
+) -> Plan:
+    """Read the data, simulate the splits and return the plan. Raises InputError.
+
+    `metrics` are those of one's own, by name; each is tried out here, before anything is trained.
+    """
     keras_backend.require_backend(backend)
+    own_metrics.check_metrics(metrics, experiment.window.horizon, _levels(experiment))
     if experiment.training.engine == "fused" and backend != "jax":
         raise ConfigError(f"training.engine: 'fused' needs the jax backend (got {backend}); use auto or stock")
     large_grid.check_size(experiment)
@@ -173,7 +235,7 @@ def make_plan(experiment: Experiment, yaml_text: str, backend: str, *, cache: Pa
         experiment=experiment,
         yaml_text=yaml_text,
         panel=panel,
-        datasets=tuple(build_dataset(panel.fold(number), experiment) for number in range(len(panel.folds))),
+        datasets=tuple(build_dataset(panel.fold(number), experiment, metrics) for number in range(len(panel.folds))),
         runs=runs,
         reference_key=grid.run_key(experiment, reference_run, fingerprint=fingerprint, backend=backend),
         reference_run=reference_run,
@@ -181,6 +243,19 @@ def make_plan(experiment: Experiment, yaml_text: str, backend: str, *, cache: Pa
     )
     plan.baseline_names  # noqa: B018 - reports an unknown name before anything is trained
     return plan
+
+
+def _space_text(experiment: Experiment) -> str:
+    """The axes of the grids with their values and ranges, as text."""
+    grids = [
+        {axis: asdict(values) if isinstance(values, Range) else list(values) for axis, values in grid.items()}
+        for grid in experiment.grid
+    ]
+    return json.dumps(grids, sort_keys=True)
+
+
+def _levels(experiment: Experiment) -> tuple[float, ...]:
+    return experiment.probabilistic.quantiles if experiment.task == "probabilistic" else ()
 
 
 def _size_note(experiment: Experiment, count: int) -> str:

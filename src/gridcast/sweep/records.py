@@ -7,17 +7,21 @@ import json
 import math
 import platform
 from collections.abc import Iterable, Mapping
+from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from gridcast.config.grid import Run
+from gridcast.config import Range
+from gridcast.config.grid import Run, joined_ranges
+from gridcast.config.selection_metrics import VALIDATION_PREFIX
 from gridcast.data.splits import Spans
-from gridcast.evaluation import artifact_files, detection_table, forecast_table, service_examples
+from gridcast.evaluation import artifact_files, detection_table, forecast_table, own_metrics, service_examples
 from gridcast.evaluation.detection_results import AnomalyScores
 from gridcast.evaluation.forecast_results import Forecasts
 from gridcast.models import baselines
 from gridcast.sweep.plan import OWN_SETTINGS, SPAN_NAMES, Plan
+from gridcast.sweep.proposals import PROPOSALS, describe_proposals
 from gridcast.sweep.sweep_result import SweepResult
 from gridcast.sweep.task import SweepTask
 from gridcast.tracking import looks, mlflow_runs, ranking
@@ -44,11 +48,11 @@ def sweep_entry(plan: Plan) -> SweepEntry:
     """Return the content of the sweep's own run at its start."""
     return SweepEntry(
         key=plan.sweep_key,
-        name=f"sweep of {len(plan.runs)} runs",
+        name=f"sweep of {plan.size_text}",
         tags={
             mlflow_runs.FINGERPRINT_TAG: plan.fingerprint,
             "gridcast.version": version("gridcast"),
-            mlflow_runs.DESCRIPTION_TAG: f"Sweep of {len(plan.runs)} runs. The verdict will stand here when it ends.",
+            mlflow_runs.DESCRIPTION_TAG: f"Sweep of {plan.size_text}. The verdict will stand here when it ends.",
         },
         params=_axis_values(plan),
         artifact_texts=sweep_files(plan),
@@ -56,10 +60,18 @@ def sweep_entry(plan: Plan) -> SweepEntry:
 
 
 def _axis_values(plan: Plan) -> dict[str, str]:
-    """Return the values of each axis of the grid, as text."""
+    """Return the values of each axis of the grid, or its range, as text."""
+    if plan.experiment.has_ranges:
+        texts_by_axis = {axis: list(dict.fromkeys(_axis_texts(plan, axis))) for axis in plan.axes}
+        return {axis: "; ".join(texts)[:MAX_TEXT] for axis, texts in texts_by_axis.items()}
     configurations = [run.configuration for run in plan.runs.values()]
     values = {axis: list(dict.fromkeys(str(getattr(one, axis)) for one in configurations)) for axis in plan.axes}
     return {axis: ", ".join(texts)[:MAX_TEXT] for axis, texts in values.items()}
+
+
+def _axis_texts(plan: Plan, axis: str) -> list[str]:
+    items = [grid.get(axis, (getattr(plan.experiment.configuration(), axis),)) for grid in plan.experiment.grid]
+    return [item.text() if isinstance(item, Range) else ", ".join(map(str, item)) for item in items]
 
 
 def viewed_metrics(plan: Plan) -> tuple[str, ...]:
@@ -118,6 +130,11 @@ def sweep_files(plan: Plan) -> dict[str, str]:
     }
     if experiment.task == "anomaly":
         about |= {"anomaly": experiment.anomaly.model_dump(), "per_day": plan.dataset.steps_per_day}
+    if plan.experiment.has_ranges:
+        ranges = {axis: asdict(one) for axis, one in joined_ranges(plan.experiment).items()}
+        about |= {"planned_runs": plan.run_count, "ranges": ranges}
+    if plan.is_proposed:
+        about |= {PROPOSALS: describe_proposals(plan.runs)}
     if plan.confirmation_runs:
         about |= {"confirmation_keys": list(plan.confirmation_runs)}
     return {"experiment.yaml": plan.yaml_text, "sweep.json": json.dumps(about, indent=1)}
@@ -234,6 +251,8 @@ def evaluation_entry(
     else:
         measures, artifacts = _forecast_record(plan, result, kind)
     notes = {"mlflow.note.content": "\n".join(result.notes)} if result.notes else {}
+    if plan.metrics:
+        notes |= {mlflow_runs.TEST_MEASURED_TAG: measured_text(plan)}
     if kind == "test":
         notes |= {looks.SPAN_TAG: looks.span_key(plan.fingerprint, _span_dates(plan)[-1]["test"])}
     return RunEntry(
@@ -285,10 +304,26 @@ def _run_tags(plan: Plan, run: Run) -> dict[str, str]:
     tags |= {mlflow_runs.CONFIRMATION_TAG: "true"} if run in plan.confirmation_runs.values() else {}
     return {
         **tags,
+        **own_metric_tags(plan),
         mlflow_runs.SEED_TAG: str(run.seed),
         mlflow_runs.CONFIGURATION_TAG: json.dumps(run.configuration.settings(), sort_keys=True),
         mlflow_runs.FINGERPRINT_TAG: plan.fingerprint,
     }
+
+
+def own_metric_tags(plan: Plan) -> dict[str, str]:
+    """Return the tags that say which metrics of one's own runs are measured by, and of which a higher value is better.
+
+    Empty where there are none.
+    """
+    higher = [VALIDATION_PREFIX + name for name, metric in plan.metrics.items() if metric.direction == "higher"]
+    tags = {mlflow_runs.DIRECTION_TAG: " ".join(higher)} if higher else {}
+    return tags | ({mlflow_runs.MEASURED_TAG: measured_text(plan)} if plan.metrics else {})
+
+
+def measured_text(plan: Plan) -> str:
+    """Return the digests of the code of the metrics of one's own, as JSON by name."""
+    return json.dumps({name: own_metrics.digest_of(metric) for name, metric in plan.metrics.items()})
 
 
 def _by_epoch(curves: Mapping[str, Iterable[float]]) -> dict[str, list[tuple[int, float]]]:
@@ -308,7 +343,10 @@ def _forecast_record(plan: Plan, forecasts: Forecasts, kind: str) -> tuple[dict[
         lookback = max(run.configuration.lookback for run in plan.runs.values())
         examples = service_examples.request_examples(plan.panel, plan.dataset.preprocessing, lookback)
         artifacts[artifact_files.EXAMPLES] = json.dumps(examples).encode()
-    return forecast_table.measure_forecasts(table), artifacts
+    levels = forecast_table.quantile_levels(table)
+    own = own_metrics.evaluate_all(plan.metrics, table, levels)
+    own = {artifact_files.TEST_PREFIX + name: value for name, value in own.items() if math.isfinite(value)}
+    return forecast_table.measure_forecasts(table) | own, artifacts
 
 
 def _detection_record(plan: Plan, scores: AnomalyScores, kind: str) -> tuple[dict[str, float], dict[str, bytes]]:

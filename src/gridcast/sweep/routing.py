@@ -20,7 +20,7 @@ from gridcast.runtime.errors import GridcastError
 from gridcast.runtime.forecaster import NETWORK_FILE, SETTINGS_FILE
 from gridcast.runtime.per_series import Route
 from gridcast.sweep.plan import Plan, configuration_name
-from gridcast.sweep.records import dataset_fields, input_example
+from gridcast.sweep.records import dataset_fields, input_example, own_metric_tags
 from gridcast.tracking import mlflow_runs, ranking
 from gridcast.tracking.run_recording import RunEntry
 from gridcast.tracking.store import Store
@@ -117,7 +117,11 @@ def routing_entry(plan: Plan, store: Store, choices: Sequence[SeriesChoice]) -> 
         name=f"{plan.experiment.mode}: {len(runs)} networks for {len(choices)} series{by_rule}",
         kind=mlflow_runs.WINNER_KIND,
         key=routing_key(choices),
-        tags={mlflow_runs.FINGERPRINT_TAG: plan.fingerprint, mlflow_runs.CONFIGURATION_TAG: json.dumps(about)},
+        tags={
+            mlflow_runs.FINGERPRINT_TAG: plan.fingerprint,
+            mlflow_runs.CONFIGURATION_TAG: json.dumps(about),
+            **own_metric_tags(plan),
+        },
         params={**about, "horizon": preprocessing.horizon, "series": len(choices)},
         metrics=_summary_metrics(plan, choices, list(runs.values())),
         files={

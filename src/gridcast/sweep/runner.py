@@ -14,7 +14,9 @@ from gridcast.runtime.errors import GridcastError, Interrupted
 from gridcast.sweep import confirmation, final_evaluation, lease, outbox, records
 from gridcast.sweep.events import SweepEvents
 from gridcast.sweep.live_runs import LiveRuns
+from gridcast.sweep.missing_measures import complete_tests, complete_validation
 from gridcast.sweep.plan import Plan
+from gridcast.sweep.proposals import with_proposals
 from gridcast.sweep.search_loop import SearchLoop, SearchTally
 from gridcast.sweep.session import SweepSession
 from gridcast.sweep.sweep_result import SweepResult
@@ -38,6 +40,7 @@ def run_sweep(plan: Plan, store: Store, workers: WorkerSettings, events: SweepEv
     with contextlib.ExitStack() as stack:
         stack.callback(_call_briefly, held_lease.release)
         mlflow_runs.close_stale_runs(store)
+        plan = with_proposals(plan, store)
         sweep_id = mlflow_runs.open_sweep(store, records.sweep_entry(plan))
         mlflow_runs.set_run_status(store, sweep_id, "RUNNING")
         saved_view.save_view(
@@ -45,6 +48,7 @@ def run_sweep(plan: Plan, store: Store, workers: WorkerSettings, events: SweepEv
             metric=plan.experiment.selection.metric,
             axes=plan.axes,
             other_metrics=records.viewed_metrics(plan),
+            is_higher_better=plan.is_higher_better,
         )
         status = "KILLED"  # unless this function gets to its end, or to an error of its own
         stack.callback(_call_briefly, lambda: mlflow_runs.set_run_status(store, sweep_id, status))
@@ -54,13 +58,13 @@ def run_sweep(plan: Plan, store: Store, workers: WorkerSettings, events: SweepEv
         recorder = outbox.Recorder(spool_folder(workers.cache, store), live_runs.record, live_runs.show)
         stack.callback(recorder.close)
         pool = stack.enter_context(WorkerPool(workers, plan.datasets))
-        session = SweepSession(plan, store, sweep_id, pool, recorder)
+        session = SweepSession(plan, store, sweep_id, pool, recorder, live_runs)
         try:
-            result = _run(session, events, live_runs)
+            result = _run(session, events)
         except KeyboardInterrupt:
             recorder.close()
             pending = f"; {recorder.pending} of them wait in {recorder.folder} for MLflow" if recorder.pending else ""
-            planned = len(session.plan.all_runs)
+            planned = session.plan.run_count + len(session.plan.confirmation_runs)
             raise Interrupted(
                 f"interrupted with {len(session.finished_keys)} of {planned} runs finished{pending}; "
                 "the same command continues with the rest"
@@ -91,16 +95,16 @@ def _call_briefly(function: Callable[[], None]) -> None:
     thread.join(outbox.SHUTDOWN_TIMEOUT)
 
 
-def _run(session: SweepSession, events: SweepEvents, live_runs: LiveRuns) -> SweepResult:
+def _run(session: SweepSession, events: SweepEvents) -> SweepResult:
     plan, store, recorder = session.plan, session.store, session.recorder
     recorder.flush()  # results of an earlier start, so that they are not trained again
-    finished = mlflow_runs.finished_runs(store, plan.runs)
+    finished = complete_validation(session, mlflow_runs.finished_runs(store, plan.runs))
     recorded_baselines = mlflow_runs.finished_runs(store, plan.baseline_keys.values(), "baseline")
     session.finished_keys |= finished.keys()
     begun = time.perf_counter()
     tally = SearchLoop(session, events, finished).train(baseline_tasks(plan, finished, recorded_baselines))
     recorder.flush()
-    finished = _confirm(session, events, live_runs, tally)
+    finished = _confirm(session, events, tally)
     plan, trained_at = session.plan, time.perf_counter()
     if not finished:
         raise GridcastError("no run finished; each failed run keeps its reason in MLflow (tag gridcast.error)")
@@ -113,7 +117,7 @@ def _run(session: SweepSession, events: SweepEvents, live_runs: LiveRuns) -> Swe
         reference_result=tally.reference_result,
     )
     failed_tests = final_evaluation.evaluate(session, tasks, winner)
-    evaluated = final_evaluation.evaluated_runs(session, winner)
+    evaluated = complete_tests(plan, store, final_evaluation.evaluated_runs(session, winner))
     return SweepResult(
         sweep_id=session.sweep_id,
         planned=len(plan.all_runs),
@@ -131,10 +135,11 @@ def _run(session: SweepSession, events: SweepEvents, live_runs: LiveRuns) -> Swe
     )
 
 
-def _confirm(session: SweepSession, events: SweepEvents, live_runs: LiveRuns, tally: SearchTally) -> dict[str, Any]:
+def _confirm(session: SweepSession, events: SweepEvents, tally: SearchTally) -> dict[str, Any]:
     """Train the leading configurations with further seeds; return all finished MLflow runs by run key."""
     plan, finished = confirmation.with_confirmation(session.plan, session.store)
-    session.plan = live_runs.plan = plan
+    session.plan = session.live_runs.plan = plan
+    finished = complete_validation(session, finished)
     session.finished_keys |= finished.keys()
     trained_before = tally.trained + tally.failed
     confirmation.train_confirmation(session, events, tally)

@@ -1,8 +1,8 @@
 """Search strategies: which runs of the grid are trained, and for how many epochs.
 
-A strategy is a generator. It yields a round: the keys of runs, and the epoch up to which they are to be
-trained. It is sent the lowest validation loss of each of them so far (infinite for one that failed). The
-same losses give the same rounds, so an interrupted sweep continues with the same ones.
+A strategy is a generator. It yields a round: the keys of runs, and the epoch up to which they are to be trained. It is
+sent the cost of each of them so far: the metric of the selection as a number of which the lower is the better (infinite
+for a run that failed). The same costs give the same rounds, so an interrupted sweep continues with the same ones.
 """
 
 from __future__ import annotations
@@ -13,27 +13,43 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from gridcast.config import Search
+from gridcast.config import Search, large_grid
 from gridcast.config.grid import Run
+from gridcast.sweep.asynchronous_halving import AshaRounds
+from gridcast.sweep.search_space import MAX_REPEATED_PROPOSALS, Attempt, SearchSpace
 
 RUNS_PER_ROUND = 8
-"""Runs of a round of `tpe`, and of `random` under a budget of minutes: enough to keep some workers busy."""
-MAX_REPEATED_PROPOSALS = 50
-"""Successive proposals of `tpe` that were trained already, after which it takes a random run."""
+"""Runs of a round of `tpe` and `asha`, and of `random` under a budget of minutes: enough to keep some workers busy."""
+MAX_PROPOSALS = large_grid.MAX_RUNS
+"""Runs that are proposed at most where the budget is one of minutes."""
 
 
 class SearchRound(NamedTuple):
-    """The runs of a round by key, and the epoch up to which they are trained."""
+    """The runs of a round by key, and the epoch up to which they are trained: one for all, or one for each by key."""
 
     keys: list[str]
-    until: int
+    until: int | Mapping[str, int]
+
+    def until_of(self, key: str) -> int:
+        """Return the epoch up to which a run of the round is trained."""
+        return self.until if isinstance(self.until, int) else self.until[key]
 
 
 SearchRounds = Generator[SearchRound, Mapping[str, float], None]
 
 
-def search_rounds(search: Search, runs: Mapping[str, Run], epochs: int) -> SearchRounds:
-    """Return the rounds of `search` over `runs` (by key), each of at most `epochs` epochs."""
+def search_rounds(
+    search: Search, runs: Mapping[str, Run], epochs: int, space: SearchSpace | None = None
+) -> SearchRounds:
+    """Return the rounds of `search` over `runs` (by key), each of at most `epochs` epochs.
+
+    `asha`, and `tpe` where there are ranges, propose runs in the `space` instead, and add them to its runs.
+    """
+    if space is not None and search.strategy == "asha":
+        rungs = halving_rungs(epochs, search.reduction, search.rungs)
+        return asha_search(space, rungs, reduction=search.reduction, limit=_run_limit(search, MAX_PROPOSALS))
+    if space is not None and search.strategy == "tpe" and space.experiment.has_ranges:
+        return proposed_search(space, epochs, limit=_run_limit(search, MAX_PROPOSALS))
     if search.strategy == "halving":
         rungs = halving_rungs(epochs, search.reduction, search.rungs)
         return successive_halving(list(runs), rungs, search.reduction)
@@ -57,9 +73,11 @@ class SearchEffort(NamedTuple):
 
 
 def search_effort(search: Search, count: int, epochs: int) -> SearchEffort:
-    """Return how much of `count` runs of at most `epochs` epochs `search` trains."""
-    if search.strategy == "halving":
-        remaining, trained_until, spent, last = count, 0, 0, count
+    """Return how much of `count` runs of at most `epochs` epochs `search` trains; all of it where the count is 0."""
+    count = max(count, 1)
+    if search.strategy in ("halving", "asha"):
+        started = min(_run_limit(search, count), count)
+        remaining, trained_until, spent, last = started, 0, 0, started
         for rung in halving_rungs(epochs, search.reduction, search.rungs):
             spent += remaining * (rung - trained_until)
             last, trained_until = remaining, rung
@@ -99,6 +117,36 @@ def random_search(keys: list[str], epochs: int, *, limit: int, seed: int) -> Sea
     drawn = [keys[k] for k in np.random.default_rng(seed).permutation(len(keys))[:limit]]
     for start in range(0, len(drawn), RUNS_PER_ROUND):
         yield SearchRound(drawn[start : start + RUNS_PER_ROUND], epochs)
+
+
+def proposed_search(space: SearchSpace, epochs: int, *, limit: int) -> SearchRounds:
+    """Yield up to `limit` runs that the tree-structured Parzen estimator proposes in `space`, to their end."""
+    attempts: list[Attempt] = []
+    while len(attempts) < limit:
+        batch: list[Attempt] = []
+        while len(batch) < min(RUNS_PER_ROUND, limit - len(attempts)):
+            attempt = space.propose([*attempts, *batch])
+            if attempt is None:
+                break
+            batch.append(attempt)
+        if not batch:
+            return
+        costs = yield SearchRound([attempt.key for attempt in batch], epochs)
+        for attempt in batch:
+            attempt.costs[epochs], attempt.is_complete = costs[attempt.key], True
+        attempts += batch
+
+
+def asha_search(space: SearchSpace, rungs: tuple[int, ...], *, reduction: int, limit: int) -> SearchRounds:
+    """Yield the rounds of `AshaRounds` of at most `limit` runs."""
+    rounds = AshaRounds(space, rungs, reduction=reduction, limit=limit, size=RUNS_PER_ROUND).rounds()
+    costs: Mapping[str, float] | None = None
+    while True:
+        try:
+            until = next(rounds) if costs is None else rounds.send(costs)
+        except StopIteration:
+            return
+        costs = yield SearchRound(list(until), until)
 
 
 def tpe_search(runs: Mapping[str, Run], epochs: int, *, limit: int, seed: int) -> SearchRounds:

@@ -6,8 +6,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from gridcast.sweep.live_runs import LiveRuns
 from gridcast.sweep.outbox import Recorder
 from gridcast.sweep.plan import Plan
+from gridcast.sweep.records import sweep_files
 from gridcast.sweep.task import SweepTask, TaskGroup, group_tasks
 from gridcast.sweep.task_execution import execute_group
 from gridcast.sweep.worker_job import TaskFailure
@@ -25,7 +27,13 @@ class SweepSession:
     sweep_id: str
     pool: WorkerPool
     recorder: Recorder
+    live_runs: LiveRuns
     finished_keys: set[str] = field(default_factory=set)
+
+    def set_plan(self, plan: Plan) -> None:
+        """Continue with a plan that has more runs, which is recorded before any of them begins."""
+        self.plan = self.live_runs.plan = plan
+        mlflow_runs.log_texts(self.store, self.sweep_id, sweep_files(plan))
 
     def reopen(self) -> None:
         """Clear promotion and verdict of an earlier end: more is trained, whatever becomes of this start."""

@@ -38,6 +38,11 @@ class SweepTask:
     until: int | None = None
     cost: float = 0.01
 
+    @property
+    def is_training(self) -> bool:
+        """Whether the task trains its run, and does not only use the model in `files`."""
+        return self.run is not None and self.files is None
+
 
 @dataclass(frozen=True)
 class TaskGroup:
@@ -75,6 +80,8 @@ def run_tasks(plan: Plan, keys: Iterable[str], until: int) -> list[SweepTask]:
     for key in keys:
         run = runs[key]
         cost = epoch_cost(run.configuration, windows[run.series], max_steps)
+        # Costs are relative to runs of all epochs of the experiment.
+        cost *= plan.dataset.epochs_of(run.configuration) / plan.experiment.training.epochs
         tasks.append(SweepTask("run", plan.run_name(run), key, run, until=until, cost=cost))
     return tasks
 
@@ -102,10 +109,11 @@ def group_tasks(plan: Plan, tasks: Sequence[SweepTask], workers: int) -> list[Ta
     Runs that share a program are grouped; within a group, the slow learners, which train longest, come first.
     """
     siblings = Counter(map(grid.shared_program, {**plan.runs, plan.reference_key: plan.reference_run}.values()))
-    groups = [TaskGroup((task,), "stock", 1) for task in tasks if task.run is None]
+    groups = [TaskGroup((task,), "stock", 1) for task in tasks if not task.is_training]
     by_program: dict[Any, list[SweepTask]] = defaultdict(list)
     for task in tasks:
-        if task.run is not None:
+        if task.is_training:
+            assert task.run is not None
             by_program[grid.shared_program(task.run), task.until].append(task)
     has_gpu = bool(worker_process.available_gpus())
     for (program, _), members in by_program.items():

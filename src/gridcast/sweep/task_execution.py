@@ -53,8 +53,10 @@ def _execute_or_fail(dataset: Dataset, task: SweepTask, context: TaskContext) ->
 
 
 def _execute(dataset: Dataset, task: SweepTask, context: TaskContext) -> Any:
-    if task.run is not None:
+    if task.is_training:
         from gridcast.training import keras_fit
+
+        assert task.run is not None
 
         return keras_fit.train(
             dataset,

@@ -48,7 +48,7 @@ def estimate_run_seconds(plan: Plan, workers: WorkerSettings) -> dict[str, float
         first, later = (float(np.interp(costs[key], timed, times)) for times in (first_times, later_times))
         if run.series is not None:  # one of many that share the program which the first of them compiles
             first = later + (first - later) / siblings[grid.shared_program(run)]
-        return first + (plan.experiment.training.epochs - 1) * later
+        return first + (plan.dataset.epochs_of(run.configuration) - 1) * later
 
     return {key: estimate(key, run) for key, run in plan.runs.items()}
 

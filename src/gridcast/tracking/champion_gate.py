@@ -18,6 +18,7 @@ import pandas as pd
 
 from gridcast.evaluation import artifact_files, detection_metrics, detection_table, forecast_table, paired_comparison
 from gridcast.evaluation.artifact_files import TEST_PREFIX
+from gridcast.evaluation.origin_losses import limit_below
 from gridcast.evaluation.paired_comparison import PairedComparison
 from gridcast.runtime.detector import SCORE
 from gridcast.runtime.errors import TrackingError
@@ -59,7 +60,7 @@ def judge(
     `better`: lower by the margin, and significantly; `not worse`: worse by less than the margin at most; `worse`:
     significantly higher; `level`: none of these. `challengers` is the number of tests that p values are corrected for.
     """
-    is_lower = comparison.error < comparison.other and comparison.error <= (1 - margin) * comparison.other
+    is_lower = comparison.error < comparison.other and comparison.error <= limit_below(comparison.other, margin)
     if is_lower and comparison.p_value * challengers <= ALPHA:
         return "better"
     if comparison.p_not_worse * challengers <= ALPHA:
@@ -85,7 +86,7 @@ def _refusal_text(case: PromotionCase, comparison: PairedComparison, challengers
     text = (
         f"{comparison.measure} {comparison.error:.4g} {verb} the champion, version {case.champion.version}, with "
         f"{comparison.other:.4g} on the same test span ({comparison.units}, {test}); at most "
-        f"{(1 - margin) * comparison.other:.4g} (selection.margin {margin:g}) and p {ALPHA:g} are needed"
+        f"{limit_below(comparison.other, margin):.4g} (selection.margin {margin:g}) and p {ALPHA:g} are needed"
     )
     if is_worse:
         return text

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 
 from gridcast.evaluation import artifact_files
+from gridcast.evaluation.origin_losses import limit_below
 from gridcast.tracking import champion_gate, registry
 from gridcast.tracking.mlflow_runs import MODEL_NAME
 from gridcast.tracking.promotion_case import PromotionCase
@@ -46,11 +47,12 @@ def _naive_are_beaten(case: PromotionCase) -> str | None:
     if case.experiment.selection.when_beaten == "warn":
         return None
     margin = case.experiment.selection.naive_margin
-    unbeaten = {name: error for name, error in case.naive_errors.items() if not case.error <= (1 - margin) * error}
+    limits = {name: limit_below(error, margin) for name, error in case.naive_errors.items()}
+    unbeaten = {name: error for name, error in case.naive_errors.items() if not case.error <= limits[name]}
     if not unbeaten:
         return None
     names = ", ".join(f"{name} ({error:.4g})" for name, error in sorted(unbeaten.items(), key=lambda item: item[1]))
-    limit = (1 - margin) * min(unbeaten.values())
+    limit = min(limits[name] for name in unbeaten)
     return (
         f"{case.error_name} {case.error:.4g} on the test span does not beat {names}; "
         f"at most {limit:.4g} is needed (selection.margin {margin:g})"
@@ -84,6 +86,6 @@ def best_baseline_ahead(case: PromotionCase) -> str | None:
         return None
     margin, naive = case.experiment.selection.naive_margin, case.naive_errors
     errors = {name: case.error_of(measures) for name, measures in case.baseline_measures.items()}
-    limits = {name: error * (1 - margin if name in naive else 1) for name, error in errors.items()}
+    limits = {name: limit_below(error, margin if name in naive else 0.0) for name, error in errors.items()}
     ahead = [name for name, limit in limits.items() if math.isfinite(limit) and not case.error <= limit]
     return min(ahead, key=lambda name: errors[name], default=None)

@@ -20,6 +20,12 @@ SERIES_TAG, FOLD_TAG, WINNER_TAG = "gridcast.series", "gridcast.fold", "gridcast
 PROMOTION_TAG, VERDICT_TAG, DESCRIPTION_TAG = "gridcast.promotion", "gridcast.verdict", "mlflow.note.content"
 CONFIRMATION_TAG = "gridcast.confirmation"
 """Marks a run with a further seed of a leading configuration."""
+MEASURED_TAG = "gridcast.measured"
+"""Digests of the metrics of one's own that a run is measured by, as JSON by name."""
+TEST_MEASURED_TAG = "gridcast.measured.test"
+"""The same of the test span."""
+DIRECTION_TAG = "gridcast.higher_is_better"
+"""Names, separated by blanks, of a run's metrics of one's own of which a higher value is better."""
 SWEEP_TAG, PARENT_TAG, TESTED_TAG = "gridcast.sweep", "mlflow.parentRunId", "gridcast.tested"
 WINNER_KIND = "winner"
 """Kind of the run that holds a forecaster made of several runs."""
@@ -187,6 +193,12 @@ class SweepEntry:
     artifact_texts: Mapping[str, str] = field(default_factory=dict)
 
 
+def find_sweep(store: Store, key: str) -> Any:
+    """Return the newest run of a sweep with this key; None if there is none."""
+    begun = search_runs(store, f"tags.`{KIND_TAG}` = 'sweep' and tags.`{SWEEP_KEY_TAG}` = '{key}'")
+    return begun[0] if begun else None
+
+
 @translate_mlflow_errors
 def open_sweep(store: Store, entry: SweepEntry) -> str:
     """Return the run id of the sweep with the key of `entry`, created unless an earlier start did so.
@@ -195,9 +207,9 @@ def open_sweep(store: Store, entry: SweepEntry) -> str:
     """
     from mlflow.entities import Param
 
-    begun = search_runs(store, f"tags.`{KIND_TAG}` = 'sweep' and tags.`{SWEEP_KEY_TAG}` = '{entry.key}'")
-    if begun:
-        sweep_id = str(begun[0].info.run_id)
+    begun = find_sweep(store, entry.key)
+    if begun is not None:
+        sweep_id = str(begun.info.run_id)
     else:
         tags = origin_tags() | {KIND_TAG: "sweep", SWEEP_KEY_TAG: entry.key, **entry.tags}
         sweep_id = str(store.client.create_run(store.experiment, run_name=entry.name, tags=tags).info.run_id)

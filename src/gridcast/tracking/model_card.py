@@ -6,9 +6,11 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from gridcast.evaluation import detection_table
+from gridcast.evaluation.origin_losses import value_of
 from gridcast.tracking import mlflow_runs, registry
 from gridcast.tracking.promotion_case import PromotionCase
 from gridcast.tracking.store import MAX_TEXT
@@ -85,12 +87,18 @@ def _data_section(case: PromotionCase, about: Mapping[str, Any]) -> list[str]:
 
 def _metrics_section(case: PromotionCase, test_measures: Mapping[str, Mapping[str, float]]) -> list[str]:
     recorded = case.run.data.metrics
-    validation = ", ".join(f"{metric} {recorded[metric]:.5g}" for metric in VALIDATION_METRICS if metric in recorded)
-    titles = FORECAST_MEASURES | {case.recorded_measure.name: case.recorded_measure.title}
+    shown = dict.fromkeys((*VALIDATION_METRICS, case.experiment.selection.metric))
+    validation = ", ".join(f"{metric} {recorded[metric]:.5g}" for metric in shown if metric in recorded)
+    compared = case.recorded_measure
+    titles = FORECAST_MEASURES | {compared.name: compared.title}
     if case.is_detector:
         titles = detection_table.METRIC_TITLES
+    else:
+        test_measures = {
+            name: {**measures, compared.name: value_of(compared, measures)} for name, measures in test_measures.items()
+        }
     rows = {
-        name: [f"{measures[measure]:.4g}" if measure in measures else "-" for measure in titles]
+        name: [f"{measures[measure]:.4g}" if np.isfinite(measures.get(measure, np.nan)) else "-" for measure in titles]
         for name, measures in test_measures.items()
     }
     table = pd.DataFrame.from_dict(rows, orient="index", columns=list(titles.values()))

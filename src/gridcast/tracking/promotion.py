@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from gridcast.evaluation import artifact_files
@@ -16,7 +17,7 @@ from gridcast.tracking.promotion_case import EvaluateForecaster, PromotionCase
 from gridcast.tracking.store import MAX_TEXT, Store, mlflow_errors
 
 if TYPE_CHECKING:
-    from gridcast.config import Experiment
+    from gridcast.config import Experiment, Metric
 
 
 REGISTERED_MODEL_DESCRIPTION = (
@@ -33,6 +34,7 @@ def promote(
     evaluate_champion: EvaluateForecaster,
     force: str | None = None,
     if_not_worse: bool = False,
+    metrics: Mapping[str, Metric] = MappingProxyType({}),
 ) -> registry.Promotion:
     """Register the MLflow run `winner` as `selection.promote_to` and make it champion.
 
@@ -40,7 +42,7 @@ def promote(
     `evaluate_champion` applies another model to the same test span. The alias `previous` goes to
     the champion that is replaced. If the run is champion already, nothing changes; a version that a crash
     left without an alias is used again. `force` is the reason for promoting against the gates; with
-    `if_not_worse` a champion is replaced too that cannot be told apart from the run.
+    `if_not_worse` a champion is replaced too that cannot be told apart from the run. `metrics` are those of one's own.
 
     Raises PromotionRefused with the gate and the figures, with the registry unchanged; ConfigError
     without `promote_to` or with an empty reason; TrackingError if MLflow fails.
@@ -62,6 +64,7 @@ def promote(
             champion=champion,
             evaluate=evaluate_champion,
             if_not_worse=if_not_worse,
+            metrics=metrics,
         )
         refusal = first_refusal(case)
         if refusal and force is None:

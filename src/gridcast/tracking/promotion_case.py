@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from gridcast.evaluation.origin_losses import MASE, Measure, measure_of
+from gridcast.evaluation.origin_losses import MASE, Measure, measure_of, value_of
 from gridcast.evaluation.paired_comparison import DETECTION_ERROR
 from gridcast.models.baselines import NAIVE_BASELINES
 from gridcast.models.baselines.detectors import DETECTOR_BASELINES
@@ -17,7 +17,7 @@ from gridcast.tracking import ranking
 from gridcast.tracking.store import Store
 
 if TYPE_CHECKING:
-    from gridcast.config import Experiment
+    from gridcast.config import Experiment, Metric
 
 
 EvaluateForecaster = Callable[[dict[str, bytes]], pd.DataFrame]
@@ -30,7 +30,7 @@ class PromotionCase:
 
     `measures` are the challenger's on the test span, `baseline_measures` those of each baseline by name;
     `champion` is a model version or None, which `evaluate` applies to the same test span. With `if_not_worse` it is
-    replaced by a challenger that it cannot be told apart from.
+    replaced by a challenger that it cannot be told apart from. `metrics` are those of one's own, by name.
     """
 
     experiment: Experiment
@@ -41,6 +41,7 @@ class PromotionCase:
     champion: Any
     evaluate: EvaluateForecaster
     if_not_worse: bool = False
+    metrics: Mapping[str, Metric] = field(default_factory=dict)
 
     @property
     def is_detector(self) -> bool:
@@ -52,13 +53,13 @@ class PromotionCase:
         """The measure of forecasts that corresponds to the metric of the selection, as in the report."""
         experiment = self.experiment
         levels = experiment.probabilistic.quantiles if experiment.task == "probabilistic" else ()
-        return measure_of(experiment.selection.metric, experiment.trained_values("loss"), levels)
+        return measure_of(experiment.selection.metric, experiment.trained_values("loss"), levels, self.metrics)
 
     @property
     def recorded_measure(self) -> Measure:
         """`measure` where challenger and naive baselines have it, else MASE, which records of version 0.1 have."""
         naive = [self.baseline_measures[name] for name in NAIVE_BASELINES if name in self.baseline_measures]
-        has_measure = all(self.measure.name in measures for measures in (self.measures, *naive))
+        has_measure = not any(math.isnan(value_of(self.measure, measures)) for measures in (self.measures, *naive))
         return self.measure if has_measure else MASE
 
     @property
@@ -82,7 +83,7 @@ class PromotionCase:
         """Return the error that is compared with baselines; NaN where `measures` lack it."""
         if self.is_detector:
             return ranking.comparable_error(measures)
-        return measures.get(self.recorded_measure.name, math.nan)
+        return value_of(self.recorded_measure, measures)
 
     @property
     def is_unlabelled(self) -> bool:

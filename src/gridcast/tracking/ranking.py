@@ -9,10 +9,12 @@ from typing import Any
 
 import numpy as np
 
+from gridcast.config import selection_metrics
+from gridcast.config.selection_metrics import HIGHER_IS_BETTER
 from gridcast.evaluation import detection_table
 from gridcast.evaluation.artifact_files import TEST_PREFIX
 from gridcast.runtime.errors import GridcastError
-from gridcast.tracking.mlflow_runs import CONFIGURATION_TAG, FOLD_TAG, KEY_TAG, run_name
+from gridcast.tracking.mlflow_runs import CONFIGURATION_TAG, DIRECTION_TAG, FOLD_TAG, KEY_TAG, run_name
 
 ONLINE_PREFIX = "val_online_"
 """Prefix of metrics of the scores that a follower of a stream has; in hindsight they are called `val_...`."""
@@ -48,7 +50,7 @@ def best_configuration_runs(runs: Sequence[Any], metric: str, last_fold: int = 0
 
     def rank(group: list[Any]) -> tuple[float, str]:
         """The mean; ties go to the smaller key, so that the order of recording does not matter."""
-        return float(np.mean([run.data.metrics[metric] for run in group])), min(run.data.tags[KEY_TAG] for run in group)
+        return float(np.mean([cost(run, metric) for run in group])), min(run.data.tags[KEY_TAG] for run in group)
 
     return min(complete, key=rank)
 
@@ -59,13 +61,24 @@ def rank_runs(runs: Sequence[Any], metric: str, last_fold: int = 0) -> list[Any]
     finite = [run for run in runs if _fold(run) == last_fold and has_finite(run, metric)]
     if not finite:
         raise GridcastError(f"no run has a finite {metric}")
-    return sorted(finite, key=lambda run: (run.data.metrics[metric], run.data.tags[KEY_TAG]))
+    return sorted(finite, key=lambda run: (cost(run, metric), run.data.tags[KEY_TAG]))
 
 
 def best_on_fold(runs: Sequence[Any], metric: str, fold: int) -> Any:
     """Return the best of `runs` on `fold`."""
     on_fold = [run for run in runs if _fold(run) == fold]
-    return min(on_fold, key=lambda run: (run.data.metrics[metric], run.data.tags[KEY_TAG]))
+    return min(on_fold, key=lambda run: (cost(run, metric), run.data.tags[KEY_TAG]))
+
+
+def is_higher_better(run: Any, metric: str) -> bool:
+    """Whether a higher value of `metric` is better; of a metric of one's own its runs say so."""
+    return metric in HIGHER_IS_BETTER or metric in run.data.tags.get(DIRECTION_TAG, "").split()
+
+
+def cost(run: Any, metric: str) -> float:
+    """Return the value of `metric` of an MLflow run as a number of which the lower is the better."""
+    value = float(run.data.metrics[metric])
+    return selection_metrics.cost(metric, value, is_higher_better=is_higher_better(run, metric))
 
 
 def comparable_error(measures: Mapping[str, float]) -> float:

@@ -23,7 +23,14 @@ RUNS_COMPARED = 20
 """Runs, the best first, that the charts show."""
 
 
-def save_view(store: Store, *, metric: str, axes: Sequence[str], other_metrics: Sequence[str] = ()) -> None:
+def save_view(
+    store: Store,
+    *,
+    metric: str,
+    axes: Sequence[str],
+    other_metrics: Sequence[str] = (),
+    is_higher_better: bool = False,
+) -> None:
     """Save the view of runs ordered by `metric`, with their settings on the `axes`; one that a user changed stays.
 
     An experiment without a description gets one with a link to the view.
@@ -35,7 +42,7 @@ def save_view(store: Store, *, metric: str, axes: Sequence[str], other_metrics: 
     previous = json.loads(tags.get(VIEW_TAG, "{}"))
     if previous.get("updatedAt", previous.get("createdAt")) != previous.get("createdAt"):
         return
-    state = _state(metric, axes, [metric, *other_metrics])
+    state = _state(metric, axes, [metric, *other_metrics]) | {"orderByAsc": not is_higher_better}
     if json.loads(previous.get("state", "{}")) != state:
         view = {"name": "The grid", "createdAt": int(1000 * time.time()), "state": json.dumps(state)}
         mlflow_runs.set_experiment_tag(store, VIEW_TAG, json.dumps(view))

@@ -14,6 +14,7 @@ from gridcast.config import Configuration, threshold_rules
 from gridcast.data.dataset import Dataset
 from gridcast.evaluation import detection_metrics, metrics
 from gridcast.evaluation.detection_results import span_contributions_after, thresholds_before_test
+from gridcast.evaluation.validation_measures import validation_measures
 from gridcast.runtime import conformal, events, loading, online
 from gridcast.runtime.detector import MINIMUM, Detector
 from gridcast.runtime.forecaster import SETTINGS_FILE, Forecaster
@@ -44,6 +45,7 @@ def calibrate_quantiles(
     measured = {
         "best_val_mae": metrics.mae(actual, quantiles[..., level_count]),
         "best_val_wql": metrics.weighted_quantile_loss(actual, quantiles[..., :level_count], levels),
+        **validation_measures(dataset, index, quantiles[..., level_count], quantiles[..., :level_count]),
     }
     if not probabilistic.conformal:
         return measured, uncorrected

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,8 @@ _LOG = logging.getLogger("gridcast")
 class ResumableParts:
     """The objects of a run whose states together are the state of the run.
 
-    `batches` are those of training; `best_weights` writes the best network of all epochs to a file.
+    `batches` are those of training; `best_weights` writes the best network of all epochs to a file. `followed` returns
+    values of the present network that become curves beside those of Keras; `curves` names all of them.
     """
 
     network: keras.Model
@@ -33,6 +35,8 @@ class ResumableParts:
     clock: TrainingClock
     early_stopping: keras.callbacks.EarlyStopping
     best_weights: keras.callbacks.ModelCheckpoint
+    followed: Callable[[], dict[str, float]] = dict
+    curves: tuple[str, ...] = CURVES
 
 
 class CheckpointCallback(keras.callbacks.Callback):
@@ -56,7 +60,7 @@ class CheckpointCallback(keras.callbacks.Callback):
         assert parts.batches.generator is not None
         self.generator = parts.batches.generator
         self.path, self.parts, self.interval, self.until = path, parts, interval, until
-        self.curves: dict[str, list[float]] = {name: [] for name in CURVES}
+        self.curves: dict[str, list[float]] = {name: [] for name in parts.curves}
         self.times: list[float] = []  # the start of the run and the end of each epoch
         self.reporter = reporter
         self.stopped_early = False
@@ -99,6 +103,9 @@ class CheckpointCallback(keras.callbacks.Callback):
             _LOG.warning("%s; the run starts over", error)
             self.remove()
             return
+        if state.values["curves"].keys() != self.curves.keys():  # another metric was followed
+            self.remove()
+            return
         Path(self.parts.best_weights.filepath).write_bytes(state.best_network)
         self.times = run_state.epoch_times(state.values)
         self.curves, self.stopped_early = state.values["curves"], state.values["stopped"]
@@ -131,8 +138,9 @@ class CheckpointCallback(keras.callbacks.Callback):
 
     def on_epoch_end(self, _: int, logs: dict[str, float]) -> None:
         """Append to the curves, and save the state if it is time."""
+        values = {**logs, **self.parts.followed()}
         for name, curve in self.curves.items():
-            curve.append(float(logs[name]))
+            curve.append(float(values[name]))
         self.times.append(time.time())
         self._report()
         self.stopped_early = self.parts.network.stop_training

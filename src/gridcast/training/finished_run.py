@@ -14,12 +14,15 @@ import numpy as np
 
 from gridcast.config import Configuration
 from gridcast.config.grid import Run
+from gridcast.config.selection_metrics import curve_name
 from gridcast.data.dataset import Dataset
 from gridcast.evaluation import metrics
+from gridcast.evaluation.validation_measures import validation_measures
 from gridcast.models.recurrent import NetworkShape, build_recurrent
 from gridcast.runtime.forecaster import NETWORK_FILE, SETTINGS_FILE
 from gridcast.training import calibration, objectives
 from gridcast.training.result import TrainingResult
+from gridcast.training.run_state import CURVES
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,23 @@ class FinishedTraining:
     curves: dict[str, tuple[float, ...]]
     seconds: float
     times: tuple[float, ...]
+
+
+def curve_names(dataset: Dataset) -> tuple[str, ...]:
+    """Return the names of the curves by epoch that a run on `dataset` leaves."""
+    return (*CURVES, curve_name(dataset.followed_metric)) if dataset.followed_metric else CURVES
+
+
+def followed_value(dataset: Dataset, run: Run, output: np.ndarray) -> float:
+    """Return the followed metric of a point forecaster whose `output` (n, horizon) is of the validation span.
+
+    NaN where it is not finite, and where none is followed.
+    """
+    if not dataset.followed_metric:
+        return float("nan")
+    index = dataset.origins("validation", run.configuration.lookback, run.series)
+    forecast = dataset.preprocessing.target_scaler.inverse(np.asarray(output, float), index[:, 0])
+    return validation_measures(dataset, index, forecast).get(dataset.followed_metric, float("nan"))
 
 
 def training_result(dataset: Dataset, run: Run, finished: FinishedTraining) -> TrainingResult:
@@ -57,7 +77,7 @@ def training_result(dataset: Dataset, run: Run, finished: FinishedTraining) -> T
         forecast = dataset.preprocessing.target_scaler.inverse(np.asarray(scaled, float), index[:, 0])
         losses = metrics.point_losses(settings.loss, dataset.scaled_targets(index), scaled).mean(axis=1)
         errors = np.abs(forecast - dataset.targets(index)).mean(axis=1)
-        measured = {"best_val_mae": float(errors.mean())}
+        measured = {"best_val_mae": float(errors.mean())} | validation_measures(dataset, index, forecast)
         series_errors = {int(row): float(errors[index[:, 0] == row].mean()) for row in np.unique(index[:, 0])}
     else:
         losses = finished.validation_output.mean(axis=1)

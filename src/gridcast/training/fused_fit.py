@@ -45,9 +45,8 @@ def train(
     `dataset.training.max_minutes` of training, in which lanes that train at the same time have equal shares.
     """
     program = _shared_program(dataset, runs[0], siblings)
-    until = min(until or dataset.training.epochs, dataset.training.epochs)
     lanes = [
-        Lane(program, run, path, until, reporter=reporter)
+        Lane(program, run, path, _last_epoch(dataset, run, until), reporter=reporter)
         for run, path, reporter in zip(runs, state_paths, reporters or [None] * len(runs), strict=True)
     ]
     waiting = deque(lanes)
@@ -67,6 +66,11 @@ def train(
     for lane in lanes:
         lane.close()
     return results
+
+
+def _last_epoch(dataset: Dataset, run: Run, until: int | None) -> int:
+    epochs = dataset.epochs_of(run.configuration)
+    return min(until or epochs, epochs)
 
 
 def train_epoch(program: FusedProgram, active: Mapping[int, Lane]) -> None:

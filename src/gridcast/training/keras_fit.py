@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import keras
 import numpy as np
 
 from gridcast.config.grid import Run
+from gridcast.config.selection_metrics import curve_name
 from gridcast.data.dataset import Dataset
 from gridcast.runtime.errors import Diverged
 from gridcast.training import keras_backend, objectives
 from gridcast.training.batches import WindowBatches
 from gridcast.training.checkpoint import CheckpointCallback, ResumableParts
-from gridcast.training.finished_run import FinishedTraining, training_result
+from gridcast.training.finished_run import FinishedTraining, curve_names, followed_value, training_result
 from gridcast.training.limits import LimitsCallback, TrainingClock
 from gridcast.training.progress import ProgressReporter
 from gridcast.training.result import PausedRun, TrainingResult
@@ -76,11 +78,19 @@ def train(
     """
     keras_backend.free_programs()
     training = dataset.training
-    until = min(until or training.epochs, training.epochs)
+    epochs = dataset.epochs_of(run.configuration)
+    until = min(until or epochs, epochs)
     network = compiled_network(dataset, run)
     batches, validation = make_batches(dataset, run)
     with tempfile.TemporaryDirectory() as folder:
         parts = _resumable_parts(dataset, network, batches, Path(folder, BEST_NETWORK))
+        if dataset.followed_metric:
+            name = curve_name(dataset.followed_metric)
+            parts = replace(
+                parts,
+                curves=curve_names(dataset),
+                followed=lambda: {name: followed_value(dataset, run, _validation_output(network, validation))},
+            )
         checkpoint = CheckpointCallback(
             state_path, parts, interval=training.checkpoint_seconds, until=until, reporter=reporter
         )
@@ -100,14 +110,14 @@ def train(
                     shuffle=False,
                     verbose=0,
                 )
-                if not checkpoint.stopped_early and until < training.epochs:
+                if not checkpoint.stopped_early and until < epochs:
                     checkpoint.save()
         except Diverged:
             checkpoint.remove()
             raise
         curves = {name: tuple(curve) for name, curve in checkpoint.curves.items()}
         seconds, times = parts.clock.spent(), tuple(checkpoint.times)
-        if not checkpoint.stopped_early and checkpoint.epochs < training.epochs:
+        if not checkpoint.stopped_early and checkpoint.epochs < epochs:
             return PausedRun(curves, seconds, times)
         network.load_weights(parts.best_weights.filepath)
     best_weights = [np.array(variable) for variable in network.trainable_variables]

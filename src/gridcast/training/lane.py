@@ -12,14 +12,15 @@ import keras
 import numpy as np
 
 from gridcast.config.grid import Run
+from gridcast.config.selection_metrics import curve_name
 from gridcast.runtime.errors import GridcastError
 from gridcast.training import limits, run_state
 from gridcast.training.atomic_bundle import DamagedError
-from gridcast.training.finished_run import FinishedTraining, training_result
+from gridcast.training.finished_run import FinishedTraining, curve_names, followed_value, training_result
 from gridcast.training.fused_program import FusedProgram, NetworkState
 from gridcast.training.progress import ProgressReporter
 from gridcast.training.result import PausedRun, TrainingResult
-from gridcast.training.run_state import CURVES, FUSED_FORMAT, RunState
+from gridcast.training.run_state import FUSED_FORMAT, RunState
 
 PARTS = ("best", "trainable", "fixed", "slots")
 """Prefixes of the arrays in a saved state: the best weights, then the fields of `NetworkState`."""
@@ -50,7 +51,7 @@ class Lane:
     run: Run
     path: Path | None
     until: int
-    curves: dict[str, list[float]] = field(default_factory=lambda: {name: [] for name in CURVES})
+    curves: dict[str, list[float]] = field(default_factory=dict)
     seconds: float = 0.0
     times: list[float] = field(default_factory=list)  # the start of the run and the end of each epoch
     reporter: ProgressReporter | None = None
@@ -62,6 +63,7 @@ class Lane:
     has_warned: bool = False
 
     def __post_init__(self) -> None:
+        self.curves = {name: [] for name in curve_names(self.program.dataset)}
         self.early_stopping = keras.callbacks.EarlyStopping(mode="min", patience=self.program.dataset.training.patience)
         self.early_stopping.set_model(self)
         self.early_stopping.on_train_begin()
@@ -97,6 +99,9 @@ class Lane:
             run_state.remove_state(self.path)
             return initial
         values, arrays = state.values, state.arrays
+        if values["curves"].keys() != self.curves.keys():  # another metric was followed
+            run_state.remove_state(self.path)
+            return initial
         self.curves, self.stop_training, self.seconds = values["curves"], values["stopped"], values["seconds"]
         self.times = run_state.epoch_times(values)
         self.order, self.best_output = arrays["order"], arrays["forecasts"]
@@ -119,7 +124,9 @@ class Lane:
     @property
     def is_complete(self) -> bool:
         """Whether the run has come to its own end, by early stopping or by the number of epochs."""
-        return self.error is None and (self.stop_training or self.epoch > self.program.dataset.training.epochs)
+        return self.error is None and (
+            self.stop_training or self.epoch > self.program.dataset.epochs_of(self.run.configuration)
+        )
 
     @property
     def is_over(self) -> bool:
@@ -142,8 +149,12 @@ class Lane:
 
         `output` (n, horizon) is that of the objective on the validation span.
         """
+        followed = self.program.dataset.followed_metric
+        values = logs | (
+            {curve_name(followed): followed_value(self.program.dataset, self.run, output)} if followed else {}
+        )
         for name, curve in self.curves.items():
-            curve.append(logs[name])
+            curve.append(values[name])
         self.times.append(time.time())
         self._report()
         number = self.epoch - 2  # from 0, as Keras counts
@@ -194,7 +205,10 @@ class Lane:
         if not self.is_complete:
             return PausedRun(curves, self.seconds, tuple(self.times))
         finished = FinishedTraining(self.best_weights, self.best_output, curves, self.seconds, tuple(self.times))
-        return training_result(self.program.dataset, self.run, finished)
+        try:
+            return training_result(self.program.dataset, self.run, finished)
+        except GridcastError as error:  # of a metric of one's own; the lanes beside it go on
+            return error
 
     def close(self) -> None:
         """Remove the saved state of a complete run, and let the lane be freed at once."""

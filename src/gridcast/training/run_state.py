@@ -17,7 +17,7 @@ from gridcast.training import atomic_bundle
 from gridcast.training.atomic_bundle import DamagedError
 
 CURVES = ("loss", "val_loss", "mae", "val_mae")
-"""Names of the curves by epoch that a run leaves, those of Keras."""
+"""Names of the curves by epoch that a run leaves, those of Keras; `finished_run.curve_names` may add one."""
 STATE_FILE = "state.json"
 BEST_NETWORK = "best.keras"
 STOCK_FORMAT, FUSED_FORMAT = "stock-2", "fused-2"
