@@ -1,14 +1,14 @@
 """The experiment file, typed and frozen."""
 
+from gridcast.config.configuration import AXES, BUILT_IN_LAYERS, Configuration
 from gridcast.config.experiment import Experiment
+from gridcast.config.plugins import NO_PLUGINS, Plugin, Plugins
 from gridcast.config.search_settings import Budget, Confirm, Search
 from gridcast.config.section import Section
 from gridcast.config.sections import (
-    AXES,
     RELEVANT,
     SENSOR_DEFAULTS,
     Anomaly,
-    Configuration,
     Data,
     Ensemble,
     Level,
@@ -27,6 +27,8 @@ from gridcast.config.yaml_reader import parse, read, read_text, with_source
 
 __all__ = [
     "AXES",
+    "BUILT_IN_LAYERS",
+    "NO_PLUGINS",
     "READING_KEYS",
     "RELEVANT",
     "SENSOR_DEFAULTS",
@@ -41,6 +43,8 @@ __all__ = [
     "Level",
     "Name",
     "Pivot",
+    "Plugin",
+    "Plugins",
     "Probabilistic",
     "Search",
     "Section",

@@ -91,15 +91,18 @@ def _searchable_runs(experiment: Experiment) -> tuple[Run, ...]:
 def shared_program(run: Run) -> Run:
     """Return `run` without what is a value of its compiled program: runs that agree in the rest can train together.
 
-    These values (learning rate, dropout, seed and, for a single series, the series) are set to fixed ones.
+    These values (learning rate, dropout, seed and, for a single series, the series) are set to fixed ones. A plug-in
+    does with the dropout what it likes, so there it is part of the program.
     """
-    shape = run.configuration.model_copy(update={"learning_rate": 1.0, "dropout": 0.0})
+    values = {"learning_rate": 1.0} if run.configuration.is_plugin else {"learning_rate": 1.0, "dropout": 0.0}
+    shape = run.configuration.model_copy(update=values)
     return Run(shape, 0, run.fold, None if run.series is None else "")
 
 
 def axes(experiment: Experiment) -> tuple[str, ...]:
-    """Return the settings with more than one value in the grid, in the order of `AXES`."""
-    return tuple(axis for axis in AXES if len(experiment.trained_values(axis)) > 1)
+    """Return the settings with more than one value in the grid, in the order of `AXES`, those of plug-ins last."""
+    names = (*AXES, *experiment.own_axes)
+    return tuple(axis for axis in names if len(experiment.trained_values(axis)) > 1)
 
 
 def run_key(experiment: Experiment, run: Run, *, fingerprint: str, backend: str, series_name: str | None = None) -> str:
@@ -134,7 +137,15 @@ def run_key(experiment: Experiment, run: Run, *, fingerprint: str, backend: str,
         settings |= {"fold": run.fold, "steps": experiment.fold_steps}
     if run.series is not None:
         settings["series"] = run.series if series_name is None else series_name
+    settings |= _plugin_keys(experiment, run)
     return hashlib.sha256(json.dumps(settings, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def _plugin_keys(experiment: Experiment, run: Run) -> dict[str, Any]:
+    """Name and source of the plug-ins that take part in `run`."""
+    network = experiment.plugins.networks.get(run.configuration.layer)
+    keys: dict[str, Any] = {"network": network.key} if network else {}
+    return keys | ({"callbacks": [plugin.key for plugin in experiment.callbacks]} if experiment.callbacks else {})
 
 
 def _data_keys_if_set(experiment: Experiment) -> set[str]:

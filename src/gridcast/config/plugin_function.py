@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gridcast.config.sections import AXES
+from gridcast.config.configuration import AXES
 from gridcast.runtime.errors import ConfigError
 
 AxisValue = bool | int | float | str

@@ -27,14 +27,13 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
+from gridcast.config.configuration import BUILT_IN_LAYERS
 from gridcast.config.plugin_function import FunctionText, check_carried, declared_axes, function_text
 from gridcast.runtime import plugin_code
 from gridcast.runtime.errors import ConfigError, suggest
 
 TABLES = {"networks": "NETWORKS", "baselines": "BASELINES", "metrics": "METRICS", "callbacks": "CALLBACKS"}
 """The dictionary of a plug-in file that lists each kind of plug-in; also, after `gridcast.`, the entry points."""
-BUILT_IN_LAYERS = ("GRU", "LSTM")
-"""Networks that gridcast has, values of the axis `layer`."""
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]*( [A-Za-z0-9_.-]+)*")
 """Form of a plug-in's name."""
 
@@ -98,7 +97,7 @@ class Plugin:
             if self.attribute
             else getattr(module, TABLES[self.kind])[self.name]
         )
-        return found  # type: ignore[no-any-return]
+        return found
 
 
 @dataclass(frozen=True)
@@ -127,7 +126,7 @@ class Plugins:
 
     def joined(self, other: Plugins) -> Plugins:
         """Return the plug-ins of both. Raises ConfigError where they have a name in common."""
-        tables = {}
+        tables: dict[str, dict[str, Plugin]] = {}
         for kind in TABLES:
             mine, others = getattr(self, kind), getattr(other, kind)
             for name in mine.keys() & others.keys():
@@ -137,7 +136,7 @@ class Plugins:
                     )
             tables[kind] = {**mine, **others}
         source = tuple(dict.fromkeys((*self.source, *other.source)))
-        return Plugins(**tables, source=source, is_lenient=self.is_lenient or other.is_lenient)
+        return dataclasses.replace(self, **tables, source=source, is_lenient=self.is_lenient or other.is_lenient)
 
     def with_installed(self, kind: str, names: Collection[str]) -> Plugins:
         """Return these plug-ins and those of one `kind` among `names` that installed packages bring, if any.
@@ -264,7 +263,7 @@ def _plugin(kind: str, name: str, function: Any, source: PluginSource, text: Fun
 
 def _checked(tables: Mapping[str, Mapping[str, Plugin]], source: PluginSource) -> Plugins:
     """The plug-ins of one source. Raises ConfigError where a network's code could not travel in a model."""
-    plugins = Plugins(**tables, source=(source,))
+    plugins = dataclasses.replace(NO_PLUGINS, **tables, source=(source,))
     if plugins.networks and not source.pickled:
         check_carried(source.text, source.file)
     return plugins

@@ -13,7 +13,8 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from gridcast.config.error_messages import explain
-from gridcast.config.experiment import Experiment
+from gridcast.config.experiment import PLUGINS, Experiment
+from gridcast.config.plugins import NO_PLUGINS, Plugins
 from gridcast.runtime.errors import ConfigError, suggest
 
 PATH_KEYS = ("source", "static_source", "labels")
@@ -46,12 +47,12 @@ _Loader.yaml_implicit_resolvers = {
 }
 
 
-def read(path: Path | str) -> Experiment:
+def read(path: Path | str, plugins: Plugins = NO_PLUGINS) -> Experiment:
     """Return the experiment in the YAML file `path`. Raises ConfigError with every fault in one message.
 
-    The files that it names are looked for beside it first, then in the working directory.
+    The files that it names are looked for beside it first, then in the working directory. It may name `plugins`.
     """
-    return parse(read_text(path), str(path))
+    return parse(read_text(path), str(path), plugins)
 
 
 def read_text(path: Path | str) -> str:
@@ -91,8 +92,11 @@ def with_paths_from(text: str, folder: Path) -> str:
     return text
 
 
-def parse(text: str, origin: str = "experiment") -> Experiment:
-    """Return the experiment in the YAML `text`; `origin` names it in errors. Raises ConfigError."""
+def parse(text: str, origin: str = "experiment", plugins: Plugins = NO_PLUGINS) -> Experiment:
+    """Return the experiment in the YAML `text`; `origin` names it in errors. Raises ConfigError.
+
+    It may name `plugins`.
+    """
     try:
         content = yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader: data, no code
     except yaml.MarkedYAMLError as error:
@@ -103,7 +107,7 @@ def parse(text: str, origin: str = "experiment") -> Experiment:
     if not isinstance(content, dict):
         raise ConfigError(f"{origin}: expected keys such as name, data, window and grid; the file holds none")
     try:
-        return Experiment.model_validate(content)
+        return Experiment.model_validate(content, context={PLUGINS: plugins})
     except ValidationError as error:
         faults = error.errors()
         lines = [f"{origin}: {_line(fault)}" for fault in faults if not _follows_from_items(fault, faults)]

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from gridcast.config import Anomaly, Configuration, Experiment, Probabilistic, Training
+from gridcast.config import NO_PLUGINS, Anomaly, Configuration, Experiment, Plugins, Probabilistic, Training
 from gridcast.data import series_statistics
 from gridcast.data.check_windows import longest_lookback
 from gridcast.data.fit_preprocessing import fit_preprocessing
@@ -32,7 +32,7 @@ class Dataset:
     - `period`: the seasonal period in steps that baselines use, if there is one.
     - `validation_gap`: steps between the training span and the first validation window of a detector, so that no
       window reaches back into training; 0 for forecasts, whose inputs may.
-    - `training`, `probabilistic`, `anomaly`: these sections of the experiment.
+    - `training`, `probabilistic`, `anomaly`: these sections of the experiment. `plugins`: those that it may name.
     """
 
     preprocessing: Preprocessing
@@ -49,6 +49,7 @@ class Dataset:
     probabilistic: Probabilistic
     anomaly: Anomaly | None = None
     validation_gap: int = 0
+    plugins: Plugins = NO_PLUGINS
 
     def origins(self, span: str, lookback: int, series: str | None = None) -> np.ndarray:
         """Return the windows (n, 2), pairs of series and origin, whose targets lie in `span` and are all observed.
@@ -142,4 +143,5 @@ def build_dataset(panel: Panel, experiment: Experiment) -> Dataset:
         probabilistic=experiment.probabilistic,
         anomaly=experiment.anomaly if is_anomaly else None,
         validation_gap=longest_lookback(experiment) if is_anomaly else 0,
+        plugins=experiment.plugins,
     )

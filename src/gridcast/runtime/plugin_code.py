@@ -10,7 +10,7 @@ import contextlib
 import hashlib
 import sys
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -23,6 +23,11 @@ _LOCK = threading.RLock()
 def module_name(text: str) -> str:
     """Return the name of the module with the source `text`."""
     return PREFIX + hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def files_in(files: Mapping[str, bytes]) -> dict[str, bytes]:
+    """Return those of the `files` of a model, by name, that are code of plug-ins."""
+    return {name: content for name, content in files.items() if name.startswith(PREFIX)}
 
 
 def import_source(text: str, file: str) -> ModuleType:
@@ -49,6 +54,9 @@ def import_source(text: str, file: str) -> ModuleType:
 def carried_layers(folder: Path) -> Iterator[None]:
     """Context in which Keras finds the classes and functions of the plug-ins whose files lie in `folder`."""
     files = sorted(folder.glob(f"{PREFIX}*.py"))
+    if not files:
+        yield
+        return
     with layers_of(import_source(path.read_text(encoding="utf-8"), str(path)) for path in files):
         yield
 

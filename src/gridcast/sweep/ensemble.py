@@ -13,6 +13,7 @@ import pandas as pd
 from gridcast.config import Ensemble
 from gridcast.evaluation import metrics
 from gridcast.evaluation.forecast_results import Forecasts
+from gridcast.runtime import plugin_code
 from gridcast.runtime.detector import DETECTOR_KEY, ENSEMBLE
 from gridcast.runtime.forecaster import MEMBERS_FILE, NETWORK_FILE, SETTINGS_FILE
 from gridcast.runtime.likelihoods import QUANTILE
@@ -95,6 +96,7 @@ def pack_members(
         settings_name, network_name = f"member-{number}.json", f"member-{number}.keras"
         names.append((settings_name, network_name))
         files |= {settings_name: member[SETTINGS_FILE], network_name: member[NETWORK_FILE]}
+        files |= plugin_code.files_in(member)
         contents.append(json.loads(member[SETTINGS_FILE]))
     # The ensemble needs as much history as its most demanding member.
     settings = max(contents, key=lambda content: int(content["lookback"]))
