@@ -2,7 +2,7 @@
 
 from gridcast.config.configuration import AXES, BUILT_IN_LAYERS, Configuration
 from gridcast.config.experiment import Experiment
-from gridcast.config.plugins import NO_PLUGINS, Plugin, Plugins
+from gridcast.config.plugins import LENIENT, NO_PLUGINS, Plugin, Plugins
 from gridcast.config.search_settings import Budget, Confirm, Search
 from gridcast.config.section import Section
 from gridcast.config.sections import (
@@ -28,6 +28,7 @@ from gridcast.config.yaml_reader import parse, read, read_text, with_source
 __all__ = [
     "AXES",
     "BUILT_IN_LAYERS",
+    "LENIENT",
     "NO_PLUGINS",
     "READING_KEYS",
     "RELEVANT",

@@ -76,6 +76,10 @@ class Configuration(Section):
         """Whether the network is a plug-in, not one of gridcast's own."""
         return self.layer not in BUILT_IN_LAYERS
 
+    def value(self, axis: str) -> Any:
+        """Return the value of an axis; None of one that the layer does not have."""
+        return getattr(self, axis, None)
+
     @property
     def own(self) -> dict[str, Any]:
         """The settings that only this `layer` has, a plug-in."""

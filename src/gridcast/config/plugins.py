@@ -145,9 +145,8 @@ class Plugins:
         `TCN = "my_package.networks:tcn"`. Raises ConfigError where two have one name.
         """
         plugins = self
-        for name in dict.fromkeys(names):
-            for entry in entry_points(group=f"gridcast.{kind}", name=name):
-                plugins = plugins.joined(_from_entry_point(kind, entry))
+        for entry in installed(kind, names):
+            plugins = plugins.joined(_from_entry_point(kind, entry))
         return plugins
 
 
@@ -169,20 +168,7 @@ def from_file(path: Path | str) -> Plugins:
         raise ConfigError(f"{path}: no such plug-in file{near}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read as UTF-8 text: {error}") from None
-    source = PluginSource(str(path), text)
-    module = _run(source)
-    tables: dict[str, dict[str, Plugin]] = {kind: {} for kind in TABLES}
-    for kind, table in TABLES.items():
-        listed = getattr(module, table, {})
-        if not isinstance(listed, Mapping) or not all(isinstance(name, str) for name in listed):
-            raise ConfigError(f"{path}: {table} must be a dictionary of functions by name, got {listed!r}")
-        tables[kind] = {name: _plugin(kind, name, function, source) for name, function in listed.items()}
-    if not any(tables.values()):
-        raise ConfigError(
-            f"{path}: lists no plug-in; name its functions in one of {', '.join(TABLES.values())}, such as "
-            "NETWORKS = {'TCN': tcn}"
-        )
-    return _checked(tables, source)
+    return from_text(str(path), text)
 
 
 def from_functions(
@@ -209,6 +195,29 @@ def from_functions(
             plugin = _plugin(kind, name, function, source, text)
             plugins = plugins.joined(_checked({kind: {name: plugin}}, source))
     return plugins
+
+
+def from_text(file: str, text: str) -> Plugins:
+    """Return the plug-ins that the text of a Python `file` lists, see `from_file`. Raises ConfigError."""
+    source = PluginSource(file, text)
+    module = _run(source)
+    tables: dict[str, dict[str, Plugin]] = {kind: {} for kind in TABLES}
+    for kind, table in TABLES.items():
+        listed = getattr(module, table, {})
+        if not isinstance(listed, Mapping) or not all(isinstance(name, str) for name in listed):
+            raise ConfigError(f"{file}: {table} must be a dictionary of functions by name, got {listed!r}")
+        tables[kind] = {name: _plugin(kind, name, function, source) for name, function in listed.items()}
+    if not any(tables.values()):
+        raise ConfigError(
+            f"{file}: lists no plug-in; name its functions in one of {', '.join(TABLES.values())}, such as "
+            "NETWORKS = {'TCN': tcn}"
+        )
+    return _checked(tables, source)
+
+
+def installed(kind: str, names: Collection[str]) -> list[Any]:
+    """Return the entry points of installed packages for plug-ins of one `kind` among `names`."""
+    return [entry for entry in entry_points(group=f"gridcast.{kind}") if entry.name in names] if names else []
 
 
 def _from_entry_point(kind: str, entry: Any) -> Plugins:

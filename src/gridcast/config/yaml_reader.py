@@ -12,6 +12,7 @@ from typing import Any, get_args
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from gridcast.config.configuration import BUILT_IN_LAYERS
 from gridcast.config.error_messages import explain
 from gridcast.config.experiment import PLUGINS, Experiment
 from gridcast.config.plugins import NO_PLUGINS, Plugins
@@ -112,6 +113,31 @@ def parse(text: str, origin: str = "experiment", plugins: Plugins = NO_PLUGINS) 
         faults = error.errors()
         lines = [f"{origin}: {_line(fault)}" for fault in faults if not _follows_from_items(fault, faults)]
         raise ConfigError("\n".join(lines)) from None
+
+
+def names_of_plugins(text: str) -> dict[str, set[str]]:
+    """Return the names in the YAML `text` of an experiment that may be plug-ins, by kind; none of broken YAML."""
+    try:
+        content = yaml.load(text, Loader=_Loader)  # noqa: S506 - as above
+    except yaml.YAMLError:
+        return {}
+    sections = content if isinstance(content, dict) else {}
+    grid, training = sections.get("grid"), sections.get("training")
+    settings = [sections.get("baseline"), *(grid if isinstance(grid, list) else [grid])]
+    layers = [part.get("layer") for part in settings if isinstance(part, dict)]
+    callbacks = training.get("callbacks") if isinstance(training, dict) else ()
+    return {
+        "networks": _texts(layers) - set(BUILT_IN_LAYERS),
+        "baselines": _texts(sections.get("baselines")) - {"auto"},
+        "callbacks": _texts(callbacks),
+    }
+
+
+def _texts(value: object) -> set[str]:
+    """All texts in a value, a list, or a list of lists."""
+    if isinstance(value, list):
+        return {text for item in value for text in _texts(item)}
+    return {value} if isinstance(value, str) else set()
 
 
 def with_source(text: str, source: str) -> str:

@@ -120,7 +120,7 @@ class Plan:
             self.dataset.period,
             zero_share=zero_share,
             requested=requested,
-            plugins=tuple(self.experiment.plugins.baselines),
+            plugins=requested if self.experiment.plugins.is_lenient else tuple(self.experiment.plugins.baselines),
         )
 
     def window_counts(self, lookback: int) -> dict[str, int]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from gridcast.config.grid import Run
+from gridcast.config.plugins import PluginSource
 from gridcast.data.splits import Spans
 from gridcast.evaluation import artifact_files, detection_table, forecast_table, service_examples
 from gridcast.evaluation.detection_results import AnomalyScores
@@ -53,10 +54,25 @@ def sweep_entry(plan: Plan) -> SweepEntry:
     )
 
 
+def _plugin_names(plan: Plan) -> dict[str, Any]:
+    """The plug-ins of the experiment by kind, if it has any: where each stands, and its own axes."""
+    plugins = plan.experiment.plugins
+    kinds = {"networks": plugins.networks, "baselines": plugins.baselines, "callbacks": plugins.callbacks}
+    named = {kind: {name: plugin.where for name, plugin in table.items()} for kind, table in kinds.items() if table}
+    files = {name: source.file for name, source in _plugin_sources(plan).items()}
+    return {"plugins": named | {"files": files}} if named else {}
+
+
+def _plugin_sources(plan: Plan) -> dict[str, PluginSource]:
+    """The plug-in files by the name of the artifact that each becomes."""
+    files = [source for source in plan.experiment.plugins.source if not source.pickled]
+    return {f"plugin-{number}.py": source for number, source in enumerate(files, start=1)}
+
+
 def _axis_values(plan: Plan) -> dict[str, str]:
     """Return the values of each axis of the grid, as text."""
     configurations = [run.configuration for run in plan.runs.values()]
-    values = {axis: list(dict.fromkeys(str(getattr(one, axis)) for one in configurations)) for axis in plan.axes}
+    values = {axis: list(dict.fromkeys(str(one.value(axis)) for one in configurations)) for axis in plan.axes}
     return {axis: ", ".join(texts)[:MAX_TEXT] for axis, texts in values.items()}
 
 
@@ -108,6 +124,7 @@ def sweep_files(plan: Plan) -> dict[str, str]:
         "categories": _categories(plan),
         "notes": list(panel.notes),
         "fingerprint": plan.fingerprint,
+        **_plugin_names(plan),
         "versions": {"python": platform.python_version(), **{name: version(name) for name in RECORDED_PACKAGES}},
         "backend": plan.backend,
         "machine": f"{platform.system()} {platform.machine()}",
@@ -118,7 +135,8 @@ def sweep_files(plan: Plan) -> dict[str, str]:
         about |= {"anomaly": experiment.anomaly.model_dump(), "per_day": plan.dataset.steps_per_day}
     if plan.confirmation_runs:
         about |= {"confirmation_keys": list(plan.confirmation_runs)}
-    return {"experiment.yaml": plan.yaml_text, "sweep.json": json.dumps(about, indent=1)}
+    plugins = {name: source.text for name, source in _plugin_sources(plan).items()}
+    return {"experiment.yaml": plan.yaml_text, "sweep.json": json.dumps(about, indent=1), **plugins}
 
 
 def _nonempty(spans: Spans) -> list[str]:

@@ -41,7 +41,7 @@ def applicable_baselines(
         unsuitable |= {"Croston", "TSB"}
     chosen = {*NAIVE_BASELINES, *requested, *(BASELINES.keys() - unsuitable if AUTO in requested else ())}
     suitable = [name for name in BASELINES if name in chosen and (period or name != "seasonal naive")]
-    return suitable + [name for name in plugins if name in requested]
+    return suitable + [name for name in plugins if name in requested and name not in (AUTO, *BASELINES)]
 
 
 def applicable_detectors(requested: Sequence[str]) -> list[str]:
