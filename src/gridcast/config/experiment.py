@@ -163,6 +163,10 @@ class Experiment(Section):
             where = _item(value, number)
             if not isinstance(grid, dict):
                 raise ValueError(f"{where}: expected axes with lists of values, got {grid!r}")
+            # First the layers: the axis of a plug-in that is missing is not the fault.
+            layers = grid.get("layer")
+            for position, layer in enumerate(layers if isinstance(layers, list) else ()):
+                check_layer(f"{where}.layer[{position}]", layer, plugins)
             for axis, values in grid.items():
                 check_axis(f"{where}.{axis}", axis, plugins)
                 if not isinstance(values, list) or not values:

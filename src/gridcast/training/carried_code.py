@@ -19,7 +19,7 @@ def carried_code(network: keras.Model, plugin: Plugin | None) -> dict[str, bytes
     """
     if plugin is None:
         return {}
-    foreign = set(_foreign_objects(json.loads(network.to_json())))
+    foreign = foreign_objects(network)
     if not foreign:
         return {}
     if plugin.source.pickled:
@@ -28,6 +28,11 @@ def carried_code(network: keras.Model, plugin: Plugin | None) -> dict[str, bytes
             "must travel in the model; define the network in a Python file, and give that file or a function from it"
         )
     return plugin.source.carried_files
+
+
+def foreign_objects(network: keras.Model) -> set[str]:
+    """Return the names of the layers and functions in `network` that are not Keras's own."""
+    return set(_foreign_objects(json.loads(network.to_json())))
 
 
 def _foreign_objects(content: Any) -> Iterator[str]:
