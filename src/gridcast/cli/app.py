@@ -59,6 +59,13 @@ DataDescription = Annotated[
     typer.Option(help="experiment file that describes how to read the data (default: that of the model's sweep)"),
 ]
 
+PluginFiles = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--plugin", metavar="FILE", help="Python file with networks, baselines and more of your own; repeatable"
+    ),
+]
+
 TableSource = Annotated[
     str,
     typer.Argument(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +14,7 @@ from gridcast import config
 from gridcast.cli import model_argument, terminal
 from gridcast.cli.app import CACHE, out
 from gridcast.cli.options import check_choice
-from gridcast.config import Experiment
+from gridcast.config import LENIENT, Experiment
 from gridcast.runtime.errors import ConfigError, TrackingError, UnknownModel
 
 if TYPE_CHECKING:
@@ -47,22 +49,39 @@ class ModelPlan:
     plan: Plan
 
 
-def plan_experiment(path: Path, backend: str) -> Plan:
+def plan_experiment(path: Path, backend: str, plugin_files: Sequence[Path] | None = None) -> Plan:
     """Return the plan of an experiment file, and print it. Raises ConfigError and DataError."""
+    from gridcast.training.plugin_loading import load_plugins
+
     check_choice("--backend", backend, BACKENDS)
-    return _print_and_return(config.read(path), config.read_text(path), backend)
+    text = config.read_text(path)
+    plugins = load_plugins(plugin_files or (), text, backend)
+    return _print_and_return(config.parse(text, str(path), plugins), text, backend)
 
 
-def plan_recorded(recorded: RecordedExperiment, backend: str) -> Plan:
-    """Return the plan of an experiment that was swept before, and print it. Raises ConfigError and DataError."""
+def plan_recorded(recorded: RecordedExperiment, backend: str, plugin_files: Sequence[Path] | None = None) -> Plan:
+    """Return the plan of an experiment that was swept before, and print it. Raises ConfigError and DataError.
+
+    Its plug-ins are those of `plugin_files` or, without them, those that the sweep recorded.
+    """
+    from gridcast.tracking import mlflow_runs
+    from gridcast.training.plugin_loading import load_plugins
+
     check_choice("--backend", backend, BACKENDS)
-    return _print_and_return(recorded.experiment, recorded.text, backend)
+    with tempfile.TemporaryDirectory() as folder:
+        files = list(plugin_files or ())
+        for name in recorded.about.get("plugins", {}).get("files", {}) if not files else ():
+            files.append(Path(folder, name))
+            files[-1].write_bytes(mlflow_runs.read_artifact(recorded.store, recorded.sweep_id, name))
+        plugins = load_plugins(files, recorded.text, backend)
+    experiment = config.parse(recorded.text, f"the sweep of {recorded.experiment.name}", plugins)
+    return _print_and_return(experiment, recorded.text, backend)
 
 
 def plan_on_source(plan: Plan, source: str) -> Plan:
     """Return the plan of the same experiment on the data of `source`, and print it."""
     text = config.with_source(plan.yaml_text, source)
-    return _print_and_return(config.parse(text, f"the experiment on {source}"), text, "jax")
+    return _print_and_return(config.parse(text, f"the experiment on {source}", LENIENT), text, "jax")
 
 
 def _print_and_return(experiment: Experiment, text: str, backend: str) -> Plan:
@@ -110,7 +129,7 @@ def recorded_experiment(model: ModelReference) -> RecordedExperiment:
     return RecordedExperiment(
         store=store,
         sweep_id=sweep_id,
-        experiment=config.parse(text, f"the sweep of {model.name or model.uri}"),
+        experiment=config.parse(text, f"the sweep of {model.name or model.uri}", LENIENT),
         text=text,
         about=json.loads(mlflow_runs.read_artifact(store, sweep_id, "sweep.json")),
     )
@@ -125,7 +144,7 @@ def plan_of_model(model: ModelReference, description: Path | None, source: str |
     from gridcast.sweep.plan import make_plan
 
     recorded = recorded_experiment(model)
-    experiment = config.read(description) if description else recorded.experiment
+    experiment = config.read(description, LENIENT) if description else recorded.experiment
     text = config.read_text(description) if description else recorded.text
     if experiment.task == "anomaly":
         raise ConfigError(f"{model.name or model.uri}: is an anomaly detector, and this command needs a forecaster")
@@ -145,7 +164,7 @@ def find_experiment_store(argument: str) -> tuple[str, Store]:
 
     require_store()
     if model_argument.is_experiment_file(argument):
-        name = config.read(Path(argument)).name
+        name = config.read(Path(argument), LENIENT).name
         return name, open_store(name, create=False)
     if ":/" in argument:
         recorded = recorded_experiment(model_argument.find_model(argument))

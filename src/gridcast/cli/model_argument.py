@@ -76,7 +76,7 @@ def is_experiment_file(argument: str) -> bool:
 
 def promoted_name(path: Path) -> str:
     """Return the registered model that an experiment file promotes to. Raises ConfigError."""
-    name = config.read(path).selection.promote_to
+    name = config.read(path, config.LENIENT).selection.promote_to
     if name is None:
         raise ConfigError(f"{path}: selection.promote_to: is missing, so the experiment registers no model; add a name")
     return name

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,6 +17,7 @@ from gridcast.cli.app import (
     Backend,
     ExperimentFile,
     ForceReason,
+    PluginFiles,
     RegisteredModel,
     Workers,
     app,
@@ -37,17 +39,19 @@ if TYPE_CHECKING:
 
 
 @app.command("validate")
-def validate_verb(experiment: ExperimentFile, backend: Backend = "jax") -> None:
+def validate_verb(experiment: ExperimentFile, backend: Backend = "jax", plugin: PluginFiles = None) -> None:
     """Check an experiment and its data without training.
 
     The splits are simulated.
     """
-    plan = plan_experiment(experiment, backend)
+    plan = plan_experiment(experiment, backend, plugin)
     out.print(f"{experiment} is valid: {plan.size_text} on {len(plan.panel.series):,} series.")
 
 
 @app.command("plan")
-def plan_verb(experiment: ExperimentFile, backend: Backend = "jax", workers: Workers = None) -> None:
+def plan_verb(
+    experiment: ExperimentFile, backend: Backend = "jax", workers: Workers = None, plugin: PluginFiles = None
+) -> None:
     """List every run with an estimate of its time.
 
     A few runs are timed for one epoch.
@@ -55,7 +59,7 @@ def plan_verb(experiment: ExperimentFile, backend: Backend = "jax", workers: Wor
     from gridcast.sweep import time_estimate
     from gridcast.sweep.confirmation import plan_confirmation
 
-    planned = plan_experiment(experiment, backend)
+    planned = plan_experiment(experiment, backend, plugin)
     plan = planned.sample()
     settings = choose_workers(backend, workers, cache=cache_if_present(CACHE))
     with out.status("timing one epoch of a few runs") if out.is_terminal else contextlib.nullcontext():
@@ -91,12 +95,13 @@ def run_verb(
             help="train on the workers of this Dask scheduler, e.g. tcp://host:8786, instead of local ones",
         ),
     ] = None,
+    plugin: PluginFiles = None,
 ) -> None:
     """Train the runs of an experiment that are not finished.
 
     Everything is recorded in MLflow; then the winner is promoted through the gates and the report is written.
     """
-    plan = plan_experiment(experiment, backend)
+    plan = plan_experiment(experiment, backend, plugin)
     run_sweep(plan, choose_workers(backend, workers, memory_gib=memory_limit, scheduler=scheduler))
 
 
@@ -140,6 +145,7 @@ def promote_verb(
         bool, typer.Option("--if-not-worse", help="also replace a champion that cannot be told apart from the best run")
     ] = False,
     backend: Backend = "jax",
+    plugin: PluginFiles = None,
 ) -> None:
     """Make the best run champion if it passes every gate.
 
@@ -151,7 +157,7 @@ def promote_verb(
     from gridcast.tracking.store import open_store, require_store
 
     require_store()
-    planned = _plan_to_promote(experiment, backend)
+    planned = _plan_to_promote(experiment, backend, plugin)
     store = open_store(planned.experiment.name, create=False)
     plan, finished = with_confirmation(planned, store)
     if not finished:
@@ -174,16 +180,16 @@ def promote_verb(
     terminal.print_promotion(out, promoted)
 
 
-def _plan_to_promote(argument: str, backend: str) -> Plan:
+def _plan_to_promote(argument: str, backend: str, plugin_files: Sequence[Path] | None) -> Plan:
     """Return the plan of an experiment file, or of the experiment behind a registered model."""
     if model_argument.is_experiment_file(argument):
-        return plan_experiment(Path(argument), backend)
+        return plan_experiment(Path(argument), backend, plugin_files)
     if argument.startswith("runs:/"):
         raise ConfigError(
             f"'{argument}' is one run, and `gridcast promote` promotes the best run of an experiment: give the "
             "experiment file, or the name of its registered model"
         )
-    return plan_recorded(recorded_experiment(model_argument.find_model(argument)), backend)
+    return plan_recorded(recorded_experiment(model_argument.find_model(argument)), backend, plugin_files)
 
 
 @app.command("rollback")

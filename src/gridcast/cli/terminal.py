@@ -65,7 +65,9 @@ def print_plan(out: Console, plan: Plan) -> None:
     windows = plan.window_counts(experiment.window.lookback)
     for name in SPAN_NAMES:
         out.print(f"  {name}: {dates(*panel.spans[name])}, {windows[name]:,} windows")
-    if plan.engine == "stock" and experiment.training.engine == "auto":
+    if experiment.training.callbacks:
+        out.print("  runs train on stock Keras, one by one: only its fit calls training.callbacks", markup=False)
+    elif plan.engine == "stock" and experiment.training.engine == "auto":
         out.print(f"  runs train on stock Keras: compiled epochs (training.engine: fused) need jax, not {plan.backend}")
 
 

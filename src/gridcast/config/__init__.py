@@ -1,15 +1,15 @@
 """The experiment file, typed and frozen."""
 
+from gridcast.config.configuration import AXES, BUILT_IN_LAYERS, Configuration
 from gridcast.config.experiment import Experiment
+from gridcast.config.plugins import LENIENT, NO_PLUGINS, Plugin, Plugins
 from gridcast.config.ranges import Range, values_of
 from gridcast.config.search_settings import Budget, Confirm, Search
 from gridcast.config.section import Section
 from gridcast.config.sections import (
-    AXES,
     RELEVANT,
     SENSOR_DEFAULTS,
     Anomaly,
-    Configuration,
     Data,
     Ensemble,
     Level,
@@ -29,6 +29,9 @@ from gridcast.config.yaml_reader import parse, read, read_text, with_source
 
 __all__ = [
     "AXES",
+    "BUILT_IN_LAYERS",
+    "LENIENT",
+    "NO_PLUGINS",
     "READING_KEYS",
     "RELEVANT",
     "SENSOR_DEFAULTS",
@@ -44,6 +47,8 @@ __all__ = [
     "Metric",
     "Name",
     "Pivot",
+    "Plugin",
+    "Plugins",
     "Probabilistic",
     "Range",
     "Search",

@@ -13,6 +13,8 @@ from gridcast.runtime.errors import suggest
 def explain(fault: Any, section: type[BaseModel]) -> str:
     """Return the message, with the remedy, for one entry of `ValidationError.errors()` on a value of `section`."""
     value = fault["input"]
+    if fault["type"] == "value_error":
+        return str(fault["ctx"]["error"])
     if fault["type"] == "extra_forbidden":
         keys = section.model_fields
         return f"unknown key{suggest(str(fault['loc'][-1]), keys)} (allowed: {', '.join(keys)})"

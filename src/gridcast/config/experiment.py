@@ -4,17 +4,24 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic import Field, PrivateAttr, ValidationError, ValidationInfo, field_validator, model_validator
 
+from gridcast.config.configuration import AXES, Configuration
 from gridcast.config.error_messages import explain
+from gridcast.config.layer_settings import (
+    check_axis,
+    check_layer,
+    check_layer_axes,
+    checked_own_value,
+    settings_of_layer,
+)
+from gridcast.config.plugins import NO_PLUGINS, Plugin, Plugins
 from gridcast.config.ranges import Range, check_ranges, read_range, values_of
 from gridcast.config.search_settings import Search
 from gridcast.config.section import Section
 from gridcast.config.sections import (
-    AXES,
     SENSOR_DEFAULTS,
     Anomaly,
-    Configuration,
     Data,
     Name,
     Probabilistic,
@@ -35,11 +42,10 @@ TASK_DEFAULTS: dict[str, dict[str, dict[str, Any]]] = {
     "anomaly": {"transform": {"scale": "standard"}, "data": SENSOR_DEFAULTS},
 }
 """Defaults of sections that differ between tasks."""
+PLUGINS = "plugins"
+"""Key of the validation context with the plug-ins that the experiment may name."""
 NOT_OF_SENSORS = ("target", "series", "past", "future", "static", "static_source")
 """Keys of `data` that describe a table with a column of targets, not one with a column for each sensor."""
-
-OWN_METRICS = "metrics"
-"""Key of the validation context with the names of the metrics that `selection.metric` may be besides gridcast's."""
 
 
 class Experiment(Section):
@@ -61,6 +67,22 @@ class Experiment(Section):
     anomaly: Anomaly = Anomaly()
     search: Search = Search()
     selection: Selection = Selection()
+    _plugins: Plugins = PrivateAttr(default=NO_PLUGINS)
+
+    def model_post_init(self, context: Any) -> None:
+        """Keep the plug-ins of the validation context."""
+        self._plugins = _plugins_of(context)
+
+    @property
+    def plugins(self) -> Plugins:
+        """The plug-ins that the experiment may name."""
+        return self._plugins
+
+    @property
+    def callbacks(self) -> tuple[Plugin, ...]:
+        """The plug-ins that Keras calls in each run; none in an experiment that is only read."""
+        available = self.plugins.callbacks
+        return tuple(available[name] for name in self.training.callbacks if name in available)
 
     @property
     def fold_steps(self) -> int:
@@ -76,7 +98,13 @@ class Experiment(Section):
             defaults["epochs"] = self.training.epochs
         if self.task == "anomaly":
             defaults |= {"detector": "reconstruction", "latent": 8, "scaling": "none"}
-        return Configuration(**(defaults | self.baseline | settings))
+        return Configuration(**settings_of_layer(defaults | self.baseline | settings, self.plugins))
+
+    @property
+    def own_axes(self) -> tuple[str, ...]:
+        """The settings that only some plug-in among the layers has."""
+        layers = self.axis_values("layer")
+        return tuple(dict.fromkeys(axis for layer in layers for axis in self.plugins.of_layer(layer)))
 
     def axis_values(self, axis: str) -> set[Any]:
         """Return every value that `axis` takes in `baseline` or in some configuration of the grid; ends of a range."""
@@ -99,6 +127,8 @@ class Experiment(Section):
 
         Of a range, its two ends.
         """
+        if axis in self.own_axes:
+            return self._trained_own_values(axis)
         default = getattr(self.configuration(), axis)
         return {value for grid in self.grid for value in values_of(grid.get(axis, (default,)))}
 
@@ -106,6 +136,16 @@ class Experiment(Section):
     def has_ranges(self) -> bool:
         """Whether an axis of the grid is a range, so that its runs are drawn instead of listed."""
         return any(isinstance(values, Range) for grid in self.grid for values in grid.values())
+
+    def _trained_own_values(self, axis: str) -> set[Any]:
+        layer = self.configuration().layer
+        return {
+            value
+            for grid in self.grid
+            for trained in values_of(grid.get("layer", (layer,)))
+            if axis in (own := self.plugins.of_layer(trained))
+            for value in values_of(grid.get(axis, (self.baseline.get(axis, own[axis]),)))
+        }
 
     @model_validator(mode="before")
     @classmethod
@@ -128,27 +168,26 @@ class Experiment(Section):
 
     @field_validator("grid", mode="before")
     @classmethod
-    def _check_grid(cls, value: object) -> object:
-        given = value if isinstance(value, list) else [value]
-        grids: list[Any] = [dict(grid) if isinstance(grid, dict) else grid for grid in given]
+    def _check_grid(cls, value: object, info: ValidationInfo) -> object:
+        plugins = _plugins_of(info.context)
+        grids: list[Any] = value if isinstance(value, list) else [value]
         for number, grid in enumerate(grids):
-            where = f"grid[{number}]" if isinstance(value, list) else "grid"
+            where = _item(value, number)
             if not isinstance(grid, dict):
                 raise ValueError(f"{where}: expected axes with lists of values, got {grid!r}")
+            # First the layers: the axis of a plug-in that is missing is not the fault.
+            layers = grid.get("layer")
+            for position, layer in enumerate(layers if isinstance(layers, list) else ()):
+                check_layer(f"{where}.layer[{position}]", layer, plugins)
             for axis, values in grid.items():
-                _check_axis(f"{where}.{axis}", axis)
-                if isinstance(values, dict):
-                    grid[axis] = read_range(f"{where}.{axis}", axis, values)
-                    for end in ("low", "high"):
-                        _check_setting(f"{where}.{axis}.{end}", axis, values[end])
-                    continue
-                if not isinstance(values, list) or not values:
+                check_axis(f"{where}.{axis}", axis, plugins)
+                if not isinstance(values, list | dict) or not values:
                     remedy = "give at least one" if values == [] else f"write [{values}]"
                     raise ValueError(f"{where}.{axis}: expected a list of values, got {values!r}; {remedy}")
-                for position, item in enumerate(values):
-                    _check_setting(f"{where}.{axis}[{position}]", axis, item)
-                grid[axis] = tuple(values)
-        return grids
+        return [
+            {axis: _checked_values(_item(value, number, axis), axis, values, plugins) for axis, values in grid.items()}
+            for number, grid in enumerate(grids)
+        ]
 
     @field_validator("baselines", mode="before")
     @classmethod
@@ -157,18 +196,31 @@ class Experiment(Section):
 
     @field_validator("baseline", mode="before")
     @classmethod
-    def _check_baseline(cls, value: object) -> object:
+    def _check_baseline(cls, value: object, info: ValidationInfo) -> object:
         if not isinstance(value, dict):
             raise ValueError(f"baseline: expected settings, got {value!r}")
-        for axis, item in value.items():
-            _check_axis(f"baseline.{axis}", axis)
-            _check_setting(f"baseline.{axis}", axis, item)
-        return value
+        plugins = _plugins_of(info.context)
+        for axis in value:
+            check_axis(f"baseline.{axis}", axis, plugins)
+        return {axis: _checked_setting(f"baseline.{axis}", axis, item, plugins) for axis, item in value.items()}
 
     @model_validator(mode="after")
-    def _check_task(self, info: ValidationInfo) -> Experiment:
+    def _check_plugins(self) -> Experiment:
+        check_layer_axes(self.grid, self.baseline, self.plugins)
+        for position, name in enumerate(self.training.callbacks):
+            allowed = self.plugins.callbacks
+            if name not in allowed and not self.plugins.is_lenient:
+                listed = f"allowed: {', '.join(allowed)}" if allowed else "there are none"
+                raise ValueError(
+                    f"training.callbacks[{position}]: {name!r} is no plug-in{suggest(name, allowed)} ({listed}); bring "
+                    "it with --plugin FILE"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _check_task(self) -> Experiment:
         check_fields(self.task, self.field_values)
-        check_metric(self.selection.metric, self.task, (info.context or {}).get(OWN_METRICS, ()))
+        check_metric(self.selection.metric, self.task, self.plugins.metrics)
         return self
 
     @model_validator(mode="after")
@@ -267,17 +319,40 @@ class Experiment(Section):
         return self
 
 
-def _check_axis(where: str, axis: object) -> None:
+def _plugins_of(context: Any) -> Plugins:
+    plugins: Plugins = (context or {}).get(PLUGINS, NO_PLUGINS)
+    return plugins
+
+
+def _item(grid: object, number: int, axis: str = "") -> str:
+    """The place of an axis in the value of the key `grid`: a list of grids, or one."""
+    place = f"grid[{number}]" if isinstance(grid, list) else "grid"
+    return f"{place}.{axis}" if axis else place
+
+
+def _checked_values(where: str, axis: str, values: Any, plugins: Plugins) -> tuple[Any, ...] | Range:
+    """The values of an axis, or its range. Raises ValueError."""
+    if isinstance(values, dict):
+        read = read_range(where, axis, values, plugins.axes.get(axis))
+        for end in ("low", "high"):
+            _checked_setting(f"{where}.{end}", axis, values[end], plugins)
+        return read
+    return tuple(_checked_setting(f"{where}[{position}]", axis, item, plugins) for position, item in enumerate(values))
+
+
+def _checked_setting(where: str, axis: str, value: object, plugins: Plugins) -> object:
+    """The value of an axis in the form that configurations hold. Raises ValueError."""
     if axis not in AXES:
-        raise ValueError(f"{where}: unknown key{suggest(str(axis), AXES)} (allowed: {', '.join(AXES)})")
-
-
-def _check_setting(where: str, axis: str, value: object) -> None:
+        return checked_own_value(where, axis, value, plugins)
     required = {} if axis == "lookback" else {"lookback": 1}
     try:
-        Configuration.model_validate({**required, axis: value})
+        checked = Configuration.model_validate({**required, axis: value})
     except ValidationError as error:
         raise ValueError(f"{where}: {explain(error.errors()[0], Configuration)}") from None
+    if axis == "layer":
+        check_layer(where, value, plugins)
+    # Settings as they stand in the file, but for mappings, which are no value of an axis.
+    return getattr(checked, axis) if isinstance(value, dict) else value
 
 
 def _listed(values: set[Any]) -> str:

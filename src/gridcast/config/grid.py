@@ -102,15 +102,20 @@ def _searchable_runs(experiment: Experiment) -> tuple[Run, ...]:
 def shared_program(run: Run) -> Run:
     """Return `run` without what is a value of its compiled program: runs that agree in the rest can train together.
 
-    These values (learning rate, dropout, epochs, seed and, for a single series, the series) are set to fixed ones.
+    These values (learning rate, dropout, epochs, seed and, for a single series, the series) are set to fixed ones. A
+    plug-in does with the dropout what it likes, so there it is part of the program.
     """
-    shape = run.configuration.model_copy(update={"learning_rate": 1.0, "dropout": 0.0, "epochs": None})
+    values: dict[str, Any] = {"learning_rate": 1.0, "epochs": None}
+    if not run.configuration.is_plugin:
+        values["dropout"] = 0.0
+    shape = run.configuration.model_copy(update=values)
     return Run(shape, 0, run.fold, None if run.series is None else "")
 
 
 def axes(experiment: Experiment) -> tuple[str, ...]:
-    """Return the settings with more than one value in the grid, in the order of `AXES`."""
-    return tuple(axis for axis in AXES if len(experiment.trained_values(axis)) > 1)
+    """Return the settings with more than one value in the grid, in the order of `AXES`, those of plug-ins last."""
+    names = (*AXES, *experiment.own_axes)
+    return tuple(axis for axis in names if len(experiment.trained_values(axis)) > 1)
 
 
 def joined_ranges(experiment: Experiment) -> dict[str, Range]:
@@ -119,7 +124,7 @@ def joined_ranges(experiment: Experiment) -> dict[str, Range]:
     Several ranges of an axis are joined without their steps, and from the lowest to the highest value of all grids.
     """
     joined = {}
-    for axis in AXES:
+    for axis in (*AXES, *experiment.own_axes):
         ranges = [values for grid in experiment.grid if isinstance(values := grid.get(axis), Range)]
         if len(ranges) == 1 and len(experiment.grid) == 1:
             joined[axis] = replace(ranges[0], high=ranges[0].last)
@@ -163,7 +168,15 @@ def run_key(experiment: Experiment, run: Run, *, fingerprint: str, backend: str,
         settings |= {"fold": run.fold, "steps": experiment.fold_steps}
     if run.series is not None:
         settings["series"] = run.series if series_name is None else series_name
+    settings |= _plugin_keys(experiment, run)
     return hashlib.sha256(json.dumps(settings, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def _plugin_keys(experiment: Experiment, run: Run) -> dict[str, Any]:
+    """Name and source of the plug-ins that take part in `run`."""
+    network = experiment.plugins.networks.get(run.configuration.layer)
+    keys: dict[str, Any] = {"network": network.key} if network else {}
+    return keys | ({"callbacks": [plugin.key for plugin in experiment.callbacks]} if experiment.callbacks else {})
 
 
 def _data_keys_if_set(experiment: Experiment) -> set[str]:

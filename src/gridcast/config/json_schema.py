@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from gridcast.config.configuration import Configuration
 from gridcast.config.descriptions import DESCRIPTIONS
 from gridcast.config.experiment import Experiment
-from gridcast.config.sections import Configuration
 from gridcast.config.table_settings import NAMES_OF_SIGNS
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"

@@ -75,16 +75,18 @@ def values_of(item: Sequence[Any] | Range) -> tuple[Any, ...]:
     return item.ends if isinstance(item, Range) else tuple(item)
 
 
-def read_range(where: str, axis: str, content: dict[Any, Any]) -> Range:
+def read_range(where: str, axis: str, content: dict[Any, Any], own_default: object = None) -> Range:
     """Return the range that an experiment file has at `where`. Raises ValueError, with the remedy.
 
-    That its ends are values of the setting is for the caller to check.
+    That its ends are values of the setting is for the caller to check. The axis of a plug-in has numbers of the type of
+    `own_default`.
     """
+    is_integer = axis in INTEGER_AXES or type(own_default) is int
     example = f"{where}: {{low: 0.0001, high: 0.01, log: true}}"
     for key in content:
         if key not in KEYS:
             raise ValueError(f"{where}.{key}: unknown key (allowed: {', '.join(KEYS)}), such as {example}")
-    if axis not in NUMERIC_AXES:
+    if axis not in NUMERIC_AXES and type(own_default) not in (int, float):
         raise ValueError(f"{where}: a range needs numbers, which {axis} has none of; write a list of values")
     for key in ("low", "high"):
         if key not in content:
@@ -94,7 +96,7 @@ def read_range(where: str, axis: str, content: dict[Any, Any]) -> Range:
     for key, number in numbers.items():
         if isinstance(number, bool) or not isinstance(number, int | float) or not math.isfinite(number):
             raise ValueError(f"{where}.{key}: must be a number (got {number!r})")
-        if axis in INTEGER_AXES and not isinstance(number, int):
+        if is_integer and not isinstance(number, int):
             raise ValueError(f"{where}.{key}: must be an integer, as {axis} is (got {number!r})")
     if not isinstance(log, bool):
         raise ValueError(f"{where}.log: must be true or false (got {log!r})")
@@ -106,7 +108,7 @@ def read_range(where: str, axis: str, content: dict[Any, Any]) -> Range:
         raise ValueError(f"{where}: takes log or step, not both; remove one of them")
     if step is not None and not 0 < step <= high - low:
         raise ValueError(f"{where}.step: must be above 0 and at most high - low (got {step:g})")
-    return Range(low, high, log, step, axis in INTEGER_AXES)
+    return Range(low, high, log, step, is_integer)
 
 
 def check_ranges(grids: Sequence[Mapping[str, Any]], strategy: str) -> None:

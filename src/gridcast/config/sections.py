@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from gridcast.config.configuration import Loss
 from gridcast.config.section import Section
 from gridcast.config.selection_metrics import recorded_name
 from gridcast.config.table_settings import NAMES_OF_SIGNS, Columns, Pivot, Wide
@@ -221,57 +222,6 @@ class Transform(Section):
     scale: Literal["minmax", "standard", "mean-abs", "none"] = "minmax"
 
 
-class Configuration(Section):
-    """The settings of one network: each of them can be an axis of the grid.
-
-    `likelihood` belongs to task: probabilistic: the distribution of each step, whose samples are the forecast, or
-    `quantile`, where the network outputs all levels of all steps at once.
-
-    `scaling` is how windows are read. Probabilistic networks: `standard`, around their mean in units of their spread,
-    or `mean`, in units of their level, the only one for counts. Detectors: `none`, as they are; `centred`, around
-    their mean, so that an unseen level is not anomalous, but a change of level is; `standard`, in units of their
-    spread too, so that an unseen volatility is not anomalous either.
-
-    `detector` and `latent` belong to task: anomaly. The network reconstructs a window, predicts the step after it, or
-    does both, and is scored by its errors; with `encoding` it does both, and is scored by the encoding of a window
-    first. `latent` is the size of that encoding.
-
-    `epochs` are those of the configuration where they are an axis, else `training.epochs`.
-    """
-
-    layer: Literal["GRU", "LSTM"] = "LSTM"
-    bidirectional: bool = False
-    attention: bool = False
-    layers: Annotated[int, Field(ge=1, le=8)] = 1
-    units: Annotated[int, Field(ge=1, le=4096)] = 64
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
-    learning_rate: Annotated[float, Field(gt=0, le=1)] = 0.001
-    batch_size: Annotated[int, Field(ge=1, le=65536)] = 32
-    lookback: Annotated[int, Field(ge=1)]
-    optimizer: Literal["adam", "rmsprop"] = "adam"
-    loss: Literal["mse", "mae", "huber"] = "mse"
-    likelihood: Literal["student-t", "gaussian", "negative-binomial", "quantile"] | None = None
-    scaling: Literal["standard", "mean", "none", "centred"] | None = None
-    detector: Literal["reconstruction", "prediction", "both", "encoding"] | None = None
-    latent: Annotated[int, Field(ge=1, le=4096)] | None = None
-    epochs: Annotated[int, Field(ge=1)] | None = None
-
-    @property
-    def centred(self) -> bool:
-        """Whether windows are read around their mean: never for a point forecast, nor for counts, where 0 is fixed."""
-        if self.detector is not None:
-            return self.scaling in ("centred", "standard")
-        return self.likelihood not in (None, "negative-binomial") and self.scaling != "mean"
-
-    def settings(self) -> dict[str, Any]:
-        """Return the settings by name, without those that do not apply."""
-        return self.model_dump(exclude_none=True)
-
-
-AXES = tuple(Configuration.model_fields)
-"""Names of the settings that can be axes of the grid."""
-
-
 class Probabilistic(Section):
     """The output of a probabilistic forecast: these `quantiles`, of `paths` sample paths.
 
@@ -319,16 +269,18 @@ class Training(Section):
     is then a fresh random part of the windows. `max_minutes` is the training time that one run may take, `retries` how
     often it is tried again where that can help, `checkpoint_seconds` the time between saves of its state (0: after each
     epoch). `engine` is `fused`, which trains similar runs together in one compiled program, or `stock` Keras, one by
-    one; `auto` is fused if the backend supports it (JAX).
+    one; `auto` is fused if the backend supports it (JAX). `callbacks` are plug-ins, for `stock` alone: Keras calls them
+    in each run.
     """
 
     epochs: Annotated[int, Field(ge=1)] = 50
     steps: Annotated[int, Field(ge=1)] | None = None
     patience: Annotated[int, Field(ge=1)] = 10
     decay: Literal["none", "cosine"] = "none"
-    loss: Literal["mse", "mae", "huber"] = "mse"
+    loss: Loss = "mse"
     seeds: Annotated[tuple[Annotated[int, Field(ge=0, lt=2**32)], ...], Field(strict=False, min_length=1)] = (0,)
     engine: Literal["auto", "stock", "fused"] = "auto"
+    callbacks: Annotated[tuple[str, ...], Field(strict=False)] = ()
     max_minutes: Annotated[float, Field(gt=0)] | None = None
     retries: Annotated[int, Field(ge=0, le=10)] = 2
     checkpoint_seconds: Annotated[float, Field(ge=0)] = 30.0

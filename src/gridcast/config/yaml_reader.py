@@ -5,16 +5,18 @@ from __future__ import annotations
 import glob
 import json
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from gridcast.config.configuration import BUILT_IN_LAYERS
 from gridcast.config.error_messages import explain
 from gridcast.config.example_files import example_files
-from gridcast.config.experiment import OWN_METRICS, Experiment
+from gridcast.config.experiment import PLUGINS, Experiment
+from gridcast.config.plugins import NO_PLUGINS, Plugins
 from gridcast.runtime.errors import ConfigError, suggest
 
 PATH_KEYS = ("source", "static_source", "labels")
@@ -47,13 +49,12 @@ _Loader.yaml_implicit_resolvers = {
 }
 
 
-def read(path: Path | str, *, metrics: Collection[str] = ()) -> Experiment:
+def read(path: Path | str, plugins: Plugins = NO_PLUGINS) -> Experiment:
     """Return the experiment in the YAML file `path`. Raises ConfigError with every fault in one message.
 
-    The files that it names are looked for beside it first, then in the working directory. `metrics` are the names of
-    one's own metrics, which `selection.metric` may be.
+    The files that it names are looked for beside it first, then in the working directory. It may name `plugins`.
     """
-    return parse(read_text(path), str(path), metrics=metrics)
+    return parse(read_text(path), str(path), plugins)
 
 
 def read_text(path: Path | str) -> str:
@@ -94,10 +95,10 @@ def with_paths_from(text: str, folder: Path) -> str:
     return text
 
 
-def parse(text: str, origin: str = "experiment", *, metrics: Collection[str] = ()) -> Experiment:
+def parse(text: str, origin: str = "experiment", plugins: Plugins = NO_PLUGINS) -> Experiment:
     """Return the experiment in the YAML `text`; `origin` names it in errors. Raises ConfigError.
 
-    `metrics` are the names of one's own metrics, which `selection.metric` may be.
+    It may name `plugins`.
     """
     try:
         content = yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader: data, no code
@@ -109,11 +110,36 @@ def parse(text: str, origin: str = "experiment", *, metrics: Collection[str] = (
     if not isinstance(content, dict):
         raise ConfigError(f"{origin}: expected keys such as name, data, window and grid; the file holds none")
     try:
-        return Experiment.model_validate(content, context={OWN_METRICS: metrics})
+        return Experiment.model_validate(content, context={PLUGINS: plugins})
     except ValidationError as error:
         faults = error.errors()
         lines = [f"{origin}: {_line(fault)}" for fault in faults if not _follows_from_items(fault, faults)]
         raise ConfigError("\n".join(lines)) from None
+
+
+def names_of_plugins(text: str) -> dict[str, set[str]]:
+    """Return the names in the YAML `text` of an experiment that may be plug-ins, by kind; none of broken YAML."""
+    try:
+        content = yaml.load(text, Loader=_Loader)  # noqa: S506 - as above
+    except yaml.YAMLError:
+        return {}
+    sections = content if isinstance(content, dict) else {}
+    grid, training = sections.get("grid"), sections.get("training")
+    settings = [sections.get("baseline"), *(grid if isinstance(grid, list) else [grid])]
+    layers = [part.get("layer") for part in settings if isinstance(part, dict)]
+    callbacks = training.get("callbacks") if isinstance(training, dict) else ()
+    return {
+        "networks": _texts(layers) - set(BUILT_IN_LAYERS),
+        "baselines": _texts(sections.get("baselines")) - {"auto"},
+        "callbacks": _texts(callbacks),
+    }
+
+
+def _texts(value: object) -> set[str]:
+    """All texts in a value, a list, or a list of lists."""
+    if isinstance(value, list):
+        return {text for item in value for text in _texts(item)}
+    return {value} if isinstance(value, str) else set()
 
 
 def with_source(text: str, source: str) -> str:

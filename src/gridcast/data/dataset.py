@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
-from types import MappingProxyType
 
 import numpy as np
 import pandas as pd
 
-from gridcast.config import Anomaly, Configuration, Experiment, Metric, Probabilistic, Training
+from gridcast.config import NO_PLUGINS, Anomaly, Configuration, Experiment, Metric, Plugins, Probabilistic, Training
 from gridcast.config.selection_metrics import followed_metric
 from gridcast.data import series_statistics
 from gridcast.data.check_windows import longest_lookback
@@ -35,10 +34,9 @@ class Dataset:
     - `period`: the seasonal period in steps that baselines use, if there is one.
     - `validation_gap`: steps between the training span and the first validation window of a detector, so that no
       window reaches back into training; 0 for forecasts, whose inputs may.
-    - `training`, `probabilistic`, `anomaly`: these sections of the experiment.
-    - `metrics`: metrics of one's own by name, which every run is measured by on the validation span.
     - `followed_metric`: the metric that is computed after every epoch, because the search compares runs before their
       end by it; empty where it is the loss or the MAE of training.
+    - `training`, `probabilistic`, `anomaly`: these sections of the experiment. `plugins`: those that it may name.
     """
 
     preprocessing: Preprocessing
@@ -55,8 +53,13 @@ class Dataset:
     probabilistic: Probabilistic
     anomaly: Anomaly | None = None
     validation_gap: int = 0
-    metrics: Mapping[str, Metric] = field(default_factory=dict)
     followed_metric: str = ""
+    plugins: Plugins = NO_PLUGINS
+
+    @property
+    def metrics(self) -> dict[str, Metric]:
+        """The metrics of one's own by name, which every run is measured by on the validation span."""
+        return self.plugins.metric_functions
 
     @cached_property
     def naive_scales(self) -> np.ndarray:
@@ -135,10 +138,8 @@ class Dataset:
         return np.arange(len(self.channels))
 
 
-def build_dataset(
-    panel: Panel, experiment: Experiment, metrics: Mapping[str, Metric] = MappingProxyType({})
-) -> Dataset:
-    """Return the dataset of `experiment` on `panel`; `metrics` are those of one's own, by name."""
+def build_dataset(panel: Panel, experiment: Experiment) -> Dataset:
+    """Return the dataset of `experiment` on `panel`."""
     preprocessing = fit_preprocessing(panel, experiment, experiment.window.lookback)
     is_anomaly = experiment.task == "anomaly"
     if is_anomaly:
@@ -162,6 +163,6 @@ def build_dataset(
         probabilistic=experiment.probabilistic,
         anomaly=experiment.anomaly if is_anomaly else None,
         validation_gap=longest_lookback(experiment) if is_anomaly else 0,
-        metrics=dict(metrics),
         followed_metric=followed_metric(experiment.selection.metric, experiment.task, experiment.search.strategy),
+        plugins=experiment.plugins,
     )

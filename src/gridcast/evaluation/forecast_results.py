@@ -7,10 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from gridcast.config import NO_PLUGINS, Plugins
 from gridcast.data.dataset import Dataset
 from gridcast.data.panel import Panel
 from gridcast.evaluation import metrics
 from gridcast.models import baselines
+from gridcast.models.baselines.plugin_forecast import plugin_forecast
 from gridcast.models.baselines.task import BaselineTask
 from gridcast.runtime.errors import GridcastError
 from gridcast.runtime.forecaster import Forecaster
@@ -65,9 +67,10 @@ def forecast_test_span(forecaster: Forecaster, dataset: Dataset, panel: Panel) -
     return _forecast(forecaster, dataset, "test", channels=channels, codes=codes)
 
 
-def forecast_baseline(name: str, task: BaselineTask) -> Forecasts:
-    """Return the forecasts of the baseline `name` for the windows of `task`."""
-    forecast = baselines.BASELINES[name](task)
+def forecast_baseline(name: str, task: BaselineTask, plugins: Plugins = NO_PLUGINS) -> Forecasts:
+    """Return the forecasts of the baseline `name`, gridcast's own or one of `plugins`, for the windows of `task`."""
+    plugin = plugins.baselines.get(name)
+    forecast = plugin_forecast(plugin, task) if plugin else baselines.BASELINES[name](task)
     return Forecasts(task.index, forecast.point, task.levels, forecast.quantiles, notes=forecast.notes)
 
 

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from gridcast.config.keras_names import name_and_settings
+
 LOWER_IS_BETTER = {
     "mae": True,
     "rmse": True,
@@ -22,6 +24,8 @@ LOWER_IS_BETTER = {
 """`coverage` is missing: it is best at the share that the interval promises."""
 POINT_METRICS = ("mae", "rmse", "r2", "mape", "smape", "wape", "mase", "msse")
 """Metrics of every forecast; the others need quantiles or samples."""
+KERAS_EPSILON = 1e-7
+"""What Keras divides by at least, and adds to logarithms."""
 CLOSENESS_CLASSES = ("EXCELLENT", "GOOD", "ACCEPTABLE", "NEEDS IMPROVEMENT")
 """Classes of `closeness`, the closest first."""
 
@@ -203,8 +207,18 @@ def _unscaled_metrics(actual: np.ndarray, forecast: np.ndarray) -> dict[str, flo
 
 
 def point_losses(loss: str, actual: np.ndarray, forecast: np.ndarray) -> np.ndarray:
-    """Return the training loss mse, mae or huber (delta 1) of each point, shaped like `actual`."""
-    error = np.abs(forecast - actual)
-    if loss == "mae":
+    """Return the training loss of each point, shaped like `actual`, as Keras computes it: see `config.keras_names`."""
+    name, settings = name_and_settings(loss)
+    error, delta = np.abs(forecast - actual), settings.get("delta", 1.0)
+    if name == "mae":
         return error
-    return error**2 if loss == "mse" else np.where(error <= 1, 0.5 * error**2, error - 0.5)
+    if name == "mse":
+        return error**2
+    if name == "log_cosh":
+        return error + np.log1p(np.exp(-2 * error)) - np.log(2)
+    if name == "mape":
+        return 100 * error / np.maximum(np.abs(actual), KERAS_EPSILON)
+    if name == "msle":
+        logarithms = (np.log1p(np.maximum(values, KERAS_EPSILON)) for values in (actual, forecast))
+        return np.subtract(*logarithms) ** 2
+    return np.where(error <= delta, 0.5 * error**2, delta * error - 0.5 * delta**2)

@@ -7,8 +7,9 @@ from typing import Any
 import keras
 import numpy as np
 
-from gridcast.config import Configuration
+from gridcast.config import Configuration, Plugin
 from gridcast.models.autoregressive import AutoregressiveShape, causal_stack, embed_static
+from gridcast.models.plugin_network import plugin_features
 
 CONTEXT_WIDTH = 8
 """Width of the context that each step of the horizon has of its own."""
@@ -20,14 +21,15 @@ def build_quantile_regression(
     seed: int = 0,
     *,
     unknown_features: int,
+    plugin: Plugin | None = None,
     portable: bool = False,
 ) -> keras.Model:
     """Return an uncompiled network from signal to raw quantiles of each step of the horizon.
 
-    (n, lookback + horizon, features) -> (n, horizon, parameters). The recurrent stack reads the steps before the origin
-    only. Each step of the horizon reads its last state, as it is and through a context of its own, beside the signal of
-    that step without its first `unknown_features`: lags that reach into the horizon. `portable` is as in
-    `build_recurrent`.
+    (n, lookback + horizon, features) -> (n, horizon, parameters). The recurrent stack, or a `plugin`, reads the steps
+    before the origin only. Each step of the horizon reads its last state, as it is and through a context of its own,
+    beside the signal of that step without its first `unknown_features`: lags that reach into the horizon. `portable` is
+    as in `build_recurrent`.
 
     Source: Wen, Torkkola, Narayanaswamy, Madeka (2017), "A Multi-Horizon Quantile Recurrent Forecaster". Departures:
     one window is one example, and the signal of a step also bypasses its hidden layer.
@@ -38,7 +40,10 @@ def build_quantile_regression(
     inputs, vectors = embed_static(shape, seeds)
     past = [signal[:, : shape.lookback], *(keras.layers.RepeatVector(shape.lookback)(vector) for vector in vectors)]
     joined = keras.layers.Concatenate(name="joined")(past) if vectors else past[0]
-    state = causal_stack(configuration, joined, seeds, sequences=False, portable=portable)
+    if plugin is not None:
+        state = plugin_features(plugin, configuration, joined, next(seeds))
+    else:
+        state = causal_stack(configuration, joined, seeds, sequences=False, portable=portable)
 
     def dense(units: int, activation: str | None, name: str) -> Any:
         initializer = keras.initializers.GlorotUniform(next(seeds))

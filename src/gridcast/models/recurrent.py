@@ -10,9 +10,10 @@ from typing import Any
 import keras
 import numpy as np
 
-from gridcast.config import Configuration
+from gridcast.config import Configuration, Plugin
 from gridcast.models import cells, dropout
 from gridcast.models.attention import AdditiveAttention, stock_attention
+from gridcast.models.plugin_network import plugin_features
 
 FAST_LAYERS = {"GRU": cells.GRU, "LSTM": cells.LSTM}
 STOCK_LAYERS = {"GRU": keras.layers.GRU, "LSTM": keras.layers.LSTM}
@@ -35,14 +36,19 @@ class NetworkShape:
 
 
 def build_recurrent(
-    configuration: Configuration, shape: NetworkShape, seed: int = 0, *, portable: bool = False
+    configuration: Configuration,
+    shape: NetworkShape,
+    seed: int = 0,
+    *,
+    plugin: Plugin | None = None,
+    portable: bool = False,
 ) -> keras.Model:
     """Return an uncompiled network with named inputs and one output (n, horizon).
 
-    The input history (n, lookback, channels) goes through the recurrent stack. Its context, the input ahead (n,
-    horizon, ahead), and embeddings of the inputs series (n,) and static (n, categories) are joined and go through one
-    Dense head. All values are scaled. With `portable` the same network, with the same trainable weights in the same
-    order, is made of stock Keras layers only.
+    The input history (n, lookback, channels) goes through the recurrent stack, or through a `plugin`. Its context, the
+    input ahead (n, horizon, ahead), and embeddings of the inputs series (n,) and static (n, categories) are joined and
+    go through one Dense head. All values are scaled. With `portable` the same network, with the same trainable weights
+    in the same order, is made of stock Keras layers only.
 
     Every layer has a seed of its own, derived from `seed`: Keras's default generator is shared with other threads of a
     worker, whose draws would change the weights.
@@ -50,10 +56,7 @@ def build_recurrent(
     seeds = iter(np.random.SeedSequence(seed).generate_state(256).tolist())
     history = keras.Input((shape.lookback, shape.channels), name="history")
     inputs: dict[str, Any] = {"history": history}
-    signal = recurrent_stack(configuration, history, seeds, sequences=configuration.attention, portable=portable)
-    if configuration.attention:
-        signal = attention_context(configuration, signal, seeds, portable=portable)
-    parts = [signal]
+    parts = [encode(configuration, history, seeds, plugin=plugin, portable=portable)]
     if shape.ahead:
         inputs["ahead"] = keras.Input((shape.horizon, shape.ahead), name="ahead")
         parts.append(keras.layers.Flatten(name="ahead_flat")(inputs["ahead"]))
@@ -69,6 +72,19 @@ def build_recurrent(
         shape.horizon, kernel_initializer=keras.initializers.GlorotUniform(next(seeds)), name="forecast"
     )
     return keras.Model(inputs, head(joined), name="forecaster")
+
+
+def encode(
+    configuration: Configuration, sequence: Any, seeds: Iterator[int], *, plugin: Plugin | None, portable: bool
+) -> Any:
+    """Return the features (n, features) of `sequence` (n, lookback, channels): the encoder of every network.
+
+    They come from the recurrent stack, with attention if configured, or from a `plugin`.
+    """
+    if plugin is not None:
+        return plugin_features(plugin, configuration, sequence, next(seeds))
+    signal = recurrent_stack(configuration, sequence, seeds, sequences=configuration.attention, portable=portable)
+    return attention_context(configuration, signal, seeds, portable=portable) if configuration.attention else signal
 
 
 def recurrent_stack(

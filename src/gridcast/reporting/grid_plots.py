@@ -95,14 +95,15 @@ def _draw_learning_rates(ax: Axes, runs: pd.DataFrame, axes: tuple[str, ...], me
         return
     rates = sorted(runs["learning_rate"].unique())
     is_drawn = len(rates) > MAX_RATES  # from a range: there is no median of a single run
+    # The layers are shifted a little to the left and right, so that their dots do not hide each other.
+    shifts = np.ones(runs["layer"].nunique()) if is_drawn else np.linspace(0.94, 1.06, runs["layer"].nunique())
     for number, (layer, layer_runs) in enumerate(runs.groupby("layer")):
-        # The layers are shifted a little to the left and right, so that their dots do not hide each other.
-        shifted = layer_runs["learning_rate"] * (1 if is_drawn else 0.94 if number == 0 else 1.06)
-        ax.scatter(shifted, layer_runs[metric], s=14, alpha=0.5, color=CYCLE[number], label=str(layer), linewidths=0)
+        shifted, color = layer_runs["learning_rate"] * shifts[number], CYCLE[number % len(CYCLE)]
+        ax.scatter(shifted, layer_runs[metric], s=14, alpha=0.5, color=color, label=str(layer), linewidths=0)
         if is_drawn:
             continue
         medians = layer_runs.groupby("learning_rate")[metric].median()
-        ax.plot(medians.index, medians.to_numpy(), color=CYCLE[number], linewidth=1.6)
+        ax.plot(medians.index, medians.to_numpy(), color=color, linewidth=1.6)
     ax.set_xscale("log")
     if not is_drawn:
         ax.set_xticks(rates, [f"{rate:g}" for rate in rates])

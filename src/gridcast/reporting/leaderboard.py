@@ -7,16 +7,24 @@ to minimise; rows where it is not finite are left out of every table.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Sequence
 
 import numpy as np
 import pandas as pd
 
+from gridcast.config import AXES
 from gridcast.config.selection_metrics import value_name
 from gridcast.evaluation import significance
 
 REPLICATED = ("series", "fold", "seed")
 """Columns in which runs of one configuration differ."""
+
+
+def own_axes(runs: pd.DataFrame) -> tuple[str, ...]:
+    """Return the settings in `runs` that only some network has, a plug-in: those in `configuration` beyond AXES."""
+    texts = [text for text in runs.get("configuration", pd.Series(dtype=str)).unique() if text.startswith("{")]
+    return tuple(dict.fromkeys(name for text in texts for name in json.loads(text) if name not in AXES))
 
 
 def ranked_runs(runs: pd.DataFrame, axes: Sequence[str], metric: str) -> pd.DataFrame:

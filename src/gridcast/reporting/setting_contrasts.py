@@ -17,7 +17,7 @@ import pandas as pd
 from gridcast.config import AXES
 from gridcast.evaluation import significance
 from gridcast.evaluation.significance import ROUNDING_TOLERANCE, Estimate
-from gridcast.reporting.leaderboard import REPLICATED, finite_runs
+from gridcast.reporting.leaderboard import REPLICATED, finite_runs, own_axes
 from gridcast.reporting.setting_effects import setting_text
 
 CONTRAST_COLUMNS = (
@@ -114,7 +114,9 @@ def _pairs(runs: pd.DataFrame, axis: str, metric: str) -> list[Pair]:
     if not len(finite):
         return []
     finite = finite.assign(fold=finite.get("fold", 0))
-    others = [setting for setting in (*AXES, *REPLICATED) if setting != axis and setting in finite]
+    # Networks of different layers have different settings of their own: layers are compared by the means over these.
+    own = () if axis == "layer" else own_axes(finite)
+    others = [setting for setting in (*AXES, *own, *REPLICATED) if setting != axis and setting in finite]
     match = [setting for setting in others if finite[setting].notna().all()]
     matched = finite.pivot_table(index=match, columns=axis, values=metric)
     pairs = []

@@ -18,6 +18,7 @@ from . import detector, per_series
 from .detector import DETECTOR_KEY, Detector
 from .forecaster import MEMBERS_FILE, NETWORK_FILE, SETTINGS_FILE, Forecaster
 from .per_series import ROUTES_FILE, RoutedNetwork, Routes
+from .plugin_code import carried_layers
 from .preprocessing import Preprocessing
 from .quantiles import Quantiles
 
@@ -38,9 +39,16 @@ def choose_keras_backend() -> None:
 
 
 def load(folder: Path | str) -> Forecaster | Detector:
-    """Return the model in `folder`: forecaster.json with model.keras, routes.json or members.json."""
-    choose_keras_backend()
+    """Return the model in `folder`: forecaster.json with model.keras, routes.json or members.json.
+
+    The code of layers that its networks have from plug-ins lies there too, and is run.
+    """
     folder = Path(folder)
+    with carried_layers(folder):
+        return _load(folder)
+
+
+def _load(folder: Path) -> Forecaster | Detector:
     if (folder / ROUTES_FILE).exists():
         model = _read(folder, SETTINGS_FILE)
         return replace(model, network=_read_routes(folder, model.preprocessing.horizon))

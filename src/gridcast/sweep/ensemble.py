@@ -16,6 +16,7 @@ from gridcast.config.selection_metrics import DETECTION_METRICS, HIGHER_IS_BETTE
 from gridcast.evaluation import metrics
 from gridcast.evaluation.forecast_results import Forecasts
 from gridcast.evaluation.validation_measures import validation_measures
+from gridcast.runtime import plugin_code
 from gridcast.runtime.detector import DETECTOR_KEY, ENSEMBLE
 from gridcast.runtime.forecaster import MEMBERS_FILE, NETWORK_FILE, SETTINGS_FILE
 from gridcast.runtime.likelihoods import QUANTILE
@@ -117,6 +118,7 @@ def pack_members(
         settings_name, network_name = f"member-{number}.json", f"member-{number}.keras"
         names.append((settings_name, network_name))
         files |= {settings_name: member[SETTINGS_FILE], network_name: member[NETWORK_FILE]}
+        files |= plugin_code.files_in(member)
         contents.append(json.loads(member[SETTINGS_FILE]))
     # The ensemble needs as much history as its most demanding member.
     settings = max(contents, key=lambda content: int(content["lookback"]))

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -24,6 +23,7 @@ from gridcast.models import baselines
 from gridcast.models.baselines.applicable import applicable_baselines, applicable_detectors, record_key_suffix
 from gridcast.models.baselines.detectors import DETECTOR_BASELINES
 from gridcast.runtime.errors import ConfigError
+from gridcast.sweep import plugin_check
 from gridcast.training import keras_backend
 
 OWN_SETTINGS = "own settings"
@@ -83,8 +83,10 @@ class Plan:
     @property
     def engine(self) -> str:
         """How runs train: `fused` or `stock`."""
-        engine = self.experiment.training.engine
-        return ("fused" if self.backend == "jax" else "stock") if engine == "auto" else engine
+        training = self.experiment.training
+        if training.engine != "auto":
+            return training.engine
+        return "fused" if self.backend == "jax" and not training.callbacks else "stock"
 
     @property
     def sweep_key(self) -> str:
@@ -149,10 +151,12 @@ class Plan:
         """Key of each baseline's record, by name: it depends on the data and the windows, not on the grid."""
         if self.experiment.task == "anomaly":
             return {name: _digest(f"{self.reference_key}/{name}") for name in (OWN_SETTINGS, *DETECTOR_BASELINES)}
+        plugins = self.experiment.plugins.baselines
         suffixes = {
             name: record_key_suffix(name, period=self.dataset.period, levels=self.dataset.levels)
-            for name in (OWN_SETTINGS, *baselines.BASELINES)
+            for name in (OWN_SETTINGS, *baselines.BASELINES, *plugins)
         }
+        suffixes |= {name: f"{suffixes[name]}/{plugin.source.digest}" for name, plugin in plugins.items()}
         return {name: _digest(f"{self.reference_key}/{name}{suffix}") for name, suffix in suffixes.items()}
 
     @cached_property
@@ -162,7 +166,13 @@ class Plan:
         if self.experiment.task == "anomaly":
             return applicable_detectors(requested)
         zero_share = float(np.sum(training == 0) / np.isfinite(training).sum())
-        return applicable_baselines(len(training), self.dataset.period, zero_share=zero_share, requested=requested)
+        return applicable_baselines(
+            len(training),
+            self.dataset.period,
+            zero_share=zero_share,
+            requested=requested,
+            plugins=requested if self.experiment.plugins.is_lenient else tuple(self.experiment.plugins.baselines),
+        )
 
     def window_counts(self, lookback: int) -> dict[str, int]:
         """Return the number of windows in each span."""
@@ -170,7 +180,8 @@ class Plan:
 
     def run_name(self, run: Run) -> str:
         """Return a short name that distinguishes `run` from every other run of the grid."""
-        extra_axes = [axis for axis in ("lookback", "optimizer", "loss", "epochs") if axis in self.axes]
+        own = run.configuration.own
+        extra_axes = [axis for axis in ("lookback", "optimizer", "loss", "epochs", *own) if axis in self.axes]
         parts = [f"{run.series}:"] if run.series is not None else []
         parts.append(configuration_name(run.configuration, run.seed))
         parts += [f"{axis} {getattr(run.configuration, axis)}" for axis in extra_axes]
@@ -197,22 +208,19 @@ class Plan:
         }
 
 
-def make_plan(
-    experiment: Experiment,
-    yaml_text: str,
-    backend: str,
-    *,
-    cache: Path = Path("data"),
-    metrics: Mapping[str, Metric] = MappingProxyType({}),
-) -> Plan:
+def make_plan(experiment: Experiment, yaml_text: str, backend: str, *, cache: Path = Path("data")) -> Plan:
     """Read the data, simulate the splits and return the plan. Raises InputError.
 
-    `metrics` are those of one's own, by name; each is tried out here, before anything is trained.
+    Plug-ins are tried out here, before anything is trained.
     """
     keras_backend.require_backend(backend)
-    own_metrics.check_metrics(metrics, experiment.window.horizon, _levels(experiment))
+    own_metrics.check_metrics(experiment.plugins.metric_functions, experiment.window.horizon, _levels(experiment))
     if experiment.training.engine == "fused" and backend != "jax":
         raise ConfigError(f"training.engine: 'fused' needs the jax backend (got {backend}); use auto or stock")
+    if experiment.training.engine == "fused" and experiment.training.callbacks:
+        raise ConfigError(
+            "training.engine: 'fused' trains without Keras's fit, which calls training.callbacks; use auto or stock"
+        )
     large_grid.check_size(experiment)
     panel = build_panel.build_panel(sources.load_table(experiment.data, cache), experiment)
     fingerprint = panel.fingerprint
@@ -235,13 +243,14 @@ def make_plan(
         experiment=experiment,
         yaml_text=yaml_text,
         panel=panel,
-        datasets=tuple(build_dataset(panel.fold(number), experiment, metrics) for number in range(len(panel.folds))),
+        datasets=tuple(build_dataset(panel.fold(number), experiment) for number in range(len(panel.folds))),
         runs=runs,
         reference_key=grid.run_key(experiment, reference_run, fingerprint=fingerprint, backend=backend),
         reference_run=reference_run,
         backend=backend,
     )
     plan.baseline_names  # noqa: B018 - reports an unknown name before anything is trained
+    plugin_check.check_plugins(plan)
     return plan
 
 
@@ -291,7 +300,7 @@ def epoch_cost(configuration: Configuration, windows: int, max_steps: int | None
     """
     c = configuration
     windows = windows if max_steps is None else min(windows, max_steps * c.batch_size)
-    gates = {"GRU": 3, "LSTM": 4}[c.layer] * c.layers * (1 + c.bidirectional)
+    gates = {"GRU": 3}.get(c.layer, 4) * c.layers * (1 + c.bidirectional)
     gates *= 1 if c.detector in (None, "prediction") else 2  # an autoencoder has a decoder too
     return windows * (c.lookback * gates * c.units * (c.units + 16) * 4e-10 + 1e-3 / c.batch_size)
 

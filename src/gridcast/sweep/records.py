@@ -14,6 +14,7 @@ from typing import Any
 
 from gridcast.config import Range
 from gridcast.config.grid import Run, joined_ranges
+from gridcast.config.plugins import TABLES, PluginSource
 from gridcast.config.selection_metrics import VALIDATION_PREFIX
 from gridcast.data.splits import Spans
 from gridcast.evaluation import artifact_files, detection_table, forecast_table, own_metrics, service_examples
@@ -59,13 +60,28 @@ def sweep_entry(plan: Plan) -> SweepEntry:
     )
 
 
+def _plugin_names(plan: Plan) -> dict[str, Any]:
+    """The plug-ins of the experiment by kind, if it has any: where each stands, and its own axes."""
+    plugins = plan.experiment.plugins
+    tables = {kind: getattr(plugins, kind) for kind in TABLES}
+    named = {kind: {name: plugin.where for name, plugin in table.items()} for kind, table in tables.items() if table}
+    files = {name: source.file for name, source in _plugin_sources(plan).items()}
+    return {"plugins": named | {"files": files}} if named else {}
+
+
+def _plugin_sources(plan: Plan) -> dict[str, PluginSource]:
+    """The plug-in files by the name of the artifact that each becomes."""
+    files = [source for source in plan.experiment.plugins.source if not source.pickled]
+    return {f"plugin-{number}.py": source for number, source in enumerate(files, start=1)}
+
+
 def _axis_values(plan: Plan) -> dict[str, str]:
     """Return the values of each axis of the grid, or its range, as text."""
     if plan.experiment.has_ranges:
         texts_by_axis = {axis: list(dict.fromkeys(_axis_texts(plan, axis))) for axis in plan.axes}
         return {axis: "; ".join(texts)[:MAX_TEXT] for axis, texts in texts_by_axis.items()}
     configurations = [run.configuration for run in plan.runs.values()]
-    values = {axis: list(dict.fromkeys(str(getattr(one, axis)) for one in configurations)) for axis in plan.axes}
+    values = {axis: list(dict.fromkeys(str(one.value(axis)) for one in configurations)) for axis in plan.axes}
     return {axis: ", ".join(texts)[:MAX_TEXT] for axis, texts in values.items()}
 
 
@@ -122,6 +138,7 @@ def sweep_files(plan: Plan) -> dict[str, str]:
         "categories": _categories(plan),
         "notes": list(panel.notes),
         "fingerprint": plan.fingerprint,
+        **_plugin_names(plan),
         "versions": {"python": platform.python_version(), **_package_versions()},
         "backend": plan.backend,
         "machine": f"{platform.system()} {platform.machine()}",
@@ -137,7 +154,8 @@ def sweep_files(plan: Plan) -> dict[str, str]:
         about |= {PROPOSALS: describe_proposals(plan.runs)}
     if plan.confirmation_runs:
         about |= {"confirmation_keys": list(plan.confirmation_runs)}
-    return {"experiment.yaml": plan.yaml_text, "sweep.json": json.dumps(about, indent=1)}
+    plugins = {name: source.text for name, source in _plugin_sources(plan).items()}
+    return {"experiment.yaml": plan.yaml_text, "sweep.json": json.dumps(about, indent=1), **plugins}
 
 
 def _package_versions() -> dict[str, str]:

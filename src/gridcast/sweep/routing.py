@@ -15,7 +15,7 @@ from gridcast.config import Configuration
 from gridcast.models import baselines
 from gridcast.models.baselines.applicable import applicable_baselines
 from gridcast.models.baselines.task import baseline_task
-from gridcast.runtime import per_series
+from gridcast.runtime import per_series, plugin_code
 from gridcast.runtime.errors import GridcastError
 from gridcast.runtime.forecaster import NETWORK_FILE, SETTINGS_FILE
 from gridcast.runtime.per_series import Route
@@ -97,9 +97,11 @@ def routing_entry(plan: Plan, store: Store, choices: Sequence[SeriesChoice]) -> 
     """Return the record of the forecaster made of `choices`, with every network once and the routes to them."""
     runs = {choice.key: choice.run for choice in choices if choice.run is not None}
     files = {key: f"network-{number}.keras" for number, key in enumerate(runs)}
-    networks = {
-        files[key]: mlflow_runs.read_model_files(store, run.info.run_id)[NETWORK_FILE] for key, run in runs.items()
-    }
+    networks, code = {}, {}
+    for key, run in runs.items():
+        model_files = mlflow_runs.read_model_files(store, run.info.run_id)
+        networks[files[key]] = model_files[NETWORK_FILE]
+        code |= plugin_code.files_in(model_files)
     routes = [_route(plan, row, choice, files) for row, choice in enumerate(choices)]
     preprocessing = replace(plan.dataset.preprocessing, lookback=max(route.lookback for route in routes))
     rules = sum(choice.run is None for choice in choices)
@@ -126,6 +128,7 @@ def routing_entry(plan: Plan, store: Store, choices: Sequence[SeriesChoice]) -> 
         metrics=_summary_metrics(plan, choices, list(runs.values())),
         files={
             **per_series.model_files(routes, networks),
+            **code,
             SETTINGS_FILE: json.dumps(preprocessing.to_json()).encode(),
         },
         artifacts={ROUTES_TABLE: table.to_csv(index=False).encode()},

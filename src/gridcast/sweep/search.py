@@ -160,10 +160,18 @@ def tpe_search(runs: Mapping[str, Run], epochs: int, *, limit: int, seed: int) -
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     settings = {key: {**run.configuration.settings(), "seed": run.seed} for key, run in runs.items()}
-    names = next(iter(settings.values()))
-    values = {name: _sorted_distinct(of_run[name] for of_run in settings.values()) for name in names}
+    names = dict.fromkeys(name for of_run in settings.values() for name in of_run)
+    values = {name: _sorted_distinct(one[name] for one in settings.values() if name in one) for name in names}
     axes = {name: optuna.distributions.CategoricalDistribution(v) for name, v in values.items() if len(v) > 1}
-    by_settings = {tuple(of_run[name] for name in axes): key for key, of_run in settings.items()}
+    # A network has no use for the settings that only others have, whatever is proposed for them.
+    has = {of_run["layer"]: of_run.keys() for of_run in settings.values()}
+    only_layer = next(iter(has))
+
+    def key_of(proposal: Mapping[str, Any]) -> tuple[Any, ...]:
+        names_of_layer = has[proposal.get("layer", only_layer)]
+        return tuple(proposal[name] if name in names_of_layer else None for name in axes)
+
+    by_settings = {key_of(of_run): key for key, of_run in settings.items()}
     shuffled = [list(runs)[k] for k in np.random.default_rng(seed).permutation(len(runs))]
     study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=seed, multivariate=True, constant_liar=True))
     failed = optuna.trial.TrialState.FAIL
@@ -178,7 +186,7 @@ def tpe_search(runs: Mapping[str, Run], epochs: int, *, limit: int, seed: int) -
                 trials[key], repeated = None, 0
                 continue
             trial = study.ask(axes)
-            proposal = by_settings.get(tuple(trial.params[name] for name in axes))
+            proposal = by_settings.get(key_of(trial.params))
             if proposal is None or proposal in trials or not math.isfinite(losses.get(proposal, 0.0)):
                 study.tell(trial, state=failed)
                 repeated += 1

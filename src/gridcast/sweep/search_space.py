@@ -139,13 +139,18 @@ def make_study(attempts: Sequence[Attempt], axes: Mapping[str, Any], **options: 
             optuna.trial.create_trial(
                 state=state,
                 value=value,
-                params={axis: settings[axis] for axis in axes},
+                params={axis: settings.get(axis, _some_value(values)) for axis, values in axes.items()},
                 distributions=dict(axes),
                 intermediate_values={} if attempt.has_failed else dict(attempt.costs),
             )
         )
     study.add_trials(trials)
     return study
+
+
+def _some_value(distribution: Any) -> Any:
+    """A value for a network that does not have the setting, so that each trial has all of them."""
+    return distribution.choices[0] if hasattr(distribution, "choices") else distribution.low
 
 
 def _derived_seed(seed: int, number: int) -> int:

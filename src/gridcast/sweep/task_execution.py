@@ -76,7 +76,8 @@ def _predict_span(dataset: Dataset, task: SweepTask) -> Any:
         return _evaluate(dataset, task.kind, task.files)
     if dataset.anomaly is not None:
         return detection_results.baseline_scores(task.name, dataset)
-    return forecast_results.forecast_baseline(task.name, baseline_task(dataset, dataset.preprocessing.lookback))
+    windows = baseline_task(dataset, dataset.preprocessing.lookback)
+    return forecast_results.forecast_baseline(task.name, windows, dataset.plugins)
 
 
 def _evaluate(dataset: Dataset, kind: str, files: dict[str, bytes]) -> Any:

@@ -12,7 +12,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from gridcast.config import Configuration
+from gridcast.config import Configuration, Plugin
 from gridcast.config.grid import Run
 from gridcast.config.selection_metrics import curve_name
 from gridcast.data.dataset import Dataset
@@ -21,6 +21,7 @@ from gridcast.evaluation.validation_measures import validation_measures
 from gridcast.models.recurrent import NetworkShape, build_recurrent
 from gridcast.runtime.forecaster import NETWORK_FILE, SETTINGS_FILE
 from gridcast.training import calibration, objectives
+from gridcast.training.carried_code import carried_code
 from gridcast.training.result import TrainingResult
 from gridcast.training.run_state import CURVES
 
@@ -29,8 +30,8 @@ from gridcast.training.run_state import CURVES
 class FinishedTraining:
     """The outcome of training by either engine: `curves` by epoch, `seconds`, `times`, and the epoch that was best.
 
-    Of that epoch come the `best_weights`, the trainable ones, and the `validation_output` (n, horizon) of the run's
-    objective for each window of the validation span.
+    Of that epoch come the `best_weights`, see `objectives.final_weights`, and the `validation_output` (n, horizon) of
+    the run's objective for each window of the validation span.
     """
 
     best_weights: Sequence[np.ndarray]
@@ -61,8 +62,10 @@ def training_result(dataset: Dataset, run: Run, finished: FinishedTraining) -> T
     """Return metrics, validation losses and model files of `run`; quantiles and thresholds are calibrated here."""
     settings, curves = run.configuration, finished.curves
     index = dataset.origins("validation", settings.lookback, run.series)
-    network = _portable_network(objectives.objective_of(dataset, run))
-    network.set_weights(finished.best_weights)
+    objective = objectives.objective_of(dataset, run)
+    network = _portable_network(objective)
+    for variable, value in zip(objectives.final_weights(objective, network), finished.best_weights, strict=True):
+        variable.assign(value)
     content = dataset.preprocessing_for(settings, run.series).to_json()
     best_epoch, steps = int(np.argmin(curves["val_loss"])), np.unique(index[:, 1])
     series_errors: dict[int, float] = {}
@@ -94,7 +97,11 @@ def training_result(dataset: Dataset, run: Run, finished: FinishedTraining) -> T
             "parameters": network.count_params(),
         },
         origin_losses=tuple((int(step), float(losses[index[:, 1] == step].mean())) for step in steps),
-        files={NETWORK_FILE: _saved_network(network), SETTINGS_FILE: json.dumps(content).encode()},
+        files={
+            NETWORK_FILE: _saved_network(network),
+            SETTINGS_FILE: json.dumps(content).encode(),
+            **carried_code(network, objective.plugin),
+        },
         series_errors=tuple(series_errors.items()),
         times=finished.times,
     )
@@ -103,14 +110,14 @@ def training_result(dataset: Dataset, run: Run, finished: FinishedTraining) -> T
 def _portable_network(objective: objectives.Objective) -> keras.Model:
     """A network that can be saved, for its weights to be set."""
     if isinstance(objective, objectives.PointObjective):
-        return _point_network(objective.configuration, objective.shape)
+        return _point_network(objective.configuration, objective.shape, objective.plugin)
     return objective.build(0, portable=True)
 
 
 @functools.lru_cache(maxsize=8)
-def _point_network(configuration: Configuration, shape: NetworkShape) -> keras.Model:
+def _point_network(configuration: Configuration, shape: NetworkShape, plugin: Plugin | None) -> keras.Model:
     """The network of a point forecaster; built once for the many runs of single series that share its shape."""
-    return build_recurrent(configuration, shape, portable=True)
+    return build_recurrent(configuration, shape, plugin=plugin, portable=True)
 
 
 def _saved_network(network: keras.Model) -> bytes:

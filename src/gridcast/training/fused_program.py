@@ -58,6 +58,9 @@ class FusedProgram:
         self.network = keras_fit.compiled_network(dataset, run)
         self.objective = objectives.objective_of(dataset, run)
         self.lookback = run.configuration.lookback
+        fixed = [id(variable) for variable in self.network.non_trainable_variables]
+        kept = objectives.final_weights(self.objective, self.network)[len(self.network.trainable_weights) :]
+        self._kept = [fixed.index(id(variable)) for variable in kept]
         self.room, self.validated = (self._room(span) for span in ("train", "validation"))
         self.size = keras_fit.batch_size(run, self.room)
         self.steps = self._batches(self.room)
@@ -151,11 +154,18 @@ class FusedProgram:
             )
         start, settings, network = self._start_of_seed[run.seed], run.configuration, self.network
         network.optimizer.build(network.trainable_variables)
+        fixed = start.fixed
+        if self.objective.plugin is None:  # the siblings of a plug-in agree in the dropout
+            fixed = _with_value(fixed, network.non_trainable_variables, "rate", settings.dropout)
         return NetworkState(
             start.trainable,
-            _with_value(start.fixed, network.non_trainable_variables, "rate", settings.dropout),
+            fixed,
             _with_value(start.slots, network.optimizer.variables, "learning_rate", settings.learning_rate),
         )
+
+    def final_weights(self, state: NetworkState) -> list[np.ndarray]:
+        """Return the arrays in the `state` of one lane that make a trained model, see `objectives.final_weights`."""
+        return [*state.trainable, *(state.fixed[number] for number in self._kept)]
 
     def put(self, slot: int, state: NetworkState) -> None:
         """Put a run with this `state` into lane `slot`."""

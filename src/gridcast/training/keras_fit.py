@@ -10,10 +10,13 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from gridcast.config import Configuration
 from gridcast.config.grid import Run
+from gridcast.config.keras_names import name_and_settings
+from gridcast.config.plugins import raised_at
 from gridcast.config.selection_metrics import curve_name
 from gridcast.data.dataset import Dataset
-from gridcast.runtime.errors import Diverged
+from gridcast.runtime.errors import ConfigError, Diverged
 from gridcast.training import keras_backend, objectives
 from gridcast.training.batches import WindowBatches
 from gridcast.training.checkpoint import CheckpointCallback, ResumableParts
@@ -25,7 +28,19 @@ from gridcast.training.run_state import BEST_NETWORK
 
 MAX_VALIDATION_BATCH = 4096
 """Most windows of a validation batch."""
-OPTIMIZERS = {"adam": keras.optimizers.Adam, "rmsprop": keras.optimizers.RMSprop}
+OPTIMIZERS = {
+    "adam": keras.optimizers.Adam,
+    "rmsprop": keras.optimizers.RMSprop,
+    "adamw": keras.optimizers.AdamW,
+    "sgd": keras.optimizers.SGD,
+    "lion": keras.optimizers.Lion,
+    "nadam": keras.optimizers.Nadam,
+    "adamax": keras.optimizers.Adamax,
+    "lamb": keras.optimizers.Lamb,
+    "adagrad": keras.optimizers.Adagrad,
+    "adadelta": keras.optimizers.Adadelta,
+}
+"""By their names in `config.keras_names`."""
 
 
 def make_batches(dataset: Dataset, run: Run) -> tuple[WindowBatches, WindowBatches]:
@@ -53,8 +68,9 @@ def compiled_network(dataset: Dataset, run: Run) -> keras.Model:
     """Return the network of `run`, ready to fit, its weights drawn from the run's seed."""
     settings, objective = run.configuration, objectives.objective_of(dataset, run)
     network = objective.build(run.seed)
+    optimizer, options = name_and_settings(settings.optimizer)
     network.compile(
-        optimizer=OPTIMIZERS[settings.optimizer](settings.learning_rate),
+        optimizer=OPTIMIZERS[optimizer](settings.learning_rate, **options),
         loss=objective.loss,
         weighted_metrics=[keras.metrics.MeanMetricWrapper(objective.error, name="mae")],
     )
@@ -74,12 +90,14 @@ def train(
     Interrupted or not, the same weights come out, to the bit on JAX. A run that has not come to its end after
     `until` epochs is saved and returned as paused. While it trains, its epochs go to `reporter`. Raises GridcastError
     when the loss is no longer finite, and when the run takes more than `dataset.training.max_minutes`; its state then
-    stays at `state_path` for a start with more time.
+    stays at `state_path` for a start with more time. Callbacks of one's own have states that nobody can save, so that a
+    run with them starts over.
     """
     keras_backend.free_programs()
     training = dataset.training
     epochs = dataset.epochs_of(run.configuration)
     until = min(until or epochs, epochs)
+    state_path = None if training.callbacks else state_path
     network = compiled_network(dataset, run)
     batches, validation = make_batches(dataset, run)
     with tempfile.TemporaryDirectory() as folder:
@@ -95,9 +113,6 @@ def train(
             state_path, parts, interval=training.checkpoint_seconds, until=until, reporter=reporter
         )
         checkpoint.resume()
-        learning_rate = keras.callbacks.LearningRateScheduler(
-            lambda epoch: dataset.learning_rate(run.configuration, epoch)
-        )
         limits = LimitsCallback(parts.clock)
         try:
             if not checkpoint.is_over:
@@ -106,7 +121,13 @@ def train(
                     validation_data=validation,
                     initial_epoch=checkpoint.epochs,
                     epochs=until,
-                    callbacks=[limits, learning_rate, parts.early_stopping, parts.best_weights, checkpoint],
+                    callbacks=[
+                        limits,
+                        *_rate_and_own_callbacks(dataset, run),
+                        parts.early_stopping,
+                        parts.best_weights,
+                        checkpoint,
+                    ],
                     shuffle=False,
                     verbose=0,
                 )
@@ -120,11 +141,39 @@ def train(
         if not checkpoint.stopped_early and checkpoint.epochs < epochs:
             return PausedRun(curves, seconds, times)
         network.load_weights(parts.best_weights.filepath)
-    best_weights = [np.array(variable) for variable in network.trainable_variables]
+    final = objectives.final_weights(objectives.objective_of(dataset, run), network)
+    best_weights = [np.array(variable) for variable in final]
     finished = FinishedTraining(best_weights, _validation_output(network, validation), curves, seconds, times)
     result = training_result(dataset, run, finished)
     checkpoint.remove()
     return result
+
+
+def _rate_and_own_callbacks(dataset: Dataset, run: Run) -> list[keras.callbacks.Callback]:
+    """The callback that sets the learning rate of each epoch, and the plug-ins; these may set a constant one."""
+    own = own_callbacks(dataset, run.configuration)
+    if own and dataset.training.decay == "none":
+        return own
+    schedule = keras.callbacks.LearningRateScheduler(lambda epoch: dataset.learning_rate(run.configuration, epoch))
+    return [schedule, *own]
+
+
+def own_callbacks(dataset: Dataset, configuration: Configuration) -> list[keras.callbacks.Callback]:
+    """Return a new Keras callback of each plug-in that the experiment names. Raises ConfigError with file and line."""
+    callbacks = []
+    for name in dataset.training.callbacks:
+        plugin = dataset.plugins.callbacks[name]
+        try:
+            callback = plugin.function(configuration)
+        except Exception as error:  # noqa: BLE001 - whatever the user's code raises
+            where = raised_at(error, plugin.source.file, plugin.line)
+            raise ConfigError(f"{where}: callback '{name}': {type(error).__name__}: {error}") from None
+        if not isinstance(callback, keras.callbacks.Callback):
+            raise ConfigError(
+                f"{plugin.where}: callback '{name}' must return a Keras callback, and returns {callback!r}"
+            )
+        callbacks.append(callback)
+    return callbacks
 
 
 def _resumable_parts(

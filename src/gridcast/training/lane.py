@@ -40,7 +40,7 @@ _LOG = logging.getLogger("gridcast")
 #   windows, and `end_epoch` reads it before the order is shuffled again.
 # - Early stopping and the best epoch. Keras's own EarlyStopping decides. It only sets `stop_training` on its model, so
 #   the lane gives itself to it as the model. Where it notes a new best epoch, ModelCheckpoint would save the network;
-#   the lane copies its trainable weights, and the validation output, which stock Keras computes again at the end.
+#   the lane copies its final weights, and the validation output, which stock Keras computes again at the end.
 
 
 @dataclass
@@ -89,7 +89,9 @@ class Lane:
         initial = self.program.initial_state(self.run)
         if self.path is None:
             return initial
-        like = self._arrays(initial, initial.trainable, np.zeros(self.windows.forecast_shape, np.float32))
+        like = self._arrays(
+            initial, self.program.final_weights(initial), np.zeros(self.windows.forecast_shape, np.float32)
+        )
         try:
             state = run_state.read_state(self.path, FUSED_FORMAT, like)
         except FileNotFoundError:
@@ -160,7 +162,8 @@ class Lane:
         number = self.epoch - 2  # from 0, as Keras counts
         self.early_stopping.on_epoch_end(number, logs)
         if self.early_stopping.best_epoch == number:
-            self.best_weights, self.best_output = [value.copy() for value in state.trainable], output.copy()
+            self.best_weights = [value.copy() for value in self.program.final_weights(state)]
+            self.best_output = output.copy()
         self.generator.shuffle(self.order)
         if self.path is None:
             return

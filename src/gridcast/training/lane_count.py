@@ -18,6 +18,8 @@ def lane_count(configuration: Configuration, siblings: int, *, gpu: bool) -> int
     The limits come from benchmarks/fused.py. Nothing that is measured in the sweep goes in: a run gives the same bits
     whenever it is trained, and with whichever siblings.
     """
+    if configuration.is_plugin:  # its operations may be slow, or not exist, for several networks at once
+        return 1
     if gpu:
         return min(siblings, MAX_GPU_LANES)
     return min(siblings, MAX_CPU_LANES) if configuration.units <= MAX_UNITS_IN_LANES else 1

@@ -15,11 +15,13 @@ import keras
 import numpy as np
 from keras import ops
 
-from gridcast.config import Configuration
+from gridcast.config import Configuration, Plugin
 from gridcast.config.grid import Run
+from gridcast.config.keras_names import name_and_settings
 from gridcast.data.dataset import Dataset
 from gridcast.models import autoencoder, autoregressive, quantile_regression, recurrent
 from gridcast.runtime import lag_features, windows
+from gridcast.runtime.errors import ConfigError
 from gridcast.runtime.forecaster import network_inputs
 from gridcast.runtime.likelihoods import LIKELIHOODS, QUANTILE, Likelihood, increasing_quantiles
 from gridcast.runtime.preprocessing import Preprocessing
@@ -29,6 +31,9 @@ POINT_LOSSES = {
     "mse": keras.losses.mean_squared_error,
     "mae": keras.losses.mean_absolute_error,
     "huber": keras.losses.huber,
+    "log_cosh": keras.losses.log_cosh,
+    "mape": keras.losses.mean_absolute_percentage_error,
+    "msle": keras.losses.mean_squared_logarithmic_error,
 }
 PanelArrays = dict[str, Any]
 """The panel as arrays: channels (series, steps, channels), codes (series,), observed (series, steps)."""
@@ -47,10 +52,11 @@ class PointObjective:
     configuration: Configuration
     preprocessing: Preprocessing
     categories: tuple[int, ...]
+    plugin: Plugin | None = None
 
     def build(self, seed: int, *, portable: bool = False) -> keras.Model:
         """Return the network, not compiled."""
-        return recurrent.build_recurrent(self.configuration, self.shape, seed, portable=portable)
+        return recurrent.build_recurrent(self.configuration, self.shape, seed, plugin=self.plugin, portable=portable)
 
     @property
     def shape(self) -> recurrent.NetworkShape:
@@ -80,7 +86,8 @@ class PointObjective:
 
     def loss(self, target: Any, output: Any) -> Any:
         """Return the loss (n,) of each window."""
-        return POINT_LOSSES[self.configuration.loss](target, output)
+        name, settings = name_and_settings(self.configuration.loss)
+        return POINT_LOSSES[name](target, output, **settings)
 
     def error(self, target: Any, output: Any) -> Any:
         """Return the mean absolute error (n,) of each window, in scaled units."""
@@ -103,6 +110,7 @@ class DensityObjective:
     configuration: Configuration
     preprocessing: Preprocessing
     categories: tuple[int, ...]
+    plugin: None = None  # a plug-in cannot be run step by step
 
     @property
     def likelihood(self) -> Likelihood:
@@ -150,6 +158,7 @@ class QuantileObjective:
     preprocessing: Preprocessing
     categories: tuple[int, ...]
     levels: tuple[float, ...]
+    plugin: Plugin | None = None
 
     def build(self, seed: int, *, portable: bool = False) -> keras.Model:
         """Return the network, not compiled."""
@@ -157,7 +166,7 @@ class QuantileObjective:
         unknown = sum(lag < preprocessing.horizon for lag in preprocessing.lags)
         shape = _autoregressive_shape(preprocessing, self.categories, len(self.levels))
         return quantile_regression.build_quantile_regression(
-            self.configuration, shape, seed, unknown_features=unknown, portable=portable
+            self.configuration, shape, seed, unknown_features=unknown, plugin=self.plugin, portable=portable
         )
 
     def read(
@@ -200,10 +209,13 @@ class DetectorObjective:
 
     configuration: Configuration
     preprocessing: Preprocessing
+    plugin: Plugin | None = None
 
     def build(self, seed: int, *, portable: bool = False) -> keras.Model:
         """Return the network, not compiled."""
-        return autoencoder.build_autoencoder(self.configuration, self.shape, seed, portable=portable)
+        return autoencoder.build_autoencoder(
+            self.configuration, self.shape, seed, plugin=self.plugin, portable=portable
+        )
 
     @property
     def shape(self) -> autoencoder.AutoencoderShape:
@@ -283,19 +295,40 @@ def _mean(values: Any, counts: Any) -> Any:
     return ops.sum(ops.where(counts > 0, values, 0.0), axis=1) / ops.maximum(ops.sum(counts, axis=1), 1.0)
 
 
+def final_weights(objective: Objective, network: keras.Model) -> list[Any]:
+    """Return the variables of `network` that make a trained model, in an order that all networks of `objective` share.
+
+    Those that are not trained count in a plug-in: they may be statistics of its inputs. In gridcast's own networks they
+    are settings, which the network that is saved has as constants.
+    """
+    fixed = network.non_trainable_weights if objective.plugin is not None else ()
+    return [*network.trainable_weights, *fixed]
+
+
 Objective = PointObjective | DensityObjective | QuantileObjective | DetectorObjective
 
 
 def objective_of(dataset: Dataset, run: Run) -> Objective:
     """Return the objective of `run` on `dataset`."""
     settings = run.configuration
-    preprocessing = dataset.preprocessing_for(settings, run.series)
+    preprocessing, plugin = dataset.preprocessing_for(settings, run.series), _plugin_of(dataset, settings)
     if settings.detector is not None:
-        return DetectorObjective(settings, preprocessing)
+        return DetectorObjective(settings, preprocessing, plugin)
     categories = dataset.category_sizes if run.series is None else ()
     if settings.likelihood is None:
-        return PointObjective(settings, preprocessing, categories)
+        return PointObjective(settings, preprocessing, categories, plugin)
     if settings.likelihood == QUANTILE:
         levels = trained_levels(dataset.probabilistic.quantiles)
-        return QuantileObjective(settings, preprocessing, categories, levels)
+        return QuantileObjective(settings, preprocessing, categories, levels, plugin)
+    if plugin is not None:
+        raise ConfigError(
+            f"likelihood: {settings.likelihood} is not supported with layer {settings.layer}: sample paths are drawn "
+            "step by step, which only recurrent networks can; write likelihood: quantile"
+        )
     return DensityObjective(settings, preprocessing, categories)
+
+
+def _plugin_of(dataset: Dataset, settings: Configuration) -> Plugin | None:
+    if settings.is_plugin and settings.layer not in dataset.plugins.networks:
+        raise ConfigError(f"layer: {settings.layer} is not one of gridcast's networks; bring it with --plugin FILE")
+    return dataset.plugins.networks.get(settings.layer)

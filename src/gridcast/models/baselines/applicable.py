@@ -20,21 +20,28 @@ networks.
 
 
 def applicable_baselines(
-    series: int, period: int | None, *, zero_share: float = 0.0, requested: Sequence[str] = (AUTO,)
+    series: int,
+    period: int | None,
+    *,
+    zero_share: float = 0.0,
+    requested: Sequence[str] = (AUTO,),
+    plugins: Sequence[str] = (),
 ) -> list[str]:
     """Names of the baselines to run, in the order of `BASELINES`, for a number of `series` with this `period`.
 
     `zero_share` is the share of zeros in the training span, `requested` holds the names in the experiment file; those
-    of `NAIVE_BASELINES` always run, since the promotion gates need them. Raises ConfigError on an unknown name.
+    of `NAIVE_BASELINES` always run, since the promotion gates need them. `plugins` are further names, which run if
+    requested. Raises ConfigError on an unknown name.
     """
-    _check_names(requested, BASELINES)
+    _check_names(requested, (*BASELINES, *plugins))
     unsuitable = set(SLOW_BASELINES)
     if series > MAX_SERIES_FITTED:
         unsuitable |= {"ETS", "Theta"}
     if zero_share <= MIN_ZERO_SHARE:
         unsuitable |= {"Croston", "TSB"}
     chosen = {*NAIVE_BASELINES, *requested, *(BASELINES.keys() - unsuitable if AUTO in requested else ())}
-    return [name for name in BASELINES if name in chosen and (period or name != "seasonal naive")]
+    suitable = [name for name in BASELINES if name in chosen and (period or name != "seasonal naive")]
+    return suitable + [name for name in plugins if name in requested and name not in (AUTO, *BASELINES)]
 
 
 def applicable_detectors(requested: Sequence[str]) -> list[str]:

@@ -92,7 +92,10 @@ def export_program(architecture: str) -> ExportedProgram:
     """Return the program of a network's `architecture`, in JSON: the same for every version with that architecture."""
     import keras
 
-    network = keras.models.model_from_json(architecture)
+    return _exported(keras.models.model_from_json(architecture))
+
+
+def _exported(network: Any) -> ExportedProgram:
     inputs = {tensor.name: (tuple(tensor.shape[1:]), str(tensor.dtype)) for tensor in network.inputs}
 
     def run(weights: Any, arrays: Mapping[str, Any]) -> Any:
@@ -112,11 +115,15 @@ def export_program(architecture: str) -> ExportedProgram:
 
 def compile_network(network: Any) -> CompiledNetwork:
     """Return a Keras `network` on JAX, compiled and warm."""
+    from gridcast.training.carried_code import foreign_objects
+
     weights = tuple(
         [jax.numpy.asarray(np.asarray(variable)) for variable in variables]
         for variables in (network.trainable_variables, network.non_trainable_variables)
     )
-    compiled = CompiledNetwork(export_program(network.to_json()), weights)
+    # Layers of plug-ins may have one name and other code in another version.
+    is_own = foreign_objects(network)
+    compiled = CompiledNetwork(_exported(network) if is_own else export_program(network.to_json()), weights)
     compiled.warm_up()
     return compiled
 
