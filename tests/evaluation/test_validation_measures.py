@@ -1,10 +1,12 @@
 """Measures of the validation span, gridcast's and one's own."""
 
+import inspect
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from gridcast.config import Metric, parse
-from gridcast.data.dataset import build_dataset
+from gridcast.config import Metric, parse, plugins
 from gridcast.evaluation import forecast_table, own_metrics
 from gridcast.evaluation.forecast_results import Forecasts
 from gridcast.evaluation.validation_measures import validation_measures
@@ -23,10 +25,15 @@ def pinball(actual, forecast, *, quantiles, levels):
     return float(np.mean(np.maximum(levels * gap, (levels - 1) * gap)))
 
 
+OWN = plugins.from_text(
+    "own.py", inspect.getsource(hits) + "\nimport numpy as np\nhits.direction = 'higher'\nMETRICS = {'hits': hits}\n"
+)
+
+
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory):
     plan = planned(tmp_path_factory.mktemp("shop"), sales(130), window={"lookback": 7, "horizon": 2})
-    return plan.panel, build_dataset(plan.panel, plan.experiment, {"hits": Metric(hits, "higher")})
+    return plan.panel, replace(plan.dataset, plugins=OWN)
 
 
 def test_they_are_those_of_the_report_of_the_same_forecasts(shop):
@@ -101,7 +108,7 @@ def test_an_experiment_names_a_metric_of_ones_own_only_where_there_is_one():
     import yaml
 
     text = yaml.safe_dump(settings(selection={"metric": "hits"}))
-    assert parse(text, metrics={"hits"}).selection.metric == "val_hits"
+    assert parse(text, plugins=OWN).selection.metric == "val_hits"
     with pytest.raises(ConfigError, match="selection.metric: 'val_hits' is not known.*comes from a plug-in"):
         parse(text)
 

@@ -3,11 +3,10 @@
 import json
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
 
 from gridcast import config
-from gridcast.config import Metric
+from gridcast.config import Metric, plugins
 from gridcast.evaluation import own_metrics
 from gridcast.reporting import record, report_findings
 from gridcast.sweep import events, missing_measures, plan, runner, worker_job
@@ -18,14 +17,22 @@ from small_experiments import SMALL, sales, write_experiment
 GRID = {"learning_rate": [0.01, 0.0001]}
 
 
+OWN = plugins.from_text(
+    "own.py",
+    """
+import numpy as np
+
 def close(actual, forecast):
-    """Percent of the points within 1 of the actual value."""
     return 100 * float(np.mean(np.abs(forecast - actual) <= 1))
 
+close.direction = "higher"
 
 def far(actual, forecast, *, scale):
-    """Mean error of what is too high, in units of MASE's scale."""
     return float(np.mean(np.maximum(forecast - actual, 0) / scale[:, None]))
+
+METRICS = {"close": close, "far": far}
+""",
+)
 
 
 @pytest.fixture(scope="module")
@@ -46,8 +53,8 @@ def shop(tmp_path_factory, programs):
             baselines=["last value"],
             **SMALL,
         )
-        experiment = config.read(path, metrics=own)
-        planned = plan.make_plan(experiment, path.read_text(), "jax", metrics=own)
+        experiment = config.read(path, own)
+        planned = plan.make_plan(experiment, path.read_text(), "jax")
         with pytest.MonkeyPatch.context() as patch:
             patch.chdir(folder)
             place = worker_job.WorkerSettings(1, "jax", programs)
@@ -63,11 +70,10 @@ def metrics_of(store, kind="run"):
 
 def test_a_new_metric_is_measured_decides_and_is_reported(shop):
     store, start = shop
-    assert start("best_val_loss", {}).trained == 2
+    assert start("best_val_loss", plugins.NO_PLUGINS).trained == 2
     before = metrics_of(store)
     assert all(values["val_mase"] > 0 and "val_close" not in values for values in before.values())
-    own = {"close": Metric(close, "higher"), "far": Metric(far)}
-    result = start("close", own)
+    result = start("close", OWN)
     assert (result.trained, result.skipped) == (0, 2)
     after = metrics_of(store)
     assert after.keys() == before.keys()
@@ -86,6 +92,7 @@ def test_other_code_is_another_metric():
         run = SimpleNamespace(data=SimpleNamespace(metrics={"val_close": 1.0, "val_mase": 1.0}, tags=tags))
         return missing_measures._lacks(SimpleNamespace(metrics=own), run, metric)
 
+    close, far = (OWN.metric_functions[name].function for name in ("close", "far"))
     assert not lacks("val_close", Metric(close), {"close": Metric(close)})
     assert lacks("val_close", Metric(far), {"close": Metric(close)})
     assert lacks("val_close", Metric(close, "higher"), {"close": Metric(close)})

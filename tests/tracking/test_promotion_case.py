@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from gridcast import config
-from gridcast.config import Metric
+from gridcast.config import plugins
 from gridcast.tracking.gates import best_baseline_ahead
 from gridcast.tracking.promotion_case import PromotionCase
 from small_experiments import experiment, settings
@@ -60,12 +60,21 @@ def test_records_without_the_measure_are_compared_by_mase():
     assert math.isnan(case.error_of({"msse": 0.1}))
 
 
+OWN = """
+def profit(actual, forecast):
+    return 0.0
+
+profit.direction = "{direction}"
+METRICS = {{"profit": profit}}
+"""
+
+
 @pytest.mark.parametrize(("direction", "ahead"), [("lower", "last value"), ("higher", None)])
 def test_a_metric_of_ones_own_is_compared_in_its_direction(direction, ahead):
     text = yaml.safe_dump(settings(selection={"metric": "profit", "margin": 0.1}))
     case = make_case({"last value": {"mase": 1.0, "profit": 4.0}}, {"mase": 2.0, "profit": 5.0})
-    own = {"profit": Metric(lambda actual, forecast: 0.0, direction)}
-    case = replace(case, experiment=config.parse(text, metrics=own), metrics=own)
+    own = plugins.from_text("own.py", OWN.format(direction=direction))
+    case = replace(case, experiment=config.parse(text, plugins=own), metrics=own.metric_functions)
     assert best_baseline_ahead(case) == ahead
     # A profit of 4.5 is higher by more than a tenth of 4, one of 4.3 is not.
     for profit, is_ahead in ((4.5, False), (4.3, True)):

@@ -127,7 +127,7 @@ class Experiment(Section):
 
         Of a range, its two ends.
         """
-        if axis in self.own_axes:
+        if axis not in AXES:
             return self._trained_own_values(axis)
         default = getattr(self.configuration(), axis)
         return {value for grid in self.grid for value in values_of(grid.get(axis, (default,)))}

@@ -278,7 +278,7 @@ def _plugin(kind: str, name: str, function: Any, source: PluginSource, text: Fun
 
 def _checked(tables: Mapping[str, Mapping[str, Plugin]], source: PluginSource) -> Plugins:
     """The plug-ins of one source. Raises ConfigError where a network's code could not travel in a model."""
-    plugins = dataclasses.replace(NO_PLUGINS, **tables, source=(source,))
+    plugins = Plugins(**tables, source=(source,))  # type: ignore[arg-type]
     if plugins.networks and not source.pickled:
         check_carried(source.text, source.file)
     return plugins
