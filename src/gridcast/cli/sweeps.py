@@ -3,37 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.table import Table
 
-from gridcast.cli import model_argument, terminal
-from gridcast.cli.app import (
-    CACHE,
-    REPORTS,
-    Backend,
-    ExperimentFile,
-    ForceReason,
-    RegisteredModel,
-    Workers,
-    app,
-    cache_if_present,
-    out,
-)
-from gridcast.cli.experiments import (
-    choose_workers,
-    find_experiment_store,
-    plan_experiment,
-    plan_recorded,
-    recorded_experiment,
-)
-from gridcast.cli.run_sweep import champion_evaluator, run_sweep, write_report
-from gridcast.runtime.errors import ConfigError, GridcastError
-
-if TYPE_CHECKING:
-    from gridcast.sweep.plan import Plan
+from gridcast.api import running, sweeps
+from gridcast.api.experiments import choose_workers
+from gridcast.api.folders import CACHE, cache_if_present
+from gridcast.api.progress import format_duration
+from gridcast.cli import terminal
+from gridcast.cli.app import Backend, ExperimentFile, ForceReason, RegisteredModel, Workers, app, out
+from gridcast.cli.printer import Printer
+from gridcast.runtime.errors import GridcastError, Interrupted
 
 
 @app.command("validate")
@@ -42,7 +24,7 @@ def validate_verb(experiment: ExperimentFile, backend: Backend = "jax") -> None:
 
     The splits are simulated.
     """
-    plan = plan_experiment(experiment, backend)
+    plan = sweeps.validate(experiment, backend=backend, progress=Printer())
     runs = f"{len(plan.runs):,} run{'s' if len(plan.runs) > 1 else ''}"
     out.print(f"{experiment} is valid: {runs} on {len(plan.panel.series):,} series.")
 
@@ -53,25 +35,19 @@ def plan_verb(experiment: ExperimentFile, backend: Backend = "jax", workers: Wor
 
     A few runs are timed for one epoch.
     """
-    from gridcast.sweep import time_estimate
-    from gridcast.sweep.confirmation import plan_confirmation
-
-    plan = plan_experiment(experiment, backend)
+    plan = sweeps.validate(experiment, backend=backend, progress=Printer())
     settings = choose_workers(backend, workers, cache=cache_if_present(CACHE))
     with out.status("timing one epoch of a few runs") if out.is_terminal else contextlib.nullcontext():
-        seconds = time_estimate.estimate_run_seconds(plan, settings)
+        timed = sweeps.time_plan(plan, settings)
     table = Table("#", "run", "seconds at most", box=None, header_style="bold")
-    for number, (key, run) in enumerate(plan.runs.items(), start=1):
-        table.add_row(str(number), plan.run_name(run), f"{seconds[key]:.0f}")
+    for number, (name, seconds) in enumerate(timed.runs()[["name", "seconds"]].itertuples(index=False), start=1):
+        table.add_row(str(number), name, f"{seconds:.0f}")
     out.print(table)
-    total = terminal.format_duration(sum(seconds.values()) / min(settings.workers, len(seconds)))
     out.print(
-        f"{len(seconds)} runs, at most {total} on {settings.workers} workers if every run takes all "
-        f"{plan.experiment.training.epochs} epochs; early stopping usually halves that."
+        f"{len(timed.seconds)} runs, at most {format_duration(timed.total_seconds)} on {timed.workers} workers if "
+        f"every run takes all {plan.experiment.training.epochs} epochs; early stopping usually halves that."
     )
-    confirmation = plan_confirmation(plan.experiment, len(plan.runs))
-    longest = time_estimate.longest_seconds(plan, seconds, confirmation)
-    terminal.print_confirmation(out, confirmation, seconds=longest, workers=settings.workers)
+    terminal.print_confirmation(out, timed.confirmation, seconds=timed.confirmation_seconds, workers=timed.workers)
 
 
 @app.command("run")
@@ -97,8 +73,19 @@ def run_verb(
 
     Everything is recorded in MLflow; then the winner is promoted through the gates and the report is written.
     """
-    plan = plan_experiment(experiment, backend)
-    run_sweep(plan, choose_workers(backend, workers, memory_gib=memory_limit, scheduler=scheduler))
+    try:
+        sweep = running.run(
+            experiment,
+            workers=workers,
+            backend=backend,
+            memory_limit=memory_limit,
+            scheduler=scheduler,
+            progress=Printer(),
+        )
+    except KeyboardInterrupt as error:  # which typer would swallow, with its message
+        raise Interrupted(str(error)) from None
+    if sweep.failure:
+        raise GridcastError(sweep.failure)
 
 
 @app.command("report")
@@ -114,10 +101,9 @@ def report_verb(
 
     The sweep need not be finished.
     """
-    name, store = find_experiment_store(experiment)
-    verdict = write_report(name, store)
-    out.print(f"Report: {REPORTS / name / 'report.html'}", markup=False)
-    out.print(verdict, markup=False)
+    sweep = sweeps.report(experiment)
+    terminal.print_report(out, sweep.report)
+    terminal.print_verdict(out, sweep)
 
 
 @app.command("promote")
@@ -135,44 +121,7 @@ def promote_verb(
 
     It is registered as `selection.promote_to` of the experiment.
     """
-    from gridcast.sweep.confirmation import with_confirmation
-    from gridcast.sweep.winner import find_winner
-    from gridcast.tracking import mlflow_runs, promotion
-    from gridcast.tracking.store import open_store, require_store
-
-    require_store()
-    planned = _plan_to_promote(experiment, backend)
-    store = open_store(planned.experiment.name, create=False)
-    plan, finished = with_confirmation(planned, store)
-    if not finished:
-        raise GridcastError(f"no run of {experiment} on these data is finished yet; train them with `gridcast run`")
-    winner = find_winner(plan, store, list(finished.values()))
-    out.print(
-        f"Best of {len(finished)} finished runs ({len(plan.all_runs)} planned): {mlflow_runs.run_name(winner)}",
-        markup=False,
-    )
-    promoted = promotion.promote(
-        plan.experiment,
-        store,
-        winner,
-        test_measures=promotion.recorded_test_measures(store, winner, plan.baseline_keys),
-        evaluate_champion=champion_evaluator(plan),
-        force=force,
-        if_not_worse=if_not_worse,
-    )
-    terminal.print_promotion(out, promoted)
-
-
-def _plan_to_promote(argument: str, backend: str) -> Plan:
-    """Return the plan of an experiment file, or of the experiment behind a registered model."""
-    if model_argument.is_experiment_file(argument):
-        return plan_experiment(Path(argument), backend)
-    if argument.startswith("runs:/"):
-        raise ConfigError(
-            f"'{argument}' is one run, and `gridcast promote` promotes the best run of an experiment: give the "
-            "experiment file, or the name of its registered model"
-        )
-    return plan_recorded(recorded_experiment(model_argument.find_model(argument)), backend)
+    sweeps.promote(experiment, force=force, if_not_worse=if_not_worse, backend=backend, progress=Printer())
 
 
 @app.command("rollback")
@@ -181,12 +130,4 @@ def rollback_verb(name: RegisteredModel) -> None:
 
     Calling it twice restores the original state.
     """
-    model = model_argument.registered_name(name, "rollback")
-    from gridcast.tracking import registry
-    from gridcast.tracking.store import connect, require_store
-
-    require_store()
-    client, _ = connect()
-    with model_argument.explain_unknown_model(name):
-        rolled_back = registry.rollback(client, model)
-    terminal.print_promotion(out, rolled_back)
+    terminal.print_promotion(out, sweeps.rollback(name))

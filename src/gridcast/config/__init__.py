@@ -1,6 +1,7 @@
 """The experiment file, typed and frozen."""
 
 from gridcast.config.experiment import Experiment
+from gridcast.config.experiment_text import experiment_text
 from gridcast.config.search_settings import Budget, Confirm, Search
 from gridcast.config.section import Section
 from gridcast.config.sections import (
@@ -52,6 +53,7 @@ __all__ = [
     "Transform",
     "Wide",
     "Window",
+    "experiment_text",
     "parse",
     "read",
     "read_text",

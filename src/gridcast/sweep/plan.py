@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from gridcast.config import Configuration, Experiment, grid, large_grid
 from gridcast.config.grid import Run
@@ -145,12 +146,22 @@ class Plan:
         }
 
 
-def make_plan(experiment: Experiment, yaml_text: str, backend: str, *, cache: Path = Path("data")) -> Plan:
-    """Read the data, simulate the splits and return the plan. Raises InputError."""
+def make_plan(
+    experiment: Experiment,
+    yaml_text: str,
+    backend: str,
+    *,
+    cache: Path = Path("data"),
+    frame: pd.DataFrame | None = None,
+) -> Plan:
+    """Read the data, simulate the splits and return the plan; a `frame` is read in place of the source.
+
+    Raises InputError.
+    """
     if experiment.training.engine == "fused" and backend != "jax":
         raise ConfigError(f"training.engine: 'fused' needs the jax backend (got {backend}); use auto or stock")
     large_grid.check_size(experiment)
-    panel = build_panel.build_panel(sources.load_table(experiment.data, cache), experiment)
+    panel = build_panel.build_panel(sources.load_table(experiment.data, cache, frame), experiment)
     fingerprint = panel.fingerprint
     series = ()
     if experiment.mode != "global":
