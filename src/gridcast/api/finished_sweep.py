@@ -6,6 +6,7 @@ import json
 import sys
 from dataclasses import dataclass, field
 from functools import cached_property
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -145,7 +146,4 @@ def _show_figures_in_notebooks() -> None:
     """Have Jupyter show figures as pictures, as it does once pyplot is imported."""
     shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
     if shell is not None:
-        from IPython.core import pylabtools
-
-        select: Any = pylabtools.select_figure_formats
-        select(shell, {"png"})
+        import_module("IPython.core.pylabtools").select_figure_formats(shell, {"png"})

@@ -9,7 +9,7 @@ from pathlib import Path
 CACHE, REPORTS = Path(".gridcast"), Path("reports")
 
 
-def cache_if_present(cache: Path = CACHE) -> Path:
+def cache_if_present(cache: Path) -> Path:
     """Return the folder `cache` if it exists, else a temporary one, removed at the end of the process.
 
     What only reads uses it: it creates no folder where there is no project.

@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from gridcast.api.folders import cache_if_present
+from gridcast.api import folders
 from gridcast.training import keras_backend
 
 
@@ -14,11 +14,18 @@ from gridcast.training import keras_backend
 def keras_session(backend: str | None = None, cache: Path | None = None) -> Iterator[None]:
     """Have Keras run on `backend` (None: on its present one, else on JAX) in the block.
 
-    While it runs on JAX, TensorFlow cannot be imported; afterwards the caller may do so as before. Raises
-    GridcastError where Keras runs on another backend.
+    Raises GridcastError where Keras runs on another backend.
     """
+    with tensorflow_as_before():
+        cache = cache or folders.cache_if_present(folders.CACHE)
+        keras_backend.start(backend or keras_backend.loaded_backend() or "jax", cache)
+        yield
+
+
+@contextlib.contextmanager
+def tensorflow_as_before() -> Iterator[None]:
+    """Let the caller import TensorFlow after the block if that was possible before: Keras on JAX hides it."""
     was_hidden = keras_backend.hides_tensorflow()
-    keras_backend.start(backend or keras_backend.loaded_backend() or "jax", cache or cache_if_present())
     try:
         yield
     finally:

@@ -12,7 +12,7 @@ from gridcast.api.events import Quiet, RunEvents
 from gridcast.api.experiments import ExperimentLike, choose_workers, plan_experiment
 from gridcast.api.finished_sweep import Sweep
 from gridcast.api.folders import REPORTS
-from gridcast.api.keras_session import keras_session
+from gridcast.api.keras_session import keras_session, tensorflow_as_before
 from gridcast.data.prediction_files import TableOrPath
 from gridcast.runtime import loading
 from gridcast.runtime.errors import Interrupted, PromotionRefused
@@ -87,15 +87,11 @@ def sweep_plan(plan: Plan, workers: WorkerSettings, events: RunEvents) -> Sweep:
     # MLflow takes seconds to import; the workers import their packages meanwhile.
     from gridcast.sweep import runner
     from gridcast.tracking.store import open_store
-    from gridcast.training import keras_backend
 
     started = time.perf_counter()
     store = open_store(plan.experiment.name)
-    try:
-        with events:
-            result = runner.run_sweep(plan, store, workers, events)
-    finally:
-        keras_backend.allow_tensorflow()
+    with events, tensorflow_as_before():
+        result = runner.run_sweep(plan, store, workers, events)
     events.swept(result, time.perf_counter() - started)
     is_promotion_new = _promote_if_new(plan, store, result, events)
     page = REPORTS / plan.experiment.name / "report.html"

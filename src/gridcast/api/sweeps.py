@@ -22,6 +22,7 @@ from gridcast.api.experiments import (
 )
 from gridcast.api.finished_sweep import Sweep
 from gridcast.api.folders import CACHE, cache_if_present
+from gridcast.api.keras_session import tensorflow_as_before
 from gridcast.api.running import champion_evaluator, choose_events, write_report
 from gridcast.config import Experiment
 from gridcast.data.prediction_files import TableOrPath
@@ -104,12 +105,9 @@ def time_plan(planned: Plan, workers: WorkerSettings) -> TimedPlan:
     """Return the runs of a plan with an estimate of their time."""
     from gridcast.sweep import time_estimate
     from gridcast.sweep.confirmation import plan_confirmation
-    from gridcast.training import keras_backend
 
-    try:
+    with tensorflow_as_before():
         seconds = time_estimate.estimate_run_seconds(planned, workers)
-    finally:
-        keras_backend.allow_tensorflow()
     confirmation = plan_confirmation(planned.experiment, len(planned.runs))
     longest = time_estimate.longest_seconds(planned, seconds, confirmation)
     return TimedPlan(planned, seconds, workers.workers, confirmation, longest)
