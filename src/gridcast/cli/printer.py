@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +13,7 @@ import psutil
 from gridcast.api.progress import Progress
 from gridcast.cli import terminal
 from gridcast.cli.app import out
+from gridcast.runtime.errors import Interrupted
 
 if TYPE_CHECKING:
     from gridcast.api.finished_sweep import Sweep
@@ -18,6 +21,15 @@ if TYPE_CHECKING:
     from gridcast.sweep.plan import Plan
     from gridcast.sweep.sweep_result import SweepResult
     from gridcast.tracking.registry import Promotion
+
+
+@contextlib.contextmanager
+def interruption_explained() -> Iterator[None]:
+    """Raise Interrupted with the message of a KeyboardInterrupt, which typer would swallow."""
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        raise Interrupted(str(error)) from None
 
 
 class Printer(Progress):

@@ -12,7 +12,7 @@ import typer
 from gridcast.api import model_argument, monitor
 from gridcast.api.folders import CACHE
 from gridcast.cli.app import AlertAddresses, DataDescription, Model, TableSource, Workers, app
-from gridcast.cli.printer import Printer
+from gridcast.cli.printer import Printer, interruption_explained
 from gridcast.runtime.errors import GridcastError
 
 SERVICE = CACHE / "serving"
@@ -54,21 +54,22 @@ def monitor_verb(
 
     Reports live error, drift of the inputs and coverage of the intervals; exits with 1 after an alarm.
     """
-    findings = monitor.monitor(
-        model,
-        actuals,
-        served=served,
-        max_error=max_error,
-        max_psi=max_psi,
-        coverage_gap=coverage_gap,
-        alpha=alpha,
-        alert=alert or (),
-        retrain=retrain,
-        description=experiment,
-        data=data,
-        workers=workers,
-        progress=Printer(),
-    )
+    with interruption_explained():
+        findings = monitor.monitor(
+            model,
+            actuals,
+            served=served,
+            max_error=max_error,
+            max_psi=max_psi,
+            coverage_gap=coverage_gap,
+            alpha=alpha,
+            alert=alert or (),
+            retrain=retrain,
+            description=experiment,
+            data=data,
+            workers=workers,
+            progress=Printer(),
+        )
     if findings.alarms:
         raise GridcastError(findings.headline)
 

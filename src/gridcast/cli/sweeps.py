@@ -14,8 +14,8 @@ from gridcast.api.folders import CACHE, cache_if_present
 from gridcast.api.progress import format_duration
 from gridcast.cli import terminal
 from gridcast.cli.app import Backend, ExperimentFile, ForceReason, RegisteredModel, Workers, app, out
-from gridcast.cli.printer import Printer
-from gridcast.runtime.errors import GridcastError, Interrupted
+from gridcast.cli.printer import Printer, interruption_explained
+from gridcast.runtime.errors import GridcastError
 
 
 @app.command("validate")
@@ -73,7 +73,7 @@ def run_verb(
 
     Everything is recorded in MLflow; then the winner is promoted through the gates and the report is written.
     """
-    try:
+    with interruption_explained():
         sweep = running.run(
             experiment,
             workers=workers,
@@ -82,8 +82,6 @@ def run_verb(
             scheduler=scheduler,
             progress=Printer(),
         )
-    except KeyboardInterrupt as error:  # which typer would swallow, with its message
-        raise Interrupted(str(error)) from None
     if sweep.failure:
         raise GridcastError(sweep.failure)
 
