@@ -163,7 +163,8 @@ def reachable(module, *, at_once=False):
     """Modules of gridcast that are imported with `module`, directly or not."""
     found, open_ends = set(), [module]
     while open_ends:
-        new = (imported(MODULES[open_ends.pop()], at_once=at_once) & set(MODULES)) - found
+        # The package itself imports its names when they are used: who takes its version loads nothing else.
+        new = (imported(MODULES[open_ends.pop()], at_once=at_once) & set(MODULES)) - found - {"gridcast"}
         found |= new
         open_ends += new
     return found

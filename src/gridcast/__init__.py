@@ -7,10 +7,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from gridcast.api.backtest import backtest
     from gridcast.api.detection import detect
     from gridcast.api.estimator import GridForecaster
     from gridcast.api.finished_sweep import Sweep
-    from gridcast.api.models import backtest, load
+    from gridcast.api.models import load
     from gridcast.api.monitor import monitor
     from gridcast.api.running import run
     from gridcast.api.sweeps import plan, promote, report, rollback, validate
@@ -38,7 +39,7 @@ _MODULES = {
     "Experiment": "gridcast.config",
     "GridForecaster": "gridcast.api.estimator",
     "Sweep": "gridcast.api.finished_sweep",
-    "backtest": "gridcast.api.models",
+    "backtest": "gridcast.api.backtest",
     "detect": "gridcast.api.detection",
     "load": "gridcast.api.models",
     "monitor": "gridcast.api.monitor",

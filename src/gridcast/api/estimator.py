@@ -24,8 +24,8 @@ class GridForecaster:
     The arguments are those of `run`. After `fit`, `sweep_` is the sweep and `forecaster_` its winner.
 
     >>> model = gridcast.GridForecaster("experiments/retail_daily.yaml", workers=1, progress=False).fit(frame)
-    >>> model.predict(frame, horizon=2)["forecast"].notna().all()
-    True
+    >>> model.predict(frame, horizon=2)["product"].tolist()
+    ['apple', 'apple', 'pear', 'pear']
     >>> model.sweep_.name
     'retail_daily'
     """

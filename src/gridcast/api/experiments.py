@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -13,12 +13,13 @@ import pandas as pd
 
 from gridcast import config
 from gridcast.api import model_argument
+from gridcast.api.choices import check_choice
 from gridcast.api.events import RunEvents
 from gridcast.api.folders import CACHE
 from gridcast.config import Experiment
 from gridcast.data.parse_fields import FRAME
 from gridcast.data.prediction_files import TableOrPath
-from gridcast.runtime.errors import ConfigError, TrackingError, UnknownModel, suggest
+from gridcast.runtime.errors import ConfigError, TrackingError, UnknownModel
 
 if TYPE_CHECKING:
     from gridcast.sweep.plan import Plan
@@ -60,13 +61,6 @@ class ModelPlan:
 
     recorded: RecordedExperiment
     plan: Plan
-
-
-def check_choice(option: str, value: str, allowed: Sequence[str]) -> None:
-    """Raise ConfigError unless `value` is one of the `allowed` values of an option."""
-    if value not in allowed:
-        choices = f"{suggest(value, allowed)} (allowed: {', '.join(allowed)})"
-        raise ConfigError(f"{option}: '{value}' is not allowed{choices}")
 
 
 def read_experiment(experiment: ExperimentLike, data: TableOrPath | None = None) -> ExperimentInput:

@@ -45,13 +45,13 @@ class Sweep:
     `verdict` has the sentences at the top of the `report`. `failure` says which runs or baselines failed, empty where
     none did; what failed is trained again by the next `gridcast.run` of the experiment.
 
-    >>> sweep = gridcast.report("experiments/retail_daily.yaml")
+    >>> sweep = gridcast.run("experiments/retail_daily.yaml", workers=1, progress=False)
     >>> sweep.best.name
     'GRU-4 b32 lr0.01 d0.1'
     >>> sweep.leaderboard()[["rank", "learning_rate"]].head(2).to_dict("list")
     {'rank': [1, 2], 'learning_rate': [0.01, 0.0001]}
-    >>> print(sweep.verdict[-1])
-    Bottom line: ...
+    >>> sweep.verdict[0]
+    '...'
     >>> figure = sweep.plot("model_comparison")
     >>> sweep.forecaster.predict("sales.csv", horizon=2).columns.tolist()
     ['product', 'date', 'forecast', 'rolled_forward']

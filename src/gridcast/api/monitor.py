@@ -19,6 +19,7 @@ from gridcast.runtime.errors import DataError, GridcastError
 
 if TYPE_CHECKING:
     from gridcast.monitoring.findings import AlarmLimits, MonitorFindings, WatchedModel
+    from gridcast.sweep.plan import Plan
 
 
 def monitor(
@@ -49,7 +50,7 @@ def monitor(
     `data` says where the experiment's data are now, if they were moved, and the experiment file `description` how to
     read them. Raises ConfigError, DataError, TrackingError, and GridcastError where runs of the retraining failed.
 
-    >>> findings = gridcast.monitor("retail-daily", later)
+    >>> findings = gridcast.monitor("retail-daily", later, data=frame)
     >>> findings.errors["name"].tolist()
     ['champion', 'last value', ...]
     >>> findings.headline
@@ -72,17 +73,19 @@ def monitor(
         )
         findings, page = _compare(watched, actuals, limits, served)
     events.compared(findings, page)
-    if not findings.alarms:
-        return findings
-    if notifier is not None:
+    if findings.alarms and notifier is not None:
         alerts.send_notice(notifier, findings.headline, "\n".join([*findings.alarms, *findings.remarks]))
-    if plan_of_retraining is not None:
-        events.retraining()
-        with keyboard_interrupt():
-            sweep = sweep_plan(plan_of_retraining, choose_workers("jax", workers), events)
-        if sweep.failure:
-            raise GridcastError(sweep.failure)
+    if findings.alarms and plan_of_retraining is not None:
+        _retrain(plan_of_retraining, workers, events)
     return findings
+
+
+def _retrain(plan: Plan, workers: int | None, events: RunEvents) -> None:
+    events.retraining()
+    with keyboard_interrupt():
+        sweep = sweep_plan(plan, choose_workers("jax", workers), events)
+    if sweep.failure:
+        raise GridcastError(sweep.failure)
 
 
 def _compare(

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from gridcast.api import models
+from gridcast.api.backtest import backtest
 from gridcast.cli import terminal
 from gridcast.cli.app import DataDescription, Model, TableSource, app, err, out
 from gridcast.cli.options import check_output_path, parse_levels, print_csv, write_table
@@ -89,7 +90,7 @@ def backtest_verb(
     The naive baselines are measured too, by fold and by step ahead; nothing is trained.
     """
     check_output_path(output)
-    measured = models.backtest(model, folds=folds, steps=steps, description=experiment, data=data)
+    measured = backtest(model, folds=folds, steps=steps, description=experiment, data=data)
     terminal.print_backtest(out, measured)
     if output:
         write_table(measured.table, output)

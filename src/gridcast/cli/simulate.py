@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from gridcast.api.experiments import check_choice
+from gridcast.api.choices import check_choice
 from gridcast.cli.app import app, out, print_help_without_verb
 from gridcast.cli.options import write_table
 from gridcast.runtime.errors import ConfigError

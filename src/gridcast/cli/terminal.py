@@ -16,8 +16,8 @@ from gridcast.api.running import count_baselines
 if TYPE_CHECKING:
     import pandas as pd
 
+    from gridcast.api.backtest import Backtest
     from gridcast.api.finished_sweep import Sweep
-    from gridcast.api.models import Backtest
     from gridcast.monitoring.findings import MonitorFindings
     from gridcast.sweep.confirmation import ConfirmationPlan
     from gridcast.sweep.plan import Plan

@@ -44,7 +44,7 @@ class Experiment(Section):
     >>> window = {"lookback": 7, "horizon": 2}
     >>> experiment = gridcast.Experiment(version=1, name="shop", data=sales, window=window)
     >>> experiment.configuration().layer
-    'GRU'
+    'LSTM'
     """
 
     version: Literal[1]

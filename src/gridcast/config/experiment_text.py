@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Mapping
 from pathlib import PurePath
 from typing import Any
@@ -30,11 +31,13 @@ def experiment_text(content: Experiment | Mapping[str, Any]) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """The value with plain dicts, lists, numbers and text in place of mappings, tuples, NumPy scalars and paths."""
+    """The value with plain dicts, lists, numbers and text in place of mappings, tuples, NumPy scalars, dates, paths."""
     if isinstance(value, Mapping):
         return {_plain(key): _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
     if isinstance(value, PurePath):
         return str(value)
+    if isinstance(value, dt.date):
+        return value.isoformat().replace("T00:00:00", "")
     return value.item() if hasattr(value, "item") and getattr(value, "ndim", None) == 0 else value
