@@ -23,8 +23,8 @@ import yaml
 import gridcast
 from gridcast import config
 from gridcast.api.events import RunEvents
-from gridcast.api.running import failure_sentence
-from gridcast.runtime.errors import ConfigError, DataError, GridcastError, UnknownModel
+from gridcast.api.running import failure_sentence, keyboard_interrupt
+from gridcast.runtime.errors import ConfigError, DataError, GridcastError, Interrupted, UnknownModel
 from gridcast.sweep import records
 from gridcast.tracking import mlflow_runs, promotion, registry, run_recording
 from gridcast.tracking.store import open_store
@@ -42,7 +42,8 @@ CONTENT = settings(
     baselines=["last value"],
     selection={"promote_to": "retail-daily", "when_beaten": "warn"},
 )
-QUICKSTART = Path(__file__).parent.parent / "docs" / "quickstart.py"
+PROJECT = Path(__file__).parent.parent
+QUICKSTART, README = PROJECT / "docs" / "quickstart.py", PROJECT / "README.md"
 
 
 @dataclass(frozen=True)
@@ -311,12 +312,19 @@ def test_an_estimator_is_cloned_by_its_parameters():
 # Scripts of strangers: no main guard, no set-up
 
 
+FAST = '"baseline": {"units": 4}, "baselines": "last value", "training": {"epochs": 3, "patience": 3},'
+
+
 @pytest.fixture(scope="module")
 def script(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the quickstart, on two worker processes, with networks that are trained in no time."""
     folder = tmp_path_factory.mktemp("script")
     FRAME[["date", "product", "quantity"]].to_csv(folder / "sales.csv", index=False)
-    text = f"print('once')\n{QUICKSTART.read_text()}"
-    (folder / "quickstart.py").write_text(text.replace("data=frame", "data=frame, workers=2"))
+    text = QUICKSTART.read_text()
+    for words, others in (('    "grid"', f'    {FAST}\n    "grid"'), ("data=frame", "data=frame, workers=2")):
+        assert words in text
+        text = text.replace(words, others)
+    (folder / "quickstart.py").write_text(f"print('once')\n{text}")
     return folder
 
 
@@ -324,30 +332,36 @@ def environment() -> dict[str, str]:
     return {name: text for name, text in os.environ.items() if name not in ("MLFLOW_TRACKING_URI", "KERAS_BACKEND")}
 
 
+@pytest.mark.slow  # the command has the same test: tests/test_end_to_end.py
 def test_ctrl_c_ends_with_keyboard_interrupt_and_no_worker_is_left(script):
     command = [sys.executable, "quickstart.py"]
-    started = subprocess.Popen(
-        command, cwd=script, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    lines = []
-    assert started.stderr is not None
-    for line in started.stderr:
-        lines.append(line)
-        if line.startswith("  1/4 "):
-            started.send_signal(signal.SIGINT)  # to this process alone, as a notebook's kernel gets it
-            interrupted_at = time.monotonic()
-    assert started.wait() != 0
+    pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
+    lines, interrupted_at = [], 0.0
+    with subprocess.Popen(command, cwd=script, env=environment(), text=True, **pipes) as started:
+        for line in started.stderr:  # to its end: workers hold the pipe open as long as they live
+            lines.append(line)
+            if line.startswith("  1/4 "):
+                started.send_signal(signal.SIGINT)  # to this process alone, as a notebook's kernel gets it
+                interrupted_at = time.monotonic()
     assert time.monotonic() - interrupted_at < 20
+    assert started.returncode != 0
     assert "KeyboardInterrupt: interrupted with" in lines[-1]
     assert "the same command continues with the rest" in lines[-1]
 
 
-def test_the_quickstart_runs_in_worker_processes_and_goes_on_where_it_was_stopped(script):
+def test_the_quickstart_runs_in_worker_processes_that_do_not_run_it_again(script):
     assert len(QUICKSTART.read_text().splitlines()) <= 15
+    assert QUICKSTART.read_text() in README.read_text()
     done = subprocess.run(
         [sys.executable, "quickstart.py"], cwd=script, env=environment(), capture_output=True, text=True, check=True
     )
     assert done.stdout.count("once") == 1
-    assert "runs are finished already" in done.stderr
+    assert "LSTM-4 b32 lr0.01 d0.2" in done.stdout
+    assert "4/4 " in done.stderr or "runs are finished already" in done.stderr
     assert "rolled_forward" in done.stdout
     assert (script / "interactions.png").stat().st_size > 1000
+
+
+def test_an_interrupted_sweep_raises_what_python_raises_on_ctrl_c():
+    with pytest.raises(KeyboardInterrupt, match="interrupted with 1 of 4 runs finished"), keyboard_interrupt():
+        raise Interrupted("interrupted with 1 of 4 runs finished")
