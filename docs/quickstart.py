@@ -9,6 +9,6 @@ experiment = {
     "grid": {"learning_rate": [0.01, 0.001], "dropout": [0.0, 0.2]},
 }
 sweep = gridcast.run(experiment, data=frame)
-print(sweep.leaderboard())
+print(sweep.leaderboard()[["name", "best_val_mae"]])
 sweep.plot("interactions").savefig("interactions.png")
 print(sweep.forecaster.predict(frame, horizon=7))
