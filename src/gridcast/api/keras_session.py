@@ -11,14 +11,11 @@ from gridcast.training import keras_backend
 
 
 @contextlib.contextmanager
-def keras_session(backend: str | None = None, cache: Path | None = None) -> Iterator[None]:
-    """Have Keras run on `backend` (None: on its present one, else on JAX) in the block.
-
-    Raises GridcastError where Keras runs on another backend.
-    """
+def keras_session(backend: str = "jax", cache: Path | None = None) -> Iterator[None]:
+    """Have Keras run in the block: on `backend`, or on that which the caller started already; models run on both."""
     with tensorflow_as_before():
         cache = cache or folders.cache_if_present(folders.CACHE)
-        keras_backend.start(backend or keras_backend.loaded_backend() or "jax", cache)
+        keras_backend.start(keras_backend.loaded_backend() or backend, cache)
         yield
 
 
