@@ -19,9 +19,9 @@ def _(mo):
     mo.md("""
     # A tour of a sweep
 
-    A sweep leaves two things in MLflow: a champion that forecasts, and all the runs that it was compared with.
-    Train one first (`make grid EXPERIMENT=experiments/smoke.yaml`), then run the cells from the top. To see another
-    model or another table, set `GRIDCAST_MODEL`, `GRIDCAST_HISTORY` or `MLFLOW_TRACKING_URI` in the environment.
+    From a table to a forecast, in a minute: a small grid of networks is trained, recorded in MLflow, and compared with
+    baselines on days that no network has seen. Run the cells from the top. Stop when you like: what is finished is not
+    trained again.
     """)
     return
 
@@ -32,54 +32,110 @@ def _():
     from pathlib import Path
 
     import matplotlib.pyplot as plt
-    import mlflow
+    import numpy as np
+    import pandas as pd
 
-    from gridcast.data import prediction_files
-    from gridcast.tracking import model_loading
-    from gridcast.training import keras_backend
+    import gridcast
 
-    # JupyterLab works in the folder of the notebook, marimo where it was started.
-    PROJECT = Path.cwd().parent if Path.cwd().name == "notebooks" else Path.cwd()
-    STORE = os.environ.get("MLFLOW_TRACKING_URI", f"sqlite:///{PROJECT / 'mlflow.db'}")
-    MODEL = os.environ.get("GRIDCAST_MODEL", "smoke")
-    HISTORY = Path(os.environ.get("GRIDCAST_HISTORY", PROJECT / "data" / "online-retail.parquet"))
-    return (
-        HISTORY,
-        MODEL,
-        PROJECT,
-        STORE,
-        keras_backend,
-        mlflow,
-        model_loading,
-        plt,
-        prediction_files,
-    )
+    # JupyterLab works in the folder of the notebook; MLflow's records are in that of the project.
+    if Path.cwd().name == "notebooks":
+        os.chdir("..")
+    return gridcast, np, pd, plt
 
 
 @app.cell(hide_code=True)
 def _(mo):
     mo.md("""
-    ## The champion
+    ## The table
 
-    The alias `champion` points to the version that passed the gates. The model carries its preprocessing: which
-    columns its table needs, how far back it reads, which series it knows.
+    Three products whose sales have a weekly rhythm, a trend, and noise. Yours may come from a file:
+    `pd.read_csv("sales.csv")`.
     """)
     return
 
 
 @app.cell
-def _(MODEL, PROJECT, STORE, keras_backend, model_loading):
-    keras_backend.start("jax", PROJECT / ".gridcast")
-    champion = model_loading.load_model(f"models:/{MODEL}@champion", STORE)
-    preprocessing = champion.model.preprocessing
-    {
-        "version": champion.reference.version,
-        "columns": [*preprocessing.keys, preprocessing.time, preprocessing.target, *preprocessing.columns],
-        "lookback": preprocessing.lookback,
-        "horizon": preprocessing.horizon,
-        "series": preprocessing.series,
+def _(np, pd):
+    DAYS = pd.date_range("2024-01-01", periods=300)
+    random = np.random.default_rng(0)
+    week = np.array([0.9, 1.0, 1.0, 1.1, 1.3, 1.6, 0.6])[DAYS.dayofweek]
+    sales = {
+        product: level * week * (1 + np.arange(len(DAYS)) / 600) + random.normal(scale=level / 10, size=len(DAYS))
+        for product, level in {"apple": 40, "pear": 25, "plum": 10}.items()
     }
-    return champion, preprocessing
+    frame = pd.DataFrame(sales, index=DAYS.rename("date")).melt(
+        ignore_index=False, var_name="product", value_name="quantity"
+    )
+    frame = frame.reset_index()
+    frame.head()
+    return (frame,)
+
+
+@app.cell(hide_code=True)
+def _(mo):
+    mo.md("""
+    ## The experiment
+
+    The content of an experiment file: which column is what, how far the networks look back and ahead, and the grid.
+    Before anything is trained, `validate` reads the table and cuts it into spans.
+    """)
+    return
+
+
+@app.cell
+def _(frame, gridcast):
+    experiment = {
+        "version": 1,
+        "name": "tour",
+        "data": {"time": "date", "series": "product", "target": "quantity"},
+        "window": {"lookback": 14, "horizon": 7},
+        "transform": {"scale": "standard"},
+        "baseline": {"units": 16},
+        "grid": {"learning_rate": [0.01, 0.003], "dropout": [0.0, 0.2]},
+        "training": {"epochs": 15, "patience": 5},
+        "selection": {"promote_to": "tour", "when_beaten": "warn"},
+    }
+    plan = gridcast.validate(experiment, data=frame)
+    {"series": plan.panel.series, "steps": len(plan.panel.times), "runs": len(plan.runs), "notes": plan.panel.notes}
+    return (experiment,)
+
+
+@app.cell(hide_code=True)
+def _(mo):
+    mo.md("""
+    ## The sweep
+    """)
+    return
+
+
+@app.cell
+def _(experiment, frame, gridcast):
+    sweep = gridcast.run(experiment, data=frame)
+    sweep.verdict
+    return (sweep,)
+
+
+@app.cell(hide_code=True)
+def _(mo):
+    mo.md("""
+    Every run with the settings that vary, best first. Losses are measured on the validation span in scaled units;
+    `best_val_mae` is in data units.
+    """)
+    return
+
+
+@app.cell
+def _(sweep):
+    leaderboard = sweep.leaderboard()
+    leaderboard
+    return (leaderboard,)
+
+
+@app.cell
+def _(sweep):
+    interactions = sweep.plot("interactions")
+    interactions
+    return (interactions,)
 
 
 @app.cell(hide_code=True)
@@ -87,72 +143,32 @@ def _(mo):
     mo.md("""
     ## A forecast
 
-    Fourteen steps ahead, in data units. Steps beyond the trained horizon are forecast from earlier forecasts and
-    marked `rolled_forward`.
+    The winner is the champion of the registered model `tour` now; any process can load it. Fourteen steps ahead, in
+    data units: steps beyond the trained horizon are forecast from earlier forecasts and marked `rolled_forward`.
     """)
     return
 
 
 @app.cell
-def _(HISTORY, champion, prediction_files, preprocessing):
-    KEY = preprocessing.keys[0]
-    history = prediction_files.read_series_table(HISTORY, preprocessing)
-    history = history[history[KEY].isin(preprocessing.series)]
-    forecast = champion.predict(history, horizon=14)
+def _(frame, gridcast):
+    champion = gridcast.load("models:/tour@champion")
+    forecast = champion.predict(frame, horizon=14)
     forecast
-    return KEY, forecast, history
+    return (forecast,)
 
 
 @app.cell
-def _(KEY, forecast, history, plt, preprocessing):
-    SERIES = preprocessing.series[0]
-    past = history[history[KEY] == SERIES].sort_values(preprocessing.time).tail(60)
-    ahead = forecast[forecast[KEY] == SERIES]
+def _(forecast, frame, plt):
+    past = frame[frame["product"] == "apple"].tail(60)
+    ahead = forecast[forecast["product"] == "apple"]
     _, axes = plt.subplots(figsize=(9, 3), layout="constrained")
-    axes.plot(past[preprocessing.time], past[preprocessing.target], color="tab:gray", label="history")
-    axes.plot(ahead[preprocessing.time], ahead["forecast"], color="tab:blue", marker=".", label="forecast")
-    axes.set(title=f"{KEY} {SERIES}", ylabel=preprocessing.target)
+    axes.plot(past["date"], past["quantity"], color="tab:gray", label="history")
+    axes.plot(ahead["date"], ahead["forecast"], color="tab:blue", marker=".", label="forecast")
+    axes.set(title="product apple", ylabel="quantity")
     axes.tick_params("x", rotation=30)
     axes.legend()
     axes
-    return
-
-
-@app.cell(hide_code=True)
-def _(mo):
-    mo.md("""
-    ## The sweep
-
-    Every run of the experiment with the settings that vary, best first. Losses are measured on the validation span in
-    scaled units; `best_val_mae` is in data units.
-    """)
-    return
-
-
-@app.cell
-def _(STORE, champion, mlflow):
-    mlflow.set_tracking_uri(STORE)
-    experiment = mlflow.get_run(champion.reference.run_id).info.experiment_id
-    runs = mlflow.search_runs(
-        [experiment],
-        filter_string="tags.`gridcast.kind` = 'run' and attributes.status = 'FINISHED'",
-        order_by=["metrics.best_val_loss"],
-    )
-    settings = runs.filter(like="params.")
-    settings = settings.loc[:, settings.nunique() > 1]
-    metrics = runs.filter(regex=r"metrics\.(best_val_loss|best_val_mae|epochs_trained|fit_seconds)")
-    leaderboard = settings.join(metrics).rename(columns=lambda name: name.split(".", 1)[1])
-    leaderboard
-    return (leaderboard,)
-
-
-@app.cell
-def _(leaderboard, plt):
-    _, cost = plt.subplots(figsize=(9, 3), layout="constrained")
-    cost.scatter(leaderboard["fit_seconds"], leaderboard["best_val_loss"])
-    cost.set(xlabel="training time (seconds)", ylabel="best validation loss", title="Quality against training time")
-    cost
-    return
+    return (axes,)
 
 
 if __name__ == "__main__":

@@ -13,8 +13,9 @@ import pytest
 import typer
 
 from gridcast import cli
+from gridcast.api.folders import cache_if_present
 from gridcast.cli import doctor, terminal
-from gridcast.cli.app import MaskingConsole, cache_if_present
+from gridcast.cli.app import MaskingConsole
 from gridcast.sweep import time_estimate
 from gridcast.sweep.confirmation import ConfirmationPlan
 from small_experiments import sales, write_experiment

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 from gridcast import cli
+from gridcast.api import folders
 from gridcast.config import read
 from gridcast.data import prediction_files
 from gridcast.monitoring import champion, findings
@@ -316,7 +317,7 @@ def command(shop, programs, monkeypatch, capsys):
     def run(*words):
         monkeypatch.chdir(shop.folder)
         monkeypatch.setenv("MLFLOW_TRACKING_URI", shop.uri)
-        monkeypatch.setattr(cli.serving, "CACHE", programs)
+        monkeypatch.setattr(folders, "CACHE", programs)
         monkeypatch.setattr(sys, "argv", ["gridcast", "monitor", *map(str, words)])
         with pytest.raises(SystemExit) as ended:
             cli.main()

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from gridcast.data import prediction_files
-from gridcast.runtime.forecaster import Forecaster
+from gridcast.runtime.forecaster import NETWORK_FILE, SETTINGS_FILE, Forecaster
 from gridcast.runtime.preprocessing import Preprocessing
 from gridcast.sweep.plan import Plan
 
@@ -37,3 +38,16 @@ def answer(plan: Plan, source: str) -> pd.DataFrame:
     model = untrained_forecaster(plan)
     table, _ = model.predict_each_series(prediction_files.read_series_table(source, model.preprocessing))
     return table
+
+
+def untrained_detector_files(plan: Plan, folder: Path) -> dict[str, bytes]:
+    """The files of a detector of `plan` that rebuilds next to nothing, so that far readings have far errors."""
+    from gridcast.models import autoencoder
+    from gridcast.training import calibration
+
+    settings = plan.reference_run.configuration
+    shape = autoencoder.AutoencoderShape(settings.lookback, len(plan.panel.series))
+    network = autoencoder.build_autoencoder(settings, shape, 1, portable=True)
+    _, detector = calibration.calibrate_detector(plan.dataset, settings, network)
+    network.save(folder / NETWORK_FILE)
+    return {SETTINGS_FILE: json.dumps(detector.to_json()).encode(), NETWORK_FILE: (folder / NETWORK_FILE).read_bytes()}

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from gridcast.cli.run_sweep import champion_evaluator
+from gridcast.api.running import champion_evaluator
 from gridcast.reporting import report_findings
 from gridcast.reporting.record import read_sweep
 from gridcast.runtime.errors import PromotionRefused

@@ -18,6 +18,7 @@ import pytest
 import yaml
 
 from gridcast import cli, config
+from gridcast.api import folders
 from gridcast.data import prediction_files
 from gridcast.evaluation import artifact_files, forecast_results, forecast_table, span_evaluation
 from gridcast.models import baselines
@@ -674,7 +675,7 @@ def test_predict_prints_reads_parquet_and_refuses_wrong_input(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(cli.predict, "CACHE", programs)  # compiled programs stay where the other tests have them
+    monkeypatch.setattr(folders, "CACHE", programs)  # compiled programs stay where the other tests have them
     shop.promote(GOOD, name)
     history = pd.read_csv(shop.folder / "jumps-160.csv", dtype={"product": str})
     csv, parquet, wrong = tmp_path / "history.csv", tmp_path / "history.parquet", tmp_path / "wrong.csv"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-import tempfile
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,8 +10,6 @@ from rich.console import Console
 
 from gridcast import __version__
 from gridcast.tracking.addresses import without_credentials
-
-CACHE, REPORTS = Path(".gridcast"), Path("reports")
 
 
 class MaskingConsole(Console):
@@ -104,16 +100,3 @@ def print_help_without_verb(context: typer.Context) -> None:
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())
         raise typer.Exit
-
-
-def cache_if_present(cache: Path) -> Path:
-    """Return the folder `cache` if it exists, else a temporary one, removed at the end of the process.
-
-    Verbs that only read use it: they create no folder where there is no project.
-    """
-    return cache if cache.is_dir() else Path(_temporary_cache().name)
-
-
-@functools.cache
-def _temporary_cache() -> tempfile.TemporaryDirectory[str]:
-    return tempfile.TemporaryDirectory(prefix="gridcast-")

@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from gridcast.cli.app import CACHE, REPORTS, app, out
+from gridcast.api.folders import CACHE, REPORTS
+from gridcast.cli.app import app, out
 from gridcast.runtime.errors import GridcastError
 
 

@@ -3,24 +3,16 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
 from gridcast.data.atomic_write import atomic_write
-from gridcast.runtime.errors import ConfigError, GridcastError, suggest
+from gridcast.runtime.errors import ConfigError, GridcastError
 
 if TYPE_CHECKING:
     import pandas as pd
-
-
-def check_choice(option: str, value: str, allowed: Sequence[str]) -> None:
-    """Raise ConfigError unless `value` is one of the `allowed` values of an option."""
-    if value not in allowed:
-        choices = f"{suggest(value, allowed)} (allowed: {', '.join(allowed)})"
-        raise ConfigError(f"{option}: '{value}' is not allowed{choices}")
 
 
 def parse_levels(text: str | None) -> tuple[float, ...] | None:

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-from gridcast.cli import model_argument, terminal
-from gridcast.cli.app import CACHE, DataDescription, Model, TableSource, app, cache_if_present, err, out
-from gridcast.cli.experiments import RecordedExperiment, plan_of_model
+from gridcast.api import models
+from gridcast.api.backtest import backtest
+from gridcast.cli import terminal
+from gridcast.cli.app import DataDescription, Model, TableSource, app, err, out
 from gridcast.cli.options import check_output_path, parse_levels, print_csv, write_table
-from gridcast.runtime.errors import ConfigError, DataError, GridcastError
-
-if TYPE_CHECKING:
-    from gridcast.tracking.model_loading import ModelReference
+from gridcast.runtime.errors import ConfigError, GridcastError
 
 MAX_PROBLEMS_SHOWN = 10
 """Series whose problems are printed; the table of forecasts has all."""
@@ -47,22 +45,8 @@ def predict_verb(
         raise ConfigError(f"--horizon: must be at least 1 (got {horizon})")
     levels = parse_levels(quantiles)
     check_output_path(output)
-    from gridcast.data import prediction_files
-    from gridcast.data.file_bytes import shown
-    from gridcast.runtime.loading import kind_of
-    from gridcast.tracking import model_loading
-    from gridcast.training import keras_backend
-
-    reference = model_argument.find_model(model)
-    keras_backend.start("jax", cache_if_present(CACHE))
-    loaded = model_loading.load_model(reference.uri)
-    if kind_of(loaded.model) == "detector":
-        raise ConfigError(f"{model}: is an anomaly detector and makes no forecasts; use `gridcast detect`")
-    table = prediction_files.read_series_table(history, loaded.model.preprocessing)
-    try:
-        forecasts, problems = loaded.predict_each_series(table, horizon, levels, ended=ended)
-    except DataError as error:
-        raise DataError(f"{shown(history)}: {error}") from None
+    forecaster = models.load_forecaster(model)
+    forecasts, problems = forecaster.predict_each_series(history, horizon, levels, ended=ended)
     if output is None:
         print_csv(forecasts)
     else:
@@ -70,8 +54,10 @@ def predict_verb(
         made = forecasts[forecasts["forecast"].notna()]
         rolled_forward = int(made["rolled_forward"].sum())
         remark = f", {rolled_forward} of them rolled forward beyond the trained horizon" if rolled_forward else ""
-        out.print(f"{output}: {len(made)} forecasts by {terminal.model_title(reference)}{remark}", markup=False)
-    _report_problems(problems, loaded.model.preprocessing, shown(history))
+        out.print(
+            f"{output}: {len(made)} forecasts by {models.model_title(forecaster.reference)}{remark}", markup=False
+        )
+    _report_problems(problems, forecaster.preprocessing, models.shown_table(history))
 
 
 def _report_problems(problems: Mapping[str, str], preprocessing: Any, history: str) -> None:
@@ -104,43 +90,10 @@ def backtest_verb(
     The naive baselines are measured too, by fold and by step ahead; nothing is trained.
     """
     check_output_path(output)
-    from gridcast.evaluation.backtest import backtest_folds, run_backtest, touches_test_span
-    from gridcast.tracking import model_loading
-    from gridcast.training import keras_backend
-
-    reference = model_argument.find_model(model)
-    planned = plan_of_model(reference, experiment, data)
-    plan, spans = planned.plan, planned.recorded.about["spans"]
-    window = plan.experiment.window
-    chosen = backtest_folds(plan.panel.times, spans, horizon=window.horizon, count=folds, steps=steps)
-    keras_backend.start("jax", cache_if_present(CACHE))
-    forecaster = model_loading.load_model(reference.uri).model
-    table = run_backtest(forecaster, plan.dataset, plan.panel, lookback=window.lookback, folds=chosen)
-    terminal.print_backtest(out, table, terminal.model_title(reference))
+    measured = backtest(model, folds=folds, steps=steps, description=experiment, data=data)
+    terminal.print_backtest(out, measured)
     if output:
-        write_table(table, output)
+        write_table(measured.table, output)
         out.print(f"{output}: all results, by fold, model and step ahead (0: all steps)", markup=False)
-    if "test" in spans and touches_test_span(plan.panel.times, chosen, spans["test"]):
-        dates = f"{plan.panel.times[chosen[0].start]} to {plan.panel.times[chosen[-1].end - 1]}"
-        _record_backtest(planned.recorded, reference, f"{folds} folds from {dates}")
-
-
-def _record_backtest(recorded: RecordedExperiment, reference: ModelReference, folds: str) -> None:
-    """Count the backtest as a look at the test span of the model's sweep, and say how often that was looked at."""
-    from gridcast.tracking import looks
-
-    fingerprint, test_span = recorded.about["fingerprint"], recorded.about["spans"]["test"]
-    looks.record_look(
-        recorded.store,
-        recorded.sweep_id,
-        name=f"backtest of {terminal.model_title(reference)}",
-        purpose=looks.BACKTEST,
-        key=looks.span_key(fingerprint, test_span),
-        what=folds,
-        run_id=reference.run_id or "",
-    )
-    seen = looks.find_looks(recorded.store, fingerprint, test_span)
-    out.print(
-        f"The folds touch the test span of the model's sweep, which has now been looked at {len(seen)} times "
-        f"({looks.describe_purposes(seen)})."
-    )
+    if measured.remark:
+        out.print(measured.remark)

@@ -5,31 +5,15 @@ from __future__ import annotations
 import contextlib
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from gridcast.cli import model_argument, terminal
-from gridcast.cli.app import (
-    CACHE,
-    REPORTS,
-    AlertAddresses,
-    DataDescription,
-    Model,
-    TableSource,
-    Workers,
-    app,
-    cache_if_present,
-    out,
-)
-from gridcast.cli.experiments import choose_workers, plan_of_model, plan_on_source
-from gridcast.cli.run_sweep import run_sweep
-from gridcast.monitoring import alerts
-from gridcast.runtime.errors import DataError, GridcastError
-
-if TYPE_CHECKING:
-    from gridcast.monitoring.findings import AlarmLimits, MonitorFindings, WatchedModel
-
+from gridcast.api import model_argument, monitor
+from gridcast.api.folders import CACHE
+from gridcast.cli.app import AlertAddresses, DataDescription, Model, TableSource, Workers, app
+from gridcast.cli.printer import Printer, interruption_explained
+from gridcast.runtime.errors import GridcastError
 
 SERVICE = CACHE / "serving"
 
@@ -70,49 +54,24 @@ def monitor_verb(
 
     Reports live error, drift of the inputs and coverage of the intervals; exits with 1 after an alarm.
     """
-    notifier = alerts.open_notifier(alert) if alert else None
-    from gridcast.monitoring import champion
-    from gridcast.monitoring.findings import AlarmLimits
-    from gridcast.tracking import model_loading
-    from gridcast.training import keras_backend
-
-    reference = model_argument.find_model(model)
-    planned = plan_of_model(reference, experiment, data)
-    plan_of_retraining = plan_on_source(planned.plan, retrain) if retrain else None
-    keras_backend.start("jax", cache_if_present(CACHE))
-    loaded, recorded = model_loading.load_model(reference.uri), planned.recorded
-    plan = planned.plan
-    watched = champion.watched_model(loaded, recorded.store, parent=recorded.sweep_id, about=recorded.about, plan=plan)
-    limits = AlarmLimits(error=max_error, psi=max_psi, coverage=coverage_gap, alpha=alpha)
-    findings = _compare(watched, actuals, limits, served)
-    if not findings.alarms:
-        return
-    if notifier is not None:
-        alerts.send_notice(notifier, findings.headline, "\n".join([*findings.alarms, *findings.remarks]))
-    if plan_of_retraining is not None:
-        out.print("Training again on the new data; the gates decide what becomes champion.")
-        run_sweep(plan_of_retraining, choose_workers("jax", workers))
-    raise GridcastError(findings.headline)
-
-
-def _compare(watched: WatchedModel, actuals: str, limits: AlarmLimits, served: Path | None) -> MonitorFindings:
-    """Compare a model with a table of actual values; write the page, record the findings in MLflow, and print them."""
-    from gridcast.data import prediction_files
-    from gridcast.data.file_bytes import shown
-    from gridcast.monitoring import champion
-    from gridcast.reporting import html, monitor_page
-
-    table = prediction_files.read_series_table(actuals, watched.preprocessing)
-    try:
-        findings = champion.monitor(watched, table, limits, served=served)
-    except DataError as error:
-        raise DataError(f"{shown(actuals)}: {error}") from None
-    page = monitor_page.render_page(findings)
-    path = monitor_page.write_page(page, watched.name, REPORTS)
-    champion.log_findings(findings, {html.MONITOR_FILE: page.encode()})
-    terminal.print_monitor(out, findings)
-    out.print(f"Report: {path}", markup=False)
-    return findings
+    with interruption_explained():
+        findings = monitor.monitor(
+            model,
+            actuals,
+            served=served,
+            max_error=max_error,
+            max_psi=max_psi,
+            coverage_gap=coverage_gap,
+            alpha=alpha,
+            alert=alert or (),
+            retrain=retrain,
+            description=experiment,
+            data=data,
+            workers=workers,
+            progress=Printer(),
+        )
+    if findings.alarms:
+        raise GridcastError(findings.headline)
 
 
 @app.command("serve")

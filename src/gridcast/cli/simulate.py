@@ -8,8 +8,9 @@ from typing import Annotated
 
 import typer
 
+from gridcast.api.choices import check_choice
 from gridcast.cli.app import app, out, print_help_without_verb
-from gridcast.cli.options import check_choice, write_table
+from gridcast.cli.options import write_table
 from gridcast.runtime.errors import ConfigError
 
 simulate = typer.Typer(rich_markup_mode=None)

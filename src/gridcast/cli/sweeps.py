@@ -3,39 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.table import Table
 
-from gridcast.cli import model_argument, terminal
-from gridcast.cli.app import (
-    CACHE,
-    REPORTS,
-    Backend,
-    ExperimentFile,
-    ForceReason,
-    PluginFiles,
-    RegisteredModel,
-    Workers,
-    app,
-    cache_if_present,
-    out,
-)
-from gridcast.cli.experiments import (
-    choose_workers,
-    find_experiment_store,
-    plan_experiment,
-    plan_recorded,
-    recorded_experiment,
-)
-from gridcast.cli.run_sweep import champion_evaluator, run_sweep, write_report
-from gridcast.runtime.errors import ConfigError, GridcastError
-
-if TYPE_CHECKING:
-    from gridcast.sweep.plan import Plan
+from gridcast.api import running, sweeps
+from gridcast.api.experiments import choose_workers
+from gridcast.api.folders import CACHE, cache_if_present
+from gridcast.cli import terminal
+from gridcast.cli.app import Backend, ExperimentFile, ForceReason, PluginFiles, RegisteredModel, Workers, app, out
+from gridcast.cli.printer import Printer, interruption_explained
+from gridcast.runtime.errors import GridcastError
 
 
 @app.command("validate")
@@ -44,7 +24,7 @@ def validate_verb(experiment: ExperimentFile, backend: Backend = "jax", plugin: 
 
     The splits are simulated.
     """
-    plan = plan_experiment(experiment, backend, plugin)
+    plan = sweeps.validate(experiment, backend=backend, plugins=plugin or (), progress=Printer())
     out.print(f"{experiment} is valid: {plan.size_text} on {len(plan.panel.series):,} series.")
 
 
@@ -56,25 +36,21 @@ def plan_verb(
 
     A few runs are timed for one epoch.
     """
-    from gridcast.sweep import time_estimate
-    from gridcast.sweep.confirmation import plan_confirmation
-
-    planned = plan_experiment(experiment, backend, plugin)
-    plan = planned.sample()
+    plan = sweeps.validate(experiment, backend=backend, plugins=plugin or (), progress=Printer())
     settings = choose_workers(backend, workers, cache=cache_if_present(CACHE))
     with out.status("timing one epoch of a few runs") if out.is_terminal else contextlib.nullcontext():
-        seconds = time_estimate.estimate_run_seconds(plan, settings)
+        timed = sweeps.time_plan(plan, settings)
     table = Table("#", "run", "seconds at most", box=None, header_style="bold")
-    for number, (key, run) in enumerate(plan.runs.items(), start=1):
-        table.add_row(str(number), plan.run_name(run), f"{seconds[key]:.0f}")
+    for number, (name, seconds) in enumerate(timed.runs()[["name", "seconds"]].itertuples(index=False), start=1):
+        table.add_row(str(number), name, f"{seconds:.0f}")
     out.print(table)
-    if planned.is_proposed:
+    if plan.is_proposed:
         strategy = plan.experiment.search.strategy
-        out.print(f"These are {len(seconds)} random runs of the space: {strategy} proposes the runs as it learns.")
-    out.print(terminal.plan_sentence(planned, seconds, settings.workers))
-    confirmation = plan_confirmation(plan.experiment, planned.run_count)
-    longest = time_estimate.longest_seconds(plan, seconds, confirmation)
-    terminal.print_confirmation(out, confirmation, seconds=longest, workers=settings.workers)
+        out.print(
+            f"These are {len(timed.seconds)} random runs of the space: {strategy} proposes the runs as it learns."
+        )
+    out.print(terminal.plan_sentence(timed))
+    terminal.print_confirmation(out, timed.confirmation, seconds=timed.confirmation_seconds, workers=timed.workers)
 
 
 @app.command("run")
@@ -101,8 +77,18 @@ def run_verb(
 
     Everything is recorded in MLflow; then the winner is promoted through the gates and the report is written.
     """
-    plan = plan_experiment(experiment, backend, plugin)
-    run_sweep(plan, choose_workers(backend, workers, memory_gib=memory_limit, scheduler=scheduler))
+    with interruption_explained():
+        sweep = running.run(
+            experiment,
+            workers=workers,
+            backend=backend,
+            memory_limit=memory_limit,
+            scheduler=scheduler,
+            plugins=plugin or (),
+            progress=Printer(),
+        )
+    if sweep.failure:
+        raise GridcastError(sweep.failure)
 
 
 @app.command("report")
@@ -124,14 +110,11 @@ def report_verb(
 
     The sweep need not be finished.
     """
-    name, store = find_experiment_store(experiment)
-    verdict = write_report(name, store)
-    out.print(f"Report: {REPORTS / name / 'report.html'}", markup=False)
-    out.print(verdict, markup=False)
+    sweep = sweeps.report(experiment)
+    terminal.print_report(out, sweep.report)
+    terminal.print_verdict(out, sweep)
     if study is not None:
-        from gridcast.reporting import optuna_study, record
-
-        count = optuna_study.write_study(record.read_sweep(store, name), store, study)
+        count = sweep.write_study(study)
         out.print(f"Study of {count} runs: open it with `optuna-dashboard sqlite:///{study}`", markup=False)
 
 
@@ -151,45 +134,14 @@ def promote_verb(
 
     It is registered as `selection.promote_to` of the experiment.
     """
-    from gridcast.sweep.confirmation import with_confirmation
-    from gridcast.sweep.winner import find_winner
-    from gridcast.tracking import mlflow_runs, promotion
-    from gridcast.tracking.store import open_store, require_store
-
-    require_store()
-    planned = _plan_to_promote(experiment, backend, plugin)
-    store = open_store(planned.experiment.name, create=False)
-    plan, finished = with_confirmation(planned, store)
-    if not finished:
-        raise GridcastError(f"no run of {experiment} on these data is finished yet; train them with `gridcast run`")
-    winner = find_winner(plan, store, list(finished.values()))
-    out.print(
-        f"Best of {len(finished)} finished runs ({len(plan.all_runs)} planned): {mlflow_runs.run_name(winner)}",
-        markup=False,
-    )
-    promoted = promotion.promote(
-        plan.experiment,
-        store,
-        winner,
-        test_measures=promotion.recorded_test_measures(store, winner, plan.baseline_keys),
-        evaluate_champion=champion_evaluator(plan),
+    sweeps.promote(
+        experiment,
         force=force,
         if_not_worse=if_not_worse,
-        metrics=plan.metrics,
+        plugins=plugin or (),
+        backend=backend,
+        progress=Printer(),
     )
-    terminal.print_promotion(out, promoted)
-
-
-def _plan_to_promote(argument: str, backend: str, plugin_files: Sequence[Path] | None) -> Plan:
-    """Return the plan of an experiment file, or of the experiment behind a registered model."""
-    if model_argument.is_experiment_file(argument):
-        return plan_experiment(Path(argument), backend, plugin_files)
-    if argument.startswith("runs:/"):
-        raise ConfigError(
-            f"'{argument}' is one run, and `gridcast promote` promotes the best run of an experiment: give the "
-            "experiment file, or the name of its registered model"
-        )
-    return plan_recorded(recorded_experiment(model_argument.find_model(argument)), backend, plugin_files)
 
 
 @app.command("rollback")
@@ -198,12 +150,4 @@ def rollback_verb(name: RegisteredModel) -> None:
 
     Calling it twice restores the original state.
     """
-    model = model_argument.registered_name(name, "rollback")
-    from gridcast.tracking import registry
-    from gridcast.tracking.store import connect, require_store
-
-    require_store()
-    client, _ = connect()
-    with model_argument.explain_unknown_model(name):
-        rolled_back = registry.rollback(client, model)
-    terminal.print_promotion(out, rolled_back)
+    terminal.print_promotion(out, sweeps.rollback(name))

@@ -10,14 +10,19 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
+from gridcast.api.progress import format_duration
+from gridcast.api.running import count_baselines
+
 if TYPE_CHECKING:
     import pandas as pd
 
+    from gridcast.api.backtest import Backtest
+    from gridcast.api.finished_sweep import Sweep
+    from gridcast.api.sweeps import TimedPlan
     from gridcast.monitoring.findings import MonitorFindings
     from gridcast.sweep.confirmation import ConfirmationPlan
     from gridcast.sweep.plan import Plan
     from gridcast.sweep.sweep_result import SweepResult
-    from gridcast.tracking.model_loading import ModelReference
     from gridcast.tracking.registry import Promotion
 
 
@@ -34,11 +39,6 @@ DRIFT_FIGURES = ("psi", "usual_psi", "ks", "usual_ks", "p_value")
 
 def _table(columns: Iterable[str]) -> Table:
     return Table(*columns, box=None, header_style="bold")
-
-
-def model_title(model: ModelReference) -> str:
-    """Return `NAME version N` of a registered model, else its URI."""
-    return f"{model.name} version {model.version}" if model.name else model.uri
 
 
 def _figure(value: float, digits: int = 4) -> str:
@@ -95,20 +95,6 @@ def print_result(out: Console, result: SweepResult, *, seconds: float) -> None:
     _print_tests(out, result)
 
 
-def failure_sentence(result: SweepResult) -> str:
-    """Return what failed in a sweep, where something did: how many runs, which baselines and why."""
-    parts = [f"{result.failed} of {result.planned} runs failed"] if result.failed else []
-    if result.failed_baselines:
-        reasons = "; ".join(f"{name}: {reason}" for name, reason in result.failed_baselines.items())
-        parts.append(f"{count_baselines(len(result.failed_baselines))} failed and cannot be compared with ({reasons})")
-    return f"{' and '.join(parts)}; see the reasons above or in MLflow"
-
-
-def count_baselines(count: int) -> str:
-    """Return a number of baselines in words, such as `1 baseline`."""
-    return f"{count} baseline{'' if count == 1 else 's'}"
-
-
 def _print_tests(out: Console, result: SweepResult) -> None:
     from gridcast.evaluation.detection_table import METRIC_TITLES
 
@@ -128,12 +114,22 @@ def print_times(out: Console, seconds: Mapping[str, float]) -> None:
     out.print(f"Time: {', '.join(f'{part} {format_duration(duration)}' for part, duration in seconds.items())}.")
 
 
-def print_outcome(out: Console, page: Path, *, result: SweepResult, verdict: str, runs_page: str) -> None:
+def print_outcome(out: Console, sweep: Sweep, winner: str) -> None:
     """Print where the report is, how to browse the runs and load the winner, and the verdict."""
+    print_report(out, sweep.report)
+    out.print(f"In `mlflow ui`: {sweep.runs_page}", markup=False, soft_wrap=True)
+    out.print(f'Load it: mlflow.pyfunc.load_model("runs:/{winner}/model")', markup=False)
+    print_verdict(out, sweep)
+
+
+def print_report(out: Console, page: Path) -> None:
+    """Print where a report is."""
     out.print(f"Report: {page}", markup=False)
-    out.print(f"In `mlflow ui`: {runs_page}", markup=False, soft_wrap=True)
-    out.print(f'Load it: mlflow.pyfunc.load_model("runs:/{result.winner.info.run_id}/model")', markup=False)
-    out.print(verdict, markup=False)
+
+
+def print_verdict(out: Console, sweep: Sweep) -> None:
+    """Print the sentences at the top of the report."""
+    out.print("\n".join(sweep.verdict), markup=False)
 
 
 def print_promotion(out: Console, promotion: Promotion) -> None:
@@ -147,19 +143,18 @@ def print_promotion(out: Console, promotion: Promotion) -> None:
         out.print(f"Note: {promotion.note}.", markup=False)
 
 
-def print_backtest(out: Console, table: pd.DataFrame, name: str) -> None:
+def print_backtest(out: Console, backtest: Backtest) -> None:
     """Print the folds, the errors of each model by fold, and by step ahead over the folds that were never seen."""
-    from gridcast.evaluation.backtest import mean_errors
-
+    table = backtest.table
     all_steps = table[table["step"] == 0]
     folds = _table(["fold", "from", "to", "windows", "seen by the model"])
     for _, fold in all_steps.drop_duplicates("fold").iterrows():
         seen = f"in {fold['seen']}" if fold["seen"] else "never"
         dates = [f"{fold[end]:%Y-%m-%d}" for end in ("from", "to")]
         folds.add_row(*[str(fold["fold"]), *dates, f"{fold['windows']:,}", seen])
-    out.print(f"{name} on rolling origins, in data units:", markup=False, style="bold")
+    out.print(f"{backtest.title} on rolling origins, in data units:", markup=False, style="bold")
     out.print(folds)
-    means = mean_errors(table)
+    means = backtest.errors()
     out.print(_errors_by_model(all_steps, means))
     seen_folds = table.loc[table["seen"] != "", "fold"].nunique()
     if not len(means):
@@ -221,35 +216,25 @@ def _challengers(findings: MonitorFindings) -> Table:
     return table
 
 
-def plan_sentence(plan: Plan, seconds: Mapping[str, float], workers: int) -> str:
-    """Return how long the runs of `plan` take at most; `seconds` are those of each run, or of some drawn at random."""
+def plan_sentence(timed: TimedPlan) -> str:
+    """Return how long the runs of a plan take at most."""
     from gridcast.sweep.search import search_effort
 
-    search, training = plan.experiment.search, plan.experiment.training
-    epochs = "its" if "epochs" in plan.axes else str(training.epochs)
+    plan, search = timed.plan, timed.plan.experiment.search
     if search.budget is not None and search.budget.minutes:
         return f"The search ends after {search.budget.minutes:g} minutes, with the runs that are under way by then."
-    count = plan.run_count
-    effort = search_effort(search, count, training.epochs)
-    total = format_duration(sum(seconds.values()) / len(seconds) * count * effort.epochs / min(workers, count))
+    count, total = plan.run_count, format_duration(timed.total_seconds)
+    epochs = "its" if "epochs" in plan.axes else str(plan.experiment.training.epochs)
     if search.strategy == "grid":
         return (
-            f"{count} runs, at most {total} on {workers} workers if every run takes all {epochs} epochs; early "
+            f"{count} runs, at most {total} on {timed.workers} workers if every run takes all {epochs} epochs; early "
             "stopping usually halves that."
         )
+    effort = search_effort(search, count, plan.experiment.training.epochs)
     started = min(count, search.budget.runs) if search.budget is not None and search.budget.runs else count
     more = f", {round(effort.runs * count)} of them to the end" if search.strategy in ("halving", "asha") else ""
     runs = f"{started} run{'s' if started > 1 else ''}{more}"
     return (
-        f"search.strategy: {search.strategy} starts {runs}: at most about {total} on {workers} workers; early stopping "
-        "usually halves that."
+        f"search.strategy: {search.strategy} starts {runs}: at most about {total} on {timed.workers} workers; early "
+        "stopping usually halves that."
     )
-
-
-def format_duration(seconds: float) -> str:
-    """Return a text such as `40 s`, `3 min 05 s` or `2 h 10 min`."""
-    seconds = max(0, round(seconds))
-    if seconds < 60:
-        return f"{seconds} s"
-    minutes, rest = divmod(seconds, 60)
-    return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"

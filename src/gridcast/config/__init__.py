@@ -2,6 +2,7 @@
 
 from gridcast.config.configuration import AXES, BUILT_IN_LAYERS, Configuration
 from gridcast.config.experiment import Experiment
+from gridcast.config.experiment_text import experiment_text
 from gridcast.config.plugins import LENIENT, NO_PLUGINS, Plugin, Plugins
 from gridcast.config.ranges import Range, values_of
 from gridcast.config.search_settings import Budget, Confirm, Search
@@ -61,6 +62,7 @@ __all__ = [
     "Transform",
     "Wide",
     "Window",
+    "experiment_text",
     "parse",
     "read",
     "read_text",

@@ -49,7 +49,14 @@ NOT_OF_SENSORS = ("target", "series", "past", "future", "static", "static_source
 
 
 class Experiment(Section):
-    """One YAML file in `experiments/`, and the MLflow experiment of the same name."""
+    """One YAML file in `experiments/`, and the MLflow experiment of the same name.
+
+    >>> sales = {"source": "sales.csv", "time": "date", "series": "product", "target": "quantity"}
+    >>> window = {"lookback": 7, "horizon": 2}
+    >>> experiment = gridcast.Experiment(version=1, name="shop", data=sales, window=window)
+    >>> experiment.configuration().layer
+    'LSTM'
+    """
 
     version: Literal[1]
     name: Name

@@ -11,15 +11,19 @@ import pandas as pd
 
 from gridcast.config import Data
 from gridcast.data import readers, sentinels, sources
-from gridcast.data.parse_fields import LINE
+from gridcast.data.parse_fields import LINE, shown_source
 from gridcast.data.readers import ReadingOptions
 from gridcast.runtime.preprocessing import Preprocessing
 
 LOG = logging.getLogger("gridcast")
 
 
-def read_series_table(source: Path | str, preprocessing: Preprocessing) -> pd.DataFrame:
-    """Return the rows of `source` that a forecaster reads: a file, a pattern of files, an address, or a database.
+TableOrPath = pd.DataFrame | Path | str
+"""A frame, or what names tables: a file, a pattern of files, an address, or a database."""
+
+
+def read_series_table(source: TableOrPath, preprocessing: Preprocessing) -> pd.DataFrame:
+    """Return the rows of `source` that a forecaster reads.
 
     A database is asked what that of training was asked (`data.query`). The rows are those with a target, then rows
     without one that bring values of the future columns. Raises DataError.
@@ -37,7 +41,7 @@ def read_series_table(source: Path | str, preprocessing: Preprocessing) -> pd.Da
 
 
 def read_sensor_table(
-    source: Path | str, preprocessing: Preprocessing, *, labels: str | None = None, partial: bool = False
+    source: TableOrPath, preprocessing: Preprocessing, *, labels: str | None = None, partial: bool = False
 ) -> pd.DataFrame:
     """Return the rows of `source` for a detector: stamps and sensors, NaN where a field is empty.
 
@@ -57,8 +61,10 @@ def read_sensor_table(
     return _rows(tables, data, preprocessing)
 
 
-def _tables(source: Path | str) -> list[str]:
+def _tables(source: TableOrPath) -> Sequence[str | pd.DataFrame]:
     """The tables that `source` means; where there is none, itself, as the reader says best what is wrong with it."""
+    if isinstance(source, pd.DataFrame):
+        return [source]
     return sources.matching_tables(str(source)) or [str(source)]
 
 
@@ -67,21 +73,23 @@ def _adopted(preprocessing: Any) -> Preprocessing:
     return preprocessing if isinstance(preprocessing, Preprocessing) else Preprocessing.adopt(preprocessing)
 
 
-def _sections(table: str, preprocessing: Preprocessing) -> dict[str, Any]:
+def _sections(table: str | pd.DataFrame, preprocessing: Preprocessing) -> dict[str, Any]:
     """The section `data` of the experiment, as far as it says how tables are written."""
     blanks = {"blanks": preprocessing.dialect.blanks}
     axis = {"time": preprocessing.time, "frequency": preprocessing.frequency, "repeated": preprocessing.repeated}
     zone = {"time_zone": preprocessing.time_zone or None}
-    return {"source": table, **axis, **zone, **blanks, **preprocessing.reading}
+    return {"source": shown_source(table), **axis, **zone, **blanks, **preprocessing.reading}
 
 
-def _rows(tables: Sequence[str], data: Data, preprocessing: Preprocessing, *, keep_ahead: bool = False) -> pd.DataFrame:
+def _rows(
+    tables: Sequence[str | pd.DataFrame], data: Data, preprocessing: Preprocessing, *, keep_ahead: bool = False
+) -> pd.DataFrame:
     options = ReadingOptions(preprocessing.dialect, settable=False, keep_ahead=keep_ahead)
     read, _ = readers.read_tables(tables, data, options)
     rows = pd.concat([table.rows for table in read], ignore_index=True) if len(read) > 1 else read[0].rows
     for column in data.sensors or (data.target,):
         if remark := sentinels.sentinel_remark(rows[column], settable=False):
-            LOG.warning(f"{', '.join(tables[:3])}, column '{column}': {remark}")
+            LOG.warning(f"{', '.join(map(shown_source, tables[:3]))}, column '{column}': {remark}")
     return _with_zone(rows.drop(columns=LINE), preprocessing)
 
 

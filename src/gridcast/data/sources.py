@@ -14,7 +14,7 @@ import pandas as pd
 
 from gridcast.config import Data
 from gridcast.data import anomaly_labels, builtin, csv_text, file_bytes, layout, readers, sensor_table, sentinels
-from gridcast.data.parse_fields import LINE, unit_of
+from gridcast.data.parse_fields import FRAME, LINE, unit_of
 from gridcast.data.select_rows import aggregate_table, drop_repeated_rows, select_rows
 from gridcast.data.static_categories import check_static_columns, with_static_columns
 from gridcast.data.table import FILE, ONLY_SERIES, SERIES, TARGET, TIME, Table
@@ -54,6 +54,11 @@ def matching_tables(source: str) -> list[str]:
 
 
 def _no_match(source: str) -> NoReturn:
+    if source == FRAME:
+        raise DataError(
+            "data.source: the sweep read a DataFrame, which no file holds; give it again in Python (data=frame), or "
+            "write its rows to a file and name that"
+        )
     similar = suggest(source, [*builtin.BUILTIN_SETS, *map(str, Path().glob("**/*.csv"))])
     raise DataError(
         f"data.source: no file matches '{source}'{similar} "

@@ -212,9 +212,12 @@ class SweepRecord:
         return pd.Series({**row, "name": "the best run of each series", **combined})
 
 
-def read_sweep(store: Store, name: str) -> SweepRecord:
-    """Read the newest sweep of the experiment `name`. Raises GridcastError when it has no finished run."""
-    parent = _newest_sweep(store, name)
+def read_sweep(store: Store, name: str, sweep_id: str = "") -> SweepRecord:
+    """Read the sweep `sweep_id`, else the newest one, of the experiment `name`.
+
+    Raises GridcastError when it has no finished run.
+    """
+    parent = mlflow_runs.find_run(store, sweep_id) or _newest_sweep(store, name)
     about = json.loads(mlflow_runs.read_artifact(store, parent.info.run_id, "sweep.json"))
     finished, failures = _read_runs(store, about)
     if not finished:

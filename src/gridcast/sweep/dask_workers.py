@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import pickle
+import threading
 import time
 import uuid
 from collections import Counter
@@ -26,6 +27,8 @@ TASKS_PER_WORKER = 100
 """Tasks after which a local worker is restarted, so that a memory leak of any library stays small."""
 NO_WORKER_TIMEOUT = 120
 """Seconds that a pool waits for a worker before it gives up."""
+CLOSING_TIMEOUT = 5
+"""Seconds that a pool which ends at once waits for Dask."""
 
 
 class WorkerMismatchError(GridcastError):
@@ -60,6 +63,7 @@ class DaskWorkers:
         self._last_seen = time.monotonic()  # when there was a worker
         self._stack = contextlib.ExitStack()
         self._client: Any = None
+        self._cluster: Any = None
         self._report: Callable[[Any], None] = lambda _: None
 
     def start(self, report: Callable[[Any], None]) -> None:
@@ -78,11 +82,12 @@ class DaskWorkers:
             logging.getLogger(name).setLevel(logging.CRITICAL)
         settings, address = self._settings, self.name
         if settings.scheduler is None:
-            address = self._stack.enter_context(
+            self._cluster = self._stack.enter_context(
                 worker_process.local_cluster(
                     settings.workers, memory=settings.memory, backend=settings.backend, folder=settings.cache
                 )
             )
+            address = self._cluster.scheduler_address
         try:
             self._client = self._stack.enter_context(Client(address, set_as_default=False, timeout=10))
         except (OSError, ValueError) as error:
@@ -92,10 +97,15 @@ class DaskWorkers:
         self._register()
 
     def close(self, *, at_once: bool = False) -> None:
-        """End the workers; `at_once` leaves them to end with this process, while Dask would wait for every task."""
-        if at_once:
-            self._stack.pop_all()
-        self._stack.close()
+        """End the workers; `at_once` ends their tasks too, for which Dask would wait."""
+        if not at_once:
+            self._stack.close()
+            return
+        if self._cluster is not None:
+            worker_process.kill_workers(self._cluster)
+        closing = threading.Thread(target=self._stack.close, daemon=True)
+        closing.start()
+        closing.join(CLOSING_TIMEOUT)
 
     @property
     def name(self) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from gridcast.config import Configuration, Experiment, Metric, Range, grid, large_grid
 from gridcast.config.grid import Run
@@ -208,10 +209,17 @@ class Plan:
         }
 
 
-def make_plan(experiment: Experiment, yaml_text: str, backend: str, *, cache: Path = Path("data")) -> Plan:
-    """Read the data, simulate the splits and return the plan. Raises InputError.
+def make_plan(
+    experiment: Experiment,
+    yaml_text: str,
+    backend: str,
+    *,
+    cache: Path = Path("data"),
+    frame: pd.DataFrame | None = None,
+) -> Plan:
+    """Read the data, simulate the splits and return the plan; a `frame` is read in place of the source.
 
-    Plug-ins are tried out here, before anything is trained.
+    Plug-ins are tried out here, before anything is trained. Raises InputError.
     """
     keras_backend.require_backend(backend)
     own_metrics.check_metrics(experiment.plugins.metric_functions, experiment.window.horizon, _levels(experiment))
@@ -222,7 +230,7 @@ def make_plan(experiment: Experiment, yaml_text: str, backend: str, *, cache: Pa
             "training.engine: 'fused' trains without Keras's fit, which calls training.callbacks; use auto or stock"
         )
     large_grid.check_size(experiment)
-    panel = build_panel.build_panel(sources.load_table(experiment.data, cache), experiment)
+    panel = build_panel.build_panel(sources.load_table(experiment.data, cache, frame), experiment)
     fingerprint = panel.fingerprint
     series = ()
     if experiment.mode != "global":

@@ -33,7 +33,7 @@ class WorkerPool:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        # After Ctrl-C this process ends now, and its workers with it.
+        # After Ctrl-C nobody waits for tasks.
         self._dask.close(at_once=kind is not None and issubclass(kind, (KeyboardInterrupt, Interrupted)))
 
     def execute(

@@ -17,9 +17,11 @@ import signal
 import sys
 from collections.abc import Iterator
 from importlib.metadata import version
-from multiprocessing import forkserver
+from multiprocessing import forkserver, spawn
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from gridcast.runtime.errors import ConfigError, GridcastError
 
@@ -40,6 +42,8 @@ WORKER_ENVIRONMENT = {
 DEVICE_FOLDER = Path("/dev")
 MAX_START_ATTEMPTS = 3
 """Times that the workers of this machine are started if one of them dies before it is ready."""
+WORKER_PROCESS_NAME = "Dask Worker process"
+"""Begins the names that Dask gives to its processes."""
 MATCHED_PACKAGES = ("gridcast", "keras", "jax", "numpy", "dask", "distributed")
 """Packages that a cluster's workers must have in the same version as the sweep."""
 
@@ -95,10 +99,10 @@ def _environment_variables(variables: dict[str, str]) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def local_cluster(count: int, *, memory: int | None, backend: str, folder: Path) -> Iterator[str]:
+def local_cluster(count: int, *, memory: int | None, backend: str, folder: Path) -> Iterator[Any]:
     """Start `count` workers on this machine, each with at most `memory` bytes (None: its share of the machine).
 
-    Yield the address of their scheduler. Raises GridcastError if they do not start.
+    Yield Dask's cluster of them. Raises GridcastError if they do not start.
     """
     import dask
     from distributed.system import MEMORY_LIMIT
@@ -122,8 +126,40 @@ def local_cluster(count: int, *, memory: int | None, backend: str, folder: Path)
         "distributed.admin.system-monitor.gil.enabled": False,
     }
     # A nanny reads the settings whenever it starts a process, so they must hold until the end of the block.
-    with dask.config.set(settings), _start_cluster(count, memory or MEMORY_LIMIT // count, folder) as cluster:
-        yield cluster.scheduler_address
+    memory = memory or MEMORY_LIMIT // count
+    with dask.config.set(settings), _without_main_script(), _start_cluster(count, memory, folder) as cluster:
+        yield cluster
+
+
+@contextlib.contextmanager
+def _without_main_script() -> Iterator[None]:
+    """Keep workers that start inside the block from running the script of this process again.
+
+    Python prepares each new process by importing the main module of its parent, so that a script without
+    `if __name__ == "__main__"` would start a sweep in each worker. Workers need nothing of it.
+    """
+    original = spawn.get_preparation_data
+
+    def preparation_data(name: str) -> dict[str, Any]:
+        data = original(name)
+        if name.startswith(WORKER_PROCESS_NAME):
+            data = {key: value for key, value in data.items() if not key.startswith("init_main")}
+        return data
+
+    spawn.get_preparation_data = preparation_data
+    try:
+        yield
+    finally:
+        spawn.get_preparation_data = original
+
+
+def kill_workers(cluster: Any) -> None:
+    """Kill the workers of Dask's cluster on this machine, which would else end their tasks first."""
+    for nanny in cluster.workers.values():
+        nanny.auto_restart = False
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if nanny.pid:
+                psutil.Process(nanny.pid).kill()
 
 
 def _start_cluster(count: int, memory: int, folder: Path) -> Any:

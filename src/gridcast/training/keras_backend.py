@@ -78,16 +78,24 @@ def start_inference(cache: Path) -> None:
     jax.config.update("jax_cpu_enable_async_dispatch", False)
 
 
+def loaded_backend() -> str | None:
+    """Return the backend that Keras runs on in this process, None if it is not imported yet."""
+    keras = sys.modules.get("keras")
+    return None if keras is None else str(keras.backend.backend())
+
+
 def import_keras(backend: str) -> None:
     """Import Keras on `backend`, starting no thread, so that processes can still be forked from this one.
 
     Raises GridcastError where Keras runs on another backend already, and ConfigError as `require_backend`.
     """
     require_backend(backend)
-    loaded = sys.modules.get("keras")
-    if loaded is not None and loaded.backend.backend() != backend:
-        current = loaded.backend.backend()
-        raise GridcastError(f"Keras runs on {current} in this process already; use a new process for {backend}")
+    current = loaded_backend()
+    if current not in (None, backend):
+        raise GridcastError(
+            f"Keras runs on {current} in this process already; use a new process for {backend}, in which "
+            f"KERAS_BACKEND={backend} is set before Keras is imported"
+        )
     os.environ["KERAS_BACKEND"] = backend
     os.environ.setdefault("NPROC", XLA_CORES)
     if backend == "jax":
@@ -126,9 +134,14 @@ def free_programs() -> None:
         jax.clear_caches()
 
 
+def hides_tensorflow() -> bool:
+    """Whether this process cannot import TensorFlow, see `import_keras`."""
+    return sys.modules.get("tensorflow", ...) is None
+
+
 def allow_tensorflow() -> None:
     """Allow this process to import TensorFlow again, see `import_keras`."""
-    if sys.modules.get("tensorflow", ...) is None:
+    if hides_tensorflow():
         del sys.modules["tensorflow"]
 
 

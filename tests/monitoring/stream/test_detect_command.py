@@ -16,14 +16,16 @@ import pandas as pd
 import pytest
 
 from gridcast import cli
+from gridcast.api import detection
 from gridcast.monitoring.stream.ledger import Ledger
-from gridcast.runtime.forecaster import NETWORK_FILE, SETTINGS_FILE
+from gridcast.runtime.forecaster import SETTINGS_FILE
 from gridcast.sweep import records
 from gridcast.tracking import mlflow_runs, model_loading, promotion, registry, run_recording
 from gridcast.tracking.store import Store, open_store
 from small_experiments import readings, watched, write_experiment
 from stream_process import put, rows
 from tracking_servers import free_port
+from untrained_models import untrained_detector_files
 
 pytestmark = [pytest.mark.usefixtures("jax_backend"), pytest.mark.xdist_group("anomaly")]
 
@@ -53,17 +55,9 @@ class Site:
 
 @pytest.fixture(scope="module")
 def recorded(tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, Any]:
-    """An untrained network does: it rebuilds next to nothing, so that far readings have far errors."""
-    from gridcast.models import autoencoder
-    from gridcast.training import calibration
-
     folder = tmp_path_factory.mktemp("plant")
     plan = watched(folder, readings())
-    settings = plan.reference_run.configuration
-    network = autoencoder.build_autoencoder(settings, autoencoder.AutoencoderShape(6, 2), 1, portable=True)
-    _, detector = calibration.calibrate_detector(plan.dataset, settings, network)
-    network.save(folder / NETWORK_FILE)
-    files = {SETTINGS_FILE: json.dumps(detector.to_json()).encode(), NETWORK_FILE: (folder / NETWORK_FILE).read_bytes()}
+    files = untrained_detector_files(plan, folder)
     with contextlib.chdir(folder):  # MLflow keeps artifacts where it stands
         store = open_store("plant", f"sqlite:///{folder}/mlflow.db")
         parent = mlflow_runs.open_sweep(store, records.sweep_entry(plan))
@@ -82,7 +76,7 @@ def site(
     request: pytest.FixtureRequest,
 ) -> Site:
     store, run = recorded
-    monkeypatch.setattr(cli.anomalies, "CACHE", programs)
+    monkeypatch.setattr(detection, "CACHE", programs)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", store.uri)
     name = f"plant{hash(request.node.name) % 10**8}"
@@ -318,7 +312,7 @@ def test_a_version_that_a_crash_left_without_alias_is_used_again(site, monkeypat
 
 
 def test_a_stream_goes_on_with_a_version_that_becomes_champion_meanwhile(site, monkeypatch):
-    current = cli.anomalies.champion_source(site.name, None)
+    current = detection.champion_source(site.name, None)
     first = current()
     assert current() is first
     NORMAL.to_csv("normal.csv", index=False)

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bar
 
-from gridcast.cli.terminal import format_duration
-from gridcast.sweep.events import SweepEvents
+from gridcast.api.events import RunEvents
 from gridcast.sweep.lease import LeaseClaim
+from gridcast.tracking.addresses import without_credentials
+
+if TYPE_CHECKING:
+    from gridcast.api.finished_sweep import Sweep
+    from gridcast.sweep.plan import Plan
 
 
-class Progress(SweepEvents):
+class Progress(RunEvents):
     """Prints the events of a sweep on `out`; as a context manager it shows the bar."""
 
     def __init__(self, out: Console) -> None:
@@ -85,3 +90,33 @@ class Progress(SweepEvents):
 
     def _state(self, ending: str) -> str:
         return f"best val_loss {self.best:.5f}, {ending}" if self.best < float("inf") else ending
+
+
+class CallerProgress(Progress):
+    """The progress of a sweep that a script or a notebook started: the bar or the lines, on standard error."""
+
+    def __init__(self) -> None:
+        super().__init__(Console(stderr=True, highlight=False, soft_wrap=True))
+
+    def planned(self, plan: Plan) -> None:
+        """Print how the data were read, and warnings about them."""
+        for note in plan.panel.notes:
+            self.out.print(f"  {without_credentials(note)}", markup=False)
+
+    def refused(self, reason: str) -> None:
+        """Print why the winner is not promoted."""
+        self.out.print(f"  {reason}", markup=False)
+
+    def ended(self, sweep: Sweep) -> None:
+        """Print what failed."""
+        if sweep.failure:
+            self.out.print(f"  warning: {sweep.failure}", markup=False, style="yellow")
+
+
+def format_duration(seconds: float) -> str:
+    """Return a text such as `40 s`, `3 min 05 s` or `2 h 10 min`."""
+    seconds = max(0, round(seconds))
+    if seconds < 60:
+        return f"{seconds} s"
+    minutes, rest = divmod(seconds, 60)
+    return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"

@@ -23,12 +23,13 @@ THREE_WAYS = (
 )
 
 
-def find_model(argument: str) -> ModelReference:
+def find_model(argument: str | Path) -> ModelReference:
     """Return the MLflow model that a MODEL argument means.
 
     A registered name and an experiment file (by its `selection.promote_to`) mean the champion. Raises ConfigError,
     UnknownModel, and TrackingError where there is no store yet or it cannot be read.
     """
+    argument = str(argument)
     model = resolve_model(argument)
     from gridcast.tracking import model_loading, store
 
@@ -48,13 +49,13 @@ def resolve_model(argument: str) -> str:
     return argument
 
 
-def registered_name(argument: str, verb: str) -> str:
+def registered_name(argument: str | Path, verb: str) -> str:
     """Return the registered model that a MODEL argument means, for a `verb` that works on its champion.
 
     Raises ConfigError for a run, a version that is named by number, another alias, or an experiment file that
     registers no model.
     """
-    model = resolve_model(argument)
+    model = resolve_model(str(argument))
     scheme, separator, rest = model.partition(":/")
     needs = f"`gridcast {verb}` works on the champion of a registered model"
     if separator and scheme == "runs":

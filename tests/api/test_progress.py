@@ -5,8 +5,7 @@ import io
 import pytest
 from rich.console import Console
 
-from gridcast.cli.progress import Progress
-from gridcast.cli.terminal import format_duration
+from gridcast.api.progress import Progress, format_duration
 
 METRICS = {"best_val_loss": 0.25, "epochs_trained": 12.0, "fit_seconds": 3.14}
 

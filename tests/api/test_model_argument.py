@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from gridcast import cli
-from gridcast.cli import experiments, model_argument
+from gridcast.api import experiments, model_argument
 from gridcast.runtime.errors import ConfigError, TrackingError, UnknownModel
 from gridcast.tracking import mlflow_runs, run_recording
 from gridcast.tracking.store import open_store
