@@ -38,8 +38,8 @@ def test_modules_and_their_tests_are_there():
     for module, old, _ in (change for changes in mutants.PLAN["named"].values() for change in changes):
         assert (mutants.SOURCE / f"{module}.py").read_text().count(old) == 1
     for module, reasons in mutants.PLAN["equivalent"].items():
-        names = {name for name, _ in mutants.mutants((mutants.SOURCE / f"{module}.py").read_text())}
-        assert set(reasons) <= names
+        text = (mutants.SOURCE / f"{module}.py").read_text()
+        assert all(name.split(" | ")[0] in text for name in reasons)
 
 
 @pytest.mark.slow

@@ -146,6 +146,18 @@ def test_runs_of_single_series_share_a_program_and_runs_of_all_have_another():
     assert grid.shared_program(Run(own, 0, fold=1)) != grid.shared_program(Run(own, 0))
 
 
+def test_a_shared_program_is_its_own():
+    for series in (None, "apple"):
+        program = grid.shared_program(Run(experiment().configuration(), 3, 2, series))
+        assert grid.shared_program(program) == program
+        assert (program.configuration.units, program.fold) == (4, 2)
+
+
+def test_the_meaning_of_blanks_changes_the_key_unless_it_is_that_of_former_versions():
+    assert key(data={"blanks": "ffill"}) == key()
+    assert key(data={"blanks": "zero"}) != key()
+
+
 def test_run_keys_are_sha256_digests_and_differ_within_a_grid():
     found = [key(run=n, grid={"units": [4, 8], "layer": ["GRU", "LSTM"]}) for n in range(4)]
     assert len(set(found)) == 4
@@ -161,6 +173,12 @@ def test_the_keys_of_runs_from_before_are_found_again(tmp_path):
     assert found.reference_key == "8283122d7f61382b22136fc1f1762670a9e8dae3a5017e4c4789a774389821e9"
     unset = data | {"aggregate": "none", "zero_runs": "none"}
     assert planned(tmp_path, frame, data=unset).reference_key == found.reference_key
+
+
+def test_the_keys_of_probabilistic_runs_from_before_are_found_again():
+    found = experiment(task="probabilistic")
+    own = grid.run_key(found, grid.expand(found)[0], fingerprint="f", backend="jax")
+    assert own == "78c4ebda53aa02e923565affe53c30f42c2463fa50b786b047520b88f26c03ac"
 
 
 def test_the_likelihood_and_what_is_asked_of_it_change_the_key():

@@ -134,6 +134,8 @@ def test_coverage_and_width_by_hand():
 def test_crps_by_hand():
     # Pairs of different paths of (1, 2, 4) are 1, 3 and 2 apart, 2 in the mean; they are off 3 by 2, 1 and 1.
     assert metrics.crps(np.array([3.0]), np.array([[4.0, 1.0, 2.0]])) == pytest.approx(4 / 3 - 2 / 2)
+    steps = metrics.crps(np.array([[3.0, 1.0]]), np.array([[[4.0, 1.0, 2.0], [1.0, 1.0, 1.0]]]))
+    assert steps.tolist() == [[pytest.approx(4 / 3 - 2 / 2), 0.0]]
     assert metrics.crps(ACTUAL, FORECAST[:, None]).tolist() == np.abs(ACTUAL - FORECAST).tolist()
 
 

@@ -22,6 +22,7 @@ from gridcast.evaluation.origin_losses import (
     origin_losses,
     own_measure,
     series_losses,
+    shared_points,
     value_of,
 )
 
@@ -135,3 +136,14 @@ def test_a_forecast_that_is_no_number_is_infinitely_bad():
 )
 def test_the_measure_follows_the_metric_of_the_selection(metric, losses, levels, measure):
     assert measure_of(metric, losses, levels) == measure
+
+
+def test_points_that_both_forecast_are_shared():
+    table = pd.concat([forecasts([[1, 2], [3, 4], [5, 6]]), forecasts([[7, 8]], series="b")], ignore_index=True)
+    one, other = shared_points(table.iloc[[0, 1, 2, 6, 7]], table.iloc[[1, 2, 3, 4, 7]].assign(forecast=0.0))
+    assert one["forecast"].tolist() == [12, 13, 18]
+    assert other.index.tolist() == one.index.tolist() == [1, 2, 7]
+    assert other["forecast"].tolist() == [0, 0, 0]
+    moved = table.set_axis(table.index + 9)
+    for pair in (shared_points(table, moved), shared_points(table, table)):
+        assert [len(side) for side in pair] == [8, 8]

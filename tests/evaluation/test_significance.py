@@ -323,3 +323,8 @@ def test_what_is_tied_is_so_within_the_margin_of_the_best_mean():
     for margin, relation in ((0.13, "worse"), (0.14, "tied")):
         assert (estimate.p_within(10 * margin) <= 0.05) == (relation == "tied")
         assert standings(losses, margin) == {"a": "best", "b": relation}
+
+
+def test_corrected_p_values_are_at_most_1_and_equal_seeds_have_no_error():
+    assert holm([0.9, 0.8]).tolist() == [1.0, 1.0]
+    assert crossed_mean(by_seed({(seed, 0): 0.1 for seed in range(3)})) == Estimate(pytest.approx(0.1), 0.0, 2)

@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from gridcast.config.threshold_rules import DEFAULT_LEVELS, checked_level
-from gridcast.evaluation.thresholds import THRESHOLDS, fit_threshold
+from gridcast.evaluation.thresholds import THRESHOLDS, fit_threshold, fit_threshold_with_history
 from gridcast.runtime.errors import ConfigError, DataError
 
 N = np.nan
@@ -32,8 +32,8 @@ def test_mean_and_standard_deviations_of_logarithms_by_hand():
 def test_median_and_median_deviations_by_hand():
     # median 3, deviations 2, 1, 0, 1, 97: their median is 1
     assert fit_threshold(np.array([1.0, 2, 3, 4, 100]), "median-mad", 2.0) == pytest.approx(3 + 2 * 1.4826)
-    # Four of five alike: mean deviation 1 in place of the median one
-    assert fit_threshold(np.array([3.0, 3, 3, 3, 8]), "median-mad", 1.0) == pytest.approx(3 + np.sqrt(np.pi / 2))
+    # Four of five alike: mean deviation 2 in place of the median one
+    assert fit_threshold(np.array([3.0, 3, 3, 3, 13]), "median-mad", 1.0) == pytest.approx(3 + 2 * np.sqrt(np.pi / 2))
 
 
 def test_the_unit_of_deviations_is_that_of_a_normal_distribution():
@@ -54,6 +54,7 @@ def test_the_quantile_leaves_no_larger_share_above_it(level, expected):
         (10, 0.1, 10),  # ceil(11 * 0.9) = 10th of ten
         (99, 0.1, 90),  # ceil(100 * 0.9)
         (99, 0.05, 95),
+        (10, 0.99, 1),  # ceil(11 * 0.01)
         (5, 0.1, 5),  # six times 0.9 is 5.4, a sixth there is not: the largest
     ],
 )
@@ -142,3 +143,29 @@ def test_unknown_names_and_levels_out_of_range_are_refused_with_a_remedy():
         fit_threshold(TEN, "quantile", 3.0)
     assert checked_level("conformal") == 0.001
     assert checked_level("median-mad", 5) == 5.0
+
+
+@pytest.mark.parametrize(("count", "excesses"), [(1000, 20), (1001, 20), (1050, 21)])
+def test_twenty_excesses_are_enough_for_a_tail(count, excesses):
+    scores = stats.expon.rvs(size=count, random_state=8)
+    tail = np.sort(scores)[-excesses:]
+    start = np.quantile(scores, 0.98)
+    assert tail[0] > start >= np.sort(scores)[-excesses - 1]
+    unit = np.mean(tail - start)
+    shape, _, scale = stats.genpareto.fit((tail - start) / unit, floc=0)
+    expected = start + unit * stats.genpareto(shape, scale=scale).isf(0.001 * count / excesses)
+    assert fit_threshold(scores, "peaks-over-threshold", 0.001) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(("count", "level"), [(950, 0.001), (1000, 0.02), (1000, 0.03)])
+def test_nineteen_excesses_or_a_share_of_all_of_them_are_not(count, level):
+    scores = stats.expon.rvs(size=count, random_state=8)
+    assert fit_threshold(scores, "peaks-over-threshold", level) == fit_threshold(scores, "quantile", level)
+
+
+@pytest.mark.parametrize("name", THRESHOLDS)
+def test_a_running_threshold_alone_has_a_history(name):
+    scores = np.random.default_rng(7).gamma(2, size=100)
+    threshold, history = fit_threshold_with_history(scores, name)
+    assert threshold == fit_threshold(scores, name)
+    assert (history is not None) == (name == "running")

@@ -193,9 +193,20 @@ def test_what_has_values_on_one_side_only_is_not_judged():
     assert np.isnan([found.psi, found.ks, found.psi_p_value, found.ks_p_value]).all()
     with pytest.raises(ValueError, match="0 steps cannot be compared"):
         drift.measure_shift(known, 60, known[:, :0])
-    # Two stretches have values, the rest of the others as well: one of two that can be compared is enough to judge by.
-    known[:, :66] = np.nan
-    assert np.isfinite(drift.measure_shift(known, 80, np.ones((1, 10))).ks_p_value)
+    assert np.isfinite(drift.measure_shift(known, 60, known[:, :1]).psi)
+
+
+@pytest.mark.parametrize(("observed", "is_judged"), [([0, 15], True), ([15], False)])
+def test_two_stretches_with_values_are_enough_to_judge_by(observed, is_judged):
+    known = np.full((2, 16), np.nan)
+    known[:, observed] = [1.0, 3.0][: len(observed)]
+    assert np.isfinite(drift.measure_shift(known, 16, np.ones((2, 2))).ks_p_value) == is_judged
+
+
+def test_changes_are_those_from_one_step_to_the_next():
+    changes = drift.step_changes(np.array([[1.0, 4.0, 2.0], [0.0, 0.0, np.nan]]))
+    np.testing.assert_array_equal(changes, [[3, 2], [0, np.nan]])
+    assert drift.bin_shares(np.array([5.0]), np.array([1.0])).tolist() == [0, 1]
 
 
 @pytest.mark.parametrize(

@@ -138,7 +138,8 @@ def test_three_steps_are_compared_and_two_are_not():
     values = np.array([1.0, 2.0, 4.0])
     three = measure_errors(2 * values, values, overlap=1, reach=0)
     assert three.ratio == 2.0  # a third of three is one, the largest
-    assert three.p_value < 0.5
+    expected = increase_p_value(*(by_the_paper(own, 1 / 3) for own in (2 * values, values)), 1, freedom=1.0)
+    assert three.p_value == pytest.approx(expected)
     few = measure_errors(values[:2], values, overlap=1, reach=0)
     assert (few.steps, few.off, few.blocks, few.longest) == (2, 0, 0, 0)
     assert np.isnan([few.usual, few.trimmed, few.ratio, few.p_value, few.off_p_value]).all()

@@ -131,6 +131,10 @@ def test_measures_that_disagree_are_named_with_all_baselines_of_which_they_do():
     assert baseline_sentences.baseline_sentences(single)[1] == (
         "By RMSE, a is ahead of the winner instead (not tested)."
     )
+    level = changed(one, values=values | {"a": {"mase": 0.5}}, disagreements={"a": ["RMSE"]})
+    assert baseline_sentences.baseline_sentences(level)[1] == (
+        "By RMSE, the winner is ahead of a instead (not tested)."
+    )
 
 
 ALL_BETTER = {"last_value": "better", "seasonal_naive": "better"}

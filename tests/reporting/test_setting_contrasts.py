@@ -192,3 +192,60 @@ def test_the_spread_of_seeds_is_pooled_over_configurations():
     assert share == pytest.approx(math.sqrt((2 / 4 + 2 / 25) / 3))
     assert configurations == 2
     assert seed_spread(runs[runs["seed"] == 0], LOSS)[1] == 0
+
+
+def by_gaps(*gaps: float, level: float = 100.0, **axes: list) -> pd.DataFrame:
+    """64 units are below 32 by the gap of each seed, whatever else differs."""
+    return frame(
+        *(
+            run(level - gap * (units == 64), seed, units=units, dropout=dropout)
+            for seed, gap in enumerate(gaps)
+            for units in (32, 64)
+            for dropout in axes.get("dropout", [0.1])
+        )
+    )
+
+
+def test_an_effect_of_exactly_the_relevant_share_is_one():
+    assert contrasts(by_gaps(1.0, 1.0, 1.0), "units")["finding"].tolist() == ["effect"]
+    assert contrasts(by_gaps(0.99, 0.99, 0.99), "units")["finding"].tolist() == ["no effect"]
+
+
+def test_that_there_is_no_effect_is_shown_for_all_axes_together():
+    # Differences of 0.4 with an error of 0.169 are below 1 with p = 0.036: enough for one axis, not for one of two.
+    runs = by_gaps(0.107, 0.4, 0.693, dropout=[0.1, 0.2])
+    assert contrasts(runs, "units")["finding"].tolist() == ["no effect"]
+    assert contrasts(runs, "units", "dropout")["finding"].tolist() == ["unclear", "no effect"]
+
+
+def test_rounding_is_no_difference():
+    runs = frame(*(run(loss, seed, units=units) for seed in range(3) for units, loss in ((32, 0.1 + 0.2), (64, 0.3))))
+    row = contrasts(runs, "units").iloc[0]
+    assert row[["lower", "higher", "difference", "p_value", "finding"]].tolist() == ["32", "64", 0, 1, "no effect"]
+
+
+@pytest.mark.parametrize(("level", "has_share"), [(0.5, True), (0.05, True), (0.01, False), (0.0, False)])
+def test_a_share_needs_means_above_0(level, has_share):
+    row = contrasts(by_gaps(0.01, 0.01, 0.01, level=level), "units").iloc[0]
+    assert row["difference"] == pytest.approx(0.01)
+    assert math.isfinite(row["percent"]) == has_share
+
+
+def test_the_spread_of_seeds_is_one_within_folds_and_needs_means_above_0():
+    # Variances of 2 in each of two folds, of means of 10 and 1000; of a mean below 0 there is no share.
+    runs = frame(*(run(loss, seed, units=32) for seed, loss in ((0, 9.0), (1, 11.0), (0, 999.0), (1, 1001.0))))
+    runs = runs.assign(fold=[0, 0, 1, 1])
+    below = frame(*(run(loss, seed, units=64) for seed, loss in ((0, -3.0), (1, 1.0)))).assign(fold=0)
+    nothing = frame(*(run(loss, seed, units=16) for seed, loss in ((0, -1.0), (1, 1.0)))).assign(fold=0)
+    share, configurations = seed_spread(pd.concat([runs, below, nothing]), LOSS)
+    assert share == pytest.approx(math.sqrt((2 / 100 + 2 / 1000**2) / 2))
+    assert configurations == 1
+    assert seed_spread(nothing, LOSS)[1] == 0
+
+
+def test_two_folds_are_matched_with_themselves():
+    # Each fold has another level, and one of them a run that has no match.
+    runs = by_gaps(2.0, 2.0, 2.0)
+    both = pd.concat([runs.assign(fold=0), runs.assign(fold=1, best_val_loss=runs[LOSS] + 100).iloc[:-1]])
+    row = contrasts(both, "units").iloc[0]
+    assert (row["difference"], row["pairs"], row["seeds"]) == (2.0, 5, 3)

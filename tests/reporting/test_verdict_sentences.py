@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
+from scipy.special import stdtr
 
 from gridcast.reporting import verdict
 from gridcast.reporting.verdict import Standing, standing_sentences
@@ -219,6 +220,9 @@ def test_the_rise_is_compared_with_the_spread_of_the_shuffles_by_students_t():
     ):
         rise = factor * stats.t.ppf(0.975, 4) * math.sqrt(1.2)
         assert said(inputs(("price", "covariate", rise, 1.0)))[0].startswith(begins)
+    # A p value of exactly the level is enough.
+    p_value = float(2 * stdtr(4, -2.0 / np.sqrt(1 + 1 / 5)))
+    assert "2.0 % higher" in said(inputs(("price", "covariate", 2.0, 1.0)), alpha=p_value)[0]
     # Of two inputs each has half the level.
     rise = 1.001 * stats.t.ppf(0.975, 4) * math.sqrt(1.2)
     two = inputs(("price", "covariate", rise, 1.0), ("month", "covariate", 0.0, 1.0))

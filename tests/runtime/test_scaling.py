@@ -105,3 +105,9 @@ def test_the_scaler_of_one_series_alone():
         own = scaler.take(row)
         assert own.log1p
         np.testing.assert_array_equal(own.transform(TRAIN[row : row + 1]), scaler.transform(TRAIN)[row : row + 1])
+
+
+def test_a_series_observed_once_is_read_around_that_value():
+    once = np.array([[np.nan, 6.0, np.nan]])
+    assert [scaling.fit(once, method).offset[0] for method in METHODS] == [6, 6, 0, 0]
+    assert scaling.fit(once, "mean-abs").scale[0] == 6

@@ -114,3 +114,8 @@ def test_a_sensor_whose_windows_vary_by_no_more_than_rounding_is_constant():
     for spread, usual in ((1e-6, 1.0), (1.1e-6, 1.1e-6)):
         values = np.tile([0.0, 2 * spread], 3)[:, None]
         assert windows.typical_spreads(values, 2) == (pytest.approx(usual),)
+
+
+def test_a_span_just_long_enough_has_one_window():
+    assert windows.origins(np.ones((1, 9), bool), WindowShape(4, 1), (8, 9)).tolist() == [[0, 8]]
+    assert windows.origins(np.ones((1, 9), bool), WindowShape(4, 2), (0, 6)).tolist() == [[0, 4]]

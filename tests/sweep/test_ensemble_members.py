@@ -135,6 +135,7 @@ def test_the_record_of_an_ensemble_has_its_own_error_and_what_its_members_cost_t
     }  # fmt: skip
     assert dict(entry.params) == {"ensemble": "weighted", "members": 2, "lookback": 7, "horizon": 2}
     table = table_of(entry)
+    assert table.columns.tolist() == ["run", "name", "weight", "validation error"]
     assert table[["run", "name", "validation error"]].to_numpy().tolist() == [["a", "GRU a", 2.0], ["b", "GRU b", 4.0]]
     assert table["weight"].tolist() == pytest.approx([2 / 3, 1 / 3])
     assert entry.files == files

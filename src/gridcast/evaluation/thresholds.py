@@ -72,7 +72,7 @@ def peaks_over_threshold(scores: np.ndarray, level: float) -> float:
     shape, _, scale = genpareto.fit(excesses / unit, floc=0)
     # (r ** -shape - 1) / shape, and its limit -log(r) where the shape is 0.
     threshold = start + unit * scale * float(-boxcox(level * len(scores) / len(excesses), -shape))
-    return threshold if math.isfinite(threshold) and threshold >= start else quantile(scores, level)
+    return threshold if math.isfinite(threshold) else quantile(scores, level)
 
 
 def conformal(scores: np.ndarray, level: float) -> float:
