@@ -3,6 +3,7 @@
 import gc
 import os
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 from empty_stores import Stores
 from gridcast.sweep import worker_process
 from gridcast.tracking import store
+from gridcast.training import keras_backend
 
 # Both test processes train: one thread each, as in the workers of a sweep.
 os.environ |= worker_process.WORKER_ENVIRONMENT | {"KERAS_BACKEND": "jax"}
@@ -53,8 +55,6 @@ def _tables_made_once(stores: Stores) -> Iterator[None]:
 @pytest.fixture(scope="session")
 def jax_backend(programs: Path) -> None:
     """Keras on JAX in this process as a worker has it, without TensorFlow: its import takes seconds."""
-    from gridcast.training import keras_backend
-
     keras_backend.start("jax", programs)
 
 
@@ -81,6 +81,27 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 def _elsewhere(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Work in a scratch folder: MLflow makes its folders where it stands."""
     os.chdir(tmp_path_factory.mktemp("cwd"))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _programs_freed_at_the_end(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Free the programs of a module after its last test: after each training, half of the time would go into them.
+
+    Slow tests free them as users do. The names of layers start again from the first either way.
+    """
+    free = keras_backend.free_programs
+    with pytest.MonkeyPatch.context() as patch:
+        if request.config.option.markexpr == "not slow":
+            patch.setattr(keras_backend, "free_programs", _reset_names)
+        yield
+    if sys.modules.get("keras"):
+        free()
+
+
+def _reset_names() -> None:
+    import keras
+
+    keras.utils.clear_session(free_memory=False)
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -31,7 +31,9 @@ def to_svg(figure: Figure) -> str:
     """Return the figure as SVG."""
     with plot_style.plot_style():
         figure.draw_without_rendering()
-        figure.set_layout_engine("none")  # the layout is computed by now; a second time would double the work
+        # The layout is computed by now; a second time would double the work. With "none" a placeholder would remain,
+        # for which `savefig` draws once more, on nothing.
+        figure.set_layout_engine(None)
         buffer = io.StringIO()
         figure.savefig(buffer, format="svg", metadata={"Date": None})
     return buffer.getvalue()
