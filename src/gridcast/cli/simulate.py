@@ -25,7 +25,7 @@ Seed = Annotated[int, typer.Option(min=0, help="the same seed gives the same dat
 
 @app.command("examples")
 def examples_verb() -> None:
-    """Write the annotated example experiments to the folder experiments.
+    """Write annotated example experiments to experiments/.
 
     Files that are there already stay as they are.
     """
