@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import TypeAdapter, ValidationError
 
-from gridcast.config import Data
+from gridcast.config import Data, Experiment, Name
+from gridcast.config.error_messages import explain
 from gridcast.data import file_bytes, series_statistics
 from gridcast.data.build_panel import build_panel
 from gridcast.data.first_look import names, sizes
@@ -25,7 +27,7 @@ from gridcast.data.first_look.wishes import Wishes
 from gridcast.data.panel import Panel
 from gridcast.data.place_rows import place_rows
 from gridcast.runtime.calendar_features import is_column
-from gridcast.runtime.errors import InputError
+from gridcast.runtime.errors import ConfigError, InputError
 from gridcast.runtime.frequencies import is_day_or_longer, months_per_step, parts
 
 PLAIN_NAMES = ("data", "dataset", "table", "train", "training", "export", "input", "file", "sheet", "values")
@@ -74,7 +76,7 @@ def draft_experiment(source: str, wishes: Wishes) -> Draft:
     periods = period_columns(table, wishes)
     facts = find_facts(table, periods)
     roles = assign_roles(table, facts, wishes, periods)
-    name = wishes.name or _name_of(source)
+    name = _checked_name(wishes.name or _name_of(source))
     data = {"source": table.source, **table.settings, **roles.data}
     words = ""
     if roles.missing:
@@ -97,6 +99,13 @@ def draft_experiment(source: str, wishes: Wishes) -> Draft:
         settled.question,
         draft.facts,
     )
+
+
+def _checked_name(name: str) -> str:
+    try:
+        return str(TypeAdapter(Name).validate_python(name))
+    except ValidationError as error:
+        raise ConfigError(f"--name: {explain(error.errors()[0], Experiment)}") from None
 
 
 def _name_of(source: str) -> str:
