@@ -20,7 +20,8 @@ from gridcast.data.build_panel import build_panel
 from gridcast.data.first_look import names, sizes
 from gridcast.data.first_look.columns import ColumnFacts, find_facts
 from gridcast.data.first_look.open_table import OpenedTable, open_table
-from gridcast.data.first_look.roles import Roles, assign_roles, period_columns
+from gridcast.data.first_look.period_columns import period_columns
+from gridcast.data.first_look.roles import Roles, assign_roles
 from gridcast.data.first_look.settle import Question, Settled, experiment_of, gap_policy, settle, with_data
 from gridcast.data.first_look.sizes import Sizes
 from gridcast.data.first_look.wishes import Wishes
