@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from gridcast.config.commented_yaml import flow, key_line
+from gridcast.data import file_bytes
 from gridcast.data.first_look.draft import Draft, Option
 
 SCHEMA_FILE = "gridcast.schema.json"
@@ -36,7 +37,7 @@ def experiment_text(draft: Draft, source: str) -> str:
     is_anomaly = content["task"] == "anomaly"
     facts = draft.facts
     lines = [
-        f"# Written by `gridcast new {shlex.quote(' '.join(source.split()))}`: a first experiment, to be changed at "
+        f"# Written by `gridcast new {shlex.quote(' '.join(file_bytes.shown(source).split()))}`: a first experiment, to be changed at "
         "will.",
         f"# yaml-language-server: $schema={SCHEMA_FILE}",
         f"# (Editors explain and check each key with that file: `gridcast schema > {SCHEMA_FILE}` makes it.)",
