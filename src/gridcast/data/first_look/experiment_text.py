@@ -36,9 +36,9 @@ def experiment_text(draft: Draft, source: str) -> str:
     content, reasons = draft.content, draft.reasons
     is_anomaly = content["task"] == "anomaly"
     facts = draft.facts
+    command = shlex.quote(" ".join(file_bytes.shown(source).split()))
     lines = [
-        f"# Written by `gridcast new {shlex.quote(' '.join(file_bytes.shown(source).split()))}`: a first experiment, to be changed at "
-        "will.",
+        f"# Written by `gridcast new {command}`: a first experiment, to be changed at will.",
         f"# yaml-language-server: $schema={SCHEMA_FILE}",
         f"# (Editors explain and check each key with that file: `gridcast schema > {SCHEMA_FILE}` makes it.)",
         *(f"# CHECK: {' '.join(doubt.split())}" for doubt in draft.doubts),
