@@ -383,6 +383,9 @@ def test_statements_come_before_what_is_found(look):
     assert (experiment.data.target, experiment.data.series) == ("stock", ("kind",))
     assert (experiment.task, experiment.name) == ("probabilistic", "mine")
     assert look(labelled_sensors, target="flow")[0].content["task"] == "forecast"
+    assert look(parquet, task="anomaly")[0].content["data"]["pivot"] == {"names": "shop", "values": "sales"}
+    with pytest.raises(DataError, match="--task: anomaly needs a column of numbers for each sensor"):
+        look(two_keys, task="anomaly")
     with pytest.raises(DataError, match="--target: shop.csv has no column 'sale'; did you mean 'sales'"):
         look(plain, target="sale")
 

@@ -86,10 +86,17 @@ def _roles_of_rows(table: OpenedTable, facts: Mapping[str, ColumnFacts], wishes:
     values = tuple(name for name in columns.numbers if name not in labels)
     target = wishes.target or _named_target(values, whole=step < 3600)
     wants_forecast = wishes.task not in (None, "anomaly") or wishes.target is not None
-    tag = next((name for name in columns.keys.columns if names.is_about(name, names.TAGS)), None)
-    if not wants_forecast and tag is not None and len(values) == 1 and len(columns.keys.columns) == 1 and is_fine:
-        return _roles_of_readings(facts, columns, tag, values[0])
     is_bare = not columns.keys.columns
+    if not wants_forecast and len(values) == 1 and len(columns.keys.columns) == 1:
+        (tag,) = columns.keys.columns
+        if wishes.task == "anomaly" or (names.is_about(tag, names.TAGS) and is_fine):
+            return _roles_of_readings(facts, columns, tag, values[0])
+    if wishes.task == "anomaly" and not (is_bare and values):
+        raise DataError(
+            f"--task: anomaly needs a column of numbers for each sensor, or a row for each reading of one; "
+            f"{table.paths[0]} has series in {layout.listed(columns.keys.columns) or 'no column'} and the numbers "
+            f"{layout.listed(values) or 'nowhere'}"
+        )
     if not wants_forecast and is_bare and len(values) > 0:
         is_sensors = bool(labels) or (target is None and is_fine and len(values) > 1)
         if is_sensors or wishes.task == "anomaly":
@@ -97,7 +104,7 @@ def _roles_of_rows(table: OpenedTable, facts: Mapping[str, ColumnFacts], wishes:
     if not values and wishes.target is None:
         return _without_values(table, facts, wishes, columns)
     if target is None and is_bare and len(values) >= MANY_COLUMNS and _are_alike(values, facts):
-        return _roles_of_series_columns(table, facts, columns, values)
+        return _roles_of_series_columns(table, facts, wishes, columns, values)
     return _roles_of_target(facts, wishes, columns, target)
 
 
@@ -127,7 +134,7 @@ def _roles_of_target(facts: Mapping[str, ColumnFacts], wishes: Wishes, columns: 
         times = "each stamp occurs once in it" if not columns.keys.repeated else "the columns that name series"
         reasons["series"] = "as stated" if wishes.series is not None else times
     return Roles(
-        "probabilistic" if wishes.task == "probabilistic" else "forecast",
+        wishes.task or "forecast",
         data,
         reasons,
         others,
@@ -172,7 +179,11 @@ def _roles_of_readings(facts: Mapping[str, ColumnFacts], columns: _Columns, tag:
 
 
 def _roles_of_series_columns(
-    table: OpenedTable, facts: Mapping[str, ColumnFacts], columns: _Columns, values: tuple[str, ...]
+    table: OpenedTable,
+    facts: Mapping[str, ColumnFacts],
+    wishes: Wishes,
+    columns: _Columns,
+    values: tuple[str, ...],
 ) -> Roles:
     """Those of a table with a column for each series."""
     wide: dict[str, Any] = {"time": columns.time}
@@ -187,7 +198,8 @@ def _roles_of_series_columns(
     }
     doubts = (f"{layout.listed(values)} are read as a series each; --target COLUMN forecasts one of them",)
     texts = _texts(facts, {columns.time})
-    return Roles("forecast", data, reasons, (), texts, doubts, columns.keys.repeated, _missing(facts, values))
+    task = wishes.task or "forecast"
+    return Roles(task, data, reasons, (), texts, doubts, columns.keys.repeated, _missing(facts, values))
 
 
 def _roles_of_periods(
@@ -208,7 +220,10 @@ def _roles_of_periods(
         "target": "will hold their values",
         "series": "as stated" if wishes.series is not None else "each row has its own",
     }
-    return Roles("forecast", data, reasons, (), _texts(facts, set(series)), (), 0.0, missing_words(table, periods))
+    if wishes.task == "anomaly":
+        raise DataError(f"--task: anomaly needs a column for each sensor, and {table.paths[0]} has one for each period")
+    texts, missing = _texts(facts, set(series)), missing_words(table, periods)
+    return Roles(wishes.task or "forecast", data, reasons, (), texts, (), 0.0, missing)
 
 
 def _without_values(table: OpenedTable, facts: Mapping[str, ColumnFacts], wishes: Wishes, columns: _Columns) -> Roles:
