@@ -50,7 +50,7 @@ def experiment_text(draft: Draft, source: str) -> str:
         *_data_lines(draft),
         "",
         key_line("window", content["window"], _window_reason(reasons["window"], content["window"])),
-        key_line("split", content["split"], "shares of the time axis, in this order; or {folds: 4, horizon: 7}"),
+        key_line("split", content["split"], "shares of the time axis, in this order" + _folds(content)),
     ]
     if content["task"] == "forecast":
         lines += ["transform: {scale: minmax}".ljust(44) + f" # {SCALES}", "# transform: {log1p: true, scale: minmax}"]
@@ -116,6 +116,11 @@ def _question_lines(draft: Draft) -> list[str]:
         "  # Keep one of these lines, without its first sign:",
         *(f"  # {question.setting}: {flow(choice)}" for choice in question.choices),
     ]
+
+
+def _folds(content: Mapping[str, Any]) -> str:
+    """The other form of a split, which detectors do not have."""
+    return "" if content["task"] == "anomaly" else f"; or {{folds: 4, horizon: {content['window']['horizon']}}}"
 
 
 def _task_reason(task: str) -> str:
