@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from gridcast import config
+from gridcast.data.first_look import period_columns
 from gridcast.data.first_look.draft import draft_experiment
 from gridcast.data.first_look.experiment_text import experiment_text
 from gridcast.data.first_look.wishes import Wishes
@@ -314,6 +315,13 @@ def test_numbered_columns_are_asked_for_their_first_date_and_step(look):
         panel_of = make_plan(config.parse(text), text, "jax").panel
         assert panel_of.target.shape == (2, 90 if table is numbered_columns else 89)
         assert str(panel_of.times[0]) == "2011-01-29 00:00:00"
+
+
+def test_numbered_columns_beside_stamps_are_series(look, monkeypatch):
+    monkeypatch.setattr(period_columns, "MANY_NUMBERED", 12)
+    table = pd.DataFrame({"date": DAYS, **{f"S{number}": VALUES + number for number in range(14)}})
+    draft, _ = look(lambda folder: csv(table, folder))
+    assert draft.content["data"]["wide"] == {"time": "date"}
 
 
 @pytest.mark.parametrize(("choice", "first"), [("comma", 1.017), ("point", 1017.0)])

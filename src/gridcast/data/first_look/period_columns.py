@@ -6,8 +6,10 @@ import re
 
 import pandas as pd
 
-from gridcast.config import Data
+from gridcast.config import Data, Wide
 from gridcast.data import layout
+from gridcast.data.first_look import names
+from gridcast.data.first_look.columns import find_facts
 from gridcast.data.first_look.open_table import OpenedTable
 from gridcast.data.first_look.wishes import Wishes
 from gridcast.data.parse_fields import is_text
@@ -16,7 +18,7 @@ from gridcast.runtime.errors import DataError
 MANY_PERIODS = 12
 """Columns from which numbers in their names may count periods."""
 MANY_NUMBERED = 300
-"""Columns from which they do, and are no sensors."""
+"""Columns from which they are not looked at one by one where nothing else holds stamps."""
 
 
 def period_columns(table: OpenedTable, wishes: Wishes) -> tuple[str, ...]:
@@ -29,11 +31,19 @@ def period_columns(table: OpenedTable, wishes: Wishes) -> tuple[str, ...]:
     named, (_, numbered) = _named_periods(table), numbered_columns(table)
     if len(named) * 2 > len(table.names):
         return named
-    if wishes.start is None and len(numbered) > MANY_NUMBERED:
+    if wishes.start is None and len(numbered) > MANY_NUMBERED and not _has_stamps(table, numbered):
         raise without_start(table, numbered)
     if wishes.start is not None and not numbered:
         raise DataError(f"--start: {table.paths[0]} has no columns that are numbered, such as d_1; leave it out")
     return numbered if wishes.start is not None else ()
+
+
+def _has_stamps(table: OpenedTable, numbered: tuple[str, ...]) -> bool:
+    """Whether another column than the `numbered` ones holds time stamps, so that these are series or sensors."""
+    return any(
+        fact.kind == "time" or (fact.stamps is not None and names.is_about(name, names.TIME))
+        for name, fact in find_facts(table, numbered).items()
+    )
 
 
 def numbered_columns(table: OpenedTable) -> tuple[str, tuple[str, ...]]:
@@ -57,7 +67,7 @@ def without_start(table: OpenedTable, numbered: tuple[str, ...]) -> DataError:
 
 def _named_periods(table: OpenedTable) -> tuple[str, ...]:
     """The columns whose names are periods, such as Jan-21."""
-    data = Data(source="", time="time", target="value", wide={"time": "columns"})
+    data = Data(source="", time="time", target="value", wide=Wide(time="columns"))
     try:
         return layout.find_layout(table.names, data, table.paths[0]).wide
     except DataError:
