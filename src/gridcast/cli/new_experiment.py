@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -55,11 +56,14 @@ def new_verb(
 
     if task is not None:
         check_choice("--task", task, TASKS)
+    if output is not None:
+        _check_new(output)
     wishes = Wishes(target, time, tuple(series) if series else None, task, name, query, start, frequency)
     draft = draft_experiment(data, wishes)
     path = output or Path(f"{draft.content['name']}.yaml")
     text = experiment_text(draft.from_folder(path.parent), data)
-    _write_new(path, text)
+    _check_new(path)
+    _write(path, text)
     out.print(f"{path} is written.", markup=False)
     for doubt in draft.doubts:
         out.print(f"  check: {doubt}", markup=False)
@@ -72,12 +76,16 @@ def new_verb(
     _validate(path)
 
 
-def _write_new(path: Path, text: str) -> None:
-    """Write a file that does not exist yet, whole or not at all. Raises ConfigError."""
+def _check_new(path: Path) -> None:
+    """Raise ConfigError where no new file can be written to `path`."""
     if path.exists():
         raise ConfigError(f"{path}: exists already, and is not overwritten; name another file with -o, or remove it")
     if not path.absolute().parent.is_dir():
         raise ConfigError(f"{path}: its folder does not exist; make it, or name another file with -o")
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a new file whole or not at all. Raises ConfigError where another process was faster."""
     with atomic_write(path, overwrite=False) as temporary:
         temporary.write_text(text, encoding="utf-8")
     if path.read_text(encoding="utf-8") != text:

@@ -72,7 +72,8 @@ DESCRIPTIONS: dict[str, dict[str, str]] = {
         ),
         "gaps": (
             "Missing steps: `error`; `zero` (nothing recorded means that nothing happened: forecast and scored); "
-            "`ffill`, `interpolate` (used as inputs, never forecast or scored); `keep`, for detectors."
+            "`ffill`, `interpolate` (used as inputs, never forecast or scored; inputs never end inside an interpolated "
+            "gap, because its values depend on what comes after); `keep`, for detectors."
         ),
         "repeated": "Several rows with the same series and time: `error`, or the `first` or the `last` counts.",
         "aggregate": "Combine rows finer than `frequency` into one for each period: the target by this rule.",
@@ -191,8 +192,11 @@ DESCRIPTIONS: dict[str, dict[str, str]] = {
         "rungs": "Of `halving`: number of rungs, the last one at the end of training.",
         "seed": "Seed of the sampler.",
         "confirm": (
-            "Leading configurations are trained with further seeds: `{top: 5, seeds: 4}`, or `none`. Left out, as many "
-            "as cost at most a tenth of the sweep."
+            "`{top: 5, seeds: 4}`: the 5 configurations with the best means are trained with further seeds, until each "
+            "has 4; the best mean wins, and its best seed on validation is the model. Left out, `grid` and `halving` "
+            "confirm as many, up to 5, as take at most a tenth of the epochs of the sweep, and none if that is fewer "
+            "than two (a grid of one seed needs 60 runs); `gridcast plan` shows the cost. `none` switches it off. With "
+            "`mode: local` and `auto` there is none."
         ),
     },
     "Budget": {

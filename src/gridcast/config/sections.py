@@ -42,32 +42,7 @@ class Select(Section):
 
 
 class Data(Section):
-    """The source of the series and the meaning of its columns.
-
-    `series` are the key columns. `static_source` is a CSV file with the `static` columns, a row for each value of the
-    `series` columns, if the table itself lacks them.
-
-    `sensors` are the columns that task: anomaly watches, each a series; if empty, all columns of numbers. `labels` is a
-    column with 1 where a step is anomalous, or a JSON file of such periods, see `data.anomaly_labels`. With `labelled:
-    learn` only the test reads them; `omit` also leaves labelled steps out of training.
-
-    `frequency` is the step; if left out, it is inferred from the stamps. The `calendar` says which steps there are:
-    `regular` has every one, `trading` those at the open times of the week, with closed days, and `observed` those that
-    the table has; if left out, the stamps decide. `time_zone`, such as Europe/Berlin, is that of stamps without an
-    offset from UTC, and that of days and hours; see `runtime.local_time`.
-
-    `gaps` is how missing steps are filled; `keep` leaves them missing. `repeated` says which of several rows with the
-    same series and time counts. `aggregate` combines rows finer than `frequency` into one per series and period: the
-    target by that rule, covariates by their mean. `zero_runs` looks for runs of zeros far longer than usual for a
-    series, such as a product out of stock: `mask` leaves them out of training and validation, `feature` marks them in
-    an input channel. `short: drop` leaves out the series that are too short for their windows, or end before the test
-    span; a model answers for them with that reason instead of a forecast.
-
-    How the table is written, which a model keeps for its use: `decimal` and `thousands` are the signs in numbers,
-    `dates` the order of dates, `time_unit` that of stamps that are numbers, `missing` the texts and numbers that mean
-    "no reading", `blanks` what an empty covariate means. `separator`, `encoding` and `skip` (lines before the header)
-    are of CSV files, `sheet` is of Excel files, `query` (SQL) of databases. `wide` and `pivot` change its shape.
-    """
+    """The tables, the meaning of their columns, and how they are written; `config.descriptions` explains each key."""
 
     source: str
     time: str

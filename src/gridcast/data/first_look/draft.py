@@ -11,21 +11,24 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import TypeAdapter, ValidationError
 
-from gridcast.config import Data
+from gridcast.config import Experiment, Name
+from gridcast.config.error_messages import explain
 from gridcast.data import file_bytes, series_statistics
 from gridcast.data.build_panel import build_panel
 from gridcast.data.first_look import names, sizes
 from gridcast.data.first_look.columns import ColumnFacts, find_facts
 from gridcast.data.first_look.open_table import OpenedTable, open_table
-from gridcast.data.first_look.roles import Roles, assign_roles, period_columns
+from gridcast.data.first_look.period_columns import period_columns
+from gridcast.data.first_look.roles import Roles, assign_roles
 from gridcast.data.first_look.settle import Question, Settled, experiment_of, gap_policy, settle, with_data
 from gridcast.data.first_look.sizes import Sizes
 from gridcast.data.first_look.wishes import Wishes
 from gridcast.data.panel import Panel
 from gridcast.data.place_rows import place_rows
 from gridcast.runtime.calendar_features import is_column
-from gridcast.runtime.errors import InputError
+from gridcast.runtime.errors import ConfigError, InputError
 from gridcast.runtime.frequencies import is_day_or_longer, months_per_step, parts
 
 PLAIN_NAMES = ("data", "dataset", "table", "train", "training", "export", "input", "file", "sheet", "values")
@@ -74,7 +77,7 @@ def draft_experiment(source: str, wishes: Wishes) -> Draft:
     periods = period_columns(table, wishes)
     facts = find_facts(table, periods)
     roles = assign_roles(table, facts, wishes, periods)
-    name = wishes.name or _name_of(source)
+    name = _checked_name(wishes.name or _name_of(source))
     data = {"source": table.source, **table.settings, **roles.data}
     words = ""
     if roles.missing:
@@ -97,6 +100,13 @@ def draft_experiment(source: str, wishes: Wishes) -> Draft:
         settled.question,
         draft.facts,
     )
+
+
+def _checked_name(name: str) -> str:
+    try:
+        return str(TypeAdapter(Name).validate_python(name))
+    except ValidationError as error:
+        raise ConfigError(f"--name: {explain(error.errors()[0], Experiment)}") from None
 
 
 def _name_of(source: str) -> str:
@@ -195,13 +205,14 @@ def _window(one: Sizes, content: Mapping[str, Any]) -> dict[str, int]:
 def _with_effort(content: dict[str, Any], fitted: Sizes, panel: Panel) -> dict[str, Any]:
     """The content with stride, networks and training that take minutes."""
     series, steps = (1 if content["task"] == "anomaly" else len(panel.series)), panel.spans.train
-    stride = sizes.stride(series, len(panel.times), fitted.split["validation"])
+    is_anomaly = content["task"] == "anomaly"  # whose every step gets a score
+    stride = 1 if is_anomaly else sizes.stride(series, len(panel.times), fitted.split["validation"])
     window = content["window"] | ({"stride": stride} if stride > 1 else {})
     windows = max(1, series * steps // stride)
     batch = 32 if windows < 20_000 else 128
     units = 16 if windows < 500 else 32
     baseline = {"layer": "GRU", "units": units, "dropout": 0.1, "learning_rate": 0.003, "batch_size": batch}
-    if content["task"] == "anomaly":
+    if is_anomaly:
         baseline |= {"latent": 4, "dropout": 0.0}
         grid: dict[str, Any] = {"detector": ["reconstruction", "prediction"], "scaling": ["none", "centred"]}
         selection: dict[str, Any] = {"metric": "val_online_faults_missed"}
@@ -211,7 +222,7 @@ def _with_effort(content: dict[str, Any], fitted: Sizes, panel: Panel) -> dict[s
         grid = {"layer": ["GRU", "LSTM"], "units": [units, 2 * units]}
         selection = {"metric": "best_val_mae"}
     content = content | {"window": window, "baseline": baseline, "grid": grid}
-    if content["task"] == "anomaly":
+    if is_anomaly:
         content["anomaly"] = {"threshold": "mean-std", "level": 6.0, "min_steps": 3, "merge_gap": 15}
     return content | {
         "training": sizes.training(windows, batch),
@@ -263,15 +274,15 @@ def _is_static(table: OpenedTable, name: str, roles: Roles) -> bool:
 
 def _facts_of(panel: Panel, settled: Settled) -> dict[str, str]:
     """What a person wants to see beside the keys: how the table was read, its span, its season."""
-    data: Data = settled.experiment.data
     season = series_statistics.find_period(panel.training_target, panel.steps.frequency)
     first, last = (f"{stamp}".removesuffix(" 00:00:00") for stamp in (panel.times[0], panel.times[-1]))
     note = settled.table.notes[0].partition(": ")[2] if settled.table.notes else ""
+    if len(settled.table.files) > 1:
+        note = f"{len(settled.table.files):,} files; the first: {note}"
     return {
         "source": note,
         "span": f"{first} to {last}, {len(panel.times):,} steps",
         "series": f"{len(panel.series):,} series",
         "calendar": panel.steps.calendar,
         "season": str(season or ""),
-        "task": data.source,
     }

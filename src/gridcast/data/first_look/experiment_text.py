@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from gridcast.config.commented_yaml import flow, key_line
+from gridcast.data import file_bytes
 from gridcast.data.first_look.draft import Draft, Option
 
 SCHEMA_FILE = "gridcast.schema.json"
@@ -35,9 +36,9 @@ def experiment_text(draft: Draft, source: str) -> str:
     content, reasons = draft.content, draft.reasons
     is_anomaly = content["task"] == "anomaly"
     facts = draft.facts
+    command = shlex.quote(" ".join(file_bytes.shown(source).split()))
     lines = [
-        f"# Written by `gridcast new {shlex.quote(' '.join(source.split()))}`: a first experiment, to be changed at "
-        "will.",
+        f"# Written by `gridcast new {command}`: a first experiment, to be changed at will.",
         f"# yaml-language-server: $schema={SCHEMA_FILE}",
         f"# (Editors explain and check each key with that file: `gridcast schema > {SCHEMA_FILE}` makes it.)",
         *(f"# CHECK: {' '.join(doubt.split())}" for doubt in draft.doubts),
@@ -49,7 +50,7 @@ def experiment_text(draft: Draft, source: str) -> str:
         *_data_lines(draft),
         "",
         key_line("window", content["window"], _window_reason(reasons["window"], content["window"])),
-        key_line("split", content["split"], "shares of the time axis, in this order; or {folds: 4, horizon: 7}"),
+        key_line("split", content["split"], "shares of the time axis, in this order" + _folds(content)),
     ]
     if content["task"] == "forecast":
         lines += ["transform: {scale: minmax}".ljust(44) + f" # {SCALES}", "# transform: {log1p: true, scale: minmax}"]
@@ -115,6 +116,11 @@ def _question_lines(draft: Draft) -> list[str]:
         "  # Keep one of these lines, without its first sign:",
         *(f"  # {question.setting}: {flow(choice)}" for choice in question.choices),
     ]
+
+
+def _folds(content: Mapping[str, Any]) -> str:
+    """The other form of a split, which detectors do not have."""
+    return "" if content["task"] == "anomaly" else f"; or {{folds: 4, horizon: {content['window']['horizon']}}}"
 
 
 def _task_reason(task: str) -> str:

@@ -198,7 +198,7 @@ def _is_header(text: bytes, header: csv_text.Header) -> bool:
             widths[len(fields)] += 1
         if number >= SHOWN_BODY:
             break
-    return not widths or widths.most_common(1)[0][0] <= len(header.names)
+    return not widths or 2 <= widths.most_common(1)[0][0] <= len(header.names)
 
 
 def _all_columns(source: str, path: str, settings: Mapping[str, Any]) -> RawTable:

@@ -2,31 +2,22 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-import pandas as pd
-
-from gridcast.config import Data
 from gridcast.data import layout
 from gridcast.data.first_look import keys, names
 from gridcast.data.first_look.columns import ColumnFacts, missing_words
 from gridcast.data.first_look.open_table import OpenedTable
+from gridcast.data.first_look.period_columns import numbered_columns
+from gridcast.data.first_look.time_column import IN_TEXTS, check_clock, time_column, typical_step
 from gridcast.data.first_look.wishes import Wishes
-from gridcast.data.parse_fields import is_text
-from gridcast.runtime import date_text
 from gridcast.runtime.errors import DataError, suggest
 from gridcast.runtime.frequencies import DAY_SECONDS
 
 MANY_COLUMNS = 3
 """Columns of numbers from which those without a telling name are series, each of them."""
-MANY_PERIODS = 12
-"""Columns from which numbers in their names may count periods."""
-MANY_NUMBERED = 300
-"""Columns from which they do, and are no sensors."""
 
 
 @dataclass(frozen=True)
@@ -47,27 +38,6 @@ class Roles:
     missing: tuple[str, ...] = field(default=())
 
 
-IN_TEXTS = ("years", "texts")
-"""The `stamps` of columns whose digits the reader takes for dates by itself."""
-
-
-def period_columns(table: OpenedTable, wishes: Wishes) -> tuple[str, ...]:
-    """Return the columns that are periods, by their names or numbered from `wishes.start` on; empty in a long table.
-
-    Raises DataError where they are numbered, and nothing says from when on.
-    """
-    if wishes.time is not None:
-        return ()
-    named, (_, numbered) = _named_periods(table), _numbered(table)
-    if len(named) * 2 > len(table.names):
-        return named
-    if wishes.start is None and len(numbered) > MANY_NUMBERED:
-        raise _without_start(table, numbered)
-    if wishes.start is not None and not numbered:
-        raise DataError(f"--start: {table.paths[0]} has no columns that are numbered, such as d_1; leave it out")
-    return numbered if wishes.start is not None else ()
-
-
 def assign_roles(
     table: OpenedTable, facts: Mapping[str, ColumnFacts], wishes: Wishes, periods: tuple[str, ...] = ()
 ) -> Roles:
@@ -78,8 +48,8 @@ def assign_roles(
     _check_stated(table, wishes)
     if periods:
         return _roles_of_periods(table, facts, wishes, periods)
-    time, why = _time_column(table, facts, wishes)
-    _check_clock(table, facts, time)
+    time, why = time_column(table, facts, wishes)
+    check_clock(table, facts, time)
     known = {"time": time}
     if facts[time].kind == "number" and (unit := facts[time].stamps) not in (None, *IN_TEXTS):
         known["time_unit"] = str(unit)
@@ -110,16 +80,23 @@ class _Columns:
 
 def _roles_of_rows(table: OpenedTable, facts: Mapping[str, ColumnFacts], wishes: Wishes, columns: _Columns) -> Roles:
     """The roles in a table with a column of time stamps."""
-    step = _typical_step(table.raw.rows[columns.time], facts[columns.time])
+    step = typical_step(table.raw.rows[columns.time], facts[columns.time])
     is_fine = step < DAY_SECONDS
     labels = [name for name in columns.numbers if facts[name].is_flag and names.is_about(name, names.LABELS)]
     values = tuple(name for name in columns.numbers if name not in labels)
     target = wishes.target or _named_target(values, whole=step < 3600)
     wants_forecast = wishes.task not in (None, "anomaly") or wishes.target is not None
-    tag = next((name for name in columns.keys.columns if names.is_about(name, names.TAGS)), None)
-    if not wants_forecast and tag is not None and len(values) == 1 and len(columns.keys.columns) == 1 and is_fine:
-        return _roles_of_readings(facts, columns, tag, values[0])
     is_bare = not columns.keys.columns
+    if not wants_forecast and len(values) == 1 and len(columns.keys.columns) == 1:
+        (tag,) = columns.keys.columns
+        if wishes.task == "anomaly" or (names.is_about(tag, names.TAGS) and is_fine):
+            return _roles_of_readings(facts, columns, tag, values[0])
+    if wishes.task == "anomaly" and not (is_bare and values):
+        raise DataError(
+            f"--task: anomaly needs a column of numbers for each sensor, or a row for each reading of one; "
+            f"{table.paths[0]} has series in {layout.listed(columns.keys.columns) or 'no column'} and the numbers "
+            f"{layout.listed(values) or 'nowhere'}"
+        )
     if not wants_forecast and is_bare and len(values) > 0:
         is_sensors = bool(labels) or (target is None and is_fine and len(values) > 1)
         if is_sensors or wishes.task == "anomaly":
@@ -127,7 +104,7 @@ def _roles_of_rows(table: OpenedTable, facts: Mapping[str, ColumnFacts], wishes:
     if not values and wishes.target is None:
         return _without_values(table, facts, wishes, columns)
     if target is None and is_bare and len(values) >= MANY_COLUMNS and _are_alike(values, facts):
-        return _roles_of_series_columns(table, facts, columns, values)
+        return _roles_of_series_columns(table, facts, wishes, columns, values)
     return _roles_of_target(facts, wishes, columns, target)
 
 
@@ -157,7 +134,7 @@ def _roles_of_target(facts: Mapping[str, ColumnFacts], wishes: Wishes, columns: 
         times = "each stamp occurs once in it" if not columns.keys.repeated else "the columns that name series"
         reasons["series"] = "as stated" if wishes.series is not None else times
     return Roles(
-        "probabilistic" if wishes.task == "probabilistic" else "forecast",
+        wishes.task or "forecast",
         data,
         reasons,
         others,
@@ -202,7 +179,11 @@ def _roles_of_readings(facts: Mapping[str, ColumnFacts], columns: _Columns, tag:
 
 
 def _roles_of_series_columns(
-    table: OpenedTable, facts: Mapping[str, ColumnFacts], columns: _Columns, values: tuple[str, ...]
+    table: OpenedTable,
+    facts: Mapping[str, ColumnFacts],
+    wishes: Wishes,
+    columns: _Columns,
+    values: tuple[str, ...],
 ) -> Roles:
     """Those of a table with a column for each series."""
     wide: dict[str, Any] = {"time": columns.time}
@@ -217,7 +198,8 @@ def _roles_of_series_columns(
     }
     doubts = (f"{layout.listed(values)} are read as a series each; --target COLUMN forecasts one of them",)
     texts = _texts(facts, {columns.time})
-    return Roles("forecast", data, reasons, (), texts, doubts, columns.keys.repeated, _missing(facts, values))
+    task = wishes.task or "forecast"
+    return Roles(task, data, reasons, (), texts, doubts, columns.keys.repeated, _missing(facts, values))
 
 
 def _roles_of_periods(
@@ -226,7 +208,7 @@ def _roles_of_periods(
     """Those of a table with a column for each period."""
     wide: dict[str, Any] = {"time": "columns"}
     if wishes.start is not None:
-        wide = {"columns": f"{_numbered(table)[0]}[0-9]*", "start": wishes.start}
+        wide = {"columns": f"{numbered_columns(table)[0]}[0-9]*", "start": wishes.start}
     found = keys.find_keys(table.raw.rows, None, facts)
     data: dict[str, Any] = {"time": _new_name("time", table), "wide": wide, "target": _new_name("value", table)}
     series = wishes.series if wishes.series is not None else found.columns
@@ -238,7 +220,10 @@ def _roles_of_periods(
         "target": "will hold their values",
         "series": "as stated" if wishes.series is not None else "each row has its own",
     }
-    return Roles("forecast", data, reasons, (), _texts(facts, set(series)), (), 0.0, missing_words(table, periods))
+    if wishes.task == "anomaly":
+        raise DataError(f"--task: anomaly needs a column for each sensor, and {table.paths[0]} has one for each period")
+    texts, missing = _texts(facts, set(series)), missing_words(table, periods)
+    return Roles(wishes.task or "forecast", data, reasons, (), texts, (), 0.0, missing)
 
 
 def _without_values(table: OpenedTable, facts: Mapping[str, ColumnFacts], wishes: Wishes, columns: _Columns) -> Roles:
@@ -261,83 +246,6 @@ def _check_stated(table: OpenedTable, wishes: Wishes) -> None:
                     f"{option}: {table.paths[0]} has no column '{name}'{suggest(name, table.names)} "
                     f"(it has: {layout.listed(table.names)})"
                 )
-
-
-def _named_periods(table: OpenedTable) -> tuple[str, ...]:
-    """The columns whose names are periods, such as Jan-21."""
-    data = Data(source="", time="time", target="value", wide={"time": "columns"})
-    try:
-        return layout.find_layout(table.names, data, table.paths[0]).wide
-    except DataError:
-        return ()
-
-
-def _numbered(table: OpenedTable) -> tuple[str, tuple[str, ...]]:
-    """The prefix of most columns, followed by a number, and these columns; empty where there are none."""
-    match = re.fullmatch(r"(\D*)\d+", table.names[-1])
-    if match is None:
-        return "", ()
-    columns = tuple(name for name in table.names if re.fullmatch(re.escape(match[1]) + r"\d+", name))
-    while columns and _holds_names(table.raw.rows[columns[0]]):  # M4 calls its ids V1, and its values V2 and on
-        columns = columns[1:]
-    return match[1], columns if len(columns) > MANY_PERIODS and len(columns) * 2 > len(table.names) else ()
-
-
-def _holds_names(values: pd.Series) -> bool:
-    """Whether the texts of a column are no numbers."""
-    first = str(values.dropna().iloc[0]) if values.notna().any() else "0"
-    return is_text(values) and re.search(r"[^\W\d_]", first) is not None
-
-
-def _time_column(table: OpenedTable, facts: Mapping[str, ColumnFacts], wishes: Wishes) -> tuple[str, str]:
-    """The column of time stamps, and why it is that one. Raises DataError without any."""
-    if wishes.time is not None:
-        return wishes.time, "as stated"
-    order = list(facts)
-    stamps = [name for name, fact in facts.items() if fact.kind == "time"]
-    digits = [
-        name
-        for name, fact in facts.items()
-        if fact.stamps is not None
-        and (names.is_about(name, names.TIME) or (fact.stamps not in ("years", "excel") and name == order[0]))
-    ]
-    found = sorted(stamps or digits, key=lambda name: (names.rank(name, names.TIME), order.index(name)))
-    if found:
-        others = [name for name in found[1:] if facts[name].kind == "time"]
-        return found[0], f"others: {', '.join(others)} (--time)" if others else "the only column of dates or times"
-    _, numbered = _numbered(table)
-    named = [name for name in order if names.is_about(name, names.TIME) and facts[name].kind in ("text", "clock")]
-    if numbered and not named:
-        raise _without_start(table, numbered)
-    if named:
-        return named[0], "named like one"
-    raise DataError(
-        f"{table.paths[0]}: no column of dates or times (it has: {layout.listed(table.names)}); give one, such as "
-        "2011-12-31, or name it with --time"
-    )
-
-
-def _without_start(table: OpenedTable, numbered: tuple[str, ...]) -> DataError:
-    return DataError(
-        f"{table.paths[0]}: no column of dates; the columns {numbered[0]} to {numbered[-1]} seem to be periods: give "
-        "the date of the first and the step, such as --start 2011-01-29 --frequency D"
-    )
-
-
-def _check_clock(table: OpenedTable, facts: Mapping[str, ColumnFacts], time: str) -> None:
-    clocks = [name for name, fact in facts.items() if fact.kind == "clock" and name != time]
-    values = table.raw.rows[time]
-    if not clocks or names.words(clocks[0]) == () or not names.is_about(clocks[0], names.TIME):
-        return
-    if pd.api.types.is_datetime64_any_dtype(values):
-        has_times = bool((values != values.dt.normalize()).any())
-    else:
-        has_times = is_text(values) and bool(values.str.contains(":", regex=False, na=False).any())
-    if not has_times:
-        raise DataError(
-            f"{table.paths[0]}: '{time}' holds dates and '{clocks[0]}' times of a day; join them into one column, such "
-            "as 2011-12-31 18:00"
-        )
 
 
 def _numbers(facts: Mapping[str, ColumnFacts], taken: set[str]) -> tuple[str, ...]:
@@ -370,22 +278,6 @@ def _are_alike(columns: tuple[str, ...], facts: Mapping[str, ColumnFacts]) -> bo
     return not any(
         facts[name].is_flag or names.is_about(name, (*names.NOT_TARGETS, *names.KNOWN_AHEAD)) for name in columns
     )
-
-
-def _typical_step(values: pd.Series, fact: ColumnFacts) -> float:
-    """The usual distance in seconds between stamps that follow each other, infinite where none is shown."""
-    if pd.api.types.is_datetime64_any_dtype(values):
-        stamps = values.dropna().to_numpy("datetime64[us]")
-    else:
-        different = pd.Series(pd.unique(values.dropna().astype("str")), dtype="str").iloc[:1000]
-        unit = fact.stamps if fact.kind == "number" and fact.stamps not in (None, *IN_TEXTS) else None
-        kind = date_text.find_order(different).kind
-        order = date_text.DAY_FIRST if kind == "slashed" else kind
-        stamps = date_text.split_dates(different, order, unit)[0]
-    stamps = np.unique(stamps[~np.isnat(stamps)])
-    if len(stamps) < 2:
-        return float("inf")
-    return float(np.median(np.diff(stamps).astype("timedelta64[us]").astype(float))) / 1e6
 
 
 def _new_name(name: str, table: OpenedTable) -> str:

@@ -234,7 +234,8 @@ def _with_steps(settled: Settled) -> Settled:
         return _with_uneven_steps(settled)
     asks_for_dates = settled.question is not None and settled.question.setting == "dates"
     frequency = None if asks_for_dates else rule.frequency
-    return settled.with_data({"frequency": frequency}, {"frequency": learn_steps.describe(rule)})
+    reasons = settled.reasons | {"frequency": learn_steps.describe(rule)}
+    return replace(settled, content=with_data(settled.content, {"frequency": frequency}), reasons=reasons)
 
 
 def _with_uneven_steps(settled: Settled) -> Settled:

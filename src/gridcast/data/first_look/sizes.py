@@ -14,7 +14,7 @@ SHARES = (0.1, 0.15, 0.2)
 ANOMALY_SPLIT = {"train": 0.6, "validation": 0.15, "test": 0.25}
 ROOM = 3
 """Horizons that a validation span should have room for."""
-MAX_TOLD_WINDOWS = 20_000
+MAX_VALIDATION_WINDOWS = 5_000
 """Windows of a validation span, which every epoch evaluates."""
 MAX_BATCHES = 100
 """Batches of an epoch."""
@@ -80,7 +80,7 @@ def anomaly_sizes_to_try(steps: int) -> Iterator[Sizes]:
 
 def stride(series: int, steps: int, share: float) -> int:
     """Return how many steps apart origins are, so that an epoch does not evaluate too many windows."""
-    return max(1, math.ceil(series * steps * share / MAX_TOLD_WINDOWS))
+    return max(1, math.ceil(series * steps * share / MAX_VALIDATION_WINDOWS))
 
 
 def training(windows: int, batch_size: int) -> dict[str, Any]:
