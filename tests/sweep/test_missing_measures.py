@@ -23,6 +23,9 @@ def close(actual, forecast):
     return 100 * float(np.mean(np.abs(forecast - actual) <= 1))
 
 
+close.direction = "higher"
+
+
 def far(actual, forecast, *, scale):
     """Mean error of what is too high, in units of MASE's scale."""
     return float(np.mean(np.maximum(forecast - actual, 0) / scale[:, None]))
@@ -66,7 +69,7 @@ def test_a_new_metric_is_measured_decides_and_is_reported(shop):
     assert start("best_val_loss", {}).trained == 2
     before = metrics_of(store)
     assert all(values["val_mase"] > 0 and "val_close" not in values for values in before.values())
-    own = {"close": Metric(close, "higher"), "far": Metric(far)}
+    own = {"close": close, "far": far}
     result = start("close", own)
     assert (result.trained, result.skipped) == (0, 2)
     after = metrics_of(store)

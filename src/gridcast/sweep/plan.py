@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -15,7 +15,7 @@ import numpy as np
 
 from gridcast.config import Configuration, Experiment, Metric, Range, grid, large_grid
 from gridcast.config.grid import Run
-from gridcast.config.selection_metrics import HIGHER_IS_BETTER, VALIDATION_PREFIX
+from gridcast.config.selection_metrics import HIGHER_IS_BETTER, VALIDATION_PREFIX, as_metric
 from gridcast.data import build_panel, check_windows, sources
 from gridcast.data.dataset import Dataset, build_dataset
 from gridcast.data.panel import Panel
@@ -202,13 +202,15 @@ def make_plan(
     backend: str,
     *,
     cache: Path = Path("data"),
-    metrics: Mapping[str, Metric] = MappingProxyType({}),
+    metrics: Mapping[str, Callable[..., float]] = MappingProxyType({}),
 ) -> Plan:
     """Read the data, simulate the splits and return the plan. Raises InputError.
 
-    `metrics` are those of one's own, by name; each is tried out here, before anything is trained.
+    `metrics` are those of one's own, by name, see `config.selection_metrics.as_metric`; each is tried out here, before
+    anything is trained.
     """
-    own_metrics.check_metrics(metrics, experiment.window.horizon, _levels(experiment))
+    own = {name: as_metric(function) for name, function in metrics.items()}
+    own_metrics.check_metrics(own, experiment.window.horizon, _levels(experiment))
     if experiment.training.engine == "fused" and backend != "jax":
         raise ConfigError(f"training.engine: 'fused' needs the jax backend (got {backend}); use auto or stock")
     large_grid.check_size(experiment)
@@ -233,7 +235,7 @@ def make_plan(
         experiment=experiment,
         yaml_text=yaml_text,
         panel=panel,
-        datasets=tuple(build_dataset(panel.fold(number), experiment, metrics) for number in range(len(panel.folds))),
+        datasets=tuple(build_dataset(panel.fold(number), experiment, own) for number in range(len(panel.folds))),
         runs=runs,
         reference_key=grid.run_key(experiment, reference_run, fingerprint=fingerprint, backend=backend),
         reference_run=reference_run,
