@@ -3,6 +3,7 @@
 import json
 import logging
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -322,3 +323,20 @@ def test_series_are_values_of_one_program(apart):
         ).as_text()
 
     assert text(runs[0]) == text(runs[5])
+
+
+def test_lanes_take_the_epochs_of_their_own_configuration_by_either_engine(plan, dataset):
+    from gridcast.training import keras_fit
+
+    base = with_training(dataset, patience=99)
+    runs = [Run(siblings(plan)[0].configuration.model_copy(update={"epochs": epochs}), 0) for epochs in (2, 4)]
+    short, long = train(base, runs)
+    assert [one.metrics["epochs_trained"] for one in (short, long)] == [2, 4]
+    assert long.curves["val_loss"][:2] == short.curves["val_loss"]
+    followed = replace(base, followed_metric="val_share_within_20")
+    fused, stock = train(followed, runs[:1])[0], keras_fit.train(followed, runs[0])
+    for one in (fused, stock):
+        curve = one.curves["val_share_within_20_by_epoch"]
+        assert len(curve) == 2
+        assert curve[int(one.metrics["best_epoch"]) - 1] == one.metrics["val_share_within_20"]
+    assert stock.curves["val_share_within_20_by_epoch"] == pytest.approx(fused.curves["val_share_within_20_by_epoch"])

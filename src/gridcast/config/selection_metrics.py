@@ -29,6 +29,7 @@ METRICS_OF_TASK = {
     "probabilistic": (*FORECAST_METRICS, "best_val_wql"),
     "anomaly": DETECTION_METRICS,
 }
+BUILT_IN_METRICS = frozenset(name for names in METRICS_OF_TASK.values() for name in names)
 EARLY_STRATEGIES = ("halving", "asha")
 """Search strategies that compare runs before their end."""
 HIGHER_IS_BETTER = frozenset(VALIDATION_PREFIX + name for name in ("r2", *SHARES_WITHIN))
@@ -77,10 +78,9 @@ def recorded_name(name: str) -> str:
 
 def check_own_name(name: str) -> None:
     """Raise ConfigError unless `name` can be the name of one's own metric: a Python name that gridcast does not use."""
-    builtin = {recorded for metrics in METRICS_OF_TASK.values() for recorded in metrics}
     if not name.isidentifier() or name.startswith(("val_", "best_", "test_")):
         raise ConfigError(f"metric {name!r}: write letters, digits and '_', not beginning with val_, best_ or test_")
-    if recorded_name(name) in builtin | set(CURVES):
+    if recorded_name(name) in BUILT_IN_METRICS | set(CURVES):
         raise ConfigError(f"metric {name!r}: gridcast has a metric of this name; choose another one")
 
 
@@ -93,7 +93,7 @@ def check_metric(name: str, task: str, own: Collection[str]) -> None:
         if task == "anomaly":
             raise ValueError(f"selection.metric: {name} is a metric of forecasts; write {' or '.join(allowed[:3])}")
         return
-    if any(name in metrics for metrics in METRICS_OF_TASK.values()):
+    if name in BUILT_IN_METRICS:
         remedy = {"forecast": allowed[:2], "probabilistic": ("best_val_loss", "best_val_wql"), "anomaly": allowed[:3]}
         first, *others = remedy[task]
         raise ValueError(

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import stdtr
 
+from gridcast.config.selection_metrics import DETECTION_METRICS
 from gridcast.evaluation import significance
 from gridcast.reporting import words
 from gridcast.runtime.detector import MINIMUM
@@ -100,12 +101,13 @@ def ensemble_sentences(
 ) -> list[str]:
     """State how an ensemble compares with the best run on the validation span.
 
-    It is by `metric`, where both rows have it, unless that is of training, of which an ensemble has none of its own.
+    It is by `metric`, where that measures forecasts and both rows have it.
     `winner` and `best` are rows of runs, see `SweepRecord.leader`. Empty where there are no `members`.
     """
     if not len(members):
         return []
-    names = (*(() if metric.startswith("best_") else (metric,)), *ensemble.ERROR_METRICS)
+    is_of_forecasts = not metric.startswith("best_") and metric not in DETECTION_METRICS
+    names = (*((metric,) if is_of_forecasts else ()), *ensemble.ERROR_METRICS)
     metric = next(name for name in names if np.isfinite([row.get(name, np.nan) for row in (best, winner)]).all())
     error, best_error = float(winner[metric]), float(best[metric])
     relation = (

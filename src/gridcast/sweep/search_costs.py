@@ -1,4 +1,4 @@
-"""What a search compares: the cost of a run at its end, or after some epochs, the lower the better."""
+"""Costs that a search compares: of a run at its end, or after some epochs, the lower the better."""
 
 from __future__ import annotations
 

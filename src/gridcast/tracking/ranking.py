@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from gridcast.config import selection_metrics
-from gridcast.config.selection_metrics import HIGHER_IS_BETTER
+from gridcast.config.selection_metrics import BUILT_IN_METRICS, HIGHER_IS_BETTER
 from gridcast.evaluation import detection_table
 from gridcast.evaluation.artifact_files import TEST_PREFIX
 from gridcast.runtime.errors import GridcastError
@@ -72,7 +72,9 @@ def best_on_fold(runs: Sequence[Any], metric: str, fold: int) -> Any:
 
 def is_higher_better(run: Any, metric: str) -> bool:
     """Whether a higher value of `metric` is better; of a metric of one's own its runs say so."""
-    return metric in HIGHER_IS_BETTER or metric in run.data.tags.get(DIRECTION_TAG, "").split()
+    if metric in HIGHER_IS_BETTER or metric in BUILT_IN_METRICS:
+        return metric in HIGHER_IS_BETTER
+    return metric in run.data.tags.get(DIRECTION_TAG, "").split()
 
 
 def cost(run: Any, metric: str) -> float:

@@ -102,13 +102,7 @@ def train(
     batches, validation = make_batches(dataset, run)
     with tempfile.TemporaryDirectory() as folder:
         parts = _resumable_parts(dataset, network, batches, Path(folder, BEST_NETWORK))
-        if dataset.followed_metric:
-            name = curve_name(dataset.followed_metric)
-            parts = replace(
-                parts,
-                curves=curve_names(dataset),
-                followed=lambda: {name: followed_value(dataset, run, _validation_output(network, validation))},
-            )
+        parts = replace(parts, followed=lambda: _followed(dataset, run, network, validation))
         checkpoint = CheckpointCallback(
             state_path, parts, interval=training.checkpoint_seconds, until=until, reporter=reporter
         )
@@ -186,7 +180,16 @@ def _resumable_parts(
         # The best weights come back from their file, so EarlyStopping need not keep them too.
         early_stopping=keras.callbacks.EarlyStopping(patience=dataset.training.patience, restore_best_weights=False),
         best_weights=keras.callbacks.ModelCheckpoint(best_network, save_best_only=True),
+        curves=curve_names(dataset),
     )
+
+
+def _followed(dataset: Dataset, run: Run, network: keras.Model, validation: WindowBatches) -> dict[str, float]:
+    """The followed metric of the present network under the name of its curve; empty where none is followed."""
+    if not dataset.followed_metric:
+        return {}
+    output = _validation_output(network, validation)
+    return {curve_name(dataset.followed_metric): followed_value(dataset, run, output)}
 
 
 def _validation_output(network: keras.Model, validation: WindowBatches) -> np.ndarray:
