@@ -14,7 +14,7 @@ from gridcast import config
 from gridcast.cli import model_argument, terminal
 from gridcast.cli.app import CACHE, out
 from gridcast.cli.options import check_choice
-from gridcast.config import LENIENT, Experiment
+from gridcast.config import LENIENT, Experiment, Plugins
 from gridcast.runtime.errors import ConfigError, TrackingError, UnknownModel
 
 if TYPE_CHECKING:
@@ -64,24 +64,30 @@ def plan_recorded(recorded: RecordedExperiment, backend: str, plugin_files: Sequ
 
     Its plug-ins are those of `plugin_files` or, without them, those that the sweep recorded.
     """
-    from gridcast.tracking import mlflow_runs
-    from gridcast.training.plugin_loading import load_plugins
-
     check_choice("--backend", backend, BACKENDS)
-    with tempfile.TemporaryDirectory() as folder:
-        files = list(plugin_files or ())
-        for name in recorded.about.get("plugins", {}).get("files", {}) if not files else ():
-            files.append(Path(folder, name))
-            files[-1].write_bytes(mlflow_runs.read_artifact(recorded.store, recorded.sweep_id, name))
-        plugins = load_plugins(files, recorded.text, backend)
+    plugins = _recorded_plugins(recorded, backend, plugin_files or ())
     experiment = config.parse(recorded.text, f"the sweep of {recorded.experiment.name}", plugins)
     return _print_and_return(experiment, recorded.text, backend)
 
 
-def plan_on_source(plan: Plan, source: str) -> Plan:
-    """Return the plan of the same experiment on the data of `source`, and print it."""
-    text = config.with_source(plan.yaml_text, source)
-    return _print_and_return(config.parse(text, f"the experiment on {source}", LENIENT), text, "jax")
+def _recorded_plugins(recorded: RecordedExperiment, backend: str, plugin_files: Sequence[Path] = ()) -> Plugins:
+    """Return the plug-ins of `plugin_files` or, without them, those that the sweep recorded."""
+    from gridcast.tracking import mlflow_runs
+    from gridcast.training.plugin_loading import load_plugins
+
+    with tempfile.TemporaryDirectory() as folder:
+        files = list(plugin_files)
+        for name in recorded.about.get("plugins", {}).get("files", {}) if not files else ():
+            files.append(Path(folder, name))
+            files[-1].write_bytes(mlflow_runs.read_artifact(recorded.store, recorded.sweep_id, name))
+        return load_plugins(files, recorded.text, backend)
+
+
+def plan_on_source(planned: ModelPlan, source: str) -> Plan:
+    """Return the plan of the same experiment, with the plug-ins of its sweep, on the data of `source`; print it."""
+    text = config.with_source(planned.plan.yaml_text, source)
+    plugins = _recorded_plugins(planned.recorded, "jax")
+    return _print_and_return(config.parse(text, f"the experiment on {source}", plugins), text, "jax")
 
 
 def _print_and_return(experiment: Experiment, text: str, backend: str) -> Plan:

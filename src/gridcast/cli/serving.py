@@ -78,7 +78,7 @@ def monitor_verb(
 
     reference = model_argument.find_model(model)
     planned = plan_of_model(reference, experiment, data)
-    plan_of_retraining = plan_on_source(planned.plan, retrain) if retrain else None
+    plan_of_retraining = plan_on_source(planned, retrain) if retrain else None
     keras_backend.start("jax", cache_if_present(CACHE))
     loaded, recorded = model_loading.load_model(reference.uri), planned.recorded
     plan = planned.plan
