@@ -1,4 +1,4 @@
-"""Plug-ins for gridcast: three networks and a baseline of one's own, in one file.
+"""Plug-ins for gridcast: three networks, a baseline, a metric and a callback of one's own, in one file.
 
     gridcast run experiments/plugins/retail.yaml --plugin experiments/plugins/networks.py
 
@@ -88,6 +88,11 @@ def drift(task):
     return last[:, None] + slope[:, None] * np.arange(1, task.horizon + 1)
 
 
+def overstock(actual, forecast):
+    """Return by how much the forecasts exceed the actual values on average: a metric, of which lower is better."""
+    return float(np.mean(np.maximum(forecast - actual, 0)))
+
+
 def halve_on_plateau(configuration):
     """Halve the learning rate where the validation loss has not fallen for three epochs: a Keras callback."""
     smallest = configuration.learning_rate / 100
@@ -96,4 +101,5 @@ def halve_on_plateau(configuration):
 
 NETWORKS = {"TCN": tcn, "Transformer": transformer, "N-HiTS": nhits}
 BASELINES = {"drift": drift}
+METRICS = {"overstock": overstock}
 CALLBACKS = {"halve on plateau": halve_on_plateau}

@@ -27,9 +27,6 @@ def close(actual, forecast):
 
 close.direction = "higher"
 
-close.direction = "higher"
-
-
 def far(actual, forecast, *, scale):
     return float(np.mean(np.maximum(forecast - actual, 0) / scale[:, None]))
 

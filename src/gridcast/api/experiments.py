@@ -142,14 +142,13 @@ def recorded_plugins(recorded: RecordedExperiment, backend: str) -> Plugins:
         return _load_plugins(files, recorded.text, backend)
 
 
-def plan_on_source(plan: Plan, source: TableOrPath, events: RunEvents) -> Plan:
-    """Return the plan of the same experiment on the data of `source`."""
+def plan_on_source(planned: ModelPlan, source: TableOrPath, events: RunEvents) -> Plan:
+    """Return the plan of the same experiment, with the plug-ins of its sweep, on the data of `source`."""
     frame = source if isinstance(source, pd.DataFrame) else None
     named = FRAME if isinstance(source, pd.DataFrame) else str(source)
-    text = config.with_source(plan.yaml_text, named)
-    return _announced_plan(
-        config.parse(text, f"the experiment on {named}", plan.experiment.plugins), text, "jax", events, frame
-    )
+    text = config.with_source(planned.plan.yaml_text, named)
+    experiment = config.parse(text, f"the experiment on {named}", recorded_plugins(planned.recorded, "jax"))
+    return _announced_plan(experiment, text, "jax", events, frame)
 
 
 def _announced_plan(

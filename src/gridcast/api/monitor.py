@@ -64,7 +64,7 @@ def monitor(
     events = choose_events(progress)
     reference = model_argument.find_model(model)
     planned = plan_of_model(reference, description, data)
-    plan_of_retraining = None if retrain is None else plan_on_source(planned.plan, retrain, events)
+    plan_of_retraining = None if retrain is None else plan_on_source(planned, retrain, events)
     limits = AlarmLimits(error=max_error, psi=max_psi, coverage=coverage_gap, alpha=alpha)
     with keras_session():
         loaded, recorded = model_loading.load_model(reference.uri), planned.recorded

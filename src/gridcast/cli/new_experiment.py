@@ -8,9 +8,10 @@ from typing import Annotated
 
 import typer
 
+from gridcast.api import sweeps
+from gridcast.api.choices import check_choice
 from gridcast.cli.app import app, out
-from gridcast.cli.experiments import plan_experiment
-from gridcast.cli.options import check_choice
+from gridcast.cli.printer import Printer
 from gridcast.data.atomic_write import atomic_write
 from gridcast.runtime.errors import ConfigError, InputError
 
@@ -95,7 +96,7 @@ def _write(path: Path, text: str) -> None:
 def _validate(path: Path) -> None:
     """Check the file with the code of `gridcast validate`, and print what comes next."""
     try:
-        plan = plan_experiment(path, "jax")
+        plan = sweeps.validate(path, progress=Printer())
     except InputError as error:
         raise ConfigError(f"{path} is written, but not valid yet: {error}") from None
     out.print(f"{path} is valid: {len(plan.runs):,} runs on {len(plan.panel.series):,} series. Next:", markup=False)

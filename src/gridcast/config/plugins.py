@@ -142,7 +142,7 @@ class Plugins:
                     )
             tables[kind] = {**mine, **others}
         source = tuple(dict.fromkeys((*self.source, *other.source)))
-        return dataclasses.replace(self, **tables, source=source, is_lenient=self.is_lenient or other.is_lenient)
+        return _of_tables(tables, source, is_lenient=self.is_lenient or other.is_lenient)
 
     def with_installed(self, kind: str, names: Collection[str]) -> Plugins:
         """Return these plug-ins and those of one `kind` among `names` that installed packages bring, if any.
@@ -276,9 +276,16 @@ def _plugin(kind: str, name: str, function: Any, source: PluginSource, text: Fun
     return Plugin(kind, name, source, line, axes, text.attribute if text else "")
 
 
+def _of_tables(
+    tables: Mapping[str, Mapping[str, Plugin]], source: tuple[PluginSource, ...], *, is_lenient: bool = False
+) -> Plugins:
+    networks, baselines, metrics, callbacks = (tables.get(kind, {}) for kind in TABLES)
+    return Plugins(networks, baselines, metrics, callbacks, source, is_lenient=is_lenient)
+
+
 def _checked(tables: Mapping[str, Mapping[str, Plugin]], source: PluginSource) -> Plugins:
     """The plug-ins of one source. Raises ConfigError where a network's code could not travel in a model."""
-    plugins = Plugins(**tables, source=(source,))  # type: ignore[arg-type]
+    plugins = _of_tables(tables, (source,))
     if plugins.networks and not source.pickled:
         check_carried(source.text, source.file)
     return plugins

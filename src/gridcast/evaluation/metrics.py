@@ -219,6 +219,6 @@ def point_losses(loss: str, actual: np.ndarray, forecast: np.ndarray) -> np.ndar
     if name == "mape":
         return 100 * error / np.maximum(np.abs(actual), KERAS_EPSILON)
     if name == "msle":
-        logarithms = (np.log1p(np.maximum(values, KERAS_EPSILON)) for values in (actual, forecast))
-        return np.subtract(*logarithms) ** 2
+        positive = np.maximum(actual, KERAS_EPSILON), np.maximum(forecast, KERAS_EPSILON)
+        return (np.log1p(positive[0]) - np.log1p(positive[1])) ** 2
     return np.where(error <= delta, 0.5 * error**2, delta * error - 0.5 * delta**2)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -15,7 +15,7 @@ import pandas as pd
 
 from gridcast.config import Configuration, Experiment, Metric, Range, grid, large_grid
 from gridcast.config.grid import Run
-from gridcast.config.selection_metrics import HIGHER_IS_BETTER, VALIDATION_PREFIX, as_metric
+from gridcast.config.selection_metrics import HIGHER_IS_BETTER, VALIDATION_PREFIX
 from gridcast.data import build_panel, check_windows, sources
 from gridcast.data.dataset import Dataset, build_dataset
 from gridcast.data.panel import Panel

@@ -7,17 +7,19 @@ does not load its network.
 
 from __future__ import annotations
 
+import ast
 import functools
 import hashlib
 import io
 import json
 import zipfile
 from collections.abc import Mapping, Sequence
-from importlib.metadata import version
+from importlib.metadata import packages_distributions, version
 from pathlib import Path
 from typing import Any
 
 from gridcast import runtime
+from gridcast.runtime import plugin_code
 from gridcast.runtime.answer_columns import ANSWERING_MODEL, FORECAST, ROLLED_FORWARD, quantile_column
 from gridcast.runtime.detector import ANOMALY, DETECTOR_KEY, SCORE, THRESHOLD
 from gridcast.runtime.forecaster import NETWORK_FILE, SETTINGS_FILE
@@ -64,7 +66,8 @@ def save_model(
         (root / "data" / name).write_bytes(content)
     package, archive = carried_package()
     (root / CODE_FILE).write_bytes(archive)
-    (root / "requirements.txt").write_text("".join(f"{name}=={version(name)}\n" for name in REQUIREMENTS))
+    required = (*REQUIREMENTS, *_packages_of_plugins(files))
+    (root / "requirements.txt").write_text("".join(f"{name}=={version(name)}\n" for name in required))
     (root / "python_env.yaml").write_text("python: '3.11'\ndependencies:\n- -r requirements.txt\n")
     if example:
         (root / EXAMPLE_FILE).write_text(json.dumps(example))
@@ -84,6 +87,18 @@ def save_model(
         mlflow_model, loader_module=f"{package}.loading", data="data", code=CODE_FILE, python_env="python_env.yaml"
     )
     mlflow_model.save(str(root / "MLmodel"))
+
+
+def _packages_of_plugins(files: Mapping[str, bytes]) -> list[str]:
+    """Return the installed packages that the code of plug-ins among the `files` imports, beside REQUIREMENTS."""
+    code = plugin_code.files_in(files).values()
+    if not code:
+        return []
+    nodes = [node for text in code for node in ast.walk(ast.parse(text))]
+    modules = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
+    modules += [node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module]
+    packages = packages_distributions()
+    return sorted({name for module in modules for name in packages.get(module.split(".")[0], ())} - {*REQUIREMENTS})
 
 
 def _signature(settings: Mapping[str, Any], *, routed: bool) -> Any:
