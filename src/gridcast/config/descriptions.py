@@ -29,7 +29,11 @@ DESCRIPTIONS: dict[str, dict[str, str]] = {
             "`auto`, or names of some: the naive ones, ETS, Theta, ridge, trees, Croston, TSB, AutoARIMA, Prophet; for "
             "detectors PCA, z-score, rolling median, isolation forest. `auto` takes those that suit the data."
         ),
-        "grid": "Axes with lists of values, of which every combination is trained; or a list of such grids.",
+        "grid": (
+            "Axes with lists of values, of which every combination is trained; or a list of such grids. For `random`, "
+            "`tpe` and `asha` numbers may be ranges: `{low: 1e-4, high: 1e-2, log: true}`, `{low: 16, high: 128, step: "
+            "16}`."
+        ),
         "training": "How long, how often and with which engine each configuration is trained.",
         "probabilistic": "The output of `task: probabilistic`.",
         "anomaly": "The rule for anomalous steps and events of `task: anomaly`.",
@@ -134,17 +138,18 @@ DESCRIPTIONS: dict[str, dict[str, str]] = {
         "scale": "How the target is scaled.",
     },
     "Configuration": {
-        "layer": "Kind of recurrent layer.",
-        "bidirectional": "Read windows in both directions.",
-        "attention": "Weigh the steps of a window.",
+        "layer": "GRU, LSTM, or the name of a network of your own (docs/plugins.md).",
+        "bidirectional": "Read windows in both directions; of GRU and LSTM only.",
+        "attention": "Weigh the steps of a window; of GRU and LSTM only.",
         "layers": "Number of recurrent layers.",
         "units": "Size of a layer.",
         "dropout": "Share of values that training leaves out.",
         "learning_rate": "Step of the optimizer.",
         "batch_size": "Windows of a training step.",
         "lookback": "Steps that a network reads; default: those of the window.",
-        "optimizer": "Optimizer of Keras.",
-        "loss": "Error that training reduces.",
+        "optimizer": "Optimizer of Keras, by name or with its settings: `{name: adamw, weight_decay: 0.01}`.",
+        "loss": "Error that training reduces, a loss of Keras, by name or with its settings.",
+        "epochs": "Epochs at most; default: those of `training`.",
         "likelihood": "Of `task: probabilistic`: distribution of each step, or `quantile` regression.",
         "scaling": (
             "How windows are read. Probabilistic: `standard`, around their mean in units of their spread, "
@@ -183,11 +188,10 @@ DESCRIPTIONS: dict[str, dict[str, str]] = {
     },
     "Search": {
         "strategy": (
-            "`grid`: all of it. `halving`: all runs begin, the best go on. `random`, `tpe`: as many runs "
-            "as the `budget` "
-            "allows."
+            "`grid`: all of it. `halving`: all runs begin, the best go on. `random`, `tpe`: as many runs as the "
+            "`budget` allows. `asha`: as many, most of which are stopped early."
         ),
-        "budget": "Limit of `random` and `tpe`.",
+        "budget": "Limit of `random`, `tpe` and `asha`.",
         "reduction": "Of `halving`: one in so many runs goes on at a rung.",
         "rungs": "Of `halving`: number of rungs, the last one at the end of training.",
         "seed": "Seed of the sampler.",
@@ -208,7 +212,14 @@ DESCRIPTIONS: dict[str, dict[str, str]] = {
         "seeds": "Seeds that each of them has in the end.",
     },
     "Selection": {
-        "metric": "Metric of the validation span that decides.",
+        "metric": (
+            "Metric of the validation span that decides: `best_val_loss`, `best_val_mae`, `best_val_wql` (of "
+            "quantiles), `val_mase`, `val_msse`, `val_wape`, `val_rmse`, `val_mape`, `val_smape` or, the higher the "
+            "better, `val_r2` and `val_share_within_10` (percent of the forecasts within 90 to 110 % of the actual "
+            "value; also 5 and 20), or one of your own (docs/plugins.md). Detectors: `best_val_loss`, or "
+            "`val_online_faults_missed`, the injected faults that live scores miss; `val_faults_missed` is the same in "
+            "hindsight."
+        ),
         "promote_to": "Name in the model registry; left out, nothing is promoted.",
         "margin": (
             "Share by which the winner must beat each naive baseline (default 0) and the champion (default 0.01)."

@@ -257,8 +257,13 @@ def make_plan(
         reference_run=reference_run,
         backend=backend,
     )
-    plan.baseline_names  # noqa: B018 - reports an unknown name before anything is trained
-    plugin_check.check_plugins(plan)
+    plugin_check.check_plugins(
+        experiment,
+        plan.dataset,
+        (reference_run, *plan.sample().runs.values()),
+        baseline_names=plan.baseline_names,
+        backend=backend,
+    )
     return plan
 
 

@@ -2,29 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
+from gridcast.config import Experiment
 from gridcast.config.grid import Run
+from gridcast.data.dataset import Dataset
 from gridcast.models.baselines import BASELINES
 from gridcast.models.baselines.applicable import AUTO
 from gridcast.models.baselines.plugin_forecast import plugin_forecast
 from gridcast.models.baselines.task import baseline_task
 from gridcast.runtime.errors import ConfigError
 
-if TYPE_CHECKING:
-    from gridcast.sweep.plan import Plan
-
 CHECKED_WINDOWS = 3
 """Windows that a baseline forecasts in its check."""
 
 
-def check_plugins(plan: Plan) -> None:
-    """Raise ConfigError, with file and line, where a plug-in that `plan` uses does not do its work.
+def check_plugins(
+    experiment: Experiment, dataset: Dataset, runs: Sequence[Run], *, baseline_names: Collection[str], backend: str
+) -> None:
+    """Raise ConfigError, with file and line, where a plug-in that the `runs` and baselines use does not do its work.
 
-    Keras is imported, on the backend of the plan, only if there are networks or callbacks to check.
+    Keras is imported, on the `backend`, only if there are networks or callbacks to check.
     """
-    plugins = plan.experiment.plugins
+    plugins = experiment.plugins
     if plugins.is_lenient:
         return
     for name, plugin in plugins.baselines.items():
@@ -32,23 +33,19 @@ def check_plugins(plan: Plan) -> None:
             raise ConfigError(
                 f"{plugin.where}: baseline '{name}' has the name of one of gridcast's; give it another one"
             )
-        if name in plan.baseline_names:
-            task = baseline_task(plan.dataset, plan.dataset.preprocessing.lookback)
+        if name in baseline_names:
+            task = baseline_task(dataset, dataset.preprocessing.lookback)
             plugin_forecast(plugin, replace(task, index=task.index[:CHECKED_WINDOWS], levels=()))
-    runs = {_without_training(run): run for run in (*plan.runs.values(), plan.reference_run) if _has_plugin(run)}
-    if not runs and not plan.experiment.callbacks:
+    different = {_without_training(run): run for run in runs if run.configuration.is_plugin}
+    if not different and not experiment.callbacks:
         return
     from gridcast.training import keras_backend
 
-    keras_backend.import_keras(plan.backend)
+    keras_backend.import_keras(backend)
     from gridcast.training import keras_fit, network_check
 
-    keras_fit.own_callbacks(plan.dataset, plan.reference_run.configuration)
-    network_check.check_networks(plan.dataset, list(runs.values()))
-
-
-def _has_plugin(run: Run) -> bool:
-    return run.configuration.is_plugin
+    keras_fit.own_callbacks(dataset, runs[0].configuration)
+    network_check.check_networks(dataset, list(different.values()))
 
 
 def _without_training(run: Run) -> Run:
