@@ -294,7 +294,7 @@ def test_a_challenger_is_compared_on_the_requests_that_both_answered(shop, serve
     assert row["percent"] == pytest.approx(100 * (row["mase"] / row["champion"] - 1))
     assert row["p_value"] < 0.01
     assert "The challenger next version 7 has an error" in found.verdict
-    assert "% below its own on 20 forecasts of the same requests (p " in found.verdict
+    assert "% below that of the champion on 20 forecasts of the same requests (p " in found.verdict
 
 
 def test_kept_forecasts_of_other_versions_or_times_are_refused(shop, tmp_path):

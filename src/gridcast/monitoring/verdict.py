@@ -154,9 +154,10 @@ def _challenger_sentences(findings: MonitorFindings) -> list[str]:
     sentences = []
     for row in row_dicts(findings.challengers):
         test = f"p {row['p_value']:.2g}" if math.isfinite(row["p_value"]) else "not tested: too few times"
-        relation = f"has an error {abs(row['percent']):.1f} % {'below' if row['percent'] < 0 else 'above'} its own"
+        side = "below" if row["percent"] < 0 else "above"
+        relation = f"has an error {abs(row['percent']):.1f} % {side} that of the champion"
         if row["p_value"] > findings.limits.alpha:
-            relation, test = "cannot be told apart from it", f"{row['percent']:+.1f} %, {test}"
+            relation, test = "cannot be told apart from the champion", f"{row['percent']:+.1f} %, {test}"
         sentences.append(
             f"The challenger {row['name']} {relation} on {row['forecasts']:,} forecasts of the same requests "
             f"({test}; MASE {row['mase']:.4g} against {row['champion']:.4g})."
