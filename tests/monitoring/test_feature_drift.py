@@ -11,7 +11,7 @@ from gridcast.evaluation.significance import holm
 from gridcast.monitoring import drift, feature_drift
 from gridcast.monitoring.feature_drift import MAX_MOVED_SERIES, ExtendedPanel
 
-START, TRAIN, END, BEGIN, STEPS = 4, 150, 204, 208, 230
+START, TRAIN, END, BEGIN, STEPS = 3, 150, 204, 208, 230
 PREPROCESSING = SimpleNamespace(target="pieces", past=("price",), future_columns=("holiday", "month"))
 
 
@@ -37,7 +37,7 @@ def noise(series: int = 3, seed: int = 0) -> np.ndarray:
 def test_the_steps_of_an_extended_panel():
     data = extended(noise())
     assert (data.new, data.reference, data.new_steps) == (slice(BEGIN, None), slice(START, END), 22)
-    assert extended(noise(), begin=STEPS - 30).compared_steps == 24  # 199 changes hold eight stretches of 24
+    assert extended(noise(), begin=STEPS - 30).compared_steps == 25  # 200 changes hold eight stretches of 25
     assert data.compared_steps == 22
 
 
@@ -80,9 +80,9 @@ def test_values_and_changes_are_compared_with_those_of_the_reference_steps():
 
 def test_only_as_many_steps_are_compared_as_the_reference_steps_bear():
     target = noise()
-    target[:, -24:] = np.nan  # the newest stretch of 24 steps has one value, in the step before it
+    target[:, -25:] = np.nan  # the newest stretch of 25 steps has one value, in the step before it
     data = extended(target, begin=STEPS - 30)
-    assert data.compared_steps == 24
+    assert data.compared_steps == 25
     assert not len(feature_drift.feature_shifts(data, PREPROCESSING))
     short = ExtendedPanel(SimpleNamespace(**{**vars(data.panel), "spans": Spans(8, 9, STEPS, 1)}), BEGIN, 9)
     assert short.compared_steps == 0

@@ -241,6 +241,8 @@ def test_the_spread_of_seeds_is_one_within_folds_and_needs_means_above_0():
     assert share == pytest.approx(math.sqrt((2 / 100 + 2 / 1000**2) / 2))
     assert configurations == 1
     assert seed_spread(nothing, LOSS)[1] == 0
+    small = runs.assign(best_val_loss=runs[LOSS] / 10_000)
+    assert seed_spread(small, LOSS) == (pytest.approx(share), 1)
 
 
 def test_two_folds_are_matched_with_themselves():

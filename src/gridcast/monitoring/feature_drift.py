@@ -111,7 +111,7 @@ def moved_series(data: ExtendedPanel, preprocessing: Preprocessing, features: se
                 rows.append({"feature": feature, "series": name, "ks": ks, **medians})
     table = pd.DataFrame(rows, columns=["feature", "series", "ks", "before", "now"])
     table = table.sort_values("ks", ascending=False, kind="stable")
-    return table.groupby("feature", sort=False).head(MAX_MOVED_SERIES).reset_index(drop=True)
+    return table.groupby("feature").head(MAX_MOVED_SERIES).reset_index(drop=True)
 
 
 def stuck_series(data: ExtendedPanel, preprocessing: Preprocessing) -> pd.DataFrame:
