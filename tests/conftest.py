@@ -114,9 +114,10 @@ def _imports_are_not_garbage() -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest files first, so that none of the test processes ends with one of them alone."""
     names = (
-        "storm end_to_end faults probabilistic_sweep app former_version hosts fused_fit objectives golden "
-        "local_and_auto ensemble registry doctor checkpoint report anomaly_sweep loading champion search pages "
-        "worker_pool keras_fit detect_command contract forecast_chapters time_estimate"
+        "end_to_end storm former_version faults fused_fit local_and_auto registry anomaly_sweep app hosts golden "
+        "objectives checkpoint worker_pool loading doctor ensemble failed_baselines champion contract "
+        "probabilistic_sweep search report pages confirmation baselines recurrent detector autoregressive "
+        "autoencoder keras_fit forecast_chapters detect_command pool"
     )
     longest = [f"test_{name}.py" for name in names.split()]
     items.sort(key=lambda item: longest.index(item.path.name) if item.path.name in longest else len(longest))

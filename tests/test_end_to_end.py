@@ -24,7 +24,7 @@ from gridcast.runtime.forecaster import network_inputs
 from gridcast.sweep import events, plan, runner
 from gridcast.sweep.worker_job import WorkerSettings
 from gridcast.tracking import store
-from small_experiments import sales, write_experiment
+from small_experiments import gridcast, sales, write_experiment
 
 pytestmark = pytest.mark.xdist_group("end to end")
 
@@ -37,7 +37,7 @@ SECTIONS = {
     "transform": {"log1p": True},
     "baseline": {"attention": True},
     # The second takes longer to compile: a Ctrl-C after the first comes before its end.
-    "grid": [{"learning_rate": [0.01]}, {"learning_rate": [0.001], "layers": [3], "bidirectional": [True]}],
+    "grid": [{"learning_rate": [0.01]}, {"learning_rate": [0.001], "layers": [2], "bidirectional": [True]}],
     "training": {"seeds": [0, 1]},
 }
 
@@ -110,20 +110,22 @@ def interrupted(folder):
 @pytest.fixture(scope="module")
 def finished(folder, interrupted):
     assert interrupted.runs
-    return start(folder, "--workers", "2")
+    return start(folder, "--workers", "1")
 
 
 @pytest.fixture(scope="module")
 def repeated(folder, finished):
+    """The same command once more, in this process: it has nothing to do."""
     assert finished.runs
-    return start(folder, "--workers", "1")
+    done = gridcast(folder, "run", "small.yaml", "--workers", "1")
+    return Ended(done.returncode, done.stdout, done.stderr, stored(f"sqlite:///{folder}/mlflow.db", "small"))
 
 
 @pytest.fixture(scope="module")
 def repaired(folder, repeated, planned, programs, jax_backend):
     """The sweep once more, after one of its runs was deleted, in this one process."""
     uri = f"sqlite:///{folder}/mlflow.db"
-    lost = repeated.of("run")[0]
+    lost = repeated.of("run")[-1]  # a worker of the first start trained it
     client_of(uri).delete_run(lost.info.run_id)
     with contextlib.chdir(folder):
         result = runner.run_sweep(

@@ -18,6 +18,7 @@ from gridcast.runtime.preprocessing import Preprocessing
 from gridcast.runtime.quantiles import Quantiles
 from gridcast.serving.payloads.request_frames import series_frame
 from small_experiments import planned, sales
+from untrained_models import untrained_files
 
 pytestmark = pytest.mark.usefixtures("jax_backend")
 
@@ -34,7 +35,6 @@ SECTIONS = {
     "window": {"lookback": LOOKBACK, "horizon": HORIZON},
     "transform": {"log1p": True},
     "baseline": {"attention": True},
-    "training": {"epochs": 1},
 }
 FRAME = sales(DAYS, PRODUCTS).assign(shelf=lambda t: "s" + t["product"].str[0])
 FRAME["promotion"] = (np.arange(len(FRAME)) % 5 == 0).astype(float)
@@ -48,9 +48,7 @@ def plan(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def files(plan, jax_backend):
-    from gridcast.training import keras_fit
-
-    return keras_fit.train(plan.dataset, plan.reference_run).files
+    return untrained_files(plan.dataset, plan.reference_run)
 
 
 @pytest.fixture(scope="module")

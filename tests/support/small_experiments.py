@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+import sys
 from dataclasses import replace
 from pathlib import Path
+from subprocess import CompletedProcess
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import pytest
 import yaml
 
-from gridcast import config
+from gridcast import cli, config
 from gridcast.config import Experiment
 from gridcast.data.dataset import Dataset
 from gridcast.runtime import loading
@@ -133,3 +138,19 @@ def watched(folder: Path, frame: pd.DataFrame, *, backend: str = "jax", **sectio
     frame.to_csv(folder / "sensors.csv", index=False)
     text = yaml.safe_dump(watching(str(folder / "sensors.csv"), **sections), sort_keys=False)
     return plan.make_plan(config.parse(text), text, backend)
+
+
+def gridcast(folder: Path, *words: str) -> CompletedProcess[str]:
+    """Run the command in `folder`, on the store there, in this process: another one would import for seconds."""
+    out, err = io.StringIO(), io.StringIO()
+    with (
+        contextlib.chdir(folder),
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db")
+        patch.setattr(sys, "argv", ["gridcast", *words])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+    return CompletedProcess(words, int(ended.value.code or 0), out.getvalue(), err.getvalue())

@@ -30,6 +30,7 @@ from gridcast.tracking.store import Store, connect, open_store
 from gridcast.training import whitening
 from small_experiments import SMALL, planned, readings, sales, watched
 from tracking_servers import free_port, wait
+from untrained_models import untrained_files
 
 TOKEN = "a-token-of-the-admin-0123456789"
 DAYS = 130
@@ -114,21 +115,13 @@ def run(plan: Plan, number: int) -> Any:
 
 
 def build(folder: Path) -> dict[str, str]:
-    """Train, record and register all models in a store in `folder`; return the id of each run."""
-    from gridcast.training import fused_fit, keras_fit
-
-    plans = {POINT: planned(folder, FRAME, **SMALL, grid={"learning_rate": [0.01, 0.003]})}
+    """Record and register all models in a store in `folder`, untrained; return the id of each run."""
+    plans = {POINT: planned(folder, FRAME, **SMALL)}
     for name, likelihood in ((QUANTILES, "quantile"), (SAMPLED, "student-t")):
-        settings = {"training": {"epochs": 1, "steps": 4}, "baseline": {"likelihood": likelihood}}
-        plans[name] = planned(folder, FRAME, **{**PROBABILISTIC, **settings})
+        plans[name] = planned(folder, FRAME, **{**PROBABILISTIC, "baseline": {"likelihood": likelihood}})
     point = plans[POINT]
-    one, other = (
-        result.files
-        for result in fused_fit.train(
-            point.dataset, [run(point, 0), run(point, 1)], state_paths=[None, None], siblings=2
-        )
-    )
-    files = {name: keras_fit.train(plans[name].dataset, run(plans[name], 0)).files for name in (QUANTILES, SAMPLED)}
+    one, other = (untrained_files(point.dataset, replace(run(point, 0), seed=seed)) for seed in (0, 1))
+    files = {name: untrained_files(plans[name].dataset, run(plans[name], 0)) for name in (QUANTILES, SAMPLED)}
     files |= {POINT: one, NEXT: other}
     routes = (Route("GRU for apples", 7, "apples.keras"), Route("seasonal naive", 7, period=7))
     files[ROUTED] = {SETTINGS_FILE: one[SETTINGS_FILE], **routed(routes, {"apples.keras": one[NETWORK_FILE]})}

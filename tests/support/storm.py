@@ -111,8 +111,10 @@ class Storm:
         """Start one `gridcast run`, the leader of its own process group."""
         self.counts["starts"] += 1
         self.last_start = time.time()
+        # In a planned storm nothing happens to the second start once it trains: it needs no workers.
+        count = "1" if self.planned and self.starts else "2"
         with (self.folder / "output.txt").open("a") as output:
-            command = [*GRIDCAST, "run", "experiment.yaml", "--workers", "2"]
+            command = [*GRIDCAST, "run", "experiment.yaml", "--workers", count]
             environment = {**os.environ, "MLFLOW_TRACKING_URI": self.uri}
             process = subprocess.Popen(
                 command, cwd=self.folder, env=environment, stdout=output, stderr=output, start_new_session=True

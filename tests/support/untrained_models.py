@@ -10,7 +10,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from gridcast.config.grid import Run
 from gridcast.data import prediction_files
+from gridcast.data.dataset import Dataset
 from gridcast.runtime.forecaster import NETWORK_FILE, SETTINGS_FILE, Forecaster
 from gridcast.runtime.preprocessing import Preprocessing
 from gridcast.sweep.plan import Plan
@@ -25,6 +27,26 @@ class Zeros:
     def predict_on_batch(self, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
         """Zeros (n, horizon)."""
         return np.zeros((len(next(iter(inputs.values()))), self.horizon))
+
+
+def untrained_files(dataset: Dataset, run: Run) -> dict[str, bytes]:
+    """The files of a model with the weights with which `run` begins; what is calibrated after training is so here."""
+    import keras
+
+    from gridcast.training import objectives
+    from gridcast.training.finished_run import FinishedTraining, training_result
+
+    keras.utils.clear_session(free_memory=False)  # the same names for each, as after training
+    network = objectives.objective_of(dataset, run).build(run.seed)
+    windows = len(dataset.origins("validation", run.configuration.lookback, run.series))
+    finished = FinishedTraining(
+        best_weights=[np.array(variable) for variable in network.trainable_variables],
+        validation_output=np.ones((windows, dataset.preprocessing.horizon)),
+        curves=dict.fromkeys(("loss", "val_loss", "mae", "val_mae"), (1.0,)),
+        seconds=1.0,
+        times=(0.0, 1.0),
+    )
+    return dict(training_result(dataset, run, finished).files)
 
 
 def untrained_forecaster(plan: Plan) -> Forecaster:

@@ -60,6 +60,7 @@ def swept(tmp_path_factory, jax_backend):
         pytest.MonkeyPatch.context() as patch,
     ):
         patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db")
+        patch.setattr("gridcast.reporting.report.draw_figures", lambda *_: {})  # pictures say nothing here
         patch.setattr(sys, "argv", ["gridcast", "run", "orders.yaml", "--workers", "1"])
         with pytest.raises(SystemExit) as ended:
             cli.main()
