@@ -58,7 +58,7 @@ def _(mo):
 def _(np, pd):
     DAYS = pd.date_range("2024-01-01", periods=300)
     random = np.random.default_rng(0)
-    week = np.array([0.9, 1.0, 1.0, 1.1, 1.3, 1.6, 0.6])[DAYS.dayofweek]
+    week = np.array([0.9, 1.0, 1.0, 1.1, 1.3, 1.6, 0.6])[DAYS.day_of_week]
     sales = {
         product: level * week * (1 + np.arange(len(DAYS)) / 600) + random.normal(scale=level / 10, size=len(DAYS))
         for product, level in {"apple": 40, "pear": 25, "plum": 10}.items()

@@ -45,7 +45,7 @@ class Sweep:
     `verdict` has the sentences at the top of the `report`. `failure` says which runs or baselines failed, empty where
     none did; what failed is trained again by the next `gridcast.run` of the experiment.
 
-    >>> sweep = gridcast.run("experiments/retail_daily.yaml", workers=1, progress=False)
+    >>> sweep = gridcast.run("experiments/retail_daily.yaml", data=frame, workers=1, progress=False)
     >>> sweep.best.name
     'GRU-4 b32 lr0.01 d0.1'
     >>> sweep.leaderboard()[["rank", "learning_rate"]].head(2).to_dict("list")
