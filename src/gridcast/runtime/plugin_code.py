@@ -71,5 +71,12 @@ def layers_of(modules: Iterable[ModuleType]) -> Iterator[None]:
         defined = [item for item in vars(module).values() if getattr(item, "__module__", None) == module.__name__]
         for item in filter(callable, defined):
             objects |= {item.__name__: item, keras.saving.get_registered_name(item): item}
-    with keras.saving.custom_object_scope(objects):
-        yield
+    registered = keras.saving.get_custom_objects()
+    with _LOCK:
+        # Keras would take what is registered under these names, perhaps by another version of the plug-in.
+        hidden = {name: registered.pop(name) for name in objects.keys() & registered.keys()}
+        try:
+            with keras.saving.custom_object_scope(objects):
+                yield
+        finally:
+            registered.update(hidden)
