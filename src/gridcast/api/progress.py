@@ -82,6 +82,9 @@ class Progress(RunEvents):
     def _advance(self, cost: float, line: str | None) -> None:
         self.done += 1
         self.cost_done += cost
+        if self.done > self.runs:  # how many runs `asha` trains to the end is known when it ends
+            self.runs = self.done
+            self.bar.update(self.task, total=self.runs)
         seconds_left = (time.perf_counter() - self.started_at) * (self.cost - self.cost_done) / self.cost_done
         state = self._state(f"{format_duration(seconds_left)} left" if self.done < self.runs else "all runs done")
         self.bar.update(self.task, advance=1, description=state)
