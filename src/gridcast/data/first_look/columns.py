@@ -1,4 +1,4 @@
-"""What each column of an unknown table holds: stamps, numbers, texts, flags or nothing."""
+"""The kind of each column of an unknown table: stamps, numbers, texts, flags or nothing."""
 
 from __future__ import annotations
 

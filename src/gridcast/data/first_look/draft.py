@@ -273,7 +273,7 @@ def _is_static(table: OpenedTable, name: str, roles: Roles) -> bool:
 
 
 def _facts_of(panel: Panel, settled: Settled) -> dict[str, str]:
-    """What a person wants to see beside the keys: how the table was read, its span, its season."""
+    """Remarks to stand beside the keys: how the table was read, its span, its season."""
     season = series_statistics.find_period(panel.training_target, panel.steps.frequency)
     first, last = (f"{stamp}".removesuffix(" 00:00:00") for stamp in (panel.times[0], panel.times[-1]))
     note = settled.table.notes[0].partition(": ")[2] if settled.table.notes else ""

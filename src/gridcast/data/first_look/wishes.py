@@ -1,4 +1,4 @@
-"""What a person states about an unknown table, in place of what would be found."""
+"""The statements of a person about an unknown table, in place of what would be found."""
 
 from __future__ import annotations
 
