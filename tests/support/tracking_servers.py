@@ -85,15 +85,24 @@ class MlflowServer:
 
     def launch(self) -> None:
         """Start the server without waiting for it."""
-        command = [*self.prefix, str(PYTHON.with_name("mlflow")), "server", "--host", self.host]
-        command += ["--port", str(self.port), "--workers", "1", "--backend-store-uri", self.backend_uri]
-        command += ["--serve-artifacts", "--artifacts-destination", str(self.folder / "artifacts")]
-        settings = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+        command, settings = self.command()
         inherited = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}
         with self.log.open("a") as log:
             self.process = subprocess.Popen(
-                command, cwd=self.folder, env=inherited | settings, stdout=log, stderr=log, start_new_session=True
+                [*self.prefix, *command],
+                cwd=self.folder,
+                env=inherited | settings,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
             )
+
+    def command(self) -> tuple[list[str], dict[str, str]]:
+        """Return the command that serves, and its environment variables."""
+        command = [str(PYTHON.with_name("mlflow")), "server", "--host", self.host, "--port", str(self.port)]
+        command += ["--workers", "1", "--backend-store-uri", self.backend_uri]
+        command += ["--serve-artifacts", "--artifacts-destination", str(self.folder / "artifacts")]
+        return command, {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
 
     def wait(self, seconds: float = 90) -> None:
         """Return once the server answers. Raises TimeoutError or RuntimeError with the end of its log."""
@@ -122,6 +131,26 @@ class MlflowServer:
     def log(self) -> Path:
         """Output of the server."""
         return self.folder / "server.log"
+
+
+class PreparedServer(MlflowServer):
+    """The same over a store that has its tables: the child of `mlflow server` alone, whose parent imports MLflow too.
+
+    The parent creates the tables, hands these variables on and waits for its child.
+    """
+
+    def command(self) -> tuple[list[str], dict[str, str]]:
+        """Return the command that `mlflow server` runs, and the variables that it sets."""
+        _, settings = super().command()
+        settings |= {
+            "_MLFLOW_SERVER_FILE_STORE": self.backend_uri,
+            "_MLFLOW_SERVER_REGISTRY_STORE": self.backend_uri,
+            "_MLFLOW_SERVER_ARTIFACT_ROOT": "mlflow-artifacts:/",
+            "_MLFLOW_SERVER_SERVE_ARTIFACTS": "true",
+            "_MLFLOW_SERVER_ARTIFACT_DESTINATION": str(self.folder / "artifacts"),
+        }
+        command = [str(PYTHON), "-m", "uvicorn", "--host", self.host, "--port", str(self.port), "--workers", "1"]
+        return [*command, "mlflow.server.fastapi_app:app"], settings
 
 
 class Unavailable(Exception):

@@ -166,15 +166,15 @@ def test_one_run_alone_is_no_ensemble():
 
 @pytest.fixture(scope="module")
 def watchers(tmp_path_factory, programs, jax_backend):
-    """A function from how two detectors, trained once for all tests, are combined to plan, store and champion."""
+    """A function from how the best two of three detectors, trained once, are combined to plan, store and champion."""
     folder = tmp_path_factory.mktemp("watchers")
     store = None
 
     def combined(combine):
         nonlocal store
         asked = {"ensemble": {"top": 2, "combine": combine}, "promote_to": combine}
-        # The program is that of test_anomaly.py.
-        training = {"epochs": 2, "patience": 2, "seeds": [0, 1]}
+        # Three lanes, as in test_anomaly_sweep.py: the program is the same.
+        training = {"epochs": 2, "patience": 2, "seeds": [0, 1, 2]}
         selection = {"metric": "val_faults_missed", "when_beaten": "warn", **asked}
         sections = {"baseline": {"detector": "both"}, "training": training, "selection": selection}
         made = watched(folder, readings(), baselines=["z-score"], **sections)

@@ -23,7 +23,7 @@ from gridcast.sweep.worker_job import WorkerSettings
 from gridcast.tracking import mlflow_runs, run_recording
 from gridcast.tracking.store import open_store
 from small_experiments import sales, write_experiment
-from tracking_servers import MlflowServer, end, wait
+from tracking_servers import MlflowServer, PreparedServer, end, wait
 
 EXPERIMENT = {
     "baselines": ["last value"],  # the naive ones: others only take time
@@ -44,16 +44,13 @@ def calm(tmp_path_factory, programs):
 
 
 @pytest.fixture
-def project(calm, tmp_path, programs, stores, monkeypatch):
+def project(calm, tmp_path, stores, monkeypatch):
     """A project with the same experiment, in which nothing was trained yet."""
     monkeypatch.chdir(tmp_path)
     for name in ("sales.csv", "experiment.yaml"):
         shutil.copy(calm[1] / name, tmp_path)
     (tmp_path / "server").mkdir()
     stores.copy(tmp_path / "server" / "mlflow.db", tmp_path / "server")
-    (tmp_path / ".gridcast").mkdir()
-    (programs / "jax").mkdir(exist_ok=True)
-    (tmp_path / ".gridcast" / "jax").symlink_to(programs / "jax")
     return tmp_path
 
 
@@ -192,7 +189,7 @@ def test_a_server_that_hangs_in_the_middle_gets_every_result_when_it_is_back(cal
 
 def test_a_server_that_is_lost_at_the_end_gets_the_results_with_the_next_start(calm, project, monkeypatch):
     monkeypatch.setattr(outbox, "FLUSH_TIMEOUT", 2.0)
-    with MlflowServer(project / "server") as server:
+    with PreparedServer(project / "server") as server:
         with pytest.raises(Unreachable, match="results are kept in .* writes them when the server is back"):
             go_on(project, uri=server.uri, events=Outage(server))
         kept = outbox.pending_entries(next((project / ".gridcast" / "spool").iterdir()))
