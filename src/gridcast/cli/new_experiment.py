@@ -110,9 +110,9 @@ def schema_verb(
         bool, typer.Option("--markdown", help="print the table of keys for the documentation instead")
     ] = False,
 ) -> None:
-    """Print the JSON schema of experiment files, with descriptions and defaults.
+    """Print the JSON schema of experiment files.
 
-    Editors explain and check each key with it: gridcast schema > gridcast.schema.json
+    It has descriptions and defaults, with which editors explain and check each key: gridcast schema > gridcast.schema.json
     """
     from gridcast.config.json_schema import experiment_schema
     from gridcast.config.settings_page import settings_page

@@ -227,7 +227,8 @@ class Experiment(Section):
     @model_validator(mode="after")
     def _check_task(self) -> Experiment:
         check_fields(self.task, self.field_values)
-        check_metric(self.selection.metric, self.task, self.plugins.metrics)
+        if not self.plugins.is_lenient:
+            check_metric(self.selection.metric, self.task, self.plugins.metrics)
         return self
 
     @model_validator(mode="after")
