@@ -53,26 +53,9 @@ def gridcast(monkeypatch, capsys):
 
 def test_the_verbs_are_those_that_there_were():
     assert [" ".join(words) for words in VERBS] == [
-<<<<<<< HEAD
-        *("validate", "plan", "run", "report", "promote", "rollback", "predict", "backtest", "monitor", "serve"),
-        *("detect", "recalibrate", "examples", "doctor", "simulate", "simulate sensors", "simulate plant"),
-=======
-        *(
-            "new",
-            "schema",
-            "validate",
-            "plan",
-            "run",
-            "report",
-            "promote",
-            "rollback",
-            "predict",
-            "backtest",
-            "monitor",
-            "serve",
-        ),
-        *("detect", "recalibrate", "doctor", "simulate", "simulate sensors", "simulate plant"),
->>>>>>> o_new
+        *("new", "schema", "validate", "plan", "run", "report", "promote", "rollback", "predict", "backtest"),
+        *("monitor", "serve", "detect", "recalibrate", "examples", "doctor"),
+        *("simulate", "simulate sensors", "simulate plant"),
     ]
 
 
