@@ -69,7 +69,7 @@ def declared_axes(where: str, name: str, function: Callable[..., Any]) -> tuple[
 def checked_axis_value(where: str, default: AxisValue, value: object) -> AxisValue:
     """Return `value` of an axis with this `default`, of the same type. Raises ValueError."""
     if type(value) is type(default):
-        return value  # type: ignore[return-value]
+        return value
     if isinstance(default, float) and type(value) is int:
         return float(value)
     kinds = {bool: "true or false", int: "an integer", float: "a number", str: "text"}

@@ -194,7 +194,14 @@ def make_plan(experiment: Experiment, yaml_text: str, backend: str, *, cache: Pa
         backend=backend,
     )
     plan.baseline_names  # noqa: B018 - reports an unknown name before anything is trained
-    plugin_check.check_plugins(plan)
+    plugin_check.check_plugins(
+        experiment,
+        plan.dataset,
+        (*runs.values(), reference_run),
+        baselines=plan.baseline_names,
+        reserved=(OWN_SETTINGS,),
+        backend=backend,
+    )
     return plan
 
 

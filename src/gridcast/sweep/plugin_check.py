@@ -2,53 +2,57 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
+from gridcast.config import Experiment
 from gridcast.config.grid import Run
+from gridcast.data.dataset import Dataset
 from gridcast.models.baselines import BASELINES
 from gridcast.models.baselines.applicable import AUTO
 from gridcast.models.baselines.plugin_forecast import plugin_forecast
 from gridcast.models.baselines.task import baseline_task
 from gridcast.runtime.errors import ConfigError
 
-if TYPE_CHECKING:
-    from gridcast.sweep.plan import Plan
-
 CHECKED_WINDOWS = 3
 """Windows that a baseline forecasts in its check."""
 
 
-def check_plugins(plan: Plan) -> None:
-    """Raise ConfigError, with file and line, where a plug-in that `plan` uses does not do its work.
+def check_plugins(
+    experiment: Experiment,
+    dataset: Dataset,
+    runs: Iterable[Run],
+    *,
+    baselines: Collection[str],
+    reserved: Collection[str],
+    backend: str,
+) -> None:
+    """Raise ConfigError, with file and line, where a plug-in that `runs` or `baselines` use does not do its work.
 
-    Keras is imported, on the backend of the plan, only if there are networks or callbacks to check.
+    `reserved` are further names that no baseline may have. Keras is imported, on `backend`, only if there are networks
+    or callbacks to check.
     """
-    plugins = plan.experiment.plugins
+    plugins = experiment.plugins
     if plugins.is_lenient:
         return
     for name, plugin in plugins.baselines.items():
-        if name in (*BASELINES, AUTO, "own settings"):
+        if name in (*BASELINES, AUTO, *reserved):
             raise ConfigError(
                 f"{plugin.where}: baseline '{name}' has the name of one of gridcast's; give it another one"
             )
-        if name in plan.baseline_names:
-            task = baseline_task(plan.dataset, plan.dataset.preprocessing.lookback)
+        if name in baselines:
+            task = baseline_task(dataset, dataset.preprocessing.lookback)
             plugin_forecast(plugin, replace(task, index=task.index[:CHECKED_WINDOWS], levels=()))
-    runs = {_without_training(run): run for run in (*plan.runs.values(), plan.reference_run) if _has_plugin(run)}
-    if not runs and not plan.experiment.callbacks:
+    networks = {_without_training(run): run for run in runs if run.configuration.is_plugin}
+    if not networks and not experiment.callbacks:
         return
     from gridcast.training import keras_backend
 
-    keras_backend.import_keras(plan.backend)
+    keras_backend.import_keras(backend)
     from gridcast.training import keras_fit, network_check
 
-    keras_fit.own_callbacks(plan.dataset, plan.reference_run.configuration)
-    network_check.check_networks(plan.dataset, list(runs.values()))
-
-
-def _has_plugin(run: Run) -> bool:
-    return run.configuration.is_plugin
+    keras_fit.own_callbacks(dataset, experiment.configuration())
+    network_check.check_networks(dataset, list(networks.values()))
 
 
 def _without_training(run: Run) -> Run:

@@ -97,7 +97,8 @@ def routing_entry(plan: Plan, store: Store, choices: Sequence[SeriesChoice]) -> 
     """Return the record of the forecaster made of `choices`, with every network once and the routes to them."""
     runs = {choice.key: choice.run for choice in choices if choice.run is not None}
     files = {key: f"network-{number}.keras" for number, key in enumerate(runs)}
-    networks, code = {}, {}
+    networks: dict[str, bytes] = {}
+    code: dict[str, bytes] = {}
     for key, run in runs.items():
         model_files = mlflow_runs.read_model_files(store, run.info.run_id)
         networks[files[key]] = model_files[NETWORK_FILE]
