@@ -84,7 +84,7 @@ class Plugin:
 
     @property
     def key(self) -> dict[str, str]:
-        """What a run key holds of it."""
+        """The part of a run key that stands for it: its name and the digest of its source."""
         return {"name": self.name, "source": self.source.digest}
 
     @property

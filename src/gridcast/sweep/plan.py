@@ -260,8 +260,9 @@ def make_plan(
     plugin_check.check_plugins(
         experiment,
         plan.dataset,
-        (reference_run, *plan.sample().runs.values()),
-        baseline_names=plan.baseline_names,
+        (*plan.sample().runs.values(), reference_run),
+        baselines=plan.baseline_names,
+        reserved=(OWN_SETTINGS,),
         backend=backend,
     )
     return plan

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 
 from gridcast.config import Experiment
@@ -19,33 +19,40 @@ CHECKED_WINDOWS = 3
 
 
 def check_plugins(
-    experiment: Experiment, dataset: Dataset, runs: Sequence[Run], *, baseline_names: Collection[str], backend: str
+    experiment: Experiment,
+    dataset: Dataset,
+    runs: Iterable[Run],
+    *,
+    baselines: Collection[str],
+    reserved: Collection[str],
+    backend: str,
 ) -> None:
-    """Raise ConfigError, with file and line, where a plug-in that the `runs` and baselines use does not do its work.
+    """Raise ConfigError, with file and line, where a plug-in that `runs` or `baselines` use does not do its work.
 
-    Keras is imported, on the `backend`, only if there are networks or callbacks to check.
+    `reserved` are further names that no baseline may have. Keras is imported, on `backend`, only if there are networks
+    or callbacks to check.
     """
     plugins = experiment.plugins
     if plugins.is_lenient:
         return
     for name, plugin in plugins.baselines.items():
-        if name in (*BASELINES, AUTO, "own settings"):
+        if name in (*BASELINES, AUTO, *reserved):
             raise ConfigError(
                 f"{plugin.where}: baseline '{name}' has the name of one of gridcast's; give it another one"
             )
-        if name in baseline_names:
+        if name in baselines:
             task = baseline_task(dataset, dataset.preprocessing.lookback)
             plugin_forecast(plugin, replace(task, index=task.index[:CHECKED_WINDOWS], levels=()))
-    different = {_without_training(run): run for run in runs if run.configuration.is_plugin}
-    if not different and not experiment.callbacks:
+    networks = {_without_training(run): run for run in runs if run.configuration.is_plugin}
+    if not networks and not experiment.callbacks:
         return
     from gridcast.training import keras_backend
 
     keras_backend.import_keras(backend)
     from gridcast.training import keras_fit, network_check
 
-    keras_fit.own_callbacks(dataset, runs[0].configuration)
-    network_check.check_networks(dataset, list(different.values()))
+    keras_fit.own_callbacks(dataset, experiment.configuration())
+    network_check.check_networks(dataset, list(networks.values()))
 
 
 def _without_training(run: Run) -> Run:

@@ -107,7 +107,8 @@ def train(
             state_path, parts, interval=training.checkpoint_seconds, until=until, reporter=reporter
         )
         checkpoint.resume()
-        limits = LimitsCallback(parts.clock)
+        own = _rate_and_own_callbacks(dataset, run)
+        callbacks = [LimitsCallback(parts.clock), *own, parts.early_stopping, parts.best_weights, checkpoint]
         try:
             if not checkpoint.is_over:
                 network.fit(
@@ -115,13 +116,7 @@ def train(
                     validation_data=validation,
                     initial_epoch=checkpoint.epochs,
                     epochs=until,
-                    callbacks=[
-                        limits,
-                        *_rate_and_own_callbacks(dataset, run),
-                        parts.early_stopping,
-                        parts.best_weights,
-                        checkpoint,
-                    ],
+                    callbacks=callbacks,
                     shuffle=False,
                     verbose=0,
                 )
