@@ -94,7 +94,7 @@ def draft_experiment(source: str, wishes: Wishes) -> Draft:
     doubts = tuple(filter(None, (*table.notes, *roles.doubts, words, *settled.doubts)))
     return Draft(
         draft.content,
-        draft.reasons | {"name": "the name of the MLflow experiment too"},
+        {**draft.reasons, "name": "the name of the MLflow experiment too"},
         _options(table, facts, roles),
         doubts,
         settled.question,

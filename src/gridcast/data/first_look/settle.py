@@ -105,10 +105,10 @@ def _read(content: dict[str, Any], reasons: dict[str, str]) -> Settled:
                 continue
         if not readings:
             raise
-        choice = _right_reading(readings, doubt.setting)
-        if choice is not None:
+        right = _right_reading(readings, doubt.setting)
+        if right is not None:
             why = "the other reading leaves holes between the stamps" if len(readings) > 1 else "the only one that fits"
-            settled = readings[choice]
+            settled = readings[right]
             return replace(settled, reasons=settled.reasons | {doubt.setting: why})
         first = next(iter(readings.values()))
         question = Question(doubt.setting, tuple(readings), str(doubt).partition("; write ")[0])
