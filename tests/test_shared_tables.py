@@ -38,6 +38,7 @@ REFUSED = {
     "use/f32-file-per-sensor": "no column",
     "use/f34-24h": "24:00",
     "use/f35-sensor-added-mid-file": "8 fields where the header has 7",
+    "use/f44-missing-words": "infinite value",
     "exchange_rate/exchange_rate.txt.gz": "must name the columns",
     "hospital/hospital.csv.gz": "occurs twice",
     "jewelry/jewelry.csv.gz": "no column of dates",
@@ -52,6 +53,9 @@ ASKED = ("forecast/05-tsv-thousands", "forecast/07-quoted-thousands")
 """Tables that can be read in two ways."""
 OTHERWISE = {
     "forecast/02-yf-ny-offset": {"frequency": "D"},  # trading days, not business days
+    "forecast/19-unix-s": {"time_unit": "s"},  # which is the remedy of its refusal
+    "forecast/19b-unix-ms": {"time_unit": "ms"},
+    "forecast/19c-unix-parquet": {"time_unit": "s"},
     "forecast/61-weekly-aggregate": {"frequency": "D"},  # its rows are days
     "forecast/66-odd-columns": {"target": "target"},  # which is called so
 }

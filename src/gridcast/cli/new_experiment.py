@@ -112,7 +112,8 @@ def schema_verb(
 ) -> None:
     """Print the JSON schema of experiment files.
 
-    It has descriptions and defaults, with which editors explain and check each key: gridcast schema > gridcast.schema.json
+    It has descriptions and defaults, with which editors explain and check each key:
+    gridcast schema > gridcast.schema.json
     """
     from gridcast.config.json_schema import experiment_schema
     from gridcast.config.settings_page import settings_page

@@ -17,6 +17,7 @@ from gridcast.config.error_messages import explain
 from gridcast.config.example_files import example_files
 from gridcast.config.experiment import PLUGINS, Experiment
 from gridcast.config.plugins import NO_PLUGINS, Plugins
+from gridcast.config.selection_metrics import VALIDATION_PREFIX
 from gridcast.runtime.errors import ConfigError, suggest
 
 PATH_KEYS = ("source", "static_source", "labels")
@@ -124,14 +125,16 @@ def names_of_plugins(text: str) -> dict[str, set[str]]:
     except yaml.YAMLError:
         return {}
     sections = content if isinstance(content, dict) else {}
-    grid, training = sections.get("grid"), sections.get("training")
+    grid, training, selection = (sections.get(key) for key in ("grid", "training", "selection"))
     settings = [sections.get("baseline"), *(grid if isinstance(grid, list) else [grid])]
     layers = [part.get("layer") for part in settings if isinstance(part, dict)]
     callbacks = training.get("callbacks") if isinstance(training, dict) else ()
+    metric = selection.get("metric") if isinstance(selection, dict) else ()
     return {
         "networks": _texts(layers) - set(BUILT_IN_LAYERS),
         "baselines": _texts(sections.get("baselines")) - {"auto"},
         "callbacks": _texts(callbacks),
+        "metrics": {name.removeprefix(VALIDATION_PREFIX) for name in _texts(metric)},
     }
 
 

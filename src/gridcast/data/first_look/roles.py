@@ -123,8 +123,8 @@ def _roles_of_target(facts: Mapping[str, ColumnFacts], wishes: Wishes, columns: 
         is_only = len(usable) == 1
         reasons["target"] = "the only column of numbers" if is_only else "the first column of numbers: none is named"
         if not is_only:
-            listed = ", ".join(name for name in usable if name != chosen)
-            doubts.append(f"no column is named like a target: '{chosen}' is taken; others: {listed} (--target)")
+            rest = ", ".join(name for name in usable if name != chosen)
+            doubts.append(f"no column is named like a target: '{chosen}' is taken; others: {rest} (--target)")
     others = tuple(name for name in usable if name != chosen)
     if others and wishes.target is None and target is not None:
         reasons["target"] += "; --target chooses another"
