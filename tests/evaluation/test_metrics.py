@@ -216,3 +216,11 @@ def test_the_mean_over_series_is_a_mean_and_weighs_no_series_more():
 def test_huber_s_loss_changes_at_an_error_of_1():
     assert metrics.point_losses("huber", np.zeros(3), np.array([0.5, 1.0, 2.0])).tolist() == [0.125, 0.5, 1.5]
     assert metrics.point_losses("mse", np.zeros(1), np.array([3.0])).tolist() == [9.0]
+
+
+def test_errors_of_logarithms_are_relative_and_never_of_what_cannot_happen():
+    actual, forecast = np.array([0.0, 9.0, 99.0]), np.array([0.0, 0.0, 9.0])
+    assert metrics.msle(actual, forecast) == pytest.approx(2 * np.log(10) ** 2 / 3)
+    assert metrics.msle(actual, forecast - 5) == pytest.approx((np.log(10) ** 2 + np.log(20) ** 2) / 3)
+    assert metrics.msle(np.array([-0.5]), np.array([-0.9])) == 0.0
+    assert math.isnan(metrics.msle(np.array([-1.0]), np.array([1.0])))

@@ -13,6 +13,7 @@ from gridcast.evaluation.origin_losses import (
     MAE,
     MASE,
     MSE,
+    MSLE,
     MSSE,
     OUTSIDE,
     RELATIVE,
@@ -147,3 +148,15 @@ def test_points_that_both_forecast_are_shared():
     moved = table.set_axis(table.index + 9)
     for pair in (shared_points(table, moved), shared_points(table, table)):
         assert [len(side) for side in pair] == [8, 8]
+
+
+def test_networks_of_logarithms_are_compared_by_them():
+    assert measure_of("best_val_loss", {"mse"}, (), log1p=True) == measure_of("val_msle", {"mae"}, ()) == MSLE
+    assert measure_of("best_val_loss", {"mae"}, (), log1p=True) == MASE
+    assert measure_of("best_val_loss", {"mse"}, [0.5], log1p=True) == WQL
+    assert measure_of("best_val_mae", {"mse"}, (), log1p=True) == MAE
+    table = pd.DataFrame({"series": "a", "time": pd.date_range("2024", periods=3), "step": 1, "scale": 1.0})
+    table = table.assign(actual=[0.0, 9.0, 99.0], forecast=[-3.0, 9.0, 9.0])
+    losses = origin_losses(table, MSLE)
+    assert losses.tolist() == pytest.approx([0, 0, np.log(10) ** 2])
+    assert losses.mean() == pytest.approx(value_of(MSLE, {"msle": metrics.msle(table["actual"], table["forecast"])}))

@@ -9,7 +9,7 @@ from typing import Literal
 
 from gridcast.runtime.errors import ConfigError, suggest
 
-POINT_MEASURES = ("mase", "msse", "wape", "rmse", "r2", "mape", "smape")
+POINT_MEASURES = ("mase", "msse", "msle", "wape", "rmse", "r2", "mape", "smape")
 """Measures of point forecasts on the validation span beside its MAE; recorded with `VALIDATION_PREFIX`."""
 SHARES_WITHIN = {"share_within_5": 5, "share_within_10": 10, "share_within_20": 20}
 """Percentages of the forecasts that differ from the actual value by at most so many percent of it."""

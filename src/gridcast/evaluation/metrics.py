@@ -16,13 +16,14 @@ LOWER_IS_BETTER = {
     "smape": True,
     "mase": True,
     "msse": True,
+    "msle": True,
     "wape": True,
     "wql": True,
     "crps": True,
     "width": True,
 }
 """`coverage` is missing: it is best at the share that the interval promises."""
-POINT_METRICS = ("mae", "rmse", "r2", "mape", "smape", "wape", "mase", "msse")
+POINT_METRICS = ("mae", "rmse", "r2", "mape", "smape", "wape", "mase", "msse", "msle")
 """Metrics of every forecast; the others need quantiles or samples."""
 KERAS_EPSILON = 1e-7
 """What Keras divides by at least, and adds to logarithms."""
@@ -168,6 +169,21 @@ def _deviation(actual: np.ndarray, forecast: np.ndarray) -> np.ndarray:
     return np.asarray(np.abs(ratio - 1) - 1e-12)
 
 
+def log_errors(actual: np.ndarray, forecast: np.ndarray) -> np.ndarray:
+    """Return the errors of log(1 + forecast), shaped like `actual`; NaN where an actual value is at most -1.
+
+    A forecast below 0 and all actual values counts as the lowest of these: what it forecasts cannot happen.
+    """
+    if not actual.size or actual.min() <= -1:
+        return np.full(actual.shape, np.nan)
+    return np.asarray(np.log1p(np.maximum(forecast, min(0.0, float(actual.min())))) - np.log1p(actual))
+
+
+def msle(actual: np.ndarray, forecast: np.ndarray) -> float:
+    """Return the mean squared error of log(1 + forecast), see `log_errors`."""
+    return float(np.mean(log_errors(actual, forecast) ** 2))
+
+
 def per_series(
     actual: np.ndarray, forecast: np.ndarray, series: np.ndarray, scale: np.ndarray
 ) -> dict[str, dict[str, float]]:
@@ -203,7 +219,7 @@ def overall(actual: np.ndarray, forecast: np.ndarray, series: np.ndarray, scale:
 
 
 def _unscaled_metrics(actual: np.ndarray, forecast: np.ndarray) -> dict[str, float]:
-    return {metric.__name__: metric(actual, forecast) for metric in (mae, rmse, r2, mape, smape, wape)}
+    return {metric.__name__: metric(actual, forecast) for metric in (mae, rmse, r2, mape, smape, wape, msle)}
 
 
 def point_losses(loss: str, actual: np.ndarray, forecast: np.ndarray) -> np.ndarray:

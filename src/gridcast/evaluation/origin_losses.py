@@ -35,6 +35,7 @@ class Measure:
 
 MASE = Measure("mase", "MASE")
 MSSE = Measure("msse", "squared scaled error")
+MSLE = Measure("msle", "squared log error (MSLE)")
 MAE = Measure("mae", "MAE")
 WQL = Measure("wql", "quantile loss (WQL)")
 MSE = Measure("mse", "mean squared error")
@@ -52,26 +53,40 @@ def measure_of(
     losses: Collection[str],
     levels: Sequence[float],
     own: Mapping[str, Metric] = MappingProxyType({}),
+    *,
+    log1p: bool = False,
 ) -> Measure:
     """Return the measure of the test span that corresponds to the metric by which an experiment selects.
 
     `best_val_mae` is the MAE in data units and `best_val_wql` the weighted quantile loss. `best_val_loss` is the loss
     in units of each series: of forecasts with quantile `levels` the weighted quantile loss, of networks trained on
-    `losses` of squared errors alone the squared error in units of MASE's scale, else MASE itself. RMSE and R² order
+    `losses` of squared errors alone the squared error in units of MASE's scale, or that of the logarithms where the
+    networks forecast these (`log1p`), else MASE itself. RMSE and R² order
     forecasts of the same points as the mean squared error does, and a share within some percent is that outside. A
     metric of one's `own`, by name, is itself, or its negative where higher is better; unknown here, it is MASE.
     """
     name = selection_metric.removeprefix(VALIDATION_PREFIX)
     if name in own:
         return own_measure(name, own[name])
-    simple = {"mase": MASE, "msse": MSSE, "rmse": MSE, "r2": MSE, "best_val_mae": MAE, **RELATIVE, **OUTSIDE}
+    simple = {
+        "mase": MASE,
+        "msse": MSSE,
+        "msle": MSLE,
+        "rmse": MSE,
+        "r2": MSE,
+        "best_val_mae": MAE,
+        **RELATIVE,
+        **OUTSIDE,
+    }
     if name in simple:
         return simple[name]
     if not selection_metric.startswith("best_"):
         return MASE
     if len(levels):
         return WQL
-    return MSSE if set(losses) == {"mse"} else MASE
+    if set(losses) != {"mse"}:
+        return MASE
+    return MSLE if log1p else MSSE
 
 
 def own_measure(name: str, metric: Metric) -> Measure:
@@ -171,6 +186,8 @@ def _point_losses(
 ) -> np.ndarray:
     """Return the loss of each row (rows,), before it is put in the unit of its series or of the span."""
     error = np.abs(actual - forecast)
+    if measure == MSLE:
+        return metrics.log_errors(actual, forecast) ** 2
     if measure == WQL:
         quantiles = [metrics.pinball(actual, table[f"q{level:g}"].to_numpy(float), level) for level in levels]
         return np.asarray(np.mean(quantiles, axis=0))

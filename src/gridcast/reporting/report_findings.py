@@ -151,7 +151,8 @@ def _baseline_standing(record: SweepRecord, measures: pd.DataFrame) -> BaselineS
     """Return the winner beside the baselines, by the measure that corresponds to the metric of the selection."""
     tests, winner = record.forecasts.tests, str(record.leader["name"])
     levels = interval_calibration.quantile_levels(tests[winner]) if tests else ()
-    measure = measure_of(record.selection_metric, set(record.runs["loss"]), levels)
+    log1p = bool(record.about.get("transform", {}).get("log1p"))
+    measure = measure_of(record.selection_metric, set(record.runs["loss"]), levels, log1p=log1p)
     if measure == WQL and not any(interval_calibration.has_levels(tests[name], levels) for name in list(tests)[1:]):
         measure = MASE  # no baseline gives quantiles to compare with
     rows = [{str(name): value for name, value in row.items()} for row in measures.to_dict("records")]

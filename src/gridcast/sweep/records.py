@@ -143,6 +143,7 @@ def sweep_files(plan: Plan) -> dict[str, str]:
         "backend": plan.backend,
         "machine": f"{platform.system()} {platform.machine()}",
         "selection": experiment.selection.model_dump(),
+        "transform": experiment.transform.model_dump(),
         "search": experiment.search.model_dump(),
     }
     if experiment.task == "anomaly":

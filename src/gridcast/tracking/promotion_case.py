@@ -53,7 +53,8 @@ class PromotionCase:
         """The measure of forecasts that corresponds to the metric of the selection, as in the report."""
         experiment = self.experiment
         levels = experiment.probabilistic.quantiles if experiment.task == "probabilistic" else ()
-        return measure_of(experiment.selection.metric, experiment.trained_values("loss"), levels, self.metrics)
+        losses, log1p = experiment.trained_values("loss"), experiment.transform.log1p
+        return measure_of(experiment.selection.metric, losses, levels, self.metrics, log1p=log1p)
 
     @property
     def recorded_measure(self) -> Measure:
