@@ -36,6 +36,7 @@ def test_the_experiments_are_valid(path):
         "search: {confirm: none}, baselines: ets",
         "grid: [{layer: [GRU]}, {units: [8, 16]}], baseline: {dropout: 0.1}",
         "selection: {ensemble: {top: 3}}",
+        "grid: {units: {low: 8, high: 16, step: 4}}, search: {strategy: random, budget: {runs: 3}}",
     ],
 )
 def test_short_forms_are_valid(rest):
@@ -51,6 +52,7 @@ def test_short_forms_are_valid(rest):
         "task: forecasts",
         "grid: {unit: [8]}",
         "grid: {units: 8}",
+        "grid: {units: {low: 8, hihg: 16}}, search: {strategy: random, budget: {runs: 3}}",
         "baseline: {units: 0}",
         "window: 3",
     ],

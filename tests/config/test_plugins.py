@@ -1,5 +1,6 @@
 """Plug-ins: what a file may list, what becomes of it in the grid and in run keys, and how a wrong one is refused."""
 
+import importlib
 import pickle
 import sys
 import types
@@ -153,7 +154,7 @@ def test_two_files_with_one_name_are_refused():
 def test_a_function_of_a_module_takes_the_text_of_its_module_along(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "own_networks.py").write_text(TEXT)
-    import own_networks
+    own_networks = importlib.import_module("own_networks")
 
     given = plugins.from_functions(networks={"mine": own_networks.tcn}).networks["mine"]
     assert (given.source.digest, given.axes) == (OWN.networks["TCN"].source.digest, OWN.networks["TCN"].axes)

@@ -8,9 +8,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from gridcast.api.sweeps import TimedPlan
 from gridcast.cli import terminal
 from gridcast.runtime.errors import Interrupted
 from gridcast.sweep import events, proposals, runner, search, search_loop, worker_job
+from gridcast.sweep.confirmation import ConfirmationPlan
 from gridcast.sweep.search_space import Attempt, SearchSpace
 from gridcast.tracking import mlflow_runs
 from gridcast.tracking.store import open_store
@@ -173,7 +175,8 @@ def test_a_plan_says_how_many_runs_a_search_of_ranges_has(tmp_path, search, size
     sample = plan.sample()
     assert len(sample.runs) == {"up to 40 runs": 32, "up to 1 run": 1, "9 runs": 9}.get(size, 32)
     assert sample.sweep_key == plan.sweep_key
-    assert sentence in terminal.plan_sentence(plan, dict.fromkeys(sample.runs, 60.0), 2)
+    timed = TimedPlan(plan, sample, dict.fromkeys(sample.runs, 60.0), 2, ConfirmationPlan(0), 0.0)
+    assert sentence in terminal.plan_sentence(timed)
 
 
 class Simulation:

@@ -10,6 +10,7 @@ import pytest
 
 from gridcast.config import Ensemble
 from gridcast.evaluation.forecast_results import Forecasts
+from gridcast.evaluation.validation_measures import validation_measures
 from gridcast.runtime.errors import GridcastError
 from gridcast.runtime.forecaster import MEMBERS_FILE, NETWORK_FILE, SETTINGS_FILE
 from gridcast.sweep import ensemble
@@ -54,10 +55,13 @@ def test_the_key_distinguishes_members_and_how_they_are_combined():
 
 
 def test_the_error_of_a_run_is_the_first_that_it_has():
-    assert ensemble.validation_error(run("a", 1.0, 2.0)) == 2.0
-    assert ensemble.validation_error(run("a", 1.0, 2.0, val_faults_missed=0.5)) == 0.5
-    assert ensemble.validation_error(run("a", 1.0, 2.0, val_faults_missed=0.5, val_online_faults_missed=0.3)) == 0.3
-    assert ensemble.validation_error(run("a", 1.0, 2.0, best_val_wql=0.1, val_online_faults_missed=0.3)) == 0.1
+    def error(**metrics):
+        return ensemble.validation_error(run("a", 1.0, 2.0, **metrics), "best_val_loss")
+
+    assert error() == 2.0
+    assert error(val_faults_missed=0.5) == 0.5
+    assert error(val_faults_missed=0.5, val_online_faults_missed=0.3) == 0.3
+    assert error(best_val_wql=0.1, val_online_faults_missed=0.3) == 0.1
 
 
 def test_members_are_those_of_the_last_fold_and_weights_add_up_to_1():
@@ -130,9 +134,10 @@ def test_the_record_of_an_ensemble_has_its_own_error_and_what_its_members_cost_t
     index = plan.dataset.origins("validation", 1)
     actual = plan.dataset.targets(index)
     entry = ensemble.ensemble_entry(plan, two_members(), files, Forecasts(index, actual + 0.5))
-    assert entry.metrics == {
-        "best_val_loss": 2.0, "best_val_mae": pytest.approx(0.5), "parameters": 40.0, "fit_seconds": 3.5
-    }  # fmt: skip
+    expected = {"best_val_loss": 2.0, "best_val_mae": pytest.approx(0.5), "parameters": 40.0, "fit_seconds": 3.5}
+    assert {name: entry.metrics[name] for name in expected} == expected
+    measured = validation_measures(plan.dataset, index, actual + 0.5)
+    assert entry.metrics == expected | {name: pytest.approx(value) for name, value in measured.items()}
     assert dict(entry.params) == {"ensemble": "weighted", "members": 2, "lookback": 7, "horizon": 2}
     table = table_of(entry)
     assert table.columns.tolist() == ["run", "name", "weight", "validation error"]

@@ -162,6 +162,7 @@ DESCRIPTIONS: dict[str, dict[str, str]] = {
     "Training": {
         "epochs": "Epochs at most.",
         "steps": "Batches of an epoch at most: it is then a fresh random part of the windows.",
+        "callbacks": "Keras callbacks of your own, by name (docs/plugins.md); they need stock Keras.",
         "patience": "Epochs without improvement after which a run stops.",
         "decay": "`cosine`: the learning rate falls to zero over all epochs.",
         "loss": "Error that training reduces, where the configuration names none.",

@@ -7,6 +7,7 @@ from typing import Any
 from gridcast.config.configuration import Configuration
 from gridcast.config.descriptions import DESCRIPTIONS
 from gridcast.config.experiment import Experiment
+from gridcast.config.ranges import NUMERIC_AXES
 from gridcast.config.table_settings import NAMES_OF_SIGNS
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -22,11 +23,24 @@ ALSO_ACCEPTED: dict[tuple[str, str], dict[str, Any]] = {
     ("Search", "confirm"): {"enum": ["none", True, False]},
 }
 """Shorter forms of values, which the sections read as the longer ones."""
+RANGE: dict[str, Any] = {
+    "type": "object",
+    "properties": {
+        "low": {"type": "number"},
+        "high": {"type": "number"},
+        "log": {"type": "boolean"},
+        "step": {"type": "number"},
+    },
+    "required": ["low", "high"],
+    "additionalProperties": False,
+}
+"""Range of an axis of numbers, see `config.ranges`."""
 
 
 def experiment_schema() -> dict[str, Any]:
     """Return the JSON schema of an experiment file: types, allowed values, defaults and descriptions of all keys."""
     schema = Experiment.model_json_schema()
+    schema["$defs"].pop("Range")  # RANGE, as it is written
     sections = {"Experiment": schema, **schema["$defs"], "Configuration": Configuration.model_json_schema()}
     for name, section in sections.items():
         for key, field in section["properties"].items():
@@ -35,7 +49,10 @@ def experiment_schema() -> dict[str, Any]:
                 _accept_too(field, ALSO_ACCEPTED[name, key])
             field["description"] = DESCRIPTIONS.get(name, {}).get(key, "")
     settings = sections["Configuration"]["properties"]
-    lists = {axis: {"type": "array", "items": _of_axis(field), "minItems": 1} for axis, field in settings.items()}
+    lists: dict[str, Any] = {
+        axis: {"type": "array", "items": _of_axis(field), "minItems": 1} for axis, field in settings.items()
+    }
+    lists |= {axis: {"anyOf": [lists[axis], RANGE]} for axis in NUMERIC_AXES}
     for axis, field in lists.items():
         field["description"] = settings[axis]["description"]
     one_grid = {"type": "object", "properties": lists, "additionalProperties": False}

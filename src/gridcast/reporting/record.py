@@ -12,8 +12,7 @@ import pandas as pd
 
 from gridcast.config import AXES, RELEVANT, selection_metrics
 from gridcast.evaluation import artifact_files
-from gridcast.reporting.leaderboard import own_axes
-from gridcast.reporting.setting_effects import setting_text
+from gridcast.reporting.setting_effects import with_whole_axes
 from gridcast.runtime.errors import GridcastError
 from gridcast.sweep import ensemble
 from gridcast.sweep.routing import ERROR_COLUMN, ROUTES_TABLE
@@ -225,7 +224,7 @@ def read_sweep(store: Store, name: str, sweep_id: str = "") -> SweepRecord:
     confirmation_keys = set(about.get("confirmation_keys", ()))
     metric, last_fold = about["selection"]["metric"], max(0, len(about.get("folds", ())) - 1)
     rows = [_run_row(run, metric) | {"confirmation": key in confirmation_keys} for key, run in finished.items()]
-    runs = _with_whole_axes(pd.DataFrame(rows))
+    runs = with_whole_axes(pd.DataFrame(rows))
     best, leading = None, []
     if _has_one_model(about):
         best = ranking.best_run(list(finished.values()), metric, last_fold)
@@ -310,14 +309,6 @@ def _run_row(run: Any, metric: str) -> dict[str, Any]:
         selection_metrics.cost_name(metric, is_higher_better=is_higher_better): cost,
         "is_higher_better": is_higher_better,
     }
-
-
-def _with_whole_axes(runs: pd.DataFrame) -> pd.DataFrame:
-    """The runs with `none` for settings that a network does not have; other values of such a column become text."""
-    for axis in own_axes(runs):
-        if runs[axis].isna().any():
-            runs[axis] = [setting_text(value) if value == value else "none" for value in runs[axis]]  # noqa: PLR0124
-    return runs
 
 
 def _read_curves(store: Store, run_id: str) -> pd.DataFrame:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from gridcast.reporting.leaderboard import finite_runs
+from gridcast.reporting.leaderboard import finite_runs, own_axes
 
 MIN_FOREST_POINTS = 4
 """Combinations below which a forest cannot distinguish axes: the smallest grid of two axes has four."""
@@ -141,3 +141,11 @@ def _additive_fit(values: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarra
     """Return the least-squares fit (n,) of `values` by one number per code of `a` plus one per code of `b`."""
     dummies = np.hstack([np.eye(a.max() + 1)[a], np.eye(b.max() + 1)[b]])
     return dummies @ np.linalg.lstsq(dummies, values, rcond=None)[0]
+
+
+def with_whole_axes(runs: pd.DataFrame) -> pd.DataFrame:
+    """Return the runs with `none` for settings that a network does not have; other values of such a column become text."""
+    for axis in own_axes(runs):
+        if runs[axis].isna().any():
+            runs[axis] = [setting_text(value) if value == value else "none" for value in runs[axis]]  # noqa: PLR0124
+    return runs

@@ -43,6 +43,7 @@ def load(folder: Path | str) -> Forecaster | Detector:
 
     The code of layers that its networks have from plug-ins lies there too, and is run.
     """
+    choose_keras_backend()
     folder = Path(folder)
     with carried_layers(folder):
         return _load(folder)

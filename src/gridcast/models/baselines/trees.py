@@ -54,10 +54,14 @@ def _fitted_trees(task: BaselineTask, index: np.ndarray, **loss: Any) -> Callabl
         **loss, learning_rate=0.05, max_leaf_nodes=8, early_stopping=False, random_state=0
     )
     rows = step_rows(task, index)
-    model.fit(rows, targets)
+    # Early windows may have none of the longer lags, and scikit-learn cannot bin a column without a value.
+    has_values = ~np.isnan(rows).all(axis=0)
+    model.fit(rows[:, has_values], targets)
 
     def predict(others: np.ndarray) -> np.ndarray:
-        parts = [model.predict(step_rows(task, part)) for part in blocks(others, rows.shape[1] * task.horizon)]
+        parts = [
+            model.predict(step_rows(task, part)[:, has_values]) for part in blocks(others, rows.shape[1] * task.horizon)
+        ]
         return np.concatenate([np.zeros(0), *parts]).reshape(len(others), task.horizon)
 
     return predict
