@@ -144,7 +144,7 @@ def _additive_fit(values: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarra
 
 
 def with_whole_axes(runs: pd.DataFrame) -> pd.DataFrame:
-    """Return the runs with `none` for settings that a network does not have; other values of such a column become text."""
+    """Return the runs with `none` for settings that a network does not have; other values there become text."""
     for axis in own_axes(runs):
         if runs[axis].isna().any():
             runs[axis] = [setting_text(value) if value == value else "none" for value in runs[axis]]  # noqa: PLR0124
