@@ -365,3 +365,21 @@ def test_the_quickstart_runs_in_worker_processes_that_do_not_run_it_again(script
 def test_an_interrupted_sweep_raises_what_python_raises_on_ctrl_c():
     with pytest.raises(KeyboardInterrupt, match="interrupted with 1 of 4 runs finished"), keyboard_interrupt():
         raise Interrupted("interrupted with 1 of 4 runs finished")
+
+
+def test_functions_given_in_python_are_checked_before_anything_is_trained(jax_backend):
+    experiment = {
+        "version": 1,
+        "name": "own",
+        "window": {"lookback": 7},
+        "data": {"time": "date", "series": "product", "target": "quantity"},
+        "grid": {"layer": ["mine"]},
+    }
+
+    def flat(sequence, configuration):
+        return sequence
+
+    with pytest.raises(ConfigError, match=r"test_api.py, line \d+.*\(None, 7, "):
+        gridcast.run(experiment, data=sales(60), networks={"mine": flat}, progress=False)
+    with pytest.raises(ConfigError, match="plugins: 'network' is no kind; did you mean 'networks'"):
+        gridcast.validate(experiment, data=sales(60), plugins={"network": {"mine": flat}})

@@ -75,6 +75,7 @@ def test_the_sweep_trains_each_network_and_computes_the_baseline(swept):
     planned, _, result = swept
     assert (result.trained, result.failed, result.failed_baselines) == (3, 0, {})
     assert np.isfinite(result.test_measures["drift"]["mase"])
+    assert all(measures["overstock"] >= 0 for measures in result.test_measures.values())
     assert planned.engine == "fused"
 
 
@@ -82,7 +83,7 @@ def test_the_report_names_them_without_the_file(swept, folder):
     _, opened, _ = swept
     report.write_report(record.read_sweep(opened, "own"), opened, folder / "reports")
     text = (folder / "reports" / "own" / "report.html").read_text()
-    assert all(name in text for name in ("TCN", "Transformer", "N-HiTS", "drift"))
+    assert all(name in text for name in ("TCN", "Transformer", "N-HiTS", "drift", "overstock"))
 
 
 def test_the_sweep_keeps_the_text_of_the_file(swept):
