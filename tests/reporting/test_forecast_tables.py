@@ -32,7 +32,19 @@ def test_test_table_by_hand():
     }
     found = forecast_tables.measure_table(tests)
     shares = ["share_excellent", "share_good", "share_acceptable", "share_needs_improvement"]
-    assert found.columns.tolist() == ["name", "mae", "rmse", "r2", "mape", "smape", "wape", "mase", "msse", *shares]
+    assert found.columns.tolist() == [
+        "name",
+        "mae",
+        "rmse",
+        "r2",
+        "mape",
+        "smape",
+        "wape",
+        "mase",
+        "msse",
+        "msle",
+        *shares,
+    ]
     assert found["name"].tolist() == ["winner", "other"]
     assert found.loc[0, "mae"] == pytest.approx(6.6 / 8)
     assert found.loc[0, "rmse"] == pytest.approx(math.sqrt((0.09 + 0.64 + 2.25 + 16) / 8))
@@ -53,7 +65,19 @@ def test_test_table_shares_sum_up_to_all():
 def test_by_series_by_hand():
     both = pd.concat([single([1.0, 3.0], 2.0, "a"), single([-1.0, 0.0], 1.0, "b")])
     found = forecast_tables.measures_by_series({"winner": both, "other": single([2.0], series="b")})
-    assert found.columns.tolist() == ["name", "series", "mae", "rmse", "r2", "mape", "smape", "wape", "mase", "msse"]
+    assert found.columns.tolist() == [
+        "name",
+        "series",
+        "mae",
+        "rmse",
+        "r2",
+        "mape",
+        "smape",
+        "wape",
+        "mase",
+        "msse",
+        "msle",
+    ]
     assert found[["name", "series", "mae", "mase"]].to_numpy().tolist() == [
         ["winner", "a", 2.0, 1.0],
         ["winner", "b", 0.5, 0.5],
