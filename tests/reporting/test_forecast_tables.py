@@ -40,9 +40,9 @@ def test_test_table_by_hand():
         "mape",
         "smape",
         "wape",
+        "msle",
         "mase",
         "msse",
-        "msle",
         *shares,
     ]
     assert found["name"].tolist() == ["winner", "other"]
