@@ -109,7 +109,7 @@ def _series_sentences(standing: BaselineStanding) -> list[str]:
         text = f"The {title} is a mean over {summary.series} series; the winner's median is {summary.winner_median:.4g}"
     else:
         text = f"The {title} is over {summary.series} series"
-    won = f", and it is ahead of {summary.reference} in {summary.won} of them" if summary.reference else ""
+    won = f", and the winner is ahead of {summary.reference} in {summary.won} of them" if summary.reference else ""
     sentences.append(f"{text}{won}.")
     if summary.deciding:
         one = len(summary.deciding) == 1
