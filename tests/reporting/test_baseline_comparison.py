@@ -303,7 +303,7 @@ def many_series(errors: list[float], other: float) -> dict[str, pd.DataFrame]:
 
 def test_a_mean_that_few_series_decide_names_them():
     text = said(many_series([0.5] * 9 + [20.0], 1.0))
-    assert "is a mean over 10 series; the winner's median is 0.5, and the winner is ahead of last value in 9 of them." in text
+    assert "is a mean over 10 series; the winner's median is 0.5, and it is ahead of last value in 9 of them." in text
     assert "s9 alone makes up 82 % of the winner's MASE: without it the winner is 50 % below last value." in text
 
 

@@ -89,7 +89,7 @@ def on_series(measure: Measure = MASE, **changes) -> list[str]:
 
 def test_a_mean_over_series_is_given_with_their_median():
     text = "The MASE is a mean over 20 series; the winner's median is 0.25"
-    assert on_series() == [f"{text}, and the winner is ahead of last value in 15 of them."]
+    assert on_series() == [f"{text}, and it is ahead of last value in 15 of them."]
     assert on_series(reference=None) == [f"{text}."]
     assert on_series(series=1) == []
     assert on_series(series=2)[0].startswith("The MASE is a mean over 2 series")

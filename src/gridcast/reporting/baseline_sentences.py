@@ -107,9 +107,10 @@ def _series_sentences(standing: BaselineStanding) -> list[str]:
     title = standing.measure.title
     if standing.measure.name in PER_SERIES:
         text = f"The {title} is a mean over {summary.series} series; the winner's median is {summary.winner_median:.4g}"
+        ahead = "it is ahead"
     else:
-        text = f"The {title} is over {summary.series} series"
-    won = f", and the winner is ahead of {summary.reference} in {summary.won} of them" if summary.reference else ""
+        text, ahead = f"The {title} is over {summary.series} series", "the winner is ahead"
+    won = f", and {ahead} of {summary.reference} in {summary.won} of them" if summary.reference else ""
     sentences.append(f"{text}{won}.")
     if summary.deciding:
         one = len(summary.deciding) == 1
