@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from gridcast import config
-from gridcast.config import Range, grid
+from gridcast.config import Range, grid, large_grid
 from gridcast.runtime.errors import ConfigError
 from small_experiments import experiment, settings
 
@@ -45,6 +45,22 @@ def test_a_space_of_few_values_is_drawn_whole():
     assert {(run.configuration.units, run.seed) for run in grid.expand(few)} == {
         (units, seed) for units in (8, 9, 10, 11) for seed in (0, 1)
     }
+
+
+def test_without_a_number_of_runs_some_thousands_are_drawn(monkeypatch):
+    monkeypatch.setattr(large_grid, "MAX_DRAWN", 9)
+    for budget, count in (({"minutes": 1}, 9), ({"runs": 3}, 3)):
+        runs = grid.expand(experiment(grid={"learning_rate": RATES}, search=DRAWN | {"budget": budget}))
+        assert len(runs) == count
+
+
+def test_ranges_of_an_axis_are_joined_over_the_grids():
+    stepped = {"low": 8, "high": 33, "step": 8}
+    alone = grid.joined_ranges(experiment(grid={"units": stepped, "dropout": [0.1, 0.2]}, search=DRAWN))
+    assert alone == {"units": Range(8, 32, step=8, is_integer=True)}
+    two = [{"units": stepped, "learning_rate": RATES}, {"units": [4, 64], "learning_rate": {"low": 0.1, "high": 0.2}}]
+    joined = grid.joined_ranges(experiment(grid=two, search=DRAWN))
+    assert joined == {"units": Range(4, 64, is_integer=True), "learning_rate": Range(1e-4, 0.2)}
 
 
 def test_what_a_search_proposes_is_not_known_before():
