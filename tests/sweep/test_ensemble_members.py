@@ -64,6 +64,33 @@ def test_the_error_of_a_run_is_the_first_that_it_has():
     assert error(best_val_wql=0.1, val_online_faults_missed=0.3) == 0.1
 
 
+@pytest.mark.parametrize(
+    ("metric", "values", "higher", "weights"),
+    [
+        ("val_mase", (1.0, 3.0), "", (3 / 4, 1 / 4)),
+        ("val_mase", (0.25, 0.5), "", (2 / 3, 1 / 3)),
+        ("val_mase", (0.0, 1.0), "", (1.0, 0.0)),
+        ("val_share_within_10", (80.0, 60.0), "", (2 / 3, 1 / 3)),
+        ("val_hits", (0.9, 0.1), "val_hits", (0.9, 0.1)),
+        # By these no run can be weighted: the MAE decides.
+        ("val_hits", (3.0, 0.0), "val_hits", (2 / 3, 1 / 3)),
+        ("val_bias", (-1.0, 2.0), "", (2 / 3, 1 / 3)),
+    ],
+)
+def test_weights_follow_the_metric_of_the_selection(metric, values, higher, weights):
+    runs = [run(name, 9.0, mae, **{metric: value}) for name, mae, value in zip("ab", (1.0, 2.0), values, strict=True)]
+    for one in runs:
+        one.data.tags[mlflow_runs.DIRECTION_TAG] = higher
+    chosen = ensemble.choose_members(Ensemble(top=2, combine="weighted"), runs, metric, last_fold=0)
+    assert [one.info.run_id for one in chosen.runs] == ["a", "b"]
+    assert chosen.weights == pytest.approx(weights, abs=1e-6)
+
+
+def test_detectors_are_weighted_by_the_faults_that_they_miss():
+    found = run("a", 1.0, val_online_false_alarms_per_day=5.0, val_online_faults_missed=0.3)
+    assert ensemble.validation_error(found, "val_online_false_alarms_per_day") == 0.3
+
+
 def test_members_are_those_of_the_last_fold_and_weights_add_up_to_1():
     runs = [run("a", 1.0), run("b", 2.0), run("c", 3.0, 3.0), run("d", 4.0)]
     runs[0].data.tags["gridcast.fold"] = "0"
