@@ -224,3 +224,20 @@ def test_errors_of_logarithms_are_relative_and_never_of_what_cannot_happen():
     assert metrics.msle(actual, forecast - 5) == pytest.approx((np.log(10) ** 2 + np.log(20) ** 2) / 3)
     assert metrics.msle(np.array([-0.5]), np.array([-0.9])) == 0.0
     assert math.isnan(metrics.msle(np.array([-1.0]), np.array([1.0])))
+
+
+def test_further_losses_by_hand():
+    actual, forecast = np.array([2.0, 0.0, -3.0]), np.array([1.0, 0.0, 1.0])
+    error = np.array([1.0, 0.0, 4.0])
+    losses = metrics.point_losses("log_cosh", actual, forecast)
+    np.testing.assert_allclose(losses, np.log(np.cosh(error)), atol=1e-12)
+    np.testing.assert_allclose(metrics.point_losses("mape", actual, forecast), [50, 0, 400 / 3])
+    assert metrics.point_losses("mape", np.zeros(1), np.array([1e-7])).tolist() == pytest.approx([100])
+    np.testing.assert_allclose(metrics.point_losses("msle", actual, forecast), np.log([3 / 2, 1, 2]) ** 2, atol=1e-6)
+    assert metrics.point_losses("huber delta=0.5", np.zeros(2), np.array([0.25, 2.0])).tolist() == [0.03125, 0.875]
+
+
+def test_a_forecast_at_the_edge_of_a_share_is_within_it():
+    edges = metrics.is_within(np.array([100.0, 100.0, 4.0]), np.array([110.0, 110.001, 5.0]), 0.25)
+    assert edges.tolist() == [True, True, True]
+    assert metrics.is_within(np.array([8.0]), np.array([8.0]), -1e-12).tolist() == [True]

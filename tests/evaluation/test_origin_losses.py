@@ -160,3 +160,14 @@ def test_networks_of_logarithms_are_compared_by_them():
     losses = origin_losses(table, MSLE)
     assert losses.tolist() == pytest.approx([0, 0, np.log(10) ** 2])
     assert losses.mean() == pytest.approx(value_of(MSLE, {"msle": metrics.msle(table["actual"], table["forecast"])}))
+
+
+def test_a_symmetric_percentage_is_0_where_nothing_is_forecast_and_nothing_comes():
+    table = pd.DataFrame({"series": "a", "time": pd.date_range("2024", periods=3), "step": 1, "scale": 1.0})
+    table = table.assign(actual=[0.0, 1.0, 0.25], forecast=[0.0, 3.0, 0.5])
+    assert origin_losses(table, RELATIVE["smape"]).tolist() == pytest.approx([0, 100, 200 / 3])
+    assert origin_losses(table.iloc[:1], RELATIVE["smape"]).tolist() == [0.0]
+
+
+def test_a_share_outside_is_named_by_its_ends():
+    assert OUTSIDE["share_within_10"].title == "share outside 90-110 %"
