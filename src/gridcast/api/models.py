@@ -20,16 +20,10 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class LoadedForecaster:
-    """A forecaster, with the preprocessing that it carries; `load` returns it.
-
-    >>> forecaster = gridcast.load("retail-daily")
-    >>> forecaster.horizon, forecaster.series
-    (2, ('apple', 'pear'))
-    """
+class _Loaded:
+    """The common part of loaded forecasters and detectors."""
 
     loaded: LoadedModel
-    kind = "forecaster"
 
     @property
     def reference(self) -> ModelReference:
@@ -40,6 +34,18 @@ class LoadedForecaster:
     def preprocessing(self) -> Any:
         """The preprocessing: the columns of its table, the lookback, the calendar, the scales."""
         return self.loaded.model.preprocessing
+
+
+@dataclass(frozen=True)
+class LoadedForecaster(_Loaded):
+    """A forecaster, with the preprocessing that it carries; `load` returns it.
+
+    >>> forecaster = gridcast.load("retail-daily")
+    >>> forecaster.horizon, forecaster.series
+    (2, ('apple', 'pear'))
+    """
+
+    kind = "forecaster"
 
     @property
     def horizon(self) -> int:
@@ -91,7 +97,7 @@ class LoadedForecaster:
         *,
         ended: bool = False,
     ) -> tuple[pd.DataFrame, dict[str, str]]:
-        """Return the forecasts of `predict`, and what is wrong with single series, by their ids."""
+        """Return the forecasts of `predict`, and the problem of each faulty series by its id."""
         from gridcast.data import prediction_files
 
         if horizon is not None and horizon < 1:
@@ -104,21 +110,10 @@ class LoadedForecaster:
 
 
 @dataclass(frozen=True)
-class LoadedDetector:
+class LoadedDetector(_Loaded):
     """A detector, with the preprocessing that it carries; `load` returns it."""
 
-    loaded: LoadedModel
     kind = "detector"
-
-    @property
-    def reference(self) -> ModelReference:
-        """Its exact MLflow URI and run, and its name and version if it is registered."""
-        return self.loaded.reference
-
-    @property
-    def preprocessing(self) -> Any:
-        """The preprocessing: the columns of its table, the lookback, the scales."""
-        return self.loaded.model.preprocessing
 
     @property
     def sensors(self) -> tuple[str, ...]:

@@ -48,8 +48,8 @@ def run(
     """Train the runs of an experiment that are not finished, promote the winner, write the report.
 
     `experiment` is the path of an experiment file, an Experiment, or the content of the file as a dict. `data`, a frame
-    or a file with the columns of the experiment, replaces its `data.source`. Runs are told apart by the content of the
-    data, not by its name: the next start with the same rows trains only what is not finished.
+    or a file with the columns of the experiment, replaces its `data.source`. A run is identified by the content
+    of the data, not by its name: the next start with the same rows trains only the unfinished runs.
 
     The experiment may name `networks`, `baselines`, `metrics` and Keras `callbacks` of one's own: functions by name
     (docs/plugins.md says of which form), or `plugins`, the files that list them.
@@ -98,7 +98,7 @@ def keyboard_interrupt() -> Iterator[None]:
 
 
 def sweep_plan(plan: Plan, workers: WorkerSettings, events: RunEvents) -> Sweep:
-    """Train what is not finished, promote the winner, write the report."""
+    """Train the unfinished runs, promote the winner, write the report."""
     # MLflow takes seconds to import; the workers import their packages meanwhile.
     from gridcast.sweep import runner
     from gridcast.tracking.store import open_store

@@ -37,7 +37,7 @@ DESCRIPTIONS: dict[str, dict[str, str]] = {
         "training": "How long, how often and with which engine each configuration is trained.",
         "probabilistic": "The output of `task: probabilistic`.",
         "anomaly": "The rule for anomalous steps and events of `task: anomaly`.",
-        "search": "The part of the grid that is trained, and what is confirmed with further seeds.",
+        "search": "The search strategy, its budget, and the confirmation of the leading configurations.",
         "selection": "How the winner is chosen, and when it becomes champion.",
     },
     "Data": {
@@ -193,7 +193,7 @@ DESCRIPTIONS: dict[str, dict[str, str]] = {
             "`budget` allows. `asha`: as many, most of which are stopped early."
         ),
         "budget": "Limit of `random`, `tpe` and `asha`.",
-        "reduction": "Of `halving`: one in so many runs goes on at a rung.",
+        "reduction": "Of `halving`: at each rung, one run in this many continues.",
         "rungs": "Of `halving`: number of rungs, the last one at the end of training.",
         "seed": "Seed of the sampler.",
         "confirm": (

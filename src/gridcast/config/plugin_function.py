@@ -143,6 +143,6 @@ def _collect_text(item: Any, where: str, parts: dict[str, str]) -> None:
                     _collect_text(value, where, parts)
             elif not isinstance(value, types.ModuleType | types.FunctionType | types.BuiltinFunctionType | type):
                 raise ConfigError(
-                    f"{where}: it reads {name}, a {type(value).__name__}, which runs cannot be told apart by; give it "
-                    "as an argument with a default, or define the function in a file"
+                    f"{where}: it reads {name}, a {type(value).__name__}, whose value cannot be part of a run key; "
+                    "give it as an argument with a default, or define the function in a file"
                 )

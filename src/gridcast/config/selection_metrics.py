@@ -12,7 +12,7 @@ from gridcast.runtime.errors import ConfigError, suggest
 POINT_MEASURES = ("mase", "msse", "msle", "wape", "rmse", "r2", "mape", "smape")
 """Measures of point forecasts on the validation span beside its MAE; recorded with `VALIDATION_PREFIX`."""
 SHARES_WITHIN = {"share_within_5": 5, "share_within_10": 10, "share_within_20": 20}
-"""Percentages of the forecasts that differ from the actual value by at most so many percent of it."""
+"""Percent of the forecasts that lie within this many percent of the actual value."""
 VALIDATION_PREFIX = "val_"
 CURVES = ("val_loss", "val_mae")
 TRAINED_METRICS = ("best_val_loss", "best_val_mae")

@@ -67,7 +67,7 @@ def filled_sheets(path: str) -> list[str]:
             book = openpyxl.load_workbook(io.BytesIO(file_bytes.read_bytes(path)), read_only=True, data_only=True)
             return [str(title) for title in book.sheetnames if _has_cells(book[title])]
     except (KeyError, ValueError, OSError, zipfile.BadZipFile):
-        return []  # `read_sheet` says what is wrong
+        return []  # `read_sheet` raises the error
 
 
 def _chosen_sheet(book: Any, sheet: str | int | None, path: str, *, settable: bool) -> str:

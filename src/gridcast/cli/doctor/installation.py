@@ -59,7 +59,7 @@ def check_packages(_: Project) -> Iterator[Finding]:
 
 
 def remedy(broken: str) -> str:
-    """Return how to mend what is `broken`, a key of PIP_REMEDIES: with `make` in a clone, else with pip."""
+    """Return the remedy for `broken`, a key of PIP_REMEDIES: `make` in a clone, else pip."""
     try:
         origin = distribution("gridcast").read_text("direct_url.json") or ""
     except PackageNotFoundError:

@@ -147,7 +147,7 @@ def _sized(settled: Settled) -> Draft:
     data: dict[str, Any] = {} if is_anomaly else {"gaps": policy}
     if not is_anomaly:
         data["future"] = _calendar(frequency, panel) or None
-        reasons["future"] = "known ahead of themselves: features of the stamps"
+        reasons["future"] = "known ahead: calendar features of the stamps"
     if len(panel.series) > sizes.MANY_SERIES and not is_anomaly:
         data["select"] = {"top": sizes.KEPT_SERIES}
         reasons["select"] = f"the largest of {len(panel.series):,} series; remove it to train on all of them"

@@ -38,7 +38,7 @@ def experiment_text(draft: Draft, source: str) -> str:
     facts = draft.facts
     command = shlex.quote(" ".join(file_bytes.shown(source).split()))
     lines = [
-        f"# Written by `gridcast new {command}`: a first experiment, to be changed at will.",
+        f"# Written by `gridcast new {command}`: a first experiment, for you to edit.",
         f"# yaml-language-server: $schema={SCHEMA_FILE}",
         f"# (Editors explain and check each key with that file: `gridcast schema > {SCHEMA_FILE}` makes it.)",
         *(f"# CHECK: {' '.join(doubt.split())}" for doubt in draft.doubts),

@@ -1,4 +1,4 @@
-"""The role of each column of an unknown table: time, series, target, sensors, labels, and what is left."""
+"""The role of each column of an unknown table: time, series, target, sensors, labels, or none."""
 
 from __future__ import annotations
 

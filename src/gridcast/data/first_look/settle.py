@@ -1,4 +1,4 @@
-"""Settle how an unknown table is read and what its steps are: whatever the reader needs to be told, and why."""
+"""Settle how an unknown table is read and which steps it has: settings of the reader, each with its reason."""
 
 from __future__ import annotations
 
