@@ -157,9 +157,9 @@ def promote(
     """Make the best run champion if it passes every gate; it is registered as `selection.promote_to`.
 
     `experiment` is an experiment, its file, or a registered model of it; `data` replaces its source, as in `run`.
-    `force` is the reason to promote against the gates, which is stored with the version; with `if_not_worse` the
-    run also replaces a champion from which it cannot be told apart. `plugins` are files or functions that the experiment names,
-    see `run`; those in files that a registered model was made with are known. Raises PromotionRefused, with the
+    `force` is the reason to promote against the gates, which is stored with the version; with `if_not_worse` the run
+    also replaces a champion from which it cannot be told apart. `plugins` are files or functions that the experiment
+    names, see `run`; those in files that a registered model was made with are known. Raises PromotionRefused, with the
     registry unchanged, if a gate refuses; ConfigError, DataError, TrackingError.
 
     >>> promoted = gridcast.promote("experiments/retail_daily.yaml")
