@@ -226,6 +226,7 @@ DESCRIPTIONS: dict[str, dict[str, str]] = {
             "Share by which the winner must beat each naive baseline (default 0) and the champion (default 0.01)."
         ),
         "when_beaten": "What happens to a winner that a naive baseline beats.",
+        "contenders": "Who may win: the networks of the grid, or the baselines too.",
         "ensemble": "Combine the best runs into one model.",
         "relevant": "Share of an error below which the report calls a difference none.",
     },

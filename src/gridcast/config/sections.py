@@ -292,7 +292,7 @@ class Selection(Section):
     as version 0.1 recorded them. `margin` is the share by which the winner's error must lie below that of each naive
     baseline (default 0) and of the champion (default 0.01, see `tracking.champion_gate`); `when_beaten` is what happens
     to a winner that a baseline beats. `relevant` is the share of an error below which a difference counts as none in
-    the report.
+    the report. `contenders` are who may win: the networks of the grid, or the baselines too.
     """
 
     metric: str = "best_val_loss"
@@ -300,6 +300,7 @@ class Selection(Section):
     margin: Annotated[float, Field(ge=0, lt=1)] | None = None
     when_beaten: Literal["refuse", "warn"] = "refuse"
     ensemble: Ensemble | None = None
+    contenders: Literal["networks", "all"] = "networks"
     relevant: Annotated[float, Field(gt=0, lt=1)] = RELEVANT
 
     @field_validator("metric", mode="before")
