@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from mlflow.models import infer_signature
 
-from gridcast.runtime.forecaster import network_inputs
+from gridcast.runtime.network_inputs import network_inputs
 from gridcast.tracking import model_loading
 
 

@@ -20,7 +20,7 @@ import pandas as pd
 import pytest
 
 from gridcast import config
-from gridcast.runtime.forecaster import network_inputs
+from gridcast.runtime.network_inputs import network_inputs
 from gridcast.sweep import events, plan, runner
 from gridcast.sweep.worker_job import WorkerSettings
 from gridcast.tracking import store

@@ -13,7 +13,7 @@ import yaml
 from gridcast import config
 from gridcast.config import plugins
 from gridcast.reporting import record, report
-from gridcast.runtime.forecaster import MEMBERS_FILE
+from gridcast.runtime.model_files import MEMBERS_FILE
 from gridcast.sweep import events, plan, runner
 from gridcast.sweep.worker_job import WorkerSettings
 from gridcast.tracking import mlflow_runs, model_loading, promotion, store

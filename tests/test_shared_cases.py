@@ -19,7 +19,7 @@ import pytest
 from gridcast import cli, config
 from gridcast.data import readers, sources
 from gridcast.evaluation.forecast_results import forecast_baseline
-from gridcast.models.baselines.task import baseline_task
+from gridcast.models.baselines.dataset_task import baseline_task
 from gridcast.runtime.errors import DataError, InputError
 from gridcast.sweep.plan import make_plan
 from untrained_models import answer, untrained_forecaster

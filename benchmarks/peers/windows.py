@@ -13,7 +13,7 @@ import numpy as np
 
 from gridcast import config
 from gridcast.config import Configuration, Experiment
-from gridcast.runtime.forecaster import network_inputs
+from gridcast.runtime.network_inputs import network_inputs
 from gridcast.sweep import plan
 
 DATA = Path(__file__).parent.parent / ".data"

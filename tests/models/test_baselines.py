@@ -11,12 +11,12 @@ import pytest
 
 from gridcast.data import series_statistics
 from gridcast.evaluation import metrics
-from gridcast.models import baselines
-from gridcast.models.baselines import arima, per_series
+from gridcast.models.baselines import NAIVE_BASELINES, SEASONAL_BASELINES
 from gridcast.models.baselines.applicable import SLOW_BASELINES, applicable_baselines, record_key_suffix
-from gridcast.models.baselines.task import BaselineTask
-from gridcast.models.baselines.theta import smoothing_constant
-from gridcast.runtime import scaling, windows
+from gridcast.runtime import baselines, scaling, windows
+from gridcast.runtime.baselines import arima, each_series
+from gridcast.runtime.baselines.task import BaselineTask
+from gridcast.runtime.baselines.theta import smoothing_constant
 from gridcast.runtime.errors import ConfigError, GridcastError
 
 N = np.nan
@@ -44,6 +44,7 @@ def task(target, index, horizon=1, period=None, train=None, lookback=3, observed
         inverse=scaling.fit(target[:, :train], "none").inverse,
         first_known_ahead=1,
         categories=np.zeros((len(target), 0), int),
+        codes=np.arange(len(target)),
         levels=levels,
     )
 
@@ -150,7 +151,7 @@ def test_baselines_that_make_no_sense_are_left_out(series, period, zeros, withou
 
 def test_baselines_are_chosen_by_name_beside_the_naive_ones():
     assert applicable_baselines(3000, 7, requested=["ETS", "Prophet"]) == [
-        *baselines.NAIVE_BASELINES,
+        *NAIVE_BASELINES,
         "ETS",
         "Prophet",
     ]
@@ -172,13 +173,13 @@ def test_key_suffixes_change_only_for_baselines_whose_results_change():
             if record_key_suffix(name, period=period, levels=levels) != record_key_suffix(name, period=7, levels=())
         }
 
-    assert changed(period=5) == set(baselines.SEASONAL_BASELINES)
+    assert changed(period=5) == set(SEASONAL_BASELINES)
     assert changed(levels=LEVELS) == set(names)
 
 
 def test_results_of_former_versions_of_a_baseline_are_not_taken_for_new_ones():
     """Without a version the suffix of a seasonal baseline is its period, of any other nothing."""
-    former = {name: "/7" if name in baselines.SEASONAL_BASELINES else "" for name in baselines.BASELINES}
+    former = {name: "/7" if name in SEASONAL_BASELINES else "" for name in baselines.BASELINES}
     changed = {name for name, suffix in former.items() if record_key_suffix(name, period=7, levels=()) != suffix}
     assert changed == {"ETS", "Theta", "ridge", "trees"}
 
@@ -359,7 +360,7 @@ def test_states_forecast_the_same_as_statsmodels(order, seasonal, trend):
     values[40] = N
     fitted = SARIMAX(values, order=order, seasonal_order=seasonal, trend=trend).fit(disp=False)
     given = task([values], [[0, 80]], horizon=3, levels=LEVELS)
-    point, quantiles = per_series.state_space_forecast(fitted, np.array([80]), given)
+    point, quantiles = each_series.state_space_forecast(fitted, np.array([80]), given)
     expected = fitted.get_forecast(3)
     np.testing.assert_allclose(point[0], expected.predicted_mean, rtol=1e-6)
     np.testing.assert_allclose(quantiles[0, :, ::2], expected.conf_int(alpha=0.2), rtol=1e-6)
@@ -416,7 +417,7 @@ def test_a_series_that_cannot_be_fitted_takes_the_last_value_and_a_note_tells():
         return np.full((len(origins), 1), 7.0), np.full((len(origins), 1, 3), 7.0)
 
     given = task([ar(0.5, 40), ar(0.5, 40)], [[0, 30], [1, 30], [0, 33]], train=30, levels=LEVELS)
-    found, naive = per_series.forecast_each_series(given, fit), baselines.last_value(given)
+    found, naive = each_series.forecast_each_series(given, fit), baselines.last_value(given)
     assert found.notes == ("1 of 2 series could not be fitted and take the last value: too short",)
     np.testing.assert_array_equal(found.point, [naive.point[0], [7.0], naive.point[2]])
     np.testing.assert_array_equal(found.quantiles[[0, 2]], naive.quantiles[[0, 2]])

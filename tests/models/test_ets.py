@@ -8,11 +8,10 @@ import pandas as pd
 import pytest
 
 from gridcast.evaluation import metrics
-from gridcast.models import baselines
-from gridcast.models.baselines import automatic_ets
-from gridcast.models.baselines.exponential_smoothing import TRENDS, Form, best_fit, fit
-from gridcast.models.baselines.task import BaselineTask
-from gridcast.runtime import scaling, windows
+from gridcast.runtime import baselines, scaling, windows
+from gridcast.runtime.baselines import automatic_ets
+from gridcast.runtime.baselines.exponential_smoothing import TRENDS, Form, best_fit, fit
+from gridcast.runtime.baselines.task import BaselineTask
 
 PERIOD = 7
 FORMS = [Form(trend, period) for period in (1, PERIOD) for trend in TRENDS]
@@ -35,6 +34,7 @@ def task(target, train, horizon=6, period=None, levels=()):
         inverse=scaling.fit(target[:, :train], "none").inverse,
         first_known_ahead=1,
         categories=np.zeros((len(target), 0), int),
+        codes=np.arange(len(target)),
         levels=levels,
     )
 

@@ -7,10 +7,10 @@ import pandas as pd
 import pytest
 
 from gridcast.evaluation import metrics
-from gridcast.models import baselines
-from gridcast.models.baselines import ridge_regression, window_features
-from gridcast.models.baselines.task import BaselineTask, baseline_task
-from gridcast.runtime import windows
+from gridcast.models.baselines.dataset_task import baseline_task
+from gridcast.runtime import baselines, windows
+from gridcast.runtime.baselines import ridge_regression, window_features
+from gridcast.runtime.baselines.task import BaselineTask
 from small_experiments import planned, sales
 
 BOTH = pytest.mark.parametrize("name", ["ridge", "trees"])
@@ -39,6 +39,7 @@ def promoted(lags=(), levels=()):
         inverse=lambda scaled, series: scaled * 10 + series[:, None],
         first_known_ahead=2,
         categories=np.array([[1], [2]]),
+        codes=np.arange(2),
         lags=lags,
         levels=levels,
     )
@@ -108,12 +109,12 @@ def test_ridge_equals_that_of_scikit_learn():
 
 def test_errors_of_ridge_in_training_are_those_of_fits_without_the_window():
     task = promoted()
-    fitted, rows = ridge_regression.fit_ridge(task), window_features.window_rows(task, task.training_index)
+    fitted, rows = ridge_regression.solve_ridge(task), window_features.window_rows(task, task.training_index)
     targets = windows.future(task.target, task.training_index, HORIZON)
     left_out = fitted.predict_left_out(rows, targets)
     for row in (0, 57, 301):
         others = replace(task, training_index=np.delete(task.training_index, row, axis=0))
-        expected = ridge_regression.fit_ridge(others).predict(rows[[row]])
+        expected = ridge_regression.solve_ridge(others).predict(rows[[row]])
         np.testing.assert_allclose(left_out[[row]], expected)
 
 
@@ -171,7 +172,7 @@ def shop(tmp_path, **sections):
 
 
 def test_the_task_has_all_inputs_of_a_network(tmp_path):
-    from gridcast.runtime.forecaster import network_inputs
+    from gridcast.runtime.network_inputs import network_inputs
 
     dataset = shop(tmp_path)
     task = baseline_task(dataset, 7)

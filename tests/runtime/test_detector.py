@@ -265,7 +265,7 @@ def test_a_detector_comes_back_from_its_files(made, dataset, tmp_path, kind):
     import json
 
     from gridcast.runtime import loading
-    from gridcast.runtime.forecaster import NETWORK_FILE, SETTINGS_FILE
+    from gridcast.runtime.model_files import NETWORK_FILE, SETTINGS_FILE
     from gridcast.runtime.online import OnlineThreshold
     from gridcast.runtime.running_threshold import ScoreHistory
 
@@ -285,7 +285,7 @@ def test_a_running_threshold_comes_back_and_goes_on_from_training(made, dataset,
 
     from gridcast.evaluation import thresholds
     from gridcast.runtime import loading, running_threshold
-    from gridcast.runtime.forecaster import NETWORK_FILE, SETTINGS_FILE
+    from gridcast.runtime.model_files import NETWORK_FILE, SETTINGS_FILE
 
     scores = made["both"].contributions(dataset.channels[0, :280]).mean(axis=1)
     first, seen = thresholds.fit_threshold_with_history(scores, "running", 2.0)

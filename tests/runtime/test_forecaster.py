@@ -11,9 +11,10 @@ from gridcast.data import prediction_files
 from gridcast.evaluation import service_examples
 from gridcast.runtime import gaps, loading
 from gridcast.runtime.errors import DataError
-from gridcast.runtime.forecaster import Forecaster, network_inputs
+from gridcast.runtime.forecaster import Forecaster
 from gridcast.runtime.input_rows import InputRows
 from gridcast.runtime.loading import load
+from gridcast.runtime.network_inputs import network_inputs
 from gridcast.runtime.preprocessing import Preprocessing
 from gridcast.runtime.quantiles import Quantiles
 from gridcast.serving.payloads.request_frames import series_frame

@@ -17,7 +17,7 @@ import requests
 
 from gridcast.config import threshold_rules
 from gridcast.evaluation import artifact_files, detection_results, detection_table, service_examples, thresholds
-from gridcast.runtime.forecaster import MEMBERS_FILE, NETWORK_FILE, SETTINGS_FILE
+from gridcast.runtime.model_files import MEMBERS_FILE, NETWORK_FILE, SETTINGS_FILE
 from gridcast.runtime.per_series import Route
 from gridcast.runtime.per_series import model_files as routed
 from gridcast.serving import access_log

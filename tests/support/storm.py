@@ -24,7 +24,7 @@ from typing import Any
 import psutil
 
 from gridcast import config
-from gridcast.runtime.forecaster import NETWORK_FILE, SETTINGS_FILE
+from gridcast.runtime.model_files import NETWORK_FILE, SETTINGS_FILE
 from gridcast.sweep import events, plan, runner, worker_job, worker_process
 from gridcast.tracking import mlflow_runs
 from gridcast.tracking.store import Store, open_store

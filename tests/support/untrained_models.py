@@ -13,7 +13,8 @@ import pandas as pd
 from gridcast.config.grid import Run
 from gridcast.data import prediction_files
 from gridcast.data.dataset import Dataset
-from gridcast.runtime.forecaster import NETWORK_FILE, SETTINGS_FILE, Forecaster
+from gridcast.runtime.forecaster import Forecaster
+from gridcast.runtime.model_files import NETWORK_FILE, SETTINGS_FILE
 from gridcast.runtime.preprocessing import Preprocessing
 from gridcast.sweep.plan import Plan
 

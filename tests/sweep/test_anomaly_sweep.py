@@ -15,7 +15,7 @@ from gridcast.evaluation import detection_metrics, detection_results, span_evalu
 from gridcast.reporting import record, report
 from gridcast.runtime import loading
 from gridcast.runtime.errors import PromotionRefused
-from gridcast.runtime.forecaster import SETTINGS_FILE
+from gridcast.runtime.model_files import SETTINGS_FILE
 from gridcast.sweep import runner
 from gridcast.sweep.events import SweepEvents
 from gridcast.sweep.plan import Plan

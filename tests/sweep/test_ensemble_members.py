@@ -12,7 +12,7 @@ from gridcast.config import Ensemble
 from gridcast.evaluation.forecast_results import Forecasts
 from gridcast.evaluation.validation_measures import validation_measures
 from gridcast.runtime.errors import GridcastError
-from gridcast.runtime.forecaster import MEMBERS_FILE, NETWORK_FILE, SETTINGS_FILE
+from gridcast.runtime.model_files import MEMBERS_FILE, NETWORK_FILE, SETTINGS_FILE
 from gridcast.sweep import ensemble
 from gridcast.tracking import mlflow_runs
 from gridcast.training.result import TrainingResult

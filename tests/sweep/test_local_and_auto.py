@@ -14,7 +14,7 @@ from gridcast import cli
 from gridcast.config import read
 from gridcast.evaluation import artifact_files, backtest
 from gridcast.models import baselines
-from gridcast.models.baselines.task import baseline_task
+from gridcast.models.baselines.dataset_task import baseline_task
 from gridcast.reporting import record, report, report_findings, report_page
 from gridcast.runtime.errors import ConfigError
 from gridcast.sweep import plan, routing, runner

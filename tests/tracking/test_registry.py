@@ -23,7 +23,7 @@ from gridcast.data import prediction_files
 from gridcast.evaluation import artifact_files, forecast_results, forecast_table, span_evaluation
 from gridcast.models import baselines
 from gridcast.models.baselines import NAIVE_BASELINES
-from gridcast.models.baselines.task import baseline_task
+from gridcast.models.baselines.dataset_task import baseline_task
 from gridcast.runtime import loading
 from gridcast.runtime.errors import ConfigError, GridcastError, PromotionRefused, TrackingError
 from gridcast.sweep import records

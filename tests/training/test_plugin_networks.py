@@ -10,8 +10,8 @@ import pytest
 from gridcast import config
 from gridcast.config import Configuration, keras_names, plugins, yaml_reader
 from gridcast.config.grid import Run
+from gridcast.models.baselines.dataset_task import baseline_task
 from gridcast.models.baselines.plugin_forecast import plugin_forecast
-from gridcast.models.baselines.task import baseline_task
 from gridcast.runtime import loading
 from gridcast.runtime.errors import ConfigError
 from small_experiments import SMALL, planned, sales

@@ -18,6 +18,7 @@ from gridcast.data.fit_preprocessing import fit_preprocessing
 from gridcast.data.panel import Panel
 from gridcast.data.splits import Spans
 from gridcast.runtime import detector, gaps, windows
+from gridcast.runtime.naive_scale import naive_scale
 from gridcast.runtime.preprocessing import Preprocessing
 
 
@@ -36,6 +37,7 @@ class Dataset:
       window reaches back into training; 0 for forecasts, whose inputs may.
     - `followed_metric`: the metric that is computed after every epoch, because the search compares runs before their
       end by it; empty where it is the loss or the MAE of training.
+    - `loss`: that by which all networks of values are trained; empty where they differ in it, or have likelihoods.
     - `training`, `probabilistic`, `anomaly`: these sections of the experiment. `plugins`: those that it may name.
     """
 
@@ -54,6 +56,7 @@ class Dataset:
     anomaly: Anomaly | None = None
     validation_gap: int = 0
     followed_metric: str = ""
+    loss: str = ""
     plugins: Plugins = NO_PLUGINS
 
     @property
@@ -65,7 +68,7 @@ class Dataset:
     def naive_scales(self) -> np.ndarray:
         """The unit of MASE of each series (series,), from its training span."""
         train = slice(0, self.spans.train)
-        return series_statistics.naive_scale(np.where(self.observed[:, train], self.target[:, train], np.nan))
+        return naive_scale(np.where(self.observed[:, train], self.target[:, train], np.nan))
 
     def origins(self, span: str, lookback: int, series: str | None = None) -> np.ndarray:
         """Return the windows (n, 2), pairs of series and origin, whose targets lie in `span` and are all observed.
@@ -163,6 +166,12 @@ def build_dataset(panel: Panel, experiment: Experiment) -> Dataset:
         probabilistic=experiment.probabilistic,
         anomaly=experiment.anomaly if is_anomaly else None,
         validation_gap=longest_lookback(experiment) if is_anomaly else 0,
+        loss=_common_loss(experiment),
         followed_metric=followed_metric(experiment.selection.metric, experiment.task, experiment.search.strategy),
         plugins=experiment.plugins,
     )
+
+
+def _common_loss(experiment: Experiment) -> str:
+    losses = experiment.trained_values("loss") if experiment.task == "forecast" else ()
+    return str(*losses) if len(losses) == 1 else ""

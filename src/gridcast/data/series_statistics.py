@@ -1,4 +1,4 @@
-"""Statistics of the training span: the seasonal period and the scale of naive errors."""
+"""The seasonal period of the training span."""
 
 from __future__ import annotations
 
@@ -42,13 +42,3 @@ def find_period(training: np.ndarray, frequency: str) -> int | None:
         if correlation > 2 / np.sqrt(steps) and (best is None or correlation > best[0]):
             best = correlation, period
     return best[1] if best else None
-
-
-def naive_scale(training: np.ndarray) -> np.ndarray:
-    """Return the mean absolute one-step difference (series,) of each series of the training span (series, steps).
-
-    Steps whose value or the one before is NaN, as it was not observed, do not count; 0 where none does.
-    """
-    changes = np.abs(np.diff(training, axis=1))
-    is_finite = np.isfinite(changes)
-    return np.sum(changes, axis=1, where=is_finite) / np.maximum(is_finite.sum(axis=1), 1)

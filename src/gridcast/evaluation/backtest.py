@@ -17,7 +17,7 @@ from gridcast.evaluation.forecast_results import forecast_baseline, forecast_tes
 from gridcast.evaluation.forecast_table import measure_forecasts, tabulate_forecasts
 from gridcast.models import baselines
 from gridcast.models.baselines.applicable import applicable_baselines
-from gridcast.models.baselines.task import baseline_task
+from gridcast.models.baselines.dataset_task import baseline_task
 from gridcast.runtime.errors import ConfigError
 from gridcast.runtime.forecaster import Forecaster
 

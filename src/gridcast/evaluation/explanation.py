@@ -10,11 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from gridcast.data import series_statistics
 from gridcast.data.dataset import Dataset
 from gridcast.evaluation import permutation_importance
 from gridcast.runtime import loading
-from gridcast.runtime.forecaster import Forecaster, network_inputs
+from gridcast.runtime.forecaster import Forecaster
+from gridcast.runtime.naive_scale import naive_scale
+from gridcast.runtime.network_inputs import network_inputs
 
 MAX_WINDOWS = 2000
 """Most windows that are shuffled."""
@@ -53,7 +54,7 @@ def explain_forecaster(dataset: Dataset, files: dict[str, bytes]) -> dict[str, A
         index=index,
         codes=dataset.series_codes,
         actual=dataset.targets(index),
-        scale=series_statistics.naive_scale(training_target),
+        scale=naive_scale(training_target),
     )
     parts = permutation_importance.input_parts(
         [*preprocessing.channel_names, *(["age"] if preprocessing.has_age else [])],

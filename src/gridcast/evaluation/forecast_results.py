@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,8 @@ from gridcast.data.panel import Panel
 from gridcast.evaluation import metrics
 from gridcast.models import baselines
 from gridcast.models.baselines.plugin_forecast import plugin_forecast
-from gridcast.models.baselines.task import BaselineTask
+from gridcast.runtime.baseline_model import TargetHistory
+from gridcast.runtime.baselines.task import BaselineTask
 from gridcast.runtime.errors import GridcastError
 from gridcast.runtime.forecaster import Forecaster
 from gridcast.runtime.series_ids import find_id
@@ -29,7 +31,8 @@ class Forecasts:
     `quantiles` is (n, horizon, levels), in data units too, where there are `levels`, and `crps` (n, horizon) the
     score of each step where paths were sampled; `notes` are for readers of the forecasts, such as a series that could
     not be fitted. `importance` is what `explanation.explain_forecaster` returns; None where it was not computed.
-    `started` is when the work began, in seconds since 1970; 0 where that is unknown.
+    `started` is when the work began, in seconds since 1970; 0 where that is unknown. `validation` are measures of the
+    validation span, by the names that runs have for them.
     """
 
     index: np.ndarray
@@ -40,11 +43,13 @@ class Forecasts:
     notes: tuple[str, ...] = ()
     importance: dict[str, Any] | None = None
     started: float = 0.0
+    validation: Mapping[str, float] = field(default_factory=dict)
 
 
 def forecast_span(forecaster: Forecaster, dataset: Dataset, span: str) -> Forecasts:
     """Return the forecasts of `span` by a forecaster that was trained on this `dataset`."""
-    return _forecast(forecaster, dataset, span, channels=dataset.channels, codes=dataset.series_codes)
+    history = TargetHistory(dataset.target, dataset.times)
+    return _forecast(forecaster, dataset, span, channels=dataset.channels, codes=dataset.series_codes, history=history)
 
 
 def forecast_test_span(forecaster: Forecaster, dataset: Dataset, panel: Panel) -> Forecasts:
@@ -54,9 +59,9 @@ def forecast_test_span(forecaster: Forecaster, dataset: Dataset, panel: Panel) -
     forecasts something else: other series, another target, horizon, frequency or covariates.
     """
     theirs, ours = forecaster.preprocessing, dataset.preprocessing
-    for field in MUST_AGREE:
-        if getattr(theirs, field) != getattr(ours, field):
-            raise GridcastError(f"its {field} is {getattr(theirs, field)!r}, here it is {getattr(ours, field)!r}")
+    for name in MUST_AGREE:
+        if getattr(theirs, name) != getattr(ours, name):
+            raise GridcastError(f"its {name} is {getattr(theirs, name)!r}, here it is {getattr(ours, name)!r}")
     names = [find_id(series, theirs.codes, len(theirs.keys)) for series in panel.series]
     unknown = [series for series, name in zip(panel.series, names, strict=True) if name is None]
     if unknown:
@@ -64,7 +69,8 @@ def forecast_test_span(forecaster: Forecaster, dataset: Dataset, panel: Panel) -
         raise GridcastError(f"it does not know the series '{unknown[0]}'{others}")
     codes = np.array([theirs.codes[name] for name in names if name is not None])
     channels = theirs.channels(panel.target, panel.covariates, panel.times, codes)
-    return _forecast(forecaster, dataset, "test", channels=channels, codes=codes)
+    history = TargetHistory(panel.target, panel.times)
+    return _forecast(forecaster, dataset, "test", channels=channels, codes=codes, history=history)
 
 
 def forecast_baseline(name: str, task: BaselineTask, plugins: Plugins = NO_PLUGINS) -> Forecasts:
@@ -75,7 +81,13 @@ def forecast_baseline(name: str, task: BaselineTask, plugins: Plugins = NO_PLUGI
 
 
 def _forecast(
-    forecaster: Forecaster, dataset: Dataset, span: str, *, channels: np.ndarray, codes: np.ndarray
+    forecaster: Forecaster,
+    dataset: Dataset,
+    span: str,
+    *,
+    channels: np.ndarray,
+    codes: np.ndarray,
+    history: TargetHistory,
 ) -> Forecasts:
     """Forecasts of `span` on `channels`, each row of which is the series with that one of the forecaster's `codes`."""
     # A model of a series may read fewer steps than the experiment's lookback. It is still tested on the windows that
@@ -83,7 +95,7 @@ def _forecast(
     min_lookback = dataset.preprocessing.lookback if forecaster.routes else 1
     index = dataset.origins_by_series(span, np.maximum(forecaster.lookbacks[codes], min_lookback))
     if forecaster.quantiles is None:
-        return Forecasts(index, forecaster.forecast(channels, index, codes))
+        return Forecasts(index, forecaster.forecast(channels, index, codes, history))
     levels = forecaster.quantiles.levels
     crps = None
     if forecaster.quantiles.sampled and not forecaster.members:
@@ -92,5 +104,6 @@ def _forecast(
         quantiles = forecaster.quantiles.of_samples(paths, scale, (*levels, 0.5))
         crps = metrics.crps(dataset.targets(index), np.moveaxis(paths, 1, 2))
     else:
-        quantiles = forecaster.quantiles_of(channels, index, codes, (*levels, 0.5))
+        answer = forecaster.with_quantiles(channels, index, codes, levels, history=history)
+        return Forecasts(index, answer[..., 0], levels, answer[..., 1:])
     return Forecasts(index, quantiles[..., -1], levels, quantiles[..., :-1], crps)

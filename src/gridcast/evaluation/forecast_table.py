@@ -7,12 +7,12 @@ import re
 import numpy as np
 import pandas as pd
 
-from gridcast.data import series_statistics
 from gridcast.data.dataset import Dataset
 from gridcast.data.panel import Panel
 from gridcast.evaluation import metrics
 from gridcast.evaluation.artifact_files import TEST_PREFIX
 from gridcast.evaluation.forecast_results import Forecasts
+from gridcast.runtime.naive_scale import naive_scale
 
 MODEL_INDEPENDENT_COLUMNS = ["series", "time", "step", "actual", "scale"]
 """Columns of the table that are the same for every forecaster."""
@@ -26,7 +26,7 @@ def tabulate_forecasts(forecasts: Forecasts, dataset: Dataset, panel: Panel) -> 
     Quantiles have a column each, such as `q0.1`; where paths were sampled, there is a column crps.
     """
     index, horizon = forecasts.index, forecasts.forecast.shape[1]
-    scales = series_statistics.naive_scale(panel.training_target)
+    scales = naive_scale(panel.training_target)
     steps = index[:, 1, None] + np.arange(horizon)
     columns: dict[str, np.ndarray] = {}
     if forecasts.quantiles is not None:

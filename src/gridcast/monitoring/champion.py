@@ -19,7 +19,7 @@ from gridcast.data.table import SERIES
 from gridcast.evaluation import artifact_files, forecast_results, forecast_table, metrics
 from gridcast.models import baselines
 from gridcast.models.baselines.applicable import applicable_baselines
-from gridcast.models.baselines.task import baseline_task
+from gridcast.models.baselines.dataset_task import baseline_task
 from gridcast.monitoring import drift, error_shift, feature_drift, prediction_log, served_forecasts
 from gridcast.monitoring.feature_drift import ExtendedPanel
 from gridcast.monitoring.findings import (

@@ -17,7 +17,7 @@ from gridcast.monitoring.normal_operation import ScoredOperation
 from gridcast.runtime import events, online, running_threshold
 from gridcast.runtime.detector import DETECTOR_KEY, Detector
 from gridcast.runtime.errors import ConfigError, DataError, PromotionRefused
-from gridcast.runtime.forecaster import SETTINGS_FILE
+from gridcast.runtime.model_files import SETTINGS_FILE
 from gridcast.runtime.online import OnlineThreshold
 from gridcast.tracking import mlflow_runs, model_loading, promotion, registry, run_recording
 from gridcast.tracking.model_loading import LoadedModel

@@ -6,12 +6,12 @@ import re
 
 import pandas as pd
 
-from gridcast.data import series_statistics
 from gridcast.evaluation import artifact_files, forecast_table, significance
 from gridcast.monitoring import prediction_log
 from gridcast.monitoring.feature_drift import ExtendedPanel
 from gridcast.runtime import time_axis
 from gridcast.runtime.answer_columns import FORECAST, ROLLED_FORWARD
+from gridcast.runtime.naive_scale import naive_scale
 from gridcast.runtime.preprocessing import Preprocessing
 
 POINT_KEYS = ["series", "time", "step"]
@@ -36,7 +36,7 @@ def with_actuals(logged: pd.DataFrame, preprocessing: Preprocessing, data: Exten
     has_actual = (rows >= 0) & (steps >= data.begin) & ~table[ROLLED_FORWARD].to_numpy(bool)
     has_actual[has_actual] &= panel.observed[rows[has_actual], steps[has_actual]]
     rows, steps = rows[has_actual], steps[has_actual]
-    scales = series_statistics.naive_scale(panel.training_target)
+    scales = naive_scale(panel.training_target)
     table = table[has_actual].assign(actual=panel.target[rows, steps], scale=scales[rows])
     return table.drop(columns=ROLLED_FORWARD).drop_duplicates(POINT_KEYS, keep="last").reset_index(drop=True)
 

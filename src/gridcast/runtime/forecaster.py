@@ -16,11 +16,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from . import input_rows, input_table, lag_features, partial_forecast, windows
+from . import input_rows, input_table, lag_features, partial_forecast
 from .answer_columns import ANSWERING_MODEL, FORECAST, PROBLEM, ROLLED_FORWARD, quantile_column
+from .baseline_model import BaselineModel, TargetHistory
 from .errors import DataError, NotFinite
 from .input_rows import InputRows
 from .input_table import ForecastInput
+from .network_inputs import network_inputs
 from .per_series import Route, Routes
 from .preprocessing import Preprocessing
 from .quantiles import Quantiles
@@ -28,8 +30,6 @@ from .series_problems import SeriesProblems
 from .target_range import TargetRange, ranges_of_model
 from .windows import WindowInputs
 
-NETWORK_FILE, SETTINGS_FILE, MEMBERS_FILE = "model.keras", "forecaster.json", "members.json"
-"""Files of a logged model."""
 LOG = logging.getLogger("gridcast")
 """Named explicitly: inside a logged model, __name__ is that of the package that carries this file."""
 MAX_NAMED = 5
@@ -38,40 +38,13 @@ MAX_WINDOWS_PER_BATCH = 4096
 """Windows that go through the network at once."""
 
 
-def network_inputs(
-    preprocessing: Preprocessing, channels: Any, index: Any, series: Any, *, arrays: Any = np
-) -> dict[str, Any]:
-    """Return the inputs of the network for each window of `index` (n, 2), by their names in the network.
-
-    `channels` is (rows, steps, channels); `series` (rows,) gives the code of the series in each row.
-    `arrays` is the library that all of them belong to: numpy, or jax.numpy inside a compiled program.
-    """
-    codes, first_known = series[index[:, 0]], preprocessing.first_known_ahead
-    inputs: dict[str, Any] = {}
-    if preprocessing.lags:
-        settings = lag_features.LagSettings(
-            preprocessing.lookback, preprocessing.horizon, preprocessing.lags, first_known, preprocessing.centred
-        )
-        scales = arrays.asarray(preprocessing.relative_scales, np.float32)[codes]
-        inputs["signal"] = lag_features.lagged_inputs(channels, index, settings, relative_scales=scales, arrays=arrays)
-    else:
-        inputs["history"] = windows.past(channels, index, preprocessing.lookback)
-        if channels.shape[2] > first_known:
-            inputs["ahead"] = windows.future(channels[:, :, first_known:], index, preprocessing.horizon)
-    if len(preprocessing.series) > 1 and not preprocessing.lags:
-        inputs["series"] = codes.astype(np.int32)
-    if preprocessing.static and preprocessing.static[0]:
-        inputs["static"] = arrays.asarray(preprocessing.static, np.int32)[codes]
-    return inputs
-
-
 @dataclass(frozen=True)
 class Forecaster:
     """A trained network with everything needed to turn a table into forecasts in data units.
 
-    A probabilistic forecaster has `quantiles`. An ensemble has no network: it combines the forecasts of its `members`,
-    each with the lookback it was trained with, by their weighted mean (`weights` add up to 1), or by their median if
-    there are no weights.
+    In place of a network there may be a BaselineModel. A probabilistic forecaster has `quantiles`. An ensemble has no
+    network: it combines the forecasts of its `members`, each with the lookback it was trained with, by their weighted
+    mean (`weights` add up to 1), or by their median if there are no weights.
     """
 
     preprocessing: Preprocessing
@@ -84,6 +57,16 @@ class Forecaster:
     def routes(self) -> tuple[Route, ...]:
         """The model that answers for each series (series,), where series have models of their own; else empty."""
         return self.network.routes if isinstance(self.network, Routes) else ()
+
+    @property
+    def baseline(self) -> BaselineModel | None:
+        """The baseline that forecasts in place of a network, if one does."""
+        return self.network if isinstance(self.network, BaselineModel) else None
+
+    @cached_property
+    def reads_history(self) -> bool:
+        """Whether it reads the target as it is, and as far back as the table goes, beside the windows of networks."""
+        return self.baseline is not None or any(member.reads_history for member in self.members)
 
     @cached_property
     def lookbacks(self) -> np.ndarray:
@@ -102,10 +85,17 @@ class Forecaster:
             return batches[0]
         return np.concatenate(batches) if batches else np.zeros((0, self.preprocessing.horizon))
 
-    def forecast(self, channels: np.ndarray, index: np.ndarray, series: np.ndarray) -> np.ndarray:
-        """Return forecasts (n, horizon), in data units, of the windows `index` (n, 2): with quantiles, the median."""
+    def forecast(
+        self, channels: np.ndarray, index: np.ndarray, series: np.ndarray, history: TargetHistory | None = None
+    ) -> np.ndarray:
+        """Return forecasts (n, horizon), in data units, of the windows `index` (n, 2): with quantiles, the median.
+
+        A forecaster that `reads_history` needs the `history`; the mean stands for the median of most baselines.
+        """
         if self.members:
-            return self._combined([member.forecast(channels, index, series) for member in self.members])
+            return self._combined([member.forecast(channels, index, series, history) for member in self.members])
+        if self.baseline is not None:
+            return self.baseline.forecast(self.preprocessing, channels, index, series, history).point
         if self.quantiles is not None:
             return self.quantiles_of(channels, index, series, (0.5,))[..., 0]
         scaled = self.predict_scaled(channels, index, series)
@@ -120,19 +110,27 @@ class Forecaster:
         *,
         seed: int = 0,
         horizon: int | None = None,
+        history: TargetHistory | None = None,
     ) -> np.ndarray:
         """Return quantiles (n, horizon, levels), in data units, of the windows `index` (n, 2).
 
-        `horizon` defaults to that of training; only a network that samples can go beyond it.
+        `horizon` defaults to that of training; only a network that samples, or a baseline that is fitted in use, can go
+        beyond it. A forecaster that `reads_history` needs the `history`.
         """
         assert self.quantiles is not None
         if self.members:
             return self._combined(
                 [
-                    member.quantiles_of(channels, index, series, levels, seed=seed, horizon=horizon)
+                    member.quantiles_of(channels, index, series, levels, seed=seed, horizon=horizon, history=history)
                     for member in self.members
                 ]
             )
+        if self.baseline is not None:
+            answer = self.baseline.forecast(
+                self.preprocessing, channels, index, series, history, levels=levels, horizon=horizon
+            )
+            assert answer.quantiles is not None
+            return answer.quantiles
         inputs = self._window_inputs(channels, index, series, horizon or self.preprocessing.horizon)
         return self.quantiles.compute(self.network, inputs, levels, seed)
 
@@ -189,7 +187,7 @@ class Forecaster:
         laid_out = self.read_table(table, horizon)
         [forecasts] = self.forecast_all([laid_out], horizon, levels, seed)
         for row in np.flatnonzero(~np.isfinite(forecasts).all(axis=(1, 2))):
-            raise NotFinite(self.not_finite_sentence(laid_out, int(row)))
+            raise NotFinite(partial_forecast.not_finite_sentence(laid_out, int(row), self.lookbacks))
         return self.tabulate(laid_out, forecasts, levels)
 
     def predict_each_series(
@@ -214,7 +212,7 @@ class Forecaster:
         [forecasts] = self.forecast_all([laid_out], horizon, levels, seed)
         is_finite = np.isfinite(forecasts).all(axis=(1, 2))
         for row in np.flatnonzero(~is_finite):
-            problems.add(laid_out.ids[row], self.not_finite_sentence(laid_out, int(row)))
+            problems.add(laid_out.ids[row], partial_forecast.not_finite_sentence(laid_out, int(row), self.lookbacks))
         if not is_finite.any():
             raise DataError(next(iter(problems.values())))
         laid_out = partial_forecast.with_keys(laid_out.take(np.flatnonzero(is_finite)), ids, keys)
@@ -280,20 +278,10 @@ class Forecaster:
         """The values of the target that the model needs."""
         return ranges_of_model(self)
 
-    def not_finite_sentence(self, laid_out: ForecastInput, row: int) -> str:
-        """Return the sentence on the series in `row`, whose forecast is no number."""
-        name, origin = laid_out.ids[row], int(laid_out.origin[row])
-        start = max(0, origin - int(self.lookbacks[laid_out.codes[row]]))
-        recent = laid_out.target[row, start:origin]
-        extreme = start + int(np.argmax(np.abs(recent)))
-        return (
-            f"series '{name}': its forecast is not a finite number; the largest value of the history that is read is "
-            f"{laid_out.target[row, extreme]:g} at {pd.Timestamp(laid_out.times[extreme])}: correct it if it is wrong, "
-            "or train again"
-        )
-
     def _within_reach(self, laid_out: ForecastInput) -> ForecastInput:
         """The input without the steps that no network reads."""
+        if self.reads_history:
+            return laid_out
         return laid_out.starting_at(max(0, int(laid_out.origin.min()) - self._reach))
 
     @cached_property
@@ -310,6 +298,8 @@ class Forecaster:
         All inputs go through the network together. Each result is the same as alone, but for samples, which are drawn
         for all of them from one `seed`. Raises DataError, see `predict`.
         """
+        if self.reads_history and len(inputs) > 1:  # each has steps of its own
+            return [self.forecast_all([one], horizon, levels, seed)[0] for one in inputs]
         span = self._span(horizon)
         codes = np.concatenate([one.codes for one in inputs])
         origin = np.concatenate([one.origin for one in inputs])
@@ -326,11 +316,8 @@ class Forecaster:
                     target, one.columns, one.times, one.codes
                 )
             index = np.stack([np.arange(len(codes)), origin + step], axis=1)
-            if self.quantiles is None:
-                forecasts.append(self.forecast(channels, index, codes)[..., None])
-            else:
-                every_level = (0.5, *levels)
-                forecasts.append(self.quantiles_of(channels, index, codes, every_level, seed=seed, horizon=span))
+            history = TargetHistory(targets[0], pd.DatetimeIndex(inputs[0].times)) if self.reads_history else None
+            forecasts.append(self.with_quantiles(channels, index, codes, levels, seed=seed, span=span, history=history))
             # Beyond the trained horizon the forecast is the history of the next span.
             for part, target in zip(parts, targets, strict=True):
                 steps = origin[part, None] + step + np.arange(span)
@@ -338,8 +325,38 @@ class Forecaster:
         together = np.concatenate(forecasts, axis=1)[:, :horizon]
         return [together[part] for part in parts]
 
+    def with_quantiles(
+        self,
+        channels: np.ndarray,
+        index: np.ndarray,
+        codes: np.ndarray,
+        levels: Sequence[float],
+        *,
+        seed: int = 0,
+        span: int | None = None,
+        history: TargetHistory | None = None,
+    ) -> np.ndarray:
+        """Return forecasts (n, span, 1 + levels), in data units: the forecast, and its quantiles if it has any.
+
+        The forecast is the median of the quantiles, but the mean of most baselines.
+        """
+        if self.baseline is not None:
+            answer = self.baseline.forecast(
+                self.preprocessing, channels, index, codes, history, levels=levels, horizon=span
+            )
+            point = answer.point[..., None]
+            return point if answer.quantiles is None else np.concatenate([point, answer.quantiles], axis=-1)
+        if self.quantiles is None:
+            return self.forecast(channels, index, codes, history)[..., None]
+        return self.quantiles_of(channels, index, codes, (0.5, *levels), seed=seed, horizon=span, history=history)
+
     def _span(self, horizon: int) -> int:
-        """Steps that are forecast at once for `horizon` steps in all: those of training; samples go on to the end."""
+        """Steps that are forecast at once for `horizon` steps in all: those of training.
+
+        Samples go on to the end, and so does a baseline that is fitted in use.
+        """
+        if self.baseline is not None and self.baseline.is_fitted_in_use:
+            return horizon
         return horizon if self.quantiles is not None and self.quantiles.sampled else self.preprocessing.horizon
 
     def _whole_spans(self, horizon: int) -> int:
@@ -371,7 +388,8 @@ class Forecaster:
         """
         import keras
 
-        if self.routes or self.members or "attention_weights" not in [layer.name for layer in self.network.layers]:
+        has_network = not (self.routes or self.members or self.baseline)
+        if not has_network or "attention_weights" not in [layer.name for layer in self.network.layers]:
             raise ValueError("the network has no attention; train one with attention: true")
         attention = keras.Model(self.network.input, self.network.get_layer("attention_weights").output)
         return np.asarray(attention.predict_on_batch(dict(inputs)))[:, :, 0]

@@ -15,8 +15,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from . import detector, per_series
+from .baseline_model import BASELINE_KEY, BaselineModel
 from .detector import DETECTOR_KEY, Detector
-from .forecaster import MEMBERS_FILE, NETWORK_FILE, SETTINGS_FILE, Forecaster
+from .forecaster import Forecaster
+from .model_files import BASELINE_FILE, MEMBERS_FILE, NETWORK_FILE, SETTINGS_FILE
 from .per_series import ROUTES_FILE, RoutedNetwork, Routes
 from .plugin_code import carried_layers
 from .preprocessing import Preprocessing
@@ -39,7 +41,7 @@ def choose_keras_backend() -> None:
 
 
 def load(folder: Path | str) -> Forecaster | Detector:
-    """Return the model in `folder`: forecaster.json with model.keras, routes.json or members.json.
+    """Return the model in `folder`: forecaster.json with model.keras, baseline.npz, routes.json or members.json.
 
     The code of layers that its networks have from plug-ins lies there too, and is run.
     """
@@ -60,7 +62,7 @@ def _load(folder: Path) -> Forecaster | Detector:
         if isinstance(model, Detector) or weights is None:  # detectors are combined by their scores, without weights
             return replace(model, members=members)
         return replace(model, members=members, weights=tuple(weights))
-    return _read(folder, SETTINGS_FILE, NETWORK_FILE)
+    return _read(folder, SETTINGS_FILE, NETWORK_FILE if (folder / NETWORK_FILE).exists() else BASELINE_FILE)
 
 
 def load_from_bytes(files: Mapping[str, bytes]) -> Any:
@@ -82,11 +84,15 @@ def _load_pyfunc(path: str) -> Forecaster | Detector:
 
 
 def _read(folder: Path, settings_file: str, network_file: str | None = None) -> Any:
-    """The model of one settings file, with the network of `network_file` if it has one of its own."""
-    import keras
-
+    """The model of one settings file, with the network, or baseline, of `network_file` if it has one of its own."""
     content = json.loads((folder / settings_file).read_text(encoding="utf-8"))
-    network = keras.saving.load_model(folder / network_file, compile=False) if network_file else None
+    network = None
+    if network_file and BASELINE_KEY in content:
+        network = BaselineModel.read(content[BASELINE_KEY], folder / network_file)
+    elif network_file:
+        import keras
+
+        network = keras.saving.load_model(folder / network_file, compile=False)
     if DETECTOR_KEY in content:
         return detector.from_json(content, network)
     quantiles = Quantiles.from_json(content["quantiles"]) if "quantiles" in content else None

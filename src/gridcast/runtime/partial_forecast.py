@@ -15,6 +15,19 @@ from .preprocessing import Preprocessing
 from .series_problems import SeriesProblems
 
 
+def not_finite_sentence(laid_out: ForecastInput, row: int, lookbacks: np.ndarray) -> str:
+    """Return the sentence on the series in `row`, whose forecast is no number; `lookbacks` are those of the model."""
+    name, origin = laid_out.ids[row], int(laid_out.origin[row])
+    start = max(0, origin - int(lookbacks[laid_out.codes[row]]))
+    recent = laid_out.target[row, start:origin]
+    extreme = start + int(np.argmax(np.abs(recent)))
+    return (
+        f"series '{name}': its forecast is not a finite number; the largest value of the history that is read is "
+        f"{laid_out.target[row, extreme]:g} at {pd.Timestamp(laid_out.times[extreme])}: correct it if it is wrong, "
+        "or train again"
+    )
+
+
 def with_keys(laid_out: ForecastInput, ids: Sequence[str], keys: Mapping[str, list[str]]) -> ForecastInput:
     """Return the input with the key columns of its own series; `ids` are those of `keys`."""
     rows = [ids.index(name) for name in laid_out.ids]

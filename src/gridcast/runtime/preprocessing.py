@@ -237,6 +237,12 @@ class Preprocessing:
         """Scale of the target of each series (series,) in units of the typical one."""
         return self.target_scaler.scale / self.typical_scale
 
+    @property
+    def category_codes(self) -> np.ndarray:
+        """The codes (series, categories) that networks read of each series; those with lags do not embed the series."""
+        static = np.array(self.static, int).reshape(len(self.series), -1)
+        return static if self.lags else np.column_stack([static, np.arange(len(self.series))])
+
     @cached_property
     def has_age(self) -> bool:
         """Whether the age is a channel: where all series start together it would only number the steps."""

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from .conformal import ConformalCorrection
-from .errors import DataError
+from .interpolated_levels import at_levels
 from .likelihoods import LIKELIHOODS, QUANTILE, increasing_quantiles
 from .sampling import sample_paths
 from .windows import WindowInputs
@@ -63,19 +63,9 @@ class Quantiles:
 
     def _network_quantiles(self, network: Any, windows: WindowInputs, levels: Sequence[float]) -> np.ndarray:
         """Quantiles (n, horizon, levels) around the windows' centres, interpolated between those of training."""
-        trained = trained_levels(self.levels)
-        for level in levels:
-            if not trained[0] <= level <= trained[-1]:
-                raise DataError(
-                    f"quantiles: {level:g} is outside the levels that the model was trained for "
-                    f"({trained[0]:g} to {trained[-1]:g})"
-                )
         raw = np.asarray(network.predict_on_batch(dict(windows.arrays)), float)
         values = increasing_quantiles(raw, np) * windows.scale[:, None, None]
-        position = np.interp(levels, trained, np.arange(len(trained)))
-        below = np.minimum(position.astype(int), max(len(trained) - 2, 0))
-        above = np.minimum(below + 1, len(trained) - 1)
-        return values[..., below] + (position - below) * (values[..., above] - values[..., below])
+        return at_levels(values, trained_levels(self.levels), levels)
 
     def to_json(self) -> dict[str, Any]:
         """Plain lists, numbers and strings."""

@@ -18,8 +18,8 @@ from gridcast.evaluation.forecast_results import Forecasts
 from gridcast.evaluation.validation_measures import validation_measures
 from gridcast.runtime import plugin_code
 from gridcast.runtime.detector import DETECTOR_KEY, ENSEMBLE
-from gridcast.runtime.forecaster import MEMBERS_FILE, NETWORK_FILE, SETTINGS_FILE
 from gridcast.runtime.likelihoods import QUANTILE
+from gridcast.runtime.model_files import MEMBERS_FILE, NETWORK_FILE, SETTINGS_FILE
 from gridcast.sweep.plan import Plan
 from gridcast.sweep.records import dataset_fields, input_example, own_metric_tags
 from gridcast.tracking import mlflow_runs, ranking

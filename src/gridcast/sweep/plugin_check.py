@@ -10,8 +10,8 @@ from gridcast.config.grid import Run
 from gridcast.data.dataset import Dataset
 from gridcast.models.baselines import BASELINES
 from gridcast.models.baselines.applicable import AUTO
+from gridcast.models.baselines.dataset_task import baseline_task
 from gridcast.models.baselines.plugin_forecast import plugin_forecast
-from gridcast.models.baselines.task import baseline_task
 from gridcast.runtime.errors import ConfigError
 
 CHECKED_WINDOWS = 3

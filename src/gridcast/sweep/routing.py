@@ -14,10 +14,10 @@ import pandas as pd
 from gridcast.config import Configuration
 from gridcast.models import baselines
 from gridcast.models.baselines.applicable import applicable_baselines
-from gridcast.models.baselines.task import baseline_task
+from gridcast.models.baselines.dataset_task import baseline_task
 from gridcast.runtime import per_series, plugin_code
 from gridcast.runtime.errors import GridcastError
-from gridcast.runtime.forecaster import NETWORK_FILE, SETTINGS_FILE
+from gridcast.runtime.model_files import NETWORK_FILE, SETTINGS_FILE
 from gridcast.runtime.per_series import Route
 from gridcast.sweep.plan import Plan, configuration_name
 from gridcast.sweep.records import dataset_fields, input_example, own_metric_tags

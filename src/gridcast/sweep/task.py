@@ -25,9 +25,9 @@ LOCAL_RUNS_PER_LANE = 8
 class SweepTask:
     """One piece of work of a sweep.
 
-    `kind` is `run` (of the grid), `reference` (the run of the experiment's own settings), `baseline`, or the
-    `test` or `validation` of the forecaster in `files`. A run is trained up to the epoch `until` (None: to its
-    end). `cost` is its relative time.
+    `kind` is `run` (of the grid), `reference` (the run of the experiment's own settings), `baseline`, `contender` (the
+    model of a baseline), or the `test` or `validation` of the forecaster in `files`. A run is trained up to the epoch
+    `until` (None: to its end). `cost` is its relative time.
     """
 
     kind: str

@@ -14,7 +14,8 @@ from typing import Any
 
 from gridcast.data.dataset import Dataset
 from gridcast.evaluation import detection_results, forecast_results
-from gridcast.models.baselines.task import baseline_task
+from gridcast.models.baselines.dataset_task import baseline_task
+from gridcast.runtime.baseline_model import baseline_of
 from gridcast.runtime.errors import GridcastError
 from gridcast.sweep.task import SweepTask, TaskGroup
 from gridcast.sweep.worker_job import TaskContext, TaskFailure
@@ -30,7 +31,7 @@ def execute_group(datasets: Sequence[Dataset], group: TaskGroup, context: TaskCo
     run = group.tasks[0].run
     dataset = datasets[run.fold if run else -1]
     if group.engine != "fused":
-        return [_execute_or_fail(dataset, task, context) for task in group.tasks]
+        return [_execute_or_fail(datasets, dataset, task, context) for task in group.tasks]
     from gridcast.training import fused_fit
 
     results = fused_fit.train(
@@ -44,15 +45,15 @@ def execute_group(datasets: Sequence[Dataset], group: TaskGroup, context: TaskCo
     return [TaskFailure(str(result)) if isinstance(result, GridcastError) else result for result in results]
 
 
-def _execute_or_fail(dataset: Dataset, task: SweepTask, context: TaskContext) -> Any:
+def _execute_or_fail(datasets: Sequence[Dataset], dataset: Dataset, task: SweepTask, context: TaskContext) -> Any:
     """Return the result of a task; a failure is returned as well, so that the rest of the group goes on."""
     try:
-        return _execute(dataset, task, context)
+        return _execute(datasets, dataset, task, context)
     except GridcastError as error:
         return TaskFailure(str(error))
 
 
-def _execute(dataset: Dataset, task: SweepTask, context: TaskContext) -> Any:
+def _execute(datasets: Sequence[Dataset], dataset: Dataset, task: SweepTask, context: TaskContext) -> Any:
     if task.is_training:
         from gridcast.training import keras_fit
 
@@ -66,18 +67,22 @@ def _execute(dataset: Dataset, task: SweepTask, context: TaskContext) -> Any:
             reporter=_reporter(task, context),
         )
     started = time.time()
-    result = _predict_span(dataset, task)
+    result = _predict_span(datasets, dataset, task)
     return result if isinstance(result, TrainingResult) else replace(result, started=started)
 
 
-def _predict_span(dataset: Dataset, task: SweepTask) -> Any:
-    """Return what a forecaster, a detector or a baseline predicts."""
+def _predict_span(datasets: Sequence[Dataset], dataset: Dataset, task: SweepTask) -> Any:
+    """Return what a forecaster, a detector or a baseline predicts; of a contender, its model."""
+    from gridcast.training import contenders
+
+    if task.kind == "contender":
+        files = contenders.contender_files(task.name, dataset)
+        return TrainingResult(curves={}, metrics={}, origin_losses=(), files=files)
     if task.files is not None:
         return _evaluate(dataset, task.kind, task.files)
     if dataset.anomaly is not None:
         return detection_results.baseline_scores(task.name, dataset)
-    windows = baseline_task(dataset, dataset.preprocessing.lookback)
-    return forecast_results.forecast_baseline(task.name, windows, dataset.plugins)
+    return contenders.forecast_contender(task.name, datasets)
 
 
 def _evaluate(dataset: Dataset, kind: str, files: dict[str, bytes]) -> Any:
@@ -87,6 +92,11 @@ def _evaluate(dataset: Dataset, kind: str, files: dict[str, bytes]) -> Any:
 
     if kind == "validation" and dataset.anomaly is not None:
         return calibration.calibrate_ensemble(dataset, files)
+    baseline = baseline_of(files)
+    if kind == "test" and baseline:  # the same forecasts as those that the networks are compared with
+        return forecast_results.forecast_baseline(
+            baseline, baseline_task(dataset, dataset.preprocessing.lookback), dataset.plugins
+        )
     results: Any = span_evaluation.predict_span(dataset, files, "validation" if kind == "validation" else "test")
     if kind != "test" or dataset.anomaly is not None:
         return results

@@ -21,8 +21,10 @@ from typing import Any
 from gridcast import runtime
 from gridcast.runtime import plugin_code
 from gridcast.runtime.answer_columns import ANSWERING_MODEL, FORECAST, ROLLED_FORWARD, quantile_column
+from gridcast.runtime.baseline_model import BASELINE_KEY
+from gridcast.runtime.baselines import LIBRARIES
 from gridcast.runtime.detector import ANOMALY, DETECTOR_KEY, SCORE, THRESHOLD
-from gridcast.runtime.forecaster import NETWORK_FILE, SETTINGS_FILE
+from gridcast.runtime.model_files import NETWORK_FILE, SETTINGS_FILE
 from gridcast.runtime.per_series import ROUTES_FILE
 from gridcast.runtime.preprocessing import Preprocessing
 
@@ -41,8 +43,9 @@ def carried_package() -> tuple[str, bytes]:
     One file, as a server of artifacts takes a request for each. The name is a digest of the content, so that models of
     several versions of gridcast, and gridcast itself, can live in one process without replacing each other's modules.
     """
-    modules = sorted(Path(runtime.__file__).parent.glob("*.py"))
-    files = {path.name: path.read_bytes() for path in modules} | {"__init__.py": INIT_SOURCE}
+    folder = Path(runtime.__file__).parent
+    modules = sorted(folder.rglob("*.py"))
+    files = {path.relative_to(folder).as_posix(): path.read_bytes() for path in modules} | {"__init__.py": INIT_SOURCE}
     package = f"gridcast_model_{hashlib.sha256(b''.join(files.values())).hexdigest()[:12]}"
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w") as packed:
@@ -66,7 +69,7 @@ def save_model(
         (root / "data" / name).write_bytes(content)
     package, archive = carried_package()
     (root / CODE_FILE).write_bytes(archive)
-    required = (*REQUIREMENTS, *_packages_of_plugins(files))
+    required = (*REQUIREMENTS, *_packages_of_baselines(files), *_packages_of_plugins(files))
     (root / "requirements.txt").write_text("".join(f"{name}=={version(name)}\n" for name in required))
     (root / "python_env.yaml").write_text("python: '3.11'\ndependencies:\n- -r requirements.txt\n")
     if example:
@@ -87,6 +90,13 @@ def save_model(
         mlflow_model, loader_module=f"{package}.loading", data="data", code=CODE_FILE, python_env="python_env.yaml"
     )
     mlflow_model.save(str(root / "MLmodel"))
+
+
+def _packages_of_baselines(files: Mapping[str, bytes]) -> list[str]:
+    """Return the packages, beside REQUIREMENTS, of the baselines that the model in `files` consists of."""
+    settings = [json.loads(content) for name, content in files.items() if name.endswith(".json")]
+    names = [content[BASELINE_KEY]["name"] for content in settings if BASELINE_KEY in content]
+    return sorted({package for name in names for package in LIBRARIES.get(name, ())})
 
 
 def _packages_of_plugins(files: Mapping[str, bytes]) -> list[str]:

@@ -14,7 +14,7 @@ from typing import Any
 import pandas as pd
 
 from gridcast.runtime.errors import DataError, TrackingError, is_data_error
-from gridcast.runtime.forecaster import SETTINGS_FILE
+from gridcast.runtime.model_files import SETTINGS_FILE
 from gridcast.tracking.registry import (
     BEATEN_BY_TAG,
     CHAMPION,

@@ -17,7 +17,8 @@ from gridcast.evaluation.detection_results import span_contributions_after, thre
 from gridcast.evaluation.validation_measures import validation_measures
 from gridcast.runtime import conformal, events, loading, online
 from gridcast.runtime.detector import MINIMUM, Detector
-from gridcast.runtime.forecaster import SETTINGS_FILE, Forecaster
+from gridcast.runtime.forecaster import Forecaster
+from gridcast.runtime.model_files import SETTINGS_FILE
 from gridcast.runtime.quantiles import Quantiles
 from gridcast.training import fault_injection, whitening
 from gridcast.training.result import TrainingResult

@@ -19,7 +19,7 @@ from gridcast.data.dataset import Dataset
 from gridcast.evaluation import metrics
 from gridcast.evaluation.validation_measures import validation_measures
 from gridcast.models.recurrent import NetworkShape, build_recurrent
-from gridcast.runtime.forecaster import NETWORK_FILE, SETTINGS_FILE
+from gridcast.runtime.model_files import NETWORK_FILE, SETTINGS_FILE
 from gridcast.training import calibration, objectives
 from gridcast.training.carried_code import carried_code
 from gridcast.training.result import TrainingResult

@@ -16,7 +16,7 @@ from gridcast.data.dataset import Dataset
 from gridcast.models.plugin_network import described
 from gridcast.runtime import plugin_code
 from gridcast.runtime.errors import ConfigError
-from gridcast.runtime.forecaster import NETWORK_FILE
+from gridcast.runtime.model_files import NETWORK_FILE
 from gridcast.training import objectives
 from gridcast.training.carried_code import carried_code
 

@@ -22,8 +22,8 @@ from gridcast.data.dataset import Dataset
 from gridcast.models import autoencoder, autoregressive, quantile_regression, recurrent
 from gridcast.runtime import lag_features, windows
 from gridcast.runtime.errors import ConfigError
-from gridcast.runtime.forecaster import network_inputs
 from gridcast.runtime.likelihoods import LIKELIHOODS, QUANTILE, Likelihood, increasing_quantiles
+from gridcast.runtime.network_inputs import network_inputs
 from gridcast.runtime.preprocessing import Preprocessing
 from gridcast.runtime.quantiles import trained_levels
 

@@ -18,7 +18,7 @@ import pytest
 from gridcast import cli
 from gridcast.api import detection
 from gridcast.monitoring.stream.ledger import Ledger
-from gridcast.runtime.forecaster import SETTINGS_FILE
+from gridcast.runtime.model_files import SETTINGS_FILE
 from gridcast.sweep import records
 from gridcast.tracking import mlflow_runs, model_loading, promotion, registry, run_recording
 from gridcast.tracking.store import Store, open_store

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from gridcast.models.baselines import BASELINES, NAIVE_BASELINES, SEASONAL_BASELINES, VERSIONS
 from gridcast.models.baselines.detectors import DETECTOR_BASELINES
-from gridcast.models.baselines.intermittent import MIN_ZERO_SHARE
+from gridcast.runtime.baselines.intermittent import MIN_ZERO_SHARE
 from gridcast.runtime.errors import ConfigError, suggest
 
 AUTO = "auto"

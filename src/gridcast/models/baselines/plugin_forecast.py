@@ -9,8 +9,8 @@ import numpy as np
 
 from gridcast.config import Plugin
 from gridcast.config.plugins import raised_at
-from gridcast.models.baselines.residuals import with_residual_quantiles
-from gridcast.models.baselines.task import BaselineForecast, BaselineTask
+from gridcast.runtime.baselines.residuals import with_residual_quantiles
+from gridcast.runtime.baselines.task import BaselineForecast, BaselineTask
 from gridcast.runtime.errors import ConfigError
 
 

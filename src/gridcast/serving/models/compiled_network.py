@@ -141,6 +141,8 @@ def compile_forecaster(forecaster: Forecaster) -> Forecaster:
             forecaster.network, members=_compile_members(forecaster.network), lock=contextlib.nullcontext()
         )
         return dataclasses.replace(forecaster, network=routes)
+    if forecaster.baseline is not None:
+        return forecaster
     is_sampled = forecaster.quantiles is not None and forecaster.quantiles.sampled
     network = NetworkWeights.of(forecaster.network) if is_sampled else compile_network(forecaster.network)
     return dataclasses.replace(forecaster, network=network)

@@ -11,6 +11,7 @@ import pandas as pd
 
 from gridcast.runtime import step_rule
 from gridcast.runtime.answer_columns import FORECAST
+from gridcast.runtime.baseline_model import BaselineModel
 from gridcast.runtime.errors import DataError, TrackingError
 from gridcast.runtime.forecaster import Forecaster
 from gridcast.runtime.per_series import Route, Routes
@@ -31,6 +32,8 @@ def adapt(carried: Any) -> Forecaster:
     if carried.routes:
         routes = tuple(Route(**dataclasses.asdict(route)) for route in carried.routes)
         network = Routes(routes, network.members, network.horizon)
+    elif getattr(carried, "baseline", None) is not None:
+        network = BaselineModel(**network.to_json(), state=network.state)
     return Forecaster(
         preprocessing=Preprocessing.adopt(carried.preprocessing),
         network=network,

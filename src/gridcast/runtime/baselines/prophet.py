@@ -7,9 +7,9 @@ import logging
 import numpy as np
 import pandas as pd
 
-from gridcast.models.baselines.per_series import forecast_each_series
-from gridcast.models.baselines.task import BaselineForecast, BaselineTask
-from gridcast.runtime.errors import GridcastError
+from ..errors import GridcastError
+from .each_series import forecast_each_series
+from .task import BaselineForecast, BaselineTask
 
 MAX_REFITS = 10
 """Origins of a series at which Prophet is fitted again; between them, its last fit forecasts."""

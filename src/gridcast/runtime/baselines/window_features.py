@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from gridcast.models.baselines.task import BaselineTask
-from gridcast.runtime import windows
+from .. import windows
+from .task import BaselineTask
 
 MAX_CATEGORIES = 64
 """Values of a category, or series, up to which each has a column of its own; with more, the column is left out."""
@@ -26,7 +26,7 @@ def window_rows(task: BaselineTask, index: np.ndarray) -> np.ndarray:
         _flat(windows.past(task.channels, index, task.lookback)),
         _flat(windows.future(_known_ahead(task), index, task.horizon)),
         np.nan_to_num(_targets(task, index, np.array(_far_steps(task), int))),
-        category_columns(task.categories)[index[:, 0]],
+        category_columns(task.categories)[task.codes[index[:, 0]]],
     ]
     return np.concatenate(parts, axis=1)
 
@@ -42,7 +42,7 @@ def step_rows(task: BaselineTask, index: np.ndarray) -> np.ndarray:
     of_window = [
         _flat(windows.past(task.channels, index, task.lookback)),
         *([_flat(ahead)] if horizon > 1 else []),
-        category_columns(task.categories)[index[:, 0]],
+        category_columns(task.categories)[task.codes[index[:, 0]]],
     ]
     steps = np.arange(horizon)
     lagged = steps[:, None] - np.array(task.lags, int)

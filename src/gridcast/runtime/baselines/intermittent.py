@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from gridcast.models.baselines.residuals import with_residual_quantiles
-from gridcast.models.baselines.task import BaselineForecast, BaselineTask
+from .residuals import with_residual_quantiles
+from .task import BaselineForecast, BaselineTask
 
 ALPHA = 0.1
 """Syntetos and Boylan (2005) find 0.05 to 0.2 good for intermittent demand."""

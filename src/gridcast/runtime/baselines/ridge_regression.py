@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from gridcast.models.baselines.residuals import with_residual_quantiles
-from gridcast.models.baselines.task import BaselineForecast, BaselineTask
-from gridcast.models.baselines.window_features import blocks, left_out_notes, window_rows
-from gridcast.runtime import windows
+from .. import windows
+from ..interpolated_levels import at_levels
+from .residuals import residual_quantiles
+from .task import BaselineForecast, BaselineTask
+from .window_features import blocks, left_out_notes, window_rows
 
 PENALTY = 1.0
 """Penalty on the sum of the squared weights, in network units."""
@@ -30,7 +32,7 @@ class RidgeFit:
 
     def predict(self, rows: np.ndarray) -> np.ndarray:
         """Return the forecasts (n, horizon) for `rows` (n, columns)."""
-        return self.level + (rows - self.mean) @ self.weights
+        return np.asarray(self.level + (rows - self.mean) @ self.weights)
 
     def predict_left_out(self, rows: np.ndarray, targets: np.ndarray) -> np.ndarray:
         """Return the forecasts (n, horizon) for training `rows` by fits to all training windows but the row's own.
@@ -49,24 +51,38 @@ def ridge(task: BaselineTask) -> BaselineForecast:
 
     Quantiles are those of the errors on training windows, each forecast by a fit without it.
     """
+    return replace(forecast_ridge(task, fit_ridge(task)), notes=left_out_notes(task))
+
+
+def fit_ridge(task: BaselineTask) -> dict[str, np.ndarray]:
+    """Return what `forecast_ridge` reads: weights, means, and the quantiles of the errors at the levels of `task`."""
     with np.errstate(over="ignore", invalid="ignore"):  # an extreme scale shows in the test error
-        fitted = fit_ridge(task)
+        fitted = solve_ridge(task)
+        state = {"weights": fitted.weights, "mean": fitted.mean, "level": fitted.level}
+        if not task.levels:
+            return state
 
-        def forecast(index: np.ndarray, *, in_training: bool = False) -> np.ndarray:
-            parts = [np.zeros((0, task.horizon))]
-            for part in blocks(index, len(fitted.mean)):
-                rows = window_rows(task, part)
-                if in_training:
-                    parts.append(fitted.predict_left_out(rows, _targets(task, part)))
-                else:
-                    parts.append(fitted.predict(rows))
-            return task.inverse(np.concatenate(parts), index[:, 0])
+        def forecast_left_out(index: np.ndarray) -> np.ndarray:
+            parts = blocks(index, len(fitted.mean))
+            scaled = [fitted.predict_left_out(window_rows(task, part), _targets(task, part)) for part in parts]
+            return task.inverse(np.concatenate([np.zeros((0, task.horizon)), *scaled]), index[:, 0])
 
-        forecasts = with_residual_quantiles(task, forecast, in_training=lambda index: forecast(index, in_training=True))
-        return replace(forecasts, notes=left_out_notes(task))
+        return state | {"errors": residual_quantiles(task, forecast_left_out), "levels": np.array(task.levels)}
 
 
-def fit_ridge(task: BaselineTask) -> RidgeFit:
+def forecast_ridge(task: BaselineTask, state: Mapping[str, np.ndarray]) -> BaselineForecast:
+    """Return the forecasts by the `state` of `fit_ridge`. Raises DataError for a level outside of those fitted."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        parts = blocks(task.index, len(state["mean"]))
+        scaled = [state["level"] + (window_rows(task, part) - state["mean"]) @ state["weights"] for part in parts]
+        point = task.inverse(np.concatenate([np.zeros((0, task.horizon)), *scaled]), task.index[:, 0])
+    if not task.levels:
+        return BaselineForecast(point)
+    errors = at_levels(state["errors"], state["levels"].tolist(), task.levels)
+    return BaselineForecast(point, point[:, :, None] + errors[task.codes[task.index[:, 0]]])
+
+
+def solve_ridge(task: BaselineTask) -> RidgeFit:
     """Return the fit to all training windows, by normal equations that are added up block by block."""
     from scipy.linalg import cho_solve, cholesky
 

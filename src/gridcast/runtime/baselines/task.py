@@ -8,8 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from gridcast.data.dataset import Dataset
-
 
 @dataclass(frozen=True)
 class BaselineTask:
@@ -18,7 +16,8 @@ class BaselineTask:
     - `target` (series, steps), in data units; `observed` (series, steps), False where it was filled.
     - `channels` (series, steps, channels), as networks read them: the target first, from `first_known_ahead` on those
       that are known beyond the origin. `lags`: further steps back at which networks read the target, if they do.
-    - `categories` (series, categories): the codes that networks read of each series.
+    - `categories` (series of the model, categories): the codes that networks read of each. `codes` (series,): the
+      positions of the task's series among them.
     - `times`: the stamps of the steps; `train`: the number of training steps.
     - `index`: the windows (n, 2), pairs of series and origin; `training_index`: those within the training span.
     - `inverse(values, series)`: scaled targets to data units.
@@ -38,6 +37,7 @@ class BaselineTask:
     inverse: Callable[[np.ndarray, np.ndarray], np.ndarray]
     first_known_ahead: int
     categories: np.ndarray
+    codes: np.ndarray
     lags: tuple[int, ...] = ()
     levels: tuple[float, ...] = ()
 
@@ -57,28 +57,3 @@ class BaselineForecast:
     point: np.ndarray
     quantiles: np.ndarray | None = None
     notes: tuple[str, ...] = ()
-
-
-def baseline_task(dataset: Dataset, lookback: int, span: str = "test") -> BaselineTask:
-    """Return the task to forecast the windows of `span` that read `lookback` steps."""
-    preprocessing = dataset.preprocessing
-    static = np.array(preprocessing.static, int).reshape(len(dataset.target), -1)
-    # Networks with lags do not embed the series themselves.
-    series = np.zeros((len(static), 0), int) if preprocessing.lags else dataset.series_codes[:, None]
-    return BaselineTask(
-        target=dataset.target,
-        observed=dataset.observed,
-        channels=dataset.channels,
-        times=dataset.times,
-        train=dataset.spans.train,
-        lookback=lookback,
-        horizon=preprocessing.horizon,
-        period=dataset.period,
-        training_index=dataset.origins("train", lookback),
-        index=dataset.origins(span, lookback),
-        inverse=preprocessing.target_scaler.inverse,
-        first_known_ahead=preprocessing.first_known_ahead,
-        categories=np.concatenate([static, series], axis=1),
-        lags=preprocessing.lags,
-        levels=dataset.levels,
-    )

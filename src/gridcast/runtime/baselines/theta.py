@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from gridcast.models.baselines.per_series import forecast_each_series, from_first_value, season_of
-from gridcast.models.baselines.residuals import with_residual_quantiles
-from gridcast.models.baselines.task import BaselineForecast, BaselineTask
+from .each_series import forecast_each_series, from_first_value, season_of
+from .residuals import with_residual_quantiles
+from .task import BaselineForecast, BaselineTask
 
 CRITICAL_VALUE = 1.645**2
 """Of a chi-squared variable, exceeded with a probability of 10 %."""

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from gridcast.models.baselines.residuals import with_residual_quantiles
-from gridcast.models.baselines.task import BaselineForecast, BaselineTask
+from .residuals import with_residual_quantiles
+from .task import BaselineForecast, BaselineTask
 
 
 def last_value(task: BaselineTask) -> BaselineForecast:

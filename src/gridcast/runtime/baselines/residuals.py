@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from gridcast.data import series_statistics
-from gridcast.models.baselines.task import BaselineForecast, BaselineTask
-from gridcast.runtime import windows
+from .. import windows
+from ..naive_scale import naive_scale
+from .task import BaselineForecast, BaselineTask
 
 MIN_ERRORS = 20
 """Errors that a series needs for its own quantiles; with fewer, those of all series are pooled."""
@@ -17,28 +17,31 @@ MAX_WINDOWS = 500
 
 
 def with_residual_quantiles(
-    task: BaselineTask,
-    forecast: Callable[[np.ndarray], np.ndarray],
-    earliest: int = 0,
-    *,
-    in_training: Callable[[np.ndarray], np.ndarray] | None = None,
+    task: BaselineTask, forecast: Callable[[np.ndarray], np.ndarray], earliest: int = 0
 ) -> BaselineForecast:
     """Return `forecast(index)` (n, horizon) of the windows of `task`, with quantiles from its errors in training.
 
-    At each step of the horizon, the quantiles of actual minus forecast of each series are added to the forecast: no
-    distribution is assumed, and errors may grow with the step in any way (Hyndman and Athanasopoulos 2021,
-    "Forecasting: Principles and Practice", 5.5). Windows of the training span whose origin lies before `earliest` are
-    skipped, if there are others. `in_training` forecasts training windows instead, where the fit knows their targets.
+    Windows of the training span whose origin lies before `earliest` are skipped, if there are others.
     """
     point = forecast(task.index)
     if not task.levels:
         return BaselineForecast(point)
-    training = _thinned(task.training_index, earliest)
-    errors = windows.future(task.target, training, task.horizon) - (in_training or forecast)(training)
-    offsets = _error_quantiles(
-        errors, training[:, 0], series_statistics.naive_scale(task.observed_target[:, : task.train]), task.levels
-    )
+    offsets = residual_quantiles(task, forecast, earliest)
     return BaselineForecast(point, point[:, :, None] + offsets[task.index[:, 0]])
+
+
+def residual_quantiles(
+    task: BaselineTask, forecast: Callable[[np.ndarray], np.ndarray], earliest: int = 0
+) -> np.ndarray:
+    """Return the quantiles (series, horizon, levels) of the errors of `forecast(index)` on windows of training.
+
+    At each step of the horizon, the quantiles of actual minus forecast of each series are to be added to the forecast:
+    no distribution is assumed, and errors may grow with the step in any way (Hyndman and Athanasopoulos 2021,
+    "Forecasting: Principles and Practice", 5.5).
+    """
+    training = _thinned(task.training_index, earliest)
+    errors = windows.future(task.target, training, task.horizon) - forecast(training)
+    return _error_quantiles(errors, training[:, 0], naive_scale(task.observed_target[:, : task.train]), task.levels)
 
 
 def _thinned(index: np.ndarray, earliest: int) -> np.ndarray:

@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from gridcast.models.baselines.exponential_smoothing import TRENDS, FittedSmoothing, Form, best_fit
-from gridcast.models.baselines.per_series import forecast_each_series, from_first_value, season_of
-from gridcast.models.baselines.task import BaselineForecast, BaselineTask
+from .each_series import forecast_each_series, from_first_value, season_of
+from .exponential_smoothing import TRENDS, FittedSmoothing, Form, best_fit
+from .task import BaselineForecast, BaselineTask
 
 MAX_PERIOD = 24
 """Longest period whose season is smoothed: it has a starting state for each step (R's ets has the same limit)."""

@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from gridcast.models.baselines.per_series import forecast_each_series, state_space_forecast
-from gridcast.models.baselines.task import BaselineForecast, BaselineTask
-from gridcast.runtime.errors import GridcastError
+from ..errors import GridcastError
+from .each_series import forecast_each_series, state_space_forecast
+from .task import BaselineForecast, BaselineTask
 
 MAX_ORDER = 3
 """Highest order of p and q; the seasonal ones go up to 1, the sum of all up to 5."""

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from gridcast.models.baselines.naive import seasonal_naive
-from gridcast.models.baselines.task import BaselineForecast, BaselineTask
-from gridcast.runtime import gaps
+from .. import gaps
+from .naive import seasonal_naive
+from .task import BaselineForecast, BaselineTask
 
 FitSeries = Callable[[int, np.ndarray], tuple[np.ndarray, np.ndarray]]
 """From a series and its origins (n,) to its point forecasts (n, horizon) and quantiles (n, horizon, levels)."""

@@ -1,0 +1,10 @@
+"""Names of the files of a logged model."""
+
+SETTINGS_FILE = "forecaster.json"
+"""Preprocessing, and the settings of forecaster or detector."""
+NETWORK_FILE = "model.keras"
+"""The network."""
+BASELINE_FILE = "baseline.npz"
+"""In place of a network: the arrays that a baseline was fitted to, if any."""
+MEMBERS_FILE = "members.json"
+"""The members of an ensemble."""
