@@ -261,6 +261,17 @@ class Experiment(Section):
         return self
 
     @model_validator(mode="after")
+    def _check_contenders(self) -> Experiment:
+        """Networks and baselines are compared by a metric that both have."""
+        if self.selection.contenders == "all" and self.selection.metric == "best_val_loss" and self.task != "forecast":
+            metric = {"probabilistic": "best_val_wql", "anomaly": "val_online_faults_missed"}[self.task]
+            raise ValueError(
+                "selection.metric: best_val_loss is the loss of networks, which baselines do not have, so with "
+                f"contenders: all it cannot compare them; write {metric}"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _check_scaling(self) -> Experiment:
         centred = self.axis_values("scaling") - {"none"}
         if self.task == "anomaly" and centred and 1 in self.axis_values("lookback"):

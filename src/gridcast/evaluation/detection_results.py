@@ -6,8 +6,8 @@ known by then. Scores in hindsight, which know the whole span, are kept beside.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
@@ -46,7 +46,7 @@ class AnomalyScores:
     """The scores of the test span: of a follower who waits `wait` steps, of one who does not wait, and in hindsight.
 
     `notes` are for readers of the scores. `started` is when the work began, in seconds since 1970; 0 where that is
-    unknown.
+    unknown. `validation` are measures of the validation span, by the names that runs have for them.
     """
 
     online: ScoredSteps
@@ -55,6 +55,7 @@ class AnomalyScores:
     wait: int
     notes: tuple[str, ...] = ()
     started: float = 0.0
+    validation: Mapping[str, float] = field(default_factory=dict)
 
 
 def span_contributions_after(

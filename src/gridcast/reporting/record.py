@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +15,7 @@ from gridcast.evaluation import artifact_files
 from gridcast.reporting.setting_effects import with_whole_axes
 from gridcast.runtime.errors import GridcastError
 from gridcast.sweep import ensemble
+from gridcast.sweep.candidates import CANDIDATES_FILE
 from gridcast.sweep.routing import ERROR_COLUMN, ROUTES_TABLE
 from gridcast.tracking import looks, mlflow_runs, ranking
 from gridcast.tracking.looks import Look
@@ -82,7 +83,8 @@ class CombinedWinner:
     """A winner made of several runs, with an MLflow run of its own.
 
     Where series have models of their own, `routes` names the model of each: series, model, validation MAE, run. Of an
-    ensemble, `members` are its runs: run, name, weight, validation error. The other frame is empty.
+    ensemble, `members` are its runs: run, name, weight, validation error. Other frames are empty, and both are where
+    the winner is a baseline.
     """
 
     run: Any
@@ -102,7 +104,8 @@ class SweepRecord:
     `winner_id` is the run that the sweep ends with; `best_run_id` the best single run, whose epoch, loss and val_loss
     are the `curves`. Both may be empty: the first until the winner is made, the second where series have models of
     their own. `loss_by_origin` (origins, run ids) is the validation loss of the leading runs at each time step.
-    `combined` is None where the winner is a single run or is not made yet; `detection` is None for forecasters, and
+    `combined` is None where the winner is a run of the grid or is not made yet; `candidates` are all that were compared
+    by their validation errors, see `sweep.candidates`, empty where the best run alone may win; `detection` is None for forecasters, and
     while the test span is untouched. `looks` are all looks at the test span in the store, see `tracking.looks`.
     """
 
@@ -122,6 +125,7 @@ class SweepRecord:
     detection: DetectionRecord | None
     baselines: BaselineRecord
     looks: Sequence[Look] = ()
+    candidates: Sequence[Mapping[str, Any]] = ()
 
     @property
     def routes(self) -> pd.DataFrame:
@@ -139,6 +143,11 @@ class SweepRecord:
         if self.combined is None or not len(self.combined.members):
             return None
         return str(self.combined.run.data.params["ensemble"])
+
+    @property
+    def winning_baseline(self) -> str:
+        """The name of the baseline that won, empty where none did."""
+        return "" if self.combined is None else str(self.combined.run.data.params.get("baseline", ""))
 
     @property
     def together(self) -> bool:
@@ -231,9 +240,9 @@ def read_sweep(store: Store, name: str, sweep_id: str = "") -> SweepRecord:
         ranked = ranking.rank_runs(list(finished.values()), metric, last_fold)
         leading = [run.info.run_id for run in ranked[:MAX_RUNS_COMPARED]]
     winner, combined = best, None
-    if best is None or about["selection"].get("ensemble"):
+    if best is None or about["selection"].get("ensemble") or about["selection"].get("contenders") == "all":
         winner = mlflow_runs.find_run(store, parent.data.tags.get(mlflow_runs.WINNER_TAG, ""))
-        combined = _read_combined(store, winner, is_ensemble=best is not None) if winner else None
+        combined = _read_combined(store, winner) if winner and not _is_grid_run(winner) else None
     best_run_id = str(best.info.run_id) if best else ""
     forecasts, detection = _read_tests(store, winner, about)
     return SweepRecord(
@@ -255,6 +264,7 @@ def read_sweep(store: Store, name: str, sweep_id: str = "") -> SweepRecord:
         detection=detection,
         baselines=_read_baselines(store, about),
         looks=_find_looks(store, about),
+        candidates=json.loads(_read_optional(store, parent, CANDIDATES_FILE) or "[]"),
     )
 
 
@@ -317,8 +327,14 @@ def _read_curves(store: Store, run_id: str) -> pd.DataFrame:
     return pd.DataFrame(curves).rename_axis("epoch").reset_index()
 
 
-def _read_combined(store: Store, run: Any, *, is_ensemble: bool) -> CombinedWinner:
-    if is_ensemble:
+def _is_grid_run(run: Any) -> bool:
+    return bool(run.data.tags[mlflow_runs.KIND_TAG] == "run")
+
+
+def _read_combined(store: Store, run: Any) -> CombinedWinner:
+    if "baseline" in run.data.params:
+        return CombinedWinner(run)
+    if "ensemble" in run.data.params:
         return CombinedWinner(run, members=_read_csv(store, run, ensemble.MEMBERS_TABLE))
     columns = {"series": str, "model": str, "run": str}
     # Only an empty error is missing: a series may be called NA.

@@ -117,6 +117,7 @@ def compute_findings(record: SweepRecord) -> ReportFindings:
         sentences=[
             *verdict.standing_sentences(place),
             *selection_sentences.confirmation_sentences(record, configurations),
+            *selection_sentences.candidate_sentences(record, standing.against),
             *verdict.routing_sentences(record.routes),
             *verdict.ensemble_sentences(
                 record.members, combine=record.combine, winner=record.leader, best=record.best, metric=record.metric

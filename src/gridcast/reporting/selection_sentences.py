@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
 import pandas as pd
 
 from gridcast.evaluation.paired_comparison import DETECTION_ERROR
+from gridcast.reporting import words
 from gridcast.reporting.record import SweepRecord
+from gridcast.sweep.candidates import BASELINE, ENSEMBLE_OF_RUNS
 from gridcast.tracking import looks
 
 
@@ -25,6 +31,54 @@ def confirmation_sentences(record: SweepRecord, configurations: pd.DataFrame) ->
         f"{subject} trained with further seeds ({len(further)} runs), and {wins} {winner['mean']:.4g} ± "
         f"{winner['spread']:.2g} (standard deviation) over the {winner['count']} runs of {winner['name']}."
     ]
+
+
+def candidate_sentences(record: SweepRecord, against: pd.DataFrame) -> list[str]:
+    """State how the winner was chosen among network, baselines and ensemble on the validation span.
+
+    Where only networks may win, state what `selection.contenders: all` would have chosen, and what that is worth on the
+    test span by the frame `against` of `baseline_comparison.compare_baselines`.
+    """
+    singles = [one for one in record.candidates if one["kind"] != ENSEMBLE_OF_RUNS]
+    sentences = [_ensemble_refused(one) for one in record.candidates if _is_refused(one)]
+    baselines = [one for one in singles if one["kind"] == BASELINE]
+    if not baselines:
+        return sentences
+    network, best = singles[0], min(singles, key=lambda one: float(one["cost"]))
+    metric = words.metric_name(record.metric)
+    figures = f"{best['cost']:.4g} against {network['cost']:.4g} of the best network, {network['name']}"
+    if best["may_win"]:
+        count = f"{len(baselines)} baselines" if len(baselines) > 1 else "the baseline"
+        if best["kind"] == BASELINE:
+            return [f"Among the networks and {count}, {best['name']} has the lowest {metric}: {figures}.", *sentences]
+        return [f"None of {count} has a lower {metric} than the best network.", *sentences]
+    return [
+        f"On the validation span the baseline {best['name']} is ahead: its {metric} is {figures}. With "
+        f"selection.contenders: all it would be the winner{_worth(best['name'], against)}.",
+        *sentences,
+    ]
+
+
+def _worth(name: str, against: pd.DataFrame) -> str:
+    """By how much the winner's error on the test span differs from that of the baseline `name`, in words."""
+    rows = against[against["name"] == name] if len(against) else against
+    if not len(rows) or not np.isfinite(rows.iloc[0]["percent"]):
+        return ""
+    row = rows.iloc[0]
+    test = f"not tested: {row['reason']}" if row["reason"] else words.p_text(float(row["p_value"]))
+    return f", and on the test span this sweep's error is {words.below_or_above(float(row['percent']))} its own ({test})"
+
+
+def _is_refused(candidate: Mapping[str, Any]) -> bool:
+    return candidate["kind"] == ENSEMBLE_OF_RUNS and not candidate["cost"] < candidate["other_cost"]
+
+
+def _ensemble_refused(candidate: Mapping[str, Any]) -> str:
+    metric = words.metric_name(candidate["metric"])
+    return (
+        f"The {candidate['name']} was not taken: its {metric} is {candidate['cost']:.4g}, not below the "
+        f"{candidate['other_cost']:.4g} of the best one alone."
+    )
 
 
 def look_sentences(record: SweepRecord) -> list[str]:

@@ -115,7 +115,7 @@ def ensemble_sentences(
         if best_error
         else "against"
     )
-    advice = "" if error < best_error else " On the validation span nothing shows that it is worth its cost."
+    advice = ""
     if combine == MINIMUM:
         advice = " It raises an alarm where each of them does: fewer are false, and more faults may be missed."
     return [

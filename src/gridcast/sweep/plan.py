@@ -150,11 +150,14 @@ class Plan:
     @property
     def baseline_keys(self) -> dict[str, str]:
         """Key of each baseline's record, by name: it depends on the data and the windows, not on the grid."""
+        # Records of former versions have no measures of the validation span, by which contenders are compared.
+        contends = "/validation" if self.experiment.selection.contenders == "all" else ""
         if self.experiment.task == "anomaly":
-            return {name: _digest(f"{self.reference_key}/{name}") for name in (OWN_SETTINGS, *DETECTOR_BASELINES)}
+            names = (OWN_SETTINGS, *DETECTOR_BASELINES)
+            return {name: _digest(f"{self.reference_key}/{name}{contends}") for name in names}
         plugins = self.experiment.plugins.baselines
         suffixes = {
-            name: record_key_suffix(name, period=self.dataset.period, levels=self.dataset.levels)
+            name: record_key_suffix(name, period=self.dataset.period, levels=self.dataset.levels) + contends
             for name in (OWN_SETTINGS, *baselines.BASELINES, *plugins)
         }
         suffixes |= {name: f"{suffixes[name]}/{plugin.source.digest}" for name, plugin in plugins.items()}

@@ -21,6 +21,7 @@ from gridcast.evaluation import artifact_files, detection_table, forecast_table,
 from gridcast.evaluation.detection_results import AnomalyScores
 from gridcast.evaluation.forecast_results import Forecasts
 from gridcast.models import baselines
+from gridcast.runtime.model_files import SETTINGS_FILE
 from gridcast.sweep.plan import OWN_SETTINGS, SPAN_NAMES, Plan
 from gridcast.sweep.proposals import PROPOSALS, describe_proposals
 from gridcast.sweep.sweep_result import SweepResult
@@ -268,7 +269,8 @@ def evaluation_entry(
     if isinstance(result, AnomalyScores):
         measures, artifacts = _detection_record(plan, result, kind)
     else:
-        measures, artifacts = _forecast_record(plan, result, kind)
+        measures, artifacts = _forecast_record(plan, result, kind, task.files or {})
+    measures = {**result.validation, **measures}
     notes = {"mlflow.note.content": "\n".join(result.notes)} if result.notes else {}
     if plan.metrics:
         notes |= {mlflow_runs.TEST_MEASURED_TAG: measured_text(plan)}
@@ -350,8 +352,10 @@ def _by_epoch(curves: Mapping[str, Iterable[float]]) -> dict[str, list[tuple[int
     return {name: list(enumerate(values, start=1)) for name, values in curves.items()}
 
 
-def _forecast_record(plan: Plan, forecasts: Forecasts, kind: str) -> tuple[dict[str, float], dict[str, bytes]]:
-    """Return the measures of forecasts of the test span, and the artifacts that are kept of them."""
+def _forecast_record(
+    plan: Plan, forecasts: Forecasts, kind: str, files: Mapping[str, bytes]
+) -> tuple[dict[str, float], dict[str, bytes]]:
+    """Return the measures of forecasts of the test span by the model in `files`, and the artifacts that are kept."""
     table = forecast_table.tabulate_forecasts(forecasts, plan.dataset, plan.panel)
     artifacts = {artifact_files.FORECASTS: artifact_files.parquet_bytes(table)}
     if forecasts.importance:
@@ -360,6 +364,7 @@ def _forecast_record(plan: Plan, forecasts: Forecasts, kind: str) -> tuple[dict[
         recent = forecast_table.recent_history(plan.panel, plan.experiment.window.horizon)
         artifacts[artifact_files.RECENT_HISTORY] = artifact_files.parquet_bytes(recent)
         lookback = max(run.configuration.lookback for run in plan.runs.values())
+        lookback = max(lookback, json.loads(files[SETTINGS_FILE])["lookback"])
         examples = service_examples.request_examples(plan.panel, plan.dataset.preprocessing, lookback)
         artifacts[artifact_files.EXAMPLES] = json.dumps(examples).encode()
     levels = forecast_table.quantile_levels(table)

@@ -1,18 +1,20 @@
-"""The winner of a sweep: its best run, an ensemble, or one forecaster that routes each series to its own model."""
+"""The winner of a sweep: the best run or baseline, an ensemble that is better, or a model for each series."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
 from gridcast.runtime.errors import GridcastError
-from gridcast.sweep import ensemble, routing
+from gridcast.sweep import candidates, contender_record, ensemble, routing
+from gridcast.sweep.candidates import CANDIDATES_FILE, Candidate
 from gridcast.sweep.plan import Plan
 from gridcast.sweep.session import SweepSession
 from gridcast.sweep.task import SweepTask
 from gridcast.sweep.worker_job import TaskFailure
-from gridcast.tracking import mlflow_runs, ranking
+from gridcast.tracking import mlflow_runs
 from gridcast.tracking.run_recording import RunEntry
 from gridcast.tracking.store import Store
 
@@ -20,39 +22,61 @@ from gridcast.tracking.store import Store
 def find_winner(plan: Plan, store: Store, runs: Sequence[Any]) -> Any:
     """Return the MLflow run of the winner among the finished `runs` of `plan`.
 
-    Raises GridcastError if it is a forecaster made of several runs that was not recorded yet.
+    Raises GridcastError if it is a forecaster that was not recorded yet.
     """
-    selection = plan.experiment.selection
     if plan.experiment.mode != "global":
-        key = routing.routing_key(routing.choose_per_series(plan, store, runs))
-    elif selection.ensemble is not None:
-        key = _choose_members(plan, runs).key
-    else:
-        return ranking.best_run(runs, selection.metric, plan.last_fold)
+        return _recorded(store, routing.routing_key(routing.choose_per_series(plan, store, runs)))
+    single = candidates.best_single(candidates.single_candidates(plan, store, runs))
+    winner = single.run if single.kind == candidates.NETWORK else _recorded(store, _contender_key(plan, single))
+    if plan.experiment.selection.ensemble is None:
+        return winner
+    combined = _recorded(store, _choose_members(plan, runs).key)
+    return combined if candidates.is_better(combined, single, plan.experiment.selection.metric) else winner
+
+
+def record_winner(session: SweepSession, runs: Sequence[Any]) -> Any:
+    """Return the MLflow run of the winner among the finished `runs`; what was not trained itself is recorded first."""
+    plan, store = session.plan, session.store
+    if plan.experiment.mode != "global":
+        choices = routing.choose_per_series(plan, store, runs)
+        entry = partial(routing.routing_entry, plan, store, choices)
+        return _marked(session, _record_once(session, routing.routing_key(choices), entry))
+    singles = candidates.single_candidates(plan, store, runs)
+    single = candidates.best_single(singles)
+    winner = single.run
+    if single.kind == candidates.BASELINE:
+        winner = _record_once(session, _contender_key(plan, single), partial(_contender_entry, session, single))
+    if plan.experiment.selection.ensemble is not None:
+        members = _choose_members(plan, runs)
+        combined = _record_once(session, members.key, partial(_ensemble_entry, session, members))
+        singles.append(candidates.of_ensemble(combined, single, plan.experiment.selection.metric))
+        if candidates.is_better(combined, single, plan.experiment.selection.metric):
+            winner = combined
+    if len(singles) > 1:
+        content = json.dumps([candidate.to_json() for candidate in singles], indent=1)
+        mlflow_runs.log_texts(store, session.sweep_id, {CANDIDATES_FILE: content})
+    return _marked(session, winner)
+
+
+def _marked(session: SweepSession, winner: Any) -> Any:
+    """The winner, with its run in a tag of the sweep."""
+    mlflow_runs.set_run_tag(session.store, session.sweep_id, mlflow_runs.WINNER_TAG, str(winner.info.run_id))
+    return winner
+
+
+def _recorded(store: Store, key: str) -> Any:
     recorded = mlflow_runs.finished_runs(store, [key], mlflow_runs.WINNER_KIND)
     if not recorded:
         raise GridcastError("no forecaster is made of the best runs yet; finish the sweep: gridcast run")
     return recorded[key]
 
 
-def record_winner(session: SweepSession, runs: Sequence[Any]) -> Any:
-    """Return the MLflow run of the winner among the finished `runs`, recorded first if it is made of several runs."""
-    plan, store = session.plan, session.store
-    if plan.experiment.mode == "global" and plan.experiment.selection.ensemble is None:
-        return find_winner(plan, store, runs)
-    make_entry: Callable[[], RunEntry]
-    if plan.experiment.selection.ensemble is None:
-        choices = routing.choose_per_series(plan, store, runs)
-        key, make_entry = routing.routing_key(choices), partial(routing.routing_entry, plan, store, choices)
-    else:
-        members = _choose_members(plan, runs)
-        key, make_entry = members.key, partial(_ensemble_entry, session, members)
-    if not mlflow_runs.finished_runs(store, [key], mlflow_runs.WINNER_KIND):
+def _record_once(session: SweepSession, key: str, make_entry: Callable[[], RunEntry]) -> Any:
+    """The MLflow run of a winner with this key, recorded from `make_entry` if there is none."""
+    if not mlflow_runs.finished_runs(session.store, [key], mlflow_runs.WINNER_KIND):
         session.recorder.add(make_entry())
         session.recorder.flush()
-    winner = mlflow_runs.finished_runs(store, [key], mlflow_runs.WINNER_KIND)[key]
-    mlflow_runs.set_run_tag(store, session.sweep_id, mlflow_runs.WINNER_TAG, str(winner.info.run_id))
-    return winner
+    return _recorded(session.store, key)
 
 
 def _choose_members(plan: Plan, runs: Sequence[Any]) -> ensemble.EnsembleMembers:
@@ -69,3 +93,16 @@ def _ensemble_entry(session: SweepSession, members: ensemble.EnsembleMembers) ->
     if isinstance(validation, TaskFailure):
         raise GridcastError(f"the {members.name} failed on the validation span: {validation.reason}")
     return ensemble.ensemble_entry(session.plan, members, files, validation)
+
+
+def _contender_key(plan: Plan, candidate: Candidate) -> str:
+    return contender_record.contender_key(plan.baseline_keys[candidate.name])
+
+
+def _contender_entry(session: SweepSession, candidate: Candidate) -> RunEntry:
+    """Return the record of a baseline that wins, with its model, which a worker makes."""
+    task = SweepTask("contender", candidate.name, _contender_key(session.plan, candidate))
+    ((_, result),) = session.execute([task])
+    if isinstance(result, TaskFailure):
+        raise GridcastError(f"no model could be made of the baseline {candidate.name}: {result.reason}")
+    return contender_record.contender_entry(session.plan, candidate, result.files)
