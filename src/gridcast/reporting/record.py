@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,11 +11,10 @@ import pandas as pd
 
 from gridcast.config import AXES, RELEVANT, selection_metrics
 from gridcast.evaluation import artifact_files
+from gridcast.reporting.combined_winner import CombinedWinner, is_grid_run, read_combined
 from gridcast.reporting.setting_effects import with_whole_axes
 from gridcast.runtime.errors import GridcastError
-from gridcast.sweep import ensemble
 from gridcast.sweep.candidates import CANDIDATES_FILE
-from gridcast.sweep.routing import ERROR_COLUMN, ROUTES_TABLE
 from gridcast.tracking import looks, mlflow_runs, ranking
 from gridcast.tracking.looks import Look
 from gridcast.tracking.store import Store
@@ -79,20 +77,6 @@ class BaselineRecord:
 
 
 @dataclass(frozen=True)
-class CombinedWinner:
-    """A winner made of several runs, with an MLflow run of its own.
-
-    Where series have models of their own, `routes` names the model of each: series, model, validation MAE, run. Of an
-    ensemble, `members` are its runs: run, name, weight, validation error. Other frames are empty, and both are where
-    the winner is a baseline.
-    """
-
-    run: Any
-    routes: pd.DataFrame = field(default_factory=pd.DataFrame)
-    members: pd.DataFrame = field(default_factory=pd.DataFrame)
-
-
-@dataclass(frozen=True)
 class SweepRecord:
     """One sweep as MLflow holds it.
 
@@ -105,8 +89,8 @@ class SweepRecord:
     are the `curves`. Both may be empty: the first until the winner is made, the second where series have models of
     their own. `loss_by_origin` (origins, run ids) is the validation loss of the leading runs at each time step.
     `combined` is None where the winner is a run of the grid or is not made yet; `candidates` are all that were compared
-    by their validation errors, see `sweep.candidates`, empty where the best run alone may win; `detection` is None for forecasters, and
-    while the test span is untouched. `looks` are all looks at the test span in the store, see `tracking.looks`.
+    by their validation errors, see `sweep.candidates`, if there are others than runs. `detection` is None for
+    forecasters, and while the test span is untouched. `looks` are all looks at it in the store, see `tracking.looks`.
     """
 
     name: str
@@ -242,7 +226,7 @@ def read_sweep(store: Store, name: str, sweep_id: str = "") -> SweepRecord:
     winner, combined = best, None
     if best is None or about["selection"].get("ensemble") or about["selection"].get("contenders") == "all":
         winner = mlflow_runs.find_run(store, parent.data.tags.get(mlflow_runs.WINNER_TAG, ""))
-        combined = _read_combined(store, winner) if winner and not _is_grid_run(winner) else None
+        combined = read_combined(store, winner) if winner and not is_grid_run(winner) else None
     best_run_id = str(best.info.run_id) if best else ""
     forecasts, detection = _read_tests(store, winner, about)
     return SweepRecord(
@@ -325,26 +309,6 @@ def _read_curves(store: Store, run_id: str) -> pd.DataFrame:
     """Return the metrics of the run by epoch; empty where there is no run."""
     curves = {metric: mlflow_runs.metric_history(store, run_id, metric) if run_id else {} for metric in CURVE_METRICS}
     return pd.DataFrame(curves).rename_axis("epoch").reset_index()
-
-
-def _is_grid_run(run: Any) -> bool:
-    return bool(run.data.tags[mlflow_runs.KIND_TAG] == "run")
-
-
-def _read_combined(store: Store, run: Any) -> CombinedWinner:
-    if "baseline" in run.data.params:
-        return CombinedWinner(run)
-    if "ensemble" in run.data.params:
-        return CombinedWinner(run, members=_read_csv(store, run, ensemble.MEMBERS_TABLE))
-    columns = {"series": str, "model": str, "run": str}
-    # Only an empty error is missing: a series may be called NA.
-    missing = {ERROR_COLUMN: [""]}
-    routes = _read_csv(store, run, ROUTES_TABLE, dtype=columns, keep_default_na=False, na_values=missing)
-    return CombinedWinner(run, routes=routes)
-
-
-def _read_csv(store: Store, run: Any, name: str, **options: Any) -> pd.DataFrame:
-    return pd.read_csv(io.BytesIO(mlflow_runs.read_artifact(store, run.info.run_id, name)), **options)
 
 
 def _read_tests(

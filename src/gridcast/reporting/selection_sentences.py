@@ -66,7 +66,8 @@ def _worth(name: str, against: pd.DataFrame) -> str:
         return ""
     row = rows.iloc[0]
     test = f"not tested: {row['reason']}" if row["reason"] else words.p_text(float(row["p_value"]))
-    return f", and on the test span this sweep's error is {words.below_or_above(float(row['percent']))} its own ({test})"
+    percent = words.below_or_above(float(row["percent"]))
+    return f", and on the test span the error of this winner is {percent} its own ({test})"
 
 
 def _is_refused(candidate: Mapping[str, Any]) -> bool:

@@ -7,6 +7,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -17,9 +18,10 @@ from gridcast.evaluation import metrics
 from gridcast.evaluation.forecast_results import Forecasts
 from gridcast.evaluation.validation_measures import validation_measures
 from gridcast.runtime import plugin_code
+from gridcast.runtime.baseline_model import BASELINE_KEY
 from gridcast.runtime.detector import DETECTOR_KEY, ENSEMBLE
 from gridcast.runtime.likelihoods import QUANTILE
-from gridcast.runtime.model_files import MEMBERS_FILE, NETWORK_FILE, SETTINGS_FILE
+from gridcast.runtime.model_files import BASELINE_FILE, MEMBERS_FILE, NETWORK_FILE, SETTINGS_FILE
 from gridcast.sweep.plan import Plan
 from gridcast.sweep.records import dataset_fields, input_example, own_metric_tags
 from gridcast.tracking import mlflow_runs, ranking
@@ -107,7 +109,7 @@ def ensemble_files(members: EnsembleMembers, store: Store) -> dict[str, bytes]:
 def pack_members(
     members: Sequence[Mapping[str, bytes]], weights: tuple[float, ...] | None, combine: str = "mean"
 ) -> dict[str, bytes]:
-    """Return the files of an ensemble: settings and network of each member, and how they are combined.
+    """Return the files of an ensemble: settings and network, or baseline, of each member, and how they are combined.
 
     A detector made in this way still lacks its threshold.
     """
@@ -115,13 +117,15 @@ def pack_members(
     names = []
     contents = []
     for number, member in enumerate(members):
-        settings_name, network_name = f"member-{number}.json", f"member-{number}.keras"
-        names.append((settings_name, network_name))
-        files |= {settings_name: member[SETTINGS_FILE], network_name: member[NETWORK_FILE]}
+        fitted = NETWORK_FILE if NETWORK_FILE in member else BASELINE_FILE
+        settings_name, fitted_name = f"member-{number}.json", f"member-{number}{Path(fitted).suffix}"
+        names.append((settings_name, fitted_name))
+        files |= {settings_name: member[SETTINGS_FILE], fitted_name: member[fitted]}
         files |= plugin_code.files_in(member)
         contents.append(json.loads(member[SETTINGS_FILE]))
     # The ensemble needs as much history as its most demanding member.
     settings = max(contents, key=lambda content: int(content["lookback"]))
+    settings.pop(BASELINE_KEY, None)
     if "quantiles" in settings:
         # Sample paths continue beyond the horizon; if one member cannot draw them, the ensemble cannot.
         likelihoods = [content["quantiles"]["likelihood"] for content in contents]

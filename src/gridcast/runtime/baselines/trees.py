@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -30,16 +30,22 @@ class Regressor(Protocol):
         ...
 
 
+class GrownTrees(NamedTuple):
+    """Trees, and the `columns` of `step_rows` (columns,) that they read: early windows have none of the longer lags."""
+
+    columns: np.ndarray
+    regressor: Regressor
+
+
 @dataclass(frozen=True)
 class TreesFit:
     """Trees for the point forecast and for the quantile at each of `levels`, to which its row of `shifts` is added.
 
-    `columns` (columns of `step_rows`,) are those that the trees read. `shifts` is (levels, horizon), in network units.
+    `shifts` is (levels, horizon), in network units.
     """
 
-    columns: np.ndarray
-    point: Regressor
-    quantiles: Sequence[Regressor]
+    point: GrownTrees
+    quantiles: Sequence[GrownTrees]
     levels: tuple[float, ...]
     shifts: np.ndarray
 
@@ -58,69 +64,67 @@ def trees(task: BaselineTask) -> BaselineForecast:
 def fit_trees(task: BaselineTask) -> dict[str, np.ndarray]:
     """Return the state that `forecast_trees` reads: the trees as arrays."""
     fitted = grow_trees(task)
-    state = {"columns": fitted.columns, "levels": np.array(fitted.levels), "shifts": fitted.shifts}
-    for number, regressor in enumerate([fitted.point, *fitted.quantiles]):
-        state |= {f"{number}.{name}": array for name, array in TreeArrays.of(regressor).to_dict().items()}
+    state = {"levels": np.array(fitted.levels), "shifts": fitted.shifts}
+    for number, (columns, regressor) in enumerate([fitted.point, *fitted.quantiles]):
+        arrays = {"columns": columns, **TreeArrays.of(regressor).to_dict()}
+        state |= {f"{number}.{name}": array for name, array in arrays.items()}
     return state
 
 
 def forecast_trees(task: BaselineTask, state: Mapping[str, np.ndarray]) -> BaselineForecast:
     """Return the forecasts by the `state` of `fit_trees`. Raises DataError for a level outside of those fitted."""
     levels = tuple(state["levels"].tolist())
-    point, *quantiles = [TreeArrays.from_dict(state, f"{number}.") for number in range(1 + len(levels))]
-    return _forecast(task, TreesFit(state["columns"], point, quantiles, levels, state["shifts"]))
+    point, *quantiles = [
+        GrownTrees(state[f"{number}.columns"], TreeArrays.from_dict(state, f"{number}."))
+        for number in range(1 + len(levels))
+    ]
+    return _forecast(task, TreesFit(point, quantiles, levels, state["shifts"]))
 
 
 def grow_trees(task: BaselineTask) -> TreesFit:
     """Return trees grown on the training windows of `task`."""
     max_rows = min(MAX_ROWS, MAX_VALUES // step_rows(task, task.training_index[:1]).shape[1])
     sample = task.training_index[:: max(1, -(-len(task.training_index) * task.horizon // max_rows))]
-    columns, point = _grown(task, sample)
     # Targets of early windows end before the late ones begin.
     border = np.quantile(sample[:, 1], GROWING_SHARE, method="higher")
     early, late = sample[sample[:, 1] + task.horizon <= border], sample[sample[:, 1] >= border]
     actual = windows.future(task.channels[:, :, 0], late, task.horizon)
     quantiles, shifts = [], np.zeros((len(task.levels), task.horizon))
     for number, level in enumerate(task.levels):
-        _, regressor = _grown(task, early if len(early) else sample, columns, loss="quantile", quantile=level)
-        errors = actual - _predicted(task, regressor, columns, late)
-        shifts[number] = np.quantile(errors, level, axis=0, method="weibull")
-        quantiles.append(regressor)
-    return TreesFit(columns, point, quantiles, task.levels, shifts)
+        grown = _grown(task, early if len(early) else sample, loss="quantile", quantile=level)
+        shifts[number] = np.quantile(actual - _predicted(task, grown, late), level, axis=0, method="weibull")
+        quantiles.append(grown)
+    return TreesFit(_grown(task, sample), quantiles, task.levels, shifts)
 
 
-def _grown(
-    task: BaselineTask, index: np.ndarray, columns: np.ndarray | None = None, **loss: Any
-) -> tuple[np.ndarray, Any]:
-    """The columns that have values, or those given, and trees grown on these in the windows `index` (n, 2)."""
+def _grown(task: BaselineTask, index: np.ndarray, **loss: Any) -> GrownTrees:
+    """Trees grown on the windows `index` (n, 2)."""
     from sklearn.ensemble import HistGradientBoostingRegressor
 
     rows = step_rows(task, index)
-    # Early windows may have none of the longer lags, and scikit-learn cannot bin a column without a value.
-    has_values = ~np.isnan(rows).all(axis=0) if columns is None else columns
+    has_values = ~np.isnan(rows).all(axis=0)  # scikit-learn cannot bin a column without a value
     model = HistGradientBoostingRegressor(
         **loss, learning_rate=0.05, max_leaf_nodes=8, early_stopping=False, random_state=0
     )
-    return has_values, model.fit(
-        rows[:, has_values], windows.future(task.channels[:, :, 0], index, task.horizon).ravel()
-    )
+    model.fit(rows[:, has_values], windows.future(task.channels[:, :, 0], index, task.horizon).ravel())
+    return GrownTrees(has_values, model)
 
 
-def _predicted(task: BaselineTask, regressor: Regressor, columns: np.ndarray, index: np.ndarray) -> np.ndarray:
+def _predicted(task: BaselineTask, grown: GrownTrees, index: np.ndarray) -> np.ndarray:
     """Forecasts (n, horizon) of the windows `index` (n, 2), in network units."""
-    parts = blocks(index, len(columns) * task.horizon)
-    predicted = [regressor.predict(step_rows(task, part)[:, columns]) for part in parts]
+    parts = blocks(index, len(grown.columns) * task.horizon)
+    predicted = [grown.regressor.predict(step_rows(task, part)[:, grown.columns]) for part in parts]
     return np.concatenate([np.zeros(0), *predicted]).reshape(len(index), task.horizon)
 
 
 def _forecast(task: BaselineTask, fitted: TreesFit) -> BaselineForecast:
     series, notes = task.index[:, 0], left_out_notes(task)
-    point = task.inverse(_predicted(task, fitted.point, fitted.columns, task.index), series)
+    point = task.inverse(_predicted(task, fitted.point, task.index), series)
     if not task.levels:
         return BaselineForecast(point, notes=notes)
     quantiles = [
-        task.inverse(_predicted(task, regressor, fitted.columns, task.index) + shift, series)
-        for regressor, shift in zip(fitted.quantiles, fitted.shifts, strict=True)
+        task.inverse(_predicted(task, grown, task.index) + shift, series)
+        for grown, shift in zip(fitted.quantiles, fitted.shifts, strict=True)
     ]
     ascending = np.sort(np.stack(quantiles, axis=-1), axis=-1)
     return BaselineForecast(point, at_levels(ascending, fitted.levels, task.levels), notes)
