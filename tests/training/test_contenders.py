@@ -1,5 +1,6 @@
 """Baselines as models: made from their fit, loaded from files alone, asked like a network."""
 
+import io
 import json
 from dataclasses import replace
 from importlib.util import find_spec
@@ -166,8 +167,10 @@ def test_an_ensemble_has_baselines_as_members(frame, point):
 
 def test_its_file_holds_arrays_and_nothing_that_is_run(point):
     files = contenders.contender_files("trees", point)
-    assert b"pickle" not in files[BASELINE_FILE]
-    assert json.loads(files["forecaster.json"])["baseline"] == {"name": "trees", "lookback": 7, "period": point.period}
+    with np.load(io.BytesIO(files[BASELINE_FILE]), allow_pickle=False) as arrays:
+        assert json.loads(str(arrays["settings"])) == {"name": "trees", "lookback": 7, "period": point.period}
+        assert {array.dtype.kind for array in arrays.values()} <= set("biufU")
+    assert set(files) == {BASELINE_FILE, "forecaster.json"}
 
 
 def test_measures_of_validation_are_those_that_runs_have(point, probabilistic):

@@ -232,6 +232,9 @@ DESCRIPTIONS: dict[str, dict[str, str]] = {
     },
     "Ensemble": {
         "top": "Number of runs.",
-        "combine": "How their outputs are combined: `weighted` by 1 / validation error, `minimum` for detectors.",
+        "combine": (
+            "How their outputs are combined: `weighted` by 1 / validation error, `greedy` with the weights that are "
+            "best on the validation span, `minimum` for detectors."
+        ),
     },
 }

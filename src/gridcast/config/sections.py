@@ -266,12 +266,13 @@ class Ensemble(Section):
 
     Forecasts: their mean, their median, or the mean weighted by 1 / error on the validation span: that of
     `selection.metric` where this is a `val_` metric, else the weighted quantile loss of probabilistic forecasts or the
-    MAE. Detectors: the geometric mean of their scores, each in units of its threshold, or the `minimum`: a step is
-    anomalous if every member says so by its own threshold.
+    MAE; or `greedy`: the mean with the weights, some of them 0, that are best on the validation span, chosen among
+    these runs and, with `contenders: all`, the baselines. Detectors: the geometric mean of their scores, each in units
+    of its threshold, or the `minimum`: a step is anomalous if every member says so by its own threshold.
     """
 
     top: Annotated[int, Field(ge=2, le=50)] = 5
-    combine: Literal["mean", "median", "weighted", "minimum"] = "mean"
+    combine: Literal["mean", "median", "weighted", "greedy", "minimum"] = "mean"
 
 
 RELEVANT = 0.01

@@ -30,8 +30,8 @@ _FORECASTS = (
     FieldRule("data.gaps", ("error", "zero", "ffill", "interpolate"), "write zero, ffill or interpolate"),
     FieldRule(
         "selection.ensemble.combine",
-        ("mean", "median", "weighted"),
-        "write mean, median or weighted",
+        ("mean", "median", "weighted", "greedy"),
+        "write mean, median, weighted or greedy",
         "it is a minimum of anomaly scores",
     ),
 )

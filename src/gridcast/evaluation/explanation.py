@@ -37,10 +37,10 @@ def explain_forecaster(dataset: Dataset, files: dict[str, bytes]) -> dict[str, A
     Over at most `MAX_WINDOWS` windows of the validation span, the same in every call. Plain lists and numbers, under
     windows, repeats, error, permuted (the rows of `permutation_importance.part_importance`) and attention (those of
     `permutation_importance.attention_by_lag`, or none). Empty for a forecaster with a model per series, each of which
-    would need an explanation of its own.
+    would need an explanation of its own, and for one with baselines, which do not read windows alone.
     """
     forecaster, generator = loading.load_from_bytes(files), np.random.default_rng(0)
-    if forecaster.routes:
+    if forecaster.routes or forecaster.reads_history:
         return {}
     forecaster = _with_few_paths(forecaster)
     preprocessing, is_sampled = forecaster.preprocessing, forecaster.quantiles is not None

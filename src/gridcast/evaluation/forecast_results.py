@@ -32,7 +32,8 @@ class Forecasts:
     score of each step where paths were sampled; `notes` are for readers of the forecasts, such as a series that could
     not be fitted. `importance` is what `explanation.explain_forecaster` returns; None where it was not computed.
     `started` is when the work began, in seconds since 1970; 0 where that is unknown. `validation` are measures of the
-    validation span, by the names that runs have for them.
+    validation span, by the names that runs have for them; `series_errors` pairs of a row of the panel and the MAE of
+    that series there.
     """
 
     index: np.ndarray
@@ -44,6 +45,7 @@ class Forecasts:
     importance: dict[str, Any] | None = None
     started: float = 0.0
     validation: Mapping[str, float] = field(default_factory=dict)
+    series_errors: tuple[tuple[int, float], ...] = ()
 
 
 def forecast_span(forecaster: Forecaster, dataset: Dataset, span: str) -> Forecasts:

@@ -16,18 +16,11 @@ from . import windows
 from .baselines import BASELINES, FITTED_BASELINES
 from .baselines.residuals import MIN_ERRORS
 from .baselines.task import BaselineForecast, BaselineTask
-from .model_files import BASELINE_FILE, SETTINGS_FILE
+from .model_files import BASELINE_FILE
 from .preprocessing import Preprocessing
 
-BASELINE_KEY = "baseline"
-"""Key of forecaster.json for the settings of a baseline beside its preprocessing."""
-
-
-def baseline_of(files: Mapping[str, bytes]) -> str:
-    """Return the name of the baseline that the model in `files` is; empty for another model."""
-    if BASELINE_FILE not in files:
-        return ""
-    return str(json.loads(files[SETTINGS_FILE])[BASELINE_KEY]["name"])
+SETTINGS = "settings"
+"""Name of the array that holds the settings, as JSON, among those of the state."""
 
 
 @dataclass(frozen=True)
@@ -139,18 +132,22 @@ class BaselineModel:
             codes=codes,
         )
 
-    def to_json(self) -> dict[str, Any]:
-        """Plain numbers and strings, without the state."""
-        return {"name": self.name, "lookback": self.lookback, "period": self.period}
-
     def to_bytes(self) -> bytes:
-        """Return the content of BASELINE_FILE."""
+        """Return the content of BASELINE_FILE: settings and state."""
         content = io.BytesIO()
-        np.savez(content, **self.state)
+        settings = {"name": self.name, "lookback": self.lookback, "period": self.period}
+        arrays: dict[str, Any] = {**self.state, SETTINGS: np.array(json.dumps(settings))}
+        np.savez(content, **arrays)
         return content.getvalue()
 
     @classmethod
-    def read(cls, content: Mapping[str, Any], path: Path) -> BaselineModel:
-        """Return the baseline with the settings of `to_json` and the state in the file `path`."""
-        with np.load(path, allow_pickle=False) as arrays:
-            return cls(**content, state=dict(arrays))
+    def read(cls, file: Path | io.BytesIO) -> BaselineModel:
+        """Return the baseline in a `file` with the content of `to_bytes`."""
+        with np.load(file, allow_pickle=False) as arrays:
+            state = dict(arrays)
+        return cls(**json.loads(str(state.pop(SETTINGS))), state=state)
+
+
+def baseline_of(files: Mapping[str, bytes]) -> str:
+    """Return the name of the baseline that the model in `files` is; empty for another model."""
+    return BaselineModel.read(io.BytesIO(files[BASELINE_FILE])).name if BASELINE_FILE in files else ""

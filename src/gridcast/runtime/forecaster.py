@@ -66,7 +66,8 @@ class Forecaster:
     @cached_property
     def reads_history(self) -> bool:
         """Whether it reads the target as it is, and as far back as the table goes, beside the windows of networks."""
-        return self.baseline is not None or any(member.reads_history for member in self.members)
+        has_baseline = self.baseline is not None or any(route.baseline for route in self.routes)
+        return has_baseline or any(member.reads_history for member in self.members)
 
     @cached_property
     def lookbacks(self) -> np.ndarray:
@@ -98,8 +99,13 @@ class Forecaster:
             return self.baseline.forecast(self.preprocessing, channels, index, series, history).point
         if self.quantiles is not None:
             return self.quantiles_of(channels, index, series, (0.5,))[..., 0]
-        scaled = self.predict_scaled(channels, index, series)
-        return self.preprocessing.target_scaler.inverse(scaled, series[index[:, 0]])
+        codes = series[index[:, 0]]
+        forecasts = self.preprocessing.target_scaler.inverse(self.predict_scaled(channels, index, series), codes)
+        for name in dict.fromkeys(route.baseline for route in self.routes if route.baseline):
+            rows = np.flatnonzero([self.routes[code].baseline == name for code in codes])
+            model: BaselineModel = self.network.baselines[name]
+            forecasts[rows] = model.forecast(self.preprocessing, channels, index[rows], series, history).point
+        return forecasts
 
     def quantiles_of(
         self,
@@ -336,10 +342,7 @@ class Forecaster:
         span: int | None = None,
         history: TargetHistory | None = None,
     ) -> np.ndarray:
-        """Return forecasts (n, span, 1 + levels), in data units: the forecast, and its quantiles if it has any.
-
-        The forecast is the median of the quantiles, but the mean of most baselines.
-        """
+        """Return forecasts (n, span, 1 + levels): the median, or what a baseline forecasts, then the quantiles if any."""
         if self.baseline is not None:
             answer = self.baseline.forecast(
                 self.preprocessing, channels, index, codes, history, levels=levels, horizon=span
@@ -351,10 +354,7 @@ class Forecaster:
         return self.quantiles_of(channels, index, codes, (0.5, *levels), seed=seed, horizon=span, history=history)
 
     def _span(self, horizon: int) -> int:
-        """Steps that are forecast at once for `horizon` steps in all: those of training.
-
-        Samples go on to the end, and so does a baseline that is fitted in use.
-        """
+        """Steps that are forecast at once: those of training; all, by samples or a baseline that is fitted in use."""
         if self.baseline is not None and self.baseline.is_fitted_in_use:
             return horizon
         return horizon if self.quantiles is not None and self.quantiles.sampled else self.preprocessing.horizon
@@ -388,8 +388,7 @@ class Forecaster:
         """
         import keras
 
-        has_network = not (self.routes or self.members or self.baseline)
-        if not has_network or "attention_weights" not in [layer.name for layer in self.network.layers]:
+        if "attention_weights" not in [layer.name for layer in getattr(self.network, "layers", ())]:
             raise ValueError("the network has no attention; train one with attention: true")
         attention = keras.Model(self.network.input, self.network.get_layer("attention_weights").output)
         return np.asarray(attention.predict_on_batch(dict(inputs)))[:, :, 0]

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from . import detector, per_series
-from .baseline_model import BASELINE_KEY, BaselineModel
+from .baseline_model import BaselineModel
 from .detector import DETECTOR_KEY, Detector
 from .forecaster import Forecaster
 from .model_files import BASELINE_FILE, MEMBERS_FILE, NETWORK_FILE, SETTINGS_FILE
@@ -87,8 +87,8 @@ def _read(folder: Path, settings_file: str, network_file: str | None = None) -> 
     """The model of one settings file, with the network, or baseline, of `network_file` if it has one of its own."""
     content = json.loads((folder / settings_file).read_text(encoding="utf-8"))
     network = None
-    if network_file and BASELINE_KEY in content:
-        network = BaselineModel.read(content[BASELINE_KEY], folder / network_file)
+    if network_file and Path(network_file).suffix == Path(BASELINE_FILE).suffix:
+        network = BaselineModel.read(folder / network_file)
     elif network_file:
         import keras
 
@@ -114,4 +114,5 @@ def _read_routes(folder: Path, horizon: int) -> Routes:
         else:
             networks[architecture] = keras.saving.load_model(folder / name, compile=False)
         members[name] = RoutedNetwork(networks[architecture], networks[architecture].get_weights())
-    return Routes(routes, members, horizon)
+    baselines = {route.baseline: BaselineModel.read(folder / route.baseline) for route in routes if route.baseline}
+    return Routes(routes, members, horizon, baselines=baselines)

@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from .baseline_model import BaselineModel
+
 ROUTES_FILE = "routes.json"
 
 
@@ -17,7 +19,8 @@ ROUTES_FILE = "routes.json"
 class Route:
     """The model that answers for a series: the network in the file `network`, or a rule if there is none.
 
-    `model` is its name for people. It reads `lookback` steps. A rule forecasts `level`, in scaled units, or, if that is
+    `model` is its name for people. It reads `lookback` steps. It may be the baseline in the file `baseline`. A rule
+    forecasts `level`, in scaled units, or, if that is
     None, repeats the last `period` steps (the seasonal naive forecast; 1: the last value).
     """
 
@@ -26,6 +29,7 @@ class Route:
     network: str | None = None
     period: int = 1
     level: float | None = None
+    baseline: str | None = None
 
     def rule(self, history: np.ndarray, horizon: int) -> np.ndarray:
         """Return forecasts (n, horizon) of the rule from the target `history` (n, lookback), both in scaled units."""
@@ -52,16 +56,20 @@ class RoutedNetwork:
 class Routes:
     """The network of a Forecaster whose series have models of their own.
 
-    `routes` (series,) names the model of each series, `members` are the networks by file name.
+    `routes` (series,) names the model of each series, `members` are the networks by file name, `baselines` likewise.
     """
 
     routes: tuple[Route, ...]
     members: Mapping[str, RoutedNetwork]
     horizon: int
     lock: Any = field(default_factory=threading.Lock, compare=False)
+    baselines: Mapping[str, BaselineModel] = field(default_factory=dict)
 
     def predict_on_batch(self, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
-        """Return scaled forecasts (n, horizon) of windows; their `history` is as long as the longest lookback."""
+        """Return scaled forecasts (n, horizon) of windows; their `history` is as long as the longest lookback.
+
+        They are NaN for series that have a baseline, which reads more than windows.
+        """
         history = inputs["history"]
         series = inputs.get("series", np.zeros(len(history), np.int32))
         forecasts = np.empty((len(history), self.horizon))
@@ -73,7 +81,9 @@ class Routes:
             for route, codes in codes_by_route.items():
                 rows = np.flatnonzero(np.isin(series, codes))
                 past = history[rows, -route.lookback :]
-                if route.network is None:
+                if route.baseline is not None:
+                    forecasts[rows] = np.nan
+                elif route.network is None:
                     forecasts[rows] = route.rule(past[:, :, 0], self.horizon)
                 else:
                     part = {name: values[rows] for name, values in inputs.items()} | {"history": past}
@@ -86,6 +96,6 @@ def parse_routes(text: str) -> tuple[Route, ...]:
     return tuple(Route(**fields) for fields in json.loads(text))
 
 
-def model_files(routes: Sequence[Route], networks: Mapping[str, bytes]) -> dict[str, bytes]:
-    """Return the files that `loading.load` reads: routes.json, and the `networks` by the file names in the routes."""
-    return {ROUTES_FILE: json.dumps([asdict(route) for route in routes]).encode(), **networks}
+def model_files(routes: Sequence[Route], models: Mapping[str, bytes]) -> dict[str, bytes]:
+    """Return the files that `loading.load` reads: routes.json, and the `models` by the file names in the routes."""
+    return {ROUTES_FILE: json.dumps([asdict(route) for route in routes]).encode(), **models}

@@ -11,7 +11,7 @@ import numpy as np
 
 from gridcast.models.baselines import BASELINES
 from gridcast.models.baselines.detectors import DETECTOR_BASELINES
-from gridcast.sweep.ensemble import ERROR_METRICS
+from gridcast.sweep.ensemble import ERROR_METRICS, GREEDY
 from gridcast.sweep.plan import Plan
 from gridcast.tracking import mlflow_runs, ranking
 from gridcast.tracking.store import Store
@@ -82,10 +82,22 @@ def is_better(combined: Any, single: Candidate, metric: str) -> bool:
 
 
 def shared_metric(combined: Any, metric: str) -> str:
-    """Return the metric that compares an ensemble with one model: `metric`, or an error, as it has no loss."""
-    if metric != "best_val_loss" and ranking.has_finite(combined, metric):
+    """Return the metric that compares an ensemble with one model: `metric`, or an error where it has no loss."""
+    has_loss = metric != "best_val_loss" or combined.data.params.get("ensemble") == GREEDY
+    if has_loss and ranking.has_finite(combined, metric):
         return metric
     return next((name for name in ERROR_METRICS if ranking.has_finite(combined, name)), metric)
+
+
+def metric_of_forecasts(plan: Plan) -> str:
+    """Return the metric by which a greedy ensemble is selected: that of the selection, or an error in place of a loss.
+
+    An ensemble of networks with likelihoods has no loss.
+    """
+    metric = plan.experiment.selection.metric
+    if metric != "best_val_loss" or plan.dataset.loss:
+        return metric
+    return "best_val_wql" if plan.dataset.levels else "best_val_mae"
 
 
 def _cost(run: Any, metric: str) -> float:

@@ -18,7 +18,6 @@ from gridcast.evaluation import metrics
 from gridcast.evaluation.forecast_results import Forecasts
 from gridcast.evaluation.validation_measures import validation_measures
 from gridcast.runtime import plugin_code
-from gridcast.runtime.baseline_model import BASELINE_KEY
 from gridcast.runtime.detector import DETECTOR_KEY, ENSEMBLE
 from gridcast.runtime.likelihoods import QUANTILE
 from gridcast.runtime.model_files import BASELINE_FILE, MEMBERS_FILE, NETWORK_FILE, SETTINGS_FILE
@@ -27,13 +26,22 @@ from gridcast.sweep.records import dataset_fields, input_example, own_metric_tag
 from gridcast.tracking import mlflow_runs, ranking
 from gridcast.tracking.run_recording import RunEntry
 from gridcast.tracking.store import Store
+from gridcast.training.greedy_ensemble import GreedyEnsemble
 from gridcast.training.result import TrainingResult
 
 MEMBERS_TABLE = "members.csv"
 """Artifact that lists the members: run, name, weight, validation error."""
+GREEDY = "greedy"
+"""The way to combine runs, and baselines that may win, with the weights that are best on the validation span."""
 ERROR_METRICS = ("best_val_wql", "val_online_faults_missed", "val_faults_missed", "best_val_mae")
 """The first of these that a run has is its error: for the weights, and to compare an ensemble with its best member."""
-COMBINATION_NAMES = {"mean": "mean", "median": "median", "weighted": "weighted mean", "minimum": "minimum"}
+COMBINATION_NAMES = {
+    "mean": "mean",
+    "median": "median",
+    "weighted": "weighted mean",
+    "greedy": "greedy ensemble",
+    "minimum": "minimum",
+}
 MIN_ERROR = 1e-12
 """Lower bound of an error whose inverse is a weight."""
 
@@ -42,7 +50,7 @@ MIN_ERROR = 1e-12
 class EnsembleMembers:
     """The MLflow `runs` of an ensemble, best first, and their `weights`, which add up to 1.
 
-    A median and a minimum have no weights (None).
+    A median and a minimum have no weights (None), and those of a greedy ensemble are not known at first.
     """
 
     combine: str
@@ -52,7 +60,9 @@ class EnsembleMembers:
     @property
     def name(self) -> str:
         """The ensemble in words."""
-        return f"{COMBINATION_NAMES[self.combine]} of the {len(self.runs)} best runs"
+        count = len(self.runs)
+        parts = f"{count} models" if self.combine == GREEDY else f"the {count} best runs"
+        return f"{COMBINATION_NAMES[self.combine]} of {parts}"
 
     @property
     def key(self) -> str:
@@ -68,7 +78,7 @@ def choose_members(settings: Ensemble, runs: Sequence[Any], metric: str, *, last
     """
     best = ranking.rank_runs(runs, metric, last_fold)[: settings.top]
     weights = None
-    if settings.combine not in ("median", "minimum"):
+    if settings.combine not in ("median", "minimum", GREEDY):
         is_weighted = settings.combine == "weighted"
         shares = _shares(best, metric) if is_weighted else [1.0] * len(best)
         weights = tuple(share / sum(shares) for share in shares)
@@ -84,7 +94,7 @@ def validation_error(run: Any, metric: str) -> float:
     is_of_forecasts = metric.startswith("val_") and metric not in DETECTION_METRICS
     if is_of_forecasts and ranking.has_finite(run, metric) and ranking.cost(run, metric) >= 0:
         return ranking.cost(run, metric)
-    return float(next(recorded[name] for name in ERROR_METRICS if name in recorded))
+    return float(next((recorded[name] for name in ERROR_METRICS if name in recorded), math.nan))
 
 
 def _shares(runs: Sequence[Any], metric: str) -> list[float]:
@@ -125,7 +135,6 @@ def pack_members(
         contents.append(json.loads(member[SETTINGS_FILE]))
     # The ensemble needs as much history as its most demanding member.
     settings = max(contents, key=lambda content: int(content["lookback"]))
-    settings.pop(BASELINE_KEY, None)
     if "quantiles" in settings:
         # Sample paths continue beyond the horizon; if one member cannot draw them, the ensemble cannot.
         likelihoods = [content["quantiles"]["likelihood"] for content in contents]
@@ -139,16 +148,22 @@ def pack_members(
 
 
 def ensemble_entry(
-    plan: Plan, members: EnsembleMembers, files: Mapping[str, bytes], validation: Forecasts | TrainingResult
+    plan: Plan,
+    members: EnsembleMembers,
+    files: Mapping[str, bytes],
+    validation: Forecasts | TrainingResult | GreedyEnsemble,
 ) -> RunEntry:
     """Return the record of the ensemble in `files`.
 
     `validation` are its forecasts of the validation span, from which its error follows; of detectors, the metrics
-    and files of the calibrated ensemble. An ensemble has no loss of its own: `best_val_loss` is its members' mean.
+    and files of the calibrated ensemble; of a greedy one, its measures. `best_val_loss` is its members' mean, as only a
+    greedy ensemble may have a loss of its own.
     """
     lookback, metric = json.loads(files[SETTINGS_FILE])["lookback"], plan.experiment.selection.metric
     if isinstance(validation, TrainingResult):
         errors, files = validation.metrics, validation.files
+    elif isinstance(validation, GreedyEnsemble):
+        errors = validation.measures
     else:
         actual = plan.dataset.targets(validation.index)
         errors = {"best_val_mae": metrics.mae(actual, validation.forecast)}
@@ -157,9 +172,10 @@ def ensemble_entry(
             errors["best_val_wql"] = metrics.weighted_quantile_loss(actual, validation.quantiles, validation.levels)
     recorded = [run.data.metrics for run in members.runs]
     count = len(recorded)
-    summary = {"best_val_loss": sum(metrics_of_run["best_val_loss"] for metrics_of_run in recorded) / count} | errors
+    losses = [metrics_of_run["best_val_loss"] for metrics_of_run in recorded if "best_val_loss" in metrics_of_run]
+    summary = ({"best_val_loss": sum(losses) / count} if len(losses) == count else {}) | errors
     for name in ("parameters", "fit_seconds"):
-        summary[name] = float(sum(metrics_of_run[name] for metrics_of_run in recorded))
+        summary[name] = float(sum(metrics_of_run.get(name, 0.0) for metrics_of_run in recorded))
     table = pd.DataFrame(
         {
             "run": [run.info.run_id for run in members.runs],

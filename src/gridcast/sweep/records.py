@@ -271,6 +271,9 @@ def evaluation_entry(
     else:
         measures, artifacts = _forecast_record(plan, result, kind, task.files or {})
     measures = {**result.validation, **measures}
+    if plan.experiment.mode == "auto" and isinstance(result, Forecasts) and result.series_errors:
+        validation = {mlflow_runs.MAE_BY_SERIES: list(result.series_errors)}
+        artifacts = {**artifacts, mlflow_runs.VALIDATION_FILE: json.dumps(validation).encode()}
     notes = {"mlflow.note.content": "\n".join(result.notes)} if result.notes else {}
     if plan.metrics:
         notes |= {mlflow_runs.TEST_MEASURED_TAG: measured_text(plan)}

@@ -17,7 +17,7 @@ from gridcast.models.baselines.applicable import applicable_baselines
 from gridcast.models.baselines.dataset_task import baseline_task
 from gridcast.runtime import per_series, plugin_code
 from gridcast.runtime.errors import GridcastError
-from gridcast.runtime.model_files import NETWORK_FILE, SETTINGS_FILE
+from gridcast.runtime.model_files import BASELINE_FILE, NETWORK_FILE, SETTINGS_FILE
 from gridcast.runtime.per_series import Route
 from gridcast.sweep.plan import Plan, configuration_name
 from gridcast.sweep.records import dataset_fields, input_example, own_metric_tags
@@ -27,11 +27,13 @@ from gridcast.tracking.store import Store
 
 ROUTES_TABLE, ERROR_COLUMN = "routes.csv", "validation MAE"
 """Artifact that lists the model of each series, and its column with the error."""
+PRIOR_WINDOWS = 20
+"""Windows of validation that the average over all series counts for beside those of a series."""
 
 
 @dataclass(frozen=True)
 class SeriesChoice:
-    """The model of a `series`: the MLflow `run`, or (without one) the naive rule called `name`.
+    """The model of a `series`: the MLflow `run`, or (without one) the naive rule or baseline called `name`.
 
     `error` is its MAE on the validation span in data units, the mean over seeds and folds; NaN for a
     series for which nothing could be trained or compared.
@@ -43,6 +45,13 @@ class SeriesChoice:
     run: Any = None
 
     @property
+    def kind(self) -> str:
+        """What it shares with choices for other series: the run of all of them, that of its own, or the baseline."""
+        if self.run is None:
+            return self.name
+        return self.key if mlflow_runs.SERIES_TAG not in self.run.data.tags else "own network"
+
+    @property
     def key(self) -> str:
         """Distinguishes it from every other choice for its series."""
         return str(self.run.data.tags[mlflow_runs.KEY_TAG]) if self.run is not None else self.name
@@ -51,10 +60,10 @@ class SeriesChoice:
 def choose_per_series(plan: Plan, store: Store, runs: Sequence[Any]) -> list[SeriesChoice]:
     """Return the model of each series, from the finished `runs` of `plan`.
 
-    In local mode this is the best run of the series by `selection.metric`. In auto mode it is that run, the
-    best run of all series together or the best naive rule, whichever has the lowest MAE on validation. A
-    series without a run gets the seasonal naive forecast if its training span has a whole period, else the
-    last value.
+    In local mode this is the best run of the series by `selection.metric`. In auto mode it is that run, the best run of
+    all series together or the best naive rule (with `contenders: all`, the best baseline), whichever has the lowest MAE
+    on validation, see `shrunken_errors`. A series without a run gets the seasonal naive forecast if its training span
+    has a whole period, else the last value.
     """
     metric = plan.experiment.selection.metric
     # Runs of an earlier version have plain ids.
@@ -77,14 +86,46 @@ def choose_per_series(plan: Plan, store: Store, runs: Sequence[Any]) -> list[Ser
         for one_series, error in _errors_by_series(plan, store, group).items():
             candidates[one_series].append(SeriesChoice(one_series, f"all series: {name}", error, best))
     if plan.experiment.mode == "auto":
-        for choice in _naive_choices(plan):
+        is_open = plan.experiment.selection.contenders == "all"
+        for choice in _baseline_choices(plan, store) if is_open else _naive_choices(plan):
             candidates[choice.series].append(choice)
-    return [
-        min(choices, key=lambda choice: (not np.isfinite(choice.error), choice.error))
-        if choices
-        else SeriesChoice(series, _fallback_rule(plan, row), np.nan)
-        for row, (series, choices) in enumerate(candidates.items())
-    ]
+    return _best_choices(plan, candidates)
+
+
+def _best_choices(plan: Plan, candidates: Mapping[str, Sequence[SeriesChoice]]) -> list[SeriesChoice]:
+    """Return the choice of each series with the lowest error, in auto mode after shrinkage."""
+    kinds = {choice.kind: None for choices in candidates.values() for choice in choices}
+    errors = np.full((len(candidates), len(kinds)), np.nan)
+    for row, choices in enumerate(candidates.values()):
+        for choice in choices:
+            errors[row, list(kinds).index(choice.kind)] = choice.error
+    if plan.experiment.mode == "auto":
+        index = plan.dataset.origins("validation", plan.experiment.window.lookback)
+        counts = np.bincount(index[:, 0], minlength=len(candidates)) * len(plan.datasets)
+        errors = shrunken_errors(errors, plan.dataset.naive_scales, counts)
+    best = []
+    for row, (series, choices) in enumerate(candidates.items()):
+        finite = [choice for choice in choices if np.isfinite(choice.error)]
+        if finite:
+            best.append(min(finite, key=lambda choice: errors[row, list(kinds).index(choice.kind)]))
+        else:
+            best.append(SeriesChoice(series, _fallback_rule(plan, row), np.nan))
+    return best
+
+
+def shrunken_errors(errors: np.ndarray, scales: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Return the `errors` (series, kinds) of each kind of model in units of `scales` (series,), drawn to its mean.
+
+    With few validation windows, `counts` (series,), the lowest of many errors is low by luck: so each counts like a
+    mean with `PRIOR_WINDOWS` windows more, in which the model does as on the average of all series. NaN where a series
+    has no such model; kinds are compared over the series that have them.
+    """
+    relative = errors / np.where(scales > 0, scales, 1.0)[:, None]
+    with np.errstate(invalid="ignore"):
+        typical = np.nanmean(relative, axis=1, keepdims=True)
+        ratios = np.nanmean(relative / np.where(typical > 0, typical, 1.0), axis=0)
+        weight = (counts / (counts + PRIOR_WINDOWS))[:, None]
+        return np.asarray(weight * relative + (1 - weight) * ratios * typical)
 
 
 def routing_key(choices: Sequence[SeriesChoice]) -> str:
@@ -93,8 +134,20 @@ def routing_key(choices: Sequence[SeriesChoice]) -> str:
     return hashlib.sha256(f"{mlflow_runs.WINNER_KIND}/{text}".encode()).hexdigest()
 
 
-def routing_entry(plan: Plan, store: Store, choices: Sequence[SeriesChoice]) -> RunEntry:
-    """Return the record of the forecaster made of `choices`, with every network once and the routes to them."""
+def chosen_baselines(plan: Plan, choices: Sequence[SeriesChoice]) -> list[str]:
+    """Return the names of the baselines among `choices` that are models with files of their own."""
+    if plan.experiment.selection.contenders != "all":
+        return []  # naive rules are written into their routes
+    return list(dict.fromkeys(choice.name for choice in choices if choice.run is None))
+
+
+def routing_entry(
+    plan: Plan, store: Store, choices: Sequence[SeriesChoice], models: Mapping[str, Mapping[str, bytes]]
+) -> RunEntry:
+    """Return the record of the forecaster made of `choices`, with every model once and the routes to them.
+
+    `models` are the files of each of the `chosen_baselines`, by name.
+    """
     runs = {choice.key: choice.run for choice in choices if choice.run is not None}
     files = {key: f"network-{number}.keras" for number, key in enumerate(runs)}
     networks: dict[str, bytes] = {}
@@ -103,10 +156,18 @@ def routing_entry(plan: Plan, store: Store, choices: Sequence[SeriesChoice]) -> 
         model_files = mlflow_runs.read_model_files(store, run.info.run_id)
         networks[files[key]] = model_files[NETWORK_FILE]
         code |= plugin_code.files_in(model_files)
-    routes = [_route(plan, row, choice, files) for row, choice in enumerate(choices)]
+    baseline_files = {name: f"baseline-{number}.npz" for number, name in enumerate(models)}
+    networks |= {baseline_files[name]: content[BASELINE_FILE] for name, content in models.items()}
+    lookbacks = {name: json.loads(content[SETTINGS_FILE])["lookback"] for name, content in models.items()}
+    routes = [
+        Route(choice.name, lookbacks[choice.name], baseline=baseline_files[choice.name])
+        if choice.run is None and choice.name in models
+        else _route(plan, row, choice, files)
+        for row, choice in enumerate(choices)
+    ]
     preprocessing = replace(plan.dataset.preprocessing, lookback=max(route.lookback for route in routes))
     rules = sum(choice.run is None for choice in choices)
-    by_rule = f", {rules} by a naive rule" if rules else ""
+    by_rule = f", {rules} by a {'baseline' if models else 'naive rule'}" if rules else ""
     about = {"mode": plan.experiment.mode, "lookback": preprocessing.lookback, "networks": len(runs)}
     table = pd.DataFrame(
         {
@@ -167,6 +228,18 @@ def _errors_by_series(plan: Plan, store: Store, runs: list[Any]) -> dict[str, fl
     curves = [mlflow_runs.validation_errors(store, run.info.run_id, mlflow_runs.MAE_BY_SERIES) for run in runs]
     rows = set.intersection(*map(set, curves))
     return {plan.panel.series[row]: float(np.mean([curve[row] for curve in curves])) for row in sorted(rows)}
+
+
+def _baseline_choices(plan: Plan, store: Store) -> list[SeriesChoice]:
+    """Return each recorded baseline that a model can carry for each series, with its MAE on the validation span."""
+    keys = {key: name for name, key in plan.baseline_keys.items() if name in baselines.BASELINES}
+    recorded = mlflow_runs.finished_runs(store, keys, "baseline")
+    choices = []
+    for key, name in keys.items():
+        if key in recorded:
+            errors = mlflow_runs.validation_errors(store, recorded[key].info.run_id, mlflow_runs.MAE_BY_SERIES)
+            choices += [SeriesChoice(plan.panel.series[row], name, error) for row, error in sorted(errors.items())]
+    return [choice for choice in choices if np.isfinite(choice.error)]
 
 
 def _naive_choices(plan: Plan) -> list[SeriesChoice]:

@@ -26,8 +26,8 @@ class SweepTask:
     """One piece of work of a sweep.
 
     `kind` is `run` (of the grid), `reference` (the run of the experiment's own settings), `baseline`, `contender` (the
-    model of a baseline), or the `test` or `validation` of the forecaster in `files`. A run is trained up to the epoch
-    `until` (None: to its end). `cost` is its relative time.
+    model of a baseline), or the `test` or `validation` of the forecaster in `files`, or `greedy` (the weights of its
+    members by `metric`). A run is trained up to the epoch `until` (None: to its end). `cost` is its relative time.
     """
 
     kind: str
@@ -37,6 +37,7 @@ class SweepTask:
     files: dict[str, bytes] | None = None
     until: int | None = None
     cost: float = 0.01
+    metric: str = ""
 
     @property
     def is_training(self) -> bool:

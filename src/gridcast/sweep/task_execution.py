@@ -78,6 +78,11 @@ def _predict_span(datasets: Sequence[Dataset], dataset: Dataset, task: SweepTask
     if task.kind == "contender":
         files = contenders.contender_files(task.name, dataset)
         return TrainingResult(curves={}, metrics={}, origin_losses=(), files=files)
+    if task.kind == "greedy":
+        from gridcast.training import greedy_ensemble
+
+        assert task.files is not None
+        return greedy_ensemble.select_members(dataset, task.files, task.metric)
     if task.files is not None:
         return _evaluate(dataset, task.kind, task.files)
     if dataset.anomaly is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -30,7 +31,7 @@ def find_winner(plan: Plan, store: Store, runs: Sequence[Any]) -> Any:
     winner = single.run if single.kind == candidates.NETWORK else _recorded(store, _contender_key(plan, single))
     if plan.experiment.selection.ensemble is None:
         return winner
-    combined = _recorded(store, _choose_members(plan, runs).key)
+    combined = _recorded(store, _choose_members(plan, store, runs).key)
     return combined if candidates.is_better(combined, single, plan.experiment.selection.metric) else winner
 
 
@@ -39,7 +40,7 @@ def record_winner(session: SweepSession, runs: Sequence[Any]) -> Any:
     plan, store = session.plan, session.store
     if plan.experiment.mode != "global":
         choices = routing.choose_per_series(plan, store, runs)
-        entry = partial(routing.routing_entry, plan, store, choices)
+        entry = partial(_routing_entry, session, choices)
         return _marked(session, _record_once(session, routing.routing_key(choices), entry))
     singles = candidates.single_candidates(plan, store, runs)
     single = candidates.best_single(singles)
@@ -47,15 +48,31 @@ def record_winner(session: SweepSession, runs: Sequence[Any]) -> Any:
     if single.kind == candidates.BASELINE:
         winner = _record_once(session, _contender_key(plan, single), partial(_contender_entry, session, single))
     if plan.experiment.selection.ensemble is not None:
-        members = _choose_members(plan, runs)
+        members = _choose_members(plan, store, runs)
         combined = _record_once(session, members.key, partial(_ensemble_entry, session, members))
         singles.append(candidates.of_ensemble(combined, single, plan.experiment.selection.metric))
         if candidates.is_better(combined, single, plan.experiment.selection.metric):
             winner = combined
     if len(singles) > 1:
         content = json.dumps([candidate.to_json() for candidate in singles], indent=1)
-        mlflow_runs.log_texts(store, session.sweep_id, {CANDIDATES_FILE: content})
+        if content != _recorded_candidates(session):
+            mlflow_runs.log_texts(store, session.sweep_id, {CANDIDATES_FILE: content})
+            mlflow_runs.set_run_tag(store, session.sweep_id, mlflow_runs.VERDICT_TAG, "")  # the report names them
     return _marked(session, winner)
+
+
+def _recorded_candidates(session: SweepSession) -> str:
+    if CANDIDATES_FILE not in mlflow_runs.artifact_names(session.store, session.sweep_id):
+        return ""
+    return mlflow_runs.read_artifact(session.store, session.sweep_id, CANDIDATES_FILE).decode()
+
+
+def _routing_entry(session: SweepSession, choices: Sequence[routing.SeriesChoice]) -> RunEntry:
+    """Return the record of a model for each series; a worker makes those that are baselines."""
+    names = routing.chosen_baselines(session.plan, choices)
+    tasks = {name: SweepTask("contender", name, session.plan.baseline_keys[name]) for name in names}
+    models = {name: _executed(session, task).files for name, task in tasks.items()}
+    return routing.routing_entry(session.plan, session.store, choices, models)
 
 
 def _marked(session: SweepSession, winner: Any) -> Any:
@@ -79,20 +96,51 @@ def _record_once(session: SweepSession, key: str, make_entry: Callable[[], RunEn
     return _recorded(session.store, key)
 
 
-def _choose_members(plan: Plan, runs: Sequence[Any]) -> ensemble.EnsembleMembers:
+def _choose_members(plan: Plan, store: Store, runs: Sequence[Any]) -> ensemble.EnsembleMembers:
+    """Return the members of the ensemble; of a greedy one its candidates: the best runs, and baselines that may win."""
     selection = plan.experiment.selection
     assert selection.ensemble is not None
-    return ensemble.choose_members(selection.ensemble, runs, selection.metric, last_fold=plan.last_fold)
+    members = ensemble.choose_members(selection.ensemble, runs, selection.metric, last_fold=plan.last_fold)
+    if selection.ensemble.combine != ensemble.GREEDY:
+        return members
+    singles = candidates.single_candidates(plan, store, runs)
+    baselines = [one.run for one in singles if one.kind == candidates.BASELINE and one.may_win]
+    return replace(members, runs=(*members.runs, *baselines))
 
 
 def _ensemble_entry(session: SweepSession, members: ensemble.EnsembleMembers) -> RunEntry:
     """Return the record of an ensemble, with its error on the validation span, which a worker computes."""
+    if members.combine == ensemble.GREEDY:
+        return _greedy_entry(session, members)
     files = ensemble.ensemble_files(members, session.store)
     task = SweepTask("validation", members.name, members.key, files=files)
-    ((_, validation),) = session.execute([task])
-    if isinstance(validation, TaskFailure):
-        raise GridcastError(f"the {members.name} failed on the validation span: {validation.reason}")
-    return ensemble.ensemble_entry(session.plan, members, files, validation)
+    return ensemble.ensemble_entry(session.plan, members, files, _executed(session, task))
+
+
+def _greedy_entry(session: SweepSession, pool: ensemble.EnsembleMembers) -> RunEntry:
+    """Return the record of a greedy ensemble of the candidates `pool`; a worker makes and weighs them."""
+    plan, files = session.plan, []
+    for run in pool.runs:
+        if run.data.tags[mlflow_runs.KIND_TAG] == "run":
+            files.append(mlflow_runs.read_model_files(session.store, run.info.run_id))
+        else:
+            task = SweepTask("contender", mlflow_runs.run_name(run), run.data.tags[mlflow_runs.KEY_TAG])
+            files.append(_executed(session, task).files)
+    metric = candidates.metric_of_forecasts(plan)
+    packed = ensemble.pack_members(files, tuple([1 / len(files)] * len(files)))
+    chosen = _executed(session, SweepTask("greedy", pool.name, pool.key, files=packed, metric=metric))
+    kept = [number for number, weight in enumerate(chosen.weights) if weight]
+    weights = tuple(chosen.weights[number] for number in kept)
+    members = replace(pool, runs=tuple(pool.runs[number] for number in kept), weights=weights)
+    content = ensemble.pack_members([files[number] for number in kept], weights)
+    return replace(ensemble.ensemble_entry(plan, members, content, chosen), key=pool.key)
+
+
+def _executed(session: SweepSession, task: SweepTask) -> Any:
+    ((_, result),) = session.execute([task])
+    if isinstance(result, TaskFailure):
+        raise GridcastError(f"{task.name} failed on the validation span: {result.reason}")
+    return result
 
 
 def _contender_key(plan: Plan, candidate: Candidate) -> str:
@@ -102,7 +150,4 @@ def _contender_key(plan: Plan, candidate: Candidate) -> str:
 def _contender_entry(session: SweepSession, candidate: Candidate) -> RunEntry:
     """Return the record of a baseline that wins, with its model, which a worker makes."""
     task = SweepTask("contender", candidate.name, _contender_key(session.plan, candidate))
-    ((_, result),) = session.execute([task])
-    if isinstance(result, TaskFailure):
-        raise GridcastError(f"no model could be made of the baseline {candidate.name}: {result.reason}")
-    return contender_record.contender_entry(session.plan, candidate, result.files)
+    return contender_record.contender_entry(session.plan, candidate, _executed(session, task).files)

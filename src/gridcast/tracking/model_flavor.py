@@ -21,10 +21,10 @@ from typing import Any
 from gridcast import runtime
 from gridcast.runtime import plugin_code
 from gridcast.runtime.answer_columns import ANSWERING_MODEL, FORECAST, ROLLED_FORWARD, quantile_column
-from gridcast.runtime.baseline_model import BASELINE_KEY
+from gridcast.runtime.baseline_model import BaselineModel
 from gridcast.runtime.baselines import LIBRARIES
 from gridcast.runtime.detector import ANOMALY, DETECTOR_KEY, SCORE, THRESHOLD
-from gridcast.runtime.model_files import NETWORK_FILE, SETTINGS_FILE
+from gridcast.runtime.model_files import BASELINE_FILE, NETWORK_FILE, SETTINGS_FILE
 from gridcast.runtime.per_series import ROUTES_FILE
 from gridcast.runtime.preprocessing import Preprocessing
 
@@ -94,8 +94,8 @@ def save_model(
 
 def _packages_of_baselines(files: Mapping[str, bytes]) -> list[str]:
     """Return the packages, beside REQUIREMENTS, of the baselines that the model in `files` consists of."""
-    settings = [json.loads(content) for name, content in files.items() if name.endswith(".json")]
-    names = [content[BASELINE_KEY]["name"] for content in settings if BASELINE_KEY in content]
+    baselines = [io.BytesIO(content) for name, content in files.items() if name.endswith(Path(BASELINE_FILE).suffix)]
+    names = [BaselineModel.read(content).name for content in baselines]
     return sorted({package for name in names for package in LIBRARIES.get(name, ())})
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import TypeVar
 
 import numpy as np
 
@@ -13,11 +14,13 @@ from gridcast.evaluation import forecast_results, metrics
 from gridcast.evaluation.forecast_results import Forecasts
 from gridcast.evaluation.validation_measures import validation_measures
 from gridcast.models.baselines.dataset_task import baseline_task
-from gridcast.runtime.baseline_model import BASELINE_KEY, BaselineModel
+from gridcast.runtime.baseline_model import BaselineModel
 from gridcast.runtime.baselines import FITTED_BASELINES
 from gridcast.runtime.likelihoods import QUANTILE
 from gridcast.runtime.model_files import BASELINE_FILE, SETTINGS_FILE
 from gridcast.runtime.quantiles import Quantiles, trained_levels
+
+Name = TypeVar("Name", str, int)
 
 
 def forecast_contender(name: str, datasets: Sequence[Dataset]) -> Forecasts:
@@ -25,16 +28,33 @@ def forecast_contender(name: str, datasets: Sequence[Dataset]) -> Forecasts:
 
     The test span is that of the last of `datasets`, one for each fold. Each fold is fitted once, for both spans.
     """
-    measured = []
+    measured, errors = [], []
     for dataset in datasets:
         lookback = dataset.preprocessing.lookback
         spans = ("validation", "test") if dataset is datasets[-1] else ("validation",)
         forecasts = forecast_results.forecast_baseline(name, baseline_task(dataset, lookback, *spans), dataset.plugins)
         count = len(dataset.origins("validation", lookback))
-        measured.append(_measures(dataset, _rows(forecasts, slice(0, count))))
-    common = set.intersection(*map(set, measured))
-    means = {key: float(np.mean([measures[key] for measures in measured])) for key in measured[-1] if key in common}
-    return replace(_rows(forecasts, slice(count, None)), validation=means)
+        validation = _rows(forecasts, slice(0, count))
+        measured.append(measure_validation(dataset, validation))
+        errors.append(_errors_by_series(dataset, validation))
+    return replace(
+        _rows(forecasts, slice(count, None)),
+        validation=_means(measured),
+        series_errors=tuple(_means(errors).items()),
+    )
+
+
+def _errors_by_series(dataset: Dataset, forecasts: Forecasts) -> dict[int, float]:
+    """The MAE of each series by its row in the panel."""
+    rows = forecasts.index[:, 0]
+    errors = np.abs(forecasts.forecast - dataset.targets(forecasts.index)).mean(axis=1)
+    return {int(row): float(errors[rows == row].mean()) for row in np.unique(rows)}
+
+
+def _means(by_fold: Sequence[Mapping[Name, float]]) -> dict[Name, float]:
+    """The mean over the folds of what all of them have."""
+    common = set.intersection(*map(set, by_fold))
+    return {key: float(np.mean([values[key] for values in by_fold])) for key in by_fold[-1] if key in common}
 
 
 def contender_files(name: str, dataset: Dataset) -> dict[str, bytes]:
@@ -49,7 +69,7 @@ def contender_files(name: str, dataset: Dataset) -> dict[str, bytes]:
     shortest = int(np.isfinite(dataset.target[:, : dataset.spans.train]).sum(axis=1).min())
     wanted = model.min_history(horizon, has_quantiles=bool(task.levels))
     history = max(preprocessing.lookback, min(wanted, shortest))
-    content = replace(preprocessing, lookback=history).to_json() | {BASELINE_KEY: model.to_json()}
+    content = replace(preprocessing, lookback=history).to_json()
     if dataset.levels:
         content["quantiles"] = Quantiles(QUANTILE, dataset.levels, paths=0).to_json()
     return {SETTINGS_FILE: json.dumps(content).encode(), BASELINE_FILE: model.to_bytes()}
@@ -61,8 +81,8 @@ def _rows(forecasts: Forecasts, rows: slice) -> Forecasts:
     return replace(forecasts, index=forecasts.index[rows], forecast=forecasts.forecast[rows], quantiles=quantiles)
 
 
-def _measures(dataset: Dataset, forecasts: Forecasts) -> dict[str, float]:
-    """The measures of forecasts of the validation span by the names that runs have for them, where they are finite."""
+def measure_validation(dataset: Dataset, forecasts: Forecasts) -> dict[str, float]:
+    """Return the finite measures of forecasts of the validation span, by the names that runs have for them."""
     actual, index = dataset.targets(forecasts.index), forecasts.index
     measured = {"best_val_mae": metrics.mae(actual, forecasts.forecast)}
     measured |= validation_measures(dataset, index, forecasts.forecast, forecasts.quantiles)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -31,9 +32,10 @@ def adapt(carried: Any) -> Forecaster:
     network = carried.network
     if carried.routes:
         routes = tuple(Route(**dataclasses.asdict(route)) for route in carried.routes)
-        network = Routes(routes, network.members, network.horizon)
+        baselines = {name: _adapt_baseline(one) for name, one in getattr(network, "baselines", {}).items()}
+        network = Routes(routes, network.members, network.horizon, baselines=baselines)
     elif getattr(carried, "baseline", None) is not None:
-        network = BaselineModel(**network.to_json(), state=network.state)
+        network = _adapt_baseline(network)
     return Forecaster(
         preprocessing=Preprocessing.adopt(carried.preprocessing),
         network=network,
@@ -41,6 +43,10 @@ def adapt(carried: Any) -> Forecaster:
         members=tuple(map(adapt, carried.members)),
         weights=carried.weights,
     )
+
+
+def _adapt_baseline(carried: Any) -> BaselineModel:
+    return BaselineModel.read(io.BytesIO(carried.to_bytes()))
 
 
 def batch_forecasts(forecaster: Forecaster, requests: Sequence[ForecastRequest]) -> list[np.ndarray | Exception]:
