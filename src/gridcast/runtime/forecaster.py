@@ -342,7 +342,7 @@ class Forecaster:
         span: int | None = None,
         history: TargetHistory | None = None,
     ) -> np.ndarray:
-        """Return forecasts (n, span, 1 + levels): the median, or what a baseline forecasts, then the quantiles if any."""
+        """Return forecasts (n, span, 1 + levels): the median, or the forecast of a baseline, then quantiles if any."""
         if self.baseline is not None:
             answer = self.baseline.forecast(
                 self.preprocessing, channels, index, codes, history, levels=levels, horizon=span

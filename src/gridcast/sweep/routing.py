@@ -46,7 +46,7 @@ class SeriesChoice:
 
     @property
     def kind(self) -> str:
-        """What it shares with choices for other series: the run of all of them, that of its own, or the baseline."""
+        """The run of all series, the own one, or the baseline: choices for several series may share it."""
         if self.run is None:
             return self.name
         return self.key if mlflow_runs.SERIES_TAG not in self.run.data.tags else "own network"
