@@ -97,7 +97,9 @@ def local(tmp_path_factory, programs, jax_backend):
 
 @pytest.fixture(scope="module")
 def auto(tmp_path_factory, programs, jax_backend):
-    return Story(tmp_path_factory.mktemp("auto"), "auto", programs)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(routing, "PRIOR_WINDOWS", 0)  # errors are compared as they are
+        return Story(tmp_path_factory.mktemp("auto"), "auto", programs)
 
 
 def test_every_series_that_is_long_enough_has_a_run_of_each_configuration(local):
@@ -221,6 +223,20 @@ def test_auto_takes_for_each_series_what_has_the_lowest_error_on_validation_over
     answering = [run for run in runs if run.info.run_id in set(routes["run"])]
     assert {run.data.tags["gridcast.fold"] for run in answering} <= {"1"}
     assert len(auto.tested()) == len(auto.of("winner")) == 1
+
+
+def test_with_few_windows_the_errors_of_a_series_are_drawn_to_those_of_all():
+    """Of three models the second is best on average, but in the last series the third is, by luck or not."""
+    errors = np.array([[4.0, 2.0, 3.0], [40.0, 20.0, 30.0], [4.0, 2.0, 1.8]])
+    scales = np.array([1.0, 10.0, 1.0])
+    few, many = (routing.shrunken_errors(errors, scales, np.full(3, count)) for count in (4, 4000))
+    assert few.argmin(axis=1).tolist() == [1, 1, 1]
+    assert many.argmin(axis=1).tolist() == [1, 1, 2]
+    np.testing.assert_allclose(few[1], few[0])  # in units of the series
+    np.testing.assert_allclose(many, errors / scales[:, None], rtol=0.02)
+    missing = routing.shrunken_errors(np.array([[1.0, np.nan], [2.0, 1.0]]), np.ones(2), np.full(2, 4))
+    assert np.isnan(missing[0, 1])
+    assert np.isfinite(missing[[0, 1, 1], [0, 0, 1]]).all()
 
 
 def test_auto_stores_the_network_of_all_series_once_and_promotes_it(auto):

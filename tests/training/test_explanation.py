@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from gridcast.data import series_statistics
 from gridcast.runtime import loading
+from gridcast.runtime.naive_scale import naive_scale
 from small_experiments import SMALL, planned, sales
 
 pytestmark = pytest.mark.usefixtures("jax_backend")
@@ -24,7 +24,7 @@ def explained(tmp_path_factory):
 def test_the_error_is_that_of_the_validation_span_in_naive_units(explained):
     dataset, files, told = explained
     index = dataset.origins("validation", 7)
-    scale = series_statistics.naive_scale(dataset.target[:, : dataset.spans.train])[index[:, 0], None]
+    scale = naive_scale(dataset.target[:, : dataset.spans.train])[index[:, 0], None]
     forecast = loading.load_from_bytes(files).forecast(dataset.channels, index, dataset.series_codes)
     assert told["windows"] == len(index)
     assert told["error"] == pytest.approx(np.mean(np.abs(forecast - dataset.targets(index)) / scale), rel=1e-5)

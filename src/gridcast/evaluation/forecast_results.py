@@ -96,9 +96,12 @@ def _forecast(
     # the baselines have.
     min_lookback = dataset.preprocessing.lookback if forecaster.routes else 1
     index = dataset.origins_by_series(span, np.maximum(forecaster.lookbacks[codes], min_lookback))
+    levels = () if forecaster.quantiles is None else forecaster.quantiles.levels
+    if getattr(forecaster, "reads_history", False):  # code that an older model carries does not
+        answer = forecaster.with_quantiles(channels, index, codes, levels, history=history)
+        return Forecasts(index, answer[..., 0], levels, answer[..., 1:] if levels else None)
     if forecaster.quantiles is None:
-        return Forecasts(index, forecaster.forecast(channels, index, codes, history))
-    levels = forecaster.quantiles.levels
+        return Forecasts(index, forecaster.forecast(channels, index, codes))
     crps = None
     if forecaster.quantiles.sampled and not forecaster.members:
         paths = forecaster.samples_of(channels, index, codes)
@@ -106,6 +109,5 @@ def _forecast(
         quantiles = forecaster.quantiles.of_samples(paths, scale, (*levels, 0.5))
         crps = metrics.crps(dataset.targets(index), np.moveaxis(paths, 1, 2))
     else:
-        answer = forecaster.with_quantiles(channels, index, codes, levels, history=history)
-        return Forecasts(index, answer[..., 0], levels, answer[..., 1:])
+        quantiles = forecaster.quantiles_of(channels, index, codes, (*levels, 0.5))
     return Forecasts(index, quantiles[..., -1], levels, quantiles[..., :-1], crps)

@@ -55,9 +55,11 @@ def record_winner(session: SweepSession, runs: Sequence[Any]) -> Any:
             winner = combined
     if len(singles) > 1:
         content = json.dumps([candidate.to_json() for candidate in singles], indent=1)
-        if content != _recorded_candidates(session):
+        before = _recorded_candidates(session)
+        if content != before:
             mlflow_runs.log_texts(store, session.sweep_id, {CANDIDATES_FILE: content})
-            mlflow_runs.set_run_tag(store, session.sweep_id, mlflow_runs.VERDICT_TAG, "")  # the report names them
+        if before and content != before:  # the report names them
+            mlflow_runs.set_run_tag(store, session.sweep_id, mlflow_runs.VERDICT_TAG, "")
     return _marked(session, winner)
 
 
