@@ -19,6 +19,7 @@ from gridcast.sweep.winner import find_winner
 from gridcast.sweep.worker_job import WorkerSettings
 from gridcast.tracking import mlflow_runs, model_loading, promotion
 from gridcast.tracking.store import open_store
+from gridcast.training.refit import refit_dataset
 from small_experiments import experiment, sales, watching, write_experiment
 
 FRAME = sales(130)
@@ -140,6 +141,39 @@ def test_where_networks_alone_may_win_the_report_names_the_better_baseline(story
     assert "With selection.contenders: all it would be the winner, and on the test span" in story.verdict()
 
 
+@pytest.mark.parametrize("contenders", ["networks", "all"])
+def test_the_winner_is_refitted_on_training_and_validation_and_that_model_is_promoted(story, contenders):
+    name = f"refit-{contenders}"
+    training = {"epochs": 1, "patience": 1, "refit": True}
+    result = story.start(name, training=training, baselines=["ridge"], selection={"contenders": contenders})
+    assert ("baseline" in result.winner.data.params) == (contenders == "all")
+    (refitted,) = mlflow_runs.search_runs(story.store, f"tags.`{mlflow_runs.KIND_TAG}` = 'refit'")
+    assert refitted.data.params["refit_of"] == result.winner.info.run_id
+    promoted = story.promote()
+    version = story.store.client.get_model_version(name, promoted.version)
+    assert version.run_id == refitted.info.run_id
+    before, after = (
+        model_loading.load_model(uri, story.uri).predict(FRAME)["forecast"].to_numpy()
+        for uri in (f"runs:/{result.winner.info.run_id}/model", f"models:/{name}@champion")
+    )
+    assert np.isfinite(after).all()
+    assert not np.allclose(before, after)
+    np.testing.assert_allclose(before, after, rtol=1)  # the same kind of model, from a fifth more windows
+    assert "Trained once more, on training and validation span together, its MASE on unseen data is" in story.verdict()
+    again = story.start(name, training=training, baselines=["ridge"], selection={"contenders": contenders})
+    assert (again.trained, again.winner_is_new) == (0, False)
+    assert story.promote().already_champion
+
+
+def test_a_refitted_dataset_trains_on_both_spans_and_scales_as_before(story):
+    dataset = story.plan.dataset
+    both = refit_dataset(dataset)
+    lookback, spans = dataset.preprocessing.lookback, dataset.spans
+    assert both.origins("train", lookback)[:, 1].max() == spans.validation - dataset.preprocessing.horizon
+    assert both.preprocessing is dataset.preprocessing
+    np.testing.assert_array_equal(both.origins("test", lookback), dataset.origins("test", lookback))
+
+
 def test_auto_routes_series_to_baselines(story):
     baselines = ["ETS", "ridge", "seasonal naive"]
     story.start("routes", mode="auto", baselines=baselines, selection={"metric": "best_val_mae"})
@@ -155,5 +189,7 @@ def test_auto_routes_series_to_baselines(story):
 def test_networks_and_baselines_are_compared_by_what_both_have():
     with pytest.raises(ConfigError, match="best_val_loss is the loss of networks.*write best_val_wql"):
         experiment(task="probabilistic", transform={"scale": "mean-abs"}, selection={"contenders": "all"})
+    with pytest.raises(ConfigError, match="training.refit: trains one winner again, and mode: auto has a model"):
+        experiment(training={"refit": True}, mode="auto")
     with pytest.raises(ConfigError, match="write val_online_faults_missed"):
         config.parse(yaml.safe_dump(watching(selection={"contenders": "all"})))

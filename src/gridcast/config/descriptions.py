@@ -171,6 +171,7 @@ DESCRIPTIONS: dict[str, dict[str, str]] = {
         "max_minutes": "Training time that one run may take.",
         "retries": "How often a run is tried again after its worker died.",
         "checkpoint_seconds": "Seconds between two checkpoints of a run; 0: after each epoch.",
+        "refit": "Train the winner once more, on training and validation span together, and promote that model.",
     },
     "Probabilistic": {
         "quantiles": "Levels that are forecast, ascending.",

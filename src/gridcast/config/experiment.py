@@ -306,6 +306,14 @@ class Experiment(Section):
         return self
 
     @model_validator(mode="after")
+    def _check_refit(self) -> Experiment:
+        if self.training.refit and self.mode != "global":
+            raise ValueError(
+                f"training.refit: trains one winner again, and mode: {self.mode} has a model for each series; remove it"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _check_confirm(self) -> Experiment:
         if self.search.is_confirm_asked and self.search.confirm is not None and self.mode != "global":
             raise ValueError(

@@ -245,7 +245,8 @@ class Training(Section):
     often it is tried again where that can help, `checkpoint_seconds` the time between saves of its state (0: after each
     epoch). `engine` is `fused`, which trains similar runs together in one compiled program, or `stock` Keras, one by
     one; `auto` is fused if the backend supports it (JAX). `callbacks` are plug-ins, for `stock` alone: Keras calls them
-    in each run.
+    in each run. With `refit` the winner is trained once more, on the training and validation spans together, and that
+    model is the one that is promoted.
     """
 
     epochs: Annotated[int, Field(ge=1)] = 50
@@ -259,6 +260,7 @@ class Training(Section):
     max_minutes: Annotated[float, Field(gt=0)] | None = None
     retries: Annotated[int, Field(ge=0, le=10)] = 2
     checkpoint_seconds: Annotated[float, Field(ge=0)] = 30.0
+    refit: bool = False
 
 
 class Ensemble(Section):

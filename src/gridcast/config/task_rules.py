@@ -57,6 +57,7 @@ FIELD_RULES: dict[str, tuple[FieldRule, ...]] = {
         FieldRule("scaling", ("none", "centred", "standard"), "write none, centred or standard"),
         FieldRule("loss", ("mse",), reason="the score is a squared error"),
         FieldRule("mode", ("global",), reason="one network watches all sensors"),
+        FieldRule("training.refit", (False,), reason="a threshold needs a span that the network was not fitted to"),
         FieldRule("window.horizon", (1,), reason="only the step after a window is predicted"),
         FieldRule("split.folds", (None,), reason="a threshold belongs to one training span"),
         FieldRule("data.gaps", ("keep",), reason="an error on a filled value means nothing"),

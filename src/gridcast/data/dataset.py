@@ -37,6 +37,7 @@ class Dataset:
       window reaches back into training; 0 for forecasts, whose inputs may.
     - `followed_metric`: the metric that is computed after every epoch, because the search compares runs before their
       end by it; empty where it is the loss or the MAE of training.
+    - `is_refit`: whether the validation span is trained on too; scalers are those of the training span still.
     - `loss`: that by which all networks of values are trained; empty where they differ in it, or have likelihoods.
     - `training`, `probabilistic`, `anomaly`: these sections of the experiment. `plugins`: those that it may name.
     """
@@ -57,6 +58,7 @@ class Dataset:
     validation_gap: int = 0
     followed_metric: str = ""
     loss: str = ""
+    is_refit: bool = False
     plugins: Plugins = NO_PLUGINS
 
     @property
@@ -70,6 +72,11 @@ class Dataset:
         train = slice(0, self.spans.train)
         return naive_scale(np.where(self.observed[:, train], self.target[:, train], np.nan))
 
+    @property
+    def training_end(self) -> int:
+        """The step after the last one that is trained on."""
+        return self.spans.validation if self.is_refit else self.spans.train
+
     def origins(self, span: str, lookback: int, series: str | None = None) -> np.ndarray:
         """Return the windows (n, 2), pairs of series and origin, whose targets lie in `span` and are all observed.
 
@@ -82,6 +89,8 @@ class Dataset:
         target, observed = self.target[rows], self.observed[rows]
         shape = windows.WindowShape(lookback, preprocessing.horizon, self.stride)
         start, end = self.spans[span]
+        if span == "train":
+            end = self.training_end
         if self.anomaly is not None:
             is_complete = np.asarray(observed.all(axis=0, keepdims=True))
             start += self.validation_gap if span == "validation" else 0

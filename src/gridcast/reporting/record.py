@@ -91,6 +91,7 @@ class SweepRecord:
     `combined` is None where the winner is a run of the grid or is not made yet; `candidates` are all that were compared
     by their validation errors, see `sweep.candidates`, if there are others than runs. `detection` is None for
     forecasters, and while the test span is untouched. `looks` are all looks at it in the store, see `tracking.looks`.
+    `refit_measures` are those of the winner on the test span after its refit, empty without one.
     """
 
     name: str
@@ -110,6 +111,7 @@ class SweepRecord:
     baselines: BaselineRecord
     looks: Sequence[Look] = ()
     candidates: Sequence[Mapping[str, Any]] = ()
+    refit_measures: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def routes(self) -> pd.DataFrame:
@@ -248,8 +250,16 @@ def read_sweep(store: Store, name: str, sweep_id: str = "") -> SweepRecord:
         detection=detection,
         baselines=_read_baselines(store, about),
         looks=_find_looks(store, about),
+        refit_measures=_read_refit(store, winner),
         candidates=json.loads(_read_optional(store, parent, CANDIDATES_FILE) or "[]"),
     )
+
+
+def _read_refit(store: Store, winner: Any | None) -> dict[str, float]:
+    """Return the measures on the test span of the refitted winner; empty where there is none."""
+    key = mlflow_runs.refit_key(winner) if winner else ""
+    refitted = mlflow_runs.finished_runs(store, [key], "refit").get(key) if key else None
+    return {} if refitted is None else ranking.test_measures(refitted)
 
 
 def _find_looks(store: Store, about: dict[str, Any]) -> list[Look]:

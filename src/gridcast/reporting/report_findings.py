@@ -125,6 +125,7 @@ def compute_findings(record: SweepRecord) -> ReportFindings:
             *(anomalies.sentences if anomalies else baseline_sentences.baseline_sentences(standing)),
             *baseline_sentences.failed_baseline_sentences(record.baselines.failures),
             *baseline_sentences.mase_coverage_sentences(by_series),
+            *selection_sentences.refit_sentences(record),
             *selection_sentences.look_sentences(record),
             *chapters.verdict,
             *([promotion] if promotion else []),

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from gridcast.evaluation.paired_comparison import DETECTION_ERROR
-from gridcast.reporting import words
+from gridcast.reporting import forecast_tables, words
 from gridcast.reporting.record import SweepRecord
 from gridcast.sweep.candidates import BASELINE, ENSEMBLE_OF_RUNS
 from gridcast.tracking import looks
@@ -80,6 +80,19 @@ def _ensemble_refused(candidate: Mapping[str, Any]) -> str:
         f"The {candidate['name']} was not taken: its {metric} is {candidate['cost']:.4g}, not below the "
         f"{candidate['other_cost']:.4g} of the best one alone."
     )
+
+
+def refit_sentences(record: SweepRecord) -> list[str]:
+    """State the errors on the test span of the refitted winner and of the one that was selected."""
+    if not record.refit_measures or not record.forecasts.tests:
+        return []
+    name = str(record.leader["name"])
+    before = forecast_tables.measure_table({name: record.forecasts.tests[name]}).iloc[0]
+    return [
+        f"Trained once more, on training and validation span together, its MASE on unseen data is "
+        f"{record.refit_measures['mase']:.4g} (before: {before['mase']:.4g}; all comparisons are of the model before); "
+        "that model is the one to be promoted."
+    ]
 
 
 def look_sentences(record: SweepRecord) -> list[str]:

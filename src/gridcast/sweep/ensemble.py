@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -114,6 +115,12 @@ def ensemble_files(members: EnsembleMembers, store: Store) -> dict[str, bytes]:
     """Return the files of the ensemble, for `runtime.loading`."""
     files = [mlflow_runs.read_model_files(store, run.info.run_id) for run in members.runs]
     return pack_members(files, members.weights, members.combine)
+
+
+def recorded_members(store: Store, winner: Any) -> list[Any]:
+    """Return the MLflow runs that the recorded ensemble `winner` consists of, best first."""
+    table = pd.read_csv(io.BytesIO(mlflow_runs.read_artifact(store, winner.info.run_id, MEMBERS_TABLE)))
+    return [mlflow_runs.find_run(store, run_id) for run_id in table["run"]]
 
 
 def pack_members(

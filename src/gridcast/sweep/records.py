@@ -292,6 +292,11 @@ def evaluation_entry(
     )
 
 
+def test_measures_of(plan: Plan, forecasts: Forecasts) -> dict[str, float]:
+    """Return the measures of forecasts of the test span, by the names that MLflow has for them."""
+    return _forecast_record(plan, forecasts, "baseline", {})[0]
+
+
 def dataset_fields(plan: Plan) -> dict[str, str]:
     """Return the fields of the MLflow dataset that the runs of a sweep were made from."""
     data, panel = plan.experiment.data, plan.panel

@@ -17,6 +17,7 @@ from gridcast.sweep.live_runs import LiveRuns
 from gridcast.sweep.missing_measures import complete_tests, complete_validation
 from gridcast.sweep.plan import Plan
 from gridcast.sweep.proposals import with_proposals
+from gridcast.sweep.refit import record_refit
 from gridcast.sweep.search_loop import SearchLoop, SearchTally
 from gridcast.sweep.session import SweepSession
 from gridcast.sweep.sweep_result import SweepResult
@@ -117,6 +118,7 @@ def _run(session: SweepSession, events: SweepEvents) -> SweepResult:
         reference_result=tally.reference_result,
     )
     failed_tests = final_evaluation.evaluate(session, tasks, winner)
+    is_refit_new = record_refit(session, winner)
     evaluated = complete_tests(plan, store, final_evaluation.evaluated_runs(session, winner))
     return SweepResult(
         sweep_id=session.sweep_id,
@@ -127,7 +129,7 @@ def _run(session: SweepSession, events: SweepEvents) -> SweepResult:
         stopped=tally.stopped,
         failed=tally.failed,
         winner=winner,
-        winner_is_new=any(task.kind == "test" for task in tasks),
+        winner_is_new=is_refit_new or any(task.kind == "test" for task in tasks),
         test_measures=ranking.measures_by_name(evaluated),
         new_baselines=len(evaluated) - 1 - len(recorded_baselines),
         failed_baselines=tally.failed_baselines | failed_tests,

@@ -20,6 +20,7 @@ from gridcast.runtime.errors import GridcastError
 from gridcast.sweep.task import SweepTask, TaskGroup
 from gridcast.sweep.worker_job import TaskContext, TaskFailure
 from gridcast.training.progress import ProgressReporter
+from gridcast.training.refit import refit_dataset
 from gridcast.training.result import TrainingResult
 
 
@@ -30,6 +31,8 @@ def execute_group(datasets: Sequence[Dataset], group: TaskGroup, context: TaskCo
     """
     run = group.tasks[0].run
     dataset = datasets[run.fold if run else -1]
+    if group.tasks[0].kind in ("refit", "refit contender"):
+        dataset = refit_dataset(dataset)
     if group.engine != "fused":
         return [_execute_or_fail(datasets, dataset, task, context) for task in group.tasks]
     from gridcast.training import fused_fit
@@ -75,7 +78,7 @@ def _predict_span(datasets: Sequence[Dataset], dataset: Dataset, task: SweepTask
     """Return what a forecaster, a detector or a baseline predicts; of a contender, its model."""
     from gridcast.training import contenders
 
-    if task.kind == "contender":
+    if task.kind in ("contender", "refit contender"):
         files = contenders.contender_files(task.name, dataset)
         return TrainingResult(curves={}, metrics={}, origin_losses=(), files=files)
     if task.kind == "greedy":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import json
 import tempfile
 import time
@@ -103,6 +104,11 @@ def failed_runs(store: Store, keys: Iterable[str], kind: str) -> dict[str, Any]:
     wanted = set(keys)
     runs = search_runs(store, f"tags.`{KIND_TAG}` = '{kind}' and attributes.status = 'FAILED'")
     return {run.data.tags[KEY_TAG]: run for run in reversed(runs) if run.data.tags.get(KEY_TAG) in wanted}
+
+
+def refit_key(run: Any) -> str:
+    """Return the key of the record of a `run` that is trained once more."""
+    return hashlib.sha256(f"refit/{run.data.tags[KEY_TAG]}".encode()).hexdigest()
 
 
 def tested_runs(store: Store, keys: Iterable[str]) -> dict[str, Any]:

@@ -44,6 +44,8 @@ def promote(
     left without an alias is used again. `force` is the reason for promoting against the gates; with
     `if_not_worse` a champion is replaced too that cannot be told apart from the run. `metrics` are those of one's own.
 
+    With `training.refit` the gates judge the winner, and the model of its refitted run is registered.
+
     Raises PromotionRefused with the gate and the figures, with the registry unchanged; ConfigError
     without `promote_to` or with an empty reason; TrackingError if MLflow fails.
     """
@@ -52,7 +54,8 @@ def promote(
         model = registry.registered_model(client, name)
         champion = registry.version_with_alias(client, model, registry.CHAMPION)
         run = client.get_run(winner.info.run_id)
-        if champion is not None and champion.run_id == run.info.run_id:
+        deployed = _deployed_run(experiment, store, run)
+        if champion is not None and champion.run_id == deployed.info.run_id:
             return _unchanged(client, model, champion)
         winner_name, *baseline_names = test_measures
         case = PromotionCase(
@@ -69,22 +72,35 @@ def promote(
         refusal = first_refusal(case)
         if refusal and force is None:
             raise PromotionRefused(_refusal_text(name, gate=refusal[0], reason=refusal[1]))
-        model_id = registry.logged_model_id(client, run)
-        if model_id is None:
-            raise GridcastError(f"run {run.info.run_id} has no model '{MODEL_NAME}'; nothing can be registered")
+        model_id = _model_id(client, deployed)
         beaten_by = best_baseline_ahead(case)
         remarks = _remarks(case, beaten_by, refusal=refusal, force=force)
-        note = _manual_change_note(client, name, run, model=model, champion=champion)
+        note = _manual_change_note(client, name, deployed, model=model, champion=champion)
         version, previous = register_champion(
             client,
             name,
-            run,
+            deployed,
             model_id=model_id,
             tags=_version_tags(case, beaten_by, force),
             card=model_card(name, case, test_measures=test_measures, remarks=remarks),
             champion=champion,
         )
     return registry.Promotion(version=version, name=name, beaten_by=beaten_by, previous=previous, note=note)
+
+
+def _model_id(client: Any, run: Any) -> str:
+    model_id = registry.logged_model_id(client, run)
+    if model_id is None:
+        raise GridcastError(f"run {run.info.run_id} has no model '{MODEL_NAME}'; nothing can be registered")
+    return model_id
+
+
+def _deployed_run(experiment: Experiment, store: Store, run: Any) -> Any:
+    """The run whose model is promoted: the refitted winner where there is one."""
+    if not experiment.training.refit:
+        return run
+    key = mlflow_runs.refit_key(run)
+    return mlflow_runs.finished_runs(store, [key], "refit").get(key, run)
 
 
 def recorded_test_measures(store: Store, winner: Any, baseline_keys: Mapping[str, str]) -> dict[str, dict[str, float]]:

@@ -58,7 +58,7 @@ def _means(by_fold: Sequence[Mapping[Name, float]]) -> dict[Name, float]:
 
 
 def contender_files(name: str, dataset: Dataset) -> dict[str, bytes]:
-    """Return the files of the model of the baseline `name`, fitted to the training span of `dataset`."""
+    """Return the files of the model of the baseline `name`, fitted to what is trained on in `dataset`."""
     preprocessing, horizon = dataset.preprocessing, dataset.preprocessing.horizon
     task = baseline_task(dataset, preprocessing.lookback)
     if task.levels:
@@ -66,7 +66,7 @@ def contender_files(name: str, dataset: Dataset) -> dict[str, bytes]:
     state = FITTED_BASELINES[name].fit(task) if name in FITTED_BASELINES else {}
     model = BaselineModel(name, preprocessing.lookback, dataset.period, state)
     # No series needs more history in use than the shortest one had in training.
-    shortest = int(np.isfinite(dataset.target[:, : dataset.spans.train]).sum(axis=1).min())
+    shortest = int(np.isfinite(dataset.target[:, : dataset.training_end]).sum(axis=1).min())
     wanted = model.min_history(horizon, has_quantiles=bool(task.levels))
     history = max(preprocessing.lookback, min(wanted, shortest))
     content = replace(preprocessing, lookback=history).to_json()

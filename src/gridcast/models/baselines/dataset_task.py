@@ -16,7 +16,7 @@ def baseline_task(dataset: Dataset, lookback: int, *spans: str) -> BaselineTask:
         observed=dataset.observed,
         channels=dataset.channels,
         times=dataset.times,
-        train=dataset.spans.train,
+        train=dataset.training_end,
         lookback=lookback,
         horizon=preprocessing.horizon,
         period=dataset.period,
