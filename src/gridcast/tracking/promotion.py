@@ -74,7 +74,6 @@ def promote(
             raise PromotionRefused(_refusal_text(name, gate=refusal[0], reason=refusal[1]))
         model_id = _model_id(client, deployed)
         beaten_by = best_baseline_ahead(case)
-        remarks = _remarks(case, beaten_by, refusal=refusal, force=force)
         note = _manual_change_note(client, name, deployed, model=model, champion=champion)
         version, previous = register_champion(
             client,
@@ -82,10 +81,23 @@ def promote(
             deployed,
             model_id=model_id,
             tags=_version_tags(case, beaten_by, force),
-            card=model_card(name, case, test_measures=test_measures, remarks=remarks),
+            card=_card(name, case, test_measures, beaten_by, refusal=refusal, force=force),
             champion=champion,
         )
     return registry.Promotion(version=version, name=name, beaten_by=beaten_by, previous=previous, note=note)
+
+
+def _card(
+    name: str,
+    case: PromotionCase,
+    test_measures: Mapping[str, Mapping[str, float]],
+    beaten_by: str | None,
+    *,
+    refusal: tuple[str, str] | None,
+    force: str | None,
+) -> str:
+    remarks = _remarks(case, beaten_by, refusal=refusal, force=force)
+    return model_card(name, case, test_measures=test_measures, remarks=remarks)
 
 
 def _model_id(client: Any, run: Any) -> str:
