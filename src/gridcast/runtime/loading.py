@@ -14,8 +14,9 @@ from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Any, Literal
 
-from . import detector, per_series
+from . import detector, fitted_arrays, per_series
 from .detector import DETECTOR_KEY, Detector
+from .fitted_arrays import ARRAYS_FILE
 from .forecaster import MEMBERS_FILE, NETWORK_FILE, SETTINGS_FILE, Forecaster
 from .per_series import ROUTES_FILE, RoutedNetwork, Routes
 from .plugin_code import carried_layers
@@ -39,7 +40,7 @@ def choose_keras_backend() -> None:
 
 
 def load(folder: Path | str) -> Forecaster | Detector:
-    """Return the model in `folder`: forecaster.json with model.keras, routes.json or members.json.
+    """Return the model in `folder`: forecaster.json with model.keras, detector.npz, routes.json or members.json.
 
     The code of layers that its networks have from plug-ins lies there too, and is run.
     """
@@ -60,7 +61,7 @@ def _load(folder: Path) -> Forecaster | Detector:
         if isinstance(model, Detector) or weights is None:  # detectors are combined by their scores, without weights
             return replace(model, members=members)
         return replace(model, members=members, weights=tuple(weights))
-    return _read(folder, SETTINGS_FILE, NETWORK_FILE)
+    return _read(folder, SETTINGS_FILE, ARRAYS_FILE if (folder / ARRAYS_FILE).exists() else NETWORK_FILE)
 
 
 def load_from_bytes(files: Mapping[str, bytes]) -> Any:
@@ -83,14 +84,21 @@ def _load_pyfunc(path: str) -> Forecaster | Detector:
 
 def _read(folder: Path, settings_file: str, network_file: str | None = None) -> Any:
     """The model of one settings file, with the network of `network_file` if it has one of its own."""
-    import keras
-
     content = json.loads((folder / settings_file).read_text(encoding="utf-8"))
-    network = keras.saving.load_model(folder / network_file, compile=False) if network_file else None
+    network = _read_network(folder / network_file) if network_file else None
     if DETECTOR_KEY in content:
         return detector.from_json(content, network)
     quantiles = Quantiles.from_json(content["quantiles"]) if "quantiles" in content else None
     return Forecaster(Preprocessing.from_json(content), network, quantiles)
+
+
+def _read_network(path: Path) -> Any:
+    """The Keras network of a file, or the arrays of a simple detector."""
+    if path.suffix == Path(ARRAYS_FILE).suffix:
+        return fitted_arrays.from_bytes(path.read_bytes())
+    import keras
+
+    return keras.saving.load_model(path, compile=False)
 
 
 def _read_routes(folder: Path, horizon: int) -> Routes:

@@ -122,11 +122,9 @@ def test_baselines_are_evaluated_from_what_was_known_too(plan, name):
     """Other readings from a step on change no score that is known before."""
     dataset, (start, _) = plan.dataset, plan.dataset.spans["test"]
     changed = start + 60
-    channels = dataset.channels.copy()
-    channels[0, changed:] += 5
-    before, after = (
-        detection_results.baseline_scores(name, one) for one in (dataset, replace(dataset, channels=channels))
-    )
+    target = dataset.target.copy()
+    target[:, changed:] += 5
+    before, after = (detection_results.baseline_scores(name, one) for one in (dataset, replace(dataset, target=target)))
     for view in ("online", "at_once"):
         one, other = getattr(before, view), getattr(after, view)
         is_known = one.known_at < changed - start
