@@ -234,7 +234,7 @@ class Detector:
         if self.members:
             return np.max([member.known_at(values, wait) for member in self.members], axis=0)
         if self.is_simple:
-            return simple_detectors.known_steps(self.kind, len(values), self.lookback, wait)
+            return simple_detectors.known_steps(self.kind, values, self.lookback, wait)
         return online.known_steps(len(values), self.window_ends(values), self.offsets, self.ahead, wait)
 
     def _contributions(self, values: np.ndarray, views: Sequence[tuple[int | None, np.ndarray]]) -> list[np.ndarray]:

@@ -55,12 +55,17 @@ def min_steps(name: str, lookback: int) -> int:
     return {"last value": 2, "rolling median": 1 + max(1, lookback // 2)}.get(name, 1)
 
 
-def known_steps(name: str, steps: int, lookback: int, wait: int) -> np.ndarray:
-    """Return the step (steps,) at which a follower who waits has the score of each of `steps` steps.
+def known_steps(name: str, values: np.ndarray, lookback: int, wait: int) -> np.ndarray:
+    """Return the step (steps,) at which a follower who waits has the score of each step of `values` (steps, sensors).
 
-    Steps before the end of the first window are scored once that is complete.
+    Steps before the end of the first window are scored once that is complete. Where a sensor alone has no value, the
+    follower waits for its next one, `lookback` steps at most.
     """
-    return np.maximum(np.arange(steps) + wait, settling_steps(name, lookback))
+    at = np.arange(len(values))
+    is_reported = np.isfinite(values) | ~np.isfinite(values).any(axis=1, keepdims=True)
+    reported = pd.DataFrame(np.where(is_reported, at[:, None], np.nan)).bfill().max(axis=1, skipna=False)
+    due = np.maximum(at + wait, settling_steps(name, lookback))
+    return np.clip(reported.reindex(due).fillna(np.inf).to_numpy(), due, due + lookback).astype(int)
 
 
 def pca(state: State, values: np.ndarray, lookback: int, wait: int | None) -> np.ndarray:

@@ -185,8 +185,11 @@ def score_waiting_steps(
         ]
         if stretches:
             ledger.save_waiting_stretches([])
-        is_waiting = _fills_gaps(model) or newest and ledger.has_unscored_steps(newest - model.wait * length)
-        if newest is not None and is_waiting:
+        if newest is not None and (
+            ledger.first_unscored() is not None
+            if _fills_gaps(model)
+            else ledger.has_unscored_steps(newest - model.wait * length)
+        ):
             results.append(_score_steps(newest + length, ledger, model, wait=0, patience=0, channels=channels, now=now))
         scores = pd.concat([one.scores for one in results]) if results else NO_SCORES
         if not len(scores):
@@ -276,7 +279,7 @@ def _save_scores(
     # except for the last `wait`, and steps around them that have no score yet: those that waited, maybe since before a
     # hole, and those after a missing step, which need a whole window behind them. None of these is before `earliest`,
     # or after `end` by more than `reach`. The detector reads one lookback more, so that every step has the same windows
-    # as in one pass over the whole table; one that fills gaps reads two, as values are carried that far, holes included.
+    # as in one pass over the whole table; one that fills gaps reads two, holes included, as values are carried so far.
     detector, length, fills_gaps = model.detector, step_length(model.detector.frequency), _fills_gaps(model)
     reach = max(detector.lookback, model.wait) * length
     if fills_gaps and end is None:
@@ -304,6 +307,8 @@ def _save_scores(
         reported = min(readings[name].last_valid_index() or since for name in detector.sensors)
         newest = reported if patience is None else max(reported, newest - patience * length)
     is_due = scores.index <= newest - wait * length
+    if fills_gaps:  # the first steps of a stream are scored when their first window is complete
+        is_due &= newest >= axis[0] + (getattr(detector, "min_table_steps", 1) - 1) * length
     waiting, scores = int((is_near & ~is_due).sum()), scores[is_near & is_due]
     if getattr(detector, "seen", None) is not None:  # a running threshold
         scores = _with_running_threshold(scores, ledger, model)

@@ -230,9 +230,8 @@ class Ledger:
 
     def first_unscored(self) -> pd.Timestamp | None:
         """Return the time of the first step without a score after all those with one, None where there is none."""
-        ((first,),) = self._database.execute(
-            "SELECT min(time) FROM steps WHERE time > (SELECT coalesce(max(time), '') FROM steps WHERE score IS NOT NULL)"
-        )
+        newest = "SELECT coalesce(max(time), '') FROM steps WHERE score IS NOT NULL"
+        ((first,),) = self._database.execute(f"SELECT min(time) FROM steps WHERE time > ({newest})")  # noqa: S608
         return None if first is None else pd.Timestamp(first)
 
     def has_anomaly(self, first: pd.Timestamp, last: pd.Timestamp) -> bool:
