@@ -163,11 +163,10 @@ def _run_ensemble(task: FileTask, planned: Plan, name: str) -> Iterator[Detectio
 def _run_baseline(task: FileTask, planned: Plan, name: str) -> Iterator[DetectionBenchmark]:
     """Fit the baseline to all steps before the test."""
     dataset = planned.dataset
-    values, spans, lookback = dataset.channels[0], dataset.spans, dataset.preprocessing.lookback
     for seed in SEEDS:
         started = time.perf_counter()
-        contribute = detection_results.baseline_contributions(name, values[: spans.validation], lookback, seed)
-        scores = _scores_by_rule(contribute, values, planned, detection_results.baseline_wait(name, lookback))
+        detector = detection_results.simple_detector(name, dataset, end=dataset.spans.validation, seed=seed)
+        scores = _detector_scores(planned, detector)
         yield _record(task, planned, name, seed, scores, seconds=time.perf_counter() - started)
 
 

@@ -130,10 +130,12 @@ PURE = [
     "reporting/interval_calibration.py",
     "reporting/leaderboard.py",
     "reporting/setting_effects.py",
+    "runtime/combined_scores.py",
     "runtime/events.py",
     "runtime/gaps.py",
     "runtime/resampling.py",
     "runtime/scaling.py",
+    "runtime/simple_detectors.py",
     "runtime/windows.py",
     "runtime/zero_runs.py",
 ]

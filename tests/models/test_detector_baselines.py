@@ -6,6 +6,7 @@ from sklearn.decomposition import PCA
 from sklearn.ensemble import IsolationForest
 
 from gridcast.models.baselines.detectors import DETECTOR_BASELINES
+from gridcast.runtime import simple_detectors
 from gridcast.runtime.events import anomaly_score
 
 N = np.nan
@@ -24,7 +25,9 @@ TRAINING, VALUES = plant(), plant(300, seed=1)
 
 
 def detected(name, values=VALUES, training=TRAINING, lookback=LOOKBACK):
-    return DETECTOR_BASELINES[name](training, values, lookback=lookback, seed=0)
+    state = DETECTOR_BASELINES[name](training, lookback=lookback, seed=0)
+    (found,) = simple_detectors.contributions_after(name, state, values, lookback, (None,))
+    return found
 
 
 @EACH
@@ -104,7 +107,7 @@ def test_with_too_few_steps_for_a_window_contributions_are_missing_or_finite(nam
 def test_z_score_by_hand():
     training = np.array([[1.0], [3.0], [N], [1.0], [3.0]])  # mean 2, deviation 1
     np.testing.assert_allclose(
-        DETECTOR_BASELINES["z-score"](training, np.array([[5.0], [2.0], [N]]), lookback=2, seed=0), [[9], [0], [N]]
+        detected("z-score", np.array([[5.0], [2.0], [N]]), training, lookback=2), [[9], [0], [N]]
     )
 
 
@@ -112,11 +115,9 @@ def test_last_value_by_hand():
     training = np.array([[0.0], [2.0], [0.0], [2.0]])  # changes of 2
     values = np.array([[1.0], [5.0], [N], [N], [N], [7.0], [7.0]])
     np.testing.assert_allclose(
-        DETECTOR_BASELINES["last value"](training, values, lookback=4, seed=0), [[N], [4], [N], [N], [N], [1], [0]]
+        detected("last value", values, training, lookback=4), [[N], [4], [N], [N], [N], [1], [0]]
     )
-    assert np.isnan(
-        DETECTOR_BASELINES["last value"](training, values, lookback=2, seed=0)[5, 0]
-    )  # three steps back is too far
+    assert np.isnan(detected("last value", values, training, lookback=2)[5, 0])  # three steps back is too far
 
 
 def test_rolling_median_by_hand():
@@ -125,9 +126,7 @@ def test_rolling_median_by_hand():
     values = np.array([[1.0], [3.0], [2.0], [N], [8.0]])
     # The first may have one step before it: 1 away; the median of 1, .5, .5, 4.5, 3 is 1
     expected = np.array([N, 2, 0, N, 6]) ** 2 / 1.4826**2
-    np.testing.assert_allclose(
-        DETECTOR_BASELINES["rolling median"](training, values, lookback=2, seed=0)[:, 0], expected
-    )
+    np.testing.assert_allclose(detected("rolling median", values, training, lookback=2)[:, 0], expected)
 
 
 def windows(rows, lookback=LOOKBACK):

@@ -6,9 +6,10 @@ known by then. Scores in hindsight, which know the whole span, are kept beside.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import partial
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
@@ -16,10 +17,11 @@ from gridcast.config import Anomaly, threshold_rules
 from gridcast.data.dataset import Dataset
 from gridcast.data.splits import Spans
 from gridcast.evaluation import thresholds
-from gridcast.models.baselines.detectors import DETECTOR_BASELINES, WINDOWED_BASELINES
-from gridcast.runtime import events, online, running_threshold
+from gridcast.models.baselines.detectors import DETECTOR_BASELINES
+from gridcast.runtime import events, online
 from gridcast.runtime.detector import Detector, scaled_values
 from gridcast.runtime.online import OnlineThreshold
+from gridcast.runtime.preprocessing import Preprocessing
 
 ContributionsAfter = Callable[[np.ndarray, Sequence[int | None]], list[np.ndarray]]
 """From values in scaled units to the contributions of the sensors to the scores, both (steps, sensors).
@@ -121,45 +123,52 @@ def detector_scores(detector: Detector, dataset: Dataset) -> AnomalyScores:
     return AnomalyScores(after_wait, at_once, hindsight, wait)
 
 
+def simple_detector(name: str, dataset: Dataset, *, end: int | None = None, seed: int = 0) -> Detector:
+    """Return the simple detector `name` without thresholds, fitted to the steps before `end`: the training span."""
+    training, lookback = dataset.channels[0, : end or dataset.spans.train], dataset.preprocessing.lookback
+    state = DETECTOR_BASELINES[name](training, lookback=lookback, seed=seed)
+    return untuned_detector(dataset, dataset.preprocessing, state, name)
+
+
+def untuned_detector(dataset: Dataset, preprocessing: Preprocessing, network: Any, kind: str) -> Detector:
+    """Return the detector of `kind` as the experiment wants it, without thresholds and statistics."""
+    anomaly = dataset.anomaly
+    assert anomaly is not None
+    level = threshold_rules.checked_level(anomaly.threshold, anomaly.level)
+    return Detector(
+        preprocessing,
+        network,
+        kind,
+        threshold=math.inf,
+        rule=anomaly.threshold,
+        level=level,
+        usual=(),
+        least=anomaly.min_steps,
+        gap=anomaly.merge_gap,
+    )
+
+
+def fit_thresholds(detector: Detector, dataset: Dataset) -> Detector:
+    """Return `detector` with the thresholds of its scores, see `thresholds_before_test`."""
+    assert dataset.anomaly is not None
+    final, after = thresholds_before_test(
+        detector.contributions_after,
+        dataset.channels[0],
+        dataset.spans,
+        lookback=detector.lookback,
+        anomaly=dataset.anomaly,
+        waits=online.calibrated_waits(detector.wait, detector.settling),
+    )
+    return replace(detector, threshold=final.threshold, seen=final.seen, online=after)
+
+
 def baseline_scores(name: str, dataset: Dataset) -> AnomalyScores:
-    """Return the scores of the test span by the baseline `name`.
+    """Return the scores of the test span by the simple detector `name`.
 
     Its thresholds follow the same rule as those of detectors, from its own scores. One that reads windows waits as long
     as a detector of the same windows.
     """
-    assert dataset.anomaly is not None
-    values, lookback, (start, end) = dataset.channels[0], dataset.preprocessing.lookback, dataset.spans["test"]
-    contribute = baseline_contributions(name, values[: dataset.spans.train], lookback)
-    wait = baseline_wait(name, lookback)
-    waits = dict.fromkeys((wait, 0))
-    final, after = thresholds_before_test(
-        contribute, values, dataset.spans, lookback=lookback, anomaly=dataset.anomaly, waits=tuple(waits)
-    )
-    level = threshold_rules.checked_level(dataset.anomaly.threshold, dataset.anomaly.level)
-    contributions = span_contributions_after(contribute, values, (start, end), lookback=lookback, waits=(*waits, None))
-    scored = []
-    for of_view, first, steps in zip(contributions, (*after, final), (*waits, None), strict=True):
-        limits = running_threshold.thresholds(events.anomaly_score(of_view), first.threshold, level, first.seen)
-        known_at = _known_in_hindsight(end - start) if steps is None else np.arange(end - start) + steps
-        scored.append(ScoredSteps(of_view, limits, known_at))
-    return AnomalyScores(scored[0], scored[-2], scored[-1], wait)
-
-
-def baseline_contributions(name: str, training: np.ndarray, lookback: int, seed: int = 0) -> ContributionsAfter:
-    """Return the contributions of the baseline `name`, fitted to the scaled values `training` (steps, sensors)."""
-
-    def contribute(values: np.ndarray, waits: Sequence[int | None]) -> list[np.ndarray]:
-        baseline = partial(DETECTOR_BASELINES[name], training, values, lookback=lookback, seed=seed)
-        if name not in WINDOWED_BASELINES:  # whose score is final at once
-            return [baseline()] * len(waits)
-        return [baseline(wait=wait) for wait in waits]
-
-    return contribute
-
-
-def baseline_wait(name: str, lookback: int) -> int:
-    """Return the steps that a follower of the baseline `name` waits, see `runtime.online.default_wait`."""
-    return online.default_wait("reconstruction" if name in WINDOWED_BASELINES else "prediction", lookback)
+    return detector_scores(fit_thresholds(simple_detector(name, dataset), dataset), dataset)
 
 
 def _known_in_hindsight(steps: int) -> np.ndarray:

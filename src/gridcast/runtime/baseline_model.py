@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from . import windows
+from . import fitted_arrays, windows
 from .baselines import BASELINES, FITTED_BASELINES
 from .baselines.residuals import MIN_ERRORS
 from .baselines.task import BaselineForecast, BaselineTask
@@ -134,20 +131,16 @@ class BaselineModel:
 
     def to_bytes(self) -> bytes:
         """Return the content of BASELINE_FILE: settings and state."""
-        content = io.BytesIO()
         settings = {"name": self.name, "lookback": self.lookback, "period": self.period}
-        arrays: dict[str, Any] = {**self.state, SETTINGS: np.array(json.dumps(settings))}
-        np.savez(content, **arrays)
-        return content.getvalue()
+        return fitted_arrays.to_bytes({**self.state, SETTINGS: np.array(json.dumps(settings))})
 
     @classmethod
-    def read(cls, file: Path | io.BytesIO) -> BaselineModel:
-        """Return the baseline in a `file` with the content of `to_bytes`."""
-        with np.load(file, allow_pickle=False) as arrays:
-            state = dict(arrays)
+    def from_bytes(cls, content: bytes) -> BaselineModel:
+        """Return the baseline that `to_bytes` was called on."""
+        state = fitted_arrays.from_bytes(content)
         return cls(**json.loads(str(state.pop(SETTINGS))), state=state)
 
 
 def baseline_of(files: Mapping[str, bytes]) -> str:
-    """Return the name of the baseline that the model in `files` is; empty for another model."""
-    return BaselineModel.read(io.BytesIO(files[BASELINE_FILE])).name if BASELINE_FILE in files else ""
+    """Return the name of the baseline that the forecaster in `files` is; empty for another one."""
+    return BaselineModel.from_bytes(files[BASELINE_FILE]).name if BASELINE_FILE in files else ""

@@ -1,4 +1,4 @@
-"""The deployable anomaly detector: preprocessing, network and threshold.
+"""The deployable anomaly detector: preprocessing, network or simple detector, and threshold.
 
 It travels inside every logged model, see forecaster.py.
 """
@@ -14,10 +14,22 @@ from weakref import WeakKeyDictionary
 import numpy as np
 import pandas as pd
 
-from . import input_table, online, running_threshold, table_columns, time_axis, windows
+from . import (
+    combined_scores,
+    events,
+    input_table,
+    online,
+    running_threshold,
+    simple_detectors,
+    table_columns,
+    time_axis,
+    windows,
+)
 from .errors import DataError, suggest
+from .normal_statistics import MIN_VARIANCE, NormalStatistics, whiten_by_sensor
 from .online import OnlineThreshold
 from .preprocessing import Preprocessing
+from .simple_detectors import SIMPLE_DETECTORS
 
 SCORE, THRESHOLD, ANOMALY = "score", "threshold", "anomaly"
 """Columns of a table of scores, beside the time and the sensors."""
@@ -25,8 +37,6 @@ DETECTOR_KEY = "detector"
 """Key of forecaster.json for the settings of a detector beside its preprocessing; a forecaster has none."""
 WINDOWS_PER_BATCH = 256
 """Windows that go through the network at once, always as many, so that one compiled program serves every table."""
-MIN_VARIANCE = 1e-6
-"""Lower bound of variances and scores, in squared scaled units: keeps what is exact in training from dividing by 0."""
 ENSEMBLE = "ensemble"
 """The `kind` of a detector that consists of members."""
 MINIMUM = "minimum"
@@ -53,28 +63,16 @@ def scaled_values(preprocessing: Preprocessing, values: np.ndarray) -> np.ndarra
 
 
 @dataclass(frozen=True)
-class NormalStatistics:
-    """Statistics of vectors in normal operation: `mean` (dims,) and `whitening` (dims, dims).
-
-    Whitened vectors are uncorrelated with variance 1, and as close to the original ones as that allows.
-    """
-
-    mean: np.ndarray
-    whitening: np.ndarray
-
-    def whiten(self, vectors: np.ndarray) -> np.ndarray:
-        """Return `vectors` (..., dims) minus the mean, whitened."""
-        return np.asarray((vectors - self.mean) @ self.whitening.T)
-
-
-@dataclass(frozen=True)
 class Detector:
-    """A trained network with everything needed to say which steps of a table are anomalous, and due to which sensors.
+    """Everything needed to say which steps of a table are anomalous, and due to which sensors.
 
     `kind` is what the network does with a window of all sensors: `reconstruction` rebuilds it from its encoding, a few
     numbers; `prediction` forecasts the step after it; `both` does both. These are scored by their errors. `encoding`
     does both too, and is scored by the encoding first. `usual` holds the statistics of normal operation: of the errors
     of each sensor over the steps of a window, then of all sensors at a step, and last of the encoding.
+
+    A simple detector has the name of one of `simple_detectors` as its `kind`, and the arrays that were fitted in place
+    of a network.
 
     A step is anomalous if its score exceeds the `threshold`, fitted by `rule` at `level` to the scores of training; a
     running threshold starts from the score history `seen` there. An event has at least `least` anomalous steps, with
@@ -128,7 +126,18 @@ class Detector:
     @property
     def ahead(self) -> int:
         """Steps after a window for which the network has an output: 1 if it predicts, else 0."""
-        return max((member.ahead for member in self.members), default=int(self.kind != "reconstruction"))
+        has_none = self.is_simple or self.kind == "reconstruction"
+        return max((member.ahead for member in self.members), default=int(not has_none))
+
+    @property
+    def is_simple(self) -> bool:
+        """Whether it is one of `simple_detectors`."""
+        return self.kind in SIMPLE_DETECTORS
+
+    @property
+    def fills_gaps(self) -> bool:
+        """Whether a score may rest on values that stand for missing ones, up to two windows before a step."""
+        return self.is_simple or any(member.fills_gaps for member in self.members)
 
     @property
     def wait(self) -> int:
@@ -140,12 +149,14 @@ class Detector:
         """Steps after which the score of a step is final: no later window contains it."""
         if self.members:
             return max(member.settling for member in self.members)
+        if self.is_simple:
+            return simple_detectors.settling_steps(self.kind, self.lookback)
         return 0 if self.kind == "prediction" else self.lookback + self.ahead - 1
 
     @property
     def min_table_steps(self) -> int:
         """Steps of the shortest table of which a step can be scored."""
-        return self.lookback + self.ahead
+        return simple_detectors.min_steps(self.kind, self.lookback) if self.is_simple else self.lookback + self.ahead
 
     @property
     def offsets(self) -> range:
@@ -222,6 +233,8 @@ class Detector:
             return np.full(len(values), len(values))
         if self.members:
             return np.max([member.known_at(values, wait) for member in self.members], axis=0)
+        if self.is_simple:
+            return simple_detectors.known_steps(self.kind, values, self.lookback, wait)
         return online.known_steps(len(values), self.window_ends(values), self.offsets, self.ahead, wait)
 
     def _contributions(self, values: np.ndarray, views: Sequence[tuple[int | None, np.ndarray]]) -> list[np.ndarray]:
@@ -229,6 +242,9 @@ class Detector:
         if self.members:
             each = [member._contributions(values, views) for member in self.members]
             return [self._combined([member[k] for member in each], wait) for k, (wait, _) in enumerate(views)]
+        if self.is_simple:
+            waits = [wait for wait, _ in views]
+            return simple_detectors.contributions_after(self.kind, self.network, values, self.lookback, waits)
         totals = [(np.zeros(values.shape), np.zeros((len(values), 1))) for _ in views]
         *by_sensor, over_sensors, of_encoding = self.usual
         for ends, errors, encoding in self.errors(values, self.window_ends(values)):
@@ -250,13 +266,8 @@ class Detector:
 
     def _combined(self, contributions: Sequence[np.ndarray], wait: int | None) -> np.ndarray:
         """Combine the contributions of the members, each (steps, sensors), which are known after `wait` steps."""
-        log_ratios, shares = np.empty((len(self.members), len(contributions[0]), 1)), np.zeros(contributions[0].shape)
-        for log_ratio, member, of_member in zip(log_ratios, self.members, contributions, strict=True):
-            score = np.maximum(of_member.mean(axis=1, keepdims=True), MIN_VARIANCE)
-            log_ratio[:] = np.log(score / max(member.threshold_after(wait).threshold, MIN_VARIANCE))
-            shares += of_member / score / len(self.members)
-        combined = log_ratios.min(axis=0) if self.combine == MINIMUM else log_ratios.mean(axis=0)
-        return np.asarray(shares * np.exp(combined))
+        thresholds = [member.threshold_after(wait).threshold for member in self.members]
+        return combined_scores.combine(contributions, thresholds, minimum=self.combine == MINIMUM)
 
     def threshold_after(self, wait: int | None = None) -> OnlineThreshold:
         """Return the threshold of scores that are known after `wait` steps; None stands for scores in hindsight."""
@@ -279,7 +290,8 @@ class Detector:
         `anomaly` is whether the score exceeds the threshold. The column of a sensor holds its contribution to the
         score, which is their mean. A running threshold starts with the table, right after the scores of training.
         Steps are scored where windows of `lookback` steps have a value of every sensor; elsewhere score and
-        contributions are NaN, so that no event extends over unobserved steps.
+        contributions are NaN, so that no event extends over unobserved steps. Simple detectors score the sensors that
+        have a value at a step, see `simple_detectors`.
 
         A change of a sensor that was constant in training is measured in thousandths of its unit, or in the network's
         error there if that is larger. Values are taken as they are: if the unit of a sensor changed, every step is
@@ -297,7 +309,7 @@ class Detector:
         self._warn_of_units(scaled)
         wait = (params or {}).get("wait")
         (contributions,) = self.contributions_after(scaled, (wait,))
-        score = contributions.mean(axis=1)
+        score = events.anomaly_score(contributions)
         thresholds = self.limits(score, wait)
         columns = {self.time: times, SCORE: score, THRESHOLD: thresholds, ANOMALY: score > thresholds}
         return pd.DataFrame(columns | {name: contributions[:, k] for k, name in enumerate(self.sensors)})
@@ -365,14 +377,6 @@ def from_json(content: dict[str, Any], network: Any = None) -> Detector:
     seen = {"seen": running_threshold.ScoreHistory(**settings["seen"])} if "seen" in settings else {}
     read = {"usual": usual, "online": online.from_json(settings.get("online", ()))} | seen
     return Detector(Preprocessing.from_json(content), network, **settings | read)
-
-
-def whiten_by_sensor(statistics: Sequence[NormalStatistics], errors: np.ndarray) -> np.ndarray:
-    """Return `errors` (n, offsets, sensors) with those of each sensor whitened over the offsets.
-
-    `statistics` (sensors,) are of vectors (offsets,).
-    """
-    return np.stack([one.whiten(errors[:, :, k]) for k, one in enumerate(statistics)], axis=2)
 
 
 def with_latent_output(network: Any) -> Any:

@@ -14,7 +14,7 @@ from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Any, Literal
 
-from . import detector, per_series
+from . import detector, fitted_arrays, per_series
 from .baseline_model import BaselineModel
 from .detector import DETECTOR_KEY, Detector
 from .forecaster import Forecaster
@@ -86,17 +86,21 @@ def _load_pyfunc(path: str) -> Forecaster | Detector:
 def _read(folder: Path, settings_file: str, network_file: str | None = None) -> Any:
     """The model of one settings file, with the network, or baseline, of `network_file` if it has one of its own."""
     content = json.loads((folder / settings_file).read_text(encoding="utf-8"))
-    network = None
-    if network_file and Path(network_file).suffix == Path(BASELINE_FILE).suffix:
-        network = BaselineModel.read(folder / network_file)
-    elif network_file:
-        import keras
-
-        network = keras.saving.load_model(folder / network_file, compile=False)
+    network = _read_network(folder / network_file, is_detector=DETECTOR_KEY in content) if network_file else None
     if DETECTOR_KEY in content:
         return detector.from_json(content, network)
     quantiles = Quantiles.from_json(content["quantiles"]) if "quantiles" in content else None
     return Forecaster(Preprocessing.from_json(content), network, quantiles)
+
+
+def _read_network(path: Path, *, is_detector: bool) -> Any:
+    """The Keras network of a file, the baseline that forecasts in its place, or the arrays of a simple detector."""
+    if path.suffix == Path(BASELINE_FILE).suffix:
+        content = path.read_bytes()
+        return fitted_arrays.from_bytes(content) if is_detector else BaselineModel.from_bytes(content)
+    import keras
+
+    return keras.saving.load_model(path, compile=False)
 
 
 def _read_routes(folder: Path, horizon: int) -> Routes:
@@ -114,5 +118,9 @@ def _read_routes(folder: Path, horizon: int) -> Routes:
         else:
             networks[architecture] = keras.saving.load_model(folder / name, compile=False)
         members[name] = RoutedNetwork(networks[architecture], networks[architecture].get_weights())
-    baselines = {route.baseline: BaselineModel.read(folder / route.baseline) for route in routes if route.baseline}
+    baselines = {
+        route.baseline: BaselineModel.from_bytes((folder / route.baseline).read_bytes())
+        for route in routes
+        if route.baseline
+    }
     return Routes(routes, members, horizon, baselines=baselines)

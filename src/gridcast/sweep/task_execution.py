@@ -76,9 +76,11 @@ def _execute(datasets: Sequence[Dataset], dataset: Dataset, task: SweepTask, con
 
 def _predict_span(datasets: Sequence[Dataset], dataset: Dataset, task: SweepTask) -> Any:
     """Return what a forecaster, a detector or a baseline predicts; of a contender, its model."""
-    from gridcast.training import contenders
+    from gridcast.training import calibration, contenders
 
     if task.kind in ("contender", "refit contender"):
+        if dataset.anomaly is not None:
+            return calibration.fit_simple_detector(dataset, task.name)
         files = contenders.contender_files(task.name, dataset)
         return TrainingResult(curves={}, metrics={}, origin_losses=(), files=files)
     if task.kind == "greedy":
@@ -89,7 +91,8 @@ def _predict_span(datasets: Sequence[Dataset], dataset: Dataset, task: SweepTask
     if task.files is not None:
         return _evaluate(dataset, task.kind, task.files)
     if dataset.anomaly is not None:
-        return detection_results.baseline_scores(task.name, dataset)
+        measures = calibration.fit_simple_detector(dataset, task.name).metrics
+        return replace(detection_results.baseline_scores(task.name, dataset), validation=measures)
     return contenders.forecast_contender(task.name, datasets)
 
 

@@ -94,8 +94,9 @@ def save_model(
 
 def _packages_of_baselines(files: Mapping[str, bytes]) -> list[str]:
     """Return the packages, beside REQUIREMENTS, of the baselines that the model in `files` consists of."""
-    baselines = [io.BytesIO(content) for name, content in files.items() if name.endswith(Path(BASELINE_FILE).suffix)]
-    names = [BaselineModel.read(content).name for content in baselines]
+    is_detector = DETECTOR_KEY in json.loads(files[SETTINGS_FILE])
+    fitted = [content for name, content in files.items() if name.endswith(Path(BASELINE_FILE).suffix)]
+    names = [] if is_detector else [BaselineModel.from_bytes(content).name for content in fitted]
     return sorted({package for name in names for package in LIBRARIES.get(name, ())})
 
 

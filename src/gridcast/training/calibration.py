@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import json
-import math
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from gridcast.config import Configuration, threshold_rules
+from gridcast.config import Configuration
 from gridcast.data.dataset import Dataset
 from gridcast.evaluation import detection_metrics, metrics
-from gridcast.evaluation.detection_results import span_contributions_after, thresholds_before_test
+from gridcast.evaluation.detection_results import (
+    fit_thresholds,
+    simple_detector,
+    span_contributions_after,
+    untuned_detector,
+)
 from gridcast.evaluation.validation_measures import validation_measures
-from gridcast.runtime import conformal, events, loading, online
+from gridcast.runtime import conformal, events, fitted_arrays, loading
 from gridcast.runtime.detector import MINIMUM, Detector
 from gridcast.runtime.forecaster import Forecaster
-from gridcast.runtime.model_files import SETTINGS_FILE
+from gridcast.runtime.model_files import BASELINE_FILE, SETTINGS_FILE
 from gridcast.runtime.quantiles import Quantiles
 from gridcast.training import fault_injection, whitening
 from gridcast.training.result import TrainingResult
@@ -69,21 +74,10 @@ def calibrate_detector(dataset: Dataset, settings: Configuration, network: Any) 
     therefore too good, but for all runs alike. A conformal threshold guarantees a share of false alarms by scores that
     nothing was fitted to; with that rule the statistics come from the training span alone.
     """
-    anomaly = dataset.anomaly
-    assert anomaly is not None
+    assert dataset.anomaly is not None
     assert settings.detector is not None
-    detector = Detector(
-        preprocessing=dataset.preprocessing_for(settings),
-        network=network,
-        kind=settings.detector,
-        threshold=math.inf,
-        rule=anomaly.threshold,
-        level=threshold_rules.checked_level(anomaly.threshold, anomaly.level),
-        usual=(),
-        least=anomaly.min_steps,
-        gap=anomaly.merge_gap,
-    )
-    end = dataset.spans.train if anomaly.threshold == "conformal" else dataset.spans.validation
+    detector = untuned_detector(dataset, dataset.preprocessing_for(settings), network, settings.detector)
+    end = dataset.spans.train if dataset.anomaly.threshold == "conformal" else dataset.spans.validation
     statistics = whitening.error_statistics(detector, dataset.channels[0, :end])
     return calibrate_threshold(dataset, replace(detector, usual=statistics))
 
@@ -99,15 +93,7 @@ def calibrate_threshold(dataset: Dataset, detector: Detector) -> tuple[dict[str,
     if detector.combine == MINIMUM:
         fitted = replace(detector, threshold=1.0, seen=None, online=())
     else:
-        final, after = thresholds_before_test(
-            detector.contributions_after,
-            values,
-            dataset.spans,
-            lookback=detector.lookback,
-            anomaly=anomaly,
-            waits=online.calibrated_waits(detector.wait, detector.settling),
-        )
-        fitted = replace(detector, threshold=final.threshold, seen=final.seen, online=after)
+        fitted = fit_thresholds(detector, dataset)
     views: dict[str, int | None] = {"": None, "online_": detector.wait}
     scores = _validation_scores(fitted, dataset, values, tuple(views.values()))
     missed = _faults_missed(fitted, dataset, tuple(views.values()))
@@ -122,6 +108,25 @@ def calibrate_threshold(dataset: Dataset, detector: Detector) -> tuple[dict[str,
             f"val_{name}faults_missed": missed_in_view,
         }
     return measured, fitted
+
+
+def fit_simple_detector(dataset: Dataset, name: str) -> TrainingResult:
+    """Return the simple detector `name`, fitted to the training span, with thresholds, metrics and model files.
+
+    It has no loss, and so no curves: `val_online_faults_missed` and the others of `calibrate_threshold` compare it with
+    networks.
+    """
+    started = time.perf_counter()
+    measured, detector = calibrate_threshold(dataset, simple_detector(name, dataset))
+    measured |= {
+        "fit_seconds": time.perf_counter() - started,
+        "parameters": float(sum(array.size for array in detector.network.values())),
+    }
+    files = {
+        BASELINE_FILE: fitted_arrays.to_bytes(detector.network),
+        SETTINGS_FILE: json.dumps(detector.to_json()).encode(),
+    }
+    return TrainingResult(curves={}, metrics=measured, origin_losses=(), files=files)
 
 
 def calibrate_ensemble(dataset: Dataset, files: dict[str, bytes]) -> TrainingResult:
@@ -147,4 +152,4 @@ def _validation_scores(
     contributions = span_contributions_after(
         detector.contributions_after, values, dataset.spans["validation"], lookback=detector.lookback, waits=waits
     )
-    return [of_wait.mean(axis=1) for of_wait in contributions]
+    return [events.anomaly_score(of_wait) for of_wait in contributions]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from gridcast.runtime.detector import MIN_VARIANCE, Detector, NormalStatistics, whiten_by_sensor
+from gridcast.runtime.detector import Detector
+from gridcast.runtime.normal_statistics import MIN_VARIANCE, NormalStatistics, whiten_by_sensor
 
 MAX_WHITENING_WINDOWS = 4000
 """Most windows that the statistics are estimated from; more cost time and change little."""

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from gridcast.evaluation import detection_results, detection_table
+from gridcast.models.baselines.detectors import DETECTOR_BASELINES
 from gridcast.monitoring.stream import follow, followed_model
 from gridcast.monitoring.stream.feed_rows import RowFormat
 from gridcast.monitoring.stream.feeds import FolderFeed
@@ -44,8 +45,18 @@ def detectors(plan):
         return calibration.calibrate_detector(plan.dataset, settings, network)[1]
 
     made = {kind: build(kind) for kind in ("reconstruction", "prediction", "both")}
-    whole = replace(made["both"], kind="ensemble", network=None, usual=(), members=tuple(made.values()))
-    return made | {"ensemble": calibration.calibrate_threshold(plan.dataset, whole)[1]}
+    for name in DETECTOR_BASELINES:
+        made[name] = detection_results.fit_thresholds(
+            detection_results.simple_detector(name, plan.dataset), plan.dataset
+        )
+
+    def combined(*kinds):
+        members = tuple(made[kind] for kind in kinds)
+        whole = replace(made["both"], kind="ensemble", network=None, usual=(), members=members)
+        return calibration.calibrate_threshold(plan.dataset, whole)[1]
+
+    mixed = combined("reconstruction", "isolation forest")
+    return made | {"ensemble": combined("reconstruction", "prediction", "both"), "mixed ensemble": mixed}
 
 
 def recorded(folder, detector, tables, wait=None):
@@ -64,12 +75,18 @@ def recorded(folder, detector, tables, wait=None):
     return table.set_index(pd.DatetimeIndex(table.pop("time")))
 
 
-@pytest.mark.parametrize("kind", ["reconstruction", "prediction", "both", "ensemble"])
-@pytest.mark.parametrize("one_by_one", [AROUND, range(0)], ids=["one by one around the hole", "all at once"])
+@pytest.mark.parametrize(
+    ("kind", "one_by_one"),
+    [
+        *itertools.product(["reconstruction", "prediction", "both", "ensemble"], [AROUND, range(0)]),
+        *((kind, AROUND) for kind in (*DETECTOR_BASELINES, "mixed ensemble")),
+    ],
+    ids=str,
+)
 def test_the_scores_of_the_evaluation_are_those_that_a_follower_records(plan, detectors, tmp_path, kind, one_by_one):
     detector, (start, end) = detectors[kind], plan.dataset.spans["test"]
     scores = detection_results.detector_scores(detector, plan.dataset)
-    assert scores.wait == (0 if kind == "prediction" else 3)
+    assert scores.wait == (0 if kind in ("prediction", *DETECTOR_BASELINES) and "PCA" not in kind else 3)
     expected = detection_table.tabulate_scores(scores, plan.panel, "time").set_index("time")
     expected = expected[expected["score"].notna()]
     # A follower that starts one window earlier has the same windows from the first step of the test span on.
@@ -81,6 +98,32 @@ def test_the_scores_of_the_evaluation_are_those_that_a_follower_records(plan, de
     assert found.index.equals(expected.index)
     for column in ("score", "threshold", "anomaly"):
         np.testing.assert_allclose(found[column], expected[column].astype(float), rtol=1e-6)
+
+
+def test_a_step_that_lacks_a_sensor_waits_until_the_sensor_or_a_whole_window_has_come(plan, detectors, tmp_path):
+    """The sensors have files of their own; one of them is late, and falls silent in the end."""
+    detector, table = detectors["sub-window PCA"], readings(60).drop(columns="anomaly")
+    flow, heat = table[["time", "flow"]], table[["time", "heat"]].head(40)
+    expected = detector.predict(table.assign(heat=table["heat"].where(table.index < 40)), {"wait": 3})
+    parts = [part for k in range(0, 60, 5) for part in (flow[k : k + 5], heat[k : k + 5]) if len(part)]
+    np.testing.assert_allclose(recorded(tmp_path, detector, parts)["score"], expected["score"], rtol=1e-6)
+
+
+def test_a_late_file_of_a_sensor_is_read_within_a_poll(detectors, tmp_path):
+    detector, table = detectors["z-score"], readings(60).drop(columns="anomaly")
+    feed = tmp_path / "feed"
+    feed.mkdir()
+    put(feed, "flow.csv", table[["time", "flow"]])
+    put(feed, "heat.csv", table[["time", "heat"]].head(50))
+    model, said = followed_model.FollowedModel("plant", "1", detector, 0), []
+    source = FolderFeed(feed, RowFormat.of_model(detector.preprocessing))
+    with contextlib.closing(Ledger(tmp_path / "record.sqlite", "plant", "min")) as ledger:
+        follow.poll_once(source, ledger, model, channels={}, tell=said.append)
+        assert ledger.first_unscored() == pd.Timestamp("2024-01-01 00:54")  # heat may have a reading of it yet
+    assert "a sensor has sent nothing for 6 steps: without it 4 steps scored" in said[-1]
+    scores = pd.DataFrame(rows(tmp_path / "record.sqlite", "SELECT score FROM steps WHERE score IS NOT NULL"))[0]
+    expected = detector.predict(table.assign(heat=table["heat"].where(table.index < 50)))["score"][:54]
+    np.testing.assert_allclose(scores, expected, rtol=1e-6)
 
 
 def test_without_a_wait_a_follower_records_the_scores_at_once(plan, detectors, tmp_path):
@@ -122,11 +165,9 @@ def test_baselines_are_evaluated_from_what_was_known_too(plan, name):
     """Other readings from a step on change no score that is known before."""
     dataset, (start, _) = plan.dataset, plan.dataset.spans["test"]
     changed = start + 60
-    channels = dataset.channels.copy()
-    channels[0, changed:] += 5
-    before, after = (
-        detection_results.baseline_scores(name, one) for one in (dataset, replace(dataset, channels=channels))
-    )
+    target = dataset.target.copy()
+    target[:, changed:] += 5
+    before, after = (detection_results.baseline_scores(name, one) for one in (dataset, replace(dataset, target=target)))
     for view in ("online", "at_once"):
         one, other = getattr(before, view), getattr(after, view)
         is_known = one.known_at < changed - start

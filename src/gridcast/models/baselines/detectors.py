@@ -1,173 +1,148 @@
-"""Simple detectors that any network has to beat. Pure but for their seed.
+"""Fits of the simple detectors, which any network has to beat. Pure but for their seed.
 
-Each is fitted on the training steps only. Rows are steps; NaN is a value that was not observed. Where a detector reads
-such a step, the last observed value replaces it, at most `lookback` steps back, else the mean over the training steps;
-the value itself gets no contribution (NaN). Windows to learn from are complete ones, if there are enough of them.
-Contributions are squares (except for the forest), so that one sensor far off is not lost in the mean over many.
+Each is fitted to training steps in scaled units, NaN where nothing was observed, and scored by
+`runtime.simple_detectors`. Windows to learn from are complete ones, if there are enough of them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Protocol
 
 import numpy as np
 import pandas as pd
-from numpy.lib.stride_tricks import sliding_window_view
 
 from gridcast.data.series_statistics import MAD_TO_STD
+from gridcast.runtime.simple_detectors import (
+    CONSTANT_SPREAD,
+    State,
+    changes,
+    deviations_from_median,
+    filled,
+    step_and_change,
+    windows_of,
+)
 
 EXPLAINED_VARIANCE = 0.99
 """Share of the variance that the components of `pca` keep."""
 MAX_TRAINING_WINDOWS = 4000
 """Training windows that components are fitted on; more take longer and improve little."""
-WINDOWS_PER_BLOCK = 4096
-"""Windows that are in memory at once."""
-CONSTANT_SPREAD = 1e-9
-"""Spread, in scaled units, up to which a sensor counts as constant: its deviations are not divided by it."""
 
 
-class DetectorBaseline(Protocol):
-    """A simple detector."""
+class DetectorFit(Protocol):
+    """The fit of a simple detector."""
 
-    def __call__(
-        self, training: np.ndarray, values: np.ndarray, *, lookback: int, seed: int, wait: int | None = None
-    ) -> np.ndarray:
-        """Return the contribution (steps, sensors) of each sensor to the anomaly score of each step of `values`.
-
-        `training` and `values` (steps, sensors) are in scaled units. Contributions are never negative, and NaN where
-        there is none, such as for a sensor without a value in training. The score of a step is their mean. It rests on
-        the windows that are complete `wait` steps later, if there is one by then; None stands for hindsight.
-        """
+    def __call__(self, training: np.ndarray, *, lookback: int, seed: int) -> State:
+        """Return the arrays that it is scored from, fitted to `training` (steps, sensors) in scaled units."""
         ...
 
 
-def pca(training: np.ndarray, values: np.ndarray, *, lookback: int, wait: int | None = None, **_: int) -> np.ndarray:
-    """Return the squared error of windows of all sensors, reconstructed from their principal components.
-
-    A step has the mean over the windows that contain it, which extend up to lookback - 1 steps beyond it.
-    """
+def fit_pca(training: np.ndarray, *, lookback: int, **_: int) -> State:
+    """Return mean and principal components of windows of all sensors."""
     from sklearn.decomposition import PCA
 
-    steps = _filled(training, values, lookback)
-    if len(training) <= lookback or len(steps) < lookback:
-        return np.full(values.shape, np.nan)
+    state = _fill_values(training)
+    if len(training) <= lookback:
+        return state
     with np.errstate(invalid="ignore"):  # if all training steps are equal, there is no variance to explain
         model = PCA(n_components=EXPLAINED_VARIANCE).fit(_training_windows(training, lookback))
-
-    def errors(windows: np.ndarray) -> np.ndarray:
-        reconstructed = model.inverse_transform(model.transform(windows))
-        return np.asarray((windows - reconstructed) ** 2).reshape(len(windows), lookback, -1)
-
-    return _where_observed(training, values, _mean_over_windows(steps, lookback, errors, wait))
+    return state | {"mean": model.mean_, "components": model.components_}
 
 
-def sub_window_pca(
-    training: np.ndarray, values: np.ndarray, *, lookback: int, wait: int | None = None, **_: int
-) -> np.ndarray:
-    """Return the mean squared principal component, in units of its deviation, of the windows of each sensor.
-
-    Small components, in which normal windows hardly differ, then count as much as large ones (Shyu, Chen, Sarinnapakorn
-    and Chang 2003, "A Novel Anomaly Detection Scheme Based on Principal Component Classifier"). A step has the mean
-    over the windows that contain it, which extend up to lookback - 1 steps beyond it.
-    """
+def fit_sub_window_pca(training: np.ndarray, *, lookback: int, **_: int) -> State:
+    """Return mean, principal components, their number and deviations, of the windows of each sensor."""
     from sklearn.decomposition import PCA
 
-    steps, contributions = _filled(training, values, lookback), np.full(values.shape, np.nan)
-    if len(training) <= lookback or len(steps) < lookback:
-        return contributions
-    for k in range(values.shape[1]):
+    state = _fill_values(training)
+    if len(training) <= lookback:
+        return state
+    count = np.empty(training.shape[1], int)
+    shape, kind = (training.shape[1], lookback), training.dtype
+    # Where a sensor has fewer windows than steps in them, there are fewer components; the others are 0.
+    mean, axes, unit = np.empty(shape, kind), np.zeros((*shape, lookback), kind), np.ones(shape, kind)
+    for k in range(training.shape[1]):
         with np.errstate(invalid="ignore"):
             model = PCA().fit(_training_windows(training[:, k : k + 1], lookback))
-        spread = np.sqrt(model.explained_variance_)
-        unit = np.where(spread > max(CONSTANT_SPREAD, 1e-6 * spread[0]), spread, 1.0)
-
-        def deviations(windows: np.ndarray, model: PCA = model, unit: np.ndarray = unit) -> np.ndarray:
-            squares = np.mean((model.transform(windows) / unit) ** 2, axis=1)
-            return np.broadcast_to(squares[:, None, None], (len(windows), lookback, 1))
-
-        contributions[:, k : k + 1] = _mean_over_windows(steps[:, k : k + 1], lookback, deviations, wait)
-    return _where_observed(training, values, contributions)
+        spread, count[k] = np.sqrt(model.explained_variance_), model.n_components_
+        mean[k], axes[k, :, : count[k]] = model.mean_, model.components_.T
+        unit[k, : count[k]] = np.where(spread > max(CONSTANT_SPREAD, 1e-6 * spread[0]), spread, 1.0)
+    return state | {"mean": mean, "axes": axes, "unit": unit, "count": count}
 
 
-def z_score(training: np.ndarray, values: np.ndarray, **_: int | None) -> np.ndarray:
-    """Return the squared deviation of each step from the mean over the training steps, in their standard deviations."""
-    mean, spread = _moments(training)
-    return np.asarray(((values - mean) / spread) ** 2)
+def fit_z_score(training: np.ndarray, **_: int) -> State:
+    """Return mean and standard deviation of each sensor: NaN for one without a value, 1 for a constant one."""
+    frame = pd.DataFrame(training)
+    return {"mean": frame.mean().to_numpy(), "spread": _unless_constant(frame.std(ddof=0).to_numpy())}
 
 
-def rolling_median(training: np.ndarray, values: np.ndarray, *, lookback: int, **_: int | None) -> np.ndarray:
-    """Return the squared deviation of each step from the median of the `lookback` steps before it.
-
-    In units of 1.4826 times the median absolute deviation of training steps from theirs. NaN where fewer than half of
-    the steps before were observed.
-    """
-
-    def deviations(rows: np.ndarray) -> np.ndarray:
-        before = pd.DataFrame(rows).rolling(lookback, min_periods=max(1, lookback // 2)).median().shift(1)
-        return np.asarray(rows - before.to_numpy())
-
-    usual = pd.DataFrame(np.abs(deviations(training))).median().to_numpy() * MAD_TO_STD
-    return np.asarray((deviations(values) / _unless_constant(usual)) ** 2)
+def fit_rolling_median(training: np.ndarray, *, lookback: int, **_: int) -> State:
+    """Return the usual deviation of each sensor from the median of the steps before."""
+    usual = pd.DataFrame(np.abs(deviations_from_median(training, lookback))).median().to_numpy() * MAD_TO_STD
+    return {"unit": _unless_constant(usual)}
 
 
-def last_value(training: np.ndarray, values: np.ndarray, *, lookback: int, **_: int | None) -> np.ndarray:
-    """Return the squared change of each step from the last value observed in the `lookback` + 1 steps before.
-
-    In units of the root mean square of such changes over the training steps.
-    """
-
-    def changes(rows: np.ndarray) -> np.ndarray:
-        return np.asarray(rows - pd.DataFrame(rows).shift(1).ffill(limit=lookback).to_numpy())
-
-    usual = pd.DataFrame(changes(training) ** 2).mean().to_numpy()
-    return np.asarray((changes(values) / _unless_constant(np.sqrt(usual))) ** 2)
+def fit_last_value(training: np.ndarray, *, lookback: int, **_: int) -> State:
+    """Return the root mean square of the changes of each sensor."""
+    usual = pd.DataFrame(changes(training, lookback) ** 2).mean().to_numpy()
+    return {"unit": _unless_constant(np.sqrt(usual))}
 
 
-def isolation_forest(
-    training: np.ndarray, values: np.ndarray, *, lookback: int, seed: int, **_: int | None
-) -> np.ndarray:
-    """Return the anomaly score, 0 to 1, of a forest on the values of a step and their changes from the step before.
+def fit_isolation_forest(training: np.ndarray, *, seed: int, **_: int) -> State:
+    """Return the trees of a forest on the values of a step and their changes, as flat arrays over all their nodes.
 
-    A forest attributes its score to no sensor: it is divided among those observed at the step by their squared
-    deviations (`z_score`), equally if none deviates. Source: Liu, Ting and Zhou (2008), "Isolation Forest".
+    `path_length` is the number of steps from the root to the end, of a leaf with several training steps as if they were
+    isolated further.
     """
     from sklearn.ensemble import IsolationForest
 
+    state = _fill_values(training) | fit_z_score(training)
     if len(training) < 2:
-        return np.full(values.shape, np.nan)
+        return state
+    before, now = np.split(_training_windows(training, 2), 2, axis=1)
+    forest = IsolationForest(random_state=seed).fit(step_and_change(before, now))
+    trees = [tree.tree_ for tree in forest.estimators_]
+    roots = np.cumsum([0, *(tree.node_count for tree in trees)])[:-1]
+    depths = [tree.compute_node_depths() for tree in trees]  # counted from 1
+    sizes = [tree.n_node_samples for tree in trees]
+    return state | {
+        "roots": roots,
+        "left": np.concatenate([_children(tree.children_left, root) for tree, root in zip(trees, roots, strict=True)]),
+        "right": np.concatenate(
+            [_children(tree.children_right, root) for tree, root in zip(trees, roots, strict=True)]
+        ),
+        "feature": np.concatenate([np.maximum(tree.feature, 0) for tree in trees]),
+        "threshold": np.concatenate([tree.threshold for tree in trees]),
+        "path_length": np.concatenate(depths) + _usual_path_length(np.concatenate(sizes)) - 1.0,
+        "usual_length": _usual_path_length(np.array([forest.max_samples_]))[0],
+        "levels": np.array(max(depth.max() for depth in depths) - 1, int),
+    }
 
-    def features(before: np.ndarray, now: np.ndarray) -> np.ndarray:
-        return np.hstack([now, now - before])
 
-    forest = IsolationForest(random_state=seed).fit(features(*np.split(_training_windows(training, 2), 2, axis=1)))
-    steps = _filled(training, values, lookback)
-    scores = -forest.score_samples(features(np.vstack([steps[:1], steps[:-1]]), steps))
-    deviations = _where_observed(training, values, z_score(training, values))
-    is_observed = np.isfinite(deviations)
-    # The tiny addend divides the score equally where no sensor deviates.
-    shares = np.where(is_observed, deviations, 0.0) + CONSTANT_SPREAD * is_observed
-    count, total = is_observed.sum(axis=1, keepdims=True), shares.sum(axis=1, keepdims=True)
-    split = np.divide(shares * count, total, out=np.full(values.shape, np.nan), where=is_observed)
-    return np.asarray(scores[:, None] * split)
-
-
-DETECTOR_BASELINES: dict[str, DetectorBaseline] = {
-    "PCA": pca,
-    "sub-window PCA": sub_window_pca,
-    "z-score": z_score,
-    "rolling median": rolling_median,
-    "isolation forest": isolation_forest,
-    "last value": last_value,
+DETECTOR_BASELINES: dict[str, DetectorFit] = {
+    "PCA": fit_pca,
+    "sub-window PCA": fit_sub_window_pca,
+    "z-score": fit_z_score,
+    "rolling median": fit_rolling_median,
+    "isolation forest": fit_isolation_forest,
+    "last value": fit_last_value,
 }
-WINDOWED_BASELINES = ("PCA", "sub-window PCA")
-"""Those whose score of a step rests on windows that extend beyond it; that of the others is final at once."""
 
 
-def _moments(training: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation (sensors,) of observed values; NaN for a sensor without any, 1 for a constant one."""
-    frame = pd.DataFrame(training)
-    return frame.mean().to_numpy(), _unless_constant(frame.std(ddof=0).to_numpy())
+def _children(children: np.ndarray, root: int) -> np.ndarray:
+    """Positions among all nodes of the `children` (nodes,) of a tree whose root has the position `root`."""
+    return root + np.where(children < 0, np.arange(len(children)), children)
+
+
+def _usual_path_length(samples: np.ndarray) -> np.ndarray:
+    """Mean length (n,) of the path to a leaf in a tree of so many `samples` (n,), equation 1 of Liu et al."""
+    many = np.maximum(samples, 3)
+    usual = 2.0 * (np.log(many - 1.0) + np.euler_gamma) - 2.0 * (many - 1.0) / many
+    return np.where(samples <= 1, 0.0, np.where(samples == 2, 1.0, usual))
+
+
+def _fill_values(training: np.ndarray) -> State:
+    """The value that replaces a missing one of each sensor, and whether the sensor has a value in training."""
+    mean = pd.DataFrame(training).mean().to_numpy()
+    return {"fill": np.nan_to_num(mean), "has_values": np.isfinite(training).any(axis=0)}
 
 
 def _unless_constant(spread: np.ndarray) -> np.ndarray:
@@ -175,53 +150,14 @@ def _unless_constant(spread: np.ndarray) -> np.ndarray:
     return np.where(spread <= CONSTANT_SPREAD, 1.0, spread)
 
 
-def _filled(training: np.ndarray, rows: np.ndarray, lookback: int) -> np.ndarray:
-    """`rows` (steps, sensors) without NaN, see the head of this module; 0 for a sensor without a value in training."""
-    mean = np.nan_to_num(_moments(training)[0])
-    steps = pd.DataFrame(rows).ffill(limit=lookback).to_numpy()
-    steps = np.where(np.isfinite(steps), steps, mean)
-    return np.where(np.isfinite(training).any(axis=0), steps, 0.0)
-
-
-def _where_observed(training: np.ndarray, values: np.ndarray, contributions: np.ndarray) -> np.ndarray:
-    """`contributions` with NaN where `values` were not observed, or their sensor has no value in training."""
-    return np.where(np.isfinite(values) & np.isfinite(training).any(axis=0), contributions, np.nan)
-
-
-def _windows(rows: np.ndarray, lookback: int) -> np.ndarray:
-    """All windows (n, lookback, sensors) of `rows` (steps, sensors), as a view."""
-    return sliding_window_view(rows, lookback, axis=0).transpose(0, 2, 1)
-
-
 def _training_windows(training: np.ndarray, lookback: int) -> np.ndarray:
     """At most MAX_TRAINING_WINDOWS windows (n, lookback * sensors) of `training`, evenly spread.
 
     Complete windows if there are more than `lookback` of them, else all windows with missing values filled.
     """
-    windows = _windows(_filled(training, training, lookback), lookback)
+    windows = windows_of(filled(_fill_values(training), training, lookback), lookback)
     is_missing = ~np.isfinite(training) & np.isfinite(training).any(axis=0)
-    complete = np.flatnonzero(~_windows(is_missing, lookback).any(axis=(1, 2)))
+    complete = np.flatnonzero(~windows_of(is_missing, lookback).any(axis=(1, 2)))
     chosen = complete if len(complete) > lookback else np.arange(len(windows))
     sample = windows[chosen[:: -(-len(chosen) // MAX_TRAINING_WINDOWS)]]
     return sample.reshape(len(sample), -1)
-
-
-def _mean_over_windows(
-    rows: np.ndarray, lookback: int, errors: Callable[[np.ndarray], np.ndarray], wait: int | None
-) -> np.ndarray:
-    """Mean (steps, sensors) of `errors` (n, lookback, sensors) over the windows that contain a step.
-
-    Over all of them, or over those that are complete `wait` steps after it.
-    """
-    windows = _windows(rows, lookback)
-    total, count = np.zeros(rows.shape), np.zeros((len(rows), 1))
-    earliest = 0 if wait is None else max(0, lookback - 1 - wait)
-    for start in range(0, len(windows), WINDOWS_PER_BLOCK):
-        block = windows[start : start + WINDOWS_PER_BLOCK]
-        block_errors = errors(block.reshape(len(block), -1))
-        if start == 0:  # steps that are not scored before the first window is complete
-            total[:earliest], count[:earliest] = block_errors[0, :earliest], 1
-        for step in range(earliest, lookback):
-            total[start + step : start + step + len(block)] += block_errors[:, step]
-            count[start + step : start + step + len(block)] += 1
-    return total / count

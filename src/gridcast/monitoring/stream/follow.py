@@ -11,7 +11,13 @@ from typing import Any
 from gridcast.monitoring import alerts
 from gridcast.monitoring.stream.feeds import FolderFeed, WebFeed
 from gridcast.monitoring.stream.followed_model import FollowedModel, iso_stamp, utc_now
-from gridcast.monitoring.stream.ingest import LOG, BatchOutcome, ingest_batch, score_waiting_steps
+from gridcast.monitoring.stream.ingest import (
+    LOG,
+    BatchOutcome,
+    ingest_batch,
+    score_waiting_steps,
+    score_without_lagging_sensors,
+)
 from gridcast.monitoring.stream.ledger import Alert, Ledger
 from gridcast.monitoring.stream.wording import quoted_names
 from gridcast.runtime.errors import ConfigError, DataError, GridcastError
@@ -142,7 +148,8 @@ def poll_once(
                 pending = deliver_alerts(ledger, channels)
         if ledger.resume_time(utc_now()) == mark:
             break
-    if not has_batch and (message := score_waiting_steps(ledger, model, channels=tuple(channels), now=utc_now())):
+    score_rest = score_without_lagging_sensors if has_batch else score_waiting_steps
+    if message := score_rest(ledger, model, channels=tuple(channels), now=utc_now()):
         tell(message)
         pending = deliver_alerts(ledger, channels)
     return Poll(tuple(outcomes), pending)

@@ -133,7 +133,7 @@ def _score_new_steps(
         if newest is not None and piece.index[0] - newest > _longest_influence(detector):
             # After so long a hole nothing more can come for the steps before it: they need not wait.
             begin = newest + step_length(detector.frequency)
-            results.append(_score_steps(begin, ledger, model, wait=0, channels=channels, now=now))
+            results.append(_score_steps(begin, ledger, model, wait=0, patience=0, channels=channels, now=now))
         ledger.add_steps(number, piece)
         results.append(_score_steps(piece.index[0], ledger, model, wait=model.wait, channels=channels, now=now))
     return results
@@ -180,19 +180,52 @@ def score_waiting_steps(
     with ledger.transaction():
         newest, stretches = ledger.high_water_mark, ledger.waiting_stretches()
         results = [
-            _score_steps(first, ledger, model, wait=0, channels=channels, now=now, end=last)
+            _score_steps(first, ledger, model, wait=0, patience=0, channels=channels, now=now, end=last)
             for first, last in stretches
         ]
         if stretches:
             ledger.save_waiting_stretches([])
-        if newest is not None and ledger.has_unscored_steps(newest - model.wait * length):
-            results.append(_score_steps(newest + length, ledger, model, wait=0, channels=channels, now=now))
+        if newest is not None and (
+            ledger.first_unscored() is not None
+            if _fills_gaps(model)
+            else ledger.has_unscored_steps(newest - model.wait * length)
+        ):
+            results.append(_score_steps(newest + length, ledger, model, wait=0, patience=0, channels=channels, now=now))
         scores = pd.concat([one.scores for one in results]) if results else NO_SCORES
         if not len(scores):
             return None
         number = ledger.open_batch(iso_stamp(now), "", model.version)
         ledger.close_batch(number, pd.DatetimeIndex([]), counts={"afterwards": len(scores)}, notes=[])
     return f"nothing new: {scores_summary(scores)}, which were waiting for later steps"
+
+
+def score_without_lagging_sensors(
+    ledger: Ledger, model: FollowedModel, *, channels: Sequence[str], now: pd.Timestamp
+) -> str | None:
+    """Score steps that lack a sensor which has sent nothing for a window since; return a line about it, or None.
+
+    Called at the end of a poll, for a detector that scores a step by the sensors that it has: within a poll such a
+    step waits for the lacking sensor, which may have a file of its own. Transactions are as in `score_waiting_steps`.
+    """
+    detector, length = model.detector, step_length(model.detector.frequency)
+    with ledger.transaction():
+        newest, first = ledger.high_water_mark, ledger.first_unscored()
+        patience = detector.lookback
+        if not _fills_gaps(model) or newest is None or first is None or first > newest - patience * length:
+            return None
+        scores = _score_steps(
+            first, ledger, model, wait=model.wait, patience=patience, channels=channels, now=now
+        ).scores
+        if not len(scores):
+            return None
+        number = ledger.open_batch(iso_stamp(now), "", model.version)
+        ledger.close_batch(number, pd.DatetimeIndex([]), counts={"afterwards": len(scores)}, notes=[])
+    return f"a sensor has sent nothing for {patience} steps: without it {scores_summary(scores)}"
+
+
+def _fills_gaps(model: FollowedModel) -> bool:
+    """Whether the detector scores steps that lack a sensor; the code of a former version has no such detectors."""
+    return bool(getattr(model.detector, "fills_gaps", False))
 
 
 def _score_steps(
@@ -204,9 +237,10 @@ def _score_steps(
     channels: Sequence[str],
     now: pd.Timestamp,
     end: pd.Timestamp | None = None,
+    patience: int | None = None,
 ) -> _Scored:
     """Score the steps from `begin` to `end`, and waiting ones around, see `_save_scores`; queue alerts of events."""
-    scored = _save_scores(begin, ledger, model, wait, end)
+    scored = _save_scores(begin, ledger, model, wait=wait, end=end, patience=patience)
     if len(scored.scores):
         for event in _find_events(scored.scores.index[0], ledger, model):
             if ledger.save_event(event):
@@ -228,23 +262,34 @@ def _pieces(new: pd.DataFrame, detector: FollowedDetector) -> Iterator[pd.DataFr
 
 
 def _save_scores(
-    begin: pd.Timestamp, ledger: Ledger, model: FollowedModel, wait: int, end: pd.Timestamp | None
+    begin: pd.Timestamp,
+    ledger: Ledger,
+    model: FollowedModel,
+    *,
+    wait: int,
+    end: pd.Timestamp | None,
+    patience: int | None,
 ) -> _Scored:
     """Store and return the scores that can be given now, by time; and why there are none, if the detector refuses.
 
-    The steps from `begin` to `end`, or to the newest one, are new; the last `wait` steps are not scored yet.
+    The steps from `begin` to `end`, or to the newest one, are new; the last `wait` steps are not scored yet. A detector
+    that fills gaps does not score steps after the last reading of a sensor either, unless that is `patience` steps ago.
     """
     # A score is final once it is stored: `save_scores` fills only steps that have none. This call scores the new steps
     # except for the last `wait`, and steps around them that have no score yet: those that waited, maybe since before a
     # hole, and those after a missing step, which need a whole window behind them. None of these is before `earliest`,
     # or after `end` by more than `reach`. The detector reads one lookback more, so that every step has the same windows
-    # as in one pass over the whole table.
-    detector, length = model.detector, step_length(model.detector.frequency)
+    # as in one pass over the whole table; one that fills gaps reads two, holes included, as values are carried so far.
+    detector, length, fills_gaps = model.detector, step_length(model.detector.frequency), _fills_gaps(model)
     reach = max(detector.lookback, model.wait) * length
+    if fills_gaps and end is None:
+        begin = min(begin, ledger.first_unscored() or begin)
     earliest = min(begin - reach, (ledger.newest_before(begin) or begin) - model.wait * length)
     until = pd.Timestamp.max if end is None else end + 2 * reach
-    readings = ledger.readings(earliest - detector.lookback * length, detector.sensors, until)
-    axis = pd.date_range(readings.index[0], readings.index[-1], freq=length)
+    since = earliest - (1 + fills_gaps) * detector.lookback * length
+    readings = ledger.readings(since, detector.sensors, until)
+    first = since if fills_gaps and ledger.newest_before(since) is not None else readings.index[0]
+    axis = pd.date_range(first, readings.index[-1], freq=length)
     try:
         table = readings.reindex(axis).rename_axis(detector.time).reset_index()
         # A score rests on what a poll for every row would have had, however many rows came at once.
@@ -257,7 +302,13 @@ def _save_scores(
     is_near = (scores.index >= earliest) & scores["score"].notna()
     if end is not None:
         is_near &= scores.index <= end + reach
-    is_due = scores.index <= axis[-1] - wait * length
+    newest = axis[-1]
+    if fills_gaps:
+        reported = min(readings[name].last_valid_index() or since for name in detector.sensors)
+        newest = reported if patience is None else max(reported, newest - patience * length)
+    is_due = scores.index <= newest - wait * length
+    if fills_gaps:  # the first steps of a stream are scored when their first window is complete
+        is_due &= newest >= axis[0] + (getattr(detector, "min_table_steps", 1) - 1) * length
     waiting, scores = int((is_near & ~is_due).sum()), scores[is_near & is_due]
     if getattr(detector, "seen", None) is not None:  # a running threshold
         scores = _with_running_threshold(scores, ledger, model)

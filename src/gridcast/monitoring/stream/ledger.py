@@ -228,6 +228,12 @@ class Ledger:
         rows = self._database.execute("SELECT 1 FROM steps WHERE time > ? AND score IS NULL", (after.isoformat(),))
         return rows.fetchone() is not None
 
+    def first_unscored(self) -> pd.Timestamp | None:
+        """Return the time of the first step without a score after all those with one, None where there is none."""
+        newest = "SELECT coalesce(max(time), '') FROM steps WHERE score IS NOT NULL"
+        ((first,),) = self._database.execute(f"SELECT min(time) FROM steps WHERE time > ({newest})")  # noqa: S608
+        return None if first is None else pd.Timestamp(first)
+
     def has_anomaly(self, first: pd.Timestamp, last: pd.Timestamp) -> bool:
         """Whether a step from `first` to `last` is anomalous by its score."""
         span = first.isoformat(), last.isoformat()

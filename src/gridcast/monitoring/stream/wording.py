@@ -67,6 +67,8 @@ def batch_remarks(
 def unscored_reason(readings: pd.DataFrame, model: FollowedModel) -> str:
     """Return why steps with these `readings` have no score: the sensor that most of them lack, if one is missing."""
     needed = f"a score needs every sensor at each of {model.detector.lookback} steps in a row"
+    if getattr(model.detector, "fills_gaps", False):
+        needed = f"a step that lacks a sensor waits up to {model.detector.lookback} steps for it"
     present = readings.notna().sum()
     sparsest = str(present.idxmin())
     if present[sparsest] == len(readings):

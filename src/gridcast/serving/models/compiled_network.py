@@ -161,6 +161,8 @@ def compile_detector(detector: Detector) -> Detector:
     """Return the detector with compiled networks."""
     if detector.members:
         return dataclasses.replace(detector, members=tuple(map(compile_detector, detector.members)))
+    if detector.is_simple:
+        return detector
     return dataclasses.replace(detector, network=compile_network(with_latent_output(detector.network)))
 
 

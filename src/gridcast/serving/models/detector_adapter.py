@@ -11,8 +11,9 @@ import pandas as pd
 
 from gridcast.evaluation import artifact_files
 from gridcast.runtime import step_rule
-from gridcast.runtime.detector import SCORE, Detector, NormalStatistics
+from gridcast.runtime.detector import SCORE, Detector
 from gridcast.runtime.errors import DataError, TrackingError
+from gridcast.runtime.normal_statistics import NormalStatistics
 from gridcast.runtime.online import OnlineThreshold
 from gridcast.runtime.preprocessing import Preprocessing
 from gridcast.runtime.running_threshold import ScoreHistory
@@ -46,6 +47,8 @@ def adapt(carried: Any) -> Detector:
 
 def batch_contributions(detector: Detector, tables: Sequence[np.ndarray]) -> list[np.ndarray]:
     """Return the contributions (steps, sensors) of each table of scaled values (steps, sensors), NaN for gaps."""
+    if detector.fills_gaps:
+        return [detector.contributions(table) for table in tables]
     # No window touches a missing step. So tables with such a step between them go through the network as one.
     gap = np.full((1, len(detector.sensors)), np.nan, np.float32)
     contributions = detector.contributions(np.concatenate([part for table in tables for part in (table, gap)]))

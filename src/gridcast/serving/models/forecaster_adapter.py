@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -46,7 +45,7 @@ def adapt(carried: Any) -> Forecaster:
 
 
 def _adapt_baseline(carried: Any) -> BaselineModel:
-    return BaselineModel.read(io.BytesIO(carried.to_bytes()))
+    return BaselineModel.from_bytes(carried.to_bytes())
 
 
 def batch_forecasts(forecaster: Forecaster, requests: Sequence[ForecastRequest]) -> list[np.ndarray | Exception]:
