@@ -55,7 +55,7 @@ def test_a_model_needs_neither_the_fit_nor_its_library(name, dataset, results):
     loaded = loading.load_from_bytes(results[name].files)
     assert (loaded.kind, loaded.lookback, loading.kind_of(loaded)) == (name, LOOKBACK, "detector")
     assert json.dumps(loaded.to_json()).encode() == results[name].files["forecaster.json"]
-    assert sorted(results[name].files) == ["detector.npz", "forecaster.json"]
+    assert sorted(results[name].files) == ["baseline.npz", "forecaster.json"]
     answer = loaded.predict(FRAME)
     np.testing.assert_array_equal(answer["score"], anomaly_score(loaded.contributions(dataset.channels[0])))
 
@@ -172,7 +172,7 @@ def ensemble(dataset, network, results):
         "member-0.json": network["forecaster.json"],
         "member-0.keras": network["model.keras"],
         "member-1.json": simple["forecaster.json"],
-        "member-1.npz": simple["detector.npz"],
+        "member-1.npz": simple["baseline.npz"],
     }
     return loading.load_from_bytes(calibration.calibrate_ensemble(dataset, files).files)
 

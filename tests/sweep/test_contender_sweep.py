@@ -9,7 +9,7 @@ import yaml
 
 from gridcast import config
 from gridcast.config import read
-from gridcast.evaluation import artifact_files
+from gridcast.evaluation import artifact_files, span_evaluation
 from gridcast.reporting import record, report_findings
 from gridcast.runtime.errors import ConfigError
 from gridcast.sweep import plan, runner
@@ -20,7 +20,7 @@ from gridcast.sweep.worker_job import WorkerSettings
 from gridcast.tracking import mlflow_runs, model_loading, promotion
 from gridcast.tracking.store import open_store
 from gridcast.training.refit import refit_dataset
-from small_experiments import experiment, sales, watching, write_experiment
+from small_experiments import experiment, readings, sales, watched, watching, write_experiment
 
 FRAME = sales(130)
 
@@ -184,6 +184,44 @@ def test_auto_routes_series_to_baselines(story):
     answer = model_loading.load_model("models:/routes@champion", story.uri).predict(FRAME)
     assert np.isfinite(answer["forecast"]).all()
     assert answer["model"].unique().tolist() == list(dict.fromkeys(route["model"] for route in routes))
+
+
+@pytest.fixture(scope="module")
+def plant(tmp_path_factory, programs, jax_backend):
+    """The sweep of one detector that has hardly been trained, beside three simple ones: plan, store and result."""
+    folder = tmp_path_factory.mktemp("plant")
+    selection = {
+        "metric": "val_online_faults_missed",
+        "promote_to": "plant",
+        "when_beaten": "warn",
+        "contenders": "all",
+    }
+    baselines, training = ["z-score", "sub-window PCA", "isolation forest"], {"epochs": 1, "patience": 1}
+    made = watched(folder, readings(), baselines=baselines, training=training, selection=selection)
+    with contextlib.chdir(folder):
+        store = open_store("watched", f"sqlite:///{folder}/mlflow.db")
+        result = runner.run_sweep(made, store, WorkerSettings(1, "jax", programs), SweepEvents())
+        promotion.promote(
+            made.experiment, store, result.winner, test_measures=result.test_measures, evaluate_champion=lambda _: {}
+        )
+    return made, store, result
+
+
+def test_a_simple_detector_wins_and_scores_as_its_record(plant):
+    made, store, result = plant
+    content = json.loads(mlflow_runs.read_artifact(store, result.sweep_id, CANDIDATES_FILE))
+    best = min(content, key=lambda one: one["cost"])
+    assert {one["kind"] for one in content} == {"network", "baseline"}
+    assert (best["kind"], best["name"]) == ("baseline", mlflow_runs.run_name(result.winner))
+    model = model_loading.load_model("models:/plant@champion", store.uri).model
+    assert model.kind == best["name"]
+    assert np.isfinite(model.predict(readings())["score"]).any()
+    own = span_evaluation.tabulate_test_span(model, made.dataset, made.panel)
+    recorded = record.read_sweep(store, "watched").detection.scores
+    np.testing.assert_allclose(own["score"], recorded["score"], rtol=1e-6)
+    np.testing.assert_allclose(own["threshold"], recorded["threshold"], rtol=1e-6)
+    verdict = report_findings.compute_findings(record.read_sweep(store, "watched")).verdict
+    assert f"{best['name']} has the lowest share of faults missed" in verdict
 
 
 def test_networks_and_baselines_are_compared_by_what_both_have():

@@ -85,7 +85,7 @@ def build_chapter(record: SweepRecord) -> AnomalyChapter | None:
         winner=str(record.leader["name"]),
         sensors=sensors,
         lookback=int((record.leader if combined is None else combined.run.data.params)["lookback"]),
-        kind=str(record.leader["detector"]) if combined is None else ENSEMBLE,
+        kind=ENSEMBLE if len(record.members) else record.winning_baseline or str(record.leader["detector"]),
         wait=int(winner_measures[WAIT]) if WAIT in winner_measures else None,
         table=table,
         sensor_values=record.detection.sensor_values,

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogFormatter
 
 from gridcast.evaluation.detection_table import LABELLED, METRIC_TITLES
+from gridcast.models.baselines.detectors import DETECTOR_BASELINES
 from gridcast.reporting import plot_style
 from gridcast.reporting.anomaly_chapter import AnomalyChapter
 from gridcast.reporting.plot_style import BLUE, GREY, INK, ORANGE, RED
@@ -52,7 +53,8 @@ def _draw_scores(chapter: AnomalyChapter) -> Figure:
         top.set_yscale("log")
         top.yaxis.set_major_formatter(LogFormatter())  # the usual one writes formulas, see plot_style
         top.yaxis.set_minor_formatter(LogFormatter())
-    unit = "in thresholds of its members" if chapter.kind == ENSEMBLE else "in units of a typical error"
+    units = dict.fromkeys(DETECTOR_BASELINES, "of this detector") | {ENSEMBLE: "in thresholds of its members"}
+    unit = units.get(chapter.kind, "in units of a typical error")
     top.set(title="Anomaly score", ylabel=unit)
     top.margins(x=0)
     values = chapter.sensor_values[chapter.sensor_values.iloc[:, 0] >= times[0]]

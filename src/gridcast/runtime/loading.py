@@ -118,9 +118,6 @@ def _read_routes(folder: Path, horizon: int) -> Routes:
         else:
             networks[architecture] = keras.saving.load_model(folder / name, compile=False)
         members[name] = RoutedNetwork(networks[architecture], networks[architecture].get_weights())
-    baselines = {
-        route.baseline: BaselineModel.from_bytes((folder / route.baseline).read_bytes())
-        for route in routes
-        if route.baseline
-    }
+    names = dict.fromkeys(route.baseline for route in routes if route.baseline is not None)
+    baselines = {name: BaselineModel.from_bytes((folder / name).read_bytes()) for name in names}
     return Routes(routes, members, horizon, baselines=baselines)

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from gridcast.data.dataset import Dataset
-from gridcast.evaluation import detection_results, forecast_results
+from gridcast.evaluation import forecast_results
+from gridcast.evaluation.detection_results import detector_scores, simple_detector
 from gridcast.models.baselines.dataset_task import baseline_task
 from gridcast.runtime.baseline_model import baseline_of
 from gridcast.runtime.errors import GridcastError
@@ -91,8 +92,8 @@ def _predict_span(datasets: Sequence[Dataset], dataset: Dataset, task: SweepTask
     if task.files is not None:
         return _evaluate(dataset, task.kind, task.files)
     if dataset.anomaly is not None:
-        measures = calibration.fit_simple_detector(dataset, task.name).metrics
-        return replace(detection_results.baseline_scores(task.name, dataset), validation=measures)
+        measures, detector = calibration.calibrate_threshold(dataset, simple_detector(task.name, dataset))
+        return replace(detector_scores(detector, dataset), validation=measures)
     return contenders.forecast_contender(task.name, datasets)
 
 
@@ -103,7 +104,7 @@ def _evaluate(dataset: Dataset, kind: str, files: dict[str, bytes]) -> Any:
 
     if kind == "validation" and dataset.anomaly is not None:
         return calibration.calibrate_ensemble(dataset, files)
-    baseline = baseline_of(files)
+    baseline = "" if dataset.anomaly is not None else baseline_of(files)
     if kind == "test" and baseline:  # the same forecasts as those that the networks are compared with
         return forecast_results.forecast_baseline(
             baseline, baseline_task(dataset, dataset.preprocessing.lookback), dataset.plugins
