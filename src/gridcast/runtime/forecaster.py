@@ -273,7 +273,21 @@ class Forecaster:
         )
         if not len(laid_out.ids):
             raise DataError(next(iter(problems.values())))
-        return self._within_reach(laid_out)
+        laid_out = self._within_reach(laid_out)
+        self._warn_of_bounds(laid_out)
+        return laid_out
+
+    def _warn_of_bounds(self, laid_out: ForecastInput) -> None:
+        """Warn, once for each column of this model, of values that are read as the bound that they lie beyond."""
+        for column, sentence in input_table.beyond_bounds(laid_out, self.preprocessing).items():
+            if column not in self._warned:
+                self._warned.add(column)
+                LOG.warning(sentence)
+
+    @cached_property
+    def _warned(self) -> set[str]:
+        """Columns of which values beyond their bounds were warned of."""
+        return set()
 
     @cached_property
     def _ranges(self) -> tuple[TargetRange, ...]:

@@ -60,7 +60,7 @@ class Preprocessing:
 
     Scaling
         `target_scaler`: of the target, or of each sensor. `scalers`: one for each of the past columns, the zero runs
-        (if any) and the future columns. `fallback` (series, columns): values in data units before a column's first
+        (if any) and the future columns, within bounds. `fallback` (series, columns): values in data units before a column's first
         observation. `static` (series, columns): category codes; code k is word k - 1 of the vocabulary, 0 unseen.
         `zero_run_limits` (series,): the longest run of zeros, in steps, that is usual; empty without that channel.
 
@@ -311,4 +311,5 @@ def _frozen(value: Any) -> Any:
 
 
 def _scaler(content: dict[str, Any]) -> Scaler:
-    return Scaler(np.array(content["offset"]), np.array(content["scale"]), content["log1p"])
+    bounds = [None if content.get(name) is None else np.array(content[name]) for name in ("low", "high")]
+    return Scaler(np.array(content["offset"]), np.array(content["scale"]), content["log1p"], *bounds)
