@@ -164,7 +164,8 @@ def run_key(
         "configuration": run.configuration.settings(),
         "window": experiment.window.model_dump(exclude={"lookback"}),
         "split": split.model_dump(include=SHARE_KEYS if split.folds is None else FOLD_KEYS),
-        "transform": experiment.transform.model_dump(),
+        "transform": experiment.transform.model_dump(exclude={"floor"})
+        | experiment.transform.model_dump(include={"floor"}, exclude_defaults=True),
         "data": data.model_dump(include=set(DATA_KEYS))
         | {"frequency": data.frequency or FORMER_FREQUENCY, "calendar": data.calendar or FORMER_CALENDAR}
         | data.model_dump(include=_data_keys_if_set(experiment), exclude_defaults=True),

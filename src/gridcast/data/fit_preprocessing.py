@@ -59,6 +59,7 @@ def fit_preprocessing(panel: Panel, experiment: Experiment, lookback: int) -> Pr
         repeated=data.repeated,
         left_out=panel.left_out,
         too_short=panel.too_short,
+        floor=_floor(panel, experiment),
         longest_runs=_longest_runs(panel.training_target) if experiment.task == "anomaly" else (),
         **(_probabilistic_fields(panel, experiment, target_scaler.scale) if is_probabilistic else {}),
     )
@@ -87,6 +88,14 @@ def _covariate_scale(options: Transform) -> str:
 def _columns(covariates: np.ndarray) -> list[np.ndarray]:
     """The columns (series, steps) of `covariates` (series, steps, columns)."""
     return list(np.moveaxis(covariates, 2, 0))
+
+
+def _floor(panel: Panel, experiment: Experiment) -> float | None:
+    """The lowest forecast: 0 where no value before the test span is negative, if the experiment has such a floor."""
+    if experiment.task == "anomaly" or experiment.transform.floor == "none":
+        return None
+    before = slice(0, panel.spans.validation)
+    return None if (panel.target[:, before][panel.observed[:, before]] < 0).any() else 0.0
 
 
 def _longest_runs(values: np.ndarray) -> tuple[int, ...]:

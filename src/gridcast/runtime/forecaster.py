@@ -109,7 +109,7 @@ class Forecaster:
         if self.quantiles is not None:
             return self.quantiles_of(channels, index, series, (0.5,))[..., 0]
         scaled = self.predict_scaled(channels, index, series)
-        return self.preprocessing.target_scaler.inverse(scaled, series[index[:, 0]])
+        return self.preprocessing.floored(self.preprocessing.target_scaler.inverse(scaled, series[index[:, 0]]))
 
     def quantiles_of(
         self,

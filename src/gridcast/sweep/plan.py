@@ -319,7 +319,7 @@ def configuration_name(configuration: Configuration, seed: int | None = None) ->
     parts += [f"{c.detector} {c.latent}"] if c.detector else []
     parts += [c.likelihood] if c.likelihood else []
     parts += ["centred"] if c.scaling == "centred" else []
-    parts += [f"{c.scaling} scaling"] if c.scaling in ("standard", "mean") else []
+    parts += [f"{c.scaling} scaling"] if c.scaling in ("standard", "mean", "last") else []
     parts += [f"seed{seed}"] if seed else []
     return " ".join(parts)
 

@@ -57,7 +57,7 @@ def experiment_text(draft: Draft, source: str) -> str:
         lines[-1] = f"{lines[-1]:<44} # for counts that vary by orders of magnitude"
     lines += [
         "",
-        key_line("baseline", content["baseline"], "settings of a network where the grid sets none"),
+        key_line("baseline", content["baseline"], _baseline_reason(reasons)),
         key_line("baselines", ["auto"], "what the networks must beat: all that suit the data; or names of some"),
         "grid:                                        # every combination is trained; each list is an axis",
         *(key_line(axis, values, _axis_reason(axis), indent=2) for axis, values in content["grid"].items()),
@@ -129,6 +129,11 @@ def _task_reason(task: str) -> str:
 
 def _window_reason(reason: str, window: Mapping[str, int]) -> str:
     return reason + ("; stride thins out the windows of a long table" if "stride" in window else "")
+
+
+def _baseline_reason(reasons: Mapping[str, str]) -> str:
+    scaling = f"; scaling: {reasons['baseline']}" if "baseline" in reasons else ""
+    return "settings of a network where the grid sets none" + scaling
 
 
 def _axis_reason(axis: str) -> str:
