@@ -167,11 +167,15 @@ def _sized(settled: Settled) -> Draft:
     if not is_anomaly and (fitted.lookback, fitted.horizon) != usual[:2]:
         reasons["window"] = "as much as the table has room for"
     content = _with_effort(content, fitted, built)
-    if content["task"] == "forecast" and fitted.lookback > 1 and (times := wandering(built, fitted.horizon)):
+    if (
+        content["task"] == "forecast"
+        and fitted.lookback > 1
+        and (times := wandering(built, fitted.lookback, fitted.horizon))
+    ):
         content["baseline"] = content["baseline"] | {"scaling": "last"}
         reasons["baseline"] = (
-            f"last: forecasts are changes from a window's last value, as the level wanders (in the validation span, "
-            f"values are {times:.0f} times nearer to those {fitted.horizon} steps before than to the training mean)"
+            "last: forecasts are changes from a window's last value, as the level wanders (the validation span is "
+            f"{times:.0f} times nearer to the means of its windows than to that of training)"
         )
     return Draft(content, reasons, facts=_facts_of(built, settled))
 
