@@ -37,7 +37,7 @@ class Configuration(Section):
     `quantile`, where the network outputs all levels of all steps at once.
 
     `scaling` is how windows are read. Point forecasters: `none`, as they are; `mean`, in units of their level; `last`,
-    as changes from their last value; `standard`, around their mean in units of their spread. Probabilistic networks:
+    as changes from their last value, and `standard`, around their mean, in units of their spread. Probabilistic:
     `standard`, or `mean`, the only one for counts. Detectors: `none`; `centred`, around their mean, so that an unseen
     level is not anomalous, but a change of level is; `standard`, in units of their spread too, so that an unseen
     volatility is not anomalous either.

@@ -56,7 +56,10 @@ DESCRIPTIONS: dict[str, dict[str, str]] = {
             "unless `labelled: omit`."
         ),
         "labelled": "`omit` leaves labelled steps out of training, `learn` learns them as if they were normal.",
-        "past": "Covariates known up to the origin of a forecast.",
+        "past": (
+            "Covariates known up to the origin of a forecast. Each is read within half its training range beyond that "
+            "range; one that is constant in training in every series is read as 0."
+        ),
         "future": (
             "Covariates known ahead: columns, or features of the stamps such as `day_of_week`, `month`, `hour`, "
             "`fourier:365.25:3`, `trend`, `holidays:GB`, `events:promotions.csv`, `between:2023-09-10:2023-11-02`."

@@ -27,9 +27,11 @@ def in_window_units(history: Any, scaling: str, spread: float) -> tuple[Any, Win
     """Return `history` (n, lookback, channels) with its target, channel 0, in units of each window, and these.
 
     - `mean`: in units of the window's mean absolute value; 1, the unit of the series, for a window of zeros.
-    - `last`: the change from the last value, in units of `spread`, the usual spread of windows.
-    - `standard`: around the mean, in units of the root of the window's variance plus the square of the usual spread,
-      which keeps the noise of a window that hardly changes from being magnified.
+    - `last`: the change from the last value, in units of the window's spread.
+    - `standard`: around the mean, in the same units.
+
+    The spread is the root of the window's variance plus the square of the usual `spread`, which keeps the noise of a
+    window that hardly changes from being magnified.
 
     Source: Kim, Kim, Tae, Park, Choi, Choo (2022), "Reversible Instance Normalization for Accurate Time-Series
     Forecasting against Distribution Shift", without the affine part; the last value as in Zeng, Chen, Zhang, Xu (2023),
@@ -40,11 +42,9 @@ def in_window_units(history: Any, scaling: str, spread: float) -> tuple[Any, Win
     if scaling == "mean":
         level = ops.mean(ops.abs(target), axis=1, keepdims=True)
         centre, unit = mean * 0.0, ops.where(level > 0, level, 1.0)
-    elif scaling == "last":
-        centre, unit = target[:, -1:], mean * 0.0 + spread
     else:
         variance = ops.mean(ops.square(target - mean), axis=1, keepdims=True)
-        centre, unit = mean, ops.sqrt(variance + spread**2)
+        centre, unit = target[:, -1:] if scaling == "last" else mean, ops.sqrt(variance + spread**2)
     scaled = (target - centre) / unit
     if history.shape[2] > 1:
         scaled = keras.layers.Concatenate(name="in_window_units")([scaled, history[:, :, 1:]])
