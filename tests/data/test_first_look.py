@@ -318,8 +318,9 @@ def test_windows_of_a_level_that_wanders_are_read_as_changes_and_others_as_they_
     assert re.search(r"scaling: last: .* as the level wanders \(.* \d+ times nearer", line)
     made = make_plan(config.parse(text), text, "jax")
     assert {run.configuration.window_scaling for run in made.runs.values()} == {"last"}
-    _, text = look(lambda folder: csv(panel("a", "b"), folder))
-    assert "scaling: last" not in text
+    draft, _ = look(lambda folder: csv(panel("a", "b"), folder))
+    assert "scaling" not in draft.content["baseline"]
+    assert draft.content["grid"]["scaling"] == ["none", "last"]
 
 
 def test_numbered_columns_are_asked_for_their_first_date_and_step(look):

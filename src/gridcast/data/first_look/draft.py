@@ -167,17 +167,21 @@ def _sized(settled: Settled) -> Draft:
     if not is_anomaly and (fitted.lookback, fitted.horizon) != usual[:2]:
         reasons["window"] = "as much as the table has room for"
     content = _with_effort(content, fitted, built)
-    if (
-        content["task"] == "forecast"
-        and fitted.lookback > 1
-        and (times := wandering(built, fitted.lookback, fitted.horizon))
-    ):
-        content["baseline"] = content["baseline"] | {"scaling": "last"}
-        reasons["baseline"] = (
-            "last: forecasts are changes from a window's last value, as the level wanders (the validation span is "
-            f"{times:.0f} times nearer to the means of its windows than to that of training)"
-        )
+    if content["task"] == "forecast" and fitted.lookback > 1:
+        content = _with_scaling(content, reasons, built, fitted)
     return Draft(content, reasons, facts=_facts_of(built, settled))
+
+
+def _with_scaling(content: dict[str, Any], reasons: dict[str, str], panel: Panel, fitted: Sizes) -> dict[str, Any]:
+    """The content with windows read as changes where the level wanders; elsewhere an axis decides that."""
+    times = wandering(panel, fitted.lookback, fitted.horizon)
+    if not times:
+        return content | {"grid": {"layer": content["grid"]["layer"], "scaling": ["none", "last"]}}
+    reasons["baseline"] = (
+        "last: forecasts are changes from a window's last value, as the level wanders (the validation span is "
+        f"{times:.0f} times nearer to the means of its windows than to that of training)"
+    )
+    return content | {"baseline": content["baseline"] | {"scaling": "last"}}
 
 
 def _first_that_fits(

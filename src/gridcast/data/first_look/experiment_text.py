@@ -60,7 +60,10 @@ def experiment_text(draft: Draft, source: str) -> str:
         key_line("baseline", content["baseline"], _baseline_reason(reasons)),
         key_line("baselines", ["auto"], "what the networks must beat: all that suit the data; or names of some"),
         "grid:                                        # every combination is trained; each list is an axis",
-        *(key_line(axis, values, _axis_reason(axis), indent=2) for axis, values in content["grid"].items()),
+        *(
+            key_line(axis, values, _axis_reason(axis, content["task"]), indent=2)
+            for axis, values in content["grid"].items()
+        ),
         "  # learning_rate: [0.001, 0.003]            # further axes: dropout, batch_size, lookback, layers, ...",
         key_line("training", content["training"], "small, to see a result within minutes: raise epochs later"),
     ]
@@ -136,7 +139,9 @@ def _baseline_reason(reasons: Mapping[str, str]) -> str:
     return "settings of a network where the grid sets none" + scaling
 
 
-def _axis_reason(axis: str) -> str:
+def _axis_reason(axis: str, task: str) -> str:
+    if axis == "scaling" and task == "forecast":
+        return "last: windows as changes from their last value, in units of their spread"
     reasons = {
         "layer": "the kind of recurrent layer",
         "units": "the size of a layer",
