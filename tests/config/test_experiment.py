@@ -298,7 +298,13 @@ def test_a_probabilistic_task_has_a_scale_and_a_likelihood_of_its_own():
     ("sections", "told"),
     [
         ({"baseline": {"likelihood": "gaussian"}}, "likelihood: gaussian is not supported with task: forecast; write "),
-        ({"grid": {"scaling": ["mean"]}}, "scaling: mean is not supported with task: forecast; write task: "),
+        ({"grid": {"scaling": ["centred"]}}, "scaling: centred is not supported with task: forecast; write none, mean"),
+        ({"grid": {"scaling": ["mean"]}}, "scaling: mean is in units of the level, and transform.scale: minmax moves"),
+        (
+            {"baseline": {"scaling": "last", "lookback": 1}},
+            "scaling: last needs lookback > 1 (a one-step window minus its mean is 0)",
+        ),
+        (PROBABILISTIC | {"baseline": {"scaling": "last"}}, "scaling: last is not supported with task: probabilistic"),
         (
             PROBABILISTIC | {"baseline": {"likelihood": "negative-binomial", "scaling": "standard"}},
             "scaling: standard moves the zero that likelihood: negative-binomial counts from; remove it, or write",

@@ -307,6 +307,22 @@ def test_what_is_commented_out_is_valid_too(look, key):
     make_plan(config.parse(changed), changed, "jax")
 
 
+def test_windows_of_a_level_that_wanders_are_read_as_changes_and_others_as_they_are(look):
+    steps = np.random.default_rng(0).normal(0.05, 1.0, (2, 400)).cumsum(axis=1)
+    prices = pd.DataFrame(
+        {"date": pd.date_range("2021-01-04", periods=400), **dict(zip("ab", 100 + steps, strict=True))}
+    )
+    draft, text = look(lambda folder: csv(prices, folder, "prices.csv"))
+    assert draft.content["baseline"]["scaling"] == "last"
+    [line] = [line for line in text.splitlines() if line.startswith("baseline:")]
+    assert re.search(r"scaling: last: .* as the level wanders \(.* \d+ times nearer", line)
+    made = make_plan(config.parse(text), text, "jax")
+    assert {run.configuration.window_scaling for run in made.runs.values()} == {"last"}
+    draft, _ = look(lambda folder: csv(panel("a", "b"), folder))
+    assert "scaling" not in draft.content["baseline"]
+    assert draft.content["grid"]["scaling"] == ["none", "last"]
+
+
 def test_numbered_columns_are_asked_for_their_first_date_and_step(look):
     for table, named in ((numbered_columns, "d_1 to d_90"), (ids_called_as_values, "V2 to V90")):
         with pytest.raises(DataError, match=rf"{named} seem to be periods: .* --start 2011-01-29 --frequency D"):

@@ -36,10 +36,11 @@ class Configuration(Section):
     `likelihood` belongs to task: probabilistic: the distribution of each step, whose samples are the forecast, or
     `quantile`, where the network outputs all levels of all steps at once.
 
-    `scaling` is how windows are read. Probabilistic networks: `standard`, around their mean in units of their spread,
-    or `mean`, in units of their level, the only one for counts. Detectors: `none`, as they are; `centred`, around
-    their mean, so that an unseen level is not anomalous, but a change of level is; `standard`, in units of their
-    spread too, so that an unseen volatility is not anomalous either.
+    `scaling` is how windows are read. Point forecasters: `none`, as they are; `mean`, in units of their level; `last`,
+    as changes from their last value, and `standard`, around their mean, in units of their spread. Probabilistic:
+    `standard`, or `mean`, the only one for counts. Detectors: `none`; `centred`, around their mean, so that an unseen
+    level is not anomalous, but a change of level is; `standard`, in units of their spread too, so that an unseen
+    volatility is not anomalous either.
 
     `detector` and `latent` belong to task: anomaly. The network reconstructs a window, predicts the step after it, or
     does both, and is scored by its errors; with `encoding` it does both, and is scored by the encoding of a window
@@ -62,7 +63,7 @@ class Configuration(Section):
     optimizer: Optimizer = "adam"
     loss: Loss = "mse"
     likelihood: Literal["student-t", "gaussian", "negative-binomial", "quantile"] | None = None
-    scaling: Literal["standard", "mean", "none", "centred"] | None = None
+    scaling: Literal["standard", "mean", "none", "centred", "last"] | None = None
     detector: Literal["reconstruction", "prediction", "both", "encoding"] | None = None
     latent: Annotated[int, Field(ge=1, le=4096)] | None = None
     epochs: Annotated[int, Field(ge=1)] | None = None
@@ -73,6 +74,12 @@ class Configuration(Section):
         if self.detector is not None:
             return self.scaling in ("centred", "standard")
         return self.likelihood not in (None, "negative-binomial") and self.scaling != "mean"
+
+    @property
+    def window_scaling(self) -> str:
+        """How a point forecaster reads windows: `none`, `mean`, `last` or `standard`; `none` for other networks."""
+        is_point = self.likelihood is None and self.detector is None
+        return self.scaling or "none" if is_point else "none"
 
     @property
     def is_plugin(self) -> bool:

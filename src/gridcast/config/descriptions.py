@@ -56,7 +56,10 @@ DESCRIPTIONS: dict[str, dict[str, str]] = {
             "unless `labelled: omit`."
         ),
         "labelled": "`omit` leaves labelled steps out of training, `learn` learns them as if they were normal.",
-        "past": "Covariates known up to the origin of a forecast.",
+        "past": (
+            "Covariates known up to the origin of a forecast. Each is read within half its training range beyond that "
+            "range; one that is constant in training in every series is read as 0."
+        ),
         "future": (
             "Covariates known ahead: columns, or features of the stamps such as `day_of_week`, `month`, `hour`, "
             "`fourier:365.25:3`, `trend`, `holidays:GB`, `events:promotions.csv`, `between:2023-09-10:2023-11-02`."
@@ -136,6 +139,10 @@ DESCRIPTIONS: dict[str, dict[str, str]] = {
     "Transform": {
         "log1p": "Take log(1 + target) before scaling: for counts that vary by orders of magnitude.",
         "scale": "How the target is scaled.",
+        "floor": (
+            "`zero`: forecasts and quantiles below 0 are 0 if no value before the test span is negative, as of sales "
+            "and counts. `none`: they stay, as for temperatures."
+        ),
     },
     "Configuration": {
         "layer": "GRU, LSTM, or the name of a network of your own (docs/plugins.md).",
@@ -152,9 +159,10 @@ DESCRIPTIONS: dict[str, dict[str, str]] = {
         "epochs": "Epochs at most; default: those of `training`.",
         "likelihood": "Of `task: probabilistic`: distribution of each step, or `quantile` regression.",
         "scaling": (
-            "How windows are read. Probabilistic: `standard`, around their mean in units of their spread, "
-            "or `mean`, in "
-            "units of their level. Detectors: `none`, `centred` (levels may drift), or `standard` (volatility too)."
+            "How windows are read. Forecasts of points: `none`, `mean` (in units of their level), `last` (as changes "
+            "from their last value, for trends), or `standard` (around their mean, in units of their spread). "
+            "Probabilistic: `standard` or `mean`. Detectors: `none`, `centred` (levels may drift), or `standard` "
+            "(volatility too)."
         ),
         "detector": "What a detector scores a window by: `reconstruction`, `prediction`, `both`, or `encoding`.",
         "latent": "Number of values between encoder and decoder of a detector.",

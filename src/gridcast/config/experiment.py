@@ -103,6 +103,8 @@ class Experiment(Section):
             defaults["likelihood"] = "student-t"
         if any("epochs" in grid for grid in self.grid):
             defaults["epochs"] = self.training.epochs
+        if self.task == "forecast" and any("scaling" in grid for grid in self.grid):
+            defaults["scaling"] = "none"
         if self.task == "anomaly":
             defaults |= {"detector": "reconstruction", "latent": 8, "scaling": "none"}
         return Configuration(**settings_of_layer(defaults | self.baseline | settings, self.plugins))
@@ -274,8 +276,14 @@ class Experiment(Section):
     @model_validator(mode="after")
     def _check_scaling(self) -> Experiment:
         centred = self.axis_values("scaling") - {"none"}
-        if self.task == "anomaly" and centred and 1 in self.axis_values("lookback"):
+        centred -= {None}
+        if self.task != "probabilistic" and centred and 1 in self.axis_values("lookback"):
             raise ValueError(f"scaling: {_listed(centred)} needs lookback > 1 (a one-step window minus its mean is 0)")
+        if self.task == "forecast" and "mean" in centred and self.transform.scale in ("minmax", "standard"):
+            raise ValueError(
+                f"scaling: mean is in units of the level, and transform.scale: {self.transform.scale} moves the zero "
+                "that it counts from; write transform: {scale: mean-abs}, or scaling: last or standard"
+            )
         own = self.configuration()
         if any(
             "negative-binomial" in values_of(grid.get("likelihood", (own.likelihood,)))

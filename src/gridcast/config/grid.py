@@ -12,7 +12,7 @@ from typing import Any
 from gridcast.config import AXES, READING_KEYS, Configuration, Experiment, Range, large_grid, values_of
 from gridcast.config.sections import FORMER_CALENDAR, FORMER_FREQUENCY
 
-# The three versions below are hashed into run keys. A sweep trains what its store does not have under these keys, and
+# The four versions below are hashed into run keys. A sweep trains what its store does not have under these keys, and
 # takes the rest from there. So raise a version in the same commit as any change after which the same settings would
 # give other weights, forecasts or scores (initialisation, order of batches, objective, what is scaled by what): runs
 # of before are then trained again instead of being mixed with new ones. Raise the one that is narrowest: SEMANTICS
@@ -28,6 +28,11 @@ PROBABILISTIC_SEMANTICS = 2
 """Version of what only task: probabilistic has. 2: windows are read around their means."""
 DETECTION_SEMANTICS = 4
 """Version of what only task: anomaly has. 4: statistics and threshold are fitted on the validation span too."""
+COVARIATE_SEMANTICS = 2
+"""Version of how covariates are scaled, hashed only where it changes what is read of some covariate of the panel.
+
+2: covariates have bounds, and one that is constant in training has the scale of all series.
+"""
 
 DATA_KEYS = ("time", "series", "target", "past", "future", "static", "frequency", "calendar", "gaps")
 """Keys of `data` that a model carries to read tables in use."""
@@ -134,12 +139,21 @@ def joined_ranges(experiment: Experiment) -> dict[str, Range]:
     return joined
 
 
-def run_key(experiment: Experiment, run: Run, *, fingerprint: str, backend: str, series_name: str | None = None) -> str:
+def run_key(
+    experiment: Experiment,
+    run: Run,
+    *,
+    fingerprint: str,
+    backend: str,
+    series_name: str | None = None,
+    has_bounded_covariates: bool = False,
+) -> str:
     """Return the SHA-256 over everything that decides the weights of `run` and how its model reads a table.
 
     `fingerprint` is the digest of the panel, ids of series included. The names of files and of the experiment do not
     count, so that a renamed experiment finds its finished runs. `series_name` is hashed for the series of a local run
-    instead of its id, see `Panel.plain_series`.
+    instead of its id, see `Panel.plain_series`. `has_bounded_covariates` says that the panel has a covariate that is
+    read otherwise than in version 1 of `COVARIATE_SEMANTICS`.
     """
     data, training, split = experiment.data, experiment.training, experiment.split
     settings: dict[str, Any] = {
@@ -150,7 +164,8 @@ def run_key(experiment: Experiment, run: Run, *, fingerprint: str, backend: str,
         "configuration": run.configuration.settings(),
         "window": experiment.window.model_dump(exclude={"lookback"}),
         "split": split.model_dump(include=SHARE_KEYS if split.folds is None else FOLD_KEYS),
-        "transform": experiment.transform.model_dump(),
+        "transform": experiment.transform.model_dump(exclude={"floor"})
+        | experiment.transform.model_dump(include={"floor"}, exclude_defaults=True),
         "data": data.model_dump(include=set(DATA_KEYS))
         | {"frequency": data.frequency or FORMER_FREQUENCY, "calendar": data.calendar or FORMER_CALENDAR}
         | data.model_dump(include=_data_keys_if_set(experiment), exclude_defaults=True),
@@ -168,6 +183,8 @@ def run_key(experiment: Experiment, run: Run, *, fingerprint: str, backend: str,
         settings |= {"fold": run.fold, "steps": experiment.fold_steps}
     if run.series is not None:
         settings["series"] = run.series if series_name is None else series_name
+    if has_bounded_covariates:
+        settings["covariates"] = COVARIATE_SEMANTICS
     settings |= _plugin_keys(experiment, run)
     return hashlib.sha256(json.dumps(settings, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 

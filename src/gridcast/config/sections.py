@@ -191,10 +191,14 @@ class Split(Section):
 
 
 class Transform(Section):
-    """Scaling of the target, fitted on the training span, after log(1 + target) if `log1p`."""
+    """Scaling of the target, fitted on the training span, after log(1 + target) if `log1p`.
+
+    With `floor: zero`, forecasts and quantiles below 0 are 0 where no value before the test span is negative.
+    """
 
     log1p: bool = False
     scale: Literal["minmax", "standard", "mean-abs", "none"] = "minmax"
+    floor: Literal["zero", "none"] = "zero"
 
 
 class Probabilistic(Section):

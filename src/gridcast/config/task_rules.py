@@ -40,7 +40,7 @@ FIELD_RULES: dict[str, tuple[FieldRule, ...]] = {
     "forecast": (
         *_FORECASTS,
         FieldRule("likelihood", (None,), _FOR_PROBABILISTIC),
-        FieldRule("scaling", (None,), _FOR_PROBABILISTIC),
+        FieldRule("scaling", (None, "none", "mean", "standard", "last"), "write none, mean, standard or last"),
     ),
     "probabilistic": (
         *_FORECASTS,

@@ -9,6 +9,7 @@ import numpy as np
 from gridcast.config import Experiment
 from gridcast.data import holidays
 from gridcast.data.answer_names import check_answer_names
+from gridcast.data.check_covariates import with_constant_covariate_notes
 from gridcast.data.check_sensors import check_sensors
 from gridcast.data.check_spreads import with_spread_warning
 from gridcast.data.check_windows import check_series, check_series_with_own_models, without_short_series
@@ -47,6 +48,7 @@ def build_panel(table: Table, experiment: Experiment) -> Panel:
         panel = check_series(panel, experiment)
     else:
         panel = check_series_with_own_models(panel, experiment)
+    panel = with_constant_covariate_notes(panel, data)
     if experiment.task == "anomaly":
         panel = check_sensors(panel, experiment)
     if "negative-binomial" in experiment.axis_values("likelihood"):

@@ -116,7 +116,21 @@ class Dataset:
         if settings.detector is not None and settings.scaling == "standard":
             spreads = windows.typical_spreads(self.channels[0, : self.spans.train], settings.lookback)
             preprocessing = replace(preprocessing, window_spreads=spreads)
+        if settings.window_scaling != "none":
+            preprocessing = replace(preprocessing, window_spreads=(self._usual_spread(settings.lookback),))
         return preprocessing if series is None else preprocessing.for_series(series)
+
+    def _usual_spread(self, lookback: int) -> float:
+        """The usual spread of windows of the target, in scaled units: one for all series, which share programs."""
+        if lookback not in self._usual_spreads:
+            spreads = windows.typical_spreads(self.channels[:, : self.spans.train, 0].T, lookback)
+            self._usual_spreads[lookback] = float(np.median(spreads))
+        return self._usual_spreads[lookback]
+
+    @cached_property
+    def _usual_spreads(self) -> dict[int, float]:
+        """Those of each lookback that were computed before."""
+        return {}
 
     def epochs_of(self, settings: Configuration) -> int:
         """Return the most epochs that a network with these `settings` is trained."""

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from gridcast.config import READING_KEYS, Experiment
+from gridcast.config import READING_KEYS, Experiment, Transform
 from gridcast.data.check_windows import longest_lookback
 from gridcast.data.panel import Panel
 from gridcast.runtime import lag_features, local_time, scaling, time_axis, zero_runs
@@ -18,8 +18,6 @@ def fit_preprocessing(panel: Panel, experiment: Experiment, lookback: int) -> Pr
     """Return everything about `panel` that a model needs in use, fitted on the training span."""
     data, options, train = experiment.data, experiment.transform, slice(*panel.spans["train"])
     training_times, covariates = panel.times[train], panel.covariates[:, train]
-    # Covariates are always scaled: `scale: none` is about the target.
-    covariate_scale = "standard" if options.scale == "none" else options.scale
     rule = panel.steps
     weekdays = rule.weekdays
     if rule.calendar == "observed":
@@ -46,7 +44,7 @@ def fit_preprocessing(panel: Panel, experiment: Experiment, lookback: int) -> Pr
         lookback=lookback,
         horizon=experiment.window.horizon,
         target_scaler=target_scaler,
-        scalers=tuple(scaling.fit(covariates[:, :, k], covariate_scale) for k in range(covariates.shape[2])),
+        scalers=tuple(scaling.fit_bounded(column, _covariate_scale(options)) for column in _columns(covariates)),
         static=tuple(map(tuple, panel.static.tolist())),
         fallback=tuple(map(tuple, np.median(covariates, axis=1).tolist())),
         # Where every series has every step, each table in use shows the whole calendar.
@@ -61,9 +59,43 @@ def fit_preprocessing(panel: Panel, experiment: Experiment, lookback: int) -> Pr
         repeated=data.repeated,
         left_out=panel.left_out,
         too_short=panel.too_short,
+        floor=_floor(panel, experiment),
         longest_runs=_longest_runs(panel.training_target) if experiment.task == "anomaly" else (),
         **(_probabilistic_fields(panel, experiment, target_scaler.scale) if is_probabilistic else {}),
     )
+
+
+def bounds_change_covariates(panel: Panel, experiment: Experiment) -> bool:
+    """Return whether some covariate is read otherwise than before covariates had bounds and pooled scales.
+
+    Where it is not, runs and baselines of before have the same weights and forecasts.
+    """
+    method = _covariate_scale(experiment.transform)
+    for column in _columns(panel.covariates):
+        train = column[:, slice(*panel.spans["train"])]
+        scalers = (scaling.fit(train, method), scaling.fit_bounded(train, method))
+        before, now = (scaler.transform(column).astype(np.float32) for scaler in scalers)
+        if not np.array_equal(before, now, equal_nan=True):
+            return True
+    return False
+
+
+def _covariate_scale(options: Transform) -> str:
+    """How covariates are scaled, which they always are: `scale: none` is about the target."""
+    return "standard" if options.scale == "none" else options.scale
+
+
+def _columns(covariates: np.ndarray) -> list[np.ndarray]:
+    """The columns (series, steps) of `covariates` (series, steps, columns)."""
+    return list(np.moveaxis(covariates, 2, 0))
+
+
+def _floor(panel: Panel, experiment: Experiment) -> float | None:
+    """The lowest forecast: 0 where no value before the test span is negative, if the experiment has such a floor."""
+    if experiment.task == "anomaly" or experiment.transform.floor == "none":
+        return None
+    before = slice(0, panel.spans.validation)
+    return None if (panel.target[:, before][panel.observed[:, before]] < 0).any() else 0.0
 
 
 def _longest_runs(values: np.ndarray) -> tuple[int, ...]:

@@ -14,6 +14,7 @@ from gridcast.config import Configuration, Plugin
 from gridcast.models import cells, dropout
 from gridcast.models.attention import AdditiveAttention, stock_attention
 from gridcast.models.plugin_network import plugin_features
+from gridcast.models.window_scaling import in_window_units
 
 FAST_LAYERS = {"GRU": cells.GRU, "LSTM": cells.LSTM}
 STOCK_LAYERS = {"GRU": keras.layers.GRU, "LSTM": keras.layers.LSTM}
@@ -24,7 +25,7 @@ class NetworkShape:
     """Sizes of the inputs and outputs of a network.
 
     `ahead` is the number of channels known over the horizon, `series` the number of series, `categories` the number of
-    codes of each static column.
+    codes of each static column. `spread` is the usual spread of windows of the target, see `window_scaling`.
     """
 
     lookback: int
@@ -33,6 +34,7 @@ class NetworkShape:
     ahead: int = 0
     series: int = 1
     categories: tuple[int, ...] = ()
+    spread: float = 1.0
 
 
 def build_recurrent(
@@ -47,7 +49,8 @@ def build_recurrent(
 
     The input history (n, lookback, channels) goes through the recurrent stack, or through a `plugin`. Its context, the
     input ahead (n, horizon, ahead), and embeddings of the inputs series (n,) and static (n, categories) are joined and
-    go through one Dense head. All values are scaled. With `portable` the same network, with the same trainable weights
+    go through one Dense head. All values are scaled, those of the target within each window too if the configuration
+    has a `window_scaling`. With `portable` the same network, with the same trainable weights
     in the same order, is made of stock Keras layers only.
 
     Every layer has a seed of its own, derived from `seed`: Keras's default generator is shared with other threads of a
@@ -56,7 +59,10 @@ def build_recurrent(
     seeds = iter(np.random.SeedSequence(seed).generate_state(256).tolist())
     history = keras.Input((shape.lookback, shape.channels), name="history")
     inputs: dict[str, Any] = {"history": history}
-    parts = [encode(configuration, history, seeds, plugin=plugin, portable=portable)]
+    sequence, units = history, None
+    if configuration.window_scaling != "none":
+        sequence, units = in_window_units(history, configuration.window_scaling, shape.spread)
+    parts = [encode(configuration, sequence, seeds, plugin=plugin, portable=portable)]
     if shape.ahead:
         inputs["ahead"] = keras.Input((shape.horizon, shape.ahead), name="ahead")
         parts.append(keras.layers.Flatten(name="ahead_flat")(inputs["ahead"]))
@@ -71,7 +77,8 @@ def build_recurrent(
     head = keras.layers.Dense(
         shape.horizon, kernel_initializer=keras.initializers.GlorotUniform(next(seeds)), name="forecast"
     )
-    return keras.Model(inputs, head(joined), name="forecaster")
+    output = head(joined) if units is None else units.restore(head(joined))
+    return keras.Model(inputs, output, name="forecaster")
 
 
 def encode(

@@ -92,9 +92,11 @@ class BaselineModel:
                 forecasts = self._fitted_to_each_history(task)
             else:
                 forecasts = FITTED_BASELINES[self.name].forecast(task, self.state)
+        point = preprocessing.floored(forecasts.point)
         if forecasts.quantiles is None:
-            return forecasts
-        return replace(forecasts, quantiles=forecasts.quantiles[..., np.searchsorted(ascending, levels)])
+            return replace(forecasts, point=point)
+        quantiles = preprocessing.floored(forecasts.quantiles[..., np.searchsorted(ascending, levels)])
+        return replace(forecasts, point=point, quantiles=quantiles)
 
     def _fitted_to_each_history(self, task: BaselineTask) -> BaselineForecast:
         """The forecasts of `task`; rows whose first origins agree are fitted together."""

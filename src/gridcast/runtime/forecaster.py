@@ -20,6 +20,7 @@ from . import input_rows, input_table, lag_features, partial_forecast
 from .answer_columns import ANSWERING_MODEL, FORECAST, PROBLEM, ROLLED_FORWARD, quantile_column
 from .baseline_model import BaselineModel, TargetHistory
 from .errors import DataError, NotFinite
+from .forecast_params import parse_params
 from .input_rows import InputRows
 from .input_table import ForecastInput
 from .network_inputs import network_inputs
@@ -105,7 +106,7 @@ class Forecaster:
             rows = np.flatnonzero([self.routes[code].baseline == name for code in codes])
             model: BaselineModel = self.network.baselines[name]
             forecasts[rows] = model.forecast(self.preprocessing, channels, index[rows], series, history).point
-        return forecasts
+        return self.preprocessing.floored(forecasts)
 
     def quantiles_of(
         self,
@@ -189,7 +190,7 @@ class Forecaster:
         A series that was not in the training data is refused. Static categories are those of training: the table
         need not have them, and where they differ, they are ignored with a warning.
         """
-        horizon, levels, seed = self.parse_params(params or {})
+        horizon, levels, seed = parse_params(params or {}, self.preprocessing.horizon, self.quantiles)
         laid_out = self.read_table(table, horizon)
         [forecasts] = self.forecast_all([laid_out], horizon, levels, seed)
         for row in np.flatnonzero(~np.isfinite(forecasts).all(axis=(1, 2))):
@@ -207,7 +208,7 @@ class Forecaster:
 
         Raises DataError for what is wrong with the whole table, and where no series can be forecast.
         """
-        horizon, levels, seed = self.parse_params(params or {})
+        horizon, levels, seed = parse_params(params or {}, self.preprocessing.horizon, self.quantiles)
         problems = SeriesProblems()
         rows, ids, keys = input_rows.checked_rows(table, self.preprocessing, problems)
         sound = [name for name in ids if name not in problems]
@@ -277,7 +278,21 @@ class Forecaster:
         )
         if not len(laid_out.ids):
             raise DataError(next(iter(problems.values())))
-        return self._within_reach(laid_out)
+        laid_out = self._within_reach(laid_out)
+        self._warn_of_bounds(laid_out)
+        return laid_out
+
+    def _warn_of_bounds(self, laid_out: ForecastInput) -> None:
+        """Warn, once for each column of this model, of values that are read as the bound that they lie beyond."""
+        for column, sentence in input_table.beyond_bounds(laid_out, self.preprocessing).items():
+            if column not in self._warned:
+                self._warned.add(column)
+                LOG.warning(sentence)
+
+    @cached_property
+    def _warned(self) -> set[str]:
+        """Columns of which values beyond their bounds were warned of."""
+        return set()
 
     @cached_property
     def _ranges(self) -> tuple[TargetRange, ...]:
@@ -363,23 +378,6 @@ class Forecaster:
         """Steps that the network forecasts for `horizon` steps in all: a multiple of the trained horizon."""
         span = self._span(horizon)
         return -(-horizon // span) * span
-
-    def parse_params(self, params: Mapping[str, Any]) -> tuple[int, tuple[float, ...], int]:
-        """Return horizon, quantile levels and seed from the `params` of `predict`. Raises DataError."""
-        horizon = params.get("horizon")
-        horizon = self.preprocessing.horizon if horizon is None else int(horizon)
-        if horizon < 1:
-            raise DataError(f"horizon: must be at least 1 (got {horizon})")
-        levels = params.get("quantiles")
-        if self.quantiles is None:
-            if levels is not None:
-                raise DataError("quantiles: this model forecasts values only; train one with task: probabilistic")
-            return horizon, (), 0
-        chosen = self.quantiles.levels if levels is None else tuple(map(float, np.ravel(levels)))
-        for level in chosen:
-            if not 0 < level < 1:
-                raise DataError(f"quantiles: must lie between 0 and 1 (got {level:g})")
-        return horizon, chosen, int(params.get("seed") or 0)
 
     def attention_weights(self, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
         """Return the share of each time step (n, lookback) in the context of each window; rows add up to 1.

@@ -12,6 +12,7 @@ from . import gaps, table_columns, time_axis, zero_runs
 from .errors import DataError
 from .input_rows import InputRows
 from .preprocessing import Preprocessing
+from .scaling import MARGIN
 from .series_problems import SeriesProblems
 from .target_range import TargetRange
 
@@ -155,6 +156,36 @@ def ended_rows(laid_out: ForecastInput, preprocessing: Preprocessing, lookbacks:
     """
     behind = laid_out.origin.max() - laid_out.origin
     return np.flatnonzero(behind >= np.maximum(lookbacks[laid_out.codes], preprocessing.horizon))
+
+
+def beyond_bounds(laid_out: ForecastInput, preprocessing: Preprocessing) -> dict[str, str]:
+    """Return a sentence, by column, on the values that lie beyond the bounds within which covariates are read."""
+    sentences = {}
+    for k, (column, scaler) in enumerate(zip(preprocessing.columns, preprocessing.scalers, strict=True)):
+        limits = np.array([scaler.limits(code) for code in laid_out.codes])
+        values = laid_out.columns[:, :, k]
+        # A bound in data units is rounded; a covariate that is read as 0 everywhere has no range to leave.
+        slack = 1e-6 * np.ptp(limits, axis=1, keepdims=True)
+        is_beyond = (values < limits[:, :1] - slack) | (values > limits[:, 1:] + slack)
+        is_beyond &= slack > 0
+        if not is_beyond.any():
+            continue
+        row, step = np.argwhere(is_beyond)[0]
+        low, high = limits[row]
+        count = int(is_beyond.sum())
+        more = f" ({count:,} such values)" if count > 1 else ""
+        sentences[column] = (
+            f"column '{column}': series '{laid_out.ids[row]}' is {values[row, step]:g} at "
+            f"{pd.Timestamp(laid_out.times[step])}{more}; in training it was {_training_range(low, high)}, and beyond "
+            f"{low:g} to {high:g} it is read as the nearer of these: correct the value, or train again with such values"
+        )
+    return sentences
+
+
+def _training_range(low: float, high: float) -> str:
+    """The training range of a covariate whose bounds are `low` and `high`."""
+    margin = MARGIN * (high - low) / (1 + 2 * MARGIN)
+    return f"{low + margin:g} to {high - margin:g}"
 
 
 def _refuse_ended(

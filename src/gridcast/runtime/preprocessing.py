@@ -60,13 +60,15 @@ class Preprocessing:
 
     Scaling
         `target_scaler`: of the target, or of each sensor. `scalers`: one for each of the past columns, the zero runs
-        (if any) and the future columns. `fallback` (series, columns): values in data units before a column's first
-        observation. `static` (series, columns): category codes; code k is word k - 1 of the vocabulary, 0 unseen.
-        `zero_run_limits` (series,): the longest run of zeros, in steps, that is usual; empty without that channel.
+        (if any) and the future columns, which have bounds. `fallback` (series, columns): values in data units before a
+        column's first observation. `static` (series, columns): category codes; code k is word k - 1 of the vocabulary,
+        0 unseen. `zero_run_limits` (series,): the longest run of zeros, in steps, that is usual; empty without that
+        channel. `floor`: the lowest forecast, in data units; None without one.
 
     Windows
         `lookback`, `horizon`: steps read and forecast. `centred`: each window is read around its mean.
-        `window_spreads` (sensors,): usual spreads of windows in scaled units, see `windows.window_units`.
+        `window_spreads` (sensors,): usual spreads of windows in scaled units, see `windows.window_units`; one for all
+        series where a point forecaster reads windows in units of themselves.
 
     Probabilistic networks also read
         `lags`: how many steps ago, ascending. `series_starts` (series,): the stamp of each first value; the age of a
@@ -112,6 +114,7 @@ class Preprocessing:
     left_out: tuple[str, ...] = ()
     too_short: tuple[str, ...] = ()
     longest_runs: tuple[int, ...] = ()
+    floor: float | None = None
 
     @cached_property
     def steps(self) -> StepRule:
@@ -232,6 +235,10 @@ class Preprocessing:
         seconds = (np.asarray(times, "datetime64[s]") - starts[:, None]).astype(float)
         return np.log10(2 + np.maximum(seconds / self.step_seconds, 0))
 
+    def floored(self, values: np.ndarray) -> np.ndarray:
+        """Return forecasts (...), in data units, with those below the floor raised to it."""
+        return values if self.floor is None else np.maximum(values, self.floor)
+
     @property
     def relative_scales(self) -> np.ndarray:
         """Scale of the target of each series (series,) in units of the typical one."""
@@ -317,4 +324,5 @@ def _frozen(value: Any) -> Any:
 
 
 def _scaler(content: dict[str, Any]) -> Scaler:
-    return Scaler(np.array(content["offset"]), np.array(content["scale"]), content["log1p"])
+    bounds = [None if content.get(name) is None else np.array(content[name]) for name in ("low", "high")]
+    return Scaler(np.array(content["offset"]), np.array(content["scale"]), content["log1p"], *bounds)

@@ -21,12 +21,14 @@ class Quantiles:
 
     `likelihood` is a key of LIKELIHOODS, whose quantiles are those of `paths` sample paths, or QUANTILE, where the
     network outputs the quantiles themselves. `levels` are reported by default. `correction` is applied to both.
+    Afterwards none is below `floor`, in data units, if there is one; nor are sample paths.
     """
 
     likelihood: str
     levels: tuple[float, ...]
     paths: int
     correction: ConformalCorrection | None = None
+    floor: float | None = None
 
     @property
     def sampled(self) -> bool:
@@ -56,10 +58,14 @@ class Quantiles:
     def draw(self, network: Any, windows: WindowInputs, seed: int) -> np.ndarray:
         """Return sample paths (n, paths, horizon) of n windows in data units, not corrected."""
         paths = sample_paths(network, LIKELIHOODS[self.likelihood], windows, count=self.paths, seed=seed)
-        return paths + windows.centre[:, None, None]
+        return self._floored(paths + windows.centre[:, None, None])
 
     def _corrected(self, values: np.ndarray, levels: Sequence[float], scale: np.ndarray) -> np.ndarray:
-        return values if self.correction is None else self.correction.apply(values, levels, scale)
+        """The quantiles after the correction, none of them below the floor."""
+        return self._floored(values if self.correction is None else self.correction.apply(values, levels, scale))
+
+    def _floored(self, values: np.ndarray) -> np.ndarray:
+        return values if self.floor is None else np.maximum(values, self.floor)
 
     def _network_quantiles(self, network: Any, windows: WindowInputs, levels: Sequence[float]) -> np.ndarray:
         """Quantiles (n, horizon, levels) around the windows' centres, interpolated between those of training."""
@@ -77,7 +83,7 @@ class Quantiles:
         """Return the quantiles that `to_json` gave."""
         stored = content["correction"]
         correction = stored and ConformalCorrection(tuple(stored["levels"]), tuple(map(tuple, stored["offsets"])))
-        return cls(content["likelihood"], tuple(content["levels"]), content["paths"], correction)
+        return cls(content["likelihood"], tuple(content["levels"]), content["paths"], correction, content.get("floor"))
 
 
 def trained_levels(levels: Sequence[float]) -> tuple[float, ...]:

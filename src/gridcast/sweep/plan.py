@@ -18,6 +18,7 @@ from gridcast.config.grid import Run
 from gridcast.config.selection_metrics import HIGHER_IS_BETTER, VALIDATION_PREFIX
 from gridcast.data import build_panel, check_windows, sources
 from gridcast.data.dataset import Dataset, build_dataset
+from gridcast.data.fit_preprocessing import bounds_change_covariates
 from gridcast.data.panel import Panel
 from gridcast.evaluation import own_metrics
 from gridcast.models import baselines
@@ -130,12 +131,23 @@ class Plan:
 
     def run_key(self, run: Run) -> str:
         """Return the run key of a run of all series together."""
-        return grid.run_key(self.experiment, run, fingerprint=self.fingerprint, backend=self.backend)
+        return grid.run_key(
+            self.experiment,
+            run,
+            fingerprint=self.fingerprint,
+            backend=self.backend,
+            has_bounded_covariates=self.has_bounded_covariates,
+        )
 
     @cached_property
     def fingerprint(self) -> str:
         """Digest of the panel."""
         return self.panel.fingerprint
+
+    @cached_property
+    def has_bounded_covariates(self) -> bool:
+        """Whether bounds or pooled scales change what is read of some covariate."""
+        return _has_bounded_covariates(self.panel, self.experiment)
 
     @cached_property
     def axes(self) -> tuple[str, ...]:
@@ -234,16 +246,17 @@ def make_plan(
         )
     large_grid.check_size(experiment)
     panel = build_panel.build_panel(sources.load_table(experiment.data, cache, frame), experiment)
-    fingerprint = panel.fingerprint
     series = ()
     if experiment.mode != "global":
         series = tuple(np.array(panel.series, object)[check_windows.trainable_series(panel, experiment)])
     # Run keys contain the plain names, as in versions that did not escape ids.
     plain_names: dict[str | None, str] = dict(zip(panel.series, panel.plain_series, strict=True))
+    about_data: dict[str, Any] = {
+        "fingerprint": panel.fingerprint,
+        "has_bounded_covariates": _has_bounded_covariates(panel, experiment),
+    }
     runs = {
-        grid.run_key(
-            experiment, run, fingerprint=fingerprint, backend=backend, series_name=plain_names.get(run.series)
-        ): run
+        grid.run_key(experiment, run, **about_data, backend=backend, series_name=plain_names.get(run.series)): run
         for run in grid.expand(experiment, series)
     }
     is_long = experiment.search.budget is None and len(runs) > large_grid.MANY_RUNS
@@ -256,7 +269,7 @@ def make_plan(
         panel=panel,
         datasets=tuple(build_dataset(panel.fold(number), experiment) for number in range(len(panel.folds))),
         runs=runs,
-        reference_key=grid.run_key(experiment, reference_run, fingerprint=fingerprint, backend=backend),
+        reference_key=grid.run_key(experiment, reference_run, **about_data, backend=backend),
         reference_run=reference_run,
         backend=backend,
     )
@@ -269,6 +282,10 @@ def make_plan(
         backend=backend,
     )
     return plan
+
+
+def _has_bounded_covariates(panel: Panel, experiment: Experiment) -> bool:
+    return any(bounds_change_covariates(panel.fold(number), experiment) for number in range(len(panel.folds)))
 
 
 def _space_text(experiment: Experiment) -> str:
@@ -305,7 +322,7 @@ def configuration_name(configuration: Configuration, seed: int | None = None) ->
     parts += [f"{c.detector} {c.latent}"] if c.detector else []
     parts += [c.likelihood] if c.likelihood else []
     parts += ["centred"] if c.scaling == "centred" else []
-    parts += [f"{c.scaling} scaling"] if c.scaling in ("standard", "mean") else []
+    parts += [f"{c.scaling} scaling"] if c.scaling in ("standard", "mean", "last") else []
     parts += [f"seed{seed}"] if seed else []
     return " ".join(parts)
 

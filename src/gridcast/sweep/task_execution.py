@@ -13,9 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from gridcast.data.dataset import Dataset
-from gridcast.evaluation import forecast_results
 from gridcast.evaluation.detection_results import detector_scores, simple_detector
-from gridcast.models.baselines.dataset_task import baseline_task
 from gridcast.runtime.baseline_model import baseline_of
 from gridcast.runtime.errors import GridcastError
 from gridcast.sweep.task import SweepTask, TaskGroup
@@ -100,15 +98,13 @@ def _predict_span(datasets: Sequence[Dataset], dataset: Dataset, task: SweepTask
 def _evaluate(dataset: Dataset, kind: str, files: dict[str, bytes]) -> Any:
     """Return what the forecaster or detector in `files` predicts for the span that the kind of the task names."""
     from gridcast.evaluation import explanation, span_evaluation
-    from gridcast.training import calibration
+    from gridcast.training import calibration, contenders
 
     if kind == "validation" and dataset.anomaly is not None:
         return calibration.calibrate_ensemble(dataset, files)
     baseline = "" if dataset.anomaly is not None else baseline_of(files)
     if kind == "test" and baseline:  # the same forecasts as those that the networks are compared with
-        return forecast_results.forecast_baseline(
-            baseline, baseline_task(dataset, dataset.preprocessing.lookback), dataset.plugins
-        )
+        return contenders.forecast_test(baseline, dataset)
     results: Any = span_evaluation.predict_span(dataset, files, "validation" if kind == "validation" else "test")
     if kind != "test" or dataset.anomaly is not None:
         return results

@@ -53,12 +53,14 @@ def calibrate_quantiles(
         "best_val_wql": metrics.weighted_quantile_loss(actual, quantiles[..., :level_count], levels),
         **validation_measures(dataset, index, quantiles[..., level_count], quantiles[..., :level_count]),
     }
+    # Measures and correction come from quantiles without the floor, as those of earlier runs with the same key do.
+    floored = replace(uncorrected, floor=forecaster.preprocessing.floor)
     if not probabilistic.conformal:
-        return measured, uncorrected
+        return measured, floored
     low, high = np.split(quantiles[..., level_count + 1 :], 2, axis=-1)
     _, scale = forecaster.units_of(dataset.channels, index, dataset.series_codes)
     correction = conformal.fit(actual, low, high, levels=lower_levels, scale=scale)
-    return measured, replace(uncorrected, correction=correction)
+    return measured, replace(floored, correction=correction)
 
 
 def mirrored_levels(levels: tuple[float, ...]) -> tuple[float, ...]:

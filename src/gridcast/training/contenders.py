@@ -38,9 +38,25 @@ def forecast_contender(name: str, datasets: Sequence[Dataset]) -> Forecasts:
         measured.append(measure_validation(dataset, validation))
         errors.append(_errors_by_series(dataset, validation))
     return replace(
-        _rows(forecasts, slice(count, None)),
+        _floored(datasets[-1], _rows(forecasts, slice(count, None))),
         validation=_means(measured),
         series_errors=tuple(_means(errors).items()),
+    )
+
+
+def forecast_test(name: str, dataset: Dataset) -> Forecasts:
+    """Return the forecasts of the test span alone by the baseline `name`: those of `forecast_contender`."""
+    task = baseline_task(dataset, dataset.preprocessing.lookback)
+    return _floored(dataset, forecast_results.forecast_baseline(name, task, dataset.plugins))
+
+
+def _floored(dataset: Dataset, forecasts: Forecasts) -> Forecasts:
+    """The forecasts, those below the floor of the data raised to it."""
+    floored, quantiles = dataset.preprocessing.floored, forecasts.quantiles
+    return replace(
+        forecasts,
+        forecast=floored(forecasts.forecast),
+        quantiles=None if quantiles is None else floored(quantiles),
     )
 
 

@@ -70,6 +70,7 @@ class PointObjective:
             ahead,
             len(preprocessing.series),
             self.categories,
+            *preprocessing.window_spreads,
         )
 
     def read(

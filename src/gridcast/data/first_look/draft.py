@@ -19,6 +19,7 @@ from gridcast.data import file_bytes, series_statistics
 from gridcast.data.build_panel import build_panel
 from gridcast.data.first_look import names, sizes
 from gridcast.data.first_look.columns import ColumnFacts, find_facts
+from gridcast.data.first_look.level import wandering
 from gridcast.data.first_look.open_table import OpenedTable, open_table
 from gridcast.data.first_look.period_columns import period_columns
 from gridcast.data.first_look.roles import Roles, assign_roles
@@ -165,7 +166,22 @@ def _sized(settled: Settled) -> Draft:
         reasons["calendar"] = "stamps are uneven, or have large holes: each one counts as a step"
     if not is_anomaly and (fitted.lookback, fitted.horizon) != usual[:2]:
         reasons["window"] = "as much as the table has room for"
-    return Draft(_with_effort(content, fitted, built), reasons, facts=_facts_of(built, settled))
+    content = _with_effort(content, fitted, built)
+    if content["task"] == "forecast" and fitted.lookback > 1:
+        content = _with_scaling(content, reasons, built, fitted)
+    return Draft(content, reasons, facts=_facts_of(built, settled))
+
+
+def _with_scaling(content: dict[str, Any], reasons: dict[str, str], panel: Panel, fitted: Sizes) -> dict[str, Any]:
+    """The content with windows read as changes where the level wanders; elsewhere an axis decides that."""
+    times = wandering(panel, fitted.lookback, fitted.horizon)
+    if not times:
+        return content | {"grid": {"layer": content["grid"]["layer"], "scaling": ["none", "last"]}}
+    reasons["baseline"] = (
+        "last: forecasts are changes from a window's last value, as the level wanders (the validation span is "
+        f"{times:.0f} times nearer to the means of its windows than to that of training)"
+    )
+    return content | {"baseline": content["baseline"] | {"scaling": "last"}}
 
 
 def _first_that_fits(

@@ -57,10 +57,13 @@ def experiment_text(draft: Draft, source: str) -> str:
         lines[-1] = f"{lines[-1]:<44} # for counts that vary by orders of magnitude"
     lines += [
         "",
-        key_line("baseline", content["baseline"], "settings of a network where the grid sets none"),
+        key_line("baseline", content["baseline"], _baseline_reason(reasons)),
         key_line("baselines", ["auto"], "what the networks must beat: all that suit the data; or names of some"),
         "grid:                                        # every combination is trained; each list is an axis",
-        *(key_line(axis, values, _axis_reason(axis), indent=2) for axis, values in content["grid"].items()),
+        *(
+            key_line(axis, values, _axis_reason(axis, content["task"]), indent=2)
+            for axis, values in content["grid"].items()
+        ),
         "  # learning_rate: [0.001, 0.003]            # further axes: dropout, batch_size, lookback, layers, ...",
         key_line("training", content["training"], "small, to see a result within minutes: raise epochs later"),
     ]
@@ -131,7 +134,14 @@ def _window_reason(reason: str, window: Mapping[str, int]) -> str:
     return reason + ("; stride thins out the windows of a long table" if "stride" in window else "")
 
 
-def _axis_reason(axis: str) -> str:
+def _baseline_reason(reasons: Mapping[str, str]) -> str:
+    scaling = f"; scaling: {reasons['baseline']}" if "baseline" in reasons else ""
+    return "settings of a network where the grid sets none" + scaling
+
+
+def _axis_reason(axis: str, task: str) -> str:
+    if axis == "scaling" and task == "forecast":
+        return "last: windows as changes from their last value, in units of their spread"
     reasons = {
         "layer": "the kind of recurrent layer",
         "units": "the size of a layer",

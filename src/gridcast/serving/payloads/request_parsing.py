@@ -13,6 +13,7 @@ import pandas as pd
 
 from gridcast.runtime.detector import scaled_values
 from gridcast.runtime.errors import DataError
+from gridcast.runtime.forecast_params import parse_params
 from gridcast.runtime.input_rows import InputRows
 from gridcast.runtime.preprocessing import Preprocessing
 from gridcast.serving import http_errors
@@ -56,7 +57,7 @@ def horizon_and_levels(
         raise invalid_input(f"at most {limits.levels} quantiles can be forecast", "quantiles", "limit_quantiles")
     params = {"horizon": horizon, "quantiles": None if quantiles is None else tuple(sorted(set(quantiles)))}
     try:
-        steps, levels, _ = served.forecaster.parse_params(params)
+        steps, levels, _ = parse_params(params, served.forecaster.preprocessing.horizon, served.forecaster.quantiles)
     except DataError as error:
         raise from_data_error(error, served, "quantiles") from None
     return steps, levels
