@@ -8,7 +8,7 @@ import pytest
 
 from gridcast.config import grid
 from gridcast.models import baselines
-from gridcast.models.baselines.task import baseline_task
+from gridcast.models.baselines.dataset_task import baseline_task
 from gridcast.runtime import loading, scaling
 from gridcast.runtime.preprocessing import Preprocessing
 from small_experiments import planned, sales
