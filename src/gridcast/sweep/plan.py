@@ -314,6 +314,9 @@ def epoch_cost(configuration: Configuration, windows: int, max_steps: int | None
     """
     c = configuration
     windows = windows if max_steps is None else min(windows, max_steps * c.batch_size)
+    if c.is_direct:
+        weights = c.lookback * 32 if c.layer == "linear" else 3 * c.layers * c.units * (2 * c.lookback + c.units)
+        return windows * (weights * 4e-10 + 1e-3 / c.batch_size)
     gates = {"GRU": 3}.get(c.layer, 4) * c.layers * (1 + c.bidirectional)
     gates *= 1 if c.detector in (None, "prediction") else 2  # an autoencoder has a decoder too
     return windows * (c.lookback * gates * c.units * (c.units + 16) * 4e-10 + 1e-3 / c.batch_size)
