@@ -244,11 +244,8 @@ def test_series_whose_plain_ids_coincide_have_runs_and_keys_of_their_own(tmp_pat
 
 
 def test_a_layer_is_not_trained_twice_for_settings_that_it_does_not_have():
-    found = grid.configurations(
-        experiment(
-            grid={"layer": ["GRU", "linear", "nhits"], "bidirectional": [False, True], "attention": [True], "layers": [1, 2]}
-        )
-    )
+    axes = {"bidirectional": [False, True], "attention": [True], "layers": [1, 2]}
+    found = grid.configurations(experiment(grid={"layer": ["GRU", "linear", "nhits"], **axes}))
     of_layer = {name: [one for one in found if one.layer == name] for name in ("GRU", "linear", "nhits")}
     assert {name: len(ones) for name, ones in of_layer.items()} == {"GRU": 4, "linear": 1, "nhits": 2}
     assert not any(one.attention or one.bidirectional for name in ("linear", "nhits") for one in of_layer[name])
@@ -257,11 +254,17 @@ def test_a_layer_is_not_trained_twice_for_settings_that_it_does_not_have():
 @pytest.mark.parametrize(
     ("sections", "message"),
     [
-        ({"grid": {"layer": ["linear"], "attention": [True]}}, "grid.attention: belongs to layer GRU or LSTM, and only"),
-        ({"grid": {"layer": ["linear"], "layers": [2]}}, "grid.layers: belongs to layer GRU or LSTM or nhits, and only"),
+        (
+            {"grid": {"layer": ["linear"], "attention": [True]}},
+            "grid.attention: belongs to layer GRU or LSTM, and only",
+        ),
+        (
+            {"grid": {"layer": ["linear"], "layers": [2]}},
+            "grid.layers: belongs to layer GRU or LSTM or nhits, and only",
+        ),
         (
             {"task": "probabilistic", "grid": {"layer": ["GRU", "nhits"]}},
-            "likelihood: student-t is not supported with layer: nhits .*; write likelihood: quantile, or give the layer",
+            "likelihood: student-t is not supported with layer: nhits .*; write likelihood: quantile, or give ",
         ),
         (
             {"task": "probabilistic", "grid": [{"layer": ["GRU"]}, {"layer": ["linear"], "likelihood": ["gaussian"]}]},

@@ -61,9 +61,9 @@ def together(plan, dataset):
         ),
         pytest.param({"layer": "LSTM", "loss": "mae", "batch_size": 50}, marks=pytest.mark.slow),
         {"layer": "linear"},
-        {"layer": "nhits", "layers": 2},
+        pytest.param({"layer": "nhits"}, marks=pytest.mark.slow),
     ],
-    ids=["GRU", "BiLSTM attention", "GRU x 2 rmsprop huber", "LSTM mae", "linear", "nhits x 2"],
+    ids=["GRU", "BiLSTM attention", "GRU x 2 rmsprop huber", "LSTM mae", "linear", "nhits"],
 )
 def test_each_run_equals_itself_trained_alone_on_stock_keras(plan, dataset, settings):
     from gridcast.training import keras_fit

@@ -138,7 +138,7 @@ DESCRIPTIONS: dict[str, dict[str, str]] = {
         "scale": "How the target is scaled.",
     },
     "Configuration": {
-        "layer": "GRU, LSTM, linear or nhits (docs/networks.md), or the name of a network of your own (docs/plugins.md).",
+        "layer": "GRU, LSTM, linear or nhits (docs/networks.md), or a network of your own (docs/plugins.md).",
         "bidirectional": "Read windows in both directions; of GRU and LSTM only.",
         "attention": "Weigh the steps of a window; of GRU and LSTM only.",
         "layers": "Number of recurrent layers; of nhits, the blocks of each stack. linear has one.",

@@ -71,7 +71,7 @@ def build_direct_quantiles(
 
 
 def initial_quantiles(levels: int) -> np.ndarray:
-    """Return the raw quantiles (levels,), see `increasing_quantiles`, that training starts with: evenly from -1 to 1."""
+    """Return the raw quantiles (levels,) that training starts with, see `increasing_quantiles`: evenly from -1 to 1."""
     if levels == 1:
         return np.zeros(1, np.float32)
     return np.array([-1.0] + [math.log(math.expm1(2 / (levels - 1)))] * (levels - 1), np.float32)
