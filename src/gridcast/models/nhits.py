@@ -50,7 +50,7 @@ def nhits_forecast(
             hidden = joined([pooled(rest, pooling), *context], f"{name}_inputs")
             for number in (1, 2):
                 hidden = layers.dense(hidden, configuration.units, f"{name}_hidden_{number}", "relu")
-                hidden = layers.dropout(hidden, f"{name}_dropout_{number}")
+            hidden = layers.dropout(hidden, f"{name}_dropout")
             rest = rest - layers.dense(hidden, lookback, f"{name}_backcast")
             knots = layers.dense(hidden, outputs * len(matrix), f"{name}_knots", zeros=True)
             paths.append(ops.matmul(keras.layers.Reshape((outputs, len(matrix)))(knots), matrix))
