@@ -118,7 +118,7 @@ def linear_forecast(
 
 
 def _context(configuration: Configuration, inputs: DirectInputs, layers: SeededLayers) -> list[Any]:
-    """What the forecast of the rest reads beside the past of the target; `nhits` also what is known of each step."""
+    """Vectors that the forecast of the rest reads beside the past; those of `nhits` hold what is known of each step."""
     if inputs.known is None or configuration.layer == "linear":
         return inputs.vectors
     features = inputs.known
