@@ -22,6 +22,7 @@ NEXT = {
     "retail_daily_global": (SHOP_DAYS, "2011-12-11"),
     "retail_search": (SHOP_DAYS, "2011-12-11"),
     "smoke": (SHOP_DAYS, "2011-12-11"),
+    "long_horizon": (SHOP_DAYS, "2011-12-11"),
     "prices_per_product": (pd.offsets.Week(weekday=0), "2011-12-05"),
     "retail_monthly": (pd.offsets.MonthBegin(), "2011-12-01"),
     "stocks_daily": (pd.offsets.BDay(), "2013-03-04"),

@@ -9,6 +9,7 @@ import yaml
 from gridcast import config
 from gridcast.config import Configuration, grid
 from gridcast.config.grid import Run
+from gridcast.runtime.errors import ConfigError
 from gridcast.sweep import plan
 from small_experiments import EXPERIMENTS, experiment, planned, sales, watching
 
@@ -240,3 +241,48 @@ def test_series_whose_plain_ids_coincide_have_runs_and_keys_of_their_own(tmp_pat
     found = planned(tmp_path, frame, data={"series": ["shop", "product"]}, mode="local")
     assert set(found.panel.series) == {"a\\/b/c", "a/b\\/c"}
     assert len(found.runs) == 2
+
+
+def test_a_layer_is_not_trained_twice_for_settings_that_it_does_not_have():
+    axes = {"bidirectional": [False, True], "attention": [True], "layers": [1, 2]}
+    found = grid.configurations(experiment(grid={"layer": ["GRU", "linear", "nhits"], **axes}))
+    of_layer = {name: [one for one in found if one.layer == name] for name in ("GRU", "linear", "nhits")}
+    assert {name: len(ones) for name, ones in of_layer.items()} == {"GRU": 4, "linear": 1, "nhits": 2}
+    assert not any(one.attention or one.bidirectional for name in ("linear", "nhits") for one in of_layer[name])
+
+
+@pytest.mark.parametrize(
+    ("sections", "message"),
+    [
+        (
+            {"grid": {"layer": ["linear"], "attention": [True]}},
+            "grid.attention: belongs to layer GRU or LSTM, and only",
+        ),
+        (
+            {"grid": {"layer": ["linear"], "layers": [2]}},
+            "grid.layers: belongs to layer GRU or LSTM or nhits, and only",
+        ),
+        (
+            {"task": "probabilistic", "grid": {"layer": ["GRU", "nhits"]}},
+            "likelihood: student-t is not supported with layer: nhits .*; write likelihood: quantile, or give ",
+        ),
+        (
+            {"task": "probabilistic", "grid": [{"layer": ["GRU"]}, {"layer": ["linear"], "likelihood": ["gaussian"]}]},
+            "likelihood: gaussian is not supported with layer: linear ",
+        ),
+    ],
+)
+def test_a_setting_that_a_direct_network_cannot_have_is_refused_with_the_remedy(sections, message):
+    with pytest.raises(ConfigError, match=message):
+        experiment(**sections)
+
+
+def test_the_remedy_for_sample_paths_works():
+    grids = [{"layer": ["GRU"]}, {"layer": ["linear", "nhits"], "likelihood": ["quantile"]}]
+    found = experiment(task="probabilistic", grid=grids, selection={"metric": "best_val_wql"})
+    assert len(grid.configurations(found)) == 3
+
+
+def test_a_detector_cannot_be_a_network_that_only_forecasts():
+    with pytest.raises(ConfigError, match="layer: nhits is not supported with task: anomaly .*; write GRU or LSTM"):
+        config.parse(yaml.safe_dump(watching(grid={"layer": ["nhits"]})))

@@ -43,6 +43,22 @@ def test_its_answers_are_those_of_keras(network, count):
     np.testing.assert_allclose(found, network.predict_on_batch(given), atol=1e-5)
 
 
+@pytest.mark.parametrize("layer", ["linear", "nhits"])
+def test_networks_that_forecast_all_steps_at_once_are_compiled_too(own, layer):
+    from gridcast.serving.models.compiled_network import compile_network
+    from gridcast.training import objectives
+
+    settings = own.reference_run.configuration.model_copy(update={"layer": layer})
+    network = objectives.objective_of(own.dataset, replace(own.reference_run, configuration=settings)).build(
+        0, portable=True
+    )
+    random = np.random.default_rng(1)
+    network.set_weights([random.normal(size=weight.shape) for weight in network.get_weights()])
+    given = read(network, 3)
+    found = compile_network(network).predict_on_batch(given)
+    np.testing.assert_allclose(found, network.predict_on_batch(given), rtol=1e-4, atol=1e-5)
+
+
 def test_networks_of_one_architecture_share_a_program_and_keep_their_weights(network):
     from gridcast.serving.models.compiled_network import compile_network
 

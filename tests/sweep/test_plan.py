@@ -93,6 +93,7 @@ def test_what_a_report_needs_to_know_is_plain_json(tmp_path):
     [
         ({}, None, "LSTM-64 b32 lr0.001 d0.2"),
         ({"layer": "GRU", "attention": True, "units": 8}, 0, "GRU-8 b32 lr0.001 d0.2 attention"),
+        ({"layer": "nhits", "layers": 2}, 0, "nhits-64x2 b32 lr0.001 d0.2"),
         ({"bidirectional": True, "layers": 2, "dropout": 0}, 3, "BiLSTM-64x2 b32 lr0.001 d0 seed3"),
     ],
 )
@@ -110,6 +111,15 @@ def test_a_larger_network_costs_more(dearer):
     assert plan.epoch_cost(Configuration(**own), 200) == 2 * plan.epoch_cost(Configuration(**own), 100)
     assert plan.epoch_cost(Configuration(**own), 200, max_steps=2) == plan.epoch_cost(Configuration(**own), 64)
     assert plan.epoch_cost(Configuration(**own), 200, max_steps=9) == plan.epoch_cost(Configuration(**own), 200)
+
+
+def test_direct_networks_cost_less_than_recurrent_ones_and_more_the_larger_they_are():
+    def cost(layer, **settings):
+        return plan.epoch_cost(Configuration(**({"layer": layer, "lookback": 60} | settings)), 100)
+
+    assert cost("linear") < cost("nhits") < cost("nhits", layers=2) < cost("GRU")
+    assert cost("nhits") < cost("nhits", units=128)
+    assert cost("linear") < cost("linear", lookback=120)
 
 
 def test_compiled_epochs_are_refused_where_they_cannot_be_and_else_chosen(tmp_path):

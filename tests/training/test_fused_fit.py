@@ -60,8 +60,10 @@ def together(plan, dataset):
             marks=pytest.mark.slow,
         ),
         pytest.param({"layer": "LSTM", "loss": "mae", "batch_size": 50}, marks=pytest.mark.slow),
+        {"layer": "linear"},
+        pytest.param({"layer": "nhits"}, marks=pytest.mark.slow),
     ],
-    ids=["GRU", "BiLSTM attention", "GRU x 2 rmsprop huber", "LSTM mae"],
+    ids=["GRU", "BiLSTM attention", "GRU x 2 rmsprop huber", "LSTM mae", "linear", "nhits"],
 )
 def test_each_run_equals_itself_trained_alone_on_stock_keras(plan, dataset, settings):
     from gridcast.training import keras_fit

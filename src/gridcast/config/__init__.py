@@ -1,6 +1,6 @@
 """The experiment file, typed and frozen."""
 
-from gridcast.config.configuration import AXES, BUILT_IN_LAYERS, Configuration
+from gridcast.config.configuration import AXES, BUILT_IN_LAYERS, RECURRENT_LAYERS, Configuration
 from gridcast.config.experiment import Experiment
 from gridcast.config.experiment_text import experiment_text
 from gridcast.config.plugins import LENIENT, NO_PLUGINS, Plugin, Plugins
@@ -34,6 +34,7 @@ __all__ = [
     "LENIENT",
     "NO_PLUGINS",
     "READING_KEYS",
+    "RECURRENT_LAYERS",
     "RELEVANT",
     "SENSOR_DEFAULTS",
     "Anomaly",

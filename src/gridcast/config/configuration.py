@@ -10,10 +10,12 @@ from pydantic import BeforeValidator, ConfigDict, Field, WithJsonSchema
 from gridcast.config.keras_names import LOSSES, OPTIMIZERS, loss_text, optimizer_text
 from gridcast.config.section import Section
 
-BUILT_IN_LAYERS = ("GRU", "LSTM")
-"""The networks that gridcast has, values of the axis `layer`; others are plug-ins."""
-RECURRENT_AXES = ("bidirectional", "attention")
-"""Axes of these networks alone."""
+RECURRENT_LAYERS = ("GRU", "LSTM")
+"""The recurrent networks, values of the axis `layer`."""
+DIRECT_LAYERS = ("linear", "nhits")
+"""Networks that forecast the whole horizon at once from the past of the target, see `models.direct`."""
+BUILT_IN_LAYERS = RECURRENT_LAYERS + DIRECT_LAYERS
+"""The networks that gridcast has; others are plug-ins."""
 
 
 def _named(names: Iterable[str]) -> WithJsonSchema:
@@ -30,8 +32,9 @@ Loss = Annotated[str, BeforeValidator(loss_text), _named(LOSSES)]
 class Configuration(Section):
     """The settings of one network: each of them can be an axis of the grid.
 
-    `layer` is GRU, LSTM or the name of a plug-in, whose own settings stand here too (see `config.plugins`).
-    `bidirectional` and `attention` are of recurrent networks alone, and False for others.
+    `layer` is GRU, LSTM, linear, nhits or the name of a plug-in, whose own settings stand here too (see
+    `config.plugins`). `bidirectional` and `attention` are of recurrent networks alone, and False for others; `layers`
+    is 1 for linear.
 
     `likelihood` belongs to task: probabilistic: the distribution of each step, whose samples are the forecast, or
     `quantile`, where the network outputs all levels of all steps at once.
@@ -85,6 +88,11 @@ class Configuration(Section):
     def is_plugin(self) -> bool:
         """Whether the network is a plug-in, not one of gridcast's own."""
         return self.layer not in BUILT_IN_LAYERS
+
+    @property
+    def is_direct(self) -> bool:
+        """Whether the network forecasts the whole horizon at once from the past of the target."""
+        return self.layer in DIRECT_LAYERS
 
     def value(self, axis: str) -> Any:
         """Return the value of an axis; None of one that the layer does not have."""

@@ -10,6 +10,7 @@ from gridcast.config.configuration import AXES, Configuration
 from gridcast.config.error_messages import explain
 from gridcast.config.layer_settings import (
     check_axis,
+    check_direct_layers,
     check_layer,
     check_layer_axes,
     checked_own_value,
@@ -216,6 +217,10 @@ class Experiment(Section):
     @model_validator(mode="after")
     def _check_plugins(self) -> Experiment:
         check_layer_axes(self.grid, self.baseline, self.plugins)
+        own = self.configuration()
+        for grid in self.grid:
+            layers, likelihoods = (values_of(grid.get(axis, (own.value(axis),))) for axis in ("layer", "likelihood"))
+            check_direct_layers(self.task, layers, likelihoods)
         for position, name in enumerate(self.training.callbacks):
             allowed = self.plugins.callbacks
             if name not in allowed and not self.plugins.is_lenient:

@@ -1,11 +1,11 @@
-"""The settings that belong to one `layer` alone: those of plug-ins, and those of recurrent networks."""
+"""The settings that some values of `layer` have and others do not."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from gridcast.config.configuration import AXES, BUILT_IN_LAYERS, RECURRENT_AXES
+from gridcast.config.configuration import AXES, BUILT_IN_LAYERS, DIRECT_LAYERS, RECURRENT_LAYERS
 from gridcast.config.plugin_function import checked_axis_value
 from gridcast.config.plugins import Plugins
 from gridcast.runtime.errors import suggest
@@ -23,9 +23,14 @@ def settings_of_layer(values: Mapping[str, Any], plugins: Plugins) -> dict[str, 
         return dict(values)
     own = plugins.of_layer(layer)
     kept = {name: value for name, value in values.items() if name in AXES or name in own}
-    if layer not in BUILT_IN_LAYERS:
-        kept |= dict.fromkeys(RECURRENT_AXES, False)
-    return own | kept
+    return own | kept | fixed_settings(layer)
+
+
+def fixed_settings(layer: str) -> dict[str, Any]:
+    """Return the axes of the grid that the network `layer` does not have, each with its only value."""
+    if layer in RECURRENT_LAYERS:
+        return {}
+    return {"bidirectional": False, "attention": False} | ({"layers": 1} if layer == "linear" else {})
 
 
 def check_layer(where: str, layer: object, plugins: Plugins) -> None:
@@ -71,10 +76,31 @@ def check_layer_axes(grids: Sequence[Mapping[str, Any]], baseline: Mapping[str, 
             _check_used(f"{where}.{axis}", axis, layers, plugins)
 
 
+def check_direct_layers(task: str, layers: Collection[Any], likelihoods: Collection[Any]) -> None:
+    """Raise ValueError where one of the `layers` forecasts all steps at once, which does not serve the task.
+
+    Networks that are plug-ins are checked when they are built.
+    """
+    direct = next((layer for layer in DIRECT_LAYERS if layer in layers), None)
+    if direct is None:
+        return
+    if task == "anomaly":
+        raise ValueError(
+            f"layer: {direct} is not supported with task: anomaly (it makes forecasts, and encodes no window); write "
+            "GRU or LSTM"
+        )
+    sampled = next((likelihood for likelihood in likelihoods if likelihood not in (None, "quantile")), None)
+    if sampled is not None:
+        raise ValueError(
+            f"likelihood: {sampled} is not supported with layer: {direct} (sample paths are drawn step by step, which "
+            "only recurrent networks can); write likelihood: quantile, or give the layer a grid of its own"
+        )
+
+
 def _check_used(where: str, axis: str, layers: set[str], plugins: Plugins) -> None:
     owners = [name for name, network in plugins.networks.items() if axis in dict(network.axes)]
-    owners += BUILT_IN_LAYERS if axis in RECURRENT_AXES else ()
-    if owners and not layers & set(owners):
+    owners = owners or [name for name in (*BUILT_IN_LAYERS, *plugins.networks) if axis not in fixed_settings(name)]
+    if not layers & set(owners):
         raise ValueError(
             f"{where}: belongs to layer {' or '.join(owners)}, and only {' and '.join(sorted(layers))} is trained with "
             f"it; remove it, or add {owners[0]} to layer"

@@ -66,19 +66,29 @@ def build_recurrent(
     if shape.ahead:
         inputs["ahead"] = keras.Input((shape.horizon, shape.ahead), name="ahead")
         parts.append(keras.layers.Flatten(name="ahead_flat")(inputs["ahead"]))
-    if shape.series > 1:
-        inputs["series"] = keras.Input((), name="series", dtype="int32")
-        parts.append(embedding_layer(shape.series, next(seeds), "series")(inputs["series"]))
-    if shape.categories:
-        inputs["static"] = keras.Input((len(shape.categories),), name="static", dtype="int32")
-        for column, codes in enumerate(shape.categories):
-            parts.append(embedding_layer(codes, next(seeds), f"static_{column + 1}")(inputs["static"][:, column]))
+    coded, vectors = embed_codes(shape, seeds)
+    inputs |= coded
+    parts += vectors
     joined = keras.layers.Concatenate(name="context")(parts) if len(parts) > 1 else parts[0]
     head = keras.layers.Dense(
         shape.horizon, kernel_initializer=keras.initializers.GlorotUniform(next(seeds)), name="forecast"
     )
     output = head(joined) if units is None else units.restore(head(joined))
     return keras.Model(inputs, output, name="forecaster")
+
+
+def embed_codes(shape: NetworkShape, seeds: Iterator[int]) -> tuple[dict[str, Any], list[Any]]:
+    """Return the inputs series (n,) and static (n, categories), as far as there are any, and a vector of each code."""
+    inputs: dict[str, Any] = {}
+    vectors = []
+    if shape.series > 1:
+        inputs["series"] = keras.Input((), name="series", dtype="int32")
+        vectors.append(embedding_layer(shape.series, next(seeds), "series")(inputs["series"]))
+    if shape.categories:
+        inputs["static"] = keras.Input((len(shape.categories),), name="static", dtype="int32")
+        for column, codes in enumerate(shape.categories):
+            vectors.append(embedding_layer(codes, next(seeds), f"static_{column + 1}")(inputs["static"][:, column]))
+    return inputs, vectors
 
 
 def encode(

@@ -330,10 +330,14 @@ def configuration_name(configuration: Configuration, seed: int | None = None) ->
 def epoch_cost(configuration: Configuration, windows: int, max_steps: int | None = None) -> float:
     """Return the relative time of one epoch over `windows` windows, of at most `max_steps` optimizer steps.
 
-    It is the arithmetic of the recurrence plus a fixed cost per step.
+    It is the arithmetic of the network, about that of a direct one, plus a fixed cost per step.
     """
     c = configuration
     windows = windows if max_steps is None else min(windows, max_steps * c.batch_size)
+    if c.is_direct:
+        per_block = c.lookback * 16 + c.units * 2
+        weights = c.units * (c.lookback * 16 if c.layer == "linear" else 3 * c.layers * per_block)
+        return windows * (weights * 4e-10 + 1e-3 / c.batch_size)
     gates = {"GRU": 3}.get(c.layer, 4) * c.layers * (1 + c.bidirectional)
     gates *= 1 if c.detector in (None, "prediction") else 2  # an autoencoder has a decoder too
     return windows * (c.lookback * gates * c.units * (c.units + 16) * 4e-10 + 1e-3 / c.batch_size)

@@ -18,7 +18,7 @@ from gridcast.config.selection_metrics import curve_name
 from gridcast.data.dataset import Dataset
 from gridcast.evaluation import metrics
 from gridcast.evaluation.validation_measures import validation_measures
-from gridcast.models.recurrent import NetworkShape, build_recurrent
+from gridcast.models.recurrent import NetworkShape
 from gridcast.runtime.model_files import NETWORK_FILE, SETTINGS_FILE
 from gridcast.training import calibration, objectives
 from gridcast.training.carried_code import carried_code
@@ -117,7 +117,7 @@ def _portable_network(objective: objectives.Objective) -> keras.Model:
 @functools.lru_cache(maxsize=8)
 def _point_network(configuration: Configuration, shape: NetworkShape, plugin: Plugin | None) -> keras.Model:
     """The network of a point forecaster; built once for the many runs of single series that share its shape."""
-    return build_recurrent(configuration, shape, plugin=plugin, portable=True)
+    return objectives.build_point_network(configuration, shape, plugin=plugin, portable=True)
 
 
 def _saved_network(network: keras.Model) -> bytes:

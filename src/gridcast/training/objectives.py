@@ -15,11 +15,11 @@ import keras
 import numpy as np
 from keras import ops
 
-from gridcast.config import Configuration, Plugin
+from gridcast.config import RECURRENT_LAYERS, Configuration, Plugin
 from gridcast.config.grid import Run
 from gridcast.config.keras_names import name_and_settings
 from gridcast.data.dataset import Dataset
-from gridcast.models import autoencoder, autoregressive, quantile_regression, recurrent
+from gridcast.models import autoencoder, autoregressive, direct, quantile_regression, recurrent
 from gridcast.runtime import lag_features, windows
 from gridcast.runtime.errors import ConfigError
 from gridcast.runtime.likelihoods import LIKELIHOODS, QUANTILE, Likelihood, increasing_quantiles
@@ -56,7 +56,7 @@ class PointObjective:
 
     def build(self, seed: int, *, portable: bool = False) -> keras.Model:
         """Return the network, not compiled."""
-        return recurrent.build_recurrent(self.configuration, self.shape, seed, plugin=self.plugin, portable=portable)
+        return build_point_network(self.configuration, self.shape, seed, plugin=self.plugin, portable=portable)
 
     @property
     def shape(self) -> recurrent.NetworkShape:
@@ -166,6 +166,10 @@ class QuantileObjective:
         preprocessing = self.preprocessing
         unknown = sum(lag < preprocessing.horizon for lag in preprocessing.lags)
         shape = _autoregressive_shape(preprocessing, self.categories, len(self.levels))
+        if self.configuration.is_direct:
+            return direct.build_direct_quantiles(
+                self.configuration, shape, seed, unknown_features=unknown, portable=portable
+            )
         return quantile_regression.build_quantile_regression(
             self.configuration, shape, seed, unknown_features=unknown, plugin=self.plugin, portable=portable
         )
@@ -263,6 +267,20 @@ class DetectorObjective:
         return [error[:, :lookback], error[:, lookback:]]
 
 
+def build_point_network(
+    configuration: Configuration,
+    shape: recurrent.NetworkShape,
+    seed: int = 0,
+    *,
+    plugin: Plugin | None,
+    portable: bool,
+) -> keras.Model:
+    """Return the uncompiled network of a point forecast, recurrent, direct or with a `plugin`."""
+    if configuration.is_direct:
+        return direct.build_direct(configuration, shape, seed, portable=portable)
+    return recurrent.build_recurrent(configuration, shape, seed, plugin=plugin, portable=portable)
+
+
 def _autoregressive_shape(
     preprocessing: Preprocessing, categories: tuple[int, ...], parameters: int
 ) -> autoregressive.AutoregressiveShape:
@@ -321,7 +339,7 @@ def objective_of(dataset: Dataset, run: Run) -> Objective:
     if settings.likelihood == QUANTILE:
         levels = trained_levels(dataset.probabilistic.quantiles)
         return QuantileObjective(settings, preprocessing, categories, levels, plugin)
-    if plugin is not None:
+    if settings.layer not in RECURRENT_LAYERS:
         raise ConfigError(
             f"likelihood: {settings.likelihood} is not supported with layer {settings.layer}: sample paths are drawn "
             "step by step, which only recurrent networks can; write likelihood: quantile"
