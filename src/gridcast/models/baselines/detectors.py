@@ -36,7 +36,7 @@ class DetectorFit(Protocol):
         ...
 
 
-def fit_pca(training: np.ndarray, *, lookback: int, **_: int) -> State:
+def fit_pca(training: np.ndarray, *, lookback: int, **_: int) -> dict[str, np.ndarray]:
     """Return mean and principal components of windows of all sensors."""
     from sklearn.decomposition import PCA
 
@@ -48,7 +48,7 @@ def fit_pca(training: np.ndarray, *, lookback: int, **_: int) -> State:
     return state | {"mean": model.mean_, "components": model.components_}
 
 
-def fit_sub_window_pca(training: np.ndarray, *, lookback: int, **_: int) -> State:
+def fit_sub_window_pca(training: np.ndarray, *, lookback: int, **_: int) -> dict[str, np.ndarray]:
     """Return mean, principal components, their number and deviations, of the windows of each sensor."""
     from sklearn.decomposition import PCA
 
@@ -68,25 +68,25 @@ def fit_sub_window_pca(training: np.ndarray, *, lookback: int, **_: int) -> Stat
     return state | {"mean": mean, "axes": axes, "unit": unit, "count": count}
 
 
-def fit_z_score(training: np.ndarray, **_: int) -> State:
+def fit_z_score(training: np.ndarray, **_: int) -> dict[str, np.ndarray]:
     """Return mean and standard deviation of each sensor: NaN for one without a value, 1 for a constant one."""
     frame = pd.DataFrame(training)
     return {"mean": frame.mean().to_numpy(), "spread": _unless_constant(frame.std(ddof=0).to_numpy())}
 
 
-def fit_rolling_median(training: np.ndarray, *, lookback: int, **_: int) -> State:
+def fit_rolling_median(training: np.ndarray, *, lookback: int, **_: int) -> dict[str, np.ndarray]:
     """Return the usual deviation of each sensor from the median of the steps before."""
     usual = pd.DataFrame(np.abs(deviations_from_median(training, lookback))).median().to_numpy() * MAD_TO_STD
     return {"unit": _unless_constant(usual)}
 
 
-def fit_last_value(training: np.ndarray, *, lookback: int, **_: int) -> State:
+def fit_last_value(training: np.ndarray, *, lookback: int, **_: int) -> dict[str, np.ndarray]:
     """Return the root mean square of the changes of each sensor."""
     usual = pd.DataFrame(changes(training, lookback) ** 2).mean().to_numpy()
     return {"unit": _unless_constant(np.sqrt(usual))}
 
 
-def fit_isolation_forest(training: np.ndarray, *, seed: int, **_: int) -> State:
+def fit_isolation_forest(training: np.ndarray, *, seed: int, **_: int) -> dict[str, np.ndarray]:
     """Return the trees of a forest on the values of a step and their changes, as flat arrays over all their nodes.
 
     `path_length` is the number of steps from the root to the end, of a leaf with several training steps as if they were
@@ -139,7 +139,7 @@ def _usual_path_length(samples: np.ndarray) -> np.ndarray:
     return np.where(samples <= 1, 0.0, np.where(samples == 2, 1.0, usual))
 
 
-def _fill_values(training: np.ndarray) -> State:
+def _fill_values(training: np.ndarray) -> dict[str, np.ndarray]:
     """The value that replaces a missing one of each sensor, and whether the sensor has a value in training."""
     mean = pd.DataFrame(training).mean().to_numpy()
     return {"fill": np.nan_to_num(mean), "has_values": np.isfinite(training).any(axis=0)}

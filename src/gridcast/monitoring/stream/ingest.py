@@ -304,7 +304,8 @@ def _save_scores(
         is_near &= scores.index <= end + reach
     newest = axis[-1]
     if fills_gaps:
-        reported = min(readings[name].last_valid_index() or since for name in detector.sensors)
+        times_by_sensor = [readings.index[readings[name].notna()] for name in detector.sensors]
+        reported = min(times[-1] if len(times) else since for times in times_by_sensor)
         newest = reported if patience is None else max(reported, newest - patience * length)
     is_due = scores.index <= newest - wait * length
     if fills_gaps:  # the first steps of a stream are scored when their first window is complete
