@@ -53,6 +53,15 @@ def test_a_forecast_moves_with_its_window_one_series_or_all_beyond_the_horizon_t
     assert not np.allclose(plain.predict(moved)["forecast"], move(plain.predict(FRAME)["forecast"]), rtol=0.05)
 
 
+@pytest.mark.parametrize("layer", ["linear", "nhits"])
+def test_networks_that_forecast_all_steps_at_once_read_windows_in_these_units_too(plan, layer):
+    configuration = plan.reference_run.configuration.model_copy(update={"scaling": "mean", "layer": layer})
+    model = loading.load_from_bytes(untrained_files(plan.dataset, Run(configuration, 0)))
+    before = model.predict(FRAME)["forecast"]
+    tripled = model.predict(FRAME.assign(quantity=FRAME["quantity"] * 3))["forecast"]
+    np.testing.assert_allclose(tripled, 3 * before, rtol=2e-4)
+
+
 @KINDS
 def test_an_ensemble_of_different_scalings_combines_data_units(plan, scaling, move):
     members = (untrained(plan, scaling), untrained(plan, "none"))
