@@ -43,12 +43,12 @@ def frame():
 
 @pytest.fixture(scope="module")
 def point(folder, frame):
-    return planned(folder, frame, window={"lookback": 7, "horizon": HORIZON}).dataset
+    return planned(folder, frame, window={"lookback": 7, "horizon": HORIZON}, transform={"floor": "none"}).dataset
 
 
 @pytest.fixture(scope="module")
 def probabilistic(folder, frame):
-    sections = {"task": "probabilistic", "probabilistic": {"quantiles": LEVELS}}
+    sections = {"task": "probabilistic", "probabilistic": {"quantiles": LEVELS}, "transform": {"floor": "none"}}
     return planned(folder, frame, window={"lookback": 7, "horizon": HORIZON}, **sections).dataset
 
 
@@ -185,3 +185,13 @@ def test_measures_of_validation_are_those_that_runs_have(point, probabilistic):
     of_quantiles = contenders.forecast_contender("last value", [probabilistic]).validation
     assert "best_val_wql" in of_quantiles
     assert "best_val_loss" not in of_quantiles
+
+
+def test_its_forecasts_have_the_floor_of_the_data(folder, frame, probabilistic):
+    sections = {"task": "probabilistic", "probabilistic": {"quantiles": LEVELS}}
+    floored = planned(folder, frame, window={"lookback": 7, "horizon": HORIZON}, **sections).dataset
+    recorded, plain = (contenders.forecast_contender("last value", [one]) for one in (floored, probabilistic))
+    assert plain.quantiles.min() < 0
+    np.testing.assert_array_equal(recorded.quantiles, np.maximum(plain.quantiles, 0))
+    answer = model("last value", floored).predict(frame)
+    assert answer["q0.1"].min() == 0
