@@ -233,7 +233,7 @@ def _with_effort(content: dict[str, Any], fitted: Sizes, panel: Panel) -> dict[s
         grid: dict[str, Any] = {"detector": ["reconstruction", "prediction"], "scaling": ["none", "centred"]}
         selection: dict[str, Any] = {"metric": "val_online_faults_missed"}
     elif content["task"] == "probabilistic":
-        grid, selection = {"layer": ["GRU", "LSTM"], "units": [units, 2 * units]}, {"metric": "best_val_loss"}
+        grid, selection = {"layer": ["GRU", "LSTM"], "units": [units, 2 * units]}, {"metric": "best_val_wql"}
     else:
         grid = {"layer": ["GRU", "LSTM"], "units": [units, 2 * units]}
         selection = {"metric": "best_val_mae"}
@@ -242,7 +242,7 @@ def _with_effort(content: dict[str, Any], fitted: Sizes, panel: Panel) -> dict[s
         content["anomaly"] = {"threshold": "mean-std", "level": 6.0, "min_steps": 3, "merge_gap": 15}
     return content | {
         "training": sizes.training(windows, batch),
-        "selection": selection | {"promote_to": content["name"], "when_beaten": "warn"},
+        "selection": selection | {"contenders": "all", "promote_to": content["name"], "when_beaten": "warn"},
     }
 
 

@@ -69,7 +69,8 @@ def experiment_text(draft: Draft, source: str) -> str:
     ]
     if is_anomaly:
         lines.append(key_line("anomaly", content["anomaly"], "more level: fewer alarms; min_steps make an event"))
-    lines.append(key_line("selection", content["selection"], "promote_to: its name in the model registry"))
+    about = "contenders: baselines may win too; promote_to: the winner's name in the model registry"
+    lines.append(key_line("selection", content["selection"], about))
     if facts.get("season"):
         lines.insert(lines.index("data:"), f"# A season of {facts['season']} steps was found.")
     return "\n".join(lines) + "\n"
