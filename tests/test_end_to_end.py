@@ -19,6 +19,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import warm_python
 from gridcast import config
 from gridcast.runtime.forecaster import network_inputs
 from gridcast.sweep import events, plan, runner
@@ -87,7 +88,7 @@ def start(folder, *arguments, experiment="small", uri=None, stop_after=None):
     command = [sys.executable, "-m", "gridcast.cli", "run", f"{experiment}.yaml", *arguments]
     variables = environment(**({"MLFLOW_TRACKING_URI": uri} if uri else {}))
     with (folder / "stderr").open("w+") as err:
-        process = subprocess.Popen(
+        process = warm_python.Popen(
             command, cwd=folder, env=variables, stdout=subprocess.PIPE, stderr=err, text=True, start_new_session=True
         )
         lines = []

@@ -17,6 +17,7 @@ import pandas as pd
 import pytest
 import yaml
 
+import warm_python
 from gridcast import cli, config
 from gridcast.api import folders
 from gridcast.data import prediction_files
@@ -641,7 +642,7 @@ def test_promote_and_rollback_on_the_command_line(
 def predict(shop: Shop, folder: Path, *words: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "gridcast.cli", "predict", *words]
     environment = os.environ | {"MLFLOW_TRACKING_URI": shop.store.uri}
-    return subprocess.Popen(
+    return warm_python.Popen(
         command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
 

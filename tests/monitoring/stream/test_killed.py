@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 import stream_process
+import warm_python
 from stream_process import put, readings, rows
 from tracking_servers import end
 
@@ -54,7 +55,7 @@ def start(folder, record, log, **options):
     """A process that follows `folder`, leader of a session of its own; what it says goes to `log`."""
     with log.open("a") as output:
         command = [sys.executable, stream_process.__file__, str(folder), str(record), json.dumps(options)]
-        return subprocess.Popen(command, stdout=output, stderr=output, start_new_session=True)
+        return warm_python.Popen(command, stdout=output, stderr=output, start_new_session=True)
 
 
 def held(record):
