@@ -18,10 +18,10 @@ import matplotlib.figure
 import numpy as np
 import pandas as pd
 import pytest
+import warm_python
 import yaml
 
 import gridcast
-import warm_python
 from gridcast import config
 from gridcast.api.events import RunEvents
 from gridcast.api.running import failure_sentence, keyboard_interrupt

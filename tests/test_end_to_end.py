@@ -18,8 +18,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-
 import warm_python
+
 from gridcast import config
 from gridcast.runtime.forecaster import network_inputs
 from gridcast.sweep import events, plan, runner

@@ -26,8 +26,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import requests
-
 import warm_python
+
 from tracking_servers import free_port, wait
 
 pytestmark = [

@@ -5,8 +5,8 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
-
 import warm_python
+
 from gridcast import cli
 from small_experiments import sales, write_experiment
 

@@ -7,8 +7,8 @@ import sys
 
 import pytest
 import requests
-
 import warm_python
+
 from gridcast import cli
 from gridcast.serving.settings import TOKEN_VARIABLE
 from small_experiments import write_experiment

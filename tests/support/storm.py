@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-
 import warm_python
+
 from gridcast import config
 from gridcast.runtime.forecaster import NETWORK_FILE, SETTINGS_FILE
 from gridcast.sweep import events, plan, runner, worker_job, worker_process

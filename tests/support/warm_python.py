@@ -1,15 +1,18 @@
-"""Python programs as processes of their own that start with the imports done: each would import for 5 seconds.
+"""Python programs that start with the imports done: each of them would import for five seconds of a core.
 
-One process per test process imports what the `gridcast` command needs (see `_import_all`) and forks the programs. A
-program is a child of the test process, with its own command line, folder, environment, files and session; a variable
-that is read at import and differs from those of the prepared process makes it start from scratch.
+A process that is prepared once imports what the `gridcast` command needs and forks the programs. They are processes of
+their own, children of the one that starts them, with their own command line, folder, environment and files. Only
+variables that modules read when they are imported must be those of the prepared process: with others, a program starts
+from scratch. So does whatever is started through `subprocess`.
 """
 
 from __future__ import annotations
 
 import atexit
 import ctypes
+import fcntl
 import gc
+import importlib
 import json
 import os
 import runpy
@@ -17,186 +20,268 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
+import types
+from collections.abc import Mapping, Sequence
 from multiprocessing import util
+from pathlib import Path
 from typing import Any
 
-READ_LATE = ("MLFLOW_TRACKING_URI", "PYTEST_CURRENT_TEST", "NPROC", "GRIDCAST_ADMIN_TOKEN")
-"""Variables that no module reads when it is imported."""
-FORKSERVER = "from multiprocessing.forkserver import main; main("
-"""Begins the code of the process from which Python forks processes."""
+READ_LATE = ("MLFLOW_TRACKING_URI", "_MLFLOW_SERVER_", "GRIDCAST_ADMIN_TOKEN", "PYTEST_CURRENT_TEST")
+"""Beginnings of variables that no module reads when it is imported by the prepared process."""
+FIRST = "gridcast.sweep.forkserver_preload"
+"""Imported before all others; no thread may run, see there."""
+IMPORTED = (
+    "gridcast.cli",
+    "gridcast.reporting.report",
+    "gridcast.serving.server",
+    "gridcast.serving.models.loading",
+    "gridcast.sweep.runner",
+    "mlflow.keras",
+    "mlflow.store.model_registry.sqlalchemy_store",
+    "mlflow.store.tracking.sqlalchemy_store",
+    "pyarrow.parquet",
+)
 SUBREAPER = 36
 """PR_SET_CHILD_SUBREAPER of Linux: the calling process becomes the parent of orphans among its descendants."""
+MOST_FILES = 64
 
 
 class Popen(subprocess.Popen):
     """`subprocess.Popen` of `python -m MODULE ...`, `python FILE ...` or `python -c CODE ...`, imports done."""
 
     def _execute_child(self, args: Any, executable: Any, preexec_fn: Any, *others: Any) -> None:
-        names = "close pass cwd env startupinfo flags shell in0 in1 out0 out1 err0 err1 restore gid gids uid mask session"
+        names = (
+            "close pass cwd env startupinfo flags shell in0 in1 out0 out1 err0 err1 restore gid gids uid mask session"
+        )
         options = dict(zip(names.split(), others, strict=False))
-        environment = dict(os.environ if options["env"] is None else options["env"])
-        words = [os.fspath(word) for word in args]
-        if not _is_like_prepared(environment):
+        variables = os.environ if options["env"] is None else options["env"]
+        prepared = Prepared.here()
+        if prepared is None or not prepared.has(variables):
             super()._execute_child(args, executable, preexec_fn, *others)
             return
-        assert words[0] == sys.executable
-        request = [words[1:], os.fspath(options["cwd"] or os.getcwd()), environment, bool(options["session"])]
-        ends = [options["in0"], options["out1"], options["err1"]]
-        files = [number if end == -1 else end for number, end in enumerate(ends)]
+        assert args[0] == sys.executable
+        ends = (options["in0"], options["out1"], options["err1"])
+        files = {number: number if end == -1 else end for number, end in enumerate(ends)}
         try:
-            self.pid = _prepared().fork(request, files)
+            self.pid = prepared.fork(args[1:], files, options["cwd"], variables, session=options["session"])
             self._child_created = True
         finally:
             self._close_pipe_fds(*(options[name] for name in ("in0", "in1", "out0", "out1", "err0", "err1")))
 
 
-def run(command: list[str], **options: Any) -> subprocess.CompletedProcess[str]:
+def run(command: Sequence[str], **options: Any) -> subprocess.CompletedProcess[str]:
     """`subprocess.run` of such a program, its output captured as text."""
     with Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options) as process:
         out, err = process.communicate()
     return subprocess.CompletedProcess(command, process.returncode, out, err)
 
 
-class _Prepared:
-    """The process that forks the programs of this test process."""
+class Prepared:
+    """A process that forks programs, at the other end of `connection`.
 
-    def __init__(self) -> None:
-        self.environment = dict(os.environ)
-        self.socket, theirs = socket.socketpair()
-        with theirs:
-            command = [sys.executable, __file__, str(theirs.fileno())]
-            # Pipes, as most programs have them: what Python knows of its streams, it learns when it starts.
-            pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
-            self.process = subprocess.Popen(command, text=True, pass_fds=[theirs.fileno()], **pipes)
-        atexit.register(self.socket.close)
-
-    def fork(self, request: list[Any], files: list[int]) -> int:
-        text = json.dumps(request).encode()
-        # The program is forked twice and the one between ends, so that the program becomes a child of this process.
-        ctypes.CDLL(None).prctl(SUBREAPER, 1, 0, 0, 0)
-        try:
-            socket.send_fds(self.socket, [len(text).to_bytes(8, "big")], files)
-            self.socket.sendall(text)
-            program = self.socket.recv(8)
-            if not self.socket.recv(1):
-                raise RuntimeError(f"the prepared process has ended: {self.process.communicate()[1]}")
-            return int.from_bytes(program, "big")
-        finally:
-            ctypes.CDLL(None).prctl(SUBREAPER, 0, 0, 0, 0)
-
-
-PREPARED: list[_Prepared] = []
-
-
-def _prepared() -> _Prepared:
-    if not PREPARED:
-        PREPARED.append(_Prepared())
-    return PREPARED[0]
-
-
-def _is_like_prepared(environment: dict[str, str]) -> bool:
-    if sys.platform != "linux":
-        return False
-    theirs = _prepared().environment
-    different = {name for name in environment.keys() | theirs if environment.get(name) != theirs.get(name)}
-    # Without KERAS_BACKEND the command chooses JAX by itself.
-    return different <= {*READ_LATE, *([] if "KERAS_BACKEND" in environment else ["KERAS_BACKEND"])}
-
-
-def _import_all() -> None:
-    """The order matters, and no thread may run, see `gridcast.sweep.forkserver_preload`."""
-    from gridcast.sweep import forkserver_preload
-
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    import gridcast.cli.doctor
-    import gridcast.reporting.report
-    import gridcast.serving.server
-    import gridcast.sweep.runner
-    import mlflow.keras
-    import mlflow.store.model_registry.sqlalchemy_store
-    import mlflow.store.tracking.sqlalchemy_store
-    import pyarrow.parquet
-
-
-def _serve(connection: socket.socket) -> list[str]:
-    """Fork a program per request; return its command line in the program, exit once the test process has ended."""
-    while True:
-        size, files, *_ = socket.recv_fds(connection, 8, 3)
-        if not size:
-            sys.exit()
-        words, folder, environment, session = json.loads(
-            connection.recv(int.from_bytes(size, "big"), socket.MSG_WAITALL)
-        )
-        between = os.fork()
-        if between:
-            os.waitpid(between, 0)
-            connection.sendall(b".")
-            for file in files:
-                os.close(file)
-            continue
-        program = os.fork()
-        if program:
-            connection.sendall(program.to_bytes(8, "big"))
-            os._exit(0)
-        connection.close()
-        for number, file in enumerate(files):
-            os.dup2(file, number)
-            os.close(file)
-        if session:
-            os.setsid()
-        os.chdir(folder)
-        os.environ.clear()
-        os.environ.update(environment)
-        _prepare_forkserver()
-        return words
-
-
-def _prepare_forkserver() -> None:
-    """Fork the process from which this program would fork workers; it ends with the program if none are wanted.
-
-    It cannot be forked later, when threads run, and started from scratch it would import everything again.
+    `variables` are those it had after its imports, `added` those that it had only then.
     """
-    start, (ours, theirs) = util.spawnv_passfds, socket.socketpair()
-    if waiting := os.fork():
+
+    _here: Prepared | None = None
+
+    def __init__(self, connection: socket.socket, variables: Mapping[str, str], added: Mapping[str, str]) -> None:
+        self.connection, self.variables, self.added = connection, dict(variables), dict(added)
+        self.lock = threading.Lock()
+
+    @classmethod
+    def here(cls) -> Prepared | None:
+        """The prepared process of this process, which is started if there is none; None where that is impossible."""
+        if cls._here is None and sys.platform == "linux":
+            ours, theirs = socket.socketpair()
+            with theirs:
+                command = [sys.executable, __file__, str(theirs.fileno())]
+                # Pipes, as most programs have them: what Python knows of its streams, it learns when it starts.
+                pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+                variables = os.environ | {"KERAS_BACKEND": "jax"}
+                STARTED.append(subprocess.Popen(command, pass_fds=[theirs.fileno()], env=variables, **pipes))
+            imported, _ = _receive(ours)
+            cls._here = cls(ours, imported, _added(imported))
+        return cls._here
+
+    def has(self, variables: Mapping[str, str]) -> bool:
+        """Whether a program with these environment variables would have imported the same."""
+        wanted = {**self.added, **variables}
+        names = {name for name in {*wanted, *self.variables} if not name.startswith(READ_LATE)}
+        return all(wanted.get(name) == self.variables.get(name) for name in names)
+
+    def fork(
+        self,
+        words: Sequence[Any],
+        files: Mapping[int, int],
+        folder: Any = None,
+        variables: Mapping[str, str] = os.environ,
+        *,
+        session: bool = False,
+        alone: bool = False,
+    ) -> int:
+        """Return the id of a new child of this process that does what `python WORDS` does.
+
+        `files` are our file descriptors by its own numbers; `session` makes it the leader of one, and `alone`
+        says that it will start no Python of its own.
+        """
+        place = os.fspath(folder or Path.cwd())
+        request = [[os.fspath(word) for word in words], list(files), place, dict(variables), session, alone]
+        set_subreaper = ctypes.CDLL(None).prctl
+        with self.lock:
+            # The program is forked twice and the process between ends, so that the program becomes our child.
+            set_subreaper(SUBREAPER, 1, 0, 0, 0)
+            try:
+                _send(self.connection, request, list(files.values()))
+                program, _ = _receive(self.connection)
+                _receive(self.connection)
+            finally:
+                set_subreaper(SUBREAPER, 0, 0, 0, 0)
+        return int(program)
+
+
+STARTED: list[subprocess.Popen] = []
+"""The prepared process of this process, kept as long as this process lives."""
+
+
+def _added(variables: Mapping[str, str]) -> dict[str, str]:
+    """Those that are not set here; without KERAS_BACKEND the command chooses JAX by itself."""
+    new = {name: value for name, value in variables.items() if name not in os.environ}
+    return {"KERAS_BACKEND": "jax", **new}
+
+
+def _send(connection: socket.socket, message: Any, files: Sequence[int] = ()) -> None:
+    text = json.dumps(message).encode()
+    socket.send_fds(connection, [len(text).to_bytes(8, "big")], files)
+    connection.sendall(text)
+
+
+def _receive(connection: socket.socket) -> tuple[Any, list[int]]:
+    """The next message and its files. Raises EOFError once nobody is at the other end."""
+    size, files, *_ = socket.recv_fds(connection, 8, MOST_FILES)
+    if not size:
+        raise EOFError("the process at the other end has ended")
+    return json.loads(connection.recv(int.from_bytes(size, "big"), socket.MSG_WAITALL)), files
+
+
+_fork_afresh = util.spawnv_passfds
+
+
+def fork(path: bytes, args: Sequence[Any], passfds: Sequence[int]) -> int:
+    """What `multiprocessing.util.spawnv_passfds` does: it starts the Pythons of `multiprocessing`."""
+    words = list(args)[list(args).index("-c") :]
+    prepared = Prepared.here() if "multiprocessing.resource_tracker" not in words[1] else None
+    if prepared is None or not prepared.has(os.environ):
+        return _fork_afresh(path, args, passfds)
+    return prepared.fork(words, {number: number for number in (0, 1, 2, *passfds)}, alone=True)
+
+
+def _import_all() -> dict[str, str]:
+    """Import it all, and return the environment variables that this has set."""
+    before = dict(os.environ)
+    importlib.import_module(FIRST)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # importing the first changes it
+    store = importlib.import_module("gridcast.tracking.store")
+    store._import_mlflow()
+    for module in IMPORTED:
+        importlib.import_module(module)
+    return {name: value for name, value in os.environ.items() if before.get(name) != value}
+
+
+def _serve(connection: socket.socket, added: Mapping[str, str]) -> list[str]:
+    """Fork a program per request and return its words in it; ends once nobody is at the other end."""
+    while True:
+        try:
+            (words, numbers, folder, variables, session, alone), files = _receive(connection)
+        except EOFError:
+            os._exit(0)
+        between = os.fork()
+        if not between:
+            if program := os.fork():
+                _send(connection, program)
+                os._exit(0)
+            connection.close()
+            _take(files, numbers)
+            os.chdir(folder)
+            os.environ.clear()
+            os.environ.update(variables)
+            if session:
+                os.setsid()
+            if not alone:
+                _prepare_another(added)
+            return words
+        os.waitpid(between, 0)
+        _send(connection, "its parent is gone")
+        for file in files:
+            os.close(file)
+
+
+def _take(files: Sequence[int], numbers: Sequence[int]) -> None:
+    """Give received files the numbers that they shall have."""
+    moved = [fcntl.fcntl(file, fcntl.F_DUPFD, max(numbers) + 1) for file in files]
+    for file in files:
+        os.close(file)
+    for file, number in zip(moved, numbers, strict=True):
+        os.dup2(file, number, inheritable=number < 3)
+        os.close(file)
+
+
+def _prepare_another(added: Mapping[str, str]) -> None:
+    """Fork a prepared process for the workers of this program, before threads run in it; it ends with the program."""
+    ours, theirs = socket.socketpair()
+    if os.fork():
         theirs.close()
-
-        def fork(path: bytes, args: list[str], passfds: list[int]) -> int:
-            if not args[-1].startswith(FORKSERVER):
-                return start(path, args, passfds)
-            socket.send_fds(ours, [json.dumps([args[-1], dict(os.environ)]).encode()], passfds)
-            ours.close()
-            util.spawnv_passfds = start
-            return waiting
-
+        jax = {"KERAS_BACKEND": "jax"}
+        Prepared._here = Prepared(ours, {**jax, **added, **os.environ}, {**jax, **added})
         util.spawnv_passfds = fork
         return
     ours.close()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    message, files, *_ = socket.recv_fds(theirs, 2**20, 2)
-    if message:
-        command, environment = json.loads(message)
-        os.environ.update(environment)
-        preload = command.split(",", 2)[2]
-        exec(f"{FORKSERVER}{files[0]}, {files[1]},{preload}", {})
-    os._exit(0)
+    words = _serve(theirs, added)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    _run(words)
+    _end(0)
 
 
 def _run(words: list[str]) -> None:
-    """What `python WORDS` does."""
+    """Do what `python WORDS` does."""
     match words:
         case ["-m", module, *rest]:
-            sys.argv, sys.path[0] = [module, *rest], os.getcwd()
+            sys.argv, sys.path[0] = [module, *rest], str(Path.cwd())
             runpy.run_module(module, run_name="__main__", alter_sys=True)
         case ["-c", code, *rest]:
             sys.argv, sys.path[0] = ["-c", *rest], ""
-            exec(code, {"__name__": "__main__"})
+            if code.startswith("from multiprocessing.forkserver"):
+                signal.signal(signal.SIGINT, signal.SIG_IGN)  # what importing `forkserver_preload` does
+            main = sys.modules["__main__"] = types.ModuleType("__main__")
+            exec(code, vars(main))
         case [file, *rest]:
-            sys.argv, sys.path[0] = [file, *rest], os.path.dirname(file)
+            sys.argv, sys.path[0] = [file, *rest], str(Path(file).parent)
             runpy.run_path(file, run_name="__main__")
 
 
-if __name__ == "__main__":
-    _import_all()
+def _end(code: int) -> None:
+    """End as Python does, but for freeing what lives: with all that is imported, that takes a third of a second."""
+    threading._shutdown()
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+def _main(connection: socket.socket) -> None:
+    added = _import_all()
+    _send(connection, dict(os.environ))
     gc.collect()
     gc.freeze()
-    _run(_serve(socket.socket(fileno=int(sys.argv[1]))))
+    _run(_serve(connection, added))
+
+
+if __name__ == "__main__":
+    try:
+        _main(socket.socket(fileno=int(sys.argv[1])))
+    except SystemExit as end:
+        if isinstance(end.code, str):
+            raise
+        _end(end.code or 0)
+    _end(0)

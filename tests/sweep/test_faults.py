@@ -12,9 +12,9 @@ from pathlib import Path
 
 import psutil
 import pytest
+import warm_python
 
 import storm
-import warm_python
 from gridcast.config import read
 from gridcast.runtime.errors import GridcastError, LeaseLost, TrackingError, Unreachable
 from gridcast.sweep import outbox, plan, runner

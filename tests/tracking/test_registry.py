@@ -15,9 +15,9 @@ import mlflow
 import numpy as np
 import pandas as pd
 import pytest
+import warm_python
 import yaml
 
-import warm_python
 from gridcast import cli, config
 from gridcast.api import folders
 from gridcast.data import prediction_files

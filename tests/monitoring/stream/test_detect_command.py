@@ -14,8 +14,8 @@ from typing import Any
 
 import pandas as pd
 import pytest
-
 import warm_python
+
 from gridcast import cli
 from gridcast.api import detection
 from gridcast.monitoring.stream.ledger import Ledger

@@ -3,7 +3,6 @@
 import contextlib
 import json
 import random
-import subprocess
 import sys
 import threading
 import time
@@ -12,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import warm_python
 
 import stream_process
-import warm_python
 from stream_process import put, readings, rows
 from tracking_servers import end
 
