@@ -27,7 +27,10 @@ from multiprocessing import util
 from pathlib import Path
 from typing import Any
 
-READ_LATE = ("MLFLOW_TRACKING_URI", "_MLFLOW_SERVER_", "GRIDCAST_ADMIN_TOKEN", "PYTEST_CURRENT_TEST")
+READ_LATE = (
+    *("MLFLOW_TRACKING_URI", "_MLFLOW_SERVER_", "MLFLOW_SERVER_"),
+    *("GRIDCAST_ADMIN_TOKEN", "PYTEST_CURRENT_TEST"),
+)
 """Beginnings of variables that no module reads when it is imported by the prepared process."""
 FIRST = "gridcast.sweep.forkserver_preload"
 """Imported before all others; no thread may run, see there."""
@@ -99,7 +102,9 @@ class Prepared:
                 # Pipes, as most programs have them: what Python knows of its streams, it learns when it starts.
                 pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
                 variables = os.environ | {"KERAS_BACKEND": "jax"}
-                STARTED.append(subprocess.Popen(command, pass_fds=[theirs.fileno()], env=variables, **pipes))
+                process = subprocess.Popen(command, pass_fds=[theirs.fileno()], env=variables, **pipes)
+            atexit.register(process.communicate)
+            atexit.register(ours.close)  # before: it ends once nobody is here
             imported, _ = _receive(ours)
             cls._here = cls(ours, imported, _added(imported))
         return cls._here
@@ -138,10 +143,6 @@ class Prepared:
             finally:
                 set_subreaper(SUBREAPER, 0, 0, 0, 0)
         return int(program)
-
-
-STARTED: list[subprocess.Popen] = []
-"""The prepared process of this process, kept as long as this process lives."""
 
 
 def _added(variables: Mapping[str, str]) -> dict[str, str]:
