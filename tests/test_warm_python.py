@@ -10,6 +10,7 @@ import psutil
 import pytest
 import warm_python
 
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere programs start from scratch")
 ABOUT = """
 import json, os, signal, sys
 imported = "gridcast.sweep.runner" in sys.modules

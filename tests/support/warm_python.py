@@ -3,7 +3,8 @@
 A process that is prepared once imports what the `gridcast` command needs and forks the programs. They are processes of
 their own, children of the one that starts them, with their own command line, folder, environment and files. Only
 variables that modules read when they are imported must be those of the prepared process: with others, a program starts
-from scratch. So does whatever is started through `subprocess`.
+from scratch. So does whatever is started through `subprocess`, such as the command in tests/test_wheel.py and
+tests/cli/test_commands.py.
 """
 
 from __future__ import annotations
@@ -54,6 +55,7 @@ class Popen(subprocess.Popen):
     """`subprocess.Popen` of `python -m MODULE ...`, `python FILE ...` or `python -c CODE ...`, imports done."""
 
     def _execute_child(self, args: Any, executable: Any, preexec_fn: Any, *others: Any) -> None:
+        # The positional arguments of `subprocess.Popen._execute_child`, ours and the other end of each pipe.
         names = (
             "close pass cwd env startupinfo flags shell in0 in1 out0 out1 err0 err1 restore gid gids uid mask session"
         )

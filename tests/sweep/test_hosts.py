@@ -341,8 +341,9 @@ def test_two_sweeps_share_a_cluster_and_a_postgresql_server(together, name):
 
 
 @pytest.fixture(scope="module")
-def empty(network):
-    """A scheduler without workers."""
+def empty(network, astray):
+    """A scheduler without workers; meanwhile the scheduler that nobody is gets its time to answer."""
+    assert astray
     return scheduler_on(network.host("empty"))
 
 
