@@ -31,6 +31,7 @@ from typing import Any
 READ_LATE = (
     *("MLFLOW_TRACKING_URI", "_MLFLOW_SERVER_", "MLFLOW_SERVER_"),
     *("GRIDCAST_ADMIN_TOKEN", "PYTEST_CURRENT_TEST"),
+    "KMP_",  # scikit-learn sets them when it is imported
 )
 """Beginnings of variables that no module reads when it is imported by the prepared process."""
 FIRST = "gridcast.sweep.forkserver_preload"
