@@ -29,9 +29,9 @@ from pathlib import Path
 from typing import Any
 
 READ_LATE = (
-    *("MLFLOW_TRACKING_URI", "_MLFLOW_SERVER_", "MLFLOW_SERVER_"),
-    *("GRIDCAST_ADMIN_TOKEN", "PYTEST_CURRENT_TEST"),
-    "KMP_",  # scikit-learn sets them when it is imported
+    *("MLFLOW_TRACKING_URI", "MLFLOW_SERVER_", "_MLFLOW_SERVER_", "GRIDCAST_ADMIN_TOKEN", "PYTEST_CURRENT_TEST"),
+    # Set in the test process by MLflow, scikit-learn, and Dask for its workers.
+    *("_MLFLOW_TELEMETRY_SESSION_ID", "KMP_", "__DASK_PARENT_PID", "PYTHONHASHSEED"),
 )
 """Beginnings of variables that no module reads when it is imported by the prepared process."""
 FIRST = "gridcast.sweep.forkserver_preload"
