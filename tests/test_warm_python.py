@@ -20,9 +20,15 @@ print(json.dumps([imported, *parts, sys.stdin.read(), signal.getsignal(signal.SI
 WAITS = "import time; print('here', flush=True); time.sleep(100)"
 
 
-def test_a_program_has_its_own_command_line_folder_variables_files_and_session(tmp_path):
+@pytest.fixture
+def prepared():
+    """The variables of the prepared process: other tests may have left other ones here."""
+    return warm_python.Prepared.here().variables
+
+
+def test_a_program_has_its_own_command_line_folder_variables_files_and_session(tmp_path, prepared):
     (tmp_path / "in").write_text("content")
-    variables = os.environ | {"MLFLOW_TRACKING_URI": "x"}
+    variables = prepared | {"MLFLOW_TRACKING_URI": "x"}
     with (tmp_path / "in").open() as content:
         command = [sys.executable, "-c", ABOUT, "one", "two"]
         options = {"stdin": content, "stdout": subprocess.PIPE, "text": True, "start_new_session": True}
@@ -75,9 +81,11 @@ os.kill(os.getpid(), 9)
 """
 
 
-def test_its_workers_are_forked_from_its_own_child(tmp_path):
+def test_its_workers_are_forked_from_its_own_child(tmp_path, prepared):
     path = tmp_path / "out"
-    with path.open("w") as out, warm_python.Popen([sys.executable, "-c", WORKS], stdout=out, stderr=out) as process:
+    with path.open("w") as out:
+        command = [sys.executable, "-c", WORKS]
+        process = warm_python.Popen(command, env=prepared, stdout=out, stderr=out)
         assert process.wait() == -signal.SIGKILL, path.read_text()
     program, code, worker = map(int, path.read_text().split())
     alive = psutil.Process(worker)
