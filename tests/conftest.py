@@ -114,10 +114,11 @@ def _imports_are_not_garbage() -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest files first, so that none of the test processes ends with one of them alone."""
     names = (
-        "end_to_end storm former_version faults fused_fit local_and_auto registry anomaly_sweep app hosts golden "
-        "objectives checkpoint worker_pool loading doctor ensemble failed_baselines champion contract "
-        "probabilistic_sweep search report pages confirmation baselines recurrent detector autoregressive "
-        "autoencoder keras_fit forecast_chapters detect_command pool"
+        "end_to_end former_version api registry fused_fit storm wheel faults plugin_example report app local_and_auto "
+        "detect_command ensemble golden anomaly_sweep plugin_networks hosts objectives probabilistic_sweep worker_pool "
+        "loading champion doctor shared_use_cases checkpoint ingest baselines pages contract architecture recurrent "
+        "pool autoregressive online_scores failed_baselines anomalies drift killed forecast_chapters autoencoder ets "
+        "confirmation search lease security keras_fit"
     )
     longest = [f"test_{name}.py" for name in names.split()]
     items.sort(key=lambda item: longest.index(item.path.name) if item.path.name in longest else len(longest))

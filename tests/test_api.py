@@ -18,6 +18,7 @@ import matplotlib.figure
 import numpy as np
 import pandas as pd
 import pytest
+import warm_python
 import yaml
 
 import gridcast
@@ -352,9 +353,8 @@ def test_ctrl_c_ends_with_keyboard_interrupt_and_no_worker_is_left(script):
 def test_the_quickstart_runs_in_worker_processes_that_do_not_run_it_again(script):
     assert len(QUICKSTART.read_text().splitlines()) <= 15
     assert QUICKSTART.read_text() in README.read_text()
-    done = subprocess.run(
-        [sys.executable, "quickstart.py"], cwd=script, env=environment(), capture_output=True, text=True, check=True
-    )
+    done = warm_python.run([sys.executable, "quickstart.py"], cwd=script, env=environment())
+    assert done.returncode == 0, done.stderr
     assert done.stdout.count("once") == 1
     assert "LSTM-4 b32 lr0.01 d0.2" in done.stdout
     assert "4/4 " in done.stderr or "runs are finished already" in done.stderr

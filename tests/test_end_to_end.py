@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import warm_python
 
 from gridcast import config
 from gridcast.runtime.network_inputs import network_inputs
@@ -87,7 +88,7 @@ def start(folder, *arguments, experiment="small", uri=None, stop_after=None):
     command = [sys.executable, "-m", "gridcast.cli", "run", f"{experiment}.yaml", *arguments]
     variables = environment(**({"MLFLOW_TRACKING_URI": uri} if uri else {}))
     with (folder / "stderr").open("w+") as err:
-        process = subprocess.Popen(
+        process = warm_python.Popen(
             command, cwd=folder, env=variables, stdout=subprocess.PIPE, stderr=err, text=True, start_new_session=True
         )
         lines = []

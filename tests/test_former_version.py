@@ -26,6 +26,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import requests
+import warm_python
 
 from tracking_servers import free_port, wait
 
@@ -236,7 +237,7 @@ def service(
     words = [*names, "--keep", "--folder", str(folder), "--port", str(port)]
     environment = os.environ | {"GRIDCAST_ADMIN_TOKEN": "another-token-than-before-0123456789"}
     command = [sys.executable, "-m", "gridcast.cli", "serve", *words]
-    process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+    process = warm_python.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
     running = Service(f"http://127.0.0.1:{port}", folder, names)
 
     def ready() -> bool:

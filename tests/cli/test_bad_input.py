@@ -1,12 +1,11 @@
 """Input that is wrong: exit code 2, a message with place and remedy, and nothing left behind."""
 
-import os
-import subprocess
 import sys
 
 import numpy as np
 import pandas as pd
 import pytest
+import warm_python
 
 from gridcast import cli
 from small_experiments import sales, write_experiment
@@ -32,7 +31,7 @@ def gridcast(*arguments, monkeypatch, capsys):
 def started(*arguments, folder):
     """The same, as a process of its own."""
     command = [sys.executable, "-m", "gridcast.cli", *arguments]
-    done = subprocess.run(command, cwd=folder, env=os.environ, capture_output=True, text=True, check=False)
+    done = warm_python.run(command, cwd=folder)
     return done.returncode, done.stdout, done.stderr
 
 

@@ -15,6 +15,7 @@ import threading
 from pathlib import Path
 
 import pytest
+import warm_python
 
 from gridcast.cli import doctor
 from gridcast.cli.doctor import cache, disk, installation, store
@@ -364,14 +365,14 @@ sqlite_store.create_database(Path("mlflow.db"), make)
 
 
 def test_several_processes_that_make_one_store_make_one(here):
-    makers = [subprocess.Popen([sys.executable, "-c", MAKER], stdout=subprocess.DEVNULL) for _ in range(3)]
+    makers = [warm_python.Popen([sys.executable, "-c", MAKER], stdout=subprocess.DEVNULL) for _ in range(3)]
     assert [maker.wait() for maker in makers] == [0, 0, 0]
     assert list(here.iterdir()) == [here / FILE]
     assert len(sqlite_store.table_names(FILE)) == 20
 
 
 def test_a_kill_while_the_store_is_made_leaves_no_store_and_what_it_leaves_is_removed(here):
-    with subprocess.Popen([sys.executable, "-c", MAKER], stdout=subprocess.PIPE) as maker:
+    with warm_python.Popen([sys.executable, "-c", MAKER], stdout=subprocess.PIPE) as maker:
         maker.stdout.readline()
         maker.kill()
     left = list(here.iterdir())

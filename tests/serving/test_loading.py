@@ -2,10 +2,12 @@
 
 import os
 import pickle
+from multiprocessing import util
 
 import numpy as np
 import pandas as pd
 import pytest
+import warm_python
 
 from gridcast.runtime.errors import TrackingError
 from gridcast.runtime.forecaster import Forecaster
@@ -33,6 +35,12 @@ def networks(model):
     return list(model.network.members.values()) if getattr(model, "routes", ()) else [model.network]
 
 
+@pytest.fixture
+def _warm(monkeypatch):
+    """The process that loads starts with the imports done."""
+    monkeypatch.setattr(util, "spawnv_passfds", warm_python.fork)
+
+
 @pytest.mark.parametrize("name", ALL)
 def test_models_from_another_process_answer_the_same_without_keras(shop, found, from_subprocess, name):
     [here] = loading.load([found[ALL.index(name)]], shop.uri)
@@ -43,12 +51,14 @@ def test_models_from_another_process_answer_the_same_without_keras(shop, found, 
     pd.testing.assert_frame_equal(there.model.predict(table), here.model.predict(table))
 
 
+@pytest.mark.usefixtures("_warm")
 def test_its_error_for_a_version_that_cannot_be_loaded_is_raised_here(shop, found, programs):
     missing = found[0].__class__(**vars(found[0]) | {"uri": "models:/nobody/7"})
     with pytest.raises(TrackingError, match="nobody"):
         loading.load_in_subprocess(programs, [missing], shop.uri, niceness=0)
 
 
+@pytest.mark.usefixtures("_warm")
 def test_a_process_that_dies_raises_an_error(found, programs):
     class Deadly:
         """Ends the process that unpickles it."""

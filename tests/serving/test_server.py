@@ -7,6 +7,7 @@ import sys
 
 import pytest
 import requests
+import warm_python
 
 from gridcast import cli
 from gridcast.serving.settings import TOKEN_VARIABLE
@@ -50,7 +51,7 @@ def test_it_serves_the_champion_of_an_experiment_until_it_is_stopped(shop, tmp_p
     port = free_port()
     command = [sys.executable, "-m", "gridcast.cli", "serve", str(path), "--insecure-local", "--port", str(port)]
     environment = {**os.environ, "MLFLOW_TRACKING_URI": shop.uri, TOKEN_VARIABLE: ""}
-    process = subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True)
+    process = warm_python.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True)
 
     def ready():
         try:

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import warm_python
 
 from gridcast import config
 from gridcast.runtime.model_files import NETWORK_FILE, SETTINGS_FILE
@@ -116,7 +117,7 @@ class Storm:
         with (self.folder / "output.txt").open("a") as output:
             command = [*GRIDCAST, "run", "experiment.yaml", "--workers", count]
             environment = {**os.environ, "MLFLOW_TRACKING_URI": self.uri}
-            process = subprocess.Popen(
+            process = warm_python.Popen(
                 command, cwd=self.folder, env=environment, stdout=output, stderr=output, start_new_session=True
             )
         self.starts.append(process)
@@ -169,7 +170,7 @@ def workers(parent: subprocess.Popen) -> list[psutil.Process]:
     """The worker processes of a sweep."""
     try:
         nearest = psutil.Process(parent.pid).children()
-        return [worker for child in nearest if "forkserver" in " ".join(child.cmdline()) for worker in child.children()]
+        return [worker for child in nearest for worker in child.children()]
     except psutil.Error:
         return []
 

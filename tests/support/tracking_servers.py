@@ -21,6 +21,8 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any, TypeVar
 
+import warm_python
+
 T = TypeVar("T")
 PYTHON = Path(sys.executable)
 
@@ -57,6 +59,9 @@ class MlflowServer:
     must be an address of the server there that this process can reach.
     """
 
+    popen: type[subprocess.Popen] = subprocess.Popen
+    """How its process is started."""
+
     def __init__(
         self,
         folder: Path,
@@ -88,7 +93,7 @@ class MlflowServer:
         command, settings = self.command()
         inherited = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}
         with self.log.open("a") as log:
-            self.process = subprocess.Popen(
+            self.process = self.popen(
                 [*self.prefix, *command],
                 cwd=self.folder,
                 env=inherited | settings,
@@ -138,6 +143,8 @@ class PreparedServer(MlflowServer):
 
     The parent creates the tables, hands these variables on and waits for its child.
     """
+
+    popen = warm_python.Popen
 
     def command(self) -> tuple[list[str], dict[str, str]]:
         """Return the command that `mlflow server` runs, and the variables that it sets."""

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+import warm_python
 
 import storm
 from gridcast.config import read
@@ -86,7 +87,7 @@ def start(folder, *command, **environment):
     inherited = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}
     with (folder / "output.txt").open("a") as output:
         STARTED.append(
-            subprocess.Popen(
+            warm_python.Popen(
                 command, cwd=folder, stdout=output, stderr=output, start_new_session=True, env=inherited | environment
             )
         )
@@ -270,7 +271,7 @@ def test_a_read_only_folder_is_reported_in_a_line(project, small_disk):
 def run_once(folder):
     command = [*storm.GRIDCAST, "run", "experiment.yaml", "--workers", "1"]
     environment = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    return warm_python.run(command, cwd=folder, env=environment)
 
 
 def test_a_run_over_its_time_limit_fails_with_its_reason(project):

@@ -9,7 +9,6 @@ import os
 import pickle
 import re
 import shutil
-import subprocess
 import sys
 import warnings
 from collections import Counter
@@ -20,6 +19,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import warm_python
 
 import gridcast
 from gridcast.runtime.errors import ConfigError, GridcastError
@@ -341,8 +341,9 @@ def test_two_sweeps_share_a_cluster_and_a_postgresql_server(together, name):
 
 
 @pytest.fixture(scope="module")
-def empty(network):
-    """A scheduler without workers."""
+def empty(network, astray):
+    """A scheduler without workers; meanwhile the scheduler that nobody is gets its time to answer."""
+    assert astray
     return scheduler_on(network.host("empty"))
 
 
@@ -405,8 +406,7 @@ def test_what_is_no_address_is_refused_at_once(tmp_path):
     write_experiment(tmp_path / "small.yaml", "sales.csv")
     sales().to_csv(tmp_path / "sales.csv", index=False)
     command = [sys.executable, "-m", "gridcast.cli", "run", "small.yaml", "--scheduler", "somewhere"]
-    done = subprocess.run(
-        command, cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=60, check=False
-    )
+    variables = {name: value for name, value in environment().items() if name not in SILENCE}
+    done = warm_python.run(command, cwd=tmp_path, env=variables)
     assert done.returncode == 2
     assert re.fullmatch("error: --scheduler: .*'somewhere'.*\n", done.stderr)

@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import os
-import subprocess
 import sys
 import threading
 import time
@@ -11,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+import warm_python
 
 from gridcast.runtime.errors import LeaseLost
 from gridcast.sweep import lease
@@ -92,7 +92,7 @@ def test_the_claim_of_a_killed_process_of_this_host_is_dead_at_once(store, uri):
     name = store.client.get_experiment(store.experiment).name
     code = "import os; from gridcast.sweep import lease; from gridcast.tracking.store import open_store; "
     code += f"lease.acquire_lease(open_store({name!r}, {uri!r})); "
-    subprocess.run([sys.executable, "-c", f"{code} os.kill(os.getpid(), 9)"], check=False)
+    assert warm_python.run([sys.executable, "-c", f"{code} os.kill(os.getpid(), 9)"]).returncode == -9
     (claim,) = lease.read_claims(store)
     assert claim.pid != os.getpid()
     begun = time.monotonic()

@@ -15,6 +15,7 @@ import mlflow
 import numpy as np
 import pandas as pd
 import pytest
+import warm_python
 import yaml
 
 from gridcast import cli, config
@@ -641,7 +642,7 @@ def test_promote_and_rollback_on_the_command_line(
 def predict(shop: Shop, folder: Path, *words: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "gridcast.cli", "predict", *words]
     environment = os.environ | {"MLFLOW_TRACKING_URI": shop.store.uri}
-    return subprocess.Popen(
+    return warm_python.Popen(
         command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
 

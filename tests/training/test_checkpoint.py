@@ -4,14 +4,13 @@ import contextlib
 import io
 import json
 import logging
-import os
 import signal
-import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+import warm_python
 
 from gridcast.config.grid import Run
 from gridcast.runtime.errors import GridcastError
@@ -182,7 +181,7 @@ def test_a_killed_process_is_followed_up_by_another(dataset, run, undisturbed, p
 
     here = Path(__file__).parent
     command = [sys.executable, "-c", KILLED, str(here.parent), str(here.parent / "support"), str(programs), str(path)]
-    done = subprocess.run(command, cwd=tmp_path, env=os.environ, capture_output=True, text=True, check=False)
+    done = warm_python.run(command, cwd=tmp_path)
     assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGKILL, "", "")
     assert kept_epochs(path) == 3
     path.with_name(f".{path.name}.4711").touch()  # as if it was just writing

@@ -14,6 +14,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+import warm_python
 
 from gridcast import cli
 from gridcast.api import detection
@@ -330,7 +331,7 @@ def test_a_stream_goes_on_with_a_version_that_becomes_champion_meanwhile(site, m
 def test_the_simulated_plant_is_served_from_the_command_line(tmp_path):
     port = free_port()
     words = [sys.executable, "-m", "gridcast.cli", "simulate", "plant", "--port", str(port), "--days", "2"]
-    process = subprocess.Popen(words, cwd=tmp_path, stdout=subprocess.PIPE, text=True)
+    process = warm_python.Popen(words, cwd=tmp_path, stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None
         assert (

@@ -3,7 +3,6 @@
 import contextlib
 import json
 import random
-import subprocess
 import sys
 import threading
 import time
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import warm_python
 
 import stream_process
 from stream_process import put, readings, rows
@@ -54,7 +54,7 @@ def start(folder, record, log, **options):
     """A process that follows `folder`, leader of a session of its own; what it says goes to `log`."""
     with log.open("a") as output:
         command = [sys.executable, stream_process.__file__, str(folder), str(record), json.dumps(options)]
-        return subprocess.Popen(command, stdout=output, stderr=output, start_new_session=True)
+        return warm_python.Popen(command, stdout=output, stderr=output, start_new_session=True)
 
 
 def held(record):
