@@ -1,0 +1,56 @@
+"""NeuralForecast's N-HiTS (Challu et al. 2022) with its defaults: 1,000 steps of 1,024 windows, and early stopping.
+
+VENV/bin/python benchmarks/peers/n_hits.py FOLDER
+
+Its loss is that of the quantiles, covariates known ahead are its exogenous inputs, and windows are scaled robustly, as
+in the examples of its documentation. The last horizon before the test is its validation span.
+"""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from pathlib import Path
+
+import cpu_limit
+import long_table
+import panel
+import pytorch_lightning
+import torch
+from neuralforecast import NeuralForecast
+from neuralforecast.losses.pytorch import MQLoss
+from neuralforecast.models import NHITS
+
+
+def main(folder: Path) -> None:
+    warnings.filterwarnings("ignore")
+    torch.set_num_threads(1)
+    data = panel.read(folder)
+    known = long_table.known_ahead(data)
+    model = NHITS(
+        h=data.horizon,
+        input_size=data.network["lookback"],
+        loss=MQLoss(quantiles=list(panel.LEVELS)),
+        futr_exog_list=list(known),
+        scaler_type="robust",
+        val_check_steps=50,
+        early_stop_patience_steps=5,
+        random_seed=data.seed + 1,
+        alias="model",
+        accelerator="cpu",
+        logger=False,
+        enable_progress_bar=False,
+        enable_checkpointing=False,
+        default_root_dir=folder,
+        callbacks=[cpu_limit.stop_after(pytorch_lightning.Callback, data.options["cpu_seconds"])],
+    )
+    forecaster = NeuralForecast([model], freq=1)
+    forecaster.fit(long_table.history(data, known, data.steps), val_size=data.horizon)
+    forecasts = forecaster.predict(futr_df=long_table.ahead(data, known, data.steps))
+    columns = [column for column in forecasts if column.startswith("model")]
+    quantiles = long_table.to_quantiles(forecasts, columns, data)
+    panel.write(folder, quantiles, f"{forecaster.models[0].trainer.global_step} steps")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
