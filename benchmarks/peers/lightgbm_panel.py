@@ -27,7 +27,7 @@ from mlforecast.target_transforms import Differences, GlobalSklearnTransformer, 
 from mlforecast.utils import PredictionIntervals
 from sklearn.preprocessing import FunctionTransformer
 
-ROWS = 100_000
+ROWS = 50_000
 MOST_CODES = 100
 """Series up to which their number is an input."""
 MOST_WINDOWS = 8
