@@ -32,7 +32,6 @@ def main(folder: Path) -> None:
     data = panel.read(folder)
     network = data.network
     lightning.seed_everything(data.seed)
-    steps = StepCount()
     limit = cpu_limit.stop_after(lightning.Callback, data.options["cpu_seconds"])
     estimator = DeepAREstimator(
         freq=data.frequency,
@@ -53,7 +52,7 @@ def main(folder: Path) -> None:
             "default_root_dir": folder,
             "logger": False,
             "enable_progress_bar": False,
-            "callbacks": [steps, limit],
+            "callbacks": [limit],
         },
     )
     whole = dataset(data, data.steps)
@@ -64,16 +63,7 @@ def main(folder: Path) -> None:
         predictor = estimator.train(whole)
     forecasts = predictor.predict(dataset(data, data.steps, is_forecast=True))
     quantiles = [np.quantile(forecast.samples, panel.LEVELS, axis=0).T for forecast in forecasts]
-    panel.write(folder, quantiles, f"{steps.taken} steps of at most {network['epochs'] * network['steps']}")
-
-
-class StepCount(lightning.Callback):
-    """The number of batches that were trained on."""
-
-    taken = 0
-
-    def on_train_batch_end(self, *_: object, **__: object) -> None:
-        self.taken += 1
+    panel.write(folder, quantiles, f"{limit.steps} steps of at most {network['epochs'] * network['steps']}")
 
 
 def dataset(data: panel.Panel, end: int, *, is_forecast: bool = False) -> ListDataset:
