@@ -52,7 +52,7 @@ def requirements(experiment: dict[str, Any]) -> dict[str, Any]:
         "window": {"horizon": experiment["window"]["horizon"]},
         "split": experiment["split"],
         "probabilistic": {"quantiles": experiment["probabilistic"]["quantiles"]},
-        "selection": {"contenders": "all"},
+        "selection": {"contenders": "all", "metric": "best_val_wql"},
     }
 
 

@@ -4,8 +4,9 @@
 
 Every contender forecasts the quantiles of the last horizon of each set without seeing it, and is scored by the same
 code, `scores.py`. The horizon before it is for choosing settings: gridcast and the networks select their epoch on it,
-LightGBM the way it is used; AutoETS, AutoTheta and the naive forecast are fitted to everything before the test.
-Covariates that are known ahead are given to all that take them: gridcast, LightGBM, N-HiTS and DeepAR.
+N-HiTS its scaling too, and LightGBM the way it is used; AutoETS, AutoTheta and the naive forecast are fitted to
+everything before the test. Covariates that are known ahead are given to all that take them: gridcast, LightGBM, N-HiTS
+and DeepAR.
 
 "gridcast, all contenders" is the experiment that `gridcast new` writes for the table, with the horizon and the
 covariates of the set and `selection.contenders: all`; the forecasts are those of the sweep's winner. The settings of
@@ -95,7 +96,9 @@ PEERS = {
     "auto-ets": Contender("AutoETS", "statistical.py", "statsforecast", options={"model": "AutoETS"}),
     "auto-theta": Contender("AutoTheta", "statistical.py", "statsforecast", options={"model": "AutoTheta"}),
     "lightgbm": Contender("LightGBM", "lightgbm_panel.py", "mlforecast", **NETWORK),
-    "n-hits": Contender("N-HiTS", "n_hits.py", "neuralforecast", **NETWORK, options=LIMIT),
+    "n-hits": Contender(
+        "N-HiTS", "n_hits.py", "neuralforecast", **NETWORK, options=LIMIT | {"scalings": ["robust", "standard"]}
+    ),
     "deepar": Contender(
         "DeepAR", "deepar.py", "gluonts", **NETWORK, options=LIMIT | {"likelihood": "student-t", "validated": True}
     ),

@@ -49,7 +49,7 @@ def main(folder: Path) -> None:
     data = panel.read(folder)
     end = data.steps - data.horizon
     actual = data.values[:, end:]
-    losses = {way: quantile_loss(actual, quantiles(data, way, end)) for way in ways(data)}
+    losses = {way: panel.quantile_loss(actual, quantiles(data, way, end)) for way in ways(data)}
     best = min(losses, key=losses.__getitem__)
     panel.write(folder, quantiles(data, best, data.steps), best.name)
 
@@ -102,12 +102,6 @@ def quantiles(data: panel.Panel, way: Way, end: int) -> np.ndarray:
     )
     columns = long_table.interval_columns("mean") if way.is_conformal else [f"q{level}" for level in panel.LEVELS]
     return long_table.to_quantiles(forecasts, columns, data)
-
-
-def quantile_loss(actual: np.ndarray, forecast: np.ndarray) -> float:
-    """Return the mean pinball loss of the quantiles `forecast` (n, horizon, levels)."""
-    error, levels = actual[:, :, None] - forecast, np.array(panel.LEVELS)
-    return float(np.maximum(levels * error, (levels - 1) * error).mean())
 
 
 def _models(seed: int, way: Way) -> dict[str, LGBMRegressor]:

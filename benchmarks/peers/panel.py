@@ -65,3 +65,9 @@ def read(folder: Path) -> Panel:
 def write(folder: Path, quantiles: np.ndarray, note: str = "") -> None:
     """Write the forecast `quantiles` (n, horizon, levels), in data units, and a `note` on how they were made."""
     np.savez(folder / FORECAST, quantiles=np.asarray(quantiles, float), note=np.array(note))
+
+
+def quantile_loss(actual: np.ndarray, forecast: np.ndarray) -> float:
+    """Return the mean pinball loss of the quantiles `forecast` (n, horizon, levels)."""
+    error, levels = actual[:, :, None] - forecast, np.array(LEVELS)
+    return float(np.maximum(levels * error, (levels - 1) * error).mean())
