@@ -12,7 +12,18 @@ HERE = Path(__file__).parent.absolute()
 REQUIREMENTS, ENVIRONMENTS = HERE / "peers" / "requirements", HERE / ".venvs"
 REPORTED_PACKAGES = (
     *("gridcast", "keras", "tensorflow", "jax", "mlflow", "keras-tuner", "optuna", "ray", "scikit-learn", "scikeras"),
-    *("gluonts", "torch", "lightning", "statsforecast", "prophet", "pandas", "numpy"),
+    *(
+        "gluonts",
+        "torch",
+        "lightning",
+        "statsforecast",
+        "mlforecast",
+        "lightgbm",
+        "neuralforecast",
+        "prophet",
+        "pandas",
+        "numpy",
+    ),
 )
 """Packages whose versions are recorded with a measurement."""
 

@@ -15,12 +15,14 @@ import pandas as pd
 import panel
 from prophet import Prophet
 
-FREQUENCIES = {"M": "MS", "W": "W-SUN", "h": "h"}
+FREQUENCIES = {"M": "MS", "W": "W-SUN", "B": "B", "D": "D", "h": "h"}
 
 
 def main(folder: Path) -> None:
     data = panel.read(folder)
-    histories = [(data.times[begin:], row[begin:]) for begin, row in zip(data.begins(), data.values, strict=True)]
+    histories = [
+        (data.times[begin : data.steps], row[begin:]) for begin, row in zip(data.begins(), data.values, strict=True)
+    ]
     work = [(number, *pair, data) for number, pair in enumerate(histories)]
     with Pool() as pool:
         panel.write(folder, pool.starmap(quantiles, work, chunksize=1))
