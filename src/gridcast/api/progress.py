@@ -61,7 +61,7 @@ class Progress(RunEvents):
         self.out.print(f"  confirming the {configurations} leading configurations: {todo} run{plural} with more seeds")
 
     def finished(self, name: str, cost: float, metrics: Mapping[str, float] | None) -> None:
-        """count a run; `baseline_done` reports baselines."""
+        """Count a run; `baseline_done` reports baselines."""
         if metrics is None:
             self.cost_done += cost
             return
