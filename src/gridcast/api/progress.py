@@ -61,13 +61,20 @@ class Progress(RunEvents):
         self.out.print(f"  confirming the {configurations} leading configurations: {todo} run{plural} with more seeds")
 
     def finished(self, name: str, cost: float, metrics: Mapping[str, float] | None) -> None:
-        """Count a run; a baseline is too short to be reported."""
+        """Count a run; `baseline_done` reports baselines."""
         if metrics is None:
             self.cost_done += cost
             return
         self.best = min(self.best, metrics["best_val_loss"])
         result = "val_loss {best_val_loss:.5f} in {epochs_trained:.0f} epochs, {fit_seconds:.1f} s".format(**metrics)
         self._advance(cost, f"{name}: {result}")
+
+    def baseline_done(self, name: str, seconds: float) -> None:
+        """Print a line where there is no bar, else show which baseline is done."""
+        line = f"baseline {name}: {seconds:.1f} s"
+        self.bar.update(self.task, description=self._state(line))
+        if not self.out.is_terminal:
+            self.out.print(f"  {line}", markup=False)
 
     def stopped(self, name: str, epochs: int) -> None:
         """Print a line where there is no bar."""

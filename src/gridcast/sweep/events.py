@@ -22,6 +22,9 @@ class SweepEvents:
     def finished(self, name: str, cost: float, metrics: Mapping[str, float] | None) -> None:
         """A task ended well; `metrics` are those of a run of the grid, None for any other task."""
 
+    def baseline_done(self, name: str, seconds: float) -> None:
+        """A baseline has forecast or scored the test span, in so many seconds."""
+
     def stopped(self, name: str, epochs: int) -> None:
         """The search stopped a run after `epochs` epochs."""
 

@@ -210,6 +210,7 @@ class SearchLoop:
             self.tally.reference_result = result
         else:
             self._session.recorder.add(evaluation_entry(self._session.plan, task, result, kind="baseline"))
+            self._events.baseline_done(task.name, time.time() - result.started)
         # Without metrics: only runs of the grid are counted and shown.
         self._events.finished(task.name, task.cost, None)
 
