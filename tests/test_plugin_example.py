@@ -14,7 +14,7 @@ from gridcast import config
 from gridcast.config import plugins
 from gridcast.reporting import record, report
 from gridcast.runtime.model_files import MEMBERS_FILE
-from gridcast.sweep import events, plan, runner
+from gridcast.sweep import candidates, events, plan, runner
 from gridcast.sweep.worker_job import WorkerSettings
 from gridcast.tracking import mlflow_runs, model_loading, promotion, store
 from small_experiments import EXPERIMENTS, SMALL, sales, settings
@@ -60,7 +60,9 @@ def swept(folder, own, programs, jax_backend):
     text = yaml.safe_dump(settings(str(folder / "sales.csv"), **SECTIONS))
     planned = plan.make_plan(config.parse(text, "own.yaml", own), text, "jax")
     opened = store.open_store("own", f"sqlite:///{folder}/mlflow.db")
-    result = runner.run_sweep(planned, opened, WorkerSettings(1, "jax", programs), events.SweepEvents())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(candidates, "is_better", lambda *_: True)  # the ensemble, so that all three are promoted
+        result = runner.run_sweep(planned, opened, WorkerSettings(1, "jax", programs), events.SweepEvents())
     return planned, opened, result
 
 
