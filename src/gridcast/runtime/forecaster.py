@@ -92,14 +92,14 @@ class Forecaster:
     ) -> np.ndarray:
         """Return forecasts (n, horizon), in data units, of the windows `index` (n, 2): with quantiles, the median.
 
-        A forecaster that `reads_history` needs the `history`; the mean stands for the median of most baselines.
+        A forecaster that `reads_history` needs the `history`.
         """
         if self.members:
             return self._combined([member.forecast(channels, index, series, history) for member in self.members])
+        if self.quantiles is not None:
+            return self.quantiles_of(channels, index, series, (0.5,), history=history)[..., 0]
         if self.baseline is not None:
             return self.baseline.forecast(self.preprocessing, channels, index, series, history).point
-        if self.quantiles is not None:
-            return self.quantiles_of(channels, index, series, (0.5,))[..., 0]
         codes = series[index[:, 0]]
         forecasts = self.preprocessing.target_scaler.inverse(self.predict_scaled(channels, index, series), codes)
         for name in dict.fromkeys(route.baseline for route in self.routes if route.baseline):
@@ -357,16 +357,13 @@ class Forecaster:
         span: int | None = None,
         history: TargetHistory | None = None,
     ) -> np.ndarray:
-        """Return forecasts (n, span, 1 + levels): the median, or the forecast of a baseline, then quantiles if any."""
+        """Return forecasts (n, span, 1 + levels): with quantiles the median, then these."""
+        if self.quantiles is not None:
+            return self.quantiles_of(channels, index, codes, (0.5, *levels), seed=seed, horizon=span, history=history)
         if self.baseline is not None:
-            answer = self.baseline.forecast(
-                self.preprocessing, channels, index, codes, history, levels=levels, horizon=span
-            )
-            point = answer.point[..., None]
-            return point if answer.quantiles is None else np.concatenate([point, answer.quantiles], axis=-1)
-        if self.quantiles is None:
-            return self.forecast(channels, index, codes, history)[..., None]
-        return self.quantiles_of(channels, index, codes, (0.5, *levels), seed=seed, horizon=span, history=history)
+            answer = self.baseline.forecast(self.preprocessing, channels, index, codes, history, horizon=span)
+            return answer.point[..., None]
+        return self.forecast(channels, index, codes, history)[..., None]
 
     def _span(self, horizon: int) -> int:
         """Steps that are forecast at once: those of training; all, by samples or a baseline that is fitted in use."""

@@ -16,6 +16,7 @@ from gridcast.evaluation.validation_measures import validation_measures
 from gridcast.models.baselines.dataset_task import baseline_task
 from gridcast.runtime.baseline_model import BaselineModel
 from gridcast.runtime.baselines import FITTED_BASELINES
+from gridcast.runtime.baselines.task import BaselineTask
 from gridcast.runtime.likelihoods import QUANTILE
 from gridcast.runtime.model_files import BASELINE_FILE, SETTINGS_FILE
 from gridcast.runtime.quantiles import Quantiles, trained_levels
@@ -32,7 +33,7 @@ def forecast_contender(name: str, datasets: Sequence[Dataset]) -> Forecasts:
     for dataset in datasets:
         lookback = dataset.preprocessing.lookback
         spans = ("validation", "test") if dataset is datasets[-1] else ("validation",)
-        forecasts = forecast_results.forecast_baseline(name, baseline_task(dataset, lookback, *spans), dataset.plugins)
+        forecasts = _forecast(name, dataset, *spans)
         count = len(dataset.origins("validation", lookback))
         validation = _rows(forecasts, slice(0, count))
         measured.append(measure_validation(dataset, validation))
@@ -46,8 +47,27 @@ def forecast_contender(name: str, datasets: Sequence[Dataset]) -> Forecasts:
 
 def forecast_test(name: str, dataset: Dataset) -> Forecasts:
     """Return the forecasts of the test span alone by the baseline `name`: those of `forecast_contender`."""
-    task = baseline_task(dataset, dataset.preprocessing.lookback)
-    return _floored(dataset, forecast_results.forecast_baseline(name, task, dataset.plugins))
+    return _floored(dataset, _forecast(name, dataset))
+
+
+def _forecast(name: str, dataset: Dataset, *spans: str) -> Forecasts:
+    """The forecasts of `spans`; with quantiles they are the medians, as every model with quantiles answers."""
+    forecasts = forecast_results.forecast_baseline(name, _task(dataset, *spans), dataset.plugins)
+    if forecasts.quantiles is None:
+        return replace(forecasts, levels=dataset.levels)
+    levels, quantiles = list(forecasts.levels), forecasts.quantiles
+    return replace(
+        forecasts,
+        forecast=quantiles[..., levels.index(0.5)],
+        quantiles=quantiles[..., [levels.index(level) for level in dataset.levels]],
+        levels=dataset.levels,
+    )
+
+
+def _task(dataset: Dataset, *spans: str) -> BaselineTask:
+    """The task of a baseline that forecasts the quantiles of the experiment, and the median."""
+    task = baseline_task(dataset, dataset.preprocessing.lookback, *spans)
+    return replace(task, levels=trained_levels(task.levels)) if task.levels else task
 
 
 def _floored(dataset: Dataset, forecasts: Forecasts) -> Forecasts:
@@ -76,9 +96,7 @@ def _means(by_fold: Sequence[Mapping[Name, float]]) -> dict[Name, float]:
 def contender_files(name: str, dataset: Dataset) -> dict[str, bytes]:
     """Return the files of the model of the baseline `name`, fitted to what is trained on in `dataset`."""
     preprocessing, horizon = dataset.preprocessing, dataset.preprocessing.horizon
-    task = baseline_task(dataset, preprocessing.lookback)
-    if task.levels:
-        task = replace(task, levels=trained_levels(task.levels))
+    task = _task(dataset)
     state = FITTED_BASELINES[name].fit(task) if name in FITTED_BASELINES else {}
     model = BaselineModel(name, preprocessing.lookback, dataset.period, state)
     # No series needs more history in use than the shortest one had in training.
