@@ -59,7 +59,7 @@ bench-full: .venv/.test ## the same for larger grids; also epochs, memory, large
 	@$(BIN)/python benchmarks/halving.py
 	@$(BIN)/python benchmarks/blocks.py
 
-bench-forecasting: .venv/.test ## compare probabilistic forecasts with DeepAR, AutoETS, Prophet, seasonal naive (an hour; resumes)
+bench-forecasting: .venv/.test ## compare forecasts of fourteen sets with AutoETS, AutoTheta, LightGBM, N-HiTS, DeepAR (hours; resumes)
 	@$(BIN)/python benchmarks/forecasting.py
 
 bench-anomalies: .venv/.test ## compare detectors and baselines on SKAB, NAB and a meteorological mast (minutes; resumes)
