@@ -71,7 +71,7 @@ def _worth(name: str, against: pd.DataFrame) -> str:
 
 
 def _is_refused(candidate: Mapping[str, Any]) -> bool:
-    return candidate["kind"] == ENSEMBLE_OF_RUNS and not candidate["cost"] < candidate["other_cost"]
+    return candidate["kind"] == ENSEMBLE_OF_RUNS and not candidate["may_win"]
 
 
 def _ensemble_refused(candidate: Mapping[str, Any]) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 
 from gridcast.models.baselines import BASELINES
 from gridcast.models.baselines.detectors import DETECTOR_BASELINES
+from gridcast.runtime.detector import MINIMUM
 from gridcast.sweep.ensemble import ERROR_METRICS, GREEDY
 from gridcast.sweep.plan import Plan
 from gridcast.tracking import mlflow_runs, ranking
@@ -72,13 +73,19 @@ def of_ensemble(combined: Any, single: Candidate, metric: str) -> Candidate:
     """Return the candidate that the MLflow run `combined` of an ensemble is, beside the best `single` one."""
     shared = shared_metric(combined, metric)
     cost, other = _cost(combined, shared), _cost(single.run, shared)
-    return Candidate(ENSEMBLE_OF_RUNS, mlflow_runs.run_name(combined), cost, shared, combined, other)
+    may_win = is_better(combined, single, metric)
+    return Candidate(ENSEMBLE_OF_RUNS, mlflow_runs.run_name(combined), cost, shared, combined, other, may_win)
 
 
 def is_better(combined: Any, single: Candidate, metric: str) -> bool:
-    """Whether an ensemble, the MLflow run `combined`, has a lower cost than the best `single` candidate."""
+    """Whether an ensemble, the MLflow run `combined`, has a lower cost than the best `single` candidate.
+
+    A minimum of detectors, which never raises more alarms than any of them, is taken at equal costs too: where no
+    member raises a false alarm on the validation span, their false alarms cannot be told apart.
+    """
     shared = shared_metric(combined, metric)
-    return _cost(combined, shared) < _cost(single.run, shared)
+    cost, other = _cost(combined, shared), _cost(single.run, shared)
+    return cost < other or (cost == other and combined.data.params.get("ensemble") == MINIMUM)
 
 
 def shared_metric(combined: Any, metric: str) -> str:

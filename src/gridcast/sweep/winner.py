@@ -51,7 +51,7 @@ def record_winner(session: SweepSession, runs: Sequence[Any]) -> Any:
         members = _choose_members(plan, store, runs)
         combined = _record_once(session, members.key, partial(_ensemble_entry, session, members))
         singles.append(candidates.of_ensemble(combined, single, plan.experiment.selection.metric))
-        if candidates.is_better(combined, single, plan.experiment.selection.metric):
+        if singles[-1].may_win:
             winner = combined
     if len(singles) > 1:
         content = json.dumps([candidate.to_json() for candidate in singles], indent=1)
