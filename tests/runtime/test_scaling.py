@@ -1,5 +1,7 @@
 """Per-series scaling, fitted on the training span."""
 
+import math
+
 import numpy as np
 import pytest
 from sklearn.preprocessing import MaxAbsScaler, MinMaxScaler, StandardScaler
@@ -111,3 +113,12 @@ def test_a_series_observed_once_is_read_around_that_value():
     once = np.array([[np.nan, 6.0, np.nan]])
     assert [scaling.fit(once, method).offset[0] for method in METHODS] == [6, 6, 0, 0]
     assert scaling.fit(once, "mean-abs").scale[0] == 6
+
+
+def test_the_bounds_of_one_series_are_taken_with_it_and_there_may_be_none():
+    bounded = scaling.fit_bounded(np.array([[0.0, 2.0], [10.0, 30.0], [5.0, 6.0]]), "minmax")
+    assert [bounded.limits(row) for row in range(3)] == [(-1, 3), (0, 40), (4.5, 6.5)]
+    alone = bounded.take(1)
+    assert (alone.low.tolist(), alone.high.tolist()) == ([-0.5], [1.5])
+    assert alone.transform(np.array([[-99.0, 20.0, 99.0]])).tolist() == [[-0.5, 0.5, 1.5]]
+    assert scaling.fit(np.array([[0.0, 2.0]]), "minmax").limits(0) == (-math.inf, math.inf)
