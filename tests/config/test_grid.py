@@ -176,6 +176,17 @@ def test_the_keys_of_runs_from_before_are_found_again(tmp_path):
     assert planned(tmp_path, frame, data=unset).reference_key == found.reference_key
 
 
+def test_the_keys_of_runs_whose_covariates_are_read_within_bounds_are_found_again():
+    found = experiment()
+    run = grid.expand(found)[0]
+    plain, bounded = (
+        grid.run_key(found, run, fingerprint="f", backend="jax", has_bounded_covariates=is_bounded)
+        for is_bounded in (False, True)
+    )
+    assert plain == grid.run_key(found, run, fingerprint="f", backend="jax")
+    assert bounded == "6a1d5f8e8c455f4a4a8a8b812d8a3d8d5af62f87ebf3ed5fa612d7a8828da870"
+
+
 def test_the_keys_of_probabilistic_runs_from_before_are_found_again():
     found = experiment(task="probabilistic")
     own = grid.run_key(found, grid.expand(found)[0], fingerprint="f", backend="jax")

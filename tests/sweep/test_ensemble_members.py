@@ -15,6 +15,7 @@ from gridcast.runtime.errors import GridcastError
 from gridcast.runtime.model_files import MEMBERS_FILE, NETWORK_FILE, SETTINGS_FILE
 from gridcast.sweep import ensemble
 from gridcast.tracking import mlflow_runs
+from gridcast.training.greedy_ensemble import GreedyEnsemble
 from gridcast.training.result import TrainingResult
 from small_experiments import planned, sales
 
@@ -185,3 +186,16 @@ def test_the_record_of_a_median_has_no_weights_and_that_of_detectors_their_own_m
     assert table_of(entry)["weight"].isna().all()
     assert entry.metrics == {"best_val_loss": 2.0, "val_faults_missed": 0.2, "parameters": 40.0, "fit_seconds": 3.5}
     assert entry.files == calibrated
+
+
+def test_the_record_of_a_greedy_ensemble_with_a_baseline_has_its_measures_and_no_loss(plan):
+    """A baseline has neither parameters nor a loss of training."""
+    files, pool = packed({"lookback": 7}, {"lookback": 7})[0], two_members("greedy")
+    baseline = pool.runs[1]
+    for name in ("best_val_loss", "parameters", "fit_seconds"):
+        del baseline.data.metrics[name]
+    entry = ensemble.ensemble_entry(plan, pool, files, GreedyEnsemble((0.5, 0.5), {"val_mase": 0.8}))
+    own = pool.runs[0].data.metrics
+    expected = {"val_mase": 0.8, "parameters": own["parameters"], "fit_seconds": own["fit_seconds"]}
+    assert entry.metrics == expected
+    assert entry.name == "greedy ensemble of 2 models"
