@@ -68,7 +68,7 @@ def test_scores_thresholds_and_metrics_are_those_of_the_comparison(name, dataset
     values, (start, end) = dataset.channels[0], dataset.spans["test"]
     views = {"online": scores.wait, "at_once": 0, "hindsight": None}
     for view, wait in views.items():
-        own, recorded = (getattr(one, view) for one in (scores, detection_results.baseline_scores(name, dataset)))
+        own, recorded = (getattr(one, view) for one in (scores, calibration.simple_detector_scores(name, dataset)))
         expected = fitted_scores(name, dataset, values[start - LOOKBACK : end], wait)[LOOKBACK:]
         np.testing.assert_array_equal(anomaly_score(own.contributions), expected)
         before = fitted_scores(name, dataset, values[: dataset.spans.validation], wait)

@@ -23,6 +23,7 @@ from gridcast.sweep.sweep_result import SweepResult
 from gridcast.sweep.worker_job import WorkerSettings
 from gridcast.tracking import mlflow_runs, model_loading, promotion
 from gridcast.tracking.store import Store, open_store
+from gridcast.training import calibration
 from small_experiments import readings, watched, with_training
 
 pytestmark = [pytest.mark.usefixtures("jax_backend"), pytest.mark.xdist_group("anomaly")]
@@ -177,7 +178,8 @@ def test_nothing_that_is_fitted_knows_labels_or_the_test_span(story, tmp_path):
     assert again.metrics["val_faults_missed"] == known.data.metrics["val_faults_missed"]
     for name in ("z-score", "PCA", "isolation forest"):
         limits = (
-            detection_results.baseline_scores(name, one).online.thresholds for one in (plan.dataset, story.plan.dataset)
+            calibration.simple_detector_scores(name, one).online.thresholds
+            for one in (plan.dataset, story.plan.dataset)
         )
         np.testing.assert_allclose(*limits)
 
@@ -185,7 +187,7 @@ def test_nothing_that_is_fitted_knows_labels_or_the_test_span(story, tmp_path):
 def test_a_conformal_threshold_is_that_of_the_validation_span(story):
     dataset = story.plan.dataset
     anomaly = dataset.anomaly.model_copy(update={"threshold": "conformal", "level": 0.05})
-    found = detection_results.baseline_scores("z-score", replace(dataset, anomaly=anomaly))
+    found = calibration.simple_detector_scores("z-score", replace(dataset, anomaly=anomaly))
     start, end = dataset.spans["validation"]
     training, values = dataset.channels[0, :start], dataset.channels[0, start:end]
     away = (values - np.nanmean(training, axis=0)) / np.nanstd(training, axis=0)
@@ -195,8 +197,6 @@ def test_a_conformal_threshold_is_that_of_the_validation_span(story):
 
 def test_a_running_threshold_knows_of_the_test_span_what_lies_before_a_step_alone(story, champion, tmp_path):
     """Other labels, and other readings from a step on: up to that step each threshold is what it was."""
-    from gridcast.training import calibration
-
     own, (start, end) = champion[0].model, story.plan.dataset.spans["test"]
     changed = (start + end) // 2
     other = FRAME.copy()
@@ -205,7 +205,7 @@ def test_a_running_threshold_knows_of_the_test_span_what_lies_before_a_step_alon
     plans = story.plan, watched(tmp_path, other, **SECTIONS)
     rule = story.plan.dataset.anomaly.model_copy(update={"threshold": "running"})
     for detect in (
-        lambda dataset: detection_results.baseline_scores("z-score", dataset),
+        lambda dataset: calibration.simple_detector_scores("z-score", dataset),
         lambda dataset: detection_results.detector_scores(
             calibration.calibrate_threshold(dataset, replace(own, rule="running"))[1], dataset
         ),

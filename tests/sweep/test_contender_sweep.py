@@ -159,7 +159,7 @@ def test_the_winner_is_refitted_on_training_and_validation_and_that_model_is_pro
     assert np.isfinite(after).all()
     assert not np.allclose(before, after)
     np.testing.assert_allclose(before, after, rtol=1)  # the same kind of model, from a fifth more windows
-    assert "Trained once more, on training and validation span together, its MASE on unseen data is" in story.verdict()
+    assert "Trained once more, on training and validation span together, it has a MASE of" in story.verdict()
     again = story.start(name, training=training, baselines=["ridge"], selection={"contenders": contenders})
     assert (again.trained, again.winner_is_new) == (0, False)
     assert story.promote().already_champion

@@ -149,7 +149,7 @@ DESCRIPTIONS: dict[str, dict[str, str]] = {
         "bidirectional": "Read windows in both directions; of GRU and LSTM only.",
         "attention": "Weigh the steps of a window; of GRU and LSTM only.",
         "layers": "Number of recurrent layers; of nhits, the blocks of each stack. linear has one.",
-        "units": "Size of a layer; of linear, of the one that reads what is known ahead.",
+        "units": "Size of each layer; of `linear`, that of the layer for covariates that are known ahead.",
         "dropout": "Share of values that training leaves out.",
         "learning_rate": "Step of the optimizer.",
         "batch_size": "Windows of a training step.",

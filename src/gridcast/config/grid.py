@@ -29,7 +29,7 @@ PROBABILISTIC_SEMANTICS = 2
 DETECTION_SEMANTICS = 4
 """Version of what only task: anomaly has. 4: statistics and threshold are fitted on the validation span too."""
 COVARIATE_SEMANTICS = 2
-"""Version of how covariates are scaled, hashed only where it changes what is read of some covariate of the panel.
+"""Version of the scaling of covariates. It is hashed only if some value of a covariate is scaled differently by it.
 
 2: covariates have bounds, and one that is constant in training has the scale of all series.
 """

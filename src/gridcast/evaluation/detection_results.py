@@ -162,15 +162,6 @@ def fit_thresholds(detector: Detector, dataset: Dataset) -> Detector:
     return replace(detector, threshold=final.threshold, seen=final.seen, online=after)
 
 
-def baseline_scores(name: str, dataset: Dataset) -> AnomalyScores:
-    """Return the scores of the test span by the simple detector `name`.
-
-    Its thresholds follow the same rule as those of detectors, from its own scores. One that reads windows waits as long
-    as a detector of the same windows.
-    """
-    return detector_scores(fit_thresholds(simple_detector(name, dataset), dataset), dataset)
-
-
 def _known_in_hindsight(steps: int) -> np.ndarray:
     """Delays in hindsight are those of an observer who knows each score at its step, from windows that lie ahead."""
     return np.arange(steps)

@@ -17,7 +17,7 @@ from gridcast.models.seeded_layers import SeededLayers, joined
 from gridcast.models.window_scaling import in_window_units
 
 CONTEXT_FEATURES = 4
-"""Most features of a step, of what is known of it, that the blocks of `nhits` read."""
+"""Features of a step known ahead that the blocks of `nhits` read at most."""
 
 
 @dataclass(frozen=True)
@@ -85,12 +85,12 @@ def direct_forecast(
 ) -> Any:
     """Return the forecast (n, horizon, outputs), of this `size`; its first output is a value of the target.
 
-    What is known of a step has an effect on its target, the same function in the past and over the horizon. The rest of
-    the past is forecast by its distance from its last value, so that a level that training has not seen is no surprise.
+    The features known ahead have an effect on the target of their step, by one function for past and horizon. The past
+    less these effects is forecast as a distance from its last value, so that a new level only shifts the forecast.
     Before training the forecast is the last value.
 
     Source: Zeng, Chen, Zhang, Xu (2023), "Are Transformers Effective for Time Series Forecasting?" (NLinear).
-    Departure: the effect of what is known of a step, which makes it a regression whose errors are forecast.
+    Departure: the effects of known features; together it is a regression whose errors are forecast.
     """
     (horizon, outputs), lookback, target = size, inputs.target.shape[1], inputs.target
     effects = None
@@ -121,7 +121,7 @@ def linear_forecast(
 
 
 def _context(configuration: Configuration, inputs: DirectInputs, layers: SeededLayers) -> list[Any]:
-    """Vectors that the forecast of the rest reads beside the past; those of `nhits` hold what is known of each step."""
+    """Vectors (n, width) that the block reads beside the past; those of `nhits` include the features known ahead."""
     if inputs.known is None or configuration.layer == "linear":
         return inputs.vectors
     features = inputs.known

@@ -33,9 +33,9 @@ def nhits_forecast(
 ) -> Any:
     """Return the forecast (n, horizon, outputs), of this `size`, from the `past` of the target (n, lookback).
 
-    Each block reads what the blocks before have left unexplained, the largest value of so many steps each, beside the
-    `context`, vectors (n, width). It explains some of it, and adds its own path to the forecast, given by values at few
-    steps. There are three stacks of `layers` blocks, of two hidden layers of `units`.
+    Each block reads the residual of the blocks before it, max-pooled, beside the `context`, vectors (n, width). It
+    subtracts its own backcast from the residual, and adds to the forecast a path interpolated from values at few steps.
+    There are three stacks of `layers` blocks, of two hidden layers of `units`.
 
     Source: Challu, Olivares, Oreshkin, Garza, Mergenthaler-Canseco, Dubrawski (2023), "N-HiTS: Neural Hierarchical
     Interpolation for Time Series Forecasting". Departures: the sizes follow from lookback and horizon, and a path is

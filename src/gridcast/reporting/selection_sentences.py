@@ -40,7 +40,7 @@ def candidate_sentences(record: SweepRecord, against: pd.DataFrame) -> list[str]
     test span by the frame `against` of `baseline_comparison.compare_baselines`.
     """
     singles = [one for one in record.candidates if one["kind"] != ENSEMBLE_OF_RUNS]
-    sentences = [_ensemble_refused(one) for one in record.candidates if _is_refused(one)]
+    sentences = [_ensemble_refused(one, record) for one in record.candidates if _is_refused(one)]
     baselines = [one for one in singles if one["kind"] == BASELINE]
     if not baselines:
         return sentences
@@ -74,8 +74,10 @@ def _is_refused(candidate: Mapping[str, Any]) -> bool:
     return candidate["kind"] == ENSEMBLE_OF_RUNS and not candidate["may_win"]
 
 
-def _ensemble_refused(candidate: Mapping[str, Any]) -> str:
-    metric = words.metric_name(candidate["metric"])
+def _ensemble_refused(candidate: Mapping[str, Any], record: SweepRecord) -> str:
+    # Costs are named as such: of a metric of which higher is better they are its complement.
+    is_of_selection = candidate["metric"] == record.selection_metric
+    metric = words.metric_name(record.metric if is_of_selection else candidate["metric"])
     return (
         f"The {candidate['name']} was not taken: its {metric} is {candidate['cost']:.4g}, not below the "
         f"{candidate['other_cost']:.4g} of the best one alone."
@@ -89,9 +91,9 @@ def refit_sentences(record: SweepRecord) -> list[str]:
     name = str(record.leader["name"])
     before = forecast_tables.measure_table({name: record.forecasts.tests[name]}).iloc[0]
     return [
-        f"Trained once more, on training and validation span together, its MASE on unseen data is "
-        f"{record.refit_measures['mase']:.4g} (before: {before['mase']:.4g}; all comparisons are of the model before); "
-        "that model is the one to be promoted."
+        f"Trained once more, on training and validation span together, it has a MASE of "
+        f"{record.refit_measures['mase']:.4g} on unseen data ({before['mase']:.4g} before, not tested). This model is "
+        "promoted; every other figure here is of the model before."
     ]
 
 

@@ -64,8 +64,8 @@ class BaselineModel:
     ) -> BaselineForecast:
         """Return the forecasts of the windows `index` (n, 2) of `channels` (rows, steps, channels).
 
-        Row i is the series `codes[i]` of the model. What is fitted in use is fitted to the steps before the first
-        origin of each row. Raises DataError for a level that the state was not fitted for.
+        Row i is the series `codes[i]` of the model. A baseline that is fitted in use is fitted to the steps of each row
+        before its first origin. Raises DataError for a level that the state was not fitted for.
         """
         assert history is not None, "a baseline reads the history of the target"
         ascending = tuple(sorted(set(levels)))
@@ -87,7 +87,7 @@ class BaselineModel:
             lags=preprocessing.lags,
             levels=ascending,
         )
-        with np.errstate(all="ignore"):  # what is not finite is refused by name
+        with np.errstate(all="ignore"):  # the caller refuses forecasts that are not finite
             if self.is_fitted_in_use:
                 forecasts = self._fitted_to_each_history(task)
             else:

@@ -32,8 +32,8 @@ def contributions_after(
     """Return the contribution (steps, sensors) of each sensor to the anomaly score of each step, for each of `waits`.
 
     `values` (steps, sensors) are in scaled units. Contributions are never negative, and NaN where there is none, such
-    as for a sensor without a value in training. The score of a step is their mean. It rests on the windows that are
-    complete so many steps later, if there is one by then; None stands for hindsight.
+    as for a sensor without a value in training. The score of a step is their mean. For a wait
+    of w it rests on the windows that are complete w steps after it, if there is one; None stands for hindsight.
     """
     with np.errstate(over="ignore"):
         if name in WINDOWED:

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from gridcast.data.dataset import Dataset
-from gridcast.evaluation.detection_results import detector_scores, simple_detector
 from gridcast.runtime.baseline_model import baseline_of
 from gridcast.runtime.errors import GridcastError
 from gridcast.sweep.task import SweepTask, TaskGroup
@@ -90,8 +89,7 @@ def _predict_span(datasets: Sequence[Dataset], dataset: Dataset, task: SweepTask
     if task.files is not None:
         return _evaluate(dataset, task.kind, task.files)
     if dataset.anomaly is not None:
-        measures, detector = calibration.calibrate_threshold(dataset, simple_detector(task.name, dataset))
-        return replace(detector_scores(detector, dataset), validation=measures)
+        return calibration.simple_detector_scores(task.name, dataset)
     return contenders.forecast_contender(task.name, datasets)
 
 

@@ -14,6 +14,8 @@ from gridcast.config import Configuration
 from gridcast.data.dataset import Dataset
 from gridcast.evaluation import detection_metrics, metrics
 from gridcast.evaluation.detection_results import (
+    AnomalyScores,
+    detector_scores,
     fit_thresholds,
     simple_detector,
     span_contributions_after,
@@ -110,6 +112,16 @@ def calibrate_threshold(dataset: Dataset, detector: Detector) -> tuple[dict[str,
             f"val_{name}faults_missed": missed_in_view,
         }
     return measured, fitted
+
+
+def simple_detector_scores(name: str, dataset: Dataset) -> AnomalyScores:
+    """Return the scores of the test span by the simple detector `name`, with its metrics on the validation span.
+
+    Its thresholds follow the same rule as those of networks, from its own scores. One that reads windows waits as long
+    as a network that reads the same windows.
+    """
+    measured, detector = calibrate_threshold(dataset, simple_detector(name, dataset))
+    return replace(detector_scores(detector, dataset), validation=measured)
 
 
 def fit_simple_detector(dataset: Dataset, name: str) -> TrainingResult:

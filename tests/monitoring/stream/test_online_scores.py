@@ -15,6 +15,7 @@ from gridcast.monitoring.stream.feed_rows import RowFormat
 from gridcast.monitoring.stream.feeds import FolderFeed
 from gridcast.monitoring.stream.ledger import Ledger
 from gridcast.runtime import events
+from gridcast.training import calibration
 from small_experiments import readings, watched
 from stream_process import put, rows
 
@@ -37,7 +38,6 @@ def plan(tmp_path_factory):
 def detectors(plan):
     """Untrained detectors of several kinds, with thresholds, and one that combines them."""
     from gridcast.models import autoencoder
-    from gridcast.training import calibration
 
     def build(kind):
         settings = plan.reference_run.configuration.model_copy(update={"detector": kind})
@@ -167,10 +167,12 @@ def test_baselines_are_evaluated_from_what_was_known_too(plan, name):
     changed = start + 60
     target = dataset.target.copy()
     target[:, changed:] += 5
-    before, after = (detection_results.baseline_scores(name, one) for one in (dataset, replace(dataset, target=target)))
+    others = replace(dataset, target=target)
+    before, after = (calibration.simple_detector_scores(name, one) for one in (dataset, others))
     for view in ("online", "at_once"):
         one, other = getattr(before, view), getattr(after, view)
         is_known = one.known_at < changed - start
         np.testing.assert_allclose(other.contributions[is_known], one.contributions[is_known], rtol=1e-9)
         assert is_known.sum() == 60 - (before.wait if view == "online" else 0)
+        assert not np.allclose(other.contributions[~is_known], one.contributions[~is_known], equal_nan=True)
     assert before.wait == (3 if "PCA" in name else 0)

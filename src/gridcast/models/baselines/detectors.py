@@ -133,7 +133,7 @@ def _children(children: np.ndarray, root: int) -> np.ndarray:
 
 
 def _usual_path_length(samples: np.ndarray) -> np.ndarray:
-    """Mean length (n,) of the path to a leaf in a tree of so many `samples` (n,), equation 1 of Liu et al."""
+    """Mean length (n,) of the path to a leaf in trees grown on `samples` (n,) values each, equation 1 of Liu et al."""
     many = np.maximum(samples, 3)
     usual = 2.0 * (np.log(many - 1.0) + np.euler_gamma) - 2.0 * (many - 1.0) / many
     return np.where(samples <= 1, 0.0, np.where(samples == 2, 1.0, usual))
