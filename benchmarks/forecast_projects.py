@@ -43,7 +43,7 @@ def run_new(project: Path, task: ForecastTask, seed: int) -> measure.Cost:
 def requirements(experiment: dict[str, Any]) -> dict[str, Any]:
     """Return what the benchmark wants of an experiment on the set of `experiment`, whoever wrote it.
 
-    That is the task: horizon, spans, quantiles, covariates, and what is known of the table; and who may win.
+    That is the task: horizon, spans, quantiles, covariates, all series, and what is known of the table.
     """
     data = experiment["data"]
     return {
@@ -52,7 +52,7 @@ def requirements(experiment: dict[str, Any]) -> dict[str, Any]:
         "window": {"horizon": experiment["window"]["horizon"]},
         "split": experiment["split"],
         "probabilistic": {"quantiles": experiment["probabilistic"]["quantiles"]},
-        "selection": {"contenders": "all", "metric": "best_val_wql"},
+        "selection": {"metric": "best_val_wql"},
     }
 
 
@@ -62,6 +62,7 @@ def with_requirements(written: dict[str, Any], required: dict[str, Any]) -> dict
     for section in ("data", "window", "probabilistic", "selection"):
         content[section] = {**written.get(section, {}), **required[section]}
     content["data"]["future"] = list(dict.fromkeys([*written["data"].get("future", []), *required["future"]]))
+    content["data"].pop("select", None)
     content["window"]["lookback"] = max(written["window"]["lookback"], required["window"]["horizon"])
     return content
 

@@ -9,7 +9,7 @@ everything before the test. Covariates that are known ahead are given to all tha
 and DeepAR.
 
 "gridcast, all contenders" is the experiment that `gridcast new` writes for the table, with the horizon and the
-covariates of the set and `selection.contenders: all`; the forecasts are those of the sweep's winner. The settings of
+covariates of the set; the forecasts are those of the model that the sweep promotes. The settings of
 the other contenders are in `grids/forecasting`: DeepAR has the same lookback, layers, units, dropout, learning rate,
 batches and sample paths as "gridcast", one network whose learning rate decays to 0. N-HiTS and DeepAR end their
 training early after three minutes of processor time per set. Peers have one thread.

@@ -12,7 +12,7 @@ import numpy as np
 ROUNDS = 25
 """Members that are added at most, with repetition: weights are multiples of one over their number."""
 MIN_SERIES_SPLIT = 10
-"""Series from which on halves for cross-validation are made of series, below it of time."""
+"""Series from which on halves for cross-validation are made of series; below it of time, if there are several steps."""
 
 Cost = Callable[[np.ndarray, np.ndarray], float]
 """From rows of windows (n,) and their combined forecasts (n, ...) to a number, the lower the better."""
@@ -55,7 +55,7 @@ def cross_validated_cost(forecasts: np.ndarray, index: np.ndarray, cost: Cost) -
 def _halves(index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Rows of `index` in two halves, without a step that both forecast where they are of time."""
     series, steps = np.unique(index[:, 0]), np.unique(index[:, 1])
-    if len(series) >= MIN_SERIES_SPLIT:
+    if len(series) >= MIN_SERIES_SPLIT or len(steps) == 1:
         is_first = np.isin(index[:, 0], series[::2])
     else:
         is_first = index[:, 1] < steps[len(steps) // 2]

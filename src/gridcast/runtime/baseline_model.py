@@ -48,7 +48,7 @@ class BaselineModel:
     def min_history(self, horizon: int, *, has_quantiles: bool) -> int:
         """Return the steps that a history must have: those of its windows, and enough errors for quantiles."""
         if not self.is_fitted_in_use:
-            return self.lookback
+            return max(self.lookback, FITTED_BASELINES[self.name].periods * (self.period or 0))
         return max(self.lookback, self.period or 1) + (horizon + MIN_ERRORS if has_quantiles else 0)
 
     def forecast(

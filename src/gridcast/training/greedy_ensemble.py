@@ -61,7 +61,8 @@ def select_members(dataset: Dataset, files: dict[str, bytes], metric: str) -> Gr
     validated = greedy_selection.cross_validated_cost(values, first.index, cost)
     # `cost` is its own inverse.
     value = selection_metrics.cost(metric, validated, is_higher_better=is_higher_better)
-    return GreedyEnsemble(tuple(weights.tolist()), measured | {metric: value})
+    measured = {name: one for name, one in (measured | {metric: value}).items() if np.isfinite(one)}
+    return GreedyEnsemble(tuple(weights.tolist()), measured)
 
 
 def _rows(forecasts: Forecasts, windows: set[tuple[int, ...]]) -> Forecasts:

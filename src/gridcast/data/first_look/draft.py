@@ -37,6 +37,8 @@ PLAIN_NAMES = ("data", "dataset", "table", "train", "training", "export", "input
 SPARSE = 0.5
 """Share of steps with a reading below which a sensor is left out: a window needs every sensor."""
 DAYS_OF_A_YEAR = 365
+GREEDY_ENSEMBLE = {"top": 4, "combine": "greedy"}
+"""The ensemble of a first experiment: of all networks of its grid, and the baselines."""
 
 
 @dataclass(frozen=True)
@@ -233,16 +235,18 @@ def _with_effort(content: dict[str, Any], fitted: Sizes, panel: Panel) -> dict[s
         grid: dict[str, Any] = {"detector": ["reconstruction", "prediction"], "scaling": ["none", "centred"]}
         selection: dict[str, Any] = {"metric": "val_online_faults_missed"}
     elif content["task"] == "probabilistic":
-        grid, selection = {"layer": ["GRU", "LSTM"], "units": [units, 2 * units]}, {"metric": "best_val_wql"}
+        grid = {"layer": ["GRU", "LSTM"], "units": [units, 2 * units]}
+        selection = {"metric": "best_val_wql", "ensemble": GREEDY_ENSEMBLE}
     else:
         grid = {"layer": ["GRU", "LSTM"], "units": [units, 2 * units]}
-        selection = {"metric": "best_val_mae"}
+        selection = {"metric": "best_val_mae", "ensemble": GREEDY_ENSEMBLE}
+    refit = {} if is_anomaly else {"refit": True}
     content = content | {"window": window, "baseline": baseline, "grid": grid}
     if is_anomaly:
         content["anomaly"] = {"threshold": "mean-std", "level": 6.0, "min_steps": 3, "merge_gap": 15}
     return content | {
-        "training": sizes.training(windows, batch),
-        "selection": selection | {"contenders": "all", "promote_to": content["name"], "when_beaten": "warn"},
+        "training": sizes.training(windows, batch) | refit,
+        "selection": {"contenders": "all"} | selection | {"promote_to": content["name"], "when_beaten": "warn"},
     }
 
 

@@ -65,12 +65,11 @@ def experiment_text(draft: Draft, source: str) -> str:
             for axis, values in content["grid"].items()
         ),
         "  # learning_rate: [0.001, 0.003]            # further axes: dropout, batch_size, lookback, layers, ...",
-        key_line("training", content["training"], "small, to see a result within minutes: raise epochs later"),
+        key_line("training", content["training"], _training_reason(content["training"])),
     ]
     if is_anomaly:
         lines.append(key_line("anomaly", content["anomaly"], "more level: fewer alarms; min_steps make an event"))
-    about = "contenders: baselines may win too; promote_to: the winner's name in the model registry"
-    lines.append(key_line("selection", content["selection"], about))
+    lines.append(key_line("selection", content["selection"], _selection_reason(content["selection"])))
     if facts.get("season"):
         lines.insert(lines.index("data:"), f"# A season of {facts['season']} steps was found.")
     return "\n".join(lines) + "\n"
@@ -138,6 +137,16 @@ def _window_reason(reason: str, window: Mapping[str, int]) -> str:
 def _baseline_reason(reasons: Mapping[str, str]) -> str:
     scaling = f"; scaling: {reasons['baseline']}" if "baseline" in reasons else ""
     return "settings of a network where the grid sets none" + scaling
+
+
+def _training_reason(training: Mapping[str, Any]) -> str:
+    refit = "; refit: the winner is trained once more, on the validation span too" if "refit" in training else ""
+    return "small, to see a result within minutes: raise epochs later" + refit
+
+
+def _selection_reason(selection: Mapping[str, Any]) -> str:
+    ensemble = "; ensemble: or a weighted mean of all, where it is better" if "ensemble" in selection else ""
+    return f"contenders: baselines may win too{ensemble}; promote_to: the winner's name in the model registry"
 
 
 def _axis_reason(axis: str, task: str) -> str:

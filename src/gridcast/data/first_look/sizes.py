@@ -38,7 +38,7 @@ def usual_window(frequency: str, weekdays: int) -> tuple[int, int, str]:
     """
     months, (count, unit, _) = months_per_step(frequency), parts(frequency)
     if months:
-        return {1: (12, 3, "a year in, a quarter out"), 3: (8, 2, "two years in, half a year out")}.get(
+        return {1: (24, 3, "two years in, a quarter out"), 3: (8, 2, "two years in, half a year out")}.get(
             months, (5, 2, "some years in, two out")
         )
     if unit == "W":

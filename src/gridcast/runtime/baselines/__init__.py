@@ -21,7 +21,7 @@ from .prophet import prophet
 from .ridge_regression import fit_ridge, forecast_ridge, ridge
 from .task import BaselineForecast, BaselineTask
 from .theta import theta
-from .trees import fit_trees, forecast_trees, trees
+from .trees import fit_relative_trees, fit_trees, forecast_trees, relative_trees, trees
 
 BASELINES: dict[str, Callable[[BaselineTask], BaselineForecast]] = {
     "last value": last_value,
@@ -32,6 +32,7 @@ BASELINES: dict[str, Callable[[BaselineTask], BaselineForecast]] = {
     "ridge": ridge,
     "Theta": theta,
     "trees": trees,
+    "relative trees": relative_trees,
     "Croston": croston,
     "TSB": tsb,
     "AutoARIMA": auto_arima,
@@ -42,14 +43,19 @@ LIBRARIES = {"AutoARIMA": ("scipy", "statsmodels"), "Prophet": ("prophet",), "ET
 
 
 class FittedBaseline(NamedTuple):
-    """A baseline that is fitted to all series together: from a task to its state, and from both to the forecasts."""
+    """A baseline that is fitted to all series together: from a task to its state, and from both to the forecasts.
+
+    It reads the target as many `periods` back.
+    """
 
     fit: Callable[[BaselineTask], dict[str, np.ndarray]]
     forecast: Callable[[BaselineTask, Mapping[str, np.ndarray]], BaselineForecast]
+    periods: int = 0
 
 
 FITTED_BASELINES = {
     "ridge": FittedBaseline(fit_ridge, forecast_ridge),
-    "trees": FittedBaseline(fit_trees, forecast_trees),
+    "trees": FittedBaseline(fit_trees, forecast_trees, periods=2),
+    "relative trees": FittedBaseline(fit_relative_trees, forecast_trees, periods=2),
 }
 """Baselines whose state a model carries; the others are fitted in use, to the history of each series."""

@@ -31,31 +31,6 @@ def window_rows(task: BaselineTask, index: np.ndarray) -> np.ndarray:
     return np.concatenate(parts, axis=1)
 
 
-def step_rows(task: BaselineTask, index: np.ndarray) -> np.ndarray:
-    """Return each window of `index` (n, 2) once for each step of the horizon (n * horizon, columns).
-
-    The columns: those of `window_rows` without the lags, which here are those of the step itself (NaN where the target
-    was not known), the channels known ahead at the step, and the number of the step.
-    """
-    horizon, known = task.horizon, _known_ahead(task)
-    ahead = windows.future(known, index, horizon)
-    of_window = [
-        _flat(windows.past(task.channels, index, task.lookback)),
-        *([_flat(ahead)] if horizon > 1 else []),
-        category_columns(task.categories)[task.codes[index[:, 0]]],
-    ]
-    steps = np.arange(horizon)
-    lagged = steps[:, None] - np.array(task.lags, int)
-    targets = _targets(task, index, lagged.ravel()).reshape(len(index), horizon, -1)
-    of_step = [
-        ahead,
-        np.where(lagged < 0, targets, np.nan)[..., (lagged < -task.lookback).any(axis=0)],
-        np.broadcast_to(steps[:, None], (len(index), horizon, 1)),
-    ]
-    rows = np.repeat(np.concatenate(of_window, axis=1), horizon, axis=0)
-    return np.column_stack([rows, np.concatenate(of_step, axis=2).reshape(len(rows), -1)])
-
-
 def category_columns(categories: np.ndarray) -> np.ndarray:
     """Return a column (series, columns) of 0 and 1 for each value of each of the `categories` (series, categories).
 
