@@ -9,11 +9,12 @@ import pytest
 from gridcast.evaluation import metrics
 from gridcast.models.baselines.dataset_task import baseline_task
 from gridcast.runtime import baselines, windows
-from gridcast.runtime.baselines import ridge_regression, window_features
+from gridcast.runtime.baselines import ridge_regression, tree_features, window_features
 from gridcast.runtime.baselines.task import BaselineTask
+from gridcast.runtime.baselines.trees import MAX_WIDENING, fit_trees, forecast_trees, grow_trees
 from small_experiments import planned, sales
 
-BOTH = pytest.mark.parametrize("name", ["ridge", "trees"])
+ALL = pytest.mark.parametrize("name", ["ridge", "trees", "relative trees"])
 TRAIN, STEPS, LOOKBACK, HORIZON = 200, 260, 5, 2
 
 
@@ -49,7 +50,7 @@ def error(task, point):
     return metrics.mae(task.inverse(windows.future(task.target, task.index, HORIZON), task.index[:, 0]), point) / 10
 
 
-@BOTH
+@ALL
 def test_what_is_known_ahead_is_read(name):
     """A promotion moves the target by six deviations of its noise; whoever does not see it is three times as wrong."""
     task = promoted()
@@ -58,7 +59,7 @@ def test_what_is_known_ahead_is_read(name):
     assert error(blind, baselines.BASELINES[name](blind).point) > 2
 
 
-@BOTH
+@ALL
 def test_beyond_the_origin_only_what_is_known_ahead_is_read(name):
     task, now = promoted(lags=(1, 2, 9), levels=(0.1, 0.9)), 230
     later, other = (replace(task, channels=task.channels.copy()) for _ in range(2))
@@ -143,16 +144,65 @@ def test_intervals_of_ridge_cover_although_it_has_many_columns():
     assert 0.75 < metrics.coverage(actual, quantiles[..., 0], quantiles[..., 1]) < 0.95
 
 
+def rows_by_hand(task, series, origin):
+    """The columns of trees in units of the series, number by number, without lags before the first step."""
+    target, past, known = task.channels[series].T
+    window = target[origin - LOOKBACK : origin]
+    of_window = [*window]
+    for length in (4, LOOKBACK, task.period):
+        of_window += [target[origin - length : origin].mean(), target[origin - length : origin].std()]
+    of_window += [past[origin - 1], past[origin - LOOKBACK : origin].mean(), float(series == 0), float(series == 1)]
+    steps = range(origin, origin + HORIZON)
+    far = (task.period, 2 * task.period, 19)  # the other lags lie in the window
+    return np.array([[*of_window, known[at], *(target[at - lag] for lag in sorted(far)), at - origin] for at in steps])
+
+
 def test_a_step_of_the_horizon_has_its_own_lags_and_covariates():
-    task = promoted(lags=(1, 2, 9))
-    rows = window_features.step_rows(task, np.array([[0, 100], [1, 7]])).reshape(2, HORIZON, -1)
-    window = [*task.channels[0, 95:100].ravel(), *task.channels[0, 100:102, 2], 1.0, 0.0]
-    for step in range(HORIZON):
-        # Lags 1 and 2 lie in the window already, or beyond the origin.
-        own = [task.channels[0, 100 + step, 2], task.channels[0, 91 + step, 0], step]
-        np.testing.assert_array_equal(rows[0, step], [*window, *own])
-    assert np.isnan(rows[1, 0, -2])  # before the first step
-    assert not np.isnan(rows[1, 1:]).any() or np.isnan(rows[1, 1, -2])
+    task = replace(promoted(lags=(1, 2, 19)), period=15)
+    plain = tree_features.step_rows(task, np.array([[0, 100], [1, 12]]), is_relative=False)
+    rows = plain.rows.reshape(2, HORIZON, -1)
+    np.testing.assert_allclose(rows[0], rows_by_hand(task, 0, 100))
+    assert np.isnan(rows[1, :, -4:-1]).all()  # all lags lie before the first step
+    assert plain.centre.tolist() == [0, 0]
+    assert plain.scale.tolist() == [1, 1]
+
+
+def test_relative_rows_do_not_depend_on_the_level_of_a_window_but_in_its_own_column():
+    task, index = replace(promoted(), period=15), np.array([[0, 100], [1, 150]])
+    moved = replace(task, channels=task.channels.copy())
+    moved.channels[:, :, 0] += 50
+    before, after = (tree_features.step_rows(one, index, is_relative=True) for one in (task, moved))
+    np.testing.assert_allclose(before.centre, windows.past(task.channels, index, LOOKBACK)[:, :, 0].mean(axis=1))
+    np.testing.assert_allclose(after.centre - before.centre, 50)
+    changed = np.flatnonzero(np.abs(after.rows - before.rows).max(axis=0) > 1e-6)
+    assert len(changed) == 3  # level, spread in units of the level, mean
+
+
+def test_relative_trees_follow_a_level_that_training_has_not_seen():
+    """The forecast of a series that moved up by 1,000 does so too; that of trees in units of the series does not."""
+    task = promoted()
+    moved = replace(task, target=task.target.copy(), channels=task.channels.copy())
+    moved.channels[:, TRAIN:, 0] += 1000
+    moved.target[:, TRAIN:] += 1000
+    inside = moved.index[:, 1] >= TRAIN + LOOKBACK
+    for name, follows in (("relative trees", True), ("trees", False)):
+        before, after = (baselines.BASELINES[name](one) for one in (task, moved))
+        shift = (after.point - before.point)[inside] / 10
+        assert (np.median(shift) > 900) == follows
+
+
+def test_quantiles_of_trees_are_widened_until_they_cover():
+    """Of noise, trees alone forecast intervals that are too narrow, as they fit it."""
+    task, coverages = promoted(levels=(0.1, 0.9)), []
+    fitted = grow_trees(task)
+    assert 1 < fitted.widening <= MAX_WIDENING
+    actual = task.inverse(windows.future(task.target, task.index, HORIZON), task.index[:, 0])
+    for widening in (1.0, fitted.widening):
+        state = fit_trees(task) | {"widening": np.array(widening)}
+        quantiles = forecast_trees(task, state).quantiles
+        coverages.append(metrics.coverage(actual, quantiles[..., 0], quantiles[..., 1]))
+    assert coverages[0] + 0.05 < coverages[1]
+    assert 0.7 < coverages[1] < 0.9
 
 
 def test_categories_have_a_column_for_each_value_unless_there_are_too_many():

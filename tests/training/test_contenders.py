@@ -15,7 +15,7 @@ from gridcast.runtime import loading
 from gridcast.runtime.baselines import BASELINES, arima
 from gridcast.runtime.baselines.tree_arrays import TreeArrays
 from gridcast.runtime.baselines.trees import grow_trees
-from gridcast.runtime.baselines.window_features import step_rows
+from gridcast.runtime.baselines.tree_features import step_rows
 from gridcast.runtime.errors import DataError
 from gridcast.runtime.model_files import BASELINE_FILE
 from gridcast.serving.models.compiled_network import compile_forecaster
@@ -26,7 +26,7 @@ from gridcast.training import contenders
 from small_experiments import planned, sales
 
 HORIZON, LEVELS = 3, [0.1, 0.5, 0.9]
-FITTED = ("ridge", "trees")
+FITTED = ("ridge", "trees", "relative trees")
 IN_USE = [name for name in BASELINES if name not in FITTED and (name != "Prophet" or find_spec("prophet"))]
 
 
@@ -138,8 +138,8 @@ def test_quantiles_need_a_history_with_errors(probabilistic, frame):
 
 def test_trees_as_arrays_are_those_of_scikit_learn(point):
     task = baseline_task(point, 7)
-    columns, regressor = grow_trees(task).point
-    rows = step_rows(task, task.index)[:, columns]
+    columns, regressor = grow_trees(task).grown[0]
+    rows = step_rows(task, task.index, is_relative=False).rows[:, columns]
     rows[::3, 2] = np.nan
     arrays = TreeArrays.of(regressor)
     np.testing.assert_allclose(arrays.predict(rows), regressor.predict(rows), rtol=1e-12)
