@@ -119,9 +119,11 @@ lock: ## update the pinned packages (needs uv)
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
 		--no-annotate --no-header pyproject.toml --group lab -c requirements.txt -c requirements-dev.txt -o requirements-lab.txt
 
-clean: ## remove generated files; keeps runs (mlflow.db, mlruns), undelivered results, API keys, data and .venv
-	rm -rf dist reports .mypy_cache .ruff_cache .pytest_cache
-	test ! -d .gridcast || find .gridcast -mindepth 1 -maxdepth 1 -not -name spool -not -name serving -exec rm -rf {} +
+# Named one by one: whatever else lies in these folders may be the only copy, such as streams, API keys and reports.
+MADE_AGAIN := dist .mypy_cache .ruff_cache .pytest_cache .gridcast/cache .gridcast/jax .gridcast/checkpoints \
+	.gridcast/worker.log
+clean: ## remove caches and builds, which are made again; keeps runs, results, streams, reports, API keys, data and .venv
+	rm -rf $(MADE_AGAIN)
 	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
 
 # The pinned files list every package, so pip does not have to resolve anything: --no-deps saves minutes.

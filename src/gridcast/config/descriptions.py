@@ -193,8 +193,14 @@ DESCRIPTIONS: dict[str, dict[str, str]] = {
             "..."
         ),
         "level": "Deviations, or the share of false alarms; default: 3 deviations, or a share of 0.001.",
+        "false_alarms": (
+            "How many are promised, such as `1 per week` (hour, day, week, month, year): the threshold is set so, in "
+            "place of `level`, and the report says how far the validation span shows it."
+        ),
         "min_steps": "Anomalous steps that make an event.",
-        "merge_gap": "Events at most that many steps apart are merged.",
+        "merge_gap": (
+            "Events at most that many steps apart are merged; default: 0, and with `false_alarms` the steps of a window."
+        ),
     },
     "Search": {
         "strategy": (

@@ -8,6 +8,7 @@ from pydantic import Field, PrivateAttr, ValidationError, ValidationInfo, field_
 
 from gridcast.config.configuration import AXES, Configuration
 from gridcast.config.error_messages import explain
+from gridcast.config.false_alarms import with_merged_windows
 from gridcast.config.layer_settings import (
     check_axis,
     check_direct_layers,
@@ -174,7 +175,7 @@ class Experiment(Section):
             values = content.get(section, {})
             if isinstance(values, dict):
                 content = content | {section: defaults | values}
-        return content
+        return with_merged_windows(content)
 
     @field_validator("grid", mode="before")
     @classmethod

@@ -159,6 +159,12 @@ class Dataset:
         return float(86400 / np.median(np.diff(self.times.to_numpy("datetime64[s]")).astype(float)))
 
     @property
+    def promise(self) -> float | None:
+        """The false alarms per step that a detector promises, None without a promise."""
+        per_day = None if self.anomaly is None else self.anomaly.promised_per_day
+        return None if per_day is None else per_day / self.steps_per_day
+
+    @property
     def series_codes(self) -> np.ndarray:
         """Code of the series in each row of `channels` (series,)."""
         return np.arange(len(self.channels))

@@ -86,6 +86,10 @@ def _predict_span(datasets: Sequence[Dataset], dataset: Dataset, task: SweepTask
 
         assert task.files is not None
         return greedy_ensemble.select_members(dataset, task.files, task.metric)
+    if task.kind == "recalibration":
+        assert task.run is not None
+        assert task.files is not None
+        return calibration.recalibrate_run(dataset, task.run.configuration, task.files)
     if task.files is not None:
         return _evaluate(dataset, task.kind, task.files)
     if dataset.anomaly is not None:

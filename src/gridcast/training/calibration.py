@@ -86,6 +86,13 @@ def calibrate_detector(dataset: Dataset, settings: Configuration, network: Any) 
     return calibrate_threshold(dataset, replace(detector, usual=statistics))
 
 
+def recalibrate_run(dataset: Dataset, settings: Configuration, files: dict[str, bytes]) -> TrainingResult:
+    """Return the trained detector in `files` with statistics and thresholds as the dataset's experiment wants them."""
+    measured, detector = calibrate_detector(dataset, settings, loading.load_from_bytes(files).network)
+    content = json.dumps(detector.to_json()).encode()
+    return TrainingResult(curves={}, metrics=measured, origin_losses=(), files=files | {SETTINGS_FILE: content})
+
+
 def calibrate_threshold(dataset: Dataset, detector: Detector) -> tuple[dict[str, float], Detector]:
     """Return the metrics on the validation span of `detector`, and the detector with its thresholds fitted.
 
@@ -106,6 +113,9 @@ def calibrate_threshold(dataset: Dataset, detector: Detector) -> tuple[dict[str,
         # A running threshold counts here as it is right after training, as it always has.
         threshold = fitted.threshold_after(wait).threshold
         alarms = len(events.spans(score > threshold, anomaly.min_steps, anomaly.merge_gap))
+        if dataset.promise is not None:
+            days = np.isfinite(score).sum() / dataset.steps_per_day
+            measured |= {f"val_{name}alarms": float(alarms), f"val_{name}days": float(days)}
         measured |= {
             f"{name}threshold": threshold,
             f"val_{name}false_alarms_per_day": alarms * dataset.steps_per_day / np.isfinite(score).sum(),
