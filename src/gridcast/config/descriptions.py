@@ -199,7 +199,7 @@ DESCRIPTIONS: dict[str, dict[str, str]] = {
         ),
         "min_steps": "Anomalous steps that make an event.",
         "merge_gap": (
-            "Events at most that many steps apart are merged; default: 0, and with `false_alarms` the steps of a window."
+            "Events at most that many steps apart are merged; default: 0, with `false_alarms` the steps of a window."
         ),
     },
     "Search": {

@@ -24,7 +24,7 @@ def alarms_per_day(promise: str) -> float:
 
 
 def with_merged_windows(content: dict[str, Any]) -> dict[str, Any]:
-    """Return the `content` of an experiment file, in which alarms whose windows overlap are one where few false ones are promised."""
+    """Return the `content` of an experiment file; with a promise, alarms whose windows overlap are one event."""
     anomaly, window = content.get("anomaly"), content.get("window")
     if not (isinstance(anomaly, dict) and isinstance(window, dict)) or anomaly.get("false_alarms") is None:
         return content

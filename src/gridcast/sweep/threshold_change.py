@@ -121,7 +121,7 @@ def _whole_result(store: Store, former: Any, recalibrated: TrainingResult) -> Tr
     kept = {
         name: value
         for name, value in former.data.metrics.items()
-        if not name.startswith(artifact_files.TEST_PREFIX) and name not in OF_VALIDATION
+        if not name.startswith(artifact_files.TEST_PREFIX) and name not in (*OF_VALIDATION, *CURVES)
     }
     losses = mlflow_runs.validation_errors(store, former.info.run_id, mlflow_runs.LOSS_BY_ORIGIN)
     return replace(
@@ -134,5 +134,4 @@ def _whole_result(store: Store, former: Any, recalibrated: TrainingResult) -> Tr
 
 def _curves(store: Store, run: Any) -> dict[str, tuple[float, ...]]:
     histories = {name: mlflow_runs.metric_history(store, run.info.run_id, name) for name in CURVES}
-    # The first epoch is 1; at 0 stands the value that MLflow has of the model.
-    return {name: tuple(history[step] for step in sorted(history) if step) for name, history in histories.items()}
+    return {name: tuple(history[epoch] for epoch in sorted(history)) for name, history in histories.items()}
