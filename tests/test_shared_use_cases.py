@@ -103,9 +103,9 @@ STREAMS = {
     "t01-sentinel-trained": Stream(blamed=("flow",)),  # by a detector that was trained as the warning advises
 }
 VALID = {
-    "v03-sentinel": "warning: 31 values are -9999, far from the others",
+    "v03-sentinel": "warning: 31 values of 'flow' are -9999, far from the others",
     "v04-status-text": "no sensors, as they do not hold numbers: machine_status",
-    "v05-label-as-sensor": "warning: is_anomaly, changepoint hold only 0 and 1 and are read as sensors",
+    "v05-label-as-sensor": "warning: no sensors: is_anomaly, changepoint hold only 0 and 1",
     "v06-empty-sensor": "no sensors, as they do not hold numbers: s15",
     "v07-constant": "1 series constant over the training span (valve)",
     "v10-time-with-points": "day-first dates",
@@ -116,9 +116,9 @@ VALID = {
     "v19-utc-suffix": "1,500 rows",
     "v22b-overlap-first": "600 repeated rows left out (data.repeated: first)",
     "c-clean": "4,300 rows",
-    "c-leak": "warning: changepoint hold only 0 and 1 and are read as sensors",
+    "c-leak": "warning: no sensors: changepoint hold only 0 and 1",
     "c-quiet": "5,760 rows",
-    "c-sentinel": "warning: 30 values are -9999, far from the others",
+    "c-sentinel": "warning: 30 values of 'flow' are -9999, far from the others",
 }
 """Experiments that can be run, and what the notes on their data say."""
 INVALID: dict[str, tuple[list[str], dict[str, Any]]] = {

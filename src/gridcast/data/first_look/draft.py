@@ -239,7 +239,7 @@ def _with_effort(content: dict[str, Any], fitted: Sizes, panel: Panel) -> dict[s
         selection = {"metric": "best_val_mae"}
     content = content | {"window": window, "baseline": baseline, "grid": grid}
     if is_anomaly:
-        content["anomaly"] = {"threshold": "mean-std", "level": 6.0, "min_steps": 3, "merge_gap": 15}
+        content["anomaly"] = {"false_alarms": "1 per week"}
     return content | {
         "training": sizes.training(windows, batch),
         "selection": selection | {"contenders": "all", "promote_to": content["name"], "when_beaten": "warn"},

@@ -68,7 +68,7 @@ def experiment_text(draft: Draft, source: str) -> str:
         key_line("training", content["training"], "small, to see a result within minutes: raise epochs later"),
     ]
     if is_anomaly:
-        lines.append(key_line("anomaly", content["anomaly"], "more level: fewer alarms; min_steps make an event"))
+        lines.append(key_line("anomaly", content["anomaly"], "sets the threshold; the report says what it was"))
     about = "contenders: baselines may win too; promote_to: the winner's name in the model registry"
     lines.append(key_line("selection", content["selection"], about))
     if facts.get("season"):
