@@ -22,6 +22,7 @@ import pytest
 
 from gridcast import cli, config
 from gridcast.monitoring import normal_operation, recalibration
+from gridcast.monitoring.new_threshold import new_threshold
 from gridcast.monitoring.stream import follow, followed_model
 from gridcast.monitoring.stream.feed_rows import RowFormat
 from gridcast.monitoring.stream.feeds import FolderFeed
@@ -313,7 +314,7 @@ def test_a_table_of_normal_operation(name, detector):
     try:
         readings, is_anomalous = normal_operation.read_readings(CASES / name / "normal.csv", detector, "anomaly")
         operation = normal_operation.score_readings(detector, readings, is_anomalous)
-        threshold = recalibration.new_threshold(detector, operation)
+        threshold = new_threshold(detector, operation)
     except InputError as error:
         told = str(error)
     if threshold is not None:
