@@ -5,10 +5,10 @@ BIN := .venv/bin
 GRIDCAST := $(BIN)/gridcast
 
 .DEFAULT_GOAL := help
-.PHONY: help grid new validate plan report promote serve anomalies doctor bench bench-full bench-forecasting bench-anomalies bench-products bench-serving bench-noise mutants notebooks settings storm hosts proofs test lint format ui wheel lock clean
+.PHONY: help grid new validate plan report promote serve anomalies doctor bench bench-full bench-forecasting bench-anomalies bench-false-alarms bench-products bench-serving bench-noise mutants notebooks settings storm hosts proofs test lint format ui wheel lock clean
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo "  EXPERIMENT=path chooses the experiment (default $(EXPERIMENT))"
 
 grid: .venv/.run ## train the experiment's grid and record it in MLflow; resumes where it stopped
@@ -64,6 +64,9 @@ bench-forecasting: .venv/.test ## compare forecasts of fourteen sets with AutoET
 
 bench-anomalies: .venv/.test ## compare detectors and baselines on SKAB, NAB and a meteorological mast (minutes; resumes)
 	@$(BIN)/python benchmarks/anomalies.py
+
+bench-false-alarms: .venv/.test ## count false alarms on simulated plants without faults, by each threshold (a minute)
+	@$(BIN)/python benchmarks/false_alarms.py
 
 bench-products: .venv/.test ## compare 100 products, one network each, with the plain loop
 	@$(BIN)/python benchmarks/per_product.py

@@ -112,7 +112,7 @@ def score_readings(
     by_wait = {wait: detector.predict(readings, {"wait": wait})["score"].to_numpy() for wait in waits}
     if waits:
         by_wait[None] = detector.predict(readings)["score"].to_numpy()
-    members = ()
+    members: tuple[ScoredOperation, ...] = ()
     if getattr(detector, "combine", None) == MINIMUM:
         members = tuple(
             score_readings(member, readings, is_anomalous, further_wait=detector.wait) for member in detector.members
