@@ -9,8 +9,9 @@ without any fault, where each alarm is false, and with all kinds of faults, for 
 Scores are online: those that `gridcast detect` records, and a delay ends when the alarm is raised. "hand-set" is what
 the experiments of these plants had before there were promises: mean-std at level 6 (one sensor) or 12 (six), at least 3
 steps, merged over 15. "promised" is the number of alarms that the promise allows in these days; the interval is that of
-the false alarms per week, exact for alarms at random (Poisson), at 95 %. A promise is kept where the promised rate is not
-below this interval. The delay is the mean over the events that both the rule and the hand-set one find, and its change.
+the false alarms per week, exact for alarms at random (Poisson), at 95 %. A promise is kept where the promised rate is
+not below this interval. The delay is the mean over the events that both the rule and the hand-set one find, beside that
+of the hand-set one, with the change.
 
 Prints a table and writes benchmarks/results/false_alarms.json; `--record` writes benchmarks/recorded/false_alarms.json.
 """

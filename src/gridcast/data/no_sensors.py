@@ -49,5 +49,10 @@ def _reason(name: str, parts: Sequence[pd.Series]) -> str:
         and (distinct == np.round(distinct)).all()
     ):
         return CODE
-    is_long = sum(map(len, values)) >= MIN_COUNTED and len(distinct) >= MIN_COUNTS
-    return COUNTER if is_long and all((np.diff(part) >= 0).all() for part in values) else ""
+    return COUNTER if is_counter(values) else ""
+
+
+def is_counter(parts: Sequence[np.ndarray]) -> bool:
+    """Whether the values of a column, in `parts` by table, never fall, and are many enough to say so."""
+    is_long = sum(map(len, parts)) >= MIN_COUNTED and len(np.unique(np.concatenate(parts))) >= MIN_COUNTS
+    return is_long and all(bool((np.diff(part) >= 0).all()) for part in parts)

@@ -8,7 +8,6 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from gridcast.evaluation import artifact_files
-from gridcast.evaluation.promised_threshold import is_broken, promise_sentence
 from gridcast.runtime.errors import ConfigError, GridcastError, PromotionRefused
 from gridcast.tracking import mlflow_runs, ranking, registry
 from gridcast.tracking.gates import best_baseline_ahead, first_refusal
@@ -190,11 +189,8 @@ def _remarks(
     )
     if case.is_unlabelled:
         remarks.append("The test span has no labels: it is unknown whether this model beats the baselines.")
-    promise, measured = case.experiment.anomaly, case.run.data.metrics
-    if promise.promised_per_day is not None and measured.get("val_online_days"):
-        alarms, days = int(measured["val_online_alarms"]), measured["val_online_days"]
-        if is_broken(alarms, days, promise.promised_per_day):
-            remarks.append(promise_sentence(str(promise.false_alarms), promise.promised_per_day, alarms, days))
+    if case.broken_promise:
+        remarks.append(case.broken_promise)
     if force is not None:
         refused = f" The gate '{refusal[0]}' had refused: {refusal[1]}." if refusal else ""
         remarks.append(f"Promoted by force: {force}.{refused}")
