@@ -388,3 +388,16 @@ def test_the_promise_is_in_the_model_and_the_verdict(story, promising, tmp_path)
     path, findings = report.write_report(record.read_sweep(story.store, "watched"), story.store, tmp_path)
     assert "cannot show that: " in findings.verdict
     assert path.is_file()
+
+
+def test_runs_that_another_metric_ranked_get_the_one_of_varied_faults(promising, tmp_path, programs):
+    selection = SECTIONS["selection"] | {"metric": "val_online_varied_faults_missed"}
+    changed, _ = promising
+    sections = SECTIONS | {"selection": selection, "anomaly": {"false_alarms": "1 per week"}}
+    with contextlib.chdir(tmp_path):
+        plan = watched(tmp_path, FRAME, **sections)
+        assert plan.runs.keys() == changed.plan.runs.keys()
+        result = runner.run_sweep(plan, changed.store, WorkerSettings(1, "jax", programs), SweepEvents())
+    assert result.trained == 0
+    for run in mlflow_runs.finished_runs(changed.store, plan.runs).values():
+        assert 0 < run.data.metrics["val_online_varied_faults_missed"] < 1

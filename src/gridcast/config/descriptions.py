@@ -233,8 +233,9 @@ DESCRIPTIONS: dict[str, dict[str, str]] = {
             "quantiles), `val_mase`, `val_msse`, `val_msle`, `val_wape`, `val_rmse`, `val_mape`, `val_smape` or, the "
             "higher the better, `val_r2` and `val_share_within_10` (percent of the forecasts within 90 to 110 % of "
             "the actual value; also 5 and 20), or one of your own (docs/plugins.md). Detectors: `best_val_loss`, or "
-            "`val_online_faults_missed`, the injected faults that live scores miss; `val_faults_missed` is the same "
-            "in hindsight."
+            "`val_online_varied_faults_missed`, the injected faults of many kinds, sizes and lengths that live scores "
+            "miss, `val_online_faults_missed`, of short faults in one sensor each; `val_faults_missed` is the same in "
+            "hindsight."
         ),
         "promote_to": "Name in the model registry; left out, nothing is promoted.",
         "margin": (

@@ -319,7 +319,8 @@ class Selection(Section):
     `config.selection_metrics.Metric`. `val_` may be left out.
 
     Detectors can also be compared on validation steps with injected faults: by 1 - AUC-PR of the scores that a follower
-    of a stream has (`val_online_faults_missed`), or by the false alarms at their threshold
+    of a stream has (`val_online_faults_missed`; `val_online_varied_faults_missed` for faults of many kinds, sizes and
+    lengths in place of short ones in one sensor), or by the false alarms at their threshold
     (`val_online_false_alarms_per_day`). `val_faults_missed` and `val_false_alarms_per_day` are the same in hindsight,
     as version 0.1 recorded them. `margin` is the share by which the winner's error must lie below that of each naive
     baseline (default 0) and of the champion (default 0.01, see `tracking.champion_gate`); `when_beaten` is what happens

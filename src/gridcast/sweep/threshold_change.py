@@ -15,15 +15,13 @@ from gridcast.runtime.errors import ConfigError
 from gridcast.sweep import records
 from gridcast.sweep.plan import OWN_SETTINGS, Plan
 from gridcast.sweep.session import SweepSession
-from gridcast.sweep.task import SweepTask
+from gridcast.sweep.task import RECALIBRATION, SweepTask
 from gridcast.sweep.worker_job import TaskFailure
 from gridcast.tracking import mlflow_runs
 from gridcast.tracking.store import Store
 from gridcast.training.result import PausedRun, TrainingResult
 from gridcast.training.run_state import CURVES
 
-RECALIBRATION = "recalibration"
-"""Kind of the task that gives a trained detector its threshold anew."""
 RECALIBRATED_TAG = "gridcast.recalibrated_from"
 """Tag with the id of the run that trained the network."""
 OF_VALIDATION = ("val_alarms", "val_days", "val_online_alarms", "val_online_days")

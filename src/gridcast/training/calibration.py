@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from gridcast.config import Configuration
+from gridcast.config.selection_metrics import VARIED_FAULTS
 from gridcast.data.dataset import Dataset
 from gridcast.evaluation import detection_metrics, metrics
 from gridcast.evaluation.detection_results import (
@@ -121,6 +122,8 @@ def calibrate_threshold(dataset: Dataset, detector: Detector) -> tuple[dict[str,
             f"val_{name}false_alarms_per_day": alarms * dataset.steps_per_day / np.isfinite(score).sum(),
             f"val_{name}faults_missed": missed_in_view,
         }
+    if dataset.selected_by == VARIED_FAULTS:
+        measured[VARIED_FAULTS] = _varied_faults_missed(fitted, dataset)
     return measured, fitted
 
 
@@ -167,6 +170,21 @@ def _faults_missed(detector: Detector, dataset: Dataset, waits: Sequence[int | N
     values[start:], labels = fault_injection.inject_faults(values[start:])
     scores = _validation_scores(detector, dataset, values, waits)
     return [1 - detection_metrics.auc_pr(np.where(np.isfinite(score), score, -np.inf), labels) for score in scores]
+
+
+def _varied_faults_missed(detector: Detector, dataset: Dataset) -> float:
+    """The mean of 1 - AUC-PR of live scores over copies of the last validation steps with a fault each, NaN without."""
+    start, end = dataset.spans["validation"]
+    start = max(start, end - fault_injection.MAX_SCENARIO_STEPS)
+    values, missed = dataset.channels[0, :end].copy(), []
+    for changed, labels in fault_injection.fault_scenarios(dataset.channels[0, start:end]):
+        values[start:] = changed
+        (contributions,) = span_contributions_after(
+            detector.contributions_after, values, (start, end), lookback=detector.lookback, waits=(detector.wait,)
+        )
+        score = events.anomaly_score(contributions)
+        missed.append(1 - detection_metrics.auc_pr(np.where(np.isfinite(score), score, -np.inf), labels))
+    return float(np.mean(missed)) if missed else float("nan")
 
 
 def _validation_scores(
