@@ -231,7 +231,7 @@ def _with_effort(content: dict[str, Any], fitted: Sizes, panel: Panel) -> dict[s
     if is_anomaly:
         baseline |= {"latent": 4, "dropout": 0.0}
         grid: dict[str, Any] = {"detector": ["reconstruction", "prediction"], "scaling": ["none", "centred"]}
-        selection: dict[str, Any] = {"metric": "val_online_faults_missed"}
+        selection: dict[str, Any] = {"metric": "val_online_varied_faults_missed"}
     elif content["task"] == "probabilistic":
         grid, selection = {"layer": ["GRU", "LSTM"], "units": [units, 2 * units]}, {"metric": "best_val_wql"}
     else:
