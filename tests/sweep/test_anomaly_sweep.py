@@ -380,6 +380,20 @@ def test_another_threshold_trains_no_epoch(story, promising):
         assert curves[0] == curves[1]
 
 
+def test_the_champion_gets_the_threshold_that_the_file_promises(story, champion, promising):
+    changed, _ = promising
+    made = promotion.promote(
+        changed.plan.experiment,
+        story.store,
+        changed.result.winner,
+        test_measures=changed.result.test_measures,
+        evaluate_champion=lambda _: span_evaluation.tabulate_test_span(
+            champion[0].model, story.plan.dataset, story.plan.panel
+        ),
+    )
+    assert (made.version, made.previous) == ("2", "1")
+
+
 def test_the_promise_is_in_the_model_and_the_verdict(story, promising, tmp_path):
     changed, _ = promising
     detector = loading.load_from_bytes(mlflow_runs.read_model_files(story.store, changed.result.winner.info.run_id))

@@ -217,7 +217,7 @@ def _threshold_sentence(thresholds: np.ndarray, settings: Mapping[str, Any], com
     level = "" if settings["level"] is None else f" at level {settings['level']:g}"
     rule = settings["threshold"]
     if promise := settings.get("false_alarms"):
-        rule, level = f"that of {promise} false alarms", ""
+        rule, level = f"for false alarms of {promise}", ""
     if settings["threshold"] == threshold_rules.RUNNING:
         return (
             f"Its threshold is running{level}, recomputed at each step from all scores before it: {thresholds[0]:.4g} "

@@ -22,8 +22,6 @@ from gridcast.tracking.store import Store
 from gridcast.training.result import PausedRun, TrainingResult
 from gridcast.training.run_state import CURVES
 
-RECALIBRATED_TAG = "gridcast.recalibrated_from"
-"""Tag with the id of the run that trained the network."""
 OF_VALIDATION = ("val_alarms", "val_days", "val_online_alarms", "val_online_days")
 """Metrics that only detectors with a promise have."""
 
@@ -59,7 +57,7 @@ def with_recalibrated(session: SweepSession, finished: Mapping[str, Any]) -> dic
     for task, result in session.execute(tasks):
         if not isinstance(result, TaskFailure):
             entry = records.run_entry(plan, task, _whole_result(store, former[task.key], result))
-            tags = {**entry.tags, RECALIBRATED_TAG: str(former[task.key].info.run_id)}
+            tags = {**entry.tags, mlflow_runs.TRAINED_BY_TAG: mlflow_runs.trained_by(former[task.key])}
             session.recorder.add(replace(entry, tags=tags))
     session.recorder.flush()
     return dict(finished) | (mlflow_runs.finished_runs(store, missing) if tasks else {})
