@@ -5,10 +5,10 @@ BIN := .venv/bin
 GRIDCAST := $(BIN)/gridcast
 
 .DEFAULT_GOAL := help
-.PHONY: help grid new validate plan report promote serve anomalies doctor bench bench-full bench-forecasting bench-anomalies bench-products bench-serving bench-noise mutants notebooks settings storm hosts proofs test lint format ui wheel lock clean
+.PHONY: help grid new validate plan report promote serve anomalies doctor bench bench-full bench-forecasting bench-anomalies bench-false-alarms bench-products bench-serving bench-noise mutants notebooks settings storm hosts proofs test lint format ui wheel lock clean
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo "  EXPERIMENT=path chooses the experiment (default $(EXPERIMENT))"
 
 grid: .venv/.run ## train the experiment's grid and record it in MLflow; resumes where it stopped
@@ -65,6 +65,9 @@ bench-forecasting: .venv/.test ## compare forecasts of fourteen sets with AutoET
 bench-anomalies: .venv/.test ## compare detectors and baselines on SKAB, NAB and a meteorological mast (minutes; resumes)
 	@$(BIN)/python benchmarks/anomalies.py
 
+bench-false-alarms: .venv/.test ## count false alarms on simulated plants without faults, by each threshold (a minute)
+	@$(BIN)/python benchmarks/false_alarms.py
+
 bench-products: .venv/.test ## compare 100 products, one network each, with the plain loop
 	@$(BIN)/python benchmarks/per_product.py
 
@@ -119,9 +122,11 @@ lock: ## update the pinned packages (needs uv)
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
 		--no-annotate --no-header pyproject.toml --group lab -c requirements.txt -c requirements-dev.txt -o requirements-lab.txt
 
-clean: ## remove generated files; keeps runs (mlflow.db, mlruns), undelivered results, API keys, data and .venv
-	rm -rf dist reports .mypy_cache .ruff_cache .pytest_cache
-	test ! -d .gridcast || find .gridcast -mindepth 1 -maxdepth 1 -not -name spool -not -name serving -exec rm -rf {} +
+# Named one by one: whatever else lies in these folders may be the only copy, such as streams, API keys and reports.
+MADE_AGAIN := dist .mypy_cache .ruff_cache .pytest_cache .gridcast/cache .gridcast/jax .gridcast/checkpoints \
+	.gridcast/worker.log
+clean: ## remove caches and builds, which are made again; keeps runs, results, streams, reports, API keys, data and .venv
+	rm -rf $(MADE_AGAIN)
 	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
 
 # The pinned files list every package, so pip does not have to resolve anything: --no-deps saves minutes.

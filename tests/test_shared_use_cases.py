@@ -22,6 +22,7 @@ import pytest
 
 from gridcast import cli, config
 from gridcast.monitoring import normal_operation, recalibration
+from gridcast.monitoring.new_threshold import new_threshold
 from gridcast.monitoring.stream import follow, followed_model
 from gridcast.monitoring.stream.feed_rows import RowFormat
 from gridcast.monitoring.stream.feeds import FolderFeed
@@ -103,9 +104,9 @@ STREAMS = {
     "t01-sentinel-trained": Stream(blamed=("flow",)),  # by a detector that was trained as the warning advises
 }
 VALID = {
-    "v03-sentinel": "warning: 31 values are -9999, far from the others",
+    "v03-sentinel": "warning: 31 values of 'flow' are -9999, far from the others",
     "v04-status-text": "no sensors, as they do not hold numbers: machine_status",
-    "v05-label-as-sensor": "warning: is_anomaly, changepoint hold only 0 and 1 and are read as sensors",
+    "v05-label-as-sensor": "warning: no sensors: is_anomaly, changepoint hold only 0 and 1",
     "v06-empty-sensor": "no sensors, as they do not hold numbers: s15",
     "v07-constant": "1 series constant over the training span (valve)",
     "v10-time-with-points": "day-first dates",
@@ -116,9 +117,9 @@ VALID = {
     "v19-utc-suffix": "1,500 rows",
     "v22b-overlap-first": "600 repeated rows left out (data.repeated: first)",
     "c-clean": "4,300 rows",
-    "c-leak": "warning: changepoint hold only 0 and 1 and are read as sensors",
+    "c-leak": "warning: no sensors: changepoint hold only 0 and 1",
     "c-quiet": "5,760 rows",
-    "c-sentinel": "warning: 30 values are -9999, far from the others",
+    "c-sentinel": "warning: 30 values of 'flow' are -9999, far from the others",
 }
 """Experiments that can be run, and what the notes on their data say."""
 INVALID: dict[str, tuple[list[str], dict[str, Any]]] = {
@@ -313,7 +314,7 @@ def test_a_table_of_normal_operation(name, detector):
     try:
         readings, is_anomalous = normal_operation.read_readings(CASES / name / "normal.csv", detector, "anomaly")
         operation = normal_operation.score_readings(detector, readings, is_anomalous)
-        threshold = recalibration.new_threshold(detector, operation)
+        threshold = new_threshold(detector, operation)
     except InputError as error:
         told = str(error)
     if threshold is not None:

@@ -372,7 +372,7 @@ def test_an_experiment_moves_to_other_data_and_stays_the_same_else():
         (
             {"grid": {"scaling": ["none", "standard"]}},
             "selection.metric: best_val_loss cannot compare errors in units of windows with others (scaling: none, "
-            "standard); write val_online_faults_missed",
+            "standard); write val_online_varied_faults_missed",
         ),
         (
             {"anomaly": {"threshold": "running"}, "selection": {"ensemble": {"combine": "minimum"}}},
@@ -385,7 +385,7 @@ def test_an_experiment_moves_to_other_data_and_stays_the_same_else():
         (
             {"grid": {"detector": ["both", "prediction"]}},
             "selection.metric: best_val_loss cannot compare detectors whose errors mean different things (both, "
-            "prediction); write val_online_faults_missed",
+            "prediction); write val_online_varied_faults_missed",
         ),
         (
             {"selection": {"metric": "best_val_wql"}},

@@ -210,3 +210,22 @@ def test_a_file_of_labels_that_cannot_be_used_is_refused(refusal, tmp_path, cont
     if content is not None:
         path.write_text(content)
     assert message in refusal(FRAME.drop(columns="anomaly"), data={"labels": str(path)})
+
+
+def test_nothing_is_fitted_to_impossible_values_before_the_test_span(built):
+    bad = np.zeros(len(FRAME), bool)
+    bad[[20, 90, 300, 450]] = True
+    panel = built(FRAME.assign(flow=FRAME["flow"].mask(bad, -9999))).panel
+    (note,) = [note for note in panel.notes if "-9999" in note]
+    assert "4 values of 'flow' are -9999, far from the others (" in note
+    assert "write data.missing: [-9999]" in note
+    row = panel.series.index("flow")
+    assert np.flatnonzero(np.isnan(panel.target[row])).tolist() == [20, 90, 300]
+    assert panel.target[row, 450] == -9999
+    assert not panel.observed[row, 20]
+
+
+def test_a_sensor_that_predicts_the_labels_is_called_a_leak(built):
+    frame = FRAME.assign(anomaly=FRAME["anomaly"] | FRAME.index.isin(range(440, 450)))
+    panel = built(frame.assign(copy=frame["anomaly"]), data={"sensors": ["flow", "copy"]}).panel
+    assert any("warning: leak: 'copy' predicts the labels on its own" in note for note in panel.notes)

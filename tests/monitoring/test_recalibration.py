@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from gridcast.monitoring import normal_operation, recalibration
+from gridcast.monitoring import normal_operation
+from gridcast.monitoring.new_threshold import new_threshold
 from gridcast.monitoring.recalibration import THRESHOLD_GATES
 from gridcast.runtime import running_threshold
 from gridcast.runtime.errors import DataError
@@ -20,7 +21,7 @@ def detector(**settings):
 
 
 def figures(own, table, labels):
-    return recalibration.new_threshold(own, normal_operation.score_readings(own, table, labels))
+    return new_threshold(own, normal_operation.score_readings(own, table, labels))
 
 
 def refusals(found, most=MOST):

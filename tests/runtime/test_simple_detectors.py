@@ -219,12 +219,13 @@ def test_mlflow_loads_it_with_the_code_that_it_carries(results, tmp_path):
 
 
 def test_a_recomputed_threshold_is_of_the_detectors_own_scores(results):
-    from gridcast.monitoring import normal_operation, recalibration
+    from gridcast.monitoring import normal_operation
+    from gridcast.monitoring.new_threshold import new_threshold
 
     for name, waits in {"z-score": [], "sub-window PCA": [0, 3]}.items():
         own = loading.load_from_bytes(results[name].files)
         frame = FRAME.head(400).drop(columns="anomaly").assign(time=pd.to_datetime(FRAME["time"]))
-        found = recalibration.new_threshold(own, normal_operation.score_readings(own, frame, None))
+        found = new_threshold(own, normal_operation.score_readings(own, frame, None))
         scores = own.predict(frame, {"wait": own.wait})["score"].dropna().to_numpy()
         assert found.new == thresholds.fit_threshold(scores[: found.fitted], "quantile", 0.02)
         assert [one.wait for one in found.online] == waits

@@ -19,6 +19,7 @@ from gridcast.runtime.model_files import SETTINGS_FILE
 from gridcast.sweep import runner
 from gridcast.sweep.events import SweepEvents
 from gridcast.sweep.plan import Plan
+from gridcast.sweep.session import SweepSession
 from gridcast.sweep.sweep_result import SweepResult
 from gridcast.sweep.worker_job import WorkerSettings
 from gridcast.tracking import mlflow_runs, model_loading, promotion
@@ -343,3 +344,74 @@ def test_the_report_tells_where_a_running_threshold_starts_and_where_it_ends(sto
         one for one in anomaly_plots.draw_figures(chapter)["scores"].axes[0].lines if one.get_label() == "threshold"
     )
     np.testing.assert_allclose(line.get_ydata(), scores["threshold"])
+
+
+@pytest.fixture(scope="module")
+def promising(story, tmp_path_factory, programs):
+    """The same sweep with a promise of few false alarms, in the store of the first: its plan, result, and its tasks."""
+    folder, tasks = tmp_path_factory.mktemp("promise"), []
+    plan = watched(folder, FRAME, **SECTIONS, anomaly={"false_alarms": "1 per week"})
+
+    def execute(session, asked, *others):
+        tasks.extend(asked)
+        return SweepSession.execute(session, asked, *others)
+
+    with contextlib.chdir(folder), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runner, "SweepSession", type("CountingSession", (SweepSession,), {"execute": execute}))
+        result = runner.run_sweep(plan, story.store, WorkerSettings(1, "jax", programs), SweepEvents())
+    return replace(story, plan=plan, result=result), tasks
+
+
+def test_another_threshold_trains_no_epoch(story, promising):
+    changed, tasks = promising
+    assert [task.name for task in tasks if task.is_training] == []
+    assert changed.result.trained == 0
+    former = mlflow_runs.finished_runs(story.store, story.plan.runs)
+    runs = mlflow_runs.finished_runs(story.store, changed.plan.runs)
+    assert len(runs) == 2
+    for key, run in runs.items():
+        (same,) = [other for name, other in former.items() if story.plan.runs[name] == changed.plan.runs[key]]
+        assert run.data.tags["gridcast.recalibrated_from"] == same.info.run_id
+        assert run.data.params["false_alarms"] == "1 per week"
+        assert run.data.metrics["best_val_loss"] == same.data.metrics["best_val_loss"]
+        assert run.data.metrics["online_threshold"] > same.data.metrics["online_threshold"]
+        curves = [mlflow_runs.metric_history(story.store, one.info.run_id, "val_loss") for one in (run, same)]
+        assert len(curves[0]) == 12
+        assert curves[0] == curves[1]
+
+
+def test_the_champion_gets_the_threshold_that_the_file_promises(story, champion, promising):
+    changed, _ = promising
+    made = promotion.promote(
+        changed.plan.experiment,
+        story.store,
+        changed.result.winner,
+        test_measures=changed.result.test_measures,
+        evaluate_champion=lambda _: span_evaluation.tabulate_test_span(
+            champion[0].model, story.plan.dataset, story.plan.panel
+        ),
+    )
+    assert (made.version, made.previous) == ("2", "1")
+
+
+def test_the_promise_is_in_the_model_and_the_verdict(story, promising, tmp_path):
+    changed, _ = promising
+    detector = loading.load_from_bytes(mlflow_runs.read_model_files(story.store, changed.result.winner.info.run_id))
+    assert detector.promise == pytest.approx(1 / 7 / 1440)
+    assert (detector.least, detector.gap) == (1, 6)
+    path, findings = report.write_report(record.read_sweep(story.store, "watched"), story.store, tmp_path)
+    assert "cannot show that: " in findings.verdict
+    assert path.is_file()
+
+
+def test_runs_that_another_metric_ranked_get_the_one_of_varied_faults(promising, tmp_path, programs):
+    selection = SECTIONS["selection"] | {"metric": "val_online_varied_faults_missed"}
+    changed, _ = promising
+    sections = SECTIONS | {"selection": selection, "anomaly": {"false_alarms": "1 per week"}}
+    with contextlib.chdir(tmp_path):
+        plan = watched(tmp_path, FRAME, **sections)
+        assert plan.runs.keys() == changed.plan.runs.keys()
+        result = runner.run_sweep(plan, changed.store, WorkerSettings(1, "jax", programs), SweepEvents())
+    assert result.trained == 0
+    for run in mlflow_runs.finished_runs(changed.store, plan.runs).values():
+        assert 0 < run.data.metrics["val_online_varied_faults_missed"] < 1

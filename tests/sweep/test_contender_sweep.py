@@ -229,5 +229,5 @@ def test_networks_and_baselines_are_compared_by_what_both_have():
         experiment(task="probabilistic", transform={"scale": "mean-abs"}, selection={"contenders": "all"})
     with pytest.raises(ConfigError, match="training.refit: trains one winner again, and mode: auto has a model"):
         experiment(training={"refit": True}, mode="auto")
-    with pytest.raises(ConfigError, match="write val_online_faults_missed"):
+    with pytest.raises(ConfigError, match="write val_online_varied_faults_missed"):
         config.parse(yaml.safe_dump(watching(selection={"contenders": "all"})))

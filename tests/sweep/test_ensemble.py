@@ -229,15 +229,26 @@ def test_the_minimum_of_detectors_raises_an_alarm_where_each_of_them_does(watche
     verdict = report_findings.compute_findings(record.read_sweep(store, "watched")).verdict
     assert "It raises an alarm where each of them does: fewer are false, and more faults may be missed." in verdict
     assert "each of its members scores above its own threshold, mean-std" in verdict
+
+
+def test_recalibration_gives_the_members_of_a_minimum_new_thresholds(watchers, monkeypatch, capsys, tmp_path):
+    _, store, own = watchers("minimum")
+    frame = readings(seed=1).iloc[:400]
     frame.to_csv(tmp_path / "normal.csv", index=False)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", store.uri)
-    monkeypatch.setattr(sys, "argv", ["gridcast", "recalibrate", "minimum", "normal.csv"])
-    with pytest.raises(SystemExit) as ended:
+    monkeypatch.setattr(sys, "argv", ["gridcast", "recalibrate", "minimum", "normal.csv", "--max-false-alarms", "0.1"])
+    with contextlib.suppress(SystemExit):
         cli.main()
-    assert ended.value.code == 2
-    error = " ".join(capsys.readouterr().err.split())
-    assert "minimum: is the minimum of an ensemble and uses the thresholds of its members" in error
+    assert "thresholds of its members" in " ".join(capsys.readouterr().out.split())
+    new = model_loading.load_model("minimum", store.uri).model
+    assert new.threshold == 1.0
+    for before, after in zip(own.members, new.members, strict=True):
+        scores = before.predict(frame)["score"].dropna().to_numpy()
+        fitted = scores[: len(scores) * 2 // 3]
+        assert after.threshold == pytest.approx(fitted.mean() + 3 * fitted.std(), rel=1e-3)
+        assert [one.wait for one in after.online] == [one.wait for one in before.online]
+        assert after.online != before.online
 
 
 def test_scores_of_detectors_have_no_median():

@@ -13,7 +13,7 @@ from gridcast import config
 from gridcast.config import plugins
 from gridcast.tracking.gates import best_baseline_ahead
 from gridcast.tracking.promotion_case import PromotionCase
-from small_experiments import experiment, settings
+from small_experiments import experiment, settings, watching
 
 SHARES = {"share_excellent": 20.0, "share_good": 40.0}
 CHALLENGER = {"mase": 0.8, "msse": 0.9, "mae": 2.0, "wql": 0.5, "rmse": 3.0, **SHARES}
@@ -81,3 +81,13 @@ def test_a_metric_of_ones_own_is_compared_in_its_direction(direction, ahead):
         near = replace(case, measures={"mase": 2.0, "profit": profit})
         if direction == "higher":
             assert (best_baseline_ahead(near) is not None) == is_ahead
+
+
+@pytest.mark.parametrize(("alarms", "said"), [(9, "breaks its promise of 1 per week"), (1, "")])
+def test_a_detector_that_breaks_its_promise_is_called_so(alarms, said):
+    watched = config.parse(yaml.safe_dump(watching(anomaly={"false_alarms": "1 per week"})))
+    assert watched.anomaly.merge_gap == watched.window.lookback
+    metrics = {"val_online_alarms": float(alarms), "val_online_days": 4.5}
+    case = replace(make_case({}), experiment=watched, run=SimpleNamespace(data=SimpleNamespace(metrics=metrics)))
+    assert said in case.broken_promise
+    assert bool(case.broken_promise) == bool(said)

@@ -14,8 +14,8 @@ from gridcast.models.baselines.dataset_task import baseline_task
 from gridcast.runtime import loading
 from gridcast.runtime.baselines import BASELINES, arima
 from gridcast.runtime.baselines.tree_arrays import TreeArrays
-from gridcast.runtime.baselines.trees import grow_trees
 from gridcast.runtime.baselines.tree_features import step_rows
+from gridcast.runtime.baselines.trees import grow_trees
 from gridcast.runtime.errors import DataError
 from gridcast.runtime.model_files import BASELINE_FILE
 from gridcast.serving.models.compiled_network import compile_forecaster

@@ -60,3 +60,19 @@ def test_faults_have_a_length_of_their_own():
     assert np.flatnonzero(labels[:110]).tolist() == [15, *range(60, 70)]  # a spike amid ten steps, a shift of ten
     assert fault_injection.FAULT_STEPS == 10
     assert (changed[60:70] != readings(steps=260, sensors=1)[60:70]).all()
+
+
+def test_varied_faults_last_hide_and_are_in_several_sensors():
+    values = readings(steps=200)
+    found = list(fault_injection.fault_scenarios(values))
+    assert len(found) == fault_injection.SCENARIOS
+    lengths = {int(labels.sum()) for _, labels in found}
+    assert min(lengths) == 5  # a spike
+    assert max(lengths) >= 99
+    sensors = {int((changed != values).any(axis=0).sum()) for changed, _ in found}
+    assert sensors == {1, 2}  # the third is constant
+    for changed, labels in found:
+        np.testing.assert_array_equal(changed[~labels], values[~labels])
+    again = list(fault_injection.fault_scenarios(values))
+    assert all(np.array_equal(one[0], other[0]) for one, other in zip(found, again, strict=True))
+    assert list(fault_injection.fault_scenarios(np.ones((100, 2)))) == []

@@ -158,18 +158,13 @@ def recalibrate(request: RecalibrationRequest, tell: Callable[[str], None]) -> P
 def _recalibrate(request: RecalibrationRequest, loaded: LoadedModel, tell: Callable[[str], None]) -> Promotion | None:
     from gridcast.data.file_bytes import shown
     from gridcast.monitoring import recalibration
-    from gridcast.runtime.detector import MINIMUM
+    from gridcast.monitoring.new_threshold import new_threshold
 
-    if getattr(loaded.model, "combine", None) == MINIMUM:  # detectors of version 0.1.0 may lack the attribute
-        raise ConfigError(
-            f"{request.model}: is the minimum of an ensemble and uses the thresholds of its members, so it has none to "
-            "recompute; train it again on newer data, or with selection.ensemble.combine: mean"
-        )
     try:
         operation = _scored_operation(request, loaded.model)
         if request.only_if_drifted and not _has_drifted(request, operation, tell):
             return None
-        threshold = recalibration.new_threshold(loaded.model, operation, request.last)
+        threshold = new_threshold(loaded.model, operation, request.last)
     except Exception as error:
         if not is_data_error(error):
             raise

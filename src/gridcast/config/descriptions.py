@@ -193,8 +193,14 @@ DESCRIPTIONS: dict[str, dict[str, str]] = {
             "..."
         ),
         "level": "Deviations, or the share of false alarms; default: 3 deviations, or a share of 0.001.",
+        "false_alarms": (
+            "How many are promised, such as `1 per week` (hour, day, week, month, year): the threshold is set so, in "
+            "place of `level`, and the report says how far the validation span shows it."
+        ),
         "min_steps": "Anomalous steps that make an event.",
-        "merge_gap": "Events at most that many steps apart are merged.",
+        "merge_gap": (
+            "Events at most that many steps apart are merged; default: 0, with `false_alarms` the steps of a window."
+        ),
     },
     "Search": {
         "strategy": (
@@ -227,8 +233,9 @@ DESCRIPTIONS: dict[str, dict[str, str]] = {
             "quantiles), `val_mase`, `val_msse`, `val_msle`, `val_wape`, `val_rmse`, `val_mape`, `val_smape` or, the "
             "higher the better, `val_r2` and `val_share_within_10` (percent of the forecasts within 90 to 110 % of "
             "the actual value; also 5 and 20), or one of your own (docs/plugins.md). Detectors: `best_val_loss`, or "
-            "`val_online_faults_missed`, the injected faults that live scores miss; `val_faults_missed` is the same "
-            "in hindsight."
+            "`val_online_varied_faults_missed`, the injected faults of many kinds, sizes and lengths that live scores "
+            "miss, `val_online_faults_missed`, of short faults in one sensor each; `val_faults_missed` is the same in "
+            "hindsight."
         ),
         "promote_to": "Name in the model registry; left out, nothing is promoted.",
         "margin": (

@@ -8,6 +8,7 @@ from pydantic import Field, PrivateAttr, ValidationError, ValidationInfo, field_
 
 from gridcast.config.configuration import AXES, Configuration
 from gridcast.config.error_messages import explain
+from gridcast.config.false_alarms import with_merged_windows
 from gridcast.config.layer_settings import (
     check_axis,
     check_direct_layers,
@@ -32,7 +33,7 @@ from gridcast.config.sections import (
     Transform,
     Window,
 )
-from gridcast.config.selection_metrics import EARLY_STRATEGIES, check_metric
+from gridcast.config.selection_metrics import EARLY_STRATEGIES, VARIED_FAULTS, check_metric
 from gridcast.config.table_settings import Columns
 from gridcast.config.task_rules import check_fields
 from gridcast.config.threshold_rules import RUNNING
@@ -174,7 +175,7 @@ class Experiment(Section):
             values = content.get(section, {})
             if isinstance(values, dict):
                 content = content | {section: defaults | values}
-        return content
+        return with_merged_windows(content)
 
     @field_validator("grid", mode="before")
     @classmethod
@@ -258,12 +259,12 @@ class Experiment(Section):
         if len(detectors) > 1:
             raise ValueError(
                 "selection.metric: best_val_loss cannot compare detectors whose errors mean different things "
-                f"({_listed(detectors)}); write val_online_faults_missed"
+                f"({_listed(detectors)}); write {VARIED_FAULTS}"
             )
         if self.task == "anomaly" and "standard" in scalings and len(scalings) > 1:
             raise ValueError(
                 "selection.metric: best_val_loss cannot compare errors in units of windows with others (scaling: "
-                f"{_listed(scalings)}); write val_online_faults_missed"
+                f"{_listed(scalings)}); write {VARIED_FAULTS}"
             )
         return self
 
@@ -271,7 +272,7 @@ class Experiment(Section):
     def _check_contenders(self) -> Experiment:
         """Networks and baselines are compared by a metric that both have."""
         if self.selection.contenders == "all" and self.selection.metric == "best_val_loss" and self.task != "forecast":
-            metric = {"probabilistic": "best_val_wql", "anomaly": "val_online_faults_missed"}[self.task]
+            metric = {"probabilistic": "best_val_wql", "anomaly": VARIED_FAULTS}[self.task]
             raise ValueError(
                 "selection.metric: best_val_loss is the loss of networks, which baselines do not have, so with "
                 f"contenders: all it cannot compare them; write {metric}"

@@ -177,7 +177,11 @@ def run_key(
     if experiment.task == "probabilistic":
         settings["probabilistic"] = {**experiment.probabilistic.model_dump(), "semantics": PROBABILISTIC_SEMANTICS}
     if experiment.task == "anomaly":
-        settings["anomaly"] = {**experiment.anomaly.model_dump(), "semantics": DETECTION_SEMANTICS}
+        settings["anomaly"] = {
+            **experiment.anomaly.model_dump(exclude={"false_alarms"}),
+            **experiment.anomaly.model_dump(include={"false_alarms"}, exclude_none=True),
+            "semantics": DETECTION_SEMANTICS,
+        }
     # Absent where they do not apply, so that the keys of runs from before they existed stay valid.
     if split.folds is not None:
         settings |= {"fold": run.fold, "steps": experiment.fold_steps}

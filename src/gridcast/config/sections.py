@@ -10,10 +10,11 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from gridcast.config.configuration import Loss
+from gridcast.config.false_alarms import alarms_per_day
 from gridcast.config.section import Section
 from gridcast.config.selection_metrics import recorded_name
 from gridcast.config.table_settings import NAMES_OF_SIGNS, Columns, Pivot, Wide
-from gridcast.config.threshold_rules import checked_level
+from gridcast.config.threshold_rules import RUNNING, checked_level
 from gridcast.runtime import local_time
 from gridcast.runtime.errors import ConfigError, suggest
 
@@ -225,10 +226,15 @@ class Anomaly(Section):
     A step is anomalous if its score exceeds the `threshold` of that name, see `evaluation.thresholds`; `level` counts
     deviations, or is the share of false alarms. An event has at least `min_steps` anomalous steps; events with at most
     `merge_gap` steps between them are merged.
+
+    `false_alarms` promises how many there are, such as `1 per week`, and sets the threshold in place of `level`; events
+    then have one step and are merged over a window, unless these keys say otherwise. See
+    `evaluation.promised_threshold`.
     """
 
     threshold: str = "mean-std"
     level: float | None = None
+    false_alarms: str | None = None
     min_steps: Annotated[int, Field(ge=1, serialization_alias="least")] = 1
     merge_gap: Annotated[int, Field(ge=0, serialization_alias="gap")] = 0
 
@@ -239,6 +245,25 @@ class Anomaly(Section):
         except ConfigError as error:
             raise ValueError(str(error)) from None
         return self
+
+    @model_validator(mode="after")
+    def _check_promise(self) -> Anomaly:
+        if self.false_alarms is None:
+            return self
+        alarms_per_day(self.false_alarms)
+        if self.level is not None:
+            raise ValueError("level and false_alarms both set the threshold; remove one of them")
+        if self.threshold not in (RUNNING, type(self).model_fields["threshold"].default):
+            raise ValueError(
+                f"threshold: {self.threshold} and false_alarms both set the threshold; remove threshold, or write "
+                f"{RUNNING}"
+            )
+        return self
+
+    @property
+    def promised_per_day(self) -> float | None:
+        """The false alarms per day of the promise, if there is one."""
+        return None if self.false_alarms is None else alarms_per_day(self.false_alarms)
 
 
 class Training(Section):
@@ -294,7 +319,8 @@ class Selection(Section):
     `config.selection_metrics.Metric`. `val_` may be left out.
 
     Detectors can also be compared on validation steps with injected faults: by 1 - AUC-PR of the scores that a follower
-    of a stream has (`val_online_faults_missed`), or by the false alarms at their threshold
+    of a stream has (`val_online_faults_missed`; `val_online_varied_faults_missed` for faults of many kinds, sizes and
+    lengths in place of short ones in one sensor), or by the false alarms at their threshold
     (`val_online_false_alarms_per_day`). `val_faults_missed` and `val_false_alarms_per_day` are the same in hindsight,
     as version 0.1 recorded them. `margin` is the share by which the winner's error must lie below that of each naive
     baseline (default 0) and of the champion (default 0.01, see `tracking.champion_gate`); `when_beaten` is what happens

@@ -17,12 +17,15 @@ VALIDATION_PREFIX = "val_"
 CURVES = ("val_loss", "val_mae")
 TRAINED_METRICS = ("best_val_loss", "best_val_mae")
 FORECAST_METRICS = (*TRAINED_METRICS, *(VALIDATION_PREFIX + name for name in (*POINT_MEASURES, *SHARES_WITHIN)))
+VARIED_FAULTS = "val_online_varied_faults_missed"
+"""Faults of many kinds, sizes and lengths that live scores miss: measured only where runs are ranked by it."""
 DETECTION_METRICS = (
     "best_val_loss",
     "val_online_faults_missed",
     "val_online_false_alarms_per_day",
     "val_faults_missed",
     "val_false_alarms_per_day",
+    VARIED_FAULTS,
 )
 METRICS_OF_TASK = {
     "forecast": FORECAST_METRICS,

@@ -7,7 +7,9 @@ from dataclasses import replace
 import numpy as np
 
 from gridcast.config import Experiment
+from gridcast.data.check_readings import with_stuck_note, without_impossible_values
 from gridcast.data.check_windows import longest_lookback
+from gridcast.data.label_leaks import predicts_labels
 from gridcast.data.panel import Panel
 from gridcast.runtime import windows
 from gridcast.runtime.errors import DataError
@@ -16,12 +18,15 @@ SPANS = ("train", "validation", "test")
 
 
 def check_sensors(panel: Panel, experiment: Experiment) -> Panel:
-    """Return `panel` with notes on labelled steps, which become gaps where they are to be omitted.
+    """Return `panel` with gaps at impossible values, and notes on them, on stuck sensors and on labelled steps.
+
+    These become gaps where they are to be omitted.
 
     Raises DataError where no window of a span has a value of every sensor at each of its steps.
     """
     if experiment.data.labelled == "omit":
         panel = _without_labelled_steps(panel)
+    panel = with_stuck_note(without_impossible_values(panel))
     _check_windows(panel, experiment)
     return panel if panel.labels is None else _with_notes_on_labels(panel, experiment)
 
@@ -60,4 +65,10 @@ def _with_notes_on_labels(panel: Panel, experiment: Experiment) -> Panel:
     early = int(panel.labels[: panel.spans.validation].sum())
     if early and is_learnt:
         notes.append(f"warning: {early:,} labelled steps lie before the test span: they are learnt as if normal")
+    for name, row, is_observed in zip(panel.series, panel.target, panel.observed, strict=True):
+        if how := predicts_labels(np.where(is_observed, row, np.nan), panel.labels):
+            notes.append(
+                f"warning: leak: '{name}' predicts the labels on its own ({how}): if it is derived from them, what "
+                "detectors find by it means nothing; leave it out with data.sensors"
+            )
     return replace(panel, notes=(*panel.notes, *notes))

@@ -37,6 +37,7 @@ class Dataset:
       window reaches back into training; 0 for forecasts, whose inputs may.
     - `followed_metric`: the metric that is computed after every epoch, because the search compares runs before their
       end by it; empty where it is the loss or the MAE of training.
+    - `selected_by`: the metric by which runs are ranked.
     - `is_refit`: whether the validation span is trained on too; scalers are those of the training span still.
     - `loss`: that by which all networks of values are trained; empty where they differ in it, or have likelihoods.
     - `training`, `probabilistic`, `anomaly`: these sections of the experiment. `plugins`: those that it may name.
@@ -57,6 +58,7 @@ class Dataset:
     anomaly: Anomaly | None = None
     validation_gap: int = 0
     followed_metric: str = ""
+    selected_by: str = ""
     loss: str = ""
     is_refit: bool = False
     plugins: Plugins = NO_PLUGINS
@@ -159,6 +161,12 @@ class Dataset:
         return float(86400 / np.median(np.diff(self.times.to_numpy("datetime64[s]")).astype(float)))
 
     @property
+    def promise(self) -> float | None:
+        """The false alarms per step that a detector promises, None without a promise."""
+        per_day = None if self.anomaly is None else self.anomaly.promised_per_day
+        return None if per_day is None else per_day / self.steps_per_day
+
+    @property
     def series_codes(self) -> np.ndarray:
         """Code of the series in each row of `channels` (series,)."""
         return np.arange(len(self.channels))
@@ -190,6 +198,7 @@ def build_dataset(panel: Panel, experiment: Experiment) -> Dataset:
         anomaly=experiment.anomaly if is_anomaly else None,
         validation_gap=longest_lookback(experiment) if is_anomaly else 0,
         loss=_common_loss(experiment),
+        selected_by=experiment.selection.metric,
         followed_metric=followed_metric(experiment.selection.metric, experiment.task, experiment.search.strategy),
         plugins=experiment.plugins,
     )

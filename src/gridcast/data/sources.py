@@ -13,7 +13,17 @@ import numpy as np
 import pandas as pd
 
 from gridcast.config import Data
-from gridcast.data import anomaly_labels, builtin, csv_text, file_bytes, layout, readers, sensor_table, sentinels
+from gridcast.data import (
+    anomaly_labels,
+    builtin,
+    csv_text,
+    file_bytes,
+    layout,
+    no_sensors,
+    readers,
+    sensor_table,
+    sentinels,
+)
 from gridcast.data.parse_fields import FRAME, LINE, unit_of
 from gridcast.data.select_rows import aggregate_table, drop_repeated_rows, select_rows
 from gridcast.data.static_categories import check_static_columns, with_static_columns
@@ -88,7 +98,9 @@ def _read_files(data: Data, sources: Sequence[str | pd.DataFrame]) -> Table:
     read, dialect = readers.read_tables(sources, in_files)
     paths, notes = tuple(table.path for table in read), [f"{table.path}: {table.note}" for table in read]
     if data.sensors is not None and not data.sensors:
-        notes += _sensor_notes(sources[0], [table.rows for table in read], in_files)
+        notes += _text_columns(sources[0], in_files)
+        sensors, remarks = no_sensors.split_sensors([table.rows for table in read], in_files.sensors or ())
+        in_files, notes = in_files.model_copy(update={"sensors": tuple(sensors)}), notes + remarks
     tables: list[pd.DataFrame] = []
     labels: list[pd.Series] = []
     silent = [str(name) for table in read if len(table.silent) for name in _ids(table.silent, data.series)]
@@ -102,32 +114,25 @@ def _read_files(data: Data, sources: Sequence[str | pd.DataFrame]) -> Table:
             labels.append(_labels(rows, data, path))
     rows = _in_order(csv_text.concat_rows(tables, [SERIES]), in_files)
     _check_values(rows, in_files)
-    notes += _doubtful_notes(rows)
+    notes += _doubtful_notes(rows, is_sensors=data.sensors is not None)
     silent = sorted(set(silent) - set(rows[SERIES].unique())) if silent else []
     if silent:
         notes.append(f"warning: {len(silent):,} series without any '{data.target}' left out: {layout.listed(silent)}")
     return Table(rows, paths, tuple(notes), pd.concat(labels) if labels else None, dialect, tuple(silent))
 
 
-def _doubtful_notes(rows: pd.DataFrame) -> list[str]:
-    """Warnings about ids that look alike, and values that may stand for none."""
-    remark = sentinels.sentinel_remark(rows[TARGET], rows[SERIES], settable=True)
+def _doubtful_notes(rows: pd.DataFrame, *, is_sensors: bool) -> list[str]:
+    """Warnings about ids that look alike, and values that may stand for none: of sensors, see `check_readings`."""
+    remark = "" if is_sensors else sentinels.sentinel_remark(rows[TARGET], rows[SERIES], settable=True)
     return [*_similar_ids(list(map(str, rows[SERIES].cat.categories))), *([f"warning: {remark}"] if remark else [])]
 
 
-def _sensor_notes(source: str | pd.DataFrame, tables: Sequence[pd.DataFrame], data: Data) -> list[str]:
-    """Notes on the columns that were taken for sensors because they hold numbers, and on those that were not."""
+def _text_columns(source: str | pd.DataFrame, data: Data) -> list[str]:
+    """A note on the columns that are no sensors because they hold no numbers."""
     sensors = data.sensors or ()
     columns = [] if data.pivot is not None else readers.column_names(source, data)
     others = [name for name in columns if name not in (*sensors, data.time, data.labels, "")]
-    notes = [f"no sensors, as they do not hold numbers: {layout.listed(others)}"] if others else []
-    flags = [name for name in sensors if all(rows[name].dropna().isin((0, 1)).all() for rows in tables)]
-    if flags:
-        notes.append(
-            f"warning: {layout.listed(flags)} hold only 0 and 1 and are read as sensors; if they mark anomalies, "
-            "name one in data.labels, or leave them out with data.sensors"
-        )
-    return notes
+    return [f"no sensors, as they do not hold numbers: {layout.listed(others)}"] if others else []
 
 
 def _similar_ids(names: Sequence[str]) -> list[str]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import zipfile
+from collections.abc import Mapping
 
 import pandas as pd
 
@@ -18,6 +20,8 @@ SCORES = "test_scores.parquet"
 """Anomaly scores of the test span, see `detection_table.tabulate_scores`."""
 SENSOR_VALUES = "test_values.parquet"
 """Readings over the test span, see `detection_table.sensor_values`."""
+OWN_MODEL = "own_settings.zip"
+"""Model files of the experiment's own settings, of which a detector may get another threshold later."""
 TEST_PREFIX = "test_"
 """Prefix of the metrics of the test span in MLflow."""
 
@@ -32,3 +36,18 @@ def parquet_bytes(table: pd.DataFrame) -> bytes:
 def read_parquet_bytes(content: bytes) -> pd.DataFrame:
     """Return the table that `parquet_bytes` wrote."""
     return pd.read_parquet(io.BytesIO(content))
+
+
+def zip_bytes(files: Mapping[str, bytes]) -> bytes:
+    """Return `files`, contents by name, as the content of a zip file."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    return buffer.getvalue()
+
+
+def read_zip_bytes(content: bytes) -> dict[str, bytes]:
+    """Return the files that `zip_bytes` wrote."""
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}

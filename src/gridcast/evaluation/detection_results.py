@@ -17,8 +17,9 @@ from gridcast.config import Anomaly, threshold_rules
 from gridcast.data.dataset import Dataset
 from gridcast.data.splits import Spans
 from gridcast.evaluation import thresholds
+from gridcast.evaluation.promised_threshold import promised_threshold
 from gridcast.models.baselines.detectors import DETECTOR_BASELINES
-from gridcast.runtime import events, online
+from gridcast.runtime import events, online, running_threshold
 from gridcast.runtime.detector import Detector, scaled_values
 from gridcast.runtime.online import OnlineThreshold
 from gridcast.runtime.preprocessing import Preprocessing
@@ -85,16 +86,18 @@ def thresholds_before_test(
     lookback: int,
     anomaly: Anomaly,
     waits: Sequence[int],
+    promise: float | None = None,
 ) -> tuple[OnlineThreshold, tuple[OnlineThreshold, ...]]:
     """Return the thresholds by the rule of `anomaly`: of scores in hindsight, and of those after each of `waits`.
 
     They are fitted to the scores of all steps before the test span. Scores of training steps alone would be too small,
     since the network was fitted to them. A conformal threshold is taken from the validation span alone, which nothing
-    was fitted to. For a running threshold the score history comes along that it continues from, else None.
+    was fitted to. For a running threshold the score history comes along that it continues from, else None. With a
+    `promise`, the false alarms per step, they are those that keep it.
     """
     start = spans.train if anomaly.threshold == "conformal" else spans.start
     hindsight, *after = (
-        thresholds.fit_threshold_with_history(events.anomaly_score(one), anomaly.threshold, anomaly.level)
+        fit_rule(events.anomaly_score(one), anomaly, promise)
         for one in span_contributions_after(
             contribute, values, (start, spans.validation), lookback=lookback, waits=(None, *waits)
         )
@@ -102,6 +105,20 @@ def thresholds_before_test(
     return OnlineThreshold(lookback, *hindsight), tuple(
         OnlineThreshold(wait, threshold, seen) for wait, (threshold, seen) in zip(waits, after, strict=True)
     )
+
+
+def fit_rule(
+    scores: np.ndarray, anomaly: Anomaly, promise: float | None
+) -> tuple[float, running_threshold.ScoreHistory | None]:
+    """Return the threshold of `scores` (n,) by the rule of `anomaly`, and the history that a running one starts from.
+
+    A `promise` of false alarms per step takes the place of the rule's level. Raises DataError without a score.
+    """
+    if promise is None:
+        return thresholds.fit_threshold_with_history(scores, anomaly.threshold, anomaly.level)
+    history = running_threshold.score_history(scores) if anomaly.threshold == threshold_rules.RUNNING else None
+    kept = promised_threshold(scores, promise, min_steps=anomaly.min_steps, merge_gap=anomaly.merge_gap)
+    return kept, history
 
 
 def detector_scores(detector: Detector, dataset: Dataset) -> AnomalyScores:
@@ -145,6 +162,7 @@ def untuned_detector(dataset: Dataset, preprocessing: Preprocessing, network: An
         usual=(),
         least=anomaly.min_steps,
         gap=anomaly.merge_gap,
+        promise=dataset.promise,
     )
 
 
@@ -158,8 +176,14 @@ def fit_thresholds(detector: Detector, dataset: Dataset) -> Detector:
         lookback=detector.lookback,
         anomaly=dataset.anomaly,
         waits=online.calibrated_waits(detector.wait, detector.settling),
+        promise=dataset.promise,
     )
-    return replace(detector, threshold=final.threshold, seen=final.seen, online=after)
+    fitted = replace(detector, threshold=final.threshold, seen=final.seen, online=after)
+    followed = fitted.threshold_after(fitted.wait)
+    if dataset.promise is None or followed.seen is None:
+        return fitted
+    # A running threshold keeps the promise by its level: that of the scores which a follower has.
+    return replace(fitted, level=followed.seen.level_of(followed.threshold))
 
 
 def _known_in_hindsight(steps: int) -> np.ndarray:

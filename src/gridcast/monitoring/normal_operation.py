@@ -16,7 +16,7 @@ from gridcast.monitoring import drift
 from gridcast.monitoring.findings import AlarmLimits
 from gridcast.monitoring.stream import followed_model
 from gridcast.monitoring.stream.ledger import Ledger
-from gridcast.runtime.detector import Detector
+from gridcast.runtime.detector import MINIMUM, Detector
 from gridcast.runtime.errors import DataError
 
 SQLITE_MAGIC = b"SQLite format 3\0"
@@ -31,13 +31,15 @@ class ScoredOperation:
     The scores are those of a follower of a stream, or in hindsight where the detector has no thresholds for such
     scores. A normal step has a score, is not labelled as anomalous, and no window reads both it and a step that is.
     `labelled` says whether there were labels. `by_wait` holds the scores (n,) of each further view that has a threshold
-    of its own: after a number of steps, or in hindsight (None).
+    of its own: after a number of steps, or in hindsight (None). `members` are the same of each member of an ensemble
+    that raises an alarm where all of them do: their thresholds decide.
     """
 
     scores: pd.DataFrame
     normal: np.ndarray
     labelled: bool
     by_wait: Mapping[int | None, np.ndarray] = field(default_factory=dict)
+    members: tuple[ScoredOperation, ...] = ()
 
     def is_recent(self, span: pd.Timedelta) -> np.ndarray:
         """Return the mask (n,) of the steps in the last `span`."""
@@ -83,10 +85,17 @@ def read_stream_record(
     return readings.rename_axis(detector.time).reset_index(), in_event
 
 
-def score_readings(detector: Detector, readings: pd.DataFrame, is_anomalous: np.ndarray | None) -> ScoredOperation:
-    """Score `readings`; the mask (rows,) `is_anomalous` is None where there are no labels. Raises DataError."""
+def score_readings(
+    detector: Detector, readings: pd.DataFrame, is_anomalous: np.ndarray | None, *, further_wait: int | None = None
+) -> ScoredOperation:
+    """Score `readings`; the mask (rows,) `is_anomalous` is None where there are no labels. Raises DataError.
+
+    Scores after `further_wait` steps are in `by_wait` too, if these are not final.
+    """
     # Detectors from before there were online scores, whose code is their own, have none of these attributes.
     waits: list[int | None] = [one.wait for one in getattr(detector, "online", ())]
+    if further_wait is not None and waits and further_wait < detector.settling:
+        waits = list(dict.fromkeys([*waits, further_wait]))
     params = {"wait": detector.wait} if waits else {}
     scores = detector.predict(readings, params).set_index(detector.time)
     normal = scores["score"].notna().to_numpy(copy=True)
@@ -103,7 +112,12 @@ def score_readings(detector: Detector, readings: pd.DataFrame, is_anomalous: np.
     by_wait = {wait: detector.predict(readings, {"wait": wait})["score"].to_numpy() for wait in waits}
     if waits:
         by_wait[None] = detector.predict(readings)["score"].to_numpy()
-    return ScoredOperation(scores, normal, is_anomalous is not None, by_wait)
+    members: tuple[ScoredOperation, ...] = ()
+    if getattr(detector, "combine", None) == MINIMUM:
+        members = tuple(
+            score_readings(member, readings, is_anomalous, further_wait=detector.wait) for member in detector.members
+        )
+    return ScoredOperation(scores, normal, is_anomalous is not None, by_wait, members)
 
 
 def score_shift(operation: ScoredOperation, span: pd.Timedelta) -> drift.Shift:

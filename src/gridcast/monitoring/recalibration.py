@@ -6,18 +6,14 @@ import hashlib
 import json
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
-import numpy as np
-import pandas as pd
-
-from gridcast.evaluation import thresholds
-from gridcast.monitoring.normal_operation import ScoredOperation
-from gridcast.runtime import events, online, running_threshold
-from gridcast.runtime.detector import DETECTOR_KEY, Detector
-from gridcast.runtime.errors import ConfigError, DataError, PromotionRefused
-from gridcast.runtime.model_files import SETTINGS_FILE
+from gridcast.monitoring.new_threshold import NewThreshold
+from gridcast.runtime import online
+from gridcast.runtime.detector import DETECTOR_KEY
+from gridcast.runtime.errors import ConfigError, PromotionRefused
+from gridcast.runtime.model_files import MEMBERS_FILE, SETTINGS_FILE
 from gridcast.runtime.online import OnlineThreshold
 from gridcast.tracking import mlflow_runs, model_loading, promotion, registry, run_recording
 from gridcast.tracking.model_loading import LoadedModel
@@ -25,105 +21,8 @@ from gridcast.tracking.registry import Promotion
 from gridcast.tracking.store import MAX_TEXT, Store, find_sweep, mlflow_errors
 
 RECALIBRATION_KIND = "recalibration"
-HELD_OUT_SHARE = 1 / 3
-"""Share of the normal scores, the last ones, on which the new threshold is tested instead of fitted."""
 MAX_THRESHOLD_RATIO = 3.0
 """Factor by which the new threshold may differ from the old one: beyond it, the data or the plant have changed."""
-MIN_SCORES = 100
-"""Scores that a threshold is fitted to, at least."""
-
-
-@dataclass(frozen=True)
-class NewThreshold:
-    """A recomputed threshold, with the figures that the gates judge.
-
-    The `old` threshold and the `new` one, which is fitted to `fitted` scores and tested on `held_out` others;
-    `false_alarms` is the share of these (0 to 1) that exceed it. `left_out` steps are labelled as anomalous, or share a
-    window with one that is. `events` are those of the champion among the other steps; `labelled` says that labels call
-    these steps normal. The scores are from `first` to `last`. `seen` is the state that a running threshold continues
-    from.
-
-    Of a detector with thresholds for live scores these figures are of the one that `gridcast detect` uses by default.
-    `online` holds all of them, refitted to the same steps, and `hindsight` the one of scores in hindsight.
-    """
-
-    old: float
-    new: float
-    fitted: int
-    held_out: int
-    false_alarms: float
-    left_out: int
-    events: tuple[str, ...]
-    labelled: bool
-    first: pd.Timestamp
-    last: pd.Timestamp
-    seen: running_threshold.ScoreHistory | None = None
-    online: tuple[OnlineThreshold, ...] = ()
-    hindsight: OnlineThreshold | None = None
-
-    @property
-    def summary(self) -> str:
-        """The result in one line."""
-        return (
-            f"threshold {self.new:.6g} instead of {self.old:.6g}, from {self.fitted:,} steps of normal operation "
-            f"({self.first} to {self.last}, {self.left_out:,} left out); {self.false_alarms:.2%} of the "
-            f"{self.held_out:,} held-out steps exceed it"
-        )
-
-
-def new_threshold(detector: Detector, operation: ScoredOperation, last: pd.Timedelta | None = None) -> NewThreshold:
-    """Fit a threshold to the first normal scores by the detector's own rule, and test it on the last ones.
-
-    With `last`, only the scores of that most recent span are used. Raises DataError where too few scores are left.
-    """
-    is_recent = np.ones(len(operation.scores), bool) if last is None else operation.is_recent(last)
-    scores, normal = operation.scores[is_recent], operation.normal[is_recent]
-    has_score = scores["score"].notna().to_numpy()
-    values = scores["score"].to_numpy()[normal]
-    fitted = math.floor(len(values) * (1 - HELD_OUT_SHARE))
-    if fitted < MIN_SCORES:
-        raise DataError(
-            f"{len(values)} steps can be scored and are not labelled as anomalous, at least "
-            f"{MIN_SCORES / (1 - HELD_OUT_SHARE):.0f} are needed; give more data"
-        )
-    new, seen = thresholds.fit_threshold_with_history(values[:fitted], detector.rule, detector.level)
-    live, hindsight = _refitted_views(detector, operation, operation.normal & is_recent, fitted)
-    held_out_thresholds = running_threshold.thresholds(values[fitted:], new, detector.level, seen)
-    champion_events = events.find_events(
-        np.where(normal, scores["score"], np.nan),
-        scores["threshold"].to_numpy(),
-        np.where(normal[:, None], scores[list(detector.sensors)], np.nan),
-        detector.sensors,
-        min_steps=detector.least,
-        merge_gap=detector.gap,
-    )
-    return NewThreshold(
-        old=detector.threshold_after(detector.wait).threshold if live else detector.threshold,
-        new=new,
-        fitted=fitted,
-        held_out=len(values) - fitted,
-        false_alarms=float(np.mean(values[fitted:] > held_out_thresholds)),
-        left_out=int((has_score & ~normal).sum()),
-        events=tuple(f"{scores.index[event.start]} to {scores.index[event.end - 1]}" for event in champion_events),
-        labelled=operation.labelled,
-        first=scores.index[has_score][0],
-        last=scores.index[has_score][-1],
-        seen=seen,
-        online=live,
-        hindsight=hindsight,
-    )
-
-
-def _refitted_views(
-    detector: Detector, operation: ScoredOperation, mask: np.ndarray, fitted: int
-) -> tuple[tuple[OnlineThreshold, ...], OnlineThreshold | None]:
-    """Return the thresholds of all views in `operation`, from the first `fitted` scores of the steps of `mask`."""
-    refitted = {
-        wait: thresholds.fit_threshold_with_history(scores[mask][:fitted], detector.rule, detector.level)
-        for wait, scores in operation.by_wait.items()
-    }
-    live = tuple(OnlineThreshold(wait, *found) for wait, found in refitted.items() if wait is not None)
-    return live, OnlineThreshold(detector.settling, *refitted[None]) if refitted else None
 
 
 def _no_event_is_flagged(threshold: NewThreshold, max_false_alarms: float) -> str | None:  # noqa: ARG001 - as all gates
@@ -179,7 +78,7 @@ def recalibrate(
         raise ConfigError(f"{uri} is not registered; name a registered model")
     if force is not None and not force.strip():
         raise ConfigError("--force: the reason is empty; say why the gates do not count, it is kept with the version")
-    if math.isclose(threshold.new, threshold.old, rel_tol=1e-9):
+    if all(math.isclose(one.new, one.old, rel_tol=1e-9) for one in threshold.members or (threshold,)):
         return Promotion(version, name, already_champion=True)
     refusals = {gate: why for gate, judge in THRESHOLD_GATES.items() if (why := judge(threshold, max_false_alarms))}
     if refusals and force is None:
@@ -214,15 +113,24 @@ def recalibrate(
 def _files_with_threshold(uri: str, threshold: NewThreshold) -> dict[str, bytes]:
     """Return the files of the model at `uri`, with the new threshold in its settings."""
     files = model_loading.download_files(uri)
-    settings = json.loads(files[SETTINGS_FILE])
+    changed = {SETTINGS_FILE: threshold}
+    if threshold.members:
+        names = [settings for settings, _ in json.loads(files[MEMBERS_FILE])["members"]]
+        changed = dict(zip(names, threshold.members, strict=True))
+    return files | {name: _settings_with_threshold(files[name], one) for name, one in changed.items()}
+
+
+def _settings_with_threshold(content: bytes, threshold: NewThreshold) -> bytes:
+    settings = json.loads(content)
     final = threshold.hindsight or OnlineThreshold(0, threshold.new, threshold.seen)
     settings[DETECTOR_KEY]["threshold"] = final.threshold
     if final.seen is not None:
         settings[DETECTOR_KEY]["seen"] = asdict(final.seen)
     if threshold.online:
         settings[DETECTOR_KEY]["online"] = online.to_json(threshold.online)
-    files[SETTINGS_FILE] = json.dumps(settings).encode()
-    return files
+    if threshold.level is not None:
+        settings[DETECTOR_KEY]["level"] = threshold.level
+    return json.dumps(settings).encode()
 
 
 def _record_run(

@@ -12,6 +12,7 @@ import pandas as pd
 from gridcast.config import threshold_rules
 from gridcast.evaluation.detection_table import AT_ONCE, HINDSIGHT, LABELLED, METRIC_TITLES, WAIT
 from gridcast.models.baselines.detectors import DETECTOR_BASELINES
+from gridcast.reporting.promise_sentences import promise_sentences
 from gridcast.reporting.record import SweepRecord
 from gridcast.runtime import events
 from gridcast.runtime.detector import ENSEMBLE, MINIMUM, SCORE, THRESHOLD
@@ -97,6 +98,7 @@ def build_chapter(record: SweepRecord) -> AnomalyChapter | None:
             _alarm_sentence(winner_measures, alarms, labelled=len(labelled_spans), missed=len(missed), days=days),
             *_hindsight_sentences(winner_measures, record.metric),
             _threshold_sentence(table[THRESHOLD].to_numpy(float), settings, record.combine),
+            *promise_sentences(settings, record.leader),
         ],
         advice=_advice(winner_measures, alarms, last_time=times[-1], settings=settings),
     )
@@ -213,6 +215,9 @@ def _hindsight_sentences(measures: Mapping[str, float], metric: str) -> list[str
 def _threshold_sentence(thresholds: np.ndarray, settings: Mapping[str, Any], combine: str | None) -> str:
     span = "the validation span" if settings["threshold"] == "conformal" else "all steps before the test span"
     level = "" if settings["level"] is None else f" at level {settings['level']:g}"
+    rule = settings["threshold"]
+    if promise := settings.get("false_alarms"):
+        rule, level = f"for false alarms of {promise}", ""
     if settings["threshold"] == threshold_rules.RUNNING:
         return (
             f"Its threshold is running{level}, recomputed at each step from all scores before it: {thresholds[0]:.4g} "
@@ -221,9 +226,9 @@ def _threshold_sentence(thresholds: np.ndarray, settings: Mapping[str, Any], com
     if combine == MINIMUM:
         return (
             "Its threshold is 1: a step is anomalous where each of its members scores above its own threshold, "
-            f"{settings['threshold']}{level}, of the scores of {span}."
+            f"{rule}{level}, of the scores of {span}."
         )
-    return f"Its threshold is {thresholds[0]:.4g}: {settings['threshold']}{level}, of the scores of {span}."
+    return f"Its threshold is {thresholds[0]:.4g}: {rule}{level}, of the scores of {span}."
 
 
 def _advice(
@@ -244,7 +249,8 @@ def _advice(
     if measures.get("false_alarms_per_day", 0) > MANY_FALSE_ALARMS_PER_DAY:
         advice.append(
             f"{measures['false_alarms_per_day']:.1f} false alarms a day are many: raise anomaly.min_steps (now "
-            f"{settings['least']}), or make the threshold stricter with anomaly.level, and check the effect on the "
+            f"{settings['least']}), or make the threshold stricter with "
+            f"anomaly.{'false_alarms' if settings.get('false_alarms') else 'level'}, and check the effect on the "
             "validation span."
         )
     if measures.get("event_recall", 1) < LOW_EVENT_RECALL:

@@ -51,6 +51,7 @@ METRIC_LABELS = {
     "best_val_mae": "validation MAE",
     "best_val_wql": "validation WQL",
     "val_online_faults_missed": "faults missed",
+    "val_online_varied_faults_missed": "varied faults missed",
     "val_online_false_alarms_per_day": "false alarms a day",
     "val_faults_missed": "faults missed in hindsight",
     "val_false_alarms_per_day": "false alarms a day in hindsight",

@@ -27,6 +27,8 @@ RUN_METRICS = (
     "val_online_false_alarms_per_day",
     "val_faults_missed",
     "val_false_alarms_per_day",
+    "val_online_alarms",
+    "val_online_days",
     "best_epoch",
     "epochs_trained",
     "fit_seconds",

@@ -36,6 +36,7 @@ def metric_name(metric: str) -> str:
     names = {"best_val_loss": "validation loss", "best_val_mae": "validation MAE"}
     names |= {
         "val_online_faults_missed": "share of faults missed",
+        "val_online_varied_faults_missed": "share of varied faults missed",
         "val_online_false_alarms_per_day": "false alarms a day",
         "val_faults_missed": "share of faults missed in hindsight",
         "val_false_alarms_per_day": "false alarms a day in hindsight",

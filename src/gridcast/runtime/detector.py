@@ -75,8 +75,9 @@ class Detector:
     of a network.
 
     A step is anomalous if its score exceeds the `threshold`, fitted by `rule` at `level` to the scores of training; a
-    running threshold starts from the score history `seen` there. An event has at least `least` anomalous steps, with
-    at most `gap` others between them.
+    running threshold starts from the score history `seen` there. With a `promise`, the false alarms per step, the
+    threshold is the one that keeps it. An event has at least `least` anomalous steps, with at most `gap` others between
+    them.
 
     An `ensemble` has no network. Its `members` watch the same sensors, each with its own lookback; their scores, in
     units of their thresholds, are combined by their geometric `mean` or their `minimum`. With the minimum the
@@ -102,6 +103,7 @@ class Detector:
     seen: running_threshold.ScoreHistory | None = None
     combine: str = "mean"
     online: tuple[OnlineThreshold, ...] = ()
+    promise: float | None = None
 
     @property
     def sensors(self) -> tuple[str, ...]:
@@ -367,6 +369,7 @@ class Detector:
         settings = {name: getattr(self, name) for name in names} | {"usual": usual}
         settings |= {} if self.seen is None else {"seen": asdict(self.seen)}
         settings |= {"online": online.to_json(self.online)} if self.online else {}
+        settings |= {} if self.promise is None else {"promise": self.promise}
         return {**self.preprocessing.to_json(), DETECTOR_KEY: settings}
 
 

@@ -27,6 +27,11 @@ class ScoreHistory:
         """Return the threshold after these scores: exp(mean + `level` standard deviations)."""
         return float(np.exp(self.mean + level * np.sqrt(max(self.variance, MIN_LOG_VARIANCE))))
 
+    def level_of(self, threshold: float) -> float:
+        """Return the level at which `threshold` is the one after these scores, 0 for one below their mean."""
+        deviation = np.sqrt(max(self.variance, MIN_LOG_VARIANCE))
+        return float(max(0.0, (np.log(max(threshold, MIN_SCORE)) - self.mean) / deviation))
+
 
 def score_history(scores: np.ndarray) -> ScoreHistory:
     """Return the history of the finite ones among `scores` (n,), of which there must be at least one."""

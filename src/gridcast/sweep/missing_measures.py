@@ -10,14 +10,14 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from gridcast.config.selection_metrics import DETECTION_METRICS, TRAINED_METRICS, VALIDATION_PREFIX
+from gridcast.config.selection_metrics import DETECTION_METRICS, TRAINED_METRICS, VALIDATION_PREFIX, VARIED_FAULTS
 from gridcast.evaluation import artifact_files, forecast_table, own_metrics
 from gridcast.evaluation.artifact_files import TEST_PREFIX
 from gridcast.evaluation.validation_measures import validation_measures
 from gridcast.sweep.plan import Plan
 from gridcast.sweep.records import measured_text, own_metric_tags
 from gridcast.sweep.session import SweepSession
-from gridcast.sweep.task import SweepTask
+from gridcast.sweep.task import RECALIBRATION, SweepTask
 from gridcast.sweep.worker_job import TaskFailure
 from gridcast.tracking import mlflow_runs
 from gridcast.tracking.mlflow_runs import MEASURED_TAG, TEST_MEASURED_TAG
@@ -31,6 +31,8 @@ def complete_validation(session: SweepSession, finished: Mapping[str, Any]) -> d
     """
     plan, store = session.plan, session.store
     metric = plan.experiment.selection.metric
+    if metric == VARIED_FAULTS:
+        return _with_varied_faults(session, finished)
     if metric in (*TRAINED_METRICS, *DETECTION_METRICS, "best_val_wql"):
         return dict(finished)
     lacking = [key for key, run in finished.items() if _lacks(plan, run, metric) and plan.all_runs[key].series is None]
@@ -47,6 +49,26 @@ def complete_validation(session: SweepSession, finished: Mapping[str, Any]) -> d
         values = validation_measures(dataset, forecasts.index, forecasts.forecast, forecasts.quantiles)
         _add(store, finished[task.key], values, {MEASURED_TAG: "{}"} | own_metric_tags(plan))
     return dict(finished) | (mlflow_runs.finished_runs(store, lacking) if lacking else {})
+
+
+def _with_varied_faults(session: SweepSession, finished: Mapping[str, Any]) -> dict[str, Any]:
+    """The `finished` runs, of which those that another metric ranked get this one from their detectors."""
+    store, runs = session.store, session.plan.all_runs
+    tasks = [
+        SweepTask(
+            RECALIBRATION,
+            mlflow_runs.run_name(run),
+            key,
+            run=runs[key],
+            files=mlflow_runs.read_model_files(store, run.info.run_id),
+        )
+        for key, run in finished.items()
+        if VARIED_FAULTS not in run.data.metrics
+    ]
+    for task, result in session.execute(tasks):
+        if not isinstance(result, TaskFailure):  # the ranking leaves out runs without the metric
+            _add(store, finished[task.key], {VARIED_FAULTS: result.metrics[VARIED_FAULTS]}, {})
+    return dict(finished) | (mlflow_runs.finished_runs(store, [task.key for task in tasks]) if tasks else {})
 
 
 def complete_tests(plan: Plan, store: Store, runs: Sequence[Any]) -> list[Any]:

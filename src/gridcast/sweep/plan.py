@@ -15,7 +15,7 @@ import pandas as pd
 
 from gridcast.config import Configuration, Experiment, Metric, Range, grid, large_grid
 from gridcast.config.grid import Run
-from gridcast.config.selection_metrics import HIGHER_IS_BETTER, VALIDATION_PREFIX
+from gridcast.config.selection_metrics import HIGHER_IS_BETTER, VALIDATION_PREFIX, VARIED_FAULTS
 from gridcast.data import build_panel, check_windows, sources
 from gridcast.data.dataset import Dataset, build_dataset
 from gridcast.data.fit_preprocessing import bounds_change_covariates
@@ -166,6 +166,7 @@ class Plan:
         contends = "/validation" if self.experiment.selection.contenders == "all" else ""
         if self.experiment.task == "anomaly":
             names = (OWN_SETTINGS, *DETECTOR_BASELINES)
+            contends += "/varied" if contends and self.experiment.selection.metric == VARIED_FAULTS else ""
             return {name: _digest(f"{self.reference_key}/{name}{contends}") for name in names}
         plugins = self.experiment.plugins.baselines
         suffixes = {

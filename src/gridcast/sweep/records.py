@@ -268,6 +268,8 @@ def evaluation_entry(
     """Return the record of an evaluation on the test span, of the winner (kind `test`) or of a `baseline`."""
     if isinstance(result, AnomalyScores):
         measures, artifacts = _detection_record(plan, result, kind)
+        if task.name == OWN_SETTINGS and task.files:
+            artifacts[artifact_files.OWN_MODEL] = artifact_files.zip_bytes(task.files)
     else:
         measures, artifacts = _forecast_record(plan, result, kind, task.files or {})
     measures = {**result.validation, **measures}

@@ -22,6 +22,7 @@ from gridcast.sweep.search_loop import SearchLoop, SearchTally
 from gridcast.sweep.session import SweepSession
 from gridcast.sweep.sweep_result import SweepResult
 from gridcast.sweep.task import baseline_tasks
+from gridcast.sweep.threshold_change import recalibrated_reference, with_recalibrated
 from gridcast.sweep.winner import record_winner
 from gridcast.sweep.worker_job import WorkerSettings
 from gridcast.sweep.worker_pool import WorkerPool
@@ -101,9 +102,13 @@ def _run(session: SweepSession, events: SweepEvents) -> SweepResult:
     recorder.flush()  # results of an earlier start, so that they are not trained again
     finished = complete_validation(session, mlflow_runs.finished_runs(store, plan.runs))
     recorded_baselines = mlflow_runs.finished_runs(store, plan.baseline_keys.values(), "baseline")
-    session.finished_keys |= finished.keys()
     begun = time.perf_counter()
-    tally = SearchLoop(session, events, finished).train(baseline_tasks(plan, finished, recorded_baselines))
+    finished = with_recalibrated(session, finished)
+    session.finished_keys |= finished.keys()
+    tasks = baseline_tasks(plan, finished, recorded_baselines)
+    reference = recalibrated_reference(session) if any(task.kind == "reference" for task in tasks) else None
+    tasks = [task for task in tasks if task.kind != "reference" or reference is None]
+    tally = SearchLoop(session, events, finished).train(tasks)
     recorder.flush()
     finished = _confirm(session, events, tally)
     plan, trained_at = session.plan, time.perf_counter()
@@ -115,7 +120,7 @@ def _run(session: SweepSession, events: SweepEvents) -> SweepResult:
         winner,
         finished=finished,
         recorded_baselines=recorded_baselines,
-        reference_result=tally.reference_result,
+        reference_result=reference or tally.reference_result,
     )
     failed_tests = final_evaluation.evaluate(session, tasks, winner)
     is_refit_new = record_refit(session, winner)
@@ -141,7 +146,7 @@ def _confirm(session: SweepSession, events: SweepEvents, tally: SearchTally) -> 
     """Train the leading configurations with further seeds; return all finished MLflow runs by run key."""
     plan, finished = confirmation.with_confirmation(session.plan, session.store)
     session.plan = session.live_runs.plan = plan
-    finished = complete_validation(session, finished)
+    finished = with_recalibrated(session, complete_validation(session, finished))
     session.finished_keys |= finished.keys()
     trained_before = tally.trained + tally.failed
     confirmation.train_confirmation(session, events, tally)

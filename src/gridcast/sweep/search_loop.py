@@ -16,6 +16,7 @@ from gridcast.sweep.search_costs import search_costs
 from gridcast.sweep.search_space import SearchSpace
 from gridcast.sweep.session import SweepSession
 from gridcast.sweep.task import SweepTask, run_tasks
+from gridcast.sweep.threshold_change import with_recalibrated
 from gridcast.sweep.worker_job import TaskFailure
 from gridcast.tracking import mlflow_runs
 from gridcast.training.result import PausedRun, TrainingResult
@@ -101,8 +102,8 @@ class SearchLoop:
             return
         session.set_plan(replace(session.plan, runs={**session.plan.runs, **new}))
         finished = complete_validation(session, mlflow_runs.finished_runs(session.store, new))
-        self._finished |= finished
-        session.finished_keys |= finished.keys()
+        self._finished = with_recalibrated(session, self._finished | finished)
+        session.finished_keys |= self._finished.keys()
         self._stopped |= mlflow_runs.finished_runs(session.store, new, mlflow_runs.STOPPED_KIND)
 
     def _has_time(self) -> bool:

@@ -17,6 +17,8 @@ from gridcast.training.lane_count import lane_count
 
 RUNS_PER_LANE = 2
 """Runs of a group per lane where several train in parallel: a run that stops early leaves its lane to the next."""
+RECALIBRATION = "recalibration"
+"""Kind of the task that gives a trained detector its threshold anew, and its measures."""
 LOCAL_RUNS_PER_LANE = 8
 """The same for runs of single series, which are short."""
 
@@ -25,10 +27,11 @@ LOCAL_RUNS_PER_LANE = 8
 class SweepTask:
     """One piece of work of a sweep.
 
-    `kind` is `run` (of the grid), `reference` (the run of the experiment's own settings), `baseline`, `contender` (the
-    model of a baseline), or the `test` or `validation` of the forecaster in `files`, or `greedy` (the weights of its
-    members by `metric`). `refit`, `refit contender` and `refit test` are of the winner, trained once more. A run is
-    trained up to the epoch `until` (None: to its end). `cost` is its relative time.
+    `kind` is `run` (of the grid), `reference` (the run of the experiment's own settings), `baseline`, `contender`
+    (the model of a baseline), or the `test` or `validation` of the forecaster in `files`, or `greedy` (the weights of
+    its members by `metric`), or `recalibration` (another threshold for the trained detector in `files`). `refit`,
+    `refit contender` and `refit test` are of the winner, trained once more. A run is trained up to the epoch `until`
+    (None: to its end). `cost` is its relative time.
     """
 
     kind: str

@@ -15,7 +15,7 @@ from typing import Any
 from gridcast.data.dataset import Dataset
 from gridcast.runtime.baseline_model import baseline_of
 from gridcast.runtime.errors import GridcastError
-from gridcast.sweep.task import SweepTask, TaskGroup
+from gridcast.sweep.task import RECALIBRATION, SweepTask, TaskGroup
 from gridcast.sweep.worker_job import TaskContext, TaskFailure
 from gridcast.training.progress import ProgressReporter
 from gridcast.training.refit import refit_dataset
@@ -86,6 +86,10 @@ def _predict_span(datasets: Sequence[Dataset], dataset: Dataset, task: SweepTask
 
         assert task.files is not None
         return greedy_ensemble.select_members(dataset, task.files, task.metric)
+    if task.kind == RECALIBRATION:
+        assert task.run is not None
+        assert task.files is not None
+        return calibration.recalibrate_run(dataset, task.run.configuration, task.files)
     if task.files is not None:
         return _evaluate(dataset, task.kind, task.files)
     if dataset.anomaly is not None:

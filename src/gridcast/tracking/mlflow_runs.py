@@ -28,6 +28,8 @@ TEST_MEASURED_TAG = "gridcast.measured.test"
 DIRECTION_TAG = "gridcast.higher_is_better"
 """Names, separated by blanks, of a run's metrics of one's own of which a higher value is better."""
 SWEEP_TAG, PARENT_TAG, TESTED_TAG = "gridcast.sweep", "mlflow.parentRunId", "gridcast.tested"
+TRAINED_BY_TAG = "gridcast.recalibrated_from"
+"""Id of the run that trained the network of a detector, where this one has only another threshold."""
 WINNER_KIND = "winner"
 """Kind of the run that holds a forecaster made of several runs."""
 STOPPED_KIND = "stopped"
@@ -104,6 +106,11 @@ def failed_runs(store: Store, keys: Iterable[str], kind: str) -> dict[str, Any]:
     wanted = set(keys)
     runs = search_runs(store, f"tags.`{KIND_TAG}` = '{kind}' and attributes.status = 'FAILED'")
     return {run.data.tags[KEY_TAG]: run for run in reversed(runs) if run.data.tags.get(KEY_TAG) in wanted}
+
+
+def trained_by(run: Any) -> str:
+    """Return the id of the MLflow run that trained the network of `run`: its own, unless only its threshold is new."""
+    return str(run.data.tags.get(TRAINED_BY_TAG, run.info.run_id))
 
 
 def refit_key(run: Any) -> str:

@@ -24,6 +24,7 @@ VALIDATION_METRICS = (
     "best_val_mae",
     "best_val_wql",
     "val_online_faults_missed",
+    "val_online_varied_faults_missed",
     "val_online_false_alarms_per_day",
     "val_faults_missed",
     "val_false_alarms_per_day",

@@ -44,6 +44,8 @@ def promote(
     left without an alias is used again. `force` is the reason for promoting against the gates; with
     `if_not_worse` a champion is replaced too that cannot be told apart from the run. `metrics` are those of one's own.
 
+    A detector that differs from the champion by its threshold alone replaces it unless it is worse.
+
     With `training.refit` the gates judge the winner, and the model of its refitted run is registered.
 
     Raises PromotionRefused with the gate and the figures, with the registry unchanged; ConfigError
@@ -66,7 +68,7 @@ def promote(
             baseline_measures={name: test_measures[name] for name in baseline_names},
             champion=champion,
             evaluate=evaluate_champion,
-            if_not_worse=if_not_worse,
+            if_not_worse=if_not_worse or _has_the_network_of(client, champion, run),
             metrics=metrics,
         )
         refusal = first_refusal(case)
@@ -85,6 +87,13 @@ def promote(
             champion=champion,
         )
     return registry.Promotion(version=version, name=name, beaten_by=beaten_by, previous=previous, note=note)
+
+
+def _has_the_network_of(client: Any, champion: Any, run: Any) -> bool:
+    """Whether `run` is the `champion` with another threshold, which the experiment file wants and no error shows."""
+    if champion is None or not champion.run_id:
+        return False
+    return mlflow_runs.trained_by(run) == mlflow_runs.trained_by(client.get_run(champion.run_id))
 
 
 def _card(
@@ -189,6 +198,8 @@ def _remarks(
     )
     if case.is_unlabelled:
         remarks.append("The test span has no labels: it is unknown whether this model beats the baselines.")
+    if case.broken_promise:
+        remarks.append(case.broken_promise)
     if force is not None:
         refused = f" The gate '{refusal[0]}' had refused: {refusal[1]}." if refusal else ""
         remarks.append(f"Promoted by force: {force}.{refused}")

@@ -11,6 +11,7 @@ import pandas as pd
 
 from gridcast.evaluation.origin_losses import MASE, Measure, measure_of, value_of
 from gridcast.evaluation.paired_comparison import DETECTION_ERROR
+from gridcast.evaluation.promised_threshold import is_broken, promise_sentence
 from gridcast.models.baselines import NAIVE_BASELINES
 from gridcast.models.baselines.detectors import DETECTOR_BASELINES
 from gridcast.tracking import ranking
@@ -47,6 +48,17 @@ class PromotionCase:
     def is_detector(self) -> bool:
         """Whether the run detects anomalies instead of forecasting."""
         return self.experiment.task == "anomaly"
+
+    @property
+    def broken_promise(self) -> str:
+        """How the detector breaks its promise of few false alarms on the validation span; empty if it does not."""
+        anomaly, measured = self.experiment.anomaly, self.run.data.metrics
+        if anomaly.false_alarms is None or anomaly.promised_per_day is None or not measured.get("val_online_days"):
+            return ""
+        alarms, days = int(measured["val_online_alarms"]), measured["val_online_days"]
+        if not is_broken(alarms, days, anomaly.promised_per_day):
+            return ""
+        return promise_sentence(anomaly.false_alarms, anomaly.promised_per_day, alarms, days)
 
     @property
     def measure(self) -> Measure:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from gridcast.config import Configuration
+from gridcast.config.selection_metrics import VARIED_FAULTS
 from gridcast.data.dataset import Dataset
 from gridcast.evaluation import detection_metrics, metrics
 from gridcast.evaluation.detection_results import (
@@ -86,6 +87,13 @@ def calibrate_detector(dataset: Dataset, settings: Configuration, network: Any) 
     return calibrate_threshold(dataset, replace(detector, usual=statistics))
 
 
+def recalibrate_run(dataset: Dataset, settings: Configuration, files: dict[str, bytes]) -> TrainingResult:
+    """Return the trained detector in `files` with statistics and thresholds as the dataset's experiment wants them."""
+    measured, detector = calibrate_detector(dataset, settings, loading.load_from_bytes(files).network)
+    content = json.dumps(detector.to_json()).encode()
+    return TrainingResult(curves={}, metrics=measured, origin_losses=(), files=files | {SETTINGS_FILE: content})
+
+
 def calibrate_threshold(dataset: Dataset, detector: Detector) -> tuple[dict[str, float], Detector]:
     """Return the metrics on the validation span of `detector`, and the detector with its thresholds fitted.
 
@@ -106,11 +114,16 @@ def calibrate_threshold(dataset: Dataset, detector: Detector) -> tuple[dict[str,
         # A running threshold counts here as it is right after training, as it always has.
         threshold = fitted.threshold_after(wait).threshold
         alarms = len(events.spans(score > threshold, anomaly.min_steps, anomaly.merge_gap))
+        if dataset.promise is not None:
+            days = np.isfinite(score).sum() / dataset.steps_per_day
+            measured |= {f"val_{name}alarms": float(alarms), f"val_{name}days": float(days)}
         measured |= {
             f"{name}threshold": threshold,
             f"val_{name}false_alarms_per_day": alarms * dataset.steps_per_day / np.isfinite(score).sum(),
             f"val_{name}faults_missed": missed_in_view,
         }
+    if dataset.selected_by == VARIED_FAULTS:
+        measured[VARIED_FAULTS] = _varied_faults_missed(fitted, dataset)
     return measured, fitted
 
 
@@ -157,6 +170,21 @@ def _faults_missed(detector: Detector, dataset: Dataset, waits: Sequence[int | N
     values[start:], labels = fault_injection.inject_faults(values[start:])
     scores = _validation_scores(detector, dataset, values, waits)
     return [1 - detection_metrics.auc_pr(np.where(np.isfinite(score), score, -np.inf), labels) for score in scores]
+
+
+def _varied_faults_missed(detector: Detector, dataset: Dataset) -> float:
+    """The mean of 1 - AUC-PR of live scores over copies of the last validation steps with a fault each, NaN without."""
+    start, end = dataset.spans["validation"]
+    start = max(start, end - fault_injection.MAX_SCENARIO_STEPS)
+    values, missed = dataset.channels[0, :end].copy(), []
+    for changed, labels in fault_injection.fault_scenarios(dataset.channels[0, start:end]):
+        values[start:] = changed
+        (contributions,) = span_contributions_after(
+            detector.contributions_after, values, (start, end), lookback=detector.lookback, waits=(detector.wait,)
+        )
+        score = events.anomaly_score(contributions)
+        missed.append(1 - detection_metrics.auc_pr(np.where(np.isfinite(score), score, -np.inf), labels))
+    return float(np.mean(missed)) if missed else float("nan")
 
 
 def _validation_scores(

@@ -297,12 +297,13 @@ def test_a_version_that_a_crash_left_without_alias_is_used_again(site, monkeypat
 
     monkeypatch.setattr(client, "set_registered_model_alias", crash)
     from gridcast.monitoring import normal_operation, recalibration
+    from gridcast.monitoring.new_threshold import new_threshold
 
     loaded = model_loading.load_model(site.name)
     said = normal_operation.score_readings(
         loaded.model, *normal_operation.read_readings(Path("normal.csv"), loaded.model, "anomaly")
     )
-    figures = recalibration.new_threshold(loaded.model, said)
+    figures = new_threshold(loaded.model, said)
     with pytest.raises(KeyboardInterrupt):
         recalibration.recalibrate(loaded, figures, source=Path("normal.csv"), max_false_alarms=0.01)
     assert site.aliases == {"champion": "1"}

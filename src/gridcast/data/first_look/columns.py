@@ -13,6 +13,7 @@ import pandas as pd
 from gridcast.data import parse_fields
 from gridcast.data.first_look import names
 from gridcast.data.first_look.open_table import OpenedTable
+from gridcast.data.no_sensors import is_counter
 from gridcast.runtime import date_text, number_text
 from gridcast.runtime.dialect import Dialect
 
@@ -38,7 +39,7 @@ UNITS_BY_DIGITS = {10: "s", 13: "ms", 16: "us", 19: "ns"}
 
 @dataclass(frozen=True)
 class ColumnFacts:
-    """A column: what it holds, and of numbers whether they are whole, or only 0 and 1.
+    """A column: what it holds, and of numbers whether they are whole, only 0 and 1, or never fall.
 
     `stamps` is how its digits may be read as times: `years`, `texts` such as 20210131, or a `data.time_unit`; None
     where they are no times. `missing` are words in it for no reading, `strays` counts other texts that are no numbers.
@@ -50,6 +51,7 @@ class ColumnFacts:
     distinct: int = 0
     is_whole: bool = False
     is_flag: bool = False
+    is_counter: bool = False
     stamps: str | None = None
     missing: tuple[str, ...] = ()
     strays: int = 0
@@ -104,7 +106,8 @@ def _number_facts(
     is_whole = bool((values == values.round()).all())
     is_flag = bool(values.isin((0, 1)).all())
     stamps = None if is_flag else _digits_as_stamps(values, texts) if is_whole else _fractions_as_stamps(values)
-    return ColumnFacts(name, "number", blanks, distinct, is_whole, is_flag, stamps)
+    is_counting = is_counter([values.dropna().to_numpy(float)])
+    return ColumnFacts(name, "number", blanks, distinct, is_whole, is_flag, is_counting, stamps)
 
 
 def _as_numbers(texts: pd.Series) -> tuple[pd.Series, np.ndarray]:

@@ -233,7 +233,7 @@ def _with_effort(content: dict[str, Any], fitted: Sizes, panel: Panel) -> dict[s
     if is_anomaly:
         baseline |= {"latent": 4, "dropout": 0.0}
         grid: dict[str, Any] = {"detector": ["reconstruction", "prediction"], "scaling": ["none", "centred"]}
-        selection: dict[str, Any] = {"metric": "val_online_faults_missed"}
+        selection: dict[str, Any] = {"metric": "val_online_varied_faults_missed"}
     elif content["task"] == "probabilistic":
         grid = {"layer": ["GRU", "LSTM"], "units": [units, 2 * units]}
         selection = {"metric": "best_val_wql", "ensemble": GREEDY_ENSEMBLE}
@@ -243,7 +243,7 @@ def _with_effort(content: dict[str, Any], fitted: Sizes, panel: Panel) -> dict[s
     refit = {} if is_anomaly else {"refit": True}
     content = content | {"window": window, "baseline": baseline, "grid": grid}
     if is_anomaly:
-        content["anomaly"] = {"threshold": "mean-std", "level": 6.0, "min_steps": 3, "merge_gap": 15}
+        content["anomaly"] = {"false_alarms": "1 per week"}
     return content | {
         "training": sizes.training(windows, batch) | refit,
         "selection": {"contenders": "all"} | selection | {"promote_to": content["name"], "when_beaten": "warn"},

@@ -68,7 +68,7 @@ def experiment_text(draft: Draft, source: str) -> str:
         key_line("training", content["training"], _training_reason(content["training"])),
     ]
     if is_anomaly:
-        lines.append(key_line("anomaly", content["anomaly"], "more level: fewer alarms; min_steps make an event"))
+        lines.append(key_line("anomaly", content["anomaly"], "sets the threshold; the report says what it was"))
     lines.append(key_line("selection", content["selection"], _selection_reason(content["selection"])))
     if facts.get("season"):
         lines.insert(lines.index("data:"), f"# A season of {facts['season']} steps was found.")

@@ -149,14 +149,17 @@ def _roles_of_sensors(facts: Mapping[str, ColumnFacts], columns: _Columns, label
     flags = [
         name
         for name in columns.numbers
-        if name not in labels[:1] and (facts[name].is_flag or names.is_about(name, names.NOT_SENSORS))
+        if name not in labels[:1]
+        and (facts[name].is_flag or facts[name].is_counter or names.is_about(name, names.NOT_SENSORS))
     ]
     sensors = [name for name in columns.numbers if name not in (*labels, *flags)] or flags
     data = dict(columns.known) | {"sensors": sensors}
     reasons = dict(columns.reasons) | {"sensors": "all columns of numbers"}
     left = [name for name in flags if name not in sensors]
     if left:
-        reasons["sensors"] = f"all columns of numbers but {', '.join(left)}, flags or codes: add what is a sensor"
+        reasons["sensors"] = (
+            f"all columns of numbers but {', '.join(left)} (flags, counters, codes): add what is a sensor"
+        )
     if labels:
         data["labels"] = labels[0]
         reasons["labels"] = "1 where a step is anomalous; only the test reads it"

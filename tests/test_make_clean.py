@@ -1,0 +1,45 @@
+"""`make clean` on a project with one of everything: what can be made again goes, what cannot is kept."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+MAKEFILE = Path(__file__).parents[1] / "Makefile"
+KEPT = (
+    ".gridcast/streams/pump.sqlite",
+    ".gridcast/serving/keys.sqlite",
+    ".gridcast/serving/forecasts.sqlite",
+    ".gridcast/spool/shop-1234/result",
+    ".gridcast/a-later-version/state",
+    ".venv/lib/__pycache__/module.pyc",
+    "data/sensors/sensors.csv",
+    "experiments/own.yaml",
+    "mlflow.db",
+    "mlruns/1/run/artifacts/model",
+    "reports/pump/notes.md",
+    "reports/pump/report.html",
+)
+REMOVED = (
+    ".gridcast/cache/program",
+    ".gridcast/checkpoints/run",
+    ".gridcast/jax/program",
+    ".gridcast/worker.log",
+    ".mypy_cache/cache",
+    ".pytest_cache/cache",
+    ".ruff_cache/cache",
+    "dist/gridcast.whl",
+    "src/__pycache__/module.pyc",
+)
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="no make")
+def test_make_clean_removes_only_what_is_made_again(tmp_path):
+    shutil.copy(MAKEFILE, tmp_path)
+    for name in (*KEPT, *REMOVED):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("content")
+    subprocess.run(["make", "clean"], cwd=tmp_path, check=True, capture_output=True)
+    assert [name for name in KEPT if not (tmp_path / name).exists()] == []
+    assert [name for name in REMOVED if (tmp_path / name).exists()] == []
