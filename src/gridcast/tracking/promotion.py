@@ -44,9 +44,8 @@ def promote(
     left without an alias is used again. `force` is the reason for promoting against the gates; with
     `if_not_worse` a champion is replaced too that cannot be told apart from the run. `metrics` are those of one's own.
 
-    A detector that differs from the champion by its threshold alone replaces it unless it is worse.
-
-    With `training.refit` the gates judge the winner, and the model of its refitted run is registered.
+    A detector that differs from the champion by its threshold alone replaces it unless it is worse. With
+    `training.refit` the gates judge the winner, and the model of its refitted run is registered.
 
     Raises PromotionRefused with the gate and the figures, with the registry unchanged; ConfigError
     without `promote_to` or with an empty reason; TrackingError if MLflow fails.
