@@ -39,16 +39,15 @@ def promote(
     """Register the MLflow run `winner` as `selection.promote_to` and make it champion.
 
     `test_measures` are the measures on the test span by name, the winner's first, then the baselines';
-    `evaluate_champion` applies another model to the same test span. The alias `previous` goes to
-    the champion that is replaced. If the run is champion already, nothing changes; a version that a crash
-    left without an alias is used again. `force` is the reason for promoting against the gates; with
-    `if_not_worse` a champion is replaced too that cannot be told apart from the run. `metrics` are those of one's own.
+    `evaluate_champion` applies another model to the same test span. The alias `previous` goes to the champion that is
+    replaced. If the run is champion already, nothing changes; a version that a crash left without an alias is used
+    again. `force` is the reason for promoting against the gates; with `if_not_worse` a champion is replaced too that
+    cannot be told apart from the run. `metrics` are those of one's own.
 
-    A detector that differs from the champion by its threshold alone replaces it unless it is worse. With
-    `training.refit` the gates judge the winner, and the model of its refitted run is registered.
+    With `training.refit` the gates judge the winner, and the model of its refitted run is registered.
 
-    Raises PromotionRefused with the gate and the figures, with the registry unchanged; ConfigError
-    without `promote_to` or with an empty reason; TrackingError if MLflow fails.
+    Raises PromotionRefused with the gate and the figures, with the registry unchanged; ConfigError without `promote_to`
+    or with an empty reason; TrackingError if MLflow fails.
     """
     name, client = _model_name(experiment, force), store.client
     with mlflow_errors(store.uri):
@@ -58,8 +57,7 @@ def promote(
         deployed = _deployed_run(experiment, store, run)
         if champion is not None and champion.run_id == deployed.info.run_id:
             return _unchanged(client, model, champion)
-        winner_name, *baseline_names = test_measures
-        case = PromotionCase(
+    X = PromotionCase(
             experiment=experiment,
             store=store,
             run=run,
@@ -89,7 +87,10 @@ def promote(
 
 
 def _has_the_network_of(client: Any, champion: Any, run: Any) -> bool:
-    """Whether `run` is the `champion` with another threshold, which the experiment file wants and no error shows."""
+    """Whether `run` is the `champion` with another threshold, which the experiment file wants and no error shows.
+
+    It replaces the champion unless it is worse.
+    """
     if champion is None or not champion.run_id:
         return False
     return mlflow_runs.trained_by(run) == mlflow_runs.trained_by(client.get_run(champion.run_id))
