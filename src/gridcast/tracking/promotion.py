@@ -57,7 +57,8 @@ def promote(
         deployed = _deployed_run(experiment, store, run)
         if champion is not None and champion.run_id == deployed.info.run_id:
             return _unchanged(client, model, champion)
-    X = PromotionCase(
+        winner_name, *baseline_names = test_measures
+        case = PromotionCase(
             experiment=experiment,
             store=store,
             run=run,
