@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from gridcast.api.backtest import backtest
-    from gridcast.api.detection import detect
+    from gridcast.api.detection import follow
+    from gridcast.api.detections import detect
     from gridcast.api.estimator import GridForecaster
     from gridcast.api.finished_sweep import Sweep
     from gridcast.api.models import load
@@ -25,6 +26,7 @@ __all__ = [
     "__version__",
     "backtest",
     "detect",
+    "follow",
     "load",
     "monitor",
     "plan",
@@ -40,7 +42,8 @@ _MODULES = {
     "GridForecaster": "gridcast.api.estimator",
     "Sweep": "gridcast.api.finished_sweep",
     "backtest": "gridcast.api.backtest",
-    "detect": "gridcast.api.detection",
+    "detect": "gridcast.api.detections",
+    "follow": "gridcast.api.detection",
     "load": "gridcast.api.models",
     "monitor": "gridcast.api.monitor",
     "plan": "gridcast.api.sweeps",

@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from gridcast.tracking.registry import Promotion
 
 
-def detect(
+def follow(
     model: str | Path,
-    follow: str | Path,
+    feed: str | Path,
     *,
     every: str = "15m",
     once: bool = False,
@@ -39,16 +39,16 @@ def detect(
 ) -> Path:
     """Score a stream of sensor data and raise alerts until Ctrl-C, or once; return the path of the record.
 
-    `model` is a registered detector, whose champion is used, also when it changes. `follow` is a folder of CSV files,
+    `model` is a registered detector, whose champion is used, also when it changes. `feed` is a folder of CSV files,
     or a URL that answers GET URL?after=TIME with rows, and is looked at `every` interval such as 90s, 15m, 2h. Each row
     is scored once, even if this is called again later; each event raises one alert, which goes to `tell`, as do other
     messages, to `webhook` (POST of JSON), and to the apprise addresses `alert`. `wait` is the number of steps by which
     each verdict is delayed so that more windows cover it (None: half a window). The record is an SQLite database
-    (default: .gridcast/streams/NAME.sqlite). To score one table, use `load`. Raises ConfigError, DataError,
+    (default: .gridcast/streams/NAME.sqlite). To score one table, use `detect`. Raises ConfigError, DataError,
     TrackingError.
 
     >>> messages = []
-    >>> gridcast.detect("plant", "feed", once=True, tell=messages.append).name
+    >>> gridcast.follow("plant", "feed", once=True, tell=messages.append).name
     'plant.sqlite'
     >>> messages[0]
     'plant version 1 follows feed; the record is .gridcast/streams/plant.sqlite'
@@ -64,13 +64,13 @@ def detect(
         first = current_model()
     frequency = first.detector.frequency
     followed_model.step_length(frequency)  # raises ConfigError for a frequency that cannot be followed
-    feed = feeds.open_feed(str(follow), feed_rows.RowFormat.of_model(first.detector.preprocessing))
+    source = feeds.open_feed(str(feed), feed_rows.RowFormat.of_model(first.detector.preprocessing))
     path = record or CACHE / "streams" / re.sub(r"[^\w.-]+", "-", f"{name}.sqlite")
     with contextlib.closing(ledger.Ledger(path, name, frequency)) as stream_record:
-        tell(f"{name} version {first.version} follows {feed.name}; the record is {stream_record.path}")
+        tell(f"{name} version {first.version} follows {source.name}; the record is {stream_record.path}")
         with contextlib.suppress(KeyboardInterrupt):  # stopped in order, not an error
             follow_feed(
-                feed,
+                source,
                 stream_record,
                 current_model=current_model,
                 channels=channels,

@@ -10,10 +10,11 @@ from typing import Annotated
 
 import typer
 
-from gridcast.api import detection, model_argument
+from gridcast.api import detection, detections, model_argument
 from gridcast.api.detection import RecalibrationRequest
 from gridcast.cli import terminal
-from gridcast.cli.app import AlertAddresses, ForceReason, RegisteredModel, app, out
+from gridcast.cli.app import AlertAddresses, ForceReason, Model, RegisteredModel, app, out
+from gridcast.cli.options import check_output_path, write_table
 from gridcast.runtime.errors import ConfigError, GridcastError
 
 EVERY_HELP = (
@@ -24,13 +25,23 @@ EVERY_HELP = (
 
 @app.command("detect")
 def detect_verb(
-    name: RegisteredModel,
+    name: Model,
+    files: Annotated[
+        list[str] | None,
+        typer.Argument(help="tables to score: files, patterns of files, folders; or --follow"),
+    ] = None,
     follow: Annotated[
-        str,
+        str | None,
         typer.Option(
             metavar="FOLDER|URL", help="folder of CSV files, or URL that answers GET URL?after=TIME with rows"
         ),
-    ],
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="CSV, Excel or Parquet file for the score of each step")
+    ] = None,
+    report: Annotated[
+        Path | None, typer.Option(metavar="PAGE", help="HTML file with data, scores, events and what to look at")
+    ] = None,
     every: Annotated[str, typer.Option(help=EVERY_HELP)] = "15m",
     once: Annotated[bool, typer.Option("--once", help="look once and exit")] = False,
     wait: Annotated[
@@ -48,11 +59,21 @@ def detect_verb(
         typer.Option(help="SQLite log of scores, events and alerts (default: .gridcast/streams/NAME.sqlite)"),
     ] = None,
 ) -> None:
-    """Score a stream of sensor data and raise alerts.
+    """Find anomalies in tables, or follow a stream of sensor data.
 
-    Each row is scored once, even if the command is killed and started again; each event raises one alert.
+    Of FILES the events are printed; scores and a page are written where --output and --report say. With --follow each
+    row is scored once, even if the command is killed and started again; each event raises one alert.
     """
-    detection.detect(
+    if bool(files) == (follow is not None):
+        raise ConfigError("detect: name either the files to score, or a feed with --follow FOLDER|URL")
+    if files:
+        _score_files(name, files, wait=wait, output=output, page=report)
+        return
+    for option, value in (("--output", output), ("--report", report)):
+        if value is not None:
+            raise ConfigError(f"{option}: is for files; --follow keeps a record, and a page in the folder of reports")
+    assert follow is not None
+    detection.follow(
         name,
         follow,
         every=every,
@@ -63,6 +84,23 @@ def detect_verb(
         record=record,
         tell=print_line,
     )
+
+
+def _score_files(name: str, files: list[str], *, wait: int | None, output: Path | None, page: Path | None) -> None:
+    """Print what the detector finds in `files`, and write the scores and the page that are wanted."""
+    check_output_path(output)
+    if page is not None and (page.suffix != ".html" or not page.absolute().parent.is_dir()):
+        raise ConfigError(f"--report: '{page}' must be an .html file in a folder that exists")
+    found = detections.detect(name, files, wait=wait)
+    for sentence in found.summary:
+        out.print(sentence, markup=False)
+    if len(found.events):
+        terminal.print_events(out, found.events)
+    if output is not None:
+        write_table(found.scores, output)
+        out.print(f"{output}: the score of each step", markup=False)
+    if page is not None:
+        out.print(f"{found.report(page)}: the page", markup=False)
 
 
 @app.command("recalibrate")

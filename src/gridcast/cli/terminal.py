@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 MAX_STEPS_SHOWN = 6
 """Steps ahead whose errors the terminal shows; the file has all."""
 MAX_FEATURES_SHOWN = 12
+MAX_EVENTS_SHOWN = 20
 """Features whose drift the terminal shows; the page has all."""
 FORECAST_METRICS = {"mase": "MASE", "mae": "MAE", "rmse": "RMSE"}
 LABELLED_METRICS = ("auc_pr", "event_f1", "event_recall", "false_alarms_per_day")
@@ -238,3 +239,15 @@ def plan_sentence(timed: TimedPlan) -> str:
         f"search.strategy: {search.strategy} starts {runs}: at most about {total} on {timed.workers} workers; early "
         "stopping usually halves that."
     )
+
+
+def print_events(out: Console, events: pd.DataFrame) -> None:
+    """Print the events of a detector, the most severe ones if there are many, in the order of time."""
+    shown = events.nlargest(MAX_EVENTS_SHOWN, "severity").sort_values("start")
+    table = _table(["start", "end", "duration", "peak", "severity", "sensors to blame"])
+    for row in shown.to_dict("records"):
+        figures = [f"{row['start']}", f"{row['end']}", f"{row['duration']}", _figure(row["peak"])]
+        table.add_row(*[*figures, _figure(row["severity"], 3), row["blame"]])
+    out.print(table)
+    if len(events) > len(shown):
+        out.print(f"and {len(events) - len(shown):,} less severe events", markup=False)

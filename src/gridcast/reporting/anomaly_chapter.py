@@ -104,6 +104,11 @@ def build_chapter(record: SweepRecord) -> AnomalyChapter | None:
     )
 
 
+def blame_text(event: events.Event) -> str:
+    """Return the sensors with the largest shares of the score of an event."""
+    return ", ".join(f"{name} ({100 * share:.0f} %)" for name, share in event.blame[:MAX_SENSORS_NAMED])
+
+
 def _alarms(times: pd.DatetimeIndex, labels: np.ndarray | None, found: Sequence[events.Event]) -> pd.DataFrame:
     rows = [
         {
@@ -112,7 +117,7 @@ def _alarms(times: pd.DatetimeIndex, labels: np.ndarray | None, found: Sequence[
             "steps": event.end - event.start,
             "peak": event.peak,
             "severity": event.severity,
-            "blame": ", ".join(f"{name} ({100 * share:.0f} %)" for name, share in event.blame[:MAX_SENSORS_NAMED]),
+            "blame": blame_text(event),
             "right": None if labels is None else bool(labels[event.start : event.end].any()),
         }
         for event in found

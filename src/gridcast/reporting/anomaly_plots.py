@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
@@ -28,17 +28,32 @@ MAX_LINE_POINTS = 1500
 MAX_SENSORS_DRAWN, MAX_CONTRIBUTION_ROWS = 4, 40
 
 
+class ScoredSpan(Protocol):
+    """The part of an `AnomalyChapter` that `draw_scores` and `draw_contributions` read."""
+
+    @property
+    def kind(self) -> str: ...  # noqa: D102
+    @property
+    def sensors(self) -> tuple[str, ...]: ...  # noqa: D102
+    @property
+    def table(self) -> pd.DataFrame: ...  # noqa: D102
+    @property
+    def sensor_values(self) -> pd.DataFrame: ...  # noqa: D102
+    @property
+    def alarms(self) -> pd.DataFrame: ...  # noqa: D102
+
+
 def draw_figures(chapter: AnomalyChapter) -> dict[str, Figure]:
     """Return the figures of the chapter by name, without those that have no data."""
-    figures = {"scores": _draw_scores(chapter)}
+    figures = {"scores": draw_scores(chapter)}
     if len(chapter.sensors) > 1:
-        figures["contributions"] = _draw_contributions(chapter)
+        figures["contributions"] = draw_contributions(chapter)
     if "auc_pr" in chapter.measures:
         figures["detectors"] = _draw_detectors(chapter)
     return figures
 
 
-def _draw_scores(chapter: AnomalyChapter) -> Figure:
+def draw_scores(chapter: ScoredSpan) -> Figure:
     """Draw the score with its threshold above the sensors most to blame; events and labels are shaded."""
     table, times = chapter.table, pd.DatetimeIndex(chapter.table.iloc[:, 0])
     blame = table.loc[table[ANOMALY].astype(bool), list(chapter.sensors)].sum()
@@ -92,8 +107,8 @@ def _draw_extremes(ax: Axes, times: pd.DatetimeIndex, values: np.ndarray, *, col
     ax.plot(times, values, color=color, linewidth=0.9, label=label)
 
 
-def _draw_contributions(chapter: AnomalyChapter) -> Figure:
-    """Draw the contribution of each sensor over the test span, in units of the threshold, on a logarithmic scale."""
+def draw_contributions(chapter: ScoredSpan) -> Figure:
+    """Draw the contribution of each sensor, in units of the threshold, on a logarithmic scale."""
     table = chapter.table
     mean_contributions = table[list(chapter.sensors)].mean()
     names = list(mean_contributions.sort_values(ascending=False, kind="stable").index[:MAX_CONTRIBUTION_ROWS])

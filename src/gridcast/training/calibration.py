@@ -30,6 +30,7 @@ from gridcast.runtime.model_files import BASELINE_FILE, SETTINGS_FILE
 from gridcast.runtime.quantiles import Quantiles
 from gridcast.training import fault_injection, whitening
 from gridcast.training.result import TrainingResult
+from gridcast.training.training_series import detector_content
 
 EXTRA_LEVELS = (0.05, 0.25)
 """Levels that are calibrated besides those of the experiment, so that other levels can be requested later."""
@@ -90,7 +91,7 @@ def calibrate_detector(dataset: Dataset, settings: Configuration, network: Any) 
 def recalibrate_run(dataset: Dataset, settings: Configuration, files: dict[str, bytes]) -> TrainingResult:
     """Return the trained detector in `files` with statistics and thresholds as the dataset's experiment wants them."""
     measured, detector = calibrate_detector(dataset, settings, loading.load_from_bytes(files).network)
-    content = json.dumps(detector.to_json()).encode()
+    content = json.dumps(detector_content(detector, dataset)).encode()
     return TrainingResult(curves={}, metrics=measured, origin_losses=(), files=files | {SETTINGS_FILE: content})
 
 
@@ -151,7 +152,7 @@ def fit_simple_detector(dataset: Dataset, name: str) -> TrainingResult:
     }
     files = {
         BASELINE_FILE: fitted_arrays.to_bytes(detector.network),
-        SETTINGS_FILE: json.dumps(detector.to_json()).encode(),
+        SETTINGS_FILE: json.dumps(detector_content(detector, dataset)).encode(),
     }
     return TrainingResult(curves={}, metrics=measured, origin_losses=(), files=files)
 
@@ -159,7 +160,7 @@ def fit_simple_detector(dataset: Dataset, name: str) -> TrainingResult:
 def calibrate_ensemble(dataset: Dataset, files: dict[str, bytes]) -> TrainingResult:
     """Return the ensemble of detectors in `files` with a threshold fitted to its own scores."""
     measured, detector = calibrate_threshold(dataset, loading.load_from_bytes(files))
-    content = json.dumps(detector.to_json()).encode()
+    content = json.dumps(detector_content(detector, dataset)).encode()
     return TrainingResult(curves={}, metrics=measured, origin_losses=(), files=files | {SETTINGS_FILE: content})
 
 

@@ -24,6 +24,7 @@ from gridcast.training import calibration, objectives
 from gridcast.training.carried_code import carried_code
 from gridcast.training.result import TrainingResult
 from gridcast.training.run_state import CURVES
+from gridcast.training.training_series import detector_content
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ def training_result(dataset: Dataset, run: Run, finished: FinishedTraining) -> T
         losses = finished.validation_output.mean(axis=1)
         measured, detector = calibration.calibrate_detector(dataset, settings, network)
         measured["best_val_mae"] = curves["val_mae"][best_epoch]
-        content = detector.to_json()
+        content = detector_content(detector, dataset)
         steps = steps[steps % dataset.preprocessing.lookback == 0]  # of windows that share no step
     elif settings.likelihood is None:
         scaled = finished.validation_output

@@ -1,0 +1,176 @@
+"""What a detector finds in a table: scores, events, and their page."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from gridcast.api.models import LoadedDetector, load, model_title
+from gridcast.data.atomic_write import atomic_write
+from gridcast.data.prediction_files import TableOrPath
+from gridcast.runtime.errors import ConfigError, DataError, GridcastError, is_data_error
+
+if TYPE_CHECKING:
+    from gridcast.reporting.detection_page import DetectionPage
+
+EVENT_COLUMNS = ("start", "end", "duration", "steps", "peak", "peak_time", "severity", "blame")
+
+
+@dataclass(frozen=True)
+class Detections:
+    """What the detector `title` found in a table.
+
+    `scores` has a row for each step: time, score, threshold, anomaly, and the contribution of each sensor. `events` has
+    a row for each event: start, end (the first and the last step), duration, steps, peak (the highest score), peak_time,
+    severity (the highest score in units of the threshold), blame (the sensors with the largest shares of the score).
+
+    >>> found = gridcast.detect("plant", readings)
+    >>> found.events[["steps", "blame"]].to_dict("records")
+    [...]
+    >>> found.report("page.html").name
+    'page.html'
+    """
+
+    title: str
+    scores: pd.DataFrame
+    events: pd.DataFrame
+    page: DetectionPage = field(repr=False)
+
+    @property
+    def threshold(self) -> float:
+        """The score above which a step is anomalous; a running threshold at the last step."""
+        return float(self.scores["threshold"].iloc[-1])
+
+    @property
+    def summary(self) -> tuple[str, ...]:
+        """Sentences on the result, for a terminal."""
+        unscored = int(self.scores["score"].isna().sum())
+        flagged = int(self.scores["anomaly"].sum())
+        without = f", {unscored:,} of them without a score, as no window without a gap covers them" if unscored else ""
+        return (
+            f"{self.title}: {len(self.scores):,} steps{without}; {flagged:,} above the threshold of {self.threshold:.4g}",
+            self.page.headline,
+        )
+
+    def report(self, path: str | Path) -> Path:
+        """Write the page, one HTML file without links to others, whole or not at all; return its path.
+
+        Raises GridcastError.
+        """
+        from gridcast.reporting import detection_page
+
+        path, text = Path(path), detection_page.render_page(self.page)
+        try:
+            with atomic_write(path) as temporary:
+                temporary.write_text(text, encoding="utf-8")
+        except OSError as error:
+            raise GridcastError(f"{path}: cannot be written: {error}") from None
+        return path
+
+
+def detect(
+    model: str | Path | LoadedDetector,
+    readings: TableOrPath | Sequence[TableOrPath],
+    *,
+    wait: int | None = None,
+) -> Detections:
+    """Return what a detector finds in `readings`: a frame, a file, a pattern of files, a folder, or several of these.
+
+    `model` is as in `gridcast.load`. The scores are those of `gridcast.follow`, which waits `wait` steps before it
+    scores a step (None: half a window), so that both find the same. Raises ConfigError, DataError, TrackingError.
+
+    >>> gridcast.detect("plant", readings).scores.columns.tolist()
+    ['time', 'score', 'threshold', 'anomaly', 'flow', 'heat']
+    """
+    loaded = model if isinstance(model, LoadedDetector) else load(model)
+    if not isinstance(loaded, LoadedDetector):
+        raise ConfigError(f"{model_title(loaded.reference)} is a forecaster; forecast with it: gridcast predict")
+    detector = loaded.loaded.model
+    tables = [readings] if isinstance(readings, (str, Path, pd.DataFrame)) else list(readings)
+    table = pd.concat([_read(one, loaded) for one in tables], ignore_index=True)
+    table = table.sort_values(detector.time, kind="stable", ignore_index=True)
+    try:
+        scores = detector.predict(table, {"wait": _wait(detector, wait)})
+        times, values = detector.read_table(table)
+    except Exception as error:
+        if is_data_error(error):
+            raise DataError(f"{_shown(tables)}: {error}") from None
+        raise
+    return _detections(loaded, scores, pd.DataFrame({detector.time: times} | dict(zip(detector.sensors, values.T))))
+
+
+def _read(source: TableOrPath, loaded: LoadedDetector) -> pd.DataFrame:
+    from gridcast.data import prediction_files
+
+    if isinstance(source, (str, Path)) and Path(source).is_dir():
+        source = f"{source}/*.csv"
+    return prediction_files.read_sensor_table(source, loaded.preprocessing)
+
+
+def _shown(tables: Sequence[TableOrPath]) -> str:
+    from gridcast.api.models import shown_table
+
+    return ", ".join(map(shown_table, tables[:3])) + (" ..." if len(tables) > 3 else "")
+
+
+def _wait(detector: Any, wait: int | None) -> int:
+    """The steps to wait; the code of a detector of version 0.1 does not know how many."""
+    from gridcast.runtime import online
+
+    return getattr(detector, "wait", online.default_wait(detector.kind, detector.lookback)) if wait is None else wait
+
+
+def _detections(loaded: LoadedDetector, scores: pd.DataFrame, values: pd.DataFrame) -> Detections:
+    from gridcast.reporting.detection_page import DetectionPage
+
+    detector, title = loaded.loaded.model, model_title(loaded.reference)
+    alarms = find_events(scores, detector)
+    name = loaded.reference.name or loaded.reference.uri
+    page = DetectionPage(
+        title=title,
+        command=f"gridcast recalibrate {shlex.quote(name)} FILE",
+        kind=detector.kind,
+        sensors=tuple(detector.sensors),
+        table=scores,
+        sensor_values=values,
+        alarms=alarms,
+        training=training_summary(loaded),
+    )
+    return Detections(title, scores, alarms, page)
+
+
+def find_events(scores: pd.DataFrame, detector: Any) -> pd.DataFrame:
+    """Return the events in the scores of a detector, see `Detections`."""
+    from gridcast.reporting.anomaly_chapter import blame_text
+    from gridcast.runtime import events
+
+    times, score = pd.DatetimeIndex(scores.iloc[:, 0]), scores["score"].to_numpy(float)
+    threshold = scores["threshold"].to_numpy(float)
+    contributions, sensors = scores[list(detector.sensors)].to_numpy(float), tuple(detector.sensors)
+    settings = {"min_steps": detector.least, "merge_gap": detector.gap}
+    step = times[1] - times[0] if len(times) > 1 else pd.Timedelta(0)
+    rows = []
+    for event in events.find_events(score, threshold, contributions, sensors, **settings):
+        start, end = times[event.start], times[event.end - 1]
+        at = event.start + int(np.nanargmax(score[event.start : event.end]))
+        found = (start, end, end - start + step, event.end - event.start, event.peak, times[at], event.severity)
+        rows.append((*found, blame_text(event)))
+    return pd.DataFrame(rows, columns=EVENT_COLUMNS)
+
+
+def training_summary(loaded: LoadedDetector) -> dict[str, Any]:
+    """Return the summary of the training span that a model carries, empty where it carries none."""
+    import json
+
+    from gridcast.runtime.model_files import SETTINGS_FILE, TRAINING_SERIES
+    from gridcast.tracking import model_loading
+
+    files = model_loading.download_files(loaded.reference.uri)
+    summary: dict[str, Any] = json.loads(files[SETTINGS_FILE]).get(TRAINING_SERIES, {})
+    return summary
