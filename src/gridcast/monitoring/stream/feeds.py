@@ -29,6 +29,8 @@ NOT_PLAIN = (b"\x1f\x8b", b"\xfd7zXZ", b"PK", b"\xff\xfe", b"\xfe\xff", b"PAR1",
 """First bytes of files that are no text, or UTF-16: they are read as a whole."""
 HEADER_BYTES = 2**16
 PARQUET = b"PAR1"
+MAX_LISTINGS = 3
+"""How often a folder is read at once when files appear in it meanwhile."""
 LOG = logging.getLogger(__name__)
 
 
@@ -78,10 +80,14 @@ class FolderFeed:
         """
         if not self.path.is_dir():
             raise FeedUnreachable(f"{self.path}: no such folder")
-        paths = [path for path in self._paths() if ENDING.search(path.name)]
+        for _ in range(MAX_LISTINGS):
+            paths = [path for path in self._paths() if ENDING.search(path.name)]
+            batches = [batch for path in paths if (batch := self._read(path, marks)) is not None]
+            if [path for path in self._paths() if ENDING.search(path.name)] == paths:
+                break
+            # A file was renamed while it was read, maybe, and has older rows than its successor that was read instead.
         for gone in set(self.unreadable) - {self._label(path) for path in paths}:
             del self.unreadable[gone]
-        batches = [batch for path in paths if (batch := self._read(path, marks)) is not None]
         time = self.form.time
         return sorted(batches, key=lambda batch: batch.rows[time].min() if len(batch.rows) else pd.Timestamp.min)
 
@@ -246,7 +252,7 @@ def _ended_lines(content: bytes) -> bytes:
 
 
 def open_feed(source: str, form: RowFormat) -> FolderFeed | WebFeed:
-    """Return the feed of a folder, a file, a pattern or an http(s) address; rows have the `form`. Raises ConfigError."""
+    """Return the feed of a folder, a file, a pattern or an http(s) address, in this `form`. Raises ConfigError."""
     scheme, separator, _ = source.partition("://")
     if not separator:
         return _open_files(Path(source), form)
