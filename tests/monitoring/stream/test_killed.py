@@ -213,7 +213,7 @@ def rough_storm(base: Path, strikes: int, parts: int, seed: int, *, running: boo
             change_file(rough, part, 10**6, chance)
         stream_process.follow(rough, record, hook.url, once=True, running=running)
         anomalies = [key for key in hook.got if "/feed/" not in key]
-        failed = sum("/feed/look failed" in key for key in hook.got)
+        failed = sum("/feed/look-failed" in key for key in hook.got)
     # A kill between the delivery of an alert and its mark sends it again under its id.
     assert sorted(set(anomalies)) == expected
     assert len(anomalies) - len(expected) <= strikes

@@ -123,7 +123,7 @@ def _store(
 
 def _alert(problem: FeedProblem, name: str, ended: str | None = None) -> Alert:
     label = f"{problem.kind} {problem.subject}".strip()
-    event_id = f"{name}/feed/{label}/{problem.since}"
+    event_id = f"{name}/feed/{label.replace(' ', '-')}/{problem.since}"
     content = {"kind": problem.kind, "subject": problem.subject, "first": problem.since, "text": problem.text}
     if ended is None:
         title, text = f"{name}: feed: {label} since {problem.since}", problem.text

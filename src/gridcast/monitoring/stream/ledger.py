@@ -17,6 +17,7 @@ from typing import Any
 
 import pandas as pd
 
+from gridcast.monitoring.stream.ledger_schema import SCHEMA
 from gridcast.runtime.errors import ConfigError, GridcastError, suggest
 from gridcast.runtime.running_threshold import ScoreHistory
 
@@ -31,33 +32,6 @@ MAX_HOLE_AHEAD = pd.Timedelta(hours=1)
 BATCH_COUNTS = ("rows", "scored", "unscored", "late", "repeated", "unreadable", "missing", "afterwards")
 """Counts of a batch: its rows, each of which was scored, could not be scored yet, came late, repeated a stored step, or
 could not be read; the steps that are missing in it; and the steps of earlier batches that were scored with its help."""
-SCHEMA = """
-CREATE TABLE IF NOT EXISTS about (key TEXT PRIMARY KEY, value TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS files (name TEXT PRIMARY KEY, taken INTEGER NOT NULL);  -- bytes
-CREATE TABLE IF NOT EXISTS digests (name TEXT PRIMARY KEY, taken INTEGER NOT NULL, digest TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS stretches (
-  id INTEGER PRIMARY KEY, at TEXT NOT NULL, source TEXT NOT NULL, version TEXT NOT NULL, first TEXT, last TEXT,
-  notes TEXT, rows INTEGER, scored INTEGER, unscored INTEGER, late INTEGER, repeated INTEGER,
-  unreadable INTEGER, missing INTEGER, afterwards INTEGER
-);
-CREATE TABLE IF NOT EXISTS steps (
-  time TEXT PRIMARY KEY, stretch INTEGER NOT NULL REFERENCES stretches, late INTEGER NOT NULL,
-  score REAL, threshold REAL, anomaly INTEGER, contributions TEXT, readings TEXT NOT NULL
-);
-CREATE TABLE IF NOT EXISTS events (
-  id TEXT PRIMARY KEY, first TEXT NOT NULL, last TEXT NOT NULL, steps INTEGER NOT NULL, peak REAL NOT NULL,
-  severity REAL, blame TEXT NOT NULL
-);
-CREATE TABLE IF NOT EXISTS false_alarms (id TEXT PRIMARY KEY);
-CREATE TABLE IF NOT EXISTS alerts (
-  id TEXT NOT NULL, channel TEXT NOT NULL, about TEXT NOT NULL, raised TEXT NOT NULL, sent TEXT,
-  PRIMARY KEY (id, channel)
-);
-CREATE TABLE IF NOT EXISTS problems (
-  kind TEXT NOT NULL, subject TEXT NOT NULL, since TEXT NOT NULL, until TEXT, text TEXT NOT NULL,
-  PRIMARY KEY (kind, subject, since)
-);
-"""
 
 
 @dataclass(frozen=True)
@@ -361,7 +335,10 @@ class Ledger:
         """Return the batches with rows whose numbers are greater than `after`, in their order."""
         query = "SELECT id, source, rows, unreadable, notes FROM stretches WHERE id > ? AND rows > 0 ORDER BY id"
         found = self._database.execute(query, (after,)).fetchall()
-        return [ReadBatch(*row, tuple(json.loads(notes))) for *row, notes in found]
+        return [
+            ReadBatch(number, source, rows, unreadable, tuple(json.loads(notes)))
+            for number, source, rows, unreadable, notes in found
+        ]
 
     def line_counts(self) -> tuple[int, int]:
         """Return how many lines were read, and how many of them were unreadable."""
