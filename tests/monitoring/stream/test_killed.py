@@ -11,6 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 import warm_python
 
@@ -165,11 +166,14 @@ def change_file(folder, part, number, chance):
     way = chance.random()
     if path.exists() and way < 0.25:
         path.rename(folder / f"log.csv.{number}")
-    elif path.exists() and way < 0.5:  # by another file, of its last rows
-        lines = path.read_text().splitlines(keepends=True)
-        (folder / ".new").write_text("".join([lines[0], *lines[1:][-7:]]))
+    elif path.exists() and way < 0.5:  # by another file, with its columns in another order
+        table = pd.read_csv(path)
+        table.iloc[:, [0, *chance.sample(range(1, len(table.columns)), len(table.columns) - 1)]].to_csv(
+            folder / ".new", index=False
+        )
         (folder / ".new").rename(path)
-    text = part.to_csv(index=False, header=not path.exists())
+    names = path.read_text().splitlines()[0].split(",") if path.exists() else list(part.columns)
+    text = part[names].to_csv(index=False, header=not path.exists())
     cut = chance.randrange(len(text))
     for piece in (text[:cut], text[cut:]):
         with path.open("a") as file:

@@ -64,7 +64,7 @@ class FeedProblem:
 
 @dataclass(frozen=True)
 class ReadBatch:
-    """What was counted in a batch that had rows."""
+    """The counts and notes of a batch that had rows."""
 
     number: int
     source: str
