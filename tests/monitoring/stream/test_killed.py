@@ -213,8 +213,8 @@ def rough_storm(base: Path, strikes: int, parts: int, seed: int, *, running: boo
             finally:
                 full.unlink(missing_ok=True)
                 end(process)
-        for part in waiting:
-            change_file(rough, part, 10**6, chance)
+        for number, part in enumerate(waiting, start=10**6):  # a number of its own, as a rotated file is never replaced
+            change_file(rough, part, number, chance)
         stream_process.follow(rough, record, hook.url, once=True, running=running)
         anomalies = [key for key in hook.got if "/feed/" not in key]
         failed = sum("/feed/look-failed" in key for key in hook.got)
