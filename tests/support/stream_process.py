@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import signal
@@ -42,9 +43,9 @@ class ZScore:
         """Score as `runtime.detector.Detector` does; a step whose window has a hole is not scored."""
         clock.sleep(self.slow)
         values = table.set_index(self.time)[list(self.sensors)].abs()
-        shares = (
-            values[::-1].rolling(self.lookback).mean()[::-1] if self.ahead else values.rolling(self.lookback).mean()
-        )
+        # Not `rolling`, whose running sums depend, in the last bit, on where the table begins.
+        sign = -1 if self.ahead else 1
+        shares = sum(values.shift(sign * step) for step in range(self.lookback)) / self.lookback
         shares = shares[shares.notna().all(axis=1)]
         score = shares.mean(axis=1)
         scores = pd.DataFrame({"score": score, "threshold": self.threshold, "anomaly": score > self.threshold})
@@ -86,10 +87,12 @@ def follow(
     once: bool = False,
     die: bool = False,
     running: bool = False,
+    full: str = "",
 ) -> None:
     """Follow a folder or an address; with `die`, the process is killed between the delivery of an alert and its mark.
 
-    The threshold may be a `running` one.
+    The threshold may be a `running` one. While there is a file of the name `full`, no step can be stored, as on a full
+    disk.
     """
     from gridcast.monitoring.stream import feed_rows, feeds, followed_model
     from gridcast.monitoring.stream.follow import alert_channels, follow_feed
@@ -99,6 +102,15 @@ def follow(
     def tell(line: str) -> None:
         print(line, flush=True)  # noqa: T201
 
+    if full:
+        add_steps = Ledger.add_steps
+
+        def add_or_fail(*values: Any, **options: Any) -> None:
+            if Path(full).exists():
+                raise OSError(errno.ENOSPC, "No space left on device")
+            add_steps(*values, **options)
+
+        Ledger.add_steps = add_or_fail  # type: ignore[method-assign]
     channels = alert_channels(tell, webhook, ())
     if die:
         post = channels["webhook"]

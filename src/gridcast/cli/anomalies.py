@@ -166,10 +166,11 @@ def _recalibrate_repeatedly(request: RecalibrationRequest, interval: float, rema
         while True:
             try:
                 _recalibrate_once(request)
-            except GridcastError as error:
-                if isinstance(error, ConfigError):  # which stays wrong however often it is tried
-                    raise
-                out.print(f"{error}; {remark}", markup=False)
+            except ConfigError:  # which stays wrong however often it is tried
+                raise
+            except Exception as error:  # noqa: BLE001 - one net around each attempt, so that the next one comes
+                reason = str(error) if isinstance(error, GridcastError) else f"{type(error).__name__}: {error}"
+                out.print(f"{reason}; {remark}", markup=False)
             sys.stdout.flush()
             time.sleep(interval)
 

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from gridcast.monitoring.stream.feed_rows import RowFormat
-from gridcast.monitoring.stream.feeds import UNFINISHED_LINE_SECONDS, FolderFeed, WebFeed, open_feed
+from gridcast.monitoring.stream.feeds import UNFINISHED_SECONDS, FolderFeed, WebFeed, open_feed
 from gridcast.monitoring.stream.ledger import FileMark, Ledger
 from gridcast.runtime.errors import ConfigError, GridcastError
 from small_experiments import readings, watched
@@ -46,10 +46,13 @@ def test_a_line_that_is_being_written_waits_for_its_end(tmp_path):
     first = folder.new_batches({}, None)
     assert len(first[0].rows) == 1
     assert folder.new_batches(taken(first), None) == []
-    old = time.time() - 2 * UNFINISHED_LINE_SECONDS
-    os.utime(path, (old, old))  # nobody is writing any more
+    old = time.time() - 2 * UNFINISHED_SECONDS
+    os.utime(path, (old, old))  # however long the writer holds the rest back
+    assert folder.new_batches(taken(first), None) == []
+    with path.open("a") as file:
+        file.write("5\n")
     (second,) = folder.new_batches(taken(first), None)
-    assert brought(second) == [("2024-01-01 00:01:00", "2")]
+    assert brought(second) == [("2024-01-01 00:01:00", "25")]
 
 
 def test_a_header_alone_brings_nothing_and_its_rows_come_later(tmp_path):
@@ -295,7 +298,7 @@ def test_a_file_that_is_still_written_waits_and_a_damaged_one_is_reported(tmp_pa
         (folder / name).write_bytes(path.read_bytes()[:-9])
     feed = FolderFeed(folder, form)
     assert feed.new_batches({}, None) == []
-    old = time.time() - 2 * UNFINISHED_LINE_SECONDS
+    old = time.time() - 2 * UNFINISHED_SECONDS
     for path in folder.iterdir():
         os.utime(path, (old, old))
     damaged = feed.new_batches({}, None)

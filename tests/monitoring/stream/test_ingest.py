@@ -265,13 +265,13 @@ def test_rows_that_repeat_stored_steps_are_ignored(watch):
     np.testing.assert_allclose(watched.steps(), offline(watched.detector, table), rtol=1e-8)
 
 
-def test_rows_between_two_steps_belong_to_the_earlier_one(watch):
+def test_rows_between_two_steps_belong_to_the_nearest_one(watch):
     watched, table = watch(lookback=1), readings(4)
     times = table["time"] + pd.to_timedelta([0, 7, 0, 0], unit="s")
     times[3] = times[2] + pd.Timedelta(seconds=30)
     watched.look(table.assign(time=times))
     assert watched.counts() | {"scored": 3, "repeated": 1, "missing": 0} == watched.counts()
-    assert any("2 rows lie between two steps and count as the earlier one" in line for line in watched.said)
+    assert any("2 rows lie between two steps and count as the nearest one" in line for line in watched.said)
 
 
 def test_a_missing_sensor_and_a_new_one_are_noted_and_nothing_is_made_up(watch):
@@ -449,7 +449,7 @@ def test_a_feed_that_is_away_is_reported_and_polled_again(watch, caplog):
     with pytest.raises(GridcastError, match="no such folder"):
         follow.follow_feed(gone, watched.ledger, current_model=lambda: model, **options, once=True)
 
-    class Enough(Exception):
+    class Enough(BaseException):
         pass
 
     def current():
@@ -574,7 +574,8 @@ def test_looking_once_ends_in_an_error_where_a_file_cannot_be_read_or_nothing_ca
     table["time"] += pd.Timedelta(hours=1)
     put(watched.folder, "d.csv", table.rename(columns={"heat": "Heat"}))
     assert "'heat' has a reading at 0 of 20" in once(watched)
-    assert "no column for the model's sensors 'heat'; did you mean 'Heat'?" in watched.said[-1]
+    assert "no column for the model's sensors 'heat'; did you mean 'Heat'?" in watched.said[-2]
+    assert "dead sensor heat" in watched.said[-1]
     table["time"] += pd.Timedelta(hours=1)
     put(watched.folder, "e.csv", table.melt("time", var_name="tag"))
     assert "'tag' names sensors, so this is a row for each reading, and a column for each sensor is need" in once(

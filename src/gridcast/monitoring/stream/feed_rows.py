@@ -20,6 +20,8 @@ from gridcast.runtime.dialect import FORMER, UNKNOWN, Dialect
 from gridcast.runtime.errors import DataError, suggest
 from gridcast.runtime.preprocessing import Preprocessing
 
+WEB_PAGE_NOTE = "is a web page (HTML), not a table"
+
 
 @dataclass(frozen=True)
 class RowFormat:
@@ -90,6 +92,8 @@ def parse_rows(body: bytes, name: str, form: RowFormat, path: Path | None = None
         raw, _ = text_encoding.to_utf8(content, name, form.reading.get("encoding"), settable=False)
         if not raw.strip():
             return ParsedRows(nothing)
+        if raw.lstrip()[:200].lower().startswith((b"<!doctype html", b"<html", b"<head", b"<?xml", b"<!--")):
+            return ParsedRows(nothing, 1, (WEB_PAGE_NOTE,))
         is_csv = raw.lstrip()[:1] not in (b"[", b"{")
         lines = max(1, sum(bool(line.strip()) for line in raw.splitlines()[1:])) if is_csv else 1
         parsed = _parse_csv(raw, name, form) if is_csv else _CsvRows(_parse_json(raw))
@@ -260,5 +264,5 @@ def _parse_json(raw: bytes) -> pd.DataFrame:
     try:
         content: Any = json.loads(raw)
         return pd.DataFrame(content["rows"] if isinstance(content, dict) else content)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DataError(f"not a list of rows in JSON: {type(error).__name__}: {error}") from None

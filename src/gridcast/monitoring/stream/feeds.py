@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
-import http.client
 import logging
+import re
 import time as clock
-import urllib.error
 import urllib.parse
-import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,23 +15,22 @@ from pathlib import Path
 import pandas as pd
 
 from gridcast.data import file_bytes
+from gridcast.monitoring.stream import web_answer
 from gridcast.monitoring.stream.feed_rows import RowFormat, parse_rows
 from gridcast.monitoring.stream.ledger import FileMark
-from gridcast.runtime.errors import ConfigError, DataError, GridcastError
+from gridcast.monitoring.stream.web_answer import FeedUnreachable
+from gridcast.runtime.errors import ConfigError, DataError
 
-UNFINISHED_LINE_SECONDS = 5.0
-"""Age of a file from which its last line counts even without a line break; before, a writer may be at work."""
-FEED_TIMEOUT = 20.0
-"""Seconds to wait for an address."""
-ENDINGS = (
-    *(f"{kind}{packed}" for kind in (".csv", ".tsv") for packed in ("", ".gz", ".xz", ".zip")),
-    *(".xlsx", ".parquet"),
-)
-"""Endings of the names of files that are read, in any case."""
+UNFINISHED_SECONDS = 5.0
+"""Age of a packed file or a Parquet file from which it is reported if it is incomplete; before, it may be written."""
+ENDING = re.compile(r"\.((csv|tsv)([.-]\d[\d._T-]*)?(\.gz|\.xz|\.zip)?([.-]\d[\d._T-]*)?|xlsx|parquet)$", re.IGNORECASE)
+"""End of the names of files that are read; loggers add a number or a date when they begin a new file."""
 NOT_PLAIN = (b"\x1f\x8b", b"\xfd7zXZ", b"PK", b"\xff\xfe", b"\xfe\xff", b"PAR1", b"\xd0\xcf\x11\xe0")
 """First bytes of files that are no text, or UTF-16: they are read as a whole."""
 HEADER_BYTES = 2**16
 PARQUET = b"PAR1"
+MAX_LISTINGS = 3
+"""How often a folder is read at once when files appear in it meanwhile."""
 LOG = logging.getLogger(__name__)
 
 
@@ -54,57 +52,86 @@ class FeedBatch:
 
 @dataclass(frozen=True)
 class FolderFeed:
-    """CSV files of a folder, each identified by its name; rows appended to a file are read when they appear.
+    """Files of a folder, each identified by its path in it; rows appended to a file are read when they appear.
 
-    A file is read up to its last complete line. One whose first bytes are not those that were read was written again,
-    and is read again. Names that begin with a dot are ignored, so that a file can be written under such a name and then
-    renamed.
+    They are those that match the `pattern`, such as `*/pump*.csv`. A file is read up to its last line that has ended.
+    One whose first bytes are not those that were read was written again, and is read again; so is one that was renamed,
+    and its rows that are stored already are ignored. Names that begin with a dot are ignored, so that a file can be
+    written under such a name and then renamed.
     """
 
     path: Path
     form: RowFormat
+    pattern: str = "*"
     unchanged: dict[str, tuple[int, int]] = field(default_factory=dict, compare=False)
     """Size and time of change of the files that had nothing new when they were read last."""
+    unreadable: dict[str, str] = field(default_factory=dict, compare=False)
+    """Why a file could not be read, by its name."""
 
     @property
     def name(self) -> str:
         """The name for messages."""
-        return str(self.path)
+        return str(self.path if self.pattern == "*" else self.path / self.pattern)
 
     def new_batches(self, marks: Mapping[str, FileMark], after: pd.Timestamp | None) -> list[FeedBatch]:  # noqa: ARG002
         """Return what is new since the `marks` (by file name), a batch for each file, the oldest times first.
 
-        `after` is ignored, as it is for addresses. Raises GridcastError where the folder does not exist.
+        `after` is ignored, as it is for addresses. Raises FeedUnreachable where the folder does not exist.
         """
         if not self.path.is_dir():
-            raise GridcastError(f"{self.path}: no such folder")
-        paths = sorted(path for path in self.path.glob("[!.]*") if path.name.lower().endswith(ENDINGS))
-        batches = [batch for path in paths if (batch := self._read(path, marks.get(path.name, FileMark()))) is not None]
+            raise FeedUnreachable(f"{self.path}: no such folder")
+        for _ in range(MAX_LISTINGS):
+            paths = [path for path in self._paths() if ENDING.search(path.name)]
+            batches = [batch for path in paths if (batch := self._read(path, marks)) is not None]
+            if [path for path in self._paths() if ENDING.search(path.name)] == paths:
+                break
+            # A file was renamed while it was read, maybe, and has older rows than its successor that was read instead.
+        for gone in set(self.unreadable) - {self._label(path) for path in paths}:
+            del self.unreadable[gone]
         time = self.form.time
         return sorted(batches, key=lambda batch: batch.rows[time].min() if len(batch.rows) else pd.Timestamp.min)
 
+    def failures(self) -> list[str]:
+        """Return why files could not be read, one line for each."""
+        return list(self.unreadable.values())
+
     def other_files(self) -> list[str]:
         """Return the names of the files that are passed over, as their names end otherwise."""
-        paths = sorted(self.path.glob("[!.]*")) if self.path.is_dir() else []
-        return [path.name for path in paths if path.is_file() and not path.name.lower().endswith(ENDINGS)]
+        return [self._label(path) for path in self._paths() if path.is_file() and not ENDING.search(path.name)]
 
-    def _read(self, path: Path, mark: FileMark) -> FeedBatch | None:
+    def _paths(self) -> list[Path]:
+        """The files that match the pattern, without those that are hidden, or in a hidden folder."""
+        paths = self.path.glob(self.pattern) if self.path.is_dir() else ()
+        return sorted(
+            path
+            for path in paths
+            if not any(part.startswith(".") for part in path.relative_to(self.path).parts) and not path.is_dir()
+        )
+
+    def _label(self, path: Path) -> str:
+        return path.relative_to(self.path).as_posix()
+
+    def _read(self, path: Path, marks: Mapping[str, FileMark]) -> FeedBatch | None:
+        name = self._label(path)
+        mark = marks.get(name, FileMark())
         try:
             status = path.stat()
             state = status.st_size, status.st_mtime_ns
-            if not status.st_size or (self.unchanged.get(path.name) == state and status.st_size == mark.size):
+            if not status.st_size or (self.unchanged.get(name) == state and status.st_size == mark.size):
                 return None
             content = path.read_bytes()
+            self.unreadable.pop(name, None)
             is_plain = not content.startswith(NOT_PLAIN)
-            is_fresh = clock.time() - status.st_mtime < UNFINISHED_LINE_SECONDS
-            if is_fresh and is_plain:
-                content = content[: content.rfind(b"\n") + 1]
-            elif is_fresh and self._is_incomplete(content, path.name):
+            is_fresh = clock.time() - status.st_mtime < UNFINISHED_SECONDS
+            if not is_plain and is_fresh and self._is_incomplete(content, path.name):
                 return None
+            ended = _ended_lines(content)
+            is_waiting = len(ended) < len(content) and not is_fresh
+            content = ended
             is_continued = len(content) >= mark.size and mark.digest in ("", _digest(content[: mark.size]))
             begin = mark.size if is_continued else 0
             if len(content) == begin:
-                self.unchanged[path.name] = state
+                self.unchanged[name] = state
                 return None
             if not content:
                 return None
@@ -112,15 +139,19 @@ class FolderFeed:
             before = content[:begin] if is_plain else b""
             parsed = parse_rows(part, path.name, self.form, path, before)
             notes = parsed.notes
+            if is_waiting:
+                notes = (*notes, "the last line has no line break, so it is taken for unfinished and waits for one")
             if not is_continued:
                 change = "has become shorter" if len(content) < mark.size else "was written again"
                 notes = (f"the file {change}, so it is read again from its start", *notes)
             end = FileMark(len(content), _digest(content))
-            return FeedBatch(path.name, parsed.rows, mark, end, parsed.unreadable, notes)
+            return FeedBatch(name, parsed.rows, mark, end, parsed.unreadable, notes)
         except FileNotFoundError:  # moved away in the meantime
             return None
         except OSError as error:
-            LOG.warning("%s: cannot be read: %s; tried again at the next poll", path, error)
+            if name not in self.unreadable:
+                LOG.warning("%s: cannot be read: %s; tried again at the next poll", path, error)
+            self.unreadable[name] = f"{path}: cannot be read: {error}"
             return None
 
     def _is_incomplete(self, content: bytes, name: str) -> bool:
@@ -178,6 +209,10 @@ class WebFeed:
         """The name for messages, without the query, which may contain a secret."""
         return self.url.partition("?")[0]
 
+    def failures(self) -> list[str]:
+        """Return nothing: an address that cannot be read raises an error."""
+        return []
+
     def other_files(self) -> list[str]:
         """Return no names: an address has one answer."""
         return []
@@ -185,19 +220,12 @@ class WebFeed:
     def new_batches(self, marks: Mapping[str, FileMark], after: pd.Timestamp | None) -> list[FeedBatch]:  # noqa: ARG002
         """Return the rows after the time `after`, as one batch; `marks` are ignored, as they are those of files.
 
-        Raises GridcastError where the address returns no complete response.
+        Raises FeedUnreachable where the address returns no complete response.
         """
         parts = urllib.parse.urlsplit(self.url)
         query = urllib.parse.parse_qsl(parts.query) + ([("after", after.isoformat())] if after is not None else [])
         url = urllib.parse.urlunsplit(parts._replace(query=urllib.parse.urlencode(query)))
-        request = urllib.request.Request(url, headers={"Accept": "text/csv, application/json"})  # noqa: S310
-        try:
-            with urllib.request.urlopen(request, timeout=FEED_TIMEOUT) as response:  # noqa: S310 - see `open_feed`
-                body = response.read()
-        except (OSError, http.client.HTTPException) as error:
-            if isinstance(error, urllib.error.HTTPError):
-                error.close()  # an HTTPError is an open response too
-            raise GridcastError(f"{self.name}: no response: {error}") from None
+        body = web_answer.read_answer(url, self.name)
         parsed = parse_rows(body, self.name, self.form)
         if not len(parsed.rows) and not parsed.unreadable:
             return []
@@ -208,18 +236,49 @@ def _digest(content: bytes) -> str:
     return hashlib.blake2b(content, digest_size=16).hexdigest()
 
 
+def _ended_lines(content: bytes) -> bytes:
+    """The text up to its last line break, however old it is: writers hold back parts of lines; other files whole."""
+    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
+        units = content[: len(content) // 2 * 2].decode(
+            "utf-16-le" if content[:1] == b"\xff" else "utf-16-be", "replace"
+        )
+        return content[: 2 * (units.rfind("\n") + 1)]
+    if content.startswith(NOT_PLAIN):
+        return content
+    end = content.rfind(b"\n") + 1
+    if content.lstrip()[:1] in (b"[", b"{") and content.rstrip()[-1:] in (b"]", b"}"):
+        return content
+    return content[: end or content.rfind(b"\r") + 1]
+
+
 def open_feed(source: str, form: RowFormat) -> FolderFeed | WebFeed:
-    """Return the feed of a folder or an http(s) address, whose rows have the `form`. Raises ConfigError."""
+    """Return the feed of a folder, a file, a pattern or an http(s) address, in this `form`. Raises ConfigError."""
     scheme, separator, _ = source.partition("://")
     if not separator:
-        if not Path(source).is_dir():
-            raise ConfigError(
-                f"--follow: '{source}' is no folder; create it, or give an address such as http://host/rows"
-            )
-        return FolderFeed(Path(source), form)
+        return _open_files(Path(source), form)
     parts = urllib.parse.urlsplit(source)
     if scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc:
         raise ConfigError(
             f"--follow: the address (scheme: {scheme}) must be like http://host/rows, without user name and password"
         )
     return WebFeed(source, form)
+
+
+def _open_files(path: Path, form: RowFormat) -> FolderFeed:
+    """The feed of a folder, a file or a pattern. Raises ConfigError."""
+    if path.is_dir():
+        return FolderFeed(path, form)
+    if path.is_file():
+        if ENDING.search(path.name):
+            return FolderFeed(path.parent, form, glob.escape(path.name))
+        raise ConfigError(
+            f"--follow: '{path}' is no CSV, Excel or Parquet file by its name; rename it, e.g. to live.csv"
+        )
+    magic = next((place for place, part in enumerate(path.parts) if glob.has_magic(part)), None)
+    folder = Path(*path.parts[:magic])
+    if magic is None or not folder.is_dir():
+        raise ConfigError(
+            f"--follow: '{path if magic is None else folder}' is no folder and no file; create it, or give a pattern "
+            "such as 'plant/*/pump*.csv' or an address such as http://host/rows"
+        )
+    return FolderFeed(folder, form, Path(*path.parts[magic:]).as_posix())

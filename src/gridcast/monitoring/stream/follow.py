@@ -5,12 +5,16 @@ from __future__ import annotations
 import re
 import time as clock
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+import pandas as pd
+
 from gridcast.monitoring import alerts
+from gridcast.monitoring.stream import health
 from gridcast.monitoring.stream.feeds import FolderFeed, WebFeed
 from gridcast.monitoring.stream.followed_model import FollowedModel, iso_stamp, utc_now
+from gridcast.monitoring.stream.health import FollowerState
 from gridcast.monitoring.stream.ingest import (
     LOG,
     BatchOutcome,
@@ -19,10 +23,13 @@ from gridcast.monitoring.stream.ingest import (
     score_without_lagging_sensors,
 )
 from gridcast.monitoring.stream.ledger import Alert, Ledger
+from gridcast.monitoring.stream.web_answer import FeedUnreachable
 from gridcast.monitoring.stream.wording import quoted_names
 from gridcast.runtime.errors import ConfigError, DataError, GridcastError
 
 SECONDS_PER_UNIT = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+MAX_DELAY = 300.0
+"""Longest delay of a look after failed ones, unless the interval is longer."""
 Channel = Callable[[Alert], bool]
 """Delivers an alert; returns whether it arrived."""
 
@@ -70,39 +77,131 @@ def follow_feed(
     tell: Callable[[str], None],
     interval: float,
     once: bool = False,
+    after_look: Callable[[FollowerState], None] | None = None,
 ) -> None:
     """Poll `feed` every `interval` seconds, or once, and score what is new by the model that is current then.
 
-    A poll that fails is reported and repeated after the interval. With `once` there is no other: GridcastError is
-    raised where the feed gives no answer or alerts could not be delivered, DataError where most rows of a file were
-    unreadable or no step could be scored.
+    A look that fails, whatever the reason, is reported, and repeated after a longer interval each time. Problems of the
+    feed are alerts. With `once` there is no other look: GridcastError is raised where the feed gives no answer, alerts
+    could not be delivered, or problems of the feed are open; DataError where most rows of a file were unreadable or no
+    step could be scored. `after_look` gets the state of the follower after each look.
     """
     for channel in sorted({channel for channel, _ in ledger.pending_alerts()} - set(channels)):
         tell(f"alerts of an earlier start are waiting for the channel '{channel}', which is not given now")
     if others := feed.other_files():
         tell(f"files that are no CSV, Excel or Parquet by their names are passed over: {quoted_names(others)}")
-    due, was_silent = clock.monotonic(), False
+    look = _Look(feed, ledger, current_model, channels, tell, after_look)
+    due, was_silent, told, failures = clock.monotonic(), False, "", 0
     while True:
-        is_silent = False
+        is_silent, problem = False, None
         try:
-            poll = poll_once(feed, ledger, current_model(), channels=channels, tell=tell)
+            poll = look.run()
             is_silent = not poll.outcomes
+        except Exception as error:
+            # One net around the whole look: a follower that has ended tells nobody about anything.
+            problem = error if isinstance(error, GridcastError) else _explained(error)
+            look.record_failure(problem)
             if once:
-                poll.check(feed.name, ledger)
-        except GridcastError as error:
-            if once:
-                raise
-            LOG.warning("%s; tried again in %.0f s", error, interval)
+                raise problem from error
         if once:
+            poll.check(feed.name, ledger)
             if is_silent and ledger.high_water_mark is None:
                 tell("nothing to read")
             return
-        mark = ledger.high_water_mark
+        failures = 0 if problem is None else failures + 1
+        delay = _delay(interval, failures)
+        if problem is not None and str(problem) != told:  # one line for many looks that fail alike
+            LOG.warning("%s; tried again in %.0f s, and less often while it fails", problem, delay)
+        told = "" if problem is None else str(problem)
         if is_silent and not was_silent:  # one line for many polls without data
+            mark = ledger.high_water_mark
             tell(f"nothing new{'' if mark is None else f', the newest step is {mark}'}")
         was_silent = is_silent
-        due = max(due + interval, clock.monotonic())
+        due = max(due + delay, clock.monotonic())
         clock.sleep(max(0.0, due - clock.monotonic()))
+
+
+def _delay(interval: float, failures: int) -> float:
+    """Return the seconds until the next look, after so many looks in a row that failed."""
+    return max(interval, min(interval * 2.0 ** min(failures - 1, 30), MAX_DELAY)) if failures else interval
+
+
+def _explained(error: Exception) -> GridcastError:
+    """The `error` of a look as one line."""
+    first_line = (str(error).splitlines() or [""])[0]
+    return GridcastError(f"the look failed: {type(error).__name__}: {first_line}".rstrip(": "))
+
+
+@dataclass(frozen=True)
+class _UnrecordedFailure:
+    """A failed look that the record could not take; the channels that its alert was `sent` by."""
+
+    kind: str
+    text: str
+    at: pd.Timestamp
+    sent: tuple[str, ...]
+
+
+@dataclass
+class _Look:
+    """One look at a feed, repeated; it remembers the alert of a failure that the record could not take."""
+
+    feed: FolderFeed | WebFeed
+    ledger: Ledger
+    current_model: Callable[[], FollowedModel]
+    channels: Mapping[str, Channel]
+    tell: Callable[[str], None]
+    after_look: Callable[[FollowerState], None] | None
+    name: str = ""
+    kept: _UnrecordedFailure | None = None
+
+    def run(self) -> Poll:
+        """Poll, judge what was found, deliver the alerts."""
+        model = self.current_model()
+        self.name = model.name
+        if self.kept is not None:  # a failure that the record could not take
+            health.record_failure(
+                self.kept.kind,
+                self.kept.text,
+                self.ledger,
+                self.name,
+                channels=tuple(self.channels),
+                now=self.kept.at,
+                sent=self.kept.sent,
+            )
+            self.kept = None
+        poll = poll_once(self.feed, self.ledger, model, channels=self.channels, tell=self.tell)
+        unknown = {column for outcome in poll.outcomes for column in outcome.unknown}
+        failures = self.feed.failures()
+        health.judge_look(
+            self.ledger, model, failures=failures, unknown=unknown, channels=tuple(self.channels), now=utc_now()
+        )
+        pending = deliver_alerts(self.ledger, self.channels)
+        self.report_state()
+        return replace(poll, pending=pending)
+
+    def record_failure(self, problem: GridcastError) -> None:
+        """Store and send the alert of a failed look; where the record takes nothing, say so and keep it for later."""
+        kind = health.UNREACHABLE if isinstance(problem, FeedUnreachable) else health.FAILED
+        name, now = self.name or self.ledger.stream_name, utc_now()
+        try:
+            health.record_failure(kind, str(problem), self.ledger, name, channels=tuple(self.channels), now=now)
+            deliver_alerts(self.ledger, self.channels)
+            self.report_state()
+        except Exception:  # noqa: BLE001 - the record is what failed: the alert cannot wait for it
+            if self.kept is None:
+                alert = health.failure_alert(kind, str(problem), name, now)
+                sent = tuple(channel for channel, send in self.channels.items() if send(alert))
+                self.kept = _UnrecordedFailure(kind, str(problem), now, sent)
+
+    def report_state(self) -> None:
+        """Give the state of the follower to `after_look`."""
+        if self.after_look is not None:
+            self.after_look(health.follower_state(self.ledger, utc_now()))
+
+
+class OpenProblem(GridcastError):
+    """A problem of the feed, which is recorded, has not ended."""
 
 
 @dataclass(frozen=True)
@@ -113,7 +212,7 @@ class Poll:
     pending: int
 
     def check(self, feed: str, ledger: Ledger) -> None:
-        """Raise GridcastError for pending alerts, and DataError where a batch was refused or no step was scored."""
+        """Raise GridcastError for pending alerts and open problems, DataError where rows or steps were refused."""
         if self.pending:
             raise GridcastError(f"{self.pending} alerts could not be delivered; they are kept in {ledger.path}")
         refused = [outcome for outcome in self.outcomes if outcome.is_refused]
@@ -123,6 +222,9 @@ class Poll:
         steps = sum(outcome.steps for outcome in self.outcomes)
         if steps and not any(outcome.scored or outcome.waiting for outcome in self.outcomes):
             raise DataError(f"{feed}: none of {steps} steps could be scored: {self.outcomes[-1].problem}")
+        if problems := ledger.open_problems():
+            others = f"; and {len(problems) - 1} more problems" if len(problems) > 1 else ""
+            raise OpenProblem(f"{feed}: {problems[0].kind} since {problems[0].since}: {problems[0].text}{others}")
 
 
 def poll_once(

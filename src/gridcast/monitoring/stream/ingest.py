@@ -37,7 +37,7 @@ class BatchOutcome:
     """The outcome of a batch: a line about it (`text`), and how many of its `steps` were `scored`.
 
     `waiting` steps have a score that becomes final when later steps arrive. It `is_refused` where half of its rows or
-    more were unreadable; `problem` says why no step can be scored.
+    more were unreadable; `problem` says why no step can be scored; the model does not know the columns `unknown`.
     """
 
     text: str
@@ -46,6 +46,7 @@ class BatchOutcome:
     waiting: int
     is_refused: bool
     problem: str
+    unknown: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -114,6 +115,7 @@ def ingest_batch(
         waiting=waiting,
         is_refused=is_refused,
         problem=problem,
+        unknown=tuple(str(column) for column in batch.rows if column not in {detector.time, *detector.sensors}),
     )
 
 

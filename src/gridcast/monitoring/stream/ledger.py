@@ -17,6 +17,7 @@ from typing import Any
 
 import pandas as pd
 
+from gridcast.monitoring.stream.ledger_schema import SCHEMA
 from gridcast.runtime.errors import ConfigError, GridcastError, suggest
 from gridcast.runtime.running_threshold import ScoreHistory
 
@@ -31,29 +32,6 @@ MAX_HOLE_AHEAD = pd.Timedelta(hours=1)
 BATCH_COUNTS = ("rows", "scored", "unscored", "late", "repeated", "unreadable", "missing", "afterwards")
 """Counts of a batch: its rows, each of which was scored, could not be scored yet, came late, repeated a stored step, or
 could not be read; the steps that are missing in it; and the steps of earlier batches that were scored with its help."""
-SCHEMA = """
-CREATE TABLE IF NOT EXISTS about (key TEXT PRIMARY KEY, value TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS files (name TEXT PRIMARY KEY, taken INTEGER NOT NULL);  -- bytes
-CREATE TABLE IF NOT EXISTS digests (name TEXT PRIMARY KEY, taken INTEGER NOT NULL, digest TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS stretches (
-  id INTEGER PRIMARY KEY, at TEXT NOT NULL, source TEXT NOT NULL, version TEXT NOT NULL, first TEXT, last TEXT,
-  notes TEXT, rows INTEGER, scored INTEGER, unscored INTEGER, late INTEGER, repeated INTEGER,
-  unreadable INTEGER, missing INTEGER, afterwards INTEGER
-);
-CREATE TABLE IF NOT EXISTS steps (
-  time TEXT PRIMARY KEY, stretch INTEGER NOT NULL REFERENCES stretches, late INTEGER NOT NULL,
-  score REAL, threshold REAL, anomaly INTEGER, contributions TEXT, readings TEXT NOT NULL
-);
-CREATE TABLE IF NOT EXISTS events (
-  id TEXT PRIMARY KEY, first TEXT NOT NULL, last TEXT NOT NULL, steps INTEGER NOT NULL, peak REAL NOT NULL,
-  severity REAL, blame TEXT NOT NULL
-);
-CREATE TABLE IF NOT EXISTS false_alarms (id TEXT PRIMARY KEY);
-CREATE TABLE IF NOT EXISTS alerts (
-  id TEXT NOT NULL, channel TEXT NOT NULL, about TEXT NOT NULL, raised TEXT NOT NULL, sent TEXT,
-  PRIMARY KEY (id, channel)
-);
-"""
 
 
 @dataclass(frozen=True)
@@ -75,6 +53,27 @@ class Alert:
 
 
 @dataclass(frozen=True)
+class FeedProblem:
+    """A problem of the feed, `since` a time, such as a dead sensor, which is its `subject`."""
+
+    kind: str
+    subject: str
+    since: str
+    text: str
+
+
+@dataclass(frozen=True)
+class ReadBatch:
+    """The counts and notes of a batch that had rows."""
+
+    number: int
+    source: str
+    rows: int
+    unreadable: int
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class ScoredStep:
     """A step with its score; `contributions` are by sensor."""
 
@@ -93,7 +92,7 @@ class Ledger:
     """
 
     def __init__(self, path: Path, name: str, frequency: str) -> None:
-        self.path = path
+        self.path, self.stream_name = path, name
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._database = sqlite3.connect(path, timeout=LOCK_TIMEOUT, isolation_level=None)
@@ -322,6 +321,53 @@ class Ledger:
             hint = suggest(event_id, ids) or (f" (the newest is '{ids[-1]}')" if ids else " (it has none)")
             raise ConfigError(f"--false: {self.path} has no alert '{event_id}'{hint}")
         self._database.execute("INSERT OR IGNORE INTO false_alarms VALUES (?)", (event_id,))
+
+    def note(self, key: str) -> str | None:
+        """Return what `save_note` stored under this key."""
+        row = self._database.execute("SELECT value FROM about WHERE key = ?", (key,)).fetchone()
+        return None if row is None else str(row[0])
+
+    def save_note(self, key: str, value: str) -> None:
+        """Store a text about the stream."""
+        self._database.execute("INSERT OR REPLACE INTO about VALUES (?, ?)", (key, value))
+
+    def read_batches(self, after: int) -> list[ReadBatch]:
+        """Return the batches with rows whose numbers are greater than `after`, in their order."""
+        query = "SELECT id, source, rows, unreadable, notes FROM stretches WHERE id > ? AND rows > 0 ORDER BY id"
+        found = self._database.execute(query, (after,)).fetchall()
+        return [
+            ReadBatch(number, source, rows, unreadable, tuple(json.loads(notes)))
+            for number, source, rows, unreadable, notes in found
+        ]
+
+    def line_counts(self) -> tuple[int, int]:
+        """Return how many lines were read, and how many of them were unreadable."""
+        query = "SELECT coalesce(sum(rows), 0), coalesce(sum(unreadable), 0) FROM stretches"
+        return self._database.execute(query).fetchone()
+
+    def open_problems(self) -> list[FeedProblem]:
+        """Return the problems that have not ended."""
+        rows = self._database.execute(
+            "SELECT kind, subject, since, text FROM problems WHERE until IS NULL ORDER BY since, kind, subject"
+        )
+        return [FeedProblem(*row) for row in rows]
+
+    def unused_start(self, kind: str, subject: str, now: pd.Timestamp) -> str:
+        """Return `now`, to the second, or a later time if a problem of this kind and subject began then already."""
+        query = "SELECT 1 FROM problems WHERE kind = ? AND subject = ? AND since = ?"
+        while self._database.execute(query, (kind, subject, now.isoformat(timespec="seconds"))).fetchone():
+            now += pd.Timedelta(seconds=1)
+        return now.isoformat(timespec="seconds")
+
+    def save_problem(self, problem: FeedProblem) -> None:
+        """Store a problem that begins."""
+        values = problem.kind, problem.subject, problem.since, problem.text
+        self._database.execute("INSERT INTO problems VALUES (?, ?, ?, NULL, ?)", values)
+
+    def end_problem(self, problem: FeedProblem, at: str) -> None:
+        """Store that a problem ended."""
+        key = at, problem.kind, problem.subject, problem.since
+        self._database.execute("UPDATE problems SET until = ? WHERE kind = ? AND subject = ? AND since = ?", key)
 
     def queue_alert(self, alert: Alert, channels: Sequence[str], at: str) -> None:
         """Put an alert into the outbox of each channel; it is there once, however often it is queued."""

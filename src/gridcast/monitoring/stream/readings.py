@@ -45,10 +45,13 @@ def parse_readings(
     is_unreadable = is_future | (not present)
     counts["unreadable"] += int(is_unreadable.sum())
     readings = readings[~is_unreadable]
-    steps = pd.DatetimeIndex(readings.index).floor(step_length(detector.frequency))
+    length = step_length(detector.frequency)
+    # The nearest step; a time in the middle of two belongs to the earlier one.
+    steps = (pd.DatetimeIndex(readings.index).as_unit("ns") + length / 2 - pd.Timedelta(1)).floor(length)
+    steps = steps.as_unit("us")
     between = int((steps != readings.index).sum())
     if between:
-        notes.append(f"{between} rows lie between two steps and count as the earlier one")
+        notes.append(f"{between} rows lie between two steps and count as the nearest one")
     readings = readings.set_axis(steps).sort_index(kind="stable")
     repeated = int(readings.index.duplicated().sum())
     if repeated:
