@@ -67,10 +67,12 @@ def untrained_detector_files(plan: Plan, folder: Path) -> dict[str, bytes]:
     """The files of a detector of `plan` that rebuilds next to nothing, so that far readings have far errors."""
     from gridcast.models import autoencoder
     from gridcast.training import calibration
+    from gridcast.training.training_series import detector_content
 
     settings = plan.reference_run.configuration
     shape = autoencoder.AutoencoderShape(settings.lookback, len(plan.panel.series))
     network = autoencoder.build_autoencoder(settings, shape, 1, portable=True)
     _, detector = calibration.calibrate_detector(plan.dataset, settings, network)
     network.save(folder / NETWORK_FILE)
-    return {SETTINGS_FILE: json.dumps(detector.to_json()).encode(), NETWORK_FILE: (folder / NETWORK_FILE).read_bytes()}
+    content = json.dumps(detector_content(detector, plan.dataset)).encode()
+    return {SETTINGS_FILE: content, NETWORK_FILE: (folder / NETWORK_FILE).read_bytes()}

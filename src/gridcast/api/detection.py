@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from gridcast.api import model_argument
-from gridcast.api.folders import CACHE
+from gridcast.api.folders import CACHE, REPORTS
 from gridcast.api.keras_session import keras_session
 from gridcast.api.models import LoadedDetector, load_reference, model_title
 from gridcast.runtime.errors import ConfigError, DataError, TrackingError, is_data_error
@@ -35,6 +35,7 @@ def follow(
     webhook: str | None = None,
     alert: Sequence[str] = (),
     record: Path | None = None,
+    reports: Path = REPORTS,
     tell: Callable[[str], None] = print,
 ) -> Path:
     """Score a stream of sensor data and raise alerts until Ctrl-C, or once; return the path of the record.
@@ -44,7 +45,8 @@ def follow(
     is scored once, even if this is called again later; each event raises one alert, which goes to `tell`, as do other
     messages, to `webhook` (POST of JSON), and to the apprise addresses `alert`. `wait` is the number of steps by which
     each verdict is delayed so that more windows cover it (None: half a window). The record is an SQLite database
-    (default: .gridcast/streams/NAME.sqlite). To score one table, use `detect`. Raises ConfigError, DataError,
+    (default: .gridcast/streams/NAME.sqlite). After each look the page NAME/live.html in the folder `reports` shows the
+    last day, the events, and the state of the feed. To score one table, use `detect`. Raises ConfigError, DataError,
     TrackingError.
 
     >>> messages = []
@@ -53,6 +55,7 @@ def follow(
     >>> messages[0]
     'plant version 1 follows feed; the record is .gridcast/streams/plant.sqlite'
     """
+    from gridcast.api import live_page
     from gridcast.monitoring.stream import feed_rows, feeds, followed_model, ledger
     from gridcast.monitoring.stream.follow import alert_channels, follow_feed, parse_interval
 
@@ -77,6 +80,7 @@ def follow(
                 tell=tell,
                 interval=interval,
                 once=once,
+                after_look=live_page.page_writer(stream_record, current_model, reports / name),
             )
     return path
 

@@ -1,9 +1,10 @@
-"""What a detector finds in a table: scores, events, and their page."""
+"""The scores and events that a detector finds in a table, and their page."""
 
 from __future__ import annotations
 
+import json
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ from gridcast.api.models import LoadedDetector, load, model_title
 from gridcast.data.atomic_write import atomic_write
 from gridcast.data.prediction_files import TableOrPath
 from gridcast.runtime.errors import ConfigError, DataError, GridcastError, is_data_error
+from gridcast.runtime.model_files import SETTINGS_FILE, TRAINING_SERIES
 
 if TYPE_CHECKING:
     from gridcast.reporting.detection_page import DetectionPage
@@ -24,11 +26,12 @@ EVENT_COLUMNS = ("start", "end", "duration", "steps", "peak", "peak_time", "seve
 
 @dataclass(frozen=True)
 class Detections:
-    """What the detector `title` found in a table.
+    """Scores and events that the detector `title` found in a table.
 
     `scores` has a row for each step: time, score, threshold, anomaly, and the contribution of each sensor. `events` has
-    a row for each event: start, end (the first and the last step), duration, steps, peak (the highest score), peak_time,
-    severity (the highest score in units of the threshold), blame (the sensors with the largest shares of the score).
+    a row for each event: start, end (the first and the last step), duration, steps, peak (the highest score),
+    peak_time, severity (the highest score in units of the threshold), blame (the sensors with the largest shares of the
+    score).
 
     >>> found = gridcast.detect("plant", readings)
     >>> found.events[["steps", "blame"]].to_dict("records")
@@ -53,8 +56,9 @@ class Detections:
         unscored = int(self.scores["score"].isna().sum())
         flagged = int(self.scores["anomaly"].sum())
         without = f", {unscored:,} of them without a score, as no window without a gap covers them" if unscored else ""
+        steps = f"{len(self.scores):,} steps{without}"
         return (
-            f"{self.title}: {len(self.scores):,} steps{without}; {flagged:,} above the threshold of {self.threshold:.4g}",
+            f"{self.title}: {steps}; {flagged:,} above the threshold of {self.threshold:.4g}",
             self.page.headline,
         )
 
@@ -102,7 +106,8 @@ def detect(
         if is_data_error(error):
             raise DataError(f"{_shown(tables)}: {error}") from None
         raise
-    return _detections(loaded, scores, pd.DataFrame({detector.time: times} | dict(zip(detector.sensors, values.T))))
+    sensors = dict(zip(detector.sensors, values.T, strict=True))
+    return _detections(loaded, scores, pd.DataFrame({detector.time: times} | sensors))
 
 
 def _read(source: TableOrPath, loaded: LoadedDetector) -> pd.DataFrame:
@@ -127,12 +132,35 @@ def _wait(detector: Any, wait: int | None) -> int:
 
 
 def _detections(loaded: LoadedDetector, scores: pd.DataFrame, values: pd.DataFrame) -> Detections:
+    detector, reference = loaded.loaded.model, loaded.reference
+    alarms, title = find_events(scores, detector), model_title(reference)
+    page = page_of(
+        detector,
+        title=title,
+        name=reference.name or reference.uri,
+        scores=scores,
+        values=values,
+        alarms=alarms,
+        training=training_summary(reference.uri),
+    )
+    return Detections(title, scores, alarms, page)
+
+
+def page_of(
+    detector: Any,
+    *,
+    title: str,
+    name: str,
+    scores: pd.DataFrame,
+    values: pd.DataFrame,
+    alarms: pd.DataFrame,
+    training: Mapping[str, Any],
+    state: Sequence[str] = (),
+) -> DetectionPage:
+    """Return the page of a detector, a model of this `name`, that found the `alarms` in `values`."""
     from gridcast.reporting.detection_page import DetectionPage
 
-    detector, title = loaded.loaded.model, model_title(loaded.reference)
-    alarms = find_events(scores, detector)
-    name = loaded.reference.name or loaded.reference.uri
-    page = DetectionPage(
+    return DetectionPage(
         title=title,
         command=f"gridcast recalibrate {shlex.quote(name)} FILE",
         kind=detector.kind,
@@ -140,9 +168,9 @@ def _detections(loaded: LoadedDetector, scores: pd.DataFrame, values: pd.DataFra
         table=scores,
         sensor_values=values,
         alarms=alarms,
-        training=training_summary(loaded),
+        training=training,
+        state=state,
     )
-    return Detections(title, scores, alarms, page)
 
 
 def find_events(scores: pd.DataFrame, detector: Any) -> pd.DataFrame:
@@ -164,13 +192,10 @@ def find_events(scores: pd.DataFrame, detector: Any) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=EVENT_COLUMNS)
 
 
-def training_summary(loaded: LoadedDetector) -> dict[str, Any]:
-    """Return the summary of the training span that a model carries, empty where it carries none."""
-    import json
-
-    from gridcast.runtime.model_files import SETTINGS_FILE, TRAINING_SERIES
+def training_summary(uri: str) -> dict[str, Any]:
+    """Return the summary of the training span that the model at `uri` carries, empty where it carries none."""
     from gridcast.tracking import model_loading
 
-    files = model_loading.download_files(loaded.reference.uri)
-    summary: dict[str, Any] = json.loads(files[SETTINGS_FILE]).get(TRAINING_SERIES, {})
+    settings = json.loads(model_loading.download_files(uri)[SETTINGS_FILE])
+    summary: dict[str, Any] = settings.get(TRAINING_SERIES, {})
     return summary

@@ -184,7 +184,7 @@ def load_forecaster(model: str | Path) -> LoadedForecaster:
     """Return a forecaster, see `load`. Raises ConfigError for a detector."""
     loaded = load(model)
     if isinstance(loaded, LoadedDetector):
-        raise ConfigError(f"{model}: is an anomaly detector and makes no forecasts; score a table with it: gridcast detect {model} FILE")
+        raise ConfigError(f"{model}: is an anomaly detector; score a table with it: gridcast detect {model} FILE")
     return loaded
 
 

@@ -44,6 +44,12 @@ class DetectionPage:
     state: Sequence[str] = ()
 
     @property
+    def worst(self) -> dict[str, Any]:
+        """The most severe event."""
+        row = int(np.argmax(self.alarms["severity"]))
+        return {str(name): self.alarms[name].iloc[row] for name in self.alarms}
+
+    @property
     def headline(self) -> str:
         """The result in a sentence."""
         count, steps = len(self.alarms), len(self.table)
@@ -51,7 +57,7 @@ class DetectionPage:
             return f"None of {steps:,} steps could be scored."
         if not count:
             return f"No event in {steps:,} steps."
-        worst = self.alarms.loc[self.alarms["severity"].idxmax()]
+        worst = self.worst
         events = "1 event" if count == 1 else f"{count:,} events"
         return (
             f"{events} in {steps:,} steps; the most severe, from {_stamp(worst['start'])} on, reached "
@@ -67,21 +73,19 @@ class DetectionPage:
             return ["Give the detector as many steps in a row as it reads at once, with a value of every sensor."]
         sentences = []
         if len(self.alarms):
-            worst = self.alarms.loc[self.alarms["severity"].idxmax()]
+            worst = self.worst
             sentences.append(f"Look first at {_stamp(worst['peak_time'])}: {worst['blame']}.")
         else:
-            highest = int(np.nanargmax(score))
-            threshold = float(self.table[THRESHOLD].iloc[highest])
+            at = int(np.nanargmax(score))
+            threshold, when = float(self.table[THRESHOLD].iloc[at]), _stamp(self.table.iloc[at, 0])
             sentences.append(
-                f"The highest score is {score[highest]:.3g} at {_stamp(self.table.iloc[highest, 0])}, where the threshold "
-                f"is {threshold:.3g}. Nothing is to be done."
+                f"The highest score is {score[at]:.3g}, at {when}; the threshold there is {threshold:.3g}."
             )
         share = float(self.table[ANOMALY].to_numpy(bool)[scored].mean())
         if share > MANY_FLAGGED:
             sentences.append(
-                f"{100 * share:.0f} % of the scored steps exceed the threshold. Either this is one long fault, or the "
-                f"plant runs in a way that was not in training. If a person confirms that it runs well, the threshold is "
-                f"set anew with: {self.command}."
+                f"{100 * share:.0f} % of the scored steps exceed the threshold: a long fault, or the plant "
+                f"runs in a way that was not in training. If it runs well, compute a new threshold: {self.command}."
             )
         sentences += [
             f"{name}: {100 * outside:.0f} % of its values lie outside the range of training."
@@ -92,7 +96,7 @@ class DetectionPage:
 
 def render_page(page: DetectionPage) -> str:
     """Return the page as self-contained HTML."""
-    listed = page.alarms.nlargest(MAX_EVENTS_LISTED, "severity").sort_values("start") if len(page.alarms) else page.alarms
+    listed = page.alarms.astype({"severity": float}).nlargest(MAX_EVENTS_LISTED, "severity").sort_values("start")
     return (
         html.template_environment()
         .get_template("detection.html")

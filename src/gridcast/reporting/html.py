@@ -13,8 +13,8 @@ from matplotlib.figure import Figure
 
 from gridcast.reporting import plot_style
 
-MONITOR_FILE = "monitor.html"
-"""The page of the monitor: it lies beside the report, and stays when the report is written again."""
+MONITOR_FILE, LIVE_FILE = "monitor.html", "live.html"
+"""Pages of the monitor and of a follower: they lie beside the report, and stay when the report is written again."""
 PAGE_WIDTH_REM, PAGE_WIDTH_INCHES = 74, 13.5
 
 

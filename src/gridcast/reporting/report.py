@@ -38,7 +38,7 @@ def write_report(record: SweepRecord, store: Store, folder: Path = Path("reports
     findings = compute_findings(record)
     figures = draw_figures(record, findings)
     target = folder / record.name
-    with atomic_folder(target, keep=[html.MONITOR_FILE]) as temporary:
+    with atomic_folder(target, keep=[html.MONITOR_FILE, html.LIVE_FILE]) as temporary:
         svgs = {name: _save_figure(figure, temporary / name) for name, figure in figures.items()}
         findings.leaders.to_csv(temporary / "leaderboard.csv", index=False)
         _write_workbook(record, findings, temporary / "leaderboard.xlsx")

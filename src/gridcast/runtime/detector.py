@@ -247,9 +247,9 @@ class Detector:
         if self.is_simple:
             waits = [wait for wait, _ in views]
             return simple_detectors.contributions_after(self.kind, self.network, values, self.lookback, waits)
-        totals = [(np.zeros(values.shape), np.zeros((len(values), 1))) for _ in views]
         *by_sensor, over_sensors, of_encoding = self.usual
-        for ends, errors, encoding in self.errors(values, self.window_ends(values)):
+        every_end, parts = self.window_ends(values), [np.zeros((0, values.shape[1]))]
+        for _, errors, encoding in self.errors(values, every_end):
             whitened = whiten_by_sensor(by_sensor, errors)
             if self.kind == "encoding":
                 share = np.log1p(np.mean(np.square(whitened), axis=1))
@@ -257,14 +257,11 @@ class Detector:
                 share *= 1 + (distance / np.maximum(share.mean(axis=1), MIN_VARIANCE))[:, None]
             else:
                 share = np.mean(np.square(over_sensors.whiten(whitened)), axis=1)
-            # Ends are distinct within a batch, so that no step is added to twice by one assignment.
-            for offset in self.offsets:
-                for (_, known_at), (total, count) in zip(views, totals, strict=True):
-                    is_known = ends + self.ahead - 1 <= known_at[ends + offset]
-                    steps = (ends + offset)[is_known]
-                    total[steps] += share[is_known]
-                    count[steps] += 1
-        return [np.divide(total, count, out=np.full(values.shape, np.nan), where=count > 0) for total, count in totals]
+            parts.append(share)
+        shares = np.concatenate(parts)
+        return [
+            online.mean_over_windows(shares, every_end, self.offsets, self.ahead, known_at) for _, known_at in views
+        ]
 
     def _combined(self, contributions: Sequence[np.ndarray], wait: int | None) -> np.ndarray:
         """Combine the contributions of the members, each (steps, sensors), which are known after `wait` steps."""

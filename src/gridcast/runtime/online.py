@@ -65,6 +65,24 @@ def known_steps(steps: int, ends: np.ndarray, offsets: range, ahead: int, wait: 
     return np.where(is_scored, np.maximum(known, first + ahead - 1), known)
 
 
+def mean_over_windows(
+    shares: np.ndarray, ends: np.ndarray, offsets: range, ahead: int, known_at: np.ndarray
+) -> np.ndarray:
+    """Return for each step the mean of the `shares` (n, sensors) of the windows with an output for it (steps, sensors).
+
+    The windows, with outputs at `offsets` from their `ends` (n,), are those that are complete at the step `known_at`
+    (steps,). NaN where there is none. The windows of a step are added in an order that does not depend on where the
+    table begins, so that its score has the same last digit in every table.
+    """
+    total, count = np.zeros((len(known_at), shares.shape[1])), np.zeros((len(known_at), 1))
+    for offset in offsets:  # ends are distinct, so that no step is added to twice at once
+        is_known = ends + ahead - 1 <= known_at[ends + offset]
+        steps = (ends + offset)[is_known]
+        total[steps] += shares[is_known]
+        count[steps] += 1
+    return np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
+
+
 def to_json(thresholds: Sequence[OnlineThreshold]) -> list[dict[str, Any]]:
     """Return `thresholds` as plain values."""
     return [

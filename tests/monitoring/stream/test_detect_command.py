@@ -8,7 +8,8 @@ import re
 import signal
 import subprocess
 import sys
-from dataclasses import dataclass
+import threading
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,11 @@ import pandas as pd
 import pytest
 import warm_python
 
+import gridcast
 from gridcast import cli
 from gridcast.api import detection
 from gridcast.monitoring.stream.ledger import Ledger
+from gridcast.reporting import detection_page
 from gridcast.runtime.model_files import SETTINGS_FILE
 from gridcast.sweep import records
 from gridcast.tracking import mlflow_runs, model_loading, promotion, registry, run_recording
@@ -112,6 +115,83 @@ def test_the_command_line_follows_a_folder_by_the_champion(site, monkeypatch, ca
     assert json.loads(found[0][2])[0][0] == "heat"
     assert command(monkeypatch, *words) == 0
     assert "ALERT" not in capsys.readouterr().out
+
+
+def test_files_get_the_scores_and_events_of_the_stream(site, monkeypatch, capsys, tmp_path):
+    """One table, several files and a folder of them score as the follower of that folder does, bit for bit."""
+    frame, feed = readings().drop(columns="anomaly").head(480), tmp_path / "feed"
+    feed.mkdir()
+    for number in range(4):
+        put(feed, f"{number}.csv", frame.iloc[120 * number : 120 * (number + 1)])
+    assert command(monkeypatch, "detect", site.name, "--follow", "feed", "--once", "--record", "record.sqlite") == 0
+    recorded = dict(rows(tmp_path / "record.sqlite", "SELECT time, score FROM steps WHERE score IS NOT NULL"))
+    from_frame = gridcast.detect(site.name, frame)
+    for found in (gridcast.detect(site.name, [feed / f"{number}.csv" for number in range(4)]), from_frame):
+        scores = found.scores.set_index(found.scores["time"].map(pd.Timestamp.isoformat))["score"]
+        assert scores[list(recorded)].tolist() == list(recorded.values())
+    assert len(recorded) > 400
+    live = (tmp_path / "reports" / site.name / "live.html").read_text(encoding="utf-8")
+    assert "State of the follower" in live
+    assert "480 rows were read" in live
+
+    capsys.readouterr()
+    words = ("feed", "-o", "scores.xlsx", "--report", "page.html")
+    assert command(monkeypatch, "detect", site.name, *words) == 0
+    said, page = capsys.readouterr().out, (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert f"{site.name} version 1: 480 steps" in said
+    assert from_frame.page.headline in said
+    assert from_frame.page.headline in page
+    assert not re.search(r"(src|href)=.https?:|url[(]http|@import", page)
+    assert [event.start for event in from_frame.events.itertuples()] == from_frame.events["start"].tolist()
+    worst = from_frame.events.loc[from_frame.events["severity"].idxmax()]
+    assert worst["blame"].startswith("heat (")
+    assert f"Look first at {worst['peak_time']:%Y-%m-%d %H:%M}: {worst['blame']}." in page
+    written = pd.read_excel("scores.xlsx")
+    assert written["score"].tolist() == pytest.approx(from_frame.scores["score"].tolist(), nan_ok=True)
+
+
+def test_the_page_has_the_training_span_and_says_where_a_model_has_none(site):
+    found = gridcast.detect(site.name, readings().drop(columns="anomaly").head(200))
+    summary = found.page.training
+    trained = readings().iloc[: len(readings()) * 6 // 10]
+    assert min(summary["low"]["heat"]) == pytest.approx(trained["heat"].min(), rel=1e-4)
+    assert max(summary["high"]["flow"]) == pytest.approx(trained["flow"].max(), rel=1e-4)
+    assert "The grey part is enlarged" in detection_page.render_page(found.page)
+    assert "made by an earlier version" in detection_page.render_page(replace(found.page, training={}))
+
+
+def test_a_page_is_whole_whenever_it_is_read(site, tmp_path):
+    """A reader that never stops finds one of the pages, never a part or none."""
+    found, path = gridcast.detect(site.name, readings().drop(columns="anomaly").head(100)), tmp_path / "page.html"
+    found.report(path)
+    seen, done = set(), threading.Event()
+
+    def read() -> None:
+        while not done.is_set():
+            seen.add(path.read_text(encoding="utf-8")[-8:])
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    for _ in range(3):
+        found.report(path)
+    done.set()
+    reader.join()
+    assert len(seen) == 1
+    assert "</html>" in seen.pop()
+
+
+def test_detect_wants_either_files_or_a_feed(site, monkeypatch, capsys):
+    readings().to_csv("plant.csv", index=False)
+    for words, told in (
+        ((), "name either the files to score, or a feed with --follow"),
+        (("plant.csv", "--follow", "."), "name either the files to score, or a feed with --follow"),
+        (("plant.csv", "--report", "page.pdf"), "--report: 'page.pdf' must be an .html file in a folder that exists"),
+        (("plant.csv", "-o", "scores.txt"), "--output: 'scores.txt' must be a .csv, .xlsx or .parquet file"),
+        (("nothing.csv",), "nothing.csv"),
+        (("--follow", ".", "-o", "scores.csv"), "--output: is for files"),
+    ):
+        assert command(monkeypatch, "detect", site.name, *words) == 2
+        assert told in capsys.readouterr().err
 
 
 def test_looking_once_at_what_cannot_be_read_or_scored_ends_with_2(site, monkeypatch, capsys, tmp_path):

@@ -1,0 +1,91 @@
+"""The page of a detector that follows a stream, written after each look."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from gridcast.api.detections import find_events, page_of, training_summary
+from gridcast.data.atomic_write import atomic_write
+
+if TYPE_CHECKING:
+    from gridcast.monitoring.stream.followed_model import FollowedModel
+    from gridcast.monitoring.stream.health import FollowerState
+    from gridcast.monitoring.stream.ledger import Ledger
+
+
+SPAN = pd.Timedelta(days=1)
+"""What the page shows: the last day of the stream."""
+
+
+def page_writer(
+    ledger: Ledger, current_model: Callable[[], FollowedModel], folder: Path
+) -> Callable[[FollowerState], None]:
+    """Return a function that writes the page of the stream under `folder`, where something has changed.
+
+    A reader finds the page of the last look or that of this one, never a part. There is none before the first score.
+    """
+    training = lru_cache(maxsize=1)(training_summary)
+    written: list[Any] = []
+
+    def write(state: FollowerState) -> None:
+        model = current_model()
+        shown = [model.version, state.newest_step, state.lines, state.problems]
+        scores = recent_scores(ledger, model, state.newest_step) if shown != written else pd.DataFrame()
+        if not len(scores):
+            return
+        from gridcast.reporting import detection_page, html
+
+        first = pd.DatetimeIndex(scores[model.detector.time])[0]
+        readings = ledger.readings(first, list(model.detector.sensors)).rename_axis(model.detector.time)
+        page = page_of(
+            model.detector,
+            title=f"{model.name} version {model.version}",
+            name=model.name,
+            scores=scores,
+            values=readings.reset_index(),
+            alarms=find_events(scores, model.detector),
+            training=training(f"models:/{model.name}/{model.version}"),
+            state=state_sentences(state),
+        )
+        folder.mkdir(parents=True, exist_ok=True)
+        with atomic_write(folder / html.LIVE_FILE) as temporary:
+            temporary.write_text(detection_page.render_page(page), encoding="utf-8")
+        written[:] = shown
+
+    return write
+
+
+def recent_scores(ledger: Ledger, model: FollowedModel, newest: pd.Timestamp | None) -> pd.DataFrame:
+    """Return the scored steps of the last day as a detector returns them: time, score, threshold, anomaly, sensors."""
+    rows = []
+    for step in ledger.scored_steps():
+        if newest is None or step.time < newest - SPAN:
+            break
+        shares = {name: step.contributions.get(name) for name in model.detector.sensors}
+        rows.append(
+            {
+                model.detector.time: step.time,
+                "score": step.score,
+                "threshold": step.threshold,
+                "anomaly": step.is_anomaly,
+            }
+            | shares
+        )
+    return pd.DataFrame(rows[::-1])
+
+
+def state_sentences(state: FollowerState) -> list[str]:
+    """Return sentences on the state of a follower, its open problems first."""
+    unreadable = f", {state.unreadable:,} of them unreadable" if state.unreadable else ""
+    looks = f"; no new data in the last {state.looks_without_data} looks" if state.looks_without_data else ""
+    return [
+        *(f"Since {problem.since}: {problem.text}" for problem in state.problems),
+        f"Last look at {state.at:%Y-%m-%d %H:%M} UTC; the newest step is {state.newest_step}{looks}",
+        f"{state.lines:,} rows were read{unreadable}",
+        f"This page shows the last {SPAN.days * 24} hours of the stream; the record has all",
+    ]
