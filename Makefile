@@ -41,6 +41,10 @@ anomalies: .venv/.run ## anomaly detection end to end on simulated data: simulat
 	@$(GRIDCAST) simulate plant --kind univariate --speed 1000000 & plant=$$!; trap "kill $$plant" EXIT; \
 	until $(BIN)/python -c 'import urllib.request as u; u.urlopen("$(READINGS)")' 2>/dev/null; do sleep 1; done; \
 	$(GRIDCAST) detect anomaly-univariate --follow $(READINGS) --once
+	@test -s data/sensors/sensors.csv || $(GRIDCAST) simulate sensors
+	@$(GRIDCAST) run experiments/anomaly_multivariate.yaml
+	@$(GRIDCAST) detect anomaly-multivariate data/sensors/sensors.csv --report reports/anomaly-multivariate/detect.html
+	@echo "Open reports/anomaly-univariate/live.html and reports/anomaly-multivariate/detect.html"
 
 doctor: .venv/.run ## check installation, store, cache and disk (FIX=--fix repairs what is safe to repair)
 	@$(GRIDCAST) doctor $(FIX)

@@ -246,8 +246,9 @@ def print_events(out: Console, events: pd.DataFrame) -> None:
     shown = events.nlargest(MAX_EVENTS_SHOWN, "severity").sort_values("start")
     table = _table(["start", "end", "duration", "peak", "severity", "sensors to blame"])
     for row in shown.to_dict("records"):
-        figures = [f"{row['start']}", f"{row['end']}", f"{row['duration']}", _figure(row["peak"])]
-        table.add_row(*[*figures, _figure(row["severity"], 3), row["blame"]])
+        stamps = [f"{row[name]:%Y-%m-%d %H:%M}" for name in ("start", "end")]
+        duration = format_duration(row["duration"].total_seconds())
+        table.add_row(*[*stamps, duration, _figure(row["peak"]), _figure(row["severity"], 3), row["blame"]])
     out.print(table)
     if len(events) > len(shown):
         out.print(f"and {len(events) - len(shown):,} less severe events", markup=False)
