@@ -58,6 +58,16 @@ def jax_backend(programs: Path) -> None:
     keras_backend.start("jax", programs)
 
 
+@pytest.fixture
+def one_batch_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Served networks are compiled for one size of batches, not for five: each takes a second."""
+    from gridcast.serving.models import compiled_network
+
+    monkeypatch.setattr(compiled_network, "BATCH_SIZES", (256,))
+    # Nothing is kept for other tests, which need all sizes.
+    monkeypatch.setattr(compiled_network, "export_program", compiled_network.export_program.__wrapped__)
+
+
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """A headless Chromium that keeps what pages write to its console."""
