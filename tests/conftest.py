@@ -8,12 +8,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from empty_stores import Stores
 from gridcast.sweep import worker_process
 from gridcast.tracking import store
 from gridcast.training import keras_backend
+
+MAX_BYTES = 1.8e9
+"""Memory of a test process with which it frees the programs that JAX has compiled in it."""
 
 # Both test processes train: one thread each, as in the workers of a sweep.
 os.environ |= worker_process.WORKER_ENVIRONMENT | {"KERAS_BACKEND": "jax"}
@@ -58,6 +62,16 @@ def jax_backend(programs: Path) -> None:
     keras_backend.start("jax", programs)
 
 
+@pytest.fixture
+def one_batch_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Served networks are compiled for one size of batches, not for five: each takes a second."""
+    from gridcast.serving.models import compiled_network
+
+    monkeypatch.setattr(compiled_network, "BATCH_SIZES", (256,))
+    # Nothing is kept for other tests, which need all sizes.
+    monkeypatch.setattr(compiled_network, "export_program", compiled_network.export_program.__wrapped__)
+
+
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """A headless Chromium that keeps what pages write to its console."""
@@ -85,17 +99,19 @@ def _elsewhere(tmp_path_factory: pytest.TempPathFactory) -> None:
 
 @pytest.fixture(scope="module", autouse=True)
 def _programs_freed_at_the_end(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Free the programs of a module after its last test: after each training, half of the time would go into them.
+    """Free programs at the end of a module if they take much memory: those of Keras serve all modules.
 
-    Slow tests free them as users do. The names of layers start again from the first either way.
+    Slow tests free them after each training, as users do, and after each module. The names of layers start again from
+    the first either way.
     """
-    free = keras_backend.free_programs
+    free, is_quick = keras_backend.free_programs, request.config.option.markexpr == "not slow"
     with pytest.MonkeyPatch.context() as patch:
-        if request.config.option.markexpr == "not slow":
+        if is_quick:
             patch.setattr(keras_backend, "free_programs", _reset_names)
         yield
     if sys.modules.get("keras"):
-        free()
+        is_small = is_quick and psutil.Process().memory_info().rss < MAX_BYTES
+        (_reset_names if is_small else free)()
 
 
 def _reset_names() -> None:

@@ -155,7 +155,9 @@ EXAMPLES = {
 
 
 @pytest.mark.parametrize("name", [f"{module}.{name}" for module, names in EXAMPLES.items() for name in names])
-def test_the_example_of_a_public_name_runs(shop, name):
+def test_the_example_of_a_public_name_runs(shop, name, monkeypatch):
+    if name == "gridcast.api.sweeps.report":
+        monkeypatch.setattr("gridcast.reporting.report.draw_figures", lambda *_: {})  # `run` has drawn them
     module = next(module for module in EXAMPLES if name.startswith(f"{module}."))
     value = import_module(module)
     for part in name.removeprefix(f"{module}.").split("."):

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import warm_python
 
 import gridcast
 
@@ -263,8 +264,8 @@ def test_importing_what_needs_no_network_touches_nothing(tmp_path):
 
 def test_no_pictures_backend_is_chosen_by_an_import(tmp_path):
     code = "import gridcast.reporting.report, matplotlib; print(matplotlib.rcParams._get_backend_or_none())"
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
-    assert done.stdout == "None\n"
+    done = warm_python.run([sys.executable, "-c", code], cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (0, "None\n")
 
 
 def test_names_are_those_of_the_domain():

@@ -38,7 +38,7 @@ SECTIONS = {
     "transform": {"log1p": True},
     "baseline": {"attention": True},
     # The second takes longer to compile: a Ctrl-C after the first comes before its end.
-    "grid": [{"learning_rate": [0.01]}, {"learning_rate": [0.001], "layers": [2], "bidirectional": [True]}],
+    "grid": [{"learning_rate": [0.01]}, {"learning_rate": [0.001], "layers": [2]}],
     "training": {"seeds": [0, 1]},
 }
 
@@ -300,6 +300,8 @@ class Blocked(MetaPathFinder):
             raise ModuleNotFoundError(f"{name} is not installed here")
 
 sys.meta_path.insert(0, Blocked())
+for name in [name for name in sys.modules if name.split(".")[0] == "gridcast"]:
+    del sys.modules[name]
 import mlflow, numpy, pandas
 uri = sys.argv[1]
 network = mlflow.keras.load_model(uri)
@@ -317,7 +319,10 @@ print(json.dumps([keras.backend.backend(), scaled, table.assign(date=table["date
 
 @pytest.fixture(scope="module")
 def doors(folder, finished, planned):
-    """What both doors of the winner's artifact give in fresh processes without gridcast, by backend."""
+    """What both doors of the winner's artifact give in processes without gridcast, by backend.
+
+    The one on TensorFlow has never had it; the one on JAX starts with the imports done, and loses it.
+    """
     preprocessing, dataset = planned.dataset.preprocessing, planned.dataset
     index = np.stack([np.arange(2), np.full(2, DAYS)], axis=1)
     np.savez(folder / "windows.npz", **network_inputs(preprocessing, dataset.channels, index, dataset.series_codes))
@@ -325,7 +330,8 @@ def doors(folder, finished, planned):
     for backend in ("jax", "tensorflow"):
         variables = environment(KERAS_BACKEND=backend, MLFLOW_TRACKING_URI=f"sqlite:///{folder}/mlflow.db")
         command = [sys.executable, "-c", DOORS, f"runs:/{winner(finished).info.run_id}/model"]
-        done = subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True, check=True)
+        done = warm_python.run(command, cwd=folder, env=variables)
+        assert done.returncode == 0, done.stderr
         named, scaled, table = json.loads(done.stdout.splitlines()[-1])
         assert named == backend
         answer = json.loads((folder / "answer.json").read_text())["predictions"]

@@ -105,6 +105,7 @@ def promoted(swept):
     )
 
 
+@pytest.mark.usefixtures("one_batch_size")
 def test_the_ensemble_of_all_three_is_promoted_and_served(swept, promoted):
     from gridcast.serving.models import loading
 

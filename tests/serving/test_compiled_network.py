@@ -43,6 +43,7 @@ def test_its_answers_are_those_of_keras(network, count):
     np.testing.assert_allclose(found, network.predict_on_batch(given), atol=1e-5)
 
 
+@pytest.mark.usefixtures("one_batch_size")
 @pytest.mark.parametrize("layer", ["linear", "nhits"])
 def test_networks_that_forecast_all_steps_at_once_are_compiled_too(own, layer):
     from gridcast.serving.models.compiled_network import compile_network

@@ -188,7 +188,7 @@ def test_auto_routes_series_to_baselines(story):
 
 @pytest.fixture(scope="module")
 def plant(tmp_path_factory, programs, jax_backend):
-    """The sweep of one detector that has hardly been trained, beside three simple ones: plan, store and result."""
+    """The sweep of a detector that has hardly been trained, beside three simple ones: plan, store and result."""
     folder = tmp_path_factory.mktemp("plant")
     selection = {
         "metric": "val_online_faults_missed",
@@ -196,8 +196,10 @@ def plant(tmp_path_factory, programs, jax_backend):
         "when_beaten": "warn",
         "contenders": "all",
     }
-    baselines, training = ["z-score", "sub-window PCA", "isolation forest"], {"epochs": 1, "patience": 1}
-    made = watched(folder, readings(), baselines=baselines, training=training, selection=selection)
+    # The program is that of test_ensemble.py.
+    shared = {"baseline": {"detector": "both"}, "training": {"epochs": 1, "patience": 1, "seeds": [0, 1, 2]}}
+    baselines = ["z-score", "sub-window PCA", "isolation forest"]
+    made = watched(folder, readings(), baselines=baselines, selection=selection, **shared)
     with contextlib.chdir(folder):
         store = open_store("watched", f"sqlite:///{folder}/mlflow.db")
         result = runner.run_sweep(made, store, WorkerSettings(1, "jax", programs), SweepEvents())

@@ -23,7 +23,9 @@ from gridcast.tracking.store import open_store
 from small_experiments import SMALL, experiment, readings, sales, watched, watching, write_experiment
 
 FRAME = sales(130)
-GRID = {"lookback": [7, 5], "layer": ["GRU", "LSTM"]}
+RATES = [0.02, 0.03]
+GRID = [{"learning_rate": RATES}, {"lookback": [5], "layer": ["LSTM"], "learning_rate": RATES}]
+"""Two programs to compile, the first that of many other tests; the best three runs are of both."""
 SELECTION = {"metric": "best_val_mae", "promote_to": "both", "when_beaten": "warn"}
 
 
@@ -196,12 +198,12 @@ def watchers(tmp_path_factory, programs, jax_backend):
     return combined
 
 
-def test_detectors_are_combined_with_a_threshold_of_their_own_and_served(watchers, monkeypatch):
+@pytest.mark.usefixtures("one_batch_size")
+def test_detectors_are_combined_with_a_threshold_of_their_own_and_served(watchers):
     from gridcast.evaluation.thresholds import fit_threshold
     from gridcast.serving.models import loading as served_loading
 
     made, store, own = watchers("mean")
-    monkeypatch.setattr("gridcast.serving.models.compiled_network.BATCH_SIZES", (256,))  # each takes seconds to compile
     (whole,) = served_loading.load([model_loading.find_model("mean", store.uri)], store.uri)
     assert [one.kind for one in (own, *own.members)] == ["ensemble", "both", "both"]
     said = own.predict(readings())
