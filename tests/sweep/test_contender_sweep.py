@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import yaml
 
+import gridcast
 from gridcast import config
 from gridcast.config import read
 from gridcast.evaluation import artifact_files, span_evaluation
@@ -107,6 +108,19 @@ def test_it_is_promoted_and_both_uris_answer(story):
     assert np.isfinite(answers[0]).all()
     np.testing.assert_array_equal(*answers)
     assert story.promote().already_champion
+
+
+def test_a_baseline_that_is_champion_is_monitored_and_measured_on_rolling_origins(story, monkeypatch, tmp_path):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", story.uri)
+    monkeypatch.chdir(tmp_path)
+    later = sales(150)
+    findings = gridcast.monitor("models:/shop@champion", later)
+    assert len(findings.live_forecasts)
+    errors = findings.errors.set_index("name")
+    assert np.isfinite(errors.loc["champion", ["mase", "mase_before"]].to_numpy(float)).all()
+    measured = gridcast.backtest("shop", folds=2, data=later)
+    assert set(measured.table["model"]) >= {"forecaster", "last value"}
+    assert np.isfinite(measured.errors().to_numpy(float)).all()
 
 
 def test_a_second_start_finds_the_same_winner_and_computes_nothing(story):
