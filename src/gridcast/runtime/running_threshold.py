@@ -5,6 +5,7 @@ Pure.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,7 +26,14 @@ class ScoreHistory:
 
     def threshold(self, level: float) -> float:
         """Return the threshold after these scores: exp(mean + `level` standard deviations)."""
-        return float(np.exp(self.mean + level * np.sqrt(max(self.variance, MIN_LOG_VARIANCE))))
+        return math.exp(self.mean + level * math.sqrt(max(self.variance, MIN_LOG_VARIANCE)))
+
+    def after(self, score: float) -> ScoreHistory:
+        """Return the history with one more score, by the recurrence of Welford (1962)."""
+        count, log = self.count + 1, math.log(max(score, MIN_SCORE))
+        mean = self.mean + (log - self.mean) / count
+        variance = self.variance + ((log - self.mean) * (log - mean) - self.variance) / count
+        return ScoreHistory(count, mean, variance)
 
     def level_of(self, threshold: float) -> float:
         """Return the level at which `threshold` is the one after these scores, 0 for one below their mean."""
@@ -45,16 +53,13 @@ def thresholds_and_history(scores: np.ndarray, level: float, history: ScoreHisto
     A threshold is exp(mean + `level` standard deviations) of the logarithms of all scores before the step, those of
     `history` included; so what lasts long becomes normal in the end. Scores that are not finite are ignored.
     """
-    is_finite = np.isfinite(scores)
-    # Sums of differences from the mean so far rather than of the logarithms themselves: these would cancel.
-    deviation = np.where(is_finite, _logarithms(np.where(is_finite, scores, 1.0)) - history.mean, 0.0)
-    count = history.count + np.append(0, np.cumsum(is_finite))
-    shift = np.append(0.0, np.cumsum(deviation)) / count
-    squares = history.count * history.variance + np.append(0.0, np.cumsum(deviation**2))
-    variance = squares / count - shift**2
-    thresholds = np.exp(history.mean + shift + level * np.sqrt(np.maximum(variance, MIN_LOG_VARIANCE)))
-    after = ScoreHistory(int(count[-1]), float(history.mean + shift[-1]), float(max(variance[-1], 0.0)))
-    return thresholds[:-1], after
+    limits = np.empty(len(scores))
+    # Step by step, so that the last digit does not depend on how the scores were cut into batches.
+    for step, score in enumerate(scores.tolist()):
+        limits[step] = history.threshold(level)
+        if math.isfinite(score):
+            history = history.after(score)
+    return limits, history
 
 
 def thresholds(scores: np.ndarray, fixed: float, level: float, history: ScoreHistory | None) -> np.ndarray:

@@ -222,12 +222,6 @@ def rough_storm(base: Path, strikes: int, parts: int, seed: int, *, running: boo
     assert sorted(set(anomalies)) == expected
     assert len(anomalies) - len(expected) <= strikes
     (left, events), (peace, calm_events) = scored(record), scored(base / "calm.sqlite")
-    if running:
-        # Not bit for bit: the sums of a running threshold depend, in the last bit, on where batches are cut.
-        limits, calm_limits = ([row[2] or 0.0 for row in steps] for steps in (left, peace))
-        assert limits == pytest.approx(calm_limits, rel=1e-12, abs=0)
-        left, peace = ([(*row[:2], *row[3:]) for row in steps] for steps in (left, peace))
-        events, calm_events = ([(*row[:5], *row[6:]) for row in found] for found in (events, calm_events))
     assert left == peace
     assert events == calm_events
     stored = rows(record, "SELECT id, count(*) FROM alerts WHERE channel = 'webhook' GROUP BY id HAVING count(*) > 1")
