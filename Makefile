@@ -38,7 +38,7 @@ READINGS := http://127.0.0.1:8010/readings
 anomalies: .venv/.run ## anomaly detection end to end on simulated data: simulate, train, report, follow a plant
 	@test -s data/sensor/sensors.csv || $(GRIDCAST) simulate sensors --kind univariate --folder data/sensor
 	@$(GRIDCAST) run experiments/anomaly_univariate.yaml
-	@$(GRIDCAST) simulate plant --kind univariate --speed 1000000 & plant=$$!; trap "kill $$plant" EXIT; \
+	@$(GRIDCAST) simulate sensors --serve --kind univariate --speed 1000000 & plant=$$!; trap "kill $$plant" EXIT; \
 	until $(BIN)/python -c 'import urllib.request as u; u.urlopen("$(READINGS)")' 2>/dev/null; do sleep 1; done; \
 	$(GRIDCAST) detect anomaly-univariate --follow $(READINGS) --once
 	@test -s data/sensors/sensors.csv || $(GRIDCAST) simulate sensors

@@ -118,8 +118,8 @@ def register_detector(folder: Path) -> None:
 
 def test_the_public_names_are_these():
     assert gridcast.__all__ == [
-        *("Experiment", "GridForecaster", "Sweep", "__version__", "backtest", "detect", "load", "monitor", "plan"),
-        *("promote", "report", "rollback", "run", "validate"),
+        *("Experiment", "GridForecaster", "Sweep", "__version__", "backtest", "detect", "follow", "load"),
+        *("monitor", "plan", "promote", "report", "rollback", "run", "validate"),
     ]
     assert set(gridcast.__all__) <= set(dir(gridcast))
     assert {getattr(gridcast, name).__doc__ is not None for name in gridcast.__all__} == {True}
@@ -147,7 +147,8 @@ EXAMPLES = {
     ],
     "gridcast.api.backtest": ["backtest"],
     "gridcast.api.monitor": ["monitor"],
-    "gridcast.api.detection": ["detect"],
+    "gridcast.api.detection": ["follow"],
+    "gridcast.api.detections": ["detect", "Detections"],
     "gridcast.api.estimator": ["GridForecaster"],
     "gridcast.api.finished_sweep": ["Sweep"],
     "gridcast.config.experiment": ["Experiment"],

@@ -97,8 +97,7 @@ def detect(
         raise ConfigError(f"{model_title(loaded.reference)} is a forecaster; forecast with it: gridcast predict")
     detector = loaded.loaded.model
     tables = [readings] if isinstance(readings, (str, Path, pd.DataFrame)) else list(readings)
-    table = pd.concat([_read(one, loaded) for one in tables], ignore_index=True)
-    table = table.sort_values(detector.time, kind="stable", ignore_index=True)
+    table = _read_together(tables, loaded)
     try:
         scores = detector.predict(table, {"wait": _wait(detector, wait)})
         times, values = detector.read_table(table)
@@ -110,12 +109,31 @@ def detect(
     return _detections(loaded, scores, pd.DataFrame({detector.time: times} | sensors))
 
 
-def _read(source: TableOrPath, loaded: LoadedDetector) -> pd.DataFrame:
+def _read_together(tables: Sequence[TableOrPath], loaded: LoadedDetector) -> pd.DataFrame:
+    """The rows of all tables, by time; those that lack sensors, one file for each for instance, are joined by stamp."""
     from gridcast.data import prediction_files
 
-    if isinstance(source, (str, Path)) and Path(source).is_dir():
-        source = f"{source}/*.csv"
-    return prediction_files.read_sensor_table(source, loaded.preprocessing)
+    each = [name for one in tables for name in _files_of(one)]
+    sensors, time = list(loaded.sensors), loaded.loaded.model.time
+    if len(each) == 1:
+        return prediction_files.read_sensor_table(each[0], loaded.preprocessing)
+    read = [prediction_files.read_sensor_table(one, loaded.preprocessing, partial=True) for one in each]
+    rows = pd.concat(read, ignore_index=True).sort_values(time, kind="stable", ignore_index=True)
+    if any(set(sensors) - set(table.columns) for table in read):
+        rows = rows.groupby(time, as_index=False).first()
+    return rows
+
+
+def _files_of(source: TableOrPath) -> list[TableOrPath]:
+    """The tables in a folder, as a follower reads them; anything else as it is. Raises DataError for an empty folder."""
+    from gridcast.monitoring.stream.feeds import ENDING
+
+    if isinstance(source, pd.DataFrame) or not Path(source).is_dir():
+        return [source]
+    found = [path for path in sorted(Path(source).iterdir()) if ENDING.search(path.name)]
+    if not found:
+        raise DataError(f"{source}: no CSV, Excel or Parquet file in this folder")
+    return list(found)
 
 
 def _shown(tables: Sequence[TableOrPath]) -> str:
@@ -137,7 +155,7 @@ def _detections(loaded: LoadedDetector, scores: pd.DataFrame, values: pd.DataFra
     page = page_of(
         detector,
         title=title,
-        name=reference.name or reference.uri,
+        name=reference.name or "",
         scores=scores,
         values=values,
         alarms=alarms,
@@ -157,12 +175,12 @@ def page_of(
     training: Mapping[str, Any],
     state: Sequence[str] = (),
 ) -> DetectionPage:
-    """Return the page of a detector, a model of this `name`, that found the `alarms` in `values`."""
+    """Return the page of a detector, registered as `name` if it is, that found the `alarms` in `values`."""
     from gridcast.reporting.detection_page import DetectionPage
 
     return DetectionPage(
         title=title,
-        command=f"gridcast recalibrate {shlex.quote(name)} FILE",
+        command=f"gridcast recalibrate {shlex.quote(name)} FILE" if name else "",
         kind=detector.kind,
         sensors=tuple(detector.sensors),
         table=scores,

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from gridcast.api.detections import find_events, page_of, training_summary
 from gridcast.data.atomic_write import atomic_write
+from gridcast.monitoring.stream import followed_model
 
 if TYPE_CHECKING:
     from gridcast.monitoring.stream.followed_model import FollowedModel
@@ -25,17 +26,15 @@ SPAN = pd.Timedelta(days=1)
 def page_writer(
     ledger: Ledger, current_model: Callable[[], FollowedModel], folder: Path
 ) -> Callable[[FollowerState], None]:
-    """Return a function that writes the page of the stream under `folder`, where something has changed.
+    """Return a function that writes the page of the stream under `folder`.
 
     A reader finds the page of the last look or that of this one, never a part. There is none before the first score.
     """
     training = lru_cache(maxsize=1)(training_summary)
-    written: list[Any] = []
 
     def write(state: FollowerState) -> None:
         model = current_model()
-        shown = [model.version, state.newest_step, state.lines, state.problems]
-        scores = recent_scores(ledger, model, state.newest_step) if shown != written else pd.DataFrame()
+        scores = recent_scores(ledger, model, state.newest_step)
         if not len(scores):
             return
         from gridcast.reporting import detection_page, html
@@ -48,14 +47,13 @@ def page_writer(
             name=model.name,
             scores=scores,
             values=readings.reset_index(),
-            alarms=find_events(scores, model.detector),
+            alarms=find_events(_with_gaps(scores, model), model.detector),
             training=training(f"models:/{model.name}/{model.version}"),
-            state=state_sentences(state),
+            state=state_sentences(state, scores),
         )
         folder.mkdir(parents=True, exist_ok=True)
         with atomic_write(folder / html.LIVE_FILE) as temporary:
             temporary.write_text(detection_page.render_page(page), encoding="utf-8")
-        written[:] = shown
 
     return write
 
@@ -79,13 +77,23 @@ def recent_scores(ledger: Ledger, model: FollowedModel, newest: pd.Timestamp | N
     return pd.DataFrame(rows[::-1])
 
 
-def state_sentences(state: FollowerState) -> list[str]:
+def _with_gaps(scores: pd.DataFrame, model: FollowedModel) -> pd.DataFrame:
+    """The scores with a row for each step between them, so that no event extends over steps without a score."""
+    time, step = model.detector.time, followed_model.step_length(model.detector.frequency)
+    by_time = scores.set_index(time)
+    every = pd.date_range(by_time.index[0], by_time.index[-1], freq=step).union(by_time.index)
+    return by_time.reindex(every).rename_axis(time).reset_index()
+
+
+def state_sentences(state: FollowerState, scores: pd.DataFrame) -> list[str]:
     """Return sentences on the state of a follower, its open problems first."""
+    is_open = bool(scores["anomaly"].iloc[-1])
     unreadable = f", {state.unreadable:,} of them unreadable" if state.unreadable else ""
     looks = f"; no new data in the last {state.looks_without_data} looks" if state.looks_without_data else ""
     return [
         *(f"Since {problem.since}: {problem.text}" for problem in state.problems),
         f"Last look at {state.at:%Y-%m-%d %H:%M} UTC; the newest step is {state.newest_step}{looks}",
         f"{state.lines:,} rows were read{unreadable}",
+        *(["The newest score is above the threshold: an event is open"] if is_open else []),
         f"This page shows the last {SPAN.days * 24} hours of the stream; the record has all",
     ]

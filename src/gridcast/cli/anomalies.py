@@ -59,10 +59,12 @@ def detect_verb(
         typer.Option(help="SQLite log of scores, events and alerts (default: .gridcast/streams/NAME.sqlite)"),
     ] = None,
 ) -> None:
-    """Find anomalies in tables, or follow a stream of sensor data.
+    """Find anomalies in tables, or follow a stream.
 
     Of FILES the events are printed; scores and a page are written where --output and --report say. With --follow each
-    row is scored once, even if the command is killed and started again; each event raises one alert.
+    row is scored once, even if the command is killed and started again; each event raises one alert. The exit code is 0
+    whether or not there are events, 2 where a table cannot be read or scored, and with --once 1 while a problem of the
+    feed is open.
     """
     if bool(files) == (follow is not None):
         raise ConfigError("detect: name either the files to score, or a feed with --follow FOLDER|URL")

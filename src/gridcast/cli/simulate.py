@@ -1,10 +1,10 @@
-"""Things to try gridcast on: examples, simulate sensors, simulate plant."""
+"""Things to try gridcast on: examples, simulate sensors."""
 
 from __future__ import annotations
 
 import contextlib
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,6 +13,9 @@ from gridcast.cli.app import app, out, print_help_without_verb
 from gridcast.cli.options import write_table
 from gridcast.runtime.errors import ConfigError
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 simulate = typer.Typer(rich_markup_mode=None)
 app.add_typer(simulate, name="simulate")
 
@@ -20,6 +23,9 @@ Kind = Annotated[str, typer.Option(help="univariate or multivariate")]
 Days = Annotated[
     int, typer.Option(min=2, max=366, help="days of data, one reading per minute; anomalies in the last quarter")
 ]
+Speed = Annotated[float, typer.Option(min=0, help="how many times faster than real time the minutes pass")]
+Host = Annotated[str, typer.Option(help="address to listen on")]
+Port = Annotated[int, typer.Option(min=1, max=65535, help="port to listen on")]
 Seed = Annotated[int, typer.Option(min=0, help="the same seed gives the same data")]
 
 
@@ -61,19 +67,46 @@ def simulate_sensors(
     folder: Annotated[Path, typer.Option(help="folder of the files; existing ones are replaced")] = Path(
         "data/sensors"
     ),
+    serve: Annotated[bool, typer.Option("--serve", help="serve the readings over HTTP in place of files")] = False,
+    speed: Speed = 60.0,
+    host: Host = "127.0.0.1",
+    port: Port = 8010,
 ) -> None:
-    """Write simulated sensor readings to CSV files.
+    """Write simulated sensor readings to CSV files, or serve them.
 
-    sensors.csv has the readings and a column `anomaly`; labels.csv lists the anomalies.
+    sensors.csv has the readings and a column `anomaly`; labels.csv lists the anomalies. With --serve, the first three
+    quarters, without anomalies, are there at once; the rest follows minute by minute.
     """
     from gridcast.data import simulation
 
     check_choice("--kind", kind, simulation.PLANT_KINDS)
+    readings, labels = simulation.simulate_plant(kind, days * simulation.STEPS_PER_DAY, seed)
+    if serve:
+        _serve(readings, labels, speed, host, port)
+    else:
+        _write(readings, labels, folder)
+
+
+@simulate.command("plant", hidden=True)
+def simulate_plant(
+    kind: Kind = "multivariate",
+    days: Days = 14,
+    seed: Seed = 0,
+    speed: Speed = 60.0,
+    host: Host = "127.0.0.1",
+    port: Port = 8010,
+) -> None:
+    """Serve simulated sensor readings: `simulate sensors --serve`."""
+    simulate_sensors(kind=kind, days=days, seed=seed, serve=True, speed=speed, host=host, port=port)
+
+
+def _write(readings: pd.DataFrame, labels: pd.DataFrame, folder: Path) -> None:
+    from gridcast.data import simulation
+
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError):
         raise ConfigError(f"--folder: '{folder}' is a file, or below one; name a folder") from None
-    readings, labels = simulation.simulate_plant(kind, days * simulation.STEPS_PER_DAY, seed)
     readings["anomaly"] = simulation.labelled_steps(readings, labels).astype(int)
     write_table(labels, folder / "labels.csv")
     write_table(readings, folder / "sensors.csv")
@@ -85,24 +118,10 @@ def simulate_sensors(
     )
 
 
-@simulate.command("plant")
-def simulate_plant(
-    kind: Kind = "multivariate",
-    days: Days = 14,
-    seed: Seed = 0,
-    speed: Annotated[float, typer.Option(min=0, help="how many times faster than real time the minutes pass")] = 60.0,
-    host: Annotated[str, typer.Option(help="address to listen on")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=1, max=65535, help="port to listen on")] = 8010,
-) -> None:
-    """Serve simulated sensor readings over HTTP.
-
-    The first three quarters, without anomalies, are there at once; the rest follows minute by minute.
-    """
+def _serve(readings: pd.DataFrame, labels: pd.DataFrame, speed: float, host: str, port: int) -> None:
     from gridcast.cli import simulated_plant
     from gridcast.data import simulation
 
-    check_choice("--kind", kind, simulation.PLANT_KINDS)
-    readings, labels = simulation.simulate_plant(kind, days * simulation.STEPS_PER_DAY, seed)
     ready = int(simulation.NORMAL_SHARE * len(readings))
     server = simulated_plant.make_server(readings, labels, host, port, speed=speed, ready=ready)
     address = f"http://{host}:{port}/readings"

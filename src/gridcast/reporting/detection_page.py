@@ -26,7 +26,7 @@ FAR_OUT = 0.05
 class DetectionPage:
     """The content of a page.
 
-    `title` names the model, `kind` is that of the detector. `table` has a row for each step: time, score, threshold,
+    `title` names the model, `command` computes a new threshold, `kind` is that of the detector. `table` has a row for each step: time, score, threshold,
     anomaly, and the contribution of each of the `sensors`; `sensor_values` has the time and the sensors in data units.
     `alarms` are the events: start, end, duration, steps, peak, peak_time, severity, blame. `training` is the summary
     that the model carries, empty where it carries none. `state` are sentences on a follower.
@@ -83,9 +83,10 @@ class DetectionPage:
             )
         share = float(self.table[ANOMALY].to_numpy(bool)[scored].mean())
         if share > MANY_FLAGGED:
+            remedy = f" If it runs well, compute a new threshold: {self.command}." if self.command else ""
             sentences.append(
                 f"{100 * share:.0f} % of the scored steps exceed the threshold: a long fault, or the plant "
-                f"runs in a way that was not in training. If it runs well, compute a new threshold: {self.command}."
+                f"runs in a way that was not in training.{remedy}"
             )
         sentences += [
             f"{name}: {100 * outside:.0f} % of its values lie outside the range of training."

@@ -195,9 +195,13 @@ class _Look:
                 self.kept = _UnrecordedFailure(kind, str(problem), now, sent)
 
     def report_state(self) -> None:
-        """Give the state of the follower to `after_look`."""
-        if self.after_look is not None:
+        """Give the state of the follower to `after_look`, whose failure is no failure of the look."""
+        if self.after_look is None:
+            return
+        try:
             self.after_look(health.follower_state(self.ledger, utc_now()))
+        except Exception as error:  # noqa: BLE001 - a page that cannot be written must not stop alerts
+            LOG.warning("what follows the look failed: %s", _explained(error))
 
 
 class OpenProblem(GridcastError):
