@@ -125,7 +125,7 @@ def _read_together(tables: Sequence[TableOrPath], loaded: LoadedDetector) -> pd.
 
 
 def _files_of(source: TableOrPath) -> list[TableOrPath]:
-    """The tables in a folder, as a follower reads them; anything else as it is. Raises DataError for an empty folder."""
+    """The tables in a folder, as a follower reads them; anything else as it is. Raises DataError for none."""
     from gridcast.monitoring.stream.feeds import ENDING
 
     if isinstance(source, pd.DataFrame) or not Path(source).is_dir():

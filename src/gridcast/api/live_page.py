@@ -81,7 +81,8 @@ def _with_gaps(scores: pd.DataFrame, model: FollowedModel) -> pd.DataFrame:
     """The scores with a row for each step between them, so that no event extends over steps without a score."""
     time, step = model.detector.time, followed_model.step_length(model.detector.frequency)
     by_time = scores.set_index(time)
-    every = pd.date_range(by_time.index[0], by_time.index[-1], freq=step).union(by_time.index)
+    times = pd.DatetimeIndex(by_time.index)
+    every = pd.date_range(times[0], times[-1], freq=step).union(times)
     return by_time.reindex(every).rename_axis(time).reset_index()
 
 

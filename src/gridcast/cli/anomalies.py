@@ -21,21 +21,18 @@ EVERY_HELP = (
     "how often to look for new rows, e.g. 90s, 15m, 2h; not more often than they come, as a look that finds nothing "
     "ends the wait"
 )
+FEED_HELP = (
+    "folder of CSV, Excel and Parquet files, a file or a pattern such as 'plant/*/pump*.csv', or a URL that answers GET "
+    "URL?after=TIME with rows"
+)
+WAIT_HELP = "delay each verdict by this many steps so that more windows cover it (default: half a window; 0: no delay)"
 
 
 @app.command("detect")
 def detect_verb(
     name: Model,
-    files: Annotated[
-        list[str] | None,
-        typer.Argument(help="tables to score: files, patterns of files, folders; or --follow"),
-    ] = None,
-    follow: Annotated[
-        str | None,
-        typer.Option(
-            metavar="FOLDER|URL", help="folder of CSV files, or URL that answers GET URL?after=TIME with rows"
-        ),
-    ] = None,
+    files: Annotated[list[str] | None, typer.Argument(help="tables to score: files, patterns, folders")] = None,
+    follow: Annotated[str | None, typer.Option(metavar="FOLDER|FILE|URL", help=FEED_HELP)] = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="CSV, Excel or Parquet file for the score of each step")
     ] = None,
@@ -44,14 +41,7 @@ def detect_verb(
     ] = None,
     every: Annotated[str, typer.Option(help=EVERY_HELP)] = "15m",
     once: Annotated[bool, typer.Option("--once", help="look once and exit")] = False,
-    wait: Annotated[
-        int | None,
-        typer.Option(
-            min=0,
-            help="delay each verdict by this many steps so that more windows cover it (default: half a window; "
-            "0: no delay)",
-        ),
-    ] = None,
+    wait: Annotated[int | None, typer.Option(min=0, help=WAIT_HELP)] = None,
     webhook: Annotated[str | None, typer.Option(metavar="URL", help="POST each alert to this URL as JSON")] = None,
     alert: AlertAddresses = None,
     record: Annotated[

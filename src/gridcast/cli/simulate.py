@@ -72,7 +72,7 @@ def simulate_sensors(
     host: Host = "127.0.0.1",
     port: Port = 8010,
 ) -> None:
-    """Write simulated sensor readings to CSV files, or serve them.
+    """Write simulated sensor readings to files, or serve them.
 
     sensors.csv has the readings and a column `anomaly`; labels.csv lists the anomalies. With --serve, the first three
     quarters, without anomalies, are there at once; the rest follows minute by minute.
@@ -96,7 +96,7 @@ def simulate_plant(
     host: Host = "127.0.0.1",
     port: Port = 8010,
 ) -> None:
-    """Serve simulated sensor readings: `simulate sensors --serve`."""
+    """Serve simulated sensor readings over HTTP."""
     simulate_sensors(kind=kind, days=days, seed=seed, serve=True, speed=speed, host=host, port=port)
 
 

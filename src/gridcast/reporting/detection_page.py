@@ -26,10 +26,11 @@ FAR_OUT = 0.05
 class DetectionPage:
     """The content of a page.
 
-    `title` names the model, `command` computes a new threshold, `kind` is that of the detector. `table` has a row for each step: time, score, threshold,
-    anomaly, and the contribution of each of the `sensors`; `sensor_values` has the time and the sensors in data units.
-    `alarms` are the events: start, end, duration, steps, peak, peak_time, severity, blame. `training` is the summary
-    that the model carries, empty where it carries none. `state` are sentences on a follower.
+    `title` names the model, `command` computes a new threshold, `kind` is that of the detector. `table` has a row for
+    each step: time, score, threshold, anomaly, and the contribution of each of the `sensors`; `sensor_values` has the
+    time and the sensors in data units. `alarms` are the events: start, end, duration, steps, peak, peak_time, severity,
+    blame. `training` is the summary that the model carries, empty where it carries none. `state` are sentences on a
+    follower.
     """
 
     title: str
