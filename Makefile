@@ -43,8 +43,8 @@ anomalies: .venv/.run ## anomaly detection end to end on simulated data: simulat
 	$(GRIDCAST) detect anomaly-univariate --follow $(READINGS) --once
 	@test -s data/sensors/sensors.csv || $(GRIDCAST) simulate sensors
 	@$(GRIDCAST) run experiments/anomaly_multivariate.yaml
-	@$(GRIDCAST) detect anomaly-multivariate data/sensors/sensors.csv --report reports/anomaly-multivariate/detect.html
-	@echo "Open reports/anomaly-univariate/live.html and reports/anomaly-multivariate/detect.html"
+	@$(GRIDCAST) detect anomaly-multivariate data/sensors/sensors.csv --report reports/anomaly-multivariate.html
+	@echo "Open reports/anomaly-univariate/live.html and reports/anomaly-multivariate.html"
 
 doctor: .venv/.run ## check installation, store, cache and disk (FIX=--fix repairs what is safe to repair)
 	@$(GRIDCAST) doctor $(FIX)

@@ -120,7 +120,12 @@ def _read_together(tables: Sequence[TableOrPath], loaded: LoadedDetector) -> pd.
     read = [prediction_files.read_sensor_table(one, loaded.preprocessing, partial=True) for one in each]
     rows = pd.concat(read, ignore_index=True).sort_values(time, kind="stable", ignore_index=True)
     if any(set(sensors) - set(table.columns) for table in read):
-        rows = rows.groupby(time, as_index=False).first()
+        by_time = rows.groupby(time)[sensors]
+        differ = by_time.max() > by_time.min()
+        for sensor in differ.columns[differ.any()]:
+            stamp = differ.index[differ[sensor]][0]
+            raise DataError(f"{_shown(each)}: '{sensor}' has two values at {stamp}; leave one of these files out")
+        rows = by_time.first().reset_index()
     return rows
 
 

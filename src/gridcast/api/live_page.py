@@ -59,10 +59,17 @@ def page_writer(
 
 
 def recent_scores(ledger: Ledger, model: FollowedModel, newest: pd.Timestamp | None) -> pd.DataFrame:
-    """Return the scored steps of the last day as a detector returns them: time, score, threshold, anomaly, sensors."""
+    """Return the scored steps of the last day as a detector returns them: time, score, threshold, anomaly, sensors.
+
+    They begin earlier where an event of that day does.
+    """
+    if newest is None:
+        return pd.DataFrame()
+    first = newest - SPAN
+    first = min([first, *(start for start, end in ledger.event_spans().values() if start < first <= end)])
     rows = []
     for step in ledger.scored_steps():
-        if newest is None or step.time < newest - SPAN:
+        if step.time < first:
             break
         shares = {name: step.contributions.get(name) for name in model.detector.sensors}
         rows.append(
@@ -96,5 +103,5 @@ def state_sentences(state: FollowerState, scores: pd.DataFrame) -> list[str]:
         f"Last look at {state.at:%Y-%m-%d %H:%M} UTC; the newest step is {state.newest_step}{looks}",
         f"{state.lines:,} rows were read{unreadable}",
         *(["The newest score is above the threshold: an event is open"] if is_open else []),
-        f"This page shows the last {SPAN.days * 24} hours of the stream; the record has all",
+        f"This page shows the last {SPAN.days * 24} hours, and events that began before; the record has all",
     ]

@@ -22,7 +22,7 @@ EVERY_HELP = (
     "ends the wait"
 )
 FEED_HELP = (
-    "folder of CSV, Excel and Parquet files, a file or a pattern such as 'plant/*/pump*.csv', or a URL that answers GET "
+    "folder of CSV, Excel and Parquet files, a file, a pattern such as 'plant/*/pump*.csv', or a URL that answers GET "
     "URL?after=TIME with rows"
 )
 WAIT_HELP = "delay each verdict by this many steps so that more windows cover it (default: half a window; 0: no delay)"

@@ -20,8 +20,10 @@ import warm_python
 import gridcast
 from gridcast import cli
 from gridcast.api import detection
+from gridcast.cli import simulated_plant
 from gridcast.monitoring.stream.ledger import Ledger
 from gridcast.reporting import detection_page
+from gridcast.runtime.errors import DataError
 from gridcast.runtime.model_files import SETTINGS_FILE
 from gridcast.sweep import records
 from gridcast.tracking import mlflow_runs, model_loading, promotion, registry, run_recording
@@ -118,13 +120,23 @@ def test_the_command_line_follows_a_folder_by_the_champion(site, monkeypatch, ca
 
 
 def test_files_get_the_scores_and_events_of_the_stream(site, monkeypatch, capsys, tmp_path):
-    """One table, several files and a folder of them score as the follower of that folder does, bit for bit."""
+    """A table, several files, the followers of their folder and of an address find the same scores, bit for bit."""
+    labels = pd.DataFrame({"start": [], "end": []})
     frame, feed = readings().drop(columns="anomaly").head(480), tmp_path / "feed"
     feed.mkdir()
     for number in range(4):
         put(feed, f"{number}.csv", frame.iloc[120 * number : 120 * (number + 1)])
     assert command(monkeypatch, "detect", site.name, "--follow", "feed", "--once", "--record", "record.sqlite") == 0
     recorded = dict(rows(tmp_path / "record.sqlite", "SELECT time, score FROM steps WHERE score IS NOT NULL"))
+    port = free_port()
+    plant = frame.assign(time=pd.to_datetime(frame["time"]))
+    with simulated_plant.make_server(plant, labels, "127.0.0.1", port, speed=0, ready=len(frame)) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        words = ("--follow", f"http://127.0.0.1:{port}/readings", "--once", "--record", "url.sqlite")
+        code = command(monkeypatch, "detect", site.name, *words)
+        server.shutdown()
+    assert code == 0
+    assert dict(rows(tmp_path / "url.sqlite", "SELECT time, score FROM steps WHERE score IS NOT NULL")) == recorded
     from_frame = gridcast.detect(site.name, frame)
     for found in (gridcast.detect(site.name, [feed / f"{number}.csv" for number in range(4)]), from_frame):
         scores = found.scores.set_index(found.scores["time"].map(pd.Timestamp.isoformat))["score"]
@@ -150,6 +162,29 @@ def test_files_get_the_scores_and_events_of_the_stream(site, monkeypatch, capsys
     assert written["score"].tolist() == pytest.approx(from_frame.scores["score"].tolist(), nan_ok=True)
 
 
+def test_a_file_for_each_sensor_is_joined_by_stamp_and_two_values_are_refused(site, tmp_path):
+    frame = readings().drop(columns="anomaly").head(100)
+    for name in ("flow", "heat"):
+        frame[["time", name]].to_csv(tmp_path / f"{name}.csv", index=False)
+    whole, joined = gridcast.detect(site.name, frame), gridcast.detect(site.name, tmp_path)
+    pd.testing.assert_frame_equal(joined.scores, whole.scores)
+    frame[["time", "flow"]].assign(flow=lambda table: table["flow"] + (table.index == 7)).to_csv(
+        tmp_path / "more.csv", index=False
+    )
+    with pytest.raises(DataError, match=r"more.csv: 'flow' has two values at 2024-01-01 00:07:00; leave one"):
+        gridcast.detect(site.name, tmp_path)
+
+
+def test_a_page_that_cannot_be_written_stops_no_alert(site, monkeypatch, capsys, tmp_path):
+    feed = tmp_path / "feed"
+    feed.mkdir()
+    put(feed, "a.csv", readings().drop(columns="anomaly").iloc[360:480])
+    (tmp_path / "reports").write_text("a file in place of the folder")
+    assert command(monkeypatch, "detect", site.name, "--follow", "feed", "--once", "--record", "record.sqlite") == 0
+    assert "ALERT" in capsys.readouterr().out
+    assert rows(tmp_path / "record.sqlite", "SELECT count(*) FROM problems") == [(0,)]
+
+
 def test_the_page_has_the_training_span_and_says_where_a_model_has_none(site):
     found = gridcast.detect(site.name, readings().drop(columns="anomaly").head(200))
     summary = found.page.training
@@ -160,24 +195,25 @@ def test_the_page_has_the_training_span_and_says_where_a_model_has_none(site):
     assert "made by an earlier version" in detection_page.render_page(replace(found.page, training={}))
 
 
-def test_a_page_is_whole_whenever_it_is_read(site, tmp_path):
+def test_a_page_is_whole_whenever_it_is_read(site, tmp_path, monkeypatch):
     """A reader that never stops finds one of the pages, never a part or none."""
     found, path = gridcast.detect(site.name, readings().drop(columns="anomaly").head(100)), tmp_path / "page.html"
+    text = detection_page.render_page(found.page)
+    monkeypatch.setattr(detection_page, "render_page", lambda _: text)  # drawn once
     found.report(path)
     seen, done = set(), threading.Event()
 
     def read() -> None:
         while not done.is_set():
-            seen.add(path.read_text(encoding="utf-8")[-8:])
+            seen.add(path.read_text(encoding="utf-8") == text)
 
     reader = threading.Thread(target=read)
     reader.start()
-    for _ in range(3):
+    for _ in range(100):
         found.report(path)
     done.set()
     reader.join()
-    assert len(seen) == 1
-    assert "</html>" in seen.pop()
+    assert seen == {True}
 
 
 def test_detect_wants_either_files_or_a_feed(site, monkeypatch, capsys):
