@@ -1,6 +1,7 @@
 """Feeds: each byte of a file is read once, whatever the dialect, and bad rows are reported."""
 
 import contextlib
+import gzip
 import os
 import sqlite3
 import threading
@@ -305,6 +306,22 @@ def test_a_file_that_is_still_written_waits_and_a_damaged_one_is_reported(tmp_pa
     assert [(one.source, one.unreadable) for one in damaged] == [("a.parquet", 1), ("b.csv.gz", 1)]
     assert "not a Parquet file" in damaged[0].notes[0]
     assert "cannot be unpacked" in damaged[1].notes[0]
+
+
+def test_a_torn_line_of_a_growing_packed_file_waits_for_its_rest(tmp_path):
+    """A logger may end a member within a number: the part of it was stored as a reading, and the whole one ignored."""
+    form, folder = form_of(tmp_path), tmp_path / "feed"
+    folder.mkdir()
+    text = TABLE.assign(flow=[1.5, 2.5, 34.5]).to_csv(index=False).encode()
+    cut, path = text.rindex(b"4.5"), folder / "log.csv.gz"
+    path.write_bytes(gzip.compress(text[:cut]))
+    feed = FolderFeed(folder, form)
+    (first,) = feed.new_batches({}, None)
+    assert first.rows["flow"].astype(float).tolist() == [1.5, 2.5]
+    with path.open("ab") as file:
+        file.write(gzip.compress(text[cut:]))
+    (second,) = feed.new_batches({"log.csv.gz": first.end}, None)
+    assert second.rows["flow"].astype(float).tolist() == [1.5, 2.5, 34.5]
 
 
 def test_rows_for_each_reading_become_columns_where_the_model_was_trained_so(tmp_path):

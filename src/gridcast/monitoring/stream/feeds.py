@@ -135,7 +135,10 @@ class FolderFeed:
                 return None
             if not content:
                 return None
-            part = self._new_part(content, begin) if is_plain else content
+            part = self._new_part(content, begin) if is_plain else _unpacked_lines(content, path.name)
+            if not part:
+                return None
+            is_waiting |= not is_plain and part is not content and not is_fresh
             before = content[:begin] if is_plain else b""
             parsed = parse_rows(part, path.name, self.form, path, before)
             notes = parsed.notes
@@ -249,6 +252,21 @@ def _ended_lines(content: bytes) -> bytes:
     if content.lstrip()[:1] in (b"[", b"{") and content.rstrip()[-1:] in (b"]", b"}"):
         return content
     return content[: end or content.rfind(b"\r") + 1]
+
+
+def _unpacked_lines(content: bytes, name: str) -> bytes:
+    """Packed text up to its last line break, if more follows; any other file as it is, with its faults for the parser.
+
+    A logger that packs what it writes ends a member of the file where it likes, also within a number.
+    """
+    if not content.startswith((file_bytes.GZIP, file_bytes.XZ)):
+        return content
+    try:
+        text = file_bytes.decompressed(content, name)
+    except (*file_bytes.UNPACKING_ERRORS, DataError):
+        return content
+    ended = _ended_lines(text)
+    return content if len(ended) == len(text) else ended
 
 
 def open_feed(source: str, form: RowFormat) -> FolderFeed | WebFeed:
