@@ -64,6 +64,15 @@ def test_one_window_cannot_be_halved():
     assert cross_validated_cost(noisy(1.0, 2.0)[:, :1], INDEX[:1], cost) == np.inf
 
 
+def test_few_series_with_one_window_each_are_halved_by_series():
+    """As monthly tables often have them: by time, one half would be empty, and the ensemble could never win."""
+    windows = np.arange(4) * 10  # the first of four series
+    found = cross_validated_cost(
+        noisy(1.0, 2.0)[:, windows], INDEX[windows], lambda rows, one: cost(windows[rows], one)
+    )
+    assert np.isfinite(found)
+
+
 def test_what_is_never_finite_is_no_member():
     forecasts = np.stack([np.full(ACTUAL.shape, np.nan), ACTUAL + 1])
     assert greedy_weights(forecasts, np.arange(200), cost).tolist() == [0, 1]

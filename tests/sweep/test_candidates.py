@@ -38,6 +38,9 @@ def test_the_lowest_cost_wins_among_those_that_may_and_the_first_of_equal_ones()
         # The mean of the members' losses is no loss of the ensemble: their errors are compared.
         (run("mean", **BETTER_LOSS), single(**BETTER_MAE), LOSS, False),
         (run("greedy", **BETTER_LOSS), single(**BETTER_MAE), LOSS, True),
+        # Of likelihoods it has no loss, but a cross-validated error; without halves to validate on it has neither.
+        (run("greedy", best_val_wql=0.9), single(best_val_loss=0.1, best_val_wql=1.0), LOSS, True),
+        (run("greedy"), single(best_val_wql=1.0), "best_val_wql", False),
         # No false alarm on either side: the minimum raises fewer by construction.
         (run("minimum", **{ALARMS: 0.0}), single(**{ALARMS: 0.0}), ALARMS, True),
         (run("minimum", **{MISSED: 0.6}), single(**{MISSED: 0.5}), MISSED, False),

@@ -89,12 +89,9 @@ def is_better(combined: Any, single: Candidate, metric: str) -> bool:
 
 
 def shared_metric(combined: Any, metric: str) -> str:
-    """Return the metric that compares an ensemble with one model: `metric`, or an error where it has no loss.
-
-    A greedy ensemble has one measure that is not of the windows of its selection. Where there is none, it cannot win.
-    """
-    is_greedy = combined.data.params.get("ensemble") == GREEDY
-    if is_greedy or (metric != "best_val_loss" and ranking.has_finite(combined, metric)):
+    """Return the metric that compares an ensemble with one model: `metric`, or an error where it has no loss."""
+    has_loss = metric != "best_val_loss" or combined.data.params.get("ensemble") == GREEDY
+    if has_loss and ranking.has_finite(combined, metric):
         return metric
     return next((name for name in ERROR_METRICS if ranking.has_finite(combined, name)), metric)
 

@@ -163,8 +163,8 @@ def ensemble_entry(
     """Return the record of the ensemble in `files`.
 
     `validation` are its forecasts of the validation span, from which its error follows; of detectors, the metrics
-    and files of the calibrated ensemble; of a greedy one, its measures. `best_val_loss` is its members' mean, as only a
-    greedy ensemble may have a loss of its own.
+    and files of the calibrated ensemble; of a greedy one, its measures. `best_val_loss` is its members' mean; only
+    a greedy ensemble may have a loss of its own, and has no other.
     """
     lookback, metric = json.loads(files[SETTINGS_FILE])["lookback"], plan.experiment.selection.metric
     if isinstance(validation, TrainingResult):
@@ -180,7 +180,8 @@ def ensemble_entry(
     recorded = [run.data.metrics for run in members.runs]
     count = len(recorded)
     losses = [metrics_of_run["best_val_loss"] for metrics_of_run in recorded if "best_val_loss" in metrics_of_run]
-    summary = ({"best_val_loss": sum(losses) / count} if len(losses) == count else {}) | errors
+    has_mean_loss = len(losses) == count and not isinstance(validation, GreedyEnsemble)
+    summary = ({"best_val_loss": sum(losses) / count} if has_mean_loss else {}) | errors
     for name in ("parameters", "fit_seconds"):
         summary[name] = float(sum(metrics_of_run.get(name, 0.0) for metrics_of_run in recorded))
     table = pd.DataFrame(

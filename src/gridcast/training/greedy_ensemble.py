@@ -20,6 +20,8 @@ class GreedyEnsemble:
     """The `weights` of all candidates (0: no member), and the `measures` of their ensemble on the validation span.
 
     The measure that it was selected by is that of a cross-validation, see `greedy_selection.cross_validated_cost`.
+    Where the span has no two halves for one, there are no measures: on the windows of its selection it is never worse
+    than its members.
     """
 
     weights: tuple[float, ...]
@@ -61,8 +63,7 @@ def select_members(dataset: Dataset, files: dict[str, bytes], metric: str) -> Gr
     validated = greedy_selection.cross_validated_cost(values, first.index, cost)
     # `cost` is its own inverse.
     value = selection_metrics.cost(metric, validated, is_higher_better=is_higher_better)
-    measured = {name: one for name, one in (measured | {metric: value}).items() if np.isfinite(one)}
-    return GreedyEnsemble(tuple(weights.tolist()), measured)
+    return GreedyEnsemble(tuple(weights.tolist()), measured | {metric: value} if np.isfinite(value) else {})
 
 
 def _rows(forecasts: Forecasts, windows: set[tuple[int, ...]]) -> Forecasts:
