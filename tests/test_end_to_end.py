@@ -302,6 +302,8 @@ class Blocked(MetaPathFinder):
 sys.meta_path.insert(0, Blocked())
 for name in [name for name in sys.modules if name.split(".")[0] == "gridcast"]:
     del sys.modules[name]
+import keras
+keras.saving.get_custom_objects().clear()
 import mlflow, numpy, pandas
 uri = sys.argv[1]
 network = mlflow.keras.load_model(uri)
@@ -321,7 +323,8 @@ print(json.dumps([keras.backend.backend(), scaled, table.assign(date=table["date
 def doors(folder, finished, planned):
     """What both doors of the winner's artifact give in processes without gridcast, by backend.
 
-    The one on TensorFlow has never had it; the one on JAX starts with the imports done, and loses it.
+    The one on TensorFlow has never had it; the one on JAX starts with the imports done, and loses its modules and the
+    layers that they registered.
     """
     preprocessing, dataset = planned.dataset.preprocessing, planned.dataset
     index = np.stack([np.arange(2), np.full(2, DAYS)], axis=1)

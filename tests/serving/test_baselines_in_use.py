@@ -34,9 +34,14 @@ def shop_of(folder, names):
     return shop, models
 
 
-def check(shop, models, folder):
+@pytest.mark.usefixtures("jax_backend")
+@pytest.mark.parametrize("names", [QUICK, pytest.param(OTHERS, marks=pytest.mark.slow)], ids=["quick", "others"])
+def test_baselines_are_served_and_measured_like_networks(names, tmp_path, monkeypatch):
     """Both doors answer what the files forecast; a backtest measures the champion."""
-    with running(shop, folder / "service", tuple(models)) as server:
+    monkeypatch.chdir(tmp_path)
+    shop, models = shop_of(tmp_path, names)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", shop.uri)
+    with running(shop, tmp_path / "service", tuple(models)) as server:
         for name, content in models.items():
             expected = loading.load_from_bytes(content).predict(FRAME)["forecast"].tolist()
             asked = question(name, steps=DAYS, products=("apple", "pear"))
@@ -51,20 +56,3 @@ def check(shop, models, folder):
         measured = gridcast.backtest(name, folds=1).table
         assert set(measured["model"]) >= {"forecaster", "last value"}
         assert measured["mae"].notna().all()
-
-
-@pytest.mark.usefixtures("jax_backend")
-def test_baselines_are_served_and_measured_like_networks(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    shop, models = shop_of(tmp_path, QUICK)
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", shop.uri)
-    check(shop, models, tmp_path)
-
-
-@pytest.mark.slow
-@pytest.mark.usefixtures("jax_backend")
-def test_all_other_baselines_are_so_too(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    shop, models = shop_of(tmp_path, OTHERS)
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", shop.uri)
-    check(shop, models, tmp_path)

@@ -241,4 +241,6 @@ def test_two_strikes_at_a_file_that_is_rotated_and_rewritten_change_no_score(tmp
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize(("seed", "running"), [(5, False), (6, True)])
 def test_thirty_strikes_at_a_file_that_is_rotated_and_rewritten_change_no_score(tmp_path, seed, running):
-    print(rough_storm(tmp_path, strikes=30, parts=180, seed=seed, running=running))  # noqa: T201
+    figures = rough_storm(tmp_path, strikes=30, parts=180, seed=seed, running=running)
+    print(figures)  # noqa: T201
+    assert f"30 kills, {180 * MINUTES} steps" in figures

@@ -23,8 +23,8 @@ pytestmark = pytest.mark.usefixtures("jax_backend")
 
 LOOKBACK = 6
 HOLE = range(405, 409)
-AROUND = (*range(398, 402), *range(404, 413), *range(418, 422))
-"""The first and last steps of the hole and of the labelled event, with those before and after them."""
+AROUND = range(396, 424)
+"""Steps of the hole and of the labelled event, with those before and after them."""
 
 
 @pytest.fixture(scope="module")
