@@ -55,7 +55,7 @@ class Detections:
         """Sentences on the result, for a terminal."""
         unscored = int(self.scores["score"].isna().sum())
         flagged = int(self.scores["anomaly"].sum())
-        without = f", {unscored:,} of them without a score, as no window without a gap covers them" if unscored else ""
+        without = f", {unscored:,} of them without a score, for lack of readings around them" if unscored else ""
         steps = f"{len(self.scores):,} steps{without}"
         return (
             f"{self.title}: {steps}; {flagged:,} above the threshold of {self.threshold:.4g}",
@@ -198,7 +198,7 @@ def page_of(
 
 def find_events(scores: pd.DataFrame, detector: Any) -> pd.DataFrame:
     """Return the events in the scores of a detector, see `Detections`."""
-    from gridcast.reporting.anomaly_chapter import blame_text
+    from gridcast.reporting.anomaly_chapter import event_row
     from gridcast.runtime import events
 
     times, score = pd.DatetimeIndex(scores.iloc[:, 0]), scores["score"].to_numpy(float)
@@ -208,10 +208,9 @@ def find_events(scores: pd.DataFrame, detector: Any) -> pd.DataFrame:
     step = times[1] - times[0] if len(times) > 1 else pd.Timedelta(0)
     rows = []
     for event in events.find_events(score, threshold, contributions, sensors, **settings):
-        start, end = times[event.start], times[event.end - 1]
         at = event.start + int(np.nanargmax(score[event.start : event.end]))
-        found = (start, end, end - start + step, event.end - event.start, event.peak, times[at], event.severity)
-        rows.append((*found, blame_text(event)))
+        row = event_row(times, event)
+        rows.append(row | {"duration": row["end"] - row["start"] + step, "peak_time": times[at]})
     return pd.DataFrame(rows, columns=EVENT_COLUMNS)
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 SPAN = pd.Timedelta(days=1)
-"""What the page shows: the last day of the stream."""
+"""Length of the span that the page shows, the last of the stream."""
 
 
 def page_writer(
@@ -95,13 +95,13 @@ def _with_gaps(scores: pd.DataFrame, model: FollowedModel) -> pd.DataFrame:
 
 def state_sentences(state: FollowerState, scores: pd.DataFrame) -> list[str]:
     """Return sentences on the state of a follower, its open problems first."""
-    is_open = bool(scores["anomaly"].iloc[-1])
+    is_above = bool(scores["anomaly"].iloc[-1])
     unreadable = f", {state.unreadable:,} of them unreadable" if state.unreadable else ""
     looks = f"; no new data in the last {state.looks_without_data} looks" if state.looks_without_data else ""
     return [
         *(f"Since {problem.since}: {problem.text}" for problem in state.problems),
         f"Last look at {state.at:%Y-%m-%d %H:%M} UTC; the newest step is {state.newest_step}{looks}",
         f"{state.lines:,} rows were read{unreadable}",
-        *(["The newest score is above the threshold: an event is open"] if is_open else []),
+        *(["The newest score is above its threshold"] if is_above else []),
         f"This page shows the last {SPAN.days * 24} hours, and events that began before; the record has all",
     ]

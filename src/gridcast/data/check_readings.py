@@ -63,7 +63,7 @@ def _is_far(value: float, count: int, low: float, high: float) -> bool:
 def without_impossible_values(panel: Panel) -> Panel:
     """Return `panel` with gaps at the impossible values before the test span, and a warning that names them.
 
-    What is fitted to the readings before the test does not know them; in the test span they are readings.
+    So nothing is fitted to them. In the test span they stay, as they would reach a model in use.
     """
     before = np.arange(len(panel.times)) < panel.spans.validation
     observed, texts, values = panel.observed.copy(), [], []

@@ -104,22 +104,21 @@ def build_chapter(record: SweepRecord) -> AnomalyChapter | None:
     )
 
 
-def blame_text(event: events.Event) -> str:
-    """Return the sensors with the largest shares of the score of an event."""
-    return ", ".join(f"{name} ({100 * share:.0f} %)" for name, share in event.blame[:MAX_SENSORS_NAMED])
+def event_row(times: pd.DatetimeIndex, event: events.Event) -> dict[str, Any]:
+    """Return an event for tables: start, end (stamps of the first and the last step), steps, peak, severity, blame."""
+    return {
+        "start": times[event.start],
+        "end": times[event.end - 1],
+        "steps": event.end - event.start,
+        "peak": event.peak,
+        "severity": event.severity,
+        "blame": ", ".join(f"{name} ({100 * share:.0f} %)" for name, share in event.blame[:MAX_SENSORS_NAMED]),
+    }
 
 
 def _alarms(times: pd.DatetimeIndex, labels: np.ndarray | None, found: Sequence[events.Event]) -> pd.DataFrame:
     rows = [
-        {
-            "start": times[event.start],
-            "end": times[event.end - 1],
-            "steps": event.end - event.start,
-            "peak": event.peak,
-            "severity": event.severity,
-            "blame": blame_text(event),
-            "right": None if labels is None else bool(labels[event.start : event.end].any()),
-        }
+        event_row(times, event) | {"right": None if labels is None else bool(labels[event.start : event.end].any())}
         for event in found
     ]
     return pd.DataFrame(rows, columns=["start", "end", "steps", "peak", "severity", "blame", "right"])

@@ -41,7 +41,6 @@ class DetectionPage:
     sensor_values: pd.DataFrame
     alarms: pd.DataFrame
     training: Mapping[str, Any] = field(default_factory=dict)
-    remarks: Sequence[str] = ()
     state: Sequence[str] = ()
 
     @property
@@ -86,7 +85,7 @@ class DetectionPage:
         if share > MANY_FLAGGED:
             remedy = f" If it runs well, compute a new threshold: {self.command}." if self.command else ""
             sentences.append(
-                f"{100 * share:.0f} % of the scored steps exceed the threshold: a long fault, or the plant "
+                f"{100 * share:.0f} % of the scored steps exceed the threshold: these are faults, or the plant "
                 f"runs in a way that was not in training.{remedy}"
             )
         sentences += [

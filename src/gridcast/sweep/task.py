@@ -18,7 +18,7 @@ from gridcast.training.lane_count import lane_count
 RUNS_PER_LANE = 2
 """Runs of a group per lane where several train in parallel: a run that stops early leaves its lane to the next."""
 RECALIBRATION = "recalibration"
-"""Kind of the task that gives a trained detector its threshold anew, and its measures."""
+"""Kind of the task that recomputes the thresholds of a trained detector, and its metrics."""
 LOCAL_RUNS_PER_LANE = 8
 """The same for runs of single series, which are short."""
 

@@ -42,7 +42,7 @@ def promote(
     `evaluate_champion` applies another model to the same test span. The alias `previous` goes to the champion that is
     replaced. If the run is champion already, nothing changes; a version that a crash left without an alias is used
     again. `force` is the reason for promoting against the gates; with `if_not_worse` a champion is replaced too that
-    cannot be told apart from the run. `metrics` are those of one's own.
+    cannot be told apart from the run. `metrics` are the user's own metrics.
 
     With `training.refit` the gates judge the winner, and the model of its refitted run is registered.
 

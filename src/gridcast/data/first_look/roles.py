@@ -158,7 +158,7 @@ def _roles_of_sensors(facts: Mapping[str, ColumnFacts], columns: _Columns, label
     left = [name for name in flags if name not in sensors]
     if left:
         reasons["sensors"] = (
-            f"all columns of numbers but {', '.join(left)} (flags, counters, codes): add what is a sensor"
+            f"all columns of numbers except {', '.join(left)} (flags, counters, codes); add those that are sensors"
         )
     if labels:
         data["labels"] = labels[0]

@@ -91,7 +91,7 @@ def follow_feed(
     if others := feed.other_files():
         tell(f"files that are no CSV, Excel or Parquet by their names are passed over: {quoted_names(others)}")
     look = _Look(feed, ledger, current_model, channels, tell, after_look)
-    due, was_silent, told, failures = clock.monotonic(), False, "", 0
+    due, was_silent, last_problem, failures = clock.monotonic(), False, "", 0
     while True:
         is_silent, problem = False, None
         try:
@@ -110,9 +110,9 @@ def follow_feed(
             return
         failures = 0 if problem is None else failures + 1
         delay = _delay(interval, failures)
-        if problem is not None and str(problem) != told:  # one line for many looks that fail alike
+        if problem is not None and str(problem) != last_problem:  # the same problem is logged once
             LOG.warning("%s; tried again in %.0f s, and less often while it fails", problem, delay)
-        told = "" if problem is None else str(problem)
+        last_problem = "" if problem is None else str(problem)
         if is_silent and not was_silent:  # one line for many polls without data
             mark = ledger.high_water_mark
             tell(f"nothing new{'' if mark is None else f', the newest step is {mark}'}")
@@ -122,7 +122,7 @@ def follow_feed(
 
 
 def _delay(interval: float, failures: int) -> float:
-    """Return the seconds until the next look, after so many looks in a row that failed."""
+    """Return the seconds until the next look, after this number of `failures` in a row."""
     return max(interval, min(interval * 2.0 ** min(failures - 1, 30), MAX_DELAY)) if failures else interval
 
 

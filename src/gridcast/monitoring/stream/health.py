@@ -17,7 +17,7 @@ LOOKS_WITHOUT_DATA = 3
 UNREADABLE_SHARE = 0.1
 """Share of unreadable lines that is a problem."""
 MIN_SILENT_STEPS = 10
-"""A sensor is dead when it has no reading for so many steps, or for a window of the model if that is longer."""
+"""Steps without a reading after which a sensor counts as dead; the window of the model, if that is longer."""
 NO_DATA, UNREACHABLE, FAILED = "no new data", "unreachable", "look failed"
 WEB_PAGE, NO_ROW, UNREADABLE, DEAD = "web page", "no readable row", "unreadable lines", "dead sensor"
 JUDGED_KEY, SILENCE_KEY, LOOKS_KEY = "batches judged", "last rows arrived", "looks without data"
@@ -57,7 +57,7 @@ def judge_look(
     channels: Sequence[str],
     now: pd.Timestamp,
 ) -> None:
-    """Store what is wrong after a look that ended, with its alerts; and what is right again.
+    """Store the problems that a finished look found, and the end of those that it found no more, with their alerts.
 
     `failures` say which files could not be read; `unknown` columns may be sensors under another name. All that was
     read since the last judgement is judged, also by a process that was killed before it came to that.

@@ -38,7 +38,7 @@ def step_rows(task: BaselineTask, index: np.ndarray, *, is_relative: bool) -> St
     - of the window: its last targets, mean and spread over several lengths, the last value and the mean of each past
       covariate, and the categories of the series, one column for each value; if `is_relative`, targets are in units of
       the window, whose level and spread are columns too;
-    - of the step: what is known ahead, the targets one and two periods and the lags before it, and its number.
+    - of the step: its known-ahead covariates, the target at each lag and one and two periods before it, its number.
     """
     horizon, lookback = task.horizon, task.lookback
     lags = season_lags(task)
