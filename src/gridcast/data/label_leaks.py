@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.stats import rankdata
+import pandas as pd
 
 MAX_CODES = 10
 """Different values of a column of codes, at most."""
@@ -30,7 +30,7 @@ def predicts_labels(values: np.ndarray, labels: np.ndarray) -> str:
             if marks[known == code].all() and len(events) >= MIN_EVENTS:
                 return f"its value {code:g} occurs at labelled steps alone, in {len(events)} events"
         return ""
-    ranks, count = rankdata(known), int(marks.sum())
+    ranks, count = pd.Series(known).rank().to_numpy(), int(marks.sum())
     auc = (ranks[marks].sum() - count * (count + 1) / 2) / (count * (len(known) - count))
     if max(auc, 1 - auc) < LEAKING_AUC:
         return ""
