@@ -33,38 +33,45 @@ def run_new(project: Path, task: ForecastTask, seed: int) -> measure.Cost:
     task.table.to_parquet(table, index=False)
     columns = ["--target", data["target"], "--time", data["time"], "--series", data["series"]]
     names = ["--task", "probabilistic", "--name", task.name, "--frequency", data["frequency"], "-o", "new.yaml"]
+    names += ["--horizon", str(task.panel.horizon)]
     cost = measure.run([GRIDCAST, "new", data["source"], *columns, *names], project, ENVIRONMENT)
     if not (project / "new.yaml").exists():
         return cost
     written = yaml.safe_load((project / "new.yaml").read_text(encoding="utf-8"))
-    return cost + _sweep(project, with_requirements(written, requirements(task.experiment)), seed)
+    content = with_requirements(written, requirements(task.experiment))
+    content["split"] = with_one_test_window(written["split"], task.table["time"].nunique(), task.panel.horizon)
+    return cost + _sweep(project, content, seed)
 
 
 def requirements(experiment: dict[str, Any]) -> dict[str, Any]:
     """Return what the benchmark wants of an experiment on the set of `experiment`, whoever wrote it.
 
-    That is the task: horizon, spans, quantiles, covariates, all series, and what is known of the table.
+    That is the task: horizon, quantiles, covariates, all series, and what is known of the table.
     """
     data = experiment["data"]
     return {
         "data": {key: data[key] for key in (*DATA_KEYS, "past") if key in data},
         "future": data.get("future", []),
-        "window": {"horizon": experiment["window"]["horizon"]},
-        "split": experiment["split"],
         "probabilistic": {"quantiles": experiment["probabilistic"]["quantiles"]},
         "selection": {"metric": "best_val_wql"},
     }
 
 
 def with_requirements(written: dict[str, Any], required: dict[str, Any]) -> dict[str, Any]:
-    """Return the experiment `written` by `gridcast new` with what is `required`; its lookback is at least a horizon."""
-    content = {**written, "split": required["split"]}
-    for section in ("data", "window", "probabilistic", "selection"):
+    """Return the experiment `written` by `gridcast new` with what is `required`."""
+    content = dict(written)
+    for section in ("data", "probabilistic", "selection"):
         content[section] = {**written.get(section, {}), **required[section]}
     content["data"]["future"] = list(dict.fromkeys([*written["data"].get("future", []), *required["future"]]))
     content["data"].pop("select", None)
-    content["window"]["lookback"] = max(written["window"]["lookback"], required["window"]["horizon"])
     return content
+
+
+def with_one_test_window(split: dict[str, float], steps: int, horizon: int) -> dict[str, float]:
+    """Return the shares of a `split` with a test span of `horizon` of the `steps`; training gets what that leaves."""
+    test = horizon / steps
+    validation = max(split["validation"], test)
+    return {"train": 1 - validation - test, "validation": validation, "test": test}
 
 
 def _sweep(project: Path, experiment: dict[str, Any], seed: int) -> measure.Cost:

@@ -53,6 +53,14 @@ def test_the_file_finds_its_table_from_any_folder(run, tmp_path, monkeypatch):
     assert "is valid: 4 runs" in out
 
 
+@pytest.mark.parametrize(("horizon", "lookback", "share"), [(6, 21, 0.2), (25, 7, 0.28)])
+def test_a_stated_horizon_is_kept_with_spans_that_hold_it(run, tmp_path, horizon, lookback, share):
+    assert run("new", "tables/sales.csv", "--horizon", str(horizon))[0] == 0
+    written = config.read(tmp_path / "sales.yaml")
+    assert (written.window.horizon, written.window.lookback) == (horizon, lookback)
+    assert (written.split.validation, written.split.test) == (share, share)
+
+
 def test_an_open_question_ends_with_2_and_a_remedy_that_works(run, tmp_path):
     rows = [f"{day:%Y-%m-%d}\t1,{number:03}" for number, day in enumerate(DAYS, start=100)]
     (tmp_path / "sales.tsv").write_text("\n".join(["date\ty", *rows]))
@@ -74,6 +82,8 @@ def test_an_open_question_ends_with_2_and_a_remedy_that_works(run, tmp_path):
         (("tables/sales.csv", "-o", "no/where.yaml"), "its folder does not exist"),
         (("tables/sales.csv", "--time", "dat"), "did you mean 'date'"),
         (("online-retail",), "is a built-in set"),
+        (("tables/sales.csv", "--horizon", "31"), "--horizon: the table has 90 steps, too few to forecast so many"),
+        (("tables/sales.csv", "--horizon", "3", "--task", "anomaly"), "--horizon: a detector scores each step"),
     ],
 )
 def test_what_is_wrong_ends_with_2_and_leaves_no_file(run, tmp_path, words, message):

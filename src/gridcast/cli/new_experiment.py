@@ -46,6 +46,9 @@ def new_verb(
     frequency: Annotated[
         str | None, typer.Option(help="the step, such as h, D, W or M (default: as stamps show)")
     ] = None,
+    horizon: Annotated[
+        int | None, typer.Option(min=1, metavar="STEPS", help="steps to forecast (default: what suits the frequency)")
+    ] = None,
 ) -> None:
     """Look at a table and write an experiment file for it.
 
@@ -59,7 +62,7 @@ def new_verb(
         check_choice("--task", task, TASKS)
     if output is not None:
         _check_new(output)
-    wishes = Wishes(target, time, tuple(series) if series else None, task, name, query, start, frequency)
+    wishes = Wishes(target, time, tuple(series) if series else None, task, name, query, start, frequency, horizon)
     draft = draft_experiment(data, wishes)
     path = output or Path(f"{draft.content['name']}.yaml")
     text = experiment_text(draft.from_folder(path.parent), data)

@@ -232,7 +232,7 @@ def order_of_hours(texts: pd.Series) -> str | None:
 
 def utc_note(texts: TimeTexts, order: str | None, stamp: pd.Timestamp, data: Data) -> str:
     """Return a note that local times are counted in UTC, if the `stamp` of the first text shows it."""
-    if data.time_unit is not None:
+    if data.time_unit is not None or not local_time.WITH_OFFSET.match(texts.different.iloc[texts.codes[0]]):
         return ""
     (local,), (offset,) = date_text.split_dates(texts.different.iloc[texts.codes[:1]], order or date_text.ISO)
     if not np.nan_to_num(offset) or pd.Timestamp(local) - pd.Timedelta(seconds=offset) != stamp:

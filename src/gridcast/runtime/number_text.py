@@ -6,6 +6,7 @@ one way only decides for its whole table; where none does, the reading is doubtf
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -166,22 +167,29 @@ def _classify(
     column: str, text: pd.Series, positions: np.ndarray, proofs: dict[str, Example], doubtful: dict[str, Example]
 ) -> None:
     """Add the first examples among the texts at `positions` that prove a decimal sign or leave it in doubt."""
-    if not len(positions):
-        return
-    codes, different = pd.factorize(text.iloc[positions].str.strip())
-    words = pd.Series(different)
-    for decimal in (COMMA, POINT):
-        doubt = words.str.fullmatch(_doubtful(decimal)).to_numpy(bool)
-        proof = words.str.fullmatch(_number(decimal, proof=True)).to_numpy(bool) & ~doubt
-        for found, matches in ((proofs, proof), (doubtful, doubt)):
-            if decimal not in found and matches.any():
-                code = int(np.argmax(matches))
-                position = int(positions[np.flatnonzero(codes == code)[0]])
-                found[decimal] = Example(column, position, str(different[code]))
+    seen = set()
+    for position, field_text in zip(positions.tolist(), text.iloc[positions], strict=True):
+        word = field_text.strip()
+        if word in seen:
+            continue
+        seen.add(word)
+        for decimal, (doubt, proof) in _evidence_patterns().items():
+            if doubt.fullmatch(word):
+                doubtful.setdefault(decimal, Example(column, position, word))
+            elif decimal not in proofs and proof.fullmatch(word):
+                proofs[decimal] = Example(column, position, word)
 
 
-def _doubtful(decimal: str) -> str:
-    return rf"{SIGN}[1-9]\d{{0,2}}{re.escape(SIGNS[decimal])}\d{{3}}"
+@functools.cache
+def _evidence_patterns() -> dict[str, tuple[re.Pattern[str], re.Pattern[str]]]:
+    """Patterns of doubtful numbers and of proofs, by decimal sign: pandas would parse them anew for each column."""
+    return {
+        decimal: (
+            re.compile(rf"{SIGN}[1-9]\d{{0,2}}{re.escape(SIGNS[decimal])}\d{{3}}", re.ASCII),
+            re.compile(_number(decimal, proof=True), re.ASCII),
+        )
+        for decimal in (COMMA, POINT)
+    }
 
 
 def _number(decimal: str, groups: str | None = None, *, proof: bool = False) -> str:

@@ -93,7 +93,7 @@ def draft_experiment(source: str, wishes: Wishes) -> Draft:
     settled = settle(content, reasons, roles.repeated)
     if roles.task == "anomaly":
         settled = _without_sparse_sensors(settled)
-    draft = _sized(settled)
+    draft = _sized(settled, wishes.horizon)
     doubts = tuple(filter(None, (*table.notes, *roles.doubts, words, *settled.doubts)))
     return Draft(
         draft.content,
@@ -138,8 +138,11 @@ def _without_sparse_sensors(settled: Settled) -> Settled:
     return settled.with_data({"sensors": kept}, {"sensors": why}, f"data.sensors: {why}")
 
 
-def _sized(settled: Settled) -> Draft:
-    """The draft with gaps, window, split and effort with which its panel can be built. Raises DataError without any."""
+def _sized(settled: Settled, horizon: int | None) -> Draft:
+    """The draft with gaps, window, split and effort with which its panel can be built. Raises DataError without any.
+
+    `horizon` is the stated one.
+    """
     panel = place_rows(settled.table, settled.experiment)
     is_anomaly = settled.content["task"] == "anomaly"
     frequency = panel.steps.frequency
@@ -155,11 +158,15 @@ def _sized(settled: Settled) -> Draft:
         data["select"] = {"top": sizes.KEPT_SERIES}
         reasons["select"] = f"the largest of {len(panel.series):,} series; remove it to train on all of them"
     usual = sizes.usual_window(frequency, len(panel.steps.weekdays) or 7)
+    if horizon is not None and is_anomaly:
+        raise ConfigError("--horizon: a detector scores each step and forecasts none; leave it out, or state --task")
+    if horizon is not None:
+        usual = max(usual[0], horizon), horizon, "horizon as stated"
     if is_anomaly:
         tried = sizes.anomaly_sizes_to_try(len(panel.times))
         reasons["window"] = "steps that a detector reads at once"
     else:
-        tried = sizes.sizes_to_try(len(panel.times), usual[:2])
+        tried = sizes.sizes_to_try(len(panel.times), usual[:2], is_stated=horizon is not None)
         reasons["window"] = usual[2]
     content, fitted, built = _first_that_fits(with_data(settled.content, data), settled, tried)
     if "short" in content["data"]:
@@ -200,7 +207,11 @@ def _first_that_fits(
             continue
         if not choice or len(panel.series) > len(panel.too_short):
             return sized, one, panel
-    assert refusal is not None
+    if refusal is None:
+        raise ConfigError(
+            f"--horizon: the table has {len(place_rows(settled.table, settled.experiment).times):,} steps, too few to "
+            "forecast so many of them and to validate and test that; state a third of them at most"
+        )
     raise refusal
 
 

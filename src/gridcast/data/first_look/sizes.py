@@ -11,6 +11,8 @@ from gridcast.runtime.frequencies import months_per_step, parts, seconds_per_ste
 
 SHARES = (0.1, 0.15, 0.2)
 """Shares of validation and test, the smallest that has room for some windows."""
+MAX_SHARE = 0.33
+"""The largest share, for a horizon that a person states."""
 ANOMALY_SPLIT = {"train": 0.6, "validation": 0.15, "test": 0.25}
 ROOM = 3
 """Horizons that a validation span should have room for."""
@@ -54,21 +56,28 @@ def usual_window(frequency: str, weekdays: int) -> tuple[int, int, str]:
     return 48, 12, "four times as many steps in as out"
 
 
-def sizes_to_try(steps: int, window: tuple[int, int]) -> Iterator[Sizes]:
-    """Yield sizes for an axis of `steps` steps: those of the usual `window` as far as they fit, then smaller ones."""
+def sizes_to_try(steps: int, window: tuple[int, int], *, is_stated: bool = False) -> Iterator[Sizes]:
+    """Yield sizes for an axis of `steps` steps: those of the `window` as far as they fit, then smaller ones.
+
+    A horizon that `is_stated` is in all of them.
+    """
     lookback, horizon = window
+    smallest, shares = 1, SHARES
+    if is_stated:
+        smallest, needed = horizon, math.ceil(100 * horizon / steps) / 100
+        shares = (*SHARES, needed) if SHARES[-1] < needed <= MAX_SHARE else SHARES
     while True:
-        for share in SHARES:
+        for share in shares:
             held = int(steps * share + 1e-9)
-            is_last = share == SHARES[-1] and (held >= horizon or horizon == 1)
+            is_last = share >= SHARES[-1] and (held >= horizon or horizon == 1)
             if held >= ROOM * horizon or is_last:
                 fitting = min(lookback, max(1, (int(steps * (1 - 2 * share)) - horizon) // 2))
                 split = {"train": round(1 - 2 * share, 2), "validation": share, "test": share}
                 yield Sizes(fitting, horizon, split)
                 break
-        if (lookback, horizon) == (1, 1):
+        if (lookback, horizon) == (1, smallest):
             return
-        lookback, horizon = max(1, lookback // 2), max(1, horizon // 2)
+        lookback, horizon = max(1, lookback // 2), max(smallest, horizon // 2)
 
 
 def anomaly_sizes_to_try(steps: int) -> Iterator[Sizes]:
