@@ -13,7 +13,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.special import stdtr
-from scipy.stats import ks_2samp
 
 BINS = 10
 """Bins of the population stability index: deciles of the training span."""
@@ -82,8 +81,11 @@ def psi(expected: np.ndarray, observed: np.ndarray) -> float:
 
 def kolmogorov_smirnov(first: np.ndarray, second: np.ndarray) -> float:
     """Return the largest distance between the distribution functions of the finite values of two samples."""
-    samples = (values[np.isfinite(values)] for values in (first, second))
-    return float(ks_2samp(*samples, method="asymp").statistic)
+    # SciPy's own also computes a p value, in twenty times the time.
+    one, other = (np.sort(values[np.isfinite(values)]) for values in (first, second))
+    both = np.concatenate([one, other])
+    shares = (np.searchsorted(sample, both, "right") / len(sample) for sample in (one, other))
+    return float(np.abs(np.subtract(*shares)).max())
 
 
 def longest_stretch(steps: int) -> int:
