@@ -30,9 +30,11 @@ def template_environment() -> Environment:
 def to_svg(figure: Figure) -> str:
     """Return the figure as SVG."""
     with plot_style.plot_style():
-        figure.draw_without_rendering()
-        # The layout is computed by now; a second time would double the work. With "none" a placeholder would remain,
-        # for which `savefig` draws once more, on nothing.
+        layout = figure.get_layout_engine()
+        if layout is not None:
+            layout.execute(figure)
+        # A second time would double the work. With "none" a placeholder would remain, for which `savefig` draws once
+        # more, on nothing.
         figure.set_layout_engine(None)
         buffer = io.StringIO()
         figure.savefig(buffer, format="svg", metadata={"Date": None})

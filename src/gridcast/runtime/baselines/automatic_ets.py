@@ -27,7 +27,7 @@ def ets(task: BaselineTask) -> BaselineForecast:
     value. A season longer than `MAX_PERIOD` is the sum of its strongest waves (Fourier terms), whose number AICc
     chooses too; they do not change, and the notes say so.
     """
-    from scipy.stats import norm
+    from scipy.special import ndtri
 
     target = task.observed_target
     fitted: dict[int, FittedSmoothing] = {}
@@ -38,7 +38,7 @@ def ets(task: BaselineTask) -> BaselineForecast:
         model = best_fit(train[first:], candidate_forms(train[first:], season_of(task, train)))
         fitted[series] = model
         point = model.forecast(values[first:], origins - start - first, task.horizon)
-        return point, point[..., None] + model.deviations(task.horizon)[:, None] * norm.ppf(task.levels)
+        return point, point[..., None] + model.deviations(task.horizon)[:, None] * ndtri(task.levels)
 
     forecasts = forecast_each_series(task, forecast)
     return replace(forecasts, notes=(*forecasts.notes, *_notes(task, list(fitted.values()))))

@@ -66,7 +66,7 @@ def state_space_forecast(results: Any, origins: np.ndarray, task: BaselineTask) 
 
     These are the mean (n, horizon) and normal quantiles (n, horizon, levels) from the variance of the state.
     """
-    from scipy.stats import norm
+    from scipy.special import ndtri
 
     model = results.model.ssm
     transition, design = np.asarray(model["transition"]), np.asarray(model["design"])[0]
@@ -84,4 +84,4 @@ def state_space_forecast(results: Any, origins: np.ndarray, task: BaselineTask) 
             variance = design @ covariance @ design + noise
             deviation[:, step] = np.sqrt(np.maximum(variance, 0))
             covariance = transition @ covariance @ transition.T + shocks
-    return point, point[:, :, None] + deviation[:, :, None] * norm.ppf(task.levels)
+    return point, point[:, :, None] + deviation[:, :, None] * ndtri(task.levels)
