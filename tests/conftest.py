@@ -11,9 +11,7 @@ from typing import Any
 import psutil
 import pytest
 
-from empty_stores import Stores
 from gridcast.sweep import worker_process
-from gridcast.tracking import store
 from gridcast.training import keras_backend
 
 MAX_BYTES = 1.8e9
@@ -38,22 +36,8 @@ def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session", autouse=True)
 def _programs_of_all_projects(programs: Path) -> None:
-    """Sweeps of the tests share their compiled programs too."""
-    os.environ["JAX_COMPILATION_CACHE_DIR"] = str(programs / "jax")
-
-
-@pytest.fixture(scope="session")
-def stores(programs: Path) -> Stores:
-    """Empty MLflow stores for who starts other processes."""
-    return Stores(programs / "store", store.create_tables)
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _tables_made_once(stores: Stores) -> Iterator[None]:
-    """Stores that this process makes begin as a copy of the one that MLflow made; others MLflow makes itself."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(store, "create_tables", stores.tables)
-        yield
+    """Sweeps of the tests share their compiled programs too, and the empty tables of MLflow."""
+    os.environ |= {"JAX_COMPILATION_CACHE_DIR": str(programs / "jax"), "XDG_CACHE_HOME": str(programs / "cache")}
 
 
 @pytest.fixture(scope="session")

@@ -62,10 +62,9 @@ def wheel(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def elsewhere(wheel, stores, tmp_path_factory):
+def elsewhere(wheel, tmp_path_factory):
     commands = fresh_environment.install_alone(wheel, tmp_path_factory.mktemp("environment"))
     folder = tmp_path_factory.mktemp("elsewhere")
-    stores.copy(folder / "mlflow.db", folder)  # the slow test below makes its own
     return Elsewhere(commands, folder)
 
 

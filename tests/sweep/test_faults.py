@@ -21,8 +21,8 @@ from gridcast.sweep import outbox, plan, runner
 from gridcast.sweep.events import SweepEvents
 from gridcast.sweep.live_runs import LiveRuns
 from gridcast.sweep.worker_job import WorkerSettings
-from gridcast.tracking import mlflow_runs, run_recording
-from gridcast.tracking.store import open_store
+from gridcast.tracking import mlflow_runs, run_recording, sqlite_store
+from gridcast.tracking.store import create_tables, open_store
 from small_experiments import sales, write_experiment
 from tracking_servers import MlflowServer, PreparedServer, end, wait
 
@@ -45,13 +45,14 @@ def calm(tmp_path_factory, programs):
 
 
 @pytest.fixture
-def project(calm, tmp_path, stores, monkeypatch):
+def project(calm, tmp_path, monkeypatch):
     """A project with the same experiment, in which nothing was trained yet."""
     monkeypatch.chdir(tmp_path)
     for name in ("sales.csv", "experiment.yaml"):
         shutil.copy(calm[1] / name, tmp_path)
     (tmp_path / "server").mkdir()
-    stores.copy(tmp_path / "server" / "mlflow.db", tmp_path / "server")
+    with contextlib.chdir(tmp_path / "server"):
+        sqlite_store.create_database(Path("mlflow.db"), create_tables)
     return tmp_path
 
 

@@ -14,13 +14,11 @@ PLANNED = ("worker", "double", "parent")
 
 
 @pytest.fixture(scope="module")
-def small(tmp_path_factory, stores):
+def small(tmp_path_factory):
     """The storm and its summary: `run_storm` compares what it left with an undisturbed sweep."""
     os.environ |= worker_process.WORKER_ENVIRONMENT
     grid = {"units": [4, 8], "learning_rate": [0.01, 0.003]}
     folder = tmp_path_factory.mktemp("storm")
-    (folder / "rough").mkdir()
-    stores.copy(folder / "rough" / "mlflow.db", folder / "rough")
     return storm.run_storm(1, folder, grid, 40, 0, PLANNED)
 
 

@@ -2,12 +2,13 @@
 
 import re
 import sys
+from pathlib import Path
 
 import pytest
 
 from gridcast.runtime.errors import TrackingError, Unreachable
-from gridcast.tracking import registry
-from gridcast.tracking.store import connect, mlflow_errors
+from gridcast.tracking import registry, sqlite_store
+from gridcast.tracking.store import connect, mlflow_errors, open_store
 from tracking_servers import free_port
 
 
@@ -46,3 +47,22 @@ def test_a_store_without_its_driver_is_refused_with_the_extra_that_brings_it(mon
     monkeypatch.setitem(sys.modules, "psycopg", None)
     with pytest.raises(TrackingError, match=r"cannot be opened: .*; run: pip install 'gridcast\[postgres\]'$"):
         connect("postgresql://anna:opensesame@localhost/mlflow")
+
+
+def test_stores_are_the_same_whether_their_tables_are_made_or_copied(tmp_path, monkeypatch):
+    cache = tmp_path / "cache"
+    monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
+    for project in ("made", "copied", "made where the kept tables are damaged"):
+        (tmp_path / project).mkdir()
+        monkeypatch.chdir(tmp_path / project)
+        store = open_store("sales", f"sqlite:///{Path.cwd()}/mlflow.db")
+        places = {one.name: one.artifact_location for one in store.client.search_experiments()}
+        assert places == {"Default": f"{Path.cwd()}/mlruns/0", "sales": f"{Path.cwd()}/mlruns/1"}
+        assert sqlite_store.schema_problem(Path("mlflow.db")) is None
+        (tables,) = (cache / "gridcast").iterdir()
+        assert (sqlite_store.find_damage(tables), sqlite_store.row_count(tables, "experiments")) == ("", 0)
+        if project == "copied":
+            tables.write_bytes(tables.read_bytes()[:5000])
+    monkeypatch.setenv("XDG_CACHE_HOME", "/dev/null")
+    assert not sqlite_store.copy_tables(tmp_path / "new.db")
+    sqlite_store.keep_tables(Path("mlflow.db"))  # keeps nothing, and fails no sweep

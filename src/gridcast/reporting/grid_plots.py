@@ -9,7 +9,6 @@ from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
@@ -182,6 +181,8 @@ def _draw_boxes(ax: Axes, groups: Mapping[str, np.ndarray], colors: list[str]) -
 
 def _draw_heatmap(ax: Axes, pivot: pd.DataFrame) -> None:
     """Draw a heatmap (darker is better), with a number in each cell where there are few."""
+    import seaborn as sns  # half a second, for grids with two axes
+
     labelled = pivot.rename(index=setting_label, columns=setting_label)
     annotate = labelled.size <= MAX_ANNOTATED_CELLS
     sns.heatmap(

@@ -5,6 +5,7 @@ that forked it, so no thread may run here and JAX must not have started to compu
 gone would never be released.
 """
 
+import gc
 import os
 import signal
 
@@ -21,3 +22,7 @@ keras_backend.import_keras(os.environ["KERAS_BACKEND"])
 
 from gridcast.sweep import task_execution
 from gridcast.training import fused_fit, keras_fit
+
+# What is imported is no garbage: no worker looks through it, nor gets a copy of its pages for that.
+gc.collect()
+gc.freeze()

@@ -10,6 +10,7 @@ import functools
 import importlib.util
 import os
 import re
+import shutil
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
@@ -70,6 +71,33 @@ def create_database(path: Path, make: Callable[[str], object]) -> None:
             for journal in _database_files(temporary)[1:]:
                 journal.unlink(missing_ok=True)
             raise
+
+
+def _kept_tables() -> Path:
+    """The database with MLflow's tables and no experiment, in the user's cache. Raises RuntimeError without a home."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return cache / "gridcast" / f"mlflow-{known_revisions()[1]}.db"
+
+
+def copy_tables(path: Path) -> bool:
+    """Begin the database at `path` as a copy of the kept tables of MLflow; return whether there are any."""
+    with contextlib.suppress(OSError, RuntimeError, sqlite3.DatabaseError):
+        kept = _kept_tables()
+        if schema_revision(kept) == known_revisions()[1] and not find_damage(kept):
+            shutil.copyfile(kept, path)
+            return True
+    return False
+
+
+def keep_tables(path: Path) -> None:
+    """Keep the tables of the new database at `path` for others, if the user's cache can be written."""
+    with contextlib.suppress(OSError, RuntimeError, sqlite3.DatabaseError):
+        kept = _kept_tables()
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_write(kept) as temporary:
+            shutil.copyfile(path, temporary)
+            with open_connection(temporary) as database:
+                database.execute("DELETE FROM experiments")  # MLflow makes the default one, with its folder
 
 
 def find_damage(path: Path, *, thorough: bool = False) -> str:

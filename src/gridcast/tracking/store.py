@@ -161,8 +161,15 @@ def _import_mlflow() -> Any:
 
 
 def create_tables(uri: str) -> None:
-    """Let MLflow create its tables in a new database; it runs about sixty migrations."""
+    """Let MLflow create its tables and its default experiment in a new database.
+
+    Its sixty migrations take 1.5 seconds, and run once per user: later databases begin as a copy of the tables.
+    """
+    path = sqlite_store.sqlite_path(uri)
+    has_tables = path is not None and sqlite_store.copy_tables(path)
     _import_mlflow().MlflowClient(uri).search_experiments(max_results=1)
+    if path is not None and not has_tables:
+        sqlite_store.keep_tables(path)
 
 
 def find_sweep(run_id: str | None, uri: str | None = None) -> tuple[Store, str]:

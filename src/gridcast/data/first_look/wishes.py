@@ -9,8 +9,8 @@ from dataclasses import dataclass
 class Wishes:
     """The stated columns, task, name and SQL; None where nothing is stated.
 
-    `start` is the first period of a table whose columns are numbered periods, `frequency` the step, `horizon` the steps to
-    forecast.
+    `start` is the first period of a table whose columns are numbered periods, `frequency` the step, `horizon` the
+    steps to forecast.
     """
 
     target: str | None = None
