@@ -9,7 +9,7 @@ from typing import Any
 
 from gridcast.runtime.frequencies import months_per_step, parts, seconds_per_step
 
-SHARES = (0.1, 0.15, 0.2)
+SHARES: tuple[float, ...] = (0.1, 0.15, 0.2)
 """Shares of validation and test, the smallest that has room for some windows."""
 MAX_SHARE = 0.33
 """The largest share, for a horizon that a person states."""
