@@ -8,7 +8,7 @@ import os
 import secrets
 import sqlite3
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -127,6 +127,14 @@ class ApiKeys:
         return _from_row(self._database.execute(query, (key_id,)).fetchone())
 
 
+def key_text(headers: Mapping[bytes, bytes]) -> str:
+    """Return the key in `X-API-Key`, else the one in `Authorization: Bearer`; empty if there is none."""
+    if text := headers.get(b"x-api-key"):
+        return text.decode("latin-1")
+    scheme, _, token = headers.get(b"authorization", b"").decode("latin-1").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else ""
+
+
 def require_scope(key: ApiKey, scope: str) -> None:
     """Raise HttpError (403) unless the key has this scope."""
     if scope not in key.scopes:
@@ -135,7 +143,10 @@ def require_scope(key: ApiKey, scope: str) -> None:
 
 def missing_key() -> HttpError:
     """Return the error for a request without a key (401)."""
-    return _unauthorised("key_missing", "give an API key in the header X-API-Key; POST /generate_api_key creates one")
+    return _unauthorised(
+        "key_missing",
+        "give an API key in the header X-API-Key or as Authorization: Bearer; see /docs",
+    )
 
 
 def _unauthorised(code: str, message: str) -> HttpError:

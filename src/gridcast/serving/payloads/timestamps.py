@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import functools
 from collections.abc import Sequence
-from typing import Any
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -69,16 +69,21 @@ def order_error(place: str, *, is_duplicate: bool) -> HttpError:
     return invalid_input("is earlier than the step before it; give the oldest step first", place, "wrong_order")
 
 
-def format_timestamps(stamps: np.ndarray, preprocessing: Preprocessing) -> Any:
-    """Return stamps (datetime64, of any shape) on the axis of the model as nested lists of text.
+def timestamp_unit(stamps: np.ndarray) -> Literal["D", "s", "us"]:
+    """Return the unit in which stamps (datetime64, of any shape) are written: days if all are at midnight."""
+    if (stamps.astype("datetime64[D]") == stamps).all():
+        return "D"
+    return "s" if (stamps.astype("datetime64[s]") == stamps).all() else "us"
+
+
+def format_timestamps(
+    stamps: np.ndarray, preprocessing: Preprocessing, unit: Literal["D", "s", "us"] | None = None
+) -> list[str]:
+    """Return stamps (n,) (datetime64) on the axis of the model as texts, in their own unit or that of more of them.
 
     Without a time if all are at midnight; local times with their offset where the axis is in UTC and the zone is known.
     """
     if preprocessing.has_zoned_axis:
-        texts = [stamp.isoformat() for stamp in preprocessing.with_zone(stamps.ravel())]
-        return np.array(texts, object).reshape(stamps.shape).tolist()
-    days = stamps.astype("datetime64[D]")
-    if (days == stamps).all():
-        return np.datetime_as_string(days).tolist()
-    seconds = stamps.astype("datetime64[s]")
-    return np.datetime_as_string(seconds if (seconds == stamps).all() else stamps.astype("datetime64[us]")).tolist()
+        return [stamp.isoformat() for stamp in preprocessing.with_zone(stamps)]
+    texts: list[str] = np.datetime_as_string(stamps.astype(f"datetime64[{unit or timestamp_unit(stamps)}]")).tolist()
+    return texts
