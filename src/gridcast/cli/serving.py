@@ -86,8 +86,29 @@ def serve_verb(
         bool, typer.Option("--insecure-local", help="no API keys, for this machine only; needs no GRIDCAST_ADMIN_TOKEN")
     ] = False,
     rate: Annotated[
-        float, typer.Option(min=0, help="requests per second allowed per API key and per client address (0: no limit)")
+        float, typer.Option(min=0, help="small requests per second of an API key; larger ones count more (0: no limit)")
     ] = 100.0,
+    address_rate: Annotated[
+        float | None, typer.Option(min=0, help="requests per second from a client's address (default: as --rate)")
+    ] = None,
+    concurrent: Annotated[
+        int, typer.Option(min=1, help="requests that are worked on at a time; further ones are refused")
+    ] = 256,
+    seconds: Annotated[float, typer.Option(min=0.1, help="time limit of a request")] = 30.0,
+    trusted_proxy: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="ADDRESS|NETWORK",
+            help="proxy whose X-Forwarded-For names the client's address, such as 172.18.0.0/16; repeatable",
+        ),
+    ] = None,
+    root_path: Annotated[
+        str, typer.Option(metavar="PATH", help="path under which a proxy publishes the service, such as /forecasts")
+    ] = "",
+    cors_origin: Annotated[
+        list[str] | None,
+        typer.Option(metavar="URL", help="origin whose web pages may call the service in a browser; repeatable"),
+    ] = None,
     keep: Annotated[
         bool, typer.Option("--keep", help="log requests and forecasts, for `gridcast monitor --served`")
     ] = False,
@@ -101,20 +122,37 @@ def serve_verb(
     folder: Annotated[Path, typer.Option(help="folder of the API keys and of the log of served forecasts")] = SERVICE,
 ) -> None:
     """Serve the champions of registered models over HTTP."""
-    from gridcast.serving import rate_limits, settings
+    from gridcast.serving import client_addresses, rate_limits, settings, web_origins
 
     models = tuple(dict.fromkeys(model_argument.registered_name(name, "serve") for name in names))
     service = settings.Settings(
         models,
         folder=folder,
         token=settings.admin_token(os.environ, host, insecure_local=insecure_local),
-        limits=rate_limits.RequestLimits(rate=rate, burst=max(1, round(2 * rate))),
+        limits=rate_limits.RequestLimits(
+            rate=rate,
+            burst=_burst(rate),
+            address_rate=address_rate,
+            address_burst=None if address_rate is None else _burst(address_rate),
+            concurrent=concurrent,
+            seconds=seconds,
+        ),
         log_predictions=keep,
         shadows=settings.parse_shadows(tuple(shadow or ()), models),
+        trusted_proxies=client_addresses.parse_networks(trusted_proxy or ()),
+        root_path=settings.parse_root_path(root_path),
+        cors_origins=web_origins.parse_origins(cors_origin or ()),
     )
+    # Models carry code, in this process and in those that it starts.
+    os.environ.pop(settings.TOKEN_VARIABLE, None)
     from gridcast.serving import server
     from gridcast.tracking.store import require_store
 
     require_store()
     with contextlib.suppress(KeyboardInterrupt):  # stopped in order, not an error
         server.serve(service, host, port, cache=CACHE)
+
+
+def _burst(rate: float) -> int:
+    """Return the requests that may come at once: those of two seconds."""
+    return max(1, round(2 * rate))

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import hmac
-import os
 import secrets
 import sqlite3
 import time
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from gridcast.monitoring.private_file import make_private
 from gridcast.serving.http_errors import HttpError
 
 PREDICT_SCOPE, ADMIN_SCOPE = "predict", "admin"
@@ -56,8 +57,8 @@ class ApiKeys:
     """
 
     def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))  # only the owner may read it
+        make_private(path)
+        self._path = path
         self._database = sqlite3.connect(path, timeout=5, isolation_level=None, check_same_thread=False)
         self._database.execute("PRAGMA journal_mode=WAL")
         self._database.execute(CREATE_KEYS)
@@ -112,6 +113,15 @@ class ApiKeys:
         except FileNotFoundError:
             return 0, 0
         return status.st_mtime_ns, status.st_size
+
+    def are_readable(self) -> bool:
+        """Return whether the database answers soon; any thread may ask."""
+        try:
+            with contextlib.closing(sqlite3.connect(f"file:{self._path}?mode=ro", timeout=0.5, uri=True)) as database:
+                database.execute("SELECT 1 FROM keys LIMIT 1").fetchone()
+        except sqlite3.Error:
+            return False
+        return True
 
     def all(self) -> list[ApiKey]:
         """Return all keys, including revoked and expired ones, the newest first."""

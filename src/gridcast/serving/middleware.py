@@ -120,9 +120,7 @@ class AdmissionMiddleware:
             text = f"{limits.concurrent} requests are already in progress; try again in a moment"
             raise HttpError(503, "busy", text, headers={"Retry-After": "1"})
         if is_limited and self.in_progress_by_client[context.client] >= limits.concurrent_by_client:
-            text = (
-                f"{limits.concurrent_by_client} requests of this client are already in progress; try again in a moment"
-            )
+            text = f"{limits.concurrent_by_client} requests of this client are in progress; try again in a moment"
             raise HttpError(503, "busy", text, headers={"Retry-After": "1"})
         self.in_progress += is_limited
         self.in_progress_by_client[context.client] += is_limited

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
@@ -44,9 +45,9 @@ class WorkQueue:
                 running = asyncio.get_running_loop().run_in_executor(
                     self._executor, run_cancellable, work, future.cancelled
                 )
-                running.add_done_callback(lambda done, future=future: self._finish(done, future))
+                running.add_done_callback(functools.partial(self._finish, future))
 
-    def _finish(self, done: asyncio.Future[Any], future: asyncio.Future[Any]) -> None:
+    def _finish(self, future: asyncio.Future[Any], done: asyncio.Future[Any]) -> None:
         self._running -= 1
         error = None if done.cancelled() else done.exception()
         if future.done():

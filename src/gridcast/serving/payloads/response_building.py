@@ -89,9 +89,9 @@ def items_from_frame(
         if ANSWERING_MODEL in rows:
             item["answered_by"] = rows[ANSWERING_MODEL].iloc[0]
         if history_steps:
-            rows = history_by_series[name].tail(history_steps)
-            stamps = format_timestamps(axis_stamps(rows[preprocessing.time]), preprocessing)
-            pairs = zip(stamps, rows[preprocessing.target].tolist(), strict=True)
+            newest = history_by_series[name].tail(history_steps)
+            stamps = format_timestamps(axis_stamps(newest[preprocessing.time]), preprocessing)
+            pairs = zip(stamps, newest[preprocessing.target].tolist(), strict=True)
             item["history"] = [{"time": stamp, "value": value} for stamp, value in pairs]
         yield item
 

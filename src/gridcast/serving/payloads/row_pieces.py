@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Generic, TypeVar
 
@@ -25,11 +25,12 @@ PIECE = 2**16
 SPACE = re.compile(r"[ \t\n\r]*")
 Step = TypeVar("Step", schemas.HistoryStep, schemas.FutureStep, schemas.SensorRow)
 Place = tuple[str | int, ...]
-_scan = json.JSONDecoder().scan_once
+_scan: Callable[[str, int], tuple[Any, int]] = json.JSONDecoder().scan_once  # type: ignore[attr-defined]
 _FIRST_ERROR = Field(fail_fast=True)
 _HISTORY = TypeAdapter(Annotated[list[schemas.HistoryStep], _FIRST_ERROR])
 _FUTURE = TypeAdapter(Annotated[list[schemas.FutureStep], _FIRST_ERROR])
 _ROWS = TypeAdapter(Annotated[list[schemas.SensorRow], _FIRST_ERROR])
+ROW_LISTS: dict[str, TypeAdapter[Any]] = {"history": _HISTORY, "future": _FUTURE}
 _PREDICTION, _DETECTION = TypeAdapter(schemas.PredictRequest), TypeAdapter(schemas.AnomalyRequest)
 
 
@@ -103,7 +104,7 @@ def read_prediction(body: bytes, limits: RequestLimits) -> schemas.PredictReques
                 continue
             series, of_series = dict[str, Any](), dict[str, RowPieces[Any]]()
             for key in reader.members():
-                adapter = {"history": _HISTORY, "future": _FUTURE}.get(key)
+                adapter = ROW_LISTS.get(key)
                 if adapter and reader.is_next("["):
                     series[key], of_series[key] = reader.rows(adapter, ("body", "series", number, key))
                 else:
