@@ -153,10 +153,8 @@ def require_scope(key: ApiKey, scope: str) -> None:
 
 def missing_key() -> HttpError:
     """Return the error for a request without a key (401)."""
-    return _unauthorised(
-        "key_missing",
-        "give an API key in the header X-API-Key or as Authorization: Bearer; see /docs",
-    )
+    text = "give an API key in the header X-API-Key, or as Authorization: Bearer; POST /generate_api_key creates one"
+    return _unauthorised("key_missing", text)
 
 
 def _unauthorised(code: str, message: str) -> HttpError:

@@ -19,9 +19,13 @@ class FairLine(Generic[Item]):
     def __len__(self) -> int:
         return self._count
 
-    def add(self, client: str, item: Item) -> None:
-        """Put an item of `client` behind its others."""
-        self._lines.setdefault(client, deque()).append(item)
+    def add(self, client: str, item: Item, *, is_next: bool = False) -> None:
+        """Put an item of `client` behind its others, or before them."""
+        line = self._lines.setdefault(client, deque())
+        if is_next:
+            line.appendleft(item)
+        else:
+            line.append(item)
         self._count += 1
 
     def take(self) -> Item:

@@ -22,14 +22,14 @@ class WorkQueue:
         self._waiting: FairLine[tuple[Callable[[], Any], asyncio.Future[Any]]] = FairLine()
         self._running = 0
 
-    async def run(self, client: str, work: Callable[[], T]) -> T:
-        """Return the result of `work`, or raise its exception.
+    async def run(self, client: str, work: Callable[[], T], *, is_next: bool = False) -> T:
+        """Return the result of `work`, or raise its exception; if it `is_next`, other work of its client waits for it.
 
         If this is cancelled, as after the time limit of a request, work that waits is dropped, and work that runs ends
         at its next call of `check_cancelled`.
         """
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._waiting.add(client, (work, future))
+        self._waiting.add(client, (work, future), is_next=is_next)
         self._start()
         return await future
 

@@ -27,10 +27,8 @@ async def health(request: Request) -> Response:
     """Return the health of the service and the served versions; browsers get a page to try the models on."""
     state = state_of(request)
     if "text/html" in request.headers.get("accept", ""):
-        return HTMLResponse(
-            pages.try_page(needs_key=not state.settings.is_open, root_path=state.settings.root_path),
-            headers=pages.SECURITY_HEADERS,
-        )
+        page = pages.try_page(needs_key=not state.settings.is_open, root_path=state.settings.root_path)
+        return HTMLResponse(page, headers=pages.SECURITY_HEADERS)
     problems = state.models.problems
     body = {
         "status": "degraded" if problems else "ok",

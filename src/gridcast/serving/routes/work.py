@@ -34,10 +34,12 @@ def charge(request: Request, cost: float, where: str) -> None:
 async def in_turn(request: Request, cost: float, work: Callable[[], T]) -> T:
     """Return the result of `work` that takes about `cost` milliseconds: at once if that is little, else in a thread.
 
-    Clients take turns; and what is small does not wait for what is large.
+    Clients take turns; and what is small does not wait for what is large. A request that is begun is ended before its
+    client's others begin.
     """
     if cost <= request_costs.MAX_ON_LOOP:
         return work()
-    state = state_of(request)
+    state, context = state_of(request), context_of(request)
     queue = state.small_work if cost <= request_costs.MAX_SMALL else state.large_work
-    return await queue.run(context_of(request).client, work)
+    is_begun, context.is_begun = context.is_begun, True
+    return await queue.run(context.client, work, is_next=is_begun)
