@@ -12,8 +12,8 @@ class RequestContext:
 
     `started` is a reading of `time.perf_counter`. `path` is without the version prefix, `route` the path as it is
     declared, such as `/models/{name}/example`. The middleware adds the `address` of the client and the id of its `key`;
-    endpoints add the `model`, the number of `rows` in the request and of `series` in the response. A request `is_begun` once
-    a thread has worked on it.
+    endpoints add the `model`, the number of `rows` in the request and of `series` in the response. A request `is_begun`
+    once a thread has worked on it.
     """
 
     id: str
