@@ -11,7 +11,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from gridcast.monitoring.private_file import make_private
 from gridcast.serving.http_errors import HttpError
@@ -24,6 +24,8 @@ CREATE TABLE IF NOT EXISTS keys (
 )
 """
 CACHE_SECONDS = 0.5
+LOCK_TIMEOUT, READ_TIMEOUT = 5.0, 0.05
+"""Seconds to wait while another process has locked the file."""
 KEY_COLUMNS = "id, name, scopes, created, expires, revoked"
 KeyRow = tuple[str, str, str, float, float, float | None]
 
@@ -44,7 +46,7 @@ class CachedKey(NamedTuple):
     """A key with its digest, valid until `expires` (monotonic) while the database file has this `stamp`."""
 
     expires: float
-    stamp: tuple[int, int]
+    stamp: tuple[int, ...]
     key: ApiKey
     digest: bytes
 
@@ -53,17 +55,18 @@ class ApiKeys:
     """The keys in the SQLite file at `path`.
 
     A revocation takes effect at once, even by another process: keys are cached for `CACHE_SECONDS` at most, and only
-    until somebody writes to the file.
+    until somebody writes to the file or puts another in its place. While the file is locked or missing, methods raise
+    sqlite3.Error. Only `verify` belongs to the event loop; the others may wait `LOCK_TIMEOUT` seconds, in a thread.
     """
 
     def __init__(self, path: Path) -> None:
         make_private(path)
-        self._path = path
-        self._database = sqlite3.connect(path, timeout=5, isolation_level=None, check_same_thread=False)
-        self._database.execute("PRAGMA journal_mode=WAL")
-        self._database.execute(CREATE_KEYS)
-        self._write_ahead_log = Path(f"{path}-wal")
+        self._path, self._write_ahead_log = path.absolute(), Path(f"{path}-wal")
+        with contextlib.closing(self._connect(LOCK_TIMEOUT)) as database:
+            database.execute("PRAGMA journal_mode=WAL")
+            database.execute(CREATE_KEYS)
         self._cache: dict[str, CachedKey] = {}
+        self._database, self._inode = self._connect(READ_TIMEOUT), path.stat().st_ino
 
     def close(self) -> None:
         """Close the database."""
@@ -75,7 +78,7 @@ class ApiKeys:
         now = time.time()
         key = ApiKey(key_id, name, tuple(sorted(set(scopes))), created=now, expires=now + seconds)
         values = (key.id, _digest(secret), key.name, " ".join(key.scopes), key.created, key.expires, None)
-        self._database.execute("INSERT INTO keys VALUES (?, ?, ?, ?, ?, ?, ?)", values)
+        self._write("INSERT INTO keys VALUES (?, ?, ?, ?, ?, ?, ?)", values)
         return key, f"{key_id}.{secret}"
 
     def verify(self, text: str) -> ApiKey:
@@ -99,25 +102,51 @@ class ApiKeys:
         if cached is not None and cached.expires > now and cached.stamp == stamp:
             return cached.key, cached.digest
         query = f"SELECT {KEY_COLUMNS}, digest FROM keys WHERE id = ?"  # noqa: S608
-        row = self._database.execute(query, (key_id,)).fetchone()
+        row = self._reader().execute(query, (key_id,)).fetchone()
         if row is None:
             return None, bytes(32)
         key, digest = _from_row(row[:-1]), row[-1]
         self._cache[key_id] = CachedKey(expires=now + CACHE_SECONDS, stamp=stamp, key=key, digest=digest)
         return key, digest
 
-    def _file_stamp(self) -> tuple[int, int]:
-        """Time and size of SQLite's write-ahead log: each write appends to it or restarts it."""
+    def _connect(self, timeout: float) -> sqlite3.Connection:
+        """A connection to the file, which must exist, with some seconds of patience while it is locked."""
+        uri = f"{self._path.as_uri()}?mode=rw"
+        return sqlite3.connect(uri, timeout=timeout, uri=True, isolation_level=None, check_same_thread=False)
+
+    def _reader(self) -> sqlite3.Connection:
+        """The connection for reading: to the file that is there now, not to one that it has replaced."""
         try:
-            status = self._write_ahead_log.stat()
-        except FileNotFoundError:
-            return 0, 0
-        return status.st_mtime_ns, status.st_size
+            inode = self._path.stat().st_ino
+        except OSError:
+            raise sqlite3.OperationalError("the key database is missing") from None
+        if inode != self._inode:
+            replaced = self._connect(READ_TIMEOUT)
+            self._database.close()
+            self._database, self._inode = replaced, inode
+        return self._database
+
+    def _write(self, statement: str, values: Sequence[Any]) -> int:
+        """Execute a statement and return how many rows it changed."""
+        with contextlib.closing(self._connect(LOCK_TIMEOUT)) as database:
+            changed = database.execute(statement, values).rowcount
+            # An empty log does no harm to a backup that is put in the place of the file.
+            database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            return changed
+
+    def _file_stamp(self) -> tuple[int, ...]:
+        """Time, size and identity of the files: each write to the log changes one of them."""
+        stamp: list[int] = []
+        for file in (self._path, self._write_ahead_log):
+            with contextlib.suppress(OSError):
+                status = file.stat()
+                stamp += (status.st_mtime_ns, status.st_size, status.st_ino)
+        return tuple(stamp)
 
     def are_readable(self) -> bool:
         """Return whether the database answers soon; any thread may ask."""
         try:
-            with contextlib.closing(sqlite3.connect(f"file:{self._path}?mode=ro", timeout=0.5, uri=True)) as database:
+            with contextlib.closing(self._connect(READ_TIMEOUT)) as database:
                 database.execute("SELECT 1 FROM keys LIMIT 1").fetchone()
         except sqlite3.Error:
             return False
@@ -125,16 +154,18 @@ class ApiKeys:
 
     def all(self) -> list[ApiKey]:
         """Return all keys, including revoked and expired ones, the newest first."""
-        rows = self._database.execute(f"SELECT {KEY_COLUMNS} FROM keys ORDER BY created DESC, id")  # noqa: S608
-        return [_from_row(row) for row in rows]
+        with contextlib.closing(self._connect(LOCK_TIMEOUT)) as database:
+            rows = database.execute(f"SELECT {KEY_COLUMNS} FROM keys ORDER BY created DESC, id")  # noqa: S608
+            return [_from_row(row) for row in rows]
 
     def revoke(self, key_id: str) -> ApiKey | None:
         """Revoke the key with this id and return it; return None if there is none, or it was revoked before."""
         update = "UPDATE keys SET revoked = ? WHERE id = ? AND revoked IS NULL"
-        if not self._database.execute(update, (time.time(), key_id)).rowcount:
+        if not self._write(update, (time.time(), key_id)):
             return None
         query = f"SELECT {KEY_COLUMNS} FROM keys WHERE id = ?"  # noqa: S608
-        return _from_row(self._database.execute(query, (key_id,)).fetchone())
+        with contextlib.closing(self._connect(LOCK_TIMEOUT)) as database:
+            return _from_row(database.execute(query, (key_id,)).fetchone())
 
 
 def key_text(headers: Mapping[bytes, bytes]) -> str:
@@ -155,6 +186,12 @@ def missing_key() -> HttpError:
     """Return the error for a request without a key (401)."""
     text = "give an API key in the header X-API-Key, or as Authorization: Bearer; POST /generate_api_key creates one"
     return _unauthorised("key_missing", text)
+
+
+def keys_unavailable() -> HttpError:
+    """Return the error for a key database that is locked or missing (503)."""
+    text = "the key database does not respond; try again in a moment"
+    return HttpError(503, "keys_unavailable", text, headers={"Retry-After": "1"})
 
 
 def _unauthorised(code: str, message: str) -> HttpError:

@@ -156,8 +156,7 @@ class AdmissionMiddleware:
             key = self.state.keys.verify(text)
         except sqlite3.Error as error:
             LOG.error("keys", extra={"fields": {"request": context.id, **json_logging.exception_fields(error)}})  # noqa: TRY400
-            message = "the key database does not respond; try again in a moment"
-            raise HttpError(503, "keys_unavailable", message, headers={"Retry-After": "1"}) from None
+            raise api_keys.keys_unavailable() from None
         context.key = key.id
         check_wait(self.state.key_buckets.take(key.id), "key")
         if context.path not in ANY_SCOPE_PATHS and not context.path.startswith("/models/"):
