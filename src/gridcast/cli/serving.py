@@ -16,6 +16,28 @@ from gridcast.cli.printer import Printer, interruption_explained
 from gridcast.runtime.errors import GridcastError
 
 SERVICE = CACHE / "serving"
+KeyRate = Annotated[
+    float,
+    typer.Option(min=0, help="small requests per second of an API key; larger ones count as several (0: no limit)"),
+]
+AddressRate = Annotated[
+    float | None, typer.Option(min=0, help="requests per second of a client address (default: as --rate; 0: no limit)")
+]
+Concurrent = Annotated[int, typer.Option(min=1, help="requests that are worked on at a time; others are refused")]
+TrustedProxies = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--trusted-proxy",
+        metavar="ADDRESS|NETWORK",
+        help="proxy whose X-Forwarded-For names the client address, such as 172.18.0.0/16; repeatable",
+    ),
+]
+Origins = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--cors-origin", metavar="URL", help="origin of web pages that may call the service from a browser; repeatable"
+    ),
+]
 
 
 @app.command("monitor")
@@ -85,30 +107,15 @@ def serve_verb(
     insecure_local: Annotated[
         bool, typer.Option("--insecure-local", help="no API keys, for this machine only; needs no GRIDCAST_ADMIN_TOKEN")
     ] = False,
-    rate: Annotated[
-        float, typer.Option(min=0, help="small requests per second of an API key; larger ones count more (0: no limit)")
-    ] = 100.0,
-    address_rate: Annotated[
-        float | None, typer.Option(min=0, help="requests per second from a client's address (default: as --rate)")
-    ] = None,
-    concurrent: Annotated[
-        int, typer.Option(min=1, help="requests that are worked on at a time; further ones are refused")
-    ] = 256,
+    rate: KeyRate = 100.0,
+    address_rate: AddressRate = None,
+    concurrent: Concurrent = 256,
     seconds: Annotated[float, typer.Option(min=0.1, help="time limit of a request")] = 30.0,
-    trusted_proxy: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="ADDRESS|NETWORK",
-            help="proxy whose X-Forwarded-For names the client's address, such as 172.18.0.0/16; repeatable",
-        ),
-    ] = None,
+    trusted_proxy: TrustedProxies = None,
     root_path: Annotated[
         str, typer.Option(metavar="PATH", help="path under which a proxy publishes the service, such as /forecasts")
     ] = "",
-    cors_origin: Annotated[
-        list[str] | None,
-        typer.Option(metavar="URL", help="origin whose web pages may call the service in a browser; repeatable"),
-    ] = None,
+    cors_origin: Origins = None,
     keep: Annotated[
         bool, typer.Option("--keep", help="log requests and forecasts, for `gridcast monitor --served`")
     ] = False,

@@ -30,16 +30,17 @@ class BoundServer(uvicorn.Server):
 def bind(host: str, port: int) -> list[socket.socket]:
     """Return sockets for all addresses of `host`, which do not listen yet. Raises GridcastError."""
     bound: list[socket.socket] = []
-    with explained(host, port):
+    with explained(host, port), contextlib.ExitStack() as closed_after_error:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         for family, kind, protocol, _, address in dict.fromkeys(found):
             opened = socket.socket(family, kind, protocol)
-            bound.append(opened)
+            bound.append(closed_after_error.enter_context(opened))
             if sys.platform != "win32":  # where it would let two services share the port
                 opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             if family == socket.AF_INET6:
                 opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
             opened.bind(address)
+        closed_after_error.pop_all()
     return bound
 
 

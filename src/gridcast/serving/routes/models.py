@@ -17,6 +17,7 @@ from gridcast.serving.routes import pages
 router = APIRouter()
 
 
+@router.head("/", include_in_schema=False)
 @router.get(
     "/",
     response_model=schemas.Health,
@@ -46,12 +47,14 @@ async def health(request: Request) -> Response:
     return json_response(body)
 
 
+@router.head("/healthz", include_in_schema=False)
 @router.get("/healthz", response_model=schemas.ProbeAnswer, tags=["service"])
 async def healthz() -> Response:
     """Say that the service lives; needs no key and is never refused."""
     return json_response({"status": "ok"})
 
 
+@router.head("/readyz", include_in_schema=False)
 @router.get(
     "/readyz",
     response_model=schemas.ProbeAnswer,
@@ -64,10 +67,6 @@ async def readyz(request: Request) -> Response:
     if not state.settings.is_open and not await state.small_work.run("", state.keys.are_readable):
         raise HttpError(503, "not_ready", "the key database does not respond", headers={"Retry-After": "1"})
     return json_response({"status": "ok"})
-
-
-for path, endpoint in (("/", health), ("/healthz", healthz), ("/readyz", readyz)):
-    router.add_api_route(path, endpoint, methods=["HEAD"], include_in_schema=False)
 
 
 @router.get(
