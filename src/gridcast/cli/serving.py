@@ -18,7 +18,7 @@ from gridcast.runtime.errors import GridcastError
 SERVICE = CACHE / "serving"
 KeyRate = Annotated[
     float,
-    typer.Option(min=0, help="small requests per second of an API key; larger ones count as several (0: no limit)"),
+    typer.Option(min=0, help="small requests per second of an API key; larger ones count more (0: no limit)"),
 ]
 AddressRate = Annotated[
     float | None, typer.Option(min=0, help="requests per second of a client address (default: as --rate; 0: no limit)")
@@ -31,6 +31,9 @@ TrustedProxies = Annotated[
         metavar="ADDRESS|NETWORK",
         help="proxy whose X-Forwarded-For names the client address, such as 172.18.0.0/16; repeatable",
     ),
+]
+RootPath = Annotated[
+    str, typer.Option(metavar="PATH", help="path under which a proxy publishes the service, such as /forecasts")
 ]
 Origins = Annotated[
     list[str] | None,
@@ -112,9 +115,7 @@ def serve_verb(
     concurrent: Concurrent = 256,
     seconds: Annotated[float, typer.Option(min=0.1, help="time limit of a request")] = 30.0,
     trusted_proxy: TrustedProxies = None,
-    root_path: Annotated[
-        str, typer.Option(metavar="PATH", help="path under which a proxy publishes the service, such as /forecasts")
-    ] = "",
+    root_path: RootPath = "",
     cors_origin: Origins = None,
     keep: Annotated[
         bool, typer.Option("--keep", help="log requests and forecasts, for `gridcast monitor --served`")
@@ -136,14 +137,7 @@ def serve_verb(
         models,
         folder=folder,
         token=settings.admin_token(os.environ, host, insecure_local=insecure_local),
-        limits=rate_limits.RequestLimits(
-            rate=rate,
-            burst=_burst(rate),
-            address_rate=address_rate,
-            address_burst=None if address_rate is None else _burst(address_rate),
-            concurrent=concurrent,
-            seconds=seconds,
-        ),
+        limits=rate_limits.limits_of_rates(rate, address_rate, concurrent=concurrent, seconds=seconds),
         log_predictions=keep,
         shadows=settings.parse_shadows(tuple(shadow or ()), models),
         trusted_proxies=client_addresses.parse_networks(trusted_proxy or ()),
@@ -158,8 +152,3 @@ def serve_verb(
     require_store()
     with contextlib.suppress(KeyboardInterrupt):  # stopped in order, not an error
         server.serve(service, host, port, cache=CACHE)
-
-
-def _burst(rate: float) -> int:
-    """Return the requests that may come at once: those of two seconds."""
-    return max(1, round(2 * rate))

@@ -42,6 +42,19 @@ class RequestLimits:
         return min(self.concurrent, max(8, self.concurrent // 2))
 
 
+def limits_of_rates(rate: float, address_rate: float | None, *, concurrent: int, seconds: float) -> RequestLimits:
+    """Return the usual limits with these rates; the requests of two seconds may come at once."""
+    bursts = [None if one is None else max(1, round(2 * one)) for one in (rate, address_rate)]
+    return RequestLimits(
+        rate=rate,
+        burst=bursts[0] or 1,
+        address_rate=address_rate,
+        address_burst=bursts[1],
+        concurrent=concurrent,
+        seconds=seconds,
+    )
+
+
 def check_wait(wait: float, client: str) -> None:
     """Raise HttpError (429) if the `client`, a key or an address, has to `wait` some seconds."""
     if wait:
