@@ -63,6 +63,7 @@ def create_application(settings: Settings, load: ModelLoader = loading.load) -> 
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         state.models.start()
         state.shadow.start()
+        executor.submit(app.openapi)  # whose first call takes a tenth of a second
         yield
         state.models.close()
         state.shadow.close()

@@ -24,8 +24,8 @@ from gridcast.serving.payloads import row_pieces
 from gridcast.serving.rate_limits import RequestLimits
 from gridcast.serving.routes.work import in_turn
 
-BODY_BYTE = 0.0001
-"""Milliseconds to read a byte of a large body."""
+BODY_BYTE = 0.0003
+"""Milliseconds to read a byte of a body."""
 ExceptionHandler = Callable[[Request, Any], Awaitable[Response]]
 
 
@@ -75,9 +75,13 @@ async def _parse_body(request: Request, endpoint: FastEndpoint) -> BaseModel:
         body = await request.body()
     except ClientDisconnect:
         raise HTTPException(400) from None
+    limits = state_of(request).settings.limits
+    return await in_turn(request, len(body) * BODY_BYTE, lambda: _parse(body, endpoint, limits))
+
+
+def _parse(body: bytes, endpoint: FastEndpoint, limits: RequestLimits) -> BaseModel:
     if len(body) > row_pieces.PIECE:
-        limits = state_of(request).settings.limits
-        return await in_turn(request, len(body) * BODY_BYTE, lambda: endpoint.read_large(body, limits))
+        return endpoint.read_large(body, limits)
     try:
         return endpoint.model.model_validate_json(body)
     except ValidationError as error:

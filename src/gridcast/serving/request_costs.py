@@ -24,7 +24,7 @@ BASELINE_SERIES = 5.0
 """Milliseconds to fit a baseline to a series."""
 MAX_SMALL = 20.0
 """Milliseconds of a request that runs together with others; a larger one waits for its client's turn."""
-MAX_ON_LOOP = 5.0
+MAX_ON_LOOP = 2.0
 """Milliseconds of what is done on the event loop."""
 TOKEN = 10.0
 """Milliseconds for a token of a client: with the usual rate of 100 a second a key may use one core."""

@@ -13,6 +13,8 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 MAX_BATCH = 64
 """Items of one batch."""
+MAX_BATCH_COST = 50.0
+"""Milliseconds of a batch, before its last item."""
 
 
 class Batcher(Generic[Item, Result]):
@@ -36,7 +38,7 @@ class Batcher(Generic[Item, Result]):
         is_light: Callable[[Item], bool] = lambda _: False,
     ) -> None:
         self._run, self._executor, self._seconds, self._is_light = run, executor, seconds, is_light
-        self._waiting: FairLine[tuple[Item, asyncio.Future[Result]]] = FairLine()
+        self._waiting: FairLine[tuple[Item, asyncio.Future[Result], float]] = FairLine()
         self._expected = 1
         self._is_running = False
         self._ran_in_this_turn = False
@@ -49,8 +51,8 @@ class Batcher(Generic[Item, Result]):
             raise result
         return result
 
-    async def submit(self, item: Item, client: str = "") -> Result:
-        """Return the result of an item of `client`, or raise its exception."""
+    async def submit(self, item: Item, client: str = "", *, cost: float = 0.0) -> Result:
+        """Return the result of an item of `client`, or raise its exception; it takes about `cost` milliseconds."""
         if self._is_light(item) and self._may_run_alone():
             [result] = self._run_safely([item])
             if isinstance(result, Exception):
@@ -58,7 +60,7 @@ class Batcher(Generic[Item, Result]):
             return result
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Result] = loop.create_future()
-        self._waiting.add(client, (item, future))
+        self._waiting.add(client, (item, future, cost))
         if not self._is_running:
             if len(self._waiting) >= self._expected:
                 self._schedule(loop.call_soon(self._start_batch))
@@ -88,10 +90,12 @@ class Batcher(Generic[Item, Result]):
     def _start_batch(self) -> None:
         self._timer = None
         batch: list[tuple[Item, asyncio.Future[Result]]] = []
-        while self._waiting and len(batch) < MAX_BATCH:
-            item, future = self._waiting.take()
+        total = 0.0
+        while self._waiting and len(batch) < MAX_BATCH and total < MAX_BATCH_COST:
+            item, future, cost = self._waiting.take()
             if not future.done():  # its client may have left
                 batch.append((item, future))
+                total += cost
         if not batch:
             return
         self._is_running, self._expected = True, len(batch)

@@ -88,6 +88,6 @@ async def _contributions(
     if cost > request_costs.MAX_SMALL:
         contributions = await in_turn(request, cost, lambda: served.batcher.run_alone(detection.scaled))
     else:
-        contributions = await served.batcher.submit(detection.scaled, context_of(request).client)
+        contributions = await served.batcher.submit(detection.scaled, context_of(request).client, cost=cost)
     state_of(request).metrics.count_steps(served.name, len(contributions))
     return contributions

@@ -58,7 +58,7 @@ async def predict(body: schemas.PredictRequest, request: Request) -> Response:
         if cost > request_costs.MAX_SMALL:
             forecasts = await in_turn(request, cost, lambda: served.batcher.run_alone(parsed))
         else:
-            forecasts = await served.batcher.submit(parsed, context.client)
+            forecasts = await served.batcher.submit(parsed, context.client, cost=cost)
     except DataError as error:
         raise request_parsing.from_data_error(error, served, "series", ids=parsed.forecast_input.ids) from None
     content = await in_turn(request, request_costs.answer_cost(forecasts.size), lambda: answer(forecasts))
