@@ -167,8 +167,9 @@ def test_a_small_request_does_not_wait_for_the_large_ones_of_another(unlimited):
 
 
 def test_a_request_whose_time_is_up_gives_its_worker_to_others(shop, tmp_path):
-    with running(shop, tmp_path, (SAMPLED,), limits=RequestLimits(rate=0, seconds=0.05)) as service:
-        assert service.post("/predict", json=LARGE).json()["error"]["code"] == "timeout"
+    with running(shop, tmp_path, (SAMPLED,), limits=RequestLimits(rate=0, seconds=0.25)) as service:
+        both = LARGE | {"series": question(SAMPLED, products=("apple", "pear"))["series"]}
+        assert service.post("/predict", json=both).json()["error"]["code"] == "timeout"
         wait(lambda: not service.state.large_work._running, 5, "the worker went on")
         assert service.post("/predict", json=question(SAMPLED)).status_code == 200
 
