@@ -88,6 +88,9 @@ class AdmissionMiddleware:
             await self._admit(scope, receive, respond)
         except HttpError as error:
             await error_response(error)(scope, receive, respond)
+        except sqlite3.Error as error:
+            log_database_error(context, error)
+            await error_response(api_keys.unavailable())(scope, receive, respond)
         except asyncio.CancelledError:
             status = status or 499  # the client closed the connection
             raise
@@ -111,7 +114,7 @@ class AdmissionMiddleware:
         if context.path not in PROBE_PATHS:
             group = client_addresses.rate_group(context.address or "unknown")
             check_wait(self.state.address_buckets.take(group), "address")
-        self._check_access(context, headers)
+        await self._check_access(scope, headers)
         length = headers.get(b"content-length", b"0")
         if length.isdigit() and int(length) > limits.body:
             raise body_too_large(limits.body)
@@ -141,22 +144,21 @@ class AdmissionMiddleware:
         peer = scope["client"][0] if scope.get("client") else "unknown"
         return client_addresses.client_address(peer, scope["headers"], self.state.settings.trusted_proxies)
 
-    def _check_access(self, context: RequestContext, headers: dict[bytes, bytes]) -> None:
+    async def _check_access(self, scope: Scope, headers: dict[bytes, bytes]) -> None:
         """Raise HttpError unless the service is open to this machine, or the request has a key for its path."""
+        context: RequestContext = scope["context"]
         if self.state.settings.is_open:
             web_origins.require_local_page(headers, self.state.settings.cors_origins)
         elif context.path not in OPEN_PATHS:
-            self._check_key(context, api_keys.key_text(headers))
+            await self._check_key(context, api_keys.key_text(headers))
+        if context.path == NEW_KEY_PATH and scope["method"] == "POST":
+            api_keys.require_admin_token(headers.get(b"x-admin-token"), self.state.settings.token)
 
-    def _check_key(self, context: RequestContext, text: str) -> None:
+    async def _check_key(self, context: RequestContext, text: str) -> None:
         """Raise HttpError unless `text` is a key that opens the path of the request."""
         if not text:
             raise api_keys.missing_key()
-        try:
-            key = self.state.keys.verify(text)
-        except sqlite3.Error as error:
-            LOG.error("keys", extra={"fields": {"request": context.id, **json_logging.exception_fields(error)}})  # noqa: TRY400
-            raise api_keys.keys_unavailable() from None
+        key = await self.state.keys.verify_soon(text)
         context.key = key.id
         check_wait(self.state.key_buckets.take(key.id), "key")
         if context.path not in ANY_SCOPE_PATHS and not context.path.startswith("/models/"):
@@ -175,6 +177,11 @@ class AdmissionMiddleware:
 def unversioned(path: str) -> str:
     """Return the path without its prefix /v1, if it has one."""
     return path.removeprefix("/v1") or "/" if path == "/v1" or path.startswith("/v1/") else path
+
+
+def log_database_error(context: RequestContext, error: sqlite3.Error) -> None:
+    """Log that the key database cannot be read or written."""
+    LOG.error("keys", extra={"fields": {"request": context.id, **json_logging.exception_fields(error)}})
 
 
 def error_response(error: HttpError) -> Response:
