@@ -58,6 +58,7 @@ class PredictionLog:
     def __init__(self, path: Path, limit: int) -> None:
         if limit < 1:
             raise ConfigError(f"the limit of the prediction log must be at least 1 row (got {limit})")
+        _to_bytes(pd.DataFrame())  # imports what it needs, so that the first entry is written soon
         self.path, self.limit, self._lock, self._has_warned = path, limit, threading.Lock(), False
         try:
             make_private(path)
