@@ -135,6 +135,8 @@ def test_a_large_request_counts_as_many(proxied):
         return requests.post(f"{proxied.url}/predict", json=body, headers=headers, timeout=60).status_code
 
     assert [status(key, LARGE, 100), status(key, question(), 101), status(other, question(), 102)] == [200, 429, 200]
+    unreadable = question() | {"other": "x" * 2_000_000}  # to read it is work as well
+    assert [status(other, unreadable, 103), status(other, question(), 104)] == [422, 429]
 
 
 @pytest.fixture(scope="module")

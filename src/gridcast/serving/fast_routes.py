@@ -22,9 +22,9 @@ from gridcast.serving.http import state_of
 from gridcast.serving.http_errors import invalid_input
 from gridcast.serving.payloads import row_pieces
 from gridcast.serving.rate_limits import RequestLimits
-from gridcast.serving.routes.work import in_turn
+from gridcast.serving.routes.work import charge, in_turn
 
-BODY_BYTE = 0.0003
+BODY_BYTE = 0.00015
 """Milliseconds to read a byte of a body."""
 ExceptionHandler = Callable[[Request, Any], Awaitable[Response]]
 
@@ -75,8 +75,9 @@ async def _parse_body(request: Request, endpoint: FastEndpoint) -> BaseModel:
         body = await request.body()
     except ClientDisconnect:
         raise HTTPException(400) from None
-    limits = state_of(request).settings.limits
-    return await in_turn(request, len(body) * BODY_BYTE, lambda: _parse(body, endpoint, limits))
+    limits, cost = state_of(request).settings.limits, len(body) * BODY_BYTE
+    charge(request, cost, "body")
+    return await in_turn(request, cost, lambda: _parse(body, endpoint, limits))
 
 
 def _parse(body: bytes, endpoint: FastEndpoint, limits: RequestLimits) -> BaseModel:

@@ -19,7 +19,7 @@ from gridcast.serving.http import JsonResponse, context_of, state_of, utc_now
 from gridcast.serving.http_errors import invalid_input
 from gridcast.serving.models.served_model import ServedModel
 from gridcast.serving.payloads import request_parsing, response_building
-from gridcast.serving.routes.work import in_turn
+from gridcast.serving.routes.work import charge, in_turn
 
 LOG = logging.getLogger(json_logging.LOGGER_NAME)
 CSV_BYTE = 0.0002
@@ -47,7 +47,9 @@ class CsvFile:
             request_parsing.check_table(table, self.served, limits=limits, now=utc_now())
             return table
 
-        return await in_turn(request, table_cost(len(content) * CSV_BYTE), read)
+        cost = table_cost(len(content) * CSV_BYTE)
+        charge(request, cost, "file")
+        return await in_turn(request, cost, read)
 
     def _parse(self, content: bytes) -> pd.DataFrame:
         """The table in a CSV file of any dialect. Raises HttpError (422)."""

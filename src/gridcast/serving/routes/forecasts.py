@@ -44,7 +44,7 @@ async def predict(body: schemas.PredictRequest, request: Request) -> Response:
     )
     context.model, context.rows = served.name, rows
     series = len(parsed.forecast_input.ids)
-    cost = rows * request_costs.ROW + request_costs.forecast_cost(
+    cost = request_costs.forecast_cost(
         served.forecaster, series=series, horizon=parsed.horizon, levels=len(parsed.levels)
     )
     charge(request, cost, "series")
@@ -100,9 +100,7 @@ async def predict_csv(
     series = request_parsing.series_count(table, served.preprocessing)
     values = series * steps * (1 + len(levels))
     request_costs.check_values(values, state.settings.limits, "file")
-    cost = len(table) * request_costs.ROW + request_costs.forecast_cost(
-        served.forecaster, series=series, horizon=steps, levels=len(levels)
-    )
+    cost = request_costs.forecast_cost(served.forecaster, series=series, horizon=steps, levels=len(levels))
     charge(request, cost, "file")
     forecasts = await in_turn(
         request, table_cost(cost), lambda: _forecast_table(table, served, horizon=steps, levels=levels)
