@@ -59,7 +59,10 @@ def test_every_path_that_is_declared_is_guarded_or_known_to_be_open(guarded):
     paths = guarded.get("/openapi.json").json()["paths"]
     declared = {(method.upper(), path) for path, methods in paths.items() for method in methods}
     known = {(method, path.replace("/x", "/{id}").replace(POINT, "{name}")) for method, path in GUARDED[:-1]}
-    assert declared == known | {("GET", "/"), ("POST", "/generate_api_key")}
+    assert declared == known | {
+        ("POST", "/generate_api_key"),
+        *(("GET", path) for path in ("/", "/healthz", "/readyz")),
+    }
 
 
 def test_a_key_is_asked_for_before_the_body_is_looked_at(guarded):
@@ -195,6 +198,9 @@ def test_an_open_service_asks_for_no_key_makes_none_and_is_asked_as_this_machine
         made = found.post("/generate_api_key", json={"name": "x"}, headers={"X-Admin-Token": ""})
         assert error(made) == (403, "open")
         assert error(found.get("/models", headers={"Host": "elsewhere.example"})) == (403, "not_local")
+        for foreign in ({"Origin": "https://evil.example"}, {"Origin": "null"}, {"Sec-Fetch-Site": "cross-site"}):
+            assert error(found.post("/predict", json=question(), headers=foreign)) == (403, "cross_site")
+        assert found.post("/predict", json=question(), headers={"Origin": found.url}).status_code == 200
 
 
 def test_a_shadow_is_an_alias_of_a_model_that_is_served():

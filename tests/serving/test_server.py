@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 
@@ -10,19 +11,21 @@ import requests
 import warm_python
 
 from gridcast import cli
+from gridcast.serving import server
+from gridcast.serving.models import loading
 from gridcast.serving.settings import TOKEN_VARIABLE
 from small_experiments import write_experiment
-from small_service import POINT, question
+from small_service import POINT, TOKEN, question
 from tracking_servers import free_port, wait
 
 
-def refused(monkeypatch, capsys, *words):
+def refused(monkeypatch, capsys, *words, code=2):
     """What `gridcast serve WORDS` says when it does not start."""
     monkeypatch.delenv(TOKEN_VARIABLE, raising=False)
     monkeypatch.setattr(sys, "argv", ["gridcast", "serve", *words])
     with pytest.raises(SystemExit) as ended:
         cli.main()
-    assert ended.value.code == 2
+    assert ended.value.code == code
     return capsys.readouterr().err
 
 
@@ -33,6 +36,9 @@ def refused(monkeypatch, capsys, *words):
         (("sales", "--insecure-local", "--host", "0.0.0.0"), "'0.0.0.0' is not a loopback address"),
         (("sales", "--insecure-local", "--shadow", "other@challenger"), "--shadow: 'other@challenger'"),
         (("sales", "--port", "0"), "port"),
+        (("sales", "--insecure-local", "--trusted-proxy", "proxy"), "--trusted-proxy: 'proxy'"),
+        (("sales", "--insecure-local", "--root-path", "forecasts"), "--root-path: 'forecasts'"),
+        (("sales", "--insecure-local", "--cors-origin", "*"), "--cors-origin: '*'"),
         ((), "Missing argument"),
     ],
 )
@@ -43,6 +49,33 @@ def test_it_does_not_start_where_something_is_wrong(monkeypatch, capsys, words, 
 def test_an_experiment_that_registers_no_model_cannot_be_served(monkeypatch, capsys, tmp_path):
     path = write_experiment(tmp_path / "small.yaml")
     assert "selection.promote_to: is missing" in refused(monkeypatch, capsys, str(path), "--insecure-local")
+
+
+@pytest.fixture
+def no_models(monkeypatch, shop):
+    """Loading a model would be an error."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", shop.uri)
+    monkeypatch.setattr(loading, "load_in_subprocess", None)
+
+
+def test_a_port_in_use_is_said_in_one_line_before_the_models_are_loaded(monkeypatch, capsys, no_models):
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = str(other.getsockname()[1])
+        said = refused(monkeypatch, capsys, POINT, "--insecure-local", "--port", port, code=1)
+    assert said.count("\n") == 1
+    assert said.startswith(f"error: 127.0.0.1:{port} is in use by another program")
+
+
+def test_models_never_find_the_admin_token_in_the_environment(monkeypatch, no_models):
+    served = []
+    monkeypatch.setattr(server, "serve", lambda settings, *_, **__: served.append((settings.token, dict(os.environ))))
+    monkeypatch.setenv(TOKEN_VARIABLE, TOKEN)
+    monkeypatch.setattr(sys, "argv", ["gridcast", "serve", POINT, "--trusted-proxy", "10.0.0.0/8", "--seconds", "5"])
+    with pytest.raises(SystemExit):
+        cli.main()
+    ((token, environment),) = served
+    assert token == TOKEN
+    assert TOKEN not in environment.values()
 
 
 @pytest.mark.slow

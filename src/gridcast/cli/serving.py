@@ -16,6 +16,31 @@ from gridcast.cli.printer import Printer, interruption_explained
 from gridcast.runtime.errors import GridcastError
 
 SERVICE = CACHE / "serving"
+KeyRate = Annotated[
+    float,
+    typer.Option(min=0, help="small requests per second of an API key; larger ones count more (0: no limit)"),
+]
+AddressRate = Annotated[
+    float | None, typer.Option(min=0, help="requests per second of a client address (default: as --rate; 0: no limit)")
+]
+Concurrent = Annotated[int, typer.Option(min=1, help="requests that are worked on at a time; others are refused")]
+TrustedProxies = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--trusted-proxy",
+        metavar="ADDRESS|NETWORK",
+        help="proxy whose X-Forwarded-For names the client address, such as 172.18.0.0/16; repeatable",
+    ),
+]
+RootPath = Annotated[
+    str, typer.Option(metavar="PATH", help="path under which a proxy publishes the service, such as /forecasts")
+]
+Origins = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--cors-origin", metavar="URL", help="origin of web pages that may call the service from a browser; repeatable"
+    ),
+]
 
 
 @app.command("monitor")
@@ -85,9 +110,13 @@ def serve_verb(
     insecure_local: Annotated[
         bool, typer.Option("--insecure-local", help="no API keys, for this machine only; needs no GRIDCAST_ADMIN_TOKEN")
     ] = False,
-    rate: Annotated[
-        float, typer.Option(min=0, help="requests per second allowed per API key and per client address (0: no limit)")
-    ] = 100.0,
+    rate: KeyRate = 100.0,
+    address_rate: AddressRate = None,
+    concurrent: Concurrent = 256,
+    seconds: Annotated[float, typer.Option(min=0.1, help="time limit of a request")] = 30.0,
+    trusted_proxy: TrustedProxies = None,
+    root_path: RootPath = "",
+    cors_origin: Origins = None,
     keep: Annotated[
         bool, typer.Option("--keep", help="log requests and forecasts, for `gridcast monitor --served`")
     ] = False,
@@ -101,17 +130,22 @@ def serve_verb(
     folder: Annotated[Path, typer.Option(help="folder of the API keys and of the log of served forecasts")] = SERVICE,
 ) -> None:
     """Serve the champions of registered models over HTTP."""
-    from gridcast.serving import rate_limits, settings
+    from gridcast.serving import client_addresses, rate_limits, settings, web_origins
 
     models = tuple(dict.fromkeys(model_argument.registered_name(name, "serve") for name in names))
     service = settings.Settings(
         models,
         folder=folder,
         token=settings.admin_token(os.environ, host, insecure_local=insecure_local),
-        limits=rate_limits.RequestLimits(rate=rate, burst=max(1, round(2 * rate))),
+        limits=rate_limits.limits_of_rates(rate, address_rate, concurrent=concurrent, seconds=seconds),
         log_predictions=keep,
         shadows=settings.parse_shadows(tuple(shadow or ()), models),
+        trusted_proxies=client_addresses.parse_networks(trusted_proxy or ()),
+        root_path=settings.parse_root_path(root_path),
+        cors_origins=web_origins.parse_origins(cors_origin or ()),
     )
+    # Models carry code, in this process and in those that it starts.
+    os.environ.pop(settings.TOKEN_VARIABLE, None)
     from gridcast.serving import server
     from gridcast.tracking.store import require_store
 

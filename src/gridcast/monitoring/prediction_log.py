@@ -1,4 +1,7 @@
-"""The prediction log: inputs and forecasts that were served, in an SQLite file of bounded size, for the monitor."""
+"""The prediction log: inputs and forecasts that were served, in an SQLite file of bounded size, for the monitor.
+
+They belong to customers, so only the owner may read the file.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from gridcast.monitoring.private_file import make_private
 from gridcast.runtime.errors import ConfigError, DataError, suggest
 
 CHAMPION, SHADOW = "champion", "shadow"
@@ -54,11 +58,13 @@ class PredictionLog:
     def __init__(self, path: Path, limit: int) -> None:
         if limit < 1:
             raise ConfigError(f"the limit of the prediction log must be at least 1 row (got {limit})")
+        _to_bytes(pd.DataFrame())  # imports what it needs, so that the first entry is written soon
         self.path, self.limit, self._lock, self._has_warned = path, limit, threading.Lock(), False
         try:
+            make_private(path)
             self._database = sqlite3.connect(path, timeout=LOCK_TIMEOUT, check_same_thread=False)
             self._database.executescript(SCHEMA)
-        except sqlite3.Error as error:
+        except (sqlite3.Error, OSError) as error:
             raise ConfigError(f"{path}: cannot be used as a prediction log: {error}; name another file") from None
 
     def add(

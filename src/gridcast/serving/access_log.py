@@ -60,6 +60,7 @@ def _line(entry: Entry) -> str:
         "method": entry.method,
         "route": context.route,
         "status": entry.status,
+        "address": context.address,
         "key": context.key,
         "model": context.model,
         "rows": context.rows,

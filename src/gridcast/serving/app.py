@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
+import sqlite3
 import time
 from collections.abc import AsyncIterator
 from concurrent.futures import Executor, ThreadPoolExecutor
@@ -12,35 +13,37 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
-from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
 from gridcast import __version__
 from gridcast.monitoring.prediction_log import PredictionLog
 from gridcast.runtime.errors import ConfigError
 from gridcast.serving.access_log import AccessLog
-from gridcast.serving.api_keys import ApiKeys
-from gridcast.serving.fast_routes import Endpoint, ExceptionHandler, FastRoutes
+from gridcast.serving.admin_token_alarm import AdminTokenAlarm
+from gridcast.serving.api_keys import ApiKeys, unavailable
+from gridcast.serving.fast_routes import ExceptionHandler, FastEndpoint, FastRoutes
 from gridcast.serving.http import state_of
 from gridcast.serving.http_errors import HttpError, field_path, invalid_input
-from gridcast.serving.middleware import AdmissionMiddleware, body_too_large, error_response
+from gridcast.serving.middleware import AdmissionMiddleware, body_too_large, error_response, log_database_error
 from gridcast.serving.models import loading
 from gridcast.serving.models.loading import ModelLoader
 from gridcast.serving.models.pool import ModelPool
 from gridcast.serving.models.shadow import ShadowDeployment
-from gridcast.serving.payloads import schemas
+from gridcast.serving.payloads import row_pieces, schemas
 from gridcast.serving.prometheus import PrometheusMetrics
 from gridcast.serving.rate_limits import TokenBuckets
 from gridcast.serving.routes import anomalies, api_keys, forecasts, models, pages
 from gridcast.serving.settings import Settings
 from gridcast.serving.state import ServiceState
+from gridcast.serving.work_queue import WorkQueue
 
 ROUTERS = (models.router, forecasts.router, anomalies.router, api_keys.router)
-FAST_ENDPOINTS: dict[str, tuple[type[BaseModel], Endpoint]] = {
-    "/predict": (schemas.PredictRequest, forecasts.predict),
-    "/anomalies": (schemas.AnomalyRequest, anomalies.anomalies),
+FAST_ENDPOINTS: dict[str, FastEndpoint] = {
+    "/predict": FastEndpoint(schemas.PredictRequest, row_pieces.read_prediction, forecasts.predict),
+    "/anomalies": FastEndpoint(schemas.AnomalyRequest, row_pieces.read_detection, anomalies.anomalies),
 }
-"""Body and endpoint of the most frequent requests."""
+"""The most frequent requests."""
+CORES = os.cpu_count() or 1
 FRAMEWORK_ERRORS = {
     400: HttpError(422, "invalid_body", "the body cannot be read", where="body"),
     404: HttpError(404, "no_path", "there is no such path"),
@@ -54,18 +57,21 @@ def create_application(settings: Settings, load: ModelLoader = loading.load) -> 
 
     Raises TrackingError if one of them does not exist or cannot be loaded, ConfigError if a detector has a challenger.
     """
-    executor = ThreadPoolExecutor(max(2, os.cpu_count() or 1), "network")
+    executor = ThreadPoolExecutor(max(2, CORES), "network")
     state = _create_state(settings, load, executor)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         state.models.start()
         state.shadow.start()
+        executor.submit(app.openapi)  # whose first call takes a tenth of a second
         yield
         state.models.close()
         state.shadow.close()
         state.access_log.write()
         executor.shutdown(cancel_futures=True)
+        state.small_work.close()
+        state.large_work.close()
         state.keys.close()
 
     app = FastAPI(
@@ -113,15 +119,27 @@ def _create_state(settings: Settings, load: ModelLoader, executor: Executor) -> 
         shadow=ShadowDeployment(log, challengers, settings.shadows),
         keys=ApiKeys(settings.folder / "keys.db"),
         key_buckets=TokenBuckets(limits.rate, limits.burst),
-        address_buckets=TokenBuckets(limits.rate, limits.burst),
+        address_buckets=TokenBuckets(
+            limits.rate if limits.address_rate is None else limits.address_rate,
+            limits.burst if limits.address_burst is None else limits.address_burst,
+        ),
         metrics=metrics,
         access_log=AccessLog(metrics),
+        admin_token_alarm=AdminTokenAlarm(),
+        small_work=WorkQueue(CORES, "small"),
+        large_work=WorkQueue(max(1, CORES // 2), "large"),  # small requests shall find a core free
         started=time.time(),
     )
 
 
 async def _on_http_error(_: Request, error: HttpError) -> Response:
     return error_response(error)
+
+
+async def _on_database_error(request: Request, error: sqlite3.Error) -> Response:
+    """Only the key database is asked by endpoints."""
+    log_database_error(request.scope["context"], error)
+    return error_response(unavailable())
 
 
 async def _on_framework_error(request: Request, error: HTTPException) -> Response:
@@ -152,6 +170,7 @@ async def _on_invalid_request(_: Request, error: RequestValidationError) -> Resp
 
 EXCEPTION_HANDLERS: dict[type[Exception], ExceptionHandler] = {
     HttpError: _on_http_error,
+    sqlite3.Error: _on_database_error,
     HTTPException: _on_framework_error,
     RequestValidationError: _on_invalid_request,
 }

@@ -18,22 +18,36 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from gridcast.serving.http import state_of
 from gridcast.serving.http_errors import invalid_input
+from gridcast.serving.payloads import row_pieces
+from gridcast.serving.rate_limits import RequestLimits
+from gridcast.serving.routes.work import charge, in_turn
 
-Endpoint = Callable[[Any, Request], Awaitable[Response]]
+BODY_BYTE = 0.00015
+"""Milliseconds to read a byte of a body."""
 ExceptionHandler = Callable[[Request, Any], Awaitable[Response]]
+
+
+@dataclass(frozen=True)
+class FastEndpoint:
+    """The `answer` to a POST with a JSON body like `model`; `read_large` reads a large one in pieces."""
+
+    model: type[BaseModel]
+    read_large: Callable[[bytes, RequestLimits], BaseModel]
+    answer: Callable[[Any, Request], Awaitable[Response]]
 
 
 @dataclass(frozen=True)
 class FastRoutes:
     """ASGI application in front of `app`: it calls the endpoint of a POST to one of `endpoints` directly.
 
-    `endpoints` maps a path to the model of its JSON body and the endpoint; `app` has these endpoints too, and answers
-    all other requests. `handlers` turn exceptions into responses.
+    `endpoints` maps a path to its endpoint; `app` has these too, and answers all other requests. `handlers` turn
+    exceptions into responses.
     """
 
     app: FastAPI
-    endpoints: Mapping[str, tuple[type[BaseModel], Endpoint]]
+    endpoints: Mapping[str, FastEndpoint]
     handlers: Mapping[type[Exception], ExceptionHandler]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -42,17 +56,17 @@ class FastRoutes:
         if not is_post or scope["context"].path not in self.endpoints:
             await self.app(scope, receive, send)
             return
-        body_model, endpoint = self.endpoints[scope["context"].path]
+        endpoint = self.endpoints[scope["context"].path]
         request = Request(scope, receive)
         try:
-            response = await endpoint(await _parse_body(request, body_model), request)
+            response = await endpoint.answer(await _parse_body(request, endpoint), request)
         except (HTTPException, RequestValidationError) as error:
             response = await self.handlers[type(error)](request, error)
         await response(scope, receive, send)
 
 
-async def _parse_body(request: Request, body_model: type[BaseModel]) -> BaseModel:
-    """The body as `body_model`. Raises HttpError if it is not declared as JSON, else what the framework raises."""
+async def _parse_body(request: Request, endpoint: FastEndpoint) -> BaseModel:
+    """The body for `endpoint`. Raises HttpError if it is not declared as JSON, else what the framework raises."""
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if not media_type.startswith("application/") or not media_type.endswith(("/json", "+json")):
         text = "is not JSON; send JSON with Content-Type: application/json"
@@ -61,8 +75,15 @@ async def _parse_body(request: Request, body_model: type[BaseModel]) -> BaseMode
         body = await request.body()
     except ClientDisconnect:
         raise HTTPException(400) from None
+    limits, cost = state_of(request).settings.limits, len(body) * BODY_BYTE
+    charge(request, cost, "body")
+    return await in_turn(request, cost, lambda: _parse(body, endpoint, limits))
+
+
+def _parse(body: bytes, endpoint: FastEndpoint, limits: RequestLimits) -> BaseModel:
+    if len(body) > row_pieces.PIECE:
+        return endpoint.read_large(body, limits)
     try:
-        return body_model.model_validate_json(body)
+        return endpoint.model.model_validate_json(body)
     except ValidationError as error:
-        errors = error.errors(include_url=False, include_input=False)
-        raise RequestValidationError([one | {"loc": ("body", *one["loc"])} for one in errors]) from None
+        raise row_pieces.request_error(error) from None

@@ -7,14 +7,17 @@ from typing import Any
 
 from fastapi import Request, Security
 from fastapi.responses import Response
-from fastapi.security import APIKeyHeader
+from fastapi.security import APIKeyHeader, HTTPBearer
 from pydantic_core import to_json
 
 from gridcast.serving.payloads import schemas
 from gridcast.serving.request_context import RequestContext
 from gridcast.serving.state import ServiceState
 
-REQUIRES_KEY = [Security(APIKeyHeader(name="X-API-Key", auto_error=False, scheme_name="key"))]
+REQUIRES_KEY = [
+    Security(APIKeyHeader(name="X-API-Key", auto_error=False, scheme_name="key")),
+    Security(HTTPBearer(auto_error=False, scheme_name="bearer", description="the same key")),
+]
 """Dependencies of a route whose description asks for a key; the middleware checks it."""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import collections
 import logging
 import os
 import sqlite3
@@ -11,23 +12,29 @@ from collections.abc import Sequence
 
 from pydantic_core import to_json
 from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from gridcast.serving import api_keys, json_logging
+from gridcast.serving import api_keys, client_addresses, json_logging, web_origins
 from gridcast.serving.http_errors import HttpError
+from gridcast.serving.rate_limits import check_wait
 from gridcast.serving.request_context import RequestContext
-from gridcast.serving.settings import is_loopback
 from gridcast.serving.state import ServiceState
 
 LOG = logging.getLogger(json_logging.LOGGER_NAME)
-OPEN_PATHS = ("/", "/docs", "/openapi.json", "/generate_api_key")
-"""Paths that need no key; the last one needs the admin token."""
+NEW_KEY_PATH = "/generate_api_key"
+PROBE_PATHS = ("/healthz", "/readyz")
+"""Paths for the programs that watch the service, which are not to be refused."""
+OPEN_PATHS = ("/", "/docs", "/openapi.json", NEW_KEY_PATH, *PROBE_PATHS)
+"""Paths that need no key; that of new keys needs the admin token."""
 ADMIN_PATH = "/api_keys"
 ANY_SCOPE_PATHS = ("/models", "/metrics")
 """Paths that a key of any scope opens."""
 LIMITED_PATHS = ("/predict", "/predict_csv", "/anomalies", "/anomalies_csv")
 """Paths that count for the limit of concurrent requests."""
+CORS_HEADERS = ("Authorization", "Content-Type", "X-API-Key")
+"""Request headers that web pages of other sites may send."""
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT")
 
 
@@ -38,15 +45,33 @@ class AdmissionMiddleware:
         self.app, self.state, self.paths = app, state, frozenset(paths)
         self.in_progress = 0
         """Requests to LIMITED_PATHS that are being worked on."""
+        self.in_progress_by_client: collections.Counter[str] = collections.Counter()
+        self._entry: ASGIApp = self._answer
+        if origins := state.settings.cors_origins:
+            self._entry = CORSMiddleware(
+                self._answer, origins, allow_methods=["GET", "POST", "DELETE"], allow_headers=CORS_HEADERS
+            )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
+        await self._entry(scope, receive, send)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, or answer it with an error."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        path = unversioned(scope["path"])
+        root = self.state.settings.root_path
+        # Some proxies remove the path under which they publish the service, some do not.
+        path = scope["path"].removeprefix(root) or "/" if f"{scope['path']}/".startswith(f"{root}/") else scope["path"]
+        scope["root_path"], scope["path"] = root, root + path
+        path = unversioned(path)
         context = RequestContext(
-            id=os.urandom(8).hex(), started=time.perf_counter(), path=path, route=self._route(path)
+            id=os.urandom(8).hex(),
+            started=time.perf_counter(),
+            path=path,
+            route=self._route(path),
+            address=self._address(scope),
         )
         scope["context"], scope["service"] = context, self.state
         status = 0
@@ -63,6 +88,9 @@ class AdmissionMiddleware:
             await self._admit(scope, receive, respond)
         except HttpError as error:
             await error_response(error)(scope, receive, respond)
+        except sqlite3.Error as error:
+            log_database_error(context, error)
+            await error_response(api_keys.unavailable())(scope, receive, respond)
         except asyncio.CancelledError:
             status = status or 499  # the client closed the connection
             raise
@@ -73,6 +101,9 @@ class AdmissionMiddleware:
             text = "the service failed; its log has the cause under the id of this request"
             await error_response(HttpError(500, "internal", text))(scope, receive, respond)
         finally:
+            has_token = any(name == b"x-admin-token" for name, _ in scope["headers"])
+            if context.path == NEW_KEY_PATH and status == 401 and has_token:
+                self.state.admin_token_alarm.add(context.address or "unknown")
             self.state.access_log.add(context, scope["method"] if scope["method"] in METHODS else "other", status)
 
     async def _admit(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -80,9 +111,10 @@ class AdmissionMiddleware:
         context: RequestContext = scope["context"]
         limits = self.state.settings.limits
         headers = dict(reversed(scope["headers"]))  # if a header is repeated, the first one counts
-        address = scope["client"][0] if scope.get("client") else "unknown"
-        _check_rate(self.state.address_buckets.take(address), "address")
-        self._check_access(context, headers)
+        if context.path not in PROBE_PATHS:
+            group = client_addresses.rate_group(context.address or "unknown")
+            check_wait(self.state.address_buckets.take(group), "address")
+        await self._check_access(scope, headers)
         length = headers.get(b"content-length", b"0")
         if length.isdigit() and int(length) > limits.body:
             raise body_too_large(limits.body)
@@ -90,7 +122,11 @@ class AdmissionMiddleware:
         if is_limited and self.in_progress >= limits.concurrent:
             text = f"{limits.concurrent} requests are already in progress; try again in a moment"
             raise HttpError(503, "busy", text, headers={"Retry-After": "1"})
+        if is_limited and self.in_progress_by_client[context.client] >= limits.concurrent_by_client:
+            text = f"{limits.concurrent_by_client} requests of this client are in progress; try again in a moment"
+            raise HttpError(503, "busy", text, headers={"Retry-After": "1"})
         self.in_progress += is_limited
+        self.in_progress_by_client[context.client] += is_limited
         try:
             async with asyncio.timeout(limits.seconds):
                 await self.app(scope, _limit_body(receive, limits.body), send)
@@ -99,30 +135,32 @@ class AdmissionMiddleware:
             raise HttpError(503, "timeout", text) from None
         finally:
             self.in_progress -= is_limited
+            self.in_progress_by_client[context.client] -= is_limited
+            if not self.in_progress_by_client[context.client]:
+                del self.in_progress_by_client[context.client]
 
-    def _check_access(self, context: RequestContext, headers: dict[bytes, bytes]) -> None:
+    def _address(self, scope: Scope) -> str:
+        """The address of the client, as far as it is known."""
+        peer = scope["client"][0] if scope.get("client") else "unknown"
+        return client_addresses.client_address(peer, scope["headers"], self.state.settings.trusted_proxies)
+
+    async def _check_access(self, scope: Scope, headers: dict[bytes, bytes]) -> None:
         """Raise HttpError unless the service is open to this machine, or the request has a key for its path."""
+        context: RequestContext = scope["context"]
         if self.state.settings.is_open:
-            # A web page that made a name of its own point to this machine would send that name.
-            host = headers.get(b"host", b"").decode("latin-1").rsplit(":", 1)[0].strip("[]")
-            if not is_loopback(host):
-                text = "this service is open to this machine only; address it as 127.0.0.1"
-                raise HttpError(403, "not_local", text)
+            web_origins.require_local_page(headers, self.state.settings.cors_origins)
         elif context.path not in OPEN_PATHS:
-            self._check_key(context, headers.get(b"x-api-key", b"").decode("latin-1"))
+            await self._check_key(context, api_keys.key_text(headers))
+        if context.path == NEW_KEY_PATH and scope["method"] == "POST":
+            api_keys.require_admin_token(headers.get(b"x-admin-token"), self.state.settings.token)
 
-    def _check_key(self, context: RequestContext, text: str) -> None:
+    async def _check_key(self, context: RequestContext, text: str) -> None:
         """Raise HttpError unless `text` is a key that opens the path of the request."""
         if not text:
             raise api_keys.missing_key()
-        try:
-            key = self.state.keys.verify(text)
-        except sqlite3.Error as error:
-            LOG.error("keys", extra={"fields": {"request": context.id, **json_logging.exception_fields(error)}})  # noqa: TRY400
-            message = "the key database does not respond; try again in a moment"
-            raise HttpError(503, "keys_unavailable", message, headers={"Retry-After": "1"}) from None
+        key = await self.state.keys.verify_soon(text)
         context.key = key.id
-        _check_rate(self.state.key_buckets.take(key.id), "key")
+        check_wait(self.state.key_buckets.take(key.id), "key")
         if context.path not in ANY_SCOPE_PATHS and not context.path.startswith("/models/"):
             is_admin_path = context.path == ADMIN_PATH or context.path.startswith(f"{ADMIN_PATH}/")
             api_keys.require_scope(key, api_keys.ADMIN_SCOPE if is_admin_path else api_keys.PREDICT_SCOPE)
@@ -141,6 +179,11 @@ def unversioned(path: str) -> str:
     return path.removeprefix("/v1") or "/" if path == "/v1" or path.startswith("/v1/") else path
 
 
+def log_database_error(context: RequestContext, error: sqlite3.Error) -> None:
+    """Log that the key database cannot be read or written."""
+    LOG.error("keys", extra={"fields": {"request": context.id, **json_logging.exception_fields(error)}})
+
+
 def error_response(error: HttpError) -> Response:
     """Return the HTTP response of an error."""
     return Response(to_json(error.body), error.status, dict(error.headers), "application/json")
@@ -149,13 +192,6 @@ def error_response(error: HttpError) -> Response:
 def body_too_large(max_bytes: int) -> HttpError:
     """Return the error for a body of more than `max_bytes` (413)."""
     return HttpError(413, "limit_body", f"the body has more than {max_bytes} bytes; send less at once", where="body")
-
-
-def _check_rate(wait: float, client: str) -> None:
-    """Raise HttpError (429) if the `client`, a key or an address, has to `wait` some seconds."""
-    if wait:
-        text = f"too many requests from this {client}; try again in {wait:.2f} s"
-        raise HttpError(429, f"rate_{client}", text, headers={"Retry-After": str(int(wait) + 1)})
 
 
 def _limit_body(receive: Receive, max_bytes: int) -> Receive:

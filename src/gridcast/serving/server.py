@@ -24,10 +24,13 @@ SWITCH_INTERVAL = 0.001
 def serve(settings: Settings, host: str, port: int, *, cache: Path) -> None:
     """Serve until SIGINT or SIGTERM; requests in progress are finished.
 
-    Compiled programs are kept in `cache`. Raises TrackingError if a model cannot be loaded.
+    Compiled programs are kept in `cache`. Raises GridcastError if the port is not free, TrackingError if a model cannot
+    be loaded.
     """
+    from gridcast.serving import listening
     from gridcast.training import keras_backend
 
+    sockets = listening.bind(host, port)  # before the models, which take seconds
     json_logging.configure()
     keras_backend.start_inference(cache)
     sys.setswitchinterval(SWITCH_INTERVAL)
@@ -35,7 +38,8 @@ def serve(settings: Settings, host: str, port: int, *, cache: Path) -> None:
     gc.collect()
     # What is loaded now stays. Frozen, it is skipped by later collections, which would take tens of milliseconds.
     gc.freeze()
-    server.run()
+    with listening.explained(host, port):
+        server.run(sockets=sockets)
 
 
 def create_server(settings: Settings, host: str, port: int, *, load: ModelLoader = loading.load) -> uvicorn.Server:
@@ -43,8 +47,9 @@ def create_server(settings: Settings, host: str, port: int, *, load: ModelLoader
     import uvicorn
 
     from gridcast.serving.app import create_application
+    from gridcast.serving.listening import BoundServer
 
-    return uvicorn.Server(
+    return BoundServer(
         uvicorn.Config(
             create_application(settings, load),
             host=host,

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import ipaddress
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from gridcast.runtime.errors import ConfigError
+from gridcast.serving.client_addresses import Network, is_loopback
 from gridcast.serving.rate_limits import RequestLimits
 
 TOKEN_VARIABLE = "GRIDCAST_ADMIN_TOKEN"  # noqa: S105 - the name of the variable that holds it
 MIN_TOKEN_LENGTH = 16
+ROOT_PATH = re.compile(r"(/[A-Za-z0-9_.~-]+)+/?")
 
 
 @dataclass(frozen=True)
@@ -22,6 +24,9 @@ class Settings:
     lies in `folder`; if `log_predictions` is set, so does the prediction log, of at most `max_logged_rows` rows.
     `shadows` maps the name of a model to its challenger, such as `models:/retail@challenger`. The aliases are looked up
     every `poll_seconds`. A request waits up to `batch_seconds` for others to go through the network with it.
+
+    Only the proxies in `trusted_proxies` may name the address of a client; `root_path` is the path under which one
+    publishes the service, such as /forecasts. Web pages from `cors_origins` may call it.
     """
 
     names: tuple[str, ...]
@@ -34,6 +39,9 @@ class Settings:
     shadows: Mapping[str, str] = field(default_factory=dict)
     poll_seconds: float = 5.0
     batch_seconds: float = 0.002
+    trusted_proxies: tuple[Network, ...] = ()
+    root_path: str = ""
+    cors_origins: tuple[str, ...] = ()
 
     @property
     def is_open(self) -> bool:
@@ -67,12 +75,13 @@ def admin_token(environment: Mapping[str, str], host: str, *, insecure_local: bo
     return None
 
 
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach `host`."""
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+def parse_root_path(option: str) -> str:
+    """Return the path under which the service is published, without a slash at its end. Raises ConfigError."""
+    if option.strip("/") and not ROOT_PATH.fullmatch(option):
+        raise ConfigError(
+            f"--root-path: '{option}' is not a path such as /forecasts (letters, digits, and any of -._~ after each /)"
+        )
+    return option.rstrip("/")
 
 
 def parse_shadows(options: tuple[str, ...], names: tuple[str, ...]) -> dict[str, str]:

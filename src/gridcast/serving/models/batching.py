@@ -7,10 +7,14 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from typing import Generic, TypeVar
 
+from gridcast.serving.fair_line import FairLine
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 MAX_BATCH = 64
 """Items of one batch."""
+MAX_BATCH_COST = 50.0
+"""Milliseconds of a batch, before its last item."""
 
 
 class Batcher(Generic[Item, Result]):
@@ -18,6 +22,7 @@ class Batcher(Generic[Item, Result]):
 
     `run` returns for each item its result or the exception that it raised. A batch runs in a thread of `executor`, or,
     if every item `is_light`, directly on the event loop: such a batch takes less time than handing it to a thread.
+    Where more items wait than a batch takes, clients take turns.
 
     An item that is alone runs at once; items submitted in the same turn of the loop form a batch. If the last batch
     had several items, a new one waits up to `seconds` for as many; items submitted while a batch runs form the next.
@@ -33,14 +38,21 @@ class Batcher(Generic[Item, Result]):
         is_light: Callable[[Item], bool] = lambda _: False,
     ) -> None:
         self._run, self._executor, self._seconds, self._is_light = run, executor, seconds, is_light
-        self._waiting: list[tuple[Item, asyncio.Future[Result]]] = []
+        self._waiting: FairLine[tuple[Item, asyncio.Future[Result], float]] = FairLine()
         self._expected = 1
         self._is_running = False
         self._ran_in_this_turn = False
         self._timer: asyncio.Handle | None = None
 
-    async def submit(self, item: Item) -> Result:
-        """Return the result of `item`, or raise its exception."""
+    def run_alone(self, item: Item) -> Result:
+        """Return the result of `item`, or raise its exception, without a batch and in this thread."""
+        [result] = self._run([item])
+        if isinstance(result, Exception):
+            raise result
+        return result
+
+    async def submit(self, item: Item, client: str = "", *, cost: float = 0.0) -> Result:
+        """Return the result of an item of `client`, or raise its exception; it takes about `cost` milliseconds."""
         if self._is_light(item) and self._may_run_alone():
             [result] = self._run_safely([item])
             if isinstance(result, Exception):
@@ -48,7 +60,7 @@ class Batcher(Generic[Item, Result]):
             return result
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Result] = loop.create_future()
-        self._waiting.append((item, future))
+        self._waiting.add(client, (item, future, cost))
         if not self._is_running:
             if len(self._waiting) >= self._expected:
                 self._schedule(loop.call_soon(self._start_batch))
@@ -77,8 +89,13 @@ class Batcher(Generic[Item, Result]):
 
     def _start_batch(self) -> None:
         self._timer = None
-        waiting = [(item, future) for item, future in self._waiting if not future.done()]  # a client may have left
-        batch, self._waiting = waiting[:MAX_BATCH], waiting[MAX_BATCH:]
+        batch: list[tuple[Item, asyncio.Future[Result]]] = []
+        total = 0.0
+        while self._waiting and len(batch) < MAX_BATCH and total < MAX_BATCH_COST:
+            item, future, cost = self._waiting.take()
+            if not future.done():  # its client may have left
+                batch.append((item, future))
+                total += cost
         if not batch:
             return
         self._is_running, self._expected = True, len(batch)

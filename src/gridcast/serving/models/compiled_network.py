@@ -20,7 +20,8 @@ import numpy as np
 from gridcast.runtime.detector import Detector, with_latent_output
 from gridcast.runtime.forecaster import Forecaster
 from gridcast.runtime.per_series import Routes
-from gridcast.runtime.sampling import NetworkWeights
+from gridcast.runtime.sampling import NetworkWeights, State
+from gridcast.serving.cancellation import check_cancelled
 
 BATCH_SIZES = (1, 4, 16, 64, 512)
 """Windows of each program: a smaller batch is padded, a larger one is split into batches of the largest size."""
@@ -64,6 +65,7 @@ class CompiledNetwork:
         count = len(next(iter(arrays.values())))
         batches = []
         for start in range(0, count, BATCH_SIZES[-1]):
+            check_cancelled()
             batch = {name: values[start : start + BATCH_SIZES[-1]] for name, values in arrays.items()}
             rows = min(count - start, BATCH_SIZES[-1])
             size = next(size for size in BATCH_SIZES if size >= rows)
@@ -74,6 +76,16 @@ class CompiledNetwork:
             batches.append([np.asarray(output)[:rows] for output in (outputs if has_several else [outputs])])
         whole = batches[0] if len(batches) == 1 else [np.concatenate(parts) for parts in zip(*batches, strict=True)]
         return whole if has_several else whole[0]
+
+
+@dataclass(frozen=True)
+class CancellableWeights(NetworkWeights):
+    """Weights of which sample paths are drawn as long as somebody waits for them."""
+
+    def step(self, common: np.ndarray, recent: np.ndarray, states: list[State]) -> tuple[np.ndarray, list[State]]:
+        """Return raw parameters and states as NetworkWeights does."""
+        check_cancelled()
+        return super().step(common, recent, states)
 
 
 def _padded(values: np.ndarray, size: int) -> np.ndarray:
@@ -144,7 +156,7 @@ def compile_forecaster(forecaster: Forecaster) -> Forecaster:
     if forecaster.baseline is not None:
         return forecaster
     is_sampled = forecaster.quantiles is not None and forecaster.quantiles.sampled
-    network = NetworkWeights.of(forecaster.network) if is_sampled else compile_network(forecaster.network)
+    network = CancellableWeights.of(forecaster.network) if is_sampled else compile_network(forecaster.network)
     return dataclasses.replace(forecaster, network=network)
 
 

@@ -21,6 +21,7 @@ from gridcast.runtime.errors import GridcastError, TrackingError
 from gridcast.runtime.forecaster import Forecaster
 from gridcast.runtime.loading import kind_of
 from gridcast.serving.models import detector_adapter, forecaster_adapter
+from gridcast.serving.models.loader_environment import only_needed_variables
 from gridcast.tracking import mlflow_runs
 from gridcast.tracking.model_loading import ModelReference, load_model
 from gridcast.tracking.store import find_sweep, first_line
@@ -56,6 +57,7 @@ def load_in_subprocess(
 ) -> list[PreparedModel]:
     """Return the models, loaded by a process of lower priority that ends afterwards.
 
+    It runs the code that the models carry, with an environment without secrets of the service.
     Compiled programs are exchanged through the folder `cache`. Raises TrackingError.
     """
     from gridcast.serving.models import compiled_network
@@ -64,7 +66,8 @@ def load_in_subprocess(
     receiver, sender = context.Pipe(duplex=False)
     options = {"cache": cache, "references": references, "uri": uri, "niceness": niceness}
     process = context.Process(target=_load_and_send, args=(sender,), kwargs=options, daemon=True)
-    process.start()
+    with only_needed_variables():
+        process.start()
     sender.close()
     try:
         result: list[PreparedModel] | str = receiver.recv()

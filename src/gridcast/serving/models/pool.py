@@ -136,7 +136,7 @@ def _is_light(model: Forecaster | Detector, item: ForecastRequest | np.ndarray) 
     """Whether the model answers the item of its batcher in less than a millisecond."""
     if isinstance(model, Detector) or isinstance(item, np.ndarray):
         return False
-    if model.quantiles is not None and model.quantiles.sampled:
+    if (model.quantiles is not None and model.quantiles.sampled) or model.reads_history:
         return False
     return len(item.forecast_input.ids) * item.horizon <= MAX_LIGHT_WINDOWS * model.preprocessing.horizon
 

@@ -9,6 +9,7 @@ import pandas as pd
 
 from gridcast.runtime.preprocessing import Preprocessing
 from gridcast.serving.payloads import schemas
+from gridcast.serving.payloads.row_pieces import pieces_of
 
 
 def series_frame(preprocessing: Preprocessing, series: Mapping[str, Any]) -> pd.DataFrame:
@@ -21,7 +22,9 @@ def series_frame(preprocessing: Preprocessing, series: Mapping[str, Any]) -> pd.
 def history_frame(request: schemas.PredictRequest, preprocessing: Preprocessing) -> pd.DataFrame:
     """Return the table of all series of a request."""
     frames = []
-    for series in request.model_dump()["series"]:
-        name = series["id"] or preprocessing.series[0]
-        frames.append(series_frame(preprocessing, series | {"id": name}))
+    for series in request.series:
+        name = series.id or preprocessing.series[0]
+        for piece in (*pieces_of(series.history), *pieces_of(series.future)):
+            rows = [step.model_dump() for step in piece]
+            frames.append(series_frame(preprocessing, {"id": name, "history": rows}))
     return pd.concat(frames, ignore_index=True)

@@ -16,12 +16,13 @@ from gridcast.runtime.errors import DataError
 from gridcast.runtime.forecast_params import parse_params
 from gridcast.runtime.input_rows import InputRows
 from gridcast.runtime.preprocessing import Preprocessing
-from gridcast.serving import http_errors
+from gridcast.serving import http_errors, request_costs
 from gridcast.serving.http_errors import invalid_input
 from gridcast.serving.models.served_model import ServedModel
 from gridcast.serving.payloads import schemas
 from gridcast.serving.payloads.request_frames import history_frame
 from gridcast.serving.payloads.request_types import DetectionRequest, ForecastRequest
+from gridcast.serving.payloads.row_pieces import RowPieces, pieces_of
 from gridcast.serving.payloads.timestamps import EARLIEST_TIME, axis_stamps, order_error, parse_timestamps
 from gridcast.serving.rate_limits import RequestLimits
 
@@ -73,25 +74,32 @@ def parse_forecast(
     preprocessing = served.preprocessing
     horizon, levels = horizon_and_levels(served, horizon=request.horizon, quantiles=request.quantiles, limits=limits)
     ids = _series_ids(request, served, limits)
-    rows = sum(len(series.history) + len(series.future) for series in request.series)
+    rows = row_count(request)
     _check_row_count(rows, limits, "series")
+    request_costs.check_values(len(ids) * horizon * (1 + len(levels)), limits, "series")
     ignored = frozenset(name for name, _ in preprocessing.categories)
     history_columns = Columns((*preprocessing.past, *preprocessing.future_columns), ignored)
     stamps: list[np.ndarray] = []
     values: list[np.ndarray] = []
     for number, series in enumerate(request.series):
         place = f"series[{number}].history"
-        stamps.append(_stamps(series.history, place, preprocessing, until=now + CLOCK_TOLERANCE))
-        values.append(_values(series.history, history_columns, place))
+        texts, of_series = _texts_and_values(series.history, history_columns, place)
+        stamps.append(_stamps(texts, place, preprocessing, until=now + CLOCK_TOLERANCE))
+        values.append(of_series)
     first, last = min(times[0] for times in stamps), max(times[-1] for times in stamps)
-    check_span(first, last, served=served, limits=limits, place="series")
+    check_span(first, last, served=served, limits=limits, place="series", series=len(ids))
     lengths = [len(times) for times in stamps]
     series_of_rows = np.repeat(np.arange(len(stamps)), lengths)
     for number, series in enumerate(request.series):
-        if series.future:
+        if len(series.future):
             place = f"series[{number}].future"
-            stamps.append(_future_stamps(series.future, place, served=served, after=stamps[number][-1]))
-            values.append(_future_values(series.future, place, served=served, ignored=ignored))
+            if not preprocessing.future_columns:
+                raise invalid_input("the model reads no column of future steps; leave them out", place)
+            texts, known = _texts_and_values(series.future, Columns(preprocessing.future_columns, ignored), place)
+            stamps.append(_future_stamps(texts, place, served=served, after=stamps[number][-1]))
+            # The target and the past columns are NaN.
+            unknown = np.full((len(known), 1 + len(preprocessing.past)), np.nan)
+            values.append(np.hstack([unknown, known]))
             series_of_rows = np.append(series_of_rows, np.full(len(series.future), number))
     try:
         if preprocessing.aggregate != "none":  # several rows make a step
@@ -107,6 +115,11 @@ def parse_forecast(
     return ForecastRequest(forecast_input, horizon, levels, rows)
 
 
+def row_count(request: schemas.PredictRequest) -> int:
+    """Return the number of steps in a request."""
+    return sum(len(series.history) + len(series.future) for series in request.series)
+
+
 def parse_rows(
     request: schemas.AnomalyRequest, served: ServedModel, *, limits: RequestLimits, now: dt.datetime
 ) -> DetectionRequest:
@@ -114,8 +127,8 @@ def parse_rows(
     sensors = served.detector.sensors
     _check_row_count(len(request.rows), limits, "rows")
     preprocessing = served.preprocessing
-    stamps = _stamps(request.rows, "rows", preprocessing, until=now + CLOCK_TOLERANCE)
-    values = _values(request.rows, Columns(sensors, allow_null=True), "rows")
+    texts, values = _texts_and_values(request.rows, Columns(sensors, allow_null=True), "rows")
+    stamps = _stamps(texts, "rows", preprocessing, until=now + CLOCK_TOLERANCE)
     check_span(stamps[0], stamps[-1], served=served, limits=limits, place="rows")
     times = preprocessing.with_zone(stamps)
     table = pd.DataFrame(values, columns=list(sensors)).assign(**{preprocessing.time: times})
@@ -132,12 +145,18 @@ def detection_request(table: pd.DataFrame, served: ServedModel, place: str) -> D
     return DetectionRequest(times, values, scaled_values(detector.preprocessing, values))
 
 
+def series_count(table: pd.DataFrame, preprocessing: Preprocessing) -> int:
+    """Return the number of series in an uploaded table for a forecaster."""
+    return len(table.drop_duplicates(list(preprocessing.keys))) if preprocessing.keys else 1
+
+
 def check_table(table: pd.DataFrame, served: ServedModel, *, limits: RequestLimits, now: dt.datetime) -> None:
     """Raise HttpError (422) for an uploaded table that is too large, or has a number or time that is out of range."""
     preprocessing, is_detector = served.preprocessing, served.task == "anomaly"
     if len(table) > limits.rows:
         raise invalid_input(f"{len(table)} rows are too many; at most {limits.rows} in a file", "file", "limit_rows")
-    if preprocessing.keys and not is_detector and len(table.drop_duplicates(list(preprocessing.keys))) > limits.series:
+    series = 1 if is_detector else series_count(table, preprocessing)
+    if series > limits.series:
         raise _too_many_series(limits, "file")
     target_columns = (preprocessing.target, *preprocessing.past, *preprocessing.future_columns)
     for column in preprocessing.series if is_detector else target_columns:
@@ -157,15 +176,26 @@ def check_table(table: pd.DataFrame, served: ServedModel, *, limits: RequestLimi
         text = "a time with a value is in the future; history must end now"
         raise invalid_input(text, f"row {int(times.argmax()) + 1} {place}")
     stamps = times.to_numpy()
-    check_span(stamps.min(), stamps.max(), served=served, limits=limits, place="file")
+    check_span(stamps.min(), stamps.max(), served=served, limits=limits, place="file", series=series)
 
 
 def check_span(
-    first: np.datetime64, last: np.datetime64, *, served: ServedModel, limits: RequestLimits, place: str
+    first: np.datetime64,
+    last: np.datetime64,
+    *,
+    served: ServedModel,
+    limits: RequestLimits,
+    place: str,
+    series: int = 1,
 ) -> None:
-    """Raise HttpError (422) for a history over more steps than rows are allowed: its gaps would be filled."""
-    if (last - first) / served.step > limits.rows:
-        text = f"the history spans more than {limits.rows} steps; send only the most recent ones"
+    """Raise HttpError (422) for a history over more steps than rows are allowed: its gaps would be filled.
+
+    All `series` span all of its steps, so together they may span ten times as many.
+    """
+    steps = (last - first) / served.step
+    if steps > limits.rows or series * steps > 10 * limits.rows:
+        most = limits.rows if steps > limits.rows else 10 * limits.rows // series
+        text = f"the history of the series spans more than {most} steps; send only the most recent ones"
         raise invalid_input(text, place, "limit_rows")
 
 
@@ -209,9 +239,19 @@ def _series_ids(request: schemas.PredictRequest, served: ServedModel, limits: Re
     return list(ids)
 
 
-def _stamps(steps: Steps, place: str, preprocessing: Preprocessing, *, until: dt.datetime) -> np.ndarray:
-    """The times of `steps` (datetime64[us]) on the axis. Raises HttpError unless they ascend and end by `until`."""
-    stamps = parse_timestamps([step.time for step in steps], place, preprocessing)
+def _texts_and_values(steps: Steps | RowPieces[Any], columns: Columns, place: str) -> tuple[list[str], np.ndarray]:
+    """The times of `steps` as text, and their values as `_values` returns them."""
+    texts: list[str] = []
+    values: list[np.ndarray] = []
+    for piece in pieces_of(steps):
+        values.append(_values(piece, columns, place, first=len(texts)))
+        texts.extend([step.time for step in piece])
+    return texts, values[0] if len(values) == 1 else np.concatenate(values)
+
+
+def _stamps(texts: Sequence[str], place: str, preprocessing: Preprocessing, *, until: dt.datetime) -> np.ndarray:
+    """The times in `texts` (datetime64[us]) on the axis. Raises HttpError unless they ascend and end by `until`."""
+    stamps = parse_timestamps(texts, place, preprocessing)
     end = np.datetime64(until)
     if stamps[-1] > end:
         first = int(np.searchsorted(stamps, end, "right"))
@@ -219,25 +259,19 @@ def _stamps(steps: Steps, place: str, preprocessing: Preprocessing, *, until: dt
     return stamps
 
 
-def _future_stamps(steps: Steps, place: str, *, served: ServedModel, after: np.datetime64) -> np.ndarray:
-    """The times of future `steps`. Raises HttpError unless they come after the history, and the model reads them."""
-    if not served.preprocessing.future_columns:
-        raise invalid_input("the model reads no column of future steps; leave them out", place)
-    stamps = parse_timestamps([step.time for step in steps], place, served.preprocessing)
+def _future_stamps(texts: Sequence[str], place: str, *, served: ServedModel, after: np.datetime64) -> np.ndarray:
+    """The times of future steps. Raises HttpError unless they come after the history."""
+    stamps = parse_timestamps(texts, place, served.preprocessing)
     if stamps[0] <= after:
         raise order_error(f"{place}[0].time", is_duplicate=bool(stamps[0] == after))
     return stamps
 
 
-def _future_values(steps: Steps, place: str, *, served: ServedModel, ignored: frozenset[str]) -> np.ndarray:
-    """The future columns of `steps` in the order of `_values`, with NaN for the target and the past columns."""
-    preprocessing = served.preprocessing
-    known = _values(steps, Columns(preprocessing.future_columns, ignored), place)
-    return np.hstack([np.full((len(known), 1 + len(preprocessing.past)), np.nan), known])
+def _values(steps: Steps, columns: Columns, place: str, *, first: int) -> np.ndarray:
+    """The values of `steps` (steps, columns): `value` first, if they have one. Raises HttpError with the place.
 
-
-def _values(steps: Steps, columns: Columns, place: str) -> np.ndarray:
-    """The values of `steps` (steps, columns): `value` first, if they have one. Raises HttpError with the place."""
+    In the request, they begin with number `first`.
+    """
     extras = [schemas.extra_fields(step) for step in steps]
     rows: list[list[Any]] = [[step.value] if isinstance(step, schemas.HistoryStep) else [] for step in steps]
     for row, extra in zip(rows, extras, strict=True):
@@ -248,10 +282,10 @@ def _values(steps: Steps, columns: Columns, place: str) -> np.ndarray:
         values = np.array(rows)
         if values.dtype != object and (np.abs(values) <= MAX_MAGNITUDE).all():
             return values.astype(float, copy=False)
-    for k, (extra, row) in enumerate(zip(extras, rows, strict=True)):
-        first = len(row) - len(columns.names)
-        row[:first] = [_checked_number(value, f"{place}[{k}].value") for value in row[:first]]
-        row[first:] = _checked_columns(extra, columns, f"{place}[{k}]")
+    for k, (extra, row) in enumerate(zip(extras, rows, strict=True), start=first):
+        own = len(row) - len(columns.names)
+        row[:own] = [_checked_number(value, f"{place}[{k}].value") for value in row[:own]]
+        row[own:] = _checked_columns(extra, columns, f"{place}[{k}]")
     return np.array(rows, float)
 
 

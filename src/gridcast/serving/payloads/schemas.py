@@ -204,6 +204,12 @@ class Health(BaseModel):
     uptime_seconds: float
 
 
+class ProbeAnswer(BaseModel):
+    """The answer to a program that watches the service."""
+
+    status: Literal["ok"]
+
+
 class CreatedApiKey(BaseModel):
     """A new key; this is the only response that contains it."""
 

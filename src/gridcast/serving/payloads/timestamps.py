@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import functools
 from collections.abc import Sequence
-from typing import Any
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -17,6 +17,8 @@ from gridcast.serving.http_errors import HttpError, invalid_input
 
 EARLIEST_TIME = dt.datetime(1700, 1, 1)
 """Stamps before it do not fit into the nanoseconds of pandas."""
+TIMES_AT_ONCE = 1000
+"""Times that are converted together: meanwhile no other thread runs."""
 
 
 def parse_timestamps(texts: Sequence[str], place: str, preprocessing: Preprocessing) -> np.ndarray:
@@ -51,7 +53,9 @@ def _parse(texts: tuple[str, ...], place: str, time_zone: str, frequency: str) -
             raise order_error(f"{place}[{k}].time", is_duplicate=time == last)
         times.append(time)
         last = time
-    stamps = np.array(times, "datetime64[us]")
+    stamps = np.empty(len(times), "datetime64[us]")
+    for start in range(0, len(times), TIMES_AT_ONCE):
+        stamps[start : start + TIMES_AT_ONCE] = times[start : start + TIMES_AT_ONCE]
     stamps.flags.writeable = False  # the cache hands the same array to every caller
     return stamps
 
@@ -69,16 +73,24 @@ def order_error(place: str, *, is_duplicate: bool) -> HttpError:
     return invalid_input("is earlier than the step before it; give the oldest step first", place, "wrong_order")
 
 
-def format_timestamps(stamps: np.ndarray, preprocessing: Preprocessing) -> Any:
-    """Return stamps (datetime64, of any shape) on the axis of the model as nested lists of text.
+def timestamp_unit(stamps: np.ndarray) -> Literal["D", "s", "us"]:
+    """Return the unit in which stamps (datetime64, of any shape) are written: days if all are at midnight."""
+    if (stamps.astype("datetime64[D]") == stamps).all():
+        return "D"
+    return "s" if (stamps.astype("datetime64[s]") == stamps).all() else "us"
+
+
+def format_timestamps(
+    stamps: np.ndarray, preprocessing: Preprocessing, unit: Literal["D", "s", "us"] | None = None
+) -> list[str]:
+    """Return stamps (n,) (datetime64) on the axis of the model as texts, in their own unit or that of more of them.
 
     Without a time if all are at midnight; local times with their offset where the axis is in UTC and the zone is known.
     """
     if preprocessing.has_zoned_axis:
-        texts = [stamp.isoformat() for stamp in preprocessing.with_zone(stamps.ravel())]
-        return np.array(texts, object).reshape(stamps.shape).tolist()
-    days = stamps.astype("datetime64[D]")
-    if (days == stamps).all():
-        return np.datetime_as_string(days).tolist()
-    seconds = stamps.astype("datetime64[s]")
-    return np.datetime_as_string(seconds if (seconds == stamps).all() else stamps.astype("datetime64[us]")).tolist()
+        return [stamp.isoformat() for stamp in preprocessing.with_zone(stamps)]
+    in_unit = stamps.astype(f"datetime64[{unit or timestamp_unit(stamps)}]")
+    texts: list[str] = []
+    for start in range(0, len(stamps), TIMES_AT_ONCE):
+        texts += np.datetime_as_string(in_unit[start : start + TIMES_AT_ONCE]).tolist()
+    return texts

@@ -11,14 +11,15 @@ from fastapi.responses import Response
 
 from gridcast.data import prediction_files
 from gridcast.runtime.errors import DataError, NotFinite
-from gridcast.serving import http_errors
-from gridcast.serving.http import REQUIRES_KEY, context_of, error_responses, json_response, state_of, utc_now
+from gridcast.serving import http_errors, request_costs
+from gridcast.serving.http import REQUIRES_KEY, JsonResponse, context_of, error_responses, state_of, utc_now
 from gridcast.serving.http_errors import invalid_input
 from gridcast.serving.models.served_model import ServedModel
 from gridcast.serving.models.shadow import ServedPrediction
 from gridcast.serving.payloads import request_parsing, response_building, schemas
 from gridcast.serving.payloads.request_frames import history_frame
-from gridcast.serving.routes.csv_files import CsvFile, json_or_csv
+from gridcast.serving.routes.csv_files import CsvFile, json_or_csv, table_cost
+from gridcast.serving.routes.work import charge, in_turn
 
 LEVELS_PATTERN = r"^\s*0?\.\d{1,9}(\s*,\s*0?\.\d{1,9})*\s*$"
 router = APIRouter()
@@ -35,14 +36,33 @@ async def predict(body: schemas.PredictRequest, request: Request) -> Response:
     """Forecast the series in the request from their history."""
     state, context = state_of(request), context_of(request)
     served = state.models.get(body.model)
-    parsed = request_parsing.parse_forecast(body, served, limits=state.settings.limits, now=utc_now())
-    context.model, context.rows = served.name, parsed.rows
+    rows = request_parsing.row_count(body)
+    parsed = await in_turn(
+        request,
+        rows * request_costs.ROW,
+        lambda: request_parsing.parse_forecast(body, served, limits=state.settings.limits, now=utc_now()),
+    )
+    context.model, context.rows = served.name, rows
+    series = len(parsed.forecast_input.ids)
+    cost = request_costs.forecast_cost(
+        served.forecaster, series=series, horizon=parsed.horizon, levels=len(parsed.levels)
+    )
+    charge(request, cost, "series")
+
+    def answer(forecasts: np.ndarray) -> bytes:
+        return response_building.forecast_body(
+            served, context, response_building.forecast_items(parsed, forecasts, served)
+        )
+
     try:
-        forecasts = await served.batcher.submit(parsed)
+        if cost > request_costs.MAX_SMALL:
+            forecasts = await in_turn(request, cost, lambda: served.batcher.run_alone(parsed))
+        else:
+            forecasts = await served.batcher.submit(parsed, context.client, cost=cost)
     except DataError as error:
         raise request_parsing.from_data_error(error, served, "series", ids=parsed.forecast_input.ids) from None
-    items = response_building.forecast_items(parsed, forecasts, served)
-    context.series = len(items)
+    content = await in_turn(request, request_costs.answer_cost(forecasts.size), lambda: answer(forecasts))
+    context.series = series
     prediction = ServedPrediction(
         request=context.id,
         served=served,
@@ -52,7 +72,7 @@ async def predict(body: schemas.PredictRequest, request: Request) -> Response:
         levels=parsed.levels,
     )
     state.shadow.submit(prediction)
-    return json_response(response_building.model_fields(served, context.elapsed_ms) | {"forecasts": items})
+    return JsonResponse(content, 200)
 
 
 @router.post(
@@ -76,10 +96,16 @@ async def predict_csv(
     steps, levels = request_parsing.horizon_and_levels(
         served, horizon=horizon, quantiles=_parse_levels(quantiles), limits=state.settings.limits
     )
-    table, forecasts = await CsvFile(file, served, prediction_files.read_series_table).process(
-        request, lambda table: (table, _forecast_table(table, served, horizon=steps, levels=levels))
+    table = await CsvFile(file, served, prediction_files.read_series_table).read_table(request)
+    series = request_parsing.series_count(table, served.preprocessing)
+    values = series * steps * (1 + len(levels))
+    request_costs.check_values(values, state.settings.limits, "file")
+    cost = request_costs.forecast_cost(served.forecaster, series=series, horizon=steps, levels=len(levels))
+    charge(request, cost, "file")
+    forecasts = await in_turn(
+        request, table_cost(cost), lambda: _forecast_table(table, served, horizon=steps, levels=levels)
     )
-    context.series = len(forecasts) // steps
+    context.series = series
     prediction = ServedPrediction(
         request=context.id,
         served=served,
@@ -89,14 +115,15 @@ async def predict_csv(
         levels=levels,
     )
     state.shadow.submit(prediction)
-    return json_or_csv(
+    return await json_or_csv(
         request,
         served,
-        json_fields=lambda: {
-            "forecasts": response_building.items_from_frame(
-                forecasts, table, served, levels=levels, history_steps=history
-            )
-        },
+        cost=table_cost(request_costs.answer_cost(values)),
+        json_body=lambda: response_building.forecast_body(
+            served,
+            context,
+            response_building.items_from_frame(forecasts, table, served, levels=levels, history_steps=history),
+        ),
         table=lambda: forecasts,
     )
 

@@ -17,6 +17,7 @@ from gridcast.serving.routes import pages
 router = APIRouter()
 
 
+@router.head("/", include_in_schema=False)
 @router.get(
     "/",
     response_model=schemas.Health,
@@ -27,7 +28,8 @@ async def health(request: Request) -> Response:
     """Return the health of the service and the served versions; browsers get a page to try the models on."""
     state = state_of(request)
     if "text/html" in request.headers.get("accept", ""):
-        return HTMLResponse(pages.try_page(needs_key=not state.settings.is_open), headers=pages.SECURITY_HEADERS)
+        page = pages.try_page(needs_key=not state.settings.is_open, root_path=state.settings.root_path)
+        return HTMLResponse(page, headers=pages.SECURITY_HEADERS)
     problems = state.models.problems
     body = {
         "status": "degraded" if problems else "ok",
@@ -43,6 +45,28 @@ async def health(request: Request) -> Response:
         "uptime_seconds": round(time.time() - state.started, 1),
     }
     return json_response(body)
+
+
+@router.head("/healthz", include_in_schema=False)
+@router.get("/healthz", response_model=schemas.ProbeAnswer, tags=["service"])
+async def healthz() -> Response:
+    """Say that the service lives; needs no key and is never refused."""
+    return json_response({"status": "ok"})
+
+
+@router.head("/readyz", include_in_schema=False)
+@router.get(
+    "/readyz",
+    response_model=schemas.ProbeAnswer,
+    responses={503: {"model": schemas.ErrorResponse}},
+    tags=["service"],
+)
+async def readyz(request: Request) -> Response:
+    """Say that the service can answer: its models are loaded, and its keys can be read."""
+    state = state_of(request)
+    if not state.settings.is_open and not await state.small_work.run("", state.keys.are_readable):
+        raise HttpError(503, "not_ready", "the key database does not respond", headers={"Retry-After": "1"})
+    return json_response({"status": "ok"})
 
 
 @router.get(
