@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
+import sqlite3
 import time
 from collections.abc import AsyncIterator
 from concurrent.futures import Executor, ThreadPoolExecutor
@@ -19,11 +20,10 @@ from gridcast import __version__
 from gridcast.monitoring.prediction_log import PredictionLog
 from gridcast.runtime.errors import ConfigError
 from gridcast.serving.access_log import AccessLog
-from gridcast.serving.api_keys import ApiKeys
+from gridcast.serving.api_keys import ApiKeys, unavailable
 from gridcast.serving.fast_routes import Endpoint, ExceptionHandler, FastRoutes
-from gridcast.serving.http import state_of
-from gridcast.serving.http_errors import HttpError, field_path, invalid_input
-from gridcast.serving.middleware import AdmissionMiddleware, body_too_large, error_response
+from gridcast.serving.http_errors import HttpError, field_path, internal_error, invalid_input
+from gridcast.serving.middleware import AdmissionMiddleware, error_response, log_database_error
 from gridcast.serving.models import loading
 from gridcast.serving.models.loading import ModelLoader
 from gridcast.serving.models.pool import ModelPool
@@ -124,13 +124,22 @@ async def _on_http_error(_: Request, error: HttpError) -> Response:
     return error_response(error)
 
 
-async def _on_framework_error(request: Request, error: HTTPException) -> Response:
+async def _on_database_error(request: Request, error: sqlite3.Error) -> Response:
+    """Only the key database is asked by endpoints."""
+    log_database_error(request.scope["context"], error)
+    return error_response(unavailable())
+
+
+async def _on_exception(_request: Request, _error: Exception) -> Response:
+    return error_response(internal_error())
+
+
+async def _on_framework_error(_: Request, error: HTTPException) -> Response:
     """An error of the framework in the form of the contract."""
-    if error.status_code == 413:
-        answer = body_too_large(state_of(request).settings.limits.body)
-    else:
-        refused = HttpError(error.status_code, "refused", "the request was refused")
-        answer = FRAMEWORK_ERRORS.get(error.status_code, refused)
+    if isinstance(error.detail, HttpError):
+        return error_response(error.detail)
+    refused = HttpError(error.status_code, "refused", "the request was refused")
+    answer = FRAMEWORK_ERRORS.get(error.status_code, refused)
     return error_response(dataclasses.replace(answer, headers=error.headers or {}))
 
 
@@ -151,7 +160,9 @@ async def _on_invalid_request(_: Request, error: RequestValidationError) -> Resp
 
 
 EXCEPTION_HANDLERS: dict[type[Exception], ExceptionHandler] = {
+    Exception: _on_exception,
     HttpError: _on_http_error,
+    sqlite3.Error: _on_database_error,
     HTTPException: _on_framework_error,
     RequestValidationError: _on_invalid_request,
 }

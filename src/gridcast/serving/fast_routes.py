@@ -20,6 +20,8 @@ from starlette.types import Receive, Scope, Send
 
 from gridcast.serving.http_errors import invalid_input
 
+MAX_ERRORS = 50
+"""Errors of a body that are looked at; each takes a kilobyte."""
 Endpoint = Callable[[Any, Request], Awaitable[Response]]
 ExceptionHandler = Callable[[Request, Any], Awaitable[Response]]
 
@@ -64,5 +66,7 @@ async def _parse_body(request: Request, body_model: type[BaseModel]) -> BaseMode
     try:
         return body_model.model_validate_json(body)
     except ValidationError as error:
+        if error.error_count() > MAX_ERRORS:  # lists stop at their first error
+            raise invalid_input("has many unknown fields", "body", "unknown_field") from None
         errors = error.errors(include_url=False, include_input=False)
         raise RequestValidationError([one | {"loc": ("body", *one["loc"])} for one in errors]) from None

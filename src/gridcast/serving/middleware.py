@@ -10,18 +10,19 @@ import time
 from collections.abc import Sequence
 
 from pydantic_core import to_json
-from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gridcast.serving import api_keys, json_logging
-from gridcast.serving.http_errors import HttpError
+from gridcast.serving.bodies import Body, OpenBodies, body_too_large
+from gridcast.serving.http_errors import HttpError, internal_error
 from gridcast.serving.request_context import RequestContext
 from gridcast.serving.settings import is_loopback
 from gridcast.serving.state import ServiceState
 
 LOG = logging.getLogger(json_logging.LOGGER_NAME)
-OPEN_PATHS = ("/", "/docs", "/openapi.json", "/generate_api_key")
+NEW_KEY_PATH = "/generate_api_key"
+OPEN_PATHS = ("/", "/docs", "/openapi.json", NEW_KEY_PATH)
 """Paths that need no key; the last one needs the admin token."""
 ADMIN_PATH = "/api_keys"
 ANY_SCOPE_PATHS = ("/models", "/metrics")
@@ -38,6 +39,7 @@ class AdmissionMiddleware:
         self.app, self.state, self.paths = app, state, frozenset(paths)
         self.in_progress = 0
         """Requests to LIMITED_PATHS that are being worked on."""
+        self.bodies = OpenBodies(state.settings.door)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, or answer it with an error."""
@@ -49,10 +51,11 @@ class AdmissionMiddleware:
             id=os.urandom(8).hex(), started=time.perf_counter(), path=path, route=self._route(path)
         )
         scope["context"], scope["service"] = context, self.state
-        status = 0
+        status, is_complete = 0, False
 
         async def respond(message: Message) -> None:
-            nonlocal status
+            nonlocal status, is_complete
+            is_complete = message["type"] == "http.response.body" and not message.get("more_body")
             if message["type"] == "http.response.start":
                 status = message["status"]
                 more = [(b"x-request-id", context.id.encode()), (b"x-content-type-options", b"nosniff")]
@@ -62,16 +65,22 @@ class AdmissionMiddleware:
         try:
             await self._admit(scope, receive, respond)
         except HttpError as error:
+            if status:  # part of the answer is sent
+                raise
             await error_response(error)(scope, receive, respond)
+        except sqlite3.Error as error:
+            log_database_error(context, error)
+            await error_response(api_keys.unavailable())(scope, receive, respond)
         except asyncio.CancelledError:
             status = status or 499  # the client closed the connection
             raise
         except Exception as error:
             LOG.error("failed", extra={"fields": {"request": context.id, **json_logging.exception_fields(error)}})  # noqa: TRY400
+            if is_complete:  # the framework answers, and raises the exception all the same
+                return
             if status:
                 raise
-            text = "the service failed; its log has the cause under the id of this request"
-            await error_response(HttpError(500, "internal", text))(scope, receive, respond)
+            await error_response(internal_error())(scope, receive, respond)
         finally:
             self.state.access_log.add(context, scope["method"] if scope["method"] in METHODS else "other", status)
 
@@ -82,26 +91,30 @@ class AdmissionMiddleware:
         headers = dict(reversed(scope["headers"]))  # if a header is repeated, the first one counts
         address = scope["client"][0] if scope.get("client") else "unknown"
         _check_rate(self.state.address_buckets.take(address), "address")
-        self._check_access(context, headers)
+        await self._check_access(scope, headers)
         length = headers.get(b"content-length", b"0")
-        if length.isdigit() and int(length) > limits.body:
-            raise body_too_large(limits.body)
         is_limited = context.path in LIMITED_PATHS
+        max_bytes = limits.body if is_limited else min(limits.body, self.state.settings.door.other_body)
+        if length.isdigit() and int(length) > max_bytes:
+            raise body_too_large(max_bytes)
         if is_limited and self.in_progress >= limits.concurrent:
             text = f"{limits.concurrent} requests are already in progress; try again in a moment"
             raise HttpError(503, "busy", text, headers={"Retry-After": "1"})
         self.in_progress += is_limited
+        body = Body(receive, self.bodies, context.key or address, max_bytes)
         try:
             async with asyncio.timeout(limits.seconds):
-                await self.app(scope, _limit_body(receive, limits.body), send)
+                await self.app(scope, body.receive, send)
         except TimeoutError:
             text = f"no response within {limits.seconds:g} s; send a smaller request"
             raise HttpError(503, "timeout", text) from None
         finally:
             self.in_progress -= is_limited
+            body.release()
 
-    def _check_access(self, context: RequestContext, headers: dict[bytes, bytes]) -> None:
+    async def _check_access(self, scope: Scope, headers: dict[bytes, bytes]) -> None:
         """Raise HttpError unless the service is open to this machine, or the request has a key for its path."""
+        context: RequestContext = scope["context"]
         if self.state.settings.is_open:
             # A web page that made a name of its own point to this machine would send that name.
             host = headers.get(b"host", b"").decode("latin-1").rsplit(":", 1)[0].strip("[]")
@@ -109,18 +122,15 @@ class AdmissionMiddleware:
                 text = "this service is open to this machine only; address it as 127.0.0.1"
                 raise HttpError(403, "not_local", text)
         elif context.path not in OPEN_PATHS:
-            self._check_key(context, headers.get(b"x-api-key", b"").decode("latin-1"))
+            await self._check_key(context, headers.get(b"x-api-key", b"").decode("latin-1"))
+        if context.path == NEW_KEY_PATH and scope["method"] == "POST":
+            api_keys.require_admin_token(headers.get(b"x-admin-token"), self.state.settings.token)
 
-    def _check_key(self, context: RequestContext, text: str) -> None:
+    async def _check_key(self, context: RequestContext, text: str) -> None:
         """Raise HttpError unless `text` is a key that opens the path of the request."""
         if not text:
             raise api_keys.missing_key()
-        try:
-            key = self.state.keys.verify(text)
-        except sqlite3.Error as error:
-            LOG.error("keys", extra={"fields": {"request": context.id, **json_logging.exception_fields(error)}})  # noqa: TRY400
-            message = "the key database does not respond; try again in a moment"
-            raise HttpError(503, "keys_unavailable", message, headers={"Retry-After": "1"}) from None
+        key = await self.state.keys.verify_soon(text)
         context.key = key.id
         _check_rate(self.state.key_buckets.take(key.id), "key")
         if context.path not in ANY_SCOPE_PATHS and not context.path.startswith("/models/"):
@@ -141,14 +151,14 @@ def unversioned(path: str) -> str:
     return path.removeprefix("/v1") or "/" if path == "/v1" or path.startswith("/v1/") else path
 
 
+def log_database_error(context: RequestContext, error: sqlite3.Error) -> None:
+    """Log that the key database cannot be read or written."""
+    LOG.error("keys", extra={"fields": {"request": context.id, **json_logging.exception_fields(error)}})
+
+
 def error_response(error: HttpError) -> Response:
     """Return the HTTP response of an error."""
     return Response(to_json(error.body), error.status, dict(error.headers), "application/json")
-
-
-def body_too_large(max_bytes: int) -> HttpError:
-    """Return the error for a body of more than `max_bytes` (413)."""
-    return HttpError(413, "limit_body", f"the body has more than {max_bytes} bytes; send less at once", where="body")
 
 
 def _check_rate(wait: float, client: str) -> None:
@@ -156,18 +166,3 @@ def _check_rate(wait: float, client: str) -> None:
     if wait:
         text = f"too many requests from this {client}; try again in {wait:.2f} s"
         raise HttpError(429, f"rate_{client}", text, headers={"Retry-After": str(int(wait) + 1)})
-
-
-def _limit_body(receive: Receive, max_bytes: int) -> Receive:
-    """A `receive` that raises once the body, whose length a client need not declare, exceeds `max_bytes`."""
-    received = 0
-
-    async def receive_limited() -> Message:
-        nonlocal received
-        message = await receive()
-        received += len(message.get("body", b""))
-        if received > max_bytes:
-            raise HTTPException(413)  # the one exception that FastAPI does not replace while it reads a body
-        return message
-
-    return receive_limited

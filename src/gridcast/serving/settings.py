@@ -12,6 +12,30 @@ from gridcast.serving.rate_limits import RequestLimits
 
 TOKEN_VARIABLE = "GRIDCAST_ADMIN_TOKEN"  # noqa: S105 - the name of the variable that holds it
 MIN_TOKEN_LENGTH = 16
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+@dataclass(frozen=True)
+class DoorLimits:
+    """Limits of connections, of headers, and of bodies while they are read.
+
+    At most `connections` are open, fewer where the process may open too few files, and `address_connections` of them to
+    one address. A header, of at most `header_bytes` and `header_lines`, must be complete within `header_seconds`, and
+    so must the next one, or the connection is closed; a body within `body_seconds`. Bodies of more than `small_body`
+    bytes that are read or worked on have at most `all_bodies` bytes together, and `client_bodies` those of one client.
+    On paths that take no data a body has at most `other_body` bytes.
+    """
+
+    connections: int = 4096
+    address_connections: int = 512
+    header_bytes: int = 16 * 2**10
+    header_lines: int = 100
+    header_seconds: float = 10.0
+    body_seconds: float = 20.0
+    small_body: int = 64 * 2**10
+    client_bodies: int = 16 * 2**20
+    all_bodies: int = 32 * 2**20
+    other_body: int = 4 * 2**10
 
 
 @dataclass(frozen=True)
@@ -22,6 +46,8 @@ class Settings:
     lies in `folder`; if `log_predictions` is set, so does the prediction log, of at most `max_logged_rows` rows.
     `shadows` maps the name of a model to its challenger, such as `models:/retail@challenger`. The aliases are looked up
     every `poll_seconds`. A request waits up to `batch_seconds` for others to go through the network with it.
+
+    Addresses of `trusted_proxies` have no limit of connections of their own.
     """
 
     names: tuple[str, ...]
@@ -34,6 +60,8 @@ class Settings:
     shadows: Mapping[str, str] = field(default_factory=dict)
     poll_seconds: float = 5.0
     batch_seconds: float = 0.002
+    door: DoorLimits = field(default_factory=DoorLimits)
+    trusted_proxies: tuple[Network, ...] = ()
 
     @property
     def is_open(self) -> bool:
