@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import ipaddress
+import logging
 import resource
+import time
 from typing import Protocol
 
+from gridcast.serving import json_logging
 from gridcast.serving.settings import DoorLimits, Network
 
+LOG = logging.getLogger(json_logging.LOGGER_NAME)
+NOTE_SECONDS = 60.0
+"""Seconds between two lines of the log about refusals, of which there may be thousands a second."""
 RESERVED_FILES = 256
 """Open files that are kept for everything but connections: databases, models, uploads."""
 
@@ -36,6 +42,7 @@ class Connections:
         self._waiting: dict[Connection, None] = {}
         self._waiting_of: dict[str, dict[Connection, None]] = {}
         """Connections that wait, the longest first; and the same by group, as the open ones."""
+        self._refusals, self._noted = 0, -NOTE_SECONDS
 
     def admit(self, connection: Connection, address: str) -> bool:
         """Add a new connection, closing another one if necessary. False if all others are busy."""
@@ -71,6 +78,13 @@ class Connections:
         if group := self._groups.pop(connection, None):
             _discard(self._open, group, connection)
 
+    def note_refusal(self) -> None:
+        """Count a connection that was refused or closed, or what was no request within the limits; log it soon."""
+        self._refusals += 1
+        if time.monotonic() - self._noted >= NOTE_SECONDS:
+            LOG.warning("refused before a request", extra={"fields": {"count": self._refusals}})
+            self._refusals, self._noted = 0, time.monotonic()
+
 
 def max_connections(limits: DoorLimits) -> int:
     """Return how many connections may be open, given the number of files that this process may open."""
@@ -85,6 +99,7 @@ def _close_first(waiting: dict[Connection, None], connections: Connections) -> b
     first = next(iter(waiting), None)
     if first is None:
         return False
+    connections.note_refusal()
     connections.remove(first)
     first.abort()
     return True

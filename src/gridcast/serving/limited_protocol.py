@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import httptools
 from pydantic_core import to_json
 from starlette.types import Message, Receive, Scope, Send
 from uvicorn.protocols.http.flow_control import FlowControl
@@ -74,6 +75,7 @@ class LimitedProtocol(HttpToolsProtocol):
         if self._connections.admit(self, self.client[0] if self.client else "unknown"):
             self._wait_for_header()
         else:
+            self._connections.note_refusal()
             self.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -111,8 +113,7 @@ class LimitedProtocol(HttpToolsProtocol):
             del self._unread[: len(part)]
             self._header_bytes += len(part)
             self._frame_bytes += len(part)
-            super().data_received(part)
-            self._check_parsed()
+            self._feed(part)
         if self._is_ended or self.transport.is_closing():
             self._unread.clear()
         elif self._unread:
@@ -131,7 +132,15 @@ class LimitedProtocol(HttpToolsProtocol):
         is_body_due = self._is_body_wanted and self.cycle.more_body and not self.pipeline
         return is_body_due and len(self.cycle.body) <= HELD_BODY
 
-    def _check_parsed(self) -> None:
+    def _feed(self, part: bytes) -> None:
+        self._unset_keepalive_if_required()
+        try:
+            self.parser.feed_data(part)
+        except httptools.HttpParserUpgrade:  # to another protocol, which is not offered; the parser has stopped
+            self._is_ended = True
+            self.cycle.keep_alive = False
+        except httptools.HttpParserError:
+            self._refuse(self._refusal or INVALID)
         if self._is_ended or self.transport.is_closing():
             return
         if self._is_in_header and self._header_bytes > self._limits.header_bytes:
@@ -184,7 +193,7 @@ class LimitedProtocol(HttpToolsProtocol):
         return HttpError(431, "limit_header", text)
 
     def _stop(self, error: HttpError) -> None:
-        """Stop the parser, which then calls `send_400_response`."""
+        """Stop the parser, and refuse the request."""
         self._refusal = error
         raise _Refused
 
@@ -221,12 +230,9 @@ class LimitedProtocol(HttpToolsProtocol):
             if self._unread and self._turn is None:
                 self._turn = self.loop.call_soon(self._parse)
 
-    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - the message of uvicorn
-        """Refuse what the parser did not understand, or was stopped at."""
-        self._refuse(self._refusal or INVALID)
-
     def _refuse(self, error: HttpError) -> None:
         """Answer with `error` and close; if earlier requests are not answered yet, close after their answers."""
+        self._connections.note_refusal()
         self._is_ended = True
         self._unread.clear()
         cycle = self.cycle
@@ -265,11 +271,6 @@ class LimitedProtocol(HttpToolsProtocol):
         self.flow.resume_reading()
         self._connections.begin_wait(self)
         self._start_deadline(DISCARD_SECONDS)
-
-    def _unsupported_upgrade_warning(self) -> None:
-        """Close after the answer to a request for another protocol: the parser stops there."""
-        self._is_ended = True
-        self.cycle.keep_alive = False
 
     # Deadlines
 
