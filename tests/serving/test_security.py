@@ -2,6 +2,7 @@
 
 import json
 import logging
+import sqlite3
 import threading
 import time
 
@@ -353,6 +354,41 @@ def test_a_store_of_keys_that_fails_lets_nobody_in(shop, tmp_path):
     with running(shop, tmp_path) as found:
         found.state.keys.close()
         assert error(found.get("/models")) == (503, "keys_unavailable")
+
+
+def test_a_locked_store_of_keys_is_said_and_does_not_hold_up_others(shop, tmp_path):
+    with running(shop, tmp_path) as found:
+        admin, answers = {"X-Admin-Token": TOKEN}, []
+        other = sqlite3.connect(tmp_path / "keys.db", isolation_level=None)
+        other.execute("BEGIN EXCLUSIVE")
+
+        def make():
+            answers.append(
+                requests.post(f"{found.url}/generate_api_key", json={"name": "x"}, headers=admin, timeout=30)
+            )
+
+        maker = threading.Thread(target=make)
+        maker.start()
+        assert error(found.get("/models")) == (503, "keys_unavailable")
+        started = time.perf_counter()
+        assert found.get("/").status_code == 200
+        assert time.perf_counter() - started < 0.5
+        maker.join()
+        assert error(answers[0]) == (503, "keys_unavailable")
+        other.close()
+        assert found.get("/models").status_code == 200
+
+
+def test_a_fault_behind_any_path_is_answered_in_the_same_form(shop, tmp_path, monkeypatch):
+    with running(shop, tmp_path) as found:
+
+        def broken():
+            raise RuntimeError("secret")
+
+        monkeypatch.setattr(found.state.models, "all", broken)
+        for path in ("/", "/models"):
+            assert error(found.get(path)) == (500, "internal")
+        assert [line["event"] for line in found.lines() if line["level"] == "error"] == ["failed", "failed"]
 
 
 def test_warnings_of_a_table_are_not_logged(guarded):
