@@ -2,7 +2,6 @@
 
 import asyncio
 import hashlib
-import os
 import sqlite3
 import stat
 import time
@@ -135,7 +134,7 @@ def test_a_file_that_takes_the_place_of_the_database_counts_from_then_on(keys, p
     other = ApiKeys(tmp_path / "other.db")
     _, new = other.create("new", 60, ["predict"])
     other.close()
-    os.replace(tmp_path / "other.db", path)
+    (tmp_path / "other.db").replace(path)
     assert keys.verify(new)
     assert refused(keys, old).code == "key_unknown"
     _, made = keys.create("made", 60, ["predict"])
