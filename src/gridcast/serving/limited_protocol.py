@@ -302,7 +302,7 @@ class LimitedProtocol(HttpToolsProtocol):
 
 
 class _PoliteTransport:
-    """What the `cycle` of a request and its answer sees of the transport of its connection."""
+    """The transport of a connection, as the `cycle` of a request and its answer sees it."""
 
     def __init__(self, connection: LimitedProtocol, cycle: RequestResponseCycle) -> None:
         self._connection, self._cycle = connection, cycle
