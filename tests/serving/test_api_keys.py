@@ -1,6 +1,8 @@
 """API keys in a real file."""
 
+import asyncio
 import hashlib
+import sqlite3
 import stat
 import time
 
@@ -124,3 +126,67 @@ def test_a_key_is_revoked_once_and_an_unknown_id_is_none(keys):
     assert keys.revoke(key.id) is None
     assert keys.all() == [first]
     assert keys.revoke("nothing") is None
+
+
+def test_a_file_that_takes_the_place_of_the_database_counts_from_then_on(keys, path, tmp_path):
+    _, old = keys.create("old", 60, ["predict"])
+    assert keys.verify(old)
+    other = ApiKeys(tmp_path / "other.db")
+    _, new = other.create("new", 60, ["predict"])
+    other.close()
+    (tmp_path / "other.db").replace(path)
+    assert keys.verify(new)
+    assert refused(keys, old).code == "key_unknown"
+    _, made = keys.create("made", 60, ["predict"])
+    again = ApiKeys(path)
+    assert again.verify(made)
+    assert [key.name for key in again.all()] == ["made", "new"]
+    again.close()
+
+
+def test_a_database_that_is_gone_or_broken_is_an_error_and_comes_back(keys, path):
+    _, text = keys.create("kept", 60, ["predict"])
+    content = path.read_bytes()
+    for broken in (None, b"", b"no database" * 1000):
+        path.unlink(missing_ok=True)
+        if broken is not None:
+            path.write_bytes(broken)
+        with pytest.raises(sqlite3.Error):
+            keys.verify(text)
+    path.unlink()
+    path.write_bytes(content)
+    assert keys.verify(text)
+
+
+def test_a_locked_database_is_waited_for_only_for_a_moment(keys, path):
+    _, text = keys.create("kept", 60, ["predict"])
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN EXCLUSIVE")
+    started = time.perf_counter()
+    with pytest.raises(sqlite3.OperationalError, match="locked"):
+        keys.verify(text)
+    assert time.perf_counter() - started < 0.1
+
+    async def verify_and_unlock():
+        asyncio.get_running_loop().call_later(0.05, other.close)
+        return await keys.verify_soon(text)
+
+    assert asyncio.run(verify_and_unlock()).name == "kept"
+
+
+def test_keys_of_a_former_version_with_a_write_ahead_log_still_open(path):
+    first = ApiKeys(path)
+    _, text = first.create("kept", 60, ["predict"])
+    first.close()
+    former = sqlite3.connect(path)
+    former.execute("PRAGMA journal_mode=WAL")
+    former.execute("UPDATE keys SET name = 'renamed'")
+    former.commit()
+    during = ApiKeys(path)  # two services with the same keys
+    assert during.verify(text).name == "renamed"
+    during.close()
+    former.close()
+    after = ApiKeys(path)
+    assert after.verify(text).name == "renamed"
+    assert sorted(file.name for file in path.parent.iterdir()) == ["keys.db"]
+    after.close()

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import sqlite3
 import threading
 import time
 
@@ -247,7 +248,8 @@ def test_a_body_that_is_too_large_is_refused(small):
     pieces = small.post("/predict", data=(b" " * 1000 for _ in range(30)), headers={"Content-Type": "application/json"})
     assert error(pieces) == (413, "limit_body")
     assert error(small.post(f"/predict_csv?model={POINT}", files={"file": b"x" * 20_001})) == (413, "limit_body")
-    assert error(small.post("/generate_api_key", data=b"x" * 20_001)) == (413, "limit_body")
+    admin = {"X-Admin-Token": TOKEN}
+    assert error(small.post("/generate_api_key", data=b"x" * 4097, headers=admin)) == (413, "limit_body")
     whole = json.dumps(question()).ljust(20_000)
     assert small.post("/predict", data=whole, headers={"Content-Type": "application/json"}).status_code == 200
 
@@ -358,6 +360,41 @@ def test_a_store_of_keys_that_fails_lets_nobody_in(shop, tmp_path):
     with running(shop, tmp_path) as found:
         found.state.keys.close()
         assert error(found.get("/models")) == (503, "keys_unavailable")
+
+
+def test_a_locked_store_of_keys_is_said_and_does_not_hold_up_others(shop, tmp_path):
+    with running(shop, tmp_path) as found:
+        admin, answers = {"X-Admin-Token": TOKEN}, []
+        other = sqlite3.connect(tmp_path / "keys.db", isolation_level=None)
+        other.execute("BEGIN EXCLUSIVE")
+
+        def make():
+            answers.append(
+                requests.post(f"{found.url}/generate_api_key", json={"name": "x"}, headers=admin, timeout=30)
+            )
+
+        maker = threading.Thread(target=make)
+        maker.start()
+        assert error(found.get("/models")) == (503, "keys_unavailable")
+        started = time.perf_counter()
+        assert found.get("/").status_code == 200
+        assert time.perf_counter() - started < 0.5
+        maker.join()
+        assert error(answers[0]) == (503, "keys_unavailable")
+        other.close()
+        assert found.get("/models").status_code == 200
+
+
+def test_a_fault_behind_any_path_is_answered_in_the_same_form(shop, tmp_path, monkeypatch):
+    with running(shop, tmp_path) as found:
+
+        def broken():
+            raise RuntimeError("secret")
+
+        monkeypatch.setattr(found.state.models, "all", broken)
+        for path in ("/", "/models"):
+            assert error(found.get(path)) == (500, "internal")
+        assert [line["event"] for line in found.lines() if line["level"] == "error"] == ["failed", "failed"]
 
 
 def test_warnings_of_a_table_are_not_logged(guarded):

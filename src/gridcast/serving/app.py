@@ -22,9 +22,8 @@ from gridcast.serving.access_log import AccessLog
 from gridcast.serving.admin_token_alarm import AdminTokenAlarm
 from gridcast.serving.api_keys import ApiKeys, unavailable
 from gridcast.serving.fast_routes import ExceptionHandler, FastEndpoint, FastRoutes
-from gridcast.serving.http import state_of
-from gridcast.serving.http_errors import HttpError, field_path, invalid_input
-from gridcast.serving.middleware import AdmissionMiddleware, body_too_large, error_response, log_database_error
+from gridcast.serving.http_errors import HttpError, field_path, internal_error, invalid_input
+from gridcast.serving.middleware import AdmissionMiddleware, error_response, log_database_error
 from gridcast.serving.models import loading
 from gridcast.serving.models.loading import ModelLoader
 from gridcast.serving.models.pool import ModelPool
@@ -142,13 +141,16 @@ async def _on_database_error(request: Request, error: sqlite3.Error) -> Response
     return error_response(unavailable())
 
 
-async def _on_framework_error(request: Request, error: HTTPException) -> Response:
+async def _on_exception(_request: Request, _error: Exception) -> Response:
+    return error_response(internal_error())
+
+
+async def _on_framework_error(_: Request, error: HTTPException) -> Response:
     """An error of the framework in the form of the contract."""
-    if error.status_code == 413:
-        answer = body_too_large(state_of(request).settings.limits.body)
-    else:
-        refused = HttpError(error.status_code, "refused", "the request was refused")
-        answer = FRAMEWORK_ERRORS.get(error.status_code, refused)
+    if isinstance(error.detail, HttpError):
+        return error_response(error.detail)
+    refused = HttpError(error.status_code, "refused", "the request was refused")
+    answer = FRAMEWORK_ERRORS.get(error.status_code, refused)
     return error_response(dataclasses.replace(answer, headers=error.headers or {}))
 
 
@@ -169,6 +171,7 @@ async def _on_invalid_request(_: Request, error: RequestValidationError) -> Resp
 
 
 EXCEPTION_HANDLERS: dict[type[Exception], ExceptionHandler] = {
+    Exception: _on_exception,
     HttpError: _on_http_error,
     sqlite3.Error: _on_database_error,
     HTTPException: _on_framework_error,

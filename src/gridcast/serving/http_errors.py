@@ -33,6 +33,11 @@ def invalid_input(message: str, where: str | None = None, code: str = "invalid_i
     return HttpError(422, code, message, where=where)
 
 
+def internal_error() -> HttpError:
+    """Return the error for a fault of the service (500)."""
+    return HttpError(500, "internal", "the service failed; its log has the cause under the id of this request")
+
+
 def field_path(parts: Iterable[object], known_names: Collection[str]) -> str:
     """Return `series[0].history[3]` for `("series", 0, "history", 3)`; names that are not known are redacted."""
     path = ""

@@ -11,13 +11,13 @@ import time
 from collections.abc import Sequence
 
 from pydantic_core import to_json
-from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gridcast.serving import api_keys, client_addresses, json_logging, web_origins
-from gridcast.serving.http_errors import HttpError
+from gridcast.serving.bodies import Body, OpenBodies, body_too_large
+from gridcast.serving.http_errors import HttpError, internal_error
 from gridcast.serving.rate_limits import check_wait
 from gridcast.serving.request_context import RequestContext
 from gridcast.serving.state import ServiceState
@@ -46,6 +46,7 @@ class AdmissionMiddleware:
         self.in_progress = 0
         """Requests to LIMITED_PATHS that are being worked on."""
         self.in_progress_by_client: collections.Counter[str] = collections.Counter()
+        self.bodies = OpenBodies(state.settings.door)
         self._entry: ASGIApp = self._answer
         if origins := state.settings.cors_origins:
             self._entry = CORSMiddleware(
@@ -74,10 +75,11 @@ class AdmissionMiddleware:
             address=self._address(scope),
         )
         scope["context"], scope["service"] = context, self.state
-        status = 0
+        status, is_complete = 0, False
 
         async def respond(message: Message) -> None:
-            nonlocal status
+            nonlocal status, is_complete
+            is_complete = message["type"] == "http.response.body" and not message.get("more_body")
             if message["type"] == "http.response.start":
                 status = message["status"]
                 more = [(b"x-request-id", context.id.encode()), (b"x-content-type-options", b"nosniff")]
@@ -87,6 +89,8 @@ class AdmissionMiddleware:
         try:
             await self._admit(scope, receive, respond)
         except HttpError as error:
+            if status:  # part of the answer is sent
+                raise
             await error_response(error)(scope, receive, respond)
         except sqlite3.Error as error:
             log_database_error(context, error)
@@ -96,10 +100,11 @@ class AdmissionMiddleware:
             raise
         except Exception as error:
             LOG.error("failed", extra={"fields": {"request": context.id, **json_logging.exception_fields(error)}})  # noqa: TRY400
+            if is_complete:  # the framework answers, and raises the exception all the same
+                return
             if status:
                 raise
-            text = "the service failed; its log has the cause under the id of this request"
-            await error_response(HttpError(500, "internal", text))(scope, receive, respond)
+            await error_response(internal_error())(scope, receive, respond)
         finally:
             has_token = any(name == b"x-admin-token" for name, _ in scope["headers"])
             if context.path == NEW_KEY_PATH and status == 401 and has_token:
@@ -116,9 +121,10 @@ class AdmissionMiddleware:
             check_wait(self.state.address_buckets.take(group), "address")
         await self._check_access(scope, headers)
         length = headers.get(b"content-length", b"0")
-        if length.isdigit() and int(length) > limits.body:
-            raise body_too_large(limits.body)
         is_limited = context.path in LIMITED_PATHS
+        max_bytes = limits.body if is_limited else min(limits.body, self.state.settings.door.other_body)
+        if length.isdigit() and int(length) > max_bytes:
+            raise body_too_large(max_bytes)
         if is_limited and self.in_progress >= limits.concurrent:
             text = f"{limits.concurrent} requests are already in progress; try again in a moment"
             raise HttpError(503, "busy", text, headers={"Retry-After": "1"})
@@ -127,14 +133,16 @@ class AdmissionMiddleware:
             raise HttpError(503, "busy", text, headers={"Retry-After": "1"})
         self.in_progress += is_limited
         self.in_progress_by_client[context.client] += is_limited
+        body = Body(receive, self.bodies, context.client, max_bytes)
         try:
             async with asyncio.timeout(limits.seconds):
-                await self.app(scope, _limit_body(receive, limits.body), send)
+                await self.app(scope, body.receive, send)
         except TimeoutError:
             text = f"no response within {limits.seconds:g} s; send a smaller request"
             raise HttpError(503, "timeout", text) from None
         finally:
             self.in_progress -= is_limited
+            body.release()
             self.in_progress_by_client[context.client] -= is_limited
             if not self.in_progress_by_client[context.client]:
                 del self.in_progress_by_client[context.client]
@@ -187,23 +195,3 @@ def log_database_error(context: RequestContext, error: sqlite3.Error) -> None:
 def error_response(error: HttpError) -> Response:
     """Return the HTTP response of an error."""
     return Response(to_json(error.body), error.status, dict(error.headers), "application/json")
-
-
-def body_too_large(max_bytes: int) -> HttpError:
-    """Return the error for a body of more than `max_bytes` (413)."""
-    return HttpError(413, "limit_body", f"the body has more than {max_bytes} bytes; send less at once", where="body")
-
-
-def _limit_body(receive: Receive, max_bytes: int) -> Receive:
-    """A `receive` that raises once the body, whose length a client need not declare, exceeds `max_bytes`."""
-    received = 0
-
-    async def receive_limited() -> Message:
-        nonlocal received
-        message = await receive()
-        received += len(message.get("body", b""))
-        if received > max_bytes:
-            raise HTTPException(413)  # the one exception that FastAPI does not replace while it reads a body
-        return message
-
-    return receive_limited

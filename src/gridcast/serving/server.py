@@ -47,13 +47,18 @@ def create_server(settings: Settings, host: str, port: int, *, load: ModelLoader
     import uvicorn
 
     from gridcast.serving.app import create_application
+    from gridcast.serving.connections import Connections
+    from gridcast.serving.limited_protocol import LimitedProtocol
     from gridcast.serving.listening import BoundServer
 
+    connections = Connections(settings.door, settings.trusted_proxies)
     return BoundServer(
         uvicorn.Config(
             create_application(settings, load),
             host=host,
             port=port,
+            http=functools.partial(LimitedProtocol, connections, settings.door),  # type: ignore[arg-type]
+            ws="none",  # it would leave the limits behind
             log_config=None,
             access_log=False,
             # Rate limits would be useless if clients could name their own address in a header.

@@ -17,6 +17,29 @@ ROOT_PATH = re.compile(r"(/[A-Za-z0-9_.~-]+)+/?")
 
 
 @dataclass(frozen=True)
+class DoorLimits:
+    """Limits of connections, of headers, and of bodies while they are read.
+
+    At most `connections` are open, fewer where the process may open too few files, and `address_connections` of them to
+    one address. A header, of at most `header_bytes` and `header_lines`, must be complete within `header_seconds`, and
+    so must the next one, or the connection is closed; a body within `body_seconds`. Bodies of more than `small_body`
+    bytes that are read or worked on have at most `all_bodies` bytes together, and `client_bodies` those of one client.
+    On paths that take no data a body has at most `other_body` bytes.
+    """
+
+    connections: int = 4096
+    address_connections: int = 512
+    header_bytes: int = 16 * 2**10
+    header_lines: int = 100
+    header_seconds: float = 10.0
+    body_seconds: float = 20.0
+    small_body: int = 64 * 2**10
+    client_bodies: int = 16 * 2**20
+    all_bodies: int = 32 * 2**20
+    other_body: int = 4 * 2**10
+
+
+@dataclass(frozen=True)
 class Settings:
     """The registered models `names` of the MLflow store at `uri` (None: the default store), and how they are served.
 
@@ -25,8 +48,9 @@ class Settings:
     `shadows` maps the name of a model to its challenger, such as `models:/retail@challenger`. The aliases are looked up
     every `poll_seconds`. A request waits up to `batch_seconds` for others to go through the network with it.
 
-    Only the proxies in `trusted_proxies` may name the address of a client; `root_path` is the path under which one
-    publishes the service, such as /forecasts. Web pages from `cors_origins` may call it.
+    Only the proxies in `trusted_proxies` may name the address of a client, and have no limit of connections of their
+    own; `root_path` is the path under which one publishes the service, such as /forecasts. Web pages from
+    `cors_origins` may call it.
     """
 
     names: tuple[str, ...]
@@ -39,6 +63,7 @@ class Settings:
     shadows: Mapping[str, str] = field(default_factory=dict)
     poll_seconds: float = 5.0
     batch_seconds: float = 0.002
+    door: DoorLimits = field(default_factory=DoorLimits)
     trusted_proxies: tuple[Network, ...] = ()
     root_path: str = ""
     cors_origins: tuple[str, ...] = ()

@@ -22,6 +22,8 @@ from gridcast.serving.rate_limits import RequestLimits
 
 PIECE = 2**16
 """Characters of a piece, and of any other value of a large body."""
+MAX_ERRORS = 50
+"""Errors of a body that are looked at, each of a kilobyte; there are more only where fields are unknown."""
 SPACE = re.compile(r"[ \t\n\r]*")
 Step = TypeVar("Step", schemas.HistoryStep, schemas.FutureStep, schemas.SensorRow)
 Place = tuple[str | int, ...]
@@ -74,8 +76,12 @@ def _validate(adapter: TypeAdapter[Any], text: str, place: Place = ("body",), fi
         raise request_error(error, place, first) from None
 
 
-def request_error(error: ValidationError, place: Place = ("body",), first: int = 0) -> RequestValidationError:
-    """Return what the framework makes of an error at `place`, where the first number is counted from `first`."""
+def request_error(
+    error: ValidationError, place: Place = ("body",), first: int = 0
+) -> HttpError | RequestValidationError:
+    """Return the error of a body at `place`, where the first number is counted from `first`."""
+    if error.error_count() > MAX_ERRORS:
+        return invalid_input("has many unknown fields", "body", "unknown_field")
     errors = error.errors(include_url=False, include_input=False)
     return RequestValidationError([one | {"loc": (*place, *_shifted(one["loc"], first))} for one in errors])
 

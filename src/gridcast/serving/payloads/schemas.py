@@ -39,8 +39,8 @@ class SeriesInput(RequestModel):
     """A series: its history, oldest step first, and future steps if the model reads future columns."""
 
     id: Annotated[str | None, Field(max_length=1000)] = None
-    history: Annotated[list[HistoryStep], Field(min_length=1)]
-    future: list[FutureStep] = Field(default_factory=list)
+    history: Annotated[list[HistoryStep], Field(min_length=1, fail_fast=True)]
+    future: list[FutureStep] = Field(default_factory=list, fail_fast=True)
 
 
 class PredictRequest(RequestModel):
@@ -48,8 +48,8 @@ class PredictRequest(RequestModel):
 
     model: Annotated[str, Field(max_length=1000)]
     horizon: Horizon | None = None
-    quantiles: Annotated[list[Level], Field(min_length=1)] | None = None
-    series: Annotated[list[SeriesInput], Field(min_length=1)]
+    quantiles: Annotated[list[Level], Field(min_length=1, fail_fast=True)] | None = None
+    series: Annotated[list[SeriesInput], Field(min_length=1, fail_fast=True)]
 
 
 class SensorRow(RequestModel):
@@ -63,7 +63,7 @@ class AnomalyRequest(RequestModel):
     """Steps to score, oldest first; with `values` the response has the sensor values beside the scores."""
 
     model: Annotated[str, Field(max_length=1000)]
-    rows: Annotated[list[SensorRow], Field(min_length=1)]
+    rows: Annotated[list[SensorRow], Field(min_length=1, fail_fast=True)]
     values: bool = False
 
 
@@ -72,7 +72,7 @@ class NewApiKey(RequestModel):
 
     name: Annotated[str, Field(min_length=1, max_length=100)]
     expires_in_days: Annotated[int, Field(ge=1, le=3650), WHOLE_NUMBER] = 90
-    scopes: Annotated[list[Literal["predict", "admin"]], Field(min_length=1)] = ["predict"]
+    scopes: Annotated[list[Literal["predict", "admin"]], Field(min_length=1, fail_fast=True)] = ["predict"]
 
 
 class ModelResponse(BaseModel):
