@@ -283,9 +283,10 @@ def validation_errors(store: Store, run_id: str, name: str) -> dict[int, float]:
 
 
 @translate_mlflow_errors
-def log_folder(store: Store, run_id: str, folder: Path, path: str) -> None:
-    """Log every file of `folder` as artifacts of a run under `path`."""
-    store.client.log_artifacts(run_id, str(folder), path)
+def log_files(store: Store, run_id: str, files: Iterable[Path], path: str) -> None:
+    """Log `files` as artifacts of a run under `path`."""
+    for file in files:
+        store.client.log_artifact(run_id, str(file), path)
 
 
 @translate_mlflow_errors
