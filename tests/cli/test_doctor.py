@@ -587,7 +587,8 @@ def test_a_server_tells_whether_it_answers_and_its_version():
 
 
 @pytest.mark.usefixtures("here")
-def test_a_server_is_asked_with_the_user_and_the_password_of_its_address():
+@pytest.mark.parametrize("password", ["open%20sesame", "open/sesame", "12/34"])
+def test_a_server_is_asked_with_the_user_and_the_password_of_its_address(password):
     received = []
 
     class Guarded(Answers):
@@ -598,10 +599,11 @@ def test_a_server_is_asked_with_the_user_and_the_password_of_its_address():
 
     with http.server.HTTPServer(("127.0.0.1", 0), Guarded) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        (found,) = findings(store.check_store, uri=f"http://anna:open%20sesame@127.0.0.1:{server.server_port}/mlflow")
+        (found,) = findings(store.check_store, uri=f"http://anna:{password}@127.0.0.1:{server.server_port}/mlflow")
         server.shutdown()
     assert found.ok
-    assert received == ["anna:open sesame"] * 2
+    assert "anna" not in found.text
+    assert received == [f"anna:{password.replace('%20', ' ')}"] * 2
 
 
 @pytest.mark.parametrize("uri", ["file:///somewhere/mlruns", "./mlruns", "mlruns"])

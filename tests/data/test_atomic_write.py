@@ -121,7 +121,8 @@ def test_a_temporary_file_has_a_name_that_nobody_else_uses_and_that_every_disk_a
         with atomic_write(tmp_path / name) as temporary:
             temporary.write_text("new")
             assert temporary_owner(temporary.name) == os.getpid()
-    assert [temporary_owner(name) for name in (".env.2024", ".mlflow.db.12", ".gridcast-tmp-x.1" + "0" * 30)] == [None] * 3
+    others = (".env.2024", ".mlflow.db.12", ".gridcast-tmp-x.1" + "0" * 30)
+    assert [temporary_owner(name) for name in others] == [None] * 3
 
 
 def test_what_is_set_aside_replaces_nothing(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 from dataclasses import dataclass, replace
@@ -102,6 +103,15 @@ def test_the_leaderboard_is_the_same_in_csv_and_excel(whole: Built) -> None:
     assert list(table["name"]) == [row[rows[0].index("name")] for row in rows[1:]]
     assert table["best_val_loss"].is_monotonic_increasing
     assert len(table) == 16
+
+
+def test_a_name_neither_ends_the_script_nor_swallows_it(whole: Built) -> None:
+    name = "<!--<script></script>"
+    renamed = replace(whole.record, runs=whole.record.runs.assign(name=name))
+    script = report_page.render_page(renamed, whole.findings, {}).rpartition("<script>")[2]
+    assert "<!--" not in script
+    (data,) = re.findall("const data = (.*);", script)
+    assert {run["name"] for run in json.loads(data)["runs"]} == {name}
 
 
 def test_a_point_sweep_of_one_step_has_no_chapters_on_quantiles_or_steps(whole: Built) -> None:

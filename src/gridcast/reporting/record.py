@@ -16,6 +16,7 @@ from gridcast.reporting.setting_effects import with_whole_axes
 from gridcast.runtime.errors import GridcastError
 from gridcast.sweep.candidates import CANDIDATES_FILE
 from gridcast.tracking import looks, mlflow_runs, ranking
+from gridcast.tracking.addresses import without_credentials
 from gridcast.tracking.looks import Look
 from gridcast.tracking.store import Store
 
@@ -217,7 +218,8 @@ def read_sweep(store: Store, name: str, sweep_id: str = "") -> SweepRecord:
     about = json.loads(mlflow_runs.read_artifact(store, parent.info.run_id, "sweep.json"))
     finished, failures = _read_runs(store, about)
     if not finished:
-        raise GridcastError(f"'{name}' has no finished run in {store.uri} yet; continue with: gridcast run")
+        where = without_credentials(store.uri)
+        raise GridcastError(f"'{name}' has no finished run in {where} yet; continue with: gridcast run")
     confirmation_keys = set(about.get("confirmation_keys", ()))
     metric, last_fold = about["selection"]["metric"], max(0, len(about.get("folds", ())) - 1)
     rows = [_run_row(run, metric) | {"confirmation": key in confirmation_keys} for key, run in finished.items()]
@@ -276,7 +278,7 @@ def _has_one_model(about: dict[str, Any]) -> bool:
 def _newest_sweep(store: Store, name: str) -> Any:
     parents = mlflow_runs.search_runs(store, f"tags.`{mlflow_runs.KIND_TAG}` = 'sweep'")
     if not parents:
-        raise GridcastError(f"'{name}' has no sweep in {store.uri}; train one with: gridcast run")
+        raise GridcastError(f"'{name}' has no sweep in {without_credentials(store.uri)}; train one with: gridcast run")
     # A sweep without an end is the one that runs now.
     return max(parents, key=lambda run: (run.info.end_time or 2**62, run.info.start_time))
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
+from gridcast.data.spreadsheets import write_csv, write_sheet
 from gridcast.data.written_folder import written_folder
 from gridcast.reporting import (
     accuracy_plots,
@@ -41,7 +42,7 @@ def write_report(record: SweepRecord, store: Store, folder: Path = Path("reports
     target = folder / record.name
     with written_folder(target, "report") as temporary:
         svgs = {name: _save_figure(figure, temporary / name) for name, figure in figures.items()}
-        findings.leaders.to_csv(temporary / "leaderboard.csv", index=False)
+        write_csv(findings.leaders, temporary / "leaderboard.csv")
         _write_workbook(record, findings, temporary / "leaderboard.xlsx")
         (temporary / "report.html").write_text(render_page(record, findings, svgs), encoding="utf-8")
         names = sorted(path.name for path in temporary.iterdir())
@@ -126,7 +127,7 @@ def _write_workbook(record: SweepRecord, findings: ReportFindings, path: Path) -
     with pd.ExcelWriter(path, engine="openpyxl") as book:
         for name, sheet in sheets.items():
             if len(sheet):
-                sheet.to_excel(book, sheet_name=name, index=False, freeze_panes=(1, 0))
-                for column, cells in zip(sheet.columns, book.sheets[name].columns, strict=True):
+                written = write_sheet(sheet, book, name)
+                for column, cells in zip(sheet.columns, written.columns, strict=True):
                     widest = max([len(str(column)), *(len(f"{value}") for value in sheet[column].head(50))])
-                    book.sheets[name].column_dimensions[cells[0].column_letter].width = min(40, widest + 2)
+                    written.column_dimensions[cells[0].column_letter].width = min(40, widest + 2)

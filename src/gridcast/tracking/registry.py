@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gridcast.runtime.errors import TrackingError, UnknownModel, suggest
+from gridcast.tracking.addresses import without_credentials
 from gridcast.tracking.mlflow_runs import MODEL_NAME
 from gridcast.tracking.store import mlflow_errors
 
@@ -83,7 +84,7 @@ def require_model(client: Any, name: str) -> Any:
     if model is None:
         names = [other.name for other in client.search_registered_models()]
         hint = suggest(name, names) or (f" (there are: {', '.join(names)})" if names else "; promote one first")
-        raise UnknownModel(f"{client.tracking_uri}: no registered model '{name}'{hint}")
+        raise UnknownModel(f"{without_credentials(client.tracking_uri)}: no registered model '{name}'{hint}")
     return model
 
 

@@ -12,6 +12,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from gridcast.runtime.errors import ConfigError, TrackingError, Unreachable, install_remedy, suggest
 from gridcast.tracking import artifact_paths, sqlite_store
+from gridcast.tracking.addresses import readable_address, without_credentials
 
 MAX_TEXT = 5000
 """Characters that MLflow stores of a description or a tag."""
@@ -66,7 +67,7 @@ def translate_mlflow_errors(function: Callable[Concatenate[Store, P], T]) -> Cal
 
 
 def _tracking_error(uri: str, error: Exception) -> TrackingError:
-    text = f"{uri}: {first_line(error)}"
+    text = f"{without_credentials(uri)}: {first_line(error)}"
     message = str(error).lower()
     if "disk is full" in message or "no space left" in message:
         return TrackingError(f"{text}; free some space there, then run the same command again to continue")
@@ -97,7 +98,7 @@ def open_store(name: str, uri: str | None = None, *, create: bool = True) -> Sto
         experiment = client.get_experiment_by_name(name)
         if experiment is None and not create:
             names = [other.name for other in client.search_experiments()]
-            raise TrackingError(f"{uri}: no MLflow experiment '{name}'{suggest(name, names)}")
+            raise TrackingError(f"{without_credentials(uri)}: no MLflow experiment '{name}'{suggest(name, names)}")
         if experiment is None:
             # The tag makes the web page open on runs rather than on traces of language models.
             kind = {"mlflow.experimentKind": "custom_model_development"}
@@ -112,9 +113,9 @@ def connect(uri: str | None = None) -> tuple[Any, str]:
     mlflow = _import_mlflow()
     from mlflow.exceptions import MlflowException
 
-    uri = uri or os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_URI
+    uri = readable_address(uri or os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_URI)
     sqlite_store.check_file(uri)
-    path = sqlite_store.sqlite_path(uri)
+    path, shown = sqlite_store.sqlite_path(uri), without_credentials(uri)
     try:
         if path is not None and not path.exists():
             sqlite_store.create_database(path, create_tables)
@@ -122,10 +123,10 @@ def connect(uri: str | None = None) -> tuple[Any, str]:
         client = mlflow.MlflowClient(uri)
         client.search_experiments(max_results=1)
     except MlflowException as error:
-        raise TrackingError(f"{uri}: the MLflow store cannot be used: {first_line(error)}") from None
+        raise TrackingError(f"{shown}: the MLflow store cannot be used: {first_line(error)}") from None
     except Exception as error:  # noqa: BLE001 - SQLAlchemy and file errors come as they are
         reason = f"{first_line(error)}{install_remedy(error)}"
-        raise TrackingError(f"{uri}: the MLflow store cannot be opened: {reason}") from None
+        raise TrackingError(f"{shown}: the MLflow store cannot be opened: {reason}") from None
     return client, uri
 
 
@@ -174,7 +175,7 @@ def find_sweep(run_id: str | None, uri: str | None = None) -> tuple[Store, str]:
     _refuse_stale_location(uri, experiment.name)
     sweep_id = run.data.tags.get("gridcast.sweep") or run.data.tags.get("mlflow.parentRunId")
     if sweep_id is None:
-        raise TrackingError(f"{uri}: run {run_id} belongs to no sweep of gridcast")
+        raise TrackingError(f"{without_credentials(uri)}: run {run_id} belongs to no sweep of gridcast")
     return Store(client, uri, run.info.experiment_id), str(sweep_id)
 
 
@@ -207,5 +208,5 @@ def _refuse_stale_location(uri: str, experiment: str) -> None:
 
 
 def first_line(error: Exception) -> str:
-    """Return the first line of the error's message, or the name of its class if it has none."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+    """Return the first line of the error's message, without passwords, or the name of its class if it has none."""
+    return without_credentials((str(error).strip() or type(error).__name__).splitlines()[0])
