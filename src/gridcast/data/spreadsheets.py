@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
 if TYPE_CHECKING:
@@ -45,6 +46,6 @@ def _with_texts(table: pd.DataFrame, change: Any) -> pd.DataFrame:
     for position, dtype in enumerate(table.dtypes):
         if not pd.api.types.is_numeric_dtype(dtype) and not pd.api.types.is_datetime64_any_dtype(dtype):
             texts = [change(value) if isinstance(value, str) else value for value in table.iloc[:, position]]
-            changed.isetitem(position, pd.Series(texts, table.index, dtype=object))
+            changed.isetitem(position, np.array(texts, object))
     changed.columns = pd.Index([change(name) if isinstance(name, str) else name for name in table.columns])
     return changed

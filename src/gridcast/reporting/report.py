@@ -49,6 +49,7 @@ def write_report(record: SweepRecord, store: Store, folder: Path = Path("reports
     files = [target / name for name in names]
     mlflow_runs.log_files(store, record.parent.info.run_id, files, "report")
     mlflow_runs.set_run_tag(store, record.parent.info.run_id, mlflow_runs.VERDICT_TAG, findings.verdict)
+    mlflow_runs.set_run_tag(store, record.parent.info.run_id, mlflow_runs.SHOWN_PROMOTION_TAG, record.promotion)
     description = sweep_description(findings, store.experiment)
     mlflow_runs.set_run_tag(store, record.parent.info.run_id, mlflow_runs.DESCRIPTION_TAG, description)
     return target / "report.html", findings
