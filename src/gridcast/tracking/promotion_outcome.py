@@ -1,4 +1,4 @@
-"""What became of the promotion of a sweep: as its end recorded it, and as the registry has it now."""
+"""The outcome of the promotion of a sweep: as its end recorded it, and as the registry has it now."""
 
 from __future__ import annotations
 
