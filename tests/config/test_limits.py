@@ -49,7 +49,7 @@ FAULTY = {
     "encoding": (with_value("data.encoding", "zlib"), "data.encoding: 'zlib' is unknown"),
 }
 FAULTY |= {
-    f"{key}: {value}": (with_value(key, value), f"{key}: ")
+    f"{key}: {value}": (with_value(key, value), key)
     for key, values in {
         "data.frequency": (
             "0D",

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -113,7 +115,11 @@ def test_a_champion_that_another_process_exchanged_is_not_replaced(client: Any) 
 
 def test_a_change_of_a_living_process_is_waited_for(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(champion_change, "GRACE_SECONDS", 60)
-    monkeypatch.setattr(champion_change.time, "sleep", lambda _: client.delete_registered_model_tag(NAME, CHANGE_TAG))
+
+    def end(_: float) -> None:
+        client.delete_registered_model_tag(NAME, CHANGE_TAG)
+
+    monkeypatch.setattr(champion_change, "time", SimpleNamespace(monotonic=time.monotonic, sleep=end))
     with pytest.raises(Killed):
         rollback(KilledClient(client, 1), NAME)
     reader = KilledClient(client, 0)

@@ -808,7 +808,8 @@ def test_predict_prints_reads_parquet_and_refuses_wrong_input(
     capsys.readouterr()
 
     refused = {
-        (str(csv), "--horizon", "0"): "--horizon: must be at least 1 (got 0)",
+        (str(csv), "--horizon", "0"): "--horizon: must be from 1 to 100,000 (got 0)",
+        (str(csv), "--horizon", "1000000000"): "--horizon: must be from 1 to 100,000 (got 1000000000)",
         (str(csv), "-o", "forecast.ods"): "'forecast.ods' must be a .csv, .xlsx or .parquet file",
         (str(csv), "-o", "nowhere/forecast.csv"): "in a folder that exists",
         (str(tmp_path / "none.csv"),): "none.csv: cannot be read",

@@ -14,7 +14,7 @@ from typing import Any
 
 from gridcast.runtime.errors import TrackingError
 from gridcast.tracking.addresses import without_credentials
-from gridcast.tracking.store import MAX_TEXT, Store, first_line, translate_mlflow_errors
+from gridcast.tracking.store import ARTIFACT_REMEDY, MAX_TEXT, Store, first_line, translate_mlflow_errors
 
 KIND_TAG, KEY_TAG, SEED_TAG, SWEEP_KEY_TAG = "gridcast.kind", "gridcast.run_key", "gridcast.seed", "gridcast.sweep_key"
 CONFIGURATION_TAG, FINGERPRINT_TAG, ERROR_TAG = "gridcast.configuration", "gridcast.fingerprint", "gridcast.error"
@@ -278,7 +278,9 @@ def read_artifact(store: Store, run_id: str, name: str) -> bytes:
             return Path(store.client.download_artifacts(run_id, name, folder)).read_bytes()
         except (MlflowException, OSError) as error:
             where = without_credentials(store.uri)
-            raise TrackingError(f"{where}: run {run_id} has no artifact '{name}': {first_line(error)}") from None
+            raise TrackingError(
+                f"{where}: run {run_id} has no artifact '{name}': {first_line(error)}; {ARTIFACT_REMEDY}"
+            ) from None
 
 
 def validation_errors(store: Store, run_id: str, name: str) -> dict[int, float]:

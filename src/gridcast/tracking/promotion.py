@@ -138,6 +138,11 @@ def _model_id(client: Any, run: Any) -> str:
     model_id = registry.logged_model_id(client, run)
     if model_id is None:
         raise GridcastError(f"run {run.info.run_id} has no model '{MODEL_NAME}'; nothing can be registered")
+    if not registry.has_files(client, model_id):
+        raise GridcastError(
+            f"the files of the model of run {run.info.run_id} are gone; put mlruns back, or delete the run in MLflow "
+            "and train it again: gridcast run"
+        )
     return model_id
 
 

@@ -42,6 +42,14 @@ def logged_model_id(client: Any, run: Any) -> str | None:
     return None
 
 
+def has_files(client: Any, model_id: str) -> bool:
+    """Whether the files of a logged model are where the store says."""
+    from mlflow.artifacts import list_artifacts
+
+    location = client.get_logged_model(model_id).artifact_location
+    return bool(list_artifacts(artifact_uri=location, tracking_uri=client.tracking_uri))
+
+
 def link_version(client: Any, model_id: str, name: str, number: str) -> None:
     """Show the version `number` of `name` on the page of its logged model, as `mlflow.register_model` does."""
     tag, version = "mlflow.modelVersions", {"name": name, "version": number}

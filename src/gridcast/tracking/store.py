@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
 import logging
 import os
@@ -13,6 +14,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 from gridcast.runtime.errors import ConfigError, TrackingError, Unreachable, install_remedy, suggest
 from gridcast.tracking import artifact_paths, sqlite_store
 from gridcast.tracking.addresses import readable_address, without_credentials
+from gridcast.tracking.patient_client import PatientClient, refused_status
 
 MAX_TEXT = 5000
 """Characters that MLflow stores of a description or a tag."""
@@ -25,6 +27,8 @@ TRANSIENT_ERRORS = (
     "ABORTED",
 )
 """Error codes of MLflow after which the same call may succeed later."""
+
+ARTIFACT_REMEDY = "put mlruns back, then run the same command again; `gridcast doctor` says what is gone"
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -53,6 +57,13 @@ def mlflow_errors(uri: str) -> Iterator[None]:
         yield
     except (MlflowException, RequestException, SQLAlchemyError) as error:
         raise _tracking_error(uri, error) from error
+    except OSError as error:
+        if error.errno not in (None, errno.ENOENT, errno.ENOTDIR, errno.EISDIR):
+            raise
+        raise TrackingError(
+            f"{without_credentials(uri)}: artifacts are missing, or were removed meanwhile ({first_line(error)}); "
+            f"{ARTIFACT_REMEDY}"
+        ) from None
 
 
 def translate_mlflow_errors(function: Callable[Concatenate[Store, P], T]) -> Callable[Concatenate[Store, P], T]:
@@ -75,6 +86,8 @@ def _tracking_error(uri: str, error: Exception) -> TrackingError:
         return TrackingError(f"{text}; make it writable, then run the same command again to continue")
     if "malformed" in message or "not a database" in message:
         return TrackingError(f"{text}; the file is damaged: run `gridcast doctor` for what can be done")
+    if status := refused_status(error):
+        return TrackingError(f"{text} (HTTP {status}); see user and password, then run the same command again")
     is_transient = (
         isinstance(error, OSError)
         or getattr(error, "error_code", "") in TRANSIENT_ERRORS
@@ -94,6 +107,8 @@ def open_store(name: str, uri: str | None = None, *, create: bool = True) -> Sto
     if create:
         _refuse_other_destination(name)
     _refuse_stale_location(uri, name)
+    if uri.startswith("http"):
+        client = PatientClient(client, uri)
     with mlflow_errors(uri):
         experiment = client.get_experiment_by_name(name)
         if experiment is None and not create:
@@ -169,6 +184,8 @@ def create_tables(uri: str) -> None:
 def find_sweep(run_id: str | None, uri: str | None = None) -> tuple[Store, str]:
     """Return the MLflow experiment of a run, and the run id of the sweep that it belongs to. Raises TrackingError."""
     client, uri = connect(uri)
+    if uri.startswith("http"):
+        client = PatientClient(client, uri)
     with mlflow_errors(uri):
         run = client.get_run(run_id or "")
         experiment = client.get_experiment(run.info.experiment_id)
