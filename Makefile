@@ -126,12 +126,17 @@ lock: ## update the pinned packages (needs uv)
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
 		--no-annotate --no-header pyproject.toml --group lab -c requirements.txt -c requirements-dev.txt -o requirements-lab.txt
 
-# Named one by one: whatever else lies in these folders may be the only copy, such as streams, API keys and reports.
-MADE_AGAIN := dist .mypy_cache .ruff_cache .pytest_cache .gridcast/cache .gridcast/jax .gridcast/checkpoints \
-	.gridcast/worker.log
+# Files by the names that nobody else gives theirs: whatever else lies in these folders may be the only copy.
+HEX8 := [0-9a-f][0-9a-f][0-9a-f][0-9a-f][0-9a-f][0-9a-f][0-9a-f][0-9a-f]
+HEX64 := $(HEX8)$(HEX8)$(HEX8)$(HEX8)$(HEX8)$(HEX8)$(HEX8)$(HEX8)
+TOOL_CACHES := .mypy_cache/[0-9].[0-9]* .ruff_cache/[0-9]*.[0-9]*.[0-9]* .pytest_cache/v
 clean: ## remove caches and builds, which are made again; keeps runs, results, streams, reports, API keys, data and .venv
-	rm -rf $(MADE_AGAIN)
-	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
+	rm -f dist/gridcast-*-none-any.whl dist/gridcast-*.tar.gz .gridcast/worker.log
+	test ! -d .gridcast/jax || find .gridcast/jax -type f \( -name '*-$(HEX64)-cache' -o -name '*-$(HEX64)-atime' \) -delete
+	test ! -d .gridcast/checkpoints || find .gridcast/checkpoints -type f -name '$(HEX64)' -delete
+	rm -rf $(TOOL_CACHES)
+	find . -path './.venv' -prune -o -type f -path '*/__pycache__/*.cpython-*.pyc' -exec rm -f {} +
+	find . -path './.venv' -prune -o -type d -name __pycache__ -empty -exec rmdir {} +
 
 # The pinned files list every package, so pip does not have to resolve anything: --no-deps saves minutes.
 .venv/.run: requirements.txt pyproject.toml

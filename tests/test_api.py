@@ -251,7 +251,8 @@ def test_an_experiment_survives_the_way_to_text_and_back():
         ({"experiment": CONTENT | {"grid": {"units": [len]}}}, "<built-in function len> is a builtin_.*, which a YAML"),
         ({"experiment": CONTENT, "data": [1]}, "data: expected a pandas DataFrame or a path, got list"),
         ({"experiment": CONTENT, "data": FRAME, "backend": "jaxx"}, "'jaxx' is not allowed; did you mean 'jax'"),
-        ({"experiment": CONTENT, "data": FRAME, "workers": 0}, "--workers: must be at least 1"),
+        ({"experiment": CONTENT, "data": FRAME, "workers": 0}, "--workers: must be from 1 to 1,024"),
+        ({"experiment": CONTENT, "data": FRAME, "workers": 10**6}, "--workers: must be from 1 to 1,024"),
     ],
 )
 def test_wrong_arguments_are_refused_before_anything_is_done(shop, arguments, message):

@@ -194,7 +194,7 @@ def test_what_travels_in_a_model_needs_only_what_is_there(file):
 
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 DECLARATIONS = (ast.Import, ast.ImportFrom, *FUNCTIONS, ast.ClassDef, ast.Assign, ast.AnnAssign, ast.AugAssign)
-COMPLETING = ("_Loader.add_implicit_resolver(", "app.add_typer(")
+COMPLETING = ("ExperimentLoader.add_implicit_resolver(", "app.add_typer(")
 
 
 def test_a_module_only_declares():

@@ -13,8 +13,15 @@ KEPT = (
     ".gridcast/serving/forecasts.sqlite",
     ".gridcast/spool/shop-1234/result",
     ".gridcast/a-later-version/state",
-    ".venv/lib/__pycache__/module.pyc",
+    ".gridcast/cache/notes",
+    ".gridcast/checkpoints/notes",
+    ".gridcast/jax/my-cache",
+    ".mypy_cache/notes.txt",
+    ".pytest_cache/notes.txt",
+    ".venv/lib/__pycache__/module.cpython-311.pyc",
+    "data/__pycache__/notes.txt",
     "data/sensors/sensors.csv",
+    "dist/thesis.pdf",
     "experiments/own.yaml",
     "mlflow.db",
     "mlruns/1/run/artifacts/model",
@@ -22,15 +29,15 @@ KEPT = (
     "reports/pump/report.html",
 )
 REMOVED = (
-    ".gridcast/cache/program",
-    ".gridcast/checkpoints/run",
-    ".gridcast/jax/program",
+    f".gridcast/checkpoints/{'0a' * 32}",
+    f".gridcast/jax/jit_step-{'0a' * 32}-cache",
+    f".gridcast/jax/jit_step-{'0a' * 32}-atime",
     ".gridcast/worker.log",
-    ".mypy_cache/cache",
-    ".pytest_cache/cache",
-    ".ruff_cache/cache",
-    "dist/gridcast.whl",
-    "src/__pycache__/module.pyc",
+    ".mypy_cache/3.11/cache.json",
+    ".pytest_cache/v/cache/nodeids",
+    ".ruff_cache/0.17.5/123",
+    "dist/gridcast-0.2.0-py3-none-any.whl",
+    "src/__pycache__/module.cpython-311.pyc",
 )
 
 
@@ -43,3 +50,4 @@ def test_make_clean_removes_only_what_is_made_again(tmp_path):
     subprocess.run(["make", "clean"], cwd=tmp_path, check=True, capture_output=True)
     assert [name for name in KEPT if not (tmp_path / name).exists()] == []
     assert [name for name in REMOVED if (tmp_path / name).exists()] == []
+    assert not (tmp_path / "src/__pycache__").exists()

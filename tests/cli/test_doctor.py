@@ -587,7 +587,8 @@ def test_a_server_tells_whether_it_answers_and_its_version():
 
 
 @pytest.mark.usefixtures("here")
-def test_a_server_is_asked_with_the_user_and_the_password_of_its_address():
+@pytest.mark.parametrize("password", ["open%20sesame", "open/sesame", "12/34"])
+def test_a_server_is_asked_with_the_user_and_the_password_of_its_address(password):
     received = []
 
     class Guarded(Answers):
@@ -598,10 +599,11 @@ def test_a_server_is_asked_with_the_user_and_the_password_of_its_address():
 
     with http.server.HTTPServer(("127.0.0.1", 0), Guarded) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        (found,) = findings(store.check_store, uri=f"http://anna:open%20sesame@127.0.0.1:{server.server_port}/mlflow")
+        (found,) = findings(store.check_store, uri=f"http://anna:{password}@127.0.0.1:{server.server_port}/mlflow")
         server.shutdown()
     assert found.ok
-    assert received == ["anna:open sesame"] * 2
+    assert "anna" not in found.text
+    assert received == [f"anna:{password.replace('%20', ' ')}"] * 2
 
 
 @pytest.mark.parametrize("uri", ["file:///somewhere/mlruns", "./mlruns", "mlruns"])
@@ -643,10 +645,13 @@ def spool_folder():
     return Path(".gridcast/spool") / f"1-{hashlib.sha256(URI.encode()).hexdigest()[:8]}"
 
 
+KEYS = ["0a" * 32, "1b" * 32]
+
+
 @pytest.mark.usefixtures("here")
-def test_damaged_states_are_removed_and_damaged_results_set_aside():
-    state, result = Path(".gridcast/checkpoints/k1"), spool_folder() / "run-k1"
-    for path in (state, state.with_name("k2"), result, result.with_name("run-k2")):
+def test_damaged_states_and_results_are_set_aside():
+    state, result = Path(".gridcast/checkpoints", KEYS[0]), spool_folder() / f"run-{KEYS[0]}"
+    for path in (state, state.with_name(KEYS[1]), result, result.with_name(f"run-{KEYS[1]}")):
         atomic_bundle.write(path, {"content": os.urandom(1000)})
     assert [finding.text for finding in findings(cache.check_bundles)] == [
         "2 checkpoints of unfinished runs, all intact"
@@ -656,17 +661,16 @@ def test_damaged_states_are_removed_and_damaged_results_set_aside():
         path.write_bytes(path.read_bytes()[:-1])
     wrong = [finding for finding in findings(cache.check_bundles) if not finding.ok]
     assert [finding.text for finding in wrong] == [f"{p}: damaged, its checksum does not fit" for p in (state, result)]
-    assert [doctor.fix(finding) for finding in wrong] == ["1 removed", f"renamed to {result}.damaged"]
+    assert [doctor.fix(finding) for finding in wrong] == [f"renamed to {path}.damaged" for path in (state, result)]
     assert [finding.ok for finding in findings(cache.check_bundles)] == [True]
-    assert not state.exists()
     assert Path(f"{result}.damaged").read_bytes() == hurt
 
 
 @pytest.mark.usefixtures("here")
 def test_results_that_wait_are_no_fault():
     assert findings(cache.check_waiting) == []
-    for key in ("run-k1", "run-k2"):
-        atomic_bundle.write(spool_folder() / key, {})
+    for key in KEYS:
+        atomic_bundle.write(spool_folder() / f"run-{key}", {})
     (found,) = findings(cache.check_waiting)
     assert found.ok
     assert f"{spool_folder()}: 2 results wait for MLflow; the next gridcast run" in found.text
@@ -677,19 +681,58 @@ def test_what_dead_processes_left_half_written_is_removed():
     with subprocess.Popen([sys.executable, "-c", ""]) as dead:
         pass
     left = [
-        Path(f".gridcast/checkpoints/.k1.{dead.pid}"),
-        Path(f".forecast.csv.{dead.pid}"),
-        Path(".gridcast/jax/jit_f"),
+        Path(f".gridcast/checkpoints/.gridcast-tmp-{KEYS[0]}.{dead.pid}"),
+        Path(f".gridcast/checkpoints/.{KEYS[0]}.{dead.pid}"),  # as a former version named it
+        Path(f".gridcast-tmp-forecast.csv.{dead.pid}"),
+        Path(f".gridcast/jax/jit_f-{KEYS[0]}-cache"),
     ]
-    good = [Path(f".gridcast/checkpoints/.k1.{os.getpid()}"), Path(".gridcast/jax/jit_g"), Path(".env"), Path(".v.1x")]
-    fresh = Path(f".gridcast/spool/.k1.{dead.pid}")
-    for path in (*left, *good, fresh):
+    at_work = Path(f".gridcast/checkpoints/.gridcast-tmp-k1.{os.getpid()}")
+    fresh = Path(f".gridcast/spool/.gridcast-tmp-k1.{dead.pid}")
+    for path in (*left, at_work, fresh):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"" if path in left else b"content")
         os.utime(path, None if path == fresh else (0, 0))
-    assert fixed(cache.check_leftovers) == "3 removed"
-    assert [path for path in left if path.exists()] == []
-    assert [path for path in (*good, fresh) if not path.exists()] == []
+    half_a_report = Path(f"reports/shop/.gridcast-tmp-report-x.{dead.pid}")
+    half_a_report.mkdir(parents=True)
+    (half_a_report / "report.html").touch()
+    os.utime(half_a_report, (0, 0))
+    assert fixed(cache.check_leftovers) == "5 removed"
+    assert [path for path in (*left, half_a_report) if path.exists()] == []
+    assert [path for path in (at_work, fresh) if not path.exists()] == []
+
+
+PERSONAL = (
+    ".config.20260101",
+    ".env",
+    ".env.2024",
+    ".forecast.csv.{dead}",
+    ".mlflow.db.{dead}",
+    ".gridcast-tmp-notes",
+    ".gridcast/.keys.{dead}",
+    ".gridcast/checkpoints/README",
+    ".gridcast/checkpoints/.notes.{dead}",
+    ".gridcast/jax/jit_f",
+    ".gridcast/jax/notes-cache",
+    ".gridcast/spool/my-notes",
+    "reports/.draft.{dead}",
+    "reports/shop/.report.html.{dead}",
+    "reports/shop/notes.txt",
+)
+"""Files of a person, with names like those of gridcast."""
+
+
+@pytest.mark.usefixtures("here")
+def test_files_of_a_person_with_names_like_ours_stay():
+    with subprocess.Popen([sys.executable, "-c", ""]) as dead:
+        pass
+    paths = [Path(name.format(dead=dead.pid)) for name in PERSONAL]
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"")
+        os.utime(path, (0, 0))
+    for check in (cache.check_bundles, cache.check_waiting, cache.check_leftovers):
+        assert findings(check) == []
+    assert [path for path in paths if not path.exists()] == []
 
 
 def test_a_full_disk_is_reported(here, monkeypatch):

@@ -7,10 +7,10 @@ import pytest
 import yaml
 
 from gridcast import config
-from gridcast.config import yaml_reader
 from gridcast.config.descriptions import DESCRIPTIONS
 from gridcast.config.json_schema import ALSO_ACCEPTED, experiment_schema
 from gridcast.config.settings_page import ORDER, settings_page
+from gridcast.config.yaml_loader import ExperimentLoader
 from gridcast.runtime.errors import ConfigError
 
 PROJECT = Path(__file__).parents[2]
@@ -20,7 +20,7 @@ MINIMAL = "{version: 1, name: x, data: {source: a.csv, time: t, target: y}, wind
 
 
 def faults(text):
-    return list(VALIDATOR.iter_errors(yaml.load(text, Loader=yaml_reader._Loader)))
+    return list(VALIDATOR.iter_errors(yaml.load(text, Loader=ExperimentLoader)))
 
 
 @pytest.mark.parametrize("path", sorted((PROJECT / "experiments").glob("*.yaml")), ids=lambda path: path.stem)

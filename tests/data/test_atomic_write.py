@@ -1,4 +1,4 @@
-"""A file or a folder appears complete or not at all."""
+"""A file appears complete or not at all."""
 
 import os
 import subprocess
@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from gridcast.data.atomic_write import atomic_folder, atomic_write
+from gridcast.data.atomic_write import atomic_write, set_aside, temporary_owner
 
 
 def test_a_new_file_replaces_the_old_one(tmp_path):
@@ -116,29 +116,17 @@ def test_a_kill_leaves_a_complete_file(tmp_path):
     assert content == number * 20_000
 
 
-def test_a_folder_is_replaced_and_keeps_the_files_named(tmp_path):
-    folder = tmp_path / "reports" / "retail"
-    folder.mkdir(parents=True)
-    (folder / "monitor.html").write_text("kept")
-    (folder / "old.png").write_text("old")
-    with atomic_folder(folder, keep=["monitor.html", "missing.html"]) as temporary:
-        (temporary / "report.html").write_text("new")
-        assert (folder / "old.png").exists()
-    assert {path.name: path.read_text() for path in folder.iterdir()} == {"monitor.html": "kept", "report.html": "new"}
-    assert list(folder.parent.iterdir()) == [folder]
-    assert folder.stat().st_mode & 0o777 == 0o755
+def test_a_temporary_file_has_a_name_that_nobody_else_uses_and_that_every_disk_allows(tmp_path):
+    for name in ("mlflow.db", "x" * 251 + ".csv"):
+        with atomic_write(tmp_path / name) as temporary:
+            temporary.write_text("new")
+            assert temporary_owner(temporary.name) == os.getpid()
+    others = (".env.2024", ".mlflow.db.12", ".gridcast-tmp-x.1" + "0" * 30)
+    assert [temporary_owner(name) for name in others] == [None] * 3
 
 
-def test_an_exception_leaves_the_old_folder(tmp_path):
-    folder = tmp_path / "retail"
-    folder.mkdir()
-    (folder / "old.png").write_text("old")
-
-    def write():
-        with atomic_folder(folder) as temporary:
-            (temporary / "report.html").write_text("half")
-            raise OSError("disk full")
-
-    with pytest.raises(OSError, match="disk full"):
-        write()
-    assert list(tmp_path.rglob("*")) == [folder, folder / "old.png"]
+def test_what_is_set_aside_replaces_nothing(tmp_path):
+    for name in ("notes.txt", "notes.kept.txt"):
+        (tmp_path / name).write_text(name)
+    assert set_aside(tmp_path / "notes.txt").name == "notes.kept-2.txt"
+    assert (tmp_path / "notes.kept.txt").read_text() == "notes.kept.txt"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 from dataclasses import dataclass, replace
@@ -64,7 +65,10 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Built:
 def test_a_whole_sweep_gives_page_tables_and_every_picture(whole: Built) -> None:
     names = {file.name for file in whole.path.parent.iterdir()}
     wanted = {f"{name}.{kind}" for name in PICTURES for kind in ("png", "svg")}
-    assert names == wanted | {"report.html", "leaderboard.csv", "leaderboard.xlsx"}
+    wanted |= {"report.html", "leaderboard.csv", "leaderboard.xlsx"}
+    assert names == wanted | {".gridcast-report.json"}
+    logged = whole.store.client.list_artifacts(whole.record.parent.info.run_id, "report")
+    assert {item.path for item in logged} == {f"report/{name}" for name in wanted}
 
 
 def test_one_seed_describes_settings_and_claims_nothing(whole: Built) -> None:
@@ -101,9 +105,13 @@ def test_the_leaderboard_is_the_same_in_csv_and_excel(whole: Built) -> None:
     assert len(table) == 16
 
 
-def test_the_report_is_logged_on_the_parent_run(whole: Built) -> None:
-    logged = {item.path for item in whole.store.client.list_artifacts(whole.record.parent.info.run_id, "report")}
-    assert {"report/report.html", "report/leaderboard.csv", "report/grid_search_analysis.png"} <= logged
+def test_a_name_neither_ends_the_script_nor_swallows_it(whole: Built) -> None:
+    name = "<!--<script></script>"
+    renamed = replace(whole.record, runs=whole.record.runs.assign(name=name))
+    script = report_page.render_page(renamed, whole.findings, {}).rpartition("<script>")[2]
+    assert "<!--" not in script
+    (data,) = re.findall("const data = (.*);", script)
+    assert {run["name"] for run in json.loads(data)["runs"]} == {name}
 
 
 def test_a_point_sweep_of_one_step_has_no_chapters_on_quantiles_or_steps(whole: Built) -> None:

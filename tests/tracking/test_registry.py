@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ import pandas as pd
 import pytest
 import warm_python
 import yaml
+from killed_client import Killed, KilledClient
 
 from gridcast import cli, config
 from gridcast.api import folders
@@ -25,11 +28,13 @@ from gridcast.evaluation import artifact_files, forecast_results, forecast_table
 from gridcast.models import baselines
 from gridcast.models.baselines import NAIVE_BASELINES
 from gridcast.models.baselines.dataset_task import baseline_task
+from gridcast.monitoring import recalibration
+from gridcast.monitoring.new_threshold import NewThreshold
 from gridcast.runtime import loading
-from gridcast.runtime.errors import ConfigError, GridcastError, PromotionRefused, TrackingError
+from gridcast.runtime.errors import ChampionChanged, ConfigError, GridcastError, PromotionRefused, TrackingError
 from gridcast.sweep import records
 from gridcast.sweep.plan import Plan, configuration_name, make_plan
-from gridcast.tracking import looks, mlflow_runs, model_loading, promotion, registry, run_recording
+from gridcast.tracking import champion_change, looks, mlflow_runs, model_loading, promotion, registry, run_recording
 from gridcast.tracking.promotion_case import EvaluateForecaster
 from gridcast.tracking.registry import BEATEN_BY_TAG, CHAMPION, FORCED_TAG, PREVIOUS
 from gridcast.tracking.run_recording import RunEntry
@@ -499,21 +504,127 @@ def test_a_version_that_a_crash_left_without_alias_is_used_again(shop: Shop, nam
     assert aliases(shop, name) == {CHAMPION: "2", PREVIOUS: "1"}
 
 
+def made_up_threshold(old: float, new: float) -> NewThreshold:
+    day = pd.Timestamp("2024-01-01")
+    return NewThreshold(old, new, 100, 50, 0.0, 0, (), labelled=True, first=day, last=day)
+
+
+every_write = pytest.mark.parametrize("step", [5, pytest.param(1, marks=pytest.mark.slow)])
+
+
+def under_kills(
+    shop: Shop, name: str, act: Callable[[Store, str], Any], goal: dict[str, str], step: int
+) -> tuple[list[str], int]:
+    """Kill `act` before every `step`-th of its writes, then repeat it, each time with a model of its own.
+
+    Return the writes, and how often it ended.
+    """
+    for count, allowed in enumerate(itertools.count(step=step), start=1):
+        own = f"{name}{allowed}"
+        shop.promote(FAIR, own)
+        killed = KilledClient(shop.client, allowed)
+        try:
+            act(dataclasses.replace(shop.store, client=killed), own)
+        except Killed:
+            pass
+        else:
+            return killed.written, count
+        assert aliases(shop, own)[CHAMPION] in ("1", goal[CHAMPION])
+        act(shop.store, own)
+        assert aliases(shop, own) == goal
+        assert len(shop.client.search_model_versions(f"name='{own}'")) == 2
+        assert shop.client.get_registered_model(own).tags == {}
+    raise AssertionError
+
+
+@every_write
+def test_a_promotion_that_was_killed_before_any_write_is_completed_by_the_next(
+    shop: Shop, name: str, step: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(champion_change, "GRACE_SECONDS", 0)
+
+    def act(store: Store, own: str) -> None:
+        promote(store, shop.plan, shop.runs[GOOD], own, unneeded)
+
+    writes, _ = under_kills(shop, name, act, {CHAMPION: "2", PREVIOUS: "1"}, step)
+    assert writes[0] == "create_model_version"
+    assert writes.count("set_registered_model_alias") == 2
+
+
+@every_write
+def test_a_recalibration_that_was_killed_before_any_write_is_completed_by_the_next(
+    shop: Shop, name: str, step: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(champion_change, "GRACE_SECONDS", 0)
+    parent = mlflow_runs.open_sweep(shop.store, records.sweep_entry(shop.plan))
+    threshold = made_up_threshold(old=1.0, new=2.0)
+
+    def act(store: Store, own: str) -> None:
+        champion = model_loading.find_model(own, shop.store.uri)
+        if champion.version == "2":  # which has the threshold
+            return recalibrate(store, dataclasses.replace(threshold, old=2.0), champion)
+        return recalibrate(store, threshold, champion)
+
+    def recalibrate(store: Store, found: NewThreshold, champion: model_loading.ModelReference) -> None:
+        settings = json.loads(shop.files[GOOD]["forecaster.json"]) | {"made for": champion.name}
+        files = {**shop.files[GOOD], "forecaster.json": json.dumps(settings).encode()}
+        monkeypatch.setattr(recalibration, "_files_with_threshold", lambda *_: files)
+        monkeypatch.setattr(recalibration, "find_sweep", lambda _: (store, parent))
+        loaded = model_loading.LoadedModel(None, champion)
+        recalibration.recalibrate(loaded, found, source="normal.csv", max_false_alarms=1.0)
+
+    writes, count = under_kills(shop, name, act, {CHAMPION: "2", PREVIOUS: "1"}, step)
+    assert writes[0] == "create_run"
+    assert len(writes) > 10
+    runs = mlflow_runs.search_runs(shop.store, "tags.`gridcast.kind` = 'recalibration'")
+    own = [run for run in runs if run.data.tags["gridcast.model"].startswith(name)]
+    assert {run.info.status for run in own} == {"FINISHED"}
+    assert len(own) == count
+
+
+def test_a_threshold_of_a_version_that_is_not_champion_any_more_is_refused(
+    shop: Shop, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop.promote(FAIR, name)
+    champion = model_loading.LoadedModel(None, model_loading.find_model(name, shop.store.uri))
+    shop.promote(GOOD, name)
+    before = state(shop, name)
+    monkeypatch.setattr(recalibration, "find_sweep", lambda _: (shop.store, ""))
+    with pytest.raises(ChampionChanged, match="the threshold is that of version 1, but version 2 is the champion now"):
+        recalibration.recalibrate(
+            champion, made_up_threshold(old=1.0, new=2.0), source="normal.csv", max_false_alarms=1.0
+        )
+    assert state(shop, name) == before
+
+
+def test_a_promotion_compares_with_the_champion_that_came_meanwhile(shop: Shop, name: str) -> None:
+    shop.promote(BAD, name, force="to begin with")
+
+    def another(write: str) -> None:
+        if write == "set_registered_model_tag" and aliases(shop, name)[CHAMPION] == "1":
+            shop.promote(GOOD, name)
+
+    before = KilledClient(shop.client, before=another)
+    with pytest.raises(PromotionRefused, match="does not beat the champion, version 3"):
+        promote(dataclasses.replace(shop.store, client=before), shop.plan, shop.runs[FAIR], name, unneeded)
+    assert aliases(shop, name) == {CHAMPION: "3", PREVIOUS: "1"}
+
+
 def test_rolling_back_twice_returns_to_the_start(shop: Shop, name: str) -> None:
     shop.promote(FAIR, name)
     shop.promote(GOOD, name)
-    back = registry.rollback(shop.client, name)
+    back = champion_change.rollback(shop.client, name)
     assert (back.version, back.previous) == ("1", "2")
     assert aliases(shop, name) == {CHAMPION: "1", PREVIOUS: "2"}
     assert model_loading.find_model(name, shop.store.uri).run_id == shop.runs[FAIR].info.run_id
-    registry.rollback(shop.client, name)
+    champion_change.rollback(shop.client, name)
     assert aliases(shop, name) == {CHAMPION: "2", PREVIOUS: "1"}
 
 
 def test_a_run_that_was_rolled_back_can_be_promoted_again_as_the_same_version(shop: Shop, name: str) -> None:
     shop.promote(FAIR, name)
     shop.promote(GOOD, name)
-    registry.rollback(shop.client, name)
+    champion_change.rollback(shop.client, name)
     assert shop.promote(GOOD, name).version == "2"
     assert aliases(shop, name) == {CHAMPION: "2", PREVIOUS: "1"}
 
@@ -522,7 +633,7 @@ def test_rolling_back_a_first_champion_is_refused(shop: Shop, name: str) -> None
     shop.promote(GOOD, name)
     before = state(shop, name)
     with pytest.raises(TrackingError, match=r"no previous.*versions: 1 \(champion\)"):
-        registry.rollback(shop.client, name)
+        champion_change.rollback(shop.client, name)
     assert state(shop, name) == before
 
 
@@ -536,7 +647,7 @@ def test_a_champion_deleted_by_hand_is_told_of_and_can_be_replaced(shop: Shop, n
         shop.client.delete_registered_model_alias(name, CHAMPION)
     message = rf"'{name}' has no champion: .* deleted by hand.*1 \(previous\).*gridcast promote"
     with pytest.raises(TrackingError, match=message):
-        registry.rollback(shop.client, name)
+        champion_change.rollback(shop.client, name)
     with pytest.raises(TrackingError, match=message):
         model_loading.load_model(name, shop.store.uri)
     made = shop.promote(GOOD, name)
@@ -552,14 +663,14 @@ def test_a_previous_champion_deleted_by_hand_is_told_of(shop: Shop, name: str) -
     shop.client.delete_model_version(name, "1")
     before = state(shop, name)
     with pytest.raises(TrackingError, match=r"no previous: .* deleted by hand.*versions: 2 \(champion\)"):
-        registry.rollback(shop.client, name)
+        champion_change.rollback(shop.client, name)
     assert state(shop, name) == before
 
 
 def test_a_model_that_does_not_exist_is_told_of_with_a_near_miss(shop: Shop, name: str) -> None:
     shop.promote(GOOD, name)
     for ask in (
-        lambda: registry.rollback(shop.client, f"{name}x"),
+        lambda: champion_change.rollback(shop.client, f"{name}x"),
         lambda: model_loading.find_model(f"{name}x", shop.store.uri),
     ):
         with pytest.raises(TrackingError, match=f"no registered model '{name}x'; did you mean '{name}'"):
@@ -697,7 +808,8 @@ def test_predict_prints_reads_parquet_and_refuses_wrong_input(
     capsys.readouterr()
 
     refused = {
-        (str(csv), "--horizon", "0"): "--horizon: must be at least 1 (got 0)",
+        (str(csv), "--horizon", "0"): "--horizon: must be from 1 to 100,000 (got 0)",
+        (str(csv), "--horizon", "1000000000"): "--horizon: must be from 1 to 100,000 (got 1000000000)",
         (str(csv), "-o", "forecast.ods"): "'forecast.ods' must be a .csv, .xlsx or .parquet file",
         (str(csv), "-o", "nowhere/forecast.csv"): "in a folder that exists",
         (str(tmp_path / "none.csv"),): "none.csv: cannot be read",

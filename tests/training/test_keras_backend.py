@@ -10,15 +10,17 @@ from gridcast.training import keras_backend
 
 
 def test_of_the_programs_on_disk_those_used_last_are_kept(tmp_path):
+    ending = f"-{'0a' * 32}-cache"
     for age, name in enumerate(("new", "middle", "old", "oldest")):
-        path = tmp_path / name
+        path = tmp_path / f"{name}{ending}"
         path.write_bytes(b"x" * 10)
         os.utime(path, (1_000_000 - age, 1_000_000 - age))
-    os.utime(tmp_path / "old", (2_000_000, 1_000_000))  # written early, read last
+    (tmp_path / "notes-cache").write_bytes(b"x" * 100)
+    os.utime(tmp_path / f"old{ending}", (2_000_000, 1_000_000))  # written early, read last
     keras_backend.trim_program_cache(tmp_path, 25)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["new", "old"]
+    assert sorted(path.name.removesuffix(ending) for path in tmp_path.iterdir()) == ["new", "notes-cache", "old"]
     keras_backend.trim_program_cache(tmp_path, 20)
-    assert len(list(tmp_path.iterdir())) == 2
+    assert len(list(tmp_path.iterdir())) == 3
 
 
 def test_programs_go_where_jax_was_told_or_into_the_project(tmp_path, monkeypatch, jax_backend, programs):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import tempfile
 from collections.abc import Mapping
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 
 BACKENDS = ("jax", "tensorflow")
+MAX_WORKERS = 1024
 ExperimentLike = str | Path | Experiment | Mapping[str, Any]
 """The path of an experiment file, an experiment, or the content of its file as a dict."""
 
@@ -172,8 +174,10 @@ def choose_workers(
     """Return where runs are trained; local workers begin to import their packages in the background."""
     from gridcast.sweep import worker_job, worker_process
 
-    if count is not None and count < 1:
-        raise ConfigError(f"--workers: must be at least 1 (got {count})")
+    if count is not None and not 1 <= count <= MAX_WORKERS:
+        raise ConfigError(f"--workers: must be from 1 to {MAX_WORKERS:,} (got {count})")
+    if memory_gib is not None and not (math.isfinite(memory_gib) and memory_gib > 0):
+        raise ConfigError(f"--memory-limit: must be a number above 0 (got {memory_gib:g})")
     if scheduler is not None and not re.fullmatch(r"\w+://[^\s/]+:\d+/?", scheduler):
         raise ConfigError(f"--scheduler: '{scheduler}' is not an address such as tcp://host:8786")
     workers = worker_job.WorkerSettings(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from gridcast.api.detections import find_events, page_of, training_summary
-from gridcast.data.atomic_write import atomic_write
+from gridcast.data.written_folder import written_folder
 from gridcast.monitoring.stream import followed_model
 
 if TYPE_CHECKING:
@@ -51,9 +51,8 @@ def page_writer(
             training=training(f"models:/{model.name}/{model.version}"),
             state=state_sentences(state, scores),
         )
-        folder.mkdir(parents=True, exist_ok=True)
-        with atomic_write(folder / html.LIVE_FILE) as temporary:
-            temporary.write_text(detection_page.render_page(page), encoding="utf-8")
+        with written_folder(folder, "live") as temporary:
+            (temporary / html.LIVE_FILE).write_text(detection_page.render_page(page), encoding="utf-8")
 
     return write
 

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from gridcast.tracking.model_loading import LoadedModel, ModelReference
 
 
+MAX_HORIZON = 100_000
+"""Steps that one forecast may have."""
+
+
 @dataclass(frozen=True)
 class _Loaded:
     """The common part of loaded forecasters and detectors."""
@@ -100,8 +104,8 @@ class LoadedForecaster(_Loaded):
         """Return the forecasts of `predict`, and the problem of each faulty series by its id."""
         from gridcast.data import prediction_files
 
-        if horizon is not None and horizon < 1:
-            raise ConfigError(f"--horizon: must be at least 1 (got {horizon})")
+        if horizon is not None and not 1 <= horizon <= MAX_HORIZON:
+            raise ConfigError(f"--horizon: must be from 1 to {MAX_HORIZON:,} (got {horizon})")
         table = prediction_files.read_series_table(history, self.preprocessing)
         try:
             return self.loaded.predict_each_series(table, horizon, quantiles, ended=ended)

@@ -108,9 +108,9 @@ def sweep_plan(plan: Plan, workers: WorkerSettings, events: RunEvents) -> Sweep:
     with events, tensorflow_as_before():
         result = runner.run_sweep(plan, store, workers, events)
     events.swept(result, time.perf_counter() - started)
-    is_promotion_new = _promote_if_new(plan, store, result, events)
+    _promote_if_new(plan, store, result, events)
     page = REPORTS / plan.experiment.name / "report.html"
-    verdict = _report_if_new(plan, store, result, page, is_promotion_new=is_promotion_new)
+    verdict = _report_if_new(plan, store, result, page)
     sweep = Sweep(
         name=plan.experiment.name,
         report=page,
@@ -137,24 +137,30 @@ def count_baselines(count: int) -> str:
     return f"{count} baseline{'' if count == 1 else 's'}"
 
 
-def _promote_if_new(plan: Plan, store: Store, result: SweepResult, events: RunEvents) -> bool:
-    """Try to promote the winner; return whether the outcome differs from the recorded one.
+def _promote_if_new(plan: Plan, store: Store, result: SweepResult, events: RunEvents) -> None:
+    """Try to promote the winner, and record the outcome.
 
     A start that brings nothing new leaves the registry alone: somebody may have rolled back since.
     """
-    from gridcast.tracking import mlflow_runs
+    from gridcast.tracking import mlflow_runs, promotion
 
-    before = mlflow_runs.run_tags(store, result.sweep_id).get(mlflow_runs.PROMOTION_TAG)
-    if not plan.experiment.selection.promote_to or (before and not result.trained and not result.winner_is_new):
-        return False
+    if not plan.experiment.selection.promote_to:
+        return
+    candidate = str(promotion.deployed_run(plan.experiment, store, result.winner).info.run_id)
+    tags = mlflow_runs.run_tags(store, result.sweep_id)
+    before = tags.get(mlflow_runs.PROMOTION_TAG)
+    # A start that was killed before the promotion has left a winner that is new, but was trained and tested by it.
+    is_new = result.trained or result.winner_is_new or tags.get(mlflow_runs.PROMOTED_RUN_TAG, candidate) != candidate
+    if before and not is_new:
+        return
     outcome = _promote(plan, store, result, events)
     mlflow_runs.set_run_tag(store, result.sweep_id, mlflow_runs.PROMOTION_TAG, outcome)
-    return outcome != before
+    mlflow_runs.set_run_tag(store, result.sweep_id, mlflow_runs.PROMOTED_RUN_TAG, candidate)
 
 
 def _promote(plan: Plan, store: Store, result: SweepResult, events: RunEvents) -> str:
     """Promote the winner if it passes the gates, and return the outcome as a sentence for the report."""
-    from gridcast.tracking import promotion
+    from gridcast.tracking import promotion, promotion_outcome
 
     try:
         promoted = promotion.promote(
@@ -167,22 +173,22 @@ def _promote(plan: Plan, store: Store, result: SweepResult, events: RunEvents) -
         )
     except PromotionRefused as refusal:
         events.refused(str(refusal))
-        return f"It was not promoted: {refusal}"
+        return promotion_outcome.refusal_sentence(refusal)
     events.promoted(promoted)
-    marked = f", marked as beaten by {promoted.beaten_by}" if promoted.beaten_by else ""
-    return f"It is the champion: {promoted.name} version {promoted.version}{marked}."
+    return promotion_outcome.promotion_sentence(promoted)
 
 
-def _report_if_new(
-    plan: Plan, store: Store, result: SweepResult, page: Path, *, is_promotion_new: bool
-) -> tuple[str, ...]:
+def _report_if_new(plan: Plan, store: Store, result: SweepResult, page: Path) -> tuple[str, ...]:
     """Write the report unless it would say the same as before; return its verdict."""
-    from gridcast.tracking import mlflow_runs
+    from gridcast.tracking import mlflow_runs, promotion_outcome
 
-    verdict = mlflow_runs.run_tags(store, result.sweep_id).get(mlflow_runs.VERDICT_TAG)
-    is_new = result.trained or result.winner_is_new or result.new_baselines or result.failed_baselines
-    if verdict and page.exists() and not (is_new or is_promotion_new):
-        return tuple(verdict.splitlines())
+    tags = mlflow_runs.run_tags(store, result.sweep_id)
+    verdict = tuple(tags.get(mlflow_runs.VERDICT_TAG, "").splitlines())
+    is_new = bool(result.trained or result.winner_is_new or result.new_baselines or result.failed_baselines)
+    shown = tags.get(mlflow_runs.SHOWN_PROMOTION_TAG, tags.get(mlflow_runs.PROMOTION_TAG, ""))
+    is_new = is_new or shown != promotion_outcome.present_outcome(store, tags)
+    if verdict and page.exists() and not is_new:
+        return verdict
     return write_report(plan.experiment.name, store).verdict
 
 

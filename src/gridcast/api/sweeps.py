@@ -222,10 +222,10 @@ def rollback(model: str | Path) -> Promotion:
     gridcast.runtime.errors.TrackingError: ...
     """
     name = model_argument.registered_name(model, "rollback")
-    from gridcast.tracking import registry
+    from gridcast.tracking import champion_change
     from gridcast.tracking.store import connect, require_store
 
     require_store()
     client, _ = connect()
     with model_argument.explain_unknown_model(str(model)):
-        return registry.rollback(client, name)
+        return champion_change.rollback(client, name)

@@ -45,10 +45,8 @@ def main() -> NoReturn:
         err.print(f"error: {error}", markup=False)
         sys.exit(error.exit_code)
     except OSError as error:
-        if error.errno not in WRITE_REMEDIES:
-            raise
-        remedy = WRITE_REMEDIES[error.errno]
-        err.print(f"error: {error.filename or 'writing'}: {error.strerror}; {remedy}", markup=False)
+        remedy = WRITE_REMEDIES.get(error.errno or 0, f"see that it is there and no other kind of file, {_RESUME}")
+        err.print(f"error: {error.filename or 'a file'}: {error.strerror or error}; {remedy}", markup=False)
         sys.exit(1)
     except Exception as error:
         if type(error).__module__.startswith(("click", "typer")) and hasattr(error, "format_message"):

@@ -43,14 +43,22 @@ def print_csv(table: pd.DataFrame) -> None:
 
 
 def write_table(table: pd.DataFrame, path: Path) -> None:
-    """Write a CSV, Excel or Parquet file whole or not at all. Raises GridcastError."""
+    """Write a CSV, Excel or Parquet file whole or not at all. Raises GridcastError.
+
+    Names that a spreadsheet would compute are written as text, see `data.spreadsheets`.
+    """
+    import pandas as pd
+
+    from gridcast.data.spreadsheets import write_csv, write_sheet
+
     try:
         with atomic_write(path) as temporary:
             if path.suffix == ".parquet":
                 table.to_parquet(temporary, index=False)
             elif path.suffix == ".xlsx":
-                table.to_excel(temporary, index=False, engine="openpyxl")
+                with pd.ExcelWriter(temporary, engine="openpyxl") as book:
+                    write_sheet(table, book)
             else:
-                table.to_csv(temporary, index=False)
-    except OSError as error:
+                write_csv(table, temporary)
+    except (OSError, ValueError) as error:  # of Excel: too many rows for a sheet
         raise GridcastError(f"{path}: cannot be written: {error}") from None

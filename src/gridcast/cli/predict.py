@@ -41,8 +41,8 @@ def predict_verb(
     cannot be forecast leaves the others answered: its rows have the reason in a column `problem`, and the exit code is
     1.
     """
-    if horizon is not None and horizon < 1:
-        raise ConfigError(f"--horizon: must be at least 1 (got {horizon})")
+    if horizon is not None and not 1 <= horizon <= models.MAX_HORIZON:
+        raise ConfigError(f"--horizon: must be from 1 to {models.MAX_HORIZON:,} (got {horizon})")
     levels = parse_levels(quantiles)
     check_output_path(output)
     forecaster = models.load_forecaster(model)

@@ -62,14 +62,14 @@ class Configuration(Section):
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
     learning_rate: Annotated[float, Field(gt=0, le=1)] = 0.001
     batch_size: Annotated[int, Field(ge=1, le=65536)] = 32
-    lookback: Annotated[int, Field(ge=1)]
+    lookback: Annotated[int, Field(ge=1, le=1_000_000)]
     optimizer: Optimizer = "adam"
     loss: Loss = "mse"
     likelihood: Literal["student-t", "gaussian", "negative-binomial", "quantile"] | None = None
     scaling: Literal["standard", "mean", "none", "centred", "last"] | None = None
     detector: Literal["reconstruction", "prediction", "both", "encoding"] | None = None
     latent: Annotated[int, Field(ge=1, le=4096)] | None = None
-    epochs: Annotated[int, Field(ge=1)] | None = None
+    epochs: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
 
     @property
     def centred(self) -> bool:

@@ -4,10 +4,18 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, PrivateAttr, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    PrivateAttr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from gridcast.config.configuration import AXES, Configuration
-from gridcast.config.error_messages import explain
+from gridcast.config.error_messages import Shown, explain, shortened
 from gridcast.config.false_alarms import with_merged_windows
 from gridcast.config.layer_settings import (
     check_axis,
@@ -22,6 +30,7 @@ from gridcast.config.ranges import Range, check_ranges, read_range, values_of
 from gridcast.config.search_settings import Search
 from gridcast.config.section import Section
 from gridcast.config.sections import (
+    MAX_LISTED,
     SENSOR_DEFAULTS,
     Anomaly,
     Data,
@@ -46,8 +55,15 @@ TASK_DEFAULTS: dict[str, dict[str, dict[str, Any]]] = {
 """Defaults of sections that differ between tasks."""
 PLUGINS = "plugins"
 """Key of the validation context with the plug-ins that the experiment may name."""
+MAX_VALUES = 5_000
+"""Values that one axis of the grid may have."""
 NOT_OF_SENSORS = ("target", "series", "past", "future", "static", "static_source")
 """Keys of `data` that describe a table with a column of targets, not one with a column for each sensor."""
+
+
+def _whole(value: object) -> object:
+    """The value, and for a number that equals 1 without being an integer a text, which is refused."""
+    return value if type(value) is int else repr(value)
 
 
 class Experiment(Section):
@@ -60,7 +76,7 @@ class Experiment(Section):
     'LSTM'
     """
 
-    version: Literal[1]
+    version: Annotated[Literal[1], BeforeValidator(_whole)]
     name: Name
     data: Data
     task: Literal["forecast", "probabilistic", "anomaly"] = "forecast"
@@ -69,7 +85,7 @@ class Experiment(Section):
     split: Split = Split()
     transform: Transform = Transform()
     baseline: dict[str, Any] = Field(default_factory=dict)
-    baselines: Annotated[Columns, Field(strict=False, min_length=1)] = ("auto",)
+    baselines: Annotated[Columns, Field(strict=False, min_length=1, max_length=MAX_LISTED)] = ("auto",)
     grid: Annotated[tuple[dict[str, tuple[Any, ...] | Range], ...], Field(strict=False)] = ({},)
     training: Training = Training()
     probabilistic: Probabilistic = Probabilistic()
@@ -185,7 +201,7 @@ class Experiment(Section):
         for number, grid in enumerate(grids):
             where = _item(value, number)
             if not isinstance(grid, dict):
-                raise ValueError(f"{where}: expected axes with lists of values, got {grid!r}")
+                raise ValueError(f"{where}: expected axes with lists of values, got {Shown(grid)!r}")
             # First the layers: the axis of a plug-in that is missing is not the fault.
             layers = grid.get("layer")
             for position, layer in enumerate(layers if isinstance(layers, list) else ()):
@@ -193,8 +209,14 @@ class Experiment(Section):
             for axis, values in grid.items():
                 check_axis(f"{where}.{axis}", axis, plugins)
                 if not isinstance(values, list | dict) or not values:
-                    remedy = "give at least one" if values == [] else f"write [{values}]"
-                    raise ValueError(f"{where}.{axis}: expected a list of values, got {values!r}; {remedy}")
+                    remedy = "give at least one" if values == [] else f"write [{shortened(str(values))}]"
+                    raise ValueError(f"{where}.{axis}: expected a list of values, got {Shown(values)!r}; {remedy}")
+                if len(values) > MAX_VALUES:
+                    raise ValueError(
+                        f"{where}.{axis}: {len(values):,} values are more than one axis can have (at most "
+                        f"{MAX_VALUES:,}); give fewer, or search a range: {{low: 1, high: 100}} with search.strategy: "
+                        "random"
+                    )
         return [
             {axis: _checked_values(_item(value, number, axis), axis, values, plugins) for axis, values in grid.items()}
             for number, grid in enumerate(grids)
@@ -209,7 +231,7 @@ class Experiment(Section):
     @classmethod
     def _check_baseline(cls, value: object, info: ValidationInfo) -> object:
         if not isinstance(value, dict):
-            raise ValueError(f"baseline: expected settings, got {value!r}")
+            raise ValueError(f"baseline: expected settings, got {Shown(value)!r}")
         plugins = _plugins_of(info.context)
         for axis in value:
             check_axis(f"baseline.{axis}", axis, plugins)

@@ -22,6 +22,8 @@ def experiment_text(content: Experiment | Mapping[str, Any]) -> str:
         content = content.model_dump(mode="json", exclude_unset=True)
     try:
         return yaml.safe_dump(_plain(content), sort_keys=False, allow_unicode=True)
+    except RecursionError:
+        raise ConfigError("experiment: has too many levels of lists and dicts, or one that contains itself") from None
     except yaml.representer.RepresenterError as error:
         value = error.args[-1]
         raise ConfigError(

@@ -12,8 +12,8 @@ from gridcast.config.section import Section
 class Budget(Section):
     """The limit of a search: a number of `runs` in all, or of `minutes` at each start."""
 
-    runs: Annotated[int, Field(ge=1)] | None = None
-    minutes: Annotated[float, Field(gt=0)] | None = None
+    runs: Annotated[int, Field(ge=1, le=100_000)] | None = None
+    minutes: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
 
     @model_validator(mode="after")
     def _check_one(self) -> Budget:

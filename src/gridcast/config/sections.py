@@ -17,6 +17,7 @@ from gridcast.config.table_settings import NAMES_OF_SIGNS, Columns, Pivot, Wide
 from gridcast.config.threshold_rules import RUNNING, checked_level
 from gridcast.runtime import local_time
 from gridcast.runtime.errors import ConfigError, suggest
+from gridcast.runtime.frequencies import MAX_STEP_DAYS, is_possible
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=200)]
 """A name of folders and files too, which file systems limit to 255 characters."""
@@ -24,6 +25,10 @@ Share = Annotated[float, Field(gt=0, lt=1)]
 Level = Annotated[float, Field(gt=0, lt=1)]
 
 
+MAX_STEPS = 1_000_000
+"""Limit of all counts of steps and epochs: more is a slip of the pen."""
+MAX_LISTED = 1_000
+"""Limit of lists of seeds, levels and names."""
 CHAMPION_MARGIN = 0.01
 """Share by which a challenger must beat the champion where the experiment file does not say."""
 FORMER_FREQUENCY, FORMER_CALENDAR = "D", "observed"
@@ -36,7 +41,7 @@ class Select(Section):
     `top` keeps the series with the largest totals over the training span; `only` names series by their ids.
     """
 
-    top: Annotated[int, Field(ge=1)] | None = None
+    top: Annotated[int, Field(ge=1, le=MAX_STEPS)] | None = None
     only: Annotated[Columns | None, Field(strict=False)] = None
     start: str | None = None
     end: str | None = None
@@ -57,7 +62,7 @@ class Data(Section):
     static: Annotated[Columns, Field(strict=False)] = ()
     static_source: str | None = None
     frequency: str | None = None
-    period: Annotated[int, Field(ge=2)] | None = None
+    period: Annotated[int, Field(ge=2, le=MAX_STEPS)] | None = None
     calendar: Literal["observed", "regular", "trading"] | None = None
     time_zone: str | None = None
     gaps: Literal["error", "zero", "ffill", "interpolate", "keep"] = "error"
@@ -72,7 +77,7 @@ class Data(Section):
     blanks: Literal["error", "zero", "ffill"] = "error"
     encoding: str | None = None
     separator: Literal["comma", "semicolon", "tab", "pipe"] | None = None
-    skip: Annotated[int, Field(ge=0)] = 0
+    skip: Annotated[int, Field(ge=0, le=MAX_STEPS)] = 0
     sheet: str | int | None = None
     query: str | None = None
     wide: Wide | None = None
@@ -85,6 +90,16 @@ class Data(Section):
     def row_frequency(self) -> str | None:
         """The frequency that the stamps of the table are read by: rows are combined to days if nothing else is said."""
         return self.frequency or (None if self.aggregate == "none" else FORMER_FREQUENCY)
+
+    @field_validator("frequency")
+    @classmethod
+    def _check_frequency(cls, value: str | None) -> str | None:
+        if value is not None and not is_possible(value):
+            raise ValueError(
+                f"data.frequency: {value!r} is not a step, which is longer than 0 and at most {MAX_STEP_DAYS // 365} "
+                "years (such as min, 15min, h, D, B, W, M, Q)"
+            )
+        return value
 
     @field_validator("time_zone")
     @classmethod
@@ -135,11 +150,11 @@ class Data(Section):
     def _check_encoding(cls, value: str | None) -> str | None:
         if value is not None:
             try:
-                codecs.lookup(value)
-            except LookupError:
-                raise ValueError(
-                    f"data.encoding: '{value}' is unknown (such as utf-8, windows-1252, latin-1, utf-16)"
-                ) from None
+                is_of_text = codecs.lookup(value)._is_text_encoding
+            except (LookupError, ValueError):
+                is_of_text = False
+            if not is_of_text:
+                raise ValueError(f"data.encoding: '{value}' is unknown (such as utf-8, windows-1252, latin-1, utf-16)")
         return value
 
 
@@ -156,9 +171,9 @@ SENSOR_DEFAULTS: dict[str, Any] = {
 class Window(Section):
     """A window reads `lookback` steps and forecasts `horizon` steps; origins are `stride` steps apart."""
 
-    lookback: Annotated[int, Field(ge=1)]
-    horizon: Annotated[int, Field(ge=1)] = 1
-    stride: Annotated[int, Field(ge=1)] = 1
+    lookback: Annotated[int, Field(ge=1, le=MAX_STEPS)]
+    horizon: Annotated[int, Field(ge=1, le=MAX_STEPS)] = 1
+    stride: Annotated[int, Field(ge=1, le=MAX_STEPS)] = 1
 
 
 class Split(Section):
@@ -171,8 +186,8 @@ class Split(Section):
     train: Share = 0.8
     validation: Share = 0.1
     test: Share = 0.1
-    folds: Annotated[int, Field(ge=1)] | None = None
-    horizon: Annotated[int, Field(ge=1)] | None = None
+    folds: Annotated[int, Field(ge=1, le=MAX_LISTED)] | None = None
+    horizon: Annotated[int, Field(ge=1, le=MAX_STEPS)] | None = None
     expanding: bool = True
 
     @model_validator(mode="after")
@@ -208,7 +223,7 @@ class Probabilistic(Section):
     With `conformal` the quantiles are moved until they cover as often as they state on the validation span.
     """
 
-    quantiles: Annotated[tuple[Level, ...], Field(strict=False, min_length=1)] = (0.1, 0.5, 0.9)
+    quantiles: Annotated[tuple[Level, ...], Field(strict=False, min_length=1, max_length=MAX_LISTED)] = (0.1, 0.5, 0.9)
     paths: Annotated[int, Field(ge=2, le=10000)] = 200
     conformal: bool = True
 
@@ -235,8 +250,8 @@ class Anomaly(Section):
     threshold: str = "mean-std"
     level: float | None = None
     false_alarms: str | None = None
-    min_steps: Annotated[int, Field(ge=1, serialization_alias="least")] = 1
-    merge_gap: Annotated[int, Field(ge=0, serialization_alias="gap")] = 0
+    min_steps: Annotated[int, Field(ge=1, le=MAX_STEPS, serialization_alias="least")] = 1
+    merge_gap: Annotated[int, Field(ge=0, le=MAX_STEPS, serialization_alias="gap")] = 0
 
     @model_validator(mode="after")
     def _check_threshold(self) -> Anomaly:
@@ -278,17 +293,19 @@ class Training(Section):
     model is the one that is promoted.
     """
 
-    epochs: Annotated[int, Field(ge=1)] = 50
-    steps: Annotated[int, Field(ge=1)] | None = None
-    patience: Annotated[int, Field(ge=1)] = 10
+    epochs: Annotated[int, Field(ge=1, le=MAX_STEPS)] = 50
+    steps: Annotated[int, Field(ge=1, le=MAX_STEPS)] | None = None
+    patience: Annotated[int, Field(ge=1, le=MAX_STEPS)] = 10
     decay: Literal["none", "cosine"] = "none"
     loss: Loss = "mse"
-    seeds: Annotated[tuple[Annotated[int, Field(ge=0, lt=2**32)], ...], Field(strict=False, min_length=1)] = (0,)
+    seeds: Annotated[
+        tuple[Annotated[int, Field(ge=0, lt=2**32)], ...], Field(strict=False, min_length=1, max_length=MAX_LISTED)
+    ] = (0,)
     engine: Literal["auto", "stock", "fused"] = "auto"
-    callbacks: Annotated[tuple[str, ...], Field(strict=False)] = ()
-    max_minutes: Annotated[float, Field(gt=0)] | None = None
+    callbacks: Annotated[tuple[str, ...], Field(strict=False, max_length=MAX_LISTED)] = ()
+    max_minutes: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     retries: Annotated[int, Field(ge=0, le=10)] = 2
-    checkpoint_seconds: Annotated[float, Field(ge=0)] = 30.0
+    checkpoint_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 30.0
     refit: bool = False
 
 

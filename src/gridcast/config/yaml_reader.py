@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import glob
 import json
-import re
+import os
+import stat
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, get_args
@@ -13,41 +14,20 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from gridcast.config.configuration import BUILT_IN_LAYERS
-from gridcast.config.error_messages import explain
+from gridcast.config.error_messages import explain, shortened
 from gridcast.config.example_files import example_files
 from gridcast.config.experiment import PLUGINS, Experiment
 from gridcast.config.plugins import NO_PLUGINS, Plugins
 from gridcast.config.selection_metrics import VALIDATION_PREFIX
+from gridcast.config.yaml_loader import ExperimentLoader
 from gridcast.runtime.errors import ConfigError, suggest
 
 PATH_KEYS = ("source", "static_source", "labels")
 """Keys of `data` that name files."""
-
-
-class _Loader(yaml.SafeLoader):
-    """A SafeLoader that reads 1e-3 as a number (YAML 1.1 requires 1.0e-3) and refuses repeated keys."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[str] = set()
-        for key, _ in node.value:
-            if not isinstance(key, yaml.ScalarNode):
-                raise yaml.constructor.ConstructorError(None, None, "a key must be a plain word", key.start_mark)
-            if key.value in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"the key '{key.value}' occurs twice; keep one of them", key.start_mark
-                )
-            seen.add(key.value)
-        return super().construct_mapping(node, deep)
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
-)
-# YAML would turn a date into a date object; here it stays text, which the format of the data decides how to read.
-_Loader.yaml_implicit_resolvers = {
-    first: [pair for pair in pairs if pair[0] != "tag:yaml.org,2002:timestamp"]
-    for first, pairs in _Loader.yaml_implicit_resolvers.items()
-}
+MAX_BYTES = 2**20
+"""Size of an experiment file; the examples have some thousand bytes."""
+MAX_FAULTS = 20
+"""Faults that one message lists."""
 
 
 def read(path: Path | str, plugins: Plugins = NO_PLUGINS) -> Experiment:
@@ -61,13 +41,18 @@ def read(path: Path | str, plugins: Plugins = NO_PLUGINS) -> Experiment:
 def read_text(path: Path | str) -> str:
     """Return the YAML text of the file `path`, with the paths of data that lie beside it as they are from here."""
     try:
+        status = Path(path).stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise ConfigError(f"{path}: is a folder or a device, not an experiment file")
+        if status.st_size > MAX_BYTES:
+            raise ConfigError(f"{path}: has more than {MAX_BYTES:,} bytes, which no experiment file needs")
         text = Path(path).read_text(encoding="utf-8")
     except FileNotFoundError:
         near = suggest(Path(path).name, (p.name for p in Path(path).parent.glob("*.y*ml")))
         near = "; run `gridcast examples`, which writes it" if Path(path) in example_files() else near
         raise ConfigError(f"{path}: no such experiment file{near}") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read as UTF-8 text: {error}") from None
+    except (OSError, ValueError) as error:  # not UTF-8, or no path at all
+        raise ConfigError(f"{shortened(str(path))}: cannot be read as UTF-8 text: {shortened(str(error))}") from None
     return with_paths_from(text, Path(path).parent)
 
 
@@ -77,7 +62,7 @@ def with_paths_from(text: str, folder: Path) -> str:
     Nothing else changes, comments and order stay.
     """
     try:
-        root = yaml.compose(text, Loader=_Loader)
+        root = yaml.compose(text, Loader=ExperimentLoader)
     except yaml.YAMLError:  # which `parse` reports
         return text
     if folder.resolve() == Path.cwd() or not isinstance(root, yaml.MappingNode):
@@ -86,13 +71,9 @@ def with_paths_from(text: str, folder: Path) -> str:
     fields = data.value if isinstance(data, yaml.MappingNode) else []
     named = [value for key, value in fields if key.value in PATH_KEYS and isinstance(value, yaml.ScalarNode)]
     for node in reversed(named):
-        beside = folder / node.value
-        if "://" not in node.value and (beside.is_file() or glob.glob(str(beside), recursive=True)):  # noqa: PTH207
-            text = (
-                text[: node.start_mark.index]
-                + json.dumps(str(beside), ensure_ascii=False)
-                + text[node.end_mark.index :]
-            )
+        beside = str(folder / node.value)
+        if "://" not in node.value and (os.path.isfile(beside) or glob.glob(beside, recursive=True)):  # noqa: PTH113, PTH207
+            text = text[: node.start_mark.index] + json.dumps(beside, ensure_ascii=False) + text[node.end_mark.index :]
     return text
 
 
@@ -102,7 +83,7 @@ def parse(text: str, origin: str = "experiment", plugins: Plugins = NO_PLUGINS) 
     It may name `plugins`.
     """
     try:
-        content = yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader: data, no code
+        content = yaml.load(text, Loader=ExperimentLoader)  # noqa: S506 - a SafeLoader: data, no code
     except yaml.MarkedYAMLError as error:
         line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
         raise ConfigError(f"{origin}{line}: not valid YAML: {error.problem}") from None
@@ -114,14 +95,19 @@ def parse(text: str, origin: str = "experiment", plugins: Plugins = NO_PLUGINS) 
         return Experiment.model_validate(content, context={PLUGINS: plugins})
     except ValidationError as error:
         faults = error.errors()
-        lines = [f"{origin}: {_line(fault)}" for fault in faults if not _follows_from_items(fault, faults)]
+        lines = [
+            f"{origin}: {shortened(_line(fault))}"
+            for fault in faults[:MAX_FAULTS]
+            if not _follows_from_items(fault, faults)
+        ]
+        lines += [f"{origin}: and {len(faults) - MAX_FAULTS:,} more faults"] if len(faults) > MAX_FAULTS else []
         raise ConfigError("\n".join(lines)) from None
 
 
 def names_of_plugins(text: str) -> dict[str, set[str]]:
     """Return the names in the YAML `text` of an experiment that may be plug-ins, by kind; none of broken YAML."""
     try:
-        content = yaml.load(text, Loader=_Loader)  # noqa: S506 - as above
+        content = yaml.load(text, Loader=ExperimentLoader)  # noqa: S506 - as above
     except yaml.YAMLError:
         return {}
     sections = content if isinstance(content, dict) else {}
@@ -147,7 +133,7 @@ def _texts(value: object) -> set[str]:
 
 def with_source(text: str, source: str) -> str:
     """Return the YAML `text` of an experiment with `source` as its data; comments are lost."""
-    content = yaml.load(text, Loader=_Loader)  # noqa: S506 - as above
+    content = yaml.load(text, Loader=ExperimentLoader)  # noqa: S506 - as above
     content["data"]["source"] = source
     return yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
 

@@ -1,13 +1,19 @@
-"""Write a file or a folder so that it appears complete or not at all."""
+"""Write a file so that it appears complete or not at all."""
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
-import shutil
-import tempfile
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterator
 from pathlib import Path
+
+TEMPORARY_PREFIX = ".gridcast-tmp-"
+"""Beginning of the names of temporary files and folders; they end in the id of the process that writes there."""
+MAX_NAME_BYTES = 200
+"""Length from which on a digest takes the place of a name in that of its temporary file: most disks allow 255 bytes."""
+_TEMPORARY_NAME = re.compile(re.escape(TEMPORARY_PREFIX) + r".*\.([0-9]{1,9})(-journal|-wal|-shm)?")
 
 
 @contextlib.contextmanager
@@ -18,12 +24,9 @@ def atomic_write(path: Path, *, overwrite: bool = True) -> Iterator[Path]:
     leaves either the old file or the new one. After an exception `path` is as it was and the temporary file is
     removed. With `overwrite=False` an existing `path` stays: of several processes that create one file, the first to
     finish wins. Raises OSError.
-
-    The temporary name is hidden and ends in the id of this process, by which `gridcast doctor` recognises the files
-    of processes that were killed.
     """
     # Beside `path` by the same way: across a mount, even of one disk, a rename fails.
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary = temporary_path(path)
     try:
         yield temporary
         with temporary.open("rb") as file:
@@ -36,6 +39,30 @@ def atomic_write(path: Path, *, overwrite: bool = True) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def temporary_path(path: Path) -> Path:
+    """Return the path where this process writes what is to become `path`."""
+    encoded = os.fsencode(path.name)
+    name = path.name if len(encoded) <= MAX_NAME_BYTES else hashlib.sha256(encoded).hexdigest()
+    return path.with_name(f"{TEMPORARY_PREFIX}{name}.{os.getpid()}")
+
+
+def temporary_owner(name: str) -> int | None:
+    """Return the id of the process that made the temporary file of this name; None for any other name."""
+    match = _TEMPORARY_NAME.fullmatch(name)
+    return int(match[1]) if match else None
+
+
+def set_aside(path: Path, reason: str = "kept") -> Path:
+    """Rename `path`, which is not gridcast's to remove, to a free name such as `notes.kept.txt`; return the new path.
+
+    Raises OSError.
+    """
+    number = 1
+    while os.path.lexists(aside := path.with_stem(f"{path.stem}.{reason}{'' if number == 1 else f'-{number}'}")):
+        number += 1
+    return path.rename(aside)
+
+
 def _rename_unless_present(source: Path, target: Path) -> None:
     # A hard link fails where the target exists; rename would replace it, and a check before it would be a race.
     try:
@@ -44,25 +71,3 @@ def _rename_unless_present(source: Path, target: Path) -> None:
         pass
     except OSError:  # a file system without hard links
         source.replace(target)
-
-
-@contextlib.contextmanager
-def atomic_folder(folder: Path, *, keep: Sequence[str] = ()) -> Iterator[Path]:
-    """Yield a temporary folder beside `folder` that takes its place when the block ends.
-
-    Files of the old folder whose names are in `keep` are moved into the new one. After an exception `folder` is as it
-    was. The files are not flushed to the disk: use it for files that can be made again. Raises OSError.
-    """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
-    try:
-        yield temporary
-        temporary.chmod(0o755)  # mkdtemp makes folders that nobody else can read
-        if folder.exists():
-            for name in keep:
-                if (folder / name).exists():
-                    (folder / name).rename(temporary / name)
-            shutil.rmtree(folder)
-        temporary.rename(folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from gridcast.data import raw_table
-from gridcast.data.atomic_write import atomic_write
+from gridcast.data.atomic_write import atomic_write, set_aside
 from gridcast.runtime.errors import GridcastError
 
 
@@ -47,6 +47,8 @@ def fetch_set(name: str, cache: Path, columns: Iterable[str] = ()) -> tuple[Path
         frame, notes = BUILTIN_SETS[name].clean(*_download(BUILTIN_SETS[name]))
         try:
             cache.mkdir(parents=True, exist_ok=True)
+            for occupied in filter(Path.exists, (notes_path, path)):  # of an older version, or of somebody else
+                set_aside(occupied)
             with atomic_write(notes_path) as temporary:
                 temporary.write_text(json.dumps(notes, indent=1))
             with atomic_write(path) as temporary:

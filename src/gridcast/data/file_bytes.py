@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import lzma
+import stat
 import zipfile
 import zlib
 from pathlib import Path
@@ -54,11 +55,19 @@ def kind_of(path: str) -> Kind:
     try:
         if scheme_of(path):
             return kind_of_content(read_bytes(path), path)
+        _require_file(path)
         with Path(path).open("rb") as file:
             start = file.read(len(XZ))
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error}") from None
     return kind_of_content(read_bytes(path) if start.startswith((GZIP, XZ, ZIP)) else start, path)
+
+
+def _require_file(path: str) -> None:
+    """Raise DataError for a device or a pipe, which have no end, or cannot be read twice."""
+    mode = Path(path).stat().st_mode
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):  # reading a folder raises an error of its own
+        raise DataError(f"{path}: is a device or a pipe; save its content as a file, and name that")
 
 
 def kind_of_content(content: bytes, path: str) -> Kind:
@@ -72,6 +81,7 @@ def kind_of_content(content: bytes, path: str) -> Kind:
 
 def _raw_bytes(path: str) -> bytes:
     if not scheme_of(path):
+        _require_file(path)
         return Path(path).read_bytes()
     import fsspec
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import os
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -57,7 +58,8 @@ def matching_tables(source: str) -> list[str]:
     """Return the paths or addresses of the tables that `source` names or matches. Raises DataError."""
     if file_bytes.scheme_of(source):
         return _addresses(source)
-    if Path(source).is_file():  # its name may hold signs of a pattern, such as sales[2021].csv
+    # Its name may hold signs of a pattern, such as sales[2021].csv. `Path.is_file` raises for some texts.
+    if os.path.isfile(source):  # noqa: PTH113
         return [source]
     paths = sorted(glob.glob(source, recursive=True))  # noqa: PTH207 - the pattern may be absolute
     return [path for path in paths if not Path(path).is_dir()]

@@ -12,10 +12,10 @@ from typing import Any
 from gridcast.monitoring.new_threshold import NewThreshold
 from gridcast.runtime import online
 from gridcast.runtime.detector import DETECTOR_KEY
-from gridcast.runtime.errors import ConfigError, PromotionRefused
+from gridcast.runtime.errors import ChampionChanged, ConfigError, PromotionRefused
 from gridcast.runtime.model_files import MEMBERS_FILE, SETTINGS_FILE
 from gridcast.runtime.online import OnlineThreshold
-from gridcast.tracking import mlflow_runs, model_loading, promotion, registry, run_recording
+from gridcast.tracking import champion_change, mlflow_runs, model_loading, promotion, registry, run_recording
 from gridcast.tracking.model_loading import LoadedModel
 from gridcast.tracking.registry import Promotion
 from gridcast.tracking.store import MAX_TEXT, Store, find_sweep, mlflow_errors
@@ -71,13 +71,16 @@ def recalibrate(
     that a crash left without an alias is used again.
 
     Raises PromotionRefused with the gate and the figures, leaving the registry as it was; ConfigError for an empty
-    reason or a model that is not registered; TrackingError when MLflow fails.
+    reason or a model that is not registered; ChampionChanged where `loaded` is not the champion any more; TrackingError
+    when MLflow fails.
     """
     name, version, uri = loaded.reference.name, loaded.reference.version, loaded.reference.uri
     if name is None or version is None:
         raise ConfigError(f"{uri} is not registered; name a registered model")
     if force is not None and not force.strip():
         raise ConfigError("--force: the reason is empty; say why the gates do not count, it is kept with the version")
+    store, parent = find_sweep(loaded.reference.run_id)
+    _require_champion(store, name, version)
     if all(math.isclose(one.new, one.old, rel_tol=1e-9) for one in threshold.members or (threshold,)):
         return Promotion(version, name, already_champion=True)
     refusals = {gate: why for gate, judge in THRESHOLD_GATES.items() if (why := judge(threshold, max_false_alarms))}
@@ -87,7 +90,6 @@ def recalibrate(
             f"'{name}' keeps its threshold, the gate '{gate}' refused: {why}; "
             "--force REASON uses the new one anyway and records the reason"
         )
-    store, parent = find_sweep(loaded.reference.run_id)
     run = _record_run(
         store, parent, _files_with_threshold(uri, threshold), threshold=threshold, name=name, version=version
     )
@@ -98,16 +100,33 @@ def recalibrate(
         card += f"\n\n**Set by force: {force}.{refused}**"
         tags[registry.FORCED_TAG] = force[:MAX_TEXT]
     with mlflow_errors(store.uri):
-        champion = registry.version_with_alias(
-            store.client, registry.registered_model(store.client, name), registry.CHAMPION
-        )
         model_id = registry.logged_model_id(store.client, run)
         if model_id is None:
             raise PromotionRefused(f"run {run.info.run_id} has no model that is ready; nothing can be registered")
         number, previous = promotion.register_champion(
-            store.client, name, run, model_id=model_id, tags=tags, card=card[:MAX_TEXT], champion=champion
+            store.client,
+            name,
+            run,
+            verb=RECALIBRATION_KIND,
+            model_id=model_id,
+            tags=tags,
+            card=card[:MAX_TEXT],
+            expected=version,
         )
     return Promotion(number, name, previous=previous)
+
+
+def _require_champion(store: Store, name: str, version: str) -> None:
+    """Complete a change that was interrupted. Raises ChampionChanged where `version` is not the champion any more."""
+    with mlflow_errors(store.uri):
+        champion_change.settle_change(store.client, name)
+        number = registry.alias_number(registry.require_model(store.client, name), registry.CHAMPION)
+    if number != version:
+        now = "it has no champion now" if number is None else f"version {number} is the champion now"
+        raise ChampionChanged(
+            f"'{name}': the threshold is that of version {version}, but {now}; nothing was changed; repeat the "
+            f"{RECALIBRATION_KIND}"
+        )
 
 
 def _files_with_threshold(uri: str, threshold: NewThreshold) -> dict[str, bytes]:
@@ -155,6 +174,7 @@ def _record_run(
             files=files,
             backend="jax",
         )
-        run_recording.record_run(store, parent, entry)
+        unfinished = run_recording.open_run(store, parent, entry)
+        run_recording.record_run(store, parent, entry, unfinished)
         runs = mlflow_runs.finished_runs(store, [key], RECALIBRATION_KIND)
     return runs[key]

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from gridcast.reporting import plot_style
 
 MONITOR_FILE, LIVE_FILE = "monitor.html", "live.html"
-"""Pages of the monitor and of a follower: they lie beside the report, and stay when the report is written again."""
+"""Pages of the monitor and of a follower, beside the report."""
 PAGE_WIDTH_REM, PAGE_WIDTH_INCHES = 74, 13.5
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from gridcast.data.atomic_write import atomic_write
+from gridcast.data.written_folder import written_folder
 from gridcast.monitoring.drift import BINS
 from gridcast.monitoring.findings import MonitorFindings
 from gridcast.reporting import html, plot_style
@@ -44,12 +44,10 @@ def render_page(findings: MonitorFindings) -> str:
 
 
 def write_page(text: str, name: str, folder: Path) -> Path:
-    """Write the page of the model `name` under `folder` atomically; return its path. Raises OSError."""
-    path = folder / name / html.MONITOR_FILE
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_write(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
-    return path
+    """Write the page of the model `name` under `folder` atomically; return its path. Raises OSError, GridcastError."""
+    with written_folder(folder / name, "monitor") as temporary:
+        (temporary / html.MONITOR_FILE).write_text(text, encoding="utf-8")
+    return folder / name / html.MONITOR_FILE
 
 
 def draw_figures(findings: MonitorFindings) -> dict[str, Figure]:

@@ -15,7 +15,8 @@ from gridcast.reporting.combined_winner import CombinedWinner, is_grid_run, read
 from gridcast.reporting.setting_effects import with_whole_axes
 from gridcast.runtime.errors import GridcastError
 from gridcast.sweep.candidates import CANDIDATES_FILE
-from gridcast.tracking import looks, mlflow_runs, ranking
+from gridcast.tracking import looks, mlflow_runs, promotion_outcome, ranking
+from gridcast.tracking.addresses import without_credentials
 from gridcast.tracking.looks import Look
 from gridcast.tracking.store import Store
 
@@ -93,7 +94,8 @@ class SweepRecord:
     `combined` is None where the winner is a run of the grid or is not made yet; `candidates` are all that were compared
     by their validation errors, see `sweep.candidates`, if there are others than runs. `detection` is None for
     forecasters, and while the test span is untouched. `looks` are all looks at it in the store, see `tracking.looks`.
-    `refit_measures` are those of the winner on the test span after its refit, empty without one.
+    `refit_measures` are those of the winner on the test span after its refit, empty without one. `promotion` says what
+    became of the promotion of the winner, as it is now.
     """
 
     name: str
@@ -114,6 +116,7 @@ class SweepRecord:
     looks: Sequence[Look] = ()
     candidates: Sequence[Mapping[str, Any]] = ()
     refit_measures: Mapping[str, float] = field(default_factory=dict)
+    promotion: str = ""
 
     @property
     def routes(self) -> pd.DataFrame:
@@ -217,7 +220,8 @@ def read_sweep(store: Store, name: str, sweep_id: str = "") -> SweepRecord:
     about = json.loads(mlflow_runs.read_artifact(store, parent.info.run_id, "sweep.json"))
     finished, failures = _read_runs(store, about)
     if not finished:
-        raise GridcastError(f"'{name}' has no finished run in {store.uri} yet; continue with: gridcast run")
+        where = without_credentials(store.uri)
+        raise GridcastError(f"'{name}' has no finished run in {where} yet; continue with: gridcast run")
     confirmation_keys = set(about.get("confirmation_keys", ()))
     metric, last_fold = about["selection"]["metric"], max(0, len(about.get("folds", ())) - 1)
     rows = [_run_row(run, metric) | {"confirmation": key in confirmation_keys} for key, run in finished.items()]
@@ -253,6 +257,7 @@ def read_sweep(store: Store, name: str, sweep_id: str = "") -> SweepRecord:
         baselines=_read_baselines(store, about),
         looks=_find_looks(store, about),
         refit_measures=_read_refit(store, winner),
+        promotion=promotion_outcome.present_outcome(store, parent.data.tags),
         candidates=json.loads(_read_optional(store, parent, CANDIDATES_FILE) or "[]"),
     )
 
@@ -276,7 +281,7 @@ def _has_one_model(about: dict[str, Any]) -> bool:
 def _newest_sweep(store: Store, name: str) -> Any:
     parents = mlflow_runs.search_runs(store, f"tags.`{mlflow_runs.KIND_TAG}` = 'sweep'")
     if not parents:
-        raise GridcastError(f"'{name}' has no sweep in {store.uri}; train one with: gridcast run")
+        raise GridcastError(f"'{name}' has no sweep in {without_credentials(store.uri)}; train one with: gridcast run")
     # A sweep without an end is the one that runs now.
     return max(parents, key=lambda run: (run.info.end_time or 2**62, run.info.start_time))
 

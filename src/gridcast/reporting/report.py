@@ -8,7 +8,8 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
-from gridcast.data.atomic_write import atomic_folder
+from gridcast.data.spreadsheets import write_csv, write_sheet
+from gridcast.data.written_folder import written_folder
 from gridcast.reporting import (
     accuracy_plots,
     anomaly_chapter,
@@ -33,18 +34,22 @@ RUNS_LINKED = 5
 def write_report(record: SweepRecord, store: Store, folder: Path = Path("reports")) -> tuple[Path, ReportFindings]:
     """Write the report of `record` under `folder`/<name>, log it on the run of the sweep, and return its path.
 
-    All files appear together, or none. Raises OSError when the folder cannot be written.
+    Files in the folder that gridcast did not write stay there. Raises OSError when the folder cannot be written, and
+    GridcastError when it is none.
     """
     findings = compute_findings(record)
     figures = draw_figures(record, findings)
     target = folder / record.name
-    with atomic_folder(target, keep=[html.MONITOR_FILE, html.LIVE_FILE]) as temporary:
+    with written_folder(target, "report") as temporary:
         svgs = {name: _save_figure(figure, temporary / name) for name, figure in figures.items()}
-        findings.leaders.to_csv(temporary / "leaderboard.csv", index=False)
+        write_csv(findings.leaders, temporary / "leaderboard.csv")
         _write_workbook(record, findings, temporary / "leaderboard.xlsx")
         (temporary / "report.html").write_text(render_page(record, findings, svgs), encoding="utf-8")
-    mlflow_runs.log_folder(store, record.parent.info.run_id, target, "report")
+        names = sorted(path.name for path in temporary.iterdir())
+    files = [target / name for name in names]
+    mlflow_runs.log_files(store, record.parent.info.run_id, files, "report")
     mlflow_runs.set_run_tag(store, record.parent.info.run_id, mlflow_runs.VERDICT_TAG, findings.verdict)
+    mlflow_runs.set_run_tag(store, record.parent.info.run_id, mlflow_runs.SHOWN_PROMOTION_TAG, record.promotion)
     description = sweep_description(findings, store.experiment)
     mlflow_runs.set_run_tag(store, record.parent.info.run_id, mlflow_runs.DESCRIPTION_TAG, description)
     return target / "report.html", findings
@@ -123,7 +128,7 @@ def _write_workbook(record: SweepRecord, findings: ReportFindings, path: Path) -
     with pd.ExcelWriter(path, engine="openpyxl") as book:
         for name, sheet in sheets.items():
             if len(sheet):
-                sheet.to_excel(book, sheet_name=name, index=False, freeze_panes=(1, 0))
-                for column, cells in zip(sheet.columns, book.sheets[name].columns, strict=True):
+                written = write_sheet(sheet, book, name)
+                for column, cells in zip(sheet.columns, written.columns, strict=True):
                     widest = max([len(str(column)), *(len(f"{value}") for value in sheet[column].head(50))])
-                    book.sheets[name].column_dimensions[cells[0].column_letter].width = min(40, widest + 2)
+                    written.column_dimensions[cells[0].column_letter].width = min(40, widest + 2)

@@ -30,7 +30,6 @@ from gridcast.reporting.anomaly_chapter import AnomalyChapter
 from gridcast.reporting.baseline_sentences import BaselineStanding
 from gridcast.reporting.forecast_chapters import ForecastChapters
 from gridcast.reporting.record import SweepRecord
-from gridcast.tracking import mlflow_runs
 
 MIN_RUNS_FOR_IMPORTANCE = 4
 
@@ -98,7 +97,6 @@ def compute_findings(record: SweepRecord) -> ReportFindings:
     chapters = forecast_chapters.build_chapters(
         record, measures=measures, by_series=by_series, overlap=overlap, relevant=record.relevant
     )
-    promotion = record.parent.data.tags.get(mlflow_runs.PROMOTION_TAG)
     effects = _grid_effects(record, grid_runs)
     place = _standing(
         record, runs=runs, configurations=configurations, relations=relations, compared_over=compared_over
@@ -128,7 +126,7 @@ def compute_findings(record: SweepRecord) -> ReportFindings:
             *selection_sentences.refit_sentences(record),
             *selection_sentences.look_sentences(record),
             *chapters.verdict,
-            *([promotion] if promotion else []),
+            *([record.promotion] if record.promotion else []),
             *_setting_sentences(record, effects, grid_runs),
         ],
         bottom_line=anomalies.bottom_line if anomalies else baseline_sentences.bottom_line(standing, NAIVE_BASELINES),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -15,6 +14,7 @@ from gridcast.reporting.anomaly_plots import ANOMALY_TITLES
 from gridcast.reporting.forecast_chapters import FORECAST_TITLES
 from gridcast.reporting.record import SweepRecord
 from gridcast.reporting.report_findings import ReportFindings, replicates_text
+from gridcast.tracking.addresses import without_credentials
 
 GRID_TITLES = {
     "grid_search_analysis": "The grid at a glance",
@@ -75,8 +75,8 @@ def render_page(record: SweepRecord, findings: ReportFindings, figures: Mapping[
             failures=record.failures.to_dict("records"),
             failed_baselines=record.baselines.failures.to_dict("records"),
             baseline_notes=record.baselines.notes,
-            # `</` would end the script.
-            lines=json.dumps(_run_lines(record)).replace("</", "<\\/"),
+            experiment=without_credentials(record.experiment),
+            lines=_run_lines(record),
             written=time.strftime("%Y-%m-%d %H:%M"),
         )
     )

@@ -48,6 +48,10 @@ class UnknownModel(TrackingError):
     exit_code = InputError.exit_code
 
 
+class ChampionChanged(TrackingError):
+    """Another process has changed the champion meanwhile; this one has changed nothing."""
+
+
 class Unreachable(TrackingError):
     """The MLflow store or server does not respond; it may later."""
 

@@ -10,6 +10,8 @@ MONTHS_PER_UNIT = {"M": 1, "Q": 3, "Y": 12}
 WEEKDAYS = ("MON", "TUE", "WED", "THU", "FRI", "SAT", "SUN")
 DAY_SECONDS = 86400
 WEEK_SECONDS = 7 * DAY_SECONDS
+MAX_STEP_DAYS = 36_500
+"""Length of the longest step that makes sense."""
 
 
 def parts(frequency: str) -> tuple[int, str, str]:
@@ -18,6 +20,22 @@ def parts(frequency: str) -> tuple[int, str, str]:
     count, unit, anchor = match.groups() if match else (1, frequency, "")
     of_months = re.fullmatch(r"B?([MQY])[SE]", unit)
     return int(count or 1), of_months[1] if of_months else unit, anchor or ""
+
+
+def is_possible(frequency: str) -> bool:
+    """Whether `frequency` may be the name of a step longer than 0 and not longer than MAX_STEP_DAYS.
+
+    False for a sign, a fraction, or other characters than letters and digits; a name that is unknown may be possible.
+    """
+    match = re.fullmatch(r"([0-9]{0,12})[A-Za-z]+(-[A-Za-z0-9]+)?", frequency)
+    if match is None or match[1].strip("0") == "" != match[1]:
+        return False
+    months = months_per_step(frequency)
+    try:
+        days = months * 30 if months else seconds_per_step(frequency) / DAY_SECONDS
+    except ValueError:  # a name that is unknown, or longer than a Timedelta
+        return len(match[1]) <= len(str(MAX_STEP_DAYS))
+    return days <= MAX_STEP_DAYS
 
 
 def months_per_step(frequency: str) -> int:

@@ -20,6 +20,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from gridcast.data.atomic_write import set_aside
 from gridcast.runtime.errors import Unreachable
 from gridcast.tracking.run_recording import RunEntry
 from gridcast.training import atomic_bundle
@@ -169,8 +170,8 @@ class Recorder:
         try:
             entry = load_entry(path)
         except DamagedError as error:
-            path.replace(path.with_suffix(".damaged"))
-            _LOG.warning("%s; renamed to *.damaged, its run will be trained again", error)
+            aside = set_aside(path, "damaged")
+            _LOG.warning("%s; renamed to %s, its run will be trained again", error, aside.name)
             return
         if self._with_patience(lambda: self._deliver(entry)):
             path.unlink(missing_ok=True)

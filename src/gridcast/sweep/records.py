@@ -16,6 +16,7 @@ from gridcast.config import Range
 from gridcast.config.grid import Run, joined_ranges
 from gridcast.config.plugins import TABLES, PluginSource
 from gridcast.config.selection_metrics import VALIDATION_PREFIX
+from gridcast.data.file_bytes import shown
 from gridcast.data.splits import Spans
 from gridcast.evaluation import artifact_files, detection_table, forecast_table, own_metrics, service_examples
 from gridcast.evaluation.detection_results import AnomalyScores
@@ -301,7 +302,7 @@ def test_measures_of(plan: Plan, forecasts: Forecasts) -> dict[str, float]:
 
 def dataset_fields(plan: Plan) -> dict[str, str]:
     """Return the fields of the MLflow dataset that the runs of a sweep were made from."""
-    data, panel = plan.experiment.data, plan.panel
+    data, panel, source = plan.experiment.data, plan.panel, shown(plan.experiment.data.source)
     columns = dict.fromkeys(data.series, "string") | {data.time: "datetime"}
     columns |= dict.fromkeys([data.target, *data.past, *data.future] if data.target else panel.series, "double")
     profile: dict[str, Any] = {"series": len(panel.series), "steps": len(panel.times)}
@@ -310,10 +311,10 @@ def dataset_fields(plan: Plan) -> dict[str, str]:
         for name, dates in _span_dates(plan)[-1].items()
     }
     return {
-        "name": Path(str(data.source)).name,
+        "name": Path(source).name,
         "digest": plan.fingerprint[:12],
         "source_type": "local",
-        "source": json.dumps({"uri": str(data.source)}),
+        "source": json.dumps({"uri": source}),
         "schema": json.dumps({"mlflow_colspec": [{"name": name, "type": kind} for name, kind in columns.items()]}),
         "profile": json.dumps(profile),
     }

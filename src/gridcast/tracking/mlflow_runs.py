@@ -13,12 +13,17 @@ from pathlib import Path
 from typing import Any
 
 from gridcast.runtime.errors import TrackingError
-from gridcast.tracking.store import MAX_TEXT, Store, first_line, translate_mlflow_errors
+from gridcast.tracking.addresses import without_credentials
+from gridcast.tracking.store import ARTIFACT_REMEDY, MAX_TEXT, Store, first_line, translate_mlflow_errors
 
 KIND_TAG, KEY_TAG, SEED_TAG, SWEEP_KEY_TAG = "gridcast.kind", "gridcast.run_key", "gridcast.seed", "gridcast.sweep_key"
 CONFIGURATION_TAG, FINGERPRINT_TAG, ERROR_TAG = "gridcast.configuration", "gridcast.fingerprint", "gridcast.error"
 SERIES_TAG, FOLD_TAG, WINNER_TAG = "gridcast.series", "gridcast.fold", "gridcast.winner"
 PROMOTION_TAG, VERDICT_TAG, DESCRIPTION_TAG = "gridcast.promotion", "gridcast.verdict", "mlflow.note.content"
+PROMOTED_RUN_TAG = "gridcast.promotion_of"
+"""Id of the run that the outcome in PROMOTION_TAG is about."""
+SHOWN_PROMOTION_TAG = "gridcast.promotion_shown"
+"""The outcome of the promotion that the last report shows."""
 CONFIRMATION_TAG = "gridcast.confirmation"
 """Marks a run with a further seed of a leading configuration."""
 MEASURED_TAG = "gridcast.measured"
@@ -272,7 +277,10 @@ def read_artifact(store: Store, run_id: str, name: str) -> bytes:
         try:
             return Path(store.client.download_artifacts(run_id, name, folder)).read_bytes()
         except (MlflowException, OSError) as error:
-            raise TrackingError(f"{store.uri}: run {run_id} has no artifact '{name}': {first_line(error)}") from None
+            where = without_credentials(store.uri)
+            raise TrackingError(
+                f"{where}: run {run_id} has no artifact '{name}': {first_line(error)}; {ARTIFACT_REMEDY}"
+            ) from None
 
 
 def validation_errors(store: Store, run_id: str, name: str) -> dict[int, float]:
@@ -283,9 +291,10 @@ def validation_errors(store: Store, run_id: str, name: str) -> dict[int, float]:
 
 
 @translate_mlflow_errors
-def log_folder(store: Store, run_id: str, folder: Path, path: str) -> None:
-    """Log every file of `folder` as artifacts of a run under `path`."""
-    store.client.log_artifacts(run_id, str(folder), path)
+def log_files(store: Store, run_id: str, files: Iterable[Path], path: str) -> None:
+    """Log `files` as artifacts of a run under `path`."""
+    for file in files:
+        store.client.log_artifact(run_id, str(file), path)
 
 
 @translate_mlflow_errors

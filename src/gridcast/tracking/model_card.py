@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from gridcast.data.file_bytes import shown
 from gridcast.evaluation import detection_table
 from gridcast.evaluation.origin_losses import value_of
 from gridcast.tracking import mlflow_runs, registry
@@ -78,7 +79,7 @@ def _data_section(case: PromotionCase, about: Mapping[str, Any]) -> list[str]:
     more = ", ..." if len(about["series"]) > MAX_SERIES_NAMED else ""
     lines = [
         "\n## Data",
-        f"- source: `{case.experiment.data.source}`, fingerprint `{about['fingerprint'][:12]}`",
+        f"- source: `{shown(case.experiment.data.source)}`, fingerprint `{about['fingerprint'][:12]}`",
         f"- {len(about['series'])} series: {names}{more}",
     ]
     for span, (first, last) in about["spans"].items():

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from dataclasses import replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from gridcast.evaluation import artifact_files
-from gridcast.runtime.errors import ConfigError, GridcastError, PromotionRefused
-from gridcast.tracking import mlflow_runs, ranking, registry
+from gridcast.runtime.errors import ChampionChanged, ConfigError, GridcastError, PromotionRefused
+from gridcast.tracking import champion_change, mlflow_runs, ranking, registry
 from gridcast.tracking.gates import best_baseline_ahead, first_refusal
 from gridcast.tracking.mlflow_runs import FINGERPRINT_TAG, KEY_TAG, MODEL_NAME
 from gridcast.tracking.model_card import model_card
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from gridcast.config import Experiment, Metric
 
 
+MAX_ATTEMPTS = 3
+"""How often a promotion is tried while others change the champion."""
 REGISTERED_MODEL_DESCRIPTION = (
     "Winners of gridcast's sweeps. The alias `champion` is the version in use, `previous` the one that it replaced."
 )
@@ -49,41 +52,62 @@ def promote(
     Raises PromotionRefused with the gate and the figures, with the registry unchanged; ConfigError without `promote_to`
     or with an empty reason; TrackingError if MLflow fails.
     """
-    name, client = _model_name(experiment, force), store.client
+    name = _model_name(experiment, force)
+    winner_name, *baseline_names = test_measures
     with mlflow_errors(store.uri):
-        model = registry.registered_model(client, name)
-        champion = registry.version_with_alias(client, model, registry.CHAMPION)
-        run = client.get_run(winner.info.run_id)
-        deployed = _deployed_run(experiment, store, run)
-        if champion is not None and champion.run_id == deployed.info.run_id:
-            return _unchanged(client, model, champion)
-        winner_name, *baseline_names = test_measures
         case = PromotionCase(
             experiment=experiment,
             store=store,
-            run=run,
+            run=store.client.get_run(winner.info.run_id),
             measures=test_measures[winner_name],
             baseline_measures={name: test_measures[name] for name in baseline_names},
-            champion=champion,
+            champion=None,
             evaluate=evaluate_champion,
-            if_not_worse=if_not_worse or _has_the_network_of(client, champion, run),
+            if_not_worse=if_not_worse,
             metrics=metrics,
         )
-        refusal = first_refusal(case)
-        if refusal and force is None:
-            raise PromotionRefused(_refusal_text(name, gate=refusal[0], reason=refusal[1]))
-        model_id = _model_id(client, deployed)
-        beaten_by = best_baseline_ahead(case)
-        note = _manual_change_note(client, name, deployed, model=model, champion=champion)
+        return _promote_over_champion(name, case, test_measures, force=force)
+
+
+def _promote_over_champion(
+    name: str,
+    case: PromotionCase,
+    test_measures: Mapping[str, Mapping[str, float]],
+    *,
+    force: str | None,
+    attempts: int = MAX_ATTEMPTS,
+) -> registry.Promotion:
+    """Promote the run of `case` over the present champion, or over the next one where that changes meanwhile."""
+    client = case.store.client
+    champion_change.settle_change(client, name)
+    model = registry.registered_model(client, name)
+    champion = registry.version_with_alias(client, model, registry.CHAMPION)
+    deployed = deployed_run(case.experiment, case.store, case.run)
+    if champion is not None and champion.run_id == deployed.info.run_id:
+        return _unchanged(client, model, champion)
+    same_network = _has_the_network_of(client, champion, case.run)
+    case = replace(case, champion=champion, if_not_worse=case.if_not_worse or same_network)
+    refusal = first_refusal(case)
+    if refusal and force is None:
+        raise PromotionRefused(_refusal_text(name, gate=refusal[0], reason=refusal[1]))
+    model_id = _model_id(client, deployed)
+    beaten_by = best_baseline_ahead(case)
+    note = _manual_change_note(client, name, deployed, model=model, champion=champion)
+    try:
         version, previous = register_champion(
             client,
             name,
             deployed,
+            verb="promotion",
             model_id=model_id,
             tags=_version_tags(case, beaten_by, force),
             card=_card(name, case, test_measures, beaten_by, refusal=refusal, force=force),
-            champion=champion,
+            expected=registry.alias_number(model, registry.CHAMPION),
         )
+    except ChampionChanged:  # whom the gates have not compared with
+        if attempts == 1:
+            raise
+        return _promote_over_champion(name, case, test_measures, force=force, attempts=attempts - 1)
     return registry.Promotion(version=version, name=name, beaten_by=beaten_by, previous=previous, note=note)
 
 
@@ -114,11 +138,16 @@ def _model_id(client: Any, run: Any) -> str:
     model_id = registry.logged_model_id(client, run)
     if model_id is None:
         raise GridcastError(f"run {run.info.run_id} has no model '{MODEL_NAME}'; nothing can be registered")
+    if not registry.has_files(client, model_id):
+        raise GridcastError(
+            f"the files of the model of run {run.info.run_id} are gone; put mlruns back, or delete the run in MLflow "
+            "and train it again: gridcast run"
+        )
     return model_id
 
 
-def _deployed_run(experiment: Experiment, store: Store, run: Any) -> Any:
-    """The run whose model is promoted: the refitted winner where there is one."""
+def deployed_run(experiment: Experiment, store: Store, run: Any) -> Any:
+    """Return the run whose model is promoted: the refitted winner where there is one."""
     if not experiment.training.refit:
         return run
     key = mlflow_runs.refit_key(run)
@@ -143,18 +172,28 @@ def recorded_test_measures(store: Store, winner: Any, baseline_keys: Mapping[str
 
 
 def register_champion(
-    client: Any, name: str, run: Any, *, model_id: str, tags: Mapping[str, str], card: str, champion: Any
+    client: Any,
+    name: str,
+    run: Any,
+    *,
+    verb: str,
+    model_id: str,
+    tags: Mapping[str, str],
+    card: str,
+    expected: str | None,
 ) -> tuple[str, str | None]:
-    """Make the model of `run` champion of `name`, replacing the version `champion` (None if there is none).
+    """Make the model of `run` champion of `name`, replacing the version `expected` (None if there is none).
 
-    Return the numbers of the new champion and of the previous version.
+    Return the numbers of the new champion and of the previous version. Raises ChampionChanged, with the old champion
+    in place, where another version is champion by now.
     """
     # In this order a crash leaves the old champion in place, and a second start completes the work.
     version = _create_or_update_version(client, name, run, model_id=model_id, tags=tags, card=card)
     registry.link_version(client, model_id, name, version)
-    if champion is not None and registry.version_number(champion) != version:
-        client.set_registered_model_alias(name, registry.PREVIOUS, champion.version)
-    client.set_registered_model_alias(name, registry.CHAMPION, version)
+    model = registry.require_model(client, name)
+    former = registry.version_with_alias(client, model, registry.CHAMPION)
+    previous = expected if former is not None and expected != version else None
+    champion_change.exchange_champion(client, name, verb=verb, champion=version, previous=previous, expected=expected)
     return version, _previous_number(client, registry.registered_model(client, name))
 
 
@@ -253,6 +292,7 @@ def _manual_change_note(client: Any, name: str, run: Any, *, model: Any, champio
     if not others and not {registry.CHAMPION, registry.PREVIOUS} & set(model.aliases):
         return None
     return (
-        f"'{name}' had no champion to compare with: its version or its alias was deleted by hand "
+        f"'{name}' had no champion to compare with: its version or its alias was deleted by hand, or its first "
+        f"promotion was interrupted "
         f"({registry.describe_versions(client, name)})"
     )

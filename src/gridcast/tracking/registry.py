@@ -1,4 +1,4 @@
-"""The Model Registry: versions, their aliases, and rolling back to the previous champion."""
+"""The Model Registry: versions and their aliases."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from gridcast.runtime.errors import TrackingError, UnknownModel, suggest
+from gridcast.runtime.errors import UnknownModel, suggest
+from gridcast.tracking.addresses import without_credentials
 from gridcast.tracking.mlflow_runs import MODEL_NAME
-from gridcast.tracking.store import mlflow_errors
 
 CHAMPION, PREVIOUS = "champion", "previous"
 BEATEN_BY_TAG, FORCED_TAG = "gridcast.beaten_by", "gridcast.forced"
@@ -31,28 +31,6 @@ class Promotion:
     note: str | None = None
 
 
-def rollback(client: Any, name: str) -> Promotion:
-    """Swap the `champion` and `previous` aliases; calling it twice restores the original state.
-
-    Raises TrackingError, with nothing changed, if the model, one of the versions or its alias is missing.
-    """
-    with mlflow_errors(client.tracking_uri):
-        model = require_model(client, name)
-        champion, previous = (version_with_alias(client, model, alias) for alias in (CHAMPION, PREVIOUS))
-        if champion is None:
-            raise TrackingError(missing_alias_message(client, model, CHAMPION))
-        if previous is None or previous.version == champion.version:
-            raise TrackingError(missing_alias_message(client, model, PREVIOUS))
-        client.set_registered_model_alias(name, CHAMPION, previous.version)
-        client.set_registered_model_alias(name, PREVIOUS, champion.version)
-    return Promotion(
-        version=version_number(previous),
-        name=name,
-        beaten_by=previous.tags.get(BEATEN_BY_TAG),
-        previous=version_number(champion),
-    )
-
-
 def logged_model_id(client: Any, run: Any) -> str | None:
     """Return the id of the logged model `model` of a run; None unless it was uploaded completely."""
     from mlflow.entities import LoggedModelStatus
@@ -62,6 +40,14 @@ def logged_model_id(client: Any, run: Any) -> str | None:
         if logged is not None and logged.name == MODEL_NAME and logged.status == LoggedModelStatus.READY:
             return str(logged.model_id)
     return None
+
+
+def has_files(client: Any, model_id: str) -> bool:
+    """Whether the files of a logged model are where the store says."""
+    from mlflow.artifacts import list_artifacts
+
+    location = client.get_logged_model(model_id).artifact_location
+    return bool(list_artifacts(artifact_uri=location, tracking_uri=client.tracking_uri))
 
 
 def link_version(client: Any, model_id: str, name: str, number: str) -> None:
@@ -83,7 +69,7 @@ def require_model(client: Any, name: str) -> Any:
     if model is None:
         names = [other.name for other in client.search_registered_models()]
         hint = suggest(name, names) or (f" (there are: {', '.join(names)})" if names else "; promote one first")
-        raise UnknownModel(f"{client.tracking_uri}: no registered model '{name}'{hint}")
+        raise UnknownModel(f"{without_credentials(client.tracking_uri)}: no registered model '{name}'{hint}")
     return model
 
 
@@ -94,8 +80,14 @@ def find_version(client: Any, name: str, number: str) -> Any:
 
 def version_with_alias(client: Any, model: Any, alias: str) -> Any:
     """Return the version with this alias; None without the model or alias, or if the version was deleted."""
+    number = alias_number(model, alias)
+    return None if number is None else find_version(client, model.name, number)
+
+
+def alias_number(model: Any, alias: str) -> str | None:
+    """Return the number of the version with this alias; None without the model or alias."""
     number = model.aliases.get(alias) if model is not None else None
-    return None if number is None else find_version(client, model.name, str(number))
+    return None if number is None else str(number)
 
 
 def version_number(version: Any) -> str:

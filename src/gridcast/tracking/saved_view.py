@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import Any
 
 from gridcast.tracking import mlflow_runs
+from gridcast.tracking.addresses import without_credentials
 from gridcast.tracking.store import Store
 
 VIEW_KEY = "gridcast"
@@ -51,7 +52,7 @@ def save_view(
 def view_link(store: Store, address: str) -> str:
     """Return the link to the view on the pages of MLflow at `address`."""
     query = f"workflowType=machine_learning&viewStateShareKey={VIEW_KEY}"
-    return f"{address}/#/experiments/{store.experiment}/runs?{query}"
+    return f"{without_credentials(address)}/#/experiments/{store.experiment}/runs?{query}"
 
 
 def _state(metric: str, axes: Sequence[str], metrics: Sequence[str]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
 import logging
 import os
@@ -12,6 +13,8 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from gridcast.runtime.errors import ConfigError, TrackingError, Unreachable, install_remedy, suggest
 from gridcast.tracking import artifact_paths, sqlite_store
+from gridcast.tracking.addresses import readable_address, without_credentials
+from gridcast.tracking.patient_client import PatientClient, refused_status
 
 MAX_TEXT = 5000
 """Characters that MLflow stores of a description or a tag."""
@@ -24,6 +27,8 @@ TRANSIENT_ERRORS = (
     "ABORTED",
 )
 """Error codes of MLflow after which the same call may succeed later."""
+
+ARTIFACT_REMEDY = "put mlruns back, then run the same command again; `gridcast doctor` says what is gone"
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -52,6 +57,13 @@ def mlflow_errors(uri: str) -> Iterator[None]:
         yield
     except (MlflowException, RequestException, SQLAlchemyError) as error:
         raise _tracking_error(uri, error) from error
+    except OSError as error:
+        if error.errno not in (None, errno.ENOENT, errno.ENOTDIR, errno.EISDIR):
+            raise
+        raise TrackingError(
+            f"{without_credentials(uri)}: artifacts are missing, or were removed meanwhile ({first_line(error)}); "
+            f"{ARTIFACT_REMEDY}"
+        ) from None
 
 
 def translate_mlflow_errors(function: Callable[Concatenate[Store, P], T]) -> Callable[Concatenate[Store, P], T]:
@@ -66,7 +78,7 @@ def translate_mlflow_errors(function: Callable[Concatenate[Store, P], T]) -> Cal
 
 
 def _tracking_error(uri: str, error: Exception) -> TrackingError:
-    text = f"{uri}: {first_line(error)}"
+    text = f"{without_credentials(uri)}: {first_line(error)}"
     message = str(error).lower()
     if "disk is full" in message or "no space left" in message:
         return TrackingError(f"{text}; free some space there, then run the same command again to continue")
@@ -74,6 +86,8 @@ def _tracking_error(uri: str, error: Exception) -> TrackingError:
         return TrackingError(f"{text}; make it writable, then run the same command again to continue")
     if "malformed" in message or "not a database" in message:
         return TrackingError(f"{text}; the file is damaged: run `gridcast doctor` for what can be done")
+    if status := refused_status(error):
+        return TrackingError(f"{text} (HTTP {status}); see user and password, then run the same command again")
     is_transient = (
         isinstance(error, OSError)
         or getattr(error, "error_code", "") in TRANSIENT_ERRORS
@@ -93,11 +107,13 @@ def open_store(name: str, uri: str | None = None, *, create: bool = True) -> Sto
     if create:
         _refuse_other_destination(name)
     _refuse_stale_location(uri, name)
+    if uri.startswith("http"):
+        client = PatientClient(client, uri)
     with mlflow_errors(uri):
         experiment = client.get_experiment_by_name(name)
         if experiment is None and not create:
             names = [other.name for other in client.search_experiments()]
-            raise TrackingError(f"{uri}: no MLflow experiment '{name}'{suggest(name, names)}")
+            raise TrackingError(f"{without_credentials(uri)}: no MLflow experiment '{name}'{suggest(name, names)}")
         if experiment is None:
             # The tag makes the web page open on runs rather than on traces of language models.
             kind = {"mlflow.experimentKind": "custom_model_development"}
@@ -112,9 +128,9 @@ def connect(uri: str | None = None) -> tuple[Any, str]:
     mlflow = _import_mlflow()
     from mlflow.exceptions import MlflowException
 
-    uri = uri or os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_URI
+    uri = readable_address(uri or os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_URI)
     sqlite_store.check_file(uri)
-    path = sqlite_store.sqlite_path(uri)
+    path, shown = sqlite_store.sqlite_path(uri), without_credentials(uri)
     try:
         if path is not None and not path.exists():
             sqlite_store.create_database(path, create_tables)
@@ -122,10 +138,10 @@ def connect(uri: str | None = None) -> tuple[Any, str]:
         client = mlflow.MlflowClient(uri)
         client.search_experiments(max_results=1)
     except MlflowException as error:
-        raise TrackingError(f"{uri}: the MLflow store cannot be used: {first_line(error)}") from None
+        raise TrackingError(f"{shown}: the MLflow store cannot be used: {first_line(error)}") from None
     except Exception as error:  # noqa: BLE001 - SQLAlchemy and file errors come as they are
         reason = f"{first_line(error)}{install_remedy(error)}"
-        raise TrackingError(f"{uri}: the MLflow store cannot be opened: {reason}") from None
+        raise TrackingError(f"{shown}: the MLflow store cannot be opened: {reason}") from None
     return client, uri
 
 
@@ -175,13 +191,15 @@ def create_tables(uri: str) -> None:
 def find_sweep(run_id: str | None, uri: str | None = None) -> tuple[Store, str]:
     """Return the MLflow experiment of a run, and the run id of the sweep that it belongs to. Raises TrackingError."""
     client, uri = connect(uri)
+    if uri.startswith("http"):
+        client = PatientClient(client, uri)
     with mlflow_errors(uri):
         run = client.get_run(run_id or "")
         experiment = client.get_experiment(run.info.experiment_id)
     _refuse_stale_location(uri, experiment.name)
     sweep_id = run.data.tags.get("gridcast.sweep") or run.data.tags.get("mlflow.parentRunId")
     if sweep_id is None:
-        raise TrackingError(f"{uri}: run {run_id} belongs to no sweep of gridcast")
+        raise TrackingError(f"{without_credentials(uri)}: run {run_id} belongs to no sweep of gridcast")
     return Store(client, uri, run.info.experiment_id), str(sweep_id)
 
 
@@ -214,5 +232,5 @@ def _refuse_stale_location(uri: str, experiment: str) -> None:
 
 
 def first_line(error: Exception) -> str:
-    """Return the first line of the error's message, or the name of its class if it has none."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+    """Return the first line of the error's message, without passwords, or the name of its class if it has none."""
+    return without_credentials((str(error).strip() or type(error).__name__).splitlines()[0])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import sys
 from collections.abc import Iterator
 from importlib.machinery import PathFinder
@@ -17,6 +18,7 @@ MAX_CACHE_BYTES = 2**28
 """Most bytes of compiled programs in the cache, those used last; the programs of a network take 140,000."""
 HIDDEN_PACKAGES = ("sklearn", "matplotlib")
 """Packages that Keras imports if installed, for wrappers and plots we do not use: half the time of its import."""
+_PROGRAM_NAME = re.compile(r".+-[0-9a-f]{64}-(cache|atime)")
 
 
 def has_tensorflow() -> bool:
@@ -109,9 +111,9 @@ def import_keras(backend: str) -> None:
 
 
 def trim_program_cache(folder: Path, max_bytes: int) -> None:
-    """Remove the least recently used files of `folder` until the others have `max_bytes` at most."""
+    """Remove the least recently used programs in `folder` until the others have `max_bytes` at most."""
     files = []
-    for path in folder.glob("*"):
+    for path in filter(is_program, folder.glob("*")):
         with contextlib.suppress(OSError):  # another worker may be trimming too
             status = path.stat()
             files.append((max(status.st_atime, status.st_mtime), status.st_size, path))
@@ -121,6 +123,11 @@ def trim_program_cache(folder: Path, max_bytes: int) -> None:
             return
         path.unlink(missing_ok=True)
         total -= size
+
+
+def is_program(path: Path) -> bool:
+    """Whether a file is a compiled program of JAX's cache, or the time of its last use, by its name."""
+    return _PROGRAM_NAME.fullmatch(path.name) is not None
 
 
 def free_programs() -> None:

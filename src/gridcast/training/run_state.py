@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from gridcast.data.atomic_write import TEMPORARY_PREFIX
 from gridcast.training import atomic_bundle
 from gridcast.training.atomic_bundle import DamagedError
 
@@ -82,6 +83,8 @@ def write_state(path: Path, state_format: str, state: RunState) -> None:
 def remove_state(path: Path) -> None:
     """Remove the state at `path`, and the temporary file of a process that was killed while it wrote there."""
     with suppress(OSError):
-        for temporary in path.parent.glob(f".{path.name}.*"):
-            temporary.unlink(missing_ok=True)
+        # A former version named them without the prefix; nothing else is named after a run key.
+        for prefix in (TEMPORARY_PREFIX, "."):
+            for temporary in path.parent.glob(f"{prefix}{path.name}.*"):
+                temporary.unlink(missing_ok=True)
         path.unlink(missing_ok=True)

@@ -10,6 +10,7 @@ import sys
 import urllib.request
 from collections.abc import Callable, Iterator
 from functools import partial
+from http.client import HTTPException
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,8 @@ from gridcast.cli.doctor.repair import rebuild
 from gridcast.runtime.errors import GridcastError, TrackingError
 from gridcast.sweep import lease
 from gridcast.tracking import artifact_paths, mlflow_runs, sqlite_store
-from gridcast.tracking.addresses import split_credentials
-from gridcast.tracking.store import DEFAULT_URI, Store, connect
+from gridcast.tracking.addresses import readable_address, split_credentials, without_credentials
+from gridcast.tracking.store import DEFAULT_URI, Store, connect, first_line
 
 UNSET_REMEDY = f"unset MLFLOW_TRACKING_URI, or set it to {DEFAULT_URI} or the address of a server"
 FIX_COMMAND = "`gridcast doctor --fix`"
@@ -41,7 +42,8 @@ def check_store(project: Project) -> Iterator[Finding]:
     elif re.match("https?:", project.uri):
         yield _check_server(project.uri)
     elif project.uri.startswith("file:") or ":" not in project.uri:
-        yield problem("store", f"{project.uri}: a folder, where MLflow keeps no runs any more", remedy=UNSET_REMEDY)
+        text = f"{without_credentials(project.uri)}: a folder, where MLflow keeps no runs any more"
+        yield problem("store", text, remedy=UNSET_REMEDY)
 
 
 def _check_file(path: Path) -> Iterator[Finding]:
@@ -91,15 +93,17 @@ def _upgrade(path: Path) -> str:
 
 def _check_server(uri: str) -> Finding:
     """Check that a tracking server answers, and report its version of MLflow if it has an answer to that."""
+    uri, shown = readable_address(uri).rstrip("/"), without_credentials(uri)
     try:
-        _get(f"{uri.rstrip('/')}/health")
-    except (OSError, ValueError) as error:
-        return problem("store", f"{uri}: no tracking server answers: {error}", remedy=f"start it, or {UNSET_REMEDY}")
+        _get(f"{uri}/health")
+    except (OSError, ValueError, HTTPException) as error:
+        text = f"{shown}: no tracking server answers: {first_line(error)}"
+        return problem("store", text, remedy=f"start it, or {UNSET_REMEDY}")
     try:
-        server_version = _get(f"{uri.rstrip('/')}/version")
-    except (OSError, ValueError):
+        server_version = _get(f"{uri}/version")
+    except (OSError, ValueError, HTTPException):
         server_version = "of unknown version"
-    return good("store", f"{uri}: answers; MLflow {server_version} there, {version('mlflow')} here")
+    return good("store", f"{shown}: answers; MLflow {server_version} there, {version('mlflow')} here")
 
 
 def _get(url: str) -> str:
