@@ -13,7 +13,8 @@ import pytest
 
 from gridcast.monitoring.stream.feed_rows import RowFormat
 from gridcast.monitoring.stream.feeds import UNFINISHED_SECONDS, FolderFeed, WebFeed, open_feed
-from gridcast.monitoring.stream.ledger import FileMark, Ledger
+from gridcast.monitoring.stream.ledger import Ledger
+from gridcast.monitoring.stream.ledger_rows import FileMark
 from gridcast.runtime.errors import ConfigError, GridcastError
 from small_experiments import readings, watched
 from tracking_servers import free_port

@@ -17,7 +17,7 @@ import pandas as pd
 from gridcast.data import file_bytes
 from gridcast.monitoring.stream import web_answer
 from gridcast.monitoring.stream.feed_rows import RowFormat, parse_rows
-from gridcast.monitoring.stream.ledger import FileMark
+from gridcast.monitoring.stream.ledger_rows import FileMark
 from gridcast.monitoring.stream.web_answer import FeedUnreachable
 from gridcast.runtime.errors import ConfigError, DataError
 

@@ -22,7 +22,8 @@ from gridcast.monitoring.stream.ingest import (
     score_waiting_steps,
     score_without_lagging_sensors,
 )
-from gridcast.monitoring.stream.ledger import Alert, Ledger
+from gridcast.monitoring.stream.ledger import Ledger
+from gridcast.monitoring.stream.ledger_rows import Alert
 from gridcast.monitoring.stream.web_answer import FeedUnreachable
 from gridcast.monitoring.stream.wording import quoted_names
 from gridcast.runtime.errors import ConfigError, DataError, GridcastError
@@ -243,18 +244,17 @@ def poll_once(
 
     The feed is asked again as long as it returns newer steps, since some return a limited number of rows at once.
     """
-    pending, outcomes, has_batch = deliver_alerts(ledger, channels), [], False
+    pending, outcomes = deliver_alerts(ledger, channels), []
     while True:
         mark = ledger.resume_time(utc_now())
         for batch in feed.new_batches(ledger.file_marks(), mark):
-            has_batch = True
             if outcome := ingest_batch(batch, ledger, model, channels=tuple(channels), now=utc_now()):
                 outcomes.append(outcome)
                 tell(outcome.text)
                 pending = deliver_alerts(ledger, channels)
         if ledger.resume_time(utc_now()) == mark:
             break
-    score_rest = score_without_lagging_sensors if has_batch else score_waiting_steps
+    score_rest = score_without_lagging_sensors if outcomes else score_waiting_steps
     if message := score_rest(ledger, model, channels=tuple(channels), now=utc_now()):
         tell(message)
         pending = deliver_alerts(ledger, channels)

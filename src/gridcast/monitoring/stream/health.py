@@ -9,7 +9,8 @@ import pandas as pd
 
 from gridcast.monitoring.stream.feed_rows import WEB_PAGE_NOTE
 from gridcast.monitoring.stream.followed_model import FollowedModel, iso_stamp, step_length
-from gridcast.monitoring.stream.ledger import Alert, FeedProblem, Ledger, ReadBatch
+from gridcast.monitoring.stream.ledger import Ledger
+from gridcast.monitoring.stream.ledger_rows import Alert, FeedProblem, ReadBatch
 from gridcast.runtime.errors import suggest
 
 LOOKS_WITHOUT_DATA = 3

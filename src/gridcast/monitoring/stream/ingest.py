@@ -21,8 +21,10 @@ import pandas as pd
 
 from gridcast.monitoring.stream.feeds import FeedBatch
 from gridcast.monitoring.stream.followed_model import FollowedDetector, FollowedModel, iso_stamp, step_length, with_zone
-from gridcast.monitoring.stream.ledger import FileMark, Ledger, ScoredStep
-from gridcast.monitoring.stream.readings import parse_readings
+from gridcast.monitoring.stream.ledger import Ledger
+from gridcast.monitoring.stream.ledger_rows import FileMark, ScoredStep
+from gridcast.monitoring.stream.readings import merge_repeated, parse_readings
+from gridcast.monitoring.stream.set_aside import sort_out_leaps
 from gridcast.monitoring.stream.stuck import stuck_alerts
 from gridcast.monitoring.stream.wording import batch_remarks, event_alert, scores_summary, unscored_reason
 from gridcast.runtime import events, running_threshold
@@ -66,7 +68,8 @@ def ingest_batch(
     Steps without a row, and sensors without a reading, are missing values to the detector. Rows that come late, before
     the high-water mark, fill such a hole, and so do those that have a sensor that a stored step lacks, as from a file
     for each sensor: what they complete is scored then. A row that repeats a stored reading is ignored, whatever it says
-    now. Each of these is counted. Returns None, and does nothing, where another process read the same part of the file.
+    now. Each of these is counted. A row whose time leaps ahead is set aside, see `set_aside`. Returns None, and does
+    nothing, where another process read the same part of the file, or all rows are set aside already.
     """
     detector = model.detector
     # The whole batch is one transaction. Were the rows stored first and the scores later, a kill between the two would
@@ -77,7 +80,11 @@ def ingest_batch(
         if batch.begin is not None and ledger.file_marks().get(batch.source, FileMark()) != batch.begin:
             return None
         counts: Counter[str] = Counter(rows=len(batch.rows) + batch.unreadable, unreadable=batch.unreadable)
-        readings, notes = parse_readings(batch, detector, now=now, counts=counts)
+        parsed, notes = parse_readings(batch, detector, now=now, counts=counts)
+        sorted_out = sort_out_leaps(parsed, ledger, detector)
+        if batch.end is None and not sorted_out.is_new and not counts["unreadable"]:
+            return None  # an address is asked for the rows after the newest step, and so returns them at each look
+        readings, notes = merge_repeated(sorted_out.readings, counts), [*notes, *sorted_out.notes]
         mark = ledger.high_water_mark
         is_stored = ledger.has_steps(readings.index.to_series()).to_numpy(bool)
         is_behind = readings.index <= mark if mark is not None else np.zeros(len(readings), bool)
@@ -351,11 +358,19 @@ def _find_events(begin: pd.Timestamp, ledger: Ledger, model: FollowedModel) -> l
             break
         edge = step.time if step.is_anomaly and step.time < begin else edge
         steps.append(step)
-    if not steps:
-        return []
     steps.reverse()
     times = pd.DatetimeIndex([step.time for step in steps])
-    axis = pd.date_range(times[0], times[-1], freq=length)
+    ends = [0, *(np.flatnonzero(np.diff(times) > (detector.gap + 1) * length) + 1), len(steps)]
+    return [event for start, end in itertools.pairwise(ends) for event in _events_among(steps[start:end], model)]
+
+
+def _events_among(steps: Sequence[ScoredStep], model: FollowedModel) -> list[dict[str, Any]]:
+    """The events among steps in their order, without a hole that no event spans."""
+    if not steps:
+        return []
+    detector = model.detector
+    times = pd.DatetimeIndex([step.time for step in steps])
+    axis = pd.date_range(times[0], times[-1], freq=step_length(detector.frequency))
     scores = pd.Series([step.score for step in steps], times).reindex(axis).to_numpy()
     thresholds = pd.Series([step.threshold for step in steps], times).reindex(axis).to_numpy()
     contributions = pd.DataFrame([step.contributions for step in steps], times)

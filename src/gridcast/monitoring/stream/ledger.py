@@ -11,12 +11,13 @@ import json
 import math
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from gridcast.monitoring.stream.ledger_rows import Alert, FeedProblem, FileMark, ReadBatch, ScoredStep
 from gridcast.monitoring.stream.ledger_schema import SCHEMA
 from gridcast.runtime.errors import ConfigError, GridcastError, suggest
 from gridcast.runtime.running_threshold import ScoreHistory
@@ -32,56 +33,6 @@ MAX_HOLE_AHEAD = pd.Timedelta(hours=1)
 BATCH_COUNTS = ("rows", "scored", "unscored", "late", "repeated", "unreadable", "missing", "afterwards")
 """Counts of a batch: its rows, each of which was scored, could not be scored yet, came late, repeated a stored step, or
 could not be read; the steps that are missing in it; and the steps of earlier batches that were scored with its help."""
-
-
-@dataclass(frozen=True)
-class FileMark:
-    """How far a file was read: its first `size` bytes, and their digest; that is empty where it is not known."""
-
-    size: int = 0
-    digest: str = ""
-
-
-@dataclass(frozen=True)
-class Alert:
-    """Notice of an event, as the event was when it began to count; the receiver can drop repetitions by the `id`."""
-
-    id: str
-    title: str
-    text: str
-    event: Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class FeedProblem:
-    """A problem of the feed, `since` a time, such as a dead sensor, which is its `subject`."""
-
-    kind: str
-    subject: str
-    since: str
-    text: str
-
-
-@dataclass(frozen=True)
-class ReadBatch:
-    """The counts and notes of a batch that had rows."""
-
-    number: int
-    source: str
-    rows: int
-    unreadable: int
-    notes: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class ScoredStep:
-    """A step with its score; `contributions` are by sensor."""
-
-    time: pd.Timestamp
-    score: float
-    threshold: float
-    is_anomaly: bool
-    contributions: Mapping[str, float]
 
 
 class Ledger:
@@ -139,6 +90,17 @@ class Ledger:
         """The time of the newest step, None where there is none."""
         ((newest,),) = self._database.execute("SELECT max(time) FROM steps")
         return None if newest is None else pd.Timestamp(newest)
+
+    @property
+    def first_step(self) -> pd.Timestamp | None:
+        """The time of the oldest step, None where there is none."""
+        ((first,),) = self._database.execute("SELECT min(time) FROM steps")
+        return None if first is None else pd.Timestamp(first)
+
+    def newest_steps(self, count: int) -> pd.DatetimeIndex:
+        """Return the times of the newest steps, in their order."""
+        rows = self._database.execute("SELECT time FROM steps ORDER BY time DESC LIMIT ?", (count,)).fetchall()
+        return _to_times([time for (time,) in rows[::-1]])
 
     def newest_before(self, time: pd.Timestamp) -> pd.Timestamp | None:
         """Return the time of the newest step before `time`, None where there is none."""

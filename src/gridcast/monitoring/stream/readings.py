@@ -23,10 +23,7 @@ SENTINEL_SPREADS = 10.0
 def parse_readings(
     batch: FeedBatch, detector: FollowedDetector, *, now: pd.Timestamp, counts: Counter[str]
 ) -> tuple[pd.DataFrame, list[str]]:
-    """Return the numbers of every sensor by step, in order and without repetitions, and notes on bad rows.
-
-    Of rows of one step, the first reading of each sensor counts.
-    """
+    """Return the numbers of every sensor by step, in the order of the rows, and notes on bad ones."""
     rows, notes = batch.rows, [*batch.notes]
     present = [sensor for sensor in detector.sensors if sensor in rows]
     readings = pd.DataFrame(np.nan, pd.DatetimeIndex(rows[detector.time]), list(detector.sensors))
@@ -52,12 +49,15 @@ def parse_readings(
     between = int((steps != readings.index).sum())
     if between:
         notes.append(f"{between} rows lie between two steps and count as the nearest one")
-    readings = readings.set_axis(steps).sort_index(kind="stable")
+    return readings.set_axis(steps), notes
+
+
+def merge_repeated(readings: pd.DataFrame, counts: Counter[str]) -> pd.DataFrame:
+    """Return `readings` in the order of their steps; of several rows of a step, the first reading of each sensor."""
     repeated = int(readings.index.duplicated().sum())
-    if repeated:
-        counts["repeated"] += repeated
-        readings = readings.groupby(level=0).first()
-    return readings, notes
+    counts["repeated"] += repeated
+    readings = readings.sort_index(kind="stable")
+    return readings.groupby(level=0).first() if repeated else readings
 
 
 def _column_notes(rows: pd.DataFrame, detector: FollowedDetector, present: list[str]) -> list[str]:
