@@ -111,7 +111,7 @@ def test_unreadable_lines_are_counted_with_a_note(tmp_path):
     (found,) = FolderFeed(tmp_path, RowFormat("time")).new_batches({}, None)
     assert (len(found.rows), found.unreadable) == (1, 4)
     assert found.notes == (
-        "2 lines have more or fewer fields than the header",
+        "2 lines have more or fewer fields than the header, the first 1 where it has 2",
         "2 rows have no time that can be read, the first 'yesterday' is not a date; this file's are read as iso, such "
         "as 2011-12-31: correct it",
     )
@@ -259,6 +259,66 @@ def test_rows_after_a_further_header_are_read_by_it_also_when_they_come_later(tm
         file.write("2024-01-01 00:03,8,4\n")
     (second,) = folder.new_batches(taken([first]), None)
     assert second.rows[["flow", "valve"]].to_numpy().tolist() == [["4", "8"]]
+
+
+def test_a_file_that_its_logger_empties_and_goes_on_with_is_read_by_its_header_also_after_a_restart(tmp_path):
+    path, mark = tmp_path / "a.csv", {}
+    written = [
+        "time,flow,heat\n2024-01-01 00:00,1,10\ntime,heat,flow\n2024-01-01 00:01,11,2\n",
+        "2024-01-01 00:02,12,3\n",
+        "2024-01-01 00:02,12,3\n2024-01-01 00:03,13,4\n",
+        "\0" * 40 + "2024-01-01 00:04,14,5\n",  # its writer did not go back to the start of the file
+        "2024-01-01 00:05,15\n",
+    ]
+    read = []
+    with contextlib.closing(Ledger(tmp_path / "a.sqlite", "plant", "min")) as ledger:
+        for text in written:
+            path.write_text(text)
+            (batch,) = FolderFeed(tmp_path, RowFormat("time"), "*.csv").new_batches(ledger.file_marks(), None)
+            ledger.mark_read("a.csv", batch.end)
+            read.append((batch.rows.to_dict("list"), batch.notes))
+    assert [rows["flow"] for rows, _ in read[:4]] == [["1", "2"], ["3"], ["4"], ["5"]]
+    assert read[1][1][0].endswith("so it is read again from its start by its former header, as it has none")
+    assert read[4][0]["time"] == []
+    assert "the first line must name the columns" in read[4][1][1]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "time,flow\n2024-01-01 00:00,1\n\ufeff2024-01-01 00:01,2\n",
+        "time,flow\n2024-01-01 00:00,1\r2024-01-01 00:01,2\r",
+        "time,flow\n2024-01-01 00:00,1\n" + "\0" * 300 + "2024-01-01 00:01,2\n" + "\0" * 300,
+        '{"time": "2024-01-01 00:00", "flow": "1"}\n{"time": "2024-01-01 00:01", "flow": "2"}\n',
+    ],
+)
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16-le", "utf-32"])
+def test_joined_files_holes_line_ends_and_encodings_are_read(tmp_path, text, encoding):
+    path = tmp_path / "a.csv"
+    path.write_bytes(text.encode(encoding))
+    os.utime(path, (0, 0))
+    (batch,) = FolderFeed(tmp_path, RowFormat("time")).new_batches({}, None)
+    if "\0" in text and encoding != "utf-8":
+        assert batch.unreadable
+    else:
+        assert brought(batch) == [("2024-01-01 00:00:00", "1"), ("2024-01-01 00:01:00", "2")]
+
+
+def test_files_are_tables_by_their_names_or_by_their_first_lines_and_others_are_named(tmp_path):
+    table = "time;flow\n2024-01-01 00:00;1\n"
+    for name in ("a.log", "a.log.1", "b.txt", "20240101", "c.csv.bak", "d.dat"):
+        (tmp_path / name).write_text("# logger 7\n" + table if name == "d.dat" else table)
+    (tmp_path / "e.log.gz").write_bytes(gzip.compress(table.encode()))
+    for name, text in (("app.log", "2024 time, INFO started\n" * 2), ("readme.txt", "no data"), ("f.csv.part", table)):
+        (tmp_path / name).write_text(text)
+    (tmp_path / "unit").mkdir()
+    (tmp_path / "unit" / "g.csv").write_text(table)
+    feed = FolderFeed(tmp_path, RowFormat("time"))
+    batches = {batch.source: batch for batch in feed.new_batches({}, None)}
+    assert sorted(batches) == ["20240101", "a.log", "a.log.1", "b.txt", "c.csv.bak", "d.dat", "e.log.gz"]
+    assert [name for name, batch in batches.items() if not len(batch.rows)] == ["d.dat"]  # which is an alert
+    assert feed.other_files() == ["app.log", "readme.txt", "unit/*"]
+    assert open_feed(str(tmp_path / "app.log"), RowFormat("time")).new_batches({}, None)[0].unreadable
 
 
 TABLE = pd.DataFrame({"time": pd.date_range("2024-01-01", periods=3, freq="min"), "flow": [1.5, None, 3.0]})

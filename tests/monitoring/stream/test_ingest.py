@@ -527,7 +527,7 @@ def test_a_row_whose_time_leaps_ahead_waits_for_others_and_is_dropped_where_its_
 
 
 def test_rows_that_lie_apart_as_usual_do_not_wait_for_each_other(watch):
-    watched, table = watch(lookback=1), readings(360).iloc[::30].round(1)
+    watched, table = watch(lookback=1), readings(360).iloc[::30].round(dict.fromkeys(SENSORS, 1))
     watched.look(*cut(table, *range(4, 12)))
     np.testing.assert_allclose(watched.steps(), offline(watched.detector, table), rtol=1e-8)
 
@@ -614,7 +614,7 @@ def test_looking_once_ends_in_an_error_where_a_file_cannot_be_read_or_nothing_ca
 def test_looking_once_is_no_error_while_steps_only_wait_for_later_ones_and_where_nothing_is_new(watch):
     watched, table = watch(lookback=1, wait=6), readings(4)
     put(watched.folder, "a.csv", table)
-    (watched.folder / "a.txt").write_text("time,flow\n")
+    (watched.folder / "a.txt").write_text("no table")
     model = followed_model.FollowedModel("plant", "1", watched.detector, watched.wait)
     for _ in range(3):
         follow.follow_feed(
@@ -627,7 +627,7 @@ def test_looking_once_is_no_error_while_steps_only_wait_for_later_ones_and_where
             once=True,
         )
     assert watched.steps().notna().all()
-    assert "files that are no CSV, Excel or Parquet by their names are passed over: 'a.txt'" in watched.said
+    assert "passed over, as they hold no table with the column of time: 'a.txt'" in watched.said
 
 
 class Scaled(ZScore):

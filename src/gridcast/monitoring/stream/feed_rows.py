@@ -101,7 +101,7 @@ def parse_rows(body: bytes, name: str, form: RowFormat, path: Path | None = None
             names = [str(column) for column in parsed.rows.columns]
             raise DataError(f"no column '{form.time}'{suggest(form.time, names)} (there are: {', '.join(names[:20])})")
         if not len(parsed.rows):
-            return ParsedRows(nothing, parsed.torn, (f"{parsed.torn} lines are incomplete",) if parsed.torn else ())
+            return ParsedRows(nothing, parsed.torn, parsed.notes if parsed.torn else ())
         return _pivoted(_with_times(parsed, form), form)
     except DataError as error:
         shown = _shown_format(before, name, form)
@@ -188,7 +188,7 @@ def _parse_csv(raw: bytes, name: str, form: RowFormat, *, decided: bool = True) 
     names, again, further = _column_names(header.names), 0, []
     sections: list[pd.DataFrame] = []
     whole: list[list[str]] = []
-    torn = 0
+    torn, first_torn = 0, ""
     for fields in [*lines, None]:
         is_header = fields is not None and form.is_header(fields)
         if fields is None or (is_header and _column_names(fields) != names):
@@ -203,7 +203,8 @@ def _parse_csv(raw: bytes, name: str, form: RowFormat, *, decided: bool = True) 
                 whole.append(fields[: len(names)])
         else:
             torn += any(text.strip() for text in fields)
-    notes = [f"{torn} lines have more or fewer fields than the header"] if torn else []
+            first_torn = first_torn or f"the first {len(fields)} where it has {len(names)}"
+    notes = [f"{torn} lines have more or fewer fields than the header, {first_torn}"] if torn else []
     notes += [f"{again} lines that repeat the header are passed over"] if again else []
     notes += [f"the rows after a further header are read by it ({columns})" for columns in further]
     rows = sections[0] if len(sections) == 1 else pd.concat(sections, ignore_index=True).fillna("")
@@ -262,7 +263,10 @@ def _canonical(text: pd.Series, dialect: Dialect) -> pd.Series:
 
 def _parse_json(raw: bytes) -> pd.DataFrame:
     try:
-        content: Any = json.loads(raw)
+        try:
+            content: Any = json.loads(raw)
+        except json.JSONDecodeError:  # an object in each line
+            content = [json.loads(line) for line in raw.splitlines() if line.strip()]
         return pd.DataFrame(content["rows"] if isinstance(content, dict) else content)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DataError(f"not a list of rows in JSON: {type(error).__name__}: {error}") from None

@@ -89,14 +89,14 @@ def follow_feed(
     """
     for channel in sorted({channel for channel, _ in ledger.pending_alerts()} - set(channels)):
         tell(f"alerts of an earlier start are waiting for the channel '{channel}', which is not given now")
-    if others := feed.other_files():
-        tell(f"files that are no CSV, Excel or Parquet by their names are passed over: {quoted_names(others)}")
     look = _Look(feed, ledger, current_model, channels, tell, after_look)
+    passed_over: frozenset[str] = frozenset()
     due, was_silent, last_problem, failures = clock.monotonic(), False, "", 0
     while True:
         is_silent, problem = False, None
         try:
             poll = look.run()
+            passed_over = _tell_passed_over(feed, passed_over, tell)
             is_silent = not poll.outcomes
         except Exception as error:
             # One net around the whole look: a follower that has ended tells nobody about anything.
@@ -120,6 +120,17 @@ def follow_feed(
         was_silent = is_silent
         due = max(due + delay, clock.monotonic())
         clock.sleep(max(0.0, due - clock.monotonic()))
+
+
+def _tell_passed_over(
+    feed: FolderFeed | WebFeed, already: frozenset[str], tell: Callable[[str], None]
+) -> frozenset[str]:
+    """Name the files that are passed over, except those that were named `already`; return all of them."""
+    others = [name for name in feed.other_files() if name not in already]
+    if others:
+        pattern = "; for those in folders give a pattern such as 'plant/*/*.csv'" if others[-1].endswith("/*") else ""
+        tell(f"passed over, as they hold no table with the column of time: {quoted_names(others)}{pattern}")
+    return already.union(others)
 
 
 def _delay(interval: float, failures: int) -> float:

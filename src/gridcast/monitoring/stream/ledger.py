@@ -28,6 +28,8 @@ HISTORY_KEY = "seen by version "
 """Key in the table `about`, before the version, of the score history of a running threshold."""
 WAITING_KEY = "late steps that wait"
 """Key in the table `about` of the stretches of late steps that wait for later ones."""
+HEADER_KEY = "header of "
+"""Key in the table `about`, before the name of a file, of the lines that name its columns."""
 MAX_HOLE_AHEAD = pd.Timedelta(hours=1)
 """A step ahead of the clock that follows after a longer hole has a wrong time: newer rows come before it."""
 BATCH_COUNTS = ("rows", "scored", "unscored", "late", "repeated", "unreadable", "missing", "afterwards")
@@ -129,12 +131,14 @@ class Ledger:
             "SELECT files.name, files.taken, digest FROM files LEFT JOIN digests "
             "ON digests.name = files.name AND digests.taken = files.taken"
         )
-        return {name: FileMark(taken, digest or "") for name, taken, digest in rows}
+        headers = dict(self._database.execute("SELECT key, value FROM about WHERE key LIKE ?", (HEADER_KEY + "%",)))
+        return {name: FileMark(taken, digest or "", headers.get(HEADER_KEY + name, "")) for name, taken, digest in rows}
 
     def mark_read(self, name: str, mark: FileMark) -> None:
         """Store how far the file `name` was read."""
         self._database.execute("INSERT OR REPLACE INTO files VALUES (?, ?)", (name, mark.size))
         self._database.execute("INSERT OR REPLACE INTO digests VALUES (?, ?, ?)", (name, mark.size, mark.digest))
+        self.save_note(HEADER_KEY + name, mark.header)
 
     def has_steps(self, times: pd.Series) -> pd.Series:
         """Return for each of `times` (n,) whether there is a step."""

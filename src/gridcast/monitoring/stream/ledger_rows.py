@@ -11,10 +11,14 @@ import pandas as pd
 
 @dataclass(frozen=True)
 class FileMark:
-    """How far a file was read: its first `size` bytes, and their digest; that is empty where it is not known."""
+    """How far a file was read: its first `size` bytes, and their digest; that is empty where it is not known.
+
+    `header` are the lines that name the columns of what comes next in it, as far as they are known.
+    """
 
     size: int = 0
     digest: str = ""
+    header: str = ""
 
 
 @dataclass(frozen=True)
