@@ -262,7 +262,7 @@ def test_rows_after_a_further_header_are_read_by_it_also_when_they_come_later(tm
 
 
 def test_a_file_that_its_logger_empties_and_goes_on_with_is_read_by_its_header_also_after_a_restart(tmp_path):
-    path, mark = tmp_path / "a.csv", {}
+    path = tmp_path / "a.csv"
     written = [
         "time,flow,heat\n2024-01-01 00:00,1,10\ntime,heat,flow\n2024-01-01 00:01,11,2\n",
         "2024-01-01 00:02,12,3\n",

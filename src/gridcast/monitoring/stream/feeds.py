@@ -100,7 +100,9 @@ class FolderFeed:
             *sorted(
                 f"{path.name}/*"
                 for path in folders
-                if path.is_dir() and not path.name.startswith(".") and any(ENDING.search(one.name) for one in path.iterdir())
+                if path.is_dir()
+                and not path.name.startswith(".")
+                and any(ENDING.search(one.name) for one in path.iterdir())
             ),
         ]
 

@@ -12,6 +12,7 @@ import pandas as pd
 
 from gridcast.monitoring import alerts
 from gridcast.monitoring.stream import health
+from gridcast.monitoring.stream.failure_note import FailureNote, UnrecordedFailure
 from gridcast.monitoring.stream.feeds import FolderFeed, WebFeed
 from gridcast.monitoring.stream.followed_model import FollowedModel, iso_stamp, utc_now
 from gridcast.monitoring.stream.health import FollowerState
@@ -89,7 +90,7 @@ def follow_feed(
     """
     for channel in sorted({channel for channel, _ in ledger.pending_alerts()} - set(channels)):
         tell(f"alerts of an earlier start are waiting for the channel '{channel}', which is not given now")
-    look = _Look(feed, ledger, current_model, channels, tell, after_look)
+    look = _Look(feed, ledger, current_model, channels, tell, after_look, FailureNote(ledger.path))
     passed_over: frozenset[str] = frozenset()
     due, was_silent, last_problem, failures = clock.monotonic(), False, "", 0
     while True:
@@ -110,7 +111,7 @@ def follow_feed(
                 tell("nothing to read")
             return
         failures = 0 if problem is None else failures + 1
-        delay = _delay(interval, failures)
+        delay = delay_after(interval, failures)
         if problem is not None and str(problem) != last_problem:  # the same problem is logged once
             LOG.warning("%s; tried again in %.0f s, and less often while it fails", problem, delay)
         last_problem = "" if problem is None else str(problem)
@@ -133,7 +134,7 @@ def _tell_passed_over(
     return already.union(others)
 
 
-def _delay(interval: float, failures: int) -> float:
+def delay_after(interval: float, failures: int) -> float:
     """Return the seconds until the next look, after this number of `failures` in a row."""
     return max(interval, min(interval * 2.0 ** min(failures - 1, 30), MAX_DELAY)) if failures else interval
 
@@ -144,19 +145,9 @@ def _explained(error: Exception) -> GridcastError:
     return GridcastError(f"the look failed: {type(error).__name__}: {first_line}".rstrip(": "))
 
 
-@dataclass(frozen=True)
-class _UnrecordedFailure:
-    """A failed look that the record could not take; the channels that its alert was `sent` by."""
-
-    kind: str
-    text: str
-    at: pd.Timestamp
-    sent: tuple[str, ...]
-
-
 @dataclass
 class _Look:
-    """One look at a feed, repeated; it remembers the alert of a failure that the record could not take."""
+    """One look at a feed, repeated; the `note` is about a failure that the record could not take."""
 
     feed: FolderFeed | WebFeed
     ledger: Ledger
@@ -164,24 +155,24 @@ class _Look:
     channels: Mapping[str, Channel]
     tell: Callable[[str], None]
     after_look: Callable[[FollowerState], None] | None
+    note: FailureNote
     name: str = ""
-    kept: _UnrecordedFailure | None = None
 
     def run(self) -> Poll:
         """Poll, judge what was found, deliver the alerts."""
         model = self.current_model()
         self.name = model.name
-        if self.kept is not None:  # a failure that the record could not take
+        if (failure := self.note.failure) is not None:
             health.record_failure(
-                self.kept.kind,
-                self.kept.text,
+                failure.kind,
+                failure.text,
                 self.ledger,
                 self.name,
                 channels=tuple(self.channels),
-                now=self.kept.at,
-                sent=self.kept.sent,
+                now=pd.Timestamp(failure.at),
+                sent=failure.sent,
             )
-            self.kept = None
+            self.note.write(None)
         poll = poll_once(self.feed, self.ledger, model, channels=self.channels, tell=self.tell)
         unknown = {column for outcome in poll.outcomes for column in outcome.unknown}
         failures = self.feed.failures()
@@ -201,10 +192,12 @@ class _Look:
             deliver_alerts(self.ledger, self.channels)
             self.report_state()
         except Exception:  # noqa: BLE001 - the record is what failed: the alert cannot wait for it
-            if self.kept is None:
-                alert = health.failure_alert(kind, str(problem), name, now)
+            if self.note.failure is None:
+                failure = UnrecordedFailure(kind, str(problem), iso_stamp(now))
+                self.note.write(failure)  # first, so that after a kill the alert has the same id
+                alert = health.failure_alert(kind, failure.text, name, pd.Timestamp(failure.at))
                 sent = tuple(channel for channel, send in self.channels.items() if send(alert))
-                self.kept = _UnrecordedFailure(kind, str(problem), now, sent)
+                self.note.write(replace(failure, sent=sent))
 
     def report_state(self) -> None:
         """Give the state of the follower to `after_look`, whose failure is no failure of the look."""

@@ -55,8 +55,10 @@ class Ledger:
             # WAL: readers do not block the writer. FULL: a committed batch survives a power failure too.
             self._database.executescript(f"PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; {SCHEMA}")
             for key, value in {"model": name, "frequency": frequency}.items():
-                self._database.execute("INSERT OR IGNORE INTO about VALUES (?, ?)", (key, value))
-                ((stored,),) = self._database.execute("SELECT value FROM about WHERE key = ?", (key,))
+                stored = self.note(key)  # first, as a record may be locked when a follower starts again
+                if stored is None:
+                    self._database.execute("INSERT OR IGNORE INTO about VALUES (?, ?)", (key, value))
+                    stored = self.note(key)
                 if stored != value:
                     raise ConfigError(
                         f"{path}: belongs to a stream of {key} '{stored}', not '{value}'; name another file"

@@ -1,4 +1,4 @@
-"""What the record of a stream holds: alerts, problems, batches, scored steps."""
+"""The content of the record of a stream: alerts, problems, batches, scored steps."""
 
 from __future__ import annotations
 
