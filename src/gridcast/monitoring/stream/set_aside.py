@@ -102,7 +102,7 @@ def _leap_limit(steps: pd.DatetimeIndex, ledger: Ledger, detector: FollowedDetec
 def _contradicted(
     steps: pd.DatetimeIndex, mark: pd.Timestamp | None, limit: pd.Timedelta
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Whether each row lies more than `limit` ahead of the rows before and after them, which are near each other; or behind.
+    """Whether each row lies more than `limit` ahead of its two neighbours, which are near each other; or behind them.
 
     In a batch whose rows are in no order, none does. The row before the first one is that of the newest step, `mark`.
     """
