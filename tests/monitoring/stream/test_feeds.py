@@ -186,6 +186,12 @@ def test_a_response_that_is_no_table_is_counted_with_a_note(text):
     assert found.notes
 
 
+def test_a_last_line_that_ends_with_its_connection_waits_as_it_may_be_torn():
+    with answering([(200, CSV + "2024-01-01 00:01,2")]) as (url, _):
+        (found,) = WebFeed(url, RowFormat("time")).new_batches({}, None)
+    assert brought(found) == [("2024-01-01 00:00:00", "1.5")]
+
+
 def test_an_address_that_fails_is_reported_without_its_secrets():
     with answering([(500, "")]) as (url, _), pytest.raises(GridcastError, match=r"/rows: no response: .*500") as failed:
         WebFeed(f"{url}?key=secret", RowFormat("time")).new_batches({}, None)
