@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from gridcast.monitoring.stream import follow, followed_model, ingest
+from gridcast.monitoring.stream import follow, followed_model, health, ingest
 from gridcast.monitoring.stream.feed_rows import RowFormat
 from gridcast.monitoring.stream.feeds import FolderFeed
 from gridcast.monitoring.stream.ledger import BATCH_COUNTS, Ledger
@@ -516,6 +516,7 @@ def test_a_row_whose_time_leaps_ahead_waits_for_others_and_is_dropped_where_its_
     np.testing.assert_allclose(watched.steps(), offline(watched.detector, table.iloc[:60]), rtol=1e-8)
     watched.look(table.iloc[[80]])  # the first row after a standstill
     assert len(watched.steps()) == 60
+    assert health.follower_state(watched.ledger, START).set_aside == 2
     watched.look(table.iloc[81:82])
     np.testing.assert_allclose(watched.steps()[60:], offline(watched.detector, table.iloc[80:82]), rtol=1e-8)
     watched.look(readings(1).assign(time=pd.Timestamp("1970-01-01")), table.iloc[82:])

@@ -125,8 +125,9 @@ def new_lines(content: bytes, begin: int, form: RowFormat, former_header: bytes)
         if not _continues(content, former_header, form):
             return content, b""
         separator = form.find_header(former_header, "").separator
-        last = _further_header(content, separator, form, 0, len(content)) or former_header
-        return former_header + content[begin:], last
+        return former_header + content[begin:], (
+            _further_header(content, separator, form, 0, len(content)) or former_header
+        )
     for _ in range(header.line):
         end = content.find(b"\n", end) + 1
     last = _further_header(content, header.separator, form, end, len(content)) if end else None

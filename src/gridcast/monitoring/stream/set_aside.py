@@ -51,13 +51,14 @@ def sort_out_leaps(readings: pd.DataFrame, ledger: Ledger, detector: FollowedDet
     if not len(readings):
         return SortedOut(readings)
     mark, first = ledger.high_water_mark, ledger.first_step
-    limit = _leap_limit(steps.union(aside.index), ledger, detector)
+    waiting = pd.DatetimeIndex(aside.index)
+    limit = _leap_limit(steps.union(waiting), ledger, detector)
     ahead, behind = _contradicted(steps, mark, limit)
     too_old = behind & (steps < first if first is not None else True)
     plain = pd.DatetimeIndex(steps[~ahead & ~too_old].unique().sort_values())
-    leaps = _isolated_ends(plain, mark, pd.DatetimeIndex(aside.index), limit)
+    leaps = _isolated_ends(plain, mark, waiting, limit)
     is_leap = ahead | steps.isin(leaps)
-    known = steps.isin(aside.index)
+    known = steps.isin(waiting)
     if is_leap.all() and known.all():
         return SortedOut(readings[:0], is_new=False)
     if not len(aside) and not is_leap.any() and not too_old.any():
@@ -68,8 +69,8 @@ def sort_out_leaps(readings: pd.DataFrame, ledger: Ledger, detector: FollowedDet
     _save(pool.drop(index=taken.union(dropped)), ledger)
     notes = [
         *_note(steps[too_old], "lie far before the rows around them and before all others: left out"),
-        *_note(pool.index.difference(taken).difference(dropped).difference(aside.index), WAITING),
-        *_note(taken.intersection(aside.index), "that were set aside are taken, as rows near them came"),
+        *_note(pool.index.difference(taken).difference(dropped).difference(waiting), WAITING),
+        *_note(taken.intersection(waiting), "that were set aside are taken, as rows near them came"),
         *_note(dropped, "whose time leaps ahead are dropped, as their steps have other rows"),
     ]
     return SortedOut(pd.concat([readings[~is_leap & ~too_old], pool.loc[taken]]), tuple(notes))
@@ -107,7 +108,7 @@ def _contradicted(
     In a batch whose rows are in no order, none does. The row before the first one is that of the newest step, `mark`.
     """
     none = np.zeros(len(steps), bool)
-    if not (abs(np.diff(steps)) > limit).any():
+    if not (np.abs(np.diff(steps)) > limit.to_timedelta64()).any():
         return none, none
     starts = np.flatnonzero(np.r_[True, steps[1:] != steps[:-1]])  # rows of one step follow each other
     run = np.cumsum(np.r_[True, steps[1:] != steps[:-1]]) - 1
@@ -136,7 +137,7 @@ def _isolated_ends(
         last, others = plain[end - 1], aside[aside != plain[end - 1]]
         before = plain[end - 2] if end > 1 else mark
         before = max((time for time in (before, mark) if time is not None), default=None)
-        is_near = bool((abs(others - last) <= limit).any())
+        is_near = bool(((others >= last - limit) & (others <= last + limit)).any())
         if before is None or last - before <= limit or is_near:
             break
         end -= 1
@@ -151,7 +152,8 @@ def _settle(
     limit: pd.Timedelta,
 ) -> tuple[pd.DatetimeIndex, pd.DatetimeIndex]:
     """The steps of the `pool` that are taken now, and those that are dropped; `others` of `plain` are in no doubt."""
-    taken, dropped = [], []
+    taken: list[pd.Timestamp] = []
+    dropped: list[pd.Timestamp] = []
     newest = max([time for time in (ledger.high_water_mark, *others[-1:]) if time is not None], default=None)
     for step in pool:
         below = [time for time in (ledger.newest_before(step), *others[others < step][-1:]) if time is not None]
