@@ -435,6 +435,19 @@ def test_rows_that_do_not_show_how_they_are_written_are_read_as_those_before_the
     assert "'1,375' may be 1.375 (decimal comma) or 1375" in refused.notes[0]
 
 
+def test_the_hour_that_clocks_repeat_is_read_by_the_rows_before_it_also_row_by_row(tmp_path):
+    local = pd.date_range("2024-10-26 23:30", periods=9, freq="30min", tz="UTC").tz_convert("Europe/Berlin")
+    path, form = tmp_path / "a.csv", RowFormat("time", time_zone="Europe/Berlin", frequency="30min")
+    path.write_text("time,flow\n")
+    folder, marks, times = FolderFeed(tmp_path, form), {}, []
+    for number, stamp in enumerate(local):
+        with path.open("a") as file:
+            file.write(f"{stamp:%Y-%m-%d %H:%M},{number}\n")
+        (batch,) = folder.new_batches(marks, None)
+        marks, times = taken([batch]), [*times, *batch.rows["time"]]
+    assert times == list(local.tz_convert("UTC").tz_localize(None))
+
+
 def test_rows_of_which_only_some_have_an_offset_are_not_guessed(tmp_path):
     text = "time,flow\n2024-01-01 00:00+01:00,1\n2024-01-01 00:01,2\nsoon,3\n"
     (tmp_path / "a.csv").write_text(text)
