@@ -113,6 +113,7 @@ def test_the_package_is_the_command_too(module, folder):
         ),
         (["predict", "m", "h.csv", "--horizn", "2"], "error: No such option: --horizn; did you mean '--horizon'?\n"),
         (["plan"], "error: Missing argument 'experiment'.\nSee `gridcast plan -h`.\n"),
+        (["simulate", "sensors", "--serve", "--folder", "x"], "error: --folder: is for files, which --serve does not"),
         (["run", "a.yaml", "--backend", "jaxx"], "error: --backend: 'jaxx' is not allowed; did you mean 'jax'?"),
     ],
 )

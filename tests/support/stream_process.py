@@ -88,13 +88,14 @@ def follow(
     die: bool = False,
     running: bool = False,
     full: str = "",
+    answer_seconds: float = 60.0,
 ) -> None:
     """Follow a folder or an address; with `die`, the process is killed between the delivery of an alert and its mark.
 
-    The threshold may be a `running` one. While there is a file of the name `full`, no step can be stored, as on a full
-    disk.
+    The threshold may be a `running` one. An address is given `answer_seconds` for a whole answer. While there is a file
+    of the name `full`, no step can be stored, as on a full disk.
     """
-    from gridcast.monitoring.stream import feed_rows, feeds, followed_model
+    from gridcast.monitoring.stream import feed_rows, feeds, followed_model, web_answer
     from gridcast.monitoring.stream.follow import alert_channels, follow_feed
     from gridcast.monitoring.stream.ledger import Ledger
     from gridcast.runtime.running_threshold import ScoreHistory
@@ -111,6 +112,7 @@ def follow(
             add_steps(*values, **options)
 
         Ledger.add_steps = add_or_fail  # type: ignore[method-assign]
+    web_answer.ANSWER_SECONDS = answer_seconds
     channels = alert_channels(tell, webhook, ())
     if die:
         post = channels["webhook"]
@@ -125,4 +127,4 @@ def follow(
 
 
 if __name__ == "__main__":
-    follow(Path(sys.argv[1]), Path(sys.argv[2]), **json.loads(sys.argv[3]))
+    follow(sys.argv[1], Path(sys.argv[2]), **json.loads(sys.argv[3]))

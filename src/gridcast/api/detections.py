@@ -113,7 +113,7 @@ def _read_together(tables: Sequence[TableOrPath], loaded: LoadedDetector) -> pd.
     """The rows of all tables, by time; those that lack sensors, one file for each for instance, are joined by stamp."""
     from gridcast.data import prediction_files
 
-    each = [name for one in tables for name in _files_of(one)]
+    each = [name for one in tables for name in _files_of(one, loaded)]
     sensors, time = list(loaded.sensors), loaded.loaded.model.time
     if len(each) == 1:
         return prediction_files.read_sensor_table(each[0], loaded.preprocessing)
@@ -129,15 +129,16 @@ def _read_together(tables: Sequence[TableOrPath], loaded: LoadedDetector) -> pd.
     return rows
 
 
-def _files_of(source: TableOrPath) -> list[TableOrPath]:
+def _files_of(source: TableOrPath, loaded: LoadedDetector) -> list[TableOrPath]:
     """The tables in a folder, as a follower reads them; anything else as it is. Raises DataError for none."""
-    from gridcast.monitoring.stream.feeds import ENDING
+    from gridcast.monitoring.stream.feed_rows import RowFormat
+    from gridcast.monitoring.stream.feeds import FolderFeed
 
     if isinstance(source, pd.DataFrame) or not Path(source).is_dir():
         return [source]
-    found = [path for path in sorted(Path(source).iterdir()) if ENDING.search(path.name)]
+    found = FolderFeed(Path(source), RowFormat.of_model(loaded.preprocessing)).table_paths()
     if not found:
-        raise DataError(f"{source}: no CSV, Excel or Parquet file in this folder")
+        raise DataError(f"{source}: no table in this folder")
     return list(found)
 
 

@@ -96,11 +96,16 @@ def state_sentences(state: FollowerState, scores: pd.DataFrame) -> list[str]:
     """Return sentences on the state of a follower, its open problems first."""
     is_above = bool(scores["anomaly"].iloc[-1])
     unreadable = f", {state.unreadable:,} of them unreadable" if state.unreadable else ""
+    aside = (
+        f"; {state.set_aside} are set aside until rows near them come, as their time lies far ahead"
+        if state.set_aside
+        else ""
+    )
     looks = f"; no new data in the last {state.looks_without_data} looks" if state.looks_without_data else ""
     return [
         *(f"Since {problem.since}: {problem.text}" for problem in state.problems),
         f"Last look at {state.at:%Y-%m-%d %H:%M} UTC; the newest step is {state.newest_step}{looks}",
-        f"{state.lines:,} rows were read{unreadable}",
+        f"{state.lines:,} rows were read{unreadable}{aside}",
         *(["The newest score is above its threshold"] if is_above else []),
         f"This page shows the last {SPAN.days * 24} hours, and events that began before; the record has all",
     ]

@@ -12,6 +12,7 @@ import typer
 
 from gridcast.api import detection, detections, model_argument
 from gridcast.api.detection import RecalibrationRequest
+from gridcast.api.progress import format_duration
 from gridcast.cli import terminal
 from gridcast.cli.app import AlertAddresses, ForceReason, Model, RegisteredModel, app, out
 from gridcast.cli.options import check_output_path, write_table
@@ -149,22 +150,28 @@ def recalibrate_verb(
         if interval is None:
             _recalibrate_once(request)
         else:
-            _recalibrate_repeatedly(request, interval, f"trying again in {every}")
+            _recalibrate_repeatedly(request, interval)
 
 
-def _recalibrate_repeatedly(request: RecalibrationRequest, interval: float, remark: str) -> None:
-    """Recompute the threshold every `interval` seconds until Ctrl-C; after a failure print it with the `remark`."""
+def _recalibrate_repeatedly(request: RecalibrationRequest, interval: float) -> None:
+    """Recompute the threshold every `interval` seconds until Ctrl-C, and less often while that fails."""
+    from gridcast.monitoring.stream.follow import delay_after
+
+    failures = 0
     with contextlib.suppress(KeyboardInterrupt):  # stopped in order, not an error
         while True:
             try:
                 _recalibrate_once(request)
+                failures = 0
             except ConfigError:  # which stays wrong however often it is tried
                 raise
             except Exception as error:  # noqa: BLE001 - one net around each attempt, so that the next one comes
                 reason = str(error) if isinstance(error, GridcastError) else f"{type(error).__name__}: {error}"
-                out.print(f"{reason}; {remark}", markup=False)
+                failures += 1
+                delay = format_duration(delay_after(interval, failures))
+                out.print(f"{reason}; trying again in {delay}", markup=False)
             sys.stdout.flush()
-            time.sleep(interval)
+            time.sleep(delay_after(interval, failures))
 
 
 def _recalibrate_once(request: RecalibrationRequest) -> None:

@@ -64,9 +64,9 @@ def simulate_sensors(
     kind: Kind = "multivariate",
     days: Days = 14,
     seed: Seed = 0,
-    folder: Annotated[Path, typer.Option(help="folder of the files; existing ones are replaced")] = Path(
-        "data/sensors"
-    ),
+    folder: Annotated[
+        Path | None, typer.Option(help="folder of the files; existing ones are replaced (default: data/sensors)")
+    ] = None,
     serve: Annotated[bool, typer.Option("--serve", help="serve the readings over HTTP in place of files")] = False,
     speed: Speed = 60.0,
     host: Host = "127.0.0.1",
@@ -80,11 +80,13 @@ def simulate_sensors(
     from gridcast.data import simulation
 
     check_choice("--kind", kind, simulation.PLANT_KINDS)
+    if serve and folder is not None:
+        raise ConfigError("--folder: is for files, which --serve does not write; leave one of the two out")
     readings, labels = simulation.simulate_plant(kind, days * simulation.STEPS_PER_DAY, seed)
     if serve:
         _serve(readings, labels, speed, host, port)
     else:
-        _write(readings, labels, folder)
+        _write(readings, labels, folder or Path("data/sensors"))
 
 
 @simulate.command("plant", hidden=True)

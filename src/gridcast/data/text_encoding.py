@@ -23,7 +23,19 @@ def to_utf8(raw: bytes, path: str, encoding: str | None = None, *, settable: boo
     stated encoding does not have.
     """
     text, name = _decoded(raw, path, encoding, settable=settable)
-    return text.replace(b"\r\n", b"\n").replace(b"\r", b"\n") if b"\r" in text else text, name
+    text = text.replace(b"\r\n", b"\n").replace(b"\r", b"\n") if b"\r" in text else text
+    # Files that were joined have the mark of each at the start of its first line.
+    return text.replace(b"\n" + codecs.BOM_UTF8, b"\n") if codecs.BOM_UTF8 in text else text, name
+
+
+def unmarked_utf16(raw: bytes) -> str | None:
+    """Return the encoding of UTF-16 text without a byte order mark, None for anything else."""
+    head = raw[:4096]
+    for start, encoding in ((1, "utf-16-le"), (0, "utf-16-be")):
+        zeros = head[start::2]
+        if zeros.count(0) > 0.8 * len(zeros) and head[1 - start :: 2].count(0) < 0.2 * len(zeros):
+            return encoding
+    return None
 
 
 def _decoded(raw: bytes, path: str, encoding: str | None, *, settable: bool) -> tuple[bytes, str]:
@@ -44,12 +56,9 @@ def _decoded(raw: bytes, path: str, encoding: str | None, *, settable: bool) -> 
 
 
 def _binary_fault(raw: bytes, *, settable: bool) -> str:
-    head = raw[:4096]
-    for start, encoding in ((1, "utf-16-le"), (0, "utf-16-be")):
-        zeros = head[start::2]
-        if zeros.count(0) > 0.8 * len(zeros):
-            remedy = f"write data.encoding: {encoding}" if settable else "save it as UTF-8"
-            return f"seems to be UTF-16 text without a byte order mark; {remedy}"
+    if (encoding := unmarked_utf16(raw)) is not None:
+        remedy = f"write data.encoding: {encoding}" if settable else "save it as UTF-8"
+        return f"seems to be UTF-16 text without a byte order mark; {remedy}"
     return "holds binary data; give a CSV, Excel (.xlsx) or Parquet file"
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from gridcast.reporting import anomaly_plots, html, plot_style
@@ -137,9 +138,7 @@ def _draw_training(page: DetectionPage) -> Figure:
     recent_times = pd.DatetimeIndex(page.training["recent_times"])
     for (overview, recent), name in zip(panels, names, strict=True):
         low, high, last = (_numbers(page.training[part][name]) for part in ("low", "high", "recent"))
-        overview.fill_between(
-            times, np.append(low, low[-1]), np.append(high, high[-1]), step="post", color=BLUE, alpha=0.6, linewidth=0
-        )
+        _draw_extremes(overview, times, low, high)
         recent.plot(recent_times, last, color=BLUE, linewidth=1)
         overview.set_ylabel(plot_style.shorten(name, 16))
         overview.axvspan(recent_times[0], times[-1], color=GREY, alpha=0.2, linewidth=0)
@@ -149,6 +148,14 @@ def _draw_training(page: DetectionPage) -> Figure:
     panels[0, 0].set_title("Training span, lowest and highest value of each block")
     panels[0, 1].set_title("Its last steps")
     return figure
+
+
+def _draw_extremes(ax: Axes, times: pd.DatetimeIndex, low: np.ndarray, high: np.ndarray) -> None:
+    """Draw, as a band with its edges, the lowest and highest value of each block: a line where a block is a step."""
+    middles = times[:-1] + (times[1:] - times[:-1]) / 2
+    ax.fill_between(middles, low, high, color=BLUE, alpha=0.5, linewidth=0)
+    ax.plot(middles, low, color=BLUE, linewidth=0.8)
+    ax.plot(middles, high, color=BLUE, linewidth=0.8)
 
 
 def _numbers(values: Sequence[float | None]) -> np.ndarray:

@@ -401,7 +401,7 @@ def test_repeated_recalibration_reads_new_steps_and_reports_refusals(site, follo
     assert pauses == [7 * 86400] * 2
     said = capsys.readouterr().out.splitlines()
     assert {line.split(": ")[0] for line in said[::2]} == {f"{site.name} version 1"}
-    assert ["refused" in line and line.endswith("trying again in 7d") for line in said[1::2]] == [True, True]
+    assert ["refused" in line and line.endswith("trying again in 168 h 00 min") for line in said[1::2]] == [True, True]
 
 
 def test_a_version_that_a_crash_left_without_alias_is_used_again(site, monkeypatch, capsys):

@@ -13,7 +13,8 @@ import pytest
 
 from gridcast.monitoring.stream.feed_rows import RowFormat
 from gridcast.monitoring.stream.feeds import UNFINISHED_SECONDS, FolderFeed, WebFeed, open_feed
-from gridcast.monitoring.stream.ledger import FileMark, Ledger
+from gridcast.monitoring.stream.ledger import Ledger
+from gridcast.monitoring.stream.ledger_rows import FileMark
 from gridcast.runtime.errors import ConfigError, GridcastError
 from small_experiments import readings, watched
 from tracking_servers import free_port
@@ -110,7 +111,7 @@ def test_unreadable_lines_are_counted_with_a_note(tmp_path):
     (found,) = FolderFeed(tmp_path, RowFormat("time")).new_batches({}, None)
     assert (len(found.rows), found.unreadable) == (1, 4)
     assert found.notes == (
-        "2 lines have more or fewer fields than the header",
+        "2 lines have more or fewer fields than the header, the first 1 where it has 2",
         "2 rows have no time that can be read, the first 'yesterday' is not a date; this file's are read as iso, such "
         "as 2011-12-31: correct it",
     )
@@ -183,6 +184,12 @@ def test_a_response_that_is_no_table_is_counted_with_a_note(text):
     assert len(found.rows) == 0
     assert found.unreadable > 0
     assert found.notes
+
+
+def test_a_last_line_that_ends_with_its_connection_waits_as_it_may_be_torn():
+    with answering([(200, CSV + "2024-01-01 00:01,2")]) as (url, _):
+        (found,) = WebFeed(url, RowFormat("time")).new_batches({}, None)
+    assert brought(found) == [("2024-01-01 00:00:00", "1.5")]
 
 
 def test_an_address_that_fails_is_reported_without_its_secrets():
@@ -258,6 +265,66 @@ def test_rows_after_a_further_header_are_read_by_it_also_when_they_come_later(tm
         file.write("2024-01-01 00:03,8,4\n")
     (second,) = folder.new_batches(taken([first]), None)
     assert second.rows[["flow", "valve"]].to_numpy().tolist() == [["4", "8"]]
+
+
+def test_a_file_that_its_logger_empties_and_goes_on_with_is_read_by_its_header_also_after_a_restart(tmp_path):
+    path = tmp_path / "a.csv"
+    written = [
+        "time,flow,heat\n2024-01-01 00:00,1,10\ntime,heat,flow\n2024-01-01 00:01,11,2\n",
+        "2024-01-01 00:02,12,3\n",
+        "2024-01-01 00:02,12,3\n2024-01-01 00:03,13,4\n",
+        "\0" * 40 + "2024-01-01 00:04,14,5\n",  # its writer did not go back to the start of the file
+        "2024-01-01 00:05,15\n",
+    ]
+    read = []
+    with contextlib.closing(Ledger(tmp_path / "a.sqlite", "plant", "min")) as ledger:
+        for text in written:
+            path.write_text(text)
+            (batch,) = FolderFeed(tmp_path, RowFormat("time"), "*.csv").new_batches(ledger.file_marks(), None)
+            ledger.mark_read("a.csv", batch.end)
+            read.append((batch.rows.to_dict("list"), batch.notes))
+    assert [rows["flow"] for rows, _ in read[:4]] == [["1", "2"], ["3"], ["4"], ["5"]]
+    assert read[1][1][0].endswith("so it is read again from its start by its former header, as it has none")
+    assert read[4][0]["time"] == []
+    assert "the first line must name the columns" in read[4][1][1]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "time,flow\n2024-01-01 00:00,1\n\ufeff2024-01-01 00:01,2\n",
+        "time,flow\n2024-01-01 00:00,1\r2024-01-01 00:01,2\r",
+        "time,flow\n2024-01-01 00:00,1\n" + "\0" * 300 + "2024-01-01 00:01,2\n" + "\0" * 300,
+        '{"time": "2024-01-01 00:00", "flow": "1"}\n{"time": "2024-01-01 00:01", "flow": "2"}\n',
+    ],
+)
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16-le", "utf-32"])
+def test_joined_files_holes_line_ends_and_encodings_are_read(tmp_path, text, encoding):
+    path = tmp_path / "a.csv"
+    path.write_bytes(text.encode(encoding))
+    os.utime(path, (0, 0))
+    (batch,) = FolderFeed(tmp_path, RowFormat("time")).new_batches({}, None)
+    if "\0" in text and encoding != "utf-8":
+        assert batch.unreadable
+    else:
+        assert brought(batch) == [("2024-01-01 00:00:00", "1"), ("2024-01-01 00:01:00", "2")]
+
+
+def test_files_are_tables_by_their_names_or_by_their_first_lines_and_others_are_named(tmp_path):
+    table = "time;flow\n2024-01-01 00:00;1\n"
+    for name in ("a.log", "a.log.1", "b.txt", "20240101", "c.csv.bak", "d.dat"):
+        (tmp_path / name).write_text("# logger 7\n" + table if name == "d.dat" else table)
+    (tmp_path / "e.log.gz").write_bytes(gzip.compress(table.encode()))
+    for name, text in (("app.log", "2024 time, INFO started\n" * 2), ("readme.txt", "no data"), ("f.csv.part", table)):
+        (tmp_path / name).write_text(text)
+    (tmp_path / "unit").mkdir()
+    (tmp_path / "unit" / "g.csv").write_text(table)
+    feed = FolderFeed(tmp_path, RowFormat("time"))
+    batches = {batch.source: batch for batch in feed.new_batches({}, None)}
+    assert sorted(batches) == ["20240101", "a.log", "a.log.1", "b.txt", "c.csv.bak", "d.dat", "e.log.gz"]
+    assert [name for name, batch in batches.items() if not len(batch.rows)] == ["d.dat"]  # which is an alert
+    assert feed.other_files() == ["app.log", "readme.txt", "unit/*"]
+    assert open_feed(str(tmp_path / "app.log"), RowFormat("time")).new_batches({}, None)[0].unreadable
 
 
 TABLE = pd.DataFrame({"time": pd.date_range("2024-01-01", periods=3, freq="min"), "flow": [1.5, None, 3.0]})
@@ -366,6 +433,19 @@ def test_rows_that_do_not_show_how_they_are_written_are_read_as_those_before_the
     refused = next(one for one in folder.new_batches(taken([second]), None) if one.source == "b.csv")
     assert (refused.unreadable, len(refused.rows)) == (1, 0)
     assert "'1,375' may be 1.375 (decimal comma) or 1375" in refused.notes[0]
+
+
+def test_the_hour_that_clocks_repeat_is_read_by_the_rows_before_it_also_row_by_row(tmp_path):
+    local = pd.date_range("2024-10-26 23:30", periods=9, freq="30min", tz="UTC").tz_convert("Europe/Berlin")
+    path, form = tmp_path / "a.csv", RowFormat("time", time_zone="Europe/Berlin", frequency="30min")
+    path.write_text("time,flow\n")
+    folder, marks, times = FolderFeed(tmp_path, form), {}, []
+    for number, stamp in enumerate(local):
+        with path.open("a") as file:
+            file.write(f"{stamp:%Y-%m-%d %H:%M},{number}\n")
+        (batch,) = folder.new_batches(marks, None)
+        marks, times = taken([batch]), [*times, *batch.rows["time"]]
+    assert times == list(local.tz_convert("UTC").tz_localize(None))
 
 
 def test_rows_of_which_only_some_have_an_offset_are_not_guessed(tmp_path):

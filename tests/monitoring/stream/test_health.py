@@ -1,6 +1,8 @@
 """The follower watches itself: each problem of a feed is one alert when it begins, and one when it ends."""
 
+import contextlib
 import socket
+import sqlite3
 import threading
 
 import pandas as pd
@@ -113,9 +115,26 @@ def test_a_look_that_fails_is_an_alert_and_stores_nothing(clocked, error):
     assert rows(clocked.ledger.path, "SELECT count(*), count(score) FROM steps") == [(40, 40)]
 
 
+def test_a_failure_that_the_locked_record_cannot_take_is_one_alert_also_after_restarts(clocked):
+    """Each look here is a start."""
+    assert clocked.look("a.csv", later(0)) == ""
+    clocked.ledger._database.execute("PRAGMA busy_timeout = 10")
+    with contextlib.closing(sqlite3.connect(clocked.ledger.path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        assert "locked" in clocked.look("b.csv", later(1))
+        assert "locked" in clocked.look()
+        Ledger(clocked.ledger.path, "plant", "min").close()
+    first, *others = clocked.got
+    assert (first.event["kind"], others) == (health.FAILED, [])
+    assert clocked.look() == ""
+    assert clocked.look() == ""
+    assert [alert.id for alert in clocked.got] == [first.id, f"{first.id}/recovered"]
+    assert rows(clocked.ledger.path, "SELECT count(*), count(score) FROM steps") == [(40, 40)]
+
+
 def test_looks_that_fail_come_less_often_up_to_a_bound():
-    assert [follow._delay(1, failures) for failures in (0, 1, 2, 5, 50)] == [1, 1, 2, 16, 300]
-    assert follow._delay(900, 50) == 900
+    assert [follow.delay_after(1, failures) for failures in (0, 1, 2, 5, 50)] == [1, 1, 2, 16, 300]
+    assert follow.delay_after(900, 50) == 900
 
 
 @pytest.mark.parametrize("header", [b"", b"HTTP/1.0 200 OK\r\n\r\n"])

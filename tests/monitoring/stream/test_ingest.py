@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from gridcast.monitoring.stream import follow, followed_model, ingest
+from gridcast.monitoring.stream import follow, followed_model, health, ingest
 from gridcast.monitoring.stream.feed_rows import RowFormat
 from gridcast.monitoring.stream.feeds import FolderFeed
 from gridcast.monitoring.stream.ledger import BATCH_COUNTS, Ledger
@@ -504,6 +504,35 @@ def test_a_reading_that_is_stored_is_not_replaced_and_one_that_is_missing_is_tak
     np.testing.assert_allclose(watched.steps(), offline(watched.detector, table), rtol=1e-8)
 
 
+def test_a_row_whose_time_leaps_ahead_waits_for_others_and_is_dropped_where_its_step_comes_again(watch):
+    watched, table = watch(lookback=1), readings(100)
+    leap = readings(1, seed=9).assign(time=table["time"].iloc[50])
+    watched.look(table.iloc[:20], leap, table.iloc[20:30])  # between two files
+    watched.look(pd.concat([table.iloc[30:33], leap.assign(time=START + pd.Timedelta(days=2)), table.iloc[33:40]]))
+    assert len(watched.steps()) == 40
+    assert sum("1 rows lie far ahead of all others: set aside" in line for line in watched.said) == 2
+    watched.look(table.iloc[40:60])
+    assert "1 rows whose time leaps ahead are dropped" in watched.said[-1]
+    np.testing.assert_allclose(watched.steps(), offline(watched.detector, table.iloc[:60]), rtol=1e-8)
+    watched.look(table.iloc[[80]])  # the first row after a standstill
+    assert len(watched.steps()) == 60
+    assert health.follower_state(watched.ledger, START).set_aside == 2
+    watched.look(table.iloc[81:82])
+    np.testing.assert_allclose(watched.steps()[60:], offline(watched.detector, table.iloc[80:82]), rtol=1e-8)
+    watched.look(readings(1).assign(time=pd.Timestamp("1970-01-01")), table.iloc[82:])
+    assert watched.ledger.first_step == pd.Timestamp("1970-01-01")  # a late row, as far as anyone knows
+    early = pd.concat([table.iloc[95:97], leap.assign(time=pd.Timestamp("1960-01-01")), table.iloc[97:]])
+    watched.look(early)
+    assert "lie far before the rows around them and before all others: left out" in watched.said[-1]
+    assert watched.ledger.first_step == pd.Timestamp("1970-01-01")
+
+
+def test_rows_that_lie_apart_as_usual_do_not_wait_for_each_other(watch):
+    watched, table = watch(lookback=1), readings(360).iloc[::30].round(dict.fromkeys(SENSORS, 1))
+    watched.look(*cut(table, *range(4, 12)))
+    np.testing.assert_allclose(watched.steps(), offline(watched.detector, table), rtol=1e-8)
+
+
 @pytest.mark.parametrize("wait", [0, 3])
 def test_steps_after_one_with_a_wrong_time_ahead_are_judged_like_any_others(watch, wait):
     watched, table = watch(lookback=1, wait=wait), readings(60, spikes={40: 5})
@@ -535,9 +564,9 @@ def test_a_feed_is_asked_for_rows_after_the_newest_one_whose_time_can_be_right(w
     table = readings(60)
     watched.look(table)  # a clock that is ahead, or in another time zone
     assert watched.ledger.resume_time(now) == table["time"].iloc[-1]
-    watched.look(readings(1).assign(time=START + pd.Timedelta(hours=20)))
+    watched.look(readings(2).assign(time=START + pd.to_timedelta([1200, 1201], unit="min")))
     assert watched.ledger.resume_time(now) == table["time"].iloc[-1]
-    assert watched.ledger.resume_time(START + pd.Timedelta(days=1)) == START + pd.Timedelta(hours=20)
+    assert watched.ledger.resume_time(START + pd.Timedelta(days=1)) == START + pd.Timedelta(minutes=1201)
 
 
 def once(watched, form=None):
@@ -586,7 +615,7 @@ def test_looking_once_ends_in_an_error_where_a_file_cannot_be_read_or_nothing_ca
 def test_looking_once_is_no_error_while_steps_only_wait_for_later_ones_and_where_nothing_is_new(watch):
     watched, table = watch(lookback=1, wait=6), readings(4)
     put(watched.folder, "a.csv", table)
-    (watched.folder / "a.txt").write_text("time,flow\n")
+    (watched.folder / "a.txt").write_text("no table")
     model = followed_model.FollowedModel("plant", "1", watched.detector, watched.wait)
     for _ in range(3):
         follow.follow_feed(
@@ -599,7 +628,7 @@ def test_looking_once_is_no_error_while_steps_only_wait_for_later_ones_and_where
             once=True,
         )
     assert watched.steps().notna().all()
-    assert "files that are no CSV, Excel or Parquet by their names are passed over: 'a.txt'" in watched.said
+    assert "passed over, as they hold no table with the column of time: 'a.txt'" in watched.said
 
 
 class Scaled(ZScore):

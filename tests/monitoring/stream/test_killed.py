@@ -2,11 +2,16 @@
 
 import contextlib
 import json
+import os
 import random
+import resource
 import sqlite3
+import subprocess
 import sys
 import threading
 import time
+import urllib.parse
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -181,11 +186,58 @@ def change_file(folder, part, number, chance):
         time.sleep(0.01)
 
 
-def rough_storm(base: Path, strikes: int, parts: int, seed: int, *, running: bool) -> str:
-    """Follow a file that is appended, rotated and rewritten, while kills, locks and a full disk come; the figures."""
+def hold(record, seconds):
+    """Keep the record locked."""
+    with contextlib.closing(sqlite3.connect(record, timeout=20, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        time.sleep(seconds)
+
+
+@contextlib.contextmanager
+def small_disk(folder):
+    """A folder on a disk of its own, where one may be mounted; yields a function that fills it for a process."""
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", str(folder)]
+    is_mounted = os.getuid() == 0 and subprocess.run(mount, check=False, capture_output=True).returncode == 0
+
+    @contextlib.contextmanager
+    def filled(process):
+        if not is_mounted:  # no file of the process can grow
+            resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY))
+            yield
+            resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY,) * 2)
+            return
+        filler = folder / "filler"
+        with filler.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+            while file.write(bytes(4096)):
+                pass
+        try:
+            yield
+        finally:
+            filler.unlink()
+
+    try:
+        yield filled
+    finally:
+        if is_mounted:
+            subprocess.run(["umount", str(folder)], check=True)
+
+
+def rough_storm(base: Path, strikes: int, parts: int, seed: int, *, running: bool, long: float = 0.0) -> str:
+    """Follow a file that is appended, rotated and rewritten, while kills, locks and a full disk come; the figures.
+
+    One lock lasts `long` seconds, and the disk is really full then, too.
+    """
+    with small_disk(base / "disk") as filled:
+        return _rough_storm(base, strikes, parts, seed, running=running, long=long, filled=filled)
+
+
+def _rough_storm(
+    base: Path, strikes: int, parts: int, seed: int, *, running: bool, long: float, filled: Callable[..., Any]
+) -> str:
     chance = random.Random(seed)
     table = readings(MINUTES * parts, seed, dict.fromkeys(range(9, MINUTES * parts - 12, 31), 2))
-    calm, rough, record, log = base / "calm", base / "rough", base / "rough.sqlite", base / "log.txt"
+    calm, rough, record, log = base / "calm", base / "rough", base / "disk" / "rough.sqlite", base / "log.txt"
     calm.mkdir()
     rough.mkdir()
     log.touch()
@@ -202,12 +254,17 @@ def rough_storm(base: Path, strikes: int, parts: int, seed: int, *, running: boo
                 for _ in range(max(1, parts // (strikes + 1))):
                     if waiting:
                         change_file(rough, waiting.pop(0), len(waiting), chance)
-                if strike % 5 == 1:
+                if long and strike == 3:
+                    hold(record, long)
+                elif long and strike in (4, 9):
+                    with filled(process):
+                        change_file(rough, waiting.pop(0), len(waiting), chance)
+                        time.sleep(2)
+                        assert process.poll() is None, log.read_text()
+                elif strike % 5 == 1:
                     full.touch()
                 elif strike % 5 == 3 and record.exists():
-                    with contextlib.closing(sqlite3.connect(record, timeout=20, isolation_level=None)) as other:
-                        other.execute("BEGIN IMMEDIATE")
-                        time.sleep(chance.uniform(0.1, 0.5))
+                    hold(record, chance.uniform(0.1, 0.5))
                 time.sleep(chance.uniform(0, 1.2))
                 assert process.poll() is None, log.read_text()
             finally:
@@ -241,6 +298,103 @@ def test_two_strikes_at_a_file_that_is_rotated_and_rewritten_change_no_score(tmp
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize(("seed", "running"), [(5, False), (6, True)])
 def test_thirty_strikes_at_a_file_that_is_rotated_and_rewritten_change_no_score(tmp_path, seed, running):
-    figures = rough_storm(tmp_path, strikes=30, parts=180, seed=seed, running=running)
+    figures = rough_storm(tmp_path, strikes=30, parts=180, seed=seed, running=running, long=25)
     print(figures)  # noqa: T201
     assert f"30 kills, {180 * MINUTES} steps" in figures
+
+
+BAD_ANSWERS = ("", "", "drips", "endless", "torn", "page", "error")
+
+
+class Dripping:
+    """An address whose answers may drip, not end, be cut off, or be no table; `due` rows are there."""
+
+    def __init__(self, table, seed):
+        self.table, self.due, self.chance, self.faults, self.is_calm = table, 0, random.Random(seed), [], False
+
+    def __enter__(self):
+        site = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self):
+                after = dict(urllib.parse.parse_qsl(urllib.parse.urlsplit(self.path).query)).get("after")
+                rows = site.table.iloc[: site.due]
+                body = (
+                    (rows if after is None else rows[rows["time"] > pd.Timestamp(after)]).to_csv(index=False).encode()
+                )
+                fault = (
+                    "" if site.is_calm else site.chance.choice(["", "", "drips", "endless", "torn", "page", "error"])
+                )
+                site.faults.append(fault)
+                self.send_response(503 if fault == "error" else 200)
+                self.end_headers()
+                with contextlib.suppress(OSError):
+                    if fault == "page":
+                        self.wfile.write(b"<html>Log in</html>")
+                    elif fault == "torn":
+                        self.wfile.write(body[: site.chance.randrange(len(body))])
+                    elif fault in ("drips", "endless"):
+                        until = time.monotonic() + 5
+                        for number in range(10**9 if fault == "endless" else len(body)):
+                            self.wfile.write(body[number : number + 1] or b"\n")
+                            time.sleep(0.02)
+                            if time.monotonic() > until:
+                                return
+                    elif not fault:
+                        self.wfile.write(body)
+
+            def log_message(self, *_):
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}/rows"
+        self.thread = threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.01})
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.server.shutdown()
+        self.thread.join()
+        self.server.server_close()
+
+
+def drip_storm(base: Path, strikes: int, parts: int, seed: int, *, running: bool) -> str:
+    """Follow an address that answers badly, killed so many times; the figures."""
+    table = readings(MINUTES * parts, seed, dict.fromkeys(range(9, MINUTES * parts - 12, 31), 2))
+    calm, record, log = base / "calm", base / "rough.sqlite", base / "log.txt"
+    calm.mkdir()
+    log.touch()
+    put(calm, "all.csv", table)
+    with Receiver() as hook:
+        stream_process.follow(calm, base / "calm.sqlite", hook.url, once=True, running=running)
+        expected = sorted(hook.got)
+    with Receiver() as hook, Dripping(table, seed) as site:
+        for strike in range(strikes):
+            process = start(site.url, record, log, webhook=hook.url, running=running, answer_seconds=0.4)
+            try:
+                for due in range(MINUTES * parts * strike // strikes, MINUTES * parts * (strike + 1) // strikes):
+                    site.due = due
+                    time.sleep(0.02)
+                assert process.poll() is None, log.read_text()
+            finally:
+                end(process)
+        site.due, site.is_calm = len(table), True
+        stream_process.follow(site.url, record, hook.url, once=True, running=running)
+    anomalies = [key for key in hook.got if "/feed/" not in key]
+    assert sorted(set(anomalies)) == expected
+    assert len(anomalies) - len(expected) <= strikes
+    assert scored(record) == scored(base / "calm.sqlite")
+    assert rows(record, "SELECT count(*) FROM problems WHERE until IS NULL") == [(0,)]
+    kinds = {kind for (kind,) in rows(record, "SELECT kind FROM problems")}
+    bad = sum(map(bool, site.faults))
+    return f"{strikes} kills, {len(table)} steps, {len(expected)} alerts, {bad} bad answers, {kinds}"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize(("seed", "running"), [(7, False), (8, True)])
+def test_thirty_strikes_at_an_address_that_answers_badly_change_no_score(tmp_path, seed, running):
+    figures = drip_storm(tmp_path, strikes=30, parts=180, seed=seed, running=running)
+    print(figures)  # noqa: T201
+    assert "unreachable" in figures
+    assert "web page" in figures

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from gridcast.runtime.dialect import FORMER, UNKNOWN, Dialect
 from gridcast.runtime.errors import DataError, suggest
 from gridcast.runtime.preprocessing import Preprocessing
 
+BYTES_BEFORE = 2**16
 WEB_PAGE_NOTE = "is a web page (HTML), not a table"
 
 
@@ -81,7 +82,7 @@ def parse_rows(body: bytes, name: str, form: RowFormat, path: Path | None = None
     """Return the rows of CSV or JSON text. Numbers in them are written with a decimal point, whatever their dialect.
 
     With the `path` of the file, it may be an Excel workbook or a Parquet file too. Where a few rows do not show how
-    they are written, the part of the file `before` them decides.
+    they are written, or which of two hours their stamps mean, the part of the file `before` them decides.
     """
     nothing = pd.DataFrame({form.time: []})
     lines = 1
@@ -101,12 +102,13 @@ def parse_rows(body: bytes, name: str, form: RowFormat, path: Path | None = None
             names = [str(column) for column in parsed.rows.columns]
             raise DataError(f"no column '{form.time}'{suggest(form.time, names)} (there are: {', '.join(names[:20])})")
         if not len(parsed.rows):
-            return ParsedRows(nothing, parsed.torn, (f"{parsed.torn} lines are incomplete",) if parsed.torn else ())
-        return _pivoted(_with_times(parsed, form), form)
+            return ParsedRows(nothing, parsed.torn, parsed.notes if parsed.torn else ())
+        earlier = _earlier_stamps(before, name, form) if is_csv else []
+        return _pivoted(_with_times(parsed, form, earlier), form)
     except DataError as error:
         shown = _shown_format(before, name, form)
         if shown != form:
-            return parse_rows(body, name, shown, path)
+            return parse_rows(body, name, shown, path, before)
         problem = str(error).removeprefix(str(path)).removeprefix(name).lstrip(", :")
         return ParsedRows(nothing, lines, (problem,))
 
@@ -142,23 +144,41 @@ def _parse_typed(path: Path | None, form: RowFormat) -> ParsedRows:
     return ParsedRows(rows.assign(**{form.time: naive}))
 
 
-def _with_times(parsed: _CsvRows, form: RowFormat) -> ParsedRows:
-    """The rows whose time can be read."""
-    rows, notes = parsed.rows, [*parsed.notes]
-    texts = rows[form.time].astype("str").str.strip()
+def _earlier_stamps(before: bytes, name: str, form: RowFormat) -> list[str]:
+    """The last stamps of the part of a file `before` its new rows, for clocks that are put back."""
+    if not before or form.time_zone in ("", local_time.UTC):
+        return []
+    try:
+        raw, _ = text_encoding.to_utf8(before, name, form.reading.get("encoding"), settable=False)
+        header = form.find_header(raw, name)
+        begin = raw.find(b"\n", header.start) + 1
+        tail = raw[begin:] if len(raw) - begin < BYTES_BEFORE else raw[-BYTES_BEFORE:].partition(b"\n")[2]
+        rows = _parse_csv(raw[:begin] + tail, name, form, decided=False).rows
+        return rows[form.time].astype("str").str.strip().tolist()
+    except (DataError, KeyError):
+        return []
+
+
+def _with_times(parsed: _CsvRows, form: RowFormat, earlier: Sequence[str] = ()) -> ParsedRows:
+    """The rows whose time can be read; the stamps of `earlier` rows say in which hour they are."""
+    rows, notes, count = parsed.rows, [*parsed.notes], len(earlier)
+    texts = pd.Series([*earlier, *rows[form.time].astype("str").str.strip()], dtype="str")
     order, unit = date_text.decide_order(texts, form.dialect.dates), form.dialect.time_unit
     local, offsets = date_text.split_dates(texts, order, unit)
     stamps = local_time.axis_times(local, offsets, time_zone=form.time_zone, frequency=form.frequency)
     is_bad = np.isnat(local)
+    is_bad[:count] = False
     if is_bad.any():
         first = str(texts[is_bad].iloc[0])
         fault = date_text.fault_of(first, order, settable=False, unit=unit)
         notes.append(f"{is_bad.sum()} rows have no time that can be read, the first '{first}' {fault}")
     if found := local_time.find_fault(local, offsets, stamps, form.time_zone):
         faulty, problem, remedy = found
+        faulty = faulty[faulty >= count]
         is_bad[faulty] = True
-        notes.append(f"the time of {len(faulty)} rows, the first '{texts.iloc[faulty[0]]}', {problem}; {remedy}")
-    kept = rows.assign(**{form.time: stamps})[~is_bad].reset_index(drop=True)
+        if len(faulty):
+            notes.append(f"the time of {len(faulty)} rows, the first '{texts.iloc[faulty[0]]}', {problem}; {remedy}")
+    kept = rows.assign(**{form.time: stamps[count:]})[~is_bad[count:]].reset_index(drop=True)
     return ParsedRows(kept, parsed.torn + int(is_bad.sum()), tuple(notes))
 
 
@@ -188,7 +208,7 @@ def _parse_csv(raw: bytes, name: str, form: RowFormat, *, decided: bool = True) 
     names, again, further = _column_names(header.names), 0, []
     sections: list[pd.DataFrame] = []
     whole: list[list[str]] = []
-    torn = 0
+    torn, first_torn = 0, ""
     for fields in [*lines, None]:
         is_header = fields is not None and form.is_header(fields)
         if fields is None or (is_header and _column_names(fields) != names):
@@ -203,7 +223,8 @@ def _parse_csv(raw: bytes, name: str, form: RowFormat, *, decided: bool = True) 
                 whole.append(fields[: len(names)])
         else:
             torn += any(text.strip() for text in fields)
-    notes = [f"{torn} lines have more or fewer fields than the header"] if torn else []
+            first_torn = first_torn or f"the first {len(fields)} where it has {len(names)}"
+    notes = [f"{torn} lines have more or fewer fields than the header, {first_torn}"] if torn else []
     notes += [f"{again} lines that repeat the header are passed over"] if again else []
     notes += [f"the rows after a further header are read by it ({columns})" for columns in further]
     rows = sections[0] if len(sections) == 1 else pd.concat(sections, ignore_index=True).fillna("")
@@ -262,7 +283,10 @@ def _canonical(text: pd.Series, dialect: Dialect) -> pd.Series:
 
 def _parse_json(raw: bytes) -> pd.DataFrame:
     try:
-        content: Any = json.loads(raw)
+        try:
+            content: Any = json.loads(raw)
+        except json.JSONDecodeError:  # an object in each line
+            content = [json.loads(line) for line in raw.splitlines() if line.strip()]
         return pd.DataFrame(content["rows"] if isinstance(content, dict) else content)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DataError(f"not a list of rows in JSON: {type(error).__name__}: {error}") from None

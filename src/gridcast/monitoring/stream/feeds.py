@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import glob
-import hashlib
 import logging
-import re
 import time as clock
 import urllib.parse
 from collections.abc import Mapping
@@ -14,21 +12,15 @@ from pathlib import Path
 
 import pandas as pd
 
-from gridcast.data import file_bytes
-from gridcast.monitoring.stream import web_answer
+from gridcast.monitoring.stream import feed_files, web_answer
+from gridcast.monitoring.stream.feed_files import ENDING, NOT_PLAIN, TEMPORARY
 from gridcast.monitoring.stream.feed_rows import RowFormat, parse_rows
-from gridcast.monitoring.stream.ledger import FileMark
+from gridcast.monitoring.stream.ledger_rows import FileMark
 from gridcast.monitoring.stream.web_answer import FeedUnreachable
-from gridcast.runtime.errors import ConfigError, DataError
+from gridcast.runtime.errors import ConfigError
 
 UNFINISHED_SECONDS = 5.0
 """Age of a packed file or a Parquet file from which it is reported if it is incomplete; before, it may be written."""
-ENDING = re.compile(r"\.((csv|tsv)([.-]\d[\d._T-]*)?(\.gz|\.xz|\.zip)?([.-]\d[\d._T-]*)?|xlsx|parquet)$", re.IGNORECASE)
-"""End of the names of files that are read; loggers add a number or a date when they begin a new file."""
-NOT_PLAIN = (b"\x1f\x8b", b"\xfd7zXZ", b"PK", b"\xff\xfe", b"\xfe\xff", b"PAR1", b"\xd0\xcf\x11\xe0")
-"""First bytes of files that are no text, or UTF-16: they are read as a whole."""
-HEADER_BYTES = 2**16
-PARQUET = b"PAR1"
 MAX_LISTINGS = 3
 """How often a folder is read at once when files appear in it meanwhile."""
 LOG = logging.getLogger(__name__)
@@ -54,7 +46,8 @@ class FeedBatch:
 class FolderFeed:
     """Files of a folder, each identified by its path in it; rows appended to a file are read when they appear.
 
-    They are those that match the `pattern`, such as `*/pump*.csv`. A file is read up to its last line that has ended.
+    They are those that match the `pattern`, such as `*/pump*.csv`, and are tables by their names or, as those of
+    loggers may end in anything, by their first lines. A file is read up to its last line that has ended.
     One whose first bytes are not those that were read was written again, and is read again; so is one that was renamed,
     and its rows that are stored already are ignored. Names that begin with a dot are ignored, so that a file can be
     written under such a name and then renamed.
@@ -63,8 +56,12 @@ class FolderFeed:
     path: Path
     form: RowFormat
     pattern: str = "*"
-    unchanged: dict[str, tuple[int, int]] = field(default_factory=dict, compare=False)
-    """Size and time of change of the files that had nothing new when they were read last."""
+    is_one_file: bool = False
+    """The pattern is the name of a file, which is read whatever it holds."""
+    unchanged: dict[str, tuple[int, int, FileMark]] = field(default_factory=dict, compare=False)
+    """Size and time of change of the files that had nothing new after their marks when they were read last."""
+    no_tables: dict[str, tuple[int, int]] = field(default_factory=dict, compare=False)
+    """Size and time of change of the files that hold no table."""
     unreadable: dict[str, str] = field(default_factory=dict, compare=False)
     """Why a file could not be read, by its name."""
 
@@ -81,9 +78,9 @@ class FolderFeed:
         if not self.path.is_dir():
             raise FeedUnreachable(f"{self.path}: no such folder")
         for _ in range(MAX_LISTINGS):
-            paths = [path for path in self._paths() if ENDING.search(path.name)]
+            paths = self.table_paths()
             batches = [batch for path in paths if (batch := self._read(path, marks)) is not None]
-            if [path for path in self._paths() if ENDING.search(path.name)] == paths:
+            if self.table_paths() == paths:
                 break
             # A file was renamed while it was read, maybe, and has older rows than its successor that was read instead.
         for gone in set(self.unreadable) - {self._label(path) for path in paths}:
@@ -96,8 +93,41 @@ class FolderFeed:
         return list(self.unreadable.values())
 
     def other_files(self) -> list[str]:
-        """Return the names of the files that are passed over, as their names end otherwise."""
-        return [self._label(path) for path in self._paths() if path.is_file() and not ENDING.search(path.name)]
+        """Return the names of the files and folders that are passed over."""
+        folders = self.path.iterdir() if self.pattern == "*" and self.path.is_dir() else ()
+        return [
+            *sorted(self.no_tables),
+            *sorted(
+                f"{path.name}/*"
+                for path in folders
+                if path.is_dir()
+                and not path.name.startswith(".")
+                and any(ENDING.search(one.name) for one in path.iterdir())
+            ),
+        ]
+
+    def table_paths(self) -> list[Path]:
+        """Return the files that are read."""
+        return [path for path in self._paths() if self._is_table(path)]
+
+    def _is_table(self, path: Path) -> bool:
+        if self.is_one_file or ENDING.search(path.name):
+            return True
+        if TEMPORARY.search(path.name):
+            return False
+        name = self._label(path)
+        try:
+            status = path.stat()
+            state = status.st_size, status.st_mtime_ns
+            if self.no_tables.get(name) == state or not status.st_size:
+                return False
+            if feed_files.looks_like_table(path, self.form):
+                self.no_tables.pop(name, None)
+                return True
+        except OSError:  # moved away in the meantime
+            return False
+        self.no_tables[name] = state
+        return False
 
     def _paths(self) -> list[Path]:
         """The files that match the pattern, without those that are hidden, or in a hidden folder."""
@@ -117,37 +147,45 @@ class FolderFeed:
         try:
             status = path.stat()
             state = status.st_size, status.st_mtime_ns
-            if not status.st_size or (self.unchanged.get(name) == state and status.st_size == mark.size):
+            if not status.st_size or self.unchanged.get(name) == (*state, mark):
                 return None
-            content = path.read_bytes()
+            content = feed_files.repaired(path.read_bytes())
             self.unreadable.pop(name, None)
             is_plain = not content.startswith(NOT_PLAIN)
             is_fresh = clock.time() - status.st_mtime < UNFINISHED_SECONDS
-            if not is_plain and is_fresh and self._is_incomplete(content, path.name):
+            if not is_plain and is_fresh and feed_files.is_incomplete(content, path.name):
                 return None
-            ended = _ended_lines(content)
+            ended = feed_files.ended_lines(content)
             is_waiting = len(ended) < len(content) and not is_fresh
             content = ended
-            is_continued = len(content) >= mark.size and mark.digest in ("", _digest(content[: mark.size]))
+            is_continued = len(content) >= mark.size and mark.digest in (
+                "",
+                feed_files.digest(content[: mark.size]),
+            )
             begin = mark.size if is_continued else 0
             if len(content) == begin:
-                self.unchanged[name] = state
+                self.unchanged[name] = (*state, mark)
                 return None
             if not content:
                 return None
-            part = self._new_part(content, begin) if is_plain else _unpacked_lines(content, path.name)
+            before, header = b"", b""
+            if is_plain:
+                part, header = feed_files.new_lines(content, begin, self.form, mark.header.encode())
+                before = content[:begin]
+            else:
+                part = feed_files.unpacked_lines(content, path.name)
             if not part:
                 return None
             is_waiting |= not is_plain and part is not content and not is_fresh
-            before = content[:begin] if is_plain else b""
             parsed = parse_rows(part, path.name, self.form, path, before)
             notes = parsed.notes
             if is_waiting:
                 notes = (*notes, "the last line has no line break, so it is taken for unfinished and waits for one")
             if not is_continued:
                 change = "has become shorter" if len(content) < mark.size else "was written again"
-                notes = (f"the file {change}, so it is read again from its start", *notes)
-            end = FileMark(len(content), _digest(content))
+                without = " by its former header, as it has none" if is_plain and len(part) > len(content) else ""
+                notes = (f"the file {change}, so it is read again from its start{without}", *notes)
+            end = FileMark(len(content), feed_files.digest(content), header.decode(errors="replace"))
             return FeedBatch(name, parsed.rows, mark, end, parsed.unreadable, notes)
         except FileNotFoundError:  # moved away in the meantime
             return None
@@ -156,45 +194,6 @@ class FolderFeed:
                 LOG.warning("%s: cannot be read: %s; tried again at the next poll", path, error)
             self.unreadable[name] = f"{path}: cannot be read: {error}"
             return None
-
-    def _is_incomplete(self, content: bytes, name: str) -> bool:
-        """Whether a file that is no text seems to be still written."""
-        if content.startswith(PARQUET):
-            return len(content) < 2 * len(PARQUET) or not content.endswith(PARQUET)
-        try:
-            file_bytes.decompressed(content, name)
-        except file_bytes.UNPACKING_ERRORS:
-            return True
-        except DataError:  # which the parser reports
-            return False
-        return False
-
-    def _new_part(self, content: bytes, begin: int) -> bytes:
-        """The header that counts for the lines of a file after its first `begin` bytes, and these lines."""
-        end = 0
-        try:
-            header = self.form.find_header(content[:HEADER_BYTES], self.path.name)
-        except DataError:  # which the parser reports
-            return content
-        for _ in range(header.line):
-            end = content.find(b"\n", end) + 1
-        # A file may have been read before when it had no more than a part of its header.
-        if begin < end or not end:
-            return content
-        further = self._further_header(content, header.separator, end, begin)
-        return (content[:end] if further is None else further) + content[begin:]
-
-    def _further_header(self, content: bytes, separator: str, start: int, end: int) -> bytes | None:
-        """The last line between the bytes `start` and `end` that names columns."""
-        name = self.form.time.encode()
-        position = content.rfind(name, start, end)
-        while position >= 0:
-            first, last = content.rfind(b"\n", 0, position) + 1, content.find(b"\n", position) + 1
-            fields = content[first:last].decode(errors="replace").replace('"', "").strip().split(separator)
-            if self.form.is_header(fields):
-                return content[first:last]
-            position = content.rfind(name, start, first)
-        return None
 
 
 @dataclass(frozen=True)
@@ -235,40 +234,6 @@ class WebFeed:
         return [FeedBatch(self.name, parsed.rows, unreadable=parsed.unreadable, notes=parsed.notes)]
 
 
-def _digest(content: bytes) -> str:
-    return hashlib.blake2b(content, digest_size=16).hexdigest()
-
-
-def _ended_lines(content: bytes) -> bytes:
-    """The text up to its last line break, however old it is: writers hold back parts of lines; other files whole."""
-    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
-        units = content[: len(content) // 2 * 2].decode(
-            "utf-16-le" if content[:1] == b"\xff" else "utf-16-be", "replace"
-        )
-        return content[: 2 * (units.rfind("\n") + 1)]
-    if content.startswith(NOT_PLAIN):
-        return content
-    end = content.rfind(b"\n") + 1
-    if content.lstrip()[:1] in (b"[", b"{") and content.rstrip()[-1:] in (b"]", b"}"):
-        return content
-    return content[: end or content.rfind(b"\r") + 1]
-
-
-def _unpacked_lines(content: bytes, name: str) -> bytes:
-    """Packed text up to its last line break, if more follows; any other file as it is, with its faults for the parser.
-
-    A logger that packs what it writes ends a member of the file where it likes, also within a number.
-    """
-    if not content.startswith((file_bytes.GZIP, file_bytes.XZ)):
-        return content
-    try:
-        text = file_bytes.decompressed(content, name)
-    except (*file_bytes.UNPACKING_ERRORS, DataError):
-        return content
-    ended = _ended_lines(text)
-    return content if len(ended) == len(text) else ended
-
-
 def open_feed(source: str, form: RowFormat) -> FolderFeed | WebFeed:
     """Return the feed of a folder, a file, a pattern or an http(s) address, in this `form`. Raises ConfigError."""
     scheme, separator, _ = source.partition("://")
@@ -287,11 +252,7 @@ def _open_files(path: Path, form: RowFormat) -> FolderFeed:
     if path.is_dir():
         return FolderFeed(path, form)
     if path.is_file():
-        if ENDING.search(path.name):
-            return FolderFeed(path.parent, form, glob.escape(path.name))
-        raise ConfigError(
-            f"--follow: '{path}' is no CSV, Excel or Parquet file by its name; rename it, e.g. to live.csv"
-        )
+        return FolderFeed(path.parent, form, glob.escape(path.name), is_one_file=True)
     magic = next((place for place, part in enumerate(path.parts) if glob.has_magic(part)), None)
     folder = Path(*path.parts[:magic])
     if magic is None or not folder.is_dir():

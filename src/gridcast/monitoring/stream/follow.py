@@ -12,6 +12,7 @@ import pandas as pd
 
 from gridcast.monitoring import alerts
 from gridcast.monitoring.stream import health
+from gridcast.monitoring.stream.failure_note import FailureNote, UnrecordedFailure
 from gridcast.monitoring.stream.feeds import FolderFeed, WebFeed
 from gridcast.monitoring.stream.followed_model import FollowedModel, iso_stamp, utc_now
 from gridcast.monitoring.stream.health import FollowerState
@@ -22,7 +23,8 @@ from gridcast.monitoring.stream.ingest import (
     score_waiting_steps,
     score_without_lagging_sensors,
 )
-from gridcast.monitoring.stream.ledger import Alert, Ledger
+from gridcast.monitoring.stream.ledger import Ledger
+from gridcast.monitoring.stream.ledger_rows import Alert
 from gridcast.monitoring.stream.web_answer import FeedUnreachable
 from gridcast.monitoring.stream.wording import quoted_names
 from gridcast.runtime.errors import ConfigError, DataError, GridcastError
@@ -88,14 +90,14 @@ def follow_feed(
     """
     for channel in sorted({channel for channel, _ in ledger.pending_alerts()} - set(channels)):
         tell(f"alerts of an earlier start are waiting for the channel '{channel}', which is not given now")
-    if others := feed.other_files():
-        tell(f"files that are no CSV, Excel or Parquet by their names are passed over: {quoted_names(others)}")
-    look = _Look(feed, ledger, current_model, channels, tell, after_look)
+    look = _Look(feed, ledger, current_model, channels, tell, after_look, FailureNote(ledger.path))
+    passed_over: frozenset[str] = frozenset()
     due, was_silent, last_problem, failures = clock.monotonic(), False, "", 0
     while True:
         is_silent, problem = False, None
         try:
             poll = look.run()
+            passed_over = _tell_passed_over(feed, passed_over, tell)
             is_silent = not poll.outcomes
         except Exception as error:
             # One net around the whole look: a follower that has ended tells nobody about anything.
@@ -109,7 +111,7 @@ def follow_feed(
                 tell("nothing to read")
             return
         failures = 0 if problem is None else failures + 1
-        delay = _delay(interval, failures)
+        delay = delay_after(interval, failures)
         if problem is not None and str(problem) != last_problem:  # the same problem is logged once
             LOG.warning("%s; tried again in %.0f s, and less often while it fails", problem, delay)
         last_problem = "" if problem is None else str(problem)
@@ -121,7 +123,18 @@ def follow_feed(
         clock.sleep(max(0.0, due - clock.monotonic()))
 
 
-def _delay(interval: float, failures: int) -> float:
+def _tell_passed_over(
+    feed: FolderFeed | WebFeed, already: frozenset[str], tell: Callable[[str], None]
+) -> frozenset[str]:
+    """Name the files that are passed over, except those that were named `already`; return all of them."""
+    others = [name for name in feed.other_files() if name not in already]
+    if others:
+        pattern = "; for those in folders give a pattern such as 'plant/*/*.csv'" if others[-1].endswith("/*") else ""
+        tell(f"passed over, as they hold no table with the column of time: {quoted_names(others)}{pattern}")
+    return already.union(others)
+
+
+def delay_after(interval: float, failures: int) -> float:
     """Return the seconds until the next look, after this number of `failures` in a row."""
     return max(interval, min(interval * 2.0 ** min(failures - 1, 30), MAX_DELAY)) if failures else interval
 
@@ -132,19 +145,9 @@ def _explained(error: Exception) -> GridcastError:
     return GridcastError(f"the look failed: {type(error).__name__}: {first_line}".rstrip(": "))
 
 
-@dataclass(frozen=True)
-class _UnrecordedFailure:
-    """A failed look that the record could not take; the channels that its alert was `sent` by."""
-
-    kind: str
-    text: str
-    at: pd.Timestamp
-    sent: tuple[str, ...]
-
-
 @dataclass
 class _Look:
-    """One look at a feed, repeated; it remembers the alert of a failure that the record could not take."""
+    """One look at a feed, repeated; the `note` is about a failure that the record could not take."""
 
     feed: FolderFeed | WebFeed
     ledger: Ledger
@@ -152,24 +155,24 @@ class _Look:
     channels: Mapping[str, Channel]
     tell: Callable[[str], None]
     after_look: Callable[[FollowerState], None] | None
+    note: FailureNote
     name: str = ""
-    kept: _UnrecordedFailure | None = None
 
     def run(self) -> Poll:
         """Poll, judge what was found, deliver the alerts."""
         model = self.current_model()
         self.name = model.name
-        if self.kept is not None:  # a failure that the record could not take
+        if (failure := self.note.failure) is not None:
             health.record_failure(
-                self.kept.kind,
-                self.kept.text,
+                failure.kind,
+                failure.text,
                 self.ledger,
                 self.name,
                 channels=tuple(self.channels),
-                now=self.kept.at,
-                sent=self.kept.sent,
+                now=pd.Timestamp(failure.at),
+                sent=failure.sent,
             )
-            self.kept = None
+            self.note.write(None)
         poll = poll_once(self.feed, self.ledger, model, channels=self.channels, tell=self.tell)
         unknown = {column for outcome in poll.outcomes for column in outcome.unknown}
         failures = self.feed.failures()
@@ -189,10 +192,12 @@ class _Look:
             deliver_alerts(self.ledger, self.channels)
             self.report_state()
         except Exception:  # noqa: BLE001 - the record is what failed: the alert cannot wait for it
-            if self.kept is None:
-                alert = health.failure_alert(kind, str(problem), name, now)
+            if self.note.failure is None:
+                failure = UnrecordedFailure(kind, str(problem), iso_stamp(now))
+                self.note.write(failure)  # first, so that after a kill the alert has the same id
+                alert = health.failure_alert(kind, failure.text, name, pd.Timestamp(failure.at))
                 sent = tuple(channel for channel, send in self.channels.items() if send(alert))
-                self.kept = _UnrecordedFailure(kind, str(problem), now, sent)
+                self.note.write(replace(failure, sent=sent))
 
     def report_state(self) -> None:
         """Give the state of the follower to `after_look`, whose failure is no failure of the look."""
@@ -243,18 +248,17 @@ def poll_once(
 
     The feed is asked again as long as it returns newer steps, since some return a limited number of rows at once.
     """
-    pending, outcomes, has_batch = deliver_alerts(ledger, channels), [], False
+    pending, outcomes = deliver_alerts(ledger, channels), []
     while True:
         mark = ledger.resume_time(utc_now())
         for batch in feed.new_batches(ledger.file_marks(), mark):
-            has_batch = True
             if outcome := ingest_batch(batch, ledger, model, channels=tuple(channels), now=utc_now()):
                 outcomes.append(outcome)
                 tell(outcome.text)
                 pending = deliver_alerts(ledger, channels)
         if ledger.resume_time(utc_now()) == mark:
             break
-    score_rest = score_without_lagging_sensors if has_batch else score_waiting_steps
+    score_rest = score_without_lagging_sensors if outcomes else score_waiting_steps
     if message := score_rest(ledger, model, channels=tuple(channels), now=utc_now()):
         tell(message)
         pending = deliver_alerts(ledger, channels)

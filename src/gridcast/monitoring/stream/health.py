@@ -9,7 +9,9 @@ import pandas as pd
 
 from gridcast.monitoring.stream.feed_rows import WEB_PAGE_NOTE
 from gridcast.monitoring.stream.followed_model import FollowedModel, iso_stamp, step_length
-from gridcast.monitoring.stream.ledger import Alert, FeedProblem, Ledger, ReadBatch
+from gridcast.monitoring.stream.ledger import Ledger
+from gridcast.monitoring.stream.ledger_rows import Alert, FeedProblem, ReadBatch
+from gridcast.monitoring.stream.set_aside import readings_set_aside
 from gridcast.runtime.errors import suggest
 
 LOOKS_WITHOUT_DATA = 3
@@ -25,7 +27,10 @@ JUDGED_KEY, SILENCE_KEY, LOOKS_KEY = "batches judged", "last rows arrived", "loo
 
 @dataclass(frozen=True)
 class FollowerState:
-    """The state of a follower at the time `at`: its open `problems`, counts of lines, looks in a row without data."""
+    """The state of a follower at the time `at`: its open `problems`, counts of lines, looks in a row without data.
+
+    Rows `set_aside` wait until others near them come.
+    """
 
     at: pd.Timestamp
     newest_step: pd.Timestamp | None
@@ -33,6 +38,7 @@ class FollowerState:
     unreadable: int
     looks_without_data: int
     problems: tuple[FeedProblem, ...]
+    set_aside: int = 0
 
 
 def follower_state(ledger: Ledger, now: pd.Timestamp) -> FollowerState:
@@ -45,6 +51,7 @@ def follower_state(ledger: Ledger, now: pd.Timestamp) -> FollowerState:
         unreadable=unreadable,
         looks_without_data=int(ledger.note(LOOKS_KEY) or 0),
         problems=tuple(ledger.open_problems()),
+        set_aside=len(readings_set_aside(ledger, ())),
     )
 
 

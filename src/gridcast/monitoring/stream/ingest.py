@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import itertools
 import logging
-import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -21,11 +20,13 @@ import pandas as pd
 
 from gridcast.monitoring.stream.feeds import FeedBatch
 from gridcast.monitoring.stream.followed_model import FollowedDetector, FollowedModel, iso_stamp, step_length, with_zone
-from gridcast.monitoring.stream.ledger import FileMark, Ledger, ScoredStep
-from gridcast.monitoring.stream.readings import parse_readings
+from gridcast.monitoring.stream.ledger import Ledger
+from gridcast.monitoring.stream.ledger_rows import FileMark
+from gridcast.monitoring.stream.readings import readings_of
+from gridcast.monitoring.stream.recorded_events import find_events
 from gridcast.monitoring.stream.stuck import stuck_alerts
 from gridcast.monitoring.stream.wording import batch_remarks, event_alert, scores_summary, unscored_reason
-from gridcast.runtime import events, running_threshold
+from gridcast.runtime import running_threshold
 from gridcast.runtime.errors import is_data_error
 
 NO_SCORES = pd.DataFrame({"score": [], "threshold": []}, pd.DatetimeIndex([]), dtype=float)
@@ -66,7 +67,8 @@ def ingest_batch(
     Steps without a row, and sensors without a reading, are missing values to the detector. Rows that come late, before
     the high-water mark, fill such a hole, and so do those that have a sensor that a stored step lacks, as from a file
     for each sensor: what they complete is scored then. A row that repeats a stored reading is ignored, whatever it says
-    now. Each of these is counted. Returns None, and does nothing, where another process read the same part of the file.
+    now. Each of these is counted. A row whose time leaps ahead is set aside, see `set_aside`. Returns None, and does
+    nothing, where another process read the same part of the file, or all rows are set aside already.
     """
     detector = model.detector
     # The whole batch is one transaction. Were the rows stored first and the scores later, a kill between the two would
@@ -77,7 +79,10 @@ def ingest_batch(
         if batch.begin is not None and ledger.file_marks().get(batch.source, FileMark()) != batch.begin:
             return None
         counts: Counter[str] = Counter(rows=len(batch.rows) + batch.unreadable, unreadable=batch.unreadable)
-        readings, notes = parse_readings(batch, detector, now=now, counts=counts)
+        read = readings_of(batch, ledger, detector, now=now, counts=counts)
+        if read is None:
+            return None
+        readings, notes = read
         mark = ledger.high_water_mark
         is_stored = ledger.has_steps(readings.index.to_series()).to_numpy(bool)
         is_behind = readings.index <= mark if mark is not None else np.zeros(len(readings), bool)
@@ -98,24 +103,40 @@ def ingest_batch(
         counts["scored"] = int(scores.index.isin(new.index).sum())
         counts["afterwards"] = len(scores) - counts["scored"]
         counts["unscored"] = len(new) - counts["scored"]
-        waiting = sum(one.waiting for one in results)
         notes = [*batch_remarks(new, late, mark=mark, counts=counts, model=model, completed=len(completed)), *notes]
         ledger.close_batch(number, new.index, counts=counts, notes=notes)
         if batch.end is not None:
             ledger.mark_read(batch.source, batch.end)
-    until = f" up to {iso_stamp(new.index[-1])}" if len(new) else ""
-    is_refused = counts["unreadable"] >= max(1, counts["rows"] / 2)
-    problem = ""
+    return _outcome(
+        batch, touched, scores, counts=counts, notes=notes, results=results, newest=[*new.index[-1:]], model=model
+    )
+
+
+def _outcome(
+    batch: FeedBatch,
+    touched: pd.DataFrame,
+    scores: pd.DataFrame,
+    *,
+    counts: Counter[str],
+    notes: Sequence[str],
+    results: Sequence[_Scored],
+    newest: Sequence[pd.Timestamp],
+    model: FollowedModel,
+) -> BatchOutcome:
+    """The outcome of a batch that is stored: readings of the steps that it `touched`, scores, its new `newest` step."""
+    until = f" up to {iso_stamp(newest[0])}" if newest else ""
+    waiting, problem = sum(one.waiting for one in results), ""
     if len(touched) and not len(scores) and not waiting:
         problem = "; ".join([unscored_reason(touched, model), *(one.problem for one in results[:1] if one.problem)])
+    known = {model.detector.time, *model.detector.sensors}
     return BatchOutcome(
         text="; ".join([f"{batch.source}: {counts['rows']} rows{until}, {scores_summary(scores)}", *notes]),
         steps=len(touched),
         scored=len(scores),
         waiting=waiting,
-        is_refused=is_refused,
+        is_refused=counts["unreadable"] >= max(1, counts["rows"] / 2),
         problem=problem,
-        unknown=tuple(str(column) for column in batch.rows if column not in {detector.time, *detector.sensors}),
+        unknown=tuple(str(column) for column in batch.rows if column not in known),
     )
 
 
@@ -244,7 +265,7 @@ def _score_steps(
     """Score the steps from `begin` to `end`, and waiting ones around, see `_save_scores`; queue alerts of events."""
     scored = _save_scores(begin, ledger, model, wait=wait, end=end, patience=patience)
     if len(scored.scores):
-        for event in _find_events(scored.scores.index[0], ledger, model):
+        for event in find_events(scored.scores.index[0], ledger, model):
             if ledger.save_event(event):
                 ledger.queue_alert(event_alert(event, model), channels, iso_stamp(now))
     return scored
@@ -335,50 +356,3 @@ def _with_running_threshold(scores: pd.DataFrame, ledger: Ledger, model: Followe
 def _history_before(detector: Any, wait: int) -> Any:
     """Return the score history of training; that of a detector from before there were online scores is in hindsight."""
     return detector.threshold_after(wait).seen if hasattr(detector, "threshold_after") else detector.seen
-
-
-def _find_events(begin: pd.Timestamp, ledger: Ledger, model: FollowedModel) -> list[dict[str, Any]]:
-    """Return the events among the steps from `begin` on, including one that began before and is not over yet."""
-    # An event may continue over many batches, so steps before `begin` are read back until more than `gap` steps without
-    # an anomaly lie together: no event spans those, and what is older is settled. The event is computed again from its
-    # first step, so its peak and blame are those of one pass; `save_event` recognises it by its overlap with the stored
-    # one, and only a new event raises an alert.
-    detector, length = model.detector, step_length(model.detector.frequency)
-    steps: list[ScoredStep] = []
-    edge = begin
-    for step in ledger.scored_steps():
-        if step.time < begin and (edge - step.time) / length - step.is_anomaly > detector.gap:
-            break
-        edge = step.time if step.is_anomaly and step.time < begin else edge
-        steps.append(step)
-    if not steps:
-        return []
-    steps.reverse()
-    times = pd.DatetimeIndex([step.time for step in steps])
-    axis = pd.date_range(times[0], times[-1], freq=length)
-    scores = pd.Series([step.score for step in steps], times).reindex(axis).to_numpy()
-    thresholds = pd.Series([step.threshold for step in steps], times).reindex(axis).to_numpy()
-    contributions = pd.DataFrame([step.contributions for step in steps], times)
-    contributions = contributions.reindex(index=axis, columns=list(detector.sensors)).astype(float)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        ratios = scores / thresholds  # each by the threshold of its time, which versions and running thresholds change
-    found = events.find_events(
-        ratios,
-        1.0,
-        contributions.to_numpy(),
-        detector.sensors,
-        min_steps=detector.least,
-        merge_gap=detector.gap,
-    )
-    return [
-        {
-            "id": f"{model.name}/{axis[event.start].isoformat()}",
-            "first": axis[event.start].isoformat(),
-            "last": axis[event.end - 1].isoformat(),
-            "steps": event.end - event.start,
-            "peak": float(np.nanmax(scores[event.start : event.end])),
-            "severity": event.severity if math.isfinite(event.severity) else None,
-            "blame": [[name, round(share, 4)] for name, share in event.blame if share > 0],
-        }
-        for event in found
-    ]

@@ -11,12 +11,13 @@ import json
 import math
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from gridcast.monitoring.stream.ledger_rows import Alert, FeedProblem, FileMark, ReadBatch, ScoredStep
 from gridcast.monitoring.stream.ledger_schema import SCHEMA
 from gridcast.runtime.errors import ConfigError, GridcastError, suggest
 from gridcast.runtime.running_threshold import ScoreHistory
@@ -27,61 +28,13 @@ HISTORY_KEY = "seen by version "
 """Key in the table `about`, before the version, of the score history of a running threshold."""
 WAITING_KEY = "late steps that wait"
 """Key in the table `about` of the stretches of late steps that wait for later ones."""
+HEADER_KEY = "header of "
+"""Key in the table `about`, before the name of a file, of the lines that name its columns."""
 MAX_HOLE_AHEAD = pd.Timedelta(hours=1)
 """A step ahead of the clock that follows after a longer hole has a wrong time: newer rows come before it."""
 BATCH_COUNTS = ("rows", "scored", "unscored", "late", "repeated", "unreadable", "missing", "afterwards")
 """Counts of a batch: its rows, each of which was scored, could not be scored yet, came late, repeated a stored step, or
 could not be read; the steps that are missing in it; and the steps of earlier batches that were scored with its help."""
-
-
-@dataclass(frozen=True)
-class FileMark:
-    """How far a file was read: its first `size` bytes, and their digest; that is empty where it is not known."""
-
-    size: int = 0
-    digest: str = ""
-
-
-@dataclass(frozen=True)
-class Alert:
-    """Notice of an event, as the event was when it began to count; the receiver can drop repetitions by the `id`."""
-
-    id: str
-    title: str
-    text: str
-    event: Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class FeedProblem:
-    """A problem of the feed, `since` a time, such as a dead sensor, which is its `subject`."""
-
-    kind: str
-    subject: str
-    since: str
-    text: str
-
-
-@dataclass(frozen=True)
-class ReadBatch:
-    """The counts and notes of a batch that had rows."""
-
-    number: int
-    source: str
-    rows: int
-    unreadable: int
-    notes: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class ScoredStep:
-    """A step with its score; `contributions` are by sensor."""
-
-    time: pd.Timestamp
-    score: float
-    threshold: float
-    is_anomaly: bool
-    contributions: Mapping[str, float]
 
 
 class Ledger:
@@ -102,8 +55,10 @@ class Ledger:
             # WAL: readers do not block the writer. FULL: a committed batch survives a power failure too.
             self._database.executescript(f"PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; {SCHEMA}")
             for key, value in {"model": name, "frequency": frequency}.items():
-                self._database.execute("INSERT OR IGNORE INTO about VALUES (?, ?)", (key, value))
-                ((stored,),) = self._database.execute("SELECT value FROM about WHERE key = ?", (key,))
+                stored = self.note(key)  # first, as a record may be locked when a follower starts again
+                if stored is None:
+                    self._database.execute("INSERT OR IGNORE INTO about VALUES (?, ?)", (key, value))
+                    stored = self.note(key)
                 if stored != value:
                     raise ConfigError(
                         f"{path}: belongs to a stream of {key} '{stored}', not '{value}'; name another file"
@@ -140,6 +95,17 @@ class Ledger:
         ((newest,),) = self._database.execute("SELECT max(time) FROM steps")
         return None if newest is None else pd.Timestamp(newest)
 
+    @property
+    def first_step(self) -> pd.Timestamp | None:
+        """The time of the oldest step, None where there is none."""
+        ((first,),) = self._database.execute("SELECT min(time) FROM steps")
+        return None if first is None else pd.Timestamp(first)
+
+    def newest_steps(self, count: int) -> pd.DatetimeIndex:
+        """Return the times of the newest steps, in their order."""
+        rows = self._database.execute("SELECT time FROM steps ORDER BY time DESC LIMIT ?", (count,)).fetchall()
+        return _to_times([time for (time,) in rows[::-1]])
+
     def newest_before(self, time: pd.Timestamp) -> pd.Timestamp | None:
         """Return the time of the newest step before `time`, None where there is none."""
         ((newest,),) = self._database.execute("SELECT max(time) FROM steps WHERE time < ?", (time.isoformat(),))
@@ -167,12 +133,14 @@ class Ledger:
             "SELECT files.name, files.taken, digest FROM files LEFT JOIN digests "
             "ON digests.name = files.name AND digests.taken = files.taken"
         )
-        return {name: FileMark(taken, digest or "") for name, taken, digest in rows}
+        headers = dict(self._database.execute("SELECT key, value FROM about WHERE key LIKE ?", (HEADER_KEY + "%",)))
+        return {name: FileMark(taken, digest or "", headers.get(HEADER_KEY + name, "")) for name, taken, digest in rows}
 
     def mark_read(self, name: str, mark: FileMark) -> None:
         """Store how far the file `name` was read."""
         self._database.execute("INSERT OR REPLACE INTO files VALUES (?, ?)", (name, mark.size))
         self._database.execute("INSERT OR REPLACE INTO digests VALUES (?, ?, ?)", (name, mark.size, mark.digest))
+        self.save_note(HEADER_KEY + name, mark.header)
 
     def has_steps(self, times: pd.Series) -> pd.Series:
         """Return for each of `times` (n,) whether there is a step."""

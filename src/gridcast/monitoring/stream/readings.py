@@ -10,6 +10,8 @@ import pandas as pd
 
 from gridcast.monitoring.stream.feeds import FeedBatch
 from gridcast.monitoring.stream.followed_model import FollowedDetector, iso_stamp, step_length
+from gridcast.monitoring.stream.ledger import Ledger
+from gridcast.monitoring.stream.set_aside import sort_out_leaps
 from gridcast.monitoring.stream.wording import quoted_names
 from gridcast.runtime.dialect import NO_READING, SENTINELS
 from gridcast.runtime.errors import suggest
@@ -20,13 +22,28 @@ SENTINEL_SPREADS = 10.0
 """Distance from training, in scaled units, from which on a number such as -9999 is taken for no reading."""
 
 
-def parse_readings(
+def readings_of(
+    batch: FeedBatch, ledger: Ledger, detector: FollowedDetector, *, now: pd.Timestamp, counts: Counter[str]
+) -> tuple[pd.DataFrame, list[str]] | None:
+    """Return the numbers of every sensor by step, in order, and notes on bad rows; None where nothing is new.
+
+    Of rows of one step, the first reading of each sensor counts. A row whose time leaps ahead is set aside.
+    """
+    parsed, notes = _parse(batch, detector, now=now, counts=counts)
+    sorted_out = sort_out_leaps(parsed, ledger, detector)
+    if batch.end is None and not sorted_out.is_new and not counts["unreadable"]:
+        return None  # an address is asked for the rows after the newest step, and so returns them at each look
+    readings = sorted_out.readings
+    repeated = int(readings.index.duplicated().sum())
+    counts["repeated"] += repeated
+    readings = readings.sort_index(kind="stable")
+    return readings.groupby(level=0).first() if repeated else readings, [*notes, *sorted_out.notes]
+
+
+def _parse(
     batch: FeedBatch, detector: FollowedDetector, *, now: pd.Timestamp, counts: Counter[str]
 ) -> tuple[pd.DataFrame, list[str]]:
-    """Return the numbers of every sensor by step, in order and without repetitions, and notes on bad rows.
-
-    Of rows of one step, the first reading of each sensor counts.
-    """
+    """The numbers of every sensor by step, in the order of the rows, and notes on bad ones."""
     rows, notes = batch.rows, [*batch.notes]
     present = [sensor for sensor in detector.sensors if sensor in rows]
     readings = pd.DataFrame(np.nan, pd.DatetimeIndex(rows[detector.time]), list(detector.sensors))
@@ -52,12 +69,7 @@ def parse_readings(
     between = int((steps != readings.index).sum())
     if between:
         notes.append(f"{between} rows lie between two steps and count as the nearest one")
-    readings = readings.set_axis(steps).sort_index(kind="stable")
-    repeated = int(readings.index.duplicated().sum())
-    if repeated:
-        counts["repeated"] += repeated
-        readings = readings.groupby(level=0).first()
-    return readings, notes
+    return readings.set_axis(steps), notes
 
 
 def _column_notes(rows: pd.DataFrame, detector: FollowedDetector, present: list[str]) -> list[str]:

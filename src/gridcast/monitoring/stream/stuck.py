@@ -9,7 +9,8 @@ import pandas as pd
 
 from gridcast.monitoring.drift import MIN_STUCK_STEPS
 from gridcast.monitoring.stream.followed_model import FollowedModel, step_length
-from gridcast.monitoring.stream.ledger import Alert, Ledger
+from gridcast.monitoring.stream.ledger import Ledger
+from gridcast.monitoring.stream.ledger_rows import Alert
 
 MAX_LIMIT = 5000
 """A sensor that showed one value for half as many steps in training is constant, or nearly so, and not judged."""

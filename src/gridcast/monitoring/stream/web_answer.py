@@ -10,6 +10,7 @@ import urllib.error
 import urllib.request
 from typing import Any
 
+from gridcast.monitoring.stream.feed_files import ended_lines
 from gridcast.runtime.errors import GridcastError
 
 SILENCE_SECONDS = 20.0
@@ -67,6 +68,7 @@ def _read(url: str, opened: list[socket.socket]) -> bytes | None:
     opener = urllib.request.build_opener(_HttpHandler(opened), _HttpsHandler(opened))
     parts, size = [], 0
     with opener.open(request, timeout=SILENCE_SECONDS) as response:
+        states_its_end = response.length is not None or response.chunked
         while part := response.read(CHUNK_BYTES):
             parts.append(part)
             size += len(part)
@@ -74,7 +76,9 @@ def _read(url: str, opened: list[socket.socket]) -> bytes | None:
                 return None
         if response.length:
             raise http.client.IncompleteRead(b"", response.length)
-    return b"".join(parts)
+    body = b"".join(parts)
+    # Where an answer ends with its connection, no one knows whether that is the end of its last line.
+    return body if states_its_end else ended_lines(body) or body
 
 
 class _HttpHandler(urllib.request.HTTPHandler):

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from gridcast.monitoring.stream.followed_model import FollowedModel, iso_stamp, step_length
-from gridcast.monitoring.stream.ledger import Alert
+from gridcast.monitoring.stream.ledger_rows import Alert
 
 MAX_NAMES_LISTED = 3
 """Sensors, or columns, that a message names."""
