@@ -5,7 +5,7 @@ BIN := .venv/bin
 GRIDCAST := $(BIN)/gridcast
 
 .DEFAULT_GOAL := help
-.PHONY: help grid new validate plan report promote serve anomalies doctor bench bench-full bench-forecasting bench-anomalies bench-false-alarms bench-products bench-serving bench-noise mutants notebooks settings storm hosts proofs test lint format ui wheel lock clean
+.PHONY: help grid new validate plan report promote serve anomalies doctor bench bench-full bench-forecasting bench-anomalies bench-false-alarms bench-products bench-serving bench-noise mutants notebooks settings storm hosts proofs test lint check format ui docs gallery dependencies wheel sdist lock clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -103,20 +103,36 @@ proofs: .venv/.test ## run the slow tests: more networks, engines and databases
 notebooks: .venv/.test ## regenerate notebooks/tour.ipynb from notebooks/tour.py
 	@$(BIN)/marimo export ipynb notebooks/tour.py --output notebooks/tour.ipynb --sort top-down --no-include-outputs --force
 
-settings: .venv/.run ## regenerate docs/settings.md, the table of the keys of an experiment file
-	@$(GRIDCAST) schema --markdown > docs/settings.md
+settings: .venv/.run ## regenerate docs/reference/settings.md, the tables of the keys of an experiment file
+	@$(GRIDCAST) schema --markdown > docs/reference/settings.md
 
 lint: .venv/.test ## check style (ruff) and types (mypy)
 	@$(BIN)/ruff check src tests
 	@$(BIN)/ruff format --check src tests
 	@$(BIN)/mypy
 
+check: lint test ## what CI does: run it before a commit
+
 format: .venv/.test ## format the code
 	@$(BIN)/ruff check --fix src tests
 	@$(BIN)/ruff format src tests
 
+docs: .venv/.test ## build the documentation site into docs/_build/html, and check its links
+	@$(BIN)/python -m sphinx -q -W --keep-going -b html docs docs/_build/html
+	@$(BIN)/python docs/check_links.py docs/_build/html
+	@echo "open docs/_build/html/index.html"
+
+gallery: .venv/.test ## make the reports of the gallery in docs/ again, from small sweeps (minutes)
+	@$(BIN)/python docs/make_gallery.py
+
+dependencies: .venv/.test ## write docs/project/dependencies.md: each dependency with its licence and size
+	@$(BIN)/python docs/make_dependencies.py
+
 wheel: .venv/.test ## build the wheel of the package into dist/
 	@$(BIN)/python -m hatchling build --target wheel --directory dist
+
+sdist: .venv/.test ## build the source distribution into dist/
+	@$(BIN)/python -m hatchling build --target sdist --directory dist
 
 lock: ## update the pinned packages (needs uv)
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
@@ -127,7 +143,7 @@ lock: ## update the pinned packages (needs uv)
 		--no-annotate --no-header pyproject.toml --group lab -c requirements.txt -c requirements-dev.txt -o requirements-lab.txt
 
 # Named one by one: whatever else lies in these folders may be the only copy, such as streams, API keys and reports.
-MADE_AGAIN := dist .mypy_cache .ruff_cache .pytest_cache .gridcast/cache .gridcast/jax .gridcast/checkpoints \
+MADE_AGAIN := dist docs/_build .mypy_cache .ruff_cache .pytest_cache .gridcast/cache .gridcast/jax .gridcast/checkpoints \
 	.gridcast/worker.log
 clean: ## remove caches and builds, which are made again; keeps runs, results, streams, reports, API keys, data and .venv
 	rm -rf $(MADE_AGAIN)

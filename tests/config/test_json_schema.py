@@ -75,6 +75,6 @@ def test_each_key_is_described_once_and_nothing_else_is():
 
 def test_the_page_of_settings_is_up_to_date():
     page = settings_page()
-    assert (PROJECT / "docs" / "settings.md").read_text() == page, "run `make settings`"
+    assert (PROJECT / "docs" / "reference" / "settings.md").read_text() == page, "run `make settings`"
     assert all(f"## {path}\n" in page for path in ORDER)
     assert len(ORDER) == len(SCHEMA["$defs"])
