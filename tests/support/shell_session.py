@@ -40,7 +40,9 @@ WITHOUT_FIGURES = (
 """The command; drawing takes longer than a small sweep."""
 PROGRAMS = {"gridcast": ("-c", WITHOUT_FIGURES), "mlflow": ("-m", "mlflow"), "python": ()}
 PASSED_ON = ("MLFLOW_TRACKING_URI", "GRIDCAST_ADMIN_TOKEN", "KERAS_BACKEND")
-START = "set -euo pipefail\ntrap 'echo \"failed: $BASH_COMMAND\" >&2' ERR\ntrap 'kill $(jobs -p) 2>/dev/null || :' EXIT\n"
+START = (
+    "set -euo pipefail\ntrap 'echo \"failed: $BASH_COMMAND\" >&2' ERR\ntrap 'kill $(jobs -p) 2>/dev/null || :' EXIT\n"
+)
 
 
 @contextlib.contextmanager
