@@ -31,6 +31,11 @@ def path(tmp_path):
     return tmp_path / "kept.db"
 
 
+def test_the_folder_of_the_log_is_made(tmp_path):
+    PredictionLog(tmp_path / "new" / "serving" / "kept.db", 100).close()
+    assert (tmp_path / "new" / "serving" / "kept.db").exists()
+
+
 def test_what_was_added_comes_back_as_it_was(path):
     own = PredictionLog(path, 100)
     add(own, "a", "shop", "3", history(), forecasts())

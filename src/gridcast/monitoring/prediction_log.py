@@ -56,9 +56,10 @@ class PredictionLog:
             raise ConfigError(f"the limit of the prediction log must be at least 1 row (got {limit})")
         self.path, self.limit, self._lock, self._has_warned = path, limit, threading.Lock(), False
         try:
+            path.parent.mkdir(parents=True, exist_ok=True)
             self._database = sqlite3.connect(path, timeout=LOCK_TIMEOUT, check_same_thread=False)
             self._database.executescript(SCHEMA)
-        except sqlite3.Error as error:
+        except (OSError, sqlite3.Error) as error:
             raise ConfigError(f"{path}: cannot be used as a prediction log: {error}; name another file") from None
 
     def add(

@@ -12,8 +12,8 @@ import pandas as pd
 
 from gridcast.reporting import anomaly_chapter, continuous_axes, forecast_chapters, html, leaderboard, plot_style
 from gridcast.reporting.anomaly_plots import ANOMALY_TITLES
-from gridcast.reporting.forecast_chapters import FORECAST_TITLES
 from gridcast.reporting.contents import with_contents
+from gridcast.reporting.forecast_chapters import FORECAST_TITLES
 from gridcast.reporting.forecast_lines import forecast_lines
 from gridcast.reporting.record import SweepRecord
 from gridcast.reporting.report_findings import ReportFindings, replicates_text
