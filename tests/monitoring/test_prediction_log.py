@@ -134,7 +134,8 @@ def test_wrong_files_and_bounds_are_refused(path, tmp_path):
     with pytest.raises(ConfigError, match="at least 1 row .got 0."):
         PredictionLog(path, 0)
     with pytest.raises(ConfigError, match="cannot be used as a prediction log"):
-        PredictionLog(tmp_path / "nowhere" / "kept.db", 10)
+        (tmp_path / "file").touch()
+        PredictionLog(tmp_path / "file" / "kept.db", 10)
     with pytest.raises(DataError, match=r"kept\.db: no such file"):
         prediction_log.read_predictions(path, "shop")
     path.write_text("product,date\n" * 100)
