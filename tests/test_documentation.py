@@ -9,6 +9,7 @@ import pytest
 import typer
 import yaml
 
+import gridcast
 from gridcast import cli, config
 from gridcast.config import LENIENT
 from shell_session import run_script, shell_session
@@ -47,6 +48,16 @@ MADE = {
     "docs/tutorials/student.md": "next-week.csv",
 }
 """A file that the commands of a page make last, also where one of them may end with a finding."""
+LONG = {"docs/tutorials/ml-engineer.md", "docs/tutorials/retail-analyst.md", "docs/how-to/probabilistic.md"}
+"""Pages that train longer, or start a server; `make proofs` runs them."""
+NEWCOMERS = {
+    "closes_daily.yaml": "student",
+    "load_hourly.yaml": "ml-engineer",
+    "pump_folder.yaml": "plant-engineer",
+    "sales_excel.yaml": "retail-analyst",
+    "plugins/sales_search.yaml": "retail-analyst",
+}
+"""Experiments, and the tutorial whose first snippet makes their table."""
 OWN_FOLDER = {name for name in PAGES if name.startswith("docs/tutorials/")} - set(SHOP_PAGES)
 MINIMAL = {
     "version": 1,
@@ -128,16 +139,53 @@ def runnable(page):
     return any(not block["reason"] and block["kind"] in ("bash", "python") for block in blocks(page))
 
 
-@pytest.mark.parametrize("page", sorted(filter(runnable, OWN_FOLDER)))
+def slow_where_long(pages):
+    return [pytest.param(page, marks=[pytest.mark.slow] if page in LONG else []) for page in sorted(pages)]
+
+
+@pytest.mark.parametrize("page", slow_where_long(filter(runnable, OWN_FOLDER)))
 def test_the_tutorial_runs(page, base, on_path):
     folder = base / Path(page).stem
     folder.mkdir()
     run_page(page, folder, on_path)
 
 
-@pytest.mark.parametrize("page", sorted(filter(runnable, PAGES.keys() - OWN_FOLDER - set(SHOP_PAGES))))
+@pytest.mark.parametrize("page", slow_where_long(filter(runnable, PAGES.keys() - OWN_FOLDER - set(SHOP_PAGES))))
 def test_the_page_runs(page, shop, on_path):
     run_page(page, shop, on_path)
+
+
+@pytest.fixture(params=NEWCOMERS)
+def experiment(request, tmp_path, monkeypatch):
+    """An experiment of experiments/, made small, beside its table."""
+    monkeypatch.chdir(tmp_path)
+    snippet = next(
+        block for block in blocks(f"docs/tutorials/{NEWCOMERS[request.param]}.md") if block["kind"] == "python"
+    )
+    exec(snippet["text"], {})
+    path = tmp_path / Path(request.param).name
+    path.write_text((ROOT / "experiments" / request.param).read_text())
+    return path
+
+
+def plugins_of(path):
+    return [ROOT / "experiments" / "plugins" / "networks.py"] if path.name == "sales_search.yaml" else []
+
+
+def test_the_experiments_of_the_tutorials_are_valid(experiment, jax_backend):
+    assert gridcast.validate(experiment, plugins=plugins_of(experiment)).runs
+
+
+@pytest.mark.slow
+def test_the_experiments_of_the_tutorials_are_trained(experiment, jax_backend):
+    small = [(r"epochs: \d+", "epochs: 1"), (r"units: \d+", "units: 4"), (r"runs: \d+", "runs: 8")]
+    text = experiment.read_text()
+    for pattern, replacement in [*small, (r"seeds: \[.*?\]", "seeds: [0]"), (r"confirm: \{.*?\}", "confirm: none")]:
+        text = re.sub(pattern, replacement, text)
+    experiment.write_text(text)
+    sweep = gridcast.run(experiment, plugins=plugins_of(experiment), workers=1, progress=False)
+    assert not sweep.failure
+    assert sweep.report.exists()
 
 
 def test_each_block_that_is_not_run_has_a_known_reason():

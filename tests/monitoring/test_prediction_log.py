@@ -133,8 +133,8 @@ def test_a_table_that_is_lost_in_between_fails_no_request(path, caplog):
 def test_wrong_files_and_bounds_are_refused(path, tmp_path):
     with pytest.raises(ConfigError, match="at least 1 row .got 0."):
         PredictionLog(path, 0)
+    (tmp_path / "file").touch()
     with pytest.raises(ConfigError, match="cannot be used as a prediction log"):
-        (tmp_path / "file").touch()
         PredictionLog(tmp_path / "file" / "kept.db", 10)
     with pytest.raises(DataError, match=r"kept\.db: no such file"):
         prediction_log.read_predictions(path, "shop")
