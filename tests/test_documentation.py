@@ -173,7 +173,7 @@ def plugins_of(path):
 
 
 def test_the_experiments_of_the_tutorials_are_valid(experiment, jax_backend):
-    assert gridcast.validate(experiment, plugins=plugins_of(experiment)).runs
+    assert gridcast.validate(experiment, plugins=plugins_of(experiment)).panel.series
 
 
 @pytest.mark.slow

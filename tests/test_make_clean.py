@@ -30,6 +30,7 @@ REMOVED = (
     ".pytest_cache/cache",
     ".ruff_cache/cache",
     "dist/gridcast.whl",
+    "docs/_build/html/index.html",
     "src/__pycache__/module.pyc",
 )
 
