@@ -1,4 +1,4 @@
-# gridcast in containers: docs/containers.md explains how to use them, compose.yaml starts them together.
+# gridcast in containers: docs/how-to/containers.md explains how to use them, compose.yaml starts them together.
 #   docker build --tag gridcast:0.2.0 .                    the service, sweeps, the tracking server
 #   docker build --target lab --tag gridcast-lab:0.2.0 .   the same plus JupyterLab
 FROM python:3.11.14-slim-bookworm AS base

@@ -5,7 +5,7 @@ BIN := .venv/bin
 GRIDCAST := $(BIN)/gridcast
 
 .DEFAULT_GOAL := help
-.PHONY: help grid new validate plan report promote serve anomalies doctor bench bench-full bench-forecasting bench-anomalies bench-false-alarms bench-products bench-serving bench-noise mutants notebooks settings storm hosts proofs test lint format ui wheel lock clean
+.PHONY: help grid new validate plan report promote serve anomalies doctor bench bench-full bench-forecasting bench-anomalies bench-false-alarms bench-products bench-serving bench-noise mutants notebooks settings storm hosts proofs test lint check format ui docs gallery dependencies wheel sdist lock clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -103,20 +103,36 @@ proofs: .venv/.test ## run the slow tests: more networks, engines and databases
 notebooks: .venv/.test ## regenerate notebooks/tour.ipynb from notebooks/tour.py
 	@$(BIN)/marimo export ipynb notebooks/tour.py --output notebooks/tour.ipynb --sort top-down --no-include-outputs --force
 
-settings: .venv/.run ## regenerate docs/settings.md, the table of the keys of an experiment file
-	@$(GRIDCAST) schema --markdown > docs/settings.md
+settings: .venv/.run ## regenerate docs/reference/settings.md, the tables of the keys of an experiment file
+	@$(GRIDCAST) schema --markdown > docs/reference/settings.md
 
 lint: .venv/.test ## check style (ruff) and types (mypy)
 	@$(BIN)/ruff check src tests
 	@$(BIN)/ruff format --check src tests
 	@$(BIN)/mypy
 
+check: lint test ## what CI does: run it before a commit
+
 format: .venv/.test ## format the code
 	@$(BIN)/ruff check --fix src tests
 	@$(BIN)/ruff format src tests
 
+docs: .venv/.test ## build the documentation site into docs/_build/html, and check its links
+	@$(BIN)/python -m sphinx -q -W --keep-going -b html docs docs/_build/html
+	@$(BIN)/python docs/check_links.py docs/_build/html
+	@echo "open docs/_build/html/index.html"
+
+gallery: .venv/.test ## make the reports of the gallery in docs/ again, from small sweeps (minutes)
+	@$(BIN)/python docs/make_gallery.py
+
+dependencies: .venv/.test ## write docs/project/dependencies.md: each dependency with its licence and size
+	@$(BIN)/python docs/make_dependencies.py
+
 wheel: .venv/.test ## build the wheel of the package into dist/
 	@$(BIN)/python -m hatchling build --target wheel --directory dist
+
+sdist: .venv/.test ## build the source distribution into dist/
+	@$(BIN)/python -m hatchling build --target sdist --directory dist
 
 lock: ## update the pinned packages (needs uv)
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
@@ -134,7 +150,7 @@ clean: ## remove caches and builds, which are made again; keeps runs, results, s
 	rm -f dist/gridcast-*-none-any.whl dist/gridcast-*.tar.gz .gridcast/worker.log
 	test ! -d .gridcast/jax || find .gridcast/jax -type f \( -name '*-$(HEX64)-cache' -o -name '*-$(HEX64)-atime' \) -delete
 	test ! -d .gridcast/checkpoints || find .gridcast/checkpoints -type f -name '$(HEX64)' -delete
-	rm -rf $(TOOL_CACHES)
+	rm -rf $(TOOL_CACHES) docs/_build/html
 	find . -path './.venv' -prune -o -type f -path '*/__pycache__/*.cpython-*.pyc' -exec rm -f {} +
 	find . -path './.venv' -prune -o -type d -name __pycache__ -empty -exec rmdir {} +
 

@@ -44,7 +44,7 @@ CONTENT = settings(
     selection={"promote_to": "retail-daily", "when_beaten": "warn"},
 )
 PROJECT = Path(__file__).parent.parent
-QUICKSTART, README = PROJECT / "docs" / "quickstart.py", PROJECT / "README.md"
+QUICKSTART, PAGE = PROJECT / "docs" / "quickstart.py", PROJECT / "docs" / "how-to" / "python.md"
 
 
 @dataclass(frozen=True)
@@ -356,7 +356,7 @@ def test_ctrl_c_ends_with_keyboard_interrupt_and_no_worker_is_left(script):
 
 def test_the_quickstart_runs_in_worker_processes_that_do_not_run_it_again(script):
     assert len(QUICKSTART.read_text().splitlines()) <= 15
-    assert QUICKSTART.read_text() in README.read_text()
+    assert "{literalinclude} ../quickstart.py" in PAGE.read_text()
     done = warm_python.run([sys.executable, "quickstart.py"], cwd=script, env=environment())
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("once") == 1

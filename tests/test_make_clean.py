@@ -37,6 +37,7 @@ REMOVED = (
     ".pytest_cache/v/cache/nodeids",
     ".ruff_cache/0.17.5/123",
     "dist/gridcast-0.2.0-py3-none-any.whl",
+    "docs/_build/html/index.html",
     "src/__pycache__/module.cpython-311.pyc",
 )
 

@@ -73,8 +73,16 @@ def test_each_key_is_described_once_and_nothing_else_is():
     assert set(SCHEMA["properties"]["grid"]["anyOf"][0]["properties"]) == set(config.AXES)
 
 
+def test_the_example_of_each_key_is_allowed():
+    sections = {"Experiment": SCHEMA, **SCHEMA["$defs"], "Configuration": SCHEMA["properties"]["baseline"]}
+    for name, section in sections.items():
+        for key, field in section["properties"].items():
+            allowed = jsonschema.Draft202012Validator({**field, "$defs": SCHEMA["$defs"]})
+            assert [fault.message for fault in allowed.iter_errors(field["examples"][0])] == [], f"{name}.{key}"
+
+
 def test_the_page_of_settings_is_up_to_date():
     page = settings_page()
-    assert (PROJECT / "docs" / "settings.md").read_text() == page, "run `make settings`"
+    assert (PROJECT / "docs" / "reference" / "settings.md").read_text() == page, "run `make settings`"
     assert all(f"## {path}\n" in page for path in ORDER)
     assert len(ORDER) == len(SCHEMA["$defs"])

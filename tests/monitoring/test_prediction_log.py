@@ -31,6 +31,11 @@ def path(tmp_path):
     return tmp_path / "kept.db"
 
 
+def test_the_folder_of_the_log_is_made(tmp_path):
+    PredictionLog(tmp_path / "new" / "serving" / "kept.db", 100).close()
+    assert (tmp_path / "new" / "serving" / "kept.db").exists()
+
+
 def test_what_was_added_comes_back_as_it_was(path):
     own = PredictionLog(path, 100)
     add(own, "a", "shop", "3", history(), forecasts())
@@ -128,8 +133,9 @@ def test_a_table_that_is_lost_in_between_fails_no_request(path, caplog):
 def test_wrong_files_and_bounds_are_refused(path, tmp_path):
     with pytest.raises(ConfigError, match="at least 1 row .got 0."):
         PredictionLog(path, 0)
+    (tmp_path / "file").touch()
     with pytest.raises(ConfigError, match="cannot be used as a prediction log"):
-        PredictionLog(tmp_path / "nowhere" / "kept.db", 10)
+        PredictionLog(tmp_path / "file" / "kept.db", 10)
     with pytest.raises(DataError, match=r"kept\.db: no such file"):
         prediction_log.read_predictions(path, "shop")
     path.write_text("product,date\n" * 100)

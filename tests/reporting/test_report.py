@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 from jinja2 import UndefinedError
 
-from gridcast.reporting import report, report_findings, report_page
+from gridcast.reporting import html, report, report_findings, report_page, selection_sentences
 from gridcast.reporting.record import SweepRecord, read_sweep
 from gridcast.runtime.errors import GridcastError
 from gridcast.tracking.store import Store
@@ -84,7 +84,7 @@ def test_one_seed_describes_settings_and_claims_nothing(whole: Built) -> None:
 
 
 def test_the_page_opens_with_the_verdict_and_ends_with_what_was_run(whole: Built) -> None:
-    parts = (whole.findings.bottom_line, "on unseen data</h2>", "<figure", "Load the winner", "What was run")
+    parts = (whole.findings.bottom_line, "Load the winner</h2>", "on unseen data</h2>", "<figure", "What was run</h2>")
     places = [whole.page.index(part) for part in parts]
     assert places == sorted(places)
     assert f'"runs:/{whole.record.winner_id}/model"' in whole.page
@@ -205,6 +205,58 @@ def test_the_page_works_in_a_browser_on_desktop_and_phone_light_and_dark(browser
             backgrounds[scheme] = browser.execute_script(script)
     assert backgrounds == {"light": "rgb(255, 255, 255)", "dark": "rgb(20, 23, 31)"}
     assert [entry["message"] for entry in browser.get_log("browser")] == []
+
+
+def test_the_first_screen_has_verdict_load_snippet_and_a_link_to_each_chapter(browser: Any, whole: Built) -> None:
+    metrics = {"width": 1280, "height": 800, "deviceScaleFactor": 1, "mobile": False}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+    browser.get(whole.path.as_uri())
+    for part in (".verdict", "#snippet", "nav"):
+        script = f"return document.querySelector('{part}').getBoundingClientRect().bottom"
+        assert browser.execute_script(script) <= 800, part
+    links, headings = re.findall(r'<a href="#([^"]+)">', whole.page), re.findall(r'<h2 id="([^"]+)">', whole.page)
+    assert links == headings
+    assert len(set(links)) == len(links) > 8
+    assert "<h2>" not in whole.page
+
+
+def test_tables_are_sorted_by_a_click_and_forecasts_are_read_by_pointing(browser: Any, whole: Built) -> None:
+    browser.get(whole.path.as_uri())
+    column = "[...document.querySelectorAll('#leaderboard thead th')].findIndex(th => th.textContent == 'seconds')"
+    click = f"document.querySelectorAll('#leaderboard thead th')[{column}].click()"
+    seconds = (
+        f"return [...document.querySelectorAll('#leaderboard tbody tr')].map(tr => tr.cells[{column}].textContent)"
+    )
+    browser.execute_script(click)
+    shown = [float(text) for text in browser.execute_script(seconds)]
+    assert shown == sorted(shown)
+    browser.execute_script(click)
+    assert [float(text) for text in browser.execute_script(seconds)] == shown[::-1]
+    point = "document.querySelector('#forecasts svg').onpointermove({clientX: 0, clientY: 0})"
+    browser.execute_script(point)
+    read = browser.execute_script("return document.getElementById('forecast-value').textContent")
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d: actual [\d.]+, forecast [\d.]+", read)
+
+
+def test_the_winner_and_the_lowest_errors_are_marked(whole: Built) -> None:
+    rows = re.findall(r"<tr[^>]*>(?:(?!</tr>).)*</tr>", whole.page, re.S)
+    winners = [row for row in rows if ">winner</span>" in row]
+    assert winners
+    assert all('class="own' in row for row in winners)
+    lowest = f'<td class="low">{html.format_number(whole.findings.measures["mase"].min())}</td>'
+    assert lowest in whole.page
+    assert whole.path.stat().st_size < 5e6
+
+
+def test_a_best_run_whose_last_epoch_is_its_best_should_train_longer(whole: Built) -> None:
+    best = whole.record.best_run_id
+    is_best = whole.record.runs["run_id"] == best
+    runs = whole.record.runs.assign(best_epoch=whole.record.runs["best_epoch"].where(~is_best, 10.0))
+    runs["epochs_trained"] = runs["epochs_trained"].where(~is_best, 10.0)
+    [sentence] = selection_sentences.last_epoch_sentences(replace(whole.record, runs=runs))
+    assert sentence.startswith("Best epoch 10 of 10: the error of the best run was still falling")
+    runs["epochs_trained"] = runs["epochs_trained"].where(~is_best, 11.0)
+    assert selection_sentences.last_epoch_sentences(replace(whole.record, runs=runs)) == []
 
 
 def test_the_interactive_picture_shows_every_run_and_leaves_values_out(browser: Any, whole: Built) -> None:

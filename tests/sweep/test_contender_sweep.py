@@ -11,8 +11,10 @@ import gridcast
 from gridcast import config
 from gridcast.config import read
 from gridcast.evaluation import artifact_files, span_evaluation
+from gridcast.monitoring import champion
 from gridcast.reporting import record, report_findings
 from gridcast.runtime.errors import ConfigError
+from gridcast.serving.models import loading
 from gridcast.sweep import plan, runner
 from gridcast.sweep.candidates import CANDIDATES_FILE
 from gridcast.sweep.events import SweepEvents
@@ -166,6 +168,14 @@ def test_the_winner_is_refitted_on_training_and_validation_and_that_model_is_pro
     promoted = story.promote()
     version = story.store.client.get_model_version(name, promoted.version)
     assert version.run_id == refitted.info.run_id
+    # The service has its examples, and the monitor its errors, from the test of the model before.
+    assert mlflow_runs.before_refit(story.store, refitted).info.run_id == result.winner.info.run_id
+    loaded = model_loading.load_model(f"models:/{name}@champion", story.uri)
+    examples = loading._examples(loaded.reference, story.uri, loading._example_series)
+    assert [one["id"] for one in examples] == ["apple", "pear"]
+    about = json.loads(mlflow_runs.read_artifact(story.store, result.sweep_id, "sweep.json"))
+    watched = champion.watched_model(loaded, story.store, parent=result.sweep_id, about=about, plan=story.plan)
+    assert len(watched.test_forecasts)
     before, after = (
         model_loading.load_model(uri, story.uri).predict(FRAME)["forecast"].to_numpy()
         for uri in (f"runs:/{result.winner.info.run_id}/model", f"models:/{name}@champion")

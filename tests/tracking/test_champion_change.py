@@ -9,9 +9,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from empty_stores import Stores
 from killed_client import Killed, KilledClient
 
-from empty_stores import Stores
 from gridcast.runtime.errors import ChampionChanged, TrackingError
 from gridcast.tracking import champion_change, mlflow_runs
 from gridcast.tracking.champion_change import CHANGE_TAG, exchange_champion, rollback, settle_change

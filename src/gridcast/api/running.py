@@ -52,7 +52,7 @@ def run(
     of the data, not by its name: the next start with the same rows trains only the unfinished runs.
 
     The experiment may name `networks`, `baselines`, `metrics` and Keras `callbacks` of one's own: functions by name
-    (docs/plugins.md says of which form), or `plugins`, the files that list them.
+    (docs/how-to/plug-ins.md says of which form), or `plugins`, the files that list them.
 
     `workers` is the number of worker processes (None: one per GPU, else one per core; 1: no other process), each with
     at most `memory_limit` GiB; `scheduler` is the address of a Dask scheduler whose workers are used instead.

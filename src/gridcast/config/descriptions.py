@@ -145,7 +145,10 @@ DESCRIPTIONS: dict[str, dict[str, str]] = {
         ),
     },
     "Configuration": {
-        "layer": "GRU, LSTM, linear or nhits (docs/networks.md), or a network of your own (docs/plugins.md).",
+        "layer": (
+            "GRU, LSTM, linear or nhits (docs/reference/networks.md), or a network of your own "
+            "(docs/how-to/plug-ins.md)."
+        ),
         "bidirectional": "Read windows in both directions; of GRU and LSTM only.",
         "attention": "Weigh the steps of a window; of GRU and LSTM only.",
         "layers": "Number of recurrent layers; of nhits, the blocks of each stack. linear has one.",
@@ -170,7 +173,7 @@ DESCRIPTIONS: dict[str, dict[str, str]] = {
     "Training": {
         "epochs": "Epochs at most.",
         "steps": "Batches of an epoch at most: it is then a fresh random part of the windows.",
-        "callbacks": "Keras callbacks of your own, by name (docs/plugins.md); they need stock Keras.",
+        "callbacks": "Keras callbacks of your own, by name (docs/how-to/plug-ins.md); they need stock Keras.",
         "patience": "Epochs without improvement after which a run stops.",
         "decay": "`cosine`: the learning rate falls to zero over all epochs.",
         "loss": "Error that training reduces, where the configuration names none.",
@@ -232,9 +235,10 @@ DESCRIPTIONS: dict[str, dict[str, str]] = {
             "Metric of the validation span that decides: `best_val_loss`, `best_val_mae`, `best_val_wql` (of "
             "quantiles), `val_mase`, `val_msse`, `val_msle`, `val_wape`, `val_rmse`, `val_mape`, `val_smape` or, the "
             "higher the better, `val_r2` and `val_share_within_10` (percent of the forecasts within 90 to 110 % of "
-            "the actual value; also 5 and 20), or one of your own (docs/plugins.md). Detectors: `best_val_loss`, or "
-            "`val_online_varied_faults_missed`, the injected faults of many kinds, sizes and lengths that live scores "
-            "miss, `val_online_faults_missed`, of short faults in one sensor each; `val_faults_missed` is the same in "
+            "the actual value; also 5 and 20), or one of your own (docs/how-to/plug-ins.md). Detectors: "
+            "`best_val_loss`, or `val_online_varied_faults_missed`, the injected faults of many kinds, sizes and "
+            "lengths that live scores miss, `val_online_faults_missed`, of short faults in one sensor each; "
+            "`val_faults_missed` is the same in "
             "hindsight."
         ),
         "promote_to": "Name in the model registry; left out, nothing is promoted.",

@@ -6,6 +6,7 @@ from typing import Any
 
 from gridcast.config.configuration import Configuration
 from gridcast.config.descriptions import DESCRIPTIONS
+from gridcast.config.examples import EXAMPLES
 from gridcast.config.experiment import Experiment
 from gridcast.config.ranges import NUMERIC_AXES
 from gridcast.config.table_settings import NAMES_OF_SIGNS
@@ -48,6 +49,7 @@ def experiment_schema() -> dict[str, Any]:
             if (name, key) in ALSO_ACCEPTED:
                 _accept_too(field, ALSO_ACCEPTED[name, key])
             field["description"] = DESCRIPTIONS.get(name, {}).get(key, "")
+            field["examples"] = [EXAMPLES[name][key]]
     settings = sections["Configuration"]["properties"]
     lists: dict[str, Any] = {
         axis: {"type": "array", "items": _of_axis(field), "minItems": 1} for axis, field in settings.items()
@@ -59,7 +61,7 @@ def experiment_schema() -> dict[str, Any]:
     properties = schema["properties"]
     properties["baseline"] |= {"properties": settings, "additionalProperties": False}
     properties["grid"] = {
-        "description": properties["grid"]["description"],
+        **{name: properties["grid"][name] for name in ("description", "examples")},
         "anyOf": [one_grid, {"type": "array", "items": one_grid}],
     }
     schema["$defs"]["Data"]["required"] = ["source", "time"]  # of detectors the target is no column
@@ -73,4 +75,4 @@ def _accept_too(field: dict[str, Any], other: dict[str, Any]) -> None:
 
 
 def _of_axis(field: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in field.items() if key not in ("default", "description")}
+    return {key: value for key, value in field.items() if key not in ("default", "description", "examples")}

@@ -6,6 +6,7 @@ import json
 import re
 from typing import Any
 
+from gridcast.config.commented_yaml import flow
 from gridcast.config.json_schema import experiment_schema
 
 INTRODUCTION = """# Settings of an experiment file
@@ -54,12 +55,13 @@ def _followed(schema: dict[str, Any], field: dict[str, Any]) -> dict[str, Any]:
 
 
 def _table(section: dict[str, Any], prefix: str) -> str:
-    lines = ["| key | values | default | meaning |", "| --- | --- | --- | --- |"]
+    lines = ["| key | values | default | example | meaning |", "| --- | --- | --- | --- | --- |"]
     required = section.get("required", ())
     for key, field in section["properties"].items():
         default = "required" if key in required else _shown(field)
         meaning = field["description"].replace("|", "\\|")
-        lines.append(f"| `{prefix}{key}` | {_values(field)} | {default} | {meaning} |")
+        example = flow(field["examples"][0])
+        lines.append(f"| `{prefix}{key}` | {_values(field)} | {default} | `{example}` | {meaning} |")
     return "\n".join(lines) + "\n"
 
 

@@ -53,9 +53,10 @@ def watched_model(
 ) -> WatchedModel:
     """Return the model with its results on the test span; `parent` is the run of its sweep, `about` the sweep.json.
 
-    Raises GridcastError when the model was never tested, TrackingError.
+    Those of a refitted winner are the results of the model before the refit, as in the report. Raises GridcastError
+    when the model was never tested, TrackingError.
     """
-    run = mlflow_runs.find_run(store, loaded.reference.run_id or "")
+    run = mlflow_runs.before_refit(store, mlflow_runs.find_run(store, loaded.reference.run_id or ""))
     test_measures = promotion.recorded_test_measures(store, run, about["baseline_keys"])
     (test,) = mlflow_runs.tested_runs(store, [run.data.tags[mlflow_runs.KEY_TAG]]).values()
     forecasts = mlflow_runs.read_artifact(store, test.info.run_id, artifact_files.FORECASTS)

@@ -49,8 +49,10 @@ def best_model_evaluation(test: pd.DataFrame, by_series: pd.DataFrame, target: s
         ax.set_ylabel(target)
         if row == 0:
             ax.legend(loc="upper right", ncols=2)
-    _draw_residuals(figure.add_subplot(spec[-1, 0]), test)
-    _draw_error_by_series(figure.add_subplot(spec[-1, 1]), by_series)
+    has_many = len(ranked) > 1
+    _draw_residuals(figure.add_subplot(spec[-1, 0] if has_many else spec[-1, :]), test)
+    if has_many:
+        _draw_error_by_series(figure.add_subplot(spec[-1, 1]), by_series)
     return figure
 
 

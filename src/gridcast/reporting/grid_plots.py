@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import pandas as pd
@@ -24,7 +24,6 @@ from gridcast.reporting.plot_style import (
     figure_of,
     setting_label,
     shorten,
-    write_note,
 )
 
 MAX_ANNOTATED_CELLS = 40
@@ -44,27 +43,35 @@ def grid_search_analysis(
     best_run_id: str,
     rates: pd.DataFrame | None = None,
 ) -> Figure:
-    """Draw six panels: boxes by layer and by every other axis, learning rate, the top ten, two axes together, curves.
+    """Draw up to six panels: boxes by layer and by every other axis, learning rate, the top ten, two axes, curves.
 
     `leaders` are the ranked runs, `rates` those of `runs` with learning rates that are not in bins, `curves` the
-    columns epoch, loss and val_loss of the best run. A panel whose axis was not varied says so.
+    columns epoch, loss and val_loss of the best run. A panel that would be empty is left out.
     """
-    figure = figure_of(13.5, 8.6)
-    panels = figure.subplots(2, 3)
-    _draw_layers(panels[0, 0], runs, axes, metric)
-    _draw_other_axes(panels[0, 1], runs, axes, metric)
-    _draw_learning_rates(panels[0, 2], runs if rates is None else rates, axes, metric)
-    _draw_top_runs(panels[1, 0], leaders, metric, best_run_id)
-    _draw_two_axes(panels[1, 1], runs, axes, metric)
-    _draw_curves(panels[1, 2], curves)
+    pair = ("dropout", "units") if {"dropout", "units"} <= set(axes) else tuple(axes[:2])
+    panels: list[Callable[[Axes], None]] = []
+    if "layer" in axes:
+        panels.append(lambda ax: _draw_layers(ax, runs, metric))
+    if set(axes) - {"layer"}:
+        panels.append(lambda ax: _draw_other_axes(ax, runs, axes, metric))
+    if "learning_rate" in axes:
+        panels.append(lambda ax: _draw_learning_rates(ax, runs if rates is None else rates, metric))
+    if "series" not in leaders:  # losses of different series cannot be compared
+        panels.append(lambda ax: _draw_top_runs(ax, leaders, metric, best_run_id))
+    if len(pair) == 2:
+        panels.append(lambda ax: _draw_two_axes(ax, runs, pair, metric))
+    if len(curves):
+        panels.append(lambda ax: _draw_curves(ax, curves))
+    columns = min(3, len(panels)) or 1
+    rows = -(-len(panels) // columns)
+    figure = figure_of(4.5 * columns, 4.3 * max(rows, 1))
+    for place, draw in enumerate(panels, start=1):
+        draw(figure.add_subplot(rows, columns, place))
     return figure
 
 
-def _draw_layers(ax: Axes, runs: pd.DataFrame, axes: tuple[str, ...], metric: str) -> None:
+def _draw_layers(ax: Axes, runs: pd.DataFrame, metric: str) -> None:
     ax.set_title("By layer type, best median first")
-    if "layer" not in axes:
-        write_note(ax, f"Every run used {runs['layer'].iloc[0]} layers.")
-        return
     losses = _losses_by_median(runs, "layer", metric)
     _draw_boxes(ax, losses, list(CYCLE[: len(losses)]))
     ax.set_xlabel(axis_label(metric))
@@ -72,13 +79,9 @@ def _draw_layers(ax: Axes, runs: pd.DataFrame, axes: tuple[str, ...], metric: st
 
 def _draw_other_axes(ax: Axes, runs: pd.DataFrame, axes: tuple[str, ...], metric: str) -> None:
     ax.set_title("By every other axis")
-    other_axes = [axis for axis in axes if axis != "layer"]
-    if not other_axes:
-        write_note(ax, "No other axis was varied.")
-        return
     groups: dict[str, np.ndarray] = {}
     colors = []
-    for number, axis in enumerate(other_axes):
+    for number, axis in enumerate(axis for axis in axes if axis != "layer"):
         for value, losses in _losses_by_median(runs, axis, metric).items():
             groups[f"{axis_label(axis)} {value}"] = losses
             colors.append(CYCLE[number % len(CYCLE)])
@@ -87,11 +90,8 @@ def _draw_other_axes(ax: Axes, runs: pd.DataFrame, axes: tuple[str, ...], metric
     ax.set_xlabel(axis_label(metric))
 
 
-def _draw_learning_rates(ax: Axes, runs: pd.DataFrame, axes: tuple[str, ...], metric: str) -> None:
+def _draw_learning_rates(ax: Axes, runs: pd.DataFrame, metric: str) -> None:
     ax.set_title("Learning rate")
-    if "learning_rate" not in axes:
-        write_note(ax, f"Every run used the learning rate {runs['learning_rate'].iloc[0]:g}.")
-        return
     rates = sorted(runs["learning_rate"].unique())
     is_drawn = len(rates) > MAX_RATES  # from a range: there is no median of a single run
     # The layers are shifted a little to the left and right, so that their dots do not hide each other.
@@ -113,10 +113,6 @@ def _draw_learning_rates(ax: Axes, runs: pd.DataFrame, axes: tuple[str, ...], me
 
 
 def _draw_top_runs(ax: Axes, leaders: pd.DataFrame, metric: str, best_run_id: str) -> None:
-    if "series" in leaders:
-        ax.set_title("The best run of each series")
-        write_note(ax, "Losses of different series cannot be compared: see the table of series.")
-        return
     top = leaders.head(10).iloc[::-1]
     ax.set_title(f"The best {len(top)} of {len(leaders)} runs")
     colors = [ORANGE if run_id == best_run_id else BLUE for run_id in top["run_id"]]
@@ -128,21 +124,13 @@ def _draw_top_runs(ax: Axes, leaders: pd.DataFrame, metric: str, best_run_id: st
     ax.grid(visible=False, axis="y")
 
 
-def _draw_two_axes(ax: Axes, runs: pd.DataFrame, axes: tuple[str, ...], metric: str) -> None:
-    pair = ("dropout", "units") if {"dropout", "units"} <= set(axes) else tuple(axes[:2])
-    if len(pair) < 2:
-        ax.set_title("Two axes together")
-        write_note(ax, "Fewer than two axes were varied.")
-        return
+def _draw_two_axes(ax: Axes, runs: pd.DataFrame, pair: tuple[str, ...], metric: str) -> None:
     ax.set_title(f"Mean {axis_label(metric)}")
     _draw_heatmap(ax, runs.pivot_table(index=pair[0], columns=pair[1], values=metric))
 
 
 def _draw_curves(ax: Axes, curves: pd.DataFrame) -> None:
     ax.set_title("Training of the best run")
-    if not len(curves):
-        write_note(ax, "No curves were recorded.")
-        return
     marker = "." if len(curves) < 5 else None
     ax.plot(curves["epoch"], curves["loss"], color=GREY, label="training", marker=marker)
     ax.plot(curves["epoch"], curves["val_loss"], color=BLUE, label="validation", marker=marker)
@@ -203,12 +191,9 @@ def _draw_heatmap(ax: Axes, pivot: pd.DataFrame) -> None:
 def hyperparameter_importance(importance: pd.DataFrame) -> Figure:
     """Draw importance by fANOVA and share of variance explained by axis; columns axis, fanova, variance_share."""
     rows = importance.iloc[::-1]
-    figure = figure_of(9, 1.5 + 0.5 * max(len(rows), 1))
+    figure = figure_of(9, 1.5 + 0.5 * len(rows))
     ax = figure.subplots()
     ax.set_title("Share of the variance that each setting explains")
-    if not len(rows) or rows[["fanova", "variance_share"]].isna().all(axis=None):
-        write_note(ax, "Too few different runs to estimate importance.")
-        return figure
     places = np.arange(len(rows))
     ax.barh(places + 0.2, rows["fanova"].fillna(0), height=0.36, color=BLUE, label="fANOVA importance")
     ax.barh(places - 0.2, rows["variance_share"].fillna(0), height=0.36, color=ORANGE, label="variance explained alone")
@@ -222,8 +207,8 @@ def hyperparameter_importance(importance: pd.DataFrame) -> Figure:
 def interactions(pivots: Mapping[tuple[str, str], pd.DataFrame], strengths: Mapping[tuple[str, str], float]) -> Figure:
     """Draw heatmaps of the mean loss over pairs of axes, strongest interaction first, at most MAX_HEATMAPS."""
     pairs = sorted(pivots, key=lambda pair: -np.nan_to_num(strengths.get(pair, 0.0)))[:MAX_HEATMAPS]
-    columns = max(1, min(3, len(pairs)))
-    rows = max(1, -(-len(pairs) // columns))
+    columns = min(3, len(pairs))
+    rows = -(-len(pairs) // columns)
     figure = figure_of(4.5 * columns, 3.4 * rows)
     panels = np.atleast_1d(figure.subplots(rows, columns)).ravel()
     for ax, pair in zip(panels, pairs, strict=False):
@@ -232,8 +217,6 @@ def interactions(pivots: Mapping[tuple[str, str], pd.DataFrame], strengths: Mapp
         ax.set_title(f"{100 * strength:.1f} % of the variance" if np.isfinite(strength) else "mean loss")
     for ax in panels[len(pairs) :]:
         ax.set_axis_off()
-    if not pairs:
-        write_note(panels[0], "Fewer than two axes were varied.")
     return figure
 
 

@@ -94,10 +94,15 @@ def draw_figures(record: SweepRecord, findings: ReportFindings) -> dict[str, Fig
             curves=record.curves,
             best_run_id=record.best_run_id,
         )
-        figures["hyperparameter_importance"] = grid_plots.hyperparameter_importance(findings.effects.importance)
-        figures["interactions"] = grid_plots.interactions(findings.effects.pivots, findings.effects.strengths)
-        figures["cost_quality"] = grid_plots.cost_quality(runs, findings.effects.fronts, metric)
-        figures["parallel_coordinates"] = grid_plots.parallel_coordinates(runs, axes, metric)
+        importance = findings.effects.importance
+        if len(importance) and importance[["fanova", "variance_share"]].notna().any(axis=None):
+            figures["hyperparameter_importance"] = grid_plots.hyperparameter_importance(importance)
+        if findings.effects.pivots:
+            figures["interactions"] = grid_plots.interactions(findings.effects.pivots, findings.effects.strengths)
+        if len(runs) > 1:
+            figures["cost_quality"] = grid_plots.cost_quality(runs, findings.effects.fronts, metric)
+        if axes and len(runs) > 1:
+            figures["parallel_coordinates"] = grid_plots.parallel_coordinates(runs, axes, metric)
     return figures
 
 

@@ -72,6 +72,7 @@ class ReportFindings:
     sentences: list[str]
     bottom_line: str
     limitations: list[str]
+    last_epoch_sentences: list[str]
     chapters: ForecastChapters
     anomalies: AnomalyChapter | None = None
 
@@ -115,6 +116,7 @@ def compute_findings(record: SweepRecord) -> ReportFindings:
         sentences=[
             *verdict.standing_sentences(place),
             *selection_sentences.confirmation_sentences(record, configurations),
+            *selection_sentences.last_epoch_sentences(record),
             *selection_sentences.candidate_sentences(record, standing.against),
             *verdict.routing_sentences(record.routes),
             *verdict.ensemble_sentences(
@@ -131,6 +133,7 @@ def compute_findings(record: SweepRecord) -> ReportFindings:
         ],
         bottom_line=anomalies.bottom_line if anomalies else baseline_sentences.bottom_line(standing, NAIVE_BASELINES),
         limitations=_limitations(record),
+        last_epoch_sentences=selection_sentences.last_epoch_sentences(record),
         chapters=chapters,
         anomalies=anomalies,
     )

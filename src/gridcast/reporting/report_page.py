@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,9 @@ import pandas as pd
 
 from gridcast.reporting import anomaly_chapter, continuous_axes, forecast_chapters, html, leaderboard, plot_style
 from gridcast.reporting.anomaly_plots import ANOMALY_TITLES
+from gridcast.reporting.contents import with_contents
 from gridcast.reporting.forecast_chapters import FORECAST_TITLES
+from gridcast.reporting.forecast_lines import forecast_lines
 from gridcast.reporting.record import SweepRecord
 from gridcast.reporting.report_findings import ReportFindings, replicates_text
 from gridcast.tracking.addresses import without_credentials
@@ -30,8 +32,19 @@ FIGURE_TITLES = {
     **FORECAST_TITLES,
     **ANOMALY_TITLES,
 }
-MAX_RUNS_SHOWN = 10
-"""Runs, and configurations, in the tables of the page."""
+MAX_RUNS_SHOWN, MAX_RUNS_LISTED = 10, 100
+"""Runs, and configurations, in the tables of the page at first; and runs after a click."""
+RUN_TITLES = {
+    "best_val_loss": "validation loss",
+    "best_val_mae": "validation MAE",
+    "best_val_wql": "validation WQL",
+    "val_online_faults_missed": "faults missed",
+    "val_online_false_alarms_per_day": "false alarms a day",
+    "val_faults_missed": "faults missed, in hindsight",
+    "val_false_alarms_per_day": "false alarms a day, in hindsight",
+}
+"""Errors of the table of runs; the lower the better."""
+LOWER_IS_BETTER = ("mase", "mae", "rmse", "wape", "wql", "mape", "smape")
 MAX_STEPS_SHOWN = 12
 """Steps of the horizon in the table of the page."""
 MAX_ROWS_LISTED = 100
@@ -42,8 +55,10 @@ def render_page(record: SweepRecord, findings: ReportFindings, figures: Mapping[
     """Return the report as one self-contained HTML page; `figures` are SVG texts by name."""
     leader, leaders = record.leader, findings.leaders
     columns = [name for name in ("series", "fold", *record.axes) if name in leaders.columns]
-    top = leaders.head(MAX_RUNS_SHOWN) if record.together else leaders[leaders["rank"] == 1].head(MAX_ROWS_LISTED)
-    return (
+    top = leaders.head(MAX_RUNS_LISTED) if record.together else leaders[leaders["rank"] == 1].head(MAX_ROWS_LISTED)
+    run_columns = [name for name in RUN_TITLES if name in leaders.columns]
+    tested = record.forecasts.tests.get(str(leader["name"]))
+    return with_contents(
         html.template_environment()
         .get_template("report.html")
         .render(
@@ -54,9 +69,14 @@ def render_page(record: SweepRecord, findings: ReportFindings, figures: Mapping[
             leader=leader,
             columns=columns,
             top=top.to_dict("records"),
+            shown_runs=MAX_RUNS_SHOWN if record.together else MAX_ROWS_LISTED,
+            run_columns=run_columns,
+            run_titles=RUN_TITLES,
+            best_of_runs=_best_values(top if record.together else top.head(0), run_columns),
             routes=findings.routes.head(MAX_ROWS_LISTED).to_dict("records"),
             replicates=replicates_text(record),
             measures=findings.measures.to_dict("records"),
+            best=_best_values(findings.measures, LOWER_IS_BETTER, higher=("r2",)),
             own_measures=list(dict.fromkeys(name for own in record.forecasts.own_measures.values() for name in own)),
             against={row["name"]: row for row in findings.against.to_dict("records")},
             figures={name: html.inline_svg(name, svg) for name, svg in figures.items()},
@@ -77,9 +97,18 @@ def render_page(record: SweepRecord, findings: ReportFindings, figures: Mapping[
             baseline_notes=record.baselines.notes,
             experiment=without_credentials(record.experiment),
             lines=_run_lines(record),
+            forecast_data=[] if tested is None else forecast_lines(tested, findings.by_series),
             written=time.strftime("%Y-%m-%d %H:%M"),
         )
     )
+
+
+def _best_values(table: pd.DataFrame, lower: Sequence[str], higher: Sequence[str] = ()) -> dict[str, float]:
+    """Return the best value of each column of `table`, if it has more than one row."""
+    if len(table) < 2:
+        return {}
+    lowest = {name: table[name].min() for name in lower if name in table}
+    return lowest | {name: table[name].max() for name in higher if name in table}
 
 
 def _step_rows(by_step: pd.DataFrame) -> list[dict[str, Any]]:

@@ -113,3 +113,17 @@ def look_sentences(record: SweepRecord) -> list[str]:
         f"({looks.describe_purposes(record.looks)}); this sweep's look was number {places[0] + 1}. "
         f"{looks.flattery_text(looks.network_errors(record.looks), error_name)}"
     ]
+
+
+def last_epoch_sentences(record: SweepRecord) -> list[str]:
+    """Return a sentence where the error of the best run was still falling when its training ended."""
+    best = record.best
+    if not len(record.curves) or best["best_epoch"] < best["epochs_trained"]:
+        return []
+    trained = f"{best['epochs_trained']:.0f}"
+    last = record.runs[record.runs["best_epoch"] >= record.runs["epochs_trained"]]
+    others = f", as of {len(last)} of the {len(record.runs)} runs" if len(last) > 1 else ""
+    return [
+        f"Best epoch {trained} of {trained}: the error of the best run was still falling when its training "
+        f"ended{others}: train longer (training.epochs)."
+    ]

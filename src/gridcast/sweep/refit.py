@@ -41,7 +41,7 @@ def record_refit(session: SweepSession, winner: Any) -> bool:
                 mlflow_runs.FINGERPRINT_TAG: session.plan.fingerprint,
                 mlflow_runs.CONFIGURATION_TAG: winner.data.tags[mlflow_runs.CONFIGURATION_TAG],
             },
-            params={"refit_of": winner.info.run_id, "lookback": lookback},
+            params={mlflow_runs.REFIT_OF_PARAM: winner.info.run_id, "lookback": lookback},
             metrics=test_measures_of(session.plan, tested),
             files=files,
             backend=session.plan.backend,

@@ -34,6 +34,8 @@ DIRECTION_TAG = "gridcast.higher_is_better"
 """Names, separated by blanks, of a run's metrics of one's own of which a higher value is better."""
 SWEEP_TAG, PARENT_TAG, TESTED_TAG = "gridcast.sweep", "mlflow.parentRunId", "gridcast.tested"
 TRAINED_BY_TAG = "gridcast.recalibrated_from"
+REFIT_OF_PARAM = "refit_of"
+"""Param of a refitted winner: the id of the run before."""
 """Id of the run that trained the network of a detector, where this one has only another threshold."""
 WINNER_KIND = "winner"
 """Kind of the run that holds a forecaster made of several runs."""
@@ -139,6 +141,12 @@ def tested_runs(store: Store, keys: Iterable[str]) -> dict[str, Any]:
 def tested_run_id(run: Any) -> str:
     """Return the id of the run whose test one of `tested_runs` holds."""
     return str(run.data.tags.get(WINNER_TAG, run.info.run_id))
+
+
+def before_refit(store: Store, run: Any) -> Any:
+    """Return the run that was tested in place of `run`: of a refitted winner the one before, of others `run` itself."""
+    original = run.data.params.get(REFIT_OF_PARAM)
+    return (original and find_run(store, original)) or run
 
 
 def sweep_id(run: Any) -> str | None:

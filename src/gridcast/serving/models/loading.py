@@ -122,7 +122,8 @@ def _examples(reference: ModelReference, uri: str | None, read: Callable[[Artifa
     """The examples that `read` makes of the artifacts of the run's test; none if there are no such artifacts."""
     try:
         store, _ = find_sweep(reference.run_id, uri)
-        key = mlflow_runs.run_tags(store, reference.run_id or "")[mlflow_runs.KEY_TAG]
+        run = mlflow_runs.find_run(store, reference.run_id or "")
+        key = mlflow_runs.before_refit(store, run).data.tags[mlflow_runs.KEY_TAG] if run else ""
         test = mlflow_runs.tested_runs(store, [key])[key]
         return read(functools.partial(mlflow_runs.read_artifact, store, test.info.run_id))
     except (GridcastError, KeyError, ValueError):

@@ -22,6 +22,8 @@ from gridcast.serving.rate_limits import RequestLimits
 
 PIECE = 2**16
 """Characters of a piece, and of any other value of a large body."""
+MAX_MEMBERS = 200
+"""Members of an object that is not a row of a large body."""
 MAX_ERRORS = 50
 """Errors of a body that are looked at, each of a kilobyte; there are more only where fields are unknown."""
 SPACE = re.compile(r"[ \t\n\r]*")
@@ -159,7 +161,9 @@ class _Reader:
 
     def members(self) -> Iterator[str]:
         """Yield the name of each member of an object; whoever asks for the next has read the value."""
-        for _ in self._parts("{", "}"):
+        for number in self._parts("{", "}"):
+            if number == MAX_MEMBERS:
+                raise invalid_input(f"an object has more than {MAX_MEMBERS} fields", "body", "unknown_field")
             name = self.value()
             if not isinstance(name, str):
                 raise _invalid()
