@@ -108,7 +108,8 @@ def register_detector(folder: Path) -> None:
     entry = run_recording.RunEntry("own", "run", "key", files=files, backend="jax")
     run = store.client.get_run(run_recording.record_run(store, parent, entry))
     model_id = registry.logged_model_id(store.client, run)
-    promotion.register_champion(store.client, "plant", run, model_id=model_id, tags={}, card="", champion=None)
+    about = {"verb": "promotion", "tags": {}, "card": "", "expected": None}
+    promotion.register_champion(store.client, "plant", run, model_id=model_id, **about)
     Path("feed").mkdir()
     readings(60).drop(columns="anomaly").to_csv("feed/0.csv", index=False)
 

@@ -62,7 +62,7 @@ def test_unknown_key_like_no_other_gets_no_suggestion():
         ({"training": {"seeds": [-1]}}, "training.seeds[0]: must be greater than or equal to 0 (got -1)"),
         ({"training": {"max_minutes": 0}}, "training.max_minutes: must be greater than 0 (got 0)"),
         ({"training": {"max_minutes": "2h"}}, "training.max_minutes: must be a number (got '2h')"),
-        ({"training": {"max_minutes": float("nan")}}, "training.max_minutes: must be greater than 0 (got nan)"),
+        ({"training": {"max_minutes": float("nan")}}, "training.max_minutes: must be a finite number (got nan)"),
         ({"training": {"retries": 11}}, "training.retries: must be less than or equal to 10 (got 11)"),
         ({"training": {"retries": -1}}, "training.retries: must be greater than or equal to 0 (got -1)"),
         ({"training": {"retries": 1.5}}, "training.retries: must be an integer (got 1.5)"),
@@ -246,8 +246,8 @@ def test_a_missing_file_is_told_with_a_near_miss(tmp_path):
 
 def test_a_file_in_another_encoding_and_a_folder_are_refused(tmp_path):
     (tmp_path / "latin.yaml").write_bytes(b"name: caf\xe9\n")
-    for path in (tmp_path / "latin.yaml", tmp_path):
-        with pytest.raises(ConfigError, match=f"^{path}: cannot be read as UTF-8 text: "):
+    for path, reason in ((tmp_path / "latin.yaml", "cannot be read as UTF-8 text: "), (tmp_path, "is a folder")):
+        with pytest.raises(ConfigError, match=f"^{path}: {reason}"):
             config.read(path)
 
 

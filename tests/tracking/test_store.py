@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from gridcast.runtime.errors import TrackingError, Unreachable
-from gridcast.tracking import registry, sqlite_store
+from gridcast.tracking import champion_change, sqlite_store
 from gridcast.tracking.store import connect, mlflow_errors, open_store
 from tracking_servers import free_port
 
@@ -40,7 +40,7 @@ def test_a_registry_call_on_a_server_that_does_not_answer_raises_unreachable(mon
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     uri = f"http://127.0.0.1:{free_port()}"
     with pytest.raises(Unreachable, match=f"^{uri}: "):
-        registry.rollback(mlflow.MlflowClient(uri), "retail")
+        champion_change.rollback(mlflow.MlflowClient(uri), "retail")
 
 
 def test_a_store_without_its_driver_is_refused_with_the_extra_that_brings_it(monkeypatch):

@@ -8,25 +8,24 @@ from pydantic import (
     BeforeValidator,
     Field,
     PrivateAttr,
-    ValidationError,
     ValidationInfo,
     field_validator,
     model_validator,
 )
 
 from gridcast.config.configuration import AXES, Configuration
-from gridcast.config.error_messages import Shown, explain, shortened
+from gridcast.config.error_messages import Shown
 from gridcast.config.false_alarms import with_merged_windows
+from gridcast.config.grid_values import check_axis_values, checked_setting, checked_values, item_place
 from gridcast.config.layer_settings import (
     check_axis,
     check_direct_layers,
     check_layer,
     check_layer_axes,
-    checked_own_value,
     settings_of_layer,
 )
 from gridcast.config.plugins import NO_PLUGINS, Plugin, Plugins
-from gridcast.config.ranges import Range, check_ranges, read_range, values_of
+from gridcast.config.ranges import Range, check_ranges, values_of
 from gridcast.config.search_settings import Search
 from gridcast.config.section import Section
 from gridcast.config.sections import (
@@ -55,8 +54,6 @@ TASK_DEFAULTS: dict[str, dict[str, dict[str, Any]]] = {
 """Defaults of sections that differ between tasks."""
 PLUGINS = "plugins"
 """Key of the validation context with the plug-ins that the experiment may name."""
-MAX_VALUES = 5_000
-"""Values that one axis of the grid may have."""
 NOT_OF_SENSORS = ("target", "series", "past", "future", "static", "static_source")
 """Keys of `data` that describe a table with a column of targets, not one with a column for each sensor."""
 
@@ -199,7 +196,7 @@ class Experiment(Section):
         plugins = _plugins_of(info.context)
         grids: list[Any] = value if isinstance(value, list) else [value]
         for number, grid in enumerate(grids):
-            where = _item(value, number)
+            where = item_place(value, number)
             if not isinstance(grid, dict):
                 raise ValueError(f"{where}: expected axes with lists of values, got {Shown(grid)!r}")
             # First the layers: the axis of a plug-in that is missing is not the fault.
@@ -208,17 +205,12 @@ class Experiment(Section):
                 check_layer(f"{where}.layer[{position}]", layer, plugins)
             for axis, values in grid.items():
                 check_axis(f"{where}.{axis}", axis, plugins)
-                if not isinstance(values, list | dict) or not values:
-                    remedy = "give at least one" if values == [] else f"write [{shortened(str(values))}]"
-                    raise ValueError(f"{where}.{axis}: expected a list of values, got {Shown(values)!r}; {remedy}")
-                if len(values) > MAX_VALUES:
-                    raise ValueError(
-                        f"{where}.{axis}: {len(values):,} values are more than one axis can have (at most "
-                        f"{MAX_VALUES:,}); give fewer, or search a range: {{low: 1, high: 100}} with search.strategy: "
-                        "random"
-                    )
+                check_axis_values(f"{where}.{axis}", values)
         return [
-            {axis: _checked_values(_item(value, number, axis), axis, values, plugins) for axis, values in grid.items()}
+            {
+                axis: checked_values(item_place(value, number, axis), axis, values, plugins)
+                for axis, values in grid.items()
+            }
             for number, grid in enumerate(grids)
         ]
 
@@ -235,7 +227,7 @@ class Experiment(Section):
         plugins = _plugins_of(info.context)
         for axis in value:
             check_axis(f"baseline.{axis}", axis, plugins)
-        return {axis: _checked_setting(f"baseline.{axis}", axis, item, plugins) for axis, item in value.items()}
+        return {axis: checked_setting(f"baseline.{axis}", axis, item, plugins) for axis, item in value.items()}
 
     @model_validator(mode="after")
     def _check_plugins(self) -> Experiment:
@@ -385,37 +377,6 @@ class Experiment(Section):
 def _plugins_of(context: Any) -> Plugins:
     plugins: Plugins = (context or {}).get(PLUGINS, NO_PLUGINS)
     return plugins
-
-
-def _item(grid: object, number: int, axis: str = "") -> str:
-    """The place of an axis in the value of the key `grid`: a list of grids, or one."""
-    place = f"grid[{number}]" if isinstance(grid, list) else "grid"
-    return f"{place}.{axis}" if axis else place
-
-
-def _checked_values(where: str, axis: str, values: Any, plugins: Plugins) -> tuple[Any, ...] | Range:
-    """The values of an axis, or its range. Raises ValueError."""
-    if isinstance(values, dict):
-        read = read_range(where, axis, values, plugins.axes.get(axis))
-        for end in ("low", "high"):
-            _checked_setting(f"{where}.{end}", axis, values[end], plugins)
-        return read
-    return tuple(_checked_setting(f"{where}[{position}]", axis, item, plugins) for position, item in enumerate(values))
-
-
-def _checked_setting(where: str, axis: str, value: object, plugins: Plugins) -> object:
-    """The value of an axis in the form that configurations hold. Raises ValueError."""
-    if axis not in AXES:
-        return checked_own_value(where, axis, value, plugins)
-    required = {} if axis == "lookback" else {"lookback": 1}
-    try:
-        checked = Configuration.model_validate({**required, axis: value})
-    except ValidationError as error:
-        raise ValueError(f"{where}: {explain(error.errors()[0], Configuration)}") from None
-    if axis == "layer":
-        check_layer(where, value, plugins)
-    # Settings as they stand in the file, but for mappings, which are no value of an axis.
-    return getattr(checked, axis) if isinstance(value, dict) else value
 
 
 def _listed(values: set[Any]) -> str:

@@ -87,7 +87,9 @@ def site(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", store.uri)
     name = f"plant{hash(request.node.name) % 10**8}"
     model_id = registry.logged_model_id(store.client, run)
-    promotion.register_champion(store.client, name, run, model_id=model_id, tags={}, card="", champion=None)
+    expected = registry.alias_number(registry.registered_model(store.client, name), registry.CHAMPION)
+    about = {"verb": "promotion", "tags": {}, "card": "", "expected": expected}
+    promotion.register_champion(store.client, name, run, model_id=model_id, **about)
     return Site(name, store)
 
 
