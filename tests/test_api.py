@@ -200,11 +200,11 @@ def test_a_sweep_holds_what_the_report_says(shop):
 
 
 def test_a_figure_is_found_by_its_name_and_a_wrong_one_lists_those_that_exist(shop):
-    figure = shop.sweep.plot("interactions")
+    figure = shop.sweep.plot("model_comparison")
     assert isinstance(figure, matplotlib.figure.Figure)
     assert figure.get_facecolor() == (1, 1, 1, 1)
-    with pytest.raises(ConfigError, match=r"no figure 'interaction'; did you mean 'interactions'\?.*cost_quality"):
-        shop.sweep.plot("interaction")
+    with pytest.raises(ConfigError, match=r"no figure 'model_comparisn'; did you mean 'model_comparison'\?.*cost_quality"):
+        shop.sweep.plot("model_comparisn")
 
 
 def test_a_frame_leads_to_the_run_keys_of_the_same_rows_in_a_file(shop):
