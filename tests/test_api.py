@@ -203,7 +203,9 @@ def test_a_figure_is_found_by_its_name_and_a_wrong_one_lists_those_that_exist(sh
     figure = shop.sweep.plot("model_comparison")
     assert isinstance(figure, matplotlib.figure.Figure)
     assert figure.get_facecolor() == (1, 1, 1, 1)
-    with pytest.raises(ConfigError, match=r"no figure 'model_comparisn'; did you mean 'model_comparison'\?.*cost_quality"):
+    with pytest.raises(
+        ConfigError, match=r"no figure 'model_comparisn'; did you mean 'model_comparison'\?.*cost_quality"
+    ):
         shop.sweep.plot("model_comparisn")
 
 

@@ -105,3 +105,11 @@ def test_a_name_that_is_no_name_is_refused_with_the_rule(run):
     assert code == 2
     assert "must be letters from A to Z" in err
     assert ConfigError.exit_code == 2
+
+
+def test_a_column_of_text_that_no_network_reads_is_named(run, tmp_path):
+    table = pd.DataFrame({"date": DAYS, "y": np.arange(90) % 7, "promotion": np.where(np.arange(90) % 5, "no", "yes")})
+    table.to_csv(tmp_path / "shop.csv", index=False)
+    code, out, _ = run("new", "shop.csv")
+    assert code == 0
+    assert "check: 'promotion': text, not used; where it should be a covariate, write numbers for its words" in out

@@ -94,7 +94,9 @@ def draft_experiment(source: str, wishes: Wishes) -> Draft:
     if roles.task == "anomaly":
         settled = _without_sparse_sensors(settled)
     draft = _sized(settled, wishes.horizon)
-    doubts = tuple(filter(None, (*table.notes, *roles.doubts, words, *settled.doubts)))
+    doubts = tuple(
+        filter(None, (*table.notes, *roles.doubts, words, _unread_texts(table, facts, roles), *settled.doubts))
+    )
     return Draft(
         draft.content,
         {**draft.reasons, "name": "the name of the MLflow experiment too"},
@@ -292,6 +294,15 @@ def _options(table: OpenedTable, facts: Mapping[str, ColumnFacts], roles: Roles)
     if static:
         options.append(Option("static", static, "categories, the same in all rows of a series"))
     return tuple(options)
+
+
+def _unread_texts(table: OpenedTable, facts: Mapping[str, ColumnFacts], roles: Roles) -> str:
+    """A remark on the columns of text that change within a series, which no network reads."""
+    unread = [name for name in roles.texts if facts[name].distinct > 1 and not _is_static(table, name, roles)]
+    if roles.task == "anomaly" or not unread:
+        return ""
+    listed = ", ".join(map(repr, unread))
+    return f"{listed}: text, not used; where it should be a covariate, write numbers for its words, such as 1 and 0"
 
 
 def _is_static(table: OpenedTable, name: str, roles: Roles) -> bool:
