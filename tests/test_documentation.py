@@ -31,6 +31,7 @@ NOT_RUN = {
     "needs PostgreSQL",
     "needs systemd",
     "needs the retail data",
+    "needs a plant",
     "an excerpt, without the functions that it calls",
     "not an experiment file",
     "KerasTuner is not installed for the tests",

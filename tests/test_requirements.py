@@ -17,7 +17,6 @@ LOCAL = {"gridcast"} | {path.stem for path in (ROOT / "tests" / "support").glob(
 OTHER_NAMES = {"mpl_toolkits": "matplotlib", "sklearn": "scikit-learn", "yaml": "pyyaml"}
 """Names of distributions that differ from those of their packages."""
 USED_BY_OTHERS = {
-    "httptools": "uvicorn parses HTTP with it",
     "python-multipart": "FastAPI reads uploaded files with it",
     "uvloop": "uvicorn's event loop",
 }

@@ -64,7 +64,7 @@ STREAMS = {
     "f04-sentinel": Stream(scored=114, told="6 readings of 'flow' are -9999, far from training: taken for no reading"),
     "f06-stuck": Stream(blamed=("vibration",), told="vibration is stuck since 2024-01-01T10:40:00. It has been 1.546"),
     "f07-unit": Stream(blamed=("temperature",), told="if its unit changed, convert the values"),
-    "f09-clock-ahead": Stream(scored=119, blamed=("flow",), told="79 rows came late"),
+    "f09-clock-ahead": Stream(119, 119, ("flow",), told="1 rows lie far ahead of all others: set aside until"),
     "f10-dups-unsorted": Stream(told="10 rows repeat steps that are stored already: ignored"),
     "f11-long": Stream(0, 0, error="'tag' names sensors, so this is a row for each reading, and a column for each"),
     "f12-offset-dst": CONTROL,

@@ -110,7 +110,7 @@ def test_a_name_neither_ends_the_script_nor_swallows_it(whole: Built) -> None:
     renamed = replace(whole.record, runs=whole.record.runs.assign(name=name))
     script = report_page.render_page(renamed, whole.findings, {}).rpartition("<script>")[2]
     assert "<!--" not in script
-    (data,) = re.findall("const data = (.*);", script)
+    (data,) = re.findall("const forecasts = .*, data = (.*);", script)
     assert {run["name"] for run in json.loads(data)["runs"]} == {name}
 
 

@@ -9,7 +9,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from empty_stores import Stores
 from killed_client import Killed, KilledClient
 
 from gridcast.runtime.errors import ChampionChanged, TrackingError
@@ -23,11 +22,10 @@ NAME = "shop"
 
 
 @pytest.fixture
-def client(tmp_path: Path, stores: Stores, monkeypatch: pytest.MonkeyPatch) -> Any:
+def client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """A registered model with the versions 1 to 4; 2 is the champion, 1 the previous one."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(champion_change, "GRACE_SECONDS", 0)
-    stores.copy(tmp_path / "mlflow.db", tmp_path)
     made, _ = connect(f"sqlite:///{tmp_path}/mlflow.db")
     made.create_registered_model(NAME)
     for number in range(1, 5):
