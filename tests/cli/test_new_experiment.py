@@ -61,6 +61,15 @@ def test_a_stated_horizon_is_kept_with_spans_that_hold_it(run, tmp_path, horizon
     assert (written.split.validation, written.split.test) == (share, share)
 
 
+def test_with_many_short_series_a_window_reads_as_many_steps_as_it_forecasts(run, tmp_path):
+    months = pd.date_range("2022-01-01", periods=24, freq="MS")
+    table = pd.DataFrame({"month": np.tile(months, 60), "shop": np.repeat([f"s{n}" for n in range(60)], 24)})
+    table.assign(sales=np.arange(len(table)) % 11).to_csv(tmp_path / "shops.csv", index=False)
+    assert run("new", "shops.csv", "--horizon", "6")[0] == 0
+    written = config.read(tmp_path / "shops.yaml")
+    assert (written.window.horizon, written.window.lookback, written.split.test) == (6, 6, 0.25)
+
+
 def test_an_open_question_ends_with_2_and_a_remedy_that_works(run, tmp_path):
     rows = [f"{day:%Y-%m-%d}\t1,{number:03}" for number, day in enumerate(DAYS, start=100)]
     (tmp_path / "sales.tsv").write_text("\n".join(["date\ty", *rows]))

@@ -168,7 +168,7 @@ def _sized(settled: Settled, horizon: int | None) -> Draft:
         tried = sizes.anomaly_sizes_to_try(len(panel.times))
         reasons["window"] = "steps that a detector reads at once"
     else:
-        tried = sizes.sizes_to_try(len(panel.times), usual[:2], is_stated=horizon is not None)
+        tried = sizes.sizes_to_try(len(panel.times), usual[:2], stated_for=len(panel.series) if horizon else 0)
         reasons["window"] = usual[2]
     content, fitted, built = _first_that_fits(with_data(settled.content, data), settled, tried)
     if "short" in content["data"]:

@@ -14,6 +14,8 @@ SHARES: tuple[float, ...] = (0.1, 0.15, 0.2)
 MAX_SHARE = 0.33
 """The largest share, for a horizon that a person states."""
 ANOMALY_SPLIT = {"train": 0.6, "validation": 0.15, "test": 0.25}
+MIN_WINDOWS = 50
+"""Training windows below which no window reads as many steps as it forecasts, if that takes half of training."""
 ROOM = 3
 """Horizons that a validation span should have room for."""
 MAX_VALIDATION_WINDOWS = 5_000
@@ -56,14 +58,14 @@ def usual_window(frequency: str, weekdays: int) -> tuple[int, int, str]:
     return 48, 12, "four times as many steps in as out"
 
 
-def sizes_to_try(steps: int, window: tuple[int, int], *, is_stated: bool = False) -> Iterator[Sizes]:
+def sizes_to_try(steps: int, window: tuple[int, int], *, stated_for: int = 0) -> Iterator[Sizes]:
     """Yield sizes for an axis of `steps` steps: those of the `window` as far as they fit, then smaller ones.
 
-    A horizon that `is_stated` is in all of them.
+    A horizon that a person has `stated_for` a number of series is in all of them.
     """
     lookback, horizon = window
     smallest, shares = 1, SHARES
-    if is_stated:
+    if stated_for:
         smallest, needed = horizon, math.ceil(100 * horizon / steps) / 100
         shares = (*SHARES, needed) if SHARES[-1] < needed <= MAX_SHARE else SHARES
     while True:
@@ -71,7 +73,9 @@ def sizes_to_try(steps: int, window: tuple[int, int], *, is_stated: bool = False
             held = int(steps * share + 1e-9)
             is_last = share >= SHARES[-1] and (held >= horizon or horizon == 1)
             if held >= ROOM * horizon or is_last:
-                fitting = min(lookback, max(1, (int(steps * (1 - 2 * share)) - horizon) // 2))
+                room = int(steps * (1 - 2 * share)) - horizon
+                as_horizon = min(horizon, room + 1 - math.ceil(MIN_WINDOWS / stated_for)) if stated_for else 1
+                fitting = min(lookback, max(1, room // 2, as_horizon))
                 split = {"train": round(1 - 2 * share, 2), "validation": share, "test": share}
                 yield Sizes(fitting, horizon, split)
                 break
