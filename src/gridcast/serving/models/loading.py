@@ -95,6 +95,8 @@ def _load_and_send(
     keras_backend.start("jax", cache)
     try:
         sender.send(load(references, uri))
+    except BrokenPipeError:
+        return  # the process that waited was killed
     except Exception as error:  # noqa: BLE001 - raised by the process that waits
         sender.send(str(error) if isinstance(error, GridcastError) else first_line(error))
 
