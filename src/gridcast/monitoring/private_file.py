@@ -11,7 +11,11 @@ SQLITE_SUFFIXES = ("-wal", "-shm", "-journal")
 
 
 def make_private(path: Path) -> None:
-    """Create the SQLite database at `path` for the owner alone, or make it and the files beside it so."""
+    """Create the SQLite database at `path`, and its folder, for the owner alone; so they become if they exist.
+
+    A folder that exists is left as it is.
+    """
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
     for file in (path, *(Path(f"{path}{suffix}") for suffix in SQLITE_SUFFIXES)):
         with contextlib.suppress(FileNotFoundError, PermissionError):  # somebody else's file stays as it is

@@ -66,7 +66,6 @@ class ApiKeys:
     """
 
     def __init__(self, path: Path) -> None:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         make_private(path)
         self._path, self._write_ahead_log = path, Path(f"{path}-wal")
         self._cache: dict[str, CachedKey] = {}

@@ -111,7 +111,6 @@ def _create_state(settings: Settings, load: ModelLoader, executor: Executor) -> 
     )
     log = None
     if settings.log_predictions or settings.shadows:
-        settings.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         log = PredictionLog(settings.folder / "kept.db", settings.max_logged_rows)
     return ServiceState(
         settings=settings,
