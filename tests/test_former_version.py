@@ -248,7 +248,7 @@ def service(
             return False
 
     try:
-        wait(ready, 75, "no answer of the service")
+        wait(ready, 180, "no answer of the service")
         yield running
         process.send_signal(signal.SIGTERM)
         _, log = process.communicate(timeout=30)
