@@ -9,7 +9,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 LOADED = {"script": "src", "img": "src", "link": "href", "iframe": "src", "source": "src"}
-"""What a page loads by itself, by tag and attribute; a link that is followed by hand may lead to the net."""
+"""Tags and attributes of what a browser loads with a page. Ordinary links may lead to the net."""
 
 
 class Page(HTMLParser):

@@ -26,7 +26,6 @@ DAY_NAME_YEAR = re.compile(r"^\s*(?P<day>\d{1,2})[\s./-]+(?P<name>[^\W\d_]+)\.?[
 NAME_DAY_YEAR = re.compile(r"^\s*(?P<name>[^\W\d_]+)\.?\s+(?P<day>\d{1,2}),?\s+(?P<year>\d{4})" + TIME)
 NUMBER_UNITS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
 """Units of time stamps that count from 1970, in seconds; `excel` counts days from 1899-12-30."""
-UNITS = (*NUMBER_UNITS, "excel")
 EARLIEST, LATEST = pd.Timestamp("1800-01-01"), pd.Timestamp("2200-01-01")
 """Stamps outside are another unit's."""
 

@@ -154,11 +154,6 @@ class Plan:
         """The settings that vary in the grid."""
         return grid.axes(self.experiment)
 
-    @cached_property
-    def local_series(self) -> tuple[str, ...]:
-        """The series that have runs of their own."""
-        return tuple(dict.fromkeys(run.series for run in self.runs.values() if run.series is not None))
-
     @property
     def baseline_keys(self) -> dict[str, str]:
         """Key of each baseline's record, by name: it depends on the data and the windows, not on the grid."""
